@@ -1,0 +1,271 @@
+// Package config reads keepalive.conf: optional, written in xl2tpd.conf's
+// dialect with its section names, and strict: whatever is not understood is an
+// error with its file and line.
+package config
+
+import (
+	"bytes"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"xl2tpd-keepalive/xl2tpd/conf"
+)
+
+// DefaultPath is where the file is looked for.
+const DefaultPath = "/etc/xl2tpd/keepalive.conf"
+
+// Limits of the keys, in seconds.
+const (
+	minInterval, maxInterval = 1, 3600
+	minTimeout, maxTimeout   = 1, 60
+)
+
+// Settings are what holds for one LAC or LNS.
+type Settings struct {
+	Keepalive bool          // watch its links and send echo requests
+	Interval  time.Duration // idle time of a link until an echo request
+	Timeout   time.Duration // wait for the reply; never longer than Interval
+	Target    netip.Addr    // echo this address; invalid: the far-end PPP peer
+}
+
+// Defaults are the settings without any file.
+func Defaults() Settings {
+	return Settings{Keepalive: true, Interval: 10 * time.Second, Timeout: 3 * time.Second}
+}
+
+// Config is one good keepalive.conf. It is never changed once delivered.
+type Config struct {
+	Path     string
+	Global   Settings  // of every section that says nothing else
+	Sections []Section // [lac …] and [lns …], in the file's order
+}
+
+// Section is one [lac NAME] or [lns NAME]; Name "default" stands for all of the
+// kind that have no section, or say nothing of a key in theirs.
+type Section struct {
+	Kind, Name string
+	Line       int
+	Settings   Settings // complete: with what it takes from [KIND default] and [global]
+}
+
+// Default is the configuration without any file.
+func Default(path string) *Config {
+	return &Config{Path: path, Global: Defaults()}
+}
+
+// For returns the settings of a LAC (kind "lac") or LNS (kind "lns").
+func (c *Config) For(kind, name string) Settings {
+	if s := c.find(kind, name); s != nil {
+		return s.Settings
+	}
+	if s := c.find(kind, "default"); s != nil {
+		return s.Settings
+	}
+	return c.Global
+}
+
+func (c *Config) find(kind, name string) *Section {
+	for i := range c.Sections {
+		if s := &c.Sections[i]; s.Kind == kind && conf.SameName(s.Name, name) {
+			return s
+		}
+	}
+	return nil
+}
+
+// Unknown returns a warning of one line for each section that names no LAC or
+// LNS of xl2tpd.conf; has tells which there are. That is not an error: the
+// tunnel may come later, and the rest of the file holds.
+func (c *Config) Unknown(has func(kind, name string) bool) []string {
+	var warnings []string
+	for _, s := range c.Sections {
+		if s.Name != "default" && !has(s.Kind, s.Name) {
+			warnings = append(warnings, fmt.Sprintf("%s:%d: xl2tpd.conf has no [%s %s], this section does nothing",
+				c.Path, s.Line, s.Kind, s.Name))
+		}
+	}
+	return warnings
+}
+
+// Load reads a file. The error is a *conf.Error, or the system's when the file
+// can't be read; fs.ErrNotExist when there is none.
+func Load(path string) (*Config, error) {
+	data, err := conf.Read(path)
+	if err != nil {
+		return nil, err
+	}
+	return Parse(path, data)
+}
+
+// Parse reads a file's content; path is for messages. The error is a *conf.Error.
+func Parse(path string, data []byte) (*Config, error) {
+	f, err := conf.Parse(path, bytes.NewReader(data))
+	if err != nil {
+		return nil, err
+	}
+	drafts := map[string]*draft{}
+	c := Default(path)
+	for _, s := range f.Sections {
+		d, err := newDraft(s)
+		if err == nil && drafts[d.id] != nil {
+			err = fail(s.Line, "[%s] is here a second time, the first is in line %d; put their keys together", d.title, drafts[d.id].line)
+		}
+		if err != nil {
+			err.Path = path
+			return nil, err
+		}
+		drafts[d.id] = d
+		if s.Kind != "global" {
+			c.Sections = append(c.Sections, Section{Kind: s.Kind, Name: s.Name, Line: s.Line})
+		}
+	}
+	global := drafts["global"]
+	if c.Global, err = settle(path, global); err != nil {
+		return nil, err
+	}
+	for i := range c.Sections {
+		s := &c.Sections[i]
+		if s.Settings, err = settle(path, global, drafts[s.Kind+" default"], drafts[id(s.Kind, s.Name)]); err != nil {
+			return nil, err
+		}
+	}
+	return c, nil
+}
+
+// draft is one section as written: only the keys it has.
+type draft struct {
+	id, title string
+	line      int
+	keepalive *bool
+	interval  *seconds
+	timeout   *seconds
+	target    netip.Addr
+}
+
+type seconds struct{ n, line int }
+
+func id(kind, name string) string { return kind + " " + strings.ToLower(name) }
+
+func fail(line int, format string, args ...any) *conf.Error {
+	return &conf.Error{Line: line, Msg: fmt.Sprintf(format, args...)}
+}
+
+func newDraft(s conf.Section) (*draft, *conf.Error) {
+	d := &draft{id: "global", title: "global", line: s.Line}
+	switch {
+	case s.Rest != "":
+		return nil, fail(s.Line, "%s does not belong into the line of the section [%s]; remove it", conf.Quote(s.Rest), s.Kind)
+	case s.Kind == "global":
+	case strings.TrimSpace(s.Name) == "":
+		return nil, fail(s.Line, "[%s] needs a name: [%s NAME] as in xl2tpd.conf, or [%s default]", s.Kind, s.Kind, s.Kind)
+	case strings.TrimSpace(s.Name) != s.Name:
+		return nil, fail(s.Line, "the name in [%s %s] has white space around it; write [%s %s]", s.Kind, s.Name, s.Kind, strings.TrimSpace(s.Name))
+	default:
+		d.id, d.title = id(s.Kind, s.Name), s.Kind+" "+s.Name
+	}
+	lines := map[string]int{}
+	for _, k := range s.Keys {
+		if first := lines[k.Name]; first != 0 {
+			return nil, fail(k.Line, "'%s' is set a second time, first in line %d; remove one", k.Name, first)
+		}
+		lines[k.Name] = k.Line
+		if err := d.set(s.Kind, k); err != nil {
+			return nil, err
+		}
+	}
+	return d, nil
+}
+
+func (d *draft) set(kind string, k conf.Key) (err *conf.Error) {
+	if k.Value == "" {
+		return fail(k.Line, "'%s' has no value; give one or remove the line", k.Name)
+	}
+	switch k.Name {
+	case "keepalive":
+		v, ok := conf.Bool(k.Value)
+		if !ok {
+			return fail(k.Line, "'keepalive' is %s, must be 'yes' or 'no'", conf.Quote(k.Value))
+		}
+		d.keepalive = &v
+	case "interval":
+		d.interval, err = parseSeconds(k, minInterval, maxInterval)
+	case "timeout":
+		d.timeout, err = parseSeconds(k, minTimeout, maxTimeout)
+	case "target":
+		if kind != "lac" {
+			return fail(k.Line, "'target' belongs into a [lac NAME] section, not into [%s]", d.title)
+		}
+		d.target, err = parseTarget(k)
+	default:
+		return fail(k.Line, "unknown key %s; there are keepalive, interval, timeout and target", conf.Quote(k.Name))
+	}
+	return err
+}
+
+func parseSeconds(k conf.Key, low, high int) (*seconds, *conf.Error) {
+	n, err := strconv.ParseUint(k.Value, 10, 31)
+	if err != nil || int(n) < low || int(n) > high {
+		return nil, fail(k.Line, "'%s' is %s, must be a whole number of seconds from %d to %d", k.Name, conf.Quote(k.Value), low, high)
+	}
+	return &seconds{int(n), k.Line}, nil
+}
+
+func parseTarget(k conf.Key) (netip.Addr, *conf.Error) {
+	a, err := netip.ParseAddr(k.Value)
+	switch {
+	case err != nil:
+		return a, fail(k.Line, "'target' is %s, must be an IPv4 address such as 192.0.2.1", conf.Quote(k.Value))
+	case !a.Is4():
+		return a, fail(k.Line, "'target' is %s, must be an IPv4 address: the links carry no IPv6", conf.Quote(k.Value))
+	case a.IsUnspecified() || a.IsLoopback() || a.As4()[0] == 0 || a.As4()[0] >= 224:
+		return a, fail(k.Line, "'target' is %s, must be the address of one host behind the tunnel", conf.Quote(k.Value))
+	}
+	return a, nil
+}
+
+// settle lays the drafts over the defaults, the later over the earlier.
+func settle(path string, drafts ...*draft) (Settings, error) {
+	s := Defaults()
+	var interval, timeout *seconds
+	for _, d := range drafts {
+		if d == nil {
+			continue
+		}
+		if d.keepalive != nil {
+			s.Keepalive = *d.keepalive
+		}
+		if d.interval != nil {
+			interval = d.interval
+		}
+		if d.timeout != nil {
+			timeout = d.timeout
+		}
+		if d.target.IsValid() {
+			s.Target = d.target
+		}
+	}
+	if interval != nil {
+		s.Interval = time.Duration(interval.n) * time.Second
+	}
+	if timeout != nil {
+		s.Timeout = time.Duration(timeout.n) * time.Second
+	} else {
+		s.Timeout = min(s.Timeout, s.Interval)
+	}
+	if s.Timeout > s.Interval {
+		line, where := timeout.line, "the default"
+		if interval != nil {
+			line, where = max(line, interval.line), fmt.Sprintf("from line %d", interval.line)
+			if line == interval.line {
+				where = "here"
+			}
+		}
+		return s, &conf.Error{Path: path, Line: line, Msg: fmt.Sprintf(
+			"'timeout' (%d s, from line %d) is longer than 'interval' (%d s, %s); lower it or raise the interval",
+			timeout.n, timeout.line, int(s.Interval/time.Second), where)}
+	}
+	return s, nil
+}

@@ -1,0 +1,247 @@
+package config
+
+import (
+	"errors"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"xl2tpd-keepalive/xl2tpd/conf"
+)
+
+var addrs = cmp.Comparer(func(a, b netip.Addr) bool { return a == b })
+
+func glob(t *testing.T, pattern string) []string {
+	t.Helper()
+	paths, err := filepath.Glob(pattern)
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("%s: %v, %d files", pattern, err, len(paths))
+	}
+	return paths
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// Each wrong file has one error; the .err beside it has its one line.
+func TestWrongFiles(t *testing.T) {
+	for _, path := range glob(t, "testdata/wrong/*.conf") {
+		want := strings.TrimSuffix(read(t, strings.TrimSuffix(path, "conf")+"err"), "\n")
+		_, err := Load(path)
+		var e *conf.Error
+		if !errors.As(err, &e) {
+			t.Errorf("%s: %v, want %s", path, err, want)
+			continue
+		}
+		if got := strings.TrimPrefix(err.Error(), "testdata/wrong/"); got != want || strings.Contains(got, "\n") {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
+	}
+}
+
+func set(keepalive bool, interval, timeout int, target string) Settings {
+	s := Settings{Keepalive: keepalive, Interval: time.Duration(interval) * time.Second, Timeout: time.Duration(timeout) * time.Second}
+	if target != "" {
+		s.Target = netip.MustParseAddr(target)
+	}
+	return s
+}
+
+func TestGoodFiles(t *testing.T) {
+	type ask struct{ kind, name string }
+	for path, want := range map[string]map[ask]Settings{
+		"empty.conf":    {{"lac", "office"}: Defaults(), {"lns", "default"}: Defaults()},
+		"comments.conf": {{"lac", "office"}: Defaults(), {"lns", ""}: Defaults()},
+		"full.conf": {
+			{"lac", "office"}:    set(true, 4, 4, "192.0.2.1"),
+			{"lac", "OFFICE"}:    set(true, 4, 4, "192.0.2.1"),
+			{"lac", "two words"}: set(true, 15, 1, ""),
+			{"lac", "silent"}:    set(false, 15, 5, ""),
+			{"lac", "other"}:     set(true, 15, 5, ""),
+			{"lac", ""}:          set(true, 15, 5, ""),
+			{"lns", "default"}:   set(true, 3600, 60, ""),
+			{"lns", "office"}:    set(true, 3600, 60, ""),
+		},
+		"crlf-and-bom.conf": {
+			{"lns", "phones"}: set(false, 2, 2, ""),
+			{"lac", "other"}:  set(true, 2, 2, ""), // the default timeout gives way
+		},
+	} {
+		c, err := Load("testdata/good/" + path)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		for a, s := range want {
+			if d := cmp.Diff(s, c.For(a.kind, a.name), addrs); d != "" {
+				t.Errorf("%s [%s %s]: %s", path, a.kind, a.name, d)
+			}
+		}
+	}
+	if n := len(glob(t, "testdata/good/*.conf")); n != 4 {
+		t.Errorf("%d good files, 4 are tested", n)
+	}
+}
+
+func TestUnknown(t *testing.T) {
+	c, err := Load("testdata/good/full.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := c.Unknown(func(kind, name string) bool { return kind == "lac" && name == "office" })
+	want := []string{
+		"testdata/good/full.conf:15: xl2tpd.conf has no [lac two words], this section does nothing",
+		"testdata/good/full.conf:18: xl2tpd.conf has no [lac silent], this section does nothing",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestLoadMissing(t *testing.T) {
+	if _, err := Load(filepath.Join(t.TempDir(), "x")); !errors.Is(err, fs.ErrNotExist) {
+		t.Error(err)
+	}
+}
+
+// The installed file is all comments, and what it says of the defaults is true.
+func TestInstalledFile(t *testing.T) {
+	const path = "../deploy/keepalive.conf"
+	text := read(t, path)
+	c, err := Parse(path, []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(Default(path), c, addrs); d != "" {
+		t.Error(d)
+	}
+	// ";key = value" and ";[section]" are examples, "; text" is not.
+	examples := regexp.MustCompile(`(?m)^;(\S)`).ReplaceAllString(text, "$1")
+	if c, err = Parse(path, []byte(examples)); err != nil {
+		t.Fatal(err)
+	}
+	withTarget := Defaults()
+	withTarget.Target = netip.MustParseAddr("192.0.2.1")
+	for _, s := range []struct{ got, want Settings }{
+		{c.Global, Defaults()}, {c.For("lns", "x"), Defaults()}, {c.For("lac", "x"), Defaults()}, {c.For("lac", "office"), withTarget},
+	} {
+		if d := cmp.Diff(s.want, s.got, addrs); d != "" {
+			t.Error(d)
+		}
+	}
+	if len(c.Sections) != 2 {
+		t.Errorf("%+v", c.Sections)
+	}
+	for _, key := range []string{"keepalive", "interval", "timeout", "target"} {
+		if !strings.Contains(text, "\n;"+key+" = ") {
+			t.Errorf("%s is not in it", key)
+		}
+	}
+	for i, line := range strings.Split(strings.TrimSuffix(text, "\n"), "\n") {
+		if line != "" && line[0] != ';' || len(line) > 79 {
+			t.Errorf("line %d: %s", i+1, line)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	for _, pattern := range []string{"testdata/wrong/*.conf", "testdata/good/*.conf"} {
+		paths, err := filepath.Glob(pattern)
+		if err != nil {
+			f.Fatal(err)
+		}
+		for _, path := range paths {
+			b, err := os.ReadFile(path)
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.Add(b)
+		}
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c, err := Parse("f", data)
+		if err != nil {
+			var e *conf.Error
+			if !errors.As(err, &e) || e.Line < 1 || e.Path != "f" || strings.ContainsAny(err.Error(), "\n\r") {
+				t.Fatalf("%q", err)
+			}
+			return
+		}
+		check(t, c.Global)
+		for _, s := range c.Sections {
+			check(t, s.Settings)
+		}
+	})
+}
+
+type fataler interface{ Fatalf(string, ...any) }
+
+func check(t fataler, s Settings) {
+	if s.Interval < time.Second || s.Interval > time.Hour || s.Timeout < time.Second || s.Timeout > time.Minute || s.Timeout > s.Interval ||
+		s.Target.IsValid() && !s.Target.Is4() {
+		t.Fatalf("%+v", s)
+	}
+}
+
+// Settings written in full come back, whatever the order of the sections.
+func TestFormatParse(t *testing.T) {
+	names := []string{"a", "B", "two words", "default"}
+	rapid.Check(t, func(t *rapid.T) {
+		type section struct {
+			kind, name string
+			s          Settings
+		}
+		var want []section
+		var parts []string
+		for _, kind := range []string{"lac", "lns"} {
+			for _, name := range names {
+				if !rapid.Bool().Draw(t, "has "+kind+name) {
+					continue
+				}
+				interval := rapid.IntRange(minInterval, maxInterval).Draw(t, "interval")
+				timeout := rapid.IntRange(minTimeout, min(maxTimeout, interval)).Draw(t, "timeout")
+				s := set(rapid.Bool().Draw(t, "keepalive"), interval, timeout, "")
+				if kind == "lac" {
+					s.Target = netip.AddrFrom4([4]byte{192, 0, 2, rapid.Byte().Draw(t, "target")})
+				}
+				want = append(want, section{kind, name, s})
+				parts = append(parts, format(kind, name, s))
+			}
+		}
+		c, err := Parse("f", []byte(strings.Join(rapid.Permutation(parts).Draw(t, "order"), "\n")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, w := range want {
+			if d := cmp.Diff(w.s, c.For(w.kind, strings.ToUpper(w.name)), addrs); d != "" {
+				t.Fatalf("[%s %s] %s", w.kind, w.name, d)
+			}
+		}
+	})
+}
+
+func format(kind, name string, s Settings) string {
+	keepalive := map[bool]string{true: "yes", false: "no"}[s.Keepalive]
+	text := "[" + kind + " " + name + "]\nkeepalive = " + keepalive +
+		"\ninterval = " + strconv.Itoa(int(s.Interval.Seconds())) + " ; seconds\ntimeout=" + strconv.Itoa(int(s.Timeout.Seconds())) + "\n"
+	if s.Target.IsValid() {
+		text += "target = " + s.Target.String() + "\n"
+	}
+	return text
+}

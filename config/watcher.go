@@ -1,0 +1,129 @@
+package config
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"sync"
+	"time"
+
+	"xl2tpd-keepalive/xl2tpd/conf"
+)
+
+const (
+	settled  = 100 * time.Millisecond // editors write in several steps
+	slowLook = 5 * time.Second        // in case a notice of the system was lost
+)
+
+// Watcher delivers the configuration, now and after each change of the file.
+// A file that is wrong or can't be read changes nothing and is logged once;
+// without a file the defaults hold.
+type Watcher struct {
+	Path    string        // default DefaultPath
+	Log     *slog.Logger  // default slog.Default()
+	Deliver func(*Config) // called from Run, first at once
+
+	reloadOnce sync.Once
+	reload     chan struct{}
+
+	// What a restart of Run must not forget.
+	good *Config // delivered last
+	seen string  // what reading the file gave last: its content, or the failure
+
+	watchFiles func() (conf.Notify, error) // replaced in tests
+}
+
+// Reload reads the file again now and says what came of it, even if nothing has
+// changed: for SIGHUP. It never blocks.
+func (w *Watcher) Reload() {
+	select {
+	case w.reloads() <- struct{}{}:
+	default:
+	}
+}
+
+func (w *Watcher) reloads() chan struct{} {
+	w.reloadOnce.Do(func() { w.reload = make(chan struct{}, 1) })
+	return w.reload
+}
+
+// Run watches until ctx ends, then returns its error; nothing else ends it.
+func (w *Watcher) Run(ctx context.Context) error {
+	path := cmp.Or(w.Path, DefaultPath)
+	log := w.Log
+	if log == nil {
+		log = slog.Default()
+	}
+	start := w.watchFiles
+	if start == nil {
+		start = conf.NewNotify
+	}
+	watch, err := start()
+	if err != nil {
+		log.Warn("changes of "+path+" will be seen up to 5 s late, inotify is not to be had", "err", err)
+		watch = conf.Notify{Check: func(...string) {}, Close: func() {}}
+	}
+	defer watch.Close()
+	slow := time.NewTicker(slowLook)
+	defer slow.Stop()
+
+	first, asked := true, false
+	var changed <-chan time.Time
+	for {
+		watch.Check(path) // first watch, then read: no change falls in between
+		if w.read(log, path, asked) || first {
+			w.Deliver(w.good)
+		}
+		first, asked = false, false
+		for waiting := true; waiting; {
+			waiting = false
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-watch.C:
+				changed = time.After(settled)
+				waiting = true
+			case <-changed:
+				changed = nil
+			case <-w.reloads():
+				asked = true
+			case <-slow.C:
+			}
+		}
+	}
+}
+
+// read takes in what the file says now and tells whether good has changed.
+// It logs what is new; asked, it logs in any case.
+func (w *Watcher) read(log *slog.Logger, path string, asked bool) (changed bool) {
+	data, err := conf.Read(path)
+	c := Default(path)
+	missing := errors.Is(err, fs.ErrNotExist)
+	seen := fmt.Sprintf("%v %s", err, data)
+	if seen == w.seen && !asked {
+		return false
+	}
+	w.seen = seen
+	if missing {
+		err = nil
+	} else if err == nil {
+		c, err = Parse(path, data)
+	}
+	switch {
+	case err == nil && missing:
+		log.Info("no " + path + ", the defaults hold")
+	case err == nil:
+		log.Info("configuration read", "file", path, "sections", len(c.Sections))
+	case w.good != nil:
+		log.Error(err.Error() + "; keeping the previous configuration")
+		return false
+	default:
+		log.Error(err.Error() + "; the defaults hold until it is mended")
+		c = Default(path)
+	}
+	w.good = c
+	return true
+}

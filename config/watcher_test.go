@@ -1,0 +1,229 @@
+package config
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"xl2tpd-keepalive/xl2tpd/conf"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// bench is a Watcher with the notices of changes in the test's hands.
+type bench struct {
+	t       *testing.T
+	w       *Watcher
+	changed chan struct{}
+	cancel  context.CancelFunc
+	ended   chan error
+
+	mu  sync.Mutex
+	log bytes.Buffer
+	got []*Config
+}
+
+func (b *bench) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.log.Write(p)
+}
+
+func newBench(t *testing.T) *bench {
+	b := &bench{t: t, changed: make(chan struct{}, 1), ended: make(chan error, 1)}
+	b.w = &Watcher{
+		Path: filepath.Join(t.TempDir(), "keepalive.conf"),
+		Log:  slog.New(slog.NewTextHandler(b, nil)),
+		Deliver: func(c *Config) {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			b.got = append(b.got, c)
+		},
+		watchFiles: func() (conf.Notify, error) {
+			return conf.Notify{C: b.changed, Check: func(...string) {}, Close: func() {}}, nil
+		},
+	}
+	return b
+}
+
+func (b *bench) run() {
+	ctx, cancel := context.WithCancel(context.Background())
+	b.cancel = cancel
+	go func() { b.ended <- b.w.Run(ctx) }()
+}
+
+func (b *bench) stop() {
+	b.t.Helper()
+	b.cancel()
+	if err := <-b.ended; !errors.Is(err, context.Canceled) {
+		b.t.Errorf("Run: %v", err)
+	}
+}
+
+func (b *bench) put(text string) {
+	b.t.Helper()
+	if err := os.WriteFile(b.w.Path, []byte(text), 0o600); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// expect wants so many deliveries since the last call, the last with this
+// interval in seconds, and so many log lines that contain the text.
+func (b *bench) expect(deliveries, interval int, lines int, text string) {
+	b.t.Helper()
+	synctest.Wait()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.got) != deliveries {
+		b.t.Fatalf("%d deliveries, want %d; log:\n%s", len(b.got), deliveries, b.log.String())
+	}
+	if deliveries > 0 && b.got[deliveries-1].Global.Interval != time.Duration(interval)*time.Second {
+		b.t.Errorf("%+v", b.got[deliveries-1])
+	}
+	if n := strings.Count(b.log.String(), "\n"); n != lines || lines > 0 && !strings.Contains(b.log.String(), text) {
+		b.t.Errorf("want %d lines with %q, log:\n%s", lines, text, b.log.String())
+	}
+	b.got = nil
+	b.log.Reset()
+}
+
+func TestReload(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.run()
+		b.expect(1, 10, 1, "the defaults hold")
+
+		// Two writes, one look 100 ms after the last.
+		b.put("[global]\ninterval = 2")
+		b.changed <- struct{}{}
+		time.Sleep(settled - 1)
+		b.put("[global]\ninterval = 20\n")
+		b.changed <- struct{}{}
+		time.Sleep(settled - 1)
+		b.expect(0, 0, 0, "")
+		time.Sleep(1)
+		b.expect(1, 20, 1, "configuration read")
+
+		// Wrong: nothing delivered, said once, said again when asked.
+		b.put("[global]\ninterval = 0\n")
+		b.changed <- struct{}{}
+		time.Sleep(settled)
+		b.expect(0, 0, 1, "keepalive.conf:2: 'interval' is")
+		b.changed <- struct{}{}
+		time.Sleep(time.Minute)
+		b.expect(0, 0, 0, "")
+		b.w.Reload()
+		b.expect(0, 0, 1, "; keeping the previous configuration")
+		b.put("[global]\ninterval = ten\n")
+		time.Sleep(slowLook)
+		b.expect(0, 0, 1, "ten")
+
+		// Mended, with no notice from the system.
+		b.put("[global]\ninterval = 20\n")
+		time.Sleep(slowLook)
+		b.expect(1, 20, 1, "configuration read")
+		b.w.Reload()
+		b.expect(1, 20, 1, "configuration read")
+
+		// Not a file any more: an error, not the defaults.
+		if err := os.Remove(b.w.Path); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Mkdir(b.w.Path, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		b.expect(0, 0, 1, "not a regular file (d---------); keeping the previous configuration")
+		if err := os.Remove(b.w.Path); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(slowLook)
+		b.expect(1, 10, 1, "the defaults hold")
+		b.stop()
+	})
+}
+
+func TestRestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.put("[global]\ninterval = x\n")
+		b.run()
+		b.expect(1, 10, 1, "; the defaults hold until it is mended")
+		b.put("[global]\ninterval = 7\n")
+		b.w.Reload()
+		b.expect(1, 7, 1, "configuration read")
+		b.put("[global]\ninterval = y\n")
+		b.w.Reload()
+		b.expect(0, 0, 1, "keeping")
+		b.stop()
+		b.run() // the task starts again: all is told again, nothing is lost
+		b.expect(1, 7, 0, "")
+		b.stop()
+	})
+}
+
+func TestWithoutInotify(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.w.watchFiles = func() (conf.Notify, error) { return conf.Notify{}, errors.New("too many open files") }
+		b.run()
+		b.expect(1, 10, 2, "too many open files")
+		b.put("[global]\ninterval = 7\n")
+		time.Sleep(slowLook)
+		b.expect(1, 7, 1, "configuration read")
+		b.stop()
+	})
+}
+
+// With the system's own notices: in place, by rename, removed.
+func TestInotify(t *testing.T) {
+	dir := t.TempDir()
+	got := make(chan *Config, 8)
+	w := &Watcher{Path: filepath.Join(dir, "keepalive.conf"), Log: slog.New(slog.DiscardHandler), Deliver: func(c *Config) { got <- c }}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- w.Run(ctx) }()
+	expect := func(interval time.Duration) {
+		t.Helper()
+		select {
+		case c := <-got:
+			if c.Global.Interval != interval {
+				t.Errorf("%v, want %v", c.Global.Interval, interval)
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatal("not seen")
+		}
+	}
+	put := func(name, text string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	expect(10 * time.Second)
+	put("keepalive.conf", "[global]\ninterval = 5\n")
+	expect(5 * time.Second)
+	put("keepalive.conf~", "[global]\ninterval = 6\n")
+	if err := os.Rename(filepath.Join(dir, "keepalive.conf~"), w.Path); err != nil {
+		t.Fatal(err)
+	}
+	expect(6 * time.Second)
+	if err := os.Remove(w.Path); err != nil {
+		t.Fatal(err)
+	}
+	expect(10 * time.Second)
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}

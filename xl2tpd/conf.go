@@ -1,0 +1,298 @@
+// Package xl2tpd watches one xl2tpd: its configuration file, its process, and
+// the kernel's table of L2TP sessions that tells which pppN is which.
+package xl2tpd
+
+import (
+	"bytes"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"xl2tpd-keepalive/xl2tpd/conf"
+)
+
+// DefaultConfPath is the file xl2tpd reads unless started with -c.
+const DefaultConfPath = "/etc/xl2tpd/xl2tpd.conf"
+
+const (
+	defaultPort       = 1701
+	defaultMaxRetries = 5
+	defaultRedial     = 30 * time.Second
+)
+
+// Conf is what xl2tpd.conf says, with xl2tpd's defaults filled in. It is never
+// changed once delivered. xl2tpd reads the file at its start only, so a running
+// one may still go by what the file said then.
+type Conf struct {
+	Path           string
+	Port           uint16     // UDP port xl2tpd listens on
+	ListenAddr     netip.Addr // 0.0.0.0: all; invalid: the file gives a host name
+	ForceUserspace bool       // no kernel mode: data goes through xl2tpd and a pty
+	MaxRetries     int        // retransmissions of a control message before the tunnel is closed
+	AccessControl  bool       // callers that no LNS section admits are refused
+	Sections       []Section  // in the file's order; [lac default] is folded into the others
+}
+
+// Section is one LAC (this host dials) or LNS (this host is dialled). Sections
+// of the same name are one, as in xl2tpd.
+type Section struct {
+	Kind       string // "lac" or "lns"
+	Name       string // as written; "default" for [lns default], "" for a header without a name
+	Line       int    // of its first header
+	PPPOptFile string // pppd's `file` argument
+
+	// LAC only.
+	LNS           []string      // hosts of `lns =`; xl2tpd dials only the first
+	LNSPort       uint16        // of the first
+	LNSIPs        []netip.Addr  // IPv4 addresses of the first, newest answer first; empty until resolved
+	Autodial      bool          // dialled when xl2tpd starts
+	Redial        bool          // dialled again after a loss, by xl2tpd itself
+	RedialTimeout time.Duration // pause before that
+	MaxRedials    int           // then xl2tpd gives up; 0: never
+
+	// LNS only.
+	IPRanges []Range // addresses given to the callers' links
+	Callers  []Range // outer addresses of the callers it is for
+}
+
+// Range is one `ip range`, `no ip range`, `lac` or `no lac`, both ends included.
+// Ranges given by host name are left out: xl2tpd resolves them once, at start.
+type Range struct {
+	From, To netip.Addr
+	Deny     bool
+}
+
+func (r Range) contains(a netip.Addr) bool { return !a.Less(r.From) && !r.To.Less(a) }
+
+// Has tells whether there is a section of this kind and name.
+func (c *Conf) Has(kind, name string) bool {
+	return slices.ContainsFunc(c.Sections, func(s Section) bool {
+		return s.Kind == kind && conf.SameName(s.Name, name)
+	})
+}
+
+// LNSFor returns the LNS section that xl2tpd takes for a caller with this outer
+// address (aaa.c, get_lns), or nil: later sections first, then the default one.
+func (c *Conf) LNSFor(caller netip.Addr) *Section {
+	caller = caller.Unmap()
+	var order []*Section
+	var fallback *Section
+	for i := range slices.Backward(c.Sections) {
+		switch s := &c.Sections[i]; {
+		case s.Kind != "lns":
+		case s.Name == "default":
+			fallback = s
+		default:
+			order = append(order, s)
+		}
+	}
+	if fallback != nil {
+		order = append(order, fallback)
+	}
+	for _, s := range order {
+		allowed := false
+		for _, r := range s.Callers {
+			if r.contains(caller) {
+				allowed = !r.Deny
+			}
+		}
+		if allowed {
+			return s
+		}
+	}
+	if c.AccessControl {
+		return nil
+	}
+	return fallback
+}
+
+// ParseConf reads the content of an xl2tpd.conf. The error is a *conf.Error.
+// A key that is not needed here is not looked at, whatever its value.
+func ParseConf(path string, data []byte) (*Conf, error) {
+	f, err := conf.Parse(path, bytes.NewReader(data))
+	if err != nil {
+		return nil, err
+	}
+	c := &Conf{
+		Path:       path,
+		Port:       defaultPort,
+		ListenAddr: netip.IPv4Unspecified(),
+		MaxRetries: defaultMaxRetries,
+	}
+	var lacDefault Section
+	for _, in := range f.Sections {
+		var s *Section
+		if in.Kind == "lac" && in.Name == "default" {
+			s = &lacDefault
+		} else if in.Kind != "global" {
+			s = c.section(in)
+		}
+		for _, k := range in.Keys {
+			if msg := c.set(in.Kind, s, k); msg != "" {
+				return nil, &conf.Error{Path: path, Line: k.Line, Msg: msg}
+			}
+		}
+	}
+	for i := range c.Sections {
+		// The one key that [lac default] lends to the others.
+		if s := &c.Sections[i]; s.Kind == "lac" && len(s.LNS) == 0 {
+			s.LNS, s.LNSPort = lacDefault.LNS, lacDefault.LNSPort
+		}
+	}
+	return c, nil
+}
+
+// section finds the section that a header opens, or adds it.
+func (c *Conf) section(in conf.Section) *Section {
+	for i := range c.Sections {
+		if s := &c.Sections[i]; in.Name != "" && s.Kind == in.Kind && conf.SameName(s.Name, in.Name) {
+			s.Name = in.Name // the last spelling is the one xl2tpd logs
+			return s
+		}
+	}
+	s := Section{Kind: in.Kind, Name: in.Name, Line: in.Line}
+	if s.Kind == "lac" {
+		s.RedialTimeout = defaultRedial
+	}
+	c.Sections = append(c.Sections, s)
+	return &c.Sections[len(c.Sections)-1]
+}
+
+// keyKinds names the keys that are read and the sections they belong to.
+var keyKinds = map[string]string{
+	"port": "global", "listen-addr": "global", "force userspace": "global", "ipsec saref": "global",
+	"max retries": "global", "access control": "global",
+	"lns": "lac", "autodial": "lac", "redial": "lac", "redial timeout": "lac", "max redials": "lac",
+	"ip range": "lns", "no ip range": "lns", "lac": "lns", "no lac": "lns",
+	"pppoptfile": "lac lns",
+}
+
+// set applies one key; s is nil in [global]. It returns what is wrong, or "".
+func (c *Conf) set(kind string, s *Section, k conf.Key) string {
+	kinds, ok := keyKinds[k.Name]
+	if !ok {
+		return ""
+	}
+	if !strings.Contains(kinds, kind) {
+		return "'" + k.Name + "' does not belong into a [" + kind + "] section"
+	}
+	var msg string
+	switch k.Name {
+	case "port":
+		if n := atoi(k.Value); n >= 0 { // xl2tpd ignores a negative one
+			c.Port = uint16(n)
+		}
+	case "listen-addr":
+		c.ListenAddr, _ = netip.ParseAddr(k.Value)
+	case "force userspace":
+		msg = setBool(k, &c.ForceUserspace)
+	case "access control":
+		msg = setBool(k, &c.AccessControl)
+	case "ipsec saref":
+		var on bool
+		if msg = setBool(k, &on); on {
+			c.ForceUserspace = true
+		}
+	case "max retries":
+		if n := atoi(k.Value); n >= 0 {
+			c.MaxRetries = n
+		}
+	case "lns":
+		host, port, found := strings.Cut(k.Value, ":")
+		if len(s.LNS) == 0 {
+			if s.LNSPort = defaultPort; found {
+				s.LNSPort = uint16(atoi(port))
+			}
+		}
+		s.LNS = append(s.LNS, strings.TrimSpace(host))
+	case "autodial":
+		msg = setBool(k, &s.Autodial)
+	case "redial":
+		msg = setBool(k, &s.Redial)
+	case "redial timeout":
+		n := atoi(k.Value)
+		if n < 1 {
+			return atLeastOne(k)
+		}
+		s.RedialTimeout = time.Duration(n) * time.Second
+	case "max redials":
+		if s.MaxRedials = atoi(k.Value); s.MaxRedials < 1 {
+			return atLeastOne(k)
+		}
+	case "pppoptfile":
+		s.PPPOptFile = k.Value
+	case "ip range", "no ip range":
+		s.IPRanges, msg = addRange(s.IPRanges, k)
+	case "lac", "no lac":
+		s.Callers, msg = addRange(s.Callers, k)
+	}
+	return msg
+}
+
+func atLeastOne(k conf.Key) string {
+	return "'" + k.Name + "' is " + conf.Quote(k.Value) + ", must be a number of at least 1"
+}
+
+func setBool(k conf.Key, p *bool) string {
+	v, ok := conf.Bool(k.Value)
+	if !ok {
+		return "'" + k.Name + "' is " + conf.Quote(k.Value) + ", must be 'yes' or 'no'"
+	}
+	*p = v
+	return ""
+}
+
+// addRange reads "A", "A - B" or "A - B's last one to three numbers". An end
+// that is no address is a host name, and the range is left out.
+func addRange(to []Range, k conf.Key) ([]Range, string) {
+	first, last, isRange := strings.Cut(k.Value, "-")
+	first, last = strings.TrimSpace(first), strings.TrimSpace(last)
+	if isRange && strings.ContainsFunc(first+last, func(r rune) bool { return r > '9' }) {
+		return to, "" // host names hold dashes of their own
+	}
+	if first == "" || isRange && last == "" {
+		return to, "'" + k.Name + "' is " + conf.Quote(k.Value) + ", must be 'address' or 'address - address'"
+	}
+	if !isRange {
+		last = first
+	} else if missing := 3 - strings.Count(last, "."); missing > 0 {
+		if parts := strings.SplitN(first, ".", 4); len(parts) == 4 {
+			last = strings.Join(parts[:missing], ".") + "." + last
+		}
+	}
+	r := Range{Deny: strings.HasPrefix(k.Name, "no ")}
+	var err1, err2 error
+	r.From, err1 = netip.ParseAddr(first)
+	r.To, err2 = netip.ParseAddr(last)
+	if err1 != nil || err2 != nil || !r.From.Is4() || !r.To.Is4() {
+		return to, ""
+	}
+	if r.To.Less(r.From) {
+		return to, "'" + k.Name + "' is " + conf.Quote(k.Value) + ", its start lies behind its end"
+	}
+	return append(to, r), ""
+}
+
+// atoi is C's: leading white space, a sign, digits; anything else ends it.
+// It stays within 32 bits.
+func atoi(s string) int {
+	s = strings.TrimLeft(s, " \t\r\v\f")
+	neg := strings.HasPrefix(s, "-")
+	if neg || strings.HasPrefix(s, "+") {
+		s = s[1:]
+	}
+	n := 0
+	for _, c := range []byte(s) {
+		if c < '0' || c > '9' {
+			break
+		}
+		if n = n*10 + int(c-'0'); n > 1<<31-1 {
+			n = 1<<31 - 1
+		}
+	}
+	if neg {
+		return -n
+	}
+	return n
+}

@@ -1,0 +1,211 @@
+// Package conf reads the dialect of xl2tpd.conf the way xl2tpd's own
+// reader (file.c) does:
+//
+//   - ";" starts a comment wherever it stands; nothing quotes it. "#" does not.
+//   - "[global]", "[lac NAME]" and "[lns NAME]" open a section. One space ends
+//     the kind, the rest up to the first "]" is the name, spaces included.
+//   - "name = value": the name may hold spaces, the value may be empty and may
+//     hold "=". Kinds, names and keys are compared without regard to ASCII case.
+//   - Any byte below 33 is white space. So is any byte above 127 at either end
+//     of a line, name or value, because xl2tpd compares signed chars; that
+//     skips a byte order mark.
+//   - A line is read in pieces of 1023 bytes, each a line of its own, unless
+//     a comment began in an earlier piece.
+//
+// Sections and keys are kept in the file's order, repeated ones too. Which keys
+// exist and what their values mean is the caller's business.
+package conf
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"strings"
+)
+
+const (
+	maxLine = 1023    // xl2tpd's buffer of 1024, less the closing NUL
+	maxFile = 1 << 20 // far beyond any real file; a guard for memory
+)
+
+// File is one parsed file.
+type File struct {
+	Path     string
+	Sections []Section
+}
+
+// Section is one section header and the keys below it.
+type Section struct {
+	Kind string // "global", "lac" or "lns"
+	Name string // as written; "" for global and for a header without a name; "default" for [lac default]
+	Rest string // what xl2tpd ignores of the header: the name in [global NAME], text after "]"
+	Line int    // 1-based
+	Keys []Key
+}
+
+// Key is one "name = value".
+type Key struct {
+	Name  string // lower case, each run of inner white space folded to one space
+	Value string // as written, without the white space around it
+	Line  int    // 1-based
+}
+
+// Error says what is wrong, and where. Its text is a single line.
+type Error struct {
+	Path string
+	Line int // 1-based
+	Msg  string
+}
+
+func (e *Error) Error() string { return fmt.Sprintf("%s:%d: %s", e.Path, e.Line, e.Msg) }
+
+// SameName tells whether xl2tpd takes two names of sections for the same.
+func SameName(a, b string) bool { return lower(a) == lower(b) }
+
+// Parse reads a file; path is only for messages. The error is an *Error.
+func Parse(path string, r io.Reader) (*File, error) {
+	f := &File{Path: path}
+	data, err := io.ReadAll(io.LimitReader(r, maxFile+1))
+	line := 1
+	fail := func(format string, args ...any) (*File, error) {
+		return nil, &Error{Path: path, Line: line, Msg: fmt.Sprintf(format, args...)}
+	}
+	if err != nil {
+		line += bytes.Count(data, []byte("\n"))
+		return fail("reading failed: %v", err)
+	}
+	if len(data) > maxFile {
+		return fail("the file is larger than 1 MiB")
+	}
+	inComment := false
+	for len(data) > 0 {
+		var piece []byte
+		var ended bool
+		piece, data, ended = cutPiece(data)
+		if inComment { // the comment of a line longer than one piece
+			inComment = !ended
+		} else {
+			text, comment := piece, false
+			if i := bytes.IndexByte(piece, ';'); i >= 0 {
+				text, comment = piece[:i], true
+			}
+			inComment = comment && !ended
+			cut := !ended && !comment && len(data) > 0
+			if msg := f.add(string(text), line, cut); msg != "" {
+				return fail("%s", msg)
+			}
+		}
+		if ended {
+			line++
+		}
+	}
+	return f, nil
+}
+
+// cutPiece returns what fgets would read next, without the newline.
+func cutPiece(data []byte) (piece, rest []byte, ended bool) {
+	n := min(len(data), maxLine)
+	if i := bytes.IndexByte(data[:n], '\n'); i >= 0 {
+		return data[:i], data[i+1:], true
+	}
+	return data[:n], data[n:], false
+}
+
+// add takes one line without its comment. cut says that the line goes on past
+// xl2tpd's buffer. It returns what is wrong, or "".
+func (f *File) add(text string, line int, cut bool) string {
+	if strings.IndexByte(text, 0) >= 0 {
+		return "NUL byte: this is not a text file"
+	}
+	text = trim(text)
+	switch {
+	case text == "":
+		return ""
+	case text[0] == '[':
+		return f.addSection(text[1:], line)
+	case text[0] == '#':
+		return "comments start with ';', not with '#'"
+	case len(f.Sections) == 0:
+		return fmt.Sprintf("%s stands before the first section; start with [global], [lac NAME] or [lns NAME]", Quote(text))
+	}
+	name, value, ok := strings.Cut(text, "=")
+	if name = trim(name); !ok && cut {
+		return fmt.Sprintf("line longer than %d bytes, xl2tpd's limit", maxLine)
+	} else if !ok {
+		return fmt.Sprintf("%s: expected 'name = value'", Quote(text))
+	} else if name == "" {
+		return "nothing stands before '='; expected 'name = value'"
+	}
+	s := &f.Sections[len(f.Sections)-1]
+	s.Keys = append(s.Keys, Key{Name: lower(fold(name)), Value: trim(value), Line: line})
+	return ""
+}
+
+func (f *File) addSection(text string, line int) string {
+	header, rest, ok := strings.Cut(text, "]")
+	if !ok {
+		return fmt.Sprintf("%s: closing ']' is missing", Quote("["+text))
+	}
+	kind, name, _ := strings.Cut(header, " ")
+	s := Section{Kind: lower(kind), Name: name, Rest: trim(rest), Line: line}
+	switch s.Kind {
+	case "global":
+		if s.Name = ""; name != "" {
+			s.Rest = trim(name + " " + s.Rest)
+		}
+	case "lac", "lns":
+		if SameName(name, "default") {
+			s.Name = "default"
+		}
+	default:
+		return fmt.Sprintf("unknown section %s; expected [global], [lac NAME] or [lns NAME]", Quote("["+header+"]"))
+	}
+	f.Sections = append(f.Sections, s)
+	return ""
+}
+
+// Quote shows text from a file inside a message of one line.
+func Quote(s string) string {
+	if len(s) > 60 {
+		s = s[:57] + "..."
+	}
+	return fmt.Sprintf("%q", s)
+}
+
+func white(c byte) bool { return c < 33 || c > 127 }
+
+func trim(s string) string {
+	for s != "" && white(s[0]) {
+		s = s[1:]
+	}
+	for s != "" && white(s[len(s)-1]) {
+		s = s[:len(s)-1]
+	}
+	return s
+}
+
+func fold(s string) string {
+	return strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r < 33 }), " ")
+}
+
+// lower is C's tolower in the "C" locale: ASCII only, other bytes untouched.
+func lower(s string) string {
+	b := []byte(s)
+	for i, c := range b {
+		if 'A' <= c && c <= 'Z' {
+			b[i] = c + 'a' - 'A'
+		}
+	}
+	return string(b)
+}
+
+// Bool reads xl2tpd's words for yes and no.
+func Bool(value string) (v, ok bool) {
+	switch lower(value) {
+	case "yes", "y", "true":
+		return true, true
+	case "no", "n", "false":
+		return false, true
+	}
+	return false, false
+}

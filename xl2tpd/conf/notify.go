@@ -1,0 +1,114 @@
+package conf
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/fsnotify/fsnotify"
+)
+
+// Notify tells when one of a few files may have changed: written in place,
+// replaced by rename, created, removed. It is made of funcs so that a test can
+// put its own in.
+type Notify struct {
+	C <-chan struct{} // a file may have changed; holds one pending notice
+
+	// Check sets the files to watch and mends watches that were lost; whoever
+	// looks at the files on a slow timer calls it then. It costs one stat per
+	// directory. Not for two goroutines at once, nor after Close.
+	Check func(paths ...string)
+
+	// Close frees everything and returns when nothing is left running.
+	Close func()
+}
+
+// NewNotify starts watching. The error is the system's: out of inotify
+// instances or file descriptors.
+func NewNotify() (Notify, error) {
+	w, err := fsnotify.NewWatcher()
+	if err != nil {
+		return Notify{}, err
+	}
+	c := make(chan struct{}, 1)
+	n := &notify{w: w, set: make(chan map[string]bool), gone: make(chan struct{}), dirs: map[string]os.FileInfo{}}
+	go n.run(c)
+	return Notify{C: c, Check: n.check, Close: n.close}, nil
+}
+
+// notify watches directories, since a file replaced by rename takes a watch on
+// itself along. A directory that is itself replaced loses its watch without
+// a word, and one that does not exist yet can't be watched: check mends both.
+type notify struct {
+	w    *fsnotify.Watcher
+	set  chan map[string]bool
+	gone chan struct{} // closed when the goroutine has returned
+	dirs map[string]os.FileInfo
+}
+
+func (n *notify) check(paths ...string) {
+	names := map[string]bool{}
+	dirs := map[string]os.FileInfo{}
+	for _, p := range paths {
+		dir, err := filepath.EvalSymlinks(filepath.Dir(p)) // /var/run is /run
+		if err != nil {
+			continue
+		}
+		fi, err := os.Stat(dir)
+		if err != nil {
+			continue
+		}
+		dirs[dir] = fi
+		names[filepath.Join(dir, filepath.Base(p))] = true
+	}
+	// Names first: an event between Add and the new names would be dropped.
+	n.set <- names
+	alive := n.w.WatchList() // the kernel drops the watch of a removed directory
+	for dir, old := range n.dirs {
+		switch fi, ok := dirs[dir]; {
+		case !slices.Contains(alive, dir):
+			delete(n.dirs, dir)
+		case !ok || !os.SameFile(fi, old): // moved away, and the watch with it
+			_ = n.w.Remove(dir) // fails when the kernel was quicker
+			delete(n.dirs, dir)
+		}
+	}
+	for dir, fi := range dirs {
+		if _, ok := n.dirs[dir]; !ok && n.w.Add(dir) == nil {
+			n.dirs[dir] = fi
+		}
+	}
+}
+
+func (n *notify) close() {
+	n.w.Close()
+	<-n.gone
+}
+
+func (n *notify) run(c chan<- struct{}) {
+	defer close(n.gone)
+	var names map[string]bool
+	notice := func() {
+		select {
+		case c <- struct{}{}:
+		default:
+		}
+	}
+	for {
+		select {
+		case names = <-n.set:
+		case ev, ok := <-n.w.Events:
+			if !ok {
+				return
+			}
+			if names[filepath.Clean(ev.Name)] {
+				notice()
+			}
+		case _, ok := <-n.w.Errors:
+			if !ok {
+				return
+			}
+			notice() // events were lost, so anything may have changed
+		}
+	}
+}

@@ -1,0 +1,120 @@
+package conf
+
+import (
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func put(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func do(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestNotify(t *testing.T) {
+	base := t.TempDir()
+	dir := filepath.Join(base, "etc")
+	file := filepath.Join(dir, "a.conf")
+	do(t, os.Mkdir(dir, 0o700))
+	do(t, os.Symlink(dir, filepath.Join(base, "link")))
+	n, err := NewNotify()
+	do(t, err)
+	defer n.Close()
+	expect := func(what string) {
+		t.Helper()
+		select {
+		case <-n.C:
+		case <-time.After(10 * time.Second):
+			t.Fatalf("no notice of: %s", what)
+		}
+	}
+	drain := func() {
+		for {
+			select {
+			case <-n.C:
+				continue
+			default:
+			}
+			return
+		}
+	}
+	n.Check(filepath.Join(base, "link/a.conf"), filepath.Join(base, "missing/b.conf"))
+	put(t, file, "1")
+	expect("created, seen through a link to the directory")
+	drain()
+	put(t, file, "2")
+	expect("written in place")
+	drain()
+	put(t, file+"~", "3")
+	do(t, os.Rename(file+"~", file))
+	expect("replaced by rename")
+	drain()
+	do(t, os.Remove(file))
+	expect("removed")
+
+	// From here on each step has a file of its own, so that a late event of an
+	// earlier step can't pass for it.
+	do(t, os.RemoveAll(dir))
+	n.Check(file) // there is nothing to watch now
+	do(t, os.Mkdir(dir, 0o700))
+	file = filepath.Join(dir, "b.conf")
+	n.Check(file)
+	drain()
+	put(t, file, "4")
+	expect("created in a directory removed and made again")
+
+	do(t, os.Rename(dir, dir+".old"))
+	do(t, os.Mkdir(dir, 0o700))
+	file = filepath.Join(dir, "c.conf")
+	n.Check(file)
+	drain()
+	put(t, file, "5")
+	expect("created in a directory put in the old one's place")
+
+	do(t, os.Mkdir(filepath.Join(base, "missing"), 0o700))
+	n.Check(filepath.Join(base, "missing/b.conf"))
+	drain()
+	put(t, file, "6") // no longer asked for
+	put(t, filepath.Join(base, "missing/other"), "1")
+	put(t, filepath.Join(base, "missing/b.conf"), "1")
+	expect("created in a directory that came later")
+}
+
+func TestRead(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "f")
+	if _, err := Read(path); !os.IsNotExist(err) {
+		t.Error(err)
+	}
+	put(t, path, "text")
+	if b, err := Read(path); err != nil || string(b) != "text" {
+		t.Error(b, err)
+	}
+	do(t, os.Truncate(path, 1<<20+1))
+	if _, err := Read(path); err == nil || err.Error() != path+": larger than 1 MiB" {
+		t.Error(err)
+	}
+	if _, err := Read(dir); err == nil || err.Error() != dir+": not a regular file (d---------)" {
+		t.Error(err)
+	}
+	fifo := filepath.Join(dir, "fifo")
+	do(t, syscall.Mkfifo(fifo, 0o600))
+	if _, err := Read(fifo); err == nil || err.Error() != fifo+": not a regular file (p---------)" {
+		t.Error(err)
+	}
+}

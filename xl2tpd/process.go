@@ -1,0 +1,167 @@
+package xl2tpd
+
+import (
+	"cmp"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// process is one running xl2tpd.
+type process struct {
+	pid   int
+	ppid  int
+	start uint64 // clock ticks since boot; with pid, names the process for good
+	conf  string // what its -c says, or DefaultConfPath
+}
+
+// findProcess returns the xl2tpd to watch, or ok = false.
+//
+// It has to be in our own network namespace. The daemon of the pid files wins.
+// When they are missing or stale, any process called xl2tpd will do, the one
+// that reads our file first, then the oldest. Left out are those whose file lies under /run:
+// NetworkManager writes /run/nm-l2tp-UUID/xl2tpd.conf and starts an own xl2tpd
+// per connection, dials through it and tears it down by itself.
+//
+// want is the file we were told to read, "" when we follow the daemon.
+func findProcess(procRoot string, pidPaths []string, want string) (process, bool) {
+	for _, path := range pidPaths {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			continue
+		}
+		if p, ok := readProcess(procRoot, atoi(string(b))); ok && sameNet(procRoot, p.pid) {
+			return p, true
+		}
+	}
+	entries, err := os.ReadDir(procRoot)
+	if err != nil {
+		return process{}, false
+	}
+	all := map[int]process{}
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		if p, ok := readProcess(procRoot, pid); ok && sameNet(procRoot, pid) && !transient(p.conf) {
+			all[pid] = p
+		}
+	}
+	var found []process
+	for _, p := range all {
+		// Between fork and exec a pppd still bears xl2tpd's name.
+		if _, child := all[p.ppid]; !child {
+			found = append(found, p)
+		}
+	}
+	if len(found) == 0 {
+		return process{}, false
+	}
+	want = cmp.Or(want, DefaultConfPath)
+	return slices.MinFunc(found, func(a, b process) int {
+		if (a.conf == want) != (b.conf == want) {
+			if a.conf == want {
+				return -1
+			}
+			return 1
+		}
+		return cmp.Or(cmp.Compare(a.start, b.start), cmp.Compare(a.pid, b.pid))
+	}), true
+}
+
+// readProcess tells whether pid is a living process called xl2tpd. All it reads
+// is open to any user, so it works without CAP_SYS_PTRACE.
+func readProcess(procRoot string, pid int) (process, bool) {
+	if pid <= 0 {
+		return process{}, false
+	}
+	dir := filepath.Join(procRoot, strconv.Itoa(pid))
+	b, err := os.ReadFile(filepath.Join(dir, "stat"))
+	if err != nil {
+		return process{}, false
+	}
+	// "PID (comm) state ppid ... starttime ..."; comm may hold ") ".
+	_, rest, ok1 := strings.Cut(string(b), "(")
+	i := strings.LastIndexByte(rest, ')')
+	if !ok1 || i < 0 || rest[:i] != "xl2tpd" {
+		return process{}, false
+	}
+	f := strings.Fields(rest[i+1:])
+	if len(f) < 20 || f[0] == "Z" || f[0] == "X" {
+		return process{}, false
+	}
+	p := process{pid: pid, ppid: atoi(f[1]), conf: DefaultConfPath}
+	if p.start, err = strconv.ParseUint(f[19], 10, 64); err != nil {
+		return process{}, false
+	}
+	b, err = os.ReadFile(filepath.Join(dir, "cmdline"))
+	if err != nil {
+		return process{}, false
+	}
+	args := strings.Split(string(b), "\x00")
+	// The shell that runs /etc/init.d/xl2tpd bears the name too.
+	if filepath.Base(args[0]) != "xl2tpd" {
+		return process{}, false
+	}
+	for i := 1; i+1 < len(args); i++ {
+		if strings.HasPrefix(args[i], "-c") { // xl2tpd looks at two characters
+			p.conf = args[i+1]
+		}
+	}
+	return p, true
+}
+
+// sameNet compares a file that each network namespace has of its own: a look
+// at /proc/PID/ns/net would take CAP_SYS_PTRACE.
+func sameNet(procRoot string, pid int) bool {
+	a, err1 := os.Stat(filepath.Join(procRoot, "self/net/dev"))
+	b, err2 := os.Stat(filepath.Join(procRoot, strconv.Itoa(pid), "net/dev"))
+	return err1 == nil && err2 == nil && os.SameFile(a, b)
+}
+
+func transient(path string) bool {
+	return strings.HasPrefix(path, "/run/") || strings.HasPrefix(path, "/var/run/")
+}
+
+// exit is a wait for a process to end.
+type exit struct {
+	C    <-chan struct{} // closed when it has ended
+	stop func()
+}
+
+// waitExit waits through a pidfd in the runtime's poller, with no thread and no
+// polling of its own. Kernels before 5.3 have none; then the slow look has to do.
+func waitExit(pid int) (*exit, error) {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return nil, os.NewSyscallError("pidfd_open", err)
+	}
+	if err := unix.SetNonblock(fd, true); err != nil { // makes NewFile use the poller
+		unix.Close(fd)
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	f := os.NewFile(uintptr(fd), "pidfd")
+	rc, err := f.SyscallConn()
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	ended, gone := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(gone)
+		err := rc.Read(func(fd uintptr) bool {
+			p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+			n, err := unix.Poll(p, 0)
+			return n > 0 && err == nil
+		})
+		if err == nil {
+			close(ended)
+		}
+	}()
+	return &exit{C: ended, stop: func() { f.Close(); <-gone }}, nil
+}

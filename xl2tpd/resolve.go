@@ -1,0 +1,94 @@
+package xl2tpd
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+)
+
+const (
+	lookupTimeout = 5 * time.Second
+	lookupRetry   = 5 * time.Second // after a failure
+	lookupAgain   = 5 * time.Minute // after an answer
+	lookupKeep    = 16              // addresses kept per host
+)
+
+// resolver keeps the addresses of the hosts in `lns =`. Nobody waits for it: it
+// answers from what it has, looks up what is due on the side, and says on done
+// that there is something new. A failure only means trying again.
+//
+// Addresses of earlier answers are kept behind the newest, since a tunnel stays
+// on the address it was dialled to.
+type resolver struct {
+	lookup func(ctx context.Context, host string) ([]netip.Addr, error)
+	done   chan answer
+	wg     sync.WaitGroup
+	hosts  map[string]*host // touched by the loop only
+}
+
+type host struct {
+	addrs []netip.Addr
+	due   time.Time
+	busy  bool
+}
+
+type answer struct {
+	host  string
+	addrs []netip.Addr
+	err   error
+}
+
+// addrs is what is known of a host now.
+func (r *resolver) addrs(ctx context.Context, name string, now time.Time) []netip.Addr {
+	if a, err := netip.ParseAddr(name); err == nil {
+		return []netip.Addr{a}
+	}
+	if name == "" {
+		return nil
+	}
+	h := r.hosts[name]
+	if h == nil {
+		h = &host{}
+		r.hosts[name] = h
+	}
+	if !h.busy && !now.Before(h.due) {
+		h.busy = true
+		r.wg.Go(func() {
+			limited, cancel := context.WithTimeout(ctx, lookupTimeout)
+			defer cancel()
+			a := answer{host: name}
+			a.addrs, a.err = r.lookup(limited, name)
+			select {
+			case r.done <- a:
+			case <-ctx.Done():
+			}
+		})
+	}
+	return h.addrs
+}
+
+// take stores an answer.
+func (r *resolver) take(a answer, now time.Time) {
+	h := r.hosts[a.host]
+	h.busy = false
+	if a.err != nil {
+		h.due = now.Add(lookupRetry)
+		return
+	}
+	h.due = now.Add(lookupAgain)
+	var addrs []netip.Addr
+	for _, x := range a.addrs {
+		addrs = append(addrs, x.Unmap())
+	}
+	slices.SortFunc(addrs, netip.Addr.Compare) // servers shuffle their answers
+	addrs = slices.Compact(addrs)
+	for _, x := range h.addrs {
+		if !slices.Contains(addrs, x) {
+			addrs = append(addrs, x)
+		}
+	}
+	addrs = slices.Clip(addrs[:min(len(addrs), lookupKeep)])
+	h.addrs = addrs
+}

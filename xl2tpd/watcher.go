@@ -1,0 +1,346 @@
+package xl2tpd
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"sync"
+	"time"
+
+	"xl2tpd-keepalive/xl2tpd/conf"
+)
+
+const (
+	settle   = 100 * time.Millisecond // editors and daemons write in several steps
+	slowLook = 5 * time.Second        // for what brings no notice of its own
+)
+
+// Snapshot is all that is known now.
+type Snapshot struct {
+	Conf     *Conf     // nil while no file has ever been good
+	ConfErr  error     // why Conf is not what the file says now, nil if it is
+	Pid      int       // 0: not running
+	Sessions []Session // kernel mode only
+}
+
+// Watcher is the eye on xl2tpd. The zero value of each field but Deliver works.
+type Watcher struct {
+	ConfPath string         // "": the file the running xl2tpd was started with, else DefaultConfPath
+	PidPaths []string       // default /run/xl2tpd.pid and /var/run/xl2tpd.pid
+	ProcRoot string         // default /proc
+	Log      *slog.Logger   // default slog.Default()
+	Deliver  func(Snapshot) // called from Run, first at once, then on each change
+	// Lookup resolves `lns = HOST`; default: the system's names, IPv4 only.
+	Lookup func(ctx context.Context, host string) ([]netip.Addr, error)
+
+	hintOnce sync.Once
+	hint     chan struct{}
+
+	// What a restart of Run must not forget.
+	path     string // of the file looked at last
+	seen     string // what reading it gave: its content, or the failure
+	good     *Conf
+	confErr  error
+	reported map[string]string
+
+	// System calls, replaced in tests.
+	watchFiles func() (conf.Notify, error)
+	waitExit   func(pid int) (*exit, error)
+	peers      func() (map[uint16]netip.AddrPort, error)
+}
+
+func lookupIPv4(ctx context.Context, host string) ([]netip.Addr, error) {
+	r := net.Resolver{PreferGo: true} // the C library's can't be interrupted
+	return r.LookupNetIP(ctx, "ip4", host)
+}
+
+// Look hints that something may have changed: look again now. It never blocks.
+func (w *Watcher) Look() {
+	select {
+	case w.hints() <- struct{}{}:
+	default:
+	}
+}
+
+func (w *Watcher) hints() chan struct{} {
+	w.hintOnce.Do(func() { w.hint = make(chan struct{}, 1) })
+	return w.hint
+}
+
+// Run watches until ctx ends, then returns its error; nothing else ends it.
+func (w *Watcher) Run(ctx context.Context) error {
+	l := w.newLoop()
+	// Lookups end with their context, which ends before anyone waits for them.
+	defer l.resolver.wg.Wait()
+	inner, cancel := context.WithCancel(ctx)
+	defer cancel()
+
+	watch, err := l.watchFiles()
+	w.complain("watch", "xl2tpd: changes of files will be seen up to 5 s late, inotify is not to be had", err)
+	if err != nil {
+		watch = conf.Notify{Check: func(...string) {}, Close: func() {}}
+	}
+	defer watch.Close()
+	defer l.forget()
+
+	slow := time.NewTicker(slowLook)
+	defer slow.Stop()
+	var last *Snapshot
+	for {
+		s := l.look(inner, watch.Check)
+		if last == nil || !reflect.DeepEqual(*last, s) {
+			last = &s
+			w.Deliver(s)
+		}
+		if err := l.wait(ctx, watch.C, slow.C); err != nil {
+			return err
+		}
+	}
+}
+
+// loop is the state of one Run.
+type loop struct {
+	*Watcher
+	procRoot   string
+	pidPaths   []string
+	watchFiles func() (conf.Notify, error)
+	waitExit   func(pid int) (*exit, error)
+	askPeers   func() (map[uint16]netip.AddrPort, error)
+	resolver   resolver
+
+	proc  process // watched now; pid 0: none
+	ended process // the last one whose end was seen
+
+	// The end is told at once; the search for another comes with the next look,
+	// since it goes through all of /proc.
+	justEnded bool
+
+	exit  *exit // of proc; nil when the system has no such thing
+	known map[tunnel]netip.AddrPort
+
+	settled <-chan time.Time // a file has changed, and this is when to look
+}
+
+// tunnel is the two ends' ids of one L2TP tunnel.
+type tunnel struct{ local, peer uint16 }
+
+func (w *Watcher) newLoop() *loop {
+	l := &loop{
+		Watcher:    w,
+		procRoot:   cmp.Or(w.ProcRoot, "/proc"),
+		pidPaths:   w.PidPaths,
+		watchFiles: w.watchFiles,
+		waitExit:   w.waitExit,
+		askPeers:   w.peers,
+		resolver:   resolver{lookup: w.Lookup, done: make(chan answer), hosts: map[string]*host{}},
+	}
+	if l.pidPaths == nil {
+		l.pidPaths = []string{"/run/xl2tpd.pid", "/var/run/xl2tpd.pid"}
+	}
+	if l.watchFiles == nil {
+		l.watchFiles = conf.NewNotify
+	}
+	if l.waitExit == nil {
+		l.waitExit = waitExit
+	}
+	if l.askPeers == nil {
+		l.askPeers = kernelPeers
+	}
+	if l.resolver.lookup == nil {
+		l.resolver.lookup = lookupIPv4
+	}
+	return l
+}
+
+// wait returns nil when it is time to look.
+func (l *loop) wait(ctx context.Context, changed <-chan struct{}, slow <-chan time.Time) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-changed:
+			l.settled = time.After(settle)
+			continue
+		case <-l.settled:
+			l.settled = nil
+		case <-l.hints():
+		case <-l.exited():
+			l.ended = l.proc
+			l.forget()
+			l.justEnded = true
+		case a := <-l.resolver.done:
+			l.resolver.take(a, time.Now())
+		case <-slow:
+		}
+		return nil
+	}
+}
+
+func (l *loop) look(ctx context.Context, check func(paths ...string)) Snapshot {
+	// Watch first, read second: no change falls in between.
+	check(append([]string{l.confPath()}, l.pidPaths...)...)
+	if !l.justEnded {
+		l.findProcess()
+	}
+	l.justEnded = false
+	if path := l.confPath(); path != l.path {
+		check(append([]string{path}, l.pidPaths...)...)
+	}
+	l.readConf(l.confPath())
+	return Snapshot{
+		Conf:     l.resolve(ctx),
+		ConfErr:  l.confErr,
+		Pid:      l.proc.pid,
+		Sessions: l.sessions(),
+	}
+}
+
+// findProcess keeps proc and the wait for its end up to date.
+func (l *loop) findProcess() {
+	p, ok := findProcess(l.procRoot, l.pidPaths, l.ConfPath)
+	if ok && p == l.ended {
+		ok = false // not yet reaped
+	}
+	if !ok {
+		l.forget()
+		return
+	}
+	if p == l.proc {
+		return
+	}
+	l.forget()
+	exit, err := l.waitExit(p.pid)
+	if err == nil {
+		// The pid may have passed on to another process before the wait began.
+		if again, ok := readProcess(l.procRoot, p.pid); !ok || again.start != p.start {
+			exit.stop()
+			return
+		}
+	}
+	l.complain("exit", "xl2tpd: the end of the process will be seen up to 5 s late", err)
+	l.proc, l.exit = p, exit
+}
+
+func (l *loop) forget() {
+	if l.exit != nil {
+		l.exit.stop()
+	}
+	l.proc, l.exit = process{}, nil
+}
+
+func (l *loop) exited() <-chan struct{} {
+	if l.exit == nil {
+		return nil
+	}
+	return l.exit.C
+}
+
+// confPath is the file to read. A daemon that is gone leaves its file behind.
+func (l *loop) confPath() string {
+	follow := ""
+	if filepath.IsAbs(l.proc.conf) {
+		follow = l.proc.conf
+	}
+	return cmp.Or(l.ConfPath, follow, l.path, DefaultConfPath)
+}
+
+// readConf reads the file, and parses it when its content is new.
+func (w *Watcher) readConf(path string) {
+	data, err := conf.Read(path)
+	seen := fmt.Sprintf("%s %v %s", path, err, data)
+	if seen == w.seen {
+		return
+	}
+	var c *Conf
+	if err == nil {
+		c, err = ParseConf(path, data)
+	}
+	if err == nil {
+		w.good = c
+	}
+	w.path, w.seen, w.confErr = path, seen, err
+	msg := "xl2tpd.conf can't be used"
+	if w.good != nil {
+		msg += ", keeping what it said before"
+	}
+	w.complain("conf", msg, err)
+}
+
+// resolve returns the last good Conf with the addresses known now.
+func (l *loop) resolve(ctx context.Context) *Conf {
+	if l.good == nil {
+		return nil
+	}
+	c := *l.good
+	c.Sections = slices.Clone(c.Sections)
+	now := time.Now()
+	for i := range c.Sections {
+		if s := &c.Sections[i]; len(s.LNS) > 0 {
+			s.LNSIPs = l.resolver.addrs(ctx, s.LNS[0], now)
+		}
+	}
+	return &c
+}
+
+// sessions reads the kernel's table. The far ends are asked for only when
+// a tunnel is new: they never change.
+func (l *loop) sessions() []Session {
+	data, err := os.ReadFile(filepath.Join(l.procRoot, "self/net/pppol2tp"))
+	if errors.Is(err, fs.ErrNotExist) { // the module is not loaded
+		err = nil
+	}
+	l.complain("sessions", "xl2tpd: which pppN is which can't be told in kernel mode", err)
+	out := parseSessions(data)
+	known := map[tunnel]netip.AddrPort{}
+	var answer map[uint16]netip.AddrPort
+	for i := range out {
+		t := tunnel{out[i].LocalTunnel, out[i].PeerTunnel}
+		peer, ok := l.known[t]
+		if !ok && answer == nil {
+			answer, err = l.askPeers()
+			l.complain("peers", "xl2tpd: the peers of kernel tunnels can't be told", err)
+			if answer == nil {
+				answer = map[uint16]netip.AddrPort{} // ask once per look
+			}
+		}
+		if !ok {
+			peer, ok = answer[t.local]
+		}
+		if ok {
+			out[i].Peer, known[t] = peer, peer
+		}
+	}
+	l.known = known
+	return out
+}
+
+// complain logs a failure once, until it changes or is over.
+func (w *Watcher) complain(topic, msg string, err error) {
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	if w.reported[topic] == text {
+		return
+	}
+	if w.reported == nil {
+		w.reported = map[string]string{}
+	}
+	w.reported[topic] = text
+	log := w.Log
+	if log == nil {
+		log = slog.Default()
+	}
+	if err != nil {
+		log.Warn(msg, "err", err)
+	}
+}

@@ -1,0 +1,480 @@
+package xl2tpd
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"xl2tpd-keepalive/xl2tpd/conf"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// bench is a Watcher whose every source is in the test's hands.
+type bench struct {
+	t       *testing.T
+	w       *Watcher
+	proc    proc
+	conf    string
+	pidFile string
+	changed chan struct{}         // what inotify would say
+	exits   map[int]chan struct{} // by pid: what a pidfd would say
+	stopped int                   // waits for an exit given up
+	asked   int                   // times the kernel was asked for peers
+	lookups []string
+	answer  func(host string) ([]netip.Addr, error)
+	checked []string
+	log     bytes.Buffer
+
+	mu     sync.Mutex // of what follows, and of lookups and answer
+	got    []Snapshot
+	cancel context.CancelFunc
+	ended  chan error
+}
+
+func newBench(t *testing.T) *bench {
+	b := &bench{t: t, proc: newProc(t), changed: make(chan struct{}, 1), exits: map[int]chan struct{}{}, ended: make(chan error, 1)}
+	dir := t.TempDir()
+	b.conf, b.pidFile = filepath.Join(dir, "xl2tpd.conf"), filepath.Join(dir, "xl2tpd.pid")
+	b.answer = func(string) ([]netip.Addr, error) { return nil, errors.New("no such host") }
+	b.w = &Watcher{
+		ConfPath: b.conf, PidPaths: []string{b.pidFile}, ProcRoot: b.proc.root,
+		Log: slog.New(slog.NewTextHandler(&b.log, nil)),
+		Deliver: func(s Snapshot) {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			b.got = append(b.got, s)
+		},
+		Lookup: func(ctx context.Context, host string) ([]netip.Addr, error) {
+			b.mu.Lock()
+			b.lookups = append(b.lookups, host)
+			answer := b.answer
+			b.mu.Unlock()
+			return answer(host)
+		},
+		watchFiles: func() (conf.Notify, error) {
+			return conf.Notify{C: b.changed, Check: func(p ...string) { b.checked = p }, Close: func() {}}, nil
+		},
+		waitExit: func(pid int) (*exit, error) {
+			b.exits[pid] = make(chan struct{})
+			return &exit{C: b.exits[pid], stop: func() { b.stopped++ }}, nil
+		},
+		peers: func() (map[uint16]netip.AddrPort, error) {
+			b.asked++
+			return map[uint16]netip.AddrPort{0x64: netip.MustParseAddrPort("203.0.113.1:1701")}, nil
+		},
+	}
+	return b
+}
+
+func (b *bench) put(path, text string) {
+	b.t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func (b *bench) run() {
+	ctx, cancel := context.WithCancel(context.Background())
+	b.cancel = cancel
+	go func() { b.ended <- b.w.Run(ctx) }()
+	synctest.Wait()
+}
+
+func (b *bench) stop() {
+	b.t.Helper()
+	b.cancel()
+	if err := <-b.ended; !errors.Is(err, context.Canceled) {
+		b.t.Errorf("Run: %v", err)
+	}
+}
+
+// take returns the one snapshot delivered since the last take.
+func (b *bench) take() Snapshot {
+	b.t.Helper()
+	synctest.Wait()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.got) != 1 {
+		b.t.Fatalf("%d snapshots, want 1: %+v", len(b.got), b.got)
+	}
+	s := b.got[0]
+	b.got = nil
+	return s
+}
+
+func (b *bench) none() {
+	b.t.Helper()
+	synctest.Wait()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.got) != 0 {
+		b.t.Fatalf("snapshots where none should be: %+v", b.got)
+	}
+}
+
+func (b *bench) answers(f func(string) ([]netip.Addr, error)) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.answer = f
+}
+
+func TestConfIsFollowed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.run()
+		if s := b.take(); s.Conf != nil || !errors.Is(s.ConfErr, os.ErrNotExist) || s.Pid != 0 || s.Sessions != nil {
+			t.Errorf("%+v", s)
+		}
+		// Three notices in a row: one look, 100 ms after the last.
+		b.put(b.conf, "[lac a]\nredial = ye")
+		b.changed <- struct{}{}
+		time.Sleep(settle - 1)
+		b.put(b.conf, "[lac a]\nredial = yes\n")
+		b.changed <- struct{}{}
+		time.Sleep(settle - 1)
+		b.none()
+		time.Sleep(1)
+		if s := b.take(); s.ConfErr != nil || !s.Conf.Sections[0].Redial {
+			t.Errorf("%+v", s)
+		}
+		// Wrong: the last good one stays, one line in the log.
+		b.put(b.conf, "[lac a]\nredial = maybe\n")
+		b.w.Look()
+		s := b.take()
+		var e *conf.Error
+		if !errors.As(s.ConfErr, &e) || e.Line != 2 || s.Conf == nil || !s.Conf.Sections[0].Redial {
+			t.Errorf("%+v", s)
+		}
+		time.Sleep(time.Minute)
+		b.none()
+		if n := strings.Count(b.log.String(), "maybe"); n != 1 {
+			t.Errorf("%d log lines:\n%s", n, b.log.String())
+		}
+		// Mended behind inotify's back: the slow look sees it.
+		b.put(b.conf, "[lac b]\n")
+		time.Sleep(slowLook)
+		if s := b.take(); s.ConfErr != nil || s.Conf.Sections[0].Name != "b" {
+			t.Errorf("%+v", s)
+		}
+		if len(b.checked) != 2 || b.checked[0] != b.conf || b.checked[1] != b.pidFile {
+			t.Errorf("watched: %v", b.checked)
+		}
+		// A restart of the task tells all again, and has not forgotten the good one.
+		b.put(b.conf, "[lac")
+		b.stop()
+		b.run()
+		if s := b.take(); s.Conf == nil || s.Conf.Sections[0].Name != "b" || s.ConfErr == nil {
+			t.Errorf("%+v", s)
+		}
+		b.stop()
+	})
+}
+
+func TestProcessIsFollowed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.put(b.conf, "")
+		b.put(b.pidFile, "77\n")
+		b.proc.add(77, 1, "xl2tpd", "S", 5, "self", "xl2tpd")
+		b.run()
+		if s := b.take(); s.Pid != 77 {
+			t.Errorf("%+v", s)
+		}
+		start := time.Now()
+		close(b.exits[77]) // dead, not reaped: its entry in /proc is still there
+		if s := b.take(); s.Pid != 0 || time.Since(start) != 0 {
+			t.Errorf("%+v after %v", s, time.Since(start))
+		}
+		// A new one under another pid, told by the pid file.
+		b.proc.add(78, 1, "xl2tpd", "S", 9, "self", "xl2tpd")
+		b.put(b.pidFile, "78\n")
+		b.changed <- struct{}{}
+		time.Sleep(settle)
+		if s := b.take(); s.Pid != 78 {
+			t.Errorf("%+v", s)
+		}
+		// Gone without a word of the pidfd, as on an old kernel.
+		if err := os.RemoveAll(filepath.Join(b.proc.root, "78")); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.RemoveAll(filepath.Join(b.proc.root, "77")); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(slowLook)
+		if s := b.take(); s.Pid != 0 {
+			t.Errorf("%+v", s)
+		}
+		// The same pid again is another process.
+		b.proc.add(77, 1, "xl2tpd", "S", 11, "self", "xl2tpd")
+		b.w.Look()
+		if s := b.take(); s.Pid != 77 {
+			t.Errorf("%+v", s)
+		}
+		b.stop()
+		if b.stopped != 3 {
+			t.Errorf("%d of 3 waits ended", b.stopped)
+		}
+	})
+}
+
+func TestConfPathOfTheDaemon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.w.ConfPath = ""
+		b.put(b.conf, "[lac a]\n")
+		b.put(b.pidFile, "77\n")
+		b.proc.add(77, 1, "xl2tpd", "S", 5, "self", "xl2tpd", "-c", b.conf)
+		b.run()
+		if s := b.take(); s.Conf == nil || s.Conf.Path != b.conf || b.checked[0] != b.conf {
+			t.Errorf("%+v, watched: %v", s, b.checked)
+		}
+		close(b.exits[77])
+		if s := b.take(); s.Conf == nil || s.Conf.Path != b.conf {
+			t.Errorf("the file is forgotten with the daemon: %+v", s)
+		}
+		b.stop()
+	})
+}
+
+func TestSystemWithoutPidfdAndInotify(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.w.waitExit = func(int) (*exit, error) { return nil, errors.New("function not implemented") }
+		b.w.watchFiles = func() (conf.Notify, error) { return conf.Notify{}, errors.New("too many open files") }
+		b.put(b.pidFile, "77\n")
+		b.proc.add(77, 1, "xl2tpd", "S", 5, "self", "xl2tpd")
+		b.run()
+		if s := b.take(); s.Pid != 77 {
+			t.Errorf("%+v", s)
+		}
+		b.put(b.conf, "")
+		b.put(b.pidFile, "")
+		if err := os.RemoveAll(filepath.Join(b.proc.root, "77")); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(slowLook)
+		if s := b.take(); s.Pid != 0 || s.Conf == nil {
+			t.Errorf("%+v", s)
+		}
+		b.stop()
+		for _, want := range []string{"function not implemented", "too many open files"} {
+			if n := strings.Count(b.log.String(), want); n != 1 {
+				t.Errorf("%q is %d times in the log:\n%s", want, n, b.log.String())
+			}
+		}
+	})
+}
+
+func TestSessionsAndTheirPeers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.put(b.conf, "")
+		b.proc.write("self/net/pppol2tp", pppol2tp)
+		b.run()
+		s := b.take()
+		if len(s.Sessions) != 2 || s.Sessions[0].Peer.String() != "203.0.113.1:1701" || s.Sessions[1].Peer.IsValid() {
+			t.Errorf("%+v", s.Sessions)
+		}
+		// One tunnel stays unknown and is asked for again; once a look.
+		b.w.Look()
+		b.none()
+		if b.asked != 2 {
+			t.Errorf("asked %d times", b.asked)
+		}
+		one, _, _ := strings.Cut(pppol2tp, "TUNNEL 'tunl 7966'")
+		_, two, _ := strings.Cut(pppol2tp, "\nTUNNEL 'tunl 100'")
+		b.proc.write("self/net/pppol2tp", one+"\nTUNNEL 'tunl 100'"+two)
+		b.w.Look()
+		if s := b.take(); len(s.Sessions) != 1 || s.Sessions[0].Ifname != "ppp0" || b.asked != 2 {
+			t.Errorf("%+v, asked %d times", s.Sessions, b.asked)
+		}
+		// The same local id, another tunnel.
+		b.proc.write("self/net/pppol2tp", strings.ReplaceAll(one+"\nTUNNEL 'tunl 100'"+two, "FFFF/", "0001/"))
+		b.w.Look()
+		if s := b.take(); s.Sessions[0].PeerTunnel != 1 || b.asked != 3 {
+			t.Errorf("%+v, asked %d times", s.Sessions, b.asked)
+		}
+		if err := os.Remove(filepath.Join(b.proc.root, "self/net/pppol2tp")); err != nil {
+			t.Fatal(err)
+		}
+		b.w.Look()
+		if s := b.take(); s.Sessions != nil {
+			t.Errorf("%+v", s.Sessions)
+		}
+		b.stop()
+		if b.log.Len() != 0 {
+			t.Errorf("logged: %s", b.log.String())
+		}
+	})
+}
+
+func TestNames(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.put(b.conf, "[lac a]\nlns = vpn.example.net\nlns = backup.example.net\n[lac b]\nlns = 192.0.2.7\n[lac c]\nlns=vpn.example.net\n")
+		b.answer = func(string) ([]netip.Addr, error) {
+			time.Sleep(time.Second)
+			return nil, errors.New("server misbehaving")
+		}
+		ips := func(s Snapshot) string {
+			var out []string
+			for _, s := range s.Conf.Sections {
+				for _, a := range s.LNSIPs {
+					out = append(out, s.Name+"="+a.String())
+				}
+			}
+			return strings.Join(out, " ")
+		}
+		b.run()
+		if got := ips(b.take()); got != "b=192.0.2.7" { // at once: nobody waits for a name
+			t.Error(got)
+		}
+		time.Sleep(3 * time.Second)
+		b.none()
+		b.answers(func(string) ([]netip.Addr, error) {
+			return []netip.Addr{netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("::ffff:192.0.2.1")}, nil
+		})
+		time.Sleep(3*time.Second + slowLook)
+		if got := ips(b.take()); got != "a=192.0.2.1 a=192.0.2.2 b=192.0.2.7 c=192.0.2.1 c=192.0.2.2" {
+			t.Error(got)
+		}
+		if len(b.lookups) != 2 {
+			t.Errorf("lookups: %v", b.lookups)
+		}
+		// It moves; a tunnel may still be up to the old address.
+		b.answers(func(string) ([]netip.Addr, error) { return []netip.Addr{netip.MustParseAddr("192.0.2.9")}, nil })
+		time.Sleep(lookupAgain + slowLook)
+		if got := ips(b.take()); got != "a=192.0.2.9 a=192.0.2.1 a=192.0.2.2 b=192.0.2.7 c=192.0.2.9 c=192.0.2.1 c=192.0.2.2" {
+			t.Error(got)
+		}
+		// Run does not wait for a name either.
+		b.w.Lookup = func(ctx context.Context, _ string) ([]netip.Addr, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}
+		b.stop()
+		b.got = nil
+		b.run()
+		start := time.Now()
+		b.stop()
+		if time.Since(start) != 0 {
+			t.Errorf("Run returned after %v", time.Since(start))
+		}
+	})
+}
+
+func TestWaitExit(t *testing.T) {
+	cmd := exec.Command("cat")
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	e, err := waitExit(cmd.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	given, err := waitExit(cmd.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	given.stop()
+	select {
+	case <-given.C:
+		t.Error("a wait given up says that the process has ended")
+	case <-e.C:
+		t.Error("ended before its time")
+	default:
+	}
+	in.Close()
+	select {
+	case <-e.C:
+	case <-time.After(10 * time.Second):
+		t.Error("the end was not seen")
+	}
+	e.stop()
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+	if _, err := waitExit(cmd.Process.Pid); err == nil {
+		t.Error("a wait for process " + strconv.Itoa(cmd.Process.Pid) + ", which is gone")
+	}
+}
+
+// The real sources of this system, whatever it has: Run starts, delivers, ends.
+func TestRunOnThisSystem(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	got := make(chan Snapshot, 8)
+	w := &Watcher{ConfPath: filepath.Join(t.TempDir(), "x.conf"), Log: slog.New(slog.DiscardHandler), Deliver: func(s Snapshot) { got <- s }}
+	done := make(chan error)
+	go func() { done <- w.Run(ctx) }()
+	if s := <-got; s.Conf != nil || !errors.Is(s.ConfErr, os.ErrNotExist) {
+		t.Errorf("%+v", s)
+	}
+	if err := os.WriteFile(w.ConfPath, []byte("[lac a]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if s := <-got; s.Conf == nil || s.ConfErr != nil {
+		t.Errorf("%+v", s)
+	}
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
+
+// Started and ended again and again, with a real process to wait for, it leaves
+// no file descriptor behind.
+func TestNothingLeaks(t *testing.T) {
+	p := newProc(t)
+	pid := os.Getpid()
+	p.add(pid, 1, "xl2tpd", "S", 5, "self", "xl2tpd")
+	pidFile := filepath.Join(t.TempDir(), "xl2tpd.pid")
+	if err := os.WriteFile(pidFile, []byte(strconv.Itoa(pid)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	once := func() {
+		ctx, cancel := context.WithCancel(t.Context())
+		w := &Watcher{ConfPath: pidFile + ".none", PidPaths: []string{pidFile}, ProcRoot: p.root, Log: slog.New(slog.DiscardHandler)}
+		w.Deliver = func(s Snapshot) {
+			if s.Pid != pid {
+				t.Errorf("%+v", s)
+			}
+			cancel()
+		}
+		if err := w.Run(ctx); !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	}
+	open := func() int {
+		fds, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(fds)
+	}
+	once()
+	before := open()
+	for range 50 {
+		once()
+	}
+	if after := open(); after != before {
+		t.Errorf("%d file descriptors, %d before", after, before)
+	}
+}
