@@ -1,0 +1,154 @@
+// Package vici sees strongSwan's security associations through charon's
+// control socket.
+package vici
+
+import (
+	"net/netip"
+	"strconv"
+	"time"
+
+	govici "github.com/strongswan/govici/vici"
+)
+
+// Snapshot is every IKE SA that charon has now, in charon's order.
+type Snapshot struct {
+	SAs []SA
+}
+
+// SA is an IKE SA. What charon does not tell, or tells in an unknown form, is
+// left zero.
+type SA struct {
+	Name                  string // of the connection in swanctl.conf
+	UniqueID              string // changes with each new SA, also by rekeying
+	State                 string // ESTABLISHED, CONNECTING, DELETING, …
+	LocalHost, RemoteHost netip.AddrPort
+	LocalID, RemoteID     string
+	Established           time.Duration // age, in whole seconds
+	NATLocal, NATRemote   bool          // that end is behind a NAT
+	Children              []Child
+}
+
+// Child is a CHILD SA: a pair of ESP SAs. The counters start anew with each
+// rekeying.
+type Child struct {
+	Name              string // in swanctl.conf
+	UniqueID          string
+	State             string // INSTALLED, REKEYING, DELETING, …
+	Mode              string // TRANSPORT, TUNNEL, …
+	Encap             bool   // ESP in UDP
+	BytesIn           uint64
+	PacketsIn         uint64
+	BytesOut          uint64
+	PacketsOut        uint64
+	LocalTS, RemoteTS []string // traffic selectors, as 192.0.2.1/32[udp/l2f]
+}
+
+// settled reports whether no SA is coming or going.
+func (s Snapshot) settled() bool {
+	for _, sa := range s.SAs {
+		if sa.State != "ESTABLISHED" {
+			return false
+		}
+		for _, child := range sa.Children {
+			if child.State != "INSTALLED" {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// parse reads one list-sa message: a section for each IKE SA, named as its
+// connection. It takes any message; unknown parts are passed over.
+func parse(m *govici.Message) []SA {
+	var sas []SA
+	for name, s := range sections(m) {
+		sa := SA{
+			Name:        name,
+			UniqueID:    text(s, "uniqueid"),
+			State:       text(s, "state"),
+			LocalHost:   host(s, "local-host", "local-port"),
+			RemoteHost:  host(s, "remote-host", "remote-port"),
+			LocalID:     text(s, "local-id"),
+			RemoteID:    text(s, "remote-id"),
+			Established: seconds(s, "established"),
+			NATLocal:    text(s, "nat-local") == "yes",
+			NATRemote:   text(s, "nat-remote") == "yes",
+		}
+		children, _ := s.Get("child-sas").(*govici.Message)
+		for key, c := range sections(children) {
+			child := Child{
+				Name:       text(c, "name"),
+				UniqueID:   text(c, "uniqueid"),
+				State:      text(c, "state"),
+				Mode:       text(c, "mode"),
+				Encap:      text(c, "encap") == "yes",
+				BytesIn:    count(c, "bytes-in"),
+				PacketsIn:  count(c, "packets-in"),
+				BytesOut:   count(c, "bytes-out"),
+				PacketsOut: count(c, "packets-out"),
+				LocalTS:    list(c, "local-ts"),
+				RemoteTS:   list(c, "remote-ts"),
+			}
+			if child.Name == "" {
+				child.Name = key
+			}
+			sa.Children = append(sa.Children, child)
+		}
+		sas = append(sas, sa)
+	}
+	return sas
+}
+
+// sections iterates over the named sections of m, which may be nil.
+func sections(m *govici.Message) func(yield func(string, *govici.Message) bool) {
+	return func(yield func(string, *govici.Message) bool) {
+		if m == nil {
+			return
+		}
+		for _, key := range m.Keys() {
+			if s, ok := m.Get(key).(*govici.Message); ok && !yield(key, s) {
+				return
+			}
+		}
+	}
+}
+
+func text(m *govici.Message, key string) string {
+	s, _ := m.Get(key).(string)
+	return s
+}
+
+func list(m *govici.Message, key string) []string {
+	l, _ := m.Get(key).([]string)
+	return l
+}
+
+func count(m *govici.Message, key string) uint64 {
+	n, err := strconv.ParseUint(text(m, key), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+func seconds(m *govici.Message, key string) time.Duration {
+	n, err := strconv.ParseInt(text(m, key), 10, 32)
+	if err != nil || n < 0 {
+		return 0
+	}
+	return time.Duration(n) * time.Second
+}
+
+// host is the zero AddrPort for an end that is not known yet ("%any").
+func host(m *govici.Message, addr, port string) netip.AddrPort {
+	a, err := netip.ParseAddr(text(m, addr))
+	if err != nil {
+		return netip.AddrPort{}
+	}
+	p, err := strconv.ParseUint(text(m, port), 10, 16)
+	if err != nil {
+		p = 0
+	}
+	return netip.AddrPortFrom(a.Unmap(), uint16(p))
+}

@@ -1,0 +1,108 @@
+package vici
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"syscall"
+	"time"
+
+	govici "github.com/strongswan/govici/vici"
+)
+
+// Deadlines for charon's answer. Listing waits for each SA that charon is
+// working on at the moment. govici's own, for an answer without a deadline, is
+// 5 s.
+const (
+	subscribeTimeout = 4 * time.Second
+	listTimeout      = 10 * time.Second
+)
+
+// session is a govici session whose connection we can always take away.
+type session struct {
+	*govici.Session
+	conn *conn
+}
+
+// open connects to the first socket that exists.
+func (w *Watcher) open(ctx context.Context, counted bool) (*session, error) {
+	sockets := w.Sockets
+	if len(sockets) == 0 {
+		sockets = []string{"/run/charon.vici", "/var/run/charon.vici"}
+	}
+	dial := w.dial
+	if dial == nil {
+		dial = new(net.Dialer).DialContext
+	}
+	for _, socket := range sockets {
+		c, err := dial(ctx, "unix", socket)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, unreachable(socket, err)
+		}
+		s := &session{conn: newConn(c, counted)}
+		s.Session, err = govici.NewSession(govici.WithDialContext(
+			func(context.Context, string, string) (net.Conn, error) { return s.conn, nil }))
+		return s, err
+	}
+	return nil, unreachable(sockets[0], fs.ErrNotExist)
+}
+
+// unreachable says what to do about a socket that cannot be connected to.
+func unreachable(socket string, err error) error {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("vici: %s: no such socket: is strongswan running with the vici plugin (Debian: package strongswan-swanctl)?", socket)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("vici: %s: permission denied: run as root or in the socket's group (charon.group in strongswan.conf)", socket)
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Errorf("vici: %s: connection refused: charon has gone and left its socket; is strongswan running?", socket)
+	default:
+		return fmt.Errorf("vici: %s: %w", socket, err)
+	}
+}
+
+// subscribe asks for events. Those that come before it returns are lost, so
+// list afterwards.
+func (s *session) subscribe(ctx context.Context, events ...string) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, subscribeTimeout,
+		fmt.Errorf("charon has not answered within %s", subscribeTimeout))
+	defer cancel()
+	// govici's Subscribe takes no context: it ends with its connection.
+	stop := context.AfterFunc(ctx, func() { s.Close() })
+	defer stop()
+
+	s.conn.deaf.Store(true)
+	err := s.Subscribe(events...)
+	s.conn.deaf.Store(false)
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("vici: subscribe: %w", err)
+	}
+	return nil
+}
+
+// list asks for all SAs. The session is of no more use after an error.
+func (s *session) list(ctx context.Context) (Snapshot, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, listTimeout,
+		fmt.Errorf("charon has not answered within %s", listTimeout))
+	defer cancel()
+	var snap Snapshot
+	for m, err := range s.CallStreaming(ctx, "list-sas", "list-sa", nil) {
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		if err != nil {
+			return Snapshot{}, fmt.Errorf("vici: list-sas: %w", err)
+		}
+		s.conn.fetched()
+		snap.SAs = append(snap.SAs, parse(m)...)
+	}
+	return snap, nil
+}

@@ -1,0 +1,105 @@
+package vici
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"time"
+
+	govici "github.com/strongswan/govici/vici"
+)
+
+const (
+	settle  = 50 * time.Millisecond // events come in bursts; list once for all
+	passing = time.Second           // until the next list, while an SA is coming or going
+	resync  = 30 * time.Second      // until the next list otherwise
+)
+
+// Watcher delivers snapshots of charon's SAs: one at once, one after each
+// change and rekeying, each second while an SA is coming or going (charon has
+// no event for the end of that), and each 30 s anyway. Log and Deliver must be
+// set.
+type Watcher struct {
+	Sockets []string // the first that exists is used; nil: /run/charon.vici, /var/run/charon.vici
+	Log     *slog.Logger
+	Deliver func(Snapshot) // called by Run alone; must not block
+
+	dial func(ctx context.Context, network, address string) (net.Conn, error)
+}
+
+// Run watches until ctx ends or charon goes, and returns the reason. It may be
+// called again then.
+func (w *Watcher) Run(ctx context.Context) error {
+	err := w.watch(ctx)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return err
+}
+
+func (w *Watcher) watch(ctx context.Context) error {
+	events, err := w.open(ctx, false)
+	if err != nil {
+		return err
+	}
+	defer events.Close()
+	hints := make(chan govici.Event, 1) // one is enough: look again now
+	events.NotifyEvents(hints)
+	if err := events.subscribe(ctx, "ike-updown", "child-updown", "ike-rekey", "child-rekey"); err != nil {
+		return err
+	}
+
+	// Another session for commands: on one, their answers and events get in
+	// each other's way.
+	lists, err := w.open(ctx, true)
+	if err != nil {
+		return err
+	}
+	defer lists.Close()
+	w.Log.Debug("watching strongswan", "socket", lists.conn.RemoteAddr().String())
+
+	for {
+		snap, err := lists.list(ctx)
+		if err != nil {
+			return err
+		}
+		w.Deliver(snap)
+		wait := resync
+		if !snap.settled() {
+			wait = passing
+		}
+		if err := next(ctx, wait, hints); err != nil {
+			return err
+		}
+	}
+}
+
+// next returns when it is time to list again: soon after a hint, or after wait.
+func next(ctx context.Context, wait time.Duration, hints <-chan govici.Event) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(wait):
+		return nil
+	case _, open := <-hints:
+		if !open {
+			return errGone
+		}
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(settle):
+	}
+	select {
+	case _, open := <-hints:
+		if !open {
+			return errGone
+		}
+	default:
+	}
+	return nil
+}
+
+var errGone = errors.New("vici: charon has closed the connection")
