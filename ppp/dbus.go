@@ -1,0 +1,124 @@
+package ppp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+)
+
+const (
+	busTime = 5 * time.Second // for the bus, or systemd, to answer
+
+	// A bus that is stuck closes nothing: ask now and then.
+	busCheck = 30 * time.Second
+
+	systemd     = "org.freedesktop.systemd1"
+	systemdPath = "/org/freedesktop/systemd1"
+	busName     = "org.freedesktop.DBus"
+)
+
+// errSystemdLeft is returned when systemd leaves the bus, as it does when it
+// re-executes itself: its list of subscribers may go with it.
+var errSystemdLeft = errors.New("systemd has left the bus")
+
+// streamDBus hints whenever systemd says that the device unit of a network
+// device has come, changed or gone.
+//
+// This is done with three match rules of its own on one connection, not by
+// go-systemd's subscription: that one misses the first sign of a device (a
+// UnitNew without a change of properties), is sent each change of each unit of
+// the host, and does not tell when the bus dies.
+func streamDBus(ctx context.Context, ready, hint func()) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	// Logging in to a bus that is stuck would wait for ever.
+	slow := time.AfterFunc(busTime, func() { cancel(errors.New("no answer from the bus")) })
+	defer slow.Stop()
+
+	conn, err := dbus.ConnectSystemBus(
+		dbus.WithContext(ctx),
+		dbus.WithAuth(dbus.AuthExternal(strconv.Itoa(os.Geteuid()))),
+		dbus.WithSignalHandler(signals(func(name string, s *dbus.Signal) {
+			switch {
+			case name == "NameOwnerChanged":
+				cancel(errSystemdLeft)
+			case isNetDevice(s):
+				hint()
+			}
+		})))
+	if err != nil {
+		return reason(ctx, fmt.Errorf("D-Bus: %w", err))
+	}
+	defer conn.Close()
+
+	for _, rule := range []string{
+		"type='signal',sender='" + busName + "',member='NameOwnerChanged',arg0='" + systemd + "'",
+		"type='signal',sender='" + systemd + "',interface='" + systemd + ".Manager',member='UnitNew'",
+		"type='signal',sender='" + systemd + "',interface='" + systemd + ".Manager',member='UnitRemoved'",
+		"type='signal',sender='" + systemd + "',interface='" + busName + ".Properties',member='PropertiesChanged',arg0='" + systemd + ".Device'",
+	} {
+		if err := conn.BusObject().CallWithContext(ctx, busName+".AddMatch", 0, rule).Err; err != nil {
+			return reason(ctx, fmt.Errorf("D-Bus: match rule: %w", err))
+		}
+	}
+	manager := conn.Object(systemd, systemdPath)
+	// After a restart of the bus we may be back before systemd is: don't let
+	// the bus try to start it.
+	if err := manager.CallWithContext(ctx, systemd+".Manager.Subscribe", dbus.FlagNoAutoStart).Err; err != nil {
+		return reason(ctx, fmt.Errorf("D-Bus: subscribe to systemd: %w", err))
+	}
+	slow.Stop()
+	ready()
+
+	check := time.NewTicker(busCheck)
+	defer check.Stop()
+	for {
+		select {
+		case <-conn.Context().Done():
+			return reason(ctx, errors.New("D-Bus: connection lost"))
+		case <-check.C:
+			pctx, done := context.WithTimeout(ctx, busTime)
+			err := manager.CallWithContext(pctx, busName+".Peer.Ping", dbus.FlagNoAutoStart).Err
+			done()
+			if err != nil {
+				return reason(ctx, fmt.Errorf("D-Bus: ping systemd: %w", err))
+			}
+		}
+	}
+}
+
+// reason prefers the reason why ctx ended over the error that this made.
+func reason(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		return fmt.Errorf("D-Bus: %w", cause)
+	}
+	return err
+}
+
+// signals is called for each signal, in the connection's own goroutine. A
+// channel would need one more goroutine, or drop signals.
+type signals func(name string, s *dbus.Signal)
+
+func (f signals) DeliverSignal(_, name string, s *dbus.Signal) { f(name, s) }
+
+// isNetDevice says whether a signal is about the unit
+// sys-subsystem-net-devices-NAME.device. pppd's `ifname` option allows any
+// NAME.
+func isNetDevice(s *dbus.Signal) bool {
+	const unit = "sys-subsystem-net-devices-"
+	const object = systemdPath + "/unit/sys_2dsubsystem_2dnet_2ddevices_2d"
+	if strings.HasPrefix(string(s.Path), object) {
+		return true
+	}
+	if len(s.Body) == 0 {
+		return false
+	}
+	id, _ := s.Body[0].(string) // of UnitNew and UnitRemoved
+	return strings.HasPrefix(id, unit)
+}

@@ -1,0 +1,128 @@
+package ppp
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+)
+
+func TestIsNetDevice(t *testing.T) {
+	const manager = dbus.ObjectPath(systemdPath)
+	for _, tc := range []struct {
+		name string
+		s    dbus.Signal
+		want bool
+	}{
+		{"new", dbus.Signal{Path: manager, Body: []any{"sys-subsystem-net-devices-ppp0.device", dbus.ObjectPath("/x")}}, true},
+		{"changed", dbus.Signal{Path: systemdPath + "/unit/sys_2dsubsystem_2dnet_2ddevices_2dppp0_2edevice",
+			Body: []any{systemd + ".Device"}}, true},
+		{"another unit", dbus.Signal{Path: manager, Body: []any{"cron.service", dbus.ObjectPath("/x")}}, false},
+		{"another device", dbus.Signal{Path: systemdPath + "/unit/dev_2dvda_2edevice", Body: []any{systemd + ".Device"}}, false},
+		{"no body", dbus.Signal{Path: manager}, false},
+		{"odd body", dbus.Signal{Path: manager, Body: []any{7}}, false},
+	} {
+		if got := isNetDevice(&tc.s); got != tc.want {
+			t.Errorf("%s: got %v", tc.name, got)
+		}
+	}
+}
+
+// listen makes a system bus of our own.
+func listen(t *testing.T, serve func(net.Conn)) {
+	path := filepath.Join(t.TempDir(), "bus")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path="+path)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			serve(c)
+			c.Close()
+		}
+	}()
+	t.Cleanup(func() { l.Close(); <-done })
+}
+
+func TestNoBus(t *testing.T) {
+	t.Setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path="+filepath.Join(t.TempDir(), "none"))
+	if err := streamDBus(t.Context(), nil, nil); err == nil {
+		t.Error("no error")
+	}
+}
+
+// A bus that accepts and then says nothing must not hold up the end of Run.
+func TestMuteBus(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	listen(t, func(c net.Conn) {
+		cancel()
+		var b [64]byte
+		for {
+			if _, err := c.Read(b[:]); err != nil {
+				return
+			}
+		}
+	})
+	if err := streamDBus(ctx, nil, nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want context canceled", err)
+	}
+}
+
+func TestRudeBus(t *testing.T) {
+	listen(t, func(c net.Conn) { c.Write([]byte("GO AWAY\r\n")) })
+	if err := streamDBus(t.Context(), nil, nil); err == nil {
+		t.Error("no error")
+	}
+}
+
+// Run, for real, on a machine that has no bus: rtnetlink alone is enough.
+func TestRunWithoutBus(t *testing.T) {
+	t.Setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path="+filepath.Join(t.TempDir(), "none"))
+	var logged bytes.Buffer
+	got := make(chan Snapshot, 100)
+	w := &Watcher{
+		Log:     slog.New(slog.NewTextHandler(&logged, nil)),
+		Deliver: func(s Snapshot) { got <- s },
+		root:    newHost(),
+	}
+	before := openFiles(t)
+	for range 3 {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		done := make(chan error, 1)
+		go func() { done <- w.Run(ctx) }()
+		for s := range got {
+			if s.Sources == (Sources{Rtnetlink: true}) {
+				break
+			}
+		}
+		if _, err := w.Received(1); err != nil {
+			t.Error(err)
+		}
+		cancel()
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Errorf("Run returned %v", err)
+		}
+		if _, err := w.Received(1); err != nil {
+			t.Errorf("after Run: %v", err)
+		}
+	}
+	if after := openFiles(t); after != before {
+		t.Errorf("%d open files before, %d after", before, after)
+	}
+	if !bytes.Contains(logged.Bytes(), []byte("source lost")) {
+		t.Errorf("nothing logged of the missing bus: %s", logged.String())
+	}
+}

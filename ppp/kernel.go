@@ -1,0 +1,226 @@
+package ppp
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// answerTime is how long the kernel may take for one part of an answer.
+const answerTime = 5 * time.Second
+
+// kernel asks the kernel for devices and addresses. The zero value is ready;
+// it may be used from several goroutines at once.
+type kernel struct {
+	mu   sync.Mutex
+	conn *netlink.Conn
+	held bool // keep conn open between requests
+}
+
+// device is a PPP device as the kernel has it.
+type device struct {
+	index     int
+	name      string
+	up        bool // IFF_UP
+	rxPackets uint64
+}
+
+// address is one point-to-point IPv4 address of a device.
+type address struct {
+	index       int
+	local, peer netip.Addr
+}
+
+// keep says whether to keep the socket open between requests.
+func (k *kernel) keep(held bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.held = held
+	if !held {
+		k.hangUp()
+	}
+}
+
+// hangUp closes the socket, if any. k.mu is held.
+func (k *kernel) hangUp() {
+	if k.conn != nil {
+		k.conn.Close()
+		k.conn = nil
+	}
+}
+
+// devices returns all PPP devices.
+func (k *kernel) devices() ([]device, error) {
+	msgs, err := k.ask(unix.RTM_GETLINK, netlink.Dump, make([]byte, unix.SizeofIfInfomsg))
+	if err != nil {
+		return nil, fmt.Errorf("list devices: %w", err)
+	}
+	var all []device
+	for _, m := range msgs {
+		if m.Header.Type != unix.RTM_NEWLINK {
+			continue
+		}
+		d, ppp, err := decodeDevice(m.Data)
+		if err != nil {
+			return nil, fmt.Errorf("list devices: %w", err)
+		}
+		if ppp {
+			all = append(all, d)
+		}
+	}
+	return all, nil
+}
+
+// addresses returns all point-to-point IPv4 addresses.
+func (k *kernel) addresses() ([]address, error) {
+	req := make([]byte, unix.SizeofIfAddrmsg)
+	req[0] = unix.AF_INET
+	msgs, err := k.ask(unix.RTM_GETADDR, netlink.Dump, req)
+	if err != nil {
+		return nil, fmt.Errorf("list addresses: %w", err)
+	}
+	var all []address
+	for _, m := range msgs {
+		if m.Header.Type != unix.RTM_NEWADDR {
+			continue
+		}
+		a, ptp, err := decodeAddress(m.Data)
+		if err != nil {
+			return nil, fmt.Errorf("list addresses: %w", err)
+		}
+		if ptp {
+			all = append(all, a)
+		}
+	}
+	return all, nil
+}
+
+func (k *kernel) received(index int) (uint64, error) {
+	req := make([]byte, unix.SizeofIfInfomsg)
+	binary.NativeEndian.PutUint32(req[4:8], uint32(index))
+	msgs, err := k.ask(unix.RTM_GETLINK, 0, req)
+	if err != nil {
+		return 0, fmt.Errorf("packet counter of device %d: %w", index, err)
+	}
+	for _, m := range msgs {
+		if m.Header.Type != unix.RTM_NEWLINK {
+			continue
+		}
+		d, _, err := decodeDevice(m.Data)
+		if err != nil {
+			return 0, fmt.Errorf("packet counter of device %d: %w", index, err)
+		}
+		return d.rxPackets, nil
+	}
+	return 0, fmt.Errorf("packet counter of device %d: no answer from the kernel", index)
+}
+
+// ask sends one request and returns the answer. When the socket fails, a
+// second try is made on a fresh one.
+func (k *kernel) ask(kind uint16, flags netlink.HeaderFlags, body []byte) ([]netlink.Message, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !k.held {
+		defer k.hangUp()
+	}
+	for try := 0; ; try++ {
+		msgs, err := k.exchange(kind, flags, body)
+		if err == nil {
+			return msgs, nil
+		}
+		// The kernel's own "no such device" is an answer.
+		if errors.Is(err, unix.ENODEV) {
+			return nil, err
+		}
+		k.hangUp()
+		if try == 1 {
+			return nil, err
+		}
+	}
+}
+
+func (k *kernel) exchange(kind uint16, flags netlink.HeaderFlags, body []byte) ([]netlink.Message, error) {
+	if k.conn == nil {
+		conn, err := netlink.Dial(unix.NETLINK_ROUTE, nil)
+		if err != nil {
+			return nil, err
+		}
+		k.conn = conn
+	}
+	if err := k.conn.SetDeadline(time.Now().Add(answerTime)); err != nil {
+		return nil, err
+	}
+	msgs, err := k.conn.Execute(netlink.Message{
+		Header: netlink.Header{Type: netlink.HeaderType(kind), Flags: netlink.Request | flags},
+		Data:   body,
+	})
+	if err != nil {
+		return nil, err
+	}
+	// Devices came or went while the kernel was writing the list.
+	for _, m := range msgs {
+		if m.Header.Flags&netlink.DumpInterrupted != 0 && flags&netlink.Dump == netlink.Dump {
+			return nil, errors.New("the list changed while it was read")
+		}
+	}
+	return msgs, nil
+}
+
+// The two decoders read only what is needed, and leniently: statistics grow
+// from kernel to kernel, and that must not blind us.
+
+// decodeDevice reads an RTM_NEWLINK or RTM_DELLINK message; ppp says whether
+// the device is a PPP device at all.
+func decodeDevice(b []byte) (d device, ppp bool, err error) {
+	if len(b) < unix.SizeofIfInfomsg {
+		return d, false, fmt.Errorf("device message of %d bytes", len(b))
+	}
+	ppp = binary.NativeEndian.Uint16(b[2:4]) == unix.ARPHRD_PPP
+	d.index = int(binary.NativeEndian.Uint32(b[4:8]))
+	d.up = binary.NativeEndian.Uint32(b[8:12])&unix.IFF_UP != 0
+	attrs, err := netlink.NewAttributeDecoder(b[unix.SizeofIfInfomsg:])
+	if err != nil {
+		return d, false, err
+	}
+	for attrs.Next() {
+		switch attrs.Type() {
+		case unix.IFLA_IFNAME:
+			d.name = attrs.String()
+		case unix.IFLA_STATS64:
+			// struct rtnl_link_stats64 begins with rx_packets.
+			if s := attrs.Bytes(); len(s) >= 8 {
+				d.rxPackets = binary.NativeEndian.Uint64(s)
+			}
+		}
+	}
+	return d, ppp, attrs.Err()
+}
+
+// decodeAddress reads an RTM_NEWADDR or RTM_DELADDR message; ptp says whether
+// it is a point-to-point IPv4 address.
+func decodeAddress(b []byte) (a address, ptp bool, err error) {
+	if len(b) < unix.SizeofIfAddrmsg {
+		return a, false, fmt.Errorf("address message of %d bytes", len(b))
+	}
+	a.index = int(binary.NativeEndian.Uint32(b[4:8]))
+	attrs, err := netlink.NewAttributeDecoder(b[unix.SizeofIfAddrmsg:])
+	if err != nil {
+		return a, false, err
+	}
+	for attrs.Next() {
+		switch attrs.Type() {
+		case unix.IFA_LOCAL:
+			a.local, _ = netip.AddrFromSlice(attrs.Bytes())
+		case unix.IFA_ADDRESS:
+			a.peer, _ = netip.AddrFromSlice(attrs.Bytes())
+		}
+	}
+	ptp = b[0] == unix.AF_INET && a.local.Is4() && a.peer.Is4() && a.local != a.peer
+	return a, ptp, attrs.Err()
+}

@@ -1,0 +1,66 @@
+package ppp
+
+import (
+	"cmp"
+	"slices"
+)
+
+// view is what one look has found.
+type view struct {
+	links []Link // by index
+	// strangers are the indexes of PPP devices whose pppd can't be seen.
+	strangers []int
+}
+
+// look reads the whole state once.
+func look(k *kernel, o *owners) (view, error) {
+	devices, err := k.devices()
+	if err != nil {
+		return view{}, err
+	}
+	if len(devices) == 0 {
+		o.remember(nil)
+		return view{}, nil
+	}
+	addresses, err := k.addresses()
+	if err != nil {
+		return view{}, err
+	}
+	found := make(map[int]process)
+	for _, d := range devices {
+		if p, ok := o.of(d); ok {
+			found[d.index] = p
+		}
+	}
+	o.remember(found)
+	return join(devices, addresses, found), nil
+}
+
+// join makes the links out of what the kernel and /proc say; pppds has the
+// owner of each device by index.
+func join(devices []device, addresses []address, pppds map[int]process) view {
+	var v view
+	for _, d := range devices {
+		p, ok := pppds[d.index]
+		if !ok {
+			v.strangers = append(v.strangers, d.index)
+			continue
+		}
+		if !p.belongs() {
+			continue
+		}
+		l := Link{
+			Name: d.name, Index: d.index, RxPackets: d.rxPackets,
+			Pid: p.pid, Xl2tpdPid: p.parent, Started: p.started,
+			OptFile: p.args.optFile, OuterPeer: p.args.ipparam, TTY: p.args.tty,
+		}
+		// The first address is the one that pppd has set.
+		if i := slices.IndexFunc(addresses, func(a address) bool { return a.index == d.index }); i >= 0 {
+			l.Local, l.Peer = addresses[i].local, addresses[i].peer
+			l.Up = d.up
+		}
+		v.links = append(v.links, l)
+	}
+	slices.SortFunc(v.links, func(a, b Link) int { return cmp.Compare(a.Index, b.Index) })
+	return v
+}

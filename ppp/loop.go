@@ -1,0 +1,163 @@
+package ppp
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+)
+
+const (
+	coalesce = 20 * time.Millisecond // hints within this time make one look
+	resync   = 30 * time.Second      // a look without any hint
+	// blindResync is resync while no source of hints works.
+	blindResync = time.Second
+
+	// A pppd that can't be seen may be about to write its pid file, or may
+	// not be there at all: look again ever more slowly, then leave it.
+	strangerTime = 10 * time.Second
+
+	// Without rtnetlink nothing tells that IPCP has set the addresses.
+	addressPoll = 250 * time.Millisecond
+	addressTime = time.Minute
+
+	lookTries = 5 // failed looks in a row that make the loop fail
+)
+
+// loop owns all state: it alone looks and delivers.
+type loop struct {
+	log     *slog.Logger
+	deliver func(Snapshot)
+	look    func() (view, error)
+	hints   chan struct{} // capacity 1: "look again"
+	changes chan change
+
+	sources Sources
+	last    *Snapshot // delivered last
+	sent    time.Time // when
+
+	// Since when a device has no visible pppd, or a link no address, by index.
+	strangers, unaddressed map[int]time.Time
+}
+
+// change says that a source of hints has come (err nil) or gone.
+type change struct {
+	source string
+	err    error
+}
+
+// hint asks for a look; it never blocks.
+func (l *loop) hint() {
+	select {
+	case l.hints <- struct{}{}:
+	default:
+	}
+}
+
+// run looks and delivers until ctx ends or looking fails for good.
+func (l *loop) run(ctx context.Context) error {
+	due := time.Now().Add(coalesce)
+	timer := time.NewTimer(coalesce)
+	defer timer.Stop()
+	soon := func() {
+		if at := time.Now().Add(coalesce); at.Before(due) {
+			due = at
+			timer.Reset(coalesce)
+		}
+	}
+	failed := 0
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case c := <-l.changes:
+			l.note(c)
+			soon()
+		case <-l.hints:
+			soon()
+		case <-timer.C:
+			wait := coalesce
+			v, err := l.look()
+			if err != nil {
+				if failed++; failed == lookTries {
+					return fmt.Errorf("look at PPP links: %w", err)
+				}
+				wait = restartDelay(failed)
+			} else {
+				failed = 0
+				l.tell(v)
+				wait = l.next(v, time.Now())
+			}
+			due = time.Now().Add(wait)
+			timer.Reset(wait)
+		}
+	}
+}
+
+// note records and logs that a source has come or gone.
+func (l *loop) note(c change) {
+	up := &l.sources.DBus
+	if c.source == sourceRtnetlink {
+		up = &l.sources.Rtnetlink
+	}
+	*up = c.err == nil
+	if *up {
+		l.log.Info("hints about PPP links: source works", "source", c.source)
+	} else {
+		l.log.Warn("hints about PPP links: source lost, trying again", "source", c.source, "err", c.err)
+	}
+}
+
+// tell delivers what was seen, if it is new or the last time was long ago.
+func (l *loop) tell(v view) {
+	s := Snapshot{Links: v.links, Sources: l.sources}
+	if l.last != nil && same(s, *l.last) && time.Since(l.sent) < resync {
+		return
+	}
+	l.last, l.sent = &s, time.Now()
+	l.deliver(s)
+}
+
+// next says how long to wait for a hint before looking again anyway.
+func (l *loop) next(v view, now time.Time) time.Duration {
+	l.strangers = since(l.strangers, v.strangers, now)
+	var bare []int
+	for _, k := range v.links {
+		if !k.Peer.IsValid() {
+			bare = append(bare, k.Index)
+		}
+	}
+	l.unaddressed = since(l.unaddressed, bare, now)
+
+	wait := resync
+	if l.sources == (Sources{}) {
+		wait = blindResync
+	}
+	for _, t := range l.strangers {
+		if age := now.Sub(t); age < strangerTime {
+			wait = min(wait, max(coalesce, age/4))
+		}
+	}
+	if !l.sources.Rtnetlink {
+		for _, t := range l.unaddressed {
+			if now.Sub(t) < addressTime {
+				wait = min(wait, addressPoll)
+			}
+		}
+	}
+	return wait
+}
+
+// since returns since when each index has been in the set, given the old
+// answer and the set as of now.
+func since(old map[int]time.Time, set []int, now time.Time) map[int]time.Time {
+	times := make(map[int]time.Time, len(set))
+	for _, i := range set {
+		t, ok := old[i]
+		if !ok {
+			t = now
+		}
+		times[i] = t
+	}
+	return times
+}

@@ -1,0 +1,346 @@
+package ppp
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// bench runs a loop on a fake clock.
+type bench struct {
+	*loop
+	done chan error
+
+	mu    sync.Mutex
+	now   view // what a look finds
+	err   error
+	looks []time.Duration // since the start
+	sent  []Snapshot
+}
+
+func newBench(ctx context.Context) *bench {
+	b := &bench{done: make(chan error, 1)}
+	start := time.Now()
+	b.loop = &loop{
+		log: slog.New(slog.DiscardHandler),
+		deliver: func(s Snapshot) {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			b.sent = append(b.sent, s)
+		},
+		look: func() (view, error) {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			b.looks = append(b.looks, time.Since(start))
+			return b.now, b.err
+		},
+		hints:   make(chan struct{}, 1),
+		changes: make(chan change),
+	}
+	go func() { b.done <- b.run(ctx) }()
+	return b
+}
+
+// set says what looks find from now on.
+func (b *bench) set(v view, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.now, b.err = v, err
+}
+
+func (b *bench) looked() []time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.looks)
+}
+
+func (b *bench) delivered() []Snapshot {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.sent)
+}
+
+// pass lets time pass and returns the looks made in it, since the start.
+func (b *bench) pass(d time.Duration) []time.Duration {
+	synctest.Wait()
+	n := len(b.looked())
+	time.Sleep(d)
+	synctest.Wait()
+	return b.looked()[n:]
+}
+
+func (b *bench) latest() Snapshot {
+	all := b.delivered()
+	return all[len(all)-1]
+}
+
+func (b *bench) end(t *testing.T, cancel func()) {
+	t.Helper()
+	cancel()
+	if err := <-b.done; !errors.Is(err, context.Canceled) {
+		t.Errorf("run returned %v, want context canceled", err)
+	}
+}
+
+func onBench(t *testing.T, f func(t *testing.T, b *bench)) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		b := newBench(ctx)
+		f(t, b)
+		b.end(t, cancel)
+	})
+}
+
+var (
+	upLink = Link{Name: "ppp0", Index: 5, Up: true, Pid: 7, Xl2tpdPid: 6,
+		Local: netip.MustParseAddr("10.0.0.2"), Peer: netip.MustParseAddr("10.0.0.1")}
+	bareLink = Link{Name: "ppp0", Index: 5, Pid: 7, Xl2tpdPid: 6}
+)
+
+func (b *bench) bothUp() {
+	b.changes <- change{source: sourceDBus}
+	b.changes <- change{source: sourceRtnetlink}
+}
+
+func TestFirstSnapshot(t *testing.T) {
+	onBench(t, func(t *testing.T, b *bench) {
+		b.bothUp()
+		b.pass(coalesce)
+		if len(b.delivered()) != 1 || len(b.delivered()[0].Links) != 0 || b.delivered()[0].Sources != (Sources{true, true}) {
+			t.Errorf("got %+v, want one snapshot without links, both sources up", b.delivered())
+		}
+	})
+}
+
+func TestHintsAreCoalesced(t *testing.T) {
+	onBench(t, func(t *testing.T, b *bench) {
+		b.bothUp()
+		b.pass(time.Second)
+		b.set(view{links: []Link{upLink}}, nil)
+		for range 10 {
+			b.hint()
+			time.Sleep(time.Millisecond)
+		}
+		if n := len(b.pass(time.Second)); n != 1 {
+			t.Errorf("10 hints in 10 ms: %d looks, want 1", n)
+		}
+		if n := len(b.delivered()); n != 2 {
+			t.Errorf("%d snapshots, want 2", n)
+		}
+		// A storm never starves the look.
+		n := len(b.looked())
+		for range 1000 {
+			b.hint()
+			time.Sleep(time.Millisecond)
+		}
+		if n := len(b.looked()) - n; n < 30 || n > 50 {
+			t.Errorf("hints all through a second: %d looks, want about 48", n)
+		}
+	})
+}
+
+func TestOnlyNewsAreDelivered(t *testing.T) {
+	onBench(t, func(t *testing.T, b *bench) {
+		b.bothUp()
+		b.set(view{links: []Link{upLink}}, nil)
+		b.pass(time.Second)
+		busy := upLink
+		busy.RxPackets++
+		b.set(view{links: []Link{busy}}, nil)
+		b.hint()
+		b.pass(time.Second)
+		if len(b.delivered()) != 1 {
+			t.Errorf("a packet counter alone: %d snapshots, want 1", len(b.delivered()))
+		}
+		b.pass(resync)
+		if len(b.delivered()) != 2 || b.delivered()[1].Links[0].RxPackets != 1 {
+			t.Errorf("after %v: %+v, want a second snapshot with the counter", resync, b.delivered())
+		}
+		b.changes <- change{source: sourceDBus, err: errors.New("bus died")}
+		b.pass(coalesce)
+		if len(b.delivered()) != 3 || b.delivered()[2].Sources != (Sources{Rtnetlink: true}) {
+			t.Errorf("source lost: %+v, want a third snapshot that says so", b.delivered())
+		}
+	})
+}
+
+func TestQuietWhenAllIsKnown(t *testing.T) {
+	onBench(t, func(t *testing.T, b *bench) {
+		b.bothUp()
+		b.set(view{links: []Link{upLink, bareLink}}, nil)
+		b.pass(time.Second)
+		if n := len(b.pass(10 * time.Minute)); n != 20 {
+			t.Errorf("%d looks in 10 quiet minutes, want 20", n)
+		}
+	})
+}
+
+func TestStrangerIsLookedForThenLeft(t *testing.T) {
+	onBench(t, func(t *testing.T, b *bench) {
+		b.bothUp()
+		b.pass(time.Second)
+		b.set(view{strangers: []int{5}}, nil)
+		b.hint()
+		looks := b.pass(strangerTime + time.Second)
+		if n := len(looks); n < 10 || n > 50 {
+			t.Errorf("%d looks for an unknown owner, want some tens", n)
+		}
+		for i := 1; i < len(looks); i++ {
+			// Found late by no more than a third of the time it took.
+			if gap, age := looks[i]-looks[i-1], looks[i]-looks[0]; gap > max(coalesce, age/3) {
+				t.Errorf("look at %v after %v without one", age, gap)
+			}
+		}
+		if n := len(b.pass(10 * time.Minute)); n > 20 {
+			t.Errorf("%d looks in 10 minutes for an owner that is never seen, want 20", n)
+		}
+		// Another device starts afresh.
+		b.set(view{strangers: []int{5, 6}}, nil)
+		b.hint()
+		if n := len(b.pass(time.Second)); n < 5 {
+			t.Errorf("%d looks for a new device, want some", n)
+		}
+	})
+}
+
+func TestLatePidFile(t *testing.T) {
+	onBench(t, func(t *testing.T, b *bench) {
+		b.bothUp()
+		b.pass(time.Second)
+		b.set(view{strangers: []int{5}}, nil)
+		b.hint()
+		b.pass(500 * time.Millisecond)
+		b.set(view{links: []Link{upLink}}, nil)
+		b.pass(150 * time.Millisecond)
+		if n := len(b.delivered()); n != 2 || len(b.delivered()[1].Links) != 1 {
+			t.Errorf("pid file half a second late: %+v, want the link", b.delivered())
+		}
+	})
+}
+
+func TestAddressIsPolledWithoutRtnetlink(t *testing.T) {
+	onBench(t, func(t *testing.T, b *bench) {
+		b.changes <- change{source: sourceDBus}
+		b.pass(time.Second)
+		b.set(view{links: []Link{bareLink}}, nil)
+		b.hint()
+		b.pass(10 * time.Second)
+		b.set(view{links: []Link{upLink}}, nil)
+		b.pass(addressPoll)
+		if last := b.latest(); !last.Links[0].Up {
+			t.Errorf("got %+v, want the link up", last)
+		}
+		if n := len(b.pass(5 * time.Minute)); n > 10 {
+			t.Errorf("%d looks in 5 minutes with addresses, want 10", n)
+		}
+		b.set(view{links: []Link{bareLink}}, nil)
+		b.hint()
+		b.pass(addressTime + time.Second)
+		if n := len(b.pass(5 * time.Minute)); n > 10 {
+			t.Errorf("%d looks in 5 minutes at a link that never gets one, want 10", n)
+		}
+	})
+}
+
+func TestBlind(t *testing.T) {
+	onBench(t, func(t *testing.T, b *bench) {
+		b.changes <- change{source: sourceDBus, err: errors.New("no bus")}
+		b.changes <- change{source: sourceRtnetlink, err: errors.New("no socket")}
+		b.pass(time.Second)
+		b.set(view{links: []Link{upLink}}, nil)
+		b.pass(blindResync)
+		if last := b.latest(); len(last.Links) != 1 || last.Sources != (Sources{}) {
+			t.Errorf("got %+v, want the link though no source works", last)
+		}
+	})
+}
+
+func TestLookFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		broken := errors.New("no sockets left")
+		b := newBench(t.Context())
+		b.bothUp()
+		b.pass(time.Second)
+		b.set(view{}, broken)
+		b.hint()
+		b.pass(200 * time.Millisecond)
+		b.set(view{links: []Link{upLink}}, nil)
+		b.pass(2 * time.Second)
+		if n := len(b.delivered()); n != 2 {
+			t.Errorf("after a look that failed at first: %d snapshots, want 2", n)
+		}
+		b.set(view{}, broken)
+		b.hint()
+		start := time.Now()
+		if err := <-b.done; !errors.Is(err, broken) {
+			t.Errorf("run returned %v, want %v", err, broken)
+		}
+		if d := time.Since(start); d < 500*time.Millisecond || d > 3*time.Second {
+			t.Errorf("run gave up after %v, want one to two seconds", d)
+		}
+	})
+}
+
+func TestSourceIsRestarted(t *testing.T) {
+	onBench(t, func(t *testing.T, b *bench) {
+		lost := errors.New("lost")
+		ctx, cancel := context.WithCancel(t.Context())
+		start := time.Now()
+		var mu sync.Mutex
+		var starts []time.Duration
+		works := false
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			b.feed(ctx, sourceDBus, func(ctx context.Context, ready, hint func()) error {
+				mu.Lock()
+				starts = append(starts, time.Since(start))
+				ok := works
+				mu.Unlock()
+				if !ok {
+					return lost
+				}
+				ready()
+				hint()
+				<-ctx.Done()
+				return ctx.Err()
+			})
+		}()
+		b.pass(10 * time.Second)
+		mu.Lock()
+		if n := len(starts); n < 7 || n > 12 {
+			t.Errorf("%d starts in 10 s, want about 8", n)
+		}
+		for i := 1; i < len(starts); i++ {
+			gap := starts[i] - starts[i-1]
+			if limit := min(slowRestart, firstRestart<<(i-1)); gap > limit || gap < limit*3/4 {
+				t.Errorf("restart %d after %v, want %v less up to a quarter", i, gap, limit)
+			}
+		}
+		works = true
+		n := len(starts)
+		mu.Unlock()
+		b.pass(slowRestart + time.Second)
+		if last := b.latest(); !last.Sources.DBus {
+			t.Errorf("got %+v, want the source back", last)
+		}
+		b.pass(time.Hour)
+		mu.Lock()
+		if len(starts) != n+1 {
+			t.Errorf("%d starts of a source that works, want 1", len(starts)-n)
+		}
+		mu.Unlock()
+		cancel()
+		<-ended
+	})
+}

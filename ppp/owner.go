@@ -1,0 +1,175 @@
+package ppp
+
+import (
+	"bytes"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"path"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// owners tells whose a PPP device is, from pppd's pid files and /proc.
+type owners struct {
+	root fs.FS // the host's root directory
+	// known has the processes found so far by device index: a device that is
+	// renamed keeps its pppd, whose pid file keeps the old name.
+	known map[int]process
+}
+
+// process is a pppd.
+type process struct {
+	pid, parent int
+	parentName  string
+	ticks       uint64 // start, in 1/100 s since boot: with pid, its identity
+	started     time.Time
+	args        arguments
+}
+
+// belongs says whether the pppd is an xl2tpd's.
+func (p process) belongs() bool { return p.parentName == "xl2tpd" }
+
+// arguments are the pppd arguments that tell its tunnel.
+type arguments struct {
+	optFile string
+	ipparam netip.Addr
+	tty     string
+}
+
+// of returns the pppd that runs the device; ok is false if there is none to
+// be seen, which may be because its pid file is not written yet.
+func (o *owners) of(d device) (p process, ok bool) {
+	old, had := o.known[d.index]
+	if p, ok = o.named(d.name); !ok && had {
+		p, ok = o.process(old.pid)
+		ok = ok && p.ticks == old.ticks
+	}
+	if ok && had && p.pid == old.pid && p.ticks == old.ticks {
+		// The time of boot moves when the clock is set; a start does not.
+		p.started = old.started
+	}
+	return p, ok
+}
+
+// remember keeps what is needed for the next look, and nothing else.
+func (o *owners) remember(found map[int]process) { o.known = found }
+
+// named returns the pppd that the device's pid file names.
+func (o *owners) named(device string) (process, bool) {
+	for _, dir := range []string{"run", "var/run"} {
+		b, err := fs.ReadFile(o.root, path.Join(dir, device+".pid"))
+		if err != nil {
+			continue
+		}
+		pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
+		if err != nil {
+			continue
+		}
+		if p, ok := o.process(pid); ok {
+			return p, true
+		}
+	}
+	return process{}, false
+}
+
+// process reads a live pppd from /proc. A pid file outlives a killed pppd, so
+// anything else that has its number now does not count, nor does a zombie.
+func (o *owners) process(pid int) (process, bool) {
+	dir := path.Join("proc", strconv.Itoa(pid))
+	b, err := fs.ReadFile(o.root, path.Join(dir, "stat"))
+	if err != nil {
+		return process{}, false
+	}
+	s, err := parseStat(b)
+	if err != nil || s.name != "pppd" || s.state == 'Z' || s.state == 'X' {
+		return process{}, false
+	}
+	p := process{pid: pid, parent: s.parent, ticks: s.ticks}
+	if b, err = fs.ReadFile(o.root, path.Join("proc", strconv.Itoa(s.parent), "comm")); err == nil {
+		p.parentName = strings.TrimSpace(string(b))
+	}
+	if b, err = fs.ReadFile(o.root, path.Join(dir, "cmdline")); err != nil {
+		return process{}, false
+	}
+	p.args = parseArguments(b)
+	if b, err = fs.ReadFile(o.root, "proc/stat"); err == nil {
+		if boot, ok := parseBoot(b); ok {
+			p.started = boot.Add(time.Duration(s.ticks) * 10 * time.Millisecond)
+		}
+	}
+	return p, true
+}
+
+type stat struct {
+	name   string
+	state  byte
+	parent int
+	ticks  uint64
+}
+
+// parseStat reads /proc/PID/stat, see proc_pid_stat(5). The name may contain
+// anything, also spaces and parentheses: the last ")" ends it.
+func parseStat(b []byte) (stat, error) {
+	open, end := bytes.IndexByte(b, '('), bytes.LastIndexByte(b, ')')
+	if open < 0 || end < open {
+		return stat{}, fmt.Errorf("no name in %q", b)
+	}
+	// f[0] is field 3, the state.
+	f := strings.Fields(string(b[end+1:]))
+	if len(f) < 20 {
+		return stat{}, fmt.Errorf("%d fields after the name in %q", len(f), b)
+	}
+	parent, err := strconv.Atoi(f[4-3])
+	if err != nil {
+		return stat{}, fmt.Errorf("parent: %w", err)
+	}
+	ticks, err := strconv.ParseUint(f[22-3], 10, 63)
+	if err != nil {
+		return stat{}, fmt.Errorf("start: %w", err)
+	}
+	return stat{name: string(b[open+1 : end]), state: f[0][0], parent: parent, ticks: ticks}, nil
+}
+
+// parseBoot reads the time of boot from /proc/stat.
+func parseBoot(b []byte) (time.Time, bool) {
+	for line := range strings.Lines(string(b)) {
+		if v, ok := strings.CutPrefix(line, "btime "); ok {
+			sec, err := strconv.ParseInt(strings.TrimSpace(v), 10, 64)
+			return time.Unix(sec, 0), err == nil
+		}
+	}
+	return time.Time{}, false
+}
+
+// parseArguments reads /proc/PID/cmdline of a pppd that xl2tpd has started.
+func parseArguments(cmdline []byte) (a arguments) {
+	var args []string
+	if len(cmdline) > 0 {
+		args = strings.Split(strings.TrimSuffix(string(cmdline), "\x00"), "\x00")[1:]
+	}
+	for len(args) > 0 {
+		arg, value := args[0], ""
+		args = args[1:]
+		// The options with a value that xl2tpd passes: a value is never an
+		// option, whatever it looks like.
+		switch arg {
+		case "file", "ipparam", "name", "plugin", "passwordfd",
+			"pppol2tp", "pppol2tp_tunnel_id", "pppol2tp_session_id":
+			if len(args) == 0 {
+				return a
+			}
+			value, args = args[0], args[1:]
+		}
+		switch {
+		case arg == "file":
+			a.optFile = value
+		case arg == "ipparam":
+			a.ipparam, _ = netip.ParseAddr(value)
+		case strings.HasPrefix(arg, "/dev/"):
+			a.tty = arg
+		}
+	}
+	return a
+}

@@ -1,0 +1,129 @@
+// Package ppp is the eye on pppd's links: which pppN devices belong to an
+// xl2tpd, whether they are up, and with which addresses.
+//
+// Nothing here depends on seeing each event. systemd's device units (over
+// D-Bus) and rtnetlink's multicast groups only say "look again"; the look
+// itself reads the whole state from the kernel, pppd's pid files and /proc.
+package ppp
+
+import (
+	"context"
+	"io/fs"
+	"log/slog"
+	"net/netip"
+	"os"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Link is one PPP device whose pppd is a child of an xl2tpd.
+type Link struct {
+	Name  string // network device, usually pppN
+	Index int    // its interface index; a new device never reuses the old one's
+
+	// Up says that the device is administratively up and has both addresses.
+	Up    bool
+	Local netip.Addr // own IPv4 address; invalid before IPCP is done
+	Peer  netip.Addr // the far end's IPv4 address; invalid before IPCP is done
+
+	// RxPackets counts the packets received, as of the snapshot. A change of
+	// this counter alone makes no new snapshot: ask Received.
+	RxPackets uint64
+
+	Pid       int       // pppd
+	Xl2tpdPid int       // its parent
+	Started   time.Time // when pppd was started, to 10 ms; zero if unknown
+
+	OptFile string // pppd's `file` argument: xl2tpd's `pppoptfile`
+	// OuterPeer is pppd's `ipparam` argument, the tunnel's outer peer address.
+	// xl2tpd passes it only with `pass peer = yes`; invalid otherwise.
+	OuterPeer netip.Addr
+	TTY       string // "/dev/pts/N" in userspace mode, "" in kernel mode
+}
+
+// Sources says which of the two sources of hints work. With either of them
+// links are seen at once; with neither, within a second.
+type Sources struct {
+	DBus      bool // systemd's device units
+	Rtnetlink bool // the kernel's link and address groups
+}
+
+// Snapshot is all that is known of xl2tpd's links at one moment.
+type Snapshot struct {
+	Links   []Link // by index
+	Sources Sources
+}
+
+// Watcher delivers snapshots of xl2tpd's links.
+type Watcher struct {
+	Log *slog.Logger
+	// Deliver is called from Run's goroutine: with a full snapshot soon after
+	// Run starts, whenever something other than a packet counter has changed,
+	// and every 30 s. It must not block.
+	Deliver func(Snapshot)
+
+	kernel kernel
+
+	// Tests replace these; zero means the real thing.
+	streamDBus, streamRtnetlink stream
+	root                        fs.FS
+}
+
+// Run watches until ctx ends, and then returns ctx's error. A source of hints
+// that fails is restarted inside; Run itself fails only when the links can't
+// be read at all. It may be called again after it has returned.
+func (w *Watcher) Run(ctx context.Context) error {
+	w.kernel.keep(true)
+	defer w.kernel.keep(false)
+
+	l := &loop{
+		log:     w.Log,
+		deliver: w.Deliver,
+		hints:   make(chan struct{}, 1),
+		changes: make(chan change),
+	}
+	o := owners{root: w.root}
+	if o.root == nil {
+		o.root = os.DirFS("/")
+	}
+	p := parents{hint: l.hint}
+	defer p.close()
+	l.look = func() (view, error) {
+		v, err := look(&w.kernel, &o)
+		if err == nil {
+			p.follow(v.links)
+		}
+		return v, err
+	}
+
+	dbus, rtnetlink := w.streamDBus, w.streamRtnetlink
+	if dbus == nil {
+		dbus = streamDBus
+	}
+	if rtnetlink == nil {
+		rtnetlink = streamRtnetlink
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	wg.Go(func() { l.feed(ctx, sourceDBus, dbus) })
+	wg.Go(func() { l.feed(ctx, sourceRtnetlink, rtnetlink) })
+	return l.run(ctx)
+}
+
+// Received returns how many packets the device with this index has received
+// so far. It is one netlink request, may be called from any goroutine at any
+// time, and fails with ENODEV when the device is gone.
+func (w *Watcher) Received(index int) (uint64, error) {
+	return w.kernel.received(index)
+}
+
+// same says whether two snapshots differ in nothing but packet counters.
+func same(a, b Snapshot) bool {
+	return a.Sources == b.Sources && slices.EqualFunc(a.Links, b.Links, func(x, y Link) bool {
+		x.RxPackets, y.RxPackets = 0, 0
+		return x == y
+	})
+}
