@@ -1,0 +1,53 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+
+	"xl2tpd-keepalive/config"
+	"xl2tpd-keepalive/xl2tpd"
+	"xl2tpd-keepalive/xl2tpd/conf"
+)
+
+// check reads both files and says what is wrong. Files that are not named need
+// not be there.
+func check(o options, stdout, stderr io.Writer) int {
+	path := cmp.Or(o.config, config.DefaultPath)
+	c, err := config.Load(path)
+	missing := o.config == "" && errors.Is(err, fs.ErrNotExist)
+	if err != nil && !missing {
+		fmt.Fprintln(stderr, err)
+		return exitError
+	}
+
+	x, err := loadXl2tpd(cmp.Or(o.xl2tpdConf, xl2tpd.DefaultConfPath))
+	switch {
+	case o.xl2tpdConf == "" && errors.Is(err, fs.ErrNotExist):
+		fmt.Fprintf(stderr, "warning: no %s, so section names can't be compared; name it with -xl2tpd-config\n", xl2tpd.DefaultConfPath)
+	case err != nil:
+		fmt.Fprintln(stderr, err)
+		return exitError
+	case !missing:
+		for _, w := range c.Unknown(x.Has) {
+			fmt.Fprintln(stderr, "warning:", w)
+		}
+	}
+
+	if missing {
+		fmt.Fprintf(stdout, "no %s: the defaults hold\n", path)
+	} else {
+		fmt.Fprintf(stdout, "%s is good\n", path)
+	}
+	return exitOK
+}
+
+func loadXl2tpd(path string) (*xl2tpd.Conf, error) {
+	data, err := conf.Read(path)
+	if err != nil {
+		return nil, err
+	}
+	return xl2tpd.ParseConf(path, data)
+}

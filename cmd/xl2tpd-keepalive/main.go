@@ -1,0 +1,81 @@
+// Command xl2tpd-keepalive keeps the L2TP/IPsec tunnels of strongSwan and xl2tpd
+// from dropping. It stands beside them and changes none of their settings.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"io"
+	"os"
+)
+
+// version is set by the linker.
+var version = "unknown"
+
+const usage = `usage: xl2tpd-keepalive run          [-config FILE] [-xl2tpd-config FILE] [-debug]
+       xl2tpd-keepalive check-config [-config FILE] [-xl2tpd-config FILE]
+       xl2tpd-keepalive version
+`
+
+const (
+	exitOK    = 0
+	exitError = 1
+	exitUsage = 2
+)
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+// run is the program; it returns the exit status.
+func run(args []string, stdout, stderr io.Writer) int {
+	if len(args) == 0 {
+		fmt.Fprint(stderr, usage)
+		return exitUsage
+	}
+	var o options
+	flags := flag.NewFlagSet(args[0], flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.Usage = func() { fmt.Fprint(stderr, usage) }
+	var command func() int
+	switch args[0] {
+	case "run":
+		o.define(flags)
+		flags.BoolVar(&o.debug, "debug", false, "")
+		command = func() int { return keepalive(o, stderr) }
+	case "check-config":
+		o.define(flags)
+		command = func() int { return check(o, stdout, stderr) }
+	case "version":
+		command = func() int {
+			fmt.Fprintln(stdout, "xl2tpd-keepalive", version)
+			return exitOK
+		}
+	case "help", "-h", "-help", "--help":
+		fmt.Fprint(stdout, usage)
+		return exitOK
+	default:
+		fmt.Fprintf(stderr, "xl2tpd-keepalive: there is no command %q\n%s", args[0], usage)
+		return exitUsage
+	}
+	switch err := flags.Parse(args[1:]); {
+	case err == flag.ErrHelp:
+		return exitOK
+	case err != nil:
+		return exitUsage
+	case flags.NArg() > 0:
+		fmt.Fprintf(stderr, "xl2tpd-keepalive: %s does not take %q\n%s", args[0], flags.Arg(0), usage)
+		return exitUsage
+	}
+	return command()
+}
+
+// options are what the flags say.
+type options struct {
+	config     string // keepalive.conf; empty: the default, which need not be there
+	xl2tpdConf string // empty: the one xl2tpd was started with, or its default
+	debug      bool
+}
+
+func (o *options) define(flags *flag.FlagSet) {
+	flags.StringVar(&o.config, "config", "", "")
+	flags.StringVar(&o.xl2tpdConf, "xl2tpd-config", "", "")
+}

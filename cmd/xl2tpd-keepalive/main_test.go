@@ -1,0 +1,169 @@
+package main
+
+import (
+	"bytes"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"xl2tpd-keepalive": main})
+}
+
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata",
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"status": status,
+		},
+	})
+}
+
+// status runs a command that has to end with a given status: status N COMMAND…
+func status(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: status N COMMAND...")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	var exit *exec.ExitError
+	err = ts.Exec(args[1], args[2:]...)
+	got := 0
+	if err != nil {
+		var ok bool
+		if exit, ok = err.(*exec.ExitError); !ok {
+			ts.Fatalf("%v", err)
+		}
+		got = exit.ExitCode()
+	}
+	if got != want {
+		ts.Fatalf("status %d, want %d", got, want)
+	}
+}
+
+// systemd plays systemd's part for a run of the program.
+type systemd struct {
+	t    *testing.T
+	conn *net.UnixConn
+	cmd  *exec.Cmd
+	log  *bytes.Buffer
+	said []string
+}
+
+func start(t *testing.T, args ...string) *systemd {
+	dir := t.TempDir()
+	socket := filepath.Join(dir, "notify")
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	s := &systemd{t: t, conn: conn, log: &bytes.Buffer{}}
+	s.cmd = exec.Command("xl2tpd-keepalive", append([]string{"run"}, args...)...)
+	s.cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+socket, "WATCHDOG_USEC=200000")
+	s.cmd.Stderr = s.log
+	if err := s.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		s.cmd.Process.Kill()
+		s.cmd.Wait()
+	})
+	return s
+}
+
+// until reads what the program tells until a message begins like this.
+func (s *systemd) until(start string) {
+	s.t.Helper()
+	buf := make([]byte, 4096)
+	s.conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+	for {
+		n, err := s.conn.Read(buf)
+		if err != nil {
+			s.t.Fatalf("no %s: %v; got %q\n%s", start, err, s.said, s.log)
+		}
+		s.said = append(s.said, string(buf[:n]))
+		if strings.HasPrefix(string(buf[:n]), start) {
+			return
+		}
+	}
+}
+
+// A host without xl2tpd, strongSwan and D-Bus is enough to become ready, to
+// keep the watchdog fed, to reload and to end.
+func TestLife(t *testing.T) {
+	conf := filepath.Join(t.TempDir(), "keepalive.conf")
+	if err := os.WriteFile(conf, []byte("[global]\ninterval = 5\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, "-config", conf)
+	s.until("READY=1")
+	for range 3 {
+		s.until("WATCHDOG=1")
+	}
+	if err := os.WriteFile(conf, []byte("[global]\ninterval = 0\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	s.cmd.Process.Signal(syscall.SIGHUP)
+	s.until("RELOADING=1\nMONOTONIC_USEC=")
+	s.until("READY=1")
+	s.until("WATCHDOG=1")
+	s.cmd.Process.Signal(syscall.SIGTERM)
+	s.until("STOPPING=1")
+	if err := s.cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+	if !slices.ContainsFunc(s.said, func(m string) bool { return strings.HasPrefix(m, "STATUS=no tunnel up") }) {
+		t.Errorf("no status in %q", s.said)
+	}
+	if log := s.log.String(); !strings.Contains(log, conf+":2: ") {
+		t.Errorf("the bad line is not in the log:\n%s", log)
+	}
+}
+
+func TestInterrupt(t *testing.T) {
+	s := start(t)
+	s.until("STATUS=")
+	s.cmd.Process.Signal(os.Interrupt)
+	s.until("STOPPING=1")
+	if err := s.cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestJournalLines(t *testing.T) {
+	var b bytes.Buffer
+	log := newLogger(&b, true, false)
+	log.Debug("not shown")
+	log.Info("tunnel up", "link", "ppp0")
+	log.With("task", "eye").Warn("late")
+	log.WithGroup("g").Error("bad", "level", 3)
+	want := "<6>msg=\"tunnel up\" link=ppp0\n<4>msg=late task=eye\n<3>msg=bad g.level=3\n"
+	if b.String() != want {
+		t.Errorf("got\n%swant\n%s", &b, want)
+	}
+	b.Reset()
+	newLogger(&b, true, true).Debug("shown")
+	if b.String() != "<7>msg=shown\n" {
+		t.Error(b.String())
+	}
+}
+
+func TestTerminalLines(t *testing.T) {
+	var b bytes.Buffer
+	newLogger(&b, false, false).Info("tunnel up", slog.String("link", "ppp0"))
+	if !strings.HasPrefix(b.String(), "time=") || !strings.HasSuffix(b.String(), " level=INFO msg=\"tunnel up\" link=ppp0\n") {
+		t.Error(b.String())
+	}
+}

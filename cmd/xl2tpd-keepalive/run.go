@@ -1,0 +1,117 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/coreos/go-systemd/v22/journal"
+
+	"xl2tpd-keepalive/config"
+	"xl2tpd-keepalive/ppp"
+	"xl2tpd-keepalive/probe"
+	"xl2tpd-keepalive/supervisor"
+	"xl2tpd-keepalive/vici"
+	"xl2tpd-keepalive/xl2tpd"
+)
+
+const (
+	// readyAfter is how long systemd waits for our eyes at most: we are of use
+	// without strongSwan or D-Bus too.
+	readyAfter = 2 * time.Second
+
+	idlePulse = time.Minute // without systemd's watchdog
+)
+
+// keepalive wires everything together and runs until a signal ends it.
+func keepalive(o options, stderr io.Writer) int {
+	inJournal, _ := journal.StderrIsJournalStream() // an error means no
+	log := newLogger(stderr, inJournal, o.debug)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
+
+	log.Info("xl2tpd-keepalive starts", "version", version)
+	systemd := notifier{log}
+	ready := sync.OnceFunc(func() { systemd.tell(daemon.SdNotifyReady) })
+	defer time.AfterFunc(readyAfter, ready).Stop()
+
+	path := cmp.Or(o.config, config.DefaultPath)
+	links := &ppp.Watcher{Log: log}
+	loop := supervisor.NewLoop(
+		supervisor.New(config.Default(path), rand.Float64),
+		supervisor.Hands{Echo: probe.Echo, Received: links.Received},
+		systemd.front(ready), log)
+	lacs := &xl2tpd.Watcher{ConfPath: o.xl2tpdConf, Log: log, Deliver: func(s xl2tpd.Snapshot) { loop.Post(s) }}
+	settings := &config.Watcher{Path: path, Log: log, Deliver: func(c *config.Config) { loop.Post(c) }}
+	sas := &vici.Watcher{Log: log, Deliver: func(s vici.Snapshot) { loop.Post(s) }}
+	links.Deliver = func(s ppp.Snapshot) {
+		loop.Post(s)
+		lacs.Look() // a new link is a new session
+	}
+
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	runner := &supervisor.Runner{Log: log, Post: loop.Post, Jitter: rand.Float64}
+	for _, t := range []supervisor.Task{
+		{Name: supervisor.EyeConfig, Run: settings.Run},
+		{Name: supervisor.EyeXl2tpd, Run: lacs.Run},
+		{Name: supervisor.EyePPP, Run: links.Run},
+		{Name: supervisor.EyeVICI, Run: sas.Run},
+	} {
+		wg.Go(func() { runner.Run(ctx, t) })
+	}
+	wg.Go(func() {
+		for {
+			select {
+			case <-ctx.Done():
+				systemd.tell(daemon.SdNotifyStopping)
+				return
+			case <-hangups:
+				systemd.tell(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec())
+				settings.Reload()
+				lacs.Look()
+				systemd.tell(daemon.SdNotifyReady)
+			}
+		}
+	})
+	loop.Run(ctx) // ends with ctx alone
+	log.Info("xl2tpd-keepalive ends; the tunnels stay as they are")
+	return exitOK
+}
+
+// notifier speaks to systemd, if that has started us.
+type notifier struct{ log *slog.Logger }
+
+func (n notifier) tell(state string) {
+	if _, err := daemon.SdNotify(false, state); err != nil {
+		n.log.Debug("systemd can't be told", "err", err)
+	}
+}
+
+func (n notifier) front(ready func()) supervisor.Front {
+	f := supervisor.Front{
+		Ready:  ready,
+		Status: func(s string) { n.tell("STATUS=" + s) },
+		Pulse:  idlePulse,
+		Beat:   func() {},
+	}
+	watchdog, err := daemon.SdWatchdogEnabled(false)
+	if err != nil {
+		n.log.Warn("no watchdog", "err", err)
+	} else if watchdog > 0 {
+		f.Pulse = watchdog
+		f.Beat = func() { n.tell(daemon.SdNotifyWatchdog) }
+	}
+	return f
+}

@@ -1,0 +1,235 @@
+package supervisor
+
+import (
+	"container/heap"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"xl2tpd-keepalive/config"
+	"xl2tpd-keepalive/ppp"
+	"xl2tpd-keepalive/probe"
+	"xl2tpd-keepalive/vici"
+	"xl2tpd-keepalive/xl2tpd"
+)
+
+// patience is how long the brain waits at the start for the configuration,
+// which may say that a link is to be left alone.
+const patience = 500 * time.Millisecond
+
+// Brain knows the tunnels and decides. It is not safe for concurrent use.
+type Brain struct {
+	jitter func() float64
+
+	tunnels map[Key]*tunnel
+	due     queue
+	atlas   atlas
+	config  *config.Config
+
+	eyes    map[string]bool  // which have reported at all
+	failing map[string]error // tasks by name
+	faults  map[string]string
+	pid     int  // of xl2tpd, 0: not running
+	open    bool // links may be acted on
+	opening time.Time
+	ready   bool
+
+	count   [states]int // tunnels in each state
+	actions []Action    // of the step under way
+}
+
+// New returns a brain that knows nothing but a configuration, which holds until
+// another comes. jitter returns numbers in [0, 1).
+func New(c *config.Config, jitter func() float64) *Brain {
+	return &Brain{
+		config:  c,
+		jitter:  jitter,
+		tunnels: make(map[Key]*tunnel),
+		eyes:    make(map[string]bool),
+		failing: make(map[string]error),
+		faults:  make(map[string]string),
+	}
+}
+
+// Step takes in one event and returns what is to be done now. The slice is the
+// caller's.
+func (b *Brain) Step(ev Event, now time.Time) []Action {
+	b.actions = nil
+	if b.opening.IsZero() {
+		b.opening = now.Add(patience)
+	}
+	switch ev := ev.(type) {
+	case ppp.Snapshot:
+		b.seen(EyePPP)
+		b.links(ev.Links, now)
+		b.fault("D-Bus", !ev.Sources.DBus, "D-Bus unreachable")
+		b.fault("rtnetlink", !ev.Sources.Rtnetlink, "rtnetlink unreachable")
+	case xl2tpd.Snapshot:
+		b.daemon(ev)
+		b.seen(EyeXl2tpd)
+		b.atlas.chart(ev)
+		b.replace(now)
+	case vici.Snapshot:
+		b.seen(EyeVICI)
+		b.atlas.secure(ev)
+		b.replace(now)
+	case *config.Config:
+		b.seen(EyeConfig)
+		b.config = ev
+		b.replace(now)
+	case Counter:
+		b.counter(ev, now)
+	case probe.Result:
+		b.result(ev, now)
+	case TaskFailed:
+		b.taskFailed(ev)
+	case Tick:
+	default:
+		panic(fmt.Sprintf("supervisor: no such event: %T", ev))
+	}
+	b.start(now)
+	for len(b.due) > 0 && !b.due[0].due().After(now) {
+		b.look(heap.Pop(&b.due).(*tunnel))
+	}
+	return b.actions
+}
+
+// NextWake is when the next Step is needed at the latest; ok is false when
+// nothing is due until something happens.
+func (b *Brain) NextWake() (at time.Time, ok bool) {
+	switch {
+	case !b.open && !b.opening.IsZero():
+		return b.opening, true
+	case len(b.due) > 0:
+		return b.due[0].due(), true
+	}
+	return time.Time{}, false
+}
+
+// Tunnels returns what is known of every tunnel, in no order.
+func (b *Brain) Tunnels() []Tunnel {
+	all := make([]Tunnel, 0, len(b.tunnels))
+	for _, t := range b.tunnels {
+		if !t.gone {
+			all = append(all, t.view())
+		}
+	}
+	return all
+}
+
+func (b *Brain) do(a Action) { b.actions = append(b.actions, a) }
+
+func (b *Brain) note(level slog.Level, text string, attrs ...slog.Attr) {
+	b.do(Note{Level: level, Text: text, Attrs: attrs})
+}
+
+// start opens the gate once the configuration is known, or patience has ended,
+// and says Ready once every eye has had a look.
+func (b *Brain) start(now time.Time) {
+	if !b.open && (b.eyes[EyeXl2tpd] && b.eyes[EyeConfig] || !now.Before(b.opening)) {
+		b.open = true
+		for _, t := range b.tunnels {
+			b.settle(t, now)
+		}
+	}
+	if !b.ready && b.eyes[EyePPP] && b.eyes[EyeXl2tpd] && b.eyes[EyeVICI] && b.eyes[EyeConfig] {
+		b.ready = true
+		b.do(Ready{})
+	}
+}
+
+// seen notes that an eye has delivered.
+func (b *Brain) seen(eye string) {
+	b.eyes[eye] = true
+	if _, ok := b.failing[eye]; ok {
+		delete(b.failing, eye)
+		b.note(slog.LevelInfo, eye+" is back")
+	}
+}
+
+func (b *Brain) taskFailed(ev TaskFailed) {
+	b.eyes[ev.Task] = true
+	if _, ok := b.failing[ev.Task]; !ok {
+		b.note(slog.LevelWarn, ev.Task+" unreachable, retrying", slog.String("reason", ev.Err.Error()))
+	}
+	b.failing[ev.Task] = ev.Err
+}
+
+// fault keeps what an eye that works complains of; it logs that itself.
+func (b *Brain) fault(what string, bad bool, text string) {
+	if bad {
+		b.faults[what] = text
+	} else {
+		delete(b.faults, what)
+	}
+}
+
+// daemon takes in how xl2tpd itself is.
+func (b *Brain) daemon(s xl2tpd.Snapshot) {
+	if s.Pid != b.pid || !b.eyes[EyeXl2tpd] {
+		if s.Pid != 0 {
+			b.note(slog.LevelInfo, "xl2tpd is running", slog.Int("pid", s.Pid))
+		} else {
+			b.note(slog.LevelWarn, "xl2tpd is not running")
+		}
+		b.pid = s.Pid
+	}
+	b.fault("xl2tpd", s.Pid == 0, "xl2tpd not running")
+	b.fault("xl2tpd.conf", s.ConfErr != nil, fmt.Sprint(s.ConfErr))
+}
+
+// links takes in the links there are now.
+func (b *Brain) links(links []ppp.Link, now time.Time) {
+	here := make(map[Key]bool, len(links))
+	for _, l := range links {
+		k := key(l.Name, l.Index)
+		here[k] = true
+		t, known := b.tunnels[k]
+		if !known {
+			t = &tunnel{key: k, since: now, slot: -1}
+			b.tunnels[k] = t
+			b.count[Down]++
+		}
+		l.RxPackets = 0 // too old to be of use; it alone is no change
+		if known && !t.gone && t.link == l {
+			continue
+		}
+		t.gone = false
+		t.link = l
+		t.place = b.atlas.find(l)
+		b.settle(t, now)
+	}
+	for k, t := range b.tunnels {
+		if !here[k] && !t.gone {
+			t.gone = true
+			b.settle(t, now)
+			b.forget(t)
+		}
+	}
+}
+
+// replace finds the place and the settings of every tunnel anew.
+func (b *Brain) replace(now time.Time) {
+	for _, t := range b.tunnels {
+		if t.gone {
+			continue
+		}
+		p := b.atlas.find(t.link)
+		fresh := p.sa.Established && p.sa != t.place.sa
+		if !p.equal(t.place) {
+			t.place = p
+		}
+		b.settle(t, now)
+		if fresh && t.state == Silent {
+			b.hurry(t, now) // a new SA may have mended it
+		}
+	}
+}
+
+// forget drops a tunnel that is gone, once nothing is in flight for it.
+func (b *Brain) forget(t *tunnel) {
+	if t.gone && t.inFlight == none {
+		delete(b.tunnels, t.key)
+		b.count[t.state]--
+	}
+}

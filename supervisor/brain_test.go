@@ -1,0 +1,617 @@
+package supervisor
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"xl2tpd-keepalive/config"
+	"xl2tpd-keepalive/ppp"
+	"xl2tpd-keepalive/probe"
+	"xl2tpd-keepalive/vici"
+	"xl2tpd-keepalive/xl2tpd"
+)
+
+var (
+	epoch = time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC)
+	lost  = errors.New("no answer")
+)
+
+func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
+
+// bench is a brain on the bench: a clock, and the actions that are not yet
+// answered.
+type bench struct {
+	t       *testing.T
+	b       *Brain
+	now     time.Time
+	actions []Action
+	notes   []string
+}
+
+// newBench has a brain that knows xl2tpd.conf and keepalive.conf.
+func newBench(t *testing.T, xl2tpdConf, keepaliveConf string) *bench {
+	n := &bench{t: t, b: New(config.Default(""), func() float64 { return 0.5 }), now: epoch}
+	n.step(n.xl2tpd(xl2tpdConf))
+	n.step(n.config(keepaliveConf))
+	n.actions, n.notes = nil, nil
+	return n
+}
+
+func (n *bench) xl2tpd(text string) xl2tpd.Snapshot {
+	n.t.Helper()
+	c, err := xl2tpd.ParseConf("xl2tpd.conf", []byte(text))
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	for i, s := range c.Sections {
+		for _, host := range s.LNS {
+			if ip, err := netip.ParseAddr(host); err == nil {
+				c.Sections[i].LNSIPs = []netip.Addr{ip}
+			}
+		}
+	}
+	return xl2tpd.Snapshot{Conf: c, Pid: 100}
+}
+
+func (n *bench) config(text string) *config.Config {
+	n.t.Helper()
+	c, err := config.Parse("keepalive.conf", []byte(text))
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return c
+}
+
+func (n *bench) step(ev Event) {
+	for _, a := range n.b.Step(ev, n.now) {
+		if note, ok := a.(Note); ok {
+			n.notes = append(n.notes, text(note))
+		} else {
+			n.actions = append(n.actions, a)
+		}
+	}
+}
+
+func text(note Note) string {
+	s := note.Text
+	for _, a := range note.Attrs {
+		s += " " + a.String()
+	}
+	return s
+}
+
+func (n *bench) links(links ...ppp.Link) {
+	n.step(ppp.Snapshot{Links: links, Sources: ppp.Sources{DBus: true, Rtnetlink: true}})
+}
+
+// after lets time pass, with a tick at its end.
+func (n *bench) after(d time.Duration) {
+	n.now = n.now.Add(d)
+	n.step(Tick{})
+}
+
+// want checks the actions since the last call.
+func (n *bench) want(actions ...Action) {
+	n.t.Helper()
+	if !slices.Equal(n.actions, actions) {
+		n.t.Fatalf("at %v:\n got %v\nwant %v", n.now.Sub(epoch), show(n.actions), show(actions))
+	}
+	n.actions = nil
+}
+
+func show(actions []Action) string {
+	var s []string
+	for _, a := range actions {
+		s = append(s, fmt.Sprintf("%T%+v", a, a))
+	}
+	return strings.Join(s, " ")
+}
+
+// wantNote checks that the notes since the last call are these, by their start.
+func (n *bench) wantNotes(starts ...string) {
+	n.t.Helper()
+	ok := len(n.notes) == len(starts)
+	for i := 0; ok && i < len(starts); i++ {
+		ok = strings.HasPrefix(n.notes[i], starts[i])
+	}
+	if !ok {
+		n.t.Fatalf("at %v:\n got %q\nwant %q", n.now.Sub(epoch), n.notes, starts)
+	}
+	n.notes = nil
+}
+
+func link(name string, index int, up bool) ppp.Link {
+	l := ppp.Link{Name: name, Index: index, OptFile: "/etc/ppp/options.l2tpd", Pid: 1000 + index, Xl2tpdPid: 100}
+	if up {
+		l.Up, l.Local, l.Peer = true, addr("10.0.0.2"), addr("10.0.0.1")
+	}
+	return l
+}
+
+func read(l ppp.Link) Action { return ReadCounter{Link: key(l.Name, l.Index)} }
+
+func echo(l ppp.Link) Action {
+	return SendEcho{probe.Request{Link: l.Name, Index: l.Index, Source: l.Local, Target: l.Peer, Timeout: 3 * time.Second}}
+}
+
+func cancel(l ppp.Link) Action { return CancelEcho{Link: key(l.Name, l.Index)} }
+
+func (n *bench) counter(l ppp.Link, packets uint64) {
+	n.step(Counter{Link: key(l.Name, l.Index), Packets: packets})
+}
+
+func (n *bench) result(l ppp.Link, err error) {
+	n.step(probe.Result{Link: l.Name, Index: l.Index, Target: l.Peer, RTT: 12 * time.Millisecond, Err: err})
+}
+
+func (n *bench) tunnel(l ppp.Link) Tunnel {
+	n.t.Helper()
+	for _, t := range n.b.Tunnels() {
+		if t.Link == key(l.Name, l.Index) {
+			return t
+		}
+	}
+	n.t.Fatalf("no tunnel on %s", l.Name)
+	return Tunnel{}
+}
+
+// wakes checks when the next step is due.
+func (n *bench) wakes(d time.Duration) {
+	n.t.Helper()
+	at, ok := n.b.NextWake()
+	if !ok || at.Sub(n.now) != d {
+		n.t.Fatalf("wakes in %v (%v), want %v", at.Sub(n.now), ok, d)
+	}
+}
+
+const oneLAC = "[lac tokyo]\nlns = 192.0.2.1\npppoptfile = /etc/ppp/options.l2tpd\n"
+
+func TestFirstEchoAtOnce(t *testing.T) {
+	n := newBench(t, oneLAC, "")
+	n.links(link("ppp0", 5, false))
+	n.want()
+	l := link("ppp0", 5, true)
+	n.links(l)
+	n.want(read(l))
+	n.counter(l, 70) // what has come in before is no reason to wait
+	n.want(echo(l))
+	n.result(l, nil)
+	n.want()
+	n.wantNotes("tunnel up tunnel=lac tokyo peer=192.0.2.1 link=ppp0 target=10.0.0.1",
+		"tunnel alive tunnel=lac tokyo peer=192.0.2.1 link=ppp0 reason=echo reply in 12ms")
+	n.wakes(10*time.Second + 500*time.Millisecond) // jitter is half of a tenth
+}
+
+func TestEchoOnlyWhenIdle(t *testing.T) {
+	n := newBench(t, oneLAC, "")
+	l := link("ppp0", 5, true)
+	n.links(l)
+	n.counter(l, 70)
+	n.result(l, nil)
+	n.want(read(l), echo(l))
+
+	n.after(10500 * time.Millisecond)
+	n.want(read(l))
+	n.counter(l, 72) // the reply and one more
+	n.want()
+	if e := n.tunnel(l).Evidence; e.Data != n.now || e.Reply != epoch {
+		t.Errorf("evidence %+v", e)
+	}
+
+	n.after(10500 * time.Millisecond)
+	n.want(read(l))
+	n.counter(l, 72)
+	n.want(echo(l))
+	n.result(l, nil)
+
+	n.after(10500 * time.Millisecond)
+	n.want(read(l))
+	n.counter(l, 73) // nothing but the reply
+	n.want(echo(l))
+}
+
+func TestCounterFailsOrFalls(t *testing.T) {
+	for name, ev := range map[string]Counter{
+		"fails": {Err: lost},
+		"falls": {Packets: 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newBench(t, oneLAC, "")
+			l := link("ppp0", 5, true)
+			n.links(l)
+			n.counter(l, 70)
+			n.result(l, nil)
+			n.after(10500 * time.Millisecond)
+			n.want(read(l), echo(l), read(l))
+			ev.Link = key("ppp0", 5)
+			n.step(ev)
+			n.want(echo(l))
+		})
+	}
+}
+
+func TestQuickRetriesThenSilentThenAlive(t *testing.T) {
+	n := newBench(t, oneLAC, "")
+	l := link("ppp0", 5, true)
+	n.links(l)
+	n.counter(l, 70)
+	n.result(l, nil)
+	n.want(read(l), echo(l))
+	n.wantNotes("tunnel up", "tunnel alive")
+	for _, wait := range []time.Duration{10500, 1000, 2000, 10500, 10500} {
+		wait *= time.Millisecond
+		n.wakes(wait)
+		n.after(wait)
+		n.want(read(l))
+		n.counter(l, 71)
+		n.want(echo(l))
+		n.result(l, lost)
+	}
+	n.wantNotes("tunnel silent tunnel=lac tokyo peer=192.0.2.1 link=ppp0 reason=3 echo requests unanswered: no answer")
+	if got := n.b.Status(); got != "no tunnel up, 1 silent" {
+		t.Error(got)
+	}
+	n.after(10500 * time.Millisecond)
+	n.counter(l, 71)
+	n.result(l, nil)
+	n.wantNotes("tunnel alive again tunnel=lac tokyo peer=192.0.2.1 link=ppp0 reason=echo reply in 12ms silent=32s")
+}
+
+func TestDataMakesAliveAgain(t *testing.T) {
+	n := newBench(t, oneLAC, "")
+	l := link("ppp0", 5, true)
+	n.links(l)
+	for range 3 {
+		n.counter(l, 70)
+		n.result(l, lost)
+		n.after(3 * time.Second)
+	}
+	n.wantNotes("tunnel up", "tunnel silent")
+	n.after(10500 * time.Millisecond)
+	n.counter(l, 71) // also a reply that came too late
+	n.wantNotes("tunnel alive again tunnel=lac tokyo peer=192.0.2.1 link=ppp0 reason=data received")
+
+	// Echoes alone say nothing about a far end that has never answered one.
+	n.after(10500 * time.Millisecond)
+	for range 5 {
+		n.counter(l, 71)
+		n.result(l, lost)
+		n.after(10500 * time.Millisecond)
+	}
+	n.wantNotes()
+	if s := n.tunnel(l).State; s != Alive {
+		t.Error(s)
+	}
+}
+
+func TestGoneAndBack(t *testing.T) {
+	l := link("ppp0", 5, true)
+	moved := l
+	moved.Peer = addr("10.0.0.9")
+	down := link("ppp0", 5, false)
+	for name, c := range map[string]struct {
+		during  []ppp.Link // between the two, with an echo out
+		next    ppp.Link
+		actions []Action // of both snapshots
+		waits   bool     // for the result of the old echo
+	}{
+		"another name":              {nil, link("ppp1", 6, true), []Action{cancel(l), ReadCounter{key("ppp1", 6)}}, false},
+		"another index":             {nil, link("ppp0", 6, true), []Action{cancel(l), ReadCounter{key("ppp0", 6)}}, false},
+		"another name, in one step": {[]ppp.Link{link("ppp1", 6, true)}, link("ppp1", 6, true), []Action{ReadCounter{key("ppp1", 6)}}, false},
+		"another address":           {[]ppp.Link{moved}, moved, []Action{cancel(l)}, true},
+		"same after down":           {[]ppp.Link{down}, l, []Action{cancel(l)}, true},
+		"same after gone":           {nil, l, []Action{cancel(l)}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newBench(t, oneLAC, "")
+			n.links(l)
+			n.counter(l, 70)
+			n.want(read(l), echo(l))
+			n.links(c.during...)
+			n.links(c.next)
+			slices.SortFunc(n.actions, func(a, b Action) int { return strings.Compare(fmt.Sprintf("%T", a), fmt.Sprintf("%T", b)) })
+			if name == "another name, in one step" {
+				c.actions = append([]Action{cancel(l)}, c.actions...)
+			}
+			n.want(c.actions...)
+			n.result(l, lost)
+			if c.waits {
+				n.want(read(c.next))
+			}
+			n.counter(c.next, 0)
+			n.want(echo(c.next))
+			if got := len(n.b.Tunnels()); got != 1 {
+				t.Errorf("%d tunnels", got)
+			}
+			if n.b.tunnels[key(c.next.Name, c.next.Index)].lost != 0 {
+				t.Error("a cancelled echo counts as lost")
+			}
+		})
+	}
+}
+
+func TestStops(t *testing.T) {
+	l := link("ppp0", 5, true)
+	for name, links := range map[string][]ppp.Link{"gone": nil, "down": {link("ppp0", 5, false)}} {
+		t.Run(name, func(t *testing.T) {
+			n := newBench(t, oneLAC, "")
+			n.links(l)
+			n.links(links...) // while the counter is being read
+			n.counter(l, 70)
+			n.after(time.Hour)
+			n.want(read(l))
+			n.wantNotes("tunnel up", "tunnel down")
+			if _, ok := n.b.NextWake(); ok {
+				t.Error("it still wakes")
+			}
+			n.links()
+			if len(n.b.tunnels) != 0 {
+				t.Error("it is still remembered")
+			}
+		})
+	}
+}
+
+func TestConfig(t *testing.T) {
+	l := link("ppp0", 5, true)
+	off := "[lac tokyo]\nkeepalive = no\n"
+	up := func(t *testing.T, conf string) *bench {
+		n := newBench(t, oneLAC, conf)
+		n.links(l)
+		return n
+	}
+	alive := func(t *testing.T, conf string) *bench {
+		n := up(t, conf)
+		n.counter(l, 70)
+		n.result(l, nil)
+		n.actions, n.notes = nil, nil
+		return n
+	}
+	t.Run("off", func(t *testing.T) {
+		n := up(t, off)
+		n.after(time.Hour)
+		n.want()
+		n.wantNotes("tunnel left alone tunnel=lac tokyo peer=192.0.2.1 link=ppp0 reason=keepalive = no")
+		if got := n.b.Status(); got != "no tunnel up, 1 left alone" {
+			t.Error(got)
+		}
+		n.links()
+		n.wantNotes()
+	})
+	t.Run("other section off", func(t *testing.T) {
+		up(t, "[lac osaka]\nkeepalive = no\n").want(read(l))
+	})
+	t.Run("switched off", func(t *testing.T) {
+		n := alive(t, "")
+		n.step(n.config(off))
+		n.after(time.Hour)
+		n.want()
+	})
+	t.Run("switched off and on during an echo", func(t *testing.T) {
+		n := up(t, "")
+		n.counter(l, 70)
+		n.want(read(l), echo(l))
+		n.step(n.config(off))
+		n.want(cancel(l))
+		n.step(n.config(""))
+		n.want()
+		n.result(l, lost)
+		n.want(read(l))
+	})
+	t.Run("switched on", func(t *testing.T) {
+		n := up(t, off)
+		n.step(n.config(""))
+		n.want(read(l))
+	})
+	t.Run("target", func(t *testing.T) {
+		n := alive(t, "")
+		n.step(n.config("[lac tokyo]\ntarget = 172.16.0.1\n"))
+		n.want(read(l))
+		n.counter(l, 99)
+		other := l
+		other.Peer = addr("172.16.0.1")
+		n.want(echo(other))
+	})
+	t.Run("shorter interval", func(t *testing.T) {
+		n := alive(t, "")
+		n.after(4 * time.Second)
+		n.step(n.config("[global]\ninterval = 5\n"))
+		n.wakes(1250 * time.Millisecond)
+		n.after(4 * time.Second)
+		n.want(read(l))
+	})
+	t.Run("much shorter interval", func(t *testing.T) {
+		n := alive(t, "")
+		n.after(9 * time.Second)
+		n.step(n.config("[global]\ninterval = 5\n"))
+		n.want(read(l))
+	})
+	t.Run("longer interval", func(t *testing.T) {
+		n := alive(t, "")
+		n.after(9 * time.Second)
+		n.step(n.config("[global]\ninterval = 60\n"))
+		n.wakes(54 * time.Second)
+	})
+	t.Run("shorter interval during a retry", func(t *testing.T) {
+		n := up(t, "")
+		n.counter(l, 70)
+		n.result(l, lost)
+		n.after(time.Second)
+		n.counter(l, 70)
+		n.result(l, lost)
+		n.wakes(2 * time.Second)
+		n.step(n.config("[global]\ninterval = 1\ntimeout = 1\n"))
+		n.wakes(time.Second)
+	})
+	t.Run("shorter interval of one of two", func(t *testing.T) {
+		n := newBench(t, bothRoles, "")
+		l, other := l, link("ppp1", 6, true)
+		l.OuterPeer, other.OuterPeer = addr("192.0.2.1"), addr("192.0.2.2")
+		n.links(l, other)
+		n.counter(l, 70)
+		n.result(l, nil)
+		n.after(time.Second)
+		n.counter(other, 70)
+		n.result(other, nil)
+		n.actions = nil
+		n.step(n.config("[lac osaka]\ninterval = 3\n"))
+		n.wakes(3150 * time.Millisecond)
+		n.after(3150 * time.Millisecond)
+		n.want(read(other))
+	})
+	t.Run("interval shorter than a retry", func(t *testing.T) {
+		n := up(t, "[global]\ninterval = 1\ntimeout = 1\n")
+		for range 2 {
+			n.counter(l, 70)
+			n.result(l, lost)
+			n.wakes(1050 * time.Millisecond)
+			n.after(1050 * time.Millisecond)
+		}
+	})
+	t.Run("timeout", func(t *testing.T) {
+		n := up(t, "[lac tokyo]\ntimeout = 1\n")
+		n.counter(l, 70)
+		if a := n.actions[1].(SendEcho); a.Timeout != time.Second {
+			t.Error(a.Timeout)
+		}
+	})
+	t.Run("no change", func(t *testing.T) {
+		n := alive(t, "")
+		n.step(n.config(""))
+		n.step(n.xl2tpd(oneLAC))
+		n.links(l)
+		n.want()
+		n.wantNotes()
+	})
+}
+
+// Other addresses make another link of it: nothing that was known holds.
+func TestOtherAddresses(t *testing.T) {
+	for name, change := range map[string]func(*ppp.Link){
+		"of the far end": func(l *ppp.Link) { l.Peer = addr("10.0.0.77") },
+		"of this end":    func(l *ppp.Link) { l.Local = addr("10.0.0.77") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newBench(t, oneLAC, "")
+			l := link("ppp0", 5, true)
+			n.links(l)
+			n.counter(l, 70)
+			n.result(l, nil)
+			n.actions, n.notes = nil, nil
+			change(&l)
+			n.links(l)
+			n.want(read(l))
+			if e := n.tunnel(l).Evidence; e != (Evidence{}) {
+				t.Errorf("evidence %+v", e)
+			}
+			n.counter(l, 70)
+			n.want(echo(l))
+			n.result(l, lost)
+			n.after(time.Second)
+			n.counter(l, 71) // a first sign of life, though no reply
+			for range 4 {
+				n.after(10500 * time.Millisecond)
+				n.counter(l, 71)
+				n.result(l, lost)
+			}
+			n.wantNotes("tunnel up tunnel=lac tokyo peer=192.0.2.1 link=ppp0 target="+l.Peer.String()+" reason=the address has changed",
+				"tunnel alive")
+		})
+	}
+}
+
+// What comes first must not matter, and nothing must wait for long.
+func TestStart(t *testing.T) {
+	l := link("ppp0", 5, true)
+	t.Run("waits for both configurations", func(t *testing.T) {
+		n := &bench{t: t, b: New(config.Default(""), func() float64 { return 0 }), now: epoch}
+		n.links(l)
+		n.step(n.xl2tpd(oneLAC))
+		n.want()
+		n.step(n.config(""))
+		n.want(read(l))
+	})
+	t.Run("but not for long", func(t *testing.T) {
+		n := &bench{t: t, b: New(config.Default(""), func() float64 { return 0 }), now: epoch}
+		n.links(l)
+		n.wakes(patience)
+		n.after(patience)
+		n.want(read(l))
+	})
+	t.Run("a failed eye is not waited for", func(t *testing.T) {
+		n := &bench{t: t, b: New(config.Default(""), func() float64 { return 0 }), now: epoch}
+		n.links(l)
+		n.step(n.config(""))
+		n.step(TaskFailed{EyeXl2tpd, lost})
+		n.want(read(l))
+		n.step(TaskFailed{EyeVICI, lost})
+		n.want(Ready{})
+		n.step(vici.Snapshot{})
+		n.want()
+	})
+}
+
+func TestFailuresAreToldOnce(t *testing.T) {
+	n := newBench(t, oneLAC, "")
+	for range 3 {
+		n.step(TaskFailed{EyeVICI, errors.New("connection refused")})
+	}
+	n.wantNotes("VICI unreachable, retrying reason=connection refused")
+	n.links(link("ppp0", 5, true))
+	if got := n.b.Status(); got != "1 tunnel up; VICI unreachable" {
+		t.Error(got)
+	}
+	n.notes = nil
+	n.step(vici.Snapshot{})
+	n.step(vici.Snapshot{})
+	n.wantNotes("VICI is back")
+
+	s := n.xl2tpd(oneLAC)
+	s.Pid = 0
+	s.ConfErr = errors.New("/etc/xl2tpd/xl2tpd.conf:3: what is this?")
+	n.step(s)
+	n.step(s)
+	n.wantNotes("xl2tpd is not running")
+	n.step(ppp.Snapshot{Links: []ppp.Link{link("ppp0", 5, true)}})
+	if got := n.b.Status(); got != "1 tunnel up; D-Bus unreachable; rtnetlink unreachable; xl2tpd not running; /etc/xl2tpd/xl2tpd.conf:3: what is this?" {
+		t.Error(got)
+	}
+	n.step(n.xl2tpd(oneLAC))
+	n.links(link("ppp0", 5, true))
+	n.wantNotes("xl2tpd is running pid=100")
+	if got := n.b.Status(); got != "1 tunnel up" {
+		t.Error(got)
+	}
+}
+
+func TestNewSAIsAReasonToAskAgain(t *testing.T) {
+	n := newBench(t, oneLAC, "")
+	l := link("ppp0", 5, true)
+	n.links(l)
+	n.counter(l, 70)
+	n.result(l, nil)
+	n.actions = nil
+	n.step(vici.Snapshot{SAs: []vici.SA{{Name: "old", UniqueID: "6", State: "ESTABLISHED", RemoteHost: netip.MustParseAddrPort("192.0.2.1:500")}}})
+	n.want(Ready{}) // a tunnel that lives needs no other question
+	n.after(10500 * time.Millisecond)
+	for range 3 {
+		n.counter(l, 71)
+		n.result(l, lost)
+		n.after(3 * time.Second)
+	}
+	n.actions = nil
+	sa := vici.SA{Name: "tokyo", UniqueID: "7", State: "CONNECTING", RemoteHost: netip.MustParseAddrPort("192.0.2.1:500")}
+	n.step(vici.Snapshot{SAs: []vici.SA{sa}})
+	n.want()
+	sa.State = "ESTABLISHED"
+	n.step(vici.Snapshot{SAs: []vici.SA{sa}})
+	n.want(read(l))
+	if got := n.tunnel(l).SA; got != "tokyo" {
+		t.Error(got)
+	}
+}

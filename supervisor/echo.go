@@ -1,0 +1,123 @@
+package supervisor
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+
+	"xl2tpd-keepalive/probe"
+)
+
+const (
+	maxJitter = 0.1 // of the interval, added to it
+
+	// silentAfter is how many echoes in a row must be lost before a tunnel is
+	// called silent.
+	silentAfter = 3
+)
+
+// retries are the waits after the first losses in a row, before it is the
+// interval again: a single lost packet should not look like a dead tunnel for
+// a whole interval.
+var retries = [...]time.Duration{time.Second, 2 * time.Second}
+
+// look begins the look at a tunnel that is due: first, has anything come in?
+func (b *Brain) look(t *tunnel) {
+	t.inFlight = counting
+	b.do(ReadCounter{Link: t.key})
+}
+
+// counter takes in the receive counter of a tunnel that was due.
+func (b *Brain) counter(ev Counter, now time.Time) {
+	t := b.landed(ev.Link, counting, now)
+	if t == nil {
+		return
+	}
+	news := ev.Err == nil && t.counted && ev.Packets > t.packets
+	t.packets, t.counted = ev.Packets, ev.Err == nil
+	if news {
+		t.evidence.Data = now
+		b.alive(t, "data received", now)
+		return
+	}
+	t.inFlight = echoing
+	b.do(SendEcho{probe.Request{
+		Link: t.key.Name, Index: t.key.Index,
+		Source: t.source, Target: t.target, Timeout: t.settings.Timeout,
+	}})
+}
+
+// result takes in how an echo went.
+func (b *Brain) result(ev probe.Result, now time.Time) {
+	t := b.landed(key(ev.Link, ev.Index), echoing, now)
+	if t == nil {
+		return
+	}
+	if ev.Err == nil {
+		t.evidence.Reply = now
+		t.replied = true
+		t.packets++ // the reply itself is no data
+		b.alive(t, fmt.Sprintf("echo reply in %v", ev.RTT.Round(100*time.Microsecond)), now)
+		return
+	}
+	t.lost++
+	b.silent(t, ev.Err, now)
+	wait := t.settings.Interval
+	retry := t.lost <= len(retries) && retries[t.lost-1] < wait
+	if retry {
+		wait = retries[t.lost-1]
+	}
+	b.arm(t, now, wait, retry)
+}
+
+// landed returns the tunnel that waited for what has come in, or nil if it no
+// longer matters.
+func (b *Brain) landed(k Key, what flight, now time.Time) *tunnel {
+	t := b.tunnels[k]
+	if t == nil || t.inFlight != what {
+		return nil
+	}
+	stale := t.stale
+	t.inFlight, t.stale = none, false
+	switch {
+	case t.gone:
+		b.forget(t)
+		return nil
+	case !t.watched():
+		return nil
+	case stale:
+		b.hurry(t, now) // the link has changed meanwhile
+		return nil
+	}
+	return t
+}
+
+// alive takes note of a sign of life.
+func (b *Brain) alive(t *tunnel, sign string, now time.Time) {
+	t.lost = 0
+	if t.state != Alive {
+		attrs := []slog.Attr{slog.String("reason", sign)}
+		text := "tunnel alive"
+		if t.state == Silent {
+			text = "tunnel alive again"
+			attrs = append(attrs, slog.Duration("silent", now.Sub(t.since).Round(time.Second)))
+		}
+		b.set(t, Alive, now)
+		b.noteTunnel(t, slog.LevelInfo, text, attrs...)
+	}
+	b.arm(t, now, t.settings.Interval, false)
+}
+
+// silent decides whether lost echoes mean silence. They don't on a link that
+// shows signs of life but has never answered an echo: many a router drops them.
+func (b *Brain) silent(t *tunnel, err error, now time.Time) {
+	if t.state == Silent || t.lost < silentAfter || !t.replied && !t.evidence.Last().IsZero() {
+		return
+	}
+	attrs := []slog.Attr{slog.String("reason", fmt.Sprintf("%d echo requests unanswered: %v", t.lost, err))}
+	if !t.replied {
+		attrs = append(attrs, slog.String("hint", "if the far end never answers, give its section another `target`"))
+	}
+	b.set(t, Silent, now)
+	b.noteTunnel(t, slog.LevelWarn, "tunnel silent", attrs...)
+}

@@ -1,0 +1,74 @@
+package supervisor
+
+import (
+	"log/slog"
+
+	"xl2tpd-keepalive/probe"
+)
+
+// Key names a link. The index tells a new ppp0 from the one before.
+type Key struct {
+	Name  string
+	Index int
+}
+
+// An Event is something the brain should know of: ppp.Snapshot,
+// xl2tpd.Snapshot, vici.Snapshot, *config.Config, probe.Result, or one of the
+// types below.
+type Event any
+
+// Counter answers a ReadCounter.
+type Counter struct {
+	Link    Key
+	Packets uint64 // received on the link since it exists
+	Err     error
+}
+
+// TaskFailed says that a task has returned an error. It counts as failing
+// until it delivers a snapshot again.
+type TaskFailed struct {
+	Task string
+	Err  error
+}
+
+// Tick says that time has passed.
+type Tick struct{}
+
+// Names of the eyes, as the operator reads them in the log and in STATUS.
+const (
+	EyePPP    = "PPP links"
+	EyeXl2tpd = "xl2tpd"
+	EyeVICI   = "VICI"
+	EyeConfig = "keepalive.conf"
+)
+
+// An Action is something the loop should do.
+type Action interface{ action() }
+
+// ReadCounter asks for the receive counter of a link.
+type ReadCounter struct{ Link Key }
+
+// SendEcho asks for one echo request.
+type SendEcho struct{ probe.Request }
+
+// CancelEcho ends the echo that is out on a link; its result still follows.
+type CancelEcho struct{ Link Key }
+
+// Note is a line for the log.
+type Note struct {
+	Level slog.Level
+	Text  string
+	Attrs []slog.Attr
+}
+
+// Ready says that every eye has had its first look.
+type Ready struct{}
+
+func (ReadCounter) action() {}
+func (SendEcho) action()    {}
+func (CancelEcho) action()  {}
+func (Note) action()        {}
+func (Ready) action()       {}
+
+// key is the link that a request or a result is about.
+func key(name string, index int) Key { return Key{Name: name, Index: index} }

@@ -1,0 +1,48 @@
+package supervisor
+
+import (
+	"reflect"
+	"slices"
+	"sync"
+
+	"xl2tpd-keepalive/config"
+	"xl2tpd-keepalive/ppp"
+	"xl2tpd-keepalive/vici"
+	"xl2tpd-keepalive/xl2tpd"
+)
+
+// inbox keeps events until the loop takes them. A snapshot replaces an earlier
+// one of its kind, so a storm of them costs little; the order is otherwise kept.
+type inbox struct {
+	wake chan struct{} // has an item when there is something to take
+
+	mu     sync.Mutex
+	events []Event
+}
+
+func newInbox() *inbox { return &inbox{wake: make(chan struct{}, 1)} }
+
+// post adds an event. It never blocks.
+func (in *inbox) post(ev Event) {
+	in.mu.Lock()
+	switch ev.(type) {
+	case ppp.Snapshot, xl2tpd.Snapshot, vici.Snapshot, *config.Config:
+		in.events = slices.DeleteFunc(in.events, func(old Event) bool {
+			return reflect.TypeOf(old) == reflect.TypeOf(ev)
+		})
+	}
+	in.events = append(in.events, ev)
+	in.mu.Unlock()
+	select {
+	case in.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (in *inbox) take() []Event {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	events := in.events
+	in.events = nil
+	return events
+}

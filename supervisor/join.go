@@ -1,0 +1,182 @@
+package supervisor
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+
+	"xl2tpd-keepalive/ppp"
+	"xl2tpd-keepalive/vici"
+	"xl2tpd-keepalive/xl2tpd"
+)
+
+// name is the name of a section of xl2tpd.conf.
+type name struct{ kind, name string }
+
+func (n name) String() string { return strings.TrimSpace(n.kind + " " + n.name) }
+
+// place is where a link belongs: what the other daemons call its tunnel.
+type place struct {
+	names []name     // its section; several when they can't be told apart, none when unknown
+	outer netip.Addr // outer address of the far end; invalid when unknown
+	sa    sa
+}
+
+// sa is the IKE SA that carries a tunnel.
+type sa struct {
+	Name, UniqueID string
+	Established    bool
+}
+
+func (p place) equal(o place) bool {
+	return p.outer == o.outer && p.sa == o.sa && slices.Equal(p.names, o.names)
+}
+
+// section is the name of the section, or empty if it is not known for sure.
+func (p place) section() string {
+	if len(p.names) != 1 {
+		return ""
+	}
+	return p.names[0].String()
+}
+
+// atlas finds the place of a link. It is built anew from each snapshot, so
+// that finding stays cheap with thousands of links.
+type atlas struct {
+	conf     *xl2tpd.Conf
+	sessions map[string]xl2tpd.Session        // by network device
+	byOuter  map[netip.Addr][]*xl2tpd.Section // LAC sections by address of their LNS
+	byOpt    map[string][]*xl2tpd.Section     // all sections by pppoptfile
+	sas      map[netip.Addr]sa                // by outer address of the far end
+}
+
+// chart takes in what xl2tpd says.
+func (a *atlas) chart(s xl2tpd.Snapshot) {
+	a.conf = s.Conf
+	a.sessions = make(map[string]xl2tpd.Session, len(s.Sessions))
+	for _, session := range s.Sessions {
+		a.sessions[session.Ifname] = session
+	}
+	a.byOuter = make(map[netip.Addr][]*xl2tpd.Section)
+	a.byOpt = make(map[string][]*xl2tpd.Section)
+	if s.Conf == nil {
+		return
+	}
+	for i := range s.Conf.Sections {
+		section := &s.Conf.Sections[i]
+		a.byOpt[section.PPPOptFile] = append(a.byOpt[section.PPPOptFile], section)
+		for _, ip := range section.LNSIPs {
+			a.byOuter[ip] = append(a.byOuter[ip], section)
+		}
+	}
+}
+
+// secure takes in what strongSwan says. Of several SAs with one peer the
+// established one counts, and of those the last.
+func (a *atlas) secure(s vici.Snapshot) {
+	a.sas = make(map[netip.Addr]sa, len(s.SAs))
+	for _, in := range s.SAs {
+		peer := in.RemoteHost.Addr().Unmap()
+		now := sa{Name: in.Name, UniqueID: in.UniqueID, Established: in.State == "ESTABLISHED"}
+		if old, ok := a.sas[peer]; !ok || now.Established || !old.Established {
+			a.sas[peer] = now
+		}
+	}
+}
+
+// find tells where a link belongs.
+func (a *atlas) find(l ppp.Link) place {
+	var p place
+	session, kernel := a.sessions[l.Name]
+	p.outer = l.OuterPeer
+	if kernel && session.Peer.IsValid() {
+		p.outer = session.Peer.Addr()
+	}
+	p.outer = p.outer.Unmap()
+
+	var found []*xl2tpd.Section
+	switch {
+	case a.conf == nil:
+	case kernel && session.LNS && p.outer.IsValid():
+		if s := a.conf.LNSFor(p.outer); s != nil {
+			found = append(found, s)
+		}
+	case kernel && !session.LNS:
+		found = a.dialled(l, p.outer)
+	default:
+		// The role is not known. A call that we have dialled is the better
+		// guess when its LNS fits.
+		found = a.dialled(l, p.outer)
+		if len(found) == 0 || !p.outer.IsValid() {
+			found = slices.Concat(found, a.answered(l, p.outer))
+		}
+	}
+	for _, s := range found {
+		p.names = append(p.names, name{s.Kind, s.Name})
+	}
+	if !p.outer.IsValid() && len(found) == 1 && len(found[0].LNSIPs) == 1 {
+		p.outer = found[0].LNSIPs[0]
+	}
+	p.sa = a.sas[p.outer]
+	return p
+}
+
+// dialled returns the LAC sections that the link may come from.
+func (a *atlas) dialled(l ppp.Link, outer netip.Addr) []*xl2tpd.Section {
+	var near []*xl2tpd.Section
+	if outer.IsValid() {
+		near = a.byOuter[outer]
+	}
+	if len(near) == 1 {
+		return near
+	}
+	var fit []*xl2tpd.Section
+	for _, s := range near {
+		if s.PPPOptFile == l.OptFile {
+			fit = append(fit, s)
+		}
+	}
+	switch {
+	case len(fit) > 0:
+		return fit
+	case len(near) > 0:
+		return near // pppoptfile was edited since
+	}
+	for _, s := range a.byOpt[l.OptFile] {
+		// An LNS whose name has not been resolved may be any.
+		if s.Kind == "lac" && (!outer.IsValid() || len(s.LNSIPs) == 0) {
+			fit = append(fit, s)
+		}
+	}
+	return fit
+}
+
+// answered returns the LNS sections that the link may come from.
+func (a *atlas) answered(l ppp.Link, outer netip.Addr) []*xl2tpd.Section {
+	var right *xl2tpd.Section
+	if outer.IsValid() {
+		right = a.conf.LNSFor(outer)
+	}
+	var fit []*xl2tpd.Section
+	for _, s := range a.byOpt[l.OptFile] {
+		if s.Kind == "lns" && (!outer.IsValid() || s == right) && gives(s, l.Peer) {
+			fit = append(fit, s)
+		}
+	}
+	return fit
+}
+
+// gives tells whether an LNS section hands out this address to its callers.
+// Without an `ip range` it leaves that to pppd.
+func gives(s *xl2tpd.Section, peer netip.Addr) bool {
+	if len(s.IPRanges) == 0 || !peer.IsValid() {
+		return true
+	}
+	given := false
+	for _, r := range s.IPRanges {
+		if !peer.Less(r.From) && !r.To.Less(peer) {
+			given = !r.Deny
+		}
+	}
+	return given
+}

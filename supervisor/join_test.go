@@ -1,0 +1,128 @@
+package supervisor
+
+import (
+	"net/netip"
+	"slices"
+	"testing"
+
+	"xl2tpd-keepalive/ppp"
+	"xl2tpd-keepalive/vici"
+	"xl2tpd-keepalive/xl2tpd"
+)
+
+const bothRoles = `
+[lac tokyo]
+lns = 192.0.2.1
+pppoptfile = /etc/ppp/client
+[lac osaka]
+lns = 192.0.2.2
+pppoptfile = /etc/ppp/client
+[lac nagoya]
+lns = vpn.example.net
+pppoptfile = /etc/ppp/nagoya
+[lac kobe-a]
+lns = 192.0.2.9
+pppoptfile = /etc/ppp/kobe-a
+[lac kobe-b]
+lns = 192.0.2.9
+pppoptfile = /etc/ppp/kobe-b
+[lns default]
+ip range = 10.1.0.10-10.1.0.99
+pppoptfile = /etc/ppp/server
+[lns branches]
+lac = 198.51.100.0-198.51.100.255
+ip range = 10.2.0.10-10.2.0.99
+pppoptfile = /etc/ppp/server
+`
+
+func TestJoin(t *testing.T) {
+	n := &bench{t: t}
+	session := func(peer string, lns bool) []xl2tpd.Session {
+		return []xl2tpd.Session{{Ifname: "ppp0", Peer: netip.AddrPortFrom(addr(peer), 1701), LNS: lns}}
+	}
+	for name, c := range map[string]struct {
+		sessions []xl2tpd.Session
+		link     ppp.Link
+		names    []string
+		outer    string
+	}{
+		"kernel, by address":           {session("192.0.2.2", false), ppp.Link{OptFile: "/etc/ppp/client"}, []string{"lac osaka"}, "192.0.2.2"},
+		"kernel, edited pppoptfile":    {session("192.0.2.2", false), ppp.Link{OptFile: "/etc/ppp/old"}, []string{"lac osaka"}, "192.0.2.2"},
+		"kernel, by name of the LNS":   {session("203.0.113.7", false), ppp.Link{OptFile: "/etc/ppp/nagoya"}, []string{"lac nagoya"}, "203.0.113.7"},
+		"kernel, two to one LNS":       {session("192.0.2.9", false), ppp.Link{OptFile: "/etc/ppp/kobe-b"}, []string{"lac kobe-b"}, "192.0.2.9"},
+		"kernel, a removed section":    {session("203.0.113.7", false), ppp.Link{OptFile: "/etc/ppp/client"}, nil, "203.0.113.7"},
+		"kernel, caller":               {session("203.0.113.7", true), ppp.Link{OptFile: "/etc/ppp/server"}, []string{"lns default"}, "203.0.113.7"},
+		"kernel, caller of a section":  {session("198.51.100.7", true), ppp.Link{OptFile: "/etc/ppp/server"}, []string{"lns branches"}, "198.51.100.7"},
+		"kernel, peer not told":        {[]xl2tpd.Session{{Ifname: "ppp0"}}, ppp.Link{OptFile: "/etc/ppp/nagoya"}, []string{"lac nagoya"}, ""},
+		"userspace, pass peer":         {nil, ppp.Link{OptFile: "/etc/ppp/client", OuterPeer: addr("192.0.2.1")}, []string{"lac tokyo"}, "192.0.2.1"},
+		"userspace, caller, pass peer": {nil, ppp.Link{OptFile: "/etc/ppp/server", OuterPeer: addr("198.51.100.7"), Peer: addr("10.2.0.10")}, []string{"lns branches"}, "198.51.100.7"},
+		"userspace, own pppoptfile":    {nil, ppp.Link{OptFile: "/etc/ppp/kobe-a"}, []string{"lac kobe-a"}, "192.0.2.9"},
+		"userspace, shared pppoptfile": {nil, ppp.Link{OptFile: "/etc/ppp/client"}, []string{"lac tokyo", "lac osaka"}, ""},
+		"userspace, caller by range":   {nil, ppp.Link{OptFile: "/etc/ppp/server", Peer: addr("10.2.0.10")}, []string{"lns branches"}, ""},
+		"another link's session":       {[]xl2tpd.Session{{Ifname: "ppp1", Peer: netip.MustParseAddrPort("192.0.2.1:1701")}}, ppp.Link{OptFile: "/etc/ppp/nagoya"}, []string{"lac nagoya"}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := n.xl2tpd(bothRoles)
+			s.Sessions = c.sessions
+			var a atlas
+			a.chart(s)
+			c.link.Name = "ppp0"
+			p := a.find(c.link)
+			var names []string
+			for _, n := range p.names {
+				names = append(names, n.String())
+			}
+			var outer string
+			if p.outer.IsValid() {
+				outer = p.outer.String()
+			}
+			if !slices.Equal(names, c.names) || outer != c.outer {
+				t.Errorf("got %q by %q, want %q by %q", names, outer, c.names, c.outer)
+			}
+		})
+	}
+}
+
+func TestJoinWithoutConf(t *testing.T) {
+	var a atlas
+	a.chart(xl2tpd.Snapshot{Sessions: []xl2tpd.Session{{Ifname: "ppp0", LNS: true, Peer: netip.MustParseAddrPort("192.0.2.1:1701")}}})
+	if p := a.find(ppp.Link{Name: "ppp0"}); len(p.names) != 0 || p.outer != addr("192.0.2.1") {
+		t.Errorf("%+v", p)
+	}
+}
+
+func TestJoinSA(t *testing.T) {
+	peer := netip.MustParseAddrPort("[::ffff:192.0.2.1]:4500")
+	old := vici.SA{Name: "tokyo", UniqueID: "1", State: "ESTABLISHED", RemoteHost: peer}
+	fresh := vici.SA{Name: "tokyo", UniqueID: "2", State: "ESTABLISHED", RemoteHost: peer}
+	dying := vici.SA{Name: "tokyo", UniqueID: "3", State: "DELETING", RemoteHost: peer}
+	var a atlas
+	a.secure(vici.Snapshot{SAs: []vici.SA{dying, old, fresh, dying}})
+	if p := a.find(ppp.Link{OuterPeer: addr("192.0.2.1")}); p.sa.UniqueID != "2" {
+		t.Errorf("%+v", p.sa)
+	}
+}
+
+// Sections that can't be told apart must agree, else [global] counts and the
+// operator is told.
+func TestAmbiguous(t *testing.T) {
+	l := link("ppp0", 5, true)
+	l.OptFile = "/etc/ppp/client"
+	for name, c := range map[string]struct {
+		conf  string
+		on    bool
+		notes []string
+	}{
+		"agree":    {"[lac tokyo]\nkeepalive = no\n[lac osaka]\nkeepalive = no\n", false, []string{"tunnel left alone link=ppp0"}},
+		"disagree": {"[lac tokyo]\nkeepalive = no\n", true, []string{"tunnel up link=ppp0", "can't tell which section"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newBench(t, bothRoles, c.conf)
+			n.links(l)
+			if on := len(n.actions) == 1; on != c.on {
+				t.Errorf("on: %v", on)
+			}
+			n.wantNotes(c.notes...)
+		})
+	}
+}

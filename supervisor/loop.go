@@ -1,0 +1,165 @@
+package supervisor
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"time"
+
+	"xl2tpd-keepalive/probe"
+)
+
+const (
+	// Each echo holds a socket while it waits; lost ones wait longest.
+	maxEchoes = 512
+	// Reading a counter waits for nothing but the kernel.
+	maxCounters = 4
+)
+
+// Hands are what the loop acts with. Both may be called from many goroutines.
+type Hands struct {
+	Echo     func(context.Context, probe.Request) probe.Result
+	Received func(index int) (packets uint64, err error)
+}
+
+// Front is whom the loop tells how it goes. Each func is called from the
+// loop's goroutine and must not block.
+type Front struct {
+	Ready  func()       // once, when every eye has had its first look
+	Status func(string) // whenever the text changes
+	Pulse  time.Duration
+	Beat   func() // at least every Pulse while the brain gets on with its work
+}
+
+// Loop owns a Brain.
+type Loop struct {
+	brain *Brain
+	hands Hands
+	front Front
+	log   *slog.Logger
+	inbox *inbox
+
+	echoes   crew
+	counters crew
+	cancels  map[Key]context.CancelFunc // of echoes
+}
+
+// NewLoop makes a loop; it does nothing before Run.
+func NewLoop(brain *Brain, hands Hands, front Front, log *slog.Logger) *Loop {
+	return &Loop{
+		brain: brain, hands: hands, front: front, log: log, inbox: newInbox(),
+		echoes: crew{free: maxEchoes}, counters: crew{free: maxCounters},
+		cancels: make(map[Key]context.CancelFunc),
+	}
+}
+
+// Post hands an event to the brain. It never blocks and may be called from any
+// goroutine, before and after Run too.
+func (l *Loop) Post(ev Event) { l.inbox.post(ev) }
+
+// Run works until ctx ends, then waits for the hands to come back, and returns
+// ctx's error. It is to be called once.
+func (l *Loop) Run(ctx context.Context) error {
+	defer l.rest()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	status := ""
+	var beat time.Time
+	for {
+		now := time.Now()
+		for _, ev := range l.inbox.take() {
+			l.arrived(ev)
+			l.act(ctx, l.brain.Step(ev, now))
+		}
+		l.act(ctx, l.brain.Step(Tick{}, now))
+		if s := l.brain.Status(); s != status {
+			status = s
+			l.front.Status(s)
+		}
+		if now.Sub(beat) >= l.front.Pulse/2 {
+			beat = now
+			l.front.Beat()
+		}
+
+		wait := l.front.Pulse / 2
+		if at, ok := l.brain.NextWake(); ok {
+			wait = min(wait, at.Sub(now))
+		}
+		timer.Reset(wait)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-l.inbox.wake:
+		case <-timer.C:
+		}
+	}
+}
+
+// arrived frees what a job that has ended was holding.
+func (l *Loop) arrived(ev Event) {
+	switch ev := ev.(type) {
+	case Counter:
+		l.counters.done()
+	case probe.Result:
+		k := key(ev.Link, ev.Index)
+		l.cancels[k]()
+		delete(l.cancels, k)
+		l.echoes.done()
+	}
+}
+
+func (l *Loop) act(ctx context.Context, actions []Action) {
+	for _, a := range actions {
+		switch a := a.(type) {
+		case ReadCounter:
+			l.counters.start(func() { l.Post(l.count(a.Link)) })
+		case SendEcho:
+			ctx, cancel := context.WithCancel(ctx)
+			l.cancels[key(a.Link, a.Index)] = cancel
+			l.echoes.start(func() { l.Post(l.echo(ctx, a.Request)) })
+		case CancelEcho:
+			l.cancels[a.Link]()
+		case Note:
+			l.log.LogAttrs(ctx, a.Level, a.Text, a.Attrs...)
+		case Ready:
+			l.front.Ready()
+		}
+	}
+}
+
+// rest waits until no job runs any more. Jobs that wait for their turn are
+// dropped: ctx has ended.
+func (l *Loop) rest() {
+	l.echoes.waiting, l.counters.waiting = nil, nil
+	for l.echoes.free < maxEchoes || l.counters.free < maxCounters {
+		<-l.inbox.wake
+		for _, ev := range l.inbox.take() {
+			l.arrived(ev)
+		}
+	}
+	for _, cancel := range l.cancels {
+		cancel()
+	}
+}
+
+func (l *Loop) count(k Key) (ev Counter) {
+	ev.Link = k
+	defer l.caught("counter", &ev.Err)
+	ev.Packets, ev.Err = l.hands.Received(k.Index)
+	return ev
+}
+
+func (l *Loop) echo(ctx context.Context, req probe.Request) (res probe.Result) {
+	res = probe.Result{Link: req.Link, Index: req.Index, Target: req.Target}
+	defer l.caught("echo", &res.Err)
+	return l.hands.Echo(ctx, req)
+}
+
+// caught turns a panic of a hand into its error.
+func (l *Loop) caught(hand string, err *error) {
+	if p := recover(); p != nil {
+		l.log.Error(hand+" panicked", "panic", p, "stack", string(debug.Stack()))
+		*err = fmt.Errorf("panic: %v", p)
+	}
+}

@@ -1,0 +1,269 @@
+package supervisor
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"xl2tpd-keepalive/config"
+	"xl2tpd-keepalive/ppp"
+	"xl2tpd-keepalive/probe"
+	"xl2tpd-keepalive/vici"
+	"xl2tpd-keepalive/xl2tpd"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// host is a fake host for a loop. Echoes are answered after rtt, or time out.
+type host struct {
+	loop  *Loop
+	began time.Time
+	rtt   time.Duration
+	log   bytes.Buffer
+
+	mu      sync.Mutex
+	deaf    bool
+	panics  bool
+	grows   bool
+	rx      uint64
+	out     int
+	maxOut  int
+	echoes  []time.Duration // when each was sent
+	status  []string
+	beats   []time.Duration
+	readied int
+}
+
+// live runs a loop for a while beside f, in fake time.
+func live(t *testing.T, d time.Duration, f func(h *host)) *host {
+	h := &host{rtt: 20 * time.Millisecond}
+	synctest.Test(t, func(t *testing.T) {
+		h.began = time.Now()
+		h.loop = NewLoop(New(config.Default(""), func() float64 { return 0 }),
+			Hands{Echo: h.echo, Received: h.received},
+			Front{
+				Ready:  func() { h.readied++ },
+				Status: func(s string) { h.status = append(h.status, s) },
+				Pulse:  10 * time.Second,
+				Beat:   func() { h.beats = append(h.beats, time.Since(h.began)) },
+			}, slog.New(slog.NewTextHandler(&h.log, nil)))
+		ctx, cancel := context.WithTimeout(t.Context(), d)
+		defer cancel()
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			h.loop.Post(config.Default(""))
+			h.loop.Post(xl2tpd.Snapshot{Pid: 1})
+			h.loop.Post(vici.Snapshot{})
+			f(h)
+		})
+		if err := h.loop.Run(ctx); err != context.DeadlineExceeded {
+			t.Error(err)
+		}
+		wg.Wait()
+		if h.out != 0 {
+			t.Errorf("%d echoes still out", h.out)
+		}
+	})
+	return h
+}
+
+func (h *host) echo(ctx context.Context, req probe.Request) probe.Result {
+	h.mu.Lock()
+	h.out++
+	h.maxOut = max(h.maxOut, h.out)
+	h.echoes = append(h.echoes, time.Since(h.began))
+	deaf, panics := h.deaf, h.panics
+	h.mu.Unlock()
+	defer func() {
+		h.mu.Lock()
+		h.out--
+		h.mu.Unlock()
+	}()
+	if panics {
+		panic("ouch")
+	}
+	wait := h.rtt
+	if deaf {
+		wait = req.Timeout
+	}
+	res := probe.Result{Link: req.Link, Index: req.Index, Target: req.Target}
+	select {
+	case <-ctx.Done():
+		res.Err = ctx.Err()
+	case <-time.After(wait):
+		if deaf {
+			res.Err = lost
+		} else {
+			h.mu.Lock()
+			h.rx++
+			h.mu.Unlock()
+		}
+	}
+	return res
+}
+
+func (h *host) received(int) (uint64, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.grows {
+		h.rx += 2
+	}
+	return h.rx, nil
+}
+
+func (h *host) links(links ...ppp.Link) {
+	h.loop.Post(ppp.Snapshot{Links: links, Sources: ppp.Sources{DBus: true, Rtnetlink: true}})
+}
+
+func TestLoopEchoes(t *testing.T) {
+	h := live(t, 35*time.Second, func(h *host) { h.links(link("ppp0", 5, true)) })
+	if want := ms(0, 10020, 20040, 30060); !slices.Equal(h.echoes, want) {
+		t.Errorf("echoes at %v, want %v", h.echoes, want)
+	}
+	if len(h.loop.cancels) != 0 {
+		t.Errorf("%d contexts are still held", len(h.loop.cancels))
+	}
+	if h.readied != 1 {
+		t.Errorf("ready %d times", h.readied)
+	}
+	if got := h.status[len(h.status)-1]; got != "1 tunnel up" {
+		t.Errorf("status %q", h.status)
+	}
+	if n := strings.Count(h.log.String(), "\n"); n != 3 {
+		t.Errorf("%d lines, want xl2tpd running, tunnel up, tunnel alive:\n%s", n, h.log.String())
+	}
+}
+
+func TestLoopBusyLink(t *testing.T) {
+	h := live(t, time.Hour, func(h *host) {
+		h.mu.Lock()
+		h.grows = true
+		h.mu.Unlock()
+		h.links(link("ppp0", 5, true))
+	})
+	if want := ms(0); !slices.Equal(h.echoes, want) {
+		t.Errorf("echoes at %v, want %v", h.echoes, want)
+	}
+}
+
+// A link that moves during a lost echo gets its next at once.
+func TestLoopLinkMoves(t *testing.T) {
+	moved := link("ppp1", 6, true)
+	renumbered := moved
+	renumbered.Peer = addr("10.0.0.77")
+	h := live(t, 8*time.Second, func(h *host) {
+		h.mu.Lock()
+		h.deaf = true
+		h.mu.Unlock()
+		h.links(link("ppp0", 5, true))
+		time.Sleep(time.Second)
+		h.links(moved)
+		time.Sleep(time.Second)
+		h.mu.Lock()
+		h.deaf = false
+		h.mu.Unlock()
+		h.links(renumbered)
+	})
+	if want := ms(0, 1000, 2000); !slices.Equal(h.echoes, want) {
+		t.Errorf("echoes at %v, want %v", h.echoes, want)
+	}
+}
+
+func TestLoopEndsDuringEchoes(t *testing.T) {
+	live(t, 200*time.Millisecond, func(h *host) {
+		h.mu.Lock()
+		h.deaf = true
+		h.mu.Unlock()
+		var links []ppp.Link
+		for i := range 2 * maxEchoes {
+			links = append(links, link(fmt.Sprint("ppp", i), 1+i, true))
+		}
+		h.links(links...)
+	})
+}
+
+func TestLoopBoundsEchoes(t *testing.T) {
+	h := live(t, 9*time.Second, func(h *host) {
+		var links []ppp.Link
+		for i := range 3 * maxEchoes {
+			links = append(links, link(fmt.Sprint("ppp", i), 1+i, true))
+		}
+		h.links(links...)
+	})
+	if h.maxOut != maxEchoes {
+		t.Errorf("%d echoes at once, want %d", h.maxOut, maxEchoes)
+	}
+	if len(h.echoes) != 3*maxEchoes || slices.Max(h.echoes) != 40*time.Millisecond {
+		t.Errorf("%d echoes, the last after %v", len(h.echoes), slices.Max(h.echoes))
+	}
+}
+
+func TestLoopBeatsWhileIdle(t *testing.T) {
+	h := live(t, 21*time.Second, func(*host) {})
+	if want := ms(0, 5000, 10000, 15000, 20000); !slices.Equal(h.beats, want) {
+		t.Errorf("beats at %v, want %v", h.beats, want)
+	}
+}
+
+func TestLoopHandPanics(t *testing.T) {
+	h := live(t, 5*time.Second, func(h *host) {
+		h.mu.Lock()
+		h.panics = true
+		h.mu.Unlock()
+		h.links(link("ppp0", 5, true))
+	})
+	if want := ms(0, 1000, 3000); !slices.Equal(h.echoes, want) {
+		t.Errorf("echoes at %v, want %v", h.echoes, want)
+	}
+	if log := h.log.String(); !strings.Contains(log, "echo panicked") || !strings.Contains(log, "panic: ouch") {
+		t.Error(log)
+	}
+}
+
+func TestInboxKeepsOrderAndNewest(t *testing.T) {
+	in := newInbox()
+	a, b := &config.Config{Path: "a"}, &config.Config{Path: "b"}
+	for _, ev := range []Event{a, TaskFailed{EyeConfig, nil}, vici.Snapshot{}, TaskFailed{EyeConfig, nil}, b} {
+		in.post(ev)
+	}
+	var got []string
+	for _, ev := range in.take() {
+		got = append(got, fmt.Sprintf("%T", ev))
+	}
+	want := []string{"supervisor.TaskFailed", "vici.Snapshot", "supervisor.TaskFailed", "*config.Config"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+// A thousand tunnels: what one event costs.
+func BenchmarkStep(b *testing.B) {
+	brain := New(config.Default(""), func() float64 { return 0.5 })
+	brain.Step(config.Default(""), epoch)
+	brain.Step(xl2tpd.Snapshot{Pid: 1}, epoch)
+	var links []ppp.Link
+	for i := range 1000 {
+		links = append(links, link(fmt.Sprint("ppp", i), 1+i, true))
+	}
+	brain.Step(ppp.Snapshot{Links: links}, epoch)
+	now := epoch
+	i := 0
+	for b.Loop() {
+		k := key(links[i%1000].Name, links[i%1000].Index)
+		now = now.Add(10 * time.Millisecond)
+		brain.Step(Counter{Link: k, Packets: uint64(i)}, now)
+		brain.Step(probe.Result{Link: k.Name, Index: k.Index}, now)
+		brain.Step(Tick{}, now)
+		brain.NextWake()
+		i++
+	}
+}

@@ -1,0 +1,304 @@
+package supervisor
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"xl2tpd-keepalive/config"
+	"xl2tpd-keepalive/ppp"
+	"xl2tpd-keepalive/probe"
+	"xl2tpd-keepalive/vici"
+	"xl2tpd-keepalive/xl2tpd"
+)
+
+// world is a simulated host: what is really there, as last told to the brain.
+type world struct {
+	b   *Brain
+	now time.Time
+
+	links    []ppp.Link
+	index    int // given last
+	rx       map[Key]uint64
+	busy     map[Key]bool // data comes in all the time
+	settings map[string]config.Settings
+
+	counting map[Key]bool
+	echoing  map[Key]probe.Request
+	asked    map[Key]netip.Addr // target of the latest echo since the link came up
+}
+
+var lacs = []string{"a", "b", "c"}
+
+func newWorld() *world {
+	w := &world{
+		b: New(config.Default(""), func() float64 { return 0.99 }), now: epoch,
+		rx: map[Key]uint64{}, busy: map[Key]bool{}, settings: map[string]config.Settings{},
+		counting: map[Key]bool{}, echoing: map[Key]probe.Request{}, asked: map[Key]netip.Addr{},
+	}
+	for _, name := range lacs {
+		w.settings[name] = config.Defaults()
+	}
+	return w
+}
+
+func opt(lac string) string { return "/etc/ppp/" + lac }
+
+func lacOf(l ppp.Link) string { return l.OptFile[len("/etc/ppp/"):] }
+
+func (w *world) config() *config.Config {
+	c := config.Default("")
+	for _, name := range lacs {
+		c.Sections = append(c.Sections, config.Section{Kind: "lac", Name: name, Settings: w.settings[name]})
+	}
+	return c
+}
+
+func (w *world) xl2tpd() xl2tpd.Snapshot {
+	c := &xl2tpd.Conf{}
+	for i, name := range lacs {
+		ip := netip.AddrFrom4([4]byte{192, 0, 2, byte(i)})
+		c.Sections = append(c.Sections, xl2tpd.Section{Kind: "lac", Name: name, PPPOptFile: opt(name), LNSIPs: []netip.Addr{ip}})
+	}
+	return xl2tpd.Snapshot{Conf: c, Pid: 1}
+}
+
+func (w *world) snapshot() ppp.Snapshot { return ppp.Snapshot{Links: slices.Clone(w.links)} }
+
+// watched tells whether a link should get echo requests, and to whom.
+func (w *world) watched(k Key) (l ppp.Link, s config.Settings, target netip.Addr, ok bool) {
+	for _, l := range w.links {
+		if key(l.Name, l.Index) == k {
+			s := w.settings[lacOf(l)]
+			target := l.Peer
+			if s.Target.IsValid() {
+				target = s.Target
+			}
+			return l, s, target, l.Up && s.Keepalive
+		}
+	}
+	return
+}
+
+// step feeds the brain and checks each action.
+func (w *world) step(t *rapid.T, ev Event) {
+	for _, a := range w.b.Step(ev, w.now) {
+		switch a := a.(type) {
+		case ReadCounter:
+			if w.counting[a.Link] {
+				t.Fatal("two readings of one counter at once")
+			}
+			if _, out := w.echoing[a.Link]; out {
+				t.Fatal("a counter is read while an echo is out on the link")
+			}
+			if _, _, _, ok := w.watched(a.Link); !ok {
+				t.Fatalf("%v is read although it is not to be watched", a.Link)
+			}
+			w.counting[a.Link] = true
+		case SendEcho:
+			k := key(a.Link, a.Index)
+			if _, out := w.echoing[k]; out {
+				t.Fatalf("two echoes at once on %v", k)
+			}
+			l, s, target, ok := w.watched(k)
+			if !ok {
+				t.Fatalf("an echo on %v, which is down or off", k)
+			}
+			if a.Source != l.Local || a.Target != target || a.Timeout != s.Timeout {
+				t.Fatalf("%+v is not what %+v and %+v say", a, l, s)
+			}
+			if w.busy[k] && w.asked[k] == target {
+				t.Fatalf("an echo on %v although data comes in all the time", k)
+			}
+			w.echoing[k] = a.Request
+			w.asked[k] = target
+		case CancelEcho:
+			if _, out := w.echoing[a.Link]; !out {
+				t.Fatal("an echo is cancelled that is not out")
+			}
+		case Note, Ready:
+		}
+	}
+}
+
+// check holds after every step, once the configuration is known.
+func (w *world) check(t *rapid.T) {
+	wake, waking := w.b.NextWake()
+	total := 0
+	for _, n := range w.b.count {
+		total += n
+	}
+	if total != len(w.b.tunnels) {
+		t.Fatalf("the states add up to %d of %d tunnels", total, len(w.b.tunnels))
+	}
+	for _, tun := range w.b.Tunnels() {
+		k := tun.Link
+		_, s, _, ok := w.watched(k)
+		if ok != (tun.State >= Up) {
+			t.Fatalf("%v is %v, to be watched: %v", k, tun.State, ok)
+		}
+		if tun.State == Alive && tun.Evidence.Last().IsZero() {
+			t.Fatalf("%v is alive without a sign of life", k)
+		}
+		if !ok || w.counting[k] {
+			continue
+		}
+		if _, out := w.echoing[k]; out {
+			continue
+		}
+		due := w.b.tunnels[k].due()
+		if latest := w.now.Add(s.Interval * 11 / 10); due.After(latest) {
+			t.Fatalf("%v is due only in %v", k, due.Sub(w.now))
+		}
+		if !due.After(w.now) {
+			t.Fatalf("%v is due and nothing is done", k)
+		}
+		if !waking || wake.After(due) {
+			t.Fatalf("the brain sleeps past the time when %v is due", k)
+		}
+	}
+}
+
+// Whatever happens in whatever order:
+//   - never is more than one echo out on a link, or its counter read meanwhile;
+//   - no echo goes to a link that is down or gone or whose section is off, and
+//     each goes to the address that holds now;
+//   - a link whose counter grows all the time gets no echo but its first;
+//   - every watched link is due within its interval and a tenth, or waits for
+//     an answer, and the brain wakes for it;
+//   - no tunnel is lost track of.
+func TestInvariants(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := newWorld()
+		w.step(t, w.xl2tpd())
+		w.step(t, w.config())
+		pick := func(t *rapid.T) int {
+			if len(w.links) == 0 {
+				t.Skip("no link")
+			}
+			return rapid.IntRange(0, len(w.links)-1).Draw(t, "link")
+		}
+		address := func(t *rapid.T) netip.Addr {
+			return netip.AddrFrom4([4]byte{10, 0, 0, byte(rapid.IntRange(1, 4).Draw(t, "address"))})
+		}
+		restart := func(k Key) { delete(w.asked, k) }
+		t.Repeat(map[string]func(*rapid.T){
+			"": w.check,
+			"new link": func(t *rapid.T) {
+				if len(w.links) > 4 {
+					t.Skip("enough")
+				}
+				w.index++
+				w.links = append(w.links, ppp.Link{
+					Name: fmt.Sprint("ppp", len(w.links)), Index: w.index,
+					OptFile: opt(rapid.SampledFrom(lacs).Draw(t, "lac")),
+				})
+				w.step(t, w.snapshot())
+			},
+			"up or other address": func(t *rapid.T) {
+				i := pick(t)
+				l := &w.links[i]
+				l.Up, l.Local, l.Peer = true, netip.AddrFrom4([4]byte{10, 0, 1, 1}), address(t)
+				w.step(t, w.snapshot())
+			},
+			"down": func(t *rapid.T) {
+				l := &w.links[pick(t)]
+				l.Up, l.Local, l.Peer = false, netip.Addr{}, netip.Addr{}
+				restart(key(l.Name, l.Index))
+				w.step(t, w.snapshot())
+			},
+			"gone": func(t *rapid.T) {
+				i := pick(t)
+				restart(key(w.links[i].Name, w.links[i].Index))
+				w.links = slices.Delete(w.links, i, i+1)
+				w.step(t, w.snapshot())
+			},
+			"the eye blinks": func(t *rapid.T) { // all gone, and back as they were
+				for _, l := range w.links {
+					restart(key(l.Name, l.Index))
+				}
+				all := w.links
+				w.links = nil
+				w.step(t, w.snapshot())
+				w.links = all
+				w.step(t, w.snapshot())
+			},
+			"data": func(t *rapid.T) {
+				l := w.links[pick(t)]
+				w.busy[key(l.Name, l.Index)] = rapid.Bool().Draw(t, "busy")
+			},
+			"settings": func(t *rapid.T) {
+				lac := rapid.SampledFrom(lacs).Draw(t, "lac")
+				s := w.settings[lac]
+				s.Keepalive = rapid.Bool().Draw(t, "keepalive")
+				s.Interval = time.Duration(rapid.IntRange(1, 20).Draw(t, "interval")) * time.Second
+				s.Timeout = min(s.Interval, 3*time.Second)
+				s.Target = netip.Addr{}
+				if rapid.Bool().Draw(t, "has target") {
+					s.Target = address(t)
+				}
+				w.settings[lac] = s
+				for _, l := range w.links {
+					if lacOf(l) == lac && !s.Keepalive {
+						restart(key(l.Name, l.Index))
+					}
+				}
+				w.step(t, w.config())
+			},
+			"other news": func(t *rapid.T) {
+				w.step(t, rapid.SampledFrom([]Event{
+					w.xl2tpd(), vici.Snapshot{}, TaskFailed{EyeVICI, lost}, TaskFailed{EyePPP, lost},
+				}).Draw(t, "event"))
+			},
+			"counter": func(t *rapid.T) {
+				for _, k := range sorted(w.counting) {
+					delete(w.counting, k)
+					if w.busy[k] {
+						w.rx[k] += 2 // more than a reply
+					}
+					var err error
+					if !w.busy[k] && rapid.Bool().Draw(t, "fails") {
+						err = lost
+					}
+					if err != nil {
+						restart(k) // growth can't be told at the next reading
+					}
+					w.step(t, Counter{Link: k, Packets: w.rx[k], Err: err})
+				}
+			},
+			"echo": func(t *rapid.T) {
+				for _, k := range sorted(w.echoing) {
+					if !rapid.Bool().Draw(t, "ends") {
+						continue
+					}
+					req := w.echoing[k]
+					delete(w.echoing, k)
+					var err error
+					if rapid.Bool().Draw(t, "lost") {
+						err = lost
+					} else {
+						w.rx[k]++
+					}
+					w.step(t, probe.Result{Link: req.Link, Index: req.Index, Target: req.Target, Err: err})
+				}
+			},
+			"time": func(t *rapid.T) {
+				w.now = w.now.Add(time.Duration(rapid.IntRange(0, 12000).Draw(t, "ms")) * time.Millisecond)
+				w.step(t, Tick{})
+			},
+		})
+	})
+}
+
+func sorted[V any](m map[Key]V) []Key {
+	var keys []Key
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.SortFunc(keys, func(a, b Key) int { return a.Index - b.Index })
+	return keys
+}

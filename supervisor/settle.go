@@ -1,0 +1,162 @@
+package supervisor
+
+import (
+	"container/heap"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"xl2tpd-keepalive/config"
+)
+
+// settle brings a tunnel's state in line with its link, its place and the
+// configuration, all of which may have changed.
+func (b *Brain) settle(t *tunnel, now time.Time) {
+	if !b.open {
+		return
+	}
+	old := t.settings
+	var sure bool
+	t.settings, sure = b.settings(t.place)
+	source, target := t.link.Local, t.link.Peer
+	if t.settings.Target.IsValid() {
+		target = t.settings.Target
+	}
+
+	switch {
+	case t.gone:
+		b.stop(t, Down, "the link is gone", now)
+	case !t.link.Up || !source.IsValid() || !target.IsValid():
+		b.stop(t, Down, "the link is down", now)
+	case !t.settings.Keepalive:
+		b.stop(t, Off, "keepalive = no", now)
+	case !t.watched():
+		b.begin(t, source, target, "", now)
+		if !sure {
+			b.noteTunnel(t, slog.LevelWarn, "can't tell which section the link belongs to, [global] of keepalive.conf counts",
+				slog.String("hint", "give the sections different pppoptfiles or `pass peer = yes`"))
+		}
+	case t.source != source || t.target != target:
+		b.begin(t, source, target, "the address has changed", now)
+	case old.Interval != t.settings.Interval:
+		b.rearm(t)
+	}
+}
+
+// settings returns what the configuration says of a place. Where sections that
+// can't be told apart disagree, [global] counts and sure is false.
+func (b *Brain) settings(p place) (s config.Settings, sure bool) {
+	if len(p.names) == 0 {
+		return b.config.Global, true
+	}
+	s = b.config.For(p.names[0].kind, p.names[0].name)
+	for _, n := range p.names[1:] {
+		if b.config.For(n.kind, n.name) != s {
+			return b.config.Global, false
+		}
+	}
+	return s, true
+}
+
+// begin starts to watch a link that is up, or up with other addresses.
+func (b *Brain) begin(t *tunnel, source, target netip.Addr, reason string, now time.Time) {
+	b.unqueue(t)
+	b.cancel(t)
+	t.source, t.target = source, target
+	t.evidence = Evidence{}
+	t.replied, t.lost, t.counted = false, 0, false
+	b.set(t, Up, now)
+	attrs := []slog.Attr{slog.String("target", target.String())}
+	if reason != "" {
+		attrs = append(attrs, slog.String("reason", reason))
+	}
+	b.noteTunnel(t, slog.LevelInfo, "tunnel up", attrs...)
+	b.hurry(t, now)
+}
+
+// stop ends watching a link.
+func (b *Brain) stop(t *tunnel, to State, reason string, now time.Time) {
+	if t.state == to {
+		return
+	}
+	b.unqueue(t)
+	b.cancel(t)
+	was := t.state
+	b.set(t, to, now)
+	text := "tunnel down"
+	if to == Off {
+		text = "tunnel left alone"
+	} else if was == Off {
+		return // never watched: its end is no news
+	}
+	b.noteTunnel(t, slog.LevelInfo, text, slog.String("reason", reason))
+}
+
+// cancel makes what is in flight count for nothing.
+func (b *Brain) cancel(t *tunnel) {
+	if t.inFlight == none || t.stale {
+		return
+	}
+	t.stale = true
+	if t.inFlight == echoing {
+		b.do(CancelEcho{Link: t.key})
+	}
+}
+
+// hurry makes a tunnel due now.
+func (b *Brain) hurry(t *tunnel, now time.Time) {
+	b.arm(t, now, 0, false)
+}
+
+// arm makes a watched tunnel due after wait.
+func (b *Brain) arm(t *tunnel, now time.Time, wait time.Duration, retry bool) {
+	t.armed, t.wait, t.retry = now, wait, retry
+	t.stretch = 1
+	if !retry {
+		t.stretch += maxJitter * b.jitter()
+	}
+	b.enqueue(t)
+}
+
+// rearm applies a new interval to a wait that has begun.
+func (b *Brain) rearm(t *tunnel) {
+	if !t.retry && t.wait > 0 || t.wait > t.settings.Interval {
+		t.wait = t.settings.Interval
+	}
+	b.enqueue(t)
+}
+
+func (b *Brain) enqueue(t *tunnel) {
+	switch {
+	case t.inFlight != none:
+	case t.slot >= 0:
+		heap.Fix(&b.due, t.slot)
+	default:
+		heap.Push(&b.due, t)
+	}
+}
+
+func (b *Brain) unqueue(t *tunnel) {
+	if t.slot >= 0 {
+		heap.Remove(&b.due, t.slot)
+	}
+}
+
+func (b *Brain) set(t *tunnel, to State, now time.Time) {
+	b.count[t.state]--
+	b.count[to]++
+	t.state, t.since = to, now
+}
+
+// noteTunnel is a line for the log about one tunnel.
+func (b *Brain) noteTunnel(t *tunnel, level slog.Level, text string, more ...slog.Attr) {
+	attrs := make([]slog.Attr, 0, 3+len(more))
+	if s := t.place.section(); s != "" {
+		attrs = append(attrs, slog.String("tunnel", s))
+	}
+	if t.place.outer.IsValid() {
+		attrs = append(attrs, slog.String("peer", t.place.outer.String()))
+	}
+	attrs = append(attrs, slog.String("link", t.key.Name))
+	b.note(level, text, append(attrs, more...)...)
+}

@@ -1,0 +1,37 @@
+package supervisor
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Status is the state of everything in one line, such as
+// "3 tunnels up, 1 silent; VICI unreachable".
+func (b *Brain) Status() string {
+	var s strings.Builder
+	switch n := b.count[Up] + b.count[Alive]; n {
+	case 0:
+		s.WriteString("no tunnel up")
+	case 1:
+		s.WriteString("1 tunnel up")
+	default:
+		fmt.Fprintf(&s, "%d tunnels up", n)
+	}
+	for _, of := range []struct {
+		state State
+		text  string
+	}{{Silent, "silent"}, {Off, "left alone"}, {Down, "down"}} {
+		if n := b.count[of.state]; n > 0 {
+			fmt.Fprintf(&s, ", %d %s", n, of.text)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(b.failing)) {
+		fmt.Fprintf(&s, "; %s unreachable", name)
+	}
+	for _, what := range slices.Sorted(maps.Keys(b.faults)) {
+		s.WriteString("; " + b.faults[what])
+	}
+	return s.String()
+}

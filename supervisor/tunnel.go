@@ -1,0 +1,107 @@
+package supervisor
+
+import (
+	"net/netip"
+	"time"
+
+	"xl2tpd-keepalive/config"
+	"xl2tpd-keepalive/ppp"
+)
+
+// State is what the brain makes of a tunnel.
+type State int
+
+const (
+	Down   State = iota // the link is not up, or gone
+	Off                 // up, but its section says keepalive = no
+	Up                  // up, no sign of life yet
+	Alive               // something has been received from the far end
+	Silent              // echo requests stay unanswered and nothing else comes
+	states
+)
+
+func (s State) String() string {
+	return [...]string{"down", "off", "up", "alive", "silent"}[s]
+}
+
+// Evidence has the time of the latest sign of life of each kind since the link
+// came up; zero: none.
+type Evidence struct {
+	Reply time.Time // an echo reply came in
+	Data  time.Time // the receive counter was found grown
+}
+
+// Last is the time of the latest sign of life of any kind.
+func (e Evidence) Last() time.Time {
+	if e.Data.After(e.Reply) {
+		return e.Data
+	}
+	return e.Reply
+}
+
+// Tunnel is what is known of one tunnel, for others to read.
+type Tunnel struct {
+	Link     Key
+	State    State
+	Since    time.Time // of State
+	Section  string    // "lac NAME", "lns NAME"; empty if not known
+	Outer    netip.Addr
+	Target   netip.Addr // of the echo requests
+	SA       string     // name of the IKE SA; empty if none
+	Evidence Evidence
+}
+
+// flight is what a tunnel waits for.
+type flight int
+
+const (
+	none flight = iota
+	counting
+	echoing
+)
+
+// tunnel is the brain's own record, keyed by link.
+type tunnel struct {
+	key  Key
+	link ppp.Link
+	gone bool // no longer in the snapshot, but something is still in flight
+
+	place    place
+	settings config.Settings
+
+	state    State
+	since    time.Time
+	source   netip.Addr
+	target   netip.Addr
+	evidence Evidence
+	replied  bool // has answered an echo since it came up
+	lost     int  // echoes in a row without an answer
+
+	packets uint64 // receive counter, up to which everything has been seen
+	counted bool   // packets is known
+
+	inFlight flight
+	stale    bool // what is in flight was asked before the link changed
+
+	// The next look is due at armed + wait*stretch.
+	armed   time.Time
+	wait    time.Duration
+	stretch float64
+	retry   bool // wait is a retry, not the interval
+	slot    int  // place in the brain's queue; -1: not in it
+}
+
+// watched tells whether the tunnel should get echo requests at all.
+func (t *tunnel) watched() bool { return t.state >= Up }
+
+// due is when the tunnel is to be looked at next.
+func (t *tunnel) due() time.Time {
+	return t.armed.Add(time.Duration(float64(t.wait) * t.stretch))
+}
+
+func (t *tunnel) view() Tunnel {
+	return Tunnel{
+		Link: t.key, State: t.state, Since: t.since, Section: t.place.section(),
+		Outer: t.place.outer, Target: t.target, SA: t.place.sa.Name, Evidence: t.evidence,
+	}
+}
