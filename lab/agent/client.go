@@ -1,0 +1,228 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"xl2tpd-keepalive/lab/event"
+)
+
+// client is the VM itself: systemd, charon, xl2tpd and pppd as Debian ships them, and what was seen of them.
+type client struct {
+	dir     string
+	out     *reporter
+	history *history
+
+	mu    sync.Mutex // the witnesses look peers up while the scenario adds them
+	peers []*peer
+}
+
+type clientKey struct{}
+
+const (
+	swanctlConf = "/etc/swanctl/conf.d/lab.conf"
+	xl2tpdConf  = "/etc/xl2tpd/xl2tpd.conf"
+	ourConf     = "/etc/xl2tpd/keepalive.conf"
+	pppOptions  = "/etc/ppp/options.lab"
+	controlPipe = "/var/run/xl2tpd/l2tp-control"
+)
+
+// find returns the first peer that is like that, or nil.
+func (c *client) find(like func(*peer) bool) *peer {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if i := slices.IndexFunc(c.peers, like); i >= 0 {
+		return c.peers[i]
+	}
+	return nil
+}
+
+// configure writes the client's strongSwan, xl2tpd and pppd configuration for all its peers, one LAC each,
+// and restarts the daemons. The LCP echo of Debian's /etc/ppp/options is off: with it a router's idle timer
+// would see data every 30 s, and the tunnel's fate would hide behind pppd's. So is IPv6, whose router
+// solicitations are data in the first minute.
+func (c *client) configure(global, lac []string) error {
+	var swan, lacs strings.Builder
+	for _, p := range c.peers {
+		fmt.Fprintf(&lacs, "[lac %s]\nlns = %s\npppoptfile = %s\n%s\n", p.name, p.reach, pppOptions, strings.Join(lac, "\n"))
+		if !p.ipsec {
+			continue
+		}
+		fmt.Fprintf(&swan, `connections {
+  %[1]s {
+    version = 1
+    remote_addrs = %[2]s
+    proposals = aes128-sha1-modp2048
+    local { auth = psk }
+    remote { auth = psk }
+    children {
+      %[1]s {
+        mode = transport
+        local_ts = dynamic[udp/1701]
+        remote_ts = dynamic[udp/1701]
+        esp_proposals = aes128-sha1
+      }
+    }
+  }
+}
+`, p.name, p.reach)
+	}
+	swan.WriteString("secrets { ike { secret = \"lab\" } }\n")
+	files := map[string]string{
+		swanctlConf: swan.String(),
+		xl2tpdConf:  "[global]\n" + strings.Join(global, "\n") + "\n" + lacs.String(),
+		pppOptions:  "noauth\nnoccp\nnodefaultroute\nnoipv6\nmtu 1400\nlcp-echo-interval 0\nlcp-echo-failure 0\n",
+	}
+	for name, text := range files {
+		if err := write(name, text); err != nil {
+			return err
+		}
+	}
+	for _, p := range c.peers {
+		c.history.add(record{at: time.Now(), kind: "operator", tunnel: p.name, reason: "operator"})
+	}
+	// xl2tpd's pppds outlive it for a while and would hold the old links.
+	if err := do("systemctl", "stop", "xl2tpd"); err != nil {
+		return err
+	}
+	noLinks := func() bool { links, _ := filepath.Glob("/run/ppp[0-9]*.pid"); return len(links) == 0 }
+	if err := poll(60*time.Second, noLinks); err != nil {
+		return fmt.Errorf("a pppd of the previous xl2tpd is still there: %w", err)
+	}
+	if err := do("systemctl", "restart", "strongswan", "xl2tpd"); err != nil {
+		return err
+	}
+	return poll(10*time.Second, func() bool {
+		info, err := os.Stat(controlPipe)
+		return err == nil && info.Mode()&os.ModeNamedPipe != 0
+	})
+}
+
+// dial brings the peer's SA up and has xl2tpd call it.
+func (c *client) dial(p *peer) error {
+	if p.ipsec {
+		if err := do("swanctl", "--initiate", "--child", p.name, "--timeout", "20"); err != nil {
+			return err
+		}
+	}
+	return control("c " + p.name)
+}
+
+// control writes one command into xl2tpd's control pipe.
+func control(line string) error {
+	pipe, err := os.OpenFile(controlPipe, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer pipe.Close()
+	_, err = pipe.WriteString(line + "\n")
+	return err
+}
+
+// sawAddress turns a pppN address that came or went into the tunnel's up or down.
+func (c *client) sawAddress(up bool, link string, far netip.Addr, at time.Time) {
+	p := c.find(func(p *peer) bool { return p.ppp == far })
+	if p == nil {
+		return
+	}
+	kind := "down"
+	if up {
+		kind = "up"
+	}
+	if _, was := isUp(c.history.all(), p.name); up == was {
+		return
+	}
+	c.history.add(record{at: at, kind: kind, tunnel: p.name, link: link})
+	// The journal and the peer's log tell the reason a moment later than the kernel tells the fact.
+	time.AfterFunc(time.Second, func() {
+		e := event.Event{Time: at, Kind: kind, Tunnel: p.name, Link: link}
+		if !up {
+			e.Reason = reason(c.history.all(), p.name, at)
+		}
+		c.out.report(e)
+	})
+}
+
+func (c *client) sawEcho(link int, target netip.Addr, at time.Time) {
+	ifi, err := net.InterfaceByIndex(link)
+	if err != nil || !strings.HasPrefix(ifi.Name, "ppp") {
+		return
+	}
+	r := record{at: at, kind: "echo", link: ifi.Name, text: target.String()}
+	if p := c.find(func(p *peer) bool { return p.ppp == target }); p != nil {
+		r.tunnel = p.name
+	}
+	c.history.add(r)
+}
+
+var (
+	connected = regexp.MustCompile(`Connection established to (\S+), \d+\.\s+Local: (\d+)`)
+	exceeded  = regexp.MustCompile(`Maximum retries exceeded for tunnel (\d+)`)
+)
+
+// sawJournal keeps what xl2tpd and we say.
+func (c *client) sawJournal(identifier, text string, at time.Time) {
+	switch identifier {
+	case "xl2tpd", "xl2tpd-keepalive", "pppd", "charon-systemd", "systemd":
+	default:
+		return
+	}
+	c.out.report(event.Event{Time: at, Kind: event.Log, Text: identifier + ": " + text})
+	r := record{at: at, kind: "journal", link: identifier, text: text}
+	if m := connected.FindStringSubmatch(text); m != nil {
+		if p := c.find(func(p *peer) bool { return p.reach.String() == m[1] }); p != nil {
+			r.tunnel, r.reason = p.name, "tunnel "+m[2]
+		}
+	}
+	if m := exceeded.FindStringSubmatch(text); m != nil {
+		r.reason = "tunnel " + m[1] + " exceeded"
+	}
+	c.history.add(r)
+}
+
+// reason says why the tunnel closed at that time: what its peer logged, or what xl2tpd did.
+func reason(records []record, tunnel string, at time.Time) string {
+	id := ""
+	for _, r := range records {
+		near := r.at.Sub(at).Abs() < 3*time.Second
+		switch {
+		case r.tunnel == tunnel && r.kind == "journal" && r.at.Before(at):
+			id = r.reason
+		case r.tunnel == tunnel && near && r.kind == "operator":
+			return r.reason
+		case r.tunnel == tunnel && near && r.kind == "lns" && r.text == "close":
+			return r.reason
+		case near && r.kind == "journal" && id != "" && r.reason == id+" exceeded":
+			return "hello-unanswered"
+		}
+	}
+	return "unknown"
+}
+
+// close takes everything down that the scenario brought up.
+func (c *client) close() {
+	exec.Command("systemctl", "stop", "xl2tpd-keepalive").Run()
+	exec.Command("systemctl", "stop", "xl2tpd").Run()
+	for _, p := range c.peers {
+		p.stop()
+	}
+	for _, path := range []string{swanctlConf, ourConf} {
+		os.Remove(path)
+	}
+	exec.Command("systemctl", "restart", "strongswan").Run()
+	exec.Command("sh", "-c", "for l in $(ip -o link | grep -o ' to[0-9]*'); do ip link del $l; done").Run()
+}
+
+func newClient(dir string, out *reporter) (*client, error) {
+	c := &client{dir: dir, out: out, history: newHistory()}
+	return c, os.MkdirAll(filepath.Join(dir, "peers"), 0o755)
+}

@@ -1,0 +1,84 @@
+package main
+
+import (
+	"slices"
+	"sync"
+	"time"
+)
+
+// record is one thing that was seen happening, by whom it concerns and when.
+type record struct {
+	at     time.Time
+	kind   string // up, down, echo, lns, journal
+	tunnel string // the peer's name, which is also the LAC's
+	link   string
+	reason string
+	text   string
+}
+
+// history keeps all that was seen since the scenario began and wakes those who wait for more.
+type history struct {
+	mu      sync.Mutex
+	records []record
+	changed chan struct{}
+}
+
+func newHistory() *history { return &history{changed: make(chan struct{})} }
+
+func (h *history) add(r record) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.records = append(h.records, r)
+	close(h.changed)
+	h.changed = make(chan struct{})
+}
+
+func (h *history) all() []record {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.records)
+}
+
+// await returns as soon as what was seen satisfies cond; false after timeout.
+func (h *history) await(timeout time.Duration, cond func([]record) bool) bool {
+	expired := time.After(timeout)
+	for {
+		h.mu.Lock()
+		records, changed := slices.Clone(h.records), h.changed
+		h.mu.Unlock()
+		if cond(records) {
+			return true
+		}
+		select {
+		case <-changed:
+		case <-expired:
+			return false
+		}
+	}
+}
+
+// last returns the newest record of that kind and tunnel.
+func last(records []record, kind, tunnel string) (record, bool) {
+	for _, r := range slices.Backward(records) {
+		if r.kind == kind && r.tunnel == tunnel {
+			return r, true
+		}
+	}
+	return record{}, false
+}
+
+// isUp tells whether the tunnel is up now, and since when.
+func isUp(records []record, tunnel string) (time.Time, bool) {
+	for _, r := range slices.Backward(records) {
+		if r.tunnel != tunnel {
+			continue
+		}
+		switch r.kind {
+		case "up":
+			return r.at, true
+		case "down":
+			return time.Time{}, false
+		}
+	}
+	return time.Time{}, false
+}

@@ -1,0 +1,155 @@
+// Command agent runs inside the lab's VM: it plays the scenarios and Go tests it finds on the second disk
+// and reports to the host over the serial line.
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"xl2tpd-keepalive/lab/event"
+)
+
+const disk = "/lab"
+
+func main() {
+	out := &reporter{enc: json.NewEncoder(os.Stdout)}
+	if err := run(out); err != nil {
+		out.report(event.Event{Kind: event.Fail, Scenario: "agent", Text: err.Error()})
+	}
+	out.report(event.Event{Kind: event.Done})
+}
+
+func run(out *reporter) error {
+	text, err := os.ReadFile(filepath.Join(disk, "case.json"))
+	if err != nil {
+		return err
+	}
+	var c event.Case
+	if err := json.Unmarshal(text, &c); err != nil {
+		return fmt.Errorf("case.json: %w", err)
+	}
+	if err := prepare(); err != nil {
+		return err
+	}
+	watch, err := startWitnesses()
+	if err != nil {
+		return err
+	}
+	for _, file := range c.Scenarios {
+		play(out, watch, filepath.Join(disk, "scenarios", file), c.Env)
+	}
+	for _, name := range c.Tests {
+		goTest(out, name)
+	}
+	return nil
+}
+
+// prepare installs what `make install` put on the disk and loads what the peers need.
+func prepare() error {
+	for _, command := range [][]string{
+		{"cp", "-a", disk + "/install/.", "/"},
+		{"systemctl", "daemon-reload"},
+		{"modprobe", "-a", "l2tp_ppp", "veth", "xfrm_user"},
+		{"sysctl", "-qw", "net.ipv4.ip_forward=1"},
+	} {
+		if err := do(command...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// play runs one scenario file by testscript, with the client host and its peers as extra commands.
+func play(out *reporter, watch *witnesses, file string, env map[string]string) {
+	testscript.RunT(&scenarioT{out: out}, testscript.Params{
+		Files: []string{file},
+		Cmds:  commands,
+		Condition: func(word string) (bool, error) {
+			if word != "with" {
+				return false, fmt.Errorf("unknown condition %q", word)
+			}
+			return env["KEEPALIVE"] == "with", nil
+		},
+		Setup: func(e *testscript.Env) error {
+			for k, v := range env {
+				e.Setenv(k, v)
+			}
+			e.Setenv("PATH", os.Getenv("PATH"))
+			client, err := newClient(e.WorkDir, out)
+			if err != nil {
+				return err
+			}
+			watch.client.Store(client)
+			e.Values[clientKey{}] = client
+			e.Defer(client.close)
+			return nil
+		},
+	})
+}
+
+func goTest(out *reporter, name string) {
+	out.start(name)
+	command := exec.Command(filepath.Join(disk, "tests", name), "-test.v", "-test.timeout=10m")
+	command.Dir = "/tmp"
+	pipe, err := command.StdoutPipe()
+	command.Stderr = command.Stdout
+	if err == nil {
+		err = command.Start()
+	}
+	if err != nil {
+		out.end(event.Fail, err.Error())
+		return
+	}
+	lines := bufio.NewScanner(pipe)
+	for lines.Scan() {
+		out.report(event.Event{Kind: event.Log, Text: lines.Text()})
+	}
+	if err := command.Wait(); err != nil {
+		out.end(event.Fail, err.Error())
+		return
+	}
+	out.end(event.Pass, "")
+}
+
+// reporter writes events, stamped with the scenario under way.
+type reporter struct {
+	mu       sync.Mutex
+	enc      *json.Encoder
+	scenario string
+}
+
+func (r *reporter) report(e event.Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if e.Time.IsZero() {
+		e.Time = time.Now()
+	}
+	if e.Scenario == "" {
+		e.Scenario = r.scenario
+	}
+	r.enc.Encode(e)
+}
+
+func (r *reporter) start(scenario string) {
+	r.mu.Lock()
+	r.scenario = scenario
+	r.mu.Unlock()
+	r.report(event.Event{Kind: event.Start})
+}
+
+func (r *reporter) end(kind, text string) { r.report(event.Event{Kind: kind, Text: text}) }
+
+func do(command ...string) error {
+	if text, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
+		return fmt.Errorf("%v: %w: %s", command, err, text)
+	}
+	return nil
+}

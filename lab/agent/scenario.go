@@ -1,0 +1,55 @@
+package main
+
+import (
+	"fmt"
+	"runtime"
+	"strings"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"xl2tpd-keepalive/lab/event"
+)
+
+// scenarioT is testscript's T outside of `go test`: scenarios run one after the other, because they share
+// the client host.
+type scenarioT struct {
+	out    *reporter
+	failed bool
+	reason string
+}
+
+func (t *scenarioT) Run(name string, f func(testscript.T)) {
+	t.out.start(name)
+	sub := &scenarioT{out: t.out}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f(sub)
+	}()
+	<-done
+	if sub.failed {
+		t.out.end(event.Fail, sub.reason)
+		return
+	}
+	t.out.end(event.Pass, "")
+}
+
+func (t *scenarioT) Log(args ...any) {
+	t.out.report(event.Event{Kind: event.Log, Text: fmt.Sprint(args...)})
+	_, t.reason, _ = strings.Cut(fmt.Sprint(args...), "\n\n") // after testscript's environment
+}
+
+func (t *scenarioT) Fatal(args ...any) {
+	t.Log(args...)
+	t.FailNow()
+}
+
+func (t *scenarioT) FailNow() {
+	t.failed = true
+	runtime.Goexit()
+}
+
+// Skip fails: a scenario that cannot run in the lab is a defect of the lab.
+func (t *scenarioT) Skip(args ...any) { t.Fatal(append([]any{"skipped: "}, args...)...) }
+func (t *scenarioT) Parallel()        {}
+func (t *scenarioT) Verbose() bool    { return true }

@@ -1,0 +1,59 @@
+// Command lab runs scenarios, the project's lab tests and the demo in virtual machines.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+
+	"xl2tpd-keepalive/lab/vm"
+)
+
+const usage = `usage: lab [-image DIR] [-disk DIR] [-out DIR] [-clock skip|real] COMMAND
+  test                 every scenario and every lab test, in two VMs side by side
+  demo                 the same tunnels without and with xl2tpd-keepalive, with a timeline
+  run SCENARIO...      these files of the disk's scenarios/, in one VM, with its log
+  gotest PACKAGE...    these compiled tests of the disk's tests/, in one VM, with their log
+`
+
+func main() { os.Exit(run(os.Args[1:])) }
+
+func run(args []string) int {
+	flags := flag.NewFlagSet("lab", flag.ContinueOnError)
+	flags.Usage = func() { fmt.Fprint(os.Stderr, usage) }
+	l := lab{}
+	flags.StringVar(&l.image, "image", ".cache/lab/bookworm", "")
+	flags.StringVar(&l.disk, "disk", ".cache/lab/disk", "")
+	flags.StringVar(&l.out, "out", ".cache/lab/out", "")
+	clock := flags.String("clock", "skip", "")
+	if flags.Parse(args) != nil || flags.NArg() == 0 || (*clock != "skip" && *clock != "real") {
+		flags.Usage()
+		return 2
+	}
+	if err := os.MkdirAll(l.out, 0o755); err != nil {
+		fmt.Fprintln(os.Stderr, "lab:", err)
+		return 1
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	var ok bool
+	switch rest := flags.Args()[1:]; flags.Arg(0) {
+	case "test":
+		ok = l.test(ctx)
+	case "demo":
+		ok = l.demo(ctx)
+	case "run":
+		ok = l.play(ctx, vm.Clock(*clock), rest, nil)
+	case "gotest":
+		ok = l.play(ctx, vm.Clock(*clock), nil, rest)
+	default:
+		flags.Usage()
+		return 2
+	}
+	if !ok {
+		return 1
+	}
+	return 0
+}
