@@ -17,9 +17,10 @@ const (
 	// not be there at all: look again ever more slowly, then leave it.
 	strangerTime = 10 * time.Second
 
-	// Without rtnetlink nothing tells that IPCP has set the addresses.
-	addressPoll = 250 * time.Millisecond
-	addressTime = time.Minute
+	// Without rtnetlink nothing tells that IPCP has set the addresses, nor
+	// that pppd has then put the device up.
+	notUpPoll = 250 * time.Millisecond
+	notUpTime = time.Minute
 
 	lookTries = 5 // failed looks in a row that make the loop fail
 )
@@ -36,8 +37,8 @@ type loop struct {
 	last    *Snapshot // delivered last
 	sent    time.Time // when
 
-	// Since when a device has no visible pppd, or a link no address, by index.
-	strangers, unaddressed map[int]time.Time
+	// Since when a device has no visible pppd, or a link is not up, by index.
+	strangers, notUp map[int]time.Time
 }
 
 // change says that a source of hints has come (err nil) or gone.
@@ -121,13 +122,13 @@ func (l *loop) tell(v view) {
 // next says how long to wait for a hint before looking again anyway.
 func (l *loop) next(v view, now time.Time) time.Duration {
 	l.strangers = since(l.strangers, v.strangers, now)
-	var bare []int
+	var notUp []int
 	for _, k := range v.links {
-		if !k.Peer.IsValid() {
-			bare = append(bare, k.Index)
+		if !k.Up {
+			notUp = append(notUp, k.Index)
 		}
 	}
-	l.unaddressed = since(l.unaddressed, bare, now)
+	l.notUp = since(l.notUp, notUp, now)
 
 	wait := resync
 	if l.sources == (Sources{}) {
@@ -139,9 +140,9 @@ func (l *loop) next(v view, now time.Time) time.Duration {
 		}
 	}
 	if !l.sources.Rtnetlink {
-		for _, t := range l.unaddressed {
-			if now.Sub(t) < addressTime {
-				wait = min(wait, addressPoll)
+		for _, t := range l.notUp {
+			if now.Sub(t) < notUpTime {
+				wait = min(wait, notUpPoll)
 			}
 		}
 	}

@@ -228,26 +228,30 @@ func TestLatePidFile(t *testing.T) {
 	})
 }
 
-func TestAddressIsPolledWithoutRtnetlink(t *testing.T) {
+func TestLinkIsPolledWithoutRtnetlink(t *testing.T) {
 	onBench(t, func(t *testing.T, b *bench) {
 		b.changes <- change{source: sourceDBus}
 		b.pass(time.Second)
 		b.set(view{links: []Link{bareLink}}, nil)
 		b.hint()
 		b.pass(10 * time.Second)
+		down := upLink // the address is set before the device is up
+		down.Up = false
+		b.set(view{links: []Link{down}}, nil)
+		b.pass(10 * time.Second)
 		b.set(view{links: []Link{upLink}}, nil)
-		b.pass(addressPoll)
+		b.pass(notUpPoll)
 		if last := b.latest(); !last.Links[0].Up {
 			t.Errorf("got %+v, want the link up", last)
 		}
 		if n := len(b.pass(5 * time.Minute)); n > 10 {
-			t.Errorf("%d looks in 5 minutes with addresses, want 10", n)
+			t.Errorf("%d looks in 5 minutes with the link up, want 10", n)
 		}
 		b.set(view{links: []Link{bareLink}}, nil)
 		b.hint()
-		b.pass(addressTime + time.Second)
+		b.pass(notUpTime + time.Second)
 		if n := len(b.pass(5 * time.Minute)); n > 10 {
-			t.Errorf("%d looks in 5 minutes at a link that never gets one, want 10", n)
+			t.Errorf("%d looks in 5 minutes at a link that never comes up, want 10", n)
 		}
 	})
 }
