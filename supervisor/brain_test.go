@@ -169,6 +169,14 @@ func (n *bench) wakes(d time.Duration) {
 	}
 }
 
+// echoIn checks when an echo is due if nothing comes in.
+func (n *bench) echoIn(l ppp.Link, d time.Duration) {
+	n.t.Helper()
+	if in := n.b.tunnels[key(l.Name, l.Index)].echoAt().Sub(n.now); in != d {
+		n.t.Fatalf("an echo is due in %v, want %v", in, d)
+	}
+}
+
 const oneLAC = "[lac tokyo]\nlns = 192.0.2.1\npppoptfile = /etc/ppp/options.l2tpd\n"
 
 func TestFirstEchoAtOnce(t *testing.T) {
@@ -184,7 +192,36 @@ func TestFirstEchoAtOnce(t *testing.T) {
 	n.want()
 	n.wantNotes("tunnel up tunnel=lac tokyo peer=192.0.2.1 link=ppp0 target=10.0.0.1",
 		"tunnel alive tunnel=lac tokyo peer=192.0.2.1 link=ppp0 reason=echo reply in 12ms")
-	n.wakes(10*time.Second + 500*time.Millisecond) // jitter is half of a tenth
+	n.echoIn(l, 10*time.Second+500*time.Millisecond) // jitter is half of a tenth
+	n.wakes(2500 * time.Millisecond)
+}
+
+// An echo follows the last data by the interval, its jitter and a quarter.
+func TestLooksOften(t *testing.T) {
+	n := newBench(t, oneLAC, "")
+	l := link("ppp0", 5, true)
+	n.links(l)
+	n.counter(l, 70)
+	n.result(l, nil)
+	n.want(read(l), echo(l))
+	for range 2 {
+		n.after(2500 * time.Millisecond)
+		n.want(read(l))
+		n.counter(l, 71)
+	}
+	n.after(2500 * time.Millisecond)
+	n.counter(l, 72)
+	n.want(read(l))
+	for range 4 {
+		n.wakes(2500 * time.Millisecond)
+		n.after(2500 * time.Millisecond)
+		n.counter(l, 72)
+		n.want(read(l))
+	}
+	n.wakes(500 * time.Millisecond)
+	n.after(500 * time.Millisecond)
+	n.counter(l, 72)
+	n.want(read(l), echo(l))
 }
 
 func TestEchoOnlyWhenIdle(t *testing.T) {
@@ -245,7 +282,7 @@ func TestQuickRetriesThenSilentThenAlive(t *testing.T) {
 	n.wantNotes("tunnel up", "tunnel alive")
 	for _, wait := range []time.Duration{10500, 1000, 2000, 10500, 10500} {
 		wait *= time.Millisecond
-		n.wakes(wait)
+		n.echoIn(l, wait)
 		n.after(wait)
 		n.want(read(l))
 		n.counter(l, 71)
@@ -420,14 +457,17 @@ func TestConfig(t *testing.T) {
 	t.Run("shorter interval", func(t *testing.T) {
 		n := alive(t, "")
 		n.after(4 * time.Second)
+		n.counter(l, 71)
+		n.actions = nil
 		n.step(n.config("[global]\ninterval = 5\n"))
-		n.wakes(1250 * time.Millisecond)
-		n.after(4 * time.Second)
-		n.want(read(l))
+		n.want()
+		n.echoIn(l, 1250*time.Millisecond)
 	})
 	t.Run("much shorter interval", func(t *testing.T) {
 		n := alive(t, "")
 		n.after(9 * time.Second)
+		n.counter(l, 71)
+		n.want(read(l))
 		n.step(n.config("[global]\ninterval = 5\n"))
 		n.want(read(l))
 	})
@@ -435,7 +475,7 @@ func TestConfig(t *testing.T) {
 		n := alive(t, "")
 		n.after(9 * time.Second)
 		n.step(n.config("[global]\ninterval = 60\n"))
-		n.wakes(54 * time.Second)
+		n.echoIn(l, 54*time.Second)
 	})
 	t.Run("shorter interval during a retry", func(t *testing.T) {
 		n := up(t, "")
@@ -460,8 +500,9 @@ func TestConfig(t *testing.T) {
 		n.result(other, nil)
 		n.actions = nil
 		n.step(n.config("[lac osaka]\ninterval = 3\n"))
-		n.wakes(3150 * time.Millisecond)
-		n.after(3150 * time.Millisecond)
+		n.echoIn(other, 3150*time.Millisecond)
+		n.wakes(750 * time.Millisecond)
+		n.after(750 * time.Millisecond)
 		n.want(read(other))
 	})
 	t.Run("interval shorter than a retry", func(t *testing.T) {
@@ -469,7 +510,7 @@ func TestConfig(t *testing.T) {
 		for range 2 {
 			n.counter(l, 70)
 			n.result(l, lost)
-			n.wakes(1050 * time.Millisecond)
+			n.echoIn(l, 1050*time.Millisecond)
 			n.after(1050 * time.Millisecond)
 		}
 	})
@@ -604,6 +645,7 @@ func TestNewSAIsAReasonToAskAgain(t *testing.T) {
 		n.result(l, lost)
 		n.after(3 * time.Second)
 	}
+	n.counter(l, 71)
 	n.actions = nil
 	sa := vici.SA{Name: "tokyo", UniqueID: "7", State: "CONNECTING", RemoteHost: netip.MustParseAddrPort("192.0.2.1:500")}
 	n.step(vici.Snapshot{SAs: []vici.SA{sa}})

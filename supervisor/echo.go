@@ -11,6 +11,8 @@ import (
 const (
 	maxJitter = 0.1 // of the interval, added to it
 
+	looks = 4 // at the counter in each interval
+
 	// silentAfter is how many echoes in a row must be lost before a tunnel is
 	// called silent.
 	silentAfter = 3
@@ -38,6 +40,11 @@ func (b *Brain) counter(ev Counter, now time.Time) {
 	if news {
 		t.evidence.Data = now
 		b.alive(t, "data received", now)
+		return
+	}
+	if now.Before(t.echoAt()) {
+		t.looked = now
+		b.enqueue(t)
 		return
 	}
 	t.inFlight = echoing

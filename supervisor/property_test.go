@@ -29,7 +29,7 @@ type world struct {
 
 	counting map[Key]bool
 	echoing  map[Key]probe.Request
-	asked    map[Key]netip.Addr // target of the latest echo since the link came up
+	asked    map[Key]bool // had an echo since it came up, or since its counter was known last
 }
 
 var lacs = []string{"a", "b", "c"}
@@ -38,7 +38,7 @@ func newWorld() *world {
 	w := &world{
 		b: New(config.Default(""), func() float64 { return 0.99 }), now: epoch,
 		rx: map[Key]uint64{}, busy: map[Key]bool{}, settings: map[string]config.Settings{},
-		counting: map[Key]bool{}, echoing: map[Key]probe.Request{}, asked: map[Key]netip.Addr{},
+		counting: map[Key]bool{}, echoing: map[Key]probe.Request{}, asked: map[Key]bool{},
 	}
 	for _, name := range lacs {
 		w.settings[name] = config.Defaults()
@@ -111,11 +111,11 @@ func (w *world) step(t *rapid.T, ev Event) {
 			if a.Source != l.Local || a.Target != target || a.Timeout != s.Timeout {
 				t.Fatalf("%+v is not what %+v and %+v say", a, l, s)
 			}
-			if w.busy[k] && w.asked[k] == target {
+			if w.busy[k] && w.asked[k] {
 				t.Fatalf("an echo on %v although data comes in all the time", k)
 			}
 			w.echoing[k] = a.Request
-			w.asked[k] = target
+			w.asked[k] = true
 		case CancelEcho:
 			if _, out := w.echoing[a.Link]; !out {
 				t.Fatal("an echo is cancelled that is not out")
@@ -202,7 +202,11 @@ func TestInvariants(t *testing.T) {
 			"up or other address": func(t *rapid.T) {
 				i := pick(t)
 				l := &w.links[i]
+				old := l.Peer
 				l.Up, l.Local, l.Peer = true, netip.AddrFrom4([4]byte{10, 0, 1, 1}), address(t)
+				if l.Peer != old {
+					restart(key(l.Name, l.Index))
+				}
 				w.step(t, w.snapshot())
 			},
 			"down": func(t *rapid.T) {
@@ -234,6 +238,7 @@ func TestInvariants(t *testing.T) {
 			"settings": func(t *rapid.T) {
 				lac := rapid.SampledFrom(lacs).Draw(t, "lac")
 				s := w.settings[lac]
+				old := s.Target
 				s.Keepalive = rapid.Bool().Draw(t, "keepalive")
 				s.Interval = time.Duration(rapid.IntRange(1, 20).Draw(t, "interval")) * time.Second
 				s.Timeout = min(s.Interval, 3*time.Second)
@@ -243,7 +248,7 @@ func TestInvariants(t *testing.T) {
 				}
 				w.settings[lac] = s
 				for _, l := range w.links {
-					if lacOf(l) == lac && !s.Keepalive {
+					if lacOf(l) == lac && (!s.Keepalive || s.Target != old) {
 						restart(key(l.Name, l.Index))
 					}
 				}
@@ -264,10 +269,10 @@ func TestInvariants(t *testing.T) {
 					if !w.busy[k] && rapid.Bool().Draw(t, "fails") {
 						err = lost
 					}
+					w.step(t, Counter{Link: k, Packets: w.rx[k], Err: err})
 					if err != nil {
 						restart(k) // growth can't be told at the next reading
 					}
-					w.step(t, Counter{Link: k, Packets: w.rx[k], Err: err})
 				}
 			},
 			"echo": func(t *rapid.T) {

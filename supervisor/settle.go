@@ -105,12 +105,12 @@ func (b *Brain) cancel(t *tunnel) {
 
 // hurry makes a tunnel due now.
 func (b *Brain) hurry(t *tunnel, now time.Time) {
-	b.arm(t, now, 0, false)
+	b.arm(t, now, 0, true)
 }
 
-// arm makes a watched tunnel due after wait.
+// arm makes an echo due after wait.
 func (b *Brain) arm(t *tunnel, now time.Time, wait time.Duration, retry bool) {
-	t.armed, t.wait, t.retry = now, wait, retry
+	t.armed, t.looked, t.wait, t.retry = now, now, wait, retry
 	t.stretch = 1
 	if !retry {
 		t.stretch += maxJitter * b.jitter()
@@ -120,7 +120,7 @@ func (b *Brain) arm(t *tunnel, now time.Time, wait time.Duration, retry bool) {
 
 // rearm applies a new interval to a wait that has begun.
 func (b *Brain) rearm(t *tunnel) {
-	if !t.retry && t.wait > 0 || t.wait > t.settings.Interval {
+	if !t.retry || t.wait > t.settings.Interval {
 		t.wait = t.settings.Interval
 	}
 	b.enqueue(t)

@@ -83,20 +83,32 @@ type tunnel struct {
 	inFlight flight
 	stale    bool // what is in flight was asked before the link changed
 
-	// The next look is due at armed + wait*stretch.
+	// An echo is due at armed + wait*stretch if nothing comes in until then.
 	armed   time.Time
 	wait    time.Duration
 	stretch float64
-	retry   bool // wait is a retry, not the interval
-	slot    int  // place in the brain's queue; -1: not in it
+	retry   bool      // wait is not the interval
+	looked  time.Time // when the counter was read last
+	slot    int       // place in the brain's queue; -1: not in it
 }
 
 // watched tells whether the tunnel should get echo requests at all.
 func (t *tunnel) watched() bool { return t.state >= Up }
 
-// due is when the tunnel is to be looked at next.
-func (t *tunnel) due() time.Time {
+// echoAt is when the link will have been idle for long enough.
+func (t *tunnel) echoAt() time.Time {
 	return t.armed.Add(time.Duration(float64(t.wait) * t.stretch))
+}
+
+// due is when the tunnel is to be looked at next. The counter does not tell
+// when data came, so it is read a few times in each interval: an echo then
+// follows the last data by little more than the interval.
+func (t *tunnel) due() time.Time {
+	at := t.echoAt()
+	if next := t.looked.Add(t.wait / looks); !t.retry && next.Before(at) {
+		return next
+	}
+	return at
 }
 
 func (t *tunnel) view() Tunnel {
