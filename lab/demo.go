@@ -15,6 +15,8 @@ import (
 	"xl2tpd-keepalive/lab/vm"
 )
 
+const demoScenario = "demo.txtar"
+
 // demo plays scenarios/demo.txtar four times: xl2tpd in kernel and in userspace mode, each without and with
 // xl2tpd-keepalive, two VMs at a time.
 func (l lab) demo(ctx context.Context) bool {
@@ -27,7 +29,7 @@ func (l lab) demo(ctx context.Context) bool {
 			name := mode + " mode, " + with
 			show.timeline.Run(name)
 			m := l.machine(vm.Skip, event.Case{
-				Scenarios: []string{"demo.txtar"},
+				Scenarios: []string{demoScenario},
 				Env:       map[string]string{"MODE": mode, "KEEPALIVE": with},
 			})
 			wg.Go(func() {

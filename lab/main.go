@@ -12,7 +12,7 @@ import (
 )
 
 const usage = `usage: lab [-image DIR] [-disk DIR] [-out DIR] [-clock skip|real] COMMAND
-  test                 every scenario and every lab test, in two VMs side by side
+  test                 every scenario and every lab test, in two VMs side by side (clock: skip)
   demo                 the same tunnels without and with xl2tpd-keepalive, with a timeline
   run SCENARIO...      these files of the disk's scenarios/, in one VM, with its log
   gotest PACKAGE...    these compiled tests of the disk's tests/, in one VM, with their log

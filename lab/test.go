@@ -1,11 +1,12 @@
 package main
 
 import (
-	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -27,16 +28,16 @@ type results struct {
 	passed, failed int
 }
 
-func (r *results) print(run string, e event.Event, took time.Duration) {
+func (r *results) print(clock vm.Clock, e event.Event, took time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch e.Kind {
 	case event.Pass:
 		r.passed++
-		fmt.Printf("ok    %-28s %6.1f s of guest time (clock: %s)\n", e.Scenario, took.Seconds(), run)
+		fmt.Printf("ok    %-28s %6.1f s of guest time (clock: %s)\n", e.Scenario, took.Seconds(), clock)
 	case event.Fail:
 		r.failed++
-		fmt.Printf("FAIL  %-28s %6.1f s of guest time (clock: %s)\n      %s\n", e.Scenario, took.Seconds(), run,
+		fmt.Printf("FAIL  %-28s %6.1f s of guest time (clock: %s)\n      %s\n", e.Scenario, took.Seconds(), clock,
 			strings.ReplaceAll(e.Text, "\n", "\n      "))
 	case event.Measure:
 		fmt.Printf("      %-28s %s\n", e.Scenario, e.Text)
@@ -44,11 +45,11 @@ func (r *results) print(run string, e event.Event, took time.Duration) {
 }
 
 // follow runs one machine, prints its results and keeps its whole log in a file.
-func (l lab) follow(ctx context.Context, r *results, m vm.Machine, verbose bool) {
-	name := filepath.Join(l.out, string(m.Clock)+".log")
-	file, err := os.Create(name)
+func (l lab) follow(ctx context.Context, r *results, name string, m vm.Machine, verbose bool) {
+	log := filepath.Join(l.out, name+".log")
+	file, err := os.Create(log)
 	if err != nil {
-		r.print(string(m.Clock), event.Event{Kind: event.Fail, Scenario: "lab", Text: err.Error()}, 0)
+		r.print(m.Clock, event.Event{Kind: event.Fail, Scenario: "lab", Text: err.Error()}, 0)
 		return
 	}
 	defer file.Close()
@@ -62,12 +63,12 @@ func (l lab) follow(ctx context.Context, r *results, m vm.Machine, verbose bool)
 		if verbose {
 			fmt.Print(line)
 		}
-		r.print(string(m.Clock), e, e.Time.Sub(began))
+		r.print(m.Clock, e, e.Time.Sub(began))
 	})
 	if err != nil {
-		r.print(string(m.Clock), event.Event{Kind: event.Fail, Scenario: "lab", Text: err.Error()}, 0)
+		r.print(m.Clock, event.Event{Kind: event.Fail, Scenario: "lab", Text: err.Error()}, 0)
 	}
-	fmt.Printf("      whole log: %s\n", name)
+	fmt.Printf("      whole log: %s\n", log)
 }
 
 func (r *results) end() bool {
@@ -78,57 +79,33 @@ func (r *results) end() bool {
 // play runs what is asked for in one VM, log and all on the terminal.
 func (l lab) play(ctx context.Context, clock vm.Clock, scenarios, tests []string) bool {
 	r := &results{}
-	l.follow(ctx, r, l.machine(clock, event.Case{Scenarios: scenarios, Tests: tests}), true)
+	l.follow(ctx, r, "run", l.machine(clock, event.Case{Scenarios: scenarios, Tests: tests}), true)
 	return r.end()
 }
 
-// test runs all there is, each scenario under the clock its first line names, in two VMs side by side.
+// test runs all there is in two VMs side by side: the scenarios in one, the Go tests in the other. Both skip
+// idle time, which also makes what they measure independent of how busy this machine is.
 func (l lab) test(ctx context.Context) bool {
-	files, err := os.ReadDir(filepath.Join(l.disk, "scenarios"))
-	if err != nil {
+	scenarios, err1 := names(filepath.Join(l.disk, "scenarios"))
+	tests, err2 := names(filepath.Join(l.disk, "tests"))
+	if err := errors.Join(err1, err2); err != nil {
 		fmt.Fprintln(os.Stderr, "lab:", err)
 		return false
 	}
-	cases := map[vm.Clock]*event.Case{vm.Skip: {}, vm.Real: {}}
-	for _, f := range files {
-		clock, err := clockOf(filepath.Join(l.disk, "scenarios", f.Name()))
-		if err != nil {
-			fmt.Fprintln(os.Stderr, "lab:", err)
-			return false
-		}
-		if c := cases[clock]; c != nil {
-			c.Scenarios = append(c.Scenarios, f.Name())
-		}
-	}
-	tests, err := os.ReadDir(filepath.Join(l.disk, "tests"))
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "lab:", err)
-		return false
-	}
-	for _, f := range tests {
-		cases[vm.Real].Tests = append(cases[vm.Real].Tests, f.Name())
-	}
+	scenarios = slices.DeleteFunc(scenarios, func(name string) bool { return name == demoScenario })
 	r := &results{}
 	var wg sync.WaitGroup
-	for clock, c := range cases {
-		wg.Go(func() { l.follow(ctx, r, l.machine(clock, *c), false) })
-	}
+	wg.Go(func() { l.follow(ctx, r, "scenarios", l.machine(vm.Skip, event.Case{Scenarios: scenarios}), false) })
+	wg.Go(func() { l.follow(ctx, r, "tests", l.machine(vm.Skip, event.Case{Tests: tests}), false) })
 	wg.Wait()
 	return r.end()
 }
 
-// clockOf reads a scenario's first line, "# clock: skip", "# clock: real" or "# clock: demo", the last
-// meaning that only the demo plays it.
-func clockOf(path string) (vm.Clock, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return "", err
+func names(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
 	}
-	defer file.Close()
-	line, err := bufio.NewReader(file).ReadString('\n')
-	clock, ok := strings.CutPrefix(strings.TrimSpace(line), "# clock: ")
-	if err != nil || !ok {
-		return "", fmt.Errorf("%s:1: want \"# clock: skip\", \"# clock: real\" or \"# clock: demo\"", path)
-	}
-	return vm.Clock(clock), nil
+	return names, err
 }

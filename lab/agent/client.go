@@ -94,8 +94,7 @@ func (c *client) configure(global, lac []string) error {
 	if err := do("systemctl", "stop", "xl2tpd"); err != nil {
 		return err
 	}
-	noLinks := func() bool { links, _ := filepath.Glob("/run/ppp[0-9]*.pid"); return len(links) == 0 }
-	if err := poll(60*time.Second, noLinks); err != nil {
+	if err := poll(60*time.Second, noPPPD); err != nil {
 		return fmt.Errorf("a pppd of the previous xl2tpd is still there: %w", err)
 	}
 	if err := do("systemctl", "restart", "strongswan", "xl2tpd"); err != nil {
@@ -104,6 +103,19 @@ func (c *client) configure(global, lac []string) error {
 	return poll(10*time.Second, func() bool {
 		info, err := os.Stat(controlPipe)
 		return err == nil && info.Mode()&os.ModeNamedPipe != 0
+	})
+}
+
+// noPPPD tells whether no pppd of the client host runs; a killed one leaves its pid file behind.
+func noPPPD() bool {
+	files, _ := filepath.Glob("/run/ppp[0-9]*.pid")
+	return !slices.ContainsFunc(files, func(name string) bool {
+		pid, err := os.ReadFile(name)
+		if err != nil {
+			return false
+		}
+		_, err = os.Stat("/proc/" + strings.TrimSpace(string(pid)))
+		return err == nil
 	})
 }
 

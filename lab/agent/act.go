@@ -1,0 +1,149 @@
+package main
+
+import (
+	"net/netip"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func peerCommand(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg, len(args) >= 2, "peer NAME debian|PERSONALITY [nat=client|server] [ipsec=no] [SETTING=VALUE...]")
+	c := clientOf(ts)
+	n := len(c.peers) + 1
+	p := newPeer(c, n, args[0], args[1])
+	for _, a := range args[2:] {
+		switch k, v, _ := strings.Cut(a, "="); k {
+		case "nat":
+			p.nat = v
+		case "ipsec":
+			p.ipsec = v != "no"
+		default:
+			p.settings = append(p.settings, a)
+		}
+	}
+	c.mu.Lock()
+	c.peers = append(c.peers, p)
+	c.mu.Unlock()
+	ts.Check(p.wire(n))
+	ts.Check(p.start())
+}
+
+func clientCommand(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg, true, "client [mode=kernel|userspace] [passpeer=yes] [redial=SECONDS] [retries=N]")
+	var global, lac []string
+	_, opts := options(args)
+	for k, v := range opts {
+		switch {
+		case k == "mode" && v == "userspace":
+			global = append(global, "force userspace = yes")
+		case k == "mode" && v == "kernel":
+		case k == "passpeer":
+			lac = append(lac, "pass peer = "+v)
+		case k == "retries":
+			global = append(global, "max retries = "+v)
+		case k == "redial":
+			lac = append(lac, "redial = yes", "redial timeout = "+v, "max redials = 1000")
+		default:
+			ts.Fatalf("client: unknown setting %s=%s", k, v)
+		}
+	}
+	ts.Check(clientOf(ts).configure(global, lac))
+}
+
+func keepaliveCommand(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg, len(args) >= 1, "keepalive start|stop|restart|reload | keepalive config FILE|none")
+	switch args[0] {
+	case "config":
+		if args[1] == "none" {
+			ts.Check(os.Remove(ourConf))
+			return
+		}
+		ts.Check(write(ourConf, ts.ReadFile(args[1])))
+	default:
+		ts.Check(do("systemctl", args[0], "xl2tpd-keepalive"))
+	}
+}
+
+// dialCommand brings tunnels up side by side and returns when all have their addresses.
+func dialCommand(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg, true, "dial [NAME...]")
+	c := clientOf(ts)
+	peers := peersOf(ts, args)
+	for _, p := range peers {
+		c.history.add(record{at: time.Now(), kind: "dial", tunnel: p.name})
+	}
+	var wg sync.WaitGroup
+	errs := make([]error, len(peers))
+	for i, p := range peers {
+		wg.Go(func() { errs[i] = c.dial(p) })
+	}
+	wg.Wait()
+	for i, p := range peers {
+		ts.Check(errs[i])
+		if !c.awaitUp(p, 30*time.Second) {
+			ts.Fatalf("%s: no tunnel within 30s", p.name)
+		}
+	}
+}
+
+func (c *client) awaitUp(p *peer, timeout time.Duration) bool {
+	return c.history.await(timeout, func(r []record) bool { _, up := isUp(r, p.name); return up })
+}
+
+func hangupCommand(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg, true, "hangup [NAME...]")
+	c := clientOf(ts)
+	for _, p := range peersOf(ts, args) {
+		c.history.add(record{at: time.Now(), kind: "operator", tunnel: p.name, reason: "operator"})
+		ts.Check(control("d " + p.name))
+		if !c.history.await(10*time.Second, func(r []record) bool { _, up := isUp(r, p.name); return !up }) {
+			ts.Fatalf("%s: still up 10s after hanging up", p.name)
+		}
+	}
+}
+
+// renumberCommand restarts a Debian peer's xl2tpd with another address inside the tunnel.
+func renumberCommand(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg, len(args) == 2, "renumber NAME ADDRESS")
+	p := peersOf(ts, args[:1])[0]
+	end(p.procs[len(p.procs)-1])
+	p.procs = p.procs[:len(p.procs)-1]
+	p.client.mu.Lock()
+	p.ppp = netip.MustParseAddr(args[1])
+	p.client.mu.Unlock()
+	ts.Check(p.configureLNS())
+	ts.Check(p.startLNS())
+}
+
+// loadCommand keeps a tunnel busy with iperf3 from the peer to the client.
+func loadCommand(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg, len(args) == 2, "load NAME SECONDS")
+	p := peersOf(ts, args[:1])[0]
+	ts.Check(p.run("iperf3.log", "iperf3", "--server", "--one-off", "--bind", p.ppp.String()))
+	ts.Check(poll(5*time.Second, func() bool { return p.exec("sh", "-c", "ss -tln | grep -q :5201").Run() == nil }))
+	text, err := exec.Command("iperf3", "--client", p.ppp.String(), "--reverse", "--bitrate", "5M", "--time", args[1], "--format", "m").CombinedOutput()
+	if err != nil {
+		ts.Fatalf("iperf3: %v: %s", err, text)
+	}
+	for line := range strings.Lines(string(text)) {
+		if strings.Contains(line, "receiver") {
+			clientOf(ts).measure("%s: %s", p.name, strings.Join(strings.Fields(line), " "))
+		}
+	}
+}
+
+// insideCommand runs a command in a peer's namespaces.
+func insideCommand(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, false, len(args) >= 2, "inside NAME COMMAND...")
+	p := peersOf(ts, args[:1])[0]
+	text, err := p.exec(args[1:]...).CombinedOutput()
+	ts.Logf("%s", text)
+	if (err == nil) == neg {
+		ts.Fatalf("inside %v: %v", args, err)
+	}
+}

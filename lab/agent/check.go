@@ -1,0 +1,146 @@
+package main
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// awaitCommand waits for tunnels to come up or go down.
+func awaitCommand(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg, len(args) >= 2, "await up|down DURATION [NAME...]")
+	c := clientOf(ts)
+	for _, p := range peersOf(ts, args[2:]) {
+		if !c.history.await(duration(ts, args[1]), func(r []record) bool { _, up := isUp(r, p.name); return up == (args[0] == "up") }) {
+			ts.Fatalf("%s: not %s within %s", p.name, args[0], args[1])
+		}
+	}
+}
+
+// upCommand holds when the tunnels are up and have been without a break since they were last dialled.
+func upCommand(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg, true, "up [NAME...]")
+	records := clientOf(ts).history.all()
+	for _, p := range peersOf(ts, args) {
+		dialled, _ := last(records, "dial", p.name)
+		if down, ok := last(records, "down", p.name); ok && down.at.After(dialled.at) {
+			ts.Fatalf("%s: closed %s: %s", p.name, lifetime(records, p.name), reason(records, p.name, down.at))
+		}
+		if _, up := isUp(records, p.name); !up {
+			ts.Fatalf("%s: never came up", p.name)
+		}
+	}
+}
+
+// closedCommand holds when the tunnel's last life was that long and ended for that reason.
+func closedCommand(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg, len(args) == 3, "closed NAME after=MIN..MAX reason=REASON")
+	words, opts := options(args)
+	c := clientOf(ts)
+	c.history.await(2*time.Second, func([]record) bool { return false }) // the reason comes after the fact
+	records := c.history.all()
+	lo, hi, _ := strings.Cut(opts["after"], "..")
+	for _, p := range peersOf(ts, words) {
+		down, ok := last(records, "down", p.name)
+		if !ok {
+			ts.Fatalf("%s: never closed", p.name)
+		}
+		life, why := lifetime(records, p.name), reason(records, p.name, down.at)
+		c.measure("%s: closed after %.1f s: %s", p.name, life.Seconds(), why)
+		if life < duration(ts, lo) || life > duration(ts, hi) || why != opts["reason"] {
+			ts.Fatalf("%s: closed after %v: %s; wanted %s and %s", p.name, life, why, opts["after"], opts["reason"])
+		}
+	}
+}
+
+func lifetime(records []record, tunnel string) time.Duration {
+	down, _ := last(records, "down", tunnel)
+	var since time.Time
+	for _, r := range records {
+		if r.kind == "up" && r.tunnel == tunnel && r.at.Before(down.at) {
+			since = r.at
+		}
+	}
+	return down.at.Sub(since).Round(time.Millisecond)
+}
+
+// echoInCommand holds when the first echo request followed each tunnel's last coming up within the limit.
+func echoInCommand(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg, len(args) >= 1, "echo-in LIMIT [NAME...]")
+	c := clientOf(ts)
+	limit := duration(ts, args[0])
+	for _, p := range peersOf(ts, args[1:]) {
+		up, ok := isUp(c.history.all(), p.name)
+		if !ok {
+			ts.Fatalf("%s: not up", p.name)
+		}
+		first := func(records []record) (time.Time, bool) {
+			i := slices.IndexFunc(records, func(r record) bool { return r.kind == "echo" && r.tunnel == p.name && !r.at.Before(up) })
+			if i < 0 {
+				return time.Time{}, false
+			}
+			return records[i].at, true
+		}
+		c.history.await(time.Until(up.Add(limit)), func(r []record) bool { _, ok := first(r); return ok })
+		at, ok := first(c.history.all())
+		if !ok || at.Sub(up) > limit {
+			ts.Fatalf("%s: no echo request within %v of its addresses", p.name, limit)
+		}
+		c.measure("%s: first echo request %d ms after its addresses", p.name, at.Sub(up).Milliseconds())
+	}
+}
+
+// echoesCommand holds when the tunnel's last DURATION saw that many echo requests, all through its own pppN.
+func echoesCommand(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg, len(args) == 3, "echoes NAME MIN..MAX DURATION")
+	c := clientOf(ts)
+	p := peersOf(ts, args[:1])[0]
+	lo, hi, ok := strings.Cut(args[1], "..")
+	least, err1 := strconv.Atoi(lo)
+	most, err2 := strconv.Atoi(hi)
+	if !ok || err1 != nil || err2 != nil {
+		ts.Fatalf("echoes: %q is not MIN..MAX", args[1])
+	}
+	records, since, n := c.history.all(), time.Now().Add(-duration(ts, args[2])), 0
+	up, _ := last(records, "up", p.name)
+	for _, r := range records {
+		if r.kind == "echo" && r.tunnel == p.name && r.at.After(since) {
+			n++
+			if r.at.After(up.at) && r.link != up.link {
+				ts.Fatalf("%s: an echo request left by %s, not by %s", p.name, r.link, up.link)
+			}
+		}
+	}
+	c.measure("%s: %d echo requests in the last %s", p.name, n, args[2])
+	if n < least || n > most {
+		ts.Fatalf("%s: %d echo requests in the last %s, wanted %s", p.name, n, args[2], args[1])
+	}
+}
+
+// peerlogCommand holds when our LNS has logged that event, or with ! when it has not.
+func peerlogCommand(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, false, len(args) == 2, "peerlog NAME EVENT")
+	p := peersOf(ts, args[:1])[0]
+	found := slices.ContainsFunc(clientOf(ts).history.all(), func(r record) bool {
+		return r.kind == "lns" && r.tunnel == p.name && r.text == args[1]
+	})
+	if found == neg {
+		ts.Fatalf("%s: logged %s: %v", p.name, args[1], found)
+	}
+}
+
+// journalCommand waits until that program has said that text, or holds with ! when it has not so far.
+func journalCommand(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, false, len(args) == 3, "journal PROGRAM TEXT DURATION")
+	said := func(records []record) bool {
+		return slices.ContainsFunc(records, func(r record) bool {
+			return r.kind == "journal" && r.link == args[0] && strings.Contains(r.text, args[1])
+		})
+	}
+	if clientOf(ts).history.await(duration(ts, args[2]), said) == neg {
+		ts.Fatalf("%s said %q: %v", args[0], args[1], !neg)
+	}
+}
