@@ -1,0 +1,111 @@
+package hello
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"testing"
+	"time"
+)
+
+// Every input gives a message or an error; what is a message keeps all but its
+// numbers when they are rewritten, and its checksum stays right.
+func FuzzPacket(f *testing.F) {
+	f.Add(packet(true, TypeHello, 0, 1, 2), uint16(3), uint16(4))
+	f.Add(withOptions(packet(false, TypeNone, 0, 1, 2)), uint16(65535), uint16(0))
+	f.Fuzz(func(t *testing.T, b []byte, ns, nr uint16) {
+		AssignedTunnel(b)
+		was := bytes.Clone(b)
+		p, err := ParsePacket(b)
+		if !bytes.Equal(b, was) {
+			t.Fatal("parsing changed the packet")
+		}
+		if err != nil {
+			return
+		}
+		p.SetSeq(ns, nr)
+		q, err := ParsePacket(b)
+		if err != nil {
+			t.Fatalf("rewritten: %v", err)
+		}
+		if q.Msg != p.Msg || q.Msg.Ns != ns || q.Msg.Nr != nr || q.Src != p.Src || q.Dst != p.Dst {
+			t.Fatalf("rewritten: %+v, want %+v", q, p)
+		}
+		q.SetSeq(binary.BigEndian.Uint16(was[p.udp+16:]), binary.BigEndian.Uint16(was[p.udp+18:]))
+		if sum := was[p.udp+6 : p.udp+8]; !bytes.Equal(sum, b[p.udp+6:p.udp+8]) && !bytes.Equal(sum, []byte{255, 255}) {
+			t.Fatalf("checksum %x there and back: %x", sum, b[p.udp+6:p.udp+8])
+		}
+	})
+}
+
+// FuzzTranslator plays a script: each five bytes are an event, its numbers near
+// those expected or anywhere. Whatever happens, what comes out parses, belongs
+// to the tunnel, what goes in unread comes out untouched, and the state
+// survives being stored.
+func FuzzTranslator(f *testing.F) {
+	f.Add([]byte{0, 0, 0, 0, 0, 1, 0, 1, 0, 1, 2, 0, 2, 0, 1})
+	f.Fuzz(func(t *testing.T, script []byte) {
+		tr := New(Tunnel{hostAddr, peerAddr, xID, pID}, DefaultTiming(), epoch)
+		now := epoch
+		for ; len(script) >= 5; script = script[5:] {
+			op := script[0]
+			a, b := binary.BigEndian.Uint16(script[1:]), binary.BigEndian.Uint16(script[3:])
+			now = now.Add(time.Duration(op>>5) * time.Second)
+			life := Life{Tunnel: a&1 == 0, Daemon: b&1 == 0}
+			typ := [...]MessageType{TypeHello, TypeNone, typeOther, TypeStopCCN}[op>>1&3]
+			var v *Verdict
+			var pkt []byte
+			switch op >> 3 & 3 {
+			case 0:
+				pkt = packet(op&1 == 0, typ, 0, a, b)
+			case 1:
+				if op&1 == 0 {
+					pkt = packet(true, typ, 0, tr.high+uint16(int8(a)), tr.expected+uint16(int8(b)))
+				} else {
+					pkt = packet(false, typ, 0, tr.expected+uint16(int8(a)), tr.acked+uint16(int8(b)))
+				}
+			case 2:
+				pkt = packet(op&1 == 0, typ, 0, a, b)
+				pkt[int(a)%len(pkt)] ^= byte(b)
+			case 3:
+				if op&1 == 0 {
+					state, err := json.Marshal(tr)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if tr, err = Restore(state, DefaultTiming(), now); err != nil {
+						t.Fatal(err)
+					}
+					continue
+				}
+				tr.Missed(now)
+				v = tr.Due(now, life)
+			}
+			was := bytes.Clone(pkt)
+			switch {
+			case v != nil:
+			case op&1 == 0:
+				v = tr.Out(pkt, now, life)
+			default:
+				v = tr.In(pkt, now)
+			}
+			if v.Action != Rewrite && !bytes.Equal(pkt, was) {
+				t.Fatalf("changed a packet that is not rewritten: %+v", v)
+			}
+			if v.Action == Rewrite {
+				if _, err := ParsePacket(v.Packet); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, i := range v.Inject {
+				p, err := ParsePacket(i.Packet)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if i.To == ToLocal && p.Msg.Tunnel != xID || i.To == ToPeer && p.Msg.Tunnel != pID {
+					t.Fatalf("injected %+v", p)
+				}
+			}
+		}
+	})
+}

@@ -1,0 +1,719 @@
+package hello
+
+import (
+	"errors"
+	"net/netip"
+	"time"
+)
+
+const (
+	// reach is how far from the expected a sequence number may lie and still
+	// be believed. Neither end has a thousand messages under way.
+	reach = 1024
+	// ahead is how far xl2tpd's Nr may be ahead of what was seen arriving, as
+	// it is after a time in which packets went past the translator.
+	ahead = 64
+	// history is how many of xl2tpd's latest numbers are kept apart in the
+	// ledger: far more than can still be retransmitted.
+	history = 4096
+	// maxLimbo bounds the Hellos on the wire of which nobody knows whether the
+	// peer took them; maxFill the copies of them sent ahead of one packet.
+	maxLimbo = 16
+	maxFill  = 4
+	// maxVouched is how many Hellos in a row xl2tpd may leave unanswered.
+	maxVouched = 8
+	maxInject  = maxFill + maxVouched + 2 // 2: acknowledge
+)
+
+// Tunnel names a tunnel from xl2tpd's side. An id of 0 is not yet known and
+// taken from the first packet of that direction.
+type Tunnel struct {
+	Local   netip.AddrPort `json:"local"`
+	Peer    netip.AddrPort `json:"peer"`
+	LocalID uint16         `json:"local_id"` // in the header of inbound packets
+	PeerID  uint16         `json:"peer_id"`  // in the header of outbound packets
+}
+
+// Timing holds the three spans of time the translator goes by.
+type Timing struct {
+	// Answer is how long xl2tpd may take to acknowledge the peer's Hello.
+	Answer time.Duration
+	// Quiet is the longest time without a transmission of a message that xl2tpd
+	// still waits for: 16 s with its default `max retries = 5`. After that much
+	// watching, silence means that nothing is unacknowledged.
+	Quiet time.Duration
+	// Lifetime is how long a packet and its answer may be under way. After it,
+	// a peer that does not acknowledge a Hello has not taken it.
+	Lifetime time.Duration
+}
+
+// DefaultTiming suits xl2tpd with its default number of retries.
+func DefaultTiming() Timing {
+	return Timing{Answer: 2 * time.Second, Quiet: 16 * time.Second, Lifetime: 4 * time.Second}
+}
+
+// Life is what is known at this moment.
+type Life struct {
+	Tunnel bool // the peer has lately shown that it is alive
+	Daemon bool // xl2tpd is running, and is the one that set the tunnel up
+}
+
+// Action is what to do with the packet judged.
+type Action uint8
+
+const (
+	Pass    Action = iota // let it through untouched
+	Rewrite               // let it through as Verdict.Packet
+	Drop                  // it goes no further
+)
+
+// Side is where an injected packet goes.
+type Side uint8
+
+const (
+	ToLocal Side = iota // to xl2tpd, from the peer's address
+	ToPeer              // to the peer, from xl2tpd's address
+)
+
+// Injection is an IPv4 packet to be sent.
+type Injection struct {
+	To     Side
+	Packet []byte
+}
+
+// Verdict says what to do, in this order: if Save is set, store the state;
+// send Inject in order; then do Action. All slices are valid until the next
+// call.
+type Verdict struct {
+	Action Action
+	Packet []byte // with Rewrite: the packet given, changed in place
+	Inject []Injection
+	Save   bool
+	// Why tells what was done and why, for the log; nil if nothing of note.
+	Why error
+}
+
+// What Verdict.Why can be, beside the errors of ParsePacket.
+var (
+	WhySwallowed = errors.New("Hello swallowed and acknowledged in the peer's name")
+	WhyHeld      = errors.New("Hello held back: an earlier message is unacknowledged and does its work")
+	WhyPassed    = errors.New("Hello passed: no fresh sign of life")
+	WhyUncertain = errors.New("Hello passed: the peer may have seen it before")
+	WhyAdopted   = errors.New("Hello passed and acknowledged in the peer's name")
+	WhyReclaimed = errors.New("the peer did not take the Hello: number used again")
+	WhyEarly     = errors.New("message held back: xl2tpd sends an earlier one again first")
+	WhyVouched   = errors.New("the peer's Hello acknowledged in xl2tpd's name")
+
+	ErrForeign = errors.New("of another tunnel")
+	ErrReach   = errors.New("sequence numbers out of reach: another tunnel's packet, or a forged one")
+)
+
+// limbo is a row of Hellos on the wire, next to each other in wire numbers,
+// that the peer has not acknowledged.
+type limbo struct {
+	first, count uint16 // wire numbers
+	// adopted: xl2tpd was told, in the peer's name, that they arrived; up to
+	// local number cover, exclusive. So copies are ours to send from now on.
+	adopted bool
+	cover   uint16
+	last    time.Time // when the latest copy went out
+}
+
+// Translator keeps the two numberings of one tunnel's control channel. It is
+// not safe for concurrent use. The zero value is of no use: see New, Restore.
+type Translator struct {
+	tun    Tunnel
+	timing Timing
+	since  time.Time // when all packets began to be seen
+
+	// xl2tpd to peer.
+	ledger    ledger
+	highKnown bool
+	high      uint16 // local number behind the last that was seen
+	synced    bool   // high is certain: nothing can have gone past us
+	sealed    bool   // as restored with a debt: every Hello on the wire is known
+	ackKnown  bool
+	acked     uint16 // wire number the peer expects next, as it said
+	ackSure   bool   // it has said no more than that: nothing went past us since
+	limbo     limbo
+	realSeen  bool   // while not ackSure: a message that is no Hello was seen
+	realWire  uint16 // its wire number; the lowest if there were several
+	unsure    bool   // a Hello waits for that, to be acknowledged
+	closing   bool   // a StopCCN was seen
+
+	// Peer to xl2tpd.
+	expKnown  bool
+	confirmed uint16 // number xl2tpd expects next, as it said
+	expected  uint16 // the same, counting what has been passed since
+	helloTo   uint16 // confirmed … helloTo-1 are Hellos
+	vouched   bool
+	told      uint16 // highest Nr sent to the peer in xl2tpd's name
+	waiting   bool   // a message of the peer waits for its acknowledgement
+	waitNs    uint16
+	waitUntil time.Time
+
+	out     Verdict
+	inject  [maxInject]Injection
+	buffers [maxInject][MaxInjectLen]byte
+}
+
+// New starts on a tunnel of which no packet has been seen; from now on all are
+// shown to it. It learns the numbers from what passes, and swallows nothing
+// before it is sure of them.
+func New(tun Tunnel, timing Timing, now time.Time) *Translator {
+	return &Translator{tun: tun, timing: timing, since: now}
+}
+
+// Tunnel returns the addresses and ids, those learnt included.
+func (t *Translator) Tunnel() Tunnel { return t.tun }
+
+// Debt is by how much the peer's numbers lie behind xl2tpd's, modulo 65536.
+// While it is not 0, no packet of the tunnel may go past the translator in either direction:
+// a message would be taken under the number of a later one. A packet lost for
+// want of a translator does no harm, both ends send again. This holds from
+// before the first Verdict.Save that shows a debt.
+func (t *Translator) Debt() int { return int(t.high - t.ledger.wire(t.high)) }
+
+// Missed says that packets may have gone past the translator: nobody was on
+// the queue, or the rules were away.
+func (t *Translator) Missed(now time.Time) {
+	t.synced, t.sealed, t.ackSure, t.realSeen = false, false, false, false
+	t.since, t.limbo.last = now, now
+}
+
+func (t *Translator) begin() { t.out = Verdict{Inject: t.inject[:0]} }
+
+func (t *Translator) pass(why error) *Verdict {
+	t.out.Action, t.out.Why = Pass, why
+	return &t.out
+}
+
+// forward lets p through with these numbers.
+func (t *Translator) forward(p *Packet, ns, nr uint16) *Verdict {
+	if ns == p.Msg.Ns && nr == p.Msg.Nr {
+		return &t.out
+	}
+	p.SetSeq(ns, nr)
+	t.out.Action, t.out.Packet = Rewrite, p.raw
+	return &t.out
+}
+
+// forwardOut lets xl2tpd's p through with the newest Nr.
+func (t *Translator) forwardOut(p *Packet, ns uint16) *Verdict {
+	nr := t.nrToPeer()
+	if t.waiting && before(t.waitNs, nr) {
+		t.waiting = false
+	}
+	return t.forward(p, ns, nr)
+}
+
+func (t *Translator) send(to Side, m Message) {
+	i := len(t.out.Inject)
+	if i == maxInject {
+		return
+	}
+	src, dst := t.tun.Local, t.tun.Peer
+	m.Tunnel = t.tun.PeerID
+	if to == ToLocal {
+		src, dst = dst, src
+		m.Tunnel = t.tun.LocalID
+	}
+	b := AppendPacket(t.buffers[i][:0], src, dst, m)
+	t.out.Inject = append(t.out.Inject, Injection{To: to, Packet: b})
+}
+
+// wireNext is the wire number of xl2tpd's next message.
+func (t *Translator) wireNext() uint16 { return t.ledger.wire(t.high) }
+
+// inLimbo reports whether wire number w is that of an unacknowledged Hello.
+func (t *Translator) inLimbo(w uint16) bool { return w-t.limbo.first < t.limbo.count }
+
+// localAck is the Nr for xl2tpd: everything before it was acknowledged by the
+// peer, or is a Hello acknowledged in its name. It never goes past a message
+// that still has to arrive.
+func (t *Translator) localAck() uint16 {
+	n := t.ledger.local(t.acked)
+	if t.limbo.adopted && t.inLimbo(t.acked) {
+		end := t.ledger.local(t.limbo.first + t.limbo.count)
+		if before(t.limbo.cover, end) {
+			end = t.limbo.cover
+		}
+		return later(n, end)
+	}
+	return n
+}
+
+// acknowledge sends xl2tpd a ZLB from the peer. xl2tpd takes it only with the
+// Ns that it expects, and ignores it otherwise: where a message just passed may
+// or may not have reached it, both get one.
+func (t *Translator) acknowledge() {
+	if !t.expKnown || !t.ackKnown {
+		return
+	}
+	nr := t.localAck()
+	t.send(ToLocal, Message{Ns: t.expected, Nr: nr})
+	if t.confirmed != t.expected {
+		t.send(ToLocal, Message{Ns: t.confirmed, Nr: nr})
+	}
+}
+
+// fill sends the peer the Hellos of the limbo again, ahead of a message with a
+// later number, if xl2tpd no longer does. A ZLB needs none: it takes no number,
+// and each copy puts off the proof that the peer does not take Hellos.
+func (t *Translator) fill(now time.Time) {
+	l := &t.limbo
+	for i := range min(l.count, maxFill) {
+		t.send(ToPeer, Message{Type: TypeHello, Ns: l.first + i, Nr: t.nrToPeer()})
+	}
+	l.last = now
+}
+
+// nrToPeer never goes behind what the peer was told, by xl2tpd or in its name:
+// RFC 2661 §5.8 wants a retransmission to carry the current Nr, xl2tpd repeats
+// the old one.
+func (t *Translator) nrToPeer() uint16 {
+	if t.vouched {
+		return later(t.confirmed, t.told)
+	}
+	return t.confirmed
+}
+
+// sureOfAck reports whether it is known what the peer has acknowledged. A while
+// after the start, with nothing heard from it, that is all that was not seen
+// since, up to the Hello with local number ns.
+func (t *Translator) sureOfAck(ns uint16, now time.Time) bool {
+	if t.ackSure {
+		return true
+	}
+	if now.Before(t.sureAt()) {
+		return false
+	}
+	all := t.ledger.wire(ns)
+	if t.limbo.count > 0 {
+		all = t.limbo.first
+	}
+	if t.realSeen && before(t.realWire, all) {
+		all = t.realWire // its acknowledgement would have been seen
+	}
+	if !t.ackKnown || before(t.acked, all) {
+		t.acked = all
+	}
+	t.ackKnown, t.ackSure, t.out.Save = true, true, true
+	return true
+}
+
+// sureAt is when what was out before the watch began has been seen again, or is
+// acknowledged: xl2tpd has given up on nothing without a StopCCN.
+func (t *Translator) sureAt() time.Time { return t.since.Add(t.timing.Quiet) }
+
+// Out judges a packet from xl2tpd on its way to the peer.
+func (t *Translator) Out(pkt []byte, now time.Time, life Life) *Verdict {
+	t.begin()
+	p, err := ParsePacket(pkt)
+	if err != nil {
+		return t.pass(err)
+	}
+	m := p.Msg
+	if p.Src != t.tun.Local || p.Dst != t.tun.Peer || m.Tunnel == 0 ||
+		t.tun.PeerID != 0 && m.Tunnel != t.tun.PeerID {
+		return t.pass(ErrForeign)
+	}
+	newest := ahead
+	if !t.synced {
+		newest = reach
+	}
+	if t.highKnown && !near(m.Ns, t.high, reach, reach) ||
+		t.expKnown && !near(m.Nr, t.expected, reach, newest) {
+		return t.pass(ErrReach)
+	}
+	t.tun.PeerID = m.Tunnel
+	if !t.highKnown {
+		t.highKnown, t.high = true, m.Ns
+	}
+	t.heardNr(m.Nr)
+	t.ledger.forget(t.high - history)
+
+	if m.Type == TypeHello && m.Length == HelloLen {
+		return t.outHello(&p, now, life)
+	}
+	w := t.ledger.wire(m.Ns)
+	if m.ZLB() {
+		// add_control_hdr(): a ZLB carries the number of the next message.
+		// Sealed, the messages before it that were not seen are not on the
+		// wire: their number is still the next.
+		if !before(m.Ns, t.high) {
+			if !t.sealed {
+				t.high = m.Ns
+			}
+			t.synced = true
+			w = t.wireNext()
+		}
+		return t.forwardOut(&p, w)
+	}
+	stop := m.Type == TypeStopCCN
+	if t.sealed && before(t.high, m.Ns) {
+		// The messages between were lost while nobody was on the queue.
+		if !stop && now.Sub(t.since) < t.timing.Quiet {
+			// They come again and one may be a Hello: its number would have
+			// to be known by now.
+			t.out.Action, t.out.Why = Drop, WhyEarly
+			return &t.out
+		}
+		if stop {
+			// call.c call_close() has forgotten them: they never come.
+			for ns := t.high; ns != m.Ns; ns++ {
+				t.ledger.add(ns)
+			}
+			w = t.ledger.wire(m.Ns)
+		}
+	}
+	if !before(m.Ns, t.high) {
+		t.seen(m.Ns)
+		t.out.Save = true
+	}
+	if t.ackedHere(m.Ns) {
+		t.acknowledge() // xl2tpd missed the peer's
+	}
+	if stop && !t.closing {
+		t.closing, t.out.Save = true, true
+	}
+	if !t.ackSure && (!t.realSeen || before(w, t.realWire)) {
+		t.realSeen, t.realWire = true, w
+	}
+	if (t.limbo.adopted || stop) && !before(w, t.limbo.first+t.limbo.count) {
+		t.fill(now)
+	}
+	return t.forwardOut(&p, w)
+}
+
+// seen notes a message that is not older than all seen. Behind a gap, or as the
+// first of all, it may be a retransmission: later ones may be on the wire too.
+func (t *Translator) seen(ns uint16) {
+	t.synced = t.synced && ns == t.high
+	t.high = ns + 1
+}
+
+// heardNr takes in what xl2tpd expects next. Retransmissions repeat an old Nr.
+func (t *Translator) heardNr(nr uint16) {
+	if !t.expKnown {
+		t.expKnown = true
+		t.confirmed, t.expected, t.helloTo = nr, nr, nr
+	}
+	t.confirmed = later(t.confirmed, nr)
+	t.expected = later(t.expected, nr)
+	t.helloTo = later(t.helloTo, nr)
+	if !before(t.confirmed, t.told) {
+		t.vouched = false
+	}
+	t.refill()
+}
+
+// refill gives xl2tpd again the Hellos that were acknowledged in its name and
+// that it has not acknowledged itself: it must not miss a number.
+func (t *Translator) refill() {
+	if !t.vouched || !t.ackKnown {
+		return
+	}
+	for ns := t.confirmed; ns != t.told; ns++ {
+		t.send(ToLocal, Message{Type: TypeHello, Ns: ns, Nr: t.localAck()})
+	}
+}
+
+// outHello decides about a Hello of xl2tpd. What was swallowed once stays
+// swallowed, and what may be on the wire stays there, whatever life says later.
+func (t *Translator) outHello(p *Packet, now time.Time, life Life) *Verdict {
+	ns := p.Msg.Ns
+	fresh := life.Tunnel && !t.closing
+	if t.ledger.has(ns) {
+		return t.outSwallowed(p, now, fresh)
+	}
+	// Whatever was out before the watch began has been seen again by now.
+	watched := !now.Before(t.sureAt())
+	if t.synced && ns == t.high || (watched || t.sealed) && !before(ns, t.high) {
+		t.high, t.synced = ns, true
+		return t.outNew(p, now, fresh)
+	}
+
+	// The first one seen after a gap, or one that went out before: it may be
+	// with the peer already.
+	if !before(ns, t.high) {
+		t.seen(ns)
+	}
+	w := t.ledger.wire(ns)
+	t.out.Why = WhyUncertain
+	if t.ackKnown && before(w, t.acked) {
+		t.acknowledge()
+		return t.forwardOut(p, w)
+	}
+	t.enterLimbo(w)
+	if t.inLimbo(w) {
+		t.limbo.last = now
+		if t.tryAdopt(ns+1, now, fresh) {
+			t.acknowledge()
+			t.out.Why = WhyAdopted
+		}
+	}
+	return t.forwardOut(p, w)
+}
+
+// outNew judges a Hello that certainly has not been on the wire.
+func (t *Translator) outNew(p *Packet, now time.Time, fresh bool) *Verdict {
+	ns := p.Msg.Ns
+	w := t.ledger.wire(ns)
+	if fresh && t.sureOfAck(ns, now) || t.ackSure && t.acked != w || t.behindLimbo(w) {
+		// Either the tunnel lives; or a message is unacknowledged, and its
+		// retransmissions find a dead peer as well as this Hello would.
+		t.ledger.add(ns)
+		t.high = ns + 1
+		t.out.Save = true
+		return t.outSwallowed(p, now, fresh)
+	}
+	t.high = ns + 1
+	t.enterLimbo(w)
+	t.limbo.last = now
+	t.unsure = fresh
+	t.out.Why = WhyPassed
+	return t.forwardOut(p, w)
+}
+
+// outSwallowed judges a Hello that is in the ledger.
+func (t *Translator) outSwallowed(p *Packet, now time.Time, fresh bool) *Verdict {
+	ns := p.Msg.Ns
+	w := t.ledger.wire(ns)
+	t.out.Action, t.out.Why = Drop, WhyHeld
+	if t.behindLimbo(w) && !t.ackedHere(ns) {
+		// One Hello is as good as another: this one goes out as a copy of the
+		// last unacknowledged one, until that is acknowledged.
+		t.tryAdopt(ns+1, now, fresh)
+		t.limbo.last = now
+		t.out.Action, t.out.Why = Pass, WhyPassed
+		t.forwardOut(p, w-1)
+	}
+	if t.ackedHere(ns) {
+		t.acknowledge()
+		t.out.Why = WhySwallowed
+	}
+	return &t.out
+}
+
+// behindLimbo reports whether wire number w is the first behind the limbo.
+func (t *Translator) behindLimbo(w uint16) bool {
+	return t.limbo.count > 0 && w == t.limbo.first+t.limbo.count
+}
+
+// ackedHere reports whether xl2tpd may be told that its message ns arrived.
+func (t *Translator) ackedHere(ns uint16) bool { return t.ackKnown && before(ns, t.localAck()) }
+
+// enterLimbo notes that the Hello with wire number w is on the wire.
+func (t *Translator) enterLimbo(w uint16) {
+	l := &t.limbo
+	switch {
+	case l.count == 0:
+		*l = limbo{first: w, count: 1, last: l.last}
+	case w == l.first+l.count && l.count < maxLimbo:
+		l.count++
+	default:
+		return
+	}
+	t.out.Save = true
+}
+
+// tryAdopt adopts the limbo if the tunnel lives, now or as soon as it is certain
+// that nothing before it is unacknowledged.
+func (t *Translator) tryAdopt(end uint16, now time.Time, fresh bool) bool {
+	t.unsure = fresh && !t.sureOfAck(end-1, now)
+	if !fresh || t.unsure {
+		return false
+	}
+	t.adopt(end)
+	return true
+}
+
+// adopt notes that xl2tpd is told that all before local number end arrived.
+func (t *Translator) adopt(end uint16) {
+	l := &t.limbo
+	if !l.adopted || before(l.cover, end) {
+		l.adopted, l.cover = true, end
+		t.out.Save = true
+	}
+}
+
+// In judges a packet from the peer on its way to xl2tpd.
+func (t *Translator) In(pkt []byte, now time.Time) *Verdict {
+	t.begin()
+	p, err := ParsePacket(pkt)
+	if err != nil {
+		return t.pass(err)
+	}
+	m := p.Msg
+	if p.Src != t.tun.Peer || p.Dst != t.tun.Local || m.Tunnel == 0 ||
+		t.tun.LocalID != 0 && m.Tunnel != t.tun.LocalID {
+		return t.pass(ErrForeign)
+	}
+	if t.expKnown && !m.ZLB() && !near(m.Ns, t.expected, reach, reach) {
+		return t.pass(ErrReach)
+	}
+	known := t.acked
+	if !t.heardAck(m.Nr, now) {
+		// It acknowledges what was never sent. xl2tpd is to see it as the
+		// peer meant it, but nothing is learnt from it.
+		t.out.Why = ErrReach
+		return t.forward(&p, m.Ns, m.Nr+uint16(t.Debt()))
+	}
+	t.tun.LocalID = m.Tunnel
+	if m.Type == TypeStopCCN && !t.closing {
+		t.closing, t.out.Save = true, true
+	}
+	if !t.expKnown {
+		return t.forward(&p, m.Ns, t.localAck())
+	}
+
+	ns := m.Ns
+	if m.ZLB() {
+		if before(known, t.acked) {
+			// Some peers put another number into a ZLB than RFC 2661 §5.8
+			// says, and xl2tpd would not look at what it acknowledges.
+			ns = t.expected
+		}
+		return t.forward(&p, ns, t.localAck())
+	}
+	if !before(ns, t.told) {
+		t.refill()
+	}
+	t.heardNs(&m, now)
+	return t.forward(&p, ns, t.localAck())
+}
+
+// heardAck takes in what the peer acknowledges and reports whether that can be
+// true. Stale acknowledgements are true, and teach nothing.
+func (t *Translator) heardAck(r uint16, now time.Time) bool {
+	if !t.highKnown {
+		t.highKnown, t.high = true, r
+	}
+	if next := t.wireNext(); before(next, r) {
+		if t.synced || !near(r, next, 0, reach) {
+			return false
+		}
+		t.high = t.ledger.local(r) // messages went past us
+	}
+	switch {
+	case !t.ackKnown:
+		if !near(r, t.wireNext(), reach, 0) {
+			return false
+		}
+		t.ackKnown, t.acked, t.out.Save = true, r, true
+	case before(r, t.acked):
+		return near(r, t.acked, reach, 0)
+	default:
+		t.out.Save = t.out.Save || t.acked != r
+		t.acked = r
+	}
+	t.ackSure = true
+	t.settle(now)
+	return true
+}
+
+// settle takes those Hellos out of the limbo of which t.acked, just heard, says
+// whether the peer took them.
+func (t *Translator) settle(now time.Time) {
+	l := &t.limbo
+	if l.count == 0 {
+		return
+	}
+	if before(l.first, t.acked) {
+		gone := min(t.acked-l.first, l.count)
+		l.first += gone
+		l.count -= gone
+		t.out.Save = true
+	}
+	if l.count == 0 {
+		*l = limbo{last: l.last}
+		return
+	}
+	// The peer speaks, and does not expect what follows the Hello though every
+	// copy has long arrived or is lost: it did not take it. The number is free
+	// again if nothing was sent behind it: a peer may keep what comes early.
+	if !l.adopted || l.count > 1 || t.acked != l.first || !t.synced ||
+		t.wireNext() != l.first+1 || now.Sub(l.last) < t.timing.Lifetime {
+		return
+	}
+	t.ledger.add(t.ledger.local(l.first))
+	*l = limbo{last: l.last}
+	t.out.Save = true
+	t.out.Why = WhyReclaimed
+}
+
+// heardNs takes in a message of the peer's.
+func (t *Translator) heardNs(m *Message, now time.Time) {
+	isHello := m.Type == TypeHello
+	if m.Ns == t.expected {
+		t.expected++
+		if isHello && m.Ns == t.helloTo {
+			t.helloTo++
+		}
+	}
+	// A message that xl2tpd has acknowledged comes again because that was lost:
+	// it can be said again for any type.
+	if (isHello || before(m.Ns, t.confirmed)) && before(m.Ns, t.expected) && !t.waiting {
+		t.waiting, t.waitNs = true, m.Ns
+		t.waitUntil = now.Add(t.timing.Answer)
+	}
+}
+
+// Wake returns when Due wants to be called, which may be at once, and false if
+// it does not. It can change with every packet, and has to be asked after
+// Restore too.
+func (t *Translator) Wake() (time.Time, bool) {
+	if at := t.unsureUntil(); t.unsure && (!t.waiting || at.Before(t.waitUntil)) {
+		return at, true
+	}
+	return t.waitUntil, t.waiting
+}
+
+// unsureUntil is when sureOfAck will be true.
+func (t *Translator) unsureUntil() time.Time {
+	if t.ackSure {
+		return t.since
+	}
+	return t.sureAt()
+}
+
+// Due does what waited for the time now: see vouch, and outHello for a Hello
+// that could not be acknowledged before it was certain what else is not.
+func (t *Translator) Due(now time.Time, life Life) *Verdict {
+	t.begin()
+	t.out.Action = Drop
+	if t.unsure && !now.Before(t.unsureUntil()) {
+		t.unsure = false
+		l := t.limbo
+		if end := t.ledger.local(l.first + l.count); l.count > 0 && life.Tunnel && !t.closing &&
+			t.sureOfAck(end, now) {
+			t.adopt(end)
+			t.acknowledge()
+			t.out.Why = WhyAdopted
+		}
+	}
+	if t.waiting && !now.Before(t.waitUntil) {
+		t.vouch(now, life)
+	}
+	return &t.out
+}
+
+// vouch acknowledges the peer's Hello if xl2tpd has not done so in time. It
+// does so only for a living tunnel of a living xl2tpd, only for Hellos and what
+// xl2tpd has acknowledged itself, and only a few in a row.
+func (t *Translator) vouch(now time.Time, life Life) {
+	t.waitUntil = now.Add(t.timing.Answer)
+	nr := later(t.nrToPeer(), t.helloTo)
+	if !life.Daemon || !life.Tunnel || t.closing || !t.highKnown || !before(t.waitNs, nr) ||
+		!near(nr, t.confirmed, 0, maxVouched) {
+		return
+	}
+	t.waiting = false
+	if before(t.confirmed, nr) {
+		t.vouched, t.told = true, nr
+		t.out.Save = true
+	}
+	t.send(ToPeer, Message{Ns: t.wireNext(), Nr: nr})
+	t.out.Why = WhyVouched
+}

@@ -1,0 +1,280 @@
+package hello
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+)
+
+var alive = Life{Tunnel: true, Daemon: true}
+
+// synced returns a translator that has seen one message of each side
+// acknowledged: xl2tpd uses 3 next and expects 2.
+func synced(t testing.TB) *Translator {
+	t.Helper()
+	tr := New(Tunnel{hostAddr, peerAddr, xID, pID}, DefaultTiming(), epoch)
+	tr.In(packet(false, typeOther, 1, 1, 3), epoch)
+	tr.Out(packet(true, TypeNone, 0, 3, 2), epoch, alive)
+	if !tr.synced || !tr.ackSure || tr.high != 3 || tr.confirmed != 2 {
+		t.Fatalf("not in step: %+v", tr)
+	}
+	return tr
+}
+
+func message(t *testing.T, b []byte) Message {
+	t.Helper()
+	p, err := ParsePacket(b)
+	if err != nil {
+		t.Fatalf("%x: %v", b, err)
+	}
+	return p.Msg
+}
+
+func TestSwallow(t *testing.T) {
+	tr := synced(t)
+	v := tr.Out(packet(true, TypeHello, 0, 3, 2), epoch, alive)
+	if v.Action != Drop || !v.Save || len(v.Inject) != 1 || v.Inject[0].To != ToLocal || v.Why != WhySwallowed {
+		t.Fatalf("%+v", v)
+	}
+	m := message(t, v.Inject[0].Packet)
+	if want := (Message{Length: HeaderLen, Tunnel: xID, Ns: 2, Nr: 4}); m != want {
+		t.Errorf("ZLB %+v, want %+v", m, want)
+	}
+	if tr.Debt() != 1 {
+		t.Errorf("debt %d", tr.Debt())
+	}
+	// The peer's next message, and then xl2tpd's.
+	v = tr.In(packet(false, typeOther, 2, 2, 3), epoch)
+	if m := message(t, v.Packet); m.Nr != 4 {
+		t.Errorf("Nr %d, want 4", m.Nr)
+	}
+	v = tr.Out(packet(true, TypeCDN, 9, 4, 3), epoch, alive)
+	if m := message(t, v.Packet); m.Ns != 3 || m.Nr != 3 {
+		t.Errorf("CDN %+v, want Ns 3 Nr 3", m)
+	}
+}
+
+// A retransmitted Hello repeats an old Nr: the ZLB must not.
+func TestSwallowStaleNr(t *testing.T) {
+	tr := synced(t)
+	hello := packet(true, TypeHello, 0, 3, 2)
+	tr.Out(bytes.Clone(hello), epoch, alive)
+	tr.In(packet(false, typeOther, 2, 2, 3), epoch)
+	tr.Out(packet(true, TypeNone, 0, 4, 3), epoch, alive)
+	v := tr.Out(hello, epoch, Life{})
+	if v.Action != Drop || len(v.Inject) != 1 {
+		t.Fatalf("%+v: once swallowed, always swallowed", v)
+	}
+	if m := message(t, v.Inject[0].Packet); m.Ns != 3 || m.Nr != 4 {
+		t.Errorf("ZLB %+v, want Ns 3 Nr 4", m)
+	}
+}
+
+// Nothing is acknowledged past a message that still has to arrive.
+func TestSwallowBehindMessage(t *testing.T) {
+	tr := synced(t)
+	tr.Out(packet(true, typeOther, 1, 3, 2), epoch, alive)
+	v := tr.Out(packet(true, TypeHello, 0, 4, 2), epoch, alive)
+	if v.Action != Drop || len(v.Inject) != 0 || v.Why != WhyHeld {
+		t.Fatalf("%+v", v)
+	}
+	v = tr.In(packet(false, TypeNone, 0, 2, 4), epoch)
+	if m := message(t, v.Packet); m.Nr != 5 {
+		t.Errorf("Nr %d, want 5: the Hello directly follows", m.Nr)
+	}
+}
+
+// Without life a Hello passes and stays on the wire; when life is back it is
+// acknowledged, and if the peer did not take it the number is used again.
+func TestPassedHello(t *testing.T) {
+	tr := synced(t)
+	hello := packet(true, TypeHello, 0, 3, 2)
+	if v := tr.Out(hello, epoch, Life{}); v.Action != Pass || v.Why != WhyPassed {
+		t.Fatalf("%+v", v)
+	}
+	v := tr.Out(hello, epoch.Add(time.Second), alive)
+	if v.Action != Pass || len(v.Inject) != 1 || v.Why != WhyAdopted {
+		t.Fatalf("%+v", v)
+	}
+	if m := message(t, v.Inject[0].Packet); m.Nr != 4 {
+		t.Errorf("Nr %d, want 4", m.Nr)
+	}
+	v = tr.Out(packet(true, TypeCDN, 9, 4, 2), epoch.Add(2*time.Second), alive)
+	if v.Action != Pass || len(v.Inject) != 1 || v.Inject[0].To != ToPeer {
+		t.Fatalf("%+v: want a copy of the Hello ahead", v)
+	}
+	tr = synced(t)
+	tr.Out(hello, epoch, Life{})
+	tr.Out(hello, epoch.Add(time.Second), alive)
+	v = tr.In(packet(false, TypeHello, 0, 2, 3), epoch.Add(10*time.Second))
+	if v.Why != WhyReclaimed || tr.Debt() != 1 {
+		t.Fatalf("%+v, debt %d", v, tr.Debt())
+	}
+}
+
+// The peer's Hello is acknowledged for a living xl2tpd only, for a Hello only,
+// and xl2tpd gets it again.
+func TestVouch(t *testing.T) {
+	late := epoch.Add(DefaultTiming().Answer)
+	for _, tc := range []struct {
+		name string
+		typ  MessageType
+		life Life
+		want int
+	}{
+		{"living", TypeHello, alive, 1},
+		{"dead xl2tpd", TypeHello, Life{Tunnel: true}, 0},
+		{"no sign of life", TypeHello, Life{Daemon: true}, 0},
+		{"no Hello", typeOther, alive, 0},
+	} {
+		tr := synced(t)
+		tr.In(packet(false, tc.typ, 0, 2, 3), epoch)
+		if v := tr.Due(late, tc.life); len(v.Inject) != tc.want {
+			t.Errorf("%s: %+v", tc.name, v)
+		} else if tc.want == 1 {
+			if m := message(t, v.Inject[0].Packet); m != (Message{HeaderLen, pID, 0, 3, 3, 0}) {
+				t.Errorf("%s: %+v", tc.name, m)
+			}
+			// xl2tpd, late, has not seen it.
+			v = tr.Out(packet(true, typeOther, 0, 3, 2), late, alive)
+			if m := message(t, v.Packet); m.Nr != 3 {
+				t.Errorf("Nr %d goes back", m.Nr)
+			}
+			if len(v.Inject) != 1 || v.Inject[0].To != ToLocal {
+				t.Fatalf("%+v: want the Hello for xl2tpd", v)
+			}
+			if m := message(t, v.Inject[0].Packet); m.Type != TypeHello || m.Ns != 2 {
+				t.Errorf("%+v", m)
+			}
+		}
+	}
+}
+
+// A ZLB with an odd Ns gets the one that xl2tpd looks for.
+func TestOddZLB(t *testing.T) {
+	tr := synced(t)
+	tr.Out(packet(true, typeOther, 1, 3, 2), epoch, alive)
+	v := tr.In(packet(false, TypeNone, 0, 0, 4), epoch)
+	if m := message(t, v.Packet); m.Ns != 2 || m.Nr != 4 {
+		t.Errorf("%+v", m)
+	}
+}
+
+// After a time in which packets went past, a Hello may have been seen before.
+func TestMissed(t *testing.T) {
+	tr := synced(t)
+	tr.Missed(epoch)
+	v := tr.Out(packet(true, TypeHello, 0, 3, 2), epoch, alive)
+	if v.Action != Pass || v.Why != WhyUncertain {
+		t.Fatalf("%+v", v)
+	}
+	at, ok := tr.Wake()
+	if !ok {
+		t.Fatal("no wake-up")
+	}
+	if v := tr.Due(at, alive); len(v.Inject) != 1 || v.Why != WhyAdopted {
+		t.Fatalf("%+v", v)
+	}
+}
+
+// While the guard was down a Hello was lost, so its number is free; the message
+// behind it waits for it. Only StopCCN cannot: xl2tpd has forgotten the rest.
+func TestLostWhileDown(t *testing.T) {
+	for _, typ := range []MessageType{typeOther, TypeStopCCN} {
+		tr := synced(t)
+		tr.Out(packet(true, TypeHello, 0, 3, 2), epoch, alive)
+		state, err := json.Marshal(tr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if tr, err = Restore(state, DefaultTiming(), epoch); err != nil {
+			t.Fatal(err)
+		}
+		v := tr.Out(packet(true, TypeNone, 0, 5, 2), epoch, alive)
+		if m := message(t, v.Packet); m.Ns != 3 {
+			t.Errorf("ZLB with Ns %d, want 3", m.Ns)
+		}
+		v = tr.Out(packet(true, typ, 0, 5, 2), epoch, alive)
+		if typ == TypeStopCCN {
+			if m := message(t, v.Packet); m.Ns != 3 {
+				t.Errorf("StopCCN with Ns %d, want 3", m.Ns)
+			}
+			continue
+		}
+		if v.Action != Drop || v.Why != WhyEarly {
+			t.Errorf("%+v: want it held back", v)
+		}
+		if v = tr.Out(packet(true, TypeHello, 0, 4, 2), epoch, alive); v.Action != Drop || v.Why != WhySwallowed {
+			t.Errorf("%+v: want the Hello swallowed", v)
+		}
+		v = tr.Out(packet(true, typ, 0, 5, 2), epoch, alive)
+		if m := message(t, v.Packet); m.Ns != 3 {
+			t.Errorf("message with Ns %d, want 3", m.Ns)
+		}
+	}
+}
+
+func TestForeign(t *testing.T) {
+	tr := synced(t)
+	for name, b := range map[string][]byte{
+		"other tunnel": AppendPacket(nil, hostAddr, peerAddr, Message{Tunnel: pID + 1, Ns: 3, Nr: 2, Type: TypeHello}),
+		"no tunnel":    AppendPacket(nil, hostAddr, peerAddr, Message{Ns: 3, Nr: 2, Type: TypeHello}),
+		"other way":    packet(false, TypeHello, 0, 2, 3),
+	} {
+		if v := tr.Out(b, epoch, alive); v.Action != Pass || v.Why != ErrForeign {
+			t.Errorf("%s: %+v", name, v)
+		}
+	}
+	if v := tr.Out(packet(true, TypeHello, 0, 9000, 2), epoch, alive); v.Action != Pass || v.Why != ErrReach {
+		t.Errorf("far: %+v", v)
+	}
+	// Beyond what xl2tpd has sent: passed on as meant, nothing learnt.
+	if v := tr.In(packet(false, typeOther, 0, 2, 9), epoch); v.Action != Pass || v.Why != ErrReach {
+		t.Errorf("Nr: %+v", v)
+	}
+	if tr.Tunnel() != (Tunnel{hostAddr, peerAddr, xID, pID}) {
+		t.Errorf("%+v", tr.Tunnel())
+	}
+}
+
+func TestRestoreErrors(t *testing.T) {
+	tr := synced(t)
+	tr.Out(packet(true, TypeHello, 0, 3, 2), epoch, alive)
+	good, err := json.Marshal(tr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	back, err := Restore(good, DefaultTiming(), epoch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, _ := json.Marshal(back); !bytes.Equal(again, good) {
+		t.Errorf("%s\nwas %s", again, good)
+	}
+	for _, tc := range []struct{ old, new, want string }{
+		{`{`, ``, "hello state: "},
+		{`"version":1`, `"version":2`, "version 2, want 1"},
+		{`192.0.2.1`, `[2001:db8::1]`, "want IPv4"},
+		{`"limbo_count":0`, `"limbo_count":99`, "too many"},
+		{`"start":3`, `"start":30`, "does not fit"},
+	} {
+		_, err := Restore([]byte(strings.Replace(string(good), tc.old, tc.new, 1)), DefaultTiming(), epoch)
+		if err == nil || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%s: %v, want %q", tc.new, err, tc.want)
+		}
+	}
+}
+
+func TestParseErrorsPass(t *testing.T) {
+	tr := synced(t)
+	b := packet(true, TypeHello, 0, 3, 2)
+	b[6] = 0x20
+	for _, v := range []*Verdict{tr.Out(b, epoch, alive), tr.In(b, epoch)} {
+		if v.Action != Pass || !errors.Is(v.Why, ErrFragment) || len(v.Inject) != 0 || v.Save {
+			t.Errorf("%+v", v)
+		}
+	}
+}
