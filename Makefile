@@ -12,7 +12,7 @@ IMAGE   := $(CACHE)/bookworm
 DISK    := $(CACHE)/disk
 LAB     := $(GO) run ./lab -image $(IMAGE) -disk $(DISK) -out $(CACHE)/out -clock $(CLOCK)
 # Packages with tests that need a real daemon or kernel facility: *_lab_test.go.
-LAB_TESTS := $(sort $(dir $(wildcard */*_lab_test.go)))
+LAB_TESTS := $(sort $(dir $(wildcard */*_lab_test.go */*/*_lab_test.go)))
 TOOLS   := qemu-system-x86 mmdebstrap e2fsprogs gcc libc6-dev iproute2 git
 
 .PHONY: build install test unit demo lab disk tools clean
@@ -50,7 +50,7 @@ disk:
 	$(GO) build -o $(DISK)/agent ./lab/agent
 	$(GO) build -o $(DISK)/bin/lns ./lab/lns
 	cp -r lab/scenarios $(DISK)/scenarios
-	$(foreach d,$(LAB_TESTS),$(GO) test -c -tags lab -o $(DISK)/tests/$(subst /,,$(d)) ./$(d) &&) true
+	$(foreach d,$(LAB_TESTS),$(GO) test -c -tags lab -o $(DISK)/tests/$(notdir $(d:/=)).test ./$(d) &&) true
 
 tools:
 	@missing=$$(for p in $(TOOLS); do dpkg-query -W -f='$${db:Status-Status}\n' $$p 2>/dev/null | grep -qx installed || echo $$p; done); \

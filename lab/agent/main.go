@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -108,12 +109,24 @@ func goTest(out *reporter, name string) {
 		out.end(event.Fail, err.Error())
 		return
 	}
-	lines := bufio.NewScanner(pipe)
-	for lines.Scan() {
-		out.report(event.Event{Kind: event.Log, Text: lines.Text()})
+	// What a test said since it began is worth repeating if it fails.
+	var said, failures strings.Builder
+	for lines := bufio.NewScanner(pipe); lines.Scan(); {
+		line := lines.Text()
+		out.report(event.Event{Kind: event.Log, Text: line})
+		switch mark := strings.TrimSpace(line); {
+		case strings.HasPrefix(mark, "=== RUN"), strings.HasPrefix(mark, "--- PASS"):
+			said.Reset()
+		default:
+			said.WriteString(line + "\n")
+			if strings.HasPrefix(mark, "--- FAIL") {
+				failures.WriteString(said.String())
+				said.Reset()
+			}
+		}
 	}
 	if err := command.Wait(); err != nil {
-		out.end(event.Fail, err.Error())
+		out.end(event.Fail, failures.String()+said.String()+err.Error())
 		return
 	}
 	out.end(event.Pass, "")
