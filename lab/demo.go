@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -21,50 +23,56 @@ const demoScenario = "demo.txtar"
 // xl2tpd-keepalive, two VMs at a time.
 func (l lab) demo(ctx context.Context) bool {
 	show := &screen{timeline: timeline.Timeline{Span: 4 * time.Minute}, live: term.IsTerminal(int(os.Stdout.Fd()))}
-	fmt.Println("Four VMs, two at a time, guest clock: skip (idle time is jumped over). Booting takes about half a minute.")
-	ok := true
+	fmt.Println("Four VMs, two at a time (clock: skip). Booting takes about half a minute.")
+	var failed []error
 	for _, mode := range []string{"kernel", "userspace"} {
 		var wg sync.WaitGroup
-		for _, with := range []string{"without", "with"} {
+		errs := make([]error, 2)
+		for i, with := range []string{"without", "with"} {
 			name := mode + " mode, " + with
 			show.timeline.Run(name)
 			m := l.machine(vm.Skip, event.Case{
 				Scenarios: []string{demoScenario},
 				Env:       map[string]string{"MODE": mode, "KEEPALIVE": with},
 			})
-			wg.Go(func() {
-				err := m.Run(ctx, func(e event.Event) {
-					e.Run = name
-					show.add(e)
-					if e.Kind == event.Fail {
-						show.mu.Lock()
-						defer show.mu.Unlock()
-						fmt.Printf("%s: %s\n", name, e.Text)
-						ok = false
-					}
-				})
-				if err != nil {
-					show.mu.Lock()
-					defer show.mu.Unlock()
-					fmt.Println(err)
-					ok = false
-				}
-			})
+			wg.Go(func() { errs[i] = l.show(ctx, show, name, m) })
 		}
 		wg.Wait()
+		failed = append(failed, errs...)
 	}
 	fmt.Println()
 	show.timeline.Table(os.Stdout)
 	picture := filepath.Join(l.out, "demo.svg")
 	file, err := os.Create(picture)
-	if err != nil {
+	if err == nil {
+		show.timeline.SVG(file)
+		err = file.Close()
+	}
+	if err := errors.Join(append(failed, err)...); err != nil {
 		fmt.Fprintln(os.Stderr, "lab:", err)
 		return false
 	}
-	defer file.Close()
-	show.timeline.SVG(file)
 	fmt.Printf("\npicture: %s\n", picture)
-	return ok
+	return true
+}
+
+// show runs one machine of the demo on the screen and into its log file.
+func (l lab) show(ctx context.Context, show *screen, name string, m vm.Machine) error {
+	log, err := os.Create(filepath.Join(l.out, strings.ReplaceAll(name, " mode, ", "-")+".log"))
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	var failed error
+	err = m.Run(ctx, func(e event.Event) {
+		log.WriteString(logLine(e))
+		e.Run = name
+		show.add(e)
+		if e.Kind == event.Fail {
+			failed = fmt.Errorf("%s: %s (log: %s)", name, e.Text, log.Name())
+		}
+	})
+	return errors.Join(err, failed)
 }
 
 // screen shows the timeline while it grows: redrawn in place on a terminal, a line an event elsewhere.
@@ -91,6 +99,9 @@ func (s *screen) add(e event.Event) {
 		return
 	}
 	at := s.timeline.Run(e.Run).Now().Seconds()
+	if at > s.timeline.Span.Seconds() {
+		return
+	}
 	switch e.Kind {
 	case event.Up:
 		fmt.Printf("%6.0f s  %-26s %-9s up by %s\n", at, e.Run, e.Tunnel, e.Link)

@@ -58,7 +58,7 @@ func (l lab) follow(ctx context.Context, r *results, name string, m vm.Machine, 
 		if e.Kind == event.Start {
 			began = e.Time
 		}
-		line := fmt.Sprintf("%s %s %s %s %s %s %s\n", e.Time.Format("15:04:05.000"), e.Scenario, e.Kind, e.Tunnel, e.Link, e.Reason, e.Text)
+		line := logLine(e)
 		file.WriteString(line)
 		if verbose {
 			fmt.Print(line)
@@ -69,6 +69,10 @@ func (l lab) follow(ctx context.Context, r *results, name string, m vm.Machine, 
 		r.print(m.Clock, event.Event{Kind: event.Fail, Scenario: "lab", Text: err.Error()}, 0)
 	}
 	fmt.Printf("      whole log: %s\n", log)
+}
+
+func logLine(e event.Event) string {
+	return strings.Join([]string{e.Time.Format("15:04:05.000"), e.Scenario, e.Kind, e.Tunnel, e.Link, e.Reason, e.Text}, " ") + "\n"
 }
 
 func (r *results) end() bool {

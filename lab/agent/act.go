@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -85,14 +86,22 @@ func dialCommand(ts *testscript.TestScript, neg bool, args []string) {
 	wg.Wait()
 	for i, p := range peers {
 		ts.Check(errs[i])
-		if !c.awaitUp(p, 30*time.Second) {
-			ts.Fatalf("%s: no tunnel within 30s", p.name)
-		}
+		ts.Check(c.awaitUp(p))
 	}
 }
 
-func (c *client) awaitUp(p *peer, timeout time.Duration) bool {
-	return c.history.await(timeout, func(r []record) bool { _, up := isUp(r, p.name); return up })
+// awaitUp waits for the tunnel's addresses and calls again if need be: in userspace mode xl2tpd may hand pppd
+// its first packets back before the pty is raw, and pppd then gives up on a line that is "looped back".
+func (c *client) awaitUp(p *peer) error {
+	for range 3 {
+		if c.history.await(35*time.Second, func(r []record) bool { _, up := isUp(r, p.name); return up }) {
+			return nil
+		}
+		if err := control("c " + p.name); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("%s: no tunnel after three calls", p.name)
 }
 
 func hangupCommand(ts *testscript.TestScript, neg bool, args []string) {
