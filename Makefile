@@ -17,13 +17,15 @@ TOOLS   := qemu-system-x86 mmdebstrap e2fsprogs gcc libc6-dev iproute2 git
 
 .PHONY: build install test unit demo lab disk tools clean
 
-build:
+build: xl2tpd-keepalive
+
+xl2tpd-keepalive: go.mod go.sum $(shell find cmd config hello ppp probe supervisor vici xl2tpd -name '*.go' ! -name '*_test.go')
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o xl2tpd-keepalive ./cmd/xl2tpd-keepalive
 
 install: build
 	install -D -m 755 xl2tpd-keepalive $(DESTDIR)/usr/sbin/xl2tpd-keepalive
 	install -D -m 644 deploy/xl2tpd-keepalive.service $(DESTDIR)/usr/lib/systemd/system/xl2tpd-keepalive.service
-	install -D -m 644 deploy/keepalive.conf $(DESTDIR)/etc/xl2tpd/keepalive.conf
+	test -e $(DESTDIR)/etc/xl2tpd/keepalive.conf || install -D -m 644 deploy/keepalive.conf $(DESTDIR)/etc/xl2tpd/keepalive.conf
 
 test: unit $(IMAGE)/root.ext4 disk
 	$(LAB) test
