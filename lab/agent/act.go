@@ -90,14 +90,14 @@ func dialCommand(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// awaitUp waits for the tunnel's addresses and calls again if need be: in userspace mode xl2tpd may hand pppd
-// its first packets back before the pty is raw, and pppd then gives up on a line that is "looped back".
+// awaitUp waits for the tunnel's addresses and calls again if need be: in userspace mode xl2tpd may lose pppd's
+// first packets.
 func (c *client) awaitUp(p *peer) error {
 	for range 3 {
 		if c.history.await(35*time.Second, func(r []record) bool { _, up := isUp(r, p.name); return up }) {
 			return nil
 		}
-		if err := control("c " + p.name); err != nil {
+		if err := c.control("c " + p.name); err != nil {
 			return err
 		}
 	}
@@ -109,7 +109,7 @@ func hangupCommand(ts *testscript.TestScript, neg bool, args []string) {
 	c := clientOf(ts)
 	for _, p := range peersOf(ts, args) {
 		c.history.add(record{at: time.Now(), kind: "operator", tunnel: p.name, reason: "operator"})
-		ts.Check(control("d " + p.name))
+		ts.Check(c.control("d " + p.name))
 		if !c.history.await(10*time.Second, func(r []record) bool { _, up := isUp(r, p.name); return !up }) {
 			ts.Fatalf("%s: still up 10s after hanging up", p.name)
 		}

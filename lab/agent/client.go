@@ -22,6 +22,8 @@ type client struct {
 	out     *reporter
 	history *history
 
+	piping sync.Mutex
+
 	mu    sync.Mutex // the witnesses look peers up while the scenario adds them
 	peers []*peer
 }
@@ -126,11 +128,15 @@ func (c *client) dial(p *peer) error {
 			return err
 		}
 	}
-	return control("c " + p.name)
+	return c.control("c " + p.name)
 }
 
-// control writes one command into xl2tpd's control pipe.
-func control(line string) error {
+// control writes one command into xl2tpd's control pipe. What is in the pipe at one time xl2tpd takes for one
+// command (control.c, do_control), so each gets a moment of its own.
+func (c *client) control(line string) error {
+	c.piping.Lock()
+	defer c.piping.Unlock()
+	defer time.Sleep(100 * time.Millisecond)
 	pipe, err := os.OpenFile(controlPipe, os.O_WRONLY, 0)
 	if err != nil {
 		return err
