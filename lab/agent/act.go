@@ -90,8 +90,8 @@ func dialCommand(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// awaitUp waits for the tunnel's addresses and calls again if need be: in userspace mode xl2tpd may lose pppd's
-// first packets.
+// awaitUp waits for the tunnel's addresses and calls again if need be: the first call may meet a peer that still
+// holds the last tunnel.
 func (c *client) awaitUp(p *peer) error {
 	for range 3 {
 		if c.history.await(35*time.Second, func(r []record) bool { _, up := isUp(r, p.name); return up }) {

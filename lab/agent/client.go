@@ -132,7 +132,7 @@ func (c *client) dial(p *peer) error {
 }
 
 // control writes one command into xl2tpd's control pipe. What is in the pipe at one time xl2tpd takes for one
-// command (control.c, do_control), so each gets a moment of its own.
+// command (xl2tpd.c, do_control), so each gets a moment of its own.
 func (c *client) control(line string) error {
 	c.piping.Lock()
 	defer c.piping.Unlock()
