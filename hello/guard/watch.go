@@ -1,0 +1,36 @@
+package guard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// watchTables calls changed after each change of nftables' tables, whoever made
+// it, until ctx ends. Some may be told as one.
+func watchTables(ctx context.Context, changed func()) error {
+	c, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
+	if err != nil {
+		return fmt.Errorf("nf_tables: %w", err)
+	}
+	defer c.Close()
+	if err := c.JoinGroup(unix.NFNLGRP_NFTABLES); err != nil {
+		return fmt.Errorf("nf_tables: changes: %w", err)
+	}
+	stop := context.AfterFunc(ctx, func() { c.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	for {
+		_, err := c.Receive()
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil && !errors.Is(err, unix.ENOBUFS) { // some were lost: all the more reason to look
+			return fmt.Errorf("nf_tables: changes: %w", err)
+		}
+		changed()
+	}
+}
