@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"os"
 	"time"
 
 	"xl2tpd-keepalive/hello"
@@ -26,7 +27,8 @@ type desk struct {
 // restore takes over the channels that were kept.
 func (d *desk) restore(now time.Time) error {
 	channels, err := d.store.load(now, func(path string, err error) {
-		d.log.Warn("hello guard: state can't be used, the tunnel is left to xl2tpd", "file", path, "err", err)
+		d.log.Warn("hello guard: state can't be used, the tunnel begins anew", "file", path, "err", err)
+		os.Remove(path)
 	})
 	for _, c := range channels {
 		c.owed = c.translator.Debt() != 0

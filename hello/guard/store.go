@@ -49,8 +49,7 @@ func (s store) save(c *channel) error {
 
 func (s store) forget(t hello.Tunnel) error { return os.Remove(s.file(t)) }
 
-// load returns all channels kept. A file that can't be used is told to bad and
-// removed: its tunnel is then one of which nothing is known.
+// load returns all channels kept. A file that can't be used is told to bad.
 func (s store) load(now time.Time, bad func(path string, err error)) ([]*channel, error) {
 	if err := os.MkdirAll(string(s), 0o700); err != nil {
 		return nil, err
@@ -68,7 +67,6 @@ func (s store) load(now time.Time, bad func(path string, err error)) ([]*channel
 		c, err := read(path, now)
 		if err != nil {
 			bad(path, err)
-			os.Remove(path)
 			continue
 		}
 		all = append(all, c)
