@@ -55,16 +55,31 @@ func (d *desk) missed(now time.Time) {
 	}
 }
 
+// direction is where a packet comes from.
+type direction uint8
+
+const (
+	outbound       direction = iota // from xl2tpd
+	inbound                         // to xl2tpd
+	inboundSecured                  // the same, through IPsec
+)
+
 // judge decides about a packet, which it may change, and does what has to be
 // done before the packet goes on.
-func (d *desk) judge(raw []byte, out bool, now time.Time) (action hello.Action, changed []byte) {
+func (d *desk) judge(raw []byte, from direction, now time.Time) (action hello.Action, changed []byte) {
 	p, err := hello.ParsePacket(raw)
 	if err != nil {
 		return hello.Pass, nil
 	}
-	c := d.x.find(&p, out, now)
+	c := d.x.find(&p, from == outbound, now)
 	if c == nil {
 		return hello.Pass, nil
+	}
+	switch {
+	case from == inboundSecured:
+		c.secured = true
+	case from == inbound && c.secured:
+		return hello.Pass, nil // the IPsec policy will drop it: forged
 	}
 	life, wanted := d.life(c, now)
 	if !wanted && c.translator.Debt() == 0 {
@@ -73,7 +88,7 @@ func (d *desk) judge(raw []byte, out bool, now time.Time) (action hello.Action, 
 	}
 	var v *hello.Verdict
 	c.closing = c.closing || p.Msg.Type == hello.TypeStopCCN
-	if out {
+	if from == outbound {
 		c.seen = now
 		if c.daemon == "" {
 			c.daemon = d.host.Daemon

@@ -63,7 +63,11 @@ func (b *bench) judges(in bool, m hello.Message, want hello.Action) {
 
 func (b *bench) judgesRaw(in bool, raw []byte, want hello.Action) {
 	b.t.Helper()
-	if got, _ := b.judge(raw, !in, b.now); got != want {
+	from := outbound
+	if in {
+		from = inbound
+	}
+	if got, _ := b.judge(raw, from, b.now); got != want {
 		b.t.Fatalf("action %d, want %d\n%s", got, want, b.log.String())
 	}
 }
@@ -137,6 +141,21 @@ func TestNotWanted(t *testing.T) {
 	b.judges(false, ourHello(2), hello.Pass)
 	if len(b.x.all()) != 0 || b.kept(tunnel) {
 		t.Errorf("%d channels", len(b.x.all()))
+	}
+}
+
+// Where the peer's packets come through IPsec, one that did not is nobody's.
+func TestForged(t *testing.T) {
+	b := newBench(t, t.TempDir())
+	b.connect()
+	b.judges(false, ourHello(2), hello.Drop)
+	stop := hello.Message{Type: hello.TypeStopCCN, Tunnel: 7, Ns: 1, Nr: 2}
+	if action, _ := b.judge(packet(true, hello.Message{Tunnel: 7, Ns: 1, Nr: 2}), inboundSecured, b.now); action != hello.Rewrite {
+		t.Errorf("action %d", action)
+	}
+	b.judges(true, stop, hello.Pass)
+	if b.x.all()[0].closing {
+		t.Error("a forged StopCCN counts")
 	}
 }
 

@@ -24,6 +24,7 @@ type channel struct {
 	daemon     string    // the xl2tpd that set the tunnel up; empty: not known
 	seen       time.Time // latest packet from xl2tpd
 	heard      time.Time // latest believable packet from the peer
+	secured    bool      // the peer's packets come through IPsec
 	closing    bool      // a StopCCN has passed
 	owed       bool      // in the set of those that must not pass without us
 	working    bool      // a Hello has been swallowed

@@ -15,8 +15,14 @@ import (
 
 const (
 	tableName = "xl2tpd_keepalive"
-	queueNum  = 1701
 	l2tpPort  = 1701 // RFC 2661 §8.1
+
+	// The queue of packets that came through IPsec, and the one of all others:
+	// the IPsec policy, which drops what is forged, comes only behind the queue.
+	plainQueue   = 1701
+	securedQueue = 1702
+
+	metaSecpath expr.MetaKey = 25 // NFT_META_SECPATH of linux/netfilter/nf_tables.h
 
 	// late is the priority of the queueing chains: behind every filter, so that
 	// what an administrator drops is never judged.
@@ -108,8 +114,10 @@ func (r *rules) install(port uint16, owing []hello.Tunnel) error {
 		r.want[name] = len(bodies)
 	}
 	chain("reroute", nftables.ChainTypeRoute, nftables.ChainHookOutput, early, [][]expr.Any{reroute()})
-	chain("output", nftables.ChainTypeFilter, nftables.ChainHookOutput, late, r.queueing(expr.MetaKeyOIFNAME, port))
-	chain("input", nftables.ChainTypeFilter, nftables.ChainHookInput, late, r.queueing(expr.MetaKeyIIFNAME, port))
+	chain("output", nftables.ChainTypeFilter, nftables.ChainHookOutput, late, r.queueing(expr.MetaKeyOIFNAME, port, plainQueue, nil))
+	chain("input", nftables.ChainTypeFilter, nftables.ChainHookInput, late, slices.Concat(
+		r.queueing(expr.MetaKeyIIFNAME, port, securedQueue, secured()),
+		r.queueing(expr.MetaKeyIIFNAME, port, plainQueue, nil)))
 	if err := c.Flush(); err != nil {
 		return fmt.Errorf("nf_tables: %w", err)
 	}
@@ -179,11 +187,11 @@ func reroute() []expr.Any {
 		})
 }
 
-// queueing returns the rules of one direction. What goes through lo is what we
-// have sent ourselves.
-func (r *rules) queueing(device expr.MetaKey, port uint16) [][]expr.Any {
+// queueing returns the rules that queue one direction, or what of it matches
+// which. What goes through lo is what we have sent ourselves.
+func (r *rules) queueing(device expr.MetaKey, port, queue uint16, which []expr.Any) [][]expr.Any {
 	match := func(more ...expr.Any) []expr.Any {
-		return slices.Concat(iface(device, expr.CmpOpNeq), control(), more)
+		return slices.Concat(iface(device, expr.CmpOpNeq), which, control(), more)
 	}
 	const header = expr.PayloadBaseTransportHeader
 	owed := match(
@@ -193,7 +201,7 @@ func (r *rules) queueing(device expr.MetaKey, port uint16) [][]expr.Any {
 		payload(header, 2, 2, unix.NFT_REG32_03),
 		payload(header, 12, 2, unix.NFT_REG32_04), // the tunnel id
 		&expr.Lookup{SourceRegister: unix.NFT_REG32_00, SetName: r.owed.Name, SetID: r.owed.ID},
-		&expr.Queue{Num: queueNum},
+		&expr.Queue{Num: queue},
 	)
 	all := [][]expr.Any{owed}
 	ports := []uint16{l2tpPort}
@@ -205,7 +213,7 @@ func (r *rules) queueing(device expr.MetaKey, port uint16) [][]expr.Any {
 			all = append(all, match(
 				payload(header, offset, 2, 1),
 				&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.BigEndian.PutUint16(p)},
-				&expr.Queue{Num: queueNum, Flag: expr.QueueFlagBypass},
+				&expr.Queue{Num: queue, Flag: expr.QueueFlagBypass},
 			))
 		}
 	}
@@ -219,6 +227,14 @@ func iface(device expr.MetaKey, op expr.CmpOp) []expr.Any {
 	return []expr.Any{
 		&expr.Meta{Key: device, Register: 1},
 		&expr.Cmp{Op: op, Register: 1, Data: name},
+	}
+}
+
+// secured matches what has come through IPsec.
+func secured() []expr.Any {
+	return []expr.Any{
+		&expr.Meta{Key: metaSecpath, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{1}},
 	}
 }
 

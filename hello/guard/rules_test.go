@@ -24,6 +24,7 @@ type kernel struct {
 	device string
 	ip     []byte
 	mark   uint32
+	ipsec  bool
 	owed   [][]byte
 
 	regs  [64]byte // NFT_REG32_00 is at 0
@@ -54,6 +55,8 @@ func (k *kernel) run(t *testing.T, rule []expr.Any) bool {
 				k.mark = binary.NativeEndian.Uint32(k.regs[at(e.Register):])
 			case e.Key == expr.MetaKeyMARK:
 				k.load(e.Register, binary.NativeEndian.AppendUint32(nil, k.mark))
+			case e.Key == metaSecpath:
+				k.load(e.Register, []byte{map[bool]byte{true: 1}[k.ipsec]})
 			case e.Key == expr.MetaKeyL4PROTO:
 				k.load(e.Register, k.ip[9:10])
 			default:
@@ -138,7 +141,7 @@ func TestQueueing(t *testing.T) {
 			k.owed = append(k.owed, e.Key)
 		}
 		got := ""
-		for _, rule := range r.queueing(expr.MetaKeyOIFNAME, 1801) {
+		for _, rule := range r.queueing(expr.MetaKeyOIFNAME, 1801, plainQueue, nil) {
 			if k.run(t, rule) {
 				got = "queue"
 				if k.queue.Flag&expr.QueueFlagBypass != 0 {
@@ -147,8 +150,22 @@ func TestQueueing(t *testing.T) {
 				break
 			}
 		}
-		if got != c.want || k.queue != nil && k.queue.Num != queueNum {
+		if got != c.want || k.queue != nil && k.queue.Num != plainQueue {
 			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
+	}
+}
+
+// What has come through IPsec has a queue of its own.
+func TestSecured(t *testing.T) {
+	for _, ipsec := range []bool{true, false} {
+		k := &kernel{device: "eth0", ipsec: ipsec, ip: zlb(true, 7)}
+		followed := false
+		for _, rule := range newRules().queueing(expr.MetaKeyIIFNAME, 0, securedQueue, secured()) {
+			followed = followed || k.run(t, rule)
+		}
+		if followed != ipsec || ipsec && k.queue.Num != securedQueue {
+			t.Errorf("IPsec %v: %v", ipsec, k.queue)
 		}
 	}
 }

@@ -18,8 +18,9 @@ const (
 
 // record is what is kept of a channel while we are not there.
 type record struct {
-	Daemon string          `json:"daemon"`
-	Hello  json.RawMessage `json:"hello"`
+	Daemon  string          `json:"daemon"`
+	Secured bool            `json:"secured"`
+	Hello   json.RawMessage `json:"hello"`
 }
 
 // store keeps one file for each channel. It is to survive our own end, not the
@@ -36,7 +37,7 @@ func (s store) save(c *channel) error {
 	if err != nil {
 		return err
 	}
-	data, err := json.Marshal(record{Daemon: c.daemon, Hello: state})
+	data, err := json.Marshal(record{Daemon: c.daemon, Secured: c.secured, Hello: state})
 	if err != nil {
 		return err
 	}
@@ -87,5 +88,5 @@ func read(path string, now time.Time) (*channel, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &channel{translator: t, daemon: r.Daemon, seen: now}, nil
+	return &channel{translator: t, daemon: r.Daemon, secured: r.Secured, seen: now}, nil
 }

@@ -29,7 +29,6 @@ const (
 type work struct {
 	*Guard
 	rules *rules
-	queue *nfqueue.Nfqueue
 
 	busy  sync.Mutex // of d and of rules
 	d     *desk
@@ -62,28 +61,14 @@ func (g *Guard) work(ctx context.Context, working func()) error {
 		return err
 	}
 
-	failed := make(chan error, 2)
-	w.queue, err = nfqueue.Open(&nfqueue.Config{
-		NfQueue: queueNum, AfFamily: unix.AF_INET, Copymode: nfqueue.NfQnlCopyPacket,
-		MaxPacketLen: 0xffff, WriteTimeout: time.Second,
-	})
-	if err != nil {
-		return explain(fmt.Errorf("nfnetlink_queue: %w", err))
-	}
-	defer w.queue.Close()
-	defer cancel() // before Close, which waits for it
-	// Lost messages are lost packets, which both ends send again.
-	if err := w.queue.SetOption(netlink.NoENOBUFS, true); err != nil {
-		return explain(fmt.Errorf("nfnetlink_queue: %w", err))
-	}
-	err = w.queue.RegisterWithErrorFunc(ctx, w.packet, func(err error) int {
-		if ctx.Err() == nil {
-			failed <- fmt.Errorf("nfnetlink_queue: %w", err)
+	failed := make(chan error, 3) // one of each queue, and of watchTables
+	for _, num := range []uint16{plainQueue, securedQueue} {
+		q, err := w.listen(ctx, num, failed)
+		if err != nil {
+			return explain(fmt.Errorf("nfnetlink_queue: %w", err))
 		}
-		return 1
-	})
-	if err != nil {
-		return explain(fmt.Errorf("nfnetlink_queue: %w", err))
+		defer q.Close()
+		defer cancel() // before Close, which waits for it
 	}
 
 	if err := w.install(host.Port); err != nil {
@@ -95,6 +80,36 @@ func (g *Guard) work(ctx context.Context, working func()) error {
 	wg.Go(func() { failed <- watchTables(ctx, func() { poke(w.wrong) }) })
 	working()
 	return w.serve(ctx, failed)
+}
+
+// listen judges the packets of a queue until ctx ends. An error after that it
+// gives to failed.
+func (w *work) listen(ctx context.Context, num uint16, failed chan<- error) (*nfqueue.Nfqueue, error) {
+	q, err := nfqueue.Open(&nfqueue.Config{
+		NfQueue: num, AfFamily: unix.AF_INET, Copymode: nfqueue.NfQnlCopyPacket,
+		MaxPacketLen: 0xffff, WriteTimeout: time.Second,
+	})
+	if err != nil {
+		return nil, err
+	}
+	// Lost messages are lost packets, which both ends send again.
+	err = q.SetOption(netlink.NoENOBUFS, true)
+	if err == nil {
+		err = q.RegisterWithErrorFunc(ctx, func(a nfqueue.Attribute) int {
+			w.packet(q, num == securedQueue, a)
+			return 0
+		}, func(err error) int {
+			if ctx.Err() == nil {
+				failed <- fmt.Errorf("nfnetlink_queue: %w", err)
+			}
+			return 1
+		})
+	}
+	if err != nil {
+		q.Con.Close()
+		return nil, err
+	}
+	return q, nil
 }
 
 func poke(c chan struct{}) {
@@ -208,35 +223,40 @@ func (w *work) leave() error {
 	return w.rules.remove()
 }
 
-// packet is called for each packet in the queue.
-func (w *work) packet(a nfqueue.Attribute) int {
+// packet is called for each packet in a queue.
+func (w *work) packet(q *nfqueue.Nfqueue, secured bool, a nfqueue.Attribute) {
 	if a.PacketID == nil {
-		return 0
+		return
 	}
 	w.busy.Lock()
 	defer w.busy.Unlock()
 	action, changed := hello.Pass, []byte(nil)
 	if a.Payload != nil && a.Hook != nil {
-		out := *a.Hook != hookInput
-		if !out && verified(a.SkbInfo) {
-			hello.TrustChecksum(*a.Payload)
+		from := outbound
+		if *a.Hook == hookInput {
+			from = inbound
+			if secured {
+				from = inboundSecured
+			}
+			if verified(a.SkbInfo) {
+				hello.TrustChecksum(*a.Payload)
+			}
 		}
-		action, changed = w.d.judge(*a.Payload, out, time.Now())
+		action, changed = w.d.judge(*a.Payload, from, time.Now())
 	}
 	var err error
 	switch action {
 	case hello.Drop:
-		err = w.queue.SetVerdict(*a.PacketID, nfqueue.NfDrop)
+		err = q.SetVerdict(*a.PacketID, nfqueue.NfDrop)
 	case hello.Rewrite:
-		err = w.queue.SetVerdictWithOption(*a.PacketID, nfqueue.NfAccept, nfqueue.WithAlteredPacket(changed))
+		err = q.SetVerdictWithOption(*a.PacketID, nfqueue.NfAccept, nfqueue.WithAlteredPacket(changed))
 	default:
-		err = w.queue.SetVerdict(*a.PacketID, nfqueue.NfAccept)
+		err = q.SetVerdict(*a.PacketID, nfqueue.NfAccept)
 	}
 	if err != nil {
 		w.Log.Warn("hello guard: no verdict on a packet", "err", err)
 	}
 	poke(w.alarm)
-	return 0
 }
 
 func verified(info *[]byte) bool {
@@ -247,9 +267,9 @@ func verified(info *[]byte) bool {
 func explain(err error) error {
 	switch {
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
-		return fmt.Errorf("%w (needs CAP_NET_ADMIN and CAP_NET_RAW, and queue %d free)", err, queueNum)
+		return fmt.Errorf("%w (needs CAP_NET_ADMIN and CAP_NET_RAW, and queues %d and %d free)", err, plainQueue, securedQueue)
 	case errors.Is(err, unix.EBUSY):
-		return fmt.Errorf("%w (another program has queue %d)", err, queueNum)
+		return fmt.Errorf("%w (another program has queue %d or %d)", err, plainQueue, securedQueue)
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EPROTONOSUPPORT), errors.Is(err, unix.EINVAL):
 		return fmt.Errorf("%w (the kernel needs nf_tables, nft_queue and nfnetlink_queue)", err)
 	}
