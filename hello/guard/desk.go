@@ -1,6 +1,7 @@
 package guard
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -148,23 +149,23 @@ func (d *desk) act(c *channel, v *hello.Verdict) {
 	d.tell(c, v.Why)
 }
 
-// tell writes to the log what was done. That a living tunnel is held is news
-// once; that it is not, always.
+// tell writes to the log what was done. That a tunnel is held, or is no longer,
+// is news; each Hello is not.
 func (d *desk) tell(c *channel, why error) {
-	switch why {
-	case nil:
-	case hello.WhySwallowed, hello.WhyAdopted:
-		level := slog.LevelDebug
-		if !c.working {
-			c.working, level = true, slog.LevelInfo
-		}
-		d.note(c, level, "hello guard holds the tunnel", "reason", why.Error())
-	case hello.WhyPassed, hello.WhyUncertain:
-		c.working = false
-		d.note(c, slog.LevelInfo, "hello guard lets a Hello pass", "reason", why.Error())
-	default:
-		d.note(c, slog.LevelDebug, "hello guard", "reason", why.Error())
+	if why == nil {
+		return
 	}
+	text, level := c.doing, slog.LevelDebug
+	switch why {
+	case hello.WhySwallowed, hello.WhyAdopted:
+		text = "hello guard holds the tunnel"
+	case hello.WhyPassed, hello.WhyUncertain:
+		text = "hello guard lets Hellos pass"
+	}
+	if text != c.doing {
+		c.doing, level = text, slog.LevelInfo
+	}
+	d.note(c, level, cmp.Or(text, "hello guard"), "reason", why.Error())
 }
 
 func (d *desk) note(c *channel, level slog.Level, text string, args ...any) {

@@ -27,7 +27,7 @@ type channel struct {
 	secured    bool      // the peer's packets come through IPsec
 	closing    bool      // a StopCCN has passed
 	owed       bool      // in the set of those that must not pass without us
-	working    bool      // a Hello has been swallowed
+	doing      string    // what the log said last
 }
 
 func (c *channel) path() path {

@@ -12,9 +12,13 @@ import (
 // DefaultDir is where the channels' state is kept.
 const DefaultDir = "/run/xl2tpd-keepalive"
 
-// retryAfter is how long a guard that the kernel does not allow stays away: a
-// module may be loaded, or another program may leave the queue.
-const retryAfter = time.Minute
+// A guard that fails is soon back, for tunnels may wait for it. One that the
+// kernel does not allow tries again in ever longer intervals: a module may be
+// loaded, or another program may leave the queue.
+const (
+	minRetry = time.Second
+	maxRetry = time.Minute
+)
 
 // Host is what is known of xl2tpd.
 type Host struct {
@@ -87,6 +91,7 @@ func (g *Guard) settings() (on, forced bool, h Host) {
 // Run guards until ctx ends, then returns its error.
 func (g *Guard) Run(ctx context.Context) error {
 	reason := ""
+	retry := minRetry
 	for {
 		on, forced, _ := g.settings()
 		var wait <-chan time.Time
@@ -95,36 +100,47 @@ func (g *Guard) Run(ctx context.Context) error {
 				if reason != "" {
 					g.Log.Info("hello guard available again")
 				}
-				reason = ""
+				reason, retry = "", minRetry
 				g.Report(nil)
 			})
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			g.Report(err)
-			if err != nil {
-				if err.Error() != reason {
-					level := slog.LevelWarn
-					if forced {
-						level = slog.LevelError
-					}
-					reason = err.Error()
-					g.Log.Log(ctx, level, "hello guard unavailable, echo requests go on", "reason", reason)
-				}
-				wait = time.After(retryAfter)
+			if err == nil {
+				continue // switched off, perhaps on again meanwhile
 			}
+			g.Report(err)
+			if err.Error() != reason {
+				reason = err.Error()
+				level := slog.LevelWarn
+				if forced {
+					level = slog.LevelError
+				}
+				g.Log.Log(ctx, level, "hello guard unavailable, echo requests go on", "reason", reason)
+			}
+			wait = time.After(retry)
+			retry = min(2*retry, maxRetry)
 		} else {
+			reason = ""
 			g.Report(nil)
 		}
-		for again := false; !again; {
-			select {
-			case <-ctx.Done():
-				return ctx.Err()
-			case <-wait:
-				again = true
-			case <-g.hints():
-				now, nowForced, _ := g.settings()
-				again = now != on || nowForced != forced
+		if err := g.rest(ctx, wait, on, forced); err != nil {
+			return err
+		}
+	}
+}
+
+// rest waits for a time, or until on or forced are no longer what they were.
+func (g *Guard) rest(ctx context.Context, wait <-chan time.Time, on, forced bool) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-wait:
+			return nil
+		case <-g.hints():
+			if o, f, _ := g.settings(); o != on || f != forced {
+				return nil
 			}
 		}
 	}

@@ -10,6 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+const settle = 200 * time.Millisecond
+
 // watchTables calls changed after each change of nftables' tables, whoever made
 // it, until ctx ends. Some may be told as one.
 func watchTables(ctx context.Context, changed func()) error {
@@ -32,5 +34,11 @@ func watchTables(ctx context.Context, changed func()) error {
 			return fmt.Errorf("nf_tables: changes: %w", err)
 		}
 		changed()
+		// A host with containers may change its tables all the time.
+		select {
+		case <-time.After(settle):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 }
