@@ -2,6 +2,7 @@ package guard
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -118,10 +119,21 @@ func (r *rules) install(port uint16, owing []hello.Tunnel) error {
 	chain("input", nftables.ChainTypeFilter, nftables.ChainHookInput, late, slices.Concat(
 		r.queueing(expr.MetaKeyIIFNAME, port, securedQueue, secured()),
 		r.queueing(expr.MetaKeyIIFNAME, port, plainQueue, nil)))
-	if err := c.Flush(); err != nil {
-		return fmt.Errorf("nf_tables: %w", err)
+	return flush(c)
+}
+
+// flush sends a batch. The kernel refuses each part of one on its own; the first
+// word is enough.
+func flush(c *nftables.Conn) error {
+	err := c.Flush()
+	var first unix.Errno
+	if errors.As(err, &first) {
+		err = first
 	}
-	return nil
+	if err != nil {
+		err = fmt.Errorf("nf_tables: %w", err)
+	}
+	return err
 }
 
 // remove takes the table out of the kernel.
@@ -132,7 +144,7 @@ func (r *rules) remove() error {
 	}
 	c.AddTable(r.table)
 	c.DelTable(r.table)
-	return c.Flush()
+	return flush(c)
 }
 
 // intact tells whether the kernel still has all of it.
@@ -172,7 +184,7 @@ func (r *rules) owe(t hello.Tunnel, add bool) error {
 	if err := change(r.owed, elements([]hello.Tunnel{t})); err != nil {
 		return err
 	}
-	return c.Flush()
+	return flush(c)
 }
 
 // reroute: meta oifname "lo" meta mark injectedMark meta mark set 0
