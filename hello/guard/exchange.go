@@ -107,6 +107,20 @@ func (x *exchange) find(p *hello.Packet, out bool, now time.Time) *channel {
 	return nil
 }
 
+// meet takes in the kernel's table of sessions. A tunnel that is met before its
+// first packet is one whose Hello has certainly been seen first.
+func (x *exchange) meet(sessions []hello.Tunnel, now time.Time) {
+	x.sessions = sessions
+	for _, s := range sessions {
+		at := path{s.Local, s.Peer}
+		if !s.Peer.IsValid() || !s.Local.Addr().Is4() || s.Local.Addr().IsUnspecified() ||
+			x.known(at, s.PeerID, true) != nil || x.known(at, s.LocalID, false) != nil {
+			continue
+		}
+		x.add(&channel{translator: hello.New(s, hello.DefaultTiming(), now), seen: now})
+	}
+}
+
 func (x *exchange) known(at path, id uint16, out bool) *channel {
 	for _, c := range x.channels[at] {
 		if t := c.translator.Tunnel(); out && t.PeerID == id || !out && t.LocalID == id {

@@ -106,6 +106,18 @@ func TestFind(t *testing.T) {
 	}
 }
 
+// Tunnels of the kernel's table are met once, and not without an address.
+func TestMeet(t *testing.T) {
+	x := newExchange()
+	s := hello.Tunnel{Local: here, Peer: there, LocalID: 7, PeerID: 9}
+	for range 2 {
+		x.meet([]hello.Tunnel{s, {Local: here, LocalID: 6, PeerID: 8}}, epoch)
+	}
+	if all := x.all(); len(all) != 1 || all[0].translator.Tunnel() != s {
+		t.Errorf("%d channels", len(all))
+	}
+}
+
 // Nothing is kept of tunnels that are no more, and a closed one goes sooner.
 func TestOld(t *testing.T) {
 	x := newExchange()

@@ -56,7 +56,6 @@ func (g *Guard) work(ctx context.Context, working func()) error {
 		ctx: ctx, log: g.Log, signs: g.Signs, store: store(g.Dir), host: host,
 		x: newExchange(), owe: w.owe, send: in.send,
 	}
-	w.d.x.sessions = host.Sessions
 	if err := w.d.restore(time.Now()); err != nil {
 		return err
 	}
@@ -74,6 +73,9 @@ func (g *Guard) work(ctx context.Context, working func()) error {
 	if err := w.install(host.Port); err != nil {
 		return explain(err)
 	}
+	w.busy.Lock()
+	w.d.x.meet(host.Sessions, time.Now())
+	w.busy.Unlock()
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
@@ -167,7 +169,7 @@ func (w *work) told() (done bool, err error) {
 	w.busy.Lock()
 	port := w.d.host.Port
 	w.d.host = host
-	w.d.x.sessions = host.Sessions
+	w.d.x.meet(host.Sessions, time.Now())
 	owing := len(w.d.owing())
 	w.busy.Unlock()
 	if !on && owing == 0 {
