@@ -10,9 +10,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// settle is how long several changes count as one.
 const settle = 200 * time.Millisecond
 
-// watchTables calls changed after each change of nftables' tables, whoever made
+// watchTables calls changed at once and after each change of nftables' tables, whoever made
 // it, until ctx ends. Some may be told as one.
 func watchTables(ctx context.Context, changed func()) error {
 	c, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
@@ -25,6 +26,7 @@ func watchTables(ctx context.Context, changed func()) error {
 	}
 	stop := context.AfterFunc(ctx, func() { c.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
+	changed() // there may have been one before we listened
 	for {
 		_, err := c.Receive()
 		if ctx.Err() != nil {
