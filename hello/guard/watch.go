@@ -13,8 +13,8 @@ import (
 // settle is how long several changes count as one.
 const settle = 200 * time.Millisecond
 
-// watchTables calls changed at once and after each change of nftables' tables, whoever made
-// it, until ctx ends. Some may be told as one.
+// watchTables calls changed at once and after each change of nftables' tables,
+// whoever made it, until ctx ends. Some may be told as one.
 func watchTables(ctx context.Context, changed func()) error {
 	c, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
 	if err != nil {
