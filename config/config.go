@@ -29,7 +29,20 @@ type Settings struct {
 	Interval  time.Duration // idle time of a link until an echo request
 	Timeout   time.Duration // wait for the reply; never longer than Interval
 	Target    netip.Addr    // echo this address; invalid: the far-end PPP peer
+	Guard     Guard
 }
+
+// Guard says whether xl2tpd's Hellos are held back on tunnels that are alive.
+type Guard int
+
+const (
+	GuardAuto Guard = iota // where the kernel allows
+	GuardOn                // the same, but it is an error where it does not
+	GuardOff
+)
+
+// Guarded tells whether the Hello guard is to hold the tunnel.
+func (s Settings) Guarded() bool { return s.Keepalive && s.Guard != GuardOff }
 
 // Defaults are the settings without any file.
 func Defaults() Settings {
@@ -65,6 +78,17 @@ func (c *Config) For(kind, name string) Settings {
 		return s.Settings
 	}
 	return c.Global
+}
+
+// Guard tells whether any tunnel is to be held by the Hello guard, and whether a
+// section says so by name.
+func (c *Config) Guard() (wanted, byName bool) {
+	wanted, byName = c.Global.Guarded(), c.Global.Guarded() && c.Global.Guard == GuardOn
+	for _, s := range c.Sections {
+		wanted = wanted || s.Settings.Guarded()
+		byName = byName || s.Settings.Guarded() && s.Settings.Guard == GuardOn
+	}
+	return wanted, byName
 }
 
 func (c *Config) find(kind, name string) *Section {
@@ -143,6 +167,7 @@ type draft struct {
 	interval  *seconds
 	timeout   *seconds
 	target    netip.Addr
+	guard     *Guard
 }
 
 type seconds struct{ n, line int }
@@ -199,8 +224,10 @@ func (d *draft) set(kind string, k conf.Key) (err *conf.Error) {
 			return fail(k.Line, "'target' belongs into a [lac NAME] section, not into [%s]", d.title)
 		}
 		d.target, err = parseTarget(k)
+	case "hello guard":
+		d.guard, err = parseGuard(k)
 	default:
-		return fail(k.Line, "unknown key %s; there are keepalive, interval, timeout and target", conf.Quote(k.Name))
+		return fail(k.Line, "unknown key %s; there are keepalive, interval, timeout, target and hello guard", conf.Quote(k.Name))
 	}
 	return err
 }
@@ -211,6 +238,16 @@ func parseSeconds(k conf.Key, low, high int) (*seconds, *conf.Error) {
 		return nil, fail(k.Line, "'%s' is %s, must be a whole number of seconds from %d to %d", k.Name, conf.Quote(k.Value), low, high)
 	}
 	return &seconds{int(n), k.Line}, nil
+}
+
+func parseGuard(k conf.Key) (*Guard, *conf.Error) {
+	for g, name := range []string{GuardAuto: "auto", GuardOn: "on", GuardOff: "off"} {
+		if strings.EqualFold(k.Value, name) {
+			guard := Guard(g)
+			return &guard, nil
+		}
+	}
+	return nil, fail(k.Line, "'hello guard' is %s, must be 'auto', 'on' or 'off'", conf.Quote(k.Value))
 }
 
 func parseTarget(k conf.Key) (netip.Addr, *conf.Error) {
@@ -245,6 +282,9 @@ func settle(path string, drafts ...*draft) (Settings, error) {
 		}
 		if d.target.IsValid() {
 			s.Target = d.target
+		}
+		if d.guard != nil {
+			s.Guard = *d.guard
 		}
 	}
 	if interval != nil {

@@ -63,6 +63,11 @@ func set(keepalive bool, interval, timeout int, target string) Settings {
 	return s
 }
 
+func guarded(g Guard, s Settings) Settings {
+	s.Guard = g
+	return s
+}
+
 func TestGoodFiles(t *testing.T) {
 	type ask struct{ kind, name string }
 	for path, want := range map[string]map[ask]Settings{
@@ -72,7 +77,7 @@ func TestGoodFiles(t *testing.T) {
 			{"lac", "office"}:    set(true, 4, 4, "192.0.2.1"),
 			{"lac", "OFFICE"}:    set(true, 4, 4, "192.0.2.1"),
 			{"lac", "two words"}: set(true, 15, 1, ""),
-			{"lac", "silent"}:    set(false, 15, 5, ""),
+			{"lac", "silent"}:    guarded(GuardOn, set(false, 15, 5, "")),
 			{"lac", "other"}:     set(true, 15, 5, ""),
 			{"lac", ""}:          set(true, 15, 5, ""),
 			{"lns", "default"}:   set(true, 3600, 60, ""),
@@ -148,7 +153,7 @@ func TestInstalledFile(t *testing.T) {
 	if len(c.Sections) != 2 {
 		t.Errorf("%+v", c.Sections)
 	}
-	for _, key := range []string{"keepalive", "interval", "timeout", "target"} {
+	for _, key := range []string{"keepalive", "interval", "timeout", "target", "hello guard"} {
 		if !strings.Contains(text, "\n;"+key+" = ") {
 			t.Errorf("%s is not in it", key)
 		}
@@ -196,6 +201,26 @@ func check(t fataler, s Settings) {
 	if s.Interval < time.Second || s.Interval > time.Hour || s.Timeout < time.Second || s.Timeout > time.Minute || s.Timeout > s.Interval ||
 		s.Target.IsValid() && !s.Target.Is4() {
 		t.Fatalf("%+v", s)
+	}
+}
+
+// The guard is wanted where any tunnel is, and an error where one says so.
+func TestGuard(t *testing.T) {
+	for text, want := range map[string][2]bool{
+		"":                              {true, false},
+		"[global]\nhello guard = on\n":  {true, true},
+		"[global]\nhello guard = off\n": {false, false},
+		"[global]\nkeepalive = no\n":    {false, false},
+		"[global]\nhello guard = off\n[lac a]\nhello guard = on\n":   {true, true},
+		"[global]\nhello guard = off\n[lac a]\nhello guard = auto\n": {true, false},
+	} {
+		c, err := Parse("f", []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if wanted, byName := c.Guard(); wanted != want[0] || byName != want[1] {
+			t.Errorf("%q: %v %v, want %v", text, wanted, byName, want)
+		}
 	}
 }
 

@@ -83,6 +83,8 @@ func (b *Brain) Step(ev Event, now time.Time) []Action {
 		b.result(ev, now)
 	case TaskFailed:
 		b.taskFailed(ev)
+	case Fault:
+		b.fault(ev.What, ev.Text != "", ev.Text)
 	case Tick:
 	default:
 		panic(fmt.Sprintf("supervisor: no such event: %T", ev))

@@ -625,6 +625,11 @@ func TestFailuresAreToldOnce(t *testing.T) {
 	n.step(n.xl2tpd(oneLAC))
 	n.links(link("ppp0", 5, true))
 	n.wantNotes("xl2tpd is running pid=100")
+	n.step(Fault{"hello guard", "hello guard unavailable: no such kernel"})
+	if got := n.b.Status(); got != "1 tunnel up; hello guard unavailable: no such kernel" {
+		t.Error(got)
+	}
+	n.step(Fault{What: "hello guard"})
 	if got := n.b.Status(); got != "1 tunnel up" {
 		t.Error(got)
 	}

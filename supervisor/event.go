@@ -31,6 +31,10 @@ type TaskFailed struct {
 	Err  error
 }
 
+// Fault says that something else does not work; an empty Text that it does
+// again.
+type Fault struct{ What, Text string }
+
 // Tick says that time has passed.
 type Tick struct{}
 

@@ -20,6 +20,8 @@ type place struct {
 	names []name     // its section; several when they can't be told apart, none when unknown
 	outer netip.Addr // outer address of the far end; invalid when unknown
 	sa    sa
+
+	session xl2tpd.Session // in kernel mode
 }
 
 // sa is the IKE SA that carries a tunnel.
@@ -29,7 +31,7 @@ type sa struct {
 }
 
 func (p place) equal(o place) bool {
-	return p.outer == o.outer && p.sa == o.sa && slices.Equal(p.names, o.names)
+	return p.outer == o.outer && p.sa == o.sa && p.session == o.session && slices.Equal(p.names, o.names)
 }
 
 // section is the name of the section, or empty if it is not known for sure.
@@ -88,7 +90,7 @@ func (a *atlas) secure(s vici.Snapshot) {
 func (a *atlas) find(l ppp.Link) place {
 	var p place
 	session, kernel := a.sessions[l.Name]
-	p.outer = l.OuterPeer
+	p.outer, p.session = l.OuterPeer, session
 	if kernel && session.Peer.IsValid() {
 		p.outer = session.Peer.Addr()
 	}

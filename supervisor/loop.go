@@ -58,6 +58,21 @@ func NewLoop(brain *Brain, hands Hands, front Front, log *slog.Logger) *Loop {
 // goroutine, before and after Run too.
 func (l *Loop) Post(ev Event) { l.inbox.post(ev) }
 
+// question asks for the tunnels. It has room for the answer.
+type question chan []Tunnel
+
+// Tunnels returns what is known of every tunnel, or nil if ctx ends first.
+func (l *Loop) Tunnels(ctx context.Context) []Tunnel {
+	q := make(question, 1)
+	l.Post(q)
+	select {
+	case all := <-q:
+		return all
+	case <-ctx.Done():
+		return nil
+	}
+}
+
 // Run works until ctx ends, then waits for the hands to come back, and returns
 // ctx's error. It is to be called once.
 func (l *Loop) Run(ctx context.Context) error {
@@ -69,6 +84,10 @@ func (l *Loop) Run(ctx context.Context) error {
 	for {
 		now := time.Now()
 		for _, ev := range l.inbox.take() {
+			if q, ok := ev.(question); ok {
+				q <- l.brain.Tunnels()
+				continue
+			}
 			l.arrived(ev)
 			l.act(ctx, l.brain.Step(ev, now))
 		}

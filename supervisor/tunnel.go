@@ -6,6 +6,7 @@ import (
 
 	"xl2tpd-keepalive/config"
 	"xl2tpd-keepalive/ppp"
+	"xl2tpd-keepalive/xl2tpd"
 )
 
 // State is what the brain makes of a tunnel.
@@ -49,6 +50,10 @@ type Tunnel struct {
 	Target   netip.Addr // of the echo requests
 	SA       string     // name of the IKE SA; empty if none
 	Evidence Evidence
+
+	Session xl2tpd.Session // in kernel mode; zero if not known
+	Guarded bool           // its Hellos are to be held back while it is alive
+	Window  time.Duration  // for how long evidence is fresh
 }
 
 // flight is what a tunnel waits for.
@@ -115,5 +120,6 @@ func (t *tunnel) view() Tunnel {
 	return Tunnel{
 		Link: t.key, State: t.state, Since: t.since, Section: t.place.section(),
 		Outer: t.place.outer, Target: t.target, SA: t.place.sa.Name, Evidence: t.evidence,
+		Session: t.place.session, Guarded: t.settings.Guarded(), Window: window(t.settings),
 	}
 }

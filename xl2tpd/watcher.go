@@ -29,6 +29,7 @@ type Snapshot struct {
 	Conf     *Conf     // nil while no file has ever been good
 	ConfErr  error     // why Conf is not what the file says now, nil if it is
 	Pid      int       // 0: not running
+	Started  uint64    // clock ticks from boot to its start; with Pid, names the process for good
 	Sessions []Session // kernel mode only
 }
 
@@ -200,6 +201,7 @@ func (l *loop) look(ctx context.Context, check func(paths ...string)) Snapshot {
 		Conf:     l.resolve(ctx),
 		ConfErr:  l.confErr,
 		Pid:      l.proc.pid,
+		Started:  l.proc.start,
 		Sessions: l.sessions(),
 	}
 }

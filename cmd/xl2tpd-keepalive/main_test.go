@@ -104,7 +104,7 @@ func (s *systemd) until(start string) {
 // keep the watchdog fed, to reload and to end.
 func TestLife(t *testing.T) {
 	conf := filepath.Join(t.TempDir(), "keepalive.conf")
-	if err := os.WriteFile(conf, []byte("[global]\ninterval = 5\n"), 0o644); err != nil {
+	if err := os.WriteFile(conf, []byte("[global]\nhello guard = off\ninterval = 5\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	s := start(t, "-config", conf)
@@ -112,7 +112,7 @@ func TestLife(t *testing.T) {
 	for range 3 {
 		s.until("WATCHDOG=1")
 	}
-	if err := os.WriteFile(conf, []byte("[global]\ninterval = 0\n"), 0o644); err != nil {
+	if err := os.WriteFile(conf, []byte("[global]\nhello guard = off\ninterval = 0\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	s.cmd.Process.Signal(syscall.SIGHUP)
@@ -127,13 +127,17 @@ func TestLife(t *testing.T) {
 	if !slices.ContainsFunc(s.said, func(m string) bool { return strings.HasPrefix(m, "STATUS=no tunnel up") }) {
 		t.Errorf("no status in %q", s.said)
 	}
-	if log := s.log.String(); !strings.Contains(log, conf+":2: ") {
+	if log := s.log.String(); !strings.Contains(log, conf+":3: ") {
 		t.Errorf("the bad line is not in the log:\n%s", log)
 	}
 }
 
 func TestInterrupt(t *testing.T) {
-	s := start(t)
+	conf := filepath.Join(t.TempDir(), "keepalive.conf")
+	if err := os.WriteFile(conf, []byte("[global]\nhello guard = off\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, "-config", conf)
 	s.until("STATUS=")
 	s.cmd.Process.Signal(os.Interrupt)
 	s.until("STOPPING=1")

@@ -52,8 +52,15 @@ func keepalive(o options, stderr io.Writer) int {
 		supervisor.New(config.Default(path), rand.Float64),
 		supervisor.Hands{Echo: probe.Echo, Received: links.Received},
 		systemd.front(ready), log)
-	lacs := &xl2tpd.Watcher{ConfPath: o.xl2tpdConf, Log: log, Deliver: func(s xl2tpd.Snapshot) { loop.Post(s) }}
-	settings := &config.Watcher{Path: path, Log: log, Deliver: func(c *config.Config) { loop.Post(c) }}
+	hellos := newGuard(loop, log)
+	lacs := &xl2tpd.Watcher{ConfPath: o.xl2tpdConf, Log: log, Deliver: func(s xl2tpd.Snapshot) {
+		loop.Post(s)
+		hellos.Tell(host(s))
+	}}
+	settings := &config.Watcher{Path: path, Log: log, Deliver: func(c *config.Config) {
+		loop.Post(c)
+		hellos.configure(c)
+	}}
 	sas := &vici.Watcher{Log: log, Deliver: func(s vici.Snapshot) { loop.Post(s) }}
 	links.Deliver = func(s ppp.Snapshot) {
 		loop.Post(s)
@@ -68,6 +75,7 @@ func keepalive(o options, stderr io.Writer) int {
 		{Name: supervisor.EyeXl2tpd, Run: lacs.Run},
 		{Name: supervisor.EyePPP, Run: links.Run},
 		{Name: supervisor.EyeVICI, Run: sas.Run},
+		{Name: "hello guard", Run: hellos.Run},
 	} {
 		wg.Go(func() { runner.Run(ctx, t) })
 	}

@@ -120,12 +120,12 @@ func echoesCommand(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// peerlogCommand holds when our LNS has logged that event, or with ! when it has not.
+// peerlogCommand holds when our LNS has logged that event, for that reason if one is given, or with ! when it has not.
 func peerlogCommand(ts *testscript.TestScript, neg bool, args []string) {
-	usage(ts, false, len(args) == 2, "peerlog NAME EVENT")
+	usage(ts, false, len(args) == 2 || len(args) == 3, "peerlog NAME EVENT [REASON]")
 	p := peersOf(ts, args[:1])[0]
 	found := slices.ContainsFunc(clientOf(ts).history.all(), func(r record) bool {
-		return r.kind == "lns" && r.tunnel == p.name && r.text == args[1]
+		return r.kind == "lns" && r.tunnel == p.name && r.text == args[1] && (len(args) == 2 || r.reason == args[2])
 	})
 	if found == neg {
 		ts.Fatalf("%s: logged %s: %v", p.name, args[1], found)

@@ -1,0 +1,82 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"xl2tpd-keepalive/config"
+	"xl2tpd-keepalive/hello"
+	"xl2tpd-keepalive/hello/guard"
+	"xl2tpd-keepalive/supervisor"
+	"xl2tpd-keepalive/xl2tpd"
+)
+
+// answerIn is how long a control packet may wait for what the brain knows.
+const answerIn = 200 * time.Millisecond
+
+// helloGuard ties the Hello guard to what the brain knows of the links.
+type helloGuard struct {
+	*guard.Guard
+	loop   *supervisor.Loop
+	global atomic.Pointer[config.Settings] // for a tunnel whose links are not known
+}
+
+func newGuard(loop *supervisor.Loop, log *slog.Logger) *helloGuard {
+	g := &helloGuard{loop: loop}
+	g.Guard = &guard.Guard{Dir: guard.DefaultDir, Log: log, Signs: g.signs, Report: func(err error) {
+		f := supervisor.Fault{What: "hello guard"}
+		if err != nil {
+			f.Text = fmt.Sprintf("hello guard unavailable: %v", err)
+		}
+		loop.Post(f)
+	}}
+	return g
+}
+
+// configure is called before the guard asks for signs.
+func (g *helloGuard) configure(c *config.Config) {
+	g.global.Store(&c.Global)
+	g.Configure(c.Guard())
+}
+
+func (g *helloGuard) signs(ctx context.Context, t hello.Tunnel, tunnels int) guard.Signs {
+	ctx, cancel := context.WithTimeout(ctx, answerIn)
+	defer cancel()
+	return signs(t, tunnels, g.loop.Tunnels(ctx), g.global.Load(), time.Now())
+}
+
+// signs tells what the links say of a control tunnel. One without links, such as
+// one that is only being set up, goes by [global].
+func signs(t hello.Tunnel, tunnels int, all []supervisor.Tunnel, global *config.Settings, now time.Time) guard.Signs {
+	links := supervisor.Control{Local: t.Local, Peer: t.Peer, LocalID: t.LocalID}.Links(all, tunnels)
+	if len(links) == 0 {
+		return guard.Signs{Wanted: global != nil && global.Guarded()}
+	}
+	s := guard.Signs{Wanted: true, Alive: true, Window: links[0].Window}
+	for _, l := range links {
+		s.Wanted = s.Wanted && l.Guarded
+		s.Alive = s.Alive && l.Fresh(now)
+		s.Window = min(s.Window, l.Window)
+	}
+	return s
+}
+
+// host is what the guard needs to know of xl2tpd.
+func host(s xl2tpd.Snapshot) guard.Host {
+	var h guard.Host
+	if s.Conf != nil {
+		h.Port = s.Conf.Port
+	}
+	if s.Pid != 0 {
+		h.Daemon = fmt.Sprintf("%d %d", s.Pid, s.Started)
+	}
+	for _, one := range s.Sessions {
+		h.Sessions = append(h.Sessions, hello.Tunnel{
+			Local: one.Local, Peer: one.Peer, LocalID: one.LocalTunnel, PeerID: one.PeerTunnel,
+		})
+	}
+	return h
+}

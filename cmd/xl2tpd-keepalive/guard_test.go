@@ -1,0 +1,55 @@
+package main
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"xl2tpd-keepalive/config"
+	"xl2tpd-keepalive/hello"
+	"xl2tpd-keepalive/hello/guard"
+	"xl2tpd-keepalive/supervisor"
+	"xl2tpd-keepalive/xl2tpd"
+)
+
+// What the links of a tunnel come to: all have to be alive, and wanted.
+func TestSigns(t *testing.T) {
+	now := time.Now()
+	tunnel := hello.Tunnel{Local: netip.MustParseAddrPort("192.0.2.100:1701"), Peer: netip.MustParseAddrPort("192.0.2.1:1701"), LocalID: 7}
+	link := func(age time.Duration, guarded bool) supervisor.Tunnel {
+		return supervisor.Tunnel{Outer: tunnel.Peer.Addr(), Guarded: guarded, Window: 39 * time.Second,
+			Evidence: supervisor.Evidence{Reply: now.Add(-age)}}
+	}
+	on, off := config.Defaults(), config.Defaults()
+	off.Guard = config.GuardOff
+	fresh, stale, alone := link(time.Second, true), link(time.Minute, true), link(time.Second, false)
+	for name, c := range map[string]struct {
+		links  []supervisor.Tunnel
+		global *config.Settings
+		want   guard.Signs
+	}{
+		"alive":            {[]supervisor.Tunnel{fresh}, &off, guard.Signs{Wanted: true, Alive: true, Window: fresh.Window}},
+		"silent":           {[]supervisor.Tunnel{stale}, &on, guard.Signs{Wanted: true, Window: fresh.Window}},
+		"one of two":       {[]supervisor.Tunnel{fresh, stale}, &on, guard.Signs{Wanted: true, Window: fresh.Window}},
+		"not wanted":       {[]supervisor.Tunnel{alone}, &on, guard.Signs{Alive: true, Window: fresh.Window}},
+		"no links":         {nil, &on, guard.Signs{Wanted: true}},
+		"no links, off":    {nil, &off, guard.Signs{}},
+		"no configuration": {nil, nil, guard.Signs{}},
+	} {
+		if got := signs(tunnel, 2, c.links, c.global, now); got != c.want {
+			t.Errorf("%s: %+v, want %+v", name, got, c.want)
+		}
+	}
+}
+
+func TestHost(t *testing.T) {
+	h := host(xl2tpd.Snapshot{})
+	if h.Port != 0 || h.Daemon != "" || h.Sessions != nil {
+		t.Errorf("%+v", h)
+	}
+	h = host(xl2tpd.Snapshot{Conf: &xl2tpd.Conf{Port: 1801}, Pid: 12, Started: 34,
+		Sessions: []xl2tpd.Session{{LocalTunnel: 7, PeerTunnel: 9}}})
+	if h.Port != 1801 || h.Daemon != "12 34" || len(h.Sessions) != 1 || h.Sessions[0].LocalID != 7 || h.Sessions[0].PeerID != 9 {
+		t.Errorf("%+v", h)
+	}
+}

@@ -1,0 +1,211 @@
+package guard
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"time"
+
+	"xl2tpd-keepalive/hello"
+)
+
+// desk judges packets. It is not safe for concurrent use.
+type desk struct {
+	ctx   context.Context
+	log   *slog.Logger
+	signs func(ctx context.Context, t hello.Tunnel, tunnels int) Signs
+	store store
+	host  Host
+	x     *exchange
+
+	// How to act, replaced in tests.
+	owe  func(t hello.Tunnel, add bool) error
+	send func(hello.Injection) error
+}
+
+// restore takes over the channels that were kept.
+func (d *desk) restore(now time.Time) error {
+	channels, err := d.store.load(now, func(path string, err error) {
+		d.log.Warn("hello guard: state can't be used, the tunnel begins anew", "file", path, "err", err)
+		os.Remove(path)
+	})
+	for _, c := range channels {
+		c.owed = c.translator.Debt() != 0
+		d.x.add(c)
+	}
+	return err
+}
+
+// owing returns the tunnels whose packets must not go past us.
+func (d *desk) owing() []hello.Tunnel {
+	var all []hello.Tunnel
+	for _, c := range d.x.all() {
+		if c.owed {
+			all = append(all, c.translator.Tunnel())
+		}
+	}
+	return all
+}
+
+// missed notes that packets may have gone past us.
+func (d *desk) missed(now time.Time) {
+	for _, c := range d.x.all() {
+		c.translator.Missed(now)
+	}
+}
+
+// direction is where a packet comes from.
+type direction uint8
+
+const (
+	outbound       direction = iota // from xl2tpd
+	inbound                         // to xl2tpd
+	inboundSecured                  // the same, through IPsec
+)
+
+// judge decides about a packet, which it may change, and does what has to be
+// done before the packet goes on.
+func (d *desk) judge(raw []byte, from direction, now time.Time) (action hello.Action, changed []byte) {
+	p, err := hello.ParsePacket(raw)
+	if err != nil {
+		return hello.Pass, nil
+	}
+	c := d.x.find(&p, from == outbound, now)
+	if c == nil {
+		return hello.Pass, nil
+	}
+	switch {
+	case from == inboundSecured:
+		c.secured = true
+	case from == inbound && c.secured:
+		return hello.Pass, nil // the IPsec policy will drop it: forged
+	}
+	life, wanted := d.life(c, now)
+	if !wanted && c.translator.Debt() == 0 {
+		d.drop(c)
+		return hello.Pass, nil
+	}
+	var v *hello.Verdict
+	c.closing = c.closing || p.Msg.Type == hello.TypeStopCCN
+	if from == outbound {
+		c.seen = now
+		if c.daemon == "" {
+			c.daemon = d.host.Daemon
+		}
+		v = c.translator.Out(raw, now, life)
+	} else {
+		v = c.translator.In(raw, now)
+		if !errors.Is(v.Why, hello.ErrForeign) && !errors.Is(v.Why, hello.ErrReach) {
+			c.heard = now
+		}
+	}
+	d.act(c, v)
+	return v.Action, v.Packet
+}
+
+// standing is how many tunnels xl2tpd has, as far as we know.
+func (d *desk) standing() int {
+	n := 0
+	for _, c := range d.x.all() {
+		if !c.closing && (c.daemon == "" || c.daemon == d.host.Daemon) {
+			n++
+		}
+	}
+	return n
+}
+
+// life is what is known of the channel's tunnel now.
+func (d *desk) life(c *channel, now time.Time) (life hello.Life, wanted bool) {
+	s := d.signs(d.ctx, c.translator.Tunnel(), d.standing())
+	heard := !c.heard.IsZero() && now.Sub(c.heard) <= s.Window
+	return hello.Life{
+		Tunnel: s.Wanted && (s.Alive || heard),
+		Daemon: c.daemon != "" && c.daemon == d.host.Daemon,
+	}, s.Wanted
+}
+
+// act does what comes before the packet's own fate, in the order that a sudden
+// end can't harm: what is kept, what must not pass without us, what is sent.
+func (d *desk) act(c *channel, v *hello.Verdict) {
+	t := c.translator.Tunnel()
+	if v.Save {
+		if err := d.store.save(c); err != nil {
+			d.note(c, slog.LevelError, "hello guard: state can't be kept, a restart will cost the tunnel", "err", err)
+		}
+	}
+	if owes := c.translator.Debt() != 0; owes != c.owed {
+		c.owed = owes
+		if err := d.owe(t, owes); err != nil {
+			d.note(c, slog.LevelError, "hello guard: rules can't be changed", "err", err)
+		}
+	}
+	for _, i := range v.Inject {
+		if err := d.send(i); err != nil {
+			d.note(c, slog.LevelWarn, "hello guard: packet can't be sent", "err", err)
+		}
+	}
+	d.tell(c, v.Why)
+}
+
+// tell writes to the log what was done. That a tunnel is held, or is no longer,
+// is news; each Hello is not.
+func (d *desk) tell(c *channel, why error) {
+	if why == nil {
+		return
+	}
+	text, level := c.doing, slog.LevelDebug
+	switch why {
+	case hello.WhySwallowed, hello.WhyAdopted:
+		text = "hello guard holds the tunnel"
+	case hello.WhyPassed, hello.WhyUncertain:
+		text = "hello guard lets Hellos pass"
+	}
+	if text != c.doing {
+		c.doing, level = text, slog.LevelInfo
+	}
+	d.note(c, level, cmp.Or(text, "hello guard"), "reason", why.Error())
+}
+
+func (d *desk) note(c *channel, level slog.Level, text string, args ...any) {
+	t := c.translator.Tunnel()
+	args = append([]any{"peer", t.Peer.String(), "tunnel", t.LocalID}, args...)
+	d.log.Log(d.ctx, level, text, args...)
+}
+
+// due does what waited for the time now, and returns when there is more.
+func (d *desk) due(now time.Time) (next time.Time, ok bool) {
+	for _, c := range d.x.all() {
+		if at, wants := c.translator.Wake(); wants && !at.After(now) {
+			life, _ := d.life(c, now)
+			d.act(c, c.translator.Due(now, life))
+		}
+		if at, wants := c.translator.Wake(); wants && (!ok || at.Before(next)) {
+			next, ok = at, true
+		}
+	}
+	return next, ok
+}
+
+// tidy forgets tunnels that are no more.
+func (d *desk) tidy(now time.Time) {
+	for _, c := range d.x.old(now) {
+		d.forget(c)
+	}
+}
+
+func (d *desk) drop(c *channel) {
+	d.x.remove(c)
+	d.forget(c)
+}
+
+func (d *desk) forget(c *channel) {
+	t := c.translator.Tunnel()
+	if c.owed {
+		if err := d.owe(t, false); err != nil {
+			d.note(c, slog.LevelWarn, "hello guard: rules can't be changed", "err", err)
+		}
+	}
+	d.store.forget(t) // there may be none yet
+}

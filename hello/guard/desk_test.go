@@ -1,0 +1,239 @@
+package guard
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"xl2tpd-keepalive/hello"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// bench is a desk whose acts are written down.
+type bench struct {
+	*desk
+	t     *testing.T
+	now   time.Time
+	signs Signs
+	acts  []string
+	log   bytes.Buffer
+}
+
+func newBench(t *testing.T, dir string) *bench {
+	b := &bench{t: t, now: epoch, signs: Signs{Wanted: true, Alive: true, Window: 39 * time.Second}}
+	b.desk = &desk{
+		ctx: t.Context(), log: slog.New(slog.NewTextHandler(&b.log, nil)), store: store(dir),
+		host:  Host{Daemon: "100 5"},
+		x:     newExchange(),
+		signs: func(context.Context, hello.Tunnel, int) Signs { return b.signs },
+		owe: func(t hello.Tunnel, add bool) error {
+			if add && !b.kept(t) {
+				b.t.Error("a tunnel owes before that is kept")
+			}
+			b.acts = append(b.acts, map[bool]string{true: "owe", false: "clear"}[add])
+			return nil
+		},
+		send: func(i hello.Injection) error {
+			b.acts = append(b.acts, map[hello.Side]string{hello.ToLocal: "to local", hello.ToPeer: "to peer"}[i.To])
+			return nil
+		},
+	}
+	return b
+}
+
+func (b *bench) kept(t hello.Tunnel) bool {
+	_, err := os.Stat(b.store.file(t))
+	return err == nil
+}
+
+func (b *bench) judges(in bool, m hello.Message, want hello.Action) {
+	b.t.Helper()
+	b.judgesRaw(in, packet(in, m), want)
+}
+
+func (b *bench) judgesRaw(in bool, raw []byte, want hello.Action) {
+	b.t.Helper()
+	from := outbound
+	if in {
+		from = inbound
+	}
+	if got, _ := b.judge(raw, from, b.now); got != want {
+		b.t.Fatalf("action %d, want %d\n%s", got, want, b.log.String())
+	}
+}
+
+// connect sets a tunnel up: 7 here, 9 there.
+func (b *bench) connect() hello.Tunnel {
+	b.t.Helper()
+	b.judgesRaw(false, assigning(false, hello.TypeSCCRQ, 0, 7, 0, 0), hello.Pass)
+	b.judgesRaw(true, assigning(true, hello.TypeSCCRP, 7, 9, 0, 1), hello.Pass)
+	b.judges(false, hello.Message{Type: hello.TypeSCCCN, Tunnel: 9, Ns: 1, Nr: 1}, hello.Pass)
+	b.judges(true, hello.Message{Tunnel: 7, Ns: 1, Nr: 2}, hello.Pass)
+	b.now = b.now.Add(time.Minute)
+	return hello.Tunnel{Local: here, Peer: there, LocalID: 7, PeerID: 9}
+}
+
+func ourHello(ns uint16) hello.Message {
+	return hello.Message{Type: hello.TypeHello, Tunnel: 9, Ns: ns, Nr: 1}
+}
+
+// A Hello of a living tunnel goes no further, and everything that must not be
+// lost is done before.
+func TestHolds(t *testing.T) {
+	b := newBench(t, t.TempDir())
+	tunnel := b.connect()
+	b.judges(false, ourHello(2), hello.Drop)
+	if want := []string{"owe", "to local"}; !slices.Equal(b.acts, want) {
+		t.Errorf("%q, want %q", b.acts, want)
+	}
+	b.judges(false, hello.Message{Type: hello.TypeStopCCN, Tunnel: 9, Ns: 3, Nr: 1}, hello.Rewrite)
+
+	// Another life of ours goes on with it.
+	next := newBench(t, string(b.store))
+	if err := next.restore(next.now); err != nil {
+		t.Fatal(err)
+	}
+	if got := next.owing(); len(got) != 1 || got[0] != tunnel {
+		t.Errorf("owing: %v", got)
+	}
+	next.now = next.now.Add(forgetAfter + 1)
+	next.tidy(next.now)
+	if want := []string{"clear"}; !slices.Equal(next.acts, want) || next.kept(tunnel) {
+		t.Errorf("%q, want %q", next.acts, want)
+	}
+}
+
+// Without a sign of life a Hello passes; the peer's own messages are one.
+func TestPasses(t *testing.T) {
+	b := newBench(t, t.TempDir())
+	b.connect()
+	b.signs.Alive = false
+	b.judges(false, ourHello(2), hello.Pass)
+	b.judges(true, hello.Message{Tunnel: 7, Ns: 1, Nr: 3}, hello.Pass)
+	b.now = b.now.Add(20 * time.Second)
+	b.judges(false, ourHello(3), hello.Drop)
+	if !strings.Contains(b.log.String(), hello.WhyPassed.Error()) {
+		t.Error(b.log.String())
+	}
+}
+
+// A tunnel that is not to be guarded is left alone, but not one that owes.
+func TestNotWanted(t *testing.T) {
+	b := newBench(t, t.TempDir())
+	tunnel := b.connect()
+	b.judges(false, ourHello(2), hello.Drop)
+	b.signs.Wanted = false
+	b.judges(false, hello.Message{Tunnel: 9, Ns: 3, Nr: 1}, hello.Rewrite)
+
+	b = newBench(t, t.TempDir())
+	b.connect()
+	b.signs.Wanted = false
+	b.judges(false, ourHello(2), hello.Pass)
+	if len(b.x.all()) != 0 || b.kept(tunnel) {
+		t.Errorf("%d channels", len(b.x.all()))
+	}
+}
+
+// Where the peer's packets come through IPsec, one that did not is nobody's.
+func TestForged(t *testing.T) {
+	b := newBench(t, t.TempDir())
+	b.connect()
+	b.judges(false, ourHello(2), hello.Drop)
+	stop := hello.Message{Type: hello.TypeStopCCN, Tunnel: 7, Ns: 1, Nr: 2}
+	if action, _ := b.judge(packet(true, hello.Message{Tunnel: 7, Ns: 1, Nr: 2}), inboundSecured, b.now); action != hello.Rewrite {
+		t.Errorf("action %d", action)
+	}
+	b.judges(true, stop, hello.Pass)
+	if b.x.all()[0].closing {
+		t.Error("a forged StopCCN counts")
+	}
+}
+
+// xl2tpd that does not answer is answered for, if it is still the same.
+func TestVouches(t *testing.T) {
+	for _, same := range []bool{true, false} {
+		b := newBench(t, t.TempDir())
+		b.connect()
+		if !same {
+			b.host.Daemon = "101 6"
+		}
+		b.judges(true, hello.Message{Type: hello.TypeHello, Tunnel: 7, Ns: 1, Nr: 2}, hello.Pass)
+		next, ok := b.due(b.now)
+		if !ok || !next.After(b.now) {
+			t.Fatalf("next at %v %v", next, ok)
+		}
+		b.due(next)
+		if slices.Contains(b.acts, "to peer") != same {
+			t.Errorf("same daemon %v: %q", same, b.acts)
+		}
+	}
+}
+
+func TestStore(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "new")
+	s := store(dir)
+	if all, err := s.load(epoch, nil); err != nil || len(all) != 0 {
+		t.Fatalf("%v %v", all, err)
+	}
+	c := &channel{daemon: "100 5", translator: hello.New(
+		hello.Tunnel{Local: here, Peer: there, LocalID: 7, PeerID: 9}, hello.DefaultTiming(), epoch)}
+	if err := s.save(c); err != nil {
+		t.Fatal(err)
+	}
+	broken := filepath.Join(dir, statePrefix+"broken"+stateSuffix)
+	other := filepath.Join(dir, "other.json")
+	for _, path := range []string{broken, other} {
+		if err := os.WriteFile(path, []byte("{"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var bad []string
+	all, err := s.load(epoch, func(path string, _ error) { bad = append(bad, path) })
+	if err != nil || len(all) != 1 || all[0].daemon != c.daemon || all[0].translator.Tunnel() != c.translator.Tunnel() {
+		t.Fatalf("%+v %v", all, err)
+	}
+	if !slices.Equal(bad, []string{broken}) {
+		t.Errorf("bad: %q", bad)
+	}
+
+	b := newBench(t, dir)
+	if err := b.restore(epoch); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(broken); !errors.Is(err, os.ErrNotExist) || !strings.Contains(b.log.String(), broken) {
+		t.Errorf("a broken file stays, or goes without a word: %v", err)
+	}
+	if _, err := os.Stat(other); err != nil {
+		t.Error(err)
+	}
+}
+
+// Switched off, the guard touches nothing of the kernel's.
+func TestOff(t *testing.T) {
+	var reports []error
+	g := &Guard{Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler), Report: func(err error) { reports = append(reports, err) }}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- g.Run(ctx) }()
+	g.Tell(Host{Port: 1701})
+	g.Configure(false, false)
+	cancel()
+	if err := <-done; err != context.Canceled {
+		t.Error(err)
+	}
+	for _, err := range reports {
+		if err != nil {
+			t.Error(err)
+		}
+	}
+}

@@ -1,0 +1,208 @@
+package guard
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"xl2tpd-keepalive/hello"
+)
+
+// forgetAfter is how long a channel may be without a packet from xl2tpd. A
+// tunnel that is up has a Hello every 60 s, so one without is no more.
+const forgetAfter = 3 * time.Minute
+
+// closedAfter is the same behind a StopCCN, which xl2tpd sends for 31 s at most.
+const closedAfter = time.Minute
+
+// path is what the packets of one or more tunnels have in common.
+type path struct{ local, peer netip.AddrPort }
+
+// channel is the control channel of one tunnel.
+type channel struct {
+	translator *hello.Translator
+	daemon     string    // the xl2tpd that set the tunnel up; empty: not known
+	seen       time.Time // latest packet from xl2tpd
+	heard      time.Time // latest believable packet from the peer
+	secured    bool      // the peer's packets come through IPsec
+	closing    bool      // a StopCCN has passed
+	owed       bool      // in the set of those that must not pass without us
+	doing      string    // what the log said last
+}
+
+func (c *channel) path() path {
+	t := c.translator.Tunnel()
+	return path{t.Local, t.Peer}
+}
+
+// stranger gathers the ids seen on a path that belong to no known tunnel.
+type stranger struct {
+	out, in uint16 // 0: none yet
+	many    bool   // more than one in a direction: can't be paired
+	since   time.Time
+}
+
+// exchange finds the tunnel of a packet. Which two ids make one tunnel is told
+// by an SCCRP; for a tunnel older than us, by the kernel's table of sessions;
+// and with neither, by there being only one tunnel on the path. Only xl2tpd's
+// packets open anything, so a forged one can't.
+type exchange struct {
+	channels  map[path][]*channel
+	asked     map[hello.Tunnel]time.Time // SCCRQs sent, with PeerID 0
+	strangers map[path]*stranger
+	sessions  []hello.Tunnel // of the kernel; Peer may be invalid
+}
+
+func newExchange() *exchange {
+	return &exchange{
+		channels:  map[path][]*channel{},
+		asked:     map[hello.Tunnel]time.Time{},
+		strangers: map[path]*stranger{},
+	}
+}
+
+func (x *exchange) add(c *channel) { x.channels[c.path()] = append(x.channels[c.path()], c) }
+
+func (x *exchange) remove(c *channel) {
+	at := c.path()
+	x.channels[at] = slices.DeleteFunc(x.channels[at], func(o *channel) bool { return o == c })
+	if len(x.channels[at]) == 0 {
+		delete(x.channels, at)
+	}
+}
+
+// all returns every channel.
+func (x *exchange) all() []*channel {
+	var all []*channel
+	for _, cs := range x.channels {
+		all = append(all, cs...)
+	}
+	return all
+}
+
+// find returns the channel of a packet, or nil. out tells that xl2tpd sent it.
+func (x *exchange) find(p *hello.Packet, out bool, now time.Time) *channel {
+	at := path{p.Dst, p.Src}
+	if out {
+		at = path{p.Src, p.Dst}
+	}
+	id := p.Msg.Tunnel
+	switch {
+	case p.Msg.Type == hello.TypeSCCRQ:
+		if own, ok := hello.AssignedTunnel(p.Payload()); ok && out {
+			x.asked[hello.Tunnel{Local: at.local, Peer: at.peer, LocalID: own}] = now
+		}
+		return nil
+	case id == 0:
+		return nil
+	}
+	if c := x.known(at, id, out); c != nil {
+		return c
+	}
+	if t, ok := x.pair(p, at, out, now); ok {
+		c := &channel{translator: hello.New(t, hello.DefaultTiming(), now), seen: now}
+		x.add(c)
+		return c
+	}
+	return nil
+}
+
+// meet takes in the kernel's table of sessions. A tunnel that is met before its
+// first packet is one whose Hello has certainly been seen first.
+func (x *exchange) meet(sessions []hello.Tunnel, now time.Time) {
+	x.sessions = sessions
+	for _, s := range sessions {
+		at := path{s.Local, s.Peer}
+		if !s.Peer.IsValid() || !s.Local.Addr().Is4() || s.Local.Addr().IsUnspecified() ||
+			x.known(at, s.PeerID, true) != nil || x.known(at, s.LocalID, false) != nil {
+			continue
+		}
+		x.add(&channel{translator: hello.New(s, hello.DefaultTiming(), now), seen: now})
+	}
+}
+
+func (x *exchange) known(at path, id uint16, out bool) *channel {
+	for _, c := range x.channels[at] {
+		if t := c.translator.Tunnel(); out && t.PeerID == id || !out && t.LocalID == id {
+			return c
+		}
+	}
+	return nil
+}
+
+// pair finds both ids of the packet's tunnel.
+func (x *exchange) pair(p *hello.Packet, at path, out bool, now time.Time) (hello.Tunnel, bool) {
+	t := hello.Tunnel{Local: at.local, Peer: at.peer}
+	id := p.Msg.Tunnel
+	if p.Msg.Type == hello.TypeSCCRP {
+		other, ok := hello.AssignedTunnel(p.Payload())
+		if !ok || other == 0 {
+			return t, false
+		}
+		if out {
+			t.LocalID, t.PeerID = other, id
+			return t, true
+		}
+		t.LocalID = id
+		if _, ok := x.asked[t]; !ok {
+			return t, false
+		}
+		delete(x.asked, t)
+		t.PeerID = other
+		return t, true
+	}
+	for _, s := range x.sessions {
+		if s.Local == at.local && (s.Peer == at.peer || !s.Peer.IsValid()) &&
+			(out && s.PeerID == id || !out && s.LocalID == id) {
+			t.LocalID, t.PeerID = s.LocalID, s.PeerID
+			return t, true
+		}
+	}
+	return x.learn(t, at, id, out, now)
+}
+
+func (x *exchange) learn(t hello.Tunnel, at path, id uint16, out bool, now time.Time) (hello.Tunnel, bool) {
+	s := x.strangers[at]
+	if s == nil {
+		if !out {
+			return t, false
+		}
+		s = &stranger{since: now}
+		x.strangers[at] = s
+	}
+	side := &s.in
+	if out {
+		side = &s.out
+	}
+	s.many = s.many || *side != 0 && *side != id
+	*side = id
+	if s.many || s.in == 0 || s.out == 0 || len(x.channels[at]) > 0 {
+		return t, false
+	}
+	delete(x.strangers, at)
+	t.LocalID, t.PeerID = s.in, s.out
+	return t, true
+}
+
+// old takes out what has not been heard of for long and returns the channels
+// among it.
+func (x *exchange) old(now time.Time) []*channel {
+	for t, at := range x.asked {
+		if now.Sub(at) > forgetAfter {
+			delete(x.asked, t)
+		}
+	}
+	for at, s := range x.strangers {
+		if now.Sub(s.since) > forgetAfter {
+			delete(x.strangers, at)
+		}
+	}
+	var gone []*channel
+	for _, c := range x.all() {
+		if quiet := now.Sub(c.seen); quiet > forgetAfter || c.closing && quiet > closedAfter {
+			x.remove(c)
+			gone = append(gone, c)
+		}
+	}
+	return gone
+}

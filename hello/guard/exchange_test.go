@@ -1,0 +1,147 @@
+package guard
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"testing"
+	"time"
+
+	"xl2tpd-keepalive/hello"
+)
+
+var (
+	here  = netip.MustParseAddrPort("192.0.2.100:1701")
+	there = netip.MustParseAddrPort("192.0.2.1:1701")
+	epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+)
+
+// packet makes a control packet of the host or, with in, of the peer.
+func packet(in bool, m hello.Message) []byte {
+	src, dst := here, there
+	if in {
+		src, dst = there, here
+	}
+	return hello.AppendPacket(nil, src, dst, m)
+}
+
+// assigning makes an SCCRQ or SCCRP that names its sender's tunnel id.
+func assigning(in bool, kind hello.MessageType, to, own uint16, ns, nr uint16) []byte {
+	b := packet(in, hello.Message{Type: kind, Tunnel: to, Ns: ns, Nr: nr})
+	for _, w := range []uint16{0x8008, 0, 9, own} {
+		b = binary.BigEndian.AppendUint16(b, w)
+	}
+	binary.BigEndian.PutUint16(b[2:], uint16(len(b)))
+	binary.BigEndian.PutUint16(b[24:], uint16(len(b)-20))
+	binary.BigEndian.PutUint16(b[30:], uint16(len(b)-28))
+	hello.TrustChecksum(b)
+	return b
+}
+
+// step is one packet that an exchange is asked about.
+type step struct {
+	in  bool
+	raw []byte
+	// want is the pair of ids that it belongs to; zero: to no known tunnel
+	local, peer uint16
+}
+
+func zlb(in bool, to uint16) []byte { return packet(in, hello.Message{Tunnel: to}) }
+
+func TestFind(t *testing.T) {
+	for name, c := range map[string]struct {
+		sessions []hello.Tunnel
+		steps    []step
+	}{
+		"dialled": {steps: []step{
+			{raw: assigning(false, hello.TypeSCCRQ, 0, 7, 0, 0)},
+			{in: true, raw: assigning(true, hello.TypeSCCRP, 7, 9, 0, 1), local: 7, peer: 9},
+			{raw: zlb(false, 9), local: 7, peer: 9},
+			{in: true, raw: zlb(true, 7), local: 7, peer: 9},
+			{in: true, raw: assigning(true, hello.TypeSCCRP, 7, 10, 0, 1), local: 7, peer: 9}, // forged
+			{in: true, raw: zlb(true, 8)},
+		}},
+		"answered": {steps: []step{
+			{in: true, raw: assigning(true, hello.TypeSCCRQ, 0, 9, 0, 0)},
+			{raw: assigning(false, hello.TypeSCCRP, 9, 7, 0, 1), local: 7, peer: 9},
+			{in: true, raw: zlb(true, 7), local: 7, peer: 9},
+		}},
+		"not asked for": {steps: []step{
+			{in: true, raw: assigning(true, hello.TypeSCCRP, 7, 9, 0, 1)},
+			{in: true, raw: zlb(true, 7)},
+		}},
+		"session": {
+			sessions: []hello.Tunnel{{Local: here, LocalID: 6, PeerID: 8}, {Local: here, Peer: there, LocalID: 7, PeerID: 9}},
+			steps: []step{
+				{in: true, raw: zlb(true, 7), local: 7, peer: 9},
+				{raw: zlb(false, 8), local: 6, peer: 8},
+			}},
+		"learnt": {steps: []step{
+			{in: true, raw: zlb(true, 7)}, // alone it opens nothing
+			{raw: zlb(false, 9)},
+			{raw: zlb(false, 9)},
+			{in: true, raw: zlb(true, 7), local: 7, peer: 9},
+		}},
+		"two behind one address": {steps: []step{
+			{raw: zlb(false, 9)},
+			{raw: zlb(false, 10)},
+			{in: true, raw: zlb(true, 7)},
+			{raw: zlb(false, 9)},
+		}},
+	} {
+		x := newExchange()
+		x.sessions = c.sessions
+		for i, s := range c.steps {
+			p, err := hello.ParsePacket(s.raw)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got hello.Tunnel
+			if c := x.find(&p, !s.in, epoch); c != nil {
+				got = c.translator.Tunnel()
+			}
+			if got.LocalID != s.local || got.PeerID != s.peer {
+				t.Errorf("%s, packet %d: %d/%d, want %d/%d", name, i, got.LocalID, got.PeerID, s.local, s.peer)
+			}
+		}
+	}
+}
+
+// Tunnels of the kernel's table are met once, and not without an address.
+func TestMeet(t *testing.T) {
+	x := newExchange()
+	s := hello.Tunnel{Local: here, Peer: there, LocalID: 7, PeerID: 9}
+	for range 2 {
+		x.meet([]hello.Tunnel{s, {Local: here, LocalID: 6, PeerID: 8}}, epoch)
+	}
+	if all := x.all(); len(all) != 1 || all[0].translator.Tunnel() != s {
+		t.Errorf("%d channels", len(all))
+	}
+}
+
+// Nothing is kept of tunnels that are no more, and a closed one goes sooner.
+func TestOld(t *testing.T) {
+	x := newExchange()
+	open := &channel{translator: hello.New(hello.Tunnel{Local: here, Peer: there, LocalID: 1, PeerID: 2}, hello.DefaultTiming(), epoch), seen: epoch}
+	closing := &channel{translator: hello.New(hello.Tunnel{Local: here, Peer: there, LocalID: 3, PeerID: 4}, hello.DefaultTiming(), epoch), seen: epoch, closing: true}
+	x.add(open)
+	x.add(closing)
+	for _, raw := range [][]byte{assigning(false, hello.TypeSCCRQ, 0, 7, 0, 0), zlb(false, 9)} {
+		p, err := hello.ParsePacket(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x.find(&p, true, epoch)
+	}
+	if gone := x.old(epoch.Add(closedAfter)); len(gone) != 0 {
+		t.Errorf("%d gone too early", len(gone))
+	}
+	if gone := x.old(epoch.Add(closedAfter + 1)); len(gone) != 1 || gone[0] != closing {
+		t.Errorf("gone: %v", gone)
+	}
+	if gone := x.old(epoch.Add(forgetAfter + 1)); len(gone) != 1 || gone[0] != open {
+		t.Errorf("gone: %v", gone)
+	}
+	if len(x.channels)+len(x.asked)+len(x.strangers) != 0 {
+		t.Errorf("%+v", x)
+	}
+}

@@ -1,0 +1,162 @@
+package guard
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"xl2tpd-keepalive/hello"
+)
+
+// DefaultDir is where the channels' state is kept.
+const DefaultDir = "/run/xl2tpd-keepalive"
+
+// A guard that fails is soon back, for tunnels may wait for it. One that the
+// kernel does not allow tries again in ever longer intervals: a module may be
+// loaded, or another program may leave the queue.
+const (
+	minRetry = time.Second
+	maxRetry = time.Minute
+)
+
+// Host is what is known of xl2tpd.
+type Host struct {
+	Port     uint16         // of xl2tpd.conf
+	Daemon   string         // names the running process for good; empty: none
+	Sessions []hello.Tunnel // of kernel mode; Peer may be invalid
+}
+
+// Signs are what the tunnel's links say.
+type Signs struct {
+	Wanted bool          // the guard is to hold this tunnel
+	Alive  bool          // the links show fresh signs of life
+	Window time.Duration // for how long a sign of life is fresh
+}
+
+// Guard holds the Hellos of living tunnels back. All fields are to be set.
+type Guard struct {
+	Dir string
+	Log *slog.Logger
+	// Signs tells about a tunnel; tunnels is how many there are. It must
+	// answer soon: packets wait for it.
+	Signs func(ctx context.Context, t hello.Tunnel, tunnels int) Signs
+	// Report is told why the guard is not available, nil when it is, or is off.
+	Report func(error)
+
+	once    sync.Once
+	changed chan struct{}
+
+	mu     sync.Mutex
+	on     bool
+	forced bool
+	host   Host
+}
+
+// Configure switches the guard on or off; forced says that somebody has asked
+// for it by name, so that it is an error not to have it.
+func (g *Guard) Configure(on, forced bool) {
+	g.mu.Lock()
+	g.on, g.forced = on, forced
+	g.mu.Unlock()
+	g.look()
+}
+
+// Tell tells the guard about xl2tpd.
+func (g *Guard) Tell(h Host) {
+	g.mu.Lock()
+	g.host = h
+	g.mu.Unlock()
+	g.look()
+}
+
+func (g *Guard) look() {
+	select {
+	case g.hints() <- struct{}{}:
+	default:
+	}
+}
+
+func (g *Guard) hints() chan struct{} {
+	g.once.Do(func() { g.changed = make(chan struct{}, 1) })
+	return g.changed
+}
+
+func (g *Guard) settings() (on, forced bool, h Host) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.on, g.forced, g.host
+}
+
+// Run guards until ctx ends, then returns its error.
+func (g *Guard) Run(ctx context.Context) error {
+	reason := ""
+	retry := minRetry
+	for {
+		on, forced, _ := g.settings()
+		var wait <-chan time.Time
+		if on || g.owing() {
+			err := g.work(ctx, func() {
+				if reason != "" {
+					g.Log.Info("hello guard available again")
+				}
+				reason, retry = "", minRetry
+				g.Report(nil)
+			})
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			if err == nil {
+				continue // switched off, perhaps on again meanwhile
+			}
+			g.Report(err)
+			if err.Error() != reason {
+				reason = err.Error()
+				level := slog.LevelWarn
+				if forced {
+					level = slog.LevelError
+				}
+				g.Log.Log(ctx, level, "hello guard unavailable, echo requests go on", "reason", reason)
+			}
+			wait = time.After(retry)
+			retry = min(2*retry, maxRetry)
+		} else {
+			reason = ""
+			g.Report(nil)
+		}
+		if err := g.rest(ctx, wait, on, forced); err != nil {
+			return err
+		}
+	}
+}
+
+// rest waits for a time, or until on or forced are no longer what they were.
+func (g *Guard) rest(ctx context.Context, wait <-chan time.Time, on, forced bool) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-wait:
+			return nil
+		case <-g.hints():
+			if o, f, _ := g.settings(); o != on || f != forced {
+				return nil
+			}
+		}
+	}
+}
+
+// owing tells whether tunnels were left behind that can't do without us,
+// whatever the configuration says.
+func (g *Guard) owing() bool {
+	channels, err := store(g.Dir).load(time.Now(), func(string, error) {})
+	if err != nil {
+		return false
+	}
+	for _, c := range channels {
+		if c.translator.Debt() != 0 {
+			return true
+		}
+	}
+	return false
+}

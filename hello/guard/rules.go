@@ -1,0 +1,267 @@
+package guard
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/binaryutil"
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+
+	"xl2tpd-keepalive/hello"
+)
+
+const (
+	tableName = "xl2tpd_keepalive"
+	l2tpPort  = 1701 // RFC 2661 §8.1
+
+	// The queue of packets that came through IPsec, and the one of all others:
+	// the IPsec policy, which drops what is forged, comes only behind the queue.
+	plainQueue   = 1701
+	securedQueue = 1702
+
+	metaSecpath expr.MetaKey = 25 // NFT_META_SECPATH of linux/netfilter/nf_tables.h
+
+	// late is the priority of the queueing chains: behind every filter, so that
+	// what an administrator drops is never judged.
+	late = 200
+	// early is before anyone else sees, or marks, a packet of ours.
+	early = -160
+
+	// injectedMark is the mark of packets in xl2tpd's name. They are sent towards
+	// lo, where they would vanish; the reroute chain takes the mark away, and the
+	// kernel then finds the way anew, with the ports and so with the IPsec policy.
+	// A packet in the clear can't come of it, table or no table.
+	injectedMark = 0x4c325450
+)
+
+// flow is one direction of a tunnel's control channel, as its packets show it.
+type flow struct {
+	src, dst [4]byte
+	ports    [4]byte // source and destination
+	id       uint16
+}
+
+// flows are both directions of a tunnel.
+func flows(t hello.Tunnel) [2]flow {
+	ports := func(a, b uint16) (p [4]byte) {
+		binary.BigEndian.PutUint16(p[:2], a)
+		binary.BigEndian.PutUint16(p[2:], b)
+		return p
+	}
+	local, peer := t.Local.Addr().As4(), t.Peer.Addr().As4()
+	return [2]flow{
+		{local, peer, ports(t.Local.Port(), t.Peer.Port()), t.PeerID},
+		{peer, local, ports(t.Peer.Port(), t.Local.Port()), t.LocalID},
+	}
+}
+
+// key is the flow as an element of the set: each part fills up a register.
+func (f flow) key() []byte {
+	k := slices.Concat(f.src[:], f.dst[:], f.ports[:2], []byte{0, 0}, f.ports[2:], []byte{0, 0})
+	k = binary.BigEndian.AppendUint16(k, f.id)
+	return append(k, 0, 0)
+}
+
+func elements(tunnels []hello.Tunnel) []nftables.SetElement {
+	var all []nftables.SetElement
+	for _, t := range tunnels {
+		for _, f := range flows(t) {
+			all = append(all, nftables.SetElement{Key: f.key()})
+		}
+	}
+	return all
+}
+
+// rules are what is in the kernel.
+type rules struct {
+	table *nftables.Table
+	owed  *nftables.Set // the flows that must not pass without us
+	// want is how many rules each chain has.
+	want map[string]int
+}
+
+func newRules() *rules {
+	t := &nftables.Table{Family: nftables.TableFamilyIPv4, Name: tableName}
+	return &rules{table: t, owed: &nftables.Set{
+		Table: t, Name: "owed", Concatenation: true,
+		// nft(8) has no type for a tunnel id; a service is a 16-bit number too.
+		KeyType: nftables.MustConcatSetType(nftables.TypeIPAddr, nftables.TypeIPAddr,
+			nftables.TypeInetService, nftables.TypeInetService, nftables.TypeInetService),
+	}}
+}
+
+// install puts the table into the kernel, in place of an earlier one, at once.
+func (r *rules) install(port uint16, owing []hello.Tunnel) error {
+	c, err := nftables.New()
+	if err != nil {
+		return fmt.Errorf("nf_tables: %w", err)
+	}
+	c.AddTable(r.table) // so that there is one to delete
+	c.DelTable(r.table)
+	c.AddTable(r.table)
+	if err := c.AddSet(r.owed, elements(owing)); err != nil {
+		return fmt.Errorf("nf_tables: set: %w", err)
+	}
+	r.want = map[string]int{}
+	chain := func(name string, kind nftables.ChainType, hook *nftables.ChainHook, priority nftables.ChainPriority, bodies [][]expr.Any) {
+		ch := c.AddChain(&nftables.Chain{Name: name, Table: r.table, Type: kind, Hooknum: hook, Priority: &priority})
+		for _, b := range bodies {
+			c.AddRule(&nftables.Rule{Table: r.table, Chain: ch, Exprs: b})
+		}
+		r.want[name] = len(bodies)
+	}
+	chain("reroute", nftables.ChainTypeRoute, nftables.ChainHookOutput, early, [][]expr.Any{reroute()})
+	chain("output", nftables.ChainTypeFilter, nftables.ChainHookOutput, late, r.queueing(expr.MetaKeyOIFNAME, port, plainQueue, nil))
+	chain("input", nftables.ChainTypeFilter, nftables.ChainHookInput, late, slices.Concat(
+		r.queueing(expr.MetaKeyIIFNAME, port, securedQueue, secured()),
+		r.queueing(expr.MetaKeyIIFNAME, port, plainQueue, nil)))
+	return flush(c)
+}
+
+// flush sends a batch. The kernel refuses each part of one on its own; the first
+// word is enough.
+func flush(c *nftables.Conn) error {
+	err := c.Flush()
+	var first unix.Errno
+	if errors.As(err, &first) {
+		err = first
+	}
+	if err != nil {
+		err = fmt.Errorf("nf_tables: %w", err)
+	}
+	return err
+}
+
+// remove takes the table out of the kernel.
+func (r *rules) remove() error {
+	c, err := nftables.New()
+	if err != nil {
+		return err
+	}
+	c.AddTable(r.table)
+	c.DelTable(r.table)
+	return flush(c)
+}
+
+// intact tells whether the kernel still has all of it.
+func (r *rules) intact() (bool, error) {
+	c, err := nftables.New()
+	if err != nil {
+		return false, err
+	}
+	chains, err := c.ListChainsOfTableFamily(r.table.Family)
+	if err != nil {
+		return false, err
+	}
+	n := 0
+	for _, ch := range chains {
+		if ch.Table.Name != tableName {
+			continue
+		}
+		rules, err := c.GetRules(r.table, ch)
+		if err != nil || len(rules) != r.want[ch.Name] {
+			return false, err
+		}
+		n++
+	}
+	return n == len(r.want), nil
+}
+
+// owe adds a tunnel to those that must not pass without us, or takes it out.
+func (r *rules) owe(t hello.Tunnel, add bool) error {
+	c, err := nftables.New()
+	if err != nil {
+		return err
+	}
+	change := c.SetDeleteElements
+	if add {
+		change = c.SetAddElements
+	}
+	if err := change(r.owed, elements([]hello.Tunnel{t})); err != nil {
+		return err
+	}
+	return flush(c)
+}
+
+// reroute: meta oifname "lo" meta mark injectedMark meta mark set 0
+func reroute() []expr.Any {
+	return slices.Concat(
+		iface(expr.MetaKeyOIFNAME, expr.CmpOpEq),
+		[]expr.Any{
+			&expr.Meta{Key: expr.MetaKeyMARK, Register: 1},
+			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.NativeEndian.PutUint32(injectedMark)},
+			&expr.Immediate{Register: 1, Data: binaryutil.NativeEndian.PutUint32(0)},
+			&expr.Meta{Key: expr.MetaKeyMARK, Register: 1, SourceRegister: true},
+		})
+}
+
+// queueing returns the rules that queue one direction, or what of it matches
+// which. What goes through lo is what we have sent ourselves.
+func (r *rules) queueing(device expr.MetaKey, port, queue uint16, which []expr.Any) [][]expr.Any {
+	match := func(more ...expr.Any) []expr.Any {
+		return slices.Concat(iface(device, expr.CmpOpNeq), which, control(), more)
+	}
+	const header = expr.PayloadBaseTransportHeader
+	owed := match(
+		payload(expr.PayloadBaseNetworkHeader, 12, 4, unix.NFT_REG32_00),
+		payload(expr.PayloadBaseNetworkHeader, 16, 4, unix.NFT_REG32_01),
+		payload(header, 0, 2, unix.NFT_REG32_02),
+		payload(header, 2, 2, unix.NFT_REG32_03),
+		payload(header, 12, 2, unix.NFT_REG32_04), // the tunnel id
+		&expr.Lookup{SourceRegister: unix.NFT_REG32_00, SetName: r.owed.Name, SetID: r.owed.ID},
+		&expr.Queue{Num: queue},
+	)
+	all := [][]expr.Any{owed}
+	ports := []uint16{l2tpPort}
+	if port != 0 && port != l2tpPort {
+		ports = append(ports, port)
+	}
+	for _, p := range ports {
+		for _, offset := range []uint32{0, 2} { // source, destination
+			all = append(all, match(
+				payload(header, offset, 2, 1),
+				&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.BigEndian.PutUint16(p)},
+				&expr.Queue{Num: queue, Flag: expr.QueueFlagBypass},
+			))
+		}
+	}
+	return all
+}
+
+// iface compares a device's name with "lo".
+func iface(device expr.MetaKey, op expr.CmpOp) []expr.Any {
+	name := make([]byte, unix.IFNAMSIZ)
+	copy(name, "lo")
+	return []expr.Any{
+		&expr.Meta{Key: device, Register: 1},
+		&expr.Cmp{Op: op, Register: 1, Data: name},
+	}
+}
+
+// secured matches what has come through IPsec.
+func secured() []expr.Any {
+	return []expr.Any{
+		&expr.Meta{Key: metaSecpath, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{1}},
+	}
+}
+
+// control matches UDP datagrams that begin like a control message of L2TP
+// version 2: T bit and version (RFC 2661 §3.1).
+func control() []expr.Any {
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_UDP}},
+		payload(expr.PayloadBaseTransportHeader, 8, 2, 1),
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 2, Mask: []byte{0x80, 0x0f}, Xor: []byte{0, 0}},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{0x80, 0x02}},
+	}
+}
+
+func payload(base expr.PayloadBase, offset, length, register uint32) *expr.Payload {
+	return &expr.Payload{DestRegister: register, Base: base, Offset: offset, Len: length}
+}

@@ -1,0 +1,218 @@
+package guard
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+
+	"xl2tpd-keepalive/hello"
+)
+
+// kernel is a packet in the hands of a rule: what nf_tables does with the
+// expressions that we use.
+type kernel struct {
+	device string
+	ip     []byte
+	mark   uint32
+	ipsec  bool
+	owed   [][]byte
+
+	regs  [64]byte // NFT_REG32_00 is at 0
+	queue *expr.Queue
+}
+
+// at is where a register begins; NFT_REG_1 is NFT_REG32_00.
+func at(register uint32) int {
+	if register < unix.NFT_REG32_00 {
+		return int(register-1) * 16
+	}
+	return int(register-unix.NFT_REG32_00) * 4
+}
+
+func (k *kernel) load(register uint32, b []byte) {
+	r := k.regs[at(register):]
+	clear(r[:(len(b)+3)/4*4])
+	copy(r, b)
+}
+
+// run returns whether the rule was followed to its end.
+func (k *kernel) run(t *testing.T, rule []expr.Any) bool {
+	for _, e := range rule {
+		switch e := e.(type) {
+		case *expr.Meta:
+			switch {
+			case e.SourceRegister:
+				k.mark = binary.NativeEndian.Uint32(k.regs[at(e.Register):])
+			case e.Key == expr.MetaKeyMARK:
+				k.load(e.Register, binary.NativeEndian.AppendUint32(nil, k.mark))
+			case e.Key == metaSecpath:
+				k.load(e.Register, []byte{map[bool]byte{true: 1}[k.ipsec]})
+			case e.Key == expr.MetaKeyL4PROTO:
+				k.load(e.Register, k.ip[9:10])
+			default:
+				name := make([]byte, unix.IFNAMSIZ)
+				copy(name, k.device)
+				k.load(e.Register, name)
+			}
+		case *expr.Payload:
+			b := k.ip
+			if e.Base == expr.PayloadBaseTransportHeader {
+				b = b[int(b[0]&15)*4:]
+			}
+			if int(e.Offset+e.Len) > len(b) {
+				return false
+			}
+			k.load(e.DestRegister, b[e.Offset:e.Offset+e.Len])
+		case *expr.Bitwise:
+			for i := range e.Mask {
+				k.regs[at(e.DestRegister)+i] = k.regs[at(e.SourceRegister)+i] & e.Mask[i]
+			}
+		case *expr.Cmp:
+			got := k.regs[at(e.Register):][:len(e.Data)]
+			if bytes.Equal(got, e.Data) != (e.Op == expr.CmpOpEq) {
+				return false
+			}
+		case *expr.Lookup:
+			key := k.regs[at(e.SourceRegister):][:20]
+			if !slices.ContainsFunc(k.owed, func(o []byte) bool { return bytes.Equal(o, key) }) {
+				return false
+			}
+		case *expr.Immediate:
+			k.load(e.Register, e.Data)
+		case *expr.Queue:
+			k.queue = e
+		default:
+			t.Fatalf("%T", e)
+		}
+	}
+	return true
+}
+
+// What is queued, and what of it passes when nobody listens.
+func TestQueueing(t *testing.T) {
+	owing := hello.Tunnel{Local: here, Peer: there, LocalID: 7, PeerID: 9}
+	r := newRules()
+	at := func(addr string, port uint16) netip.AddrPort {
+		return netip.AddrPortFrom(netip.MustParseAddr(addr), port)
+	}
+	hi := hello.Message{Type: hello.TypeHello, Tunnel: 9}
+	to := func(id uint16) hello.Message { return hello.Message{Tunnel: id} }
+	data := hello.AppendPacket(nil, here, there, hi)
+	data[28] &^= 0x80
+	v3 := hello.AppendPacket(nil, here, there, hi)
+	v3[29]++
+	tcp := hello.AppendPacket(nil, here, there, hi)
+	tcp[9] = unix.IPPROTO_TCP
+	options := hello.AppendPacket(nil, here, there, hi)
+	options = slices.Insert(options, 20, 1, 1, 1, 1)
+	options[0]++
+	for name, c := range map[string]struct {
+		device string
+		ip     []byte
+		want   string
+	}{
+		"ours":               {"eth0", hello.AppendPacket(nil, here, there, to(9)), "queue"},
+		"ours, inwards":      {"eth0", hello.AppendPacket(nil, there, here, to(7)), "queue"},
+		"options":            {"eth0", options, "queue"},
+		"another tunnel":     {"eth0", hello.AppendPacket(nil, here, there, to(7)), "bypass"},
+		"another host":       {"eth0", hello.AppendPacket(nil, here, at("192.0.2.2", 1701), to(9)), "bypass"},
+		"ephemeral port":     {"eth0", hello.AppendPacket(nil, at("192.0.2.100", 40000), there, to(9)), "bypass"},
+		"its answer":         {"eth0", hello.AppendPacket(nil, there, at("192.0.2.100", 40000), to(9)), "bypass"},
+		"configured port":    {"eth0", hello.AppendPacket(nil, at("192.0.2.100", 1801), at("192.0.2.1", 5), to(9)), "bypass"},
+		"other ports":        {"eth0", hello.AppendPacket(nil, at("192.0.2.100", 40000), at("192.0.2.1", 53), to(9)), ""},
+		"data":               {"eth0", data, ""},
+		"L2TPv3":             {"eth0", v3, ""},
+		"not UDP":            {"eth0", tcp, ""},
+		"what we have sent":  {"lo", hello.AppendPacket(nil, there, here, to(7)), ""},
+		"shorter than a tag": {"eth0", hello.AppendPacket(nil, here, there, hi)[:29], ""},
+	} {
+		k := &kernel{device: c.device, ip: c.ip}
+		for _, e := range elements([]hello.Tunnel{owing}) {
+			k.owed = append(k.owed, e.Key)
+		}
+		got := ""
+		for _, rule := range r.queueing(expr.MetaKeyOIFNAME, 1801, plainQueue, nil) {
+			if k.run(t, rule) {
+				got = "queue"
+				if k.queue.Flag&expr.QueueFlagBypass != 0 {
+					got = "bypass"
+				}
+				break
+			}
+		}
+		if got != c.want || k.queue != nil && k.queue.Num != plainQueue {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
+	}
+}
+
+// What has come through IPsec has a queue of its own.
+func TestSecured(t *testing.T) {
+	for _, ipsec := range []bool{true, false} {
+		k := &kernel{device: "eth0", ipsec: ipsec, ip: zlb(true, 7)}
+		followed := false
+		for _, rule := range newRules().queueing(expr.MetaKeyIIFNAME, 0, securedQueue, secured()) {
+			followed = followed || k.run(t, rule)
+		}
+		if followed != ipsec || ipsec && k.queue.Num != securedQueue {
+			t.Errorf("IPsec %v: %v", ipsec, k.queue)
+		}
+	}
+}
+
+// The mark that makes the kernel look for the way anew is taken from our packets
+// alone.
+func TestReroute(t *testing.T) {
+	for _, c := range []struct {
+		device     string
+		mark, want uint32
+	}{{"lo", injectedMark, 0}, {"eth0", injectedMark, injectedMark}, {"lo", 5, 5}} {
+		k := &kernel{device: c.device, mark: c.mark}
+		k.run(t, reroute())
+		if k.mark != c.want {
+			t.Errorf("%+v: %d", c, k.mark)
+		}
+	}
+}
+
+func TestExplain(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want string
+	}{
+		{unix.EPERM, "CAP_NET_ADMIN"}, {unix.EBUSY, "another program"}, {unix.EOPNOTSUPP, "nft_queue"}, {io.EOF, "EOF"},
+	} {
+		if got := explain(fmt.Errorf("x: %w", c.err)); !strings.Contains(got.Error(), c.want) || !errors.Is(got, c.err) {
+			t.Errorf("%v", got)
+		}
+	}
+}
+
+// Every key is its flow's alone.
+func TestKeys(t *testing.T) {
+	seen := map[string]flow{}
+	for range 1000 {
+		tunnel := hello.Tunnel{LocalID: uint16(rand.Uint32()), PeerID: uint16(rand.Uint32())}
+		for _, a := range []*netip.AddrPort{&tunnel.Local, &tunnel.Peer} {
+			b := binary.BigEndian.AppendUint32(nil, rand.Uint32())
+			*a = netip.AddrPortFrom(netip.AddrFrom4([4]byte(b)), uint16(rand.Uint32()))
+		}
+		for _, f := range flows(tunnel) {
+			k := string(f.key())
+			if other, ok := seen[k]; ok && other != f || len(k) != 20 {
+				t.Fatalf("%v and %v share %x", f, other, k)
+			}
+			seen[k] = f
+		}
+	}
+}

@@ -1,0 +1,92 @@
+package guard
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"xl2tpd-keepalive/hello"
+)
+
+const (
+	statePrefix = "hello-"
+	stateSuffix = ".json"
+)
+
+// record is what is kept of a channel while we are not there.
+type record struct {
+	Daemon  string          `json:"daemon"`
+	Secured bool            `json:"secured"`
+	Hello   json.RawMessage `json:"hello"`
+}
+
+// store keeps one file for each channel. It is to survive our own end, not the
+// host's: the directory lies in /run.
+type store string
+
+func (s store) file(t hello.Tunnel) string {
+	name := fmt.Sprintf("%s%v-%v-%d-%d%s", statePrefix, t.Local, t.Peer, t.LocalID, t.PeerID, stateSuffix)
+	return filepath.Join(string(s), name)
+}
+
+func (s store) save(c *channel) error {
+	state, err := json.Marshal(c.translator)
+	if err != nil {
+		return err
+	}
+	data, err := json.Marshal(record{Daemon: c.daemon, Secured: c.secured, Hello: state})
+	if err != nil {
+		return err
+	}
+	path := s.file(c.translator.Tunnel())
+	if err := os.WriteFile(path+".new", data, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
+}
+
+func (s store) forget(t hello.Tunnel) error { return os.Remove(s.file(t)) }
+
+// load returns all channels kept. A file that can't be used is told to bad.
+func (s store) load(now time.Time, bad func(path string, err error)) ([]*channel, error) {
+	if err := os.MkdirAll(string(s), 0o700); err != nil {
+		return nil, err
+	}
+	entries, err := os.ReadDir(string(s))
+	if err != nil {
+		return nil, err
+	}
+	var all []*channel
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), statePrefix) || !strings.HasSuffix(e.Name(), stateSuffix) {
+			continue
+		}
+		path := filepath.Join(string(s), e.Name())
+		c, err := read(path, now)
+		if err != nil {
+			bad(path, err)
+			continue
+		}
+		all = append(all, c)
+	}
+	return all, nil
+}
+
+func read(path string, now time.Time) (*channel, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	var r record
+	if err := json.Unmarshal(data, &r); err != nil {
+		return nil, err
+	}
+	t, err := hello.Restore(r.Hello, hello.DefaultTiming(), now)
+	if err != nil {
+		return nil, err
+	}
+	return &channel{translator: t, daemon: r.Daemon, secured: r.Secured, seen: now}, nil
+}

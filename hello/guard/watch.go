@@ -1,0 +1,46 @@
+package guard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// settle is how long several changes count as one.
+const settle = 200 * time.Millisecond
+
+// watchTables calls changed at once and after each change of nftables' tables,
+// whoever made it, until ctx ends. Some may be told as one.
+func watchTables(ctx context.Context, changed func()) error {
+	c, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
+	if err != nil {
+		return fmt.Errorf("nf_tables: %w", err)
+	}
+	defer c.Close()
+	if err := c.JoinGroup(unix.NFNLGRP_NFTABLES); err != nil {
+		return fmt.Errorf("nf_tables: changes: %w", err)
+	}
+	stop := context.AfterFunc(ctx, func() { c.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	changed() // there may have been one before we listened
+	for {
+		_, err := c.Receive()
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil && !errors.Is(err, unix.ENOBUFS) { // some were lost: all the more reason to look
+			return fmt.Errorf("nf_tables: changes: %w", err)
+		}
+		changed()
+		// A host with containers may change its tables all the time.
+		select {
+		case <-time.After(settle):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}

@@ -1,0 +1,279 @@
+package guard
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/florianl/go-nfqueue/v2"
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+
+	"xl2tpd-keepalive/hello"
+)
+
+const (
+	tidyEvery = time.Minute
+
+	hookInput = 1 // NF_INET_LOCAL_IN
+
+	// notVerified says that the kernel has not looked at the UDP checksum yet
+	// (NFQA_SKB_CSUM_NOTVERIFIED).
+	notVerified = 1 << 2
+)
+
+// work is one stretch of guarding, from the tables' coming to their going.
+type work struct {
+	*Guard
+	rules *rules
+
+	busy  sync.Mutex // of d and of rules
+	d     *desk
+	alarm chan struct{} // the next due time may have changed
+	wrong chan struct{} // the tables may not be ours any more
+}
+
+// work guards until ctx ends (it then returns nil), or until it is switched off
+// and no tunnel needs it any more. working is called once all is in place.
+func (g *Guard) work(ctx context.Context, working func()) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	in, err := newInjector()
+	if err != nil {
+		return explain(err)
+	}
+	defer in.close()
+
+	_, _, host := g.settings()
+	w := &work{
+		Guard: g, rules: newRules(),
+		alarm: make(chan struct{}, 1), wrong: make(chan struct{}, 1),
+	}
+	w.d = &desk{
+		ctx: ctx, log: g.Log, signs: g.Signs, store: store(g.Dir), host: host,
+		x: newExchange(), owe: w.owe, send: in.send,
+	}
+	if err := w.d.restore(time.Now()); err != nil {
+		return err
+	}
+
+	failed := make(chan error, 3) // one of each queue, and of watchTables
+	for _, num := range []uint16{plainQueue, securedQueue} {
+		q, err := w.listen(ctx, num, failed)
+		if err != nil {
+			return explain(fmt.Errorf("nfnetlink_queue: %w", err))
+		}
+		defer q.Close()
+		defer cancel() // before Close, which waits for it
+	}
+
+	if err := w.install(host.Port); err != nil {
+		return explain(err)
+	}
+	w.busy.Lock()
+	w.d.x.meet(host.Sessions, time.Now())
+	w.busy.Unlock()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	wg.Go(func() { failed <- watchTables(ctx, func() { poke(w.wrong) }) })
+	working()
+	return w.serve(ctx, failed)
+}
+
+// listen judges the packets of a queue until ctx ends. An error after that it
+// gives to failed.
+func (w *work) listen(ctx context.Context, num uint16, failed chan<- error) (*nfqueue.Nfqueue, error) {
+	q, err := nfqueue.Open(&nfqueue.Config{
+		NfQueue: num, AfFamily: unix.AF_INET, Copymode: nfqueue.NfQnlCopyPacket,
+		MaxPacketLen: 0xffff, WriteTimeout: time.Second,
+	})
+	if err != nil {
+		return nil, err
+	}
+	// Lost messages are lost packets, which both ends send again.
+	err = q.SetOption(netlink.NoENOBUFS, true)
+	if err == nil {
+		err = q.RegisterWithErrorFunc(ctx, func(a nfqueue.Attribute) int {
+			w.packet(q, num == securedQueue, a)
+			return 0
+		}, func(err error) int {
+			if ctx.Err() == nil {
+				failed <- fmt.Errorf("nfnetlink_queue: %w", err)
+			}
+			return 1
+		})
+	}
+	if err != nil {
+		q.Con.Close()
+		return nil, err
+	}
+	return q, nil
+}
+
+func poke(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+func (w *work) serve(ctx context.Context, failed <-chan error) error {
+	tidy := time.NewTicker(tidyEvery)
+	defer tidy.Stop()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return w.leave()
+		case err := <-failed:
+			if ctx.Err() != nil {
+				return w.leave()
+			}
+			return err
+		case <-w.hints():
+			if done, err := w.told(); done || err != nil {
+				return err
+			}
+		case <-w.wrong:
+			if err := w.repair(); err != nil {
+				return err
+			}
+		case <-tidy.C:
+			w.busy.Lock()
+			w.d.tidy(time.Now())
+			w.busy.Unlock()
+			if done, err := w.told(); done || err != nil {
+				return err
+			}
+		case <-timer.C:
+		case <-w.alarm:
+		}
+		w.busy.Lock()
+		now := time.Now()
+		if next, ok := w.d.due(now); ok {
+			timer.Reset(next.Sub(now))
+		}
+		w.busy.Unlock()
+	}
+}
+
+// told takes in what Configure and Tell have said; done means that the guard is
+// off and nobody needs it.
+func (w *work) told() (done bool, err error) {
+	on, _, host := w.settings()
+	w.busy.Lock()
+	port := w.d.host.Port
+	w.d.host = host
+	w.d.x.meet(host.Sessions, time.Now())
+	owing := len(w.d.owing())
+	w.busy.Unlock()
+	if !on && owing == 0 {
+		return true, w.leave()
+	}
+	if port != host.Port {
+		return false, w.install(host.Port)
+	}
+	return false, nil
+}
+
+func (w *work) install(port uint16) error {
+	w.busy.Lock()
+	defer w.busy.Unlock()
+	return w.rules.install(port, w.d.owing())
+}
+
+// repair puts the table back if somebody has taken it, or a part of it, away.
+func (w *work) repair() error {
+	w.busy.Lock()
+	defer w.busy.Unlock()
+	intact, err := w.rules.intact()
+	if intact {
+		return nil
+	}
+	if err == nil {
+		w.Log.Warn("hello guard: its nftables table was taken away, putting it back", "table", "ip "+tableName)
+	}
+	if err := w.rules.install(w.d.host.Port, w.d.owing()); err != nil {
+		return err
+	}
+	w.d.missed(time.Now())
+	return nil
+}
+
+// owe is called with busy held.
+func (w *work) owe(t hello.Tunnel, add bool) error {
+	if err := w.rules.owe(t, add); err == nil {
+		return nil
+	}
+	// The table may have just been taken away; then all of it has to come back.
+	return w.rules.install(w.d.host.Port, w.d.owing())
+}
+
+// leave takes the table away, unless a tunnel can't do without us: its packets
+// then wait for our return.
+func (w *work) leave() error {
+	w.busy.Lock()
+	defer w.busy.Unlock()
+	if len(w.d.owing()) > 0 {
+		return nil
+	}
+	return w.rules.remove()
+}
+
+// packet is called for each packet in a queue.
+func (w *work) packet(q *nfqueue.Nfqueue, secured bool, a nfqueue.Attribute) {
+	if a.PacketID == nil {
+		return
+	}
+	w.busy.Lock()
+	defer w.busy.Unlock()
+	action, changed := hello.Pass, []byte(nil)
+	if a.Payload != nil && a.Hook != nil {
+		from := outbound
+		if *a.Hook == hookInput {
+			from = inbound
+			if secured {
+				from = inboundSecured
+			}
+			if verified(a.SkbInfo) {
+				hello.TrustChecksum(*a.Payload)
+			}
+		}
+		action, changed = w.d.judge(*a.Payload, from, time.Now())
+	}
+	var err error
+	switch action {
+	case hello.Drop:
+		err = q.SetVerdict(*a.PacketID, nfqueue.NfDrop)
+	case hello.Rewrite:
+		err = q.SetVerdictWithOption(*a.PacketID, nfqueue.NfAccept, nfqueue.WithAlteredPacket(changed))
+	default:
+		err = q.SetVerdict(*a.PacketID, nfqueue.NfAccept)
+	}
+	if err != nil {
+		w.Log.Warn("hello guard: no verdict on a packet", "err", err)
+	}
+	poke(w.alarm)
+}
+
+func verified(info *[]byte) bool {
+	return info == nil || len(*info) == 4 && binary.BigEndian.Uint32(*info)&notVerified == 0
+}
+
+// explain adds to an error of the kernel what an operator can do about it.
+func explain(err error) error {
+	switch {
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
+		return fmt.Errorf("%w (needs CAP_NET_ADMIN and CAP_NET_RAW, and queues %d and %d free)", err, plainQueue, securedQueue)
+	case errors.Is(err, unix.EBUSY):
+		return fmt.Errorf("%w (another program has queue %d or %d)", err, plainQueue, securedQueue)
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EPROTONOSUPPORT), errors.Is(err, unix.EINVAL):
+		return fmt.Errorf("%w (the kernel needs nf_tables, nft_queue and nfnetlink_queue)", err)
+	}
+	return err
+}
