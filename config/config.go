@@ -36,9 +36,9 @@ type Settings struct {
 type Guard int
 
 const (
-	GuardAuto Guard = iota // where the kernel allows
-	GuardOn                // the same, but it is an error where it does not
-	GuardOff
+	GuardOff  Guard = iota
+	GuardAuto       // where the kernel allows
+	GuardOn         // the same, but it is an error where it does not
 )
 
 // Guarded tells whether the Hello guard is to hold the tunnel.

@@ -207,10 +207,11 @@ func check(t fataler, s Settings) {
 // The guard is wanted where any tunnel is, and an error where one says so.
 func TestGuard(t *testing.T) {
 	for text, want := range map[string][2]bool{
-		"":                              {true, false},
-		"[global]\nhello guard = on\n":  {true, true},
-		"[global]\nhello guard = off\n": {false, false},
-		"[global]\nkeepalive = no\n":    {false, false},
+		"":                               {false, false},
+		"[global]\nhello guard = auto\n": {true, false},
+		"[global]\nhello guard = on\n":   {true, true},
+		"[global]\nhello guard = off\n":  {false, false},
+		"[global]\nkeepalive = no\n":     {false, false},
 		"[global]\nhello guard = off\n[lac a]\nhello guard = on\n":   {true, true},
 		"[global]\nhello guard = off\n[lac a]\nhello guard = auto\n": {true, false},
 	} {

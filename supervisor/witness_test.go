@@ -60,6 +60,9 @@ func TestFresh(t *testing.T) {
 func TestLoopTunnels(t *testing.T) {
 	var all []Tunnel
 	live(t, time.Second, func(h *host) {
+		c := config.Default("")
+		c.Global.Guard = config.GuardAuto
+		h.loop.Post(c)
 		h.links(link("ppp0", 5, true))
 		all = h.loop.Tunnels(context.Background())
 	})

@@ -21,7 +21,7 @@ func TestSigns(t *testing.T) {
 			Evidence: supervisor.Evidence{Reply: now.Add(-age)}}
 	}
 	on, off := config.Defaults(), config.Defaults()
-	off.Guard = config.GuardOff
+	on.Guard = config.GuardAuto
 	fresh, stale, alone := link(time.Second, true), link(time.Minute, true), link(time.Second, false)
 	for name, c := range map[string]struct {
 		links  []supervisor.Tunnel
