@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
@@ -19,27 +18,41 @@ import (
 
 const demoScenario = "demo.txtar"
 
-// demo plays scenarios/demo.txtar four times: xl2tpd in kernel and in userspace mode, each without and with
-// xl2tpd-keepalive, two VMs at a time.
+// variants are the demo's runs, by the value of $KEEPALIVE.
+var variants = []struct{ keepalive, title string }{
+	{"without", "without xl2tpd-keepalive"},
+	{"echo", "echo requests alone"},
+	{"guard", "echo requests and Hello guard"},
+}
+
+// demo plays scenarios/demo.txtar six times: xl2tpd in kernel and in userspace mode, each in every variant, two
+// VMs at a time.
 func (l lab) demo(ctx context.Context) bool {
 	show := &screen{timeline: timeline.Timeline{Span: 4 * time.Minute}, live: term.IsTerminal(int(os.Stdout.Fd()))}
-	fmt.Println("Four VMs, two at a time (clock: skip). Booting takes about half a minute.")
+	fmt.Println("Six VMs, two at a time (clock: skip). Booting takes about half a minute.")
 	var failed []error
+	var mu sync.Mutex
+	turn := make(chan struct{}, 2)
+	var wg sync.WaitGroup
 	for _, mode := range []string{"kernel", "userspace"} {
-		var wg sync.WaitGroup
-		errs := make([]error, 2)
-		for i, with := range []string{"without", "with"} {
-			name := mode + " mode, " + with
-			show.timeline.Run(name)
+		for _, v := range variants {
+			name := mode + " mode, " + v.title
+			show.expect(name)
 			m := l.machine(vm.Skip, event.Case{
 				Scenarios: []string{demoScenario},
-				Env:       map[string]string{"MODE": mode, "KEEPALIVE": with},
+				Env:       map[string]string{"MODE": mode, "KEEPALIVE": v.keepalive},
 			})
-			wg.Go(func() { errs[i] = l.show(ctx, show, name, m) })
+			turn <- struct{}{}
+			wg.Go(func() {
+				defer func() { <-turn }()
+				err := l.show(ctx, show, name, mode+"-"+v.keepalive, m)
+				mu.Lock()
+				failed = append(failed, err)
+				mu.Unlock()
+			})
 		}
-		wg.Wait()
-		failed = append(failed, errs...)
 	}
+	wg.Wait()
 	fmt.Println()
 	show.timeline.Table(os.Stdout)
 	picture := filepath.Join(l.out, "demo.svg")
@@ -57,8 +70,8 @@ func (l lab) demo(ctx context.Context) bool {
 }
 
 // show runs one machine of the demo on the screen and into its log file.
-func (l lab) show(ctx context.Context, show *screen, name string, m vm.Machine) error {
-	log, err := os.Create(filepath.Join(l.out, strings.ReplaceAll(name, " mode, ", "-")+".log"))
+func (l lab) show(ctx context.Context, show *screen, name, file string, m vm.Machine) error {
+	log, err := os.Create(filepath.Join(l.out, file+".log"))
 	if err != nil {
 		return err
 	}
@@ -84,6 +97,13 @@ type screen struct {
 	drawn    time.Time
 }
 
+// expect makes room for a run.
+func (s *screen) expect(run string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.timeline.Run(run)
+}
+
 func (s *screen) add(e event.Event) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -104,8 +124,8 @@ func (s *screen) add(e event.Event) {
 	}
 	switch e.Kind {
 	case event.Up:
-		fmt.Printf("%6.0f s  %-26s %-9s up by %s\n", at, e.Run, e.Tunnel, e.Link)
+		fmt.Printf("%6.0f s  %-45s %-9s up by %s\n", at, e.Run, e.Tunnel, e.Link)
 	case event.Down:
-		fmt.Printf("%6.0f s  %-26s %-9s closed: %s\n", at, e.Run, e.Tunnel, timeline.Words(e.Reason))
+		fmt.Printf("%6.0f s  %-45s %-9s closed: %s\n", at, e.Run, e.Tunnel, timeline.Words(e.Reason))
 	}
 }

@@ -73,11 +73,15 @@ func play(out *reporter, watch *witnesses, file string, env map[string]string) {
 	testscript.RunT(&scenarioT{out: out}, testscript.Params{
 		Files: []string{file},
 		Cmds:  commands,
+		// [echo] and [guard] tell which of the demo's runs this is.
 		Condition: func(word string) (bool, error) {
-			if word != "with" {
-				return false, fmt.Errorf("unknown condition %q", word)
+			switch keepalive := env["KEEPALIVE"]; word {
+			case "echo":
+				return keepalive != "without", nil
+			case "guard":
+				return keepalive == "guard", nil
 			}
-			return env["KEEPALIVE"] == "with", nil
+			return false, fmt.Errorf("unknown condition %q", word)
 		},
 		Setup: func(e *testscript.Env) error {
 			for k, v := range env {

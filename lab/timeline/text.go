@@ -65,7 +65,7 @@ func clockText(d time.Duration) string {
 
 // Table writes the outcome: a line a tunnel, a group a run.
 func (t *Timeline) Table(w io.Writer) {
-	fmt.Fprintf(w, "%-28s %-9s %5s %7s  %s\n", "run", "tunnel", "drops", "up", "first close")
+	fmt.Fprintf(w, "%-45s %-9s %5s %7s  %s\n", "run", "tunnel", "drops", "up", "first close")
 	for _, r := range t.runs {
 		for _, row := range r.Rows {
 			first := "none"
@@ -73,7 +73,7 @@ func (t *Timeline) Table(w io.Writer) {
 			if len(drops) > 0 {
 				first = fmt.Sprintf("after %.1f s: %s", (drops[0].To - drops[0].From).Seconds(), Words(drops[0].Reason))
 			}
-			fmt.Fprintf(w, "%-28s %-9s %5d %6.1f%%  %s\n", r.Name, row.Tunnel, len(drops), 100*row.Uptime(t.Span), first)
+			fmt.Fprintf(w, "%-45s %-9s %5d %6.1f%%  %s\n", r.Name, row.Tunnel, len(drops), 100*row.Uptime(t.Span), first)
 		}
 	}
 }
