@@ -22,7 +22,8 @@ type client struct {
 	out     *reporter
 	history *history
 
-	piping sync.Mutex
+	debians []byte // xl2tpd.conf as the package has it
+	piping  sync.Mutex
 
 	mu    sync.Mutex // the witnesses look peers up while the scenario adds them
 	peers []*peer
@@ -236,11 +237,16 @@ func (c *client) close() {
 	for _, path := range []string{swanctlConf, ourConf} {
 		os.Remove(path)
 	}
+	os.WriteFile(xl2tpdConf, c.debians, 0o644)
 	exec.Command("systemctl", "restart", "strongswan").Run()
 	exec.Command("sh", "-c", "for l in $(ip -o link | grep -o ' to[0-9]*'); do ip link del $l; done").Run()
 }
 
 func newClient(dir string, out *reporter) (*client, error) {
-	c := &client{dir: dir, out: out, history: newHistory()}
+	debians, err := os.ReadFile(xl2tpdConf)
+	if err != nil {
+		return nil, err
+	}
+	c := &client{dir: dir, out: out, history: newHistory(), debians: debians}
 	return c, os.MkdirAll(filepath.Join(dir, "peers"), 0o755)
 }
