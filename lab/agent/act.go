@@ -94,7 +94,7 @@ func dialCommand(ts *testscript.TestScript, neg bool, args []string) {
 // holds the last tunnel.
 func (c *client) awaitUp(p *peer) error {
 	for range 3 {
-		if c.history.await(35*time.Second, func(r []record) bool { _, up := isUp(r, p.name); return up }) {
+		if c.history.awaitState(35*time.Second, p.name, true) {
 			return nil
 		}
 		if err := c.control("c " + p.name); err != nil {
@@ -110,7 +110,7 @@ func hangupCommand(ts *testscript.TestScript, neg bool, args []string) {
 	for _, p := range peersOf(ts, args) {
 		c.history.add(record{at: time.Now(), kind: "operator", tunnel: p.name, reason: "operator"})
 		ts.Check(c.control("d " + p.name))
-		if !c.history.await(10*time.Second, func(r []record) bool { _, up := isUp(r, p.name); return !up }) {
+		if !c.history.awaitState(10*time.Second, p.name, false) {
 			ts.Fatalf("%s: still up 10s after hanging up", p.name)
 		}
 	}

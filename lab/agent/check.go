@@ -14,7 +14,7 @@ func awaitCommand(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, neg, len(args) >= 2, "await up|down DURATION [NAME...]")
 	c := clientOf(ts)
 	for _, p := range peersOf(ts, args[2:]) {
-		if !c.history.await(duration(ts, args[1]), func(r []record) bool { _, up := isUp(r, p.name); return up == (args[0] == "up") }) {
+		if !c.history.awaitState(duration(ts, args[1]), p.name, args[0] == "up") {
 			ts.Fatalf("%s: not %s within %s", p.name, args[0], args[1])
 		}
 	}
@@ -40,7 +40,7 @@ func closedCommand(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, neg, len(args) == 3, "closed NAME after=MIN..MAX reason=REASON")
 	words, opts := options(args)
 	c := clientOf(ts)
-	c.history.await(2*time.Second, func([]record) bool { return false }) // the reason comes after the fact
+	time.Sleep(2 * time.Second) // the reason comes after the fact
 	records := c.history.all()
 	lo, hi, _ := strings.Cut(opts["after"], "..")
 	for _, p := range peersOf(ts, words) {

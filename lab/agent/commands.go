@@ -42,7 +42,7 @@ func usage(ts *testscript.TestScript, neg bool, ok bool, text string) {
 	}
 }
 
-// options splits key=value words off the front words.
+// options parts key=value words from the others.
 func options(args []string) (words []string, opts map[string]string) {
 	opts = map[string]string{}
 	for _, a := range args {

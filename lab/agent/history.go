@@ -9,7 +9,7 @@ import (
 // record is one thing that was seen happening, by whom it concerns and when.
 type record struct {
 	at     time.Time
-	kind   string // up, down, echo, lns, journal
+	kind   string // up, down, dial, operator, echo, lns, journal
 	tunnel string // the peer's name, which is also the LAC's
 	link   string
 	reason string
@@ -81,4 +81,12 @@ func isUp(records []record, tunnel string) (time.Time, bool) {
 		}
 	}
 	return time.Time{}, false
+}
+
+// awaitState returns as soon as the tunnel is up, or down; false after timeout.
+func (h *history) awaitState(timeout time.Duration, tunnel string, up bool) bool {
+	return h.await(timeout, func(records []record) bool {
+		_, is := isUp(records, tunnel)
+		return is == up
+	})
 }

@@ -9,11 +9,8 @@ import (
 	"xl2tpd-keepalive/lab/event"
 )
 
-// Marks that begin and end the time shown.
-const (
-	MarkStart = "start"
-	MarkEnd   = "end"
-)
+// MarkStart is the mark that begins the time shown.
+const MarkStart = "start"
 
 // Timeline collects the events of several runs.
 type Timeline struct {

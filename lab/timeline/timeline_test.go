@@ -22,7 +22,7 @@ func sample() *Timeline {
 		{Time: zero.Add(61 * time.Second), Kind: event.Down, Tunnel: "a", Reason: "idle"},
 		{Time: zero.Add(71 * time.Second), Kind: event.Up, Tunnel: "a"},
 		{Time: zero.Add(162 * time.Second), Kind: event.Down, Tunnel: "a", Reason: "hello-unanswered"},
-		{Time: zero.Add(240 * time.Second), Kind: event.Mark, Text: MarkEnd},
+		{Time: zero.Add(240 * time.Second), Kind: event.Mark, Text: "end"},
 		{Time: zero.Add(250 * time.Second), Kind: event.Down, Tunnel: "b", Reason: "operator"},
 	} {
 		if e.Time.IsZero() {
