@@ -2,20 +2,25 @@
 # make install    install it, its unit and its configuration (DESTDIR for packagers)
 # make test       every test, the lab's included
 # make demo       the same tunnels without and with xl2tpd-keepalive, as a timeline
+# make soak       many kinds of peers, HOURS=24 of guest time with GUARD=on, and minutes without the guard
 # make lab RUN=x  one scenario, with its whole log (CLOCK=real for real time)
 
 GO      ?= go
 CLOCK   ?= skip
+HOURS   ?= 24
+GUARD   ?= on
+MODE    ?= kernel
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 CACHE   := .cache/lab
 IMAGE   := $(CACHE)/bookworm
 DISK    := $(CACHE)/disk
-LAB     := $(GO) run ./lab -image $(IMAGE) -disk $(DISK) -out $(CACHE)/out -clock $(CLOCK)
+LAB     := $(GO) run ./lab -image $(IMAGE) -disk $(DISK) -out $(CACHE)/out -clock $(CLOCK) \
+           -set GUARD=$(GUARD) -set MODE=$(MODE) -set DURATION=$(HOURS)h
 # Packages with tests that need a real daemon or kernel facility: *_lab_test.go.
 LAB_TESTS := $(sort $(dir $(wildcard */*_lab_test.go */*/*_lab_test.go)))
 TOOLS   := qemu-system-x86 mmdebstrap e2fsprogs gcc libc6-dev iproute2 git
 
-.PHONY: build install test unit demo lab disk tools clean
+.PHONY: build install test unit demo soak lab disk tools clean
 
 build: xl2tpd-keepalive
 
@@ -36,6 +41,9 @@ unit: tools
 
 demo: $(IMAGE)/root.ext4 disk
 	$(LAB) demo
+
+soak: $(IMAGE)/root.ext4 disk
+	$(LAB) soak $(HOURS)h
 
 lab: $(IMAGE)/root.ext4 disk
 	$(LAB) run $(RUN).txtar

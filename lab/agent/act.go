@@ -64,7 +64,7 @@ func keepaliveCommand(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Check(os.Remove(ourConf))
 			return
 		}
-		ts.Check(write(ourConf, ts.ReadFile(args[1])))
+		ts.Check(write(ourConf, os.Expand(ts.ReadFile(args[1]), ts.Getenv)))
 	default:
 		ts.Check(do("systemctl", args[0], "xl2tpd-keepalive"))
 	}
@@ -80,8 +80,13 @@ func dialCommand(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	var wg sync.WaitGroup
 	errs := make([]error, len(peers))
+	turn := make(chan struct{}, 4) // more key exchanges at one time take longer than charons wait
 	for i, p := range peers {
-		wg.Go(func() { errs[i] = c.dial(p) })
+		wg.Go(func() {
+			turn <- struct{}{}
+			defer func() { <-turn }()
+			errs[i] = c.dial(p)
+		})
 	}
 	wg.Wait()
 	for i, p := range peers {

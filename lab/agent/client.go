@@ -24,6 +24,7 @@ type client struct {
 
 	debians []byte // xl2tpd.conf as the package has it
 	piping  sync.Mutex
+	pinned  process // by the word pin
 
 	mu    sync.Mutex // the witnesses look peers up while the scenario adds them
 	peers []*peer
