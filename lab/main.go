@@ -17,6 +17,7 @@ const usage = `usage: lab [-image DIR] [-disk DIR] [-out DIR] [-clock skip|real]
   test                 every scenario and every lab test, in two VMs side by side (clock: skip)
   demo                 the same tunnels without and with xl2tpd-keepalive, with a timeline
   soak DURATION        many tunnels without and with the guard for that long, in two VMs side by side
+  throughput           what the guard costs a tunnel's data, in one VM (clock: real), with its log
   run SCENARIO...      these files of the disk's scenarios/, in one VM, with its log
   gotest PACKAGE...    these compiled tests of the disk's tests/, in one VM, with their log
 `
@@ -57,6 +58,8 @@ func run(args []string) int {
 		ok = l.demo(ctx)
 	case "soak":
 		ok = l.soak(ctx, rest)
+	case "throughput":
+		ok = l.play(ctx, vm.Real, []string{throughputScenario}, nil)
 	case "run":
 		ok = l.play(ctx, vm.Clock(*clock), rest, nil)
 	case "gotest":

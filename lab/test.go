@@ -32,8 +32,10 @@ func (l lab) machine(clock vm.Clock, c event.Case) vm.Machine {
 	return vm.Machine{Image: l.image, Disk: l.disk, Clock: clock, Case: c, Limit: limit}
 }
 
+const throughputScenario = "throughput.txtar"
+
 // asked are the scenarios that have a command of their own.
-var asked = []string{demoScenario, soakScenario}
+var asked = []string{demoScenario, soakScenario, throughputScenario}
 
 // results counts what held and what did not, and prints each as it comes.
 type results struct {

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"os/exec"
 	"strings"
 	"sync"
 	"time"
@@ -132,23 +131,6 @@ func renumberCommand(ts *testscript.TestScript, neg bool, args []string) {
 	p.client.mu.Unlock()
 	ts.Check(p.configureLNS())
 	ts.Check(p.startLNS())
-}
-
-// loadCommand keeps a tunnel busy with iperf3 from the peer to the client.
-func loadCommand(ts *testscript.TestScript, neg bool, args []string) {
-	usage(ts, neg, len(args) == 2, "load NAME SECONDS")
-	p := peersOf(ts, args[:1])[0]
-	ts.Check(p.run("iperf3.log", "iperf3", "--server", "--one-off", "--bind", p.ppp.String()))
-	ts.Check(poll(5*time.Second, func() bool { return p.exec("sh", "-c", "ss -tln | grep -q :5201").Run() == nil }))
-	text, err := exec.Command("iperf3", "--client", p.ppp.String(), "--reverse", "--bitrate", "5M", "--time", args[1], "--format", "m").CombinedOutput()
-	if err != nil {
-		ts.Fatalf("iperf3: %v: %s", err, text)
-	}
-	for line := range strings.Lines(string(text)) {
-		if strings.Contains(line, "receiver") {
-			clientOf(ts).measure("%s: %s", p.name, strings.Join(strings.Fields(line), " "))
-		}
-	}
 }
 
 // insideCommand runs a command in a peer's namespaces.

@@ -24,6 +24,7 @@ var commands = map[string]func(*testscript.TestScript, bool, []string){
 	"echo-in":   echoInCommand,
 	"echoes":    echoesCommand,
 	"load":      loadCommand,
+	"compare":   compareCommand,
 	"inside":    insideCommand,
 	"peerlog":   peerlogCommand,
 	"acked":     ackedCommand,
