@@ -14,9 +14,11 @@ import (
 // iperf runs iperf3 between the client and the peer, at so many Mbit/s (0: as fast as it goes), and returns the bits
 // per second that arrived.
 func (p *peer) iperf(mbits, seconds int, download bool) (float64, error) {
-	if err := p.run("iperf3.log", "iperf3", "--server", "--one-off", "--bind", p.ppp.String()); err != nil {
+	server := p.exec("iperf3", "--server", "--one-off", "--bind", p.ppp.String())
+	if err := server.Start(); err != nil {
 		return 0, err
 	}
+	defer end(server) // another one finds its port free
 	if err := poll(5*time.Second, func() bool { return p.exec("sh", "-c", "ss -tln | grep -q :5201").Run() == nil }); err != nil {
 		return 0, fmt.Errorf("iperf3's server: %w", err)
 	}
