@@ -32,21 +32,26 @@ type Settings struct {
 	Guard     Guard
 }
 
-// Guard says whether xl2tpd's Hellos are held back on tunnels that are alive.
+// Guard says which of xl2tpd's Hellos are held back on a tunnel that is alive.
 type Guard int
 
 const (
-	GuardOff  Guard = iota
-	GuardAuto       // where the kernel allows
-	GuardOn         // the same, but it is an error where it does not
+	GuardOff  Guard = iota // none
+	GuardAuto              // those that the peer leaves unanswered
+	GuardOn                // all, as in RFC 2661 §5.5
 )
 
-// Guarded tells whether the Hello guard is to hold the tunnel.
-func (s Settings) Guarded() bool { return s.Keepalive && s.Guard != GuardOff }
+// HelloGuard is what Guard comes to: a tunnel that is not watched has no guard.
+func (s Settings) HelloGuard() Guard {
+	if !s.Keepalive {
+		return GuardOff
+	}
+	return s.Guard
+}
 
 // Defaults are the settings without any file.
 func Defaults() Settings {
-	return Settings{Keepalive: true, Interval: 10 * time.Second, Timeout: 3 * time.Second}
+	return Settings{Keepalive: true, Interval: 10 * time.Second, Timeout: 3 * time.Second, Guard: GuardAuto}
 }
 
 // Config is one good keepalive.conf. It is never changed once delivered.
@@ -80,15 +85,13 @@ func (c *Config) For(kind, name string) Settings {
 	return c.Global
 }
 
-// Guard tells whether any tunnel is to be held by the Hello guard, and whether a
-// section says so by name.
-func (c *Config) Guard() (wanted, byName bool) {
-	wanted, byName = c.Global.Guarded(), c.Global.Guarded() && c.Global.Guard == GuardOn
+// Guard is the most that any tunnel asks of the Hello guard.
+func (c *Config) Guard() Guard {
+	most := c.Global.HelloGuard()
 	for _, s := range c.Sections {
-		wanted = wanted || s.Settings.Guarded()
-		byName = byName || s.Settings.Guarded() && s.Settings.Guard == GuardOn
+		most = max(most, s.Settings.HelloGuard())
 	}
-	return wanted, byName
+	return most
 }
 
 func (c *Config) find(kind, name string) *Section {

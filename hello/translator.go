@@ -1,6 +1,7 @@
 package hello
 
 import (
+	"bytes"
 	"errors"
 	"net/netip"
 	"time"
@@ -22,7 +23,9 @@ const (
 	maxFill  = 4
 	// maxVouched is how many Hellos in a row xl2tpd may leave unanswered.
 	maxVouched = 8
-	maxInject  = maxFill + maxVouched + 2 // 2: acknowledge
+	// maxMissed is how many messages of the peer may have reached xl2tpd unseen.
+	maxMissed = 3
+	maxInject = maxFill + maxVouched + 2 // 2: acknowledge
 )
 
 // Tunnel names a tunnel from xl2tpd's side. An id of 0 is not yet known and
@@ -56,6 +59,10 @@ func DefaultTiming() Timing {
 type Life struct {
 	Tunnel bool // the peer has lately shown that it is alive
 	Daemon bool // xl2tpd is running, and is the one that set the tunnel up
+	// Offer: as long as the numbers agree, a Hello is shown to the peer first,
+	// and held only when xl2tpd has to send it again. The numbers of a peer that
+	// answers then agree for good.
+	Offer bool
 }
 
 // Action is what to do with the packet judged.
@@ -97,6 +104,7 @@ type Verdict struct {
 var (
 	WhySwallowed = errors.New("Hello swallowed and acknowledged in the peer's name")
 	WhyHeld      = errors.New("Hello held back: an earlier message is unacknowledged and does its work")
+	WhyOffered   = errors.New("Hello passed: the peer may answer it")
 	WhyPassed    = errors.New("Hello passed: no fresh sign of life")
 	WhyUncertain = errors.New("Hello passed: the peer may have seen it before")
 	WhyAdopted   = errors.New("Hello passed and acknowledged in the peer's name")
@@ -140,6 +148,8 @@ type Translator struct {
 	realWire  uint16 // its wire number; the lowest if there were several
 	unsure    bool   // a Hello waits for that, to be acknowledged
 	closing   bool   // a StopCCN was seen
+	zlbLow    bool   // a ZLB has gone out as if no Hello were under way
+	zlbNr     uint16 // what the latest such acknowledged
 
 	// Peer to xl2tpd.
 	expKnown  bool
@@ -268,6 +278,20 @@ func (t *Translator) fill(now time.Time) {
 	l.last = now
 }
 
+// fillStop sends a StopCCN ahead of itself under the numbers of the limbo: a peer
+// that took the Hellos sees copies of what it has, and one that did not sees the
+// end of the tunnel where it expects the next message.
+func (t *Translator) fillStop(pkt []byte) {
+	for i := range min(t.limbo.count, maxFill) {
+		p, err := ParsePacket(bytes.Clone(pkt))
+		if err != nil || len(t.out.Inject) == maxInject {
+			return
+		}
+		p.SetSeq(t.limbo.first+i, t.nrToPeer())
+		t.out.Inject = append(t.out.Inject, Injection{To: ToPeer, Packet: p.raw})
+	}
+}
+
 // nrToPeer never goes behind what the peer was told, by xl2tpd or in its name:
 // RFC 2661 §5.8 wants a retransmission to carry the current Nr, xl2tpd repeats
 // the old one.
@@ -346,7 +370,7 @@ func (t *Translator) Out(pkt []byte, now time.Time, life Life) *Verdict {
 				t.high = m.Ns
 			}
 			t.synced = true
-			w = t.wireNext()
+			w = t.zlbNs()
 		}
 		return t.forwardOut(&p, w)
 	}
@@ -380,10 +404,25 @@ func (t *Translator) Out(pkt []byte, now time.Time, life Life) *Verdict {
 	if !t.ackSure && (!t.realSeen || before(w, t.realWire)) {
 		t.realSeen, t.realWire = true, w
 	}
-	if (t.limbo.adopted || stop) && !before(w, t.limbo.first+t.limbo.count) {
+	switch behind := !before(w, t.limbo.first+t.limbo.count); {
+	case stop && behind:
+		t.fillStop(pkt)
+	case t.limbo.adopted && behind:
 		t.fill(now)
 	}
 	return t.forwardOut(&p, w)
+}
+
+// zlbNs is the number of a ZLB that is not older than all seen: the one the peer
+// expects. A Hello under way may have changed that, and then some peers ignore
+// the ZLB and send their message again; the answer to that goes by the Hello.
+func (t *Translator) zlbNs() uint16 {
+	nr := t.nrToPeer()
+	if t.limbo.count == 0 || !t.ackKnown || t.acked != t.limbo.first || t.zlbLow && t.zlbNr == nr {
+		return t.wireNext()
+	}
+	t.zlbLow, t.zlbNr = true, nr
+	return t.acked
 }
 
 // seen notes a message that is not older than all seen. Behind a gap, or as the
@@ -431,7 +470,7 @@ func (t *Translator) outHello(p *Packet, now time.Time, life Life) *Verdict {
 	watched := !now.Before(t.sureAt())
 	if t.synced && ns == t.high || (watched || t.sealed) && !before(ns, t.high) {
 		t.high, t.synced = ns, true
-		return t.outNew(p, now, fresh)
+		return t.outNew(p, now, fresh, life)
 	}
 
 	// The first one seen after a gap, or one that went out before: it may be
@@ -457,10 +496,11 @@ func (t *Translator) outHello(p *Packet, now time.Time, life Life) *Verdict {
 }
 
 // outNew judges a Hello that certainly has not been on the wire.
-func (t *Translator) outNew(p *Packet, now time.Time, fresh bool) *Verdict {
+func (t *Translator) outNew(p *Packet, now time.Time, fresh bool, life Life) *Verdict {
 	ns := p.Msg.Ns
 	w := t.ledger.wire(ns)
-	if fresh && t.sureOfAck(ns, now) || t.ackSure && t.acked != w || t.behindLimbo(w) {
+	offer := fresh && life.Offer && t.limbo.count == 0 && t.Debt() == 0
+	if !offer && (fresh && t.sureOfAck(ns, now) || t.ackSure && t.acked != w) || t.behindLimbo(w) {
 		// Either the tunnel lives; or a message is unacknowledged, and its
 		// retransmissions find a dead peer as well as this Hello would.
 		t.ledger.add(ns)
@@ -471,8 +511,11 @@ func (t *Translator) outNew(p *Packet, now time.Time, fresh bool) *Verdict {
 	t.high = ns + 1
 	t.enterLimbo(w)
 	t.limbo.last = now
-	t.unsure = fresh
+	t.unsure = fresh && !offer
 	t.out.Why = WhyPassed
+	if offer {
+		t.out.Why = WhyOffered
+	}
 	return t.forwardOut(p, w)
 }
 
@@ -521,7 +564,9 @@ func (t *Translator) enterLimbo(w uint16) {
 // tryAdopt adopts the limbo if the tunnel lives, now or as soon as it is certain
 // that nothing before it is unacknowledged.
 func (t *Translator) tryAdopt(end uint16, now time.Time, fresh bool) bool {
-	t.unsure = fresh && !t.sureOfAck(end-1, now)
+	// If the peer expects one of the limbo, all else has arrived.
+	sure := t.ackKnown && t.inLimbo(t.acked)
+	t.unsure = fresh && !sure && !t.sureOfAck(end-1, now)
 	if !fresh || t.unsure {
 		return false
 	}
@@ -690,6 +735,10 @@ func (t *Translator) Due(now time.Time, life Life) *Verdict {
 			t.sureOfAck(end, now) {
 			t.adopt(end)
 			t.acknowledge()
+			// What xl2tpd expects is known from copies with an old Nr, maybe.
+			for i := range uint16(maxMissed) {
+				t.send(ToLocal, Message{Ns: t.expected + 1 + i, Nr: t.localAck()})
+			}
 			t.out.Why = WhyAdopted
 		}
 	}

@@ -52,7 +52,7 @@ type Tunnel struct {
 	Evidence Evidence
 
 	Session xl2tpd.Session // in kernel mode; zero if not known
-	Guarded bool           // its Hellos are to be held back while it is alive
+	Guard   config.Guard   // which of its Hellos are to be held back while it is alive
 	Window  time.Duration  // for how long evidence is fresh
 }
 
@@ -120,6 +120,6 @@ func (t *tunnel) view() Tunnel {
 	return Tunnel{
 		Link: t.key, State: t.state, Since: t.since, Section: t.place.section(),
 		Outer: t.place.outer, Target: t.target, SA: t.place.sa.Name, Evidence: t.evidence,
-		Session: t.place.session, Guarded: t.settings.Guarded(), Window: window(t.settings),
+		Session: t.place.session, Guard: t.settings.HelloGuard(), Window: window(t.settings),
 	}
 }

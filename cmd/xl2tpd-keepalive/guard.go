@@ -39,7 +39,8 @@ func newGuard(loop *supervisor.Loop, log *slog.Logger) *helloGuard {
 // configure is called before the guard asks for signs.
 func (g *helloGuard) configure(c *config.Config) {
 	g.global.Store(&c.Global)
-	g.Configure(c.Guard())
+	most := c.Guard()
+	g.Configure(most != config.GuardOff, most == config.GuardOn)
 }
 
 func (g *helloGuard) signs(ctx context.Context, t hello.Tunnel, tunnels int) guard.Signs {
@@ -53,11 +54,16 @@ func (g *helloGuard) signs(ctx context.Context, t hello.Tunnel, tunnels int) gua
 func signs(t hello.Tunnel, tunnels int, all []supervisor.Tunnel, global *config.Settings, now time.Time) guard.Signs {
 	links := supervisor.Control{Local: t.Local, Peer: t.Peer, LocalID: t.LocalID}.Links(all, tunnels)
 	if len(links) == 0 {
-		return guard.Signs{Wanted: global != nil && global.Guarded()}
+		if global == nil {
+			return guard.Signs{}
+		}
+		which := global.HelloGuard()
+		return guard.Signs{Wanted: which != config.GuardOff, Offer: which == config.GuardAuto}
 	}
 	s := guard.Signs{Wanted: true, Alive: true, Window: links[0].Window}
 	for _, l := range links {
-		s.Wanted = s.Wanted && l.Guarded
+		s.Wanted = s.Wanted && l.Guard != config.GuardOff
+		s.Offer = s.Offer || l.Guard == config.GuardAuto
 		s.Alive = s.Alive && l.Fresh(now)
 		s.Window = min(s.Window, l.Window)
 	}

@@ -122,6 +122,7 @@ func (d *desk) life(c *channel, now time.Time) (life hello.Life, wanted bool) {
 	heard := !c.heard.IsZero() && now.Sub(c.heard) <= s.Window
 	return hello.Life{
 		Tunnel: s.Wanted && (s.Alive || heard),
+		Offer:  s.Offer,
 		Daemon: c.daemon != "" && c.daemon == d.host.Daemon,
 	}, s.Wanted
 }

@@ -87,6 +87,21 @@ func ourHello(ns uint16) hello.Message {
 	return hello.Message{Type: hello.TypeHello, Tunnel: 9, Ns: ns, Nr: 1}
 }
 
+// With Offer the peer sees a Hello first, and the log says nothing of it.
+func TestOffers(t *testing.T) {
+	b := newBench(t, t.TempDir())
+	b.signs.Offer = true
+	b.connect()
+	b.judges(false, ourHello(2), hello.Pass)
+	if len(b.acts) != 0 || b.log.Len() != 0 {
+		t.Errorf("%q\n%s", b.acts, b.log.String())
+	}
+	b.judges(false, ourHello(2), hello.Pass)
+	if want := []string{"to local"}; !slices.Equal(b.acts, want) || !strings.Contains(b.log.String(), "holds the tunnel") {
+		t.Errorf("%q, want %q\n%s", b.acts, want, b.log.String())
+	}
+}
+
 // A Hello of a living tunnel goes no further, and everything that must not be
 // lost is done before.
 func TestHolds(t *testing.T) {

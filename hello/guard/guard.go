@@ -30,6 +30,7 @@ type Host struct {
 // Signs are what the tunnel's links say.
 type Signs struct {
 	Wanted bool          // the guard is to hold this tunnel
+	Offer  bool          // but only those Hellos that the peer leaves unanswered
 	Alive  bool          // the links show fresh signs of life
 	Window time.Duration // for how long a sign of life is fresh
 }
