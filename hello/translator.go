@@ -184,6 +184,13 @@ func (t *Translator) Tunnel() Tunnel { return t.tun }
 // before the first Verdict.Save that shows a debt.
 func (t *Translator) Debt() int { return int(t.high - t.ledger.wire(t.high)) }
 
+// Unanswered tells whether a Hello of xl2tpd is out that the peer has not
+// acknowledged.
+func (t *Translator) Unanswered() bool { return t.limbo.count > 0 }
+
+// Owing tells whether a message of the peer is in that nobody has acknowledged.
+func (t *Translator) Owing() bool { return t.expKnown && before(t.nrToPeer(), t.expected) }
+
 // Missed says that packets may have gone past the translator: nobody was on
 // the queue, or the rules were away.
 func (t *Translator) Missed(now time.Time) {

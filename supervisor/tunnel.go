@@ -76,6 +76,8 @@ type tunnel struct {
 
 	state    State
 	since    time.Time
+	up       time.Time // when it came up last
+	echoes   echoes
 	source   netip.Addr
 	target   netip.Addr
 	evidence Evidence

@@ -25,15 +25,15 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"status": status,
+			"exits": exits,
 		},
 	})
 }
 
-// status runs a command that has to end with a given status: status N COMMAND…
-func status(ts *testscript.TestScript, neg bool, args []string) {
+// exits runs a command that has to end with a given status: exits N COMMAND…
+func exits(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
-		ts.Fatalf("usage: status N COMMAND...")
+		ts.Fatalf("usage: exits N COMMAND...")
 	}
 	want, err := strconv.Atoi(args[0])
 	ts.Check(err)

@@ -18,6 +18,7 @@ import (
 	"xl2tpd-keepalive/config"
 	"xl2tpd-keepalive/ppp"
 	"xl2tpd-keepalive/probe"
+	"xl2tpd-keepalive/status"
 	"xl2tpd-keepalive/supervisor"
 	"xl2tpd-keepalive/vici"
 	"xl2tpd-keepalive/xl2tpd"
@@ -62,6 +63,12 @@ func keepalive(o options, stderr io.Writer) int {
 		hellos.configure(c)
 	}}
 	sas := &vici.Watcher{Log: log, Deliver: func(s vici.Snapshot) { loop.Post(s) }}
+	const readers = "status socket"
+	socket := &status.Server{
+		Path:   status.DefaultSocket,
+		Report: func(ctx context.Context) (status.Report, error) { return report(ctx, loop, hellos.Guard) },
+		Ready:  func() { loop.Post(supervisor.TaskWorks{Task: readers}) },
+	}
 	links.Deliver = func(s ppp.Snapshot) {
 		loop.Post(s)
 		lacs.Look() // a new link is a new session
@@ -76,6 +83,7 @@ func keepalive(o options, stderr io.Writer) int {
 		{Name: supervisor.EyePPP, Run: links.Run},
 		{Name: supervisor.EyeVICI, Run: sas.Run},
 		{Name: "hello guard", Run: hellos.Run},
+		{Name: readers, Run: socket.Run},
 	} {
 		wg.Go(func() { runner.Run(ctx, t) })
 	}

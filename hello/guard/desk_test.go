@@ -26,6 +26,7 @@ type bench struct {
 	now   time.Time
 	signs Signs
 	acts  []string
+	ends  []Ending
 	log   bytes.Buffer
 }
 
@@ -35,6 +36,7 @@ func newBench(t *testing.T, dir string) *bench {
 		ctx: t.Context(), log: slog.New(slog.NewTextHandler(&b.log, nil)), store: store(dir),
 		host:  Host{Daemon: "100 5"},
 		x:     newExchange(),
+		ended: func(_ hello.Tunnel, e Ending) { b.ends = append(b.ends, e) },
 		signs: func(context.Context, hello.Tunnel, int) Signs { return b.signs },
 		owe: func(t hello.Tunnel, add bool) error {
 			if add && !b.kept(t) {

@@ -26,8 +26,12 @@ type channel struct {
 	heard      time.Time // latest believable packet from the peer
 	secured    bool      // the peer's packets come through IPsec
 	closing    bool      // a StopCCN has passed
-	owed       bool      // in the set of those that must not pass without us
-	doing      string    // what the log said last
+	ended      bool      // a StopCCN or CDN has been explained
+	asked      time.Time // since when a Hello of xl2tpd is unanswered; zero: none is
+	waits      time.Time // since when a message of the peer is unacknowledged; zero: none is
+	counts     Counts
+	owed       bool   // in the set of those that must not pass without us
+	doing      string // what the log said last
 }
 
 func (c *channel) path() path {
