@@ -81,7 +81,7 @@ func (c *closes) why(p place, now time.Time) (Ending, bool) {
 // closed notes that a tunnel has ended and returns why, as far as that is known.
 func (b *Brain) closed(t *tunnel, reason string, now time.Time) string {
 	why, sure := b.closes.why(t.place, now)
-	switch sa := b.atlas.sas[t.place.outer]; {
+	switch {
 	case sure:
 		reason = why.Reason
 		if quiet := now.Sub(t.evidence.Last()); why.Unexplained && !t.evidence.Last().IsZero() && quiet >= idle {
@@ -89,7 +89,7 @@ func (b *Brain) closed(t *tunnel, reason string, now time.Time) string {
 		}
 	case now.Sub(b.closes.died) <= late:
 		reason = "xl2tpd ended"
-	case t.place.sa.Name != "" && !sa.Established:
+	case t.secured && !b.atlas.sas[t.place.outer].Established:
 		reason = "the IPsec SA was lost"
 	}
 	if b.closes.last == nil {

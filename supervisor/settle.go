@@ -15,6 +15,7 @@ func (b *Brain) settle(t *tunnel, now time.Time) {
 	if !b.open {
 		return
 	}
+	t.secured = t.secured || t.place.sa.Established
 	old := t.settings
 	var sure bool
 	t.settings, sure = b.settings(t.place)
