@@ -42,6 +42,7 @@ const (
 const (
 	avpMessageType    = 0
 	avpResult         = 1
+	avpVendor         = 8
 	avpAssignedTunnel = 9
 	avpMandatory      = 0x8000
 	avpHidden         = 0x4000
@@ -145,6 +146,17 @@ func AssignedTunnel(b []byte) (uint16, bool) {
 		}
 	}
 	return 0, false
+}
+
+// Vendor finds the Vendor Name (RFC 2661 §4.4.3) in the UDP payload b of an SCCRQ
+// or SCCRP: what its sender calls itself, or "".
+func Vendor(b []byte) string {
+	for a := range avps(b[min(HeaderLen, len(b)):]) {
+		if a.is(avpVendor) {
+			return string(a.value)
+		}
+	}
+	return ""
 }
 
 // Result finds the Result Code (RFC 2661 §4.4.2) in the UDP payload b of a

@@ -16,6 +16,7 @@ func FuzzPacket(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte, ns, nr uint16) {
 		AssignedTunnel(b)
 		Result(b)
+		Vendor(b)
 		was := bytes.Clone(b)
 		p, err := ParsePacket(b)
 		if !bytes.Equal(b, was) {

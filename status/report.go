@@ -9,6 +9,7 @@ import (
 // and a duration a number of seconds.
 type Report struct {
 	Version  string    `json:"version"`
+	Pid      int       `json:"pid"`
 	Time     time.Time `json:"time"`
 	Problems []string  `json:"problems"` // what does not work, in plain words
 	Tunnels  []Tunnel  `json:"tunnels"`
@@ -16,11 +17,13 @@ type Report struct {
 
 // Tunnel is one tunnel, or a LAC of xl2tpd.conf that has none.
 type Tunnel struct {
-	Name  string     `json:"name"` // "lac NAME" or "lns NAME"; empty if not known
-	Peer  netip.Addr `json:"peer"` // outer address of the far end
-	State string     `json:"state"`
-	Since time.Time  `json:"since"` // of State
-	Doing string     `json:"doing"` // what is being done about it now
+	Name string     `json:"name"` // "lac NAME" or "lns NAME"; empty if not known
+	Peer netip.Addr `json:"peer"` // outer address of the far end
+	// Vendor is what the far end calls itself; empty if not known.
+	Vendor string    `json:"vendor,omitempty"`
+	State  string    `json:"state"`
+	Since  time.Time `json:"since"` // of State
+	Doing  string    `json:"doing"` // what is being done about it now
 
 	Link  *Link  `json:"link"`  // null: none
 	SA    *SA    `json:"sa"`    // null: none
@@ -72,7 +75,8 @@ type SA struct {
 	Name  string    `json:"name"`
 	State string    `json:"state"` // as strongSwan says: ESTABLISHED, CONNECTING, …
 	Since time.Time `json:"since,omitzero"`
-	NAT   bool      `json:"nat"` // one end is behind a NAT
+	NAT   bool      `json:"nat"`   // one end is behind a NAT
+	Encap bool      `json:"encap"` // ESP in UDP
 }
 
 // Guard is what the Hello guard has done for the tunnel.

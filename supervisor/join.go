@@ -31,7 +31,7 @@ type sa struct {
 	State          string
 	Established    bool
 	Since          time.Time
-	NAT            bool
+	NAT, Encap     bool
 }
 
 func (p place) equal(o place) bool {
@@ -85,7 +85,7 @@ func (a *atlas) secure(s vici.Snapshot, now time.Time) {
 	for _, in := range s.SAs {
 		peer := in.RemoteHost.Addr().Unmap()
 		is := sa{Name: in.Name, UniqueID: in.UniqueID, State: in.State, Established: in.State == "ESTABLISHED",
-			NAT: in.NATLocal || in.NATRemote}
+			NAT: in.NATLocal || in.NATRemote, Encap: slices.ContainsFunc(in.Children, func(c vici.Child) bool { return c.Encap })}
 		if is.Established {
 			is.Since = now.Add(-in.Established)
 		}

@@ -104,13 +104,18 @@ func (b *Brain) report(t *tunnel, now time.Time) status.Tunnel {
 			Signs:  status.Signs{Reply: t.evidence.Reply, Data: t.evidence.Data},
 		},
 	}
-	if sa := t.place.sa; sa.Name != "" {
-		r.SA = &status.SA{Name: sa.Name, State: sa.State, Since: sa.Since, NAT: sa.NAT}
-	}
+	r.SA = t.place.sa.report()
 	if c := b.closes.last[t.place.origin()]; c != nil {
 		r.Last = &c.Close
 	}
 	return r
+}
+
+func (s sa) report() *status.SA {
+	if s.Name == "" {
+		return nil
+	}
+	return &status.SA{Name: s.Name, State: s.State, Since: s.Since, NAT: s.NAT, Encap: s.Encap}
 }
 
 // doing says what is done for a tunnel.
@@ -140,9 +145,7 @@ func (b *Brain) absent(s *xl2tpd.Section) status.Tunnel {
 			r.Last, r.Since = &c.Close, c.Time
 		}
 	}
-	if sa, ok := b.atlas.sas[r.Peer]; ok {
-		r.SA = &status.SA{Name: sa.Name, State: sa.State, Since: sa.Since, NAT: sa.NAT}
-	}
+	r.SA = b.atlas.sas[r.Peer].report()
 	switch {
 	case b.pid == 0:
 		r.Doing = "waits for xl2tpd"

@@ -14,6 +14,7 @@ var version = "unknown"
 
 const usage = `usage: xl2tpd-keepalive run          [-config FILE] [-xl2tpd-config FILE] [-debug]
        xl2tpd-keepalive status       [-json] [-watch]
+       xl2tpd-keepalive doctor       [-json]
        xl2tpd-keepalive check-config [-config FILE] [-xl2tpd-config FILE]
        xl2tpd-keepalive version
 `
@@ -46,6 +47,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 		flags.BoolVar(&o.json, "json", false, "")
 		flags.BoolVar(&o.watch, "watch", false, "")
 		command = func() int { return show(o, stdout, stderr) }
+	case "doctor":
+		flags.BoolVar(&o.json, "json", false, "")
+		command = func() int { return examine(o, stdout, stderr) }
 	case "check-config":
 		o.define(flags)
 		command = func() int { return check(o, stdout, stderr) }

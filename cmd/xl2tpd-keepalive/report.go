@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"os"
 	"time"
 
 	"xl2tpd-keepalive/config"
@@ -17,7 +18,7 @@ func report(ctx context.Context, loop *supervisor.Loop, g *guard.Guard) (status.
 		return status.Report{}, ctx.Err()
 	}
 	join(details, g.Channels())
-	r := status.Report{Version: version, Time: time.Now(), Problems: problems}
+	r := status.Report{Version: version, Pid: os.Getpid(), Time: time.Now(), Problems: problems}
 	for _, d := range details {
 		r.Tunnels = append(r.Tunnels, d.Report)
 	}
@@ -42,6 +43,7 @@ func join(details []supervisor.Detail, channels []guard.Channel) {
 				continue // an older tunnel's channel, not forgotten yet
 			}
 			r.Link.Signs.Control = c.Heard
+			r.Vendor = c.Vendor
 			r.Guard = &status.Guard{
 				Mode: supervisor.GuardName(l.Guard), Holding: c.Holding && l.Guard != config.GuardOff,
 				Held: c.Held, Passed: c.Passed, Answered: c.Answered,

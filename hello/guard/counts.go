@@ -30,6 +30,7 @@ func (c *Counts) add(why error) {
 // Channel is what is known of one tunnel's control channel.
 type Channel struct {
 	Tunnel  hello.Tunnel
+	Vendor  string    // what the peer calls itself; empty: not known
 	Holding bool      // the tunnel can't do without us
 	Heard   time.Time // latest control message of the peer; zero: none
 	Counts
@@ -48,7 +49,7 @@ func (g *Guard) Channels() []Channel {
 	var all []Channel
 	for _, c := range w.d.x.all() {
 		all = append(all, Channel{
-			Tunnel: c.translator.Tunnel(), Heard: c.heard, Counts: c.counts,
+			Tunnel: c.translator.Tunnel(), Vendor: c.vendor, Heard: c.heard, Counts: c.counts,
 			Holding: c.translator.Debt() != 0 || c.translator.Unanswered(),
 		})
 	}

@@ -24,6 +24,7 @@ type channel struct {
 	daemon     string    // the xl2tpd that set the tunnel up; empty: not known
 	seen       time.Time // latest packet from xl2tpd
 	heard      time.Time // latest believable packet from the peer
+	vendor     string    // what the peer calls itself; empty: not seen
 	secured    bool      // the peer's packets come through IPsec
 	closing    bool      // a StopCCN has passed
 	ended      bool      // a StopCCN or CDN has been explained
@@ -105,6 +106,9 @@ func (x *exchange) find(p *hello.Packet, out bool, now time.Time) *channel {
 	}
 	if t, ok := x.pair(p, at, out, now); ok {
 		c := &channel{translator: hello.New(t, hello.DefaultTiming(), now), seen: now}
+		if !out {
+			c.vendor = hello.Vendor(p.Payload())
+		}
 		x.add(c)
 		return c
 	}
