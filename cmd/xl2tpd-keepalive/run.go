@@ -16,6 +16,7 @@ import (
 	"github.com/coreos/go-systemd/v22/journal"
 
 	"xl2tpd-keepalive/config"
+	"xl2tpd-keepalive/metrics"
 	"xl2tpd-keepalive/ppp"
 	"xl2tpd-keepalive/probe"
 	"xl2tpd-keepalive/status"
@@ -54,6 +55,10 @@ func keepalive(o options, stderr io.Writer) int {
 		supervisor.Hands{Echo: probe.Echo, Received: links.Received},
 		systemd.front(ready), log)
 	hellos := newGuard(loop, log)
+	look := func(ctx context.Context) (status.Report, error) { return report(ctx, loop, hellos.Guard) }
+	works := func(task string) func() { return func() { loop.Post(supervisor.TaskWorks{Task: task}) } }
+	socket := &status.Server{Path: status.DefaultSocket, Report: look, Ready: works("status socket")}
+	scrapes := &metrics.Server{Report: look, Ready: works("metrics")}
 	lacs := &xl2tpd.Watcher{ConfPath: o.xl2tpdConf, Log: log, Deliver: func(s xl2tpd.Snapshot) {
 		loop.Post(s)
 		hellos.Tell(host(s))
@@ -61,14 +66,9 @@ func keepalive(o options, stderr io.Writer) int {
 	settings := &config.Watcher{Path: path, Log: log, Deliver: func(c *config.Config) {
 		loop.Post(c)
 		hellos.configure(c)
+		scrapes.Configure(c.Metrics)
 	}}
 	sas := &vici.Watcher{Log: log, Deliver: func(s vici.Snapshot) { loop.Post(s) }}
-	const readers = "status socket"
-	socket := &status.Server{
-		Path:   status.DefaultSocket,
-		Report: func(ctx context.Context) (status.Report, error) { return report(ctx, loop, hellos.Guard) },
-		Ready:  func() { loop.Post(supervisor.TaskWorks{Task: readers}) },
-	}
 	links.Deliver = func(s ppp.Snapshot) {
 		loop.Post(s)
 		lacs.Look() // a new link is a new session
@@ -83,7 +83,8 @@ func keepalive(o options, stderr io.Writer) int {
 		{Name: supervisor.EyePPP, Run: links.Run},
 		{Name: supervisor.EyeVICI, Run: sas.Run},
 		{Name: "hello guard", Run: hellos.Run},
-		{Name: readers, Run: socket.Run},
+		{Name: "status socket", Run: socket.Run},
+		{Name: "metrics", Run: scrapes.Run},
 	} {
 		wg.Go(func() { runner.Run(ctx, t) })
 	}
