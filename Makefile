@@ -1,6 +1,7 @@
 # make            build the binary
 # make install    install it, its unit and its configuration (DESTDIR for packagers)
 # make test       every test, the lab's included
+# make monitoring  the alert rules and the dashboard, with a real Prometheus
 # make demo       the same tunnels without and with xl2tpd-keepalive, as a timeline
 # make lab RUN=x  one scenario, with its whole log (CLOCK=real for real time)
 
@@ -8,6 +9,7 @@ GO      ?= go
 CLOCK   ?= skip
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 CACHE   := .cache/lab
+PROMETHEUS := .cache/prometheus
 IMAGE   := $(CACHE)/bookworm
 DISK    := $(CACHE)/disk
 LAB     := $(GO) run ./lab -image $(IMAGE) -disk $(DISK) -out $(CACHE)/out -clock $(CLOCK)
@@ -15,11 +17,11 @@ LAB     := $(GO) run ./lab -image $(IMAGE) -disk $(DISK) -out $(CACHE)/out -cloc
 LAB_TESTS := $(sort $(dir $(wildcard */*_lab_test.go */*/*_lab_test.go)))
 TOOLS   := qemu-system-x86 mmdebstrap e2fsprogs gcc libc6-dev iproute2 git
 
-.PHONY: build install test unit demo lab disk tools clean
+.PHONY: build install test unit monitoring demo lab disk tools clean
 
 build: xl2tpd-keepalive
 
-xl2tpd-keepalive: go.mod go.sum $(shell find cmd config hello ppp probe supervisor vici xl2tpd -name '*.go' ! -name '*_test.go')
+xl2tpd-keepalive: go.mod go.sum $(shell find cmd config doctor hello metrics ppp probe status supervisor vici xl2tpd -name '*.go' ! -name '*_test.go')
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o xl2tpd-keepalive ./cmd/xl2tpd-keepalive
 
 install: build
@@ -27,12 +29,22 @@ install: build
 	install -D -m 644 deploy/xl2tpd-keepalive.service $(DESTDIR)/usr/lib/systemd/system/xl2tpd-keepalive.service
 	test -e $(DESTDIR)/etc/xl2tpd/keepalive.conf || install -D -m 644 deploy/keepalive.conf $(DESTDIR)/etc/xl2tpd/keepalive.conf
 
-test: unit $(IMAGE)/root.ext4 disk
+test: unit monitoring $(IMAGE)/root.ext4 disk
 	$(LAB) test
 
 unit: tools
 	$(GO) vet ./... && $(GO) vet -tags lab ./...
 	CGO_ENABLED=1 $(GO) test -race ./...
+
+# Debian's Prometheus, unpacked and not installed: it would start as a service.
+$(PROMETHEUS)/usr/bin/prometheus: | tools
+	mkdir -p $(PROMETHEUS)
+	cd $(PROMETHEUS) && (apt-get download -q prometheus || { apt-get update -q && apt-get download -q prometheus; }) && dpkg-deb -x prometheus_*.deb .
+
+monitoring: $(PROMETHEUS)/usr/bin/prometheus
+	$(PROMETHEUS)/usr/bin/promtool check rules deploy/prometheus/xl2tpd-keepalive.rules.yml
+	$(PROMETHEUS)/usr/bin/promtool test rules deploy/prometheus/xl2tpd-keepalive.rules.test.yml
+	PROMETHEUS=$(abspath $<) $(GO) test -tags monitoring -run Dashboard ./metrics
 
 demo: $(IMAGE)/root.ext4 disk
 	$(LAB) demo
