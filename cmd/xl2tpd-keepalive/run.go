@@ -35,8 +35,11 @@ const (
 
 // keepalive wires everything together and runs until a signal ends it.
 func keepalive(o options, stderr io.Writer) int {
-	inJournal, _ := journal.StderrIsJournalStream() // an error means no
-	log := newLogger(stderr, inJournal, o.debug)
+	var send sendFunc
+	if inJournal, err := journal.StderrIsJournalStream(); err == nil && inJournal {
+		send = journal.Send
+	}
+	log := newLogger(stderr, send, o.debug)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	hangups := make(chan os.Signal, 1)
