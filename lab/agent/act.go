@@ -13,17 +13,23 @@ import (
 )
 
 func peerCommand(ts *testscript.TestScript, neg bool, args []string) {
-	usage(ts, neg, len(args) >= 2, "peer NAME debian|PERSONALITY [nat=client|server] [ipsec=no] [SETTING=VALUE...]")
+	usage(ts, neg, len(args) >= 2, "peer NAME debian|caller|PERSONALITY [nat=client|server] [ipsec=no] [SETTING=VALUE...]")
 	c := clientOf(ts)
 	n := len(c.peers) + 1
 	p := newPeer(c, n, args[0], args[1])
 	for _, a := range args[2:] {
 		switch k, v, _ := strings.Cut(a, "="); k {
 		case "nat":
+			if v != "client" && (v != "server" || p.calls()) {
+				ts.Fatalf("peer: nat=%s is not to be had", v)
+			}
 			p.nat = v
 		case "ipsec":
 			p.ipsec = v != "no"
 		default:
+			if p.calls() {
+				ts.Fatalf("peer: a caller has no setting %s", a)
+			}
 			p.settings = append(p.settings, a)
 		}
 	}
@@ -36,7 +42,7 @@ func peerCommand(ts *testscript.TestScript, neg bool, args []string) {
 
 func clientCommand(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, neg, true, "client [mode=kernel|userspace] [passpeer=yes] [redial=SECONDS] [retries=N]")
-	var global, lac []string
+	var global, section, lac []string
 	_, opts := options(args)
 	for k, v := range opts {
 		switch {
@@ -44,7 +50,7 @@ func clientCommand(ts *testscript.TestScript, neg bool, args []string) {
 			global = append(global, "force userspace = yes")
 		case k == "mode" && v == "kernel":
 		case k == "passpeer":
-			lac = append(lac, "pass peer = "+v)
+			section = append(section, "pass peer = "+v)
 		case k == "retries":
 			global = append(global, "max retries = "+v)
 		case k == "redial":
@@ -53,7 +59,7 @@ func clientCommand(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Fatalf("client: unknown setting %s=%s", k, v)
 		}
 	}
-	ts.Check(clientOf(ts).configure(global, lac))
+	ts.Check(clientOf(ts).configure(global, section, lac))
 }
 
 func keepaliveCommand(ts *testscript.TestScript, neg bool, args []string) {
@@ -97,7 +103,7 @@ func (c *client) awaitUp(p *peer) error {
 		if c.history.awaitState(35*time.Second, p.name, true) {
 			return nil
 		}
-		if err := c.control("c " + p.name); err != nil {
+		if err := c.control(p, "c"); err != nil {
 			return err
 		}
 	}
@@ -109,7 +115,7 @@ func hangupCommand(ts *testscript.TestScript, neg bool, args []string) {
 	c := clientOf(ts)
 	for _, p := range peersOf(ts, args) {
 		c.history.add(record{at: time.Now(), kind: "operator", tunnel: p.name, reason: "operator"})
-		ts.Check(c.control("d " + p.name))
+		ts.Check(c.control(p, "d"))
 		if !c.history.awaitState(10*time.Second, p.name, false) {
 			ts.Fatalf("%s: still up 10s after hanging up", p.name)
 		}
