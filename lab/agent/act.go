@@ -41,25 +41,31 @@ func peerCommand(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func clientCommand(ts *testscript.TestScript, neg bool, args []string) {
-	usage(ts, neg, true, "client [mode=kernel|userspace] [passpeer=yes] [redial=SECONDS] [retries=N]")
-	var global, section, lac []string
+	usage(ts, neg, true, "client [mode=kernel|userspace] [port=N] [passpeer=yes] [redial=SECONDS] [retries=N]")
+	set := settings{selector: "udp/1701"}
 	_, opts := options(args)
 	for k, v := range opts {
 		switch {
 		case k == "mode" && v == "userspace":
-			global = append(global, "force userspace = yes")
+			set.global = append(set.global, "force userspace = yes")
 		case k == "mode" && v == "kernel":
+		case k == "port":
+			set.global = append(set.global, "port = "+v)
+			set.selector = "udp/" + v
+			if v == "0" { // any
+				set.selector = "udp"
+			}
 		case k == "passpeer":
-			section = append(section, "pass peer = "+v)
+			set.section = append(set.section, "pass peer = "+v)
 		case k == "retries":
-			global = append(global, "max retries = "+v)
+			set.global = append(set.global, "max retries = "+v)
 		case k == "redial":
-			lac = append(lac, "redial = yes", "redial timeout = "+v, "max redials = 1000")
+			set.lac = append(set.lac, "redial = yes", "redial timeout = "+v, "max redials = 1000")
 		default:
 			ts.Fatalf("client: unknown setting %s=%s", k, v)
 		}
 	}
-	ts.Check(clientOf(ts).configure(global, section, lac))
+	ts.Check(clientOf(ts).configure(set))
 }
 
 func keepaliveCommand(ts *testscript.TestScript, neg bool, args []string) {

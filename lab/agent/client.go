@@ -55,26 +55,33 @@ func (c *client) find(like func(*peer) bool) *peer {
 // data in the first minute.
 const quiet = "noauth\nnoccp\nnodefaultroute\nnoipv6\nmtu 1400\nlcp-echo-interval 0\nlcp-echo-failure 0\n"
 
+// settings are lines of xl2tpd.conf, for [global], for each [lac] and [lns], and for each [lac] alone; and what stands for
+// xl2tpd's UDP port in the traffic selectors.
+type settings struct {
+	global, section, lac []string
+	selector             string
+}
+
 // configure writes the client's strongSwan, xl2tpd and pppd configuration for all its peers, a LAC or an LNS for each,
 // and restarts the daemons.
-func (c *client) configure(global, section, lac []string) error {
+func (c *client) configure(set settings) error {
 	var swan, sections strings.Builder
 	for _, p := range c.peers {
-		lines := section
+		lines := set.section
 		if p.calls() {
 			sections.WriteString(p.lnsSection())
 		} else {
 			fmt.Fprintf(&sections, "[lac %s]\nlns = %s\npppoptfile = %s\n", p.name, p.reach, dialOptions)
-			lines = slices.Concat(section, lac)
+			lines = slices.Concat(set.section, set.lac)
 		}
 		sections.WriteString(strings.Join(lines, "\n") + "\n")
 		if p.ipsec {
-			swan.WriteString(connection(p.name, p.reach.String(), "udp/1701", "udp/1701"))
+			swan.WriteString(connection(p.name, p.reach.String(), set.selector, "udp/1701"))
 		}
 	}
 	files := map[string]string{
 		swanctlConf:   swan.String() + secrets,
-		xl2tpdConf:    "[global]\n" + strings.Join(global, "\n") + "\n" + sections.String(),
+		xl2tpdConf:    "[global]\n" + strings.Join(set.global, "\n") + "\n" + sections.String(),
 		dialOptions:   quiet,
 		answerOptions: quiet + "ipcp-accept-remote\n",
 	}
