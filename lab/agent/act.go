@@ -13,7 +13,7 @@ import (
 )
 
 func peerCommand(ts *testscript.TestScript, neg bool, args []string) {
-	usage(ts, neg, len(args) >= 2, "peer NAME debian|caller|PERSONALITY [nat=client|server] [ipsec=no] [SETTING=VALUE...]")
+	usage(ts, neg, len(args) >= 2, "peer NAME debian|caller|PERSONALITY [nat=client|server] [behind=NAME] [ipsec=no] [SETTING=VALUE...]")
 	c := clientOf(ts)
 	n := len(c.peers) + 1
 	p := newPeer(c, n, args[0], args[1])
@@ -24,20 +24,29 @@ func peerCommand(ts *testscript.TestScript, neg bool, args []string) {
 				ts.Fatalf("peer: nat=%s is not to be had", v)
 			}
 			p.nat = v
+		case "behind":
+			p.neighbour = peersOf(ts, []string{v})[0]
+			if !p.calls() || !p.neighbour.calls() || p.neighbour.nat == "" {
+				ts.Fatalf("peer: behind=%s is for callers whose NAT there is", v)
+			}
 		case "ipsec":
 			p.ipsec = v != "no"
 		default:
-			if p.calls() {
-				ts.Fatalf("peer: a caller has no setting %s", a)
-			}
 			p.settings = append(p.settings, a)
 		}
 	}
-	c.mu.Lock()
-	c.peers = append(c.peers, p)
-	c.mu.Unlock()
+	c.join(p)
 	ts.Check(p.wire(n))
 	ts.Check(p.start())
+}
+
+func twinCommand(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg, len(args) == 2, "twin NAME PEER")
+	p := peersOf(ts, args[1:])[0]
+	if p.personality != "debian" {
+		ts.Fatalf("twin: %s is not a Debian peer", p.name)
+	}
+	clientOf(ts).join(newTwin(p, args[0]))
 }
 
 func clientCommand(ts *testscript.TestScript, neg bool, args []string) {

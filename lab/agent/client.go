@@ -40,6 +40,12 @@ const (
 	controlPipe   = "/run/xl2tpd/l2tp-control"
 )
 
+func (c *client) join(p *peer) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.peers = append(c.peers, p)
+}
+
 // find returns the first peer that is like that, or nil.
 func (c *client) find(like func(*peer) bool) *peer {
 	c.mu.Lock()
@@ -55,8 +61,8 @@ func (c *client) find(like func(*peer) bool) *peer {
 // data in the first minute.
 const quiet = "noauth\nnoccp\nnodefaultroute\nnoipv6\nmtu 1400\nlcp-echo-interval 0\nlcp-echo-failure 0\n"
 
-// settings are lines of xl2tpd.conf, for [global], for each [lac] and [lns], and for each [lac] alone; and what stands for
-// xl2tpd's UDP port in the traffic selectors.
+// settings are lines of xl2tpd.conf, for [global], for each [lac] and [lns], and for each [lac] alone; and what the traffic
+// selectors say of xl2tpd's UDP port.
 type settings struct {
 	global, section, lac []string
 	selector             string
@@ -67,16 +73,20 @@ type settings struct {
 func (c *client) configure(set settings) error {
 	var swan, sections strings.Builder
 	for _, p := range c.peers {
-		lines := set.section
+		lines, port := set.section, p.selector()
 		if p.calls() {
+			port = "udp" // callers behind one NAT have different ones, and the first's connection answers all
 			sections.WriteString(p.lnsSection())
 		} else {
 			fmt.Fprintf(&sections, "[lac %s]\nlns = %s\npppoptfile = %s\n", p.name, p.reach, dialOptions)
 			lines = slices.Concat(set.section, set.lac)
+			if p.own.IsValid() {
+				lines = append(lines, "local ip = "+p.own.String())
+			}
 		}
 		sections.WriteString(strings.Join(lines, "\n") + "\n")
 		if p.ipsec {
-			swan.WriteString(connection(p.name, p.reach.String(), set.selector, "udp/1701"))
+			swan.WriteString(connection(p.name, p.reach.String(), set.selector, port))
 		}
 	}
 	files := map[string]string{
@@ -153,8 +163,8 @@ func (c *client) control(p *peer, command string) error {
 }
 
 // sawAddress turns a pppN address that came or went into the tunnel's up or down.
-func (c *client) sawAddress(up bool, link string, far netip.Addr, at time.Time) {
-	p := c.find(func(p *peer) bool { return p.ppp == far })
+func (c *client) sawAddress(up bool, link string, own, far netip.Addr, at time.Time) {
+	p := c.find(func(p *peer) bool { return p.ppp == far && (!p.own.IsValid() || p.own == own) })
 	if p == nil {
 		return
 	}
@@ -182,7 +192,11 @@ func (c *client) sawEcho(link int, target netip.Addr, at time.Time) {
 		return
 	}
 	r := record{at: at, kind: "echo", link: ifi.Name, text: target.String()}
-	if p := c.find(func(p *peer) bool { return p.ppp == target }); p != nil {
+	records := c.history.all()
+	if p := c.find(func(p *peer) bool {
+		up, _ := last(records, "up", p.name)
+		return p.ppp == target && (!p.own.IsValid() || up.link == ifi.Name)
+	}); p != nil {
 		r.tunnel = p.name
 	}
 	c.history.add(r)

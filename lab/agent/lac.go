@@ -16,8 +16,8 @@ const callerLAC = "host"
 func (p *peer) configureLAC() error {
 	options := filepath.Join(p.dir, "ppp-options")
 	for name, text := range map[string]string{
-		filepath.Join(p.dir, "swanctl/l2tp.conf"): connection("l2tp", p.host.String(), "udp/1701", "udp/1701") + secrets,
-		filepath.Join(p.dir, "xl2tpd/xl2tpd.conf"): fmt.Sprintf("[global]\ndebug tunnel = yes\n[lac %s]\nlns = %v\npppoptfile = %s\n",
+		filepath.Join(p.dir, "swanctl/l2tp.conf"): connection("l2tp", p.host.String(), p.selector(), "udp/1701") + secrets,
+		filepath.Join(p.dir, "xl2tpd/xl2tpd.conf"): p.global() + fmt.Sprintf("debug tunnel = yes\n[lac %s]\nlns = %v\npppoptfile = %s\n",
 			callerLAC, p.host, options),
 		options: quiet + p.ppp.String() + ":\n",
 	} {

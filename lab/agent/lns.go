@@ -12,14 +12,14 @@ import (
 
 // configureLNS writes what charon reads, and xl2tpd and its pppd where the peer is a Debian one.
 func (p *peer) configureLNS() error {
-	if err := write(filepath.Join(p.dir, "swanctl/l2tp.conf"), connection("l2tp", "%any", "udp/1701", "udp")+secrets); err != nil {
+	if err := write(filepath.Join(p.dir, "swanctl/l2tp.conf"), connection("l2tp", "%any", p.selector(), "udp")+secrets); err != nil {
 		return err
 	}
-	if err := write(filepath.Join(p.dir, "ppp-options"), "noauth\nnoccp\nlcp-echo-interval 0\nlcp-echo-failure 0\n"); err != nil {
+	if err := write(filepath.Join(p.dir, "ppp-options"), "noauth\nnoccp\nlcp-echo-interval 0\nlcp-echo-failure 0\nipcp-accept-remote\n"); err != nil {
 		return err
 	}
-	return write(filepath.Join(p.dir, "xl2tpd/xl2tpd.conf"), fmt.Sprintf("[lns default]\nip range = %[1]s\nlocal ip = %[2]s\n"+
-		"require authentication = no\npppoptfile = %[3]s/ppp-options\n", p.pool(), p.ppp, p.dir))
+	return write(filepath.Join(p.dir, "xl2tpd/xl2tpd.conf"), p.global()+fmt.Sprintf("[lns default]\nip range = %s\nlocal ip = %v\n"+
+		"require authentication = no\npppoptfile = %s/ppp-options\n", p.pool(), p.ppp, p.dir))
 }
 
 // pool is what the LNS gives to clients: more than one address, as it may hold a lost client's for a while.

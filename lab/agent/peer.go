@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -16,12 +17,15 @@ type peer struct {
 	name, personality string
 	nat               string // "", "client": the end that dials sits behind a NAT; "server": the other does
 	ipsec             bool
-	settings          []string   // key=value, handed to our LNS
+	settings          []string   // key=value, of our LNS or for a real xl2tpd's [global]
+	neighbour         *peer      // the caller behind whose NAT it sits too
 	host              netip.Addr // the client host's end of the wire
 	reach             netip.Addr // where the client host finds it
 	ppp               netip.Addr // its end of the PPP link
+	own               netip.Addr // the client's end, where several links have the same other one
 	dir               string
 	client            *client
+	twin              bool // another's LNS under another name
 
 	hold  *exec.Cmd // keeps the namespaces
 	procs []*exec.Cmd
@@ -40,11 +44,36 @@ func newPeer(c *client, n int, name, personality string) *peer {
 
 func addr(format string, n int) netip.Addr { return netip.MustParseAddr(fmt.Sprintf(format, n)) }
 
+// newTwin makes a second tunnel to a peer's LNS: other ids, but the same addresses and ports. The client asks for
+// an address of its own on each, by which they are told apart.
+func newTwin(p *peer, name string) *peer {
+	t := *p
+	t.name, t.twin, t.ipsec, t.procs = name, true, false, nil // the SA is the other's
+	last := p.ppp.As4()
+	last[3] += 20
+	p.own = netip.AddrFrom4(last)
+	t.own = p.own.Next()
+	return &t
+}
+
 // calls tells whether the peer is the end that dials.
 func (p *peer) calls() bool { return p.personality == "caller" }
 
 // isXl2tpd tells whether the peer is a real xl2tpd and not our LNS.
 func (p *peer) isXl2tpd() bool { return p.calls() || p.personality == "debian" }
+
+// global is the beginning of a real xl2tpd's configuration.
+func (p *peer) global() string { return "[global]\n" + strings.Join(p.settings, "\n") + "\n" }
+
+// selector is what the traffic selectors say of the peer's UDP port.
+func (p *peer) selector() string {
+	for _, s := range p.settings {
+		if port, ok := strings.CutPrefix(s, "port="); ok {
+			return "udp/" + port
+		}
+	}
+	return "udp/1701"
+}
 
 // start brings up the namespaces' holder, charon and the L2TP daemon.
 func (p *peer) start() error {
@@ -103,6 +132,9 @@ func (p *peer) log(name string) string {
 
 // stop ends the peer's processes, youngest first, and takes its wires away.
 func (p *peer) stop() {
+	if p.twin {
+		return
+	}
 	for i := len(p.procs) - 1; i >= 0; i-- {
 		end(p.procs[i])
 	}
