@@ -74,7 +74,10 @@ func (d *desk) judge(raw []byte, from direction, now time.Time) (action hello.Ac
 	if err != nil {
 		return hello.Pass, nil
 	}
-	c := d.x.find(&p, from == outbound, now)
+	c, gone := d.x.find(&p, from == outbound, now)
+	if gone != nil {
+		d.forget(gone)
+	}
 	if c == nil {
 		return hello.Pass, nil
 	}
