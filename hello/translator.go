@@ -685,7 +685,7 @@ func (t *Translator) settle(now time.Time) {
 	// The peer speaks, and does not expect what follows the Hello though every
 	// copy has long arrived or is lost: it did not take it. The number is free
 	// again if nothing was sent behind it: a peer may keep what comes early.
-	if !l.adopted || l.count > 1 || t.acked != l.first || !t.synced ||
+	if !l.adopted || t.acked != l.first || !t.synced ||
 		t.wireNext() != l.first+1 || now.Sub(l.last) < t.timing.Lifetime {
 		return
 	}
