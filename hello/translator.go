@@ -25,7 +25,7 @@ const (
 	maxVouched = 8
 	// maxMissed is how many messages of the peer may have reached xl2tpd unseen.
 	maxMissed = 3
-	maxInject = maxFill + maxVouched + 2 // 2: acknowledge
+	maxInject = maxFill + maxVouched + maxMissed + 1
 )
 
 // Tunnel names a tunnel from xl2tpd's side. An id of 0 is not yet known and
@@ -261,16 +261,11 @@ func (t *Translator) localAck() uint16 {
 }
 
 // acknowledge sends xl2tpd a ZLB from the peer. xl2tpd takes it only with the
-// Ns that it expects, and ignores it otherwise: where a message just passed may
-// or may not have reached it, both get one.
+// Ns that it expects; if a message just passed has not reached it, it sends the
+// Hello again, and gets another.
 func (t *Translator) acknowledge() {
-	if !t.expKnown || !t.ackKnown {
-		return
-	}
-	nr := t.localAck()
-	t.send(ToLocal, Message{Ns: t.expected, Nr: nr})
-	if t.confirmed != t.expected {
-		t.send(ToLocal, Message{Ns: t.confirmed, Nr: nr})
+	if t.expKnown && t.ackKnown {
+		t.send(ToLocal, Message{Ns: t.expected, Nr: t.localAck()})
 	}
 }
 
