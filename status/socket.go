@@ -9,9 +9,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
-	"os/user"
 	"path/filepath"
-	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -19,9 +17,6 @@ import (
 
 // DefaultSocket is where a report can be read.
 const DefaultSocket = "/run/xl2tpd-keepalive/status"
-
-// Group may read reports, besides root: on Debian, those who may read the logs.
-const Group = "adm"
 
 const (
 	mode       = 0o660
@@ -88,31 +83,16 @@ func listen(path string) (net.Listener, error) {
 	if info, err := os.Lstat(path); err == nil && info.Mode().Type() == fs.ModeSocket {
 		os.Remove(path)
 	}
-	// Nobody else may connect before mode and group are right: see UMask= of the unit.
 	l, err := net.Listen("unix", path)
 	if err != nil {
 		return nil, fmt.Errorf("status socket: %w", err)
 	}
-	if gid, ok := group(Group); ok {
-		// Without the right to, or the group, root alone may read.
-		if os.Chown(path, -1, gid) == nil {
-			err = os.Chmod(path, mode)
-		}
-	}
-	if err != nil {
+	// The group is the process's own: Group= of the unit.
+	if err := os.Chmod(path, mode); err != nil {
 		l.Close()
 		return nil, fmt.Errorf("status socket: %w", err)
 	}
 	return l, nil
-}
-
-func group(name string) (gid int, ok bool) {
-	g, err := user.LookupGroup(name)
-	if err != nil {
-		return 0, false
-	}
-	gid, err = strconv.Atoi(g.Gid)
-	return gid, err == nil
 }
 
 // Read reads a report from the socket of a Server. Its errors say what to do.
@@ -123,7 +103,7 @@ func Read(ctx context.Context, path string) (Report, error) {
 	c, err := new(net.Dialer).DialContext(ctx, "unix", path)
 	switch {
 	case errors.Is(err, syscall.EACCES):
-		return r, fmt.Errorf("%s: permission denied (be root or in the group %s)", path, Group)
+		return r, fmt.Errorf("%s: permission denied (be root or in the socket's group, adm)", path)
 	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ECONNREFUSED):
 		return r, fmt.Errorf("%s: xl2tpd-keepalive is not running (systemctl start xl2tpd-keepalive)", path)
 	case err != nil:
