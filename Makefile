@@ -2,6 +2,7 @@
 # make install    install it, its unit and its configuration (DESTDIR for packagers)
 # make test       every test, the lab's included
 # make monitoring  the alert rules and the dashboard, with a real Prometheus
+# make fuzz       look for packets that break the Hello guard, FUZZTIME=10m for each part
 # make demo       the same tunnels without and with xl2tpd-keepalive, as a timeline
 # make lab RUN=x  one scenario, with its whole log (CLOCK=real for real time)
 
@@ -17,7 +18,7 @@ LAB     := $(GO) run ./lab -image $(IMAGE) -disk $(DISK) -out $(CACHE)/out -cloc
 LAB_TESTS := $(sort $(dir $(wildcard */*_lab_test.go */*/*_lab_test.go)))
 TOOLS   := qemu-system-x86 mmdebstrap e2fsprogs gcc libc6-dev iproute2 git
 
-.PHONY: build install test unit monitoring demo lab disk tools clean
+.PHONY: build install test unit monitoring fuzz demo lab disk tools clean
 
 build: xl2tpd-keepalive
 
@@ -35,6 +36,16 @@ test: unit monitoring $(IMAGE)/root.ext4 disk
 unit: tools
 	$(GO) vet ./... && $(GO) vet -tags lab ./...
 	CGO_ENABLED=1 $(GO) test -race ./...
+
+FUZZTIME ?= 10m
+# What it finds is kept, if it is short.
+fuzz:
+	for f in Packet Translator; do \
+		$(GO) test ./hello -run XXX -fuzz "^Fuzz$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 2s -parallel 1 || exit; \
+		corpus=hello/testdata/$$(echo $$f | tr PT pt).corpus; \
+		{ cat $$corpus; sed -n 's/^\[\]byte(\(.*\))$$/\1/p' $$($(GO) env GOCACHE)/fuzz/xl2tpd-keepalive/hello/Fuzz$$f/*; } | \
+			awk 'length <= 1200' | LC_ALL=C sort -u > $$corpus.new && mv $$corpus.new $$corpus || exit; \
+	done
 
 # Debian's Prometheus, unpacked and not installed: it would start as a service.
 $(PROMETHEUS)/usr/bin/prometheus: | tools
