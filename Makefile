@@ -16,9 +16,11 @@ LAB     := $(GO) run ./lab -image $(IMAGE) -disk $(DISK) -out $(CACHE)/out -cloc
 # Packages with tests that need a real daemon or kernel facility: *_lab_test.go.
 LAB_TESTS := $(sort $(dir $(wildcard */*_lab_test.go */*/*_lab_test.go)))
 TOOLS   := qemu-system-x86 mmdebstrap e2fsprogs gcc libc6-dev iproute2 git mandoc man-db zsh fish
+DEBIANS ?= bullseye bookworm trixie
 CODE    := cmd config hello ppp probe supervisor vici xl2tpd
 
 DEB         := .cache/deb
+DEB_DISK    := $(CACHE)/deb-disk
 DEB_VERSION ?= $(shell sed -n '1s/.*(\(.*\)).*/\1/p' deploy/debian/changelog)
 ARCH        ?= $(shell dpkg --print-architecture)
 
@@ -62,8 +64,18 @@ demo: $(IMAGE)/root.ext4 disk
 lab: $(IMAGE)/root.ext4 disk
 	$(LAB) run $(RUN).txtar
 
-$(IMAGE)/root.ext4: lab/image/build lab/image/lab.service | tools
-	lab/image/build $(IMAGE)
+# On the second disk are this version's package and a later one, and nothing that is installed already.
+lab-debian: $(DEBIANS:%=$(CACHE)/%/root.ext4) disk
+	rm -rf $(DEB_DISK) && cp -r $(DISK) $(DEB_DISK) && rm -r $(DEB_DISK)/install/* && mkdir $(DEB_DISK)/deb
+	$(MAKE) deb DEB_VERSION=$(DEB_VERSION)+later
+	mv $(DEB)/xl2tpd-keepalive_$(DEB_VERSION)+later_$(ARCH).deb $(DEB_DISK)/deb/later.deb
+	$(MAKE) deb
+	cp $(DEB)/xl2tpd-keepalive_$(DEB_VERSION)_$(ARCH).deb $(DEB_DISK)/deb/this.deb
+	cp -r deploy/debian/tests $(DEB_DISK)/deb
+	for suite in $(DEBIANS); do $(GO) run ./lab -image $(CACHE)/$$suite -disk $(DEB_DISK) -out $(CACHE)/out -clock $(CLOCK) run package.txtar || exit; done
+
+$(CACHE)/%/root.ext4: lab/image/build lab/image/lab.service | tools
+	lab/image/build $(CACHE)/$* $*
 
 # The VM's second disk: what make install installs, the lab's own programs, scenarios and tests.
 disk: export CGO_ENABLED = 0
