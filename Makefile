@@ -2,6 +2,7 @@
 # make install    install it, its unit, manual and configuration (DESTDIR for packagers)
 # make deb        build .cache/deb/xl2tpd-keepalive_VERSION_ARCH.deb, for Debian 11, 12 and 13 (ARCH=arm64 for another one)
 # make test       every test, the lab's included
+# make monitoring  the alert rules and the dashboard, with a real Prometheus
 # make demo       the same tunnels without and with xl2tpd-keepalive, as a timeline
 # make lab RUN=x  one scenario, with its whole log (CLOCK=real for real time)
 # make lab-debian install, upgrade and remove the package under living tunnels on Debian 11, 12 and 13
@@ -10,6 +11,7 @@ GO      ?= go
 CLOCK   ?= skip
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 CACHE   := .cache/lab
+PROMETHEUS := .cache/prometheus
 IMAGE   := $(CACHE)/bookworm
 DISK    := $(CACHE)/disk
 LAB     := $(GO) run ./lab -image $(IMAGE) -disk $(DISK) -out $(CACHE)/out -clock $(CLOCK)
@@ -17,14 +19,14 @@ LAB     := $(GO) run ./lab -image $(IMAGE) -disk $(DISK) -out $(CACHE)/out -cloc
 LAB_TESTS := $(sort $(dir $(wildcard */*_lab_test.go */*/*_lab_test.go)))
 TOOLS   := qemu-system-x86 mmdebstrap e2fsprogs gcc libc6-dev iproute2 git mandoc man-db zsh fish
 DEBIANS ?= bullseye bookworm trixie
-CODE    := cmd config hello ppp probe supervisor vici xl2tpd
+CODE    := cmd config doctor hello metrics ppp probe status supervisor vici xl2tpd
 
 DEB         := .cache/deb
 DEB_DISK    := $(CACHE)/deb-disk
 DEB_VERSION ?= $(shell sed -n '1s/.*(\(.*\)).*/\1/p' deploy/debian/changelog)
 ARCH        ?= $(shell dpkg --print-architecture)
 
-.PHONY: build install deb test unit demo lab lab-debian disk tools deb-tools clean
+.PHONY: build install deb test unit monitoring demo lab lab-debian disk tools deb-tools clean
 
 build: xl2tpd-keepalive
 
@@ -51,12 +53,22 @@ deb: deb-tools
 	cd $(DEB)/tree && GO="$(GO)" GOENV="$$($(GO) env GOENV)" GOCACHE="$$($(GO) env GOCACHE)" GOMODCACHE="$$($(GO) env GOMODCACHE)" \
 		dpkg-buildpackage -d -b -us -uc -a$(ARCH)
 
-test: unit $(IMAGE)/root.ext4 disk
+test: unit monitoring $(IMAGE)/root.ext4 disk
 	$(LAB) test
 
 unit: tools
 	$(GO) vet ./... && $(GO) vet -tags lab ./...
 	CGO_ENABLED=1 $(GO) test -race ./...
+
+# Debian's Prometheus, unpacked and not installed: it would start as a service.
+$(PROMETHEUS)/usr/bin/prometheus: | tools
+	mkdir -p $(PROMETHEUS)
+	cd $(PROMETHEUS) && (apt-get download -q prometheus || { apt-get update -q && apt-get download -q prometheus; }) && dpkg-deb -x prometheus_*.deb .
+
+monitoring: $(PROMETHEUS)/usr/bin/prometheus
+	$(PROMETHEUS)/usr/bin/promtool check rules deploy/prometheus/xl2tpd-keepalive.rules.yml
+	$(PROMETHEUS)/usr/bin/promtool test rules deploy/prometheus/xl2tpd-keepalive.rules.test.yml
+	PROMETHEUS=$(abspath $<) $(GO) test -tags monitoring -run Dashboard ./metrics
 
 demo: $(IMAGE)/root.ext4 disk
 	$(LAB) demo

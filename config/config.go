@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"fmt"
 	"net/netip"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -59,6 +60,13 @@ type Config struct {
 	Path     string
 	Global   Settings  // of every section that says nothing else
 	Sections []Section // [lac …] and [lns …], in the file's order
+	Metrics  Listen    // where Prometheus may scrape; zero: nowhere
+}
+
+// Listen is a place to listen at, as net.Listen takes it.
+type Listen struct {
+	Network string // "unix" or "tcp"
+	Address string
 }
 
 // Section is one [lac NAME] or [lns NAME]; Name "default" stands for all of the
@@ -150,6 +158,9 @@ func Parse(path string, data []byte) (*Config, error) {
 		}
 	}
 	global := drafts["global"]
+	if global != nil {
+		c.Metrics = global.metrics
+	}
 	if c.Global, err = settle(path, global); err != nil {
 		return nil, err
 	}
@@ -171,6 +182,7 @@ type draft struct {
 	timeout   *seconds
 	target    netip.Addr
 	guard     *Guard
+	metrics   Listen
 }
 
 type seconds struct{ n, line int }
@@ -229,8 +241,13 @@ func (d *draft) set(kind string, k conf.Key) (err *conf.Error) {
 		d.target, err = parseTarget(k)
 	case "hello guard":
 		d.guard, err = parseGuard(k)
+	case "metrics":
+		if kind != "global" {
+			return fail(k.Line, "'metrics' belongs into [global], not into [%s]", d.title)
+		}
+		d.metrics, err = parseListen(k)
 	default:
-		return fail(k.Line, "unknown key %s; there are keepalive, interval, timeout, target and hello guard", conf.Quote(k.Name))
+		return fail(k.Line, "unknown key %s; there are keepalive, interval, timeout, target, hello guard and metrics", conf.Quote(k.Name))
 	}
 	return err
 }
@@ -251,6 +268,19 @@ func parseGuard(k conf.Key) (*Guard, *conf.Error) {
 		}
 	}
 	return nil, fail(k.Line, "'hello guard' is %s, must be 'auto', 'on' or 'off'", conf.Quote(k.Value))
+}
+
+func parseListen(k conf.Key) (Listen, *conf.Error) {
+	if strings.EqualFold(k.Value, "off") {
+		return Listen{}, nil
+	}
+	if filepath.IsAbs(k.Value) {
+		return Listen{"unix", k.Value}, nil
+	}
+	if at, err := netip.ParseAddrPort(k.Value); err == nil && at.Port() != 0 {
+		return Listen{"tcp", at.String()}, nil
+	}
+	return Listen{}, fail(k.Line, "'metrics' is %s, must be 'off', the path of a socket, or ADDRESS:PORT such as 127.0.0.1:9174", conf.Quote(k.Value))
 }
 
 func parseTarget(k conf.Key) (netip.Addr, *conf.Error) {

@@ -154,7 +154,7 @@ func TestInstalledFile(t *testing.T) {
 	if len(c.Sections) != 2 {
 		t.Errorf("%+v", c.Sections)
 	}
-	for _, key := range []string{"keepalive", "interval", "timeout", "target", "hello guard"} {
+	for _, key := range []string{"keepalive", "interval", "timeout", "target", "hello guard", "metrics"} {
 		if !strings.Contains(text, "\n;"+key+" = ") {
 			t.Errorf("%s is not in it", key)
 		}
@@ -223,6 +223,20 @@ func TestGuard(t *testing.T) {
 		}
 		if got := c.Guard(); got != want {
 			t.Errorf("%q: %v, want %v", text, got, want)
+		}
+	}
+}
+
+func TestMetrics(t *testing.T) {
+	for text, want := range map[string]Listen{
+		"": {}, "[global]\nmetrics = Off\n": {},
+		"[global]\nmetrics = /run/x/metrics\n": {"unix", "/run/x/metrics"},
+		"[global]\nmetrics = 127.0.0.1:9174\n": {"tcp", "127.0.0.1:9174"},
+		"[global]\nmetrics = [::1]:9174\n":     {"tcp", "[::1]:9174"},
+	} {
+		c, err := Parse("f", []byte(text))
+		if err != nil || c.Metrics != want {
+			t.Errorf("%q: %v %v, want %v", text, c, err, want)
 		}
 	}
 }

@@ -15,6 +15,8 @@ func FuzzPacket(f *testing.F) {
 	f.Add(withOptions(packet(false, TypeNone, 0, 1, 2)), uint16(65535), uint16(0))
 	f.Fuzz(func(t *testing.T, b []byte, ns, nr uint16) {
 		AssignedTunnel(b)
+		Result(b)
+		Vendor(b)
 		was := bytes.Clone(b)
 		p, err := ParsePacket(b)
 		if !bytes.Equal(b, was) {

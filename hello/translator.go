@@ -25,7 +25,7 @@ const (
 	maxVouched = 8
 	// maxMissed is how many messages of the peer may have reached xl2tpd unseen.
 	maxMissed = 3
-	maxInject = maxFill + maxVouched + 2 // 2: acknowledge
+	maxInject = maxFill + maxVouched + maxMissed + 1
 )
 
 // Tunnel names a tunnel from xl2tpd's side. An id of 0 is not yet known and
@@ -184,6 +184,13 @@ func (t *Translator) Tunnel() Tunnel { return t.tun }
 // before the first Verdict.Save that shows a debt.
 func (t *Translator) Debt() int { return int(t.high - t.ledger.wire(t.high)) }
 
+// Unanswered tells whether a Hello of xl2tpd is out that the peer has not
+// acknowledged.
+func (t *Translator) Unanswered() bool { return t.limbo.count > 0 }
+
+// Owing tells whether a message of the peer is in that nobody has acknowledged.
+func (t *Translator) Owing() bool { return t.expKnown && before(t.nrToPeer(), t.expected) }
+
 // Missed says that packets may have gone past the translator: nobody was on
 // the queue, or the rules were away.
 func (t *Translator) Missed(now time.Time) {
@@ -254,16 +261,11 @@ func (t *Translator) localAck() uint16 {
 }
 
 // acknowledge sends xl2tpd a ZLB from the peer. xl2tpd takes it only with the
-// Ns that it expects, and ignores it otherwise: where a message just passed may
-// or may not have reached it, both get one.
+// Ns that it expects; if a message just passed has not reached it, it sends the
+// Hello again, and gets another.
 func (t *Translator) acknowledge() {
-	if !t.expKnown || !t.ackKnown {
-		return
-	}
-	nr := t.localAck()
-	t.send(ToLocal, Message{Ns: t.expected, Nr: nr})
-	if t.confirmed != t.expected {
-		t.send(ToLocal, Message{Ns: t.confirmed, Nr: nr})
+	if t.expKnown && t.ackKnown {
+		t.send(ToLocal, Message{Ns: t.expected, Nr: t.localAck()})
 	}
 }
 
@@ -678,7 +680,7 @@ func (t *Translator) settle(now time.Time) {
 	// The peer speaks, and does not expect what follows the Hello though every
 	// copy has long arrived or is lost: it did not take it. The number is free
 	// again if nothing was sent behind it: a peer may keep what comes early.
-	if !l.adopted || l.count > 1 || t.acked != l.first || !t.synced ||
+	if !l.adopted || t.acked != l.first || !t.synced ||
 		t.wireNext() != l.first+1 || now.Sub(l.last) < t.timing.Lifetime {
 		return
 	}

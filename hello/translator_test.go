@@ -348,3 +348,35 @@ func TestParseErrorsPass(t *testing.T) {
 		}
 	}
 }
+
+// The number of a Hello is used again only if nothing else was sent behind it:
+// the peer may have kept that.
+func TestNoReuseBehindAnother(t *testing.T) {
+	tr := synced(t)
+	tr.Missed(epoch)
+	tr.Out(packet(true, TypeHello, 0, 3, 2), epoch, alive)
+	tr.Out(packet(true, TypeHello, 0, 4, 2), epoch, alive)
+	if tr.limbo.count != 2 || !tr.limbo.adopted {
+		t.Fatalf("%+v", tr.limbo)
+	}
+	later := epoch.Add(DefaultTiming().Lifetime)
+	if v := tr.In(packet(false, TypeHello, 0, 2, 3), later); v.Why == WhyReclaimed || tr.Debt() != 0 {
+		t.Errorf("%+v, debt %d", v, tr.Debt())
+	}
+}
+
+// An xl2tpd that answers nothing any more is not vouched for without end.
+func TestVouchBound(t *testing.T) {
+	tr := synced(t)
+	now, vouched := epoch, 0
+	for i := range uint16(2 * maxVouched) {
+		tr.In(packet(false, TypeHello, 0, 2+i, 3), now)
+		now = now.Add(DefaultTiming().Answer)
+		if v := tr.Due(now, alive); v.Why == WhyVouched {
+			vouched++
+		}
+	}
+	if vouched != maxVouched {
+		t.Errorf("vouched for %d Hellos in a row, want %d", vouched, maxVouched)
+	}
+}

@@ -76,6 +76,9 @@ type tunnel struct {
 
 	state    State
 	since    time.Time
+	up       time.Time // when it came up last
+	secured  bool      // has had an established IKE SA
+	echoes   echoes
 	source   netip.Addr
 	target   netip.Addr
 	evidence Evidence

@@ -27,14 +27,24 @@ type helloGuard struct {
 
 func newGuard(loop *supervisor.Loop, log *slog.Logger) *helloGuard {
 	g := &helloGuard{loop: loop}
-	g.Guard = &guard.Guard{Dir: guard.DefaultDir, Log: log, Signs: g.signs, Report: func(err error) {
-		f := supervisor.Fault{What: "hello guard"}
-		if err != nil {
-			f.Text = fmt.Sprintf("hello guard unavailable: %v", err)
-		}
-		loop.Post(f)
-	}}
+	g.Guard = &guard.Guard{
+		Dir: guard.DefaultDir, Log: log, Signs: g.signs,
+		Report: func(err error) {
+			f := supervisor.Fault{What: "hello guard"}
+			if err != nil {
+				f.Text = fmt.Sprintf("hello guard unavailable: %v", err)
+			}
+			loop.Post(f)
+		},
+		Ended: func(t hello.Tunnel, e guard.Ending) {
+			loop.Post(supervisor.Ending{Tunnel: control(t), Reason: e.Reason, Unexplained: e.ByPeer && e.Vague})
+		},
+	}
 	return g
+}
+
+func control(t hello.Tunnel) supervisor.Control {
+	return supervisor.Control{Local: t.Local, Peer: t.Peer, LocalID: t.LocalID}
 }
 
 // configure is called before the guard asks for signs.
@@ -53,7 +63,7 @@ func (g *helloGuard) signs(ctx context.Context, t hello.Tunnel, tunnels int) gua
 // signs tells what the links say of a control tunnel. One without links, such as
 // one that is only being set up, goes by [global].
 func signs(t hello.Tunnel, tunnels int, all []supervisor.Tunnel, global *config.Settings, now time.Time) guard.Signs {
-	links := supervisor.Control{Local: t.Local, Peer: t.Peer, LocalID: t.LocalID}.Links(all, tunnels)
+	links := control(t).Links(all, tunnels)
 	if len(links) == 0 {
 		if global == nil {
 			return guard.Signs{}

@@ -130,3 +130,21 @@ func TestManualForm(t *testing.T) {
 		}
 	}
 }
+
+// The binary carries other people's code, and the package their terms.
+func TestCopyright(t *testing.T) {
+	text := read(t, "debian/copyright")
+	out, err := exec.Command("go", "list", "-deps", "-f", "{{with .Module}}{{if not .Main}}{{.Path}}{{end}}{{end}}", ".").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	modules := strings.Fields(string(out))
+	if len(modules) == 0 {
+		t.Error("no modules")
+	}
+	for _, m := range modules {
+		if m = regexp.MustCompile(`/v\d+$`).ReplaceAllString(m, ""); !strings.Contains(text, m) {
+			t.Errorf("debian/copyright lacks %s", m)
+		}
+	}
+}

@@ -14,4 +14,4 @@ complete -c xl2tpd-keepalive -n '__fish_seen_subcommand_from run check-config' -
 complete -c xl2tpd-keepalive -n '__fish_seen_subcommand_from run check-config' -o xl2tpd-config -r -F -d 'Read this xl2tpd.conf'
 complete -c xl2tpd-keepalive -n '__fish_seen_subcommand_from run' -o debug -d 'Log more'
 complete -c xl2tpd-keepalive -n '__fish_seen_subcommand_from status doctor' -o json -d 'Print JSON'
-complete -c xl2tpd-keepalive -n '__fish_seen_subcommand_from status' -o watch -d 'Go on, and show each change'
+complete -c xl2tpd-keepalive -n '__fish_seen_subcommand_from status' -o watch -d 'Go on, each second'

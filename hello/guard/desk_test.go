@@ -26,6 +26,7 @@ type bench struct {
 	now   time.Time
 	signs Signs
 	acts  []string
+	ends  []Ending
 	log   bytes.Buffer
 }
 
@@ -35,6 +36,7 @@ func newBench(t *testing.T, dir string) *bench {
 		ctx: t.Context(), log: slog.New(slog.NewTextHandler(&b.log, nil)), store: store(dir),
 		host:  Host{Daemon: "100 5"},
 		x:     newExchange(),
+		ended: func(_ hello.Tunnel, e Ending) { b.ends = append(b.ends, e) },
 		signs: func(context.Context, hello.Tunnel, int) Signs { return b.signs },
 		owe: func(t hello.Tunnel, add bool) error {
 			if add && !b.kept(t) {
@@ -156,6 +158,36 @@ func TestNotWanted(t *testing.T) {
 	b.judges(false, ourHello(2), hello.Pass)
 	if len(b.x.all()) != 0 || b.kept(tunnel) {
 		t.Errorf("%d channels", len(b.x.all()))
+	}
+}
+
+// A peer that has restarted may give the same id again, to a tunnel that we dial
+// or to one that it dials: that has nothing of the old one's numbers.
+func TestSameIDAgain(t *testing.T) {
+	for _, dialled := range []bool{true, false} {
+		b := newBench(t, t.TempDir())
+		old := b.connect()
+		b.judges(false, ourHello(2), hello.Drop)
+		b.acts = nil
+		if dialled {
+			b.judgesRaw(false, assigning(false, hello.TypeSCCRQ, 0, 8, 0, 0), hello.Pass)
+			b.judgesRaw(true, assigning(true, hello.TypeSCCRP, 8, 9, 0, 1), hello.Pass)
+			for range 2 {
+				b.judges(false, hello.Message{Type: hello.TypeSCCCN, Tunnel: 9, Ns: 1, Nr: 1}, hello.Pass)
+			}
+		} else {
+			b.judgesRaw(true, assigning(true, hello.TypeSCCRQ, 0, 9, 0, 0), hello.Pass)
+			for range 2 {
+				b.judgesRaw(false, assigning(false, hello.TypeSCCRP, 9, 8, 0, 1), hello.Pass)
+			}
+			b.judges(true, hello.Message{Type: hello.TypeSCCCN, Tunnel: 8, Ns: 1, Nr: 1}, hello.Pass)
+		}
+		for ns := uint16(2); ns < 5; ns++ {
+			b.judges(false, hello.Message{Type: 10, Tunnel: 9, Ns: ns, Nr: 1}, hello.Pass)
+		}
+		if want := []string{"clear"}; !slices.Equal(b.acts, want) || b.kept(old) || len(b.x.all()) != 1 {
+			t.Errorf("dialled %v: %q, %d channels", dialled, b.acts, len(b.x.all()))
+		}
 	}
 }
 

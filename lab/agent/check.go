@@ -120,13 +120,18 @@ func echoesCommand(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// peerlogCommand holds when our LNS has logged that event, for that reason if one is given, or with ! when it has not.
+// peerlogCommand holds when the peer's daemon has logged that, or with ! when it has not: our LNS an event, for that
+// reason if one is given, a real xl2tpd a text.
 func peerlogCommand(ts *testscript.TestScript, neg bool, args []string) {
-	usage(ts, false, len(args) == 2 || len(args) == 3, "peerlog NAME EVENT [REASON]")
+	usage(ts, false, len(args) == 2 || len(args) == 3, "peerlog NAME EVENT [REASON] | peerlog NAME TEXT")
 	p := peersOf(ts, args[:1])[0]
 	found := slices.ContainsFunc(clientOf(ts).history.all(), func(r record) bool {
 		return r.kind == "lns" && r.tunnel == p.name && r.text == args[1] && (len(args) == 2 || r.reason == args[2])
 	})
+	if p.isXl2tpd() {
+		usage(ts, false, len(args) == 2, "peerlog NAME TEXT")
+		found = strings.Contains(p.log("xl2tpd.log"), args[1])
+	}
 	if found == neg {
 		ts.Fatalf("%s: logged %s: %v", p.name, args[1], found)
 	}
