@@ -87,6 +87,9 @@ func (l lab) play(ctx context.Context, clock vm.Clock, scenarios, tests []string
 	return r.end()
 }
 
+// packageScenario needs the second disk of make lab-debian.
+const packageScenario = "package.txtar"
+
 // test runs all there is in two VMs side by side, every other scenario and the Go tests in one of them. Both
 // skip idle time, which also makes what they measure independent of how busy this machine is.
 func (l lab) test(ctx context.Context) bool {
@@ -97,7 +100,7 @@ func (l lab) test(ctx context.Context) bool {
 		return false
 	}
 	cases := []event.Case{{}, {Tests: tests}}
-	for i, name := range slices.DeleteFunc(scenarios, func(name string) bool { return name == demoScenario }) {
+	for i, name := range slices.DeleteFunc(scenarios, func(name string) bool { return name == demoScenario || name == packageScenario }) {
 		c := &cases[i%len(cases)]
 		c.Scenarios = append(c.Scenarios, name)
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -95,4 +96,14 @@ func host(s xl2tpd.Snapshot) guard.Host {
 		})
 	}
 	return h
+}
+
+// removeTable is for those who stop us for good: a stop leaves the table behind
+// for our return if a tunnel needs us.
+func removeTable(stderr io.Writer) int {
+	if err := guard.RemoveTable(); err != nil {
+		fmt.Fprintln(stderr, "xl2tpd-keepalive:", err)
+		return exitError
+	}
+	return exitOK
 }

@@ -16,6 +16,7 @@ const usage = `usage: xl2tpd-keepalive run          [-config FILE] [-xl2tpd-conf
        xl2tpd-keepalive status       [-json] [-watch]
        xl2tpd-keepalive doctor       [-json]
        xl2tpd-keepalive check-config [-config FILE] [-xl2tpd-config FILE]
+       xl2tpd-keepalive remove-table
        xl2tpd-keepalive version
 `
 
@@ -53,6 +54,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 	case "check-config":
 		o.define(flags)
 		command = func() int { return check(o, stdout, stderr) }
+	case "remove-table":
+		command = func() int { return removeTable(stderr) }
 	case "version":
 		command = func() int {
 			fmt.Fprintln(stdout, "xl2tpd-keepalive", version)
