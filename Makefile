@@ -5,6 +5,7 @@
 # make monitoring the alert rules and the dashboard, with a real Prometheus
 # make fuzz       look for packets that break the Hello guard, FUZZTIME=10m for each part
 # make demo       the same tunnels without and with xl2tpd-keepalive, as a timeline
+# make pictures   what status and doctor look like, as SVG in lab/
 # make lab RUN=x  one scenario, with its whole log (CLOCK=real for real time)
 # make lab-debian install, upgrade and remove the package under living tunnels on Debian 11, 12 and 13
 
@@ -27,7 +28,7 @@ DEB_DISK    := $(CACHE)/deb-disk
 DEB_VERSION ?= $(shell sed -n '1s/.*(\(.*\)).*/\1/p' deploy/debian/changelog)
 ARCH        ?= $(shell dpkg --print-architecture)
 
-.PHONY: build install deb test unit monitoring fuzz demo lab lab-debian disk tools deb-tools clean
+.PHONY: build install deb test unit monitoring fuzz demo pictures lab lab-debian disk tools deb-tools clean
 
 build: xl2tpd-keepalive
 
@@ -83,6 +84,10 @@ monitoring: $(PROMETHEUS)/usr/bin/prometheus
 
 demo: $(IMAGE)/root.ext4 disk
 	$(LAB) demo
+
+pictures: $(IMAGE)/root.ext4 disk
+	$(LAB) pictures
+	cp $(CACHE)/out/status.svg $(CACHE)/out/doctor.svg lab/
 
 lab: $(IMAGE)/root.ext4 disk
 	$(LAB) run $(RUN).txtar

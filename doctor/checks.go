@@ -88,15 +88,17 @@ func (e *exam) strongSwan() []Finding {
 			"apt install strongswan-swanctl", "systemctl restart strongswan-starter (or strongswan, with charon-systemd)")}
 	}
 	all := []Finding{good("VICI", "", "strongSwan answers, %d connections", len(e.conns))}
+	var without []string
 	for _, c := range e.conns {
 		if c.DPDDelay == 0 {
-			all = append(all, bad("DPD", c.Name, "off: the SA of a peer that is gone stays, and keeps a new one away",
-				fmt.Sprintf("`dpd_delay = 30s` in connections.%s of swanctl.conf, or `dpddelay=30s` and `dpdaction=restart` in ipsec.conf", c.Name)))
-		} else {
-			all = append(all, good("DPD", c.Name, "every %v", c.DPDDelay))
+			without = append(without, c.Name)
 		}
 	}
-	return all
+	if without != nil {
+		return append(all, bad("DPD", "", "off for "+strings.Join(without, ", ")+": the SA of a peer that is gone stays, and keeps a new one away",
+			"`dpd_delay = 30s` in the connection of swanctl.conf, or `dpddelay=30s` and `dpdaction=restart` in ipsec.conf"))
+	}
+	return append(all, good("DPD", "", "on"))
 }
 
 func (e *exam) xl2tpd() []Finding {
@@ -279,12 +281,21 @@ func period(at []time.Time) time.Duration {
 // tunnels checks each tunnel there is.
 func (e *exam) tunnels() []Finding {
 	var all []Finding
+	var routers []string
 	for _, t := range e.report.Tunnels {
 		name := t.Name
 		if name == "" && t.Link != nil {
 			name = t.Link.Name
 		}
 		all = append(all, e.tunnel(name, &t)...)
+		if yamaha(t.Vendor) {
+			routers = append(routers, name)
+		}
+	}
+	if routers != nil {
+		f := good("router", strings.Join(routers, ", "), "Yamaha; these lines, entered there, would spare all its clients the trouble")
+		f.Remedy = yamahaLines
+		all = append(all, f)
 	}
 	return all
 }
@@ -315,11 +326,6 @@ func (e *exam) tunnel(name string, t *status.Tunnel) []Finding {
 	}
 	if t.Guard != nil && t.Guard.Holding {
 		all = append(all, good("Hello", name, "the peer leaves xl2tpd's Hellos unanswered; the guard holds the tunnel"))
-	}
-	if yamaha(t.Vendor) {
-		f := good("router", name, "%q: these lines would spare everyone the trouble", t.Vendor)
-		f.Remedy = yamahaLines
-		all = append(all, f)
 	}
 	return all
 }

@@ -14,6 +14,7 @@ import (
 const usage = `usage: lab [-image DIR] [-disk DIR] [-out DIR] [-clock skip|real] COMMAND
   test                 every scenario and every lab test, in two VMs side by side (clock: skip)
   demo                 the same tunnels without and with xl2tpd-keepalive, with a timeline
+  pictures             what status and doctor look like, as pictures
   run SCENARIO...      these files of the disk's scenarios/, in one VM, with its log
   gotest PACKAGE...    these compiled tests of the disk's tests/, in one VM, with their log
 `
@@ -44,6 +45,8 @@ func run(args []string) int {
 		ok = l.test(ctx)
 	case "demo":
 		ok = l.demo(ctx)
+	case "pictures":
+		ok = l.pictures(ctx)
 	case "run":
 		ok = l.play(ctx, vm.Clock(*clock), rest, nil)
 	case "gotest":

@@ -100,7 +100,7 @@ func (l lab) test(ctx context.Context) bool {
 		return false
 	}
 	cases := []event.Case{{}, {Tests: tests}}
-	for i, name := range slices.DeleteFunc(scenarios, func(name string) bool { return name == demoScenario || name == packageScenario }) {
+	for i, name := range slices.DeleteFunc(scenarios, func(name string) bool { return name == demoScenario || name == packageScenario || name == picturesScenario }) {
 		c := &cases[i%len(cases)]
 		c.Scenarios = append(c.Scenarios, name)
 	}

@@ -156,7 +156,10 @@ func sparkline(trips []*Seconds) string {
 }
 
 func trip(s Seconds) string {
-	return fmt.Sprintf("%.1f ms", time.Duration(s).Seconds()*1000)
+	if ms := time.Duration(s).Seconds() * 1000; ms >= 1 {
+		return fmt.Sprintf("%.1f ms", ms)
+	}
+	return fmt.Sprintf("%d µs", time.Duration(s).Microseconds())
 }
 
 // span is a length of time, as short as it can be read: 12s, 3m05s, 4h12m, 9d4h.

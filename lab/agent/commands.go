@@ -29,6 +29,7 @@ var commands = map[string]func(*testscript.TestScript, bool, []string){
 	"peerlog":   peerlogCommand,
 	"journal":   journalCommand,
 	"mark":      markCommand,
+	"picture":   pictureCommand,
 	"status":    statusCommand,
 	"pin":       pinCommand,
 	"pinned":    pinnedCommand,
