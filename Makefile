@@ -6,17 +6,24 @@
 # make fuzz       look for packets that break the Hello guard, FUZZTIME=10m for each part
 # make demo       the same tunnels without and with xl2tpd-keepalive, as a timeline
 # make pictures   what status and doctor look like, as SVG in lab/
+# make soak       many kinds of peers, HOURS=24 of guest time with GUARD=on, and minutes without the guard
+# make throughput what the guard costs a tunnel's data: nothing; in real time, on a quiet machine
 # make lab RUN=x  one scenario, with its whole log (CLOCK=real for real time)
 # make lab-debian install, upgrade and remove the package under living tunnels on Debian 11, 12 and 13
 
 GO      ?= go
 CLOCK   ?= skip
+HOURS   ?= 24
+GUARD   ?= on
+MODE    ?= kernel
+KILLS   ?= 85
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 CACHE   := .cache/lab
 PROMETHEUS := .cache/prometheus
 IMAGE   := $(CACHE)/bookworm
 DISK    := $(CACHE)/disk
-LAB     := $(GO) run ./lab -image $(IMAGE) -disk $(DISK) -out $(CACHE)/out -clock $(CLOCK)
+LAB     := $(GO) run ./lab -image $(IMAGE) -disk $(DISK) -out $(CACHE)/out -clock $(CLOCK) \
+           -set GUARD=$(GUARD) -set MODE=$(MODE) -set DURATION=$(HOURS)h -set KILLS=$(KILLS)
 # Packages with tests that need a real daemon or kernel facility: *_lab_test.go.
 LAB_TESTS := $(sort $(dir $(wildcard */*_lab_test.go */*/*_lab_test.go)))
 TOOLS   := qemu-system-x86 mmdebstrap e2fsprogs gcc libc6-dev iproute2 git mandoc man-db zsh fish
@@ -28,7 +35,7 @@ DEB_DISK    := $(CACHE)/deb-disk
 DEB_VERSION ?= $(shell sed -n '1s/.*(\(.*\)).*/\1/p' deploy/debian/changelog)
 ARCH        ?= $(shell dpkg --print-architecture)
 
-.PHONY: build install deb test unit monitoring fuzz demo pictures lab lab-debian disk tools deb-tools clean
+.PHONY: build install deb test unit monitoring fuzz demo pictures soak throughput lab lab-debian disk tools deb-tools clean
 
 build: xl2tpd-keepalive
 
@@ -88,6 +95,11 @@ demo: $(IMAGE)/root.ext4 disk
 pictures: $(IMAGE)/root.ext4 disk
 	$(LAB) pictures
 	cp $(CACHE)/out/status.svg $(CACHE)/out/doctor.svg lab/
+soak: $(IMAGE)/root.ext4 disk
+	$(LAB) soak $(HOURS)h
+
+throughput: $(IMAGE)/root.ext4 disk
+	$(LAB) throughput
 
 lab: $(IMAGE)/root.ext4 disk
 	$(LAB) run $(RUN).txtar

@@ -45,7 +45,7 @@ func (l lab) demo(ctx context.Context) bool {
 			turn <- struct{}{}
 			wg.Go(func() {
 				defer func() { <-turn }()
-				err := l.show(ctx, show, name, mode+"-"+v.keepalive, m)
+				err := l.show(ctx, show.add, name, mode+"-"+v.keepalive, m)
 				mu.Lock()
 				failed = append(failed, err)
 				mu.Unlock()
@@ -69,8 +69,8 @@ func (l lab) demo(ctx context.Context) bool {
 	return true
 }
 
-// show runs one machine of the demo on the screen and into its log file.
-func (l lab) show(ctx context.Context, show *screen, name, file string, m vm.Machine) error {
+// show runs one machine under a name, into add and into its log file.
+func (l lab) show(ctx context.Context, add func(event.Event), name, file string, m vm.Machine) error {
 	log, err := os.Create(filepath.Join(l.out, file+".log"))
 	if err != nil {
 		return err
@@ -80,7 +80,7 @@ func (l lab) show(ctx context.Context, show *screen, name, file string, m vm.Mac
 	err = m.Run(ctx, func(e event.Event) {
 		log.WriteString(logLine(e))
 		e.Run = name
-		show.add(e)
+		add(e)
 		if e.Kind == event.Fail {
 			failed = fmt.Errorf("%s: %s (log: %s)", name, e.Text, log.Name())
 		}

@@ -7,14 +7,18 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 
 	"xl2tpd-keepalive/lab/vm"
 )
 
-const usage = `usage: lab [-image DIR] [-disk DIR] [-out DIR] [-clock skip|real] COMMAND
+const usage = `usage: lab [-image DIR] [-disk DIR] [-out DIR] [-clock skip|real] [-set NAME=VALUE...] COMMAND
+-set gives scenarios a variable.
   test                 every scenario and every lab test, in two VMs side by side (clock: skip)
   demo                 the same tunnels without and with xl2tpd-keepalive, with a timeline
   pictures             what status and doctor look like, as pictures
+  soak DURATION        many tunnels without and with the guard for that long, in two VMs side by side
+  throughput           what the guard costs a tunnel's data, in one VM (clock: real), with its log
   run SCENARIO...      these files of the disk's scenarios/, in one VM, with its log
   gotest PACKAGE...    these compiled tests of the disk's tests/, in one VM, with their log
 `
@@ -24,10 +28,18 @@ func main() { os.Exit(run(os.Args[1:])) }
 func run(args []string) int {
 	flags := flag.NewFlagSet("lab", flag.ContinueOnError)
 	flags.Usage = func() { fmt.Fprint(os.Stderr, usage) }
-	l := lab{}
+	l := lab{set: map[string]string{}}
 	flags.StringVar(&l.image, "image", ".cache/lab/bookworm", "")
 	flags.StringVar(&l.disk, "disk", ".cache/lab/disk", "")
 	flags.StringVar(&l.out, "out", ".cache/lab/out", "")
+	flags.Func("set", "", func(text string) error {
+		name, value, ok := strings.Cut(text, "=")
+		if !ok {
+			return fmt.Errorf("%q is not NAME=VALUE", text)
+		}
+		l.set[name] = value
+		return nil
+	})
 	clock := flags.String("clock", "skip", "")
 	if flags.Parse(args) != nil || flags.NArg() == 0 || (*clock != "skip" && *clock != "real") {
 		flags.Usage()
@@ -47,6 +59,10 @@ func run(args []string) int {
 		ok = l.demo(ctx)
 	case "pictures":
 		ok = l.pictures(ctx)
+	case "soak":
+		ok = l.soak(ctx, rest)
+	case "throughput":
+		ok = l.play(ctx, vm.Real, []string{throughputScenario}, nil)
 	case "run":
 		ok = l.play(ctx, vm.Clock(*clock), rest, nil)
 	case "gotest":

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,12 +16,26 @@ import (
 	"xl2tpd-keepalive/lab/vm"
 )
 
-// lab is where things lie on the host.
-type lab struct{ image, disk, out string }
+// lab is where things lie on the host, and what the scenarios' variables are set to.
+type lab struct {
+	image, disk, out string
+	set              map[string]string
+}
+
+// limit is how long a machine may take, of host time.
+const limit = 20 * time.Minute
 
 func (l lab) machine(clock vm.Clock, c event.Case) vm.Machine {
-	return vm.Machine{Image: l.image, Disk: l.disk, Clock: clock, Case: c, Limit: 20 * time.Minute}
+	env := maps.Clone(l.set)
+	maps.Copy(env, c.Env)
+	c.Env = env
+	return vm.Machine{Image: l.image, Disk: l.disk, Clock: clock, Case: c, Limit: limit}
 }
+
+const throughputScenario = "throughput.txtar"
+
+// asked are the scenarios that have a command of their own.
+var asked = []string{demoScenario, soakScenario, throughputScenario, picturesScenario, packageScenario}
 
 // results counts what held and what did not, and prints each as it comes.
 type results struct {
@@ -90,7 +105,7 @@ func (l lab) play(ctx context.Context, clock vm.Clock, scenarios, tests []string
 // packageScenario needs the second disk of make lab-debian.
 const packageScenario = "package.txtar"
 
-// test runs all there is in two VMs side by side, every other scenario and the Go tests in one of them. Both
+// test runs all the other scenarios and the Go tests in two VMs side by side, every other scenario and the Go tests in one of them. Both
 // skip idle time, which also makes what they measure independent of how busy this machine is.
 func (l lab) test(ctx context.Context) bool {
 	scenarios, err1 := names(filepath.Join(l.disk, "scenarios"))
@@ -100,7 +115,7 @@ func (l lab) test(ctx context.Context) bool {
 		return false
 	}
 	cases := []event.Case{{}, {Tests: tests}}
-	for i, name := range slices.DeleteFunc(scenarios, func(name string) bool { return name == demoScenario || name == packageScenario || name == picturesScenario }) {
+	for i, name := range slices.DeleteFunc(scenarios, func(name string) bool { return slices.Contains(asked, name) }) {
 		c := &cases[i%len(cases)]
 		c.Scenarios = append(c.Scenarios, name)
 	}

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"os/exec"
 	"strings"
 	"sync"
 	"time"
@@ -85,7 +84,7 @@ func keepaliveCommand(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Check(os.Remove(ourConf))
 			return
 		}
-		ts.Check(write(ourConf, ts.ReadFile(args[1])))
+		ts.Check(write(ourConf, os.Expand(ts.ReadFile(args[1]), ts.Getenv)))
 	default:
 		ts.Check(do("systemctl", args[0], "xl2tpd-keepalive"))
 	}
@@ -101,8 +100,13 @@ func dialCommand(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	var wg sync.WaitGroup
 	errs := make([]error, len(peers))
+	turn := make(chan struct{}, 4) // more key exchanges at one time take longer than charons wait
 	for i, p := range peers {
-		wg.Go(func() { errs[i] = c.dial(p) })
+		wg.Go(func() {
+			turn <- struct{}{}
+			defer func() { <-turn }()
+			errs[i] = c.dial(p)
+		})
 	}
 	wg.Wait()
 	for i, p := range peers {
@@ -148,23 +152,6 @@ func renumberCommand(ts *testscript.TestScript, neg bool, args []string) {
 	p.client.mu.Unlock()
 	ts.Check(p.configureLNS())
 	ts.Check(p.startLNS())
-}
-
-// loadCommand keeps a tunnel busy with iperf3 from the peer to the client.
-func loadCommand(ts *testscript.TestScript, neg bool, args []string) {
-	usage(ts, neg, len(args) == 2, "load NAME SECONDS")
-	p := peersOf(ts, args[:1])[0]
-	ts.Check(p.run("iperf3.log", "iperf3", "--server", "--one-off", "--bind", p.ppp.String()))
-	ts.Check(poll(5*time.Second, func() bool { return p.exec("sh", "-c", "ss -tln | grep -q :5201").Run() == nil }))
-	text, err := exec.Command("iperf3", "--client", p.ppp.String(), "--reverse", "--bitrate", "5M", "--time", args[1], "--format", "m").CombinedOutput()
-	if err != nil {
-		ts.Fatalf("iperf3: %v: %s", err, text)
-	}
-	for line := range strings.Lines(string(text)) {
-		if strings.Contains(line, "receiver") {
-			clientOf(ts).measure("%s: %s", p.name, strings.Join(strings.Fields(line), " "))
-		}
-	}
 }
 
 // insideCommand runs a command in a peer's namespaces.

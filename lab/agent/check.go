@@ -37,7 +37,7 @@ func upCommand(ts *testscript.TestScript, neg bool, args []string) {
 
 // closedCommand holds when the tunnel's last life was that long and ended for that reason.
 func closedCommand(ts *testscript.TestScript, neg bool, args []string) {
-	usage(ts, neg, len(args) == 3, "closed NAME after=MIN..MAX reason=REASON")
+	usage(ts, neg, len(args) == 3, "closed NAME after=MIN..MAX reason=REASON[|REASON]")
 	words, opts := options(args)
 	c := clientOf(ts)
 	time.Sleep(2 * time.Second) // the reason comes after the fact
@@ -50,7 +50,7 @@ func closedCommand(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		life, why := lifetime(records, p.name), reason(records, p.name, down.at)
 		c.measure("%s: closed after %.1f s: %s", p.name, life.Seconds(), why)
-		if life < duration(ts, lo) || life > duration(ts, hi) || why != opts["reason"] {
+		if life < duration(ts, lo) || life > duration(ts, hi) || !slices.Contains(strings.Split(opts["reason"], "|"), why) {
 			ts.Fatalf("%s: closed after %v: %s; wanted %s and %s", p.name, life, why, opts["after"], opts["reason"])
 		}
 	}
@@ -120,21 +120,64 @@ func echoesCommand(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// peerlogCommand holds when the peer's daemon has logged that, or with ! when it has not: our LNS an event, for that
-// reason if one is given, a real xl2tpd a text.
+// peerlogCommand holds when the peer's daemon has logged that since the peer was last dialled, or with ! when it has not:
+// our LNS an event, with that reason or about that message if one is given, a real xl2tpd a text at any time. "all" are
+// the peers that have an LNS of ours.
 func peerlogCommand(ts *testscript.TestScript, neg bool, args []string) {
-	usage(ts, false, len(args) == 2 || len(args) == 3, "peerlog NAME EVENT [REASON] | peerlog NAME TEXT")
-	p := peersOf(ts, args[:1])[0]
-	found := slices.ContainsFunc(clientOf(ts).history.all(), func(r record) bool {
-		return r.kind == "lns" && r.tunnel == p.name && r.text == args[1] && (len(args) == 2 || r.reason == args[2])
-	})
-	if p.isXl2tpd() {
-		usage(ts, false, len(args) == 2, "peerlog NAME TEXT")
-		found = strings.Contains(p.log("xl2tpd.log"), args[1])
+	usage(ts, false, len(args) == 2 || len(args) == 3, "peerlog NAME|all EVENT [REASON|MESSAGE] | peerlog NAME TEXT")
+	c := clientOf(ts)
+	var peers []*peer
+	if args[0] != "all" {
+		peers = peersOf(ts, args[:1])
+	} else {
+		peers = slices.DeleteFunc(slices.Clone(c.peers), (*peer).isXl2tpd)
 	}
-	if found == neg {
-		ts.Fatalf("%s: logged %s: %v", p.name, args[1], found)
+	for _, p := range peers {
+		found := slices.ContainsFunc(sinceDialled(c.history.all(), p), func(r record) bool {
+			return r.kind == "lns" && r.text == args[1] && (len(args) == 2 || r.reason == args[2])
+		})
+		if p.isXl2tpd() {
+			usage(ts, false, len(args) == 2, "peerlog NAME TEXT")
+			found = strings.Contains(p.log("xl2tpd.log"), args[1])
+		}
+		if found == neg {
+			ts.Fatalf("%s: logged %s: %v", p.name, strings.Join(args[1:], " "), found)
+		}
 	}
+}
+
+// ackedCommand holds when every Hello that these peers have sent since they were last dialled was acknowledged.
+func ackedCommand(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg, len(args) > 0, "acked NAME...")
+	c := clientOf(ts)
+	for _, p := range peersOf(ts, args) {
+		var sent, again, acked int
+		count := func(records []record) bool {
+			sent, again, acked = 0, 0, 0
+			for _, r := range sinceDialled(records, p) {
+				switch {
+				case r.text == "hello-sent" && r.try == 1:
+					sent++
+				case r.text == "hello-sent":
+					again++
+				case r.text == "hello-acked":
+					acked++
+				}
+			}
+			return sent > 0 && sent == acked
+		}
+		ok := c.history.await(2*time.Second, count) // one may be under way
+		c.measure("%s: %d of the peer's %d Hellos acknowledged, %d sent again", p.name, acked, sent, again)
+		if !ok {
+			ts.Fatalf("%s: %d of the peer's %d Hellos acknowledged", p.name, acked, sent)
+		}
+	}
+}
+
+// sinceDialled is what was seen of the peer since it was last dialled.
+func sinceDialled(records []record, p *peer) []record {
+	dialled, _ := last(records, "dial", p.name)
+	return slices.DeleteFunc(records, func(r record) bool { return r.tunnel != p.name || r.at.Before(dialled.at) })
 }
 
 // journalCommand waits until that program has said that text, or holds with ! when it has not so far.

@@ -24,6 +24,8 @@ type client struct {
 
 	debians []byte // xl2tpd.conf as the package has it
 	piping  sync.Mutex
+	pinned  process        // by the word pin
+	links   map[int]string // of sawEcho: names by index, as the kernel's answer is long
 
 	mu    sync.Mutex // the witnesses look peers up while the scenario adds them
 	peers []*peer
@@ -32,6 +34,7 @@ type client struct {
 type clientKey struct{}
 
 const (
+	swanLog       = "/etc/strongswan.d/lab.conf" // no line for each packet
 	swanctlConf   = "/etc/swanctl/conf.d/lab.conf"
 	xl2tpdConf    = "/etc/xl2tpd/xl2tpd.conf"
 	ourConf       = "/etc/xl2tpd/keepalive.conf"
@@ -91,6 +94,7 @@ func (c *client) configure(set settings) error {
 	}
 	files := map[string]string{
 		swanctlConf:   swan.String() + secrets,
+		swanLog:       "charon-systemd { journal { net = 0 } }\n",
 		xl2tpdConf:    "[global]\n" + strings.Join(set.global, "\n") + "\n" + sections.String(),
 		dialOptions:   quiet,
 		answerOptions: quiet + "ipcp-accept-remote\n",
@@ -187,15 +191,23 @@ func (c *client) sawAddress(up bool, link string, own, far netip.Addr, at time.T
 }
 
 func (c *client) sawEcho(link int, target netip.Addr, at time.Time) {
-	ifi, err := net.InterfaceByIndex(link)
-	if err != nil || !strings.HasPrefix(ifi.Name, "ppp") {
+	name, known := c.links[link]
+	if !known {
+		ifi, err := net.InterfaceByIndex(link)
+		if err != nil {
+			return
+		}
+		name = ifi.Name
+		c.links[link] = name
+	}
+	if !strings.HasPrefix(name, "ppp") {
 		return
 	}
-	r := record{at: at, kind: "echo", link: ifi.Name, text: target.String()}
+	r := record{at: at, kind: "echo", link: name, text: target.String()}
 	records := c.history.all()
 	if p := c.find(func(p *peer) bool {
 		up, _ := last(records, "up", p.name)
-		return p.ppp == target && (!p.own.IsValid() || up.link == ifi.Name)
+		return p.ppp == target && (!p.own.IsValid() || up.link == name)
 	}); p != nil {
 		r.tunnel = p.name
 	}
@@ -227,9 +239,10 @@ func (c *client) sawJournal(identifier, text string, at time.Time) {
 	c.history.add(r)
 }
 
-// reason says why the tunnel closed at that time: what its peer logged, or what xl2tpd did.
+// reason says why the tunnel closed at that time: what its peer logged, or what xl2tpd did. A StopCCN from xl2tpd is
+// no reason, there may be one for it.
 func reason(records []record, tunnel string, at time.Time) string {
-	id := ""
+	id, why := "", "unknown"
 	for _, r := range records {
 		near := r.at.Sub(at).Abs() < 3*time.Second
 		switch {
@@ -238,12 +251,14 @@ func reason(records []record, tunnel string, at time.Time) string {
 		case r.tunnel == tunnel && near && r.kind == "operator":
 			return r.reason
 		case r.tunnel == tunnel && near && r.kind == "lns" && r.text == "close":
-			return r.reason
+			if why = r.reason; why != "stopccn-from-peer" {
+				return why
+			}
 		case near && r.kind == "journal" && id != "" && r.reason == id+" exceeded":
 			return "hello-unanswered"
 		}
 	}
-	return "unknown"
+	return why
 }
 
 // close takes everything down that the scenario brought up.
@@ -253,7 +268,7 @@ func (c *client) close() {
 	for _, p := range c.peers {
 		p.stop()
 	}
-	for _, path := range []string{swanctlConf, ourConf} {
+	for _, path := range []string{swanctlConf, swanLog, ourConf} {
 		os.Remove(path)
 	}
 	os.WriteFile(xl2tpdConf, c.debians, 0o644)
@@ -266,6 +281,6 @@ func newClient(dir string, out *reporter) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &client{dir: dir, out: out, history: newHistory(), debians: debians}
+	c := &client{dir: dir, out: out, history: newHistory(), debians: debians, links: map[int]string{}}
 	return c, os.MkdirAll(filepath.Join(dir, "peers"), 0o755)
 }

@@ -25,8 +25,10 @@ var commands = map[string]func(*testscript.TestScript, bool, []string){
 	"echo-in":   echoInCommand,
 	"echoes":    echoesCommand,
 	"load":      loadCommand,
+	"compare":   compareCommand,
 	"inside":    insideCommand,
 	"peerlog":   peerlogCommand,
+	"acked":     ackedCommand,
 	"journal":   journalCommand,
 	"mark":      markCommand,
 	"picture":   pictureCommand,
@@ -79,14 +81,25 @@ func duration(ts *testscript.TestScript, text string) time.Duration {
 	return d
 }
 
+// sleepCommand lets guest time pass, and marks each hour of a long sleep.
 func sleepCommand(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, neg, len(args) == 1, "sleep DURATION")
-	time.Sleep(duration(ts, args[0]))
+	d := duration(ts, args[0])
+	began := time.Now()
+	for passed := time.Hour; passed < d; passed += time.Hour {
+		time.Sleep(time.Until(began.Add(passed)))
+		clientOf(ts).mark("%s of %s", passed, d)
+	}
+	time.Sleep(time.Until(began.Add(d)))
 }
 
 // markCommand names a point in the timeline.
 func markCommand(ts *testscript.TestScript, neg bool, args []string) {
-	clientOf(ts).out.report(event.Event{Kind: event.Mark, Text: strings.Join(args, " ")})
+	clientOf(ts).mark("%s", strings.Join(args, " "))
+}
+
+func (c *client) mark(format string, args ...any) {
+	c.out.report(event.Event{Kind: event.Mark, Text: fmt.Sprintf(format, args...)})
 }
 
 func (c *client) measure(format string, args ...any) {

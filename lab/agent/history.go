@@ -14,6 +14,7 @@ type record struct {
 	link   string
 	reason string
 	text   string
+	try    int // of a Hello of the peer's LNS: 1 is the first
 }
 
 // history keeps all that was seen since the scenario began and wakes those who wait for more.

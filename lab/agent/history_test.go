@@ -21,6 +21,8 @@ func TestReason(t *testing.T) {
 		{"too long ago", []record{established, {at: at(30), kind: "lns", tunnel: "a", text: "close", reason: "idle"}}, "unknown"},
 		{"xl2tpd gave up", []record{established, {at: at(60.1), kind: "journal", reason: "tunnel 7 exceeded"}}, "hello-unanswered"},
 		{"xl2tpd gave another up", []record{established, {at: at(60.1), kind: "journal", reason: "tunnel 8 exceeded"}}, "unknown"},
+		{"xl2tpd gave up and said so", []record{established, {at: at(59.9), kind: "lns", tunnel: "a", text: "close", reason: "stopccn-from-peer"},
+			{at: at(60.1), kind: "journal", reason: "tunnel 7 exceeded"}}, "hello-unanswered"},
 		{"hung up", []record{established, {at: at(59), kind: "operator", tunnel: "a", reason: "operator"}}, "operator"},
 	} {
 		if got := reason(c.records, "a", at(60)); got != c.want {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/netip"
@@ -59,9 +60,11 @@ func (p *peer) startLNS() error {
 		for lines := bufio.NewScanner(pipe); lines.Scan(); {
 			log.WriteString(lines.Text() + "\n")
 			var e struct {
-				Time   time.Time `json:"t"`
-				Event  string    `json:"event"`
-				Reason string    `json:"reason"`
+				Time    time.Time `json:"t"`
+				Event   string    `json:"event"`
+				Reason  string    `json:"reason"`
+				Message string    `json:"message"`
+				Try     int       `json:"try"`
 			}
 			if json.Unmarshal(lines.Bytes(), &e) != nil {
 				continue
@@ -69,7 +72,7 @@ func (p *peer) startLNS() error {
 			if e.Event == "listening" {
 				close(listening)
 			}
-			p.client.history.add(record{at: e.Time, kind: "lns", tunnel: p.name, reason: e.Reason, text: e.Event})
+			p.client.history.add(record{at: e.Time, kind: "lns", tunnel: p.name, reason: cmp.Or(e.Reason, e.Message), text: e.Event, try: e.Try})
 		}
 	}()
 	select {

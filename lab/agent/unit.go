@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"strconv"
@@ -24,36 +25,61 @@ func statusCommand(ts *testscript.TestScript, neg bool, args []string) {
 	clientOf(ts).measure("status %q after %.1f s", got, time.Since(began).Seconds())
 }
 
-// pinCommand remembers our process and its file descriptors, pinnedCommand compares.
+// process is how our process is: which one, and what it uses.
+type process struct{ pid, descriptors, threads, rss int }
+
+func ourProcess(ts *testscript.TestScript) process {
+	pid, err := strconv.Atoi(property(ts, "MainPID"))
+	ts.Check(err)
+	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
+	ts.Check(err)
+	threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+	ts.Check(err)
+	statm, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	ts.Check(err)
+	pages, err := strconv.Atoi(strings.Fields(string(statm))[1])
+	ts.Check(err)
+	return process{pid, len(entries), len(threads), pages * os.Getpagesize() >> 10}
+}
+
+func (p process) String() string {
+	return fmt.Sprintf("%d file descriptors, %d threads, %d KB", p.descriptors, p.threads, p.rss)
+}
+
+// pinCommand remembers our process, pinnedCommand compares: the same process with the same number of file
+// descriptors and, if that is asked for, so much more memory at most.
 func pinCommand(ts *testscript.TestScript, neg bool, args []string) {
-	pid := property(ts, "MainPID")
-	ts.Setenv("PIN_PID", pid)
-	ts.Setenv("PIN_FDS", strconv.Itoa(descriptors(pid)))
+	usage(ts, neg, len(args) == 0, "pin")
+	clientOf(ts).pinned = ourProcess(ts)
 }
 
 func pinnedCommand(ts *testscript.TestScript, neg bool, args []string) {
-	usage(ts, neg, len(args) == 1, "pinned DURATION")
-	if pid := property(ts, "MainPID"); pid != ts.Getenv("PIN_PID") {
-		ts.Fatalf("another process: %s, was %s", pid, ts.Getenv("PIN_PID"))
-	}
-	n := 0
-	err := poll(duration(ts, args[0]), func() bool {
-		n = descriptors(ts.Getenv("PIN_PID"))
-		return strconv.Itoa(n) == ts.Getenv("PIN_FDS")
+	words, opts := options(args)
+	usage(ts, neg, len(words) == 1, "pinned DURATION [growth=PERCENT]")
+	c := clientOf(ts)
+	was, is := c.pinned, process{}
+	err := poll(duration(ts, words[0]), func() bool {
+		is = ourProcess(ts)
+		return is.pid == was.pid && is.descriptors == was.descriptors
 	})
-	if err != nil {
-		ts.Fatalf("%d file descriptors, were %s", n, ts.Getenv("PIN_FDS"))
+	c.measure("our process: %v, were %v", is, was)
+	if is.pid != was.pid {
+		ts.Fatalf("another process: %d, was %d", is.pid, was.pid)
 	}
-	clientOf(ts).measure("the same process with %d file descriptors", n)
+	if err != nil {
+		ts.Fatalf("%d file descriptors, were %d", is.descriptors, was.descriptors)
+	}
+	if growth, ok := opts["growth"]; ok {
+		percent, err := strconv.Atoi(growth)
+		ts.Check(err)
+		if is.rss > was.rss*(100+percent)/100 {
+			ts.Fatalf("%d KB of memory, were %d", is.rss, was.rss)
+		}
+	}
 }
 
 func property(ts *testscript.TestScript, name string) string {
 	text, err := exec.Command("systemctl", "show", "--value", "-p", name, "xl2tpd-keepalive").Output()
 	ts.Check(err)
 	return strings.TrimSpace(string(text))
-}
-
-func descriptors(pid string) int {
-	entries, _ := os.ReadDir("/proc/" + pid + "/fd")
-	return len(entries)
 }

@@ -23,7 +23,7 @@ type witnesses struct{ client atomic.Pointer[client] }
 
 func startWitnesses() (*witnesses, error) {
 	w := &witnesses{}
-	w.client.Store(&client{history: newHistory(), out: &reporter{enc: json.NewEncoder(io.Discard)}})
+	w.client.Store(&client{history: newHistory(), links: map[int]string{}, out: &reporter{enc: json.NewEncoder(io.Discard)}})
 	addresses, err := rtnetlink.Dial(&netlink.Config{Groups: unix.RTMGRP_IPV4_IFADDR})
 	if err != nil {
 		return nil, err

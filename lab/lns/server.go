@@ -9,9 +9,6 @@ import (
 	"xl2tpd-keepalive/lab/lns/l2tp"
 )
 
-// look is how often data packets are counted: so late may an idle close come.
-const look = time.Second
-
 // dataPlane makes the kernel's side of tunnels.
 type dataPlane interface {
 	// tunnel makes one whose control packets go to receive, which is called
@@ -307,7 +304,7 @@ func (s *server) untilWake(deadline time.Time) time.Duration {
 	for _, e := range s.tunnels {
 		earlier(e.control.Wake())
 		if e.data != nil && s.behaviour.Idle > 0 {
-			earlier(time.Now().Add(look))
+			earlier(time.Now().Add(time.Duration(s.behaviour.IdleLook)))
 		}
 	}
 	return time.Until(wake)

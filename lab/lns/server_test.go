@@ -345,7 +345,7 @@ func TestIdleTimer(t *testing.T) {
 		time.Sleep(3 * time.Second)
 		h.wantReason(l2tp.EventClose, l2tp.ReasonIdle)
 		at, err := time.Parse(time.RFC3339Nano, h.last(l2tp.EventClose)["t"].(string))
-		if d := at.Sub(last); err != nil || d < time.Minute || d > time.Minute+look {
+		if d := at.Sub(last); err != nil || d < time.Minute || d > time.Minute+time.Duration(b.IdleLook) {
 			t.Errorf("closed %v after the last data, %v", d, err)
 		}
 	})
@@ -399,7 +399,7 @@ func TestDataPlaneErrors(t *testing.T) {
 	inHouse(t, b, func(h *house) {
 		h.client(someone, 5).establish()
 		h.plane.tunnels[0].broken.Store(true)
-		time.Sleep(2 * look)
+		time.Sleep(2 * time.Duration(b.IdleLook))
 		h.wantReason(l2tp.EventClose, l2tp.ReasonDataPlane)
 	})
 	// The pool has three addresses.

@@ -27,6 +27,10 @@ type Behaviour struct {
 	// direction, for so long (0: never).
 	Idle Duration `json:"idle"`
 
+	// IdleLook is how often data packets are counted for that: so late may
+	// the close come.
+	IdleLook Duration `json:"idle_look"`
+
 	// MaxClients limits the tunnels up at one time (0: no limit). One more
 	// is refused with StopCCN, result 2, error 4.
 	MaxClients int `json:"max_clients"`
@@ -60,6 +64,7 @@ func Defaults() Behaviour {
 		HostName:        "lns",
 		Hello:           HelloAck,
 		StrictNs:        true,
+		IdleLook:        Duration(time.Second),
 		ReceiveWindow:   4,
 		RetransmitFirst: Duration(time.Second),
 		RetransmitCap:   Duration(16 * time.Second),
@@ -78,6 +83,8 @@ func (b Behaviour) Check() error {
 		return errors.New("keepalive_interval, idle, max_clients: want 0 (off) or more")
 	case b.KeepaliveInterval > 0 && b.KeepaliveTries < 1:
 		return errors.New("keepalive_tries: want at least 1 with a keepalive_interval")
+	case b.Idle > 0 && b.IdleLook <= 0:
+		return errors.New("idle_look: want more than 0 with an idle")
 	case b.ReceiveWindow < 1:
 		return errors.New("receive_window: want at least 1")
 	case b.RetransmitFirst <= 0 || b.RetransmitCap < b.RetransmitFirst:

@@ -1,0 +1,114 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"xl2tpd-keepalive/lab/event"
+	"xl2tpd-keepalive/lab/timeline"
+	"xl2tpd-keepalive/lab/vm"
+)
+
+const soakScenario = "soak.txtar"
+
+// The scenario's parts, by the marks that begin them.
+const (
+	unguarded = "unguarded"
+	guarded   = "guarded"
+	end       = "end"
+)
+
+// soak plays scenarios/soak.txtar in kernel and in userspace mode side by side.
+func (l lab) soak(ctx context.Context, args []string) bool {
+	if len(args) != 1 {
+		fmt.Fprint(os.Stderr, usage)
+		return false
+	}
+	span, err := time.ParseDuration(args[0])
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "lab:", err)
+		return false
+	}
+	s := &soaking{began: time.Now(), part: map[string]string{}}
+	modes := []string{"kernel", "userspace"}
+	failed := make([]error, len(modes))
+	var wg sync.WaitGroup
+	for i, mode := range modes {
+		m := l.machine(vm.Skip, event.Case{
+			Scenarios: []string{soakScenario},
+			Env:       map[string]string{"MODE": mode, "DURATION": span.String()},
+		})
+		m.Limit += span / 4 // an hour takes a few minutes
+		wg.Go(func() { failed[i] = l.show(ctx, s.add, mode, "soak-"+mode, m) })
+	}
+	wg.Wait()
+	fmt.Println()
+	for _, mode := range modes {
+		s.table(os.Stdout, mode)
+	}
+	fmt.Printf("\nhello guard = %s, %v of guest time each (clock: %s), took %v\n", l.set["GUARD"], span, vm.Skip, time.Since(s.began).Round(time.Second))
+	if err := errors.Join(failed...); err != nil {
+		fmt.Fprintln(os.Stderr, "lab:", err)
+		return false
+	}
+	return true
+}
+
+// soaking is what was seen so far; each part of each machine is a run of its timeline.
+type soaking struct {
+	mu       sync.Mutex
+	began    time.Time
+	timeline timeline.Timeline
+	part     map[string]string // that a machine is in
+}
+
+func (s *soaking) add(e event.Event) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	mode := e.Run
+	part := s.part[mode]
+	e.Run = mode + part
+	switch e.Kind {
+	case event.Mark:
+		s.say(mode, "%s", e.Text)
+		s.timeline.Add(e)
+		if e.Text == unguarded || e.Text == guarded || e.Text == end {
+			s.part[mode] = e.Text
+			s.timeline.Add(event.Event{Time: e.Time, Kind: event.Mark, Run: mode + e.Text, Text: timeline.MarkStart})
+		}
+	case event.Up, event.Down:
+		s.timeline.Add(e)
+		if e.Kind == event.Down && part == guarded {
+			s.say(mode, "%s closed: %s", e.Tunnel, timeline.Words(e.Reason))
+		}
+	case event.Measure:
+		s.say(mode, "%s", e.Text)
+	}
+}
+
+// say prints a line with the time that has really passed.
+func (s *soaking) say(mode, format string, args ...any) {
+	fmt.Printf("%5.0f s  %-9s  %s\n", time.Since(s.began).Seconds(), mode, fmt.Sprintf(format, args...))
+}
+
+// table writes what became of each tunnel without and with the guard.
+func (s *soaking) table(w io.Writer, mode string) {
+	without := s.timeline.Run(mode + unguarded)
+	with := s.timeline.Run(mode + guarded)
+	fmt.Fprintf(w, "%-9s  %-17s  %5s  %6s  %8s  without the guard\n", "mode", "tunnel", "drops", "up", "for")
+	for _, row := range with.Rows {
+		died := fmt.Sprintf("up for the %v it was watched", without.Now().Round(time.Second))
+		for _, other := range without.Rows {
+			if drops := other.Drops(without.Now()); other.Tunnel == row.Tunnel && len(drops) > 0 {
+				died = fmt.Sprintf("closed after %.1f s: %s", (drops[0].To - drops[0].From).Seconds(), timeline.Words(drops[0].Reason))
+			}
+		}
+		fmt.Fprintf(w, "%-9s  %-17s  %5d  %5.1f%%  %8v  %s\n", mode, row.Tunnel, len(row.Drops(with.Now())),
+			100*row.Uptime(with.Now()), with.Now().Round(time.Second), died)
+	}
+}
