@@ -37,7 +37,7 @@ type Tunnel struct {
 	PeerID  uint16         `json:"peer_id"`  // in the header of outbound packets
 }
 
-// Timing holds the three spans of time the translator goes by.
+// Timing holds the spans of time the translator goes by.
 type Timing struct {
 	// Answer is how long xl2tpd may take to acknowledge the peer's Hello.
 	Answer time.Duration
@@ -48,11 +48,14 @@ type Timing struct {
 	// Lifetime is how long a packet and its answer may be under way. After it,
 	// a peer that does not acknowledge a Hello has not taken it.
 	Lifetime time.Duration
+	// Offer is how long the peer may take to answer a Hello that xl2tpd may not
+	// send again.
+	Offer time.Duration
 }
 
 // DefaultTiming suits xl2tpd with its default number of retries.
 func DefaultTiming() Timing {
-	return Timing{Answer: 2 * time.Second, Quiet: 16 * time.Second, Lifetime: 4 * time.Second}
+	return Timing{Answer: 2 * time.Second, Quiet: 16 * time.Second, Lifetime: 4 * time.Second, Offer: time.Second}
 }
 
 // Life is what is known at this moment.
@@ -144,12 +147,13 @@ type Translator struct {
 	acked     uint16 // wire number the peer expects next, as it said
 	ackSure   bool   // it has said no more than that: nothing went past us since
 	limbo     limbo
-	realSeen  bool   // while not ackSure: a message that is no Hello was seen
-	realWire  uint16 // its wire number; the lowest if there were several
-	unsure    bool   // a Hello waits for that, to be acknowledged
-	closing   bool   // a StopCCN was seen
-	zlbLow    bool   // a ZLB has gone out as if no Hello were under way
-	zlbNr     uint16 // what the latest such acknowledged
+	realSeen  bool      // while not ackSure: a message that is no Hello was seen
+	realWire  uint16    // its wire number; the lowest if there were several
+	unsure    bool      // a Hello waits for that, to be acknowledged
+	offered   time.Time // and for this: until then it is the peer's turn
+	closing   bool      // a StopCCN was seen
+	zlbLow    bool      // a ZLB has gone out as if no Hello were under way
+	zlbNr     uint16    // what the latest such acknowledged
 
 	// Peer to xl2tpd.
 	expKnown  bool
@@ -486,13 +490,20 @@ func (t *Translator) outHello(p *Packet, now time.Time, life Life) *Verdict {
 		t.acknowledge()
 		return t.forwardOut(p, w)
 	}
+	first := !t.inLimbo(w)
 	t.enterLimbo(w)
-	if t.inLimbo(w) {
-		t.limbo.last = now
-		if t.tryAdopt(ns+1, now, fresh) {
-			t.acknowledge()
-			t.out.Why = WhyAdopted
-		}
+	if !t.inLimbo(w) {
+		return t.forwardOut(p, w)
+	}
+	t.limbo.last = now
+	switch {
+	case first && fresh && life.Offer && t.Debt() == 0:
+		// It may have been the last copy, so do not wait for another.
+		t.unsure, t.offered = true, now.Add(t.timing.Offer)
+		t.out.Why = WhyOffered
+	case t.tryAdopt(ns+1, now, fresh):
+		t.acknowledge()
+		t.out.Why = WhyAdopted
 	}
 	return t.forwardOut(p, w)
 }
@@ -563,12 +574,14 @@ func (t *Translator) enterLimbo(w uint16) {
 	t.out.Save = true
 }
 
+// limboNext reports whether the peer expects one of the limbo: all else has then
+// arrived.
+func (t *Translator) limboNext() bool { return t.ackKnown && t.inLimbo(t.acked) }
+
 // tryAdopt adopts the limbo if the tunnel lives, now or as soon as it is certain
 // that nothing before it is unacknowledged.
 func (t *Translator) tryAdopt(end uint16, now time.Time, fresh bool) bool {
-	// If the peer expects one of the limbo, all else has arrived.
-	sure := t.ackKnown && t.inLimbo(t.acked)
-	t.unsure = fresh && !sure && !t.sureOfAck(end-1, now)
+	t.unsure = fresh && !t.limboNext() && !t.sureOfAck(end-1, now)
 	if !fresh || t.unsure {
 		return false
 	}
@@ -717,12 +730,17 @@ func (t *Translator) Wake() (time.Time, bool) {
 	return t.waitUntil, t.waiting
 }
 
-// unsureUntil is when sureOfAck will be true.
+// unsureUntil is when the limbo can be adopted: all before it is certain, and the
+// peer has had its turn.
 func (t *Translator) unsureUntil() time.Time {
-	if t.ackSure {
-		return t.since
+	at := t.since
+	if !t.ackSure && !t.limboNext() {
+		at = t.sureAt()
 	}
-	return t.sureAt()
+	if t.offered.After(at) {
+		at = t.offered
+	}
+	return at
 }
 
 // Due does what waited for the time now: see vouch, and outHello for a Hello
@@ -734,7 +752,7 @@ func (t *Translator) Due(now time.Time, life Life) *Verdict {
 		t.unsure = false
 		l := t.limbo
 		if end := t.ledger.local(l.first + l.count); l.count > 0 && life.Tunnel && !t.closing &&
-			t.sureOfAck(end, now) {
+			(t.limboNext() || t.sureOfAck(end, now)) {
 			t.adopt(end)
 			t.acknowledge()
 			// What xl2tpd expects is known from copies with an old Nr, maybe.

@@ -132,6 +132,27 @@ func TestOffer(t *testing.T) {
 	}
 }
 
+// Just after a start it is the same; but the copy seen may be xl2tpd's last.
+func TestOfferAfterStart(t *testing.T) {
+	for _, answered := range []bool{true, false} {
+		tr := synced(t)
+		tr.Missed(epoch)
+		if v := tr.Out(packet(true, TypeHello, 0, 3, 2), epoch, offered); v.Action != Pass || len(v.Inject) != 0 || v.Why != WhyOffered {
+			t.Fatalf("%+v", v)
+		}
+		if answered {
+			tr.In(packet(false, TypeNone, 0, 2, 4), epoch)
+		}
+		at, ok := tr.Wake()
+		if want := epoch.Add(DefaultTiming().Offer); !ok || !at.Equal(want) {
+			t.Fatalf("woken at %v %v, want %v", at, ok, want)
+		}
+		if v := tr.Due(at, offered); (v.Why == WhyAdopted) == answered || (len(v.Inject) > 0) == answered {
+			t.Errorf("answered %v: %+v", answered, v)
+		}
+	}
+}
+
 // One that stays unanswered is held from its second copy on. The peer did not
 // take it, and sees that nowhere: not in a ZLB, and not in what comes after.
 func TestOfferInVain(t *testing.T) {
