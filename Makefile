@@ -1,10 +1,15 @@
 # make            build the binary
-# make install    install it, its unit and its configuration (DESTDIR for packagers)
+# make install    install it, its unit, manual and configuration (DESTDIR for packagers)
+# make deb        build .cache/deb/xl2tpd-keepalive_VERSION_ARCH.deb, for Debian 11, 12 and 13 (ARCH=arm64 for another one)
 # make test       every test, the lab's included
+# make monitoring the alert rules and the dashboard, with a real Prometheus
+# make fuzz       look for packets that break the Hello guard, FUZZTIME=10m for each part
 # make demo       the same tunnels without and with xl2tpd-keepalive, as a timeline
+# make pictures   what status and doctor look like, as SVG in lab/
 # make soak       many kinds of peers, HOURS=24 of guest time with GUARD=on, and minutes without the guard
 # make throughput what the guard costs a tunnel's data: nothing; in real time, on a quiet machine
 # make lab RUN=x  one scenario, with its whole log (CLOCK=real for real time)
+# make lab-debian install, upgrade and remove the package under living tunnels on Debian 11, 12 and 13
 
 GO      ?= go
 CLOCK   ?= skip
@@ -14,36 +19,82 @@ MODE    ?= kernel
 KILLS   ?= 85
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 CACHE   := .cache/lab
+PROMETHEUS := .cache/prometheus
 IMAGE   := $(CACHE)/bookworm
 DISK    := $(CACHE)/disk
 LAB     := $(GO) run ./lab -image $(IMAGE) -disk $(DISK) -out $(CACHE)/out -clock $(CLOCK) \
            -set GUARD=$(GUARD) -set MODE=$(MODE) -set DURATION=$(HOURS)h -set KILLS=$(KILLS)
 # Packages with tests that need a real daemon or kernel facility: *_lab_test.go.
 LAB_TESTS := $(sort $(dir $(wildcard */*_lab_test.go */*/*_lab_test.go)))
-TOOLS   := qemu-system-x86 mmdebstrap e2fsprogs gcc libc6-dev iproute2 git
+TOOLS   := qemu-system-x86 mmdebstrap e2fsprogs gcc libc6-dev iproute2 git mandoc man-db zsh fish
+DEBIANS ?= bullseye bookworm trixie
+CODE    := cmd config doctor hello metrics ppp probe status supervisor vici xl2tpd
 
-.PHONY: build install test unit demo soak throughput lab disk tools clean
+DEB         := .cache/deb
+DEB_DISK    := $(CACHE)/deb-disk
+DEB_VERSION ?= $(shell sed -n '1s/.*(\(.*\)).*/\1/p' deploy/debian/changelog)
+ARCH        ?= $(shell dpkg --print-architecture)
+
+.PHONY: build install deb test unit monitoring fuzz demo pictures soak throughput lab lab-debian disk tools deb-tools clean
 
 build: xl2tpd-keepalive
 
-xl2tpd-keepalive: go.mod go.sum $(shell find cmd config hello ppp probe supervisor vici xl2tpd -name '*.go' ! -name '*_test.go')
+xl2tpd-keepalive: go.mod go.sum $(shell find $(CODE) -name '*.go' ! -name '*_test.go')
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o xl2tpd-keepalive ./cmd/xl2tpd-keepalive
 
 install: build
 	install -D -m 755 xl2tpd-keepalive $(DESTDIR)/usr/sbin/xl2tpd-keepalive
 	install -D -m 644 deploy/xl2tpd-keepalive.service $(DESTDIR)/usr/lib/systemd/system/xl2tpd-keepalive.service
+	install -D -m 644 deploy/xl2tpd-keepalive.8 $(DESTDIR)/usr/share/man/man8/xl2tpd-keepalive.8
+	install -D -m 644 deploy/keepalive.conf.5 $(DESTDIR)/usr/share/man/man5/keepalive.conf.5
+	install -D -m 644 deploy/completion/xl2tpd-keepalive.bash $(DESTDIR)/usr/share/bash-completion/completions/xl2tpd-keepalive
+	install -D -m 644 deploy/completion/_xl2tpd-keepalive $(DESTDIR)/usr/share/zsh/vendor-completions/_xl2tpd-keepalive
+	install -D -m 644 deploy/completion/xl2tpd-keepalive.fish $(DESTDIR)/usr/share/fish/vendor_completions.d/xl2tpd-keepalive.fish
 	test -e $(DESTDIR)/etc/xl2tpd/keepalive.conf || install -D -m 644 deploy/keepalive.conf $(DESTDIR)/etc/xl2tpd/keepalive.conf
 
-test: unit $(IMAGE)/root.ext4 disk
+# debhelper wants debian/ at the root of a tree, and replaces HOME, where Go has its settings and caches.
+# -d: Go comes from PATH, not from a package.
+deb: deb-tools
+	rm -rf $(DEB)/tree && mkdir -p $(DEB)/tree
+	cp -r $(CODE) deploy go.mod go.sum Makefile LICENSE $(DEB)/tree
+	mv $(DEB)/tree/deploy/debian $(DEB)/tree/debian
+	sed -i '1s/(.*)/($(DEB_VERSION))/' $(DEB)/tree/debian/changelog
+	cd $(DEB)/tree && GO="$(GO)" GOENV="$$($(GO) env GOENV)" GOCACHE="$$($(GO) env GOCACHE)" GOMODCACHE="$$($(GO) env GOMODCACHE)" \
+		dpkg-buildpackage -d -b -us -uc -a$(ARCH)
+
+test: unit monitoring $(IMAGE)/root.ext4 disk
 	$(LAB) test
 
 unit: tools
 	$(GO) vet ./... && $(GO) vet -tags lab ./...
 	CGO_ENABLED=1 $(GO) test -race ./...
 
+FUZZTIME ?= 10m
+# What it finds is kept, if it is short.
+fuzz:
+	for f in Packet Translator; do \
+		$(GO) test ./hello -run XXX -fuzz "^Fuzz$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 2s -parallel 1 || exit; \
+		corpus=hello/testdata/$$(echo $$f | tr PT pt).corpus; \
+		{ cat $$corpus; sed -n 's/^\[\]byte(\(.*\))$$/\1/p' $$($(GO) env GOCACHE)/fuzz/xl2tpd-keepalive/hello/Fuzz$$f/*; } | \
+			awk 'length <= 1200' | LC_ALL=C sort -u > $$corpus.new && mv $$corpus.new $$corpus || exit; \
+	done
+
+# Debian's Prometheus, unpacked and not installed: it would start as a service.
+$(PROMETHEUS)/usr/bin/prometheus: | tools
+	mkdir -p $(PROMETHEUS)
+	cd $(PROMETHEUS) && (apt-get download -q prometheus || { apt-get update -q && apt-get download -q prometheus; }) && dpkg-deb -x prometheus_*.deb .
+
+monitoring: $(PROMETHEUS)/usr/bin/prometheus
+	$(PROMETHEUS)/usr/bin/promtool check rules deploy/prometheus/xl2tpd-keepalive.rules.yml
+	$(PROMETHEUS)/usr/bin/promtool test rules deploy/prometheus/xl2tpd-keepalive.rules.test.yml
+	PROMETHEUS=$(abspath $<) $(GO) test -tags monitoring -run Dashboard ./metrics
+
 demo: $(IMAGE)/root.ext4 disk
 	$(LAB) demo
 
+pictures: $(IMAGE)/root.ext4 disk
+	$(LAB) pictures
+	cp $(CACHE)/out/status.svg $(CACHE)/out/doctor.svg lab/
 soak: $(IMAGE)/root.ext4 disk
 	$(LAB) soak $(HOURS)h
 
@@ -53,8 +104,18 @@ throughput: $(IMAGE)/root.ext4 disk
 lab: $(IMAGE)/root.ext4 disk
 	$(LAB) run $(RUN).txtar
 
-$(IMAGE)/root.ext4: lab/image/build lab/image/lab.service | tools
-	lab/image/build $(IMAGE)
+# On the second disk are this version's package and a later one, and nothing that is installed already.
+lab-debian: $(DEBIANS:%=$(CACHE)/%/root.ext4) disk
+	rm -rf $(DEB_DISK) && cp -r $(DISK) $(DEB_DISK) && rm -r $(DEB_DISK)/install/* && mkdir $(DEB_DISK)/deb
+	$(MAKE) deb DEB_VERSION=$(DEB_VERSION)+later
+	mv $(DEB)/xl2tpd-keepalive_$(DEB_VERSION)+later_$(ARCH).deb $(DEB_DISK)/deb/later.deb
+	$(MAKE) deb
+	cp $(DEB)/xl2tpd-keepalive_$(DEB_VERSION)_$(ARCH).deb $(DEB_DISK)/deb/this.deb
+	cp -r deploy/debian/tests $(DEB_DISK)/deb
+	for suite in $(DEBIANS); do $(GO) run ./lab -image $(CACHE)/$$suite -disk $(DEB_DISK) -out $(CACHE)/out -clock $(CLOCK) run package.txtar || exit; done
+
+$(CACHE)/%/root.ext4: lab/image/build lab/image/lab.service | tools
+	lab/image/build $(CACHE)/$* $*
 
 # The VM's second disk: what make install installs, the lab's own programs, scenarios and tests.
 disk: export CGO_ENABLED = 0
@@ -67,8 +128,10 @@ disk:
 	cp -r lab/scenarios $(DISK)/scenarios
 	$(foreach d,$(LAB_TESTS),$(GO) test -c -tags lab -o $(DISK)/tests/$(notdir $(d:/=)).test ./$(d) &&) true
 
-tools:
-	@missing=$$(for p in $(TOOLS); do dpkg-query -W -f='$${db:Status-Status}\n' $$p 2>/dev/null | grep -qx installed || echo $$p; done); \
+tools: NEEDED = $(TOOLS)
+deb-tools: NEEDED = debhelper
+tools deb-tools:
+	@missing=$$(for p in $(NEEDED); do dpkg-query -W -f='$${db:Status-Status}\n' $$p 2>/dev/null | grep -qx installed || echo $$p; done); \
 	if [ -n "$$missing" ]; then apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $$missing; fi
 
 clean:

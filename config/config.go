@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"fmt"
 	"net/netip"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -32,21 +33,26 @@ type Settings struct {
 	Guard     Guard
 }
 
-// Guard says whether xl2tpd's Hellos are held back on tunnels that are alive.
+// Guard says which of xl2tpd's Hellos are held back on a tunnel that is alive.
 type Guard int
 
 const (
-	GuardOff  Guard = iota
-	GuardAuto       // where the kernel allows
-	GuardOn         // the same, but it is an error where it does not
+	GuardOff  Guard = iota // none
+	GuardAuto              // those that the peer leaves unanswered
+	GuardOn                // all, as in RFC 2661 §5.5
 )
 
-// Guarded tells whether the Hello guard is to hold the tunnel.
-func (s Settings) Guarded() bool { return s.Keepalive && s.Guard != GuardOff }
+// HelloGuard is what Guard comes to: a tunnel that is not watched has no guard.
+func (s Settings) HelloGuard() Guard {
+	if !s.Keepalive {
+		return GuardOff
+	}
+	return s.Guard
+}
 
 // Defaults are the settings without any file.
 func Defaults() Settings {
-	return Settings{Keepalive: true, Interval: 10 * time.Second, Timeout: 3 * time.Second}
+	return Settings{Keepalive: true, Interval: 10 * time.Second, Timeout: 3 * time.Second, Guard: GuardAuto}
 }
 
 // Config is one good keepalive.conf. It is never changed once delivered.
@@ -54,6 +60,13 @@ type Config struct {
 	Path     string
 	Global   Settings  // of every section that says nothing else
 	Sections []Section // [lac …] and [lns …], in the file's order
+	Metrics  Listen    // where Prometheus may scrape; zero: nowhere
+}
+
+// Listen is a place to listen at, as net.Listen takes it.
+type Listen struct {
+	Network string // "unix" or "tcp"
+	Address string
 }
 
 // Section is one [lac NAME] or [lns NAME]; Name "default" stands for all of the
@@ -80,15 +93,13 @@ func (c *Config) For(kind, name string) Settings {
 	return c.Global
 }
 
-// Guard tells whether any tunnel is to be held by the Hello guard, and whether a
-// section says so by name.
-func (c *Config) Guard() (wanted, byName bool) {
-	wanted, byName = c.Global.Guarded(), c.Global.Guarded() && c.Global.Guard == GuardOn
+// Guard is the most that any tunnel asks of the Hello guard.
+func (c *Config) Guard() Guard {
+	most := c.Global.HelloGuard()
 	for _, s := range c.Sections {
-		wanted = wanted || s.Settings.Guarded()
-		byName = byName || s.Settings.Guarded() && s.Settings.Guard == GuardOn
+		most = max(most, s.Settings.HelloGuard())
 	}
-	return wanted, byName
+	return most
 }
 
 func (c *Config) find(kind, name string) *Section {
@@ -147,6 +158,9 @@ func Parse(path string, data []byte) (*Config, error) {
 		}
 	}
 	global := drafts["global"]
+	if global != nil {
+		c.Metrics = global.metrics
+	}
 	if c.Global, err = settle(path, global); err != nil {
 		return nil, err
 	}
@@ -168,6 +182,7 @@ type draft struct {
 	timeout   *seconds
 	target    netip.Addr
 	guard     *Guard
+	metrics   Listen
 }
 
 type seconds struct{ n, line int }
@@ -226,8 +241,13 @@ func (d *draft) set(kind string, k conf.Key) (err *conf.Error) {
 		d.target, err = parseTarget(k)
 	case "hello guard":
 		d.guard, err = parseGuard(k)
+	case "metrics":
+		if kind != "global" {
+			return fail(k.Line, "'metrics' belongs into [global], not into [%s]", d.title)
+		}
+		d.metrics, err = parseListen(k)
 	default:
-		return fail(k.Line, "unknown key %s; there are keepalive, interval, timeout, target and hello guard", conf.Quote(k.Name))
+		return fail(k.Line, "unknown key %s; there are keepalive, interval, timeout, target, hello guard and metrics", conf.Quote(k.Name))
 	}
 	return err
 }
@@ -248,6 +268,19 @@ func parseGuard(k conf.Key) (*Guard, *conf.Error) {
 		}
 	}
 	return nil, fail(k.Line, "'hello guard' is %s, must be 'auto', 'on' or 'off'", conf.Quote(k.Value))
+}
+
+func parseListen(k conf.Key) (Listen, *conf.Error) {
+	if strings.EqualFold(k.Value, "off") {
+		return Listen{}, nil
+	}
+	if filepath.IsAbs(k.Value) {
+		return Listen{"unix", k.Value}, nil
+	}
+	if at, err := netip.ParseAddrPort(k.Value); err == nil && at.Port() != 0 {
+		return Listen{"tcp", at.String()}, nil
+	}
+	return Listen{}, fail(k.Line, "'metrics' is %s, must be 'off', the path of a socket, or ADDRESS:PORT such as 127.0.0.1:9174", conf.Quote(k.Value))
 }
 
 func parseTarget(k conf.Key) (netip.Addr, *conf.Error) {

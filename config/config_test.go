@@ -56,7 +56,8 @@ func TestWrongFiles(t *testing.T) {
 }
 
 func set(keepalive bool, interval, timeout int, target string) Settings {
-	s := Settings{Keepalive: keepalive, Interval: time.Duration(interval) * time.Second, Timeout: time.Duration(timeout) * time.Second}
+	s := Defaults()
+	s.Keepalive, s.Interval, s.Timeout = keepalive, time.Duration(interval)*time.Second, time.Duration(timeout)*time.Second
 	if target != "" {
 		s.Target = netip.MustParseAddr(target)
 	}
@@ -153,7 +154,7 @@ func TestInstalledFile(t *testing.T) {
 	if len(c.Sections) != 2 {
 		t.Errorf("%+v", c.Sections)
 	}
-	for _, key := range []string{"keepalive", "interval", "timeout", "target", "hello guard"} {
+	for _, key := range []string{"keepalive", "interval", "timeout", "target", "hello guard", "metrics"} {
 		if !strings.Contains(text, "\n;"+key+" = ") {
 			t.Errorf("%s is not in it", key)
 		}
@@ -204,23 +205,38 @@ func check(t fataler, s Settings) {
 	}
 }
 
-// The guard is wanted where any tunnel is, and an error where one says so.
+// What counts is the tunnel that asks the most of the guard.
 func TestGuard(t *testing.T) {
-	for text, want := range map[string][2]bool{
-		"":                               {false, false},
-		"[global]\nhello guard = auto\n": {true, false},
-		"[global]\nhello guard = on\n":   {true, true},
-		"[global]\nhello guard = off\n":  {false, false},
-		"[global]\nkeepalive = no\n":     {false, false},
-		"[global]\nhello guard = off\n[lac a]\nhello guard = on\n":   {true, true},
-		"[global]\nhello guard = off\n[lac a]\nhello guard = auto\n": {true, false},
+	for text, want := range map[string]Guard{
+		"":                               GuardAuto,
+		"[global]\nhello guard = auto\n": GuardAuto,
+		"[global]\nhello guard = on\n":   GuardOn,
+		"[global]\nhello guard = off\n":  GuardOff,
+		"[global]\nkeepalive = no\n":     GuardOff,
+		"[lac a]\nhello guard = off\n":   GuardAuto,
+		"[global]\nhello guard = off\n[lac a]\nhello guard = on\n":   GuardOn,
+		"[global]\nhello guard = off\n[lac a]\nhello guard = auto\n": GuardAuto,
 	} {
 		c, err := Parse("f", []byte(text))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if wanted, byName := c.Guard(); wanted != want[0] || byName != want[1] {
-			t.Errorf("%q: %v %v, want %v", text, wanted, byName, want)
+		if got := c.Guard(); got != want {
+			t.Errorf("%q: %v, want %v", text, got, want)
+		}
+	}
+}
+
+func TestMetrics(t *testing.T) {
+	for text, want := range map[string]Listen{
+		"": {}, "[global]\nmetrics = Off\n": {},
+		"[global]\nmetrics = /run/x/metrics\n": {"unix", "/run/x/metrics"},
+		"[global]\nmetrics = 127.0.0.1:9174\n": {"tcp", "127.0.0.1:9174"},
+		"[global]\nmetrics = [::1]:9174\n":     {"tcp", "[::1]:9174"},
+	} {
+		c, err := Parse("f", []byte(text))
+		if err != nil || c.Metrics != want {
+			t.Errorf("%q: %v %v, want %v", text, c, err, want)
 		}
 	}
 }

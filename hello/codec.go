@@ -3,6 +3,7 @@ package hello
 import (
 	"encoding/binary"
 	"errors"
+	"iter"
 )
 
 // MessageType is the value of the Message Type AVP (RFC 2661 §3.2).
@@ -40,6 +41,8 @@ const (
 // AVP numbers and the bits of an AVP's first word (RFC 2661 §4.1, §4.4.1).
 const (
 	avpMessageType    = 0
+	avpResult         = 1
+	avpVendor         = 8
 	avpAssignedTunnel = 9
 	avpMandatory      = 0x8000
 	avpHidden         = 0x4000
@@ -96,24 +99,40 @@ func ParseMessage(b []byte) (Message, error) {
 	if int(m.Length) != len(b) {
 		return Message{}, ErrLength
 	}
-	if v, ok := avpUint16(b[HeaderLen:], avpMessageType); ok {
-		m.Type = MessageType(v)
+	for a := range avps(b[HeaderLen:]) {
+		if a.is(avpMessageType) && len(a.value) == 2 {
+			m.Type = MessageType(binary.BigEndian.Uint16(a.value))
+		}
+		break // it is the first or none
 	}
 	return m, nil
 }
 
-// avpUint16 reads the AVP that b starts with if it is the wanted one of the
-// IETF (vendor 0), two bytes long and not hidden.
-func avpUint16(b []byte, want uint16) (uint16, bool) {
-	if len(b) < 8 {
-		return 0, false
+// avp is one attribute-value pair (RFC 2661 §4.1).
+type avp struct {
+	typ   uint16
+	plain bool // the IETF's (vendor 0), and not hidden
+	value []byte
+}
+
+func (a avp) is(typ uint16) bool { return a.plain && a.typ == typ }
+
+// avps yields the AVPs in b up to the first that is damaged.
+func avps(b []byte) iter.Seq[avp] {
+	return func(yield func(avp) bool) {
+		for len(b) >= 6 {
+			first := binary.BigEndian.Uint16(b)
+			n := int(first & maskAVPLen)
+			if n < 6 || n > len(b) {
+				return
+			}
+			plain := first&avpHidden == 0 && binary.BigEndian.Uint16(b[2:]) == 0
+			if !yield(avp{binary.BigEndian.Uint16(b[4:]), plain, b[6:n]}) {
+				return
+			}
+			b = b[n:]
+		}
 	}
-	first := binary.BigEndian.Uint16(b)
-	if first&maskAVPLen != 8 || first&avpHidden != 0 ||
-		binary.BigEndian.Uint16(b[2:]) != 0 || binary.BigEndian.Uint16(b[4:]) != want {
-		return 0, false
-	}
-	return binary.BigEndian.Uint16(b[6:]), true
 }
 
 // AssignedTunnel finds the Assigned Tunnel ID (RFC 2661 §4.4.3) in the UDP
@@ -121,20 +140,34 @@ func avpUint16(b []byte, want uint16) (uint16, bool) {
 // In an SCCRP it stands beside the receiver's id in the header, and so pairs
 // the two ids of a tunnel beyond doubt.
 func AssignedTunnel(b []byte) (uint16, bool) {
-	if len(b) < HeaderLen {
-		return 0, false
-	}
-	for b = b[HeaderLen:]; len(b) >= 6; {
-		if v, ok := avpUint16(b, avpAssignedTunnel); ok {
-			return v, true
+	for a := range avps(b[min(HeaderLen, len(b)):]) {
+		if a.is(avpAssignedTunnel) && len(a.value) == 2 {
+			return binary.BigEndian.Uint16(a.value), true
 		}
-		n := int(binary.BigEndian.Uint16(b) & maskAVPLen)
-		if n < 6 || n > len(b) {
-			return 0, false
-		}
-		b = b[n:]
 	}
 	return 0, false
+}
+
+// Vendor finds the Vendor Name (RFC 2661 §4.4.3) in the UDP payload b of an SCCRQ
+// or SCCRP: what its sender calls itself, or "".
+func Vendor(b []byte) string {
+	for a := range avps(b[min(HeaderLen, len(b)):]) {
+		if a.is(avpVendor) {
+			return string(a.value)
+		}
+	}
+	return ""
+}
+
+// Result finds the Result Code (RFC 2661 §4.4.2) in the UDP payload b of a
+// StopCCN or CDN: the code, and the sender's own words, which may be empty.
+func Result(b []byte) (code uint16, message string, ok bool) {
+	for a := range avps(b[min(HeaderLen, len(b)):]) {
+		if v := a.value; a.is(avpResult) && len(v) >= 2 {
+			return binary.BigEndian.Uint16(v), string(v[min(4, len(v)):]), true // behind the error code
+		}
+	}
+	return 0, "", false
 }
 
 // AppendMessage appends m to b: a ZLB for TypeNone, else a message of the type

@@ -204,3 +204,28 @@ func TestTrustChecksum(t *testing.T) {
 		TrustChecksum(bytes.Clone(good[:n])) // must not panic
 	}
 }
+
+// The result code is found behind other AVPs; the words are the sender's.
+func TestResult(t *testing.T) {
+	avp := func(typ uint16, value string) string {
+		b := binary.BigEndian.AppendUint16(nil, avpMandatory|uint16(6+len(value)))
+		return string(binary.BigEndian.AppendUint16(append(b, 0, 0), typ)) + value
+	}
+	stop := string(AppendMessage(nil, Message{Type: TypeStopCCN})) + avp(avpAssignedTunnel, "\x00\x07")
+	for _, tc := range []struct {
+		payload, message string
+		code             uint16
+		ok               bool
+	}{
+		{stop + avp(avpResult, "\x00\x06\x00\x00Goodbye!"), "Goodbye!", 6, true},
+		{stop + avp(avpResult, "\x00\x01"), "", 1, true},
+		{stop + avp(avpResult, "\x00\x01\x00"), "", 1, true},
+		{stop + avp(avpResult, "\x00"), "", 0, false},
+		{stop, "", 0, false},
+		{"short", "", 0, false},
+	} {
+		if code, message, ok := Result([]byte(tc.payload)); code != tc.code || message != tc.message || ok != tc.ok {
+			t.Errorf("%x: %d %q %v", tc.payload, code, message, ok)
+		}
+	}
+}

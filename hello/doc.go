@@ -1,8 +1,9 @@
-// Package hello gives xl2tpd the keepalive that RFC 2661 §5.5 describes: a
-// Hello is sent only when nothing has been received for a while. While a
-// tunnel shows fresh evidence of life its outgoing Hellos are swallowed and
-// acknowledged in the peer's name, and the control channel is renumbered so
-// that neither side sees a gap.
+// Package hello keeps xl2tpd's Hellos from closing living tunnels. RFC 2661
+// §5.5 has a Hello sent only when nothing has been received for a while; xl2tpd
+// sends one every 60 s, and closes the tunnel if it stays unanswered. While a
+// tunnel shows fresh evidence of life such a Hello is acknowledged in the peer's
+// name, and the control channel is renumbered where the two ends have counted
+// differently, so that neither sees a gap.
 //
 // The package is pure: it turns packets and the time into verdicts. It opens
 // no socket, starts no goroutine and reads no clock.

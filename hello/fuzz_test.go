@@ -4,17 +4,43 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
+	"os"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 )
+
+// corpus returns what fuzzing has found before, one input per line in Go's
+// notation. make fuzz adds to it.
+func corpus(f *testing.F, name string) [][]byte {
+	b, err := os.ReadFile("testdata/" + name + ".corpus")
+	if err != nil {
+		f.Fatal(err)
+	}
+	var all [][]byte
+	for line := range strings.Lines(string(b)) {
+		s, err := strconv.Unquote(strings.TrimSuffix(line, "\n"))
+		if err != nil {
+			f.Fatalf("%s: %v: %s", name, err, line)
+		}
+		all = append(all, []byte(s))
+	}
+	return all
+}
 
 // Every input gives a message or an error; what is a message keeps all but its
 // numbers when they are rewritten, and its checksum stays right.
 func FuzzPacket(f *testing.F) {
 	f.Add(packet(true, TypeHello, 0, 1, 2), uint16(3), uint16(4))
 	f.Add(withOptions(packet(false, TypeNone, 0, 1, 2)), uint16(65535), uint16(0))
+	for i, pkt := range corpus(f, "packet") {
+		f.Add(pkt, uint16(i), uint16(-i))
+	}
 	f.Fuzz(func(t *testing.T, b []byte, ns, nr uint16) {
 		AssignedTunnel(b)
+		Result(b)
+		Vendor(b)
 		was := bytes.Clone(b)
 		p, err := ParsePacket(b)
 		if !bytes.Equal(b, was) {
@@ -44,6 +70,9 @@ func FuzzPacket(f *testing.F) {
 // survives being stored.
 func FuzzTranslator(f *testing.F) {
 	f.Add([]byte{0, 0, 0, 0, 0, 1, 0, 1, 0, 1, 2, 0, 2, 0, 1})
+	for _, script := range corpus(f, "translator") {
+		f.Add(script)
+	}
 	f.Fuzz(func(t *testing.T, script []byte) {
 		tr := New(Tunnel{hostAddr, peerAddr, xID, pID}, DefaultTiming(), epoch)
 		now := epoch
@@ -51,7 +80,7 @@ func FuzzTranslator(f *testing.F) {
 			op := script[0]
 			a, b := binary.BigEndian.Uint16(script[1:]), binary.BigEndian.Uint16(script[3:])
 			now = now.Add(time.Duration(op>>5) * time.Second)
-			life := Life{Tunnel: a&1 == 0, Daemon: b&1 == 0}
+			life := Life{Tunnel: a&1 == 0, Daemon: b&1 == 0, Offer: a&2 == 0}
 			typ := [...]MessageType{TypeHello, TypeNone, typeOther, TypeStopCCN}[op>>1&3]
 			var v *Verdict
 			var pkt []byte

@@ -1,6 +1,7 @@
 package hello
 
 import (
+	"bytes"
 	"errors"
 	"net/netip"
 	"time"
@@ -22,7 +23,9 @@ const (
 	maxFill  = 4
 	// maxVouched is how many Hellos in a row xl2tpd may leave unanswered.
 	maxVouched = 8
-	maxInject  = maxFill + maxVouched + 2 // 2: acknowledge
+	// maxMissed is how many messages of the peer may have reached xl2tpd unseen.
+	maxMissed = 3
+	maxInject = maxFill + maxVouched + maxMissed + 1
 )
 
 // Tunnel names a tunnel from xl2tpd's side. An id of 0 is not yet known and
@@ -34,7 +37,7 @@ type Tunnel struct {
 	PeerID  uint16         `json:"peer_id"`  // in the header of outbound packets
 }
 
-// Timing holds the three spans of time the translator goes by.
+// Timing holds the spans of time the translator goes by.
 type Timing struct {
 	// Answer is how long xl2tpd may take to acknowledge the peer's Hello.
 	Answer time.Duration
@@ -45,17 +48,24 @@ type Timing struct {
 	// Lifetime is how long a packet and its answer may be under way. After it,
 	// a peer that does not acknowledge a Hello has not taken it.
 	Lifetime time.Duration
+	// Offer is how long the peer may take to answer a Hello that xl2tpd may not
+	// send again.
+	Offer time.Duration
 }
 
 // DefaultTiming suits xl2tpd with its default number of retries.
 func DefaultTiming() Timing {
-	return Timing{Answer: 2 * time.Second, Quiet: 16 * time.Second, Lifetime: 4 * time.Second}
+	return Timing{Answer: 2 * time.Second, Quiet: 16 * time.Second, Lifetime: 4 * time.Second, Offer: time.Second}
 }
 
 // Life is what is known at this moment.
 type Life struct {
 	Tunnel bool // the peer has lately shown that it is alive
 	Daemon bool // xl2tpd is running, and is the one that set the tunnel up
+	// Offer: as long as the numbers agree, a Hello is shown to the peer first,
+	// and held only when xl2tpd has to send it again. The numbers of a peer that
+	// answers then agree for good.
+	Offer bool
 }
 
 // Action is what to do with the packet judged.
@@ -97,6 +107,7 @@ type Verdict struct {
 var (
 	WhySwallowed = errors.New("Hello swallowed and acknowledged in the peer's name")
 	WhyHeld      = errors.New("Hello held back: an earlier message is unacknowledged and does its work")
+	WhyOffered   = errors.New("Hello passed: the peer may answer it")
 	WhyPassed    = errors.New("Hello passed: no fresh sign of life")
 	WhyUncertain = errors.New("Hello passed: the peer may have seen it before")
 	WhyAdopted   = errors.New("Hello passed and acknowledged in the peer's name")
@@ -136,10 +147,13 @@ type Translator struct {
 	acked     uint16 // wire number the peer expects next, as it said
 	ackSure   bool   // it has said no more than that: nothing went past us since
 	limbo     limbo
-	realSeen  bool   // while not ackSure: a message that is no Hello was seen
-	realWire  uint16 // its wire number; the lowest if there were several
-	unsure    bool   // a Hello waits for that, to be acknowledged
-	closing   bool   // a StopCCN was seen
+	realSeen  bool      // while not ackSure: a message that is no Hello was seen
+	realWire  uint16    // its wire number; the lowest if there were several
+	unsure    bool      // a Hello waits for that, to be acknowledged
+	offered   time.Time // and for this: until then it is the peer's turn
+	closing   bool      // a StopCCN was seen
+	zlbLow    bool      // a ZLB has gone out as if no Hello were under way
+	zlbNr     uint16    // what the latest such acknowledged
 
 	// Peer to xl2tpd.
 	expKnown  bool
@@ -173,6 +187,13 @@ func (t *Translator) Tunnel() Tunnel { return t.tun }
 // want of a translator does no harm, both ends send again. This holds from
 // before the first Verdict.Save that shows a debt.
 func (t *Translator) Debt() int { return int(t.high - t.ledger.wire(t.high)) }
+
+// Unanswered tells whether a Hello of xl2tpd is out that the peer has not
+// acknowledged.
+func (t *Translator) Unanswered() bool { return t.limbo.count > 0 }
+
+// Owing tells whether a message of the peer is in that nobody has acknowledged.
+func (t *Translator) Owing() bool { return t.expKnown && before(t.nrToPeer(), t.expected) }
 
 // Missed says that packets may have gone past the translator: nobody was on
 // the queue, or the rules were away.
@@ -244,16 +265,11 @@ func (t *Translator) localAck() uint16 {
 }
 
 // acknowledge sends xl2tpd a ZLB from the peer. xl2tpd takes it only with the
-// Ns that it expects, and ignores it otherwise: where a message just passed may
-// or may not have reached it, both get one.
+// Ns that it expects; if a message just passed has not reached it, it sends the
+// Hello again, and gets another.
 func (t *Translator) acknowledge() {
-	if !t.expKnown || !t.ackKnown {
-		return
-	}
-	nr := t.localAck()
-	t.send(ToLocal, Message{Ns: t.expected, Nr: nr})
-	if t.confirmed != t.expected {
-		t.send(ToLocal, Message{Ns: t.confirmed, Nr: nr})
+	if t.expKnown && t.ackKnown {
+		t.send(ToLocal, Message{Ns: t.expected, Nr: t.localAck()})
 	}
 }
 
@@ -266,6 +282,20 @@ func (t *Translator) fill(now time.Time) {
 		t.send(ToPeer, Message{Type: TypeHello, Ns: l.first + i, Nr: t.nrToPeer()})
 	}
 	l.last = now
+}
+
+// fillStop sends a StopCCN ahead of itself under the numbers of the limbo: a peer
+// that took the Hellos sees copies of what it has, and one that did not sees the
+// end of the tunnel where it expects the next message.
+func (t *Translator) fillStop(pkt []byte) {
+	for i := range min(t.limbo.count, maxFill) {
+		p, err := ParsePacket(bytes.Clone(pkt))
+		if err != nil || len(t.out.Inject) == maxInject {
+			return
+		}
+		p.SetSeq(t.limbo.first+i, t.nrToPeer())
+		t.out.Inject = append(t.out.Inject, Injection{To: ToPeer, Packet: p.raw})
+	}
 }
 
 // nrToPeer never goes behind what the peer was told, by xl2tpd or in its name:
@@ -346,7 +376,7 @@ func (t *Translator) Out(pkt []byte, now time.Time, life Life) *Verdict {
 				t.high = m.Ns
 			}
 			t.synced = true
-			w = t.wireNext()
+			w = t.zlbNs()
 		}
 		return t.forwardOut(&p, w)
 	}
@@ -380,10 +410,25 @@ func (t *Translator) Out(pkt []byte, now time.Time, life Life) *Verdict {
 	if !t.ackSure && (!t.realSeen || before(w, t.realWire)) {
 		t.realSeen, t.realWire = true, w
 	}
-	if (t.limbo.adopted || stop) && !before(w, t.limbo.first+t.limbo.count) {
+	switch behind := !before(w, t.limbo.first+t.limbo.count); {
+	case stop && behind:
+		t.fillStop(pkt)
+	case t.limbo.adopted && behind:
 		t.fill(now)
 	}
 	return t.forwardOut(&p, w)
+}
+
+// zlbNs is the number of a ZLB that is not older than all seen: the one the peer
+// expects. A Hello under way may have changed that, and then some peers ignore
+// the ZLB and send their message again; the answer to that goes by the Hello.
+func (t *Translator) zlbNs() uint16 {
+	nr := t.nrToPeer()
+	if t.limbo.count == 0 || !t.ackKnown || t.acked != t.limbo.first || t.zlbLow && t.zlbNr == nr {
+		return t.wireNext()
+	}
+	t.zlbLow, t.zlbNr = true, nr
+	return t.acked
 }
 
 // seen notes a message that is not older than all seen. Behind a gap, or as the
@@ -431,7 +476,7 @@ func (t *Translator) outHello(p *Packet, now time.Time, life Life) *Verdict {
 	watched := !now.Before(t.sureAt())
 	if t.synced && ns == t.high || (watched || t.sealed) && !before(ns, t.high) {
 		t.high, t.synced = ns, true
-		return t.outNew(p, now, fresh)
+		return t.outNew(p, now, fresh, life)
 	}
 
 	// The first one seen after a gap, or one that went out before: it may be
@@ -445,22 +490,30 @@ func (t *Translator) outHello(p *Packet, now time.Time, life Life) *Verdict {
 		t.acknowledge()
 		return t.forwardOut(p, w)
 	}
+	first := !t.inLimbo(w)
 	t.enterLimbo(w)
-	if t.inLimbo(w) {
-		t.limbo.last = now
-		if t.tryAdopt(ns+1, now, fresh) {
-			t.acknowledge()
-			t.out.Why = WhyAdopted
-		}
+	if !t.inLimbo(w) {
+		return t.forwardOut(p, w)
+	}
+	t.limbo.last = now
+	switch {
+	case first && fresh && life.Offer && t.Debt() == 0:
+		// It may have been the last copy, so do not wait for another.
+		t.unsure, t.offered = true, now.Add(t.timing.Offer)
+		t.out.Why = WhyOffered
+	case t.tryAdopt(ns+1, now, fresh):
+		t.acknowledge()
+		t.out.Why = WhyAdopted
 	}
 	return t.forwardOut(p, w)
 }
 
 // outNew judges a Hello that certainly has not been on the wire.
-func (t *Translator) outNew(p *Packet, now time.Time, fresh bool) *Verdict {
+func (t *Translator) outNew(p *Packet, now time.Time, fresh bool, life Life) *Verdict {
 	ns := p.Msg.Ns
 	w := t.ledger.wire(ns)
-	if fresh && t.sureOfAck(ns, now) || t.ackSure && t.acked != w || t.behindLimbo(w) {
+	offer := fresh && life.Offer && t.limbo.count == 0 && t.Debt() == 0
+	if !offer && (fresh && t.sureOfAck(ns, now) || t.ackSure && t.acked != w) || t.behindLimbo(w) {
 		// Either the tunnel lives; or a message is unacknowledged, and its
 		// retransmissions find a dead peer as well as this Hello would.
 		t.ledger.add(ns)
@@ -471,8 +524,11 @@ func (t *Translator) outNew(p *Packet, now time.Time, fresh bool) *Verdict {
 	t.high = ns + 1
 	t.enterLimbo(w)
 	t.limbo.last = now
-	t.unsure = fresh
+	t.unsure = fresh && !offer
 	t.out.Why = WhyPassed
+	if offer {
+		t.out.Why = WhyOffered
+	}
 	return t.forwardOut(p, w)
 }
 
@@ -518,10 +574,14 @@ func (t *Translator) enterLimbo(w uint16) {
 	t.out.Save = true
 }
 
+// limboNext reports whether the peer expects one of the limbo: all else has then
+// arrived.
+func (t *Translator) limboNext() bool { return t.ackKnown && t.inLimbo(t.acked) }
+
 // tryAdopt adopts the limbo if the tunnel lives, now or as soon as it is certain
 // that nothing before it is unacknowledged.
 func (t *Translator) tryAdopt(end uint16, now time.Time, fresh bool) bool {
-	t.unsure = fresh && !t.sureOfAck(end-1, now)
+	t.unsure = fresh && !t.limboNext() && !t.sureOfAck(end-1, now)
 	if !fresh || t.unsure {
 		return false
 	}
@@ -633,7 +693,7 @@ func (t *Translator) settle(now time.Time) {
 	// The peer speaks, and does not expect what follows the Hello though every
 	// copy has long arrived or is lost: it did not take it. The number is free
 	// again if nothing was sent behind it: a peer may keep what comes early.
-	if !l.adopted || l.count > 1 || t.acked != l.first || !t.synced ||
+	if !l.adopted || t.acked != l.first || !t.synced ||
 		t.wireNext() != l.first+1 || now.Sub(l.last) < t.timing.Lifetime {
 		return
 	}
@@ -670,12 +730,17 @@ func (t *Translator) Wake() (time.Time, bool) {
 	return t.waitUntil, t.waiting
 }
 
-// unsureUntil is when sureOfAck will be true.
+// unsureUntil is when the limbo can be adopted: all before it is certain, and the
+// peer has had its turn.
 func (t *Translator) unsureUntil() time.Time {
-	if t.ackSure {
-		return t.since
+	at := t.since
+	if !t.ackSure && !t.limboNext() {
+		at = t.sureAt()
 	}
-	return t.sureAt()
+	if t.offered.After(at) {
+		at = t.offered
+	}
+	return at
 }
 
 // Due does what waited for the time now: see vouch, and outHello for a Hello
@@ -687,9 +752,13 @@ func (t *Translator) Due(now time.Time, life Life) *Verdict {
 		t.unsure = false
 		l := t.limbo
 		if end := t.ledger.local(l.first + l.count); l.count > 0 && life.Tunnel && !t.closing &&
-			t.sureOfAck(end, now) {
+			(t.limboNext() || t.sureOfAck(end, now)) {
 			t.adopt(end)
 			t.acknowledge()
+			// What xl2tpd expects is known from copies with an old Nr, maybe.
+			for i := range uint16(maxMissed) {
+				t.send(ToLocal, Message{Ns: t.expected + 1 + i, Nr: t.localAck()})
+			}
 			t.out.Why = WhyAdopted
 		}
 	}

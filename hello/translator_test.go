@@ -115,6 +115,89 @@ func TestPassedHello(t *testing.T) {
 	}
 }
 
+var offered = Life{Tunnel: true, Daemon: true, Offer: true}
+
+// An offered Hello that the peer answers leaves the numbers as they are.
+func TestOffer(t *testing.T) {
+	tr := synced(t)
+	hello := packet(true, TypeHello, 0, 3, 2)
+	if v := tr.Out(hello, epoch, offered); v.Action != Pass || len(v.Inject) != 0 || v.Why != WhyOffered {
+		t.Fatalf("%+v", v)
+	}
+	if v := tr.In(packet(false, TypeNone, 0, 2, 4), epoch); v.Action != Pass || v.Packet != nil || tr.limbo.count != 0 {
+		t.Fatalf("%+v", v)
+	}
+	if v := tr.Out(packet(true, TypeNone, 0, 4, 2), epoch, offered); v.Action != Pass || v.Packet != nil || tr.Debt() != 0 {
+		t.Fatalf("%+v, debt %d", v, tr.Debt())
+	}
+}
+
+// Just after a start it is the same; but the copy seen may be xl2tpd's last.
+func TestOfferAfterStart(t *testing.T) {
+	for _, answered := range []bool{true, false} {
+		tr := synced(t)
+		tr.Missed(epoch)
+		if v := tr.Out(packet(true, TypeHello, 0, 3, 2), epoch, offered); v.Action != Pass || len(v.Inject) != 0 || v.Why != WhyOffered {
+			t.Fatalf("%+v", v)
+		}
+		if answered {
+			tr.In(packet(false, TypeNone, 0, 2, 4), epoch)
+		}
+		at, ok := tr.Wake()
+		if want := epoch.Add(DefaultTiming().Offer); !ok || !at.Equal(want) {
+			t.Fatalf("woken at %v %v, want %v", at, ok, want)
+		}
+		if v := tr.Due(at, offered); (v.Why == WhyAdopted) == answered || (len(v.Inject) > 0) == answered {
+			t.Errorf("answered %v: %+v", answered, v)
+		}
+	}
+}
+
+// One that stays unanswered is held from its second copy on. The peer did not
+// take it, and sees that nowhere: not in a ZLB, and not in what comes after.
+func TestOfferInVain(t *testing.T) {
+	tr := synced(t)
+	hello := packet(true, TypeHello, 0, 3, 2)
+	tr.Out(hello, epoch, offered)
+	now := epoch.Add(time.Second)
+	if v := tr.Out(hello, now, offered); v.Action != Pass || len(v.Inject) != 1 || v.Why != WhyAdopted {
+		t.Fatalf("%+v", v)
+	}
+	tr.In(packet(false, TypeHello, 0, 2, 3), now)
+	v := tr.Out(packet(true, TypeNone, 0, 4, 3), now, offered)
+	if m := message(t, v.Packet); m.Ns != 3 {
+		t.Errorf("ZLB with Ns %d, want 3", m.Ns)
+	}
+	// The peer asks again: it may have taken the Hello since.
+	tr.In(packet(false, TypeHello, 0, 2, 3), now)
+	if v := tr.Out(packet(true, TypeNone, 0, 4, 3), now, offered); v.Action != Pass || v.Packet != nil {
+		t.Errorf("%+v: want the ZLB with the number behind the Hello", v)
+	}
+	now = now.Add(10 * time.Second)
+	if v := tr.In(packet(false, TypeHello, 0, 3, 3), now); v.Why != WhyReclaimed || tr.Debt() != 1 {
+		t.Fatalf("%+v, debt %d", v, tr.Debt())
+	}
+	if v := tr.Out(packet(true, TypeHello, 0, 4, 4), now, offered); v.Action != Drop || v.Why != WhySwallowed {
+		t.Errorf("%+v: want the next one held at once", v)
+	}
+}
+
+// A StopCCN reaches a peer that has not said whether it took a Hello under the
+// number it expects, whichever that is.
+func TestStopBehindHello(t *testing.T) {
+	tr := synced(t)
+	hello := packet(true, TypeHello, 0, 3, 2)
+	tr.Out(hello, epoch, offered)
+	tr.Out(hello, epoch.Add(time.Second), offered)
+	v := tr.Out(packet(true, TypeStopCCN, 0, 4, 2), epoch.Add(2*time.Second), offered)
+	if v.Action != Pass || len(v.Inject) != 1 || v.Inject[0].To != ToPeer {
+		t.Fatalf("%+v", v)
+	}
+	if m := message(t, v.Inject[0].Packet); m.Type != TypeStopCCN || m.Ns != 3 {
+		t.Errorf("ahead of StopCCN 4: %+v, want StopCCN 3", m)
+	}
+}
+
 // The peer's Hello is acknowledged for a living xl2tpd only, for a Hello only,
 // and xl2tpd gets it again.
 func TestVouch(t *testing.T) {
@@ -163,19 +246,27 @@ func TestOddZLB(t *testing.T) {
 	}
 }
 
-// After a time in which packets went past, a Hello may have been seen before.
+// After a time in which packets went past, a Hello may have been seen before. It
+// is acknowledged at once only if the peer has all that came before it.
 func TestMissed(t *testing.T) {
 	tr := synced(t)
 	tr.Missed(epoch)
 	v := tr.Out(packet(true, TypeHello, 0, 3, 2), epoch, alive)
-	if v.Action != Pass || v.Why != WhyUncertain {
+	if v.Action != Pass || len(v.Inject) != 1 || v.Why != WhyAdopted {
+		t.Fatalf("%+v", v)
+	}
+
+	tr = synced(t)
+	tr.Missed(epoch)
+	v = tr.Out(packet(true, TypeHello, 0, 4, 2), epoch, alive) // what was number 3?
+	if v.Action != Pass || len(v.Inject) != 0 || v.Why != WhyUncertain {
 		t.Fatalf("%+v", v)
 	}
 	at, ok := tr.Wake()
-	if !ok {
-		t.Fatal("no wake-up")
+	if want := epoch.Add(DefaultTiming().Quiet); !ok || !at.Equal(want) {
+		t.Fatalf("woken at %v %v, want %v", at, ok, want)
 	}
-	if v := tr.Due(at, alive); len(v.Inject) != 1 || v.Why != WhyAdopted {
+	if v := tr.Due(at, alive); len(v.Inject) != 1+maxMissed || v.Why != WhyAdopted {
 		t.Fatalf("%+v", v)
 	}
 }
@@ -276,5 +367,37 @@ func TestParseErrorsPass(t *testing.T) {
 		if v.Action != Pass || !errors.Is(v.Why, ErrFragment) || len(v.Inject) != 0 || v.Save {
 			t.Errorf("%+v", v)
 		}
+	}
+}
+
+// The number of a Hello is used again only if nothing else was sent behind it:
+// the peer may have kept that.
+func TestNoReuseBehindAnother(t *testing.T) {
+	tr := synced(t)
+	tr.Missed(epoch)
+	tr.Out(packet(true, TypeHello, 0, 3, 2), epoch, alive)
+	tr.Out(packet(true, TypeHello, 0, 4, 2), epoch, alive)
+	if tr.limbo.count != 2 || !tr.limbo.adopted {
+		t.Fatalf("%+v", tr.limbo)
+	}
+	later := epoch.Add(DefaultTiming().Lifetime)
+	if v := tr.In(packet(false, TypeHello, 0, 2, 3), later); v.Why == WhyReclaimed || tr.Debt() != 0 {
+		t.Errorf("%+v, debt %d", v, tr.Debt())
+	}
+}
+
+// An xl2tpd that answers nothing any more is not vouched for without end.
+func TestVouchBound(t *testing.T) {
+	tr := synced(t)
+	now, vouched := epoch, 0
+	for i := range uint16(2 * maxVouched) {
+		tr.In(packet(false, TypeHello, 0, 2+i, 3), now)
+		now = now.Add(DefaultTiming().Answer)
+		if v := tr.Due(now, alive); v.Why == WhyVouched {
+			vouched++
+		}
+	}
+	if vouched != maxVouched {
+		t.Errorf("vouched for %d Hellos in a row, want %d", vouched, maxVouched)
 	}
 }

@@ -16,6 +16,7 @@ const usage = `usage: lab [-image DIR] [-disk DIR] [-out DIR] [-clock skip|real]
 -set gives scenarios a variable.
   test                 every scenario and every lab test, in two VMs side by side (clock: skip)
   demo                 the same tunnels without and with xl2tpd-keepalive, with a timeline
+  pictures             what status and doctor look like, as pictures
   soak DURATION        many tunnels without and with the guard for that long, in two VMs side by side
   throughput           what the guard costs a tunnel's data, in one VM (clock: real), with its log
   run SCENARIO...      these files of the disk's scenarios/, in one VM, with its log
@@ -56,6 +57,8 @@ func run(args []string) int {
 		ok = l.test(ctx)
 	case "demo":
 		ok = l.demo(ctx)
+	case "pictures":
+		ok = l.pictures(ctx)
 	case "soak":
 		ok = l.soak(ctx, rest)
 	case "throughput":

@@ -35,7 +35,7 @@ func (l lab) machine(clock vm.Clock, c event.Case) vm.Machine {
 const throughputScenario = "throughput.txtar"
 
 // asked are the scenarios that have a command of their own.
-var asked = []string{demoScenario, soakScenario, throughputScenario}
+var asked = []string{demoScenario, soakScenario, throughputScenario, picturesScenario, packageScenario}
 
 // results counts what held and what did not, and prints each as it comes.
 type results struct {
@@ -101,6 +101,9 @@ func (l lab) play(ctx context.Context, clock vm.Clock, scenarios, tests []string
 	l.follow(ctx, r, "run", l.machine(clock, event.Case{Scenarios: scenarios, Tests: tests}), true)
 	return r.end()
 }
+
+// packageScenario needs the second disk of make lab-debian.
+const packageScenario = "package.txtar"
 
 // test runs all the other scenarios and the Go tests in two VMs side by side, every other scenario and the Go tests in one of them. Both
 // skip idle time, which also makes what they measure independent of how busy this machine is.

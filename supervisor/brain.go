@@ -29,6 +29,7 @@ type Brain struct {
 	eyes    map[string]bool  // which have reported at all
 	failing map[string]error // tasks by name
 	faults  map[string]string
+	closes  closes
 	pid     int  // of xl2tpd, 0: not running
 	open    bool // links may be acted on
 	opening time.Time
@@ -65,13 +66,13 @@ func (b *Brain) Step(ev Event, now time.Time) []Action {
 		b.fault("D-Bus", !ev.Sources.DBus, "D-Bus unreachable")
 		b.fault("rtnetlink", !ev.Sources.Rtnetlink, "rtnetlink unreachable")
 	case xl2tpd.Snapshot:
-		b.daemon(ev)
+		b.daemon(ev, now)
 		b.seen(EyeXl2tpd)
 		b.atlas.chart(ev)
 		b.replace(now)
 	case vici.Snapshot:
 		b.seen(EyeVICI)
-		b.atlas.secure(ev)
+		b.atlas.secure(ev, now)
 		b.replace(now)
 	case *config.Config:
 		b.seen(EyeConfig)
@@ -81,8 +82,12 @@ func (b *Brain) Step(ev Event, now time.Time) []Action {
 		b.counter(ev, now)
 	case probe.Result:
 		b.result(ev, now)
+	case TaskWorks:
+		b.seen(ev.Task)
 	case TaskFailed:
 		b.taskFailed(ev)
+	case Ending:
+		b.closes.hear(ev, now)
 	case Fault:
 		b.fault(ev.What, ev.Text != "", ev.Text)
 	case Tick:
@@ -167,7 +172,10 @@ func (b *Brain) fault(what string, bad bool, text string) {
 }
 
 // daemon takes in how xl2tpd itself is.
-func (b *Brain) daemon(s xl2tpd.Snapshot) {
+func (b *Brain) daemon(s xl2tpd.Snapshot, now time.Time) {
+	if b.pid != 0 && s.Pid != b.pid {
+		b.closes.died = now
+	}
 	if s.Pid != b.pid || !b.eyes[EyeXl2tpd] {
 		if s.Pid != 0 {
 			b.note(slog.LevelInfo, "xl2tpd is running", slog.Int("pid", s.Pid))

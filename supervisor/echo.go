@@ -60,6 +60,7 @@ func (b *Brain) result(ev probe.Result, now time.Time) {
 	if t == nil {
 		return
 	}
+	t.echoes.add(ev)
 	if ev.Err == nil {
 		t.evidence.Reply = now
 		t.replied = true

@@ -31,9 +31,20 @@ type TaskFailed struct {
 	Err  error
 }
 
+// TaskWorks says that a task that delivers no snapshot works again.
+type TaskWorks struct{ Task string }
+
 // Fault says that something else does not work; an empty Text that it does
 // again.
 type Fault struct{ What, Text string }
+
+// Ending says why xl2tpd or the peer is closing a control tunnel.
+type Ending struct {
+	Tunnel Control
+	Reason string // in plain words
+	// Unexplained: it is the peer that closes, and it does not say why.
+	Unexplained bool
+}
 
 // Tick says that time has passed.
 type Tick struct{}

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"xl2tpd-keepalive/ppp"
 	"xl2tpd-keepalive/vici"
@@ -27,7 +28,10 @@ type place struct {
 // sa is the IKE SA that carries a tunnel.
 type sa struct {
 	Name, UniqueID string
+	State          string
 	Established    bool
+	Since          time.Time
+	NAT, Encap     bool
 }
 
 func (p place) equal(o place) bool {
@@ -75,13 +79,22 @@ func (a *atlas) chart(s xl2tpd.Snapshot) {
 
 // secure takes in what strongSwan says. Of several SAs with one peer the
 // established one counts, and of those the last.
-func (a *atlas) secure(s vici.Snapshot) {
+func (a *atlas) secure(s vici.Snapshot, now time.Time) {
+	known := a.sas
 	a.sas = make(map[netip.Addr]sa, len(s.SAs))
 	for _, in := range s.SAs {
 		peer := in.RemoteHost.Addr().Unmap()
-		now := sa{Name: in.Name, UniqueID: in.UniqueID, Established: in.State == "ESTABLISHED"}
-		if old, ok := a.sas[peer]; !ok || now.Established || !old.Established {
-			a.sas[peer] = now
+		is := sa{Name: in.Name, UniqueID: in.UniqueID, State: in.State, Established: in.State == "ESTABLISHED",
+			NAT: in.NATLocal || in.NATRemote, Encap: slices.ContainsFunc(in.Children, func(c vici.Child) bool { return c.Encap })}
+		if is.Established {
+			is.Since = now.Add(-in.Established)
+		}
+		// Its age comes in whole seconds; the first look is as good as any.
+		if was := known[peer]; was.UniqueID == is.UniqueID && was.Established == is.Established {
+			is.Since = was.Since
+		}
+		if other, ok := a.sas[peer]; !ok || is.Established || !other.Established {
+			a.sas[peer] = is
 		}
 	}
 }

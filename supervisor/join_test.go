@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"time"
 
 	"xl2tpd-keepalive/ppp"
 	"xl2tpd-keepalive/vici"
@@ -97,7 +98,7 @@ func TestJoinSA(t *testing.T) {
 	fresh := vici.SA{Name: "tokyo", UniqueID: "2", State: "ESTABLISHED", RemoteHost: peer}
 	dying := vici.SA{Name: "tokyo", UniqueID: "3", State: "DELETING", RemoteHost: peer}
 	var a atlas
-	a.secure(vici.Snapshot{SAs: []vici.SA{dying, old, fresh, dying}})
+	a.secure(vici.Snapshot{SAs: []vici.SA{dying, old, fresh, dying}}, time.Time{})
 	if p := a.find(ppp.Link{OuterPeer: addr("192.0.2.1")}); p.sa.UniqueID != "2" {
 		t.Errorf("%+v", p.sa)
 	}

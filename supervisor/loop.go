@@ -58,19 +58,31 @@ func NewLoop(brain *Brain, hands Hands, front Front, log *slog.Logger) *Loop {
 // goroutine, before and after Run too.
 func (l *Loop) Post(ev Event) { l.inbox.post(ev) }
 
-// question asks for the tunnels. It has room for the answer.
-type question chan []Tunnel
+// question has something looked up by the brain's own goroutine.
+type question struct {
+	look func(*Brain)
+	done chan struct{}
+}
+
+// ask returns false if ctx ends before look could be called.
+func (l *Loop) ask(ctx context.Context, look func(*Brain)) bool {
+	q := question{look, make(chan struct{})}
+	l.Post(q)
+	select {
+	case <-q.done:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
 
 // Tunnels returns what is known of every tunnel, or nil if ctx ends first.
 func (l *Loop) Tunnels(ctx context.Context) []Tunnel {
-	q := make(question, 1)
-	l.Post(q)
-	select {
-	case all := <-q:
-		return all
-	case <-ctx.Done():
-		return nil
+	answer := make(chan []Tunnel, 1) // ours alone, should we be gone by then
+	if l.ask(ctx, func(b *Brain) { answer <- b.Tunnels() }) {
+		return <-answer
 	}
+	return nil
 }
 
 // Run works until ctx ends, then waits for the hands to come back, and returns
@@ -85,7 +97,8 @@ func (l *Loop) Run(ctx context.Context) error {
 		now := time.Now()
 		for _, ev := range l.inbox.take() {
 			if q, ok := ev.(question); ok {
-				q <- l.brain.Tunnels()
+				q.look(l.brain)
+				close(q.done)
 				continue
 			}
 			l.arrived(ev)

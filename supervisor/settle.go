@@ -15,6 +15,7 @@ func (b *Brain) settle(t *tunnel, now time.Time) {
 	if !b.open {
 		return
 	}
+	t.secured = t.secured || t.place.sa.Established
 	old := t.settings
 	var sure bool
 	t.settings, sure = b.settings(t.place)
@@ -63,7 +64,8 @@ func (b *Brain) begin(t *tunnel, source, target netip.Addr, reason string, now t
 	b.unqueue(t)
 	b.cancel(t)
 	t.source, t.target = source, target
-	t.evidence = Evidence{}
+	t.evidence, t.echoes = Evidence{}, echoes{}
+	t.up = now
 	t.replied, t.lost, t.counted = false, 0, false
 	b.set(t, Up, now)
 	attrs := []slog.Attr{slog.String("target", target.String())}
@@ -88,6 +90,8 @@ func (b *Brain) stop(t *tunnel, to State, reason string, now time.Time) {
 		text = "tunnel left alone"
 	} else if was == Off {
 		return // never watched: its end is no news
+	} else {
+		reason = b.closed(t, reason, now)
 	}
 	b.noteTunnel(t, slog.LevelInfo, text, slog.String("reason", reason))
 }

@@ -2,8 +2,6 @@ package supervisor
 
 import (
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 )
 
@@ -27,11 +25,8 @@ func (b *Brain) Status() string {
 			fmt.Fprintf(&s, ", %d %s", n, of.text)
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(b.failing)) {
-		fmt.Fprintf(&s, "; %s unreachable", name)
-	}
-	for _, what := range slices.Sorted(maps.Keys(b.faults)) {
-		s.WriteString("; " + b.faults[what])
+	for _, p := range b.problems() {
+		s.WriteString("; " + p)
 	}
 	return s.String()
 }

@@ -52,7 +52,7 @@ type Tunnel struct {
 	Evidence Evidence
 
 	Session xl2tpd.Session // in kernel mode; zero if not known
-	Guarded bool           // its Hellos are to be held back while it is alive
+	Guard   config.Guard   // which of its Hellos are to be held back while it is alive
 	Window  time.Duration  // for how long evidence is fresh
 }
 
@@ -76,6 +76,9 @@ type tunnel struct {
 
 	state    State
 	since    time.Time
+	up       time.Time // when it came up last
+	secured  bool      // has had an established IKE SA
+	echoes   echoes
 	source   netip.Addr
 	target   netip.Addr
 	evidence Evidence
@@ -120,6 +123,6 @@ func (t *tunnel) view() Tunnel {
 	return Tunnel{
 		Link: t.key, State: t.state, Since: t.since, Section: t.place.section(),
 		Outer: t.place.outer, Target: t.target, SA: t.place.sa.Name, Evidence: t.evidence,
-		Session: t.place.session, Guarded: t.settings.Guarded(), Window: window(t.settings),
+		Session: t.place.session, Guard: t.settings.HelloGuard(), Window: window(t.settings),
 	}
 }

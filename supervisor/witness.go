@@ -55,6 +55,14 @@ func (c Control) Links(all []Tunnel, controls int) []Tunnel {
 	return nil
 }
 
+// has tells whether the place can be the control tunnel's.
+func (c Control) has(p place) bool {
+	if p.session != (xl2tpd.Session{}) {
+		return c.carries(p.session)
+	}
+	return p.outer == c.Peer.Addr()
+}
+
 func (c Control) carries(s xl2tpd.Session) bool {
 	return s.LocalTunnel != 0 && s.LocalTunnel == c.LocalID && s.Local == c.Local &&
 		(!s.Peer.IsValid() || s.Peer == c.Peer)

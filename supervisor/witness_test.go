@@ -61,12 +61,12 @@ func TestLoopTunnels(t *testing.T) {
 	var all []Tunnel
 	live(t, time.Second, func(h *host) {
 		c := config.Default("")
-		c.Global.Guard = config.GuardAuto
+		c.Global.Guard = config.GuardOn
 		h.loop.Post(c)
 		h.links(link("ppp0", 5, true))
 		all = h.loop.Tunnels(context.Background())
 	})
-	if len(all) != 1 || all[0].Link.Name != "ppp0" || all[0].Window != 39*time.Second || !all[0].Guarded {
+	if len(all) != 1 || all[0].Link.Name != "ppp0" || all[0].Window != 39*time.Second || all[0].Guard != config.GuardOn {
 		t.Errorf("%+v", all)
 	}
 	ended, cancel := context.WithCancel(context.Background())

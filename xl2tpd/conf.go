@@ -26,7 +26,7 @@ const (
 // one may still go by what the file said then.
 type Conf struct {
 	Path           string
-	Port           uint16     // UDP port xl2tpd listens on
+	Port           uint16     // UDP port xl2tpd listens on; 0: any that is free
 	ListenAddr     netip.Addr // 0.0.0.0: all; invalid: the file gives a host name
 	ForceUserspace bool       // no kernel mode: data goes through xl2tpd and a pty
 	MaxRetries     int        // retransmissions of a control message before the tunnel is closed

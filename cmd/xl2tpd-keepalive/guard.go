@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -26,20 +27,31 @@ type helloGuard struct {
 
 func newGuard(loop *supervisor.Loop, log *slog.Logger) *helloGuard {
 	g := &helloGuard{loop: loop}
-	g.Guard = &guard.Guard{Dir: guard.DefaultDir, Log: log, Signs: g.signs, Report: func(err error) {
-		f := supervisor.Fault{What: "hello guard"}
-		if err != nil {
-			f.Text = fmt.Sprintf("hello guard unavailable: %v", err)
-		}
-		loop.Post(f)
-	}}
+	g.Guard = &guard.Guard{
+		Dir: guard.DefaultDir, Log: log, Signs: g.signs,
+		Report: func(err error) {
+			f := supervisor.Fault{What: "hello guard"}
+			if err != nil {
+				f.Text = fmt.Sprintf("hello guard unavailable: %v", err)
+			}
+			loop.Post(f)
+		},
+		Ended: func(t hello.Tunnel, e guard.Ending) {
+			loop.Post(supervisor.Ending{Tunnel: control(t), Reason: e.Reason, Unexplained: e.ByPeer && e.Vague})
+		},
+	}
 	return g
+}
+
+func control(t hello.Tunnel) supervisor.Control {
+	return supervisor.Control{Local: t.Local, Peer: t.Peer, LocalID: t.LocalID}
 }
 
 // configure is called before the guard asks for signs.
 func (g *helloGuard) configure(c *config.Config) {
 	g.global.Store(&c.Global)
-	g.Configure(c.Guard())
+	most := c.Guard()
+	g.Configure(most != config.GuardOff, most == config.GuardOn)
 }
 
 func (g *helloGuard) signs(ctx context.Context, t hello.Tunnel, tunnels int) guard.Signs {
@@ -51,13 +63,18 @@ func (g *helloGuard) signs(ctx context.Context, t hello.Tunnel, tunnels int) gua
 // signs tells what the links say of a control tunnel. One without links, such as
 // one that is only being set up, goes by [global].
 func signs(t hello.Tunnel, tunnels int, all []supervisor.Tunnel, global *config.Settings, now time.Time) guard.Signs {
-	links := supervisor.Control{Local: t.Local, Peer: t.Peer, LocalID: t.LocalID}.Links(all, tunnels)
+	links := control(t).Links(all, tunnels)
 	if len(links) == 0 {
-		return guard.Signs{Wanted: global != nil && global.Guarded()}
+		if global == nil {
+			return guard.Signs{}
+		}
+		which := global.HelloGuard()
+		return guard.Signs{Wanted: which != config.GuardOff, Offer: which == config.GuardAuto}
 	}
 	s := guard.Signs{Wanted: true, Alive: true, Window: links[0].Window}
 	for _, l := range links {
-		s.Wanted = s.Wanted && l.Guarded
+		s.Wanted = s.Wanted && l.Guard != config.GuardOff
+		s.Offer = s.Offer || l.Guard == config.GuardAuto
 		s.Alive = s.Alive && l.Fresh(now)
 		s.Window = min(s.Window, l.Window)
 	}
@@ -79,4 +96,14 @@ func host(s xl2tpd.Snapshot) guard.Host {
 		})
 	}
 	return h
+}
+
+// removeTable is for those who stop us for good: a stop leaves the table behind
+// for our return if a tunnel needs us.
+func removeTable(stderr io.Writer) int {
+	if err := guard.RemoveTable(); err != nil {
+		fmt.Fprintln(stderr, "xl2tpd-keepalive:", err)
+		return exitError
+	}
+	return exitOK
 }

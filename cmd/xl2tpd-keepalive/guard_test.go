@@ -16,13 +16,15 @@ import (
 func TestSigns(t *testing.T) {
 	now := time.Now()
 	tunnel := hello.Tunnel{Local: netip.MustParseAddrPort("192.0.2.100:1701"), Peer: netip.MustParseAddrPort("192.0.2.1:1701"), LocalID: 7}
-	link := func(age time.Duration, guarded bool) supervisor.Tunnel {
-		return supervisor.Tunnel{Outer: tunnel.Peer.Addr(), Guarded: guarded, Window: 39 * time.Second,
+	link := func(age time.Duration, which config.Guard) supervisor.Tunnel {
+		return supervisor.Tunnel{Outer: tunnel.Peer.Addr(), Guard: which, Window: 39 * time.Second,
 			Evidence: supervisor.Evidence{Reply: now.Add(-age)}}
 	}
-	on, off := config.Defaults(), config.Defaults()
-	on.Guard = config.GuardAuto
-	fresh, stale, alone := link(time.Second, true), link(time.Minute, true), link(time.Second, false)
+	on, off, idle := config.Defaults(), config.Defaults(), config.Defaults()
+	on.Guard, off.Guard, idle.Keepalive = config.GuardOn, config.GuardOff, false
+	auto := config.Defaults()
+	fresh, stale := link(time.Second, config.GuardOn), link(time.Minute, config.GuardOn)
+	alone, offered := link(time.Second, config.GuardOff), link(time.Second, config.GuardAuto)
 	for name, c := range map[string]struct {
 		links  []supervisor.Tunnel
 		global *config.Settings
@@ -32,7 +34,10 @@ func TestSigns(t *testing.T) {
 		"silent":           {[]supervisor.Tunnel{stale}, &on, guard.Signs{Wanted: true, Window: fresh.Window}},
 		"one of two":       {[]supervisor.Tunnel{fresh, stale}, &on, guard.Signs{Wanted: true, Window: fresh.Window}},
 		"not wanted":       {[]supervisor.Tunnel{alone}, &on, guard.Signs{Alive: true, Window: fresh.Window}},
+		"offered":          {[]supervisor.Tunnel{fresh, offered}, &on, guard.Signs{Wanted: true, Offer: true, Alive: true, Window: fresh.Window}},
 		"no links":         {nil, &on, guard.Signs{Wanted: true}},
+		"no links, auto":   {nil, &auto, guard.Signs{Wanted: true, Offer: true}},
+		"no keepalive":     {nil, &idle, guard.Signs{}},
 		"no links, off":    {nil, &off, guard.Signs{}},
 		"no configuration": {nil, nil, guard.Signs{}},
 	} {

@@ -1,77 +1,118 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"log/slog"
+	"strconv"
+	"strings"
+
+	"github.com/coreos/go-systemd/v22/journal"
 )
 
-// newLogger writes one line of text per record. For the journal the line begins
-// with its priority, as sd-daemon(3) has it, and leaves out time and level,
-// which the journal knows.
-func newLogger(w io.Writer, journal, debug bool) *slog.Logger {
+// newLogger writes one line of text per record to w, or, if send is not nil, to
+// the journal.
+func newLogger(w io.Writer, send sendFunc, debug bool) *slog.Logger {
 	level := slog.LevelInfo
 	if debug {
 		level = slog.LevelDebug
 	}
-	if !journal {
+	if send == nil {
 		return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
 	}
-	o := &slog.HandlerOptions{Level: level, ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
-		if len(groups) == 0 && (a.Key == slog.TimeKey || a.Key == slog.LevelKey) {
-			return slog.Attr{}
-		}
-		return a
-	}}
-	return slog.New(journalHandler{
-		slog.LevelDebug: slog.NewTextHandler(prefixer{w, "<7>"}, o),
-		slog.LevelInfo:  slog.NewTextHandler(prefixer{w, "<6>"}, o),
-		slog.LevelWarn:  slog.NewTextHandler(prefixer{w, "<4>"}, o),
-		slog.LevelError: slog.NewTextHandler(prefixer{w, "<3>"}, o),
+	return slog.New(&journalHandler{send: send, level: level})
+}
+
+// sendFunc is journal.Send.
+type sendFunc func(message string, p journal.Priority, fields map[string]string) error
+
+// journalHandler gives each record to the journal: as a line for people, and its
+// attributes as fields of their own, such as TUNNEL=, PEER= and REASON=.
+type journalHandler struct {
+	send  sendFunc
+	level slog.Level
+	attrs []slog.Attr
+	group string // of the attributes to come, with a dot
+}
+
+func (h *journalHandler) Enabled(_ context.Context, l slog.Level) bool { return l >= h.level }
+
+func (h *journalHandler) Handle(_ context.Context, r slog.Record) error {
+	all := h.attrs[:len(h.attrs):len(h.attrs)]
+	r.Attrs(func(a slog.Attr) bool {
+		all = append(all, h.named(a))
+		return true
 	})
-}
-
-// journalHandler has a handler for each level.
-type journalHandler map[slog.Level]slog.Handler
-
-func (h journalHandler) Enabled(ctx context.Context, l slog.Level) bool {
-	return h[slog.LevelInfo].Enabled(ctx, l)
-}
-
-func (h journalHandler) Handle(ctx context.Context, r slog.Record) error {
-	for _, l := range []slog.Level{slog.LevelError, slog.LevelWarn, slog.LevelInfo} {
-		if r.Level >= l {
-			return h[l].Handle(ctx, r)
+	var line bytes.Buffer
+	line.WriteString(r.Message)
+	fields := map[string]string{"SYSLOG_IDENTIFIER": "xl2tpd-keepalive"} // else it is cut to 15 bytes
+	for _, a := range all {
+		line.WriteByte(' ')
+		line.WriteString(attrText(a))
+		if name := fieldName(a.Key); name != "" {
+			fields[name] = a.Value.Resolve().String()
 		}
 	}
-	return h[slog.LevelDebug].Handle(ctx, r)
+	return h.send(line.String(), priority(r.Level), fields)
 }
 
-func (h journalHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return h.each(func(h slog.Handler) slog.Handler { return h.WithAttrs(attrs) })
+func (h *journalHandler) named(a slog.Attr) slog.Attr {
+	return slog.Attr{Key: h.group + a.Key, Value: a.Value}
 }
 
-func (h journalHandler) WithGroup(name string) slog.Handler {
-	return h.each(func(h slog.Handler) slog.Handler { return h.WithGroup(name) })
-}
-
-func (h journalHandler) each(f func(slog.Handler) slog.Handler) slog.Handler {
-	n := make(journalHandler, len(h))
-	for l, old := range h {
-		n[l] = f(old)
+func (h *journalHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	n := *h
+	n.attrs = h.attrs[:len(h.attrs):len(h.attrs)]
+	for _, a := range attrs {
+		n.attrs = append(n.attrs, h.named(a))
 	}
-	return n
+	return &n
 }
 
-// prefixer puts a prefix before each write. slog writes each record at once.
-type prefixer struct {
-	w      io.Writer
-	prefix string
+func (h *journalHandler) WithGroup(name string) slog.Handler {
+	n := *h
+	n.group += name + "."
+	return &n
 }
 
-func (p prefixer) Write(line []byte) (int, error) {
-	if _, err := p.w.Write(append([]byte(p.prefix), line...)); err != nil {
-		return 0, err
+// attrText is an attribute as slog's own text has it: key=value, quoted if need be.
+func attrText(a slog.Attr) string {
+	v := a.Value.Resolve().String()
+	if q := strconv.Quote(v); v == "" || len(q) != len(v)+2 || strings.ContainsAny(v, " =") {
+		v = q
 	}
-	return len(line), nil
+	return a.Key + "=" + v
+}
+
+// fieldName is an attribute's name as the journal allows it: letters, digits and
+// underscores, not an underscore first. It is empty if nothing is left, or if
+// it is one of the journal's own.
+func fieldName(key string) string {
+	name := strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'a' && r <= 'z':
+			return r - 'a' + 'A'
+		case r >= 'A' && r <= 'Z', r >= '0' && r <= '9':
+			return r
+		}
+		return '_'
+	}, key)
+	name = strings.TrimLeft(name, "_0123456789")
+	if name == "MESSAGE" || name == "PRIORITY" {
+		return ""
+	}
+	return name
+}
+
+func priority(l slog.Level) journal.Priority {
+	switch {
+	case l >= slog.LevelError:
+		return journal.PriErr
+	case l >= slog.LevelWarn:
+		return journal.PriWarning
+	case l >= slog.LevelInfo:
+		return journal.PriInfo
+	}
+	return journal.PriDebug
 }

@@ -13,7 +13,10 @@ import (
 var version = "unknown"
 
 const usage = `usage: xl2tpd-keepalive run          [-config FILE] [-xl2tpd-config FILE] [-debug]
+       xl2tpd-keepalive status       [-json] [-watch]
+       xl2tpd-keepalive doctor       [-json]
        xl2tpd-keepalive check-config [-config FILE] [-xl2tpd-config FILE]
+       xl2tpd-keepalive remove-table
        xl2tpd-keepalive version
 `
 
@@ -41,9 +44,18 @@ func run(args []string, stdout, stderr io.Writer) int {
 		o.define(flags)
 		flags.BoolVar(&o.debug, "debug", false, "")
 		command = func() int { return keepalive(o, stderr) }
+	case "status":
+		flags.BoolVar(&o.json, "json", false, "")
+		flags.BoolVar(&o.watch, "watch", false, "")
+		command = func() int { return show(o, stdout, stderr) }
+	case "doctor":
+		flags.BoolVar(&o.json, "json", false, "")
+		command = func() int { return examine(o, stdout, stderr) }
 	case "check-config":
 		o.define(flags)
 		command = func() int { return check(o, stdout, stderr) }
+	case "remove-table":
+		command = func() int { return removeTable(stderr) }
 	case "version":
 		command = func() int {
 			fmt.Fprintln(stdout, "xl2tpd-keepalive", version)
@@ -73,6 +85,8 @@ type options struct {
 	config     string // keepalive.conf; empty: the default, which need not be there
 	xl2tpdConf string // empty: the one xl2tpd was started with, or its default
 	debug      bool
+	json       bool
+	watch      bool
 }
 
 func (o *options) define(flags *flag.FlagSet) {

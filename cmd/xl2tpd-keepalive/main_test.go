@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/journal"
+	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
@@ -25,15 +27,15 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"status": status,
+			"exits": exits,
 		},
 	})
 }
 
-// status runs a command that has to end with a given status: status N COMMAND…
-func status(ts *testscript.TestScript, neg bool, args []string) {
+// exits runs a command that has to end with a given status: exits N COMMAND…
+func exits(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
-		ts.Fatalf("usage: status N COMMAND...")
+		ts.Fatalf("usage: exits N COMMAND...")
 	}
 	want, err := strconv.Atoi(args[0])
 	ts.Check(err)
@@ -146,27 +148,45 @@ func TestInterrupt(t *testing.T) {
 	}
 }
 
+// The journal gets a line for people and its parts as fields for programs.
 func TestJournalLines(t *testing.T) {
-	var b bytes.Buffer
-	log := newLogger(&b, true, false)
-	log.Debug("not shown")
-	log.Info("tunnel up", "link", "ppp0")
-	log.With("task", "eye").Warn("late")
-	log.WithGroup("g").Error("bad", "level", 3)
-	want := "<6>msg=\"tunnel up\" link=ppp0\n<4>msg=late task=eye\n<3>msg=bad g.level=3\n"
-	if b.String() != want {
-		t.Errorf("got\n%swant\n%s", &b, want)
+	type entry struct {
+		Line   string
+		P      journal.Priority
+		Fields map[string]string
 	}
-	b.Reset()
-	newLogger(&b, true, true).Debug("shown")
-	if b.String() != "<7>msg=shown\n" {
-		t.Error(b.String())
+	var got []entry
+	send := func(line string, p journal.Priority, fields map[string]string) error {
+		if fields["SYSLOG_IDENTIFIER"] != "xl2tpd-keepalive" {
+			t.Errorf("%v", fields)
+		}
+		delete(fields, "SYSLOG_IDENTIFIER")
+		got = append(got, entry{line, p, fields})
+		return nil
+	}
+	log := newLogger(nil, send, false)
+	log.Debug("not shown")
+	log.Info("tunnel down", "tunnel", "lac office", "reason", `closed by the peer "bye"`, "empty", "")
+	log.With("task", "eye").Warn("late")
+	log.WithGroup("g").Error("bad", "level", 3, "message", "x")
+	log.Error("odd", "message", "x", "_1", 2)
+	newLogger(nil, send, true).Debug("shown")
+	want := []entry{
+		{`tunnel down tunnel="lac office" reason="closed by the peer \"bye\"" empty=""`, journal.PriInfo,
+			map[string]string{"TUNNEL": "lac office", "REASON": `closed by the peer "bye"`, "EMPTY": ""}},
+		{"late task=eye", journal.PriWarning, map[string]string{"TASK": "eye"}},
+		{"bad g.level=3 g.message=x", journal.PriErr, map[string]string{"G_LEVEL": "3", "G_MESSAGE": "x"}},
+		{"odd message=x _1=2", journal.PriErr, map[string]string{}},
+		{"shown", journal.PriDebug, map[string]string{}},
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
 	}
 }
 
 func TestTerminalLines(t *testing.T) {
 	var b bytes.Buffer
-	newLogger(&b, false, false).Info("tunnel up", slog.String("link", "ppp0"))
+	newLogger(&b, nil, false).Info("tunnel up", slog.String("link", "ppp0"))
 	if !strings.HasPrefix(b.String(), "time=") || !strings.HasSuffix(b.String(), " level=INFO msg=\"tunnel up\" link=ppp0\n") {
 		t.Error(b.String())
 	}

@@ -16,8 +16,10 @@ import (
 	"github.com/coreos/go-systemd/v22/journal"
 
 	"xl2tpd-keepalive/config"
+	"xl2tpd-keepalive/metrics"
 	"xl2tpd-keepalive/ppp"
 	"xl2tpd-keepalive/probe"
+	"xl2tpd-keepalive/status"
 	"xl2tpd-keepalive/supervisor"
 	"xl2tpd-keepalive/vici"
 	"xl2tpd-keepalive/xl2tpd"
@@ -33,8 +35,11 @@ const (
 
 // keepalive wires everything together and runs until a signal ends it.
 func keepalive(o options, stderr io.Writer) int {
-	inJournal, _ := journal.StderrIsJournalStream() // an error means no
-	log := newLogger(stderr, inJournal, o.debug)
+	var send sendFunc
+	if inJournal, err := journal.StderrIsJournalStream(); err == nil && inJournal {
+		send = journal.Send
+	}
+	log := newLogger(stderr, send, o.debug)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	hangups := make(chan os.Signal, 1)
@@ -53,6 +58,10 @@ func keepalive(o options, stderr io.Writer) int {
 		supervisor.Hands{Echo: probe.Echo, Received: links.Received},
 		systemd.front(ready), log)
 	hellos := newGuard(loop, log)
+	look := func(ctx context.Context) (status.Report, error) { return report(ctx, loop, hellos.Guard) }
+	works := func(task string) func() { return func() { loop.Post(supervisor.TaskWorks{Task: task}) } }
+	socket := &status.Server{Path: status.DefaultSocket, Report: look, Ready: works("status socket")}
+	scrapes := &metrics.Server{Report: look, Ready: works("metrics")}
 	lacs := &xl2tpd.Watcher{ConfPath: o.xl2tpdConf, Log: log, Deliver: func(s xl2tpd.Snapshot) {
 		loop.Post(s)
 		hellos.Tell(host(s))
@@ -60,6 +69,7 @@ func keepalive(o options, stderr io.Writer) int {
 	settings := &config.Watcher{Path: path, Log: log, Deliver: func(c *config.Config) {
 		loop.Post(c)
 		hellos.configure(c)
+		scrapes.Configure(c.Metrics)
 	}}
 	sas := &vici.Watcher{Log: log, Deliver: func(s vici.Snapshot) { loop.Post(s) }}
 	links.Deliver = func(s ppp.Snapshot) {
@@ -76,6 +86,8 @@ func keepalive(o options, stderr io.Writer) int {
 		{Name: supervisor.EyePPP, Run: links.Run},
 		{Name: supervisor.EyeVICI, Run: sas.Run},
 		{Name: "hello guard", Run: hellos.Run},
+		{Name: "status socket", Run: socket.Run},
+		{Name: "metrics", Run: scrapes.Run},
 	} {
 		wg.Go(func() { runner.Run(ctx, t) })
 	}

@@ -20,6 +20,8 @@ type desk struct {
 	host  Host
 	x     *exchange
 
+	ended func(t hello.Tunnel, e Ending)
+
 	// How to act, replaced in tests.
 	owe  func(t hello.Tunnel, add bool) error
 	send func(hello.Injection) error
@@ -72,7 +74,10 @@ func (d *desk) judge(raw []byte, from direction, now time.Time) (action hello.Ac
 	if err != nil {
 		return hello.Pass, nil
 	}
-	c := d.x.find(&p, from == outbound, now)
+	c, gone := d.x.find(&p, from == outbound, now)
+	if gone != nil {
+		d.forget(gone)
+	}
 	if c == nil {
 		return hello.Pass, nil
 	}
@@ -102,7 +107,36 @@ func (d *desk) judge(raw []byte, from direction, now time.Time) (action hello.Ac
 		}
 	}
 	d.act(c, v)
+	c.clock(now)
+	if typ := p.Msg.Type; (typ == hello.TypeStopCCN || typ == hello.TypeCDN) && !c.ended &&
+		!errors.Is(v.Why, hello.ErrForeign) && !errors.Is(v.Why, hello.ErrReach) {
+		c.ended = true
+		d.ended(c.translator.Tunnel(), end(p.Msg, p.Payload(), from != outbound, since(c.asked, now), since(c.waits, now)))
+	}
 	return v.Action, v.Packet
+}
+
+// clock notes since when either end waits for an acknowledgement.
+func (c *channel) clock(now time.Time) {
+	c.asked = begun(c.asked, c.translator.Unanswered(), now)
+	c.waits = begun(c.waits, c.translator.Owing(), now)
+}
+
+func begun(at time.Time, waiting bool, now time.Time) time.Time {
+	switch {
+	case !waiting:
+		return time.Time{}
+	case at.IsZero():
+		return now
+	}
+	return at
+}
+
+func since(at, now time.Time) time.Duration {
+	if at.IsZero() {
+		return 0
+	}
+	return now.Sub(at)
 }
 
 // standing is how many tunnels xl2tpd has, as far as we know.
@@ -122,6 +156,7 @@ func (d *desk) life(c *channel, now time.Time) (life hello.Life, wanted bool) {
 	heard := !c.heard.IsZero() && now.Sub(c.heard) <= s.Window
 	return hello.Life{
 		Tunnel: s.Wanted && (s.Alive || heard),
+		Offer:  s.Offer,
 		Daemon: c.daemon != "" && c.daemon == d.host.Daemon,
 	}, s.Wanted
 }
@@ -146,6 +181,7 @@ func (d *desk) act(c *channel, v *hello.Verdict) {
 			d.note(c, slog.LevelWarn, "hello guard: packet can't be sent", "err", err)
 		}
 	}
+	c.counts.add(v.Why)
 	d.tell(c, v.Why)
 }
 

@@ -26,6 +26,7 @@ type bench struct {
 	now   time.Time
 	signs Signs
 	acts  []string
+	ends  []Ending
 	log   bytes.Buffer
 }
 
@@ -35,6 +36,7 @@ func newBench(t *testing.T, dir string) *bench {
 		ctx: t.Context(), log: slog.New(slog.NewTextHandler(&b.log, nil)), store: store(dir),
 		host:  Host{Daemon: "100 5"},
 		x:     newExchange(),
+		ended: func(_ hello.Tunnel, e Ending) { b.ends = append(b.ends, e) },
 		signs: func(context.Context, hello.Tunnel, int) Signs { return b.signs },
 		owe: func(t hello.Tunnel, add bool) error {
 			if add && !b.kept(t) {
@@ -85,6 +87,21 @@ func (b *bench) connect() hello.Tunnel {
 
 func ourHello(ns uint16) hello.Message {
 	return hello.Message{Type: hello.TypeHello, Tunnel: 9, Ns: ns, Nr: 1}
+}
+
+// With Offer the peer sees a Hello first, and the log says nothing of it.
+func TestOffers(t *testing.T) {
+	b := newBench(t, t.TempDir())
+	b.signs.Offer = true
+	b.connect()
+	b.judges(false, ourHello(2), hello.Pass)
+	if len(b.acts) != 0 || b.log.Len() != 0 {
+		t.Errorf("%q\n%s", b.acts, b.log.String())
+	}
+	b.judges(false, ourHello(2), hello.Pass)
+	if want := []string{"to local"}; !slices.Equal(b.acts, want) || !strings.Contains(b.log.String(), "holds the tunnel") {
+		t.Errorf("%q, want %q\n%s", b.acts, want, b.log.String())
+	}
 }
 
 // A Hello of a living tunnel goes no further, and everything that must not be
@@ -141,6 +158,36 @@ func TestNotWanted(t *testing.T) {
 	b.judges(false, ourHello(2), hello.Pass)
 	if len(b.x.all()) != 0 || b.kept(tunnel) {
 		t.Errorf("%d channels", len(b.x.all()))
+	}
+}
+
+// A peer that has restarted may give the same id again, to a tunnel that we dial
+// or to one that it dials: that has nothing of the old one's numbers.
+func TestSameIDAgain(t *testing.T) {
+	for _, dialled := range []bool{true, false} {
+		b := newBench(t, t.TempDir())
+		old := b.connect()
+		b.judges(false, ourHello(2), hello.Drop)
+		b.acts = nil
+		if dialled {
+			b.judgesRaw(false, assigning(false, hello.TypeSCCRQ, 0, 8, 0, 0), hello.Pass)
+			b.judgesRaw(true, assigning(true, hello.TypeSCCRP, 8, 9, 0, 1), hello.Pass)
+			for range 2 {
+				b.judges(false, hello.Message{Type: hello.TypeSCCCN, Tunnel: 9, Ns: 1, Nr: 1}, hello.Pass)
+			}
+		} else {
+			b.judgesRaw(true, assigning(true, hello.TypeSCCRQ, 0, 9, 0, 0), hello.Pass)
+			for range 2 {
+				b.judgesRaw(false, assigning(false, hello.TypeSCCRP, 9, 8, 0, 1), hello.Pass)
+			}
+			b.judges(true, hello.Message{Type: hello.TypeSCCCN, Tunnel: 8, Ns: 1, Nr: 1}, hello.Pass)
+		}
+		for ns := uint16(2); ns < 5; ns++ {
+			b.judges(false, hello.Message{Type: 10, Tunnel: 9, Ns: ns, Nr: 1}, hello.Pass)
+		}
+		if want := []string{"clear"}; !slices.Equal(b.acts, want) || b.kept(old) || len(b.x.all()) != 1 {
+			t.Errorf("dialled %v: %q, %d channels", dialled, b.acts, len(b.x.all()))
+		}
 	}
 }
 

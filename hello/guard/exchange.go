@@ -24,10 +24,15 @@ type channel struct {
 	daemon     string    // the xl2tpd that set the tunnel up; empty: not known
 	seen       time.Time // latest packet from xl2tpd
 	heard      time.Time // latest believable packet from the peer
+	vendor     string    // what the peer calls itself; empty: not seen
 	secured    bool      // the peer's packets come through IPsec
 	closing    bool      // a StopCCN has passed
-	owed       bool      // in the set of those that must not pass without us
-	doing      string    // what the log said last
+	ended      bool      // a StopCCN or CDN has been explained
+	asked      time.Time // since when a Hello of xl2tpd is unanswered; zero: none is
+	waits      time.Time // since when a message of the peer is unacknowledged; zero: none is
+	counts     Counts
+	owed       bool   // in the set of those that must not pass without us
+	doing      string // what the log said last
 }
 
 func (c *channel) path() path {
@@ -35,16 +40,25 @@ func (c *channel) path() path {
 	return path{t.Local, t.Peer}
 }
 
-// stranger gathers the ids seen on a path that belong to no known tunnel.
+// atOnce is the longest that a message and its answer are taken to be apart.
+const atOnce = time.Second
+
+// question is a message of a tunnel that is not known.
+type question struct {
+	id, nr uint16 // nr is its acknowledgement
+	at     time.Time
+	lonely bool // no other tunnel's was under way then
+}
+
+// stranger has the latest question of each direction on a path.
 type stranger struct {
-	out, in uint16 // 0: none yet
-	many    bool   // more than one in a direction: can't be paired
 	since   time.Time
+	out, in question
 }
 
 // exchange finds the tunnel of a packet. Which two ids make one tunnel is told
 // by an SCCRP; for a tunnel older than us, by the kernel's table of sessions;
-// and with neither, by there being only one tunnel on the path. Only xl2tpd's
+// and with neither, by the one's answer to the other's message. Only xl2tpd's
 // packets open anything, so a forged one can't.
 type exchange struct {
 	channels  map[path][]*channel
@@ -80,8 +94,9 @@ func (x *exchange) all() []*channel {
 	return all
 }
 
-// find returns the channel of a packet, or nil. out tells that xl2tpd sent it.
-func (x *exchange) find(p *hello.Packet, out bool, now time.Time) *channel {
+// find returns the channel of a packet, or nil, and one that is no more, taken
+// out, or nil. out tells that xl2tpd sent the packet.
+func (x *exchange) find(p *hello.Packet, out bool, now time.Time) (c, gone *channel) {
 	at := path{p.Dst, p.Src}
 	if out {
 		at = path{p.Src, p.Dst}
@@ -92,19 +107,50 @@ func (x *exchange) find(p *hello.Packet, out bool, now time.Time) *channel {
 		if own, ok := hello.AssignedTunnel(p.Payload()); ok && out {
 			x.asked[hello.Tunnel{Local: at.local, Peer: at.peer, LocalID: own}] = now
 		}
-		return nil
+		return nil, nil
 	case id == 0:
-		return nil
+		return nil, nil
+	}
+	if out {
+		gone = x.renewed(p, at)
 	}
 	if c := x.known(at, id, out); c != nil {
-		return c
+		return c, gone
 	}
 	if t, ok := x.pair(p, at, out, now); ok {
-		c := &channel{translator: hello.New(t, hello.DefaultTiming(), now), seen: now}
+		c = &channel{translator: hello.New(t, hello.DefaultTiming(), now), seen: now}
+		if !out {
+			c.vendor = hello.Vendor(p.Payload())
+		}
 		x.add(c)
-		return c
 	}
-	return nil
+	return c, gone
+}
+
+// renewed takes out the channel whose id the peer has given to a new tunnel, as
+// one does that has restarted. What xl2tpd sends while it sets a tunnel up tells
+// so; the peer's part of that can be forged.
+func (x *exchange) renewed(p *hello.Packet, at path) *channel {
+	old := x.known(at, p.Msg.Tunnel, true)
+	if old == nil {
+		return nil
+	}
+	switch p.Msg.Type {
+	case hello.TypeSCCRP:
+		if own, ok := hello.AssignedTunnel(p.Payload()); !ok || own == old.translator.Tunnel().LocalID {
+			return nil // sent again
+		}
+	case hello.TypeSCCCN:
+		if !slices.ContainsFunc(x.channels[at], func(c *channel) bool {
+			return c != old && c.translator.Tunnel().PeerID == p.Msg.Tunnel
+		}) {
+			return nil
+		}
+	default:
+		return nil
+	}
+	x.remove(old)
+	return old
 }
 
 // meet takes in the kernel's table of sessions. A tunnel that is met before its
@@ -158,10 +204,13 @@ func (x *exchange) pair(p *hello.Packet, at path, out bool, now time.Time) (hell
 			return t, true
 		}
 	}
-	return x.learn(t, at, id, out, now)
+	return x.learn(t, p.Msg, out, now)
 }
 
-func (x *exchange) learn(t hello.Tunnel, at path, id uint16, out bool, now time.Time) (hello.Tunnel, bool) {
+// learn pairs the ids of strangers. A message is answered at once, and a ZLB is
+// sent for no other reason.
+func (x *exchange) learn(t hello.Tunnel, m hello.Message, out bool, now time.Time) (hello.Tunnel, bool) {
+	at := path{t.Local, t.Peer}
 	s := x.strangers[at]
 	if s == nil {
 		if !out {
@@ -170,17 +219,23 @@ func (x *exchange) learn(t hello.Tunnel, at path, id uint16, out bool, now time.
 		s = &stranger{since: now}
 		x.strangers[at] = s
 	}
-	side := &s.in
+	mine, other := &s.in, s.out
 	if out {
-		side = &s.out
+		mine, other = &s.out, s.in
 	}
-	s.many = s.many || *side != 0 && *side != id
-	*side = id
-	if s.many || s.in == 0 || s.out == 0 || len(x.channels[at]) > 0 {
+	if !m.ZLB() {
+		lonely := now.Sub(mine.at) >= atOnce || mine.id == m.Tunnel && mine.lonely
+		*mine = question{m.Tunnel, m.Ns + 1, now, lonely}
+		return t, false
+	}
+	if !other.lonely || now.Sub(other.at) >= atOnce || m.Nr != other.nr {
 		return t, false
 	}
 	delete(x.strangers, at)
-	t.LocalID, t.PeerID = s.in, s.out
+	t.LocalID, t.PeerID = m.Tunnel, other.id
+	if out {
+		t.LocalID, t.PeerID = other.id, m.Tunnel
+	}
 	return t, true
 }
 

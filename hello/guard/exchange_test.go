@@ -41,11 +41,19 @@ func assigning(in bool, kind hello.MessageType, to, own uint16, ns, nr uint16) [
 type step struct {
 	in  bool
 	raw []byte
+	// pause is what went before.
+	pause time.Duration
 	// want is the pair of ids that it belongs to; zero: to no known tunnel
 	local, peer uint16
 }
 
 func zlb(in bool, to uint16) []byte { return packet(in, hello.Message{Tunnel: to}) }
+
+// asks makes the message with Ns 5, answers the ZLB with Nr nr.
+func asks(in bool, to uint16) []byte {
+	return packet(in, hello.Message{Type: hello.TypeHello, Tunnel: to, Ns: 5})
+}
+func answers(in bool, to, nr uint16) []byte { return packet(in, hello.Message{Tunnel: to, Nr: nr}) }
 
 func TestFind(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -75,28 +83,54 @@ func TestFind(t *testing.T) {
 				{in: true, raw: zlb(true, 7), local: 7, peer: 9},
 				{raw: zlb(false, 8), local: 6, peer: 8},
 			}},
-		"learnt": {steps: []step{
-			{in: true, raw: zlb(true, 7)}, // alone it opens nothing
-			{raw: zlb(false, 9)},
-			{raw: zlb(false, 9)},
+		"answers": {steps: []step{
+			{in: true, raw: asks(true, 7)}, // alone it opens nothing
+			{raw: answers(false, 9, 6)},
+			{in: true, raw: asks(true, 7)},
+			{raw: answers(false, 9, 7)},
+			{raw: answers(false, 9, 6), local: 7, peer: 9},
 			{in: true, raw: zlb(true, 7), local: 7, peer: 9},
 		}},
+		"is answered": {steps: []step{
+			{raw: asks(false, 9)},
+			{in: true, raw: answers(true, 7, 5)},
+			{in: true, raw: answers(true, 7, 6), local: 7, peer: 9},
+		}},
 		"two behind one address": {steps: []step{
+			{raw: asks(false, 9)}, // not answered
+			{in: true, raw: asks(true, 8), pause: time.Minute},
+			{raw: answers(false, 10, 6), local: 8, peer: 10},
+			{in: true, raw: asks(true, 7)}, // opens nothing
+			{raw: answers(false, 9, 6)},
+			{in: true, raw: asks(true, 7), pause: time.Minute},
+			{raw: answers(false, 9, 6), local: 7, peer: 9},
+		}},
+		"two that ask at once": {steps: []step{
 			{raw: zlb(false, 9)},
-			{raw: zlb(false, 10)},
-			{in: true, raw: zlb(true, 7)},
-			{raw: zlb(false, 9)},
+			{in: true, raw: asks(true, 7)},
+			{in: true, raw: asks(true, 8)},
+			{in: true, raw: asks(true, 8)},
+			{raw: answers(false, 9, 6)},
+			{raw: answers(false, 10, 6)},
+			{in: true, raw: asks(true, 8), pause: time.Second},
+			{raw: answers(false, 10, 6), local: 8, peer: 10},
+		}},
+		"a late answer": {steps: []step{
+			{raw: asks(false, 9)},
+			{in: true, raw: answers(true, 7, 6), pause: time.Second},
 		}},
 	} {
 		x := newExchange()
 		x.sessions = c.sessions
+		now := epoch
 		for i, s := range c.steps {
 			p, err := hello.ParsePacket(s.raw)
 			if err != nil {
 				t.Fatal(err)
 			}
 			var got hello.Tunnel
-			if c := x.find(&p, !s.in, epoch); c != nil {
+			now = now.Add(s.pause)
+			if c, _ := x.find(&p, !s.in, now); c != nil {
 				got = c.translator.Tunnel()
 			}
 			if got.LocalID != s.local || got.PeerID != s.peer {

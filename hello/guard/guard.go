@@ -10,7 +10,7 @@ import (
 )
 
 // DefaultDir is where the channels' state is kept.
-const DefaultDir = "/run/xl2tpd-keepalive"
+const DefaultDir = "/run/xl2tpd-keepalive/hello"
 
 // A guard that fails is soon back, for tunnels may wait for it. One that the
 // kernel does not allow tries again in ever longer intervals: a module may be
@@ -30,6 +30,7 @@ type Host struct {
 // Signs are what the tunnel's links say.
 type Signs struct {
 	Wanted bool          // the guard is to hold this tunnel
+	Offer  bool          // but only those Hellos that the peer leaves unanswered
 	Alive  bool          // the links show fresh signs of life
 	Window time.Duration // for how long a sign of life is fresh
 }
@@ -41,6 +42,8 @@ type Guard struct {
 	// Signs tells about a tunnel; tunnels is how many there are. It must
 	// answer soon: packets wait for it.
 	Signs func(ctx context.Context, t hello.Tunnel, tunnels int) Signs
+	// Ended is told why a tunnel is being closed. It must not block.
+	Ended func(hello.Tunnel, Ending)
 	// Report is told why the guard is not available, nil when it is, or is off.
 	Report func(error)
 
@@ -51,6 +54,7 @@ type Guard struct {
 	on     bool
 	forced bool
 	host   Host
+	now    *work // nil: nobody is at work
 }
 
 // Configure switches the guard on or off; forced says that somebody has asked

@@ -136,6 +136,10 @@ func flush(c *nftables.Conn) error {
 	return err
 }
 
+// RemoveTable takes away what a guard that has ended may have left in the kernel.
+// One that is at work puts it back.
+func RemoveTable() error { return newRules().remove() }
+
 // remove takes the table out of the kernel.
 func (r *rules) remove() error {
 	c, err := nftables.New()

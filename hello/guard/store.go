@@ -20,6 +20,7 @@ const (
 type record struct {
 	Daemon  string          `json:"daemon"`
 	Secured bool            `json:"secured"`
+	Vendor  string          `json:"vendor,omitempty"`
 	Hello   json.RawMessage `json:"hello"`
 }
 
@@ -37,7 +38,7 @@ func (s store) save(c *channel) error {
 	if err != nil {
 		return err
 	}
-	data, err := json.Marshal(record{Daemon: c.daemon, Secured: c.secured, Hello: state})
+	data, err := json.Marshal(record{Daemon: c.daemon, Secured: c.secured, Vendor: c.vendor, Hello: state})
 	if err != nil {
 		return err
 	}
@@ -88,5 +89,5 @@ func read(path string, now time.Time) (*channel, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &channel{translator: t, daemon: r.Daemon, secured: r.Secured, seen: now}, nil
+	return &channel{translator: t, daemon: r.Daemon, secured: r.Secured, vendor: r.Vendor, seen: now}, nil
 }

@@ -54,11 +54,13 @@ func (g *Guard) work(ctx context.Context, working func()) error {
 	}
 	w.d = &desk{
 		ctx: ctx, log: g.Log, signs: g.Signs, store: store(g.Dir), host: host,
-		x: newExchange(), owe: w.owe, send: in.send,
+		x: newExchange(), ended: g.Ended, owe: w.owe, send: in.send,
 	}
 	if err := w.d.restore(time.Now()); err != nil {
 		return err
 	}
+	g.at(w)
+	defer g.at(nil)
 
 	failed := make(chan error, 3) // one of each queue, and of watchTables
 	for _, num := range []uint16{plainQueue, securedQueue} {

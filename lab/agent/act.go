@@ -12,47 +12,68 @@ import (
 )
 
 func peerCommand(ts *testscript.TestScript, neg bool, args []string) {
-	usage(ts, neg, len(args) >= 2, "peer NAME debian|PERSONALITY [nat=client|server] [ipsec=no] [SETTING=VALUE...]")
+	usage(ts, neg, len(args) >= 2, "peer NAME debian|caller|PERSONALITY [nat=client|server] [behind=NAME] [ipsec=no] [SETTING=VALUE...]")
 	c := clientOf(ts)
 	n := len(c.peers) + 1
 	p := newPeer(c, n, args[0], args[1])
 	for _, a := range args[2:] {
 		switch k, v, _ := strings.Cut(a, "="); k {
 		case "nat":
+			if v != "client" && (v != "server" || p.calls()) {
+				ts.Fatalf("peer: nat=%s is not to be had", v)
+			}
 			p.nat = v
+		case "behind":
+			p.neighbour = peersOf(ts, []string{v})[0]
+			if !p.calls() || !p.neighbour.calls() || p.neighbour.nat == "" {
+				ts.Fatalf("peer: behind=%s is for callers whose NAT there is", v)
+			}
 		case "ipsec":
 			p.ipsec = v != "no"
 		default:
 			p.settings = append(p.settings, a)
 		}
 	}
-	c.mu.Lock()
-	c.peers = append(c.peers, p)
-	c.mu.Unlock()
+	c.join(p)
 	ts.Check(p.wire(n))
 	ts.Check(p.start())
 }
 
+func twinCommand(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg, len(args) == 2, "twin NAME PEER")
+	p := peersOf(ts, args[1:])[0]
+	if p.personality != "debian" {
+		ts.Fatalf("twin: %s is not a Debian peer", p.name)
+	}
+	clientOf(ts).join(newTwin(p, args[0]))
+}
+
 func clientCommand(ts *testscript.TestScript, neg bool, args []string) {
-	usage(ts, neg, true, "client [mode=kernel|userspace] [passpeer=yes] [redial=SECONDS] [retries=N]")
-	var global, lac []string
+	usage(ts, neg, true, "client [mode=kernel|userspace] [port=N] [passpeer=yes] [redial=SECONDS] [retries=N]")
+	set := settings{selector: "udp/1701"}
 	_, opts := options(args)
 	for k, v := range opts {
 		switch {
 		case k == "mode" && v == "userspace":
-			global = append(global, "force userspace = yes")
+			set.global = append(set.global, "force userspace = yes")
 		case k == "mode" && v == "kernel":
+		case k == "port":
+			set.global = append(set.global, "port = "+v)
+			set.selector = "udp/" + v
+			if v == "0" { // any
+				set.selector = "udp"
+			}
 		case k == "passpeer":
-			lac = append(lac, "pass peer = "+v)
+			set.section = append(set.section, "pass peer = "+v)
 		case k == "retries":
-			global = append(global, "max retries = "+v)
+			set.global = append(set.global, "max retries = "+v)
 		case k == "redial":
-			lac = append(lac, "redial = yes", "redial timeout = "+v, "max redials = 1000")
+			set.lac = append(set.lac, "redial = yes", "redial timeout = "+v, "max redials = 1000")
 		default:
 			ts.Fatalf("client: unknown setting %s=%s", k, v)
 		}
 	}
-	ts.Check(clientOf(ts).configure(global, lac))
+	ts.Check(clientOf(ts).configure(set))
 }
 
 func keepaliveCommand(ts *testscript.TestScript, neg bool, args []string) {
@@ -101,7 +122,7 @@ func (c *client) awaitUp(p *peer) error {
 		if c.history.awaitState(35*time.Second, p.name, true) {
 			return nil
 		}
-		if err := c.control("c " + p.name); err != nil {
+		if err := c.control(p, "c"); err != nil {
 			return err
 		}
 	}
@@ -113,7 +134,7 @@ func hangupCommand(ts *testscript.TestScript, neg bool, args []string) {
 	c := clientOf(ts)
 	for _, p := range peersOf(ts, args) {
 		c.history.add(record{at: time.Now(), kind: "operator", tunnel: p.name, reason: "operator"})
-		ts.Check(c.control("d " + p.name))
+		ts.Check(c.control(p, "d"))
 		if !c.history.awaitState(10*time.Second, p.name, false) {
 			ts.Fatalf("%s: still up 10s after hanging up", p.name)
 		}

@@ -120,21 +120,26 @@ func echoesCommand(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// peerlogCommand holds when our LNS has logged that event since the peer was last dialled, with that reason or
-// about that message if one is given; with ! when it has not. "all" are the peers that have an LNS of ours.
+// peerlogCommand holds when the peer's daemon has logged that since the peer was last dialled, or with ! when it has not:
+// our LNS an event, with that reason or about that message if one is given, a real xl2tpd a text at any time. "all" are
+// the peers that have an LNS of ours.
 func peerlogCommand(ts *testscript.TestScript, neg bool, args []string) {
-	usage(ts, false, len(args) == 2 || len(args) == 3, "peerlog NAME|all EVENT [REASON|MESSAGE]")
+	usage(ts, false, len(args) == 2 || len(args) == 3, "peerlog NAME|all EVENT [REASON|MESSAGE] | peerlog NAME TEXT")
 	c := clientOf(ts)
 	var peers []*peer
 	if args[0] != "all" {
 		peers = peersOf(ts, args[:1])
 	} else {
-		peers = slices.DeleteFunc(slices.Clone(c.peers), func(p *peer) bool { return p.personality == "debian" })
+		peers = slices.DeleteFunc(slices.Clone(c.peers), (*peer).isXl2tpd)
 	}
 	for _, p := range peers {
 		found := slices.ContainsFunc(sinceDialled(c.history.all(), p), func(r record) bool {
 			return r.kind == "lns" && r.text == args[1] && (len(args) == 2 || r.reason == args[2])
 		})
+		if p.isXl2tpd() {
+			usage(ts, false, len(args) == 2, "peerlog NAME TEXT")
+			found = strings.Contains(p.log("xl2tpd.log"), args[1])
+		}
 		if found == neg {
 			ts.Fatalf("%s: logged %s: %v", p.name, strings.Join(args[1:], " "), found)
 		}

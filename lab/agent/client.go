@@ -34,13 +34,20 @@ type client struct {
 type clientKey struct{}
 
 const (
-	swanLog     = "/etc/strongswan.d/lab.conf" // no line for each packet
-	swanctlConf = "/etc/swanctl/conf.d/lab.conf"
-	xl2tpdConf  = "/etc/xl2tpd/xl2tpd.conf"
-	ourConf     = "/etc/xl2tpd/keepalive.conf"
-	pppOptions  = "/etc/ppp/options.lab"
-	controlPipe = "/var/run/xl2tpd/l2tp-control"
+	swanLog       = "/etc/strongswan.d/lab.conf" // no line for each packet
+	swanctlConf   = "/etc/swanctl/conf.d/lab.conf"
+	xl2tpdConf    = "/etc/xl2tpd/xl2tpd.conf"
+	ourConf       = "/etc/xl2tpd/keepalive.conf"
+	dialOptions   = "/etc/ppp/options.lac"
+	answerOptions = "/etc/ppp/options.lns"
+	controlPipe   = "/run/xl2tpd/l2tp-control"
 )
+
+func (c *client) join(p *peer) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.peers = append(c.peers, p)
+}
 
 // find returns the first peer that is like that, or nil.
 func (c *client) find(like func(*peer) bool) *peer {
@@ -52,42 +59,45 @@ func (c *client) find(like func(*peer) bool) *peer {
 	return nil
 }
 
-// configure writes the client's strongSwan, xl2tpd and pppd configuration for all its peers, one LAC each,
-// and restarts the daemons. The LCP echo of Debian's /etc/ppp/options is off: with it a router's idle timer
-// would see data every 30 s, and the tunnel's fate would hide behind pppd's. So is IPv6, whose router
-// solicitations are data in the first minute.
-func (c *client) configure(global, lac []string) error {
-	var swan, lacs strings.Builder
-	for _, p := range c.peers {
-		fmt.Fprintf(&lacs, "[lac %s]\nlns = %s\npppoptfile = %s\n%s\n", p.name, p.reach, pppOptions, strings.Join(lac, "\n"))
-		if !p.ipsec {
-			continue
-		}
-		fmt.Fprintf(&swan, `connections {
-  %[1]s {
-    version = 1
-    remote_addrs = %[2]s
-    proposals = aes128-sha1-modp2048
-    local { auth = psk }
-    remote { auth = psk }
-    children {
-      %[1]s {
-        mode = transport
-        local_ts = dynamic[udp/1701]
-        remote_ts = dynamic[udp/1701]
-        esp_proposals = aes128-sha1
-      }
-    }
-  }
+// quiet are pppd's options of both ends. The LCP echo of Debian's /etc/ppp/options is off: with it a router's idle timer
+// would see data every 30 s, and the tunnel's fate would hide behind pppd's. So is IPv6, whose router solicitations are
+// data in the first minute.
+const quiet = "noauth\nnoccp\nnodefaultroute\nnoipv6\nmtu 1400\nlcp-echo-interval 0\nlcp-echo-failure 0\n"
+
+// settings are lines of xl2tpd.conf, for [global], for each [lac] and [lns], and for each [lac] alone; and what the traffic
+// selectors say of xl2tpd's UDP port.
+type settings struct {
+	global, section, lac []string
+	selector             string
 }
-`, p.name, p.reach)
+
+// configure writes the client's strongSwan, xl2tpd and pppd configuration for all its peers, a LAC or an LNS for each,
+// and restarts the daemons.
+func (c *client) configure(set settings) error {
+	var swan, sections strings.Builder
+	for _, p := range c.peers {
+		lines, port := set.section, p.selector()
+		if p.calls() {
+			port = "udp" // callers behind one NAT have different ones, and the first's connection answers all
+			sections.WriteString(p.lnsSection())
+		} else {
+			fmt.Fprintf(&sections, "[lac %s]\nlns = %s\npppoptfile = %s\n", p.name, p.reach, dialOptions)
+			lines = slices.Concat(set.section, set.lac)
+			if p.own.IsValid() {
+				lines = append(lines, "local ip = "+p.own.String())
+			}
+		}
+		sections.WriteString(strings.Join(lines, "\n") + "\n")
+		if p.ipsec {
+			swan.WriteString(connection(p.name, p.reach.String(), set.selector, port))
+		}
 	}
-	swan.WriteString("secrets { ike { secret = \"lab\" } }\n")
 	files := map[string]string{
-		swanctlConf: swan.String(),
-		swanLog:     "charon-systemd { journal { net = 0 } }\n",
-		xl2tpdConf:  "[global]\n" + strings.Join(global, "\n") + "\n" + lacs.String(),
-		pppOptions:  "noauth\nnoccp\nnodefaultroute\nnoipv6\nmtu 1400\nlcp-echo-interval 0\nlcp-echo-failure 0\n",
+		swanctlConf:   swan.String() + secrets,
+		swanLog:       "charon-systemd { journal { net = 0 } }\n",
+		xl2tpdConf:    "[global]\n" + strings.Join(set.global, "\n") + "\n" + sections.String(),
+		dialOptions:   quiet,
+		answerOptions: quiet + "ipcp-accept-remote\n",
 	}
 	for name, text := range files {
 		if err := write(name, text); err != nil {
@@ -107,10 +117,7 @@ func (c *client) configure(global, lac []string) error {
 	if err := do("systemctl", "restart", "strongswan", "xl2tpd"); err != nil {
 		return err
 	}
-	return poll(10*time.Second, func() bool {
-		info, err := os.Stat(controlPipe)
-		return err == nil && info.Mode()&os.ModeNamedPipe != 0
-	})
+	return poll(10*time.Second, func() bool { return isPipe(controlPipe) })
 }
 
 // noPPPD tells whether no pppd of the client host runs; a killed one leaves its pid file behind.
@@ -126,34 +133,42 @@ func noPPPD() bool {
 	})
 }
 
-// dial brings the peer's SA up and has xl2tpd call it.
+// dial brings the SA up and has xl2tpd call, from the end that does so.
 func (c *client) dial(p *peer) error {
 	if p.ipsec {
-		if err := do("swanctl", "--initiate", "--child", p.name, "--timeout", "20"); err != nil {
-			return err
+		command := exec.Command("swanctl", "--initiate", "--child", p.name, "--timeout", "20")
+		if p.calls() {
+			command = p.exec("swanctl", "--initiate", "--child", "l2tp", "--timeout", "20")
+		}
+		if text, err := command.CombinedOutput(); err != nil {
+			return fmt.Errorf("%v: %w: %s", command.Args, err, text)
 		}
 	}
-	return c.control("c " + p.name)
+	return c.control(p, "c")
 }
 
-// control writes one command into xl2tpd's control pipe. What is in the pipe at one time xl2tpd takes for one
-// command (xl2tpd.c, do_control), so each gets a moment of its own.
-func (c *client) control(line string) error {
+// control writes one command about the peer's tunnel into the control pipe of the xl2tpd that dials. What is in the pipe
+// at one time xl2tpd takes for one command (xl2tpd.c, do_control), so each gets a moment of its own.
+func (c *client) control(p *peer, command string) error {
+	path, lac := controlPipe, p.name
+	if p.calls() {
+		path, lac = p.controlPipe(), callerLAC
+	}
 	c.piping.Lock()
 	defer c.piping.Unlock()
 	defer time.Sleep(100 * time.Millisecond)
-	pipe, err := os.OpenFile(controlPipe, os.O_WRONLY, 0)
+	pipe, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if err != nil {
 		return err
 	}
 	defer pipe.Close()
-	_, err = pipe.WriteString(line + "\n")
+	_, err = fmt.Fprintf(pipe, "%s %s\n", command, lac)
 	return err
 }
 
 // sawAddress turns a pppN address that came or went into the tunnel's up or down.
-func (c *client) sawAddress(up bool, link string, far netip.Addr, at time.Time) {
-	p := c.find(func(p *peer) bool { return p.ppp == far })
+func (c *client) sawAddress(up bool, link string, own, far netip.Addr, at time.Time) {
+	p := c.find(func(p *peer) bool { return p.ppp == far && (!p.own.IsValid() || p.own == own) })
 	if p == nil {
 		return
 	}
@@ -189,7 +204,11 @@ func (c *client) sawEcho(link int, target netip.Addr, at time.Time) {
 		return
 	}
 	r := record{at: at, kind: "echo", link: name, text: target.String()}
-	if p := c.find(func(p *peer) bool { return p.ppp == target }); p != nil {
+	records := c.history.all()
+	if p := c.find(func(p *peer) bool {
+		up, _ := last(records, "up", p.name)
+		return p.ppp == target && (!p.own.IsValid() || up.link == name)
+	}); p != nil {
 		r.tunnel = p.name
 	}
 	c.history.add(r)

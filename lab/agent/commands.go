@@ -13,6 +13,7 @@ import (
 // commands are what a scenario can say besides testscript's own words; lab/README.md lists them.
 var commands = map[string]func(*testscript.TestScript, bool, []string){
 	"peer":      peerCommand,
+	"twin":      twinCommand,
 	"client":    clientCommand,
 	"keepalive": keepaliveCommand,
 	"dial":      dialCommand,
@@ -30,6 +31,7 @@ var commands = map[string]func(*testscript.TestScript, bool, []string){
 	"acked":     ackedCommand,
 	"journal":   journalCommand,
 	"mark":      markCommand,
+	"picture":   pictureCommand,
 	"status":    statusCommand,
 	"pin":       pinCommand,
 	"pinned":    pinnedCommand,

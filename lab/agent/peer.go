@@ -1,9 +1,6 @@
 package main
 
 import (
-	"bufio"
-	"cmp"
-	"encoding/json"
 	"fmt"
 	"net/netip"
 	"os"
@@ -14,47 +11,32 @@ import (
 	"time"
 )
 
-// peer is an L2TP/IPsec server in a network namespace of its own, with its own charon and its own /run.
+// peer is the other end of a tunnel, in a network namespace of its own, with its own charon and its own /run: an LNS
+// that the client host dials or, as a caller, a LAC that dials the client host.
 type peer struct {
 	name, personality string
-	nat               string // "", "client": the client sits behind a NAT; "server": the peer does
+	nat               string // "", "client": the end that dials sits behind a NAT; "server": the other does
 	ipsec             bool
-	settings          []string   // key=value, handed to our LNS
-	reach             netip.Addr // where the client finds it
+	settings          []string   // key=value, of our LNS or for a real xl2tpd's [global]
+	neighbour         *peer      // the caller behind whose NAT it sits too
+	host              netip.Addr // the client host's end of the wire
+	reach             netip.Addr // where the client host finds it
 	ppp               netip.Addr // its end of the PPP link
+	own               netip.Addr // the client's end, where several links have the same other one
 	dir               string
 	client            *client
+	twin              bool // another's LNS under another name
 
 	hold  *exec.Cmd // keeps the namespaces
 	procs []*exec.Cmd
 }
 
-const peerConnections = `connections {
-  l2tp {
-    version = 1
-    local_addrs = %any
-    remote_addrs = %any
-    proposals = aes128-sha1-modp2048
-    local { auth = psk }
-    remote { auth = psk }
-    children {
-      l2tp {
-        mode = transport
-        local_ts = dynamic[udp/1701]
-        remote_ts = dynamic[udp]
-        esp_proposals = aes128-sha1
-      }
-    }
-  }
-}
-secrets { ike { secret = "lab" } }
-`
-
-// newPeer lays the wires of peer number n: a veth pair, or two with a NAT between them.
+// newPeer makes peer number n.
 func newPeer(c *client, n int, name, personality string) *peer {
 	return &peer{
 		name: name, personality: personality, ipsec: true, client: c,
 		dir:   filepath.Join(c.dir, "peers", name),
+		host:  addr("10.77.%d.1", n),
 		reach: addr("10.77.%d.2", n),
 		ppp:   addr("10.88.%d.1", n),
 	}
@@ -62,65 +44,44 @@ func newPeer(c *client, n int, name, personality string) *peer {
 
 func addr(format string, n int) netip.Addr { return netip.MustParseAddr(fmt.Sprintf(format, n)) }
 
-func (p *peer) wire(n int) error {
-	ns := "peer-" + p.name
-	near := fmt.Sprintf("to%d", n)
-	steps := []string{
-		"ip netns add " + ns,
-		"ip -n " + ns + " link set lo up",
-	}
-	first := ns
-	if p.nat != "" {
-		first = "nat-" + p.name
-		steps = append(steps, "ip netns add "+first, "ip -n "+first+" link set lo up")
-	}
-	steps = append(steps,
-		fmt.Sprintf("ip link add %s type veth peer name up0 netns %s", near, first),
-		fmt.Sprintf("ip addr add 10.77.%d.1/24 dev %s", n, near),
-		fmt.Sprintf("ip link set %s up", near),
-		fmt.Sprintf("ip -n %s addr add 10.77.%d.2/24 dev up0", first, n),
-		fmt.Sprintf("ip -n %s link set up0 up", first),
-	)
-	if p.nat == "" {
-		steps = append(steps, fmt.Sprintf("ip -n %s route add default via 10.77.%d.1", ns, n))
-	} else {
-		steps = append(steps,
-			fmt.Sprintf("ip -n %s link add down0 type veth peer name up0 netns %s", first, ns),
-			fmt.Sprintf("ip -n %s addr add 10.78.%d.1/24 dev down0", first, n),
-			fmt.Sprintf("ip -n %s link set down0 up", first),
-			fmt.Sprintf("ip -n %s addr add 10.78.%d.2/24 dev up0", ns, n),
-			fmt.Sprintf("ip -n %s link set up0 up", ns),
-			fmt.Sprintf("ip -n %s route add default via 10.78.%d.1", ns, n),
-			"ip netns exec "+first+" sysctl -qw net.ipv4.ip_forward=1",
-			"ip netns exec "+first+" nft add table ip nat",
-		)
-	}
-	switch p.nat {
-	case "client": // the peer sees the client as 10.78.n.1
-		p.reach = addr("10.78.%d.2", n)
-		steps = append(steps,
-			fmt.Sprintf("ip route add 10.78.%d.0/24 via 10.77.%d.2", n, n),
-			"ip netns exec "+first+" nft add chain ip nat post { type nat hook postrouting priority srcnat ; }",
-			"ip netns exec "+first+" nft add rule ip nat post oifname down0 masquerade")
-	case "server": // the client knows only the NAT's address
-		steps = append(steps,
-			"ip netns exec "+first+" nft add chain ip nat pre { type nat hook prerouting priority dstnat ; }",
-			fmt.Sprintf("ip netns exec %s nft add rule ip nat pre iifname up0 udp dport { 500, 4500 } dnat to 10.78.%d.2", first, n))
-	}
-	for _, step := range steps {
-		if err := do(strings.Fields(step)...); err != nil {
-			return err
-		}
-	}
-	return nil
+// newTwin makes a second tunnel to a peer's LNS: other ids, but the same addresses and ports. The client asks for
+// an address of its own on each, by which they are told apart.
+func newTwin(p *peer, name string) *peer {
+	t := *p
+	t.name, t.twin, t.ipsec, t.procs = name, true, false, nil // the SA is the other's
+	last := p.ppp.As4()
+	last[3] += 20
+	p.own = netip.AddrFrom4(last)
+	t.own = p.own.Next()
+	return &t
 }
 
-// start brings up the namespaces' holder, charon and the LNS.
-func (p *peer) start() error {
-	if err := write(filepath.Join(p.dir, "swanctl/l2tp.conf"), peerConnections); err != nil {
-		return err
+// calls tells whether the peer is the end that dials.
+func (p *peer) calls() bool { return p.personality == "caller" }
+
+// isXl2tpd tells whether the peer is a real xl2tpd and not our LNS.
+func (p *peer) isXl2tpd() bool { return p.calls() || p.personality == "debian" }
+
+// global is the beginning of a real xl2tpd's configuration.
+func (p *peer) global() string { return "[global]\n" + strings.Join(p.settings, "\n") + "\n" }
+
+// selector is what the traffic selectors say of the peer's UDP port.
+func (p *peer) selector() string {
+	for _, s := range p.settings {
+		if port, ok := strings.CutPrefix(s, "port="); ok {
+			return "udp/" + port
+		}
 	}
-	if err := p.configureLNS(); err != nil {
+	return "udp/1701"
+}
+
+// start brings up the namespaces' holder, charon and the L2TP daemon.
+func (p *peer) start() error {
+	configure, serve := p.configureLNS, p.startLNS
+	if p.calls() {
+		configure, serve = p.configureLAC, p.startLAC
+	}
+	if err := configure(); err != nil {
 		return err
 	}
 	script := fmt.Sprintf("mount -t tmpfs tmpfs /run && mkdir -p /run/xl2tpd && mount --bind %s/swanctl /etc/swanctl/conf.d && "+
@@ -137,92 +98,7 @@ func (p *peer) start() error {
 			return err
 		}
 	}
-	return p.startLNS()
-}
-
-// configureLNS writes what xl2tpd and its pppd read where the peer is a Debian one.
-func (p *peer) configureLNS() error {
-	if err := write(filepath.Join(p.dir, "ppp-options"), "noauth\nnoccp\nlcp-echo-interval 0\nlcp-echo-failure 0\n"); err != nil {
-		return err
-	}
-	return write(filepath.Join(p.dir, "xl2tpd/xl2tpd.conf"), fmt.Sprintf("[lns default]\nip range = %[1]s\nlocal ip = %[2]s\n"+
-		"require authentication = no\npppoptfile = %[3]s/ppp-options\n", p.pool(), p.ppp, p.dir))
-}
-
-// pool is what the LNS gives to clients: more than one address, as it may hold a lost client's for a while.
-func (p *peer) pool() string {
-	first, last := p.ppp.As4(), p.ppp.As4()
-	first[3]++
-	last[3] += 8
-	return netip.AddrFrom4(first).String() + "-" + netip.AddrFrom4(last).String()
-}
-
-func (p *peer) startCharon() error {
-	if err := p.run("charon.log", "charon-systemd"); err != nil {
-		return err
-	}
-	var answer []byte
-	err := poll(20*time.Second, func() (ok bool) {
-		var err error
-		answer, err = p.exec("swanctl", "--load-all", "--noprompt").CombinedOutput()
-		return err == nil
-	})
-	if err != nil {
-		return fmt.Errorf("peer %s: charon: %w: %s%s", p.name, err, answer, p.log("charon.log"))
-	}
-	return nil
-}
-
-func (p *peer) startLNS() error {
-	if p.personality == "debian" {
-		return p.run("xl2tpd.log", "xl2tpd", "-D")
-	}
-	args := []string{disk + "/bin/lns", "-peer", p.name, "-personality", p.personality,
-		"-local", p.ppp.String(), "-pool", p.pool()}
-	for _, s := range p.settings {
-		args = append(args, "-set", s)
-	}
-	command := p.exec(args...)
-	pipe, err := command.StdoutPipe()
-	if err != nil {
-		return err
-	}
-	log, err := os.Create(filepath.Join(p.dir, "lns.log"))
-	if err != nil {
-		return err
-	}
-	command.Stderr = log
-	if err := command.Start(); err != nil {
-		return err
-	}
-	p.procs = append(p.procs, command)
-	listening := make(chan struct{})
-	go func() {
-		defer log.Close()
-		for lines := bufio.NewScanner(pipe); lines.Scan(); {
-			log.WriteString(lines.Text() + "\n")
-			var e struct {
-				Time    time.Time `json:"t"`
-				Event   string    `json:"event"`
-				Reason  string    `json:"reason"`
-				Message string    `json:"message"`
-				Try     int       `json:"try"`
-			}
-			if json.Unmarshal(lines.Bytes(), &e) != nil {
-				continue
-			}
-			if e.Event == "listening" {
-				close(listening)
-			}
-			p.client.history.add(record{at: e.Time, kind: "lns", tunnel: p.name, reason: cmp.Or(e.Reason, e.Message), text: e.Event, try: e.Try})
-		}
-	}()
-	select {
-	case <-listening:
-		return nil
-	case <-time.After(10 * time.Second):
-		return fmt.Errorf("peer %s: the LNS does not listen: %s", p.name, p.log("lns.log"))
-	}
+	return serve()
 }
 
 // exec makes a command that will run in the peer's network and mount namespaces.
@@ -256,6 +132,9 @@ func (p *peer) log(name string) string {
 
 // stop ends the peer's processes, youngest first, and takes its wires away.
 func (p *peer) stop() {
+	if p.twin {
+		return
+	}
 	for i := len(p.procs) - 1; i >= 0; i-- {
 		end(p.procs[i])
 	}

@@ -28,8 +28,8 @@ func startWitnesses() (*witnesses, error) {
 	if err != nil {
 		return nil, err
 	}
-	go watchAddresses(addresses, func(up bool, link string, peer netip.Addr, at time.Time) {
-		w.client.Load().sawAddress(up, link, peer, at)
+	go watchAddresses(addresses, func(up bool, link string, own, peer netip.Addr, at time.Time) {
+		w.client.Load().sawAddress(up, link, own, peer, at)
 	})
 	fd, err := tap()
 	if err != nil {
@@ -44,7 +44,7 @@ func startWitnesses() (*witnesses, error) {
 }
 
 // watchAddresses reports each pppN address that comes or goes.
-func watchAddresses(conn *rtnetlink.Conn, seen func(up bool, link string, peer netip.Addr, at time.Time)) {
+func watchAddresses(conn *rtnetlink.Conn, seen func(up bool, link string, own, peer netip.Addr, at time.Time)) {
 	links := map[uint32]string{}
 	for {
 		messages, raw, err := conn.Receive()
@@ -61,10 +61,11 @@ func watchAddresses(conn *rtnetlink.Conn, seen func(up bool, link string, peer n
 			if !ok {
 				continue
 			}
+			own, _ := netip.AddrFromSlice(a.Attributes.Local.To4())
 			if ifi, err := net.InterfaceByIndex(int(a.Index)); err == nil {
 				links[a.Index] = ifi.Name
 			}
-			seen(raw[i].Header.Type == unix.RTM_NEWADDR, links[a.Index], peer, at)
+			seen(raw[i].Header.Type == unix.RTM_NEWADDR, links[a.Index], own, peer, at)
 		}
 	}
 }

@@ -12,6 +12,7 @@ const (
 	Down    = "down"    // pppN lost them; Reason says why
 	Mark    = "mark"    // the scenario reached a point worth showing, named by Text
 	Measure = "measure" // a figure, in Text
+	Picture = "picture" // what a program wrote to a terminal, in Text; Name is the file
 	Log     = "log"     // a line for the run's log file only
 	Done    = "done"    // the guest powers off
 )
@@ -26,6 +27,7 @@ type Event struct {
 	Link     string    `json:"link,omitempty"`
 	Reason   string    `json:"reason,omitempty"`
 	Text     string    `json:"text,omitempty"`
+	Name     string    `json:"name,omitempty"`
 }
 
 // Case is what the host asks of the guest: the file case.json on the second disk.

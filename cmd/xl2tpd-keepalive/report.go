@@ -1,0 +1,53 @@
+package main
+
+import (
+	"context"
+	"os"
+	"time"
+
+	"xl2tpd-keepalive/config"
+	"xl2tpd-keepalive/hello/guard"
+	"xl2tpd-keepalive/status"
+	"xl2tpd-keepalive/supervisor"
+)
+
+// report puts together what the brain and the guard know.
+func report(ctx context.Context, loop *supervisor.Loop, g *guard.Guard) (status.Report, error) {
+	details, problems, ok := loop.Report(ctx)
+	if !ok {
+		return status.Report{}, ctx.Err()
+	}
+	join(details, g.Channels())
+	r := status.Report{Version: version, Pid: os.Getpid(), Time: time.Now(), Problems: problems}
+	for _, d := range details {
+		r.Tunnels = append(r.Tunnels, d.Report)
+	}
+	return r, nil
+}
+
+// join adds what the guard has done to the tunnels it did it for. In userspace
+// mode several links may be one channel's, and then each shows it.
+func join(details []supervisor.Detail, channels []guard.Channel) {
+	var links []supervisor.Tunnel
+	place := map[supervisor.Key]int{}
+	for i, d := range details {
+		if d.Report.Link != nil {
+			links = append(links, d.Tunnel)
+			place[d.Link] = i
+		}
+	}
+	for _, c := range channels {
+		for _, l := range control(c.Tunnel).Links(links, len(channels)) {
+			r := &details[place[l.Link]].Report
+			if r.Guard != nil && r.Link.Signs.Control.After(c.Heard) {
+				continue // an older tunnel's channel, not forgotten yet
+			}
+			r.Link.Signs.Control = c.Heard
+			r.Vendor = c.Vendor
+			r.Guard = &status.Guard{
+				Mode: supervisor.GuardName(l.Guard), Holding: c.Holding && l.Guard != config.GuardOff,
+				Held: c.Held, Passed: c.Passed, Answered: c.Answered,
+			}
+		}
+	}
+}

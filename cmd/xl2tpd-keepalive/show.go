@@ -1,0 +1,75 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/term"
+
+	"xl2tpd-keepalive/status"
+)
+
+// show prints the report of the running service, again each second with -watch.
+func show(o options, stdout, stderr io.Writer) int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	screen := isTerminal(stdout)
+	look := func(w io.Writer) error {
+		r, err := status.Read(ctx, status.DefaultSocket)
+		if err != nil {
+			return fmt.Errorf("xl2tpd-keepalive: %w", err)
+		}
+		if o.json {
+			return json.NewEncoder(w).Encode(r)
+		}
+		return status.Text(w, r, screen && os.Getenv("NO_COLOR") == "")
+	}
+	if !o.watch {
+		if err := look(stdout); err != nil {
+			fmt.Fprintln(stderr, err)
+			return exitError
+		}
+		return exitOK
+	}
+	again := time.NewTicker(time.Second)
+	defer again.Stop()
+	for {
+		var page strings.Builder
+		if err := look(&page); err != nil {
+			fmt.Fprintln(&page, err) // it may come back
+		}
+		if ctx.Err() != nil {
+			return exitOK
+		}
+		text := page.String()
+		if screen {
+			text = repaint(text)
+		}
+		if _, err := io.WriteString(stdout, text); err != nil {
+			return exitError
+		}
+		select {
+		case <-ctx.Done():
+			return exitOK
+		case <-again.C:
+		}
+	}
+}
+
+// repaint draws over what is on the screen, without a flicker: from the corner,
+// the rest of each line and then of the screen cleared.
+func repaint(text string) string {
+	return "\x1b[H" + strings.ReplaceAll(text, "\n", "\x1b[K\n") + "\x1b[J"
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd())) && !strings.EqualFold(os.Getenv("TERM"), "dumb")
+}

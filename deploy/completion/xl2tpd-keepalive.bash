@@ -1,0 +1,24 @@
+# bash completion of xl2tpd-keepalive
+
+_xl2tpd_keepalive() {
+	local word=${COMP_WORDS[COMP_CWORD]} flags=
+	COMPREPLY=()
+	if ((COMP_CWORD == 1)); then
+		COMPREPLY=($(compgen -W 'run check-config status doctor remove-table version help' -- "$word"))
+		return
+	fi
+	case ${COMP_WORDS[COMP_CWORD - 1]} in
+	-config | -xl2tpd-config)
+		compopt -o filenames
+		mapfile -t COMPREPLY < <(compgen -f -- "$word")
+		return
+		;;
+	esac
+	case ${COMP_WORDS[1]} in
+	run) flags='-config -xl2tpd-config -debug' ;;
+	check-config) flags='-config -xl2tpd-config' ;;
+	status) flags='-json -watch' ;;
+	doctor) flags='-json' ;;
+	esac
+	COMPREPLY=($(compgen -W "$flags" -- "$word"))
+} && complete -F _xl2tpd_keepalive xl2tpd-keepalive

@@ -1,0 +1,17 @@
+# fish completion of xl2tpd-keepalive
+
+complete -c xl2tpd-keepalive -f
+
+complete -c xl2tpd-keepalive -n __fish_use_subcommand -a run -d 'Keep the tunnels up'
+complete -c xl2tpd-keepalive -n __fish_use_subcommand -a check-config -d 'Tell what is wrong with keepalive.conf'
+complete -c xl2tpd-keepalive -n __fish_use_subcommand -a status -d 'Show the tunnels of the running service'
+complete -c xl2tpd-keepalive -n __fish_use_subcommand -a doctor -d 'Look for what closes tunnels'
+complete -c xl2tpd-keepalive -n __fish_use_subcommand -a remove-table -d 'Take away the nftables table that a stop may leave'
+complete -c xl2tpd-keepalive -n __fish_use_subcommand -a version -d 'Print the version'
+complete -c xl2tpd-keepalive -n __fish_use_subcommand -a help -d 'Print the commands and their flags'
+
+complete -c xl2tpd-keepalive -n '__fish_seen_subcommand_from run check-config' -o config -r -F -d 'Read this keepalive.conf'
+complete -c xl2tpd-keepalive -n '__fish_seen_subcommand_from run check-config' -o xl2tpd-config -r -F -d 'Read this xl2tpd.conf'
+complete -c xl2tpd-keepalive -n '__fish_seen_subcommand_from run' -o debug -d 'Log more'
+complete -c xl2tpd-keepalive -n '__fish_seen_subcommand_from status doctor' -o json -d 'Print JSON'
+complete -c xl2tpd-keepalive -n '__fish_seen_subcommand_from status' -o watch -d 'Go on, each second'

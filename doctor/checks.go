@@ -1,0 +1,365 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"xl2tpd-keepalive/status"
+	"xl2tpd-keepalive/vici"
+	"xl2tpd-keepalive/xl2tpd"
+)
+
+// Examine makes every check.
+func Examine(ctx context.Context, h *Host) []Finding {
+	e := &exam{Host: h, ctx: ctx}
+	e.report, e.reportErr = h.Report(ctx)
+	e.daemon, e.daemonErr = h.Xl2tpd(ctx)
+	e.conns, e.viciErr = h.Connections(ctx)
+	e.givenUp, e.journalErr = h.GivenUp(ctx)
+	return slices.Concat(
+		e.service(), e.guard(), e.strongSwan(), e.xl2tpd(), e.pipe(), e.modules(),
+		e.redialOwners(), e.maxRetries(), e.hellos(), e.tunnels(),
+	)
+}
+
+// exam is one round, with what several checks need.
+type exam struct {
+	*Host
+	ctx context.Context
+
+	report     status.Report
+	reportErr  error
+	daemon     xl2tpd.Snapshot
+	daemonErr  error
+	conns      []vici.Connection
+	viciErr    error
+	givenUp    []time.Time
+	journalErr error
+}
+
+func (e *exam) service() []Finding {
+	const check = "xl2tpd-keepalive"
+	if e.reportErr != nil {
+		return []Finding{bad(check, "", e.reportErr.Error(), "systemctl enable --now xl2tpd-keepalive", "journalctl -u xl2tpd-keepalive")}
+	}
+	var all []Finding
+	for _, p := range e.report.Problems {
+		if !strings.HasPrefix(p, "hello guard") { // that has a check of its own
+			all = append(all, bad(check, "", p, "journalctl -u xl2tpd-keepalive"))
+		}
+	}
+	if !able(e.read(fmt.Sprintf("/proc/%d/status", e.report.Pid))) {
+		all = append(all, bad(check, "", "lacks CAP_NET_ADMIN or CAP_NET_RAW: no echo request and no Hello guard without",
+			"take what forbids them out of `systemctl cat xl2tpd-keepalive`, or give them to the container"))
+	}
+	if all == nil {
+		all = append(all, good(check, "", "running, version %s, with the rights it needs", e.report.Version))
+	}
+	return all
+}
+
+func (e *exam) guard() []Finding {
+	const check = "Hello guard"
+	if e.reportErr != nil {
+		return nil
+	}
+	for _, p := range e.report.Problems {
+		if reason, is := strings.CutPrefix(p, "hello guard unavailable: "); is {
+			return []Finding{bad(check, "", reason,
+				"modprobe -a nf_tables nft_queue nfnetlink_queue",
+				"in a container: give it CAP_NET_ADMIN and CAP_NET_RAW, and the modules to its host",
+				"if it is not wanted: `hello guard = off` in /etc/xl2tpd/keepalive.conf")}
+		}
+	}
+	return []Finding{good(check, "", "available, or off")}
+}
+
+func (e *exam) strongSwan() []Finding {
+	if e.viciErr != nil {
+		return []Finding{bad("VICI", "", e.viciErr.Error(),
+			"apt install strongswan-swanctl", "systemctl restart strongswan-starter (or strongswan, with charon-systemd)")}
+	}
+	all := []Finding{good("VICI", "", "strongSwan answers, %d connections", len(e.conns))}
+	var without []string
+	for _, c := range e.conns {
+		if c.DPDDelay == 0 {
+			without = append(without, c.Name)
+		}
+	}
+	if without != nil {
+		return append(all, bad("DPD", "", "off for "+strings.Join(without, ", ")+": the SA of a peer that is gone stays, and keeps a new one away",
+			"`dpd_delay = 30s` in the connection of swanctl.conf, or `dpddelay=30s` and `dpdaction=restart` in ipsec.conf"))
+	}
+	return append(all, good("DPD", "", "on"))
+}
+
+func (e *exam) xl2tpd() []Finding {
+	const check = "xl2tpd"
+	if e.daemonErr != nil {
+		return []Finding{bad(check, "", e.daemonErr.Error())}
+	}
+	var all []Finding
+	state, err := e.Unit(e.ctx, "xl2tpd.service")
+	switch {
+	case err != nil:
+		all = append(all, bad(check, "", err.Error()))
+	case e.daemon.Pid == 0 && strings.HasPrefix(state, "active"):
+		// The generated unit of an init script stays active when the daemon dies.
+		all = append(all, bad(check, "", fmt.Sprintf("its unit is %s, but there is no process", state), "systemctl restart xl2tpd"))
+	case e.daemon.Pid == 0:
+		all = append(all, bad(check, "", "not running", "systemctl start xl2tpd", "journalctl -u xl2tpd"))
+	default:
+		all = append(all, good(check, "", "running, pid %d", e.daemon.Pid))
+	}
+	if err := e.daemon.ConfErr; err != nil {
+		all = append(all, bad("xl2tpd.conf", "", err.Error()))
+	}
+	return all
+}
+
+// pipe looks at xl2tpd's control pipe. A shell that wrote to it while xl2tpd was
+// down has made a file of it.
+func (e *exam) pipe() []Finding {
+	const check, path = "control pipe", "/run/xl2tpd/l2tp-control"
+	info, err := os.Lstat(e.path(path))
+	switch {
+	case os.IsNotExist(err) && e.daemon.Pid == 0:
+		return nil // it comes with xl2tpd
+	case err != nil:
+		return []Finding{bad(check, "", err.Error(), "systemctl restart xl2tpd")}
+	case info.Mode().Type() != fs.ModeNamedPipe:
+		return []Finding{bad(check, "", path+" is no pipe: commands go nowhere", "rm "+path, "systemctl restart xl2tpd")}
+	}
+	return []Finding{good(check, "", "%s is a pipe", path)}
+}
+
+// modules are those that the tunnels need, and what for.
+var modules = []struct{ name, use string }{
+	{"ppp_generic", "PPP"},
+	{"l2tp_ppp", "L2TP in the kernel (without it data goes through xl2tpd)"},
+	{"esp4", "IPsec"},
+	{"nft_queue", "the Hello guard"},
+	{"nfnetlink_queue", "the Hello guard"},
+}
+
+func (e *exam) modules() []Finding {
+	const check = "kernel modules"
+	dir := "/lib/modules/" + e.Kernel()
+	loaded := e.read("/proc/modules")
+	available := e.read(dir+"/modules.builtin") + e.read(dir+"/modules.dep")
+	var all []Finding
+	for _, m := range modules {
+		switch {
+		case e.exists("/sys/module/" + m.name), strings.Contains("\n"+loaded, "\n"+m.name+" "):
+		case strings.Contains(available, "/"+m.name+".ko"):
+		default:
+			all = append(all, bad(check, "", fmt.Sprintf("no %s, for %s", m.name, m.use), "apt install linux-image-amd64 (the cloud kernels lack it), then reboot"))
+		}
+	}
+	if all == nil {
+		all = append(all, good(check, "", "PPP, L2TP, ESP and nft_queue are there"))
+	}
+	return all
+}
+
+// Where administrators put what redials.
+var scripts = []string{
+	"/etc/crontab", "/etc/cron.d/*", "/var/spool/cron/crontabs/*", "/etc/cron.hourly/*", "/etc/systemd/system/*.service",
+	"/etc/ppp/ip-down.d/*", "/etc/NetworkManager/dispatcher.d/*", "/usr/local/sbin/*", "/usr/local/bin/*",
+}
+
+const maxScript = 256 << 10 // bytes of a file that are looked at
+
+// redialOwners looks for everyone who dials. Two that do so hang up each other's
+// tunnels.
+func (e *exam) redialOwners() []Finding {
+	const check = "redialling"
+	var owners []string
+	lac := ""
+	if e.daemon.Conf != nil {
+		for _, s := range e.daemon.Conf.Sections {
+			if s.Kind != "lac" {
+				continue
+			}
+			if s.Redial {
+				lac = "xl2tpd (redial = yes)"
+			}
+			if strings.Contains("\n"+e.read(s.PPPOptFile), "\npersist") {
+				owners = append(owners, fmt.Sprintf("pppd (persist in %s)", s.PPPOptFile))
+			}
+		}
+	}
+	if lac != "" {
+		owners = append(owners, lac)
+	}
+	for _, pattern := range scripts {
+		paths, _ := filepath.Glob(e.path(pattern)) // the patterns are good
+		for _, p := range paths {
+			if dials(p) {
+				owners = append(owners, strings.TrimPrefix(p, filepath.Clean(e.Root)))
+			}
+		}
+	}
+	slices.Sort(owners)
+	owners = slices.Compact(owners)
+	switch len(owners) {
+	case 0:
+		return []Finding{good(check, "", "nobody: tunnels are dialled by hand")}
+	case 1:
+		return []Finding{good(check, "", "%s alone", owners[0])}
+	}
+	return []Finding{bad(check, "", strings.Join(owners, ", ")+": they hang up each other's tunnels",
+		"keep one of them; `redial = yes` in xl2tpd.conf is enough")}
+}
+
+func dials(path string) bool {
+	info, err := os.Stat(path)
+	if err != nil || !info.Mode().IsRegular() || info.Size() > maxScript {
+		return false
+	}
+	b, err := os.ReadFile(path)
+	return err == nil && (strings.Contains(string(b), "l2tp-control") || strings.Contains(string(b), "xl2tpd-control"))
+}
+
+// maxRetries: a popular way round the unanswered Hello, which now only keeps
+// dead tunnels.
+func (e *exam) maxRetries() []Finding {
+	const check = "max retries"
+	c := e.daemon.Conf
+	if c == nil {
+		return nil
+	}
+	if c.MaxRetries > 5 {
+		return []Finding{bad(check, "", fmt.Sprintf("%s says %d: a dead peer is found after hours, and its Hellos pile up until then", c.Path, c.MaxRetries),
+			"take `max retries` out of [global]: the Hello guard does what it was for")}
+	}
+	return []Finding{good(check, "", "%d", c.MaxRetries)}
+}
+
+// hellos reads from the journal whether unanswered Hellos close tunnels.
+func (e *exam) hellos() []Finding {
+	const check = "unanswered Hellos"
+	if e.journalErr != nil {
+		return []Finding{bad(check, "", e.journalErr.Error(), "be root or in the group adm")}
+	}
+	n := len(e.givenUp)
+	if n == 0 {
+		return []Finding{good(check, "", "none closed a tunnel in the last 24 h")}
+	}
+	text := fmt.Sprintf("%d tunnels closed in the last 24 h (Maximum retries exceeded), the last at %s", n, e.givenUp[n-1].Format(time.TimeOnly))
+	if p := period(e.givenUp); p > 0 {
+		text += fmt.Sprintf(", one every %v", p.Round(time.Second))
+	}
+	if e.reportErr == nil && e.givenUp[n-1].Before(e.report.Time.Add(-10*time.Minute)) {
+		return []Finding{good(check, "", "%s", text+"; none in the last 10 min")}
+	}
+	return []Finding{bad(check, "", text, "let the Hello guard work: no `hello guard = off` in /etc/xl2tpd/keepalive.conf",
+		"if the peer was really away, nothing: that is xl2tpd's way to notice")}
+}
+
+// period is the median distance, or 0 for fewer than three points.
+func period(at []time.Time) time.Duration {
+	if len(at) < 3 {
+		return 0
+	}
+	var between []time.Duration
+	for i := range at[1:] {
+		between = append(between, at[i+1].Sub(at[i]))
+	}
+	slices.Sort(between)
+	return between[len(between)/2]
+}
+
+// tunnels checks each tunnel there is.
+func (e *exam) tunnels() []Finding {
+	var all []Finding
+	var routers []string
+	for _, t := range e.report.Tunnels {
+		name := t.Name
+		if name == "" && t.Link != nil {
+			name = t.Link.Name
+		}
+		all = append(all, e.tunnel(name, &t)...)
+		if yamaha(t.Vendor) {
+			routers = append(routers, name)
+		}
+	}
+	if routers != nil {
+		f := good("router", strings.Join(routers, ", "), "Yamaha; these lines, entered there, would spare all its clients the trouble")
+		f.Remedy = yamahaLines
+		all = append(all, f)
+	}
+	return all
+}
+
+func (e *exam) tunnel(name string, t *status.Tunnel) []Finding {
+	var all []Finding
+	switch t.State {
+	case "down":
+		why := "down; " + t.Doing
+		if t.Last != nil {
+			why += "; ended last by: " + t.Last.Reason
+		}
+		all = append(all, bad("state", name, why, "journalctl -u xl2tpd -u xl2tpd-keepalive"))
+	case "silent":
+		all = append(all, bad("state", name, "the far end answers no echo request any more",
+			"wait for xl2tpd to find it dead, or hang up", "if it never answers: `target = ADDRESS` behind the tunnel in its section of keepalive.conf"))
+	default:
+		all = append(all, good("state", name, "%s", t.State))
+	}
+	all = append(all, e.route(name, t)...)
+	if t.SA == nil && t.Link != nil && t.Peer.IsValid() && e.viciErr == nil {
+		all = append(all, bad("IPsec", name, "no IKE SA with "+t.Peer.String()+": its L2TP is in the clear",
+			"swanctl --initiate --child NAME, and make the LNS refuse L2TP without IPsec"))
+	}
+	if t.SA != nil && t.SA.NAT && !t.SA.Encap {
+		all = append(all, bad("NAT-T", name, "there is a NAT on the way, but ESP does not go in UDP: most NATs drop that",
+			"open UDP 4500 on the way and switch NAT traversal on at the far end (Yamaha: `ipsec ike nat-traversal GATEWAY on`)"))
+	}
+	if t.Guard != nil && t.Guard.Holding {
+		all = append(all, good("Hello", name, "the peer leaves xl2tpd's Hellos unanswered; the guard holds the tunnel"))
+	}
+	return all
+}
+
+// route finds the peer's own address routed into its tunnel: xl2tpd's control
+// packets then go round in circles, and the tunnel ends after some 90 s.
+func (e *exam) route(name string, t *status.Tunnel) []Finding {
+	const check = "route to the peer"
+	if t.Link == nil || !t.Peer.IsValid() || !t.Link.Local.IsValid() {
+		return nil
+	}
+	source, err := e.Source(netip.AddrPortFrom(t.Peer, 1701))
+	switch {
+	case err != nil:
+		return []Finding{bad(check, name, err.Error(), "ip route get "+t.Peer.String())}
+	case source == t.Link.Local:
+		return []Finding{bad(check, name, fmt.Sprintf("%v is reached through %s, its own tunnel", t.Peer, t.Link.Name),
+			fmt.Sprintf("ip route add %v via GATEWAY (the one of before), best in /etc/ppp/ip-up.d", t.Peer),
+			"or no `defaultroute` in the pppoptfile")}
+	}
+	return []Finding{good(check, name, "outside the tunnel, from %v", source)}
+}
+
+// Capabilities that the service needs, by their bit (linux/capability.h).
+const netAdmin, netRaw = 12, 13
+
+// able tells whether a process has what the service needs; status is the content
+// of its /proc/PID/status.
+func able(status string) bool {
+	for line := range strings.Lines(status) {
+		if v, is := strings.CutPrefix(line, "CapEff:"); is {
+			caps, err := strconv.ParseUint(strings.TrimSpace(v), 16, 64)
+			return err == nil && caps>>netAdmin&1 == 1 && caps>>netRaw&1 == 1
+		}
+	}
+	return false
+}

@@ -1,0 +1,188 @@
+package doctor
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"xl2tpd-keepalive/status"
+	"xl2tpd-keepalive/vici"
+	"xl2tpd-keepalive/xl2tpd"
+)
+
+var now = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+
+// patient is a host that is in good health until a test makes it ill.
+type patient struct {
+	*Host
+	t       *testing.T
+	report  status.Report
+	daemon  xl2tpd.Snapshot
+	conns   []vici.Connection
+	viciErr error
+	source  netip.Addr
+	unit    string
+	givenUp []time.Time
+	down    error // of the service
+}
+
+const ourPid = 4242
+
+func healthy(t *testing.T) *patient {
+	addr := netip.MustParseAddr
+	p := &patient{
+		t: t, unit: "active (running)", source: addr("198.51.100.2"),
+		conns: []vici.Connection{{Name: "tokyo", DPDDelay: 30 * time.Second}},
+		report: status.Report{Version: "1.0", Pid: ourPid, Time: now, Tunnels: []status.Tunnel{{
+			Name: "lac office", Peer: addr("192.0.2.1"), State: "alive",
+			Link: &status.Link{Name: "ppp0", Local: addr("10.0.0.2"), Remote: addr("10.0.0.1")},
+			SA:   &status.SA{Name: "tokyo", State: "ESTABLISHED", NAT: true, Encap: true},
+		}}},
+	}
+	p.Host = &Host{
+		Root:        t.TempDir(),
+		Report:      func(context.Context) (status.Report, error) { return p.report, p.down },
+		Connections: func(context.Context) ([]vici.Connection, error) { return p.conns, p.viciErr },
+		Xl2tpd:      func(context.Context) (xl2tpd.Snapshot, error) { return p.daemon, nil },
+		Source:      func(netip.AddrPort) (netip.Addr, error) { return p.source, nil },
+		Unit:        func(context.Context, string) (string, error) { return p.unit, nil },
+		GivenUp:     func(context.Context) ([]time.Time, error) { return p.givenUp, nil },
+		Kernel:      func() string { return "6.1" },
+	}
+	p.xl2tpd("[lac office]\nlns = 192.0.2.1\nredial = yes\npppoptfile = /etc/ppp/options.l2tpd\n")
+	p.write("/proc/modules", "ppp_generic 1\n")
+	p.write("/sys/module/esp4/refcnt", "")
+	p.write("/lib/modules/6.1/modules.builtin", "kernel/net/netfilter/nfnetlink_queue.ko\n")
+	p.write("/lib/modules/6.1/modules.dep", "kernel/net/l2tp/l2tp_ppp.ko:\nkernel/net/netfilter/nft_queue.ko: x.ko\n")
+	p.write("/etc/ppp/options.l2tpd", "noauth\n")
+	p.write(fmt.Sprintf("/proc/%d/status", ourPid), "Name:\tx\nCapEff:\t0000000000003000\n")
+	pipe := p.path("/run/xl2tpd/l2tp-control")
+	p.must(os.MkdirAll(filepath.Dir(pipe), 0o755))
+	p.must(unix.Mkfifo(pipe, 0o600))
+	return p
+}
+
+func (p *patient) must(err error) {
+	p.t.Helper()
+	if err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+func (p *patient) xl2tpd(text string) {
+	c, err := xl2tpd.ParseConf("/etc/xl2tpd/xl2tpd.conf", []byte(text))
+	p.must(err)
+	p.daemon = xl2tpd.Snapshot{Conf: c, Pid: 100}
+}
+
+func (p *patient) write(name, text string) {
+	p.t.Helper()
+	path := p.path(name)
+	p.must(os.MkdirAll(filepath.Dir(path), 0o755))
+	p.must(os.WriteFile(path, []byte(text), 0o644))
+}
+
+// Each illness is found by the one check that is for it, with a remedy; a
+// healthy host has none.
+func TestFindings(t *testing.T) {
+	for _, tc := range []struct {
+		name  string
+		ill   func(*patient)
+		check string // empty: none
+		text  string // part of the finding
+	}{
+		{"healthy", func(*patient) {}, "", ""},
+		{"service stopped", func(p *patient) { p.down = errors.New("is not running") }, "xl2tpd-keepalive", "is not running"},
+		{"service has a problem", func(p *patient) { p.report.Problems = []string{"D-Bus unreachable"} }, "xl2tpd-keepalive", "D-Bus unreachable"},
+		{"no rights", func(p *patient) { p.write(fmt.Sprintf("/proc/%d/status", ourPid), "CapEff:\t0000000000001000\n") }, "xl2tpd-keepalive", "lacks CAP_NET_ADMIN or CAP_NET_RAW"},
+		{"no guard", func(p *patient) { p.report.Problems = []string{"hello guard unavailable: no such module"} }, "Hello guard", "no such module"},
+		{"no strongSwan", func(p *patient) { p.viciErr = errors.New("vici: no such socket") }, "VICI", "no such socket"},
+		{"no DPD", func(p *patient) { p.conns[0].DPDDelay = 0 }, "DPD", "off"},
+		{"xl2tpd dead, unit active", func(p *patient) { p.daemon.Pid, p.unit = 0, "active (exited)" }, "xl2tpd", "its unit is active (exited), but there is no process"},
+		{"xl2tpd stopped", func(p *patient) { p.daemon.Pid, p.unit = 0, "inactive (dead)" }, "xl2tpd", "not running"},
+		{"bad xl2tpd.conf", func(p *patient) { p.daemon.ConfErr = errors.New("xl2tpd.conf:3: no") }, "xl2tpd.conf", "xl2tpd.conf:3: no"},
+		{"pipe is a file", func(p *patient) {
+			p.must(os.Remove(p.path("/run/xl2tpd/l2tp-control")))
+			p.write("/run/xl2tpd/l2tp-control", "c office\n")
+		}, "control pipe", "is no pipe"},
+		{"no pipe", func(p *patient) { p.must(os.Remove(p.path("/run/xl2tpd/l2tp-control"))) }, "control pipe", "no such file"},
+		{"cloud kernel", func(p *patient) { p.write("/lib/modules/6.1/modules.dep", "kernel/net/netfilter/nft_queue.ko:\n") }, "kernel modules", "no l2tp_ppp"},
+		{"pppd redials too", func(p *patient) { p.write("/etc/ppp/options.l2tpd", "noauth\npersist\n") }, "redialling", "pppd (persist in /etc/ppp/options.l2tpd), xl2tpd (redial = yes)"},
+		{"cron redials too", func(p *patient) {
+			p.write("/etc/cron.d/vpn", "* * * * * root echo c office > /run/xl2tpd/l2tp-control\n")
+		}, "redialling", "/etc/cron.d/vpn, xl2tpd (redial = yes)"},
+		{"max retries", func(p *patient) { p.xl2tpd("[global]\nmax retries = 100\n") }, "max retries", "says 100"},
+		{"Hellos close tunnels", func(p *patient) {
+			p.givenUp = []time.Time{now.Add(-300 * time.Second), now.Add(-209 * time.Second), now.Add(-118 * time.Second)}
+		}, "unanswered Hellos", "one every 1m31s"},
+		{"they did an hour ago", func(p *patient) { p.givenUp = []time.Time{now.Add(-time.Hour)} }, "", ""},
+		{"tunnel down", func(p *patient) {
+			p.report.Tunnels[0].State, p.report.Tunnels[0].Link = "down", nil
+			p.report.Tunnels[0].Last = &status.Close{Reason: "hung up on this host"}
+		}, "state", "ended last by: hung up on this host"},
+		{"tunnel silent", func(p *patient) { p.report.Tunnels[0].State = "silent" }, "state", "answers no echo request"},
+		{"routed into itself", func(p *patient) { p.source = netip.MustParseAddr("10.0.0.2") }, "route to the peer", "192.0.2.1 is reached through ppp0, its own tunnel"},
+		{"in the clear", func(p *patient) { p.report.Tunnels[0].SA = nil }, "IPsec", "in the clear"},
+		{"NAT without NAT-T", func(p *patient) { p.report.Tunnels[0].SA.Encap = false }, "NAT-T", "ESP does not go in UDP"},
+	} {
+		p := healthy(t)
+		tc.ill(p)
+		all := Examine(t.Context(), p.Host)
+		var ill []Finding
+		for _, f := range all {
+			if !f.OK {
+				ill = append(ill, f)
+			}
+		}
+		if tc.check == "" {
+			if len(ill) > 0 || !Healthy(all) {
+				t.Errorf("%s: %+v", tc.name, ill)
+			}
+			continue
+		}
+		if len(ill) != 1 || ill[0].Check != tc.check || !strings.Contains(ill[0].Text, tc.text) || Healthy(all) {
+			t.Errorf("%s: %+v, want %s: …%s…", tc.name, ill, tc.check, tc.text)
+		}
+	}
+}
+
+// A Yamaha router gets its lines; nobody else does.
+func TestYamaha(t *testing.T) {
+	p := healthy(t)
+	for vendor, want := range map[string]bool{"YAMAHA Corporation": true, "xelerance.com": false, "": false} {
+		p.report.Tunnels[0].Vendor = vendor
+		all := Examine(t.Context(), p.Host)
+		i := slices.IndexFunc(all, func(f Finding) bool { return f.Check == "router" })
+		if (i >= 0) != want || want && (!all[i].OK || !strings.Contains(all[i].Remedy[0], "l2tp tunnel disconnect time off")) {
+			t.Errorf("%q: %+v", vendor, all)
+		}
+	}
+}
+
+func TestText(t *testing.T) {
+	all := []Finding{good("VICI", "", "answers"), bad("state", "lac office", "down", "do this", "then that")}
+	var b bytes.Buffer
+	if err := Text(&b, all, false); err != nil {
+		t.Fatal(err)
+	}
+	if want := "✓ VICI: answers\n✗ lac office, state: down\n    → do this\n    → then that\n"; b.String() != want {
+		t.Errorf("got\n%swant\n%s", b.String(), want)
+	}
+}
+
+// On this host, whatever it is, a round ends and says something.
+func TestThisHost(t *testing.T) {
+	if all := Examine(t.Context(), ThisHost()); len(all) == 0 {
+		t.Error("nothing")
+	}
+}

@@ -1,0 +1,126 @@
+package doctor
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"xl2tpd-keepalive/status"
+	"xl2tpd-keepalive/vici"
+	"xl2tpd-keepalive/xl2tpd"
+)
+
+// Host is what the checks look at. Each func is the seam for a test.
+type Host struct {
+	Root        string // of the file system, "/" in earnest
+	Report      func(context.Context) (status.Report, error)
+	Connections func(context.Context) ([]vici.Connection, error)
+	Xl2tpd      func(context.Context) (xl2tpd.Snapshot, error)
+	// Source is the address that packets to another would come from.
+	Source func(to netip.AddrPort) (netip.Addr, error)
+	// Unit is the state of a systemd unit, such as "active (exited)"; empty: none.
+	Unit func(ctx context.Context, name string) (string, error)
+	// GivenUp has the times at which xl2tpd logged "Maximum retries exceeded".
+	GivenUp func(context.Context) ([]time.Time, error)
+	// Kernel is the running kernel's release.
+	Kernel func() string
+}
+
+// ThisHost looks at the host itself.
+func ThisHost() *Host {
+	return &Host{
+		Root:        "/",
+		Report:      func(ctx context.Context) (status.Report, error) { return status.Read(ctx, status.DefaultSocket) },
+		Connections: func(ctx context.Context) ([]vici.Connection, error) { return vici.Connections(ctx) },
+		Xl2tpd:      xl2tpd.Look,
+		Source:      source,
+		Unit:        unit,
+		GivenUp:     givenUp,
+		Kernel:      kernel,
+	}
+}
+
+func (h *Host) path(name string) string { return filepath.Join(h.Root, name) }
+
+func (h *Host) exists(name string) bool {
+	_, err := os.Stat(h.path(name))
+	return err == nil
+}
+
+func (h *Host) read(name string) string {
+	b, err := os.ReadFile(h.path(name))
+	if err != nil {
+		return "" // the checks take a file that is not there for an empty one
+	}
+	return string(b)
+}
+
+// source asks the kernel by connecting a datagram socket; nothing is sent.
+func source(to netip.AddrPort) (netip.Addr, error) {
+	c, err := net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(to))
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	defer c.Close()
+	return c.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap(), nil
+}
+
+func unit(ctx context.Context, name string) (string, error) {
+	out, err := exec.CommandContext(ctx, "systemctl", "show", "--property=LoadState,ActiveState,SubState", name).Output()
+	if err != nil {
+		return "", fmt.Errorf("systemctl show %s: %w", name, err)
+	}
+	is := map[string]string{}
+	for line := range strings.Lines(string(out)) {
+		k, v, _ := strings.Cut(strings.TrimSpace(line), "=")
+		is[k] = v
+	}
+	if is["LoadState"] == "not-found" {
+		return "", nil
+	}
+	return fmt.Sprintf("%s (%s)", is["ActiveState"], is["SubState"]), nil
+}
+
+// givenUp reads the last day's journal.
+func givenUp(ctx context.Context) ([]time.Time, error) {
+	cmd := exec.CommandContext(ctx, "journalctl", "--quiet", "--no-pager", "--since=-1d", "--output=short-unix",
+		"--identifier=xl2tpd", "--grep=Maximum retries exceeded")
+	out, err := cmd.Output()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && len(exit.Stderr) == 0 {
+		err = nil // nothing found
+	}
+	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("journalctl: %w", err)
+	}
+	var all []time.Time
+	for line := range bytes.Lines(out) {
+		var at float64
+		if _, err := fmt.Sscan(string(line), &at); err == nil {
+			all = append(all, time.UnixMicro(int64(at*1e6)))
+		}
+	}
+	return all, nil
+}
+
+func kernel() string {
+	var u unix.Utsname
+	if unix.Uname(&u) != nil {
+		return ""
+	}
+	return unix.ByteSliceToString(u.Release[:])
+}

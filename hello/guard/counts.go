@@ -1,0 +1,64 @@
+package guard
+
+import (
+	"time"
+
+	"xl2tpd-keepalive/hello"
+)
+
+// Counts are what was done for a tunnel since the guard met it.
+type Counts struct {
+	Held     uint64 // Hellos of xl2tpd acknowledged in the peer's name
+	Passed   uint64 // Hellos of xl2tpd shown to the peer, copies included
+	Answered uint64 // messages of the peer acknowledged in xl2tpd's name
+}
+
+func (c *Counts) add(why error) {
+	switch why {
+	case hello.WhySwallowed:
+		c.Held++
+	case hello.WhyAdopted:
+		c.Held++
+		c.Passed++
+	case hello.WhyOffered, hello.WhyPassed, hello.WhyUncertain:
+		c.Passed++
+	case hello.WhyVouched:
+		c.Answered++
+	}
+}
+
+// Channel is what is known of one tunnel's control channel.
+type Channel struct {
+	Tunnel  hello.Tunnel
+	Vendor  string    // what the peer calls itself; empty: not known
+	Holding bool      // the tunnel can't do without us
+	Heard   time.Time // latest control message of the peer; zero: none
+	Counts
+}
+
+// Channels returns what is known of every control channel, in no order.
+func (g *Guard) Channels() []Channel {
+	g.mu.Lock()
+	w := g.now
+	g.mu.Unlock()
+	if w == nil {
+		return nil
+	}
+	w.busy.Lock()
+	defer w.busy.Unlock()
+	var all []Channel
+	for _, c := range w.d.x.all() {
+		all = append(all, Channel{
+			Tunnel: c.translator.Tunnel(), Vendor: c.vendor, Heard: c.heard, Counts: c.counts,
+			Holding: c.translator.Debt() != 0 || c.translator.Unanswered(),
+		})
+	}
+	return all
+}
+
+// at makes w what Channels looks at.
+func (g *Guard) at(w *work) {
+	g.mu.Lock()
+	g.now = w
+	g.mu.Unlock()
+}

@@ -1,0 +1,91 @@
+package guard
+
+import (
+	"encoding/binary"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"xl2tpd-keepalive/hello"
+)
+
+// closing is a StopCCN or CDN with a Result Code.
+func closing(in bool, kind hello.MessageType, ns, nr, code uint16, words string) []byte {
+	m := hello.Message{Type: kind, Tunnel: 9, Ns: ns, Nr: nr}
+	if in {
+		m.Tunnel = 7
+	}
+	b := packet(in, m)
+	for _, w := range []uint16{0x8000 | uint16(10+len(words)), 0, 1, code, 0} {
+		b = binary.BigEndian.AppendUint16(b, w)
+	}
+	b = append(b, words...)
+	binary.BigEndian.PutUint16(b[2:], uint16(len(b)))
+	binary.BigEndian.PutUint16(b[24:], uint16(len(b)-20))
+	binary.BigEndian.PutUint16(b[30:], uint16(len(b)-28))
+	hello.TrustChecksum(b)
+	return b
+}
+
+func TestEnd(t *testing.T) {
+	for _, tc := range []struct {
+		byPeer      bool
+		kind        hello.MessageType
+		code        uint16
+		words       string
+		asked, owed time.Duration
+		want        Ending
+	}{
+		{false, hello.TypeStopCCN, 1, "Timeout", 31 * time.Second, 0, Ending{Reason: "xl2tpd's Hello was unanswered for 31 s"}},
+		{false, hello.TypeStopCCN, 1, "Timeout", time.Second, 0, Ending{Reason: "the peer left xl2tpd's messages unanswered"}},
+		{false, hello.TypeStopCCN, 1, "Goodbye!", 0, 0, Ending{Reason: "hung up on this host"}},
+		{true, hello.TypeStopCCN, 1, "Goodbye!", 0, 0, Ending{true, `closed by the peer: request to clear "Goodbye!"`, true}},
+		{true, hello.TypeStopCCN, 1, "", 40 * time.Second, 60 * time.Second, Ending{ByPeer: true, Reason: "the peer's keepalive: its Hello was unanswered for 60 s"}},
+		{true, hello.TypeCDN, 1, "", 0, 0, Ending{true, "closed by the peer: loss of carrier", true}},
+		{true, hello.TypeCDN, 99, "\x1b[2J" + strings.Repeat("x", 100), 0, 0,
+			Ending{true, `closed by the peer: result code 99 "\x1b[2J` + strings.Repeat("x", 56) + `"`, true}},
+		{false, hello.TypeStopCCN, 0, "", 0, 0, Ending{false, "closed by xl2tpd", true}},
+	} {
+		b := closing(tc.byPeer, tc.kind, 0, 0, tc.code, tc.words)
+		p, err := hello.ParsePacket(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := end(p.Msg, p.Payload(), tc.byPeer, tc.asked, tc.owed); got != tc.want {
+			t.Errorf("got  %+v\nwant %+v", got, tc.want)
+		}
+	}
+}
+
+// An end is told once, with what led to it.
+func TestEnds(t *testing.T) {
+	b := newBench(t, t.TempDir())
+	b.signs.Alive = false
+	b.connect()
+	b.now = b.now.Add(time.Hour) // nothing heard for long
+	b.judges(false, ourHello(2), hello.Pass)
+	for _, wait := range []time.Duration{1, 2, 4, 8} {
+		b.now = b.now.Add(wait * time.Second)
+		b.judges(false, ourHello(2), hello.Pass)
+	}
+	b.now = b.now.Add(16 * time.Second)
+	stop := closing(false, hello.TypeStopCCN, 3, 1, 1, "Timeout")
+	b.judgesRaw(false, slices.Clone(stop), hello.Pass)
+	b.judgesRaw(false, stop, hello.Pass)
+	if want := []Ending{{Reason: "xl2tpd's Hello was unanswered for 31 s"}}; !slices.Equal(b.ends, want) {
+		t.Errorf("%+v, want %+v", b.ends, want)
+	}
+	if all := b.x.all(); len(all) != 1 || all[0].counts != (Counts{Passed: 5}) {
+		t.Errorf("%+v", all[0].counts)
+	}
+
+	b = newBench(t, t.TempDir())
+	b.connect()
+	b.judges(true, hello.Message{Type: hello.TypeHello, Tunnel: 7, Ns: 1, Nr: 2}, hello.Pass)
+	b.now = b.now.Add(time.Minute)
+	b.judgesRaw(true, closing(true, hello.TypeStopCCN, 2, 2, 1, ""), hello.Pass)
+	if want := []Ending{{ByPeer: true, Reason: "the peer's keepalive: its Hello was unanswered for 60 s"}}; !slices.Equal(b.ends, want) {
+		t.Errorf("%+v, want %+v", b.ends, want)
+	}
+}

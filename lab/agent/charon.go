@@ -1,0 +1,47 @@
+package main
+
+import (
+	"fmt"
+	"time"
+)
+
+const secrets = "secrets { ike { secret = \"lab\" } }\n"
+
+// connection is one end's side of an L2TP/IPsec connection as routers want it. The ports of its traffic selectors
+// are "udp/1701", or "udp" where a port is not known before.
+func connection(name, remote, localPort, remotePort string) string {
+	return fmt.Sprintf(`connections {
+  %[1]s {
+    version = 1
+    remote_addrs = %[2]s
+    proposals = aes128-sha1-modp2048
+    local { auth = psk }
+    remote { auth = psk }
+    children {
+      %[1]s {
+        mode = transport
+        local_ts = dynamic[%[3]s]
+        remote_ts = dynamic[%[4]s]
+        esp_proposals = aes128-sha1
+      }
+    }
+  }
+}
+`, name, remote, localPort, remotePort)
+}
+
+func (p *peer) startCharon() error {
+	if err := p.run("charon.log", "charon-systemd"); err != nil {
+		return err
+	}
+	var answer []byte
+	err := poll(20*time.Second, func() (ok bool) {
+		var err error
+		answer, err = p.exec("swanctl", "--load-all", "--noprompt").CombinedOutput()
+		return err == nil
+	})
+	if err != nil {
+		return fmt.Errorf("peer %s: charon: %w: %s%s", p.name, err, answer, p.log("charon.log"))
+	}
+	return nil
+}

@@ -1,0 +1,106 @@
+// Package metrics shows Prometheus what status shows a person.
+package metrics
+
+import (
+	"context"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"xl2tpd-keepalive/status"
+)
+
+// patience is how long a scrape waits for a report.
+const patience = 5 * time.Second
+
+var (
+	byTunnel = []string{"tunnel", "link"}
+
+	build    = desc("build_info", "A constant 1.", "version")
+	problems = desc("problems", "How many things do not work; status tells which.")
+	up       = desc("tunnel_up", "1 for a tunnel that is up, 0 for one that is down or silent.", byTunnel...)
+	since    = desc("tunnel_up_since_timestamp_seconds", "When the link came up.", byTunnel...)
+	life     = desc("tunnel_last_sign_of_life_timestamp_seconds", "Latest echo reply, data or control message.", byTunnel...)
+	sent     = desc("echo_requests_total", "Echo requests since the link came up.", byTunnel...)
+	lost     = desc("echo_requests_lost_total", "Those without a reply in time.", byTunnel...)
+	trip     = desc("echo_round_trip_seconds", "Round trip of the latest echo request, if it was answered.", byTunnel...)
+	hellos   = desc("hellos_total", "Hellos by what the guard did: held (xl2tpd's, acknowledged in the peer's name), "+
+		"passed (xl2tpd's, shown to the peer), answered (the peer's, acknowledged in xl2tpd's name).", append(byTunnel, "outcome")...)
+	holding = desc("hello_guard_holding", "1 while the tunnel needs the Hello guard.", byTunnel...)
+
+	all = []*prometheus.Desc{build, problems, up, since, life, sent, lost, trip, hellos, holding}
+)
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("xl2tpd_keepalive_"+name, help, labels, nil)
+}
+
+// collector makes its metrics from a report, at each scrape. There are as many
+// series as there are tunnels at that moment; no peer's address is a label.
+type collector struct {
+	report func(context.Context) (status.Report, error)
+}
+
+func (c collector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range all {
+		ch <- d
+	}
+}
+
+func (c collector) Collect(ch chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	r, err := c.report(ctx)
+	if err != nil {
+		ch <- prometheus.NewInvalidMetric(build, err)
+		return
+	}
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	counter := func(d *prometheus.Desc, v uint64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+	}
+	gauge(build, 1, r.Version)
+	gauge(problems, float64(len(r.Problems)))
+	for i := range r.Tunnels {
+		t := &r.Tunnels[i]
+		if t.State == "off" {
+			continue
+		}
+		labels := []string{t.Name, ""}
+		if t.Link == nil {
+			gauge(up, 0, labels...)
+			continue
+		}
+		labels[1] = t.Link.Name
+		gauge(up, truth(t.State == "up" || t.State == "alive"), labels...)
+		if !t.Link.Up.IsZero() {
+			gauge(since, seconds(t.Link.Up), labels...)
+		}
+		if at, _ := t.Link.Signs.Last(); !at.IsZero() {
+			gauge(life, seconds(at), labels...)
+		}
+		e := &t.Link.Echoes
+		counter(sent, e.Sent, labels...)
+		counter(lost, e.Lost, labels...)
+		if n := len(e.Recent); n > 0 && e.Recent[n-1] != nil {
+			gauge(trip, time.Duration(*e.Recent[n-1]).Seconds(), labels...)
+		}
+		if g := t.Guard; g != nil {
+			counter(hellos, g.Held, append(labels, "held")...)
+			counter(hellos, g.Passed, append(labels, "passed")...)
+			counter(hellos, g.Answered, append(labels, "answered")...)
+			gauge(holding, truth(g.Holding), labels...)
+		}
+	}
+}
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func seconds(t time.Time) float64 { return float64(t.UnixMicro()) / 1e6 }

@@ -1,0 +1,111 @@
+package metrics
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"xl2tpd-keepalive/config"
+	"xl2tpd-keepalive/status"
+)
+
+// Server answers scrapes of /metrics where the configuration says.
+type Server struct {
+	Report func(context.Context) (status.Report, error)
+	Ready  func() // called once all is as configured
+
+	once    sync.Once
+	changed chan struct{}
+	mu      sync.Mutex
+	at      config.Listen
+}
+
+// Configure says where to listen from now on.
+func (s *Server) Configure(at config.Listen) {
+	s.mu.Lock()
+	s.at = at
+	s.mu.Unlock()
+	select {
+	case s.hints() <- struct{}{}:
+	default:
+	}
+}
+
+func (s *Server) hints() chan struct{} {
+	s.once.Do(func() { s.changed = make(chan struct{}, 1) })
+	return s.changed
+}
+
+func (s *Server) where() config.Listen {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.at
+}
+
+// Run serves until ctx ends, then returns its error; any other means that it
+// can't listen.
+func (s *Server) Run(ctx context.Context) error {
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(collector{s.Report})
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4}))
+	for {
+		if err := s.serve(ctx, s.where(), mux); err != nil {
+			return err
+		}
+	}
+}
+
+// serve listens at a place until another is configured.
+func (s *Server) serve(ctx context.Context, at config.Listen, handler http.Handler) error {
+	failed := make(chan error, 1)
+	if at.Network != "" {
+		l, err := listen(at)
+		if err != nil {
+			return err
+		}
+		server := &http.Server{Handler: handler, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, MaxHeaderBytes: 1 << 14}
+		var wg sync.WaitGroup
+		defer wg.Wait()
+		defer server.Close()
+		wg.Go(func() { failed <- server.Serve(l) })
+	}
+	s.Ready()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case err := <-failed:
+			return fmt.Errorf("metrics: %w", err)
+		case <-s.hints():
+			if s.where() != at {
+				return nil
+			}
+		}
+	}
+}
+
+func listen(at config.Listen) (net.Listener, error) {
+	if at.Network == "unix" {
+		if info, err := os.Lstat(at.Address); err == nil && info.Mode().Type() == fs.ModeSocket {
+			os.Remove(at.Address) // left by an earlier life
+		}
+	}
+	l, err := net.Listen(at.Network, at.Address)
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%w (the service may write to /run/xl2tpd-keepalive alone)", err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("metrics: %w", err)
+	}
+	return l, nil
+}

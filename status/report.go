@@ -1,0 +1,96 @@
+package status
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Report is everything there is to see, at one moment. As JSON, a time is RFC 3339
+// and a duration a number of seconds.
+type Report struct {
+	Version  string    `json:"version"`
+	Pid      int       `json:"pid"`
+	Time     time.Time `json:"time"`
+	Problems []string  `json:"problems"` // what does not work, in plain words
+	Tunnels  []Tunnel  `json:"tunnels"`
+}
+
+// Tunnel is one tunnel, or a LAC of xl2tpd.conf that has none.
+type Tunnel struct {
+	Name string     `json:"name"` // "lac NAME" or "lns NAME"; empty if not known
+	Peer netip.Addr `json:"peer"` // outer address of the far end
+	// Vendor is what the far end calls itself; empty if not known.
+	Vendor string    `json:"vendor,omitempty"`
+	State  string    `json:"state"`
+	Since  time.Time `json:"since"` // of State
+	Doing  string    `json:"doing"` // what is being done about it now
+
+	Link  *Link  `json:"link"`  // null: none
+	SA    *SA    `json:"sa"`    // null: none
+	Guard *Guard `json:"guard"` // null: no control packet was seen
+	Last  *Close `json:"last_close"`
+}
+
+// Link is the tunnel's pppN.
+type Link struct {
+	Name   string     `json:"name"`
+	Local  netip.Addr `json:"local"`
+	Remote netip.Addr `json:"remote"`
+	Up     time.Time  `json:"up"`
+
+	Target netip.Addr `json:"target"` // of the echo requests
+	Echoes Echoes     `json:"echoes"`
+	Signs  Signs      `json:"signs"`
+}
+
+// Echoes are the echo requests since the link came up.
+type Echoes struct {
+	Sent uint64 `json:"sent"`
+	Lost uint64 `json:"lost"`
+	// Recent has the latest round trips, oldest first; nil is a lost one.
+	Recent []*Seconds `json:"recent"`
+}
+
+// Signs has the latest sign of life of each kind; zero: none.
+type Signs struct {
+	Reply   time.Time `json:"reply,omitzero"`   // echo reply
+	Data    time.Time `json:"data,omitzero"`    // any packet out of the link
+	Control time.Time `json:"control,omitzero"` // L2TP control message
+}
+
+// Last is the latest of all and its kind, or zero.
+func (s Signs) Last() (at time.Time, kind string) {
+	at, kind = s.Reply, "echo reply"
+	if s.Data.After(at) {
+		at, kind = s.Data, "data"
+	}
+	if s.Control.After(at) {
+		at, kind = s.Control, "control message"
+	}
+	return at, kind
+}
+
+// SA is the IKE SA that carries the tunnel.
+type SA struct {
+	Name  string    `json:"name"`
+	State string    `json:"state"` // as strongSwan says: ESTABLISHED, CONNECTING, …
+	Since time.Time `json:"since,omitzero"`
+	NAT   bool      `json:"nat"`   // one end is behind a NAT
+	Encap bool      `json:"encap"` // ESP in UDP
+}
+
+// Guard is what the Hello guard has done for the tunnel.
+type Guard struct {
+	Mode     string `json:"mode"`     // auto or on
+	Holding  bool   `json:"holding"`  // the tunnel needs it
+	Held     uint64 `json:"held"`     // Hellos of xl2tpd acknowledged in the peer's name
+	Passed   uint64 `json:"passed"`   // Hellos of xl2tpd shown to the peer
+	Answered uint64 `json:"answered"` // Hellos of the peer acknowledged in xl2tpd's name
+}
+
+// Close is how the tunnel ended last.
+type Close struct {
+	Time   time.Time `json:"time"`
+	After  Seconds   `json:"after"` // how long it had been up
+	Reason string    `json:"reason"`
+}

@@ -1,0 +1,105 @@
+package status
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// serve runs a server until the test ends.
+func serve(t *testing.T, path string, report func(context.Context) (Report, error)) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	ready, ended := make(chan struct{}), make(chan error, 1)
+	s := &Server{Path: path, Report: report, Ready: func() { close(ready) }}
+	go func() { ended <- s.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+		if _, err := os.Lstat(path); !os.IsNotExist(err) {
+			t.Errorf("the socket is left behind: %v", err)
+		}
+	})
+	select {
+	case <-ready:
+	case err := <-ended:
+		t.Fatal(err)
+	}
+}
+
+// A report comes out as it went in, for each of many readers, and in place of a
+// socket that a dead server has left.
+func TestReadWhatIsServed(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "deeper", "status")
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	left, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	left.SetUnlinkOnClose(false)
+	left.Close()
+	want := sample()
+	serve(t, path, func(context.Context) (Report, error) { return want, nil })
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm()&0o007 != 0 && os.Getuid() == 0 {
+		t.Errorf("%v %v: everyone may read", info.Mode(), err)
+	}
+	for range 3 * maxReaders {
+		got, err := Read(t.Context(), path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(want, got, cmpopts.EquateComparable(want.Tunnels[0].Peer)); d != "" {
+			t.Fatal(d)
+		}
+	}
+}
+
+// Readers that never read, or leave at once, keep nobody waiting for long.
+func TestBadReaders(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "status")
+	serve(t, path, func(context.Context) (Report, error) { return sample(), nil })
+	for range 2 * maxReaders {
+		c, err := net.Dial("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+	}
+	if _, err := Read(t.Context(), path); err != nil {
+		t.Error(err)
+	}
+}
+
+// Each thing that can go wrong has one line that says what to do.
+func TestReadErrors(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := Read(t.Context(), filepath.Join(dir, "none")); err == nil || !strings.Contains(err.Error(), "is not running (systemctl start") {
+		t.Error(err)
+	}
+	path := filepath.Join(dir, "busy")
+	serve(t, path, func(context.Context) (Report, error) { return Report{}, context.DeadlineExceeded })
+	if _, err := Read(t.Context(), path); !errors.Is(err, io.EOF) || !strings.Contains(err.Error(), "no report") {
+		t.Error(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Nanosecond)
+	defer cancel()
+	if _, err := Read(ctx, path); err == nil {
+		t.Error("no error after the time is up")
+	}
+}

@@ -1,0 +1,196 @@
+package status
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+)
+
+// colours of states, as SGR parameters (ECMA-48).
+var colours = map[string]string{"alive": "32", "up": "36", "silent": "31", "down": "31", "off": "90"}
+
+// Text writes a report for a person. Colours are for terminals alone.
+func Text(w io.Writer, r Report, colours bool) error {
+	p := &page{now: r.Time, colours: colours}
+	up := 0
+	for _, t := range r.Tunnels {
+		if t.State == "alive" || t.State == "up" {
+			up++
+		}
+	}
+	p.printf("xl2tpd-keepalive %s · %s, %d up · %s\n", printable(r.Version), count(len(r.Tunnels), "tunnel"), up, r.Time.Format(time.DateTime))
+	for _, s := range r.Problems {
+		p.printf("%s %s\n", p.paint("31", "!"), printable(s))
+	}
+	for _, t := range r.Tunnels {
+		p.tunnel(&t)
+	}
+	_, err := io.WriteString(w, p.String())
+	return err
+}
+
+type page struct {
+	strings.Builder
+	now     time.Time
+	colours bool
+}
+
+func (p *page) printf(format string, a ...any) { fmt.Fprintf(p, format, a...) }
+
+func (p *page) paint(colour, s string) string {
+	if !p.colours {
+		return s
+	}
+	return "\x1b[" + colour + "m" + s + "\x1b[0m"
+}
+
+func (p *page) row(name, format string, a ...any) {
+	p.printf("    %-7s %s\n", name, fmt.Sprintf(format, a...))
+}
+
+func (p *page) tunnel(t *Tunnel) {
+	name := t.Name
+	if name == "" {
+		name = "(unknown section)"
+	}
+	state := p.paint(colours[t.State], "● "+t.State)
+	if !t.Since.IsZero() {
+		state += " " + span(p.now.Sub(t.Since))
+	}
+	p.printf("\n%s  %s", p.paint("1", printable(name)), state)
+	if t.Peer.IsValid() {
+		p.printf("  peer %v", t.Peer)
+	}
+	if l := t.Link; l != nil {
+		p.printf("  %s", printable(l.Name))
+		if l.Local.IsValid() {
+			p.printf(" %v → %v", l.Local, l.Remote)
+		}
+	}
+	p.WriteByte('\n')
+	p.row("now", "%s", printable(t.Doing))
+	if l := t.Link; l != nil && !l.Up.IsZero() {
+		p.row("up", "since %s, for %s", l.Up.Local().Format(time.DateTime), span(p.now.Sub(l.Up)))
+		if at, kind := l.Signs.Last(); !at.IsZero() {
+			p.row("life", "%s %s ago", kind, span(p.now.Sub(at)))
+		} else {
+			p.row("life", "no sign yet")
+		}
+		p.echoes(l)
+	}
+	if g := t.Guard; g != nil {
+		p.guard(g)
+	}
+	if s := t.SA; s != nil {
+		p.sa(s)
+	} else {
+		p.row("SA", "none")
+	}
+	if c := t.Last; c != nil {
+		p.row("before", "closed %s ago after %s: %s", span(p.now.Sub(c.Time)), span(time.Duration(c.After)), printable(c.Reason))
+	}
+}
+
+func (p *page) echoes(l *Link) {
+	e := &l.Echoes
+	if e.Sent == 0 {
+		return
+	}
+	line := "lost"
+	if n := len(e.Recent); n > 0 && e.Recent[n-1] != nil {
+		line = trip(*e.Recent[n-1])
+	}
+	line += "  " + sparkline(e.Recent)
+	if l.Target.IsValid() && l.Target != l.Remote {
+		line = fmt.Sprintf("%v %s", l.Target, line)
+	}
+	p.row("echo", "%s  %d sent, %d lost (%.1f %%)", line, e.Sent, e.Lost, 100*float64(e.Lost)/float64(e.Sent))
+}
+
+func (p *page) guard(g *Guard) {
+	what := "not needed"
+	if g.Holding {
+		what = p.paint("33", "holds the tunnel")
+	}
+	line := fmt.Sprintf("guard %s: %s, %d shown to the peer, %d answered in its name", printable(g.Mode), what, g.Passed, g.Held)
+	if g.Answered > 0 {
+		line += fmt.Sprintf(", %d of its own answered for xl2tpd", g.Answered)
+	}
+	p.row("Hello", "%s", line)
+}
+
+func (p *page) sa(s *SA) {
+	line := printable(s.Name) + " " + printable(s.State)
+	if !s.Since.IsZero() {
+		line += " " + span(p.now.Sub(s.Since))
+	}
+	if s.NAT {
+		line += ", behind a NAT"
+	}
+	p.row("SA", "%s", line)
+}
+
+// sparkline draws round trips, the longest as a full block and a lost one as ×.
+func sparkline(trips []*Seconds) string {
+	const blocks = "▁▂▃▄▅▆▇█"
+	var longest Seconds
+	for _, t := range trips {
+		if t != nil {
+			longest = max(longest, *t)
+		}
+	}
+	var b strings.Builder
+	for _, t := range trips {
+		switch {
+		case t == nil:
+			b.WriteRune('×')
+		case longest <= 0:
+			b.WriteRune('▁')
+		default:
+			level := int(min(max(*t, 0)*8/(longest+1), 7))
+			b.WriteRune([]rune(blocks)[level])
+		}
+	}
+	return b.String()
+}
+
+func trip(s Seconds) string {
+	if ms := time.Duration(s).Seconds() * 1000; ms >= 1 {
+		return fmt.Sprintf("%.1f ms", ms)
+	}
+	return fmt.Sprintf("%d µs", time.Duration(s).Microseconds())
+}
+
+// span is a length of time, as short as it can be read: 12s, 3m05s, 4h12m, 9d4h.
+func span(d time.Duration) string {
+	d = max(d, 0).Round(time.Second)
+	day := 24 * time.Hour
+	switch {
+	case d < time.Minute:
+		return fmt.Sprintf("%ds", d/time.Second)
+	case d < time.Hour:
+		return fmt.Sprintf("%dm%02ds", d/time.Minute, d%time.Minute/time.Second)
+	case d < day:
+		return fmt.Sprintf("%dh%02dm", d/time.Hour, d%time.Hour/time.Minute)
+	}
+	return fmt.Sprintf("%dd%dh", d/day, d%day/time.Hour)
+}
+
+func count(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
+}
+
+// printable keeps what comes from configurations and peers from moving the
+// cursor.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r >= 0x7f && r < 0xa0 {
+			return '?'
+		}
+		return r
+	}, s)
+}

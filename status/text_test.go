@@ -1,0 +1,95 @@
+package status
+
+import (
+	"bytes"
+	"flag"
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+	"time"
+)
+
+var update = flag.Bool("update", false, "write testdata anew")
+
+func ms(n int) *Seconds {
+	s := Seconds(time.Duration(n) * time.Millisecond)
+	return &s
+}
+
+func sample() Report {
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	ago := func(d time.Duration) time.Time { return now.Add(-d) }
+	addr := netip.MustParseAddr
+	return Report{
+		Version: "1.0", Time: now, Problems: []string{"VICI unreachable"},
+		Tunnels: []Tunnel{{
+			Name: "lac office", Peer: addr("192.0.2.1"), State: "alive", Since: ago(26 * time.Hour),
+			Doing: "echo request in 7s unless data comes",
+			Link: &Link{
+				Name: "ppp0", Local: addr("10.0.0.2"), Remote: addr("10.0.0.1"), Up: ago(26 * time.Hour), Target: addr("10.0.0.1"),
+				Echoes: Echoes{Sent: 1204, Lost: 2, Recent: []*Seconds{ms(8), ms(1), nil, ms(4), ms(8)}},
+				Signs:  Signs{Reply: ago(3 * time.Second), Data: ago(time.Minute), Control: ago(5 * time.Second)},
+			},
+			SA:    &SA{Name: "tokyo", State: "ESTABLISHED", Since: ago(27 * time.Hour), NAT: true},
+			Guard: &Guard{Mode: "auto", Holding: true, Held: 251, Passed: 2, Answered: 3},
+			Last:  &Close{Time: ago(27 * time.Hour), After: Seconds(91 * time.Second), Reason: "xl2tpd's Hello was unanswered for 31 s"},
+		}, {
+			Name: "lac branch", Peer: addr("192.0.2.9"), State: "down", Doing: "xl2tpd redials",
+		}, {
+			State: "up", Since: ago(time.Second), Doing: "waits for an echo reply",
+			Link: &Link{Name: "ppp1\x1b[2J", Local: addr("10.1.0.2"), Remote: addr("10.1.0.1"), Up: ago(time.Second), Target: addr("10.9.9.9"),
+				Echoes: Echoes{Sent: 1, Lost: 1, Recent: []*Seconds{nil}}},
+			Guard: &Guard{Mode: "on"},
+		}},
+	}
+}
+
+// The page as it is, compared line by line; -update writes it anew.
+func TestText(t *testing.T) {
+	for name, colours := range map[string]bool{"plain": false, "colours": true} {
+		var b bytes.Buffer
+		if err := Text(&b, sample(), colours); err != nil {
+			t.Fatal(err)
+		}
+		path := "testdata/" + name + ".txt"
+		if *update {
+			if err := os.WriteFile(path, b.Bytes(), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b.String() != string(want) {
+			t.Errorf("%s:\n%s\nwant\n%s", name, b.String(), want)
+		}
+		if !colours && strings.ContainsRune(b.String(), 0x1b) {
+			t.Error("an escape without colours")
+		}
+	}
+}
+
+func TestSpan(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		-time.Second:              "0s",
+		59*time.Second + 600*1e6:  "1m00s",
+		185 * time.Second:         "3m05s",
+		4*time.Hour + time.Minute: "4h01m",
+		220 * time.Hour:           "9d4h",
+	} {
+		if got := span(d); got != want {
+			t.Errorf("%v: %s, want %s", d, got, want)
+		}
+	}
+}
+
+func TestSparkline(t *testing.T) {
+	if got := sparkline([]*Seconds{ms(0), ms(1), nil, ms(8)}); got != "▁▁×█" {
+		t.Error(got)
+	}
+	if got := sparkline([]*Seconds{ms(0), nil}); got != "▁×" {
+		t.Error(got)
+	}
+}

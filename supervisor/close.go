@@ -1,0 +1,119 @@
+package supervisor
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"xl2tpd-keepalive/status"
+)
+
+const (
+	// soon is how long after its cause a link goes away: xl2tpd repeats a
+	// StopCCN for 31 s before it ends the pppd.
+	soon = 40 * time.Second
+	// late is how long after its end the cause of it may become known.
+	late = 2 * time.Second
+
+	// idle is the shortest idle timer that anybody sets.
+	idle = 20 * time.Second
+
+	maxEndings = 1000
+	maxCloses  = 1000 // of callers from ever new addresses
+)
+
+// origin is what a tunnel has in common with the one before it.
+type origin struct {
+	section string
+	outer   netip.Addr
+}
+
+func (p place) origin() origin { return origin{p.section(), p.outer} }
+
+// closes knows how tunnels ended.
+type closes struct {
+	endings []ending
+	last    map[origin]*closing
+	died    time.Time // when xl2tpd ended last
+}
+
+type ending struct {
+	Ending
+	at time.Time
+}
+
+type closing struct {
+	status.Close
+	place place
+	sure  bool // somebody has said why
+}
+
+// hear takes in why a control tunnel is being closed. The link may have gone
+// already.
+func (c *closes) hear(e Ending, now time.Time) {
+	for _, one := range c.last {
+		if !one.sure && now.Sub(one.Time) <= late && e.Tunnel.has(one.place) {
+			one.Reason, one.sure = e.Reason, true
+		}
+	}
+	keep := c.endings[:0]
+	for _, old := range c.endings {
+		if now.Sub(old.at) <= soon {
+			keep = append(keep, old)
+		}
+	}
+	if len(keep) == maxEndings {
+		keep = keep[1:]
+	}
+	c.endings = append(keep, ending{e, now})
+}
+
+// why is the reason that was heard for a place, if any.
+func (c *closes) why(p place, now time.Time) (Ending, bool) {
+	for i := len(c.endings) - 1; i >= 0; i-- {
+		if e := c.endings[i]; now.Sub(e.at) <= soon && e.Tunnel.has(p) {
+			return e.Ending, true
+		}
+	}
+	return Ending{}, false
+}
+
+// closed notes that a tunnel has ended and returns why, as far as that is known.
+func (b *Brain) closed(t *tunnel, reason string, now time.Time) string {
+	why, sure := b.closes.why(t.place, now)
+	switch {
+	case sure:
+		reason = why.Reason
+		if quiet := now.Sub(t.evidence.Last()); why.Unexplained && !t.evidence.Last().IsZero() && quiet >= idle {
+			reason = fmt.Sprintf("the peer's idle timer, it seems: nothing came for %.0f s", quiet.Seconds())
+		}
+	case now.Sub(b.closes.died) <= late:
+		reason = "xl2tpd ended"
+	case t.secured && !b.atlas.sas[t.place.outer].Established:
+		reason = "the IPsec SA was lost"
+	}
+	if b.closes.last == nil {
+		b.closes.last = make(map[origin]*closing)
+	}
+	b.closes.prune()
+	b.closes.last[t.place.origin()] = &closing{
+		Close: status.Close{Time: now, After: status.Seconds(now.Sub(t.up)), Reason: reason},
+		place: t.place, sure: sure,
+	}
+	return reason
+}
+
+// prune makes room for one more by forgetting the oldest.
+func (c *closes) prune() {
+	if len(c.last) < maxCloses {
+		return
+	}
+	var oldest origin
+	var at time.Time
+	for o, one := range c.last {
+		if at.IsZero() || one.Time.Before(at) {
+			oldest, at = o, one.Time
+		}
+	}
+	delete(c.last, oldest)
+}

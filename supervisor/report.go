@@ -1,0 +1,183 @@
+package supervisor
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"xl2tpd-keepalive/config"
+	"xl2tpd-keepalive/probe"
+	"xl2tpd-keepalive/status"
+	"xl2tpd-keepalive/xl2tpd"
+)
+
+// recent is how many round trips a tunnel remembers.
+const recent = 20
+
+// echoes are a tunnel's echo requests since it came up.
+type echoes struct {
+	sent, lost uint64
+	trips      [recent]time.Duration // 0: lost
+}
+
+func (e *echoes) add(r probe.Result) {
+	trip := max(r.RTT, time.Microsecond)
+	if r.Err != nil {
+		e.lost++
+		trip = 0
+	}
+	e.trips[e.sent%recent] = trip
+	e.sent++
+}
+
+func (e *echoes) report() status.Echoes {
+	n := min(e.sent, recent)
+	out := status.Echoes{Sent: e.sent, Lost: e.lost, Recent: make([]*status.Seconds, n)}
+	for i := range n {
+		if trip := status.Seconds(e.trips[(e.sent-n+i)%recent]); trip != 0 {
+			out.Recent[i] = &trip
+		}
+	}
+	return out
+}
+
+// A Detail is a tunnel as it is reported, and as it can be joined with what is
+// known of its control channel.
+type Detail struct {
+	Tunnel
+	Report status.Tunnel
+}
+
+// Report is what is known of every tunnel, the LACs without one included, by
+// name, and what does not work.
+func (b *Brain) Report(now time.Time) (details []Detail, problems []string) {
+	up := map[string]bool{}
+	for _, t := range b.tunnels {
+		if t.gone {
+			continue
+		}
+		for _, n := range t.place.names {
+			up[n.String()] = true
+		}
+		details = append(details, Detail{t.view(), b.report(t, now)})
+	}
+	if b.atlas.conf != nil {
+		for i := range b.atlas.conf.Sections {
+			if s := &b.atlas.conf.Sections[i]; s.Kind == "lac" && s.Name != "default" && !up[name{s.Kind, s.Name}.String()] {
+				details = append(details, Detail{Report: b.absent(s)})
+			}
+		}
+	}
+	slices.SortFunc(details, func(x, y Detail) int {
+		if c := strings.Compare(x.Report.Name, y.Report.Name); c != 0 {
+			return c
+		}
+		if c := x.Report.Peer.Compare(y.Report.Peer); c != 0 {
+			return c
+		}
+		return strings.Compare(x.Link.Name, y.Link.Name)
+	})
+	return details, b.problems()
+}
+
+// problems are what does not work.
+func (b *Brain) problems() []string {
+	var all []string
+	for _, name := range slices.Sorted(maps.Keys(b.failing)) {
+		all = append(all, name+" unreachable")
+	}
+	for _, what := range slices.Sorted(maps.Keys(b.faults)) {
+		all = append(all, b.faults[what])
+	}
+	return all
+}
+
+func (b *Brain) report(t *tunnel, now time.Time) status.Tunnel {
+	r := status.Tunnel{
+		Name: t.place.section(), Peer: t.place.outer, State: t.state.String(), Since: t.since, Doing: t.doing(now),
+		Link: &status.Link{
+			Name: t.key.Name, Local: t.link.Local, Remote: t.link.Peer, Up: t.up, Target: t.target,
+			Echoes: t.echoes.report(),
+			Signs:  status.Signs{Reply: t.evidence.Reply, Data: t.evidence.Data},
+		},
+	}
+	r.SA = t.place.sa.report()
+	if c := b.closes.last[t.place.origin()]; c != nil {
+		r.Last = &c.Close
+	}
+	return r
+}
+
+func (s sa) report() *status.SA {
+	if s.Name == "" {
+		return nil
+	}
+	return &status.SA{Name: s.Name, State: s.State, Since: s.Since, NAT: s.NAT, Encap: s.Encap}
+}
+
+// doing says what is done for a tunnel.
+func (t *tunnel) doing(now time.Time) string {
+	switch t.state {
+	case Down:
+		return "waits for the link's addresses"
+	case Off:
+		return "nothing: keepalive = no"
+	case Silent:
+		return fmt.Sprintf("asks every %v, %d echo requests unanswered", t.settings.Interval, t.lost)
+	}
+	if t.inFlight == echoing {
+		return "waits for an echo reply"
+	}
+	return fmt.Sprintf("echo request in %v unless data comes", max(t.echoAt().Sub(now), 0).Round(time.Second))
+}
+
+// absent reports a LAC that has no link.
+func (b *Brain) absent(s *xl2tpd.Section) status.Tunnel {
+	r := status.Tunnel{Name: name{s.Kind, s.Name}.String(), State: Down.String()}
+	if len(s.LNSIPs) > 0 {
+		r.Peer = s.LNSIPs[0]
+	}
+	for o, c := range b.closes.last {
+		if o.section == r.Name && (r.Last == nil || c.Time.After(r.Last.Time)) {
+			r.Last, r.Since = &c.Close, c.Time
+		}
+	}
+	r.SA = b.atlas.sas[r.Peer].report()
+	switch {
+	case b.pid == 0:
+		r.Doing = "waits for xl2tpd"
+	case s.Redial || s.Autodial:
+		r.Doing = "xl2tpd redials"
+	default:
+		r.Doing = "waits to be dialled"
+	}
+	if !b.config.For(s.Kind, s.Name).Keepalive {
+		r.State, r.Doing = Off.String(), "nothing: keepalive = no"
+	}
+	return r
+}
+
+// GuardName is how keepalive.conf calls a setting of the Hello guard.
+func GuardName(g config.Guard) string {
+	return [...]string{config.GuardOff: "off", config.GuardAuto: "auto", config.GuardOn: "on"}[g]
+}
+
+// Report asks the brain for its report; ok is false if ctx ends first.
+func (l *Loop) Report(ctx context.Context) (details []Detail, problems []string, ok bool) {
+	type report struct {
+		details  []Detail
+		problems []string
+	}
+	answer := make(chan report, 1) // ours alone, should we be gone by then
+	if !l.ask(ctx, func(b *Brain) {
+		details, problems := b.Report(time.Now())
+		answer <- report{details, problems}
+	}) {
+		return nil, nil, false
+	}
+	r := <-answer
+	return r.details, r.problems, true
+}

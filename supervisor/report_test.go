@@ -1,0 +1,141 @@
+package supervisor
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	"xl2tpd-keepalive/ppp"
+	"xl2tpd-keepalive/probe"
+	"xl2tpd-keepalive/status"
+	"xl2tpd-keepalive/vici"
+)
+
+// up brings ppp0 of oneLAC up, with an answered echo.
+func (n *bench) up() ppp.Link {
+	l := link("ppp0", 5, true)
+	n.step(vici.Snapshot{SAs: []vici.SA{{Name: "tokyo", UniqueID: "1", State: "ESTABLISHED", RemoteHost: netip.MustParseAddrPort("192.0.2.1:4500")}}})
+	n.links(l)
+	n.step(Counter{Link: key("ppp0", 5)})
+	n.step(probe.Result{Link: "ppp0", Index: 5, RTT: 12 * time.Millisecond})
+	n.notes = nil
+	return l
+}
+
+func (n *bench) report() []status.Tunnel {
+	details, _ := n.b.Report(n.now)
+	var all []status.Tunnel
+	for _, d := range details {
+		all = append(all, d.Report)
+	}
+	return all
+}
+
+var closer = Control{Local: netip.MustParseAddrPort("192.0.2.100:1701"), Peer: netip.MustParseAddrPort("192.0.2.1:1701"), LocalID: 7}
+
+// Why a tunnel ended is what was heard of it, before or just after; else what
+// else has happened.
+func TestWhyItEnded(t *testing.T) {
+	other := closer
+	other.Peer = netip.MustParseAddrPort("192.0.2.77:1701")
+	hear := func(e Ending) func(*bench) { return func(n *bench) { n.step(e) } }
+	for _, tc := range []struct {
+		name          string
+		before, after func(*bench)
+		want          string
+	}{
+		{"heard", hear(Ending{Tunnel: closer, Reason: "hung up"}), nil, "hung up"},
+		{"heard of another", hear(Ending{Tunnel: other, Reason: "hung up"}), nil, "the link is gone"},
+		{"heard long ago", func(n *bench) {
+			n.step(Ending{Tunnel: closer, Reason: "hung up"})
+			n.now = n.now.Add(time.Minute)
+		}, nil, "the link is gone"},
+		{"heard late", nil, hear(Ending{Tunnel: closer, Reason: "hung up"}), "hung up"},
+		{"unexplained, after data", hear(Ending{Tunnel: closer, Reason: "closed by the peer", Unexplained: true}), nil, "closed by the peer"},
+		{"unexplained, after a silence", func(n *bench) {
+			n.now = n.now.Add(time.Minute)
+			n.step(Ending{Tunnel: closer, Reason: "closed by the peer", Unexplained: true})
+		}, nil, "the peer's idle timer, it seems: nothing came for 61 s"},
+		{"xl2tpd died", func(n *bench) {
+			s := n.xl2tpd(oneLAC)
+			s.Pid = 0
+			n.step(s)
+		}, nil, "xl2tpd ended"},
+		{"SA lost", func(n *bench) { n.step(vici.Snapshot{}) }, nil, "the IPsec SA was lost"},
+	} {
+		n := newBench(t, oneLAC, "")
+		n.up()
+		if tc.before != nil {
+			tc.before(n)
+		}
+		n.now = n.now.Add(time.Second)
+		n.links()
+		if tc.after != nil {
+			tc.after(n)
+		}
+		all := n.report()
+		if len(all) != 1 || all[0].Last == nil || all[0].Last.Reason != tc.want || all[0].State != "down" {
+			t.Errorf("%s: %+v, want %s", tc.name, all, tc.want)
+		}
+	}
+}
+
+// A report has the links there are and the LACs without one, by name.
+func TestReport(t *testing.T) {
+	n := newBench(t, oneLAC+"[lac osaka]\nlns = 192.0.2.2\nredial = yes\n[lac nara]\nlns = 192.0.2.3\n", "[lac nara]\nkeepalive = no\n")
+	n.up()
+	all := n.report()
+	if len(all) != 3 {
+		t.Fatalf("%+v", all)
+	}
+	for i, want := range []string{
+		"lac nara 192.0.2.3 off nothing: keepalive = no",
+		"lac osaka 192.0.2.2 down xl2tpd redials",
+		"lac tokyo 192.0.2.1 alive echo request in 11s unless data comes",
+	} {
+		if got := fmt.Sprint(all[i].Name, " ", all[i].Peer, " ", all[i].State, " ", all[i].Doing); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+	got := all[2]
+	if got.SA == nil || got.SA.Name != "tokyo" || got.Link == nil || got.Link.Name != "ppp0" || got.Link.Echoes.Sent != 1 ||
+		got.Link.Signs.Reply != n.now || got.Last != nil {
+		t.Errorf("%+v %+v %+v", got, got.Link, got.SA)
+	}
+}
+
+// Only the latest round trips are kept, lost ones as such.
+func TestEchoes(t *testing.T) {
+	var e echoes
+	for i := range 3*recent + 1 {
+		r := probe.Result{RTT: time.Duration(i) * time.Millisecond}
+		if i%2 == 0 {
+			r.Err = lost
+		}
+		e.add(r)
+	}
+	got := e.report()
+	if got.Sent != 3*recent+1 || got.Lost != (3*recent+2)/2 || len(got.Recent) != recent {
+		t.Fatalf("%+v", got)
+	}
+	if got.Recent[recent-1] != nil || got.Recent[recent-2] == nil || *got.Recent[recent-2] != status.Seconds((3*recent-1)*time.Millisecond) {
+		t.Errorf("%v", got.Recent)
+	}
+}
+
+// Callers from ever new addresses do not fill the memory.
+func TestClosesAreBounded(t *testing.T) {
+	n := newBench(t, "[lns default]\nip range = 10.0.0.1-10.0.255.254\npppoptfile = /etc/ppp/options.l2tpd\n", "")
+	for i := range maxCloses + 10 {
+		l := link("ppp0", 5+i, true)
+		l.OuterPeer = netip.AddrFrom4([4]byte{192, 0, byte(i >> 8), byte(i)})
+		n.now = n.now.Add(time.Second)
+		n.links(l)
+		n.links()
+		n.step(Ending{Tunnel: closer})
+	}
+	if len(n.b.closes.last) != maxCloses || len(n.b.closes.endings) > 100 {
+		t.Errorf("%d closes, %d endings", len(n.b.closes.last), len(n.b.closes.endings))
+	}
+}
