@@ -28,6 +28,10 @@ const (
 	// late is the priority of the queueing chains: behind every filter, so that
 	// what an administrator drops is never judged.
 	late = 200
+	// The chains of what the hooks' own chains have found to be control messages.
+	sent     = "sent"
+	received = "received"
+
 	// early is before anyone else sees, or marks, a packet of ours.
 	early = -160
 
@@ -107,18 +111,23 @@ func (r *rules) install(port uint16, owing []hello.Tunnel) error {
 		return fmt.Errorf("nf_tables: set: %w", err)
 	}
 	r.want = map[string]int{}
-	chain := func(name string, kind nftables.ChainType, hook *nftables.ChainHook, priority nftables.ChainPriority, bodies [][]expr.Any) {
-		ch := c.AddChain(&nftables.Chain{Name: name, Table: r.table, Type: kind, Hooknum: hook, Priority: &priority})
+	chain := func(ch nftables.Chain, bodies ...[]expr.Any) {
+		ch.Table = r.table
+		c.AddChain(&ch)
 		for _, b := range bodies {
-			c.AddRule(&nftables.Rule{Table: r.table, Chain: ch, Exprs: b})
+			c.AddRule(&nftables.Rule{Table: r.table, Chain: &ch, Exprs: b})
 		}
-		r.want[name] = len(bodies)
+		r.want[ch.Name] = len(bodies)
 	}
-	chain("reroute", nftables.ChainTypeRoute, nftables.ChainHookOutput, early, [][]expr.Any{reroute()})
-	chain("output", nftables.ChainTypeFilter, nftables.ChainHookOutput, late, r.queueing(expr.MetaKeyOIFNAME, port, plainQueue, nil))
-	chain("input", nftables.ChainTypeFilter, nftables.ChainHookInput, late, slices.Concat(
-		r.queueing(expr.MetaKeyIIFNAME, port, securedQueue, secured()),
-		r.queueing(expr.MetaKeyIIFNAME, port, plainQueue, nil)))
+	base := func(name string, kind nftables.ChainType, hook *nftables.ChainHook, priority nftables.ChainPriority, body []expr.Any) {
+		chain(nftables.Chain{Name: name, Type: kind, Hooknum: hook, Priority: &priority}, body)
+	}
+	chain(nftables.Chain{Name: sent}, r.queueing(port, plainQueue, nil)...)
+	chain(nftables.Chain{Name: received}, slices.Concat(
+		r.queueing(port, securedQueue, secured()), r.queueing(port, plainQueue, nil))...)
+	base("reroute", nftables.ChainTypeRoute, nftables.ChainHookOutput, early, reroute())
+	base("output", nftables.ChainTypeFilter, nftables.ChainHookOutput, late, control(expr.MetaKeyOIFNAME, sent))
+	base("input", nftables.ChainTypeFilter, nftables.ChainHookInput, late, control(expr.MetaKeyIIFNAME, received))
 	return flush(c)
 }
 
@@ -191,24 +200,41 @@ func (r *rules) owe(t hello.Tunnel, add bool) error {
 	return flush(c)
 }
 
-// reroute: meta oifname "lo" meta mark injectedMark meta mark set 0
+// reroute: meta mark injectedMark meta oifname "lo" meta mark set 0
 func reroute() []expr.Any {
 	return slices.Concat(
-		iface(expr.MetaKeyOIFNAME, expr.CmpOpEq),
 		[]expr.Any{
 			&expr.Meta{Key: expr.MetaKeyMARK, Register: 1},
 			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.NativeEndian.PutUint32(injectedMark)},
+		},
+		iface(expr.MetaKeyOIFNAME, expr.CmpOpEq),
+		[]expr.Any{
 			&expr.Immediate{Register: 1, Data: binaryutil.NativeEndian.PutUint32(0)},
 			&expr.Meta{Key: expr.MetaKeyMARK, Register: 1, SourceRegister: true},
 		})
 }
 
-// queueing returns the rules that queue one direction, or what of it matches
-// which. What goes through lo is what we have sent ourselves.
-func (r *rules) queueing(device expr.MetaKey, port, queue uint16, which []expr.Any) [][]expr.Any {
-	match := func(more ...expr.Any) []expr.Any {
-		return slices.Concat(iface(device, expr.CmpOpNeq), which, control(), more)
-	}
+// control sends control messages of L2TP version 2 to another chain: UDP
+// datagrams that begin with T bit and version (RFC 2661 §3.1). What goes through
+// lo is what we have sent ourselves. Every packet of the host comes by here, and
+// to a data packet this is the whole cost.
+func control(device expr.MetaKey, to string) []expr.Any {
+	return slices.Concat(
+		[]expr.Any{
+			&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
+			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_UDP}},
+			payload(expr.PayloadBaseTransportHeader, 8, 2, 1),
+			&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 2, Mask: []byte{0x80, 0x0f}, Xor: []byte{0, 0}},
+			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{0x80, 0x02}},
+		},
+		iface(device, expr.CmpOpNeq),
+		[]expr.Any{&expr.Verdict{Kind: expr.VerdictJump, Chain: to}})
+}
+
+// queueing returns the rules that queue control messages of one direction, or
+// what of it matches which.
+func (r *rules) queueing(port, queue uint16, which []expr.Any) [][]expr.Any {
+	match := func(more ...expr.Any) []expr.Any { return slices.Concat(which, more) }
 	const header = expr.PayloadBaseTransportHeader
 	owed := match(
 		payload(expr.PayloadBaseNetworkHeader, 12, 4, unix.NFT_REG32_00),
@@ -251,18 +277,6 @@ func secured() []expr.Any {
 	return []expr.Any{
 		&expr.Meta{Key: metaSecpath, Register: 1},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{1}},
-	}
-}
-
-// control matches UDP datagrams that begin like a control message of L2TP
-// version 2: T bit and version (RFC 2661 §3.1).
-func control() []expr.Any {
-	return []expr.Any{
-		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_UDP}},
-		payload(expr.PayloadBaseTransportHeader, 8, 2, 1),
-		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 2, Mask: []byte{0x80, 0x0f}, Xor: []byte{0, 0}},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{0x80, 0x02}},
 	}
 }
 

@@ -29,6 +29,7 @@ type kernel struct {
 
 	regs  [64]byte // NFT_REG32_00 is at 0
 	queue *expr.Queue
+	jump  string
 }
 
 // at is where a register begins; NFT_REG_1 is NFT_REG32_00.
@@ -91,6 +92,8 @@ func (k *kernel) run(t *testing.T, rule []expr.Any) bool {
 			k.load(e.Register, e.Data)
 		case *expr.Queue:
 			k.queue = e
+		case *expr.Verdict:
+			k.jump = e.Chain
 		default:
 			t.Fatalf("%T", e)
 		}
@@ -141,8 +144,8 @@ func TestQueueing(t *testing.T) {
 			k.owed = append(k.owed, e.Key)
 		}
 		got := ""
-		for _, rule := range r.queueing(expr.MetaKeyOIFNAME, 1801, plainQueue, nil) {
-			if k.run(t, rule) {
+		for _, rule := range r.queueing(1801, plainQueue, nil) {
+			if k.run(t, control(expr.MetaKeyOIFNAME, sent)) && k.jump == sent && k.run(t, rule) {
 				got = "queue"
 				if k.queue.Flag&expr.QueueFlagBypass != 0 {
 					got = "bypass"
@@ -161,7 +164,7 @@ func TestSecured(t *testing.T) {
 	for _, ipsec := range []bool{true, false} {
 		k := &kernel{device: "eth0", ipsec: ipsec, ip: zlb(true, 7)}
 		followed := false
-		for _, rule := range newRules().queueing(expr.MetaKeyIIFNAME, 0, securedQueue, secured()) {
+		for _, rule := range newRules().queueing(0, securedQueue, secured()) {
 			followed = followed || k.run(t, rule)
 		}
 		if followed != ipsec || ipsec && k.queue.Num != securedQueue {
