@@ -264,6 +264,8 @@ func reason(records []record, tunnel string, at time.Time) string {
 // close takes everything down that the scenario brought up.
 func (c *client) close() {
 	exec.Command("systemctl", "stop", "xl2tpd-keepalive").Run()
+	exec.Command("xl2tpd-keepalive", "remove-table").Run() // a stop leaves it behind for tunnels that were held
+	os.RemoveAll("/run/xl2tpd-keepalive")
 	exec.Command("systemctl", "stop", "xl2tpd").Run()
 	for _, p := range c.peers {
 		p.stop()
