@@ -7,7 +7,7 @@
 # make demo       the same tunnels without and with xl2tpd-keepalive, as a timeline
 # make pictures   what status and doctor look like, as SVG in lab/
 # make soak       many kinds of peers, HOURS=24 of guest time with GUARD=on, and minutes without the guard
-# make throughput what the guard costs a tunnel's data: nothing; in real time, on a quiet machine
+# make throughput a tunnel's data with the guard and without; CLOCK=real wants a quiet machine
 # make lab RUN=x  one scenario, with its whole log (CLOCK=real for real time)
 # make lab-debian install, upgrade and remove the package under living tunnels on Debian 11, 12 and 13
 

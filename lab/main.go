@@ -18,7 +18,7 @@ const usage = `usage: lab [-image DIR] [-disk DIR] [-out DIR] [-clock skip|real]
   demo                 the same tunnels without and with xl2tpd-keepalive, with a timeline
   pictures             what status and doctor look like, as pictures
   soak DURATION        many tunnels without and with the guard for that long, in two VMs side by side
-  throughput           what the guard costs a tunnel's data, in one VM (clock: real), with its log
+  throughput           a tunnel's data with the guard and without, in one VM, with its log
   run SCENARIO...      these files of the disk's scenarios/, in one VM, with its log
   gotest PACKAGE...    these compiled tests of the disk's tests/, in one VM, with their log
 `
@@ -62,7 +62,7 @@ func run(args []string) int {
 	case "soak":
 		ok = l.soak(ctx, rest)
 	case "throughput":
-		ok = l.play(ctx, vm.Real, []string{throughputScenario}, nil)
+		ok = l.play(ctx, vm.Clock(*clock), []string{throughputScenario}, nil)
 	case "run":
 		ok = l.play(ctx, vm.Clock(*clock), rest, nil)
 	case "gotest":
