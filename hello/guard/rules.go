@@ -25,20 +25,18 @@ const (
 
 	metaSecpath expr.MetaKey = 25 // NFT_META_SECPATH of linux/netfilter/nf_tables.h
 
-	// late is the priority of the queueing chains: behind every filter, so that
-	// what an administrator drops is never judged.
+	// late is the priority of our chains: behind every filter, so that what an
+	// administrator drops is never judged.
 	late = 200
 	// The chains of what the hooks' own chains have found to be control messages.
 	sent     = "sent"
 	received = "received"
 
-	// early is before anyone else sees, or marks, a packet of ours.
-	early = -160
-
 	// injectedMark is the mark of packets in xl2tpd's name. They are sent towards
-	// lo, where they would vanish; the reroute chain takes the mark away, and the
-	// kernel then finds the way anew, with the ports and so with the IPsec policy.
-	// A packet in the clear can't come of it, table or no table.
+	// lo, where they would vanish; our chain takes the mark away, and the kernel
+	// then finds the way anew, with the ports and so with the IPsec policy. So it
+	// does if somebody else has changed the mark before. A packet in the clear
+	// can't come of it, table or no table.
 	injectedMark = 0x4c325450
 )
 
@@ -122,12 +120,10 @@ func (r *rules) install(port uint16, owing []hello.Tunnel) error {
 	base := func(name string, kind nftables.ChainType, hook *nftables.ChainHook, priority nftables.ChainPriority, body []expr.Any) {
 		chain(nftables.Chain{Name: name, Type: kind, Hooknum: hook, Priority: &priority}, body)
 	}
-	chain(nftables.Chain{Name: sent}, r.queueing(port, plainQueue, nil)...)
-	chain(nftables.Chain{Name: received}, slices.Concat(
-		r.queueing(port, securedQueue, secured()), r.queueing(port, plainQueue, nil))...)
-	base("reroute", nftables.ChainTypeRoute, nftables.ChainHookOutput, early, reroute())
-	base("output", nftables.ChainTypeFilter, nftables.ChainHookOutput, late, control(expr.MetaKeyOIFNAME, sent))
-	base("input", nftables.ChainTypeFilter, nftables.ChainHookInput, late, control(expr.MetaKeyIIFNAME, received))
+	chain(nftables.Chain{Name: sent}, r.outgoing(port)...)
+	chain(nftables.Chain{Name: received}, r.incoming(port)...)
+	base("output", nftables.ChainTypeRoute, nftables.ChainHookOutput, late, control(sent))
+	base("input", nftables.ChainTypeFilter, nftables.ChainHookInput, late, control(received))
 	return flush(c)
 }
 
@@ -200,35 +196,53 @@ func (r *rules) owe(t hello.Tunnel, add bool) error {
 	return flush(c)
 }
 
-// reroute: meta mark injectedMark meta oifname "lo" meta mark set 0
+// outgoing and incoming are the rules for the control messages of a direction.
+func (r *rules) outgoing(port uint16) [][]expr.Any {
+	return append([][]expr.Any{reroute(), loopback(expr.MetaKeyOIF)}, r.queueing(port, plainQueue, nil)...)
+}
+
+func (r *rules) incoming(port uint16) [][]expr.Any {
+	return slices.Concat([][]expr.Any{loopback(expr.MetaKeyIIF)},
+		r.queueing(port, securedQueue, secured()), r.queueing(port, plainQueue, nil))
+}
+
+// reroute: meta oif lo meta mark injectedMark meta mark set 0
 func reroute() []expr.Any {
-	return slices.Concat(
-		[]expr.Any{
-			&expr.Meta{Key: expr.MetaKeyMARK, Register: 1},
-			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.NativeEndian.PutUint32(injectedMark)},
-		},
-		iface(expr.MetaKeyOIFNAME, expr.CmpOpEq),
-		[]expr.Any{
-			&expr.Immediate{Register: 1, Data: binaryutil.NativeEndian.PutUint32(0)},
-			&expr.Meta{Key: expr.MetaKeyMARK, Register: 1, SourceRegister: true},
-		})
+	return append(onLoopback(expr.MetaKeyOIF),
+		&expr.Meta{Key: expr.MetaKeyMARK, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.NativeEndian.PutUint32(injectedMark)},
+		&expr.Immediate{Register: 1, Data: binaryutil.NativeEndian.PutUint32(0)},
+		&expr.Meta{Key: expr.MetaKeyMARK, Register: 1, SourceRegister: true},
+	)
+}
+
+// loopback: meta iif lo return. What goes through lo is what we have sent
+// ourselves, and to this hook it stays there on its new way too.
+func loopback(device expr.MetaKey) []expr.Any {
+	return append(onLoopback(device), &expr.Verdict{Kind: expr.VerdictReturn})
+}
+
+func onLoopback(device expr.MetaKey) []expr.Any {
+	const index = 1 // LOOPBACK_IFINDEX of net/flow.h
+	return []expr.Any{
+		&expr.Meta{Key: device, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.NativeEndian.PutUint32(index)},
+	}
 }
 
 // control sends control messages of L2TP version 2 to another chain: UDP
-// datagrams that begin with T bit and version (RFC 2661 §3.1). What goes through
-// lo is what we have sent ourselves. Every packet of the host comes by here, and
-// to a data packet this is the whole cost.
-func control(device expr.MetaKey, to string) []expr.Any {
-	return slices.Concat(
-		[]expr.Any{
-			&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
-			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_UDP}},
-			payload(expr.PayloadBaseTransportHeader, 8, 2, 1),
-			&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 2, Mask: []byte{0x80, 0x0f}, Xor: []byte{0, 0}},
-			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{0x80, 0x02}},
-		},
-		iface(device, expr.CmpOpNeq),
-		[]expr.Any{&expr.Verdict{Kind: expr.VerdictJump, Chain: to}})
+// datagrams that begin with T bit and version (RFC 2661 §3.1). Every packet of the
+// host comes by here, and the first three expressions, for which nf_tables has
+// short cuts, are all that a data packet costs.
+func control(to string) []expr.Any {
+	return []expr.Any{
+		payload(expr.PayloadBaseTransportHeader, 8, 4, 1),
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: []byte{0x80, 0x0f, 0, 0}, Xor: []byte{0, 0, 0, 0}},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{0x80, 0x02, 0, 0}},
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_UDP}},
+		&expr.Verdict{Kind: expr.VerdictJump, Chain: to},
+	}
 }
 
 // queueing returns the rules that queue control messages of one direction, or
@@ -260,16 +274,6 @@ func (r *rules) queueing(port, queue uint16, which []expr.Any) [][]expr.Any {
 		}
 	}
 	return all
-}
-
-// iface compares a device's name with "lo".
-func iface(device expr.MetaKey, op expr.CmpOp) []expr.Any {
-	name := make([]byte, unix.IFNAMSIZ)
-	copy(name, "lo")
-	return []expr.Any{
-		&expr.Meta{Key: device, Register: 1},
-		&expr.Cmp{Op: op, Register: 1, Data: name},
-	}
 }
 
 // secured matches what has come through IPsec.

@@ -30,6 +30,19 @@ type kernel struct {
 	regs  [64]byte // NFT_REG32_00 is at 0
 	queue *expr.Queue
 	jump  string
+	done  bool // with the chain
+}
+
+// follow takes the packet through our chains of one direction.
+func (k *kernel) follow(t *testing.T, to string, chain [][]expr.Any) {
+	if !k.run(t, control(to)) || k.jump != to {
+		return
+	}
+	for _, rule := range chain {
+		if k.run(t, rule); k.done {
+			return
+		}
+	}
 }
 
 // at is where a register begins; NFT_REG_1 is NFT_REG32_00.
@@ -61,9 +74,7 @@ func (k *kernel) run(t *testing.T, rule []expr.Any) bool {
 			case e.Key == expr.MetaKeyL4PROTO:
 				k.load(e.Register, k.ip[9:10])
 			default:
-				name := make([]byte, unix.IFNAMSIZ)
-				copy(name, k.device)
-				k.load(e.Register, name)
+				k.load(e.Register, binary.NativeEndian.AppendUint32(nil, map[string]uint32{"lo": 1, "eth0": 2}[k.device]))
 			}
 		case *expr.Payload:
 			b := k.ip
@@ -91,9 +102,9 @@ func (k *kernel) run(t *testing.T, rule []expr.Any) bool {
 		case *expr.Immediate:
 			k.load(e.Register, e.Data)
 		case *expr.Queue:
-			k.queue = e
+			k.queue, k.done = e, true
 		case *expr.Verdict:
-			k.jump = e.Chain
+			k.jump, k.done = e.Chain, e.Kind == expr.VerdictReturn
 		default:
 			t.Fatalf("%T", e)
 		}
@@ -143,15 +154,14 @@ func TestQueueing(t *testing.T) {
 		for _, e := range elements([]hello.Tunnel{owing}) {
 			k.owed = append(k.owed, e.Key)
 		}
+		k.follow(t, sent, r.outgoing(1801))
 		got := ""
-		for _, rule := range r.queueing(1801, plainQueue, nil) {
-			if k.run(t, control(expr.MetaKeyOIFNAME, sent)) && k.jump == sent && k.run(t, rule) {
-				got = "queue"
-				if k.queue.Flag&expr.QueueFlagBypass != 0 {
-					got = "bypass"
-				}
-				break
-			}
+		switch {
+		case k.queue == nil:
+		case k.queue.Flag&expr.QueueFlagBypass != 0:
+			got = "bypass"
+		default:
+			got = "queue"
 		}
 		if got != c.want || k.queue != nil && k.queue.Num != plainQueue {
 			t.Errorf("%s: %q, want %q", name, got, c.want)
@@ -159,16 +169,18 @@ func TestQueueing(t *testing.T) {
 	}
 }
 
-// What has come through IPsec has a queue of its own.
-func TestSecured(t *testing.T) {
-	for _, ipsec := range []bool{true, false} {
-		k := &kernel{device: "eth0", ipsec: ipsec, ip: zlb(true, 7)}
-		followed := false
-		for _, rule := range newRules().queueing(0, securedQueue, secured()) {
-			followed = followed || k.run(t, rule)
-		}
-		if followed != ipsec || ipsec && k.queue.Num != securedQueue {
-			t.Errorf("IPsec %v: %v", ipsec, k.queue)
+// What has come through IPsec has a queue of its own; what has come through lo
+// has none.
+func TestIncoming(t *testing.T) {
+	for _, c := range []struct {
+		device string
+		ipsec  bool
+		want   uint16
+	}{{"eth0", true, securedQueue}, {"eth0", false, plainQueue}, {"lo", false, 0}} {
+		k := &kernel{device: c.device, ipsec: c.ipsec, ip: zlb(true, 7)}
+		k.follow(t, received, newRules().incoming(0))
+		if k.queue == nil && c.want != 0 || k.queue != nil && k.queue.Num != c.want {
+			t.Errorf("%+v: %v", c, k.queue)
 		}
 	}
 }
@@ -180,10 +192,10 @@ func TestReroute(t *testing.T) {
 		device     string
 		mark, want uint32
 	}{{"lo", injectedMark, 0}, {"eth0", injectedMark, injectedMark}, {"lo", 5, 5}} {
-		k := &kernel{device: c.device, mark: c.mark}
-		k.run(t, reroute())
-		if k.mark != c.want {
-			t.Errorf("%+v: %d", c, k.mark)
+		k := &kernel{device: c.device, mark: c.mark, ip: zlb(false, 9)}
+		k.follow(t, sent, newRules().outgoing(0))
+		if k.mark != c.want || (k.queue == nil) != (c.device == "lo") {
+			t.Errorf("%+v: mark %d, %v", c, k.mark, k.queue)
 		}
 	}
 }
