@@ -113,6 +113,7 @@ var (
 	WhyAdopted   = errors.New("Hello passed and acknowledged in the peer's name")
 	WhyReclaimed = errors.New("the peer did not take the Hello: number used again")
 	WhyEarly     = errors.New("message held back: xl2tpd sends an earlier one again first")
+	WhyTurn      = errors.New("ZLB held back: the peer has not said yet whether it counts a Hello")
 	WhyVouched   = errors.New("the peer's Hello acknowledged in xl2tpd's name")
 
 	ErrForeign = errors.New("of another tunnel")
@@ -151,6 +152,7 @@ type Translator struct {
 	realWire  uint16    // its wire number; the lowest if there were several
 	unsure    bool      // a Hello waits for that, to be acknowledged
 	offered   time.Time // and for this: until then it is the peer's turn
+	hears     bool      // the peer has answered a Hello, or counted it at least
 	closing   bool      // a StopCCN was seen
 	zlbLow    bool      // a ZLB has gone out as if no Hello were under way
 	zlbNr     uint16    // what the latest such acknowledged
@@ -376,6 +378,11 @@ func (t *Translator) Out(pkt []byte, now time.Time, life Life) *Verdict {
 				t.high = m.Ns
 			}
 			t.synced = true
+			if t.firstOffer(now) {
+				// Whichever number it had, one kind of peer would not take it.
+				t.out.Action, t.out.Why = Drop, WhyTurn
+				return &t.out
+			}
 			w = t.zlbNs()
 		}
 		return t.forwardOut(&p, w)
@@ -419,12 +426,20 @@ func (t *Translator) Out(pkt []byte, now time.Time, life Life) *Verdict {
 	return t.forwardOut(&p, w)
 }
 
+// firstOffer reports whether a Hello is with a peer of which it is not known
+// whether it answers any. Then vouch, or the peer's asking again, brings the
+// acknowledgement a little later.
+func (t *Translator) firstOffer(now time.Time) bool {
+	return t.limbo.count > 0 && !t.limbo.adopted && !t.hears && now.Before(t.offered)
+}
+
 // zlbNs is the number of a ZLB that is not older than all seen: the one the peer
-// expects. A Hello under way may have changed that, and then some peers ignore
-// the ZLB and send their message again; the answer to that goes by the Hello.
+// expects. A Hello that it left unanswered may have changed that, and then some
+// peers ignore the ZLB and send their message again; the answer to that goes by
+// the Hello.
 func (t *Translator) zlbNs() uint16 {
 	nr := t.nrToPeer()
-	if t.limbo.count == 0 || !t.ackKnown || t.acked != t.limbo.first || t.zlbLow && t.zlbNr == nr {
+	if !t.limbo.adopted || !t.ackKnown || t.acked != t.limbo.first || t.zlbLow && t.zlbNr == nr {
 		return t.wireNext()
 	}
 	t.zlbLow, t.zlbNr = true, nr
@@ -527,6 +542,7 @@ func (t *Translator) outNew(p *Packet, now time.Time, fresh bool, life Life) *Ve
 	t.unsure = fresh && !offer
 	t.out.Why = WhyPassed
 	if offer {
+		t.offered = now.Add(t.timing.Offer)
 		t.out.Why = WhyOffered
 	}
 	return t.forwardOut(p, w)
@@ -681,6 +697,7 @@ func (t *Translator) settle(now time.Time) {
 		return
 	}
 	if before(l.first, t.acked) {
+		t.hears = t.hears || !l.adopted
 		gone := min(t.acked-l.first, l.count)
 		l.first += gone
 		l.count -= gone
@@ -783,6 +800,10 @@ func (t *Translator) vouch(now time.Time, life Life) {
 		t.vouched, t.told = true, nr
 		t.out.Save = true
 	}
-	t.send(ToPeer, Message{Ns: t.wireNext(), Nr: nr})
+	ns := t.wireNext()
+	if t.limbo.adopted && t.limboNext() {
+		ns = t.acked
+	}
+	t.send(ToPeer, Message{Ns: ns, Nr: nr})
 	t.out.Why = WhyVouched
 }

@@ -153,6 +153,30 @@ func TestOfferAfterStart(t *testing.T) {
 	}
 }
 
+// While the first Hello is with the peer, nobody knows what number it expects next:
+// the answer to what it sends in that moment waits. Later it is known that it
+// answers Hellos, and nothing waits.
+func TestCrossing(t *testing.T) {
+	tr := synced(t)
+	now := epoch
+	for _, want := range []Action{Drop, Pass} {
+		ns := tr.high
+		if v := tr.Out(packet(true, TypeHello, 0, ns, tr.confirmed), now, offered); v.Why != WhyOffered {
+			t.Fatalf("%+v", v)
+		}
+		peer := tr.expected
+		tr.In(packet(false, TypeHello, 0, peer, ns), now)
+		if v := tr.Out(packet(true, TypeNone, 0, ns+1, peer+1), now, offered); v.Action != want {
+			t.Errorf("%+v, want %d", v, want)
+		}
+		tr.In(packet(false, TypeNone, 0, peer+1, ns+1), now)
+		if at, ok := tr.Wake(); ok != (want == Drop) || ok && len(tr.Due(at, offered).Inject) != 1 {
+			t.Errorf("%v %v: want the answer made up for", at, ok)
+		}
+		now = now.Add(time.Minute)
+	}
+}
+
 // One that stays unanswered is held from its second copy on. The peer did not
 // take it, and sees that nowhere: not in a ZLB, and not in what comes after.
 func TestOfferInVain(t *testing.T) {
