@@ -351,7 +351,7 @@ func (w *world) past(pkt []byte, do func()) {
 	if p, _ := ParsePacket(pkt); p.Msg.Type == typeOther {
 		w.excused = true
 	}
-	if w.snapshot == nil || w.snapshot.Debt() == 0 {
+	if w.snapshot == nil || !w.snapshot.Apart() {
 		do()
 	}
 	w.lost[w.losses%len(w.lost)] = w.now

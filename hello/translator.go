@@ -184,11 +184,15 @@ func New(tun Tunnel, timing Timing, now time.Time) *Translator {
 func (t *Translator) Tunnel() Tunnel { return t.tun }
 
 // Debt is by how much the peer's numbers lie behind xl2tpd's, modulo 65536.
-// While it is not 0, no packet of the tunnel may go past the translator in either direction:
-// a message would be taken under the number of a later one. A packet lost for
-// want of a translator does no harm, both ends send again. This holds from
-// before the first Verdict.Save that shows a debt.
 func (t *Translator) Debt() int { return int(t.high - t.ledger.wire(t.high)) }
+
+// Apart reports whether the two ends count differently, or may do so since the
+// peer has left a Hello unanswered. As long as they do, no packet of the tunnel
+// may go past the translator in either direction: a message would be taken under
+// the number of another. A packet lost for want of a translator does no harm,
+// both ends send again. This holds from before the first Verdict.Save that shows
+// it.
+func (t *Translator) Apart() bool { return t.Debt() != 0 || t.limbo.adopted }
 
 // Unanswered tells whether a Hello of xl2tpd is out that the peer has not
 // acknowledged.

@@ -50,7 +50,7 @@ func (g *Guard) Channels() []Channel {
 	for _, c := range w.d.x.all() {
 		all = append(all, Channel{
 			Tunnel: c.translator.Tunnel(), Vendor: c.vendor, Heard: c.heard, Counts: c.counts,
-			Holding: c.translator.Debt() != 0 || c.translator.Unanswered(),
+			Holding: c.translator.Apart(),
 		})
 	}
 	return all

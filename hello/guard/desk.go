@@ -34,7 +34,7 @@ func (d *desk) restore(now time.Time) error {
 		os.Remove(path)
 	})
 	for _, c := range channels {
-		c.owed = c.translator.Debt() != 0
+		c.owed = c.translator.Apart()
 		d.x.add(c)
 	}
 	return err
@@ -88,7 +88,7 @@ func (d *desk) judge(raw []byte, from direction, now time.Time) (action hello.Ac
 		return hello.Pass, nil // the IPsec policy will drop it: forged
 	}
 	life, wanted := d.life(c, now)
-	if !wanted && c.translator.Debt() == 0 {
+	if !wanted && !c.translator.Apart() {
 		d.drop(c)
 		return hello.Pass, nil
 	}
@@ -170,7 +170,7 @@ func (d *desk) act(c *channel, v *hello.Verdict) {
 			d.note(c, slog.LevelError, "hello guard: state can't be kept, a restart will cost the tunnel", "err", err)
 		}
 	}
-	if owes := c.translator.Debt() != 0; owes != c.owed {
+	if owes := c.translator.Apart(); owes != c.owed {
 		c.owed = owes
 		if err := d.owe(t, owes); err != nil {
 			d.note(c, slog.LevelError, "hello guard: rules can't be changed", "err", err)

@@ -99,7 +99,7 @@ func TestOffers(t *testing.T) {
 		t.Errorf("%q\n%s", b.acts, b.log.String())
 	}
 	b.judges(false, ourHello(2), hello.Pass)
-	if want := []string{"to local"}; !slices.Equal(b.acts, want) || !strings.Contains(b.log.String(), "holds the tunnel") {
+	if want := []string{"owe", "to local"}; !slices.Equal(b.acts, want) || !strings.Contains(b.log.String(), "holds the tunnel") {
 		t.Errorf("%q, want %q\n%s", b.acts, want, b.log.String())
 	}
 }

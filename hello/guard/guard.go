@@ -158,7 +158,7 @@ func (g *Guard) owing() bool {
 		return false
 	}
 	for _, c := range channels {
-		if c.translator.Debt() != 0 {
+		if c.translator.Apart() {
 			return true
 		}
 	}
