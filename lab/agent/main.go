@@ -77,7 +77,7 @@ func play(out *reporter, watch *witnesses, file string, env map[string]string) {
 		Condition: func(word string) (bool, error) {
 			switch keepalive := env["KEEPALIVE"]; word {
 			case "echo":
-				return keepalive != "without", nil
+				return keepalive == "echo", nil
 			case "guard":
 				return keepalive == "guard", nil
 			}
