@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 	"time"
 
 	"xl2tpd-keepalive/doctor"
@@ -23,7 +22,7 @@ func examine(o options, stdout, stderr io.Writer) int {
 	if o.json {
 		err = json.NewEncoder(stdout).Encode(all)
 	} else {
-		err = doctor.Text(stdout, all, isTerminal(stdout) && os.Getenv("NO_COLOR") == "")
+		err = doctor.Text(stdout, all, coloured(stdout))
 	}
 	if err != nil {
 		fmt.Fprintln(stderr, "xl2tpd-keepalive:", err)

@@ -29,7 +29,7 @@ func show(o options, stdout, stderr io.Writer) int {
 		if o.json {
 			return json.NewEncoder(w).Encode(r)
 		}
-		return status.Text(w, r, screen && os.Getenv("NO_COLOR") == "")
+		return status.Text(w, r, coloured(stdout))
 	}
 	if !o.watch {
 		if err := look(stdout); err != nil {
@@ -68,6 +68,9 @@ func show(o options, stdout, stderr io.Writer) int {
 func repaint(text string) string {
 	return "\x1b[H" + strings.ReplaceAll(text, "\n", "\x1b[K\n") + "\x1b[J"
 }
+
+// coloured tells whether colours are welcome, see https://no-color.org.
+func coloured(w io.Writer) bool { return isTerminal(w) && os.Getenv("NO_COLOR") == "" }
 
 func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)

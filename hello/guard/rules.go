@@ -117,13 +117,14 @@ func (r *rules) install(port uint16, owing []hello.Tunnel) error {
 		}
 		r.want[ch.Name] = len(bodies)
 	}
-	base := func(name string, kind nftables.ChainType, hook *nftables.ChainHook, priority nftables.ChainPriority, body []expr.Any) {
+	priority := nftables.ChainPriority(late)
+	base := func(name string, kind nftables.ChainType, hook *nftables.ChainHook, body []expr.Any) {
 		chain(nftables.Chain{Name: name, Type: kind, Hooknum: hook, Priority: &priority}, body)
 	}
 	chain(nftables.Chain{Name: sent}, r.outgoing(port)...)
 	chain(nftables.Chain{Name: received}, r.incoming(port)...)
-	base("output", nftables.ChainTypeRoute, nftables.ChainHookOutput, late, control(sent))
-	base("input", nftables.ChainTypeFilter, nftables.ChainHookInput, late, control(received))
+	base("output", nftables.ChainTypeRoute, nftables.ChainHookOutput, control(sent))
+	base("input", nftables.ChainTypeFilter, nftables.ChainHookInput, control(received))
 	return flush(c)
 }
 
