@@ -152,7 +152,7 @@ type Translator struct {
 	realWire  uint16    // its wire number; the lowest if there were several
 	unsure    bool      // a Hello waits for that, to be acknowledged
 	offered   time.Time // and for this: until then it is the peer's turn
-	hears     bool      // the peer has answered a Hello, or counted it at least
+	hears     bool      // the peer is known to take Hellos
 	closing   bool      // a StopCCN was seen
 	zlbLow    bool      // a ZLB has gone out as if no Hello were under way
 	zlbNr     uint16    // what the latest such acknowledged
@@ -193,6 +193,12 @@ func (t *Translator) Debt() int { return int(t.high - t.ledger.wire(t.high)) }
 // both ends send again. This holds from before the first Verdict.Save that shows
 // it.
 func (t *Translator) Apart() bool { return t.Debt() != 0 || t.limbo.adopted }
+
+// Undecided reports whether a Hello is out to a peer of which it is not known yet
+// whether it takes any. As long as the translator only pauses, no packet of the
+// tunnel should go past it: xl2tpd's ZLB might carry a number that the peer does
+// not expect. If it leaves, they better do.
+func (t *Translator) Undecided() bool { return t.limbo.count > 0 && !t.limbo.adopted && !t.hears }
 
 // Unanswered tells whether a Hello of xl2tpd is out that the peer has not
 // acknowledged.
@@ -430,11 +436,12 @@ func (t *Translator) Out(pkt []byte, now time.Time, life Life) *Verdict {
 	return t.forwardOut(&p, w)
 }
 
-// firstOffer reports whether a Hello is with a peer of which it is not known
-// whether it answers any. Then vouch, or the peer's asking again, brings the
-// acknowledgement a little later.
+// firstOffer reports whether a Hello has just gone to a peer of which it is not
+// known whether it takes any: what the peer says at this moment it may have said
+// before the Hello came. Its asking again, or vouch, brings the acknowledgement a
+// little later.
 func (t *Translator) firstOffer(now time.Time) bool {
-	return t.limbo.count > 0 && !t.limbo.adopted && !t.hears && now.Before(t.offered)
+	return t.limbo.count > 0 && !t.hears && now.Before(t.offered)
 }
 
 // zlbNs is the number of a ZLB that is not older than all seen: the one the peer
@@ -515,10 +522,12 @@ func (t *Translator) outHello(p *Packet, now time.Time, life Life) *Verdict {
 		return t.forwardOut(p, w)
 	}
 	t.limbo.last = now
+	if first {
+		t.offered = now.Add(t.timing.Offer)
+	}
 	switch {
 	case first && fresh && life.Offer && t.Debt() == 0:
-		// It may have been the last copy, so do not wait for another.
-		t.unsure, t.offered = true, now.Add(t.timing.Offer)
+		t.unsure = true // it may have been the last copy, so do not wait for another
 		t.out.Why = WhyOffered
 	case t.tryAdopt(ns+1, now, fresh):
 		t.acknowledge()
@@ -542,11 +551,10 @@ func (t *Translator) outNew(p *Packet, now time.Time, fresh bool, life Life) *Ve
 	}
 	t.high = ns + 1
 	t.enterLimbo(w)
-	t.limbo.last = now
+	t.limbo.last, t.offered = now, now.Add(t.timing.Offer)
 	t.unsure = fresh && !offer
 	t.out.Why = WhyPassed
 	if offer {
-		t.offered = now.Add(t.timing.Offer)
 		t.out.Why = WhyOffered
 	}
 	return t.forwardOut(p, w)
@@ -701,7 +709,7 @@ func (t *Translator) settle(now time.Time) {
 		return
 	}
 	if before(l.first, t.acked) {
-		t.hears = t.hears || !l.adopted
+		t.hears = true
 		gone := min(t.acked-l.first, l.count)
 		l.first += gone
 		l.count -= gone

@@ -33,7 +33,7 @@ type SA struct {
 type Child struct {
 	Name              string // in swanctl.conf
 	UniqueID          string
-	State             string // INSTALLED, REKEYING, DELETING, …
+	State             string // INSTALLED, REKEYED, DELETING, …
 	Mode              string // TRANSPORT, TUNNEL, …
 	Encap             bool   // ESP in UDP
 	BytesIn           uint64
@@ -43,14 +43,15 @@ type Child struct {
 	LocalTS, RemoteTS []string // traffic selectors, as 192.0.2.1/32[udp/l2f]
 }
 
-// settled reports whether no SA is coming or going.
+// settled reports whether no SA is coming or going. One that was rekeyed is at
+// rest: in IKEv1 it stays beside its successor until its lifetime ends.
 func (s Snapshot) settled() bool {
 	for _, sa := range s.SAs {
-		if sa.State != "ESTABLISHED" {
+		if sa.State != "ESTABLISHED" && sa.State != "REKEYED" {
 			return false
 		}
 		for _, child := range sa.Children {
-			if child.State != "INSTALLED" {
+			if child.State != "INSTALLED" && child.State != "REKEYED" {
 				return false
 			}
 		}

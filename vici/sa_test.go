@@ -96,7 +96,8 @@ func TestSettled(t *testing.T) {
 		{"none", nil, true},
 		{"up", []SA{up, up}, true},
 		{"going", []SA{up, {State: "DELETING"}}, false},
-		{"child coming", []SA{{State: "ESTABLISHED", Children: []Child{{State: "INSTALLED"}, {State: "REKEYED"}}}}, false},
+		{"child coming", []SA{{State: "ESTABLISHED", Children: []Child{{State: "INSTALLED"}, {State: "INSTALLING"}}}}, false},
+		{"rekeyed", []SA{{State: "REKEYED"}, {State: "ESTABLISHED", Children: []Child{{State: "INSTALLED"}, {State: "REKEYED"}}}}, true},
 	} {
 		if got := (Snapshot{tt.sas}).settled(); got != tt.want {
 			t.Errorf("%s: got %t", tt.name, got)

@@ -12,14 +12,14 @@ import (
 
 const (
 	settle  = 50 * time.Millisecond // events come in bursts; list once for all
-	passing = time.Second           // until the next list, while an SA is coming or going
+	passing = time.Second           // until the next list, when an SA begins to come or go
 	resync  = 30 * time.Second      // until the next list otherwise
 )
 
 // Watcher delivers snapshots of charon's SAs: one at once, one after each
-// change and rekeying, each second while an SA is coming or going (charon has
-// no event for the end of that), and each 30 s anyway. Log and Deliver must be
-// set.
+// change and rekeying, 1, 3, 7 and 15 s after one in which an SA is coming or
+// going (charon has no event for the end of that), and each 30 s anyway. Log
+// and Deliver must be set.
 type Watcher struct {
 	Sockets []string // the first that exists is used; nil: /run/charon.vici, /var/run/charon.vici
 	Log     *slog.Logger
@@ -59,47 +59,51 @@ func (w *Watcher) watch(ctx context.Context) error {
 	defer lists.Close()
 	w.Log.Debug("watching strongswan", "socket", lists.conn.RemoteAddr().String())
 
-	for {
+	for wait := passing; ; {
 		snap, err := lists.list(ctx)
 		if err != nil {
 			return err
 		}
 		w.Deliver(snap)
-		wait := resync
-		if !snap.settled() {
-			wait = passing
+		settled := snap.settled()
+		if settled {
+			wait = resync
 		}
-		if err := next(ctx, wait, hints); err != nil {
+		hinted, err := next(ctx, wait, hints)
+		if err != nil {
 			return err
+		}
+		if wait = min(2*wait, resync); hinted || settled {
+			wait = passing
 		}
 	}
 }
 
 // next returns when it is time to list again: soon after a hint, or after wait.
-func next(ctx context.Context, wait time.Duration, hints <-chan govici.Event) error {
+func next(ctx context.Context, wait time.Duration, hints <-chan govici.Event) (hinted bool, err error) {
 	select {
 	case <-ctx.Done():
-		return ctx.Err()
+		return false, ctx.Err()
 	case <-time.After(wait):
-		return nil
+		return false, nil
 	case _, open := <-hints:
 		if !open {
-			return errGone
+			return false, errGone
 		}
 	}
 	select {
 	case <-ctx.Done():
-		return ctx.Err()
+		return false, ctx.Err()
 	case <-time.After(settle):
 	}
 	select {
 	case _, open := <-hints:
 		if !open {
-			return errGone
+			return false, errGone
 		}
 	default:
 	}
-	return nil
+	return true, nil
 }
 
 var errGone = errors.New("vici: charon has closed the connection")

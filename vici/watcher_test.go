@@ -102,25 +102,29 @@ func TestWatch(t *testing.T) {
 	})
 }
 
-// An SA that is going is looked at each second: charon tells nobody when it
-// has gone.
+// An SA that is going is looked at soon, then ever more rarely: charon tells
+// nobody when it has gone.
 func TestPassingState(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &charon{t: t}
 		c.set(fields(t, "a", fields(t, "uniqueid", "1", "state", "DELETING")))
 		w, seen := watcher(c)
 		stop := start(t, w)
-		time.Sleep(2*passing + passing/2)
+		time.Sleep(62 * passing)
 		c.set()
-		time.Sleep(passing)
+		time.Sleep(31 * passing)
 		synctest.Wait()
-		if want := []time.Duration{0, passing, 2 * passing, 3 * passing}; !slices.Equal(seen.at, want) || len(seen.snaps[3].SAs) != 0 {
+		want := []time.Duration{0, passing, 3 * passing, 7 * passing, 15 * passing, 31 * passing, 61 * passing, 91 * passing}
+		if !slices.Equal(seen.at, want) || len(seen.snaps[7].SAs) != 0 {
 			t.Errorf("got %+v", seen)
 		}
-		time.Sleep(resync - passing)
+		// The next one begins anew.
+		c.set(fields(t, "a", fields(t, "uniqueid", "2", "state", "DELETING")))
+		c.emit("ike-updown")
+		time.Sleep(passing + passing/2)
 		synctest.Wait()
-		if n := c.listed(); n != 4 {
-			t.Errorf("%d lists, though all is settled", n)
+		if n := c.listed(); n != 10 {
+			t.Errorf("%d lists, wanted one at the event and one a second later", n)
 		}
 		stop()
 	})

@@ -34,17 +34,24 @@ func (d *desk) restore(now time.Time) error {
 		os.Remove(path)
 	})
 	for _, c := range channels {
-		c.owed = c.translator.Apart()
+		c.owed = c.owes()
 		d.x.add(c)
 	}
 	return err
 }
 
 // owing returns the tunnels whose packets must not go past us.
-func (d *desk) owing() []hello.Tunnel {
+func (d *desk) owing() []hello.Tunnel { return d.tunnels(func(c *channel) bool { return c.owed }) }
+
+// apart returns those of them that can't do without us for good.
+func (d *desk) apart() []hello.Tunnel {
+	return d.tunnels(func(c *channel) bool { return c.translator.Apart() })
+}
+
+func (d *desk) tunnels(like func(*channel) bool) []hello.Tunnel {
 	var all []hello.Tunnel
 	for _, c := range d.x.all() {
-		if c.owed {
+		if like(c) {
 			all = append(all, c.translator.Tunnel())
 		}
 	}
@@ -68,29 +75,29 @@ const (
 )
 
 // judge decides about a packet, which it may change, and does what has to be
-// done before the packet goes on.
-func (d *desk) judge(raw []byte, from direction, now time.Time) (action hello.Action, changed []byte) {
+// done before the packet goes on. c, if not nil, is to be caught up with after.
+func (d *desk) judge(raw []byte, from direction, now time.Time) (action hello.Action, changed []byte, c *channel) {
 	p, err := hello.ParsePacket(raw)
 	if err != nil {
-		return hello.Pass, nil
+		return hello.Pass, nil, nil
 	}
 	c, gone := d.x.find(&p, from == outbound, now)
 	if gone != nil {
 		d.forget(gone)
 	}
 	if c == nil {
-		return hello.Pass, nil
+		return hello.Pass, nil, nil
 	}
 	switch {
 	case from == inboundSecured:
 		c.secured = true
 	case from == inbound && c.secured:
-		return hello.Pass, nil // the IPsec policy will drop it: forged
+		return hello.Pass, nil, nil // the IPsec policy will drop it: forged
 	}
 	life, wanted := d.life(c, now)
 	if !wanted && !c.translator.Apart() {
 		d.drop(c)
-		return hello.Pass, nil
+		return hello.Pass, nil, nil
 	}
 	var v *hello.Verdict
 	c.closing = c.closing || p.Msg.Type == hello.TypeStopCCN
@@ -113,7 +120,7 @@ func (d *desk) judge(raw []byte, from direction, now time.Time) (action hello.Ac
 		c.ended = true
 		d.ended(c.translator.Tunnel(), end(p.Msg, p.Payload(), from != outbound, since(c.asked, now), since(c.waits, now)))
 	}
-	return v.Action, v.Packet
+	return v.Action, v.Packet, c
 }
 
 // clock notes since when either end waits for an acknowledgement.
@@ -170,7 +177,7 @@ func (d *desk) act(c *channel, v *hello.Verdict) {
 			d.note(c, slog.LevelError, "hello guard: state can't be kept, a restart will cost the tunnel", "err", err)
 		}
 	}
-	if owes := c.translator.Apart(); owes != c.owed {
+	if owes := c.owes(); owes != c.owed {
 		c.owed = owes
 		if err := d.owe(t, owes); err != nil {
 			d.note(c, slog.LevelError, "hello guard: rules can't be changed", "err", err)
@@ -213,15 +220,21 @@ func (d *desk) note(c *channel, level slog.Level, text string, args ...any) {
 // due does what waited for the time now, and returns when there is more.
 func (d *desk) due(now time.Time) (next time.Time, ok bool) {
 	for _, c := range d.x.all() {
-		if at, wants := c.translator.Wake(); wants && !at.After(now) {
-			life, _ := d.life(c, now)
-			d.act(c, c.translator.Due(now, life))
-		}
+		d.catchUp(c, now)
 		if at, wants := c.translator.Wake(); wants && (!ok || at.Before(next)) {
 			next, ok = at, true
 		}
 	}
 	return next, ok
+}
+
+// catchUp does the same for one tunnel. Behind a packet that has told something it
+// has to come before the answer to that packet.
+func (d *desk) catchUp(c *channel, now time.Time) {
+	if at, wants := c.translator.Wake(); wants && !at.After(now) {
+		life, _ := d.life(c, now)
+		d.act(c, c.translator.Due(now, life))
+	}
 }
 
 // tidy forgets tunnels that are no more.

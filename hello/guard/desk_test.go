@@ -69,7 +69,7 @@ func (b *bench) judgesRaw(in bool, raw []byte, want hello.Action) {
 	if in {
 		from = inbound
 	}
-	if got, _ := b.judge(raw, from, b.now); got != want {
+	if got, _, _ := b.judge(raw, from, b.now); got != want {
 		b.t.Fatalf("action %d, want %d\n%s", got, want, b.log.String())
 	}
 }
@@ -89,16 +89,24 @@ func ourHello(ns uint16) hello.Message {
 	return hello.Message{Type: hello.TypeHello, Tunnel: 9, Ns: ns, Nr: 1}
 }
 
-// With Offer the peer sees a Hello first, and the log says nothing of it.
+// With Offer the peer sees a Hello first, and the log says nothing of it. Until
+// the peer has shown that it takes Hellos, the tunnel waits for us for a moment,
+// but not for good.
 func TestOffers(t *testing.T) {
 	b := newBench(t, t.TempDir())
 	b.signs.Offer = true
 	b.connect()
 	b.judges(false, ourHello(2), hello.Pass)
-	if len(b.acts) != 0 || b.log.Len() != 0 {
-		t.Errorf("%q\n%s", b.acts, b.log.String())
+	if want := []string{"owe"}; !slices.Equal(b.acts, want) || len(b.apart()) != 0 || b.log.Len() != 0 {
+		t.Errorf("%q, want %q\n%s", b.acts, want, b.log.String())
 	}
-	b.judges(false, ourHello(2), hello.Pass)
+	b.judges(true, hello.Message{Tunnel: 7, Ns: 1, Nr: 3}, hello.Pass)
+	b.judges(false, ourHello(3), hello.Pass)
+	if want := []string{"owe", "clear"}; !slices.Equal(b.acts, want) {
+		t.Errorf("%q, want %q", b.acts, want)
+	}
+	b.acts = nil
+	b.judges(false, ourHello(3), hello.Pass)
 	if want := []string{"owe", "to local"}; !slices.Equal(b.acts, want) || !strings.Contains(b.log.String(), "holds the tunnel") {
 		t.Errorf("%q, want %q\n%s", b.acts, want, b.log.String())
 	}
@@ -197,7 +205,7 @@ func TestForged(t *testing.T) {
 	b.connect()
 	b.judges(false, ourHello(2), hello.Drop)
 	stop := hello.Message{Type: hello.TypeStopCCN, Tunnel: 7, Ns: 1, Nr: 2}
-	if action, _ := b.judge(packet(true, hello.Message{Tunnel: 7, Ns: 1, Nr: 2}), inboundSecured, b.now); action != hello.Rewrite {
+	if action, _, _ := b.judge(packet(true, hello.Message{Tunnel: 7, Ns: 1, Nr: 2}), inboundSecured, b.now); action != hello.Rewrite {
 		t.Errorf("action %d", action)
 	}
 	b.judges(true, stop, hello.Pass)

@@ -35,6 +35,10 @@ type channel struct {
 	doing      string // what the log said last
 }
 
+// owes reports whether the channel's packets must not go past a guard that is
+// down for a moment.
+func (c *channel) owes() bool { return c.translator.Apart() || c.translator.Undecided() }
+
 func (c *channel) path() path {
 	t := c.translator.Tunnel()
 	return path{t.Local, t.Peer}

@@ -172,9 +172,9 @@ func (w *work) told() (done bool, err error) {
 	port := w.d.host.Port
 	w.d.host = host
 	w.d.x.meet(host.Sessions, time.Now())
-	owing := len(w.d.owing())
+	apart := len(w.d.apart())
 	w.busy.Unlock()
-	if !on && owing == 0 {
+	if !on && apart == 0 {
 		return true, w.leave()
 	}
 	if port != host.Port {
@@ -221,10 +221,11 @@ func (w *work) owe(t hello.Tunnel, add bool) error {
 func (w *work) leave() error {
 	w.busy.Lock()
 	defer w.busy.Unlock()
-	if len(w.d.owing()) > 0 {
-		return nil
+	apart := w.d.apart()
+	if len(apart) == 0 {
+		return w.rules.remove()
 	}
-	return w.rules.remove()
+	return w.rules.install(w.d.host.Port, apart)
 }
 
 // packet is called for each packet in a queue.
@@ -234,7 +235,7 @@ func (w *work) packet(q *nfqueue.Nfqueue, secured bool, a nfqueue.Attribute) {
 	}
 	w.busy.Lock()
 	defer w.busy.Unlock()
-	action, changed := hello.Pass, []byte(nil)
+	action, changed, c := hello.Pass, []byte(nil), (*channel)(nil)
 	if a.Payload != nil && a.Hook != nil {
 		from := outbound
 		if *a.Hook == hookInput {
@@ -246,7 +247,7 @@ func (w *work) packet(q *nfqueue.Nfqueue, secured bool, a nfqueue.Attribute) {
 				hello.TrustChecksum(*a.Payload)
 			}
 		}
-		action, changed = w.d.judge(*a.Payload, from, time.Now())
+		action, changed, c = w.d.judge(*a.Payload, from, time.Now())
 	}
 	var err error
 	switch action {
@@ -259,6 +260,9 @@ func (w *work) packet(q *nfqueue.Nfqueue, secured bool, a nfqueue.Attribute) {
 	}
 	if err != nil {
 		w.Log.Warn("hello guard: no verdict on a packet", "err", err)
+	}
+	if c != nil {
+		w.d.catchUp(c, time.Now())
 	}
 	poke(w.alarm)
 }

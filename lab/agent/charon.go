@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os/exec"
 	"time"
 )
 
@@ -42,6 +43,27 @@ func (p *peer) startCharon() error {
 	})
 	if err != nil {
 		return fmt.Errorf("peer %s: charon: %w: %s%s", p.name, err, answer, p.log("charon.log"))
+	}
+	return nil
+}
+
+// secure has the caller's charon initiate what it does not have yet: in IKEv1 another Quick Mode would leave the old
+// CHILD SA beside the new one for an hour.
+func (p *peer) secure() error {
+	child, swanctl := p.name, func(args ...string) *exec.Cmd { return exec.Command("swanctl", args...) }
+	if p.calls() {
+		child, swanctl = "l2tp", func(args ...string) *exec.Cmd { return p.exec(append([]string{"swanctl"}, args...)...) }
+	}
+	is, err := swanctl("--list-sas", "--child", child).Output()
+	if err != nil {
+		return fmt.Errorf("swanctl --list-sas: %w", err)
+	}
+	if len(is) > 0 {
+		return nil
+	}
+	initiate := swanctl("--initiate", "--child", child, "--timeout", "20")
+	if text, err := initiate.CombinedOutput(); err != nil {
+		return fmt.Errorf("%v: %w: %s", initiate.Args, err, text)
 	}
 	return nil
 }

@@ -141,9 +141,23 @@ func peerlogCommand(ts *testscript.TestScript, neg bool, args []string) {
 			found = strings.Contains(p.log("xl2tpd.log"), args[1])
 		}
 		if found == neg {
+			if neg && !p.isXl2tpd() {
+				ts.Logf("%s", before(p.log("lns.log"), `"event":"`+args[1]+`"`))
+			}
 			ts.Fatalf("%s: logged %s: %v", p.name, strings.Join(args[1:], " "), found)
 		}
 	}
+}
+
+// before is the latest line of the log with that text, and the ten lines ahead of it.
+func before(log, text string) string {
+	lines := strings.Split(log, "\n")
+	for i, line := range slices.Backward(lines) {
+		if strings.Contains(line, text) {
+			return strings.Join(lines[max(0, i-10):i+1], "\n")
+		}
+	}
+	return ""
 }
 
 // ackedCommand holds when every Hello that these peers have sent since they were last dialled was acknowledged.

@@ -133,15 +133,11 @@ func noPPPD() bool {
 	})
 }
 
-// dial brings the SA up and has xl2tpd call, from the end that does so.
+// dial brings the SA up, if there is none, and has xl2tpd call, from the end that does so.
 func (c *client) dial(p *peer) error {
 	if p.ipsec {
-		command := exec.Command("swanctl", "--initiate", "--child", p.name, "--timeout", "20")
-		if p.calls() {
-			command = p.exec("swanctl", "--initiate", "--child", "l2tp", "--timeout", "20")
-		}
-		if text, err := command.CombinedOutput(); err != nil {
-			return fmt.Errorf("%v: %w: %s", command.Args, err, text)
+		if err := p.secure(); err != nil {
+			return err
 		}
 	}
 	return c.control(p, "c")
@@ -204,11 +200,7 @@ func (c *client) sawEcho(link int, target netip.Addr, at time.Time) {
 		return
 	}
 	r := record{at: at, kind: "echo", link: name, text: target.String()}
-	records := c.history.all()
-	if p := c.find(func(p *peer) bool {
-		up, _ := last(records, "up", p.name)
-		return p.ppp == target && (!p.own.IsValid() || up.link == name)
-	}); p != nil {
+	if p := c.find(func(p *peer) bool { return p.ppp == target && (!p.own.IsValid() || c.history.link(p.name) == name) }); p != nil {
 		r.tunnel = p.name
 	}
 	c.history.add(r)

@@ -40,6 +40,14 @@ func (h *history) all() []record {
 	return slices.Clone(h.records)
 }
 
+// link is the one that the tunnel came up on last.
+func (h *history) link(tunnel string) string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	up, _ := last(h.records, "up", tunnel)
+	return up.link
+}
+
 // await returns as soon as what was seen satisfies cond; false after timeout.
 func (h *history) await(timeout time.Duration, cond func([]record) bool) bool {
 	expired := time.After(timeout)
