@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"syscall"
 
 	"xl2tpd-keepalive/lab/vm"
 )
@@ -49,7 +50,7 @@ func run(args []string) int {
 		fmt.Fprintln(os.Stderr, "lab:", err)
 		return 1
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	var ok bool
 	switch rest := flags.Args()[1:]; flags.Arg(0) {

@@ -81,13 +81,13 @@ func (s *soaking) add(e event.Event) {
 			s.part[mode] = e.Text
 			s.timeline.Add(event.Event{Time: e.Time, Kind: event.Mark, Run: mode + e.Text, Text: timeline.MarkStart})
 		}
-	case event.Up, event.Down:
+	case event.Measure:
+		s.say(mode, "%s", e.Text)
+	default: // a line of the log tells how far the machine has come
 		s.timeline.Add(e)
 		if e.Kind == event.Down && part == guarded {
 			s.say(mode, "%s closed: %s", e.Tunnel, timeline.Words(e.Reason))
 		}
-	case event.Measure:
-		s.say(mode, "%s", e.Text)
 	}
 }
 
@@ -102,13 +102,22 @@ func (s *soaking) table(w io.Writer, mode string) {
 	with := s.timeline.Run(mode + guarded)
 	fmt.Fprintf(w, "%-9s  %-17s  %5s  %6s  %8s  without the guard\n", "mode", "tunnel", "drops", "up", "for")
 	for _, row := range with.Rows {
-		died := fmt.Sprintf("up for the %v it was watched", without.Now().Round(time.Second))
+		died := "not yet dialled"
 		for _, other := range without.Rows {
-			if drops := other.Drops(without.Now()); other.Tunnel == row.Tunnel && len(drops) > 0 {
-				died = fmt.Sprintf("closed after %.1f s: %s", (drops[0].To - drops[0].From).Seconds(), timeline.Words(drops[0].Reason))
+			if other.Tunnel == row.Tunnel {
+				died = fate(other.Lives[0], without.Now())
 			}
 		}
 		fmt.Fprintf(w, "%-9s  %-17s  %5d  %5.1f%%  %8v  %s\n", mode, row.Tunnel, len(row.Drops(with.Now())),
 			100*row.Uptime(with.Now()), with.Now().Round(time.Second), died)
 	}
+}
+
+// fate says how a tunnel without the guard ended; those that live on are hung up by hand.
+func fate(l timeline.Life, now time.Duration) string {
+	life := l.Upto(now) - l.From
+	if l.Reason == "" || l.Reason == "operator" {
+		return fmt.Sprintf("up for the %v it was watched", life.Round(time.Second))
+	}
+	return fmt.Sprintf("closed after %.1f s: %s", life.Seconds(), timeline.Words(l.Reason))
 }
