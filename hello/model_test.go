@@ -83,6 +83,7 @@ type course struct {
 	hang, crash, unplug millis // 0: never
 	forge, offer, storm bool
 	cross               bool // the ends send their Hellos at the same moments
+	lazy                bool // peer sends an unanswered Hello again only when the next one is due
 }
 
 type event struct {
@@ -530,7 +531,11 @@ func (w *world) pXmit(m *endpointMessage) {
 		w.excused = w.excused || w.starved()
 		return
 	}
-	w.after(1000<<(m.retries-1), func() { w.pXmit(m) })
+	wait := millis(1000 << (m.retries - 1))
+	if w.h.lazy && m.typ == TypeHello {
+		wait = w.h.keepalive
+	}
+	w.after(wait, func() { w.pXmit(m) })
 	w.pTransmit(packet(false, m.typ, m.serial, m.ns, w.pr))
 }
 
@@ -832,6 +837,7 @@ func drawCourse(t *rapid.T) course {
 		offer:      rapid.Bool().Draw(t, "offer"),
 		storm:      rapid.IntRange(0, 5).Draw(t, "storm") == 0,
 		cross:      rapid.Bool().Draw(t, "cross"),
+		lazy:       rapid.Bool().Draw(t, "lazy"),
 		pStart:     uint16(65536 - rapid.IntRange(-3, 30).Draw(t, "pStart")),
 		seed:       rapid.Uint64().Draw(t, "seed"),
 	}

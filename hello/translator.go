@@ -152,6 +152,7 @@ type Translator struct {
 	realWire  uint16    // its wire number; the lowest if there were several
 	unsure    bool      // a Hello waits for that, to be acknowledged
 	offered   time.Time // and for this: until then it is the peer's turn
+	spoke     time.Time // when the peer was heard last
 	hears     bool      // the peer is known to take Hellos
 	closing   bool      // a StopCCN was seen
 	zlbLow    bool      // a ZLB has gone out as if no Hello were under way
@@ -388,8 +389,7 @@ func (t *Translator) Out(pkt []byte, now time.Time, life Life) *Verdict {
 				t.high = m.Ns
 			}
 			t.synced = true
-			if t.firstOffer(now) {
-				// Whichever number it had, one kind of peer would not take it.
+			if t.crossed() {
 				t.out.Action, t.out.Why = Drop, WhyTurn
 				return &t.out
 			}
@@ -436,12 +436,12 @@ func (t *Translator) Out(pkt []byte, now time.Time, life Life) *Verdict {
 	return t.forwardOut(&p, w)
 }
 
-// firstOffer reports whether a Hello has just gone to a peer of which it is not
-// known whether it takes any: what the peer says at this moment it may have said
-// before the Hello came. Its asking again, or vouch, brings the acknowledgement a
-// little later.
-func (t *Translator) firstOffer(now time.Time) bool {
-	return t.limbo.count > 0 && !t.hears && now.Before(t.offered)
+// crossed reports whether the peer has been heard last when a Hello had just gone
+// out to it, of which it is not known whether it takes any: it may have spoken
+// before the Hello came. Whichever number a ZLB had now, one kind of peer would
+// not take it. The acknowledgement has to wait until the peer asks again.
+func (t *Translator) crossed() bool {
+	return t.limboNext() && !t.hears && t.spoke.Before(t.offered)
 }
 
 // zlbNs is the number of a ZLB that is not older than all seen: the one the peer
@@ -648,7 +648,7 @@ func (t *Translator) In(pkt []byte, now time.Time) *Verdict {
 		t.out.Why = ErrReach
 		return t.forward(&p, m.Ns, m.Nr+uint16(t.Debt()))
 	}
-	t.tun.LocalID = m.Tunnel
+	t.tun.LocalID, t.spoke = m.Tunnel, now
 	if m.Type == TypeStopCCN && !t.closing {
 		t.closing, t.out.Save = true, true
 	}
@@ -803,7 +803,7 @@ func (t *Translator) Due(now time.Time, life Life) *Verdict {
 func (t *Translator) vouch(now time.Time, life Life) {
 	t.waitUntil = now.Add(t.timing.Answer)
 	nr := later(t.nrToPeer(), t.helloTo)
-	if !life.Daemon || !life.Tunnel || t.closing || !t.highKnown || !before(t.waitNs, nr) ||
+	if !life.Daemon || !life.Tunnel || t.closing || !t.highKnown || t.crossed() || !before(t.waitNs, nr) ||
 		!near(nr, t.confirmed, 0, maxVouched) {
 		return
 	}
