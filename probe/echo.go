@@ -1,13 +1,21 @@
 // Package probe asks the far end of a PPP link for a sign of life: one ICMP
 // echo request, sent through that link only.
+//
+// All links share one raw socket, with a filter for its own replies. A pinger for
+// each echo, as libraries have it, opens a socket that gets every ICMP packet of
+// the host, and lists all interfaces to find one: that made an echo cost a hundred
+// times as much, and more with each tunnel.
 package probe
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/netip"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // The kinds of failure of an echo, to be told apart by errors.Is. A context
@@ -19,17 +27,13 @@ var (
 	ErrSend       = errors.New("cannot send")
 )
 
-// closing is the time that a pinger may need to notice that it has to end: it
-// polls its socket for up to 102.4 ms at a time.
-const closing = 105 * time.Millisecond
-
 // Request says what to ask, and through which link.
 type Request struct {
-	Link    string        // interface to send through; empty: as the routes say
-	Index   int           // its interface index, 0: any; a link of that name with another index counts as gone
-	Source  netip.Addr    // sender's address; zero: the kernel chooses
-	Target  netip.Addr    // whom to ask
-	Timeout time.Duration // Echo takes no longer; a reply counts until 0.1 s before
+	Link    string        // the interface's name, for the operator
+	Index   int           // its index, 0: as the routes say
+	Source  netip.Addr    // sender's IPv4 address; zero: the kernel chooses
+	Target  netip.Addr    // whom to ask, IPv4
+	Timeout time.Duration // Echo takes no longer
 }
 
 // Result is the outcome of one echo.
@@ -41,71 +45,70 @@ type Result struct {
 	Err    error         // nil: there was a reply
 }
 
-// Echo sends one echo request and waits for its reply. It returns within
-// req.Timeout, and within 0.1 s once ctx has ended; its socket and goroutines
-// are gone by then (with a timeout under 0.2 s: 0.1 s later).
-func Echo(ctx context.Context, req Request) Result {
+// Echo sends one echo request and waits for its reply: until req.Timeout has
+// passed, or ctx ends. Run must be under way, or start in that time.
+func (p *Pinger) Echo(ctx context.Context, req Request) Result {
 	req.Target = req.Target.Unmap()
 	res := Result{Link: req.Link, Index: req.Index, Target: req.Target}
-	err := check(ctx, req)
-	if err == nil {
-		res.RTT, err = within(req.Timeout, func() (time.Duration, error) { return exchange(ctx, req) })
-	}
-	if err != nil {
-		res.Err = fmt.Errorf("echo %s through %s: %w", req.Target, name(req.Link), err)
+	limit := fmt.Errorf("%w within %s", ErrTimeout, req.Timeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, req.Timeout, limit)
+	defer cancel()
+	var err error
+	if res.RTT, err = p.exchange(ctx, req); err != nil {
+		if !errors.Is(err, ErrSend) && gone(req.Index) {
+			err = ErrGone // it says more than a lost echo does
+		}
+		res.Err = fmt.Errorf("echo %s through %s: %w", req.Target, cmp.Or(req.Link, "any interface"), err)
 	}
 	return res
 }
 
-// check finds what makes the echo pointless before anything is sent.
-func check(ctx context.Context, req Request) error {
-	switch {
-	case !req.Target.IsValid():
-		return fmt.Errorf("%w: no target address", ErrSend)
-	case req.Timeout < time.Millisecond:
-		return fmt.Errorf("%w: timeout %s is too short", ErrTimeout, req.Timeout)
-	default:
-		return context.Cause(ctx)
+func (p *Pinger) exchange(ctx context.Context, req Request) (time.Duration, error) {
+	if !req.Target.Is4() {
+		return 0, fmt.Errorf("%w: target is no IPv4 address", ErrSend)
 	}
-}
-
-func name(link string) string {
-	if link == "" {
-		return "any interface"
+	p.init()
+	select {
+	case <-p.changed:
+	case <-ctx.Done():
 	}
-	return link
-}
-
-// exchange is one echo on a link that is the same before and after it.
-func exchange(ctx context.Context, req Request) (time.Duration, error) {
-	if err := sameLink(req.Link, req.Index); err != nil {
+	if ctx.Err() != nil {
+		return 0, context.Cause(ctx)
+	}
+	reply := make(chan time.Time, 1)
+	s, seq, token, err := p.expect(reply)
+	if err != nil {
 		return 0, err
 	}
-	rtt, err := ping(ctx, req)
-	if gone := sameLink(req.Link, req.Index); gone != nil {
-		return 0, gone // it says more than a lost echo or a failed send does
+	defer p.giveUp(seq, token)
+	sent := time.Now()
+	switch err := s.send(req, seq, token); {
+	case errors.Is(err, unix.ENODEV):
+		return 0, ErrGone
+	case errors.Is(err, unix.EACCES):
+		return 0, fmt.Errorf("%w: permission denied (a prohibit route?)", ErrSend)
+	case err != nil:
+		return 0, fmt.Errorf("%w: %w", ErrSend, err)
 	}
-	return rtt, err
+	select {
+	case at := <-reply:
+		return at.Sub(sent), nil
+	case <-ctx.Done():
+		return 0, context.Cause(ctx)
+	}
 }
 
-// within gives f the time limit. f is expected to keep it by itself; this is
-// for a kernel that holds it up, say in a long wait for its network lock.
-func within(limit time.Duration, f func() (time.Duration, error)) (time.Duration, error) {
-	type outcome struct {
-		rtt time.Duration
-		err error
+// gone tells whether there is no interface with that index.
+func gone(index int) bool {
+	if index == 0 {
+		return false
 	}
-	done := make(chan outcome, 1)
-	go func() {
-		rtt, err := f()
-		done <- outcome{rtt, err}
-	}()
-	timer := time.NewTimer(limit)
-	defer timer.Stop()
-	select {
-	case o := <-done:
-		return o.rtt, o.err
-	case <-timer.C:
-		return 0, fmt.Errorf("%w within %s", ErrTimeout, limit)
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return false
 	}
+	defer unix.Close(fd)
+	var req unix.Ifreq
+	req.SetUint32(uint32(index))
+	return errors.Is(unix.IoctlIfreq(fd, unix.SIOCGIFNAME, &req), unix.ENODEV)
 }

@@ -7,8 +7,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"go.uber.org/goleak"
 )
 
 // On the kernel that users run: a bound interface of its own kind, deleted and
@@ -17,19 +15,19 @@ func TestDummyRecreated(t *testing.T) {
 	if !alone(t, syscall.CLONE_NEWNET) {
 		return
 	}
-	defer goleak.VerifyNone(t)
+	p := pinger(t)
 	run(t, "ip", "link set lo up")
 	files := openFiles(t)
 	for range 10 {
 		run(t, "ip", "link add ppp0 type dummy\n link set ppp0 up\n addr add 10.64.0.1/32 peer 10.64.0.2/32 dev ppp0")
 		link := index(t, "ppp0")
 		// A dummy swallows what is sent to its peer, and answers nothing.
-		res, _ := timed(t, t.Context(), Request{Link: "ppp0", Index: link, Source: own, Target: far, Timeout: 250 * time.Millisecond})
+		res, _ := timed(t, p, t.Context(), Request{Link: "ppp0", Index: link, Source: own, Target: far, Timeout: 250 * time.Millisecond})
 		if !errors.Is(res.Err, ErrTimeout) {
 			t.Errorf("peer of a dummy: got %+v", res)
 		}
 		run(t, "ip", "link del ppp0")
-		res, took := timed(t, t.Context(), Request{Link: "ppp0", Index: link, Target: far, Timeout: 2 * time.Second})
+		res, took := timed(t, p, t.Context(), Request{Link: "ppp0", Index: link, Target: far, Timeout: 2 * time.Second})
 		if !errors.Is(res.Err, ErrGone) || took > time.Second {
 			t.Errorf("deleted: got %+v in %s", res, took)
 		}

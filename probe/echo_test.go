@@ -3,6 +3,7 @@ package probe
 import (
 	"context"
 	"errors"
+	"net"
 	"net/netip"
 	"os"
 	"runtime"
@@ -10,10 +11,11 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/net/icmp"
+	"golang.org/x/net/ipv4"
 	"golang.org/x/sys/unix"
 )
 
@@ -23,11 +25,31 @@ var (
 	far      = netip.MustParseAddr("10.64.0.2")
 )
 
+// pinger is one that runs as long as the test.
+func pinger(t testing.TB) *Pinger {
+	t.Helper()
+	p, before := &Pinger{}, goleak.IgnoreCurrent()
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error)
+	go func() { ended <- p.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			t.Errorf("ended: %v", err)
+		}
+		if n := len(p.waiting); n != 0 {
+			t.Errorf("%d echoes are still waited for", n)
+		}
+		goleak.VerifyNone(t, before)
+	})
+	return p
+}
+
 // timed is Echo with its duration, which must stay within the timeout.
-func timed(t *testing.T, ctx context.Context, req Request) (Result, time.Duration) {
+func timed(t *testing.T, p *Pinger, ctx context.Context, req Request) (Result, time.Duration) {
 	t.Helper()
 	start := time.Now()
-	res := Echo(ctx, req)
+	res := p.Echo(ctx, req)
 	took := time.Since(start)
 	if late := took - req.Timeout; late > 250*time.Millisecond { // what a busy machine may add
 		t.Errorf("took %s, timeout is %s", took, req.Timeout)
@@ -36,9 +58,9 @@ func timed(t *testing.T, ctx context.Context, req Request) (Result, time.Duratio
 }
 
 func TestReply(t *testing.T) {
-	defer goleak.VerifyNone(t)
+	p := pinger(t)
 	req := Request{Link: "lo", Index: index(t, "lo"), Source: loopback, Target: loopback, Timeout: time.Second}
-	res, took := timed(t, t.Context(), req)
+	res, took := timed(t, p, t.Context(), req)
 	if res.Err != nil || res.RTT <= 0 || res.RTT > took {
 		t.Fatalf("got %+v in %s", res, took)
 	}
@@ -48,40 +70,34 @@ func TestReply(t *testing.T) {
 }
 
 func TestMappedTarget(t *testing.T) {
-	res := Echo(t.Context(), Request{Link: "lo", Target: netip.MustParseAddr("::ffff:127.0.0.1"), Timeout: time.Second})
+	p := pinger(t)
+	res := p.Echo(t.Context(), Request{Link: "lo", Target: netip.MustParseAddr("::ffff:127.0.0.1"), Timeout: time.Second})
 	if res.Err != nil || res.Target != loopback {
 		t.Fatalf("got %+v", res)
 	}
 }
 
 func TestFailures(t *testing.T) {
-	defer goleak.VerifyNone(t)
-	lo := index(t, "lo")
+	p := pinger(t)
 	tests := []struct {
 		name string
 		req  Request
 		kind error
 		text string
 	}{
-		{"no such interface", Request{Link: "ppp4711", Target: far, Timeout: 2 * time.Second}, ErrGone,
-			"echo 10.64.0.2 through ppp4711: interface is gone"},
-		{"no such index", Request{Link: "lo", Index: 1 << 20, Target: loopback, Timeout: 2 * time.Second}, ErrGone,
-			"echo 127.0.0.1 through lo: interface is gone"},
-		{"another's index", Request{Link: "ppp4711", Index: lo, Target: loopback, Timeout: 2 * time.Second}, ErrGone,
-			"is lo now"},
+		{"no such interface", Request{Link: "ppp7", Index: 1 << 20, Target: loopback, Timeout: 2 * time.Second}, ErrGone,
+			"echo 127.0.0.1 through ppp7: interface is gone"},
 		{"impossible index", Request{Link: "lo", Index: -1, Target: loopback, Timeout: 2 * time.Second}, ErrGone,
 			"interface is gone"},
-		{"bad interface name", Request{Link: strings.Repeat("p", 20), Target: far, Timeout: 2 * time.Second}, ErrGone,
-			"interface is gone"},
-		{"no target", Request{Link: "lo", Timeout: 2 * time.Second}, ErrSend, "no target address"},
-		{"no time", Request{Link: "lo", Target: loopback}, ErrTimeout, "timeout 0s is too short"},
-		{"a nanosecond", Request{Link: "lo", Target: loopback, Timeout: 1}, ErrTimeout, "timeout 1ns is too short"},
+		{"no target", Request{Link: "lo", Timeout: 2 * time.Second}, ErrSend, "target is no IPv4 address"},
+		{"IPv6", Request{Target: netip.MustParseAddr("::1"), Timeout: 2 * time.Second}, ErrSend, "target is no IPv4 address"},
+		{"no time", Request{Link: "lo", Target: loopback}, ErrTimeout, "no reply within 0s"},
 		{"foreign source", Request{Link: "lo", Source: netip.MustParseAddr("192.0.2.1"), Target: loopback, Timeout: 2 * time.Second}, ErrSend,
-			"cannot send: listen ip4:icmp 192.0.2.1: bind: cannot assign requested address"},
+			"cannot send: sendmsg: "},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			res, took := timed(t, t.Context(), tt.req)
+			res, took := timed(t, p, t.Context(), tt.req)
 			if !errors.Is(res.Err, tt.kind) || !strings.Contains(res.Err.Error(), tt.text) {
 				t.Errorf("got error %q, want %q", res.Err, tt.text)
 			}
@@ -99,18 +115,19 @@ func TestNoReply(t *testing.T) {
 	if !alone(t, syscall.CLONE_NEWNET) {
 		return
 	}
-	defer goleak.VerifyNone(t)
+	p := pinger(t)
 	run(t, "ip", `link add ppp0 type veth peer name far
 		link set ppp0 up
 		link set far up
 		addr add 10.64.0.1/32 peer 10.64.0.2/32 dev ppp0`)
+	link := index(t, "ppp0")
 	for _, timeout := range []time.Duration{300 * time.Millisecond, time.Second, 20 * time.Millisecond} {
 		before := openFiles(t)
-		res, took := timed(t, t.Context(), Request{Link: "ppp0", Target: far, Timeout: timeout})
-		if !errors.Is(res.Err, ErrTimeout) || took < timeout/3 {
+		res, took := timed(t, p, t.Context(), Request{Link: "ppp0", Index: link, Target: far, Timeout: timeout})
+		if !errors.Is(res.Err, ErrTimeout) || took < timeout {
 			t.Errorf("got %+v in %s", res, took)
 		}
-		if after := openFiles(t); timeout > 2*closing && after != before {
+		if after := openFiles(t); after != before {
 			t.Errorf("%d open files before, %d after", before, after)
 		}
 		t.Logf("timeout %s: %v after %s", timeout, res.Err, took.Round(time.Millisecond))
@@ -121,16 +138,16 @@ func TestCancel(t *testing.T) {
 	if !alone(t, syscall.CLONE_NEWNET) {
 		return
 	}
-	defer goleak.VerifyNone(t)
+	p := pinger(t)
 	run(t, "ip", "link add ppp0 type veth peer name far\n link set ppp0 up\n link set far up")
 	cause := errors.New("shutting down")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	time.AfterFunc(50*time.Millisecond, func() { cancel(cause) })
-	req := Request{Link: "ppp0", Target: far, Timeout: 10 * time.Second}
-	if res, took := timed(t, ctx, req); !errors.Is(res.Err, cause) || took > 2*time.Second {
+	req := Request{Link: "ppp0", Index: index(t, "ppp0"), Target: far, Timeout: 10 * time.Second}
+	if res, took := timed(t, p, ctx, req); !errors.Is(res.Err, cause) || took > 2*time.Second {
 		t.Errorf("got %+v in %s", res, took)
 	}
-	if res, took := timed(t, ctx, req); !errors.Is(res.Err, cause) || took > time.Second {
+	if res, took := timed(t, p, ctx, req); !errors.Is(res.Err, cause) || took > time.Second {
 		t.Errorf("already ended: got %+v in %s", res, took)
 	}
 }
@@ -140,17 +157,17 @@ func TestBound(t *testing.T) {
 	if !alone(t, syscall.CLONE_NEWNET) {
 		return
 	}
-	defer goleak.VerifyNone(t)
+	p := pinger(t)
 	pid, there := neighbour(t)
 	link := connect(t, pid, there, "ppp0", "10.64.0.1", "10.64.0.2")
 	run(t, "ip", `link add other type veth peer name void
 		link set other up
 		link set void up
 		route replace 10.64.0.2/32 dev other`)
-	if res := Echo(t.Context(), Request{Link: "ppp0", Index: link, Source: own, Target: far, Timeout: 2 * time.Second}); res.Err != nil {
+	if res := p.Echo(t.Context(), Request{Link: "ppp0", Index: link, Source: own, Target: far, Timeout: 2 * time.Second}); res.Err != nil {
 		t.Errorf("through the link: %v", res.Err)
 	}
-	if res := Echo(t.Context(), Request{Source: own, Target: far, Timeout: 300 * time.Millisecond}); !errors.Is(res.Err, ErrTimeout) {
+	if res := p.Echo(t.Context(), Request{Source: own, Target: far, Timeout: 300 * time.Millisecond}); !errors.Is(res.Err, ErrTimeout) {
 		t.Errorf("as routed: got %+v, want a timeout", res)
 	}
 }
@@ -159,7 +176,7 @@ func TestRecreatedLink(t *testing.T) {
 	if !alone(t, syscall.CLONE_NEWNET) {
 		return
 	}
-	defer goleak.VerifyNone(t)
+	p := pinger(t)
 	pid, there := neighbour(t)
 	last := 0
 	for range 3 {
@@ -168,15 +185,16 @@ func TestRecreatedLink(t *testing.T) {
 			t.Fatalf("index %d again", link)
 		}
 		req := Request{Link: "ppp0", Index: link, Target: far, Timeout: 2 * time.Second}
-		if res := Echo(t.Context(), req); res.Err != nil {
+		if res := p.Echo(t.Context(), req); res.Err != nil {
 			t.Error(res.Err)
 		}
 		req.Index = last
-		if res := Echo(t.Context(), req); last != 0 && !errors.Is(res.Err, ErrGone) {
+		if res := p.Echo(t.Context(), req); last != 0 && !errors.Is(res.Err, ErrGone) {
 			t.Errorf("old index: got %+v", res)
 		}
 		run(t, "ip", "link del ppp0")
-		if res := Echo(t.Context(), req); !errors.Is(res.Err, ErrGone) {
+		req.Index = link
+		if res := p.Echo(t.Context(), req); !errors.Is(res.Err, ErrGone) {
 			t.Errorf("deleted: got %+v", res)
 		}
 		last = link
@@ -188,15 +206,16 @@ func TestLinkGoesWhileWaiting(t *testing.T) {
 	if !alone(t, syscall.CLONE_NEWNET) {
 		return
 	}
-	defer goleak.VerifyNone(t)
+	p := pinger(t)
 	run(t, "ip", "link add ppp0 type veth peer name far\n link set ppp0 up\n link set far up")
+	link := index(t, "ppp0")
 	ctx, cancel := context.WithCancel(t.Context())
 	var deleted sync.WaitGroup
 	deleted.Go(func() {
 		run(t, "ip", "link del ppp0")
 		cancel()
 	})
-	res, _ := timed(t, ctx, Request{Link: "ppp0", Target: far, Timeout: 10 * time.Second})
+	res, _ := timed(t, p, ctx, Request{Link: "ppp0", Index: link, Target: far, Timeout: 10 * time.Second})
 	deleted.Wait()
 	if !errors.Is(res.Err, ErrGone) {
 		t.Errorf("got %v", res.Err)
@@ -207,9 +226,9 @@ func TestLinkDown(t *testing.T) {
 	if !alone(t, syscall.CLONE_NEWNET) {
 		return
 	}
-	defer goleak.VerifyNone(t)
+	p := pinger(t)
 	run(t, "ip", "link add ppp0 type veth peer name far")
-	res, took := timed(t, t.Context(), Request{Link: "ppp0", Target: far, Timeout: 2 * time.Second})
+	res, took := timed(t, p, t.Context(), Request{Link: "ppp0", Index: index(t, "ppp0"), Target: far, Timeout: 2 * time.Second})
 	if !errors.Is(res.Err, ErrSend) || !strings.Contains(res.Err.Error(), "network is unreachable") || took > time.Second {
 		t.Errorf("got %v in %s", res.Err, took)
 	}
@@ -220,7 +239,7 @@ func TestProhibit(t *testing.T) {
 	if !alone(t, syscall.CLONE_NEWNET) {
 		return
 	}
-	defer goleak.VerifyNone(t)
+	p := pinger(t)
 	run(t, "ip", `link add ppp0 type veth peer name far
 		link set ppp0 up
 		link set far up
@@ -229,13 +248,13 @@ func TestProhibit(t *testing.T) {
 	// Bound to a link, the kernel sends past such a route; unbound it refuses.
 	// Either way the answer must come, at the price of an ordinary echo.
 	const timeout = 2 * time.Second
-	for link, kind := range map[string]error{"": ErrSend, "ppp0": ErrTimeout} {
+	for link, kind := range map[int]error{0: ErrSend, index(t, "ppp0"): ErrTimeout} {
 		cpu := cpuTime(t)
-		res, took := timed(t, t.Context(), Request{Link: link, Target: far, Timeout: timeout})
+		res, took := timed(t, p, t.Context(), Request{Index: link, Target: far, Timeout: timeout})
 		cpu = cpuTime(t) - cpu
-		t.Logf("link %q: %v after %s, %s of processor time", link, res.Err, took, cpu)
+		t.Logf("link %d: %v after %s, %s of processor time", link, res.Err, took, cpu)
 		if !errors.Is(res.Err, kind) || cpu > timeout/2 {
-			t.Errorf("link %q: got %v, %s of processor time", link, res.Err, cpu)
+			t.Errorf("link %d: got %v, %s of processor time", link, res.Err, cpu)
 		}
 		if kind == ErrSend && took > timeout/2 {
 			t.Errorf("took %s", took)
@@ -247,9 +266,73 @@ func TestNoPermission(t *testing.T) {
 	if !alone(t, syscall.CLONE_NEWUSER) {
 		return
 	}
-	res, took := timed(t, t.Context(), Request{Link: "lo", Target: loopback, Timeout: 2 * time.Second})
-	if !errors.Is(res.Err, ErrPermission) || !strings.HasSuffix(res.Err.Error(), "needs CAP_NET_RAW") || took > time.Second {
+	p := &Pinger{}
+	if err := p.Run(t.Context()); !errors.Is(err, ErrPermission) || !strings.HasSuffix(err.Error(), "needs CAP_NET_RAW") {
+		t.Errorf("ended: %v", err)
+	}
+	res, took := timed(t, p, t.Context(), Request{Target: loopback, Timeout: 2 * time.Second})
+	if !errors.Is(res.Err, ErrPermission) || took > time.Second {
 		t.Errorf("got %v in %s", res.Err, took)
+	}
+}
+
+// Before there is a socket an echo waits for one; after, it does not.
+func TestNoSocket(t *testing.T) {
+	p := &Pinger{}
+	res, _ := timed(t, p, t.Context(), Request{Target: loopback, Timeout: 50 * time.Millisecond})
+	if !errors.Is(res.Err, ErrTimeout) {
+		t.Errorf("before: %v", res.Err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	p.Ready = cancel
+	if err := p.Run(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("ended: %v", err)
+	}
+	res, took := timed(t, p, t.Context(), Request{Target: loopback, Timeout: 10 * time.Second})
+	if !errors.Is(res.Err, context.Canceled) || took > time.Second {
+		t.Errorf("after: %v in %s", res.Err, took)
+	}
+}
+
+// Only a reply with the token of an echo that is under way is one.
+func TestForgedReply(t *testing.T) {
+	if !alone(t, syscall.CLONE_NEWNET) {
+		return
+	}
+	run(t, "ip", `link add ppp0 type veth peer name far
+		link set ppp0 up
+		link set far up
+		link set lo up
+		addr add 10.64.0.1/32 peer 10.64.0.2/32 dev ppp0`)
+	p := pinger(t)
+	link := index(t, "ppp0")
+	p.Echo(t.Context(), Request{Target: loopback, Timeout: time.Second}) // there is a socket now
+	forge, err := net.Dial("ip4:icmp", "10.64.0.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer forge.Close()
+	id := int(p.socket.id)
+	reply := func(id, seq int, data []byte) []byte {
+		m := icmp.Message{Type: ipv4.ICMPTypeEchoReply, Body: &icmp.Echo{ID: id, Seq: seq, Data: data}}
+		b, err := m.Marshal(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	var sent sync.WaitGroup
+	sent.Go(func() {
+		for seq := range 8 {
+			for _, b := range [][]byte{reply(id, seq, make([]byte, 8)), reply(id, seq, nil), reply(id+1, seq, make([]byte, 8)), {0, 0, 0, 0}, {0}} {
+				forge.Write(b)
+			}
+		}
+	})
+	res, _ := timed(t, p, t.Context(), Request{Index: link, Source: own, Target: far, Timeout: 300 * time.Millisecond})
+	sent.Wait()
+	if !errors.Is(res.Err, ErrTimeout) {
+		t.Errorf("got %+v", res)
 	}
 }
 
@@ -258,14 +341,14 @@ func TestManyAtOnce(t *testing.T) {
 	if !alone(t, syscall.CLONE_NEWNET) {
 		return
 	}
-	defer goleak.VerifyNone(t)
+	p := pinger(t)
 	run(t, "ip", "link set lo up")
 	before := openFiles(t)
 	var wg sync.WaitGroup
 	for i := range 100 {
 		wg.Go(func() {
 			target := netip.AddrFrom4([4]byte{127, 0, 1, byte(i)})
-			if res := Echo(t.Context(), Request{Link: "lo", Target: target, Timeout: 30 * time.Second}); res.Err != nil || res.Target != target {
+			if res := p.Echo(t.Context(), Request{Link: "lo", Index: 1, Target: target, Timeout: 30 * time.Second}); res.Err != nil || res.Target != target {
 				t.Errorf("got %+v", res)
 			}
 		})
@@ -278,11 +361,11 @@ func TestManyAtOnce(t *testing.T) {
 
 // A thousand echoes leave no file open, no goroutine, and no memory behind.
 func TestThousandEchoes(t *testing.T) {
-	defer goleak.VerifyNone(t)
+	p := pinger(t)
 	req := Request{Link: "lo", Index: index(t, "lo"), Target: loopback, Timeout: 2 * time.Second}
 	echoes := func(n int) {
 		for range n {
-			if res := Echo(t.Context(), req); res.Err != nil {
+			if res := p.Echo(t.Context(), req); res.Err != nil {
 				t.Fatal(res.Err)
 			}
 		}
@@ -306,24 +389,12 @@ func TestThousandEchoes(t *testing.T) {
 	}
 }
 
-// The limit holds even if the work under it hangs.
-func TestWithin(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		release := make(chan struct{})
-		start := time.Now()
-		_, err := within(3*time.Second, func() (time.Duration, error) { <-release; return 0, nil })
-		if took := time.Since(start); took != 3*time.Second || !errors.Is(err, ErrTimeout) {
-			t.Errorf("got %v after %s", err, took)
-		}
-		close(release)
-	})
-}
-
 func BenchmarkEcho(b *testing.B) {
-	req := Request{Link: "lo", Target: loopback, Timeout: 2 * time.Second}
+	p := pinger(b)
+	req := Request{Link: "lo", Index: 1, Target: loopback, Timeout: 2 * time.Second}
 	b.ReportAllocs()
 	for b.Loop() {
-		if res := Echo(b.Context(), req); res.Err != nil {
+		if res := p.Echo(b.Context(), req); res.Err != nil {
 			b.Fatal(res.Err)
 		}
 	}

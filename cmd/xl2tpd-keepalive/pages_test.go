@@ -147,4 +147,9 @@ func TestCopyright(t *testing.T) {
 			t.Errorf("debian/copyright lacks %s", m)
 		}
 	}
+	for _, named := range regexp.MustCompile(`(github\.com|go\w*\.org)/[\w.-]+/[\w-]+`).FindAllString(text, -1) {
+		if !slices.ContainsFunc(modules, func(m string) bool { return strings.HasPrefix(m, named) }) {
+			t.Errorf("debian/copyright names %s, of which nothing is in the binary", named)
+		}
+	}
 }

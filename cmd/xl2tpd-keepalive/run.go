@@ -31,6 +31,8 @@ const (
 	readyAfter = 2 * time.Second
 
 	idlePulse = time.Minute // without systemd's watchdog
+
+	taskEcho = "ICMP socket"
 )
 
 // keepalive wires everything together and runs until a signal ends it.
@@ -53,13 +55,15 @@ func keepalive(o options, stderr io.Writer) int {
 
 	path := cmp.Or(o.config, config.DefaultPath)
 	links := &ppp.Watcher{Log: log}
+	pinger := &probe.Pinger{}
 	loop := supervisor.NewLoop(
 		supervisor.New(config.Default(path), rand.Float64),
-		supervisor.Hands{Echo: probe.Echo, Received: links.Received},
+		supervisor.Hands{Echo: pinger.Echo, Received: links.Received},
 		systemd.front(ready), log)
 	hellos := newGuard(loop, log)
 	look := func(ctx context.Context) (status.Report, error) { return report(ctx, loop, hellos.Guard) }
 	works := func(task string) func() { return func() { loop.Post(supervisor.TaskWorks{Task: task}) } }
+	pinger.Ready = works(taskEcho)
 	socket := &status.Server{Path: status.DefaultSocket, Report: look, Ready: works("status socket")}
 	scrapes := &metrics.Server{Report: look, Ready: works("metrics")}
 	lacs := &xl2tpd.Watcher{ConfPath: o.xl2tpdConf, Log: log, Deliver: func(s xl2tpd.Snapshot) {
@@ -85,6 +89,7 @@ func keepalive(o options, stderr io.Writer) int {
 		{Name: supervisor.EyeXl2tpd, Run: lacs.Run},
 		{Name: supervisor.EyePPP, Run: links.Run},
 		{Name: supervisor.EyeVICI, Run: sas.Run},
+		{Name: taskEcho, Run: pinger.Run},
 		{Name: "hello guard", Run: hellos.Run},
 		{Name: "status socket", Run: socket.Run},
 		{Name: "metrics", Run: scrapes.Run},
