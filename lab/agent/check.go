@@ -121,14 +121,14 @@ func echoesCommand(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // peerlogCommand holds when the peer's daemon has logged that since the peer was last dialled, or with ! when it has not:
-// our LNS an event, with that reason or about that message if one is given, a real xl2tpd a text at any time. "all" are
-// the peers that have an LNS of ours.
+// our LNS an event, with that reason or about that message if one is given, a real xl2tpd a text at any time. There may be
+// several names with commas; "all" are the peers that have an LNS of ours.
 func peerlogCommand(ts *testscript.TestScript, neg bool, args []string) {
-	usage(ts, false, len(args) == 2 || len(args) == 3, "peerlog NAME|all EVENT [REASON|MESSAGE] | peerlog NAME TEXT")
+	usage(ts, false, len(args) == 2 || len(args) == 3, "peerlog NAMES|all EVENT [REASON|MESSAGE] | peerlog NAME TEXT")
 	c := clientOf(ts)
 	var peers []*peer
 	if args[0] != "all" {
-		peers = peersOf(ts, args[:1])
+		peers = peersOf(ts, strings.Split(args[0], ","))
 	} else {
 		peers = slices.DeleteFunc(slices.Clone(c.peers), (*peer).isXl2tpd)
 	}
