@@ -31,7 +31,18 @@ type Settings struct {
 	Timeout   time.Duration // wait for the reply; never longer than Interval
 	Target    netip.Addr    // echo this address; invalid: the far-end PPP peer
 	Guard     Guard
+	Recover   Recover
 }
+
+// Recover says how a LAC's tunnel that has ended, or is dead, is brought back.
+type Recover int
+
+const (
+	RecoverOff    Recover = iota // not at all
+	RecoverRedial                // xl2tpd is made to dial
+	RecoverFull                  // the IPsec SA is initiated or renewed too
+	RecoverAuto                  // as RecoverFull, if xl2tpd.conf has `redial` or `autodial` for the LAC
+)
 
 // Guard says which of xl2tpd's Hellos are held back on a tunnel that is alive.
 type Guard int
@@ -52,7 +63,7 @@ func (s Settings) HelloGuard() Guard {
 
 // Defaults are the settings without any file.
 func Defaults() Settings {
-	return Settings{Keepalive: true, Interval: 10 * time.Second, Timeout: 3 * time.Second, Guard: GuardAuto}
+	return Settings{Keepalive: true, Interval: 10 * time.Second, Timeout: 3 * time.Second, Guard: GuardAuto, Recover: RecoverAuto}
 }
 
 // Config is one good keepalive.conf. It is never changed once delivered.
@@ -182,6 +193,7 @@ type draft struct {
 	timeout   *seconds
 	target    netip.Addr
 	guard     *Guard
+	recover   *Recover
 	metrics   Listen
 }
 
@@ -241,13 +253,18 @@ func (d *draft) set(kind string, k conf.Key) (err *conf.Error) {
 		d.target, err = parseTarget(k)
 	case "hello guard":
 		d.guard, err = parseGuard(k)
+	case "recover":
+		if kind == "lns" {
+			return fail(k.Line, "'recover' belongs into [global] or a [lac NAME] section: who calls an LNS is not called back")
+		}
+		d.recover, err = parseRecover(k)
 	case "metrics":
 		if kind != "global" {
 			return fail(k.Line, "'metrics' belongs into [global], not into [%s]", d.title)
 		}
 		d.metrics, err = parseListen(k)
 	default:
-		return fail(k.Line, "unknown key %s; there are keepalive, interval, timeout, target, hello guard and metrics", conf.Quote(k.Name))
+		return fail(k.Line, "unknown key %s; there are keepalive, interval, timeout, target, hello guard, recover and metrics", conf.Quote(k.Name))
 	}
 	return err
 }
@@ -268,6 +285,16 @@ func parseGuard(k conf.Key) (*Guard, *conf.Error) {
 		}
 	}
 	return nil, fail(k.Line, "'hello guard' is %s, must be 'auto', 'on' or 'off'", conf.Quote(k.Value))
+}
+
+func parseRecover(k conf.Key) (*Recover, *conf.Error) {
+	for r, name := range []string{RecoverAuto: "auto", RecoverRedial: "redial", RecoverFull: "full", RecoverOff: "off"} {
+		if strings.EqualFold(k.Value, name) {
+			far := Recover(r)
+			return &far, nil
+		}
+	}
+	return nil, fail(k.Line, "'recover' is %s, must be 'auto', 'redial', 'full' or 'off'", conf.Quote(k.Value))
 }
 
 func parseListen(k conf.Key) (Listen, *conf.Error) {
@@ -318,6 +345,9 @@ func settle(path string, drafts ...*draft) (Settings, error) {
 		}
 		if d.guard != nil {
 			s.Guard = *d.guard
+		}
+		if d.recover != nil {
+			s.Recover = *d.recover
 		}
 	}
 	if interval != nil {

@@ -30,10 +30,14 @@ type Brain struct {
 	failing map[string]error // tasks by name
 	faults  map[string]string
 	closes  closes
-	pid     int  // of xl2tpd, 0: not running
-	open    bool // links may be acted on
-	opening time.Time
-	ready   bool
+	lacs    map[string]*lac // by name in lower case
+	changed bool            // something that recovery goes by, in the step under way
+	// lookAgain is when recovery has to look again; zero: when something has changed.
+	lookAgain time.Time
+	pid       int  // of xl2tpd, 0: not running
+	open      bool // links may be acted on
+	opening   time.Time
+	ready     bool
 
 	count   [states]int // tunnels in each state
 	actions []Action    // of the step under way
@@ -55,7 +59,7 @@ func New(c *config.Config, jitter func() float64) *Brain {
 // Step takes in one event and returns what is to be done now. The slice is the
 // caller's.
 func (b *Brain) Step(ev Event, now time.Time) []Action {
-	b.actions = nil
+	b.actions, b.changed = nil, false
 	if b.opening.IsZero() {
 		b.opening = now.Add(patience)
 	}
@@ -70,14 +74,17 @@ func (b *Brain) Step(ev Event, now time.Time) []Action {
 		b.seen(EyeXl2tpd)
 		b.atlas.chart(ev)
 		b.replace(now)
+		b.changed = true
 	case vici.Snapshot:
 		b.seen(EyeVICI)
 		b.atlas.secure(ev, now)
 		b.replace(now)
+		b.changed = true
 	case *config.Config:
 		b.seen(EyeConfig)
 		b.config = ev
 		b.replace(now)
+		b.changed = true
 	case Counter:
 		b.counter(ev, now)
 	case probe.Result:
@@ -88,6 +95,10 @@ func (b *Brain) Step(ev Event, now time.Time) []Action {
 		b.taskFailed(ev)
 	case Ending:
 		b.closes.hear(ev, now)
+		b.changed = true
+	case Recovered:
+		b.recovered(ev, now)
+		b.changed = true
 	case Fault:
 		b.fault(ev.What, ev.Text != "", ev.Text)
 	case Tick:
@@ -95,6 +106,9 @@ func (b *Brain) Step(ev Event, now time.Time) []Action {
 		panic(fmt.Sprintf("supervisor: no such event: %T", ev))
 	}
 	b.start(now)
+	if b.changed || !b.lookAgain.IsZero() && !now.Before(b.lookAgain) {
+		b.recover(now)
+	}
 	for len(b.due) > 0 && !b.due[0].due().After(now) {
 		b.look(heap.Pop(&b.due).(*tunnel))
 	}
@@ -108,9 +122,12 @@ func (b *Brain) NextWake() (at time.Time, ok bool) {
 	case !b.open && !b.opening.IsZero():
 		return b.opening, true
 	case len(b.due) > 0:
-		return b.due[0].due(), true
+		at = b.due[0].due()
 	}
-	return time.Time{}, false
+	if !b.lookAgain.IsZero() && (at.IsZero() || b.lookAgain.Before(at)) {
+		at = b.lookAgain
+	}
+	return at, !at.IsZero()
 }
 
 // Tunnels returns what is known of every tunnel, in no order.
@@ -140,7 +157,7 @@ func (b *Brain) start(now time.Time) {
 		}
 	}
 	if !b.ready && b.eyes[EyePPP] && b.eyes[EyeXl2tpd] && b.eyes[EyeVICI] && b.eyes[EyeConfig] {
-		b.ready = true
+		b.ready, b.changed = true, true
 		b.do(Ready{})
 	}
 }
@@ -175,6 +192,9 @@ func (b *Brain) fault(what string, bad bool, text string) {
 func (b *Brain) daemon(s xl2tpd.Snapshot, now time.Time) {
 	if b.pid != 0 && s.Pid != b.pid {
 		b.closes.died = now
+	}
+	if s.Pid != b.pid {
+		b.newDaemon()
 	}
 	if s.Pid != b.pid || !b.eyes[EyeXl2tpd] {
 		if s.Pid != 0 {

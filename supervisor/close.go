@@ -44,8 +44,11 @@ type ending struct {
 
 type closing struct {
 	status.Close
-	place place
-	sure  bool // somebody has said why
+	place      place
+	sure       bool // somebody has said why
+	operator   bool // and that it was the operator
+	unanswered bool // or that the peer did not answer
+	failed     bool // something is known to have failed, whatever was said
 }
 
 // hear takes in why a control tunnel is being closed. The link may have gone
@@ -53,7 +56,8 @@ type closing struct {
 func (c *closes) hear(e Ending, now time.Time) {
 	for _, one := range c.last {
 		if !one.sure && now.Sub(one.Time) <= late && e.Tunnel.has(one.place) {
-			one.Reason, one.sure = e.Reason, true
+			one.Reason = e.Reason
+			one.said(e)
 		}
 	}
 	keep := c.endings[:0]
@@ -79,8 +83,9 @@ func (c *closes) why(p place, now time.Time) (Ending, bool) {
 }
 
 // closed notes that a tunnel has ended and returns why, as far as that is known.
-func (b *Brain) closed(t *tunnel, reason string, now time.Time) string {
+func (b *Brain) closed(t *tunnel, reason string, was State, now time.Time) string {
 	why, sure := b.closes.why(t.place, now)
+	failed := was == Silent
 	switch {
 	case sure:
 		reason = why.Reason
@@ -88,19 +93,29 @@ func (b *Brain) closed(t *tunnel, reason string, now time.Time) string {
 			reason = fmt.Sprintf("the peer's idle timer, it seems: nothing came for %.0f s", quiet.Seconds())
 		}
 	case now.Sub(b.closes.died) <= late:
-		reason = "xl2tpd ended"
+		reason, failed = "xl2tpd ended", true
 	case t.secured && !b.atlas.sas[t.place.outer].Established:
-		reason = "the IPsec SA was lost"
+		reason, failed = "the IPsec SA was lost", true
 	}
 	if b.closes.last == nil {
 		b.closes.last = make(map[origin]*closing)
 	}
 	b.closes.prune()
-	b.closes.last[t.place.origin()] = &closing{
+	c := &closing{
 		Close: status.Close{Time: now, After: status.Seconds(now.Sub(t.up)), Reason: reason},
-		place: t.place, sure: sure,
+		place: t.place, failed: failed,
 	}
+	if sure {
+		c.said(why)
+	}
+	b.closes.last[t.place.origin()] = c
+	b.ended(t, c, was, now)
 	return reason
+}
+
+// said notes what somebody has said of it.
+func (c *closing) said(e Ending) {
+	c.sure, c.operator, c.unanswered = true, e.Operator, e.Unanswered
 }
 
 // prune makes room for one more by forgetting the oldest.

@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"log/slog"
+	"net/netip"
 
 	"xl2tpd-keepalive/probe"
 )
@@ -44,6 +45,15 @@ type Ending struct {
 	Reason string // in plain words
 	// Unexplained: it is the peer that closes, and it does not say why.
 	Unexplained bool
+	Operator    bool // somebody has hung up on this host
+	Unanswered  bool // xl2tpd gave up on a peer that does not answer
+}
+
+// Recovered says what a Recover has come to.
+type Recovered struct {
+	LAC  string
+	Step Step
+	Err  error
 }
 
 // Tick says that time has passed.
@@ -69,6 +79,14 @@ type SendEcho struct{ probe.Request }
 // CancelEcho ends the echo that is out on a link; its result still follows.
 type CancelEcho struct{ Link Key }
 
+// Recover asks for a step that may bring a LAC's tunnel back.
+type Recover struct {
+	LAC  string
+	Step Step
+	LNS  netip.Addr // invalid: its name could not be resolved
+	SA   string     // unique id of the IKE SA with it; empty: there is none
+}
+
 // Note is a line for the log.
 type Note struct {
 	Level slog.Level
@@ -82,6 +100,7 @@ type Ready struct{}
 func (ReadCounter) action() {}
 func (SendEcho) action()    {}
 func (CancelEcho) action()  {}
+func (Recover) action()     {}
 func (Note) action()        {}
 func (Ready) action()       {}
 

@@ -30,6 +30,7 @@ type sa struct {
 	Name, UniqueID string
 	State          string
 	Established    bool
+	Carries        bool // a CHILD SA is installed
 	Since          time.Time
 	NAT, Encap     bool
 }
@@ -85,7 +86,8 @@ func (a *atlas) secure(s vici.Snapshot, now time.Time) {
 	for _, in := range s.SAs {
 		peer := in.RemoteHost.Addr().Unmap()
 		is := sa{Name: in.Name, UniqueID: in.UniqueID, State: in.State, Established: in.State == "ESTABLISHED",
-			NAT: in.NATLocal || in.NATRemote, Encap: slices.ContainsFunc(in.Children, func(c vici.Child) bool { return c.Encap })}
+			Carries: slices.ContainsFunc(in.Children, func(c vici.Child) bool { return c.State == "INSTALLED" }),
+			NAT:     in.NATLocal || in.NATRemote, Encap: slices.ContainsFunc(in.Children, func(c vici.Child) bool { return c.Encap })}
 		if is.Established {
 			is.Since = now.Add(-in.Established)
 		}

@@ -15,12 +15,15 @@ const (
 	maxEchoes = 512
 	// Reading a counter waits for nothing but the kernel.
 	maxCounters = 4
+	// Many tunnels lost at once are brought back a few at a time.
+	maxRecoveries = 8
 )
 
-// Hands are what the loop acts with. Both may be called from many goroutines.
+// Hands are what the loop acts with. All may be called from many goroutines.
 type Hands struct {
 	Echo     func(context.Context, probe.Request) probe.Result
 	Received func(index int) (packets uint64, err error)
+	Recover  func(context.Context, Recover) error
 }
 
 // Front is whom the loop tells how it goes. Each func is called from the
@@ -40,16 +43,17 @@ type Loop struct {
 	log   *slog.Logger
 	inbox *inbox
 
-	echoes   crew
-	counters crew
-	cancels  map[Key]context.CancelFunc // of echoes
+	echoes     crew
+	counters   crew
+	recoveries crew
+	cancels    map[Key]context.CancelFunc // of echoes
 }
 
 // NewLoop makes a loop; it does nothing before Run.
 func NewLoop(brain *Brain, hands Hands, front Front, log *slog.Logger) *Loop {
 	return &Loop{
 		brain: brain, hands: hands, front: front, log: log, inbox: newInbox(),
-		echoes: crew{free: maxEchoes}, counters: crew{free: maxCounters},
+		echoes: crew{free: maxEchoes}, counters: crew{free: maxCounters}, recoveries: crew{free: maxRecoveries},
 		cancels: make(map[Key]context.CancelFunc),
 	}
 }
@@ -138,6 +142,8 @@ func (l *Loop) arrived(ev Event) {
 		l.cancels[k]()
 		delete(l.cancels, k)
 		l.echoes.done()
+	case Recovered:
+		l.recoveries.done()
 	}
 }
 
@@ -150,6 +156,8 @@ func (l *Loop) act(ctx context.Context, actions []Action) {
 			ctx, cancel := context.WithCancel(ctx)
 			l.cancels[key(a.Link, a.Index)] = cancel
 			l.echoes.start(func() { l.Post(l.echo(ctx, a.Request)) })
+		case Recover:
+			l.recoveries.start(func() { l.Post(l.recover(ctx, a)) })
 		case CancelEcho:
 			l.cancels[a.Link]()
 		case Note:
@@ -163,8 +171,8 @@ func (l *Loop) act(ctx context.Context, actions []Action) {
 // rest waits until no job runs any more. Jobs that wait for their turn are
 // dropped: ctx has ended.
 func (l *Loop) rest() {
-	l.echoes.waiting, l.counters.waiting = nil, nil
-	for l.echoes.free < maxEchoes || l.counters.free < maxCounters {
+	l.echoes.waiting, l.counters.waiting, l.recoveries.waiting = nil, nil, nil
+	for l.echoes.free < maxEchoes || l.counters.free < maxCounters || l.recoveries.free < maxRecoveries {
 		<-l.inbox.wake
 		for _, ev := range l.inbox.take() {
 			l.arrived(ev)
@@ -186,6 +194,13 @@ func (l *Loop) echo(ctx context.Context, req probe.Request) (res probe.Result) {
 	res = probe.Result{Link: req.Link, Index: req.Index, Target: req.Target}
 	defer l.caught("echo", &res.Err)
 	return l.hands.Echo(ctx, req)
+}
+
+func (l *Loop) recover(ctx context.Context, r Recover) (ev Recovered) {
+	ev = Recovered{LAC: r.LAC, Step: r.Step}
+	defer l.caught("recovery", &ev.Err)
+	ev.Err = l.hands.Recover(ctx, r)
+	return ev
 }
 
 // caught turns a panic of a hand into its error.

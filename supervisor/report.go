@@ -67,7 +67,7 @@ func (b *Brain) Report(now time.Time) (details []Detail, problems []string) {
 	if b.atlas.conf != nil {
 		for i := range b.atlas.conf.Sections {
 			if s := &b.atlas.conf.Sections[i]; s.Kind == "lac" && s.Name != "default" && !up[name{s.Kind, s.Name}.String()] {
-				details = append(details, Detail{Report: b.absent(s)})
+				details = append(details, Detail{Report: b.absent(s, now)})
 			}
 		}
 	}
@@ -135,7 +135,7 @@ func (t *tunnel) doing(now time.Time) string {
 }
 
 // absent reports a LAC that has no link.
-func (b *Brain) absent(s *xl2tpd.Section) status.Tunnel {
+func (b *Brain) absent(s *xl2tpd.Section, now time.Time) status.Tunnel {
 	r := status.Tunnel{Name: name{s.Kind, s.Name}.String(), State: Down.String()}
 	if len(s.LNSIPs) > 0 {
 		r.Peer = s.LNSIPs[0]
@@ -149,6 +149,8 @@ func (b *Brain) absent(s *xl2tpd.Section) status.Tunnel {
 	switch {
 	case b.pid == 0:
 		r.Doing = "waits for xl2tpd"
+	case b.climbing(s, now) != "":
+		r.Doing = b.climbing(s, now)
 	case s.Redial || s.Autodial:
 		r.Doing = "xl2tpd redials"
 	default:

@@ -91,7 +91,7 @@ func (b *Brain) stop(t *tunnel, to State, reason string, now time.Time) {
 	} else if was == Off {
 		return // never watched: its end is no news
 	} else {
-		reason = b.closed(t, reason, now)
+		reason = b.closed(t, reason, was, now)
 	}
 	b.noteTunnel(t, slog.LevelInfo, text, slog.String("reason", reason))
 }
@@ -150,6 +150,7 @@ func (b *Brain) set(t *tunnel, to State, now time.Time) {
 	b.count[t.state]--
 	b.count[to]++
 	t.state, t.since = to, now
+	b.changed = true
 }
 
 // noteTunnel is a line for the log about one tunnel.

@@ -37,7 +37,10 @@ func newGuard(loop *supervisor.Loop, log *slog.Logger) *helloGuard {
 			loop.Post(f)
 		},
 		Ended: func(t hello.Tunnel, e guard.Ending) {
-			loop.Post(supervisor.Ending{Tunnel: control(t), Reason: e.Reason, Unexplained: e.ByPeer && e.Vague})
+			loop.Post(supervisor.Ending{
+				Tunnel: control(t), Reason: e.Reason, Unexplained: e.ByPeer && e.Vague,
+				Operator: e.Operator, Unanswered: e.Unanswered,
+			})
 		},
 	}
 	return g

@@ -13,7 +13,9 @@ type Ending struct {
 	ByPeer bool
 	Reason string // in plain words
 	// Vague: the reason is no more than what the message says.
-	Vague bool
+	Vague      bool
+	Operator   bool // somebody has hung up on this host
+	Unanswered bool // xl2tpd gave up on a peer that does not answer
 }
 
 const (
@@ -25,10 +27,15 @@ const (
 )
 
 // What xl2tpd writes into a message of its own (network.c, xl2tpd.c).
+const (
+	hungUp   = "Goodbye!"
+	timedOut = "Timeout"
+)
+
 var xl2tpdSays = map[string]string{
-	"Goodbye!":       "hung up on this host",
+	hungUp:           "hung up on this host",
 	"Server closing": "xl2tpd was stopped",
-	"Timeout":        "the peer left xl2tpd's messages unanswered",
+	timedOut:         "the peer left xl2tpd's messages unanswered",
 }
 
 // Result codes of a StopCCN and a CDN (RFC 2661 §4.4.2).
@@ -45,13 +52,13 @@ var (
 func end(m hello.Message, payload []byte, byPeer bool, asked, owed time.Duration) Ending {
 	switch {
 	case !byPeer && asked >= gaveUp:
-		return Ending{Reason: fmt.Sprintf("xl2tpd's Hello was unanswered for %.0f s", asked.Seconds())}
+		return Ending{Reason: fmt.Sprintf("xl2tpd's Hello was unanswered for %.0f s", asked.Seconds()), Unanswered: true}
 	case byPeer && owed >= gaveUp:
 		return Ending{ByPeer: true, Reason: fmt.Sprintf("the peer's keepalive: its Hello was unanswered for %.0f s", owed.Seconds())}
 	}
 	code, words, _ := hello.Result(payload)
 	if plain, ok := xl2tpdSays[words]; ok && !byPeer {
-		return Ending{Reason: plain}
+		return Ending{Reason: plain, Operator: words == hungUp, Unanswered: words == timedOut}
 	}
 	e := Ending{ByPeer: byPeer, Reason: "closed by xl2tpd", Vague: true}
 	if byPeer {

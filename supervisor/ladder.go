@@ -1,0 +1,220 @@
+package supervisor
+
+import (
+	"errors"
+	"time"
+)
+
+// Step is one rung of the ladder on which a LAC's tunnel is brought back, the
+// gentlest first.
+type Step int
+
+const (
+	StepNone   Step = iota
+	StepSecure      // initiate the CHILD SA
+	StepDial        // have xl2tpd dial
+	StepRenew       // terminate the IKE SA and initiate it anew
+	StepHangUp      // have xl2tpd close a tunnel that is of no use any more
+)
+
+func (s Step) String() string {
+	return [...]string{"", "initiate the IPsec SA", "dial", "renew the IPsec SA", "hang up"}[s]
+}
+
+// What a step can come to, beside other errors.
+var (
+	// ErrNoRoute says that the LNS can't be reached from here at all: nothing
+	// was tried.
+	ErrNoRoute = errors.New("no route to the LNS")
+	// ErrPlain says that strongSwan has no connection for the LNS.
+	ErrPlain = errors.New("strongSwan has no connection for the LNS")
+	// ErrAlive says that the peer's control messages still come in: nothing was
+	// done to the tunnel.
+	ErrAlive = errors.New("the peer's control messages still come in")
+)
+
+const (
+	// grace is for what is on its way already, such as charon's own new try, and
+	// the reason of a close, which may come late.
+	grace = late + time.Second
+	// answerTime is how long xl2tpd tries to reach an LNS: SCCRQ and its
+	// retransmissions take 31 s (network.c, control_xmit). A second request in
+	// that time does nothing.
+	answerTime = 35 * time.Second
+	// deadAfter is the silence after which a tunnel counts as dead: more than
+	// the time between two Hellos, which a living peer answers.
+	deadAfter = 65 * time.Second
+	// stuckAfter is the silence after which xl2tpd should have closed the tunnel:
+	// evidence stays fresh for a while, then a Hello passes and goes unanswered.
+	stuckAfter = 150 * time.Second
+	// lasting is how long a tunnel has to be up to count as brought back.
+	lasting = time.Minute
+	// routeLook is how often a route is looked for.
+	routeLook = 2 * time.Second
+
+	minPause    = 5 * time.Second // after the first step that was in vain
+	jitterAfter = time.Minute     // pauses up to this one double
+	maxPause    = 5 * time.Minute // and later ones are random, from jitterAfter to at most this
+)
+
+// wish is how far a LAC's tunnel is to be brought back.
+type wish int
+
+const (
+	wishNothing wish = iota
+	wishRedial
+	wishFull
+)
+
+// situation is how it is about a LAC.
+type situation struct {
+	wish    wish
+	daemon  bool          // xl2tpd is running
+	up      bool          // there is a link with addresses
+	quiet   time.Duration // for how long nothing has come from a link that is silent; 0: it is not
+	secured bool          // an SA with the LNS carries its packets
+	owner   time.Duration // xl2tpd itself redials after that long; 0: it does not
+	lost    bool          // the last tunnel ended because the peer was silent
+	free    time.Time     // until then xl2tpd may still be closing the last tunnel
+}
+
+func (s situation) well() bool { return s.up && s.quiet < deadAfter }
+
+// ladder is how far the recovery of one LAC's tunnel has come.
+type ladder struct {
+	since  time.Time // when the trouble was first seen; zero: there is none
+	well   time.Time // when all was well again
+	next   time.Time // no step before; zero: as the situation says
+	busy   Step      // the step under way
+	last   Step      // the latest one
+	failed int       // tries in a row that were in vain
+	plain  bool      // there is no IPsec to be mended
+	err    error     // why the latest step failed
+}
+
+// climb returns the step to take now, or when to look again; zero: when something
+// has changed. jitter is in [0, 1).
+func (l *ladder) climb(s situation, jitter float64, now time.Time) (Step, time.Time) {
+	if s.well() {
+		return StepNone, l.rest(s, now)
+	}
+	if l.since.IsZero() {
+		l.since = now
+		if l.last != StepNone { // what was brought back has not lasted
+			l.failed++
+			l.last, l.next = StepNone, now.Add(pause(l.failed, jitter))
+		}
+	}
+	if s.wish == wishNothing || !s.daemon || l.busy != StepNone {
+		return StepNone, time.Time{}
+	}
+	if at := l.when(s); now.Before(at) {
+		return StepNone, at
+	}
+	if l.inVain(s) {
+		l.failed++
+	}
+	step, at := l.choose(s, now)
+	if step == StepNone {
+		l.next = at
+		return StepNone, at
+	}
+	l.busy = step
+	return step, time.Time{}
+}
+
+// rest notes that all is well. What was in vain before is forgotten only when that
+// has lasted; rest returns when.
+func (l *ladder) rest(s situation, now time.Time) time.Time {
+	if l.well.IsZero() || !l.since.IsZero() {
+		l.well = now
+	}
+	l.since, l.next, l.err = time.Time{}, time.Time{}, nil
+	l.plain = l.plain && !s.secured
+	if l.last == StepNone && l.failed == 0 {
+		return time.Time{}
+	}
+	if at := l.well.Add(lasting); now.Before(at) {
+		return at
+	}
+	l.last, l.failed = StepNone, 0
+	return time.Time{}
+}
+
+// inVain reports whether the latest step has gone well and had its time, and
+// nothing has come of it.
+func (l *ladder) inVain(s situation) bool {
+	return l.err == nil && !l.next.IsZero() && (l.last == StepDial || l.last == StepSecure && !s.secured)
+}
+
+// when is the time of the next step.
+func (l *ladder) when(s situation) time.Time {
+	switch {
+	case !s.up && s.secured && l.err == nil && (l.last == StepSecure || l.last == StepRenew):
+		return l.since // what is missing is the tunnel
+	case !l.next.IsZero():
+		return l.next
+	case s.up:
+		return l.since
+	case s.owner > 0 && !s.lost && (s.secured || l.plain || s.wish == wishRedial):
+		return l.since.Add(s.owner + answerTime)
+	}
+	return l.since.Add(grace)
+}
+
+// choose takes the gentlest step that can help.
+func (l *ladder) choose(s situation, now time.Time) (Step, time.Time) {
+	ipsec := s.wish == wishFull && !l.plain
+	switch {
+	case s.up && s.quiet >= stuckAfter:
+		return StepHangUp, now
+	case s.up && ipsec:
+		return StepRenew, now
+	case s.up:
+		return StepNone, now.Add(stuckAfter - s.quiet) // by then xl2tpd's Hello should have found it
+	case ipsec && !s.secured:
+		return StepSecure, now
+	case ipsec && s.lost && l.last == StepNone:
+		return StepRenew, now // the peer may have forgotten the SA
+	case ipsec && l.last == StepDial && l.failed > 0 && l.failed%3 == 0:
+		return StepRenew, now
+	case now.Before(s.free):
+		return StepNone, s.free
+	}
+	return StepDial, now
+}
+
+// done takes in what the step under way has come to.
+func (l *ladder) done(err error, s situation, jitter float64, now time.Time) {
+	step := l.busy
+	l.busy, l.last, l.err = StepNone, step, err
+	switch {
+	case l.since.IsZero(): // all is well already
+	case errors.Is(err, ErrNoRoute):
+		l.next = now.Add(routeLook)
+	case errors.Is(err, ErrAlive):
+		l.next = now.Add(deadAfter)
+	case errors.Is(err, ErrPlain):
+		l.plain, l.next = true, time.Time{}
+	case err != nil:
+		l.failed++
+		l.next = now.Add(pause(l.failed, jitter))
+	case step == StepRenew && s.up:
+		l.next = now.Add(max(grace, stuckAfter-s.quiet))
+	case step == StepDial:
+		l.next = now.Add(max(answerTime, pause(l.failed+1, jitter)))
+	case step == StepHangUp:
+		l.next = now.Add(answerTime)
+	default:
+		l.next = now.Add(max(grace, pause(l.failed+1, jitter)))
+	}
+}
+
+// pause is how long to wait after so many failures in a row.
+func pause(failed int, jitter float64) time.Duration {
+	d := minPause << min(failed-1, 16)
+	if d <= jitterAfter {
+		return d
+	}
+	return jitterAfter + time.Duration(jitter*float64(min(d, maxPause)-jitterAfter))
+}

@@ -1,0 +1,172 @@
+package supervisor
+
+import (
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+var origin0 = time.Unix(1_000_000, 0)
+
+// climbs plays a ladder for a time: it is in that situation, and each step ends at
+// once with what result says. It returns the steps and when they were taken.
+func climbs(l *ladder, span time.Duration, is func(time.Duration) situation, result func(Step) error) (steps []Step, at []time.Duration) {
+	for t := time.Duration(0); t <= span; t += 100 * time.Millisecond {
+		now := origin0.Add(t)
+		if step, _ := l.climb(is(t), 0.5, now); step != StepNone {
+			steps, at = append(steps, step), append(at, t.Round(time.Second))
+			l.done(result(step), is(t), 0.5, now)
+		}
+	}
+	return steps, at
+}
+
+func TestLadder(t *testing.T) {
+	down := situation{wish: wishFull, daemon: true, secured: true}
+	for _, tt := range []struct {
+		name   string
+		is     func(*situation)
+		result map[Step]error
+		steps  []Step
+		at     []int // seconds
+	}{
+		{"nobody redials", func(*situation) {}, nil, []Step{StepDial, StepDial}, []int{3, 38}},
+		{"xl2tpd redials", func(s *situation) { s.owner = 30 * time.Second }, nil, []Step{StepDial}, []int{65}},
+		{"the SA is lost", func(s *situation) { s.secured, s.owner = false, 30*time.Second }, nil,
+			[]Step{StepSecure, StepSecure, StepSecure}, []int{3, 8, 18}},
+		{"the SA does not come", func(s *situation) { s.secured = false }, map[Step]error{StepSecure: errors.New("timeout")},
+			[]Step{StepSecure, StepSecure, StepSecure, StepSecure}, []int{3, 8, 18, 38}},
+		{"no IPsec", func(s *situation) { s.secured = false }, map[Step]error{StepSecure: ErrPlain}, []Step{StepSecure, StepDial}, []int{3, 3}},
+		{"no route", func(s *situation) {}, map[Step]error{StepDial: ErrNoRoute}, []Step{StepDial, StepDial, StepDial}, []int{3, 5, 7}},
+		{"only redial", func(s *situation) { s.wish, s.secured = wishRedial, false }, nil, []Step{StepDial, StepDial}, []int{3, 38}},
+		{"the peer was silent", func(s *situation) { s.lost, s.free = true, origin0.Add(33*time.Second) }, nil,
+			[]Step{StepRenew, StepDial}, []int{3, 33}},
+		{"nothing is wanted", func(s *situation) { s.wish = wishNothing }, nil, nil, nil},
+		{"no xl2tpd", func(s *situation) { s.daemon = false }, nil, nil, nil},
+		{"well", func(s *situation) { s.up = true }, nil, nil, nil},
+		{"silent for a moment", func(s *situation) { s.up, s.quiet = true, deadAfter-1 }, nil, nil, nil},
+		{"dead", func(s *situation) { s.up, s.quiet = true, deadAfter }, nil, []Step{StepRenew}, []int{0}},
+		{"dead, but the peer speaks", func(s *situation) { s.up, s.quiet = true, deadAfter }, map[Step]error{StepRenew: ErrAlive},
+			[]Step{StepRenew, StepRenew}, []int{0, 65}},
+		{"dead, only redial", func(s *situation) { s.wish, s.up, s.quiet = wishRedial, true, deadAfter }, nil, nil, nil},
+		{"stuck", func(s *situation) { s.wish, s.up, s.quiet = wishRedial, true, stuckAfter }, nil, []Step{StepHangUp, StepHangUp}, []int{0, 35}},
+	} {
+		is := down
+		tt.is(&is)
+		steps, at := climbs(&ladder{}, 69*time.Second, func(time.Duration) situation { return is }, func(s Step) error { return tt.result[s] })
+		var want []time.Duration
+		for _, s := range tt.at {
+			want = append(want, time.Duration(s)*time.Second)
+		}
+		n := min(len(steps), len(tt.steps))
+		if !slices.Equal(steps[:n], tt.steps) || !slices.Equal(at[:n], want) || tt.steps == nil && len(steps) > 0 {
+			t.Errorf("%s: %v at %v, want %v at %v", tt.name, steps, at, tt.steps, want)
+		}
+	}
+}
+
+// A wrong password: each dial is answered, none brings a link.
+func TestLadderPatience(t *testing.T) {
+	is := situation{wish: wishFull, daemon: true, secured: true}
+	steps, at := climbs(&ladder{}, time.Hour, func(time.Duration) situation { return is }, func(Step) error { return nil })
+	dials := 0
+	for _, s := range steps {
+		if s == StepDial {
+			dials++
+		}
+	}
+	t.Logf("%d dials in the first hour: %v at %v", dials, steps, at)
+	if dials < 10 || dials > 40 {
+		t.Errorf("%d dials in an hour", dials)
+	}
+	if !slices.Contains(steps, StepRenew) {
+		t.Error("the SA was never renewed")
+	}
+}
+
+// A tunnel that comes up and closes again at once is not dialled in a row.
+func TestLadderFlapping(t *testing.T) {
+	var l ladder
+	up := false
+	var upUntil time.Duration
+	now := time.Duration(0)
+	steps, at := climbs(&l, time.Hour, func(t time.Duration) situation {
+		now = t
+		up = t < upUntil
+		return situation{wish: wishFull, daemon: true, secured: true, up: up}
+	}, func(Step) error { upUntil = now + 2*time.Second; return nil })
+	t.Logf("%d steps in the first hour: %v", len(steps), at)
+	if len(steps) < 10 || len(steps) > 100 {
+		t.Errorf("%d steps in an hour: %v", len(steps), at)
+	}
+}
+
+// What holds in every history: no step unless the tunnel is wanted, xl2tpd runs and
+// no other step is under way; none at a tunnel that is well; a step that failed is
+// followed by a pause that never shrinks below five seconds; xl2tpd is never made to
+// dial while it may be closing a tunnel; only one that is stuck is hung up;
+// IPsec is left alone where only redialling is wanted.
+func TestLadderHistories(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var l ladder
+		now := origin0
+		var failed time.Time
+		s := situation{wish: wishFull, daemon: true}
+		for range rapid.IntRange(1, 60).Draw(t, "events") {
+			now = now.Add(time.Duration(rapid.Int64Range(0, int64(2*time.Minute)).Draw(t, "wait")))
+			switch rapid.IntRange(0, 7).Draw(t, "what") {
+			case 0:
+				s.wish = rapid.SampledFrom([]wish{wishNothing, wishRedial, wishFull}).Draw(t, "wish")
+			case 1:
+				s.daemon = rapid.Bool().Draw(t, "daemon")
+			case 2:
+				s.up, s.quiet = rapid.Bool().Draw(t, "up"), 0
+				if s.up {
+					s.quiet = time.Duration(rapid.SampledFrom([]int64{0, 0, int64(deadAfter), int64(stuckAfter)}).Draw(t, "quiet"))
+				}
+			case 3:
+				s.secured = rapid.Bool().Draw(t, "secured")
+			case 4:
+				s.owner = time.Duration(rapid.SampledFrom([]int64{0, int64(30 * time.Second)}).Draw(t, "owner"))
+			case 5:
+				s.lost, s.free = true, now.Add(dyingFor)
+			default:
+				if l.busy == StepNone {
+					break
+				}
+				err := rapid.SampledFrom([]error{nil, nil, ErrNoRoute, ErrPlain, ErrAlive, errors.New("other")}).Draw(t, "result")
+				l.done(err, s, rapid.Float64Range(0, 0.999).Draw(t, "jitter"), now)
+				if failed = (time.Time{}); err != nil && err.Error() == "other" && !l.since.IsZero() {
+					failed = now
+				}
+			}
+			busy := l.busy
+			step, again := l.climb(s, 0.5, now)
+			if s.well() {
+				failed = time.Time{}
+			}
+			switch {
+			case step == StepNone:
+				if !again.IsZero() && !again.After(now) {
+					t.Fatalf("wants to look again at %v, it is %v: %+v %+v", again, now, l, s)
+				}
+				continue
+			case busy != StepNone:
+				t.Fatalf("%v while %v", step, busy)
+			case s.wish == wishNothing || !s.daemon || s.well():
+				t.Fatalf("%v in %+v", step, s)
+			case step == StepDial && (s.up || now.Before(s.free)):
+				t.Fatalf("%v in %+v", step, s)
+			case step == StepHangUp && s.quiet < stuckAfter:
+				t.Fatalf("%v in %+v", step, s)
+			case s.wish == wishRedial && (step == StepSecure || step == StepRenew):
+				t.Fatalf("%v though only redialling is wanted", step)
+			case !failed.IsZero() && now.Sub(failed) < minPause:
+				t.Fatalf("%v %v after a failure", step, now.Sub(failed))
+			}
+		}
+	})
+}

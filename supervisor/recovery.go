@@ -1,0 +1,236 @@
+package supervisor
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"xl2tpd-keepalive/config"
+	"xl2tpd-keepalive/xl2tpd"
+)
+
+// dyingFor is how long xl2tpd holds on to a tunnel whose StopCCN nobody
+// acknowledges.
+const dyingFor = 33 * time.Second
+
+// lac is what recovery knows of a LAC of xl2tpd.conf.
+type lac struct {
+	name   string
+	ladder ladder
+	seen   bool // has had a tunnel that nobody has hung up since
+	free   time.Time
+	last   *closing // how its latest tunnel ended; nil: it is up, or none has
+	silent bool     // that tunnel was silent
+	said   string   // the failure that the log has told last
+}
+
+func (b *Brain) lac(name string) *lac {
+	if b.lacs == nil {
+		b.lacs = make(map[string]*lac)
+	}
+	key := strings.ToLower(name)
+	if b.lacs[key] == nil {
+		b.lacs[key] = &lac{name: name}
+	}
+	return b.lacs[key]
+}
+
+// recover has every LAC climb its ladder, and notes when to look again.
+func (b *Brain) recover(now time.Time) {
+	b.lookAgain = time.Time{}
+	if !b.open || !b.ready || b.atlas.conf == nil {
+		return
+	}
+	links := b.lacLinks()
+	for i := range b.atlas.conf.Sections {
+		s := &b.atlas.conf.Sections[i]
+		if s.Kind != "lac" || s.Name == "default" || s.Name == "" {
+			continue
+		}
+		l := b.lac(s.Name)
+		is, at := b.situation(l, s, links[strings.ToLower(s.Name)], now)
+		if is.well() {
+			l.seen, l.last, l.silent, l.said = true, nil, false, ""
+		}
+		step, again := l.ladder.climb(is, b.jitter(), now)
+		b.wakeFor(at)
+		b.wakeFor(again)
+		if step == StepNone {
+			continue
+		}
+		sa := b.lnsSA(s)
+		r := Recover{LAC: s.Name, Step: step, SA: sa.UniqueID}
+		if len(s.LNSIPs) > 0 {
+			r.LNS = s.LNSIPs[0]
+		}
+		b.do(r)
+		if l.said == "" { // a repetition is no news
+			b.noteLAC(l, slog.LevelInfo, "bringing the tunnel back", slog.String("step", step.String()))
+		}
+	}
+}
+
+func (b *Brain) wakeFor(at time.Time) {
+	if !at.IsZero() && (b.lookAgain.IsZero() || at.Before(b.lookAgain)) {
+		b.lookAgain = at
+	}
+}
+
+// lacLinks returns the links by the LACs that they may belong to, in lower case.
+func (b *Brain) lacLinks() map[string][]*tunnel {
+	links := make(map[string][]*tunnel)
+	for _, t := range b.tunnels {
+		if t.gone || t.state == Down {
+			continue
+		}
+		for _, n := range t.place.names {
+			if n.kind == "lac" {
+				k := strings.ToLower(n.name)
+				links[k] = append(links[k], t)
+			}
+		}
+	}
+	return links
+}
+
+// situation is how it is about a LAC, and when that will be another without
+// anything happening.
+func (b *Brain) situation(l *lac, s *xl2tpd.Section, links []*tunnel, now time.Time) (is situation, at time.Time) {
+	sa := b.lnsSA(s)
+	is = situation{
+		wish: b.wish(l, s), daemon: b.pid != 0, up: len(links) > 0,
+		secured: sa.Established && sa.Carries, free: l.free,
+		lost: l.silent,
+	}
+	switch {
+	case s.Redial:
+		is.owner = s.RedialTimeout
+	case s.Autodial && !l.seen:
+		is.owner = answerTime // xl2tpd may have just begun
+	}
+	for _, t := range links {
+		last := t.evidence.Last()
+		if t.state != Silent || last.IsZero() {
+			return is, time.Time{} // one that lives is enough
+		}
+		is.quiet = now.Sub(last)
+		at = last.Add(deadAfter)
+	}
+	if is.quiet >= deadAfter {
+		at = time.Time{}
+	}
+	return is, at
+}
+
+// lnsSA is the SA with the LNS of a section.
+func (b *Brain) lnsSA(s *xl2tpd.Section) sa {
+	for _, ip := range s.LNSIPs {
+		if sa, ok := b.atlas.sas[ip]; ok {
+			return sa
+		}
+	}
+	return sa{}
+}
+
+// wish is what the configuration and the operator want for a LAC.
+func (b *Brain) wish(l *lac, s *xl2tpd.Section) wish {
+	settings := b.config.For(s.Kind, s.Name)
+	if !settings.Keepalive || l.last != nil && !l.last.mishap() {
+		return wishNothing
+	}
+	switch settings.Recover {
+	case config.RecoverFull:
+		return wishFull
+	case config.RecoverRedial:
+		return wishRedial
+	case config.RecoverAuto:
+		if s.Autodial || s.Redial && l.seen {
+			return wishFull
+		}
+	}
+	return wishNothing
+}
+
+// mishap reports whether a tunnel has ended against the operator's will, as far as
+// can be told. Where nobody has said why, he may have hung up.
+func (c *closing) mishap() bool { return !c.operator && (c.sure || c.failed) }
+
+// recovered takes in what a step has come to.
+func (b *Brain) recovered(ev Recovered, now time.Time) {
+	l := b.lac(ev.LAC)
+	if l.ladder.busy != ev.Step {
+		return
+	}
+	var is situation
+	if b.atlas.conf != nil {
+		if s := b.atlas.conf.LAC(ev.LAC); s != nil {
+			is, _ = b.situation(l, s, b.lacLinks()[strings.ToLower(ev.LAC)], now)
+		}
+	}
+	l.ladder.done(ev.Err, is, b.jitter(), now)
+	if ev.Err == nil || errors.Is(ev.Err, ErrPlain) || ev.Err.Error() == l.said {
+		return
+	}
+	l.said = ev.Err.Error()
+	b.noteLAC(l, slog.LevelWarn, "can't "+ev.Step.String()+", trying again", slog.String("reason", l.said))
+}
+
+// ended notes for recovery how a tunnel has ended.
+func (b *Brain) ended(t *tunnel, c *closing, was State, now time.Time) {
+	for _, n := range t.place.names {
+		if n.kind != "lac" {
+			continue
+		}
+		l := b.lac(n.name)
+		if l.ladder.busy == StepHangUp || l.ladder.last == StepHangUp {
+			c.operator, c.failed = false, true // it was us
+		}
+		l.last, l.silent = c, was == Silent || c.unanswered
+		l.free = time.Time{}
+		if l.silent {
+			l.free = now.Add(dyingFor)
+		}
+	}
+}
+
+// newDaemon notes that xl2tpd is another one: it knows nothing of what the last
+// one was told.
+func (b *Brain) newDaemon() {
+	for _, l := range b.lacs {
+		l.seen = l.seen && (l.last == nil || l.last.mishap())
+		l.last, l.silent, l.free = nil, false, time.Time{}
+	}
+}
+
+// climbing says what recovery does for a LAC that has no tunnel, or nothing.
+func (b *Brain) climbing(s *xl2tpd.Section, now time.Time) string {
+	l := b.lac(s.Name)
+	d := &l.ladder
+	switch {
+	case b.wish(l, s) == wishNothing || d.since.IsZero():
+		return ""
+	case d.busy != StepNone:
+		return d.busy.String()
+	case errors.Is(d.err, ErrNoRoute):
+		return "waits for a route to the LNS"
+	case d.last == StepDial && d.err == nil:
+		return "waits for the LNS to answer"
+	case d.failed > 0:
+		return fmt.Sprintf("tries again in %v (%d times in vain)", max(d.next.Sub(now), 0).Round(time.Second), d.failed)
+	case s.Redial:
+		return "xl2tpd redials"
+	}
+	return "about to bring it back"
+}
+
+func (b *Brain) noteLAC(l *lac, level slog.Level, text string, more ...slog.Attr) {
+	attrs := []slog.Attr{slog.String("tunnel", "lac "+l.name)}
+	if b.atlas.conf != nil {
+		if s := b.atlas.conf.LAC(l.name); s != nil && len(s.LNSIPs) > 0 {
+			attrs = append(attrs, slog.String("peer", s.LNSIPs[0].String()))
+		}
+	}
+	b.note(level, text, append(attrs, more...)...)
+}

@@ -1,0 +1,159 @@
+package supervisor
+
+import (
+	"errors"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"xl2tpd-keepalive/probe"
+	"xl2tpd-keepalive/vici"
+)
+
+const redials = "[lac office]\nlns = 192.0.2.1\npppoptfile = /etc/ppp/options.l2tpd\nredial = yes\nredial timeout = 30\n"
+
+func secured(id string) vici.Snapshot {
+	return vici.Snapshot{SAs: []vici.SA{{
+		Name: "tokyo", UniqueID: id, State: "ESTABLISHED", RemoteHost: netip.MustParseAddrPort("192.0.2.1:4500"),
+		Children: []vici.Child{{State: "INSTALLED"}},
+	}}}
+}
+
+// steps plays time and returns the steps that were asked for meanwhile; each is
+// answered at once with err. No echo is answered.
+func (n *bench) steps(d time.Duration, err error) (all []Step) {
+	for end := n.now.Add(d); n.now.Before(end); n.after(500 * time.Millisecond) {
+		for len(n.actions) > 0 {
+			a := n.actions[0]
+			n.actions = n.actions[1:]
+			switch a := a.(type) {
+			case Recover:
+				all = append(all, a.Step)
+				n.step(Recovered{LAC: a.LAC, Step: a.Step, Err: err})
+			case ReadCounter:
+				n.step(Counter{Link: a.Link})
+			case SendEcho:
+				n.step(probe.Result{Link: a.Link, Index: a.Index, Err: lost})
+			}
+		}
+	}
+	return all
+}
+
+// established has a tunnel of that LAC up, with everything that is to be seen seen.
+func established(t *testing.T, xl2tpdConf, keepaliveConf string) *bench {
+	n := newBench(t, xl2tpdConf, keepaliveConf)
+	n.up()
+	n.step(secured("1"))
+	n.notes = nil
+	return n
+}
+
+func TestRecovery(t *testing.T) {
+	gone := func(n *bench) { n.links() }
+	after := func(e Ending) func(*bench) {
+		e.Tunnel = closer
+		return func(n *bench) { n.step(e); n.links() }
+	}
+	closedByPeer := after(Ending{Reason: "closed by the peer"})
+	hungUp := after(Ending{Reason: "hung up on this host", Operator: true})
+	noSA := func(n *bench) { n.step(vici.Snapshot{}) }
+	for _, tc := range []struct {
+		name, conf, keepalive string
+		happens               func(*bench)
+		want                  []Step
+	}{
+		{"the peer closes, xl2tpd redials", redials, "", closedByPeer, nil},
+		{"the operator hangs up", redials, "recover = full", hungUp, nil},
+		{"nobody knows why", redials, "", gone, nil},
+		{"the SA is lost", redials, "", func(n *bench) { noSA(n); gone(n) }, []Step{StepSecure, StepSecure}},
+		{"the SA is lost, full", oneLAC, "recover = full", func(n *bench) { noSA(n); gone(n) }, []Step{StepSecure, StepSecure}},
+		{"nothing says that it is wanted", oneLAC, "", closedByPeer, nil},
+		{"recover = redial", oneLAC, "recover = redial", closedByPeer, []Step{StepDial}},
+		{"recover = off", redials, "recover = off", closedByPeer, nil},
+		{"left alone", redials, "keepalive = no", closedByPeer, nil},
+		{"the peer was silent", redials, "", after(Ending{Reason: "Hello unanswered", Unanswered: true}), []Step{StepRenew}},
+		{"xl2tpd is stopped", redials, "", func(n *bench) {
+			s := n.xl2tpd(redials)
+			s.Pid = 0
+			n.step(s)
+			gone(n)
+		}, nil},
+	} {
+		n := established(t, tc.conf, "[global]\n"+tc.keepalive)
+		n.now = n.now.Add(time.Second)
+		tc.happens(n)
+		if got := n.steps(12*time.Second, nil); !slices.Equal(got, tc.want) {
+			t.Errorf("%s: %v, want %v", tc.name, got, tc.want)
+		}
+	}
+}
+
+// xl2tpd has its chance first; then we dial, and say so once.
+func TestRecoveryInTurn(t *testing.T) {
+	n := established(t, redials, "")
+	n.step(Ending{Tunnel: closer, Reason: "closed by the peer"})
+	n.links()
+	n.notes = nil
+	if got := n.steps(64*time.Second, nil); got != nil {
+		t.Errorf("%v while xl2tpd redials", got)
+	}
+	if got := n.steps(40*time.Second, errors.New("xl2tpd does not listen")); !slices.Equal(got, []Step{StepDial, StepDial, StepDial, StepRenew}) {
+		t.Errorf("then %v", got)
+	}
+	n.wantNotes("bringing the tunnel back tunnel=lac office peer=192.0.2.1 step=dial", "can't dial, trying again")
+	if doing := n.report()[0].Doing; !strings.HasPrefix(doing, "tries again in") {
+		t.Errorf("status: %s", doing)
+	}
+	n.links(link("ppp0", 6, true))
+	if got := n.steps(20*time.Second, nil); got != nil {
+		t.Errorf("%v though it is up", got)
+	}
+}
+
+// After a restart of xl2tpd a LAC that was up is brought back, and one that had been
+// hung up is not.
+func TestRecoveryOfXl2tpd(t *testing.T) {
+	for _, operator := range []bool{false, true} {
+		n := established(t, redials, "")
+		if operator {
+			n.step(Ending{Tunnel: closer, Reason: "hung up", Operator: true})
+			n.links()
+		}
+		s := n.xl2tpd(redials)
+		s.Pid = 200
+		n.step(s)
+		n.links()
+		got := n.steps(70*time.Second, nil)
+		if want := !operator; (len(got) > 0) != want {
+			t.Errorf("hung up before: %v; steps %v", operator, got)
+		}
+	}
+}
+
+// A tunnel whose link is up but which has been silent for long is mended, and at last
+// hung up; that it is then hung up is no operator's will.
+func TestRecoveryOfTheDead(t *testing.T) {
+	n := established(t, redials, "")
+	got := n.steps(4*time.Minute, nil)
+	if !slices.Equal(got, []Step{StepRenew, StepHangUp, StepHangUp, StepHangUp}) {
+		t.Errorf("%v", got)
+	}
+	n.step(Ending{Tunnel: closer, Reason: "hung up on this host", Operator: true})
+	n.links()
+	if got := n.steps(80*time.Second, nil); !slices.Contains(got, StepDial) {
+		t.Errorf("%v after our own hanging up", got)
+	}
+}
+
+// A tunnel that has never answered is unknown, not dead.
+func TestRecoveryLeavesTheUnknown(t *testing.T) {
+	n := newBench(t, redials, "")
+	n.step(secured("1"))
+	n.links(link("ppp0", 5, true))
+	if got := n.steps(10*time.Minute, nil); got != nil {
+		t.Errorf("%v", got)
+	}
+}
