@@ -73,9 +73,12 @@ type situation struct {
 	up      bool          // there is a link with addresses
 	quiet   time.Duration // for how long nothing has come from a link that is silent; 0: it is not
 	secured bool          // an SA with the LNS carries its packets
-	owner   time.Duration // xl2tpd itself redials after that long; 0: it does not
-	lost    bool          // the last tunnel ended because the peer was silent
-	free    time.Time     // until then xl2tpd may still be closing the last tunnel
+	// owner is how long xl2tpd goes on redialling by itself, 0: it does not; redial
+	// is the pause before each time. Made to dial meanwhile, it would call twice
+	// (xl2tpd.c, control_handle_lac_connect).
+	owner, redial time.Duration
+	lost          bool      // the last tunnel ended because the peer was silent
+	free          time.Time // until then xl2tpd may still be closing the last tunnel
 }
 
 func (s situation) well() bool { return s.up && s.quiet < deadAfter }
@@ -87,6 +90,7 @@ type ladder struct {
 	next   time.Time // no step before; zero: as the situation says
 	busy   Step      // the step under way
 	last   Step      // the latest one
+	ended  time.Time // when that one ended
 	failed int       // tries in a row that were in vain
 	plain  bool      // there is no IPsec to be mended
 	err    error     // why the latest step failed
@@ -108,10 +112,10 @@ func (l *ladder) climb(s situation, jitter float64, now time.Time) (Step, time.T
 	if s.wish == wishNothing || !s.daemon || l.busy != StepNone {
 		return StepNone, time.Time{}
 	}
-	if at := l.when(s); now.Before(at) {
+	if at := l.when(s, now); now.Before(at) {
 		return StepNone, at
 	}
-	if l.inVain(s) {
+	if l.inVain(s, now) {
 		l.failed++
 	}
 	step, at := l.choose(s, now)
@@ -143,21 +147,31 @@ func (l *ladder) rest(s situation, now time.Time) time.Time {
 
 // inVain reports whether the latest step has gone well and had its time, and
 // nothing has come of it.
-func (l *ladder) inVain(s situation) bool {
-	return l.err == nil && !l.next.IsZero() && (l.last == StepDial || l.last == StepSecure && !s.secured)
+func (l *ladder) inVain(s situation, now time.Time) bool {
+	return l.last != StepNone && l.err == nil && !l.next.IsZero() && !l.paved(s, now)
 }
 
+// paved reports whether the latest step has made way for a dial.
+func (l *ladder) paved(s situation, now time.Time) bool {
+	return !s.up && s.secured && l.err == nil && (l.last == StepSecure || l.last == StepRenew) && !l.owned(s, now)
+}
+
+// owned reports whether dialling is xl2tpd's own business.
+func (l *ladder) owned(s situation, now time.Time) bool { return now.Before(l.since.Add(s.owner)) }
+
 // when is the time of the next step.
-func (l *ladder) when(s situation) time.Time {
+func (l *ladder) when(s situation, now time.Time) time.Time {
 	switch {
-	case !s.up && s.secured && l.err == nil && (l.last == StepSecure || l.last == StepRenew):
-		return l.since // what is missing is the tunnel
+	case l.paved(s, now):
+		return l.since
+	case l.last == StepSecure && l.err == nil && s.secured && !s.up:
+		return l.ended.Add(s.redial + answerTime) // xl2tpd's next try has to come
 	case !l.next.IsZero():
 		return l.next
 	case s.up:
 		return l.since
 	case s.owner > 0 && !s.lost && (s.secured || l.plain || s.wish == wishRedial):
-		return l.since.Add(s.owner + answerTime)
+		return l.since.Add(s.redial + answerTime)
 	}
 	return l.since.Add(grace)
 }
@@ -178,6 +192,10 @@ func (l *ladder) choose(s situation, now time.Time) (Step, time.Time) {
 		return StepRenew, now // the peer may have forgotten the SA
 	case ipsec && l.last == StepDial && l.failed > 0 && l.failed%3 == 0:
 		return StepRenew, now
+	case l.owned(s, now) && ipsec:
+		return StepRenew, now // xl2tpd has tried, and in vain
+	case l.owned(s, now):
+		return StepNone, l.since.Add(s.owner)
 	case now.Before(s.free):
 		return StepNone, s.free
 	}
@@ -187,7 +205,7 @@ func (l *ladder) choose(s situation, now time.Time) (Step, time.Time) {
 // done takes in what the step under way has come to.
 func (l *ladder) done(err error, s situation, jitter float64, now time.Time) {
 	step := l.busy
-	l.busy, l.last, l.err = StepNone, step, err
+	l.busy, l.last, l.err, l.ended = StepNone, step, err, now
 	switch {
 	case l.since.IsZero(): // all is well already
 	case errors.Is(err, ErrNoRoute):
@@ -205,8 +223,10 @@ func (l *ladder) done(err error, s situation, jitter float64, now time.Time) {
 		l.next = now.Add(max(answerTime, pause(l.failed+1, jitter)))
 	case step == StepHangUp:
 		l.next = now.Add(answerTime)
+	case step == StepRenew && s.owner > 0: // xl2tpd's next try has to come
+		l.next = now.Add(max(s.redial+answerTime, pause(l.failed+1, jitter)))
 	default:
-		l.next = now.Add(max(grace, pause(l.failed+1, jitter)))
+		l.next = now.Add(pause(l.failed+1, jitter))
 	}
 }
 

@@ -34,8 +34,10 @@ func TestLadder(t *testing.T) {
 		at     []int // seconds
 	}{
 		{"nobody redials", func(*situation) {}, nil, []Step{StepDial, StepDial}, []int{3, 38}},
-		{"xl2tpd redials", func(s *situation) { s.owner = 30 * time.Second }, nil, []Step{StepDial}, []int{65}},
-		{"the SA is lost", func(s *situation) { s.secured, s.owner = false, 30*time.Second }, nil,
+		{"xl2tpd redials", func(s *situation) { s.owner, s.redial = 24*time.Hour, 30*time.Second }, nil, []Step{StepRenew}, []int{65}},
+		{"xl2tpd redials, no IPsec", func(s *situation) { s.wish, s.owner, s.redial = wishRedial, 24*time.Hour, 30*time.Second }, nil, nil, nil},
+		{"xl2tpd has given up", func(s *situation) { s.owner, s.redial = 50*time.Second, 30*time.Second }, nil, []Step{StepDial}, []int{65}},
+		{"the SA is lost", func(s *situation) { s.secured, s.owner, s.redial = false, 24*time.Hour, 30*time.Second }, nil,
 			[]Step{StepSecure, StepSecure, StepSecure}, []int{3, 8, 18}},
 		{"the SA does not come", func(s *situation) { s.secured = false }, map[Step]error{StepSecure: errors.New("timeout")},
 			[]Step{StepSecure, StepSecure, StepSecure, StepSecure}, []int{3, 8, 18, 38}},
@@ -107,7 +109,7 @@ func TestLadderFlapping(t *testing.T) {
 // What holds in every history: no step unless the tunnel is wanted, xl2tpd runs and
 // no other step is under way; none at a tunnel that is well; a step that failed is
 // followed by a pause that never shrinks below five seconds; xl2tpd is never made to
-// dial while it may be closing a tunnel; only one that is stuck is hung up;
+// dial while it may be closing a tunnel, or redials by itself; only one that is stuck is hung up;
 // IPsec is left alone where only redialling is wanted.
 func TestLadderHistories(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -130,7 +132,8 @@ func TestLadderHistories(t *testing.T) {
 			case 3:
 				s.secured = rapid.Bool().Draw(t, "secured")
 			case 4:
-				s.owner = time.Duration(rapid.SampledFrom([]int64{0, int64(30 * time.Second)}).Draw(t, "owner"))
+				s.owner = time.Duration(rapid.SampledFrom([]int64{0, int64(time.Hour)}).Draw(t, "owner"))
+				s.redial = min(s.owner, 30*time.Second)
 			case 5:
 				s.lost, s.free = true, now.Add(dyingFor)
 			default:
@@ -158,7 +161,7 @@ func TestLadderHistories(t *testing.T) {
 				t.Fatalf("%v while %v", step, busy)
 			case s.wish == wishNothing || !s.daemon || s.well():
 				t.Fatalf("%v in %+v", step, s)
-			case step == StepDial && (s.up || now.Before(s.free)):
+			case step == StepDial && (s.up || now.Before(s.free) || now.Before(l.since.Add(s.owner))):
 				t.Fatalf("%v in %+v", step, s)
 			case step == StepHangUp && s.quiet < stuckAfter:
 				t.Fatalf("%v in %+v", step, s)

@@ -20,6 +20,7 @@ type lac struct {
 	name   string
 	ladder ladder
 	seen   bool // has had a tunnel that nobody has hung up since
+	idle   bool // xl2tpd has not planned to dial it
 	free   time.Time
 	last   *closing // how its latest tunnel ended; nil: it is up, or none has
 	silent bool     // that tunnel was silent
@@ -52,7 +53,7 @@ func (b *Brain) recover(now time.Time) {
 		l := b.lac(s.Name)
 		is, at := b.situation(l, s, links[strings.ToLower(s.Name)], now)
 		if is.well() {
-			l.seen, l.last, l.silent, l.said = true, nil, false, ""
+			l.seen, l.idle, l.last, l.silent, l.said = true, false, nil, false, ""
 		}
 		step, again := l.ladder.climb(is, b.jitter(), now)
 		b.wakeFor(at)
@@ -105,9 +106,10 @@ func (b *Brain) situation(l *lac, s *xl2tpd.Section, links []*tunnel, now time.T
 		lost: l.silent,
 	}
 	switch {
-	case s.Redial:
-		is.owner = s.RedialTimeout
-	case s.Autodial && !l.seen:
+	case l.idle:
+	case s.Redial && l.seen:
+		is.owner, is.redial = redialling(s), s.RedialTimeout
+	case s.Autodial:
 		is.owner = answerTime // xl2tpd may have just begun
 	}
 	for _, t := range links {
@@ -122,6 +124,15 @@ func (b *Brain) situation(l *lac, s *xl2tpd.Section, links []*tunnel, now time.T
 		at = time.Time{}
 	}
 	return is, at
+}
+
+// redialling is how long xl2tpd goes on redialling at least.
+func redialling(s *xl2tpd.Section) time.Duration {
+	if s.MaxRedials == 0 {
+		return 100 * 365 * 24 * time.Hour
+	}
+	// The pause, SCCRQ and its retransmissions, and those of StopCCN.
+	return time.Duration(s.MaxRedials) * (s.RedialTimeout + 2*answerTime)
 }
 
 // lnsSA is the SA with the LNS of a section.
@@ -186,6 +197,7 @@ func (b *Brain) ended(t *tunnel, c *closing, was State, now time.Time) {
 		l := b.lac(n.name)
 		if l.ladder.busy == StepHangUp || l.ladder.last == StepHangUp {
 			c.operator, c.failed = false, true // it was us
+			l.idle = true
 		}
 		l.last, l.silent = c, was == Silent || c.unanswered
 		l.free = time.Time{}
@@ -201,6 +213,7 @@ func (b *Brain) newDaemon() {
 	for _, l := range b.lacs {
 		l.seen = l.seen && (l.last == nil || l.last.mishap())
 		l.last, l.silent, l.free = nil, false, time.Time{}
+		l.idle = l.seen
 	}
 }
 
