@@ -128,7 +128,7 @@ func TestRealSA(t *testing.T) {
 			}
 		}
 		want := SA{
-			Name: "l2tp-peer", State: "ESTABLISHED",
+			Name: "l2tp-peer", State: "ESTABLISHED", Initiator: true,
 			LocalHost:  netip.MustParseAddrPort("192.0.2.1:500"),
 			RemoteHost: netip.MustParseAddrPort("192.0.2.2:500"),
 			LocalID:    "192.0.2.1", RemoteID: "192.0.2.2",

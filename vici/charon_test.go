@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 
@@ -16,12 +17,15 @@ import (
 type charon struct {
 	t *testing.T
 
-	mu        sync.Mutex
-	sas       []*govici.Message
-	early     bool            // send an event before each confirmation
-	silent    map[string]bool // commands and events to leave unanswered
-	garbage   []byte          // sent in place of the answer to list-sas
-	lists     int             // list-sas answered
+	mu       sync.Mutex
+	sas      []*govici.Message
+	early    bool            // send an event before each confirmation
+	silent   map[string]bool // commands and events to leave unanswered
+	garbage  []byte          // sent in place of the answer to list-sas
+	lists    int             // list-sas answered
+	commands []string        // received, as "name key=value ..."
+	// answer, if set, is asked for the events and the reply of each command.
+	answer    func(command string) (events []*govici.Message, reply *govici.Message)
 	conns     []*peer
 	missing   string // socket that does not exist
 	refuse    error  // of each dial
@@ -64,7 +68,12 @@ func (c *charon) serve(p *peer) {
 			name = string(packet[2 : 2+n])
 		}
 		c.mu.Lock()
-		early, silent, sas, garbage := c.early, c.silent[name], c.sas, c.garbage
+		early, silent, sas, garbage, answer := c.early, c.silent[name], c.sas, c.garbage, c.answer
+		command := ""
+		if kind == 0 {
+			command = name + flat(packet[2+len(name):])
+			c.commands = append(c.commands, command)
+		}
 		c.mu.Unlock()
 		if silent {
 			continue
@@ -75,13 +84,18 @@ func (c *charon) serve(p *peer) {
 				p.raw(garbage)
 				continue
 			}
+			event, reply := "list-sa", (*govici.Message)(nil)
+			if answer != nil {
+				sas, reply = answer(command)
+				event = strings.NewReplacer("policies", "policy", "conns", "conn", "sas", "sa").Replace(name)
+			}
 			for _, sa := range sas {
-				p.send(packetEvent, "list-sa", sa)
+				p.send(packetEvent, event, sa)
 			}
 			c.mu.Lock()
 			c.lists++
 			c.mu.Unlock()
-			p.send(1, "", nil)
+			p.send(1, "", reply)
 		case 3, 4: // register, unregister
 			c.mu.Lock()
 			p.events[name] = kind == 3
@@ -156,6 +170,18 @@ func readPacket(r io.Reader) ([]byte, error) {
 	packet := make([]byte, max(size, 2))
 	_, err := io.ReadFull(r, packet[:size])
 	return packet, err
+}
+
+// flat reads a message of plain values: " key=value" for each.
+func flat(b []byte) string {
+	s := ""
+	for len(b) > 2 && b[0] == 3 {
+		key, rest := string(b[2:2+b[1]]), b[2+b[1]:]
+		n := 2 + binary.BigEndian.Uint16(rest)
+		s += " " + key + "=" + string(rest[2:n])
+		b = rest[n:]
+	}
+	return s
 }
 
 // encode is the wire form of a message's elements.

@@ -21,6 +21,7 @@ type SA struct {
 	Name                  string // of the connection in swanctl.conf
 	UniqueID              string // changes with each new SA, also by rekeying
 	State                 string // ESTABLISHED, CONNECTING, DELETING, …
+	Initiator             bool   // this side began it
 	LocalHost, RemoteHost netip.AddrPort
 	LocalID, RemoteID     string
 	Established           time.Duration // age, in whole seconds
@@ -68,6 +69,7 @@ func parse(m *govici.Message) []SA {
 			Name:        name,
 			UniqueID:    text(s, "uniqueid"),
 			State:       text(s, "state"),
+			Initiator:   text(s, "initiator") == "yes",
 			LocalHost:   host(s, "local-host", "local-port"),
 			RemoteHost:  host(s, "remote-host", "remote-port"),
 			LocalID:     text(s, "local-id"),

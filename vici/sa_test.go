@@ -40,7 +40,7 @@ func TestParse(t *testing.T) {
 				"local-ts", []string{"192.168.0.2/32[udp/l2f]"},
 				"remote-ts", []string{"203.0.113.9/32[udp/l2f]"})))),
 			[]SA{{
-				Name: "nvr510", UniqueID: "7", State: "ESTABLISHED",
+				Name: "nvr510", UniqueID: "7", State: "ESTABLISHED", Initiator: true,
 				LocalHost:  netip.MustParseAddrPort("192.168.0.2:4500"),
 				RemoteHost: netip.MustParseAddrPort("203.0.113.9:4500"),
 				LocalID:    "192.168.0.2", RemoteID: "203.0.113.9",

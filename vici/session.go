@@ -26,13 +26,14 @@ type session struct {
 	conn *conn
 }
 
-// open connects to the first socket that exists.
-func (w *Watcher) open(ctx context.Context, counted bool) (*session, error) {
-	sockets := w.Sockets
+// dialer is net.Dialer.DialContext, unless a test replaces it.
+type dialer func(ctx context.Context, network, address string) (net.Conn, error)
+
+// open connects to the first socket that exists; without sockets, the default ones.
+func open(ctx context.Context, sockets []string, dial dialer, counted bool) (*session, error) {
 	if len(sockets) == 0 {
 		sockets = []string{"/run/charon.vici", "/var/run/charon.vici"}
 	}
-	dial := w.dial
 	if dial == nil {
 		dial = new(net.Dialer).DialContext
 	}
@@ -88,21 +89,29 @@ func (s *session) subscribe(ctx context.Context, events ...string) error {
 	return nil
 }
 
-// list asks for all SAs. The session is of no more use after an error.
-func (s *session) list(ctx context.Context) (Snapshot, error) {
+// list asks for the SAs that in selects; nil: all. The session is of no more use
+// after an error.
+func (s *session) list(ctx context.Context, in *govici.Message) ([]SA, error) {
+	var sas []SA
+	err := s.stream(ctx, "list-sas", "list-sa", in, func(m *govici.Message) { sas = append(sas, parse(m)...) })
+	return sas, err
+}
+
+// stream gives a command and hands over each event that is its answer. The
+// session, which must be a counted one, is of no more use after an error.
+func (s *session) stream(ctx context.Context, command, event string, in *govici.Message, each func(*govici.Message)) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, listTimeout,
 		fmt.Errorf("charon has not answered within %s", listTimeout))
 	defer cancel()
-	var snap Snapshot
-	for m, err := range s.CallStreaming(ctx, "list-sas", "list-sa", nil) {
+	for m, err := range s.CallStreaming(ctx, command, event, in) {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
 		if err != nil {
-			return Snapshot{}, fmt.Errorf("vici: list-sas: %w", err)
+			return fmt.Errorf("vici: %s: %w", command, err)
 		}
 		s.conn.fetched()
-		snap.SAs = append(snap.SAs, parse(m)...)
+		each(m)
 	}
-	return snap, nil
+	return nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net"
 	"time"
 
 	govici "github.com/strongswan/govici/vici"
@@ -25,7 +24,7 @@ type Watcher struct {
 	Log     *slog.Logger
 	Deliver func(Snapshot) // called by Run alone; must not block
 
-	dial func(ctx context.Context, network, address string) (net.Conn, error)
+	dial dialer
 }
 
 // Run watches until ctx ends or charon goes, and returns the reason. It may be
@@ -39,7 +38,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 }
 
 func (w *Watcher) watch(ctx context.Context) error {
-	events, err := w.open(ctx, false)
+	events, err := open(ctx, w.Sockets, w.dial, false)
 	if err != nil {
 		return err
 	}
@@ -52,7 +51,7 @@ func (w *Watcher) watch(ctx context.Context) error {
 
 	// Another session for commands: on one, their answers and events get in
 	// each other's way.
-	lists, err := w.open(ctx, true)
+	lists, err := open(ctx, w.Sockets, w.dial, true)
 	if err != nil {
 		return err
 	}
@@ -60,10 +59,11 @@ func (w *Watcher) watch(ctx context.Context) error {
 	w.Log.Debug("watching strongswan", "socket", lists.conn.RemoteAddr().String())
 
 	for wait := passing; ; {
-		snap, err := lists.list(ctx)
+		sas, err := lists.list(ctx, nil)
 		if err != nil {
 			return err
 		}
+		snap := Snapshot{SAs: sas}
 		w.Deliver(snap)
 		settled := snap.settled()
 		if settled {

@@ -1,0 +1,46 @@
+package probe
+
+import (
+	"errors"
+	"net/netip"
+	"syscall"
+	"testing"
+)
+
+func TestRouted(t *testing.T) {
+	if !alone(t, syscall.CLONE_NEWNET) {
+		return
+	}
+	to := netip.MustParseAddr
+	if dev, err := Routed(to("192.0.2.1")); !errors.Is(err, ErrNoRoute) {
+		t.Errorf("nothing up: %q %v", dev, err)
+	}
+	run(t, "ip", `link set lo up
+		link add wan0 type veth peer name wan1
+		link set wan0 up
+		link set wan1 up
+		addr add 198.51.100.2/24 dev wan0
+		route add 192.0.2.0/24 via 198.51.100.1
+		route add 203.0.113.1/32 dev wan1
+		route add unreachable 203.0.113.2
+		route add prohibit 203.0.113.3
+		route add blackhole 203.0.113.4`)
+	for addr, want := range map[string]string{
+		"198.51.100.9": "wan0", "192.0.2.1": "wan0", "::ffff:192.0.2.1": "wan0", "203.0.113.1": "wan1",
+		"127.0.0.1": "lo", "198.51.100.2": "lo",
+		"203.0.113.2": "", "203.0.113.3": "", "203.0.113.4": "", "8.8.8.8": "",
+	} {
+		dev, err := Routed(to(addr))
+		if dev != want || (err == nil) != (want != "") || err != nil && !errors.Is(err, ErrNoRoute) {
+			t.Errorf("%s: %q %v", addr, dev, err)
+		}
+	}
+	if dev, err := Routed(to("2001:db8::1")); err == nil || errors.Is(err, ErrNoRoute) {
+		t.Errorf("IPv6: %q %v", dev, err)
+	}
+	// Through the tunnel into which it should not go.
+	run(t, "ip", "link add ppp0 type veth peer name ppp1\n link set ppp0 up\n route add default dev ppp0")
+	if dev, err := Routed(to("8.8.8.8")); dev != "ppp0" || err != nil {
+		t.Errorf("by default: %q %v", dev, err)
+	}
+}

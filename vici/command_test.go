@@ -1,0 +1,168 @@
+package vici
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	govici "github.com/strongswan/govici/vici"
+)
+
+// obey runs a command of a Commander at a charon that answers as told, and
+// returns what charon received, the error and how long it took.
+func obey(t *testing.T, c *charon, limit time.Duration, command func(context.Context, *Commander) error) (commands []string, err error, took time.Duration) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		ctx := t.Context()
+		if limit > 0 {
+			limited, cancel := context.WithTimeout(ctx, limit)
+			defer cancel()
+			ctx = limited
+		}
+		begin := time.Now()
+		err = command(ctx, &Commander{dial: c.dial})
+		took = time.Since(begin)
+	})
+	return c.commands, err, took
+}
+
+func initiate(ctx context.Context, c *Commander) error { return c.Initiate(ctx, "l2tp", "tokyo") }
+
+func terminate(ctx context.Context, c *Commander) error { return c.TerminateIKE(ctx, "7") }
+
+func TestInitiate(t *testing.T) {
+	c := &charon{t: t, answer: func(string) ([]*govici.Message, *govici.Message) {
+		time.Sleep(20 * time.Second) // longer than govici waits without a deadline
+		return nil, fields(t, "success", "yes")
+	}}
+	got, err, took := obey(t, c, 0, initiate)
+	if want := []string{"initiate child=l2tp ike=tokyo timeout=29000 loglevel=0"}; err != nil || !slices.Equal(got, want) || took != 20*time.Second {
+		t.Errorf("%v after %v: %v", got, took, err)
+	}
+	if len(c.subscribe) > 0 {
+		t.Errorf("asked for %v", c.subscribe)
+	}
+}
+
+// What this side has begun and not brought to its end is ended, no more.
+func TestInitiateInVain(t *testing.T) {
+	half := func(id, state, initiator string) *govici.Message {
+		return fields(t, "tokyo", fields(t, "uniqueid", id, "state", state, "initiator", initiator))
+	}
+	c := &charon{t: t}
+	c.answer = func(command string) ([]*govici.Message, *govici.Message) {
+		switch name, _, _ := strings.Cut(command, " "); name {
+		case "initiate":
+			time.Sleep(9 * time.Second)
+			return nil, fields(t, "success", "no", "errmsg", "CHILD_SA 'l2tp' not established\nafter 9000ms")
+		case "list-sas":
+			return []*govici.Message{half("1", "ESTABLISHED", "yes"), half("2", "CONNECTING", ""), half("3", "CONNECTING", "yes")}, nil
+		default:
+			return nil, fields(t, "success", "yes")
+		}
+	}
+	got, err, took := obey(t, c, 10*time.Second, initiate)
+	want := []string{"initiate child=l2tp ike=tokyo timeout=9000 loglevel=0", "list-sas ike=tokyo", "terminate ike-id=3 force=yes timeout=500 loglevel=0"}
+	if !slices.Equal(got, want) || took != 9*time.Second {
+		t.Errorf("%q after %v", got, took)
+	}
+	if want := "vici: initiate tokyo/l2tp: CHILD_SA 'l2tp' not established after 9000ms"; err == nil || err.Error() != want {
+		t.Errorf("%v", err)
+	}
+}
+
+// A charon that hangs holds nobody up for longer than the margin.
+func TestCommandUnanswered(t *testing.T) {
+	for what, command := range map[string]func(context.Context, *Commander) error{"initiate": initiate, "terminate": terminate} {
+		c := &charon{t: t, silent: map[string]bool{"initiate": true, "terminate": true, "list-sa": true}}
+		_, err, took := obey(t, c, 10*time.Second, command)
+		if !errors.Is(err, context.DeadlineExceeded) || strings.Contains(err.Error(), "\n") || took > 10*time.Second+commandMargin {
+			t.Errorf("%s: after %v: %v", what, took, err)
+		}
+	}
+	for what, command := range map[string]func(context.Context, *Commander) error{"initiate": initiate, "terminate": terminate} {
+		c := &charon{t: t, missing: "/run/charon.vici"}
+		c.refuse = fs.ErrPermission
+		_, err, took := obey(t, c, 0, command)
+		if !errors.Is(err, fs.ErrPermission) && !strings.Contains(err.Error(), "permission denied") || took != 0 {
+			t.Errorf("%s: after %v: %v", what, took, err)
+		}
+	}
+}
+
+func TestTerminateIKE(t *testing.T) {
+	for _, test := range []struct {
+		what    string
+		success string
+		left    bool
+		want    string
+	}{
+		{"gone", "yes", false, ""},
+		{"was not there, or ended without an answer", "no", false, ""},
+		{"stays", "no", true, "vici: terminate IKE SA 7: terminating SA failed, it is DELETING"},
+	} {
+		c := &charon{t: t, answer: func(command string) ([]*govici.Message, *govici.Message) {
+			if strings.HasPrefix(command, "terminate") {
+				return nil, fields(t, "success", test.success, "errmsg", "terminating SA failed")
+			}
+			if test.left && command == "list-sas ike-id=7" {
+				return []*govici.Message{fields(t, "tokyo", fields(t, "uniqueid", "7", "state", "DELETING"))}, nil
+			}
+			return nil, nil
+		}}
+		got, err, _ := obey(t, c, 5*time.Second, terminate)
+		if got[0] != "terminate ike-id=7 force=yes timeout=4000 loglevel=0" {
+			t.Errorf("%s: %q", test.what, got)
+		}
+		if (err == nil) != (test.want == "") || err != nil && err.Error() != test.want {
+			t.Errorf("%s: %v", test.what, err)
+		}
+	}
+	// charon would take these for every SA.
+	for _, id := range []string{"", "0", "all", "-1", "7 8"} {
+		c := &charon{t: t}
+		got, err, _ := obey(t, c, 0, func(ctx context.Context, c *Commander) error { return c.TerminateIKE(ctx, id) })
+		if err == nil || len(got) > 0 {
+			t.Errorf("%q: %v %v", id, got, err)
+		}
+	}
+}
+
+func TestConnections(t *testing.T) {
+	c := &charon{t: t, answer: func(command string) ([]*govici.Message, *govici.Message) {
+		if command == "list-policies trap=yes" {
+			return []*govici.Message{fields(t, "tokyo/l2tp", fields(t, "child", "l2tp", "ike", "tokyo"))}, nil
+		}
+		child := func(dpd, closing string) *govici.Message {
+			return fields(t, "mode", "TRANSPORT", "dpd_action", dpd, "close_action", closing, "remote-ts", []string{"dynamic[udp/l2f]"})
+		}
+		return []*govici.Message{
+			fields(t, "tokyo", fields(t, "remote_addrs", []string{"192.0.2.1", "lns.example"}, "dpd_delay", "30",
+				"children", fields(t, "l2tp", child("restart", "clear"), "other", child("trap|start", "hold")))),
+			fields(t, "osaka", fields(t)),
+		}, nil
+	}}
+	synctest.Test(t, func(t *testing.T) {
+		got, err := connections(t.Context(), nil, c.dial)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ts := []string{"dynamic[udp/l2f]"}
+		want := []Connection{
+			{Name: "tokyo", RemoteAddrs: []string{"192.0.2.1", "lns.example"}, DPDDelay: 30 * time.Second, Children: []ChildConfig{
+				{Name: "l2tp", Mode: "TRANSPORT", RemoteTS: ts, DPDAction: "start", CloseAction: "none", Trapped: true},
+				{Name: "other", Mode: "TRANSPORT", RemoteTS: ts, DPDAction: "trap|start", CloseAction: "trap"},
+			}},
+			{Name: "osaka"},
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("want -, got +:\n%s", diff)
+		}
+	})
+}

@@ -1,0 +1,297 @@
+package xl2tpd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func fifo(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "l2tp-control")
+	if err := unix.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// hold opens the reading end, as xl2tpd does, and does not read.
+func hold(t *testing.T, path string) int {
+	t.Helper()
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(fd) })
+	return fd
+}
+
+// take is one read of xl2tpd's; "" if there is nothing.
+func take(t *testing.T, fd int) string {
+	t.Helper()
+	buf := make([]byte, 1024)
+	n, err := unix.Read(fd, buf)
+	if errors.Is(err, unix.EAGAIN) {
+		return ""
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(buf[:n])
+}
+
+// serve reads as xl2tpd does until the test ends: what one read gives is one
+// command, and once the writers have gone it closes the pipe and opens it again.
+func serve(t *testing.T, path string) (commands func() []string) {
+	t.Helper()
+	open := func() int {
+		fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+		if err == nil {
+			err = unix.SetNonblock(fd, false)
+		}
+		if err != nil {
+			t.Error(err)
+		}
+		return fd
+	}
+	stopped, stop, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []string
+	fd, ended := open(), make(chan struct{})
+	go func() {
+		defer close(ended)
+		defer func() { unix.Close(fd) }()
+		for buf := make([]byte, 1024); ; {
+			p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}, {Fd: int32(stopped.Fd()), Events: unix.POLLIN}}
+			if _, err := unix.Poll(p, -1); errors.Is(err, unix.EINTR) {
+				continue
+			}
+			if p[0].Revents == 0 {
+				return
+			}
+			for {
+				n, err := unix.Read(fd, buf)
+				if errors.Is(err, unix.EINTR) {
+					continue
+				}
+				if n <= 0 {
+					break
+				}
+				all = append(all, string(buf[:n]))
+			}
+			unix.Close(fd)
+			fd = open()
+		}
+	}()
+	once := sync.OnceFunc(func() { stop.Close(); <-ended; stopped.Close() })
+	t.Cleanup(once)
+	return func() []string { once(); return all }
+}
+
+func TestControl(t *testing.T) {
+	path := fifo(t)
+	commands := serve(t, path)
+	c := &Control{Paths: []string{path + ".not", path}}
+	if err := errors.Join(c.Connect(t.Context(), "office"), c.Disconnect(t.Context(), "#1;é"), c.Connect(t.Context(), strings.Repeat("x", 99))); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := commands(), []string{"c office\n", "d #1;é\n", "c " + strings.Repeat("x", 99) + "\n"}; !slices.Equal(got, want) {
+		t.Errorf("%q", got)
+	}
+}
+
+// However many write at once, each command has a read of its own.
+func TestControlManyAtOnce(t *testing.T) {
+	path := fifo(t)
+	commands := serve(t, path)
+	var want []string
+	var wg sync.WaitGroup
+	c := &Control{Paths: []string{path}}
+	for i := range 40 {
+		name := fmt.Sprintf("lac%02d", i)
+		want = append(want, "c "+name+"\n")
+		wg.Go(func() {
+			if err := c.Connect(t.Context(), name); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	got := commands()
+	slices.Sort(got)
+	if !slices.Equal(got, want) {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestControlNames(t *testing.T) {
+	path := fifo(t)
+	fd := hold(t, path)
+	c := &Control{Paths: []string{path}}
+	for _, name := range []string{"", " ", "two words", " a", "a ", "a\nd b", "a\n", "a\x00b", "a\tb", "\x7f", strings.Repeat("x", 100)} {
+		for _, command := range []func(context.Context, string) error{c.Connect, c.Disconnect} {
+			if err := command(t.Context(), name); err == nil || strings.Contains(err.Error(), "\n") || !strings.HasPrefix(err.Error(), "LAC ") {
+				t.Errorf("%q: %v", name, err)
+			}
+		}
+	}
+	if got := take(t, fd); got != "" {
+		t.Errorf("%q arrived", got)
+	}
+}
+
+func TestControlRefused(t *testing.T) {
+	c := func(path string) error { return (&Control{Paths: []string{path}}).Connect(t.Context(), "office") }
+	has := func(err error, text string) {
+		t.Helper()
+		if err == nil || !strings.Contains(err.Error(), text) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("want %q, got %v", text, err)
+		}
+	}
+	dir := t.TempDir()
+	stale := filepath.Join(dir, "stale")
+	if err := os.WriteFile(stale, []byte("c office\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	has(c(stale), stale+": refused, it is not a FIFO")
+	if b, err := os.ReadFile(stale); string(b) != "c office\n" {
+		t.Errorf("now %q %v", b, err)
+	}
+	has(c(dir), "is a directory")
+
+	path := fifo(t)
+	fd := hold(t, path)
+	link := filepath.Join(dir, "link")
+	if err := os.Symlink(path, link); err != nil {
+		t.Fatal(err)
+	}
+	has(c(link), "refused, it is a symbolic link")
+	if err := os.Chmod(path, 0o602); err != nil {
+		t.Fatal(err)
+	}
+	has(c(path), "refused, anyone may write")
+	if got := take(t, fd); got != "" {
+		t.Errorf("%q arrived", got)
+	}
+
+	err := c(filepath.Join(dir, "none"))
+	has(err, "is xl2tpd running?")
+	if !errors.Is(err, fs.ErrNotExist) {
+		t.Error(err)
+	}
+	err = c(fifo(t))
+	has(err, "is xl2tpd running?")
+	if !errors.Is(err, unix.ENXIO) {
+		t.Error(err)
+	}
+}
+
+// A command that xl2tpd has not read in time is not obeyed later.
+func TestControlWithdrawn(t *testing.T) {
+	path := fifo(t)
+	fd := hold(t, path)
+	synctest.Test(t, func(t *testing.T) {
+		c := &Control{Paths: []string{path}}
+		begin := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		for _, limit := range []time.Duration{5 * time.Second, 5*time.Second + takeTimeout} {
+			err := c.Disconnect(ctx, "office")
+			if d := time.Since(begin); !errors.Is(err, context.DeadlineExceeded) || d != limit {
+				t.Errorf("after %v: %v", d, err)
+			}
+			ctx = t.Context()
+		}
+	})
+	if got := take(t, fd); got != "" {
+		t.Errorf("%q is left", got)
+	}
+}
+
+// What another has left in the pipe stays, and is not mixed with ours.
+func TestControlOccupied(t *testing.T) {
+	path := fifo(t)
+	fd := hold(t, path)
+	out, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	full := strings.Repeat("x", 1<<16)
+	if _, err := out.WriteString(full); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		c := &Control{Paths: []string{path}}
+		if err := c.Connect(ctx, "office"); !errors.Is(err, context.DeadlineExceeded) {
+			t.Error(err)
+		}
+		done := make(chan error, 1)
+		go func() { done <- c.Connect(t.Context(), "office") }()
+		synctest.Wait()
+		for n := 0; n < len(full); n += len(take(t, fd)) {
+		}
+		time.Sleep(2 * takePoll)
+		if got := take(t, fd); got != "c office\n" {
+			t.Errorf("%q", got)
+		}
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// An xl2tpd that is busy for longer than any pause between two commands.
+func TestControlSlowReader(t *testing.T) {
+	path := fifo(t)
+	fd := hold(t, path)
+	synctest.Test(t, func(t *testing.T) {
+		c := &Control{Paths: []string{path}}
+		done := make(chan error, 2)
+		for range 2 {
+			go func() { done <- c.Connect(t.Context(), "office") }()
+		}
+		for range 2 {
+			time.Sleep(10 * time.Second)
+			if got := take(t, fd); got != "c office\n" {
+				t.Errorf("%q", got)
+			}
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
+// While xl2tpd reopens the pipe nobody reads.
+func TestControlReopened(t *testing.T) {
+	path := fifo(t)
+	synctest.Test(t, func(t *testing.T) {
+		done := make(chan error, 1)
+		go func() { done <- (&Control{Paths: []string{path}}).Connect(t.Context(), "office") }()
+		time.Sleep(reopenTimeout / 2)
+		fd := hold(t, path)
+		time.Sleep(2 * takePoll)
+		if got := take(t, fd); got != "c office\n" {
+			t.Errorf("%q", got)
+		}
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
