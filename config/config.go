@@ -63,7 +63,7 @@ func (s Settings) HelloGuard() Guard {
 
 // Defaults are the settings without any file.
 func Defaults() Settings {
-	return Settings{Keepalive: true, Interval: 10 * time.Second, Timeout: 3 * time.Second, Guard: GuardAuto, Recover: RecoverAuto}
+	return Settings{Keepalive: true, Interval: 10 * time.Second, Timeout: 3 * time.Second, Guard: GuardAuto, Recover: RecoverOff}
 }
 
 // Config is one good keepalive.conf. It is never changed once delivered.

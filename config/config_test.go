@@ -64,6 +64,11 @@ func set(keepalive bool, interval, timeout int, target string) Settings {
 	return s
 }
 
+func recovered(r Recover, s Settings) Settings {
+	s.Recover = r
+	return s
+}
+
 func guarded(g Guard, s Settings) Settings {
 	s.Guard = g
 	return s
@@ -75,8 +80,8 @@ func TestGoodFiles(t *testing.T) {
 		"empty.conf":    {{"lac", "office"}: Defaults(), {"lns", "default"}: Defaults()},
 		"comments.conf": {{"lac", "office"}: Defaults(), {"lns", ""}: Defaults()},
 		"full.conf": {
-			{"lac", "office"}:    set(true, 4, 4, "192.0.2.1"),
-			{"lac", "OFFICE"}:    set(true, 4, 4, "192.0.2.1"),
+			{"lac", "office"}:    recovered(RecoverAuto, set(true, 4, 4, "192.0.2.1")),
+			{"lac", "OFFICE"}:    recovered(RecoverAuto, set(true, 4, 4, "192.0.2.1")),
 			{"lac", "two words"}: set(true, 15, 1, ""),
 			{"lac", "silent"}:    guarded(GuardOn, set(false, 15, 5, "")),
 			{"lac", "other"}:     set(true, 15, 5, ""),
@@ -112,8 +117,8 @@ func TestUnknown(t *testing.T) {
 	}
 	got := c.Unknown(func(kind, name string) bool { return kind == "lac" && name == "office" })
 	want := []string{
-		"testdata/good/full.conf:15: xl2tpd.conf has no [lac two words], this section does nothing",
-		"testdata/good/full.conf:18: xl2tpd.conf has no [lac silent], this section does nothing",
+		"testdata/good/full.conf:16: xl2tpd.conf has no [lac two words], this section does nothing",
+		"testdata/good/full.conf:19: xl2tpd.conf has no [lac silent], this section does nothing",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("%q", got)

@@ -83,7 +83,9 @@ type CancelEcho struct{ Link Key }
 type Recover struct {
 	LAC  string
 	Step Step
+	Up   bool       // its link is there, but silent
 	LNS  netip.Addr // invalid: its name could not be resolved
+	Host string     // the LNS as xl2tpd.conf calls it
 	SA   string     // unique id of the IKE SA with it; empty: there is none
 }
 

@@ -73,6 +73,7 @@ type situation struct {
 	up      bool          // there is a link with addresses
 	quiet   time.Duration // for how long nothing has come from a link that is silent; 0: it is not
 	secured bool          // an SA with the LNS carries its packets
+	bare    bool          // the link is up, and its tunnel has lost the SA that it had
 	// owner is how long xl2tpd goes on redialling by itself, 0: it does not; redial
 	// is the pause before each time. Made to dial meanwhile, it would call twice
 	// (xl2tpd.c, control_handle_lac_connect).
@@ -81,7 +82,7 @@ type situation struct {
 	free          time.Time // until then xl2tpd may still be closing the last tunnel
 }
 
-func (s situation) well() bool { return s.up && s.quiet < deadAfter }
+func (s situation) well() bool { return s.up && s.quiet < deadAfter && !s.bare }
 
 // ladder is how far the recovery of one LAC's tunnel has come.
 type ladder struct {
@@ -168,7 +169,7 @@ func (l *ladder) when(s situation, now time.Time) time.Time {
 		return l.ended.Add(s.redial + answerTime) // xl2tpd's next try has to come
 	case !l.next.IsZero():
 		return l.next
-	case s.up:
+	case s.up && !s.bare:
 		return l.since
 	case s.owner > 0 && !s.lost && (s.secured || l.plain || s.wish == wishRedial):
 		return l.since.Add(s.redial + answerTime)
@@ -182,6 +183,10 @@ func (l *ladder) choose(s situation, now time.Time) (Step, time.Time) {
 	switch {
 	case s.up && s.quiet >= stuckAfter:
 		return StepHangUp, now
+	case s.bare && ipsec:
+		return StepSecure, now // before it goes on in the clear, or dies
+	case s.bare && s.quiet < deadAfter:
+		return StepNone, now.Add(lasting) // nothing that a new call would mend
 	case s.up && ipsec:
 		return StepRenew, now
 	case s.up:

@@ -54,6 +54,9 @@ func TestLadder(t *testing.T) {
 		{"dead, but the peer speaks", func(s *situation) { s.up, s.quiet = true, deadAfter }, map[Step]error{StepRenew: ErrAlive},
 			[]Step{StepRenew, StepRenew}, []int{0, 65}},
 		{"dead, only redial", func(s *situation) { s.wish, s.up, s.quiet = wishRedial, true, deadAfter }, nil, nil, nil},
+		{"without its SA", func(s *situation) { s.up, s.secured, s.bare, s.owner = true, false, true, 24*time.Hour }, nil,
+			[]Step{StepSecure, StepSecure}, []int{3, 8}},
+		{"without its SA, only redial", func(s *situation) { s.wish, s.up, s.secured, s.bare = wishRedial, true, false, true }, nil, nil, nil},
 		{"stuck", func(s *situation) { s.wish, s.up, s.quiet = wishRedial, true, stuckAfter }, nil, []Step{StepHangUp, StepHangUp}, []int{0, 35}},
 	} {
 		is := down
@@ -126,11 +129,13 @@ func TestLadderHistories(t *testing.T) {
 				s.daemon = rapid.Bool().Draw(t, "daemon")
 			case 2:
 				s.up, s.quiet = rapid.Bool().Draw(t, "up"), 0
+				s.bare = s.bare && s.up
 				if s.up {
 					s.quiet = time.Duration(rapid.SampledFrom([]int64{0, 0, int64(deadAfter), int64(stuckAfter)}).Draw(t, "quiet"))
 				}
 			case 3:
 				s.secured = rapid.Bool().Draw(t, "secured")
+				s.bare = !s.secured && s.up && rapid.Bool().Draw(t, "bare")
 			case 4:
 				s.owner = time.Duration(rapid.SampledFrom([]int64{0, int64(time.Hour)}).Draw(t, "owner"))
 				s.redial = min(s.owner, 30*time.Second)

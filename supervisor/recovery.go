@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -62,7 +63,10 @@ func (b *Brain) recover(now time.Time) {
 			continue
 		}
 		sa := b.lnsSA(s)
-		r := Recover{LAC: s.Name, Step: step, SA: sa.UniqueID}
+		r := Recover{LAC: s.Name, Step: step, Up: is.up, SA: sa.UniqueID}
+		if len(s.LNS) > 0 {
+			r.Host = s.LNS[0]
+		}
 		if len(s.LNSIPs) > 0 {
 			r.LNS = s.LNSIPs[0]
 		}
@@ -112,6 +116,7 @@ func (b *Brain) situation(l *lac, s *xl2tpd.Section, links []*tunnel, now time.T
 	case s.Autodial:
 		is.owner = answerTime // xl2tpd may have just begun
 	}
+	is.bare = !is.secured && slices.ContainsFunc(links, func(t *tunnel) bool { return t.secured })
 	for _, t := range links {
 		last := t.evidence.Last()
 		if t.state != Silent || last.IsZero() {

@@ -44,7 +44,7 @@ func (n *bench) steps(d time.Duration, err error) (all []Step) {
 
 // established has a tunnel of that LAC up, with everything that is to be seen seen.
 func established(t *testing.T, xl2tpdConf, keepaliveConf string) *bench {
-	n := newBench(t, xl2tpdConf, keepaliveConf)
+	n := newBench(t, xl2tpdConf, "[global]\nrecover = auto\n"+keepaliveConf)
 	n.up()
 	n.step(secured("1"))
 	n.notes = nil
@@ -66,13 +66,13 @@ func TestRecovery(t *testing.T) {
 		want                  []Step
 	}{
 		{"the peer closes, xl2tpd redials", redials, "", closedByPeer, nil},
-		{"the operator hangs up", redials, "recover = full", hungUp, nil},
+		{"the operator hangs up", redials, "[lac default]\nrecover = full", hungUp, nil},
 		{"nobody knows why", redials, "", gone, nil},
 		{"the SA is lost", redials, "", func(n *bench) { noSA(n); gone(n) }, []Step{StepSecure, StepSecure}},
-		{"the SA is lost, full", oneLAC, "recover = full", func(n *bench) { noSA(n); gone(n) }, []Step{StepSecure, StepSecure}},
+		{"the SA is lost, full", oneLAC, "[lac default]\nrecover = full", func(n *bench) { noSA(n); gone(n) }, []Step{StepSecure, StepSecure}},
 		{"nothing says that it is wanted", oneLAC, "", closedByPeer, nil},
-		{"recover = redial", oneLAC, "recover = redial", closedByPeer, []Step{StepDial}},
-		{"recover = off", redials, "recover = off", closedByPeer, nil},
+		{"[lac default]\nrecover = redial", oneLAC, "[lac default]\nrecover = redial", closedByPeer, []Step{StepDial}},
+		{"[lac default]\nrecover = off", redials, "[lac default]\nrecover = off", closedByPeer, nil},
 		{"left alone", redials, "keepalive = no", closedByPeer, nil},
 		{"the peer was silent", redials, "", after(Ending{Reason: "Hello unanswered", Unanswered: true}), []Step{StepRenew}},
 		{"xl2tpd is stopped", redials, "", func(n *bench) {
@@ -82,7 +82,7 @@ func TestRecovery(t *testing.T) {
 			gone(n)
 		}, nil},
 	} {
-		n := established(t, tc.conf, "[global]\n"+tc.keepalive)
+		n := established(t, tc.conf, tc.keepalive)
 		n.now = n.now.Add(time.Second)
 		tc.happens(n)
 		if got := n.steps(12*time.Second, nil); !slices.Equal(got, tc.want) {
@@ -150,7 +150,7 @@ func TestRecoveryOfTheDead(t *testing.T) {
 
 // A tunnel that has never answered is unknown, not dead.
 func TestRecoveryLeavesTheUnknown(t *testing.T) {
-	n := newBench(t, redials, "")
+	n := newBench(t, redials, "[global]\nrecover = auto")
 	n.step(secured("1"))
 	n.links(link("ppp0", 5, true))
 	if got := n.steps(10*time.Minute, nil); got != nil {

@@ -56,11 +56,13 @@ func keepalive(o options, stderr io.Writer) int {
 	path := cmp.Or(o.config, config.DefaultPath)
 	links := &ppp.Watcher{Log: log}
 	pinger := &probe.Pinger{}
+	mend := &mender{}
 	loop := supervisor.NewLoop(
 		supervisor.New(config.Default(path), rand.Float64),
-		supervisor.Hands{Echo: pinger.Echo, Received: links.Received},
+		supervisor.Hands{Echo: pinger.Echo, Received: links.Received, Recover: mend.step},
 		systemd.front(ready), log)
 	hellos := newGuard(loop, log)
+	mend.channels = hellos.Channels
 	look := func(ctx context.Context) (status.Report, error) { return report(ctx, loop, hellos.Guard) }
 	works := func(task string) func() { return func() { loop.Post(supervisor.TaskWorks{Task: task}) } }
 	pinger.Ready = works(taskEcho)

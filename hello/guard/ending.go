@@ -50,13 +50,13 @@ var (
 // end explains a StopCCN or CDN. asked is for how long a Hello of xl2tpd has been
 // unanswered, owed the same for a message of the peer.
 func end(m hello.Message, payload []byte, byPeer bool, asked, owed time.Duration) Ending {
+	code, words, _ := hello.Result(payload)
 	switch {
-	case !byPeer && asked >= gaveUp:
+	case !byPeer && asked >= gaveUp && words != hungUp:
 		return Ending{Reason: fmt.Sprintf("xl2tpd's Hello was unanswered for %.0f s", asked.Seconds()), Unanswered: true}
 	case byPeer && owed >= gaveUp:
 		return Ending{ByPeer: true, Reason: fmt.Sprintf("the peer's keepalive: its Hello was unanswered for %.0f s", owed.Seconds())}
 	}
-	code, words, _ := hello.Result(payload)
 	if plain, ok := xl2tpdSays[words]; ok && !byPeer {
 		return Ending{Reason: plain, Operator: words == hungUp, Unanswered: words == timedOut}
 	}

@@ -37,15 +37,15 @@ func TestEnd(t *testing.T) {
 		asked, owed time.Duration
 		want        Ending
 	}{
-		{false, hello.TypeStopCCN, 1, "Timeout", 31 * time.Second, 0, Ending{Reason: "xl2tpd's Hello was unanswered for 31 s"}},
-		{false, hello.TypeStopCCN, 1, "Timeout", time.Second, 0, Ending{Reason: "the peer left xl2tpd's messages unanswered"}},
-		{false, hello.TypeStopCCN, 1, "Goodbye!", 0, 0, Ending{Reason: "hung up on this host"}},
-		{true, hello.TypeStopCCN, 1, "Goodbye!", 0, 0, Ending{true, `closed by the peer: request to clear "Goodbye!"`, true}},
+		{false, hello.TypeStopCCN, 1, "Timeout", 31 * time.Second, 0, Ending{Reason: "xl2tpd's Hello was unanswered for 31 s", Unanswered: true}},
+		{false, hello.TypeStopCCN, 1, "Timeout", time.Second, 0, Ending{Reason: "the peer left xl2tpd's messages unanswered", Unanswered: true}},
+		{false, hello.TypeStopCCN, 1, "Goodbye!", 31 * time.Second, 0, Ending{Reason: "hung up on this host", Operator: true}},
+		{true, hello.TypeStopCCN, 1, "Goodbye!", 0, 0, Ending{ByPeer: true, Reason: `closed by the peer: request to clear "Goodbye!"`, Vague: true}},
 		{true, hello.TypeStopCCN, 1, "", 40 * time.Second, 60 * time.Second, Ending{ByPeer: true, Reason: "the peer's keepalive: its Hello was unanswered for 60 s"}},
-		{true, hello.TypeCDN, 1, "", 0, 0, Ending{true, "closed by the peer: loss of carrier", true}},
+		{true, hello.TypeCDN, 1, "", 0, 0, Ending{ByPeer: true, Reason: "closed by the peer: loss of carrier", Vague: true}},
 		{true, hello.TypeCDN, 99, "\x1b[2J" + strings.Repeat("x", 100), 0, 0,
-			Ending{true, `closed by the peer: result code 99 "\x1b[2J` + strings.Repeat("x", 56) + `"`, true}},
-		{false, hello.TypeStopCCN, 0, "", 0, 0, Ending{false, "closed by xl2tpd", true}},
+			Ending{ByPeer: true, Reason: `closed by the peer: result code 99 "\x1b[2J` + strings.Repeat("x", 56) + `"`, Vague: true}},
+		{false, hello.TypeStopCCN, 0, "", 0, 0, Ending{Reason: "closed by xl2tpd", Vague: true}},
 	} {
 		b := closing(tc.byPeer, tc.kind, 0, 0, tc.code, tc.words)
 		p, err := hello.ParsePacket(b)
@@ -73,7 +73,7 @@ func TestEnds(t *testing.T) {
 	stop := closing(false, hello.TypeStopCCN, 3, 1, 1, "Timeout")
 	b.judgesRaw(false, slices.Clone(stop), hello.Pass)
 	b.judgesRaw(false, stop, hello.Pass)
-	if want := []Ending{{Reason: "xl2tpd's Hello was unanswered for 31 s"}}; !slices.Equal(b.ends, want) {
+	if want := []Ending{{Reason: "xl2tpd's Hello was unanswered for 31 s", Unanswered: true}}; !slices.Equal(b.ends, want) {
 		t.Errorf("%+v, want %+v", b.ends, want)
 	}
 	if all := b.x.all(); len(all) != 1 || all[0].counts != (Counts{Passed: 5}) {

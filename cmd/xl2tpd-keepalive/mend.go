@@ -1,0 +1,101 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"xl2tpd-keepalive/hello/guard"
+	"xl2tpd-keepalive/probe"
+	"xl2tpd-keepalive/supervisor"
+	"xl2tpd-keepalive/vici"
+	"xl2tpd-keepalive/xl2tpd"
+)
+
+const (
+	// stepTime is how long a step may take; charon sends its first messages again
+	// after 4 and 11 s.
+	stepTime = 15 * time.Second
+
+	// heardLately is as long as a sign of life of a silent link counts.
+	heardLately = time.Minute
+)
+
+// mender does the steps of recovery.
+type mender struct {
+	control  xl2tpd.Control
+	charon   vici.Commander
+	channels func() []guard.Channel
+}
+
+func (m *mender) step(ctx context.Context, r supervisor.Recover) error {
+	ctx, cancel := context.WithTimeout(ctx, stepTime)
+	defer cancel()
+	if r.LNS.IsValid() {
+		if _, err := probe.Routed(r.LNS); errors.Is(err, probe.ErrNoRoute) {
+			return supervisor.ErrNoRoute
+		}
+	}
+	if r.Up && r.Step != supervisor.StepSecure && heard(m.channels(), r.LNS, time.Now()) {
+		return supervisor.ErrAlive
+	}
+	switch r.Step {
+	case supervisor.StepDial:
+		return m.control.Connect(ctx, r.LAC)
+	case supervisor.StepHangUp:
+		return m.control.Disconnect(ctx, r.LAC)
+	case supervisor.StepSecure, supervisor.StepRenew:
+		return m.secure(ctx, r)
+	}
+	return fmt.Errorf("no such step: %v", r.Step)
+}
+
+// secure initiates the CHILD SA with the LNS; to renew it, the IKE SA is ended first.
+func (m *mender) secure(ctx context.Context, r supervisor.Recover) error {
+	all, err := vici.Connections(ctx, m.charon.Sockets...)
+	if err != nil {
+		return err
+	}
+	ike, child, ok := connection(all, r.LNS, r.Host)
+	if !ok {
+		return supervisor.ErrPlain
+	}
+	if r.Step == supervisor.StepRenew && r.SA != "" {
+		if err := m.charon.TerminateIKE(ctx, r.SA); err != nil {
+			return err
+		}
+	}
+	return m.charon.Initiate(ctx, child, ike)
+}
+
+// heard tells whether the peer's control messages have come in lately.
+func heard(channels []guard.Channel, peer netip.Addr, now time.Time) bool {
+	return slices.ContainsFunc(channels, func(c guard.Channel) bool {
+		return c.Tunnel.Peer.Addr() == peer && now.Sub(c.Heard) < heardLately
+	})
+}
+
+// connection finds the connection for an LNS, and the child of it that L2TP takes:
+// one in transport mode, else the first.
+func connection(all []vici.Connection, lns netip.Addr, host string) (ike, child string, ok bool) {
+	for _, c := range all {
+		if len(c.Children) == 0 || !slices.ContainsFunc(c.RemoteAddrs, func(a string) bool { return reaches(a, lns, host) }) {
+			continue
+		}
+		i := slices.IndexFunc(c.Children, func(c vici.ChildConfig) bool { return strings.EqualFold(c.Mode, "transport") })
+		return c.Name, c.Children[max(i, 0)].Name, true
+	}
+	return "", "", false
+}
+
+// reaches tells whether a connection's remote address is the LNS and no other.
+func reaches(remote string, lns netip.Addr, host string) bool {
+	if a, err := netip.ParseAddr(remote); err == nil {
+		return a.Unmap() == lns
+	}
+	return host != "" && strings.EqualFold(remote, host)
+}
