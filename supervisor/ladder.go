@@ -15,10 +15,11 @@ const (
 	StepDial        // have xl2tpd dial
 	StepRenew       // terminate the IKE SA and initiate it anew
 	StepHangUp      // have xl2tpd close a tunnel that is of no use any more
+	StepLook        // ask the LNS for an echo outside the tunnel, which changes nothing
 )
 
 func (s Step) String() string {
-	return [...]string{"", "initiate the IPsec SA", "dial", "renew the IPsec SA", "hang up"}[s]
+	return [...]string{"", "initiate the IPsec SA", "dial", "renew the IPsec SA", "hang up", "look for the LNS"}[s]
 }
 
 // What a step can come to, beside other errors.
@@ -49,8 +50,10 @@ const (
 	stuckAfter = 150 * time.Second
 	// lasting is how long a tunnel has to be up to count as brought back.
 	lasting = time.Minute
-	// routeLook is how often a route is looked for.
+	// routeLook is how often a route is looked for, and lnsLook how often the LNS,
+	// in the pauses between steps.
 	routeLook = 2 * time.Second
+	lnsLook   = 5 * time.Second
 
 	minPause    = 5 * time.Second // after the first step that was in vain
 	jitterAfter = time.Minute     // pauses up to this one double
@@ -94,6 +97,8 @@ type ladder struct {
 	ended  time.Time // when that one ended
 	failed int       // tries in a row that were in vain
 	plain  bool      // there is no IPsec to be mended
+	looked time.Time // when the LNS was looked for last
+	deaf   bool      // it did not answer then
 	err    error     // why the latest step failed
 }
 
@@ -114,7 +119,7 @@ func (l *ladder) climb(s situation, jitter float64, now time.Time) (Step, time.T
 		return StepNone, time.Time{}
 	}
 	if at := l.when(s, now); now.Before(at) {
-		return StepNone, at
+		return l.look(at, now)
 	}
 	if l.inVain(s, now) {
 		l.failed++
@@ -126,6 +131,23 @@ func (l *ladder) climb(s situation, jitter float64, now time.Time) (Step, time.T
 	}
 	l.busy = step
 	return step, time.Time{}
+}
+
+// look looks for the LNS in the pause until that time: it may have been out of
+// reach, and be back.
+func (l *ladder) look(until, now time.Time) (Step, time.Time) {
+	if l.failed == 0 {
+		return StepNone, until
+	}
+	at := l.looked.Add(lnsLook)
+	switch {
+	case !at.Before(until):
+		return StepNone, until
+	case now.Before(at):
+		return StepNone, at
+	}
+	l.busy = StepLook
+	return StepLook, time.Time{}
 }
 
 // rest notes that all is well. What was in vain before is forgotten only when that
@@ -210,6 +232,13 @@ func (l *ladder) choose(s situation, now time.Time) (Step, time.Time) {
 // done takes in what the step under way has come to.
 func (l *ladder) done(err error, s situation, jitter float64, now time.Time) {
 	step := l.busy
+	if step == StepLook {
+		if l.deaf && err == nil {
+			l.next = now
+		}
+		l.busy, l.looked, l.deaf = StepNone, now, err != nil
+		return
+	}
 	l.busy, l.last, l.err, l.ended = StepNone, step, err, now
 	switch {
 	case l.since.IsZero(): // all is well already

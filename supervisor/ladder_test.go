@@ -16,7 +16,10 @@ var origin0 = time.Unix(1_000_000, 0)
 func climbs(l *ladder, span time.Duration, is func(time.Duration) situation, result func(Step) error) (steps []Step, at []time.Duration) {
 	for t := time.Duration(0); t <= span; t += 100 * time.Millisecond {
 		now := origin0.Add(t)
-		if step, _ := l.climb(is(t), 0.5, now); step != StepNone {
+		step, _ := l.climb(is(t), 0.5, now)
+		if step == StepLook {
+			l.done(result(step), is(t), 0.5, now)
+		} else if step != StepNone {
 			steps, at = append(steps, step), append(at, t.Round(time.Second))
 			l.done(result(step), is(t), 0.5, now)
 		}
@@ -92,6 +95,31 @@ func TestLadderPatience(t *testing.T) {
 	}
 }
 
+// A line that was cut for an hour: soon after the LNS can be reached again there is
+// another try, whatever the pause. One that answers no echoes costs the whole pause.
+func TestLadderLooks(t *testing.T) {
+	for deaf, limit := range map[bool]time.Duration{false: lnsLook, true: maxPause} {
+		cut, dead := time.Hour, errors.New("no answer")
+		now := time.Duration(0)
+		steps, at := climbs(&ladder{}, cut+10*time.Minute, func(t time.Duration) situation {
+			now = t
+			return situation{wish: wishFull, daemon: true}
+		}, func(s Step) error {
+			if now < cut || deaf && s == StepLook {
+				return dead
+			}
+			return nil
+		})
+		i := slices.IndexFunc(at, func(t time.Duration) bool { return t >= cut })
+		if i < 0 || steps[i] != StepSecure || at[i] > cut+limit+time.Second || deaf && at[i] < cut+2*lnsLook {
+			t.Errorf("deaf %v: %v at %v", deaf, steps[i:], at[i:])
+		}
+		if i > 30 {
+			t.Errorf("%d tries while it was cut: %v", i, at[:i])
+		}
+	}
+}
+
 // A tunnel that comes up and closes again at once is not dialled in a row.
 func TestLadderFlapping(t *testing.T) {
 	var l ladder
@@ -102,10 +130,15 @@ func TestLadderFlapping(t *testing.T) {
 		now = t
 		up = t < upUntil
 		return situation{wish: wishFull, daemon: true, secured: true, up: up}
-	}, func(Step) error { upUntil = now + 2*time.Second; return nil })
-	t.Logf("%d steps in the first hour: %v", len(steps), at)
+	}, func(s Step) error {
+		if s == StepDial {
+			upUntil = now + 2*time.Second
+		}
+		return nil
+	})
+	t.Logf("%d steps in the first hour", len(steps))
 	if len(steps) < 10 || len(steps) > 100 {
-		t.Errorf("%d steps in an hour: %v", len(steps), at)
+		t.Errorf("%d steps in an hour, at %v ... %v", len(steps), at[0], at[len(at)-1])
 	}
 }
 
@@ -157,6 +190,8 @@ func TestLadderHistories(t *testing.T) {
 				failed = time.Time{}
 			}
 			switch {
+			case step == StepLook && busy == StepNone && s.wish != wishNothing && !s.well():
+				continue
 			case step == StepNone:
 				if !again.IsZero() && !again.After(now) {
 					t.Fatalf("wants to look again at %v, it is %v: %+v %+v", again, now, l, s)

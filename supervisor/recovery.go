@@ -71,7 +71,7 @@ func (b *Brain) recover(now time.Time) {
 			r.LNS = s.LNSIPs[0]
 		}
 		b.do(r)
-		if l.said == "" { // a repetition is no news
+		if l.said == "" && step != StepLook { // a repetition is no news
 			b.noteLAC(l, slog.LevelInfo, "bringing the tunnel back", slog.String("step", step.String()))
 		}
 	}
@@ -186,7 +186,7 @@ func (b *Brain) recovered(ev Recovered, now time.Time) {
 		}
 	}
 	l.ladder.done(ev.Err, is, b.jitter(), now)
-	if ev.Err == nil || errors.Is(ev.Err, ErrPlain) || ev.Err.Error() == l.said {
+	if ev.Err == nil || ev.Step == StepLook || errors.Is(ev.Err, ErrPlain) || ev.Err.Error() == l.said {
 		return
 	}
 	l.said = ev.Err.Error()

@@ -30,7 +30,9 @@ func (n *bench) steps(d time.Duration, err error) (all []Step) {
 			n.actions = n.actions[1:]
 			switch a := a.(type) {
 			case Recover:
-				all = append(all, a.Step)
+				if a.Step != StepLook {
+					all = append(all, a.Step)
+				}
 				n.step(Recovered{LAC: a.LAC, Step: a.Step, Err: err})
 			case ReadCounter:
 				n.step(Counter{Link: a.Link})

@@ -21,6 +21,9 @@ const (
 	// after 4 and 11 s.
 	stepTime = 15 * time.Second
 
+	// lookTime is how long an LNS may take to answer an echo request.
+	lookTime = 2 * time.Second
+
 	// heardLately is as long as a sign of life of a silent link counts.
 	heardLately = time.Minute
 )
@@ -29,6 +32,7 @@ const (
 type mender struct {
 	control  xl2tpd.Control
 	charon   vici.Commander
+	echo     func(context.Context, probe.Request) probe.Result
 	channels func() []guard.Channel
 }
 
@@ -40,10 +44,12 @@ func (m *mender) step(ctx context.Context, r supervisor.Recover) error {
 			return supervisor.ErrNoRoute
 		}
 	}
-	if r.Up && r.Step != supervisor.StepSecure && heard(m.channels(), r.LNS, time.Now()) {
+	if (r.Step == supervisor.StepRenew || r.Step == supervisor.StepHangUp) && r.Up && heard(m.channels(), r.LNS, time.Now()) {
 		return supervisor.ErrAlive
 	}
 	switch r.Step {
+	case supervisor.StepLook:
+		return m.echo(ctx, probe.Request{Target: r.LNS, Timeout: lookTime}).Err
 	case supervisor.StepDial:
 		return m.control.Connect(ctx, r.LAC)
 	case supervisor.StepHangUp:

@@ -56,7 +56,7 @@ func keepalive(o options, stderr io.Writer) int {
 	path := cmp.Or(o.config, config.DefaultPath)
 	links := &ppp.Watcher{Log: log}
 	pinger := &probe.Pinger{}
-	mend := &mender{}
+	mend := &mender{echo: pinger.Echo}
 	loop := supervisor.NewLoop(
 		supervisor.New(config.Default(path), rand.Float64),
 		supervisor.Hands{Echo: pinger.Echo, Received: links.Received, Recover: mend.step},
