@@ -54,6 +54,8 @@ const (
 	// in the pauses between steps.
 	routeLook = 2 * time.Second
 	lnsLook   = 5 * time.Second
+	// aliveLook is how often it is seen whether the peer of a silent link still speaks.
+	aliveLook = 10 * time.Second
 
 	minPause    = 5 * time.Second // after the first step that was in vain
 	jitterAfter = time.Minute     // pauses up to this one double
@@ -239,13 +241,15 @@ func (l *ladder) done(err error, s situation, jitter float64, now time.Time) {
 		l.busy, l.looked, l.deaf = StepNone, now, err != nil
 		return
 	}
+	if errors.Is(err, ErrAlive) {
+		l.busy, l.next = StepNone, now.Add(aliveLook)
+		return
+	}
 	l.busy, l.last, l.err, l.ended = StepNone, step, err, now
 	switch {
 	case l.since.IsZero(): // all is well already
 	case errors.Is(err, ErrNoRoute):
 		l.next = now.Add(routeLook)
-	case errors.Is(err, ErrAlive):
-		l.next = now.Add(deadAfter)
 	case errors.Is(err, ErrPlain):
 		l.plain, l.next = true, time.Time{}
 	case err != nil:

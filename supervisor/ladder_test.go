@@ -55,7 +55,7 @@ func TestLadder(t *testing.T) {
 		{"silent for a moment", func(s *situation) { s.up, s.quiet = true, deadAfter-1 }, nil, nil, nil},
 		{"dead", func(s *situation) { s.up, s.quiet = true, deadAfter }, nil, []Step{StepRenew}, []int{0}},
 		{"dead, but the peer speaks", func(s *situation) { s.up, s.quiet = true, deadAfter }, map[Step]error{StepRenew: ErrAlive},
-			[]Step{StepRenew, StepRenew}, []int{0, 65}},
+			[]Step{StepRenew, StepRenew}, []int{0, 10}},
 		{"dead, only redial", func(s *situation) { s.wish, s.up, s.quiet = wishRedial, true, deadAfter }, nil, nil, nil},
 		{"without its SA", func(s *situation) { s.up, s.secured, s.bare, s.owner = true, false, true, 24*time.Hour }, nil,
 			[]Step{StepSecure, StepSecure}, []int{3, 8}},

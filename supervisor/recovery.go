@@ -25,7 +25,7 @@ type lac struct {
 	free   time.Time
 	last   *closing // how its latest tunnel ended; nil: it is up, or none has
 	silent bool     // that tunnel was silent
-	said   string   // the failure that the log has told last
+	said   string   // what the log has told last
 }
 
 func (b *Brain) lac(name string) *lac {
@@ -71,9 +71,6 @@ func (b *Brain) recover(now time.Time) {
 			r.LNS = s.LNSIPs[0]
 		}
 		b.do(r)
-		if l.said == "" && step != StepLook { // a repetition is no news
-			b.noteLAC(l, slog.LevelInfo, "bringing the tunnel back", slog.String("step", step.String()))
-		}
 	}
 }
 
@@ -186,11 +183,17 @@ func (b *Brain) recovered(ev Recovered, now time.Time) {
 		}
 	}
 	l.ladder.done(ev.Err, is, b.jitter(), now)
-	if ev.Err == nil || ev.Step == StepLook || errors.Is(ev.Err, ErrPlain) || ev.Err.Error() == l.said {
+	if ev.Step == StepLook || errors.Is(ev.Err, ErrPlain) || errors.Is(ev.Err, ErrAlive) {
 		return
 	}
-	l.said = ev.Err.Error()
-	b.noteLAC(l, slog.LevelWarn, "can't "+ev.Step.String()+", trying again", slog.String("reason", l.said))
+	level, text, attr := slog.LevelInfo, "bringing the tunnel back", slog.String("step", ev.Step.String())
+	if ev.Err != nil {
+		level, text, attr = slog.LevelWarn, "can't "+ev.Step.String()+", trying again", slog.String("reason", ev.Err.Error())
+	}
+	if said := text + attr.String(); said != l.said { // a repetition is no news
+		l.said = said
+		b.noteLAC(l, level, text, attr)
+	}
 }
 
 // ended notes for recovery how a tunnel has ended.

@@ -105,7 +105,7 @@ func TestRecoveryInTurn(t *testing.T) {
 	if got := n.steps(60*time.Second, errors.New("charon is busy")); !slices.Equal(got, []Step{StepRenew, StepRenew, StepRenew, StepDial}) {
 		t.Errorf("then %v", got)
 	}
-	n.wantNotes("bringing the tunnel back tunnel=lac office peer=192.0.2.1 step=renew the IPsec SA", "can't renew the IPsec SA, trying again")
+	n.wantNotes("can't renew the IPsec SA, trying again tunnel=lac office peer=192.0.2.1 reason=charon is busy", "can't dial, trying again")
 	if doing := n.report()[0].Doing; !strings.HasPrefix(doing, "tries again in") {
 		t.Errorf("status: %s", doing)
 	}
