@@ -224,9 +224,11 @@ func (b *Brain) links(links []ppp.Link, now time.Time) {
 		if known && !t.gone && t.link == l {
 			continue
 		}
-		t.gone = false
-		t.link = l
-		t.place = b.atlas.find(l)
+		p := b.atlas.find(l)
+		if known && !t.gone && t.link.Pid == l.Pid {
+			p = p.since(t.place)
+		}
+		t.gone, t.link, t.place = false, l, p
 		b.settle(t, now)
 	}
 	for k, t := range b.tunnels {
@@ -244,7 +246,7 @@ func (b *Brain) replace(now time.Time) {
 		if t.gone {
 			continue
 		}
-		p := b.atlas.find(t.link)
+		p := b.atlas.find(t.link).since(t.place)
 		fresh := p.sa.Established && p.sa != t.place.sa
 		if !p.equal(t.place) {
 			t.place = p

@@ -39,6 +39,19 @@ func (p place) equal(o place) bool {
 	return p.outer == o.outer && p.sa == o.sa && p.session == o.session && slices.Equal(p.names, o.names)
 }
 
+// since returns the place, seen later, of a link whose place was that before. What
+// has become unsure is still as it was: when xl2tpd ends, its sessions go before its
+// pppds.
+func (p place) since(was place) place {
+	if len(was.names) == 1 && len(p.names) != 1 && (len(p.names) == 0 || slices.Contains(p.names, was.names[0])) {
+		p.names = was.names
+		if !p.outer.IsValid() {
+			p.outer, p.session, p.sa = was.outer, was.session, was.sa
+		}
+	}
+	return p
+}
+
 // section is the name of the section, or empty if it is not known for sure.
 func (p place) section() string {
 	if len(p.names) != 1 {

@@ -53,7 +53,7 @@ func (b *Brain) recover(now time.Time) {
 		}
 		l := b.lac(s.Name)
 		is, at := b.situation(l, s, links[strings.ToLower(s.Name)], now)
-		if is.well() {
+		if is.well() && sure(links[strings.ToLower(s.Name)]) {
 			l.seen, l.idle, l.last, l.silent, l.said = true, false, nil, false, ""
 		}
 		step, again := l.ladder.climb(is, b.jitter(), now)
@@ -95,6 +95,11 @@ func (b *Brain) lacLinks() map[string][]*tunnel {
 		}
 	}
 	return links
+}
+
+// sure reports whether one of the links is known to be the LAC's.
+func sure(links []*tunnel) bool {
+	return slices.ContainsFunc(links, func(t *tunnel) bool { return len(t.place.names) == 1 })
 }
 
 // situation is how it is about a LAC, and when that will be another without
@@ -198,20 +203,18 @@ func (b *Brain) recovered(ev Recovered, now time.Time) {
 
 // ended notes for recovery how a tunnel has ended.
 func (b *Brain) ended(t *tunnel, c *closing, was State, now time.Time) {
-	for _, n := range t.place.names {
-		if n.kind != "lac" {
-			continue
-		}
-		l := b.lac(n.name)
-		if l.ladder.busy == StepHangUp || l.ladder.last == StepHangUp {
-			c.operator, c.failed = false, true // it was us
-			l.idle = true
-		}
-		l.last, l.silent = c, was == Silent || c.unanswered
-		l.free = time.Time{}
-		if l.silent {
-			l.free = now.Add(dyingFor)
-		}
+	if len(t.place.names) != 1 || t.place.names[0].kind != "lac" {
+		return
+	}
+	l := b.lac(t.place.names[0].name)
+	if l.ladder.busy == StepHangUp || l.ladder.last == StepHangUp {
+		c.operator, c.failed = false, true // it was us
+		l.idle = true
+	}
+	l.last, l.silent = c, was == Silent || c.unanswered
+	l.free = time.Time{}
+	if l.silent {
+		l.free = now.Add(dyingFor)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"xl2tpd-keepalive/probe"
 	"xl2tpd-keepalive/vici"
+	"xl2tpd-keepalive/xl2tpd"
 )
 
 const redials = "[lac office]\nlns = 192.0.2.1\npppoptfile = /etc/ppp/options.l2tpd\nredial = yes\nredial timeout = 30\n"
@@ -157,5 +158,37 @@ func TestRecoveryLeavesTheUnknown(t *testing.T) {
 	n.links(link("ppp0", 5, true))
 	if got := n.steps(10*time.Minute, nil); got != nil {
 		t.Errorf("%v", got)
+	}
+}
+
+// LACs that share a pppoptfile can't be told apart once xl2tpd has gone, which its
+// links outlive for a moment. It is still known whose they were.
+func TestRecoveryTellsLACsApart(t *testing.T) {
+	conf := redials + "[lac home]\nlns = 192.0.2.2\npppoptfile = /etc/ppp/options.l2tpd\nredial = yes\n"
+	n := newBench(t, conf, "[global]\nrecover = auto")
+	session := func(ifname, peer string, id uint16) xl2tpd.Session {
+		return xl2tpd.Session{Ifname: ifname, Local: closer.Local, Peer: netip.AddrPortFrom(addr(peer), 1701), LocalTunnel: id}
+	}
+	s := n.xl2tpd(conf)
+	s.Sessions = []xl2tpd.Session{session("ppp0", "192.0.2.1", 7), session("ppp1", "192.0.2.2", 8)}
+	n.step(s)
+	n.step(vici.Snapshot{})
+	n.links(link("ppp0", 5, true), link("ppp1", 6, true))
+	home := closer
+	home.Peer, home.LocalID = netip.AddrPortFrom(addr("192.0.2.2"), 1701), 8
+	n.step(Ending{Tunnel: home, Reason: "hung up", Operator: true})
+	n.links(link("ppp0", 5, true))
+
+	s = n.xl2tpd(conf)
+	s.Pid = 0
+	n.step(s)
+	n.links()
+	n.wantNotes("tunnel up tunnel=lac office", "tunnel up tunnel=lac home", "tunnel down tunnel=lac home", "xl2tpd is not running", "tunnel down tunnel=lac office")
+	s.Pid = 200
+	n.step(s)
+	n.actions = nil
+	n.after(5 * time.Second)
+	if len(n.actions) != 1 || n.actions[0].(Recover).LAC != "office" {
+		t.Errorf("%v", show(n.actions))
 	}
 }
