@@ -89,7 +89,7 @@ func (b *Brain) closed(t *tunnel, reason string, was State, now time.Time) strin
 	switch {
 	case sure:
 		reason = why.Reason
-		if quiet := now.Sub(t.evidence.Last()); why.Unexplained && !t.evidence.Last().IsZero() && quiet >= idle {
+		if quiet := now.Sub(t.evidence.Last()); why.Unexplained && was != Silent && !t.evidence.Last().IsZero() && quiet >= idle {
 			reason = fmt.Sprintf("the peer's idle timer, it seems: nothing came for %.0f s", quiet.Seconds())
 		}
 	case now.Sub(b.closes.died) <= late:
