@@ -445,12 +445,13 @@ func (t *Translator) crossed() bool {
 }
 
 // zlbNs is the number of a ZLB that is not older than all seen: the one the peer
-// expects. A Hello that it left unanswered may have changed that, and then some
-// peers ignore the ZLB and send their message again; the answer to that goes by
-// the Hello.
+// expects. A peer that takes Hellos has the one that has just gone out. A Hello that
+// another left unanswered may have changed its count, and then some ignore the ZLB
+// and send their message again; the answer to that goes by the Hello.
 func (t *Translator) zlbNs() uint16 {
 	nr := t.nrToPeer()
-	if !t.limbo.adopted || !t.ackKnown || t.acked != t.limbo.first || t.zlbLow && t.zlbNr == nr {
+	if !t.limbo.adopted || !t.ackKnown || t.acked != t.limbo.first || t.hears && t.spoke.Before(t.offered) ||
+		t.zlbLow && t.zlbNr == nr {
 		return t.wireNext()
 	}
 	t.zlbLow, t.zlbNr = true, nr
