@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"os/exec"
 	"time"
@@ -54,11 +55,12 @@ func (p *peer) secure() error {
 	if p.calls() {
 		child, swanctl = "l2tp", func(args ...string) *exec.Cmd { return p.exec(append([]string{"swanctl"}, args...)...) }
 	}
-	is, err := swanctl("--list-sas", "--child", child).Output()
+	// Connections are named as their children; --child alone lists the other connections too.
+	is, err := swanctl("--list-sas", "--ike", child).Output()
 	if err != nil {
 		return fmt.Errorf("swanctl --list-sas: %w", err)
 	}
-	if len(is) > 0 {
+	if bytes.Contains(is, []byte("INSTALLED")) {
 		return nil
 	}
 	initiate := swanctl("--initiate", "--child", child, "--timeout", "20")
