@@ -31,7 +31,8 @@ type sa struct {
 	State          string
 	Established    bool
 	Since          time.Time
-	NAT, Encap     bool
+	NAT            bool
+	Child, Encap   bool // of any SA with that peer
 }
 
 func (p place) equal(o place) bool {
@@ -85,7 +86,12 @@ func (a *atlas) secure(s vici.Snapshot, now time.Time) {
 	for _, in := range s.SAs {
 		peer := in.RemoteHost.Addr().Unmap()
 		is := sa{Name: in.Name, UniqueID: in.UniqueID, State: in.State, Established: in.State == "ESTABLISHED",
-			NAT: in.NATLocal || in.NATRemote, Encap: slices.ContainsFunc(in.Children, func(c vici.Child) bool { return c.Encap })}
+			NAT: in.NATLocal || in.NATRemote}
+		for _, c := range in.Children {
+			if c.State == "INSTALLED" || c.State == "REKEYED" {
+				is.Child, is.Encap = true, is.Encap || c.Encap
+			}
+		}
 		if is.Established {
 			is.Since = now.Add(-in.Established)
 		}
@@ -93,9 +99,13 @@ func (a *atlas) secure(s vici.Snapshot, now time.Time) {
 		if was := known[peer]; was.UniqueID == is.UniqueID && was.Established == is.Established {
 			is.Since = was.Since
 		}
-		if other, ok := a.sas[peer]; !ok || is.Established || !other.Established {
-			a.sas[peer] = is
+		other, ok := a.sas[peer]
+		child, encap := is.Child || other.Child, is.Encap || other.Encap
+		if ok && !is.Established && other.Established {
+			is = other
 		}
+		is.Child, is.Encap = child, encap
+		a.sas[peer] = is
 	}
 }
 
