@@ -2,14 +2,15 @@ package doctor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"xl2tpd-keepalive/status"
@@ -52,12 +53,12 @@ func (e *exam) service() []Finding {
 	}
 	var all []Finding
 	for _, p := range e.report.Problems {
-		if !strings.HasPrefix(p, "hello guard") { // that has a check of its own
+		if !e.checkedElsewhere(p) {
 			all = append(all, bad(check, "", p, "journalctl -u xl2tpd-keepalive"))
 		}
 	}
 	if !able(e.read(fmt.Sprintf("/proc/%d/status", e.report.Pid))) {
-		all = append(all, bad(check, "", "lacks CAP_NET_ADMIN or CAP_NET_RAW: no echo request and no Hello guard without",
+		all = append(all, bad(check, "", "lacks CAP_NET_ADMIN or CAP_NET_RAW: no Hello guard and no echo request without, whatever net.ipv4.ping_group_range says",
 			"take what forbids them out of `systemctl cat xl2tpd-keepalive`, or give them to the container"))
 	}
 	if all == nil {
@@ -66,26 +67,28 @@ func (e *exam) service() []Finding {
 	return all
 }
 
-func (e *exam) guard() []Finding {
-	const check = "Hello guard"
-	if e.reportErr != nil {
-		return nil
-	}
-	for _, p := range e.report.Problems {
-		if reason, is := strings.CutPrefix(p, "hello guard unavailable: "); is {
-			return []Finding{bad(check, "", reason,
-				"modprobe -a nf_tables nft_queue nfnetlink_queue",
-				"in a container: give it CAP_NET_ADMIN and CAP_NET_RAW, and the modules to its host",
-				"if it is not wanted: `hello guard = off` in /etc/xl2tpd/keepalive.conf")}
-		}
-	}
-	return []Finding{good(check, "", "available, or off")}
+// checkedElsewhere tells whether the service's problem is one that a check of its
+// own finds too, and knows more about.
+func (e *exam) checkedElsewhere(problem string) bool {
+	return strings.HasPrefix(problem, "hello guard") ||
+		problem == "VICI unreachable" && e.viciErr != nil ||
+		problem == "xl2tpd not running" && e.daemonErr == nil && e.daemon.Pid == 0
 }
 
 func (e *exam) strongSwan() []Finding {
 	if e.viciErr != nil {
-		return []Finding{bad("VICI", "", e.viciErr.Error(),
-			"apt install strongswan-swanctl", "systemctl restart strongswan-starter (or strongswan, with charon-systemd)")}
+		unit := "strongswan-starter"
+		if state, err := e.Unit(e.ctx, "strongswan.service"); err == nil && state != "" {
+			unit = "strongswan"
+		}
+		remedy := []string{"apt install strongswan-swanctl", "systemctl restart " + unit}
+		switch {
+		case errors.Is(e.viciErr, fs.ErrPermission):
+			remedy = []string{"sudo xl2tpd-keepalive doctor"}
+		case errors.Is(e.viciErr, syscall.ECONNREFUSED):
+			remedy = remedy[1:] // it is installed
+		}
+		return []Finding{bad("VICI", "", e.viciErr.Error(), remedy...)}
 	}
 	all := []Finding{good("VICI", "", "strongSwan answers, %d connections", len(e.conns))}
 	var without []string
@@ -94,7 +97,10 @@ func (e *exam) strongSwan() []Finding {
 			without = append(without, c.Name)
 		}
 	}
-	if without != nil {
+	switch {
+	case len(e.conns) == 0:
+		return all
+	case without != nil:
 		return append(all, bad("DPD", "", "off for "+strings.Join(without, ", ")+": the SA of a peer that is gone stays, and keeps a new one away",
 			"`dpd_delay = 30s` in the connection of swanctl.conf, or `dpddelay=30s` and `dpdaction=restart` in ipsec.conf"))
 	}
@@ -116,19 +122,24 @@ func (e *exam) xl2tpd() []Finding {
 		all = append(all, bad(check, "", fmt.Sprintf("its unit is %s, but there is no process", state), "systemctl restart xl2tpd"))
 	case e.daemon.Pid == 0:
 		all = append(all, bad(check, "", "not running", "systemctl start xl2tpd", "journalctl -u xl2tpd"))
+	case state != "" && !strings.HasPrefix(state, "active"):
+		all = append(all, bad(check, "", fmt.Sprintf("runs as pid %d, but its unit is %s: a start of the unit would bring a second one", e.daemon.Pid, state),
+			fmt.Sprintf("kill %d", e.daemon.Pid), "systemctl start xl2tpd"))
 	default:
 		all = append(all, good(check, "", "running, pid %d", e.daemon.Pid))
 	}
 	if err := e.daemon.ConfErr; err != nil {
-		all = append(all, bad("xl2tpd.conf", "", err.Error()))
+		all = append(all, bad("xl2tpd.conf", "", err.Error(), "mend that before xl2tpd is started again"))
 	}
 	return all
 }
 
+const controlPipe = "/run/xl2tpd/l2tp-control"
+
 // pipe looks at xl2tpd's control pipe. A shell that wrote to it while xl2tpd was
 // down has made a file of it.
 func (e *exam) pipe() []Finding {
-	const check, path = "control pipe", "/run/xl2tpd/l2tp-control"
+	const check, path = "control pipe", controlPipe
 	info, err := os.Lstat(e.path(path))
 	switch {
 	case os.IsNotExist(err) && e.daemon.Pid == 0:
@@ -204,7 +215,7 @@ func (e *exam) redialOwners() []Finding {
 		paths, _ := filepath.Glob(e.path(pattern)) // the patterns are good
 		for _, p := range paths {
 			if dials(p) {
-				owners = append(owners, strings.TrimPrefix(p, filepath.Clean(e.Root)))
+				owners = append(owners, e.name(p))
 			}
 		}
 	}
@@ -276,77 +287,6 @@ func period(at []time.Time) time.Duration {
 	}
 	slices.Sort(between)
 	return between[len(between)/2]
-}
-
-// tunnels checks each tunnel there is.
-func (e *exam) tunnels() []Finding {
-	var all []Finding
-	var routers []string
-	for _, t := range e.report.Tunnels {
-		name := t.Name
-		if name == "" && t.Link != nil {
-			name = t.Link.Name
-		}
-		all = append(all, e.tunnel(name, &t)...)
-		if yamaha(t.Vendor) {
-			routers = append(routers, name)
-		}
-	}
-	if routers != nil {
-		f := good("router", strings.Join(routers, ", "), "Yamaha; these lines, entered there, would spare all its clients the trouble")
-		f.Remedy = yamahaLines
-		all = append(all, f)
-	}
-	return all
-}
-
-func (e *exam) tunnel(name string, t *status.Tunnel) []Finding {
-	var all []Finding
-	switch t.State {
-	case "down":
-		why := "down; " + t.Doing
-		if t.Last != nil {
-			why += "; ended last by: " + t.Last.Reason
-		}
-		all = append(all, bad("state", name, why, "journalctl -u xl2tpd -u xl2tpd-keepalive"))
-	case "silent":
-		all = append(all, bad("state", name, "the far end answers no echo request any more",
-			"wait for xl2tpd to find it dead, or hang up", "if it never answers: `target = ADDRESS` behind the tunnel in its section of keepalive.conf"))
-	default:
-		all = append(all, good("state", name, "%s", t.State))
-	}
-	all = append(all, e.route(name, t)...)
-	if t.SA == nil && t.Link != nil && t.Peer.IsValid() && e.viciErr == nil {
-		all = append(all, bad("IPsec", name, "no IKE SA with "+t.Peer.String()+": its L2TP is in the clear",
-			"swanctl --initiate --child NAME, and make the LNS refuse L2TP without IPsec"))
-	}
-	if t.SA != nil && t.SA.NAT && !t.SA.Encap {
-		all = append(all, bad("NAT-T", name, "there is a NAT on the way, but ESP does not go in UDP: most NATs drop that",
-			"open UDP 4500 on the way and switch NAT traversal on at the far end (Yamaha: `ipsec ike nat-traversal GATEWAY on`)"))
-	}
-	if t.Guard != nil && t.Guard.Holding {
-		all = append(all, good("Hello", name, "the peer leaves xl2tpd's Hellos unanswered; the guard holds the tunnel"))
-	}
-	return all
-}
-
-// route finds the peer's own address routed into its tunnel: xl2tpd's control
-// packets then go round in circles, and the tunnel ends after some 90 s.
-func (e *exam) route(name string, t *status.Tunnel) []Finding {
-	const check = "route to the peer"
-	if t.Link == nil || !t.Peer.IsValid() || !t.Link.Local.IsValid() {
-		return nil
-	}
-	source, err := e.Source(netip.AddrPortFrom(t.Peer, 1701))
-	switch {
-	case err != nil:
-		return []Finding{bad(check, name, err.Error(), "ip route get "+t.Peer.String())}
-	case source == t.Link.Local:
-		return []Finding{bad(check, name, fmt.Sprintf("%v is reached through %s, its own tunnel", t.Peer, t.Link.Name),
-			fmt.Sprintf("ip route add %v via GATEWAY (the one of before), best in /etc/ppp/ip-up.d", t.Peer),
-			"or no `defaultroute` in the pppoptfile")}
-	}
-	return []Finding{good(check, name, "outside the tunnel, from %v", source)}
 }
 
 // Capabilities that the service needs, by their bit (linux/capability.h).

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -46,7 +47,7 @@ func healthy(t *testing.T) *patient {
 		report: status.Report{Version: "1.0", Pid: ourPid, Time: now, Tunnels: []status.Tunnel{{
 			Name: "lac office", Peer: addr("192.0.2.1"), State: "alive",
 			Link: &status.Link{Name: "ppp0", Local: addr("10.0.0.2"), Remote: addr("10.0.0.1")},
-			SA:   &status.SA{Name: "tokyo", State: "ESTABLISHED", NAT: true, Encap: true},
+			SA:   &status.SA{Name: "tokyo", State: "ESTABLISHED", NAT: true, Child: true, Encap: true},
 		}}},
 	}
 	p.Host = &Host{
@@ -105,11 +106,23 @@ func TestFindings(t *testing.T) {
 		{"service stopped", func(p *patient) { p.down = errors.New("is not running") }, "xl2tpd-keepalive", "is not running"},
 		{"service has a problem", func(p *patient) { p.report.Problems = []string{"D-Bus unreachable"} }, "xl2tpd-keepalive", "D-Bus unreachable"},
 		{"no rights", func(p *patient) { p.write(fmt.Sprintf("/proc/%d/status", ourPid), "CapEff:\t0000000000001000\n") }, "xl2tpd-keepalive", "lacks CAP_NET_ADMIN or CAP_NET_RAW"},
+		{"no guard, its queue taken", func(p *patient) {
+			p.report.Problems = []string{"hello guard unavailable: operation not permitted"}
+			p.write("/proc/net/netfilter/nfnetlink_queue", " 1701   4343     0 2 65531     0     0        7  1\n")
+			p.write("/proc/4343/comm", "suricata\n")
+		}, "Hello guard", "operation not permitted"},
 		{"no guard", func(p *patient) { p.report.Problems = []string{"hello guard unavailable: no such module"} }, "Hello guard", "no such module"},
 		{"no strongSwan", func(p *patient) { p.viciErr = errors.New("vici: no such socket") }, "VICI", "no such socket"},
+		{"no strongSwan, as the service says too", func(p *patient) {
+			p.viciErr, p.report.Problems = errors.New("vici: no such socket"), []string{"VICI unreachable"}
+		}, "VICI", "no such socket"},
 		{"no DPD", func(p *patient) { p.conns[0].DPDDelay = 0 }, "DPD", "off"},
 		{"xl2tpd dead, unit active", func(p *patient) { p.daemon.Pid, p.unit = 0, "active (exited)" }, "xl2tpd", "its unit is active (exited), but there is no process"},
 		{"xl2tpd stopped", func(p *patient) { p.daemon.Pid, p.unit = 0, "inactive (dead)" }, "xl2tpd", "not running"},
+		{"xl2tpd stopped, as the service says too", func(p *patient) {
+			p.daemon.Pid, p.unit, p.report.Problems = 0, "inactive (dead)", []string{"xl2tpd not running"}
+		}, "xl2tpd", "not running"},
+		{"xl2tpd without its unit", func(p *patient) { p.unit = "failed (failed)" }, "xl2tpd", "runs as pid 100, but its unit is failed (failed)"},
 		{"bad xl2tpd.conf", func(p *patient) { p.daemon.ConfErr = errors.New("xl2tpd.conf:3: no") }, "xl2tpd.conf", "xl2tpd.conf:3: no"},
 		{"pipe is a file", func(p *patient) {
 			p.must(os.Remove(p.path("/run/xl2tpd/l2tp-control")))
@@ -130,9 +143,19 @@ func TestFindings(t *testing.T) {
 			p.report.Tunnels[0].State, p.report.Tunnels[0].Link = "down", nil
 			p.report.Tunnels[0].Last = &status.Close{Reason: "hung up on this host"}
 		}, "state", "ended last by: hung up on this host"},
+		{"tunnel down, its link still there", func(p *patient) {
+			p.report.Tunnels[0].State, p.report.Tunnels[0].SA = "down", nil
+		}, "state", "down"},
 		{"tunnel silent", func(p *patient) { p.report.Tunnels[0].State = "silent" }, "state", "answers no echo request"},
 		{"routed into itself", func(p *patient) { p.source = netip.MustParseAddr("10.0.0.2") }, "route to the peer", "192.0.2.1 is reached through ppp0, its own tunnel"},
-		{"in the clear", func(p *patient) { p.report.Tunnels[0].SA = nil }, "IPsec", "in the clear"},
+		{"routed into another tunnel", func(p *patient) {
+			p.source = netip.MustParseAddr("10.1.0.2")
+			p.report.Tunnels = append(p.report.Tunnels, status.Tunnel{
+				Name: "lac branch", State: "alive", Link: &status.Link{Name: "ppp1", Local: p.source},
+			})
+		}, "route to the peer", "192.0.2.1 is reached through ppp1, the tunnel of lac branch"},
+		{"in the clear", func(p *patient) { p.report.Tunnels[0].SA = nil }, "IPsec", "no IKE SA"},
+		{"no CHILD SA", func(p *patient) { p.report.Tunnels[0].SA.Child, p.report.Tunnels[0].SA.Encap = false, false }, "IPsec", "no CHILD SA"},
 		{"NAT without NAT-T", func(p *patient) { p.report.Tunnels[0].SA.Encap = false }, "NAT-T", "ESP does not go in UDP"},
 	} {
 		p := healthy(t)
@@ -152,6 +175,77 @@ func TestFindings(t *testing.T) {
 		}
 		if len(ill) != 1 || ill[0].Check != tc.check || !strings.Contains(ill[0].Text, tc.text) || Healthy(all) {
 			t.Errorf("%s: %+v, want %s: …%s…", tc.name, ill, tc.check, tc.text)
+		}
+	}
+}
+
+// A remedy is for what is wrong.
+func TestRemedies(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		ill    func(*patient)
+		check  string
+		remedy string // the first one
+	}{
+		{"queue taken", func(p *patient) {
+			p.report.Problems = []string{"hello guard unavailable: operation not permitted"}
+			p.write("/proc/net/netfilter/nfnetlink_queue", " 1701   4343     0 2 65531     0     0        7  1\n")
+			p.write("/proc/4343/comm", "suricata\n")
+		}, "Hello guard", "suricata, pid 4343, has the guard's NFQUEUE: stop it, or give it another queue than 1701 and 1702"},
+		{"queue taken by who knows", func(p *patient) {
+			p.report.Problems = []string{"hello guard unavailable: operation not permitted"}
+			p.write("/proc/net/netfilter/nfnetlink_queue", " 1702 2790921746     0 2 65531     0     0       43  1\n")
+		}, "Hello guard", "another program has the guard's NFQUEUE: stop it, or give it another queue than 1701 and 1702"},
+		{"no modules", func(p *patient) { p.report.Problems = []string{"hello guard unavailable: no such module"} },
+			"Hello guard", "modprobe -a nf_tables nft_queue nfnetlink_queue"},
+		{"not root", func(p *patient) { p.viciErr = fs.ErrPermission }, "VICI", "sudo xl2tpd-keepalive doctor"},
+		{"charon gone", func(p *patient) { p.viciErr = unix.ECONNREFUSED }, "VICI", "systemctl restart strongswan"},
+		{"charon gone, started by ipsec", func(p *patient) { p.viciErr, p.unit = unix.ECONNREFUSED, "" }, "VICI", "systemctl restart strongswan-starter"},
+		{"no VICI", func(p *patient) { p.viciErr = errors.New("no such socket") }, "VICI", "apt install strongswan-swanctl"},
+		{"LAC down", func(p *patient) { p.report.Tunnels[0].State, p.report.Tunnels[0].Link = "down", nil }, "state", "echo 'c office' > /run/xl2tpd/l2tp-control"},
+		{"LAC coming up, or going", func(p *patient) { p.report.Tunnels[0].State = "down" }, "state", "journalctl -u xl2tpd -u xl2tpd-keepalive"},
+		{"LNS down", func(p *patient) { p.report.Tunnels[0].State, p.report.Tunnels[0].Name = "down", "lns office" },
+			"state", "journalctl -u xl2tpd -u xl2tpd-keepalive"},
+		{"unit without process", func(p *patient) { p.daemon.Pid = 0 }, "xl2tpd", "systemctl restart xl2tpd"},
+		{"process without unit", func(p *patient) { p.unit = "inactive (dead)" }, "xl2tpd", "kill 100"},
+	} {
+		p := healthy(t)
+		tc.ill(p)
+		all := Examine(t.Context(), p.Host)
+		i := slices.IndexFunc(all, func(f Finding) bool { return f.Check == tc.check })
+		if i < 0 || all[i].OK || len(all[i].Remedy) == 0 || all[i].Remedy[0] != tc.remedy {
+			t.Errorf("%s: %+v", tc.name, all)
+		}
+	}
+}
+
+// IKE finds no NAT if the far end has no NAT-T; a tunnel that is up all the same
+// is none of our business.
+func TestUnseenNAT(t *testing.T) {
+	for _, tc := range []struct {
+		source, state string
+		want          bool
+	}{
+		{"192.168.1.2", "down", true},
+		{"192.168.1.2", "alive", false},
+		{"198.51.100.2", "down", false},
+	} {
+		p := healthy(t)
+		p.source = netip.MustParseAddr(tc.source)
+		tunnel := &p.report.Tunnels[0]
+		tunnel.State, tunnel.SA.NAT, tunnel.SA.Encap = tc.state, false, false
+		got := slices.ContainsFunc(Examine(t.Context(), p.Host), func(f Finding) bool { return f.Check == "NAT-T" && !f.OK })
+		if got != tc.want {
+			t.Errorf("%+v: %v", tc, got)
+		}
+	}
+}
+
+// A file's name is what the host calls it, whatever the root.
+func TestName(t *testing.T) {
+	for root, path := range map[string]string{"/": "/etc/crontab", "/root/of/it": "/root/of/it/etc/crontab", "/with/slash/": "/with/slash/etc/crontab"} {
+		if got := (&Host{Root: root}).name(path); got != "/etc/crontab" {
+			t.Errorf("%s: %s", root, got)
 		}
 	}
 }

@@ -53,6 +53,11 @@ func ThisHost() *Host {
 
 func (h *Host) path(name string) string { return filepath.Join(h.Root, name) }
 
+// name is path's inverse.
+func (h *Host) name(path string) string {
+	return "/" + strings.TrimPrefix(strings.TrimPrefix(path, filepath.Clean(h.Root)), "/")
+}
+
 func (h *Host) exists(name string) bool {
 	_, err := os.Stat(h.path(name))
 	return err == nil

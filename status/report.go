@@ -76,6 +76,7 @@ type SA struct {
 	State string    `json:"state"` // as strongSwan says: ESTABLISHED, CONNECTING, …
 	Since time.Time `json:"since,omitzero"`
 	NAT   bool      `json:"nat"`   // one end is behind a NAT
+	Child bool      `json:"child"` // a CHILD SA is installed
 	Encap bool      `json:"encap"` // ESP in UDP
 }
 

@@ -30,9 +30,9 @@ type sa struct {
 	Name, UniqueID string
 	State          string
 	Established    bool
-	Carries        bool // a CHILD SA is installed
 	Since          time.Time
-	NAT, Encap     bool
+	NAT            bool
+	Child, Encap   bool // installed, and in UDP: of any SA with that peer
 }
 
 func (p place) equal(o place) bool {
@@ -99,8 +99,12 @@ func (a *atlas) secure(s vici.Snapshot, now time.Time) {
 	for _, in := range s.SAs {
 		peer := in.RemoteHost.Addr().Unmap()
 		is := sa{Name: in.Name, UniqueID: in.UniqueID, State: in.State, Established: in.State == "ESTABLISHED",
-			Carries: slices.ContainsFunc(in.Children, func(c vici.Child) bool { return c.State == "INSTALLED" }),
-			NAT:     in.NATLocal || in.NATRemote, Encap: slices.ContainsFunc(in.Children, func(c vici.Child) bool { return c.Encap })}
+			NAT: in.NATLocal || in.NATRemote}
+		for _, c := range in.Children {
+			if c.State == "INSTALLED" || c.State == "REKEYED" {
+				is.Child, is.Encap = true, is.Encap || c.Encap
+			}
+		}
 		if is.Established {
 			is.Since = now.Add(-in.Established)
 		}
@@ -108,9 +112,13 @@ func (a *atlas) secure(s vici.Snapshot, now time.Time) {
 		if was := known[peer]; was.UniqueID == is.UniqueID && was.Established == is.Established {
 			is.Since = was.Since
 		}
-		if other, ok := a.sas[peer]; !ok || is.Established || !other.Established {
-			a.sas[peer] = is
+		other, ok := a.sas[peer]
+		child, encap := is.Child || other.Child, is.Encap || other.Encap
+		if ok && !is.Established && other.Established {
+			is = other
 		}
+		is.Child, is.Encap = child, encap
+		a.sas[peer] = is
 	}
 }
 

@@ -102,6 +102,16 @@ func TestJoinSA(t *testing.T) {
 	if p := a.find(ppp.Link{OuterPeer: addr("192.0.2.1")}); p.sa.UniqueID != "2" {
 		t.Errorf("%+v", p.sa)
 	}
+
+	// A CHILD SA may be another IKE SA's with that peer.
+	old.Children = []vici.Child{{State: "REKEYED", Encap: true}}
+	dying.Children = []vici.Child{{State: "DELETING", Encap: true}}
+	for want, sas := range map[bool][]vici.SA{true: {old, fresh}, false: {fresh, dying}} {
+		a.secure(vici.Snapshot{SAs: sas}, time.Time{})
+		if is := a.sas[addr("192.0.2.1")]; is.UniqueID != "2" || is.Child != want || is.Encap != want {
+			t.Errorf("%+v", is)
+		}
+	}
 }
 
 // Sections that can't be told apart must agree, else [global] counts and the

@@ -108,7 +108,7 @@ func (b *Brain) situation(l *lac, s *xl2tpd.Section, links []*tunnel, now time.T
 	sa := b.lnsSA(s)
 	is = situation{
 		wish: b.wish(l, s), daemon: b.pid != 0, up: len(links) > 0,
-		secured: sa.Established && sa.Carries, free: l.free,
+		secured: sa.Established && sa.Child, free: l.free,
 		lost: l.silent,
 	}
 	switch {

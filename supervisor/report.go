@@ -115,7 +115,7 @@ func (s sa) report() *status.SA {
 	if s.Name == "" {
 		return nil
 	}
-	return &status.SA{Name: s.Name, State: s.State, Since: s.Since, NAT: s.NAT, Encap: s.Encap}
+	return &status.SA{Name: s.Name, State: s.State, Since: s.Since, NAT: s.NAT, Child: s.Child, Encap: s.Encap}
 }
 
 // doing says what is done for a tunnel.
@@ -152,7 +152,7 @@ func (b *Brain) absent(s *xl2tpd.Section, now time.Time) status.Tunnel {
 	case b.climbing(s, now) != "":
 		r.Doing = b.climbing(s, now)
 	case s.Redial || s.Autodial:
-		r.Doing = "xl2tpd redials"
+		r.Doing = "xl2tpd redials, unless it was hung up"
 	default:
 		r.Doing = "waits to be dialled"
 	}

@@ -59,9 +59,9 @@ func unreachable(socket string, err error) error {
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("vici: %s: no such socket: is strongswan running with the vici plugin (Debian: package strongswan-swanctl)?", socket)
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("vici: %s: permission denied: run as root or in the socket's group (charon.group in strongswan.conf)", socket)
+		return fmt.Errorf("vici: %s: %w: run as root or in the socket's group (charon.group in strongswan.conf)", socket, fs.ErrPermission)
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return fmt.Errorf("vici: %s: connection refused: charon has gone and left its socket; is strongswan running?", socket)
+		return fmt.Errorf("vici: %s: %w: charon has gone and left its socket; is strongswan running?", socket, syscall.ECONNREFUSED)
 	default:
 		return fmt.Errorf("vici: %s: %w", socket, err)
 	}

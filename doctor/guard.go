@@ -1,0 +1,75 @@
+package doctor
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// queues are the guard's NFQUEUE numbers.
+var queues = []int{1701, 1702}
+
+func (e *exam) guard() []Finding {
+	const check = "Hello guard"
+	if e.reportErr != nil {
+		return nil
+	}
+	owners, err := e.queueOwners()
+	for _, p := range e.report.Problems {
+		reason, is := strings.CutPrefix(p, "hello guard unavailable: ")
+		if !is {
+			continue
+		}
+		var remedy []string
+		if others := slices.DeleteFunc(owners, func(pid int) bool { return pid == e.report.Pid }); others == nil {
+			remedy = []string{
+				"modprobe -a nf_tables nft_queue nfnetlink_queue",
+				"in a container: give it CAP_NET_ADMIN and CAP_NET_RAW, and the modules to its host",
+			}
+		} else {
+			for _, pid := range others {
+				remedy = append(remedy, e.other(pid))
+			}
+		}
+		return []Finding{bad(check, "", reason, append(remedy, "if it is not wanted: `hello guard = off` in /etc/xl2tpd/keepalive.conf")...)}
+	}
+	switch {
+	case owners != nil:
+		return []Finding{good(check, "", "at work, on NFQUEUE 1701 and 1702")}
+	case errors.Is(err, fs.ErrPermission):
+		return []Finding{good(check, "", "at work or off, which root can see")}
+	}
+	return []Finding{good(check, "", "off")}
+}
+
+// other says what to do about another listener on the guard's queues.
+func (e *exam) other(pid int) string {
+	who := "another program"
+	if name := strings.TrimSpace(e.read(fmt.Sprintf("/proc/%d/comm", pid))); name != "" {
+		who = fmt.Sprintf("%s, pid %d,", name, pid)
+	}
+	return who + " has the guard's NFQUEUE: stop it, or give it another queue than 1701 and 1702"
+}
+
+// queueOwners are the processes that listen to the guard's queues: a program's
+// first netlink socket bears its pid, others any number. Only root may know.
+func (e *exam) queueOwners() ([]int, error) {
+	text, err := os.ReadFile(e.path("/proc/net/netfilter/nfnetlink_queue"))
+	var all []int
+	for line := range strings.Lines(string(text)) {
+		f := strings.Fields(line)
+		if len(f) < 2 {
+			continue
+		}
+		num, err1 := strconv.Atoi(f[0])
+		pid, err2 := strconv.Atoi(f[1])
+		if err1 == nil && err2 == nil && slices.Contains(queues, num) && !slices.Contains(all, pid) {
+			all = append(all, pid)
+		}
+	}
+	return all, err
+}

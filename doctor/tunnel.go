@@ -1,0 +1,149 @@
+package doctor
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"xl2tpd-keepalive/status"
+)
+
+// tunnels checks each tunnel there is.
+func (e *exam) tunnels() []Finding {
+	var all []Finding
+	var routers []string
+	for _, t := range e.report.Tunnels {
+		name := title(&t)
+		all = append(all, e.tunnel(name, &t)...)
+		if yamaha(t.Vendor) {
+			routers = append(routers, name)
+		}
+	}
+	if routers != nil {
+		f := good("router", strings.Join(routers, ", "), "Yamaha; these lines, entered there, would spare all its clients the trouble")
+		f.Remedy = yamahaLines
+		all = append(all, f)
+	}
+	return all
+}
+
+func title(t *status.Tunnel) string {
+	if t.Name == "" && t.Link != nil {
+		return t.Link.Name
+	}
+	return t.Name
+}
+
+func (e *exam) tunnel(name string, t *status.Tunnel) []Finding {
+	all := []Finding{e.state(name, t)}
+	if t.State != "down" && t.Link != nil && t.Peer.IsValid() {
+		all = append(all, e.route(name, t)...)
+		if e.viciErr == nil {
+			all = append(all, e.ipsec(name, t)...)
+		}
+	}
+	if t.SA != nil {
+		all = append(all, e.nat(name, t)...)
+	}
+	if t.Guard != nil && t.Guard.Holding {
+		all = append(all, good("Hello", name, "the peer leaves xl2tpd's Hellos unanswered; the guard holds the tunnel"))
+	}
+	return all
+}
+
+func (e *exam) state(name string, t *status.Tunnel) Finding {
+	const check = "state"
+	lac, isLAC := strings.CutPrefix(t.Name, "lac ")
+	switch t.State {
+	case "down":
+		why := "down; " + t.Doing
+		if t.Last != nil {
+			why += "; ended last by: " + t.Last.Reason
+		}
+		f := bad(check, name, why)
+		switch {
+		case e.daemon.Pid == 0: // no wonder, and it has a check of its own
+		case isLAC && t.Link == nil:
+			f.Remedy = []string{
+				fmt.Sprintf("echo 'c %s' > %s", lac, controlPipe),
+				"if it is to be down: `keepalive = no` in its section of /etc/xl2tpd/keepalive.conf",
+				"journalctl -u xl2tpd -u xl2tpd-keepalive",
+			}
+		default:
+			f.Remedy = []string{"journalctl -u xl2tpd -u xl2tpd-keepalive"}
+		}
+		return f
+	case "silent":
+		f := bad(check, name, "the far end answers no echo request any more",
+			"if it never answers: `target = ADDRESS` behind the tunnel in its section of /etc/xl2tpd/keepalive.conf",
+			"if it did: xl2tpd closes the tunnel once a Hello is unanswered, within some two minutes")
+		if isLAC {
+			f.Remedy = append(f.Remedy, fmt.Sprintf("echo 'd %s' > %s (then 'c %s') if that is too long", lac, controlPipe, lac))
+		}
+		return f
+	}
+	return good(check, name, "%s", t.State)
+}
+
+func (e *exam) ipsec(name string, t *status.Tunnel) []Finding {
+	const check = "IPsec"
+	initiate := "swanctl --initiate --child NAME, or `ipsec up NAME`; and make the LNS refuse L2TP without IPsec"
+	switch {
+	case t.SA == nil:
+		return []Finding{bad(check, name, fmt.Sprintf("no IKE SA with %v: its L2TP is in the clear", t.Peer), initiate)}
+	case !t.SA.Child:
+		return []Finding{bad(check, name, fmt.Sprintf("the IKE SA with %v has no CHILD SA: its L2TP is in the clear", t.Peer), initiate)}
+	}
+	return nil
+}
+
+// nat looks for NATs that ESP does not get through. IKE finds a NAT only if both
+// ends have NAT-T, and ESP then goes in UDP.
+func (e *exam) nat(name string, t *status.Tunnel) []Finding {
+	const check = "NAT-T"
+	if t.SA.NAT && t.SA.Encap {
+		return []Finding{good(check, name, "a NAT is on the way, ESP goes in UDP")}
+	}
+	text := ""
+	if t.SA.NAT && t.SA.Child {
+		text = "there is a NAT on the way, but ESP does not go in UDP: most NATs drop that"
+	}
+	if source, err := e.Source(netip.AddrPortFrom(t.Peer, l2tpPort)); err == nil &&
+		t.State == "down" && !t.SA.NAT && source.IsPrivate() && !t.Peer.IsPrivate() {
+		text = fmt.Sprintf("%v is a private address and %v is not, but IKE has found no NAT: the far end has no NAT-T", source, t.Peer)
+	}
+	if text == "" {
+		return nil
+	}
+	return []Finding{bad(check, name, text,
+		"open UDP 4500 on the way and switch NAT traversal on at the far end (Yamaha: `ipsec ike nat-traversal GATEWAY on`)")}
+}
+
+const l2tpPort = 1701
+
+// route finds the peer's own address routed into a tunnel: xl2tpd's control
+// packets then go astray, into its own even round in circles, and the tunnel ends
+// after some 90 s.
+func (e *exam) route(name string, t *status.Tunnel) []Finding {
+	const check = "route to the peer"
+	source, err := e.Source(netip.AddrPortFrom(t.Peer, l2tpPort))
+	if err != nil {
+		return []Finding{bad(check, name, err.Error(), "ip route get "+t.Peer.String())}
+	}
+	into := "its own tunnel"
+	through := t.Link
+	if source != t.Link.Local {
+		through = nil
+		for _, other := range e.report.Tunnels {
+			if other.Link != nil && other.Link.Local == source {
+				into, through = "the tunnel of "+title(&other), other.Link
+			}
+		}
+	}
+	if through == nil || !source.IsValid() {
+		return []Finding{good(check, name, "outside the tunnel, from %v", source)}
+	}
+	return []Finding{bad(check, name, fmt.Sprintf("%v is reached through %s, %s", t.Peer, through.Name, into),
+		fmt.Sprintf("ip route replace %v via GATEWAY (the router outside the tunnel), best in /etc/ppp/ip-up.d", t.Peer),
+		"or no `defaultroute` in the pppoptfile")}
+}
