@@ -30,29 +30,30 @@ type Commander struct {
 }
 
 // Initiate brings up a CHILD SA of connection ike, with an IKE SA if there is
-// none, and returns when it is installed. charon makes another one if there is
-// one already.
+// none, and returns when it is installed. If there is one already, charon makes
+// another one in IKEv1, and fails in IKEv2.
 //
 // An IKE SA that has not been established by then is ended: charon would go on
 // sending at ever longer intervals (4, 7, 13, 23, 42, 76 s by default), and a
 // later attempt would wait with it for the next. One that is established stays,
-// even if its peer no longer knows it: see TerminateIKE.
+// even if its peer no longer knows it: see TerminateIKE. A wrong PSK looks like a
+// dead peer in IKEv1.
 func (c *Commander) Initiate(ctx context.Context, child, ike string) error {
 	limited, cancel := limit(ctx)
 	defer cancel()
-	errmsg, err := c.call(limited, "initiate", "child", child, "ike", ike)
-	if errmsg == "" && err == nil {
-		return nil
+	what := "initiate " + ike + "/" + child
+	errmsg, err := c.call(limited, what, "initiate", "child", child, "ike", ike)
+	switch {
+	case errmsg != "":
+		err = fmt.Errorf("vici: %s: %s", what, errmsg)
+	case !errors.Is(ctx.Err(), context.Canceled): // done, or charon does not answer
+		return err
 	}
-	if err == nil {
-		err = errors.New(errmsg)
-	}
-	err = fmt.Errorf("vici: initiate %s/%s: %w", ike, child, err)
-	// Also if ctx was cancelled: nobody else ends it.
+	// Although ctx may be at its end: nobody else ends it.
 	rest, cancel := context.WithTimeout(context.WithoutCancel(ctx), commandMargin)
 	defer cancel()
-	if failed := c.endHalfOpen(rest, ike); failed != nil {
-		return fmt.Errorf("%w; and its half-open IKE SA is left behind: %w", err, failed)
+	if c.endHalfOpen(rest, ike) != nil {
+		return fmt.Errorf("%w; a half-open IKE SA may be left behind", err)
 	}
 	return err
 }
@@ -84,19 +85,17 @@ func (c *Commander) TerminateIKE(ctx context.Context, uniqueID string) error {
 	}
 	limited, cancel := limit(ctx)
 	defer cancel()
-	errmsg, err := c.call(limited, "terminate", "ike-id", uniqueID, "force", "yes")
+	what := "terminate IKE SA " + uniqueID
+	errmsg, err := c.call(limited, what, "terminate", "ike-id", uniqueID, "force", "yes")
 	if err == nil && errmsg != "" {
 		// charon also calls it a failure if it was not there, or had to be ended
 		// without an answer.
 		var left []SA
 		if left, err = c.list(limited, "ike-id", uniqueID); err == nil && len(left) > 0 {
-			err = fmt.Errorf("%s, it is %s", errmsg, left[0].State)
+			err = fmt.Errorf("vici: %s: %s, it is %s", what, errmsg, left[0].State)
 		}
 	}
-	if err != nil {
-		return fmt.Errorf("vici: terminate IKE SA %s: %w", uniqueID, err)
-	}
-	return nil
+	return err
 }
 
 // limit gives a command its deadline: without one, govici would end the session
@@ -109,8 +108,8 @@ func limit(ctx context.Context) (context.Context, context.CancelFunc) {
 }
 
 // call sends one command with keys and values in turn, and returns charon's
-// words if it refuses or fails.
-func (c *Commander) call(ctx context.Context, command string, kv ...string) (errmsg string, err error) {
+// words if it refuses or fails. An error says what was to be done.
+func (c *Commander) call(ctx context.Context, what, command string, kv ...string) (errmsg string, err error) {
 	s, err := open(ctx, c.Sockets, c.dial, false)
 	if err != nil {
 		return "", err
@@ -121,8 +120,11 @@ func (c *Commander) call(ctx context.Context, command string, kv ...string) (err
 		return "", err
 	}
 	out, err := s.Call(ctx, command, in)
+	if out == nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return "", fmt.Errorf("vici: %s: charon has not answered in time: %w", what, ctx.Err())
+	}
 	if out == nil {
-		return "", silent(ctx, err)
+		return "", fmt.Errorf("vici: %s: %w", what, err)
 	}
 	if text(out, "success") == "yes" {
 		return "", nil
@@ -163,15 +165,4 @@ func arguments(kv ...string) (*govici.Message, error) {
 		}
 	}
 	return m, nil
-}
-
-// silent is what to say about an answer that did not come.
-func silent(ctx context.Context, err error) error {
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return fmt.Errorf("charon has not answered in time: %w", ctx.Err())
-	}
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	return err
 }

@@ -1,5 +1,5 @@
-// Package vici sees strongSwan's security associations through charon's
-// control socket.
+// Package vici sees strongSwan's security associations, and brings them up and
+// down, through charon's control socket.
 package vici
 
 import (
