@@ -1,5 +1,6 @@
 // Package xl2tpd watches one xl2tpd: its configuration file, its process, and
-// the kernel's table of L2TP sessions that tells which pppN is which.
+// the kernel's table of L2TP sessions that tells which pppN is which. Control
+// tells it to dial and to hang up.
 package xl2tpd
 
 import (

@@ -60,9 +60,10 @@ func (c *Control) Connect(ctx context.Context, lac string) error {
 
 // Disconnect closes a LAC's tunnel ("d NAME"), and is harmless when there is
 // none. xl2tpd also switches the LAC's redial off, until the next Connect. The
-// tunnel is gone when the peer has acknowledged StopCCN; a dead one never does,
-// and xl2tpd gives up after some 31 s (1+2+4+8+16, with `max retries = 5`). A
-// Connect before that calls through the dying tunnel.
+// tunnel goes when the peer has acknowledged StopCCN; a dead one never does:
+// pppd gives up after some 6 s and xl2tpd after 31 s (1+2+4+8+16, with `max
+// retries = 5`), logging "Unable to deliver closing message". A Connect before
+// that calls through the dying tunnel.
 func (c *Control) Disconnect(ctx context.Context, lac string) error {
 	return c.command(ctx, 'd', lac)
 }

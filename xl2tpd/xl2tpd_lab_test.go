@@ -442,13 +442,19 @@ func TestLabLookOnce(t *testing.T) {
 	}
 }
 
-// A real tunnel in kernel mode, plain L2TP, to an xl2tpd in a namespace.
-func TestLabKernelSession(t *testing.T) {
+// farEnd makes a network namespace with an xl2tpd in it, an LNS for plain L2TP at
+// 10.99.0.2, and halts the host's own. It returns the pppoptfile for both ends, and
+// the far xl2tpd's control pipe.
+func farEnd(t *testing.T) (options, control string) {
+	t.Helper()
 	run(t, "modprobe", "l2tp_ppp")
 	keep(t, DefaultConfPath)
 	halt(t)
 	run(t, "ip", "netns", "add", "eyelns")
-	t.Cleanup(func() { run(t, "ip", "netns", "del", "eyelns") })
+	t.Cleanup(func() {
+		// The far pppds outlive their xl2tpd, and the namespace would outlive its name with them.
+		run(t, "sh", "-c", "ip netns pids eyelns | xargs -r kill -9; ip link del eye0; ip netns del eyelns")
+	})
 	run(t, "ip", "link", "add", "eye0", "type", "veth", "peer", "name", "eye1", "netns", "eyelns")
 	run(t, "ip", "addr", "add", "10.99.0.1/24", "dev", "eye0")
 	run(t, "ip", "link", "set", "eye0", "up")
@@ -456,12 +462,18 @@ func TestLabKernelSession(t *testing.T) {
 	run(t, "ip", "-n", "eyelns", "link", "set", "eye1", "up")
 	run(t, "ip", "-n", "eyelns", "link", "set", "lo", "up")
 	dir := t.TempDir()
-	options := filepath.Join(dir, "options")
+	options = filepath.Join(dir, "options")
 	write(t, options, "noauth\nnoccp\nipcp-accept-local\nipcp-accept-remote\nlcp-echo-interval 0\nmtu 1400\n")
 	lns := filepath.Join(dir, "lns.conf")
 	write(t, lns, "[global]\n[lns default]\nip range = 172.31.99.10-172.31.99.20\nlocal ip = 172.31.99.1\npppoptfile = "+options+"\n")
-	spawn(t, "ip", "netns", "exec", "eyelns", "unshare", "-m", "sh", "-c",
+	far := spawn(t, "ip", "netns", "exec", "eyelns", "unshare", "-m", "sh", "-c",
 		"mount -t tmpfs tmpfs /run && exec xl2tpd -D -c "+lns+" -C /run/control -p /run/xl2tpd.pid -s /dev/null")
+	return options, fmt.Sprintf("/proc/%d/root/run/control", far.Process.Pid)
+}
+
+// A real tunnel in kernel mode, plain L2TP, to an xl2tpd in a namespace.
+func TestLabKernelSession(t *testing.T) {
+	options, _ := farEnd(t)
 	write(t, DefaultConfPath, "[lac eye]\nlns = 10.99.0.2\nautodial = yes\nredial = yes\nredial timeout = 1\npppoptfile = "+options+"\n")
 	_, c := watch(t)
 	launch(t, "restart")
