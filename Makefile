@@ -5,7 +5,7 @@
 # make monitoring the alert rules and the dashboard, with a real Prometheus
 # make fuzz       look for packets that break the Hello guard, FUZZTIME=10m for each part
 # make demo       the same tunnels without and with xl2tpd-keepalive, as a timeline
-# make pictures   what status and doctor look like, as SVG in lab/
+# make pictures   what status, status -watch and doctor look like, as SVG in lab/
 # make soak       many kinds of peers, HOURS=24 of guest time with GUARD=on, and minutes without the guard
 # make throughput a tunnel's data with the guard and without; CLOCK=real wants a quiet machine
 # make lab RUN=x  one scenario, with its whole log (CLOCK=real for real time)
@@ -94,7 +94,8 @@ demo: $(IMAGE)/root.ext4 disk
 
 pictures: $(IMAGE)/root.ext4 disk
 	$(LAB) pictures
-	cp $(CACHE)/out/status.svg $(CACHE)/out/doctor.svg lab/
+	cd $(CACHE)/out && cp status.svg watch.svg doctor.svg $(CURDIR)/lab/
+
 soak: $(IMAGE)/root.ext4 disk
 	$(LAB) soak $(HOURS)h
 

@@ -17,7 +17,7 @@ const usage = `usage: lab [-image DIR] [-disk DIR] [-out DIR] [-clock skip|real]
 -set gives scenarios a variable.
   test                 every scenario and every lab test, in two VMs side by side (clock: skip)
   demo                 the same tunnels without and with xl2tpd-keepalive, with a timeline
-  pictures             what status and doctor look like, as pictures
+  pictures             what status, status -watch and doctor look like, as pictures
   soak DURATION        many tunnels without and with the guard for that long, in two VMs side by side
   throughput           a tunnel's data with the guard and without, in one VM, with its log
   run SCENARIO...      these files of the disk's scenarios/, in one VM, with its log

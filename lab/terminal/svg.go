@@ -19,10 +19,10 @@ var colours = map[string]string{
 
 const ground, plain = "#0d1117", "#e6edf3"
 
-// SVG writes a picture of text in which only SGR sequences occur. A line that
-// begins with "$ " is what was typed.
+// SVG writes a picture of the screen after all of text. A line that begins with
+// "$ " is what was typed.
 func SVG(w io.Writer, text string) error {
-	lines := strings.Split(strings.TrimRight(strings.ReplaceAll(text, "\r", ""), "\n"), "\n")
+	lines := strings.Split(strings.TrimRight(shown(text), "\n"), "\n")
 	var b strings.Builder
 	widest := 0
 	for i, line := range lines {
