@@ -684,6 +684,7 @@ func (t *Translator) heardAck(r uint16, now time.Time) bool {
 			return false
 		}
 		t.high = t.ledger.local(r) // messages went past us
+		t.ledger.forget(t.high - history)
 	}
 	switch {
 	case !t.ackKnown:

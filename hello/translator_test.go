@@ -332,6 +332,27 @@ func TestLostWhileDown(t *testing.T) {
 	}
 }
 
+// However many messages went past us, what is stored can be restored: old runs are
+// folded into the debt in time.
+func TestMissedMany(t *testing.T) {
+	tr := synced(t)
+	tr.Out(packet(true, TypeHello, 0, 3, 2), epoch, alive)
+	tr.Missed(epoch)
+	for nr := uint16(1000); nr < 20000; nr += 1000 {
+		tr.In(packet(false, TypeNone, 0, 2, nr), epoch)
+		state, err := json.Marshal(tr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Restore(state, DefaultTiming(), epoch); err != nil {
+			t.Fatalf("after Nr %d: %v", nr, err)
+		}
+	}
+	if tr.Debt() != 1 || tr.acked != 19000 {
+		t.Errorf("debt %d, acknowledged %d", tr.Debt(), tr.acked)
+	}
+}
+
 func TestForeign(t *testing.T) {
 	tr := synced(t)
 	for name, b := range map[string][]byte{
