@@ -57,6 +57,8 @@ func (l *loop) hint() {
 
 // run looks and delivers until ctx ends or looking fails for good.
 func (l *loop) run(ctx context.Context) error {
+	// Each will say within busTime what it is, and that makes a look.
+	l.sources = Sources{DBus: true, Rtnetlink: true}
 	due := time.Now().Add(coalesce)
 	timer := time.NewTimer(coalesce)
 	defer timer.Stop()

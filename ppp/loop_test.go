@@ -122,6 +122,21 @@ func TestFirstSnapshot(t *testing.T) {
 	})
 }
 
+// A bus that is being logged in to is not one that is unreachable.
+func TestSourceNotHeardOf(t *testing.T) {
+	onBench(t, func(t *testing.T, b *bench) {
+		b.pass(coalesce)
+		if got := b.latest().Sources; got != (Sources{true, true}) {
+			t.Errorf("before any source has spoken: %+v, want none lost", got)
+		}
+		b.changes <- change{source: sourceDBus, err: errors.New("no bus")}
+		b.pass(coalesce)
+		if got := b.latest().Sources; got != (Sources{Rtnetlink: true}) {
+			t.Errorf("after D-Bus failed: %+v, want it lost", got)
+		}
+	})
+}
+
 func TestHintsAreCoalesced(t *testing.T) {
 	onBench(t, func(t *testing.T, b *bench) {
 		b.bothUp()
@@ -230,7 +245,7 @@ func TestLatePidFile(t *testing.T) {
 
 func TestLinkIsPolledWithoutRtnetlink(t *testing.T) {
 	onBench(t, func(t *testing.T, b *bench) {
-		b.changes <- change{source: sourceDBus}
+		b.changes <- change{source: sourceRtnetlink, err: errors.New("no socket")}
 		b.pass(time.Second)
 		b.set(view{links: []Link{bareLink}}, nil)
 		b.hint()

@@ -42,8 +42,9 @@ type Link struct {
 	TTY       string // "/dev/pts/N" in userspace mode, "" in kernel mode
 }
 
-// Sources says which of the two sources of hints work. With either of them
-// links are seen at once; with neither, within a second.
+// Sources says which of the two sources of hints work, as far as is known: one
+// that has not been heard of yet is not lost. With either of them links are
+// seen at once; with neither, within a second.
 type Sources struct {
 	DBus      bool // systemd's device units
 	Rtnetlink bool // the kernel's link and address groups
