@@ -213,6 +213,9 @@ func (w *world) next() event {
 	return top
 }
 
+// slack is how late a timer is: of the two ends' Hellos that cross, either is sent again first.
+func (w *world) slack() millis { return w.rnd.Int64N(30) }
+
 func (w *world) chance(p float64) bool { return p > 0 && w.rnd.Float64() < p }
 
 func (w *world) time() time.Time { return epoch.Add(time.Duration(w.now) * time.Millisecond) }
@@ -436,7 +439,7 @@ func (w *world) xXmit(m *endpointMessage) {
 		}
 		return
 	}
-	w.after(1000<<(m.retries-1), func() { w.xXmit(m) })
+	w.after(1000<<(m.retries-1)+w.slack(), func() { w.xXmit(m) })
 	w.xTransmit(m.pkt)
 }
 
@@ -531,7 +534,7 @@ func (w *world) pXmit(m *endpointMessage) {
 		w.excused = w.excused || w.starved()
 		return
 	}
-	wait := millis(1000 << (m.retries - 1))
+	wait := millis(1000<<(m.retries-1)) + w.slack()
 	if w.h.lazy && m.typ == TypeHello {
 		wait = w.h.keepalive
 	}
@@ -638,9 +641,10 @@ func (w *world) pAck(nr uint16) {
 func (w *world) calm() bool {
 	h := &w.h
 	// xl2tpd keeps nothing that comes early: of late packets, packets that meet a
-	// guard that is down, and a Hello every 3 s, any two are too many.
+	// guard that is down, and a Hello every 3 s, any two are too many; and a lazy
+	// peer doesn't send them again in time.
 	down := h.kills > 0 || h.storm
-	if h.late > 0 && down || (h.late > 0 || down) && h.keepalive == 3000 {
+	if down && h.late > 0 || (h.late > 0 || down) && (h.lazy || h.keepalive == 3000) {
 		return false
 	}
 	return h.kills <= 5 && h.helloEvery == 60000 && h.loss == 0 && h.lo == 0 && h.fresh == 0 && h.hang == 0 && h.crash == 0 && h.unplug == 0
@@ -724,7 +728,7 @@ func (w *world) run() {
 		}
 		at := w.rnd.Int64N(h.keepalive)
 		if h.cross {
-			at = (first + w.rnd.Int64N(50)) % h.keepalive
+			at = max(0, first-25+w.rnd.Int64N(75)) % h.keepalive
 		}
 		w.after(at, alive)
 	}

@@ -157,6 +157,7 @@ type Translator struct {
 	closing   bool      // a StopCCN was seen
 	zlbLow    bool      // a ZLB has gone out as if no Hello were under way
 	zlbNr     uint16    // what the latest such acknowledged
+	zlbAt     time.Time // when the first such with that Nr went out
 
 	// Peer to xl2tpd.
 	expKnown  bool
@@ -279,10 +280,18 @@ func (t *Translator) localAck() uint16 {
 
 // acknowledge sends xl2tpd a ZLB from the peer. xl2tpd takes it only with the
 // Ns that it expects; if a message just passed has not reached it, it sends the
-// Hello again, and gets another.
+// Hello again, and gets another. What it expects may be known from a retransmission
+// only, which repeats an old Nr: then the next numbers get a ZLB too.
 func (t *Translator) acknowledge() {
-	if t.expKnown && t.ackKnown {
-		t.send(ToLocal, Message{Ns: t.expected, Nr: t.localAck()})
+	if !t.expKnown || !t.ackKnown {
+		return
+	}
+	last := t.expected
+	if !t.synced {
+		last += maxMissed
+	}
+	for ns := t.expected; !before(last, ns); ns++ {
+		t.send(ToLocal, Message{Ns: ns, Nr: t.localAck()})
 	}
 }
 
@@ -393,7 +402,7 @@ func (t *Translator) Out(pkt []byte, now time.Time, life Life) *Verdict {
 				t.out.Action, t.out.Why = Drop, WhyTurn
 				return &t.out
 			}
-			w = t.zlbNs()
+			w = t.zlbNs(now)
 		}
 		return t.forwardOut(&p, w)
 	}
@@ -447,14 +456,18 @@ func (t *Translator) crossed() bool {
 // zlbNs is the number of a ZLB that is not older than all seen: the one the peer
 // expects. A peer that takes Hellos has the one that has just gone out. A Hello that
 // another left unanswered may have changed its count, and then some ignore the ZLB
-// and send their message again; the answer to that goes by the Hello.
-func (t *Translator) zlbNs() uint16 {
-	nr := t.nrToPeer()
-	if !t.limbo.adopted || !t.ackKnown || t.acked != t.limbo.first || t.hears && t.spoke.Before(t.offered) ||
-		t.zlbLow && t.zlbNr == nr {
+// and send their message again, not before a second has passed (RFC 2661 §5.8); the
+// answer to that goes by the Hello.
+func (t *Translator) zlbNs(now time.Time) uint16 {
+	if !t.limboNext() || t.acked != t.limbo.first || t.hears && t.spoke.Before(t.offered) {
 		return t.wireNext()
 	}
-	t.zlbLow, t.zlbNr = true, nr
+	if nr := t.nrToPeer(); !t.zlbLow || t.zlbNr != nr {
+		t.zlbLow, t.zlbNr, t.zlbAt = true, nr, now
+	}
+	if now.Sub(t.zlbAt) >= time.Second/2 {
+		return t.wireNext()
+	}
 	return t.acked
 }
 
@@ -786,10 +799,6 @@ func (t *Translator) Due(now time.Time, life Life) *Verdict {
 			(t.limboNext() || t.sureOfAck(end, now)) {
 			t.adopt(end)
 			t.acknowledge()
-			// What xl2tpd expects is known from copies with an old Nr, maybe.
-			for i := range uint16(maxMissed) {
-				t.send(ToLocal, Message{Ns: t.expected + 1 + i, Nr: t.localAck()})
-			}
 			t.out.Why = WhyAdopted
 		}
 	}
@@ -815,7 +824,7 @@ func (t *Translator) vouch(now time.Time, life Life) {
 		t.out.Save = true
 	}
 	ns := t.wireNext()
-	if t.limbo.adopted && t.limboNext() {
+	if t.limboNext() {
 		ns = t.acked
 	}
 	t.send(ToPeer, Message{Ns: ns, Nr: nr})

@@ -97,6 +97,7 @@ func dialCommand(ts *testscript.TestScript, neg bool, args []string) {
 	peers := peersOf(ts, args)
 	for _, p := range peers {
 		c.history.add(record{at: time.Now(), kind: "dial", tunnel: p.name})
+		p.said = len(p.log(xl2tpdLog))
 	}
 	var wg sync.WaitGroup
 	errs := make([]error, len(peers))

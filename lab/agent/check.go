@@ -121,7 +121,7 @@ func echoesCommand(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // peerlogCommand holds when the peer's daemon has logged that since the peer was last dialled, or with ! when it has not:
-// our LNS an event, with that reason or about that message if one is given, a real xl2tpd a text at any time. There may be
+// our LNS an event, with that reason or about that message if one is given, a real xl2tpd a text. There may be
 // several names with commas; "all" are the peers that have an LNS of ours.
 func peerlogCommand(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, false, len(args) == 2 || len(args) == 3, "peerlog NAMES|all EVENT [REASON|MESSAGE] | peerlog NAME TEXT")
@@ -136,13 +136,16 @@ func peerlogCommand(ts *testscript.TestScript, neg bool, args []string) {
 		found := slices.ContainsFunc(sinceDialled(c.history.all(), p), func(r record) bool {
 			return r.kind == "lns" && r.text == args[1] && (len(args) == 2 || r.reason == args[2])
 		})
+		log, text := p.log("lns.log"), `"event":"`+args[1]+`"`
 		if p.isXl2tpd() {
 			usage(ts, false, len(args) == 2, "peerlog NAME TEXT")
-			found = strings.Contains(p.log("xl2tpd.log"), args[1])
+			log, text = p.log(xl2tpdLog), args[1]
+			log = log[min(p.said, len(log)):]
+			found = strings.Contains(log, text)
 		}
 		if found == neg {
-			if neg && !p.isXl2tpd() {
-				ts.Logf("%s", before(p.log("lns.log"), `"event":"`+args[1]+`"`))
+			if neg {
+				ts.Logf("%s", before(log, text))
 			}
 			ts.Fatalf("%s: logged %s: %v", p.name, strings.Join(args[1:], " "), found)
 		}

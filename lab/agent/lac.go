@@ -8,6 +8,9 @@ import (
 	"time"
 )
 
+// xl2tpdLog is where a peer's real xl2tpd writes, in the peer's directory.
+const xl2tpdLog = "xl2tpd.log"
+
 // callerLAC is what a caller's xl2tpd.conf calls the client host.
 const callerLAC = "host"
 
@@ -29,11 +32,11 @@ func (p *peer) configureLAC() error {
 }
 
 func (p *peer) startLAC() error {
-	if err := p.run("xl2tpd.log", "xl2tpd", "-D"); err != nil {
+	if err := p.run(xl2tpdLog, "xl2tpd", "-D"); err != nil {
 		return err
 	}
 	if err := poll(10*time.Second, func() bool { return isPipe(p.controlPipe()) }); err != nil {
-		return fmt.Errorf("peer %s: xl2tpd: %w: %s", p.name, err, p.log("xl2tpd.log"))
+		return fmt.Errorf("peer %s: xl2tpd: %w: %s", p.name, err, p.log(xl2tpdLog))
 	}
 	return nil
 }

@@ -33,7 +33,7 @@ func (p *peer) pool() string {
 
 func (p *peer) startLNS() error {
 	if p.personality == "debian" {
-		return p.run("xl2tpd.log", "xl2tpd", "-D")
+		return p.run(xl2tpdLog, "xl2tpd", "-D")
 	}
 	args := []string{disk + "/bin/lns", "-peer", p.name, "-personality", p.personality,
 		"-local", p.ppp.String(), "-pool", p.pool()}

@@ -26,6 +26,7 @@ type peer struct {
 	dir               string
 	client            *client
 	twin              bool // another's LNS under another name
+	said              int  // how much a real xl2tpd had logged when it was last dialled
 
 	hold  *exec.Cmd // keeps the namespaces
 	procs []*exec.Cmd
