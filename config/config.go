@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -32,6 +33,7 @@ type Settings struct {
 	Target    netip.Addr    // echo this address; invalid: the far-end PPP peer
 	Guard     Guard
 	Recover   Recover
+	Hook      string // executable that is told what happens; empty: none
 }
 
 // Recover says how a LAC's tunnel that has ended, or is dead, is brought back.
@@ -111,6 +113,16 @@ func (c *Config) Guard() Guard {
 		most = max(most, s.Settings.HelloGuard())
 	}
 	return most
+}
+
+// Hooks are the executables that any section names.
+func (c *Config) Hooks() []string {
+	all := []string{c.Global.Hook}
+	for _, s := range c.Sections {
+		all = append(all, s.Settings.Hook)
+	}
+	slices.Sort(all)
+	return slices.DeleteFunc(slices.Compact(all), func(path string) bool { return path == "" })
 }
 
 func (c *Config) find(kind, name string) *Section {
@@ -194,6 +206,7 @@ type draft struct {
 	target    netip.Addr
 	guard     *Guard
 	recover   *Recover
+	hook      *string
 	metrics   Listen
 }
 
@@ -258,13 +271,15 @@ func (d *draft) set(kind string, k conf.Key) (err *conf.Error) {
 			return fail(k.Line, "'recover' belongs into [global] or a [lac NAME] section: who calls an LNS is not called back")
 		}
 		d.recover, err = parseRecover(k)
+	case "hook":
+		d.hook, err = parseHook(k)
 	case "metrics":
 		if kind != "global" {
 			return fail(k.Line, "'metrics' belongs into [global], not into [%s]", d.title)
 		}
 		d.metrics, err = parseListen(k)
 	default:
-		return fail(k.Line, "unknown key %s; there are keepalive, interval, timeout, target, hello guard, recover and metrics", conf.Quote(k.Name))
+		return fail(k.Line, "unknown key %s; there are keepalive, interval, timeout, target, hello guard, recover, hook and metrics", conf.Quote(k.Name))
 	}
 	return err
 }
@@ -295,6 +310,17 @@ func parseRecover(k conf.Key) (*Recover, *conf.Error) {
 		}
 	}
 	return nil, fail(k.Line, "'recover' is %s, must be 'auto', 'redial', 'full' or 'off'", conf.Quote(k.Value))
+}
+
+func parseHook(k conf.Key) (*string, *conf.Error) {
+	path := filepath.Clean(k.Value)
+	switch {
+	case strings.EqualFold(k.Value, "off"):
+		path = ""
+	case !filepath.IsAbs(path):
+		return nil, fail(k.Line, "'hook' is %s, must be 'off' or the whole path of an executable", conf.Quote(k.Value))
+	}
+	return &path, nil
 }
 
 func parseListen(k conf.Key) (Listen, *conf.Error) {
@@ -348,6 +374,9 @@ func settle(path string, drafts ...*draft) (Settings, error) {
 		}
 		if d.recover != nil {
 			s.Recover = *d.recover
+		}
+		if d.hook != nil {
+			s.Hook = *d.hook
 		}
 	}
 	if interval != nil {

@@ -69,6 +69,12 @@ func recovered(r Recover, s Settings) Settings {
 	return s
 }
 
+// hooked is with the hook of full.conf.
+func hooked(s Settings) Settings {
+	s.Hook = "/etc/xl2tpd/up and down.sh"
+	return s
+}
+
 func guarded(g Guard, s Settings) Settings {
 	s.Guard = g
 	return s
@@ -80,14 +86,14 @@ func TestGoodFiles(t *testing.T) {
 		"empty.conf":    {{"lac", "office"}: Defaults(), {"lns", "default"}: Defaults()},
 		"comments.conf": {{"lac", "office"}: Defaults(), {"lns", ""}: Defaults()},
 		"full.conf": {
-			{"lac", "office"}:    recovered(RecoverAuto, set(true, 4, 4, "192.0.2.1")),
-			{"lac", "OFFICE"}:    recovered(RecoverAuto, set(true, 4, 4, "192.0.2.1")),
+			{"lac", "office"}:    hooked(recovered(RecoverAuto, set(true, 4, 4, "192.0.2.1"))),
+			{"lac", "OFFICE"}:    hooked(recovered(RecoverAuto, set(true, 4, 4, "192.0.2.1"))),
 			{"lac", "two words"}: set(true, 15, 1, ""),
-			{"lac", "silent"}:    guarded(GuardOn, set(false, 15, 5, "")),
-			{"lac", "other"}:     set(true, 15, 5, ""),
-			{"lac", ""}:          set(true, 15, 5, ""),
-			{"lns", "default"}:   set(true, 3600, 60, ""),
-			{"lns", "office"}:    set(true, 3600, 60, ""),
+			{"lac", "silent"}:    hooked(guarded(GuardOn, set(false, 15, 5, ""))),
+			{"lac", "other"}:     hooked(set(true, 15, 5, "")),
+			{"lac", ""}:          hooked(set(true, 15, 5, "")),
+			{"lns", "default"}:   hooked(set(true, 3600, 60, "")),
+			{"lns", "office"}:    hooked(set(true, 3600, 60, "")),
 		},
 		"crlf-and-bom.conf": {
 			{"lns", "phones"}: set(false, 2, 2, ""),
@@ -117,10 +123,20 @@ func TestUnknown(t *testing.T) {
 	}
 	got := c.Unknown(func(kind, name string) bool { return kind == "lac" && name == "office" })
 	want := []string{
-		"testdata/good/full.conf:16: xl2tpd.conf has no [lac two words], this section does nothing",
-		"testdata/good/full.conf:19: xl2tpd.conf has no [lac silent], this section does nothing",
+		"testdata/good/full.conf:17: xl2tpd.conf has no [lac two words], this section does nothing",
+		"testdata/good/full.conf:21: xl2tpd.conf has no [lac silent], this section does nothing",
 	}
 	if !slices.Equal(got, want) {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestHooks(t *testing.T) {
+	c, err := Parse("", []byte("[lac a]\nhook = /b\n[lac b]\nhook = off\n[lns default]\nhook = /a\n[lns c]\ninterval = 9\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := c.Hooks(); !slices.Equal(got, []string{"/a", "/b"}) {
 		t.Errorf("%q", got)
 	}
 }
@@ -159,7 +175,7 @@ func TestInstalledFile(t *testing.T) {
 	if len(c.Sections) != 2 {
 		t.Errorf("%+v", c.Sections)
 	}
-	for _, key := range []string{"keepalive", "interval", "timeout", "target", "hello guard", "metrics"} {
+	for _, key := range []string{"keepalive", "interval", "timeout", "target", "hello guard", "recover", "hook", "metrics"} {
 		if !strings.Contains(text, "\n;"+key+" = ") {
 			t.Errorf("%s is not in it", key)
 		}

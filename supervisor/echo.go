@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"time"
 
+	"xl2tpd-keepalive/hook"
 	"xl2tpd-keepalive/probe"
 )
 
@@ -112,6 +113,7 @@ func (b *Brain) alive(t *tunnel, sign string, now time.Time) {
 		}
 		b.set(t, Alive, now)
 		b.noteTunnel(t, slog.LevelInfo, text, attrs...)
+		b.tell(t, hook.Alive, sign)
 	}
 	b.arm(t, now, t.settings.Interval, false)
 }
@@ -122,10 +124,12 @@ func (b *Brain) silent(t *tunnel, err error, now time.Time) {
 	if t.state == Silent || t.lost < silentAfter || !t.replied && !t.evidence.Last().IsZero() {
 		return
 	}
-	attrs := []slog.Attr{slog.String("reason", fmt.Sprintf("%d echo requests unanswered: %v", t.lost, err))}
+	reason := fmt.Sprintf("%d echo requests unanswered: %v", t.lost, err)
+	attrs := []slog.Attr{slog.String("reason", reason)}
 	if !t.replied {
 		attrs = append(attrs, slog.String("hint", "if the far end never answers, give its section another `target`"))
 	}
 	b.set(t, Silent, now)
 	b.noteTunnel(t, slog.LevelWarn, "tunnel silent", attrs...)
+	b.tell(t, hook.Silent, reason)
 }

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"net/netip"
 
+	"xl2tpd-keepalive/hook"
 	"xl2tpd-keepalive/probe"
 )
 
@@ -89,6 +90,9 @@ type Recover struct {
 	SA   string     // unique id of the IKE SA with it; empty: there is none
 }
 
+// CallHook asks for the operator's executable to be told.
+type CallHook struct{ hook.Event }
+
 // Note is a line for the log.
 type Note struct {
 	Level slog.Level
@@ -103,6 +107,7 @@ func (ReadCounter) action() {}
 func (SendEcho) action()    {}
 func (CancelEcho) action()  {}
 func (Recover) action()     {}
+func (CallHook) action()    {}
 func (Note) action()        {}
 func (Ready) action()       {}
 

@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	"xl2tpd-keepalive/hook"
 	"xl2tpd-keepalive/probe"
 )
 
@@ -24,6 +25,7 @@ type Hands struct {
 	Echo     func(context.Context, probe.Request) probe.Result
 	Received func(index int) (packets uint64, err error)
 	Recover  func(context.Context, Recover) error
+	Hook     func(hook.Event) // does not block
 }
 
 // Front is whom the loop tells how it goes. Each func is called from the
@@ -160,6 +162,8 @@ func (l *Loop) act(ctx context.Context, actions []Action) {
 			l.recoveries.start(func() { l.Post(l.recover(ctx, a)) })
 		case CancelEcho:
 			l.cancels[a.Link]()
+		case CallHook:
+			l.hands.Hook(a.Event)
 		case Note:
 			l.log.LogAttrs(ctx, a.Level, a.Text, a.Attrs...)
 		case Ready:

@@ -4,11 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
 
 	"xl2tpd-keepalive/config"
+	"xl2tpd-keepalive/hook"
 	"xl2tpd-keepalive/xl2tpd"
 )
 
@@ -191,6 +193,9 @@ func (b *Brain) recovered(ev Recovered, now time.Time) {
 	if ev.Step == StepLook || errors.Is(ev.Err, ErrPlain) || errors.Is(ev.Err, ErrAlive) {
 		return
 	}
+	if path := b.config.For("lac", ev.LAC).Hook; path != "" && ev.Err == nil {
+		b.do(CallHook{hook.Event{Path: path, Name: hook.Recover, Tunnel: "lac " + ev.LAC, Peer: b.lns(ev.LAC), Reason: ev.Step.String()}})
+	}
 	level, text, attr := slog.LevelInfo, "bringing the tunnel back", slog.String("step", ev.Step.String())
 	if ev.Err != nil {
 		level, text, attr = slog.LevelWarn, "can't "+ev.Step.String()+", trying again", slog.String("reason", ev.Err.Error())
@@ -251,10 +256,18 @@ func (b *Brain) climbing(s *xl2tpd.Section, now time.Time) string {
 
 func (b *Brain) noteLAC(l *lac, level slog.Level, text string, more ...slog.Attr) {
 	attrs := []slog.Attr{slog.String("tunnel", "lac "+l.name)}
-	if b.atlas.conf != nil {
-		if s := b.atlas.conf.LAC(l.name); s != nil && len(s.LNSIPs) > 0 {
-			attrs = append(attrs, slog.String("peer", s.LNSIPs[0].String()))
-		}
+	if a := b.lns(l.name); a.IsValid() {
+		attrs = append(attrs, slog.String("peer", a.String()))
 	}
 	b.note(level, text, append(attrs, more...)...)
+}
+
+// lns is the address of a LAC's first LNS, or invalid.
+func (b *Brain) lns(lac string) (a netip.Addr) {
+	if b.atlas.conf != nil {
+		if s := b.atlas.conf.LAC(lac); s != nil && len(s.LNSIPs) > 0 {
+			a = s.LNSIPs[0]
+		}
+	}
+	return a
 }

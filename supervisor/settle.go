@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/config"
+	"xl2tpd-keepalive/hook"
 )
 
 // settle brings a tunnel's state in line with its link, its place and the
@@ -73,6 +74,7 @@ func (b *Brain) begin(t *tunnel, source, target netip.Addr, reason string, now t
 		attrs = append(attrs, slog.String("reason", reason))
 	}
 	b.noteTunnel(t, slog.LevelInfo, "tunnel up", attrs...)
+	b.tell(t, hook.Up, reason)
 	b.hurry(t, now)
 }
 
@@ -85,15 +87,14 @@ func (b *Brain) stop(t *tunnel, to State, reason string, now time.Time) {
 	b.cancel(t)
 	was := t.state
 	b.set(t, to, now)
-	text := "tunnel down"
-	if to == Off {
-		text = "tunnel left alone"
-	} else if was == Off {
-		return // never watched: its end is no news
-	} else {
+	switch {
+	case to == Off:
+		b.noteTunnel(t, slog.LevelInfo, "tunnel left alone", slog.String("reason", reason))
+	case was != Off: // one that was never watched: its end is no news
 		reason = b.closed(t, reason, was, now)
+		b.noteTunnel(t, slog.LevelInfo, "tunnel down", slog.String("reason", reason))
+		b.tell(t, hook.Down, reason)
 	}
-	b.noteTunnel(t, slog.LevelInfo, text, slog.String("reason", reason))
 }
 
 // cancel makes what is in flight count for nothing.
@@ -151,6 +152,17 @@ func (b *Brain) set(t *tunnel, to State, now time.Time) {
 	b.count[to]++
 	t.state, t.since = to, now
 	b.changed = true
+}
+
+// tell calls the tunnel's hook, if it has one.
+func (b *Brain) tell(t *tunnel, event, reason string) {
+	if t.settings.Hook == "" {
+		return
+	}
+	b.do(CallHook{hook.Event{
+		Path: t.settings.Hook, Name: event, Tunnel: t.place.section(), Peer: t.place.outer, Link: t.key.Name,
+		Local: t.link.Local, Remote: t.link.Peer, Reason: reason,
+	}})
 }
 
 // noteTunnel is a line for the log about one tunnel.

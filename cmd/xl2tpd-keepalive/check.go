@@ -8,6 +8,7 @@ import (
 	"io/fs"
 
 	"xl2tpd-keepalive/config"
+	"xl2tpd-keepalive/hook"
 	"xl2tpd-keepalive/xl2tpd"
 	"xl2tpd-keepalive/xl2tpd/conf"
 )
@@ -18,7 +19,10 @@ func check(o options, stdout, stderr io.Writer) int {
 	path := cmp.Or(o.config, config.DefaultPath)
 	c, err := config.Load(path)
 	missing := o.config == "" && errors.Is(err, fs.ErrNotExist)
-	if err != nil && !missing {
+	switch {
+	case missing:
+		c = config.Default(path)
+	case err != nil:
 		fmt.Fprintln(stderr, err)
 		return exitError
 	}
@@ -33,6 +37,12 @@ func check(o options, stdout, stderr io.Writer) int {
 	case !missing:
 		for _, w := range c.Unknown(x.Has) {
 			fmt.Fprintln(stderr, "warning:", w)
+		}
+	}
+
+	for _, path := range c.Hooks() {
+		if err := hook.Check(path); err != nil {
+			fmt.Fprintln(stderr, "warning: hook will not be run:", err)
 		}
 	}
 

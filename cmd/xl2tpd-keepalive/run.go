@@ -16,6 +16,7 @@ import (
 	"github.com/coreos/go-systemd/v22/journal"
 
 	"xl2tpd-keepalive/config"
+	"xl2tpd-keepalive/hook"
 	"xl2tpd-keepalive/metrics"
 	"xl2tpd-keepalive/ppp"
 	"xl2tpd-keepalive/probe"
@@ -57,9 +58,10 @@ func keepalive(o options, stderr io.Writer) int {
 	links := &ppp.Watcher{Log: log}
 	pinger := &probe.Pinger{}
 	mend := &mender{echo: pinger.Echo}
+	hooks := &hook.Runner{Log: log}
 	loop := supervisor.NewLoop(
 		supervisor.New(config.Default(path), rand.Float64),
-		supervisor.Hands{Echo: pinger.Echo, Received: links.Received, Recover: mend.step},
+		supervisor.Hands{Echo: pinger.Echo, Received: links.Received, Recover: mend.step, Hook: hooks.Call},
 		systemd.front(ready), log)
 	hellos := newGuard(loop, log)
 	mend.channels = hellos.Channels
@@ -93,6 +95,7 @@ func keepalive(o options, stderr io.Writer) int {
 		{Name: supervisor.EyeVICI, Run: sas.Run},
 		{Name: taskEcho, Run: pinger.Run},
 		{Name: "hello guard", Run: hellos.Run},
+		{Name: "hooks", Run: hooks.Run},
 		{Name: "status socket", Run: socket.Run},
 		{Name: "metrics", Run: scrapes.Run},
 	} {

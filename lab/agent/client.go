@@ -214,7 +214,7 @@ var (
 // sawJournal keeps what xl2tpd and we say.
 func (c *client) sawJournal(identifier, text string, at time.Time) {
 	switch identifier {
-	case "xl2tpd", "xl2tpd-keepalive", "pppd", "charon-systemd", "systemd":
+	case "xl2tpd", "xl2tpd-keepalive", "keepalive-hook", "pppd", "charon-systemd", "systemd":
 	default:
 		return
 	}

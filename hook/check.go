@@ -1,0 +1,69 @@
+package hook
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+// maxLinks is how many symbolic links a path may lead through, as for the kernel.
+const maxLinks = 40
+
+// Check says why an executable is not to be run: it runs with our rights, so
+// nobody but root (and whoever we are) may be able to change it, or the way to it.
+func Check(path string) error {
+	info, err := follow(path, maxLinks)
+	if err == nil && (!info.Mode().IsRegular() || info.Mode()&0o111 == 0) {
+		err = fmt.Errorf("%s: not an executable file; chmod 755 it", path)
+	}
+	return err
+}
+
+// follow goes to the file at an absolute path and looks at every directory and
+// link on the way.
+func follow(path string, links int) (info fs.FileInfo, err error) {
+	at := "/"
+	names := strings.Split(strings.TrimPrefix(filepath.Clean(path), "/"), "/")
+	for i, name := range names {
+		here := filepath.Join(at, name)
+		if info, err = ours(here); err != nil {
+			return nil, err
+		}
+		if info.Mode()&fs.ModeSymlink == 0 {
+			at = here
+			continue
+		}
+		if links == 0 {
+			return nil, fmt.Errorf("%s: too many symbolic links", path)
+		}
+		to, err := os.Readlink(here)
+		if err != nil {
+			return nil, err
+		}
+		if !filepath.IsAbs(to) {
+			to = filepath.Join(at, to)
+		}
+		return follow(filepath.Join(to, filepath.Join(names[i+1:]...)), links-1)
+	}
+	return info, nil
+}
+
+// ours fails if others own the file, or can write to it. They can rename nothing
+// in a sticky directory that is not theirs.
+func ours(path string) (fs.FileInfo, error) {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return nil, err
+	}
+	if uid := int(info.Sys().(*syscall.Stat_t).Uid); uid != 0 && uid != os.Geteuid() {
+		return nil, fmt.Errorf("%s: belongs to uid %d; chown it to root", path, uid)
+	}
+	sticky := info.IsDir() && info.Mode()&fs.ModeSticky != 0
+	if info.Mode()&fs.ModeSymlink == 0 && !sticky && info.Mode().Perm()&0o022 != 0 {
+		return nil, fmt.Errorf("%s: others than its owner can write to it; chmod go-w it", path)
+	}
+	return info, nil
+}

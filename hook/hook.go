@@ -1,0 +1,193 @@
+// Package hook runs the executable that keepalive.conf names when something
+// happens to a tunnel.
+package hook
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+	"unicode"
+)
+
+const (
+	// Limit is how long one run may take before it is killed.
+	Limit = 30 * time.Second
+
+	// maxAtOnce bounds the runs at one time, of all tunnels; those of one tunnel
+	// follow each other.
+	maxAtOnce = 8
+	// maxWaiting bounds the events of one tunnel that wait for their turn.
+	maxWaiting = 16
+)
+
+// Names of events.
+const (
+	Up      = "up"      // the link has its addresses
+	Alive   = "alive"   // its far end has shown a sign of life, or does so again
+	Silent  = "silent"  // it no longer does
+	Down    = "down"    // the link is gone, or down
+	Recover = "recover" // a step to bring the tunnel back has been done
+)
+
+// Event is what a hook is told, in its environment and as its one argument.
+type Event struct {
+	Path   string // of the executable
+	Name   string
+	Tunnel string // section of xl2tpd.conf, such as "lac office"; empty: not known
+	Peer   netip.Addr
+	Link   string // pppN
+	Local  netip.Addr
+	Remote netip.Addr
+	Reason string
+}
+
+// environ is all that the hook finds in its environment. The names are those of
+// the journal's fields.
+func (e Event) environ() []string {
+	env := []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "EVENT=" + e.Name}
+	for name, value := range map[string]string{"TUNNEL": e.Tunnel, "LINK": e.Link, "REASON": e.Reason} {
+		if value != "" {
+			env = append(env, name+"="+strings.Map(printable, value))
+		}
+	}
+	for name, a := range map[string]netip.Addr{"PEER": e.Peer, "LOCAL": e.Local, "REMOTE": e.Remote} {
+		if a.IsValid() {
+			env = append(env, name+"="+a.String())
+		}
+	}
+	return env
+}
+
+// printable keeps what a peer has sent from being more than one line.
+func printable(r rune) rune {
+	if unicode.IsControl(r) {
+		return ' '
+	}
+	return r
+}
+
+// key names the tunnel whose events follow each other.
+func (e Event) key() string {
+	if e.Tunnel != "" {
+		return e.Tunnel
+	}
+	return e.Link
+}
+
+// Runner runs hooks. The zero value with a Log is ready.
+type Runner struct {
+	Log *slog.Logger
+
+	limit time.Duration // Limit, but in tests
+
+	mu      sync.Mutex
+	ctx     context.Context // nil: Run has not begun
+	waiting map[string][]Event
+	turns   chan struct{}
+	wg      sync.WaitGroup
+}
+
+// Run lets hooks run until ctx ends, kills those that still do, and returns
+// ctx's error.
+func (r *Runner) Run(ctx context.Context) error {
+	r.mu.Lock()
+	r.ctx, r.waiting, r.turns = ctx, map[string][]Event{}, make(chan struct{}, maxAtOnce)
+	r.mu.Unlock()
+	<-ctx.Done()
+	r.mu.Lock()
+	r.ctx = nil
+	r.mu.Unlock()
+	r.wg.Wait()
+	return ctx.Err()
+}
+
+// Call has the hook run when it is the event's turn. It does not block. Events
+// while Run does not run, and the oldest of too many, are dropped.
+func (r *Runner) Call(e Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ctx == nil || r.ctx.Err() != nil {
+		return
+	}
+	key := e.key()
+	all, working := r.waiting[key]
+	if len(all) == maxWaiting {
+		r.Log.Warn("hook is too slow: an event is dropped", "tunnel", key, "event", all[0].Name, "hook", e.Path)
+		all = all[1:]
+	}
+	r.waiting[key] = append(all, e)
+	if !working {
+		ctx := r.ctx
+		r.wg.Go(func() { r.work(ctx, key) })
+	}
+}
+
+// work runs the hooks of one tunnel until none waits.
+func (r *Runner) work(ctx context.Context, key string) {
+	for {
+		r.mu.Lock()
+		all := r.waiting[key]
+		if len(all) == 0 || ctx.Err() != nil {
+			delete(r.waiting, key)
+			r.mu.Unlock()
+			return
+		}
+		e := all[0]
+		r.waiting[key] = all[1:]
+		r.mu.Unlock()
+
+		select {
+		case r.turns <- struct{}{}:
+			r.run(ctx, e)
+			<-r.turns
+		case <-ctx.Done():
+		}
+	}
+}
+
+func (r *Runner) run(ctx context.Context, e Event) {
+	limit := r.limit
+	if limit == 0 {
+		limit = Limit
+	}
+	err := Check(e.Path)
+	if err == nil {
+		err = execute(ctx, e, limit)
+	}
+	if err != nil && ctx.Err() == nil {
+		r.Log.Warn("hook failed", "tunnel", e.key(), "event", e.Name, "reason", err.Error())
+	}
+}
+
+// execute runs the hook in a process group of its own, of which nothing is left
+// when it returns.
+func execute(ctx context.Context, e Event, limit time.Duration) error {
+	slow := fmt.Errorf("%s: killed after %v", e.Path, limit)
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, slow)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, e.Path, e.Name)
+	cmd.Env, cmd.Dir = e.environ(), "/"
+	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	group := func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.Cancel = group
+	err := cmd.Run()
+	if cmd.Process != nil {
+		group() // what it has left in the background
+	}
+	if cause := context.Cause(ctx); errors.Is(cause, slow) {
+		return cause
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", e.Path, err)
+	}
+	return nil
+}
