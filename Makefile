@@ -7,6 +7,7 @@
 # make demo       the same tunnels without and with xl2tpd-keepalive, as a timeline
 # make pictures   what status, status -watch and doctor look like, as SVG in lab/
 # make soak       many kinds of peers, HOURS=24 of guest time with GUARD=on, and minutes without the guard
+# make matrix     what brings a tunnel back after which trouble, and when: xl2tpd, a script, or we (TIMES=10 of each)
 # make throughput a tunnel's data with the guard and without; CLOCK=real wants a quiet machine
 # make lab RUN=x  one scenario, with its whole log (CLOCK=real for real time)
 # make lab-debian install, upgrade and remove the package under living tunnels on Debian 11, 12 and 13
@@ -17,13 +18,14 @@ HOURS   ?= 24
 GUARD   ?= on
 MODE    ?= kernel
 KILLS   ?= 40
+TIMES   ?= 10
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 CACHE   := .cache/lab
 PROMETHEUS := .cache/prometheus
 IMAGE   := $(CACHE)/bookworm
 DISK    := $(CACHE)/disk
 LAB     := $(GO) run ./lab -image $(IMAGE) -disk $(DISK) -out $(CACHE)/out -clock $(CLOCK) \
-           -set GUARD=$(GUARD) -set MODE=$(MODE) -set DURATION=$(HOURS)h -set KILLS=$(KILLS)
+           -set GUARD=$(GUARD) -set MODE=$(MODE) -set DURATION=$(HOURS)h -set KILLS=$(KILLS) -set TIMES=$(TIMES)
 # Packages with tests that need a real daemon or kernel facility: *_lab_test.go.
 LAB_TESTS := $(sort $(dir $(wildcard */*_lab_test.go */*/*_lab_test.go)))
 TOOLS   := qemu-system-x86 mmdebstrap e2fsprogs gcc libc6-dev iproute2 git mandoc man-db zsh fish
@@ -35,7 +37,7 @@ DEB_DISK    := $(CACHE)/deb-disk
 DEB_VERSION ?= $(shell sed -n '1s/.*(\(.*\)).*/\1/p' deploy/debian/changelog)
 ARCH        ?= $(shell dpkg --print-architecture)
 
-.PHONY: build install deb test unit monitoring fuzz demo pictures soak throughput lab lab-debian disk tools deb-tools clean
+.PHONY: build install deb test unit monitoring fuzz demo pictures soak matrix throughput lab lab-debian disk tools deb-tools clean
 
 build: xl2tpd-keepalive
 
@@ -98,6 +100,9 @@ pictures: $(IMAGE)/root.ext4 disk
 
 soak: $(IMAGE)/root.ext4 disk
 	$(LAB) soak $(HOURS)h
+
+matrix: $(IMAGE)/root.ext4 disk
+	$(LAB) matrix
 
 throughput: $(IMAGE)/root.ext4 disk
 	$(LAB) throughput

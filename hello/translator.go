@@ -18,8 +18,9 @@ const (
 	// ledger: far more than can still be retransmitted.
 	history = 4096
 	// maxLimbo bounds the Hellos on the wire of which nobody knows whether the
-	// peer took them; maxFill the copies of them sent ahead of one packet.
-	maxLimbo = 16
+	// peer took them: one more each minute, if the translator never lives for
+	// long. maxFill bounds the copies of them sent ahead of one packet.
+	maxLimbo = reach / 2
 	maxFill  = 4
 	// maxVouched is how many Hellos in a row xl2tpd may leave unanswered.
 	maxVouched = 8

@@ -395,7 +395,7 @@ func TestRestoreErrors(t *testing.T) {
 		{`{`, ``, "hello state: "},
 		{`"version":1`, `"version":2`, "version 2, want 1"},
 		{`192.0.2.1`, `[2001:db8::1]`, "want IPv4"},
-		{`"limbo_count":0`, `"limbo_count":99`, "too many"},
+		{`"limbo_count":0`, `"limbo_count":999`, "too many"},
 		{`"start":3`, `"start":30`, "does not fit"},
 	} {
 		_, err := Restore([]byte(strings.Replace(string(good), tc.old, tc.new, 1)), DefaultTiming(), epoch)

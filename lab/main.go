@@ -19,6 +19,7 @@ const usage = `usage: lab [-image DIR] [-disk DIR] [-out DIR] [-clock skip|real]
   demo                 the same tunnels without and with xl2tpd-keepalive, with a timeline
   pictures             what status, status -watch and doctor look like, as pictures
   soak DURATION        many tunnels without and with the guard for that long, in two VMs side by side
+  matrix               what brings a tunnel back after which trouble, and when, in three VMs
   throughput           a tunnel's data with the guard and without, in one VM, with its log
   run SCENARIO...      these files of the disk's scenarios/, in one VM, with its log
   gotest PACKAGE...    these compiled tests of the disk's tests/, in one VM, with their log
@@ -62,6 +63,8 @@ func run(args []string) int {
 		ok = l.pictures(ctx)
 	case "soak":
 		ok = l.soak(ctx, rest)
+	case "matrix":
+		ok = l.matrix(ctx)
 	case "throughput":
 		ok = l.play(ctx, vm.Clock(*clock), []string{throughputScenario}, nil)
 	case "run":

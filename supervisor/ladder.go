@@ -48,6 +48,10 @@ const (
 	// stuckAfter is the silence after which xl2tpd should have closed the tunnel:
 	// evidence stays fresh for a while, then a Hello passes and goes unanswered.
 	stuckAfter = 150 * time.Second
+	// callTime is how long a call may be without addresses: pppd gives LCP and
+	// authentication 30 s each. Started with `passive`, as xl2tpd does, it then
+	// waits for ever, and xl2tpd refuses to dial as long as it does.
+	callTime = 75 * time.Second
 	// lasting is how long a tunnel has to be up to count as brought back.
 	lasting = time.Minute
 	// routeLook is how often a route is looked for, and lnsLook how often the LNS,
@@ -79,6 +83,7 @@ type situation struct {
 	quiet   time.Duration // for how long nothing has come from a link that is silent; 0: it is not
 	secured bool          // an SA with the LNS carries its packets
 	bare    bool          // the link is up, and its tunnel has lost the SA that it had
+	stuck   bool          // there is a call of which no link comes
 	// owner is how long xl2tpd goes on redialling by itself, 0: it does not; redial
 	// is the pause before each time. Made to dial meanwhile, it would call twice
 	// (xl2tpd.c, control_handle_lac_connect).
@@ -189,6 +194,8 @@ func (l *ladder) when(s situation, now time.Time) time.Time {
 	switch {
 	case l.paved(s, now):
 		return l.since
+	case s.stuck && l.last != StepHangUp && l.err == nil:
+		return l.since
 	case l.last == StepSecure && l.err == nil && s.secured && !s.up:
 		return l.ended.Add(s.redial + answerTime) // xl2tpd's next try has to come
 	case !l.next.IsZero():
@@ -215,6 +222,8 @@ func (l *ladder) choose(s situation, now time.Time) (Step, time.Time) {
 		return StepRenew, now
 	case s.up:
 		return StepNone, now.Add(stuckAfter - s.quiet) // by then xl2tpd's Hello should have found it
+	case s.stuck:
+		return StepHangUp, now
 	case ipsec && !s.secured:
 		return StepSecure, now
 	case ipsec && s.lost && l.last == StepNone:

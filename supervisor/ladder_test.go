@@ -49,6 +49,7 @@ func TestLadder(t *testing.T) {
 		{"only redial", func(s *situation) { s.wish, s.secured = wishRedial, false }, nil, []Step{StepDial, StepDial}, []int{3, 38}},
 		{"the peer was silent", func(s *situation) { s.lost, s.free = true, origin0.Add(33*time.Second) }, nil,
 			[]Step{StepRenew, StepDial}, []int{3, 33}},
+		{"a call is stuck", func(s *situation) { s.stuck, s.owner = true, 24*time.Hour }, nil, []Step{StepHangUp, StepHangUp}, []int{0, 35}},
 		{"nothing is wanted", func(s *situation) { s.wish = wishNothing }, nil, nil, nil},
 		{"no xl2tpd", func(s *situation) { s.daemon = false }, nil, nil, nil},
 		{"well", func(s *situation) { s.up = true }, nil, nil, nil},
@@ -155,14 +156,14 @@ func TestLadderHistories(t *testing.T) {
 		s := situation{wish: wishFull, daemon: true}
 		for range rapid.IntRange(1, 60).Draw(t, "events") {
 			now = now.Add(time.Duration(rapid.Int64Range(0, int64(2*time.Minute)).Draw(t, "wait")))
-			switch rapid.IntRange(0, 7).Draw(t, "what") {
+			switch rapid.IntRange(0, 8).Draw(t, "what") {
 			case 0:
 				s.wish = rapid.SampledFrom([]wish{wishNothing, wishRedial, wishFull}).Draw(t, "wish")
 			case 1:
 				s.daemon = rapid.Bool().Draw(t, "daemon")
 			case 2:
 				s.up, s.quiet = rapid.Bool().Draw(t, "up"), 0
-				s.bare = s.bare && s.up
+				s.bare, s.stuck = s.bare && s.up, s.stuck && !s.up
 				if s.up {
 					s.quiet = time.Duration(rapid.SampledFrom([]int64{0, 0, int64(deadAfter), int64(stuckAfter)}).Draw(t, "quiet"))
 				}
@@ -174,13 +175,16 @@ func TestLadderHistories(t *testing.T) {
 				s.redial = min(s.owner, 30*time.Second)
 			case 5:
 				s.lost, s.free = true, now.Add(dyingFor)
+			case 6:
+				s.stuck = !s.up && rapid.Bool().Draw(t, "stuck")
 			default:
 				if l.busy == StepNone {
 					break
 				}
+				done := l.busy
 				err := rapid.SampledFrom([]error{nil, nil, ErrNoRoute, ErrPlain, ErrAlive, errors.New("other")}).Draw(t, "result")
 				l.done(err, s, rapid.Float64Range(0, 0.999).Draw(t, "jitter"), now)
-				if failed = (time.Time{}); err != nil && err.Error() == "other" && !l.since.IsZero() {
+				if failed = (time.Time{}); err != nil && err.Error() == "other" && !l.since.IsZero() && done != StepLook {
 					failed = now
 				}
 			}
@@ -203,7 +207,7 @@ func TestLadderHistories(t *testing.T) {
 				t.Fatalf("%v in %+v", step, s)
 			case step == StepDial && (s.up || now.Before(s.free) || now.Before(l.since.Add(s.owner))):
 				t.Fatalf("%v in %+v", step, s)
-			case step == StepHangUp && s.quiet < stuckAfter:
+			case step == StepHangUp && s.quiet < stuckAfter && !s.stuck:
 				t.Fatalf("%v in %+v", step, s)
 			case s.wish == wishRedial && (step == StepSecure || step == StepRenew):
 				t.Fatalf("%v though only redialling is wanted", step)

@@ -121,6 +121,9 @@ func (b *Brain) situation(l *lac, s *xl2tpd.Section, links []*tunnel, now time.T
 		is.owner = answerTime // xl2tpd may have just begun
 	}
 	is.bare = !is.secured && slices.ContainsFunc(links, func(t *tunnel) bool { return t.secured })
+	if !is.up {
+		is.stuck, at = b.stuck(s.Name, now)
+	}
 	for _, t := range links {
 		last := t.evidence.Last()
 		if t.state != Silent || last.IsZero() {
@@ -133,6 +136,21 @@ func (b *Brain) situation(l *lac, s *xl2tpd.Section, links []*tunnel, now time.T
 		at = time.Time{}
 	}
 	return is, at
+}
+
+// stuck reports whether a LAC has a call without addresses that has had its time,
+// or when it will have.
+func (b *Brain) stuck(lac string, now time.Time) (is bool, at time.Time) {
+	for _, t := range b.tunnels {
+		if t.gone || t.state != Down || len(t.place.names) != 1 || t.place.names[0].kind != "lac" || !strings.EqualFold(t.place.names[0].name, lac) {
+			continue
+		}
+		at = t.since.Add(callTime)
+		if !now.Before(at) {
+			return true, time.Time{}
+		}
+	}
+	return false, at
 }
 
 // redialling is how long xl2tpd goes on redialling at least.
@@ -190,6 +208,9 @@ func (b *Brain) recovered(ev Recovered, now time.Time) {
 		}
 	}
 	l.ladder.done(ev.Err, is, b.jitter(), now)
+	if ev.Step == StepHangUp && ev.Err == nil {
+		l.idle = true // xl2tpd no longer redials
+	}
 	if ev.Step == StepLook || errors.Is(ev.Err, ErrPlain) || errors.Is(ev.Err, ErrAlive) {
 		return
 	}

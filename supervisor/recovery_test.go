@@ -151,6 +151,24 @@ func TestRecoveryOfTheDead(t *testing.T) {
 	}
 }
 
+// A call whose pppd waits for LCP for ever is hung up, and another one made: xl2tpd
+// would refuse it before.
+func TestRecoveryOfAStuckCall(t *testing.T) {
+	n := established(t, redials, "")
+	n.step(Ending{Tunnel: closer, Reason: "closed by the peer"})
+	n.links(link("ppp1", 8, false))
+	if got := n.steps(60*time.Second, nil); slices.Contains(got, StepHangUp) {
+		t.Errorf("%v while LCP still has time", got)
+	}
+	if got := n.steps(20*time.Second, nil); !slices.Contains(got, StepHangUp) || slices.Contains(got, StepDial) {
+		t.Errorf("%v, want it hung up", got)
+	}
+	n.links()
+	if got := n.steps(40*time.Second, nil); !slices.Equal(got, []Step{StepDial}) {
+		t.Errorf("%v, want another call", got)
+	}
+}
+
 // A tunnel that has never answered is unknown, not dead.
 func TestRecoveryLeavesTheUnknown(t *testing.T) {
 	n := newBench(t, redials, "[global]\nrecover = auto")

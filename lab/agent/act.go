@@ -49,7 +49,7 @@ func twinCommand(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func clientCommand(ts *testscript.TestScript, neg bool, args []string) {
-	usage(ts, neg, true, "client [mode=kernel|userspace] [port=N] [passpeer=yes] [redial=SECONDS] [retries=N]")
+	usage(ts, neg, true, "client [mode=kernel|userspace] [port=N] [passpeer=yes] [redial=SECONDS|no] [autodial=yes] [retries=N]")
 	set := settings{selector: "udp/1701"}
 	_, opts := options(args)
 	for k, v := range opts {
@@ -67,6 +67,9 @@ func clientCommand(ts *testscript.TestScript, neg bool, args []string) {
 			set.section = append(set.section, "pass peer = "+v)
 		case k == "retries":
 			set.global = append(set.global, "max retries = "+v)
+		case k == "redial" && v == "no":
+		case k == "autodial" && v == "yes":
+			set.lac = append(set.lac, "autodial = yes")
 		case k == "redial":
 			set.lac = append(set.lac, "redial = yes", "redial timeout = "+v, "max redials = 1000")
 		default:

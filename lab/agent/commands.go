@@ -36,6 +36,7 @@ var commands = map[string]func(*testscript.TestScript, bool, []string){
 	"pin":       pinCommand,
 	"pinned":    pinnedCommand,
 	"renumber":  renumberCommand,
+	"trouble":   troubleCommand,
 }
 
 func clientOf(ts *testscript.TestScript) *client { return ts.Value(clientKey{}).(*client) }

@@ -1,0 +1,162 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"xl2tpd-keepalive/lab/event"
+)
+
+// troubles are what a tunnel may meet. Each returns when nothing stands in the tunnel's way any more.
+var troubles = map[string]func(*peer) error{
+	"reboot":        (*peer).reboot,
+	"sa-wiped":      func(p *peer) error { return p.exec("ip", "xfrm", "state", "flush").Run() },
+	"cut-10s":       func(p *peer) error { return p.cut(10 * time.Second) },
+	"cut-3m":        func(p *peer) error { return p.cut(3 * time.Minute) },
+	"cut-1h":        func(p *peer) error { return p.cut(time.Hour) },
+	"charon-killed": killCharon,
+	"xl2tpd-killed": killXl2tpd,
+	"pppd-killed":   killPPPD,
+}
+
+// troubleCommand brings trouble over a tunnel, time and again, and measures from when the path is free again until an
+// echo reply comes through the tunnel.
+func troubleCommand(ts *testscript.TestScript, neg bool, args []string) {
+	words, opts := options(args)
+	usage(ts, neg, len(words) == 2 && len(opts) == 2, "trouble NAME "+strings.Join(slices.Sorted(maps.Keys(troubles)), "|")+" times=N limit=DURATION")
+	p := peersOf(ts, words[:1])[0]
+	strike, ok := troubles[words[1]]
+	if !ok {
+		ts.Fatalf("trouble: there is no %s", words[1])
+	}
+	times, err := strconv.Atoi(opts["times"])
+	ts.Check(err)
+	limit := duration(ts, opts["limit"])
+	var took []time.Duration
+	for range times {
+		ts.Check(p.settled())
+		// The daemons' timers are met at any of their moments.
+		time.Sleep(20*time.Second + rand.N(time.Minute))
+		ts.Check(strike(p))
+		began := time.Now()
+		for time.Since(began) < limit && !p.answers() {
+			time.Sleep(200 * time.Millisecond)
+		}
+		took = append(took, time.Since(began))
+	}
+	p.client.out.report(event.Event{Time: time.Now(), Kind: event.Measure, Name: words[1], Text: words[1] + ": " + summary(took, limit)})
+}
+
+// summary says how long a tunnel took to be back.
+func summary(took []time.Duration, limit time.Duration) string {
+	slices.Sort(took)
+	n := len(took)
+	lost := 0
+	for _, d := range took {
+		if d >= limit {
+			lost++
+		}
+	}
+	median := (took[(n-1)/2] + took[n/2]) / 2
+	switch {
+	case took[(n-1)/2] >= limit:
+		return fmt.Sprintf("not back in %v, %d of %d times", limit, lost, n)
+	case lost > 0:
+		return fmt.Sprintf("median %.1f s of %d; not back in %v: %d", median.Seconds(), n, limit, lost)
+	}
+	return fmt.Sprintf("median %.1f s, worst %.1f s of %d", median.Seconds(), took[n-1].Seconds(), n)
+}
+
+// answers tells whether the far end of the tunnel answers now.
+func (p *peer) answers() bool {
+	return exec.Command("ping", "-n", "-c", "1", "-W", "1", p.ppp.String()).Run() == nil
+}
+
+// settled waits until the tunnel works. One that nobody has brought back is brought back by hand, from the very beginning.
+func (p *peer) settled() error {
+	for range 4 {
+		if poll(5*time.Second, p.answers) == nil {
+			return nil
+		}
+		if err := do("systemctl", "restart", "strongswan", "xl2tpd"); err != nil {
+			return err
+		}
+		if err := poll(10*time.Second, func() bool { return isPipe(controlPipe) }); err != nil {
+			return err
+		}
+		// The other end may still hold the last SA or tunnel.
+		if poll(40*time.Second, func() bool { return p.secure() == nil }) == nil {
+			if err := p.client.control(p, "c"); err != nil {
+				return err
+			}
+		}
+		if poll(time.Minute, p.answers) == nil {
+			return nil
+		}
+	}
+	return errors.New(p.name + ": no tunnel, whatever is done")
+}
+
+// reboot takes the peer's daemons and SAs away, and brings new ones after a while.
+func (p *peer) reboot() error {
+	for _, c := range slices.Backward(p.procs) {
+		c.Process.Kill()
+		c.Wait()
+	}
+	p.procs = nil
+	// xl2tpd's pppds outlive it.
+	exec.Command("sh", "-c", "for i in $(ip netns pids peer-"+p.name+"); do grep -q pppd /proc/$i/comm && kill -KILL $i; done").Run()
+	if err := p.exec("sh", "-c", "ip xfrm state flush && ip xfrm policy flush && rm -f /run/charon.* /run/xl2tpd/*").Run(); err != nil {
+		return err
+	}
+	time.Sleep(20 * time.Second)
+	if err := p.startCharon(); err != nil {
+		return err
+	}
+	return p.startLNS()
+}
+
+// cut lets no packet in or out of the peer for a time.
+func (p *peer) cut(span time.Duration) error {
+	rules := "table inet cut { chain i { type filter hook input priority -400; policy drop; }; chain o { type filter hook output priority -400; policy drop; }; }"
+	if err := p.exec("nft", rules).Run(); err != nil {
+		return err
+	}
+	time.Sleep(span)
+	return p.exec("nft", "delete", "table", "inet", "cut").Run()
+}
+
+func killCharon(*peer) error {
+	if err := do("systemctl", "kill", "--signal=KILL", "strongswan"); err != nil {
+		return err
+	}
+	time.Sleep(time.Second)
+	return do("systemctl", "start", "strongswan")
+}
+
+func killXl2tpd(*peer) error {
+	if err := do("systemctl", "kill", "--signal=KILL", "xl2tpd"); err != nil {
+		return err
+	}
+	time.Sleep(time.Second)
+	return do("systemctl", "restart", "xl2tpd")
+}
+
+func killPPPD(p *peer) error {
+	r, _ := last(p.client.history.all(), "up", p.name)
+	pid, err := os.ReadFile("/run/" + r.link + ".pid")
+	if err != nil {
+		return err
+	}
+	return do("kill", "-KILL", strings.TrimSpace(string(pid)))
+}
