@@ -603,18 +603,17 @@ func (t *Translator) behindLimbo(w uint16) bool {
 // ackedHere reports whether xl2tpd may be told that its message ns arrived.
 func (t *Translator) ackedHere(ns uint16) bool { return t.ackKnown && before(ns, t.localAck()) }
 
-// enterLimbo notes that the Hello with wire number w is on the wire.
+// enterLimbo notes that the Hello with wire number w is on the wire: after a
+// restart too its number must count as used.
 func (t *Translator) enterLimbo(w uint16) {
+	t.out.Save = true
 	l := &t.limbo
 	switch {
 	case l.count == 0:
 		*l = limbo{first: w, count: 1, last: l.last}
 	case w == l.first+l.count && l.count < maxLimbo:
 		l.count++
-	default:
-		return
 	}
-	t.out.Save = true
 }
 
 // limboNext reports whether the peer expects one of the limbo: all else has then
