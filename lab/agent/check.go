@@ -183,7 +183,7 @@ func ackedCommand(ts *testscript.TestScript, neg bool, args []string) {
 			}
 			return sent > 0 && sent == acked
 		}
-		ok := c.history.await(2*time.Second, count) // one may be under way
+		ok := c.history.await(8*time.Second, count) // one may be under way, or about to be sent again
 		c.measure("%s: %d of the peer's %d Hellos acknowledged, %d sent again", p.name, acked, sent, again)
 		if !ok {
 			ts.Fatalf("%s: %d of the peer's %d Hellos acknowledged", p.name, acked, sent)
