@@ -156,9 +156,8 @@ type Translator struct {
 	spoke     time.Time // when the peer was heard last
 	hears     bool      // the peer is known to take Hellos
 	closing   bool      // a StopCCN was seen
-	zlbLow    bool      // a ZLB has gone out as if no Hello were under way
-	zlbNr     uint16    // what the latest such acknowledged
-	zlbAt     time.Time // when the first such with that Nr went out
+	zlbNr     uint16    // what the latest ZLB acknowledged that went out as if no Hello were under way
+	zlbAt     time.Time // when the first such went out; zero: none has
 
 	// Peer to xl2tpd.
 	expKnown  bool
@@ -463,8 +462,8 @@ func (t *Translator) zlbNs(now time.Time) uint16 {
 	if !t.limboNext() || t.acked != t.limbo.first || t.hears && t.spoke.Before(t.offered) {
 		return t.wireNext()
 	}
-	if nr := t.nrToPeer(); !t.zlbLow || t.zlbNr != nr {
-		t.zlbLow, t.zlbNr, t.zlbAt = true, nr, now
+	if nr := t.nrToPeer(); t.zlbAt.IsZero() || t.zlbNr != nr {
+		t.zlbNr, t.zlbAt = nr, now
 	}
 	if now.Sub(t.zlbAt) >= time.Second/2 {
 		return t.wireNext()

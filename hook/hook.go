@@ -3,6 +3,7 @@
 package hook
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,8 +19,8 @@ import (
 )
 
 const (
-	// Limit is how long one run may take before it is killed.
-	Limit = 30 * time.Second
+	// runTime is how long one run may take before it is killed.
+	runTime = 30 * time.Second
 
 	// maxAtOnce bounds the runs at one time, of all tunnels; those of one tunnel
 	// follow each other.
@@ -86,7 +87,7 @@ func (e Event) key() string {
 type Runner struct {
 	Log *slog.Logger
 
-	limit time.Duration // Limit, but in tests
+	limit time.Duration // zero: runTime
 
 	mu      sync.Mutex
 	ctx     context.Context // nil: Run has not begun
@@ -114,7 +115,7 @@ func (r *Runner) Run(ctx context.Context) error {
 func (r *Runner) Call(e Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.ctx == nil || r.ctx.Err() != nil {
+	if r.ctx == nil {
 		return
 	}
 	key := e.key()
@@ -154,13 +155,9 @@ func (r *Runner) work(ctx context.Context, key string) {
 }
 
 func (r *Runner) run(ctx context.Context, e Event) {
-	limit := r.limit
-	if limit == 0 {
-		limit = Limit
-	}
 	err := Check(e.Path)
 	if err == nil {
-		err = execute(ctx, e, limit)
+		err = execute(ctx, e, cmp.Or(r.limit, runTime))
 	}
 	if err != nil && ctx.Err() == nil {
 		r.Log.Warn("hook failed", "tunnel", e.key(), "event", e.Name, "reason", err.Error())

@@ -30,10 +30,7 @@ var variants = []struct{ keepalive, title string }{
 func (l lab) demo(ctx context.Context) bool {
 	show := &screen{timeline: timeline.Timeline{Span: 4 * time.Minute}, live: term.IsTerminal(int(os.Stdout.Fd()))}
 	fmt.Println("Six VMs, two at a time (clock: skip). Booting takes about half a minute.")
-	var failed []error
-	var mu sync.Mutex
-	turn := make(chan struct{}, 2)
-	var wg sync.WaitGroup
+	machines := newCrew(2)
 	for _, mode := range []string{"kernel", "userspace"} {
 		for _, v := range variants {
 			name := mode + " mode, " + v.title
@@ -42,17 +39,10 @@ func (l lab) demo(ctx context.Context) bool {
 				Scenarios: []string{demoScenario},
 				Env:       map[string]string{"MODE": mode, "KEEPALIVE": v.keepalive},
 			})
-			turn <- struct{}{}
-			wg.Go(func() {
-				defer func() { <-turn }()
-				err := l.show(ctx, show.add, name, mode+"-"+v.keepalive, m)
-				mu.Lock()
-				failed = append(failed, err)
-				mu.Unlock()
-			})
+			machines.start(func() error { return l.show(ctx, show.add, name, mode+"-"+v.keepalive, m) })
 		}
 	}
-	wg.Wait()
+	failed := machines.wait()
 	fmt.Println()
 	show.timeline.Table(os.Stdout)
 	picture := filepath.Join(l.out, "demo.svg")
@@ -61,7 +51,7 @@ func (l lab) demo(ctx context.Context) bool {
 		show.timeline.SVG(file)
 		err = file.Close()
 	}
-	if err := errors.Join(append(failed, err)...); err != nil {
+	if err := errors.Join(failed, err); err != nil {
 		fmt.Fprintln(os.Stderr, "lab:", err)
 		return false
 	}

@@ -2,9 +2,9 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 
@@ -26,34 +26,29 @@ func (l lab) matrix(ctx context.Context) bool {
 	var mu sync.Mutex
 	var rows []string
 	cells := map[string]string{}
-	failed := make([]error, len(keepers))
-	turn := make(chan struct{}, 2)
-	var wg sync.WaitGroup
-	for i, k := range keepers {
+	machines := newCrew(2)
+	for _, k := range keepers {
 		m := l.machine(vm.Skip, event.Case{
 			Scenarios: []string{matrixScenario},
 			Env:       map[string]string{"KEEPER": k.name, "REDIAL": k.redial},
 		})
 		m.Limit *= 3
-		turn <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-turn }()
-			failed[i] = l.show(ctx, func(e event.Event) {
+		machines.start(func() error {
+			return l.show(ctx, func(e event.Event) {
 				if e.Kind != event.Measure || e.Name == "" {
 					return
 				}
 				mu.Lock()
 				defer mu.Unlock()
 				fmt.Printf("%-9s  %s\n", k.name, e.Text)
-				if cells[e.Name] == "" {
+				if !slices.Contains(rows, e.Name) {
 					rows = append(rows, e.Name)
-					cells[e.Name] = "there"
 				}
 				cells[e.Name+k.name] = strings.TrimPrefix(e.Text, e.Name+": ")
 			}, k.name, "matrix-"+k.name, m)
 		})
 	}
-	wg.Wait()
+	failed := machines.wait()
 	fmt.Print("\n| trouble |")
 	for _, k := range keepers {
 		fmt.Printf(" %s |", k.title)
@@ -66,8 +61,8 @@ func (l lab) matrix(ctx context.Context) bool {
 		}
 		fmt.Println()
 	}
-	if err := errors.Join(failed...); err != nil {
-		fmt.Fprintln(os.Stderr, "lab:", err)
+	if failed != nil {
+		fmt.Fprintln(os.Stderr, "lab:", failed)
 		return false
 	}
 	return true

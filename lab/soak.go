@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -36,24 +35,23 @@ func (l lab) soak(ctx context.Context, args []string) bool {
 	}
 	s := &soaking{began: time.Now(), part: map[string]string{}}
 	modes := []string{"kernel", "userspace"}
-	failed := make([]error, len(modes))
-	var wg sync.WaitGroup
-	for i, mode := range modes {
+	machines := newCrew(len(modes))
+	for _, mode := range modes {
 		m := l.machine(vm.Skip, event.Case{
 			Scenarios: []string{soakScenario},
 			Env:       map[string]string{"MODE": mode, "DURATION": span.String()},
 		})
 		m.Limit += span / 4 // an hour takes a few minutes
-		wg.Go(func() { failed[i] = l.show(ctx, s.add, mode, "soak-"+mode, m) })
+		machines.start(func() error { return l.show(ctx, s.add, mode, "soak-"+mode, m) })
 	}
-	wg.Wait()
+	failed := machines.wait()
 	fmt.Println()
 	for _, mode := range modes {
 		s.table(os.Stdout, mode)
 	}
 	fmt.Printf("\nhello guard = %s, %v of guest time each (clock: %s), took %v\n", l.set["GUARD"], span, vm.Skip, time.Since(s.began).Round(time.Second))
-	if err := errors.Join(failed...); err != nil {
-		fmt.Fprintln(os.Stderr, "lab:", err)
+	if failed != nil {
+		fmt.Fprintln(os.Stderr, "lab:", failed)
 		return false
 	}
 	return true

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/config"
+	"xl2tpd-keepalive/hook"
 	"xl2tpd-keepalive/ppp"
 	"xl2tpd-keepalive/probe"
 	"xl2tpd-keepalive/vici"
@@ -31,6 +32,7 @@ type bench struct {
 	now     time.Time
 	actions []Action
 	notes   []string
+	told    []hook.Event // what hooks were called with
 }
 
 // newBench has a brain that knows xl2tpd.conf and keepalive.conf.
@@ -69,9 +71,12 @@ func (n *bench) config(text string) *config.Config {
 
 func (n *bench) step(ev Event) {
 	for _, a := range n.b.Step(ev, n.now) {
-		if note, ok := a.(Note); ok {
-			n.notes = append(n.notes, text(note))
-		} else {
+		switch a := a.(type) {
+		case Note:
+			n.notes = append(n.notes, text(a))
+		case CallHook:
+			n.told = append(n.told, a.Event)
+		default:
 			n.actions = append(n.actions, a)
 		}
 	}

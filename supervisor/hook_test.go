@@ -25,12 +25,6 @@ func TestHook(t *testing.T) {
 	n.result(l, nil)
 	n.links()
 
-	var got []hook.Event
-	for _, a := range n.actions {
-		if call, ok := a.(CallHook); ok {
-			got = append(got, call.Event)
-		}
-	}
 	var want []hook.Event
 	for _, e := range []struct{ name, reason string }{
 		{hook.Up, ""},
@@ -44,8 +38,8 @@ func TestHook(t *testing.T) {
 			Link: "ppp0", Local: addr("10.0.0.2"), Remote: addr("10.0.0.1"), Reason: e.reason,
 		})
 	}
-	if !slices.Equal(got, want) {
-		t.Errorf("got  %+v\nwant %+v", got, want)
+	if !slices.Equal(n.told, want) {
+		t.Errorf("got  %+v\nwant %+v", n.told, want)
 	}
 }
 
@@ -55,10 +49,8 @@ func TestNoHook(t *testing.T) {
 		n := newBench(t, oneLAC, text)
 		n.links(link("ppp0", 5, true))
 		n.links()
-		for _, a := range n.actions {
-			if call, ok := a.(CallHook); ok {
-				t.Errorf("%q: %+v", text, call)
-			}
+		if len(n.told) > 0 {
+			t.Errorf("%q: %+v", text, n.told)
 		}
 	}
 }
@@ -69,22 +61,9 @@ func TestHookOfRecovery(t *testing.T) {
 		n := established(t, redials, "hook = /bin/tell\n")
 		n.step(vici.Snapshot{})
 		n.links()
-		n.actions = nil
-		var steps []Step
-		var got []hook.Event
-		for end := n.now.Add(12 * time.Second); n.now.Before(end); n.after(500 * time.Millisecond) {
-			for len(n.actions) > 0 {
-				a := n.actions[0]
-				n.actions = n.actions[1:]
-				switch a := a.(type) {
-				case Recover:
-					steps = append(steps, a.Step)
-					n.step(Recovered{LAC: a.LAC, Step: a.Step, Err: err})
-				case CallHook:
-					got = append(got, a.Event)
-				}
-			}
-		}
+		n.actions, n.told = nil, nil
+		steps := n.steps(12*time.Second, err)
+		got := n.told
 		want := hook.Event{Path: "/bin/tell", Name: hook.Recover, Tunnel: "lac office", Peer: addr("192.0.2.1"), Reason: StepSecure.String()}
 		if len(steps) == 0 || err == nil && (len(got) == 0 || got[0] != want) || err != nil && len(got) > 0 {
 			t.Errorf("steps %v that end with %v: told %+v", steps, err, got)

@@ -35,6 +35,14 @@ type sa struct {
 	Child, Encap   bool // installed, and in UDP: of any SA with that peer
 }
 
+// lac is the name of the one LAC that a link belongs to.
+func (p place) lac() (name string, ok bool) {
+	if len(p.names) != 1 || p.names[0].kind != "lac" {
+		return "", false
+	}
+	return p.names[0].name, true
+}
+
 func (p place) equal(o place) bool {
 	return p.outer == o.outer && p.sa == o.sa && p.session == o.session && slices.Equal(p.names, o.names)
 }

@@ -47,15 +47,16 @@ func (b *Brain) recover(now time.Time) {
 	if !b.open || !b.ready || b.atlas.conf == nil {
 		return
 	}
-	links := b.lacLinks()
+	links, calls := b.lacLinks()
 	for i := range b.atlas.conf.Sections {
 		s := &b.atlas.conf.Sections[i]
 		if s.Kind != "lac" || s.Name == "default" || s.Name == "" {
 			continue
 		}
 		l := b.lac(s.Name)
-		is, at := b.situation(l, s, links[strings.ToLower(s.Name)], now)
-		if is.well() && sure(links[strings.ToLower(s.Name)]) {
+		key := strings.ToLower(s.Name)
+		is, at := b.situation(l, s, links[key], calls[key], now)
+		if is.well() && sure(links[key]) {
 			l.seen, l.idle, l.last, l.silent, l.said = true, false, nil, false, ""
 		}
 		step, again := l.ladder.climb(is, b.jitter(), now)
@@ -65,12 +66,9 @@ func (b *Brain) recover(now time.Time) {
 			continue
 		}
 		sa := b.lnsSA(s)
-		r := Recover{LAC: s.Name, Step: step, Up: is.up, SA: sa.UniqueID}
+		r := Recover{LAC: s.Name, Step: step, Up: is.up, SA: sa.UniqueID, LNS: b.lns(s.Name)}
 		if len(s.LNS) > 0 {
 			r.Host = s.LNS[0]
-		}
-		if len(s.LNSIPs) > 0 {
-			r.LNS = s.LNSIPs[0]
 		}
 		b.do(r)
 	}
@@ -82,21 +80,28 @@ func (b *Brain) wakeFor(at time.Time) {
 	}
 }
 
-// lacLinks returns the links by the LACs that they may belong to, in lower case.
-func (b *Brain) lacLinks() map[string][]*tunnel {
-	links := make(map[string][]*tunnel)
+// lacLinks returns the links by the LACs that they may belong to, in lower case,
+// and those without addresses, the calls, by the one LAC that they do.
+func (b *Brain) lacLinks() (links, calls map[string][]*tunnel) {
+	links, calls = make(map[string][]*tunnel), make(map[string][]*tunnel)
 	for _, t := range b.tunnels {
-		if t.gone || t.state == Down {
-			continue
-		}
-		for _, n := range t.place.names {
-			if n.kind == "lac" {
-				k := strings.ToLower(n.name)
-				links[k] = append(links[k], t)
+		switch {
+		case t.gone:
+		case t.state == Down:
+			if name, ok := t.place.lac(); ok {
+				k := strings.ToLower(name)
+				calls[k] = append(calls[k], t)
+			}
+		default:
+			for _, n := range t.place.names {
+				if n.kind == "lac" {
+					k := strings.ToLower(n.name)
+					links[k] = append(links[k], t)
+				}
 			}
 		}
 	}
-	return links
+	return links, calls
 }
 
 // sure reports whether one of the links is known to be the LAC's.
@@ -106,7 +111,7 @@ func sure(links []*tunnel) bool {
 
 // situation is how it is about a LAC, and when that will be another without
 // anything happening.
-func (b *Brain) situation(l *lac, s *xl2tpd.Section, links []*tunnel, now time.Time) (is situation, at time.Time) {
+func (b *Brain) situation(l *lac, s *xl2tpd.Section, links, calls []*tunnel, now time.Time) (is situation, at time.Time) {
 	sa := b.lnsSA(s)
 	is = situation{
 		wish: b.wish(l, s), daemon: b.pid != 0, up: len(links) > 0,
@@ -122,7 +127,7 @@ func (b *Brain) situation(l *lac, s *xl2tpd.Section, links []*tunnel, now time.T
 	}
 	is.bare = !is.secured && slices.ContainsFunc(links, func(t *tunnel) bool { return t.secured })
 	if !is.up {
-		is.stuck, at = b.stuck(s.Name, now)
+		is.stuck, at = stuck(calls, now)
 	}
 	for _, t := range links {
 		last := t.evidence.Last()
@@ -138,13 +143,9 @@ func (b *Brain) situation(l *lac, s *xl2tpd.Section, links []*tunnel, now time.T
 	return is, at
 }
 
-// stuck reports whether a LAC has a call without addresses that has had its time,
-// or when it will have.
-func (b *Brain) stuck(lac string, now time.Time) (is bool, at time.Time) {
-	for _, t := range b.tunnels {
-		if t.gone || t.state != Down || len(t.place.names) != 1 || t.place.names[0].kind != "lac" || !strings.EqualFold(t.place.names[0].name, lac) {
-			continue
-		}
+// stuck reports whether one of the calls has had its time, or when it will have.
+func stuck(calls []*tunnel, now time.Time) (is bool, at time.Time) {
+	for _, t := range calls {
 		at = t.since.Add(callTime)
 		if !now.Before(at) {
 			return true, time.Time{}
@@ -202,10 +203,10 @@ func (b *Brain) recovered(ev Recovered, now time.Time) {
 		return
 	}
 	var is situation
-	if b.atlas.conf != nil {
-		if s := b.atlas.conf.LAC(ev.LAC); s != nil {
-			is, _ = b.situation(l, s, b.lacLinks()[strings.ToLower(ev.LAC)], now)
-		}
+	if s := b.section(ev.LAC); s != nil {
+		key := strings.ToLower(ev.LAC)
+		links, calls := b.lacLinks()
+		is, _ = b.situation(l, s, links[key], calls[key], now)
 	}
 	l.ladder.done(ev.Err, is, b.jitter(), now)
 	if ev.Step == StepHangUp && ev.Err == nil {
@@ -229,10 +230,11 @@ func (b *Brain) recovered(ev Recovered, now time.Time) {
 
 // ended notes for recovery how a tunnel has ended.
 func (b *Brain) ended(t *tunnel, c *closing, was State, now time.Time) {
-	if len(t.place.names) != 1 || t.place.names[0].kind != "lac" {
+	name, ok := t.place.lac()
+	if !ok {
 		return
 	}
-	l := b.lac(t.place.names[0].name)
+	l := b.lac(name)
 	if l.ladder.busy == StepHangUp || l.ladder.last == StepHangUp {
 		c.operator, c.failed = false, true // it was us
 		l.idle = true
@@ -285,10 +287,16 @@ func (b *Brain) noteLAC(l *lac, level slog.Level, text string, more ...slog.Attr
 
 // lns is the address of a LAC's first LNS, or invalid.
 func (b *Brain) lns(lac string) (a netip.Addr) {
-	if b.atlas.conf != nil {
-		if s := b.atlas.conf.LAC(lac); s != nil && len(s.LNSIPs) > 0 {
-			a = s.LNSIPs[0]
-		}
+	if s := b.section(lac); s != nil && len(s.LNSIPs) > 0 {
+		a = s.LNSIPs[0]
 	}
 	return a
+}
+
+// section is what xl2tpd.conf says of a LAC, or nil.
+func (b *Brain) section(lac string) *xl2tpd.Section {
+	if b.atlas.conf == nil {
+		return nil
+	}
+	return b.atlas.conf.LAC(lac)
 }

@@ -114,6 +114,11 @@ func (c *client) configure(set settings) error {
 	if err := poll(60*time.Second, noPPPD); err != nil {
 		return fmt.Errorf("a pppd of the previous xl2tpd is still there: %w", err)
 	}
+	return restartDaemons()
+}
+
+// restartDaemons returns when xl2tpd takes commands.
+func restartDaemons() error {
 	if err := do("systemctl", "restart", "strongswan", "xl2tpd"); err != nil {
 		return err
 	}

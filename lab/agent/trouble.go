@@ -24,8 +24,8 @@ var troubles = map[string]func(*peer) error{
 	"cut-10s":       func(p *peer) error { return p.cut(10 * time.Second) },
 	"cut-3m":        func(p *peer) error { return p.cut(3 * time.Minute) },
 	"cut-1h":        func(p *peer) error { return p.cut(time.Hour) },
-	"charon-killed": killCharon,
-	"xl2tpd-killed": killXl2tpd,
+	"charon-killed": func(*peer) error { return killed("strongswan", "start") },
+	"xl2tpd-killed": func(*peer) error { return killed("xl2tpd", "restart") }, // its unit stays active (exited)
 	"pppd-killed":   killPPPD,
 }
 
@@ -88,10 +88,7 @@ func (p *peer) settled() error {
 		if poll(5*time.Second, p.answers) == nil {
 			return nil
 		}
-		if err := do("systemctl", "restart", "strongswan", "xl2tpd"); err != nil {
-			return err
-		}
-		if err := poll(10*time.Second, func() bool { return isPipe(controlPipe) }); err != nil {
+		if err := restartDaemons(); err != nil {
 			return err
 		}
 		// The other end may still hold the last SA or tunnel.
@@ -136,20 +133,13 @@ func (p *peer) cut(span time.Duration) error {
 	return p.exec("nft", "delete", "table", "inet", "cut").Run()
 }
 
-func killCharon(*peer) error {
-	if err := do("systemctl", "kill", "--signal=KILL", "strongswan"); err != nil {
+// killed kills a daemon of the client host, and brings it back by that systemctl command.
+func killed(unit, command string) error {
+	if err := do("systemctl", "kill", "--signal=KILL", unit); err != nil {
 		return err
 	}
 	time.Sleep(time.Second)
-	return do("systemctl", "start", "strongswan")
-}
-
-func killXl2tpd(*peer) error {
-	if err := do("systemctl", "kill", "--signal=KILL", "xl2tpd"); err != nil {
-		return err
-	}
-	time.Sleep(time.Second)
-	return do("systemctl", "restart", "xl2tpd")
+	return do("systemctl", command, unit)
 }
 
 func killPPPD(p *peer) error {
