@@ -18,6 +18,7 @@ type state struct {
 	Runs         []run  `json:"runs,omitempty"`
 	HighKnown    bool   `json:"high_known"`
 	High         uint16 `json:"high"`
+	Synced       bool   `json:"synced"`
 	AckKnown     bool   `json:"acked_known"`
 	Acked        uint16 `json:"acked"`
 	LimboFirst   uint16 `json:"limbo_first"`
@@ -38,7 +39,7 @@ func (t *Translator) MarshalJSON() ([]byte, error) {
 	return json.Marshal(state{
 		Version: stateVersion, Tunnel: t.tun,
 		Debt: t.ledger.debt, Runs: t.ledger.runs[:t.ledger.n],
-		HighKnown: t.highKnown, High: t.high, AckKnown: t.ackKnown, Acked: t.acked,
+		HighKnown: t.highKnown, High: t.high, Synced: t.synced || t.sealed, AckKnown: t.ackKnown, Acked: t.acked,
 		LimboFirst: t.limbo.first, LimboCount: t.limbo.count,
 		LimboAdopted: t.limbo.adopted, LimboCover: t.limbo.cover,
 		Closing:  t.closing,
@@ -85,7 +86,7 @@ func Restore(b []byte, timing Timing, now time.Time) (*Translator, error) {
 		t.ledger.n++
 	}
 	t.unsure = t.limbo.count > 0 && !t.limbo.adopted
-	t.sealed = t.Debt() > 0
+	t.sealed = t.Debt() > 0 || t.limbo.adopted && s.Synced
 	t.ackSure = t.sealed && t.ackKnown
 	return t, nil
 }
