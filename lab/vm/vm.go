@@ -59,7 +59,8 @@ func (m Machine) Run(ctx context.Context, seen func(event.Event)) error {
 	args := append(m.Clock.args(),
 		"-M", "q35", "-cpu", "max", "-m", "1536", "-display", "none", "-nic", "none", "-no-reboot",
 		"-kernel", filepath.Join(m.Image, "vmlinuz"), "-initrd", filepath.Join(m.Image, "initrd"),
-		"-append", "root=/dev/vda rw console=ttyS0 quiet mitigations=off",
+		"-append", "root=/dev/vda rw console=ttyS0 quiet mitigations=off nowatchdog tsc=reliable"+
+			" sysctl.vm.stat_interval=3600 sysctl.vm.compaction_proactiveness=0", // an idle guest is to be idle
 		"-drive", "if=virtio,format=raw,snapshot=on,file="+filepath.Join(m.Image, "root.ext4"),
 		"-drive", "if=virtio,format=raw,file="+disk,
 		"-serial", "file:"+console, "-serial", "stdio")
