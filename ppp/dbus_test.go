@@ -108,15 +108,15 @@ func TestRunWithoutBus(t *testing.T) {
 				break
 			}
 		}
-		if _, err := w.Received(1); err != nil {
-			t.Error(err)
+		if c := w.Received([]int{1})[0]; c.Err != nil {
+			t.Error(c.Err)
 		}
 		cancel()
 		if err := <-done; !errors.Is(err, context.Canceled) {
 			t.Errorf("Run returned %v", err)
 		}
-		if _, err := w.Received(1); err != nil {
-			t.Errorf("after Run: %v", err)
+		if c := w.Received([]int{1})[0]; c.Err != nil {
+			t.Errorf("after Run: %v", c.Err)
 		}
 	}
 	if after := openFiles(t); after != before {

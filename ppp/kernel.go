@@ -25,10 +25,9 @@ type kernel struct {
 
 // device is a PPP device as the kernel has it.
 type device struct {
-	index     int
-	name      string
-	up        bool // IFF_UP
-	rxPackets uint64
+	index int
+	name  string
+	up    bool // IFF_UP
 }
 
 // address is one point-to-point IPv4 address of a device.
@@ -101,26 +100,6 @@ func (k *kernel) addresses() ([]address, error) {
 	return all, nil
 }
 
-func (k *kernel) received(index int) (uint64, error) {
-	req := make([]byte, unix.SizeofIfInfomsg)
-	binary.NativeEndian.PutUint32(req[4:8], uint32(index))
-	msgs, err := k.ask(unix.RTM_GETLINK, 0, req)
-	if err != nil {
-		return 0, fmt.Errorf("packet counter of device %d: %w", index, err)
-	}
-	for _, m := range msgs {
-		if m.Header.Type != unix.RTM_NEWLINK {
-			continue
-		}
-		d, _, err := decodeDevice(m.Data)
-		if err != nil {
-			return 0, fmt.Errorf("packet counter of device %d: %w", index, err)
-		}
-		return d.rxPackets, nil
-	}
-	return 0, fmt.Errorf("packet counter of device %d: no answer from the kernel", index)
-}
-
 // ask sends one request and returns the answer. When the socket fails, a
 // second try is made on a fresh one.
 func (k *kernel) ask(kind uint16, flags netlink.HeaderFlags, body []byte) ([]netlink.Message, error) {
@@ -172,8 +151,8 @@ func (k *kernel) exchange(kind uint16, flags netlink.HeaderFlags, body []byte) (
 	return msgs, nil
 }
 
-// The two decoders read only what is needed, and leniently: statistics grow
-// from kernel to kernel, and that must not blind us.
+// The decoders read only what is needed, and leniently: messages grow from
+// kernel to kernel, and that must not blind us.
 
 // decodeDevice reads an RTM_NEWLINK or RTM_DELLINK message; ppp says whether
 // the device is a PPP device at all.
@@ -189,14 +168,8 @@ func decodeDevice(b []byte) (d device, ppp bool, err error) {
 		return d, false, err
 	}
 	for attrs.Next() {
-		switch attrs.Type() {
-		case unix.IFLA_IFNAME:
+		if attrs.Type() == unix.IFLA_IFNAME {
 			d.name = attrs.String()
-		case unix.IFLA_STATS64:
-			// struct rtnl_link_stats64 begins with rx_packets.
-			if s := attrs.Bytes(); len(s) >= 8 {
-				d.rxPackets = binary.NativeEndian.Uint64(s)
-			}
 		}
 	}
 	return d, ppp, attrs.Err()

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"testing"
 
 	"github.com/mdlayher/netlink"
@@ -23,20 +24,22 @@ func attributes(t *testing.T, set func(*netlink.AttributeEncoder)) []byte {
 	return b
 }
 
-func deviceMessage(t *testing.T, kind uint16, index, flags uint32, name string, rx uint64, stats int) []byte {
+func deviceMessage(t *testing.T, kind uint16, index, flags uint32, name string) []byte {
 	t.Helper()
 	b := make([]byte, unix.SizeofIfInfomsg)
 	binary.NativeEndian.PutUint16(b[2:], kind)
 	binary.NativeEndian.PutUint32(b[4:], index)
 	binary.NativeEndian.PutUint32(b[8:], flags)
-	s := make([]byte, stats)
-	if stats >= 8 {
-		binary.NativeEndian.PutUint64(s, rx)
-	}
-	return append(b, attributes(t, func(e *netlink.AttributeEncoder) {
-		e.String(unix.IFLA_IFNAME, name)
-		e.Bytes(unix.IFLA_STATS64, s)
-	})...)
+	return append(b, attributes(t, func(e *netlink.AttributeEncoder) { e.String(unix.IFLA_IFNAME, name) })...)
+}
+
+func statisticsMessage(t *testing.T, index uint32, rx uint64, size int) []byte {
+	t.Helper()
+	b := make([]byte, sizeofIfStatsMsg)
+	binary.NativeEndian.PutUint32(b[4:], index)
+	s := binary.NativeEndian.AppendUint64(nil, rx)
+	s = append(s, make([]byte, 400)...)
+	return append(b, attributes(t, func(e *netlink.AttributeEncoder) { e.Bytes(unix.IFLA_STATS_LINK_64, s[:size]) })...)
 }
 
 func addressMessage(t *testing.T, family byte, index uint32, local, peer string) []byte {
@@ -53,20 +56,32 @@ func addressMessage(t *testing.T, family byte, index uint32, local, peer string)
 }
 
 func TestDecodeDevice(t *testing.T) {
-	// The statistics of a kernel yet to come, of today's, and none.
-	for size, rx := range map[int]uint64{400: 7, 200: 7, 8: 7, 4: 0} {
-		d, ppp, err := decodeDevice(deviceMessage(t, unix.ARPHRD_PPP, 5, unix.IFF_UP|unix.IFF_POINTOPOINT, "ppp0", 7, size))
-		want := device{index: 5, name: "ppp0", up: true, rxPackets: rx}
-		if err != nil || !ppp || d != want {
-			t.Errorf("%d bytes of statistics: got %+v, %v, %v, want %+v", size, d, ppp, err, want)
-		}
+	d, ppp, err := decodeDevice(deviceMessage(t, unix.ARPHRD_PPP, 5, unix.IFF_UP|unix.IFF_POINTOPOINT, "ppp0"))
+	want := device{index: 5, name: "ppp0", up: true}
+	if err != nil || !ppp || d != want {
+		t.Errorf("ppp0: got %+v, %v, %v, want %+v", d, ppp, err, want)
 	}
-	d, ppp, err := decodeDevice(deviceMessage(t, unix.ARPHRD_ETHER, 2, 0, "eth0", 7, 200))
+	d, ppp, err = decodeDevice(deviceMessage(t, unix.ARPHRD_ETHER, 2, 0, "eth0"))
 	if err != nil || ppp || d.up {
 		t.Errorf("eth0: got %+v, %v, %v", d, ppp, err)
 	}
 	if _, _, err := decodeDevice(make([]byte, 8)); err == nil {
 		t.Error("short message: no error")
+	}
+}
+
+func TestDecodeStatistics(t *testing.T) {
+	// Those of a kernel yet to come, of today's, and no more than is read.
+	for _, size := range []int{400, 200, 8} {
+		index, packets, err := decodeStatistics(statisticsMessage(t, 5, 7, size))
+		if err != nil || index != 5 || packets != 7 {
+			t.Errorf("%d bytes: got %d, %d, %v", size, index, packets, err)
+		}
+	}
+	for _, b := range [][]byte{make([]byte, 4), make([]byte, sizeofIfStatsMsg), statisticsMessage(t, 5, 7, 4)} {
+		if _, _, err := decodeStatistics(b); err == nil {
+			t.Errorf("%x: no error", b)
+		}
 	}
 }
 
@@ -104,9 +119,9 @@ func TestConcerns(t *testing.T) {
 		data []byte
 		want bool
 	}{
-		{"ppp0 came", unix.RTM_NEWLINK, deviceMessage(t, unix.ARPHRD_PPP, 5, 0, "ppp0", 0, 200), true},
-		{"ppp device of another name went", unix.RTM_DELLINK, deviceMessage(t, unix.ARPHRD_PPP, 5, 0, "office", 0, 200), true},
-		{"eth0 came", unix.RTM_NEWLINK, deviceMessage(t, unix.ARPHRD_ETHER, 2, 0, "eth0", 0, 200), false},
+		{"ppp0 came", unix.RTM_NEWLINK, deviceMessage(t, unix.ARPHRD_PPP, 5, 0, "ppp0"), true},
+		{"ppp device of another name went", unix.RTM_DELLINK, deviceMessage(t, unix.ARPHRD_PPP, 5, 0, "office"), true},
+		{"eth0 came", unix.RTM_NEWLINK, deviceMessage(t, unix.ARPHRD_ETHER, 2, 0, "eth0"), false},
 		{"ptp address came", unix.RTM_NEWADDR, addressMessage(t, unix.AF_INET, 5, "10.0.0.2", "10.0.0.1"), true},
 		{"ptp address went", unix.RTM_DELADDR, addressMessage(t, unix.AF_INET, 5, "10.0.0.2", "10.0.0.1"), true},
 		{"LAN address came", unix.RTM_NEWADDR, addressMessage(t, unix.AF_INET, 2, "10.0.0.2", "10.0.0.2"), false},
@@ -124,6 +139,7 @@ func FuzzNetlink(f *testing.F) {
 	f.Fuzz(func(_ *testing.T, b []byte) {
 		_, _, _ = decodeDevice(b)
 		_, _, _ = decodeAddress(b)
+		_, _, _ = decodeStatistics(b)
 	})
 }
 
@@ -143,9 +159,9 @@ func TestKernel(t *testing.T) {
 		if _, err := k.addresses(); err != nil {
 			t.Fatal(err)
 		}
-		one, err := k.received(lo.Index)
-		if err != nil {
-			t.Fatal(err)
+		one := k.received([]int{lo.Index})[0]
+		if one.Err != nil {
+			t.Fatal(one.Err)
 		}
 		conn, err := net.Dial("udp", "127.0.0.1:9")
 		if err != nil {
@@ -155,17 +171,23 @@ func TestKernel(t *testing.T) {
 			t.Fatal(err)
 		}
 		conn.Close()
-		if two, err := k.received(lo.Index); err != nil || two <= one {
-			t.Errorf("held %v: got %d, then %d, %v: the counter did not grow", held, one, two, err)
-		}
-		if _, err := k.received(1 << 30); !errors.Is(err, unix.ENODEV) {
-			t.Errorf("held %v: got %v, want ENODEV", held, err)
+		// One by one, and so many that the list of all is asked for.
+		for _, n := range []int{2, few + 1} {
+			indexes := slices.Repeat([]int{lo.Index}, n)
+			indexes[1] = 1 << 30
+			two := k.received(indexes)
+			if len(two) != n || two[0].Err != nil || two[0].Packets <= one.Packets {
+				t.Errorf("held %v: got %v, then %v: the counter did not grow", held, one, two)
+			}
+			if !errors.Is(two[1].Err, unix.ENODEV) {
+				t.Errorf("held %v: got %v, want ENODEV", held, two[1].Err)
+			}
 		}
 		if held {
 			// The socket has died under us.
 			k.conn.Close()
-			if _, err := k.received(lo.Index); err != nil {
-				t.Errorf("after the socket died: %v", err)
+			if c := k.received([]int{lo.Index})[0]; c.Err != nil {
+				t.Errorf("after the socket died: %v", c.Err)
 			}
 		}
 	}
@@ -189,8 +211,8 @@ func BenchmarkReceived(b *testing.B) {
 	k.keep(true)
 	defer k.keep(false)
 	for b.Loop() {
-		if _, err := k.received(1); err != nil {
-			b.Fatal(err)
+		if c := k.received([]int{1})[0]; c.Err != nil {
+			b.Fatal(c.Err)
 		}
 	}
 }

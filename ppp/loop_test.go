@@ -169,17 +169,14 @@ func TestOnlyNewsAreDelivered(t *testing.T) {
 		b.bothUp()
 		b.set(view{links: []Link{upLink}}, nil)
 		b.pass(time.Second)
-		busy := upLink
-		busy.RxPackets++
-		b.set(view{links: []Link{busy}}, nil)
 		b.hint()
 		b.pass(time.Second)
 		if len(b.delivered()) != 1 {
-			t.Errorf("a packet counter alone: %d snapshots, want 1", len(b.delivered()))
+			t.Errorf("nothing new: %d snapshots, want 1", len(b.delivered()))
 		}
 		b.pass(resync)
-		if len(b.delivered()) != 2 || b.delivered()[1].Links[0].RxPackets != 1 {
-			t.Errorf("after %v: %+v, want a second snapshot with the counter", resync, b.delivered())
+		if len(b.delivered()) != 2 {
+			t.Errorf("after %v: %+v, want a second snapshot", resync, b.delivered())
 		}
 		b.changes <- change{source: sourceDBus, err: errors.New("bus died")}
 		b.pass(coalesce)

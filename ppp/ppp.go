@@ -27,10 +27,6 @@ type Link struct {
 	Local netip.Addr // own IPv4 address; invalid before IPCP is done
 	Peer  netip.Addr // the far end's IPv4 address; invalid before IPCP is done
 
-	// RxPackets counts the packets received, as of the snapshot. A change of
-	// this counter alone makes no new snapshot: ask Received.
-	RxPackets uint64
-
 	Pid       int       // pppd
 	Xl2tpdPid int       // its parent
 	Started   time.Time // when pppd was started, to 10 ms; zero if unknown
@@ -60,8 +56,8 @@ type Snapshot struct {
 type Watcher struct {
 	Log *slog.Logger
 	// Deliver is called from Run's goroutine: with a full snapshot soon after
-	// Run starts, whenever something other than a packet counter has changed,
-	// and every 30 s. It must not block.
+	// Run starts, whenever something has changed, and every 30 s. It must not
+	// block.
 	Deliver func(Snapshot)
 
 	kernel kernel
@@ -114,17 +110,9 @@ func (w *Watcher) Run(ctx context.Context) error {
 	return l.run(ctx)
 }
 
-// Received returns how many packets the device with this index has received
-// so far. It is one netlink request, may be called from any goroutine at any
-// time, and fails with ENODEV when the device is gone.
-func (w *Watcher) Received(index int) (uint64, error) {
-	return w.kernel.received(index)
-}
+// Received returns how many packets each of the devices with these indexes has
+// received so far. It may be called from any goroutine at any time. The error of
+// a device that is gone is ENODEV.
+func (w *Watcher) Received(indexes []int) []Count { return w.kernel.received(indexes) }
 
-// same says whether two snapshots differ in nothing but packet counters.
-func same(a, b Snapshot) bool {
-	return a.Sources == b.Sources && slices.EqualFunc(a.Links, b.Links, func(x, y Link) bool {
-		x.RxPackets, y.RxPackets = 0, 0
-		return x == y
-	})
-}
+func same(a, b Snapshot) bool { return a.Sources == b.Sources && slices.Equal(a.Links, b.Links) }

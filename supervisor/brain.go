@@ -34,9 +34,9 @@ type Brain struct {
 	changed bool            // something that recovery goes by, in the step under way
 	// lookAgain is when recovery has to look again; zero: when something has changed.
 	lookAgain time.Time
-	pid       int  // of xl2tpd, 0: not running
+	pid       int // of xl2tpd, 0: not running
+	began     time.Time
 	open      bool // links may be acted on
-	opening   time.Time
 	ready     bool
 
 	count   [states]int // tunnels in each state
@@ -60,8 +60,8 @@ func New(c *config.Config, jitter func() float64) *Brain {
 // caller's.
 func (b *Brain) Step(ev Event, now time.Time) []Action {
 	b.actions, b.changed = nil, false
-	if b.opening.IsZero() {
-		b.opening = now.Add(patience)
+	if b.began.IsZero() {
+		b.began = now
 	}
 	switch ev := ev.(type) {
 	case ppp.Snapshot:
@@ -110,7 +110,7 @@ func (b *Brain) Step(ev Event, now time.Time) []Action {
 		b.recover(now)
 	}
 	for len(b.due) > 0 && !b.due[0].due().After(now) {
-		b.look(heap.Pop(&b.due).(*tunnel))
+		b.look(heap.Pop(&b.due).(*tunnel), now)
 	}
 	return b.actions
 }
@@ -119,8 +119,8 @@ func (b *Brain) Step(ev Event, now time.Time) []Action {
 // nothing is due until something happens.
 func (b *Brain) NextWake() (at time.Time, ok bool) {
 	switch {
-	case !b.open && !b.opening.IsZero():
-		return b.opening, true
+	case !b.open && !b.began.IsZero():
+		return b.began.Add(patience), true
 	case len(b.due) > 0:
 		at = b.due[0].due()
 	}
@@ -150,7 +150,7 @@ func (b *Brain) note(level slog.Level, text string, attrs ...slog.Attr) {
 // start opens the gate once the configuration is known, or patience has ended,
 // and says Ready once every eye has had a look.
 func (b *Brain) start(now time.Time) {
-	if !b.open && (b.eyes[EyeXl2tpd] && b.eyes[EyeConfig] || !now.Before(b.opening)) {
+	if !b.open && (b.eyes[EyeXl2tpd] && b.eyes[EyeConfig] || !now.Before(b.began.Add(patience))) {
 		b.open = true
 		for _, t := range b.tunnels {
 			b.settle(t, now)
@@ -220,7 +220,6 @@ func (b *Brain) links(links []ppp.Link, now time.Time) {
 			b.tunnels[k] = t
 			b.count[Down]++
 		}
-		l.RxPackets = 0 // too old to be of use; it alone is no change
 		if known && !t.gone && t.link == l {
 			continue
 		}

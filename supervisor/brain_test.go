@@ -225,8 +225,37 @@ func TestLooksOften(t *testing.T) {
 	}
 	n.wakes(500 * time.Millisecond)
 	n.after(500 * time.Millisecond)
-	n.counter(l, 72)
-	n.want(read(l), echo(l))
+	n.want(echo(l)) // it has been looked at a moment ago
+}
+
+// Tunnels that came up at different times are looked at together, and get their echoes when each is due.
+func TestLooksTogether(t *testing.T) {
+	n := newBench(t, oneLAC, "")
+	l, other := link("ppp0", 5, true), link("ppp1", 6, true)
+	n.links(l)
+	n.counter(l, 70)
+	n.result(l, nil)
+	n.after(time.Second)
+	n.links(l, other)
+	n.counter(other, 30)
+	n.result(other, nil)
+	n.actions = nil
+	n.wakes(1500 * time.Millisecond)
+	n.after(1500 * time.Millisecond)
+	n.want(read(l), read(other))
+	n.counter(l, 71)
+	n.counter(other, 31)
+	for range 3 {
+		n.after(2500 * time.Millisecond)
+		n.counter(l, 71)
+		n.counter(other, 31)
+	}
+	n.actions = nil
+	n.wakes(500 * time.Millisecond)
+	n.after(500 * time.Millisecond)
+	n.want(echo(l))
+	n.after(time.Second)
+	n.want(echo(other))
 }
 
 func TestEchoOnlyWhenIdle(t *testing.T) {
@@ -474,7 +503,7 @@ func TestConfig(t *testing.T) {
 		n.counter(l, 71)
 		n.want(read(l))
 		n.step(n.config("[global]\ninterval = 5\n"))
-		n.want(read(l))
+		n.want(echo(l))
 	})
 	t.Run("longer interval", func(t *testing.T) {
 		n := alive(t, "")
@@ -506,8 +535,8 @@ func TestConfig(t *testing.T) {
 		n.actions = nil
 		n.step(n.config("[lac osaka]\ninterval = 3\n"))
 		n.echoIn(other, 3150*time.Millisecond)
-		n.wakes(750 * time.Millisecond)
-		n.after(750 * time.Millisecond)
+		n.wakes(500 * time.Millisecond) // as those with that interval have it
+		n.after(500 * time.Millisecond)
 		n.want(read(other))
 	})
 	t.Run("interval shorter than a retry", func(t *testing.T) {

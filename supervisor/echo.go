@@ -12,7 +12,7 @@ import (
 const (
 	maxJitter = 0.1 // of the interval, added to it
 
-	looks = 4 // at the counter in each interval
+	looks = 4 // at the counter in each interval, or a bit more than one
 
 	// silentAfter is how many echoes in a row must be lost before a tunnel is
 	// called silent.
@@ -24,10 +24,23 @@ const (
 // a whole interval.
 var retries = [...]time.Duration{time.Second, 2 * time.Second}
 
-// look begins the look at a tunnel that is due: first, has anything come in?
-func (b *Brain) look(t *tunnel) {
+// look does what is due for a tunnel: has anything come in? If that was asked a
+// moment ago, it gets its echo.
+func (b *Brain) look(t *tunnel, now time.Time) {
+	if t.counted && now.Sub(t.looked) < t.lookEvery() && !now.Before(t.echoAt()) {
+		b.echo(t)
+		return
+	}
 	t.inFlight = counting
 	b.do(ReadCounter{Link: t.key})
+}
+
+func (b *Brain) echo(t *tunnel) {
+	t.inFlight = echoing
+	b.do(SendEcho{probe.Request{
+		Link: t.key.Name, Index: t.key.Index,
+		Source: t.source, Target: t.target, Timeout: t.settings.Timeout,
+	}})
 }
 
 // counter takes in the receive counter of a tunnel that was due.
@@ -44,15 +57,11 @@ func (b *Brain) counter(ev Counter, now time.Time) {
 		return
 	}
 	if now.Before(t.echoAt()) {
-		t.looked = now
+		b.looked(t, now)
 		b.enqueue(t)
 		return
 	}
-	t.inFlight = echoing
-	b.do(SendEcho{probe.Request{
-		Link: t.key.Name, Index: t.key.Index,
-		Source: t.source, Target: t.target, Timeout: t.settings.Timeout,
-	}})
+	b.echo(t)
 }
 
 // result takes in how an echo went.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/hook"
+	"xl2tpd-keepalive/ppp"
 	"xl2tpd-keepalive/probe"
 )
 
@@ -23,7 +24,7 @@ const (
 // Hands are what the loop acts with. All may be called from many goroutines.
 type Hands struct {
 	Echo     func(context.Context, probe.Request) probe.Result
-	Received func(index int) (packets uint64, err error)
+	Received func(indexes []int) []ppp.Count
 	Recover  func(context.Context, Recover) error
 	Hook     func(hook.Event) // does not block
 }
@@ -64,6 +65,9 @@ func NewLoop(brain *Brain, hands Hands, front Front, log *slog.Logger) *Loop {
 // goroutine, before and after Run too.
 func (l *Loop) Post(ev Event) { l.inbox.post(ev) }
 
+// readings are counters that were read together.
+type readings []Counter
+
 // question has something looked up by the brain's own goroutine.
 type question struct {
 	look func(*Brain)
@@ -102,13 +106,18 @@ func (l *Loop) Run(ctx context.Context) error {
 	for {
 		now := time.Now()
 		for _, ev := range l.inbox.take() {
-			if q, ok := ev.(question); ok {
-				q.look(l.brain)
-				close(q.done)
-				continue
-			}
 			l.arrived(ev)
-			l.act(ctx, l.brain.Step(ev, now))
+			switch ev := ev.(type) {
+			case question:
+				ev.look(l.brain)
+				close(ev.done)
+			case readings:
+				for _, c := range ev {
+					l.act(ctx, l.brain.Step(c, now))
+				}
+			default:
+				l.act(ctx, l.brain.Step(ev, now))
+			}
 		}
 		l.act(ctx, l.brain.Step(Tick{}, now))
 		if s := l.brain.Status(); s != status {
@@ -137,7 +146,7 @@ func (l *Loop) Run(ctx context.Context) error {
 // arrived frees what a job that has ended was holding.
 func (l *Loop) arrived(ev Event) {
 	switch ev := ev.(type) {
-	case Counter:
+	case readings:
 		l.counters.done()
 	case probe.Result:
 		k := key(ev.Link, ev.Index)
@@ -150,10 +159,11 @@ func (l *Loop) arrived(ev Event) {
 }
 
 func (l *Loop) act(ctx context.Context, actions []Action) {
+	var toRead []Key // at once
 	for _, a := range actions {
 		switch a := a.(type) {
 		case ReadCounter:
-			l.counters.start(func() { l.Post(l.count(a.Link)) })
+			toRead = append(toRead, a.Link)
 		case SendEcho:
 			ctx, cancel := context.WithCancel(ctx)
 			l.cancels[key(a.Link, a.Index)] = cancel
@@ -169,6 +179,9 @@ func (l *Loop) act(ctx context.Context, actions []Action) {
 		case Ready:
 			l.front.Ready()
 		}
+	}
+	if len(toRead) > 0 {
+		l.counters.start(func() { l.Post(l.count(toRead)) })
 	}
 }
 
@@ -187,11 +200,24 @@ func (l *Loop) rest() {
 	}
 }
 
-func (l *Loop) count(k Key) (ev Counter) {
-	ev.Link = k
-	defer l.caught("counter", &ev.Err)
-	ev.Packets, ev.Err = l.hands.Received(k.Index)
-	return ev
+func (l *Loop) count(links []Key) readings {
+	all := make(readings, len(links))
+	indexes := make([]int, len(links))
+	for i, k := range links {
+		all[i].Link, indexes[i] = k, k.Index
+	}
+	var err error
+	counts := func() []ppp.Count {
+		defer l.caught("counter", &err)
+		return l.hands.Received(indexes)
+	}()
+	for i := range all {
+		all[i].Err = err
+		if err == nil {
+			all[i].Packets, all[i].Err = counts[i].Packets, counts[i].Err
+		}
+	}
+	return all
 }
 
 func (l *Loop) echo(ctx context.Context, req probe.Request) (res probe.Result) {

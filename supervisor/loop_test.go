@@ -111,13 +111,13 @@ func (h *host) echo(ctx context.Context, req probe.Request) probe.Result {
 	return res
 }
 
-func (h *host) received(int) (uint64, error) {
+func (h *host) received(indexes []int) []ppp.Count {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.grows {
 		h.rx += 2
 	}
-	return h.rx, nil
+	return slices.Repeat([]ppp.Count{{Packets: h.rx}}, len(indexes))
 }
 
 func (h *host) links(links ...ppp.Link) {

@@ -29,7 +29,7 @@ type world struct {
 
 	counting map[Key]bool
 	echoing  map[Key]probe.Request
-	asked    map[Key]bool // had an echo since it came up, or since its counter was known last
+	asked    map[Key]bool // had an echo since it came up, became busy, or was last not to be read
 }
 
 var lacs = []string{"a", "b", "c"}
@@ -167,7 +167,7 @@ func (w *world) check(t *rapid.T) {
 //   - never is more than one echo out on a link, or its counter read meanwhile;
 //   - no echo goes to a link that is down or gone or whose section is off, and
 //     each goes to the address that holds now;
-//   - a link whose counter grows all the time gets no echo but its first;
+//   - a link whose counter grows all the time gets no echo but the first;
 //   - every watched link is due within its interval and a tenth, or waits for
 //     an answer, and the brain wakes for it;
 //   - no tunnel is lost track of.
@@ -233,7 +233,9 @@ func TestInvariants(t *testing.T) {
 			},
 			"data": func(t *rapid.T) {
 				l := w.links[pick(t)]
-				w.busy[key(l.Name, l.Index)] = rapid.Bool().Draw(t, "busy")
+				k := key(l.Name, l.Index)
+				w.busy[k] = rapid.Bool().Draw(t, "busy")
+				restart(k) // the latest look may have been before
 			},
 			"settings": func(t *rapid.T) {
 				lac := rapid.SampledFrom(lacs).Draw(t, "lac")

@@ -115,11 +115,12 @@ func (b *Brain) hurry(t *tunnel, now time.Time) {
 
 // arm makes an echo due after wait.
 func (b *Brain) arm(t *tunnel, now time.Time, wait time.Duration, retry bool) {
-	t.armed, t.looked, t.wait, t.retry = now, now, wait, retry
+	t.armed, t.wait, t.retry = now, wait, retry
 	t.stretch = 1
 	if !retry {
 		t.stretch += maxJitter * b.jitter()
 	}
+	b.looked(t, now)
 	b.enqueue(t)
 }
 
@@ -128,7 +129,17 @@ func (b *Brain) rearm(t *tunnel) {
 	if !t.retry || t.wait > t.settings.Interval {
 		t.wait = t.settings.Interval
 	}
+	b.looked(t, t.looked)
 	b.enqueue(t)
+}
+
+// looked notes when the tunnel's counter was read. It is to be read again at the
+// same moment as all others with that interval, so that they cost one request.
+func (b *Brain) looked(t *tunnel, at time.Time) {
+	t.looked, t.lookAt = at, at
+	if every := t.lookEvery(); every > 0 {
+		t.lookAt = at.Add(every - at.Sub(b.began)%every)
+	}
 }
 
 func (b *Brain) enqueue(t *tunnel) {

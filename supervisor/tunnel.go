@@ -97,6 +97,7 @@ type tunnel struct {
 	stretch float64
 	retry   bool      // wait is not the interval
 	looked  time.Time // when the counter was read last
+	lookAt  time.Time // when it is to be read again
 	slot    int       // place in the brain's queue; -1: not in it
 }
 
@@ -108,16 +109,19 @@ func (t *tunnel) echoAt() time.Time {
 	return t.armed.Add(time.Duration(float64(t.wait) * t.stretch))
 }
 
-// due is when the tunnel is to be looked at next. The counter does not tell
-// when data came, so it is read a few times in each interval: an echo then
-// follows the last data by little more than the interval.
+// due is when something is to be done about the tunnel next. The counter does
+// not tell when data came, so it is read a few times in each interval: an echo
+// then follows the last data by little more than the interval.
 func (t *tunnel) due() time.Time {
 	at := t.echoAt()
-	if next := t.looked.Add(t.wait / looks); !t.retry && next.Before(at) {
-		return next
+	if !t.retry && t.lookAt.Before(at) {
+		return t.lookAt
 	}
 	return at
 }
+
+// lookEvery is the time between two readings of the counter.
+func (t *tunnel) lookEvery() time.Duration { return t.wait / looks }
 
 func (t *tunnel) view() Tunnel {
 	return Tunnel{
