@@ -46,7 +46,9 @@ xl2tpd-keepalive: go.mod go.sum $(shell find $(CODE) -name '*.go' ! -name '*_tes
 
 install: build
 	install -D -m 755 xl2tpd-keepalive $(DESTDIR)/usr/sbin/xl2tpd-keepalive
-	install -D -m 644 deploy/xl2tpd-keepalive.service $(DESTDIR)/usr/lib/systemd/system/xl2tpd-keepalive.service
+	install -d $(DESTDIR)/usr/lib/systemd/system
+	install -m 644 deploy/xl2tpd-keepalive.service deploy/xl2tpd-keepalive-control.socket deploy/xl2tpd-keepalive-control@.service $(DESTDIR)/usr/lib/systemd/system
+	install -D -m 644 deploy/sysusers.conf $(DESTDIR)/usr/lib/sysusers.d/xl2tpd-keepalive.conf
 	install -D -m 644 deploy/xl2tpd-keepalive.8 $(DESTDIR)/usr/share/man/man8/xl2tpd-keepalive.8
 	install -D -m 644 deploy/keepalive.conf.5 $(DESTDIR)/usr/share/man/man5/keepalive.conf.5
 	install -D -m 644 deploy/completion/xl2tpd-keepalive.bash $(DESTDIR)/usr/share/bash-completion/completions/xl2tpd-keepalive

@@ -17,6 +17,7 @@ const usage = `usage: xl2tpd-keepalive run          [-config FILE] [-xl2tpd-conf
        xl2tpd-keepalive doctor       [-json]
        xl2tpd-keepalive check-config [-config FILE] [-xl2tpd-config FILE]
        xl2tpd-keepalive remove-table
+       xl2tpd-keepalive control
        xl2tpd-keepalive version
 `
 
@@ -56,6 +57,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 		command = func() int { return check(o, stdout, stderr) }
 	case "remove-table":
 		command = func() int { return removeTable(stderr) }
+	case "control":
+		command = func() int { return helpDial(os.Stdin, stdout, stderr) }
 	case "version":
 		command = func() int {
 			fmt.Fprintln(stdout, "xl2tpd-keepalive", version)

@@ -13,7 +13,6 @@ import (
 	"xl2tpd-keepalive/probe"
 	"xl2tpd-keepalive/supervisor"
 	"xl2tpd-keepalive/vici"
-	"xl2tpd-keepalive/xl2tpd"
 )
 
 const (
@@ -30,7 +29,7 @@ const (
 
 // mender does the steps of recovery.
 type mender struct {
-	control  xl2tpd.Control
+	control  dialler
 	charon   vici.Commander
 	echo     func(context.Context, probe.Request) probe.Result
 	channels func() []guard.Channel

@@ -57,7 +57,7 @@ func keepalive(o options, stderr io.Writer) int {
 	path := cmp.Or(o.config, config.DefaultPath)
 	links := &ppp.Watcher{Log: log}
 	pinger := &probe.Pinger{}
-	mend := &mender{echo: pinger.Echo}
+	mend := &mender{control: newDialler(), echo: pinger.Echo}
 	hooks := &hook.Runner{Log: log}
 	loop := supervisor.NewLoop(
 		supervisor.New(config.Default(path), rand.Float64),

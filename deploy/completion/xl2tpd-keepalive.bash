@@ -4,7 +4,7 @@ _xl2tpd_keepalive() {
 	local word=${COMP_WORDS[COMP_CWORD]} flags=
 	COMPREPLY=()
 	if ((COMP_CWORD == 1)); then
-		COMPREPLY=($(compgen -W 'run check-config status doctor remove-table version help' -- "$word"))
+		COMPREPLY=($(compgen -W 'run check-config status doctor remove-table control version help' -- "$word"))
 		return
 	fi
 	case ${COMP_WORDS[COMP_CWORD - 1]} in

@@ -7,6 +7,7 @@ complete -c xl2tpd-keepalive -n __fish_use_subcommand -a check-config -d 'Tell w
 complete -c xl2tpd-keepalive -n __fish_use_subcommand -a status -d 'Show the tunnels of the running service'
 complete -c xl2tpd-keepalive -n __fish_use_subcommand -a doctor -d 'Look for what closes tunnels'
 complete -c xl2tpd-keepalive -n __fish_use_subcommand -a remove-table -d 'Take away the nftables table that a stop may leave'
+complete -c xl2tpd-keepalive -n __fish_use_subcommand -a control -d 'Have xl2tpd dial or hang up, as standard input says'
 complete -c xl2tpd-keepalive -n __fish_use_subcommand -a version -d 'Print the version'
 complete -c xl2tpd-keepalive -n __fish_use_subcommand -a help -d 'Print the commands and their flags'
 

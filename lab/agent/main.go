@@ -57,6 +57,7 @@ func run(out *reporter) error {
 func prepare() error {
 	for _, command := range [][]string{
 		{"cp", "-a", disk + "/install/.", "/"},
+		{"systemd-sysusers"},
 		{"systemctl", "daemon-reload"},
 		{"modprobe", "-a", "l2tp_ppp", "veth", "xfrm_user"},
 		{"sysctl", "-qw", "net.ipv4.ip_forward=1"},
