@@ -1,8 +1,10 @@
 package conf
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"syscall"
 )
@@ -11,6 +13,9 @@ import (
 // a device in the file's place is an error, never a wait.
 func Read(path string) ([]byte, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, fmt.Errorf("%w; the service is in the group root: chgrp root %s && chmod g+r %s", err, path, path)
+	}
 	if err != nil {
 		return nil, err
 	}
