@@ -897,6 +897,20 @@ func TestHistories(t *testing.T) {
 	})
 }
 
+// Histories that once failed, and were rare.
+func TestRareHistories(t *testing.T) {
+	for _, h := range []course{
+		// The peer never speaks. xl2tpd's second Hello meets no guard, StopCCN follows at once.
+		{seed: 235311673228, kind: countsHello, helloEvery: 60_000, xStart: 3, kills: 1, length: 100_000, forge: true, offer: true},
+	} {
+		w := world{h: h}
+		w.run()
+		if w.fault != "" {
+			t.Errorf("%s\n%+v", w.fault, w.h)
+		}
+	}
+}
+
 // An hour with a guard that dies every 7 s and is back after up to a second.
 func TestHourOfKills(t *testing.T) {
 	for kind := range kinds {

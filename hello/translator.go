@@ -36,7 +36,7 @@ type Translator struct {
 	highKnown bool
 	high      uint16 // local number behind the last that was seen
 	synced    bool   // high is certain: nothing can have gone past us
-	sealed    bool   // as restored with a debt: every Hello on the wire is known
+	sealed    bool   // as restored when no packet could go past: every Hello on the wire is known
 	ackKnown  bool
 	acked     uint16 // wire number the peer expects next, as it said
 	ackSure   bool   // it has said no more than that: nothing went past us since
