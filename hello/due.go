@@ -2,6 +2,18 @@ package hello
 
 import "time"
 
+// Ask sends the peer a message again that it has taken: RFC 2661 §5.8 has it
+// acknowledge that, and the acknowledgement is a sign of life. It does nothing
+// before the peer has been heard.
+func (t *Translator) Ask() *Verdict {
+	t.begin()
+	t.out.Action = Drop
+	if t.ackKnown && t.expKnown && !t.closing && !t.spoke.IsZero() {
+		t.send(ToPeer, Message{Type: TypeHello, Ns: t.acked - 1, Nr: t.nrToPeer()})
+	}
+	return &t.out
+}
+
 // Wake returns when Due wants to be called, which may be at once, and false if
 // it does not. It can change with every packet, and has to be asked after
 // Restore too.

@@ -82,6 +82,7 @@ type course struct {
 	messages            int
 	hang, crash, unplug millis // 0: never
 	forge, offer, storm bool
+	asks                int  // times the peer is asked for a sign of life
 	cross               bool // the ends send their Hellos at the same moments
 	lazy                bool // peer sends an unanswered Hello again only when the next one is due
 }
@@ -763,6 +764,13 @@ func (w *world) run() {
 			w.after(w.rnd.Int64N(h.length), w.forgery)
 		}
 	}
+	for range h.asks {
+		w.after(w.rnd.Int64N(h.length), func() {
+			if w.guard != nil {
+				w.obey(w.guard.Ask(), nil, ToPeer)
+			}
+		})
+	}
 	if h.hang != 0 {
 		w.after(h.hang+8000-w.now, func() {
 			for _, b := range w.xInbox {
@@ -849,6 +857,7 @@ func drawCourse(t *rapid.T) course {
 		storm:      rapid.IntRange(0, 5).Draw(t, "storm") == 0,
 		cross:      rapid.Bool().Draw(t, "cross"),
 		lazy:       rapid.Bool().Draw(t, "lazy"),
+		asks:       rapid.SampledFrom([]int{0, 0, 3}).Draw(t, "asks"),
 		pStart:     uint16(65536 - rapid.IntRange(-3, 30).Draw(t, "pStart")),
 		seed:       rapid.Uint64().Draw(t, "seed"),
 	}

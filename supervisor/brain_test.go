@@ -33,6 +33,7 @@ type bench struct {
 	actions []Action
 	notes   []string
 	told    []hook.Event // what hooks were called with
+	asked   error        // what asking the peer of a silent link comes to
 }
 
 // newBench has a brain that knows xl2tpd.conf and keepalive.conf.

@@ -16,10 +16,11 @@ const (
 	StepRenew       // terminate the IKE SA and initiate it anew
 	StepHangUp      // have xl2tpd close a tunnel that is of no use any more
 	StepLook        // ask the LNS for an echo outside the tunnel, which changes nothing
+	StepAsk         // ask the peer of a silent link for a control message, which changes nothing either
 )
 
 func (s Step) String() string {
-	return [...]string{"", "initiate the IPsec SA", "dial", "renew the IPsec SA", "hang up", "look for the LNS"}[s]
+	return [...]string{"", "initiate the IPsec SA", "dial", "renew the IPsec SA", "hang up", "look for the LNS", "ask the peer"}[s]
 }
 
 // What a step can come to, beside other errors.
@@ -42,8 +43,8 @@ const (
 	// retransmissions take 31 s (network.c, control_xmit). A second request in
 	// that time does nothing.
 	answerTime = 35 * time.Second
-	// deadAfter is the silence after which a tunnel counts as dead: more than
-	// the time between two Hellos, which a living peer answers.
+	// deadAfter is the silence after which a tunnel counts as dead without proof:
+	// more than the time between two Hellos, which a living peer answers.
 	deadAfter = 65 * time.Second
 	// stuckAfter is the silence after which xl2tpd should have closed the tunnel:
 	// evidence stays fresh for a while, then a Hello passes and goes unanswered.
@@ -58,7 +59,7 @@ const (
 	// in the pauses between steps.
 	routeLook = 2 * time.Second
 	lnsLook   = 5 * time.Second
-	// aliveLook is how often it is seen whether the peer of a silent link still speaks.
+	// aliveLook is how often the peer of a silent link is asked.
 	aliveLook = 10 * time.Second
 
 	minPause    = 5 * time.Second // after the first step that was in vain
@@ -92,7 +93,10 @@ type situation struct {
 	free          time.Time // until then xl2tpd may still be closing the last tunnel
 }
 
-func (s situation) well() bool { return s.up && s.quiet < deadAfter && !s.bare }
+func (s situation) well() bool { return s.up && s.quiet == 0 && !s.bare }
+
+// silent reports whether the link is up, and nothing comes from it.
+func (s situation) silent() bool { return s.up && s.quiet > 0 && !s.bare }
 
 // ladder is how far the recovery of one LAC's tunnel has come.
 type ladder struct {
@@ -106,6 +110,8 @@ type ladder struct {
 	plain  bool      // there is no IPsec to be mended
 	looked time.Time // when the LNS was looked for last
 	deaf   bool      // it did not answer then
+	asked  time.Time // when the peer of the silent link was asked last
+	dead   bool      // it did not answer then, though the LNS itself can be reached
 	err    error     // why the latest step failed
 }
 
@@ -124,6 +130,11 @@ func (l *ladder) climb(s situation, jitter float64, now time.Time) (Step, time.T
 	}
 	if s.wish == wishNothing || !s.daemon || l.busy != StepNone {
 		return StepNone, time.Time{}
+	}
+	if s.silent() && !l.dead {
+		if left := l.patience() - s.quiet; left > 0 {
+			return l.ask(now.Add(left), now)
+		}
 	}
 	if at := l.when(s, now); now.Before(at) {
 		return l.look(at, now)
@@ -157,6 +168,29 @@ func (l *ladder) look(until, now time.Time) (Step, time.Time) {
 	return StepLook, time.Time{}
 }
 
+// patience is the silence after which there is no need of proof.
+func (l *ladder) patience() time.Duration {
+	if l.renewed() {
+		return stuckAfter
+	}
+	return deadAfter
+}
+
+// renewed reports whether the silent link's SA is a new one already.
+func (l *ladder) renewed() bool { return l.last == StepRenew && l.err == nil || l.last == StepHangUp }
+
+// ask asks the peer of a silent link, now and then until that time.
+func (l *ladder) ask(until, now time.Time) (Step, time.Time) {
+	if at := l.asked.Add(aliveLook); now.Before(at) {
+		if until.Before(at) {
+			at = until
+		}
+		return StepNone, at
+	}
+	l.busy = StepAsk
+	return StepAsk, time.Time{}
+}
+
 // rest notes that all is well. What was in vain before is forgotten only when that
 // has lasted; rest returns when.
 func (l *ladder) rest(s situation, now time.Time) time.Time {
@@ -164,6 +198,7 @@ func (l *ladder) rest(s situation, now time.Time) time.Time {
 		l.well = now
 	}
 	l.since, l.next, l.err = time.Time{}, time.Time{}, nil
+	l.asked, l.dead = time.Time{}, false
 	l.plain = l.plain && !s.secured
 	if l.last == StepNone && l.failed == 0 {
 		return time.Time{}
@@ -212,7 +247,7 @@ func (l *ladder) when(s situation, now time.Time) time.Time {
 func (l *ladder) choose(s situation, now time.Time) (Step, time.Time) {
 	ipsec := s.wish == wishFull && !l.plain
 	switch {
-	case s.up && s.quiet >= stuckAfter:
+	case s.up && s.quiet >= stuckAfter, s.silent() && l.dead && (!ipsec || l.renewed()):
 		return StepHangUp, now
 	case s.bare && ipsec:
 		return StepSecure, now // before it goes on in the clear, or dies
@@ -250,6 +285,11 @@ func (l *ladder) done(err error, s situation, jitter float64, now time.Time) {
 		l.busy, l.looked, l.deaf = StepNone, now, err != nil
 		return
 	}
+	if step == StepAsk {
+		l.busy, l.asked, l.dead = StepNone, now, err == nil
+		return
+	}
+	l.asked, l.dead = time.Time{}, false // it is another question now
 	if errors.Is(err, ErrAlive) {
 		l.busy, l.next = StepNone, now.Add(aliveLook)
 		return
@@ -265,7 +305,7 @@ func (l *ladder) done(err error, s situation, jitter float64, now time.Time) {
 		l.failed++
 		l.next = now.Add(pause(l.failed, jitter))
 	case step == StepRenew && s.up:
-		l.next = now.Add(max(grace, stuckAfter-s.quiet))
+		l.next = now.Add(grace)
 	case step == StepDial:
 		l.next = now.Add(max(answerTime, pause(l.failed+1, jitter)))
 	case step == StepHangUp:

@@ -17,7 +17,7 @@ func climbs(l *ladder, span time.Duration, is func(time.Duration) situation, res
 	for t := time.Duration(0); t <= span; t += 100 * time.Millisecond {
 		now := origin0.Add(t)
 		step, _ := l.climb(is(t), 0.5, now)
-		if step == StepLook {
+		if step == StepLook || step == StepAsk {
 			l.done(result(step), is(t), 0.5, now)
 		} else if step != StepNone {
 			steps, at = append(steps, step), append(at, t.Round(time.Second))
@@ -53,11 +53,16 @@ func TestLadder(t *testing.T) {
 		{"nothing is wanted", func(s *situation) { s.wish = wishNothing }, nil, nil, nil},
 		{"no xl2tpd", func(s *situation) { s.daemon = false }, nil, nil, nil},
 		{"well", func(s *situation) { s.up = true }, nil, nil, nil},
-		{"silent for a moment", func(s *situation) { s.up, s.quiet = true, deadAfter-1 }, nil, nil, nil},
+		{"silent, and the peer does not answer", func(s *situation) { s.up, s.quiet = true, time.Second }, nil,
+			[]Step{StepRenew, StepHangUp, StepHangUp}, []int{0, 3, 38}},
+		{"silent, and the peer speaks", func(s *situation) { s.up, s.quiet = true, time.Second }, map[Step]error{StepAsk: ErrAlive}, nil, nil},
+		{"silent, and nobody knows", func(s *situation) { s.up, s.quiet = true, time.Second }, map[Step]error{StepAsk: lost}, nil, nil},
+		{"silent and dead, only redial", func(s *situation) { s.wish, s.up, s.quiet = wishRedial, true, time.Second }, nil,
+			[]Step{StepHangUp, StepHangUp}, []int{0, 35}},
 		{"dead", func(s *situation) { s.up, s.quiet = true, deadAfter }, nil, []Step{StepRenew}, []int{0}},
 		{"dead, but the peer speaks", func(s *situation) { s.up, s.quiet = true, deadAfter }, map[Step]error{StepRenew: ErrAlive},
 			[]Step{StepRenew, StepRenew}, []int{0, 10}},
-		{"dead, only redial", func(s *situation) { s.wish, s.up, s.quiet = wishRedial, true, deadAfter }, nil, nil, nil},
+		{"dead, only redial", func(s *situation) { s.wish, s.up, s.quiet = wishRedial, true, deadAfter }, map[Step]error{StepAsk: lost}, nil, nil},
 		{"without its SA", func(s *situation) { s.up, s.secured, s.bare, s.owner = true, false, true, 24*time.Hour }, nil,
 			[]Step{StepSecure, StepSecure}, []int{3, 8}},
 		{"without its SA, only redial", func(s *situation) { s.wish, s.up, s.secured, s.bare = wishRedial, true, false, true }, nil, nil, nil},
@@ -146,8 +151,9 @@ func TestLadderFlapping(t *testing.T) {
 // What holds in every history: no step unless the tunnel is wanted, xl2tpd runs and
 // no other step is under way; none at a tunnel that is well; a step that failed is
 // followed by a pause that never shrinks below five seconds; xl2tpd is never made to
-// dial while it may be closing a tunnel, or redials by itself; only one that is stuck is hung up;
-// IPsec is left alone where only redialling is wanted.
+// dial while it may be closing a tunnel, or redials by itself; only one that is stuck
+// or dead is hung up; the SA of a silent link is renewed only when that is dead, or
+// has been silent for long; IPsec is left alone where only redialling is wanted.
 func TestLadderHistories(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var l ladder
@@ -165,7 +171,7 @@ func TestLadderHistories(t *testing.T) {
 				s.up, s.quiet = rapid.Bool().Draw(t, "up"), 0
 				s.bare, s.stuck = s.bare && s.up, s.stuck && !s.up
 				if s.up {
-					s.quiet = time.Duration(rapid.SampledFrom([]int64{0, 0, int64(deadAfter), int64(stuckAfter)}).Draw(t, "quiet"))
+					s.quiet = time.Duration(rapid.SampledFrom([]int64{0, 0, int64(time.Second), int64(deadAfter), int64(stuckAfter)}).Draw(t, "quiet"))
 				}
 			case 3:
 				s.secured = rapid.Bool().Draw(t, "secured")
@@ -184,7 +190,7 @@ func TestLadderHistories(t *testing.T) {
 				done := l.busy
 				err := rapid.SampledFrom([]error{nil, nil, ErrNoRoute, ErrPlain, ErrAlive, errors.New("other")}).Draw(t, "result")
 				l.done(err, s, rapid.Float64Range(0, 0.999).Draw(t, "jitter"), now)
-				if failed = (time.Time{}); err != nil && err.Error() == "other" && !l.since.IsZero() && done != StepLook {
+				if failed = (time.Time{}); err != nil && err.Error() == "other" && !l.since.IsZero() && done != StepLook && done != StepAsk {
 					failed = now
 				}
 			}
@@ -194,7 +200,7 @@ func TestLadderHistories(t *testing.T) {
 				failed = time.Time{}
 			}
 			switch {
-			case step == StepLook && busy == StepNone && s.wish != wishNothing && !s.well():
+			case (step == StepLook || step == StepAsk && s.silent()) && busy == StepNone && s.wish != wishNothing && !s.well():
 				continue
 			case step == StepNone:
 				if !again.IsZero() && !again.After(now) {
@@ -207,8 +213,10 @@ func TestLadderHistories(t *testing.T) {
 				t.Fatalf("%v in %+v", step, s)
 			case step == StepDial && (s.up || now.Before(s.free) || now.Before(l.since.Add(s.owner))):
 				t.Fatalf("%v in %+v", step, s)
-			case step == StepHangUp && s.quiet < stuckAfter && !s.stuck:
+			case step == StepHangUp && s.quiet < stuckAfter && !s.stuck && !(l.dead && s.silent()):
 				t.Fatalf("%v in %+v", step, s)
+			case step == StepRenew && s.silent() && s.quiet < deadAfter && !l.dead:
+				t.Fatalf("%v though nothing proves that the peer of %+v is dead", step, s)
 			case s.wish == wishRedial && (step == StepSecure || step == StepRenew):
 				t.Fatalf("%v though only redialling is wanted", step)
 			case !failed.IsZero() && now.Sub(failed) < minPause:

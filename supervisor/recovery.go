@@ -135,10 +135,6 @@ func (b *Brain) situation(l *lac, s *xl2tpd.Section, links, calls []*tunnel, now
 			return is, time.Time{} // one that lives is enough
 		}
 		is.quiet = now.Sub(last)
-		at = last.Add(deadAfter)
-	}
-	if is.quiet >= deadAfter {
-		at = time.Time{}
 	}
 	return is, at
 }
@@ -212,7 +208,7 @@ func (b *Brain) recovered(ev Recovered, now time.Time) {
 	if ev.Step == StepHangUp && ev.Err == nil {
 		l.idle = true // xl2tpd no longer redials
 	}
-	if ev.Step == StepLook || errors.Is(ev.Err, ErrPlain) || errors.Is(ev.Err, ErrAlive) {
+	if ev.Step == StepLook || ev.Step == StepAsk || errors.Is(ev.Err, ErrPlain) || errors.Is(ev.Err, ErrAlive) {
 		return
 	}
 	if path := b.config.For("lac", ev.LAC).Hook; path != "" && ev.Err == nil {

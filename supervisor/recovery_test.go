@@ -31,10 +31,15 @@ func (n *bench) steps(d time.Duration, err error) (all []Step) {
 			n.actions = n.actions[1:]
 			switch a := a.(type) {
 			case Recover:
-				if a.Step != StepLook {
+				result := err
+				switch a.Step {
+				case StepAsk:
+					result = n.asked
+				case StepLook:
+				default:
 					all = append(all, a.Step)
 				}
-				n.step(Recovered{LAC: a.LAC, Step: a.Step, Err: err})
+				n.step(Recovered{LAC: a.LAC, Step: a.Step, Err: result})
 			case ReadCounter:
 				n.step(Counter{Link: a.Link})
 			case SendEcho:
@@ -140,14 +145,31 @@ func TestRecoveryOfXl2tpd(t *testing.T) {
 // hung up; that it is then hung up is no operator's will.
 func TestRecoveryOfTheDead(t *testing.T) {
 	n := established(t, redials, "")
-	got := n.steps(4*time.Minute, nil)
-	if !slices.Equal(got, []Step{StepRenew, StepHangUp, StepHangUp, StepHangUp}) {
+	n.asked = errors.New("the LNS does not answer either")
+	if got := n.steps(60*time.Second, nil); got != nil {
+		t.Errorf("%v without proof", got)
+	}
+	if got := n.steps(3*time.Minute, nil); len(got) < 2 || got[0] != StepRenew || got[1] != StepHangUp {
 		t.Errorf("%v", got)
 	}
 	n.step(Ending{Tunnel: closer, Reason: "hung up on this host", Operator: true})
 	n.links()
 	if got := n.steps(80*time.Second, nil); !slices.Contains(got, StepDial) {
 		t.Errorf("%v after our own hanging up", got)
+	}
+}
+
+// With proof it goes faster; and not at all while the peer speaks.
+func TestRecoveryOfTheProvenDead(t *testing.T) {
+	for _, tc := range []struct {
+		asked error
+		want  []Step
+	}{{nil, []Step{StepRenew, StepHangUp}}, {ErrAlive, nil}} {
+		n := established(t, redials, "")
+		n.asked = tc.asked
+		if got := n.steps(35*time.Second, nil); !slices.Equal(got, tc.want) {
+			t.Errorf("asked %v: %v, want %v", tc.asked, got, tc.want)
+		}
 	}
 }
 

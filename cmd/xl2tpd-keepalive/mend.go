@@ -25,6 +25,11 @@ const (
 
 	// heardLately is as long as a sign of life of a silent link counts.
 	heardLately = time.Minute
+
+	// A peer that does not answer when asked may send Hellos of its own, every 10 s
+	// as Yamaha's routers do. It is asked a few times, a second apart.
+	helloLately = 15 * time.Second
+	asks        = 3
 )
 
 // mender does the steps of recovery.
@@ -33,6 +38,7 @@ type mender struct {
 	charon   vici.Commander
 	echo     func(context.Context, probe.Request) probe.Result
 	channels func() []guard.Channel
+	ask      func(peer netip.Addr) bool
 }
 
 func (m *mender) step(ctx context.Context, r supervisor.Recover) error {
@@ -43,12 +49,14 @@ func (m *mender) step(ctx context.Context, r supervisor.Recover) error {
 			return supervisor.ErrNoRoute
 		}
 	}
-	if (r.Step == supervisor.StepRenew || r.Step == supervisor.StepHangUp) && r.Up && heard(m.channels(), r.LNS, time.Now()) {
+	if (r.Step == supervisor.StepRenew || r.Step == supervisor.StepHangUp) && r.Up && heard(m.channels(), r.LNS, time.Now().Add(-heardLately)) {
 		return supervisor.ErrAlive
 	}
 	switch r.Step {
 	case supervisor.StepLook:
-		return m.echo(ctx, probe.Request{Target: r.LNS, Timeout: lookTime}).Err
+		return m.look(ctx, r.LNS)
+	case supervisor.StepAsk:
+		return m.dead(ctx, r.LNS)
 	case supervisor.StepDial:
 		return m.control.Connect(ctx, r.LAC)
 	case supervisor.StepHangUp:
@@ -77,10 +85,37 @@ func (m *mender) secure(ctx context.Context, r supervisor.Recover) error {
 	return m.charon.Initiate(ctx, child, ike)
 }
 
-// heard tells whether the peer's control messages have come in lately.
-func heard(channels []guard.Channel, peer netip.Addr, now time.Time) bool {
+func (m *mender) look(ctx context.Context, lns netip.Addr) error {
+	return m.echo(ctx, probe.Request{Target: lns, Timeout: lookTime}).Err
+}
+
+// dead returns nil if the tunnel with a silent link is certainly dead: its LNS can
+// be reached, and answers nothing on the control channel.
+func (m *mender) dead(ctx context.Context, lns netip.Addr) error {
+	began := time.Now()
+	if heard(m.channels(), lns, began.Add(-helloLately)) {
+		return supervisor.ErrAlive
+	}
+	for range asks {
+		if !m.ask(lns) {
+			return errors.New("the Hello guard can't ask the peer")
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Second):
+		}
+		if heard(m.channels(), lns, began) {
+			return supervisor.ErrAlive
+		}
+	}
+	return m.look(ctx, lns)
+}
+
+// heard tells whether control messages of the peer have come in since then.
+func heard(channels []guard.Channel, peer netip.Addr, since time.Time) bool {
 	return slices.ContainsFunc(channels, func(c guard.Channel) bool {
-		return c.Tunnel.Peer.Addr() == peer && now.Sub(c.Heard) < heardLately
+		return c.Tunnel.Peer.Addr() == peer && c.Heard.After(since)
 	})
 }
 

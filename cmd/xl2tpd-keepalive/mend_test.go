@@ -1,12 +1,17 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"net/netip"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"xl2tpd-keepalive/hello"
 	"xl2tpd-keepalive/hello/guard"
+	"xl2tpd-keepalive/probe"
+	"xl2tpd-keepalive/supervisor"
 	"xl2tpd-keepalive/vici"
 )
 
@@ -41,8 +46,56 @@ func TestHeard(t *testing.T) {
 	channel := func(ago time.Duration) []guard.Channel {
 		return []guard.Channel{{Tunnel: hello.Tunnel{Peer: netip.AddrPortFrom(peer, 1701)}, Heard: now.Add(-ago)}}
 	}
-	if !heard(channel(59*time.Second), peer, now) || heard(channel(time.Minute), peer, now) || heard(channel(0), peer.Next(), now) ||
-		heard([]guard.Channel{{Tunnel: hello.Tunnel{Peer: netip.AddrPortFrom(peer, 1701)}}}, peer, now) {
+	since := now.Add(-time.Minute)
+	if !heard(channel(59*time.Second), peer, since) || heard(channel(time.Minute), peer, since) || heard(channel(0), peer.Next(), since) ||
+		heard([]guard.Channel{{Tunnel: hello.Tunnel{Peer: netip.AddrPortFrom(peer, 1701)}}}, peer, since) {
 		t.Error("wrong")
+	}
+}
+
+// A peer is dead if its host answers outside the tunnel and nothing comes on the
+// control channel, whether or not it was asked for.
+func TestDead(t *testing.T) {
+	peer, unreachable, unknown := netip.MustParseAddr("192.0.2.1"), errors.New("unreachable"), errors.New("some other")
+	for _, tc := range []struct {
+		name    string
+		heard   time.Duration // before it is asked
+		answers int           // to the how manieth question; 0: never
+		unasked bool
+		look    error
+		want    error
+		after   time.Duration
+	}{
+		{"sends Hellos", 14 * time.Second, 0, false, nil, supervisor.ErrAlive, 0},
+		{"answers", time.Minute, 2, false, nil, supervisor.ErrAlive, 2 * time.Second},
+		{"dead", time.Minute, 0, false, nil, nil, 3 * time.Second},
+		{"out of reach", time.Minute, 0, false, unreachable, unreachable, 3 * time.Second},
+		{"no guard", time.Minute, 0, true, nil, unknown, 0},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				began := time.Now()
+				heard, asked := began.Add(-tc.heard), 0
+				m := &mender{
+					echo: func(context.Context, probe.Request) probe.Result { return probe.Result{Err: tc.look} },
+					channels: func() []guard.Channel {
+						return []guard.Channel{{Tunnel: hello.Tunnel{Peer: netip.AddrPortFrom(peer, 1701)}, Heard: heard}}
+					},
+					ask: func(a netip.Addr) bool {
+						if asked++; asked == tc.answers {
+							heard = time.Now().Add(time.Millisecond)
+						}
+						return a == peer && !tc.unasked
+					},
+				}
+				err := m.dead(t.Context(), peer)
+				if !errors.Is(err, tc.want) && (tc.want != unknown || err == nil || errors.Is(err, supervisor.ErrAlive)) {
+					t.Errorf("%v, want %v", err, tc.want)
+				}
+				if d := time.Since(began); d != tc.after {
+					t.Errorf("took %v, want %v", d, tc.after)
+				}
+			})
+		})
 	}
 }

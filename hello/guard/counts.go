@@ -1,6 +1,7 @@
 package guard
 
 import (
+	"net/netip"
 	"time"
 
 	"xl2tpd-keepalive/hello"
@@ -56,7 +57,29 @@ func (g *Guard) Channels() []Channel {
 	return all
 }
 
-// at makes w what Channels looks at.
+// Ask asks a peer for control messages, on every channel with it that can be
+// asked, and reports whether there is one. What comes changes Channel.Heard.
+func (g *Guard) Ask(peer netip.Addr) (asked bool) {
+	g.mu.Lock()
+	w := g.now
+	g.mu.Unlock()
+	if w == nil {
+		return false
+	}
+	w.busy.Lock()
+	defer w.busy.Unlock()
+	for _, c := range w.d.x.all() {
+		if c.translator.Tunnel().Peer.Addr() != peer {
+			continue
+		}
+		v := c.translator.Ask()
+		asked = asked || len(v.Inject) > 0
+		w.d.act(c, v)
+	}
+	return asked
+}
+
+// at makes w what Channels and Ask look at.
 func (g *Guard) at(w *work) {
 	g.mu.Lock()
 	g.now = w
