@@ -89,7 +89,7 @@ func (c *client) configure(set settings) error {
 		}
 		sections.WriteString(strings.Join(lines, "\n") + "\n")
 		if p.ipsec {
-			swan.WriteString(connection(p.name, p.reach.String(), set.selector, port))
+			swan.WriteString(connection(p.name, p.reach.String(), set.selector, port, !p.calls()))
 		}
 	}
 	files := map[string]string{
