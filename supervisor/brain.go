@@ -246,13 +246,14 @@ func (b *Brain) replace(now time.Time) {
 			continue
 		}
 		p := b.atlas.find(t.link).since(t.place)
-		fresh := p.sa.Established && p.sa != t.place.sa
+		fresh := p.sa.Established && p.sa.Child && p.sa != t.place.sa
 		if !p.equal(t.place) {
 			t.place = p
 		}
 		b.settle(t, now)
-		if fresh && t.state == Silent {
-			b.hurry(t, now) // a new SA may have mended it
+		if fresh && t.state == Silent { // a new SA may have mended it
+			b.cancel(t)
+			b.hurry(t, now)
 		}
 	}
 }

@@ -692,6 +692,16 @@ func TestNewSAIsAReasonToAskAgain(t *testing.T) {
 	n.want()
 	sa.State = "ESTABLISHED"
 	n.step(vici.Snapshot{SAs: []vici.SA{sa}})
+	n.want() // nothing could go out yet
+	sa.Children = []vici.Child{{State: "INSTALLED"}}
+	n.step(vici.Snapshot{SAs: []vici.SA{sa}})
+	n.want(read(l))
+	n.counter(l, 71)
+	n.want(echo(l))
+	sa.UniqueID = "8" // that echo went through the one before
+	n.step(vici.Snapshot{SAs: []vici.SA{sa}})
+	n.want(cancel(l))
+	n.result(l, lost)
 	n.want(read(l))
 	if got := n.tunnel(l).SA; got != "tokyo" {
 		t.Error(got)

@@ -85,6 +85,7 @@ type Recover struct {
 	LAC  string
 	Step Step
 	Up   bool       // its link is there, but silent
+	Dead bool       // and its peer has been asked, in vain
 	LNS  netip.Addr // invalid: its name could not be resolved
 	Host string     // the LNS as xl2tpd.conf calls it
 	SA   string     // unique id of the IKE SA with it; empty: there is none

@@ -66,7 +66,7 @@ func (b *Brain) recover(now time.Time) {
 			continue
 		}
 		sa := b.lnsSA(s)
-		r := Recover{LAC: s.Name, Step: step, Up: is.up, SA: sa.UniqueID, LNS: b.lns(s.Name)}
+		r := Recover{LAC: s.Name, Step: step, Up: is.up, Dead: l.ladder.dead, SA: sa.UniqueID, LNS: b.lns(s.Name)}
 		if len(s.LNS) > 0 {
 			r.Host = s.LNS[0]
 		}
@@ -208,7 +208,15 @@ func (b *Brain) recovered(ev Recovered, now time.Time) {
 	if ev.Step == StepHangUp && ev.Err == nil {
 		l.idle = true // xl2tpd no longer redials
 	}
-	if ev.Step == StepLook || ev.Step == StepAsk || errors.Is(ev.Err, ErrPlain) || errors.Is(ev.Err, ErrAlive) {
+	if ev.Step == StepAsk {
+		came := "no answer, but from the LNS itself: it is dead"
+		if ev.Err != nil {
+			came = ev.Err.Error()
+		}
+		b.noteLAC(l, slog.LevelDebug, "the peer of the silent link was asked", slog.String("reason", came))
+		return
+	}
+	if ev.Step == StepLook || errors.Is(ev.Err, ErrPlain) || errors.Is(ev.Err, ErrAlive) {
 		return
 	}
 	if path := b.config.For("lac", ev.LAC).Hook; path != "" && ev.Err == nil {

@@ -49,7 +49,7 @@ func (m *mender) step(ctx context.Context, r supervisor.Recover) error {
 			return supervisor.ErrNoRoute
 		}
 	}
-	if (r.Step == supervisor.StepRenew || r.Step == supervisor.StepHangUp) && r.Up && heard(m.channels(), r.LNS, time.Now().Add(-heardLately)) {
+	if (r.Step == supervisor.StepRenew || r.Step == supervisor.StepHangUp) && r.Up && !r.Dead && heard(m.channels(), r.LNS, time.Now().Add(-heardLately)) {
 		return supervisor.ErrAlive
 	}
 	switch r.Step {
