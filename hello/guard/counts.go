@@ -39,9 +39,7 @@ type Channel struct {
 
 // Channels returns what is known of every control channel, in no order.
 func (g *Guard) Channels() []Channel {
-	g.mu.Lock()
-	w := g.now
-	g.mu.Unlock()
+	w := g.working()
 	if w == nil {
 		return nil
 	}
@@ -60,9 +58,7 @@ func (g *Guard) Channels() []Channel {
 // Ask asks a peer for control messages, on every channel with it that can be
 // asked, and reports whether there is one. What comes changes Channel.Heard.
 func (g *Guard) Ask(peer netip.Addr) (asked bool) {
-	g.mu.Lock()
-	w := g.now
-	g.mu.Unlock()
+	w := g.working()
 	if w == nil {
 		return false
 	}
@@ -79,7 +75,14 @@ func (g *Guard) Ask(peer netip.Addr) (asked bool) {
 	return asked
 }
 
-// at makes w what Channels and Ask look at.
+// working returns who is at work, or nil.
+func (g *Guard) working() *work {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.now
+}
+
+// at makes w who is at work.
 func (g *Guard) at(w *work) {
 	g.mu.Lock()
 	g.now = w
