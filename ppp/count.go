@@ -25,26 +25,24 @@ type Count struct {
 
 func (k *kernel) received(indexes []int) []Count {
 	counts := make([]Count, len(indexes))
-	if len(indexes) <= few {
-		for i, index := range indexes {
-			c := &counts[i]
-			all, err := k.statistics(index, 0)
-			if c.Packets, c.Err = all[index], err; err != nil {
-				c.Err = fmt.Errorf("packet counter of device %d: %w", index, err)
-			}
-		}
-		return counts
+	var all map[int]uint64
+	var err error
+	many := len(indexes) > few
+	if many {
+		all, err = k.statistics(0, netlink.Dump)
 	}
-	all, err := k.statistics(0, netlink.Dump)
 	for i, index := range indexes {
-		packets, ok := all[index]
-		switch {
-		case err != nil:
-			counts[i].Err = fmt.Errorf("packet counters: %w", err)
-		case !ok:
-			counts[i].Err = fmt.Errorf("packet counter of device %d: %w", index, unix.ENODEV)
+		if !many {
+			all, err = k.statistics(index, 0)
 		}
-		counts[i].Packets = packets
+		c := &counts[i]
+		packets, ok := all[index]
+		switch c.Packets = packets; {
+		case err != nil:
+			c.Err = fmt.Errorf("packet counter of device %d: %w", index, err)
+		case !ok:
+			c.Err = fmt.Errorf("packet counter of device %d: %w", index, unix.ENODEV)
+		}
 	}
 	return counts
 }
