@@ -22,15 +22,18 @@ func (t *Translator) localAck() uint16 {
 // Hello again, and gets another. What it expects may be known from a retransmission
 // only, which repeats an old Nr: then the next numbers get a ZLB too.
 func (t *Translator) acknowledge() {
-	if !t.expKnown || !t.ackKnown {
-		return
+	if t.expKnown && t.ackKnown {
+		t.tellLocal(t.localAck())
 	}
+}
+
+func (t *Translator) tellLocal(nr uint16) {
 	last := t.expected
 	if !t.synced {
 		last += maxMissed
 	}
 	for ns := t.expected; !before(last, ns); ns++ {
-		t.send(ToLocal, Message{Ns: ns, Nr: t.localAck()})
+		t.send(ToLocal, Message{Ns: ns, Nr: nr})
 	}
 }
 

@@ -25,6 +25,7 @@ const (
 const (
 	HeaderLen = 12            // control header, and so a ZLB (RFC 2661 §3.1, §5.8)
 	HelloLen  = HeaderLen + 8 // header and Message Type AVP (§6.5)
+	StopLen   = HelloLen + 16 // with Assigned Tunnel ID and Result Code (§6.4)
 )
 
 // Header bits (RFC 2661 §3.1).
@@ -47,6 +48,8 @@ const (
 	avpMandatory      = 0x8000
 	avpHidden         = 0x4000
 	maskAVPLen        = 0x03FF
+
+	resultClear = 1 // of a StopCCN (§4.4.2)
 )
 
 // Why a UDP payload is not an L2TPv2 control message.
@@ -65,6 +68,9 @@ type Message struct {
 	Session uint16 // the receiver's session id, 0 for the tunnel itself
 	Ns, Nr  uint16
 	Type    MessageType
+	// Assigned is the sender's tunnel id. AppendMessage puts it into a StopCCN;
+	// ParseMessage leaves it out, see AssignedTunnel.
+	Assigned uint16
 }
 
 // ZLB reports whether m is a header alone: an acknowledgement that takes no
@@ -170,11 +176,16 @@ func Result(b []byte) (code uint16, message string, ok bool) {
 	return 0, "", false
 }
 
-// AppendMessage appends m to b: a ZLB for TypeNone, else a message of the type
-// with no further AVP. m.Length is ignored.
+// AppendMessage appends m to b: a ZLB for TypeNone, a general request to clear
+// the control connection for a TypeStopCCN with m.Assigned, else a message of the
+// type with no further AVP. m.Length is ignored.
 func AppendMessage(b []byte, m Message) []byte {
 	n := uint16(HeaderLen)
-	if m.Type != TypeNone {
+	stop := m.Type == TypeStopCCN && m.Assigned != 0
+	switch {
+	case stop:
+		n = StopLen
+	case m.Type != TypeNone:
 		n = HelloLen
 	}
 	for _, w := range [...]uint16{flagsControl, n, m.Tunnel, m.Session, m.Ns, m.Nr} {
@@ -182,6 +193,14 @@ func AppendMessage(b []byte, m Message) []byte {
 	}
 	if m.Type != TypeNone {
 		for _, w := range [...]uint16{avpMandatory | 8, 0, avpMessageType, uint16(m.Type)} {
+			b = binary.BigEndian.AppendUint16(b, w)
+		}
+	}
+	if stop {
+		for _, w := range [...]uint16{
+			avpMandatory | 8, 0, avpAssignedTunnel, m.Assigned,
+			avpMandatory | 8, 0, avpResult, resultClear,
+		} {
 			b = binary.BigEndian.AppendUint16(b, w)
 		}
 	}

@@ -33,16 +33,20 @@ import (
 //     guard that is down loses packets), evidence always fresh and xl2tpd alive,
 //     neither end ever gives up, whether the peer answers Hellos, drops them,
 //     takes them without an answer or puts odd numbers into its ZLBs; and in the
-//     end StopCCN arrives and is acknowledged. (But see 9.)
+//     end StopCCN arrives and is acknowledged. (But see 10.)
 //  6. On such a network that keeps the order, while every packet meets the
 //     translator, the peer never sees a number ahead of the one it expects, nor
-//     a ZLB with one behind it. (But see 9.)
+//     a ZLB with one behind it. (But see 10.)
 //  7. A packet with wrong ids, ports or checksum, or with numbers out of reach,
 //     leaves the state as it was.
 //  8. On such a network, where Hellos are offered, the numbers of a peer that
 //     answers them agree with xl2tpd's in the end: it can do without us.
+//  9. When xl2tpd has died, and the translator closes the tunnel in its name, the
+//     peer takes a StopCCN; when the peer has died, and the translator buries it,
+//     xl2tpd is done with the tunnel at once. On a network that loses nothing, and
+//     as far as the translator knows the numbers.
 //
-//  9. The exceptions: a Hello may have gone out before the translator looked, and
+//  10. The exceptions: a Hello may have gone out before the translator looked, and
 //     the peer drops Hellos and has not spoken since. Or the translator began in
 //     the middle, the peer has never spoken, and no 16 s have been free of kills; or it came
 //     after the last retransmission of a Hello. Or several transmissions in 31 s
@@ -83,6 +87,7 @@ type course struct {
 	hang, crash, unplug millis // 0: never
 	forge, offer, storm bool
 	asks                int  // times the peer is asked for a sign of life
+	mourns              bool // the dead are buried, and what they leave is closed
 	cross               bool // the ends send their Hellos at the same moments
 	lazy                bool // peer sends an unanswered Hello again only when the next one is due
 }
@@ -129,10 +134,12 @@ type world struct {
 	cLrMod   uint16
 	xOut     []*endpointMessage
 	xClosed  bool
-	excused  bool // exception 9
+	excused  bool // exception 10
 	xWhy     string
 	xClosing uint16
 	xStopped bool // its StopCCN was acknowledged
+	buried   bool // in the name of a dead peer
+	closes   bool // the translator has closed the tunnel in the name of a dead xl2tpd
 	xTook    []uint16
 	xSent    []uint16
 	xTookNs  map[uint16]bool
@@ -457,6 +464,11 @@ func (w *world) xClose(why string) {
 	w.xClosing = w.xs
 	w.xOut = nil // call.c call_close()
 	w.xSend(TypeStopCCN, 0)
+	if w.h.mourns && w.h.unplug != 0 && w.now >= w.h.unplug && w.guard != nil && w.xAlive() && !w.xHung() {
+		v := w.guard.Bury()
+		w.buried = v.Why != nil
+		w.obey(v, nil, ToLocal)
+	}
 }
 
 func (w *world) xReceive(pkt []byte) {
@@ -486,7 +498,7 @@ func (w *world) xReceive(pkt []byte) {
 	w.cLr, w.cLrMod = int(m.Nr), m.Nr
 	for _, o := range w.xOut {
 		if before(o.ns, m.Nr) && o.typ != TypeHello && !w.pTookNs[o.serial] &&
-			!(o.typ == TypeStopCCN && w.pGotStop) && !w.hungEarly() {
+			!(o.typ == TypeStopCCN && (w.pGotStop || w.buried)) && !w.hungEarly() {
 			w.fail("xl2tpd was told that its message %d (type %d) arrived", o.ns, o.typ)
 		}
 	}
@@ -635,7 +647,7 @@ func (w *world) pAck(nr uint16) {
 			if m.typ != TypeHello {
 				w.fail("the peer was told that its message %d arrived", m.ns)
 			}
-			if !w.xAlive() && w.now > w.h.crash+2000 {
+			if !w.xAlive() && w.now > w.h.crash+2000 && !w.closes {
 				w.fail("a dead xl2tpd acknowledged Hello %d", m.ns)
 			}
 		}
@@ -656,6 +668,12 @@ func (w *world) calm() bool {
 		return false
 	}
 	return h.kills <= 5 && h.helloEvery == 60000 && h.loss == 0 && h.lo == 0 && h.fresh == 0 && h.hang == 0 && h.crash == 0 && h.unplug == 0
+}
+
+// smooth: nothing is lost on the way.
+func (w *world) smooth() bool {
+	h := &w.h
+	return h.loss == 0 && h.lo == 0 && h.kills == 0 && !h.storm && h.hang == 0
 }
 
 // unknowable: a Hello that may have been on the wire before the translator saw
@@ -771,6 +789,22 @@ func (w *world) run() {
 			}
 		})
 	}
+	if h.mourns && h.crash != 0 {
+		for _, d := range []millis{3000, 4000, 6000, 10000} {
+			w.after(h.crash+d, func() {
+				if w.guard != nil && !w.pClosed {
+					v := w.guard.Close()
+					w.closes = w.closes || v.Why != nil
+					w.obey(v, nil, ToPeer)
+				}
+			})
+		}
+		w.after(h.crash+12000, func() {
+			if w.smooth() && w.closes && h.unplug == 0 && !w.pGotStop && !w.pClosed {
+				w.fail("closed in the name of a dead xl2tpd, and the peer has seen no StopCCN")
+			}
+		})
+	}
 	if h.hang != 0 {
 		w.after(h.hang+8000-w.now, func() {
 			for _, b := range w.xInbox {
@@ -803,6 +837,9 @@ func (w *world) check() {
 		if limit := h.unplug + 12000 + h.helloEvery + 31000 + 1000; w.now > limit {
 			w.fail("the peer died at %d ms and xl2tpd has not noticed", h.unplug)
 		}
+	}
+	if w.smooth() && w.buried && !w.xStopped && w.xAlive() {
+		w.fail("the peer is buried, and xl2tpd still holds on to the tunnel")
 	}
 	if !w.calm() {
 		return
@@ -858,6 +895,7 @@ func drawCourse(t *rapid.T) course {
 		cross:      rapid.Bool().Draw(t, "cross"),
 		lazy:       rapid.Bool().Draw(t, "lazy"),
 		asks:       rapid.SampledFrom([]int{0, 0, 3}).Draw(t, "asks"),
+		mourns:     rapid.Bool().Draw(t, "mourns"),
 		pStart:     uint16(65536 - rapid.IntRange(-3, 30).Draw(t, "pStart")),
 		seed:       rapid.Uint64().Draw(t, "seed"),
 	}
@@ -933,5 +971,37 @@ func TestHourOfKills(t *testing.T) {
 				t.Errorf("%s\n%+v", w.fault, w.h)
 			}
 		}
+	}
+}
+
+// xl2tpd or the peer dies when all is known, with a Hello under way or not.
+func TestDeaths(t *testing.T) {
+	closed, buried := 0, 0
+	for kind := range kinds {
+		for seed := range uint64(200) {
+			h := course{
+				kind: kind, keepalive: 10_000, helloEvery: 60_000, xStart: 3, pStart: 1, length: 300_000,
+				fresh: int(seed % 3), offer: seed%2 == 0, messages: int(seed % 4), mourns: true, seed: seed,
+			}
+			if at := millis(100_000 + 300*seed); seed%5 == 0 {
+				h.unplug = at
+			} else {
+				h.crash = at
+			}
+			w := world{h: h}
+			w.run()
+			if w.fault != "" {
+				t.Errorf("%s\n%+v", w.fault, w.h)
+			}
+			if w.closes {
+				closed++
+			}
+			if w.buried {
+				buried++
+			}
+		}
+	}
+	if closed < 300 || buried < 60 {
+		t.Errorf("xl2tpd's death met %d times, the peer's %d times", closed, buried)
 	}
 }

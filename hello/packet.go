@@ -12,7 +12,7 @@ const (
 	protoUDP     = 17
 
 	// MaxInjectLen is the size in bytes of the largest packet built here.
-	MaxInjectLen = ipHeaderLen + udpHeaderLen + HelloLen
+	MaxInjectLen = ipHeaderLen + udpHeaderLen + StopLen
 )
 
 // Why an IPv4 packet is not one that can be judged. All such packets pass

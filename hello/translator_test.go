@@ -243,7 +243,7 @@ func TestVouch(t *testing.T) {
 		if v := tr.Due(late, tc.life); len(v.Inject) != tc.want {
 			t.Errorf("%s: %+v", tc.name, v)
 		} else if tc.want == 1 {
-			if m := message(t, v.Inject[0].Packet); m != (Message{HeaderLen, pID, 0, 3, 3, 0}) {
+			if m := message(t, v.Inject[0].Packet); m != (Message{Length: HeaderLen, Tunnel: pID, Ns: 3, Nr: 3}) {
 				t.Errorf("%s: %+v", tc.name, m)
 			}
 			// xl2tpd, late, has not seen it.
@@ -445,5 +445,59 @@ func TestVouchBound(t *testing.T) {
 	}
 	if vouched != maxVouched {
 		t.Errorf("vouched for %d Hellos in a row, want %d", vouched, maxVouched)
+	}
+}
+
+// xl2tpd's StopCCN to a dead peer is acknowledged with the Hellos before it.
+func TestBury(t *testing.T) {
+	tr := synced(t)
+	if v := tr.Bury(); len(v.Inject) != 0 || v.Why != nil {
+		t.Fatalf("before any StopCCN: %+v", v)
+	}
+	tr.Out(packet(true, TypeHello, 0, 3, 2), epoch, Life{Daemon: true})
+	tr.Out(packet(true, TypeStopCCN, 0, 4, 2), epoch, Life{Daemon: true})
+	v := tr.Bury()
+	if len(v.Inject) != 1 || v.Inject[0].To != ToLocal || v.Why != WhyBuried {
+		t.Fatalf("%+v", v)
+	}
+	if m, want := message(t, v.Inject[0].Packet), (Message{Length: HeaderLen, Tunnel: xID, Ns: 2, Nr: 5}); m != want {
+		t.Errorf("%+v, want %+v", m, want)
+	}
+}
+
+// The StopCCN for a dead xl2tpd comes under each number that the peer may expect,
+// again until it is acknowledged, and the same after a restart.
+func TestClose(t *testing.T) {
+	tr := synced(t)
+	tr.Out(packet(true, TypeHello, 0, 3, 2), epoch, alive)              // swallowed
+	tr.Out(packet(true, TypeHello, 0, 4, 2), epoch, Life{Daemon: true}) // let pass
+	v := tr.Close()
+	if len(v.Inject) != 2 || !v.Save || v.Why != WhyClosed {
+		t.Fatalf("%+v", v)
+	}
+	for i, inject := range v.Inject {
+		p, err := ParsePacket(inject.Packet)
+		want := Message{Length: StopLen, Tunnel: pID, Ns: 3 + uint16(i), Nr: 2, Type: TypeStopCCN}
+		if err != nil || p.Msg != want || inject.To != ToPeer || p.Src != hostAddr {
+			t.Errorf("%+v %v, want %+v", p, err, want)
+		}
+		id, _ := AssignedTunnel(p.Payload())
+		if code, _, ok := Result(p.Payload()); id != xID || code != 1 || !ok {
+			t.Errorf("assigned tunnel %d, result %d", id, code)
+		}
+	}
+	b, err := json.Marshal(tr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if tr, err = Restore(b, DefaultTiming(), epoch); err != nil {
+		t.Fatal(err)
+	}
+	if v := tr.Close(); len(v.Inject) != 2 {
+		t.Errorf("again: %+v", v)
+	}
+	tr.In(packet(false, TypeNone, 0, 2, 5), epoch)
+	if v := tr.Close(); len(v.Inject) != 0 {
+		t.Errorf("acknowledged: %+v", v)
 	}
 }

@@ -93,6 +93,8 @@ var (
 	WhyEarly     = errors.New("message held back: xl2tpd sends an earlier one again first")
 	WhyTurn      = errors.New("ZLB held back: the peer has not said yet whether it counts a Hello")
 	WhyVouched   = errors.New("the peer's Hello acknowledged in xl2tpd's name")
+	WhyBuried    = errors.New("StopCCN acknowledged in the name of a dead peer")
+	WhyClosed    = errors.New("StopCCN sent in the name of an xl2tpd that has died")
 
 	ErrForeign = errors.New("of another tunnel")
 	ErrReach   = errors.New("sequence numbers out of reach: another tunnel's packet, or a forged one")

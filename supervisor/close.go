@@ -48,6 +48,7 @@ type closing struct {
 	sure       bool // somebody has said why
 	operator   bool // and that it was the operator
 	unanswered bool // or that the peer did not answer
+	buried     bool // and xl2tpd does not wait for its answer
 	failed     bool // something is known to have failed, whatever was said
 }
 
@@ -115,7 +116,7 @@ func (b *Brain) closed(t *tunnel, reason string, was State, now time.Time) strin
 
 // said notes what somebody has said of it.
 func (c *closing) said(e Ending) {
-	c.sure, c.operator, c.unanswered = true, e.Operator, e.Unanswered
+	c.sure, c.operator, c.unanswered, c.buried = true, e.Operator, e.Unanswered, e.Buried
 }
 
 // prune makes room for one more by forgetting the oldest.

@@ -48,6 +48,7 @@ type Ending struct {
 	Unexplained bool
 	Operator    bool // somebody has hung up on this host
 	Unanswered  bool // xl2tpd gave up on a peer that does not answer
+	Buried      bool // the peer is dead, and xl2tpd does not wait for its answer
 }
 
 // Recovered says what a Recover has come to.

@@ -231,6 +231,8 @@ func (l *ladder) when(s situation, now time.Time) time.Time {
 		return l.since
 	case s.stuck && l.last != StepHangUp && l.err == nil:
 		return l.since
+	case l.last == StepHangUp && l.err == nil && !s.up && !s.stuck && s.lost:
+		return s.free
 	case l.last == StepSecure && l.err == nil && s.secured && !s.up:
 		return l.ended.Add(s.redial + answerTime) // xl2tpd's next try has to come
 	case !l.next.IsZero():

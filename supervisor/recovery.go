@@ -15,19 +15,22 @@ import (
 )
 
 // dyingFor is how long xl2tpd holds on to a tunnel whose StopCCN nobody
-// acknowledges.
-const dyingFor = 33 * time.Second
+// acknowledges; buriedFor the same if the Hello guard does, in the name of a dead
+// peer.
+const (
+	dyingFor  = 33 * time.Second
+	buriedFor = time.Second
+)
 
 // lac is what recovery knows of a LAC of xl2tpd.conf.
 type lac struct {
 	name   string
 	ladder ladder
-	seen   bool // has had a tunnel that nobody has hung up since
-	idle   bool // xl2tpd has not planned to dial it
-	free   time.Time
-	last   *closing // how its latest tunnel ended; nil: it is up, or none has
-	silent bool     // that tunnel was silent
-	said   string   // what the log has told last
+	seen   bool      // has had a tunnel that nobody has hung up since
+	idle   bool      // xl2tpd has not planned to dial it
+	last   *closing  // how its latest tunnel ended; nil: it is up, or none has
+	silent time.Time // when that was, if it was silent; zero: it was not
+	said   string    // what the log has told last
 }
 
 func (b *Brain) lac(name string) *lac {
@@ -57,7 +60,7 @@ func (b *Brain) recover(now time.Time) {
 		key := strings.ToLower(s.Name)
 		is, at := b.situation(l, s, links[key], calls[key], now)
 		if is.well() && sure(links[key]) {
-			l.seen, l.idle, l.last, l.silent, l.said = true, false, nil, false, ""
+			l.seen, l.idle, l.last, l.silent, l.said = true, false, nil, time.Time{}, ""
 		}
 		step, again := l.ladder.climb(is, b.jitter(), now)
 		b.wakeFor(at)
@@ -115,8 +118,8 @@ func (b *Brain) situation(l *lac, s *xl2tpd.Section, links, calls []*tunnel, now
 	sa := b.lnsSA(s)
 	is = situation{
 		wish: b.wish(l, s), daemon: b.pid != 0, up: len(links) > 0,
-		secured: sa.Established && sa.Child, free: l.free,
-		lost: l.silent,
+		secured: sa.Established && sa.Child, free: l.free(),
+		lost: !l.silent.IsZero(),
 	}
 	switch {
 	case l.idle:
@@ -243,11 +246,22 @@ func (b *Brain) ended(t *tunnel, c *closing, was State, now time.Time) {
 		c.operator, c.failed = false, true // it was us
 		l.idle = true
 	}
-	l.last, l.silent = c, was == Silent || c.unanswered
-	l.free = time.Time{}
-	if l.silent {
-		l.free = now.Add(dyingFor)
+	l.last, l.silent = c, time.Time{}
+	if was == Silent || c.unanswered {
+		l.silent = now
 	}
+}
+
+// free is when xl2tpd has certainly done with the last tunnel, if the peer did not
+// answer. What the Hello guard says of that may come late.
+func (l *lac) free() time.Time {
+	switch {
+	case l.silent.IsZero():
+		return time.Time{}
+	case l.last.buried:
+		return l.silent.Add(buriedFor)
+	}
+	return l.silent.Add(dyingFor)
 }
 
 // newDaemon notes that xl2tpd is another one: it knows nothing of what the last
@@ -255,7 +269,7 @@ func (b *Brain) ended(t *tunnel, c *closing, was State, now time.Time) {
 func (b *Brain) newDaemon() {
 	for _, l := range b.lacs {
 		l.seen = l.seen && (l.last == nil || l.last.mishap())
-		l.last, l.silent, l.free = nil, false, time.Time{}
+		l.last, l.silent = nil, time.Time{}
 		l.idle = l.seen
 	}
 }

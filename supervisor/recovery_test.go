@@ -173,6 +173,25 @@ func TestRecoveryOfTheProvenDead(t *testing.T) {
 	}
 }
 
+// xl2tpd is done with a tunnel at once if the Hello guard has acknowledged its
+// StopCCN for the dead peer.
+func TestRecoveryOfTheBuried(t *testing.T) {
+	for buried, want := range map[bool]time.Duration{false: dyingFor, true: buriedFor} {
+		n := established(t, redials, "")
+		if got := n.steps(35*time.Second, nil); !slices.Equal(got, []Step{StepRenew, StepHangUp}) {
+			t.Fatalf("%v", got)
+		}
+		n.step(Ending{Tunnel: closer, Reason: "hung up on this host", Operator: true, Buried: buried})
+		n.links()
+		if got := n.steps(want-time.Second, nil); got != nil {
+			t.Errorf("buried %v: %v within %v", buried, got, want)
+		}
+		if got := n.steps(2*time.Second, nil); !slices.Equal(got, []Step{StepDial}) {
+			t.Errorf("buried %v: %v after %v", buried, got, want)
+		}
+	}
+}
+
 // A call whose pppd waits for LCP for ever is hung up, and another one made: xl2tpd
 // would refuse it before.
 func TestRecoveryOfAStuckCall(t *testing.T) {

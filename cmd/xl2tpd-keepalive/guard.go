@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"xl2tpd-keepalive/config"
 	"xl2tpd-keepalive/hello"
 	"xl2tpd-keepalive/hello/guard"
@@ -36,10 +38,11 @@ func newGuard(loop *supervisor.Loop, log *slog.Logger) *helloGuard {
 			}
 			loop.Post(f)
 		},
+		Gone: gone,
 		Ended: func(t hello.Tunnel, e guard.Ending) {
 			loop.Post(supervisor.Ending{
 				Tunnel: control(t), Reason: e.Reason, Unexplained: e.ByPeer && e.Vague,
-				Operator: e.Operator, Unanswered: e.Unanswered,
+				Operator: e.Operator, Unanswered: e.Unanswered, Buried: e.Buried,
 			})
 		},
 	}
@@ -84,6 +87,17 @@ func signs(t hello.Tunnel, tunnels int, all []supervisor.Tunnel, global *config.
 	return s
 }
 
+// daemonName names an xl2tpd for good, by its pid and start.
+const daemonName = "%d %d"
+
+// gone tells whether an xl2tpd is certainly no more. If its pid has passed on to
+// another process, that can't be told.
+func gone(daemon string) bool {
+	var pid, started int
+	_, err := fmt.Sscanf(daemon, daemonName, &pid, &started)
+	return err == nil && unix.Kill(pid, 0) == unix.ESRCH
+}
+
 // host is what the guard needs to know of xl2tpd.
 func host(s xl2tpd.Snapshot) guard.Host {
 	var h guard.Host
@@ -91,7 +105,7 @@ func host(s xl2tpd.Snapshot) guard.Host {
 		h.Port = s.Conf.Port
 	}
 	if s.Pid != 0 {
-		h.Daemon = fmt.Sprintf("%d %d", s.Pid, s.Started)
+		h.Daemon = fmt.Sprintf(daemonName, s.Pid, s.Started)
 	}
 	for _, one := range s.Sessions {
 		h.Sessions = append(h.Sessions, hello.Tunnel{

@@ -39,6 +39,7 @@ type mender struct {
 	echo     func(context.Context, probe.Request) probe.Result
 	channels func() []guard.Channel
 	ask      func(peer netip.Addr) bool
+	bury     func(peer netip.Addr)
 }
 
 func (m *mender) step(ctx context.Context, r supervisor.Recover) error {
@@ -60,6 +61,9 @@ func (m *mender) step(ctx context.Context, r supervisor.Recover) error {
 	case supervisor.StepDial:
 		return m.control.Connect(ctx, r.LAC)
 	case supervisor.StepHangUp:
+		if r.Dead {
+			m.bury(r.LNS)
+		}
 		return m.control.Disconnect(ctx, r.LAC)
 	case supervisor.StepSecure, supervisor.StepRenew:
 		return m.secure(ctx, r)

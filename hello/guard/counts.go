@@ -1,7 +1,6 @@
 package guard
 
 import (
-	"net/netip"
 	"time"
 
 	"xl2tpd-keepalive/hello"
@@ -53,26 +52,6 @@ func (g *Guard) Channels() []Channel {
 		})
 	}
 	return all
-}
-
-// Ask asks a peer for control messages, on every channel with it that can be
-// asked, and reports whether there is one. What comes changes Channel.Heard.
-func (g *Guard) Ask(peer netip.Addr) (asked bool) {
-	w := g.working()
-	if w == nil {
-		return false
-	}
-	w.busy.Lock()
-	defer w.busy.Unlock()
-	for _, c := range w.d.x.all() {
-		if c.translator.Tunnel().Peer.Addr() != peer {
-			continue
-		}
-		v := c.translator.Ask()
-		asked = asked || len(v.Inject) > 0
-		w.d.act(c, v)
-	}
-	return asked
 }
 
 // working returns who is at work, or nil.

@@ -18,6 +18,8 @@ type desk struct {
 	signs func(ctx context.Context, t hello.Tunnel, tunnels int) Signs
 	store store
 	host  Host
+	since time.Time // since when host.Daemon is what it is
+	gone  func(daemon string) bool
 	x     *exchange
 
 	ended func(t hello.Tunnel, e Ending)
@@ -103,24 +105,37 @@ func (d *desk) judge(raw []byte, from direction, now time.Time) (action hello.Ac
 	c.closing = c.closing || p.Msg.Type == hello.TypeStopCCN
 	if from == outbound {
 		c.seen = now
-		if c.daemon == "" {
+		if c.daemon == "" && now.Sub(d.since) >= foundPort {
 			c.daemon = d.host.Daemon
 		}
 		v = c.translator.Out(raw, now, life)
 	} else {
 		v = c.translator.In(raw, now)
-		if !errors.Is(v.Why, hello.ErrForeign) && !errors.Is(v.Why, hello.ErrReach) {
-			c.heard = now
-		}
+	}
+	believed := !errors.Is(v.Why, hello.ErrForeign) && !errors.Is(v.Why, hello.ErrReach)
+	if from != outbound && believed {
+		c.heard, c.dead = now, false
 	}
 	d.act(c, v)
 	c.clock(now)
-	if typ := p.Msg.Type; (typ == hello.TypeStopCCN || typ == hello.TypeCDN) && !c.ended &&
-		!errors.Is(v.Why, hello.ErrForeign) && !errors.Is(v.Why, hello.ErrReach) {
-		c.ended = true
-		d.ended(c.translator.Tunnel(), end(p.Msg, p.Payload(), from != outbound, since(c.asked, now), since(c.waits, now)))
+	if typ := p.Msg.Type; (typ == hello.TypeStopCCN || typ == hello.TypeCDN) && believed {
+		d.end(c, &p, from != outbound, now)
+	}
+	if c.orphan != nil && from != outbound {
+		return hello.Drop, nil, c // the xl2tpd that has come since knows nothing of it
 	}
 	return v.Action, v.Packet, c
+}
+
+// end takes in that a tunnel or call is being closed.
+func (d *desk) end(c *channel, p *hello.Packet, byPeer bool, now time.Time) {
+	e := end(p.Msg, p.Payload(), byPeer, since(c.asked, now), since(c.waits, now))
+	c.dead = c.dead || e.Unanswered
+	c.bury = c.dead && !byPeer && p.Msg.Type == hello.TypeStopCCN
+	if !c.ended {
+		c.ended, e.Buried = true, c.dead
+		d.ended(c.translator.Tunnel(), e)
+	}
 }
 
 // clock notes since when either end waits for an acknowledgement.
@@ -219,11 +234,15 @@ func (d *desk) note(c *channel, level slog.Level, text string, args ...any) {
 
 // due does what waited for the time now, and returns when there is more.
 func (d *desk) due(now time.Time) (next time.Time, ok bool) {
-	for _, c := range d.x.all() {
-		d.catchUp(c, now)
-		if at, wants := c.translator.Wake(); wants && (!ok || at.Before(next)) {
+	soonest := func(at time.Time, wants bool) {
+		if wants && (!ok || at.Before(next)) {
 			next, ok = at, true
 		}
+	}
+	for _, c := range d.x.all() {
+		d.catchUp(c, now)
+		soonest(c.translator.Wake())
+		soonest(d.bid(c, now))
 	}
 	return next, ok
 }
@@ -231,6 +250,10 @@ func (d *desk) due(now time.Time) (next time.Time, ok bool) {
 // catchUp does the same for one tunnel. Behind a packet that has told something it
 // has to come before the answer to that packet.
 func (d *desk) catchUp(c *channel, now time.Time) {
+	if c.bury {
+		c.bury = false
+		d.act(c, c.translator.Bury())
+	}
 	if at, wants := c.translator.Wake(); wants && !at.After(now) {
 		life, _ := d.life(c, now)
 		d.act(c, c.translator.Due(now, life))

@@ -27,14 +27,16 @@ type bench struct {
 	signs Signs
 	acts  []string
 	ends  []Ending
+	alive string // the xl2tpd that runs
 	log   bytes.Buffer
 }
 
 func newBench(t *testing.T, dir string) *bench {
-	b := &bench{t: t, now: epoch, signs: Signs{Wanted: true, Alive: true, Window: 39 * time.Second}}
+	b := &bench{t: t, now: epoch, alive: "100 5", signs: Signs{Wanted: true, Alive: true, Window: 39 * time.Second}}
 	b.desk = &desk{
 		ctx: t.Context(), log: slog.New(slog.NewTextHandler(&b.log, nil)), store: store(dir),
 		host:  Host{Daemon: "100 5"},
+		gone:  func(daemon string) bool { return daemon != b.alive },
 		x:     newExchange(),
 		ended: func(_ hello.Tunnel, e Ending) { b.ends = append(b.ends, e) },
 		signs: func(context.Context, hello.Tunnel, int) Signs { return b.signs },
@@ -290,5 +292,90 @@ func TestOff(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// What xl2tpd sends to a peer that is known to be dead is acknowledged behind its
+// StopCCN, or at once if that has gone out before.
+func TestBuries(t *testing.T) {
+	stop := hello.Message{Type: hello.TypeStopCCN, Tunnel: 9, Ns: 2, Nr: 1}
+	for name, first := range map[string]bool{"known before": true, "known later": false} {
+		b := newBench(t, t.TempDir())
+		b.connect()
+		c := b.x.all()[0]
+		c.dead = first
+		b.judges(false, stop, hello.Pass)
+		if c.bury != first || b.ends[0].Buried != first {
+			t.Errorf("%s: %+v", name, b.ends)
+		}
+		c.dead, c.bury = true, true
+		b.acts = nil
+		b.catchUp(c, b.now)
+		sent := len(b.acts)
+		b.catchUp(c, b.now)
+		if sent == 0 || len(b.acts) != sent || slices.Contains(b.acts, "to peer") {
+			t.Errorf("%s: %q", name, b.acts)
+		}
+		b.judges(true, hello.Message{Tunnel: 7, Ns: 1, Nr: 3}, hello.Pass)
+		if c.dead {
+			t.Errorf("%s: the peer speaks, and is dead", name)
+		}
+	}
+}
+
+// An xl2tpd that has died leaves tunnels that are closed in its name, until the
+// peer acknowledges it. Its successor hears nothing of that.
+func TestClosesForADeadDaemon(t *testing.T) {
+	b := newBench(t, t.TempDir())
+	b.connect()
+	c := b.x.all()[0]
+	b.host.Daemon = ""
+	b.mourn(b.now)
+	if b.due(b.now); b.acts != nil {
+		t.Fatalf("%q for an xl2tpd that lives", b.acts)
+	}
+	b.alive = ""
+	b.mourn(b.now)
+	next, ok := b.due(b.now)
+	if want := []string{"to peer"}; !slices.Equal(b.acts, want) || !ok || next != b.now.Add(time.Second) {
+		t.Fatalf("%q, want %q; again %v", b.acts, want, next)
+	}
+	b.now = next
+	b.mourn(b.now)
+	if next, _ = b.due(b.now); next != b.now.Add(2*time.Second) || len(b.acts) != 2 {
+		t.Errorf("%q, again %v", b.acts, next)
+	}
+	b.judges(true, hello.Message{Tunnel: 7, Ns: 1, Nr: 3}, hello.Drop)
+	if _, ok := b.due(next); ok || len(b.acts) != 2 {
+		t.Errorf("acknowledged, and %q", b.acts)
+	}
+	b.tidy(next.Add(2 * closedAfter))
+	if len(b.x.all()) != 0 || b.kept(c.translator.Tunnel()) {
+		t.Error("it is not forgotten")
+	}
+}
+
+// A tunnel on another port may be that of another xl2tpd; and one that has just
+// come may find its port taken.
+func TestMournsNoOther(t *testing.T) {
+	b := newBench(t, t.TempDir())
+	b.since = b.now.Add(time.Minute) // connect goes on for so long
+	b.connect()
+	b.judges(false, ourHello(2), hello.Drop)
+	if c := b.x.all()[0]; c.daemon != "" {
+		t.Errorf("taken for the tunnel of %s", c.daemon)
+	}
+	b.now = b.now.Add(foundPort)
+	b.judges(false, ourHello(2), hello.Drop)
+	b.alive, b.host = "200 6", Host{Daemon: "200 6", Port: 1801}
+	b.mourn(b.now)
+	b.acts = nil
+	if b.due(b.now); b.acts != nil {
+		t.Errorf("%q for a tunnel on another port", b.acts)
+	}
+	b.host.Port = 1701
+	b.mourn(b.now)
+	if b.due(b.now); !slices.Equal(b.acts, []string{"to peer"}) {
+		t.Errorf("%q for one on its own", b.acts)
 	}
 }

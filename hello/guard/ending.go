@@ -16,6 +16,7 @@ type Ending struct {
 	Vague      bool
 	Operator   bool // somebody has hung up on this host
 	Unanswered bool // xl2tpd gave up on a peer that does not answer
+	Buried     bool // the peer is dead; xl2tpd does not wait for its answer
 }
 
 const (

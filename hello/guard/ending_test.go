@@ -73,7 +73,7 @@ func TestEnds(t *testing.T) {
 	stop := closing(false, hello.TypeStopCCN, 3, 1, 1, "Timeout")
 	b.judgesRaw(false, slices.Clone(stop), hello.Pass)
 	b.judgesRaw(false, stop, hello.Pass)
-	if want := []Ending{{Reason: "xl2tpd's Hello was unanswered for 31 s", Unanswered: true}}; !slices.Equal(b.ends, want) {
+	if want := []Ending{{Reason: "xl2tpd's Hello was unanswered for 31 s", Unanswered: true, Buried: true}}; !slices.Equal(b.ends, want) {
 		t.Errorf("%+v, want %+v", b.ends, want)
 	}
 	if all := b.x.all(); len(all) != 1 || all[0].counts != (Counts{Passed: 5}) {

@@ -27,6 +27,9 @@ type channel struct {
 	vendor     string    // what the peer calls itself; empty: not seen
 	secured    bool      // the peer's packets come through IPsec
 	closing    bool      // a StopCCN has passed
+	dead       bool      // the peer is known to be dead
+	bury       bool      // xl2tpd's StopCCN to it waits for its acknowledgement
+	orphan     *farewell // xl2tpd has died; nil: it has not, or is not ours to mourn
 	ended      bool      // a StopCCN or CDN has been explained
 	asked      time.Time // since when a Hello of xl2tpd is unanswered; zero: none is
 	waits      time.Time // since when a message of the peer is unacknowledged; zero: none is

@@ -42,6 +42,8 @@ type Guard struct {
 	// Signs tells about a tunnel; tunnels is how many there are. It must
 	// answer soon: packets wait for it.
 	Signs func(ctx context.Context, t hello.Tunnel, tunnels int) Signs
+	// Gone tells whether a process that Host.Daemon has named is certainly no more.
+	Gone func(daemon string) bool
 	// Ended is told why a tunnel is being closed. It must not block.
 	Ended func(hello.Tunnel, Ending)
 	// Report is told why the guard is not available, nil when it is, or is off.

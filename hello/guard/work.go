@@ -54,7 +54,7 @@ func (g *Guard) work(ctx context.Context, working func()) error {
 	}
 	w.d = &desk{
 		ctx: ctx, log: g.Log, signs: g.Signs, store: store(g.Dir), host: host,
-		x: newExchange(), ended: g.Ended, owe: w.owe, send: in.send,
+		x: newExchange(), gone: g.Gone, ended: g.Ended, owe: w.owe, send: in.send,
 	}
 	if err := w.d.restore(time.Now()); err != nil {
 		return err
@@ -169,9 +169,13 @@ func (w *work) serve(ctx context.Context, failed <-chan error) error {
 func (w *work) told() (done bool, err error) {
 	on, _, host := w.settings()
 	w.busy.Lock()
-	port := w.d.host.Port
+	port, now := w.d.host.Port, time.Now()
+	if host.Daemon != w.d.host.Daemon {
+		w.d.since = now
+	}
 	w.d.host = host
-	w.d.x.meet(host.Sessions, time.Now())
+	w.d.x.meet(host.Sessions, now)
+	w.d.mourn(now)
 	apart := len(w.d.apart())
 	w.busy.Unlock()
 	if !on && apart == 0 {

@@ -1,0 +1,41 @@
+package guard
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Ask asks a peer for control messages, on every channel with it that can be
+// asked, and reports whether there is one. What comes changes Channel.Heard.
+func (g *Guard) Ask(peer netip.Addr) (asked bool) {
+	g.each(peer, func(d *desk, c *channel) {
+		v := c.translator.Ask()
+		asked = asked || len(v.Inject) > 0
+		d.act(c, v)
+	})
+	return asked
+}
+
+// Bury says that a peer is dead: the StopCCN that xl2tpd sends it, or has sent it,
+// is acknowledged, so that a new tunnel can be dialled at once.
+func (g *Guard) Bury(peer netip.Addr) {
+	g.each(peer, func(d *desk, c *channel) {
+		c.dead, c.bury = true, c.closing
+		d.catchUp(c, time.Now())
+	})
+}
+
+// each calls do for every channel with a peer.
+func (g *Guard) each(peer netip.Addr, do func(*desk, *channel)) {
+	w := g.working()
+	if w == nil {
+		return
+	}
+	w.busy.Lock()
+	defer w.busy.Unlock()
+	for _, c := range w.d.x.all() {
+		if c.translator.Tunnel().Peer.Addr() == peer {
+			do(w.d, c)
+		}
+	}
+}
