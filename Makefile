@@ -76,9 +76,9 @@ unit: tools
 FUZZTIME ?= 10m
 # What it finds is kept, if it is short.
 fuzz:
-	for f in Packet Translator; do \
+	for f in Packet Translator Restore; do \
 		$(GO) test ./hello -run XXX -fuzz "^Fuzz$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 2s -parallel 1 || exit; \
-		corpus=hello/testdata/$$(echo $$f | tr PT pt).corpus; \
+		corpus=hello/testdata/$$(echo $$f | tr A-Z a-z).corpus; \
 		{ cat $$corpus; sed -n 's/^\[\]byte(\(.*\))$$/\1/p' $$($(GO) env GOCACHE)/fuzz/xl2tpd-keepalive/hello/Fuzz$$f/*; } | \
 			awk 'length <= 1200' | LC_ALL=C sort -u > $$corpus.new && mv $$corpus.new $$corpus || exit; \
 	done

@@ -107,8 +107,17 @@ func FuzzTranslator(f *testing.F) {
 					}
 					continue
 				}
-				tr.Missed(now)
-				v = tr.Due(now, life)
+				switch a & 3 {
+				case 0:
+					v = tr.Ask()
+				case 1:
+					v = tr.Bury()
+				case 2:
+					v = tr.Close()
+				default:
+					tr.Missed(now)
+					v = tr.Due(now, life)
+				}
 			}
 			was := bytes.Clone(pkt)
 			switch {
@@ -135,6 +144,49 @@ func FuzzTranslator(f *testing.F) {
 					t.Fatalf("injected %+v", p)
 				}
 			}
+		}
+	})
+}
+
+// Any file is refused, or gives a translator that goes on: it judges packets, does
+// what is due, and can be stored again.
+func FuzzRestore(f *testing.F) {
+	for _, tr := range []*Translator{New(Tunnel{Local: hostAddr, Peer: peerAddr}, DefaultTiming(), epoch), synced(f)} {
+		for range 3 {
+			state, err := json.Marshal(tr)
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.Add(state)
+			tr.Out(packet(true, TypeHello, 0, tr.high, 2), epoch, alive)
+		}
+	}
+	for _, state := range corpus(f, "restore") {
+		f.Add(state)
+	}
+	f.Fuzz(func(t *testing.T, state []byte) {
+		tr, err := Restore(state, DefaultTiming(), epoch)
+		if err != nil {
+			return
+		}
+		now := epoch
+		for i := range uint16(12) {
+			now = now.Add(10 * time.Second)
+			tr.In(AppendPacket(nil, tr.tun.Peer, tr.tun.Local, Message{Tunnel: max(tr.tun.LocalID, 1), Type: TypeHello, Ns: tr.expected + i&1, Nr: tr.acked}), now)
+			tr.Out(AppendPacket(nil, tr.tun.Local, tr.tun.Peer, Message{Tunnel: max(tr.tun.PeerID, 1), Type: TypeHello, Ns: tr.high, Nr: tr.expected}), now, alive)
+			tr.Ask()
+			if at, ok := tr.Wake(); ok {
+				tr.Due(at, alive)
+			}
+		}
+		tr.Close()
+		tr.Bury()
+		again, err := json.Marshal(tr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Restore(again, DefaultTiming(), now); err != nil {
+			t.Fatalf("%v: %s", err, again)
 		}
 	})
 }

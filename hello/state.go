@@ -2,6 +2,7 @@ package hello
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -65,6 +66,9 @@ func Restore(b []byte, timing Timing, now time.Time) (*Translator, error) {
 		s.Vouched && !near(s.Told, s.Confirmed, 0, maxVouched) {
 		return nil, fmt.Errorf("hello state: %d runs, %d Hellos under way, %d vouched for: too many",
 			len(s.Runs), s.LimboCount, s.Told-s.Confirmed)
+	}
+	if !s.HighKnown && (s.Debt != 0 || len(s.Runs) > 0 || s.LimboCount > 0) {
+		return nil, errors.New("hello state: Hellos of a tunnel whose numbers are not known")
 	}
 	t := &Translator{
 		tun: s.Tunnel, timing: timing, since: now,

@@ -59,7 +59,8 @@ const (
 	// in the pauses between steps.
 	routeLook = 2 * time.Second
 	lnsLook   = 5 * time.Second
-	// aliveLook is how often the peer of a silent link is asked.
+	// aliveLook is how often the peer of a silent link is asked, if that says
+	// anything about it; otherwise lnsLook.
 	aliveLook = 10 * time.Second
 
 	minPause    = 5 * time.Second // after the first step that was in vain
@@ -110,8 +111,8 @@ type ladder struct {
 	plain  bool      // there is no IPsec to be mended
 	looked time.Time // when the LNS was looked for last
 	deaf   bool      // it did not answer then
-	asked  time.Time // when the peer of the silent link was asked last
-	dead   bool      // it did not answer then, though the LNS itself can be reached
+	askAt  time.Time // when the peer of the silent link is to be asked again
+	dead   bool      // it did not answer last, though the LNS itself can be reached
 	err    error     // why the latest step failed
 }
 
@@ -181,14 +182,18 @@ func (l *ladder) renewed() bool { return l.last == StepRenew && l.err == nil || 
 
 // ask asks the peer of a silent link, now and then until that time.
 func (l *ladder) ask(until, now time.Time) (Step, time.Time) {
-	if at := l.asked.Add(aliveLook); now.Before(at) {
-		if until.Before(at) {
-			at = until
-		}
-		return StepNone, at
+	if now.Before(l.askAt) {
+		return StepNone, soonest(l.askAt, until)
 	}
 	l.busy = StepAsk
 	return StepAsk, time.Time{}
+}
+
+func soonest(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // rest notes that all is well. What was in vain before is forgotten only when that
@@ -198,7 +203,7 @@ func (l *ladder) rest(s situation, now time.Time) time.Time {
 		l.well = now
 	}
 	l.since, l.next, l.err = time.Time{}, time.Time{}, nil
-	l.asked, l.dead = time.Time{}, false
+	l.askAt, l.dead = time.Time{}, false
 	l.plain = l.plain && !s.secured
 	if l.last == StepNone && l.failed == 0 {
 		return time.Time{}
@@ -288,10 +293,13 @@ func (l *ladder) done(err error, s situation, jitter float64, now time.Time) {
 		return
 	}
 	if step == StepAsk {
-		l.busy, l.asked, l.dead = StepNone, now, err == nil
+		l.busy, l.askAt, l.dead = StepNone, now.Add(lnsLook), err == nil
+		if errors.Is(err, ErrAlive) {
+			l.askAt = now.Add(aliveLook)
+		}
 		return
 	}
-	l.asked, l.dead = time.Time{}, false // it is another question now
+	l.askAt, l.dead = time.Time{}, false // it is another question now
 	if errors.Is(err, ErrAlive) {
 		l.busy, l.next = StepNone, now.Add(aliveLook)
 		return

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -94,8 +96,14 @@ const daemonName = "%d %d"
 // another process, that can't be told.
 func gone(daemon string) bool {
 	var pid, started int
-	_, err := fmt.Sscanf(daemon, daemonName, &pid, &started)
-	return err == nil && unix.Kill(pid, 0) == unix.ESRCH
+	if _, err := fmt.Sscanf(daemon, daemonName, &pid, &started); err != nil {
+		return false
+	}
+	if unix.Kill(pid, 0) == unix.ESRCH {
+		return true
+	}
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return err == nil && bytes.Contains(stat, []byte(") Z ")) // not yet reaped
 }
 
 // host is what the guard needs to know of xl2tpd.

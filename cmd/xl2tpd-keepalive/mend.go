@@ -100,6 +100,9 @@ func (m *mender) dead(ctx context.Context, lns netip.Addr) error {
 	if heard(m.channels(), lns, began.Add(-helloLately)) {
 		return supervisor.ErrAlive
 	}
+	if err := m.look(ctx, lns); err != nil {
+		return err
+	}
 	for range asks {
 		if !m.ask(lns) {
 			return errors.New("the Hello guard can't ask the peer")
@@ -113,7 +116,7 @@ func (m *mender) dead(ctx context.Context, lns netip.Addr) error {
 			return supervisor.ErrAlive
 		}
 	}
-	return m.look(ctx, lns)
+	return m.look(ctx, lns) // it may have gone meanwhile
 }
 
 // heard tells whether control messages of the peer have come in since then.

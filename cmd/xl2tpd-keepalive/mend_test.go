@@ -62,22 +62,27 @@ func TestDead(t *testing.T) {
 		heard   time.Duration // before it is asked
 		answers int           // to the how manieth question; 0: never
 		unasked bool
-		look    error
+		looks   []error // for the LNS, before and after
 		want    error
 		after   time.Duration
 	}{
 		{"sends Hellos", 14 * time.Second, 0, false, nil, supervisor.ErrAlive, 0},
-		{"answers", time.Minute, 2, false, nil, supervisor.ErrAlive, 2 * time.Second},
-		{"dead", time.Minute, 0, false, nil, nil, 3 * time.Second},
-		{"out of reach", time.Minute, 0, false, unreachable, unreachable, 3 * time.Second},
-		{"no guard", time.Minute, 0, true, nil, unknown, 0},
+		{"answers", time.Minute, 2, false, []error{nil}, supervisor.ErrAlive, 2 * time.Second},
+		{"dead", time.Minute, 0, false, []error{nil, nil}, nil, 3 * time.Second},
+		{"out of reach", time.Minute, 0, false, []error{unreachable}, unreachable, 0},
+		{"gone meanwhile", time.Minute, 0, false, []error{nil, unreachable}, unreachable, 3 * time.Second},
+		{"no guard", time.Minute, 0, true, []error{nil}, unknown, 0},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				began := time.Now()
 				heard, asked := began.Add(-tc.heard), 0
 				m := &mender{
-					echo: func(context.Context, probe.Request) probe.Result { return probe.Result{Err: tc.look} },
+					echo: func(context.Context, probe.Request) probe.Result {
+						err := tc.looks[0]
+						tc.looks = tc.looks[1:]
+						return probe.Result{Err: err}
+					},
 					channels: func() []guard.Channel {
 						return []guard.Channel{{Tunnel: hello.Tunnel{Peer: netip.AddrPortFrom(peer, 1701)}, Heard: heard}}
 					},
@@ -92,7 +97,7 @@ func TestDead(t *testing.T) {
 				if !errors.Is(err, tc.want) && (tc.want != unknown || err == nil || errors.Is(err, supervisor.ErrAlive)) {
 					t.Errorf("%v, want %v", err, tc.want)
 				}
-				if d := time.Since(began); d != tc.after {
+				if d := time.Since(began); d != tc.after || len(tc.looks) > 0 {
 					t.Errorf("took %v, want %v", d, tc.after)
 				}
 			})

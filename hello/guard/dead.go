@@ -6,8 +6,8 @@ import (
 )
 
 const (
-	// foundPort is how long an xl2tpd has to be there before a tunnel is taken for
-	// its own: one that finds its port taken ends at once.
+	// foundPort is how long an xl2tpd has to live for a tunnel to be its own: one
+	// that finds its port taken by another ends at once.
 	foundPort = 2 * time.Second
 
 	farewells = 5 // as many as xl2tpd sends of a message (network.c, control_xmit)
@@ -17,6 +17,21 @@ const (
 type farewell struct {
 	said int
 	next time.Time
+}
+
+// meet takes in what is known of xl2tpd now.
+func (d *desk) meet(h Host, now time.Time) {
+	if h.Daemon != d.host.Daemon {
+		for _, c := range d.x.all() {
+			if c.daemon == d.host.Daemon && now.Sub(d.since) < foundPort {
+				c.daemon = ""
+			}
+		}
+		d.since = now
+	}
+	d.host = h
+	d.x.meet(h.Sessions, now)
+	d.mourn(now)
 }
 
 // mourn looks for tunnels that a dead xl2tpd has left, to close them in its name.

@@ -105,7 +105,7 @@ func (d *desk) judge(raw []byte, from direction, now time.Time) (action hello.Ac
 	c.closing = c.closing || p.Msg.Type == hello.TypeStopCCN
 	if from == outbound {
 		c.seen = now
-		if c.daemon == "" && now.Sub(d.since) >= foundPort {
+		if c.daemon == "" {
 			c.daemon = d.host.Daemon
 		}
 		v = c.translator.Out(raw, now, life)

@@ -355,27 +355,27 @@ func TestClosesForADeadDaemon(t *testing.T) {
 	}
 }
 
-// A tunnel on another port may be that of another xl2tpd; and one that has just
-// come may find its port taken.
+// A tunnel on another port may be that of another xl2tpd; and one that has died
+// at once may have found its port taken.
 func TestMournsNoOther(t *testing.T) {
-	b := newBench(t, t.TempDir())
-	b.since = b.now.Add(time.Minute) // connect goes on for so long
-	b.connect()
-	b.judges(false, ourHello(2), hello.Drop)
-	if c := b.x.all()[0]; c.daemon != "" {
-		t.Errorf("taken for the tunnel of %s", c.daemon)
-	}
-	b.now = b.now.Add(foundPort)
-	b.judges(false, ourHello(2), hello.Drop)
-	b.alive, b.host = "200 6", Host{Daemon: "200 6", Port: 1801}
-	b.mourn(b.now)
-	b.acts = nil
-	if b.due(b.now); b.acts != nil {
-		t.Errorf("%q for a tunnel on another port", b.acts)
-	}
-	b.host.Port = 1701
-	b.mourn(b.now)
-	if b.due(b.now); !slices.Equal(b.acts, []string{"to peer"}) {
-		t.Errorf("%q for one on its own", b.acts)
+	for name, tc := range map[string]struct {
+		lived time.Duration
+		port  uint16
+		want  []string
+	}{
+		"its own":      {foundPort, 1701, []string{"to peer"}},
+		"no port said": {foundPort, 0, []string{"to peer"}},
+		"another port": {foundPort, 1801, nil},
+		"died at once": {foundPort - 1, 1701, nil},
+	} {
+		b := newBench(t, t.TempDir())
+		b.connect()
+		b.since = b.now
+		b.now = b.now.Add(tc.lived)
+		b.alive = ""
+		b.meet(Host{Port: tc.port}, b.now)
+		if b.due(b.now); !slices.Equal(b.acts, tc.want) {
+			t.Errorf("%s: %q, want %q", name, b.acts, tc.want)
+		}
 	}
 }

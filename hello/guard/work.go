@@ -169,13 +169,8 @@ func (w *work) serve(ctx context.Context, failed <-chan error) error {
 func (w *work) told() (done bool, err error) {
 	on, _, host := w.settings()
 	w.busy.Lock()
-	port, now := w.d.host.Port, time.Now()
-	if host.Daemon != w.d.host.Daemon {
-		w.d.since = now
-	}
-	w.d.host = host
-	w.d.x.meet(host.Sessions, now)
-	w.d.mourn(now)
+	port := w.d.host.Port
+	w.d.meet(host, time.Now())
 	apart := len(w.d.apart())
 	w.busy.Unlock()
 	if !on && apart == 0 {

@@ -49,7 +49,7 @@ func twinCommand(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func clientCommand(ts *testscript.TestScript, neg bool, args []string) {
-	usage(ts, neg, true, "client [mode=kernel|userspace] [port=N] [passpeer=yes] [redial=SECONDS|no] [autodial=yes] [retries=N]")
+	usage(ts, neg, true, "client [mode=kernel|userspace] [port=N] [passpeer=yes] [redial=SECONDS|no] [autodial=yes] [retries=N] [names=yes]")
 	set := settings{selector: "udp/1701"}
 	_, opts := options(args)
 	for k, v := range opts {
@@ -68,6 +68,8 @@ func clientCommand(ts *testscript.TestScript, neg bool, args []string) {
 		case k == "retries":
 			set.global = append(set.global, "max retries = "+v)
 		case k == "redial" && v == "no":
+		case k == "names" && v == "yes":
+			set.names = true
 		case k == "autodial" && v == "yes":
 			set.lac = append(set.lac, "autodial = yes")
 		case k == "redial":
@@ -148,14 +150,19 @@ func hangupCommand(ts *testscript.TestScript, neg bool, args []string) {
 // renumberCommand restarts a Debian peer's xl2tpd with another address inside the tunnel.
 func renumberCommand(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, neg, len(args) == 2, "renumber NAME ADDRESS")
-	p := peersOf(ts, args[:1])[0]
+	ts.Check(peersOf(ts, args[:1])[0].renumber(netip.MustParseAddr(args[1])))
+}
+
+func (p *peer) renumber(ppp netip.Addr) error {
 	end(p.procs[len(p.procs)-1])
 	p.procs = p.procs[:len(p.procs)-1]
 	p.client.mu.Lock()
-	p.ppp = netip.MustParseAddr(args[1])
+	p.ppp = ppp
 	p.client.mu.Unlock()
-	ts.Check(p.configureLNS())
-	ts.Check(p.startLNS())
+	if err := p.configureLNS(); err != nil {
+		return err
+	}
+	return p.startLNS()
 }
 
 // insideCommand runs a command in a peer's namespaces.

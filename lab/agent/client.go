@@ -64,24 +64,33 @@ func (c *client) find(like func(*peer) bool) *peer {
 // data in the first minute.
 const quiet = "noauth\nnoccp\nnodefaultroute\nnoipv6\nmtu 1400\nlcp-echo-interval 0\nlcp-echo-failure 0\n"
 
-// settings are lines of xl2tpd.conf, for [global], for each [lac] and [lns], and for each [lac] alone; and what the traffic
-// selectors say of xl2tpd's UDP port.
+// settings are lines of xl2tpd.conf, for [global], for each [lac] and [lns], and for each [lac] alone; what the traffic
+// selectors say of xl2tpd's UDP port; and how the peers are called.
 type settings struct {
 	global, section, lac []string
 	selector             string
+	names                bool // the peers are known by name
 }
 
 // configure writes the client's strongSwan, xl2tpd and pppd configuration for all its peers, a LAC or an LNS for each,
 // and restarts the daemons.
 func (c *client) configure(set settings) error {
 	var swan, sections strings.Builder
+	if set.names {
+		if err := c.nameAll(); err != nil {
+			return err
+		}
+	}
 	for _, p := range c.peers {
-		lines, port := set.section, p.selector()
+		lines, port, where := set.section, p.selector(), p.reach.String()
+		if set.names {
+			where = p.hostname()
+		}
 		if p.calls() {
 			port = "udp" // callers behind one NAT have different ones, and the first's connection answers all
 			sections.WriteString(p.lnsSection())
 		} else {
-			fmt.Fprintf(&sections, "[lac %s]\nlns = %s\npppoptfile = %s\n", p.name, p.reach, dialOptions)
+			fmt.Fprintf(&sections, "[lac %s]\nlns = %s\npppoptfile = %s\n", p.name, where, dialOptions)
 			lines = slices.Concat(set.section, set.lac)
 			if p.own.IsValid() {
 				lines = append(lines, "local ip = "+p.own.String())
@@ -89,7 +98,7 @@ func (c *client) configure(set settings) error {
 		}
 		sections.WriteString(strings.Join(lines, "\n") + "\n")
 		if p.ipsec {
-			swan.WriteString(connection(p.name, p.reach.String(), set.selector, port, !p.calls()))
+			swan.WriteString(connection(p.name, where, set.selector, port, !p.calls()))
 		}
 	}
 	files := map[string]string{
@@ -115,6 +124,15 @@ func (c *client) configure(set settings) error {
 		return fmt.Errorf("a pppd of the previous xl2tpd is still there: %w", err)
 	}
 	return restartDaemons()
+}
+
+// nameAll writes down where the peers are.
+func (c *client) nameAll() error {
+	lines := "127.0.0.1 localhost\n"
+	for _, p := range c.peers {
+		lines += fmt.Sprintf("%v %s\n", p.reach, p.hostname())
+	}
+	return write("/etc/hosts", lines)
 }
 
 // restartDaemons returns when xl2tpd takes commands.

@@ -57,6 +57,9 @@ func newTwin(p *peer, name string) *peer {
 	return &t
 }
 
+// hostname is what the client host may call it.
+func (p *peer) hostname() string { return p.name + ".lab" }
+
 // calls tells whether the peer is the end that dials.
 func (p *peer) calls() bool { return p.personality == "caller" }
 

@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,6 +29,12 @@ var troubles = map[string]func(*peer) error{
 	"charon-killed": func(*peer) error { return killed("strongswan", "start") },
 	"xl2tpd-killed": func(*peer) error { return killed("xl2tpd", "restart") }, // its unit stays active (exited)
 	"pppd-killed":   killPPPD,
+	"pppd-hung":     hangPPPD,
+	"ppp-refused":   (*peer).refusePPP,
+	"remnant-sa":    (*peer).holdSA,
+	"renumbered":    (*peer).renumberAgain,
+	"moved":         (*peer).move,
+	"route-flaps":   (*peer).flap,
 }
 
 // troubleCommand brings trouble over a tunnel, time and again, and measures from when the path is free again until an
@@ -142,11 +150,97 @@ func killed(unit, command string) error {
 	return do("systemctl", command, unit)
 }
 
-func killPPPD(p *peer) error {
+func killPPPD(p *peer) error { return p.signalPPPD("KILL") }
+
+// hangPPPD has the client's pppd hang for a while.
+func hangPPPD(p *peer) error {
+	if err := p.signalPPPD("STOP"); err != nil {
+		return err
+	}
+	time.Sleep(5 * time.Minute)
+	return p.signalPPPD("CONT")
+}
+
+func (p *peer) signalPPPD(signal string) error {
 	r, _ := last(p.client.history.all(), "up", p.name)
 	pid, err := os.ReadFile("/run/" + r.link + ".pid")
 	if err != nil {
 		return err
 	}
-	return do("kill", "-KILL", strings.TrimSpace(string(pid)))
+	return do("kill", "-"+signal, strings.TrimSpace(string(pid)))
+}
+
+// refusePPP has the tunnel end, and the LNS take calls that it then wants to see authenticated, for a while.
+func (p *peer) refusePPP() error {
+	options := filepath.Join(p.dir, "ppp-options")
+	usual, err := os.ReadFile(options)
+	if err != nil {
+		return err
+	}
+	if err := write(options, strings.Replace(string(usual), "noauth", "auth\nrequire-mschap-v2", 1)); err != nil {
+		return err
+	}
+	if err := killPPPD(p); err != nil {
+		return err
+	}
+	time.Sleep(3 * time.Minute)
+	return write(options, string(usual))
+}
+
+// holdSA has the client host lose charon and its SAs, while the peer takes no new ones in place of those that it has.
+func (p *peer) holdSA() error {
+	if err := p.exec("nft", "table inet hold { chain i { type filter hook input priority -400; udp dport { 500, 4500 } drop; }; }").Run(); err != nil {
+		return err
+	}
+	if err := killed("strongswan", "start"); err != nil {
+		return err
+	}
+	if err := do("ip", "xfrm", "state", "flush"); err != nil {
+		return err
+	}
+	time.Sleep(time.Minute)
+	return p.exec("nft", "delete", "table", "inet", "hold").Run()
+}
+
+// renumberAgain gives the LNS one of two addresses inside the tunnel, the one that it does not have.
+func (p *peer) renumberAgain() error {
+	return p.renumber(other(p.ppp, 100))
+}
+
+// other is one of two addresses, so far apart, in a network of ours: the one that a is not.
+func other(a netip.Addr, apart byte) netip.Addr {
+	b := a.As4()
+	if b[3] < apart {
+		b[3] += apart
+	} else {
+		b[3] -= apart
+	}
+	return netip.AddrFrom4(b)
+}
+
+// move gives the peer one of two addresses, the one that it does not have, and tells whoever asks for it by name.
+func (p *peer) move() error {
+	was := p.reach
+	p.client.mu.Lock()
+	p.reach = other(was, 50)
+	p.client.mu.Unlock()
+	err := p.client.nameAll()
+	return errors.Join(err, steps([]string{
+		fmt.Sprintf("ip -n peer-%s addr add %v/24 dev up0", p.name, p.reach),
+		fmt.Sprintf("ip -n peer-%s addr del %v/24 dev up0", p.name, was),
+		fmt.Sprintf("ip -n peer-%s route replace default via %v", p.name, p.host),
+	}))
+}
+
+// flap takes the way to the peer away and brings it back, time and again.
+func (p *peer) flap() error {
+	for range 10 {
+		for _, verb := range []string{"add", "del"} {
+			if err := do("ip", "route", verb, "unreachable", p.reach.String()); err != nil {
+				return err
+			}
+			time.Sleep(3 * time.Second)
+		}
+	}
+	return nil
 }
