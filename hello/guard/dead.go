@@ -19,26 +19,34 @@ type farewell struct {
 	next time.Time
 }
 
-// meet takes in what is known of xl2tpd now.
+// meet takes in what is known of xl2tpd now. One that has just started may have
+// sent something before that was known.
 func (d *desk) meet(h Host, now time.Time) {
-	if h.Daemon != d.host.Daemon {
+	was, since := d.host, d.since
+	d.host = h
+	if h.Daemon != was.Daemon {
+		d.since = now
 		for _, c := range d.x.all() {
-			if c.daemon == d.host.Daemon && now.Sub(d.since) < foundPort {
+			switch {
+			case c.daemon == "" && was.Daemon == "" && c.seen.After(since) && d.onItsPort(c):
+				c.daemon = h.Daemon
+			case c.daemon == was.Daemon && now.Sub(since) < foundPort:
 				c.daemon = ""
 			}
 		}
-		d.since = now
 	}
-	d.host = h
 	d.x.meet(h.Sessions, now)
 	d.mourn(now)
+}
+
+func (d *desk) onItsPort(c *channel) bool {
+	return c.translator.Tunnel().Local.Port() == cmp.Or(d.host.Port, l2tpPort)
 }
 
 // mourn looks for tunnels that a dead xl2tpd has left, to close them in its name.
 func (d *desk) mourn(now time.Time) {
 	for _, c := range d.x.all() {
-		if c.orphan == nil && c.daemon != "" && c.daemon != d.host.Daemon &&
-			c.translator.Tunnel().Local.Port() == cmp.Or(d.host.Port, l2tpPort) && d.gone(c.daemon) {
+		if c.orphan == nil && c.daemon != "" && c.daemon != d.host.Daemon && d.onItsPort(c) && d.gone(c.daemon) {
 			c.orphan = &farewell{next: now}
 			c.closing, c.seen = true, now
 		}

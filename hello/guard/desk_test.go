@@ -355,6 +355,17 @@ func TestClosesForADeadDaemon(t *testing.T) {
 	}
 }
 
+// An xl2tpd may dial before it is known to run.
+func TestMeetsTheDaemonLate(t *testing.T) {
+	b := newBench(t, t.TempDir())
+	b.host, b.since = Host{}, b.now.Add(-1)
+	b.connect()
+	b.meet(Host{Daemon: "200 6"}, b.now)
+	if c := b.x.all()[0]; c.daemon != "200 6" {
+		t.Errorf("the tunnel of %q", c.daemon)
+	}
+}
+
 // A tunnel on another port may be that of another xl2tpd; and one that has died
 // at once may have found its port taken.
 func TestMournsNoOther(t *testing.T) {
