@@ -13,6 +13,7 @@ const (
 	StepNone   Step = iota
 	StepSecure      // initiate the CHILD SA
 	StepDial        // have xl2tpd dial
+	StepRedial      // have xl2tpd give up an attempt that began when it could not succeed, and dial
 	StepRenew       // terminate the IKE SA and initiate it anew
 	StepHangUp      // have xl2tpd close a tunnel that is of no use any more
 	StepLook        // ask the LNS for an echo outside the tunnel, which changes nothing
@@ -20,7 +21,7 @@ const (
 )
 
 func (s Step) String() string {
-	return [...]string{"", "initiate the IPsec SA", "dial", "renew the IPsec SA", "hang up", "look for the LNS", "ask the peer"}[s]
+	return [...]string{"", "initiate the IPsec SA", "dial", "dial anew", "renew the IPsec SA", "hang up", "look for the LNS", "ask the peer"}[s]
 }
 
 // What a step can come to, beside other errors.
@@ -30,6 +31,8 @@ var (
 	ErrNoRoute = errors.New("no route to the LNS")
 	// ErrPlain says that strongSwan has no connection for the LNS.
 	ErrPlain = errors.New("strongSwan has no connection for the LNS")
+	// ErrWaits says that xl2tpd is not dialling: it will, after its redial timeout.
+	ErrWaits = errors.New("xl2tpd waits before it redials")
 	// ErrAlive says that the peer's control messages still come in: nothing was
 	// done to the tunnel.
 	ErrAlive = errors.New("the peer's control messages still come in")
@@ -106,7 +109,6 @@ type ladder struct {
 	next   time.Time // no step before; zero: as the situation says
 	busy   Step      // the step under way
 	last   Step      // the latest one
-	ended  time.Time // when that one ended
 	failed int       // tries in a row that were in vain
 	plain  bool      // there is no IPsec to be mended
 	looked time.Time // when the LNS was looked for last
@@ -218,12 +220,12 @@ func (l *ladder) rest(s situation, now time.Time) time.Time {
 // inVain reports whether the latest step has gone well and had its time, and
 // nothing has come of it.
 func (l *ladder) inVain(s situation, now time.Time) bool {
-	return l.last != StepNone && l.err == nil && !l.next.IsZero() && !l.paved(s, now)
+	return l.last != StepNone && l.err == nil && !l.next.IsZero() && !l.paved(s)
 }
 
 // paved reports whether the latest step has made way for a dial.
-func (l *ladder) paved(s situation, now time.Time) bool {
-	return !s.up && s.secured && l.err == nil && (l.last == StepSecure || l.last == StepRenew) && !l.owned(s, now)
+func (l *ladder) paved(s situation) bool {
+	return !s.up && s.secured && l.err == nil && (l.last == StepSecure || l.last == StepRenew)
 }
 
 // owned reports whether dialling is xl2tpd's own business.
@@ -232,14 +234,12 @@ func (l *ladder) owned(s situation, now time.Time) bool { return now.Before(l.si
 // when is the time of the next step.
 func (l *ladder) when(s situation, now time.Time) time.Time {
 	switch {
-	case l.paved(s, now):
+	case l.paved(s):
 		return l.since
 	case s.stuck && l.last != StepHangUp && l.err == nil:
 		return l.since
 	case l.last == StepHangUp && l.err == nil && !s.up && !s.stuck && s.lost:
 		return s.free
-	case l.last == StepSecure && l.err == nil && s.secured && !s.up:
-		return l.ended.Add(s.redial + answerTime) // xl2tpd's next try has to come
 	case !l.next.IsZero():
 		return l.next
 	case s.up && !s.bare:
@@ -272,6 +272,8 @@ func (l *ladder) choose(s situation, now time.Time) (Step, time.Time) {
 		return StepRenew, now // the peer may have forgotten the SA
 	case ipsec && l.last == StepDial && l.failed > 0 && l.failed%3 == 0:
 		return StepRenew, now
+	case l.owned(s, now) && l.paved(s):
+		return StepRedial, now
 	case l.owned(s, now) && ipsec:
 		return StepRenew, now // xl2tpd has tried, and in vain
 	case l.owned(s, now):
@@ -304,7 +306,11 @@ func (l *ladder) done(err error, s situation, jitter float64, now time.Time) {
 		l.busy, l.next = StepNone, now.Add(aliveLook)
 		return
 	}
-	l.busy, l.last, l.err, l.ended = StepNone, step, err, now
+	l.busy, l.last, l.err = StepNone, step, err
+	if errors.Is(err, ErrWaits) {
+		l.err, l.next = nil, now.Add(s.redial+answerTime)
+		return
+	}
 	switch {
 	case l.since.IsZero(): // all is well already
 	case errors.Is(err, ErrNoRoute):
@@ -316,12 +322,10 @@ func (l *ladder) done(err error, s situation, jitter float64, now time.Time) {
 		l.next = now.Add(pause(l.failed, jitter))
 	case step == StepRenew && s.up:
 		l.next = now.Add(grace)
-	case step == StepDial:
+	case step == StepDial, step == StepRedial:
 		l.next = now.Add(max(answerTime, pause(l.failed+1, jitter)))
 	case step == StepHangUp:
 		l.next = now.Add(answerTime)
-	case step == StepRenew && s.owner > 0: // xl2tpd's next try has to come
-		l.next = now.Add(max(s.redial+answerTime, pause(l.failed+1, jitter)))
 	default:
 		l.next = now.Add(pause(l.failed+1, jitter))
 	}

@@ -82,6 +82,37 @@ func TestLadder(t *testing.T) {
 	}
 }
 
+// The SA is back while xl2tpd redials: an attempt from before can't succeed any more.
+// If there is none, xl2tpd has its turn.
+func TestLadderRedials(t *testing.T) {
+	for _, tc := range []struct {
+		redial error
+		steps  []Step
+		at     []time.Duration
+	}{
+		{nil, []Step{StepSecure, StepRedial, StepRenew, StepRedial}, []time.Duration{3, 3, 38, 38}},
+		{ErrWaits, []Step{StepSecure, StepRedial, StepRenew, StepRedial}, []time.Duration{3, 3, 68, 68}},
+	} {
+		var l ladder
+		secured := false
+		steps, at := climbs(&l, 80*time.Second, func(time.Duration) situation {
+			return situation{wish: wishFull, daemon: true, secured: secured, owner: 24 * time.Hour, redial: 30 * time.Second}
+		}, func(s Step) error {
+			secured = true
+			if s == StepRedial {
+				return tc.redial
+			}
+			return nil
+		})
+		for i := range tc.at {
+			tc.at[i] *= time.Second
+		}
+		if !slices.Equal(steps[:min(4, len(steps))], tc.steps) || !slices.Equal(at[:min(4, len(at))], tc.at) {
+			t.Errorf("%v: %v at %v, want %v at %v", tc.redial, steps, at, tc.steps, tc.at)
+		}
+	}
+}
+
 // A wrong password: each dial is answered, none brings a link.
 func TestLadderPatience(t *testing.T) {
 	is := situation{wish: wishFull, daemon: true, secured: true}
@@ -188,7 +219,7 @@ func TestLadderHistories(t *testing.T) {
 					break
 				}
 				done := l.busy
-				err := rapid.SampledFrom([]error{nil, nil, ErrNoRoute, ErrPlain, ErrAlive, errors.New("other")}).Draw(t, "result")
+				err := rapid.SampledFrom([]error{nil, nil, ErrNoRoute, ErrPlain, ErrAlive, ErrWaits, errors.New("other")}).Draw(t, "result")
 				l.done(err, s, rapid.Float64Range(0, 0.999).Draw(t, "jitter"), now)
 				if failed = (time.Time{}); err != nil && err.Error() == "other" && !l.since.IsZero() && done != StepLook && done != StepAsk {
 					failed = now
@@ -212,6 +243,8 @@ func TestLadderHistories(t *testing.T) {
 			case s.wish == wishNothing || !s.daemon || s.well():
 				t.Fatalf("%v in %+v", step, s)
 			case step == StepDial && (s.up || now.Before(s.free) || now.Before(l.since.Add(s.owner))):
+				t.Fatalf("%v in %+v", step, s)
+			case step == StepRedial && (s.up || !s.secured || !now.Before(l.since.Add(s.owner))):
 				t.Fatalf("%v in %+v", step, s)
 			case step == StepHangUp && s.quiet < stuckAfter && !s.stuck && !(l.dead && s.silent()):
 				t.Fatalf("%v in %+v", step, s)

@@ -219,7 +219,7 @@ func (b *Brain) recovered(ev Recovered, now time.Time) {
 		b.noteLAC(l, slog.LevelDebug, "the peer of the silent link was asked", slog.String("reason", came))
 		return
 	}
-	if ev.Step == StepLook || errors.Is(ev.Err, ErrPlain) || errors.Is(ev.Err, ErrAlive) {
+	if ev.Step == StepLook || errors.Is(ev.Err, ErrPlain) || errors.Is(ev.Err, ErrAlive) || errors.Is(ev.Err, ErrWaits) {
 		return
 	}
 	if path := b.config.For("lac", ev.LAC).Hook; path != "" && ev.Err == nil {
@@ -285,7 +285,7 @@ func (b *Brain) climbing(s *xl2tpd.Section, now time.Time) string {
 		return d.busy.String()
 	case errors.Is(d.err, ErrNoRoute):
 		return "waits for a route to the LNS"
-	case d.last == StepDial && d.err == nil:
+	case (d.last == StepDial || d.last == StepRedial) && d.err == nil:
 		return "waits for the LNS to answer"
 	case d.failed > 0:
 		return fmt.Sprintf("tries again in %v (%d times in vain)", max(d.next.Sub(now), 0).Round(time.Second), d.failed)

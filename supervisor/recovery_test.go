@@ -82,7 +82,7 @@ func TestRecovery(t *testing.T) {
 		{"[lac default]\nrecover = redial", oneLAC, "[lac default]\nrecover = redial", closedByPeer, []Step{StepDial}},
 		{"[lac default]\nrecover = off", redials, "[lac default]\nrecover = off", closedByPeer, nil},
 		{"left alone", redials, "keepalive = no", closedByPeer, nil},
-		{"the peer was silent", redials, "", after(Ending{Reason: "Hello unanswered", Unanswered: true}), []Step{StepRenew}},
+		{"the peer was silent", redials, "", after(Ending{Reason: "Hello unanswered", Unanswered: true}), []Step{StepRenew, StepRedial}},
 		{"xl2tpd is stopped", redials, "", func(n *bench) {
 			s := n.xl2tpd(redials)
 			s.Pid = 0

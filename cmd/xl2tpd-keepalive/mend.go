@@ -20,6 +20,9 @@ const (
 	// after 4 and 11 s.
 	stepTime = 15 * time.Second
 
+	// dropTime is how long xl2tpd may take to drop an attempt.
+	dropTime = time.Second
+
 	// lookTime is how long an LNS may take to answer an echo request.
 	lookTime = 2 * time.Second
 
@@ -40,6 +43,7 @@ type mender struct {
 	channels func() []guard.Channel
 	ask      func(peer netip.Addr) bool
 	bury     func(peer netip.Addr)
+	dialling func(peer netip.Addr) bool
 }
 
 func (m *mender) step(ctx context.Context, r supervisor.Recover) error {
@@ -60,6 +64,8 @@ func (m *mender) step(ctx context.Context, r supervisor.Recover) error {
 		return m.dead(ctx, r.LNS)
 	case supervisor.StepDial:
 		return m.control.Connect(ctx, r.LAC)
+	case supervisor.StepRedial:
+		return m.redial(ctx, r)
 	case supervisor.StepHangUp:
 		if r.Dead {
 			m.bury(r.LNS)
@@ -69,6 +75,23 @@ func (m *mender) step(ctx context.Context, r supervisor.Recover) error {
 		return m.secure(ctx, r)
 	}
 	return fmt.Errorf("no such step: %v", r.Step)
+}
+
+// redial has xl2tpd drop the attempt that it makes, if it makes one, and dial. The
+// Hello guard, which tells that, has it done with the attempt at once.
+func (m *mender) redial(ctx context.Context, r supervisor.Recover) error {
+	if !m.dialling(r.LNS) {
+		return supervisor.ErrWaits
+	}
+	if err := m.control.Disconnect(ctx, r.LAC); err != nil {
+		return err
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(dropTime):
+	}
+	return m.control.Connect(ctx, r.LAC)
 }
 
 // secure initiates the CHILD SA with the LNS; to renew it, the IKE SA is ended first.

@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -101,6 +103,49 @@ func TestDead(t *testing.T) {
 					t.Errorf("took %v, want %v", d, tc.after)
 				}
 			})
+		})
+	}
+}
+
+// told is what xl2tpd was told, and when.
+type told struct {
+	began time.Time
+	all   []string
+}
+
+func (x *told) say(command, lac string) error {
+	x.all = append(x.all, fmt.Sprintf("%s %s after %v", command, lac, time.Since(x.began)))
+	return nil
+}
+
+func (x *told) Connect(_ context.Context, lac string) error    { return x.say("c", lac) }
+func (x *told) Disconnect(_ context.Context, lac string) error { return x.say("d", lac) }
+
+func TestRedial(t *testing.T) {
+	for dialling, want := range map[bool][]string{true: {"d office after 0s", "c office after 1s"}, false: nil} {
+		synctest.Test(t, func(t *testing.T) {
+			x := &told{began: time.Now()}
+			m := &mender{control: x, dialling: func(netip.Addr) bool { return dialling }}
+			err := m.step(t.Context(), supervisor.Recover{LAC: "office", Step: supervisor.StepRedial})
+			if !slices.Equal(x.all, want) || errors.Is(err, supervisor.ErrWaits) == dialling {
+				t.Errorf("dialling %v: %q, %v", dialling, x.all, err)
+			}
+		})
+	}
+}
+
+// A peer that is proven dead is buried before its tunnel is hung up, another not.
+func TestHangUpBuriesTheDead(t *testing.T) {
+	for dead, want := range map[bool][]string{true: {"bury", "d office after 0s"}, false: {"d office after 0s"}} {
+		synctest.Test(t, func(t *testing.T) {
+			x := &told{began: time.Now()}
+			m := &mender{control: x, bury: func(netip.Addr) { x.all = append(x.all, "bury") }}
+			if err := m.step(t.Context(), supervisor.Recover{LAC: "office", Step: supervisor.StepHangUp, Dead: dead}); err != nil {
+				t.Error(err)
+			}
+			if !slices.Equal(x.all, want) {
+				t.Errorf("dead %v: %q, want %q", dead, x.all, want)
+			}
 		})
 	}
 }

@@ -64,7 +64,7 @@ func keepalive(o options, stderr io.Writer) int {
 		supervisor.Hands{Echo: pinger.Echo, Received: links.Received, Recover: mend.step, Hook: hooks.Call},
 		systemd.front(ready), log)
 	hellos := newGuard(loop, log)
-	mend.channels, mend.ask, mend.bury = hellos.Channels, hellos.Ask, hellos.Bury
+	mend.channels, mend.ask, mend.bury, mend.dialling = hellos.Channels, hellos.Ask, hellos.Bury, hellos.Dialling
 	look := func(ctx context.Context) (status.Report, error) { return report(ctx, loop, hellos.Guard) }
 	works := func(task string) func() { return func() { loop.Post(supervisor.TaskWorks{Task: task}) } }
 	pinger.Ready = works(taskEcho)

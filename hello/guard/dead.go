@@ -3,9 +3,15 @@ package guard
 import (
 	"cmp"
 	"time"
+
+	"xl2tpd-keepalive/hello"
 )
 
 const (
+	// dialling is the longest that an attempt is without another SCCRQ, before xl2tpd
+	// gives it up (network.c, control_xmit).
+	dialling = 17 * time.Second
+
 	// foundPort is how long an xl2tpd has to live for a tunnel to be its own: one
 	// that finds its port taken by another ends at once.
 	foundPort = 2 * time.Second
@@ -70,4 +76,19 @@ func (d *desk) bid(c *channel, now time.Time) (next time.Time, wants bool) {
 		f.said++
 	}
 	return f.next, f.said < farewells
+}
+
+// givenUp acknowledges the StopCCN of an attempt that no peer has answered: there is
+// nobody who could, and xl2tpd would wait 31 s for it before it dials again.
+func (d *desk) givenUp(p *hello.Packet) {
+	own, ok := hello.AssignedTunnel(p.Payload())
+	t := hello.Tunnel{Local: p.Src, Peer: p.Dst, LocalID: own}
+	if _, asked := d.x.asked[t]; !ok || !asked || p.Msg.Type != hello.TypeStopCCN || !d.signs(d.ctx, t, d.standing()).Wanted {
+		return
+	}
+	delete(d.x.asked, t)
+	ack := hello.Message{Tunnel: own, Nr: p.Msg.Ns + 1} // the first of its peer
+	if err := d.send(hello.Injection{To: hello.ToLocal, Packet: hello.AppendPacket(nil, t.Peer, t.Local, ack)}); err != nil {
+		d.log.Warn("hello guard: packet can't be sent", "peer", t.Peer.String(), "err", err)
+	}
 }

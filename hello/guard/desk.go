@@ -88,6 +88,9 @@ func (d *desk) judge(raw []byte, from direction, now time.Time) (action hello.Ac
 		d.forget(gone)
 	}
 	if c == nil {
+		if from == outbound {
+			d.givenUp(&p)
+		}
 		return hello.Pass, nil, nil
 	}
 	switch {

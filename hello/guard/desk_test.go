@@ -323,6 +323,30 @@ func TestBuries(t *testing.T) {
 	}
 }
 
+// xl2tpd gives an attempt up that nobody has answered; it need not wait for an
+// acknowledgement. Of a tunnel that was never asked for, nothing is known.
+func TestGivesUp(t *testing.T) {
+	for name, tc := range map[string]struct {
+		id     uint16
+		wanted bool
+		want   []string
+	}{
+		"asked for":     {7, true, []string{"to local"}},
+		"not asked for": {8, true, nil},
+		"not wanted":    {7, false, nil},
+	} {
+		b := newBench(t, t.TempDir())
+		b.signs.Wanted = tc.wanted
+		b.judgesRaw(false, assigning(false, hello.TypeSCCRQ, 0, 7, 0, 0), hello.Pass)
+		for range 2 {
+			b.judgesRaw(false, assigning(false, hello.TypeStopCCN, 0, tc.id, 1, 0), hello.Pass)
+		}
+		if !slices.Equal(b.acts, tc.want) {
+			t.Errorf("%s: %q, want %q", name, b.acts, tc.want)
+		}
+	}
+}
+
 // An xl2tpd that has died leaves tunnels that are closed in its name, until the
 // peer acknowledges it. Its successor hears nothing of that.
 func TestClosesForADeadDaemon(t *testing.T) {

@@ -25,6 +25,22 @@ func (g *Guard) Bury(peer netip.Addr) {
 	})
 }
 
+// Dialling tells whether xl2tpd is trying to reach a peer that has not answered yet.
+func (g *Guard) Dialling(peer netip.Addr) bool {
+	w := g.working()
+	if w == nil {
+		return false
+	}
+	w.busy.Lock()
+	defer w.busy.Unlock()
+	for t, at := range w.d.x.asked {
+		if t.Peer.Addr() == peer && time.Since(at) < dialling {
+			return true
+		}
+	}
+	return false
+}
+
 // each calls do for every channel with a peer.
 func (g *Guard) each(peer netip.Addr, do func(*desk, *channel)) {
 	w := g.working()

@@ -226,8 +226,8 @@ func (p *peer) move() error {
 	p.client.mu.Unlock()
 	err := p.client.nameAll()
 	return errors.Join(err, steps([]string{
-		fmt.Sprintf("ip -n peer-%s addr add %v/24 dev up0", p.name, p.reach),
 		fmt.Sprintf("ip -n peer-%s addr del %v/24 dev up0", p.name, was),
+		fmt.Sprintf("ip -n peer-%s addr add %v/24 dev up0", p.name, p.reach),
 		fmt.Sprintf("ip -n peer-%s route replace default via %v", p.name, p.host),
 	}))
 }
