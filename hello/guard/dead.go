@@ -26,25 +26,24 @@ func (d *desk) mourn(now time.Time) {
 			c.translator.Tunnel().Local.Port() == cmp.Or(d.host.Port, l2tpPort) && d.gone(c.daemon) {
 			c.orphan = &farewell{next: now}
 			c.closing, c.seen = true, now
+			d.x.standing = 0
+			d.plan(c)
 		}
 	}
 }
 
-// bid bids the peer farewell, and returns when to do so again.
-func (d *desk) bid(c *channel, now time.Time) (next time.Time, wants bool) {
+// bid bids the peer farewell if it is time to.
+func (d *desk) bid(c *channel, now time.Time) {
 	f := c.orphan
-	if f == nil || f.said == farewells {
-		return time.Time{}, false
+	if f == nil || f.said == farewells || now.Before(f.next) {
+		return
 	}
-	if !now.Before(f.next) {
-		v := c.translator.Close()
-		if v.Why == nil { // the peer has acknowledged it, or too little is known
-			f.said = farewells
-			return time.Time{}, false
-		}
-		d.act(c, v)
-		f.next = now.Add(time.Second << f.said)
-		f.said++
+	v := c.translator.Close()
+	if v.Why == nil { // the peer has acknowledged it, or too little is known
+		f.said = farewells
+		return
 	}
-	return f.next, f.said < farewells
+	d.act(c, v)
+	f.next = now.Add(time.Second << f.said)
+	f.said++
 }

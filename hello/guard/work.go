@@ -173,7 +173,7 @@ func (w *work) told() (done bool, err error) {
 	if host.Daemon != w.d.host.Daemon {
 		w.d.since = now
 	}
-	w.d.host = host
+	w.d.host, w.d.x.standing = host, 0
 	w.d.x.meet(host.Sessions, now)
 	w.d.mourn(now)
 	apart := len(w.d.apart())
@@ -239,6 +239,7 @@ func (w *work) packet(q *nfqueue.Nfqueue, secured bool, a nfqueue.Attribute) {
 	}
 	w.busy.Lock()
 	defer w.busy.Unlock()
+	next := w.d.waits.Next()
 	action, changed, c := hello.Pass, []byte(nil), (*channel)(nil)
 	if a.Payload != nil && a.Hook != nil {
 		from := outbound
@@ -268,7 +269,9 @@ func (w *work) packet(q *nfqueue.Nfqueue, secured bool, a nfqueue.Attribute) {
 	if c != nil {
 		w.d.catchUp(c, time.Now())
 	}
-	poke(w.alarm)
+	if w.d.waits.Next() != next {
+		poke(w.alarm)
+	}
 }
 
 func verified(info *[]byte) bool {
