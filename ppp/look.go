@@ -19,26 +19,25 @@ func look(k *kernel, o *owners) (view, error) {
 		return view{}, err
 	}
 	if len(devices) == 0 {
-		o.remember(nil)
+		o.of(nil)
 		return view{}, nil
 	}
 	addresses, err := k.addresses()
 	if err != nil {
 		return view{}, err
 	}
-	found := make(map[int]process)
-	for _, d := range devices {
-		if p, ok := o.of(d); ok {
-			found[d.index] = p
-		}
-	}
-	o.remember(found)
-	return join(devices, addresses, found), nil
+	return join(devices, addresses, o.of(devices)), nil
 }
 
 // join makes the links out of what the kernel and /proc say; pppds has the
 // owner of each device by index.
 func join(devices []device, addresses []address, pppds map[int]process) view {
+	first := make(map[int]address, len(addresses)) // the one that pppd has set
+	for _, a := range addresses {
+		if _, ok := first[a.index]; !ok {
+			first[a.index] = a
+		}
+	}
 	var v view
 	for _, d := range devices {
 		p, ok := pppds[d.index]
@@ -54,9 +53,8 @@ func join(devices []device, addresses []address, pppds map[int]process) view {
 			Pid: p.pid, Xl2tpdPid: p.parent, Started: p.started,
 			OptFile: p.args.optFile, OuterPeer: p.args.ipparam, TTY: p.args.tty,
 		}
-		// The first address is the one that pppd has set.
-		if i := slices.IndexFunc(addresses, func(a address) bool { return a.index == d.index }); i >= 0 {
-			l.Local, l.Peer = addresses[i].local, addresses[i].peer
+		if a, ok := first[d.index]; ok {
+			l.Local, l.Peer = a.local, a.peer
 			l.Up = d.up
 		}
 		v.links = append(v.links, l)

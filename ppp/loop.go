@@ -9,7 +9,10 @@ import (
 
 const (
 	coalesce = 20 * time.Millisecond // hints within this time make one look
-	resync   = 30 * time.Second      // a look without any hint
+	// leisure is how many times as long as the last look took hints wait for the next
+	// one: while a thousand links come up, there are hints all the time.
+	leisure = 4
+	resync  = 30 * time.Second // a look without any hint
 	// blindResync is resync while no source of hints works.
 	blindResync = time.Second
 
@@ -62,10 +65,11 @@ func (l *loop) run(ctx context.Context) error {
 	due := time.Now().Add(coalesce)
 	timer := time.NewTimer(coalesce)
 	defer timer.Stop()
+	pause := coalesce
 	soon := func() {
-		if at := time.Now().Add(coalesce); at.Before(due) {
+		if at := time.Now().Add(pause); at.Before(due) {
 			due = at
-			timer.Reset(coalesce)
+			timer.Reset(pause)
 		}
 	}
 	failed := 0
@@ -79,8 +83,9 @@ func (l *loop) run(ctx context.Context) error {
 		case <-l.hints:
 			soon()
 		case <-timer.C:
-			wait := coalesce
+			wait, began := coalesce, time.Now()
 			v, err := l.look()
+			pause = max(coalesce, leisure*time.Since(began))
 			if err != nil {
 				if failed++; failed == lookTries {
 					return fmt.Errorf("look at PPP links: %w", err)

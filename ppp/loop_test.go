@@ -24,6 +24,7 @@ type bench struct {
 	mu    sync.Mutex
 	now   view // what a look finds
 	err   error
+	takes time.Duration
 	looks []time.Duration // since the start
 	sent  []Snapshot
 }
@@ -42,6 +43,7 @@ func newBench(ctx context.Context) *bench {
 			b.mu.Lock()
 			defer b.mu.Unlock()
 			b.looks = append(b.looks, time.Since(start))
+			time.Sleep(b.takes)
 			return b.now, b.err
 		},
 		hints:   make(chan struct{}, 1),
@@ -118,6 +120,24 @@ func TestFirstSnapshot(t *testing.T) {
 		b.pass(coalesce)
 		if len(b.delivered()) != 1 || len(b.delivered()[0].Links) != 0 || b.delivered()[0].Sources != (Sources{true, true}) {
 			t.Errorf("got %+v, want one snapshot without links, both sources up", b.delivered())
+		}
+	})
+}
+
+// Looks that take long, as they do with a thousand links, leave four fifths of the
+// time alone, however many hints there are.
+func TestLeisure(t *testing.T) {
+	onBench(t, func(t *testing.T, b *bench) {
+		b.mu.Lock()
+		b.takes = 50 * time.Millisecond
+		b.mu.Unlock()
+		b.bothUp()
+		for range 1000 {
+			time.Sleep(time.Millisecond)
+			b.hint()
+		}
+		if n := len(b.looked()); n != 4 {
+			t.Errorf("%d looks in a second", n)
 		}
 	})
 }

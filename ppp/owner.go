@@ -17,6 +17,7 @@ type owners struct {
 	// known has the processes found so far by device index: a device that is
 	// renamed keeps its pppd, whose pid file keeps the old name.
 	known map[int]process
+	boot  time.Time // of the host, in the look under way; zero: not read yet
 }
 
 // process is a pppd.
@@ -38,26 +39,28 @@ type arguments struct {
 	tty     string
 }
 
-// of returns the pppd that runs the device; ok is false if there is none to
-// be seen, which may be because its pid file is not written yet.
-func (o *owners) of(d device) (p process, ok bool) {
-	old, had := o.known[d.index]
-	if p, ok = o.named(d.name); !ok && had {
-		p, ok = o.process(old.pid)
-		ok = ok && p.ticks == old.ticks
+// of returns the pppds that run the devices, by index. One may be missing because
+// its pid file is not written yet.
+func (o *owners) of(devices []device) map[int]process {
+	found := make(map[int]process, len(devices))
+	o.boot = time.Time{}
+	for _, d := range devices {
+		old, had := o.known[d.index]
+		p, ok := o.named(d.name, old)
+		if !ok && had {
+			p, ok = o.process(old.pid, old)
+			ok = ok && p.ticks == old.ticks
+		}
+		if ok {
+			found[d.index] = p
+		}
 	}
-	if ok && had && p.pid == old.pid && p.ticks == old.ticks {
-		// The time of boot moves when the clock is set; a start does not.
-		p.started = old.started
-	}
-	return p, ok
+	o.known = found
+	return found
 }
 
-// remember keeps what is needed for the next look, and nothing else.
-func (o *owners) remember(found map[int]process) { o.known = found }
-
-// named returns the pppd that the device's pid file names.
-func (o *owners) named(device string) (process, bool) {
+// named returns the pppd that the device's pid file names; old is what it was.
+func (o *owners) named(device string, old process) (process, bool) {
 	for _, dir := range []string{"run", "var/run"} {
 		b, err := fs.ReadFile(o.root, path.Join(dir, device+".pid"))
 		if err != nil {
@@ -67,7 +70,7 @@ func (o *owners) named(device string) (process, bool) {
 		if err != nil {
 			continue
 		}
-		if p, ok := o.process(pid); ok {
+		if p, ok := o.process(pid, old); ok {
 			return p, true
 		}
 	}
@@ -75,8 +78,9 @@ func (o *owners) named(device string) (process, bool) {
 }
 
 // process reads a live pppd from /proc. A pid file outlives a killed pppd, so
-// anything else that has its number now does not count, nor does a zombie.
-func (o *owners) process(pid int) (process, bool) {
+// anything else that has its number now does not count, nor does a zombie. Of old,
+// the process as it was, only the parent can have changed.
+func (o *owners) process(pid int, old process) (process, bool) {
 	dir := path.Join("proc", strconv.Itoa(pid))
 	b, err := fs.ReadFile(o.root, path.Join(dir, "stat"))
 	if err != nil {
@@ -86,6 +90,10 @@ func (o *owners) process(pid int) (process, bool) {
 	if err != nil || s.name != "pppd" || s.state == 'Z' || s.state == 'X' {
 		return process{}, false
 	}
+	same := old.pid == pid && old.ticks == s.ticks
+	if same && old.parent == s.parent {
+		return old, true
+	}
 	p := process{pid: pid, parent: s.parent, ticks: s.ticks}
 	if b, err = fs.ReadFile(o.root, path.Join("proc", strconv.Itoa(s.parent), "comm")); err == nil {
 		p.parentName = strings.TrimSpace(string(b))
@@ -94,12 +102,25 @@ func (o *owners) process(pid int) (process, bool) {
 		return process{}, false
 	}
 	p.args = parseArguments(b)
-	if b, err = fs.ReadFile(o.root, "proc/stat"); err == nil {
-		if boot, ok := parseBoot(b); ok {
-			p.started = boot.Add(time.Duration(s.ticks) * 10 * time.Millisecond)
-		}
+	if p.started = old.started; !same { // the time of boot moves when the clock is set
+		p.started = o.since(s.ticks)
 	}
 	return p, true
+}
+
+// since is the time so many ticks after boot.
+func (o *owners) since(ticks uint64) time.Time {
+	if o.boot.IsZero() {
+		b, err := fs.ReadFile(o.root, "proc/stat")
+		if err != nil {
+			return time.Time{}
+		}
+		var ok bool
+		if o.boot, ok = parseBoot(b); !ok {
+			return time.Time{}
+		}
+	}
+	return o.boot.Add(time.Duration(ticks) * 10 * time.Millisecond)
 }
 
 type stat struct {

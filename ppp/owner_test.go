@@ -108,6 +108,8 @@ func TestOwner(t *testing.T) {
 		pid: 406, parent: 400, parentName: "xl2tpd", ticks: 250, started: boot.Add(2500 * time.Millisecond),
 		args: arguments{optFile: "/etc/ppp/options.l2tpd", ipparam: netip.MustParseAddr("192.0.2.1")},
 	}
+	adopted := mine
+	adopted.parent, adopted.parentName = 1, ""
 	xl2tpd := func(h host) { h.process(400, 1, "xl2tpd", "S", 100, "/usr/sbin/xl2tpd") }
 
 	for _, tc := range []struct {
@@ -164,6 +166,11 @@ func TestOwner(t *testing.T) {
 			xl2tpd(h)
 			h.process(406, 400, "pppd", "S", 9999, kernelArgs...)
 		}, process{}, false},
+		{"known, and adopted since", map[int]process{5: mine}, func(h host) {
+			h.pidFile("run/ppp0.pid", "406\n")
+			h.process(406, 1, "pppd", "S", 250, kernelArgs...)
+			h.pidFile("proc/stat", "btime 1800000000\n")
+		}, adopted, true},
 		{"clock set since", map[int]process{5: mine}, func(h host) {
 			xl2tpd(h)
 			h.pidFile("run/ppp0.pid", "406\n")
@@ -175,7 +182,7 @@ func TestOwner(t *testing.T) {
 			h := newHost()
 			tc.host(h)
 			o := owners{root: h, known: tc.known}
-			got, ok := o.of(d)
+			got, ok := o.of([]device{d})[d.index]
 			if ok != tc.ok {
 				t.Fatalf("ok = %v, want %v (%+v)", ok, tc.ok, got)
 			}

@@ -1,12 +1,12 @@
 package supervisor
 
 import (
-	"container/heap"
 	"fmt"
 	"log/slog"
 	"time"
 
 	"xl2tpd-keepalive/config"
+	"xl2tpd-keepalive/due"
 	"xl2tpd-keepalive/ppp"
 	"xl2tpd-keepalive/probe"
 	"xl2tpd-keepalive/vici"
@@ -22,22 +22,25 @@ type Brain struct {
 	jitter func() float64
 
 	tunnels map[Key]*tunnel
-	due     queue
+	due     due.Queue[*tunnel] // the watched ones that wait for nothing
 	atlas   atlas
+	book    *book // of tunnels by their places; nil: one of those has changed
 	config  *config.Config
 
 	eyes    map[string]bool  // which have reported at all
 	failing map[string]error // tasks by name
 	faults  map[string]string
 	closes  closes
+
 	lacs    map[string]*lac // by name in lower case
-	changed bool            // something that recovery goes by, in the step under way
-	// lookAgain is when recovery has to look again; zero: when something has changed.
-	lookAgain time.Time
-	pid       int // of xl2tpd, 0: not running
-	began     time.Time
-	open      bool // links may be acted on
-	ready     bool
+	climbs  due.Queue[*lac] // when recovery has to look at them again, though nothing happens
+	touched []*lac          // it has to look at them in the step under way,
+	changed bool            // or at all of them
+
+	pid   int // of xl2tpd, 0: not running
+	began time.Time
+	open  bool // links may be acted on
+	ready bool
 
 	count   [states]int // tunnels in each state
 	actions []Action    // of the step under way
@@ -77,8 +80,9 @@ func (b *Brain) Step(ev Event, now time.Time) []Action {
 		b.changed = true
 	case vici.Snapshot:
 		b.seen(EyeVICI)
-		b.atlas.secure(ev, now)
-		b.replace(now)
+		if b.atlas.secure(ev, now) {
+			b.replace(now)
+		}
 		b.changed = true
 	case *config.Config:
 		b.seen(EyeConfig)
@@ -94,11 +98,11 @@ func (b *Brain) Step(ev Event, now time.Time) []Action {
 	case TaskFailed:
 		b.taskFailed(ev)
 	case Ending:
-		b.closes.hear(ev, now)
-		b.changed = true
+		for _, c := range b.closes.hear(ev, now) {
+			b.touch(c.place)
+		}
 	case Recovered:
 		b.recovered(ev, now)
-		b.changed = true
 	case Fault:
 		b.fault(ev.What, ev.Text != "", ev.Text)
 	case Tick:
@@ -106,11 +110,9 @@ func (b *Brain) Step(ev Event, now time.Time) []Action {
 		panic(fmt.Sprintf("supervisor: no such event: %T", ev))
 	}
 	b.start(now)
-	if b.changed || !b.lookAgain.IsZero() && !now.Before(b.lookAgain) {
-		b.recover(now)
-	}
-	for len(b.due) > 0 && !b.due[0].due().After(now) {
-		b.look(heap.Pop(&b.due).(*tunnel), now)
+	b.recover(now)
+	for _, t := range b.due.Take(now) {
+		b.look(t, now)
 	}
 	return b.actions
 }
@@ -118,27 +120,19 @@ func (b *Brain) Step(ev Event, now time.Time) []Action {
 // NextWake is when the next Step is needed at the latest; ok is false when
 // nothing is due until something happens.
 func (b *Brain) NextWake() (at time.Time, ok bool) {
-	switch {
-	case !b.open && !b.began.IsZero():
+	if !b.open && !b.began.IsZero() {
 		return b.began.Add(patience), true
-	case len(b.due) > 0:
-		at = b.due[0].due()
 	}
-	if !b.lookAgain.IsZero() && (at.IsZero() || b.lookAgain.Before(at)) {
-		at = b.lookAgain
-	}
+	at = earlier(b.due.Next(), b.climbs.Next())
 	return at, !at.IsZero()
 }
 
-// Tunnels returns what is known of every tunnel, in no order.
-func (b *Brain) Tunnels() []Tunnel {
-	all := make([]Tunnel, 0, len(b.tunnels))
-	for _, t := range b.tunnels {
-		if !t.gone {
-			all = append(all, t.view())
-		}
+// earlier is the earlier of two times; zero: there is none.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
 	}
-	return all
+	return a
 }
 
 func (b *Brain) do(a Action) { b.actions = append(b.actions, a) }
@@ -216,7 +210,7 @@ func (b *Brain) links(links []ppp.Link, now time.Time) {
 		here[k] = true
 		t, known := b.tunnels[k]
 		if !known {
-			t = &tunnel{key: k, since: now, slot: -1}
+			t = &tunnel{key: k, since: now}
 			b.tunnels[k] = t
 			b.count[Down]++
 		}
@@ -228,11 +222,14 @@ func (b *Brain) links(links []ppp.Link, now time.Time) {
 			p = p.since(t.place)
 		}
 		t.gone, t.link, t.place = false, l, p
+		b.book = nil
+		b.touch(p) // it may be a call
 		b.settle(t, now)
 	}
 	for k, t := range b.tunnels {
 		if !here[k] && !t.gone {
 			t.gone = true
+			b.book = nil
 			b.settle(t, now)
 			b.forget(t)
 		}
@@ -249,6 +246,7 @@ func (b *Brain) replace(now time.Time) {
 		fresh := p.sa.Established && p.sa.Child && p.sa != t.place.sa
 		if !p.equal(t.place) {
 			t.place = p
+			b.book = nil
 		}
 		b.settle(t, now)
 		if fresh && t.state == Silent { // a new SA may have mended it

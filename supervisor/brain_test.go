@@ -110,6 +110,17 @@ func (n *bench) want(actions ...Action) {
 	n.actions = nil
 }
 
+// Tunnels returns what is known of every tunnel, in no order.
+func (b *Brain) Tunnels() []Tunnel {
+	var all []Tunnel
+	for _, t := range b.tunnels {
+		if !t.gone {
+			all = append(all, t.view())
+		}
+	}
+	return all
+}
+
 func show(actions []Action) string {
 	var s []string
 	for _, a := range actions {

@@ -53,12 +53,13 @@ type closing struct {
 }
 
 // hear takes in why a control tunnel is being closed. The link may have gone
-// already.
-func (c *closes) hear(e Ending, now time.Time) {
+// already; it returns those ends that have a reason now.
+func (c *closes) hear(e Ending, now time.Time) (told []*closing) {
 	for _, one := range c.last {
 		if !one.sure && now.Sub(one.Time) <= late && e.Tunnel.has(one.place) {
 			one.Reason = e.Reason
 			one.said(e)
+			told = append(told, one)
 		}
 	}
 	keep := c.endings[:0]
@@ -71,6 +72,7 @@ func (c *closes) hear(e Ending, now time.Time) {
 		keep = keep[1:]
 	}
 	c.endings = append(keep, ending{e, now})
+	return told
 }
 
 // why is the reason that was heard for a place, if any.

@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -72,6 +73,7 @@ func (p place) section() string {
 // that finding stays cheap with thousands of links.
 type atlas struct {
 	conf     *xl2tpd.Conf
+	lacs     map[string]*xl2tpd.Section       // by name in lower case
 	sessions map[string]xl2tpd.Session        // by network device
 	byOuter  map[netip.Addr][]*xl2tpd.Section // LAC sections by address of their LNS
 	byOpt    map[string][]*xl2tpd.Section     // all sections by pppoptfile
@@ -85,6 +87,7 @@ func (a *atlas) chart(s xl2tpd.Snapshot) {
 	for _, session := range s.Sessions {
 		a.sessions[session.Ifname] = session
 	}
+	a.lacs = make(map[string]*xl2tpd.Section)
 	a.byOuter = make(map[netip.Addr][]*xl2tpd.Section)
 	a.byOpt = make(map[string][]*xl2tpd.Section)
 	if s.Conf == nil {
@@ -93,6 +96,9 @@ func (a *atlas) chart(s xl2tpd.Snapshot) {
 	for i := range s.Conf.Sections {
 		section := &s.Conf.Sections[i]
 		a.byOpt[section.PPPOptFile] = append(a.byOpt[section.PPPOptFile], section)
+		if section.Kind == "lac" {
+			a.lacs[strings.ToLower(section.Name)] = section
+		}
 		for _, ip := range section.LNSIPs {
 			a.byOuter[ip] = append(a.byOuter[ip], section)
 		}
@@ -100,8 +106,8 @@ func (a *atlas) chart(s xl2tpd.Snapshot) {
 }
 
 // secure takes in what strongSwan says. Of several SAs with one peer the
-// established one counts, and of those the last.
-func (a *atlas) secure(s vici.Snapshot, now time.Time) {
+// established one counts, and of those the last. It tells whether that is news.
+func (a *atlas) secure(s vici.Snapshot, now time.Time) bool {
 	known := a.sas
 	a.sas = make(map[netip.Addr]sa, len(s.SAs))
 	for _, in := range s.SAs {
@@ -128,6 +134,7 @@ func (a *atlas) secure(s vici.Snapshot, now time.Time) {
 		is.Child, is.Encap = child, encap
 		a.sas[peer] = is
 	}
+	return !maps.Equal(known, a.sas)
 }
 
 // find tells where a link belongs.

@@ -86,10 +86,11 @@ func (l *Loop) ask(ctx context.Context, look func(*Brain)) bool {
 	}
 }
 
-// Tunnels returns what is known of every tunnel, or nil if ctx ends first.
-func (l *Loop) Tunnels(ctx context.Context) []Tunnel {
+// Witnesses returns what is known of a control tunnel's links, or nil if ctx ends
+// first.
+func (l *Loop) Witnesses(ctx context.Context, c Control, controls int) []Tunnel {
 	answer := make(chan []Tunnel, 1) // ours alone, should we be gone by then
-	if l.ask(ctx, func(b *Brain) { answer <- b.Tunnels() }) {
+	if l.ask(ctx, func(b *Brain) { answer <- b.Witnesses(c, controls) }) {
 		return <-answer
 	}
 	return nil

@@ -244,26 +244,3 @@ func TestInboxKeepsOrderAndNewest(t *testing.T) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 }
-
-// A thousand tunnels: what one event costs.
-func BenchmarkStep(b *testing.B) {
-	brain := New(config.Default(""), func() float64 { return 0.5 })
-	brain.Step(config.Default(""), epoch)
-	brain.Step(xl2tpd.Snapshot{Pid: 1}, epoch)
-	var links []ppp.Link
-	for i := range 1000 {
-		links = append(links, link(fmt.Sprint("ppp", i), 1+i, true))
-	}
-	brain.Step(ppp.Snapshot{Links: links}, epoch)
-	now := epoch
-	i := 0
-	for b.Loop() {
-		k := key(links[i%1000].Name, links[i%1000].Index)
-		now = now.Add(10 * time.Millisecond)
-		brain.Step(Counter{Link: k, Packets: uint64(i)}, now)
-		brain.Step(probe.Result{Link: k.Name, Index: k.Index}, now)
-		brain.Step(Tick{}, now)
-		brain.NextWake()
-		i++
-	}
-}

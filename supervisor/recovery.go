@@ -24,13 +24,14 @@ const (
 
 // lac is what recovery knows of a LAC of xl2tpd.conf.
 type lac struct {
-	name   string
-	ladder ladder
-	seen   bool      // has had a tunnel that nobody has hung up since
-	idle   bool      // xl2tpd has not planned to dial it
-	last   *closing  // how its latest tunnel ended; nil: it is up, or none has
-	silent time.Time // when that was, if it was silent; zero: it was not
-	said   string    // what the log has told last
+	name    string
+	ladder  ladder
+	touched bool      // recovery has to look at it in the step under way
+	seen    bool      // has had a tunnel that nobody has hung up since
+	idle    bool      // xl2tpd has not planned to dial it
+	last    *closing  // how its latest tunnel ended; nil: it is up, or none has
+	silent  time.Time // when that was, if it was silent; zero: it was not
+	said    string    // what the log has told last
 }
 
 func (b *Brain) lac(name string) *lac {
@@ -44,64 +45,74 @@ func (b *Brain) lac(name string) *lac {
 	return b.lacs[key]
 }
 
-// recover has every LAC climb its ladder, and notes when to look again.
+// touch has recovery look at the LACs of a place in the step under way.
+func (b *Brain) touch(p place) {
+	for _, n := range p.names {
+		if n.kind == "lac" {
+			b.touchLAC(b.lac(n.name))
+		}
+	}
+}
+
+func (b *Brain) touchLAC(l *lac) {
+	if !l.touched {
+		l.touched = true
+		b.touched = append(b.touched, l)
+	}
+}
+
+// recover has the LACs climb their ladders that something has happened to, or
+// whose time has come.
 func (b *Brain) recover(now time.Time) {
-	b.lookAgain = time.Time{}
-	if !b.open || !b.ready || b.atlas.conf == nil {
+	if b.changed && b.atlas.conf != nil {
+		for i := range b.atlas.conf.Sections {
+			if s := &b.atlas.conf.Sections[i]; s.Kind == "lac" {
+				b.touchLAC(b.lac(s.Name))
+			}
+		}
+	}
+	for _, l := range b.climbs.Take(now) {
+		b.touchLAC(l)
+	}
+	for _, l := range b.touched {
+		l.touched = false
+		if s := b.section(l.name); s != nil && s.Name != "default" && s.Name != "" && b.open && b.ready {
+			b.climb(l, s, now)
+		} else {
+			b.climbs.Set(l, time.Time{})
+		}
+	}
+	b.touched = b.touched[:0]
+}
+
+// climb has a LAC climb its ladder, and notes when to look again.
+func (b *Brain) climb(l *lac, s *xl2tpd.Section, now time.Time) {
+	links, calls := b.lacLinks(l)
+	is, at := b.situation(l, s, links, calls, now)
+	if is.well() && sure(links) {
+		l.seen, l.idle, l.last, l.silent, l.said = true, false, nil, time.Time{}, ""
+	}
+	step, again := l.ladder.climb(is, b.jitter(), now)
+	b.climbs.Set(l, earlier(at, again))
+	if step == StepNone {
 		return
 	}
-	links, calls := b.lacLinks()
-	for i := range b.atlas.conf.Sections {
-		s := &b.atlas.conf.Sections[i]
-		if s.Kind != "lac" || s.Name == "default" || s.Name == "" {
-			continue
-		}
-		l := b.lac(s.Name)
-		key := strings.ToLower(s.Name)
-		is, at := b.situation(l, s, links[key], calls[key], now)
-		if is.well() && sure(links[key]) {
-			l.seen, l.idle, l.last, l.silent, l.said = true, false, nil, time.Time{}, ""
-		}
-		step, again := l.ladder.climb(is, b.jitter(), now)
-		b.wakeFor(at)
-		b.wakeFor(again)
-		if step == StepNone {
-			continue
-		}
-		sa := b.lnsSA(s)
-		r := Recover{LAC: s.Name, Step: step, Up: is.up, Dead: l.ladder.dead, SA: sa.UniqueID, LNS: b.lns(s.Name)}
-		if len(s.LNS) > 0 {
-			r.Host = s.LNS[0]
-		}
-		b.do(r)
+	r := Recover{LAC: s.Name, Step: step, Up: is.up, Dead: l.ladder.dead, SA: b.lnsSA(s).UniqueID, LNS: b.lns(s.Name)}
+	if len(s.LNS) > 0 {
+		r.Host = s.LNS[0]
 	}
+	b.do(r)
 }
 
-func (b *Brain) wakeFor(at time.Time) {
-	if !at.IsZero() && (b.lookAgain.IsZero() || at.Before(b.lookAgain)) {
-		b.lookAgain = at
-	}
-}
-
-// lacLinks returns the links by the LACs that they may belong to, in lower case,
-// and those without addresses, the calls, by the one LAC that they do.
-func (b *Brain) lacLinks() (links, calls map[string][]*tunnel) {
-	links, calls = make(map[string][]*tunnel), make(map[string][]*tunnel)
-	for _, t := range b.tunnels {
+// lacLinks returns the links that may be a LAC's, and those without addresses, the
+// calls, that are.
+func (b *Brain) lacLinks(l *lac) (links, calls []*tunnel) {
+	for _, t := range b.places().lacs[strings.ToLower(l.name)] {
 		switch {
-		case t.gone:
-		case t.state == Down:
-			if name, ok := t.place.lac(); ok {
-				k := strings.ToLower(name)
-				calls[k] = append(calls[k], t)
-			}
-		default:
-			for _, n := range t.place.names {
-				if n.kind == "lac" {
-					k := strings.ToLower(n.name)
-					links[k] = append(links[k], t)
-				}
-			}
+		case t.state != Down:
+			links = append(links, t)
+		case len(t.place.names) == 1:
+			calls = append(calls, t)
 		}
 	}
 	return links, calls
@@ -198,14 +209,14 @@ func (c *closing) mishap() bool { return !c.operator && (c.sure || c.failed) }
 // recovered takes in what a step has come to.
 func (b *Brain) recovered(ev Recovered, now time.Time) {
 	l := b.lac(ev.LAC)
+	b.touchLAC(l)
 	if l.ladder.busy != ev.Step {
 		return
 	}
 	var is situation
 	if s := b.section(ev.LAC); s != nil {
-		key := strings.ToLower(ev.LAC)
-		links, calls := b.lacLinks()
-		is, _ = b.situation(l, s, links[key], calls[key], now)
+		links, calls := b.lacLinks(l)
+		is, _ = b.situation(l, s, links, calls, now)
 	}
 	l.ladder.done(ev.Err, is, b.jitter(), now)
 	if ev.Step == StepHangUp && ev.Err == nil {
@@ -312,9 +323,4 @@ func (b *Brain) lns(lac string) (a netip.Addr) {
 }
 
 // section is what xl2tpd.conf says of a LAC, or nil.
-func (b *Brain) section(lac string) *xl2tpd.Section {
-	if b.atlas.conf == nil {
-		return nil
-	}
-	return b.atlas.conf.LAC(lac)
-}
+func (b *Brain) section(lac string) *xl2tpd.Section { return b.atlas.lacs[strings.ToLower(lac)] }

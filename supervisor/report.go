@@ -55,6 +55,12 @@ type Detail struct {
 // name, and what does not work.
 func (b *Brain) Report(now time.Time) (details []Detail, problems []string) {
 	up := map[string]bool{}
+	last := map[string]*closing{} // of each section
+	for o, c := range b.closes.last {
+		if l := last[o.section]; l == nil || c.Time.After(l.Time) {
+			last[o.section] = c
+		}
+	}
 	for _, t := range b.tunnels {
 		if t.gone {
 			continue
@@ -67,7 +73,7 @@ func (b *Brain) Report(now time.Time) (details []Detail, problems []string) {
 	if b.atlas.conf != nil {
 		for i := range b.atlas.conf.Sections {
 			if s := &b.atlas.conf.Sections[i]; s.Kind == "lac" && s.Name != "default" && !up[name{s.Kind, s.Name}.String()] {
-				details = append(details, Detail{Report: b.absent(s, now)})
+				details = append(details, Detail{Report: b.absent(s, last[name{s.Kind, s.Name}.String()], now)})
 			}
 		}
 	}
@@ -134,16 +140,14 @@ func (t *tunnel) doing(now time.Time) string {
 	return fmt.Sprintf("echo request in %v unless data comes", max(t.echoAt().Sub(now), 0).Round(time.Second))
 }
 
-// absent reports a LAC that has no link.
-func (b *Brain) absent(s *xl2tpd.Section, now time.Time) status.Tunnel {
+// absent reports a LAC that has no link; last is how its latest tunnel ended.
+func (b *Brain) absent(s *xl2tpd.Section, last *closing, now time.Time) status.Tunnel {
 	r := status.Tunnel{Name: name{s.Kind, s.Name}.String(), State: Down.String()}
 	if len(s.LNSIPs) > 0 {
 		r.Peer = s.LNSIPs[0]
 	}
-	for o, c := range b.closes.last {
-		if o.section == r.Name && (r.Last == nil || c.Time.After(r.Last.Time)) {
-			r.Last, r.Since = &c.Close, c.Time
-		}
+	if last != nil {
+		r.Last, r.Since = &last.Close, last.Time
 	}
 	r.SA = b.atlas.sas[r.Peer].report()
 	switch {

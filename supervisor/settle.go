@@ -1,7 +1,6 @@
 package supervisor
 
 import (
-	"container/heap"
 	"log/slog"
 	"net/netip"
 	"time"
@@ -143,26 +142,18 @@ func (b *Brain) looked(t *tunnel, at time.Time) {
 }
 
 func (b *Brain) enqueue(t *tunnel) {
-	switch {
-	case t.inFlight != none:
-	case t.slot >= 0:
-		heap.Fix(&b.due, t.slot)
-	default:
-		heap.Push(&b.due, t)
+	if t.inFlight == none {
+		b.due.Set(t, t.due())
 	}
 }
 
-func (b *Brain) unqueue(t *tunnel) {
-	if t.slot >= 0 {
-		heap.Remove(&b.due, t.slot)
-	}
-}
+func (b *Brain) unqueue(t *tunnel) { b.due.Set(t, time.Time{}) }
 
 func (b *Brain) set(t *tunnel, to State, now time.Time) {
 	b.count[t.state]--
 	b.count[to]++
 	t.state, t.since = to, now
-	b.changed = true
+	b.touch(t.place)
 }
 
 // tell calls the tunnel's hook, if it has one.

@@ -98,7 +98,6 @@ type tunnel struct {
 	retry   bool      // wait is not the interval
 	looked  time.Time // when the counter was read last
 	lookAt  time.Time // when it is to be read again
-	slot    int       // place in the brain's queue; -1: not in it
 }
 
 // watched tells whether the tunnel should get echo requests at all.

@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"net/netip"
+	"strings"
 	"time"
 
 	"xl2tpd-keepalive/config"
@@ -26,33 +27,95 @@ type Control struct {
 	LocalID     uint16
 }
 
-// Links returns those of the links that can be the control tunnel's; all of them
+// Links are all links, by what ties them to control tunnels. The zero value has
+// none.
+type Links[L any] struct {
+	own     map[uint16][]session[L] // by xl2tpd's id of the tunnel
+	near    map[netip.Addr][]L      // those without a session, by the peer's address
+	unknown []L                     // and those without either
+	n       int
+}
+
+type session[L any] struct {
+	xl2tpd.Session
+	link L
+}
+
+// Add adds a link with its session, if it has one, and outer address.
+func (ls *Links[L]) Add(link L, s xl2tpd.Session, outer netip.Addr) {
+	if ls.n == 0 {
+		ls.own, ls.near = make(map[uint16][]session[L]), make(map[netip.Addr][]L)
+	}
+	ls.n++
+	switch {
+	case s != (xl2tpd.Session{}):
+		ls.own[s.LocalTunnel] = append(ls.own[s.LocalTunnel], session[L]{s, link})
+	case outer.IsValid():
+		ls.near[outer] = append(ls.near[outer], link)
+	default:
+		ls.unknown = append(ls.unknown, link)
+	}
+}
+
+// Of returns those of the links that can be the control tunnel's; all of them
 // have to be alive for it to be. In userspace mode nothing ties a link to
 // its tunnel but the peer's address, and that only if the link's section is known
 // or `pass peer = yes`. Where it is not, any link of unknown origin may be the
 // one, if there are enough of them for all controls, the known control tunnels.
-func (c Control) Links(all []Tunnel, controls int) []Tunnel {
-	var own, near, unknown []Tunnel
-	for _, t := range all {
-		switch {
-		case c.carries(t.Session):
-			own = append(own, t)
-		case t.Session != (xl2tpd.Session{}):
-		case t.Outer == c.Peer.Addr():
-			near = append(near, t)
-		case !t.Outer.IsValid():
-			unknown = append(unknown, t)
+func (ls *Links[L]) Of(c Control, controls int) []L {
+	var own []L
+	for _, s := range ls.own[c.LocalID] {
+		if c.carries(s.Session) {
+			own = append(own, s.link)
 		}
 	}
-	switch {
+	switch near := ls.near[c.Peer.Addr()]; {
 	case len(own) > 0:
 		return own
 	case len(near) > 0:
 		return near
-	case len(all) >= controls:
-		return unknown
+	case ls.n >= controls:
+		return ls.unknown
 	}
 	return nil
+}
+
+// book has the tunnels by their places.
+type book struct {
+	lacs  map[string][]*tunnel // by the LACs that they may belong to, in lower case
+	links Links[*tunnel]
+}
+
+// places makes the book anew if a place has changed: that comes with a snapshot,
+// which costs as much.
+func (b *Brain) places() *book {
+	if b.book != nil {
+		return b.book
+	}
+	b.book = &book{lacs: make(map[string][]*tunnel)}
+	for _, t := range b.tunnels {
+		if t.gone {
+			continue
+		}
+		b.book.links.Add(t, t.place.session, t.place.outer)
+		for _, n := range t.place.names {
+			if n.kind == "lac" {
+				k := strings.ToLower(n.name)
+				b.book.lacs[k] = append(b.book.lacs[k], t)
+			}
+		}
+	}
+	return b.book
+}
+
+// Witnesses returns what is known of a control tunnel's links, see Links.Of.
+func (b *Brain) Witnesses(c Control, controls int) []Tunnel {
+	links := b.places().links.Of(c, controls)
+	all := make([]Tunnel, len(links))
+	for i, t := range links {
+		all[i] = t.view()
+	}
+	return all
 }
 
 // has tells whether the place can be the control tunnel's.

@@ -34,9 +34,13 @@ func TestControlLinks(t *testing.T) {
 		"more controls than links": {[]Tunnel{far, stray}, 3, ""},
 		"nothing":                  {nil, 1, ""},
 	} {
+		var all Links[string]
+		for _, l := range k.links {
+			all.Add(l.Link.Name, l.Session, l.Outer)
+		}
 		got := ""
-		for _, l := range c.Links(k.links, k.controls) {
-			got += l.Link.Name + " "
+		for _, l := range all.Of(c, k.controls) {
+			got += l + " "
 		}
 		if got != k.want {
 			t.Errorf("%s: %q, want %q", name, got, k.want)
@@ -56,23 +60,28 @@ func TestFresh(t *testing.T) {
 	}
 }
 
-// The loop answers with the tunnels it knows, and not at all once ctx has ended.
-func TestLoopTunnels(t *testing.T) {
+// The loop answers with the links it knows, those that have come last too, and not
+// at all once ctx has ended.
+func TestLoopWitnesses(t *testing.T) {
 	var all []Tunnel
 	live(t, time.Second, func(h *host) {
 		c := config.Default("")
 		c.Global.Guard = config.GuardOn
 		h.loop.Post(c)
 		h.links(link("ppp0", 5, true))
-		all = h.loop.Tunnels(context.Background())
+		if all := h.loop.Witnesses(context.Background(), Control{}, 2); len(all) != 0 {
+			t.Errorf("%+v", all)
+		}
+		h.links(link("ppp0", 5, true), link("ppp1", 6, true))
+		all = h.loop.Witnesses(context.Background(), Control{}, 2)
 	})
-	if len(all) != 1 || all[0].Link.Name != "ppp0" || all[0].Window != 39*time.Second || all[0].Guard != config.GuardOn {
+	if len(all) != 2 || all[0].Window != 39*time.Second || all[0].Guard != config.GuardOn {
 		t.Errorf("%+v", all)
 	}
 	ended, cancel := context.WithCancel(context.Background())
 	cancel()
 	idle := NewLoop(New(config.Default(""), nil), Hands{}, Front{}, slog.Default())
-	if all := idle.Tunnels(ended); all != nil {
+	if all := idle.Witnesses(ended, Control{}, 1); all != nil {
 		t.Errorf("%+v", all)
 	}
 }

@@ -213,7 +213,7 @@ func encode(m *govici.Message) []byte {
 }
 
 // fields builds a message from keys and values in turn.
-func fields(t *testing.T, kv ...any) *govici.Message {
+func fields(t testing.TB, kv ...any) *govici.Message {
 	t.Helper()
 	m := govici.NewMessage()
 	for i := 0; i+1 < len(kv); i += 2 {

@@ -11,6 +11,8 @@ import (
 
 const (
 	settle  = 50 * time.Millisecond // events come in bursts; list once for all
+	leisure = 4                     // or so many times as long as the last list took: with a thousand SAs there is always one,
+	longest = time.Second           // but no longer: charon may just have been slow
 	passing = time.Second           // until the next list, when an SA begins to come or go
 	resync  = 30 * time.Second      // until the next list otherwise
 )
@@ -59,17 +61,19 @@ func (w *Watcher) watch(ctx context.Context) error {
 	w.Log.Debug("watching strongswan", "socket", lists.conn.RemoteAddr().String())
 
 	for wait := passing; ; {
+		began := time.Now()
 		sas, err := lists.list(ctx, nil)
 		if err != nil {
 			return err
 		}
+		settle := max(settle, min(leisure*time.Since(began), longest))
 		snap := Snapshot{SAs: sas}
 		w.Deliver(snap)
 		settled := snap.settled()
 		if settled {
 			wait = resync
 		}
-		hinted, err := next(ctx, wait, hints)
+		hinted, err := next(ctx, wait, settle, hints)
 		if err != nil {
 			return err
 		}
@@ -79,8 +83,8 @@ func (w *Watcher) watch(ctx context.Context) error {
 	}
 }
 
-// next returns when it is time to list again: soon after a hint, or after wait.
-func next(ctx context.Context, wait time.Duration, hints <-chan govici.Event) (hinted bool, err error) {
+// next returns when it is time to list again: settle after a hint, or after wait.
+func next(ctx context.Context, wait, settle time.Duration, hints <-chan govici.Event) (hinted bool, err error) {
 	select {
 	case <-ctx.Done():
 		return false, ctx.Err()

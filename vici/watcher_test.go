@@ -130,6 +130,29 @@ func TestPassingState(t *testing.T) {
 	})
 }
 
+// Lists that take long, as they do with a thousand SAs, leave four fifths of the time
+// alone, however many events there are; but a second is enough.
+func TestLeisure(t *testing.T) {
+	for takes, want := range map[time.Duration]int{50 * time.Millisecond: 40, 4 * time.Second: 3} {
+		synctest.Test(t, func(t *testing.T) {
+			c := &charon{t: t, answer: func(string) ([]*govici.Message, *govici.Message) {
+				time.Sleep(takes)
+				return nil, nil
+			}}
+			w, seen := watcher(c)
+			stop := start(t, w)
+			for range 1000 {
+				c.emit("child-rekey")
+				time.Sleep(10 * time.Millisecond)
+			}
+			if n := len(seen.snaps); n < want-1 || n > want {
+				t.Errorf("%d lists of %v in 10 s", n, takes)
+			}
+			stop()
+		})
+	}
+}
+
 // Events during a list, however many, make one more list.
 func TestEventsNeverPileUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -73,16 +73,6 @@ func (c *Conf) Has(kind, name string) bool {
 	})
 }
 
-// LAC returns the LAC section of that name, or nil.
-func (c *Conf) LAC(name string) *Section {
-	for i := range c.Sections {
-		if s := &c.Sections[i]; s.Kind == "lac" && conf.SameName(s.Name, name) {
-			return s
-		}
-	}
-	return nil
-}
-
 // LNSFor returns the LNS section that xl2tpd takes for a caller with this outer
 // address (aaa.c, get_lns), or nil: later sections first, then the default one.
 func (c *Conf) LNSFor(caller netip.Addr) *Section {

@@ -65,13 +65,12 @@ func (g *helloGuard) configure(c *config.Config) {
 func (g *helloGuard) signs(ctx context.Context, t hello.Tunnel, tunnels int) guard.Signs {
 	ctx, cancel := context.WithTimeout(ctx, answerIn)
 	defer cancel()
-	return signs(t, tunnels, g.loop.Tunnels(ctx), g.global.Load(), time.Now())
+	return signs(g.loop.Witnesses(ctx, control(t), tunnels), g.global.Load(), time.Now())
 }
 
-// signs tells what the links say of a control tunnel. One without links, such as
+// signs tells what its links say of a control tunnel. One without links, such as
 // one that is only being set up, goes by [global].
-func signs(t hello.Tunnel, tunnels int, all []supervisor.Tunnel, global *config.Settings, now time.Time) guard.Signs {
-	links := control(t).Links(all, tunnels)
+func signs(links []supervisor.Tunnel, global *config.Settings, now time.Time) guard.Signs {
 	if len(links) == 0 {
 		if global == nil {
 			return guard.Signs{}

@@ -1,12 +1,10 @@
 package main
 
 import (
-	"net/netip"
 	"testing"
 	"time"
 
 	"xl2tpd-keepalive/config"
-	"xl2tpd-keepalive/hello"
 	"xl2tpd-keepalive/hello/guard"
 	"xl2tpd-keepalive/supervisor"
 	"xl2tpd-keepalive/xl2tpd"
@@ -15,9 +13,8 @@ import (
 // What the links of a tunnel come to: all have to be alive, and wanted.
 func TestSigns(t *testing.T) {
 	now := time.Now()
-	tunnel := hello.Tunnel{Local: netip.MustParseAddrPort("192.0.2.100:1701"), Peer: netip.MustParseAddrPort("192.0.2.1:1701"), LocalID: 7}
 	link := func(age time.Duration, which config.Guard) supervisor.Tunnel {
-		return supervisor.Tunnel{Outer: tunnel.Peer.Addr(), Guard: which, Window: 39 * time.Second,
+		return supervisor.Tunnel{Guard: which, Window: 39 * time.Second,
 			Evidence: supervisor.Evidence{Reply: now.Add(-age)}}
 	}
 	on, off, idle := config.Defaults(), config.Defaults(), config.Defaults()
@@ -41,7 +38,7 @@ func TestSigns(t *testing.T) {
 		"no links, off":    {nil, &off, guard.Signs{}},
 		"no configuration": {nil, nil, guard.Signs{}},
 	} {
-		if got := signs(tunnel, 2, c.links, c.global, now); got != c.want {
+		if got := signs(c.links, c.global, now); got != c.want {
 			t.Errorf("%s: %+v, want %+v", name, got, c.want)
 		}
 	}

@@ -28,24 +28,22 @@ func report(ctx context.Context, loop *supervisor.Loop, g *guard.Guard) (status.
 // join adds what the guard has done to the tunnels it did it for. In userspace
 // mode several links may be one channel's, and then each shows it.
 func join(details []supervisor.Detail, channels []guard.Channel) {
-	var links []supervisor.Tunnel
-	place := map[supervisor.Key]int{}
-	for i, d := range details {
-		if d.Report.Link != nil {
-			links = append(links, d.Tunnel)
-			place[d.Link] = i
+	var links supervisor.Links[*supervisor.Detail]
+	for i := range details {
+		if d := &details[i]; d.Report.Link != nil {
+			links.Add(d, d.Session, d.Outer)
 		}
 	}
 	for _, c := range channels {
-		for _, l := range control(c.Tunnel).Links(links, len(channels)) {
-			r := &details[place[l.Link]].Report
+		for _, d := range links.Of(control(c.Tunnel), len(channels)) {
+			r := &d.Report
 			if r.Guard != nil && r.Link.Signs.Control.After(c.Heard) {
 				continue // an older tunnel's channel, not forgotten yet
 			}
 			r.Link.Signs.Control = c.Heard
 			r.Vendor = c.Vendor
 			r.Guard = &status.Guard{
-				Mode: supervisor.GuardName(l.Guard), Holding: c.Holding && l.Guard != config.GuardOff,
+				Mode: supervisor.GuardName(d.Guard), Holding: c.Holding && d.Guard != config.GuardOff,
 				Held: c.Held, Passed: c.Passed, Answered: c.Answered,
 			}
 		}

@@ -29,7 +29,7 @@ type farewell struct {
 // sent something before that was known.
 func (d *desk) meet(h Host, now time.Time) {
 	was, since := d.host, d.since
-	d.host = h
+	d.host, d.x.standing = h, 0
 	if h.Daemon != was.Daemon {
 		d.since = now
 		for _, c := range d.x.all() {
@@ -55,27 +55,26 @@ func (d *desk) mourn(now time.Time) {
 		if c.orphan == nil && c.daemon != "" && c.daemon != d.host.Daemon && d.onItsPort(c) && d.gone(c.daemon) {
 			c.orphan = &farewell{next: now}
 			c.closing, c.seen = true, now
+			d.x.standing = 0
+			d.plan(c)
 		}
 	}
 }
 
-// bid bids the peer farewell, and returns when to do so again.
-func (d *desk) bid(c *channel, now time.Time) (next time.Time, wants bool) {
+// bid bids the peer farewell if it is time to.
+func (d *desk) bid(c *channel, now time.Time) {
 	f := c.orphan
-	if f == nil || f.said == farewells {
-		return time.Time{}, false
+	if f == nil || f.said == farewells || now.Before(f.next) {
+		return
 	}
-	if !now.Before(f.next) {
-		v := c.translator.Close()
-		if v.Why == nil { // the peer has acknowledged it, or too little is known
-			f.said = farewells
-			return time.Time{}, false
-		}
-		d.act(c, v)
-		f.next = now.Add(time.Second << f.said)
-		f.said++
+	v := c.translator.Close()
+	if v.Why == nil { // the peer has acknowledged it, or too little is known
+		f.said = farewells
+		return
 	}
-	return f.next, f.said < farewells
+	d.act(c, v)
+	f.next = now.Add(time.Second << f.said)
+	f.said++
 }
 
 // givenUp acknowledges the StopCCN of an attempt that no peer has answered: there is

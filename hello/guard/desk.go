@@ -8,6 +8,7 @@ import (
 	"os"
 	"time"
 
+	"xl2tpd-keepalive/due"
 	"xl2tpd-keepalive/hello"
 )
 
@@ -21,6 +22,7 @@ type desk struct {
 	since time.Time // since when host.Daemon is what it is
 	gone  func(daemon string) bool
 	x     *exchange
+	waits due.Queue[*channel] // for the time
 
 	ended func(t hello.Tunnel, e Ending)
 
@@ -38,6 +40,7 @@ func (d *desk) restore(now time.Time) error {
 	for _, c := range channels {
 		c.owed = c.owes()
 		d.x.add(c)
+		d.plan(c)
 	}
 	return err
 }
@@ -64,6 +67,7 @@ func (d *desk) tunnels(like func(*channel) bool) []hello.Tunnel {
 func (d *desk) missed(now time.Time) {
 	for _, c := range d.x.all() {
 		c.translator.Missed(now)
+		d.plan(c)
 	}
 }
 
@@ -105,7 +109,9 @@ func (d *desk) judge(raw []byte, from direction, now time.Time) (action hello.Ac
 		return hello.Pass, nil, nil
 	}
 	var v *hello.Verdict
-	c.closing = c.closing || p.Msg.Type == hello.TypeStopCCN
+	if p.Msg.Type == hello.TypeStopCCN {
+		c.closing, d.x.standing = true, 0
+	}
 	if from == outbound {
 		c.seen = now
 		if c.daemon == "" {
@@ -166,13 +172,15 @@ func since(at, now time.Time) time.Duration {
 
 // standing is how many tunnels xl2tpd has, as far as we know.
 func (d *desk) standing() int {
-	n := 0
+	if d.x.standing > 0 {
+		return d.x.standing
+	}
 	for _, c := range d.x.all() {
 		if !c.closing && (c.daemon == "" || c.daemon == d.host.Daemon) {
-			n++
+			d.x.standing++
 		}
 	}
-	return n
+	return d.x.standing
 }
 
 // life is what is known of the channel's tunnel now.
@@ -208,6 +216,7 @@ func (d *desk) act(c *channel, v *hello.Verdict) {
 	}
 	c.counts.add(v.Why)
 	d.tell(c, v.Why)
+	d.plan(c)
 }
 
 // tell writes to the log what was done. That a tunnel is held, or is no longer,
@@ -237,17 +246,25 @@ func (d *desk) note(c *channel, level slog.Level, text string, args ...any) {
 
 // due does what waited for the time now, and returns when there is more.
 func (d *desk) due(now time.Time) (next time.Time, ok bool) {
-	soonest := func(at time.Time, wants bool) {
-		if wants && (!ok || at.Before(next)) {
-			next, ok = at, true
-		}
-	}
-	for _, c := range d.x.all() {
+	for _, c := range d.waits.Take(now) {
 		d.catchUp(c, now)
-		soonest(c.translator.Wake())
-		soonest(d.bid(c, now))
+		d.bid(c, now)
+		d.plan(c)
 	}
-	return next, ok
+	next = d.waits.Next()
+	return next, !next.IsZero()
+}
+
+// plan notes when a channel wants to be seen to again.
+func (d *desk) plan(c *channel) {
+	at, wants := c.translator.Wake()
+	if !wants {
+		at = time.Time{}
+	}
+	if f := c.orphan; f != nil && f.said < farewells && (!wants || f.next.Before(at)) {
+		at = f.next
+	}
+	d.waits.Set(c, at)
 }
 
 // catchUp does the same for one tunnel. Behind a packet that has told something it
@@ -276,6 +293,7 @@ func (d *desk) drop(c *channel) {
 }
 
 func (d *desk) forget(c *channel) {
+	d.waits.Set(c, time.Time{})
 	t := c.translator.Tunnel()
 	if c.owed {
 		if err := d.owe(t, false); err != nil {

@@ -18,6 +18,13 @@ const closedAfter = time.Minute
 // path is what the packets of one or more tunnels have in common.
 type path struct{ local, peer netip.AddrPort }
 
+// address is what the packets of one tunnel and direction have in common.
+type address struct {
+	path
+	id  uint16
+	out bool
+}
+
 // channel is the control channel of one tunnel.
 type channel struct {
 	translator *hello.Translator
@@ -34,6 +41,7 @@ type channel struct {
 	asked      time.Time // since when a Hello of xl2tpd is unanswered; zero: none is
 	waits      time.Time // since when a message of the peer is unacknowledged; zero: none is
 	counts     Counts
+	addresses  [2]address
 	owed       bool   // in the set of those that must not pass without us
 	doing      string // what the log said last
 }
@@ -41,11 +49,6 @@ type channel struct {
 // owes reports whether the channel's packets must not go past a guard that is
 // down for a moment.
 func (c *channel) owes() bool { return c.translator.Apart() || c.translator.Undecided() }
-
-func (c *channel) path() path {
-	t := c.translator.Tunnel()
-	return path{t.Local, t.Peer}
-}
 
 // atOnce is the longest that a message and its answer are taken to be apart.
 const atOnce = time.Second
@@ -68,7 +71,8 @@ type stranger struct {
 // and with neither, by the one's answer to the other's message. Only xl2tpd's
 // packets open anything, so a forged one can't.
 type exchange struct {
-	channels  map[path][]*channel
+	channels  map[address][]*channel     // each by two addresses; the oldest first
+	standing  int                        // how many tunnels xl2tpd has; 0: to be counted
 	asked     map[hello.Tunnel]time.Time // SCCRQs sent, with PeerID 0
 	strangers map[path]*stranger
 	sessions  []hello.Tunnel // of the kernel; Peer may be invalid
@@ -76,27 +80,39 @@ type exchange struct {
 
 func newExchange() *exchange {
 	return &exchange{
-		channels:  map[path][]*channel{},
+		channels:  map[address][]*channel{},
 		asked:     map[hello.Tunnel]time.Time{},
 		strangers: map[path]*stranger{},
 	}
 }
 
-func (x *exchange) add(c *channel) { x.channels[c.path()] = append(x.channels[c.path()], c) }
+func (x *exchange) add(c *channel) {
+	t := c.translator.Tunnel()
+	at := path{t.Local, t.Peer}
+	c.addresses = [2]address{{at, t.PeerID, true}, {at, t.LocalID, false}}
+	for _, a := range c.addresses {
+		x.channels[a] = append(x.channels[a], c)
+	}
+	x.standing = 0
+}
 
 func (x *exchange) remove(c *channel) {
-	at := c.path()
-	x.channels[at] = slices.DeleteFunc(x.channels[at], func(o *channel) bool { return o == c })
-	if len(x.channels[at]) == 0 {
-		delete(x.channels, at)
+	for _, a := range c.addresses {
+		x.channels[a] = slices.DeleteFunc(x.channels[a], func(o *channel) bool { return o == c })
+		if len(x.channels[a]) == 0 {
+			delete(x.channels, a)
+		}
 	}
+	x.standing = 0
 }
 
 // all returns every channel.
 func (x *exchange) all() []*channel {
 	var all []*channel
-	for _, cs := range x.channels {
-		all = append(all, cs...)
+	for a, cs := range x.channels {
+		if a.out {
+			all = append(all, cs...)
+		}
 	}
 	return all
 }
@@ -148,9 +164,7 @@ func (x *exchange) renewed(p *hello.Packet, at path) *channel {
 			return nil // sent again
 		}
 	case hello.TypeSCCCN:
-		if !slices.ContainsFunc(x.channels[at], func(c *channel) bool {
-			return c != old && c.translator.Tunnel().PeerID == p.Msg.Tunnel
-		}) {
+		if len(x.channels[address{at, p.Msg.Tunnel, true}]) == 1 {
 			return nil
 		}
 	default:
@@ -175,10 +189,8 @@ func (x *exchange) meet(sessions []hello.Tunnel, now time.Time) {
 }
 
 func (x *exchange) known(at path, id uint16, out bool) *channel {
-	for _, c := range x.channels[at] {
-		if t := c.translator.Tunnel(); out && t.PeerID == id || !out && t.LocalID == id {
-			return c
-		}
+	if all := x.channels[address{at, id, out}]; len(all) > 0 {
+		return all[0]
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
+	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
 	"xl2tpd-keepalive/hello"
@@ -28,6 +29,14 @@ const (
 	// late is the priority of our chains: behind every filter, so that what an
 	// administrator drops is never judged.
 	late = 200
+
+	// maxElements is how many elements of the set go into one message: the length of
+	// its list has 16 bits, and each takes 32 bytes.
+	maxElements = 1000
+	// batchSize is room for a batch with any number of tunnels, in bytes: one that is
+	// larger than the socket's buffer is refused.
+	batchSize = 8 << 20
+
 	// The chains of what the hooks' own chains have found to be control messages.
 	sent     = "sent"
 	received = "received"
@@ -98,15 +107,20 @@ func newRules() *rules {
 
 // install puts the table into the kernel, in place of an earlier one, at once.
 func (r *rules) install(port uint16, owing []hello.Tunnel) error {
-	c, err := nftables.New()
+	c, err := nftables.New(nftables.WithSockOptions(func(c *netlink.Conn) error { return c.SetWriteBuffer(batchSize) }))
 	if err != nil {
 		return fmt.Errorf("nf_tables: %w", err)
 	}
 	c.AddTable(r.table) // so that there is one to delete
 	c.DelTable(r.table)
 	c.AddTable(r.table)
-	if err := c.AddSet(r.owed, elements(owing)); err != nil {
+	if err := c.AddSet(r.owed, nil); err != nil {
 		return fmt.Errorf("nf_tables: set: %w", err)
+	}
+	for some := range slices.Chunk(elements(owing), maxElements) {
+		if err := c.SetAddElements(r.owed, some); err != nil {
+			return fmt.Errorf("nf_tables: set: %w", err)
+		}
 	}
 	r.want = map[string]int{}
 	chain := func(ch nftables.Chain, bodies ...[]expr.Any) {

@@ -234,6 +234,7 @@ func (w *work) packet(q *nfqueue.Nfqueue, secured bool, a nfqueue.Attribute) {
 	}
 	w.busy.Lock()
 	defer w.busy.Unlock()
+	next := w.d.waits.Next()
 	action, changed, c := hello.Pass, []byte(nil), (*channel)(nil)
 	if a.Payload != nil && a.Hook != nil {
 		from := outbound
@@ -263,7 +264,9 @@ func (w *work) packet(q *nfqueue.Nfqueue, secured bool, a nfqueue.Attribute) {
 	if c != nil {
 		w.d.catchUp(c, time.Now())
 	}
-	poke(w.alarm)
+	if w.d.waits.Next() != next {
+		poke(w.alarm)
+	}
 }
 
 func verified(info *[]byte) bool {

@@ -60,7 +60,17 @@ type Error struct {
 func (e *Error) Error() string { return fmt.Sprintf("%s:%d: %s", e.Path, e.Line, e.Msg) }
 
 // SameName tells whether xl2tpd takes two names of sections for the same.
-func SameName(a, b string) bool { return lower(a) == lower(b) }
+func SameName(a, b string) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range len(a) { // each section of a long file is compared with all others
+		if lowerByte(a[i]) != lowerByte(b[i]) {
+			return false
+		}
+	}
+	return true
+}
 
 // Parse reads a file; path is only for messages. The error is an *Error.
 func Parse(path string, r io.Reader) (*File, error) {
@@ -192,11 +202,16 @@ func fold(s string) string {
 func lower(s string) string {
 	b := []byte(s)
 	for i, c := range b {
-		if 'A' <= c && c <= 'Z' {
-			b[i] = c + 'a' - 'A'
-		}
+		b[i] = lowerByte(c)
 	}
 	return string(b)
+}
+
+func lowerByte(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		return c + 'a' - 'A'
+	}
+	return c
 }
 
 // Bool reads xl2tpd's words for yes and no.

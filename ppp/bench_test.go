@@ -1,0 +1,47 @@
+package ppp
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// What a look at all links costs, apart from the kernel's lists: each hint that
+// something has changed makes one.
+func BenchmarkLook(b *testing.B) {
+	for _, n := range []int{10, 100, 1000, 4000} {
+		b.Run(fmt.Sprint("tunnels=", n), func(b *testing.B) {
+			h := newHost()
+			h.process(50, 1, "xl2tpd", "S", 5, "xl2tpd")
+			var devices []device
+			var addresses []address
+			for i := range n {
+				d := device{index: 10 + i, name: fmt.Sprint("ppp", i), up: true}
+				h.process(1000+i, 50, "pppd", "S", 100, kernelArgs...)
+				h.pidFile("run/"+d.name+".pid", fmt.Sprintln(1000+i))
+				devices = append(devices, d)
+				addresses = append(addresses, address{d.index, netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr("10.0.0.1")})
+			}
+			// Files cost what they cost, as in /proc.
+			root := b.TempDir()
+			if err := os.CopyFS(root, h); err != nil {
+				b.Fatal(err)
+			}
+			interrupts := "\nintr" + strings.Repeat(" 0", 2000)
+			stat, _ := os.ReadFile(filepath.Join(root, "proc/stat"))
+			if err := os.WriteFile(filepath.Join(root, "proc/stat"), append(stat, interrupts...), 0o600); err != nil {
+				b.Fatal(err)
+			}
+			o := owners{root: os.DirFS(root)}
+			b.ReportAllocs()
+			for b.Loop() {
+				if v := join(devices, addresses, o.of(devices)); len(v.links) != n {
+					b.Fatalf("%d links", len(v.links))
+				}
+			}
+		})
+	}
+}

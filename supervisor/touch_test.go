@@ -1,0 +1,92 @@
+package supervisor
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"xl2tpd-keepalive/ppp"
+	"xl2tpd-keepalive/probe"
+	"xl2tpd-keepalive/vici"
+)
+
+// Recovery looks at a LAC when something happens to it, and at times that it notes.
+// Whenever there is something to be done, it has either been done or such a time
+// is near.
+func TestForgetsNoLAC(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		f := newFleet(1)
+		section := &f.xl2tpd.Conf.Sections[0]
+		section.Redial = rapid.Bool().Draw(t, "redial")
+		section.Autodial = rapid.Bool().Draw(t, "autodial")
+		b, asked := f.start()
+		now := epoch
+		step := func(ev Event) {
+			asked = append(asked, b.Step(ev, now)...)
+			l := b.lac(section.Name)
+			links, calls := b.lacLinks(l)
+			is, _ := b.situation(l, section, links, calls, now)
+			ladder := l.ladder
+			next := b.climbs.Next()
+			if step, _ := ladder.climb(is, 0.5, now); step != StepNone && step != StepLook && (next.IsZero() || next.Sub(now) > answerTime) {
+				t.Fatalf("at %v, after %T%+v: %v is due, and recovery looks again at %v\n%+v\n%+v", now.Sub(epoch), ev, ev, step, next, is, ladder)
+			}
+		}
+		t.Repeat(map[string]func(*rapid.T){
+			"link": func(t *rapid.T) {
+				l := f.links[0]
+				switch rapid.IntRange(0, 3).Draw(t, "how") {
+				case 0:
+					step(ppp.Snapshot{})
+					return
+				case 1: // a call
+					l.Up, l.Local, l.Peer = false, netip.Addr{}, netip.Addr{}
+				}
+				step(ppp.Snapshot{Links: []ppp.Link{l}})
+			},
+			"SA": func(t *rapid.T) {
+				sa := f.vici.SAs[0]
+				sa.UniqueID = fmt.Sprint(rapid.IntRange(0, 3).Draw(t, "id"))
+				step(vici.Snapshot{SAs: []vici.SA{sa}[:rapid.IntRange(0, 1).Draw(t, "there")]})
+			},
+			"xl2tpd": func(t *rapid.T) {
+				s := f.xl2tpd
+				s.Pid = rapid.IntRange(0, 2).Draw(t, "pid")
+				step(s)
+			},
+			"ending": func(t *rapid.T) {
+				step(Ending{
+					Tunnel: f.controls[0], Reason: "so",
+					Operator: rapid.Bool().Draw(t, "operator"), Unanswered: rapid.Bool().Draw(t, "unanswered"), Buried: rapid.Bool().Draw(t, "buried"),
+				})
+			},
+			"answers": func(t *rapid.T) {
+				answered := asked
+				asked = nil
+				failed := rapid.SampledFrom([]error{nil, lost, ErrAlive, ErrNoRoute, ErrPlain}).Draw(t, "err")
+				for _, a := range answered {
+					switch a := a.(type) {
+					case ReadCounter:
+						step(Counter{Link: a.Link})
+					case SendEcho:
+						step(probe.Result{Link: a.Link, Index: a.Index, Err: failed})
+					case Recover:
+						if failed == ErrPlain && a.Step != StepSecure && a.Step != StepRenew {
+							failed = lost
+						}
+						step(Recovered{LAC: a.LAC, Step: a.Step, Err: failed})
+					}
+				}
+			},
+			"time": func(t *rapid.T) {
+				for range rapid.IntRange(1, 100).Draw(t, "seconds") {
+					now = now.Add(time.Second)
+					step(Tick{})
+				}
+			},
+		})
+	})
+}
