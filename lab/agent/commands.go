@@ -37,6 +37,7 @@ var commands = map[string]func(*testscript.TestScript, bool, []string){
 	"pinned":    pinnedCommand,
 	"renumber":  renumberCommand,
 	"trouble":   troubleCommand,
+	"peercount": peercountCommand,
 }
 
 func clientOf(ts *testscript.TestScript) *client { return ts.Value(clientKey{}).(*client) }
