@@ -37,6 +37,7 @@ var commands = map[string]func(*testscript.TestScript, bool, []string){
 	"pinned":    pinnedCommand,
 	"renumber":  renumberCommand,
 	"trouble":   troubleCommand,
+	"chaos":     chaosCommand,
 	"peercount": peercountCommand,
 }
 
