@@ -8,6 +8,7 @@
 # make pictures   what status, status -watch and doctor look like, as SVG in lab/
 # make soak       many kinds of peers, HOURS=24 of guest time with GUARD=on, and minutes without the guard
 # make matrix     what brings a tunnel back after which trouble, and when: xl2tpd, a script, or we (TIMES=10 of each)
+# make chaos      random faults, SEEDS=20 times for SPAN=1h of guest time; a seed that failed again: SEED=7 SEEDS=1
 # make throughput a tunnel's data with the guard and without; CLOCK=real wants a quiet machine
 # make lab RUN=x  one scenario, with its whole log (CLOCK=real for real time)
 # make lab-debian install, upgrade and remove the package under living tunnels on Debian 11, 12 and 13
@@ -19,13 +20,16 @@ GUARD   ?= on
 MODE    ?= kernel
 KILLS   ?= 40
 TIMES   ?= 10
+SEED    ?= 1
+SEEDS   ?= 20
+SPAN    ?= 1h
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 CACHE   := .cache/lab
 PROMETHEUS := .cache/prometheus
 IMAGE   := $(CACHE)/bookworm
 DISK    := $(CACHE)/disk
 LAB     := $(GO) run ./lab -image $(IMAGE) -disk $(DISK) -out $(CACHE)/out -clock $(CLOCK) \
-           -set GUARD=$(GUARD) -set MODE=$(MODE) -set DURATION=$(HOURS)h -set KILLS=$(KILLS) -set TIMES=$(TIMES)
+           -set GUARD=$(GUARD) -set MODE=$(MODE) -set DURATION=$(HOURS)h -set KILLS=$(KILLS) -set TIMES=$(TIMES) -set SEED=$(SEED) -set SPAN=$(SPAN)
 # Packages with tests that need a real daemon or kernel facility: *_lab_test.go.
 LAB_TESTS := $(sort $(dir $(wildcard */*_lab_test.go */*/*_lab_test.go)))
 TOOLS   := qemu-system-x86 mmdebstrap e2fsprogs gcc libc6-dev iproute2 git mandoc man-db zsh fish
@@ -37,7 +41,7 @@ DEB_DISK    := $(CACHE)/deb-disk
 DEB_VERSION ?= $(shell sed -n '1s/.*(\(.*\)).*/\1/p' deploy/debian/changelog)
 ARCH        ?= $(shell dpkg --print-architecture)
 
-.PHONY: build install deb test unit monitoring fuzz demo pictures soak matrix throughput lab lab-debian disk tools deb-tools clean
+.PHONY: build install deb test unit monitoring fuzz demo pictures soak matrix chaos throughput lab lab-debian disk tools deb-tools clean
 
 build: xl2tpd-keepalive
 
@@ -105,6 +109,9 @@ soak: $(IMAGE)/root.ext4 disk
 
 matrix: $(IMAGE)/root.ext4 disk
 	$(LAB) matrix
+
+chaos: $(IMAGE)/root.ext4 disk
+	$(LAB) chaos $(SEED) $(SEEDS)
 
 throughput: $(IMAGE)/root.ext4 disk
 	$(LAB) throughput

@@ -35,7 +35,7 @@ func (l lab) machine(clock vm.Clock, c event.Case) vm.Machine {
 const throughputScenario = "throughput.txtar"
 
 // asked are the scenarios that have a command of their own.
-var asked = []string{demoScenario, soakScenario, matrixScenario, throughputScenario, picturesScenario, packageScenario}
+var asked = []string{demoScenario, soakScenario, matrixScenario, chaosScenario, throughputScenario, picturesScenario, packageScenario}
 
 // results counts what held and what did not, and prints each as it comes.
 type results struct {

@@ -20,9 +20,32 @@ func report(ctx context.Context, loop *supervisor.Loop, g *guard.Guard) (status.
 	join(details, g.Channels())
 	r := status.Report{Version: version, Pid: os.Getpid(), Time: time.Now(), Problems: problems}
 	for _, d := range details {
+		reckon(&d.Report, r.Time)
 		r.Tunnels = append(r.Tunnels, d.Report)
 	}
 	return r, nil
+}
+
+// reckon puts a report's times on the clock as it is now. It may have been set since
+// they were taken; how long ago that was is known all the same.
+func reckon(t *status.Tunnel, now time.Time) {
+	times := []*time.Time{&t.Since}
+	if l := t.Link; l != nil {
+		times = append(times, &l.Up, &l.Signs.Reply, &l.Signs.Data, &l.Signs.Control)
+	}
+	if t.SA != nil {
+		times = append(times, &t.SA.Since)
+	}
+	if t.Last != nil {
+		last := *t.Last // the brain's own
+		t.Last = &last
+		times = append(times, &last.Time)
+	}
+	for _, at := range times {
+		if !at.IsZero() {
+			*at = now.Add(-now.Sub(*at))
+		}
+	}
 }
 
 // join adds what the guard has done to the tunnels it did it for. In userspace

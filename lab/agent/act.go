@@ -12,7 +12,7 @@ import (
 )
 
 func peerCommand(ts *testscript.TestScript, neg bool, args []string) {
-	usage(ts, neg, len(args) >= 2, "peer NAME debian|caller|PERSONALITY [nat=client|server] [behind=NAME] [ipsec=no] [SETTING=VALUE...]")
+	usage(ts, neg, len(args) >= 2, "peer NAME debian|caller|PERSONALITY [nat=client|server] [behind=NAME] [ipsec=no] [secret=WORD] [SETTING=VALUE...]")
 	c := clientOf(ts)
 	n := len(c.peers) + 1
 	p := newPeer(c, n, args[0], args[1])
@@ -30,6 +30,11 @@ func peerCommand(ts *testscript.TestScript, neg bool, args []string) {
 			}
 		case "ipsec":
 			p.ipsec = v != "no"
+		case "secret":
+			p.secret = v
+			if p.personality != "debian" {
+				ts.Fatalf("peer: secret=%s is for Debian peers", v)
+			}
 		default:
 			p.settings = append(p.settings, a)
 		}

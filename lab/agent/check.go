@@ -98,12 +98,7 @@ func echoesCommand(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, neg, len(args) == 3, "echoes NAME MIN..MAX DURATION")
 	c := clientOf(ts)
 	p := peersOf(ts, args[:1])[0]
-	lo, hi, ok := strings.Cut(args[1], "..")
-	least, err1 := strconv.Atoi(lo)
-	most, err2 := strconv.Atoi(hi)
-	if !ok || err1 != nil || err2 != nil {
-		ts.Fatalf("echoes: %q is not MIN..MAX", args[1])
-	}
+	least, most := bounds(ts, args[1])
 	records, since, n := c.history.all(), time.Now().Add(-duration(ts, args[2])), 0
 	up, _ := last(records, "up", p.name)
 	for _, r := range records {
@@ -150,6 +145,30 @@ func peerlogCommand(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Fatalf("%s: logged %s: %v", p.name, strings.Join(args[1:], " "), found)
 		}
 	}
+}
+
+// peercountCommand holds when the peer's xl2tpd has logged that text so many times since the peer was last dialled.
+func peercountCommand(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg, len(args) == 3, "peercount NAME MIN..MAX TEXT")
+	p := peersOf(ts, args[:1])[0]
+	least, most := bounds(ts, args[1])
+	log := p.log(xl2tpdLog)
+	n := strings.Count(log[min(p.said, len(log)):], args[2])
+	clientOf(ts).measure("%s: %d times %q", p.name, n, args[2])
+	if n < least || n > most {
+		ts.Fatalf("%s: %d times %q, wanted %s", p.name, n, args[2], args[1])
+	}
+}
+
+// bounds reads MIN..MAX.
+func bounds(ts *testscript.TestScript, text string) (least, most int) {
+	lo, hi, ok := strings.Cut(text, "..")
+	least, err1 := strconv.Atoi(lo)
+	most, err2 := strconv.Atoi(hi)
+	if !ok || err1 != nil || err2 != nil {
+		ts.Fatalf("%q is not MIN..MAX", text)
+	}
+	return least, most
 }
 
 // before is the latest line of the log with that text, and the ten lines ahead of it.

@@ -37,6 +37,8 @@ var commands = map[string]func(*testscript.TestScript, bool, []string){
 	"pinned":    pinnedCommand,
 	"renumber":  renumberCommand,
 	"trouble":   troubleCommand,
+	"chaos":     chaosCommand,
+	"peercount": peercountCommand,
 }
 
 func clientOf(ts *testscript.TestScript) *client { return ts.Value(clientKey{}).(*client) }

@@ -16,11 +16,18 @@ func (p *peer) configureLNS() error {
 	if err := write(filepath.Join(p.dir, "swanctl/l2tp.conf"), connection("l2tp", "%any", p.selector(), "udp", false)+secrets); err != nil {
 		return err
 	}
-	if err := write(filepath.Join(p.dir, "ppp-options"), "noauth\nnoccp\nlcp-echo-interval 0\nlcp-echo-failure 0\nipcp-accept-remote\n"); err != nil {
+	options, require := "noauth\n", "require authentication = no\n"
+	if p.secret != "" {
+		options, require = "auth\nrequire-mschap-v2\n", "require authentication = yes\nrefuse pap = yes\n"
+		if err := write(filepath.Join(p.dir, "chap-secrets"), "lab * "+p.secret+" *\n"); err != nil {
+			return err
+		}
+	}
+	if err := write(filepath.Join(p.dir, "ppp-options"), options+"noccp\nlcp-echo-interval 0\nlcp-echo-failure 0\nipcp-accept-remote\n"); err != nil {
 		return err
 	}
 	return write(filepath.Join(p.dir, "xl2tpd/xl2tpd.conf"), p.global()+fmt.Sprintf("[lns default]\nip range = %s\nlocal ip = %v\n"+
-		"require authentication = no\npppoptfile = %s/ppp-options\n", p.pool(), p.ppp, p.dir))
+		"%spppoptfile = %s/ppp-options\n", p.pool(), p.ppp, require, p.dir))
 }
 
 // pool is what the LNS gives to clients: more than one address, as it may hold a lost client's for a while.

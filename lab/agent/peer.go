@@ -17,6 +17,7 @@ type peer struct {
 	name, personality string
 	nat               string // "", "client": the end that dials sits behind a NAT; "server": the other does
 	ipsec             bool
+	secret            string     // that the client has to know, as "lab"; empty: it need not
 	settings          []string   // key=value, of our LNS or for a real xl2tpd's [global]
 	neighbour         *peer      // the caller behind whose NAT it sits too
 	host              netip.Addr // the client host's end of the wire
@@ -88,8 +89,12 @@ func (p *peer) start() error {
 	if err := configure(); err != nil {
 		return err
 	}
+	lend := ""
+	if p.secret != "" {
+		lend = fmt.Sprintf("mount --bind %s/chap-secrets /etc/ppp/chap-secrets && ", p.dir)
+	}
 	script := fmt.Sprintf("mount -t tmpfs tmpfs /run && mkdir -p /run/xl2tpd && mount --bind %s/swanctl /etc/swanctl/conf.d && "+
-		"mount --bind %s/xl2tpd /etc/xl2tpd && mkdir /run/ready && exec sleep infinity", p.dir, p.dir)
+		"mount --bind %s/xl2tpd /etc/xl2tpd && %smkdir /run/ready && exec sleep infinity", p.dir, p.dir, lend)
 	p.hold = exec.Command("ip", "netns", "exec", "peer-"+p.name, "unshare", "--mount", "--propagation", "private", "sh", "-c", script)
 	if err := p.hold.Start(); err != nil {
 		return err
