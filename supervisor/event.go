@@ -87,7 +87,8 @@ type Recover struct {
 	Step Step
 	Up   bool       // its link is there, but silent
 	Dead bool       // and its peer has been asked, in vain
-	LNS  netip.Addr // invalid: its name could not be resolved
+	LNS  netip.Addr // where it would be dialled now; invalid: its name could not be resolved
+	Peer netip.Addr // the far end of its link, if there is one; else the LNS
 	Host string     // the LNS as xl2tpd.conf calls it
 	SA   string     // unique id of the IKE SA with it; empty: there is none
 }

@@ -185,17 +185,10 @@ func (l *ladder) renewed() bool { return l.last == StepRenew && l.err == nil || 
 // ask asks the peer of a silent link, now and then until that time.
 func (l *ladder) ask(until, now time.Time) (Step, time.Time) {
 	if now.Before(l.askAt) {
-		return StepNone, soonest(l.askAt, until)
+		return StepNone, earlier(l.askAt, until)
 	}
 	l.busy = StepAsk
 	return StepAsk, time.Time{}
-}
-
-func soonest(a, b time.Time) time.Time {
-	if b.Before(a) {
-		return b
-	}
-	return a
 }
 
 // rest notes that all is well. What was in vain before is forgotten only when that

@@ -101,6 +101,10 @@ func (b *Brain) climb(l *lac, s *xl2tpd.Section, now time.Time) {
 	if len(s.LNS) > 0 {
 		r.Host = s.LNS[0]
 	}
+	r.Peer = r.LNS
+	if len(links) > 0 && links[0].place.outer.IsValid() {
+		r.Peer = links[0].place.outer
+	}
 	b.do(r)
 }
 

@@ -31,6 +31,7 @@ type resolver struct {
 type host struct {
 	addrs []netip.Addr
 	due   time.Time
+	soon  time.Time // the earliest that it can be due
 	busy  bool
 }
 
@@ -69,12 +70,20 @@ func (r *resolver) addrs(ctx context.Context, name string, now time.Time) []neti
 	return h.addrs
 }
 
+// hurry makes a host due as soon as it may be.
+func (r *resolver) hurry(name string) {
+	if h := r.hosts[name]; h != nil {
+		h.due = h.soon
+	}
+}
+
 // take stores an answer.
 func (r *resolver) take(a answer, now time.Time) {
 	h := r.hosts[a.host]
 	h.busy = false
+	h.soon = now.Add(lookupRetry)
 	if a.err != nil {
-		h.due = now.Add(lookupRetry)
+		h.due = h.soon
 		return
 	}
 	h.due = now.Add(lookupAgain)

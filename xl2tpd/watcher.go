@@ -45,6 +45,7 @@ type Watcher struct {
 
 	hintOnce sync.Once
 	hint     chan struct{}
+	urgent   chan string // hosts to be looked up
 
 	// What a restart of Run must not forget.
 	path     string // of the file looked at last
@@ -72,8 +73,18 @@ func (w *Watcher) Look() {
 	}
 }
 
+// Resolve hints that a host of `lns = HOST` may have another address: look it up
+// now, if that was not done in the last 5 s. It never blocks.
+func (w *Watcher) Resolve(host string) {
+	w.hints()
+	select {
+	case w.urgent <- host:
+	default: // it will be said again
+	}
+}
+
 func (w *Watcher) hints() chan struct{} {
-	w.hintOnce.Do(func() { w.hint = make(chan struct{}, 1) })
+	w.hintOnce.Do(func() { w.hint, w.urgent = make(chan struct{}, 1), make(chan string, 16) })
 	return w.hint
 }
 
@@ -178,6 +189,8 @@ func (l *loop) wait(ctx context.Context, changed <-chan struct{}, slow <-chan ti
 			l.ended = l.proc
 			l.forget()
 			l.justEnded = true
+		case host := <-l.urgent:
+			l.resolver.hurry(host)
 		case a := <-l.resolver.done:
 			l.resolver.take(a, time.Now())
 		case <-slow:

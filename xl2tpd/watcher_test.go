@@ -361,6 +361,22 @@ func TestNames(t *testing.T) {
 		if got := ips(b.take()); got != "a=192.0.2.9 a=192.0.2.1 a=192.0.2.2 b=192.0.2.7 c=192.0.2.9 c=192.0.2.1 c=192.0.2.2" {
 			t.Error(got)
 		}
+		// It moves back, and somebody needs to know soon.
+		b.answers(func(string) ([]netip.Addr, error) { return []netip.Addr{netip.MustParseAddr("192.0.2.1")}, nil })
+		looked := len(b.lookups)
+		b.w.Resolve("unknown.example")
+		b.w.Resolve("vpn.example.net")
+		time.Sleep(time.Second)
+		if got := ips(b.take()); got != "a=192.0.2.1 a=192.0.2.9 a=192.0.2.2 b=192.0.2.7 c=192.0.2.1 c=192.0.2.9 c=192.0.2.2" {
+			t.Error(got)
+		}
+		for range 10 {
+			b.w.Resolve("vpn.example.net")
+			time.Sleep(time.Second)
+		}
+		if n := len(b.lookups) - looked; n < 2 || n > 4 {
+			t.Errorf("%d lookups in 11 s", n)
+		}
 		// Run does not wait for a name either.
 		b.w.Lookup = func(ctx context.Context, _ string) ([]netip.Addr, error) {
 			<-ctx.Done()

@@ -44,31 +44,33 @@ type mender struct {
 	ask      func(peer netip.Addr) bool
 	bury     func(peer netip.Addr)
 	dialling func(peer netip.Addr) bool
+	resolve  func(host string)
 }
 
 func (m *mender) step(ctx context.Context, r supervisor.Recover) error {
 	ctx, cancel := context.WithTimeout(ctx, stepTime)
 	defer cancel()
+	m.resolve(r.Host) // it may have moved
 	if r.LNS.IsValid() {
 		if _, err := probe.Routed(r.LNS); errors.Is(err, probe.ErrNoRoute) {
 			return supervisor.ErrNoRoute
 		}
 	}
-	if (r.Step == supervisor.StepRenew || r.Step == supervisor.StepHangUp) && r.Up && !r.Dead && heard(m.channels(), r.LNS, time.Now().Add(-heardLately)) {
+	if (r.Step == supervisor.StepRenew || r.Step == supervisor.StepHangUp) && r.Up && !r.Dead && heard(m.channels(), r.Peer, time.Now().Add(-heardLately)) {
 		return supervisor.ErrAlive
 	}
 	switch r.Step {
 	case supervisor.StepLook:
 		return m.look(ctx, r.LNS)
 	case supervisor.StepAsk:
-		return m.dead(ctx, r.LNS)
+		return m.dead(ctx, r)
 	case supervisor.StepDial:
 		return m.control.Connect(ctx, r.LAC)
 	case supervisor.StepRedial:
 		return m.redial(ctx, r)
 	case supervisor.StepHangUp:
 		if r.Dead {
-			m.bury(r.LNS)
+			m.bury(r.Peer)
 		}
 		return m.control.Disconnect(ctx, r.LAC)
 	case supervisor.StepSecure, supervisor.StepRenew:
@@ -116,18 +118,22 @@ func (m *mender) look(ctx context.Context, lns netip.Addr) error {
 	return m.echo(ctx, probe.Request{Target: lns, Timeout: lookTime}).Err
 }
 
-// dead returns nil if the tunnel with a silent link is certainly dead: its LNS can
-// be reached, and answers nothing on the control channel.
-func (m *mender) dead(ctx context.Context, lns netip.Addr) error {
+// dead returns nil if the tunnel with a silent link is certainly dead: its peer can
+// be reached, and answers nothing on the control channel; or it can't be, while the
+// LNS can be where its name now leads to.
+func (m *mender) dead(ctx context.Context, r supervisor.Recover) error {
 	began := time.Now()
-	if heard(m.channels(), lns, began.Add(-helloLately)) {
+	if heard(m.channels(), r.Peer, began.Add(-helloLately)) {
 		return supervisor.ErrAlive
 	}
-	if err := m.look(ctx, lns); err != nil {
+	if err := m.look(ctx, r.Peer); err != nil {
+		if r.LNS != r.Peer && m.look(ctx, r.LNS) == nil {
+			return nil
+		}
 		return err
 	}
 	for range asks {
-		if !m.ask(lns) {
+		if !m.ask(r.Peer) {
 			return errors.New("the Hello guard can't ask the peer")
 		}
 		select {
@@ -135,11 +141,11 @@ func (m *mender) dead(ctx context.Context, lns netip.Addr) error {
 			return ctx.Err()
 		case <-time.After(time.Second):
 		}
-		if heard(m.channels(), lns, began) {
+		if heard(m.channels(), r.Peer, began) {
 			return supervisor.ErrAlive
 		}
 	}
-	return m.look(ctx, lns) // it may have gone meanwhile
+	return m.look(ctx, r.Peer) // it may have gone meanwhile
 }
 
 // heard tells whether control messages of the peer have come in since then.

@@ -56,24 +56,29 @@ func TestHeard(t *testing.T) {
 }
 
 // A peer is dead if its host answers outside the tunnel and nothing comes on the
-// control channel, whether or not it was asked for.
+// control channel, whether or not it was asked for; or if only the LNS answers, which
+// is elsewhere now.
 func TestDead(t *testing.T) {
-	peer, unreachable, unknown := netip.MustParseAddr("192.0.2.1"), errors.New("unreachable"), errors.New("some other")
+	peer, elsewhere := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
+	unreachable, unknown := errors.New("unreachable"), errors.New("some other")
 	for _, tc := range []struct {
 		name    string
 		heard   time.Duration // before it is asked
 		answers int           // to the how manieth question; 0: never
 		unasked bool
-		looks   []error // for the LNS, before and after
+		lns     netip.Addr
+		looks   []error // for the peer, before and after, or for the LNS
 		want    error
 		after   time.Duration
 	}{
-		{"sends Hellos", 14 * time.Second, 0, false, nil, supervisor.ErrAlive, 0},
-		{"answers", time.Minute, 2, false, []error{nil}, supervisor.ErrAlive, 2 * time.Second},
-		{"dead", time.Minute, 0, false, []error{nil, nil}, nil, 3 * time.Second},
-		{"out of reach", time.Minute, 0, false, []error{unreachable}, unreachable, 0},
-		{"gone meanwhile", time.Minute, 0, false, []error{nil, unreachable}, unreachable, 3 * time.Second},
-		{"no guard", time.Minute, 0, true, []error{nil}, unknown, 0},
+		{"sends Hellos", 14 * time.Second, 0, false, peer, nil, supervisor.ErrAlive, 0},
+		{"answers", time.Minute, 2, false, peer, []error{nil}, supervisor.ErrAlive, 2 * time.Second},
+		{"dead", time.Minute, 0, false, peer, []error{nil, nil}, nil, 3 * time.Second},
+		{"out of reach", time.Minute, 0, false, peer, []error{unreachable}, unreachable, 0},
+		{"gone meanwhile", time.Minute, 0, false, peer, []error{nil, unreachable}, unreachable, 3 * time.Second},
+		{"moved", time.Minute, 0, false, elsewhere, []error{unreachable, nil}, nil, 0},
+		{"moved, out of reach", time.Minute, 0, false, elsewhere, []error{unreachable, unreachable}, unreachable, 0},
+		{"no guard", time.Minute, 0, true, peer, []error{nil}, unknown, 0},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -95,7 +100,7 @@ func TestDead(t *testing.T) {
 						return a == peer && !tc.unasked
 					},
 				}
-				err := m.dead(t.Context(), peer)
+				err := m.dead(t.Context(), supervisor.Recover{LNS: tc.lns, Peer: peer})
 				if !errors.Is(err, tc.want) && (tc.want != unknown || err == nil || errors.Is(err, supervisor.ErrAlive)) {
 					t.Errorf("%v, want %v", err, tc.want)
 				}
@@ -125,7 +130,7 @@ func TestRedial(t *testing.T) {
 	for dialling, want := range map[bool][]string{true: {"d office after 0s", "c office after 1s"}, false: nil} {
 		synctest.Test(t, func(t *testing.T) {
 			x := &told{began: time.Now()}
-			m := &mender{control: x, dialling: func(netip.Addr) bool { return dialling }}
+			m := &mender{control: x, resolve: func(string) {}, dialling: func(netip.Addr) bool { return dialling }}
 			err := m.step(t.Context(), supervisor.Recover{LAC: "office", Step: supervisor.StepRedial})
 			if !slices.Equal(x.all, want) || errors.Is(err, supervisor.ErrWaits) == dialling {
 				t.Errorf("dialling %v: %q, %v", dialling, x.all, err)
@@ -139,7 +144,7 @@ func TestHangUpBuriesTheDead(t *testing.T) {
 	for dead, want := range map[bool][]string{true: {"bury", "d office after 0s"}, false: {"d office after 0s"}} {
 		synctest.Test(t, func(t *testing.T) {
 			x := &told{began: time.Now()}
-			m := &mender{control: x, bury: func(netip.Addr) { x.all = append(x.all, "bury") }}
+			m := &mender{control: x, resolve: func(string) {}, bury: func(netip.Addr) { x.all = append(x.all, "bury") }}
 			if err := m.step(t.Context(), supervisor.Recover{LAC: "office", Step: supervisor.StepHangUp, Dead: dead}); err != nil {
 				t.Error(err)
 			}

@@ -74,6 +74,7 @@ func keepalive(o options, stderr io.Writer) int {
 		loop.Post(s)
 		hellos.Tell(host(s))
 	}}
+	mend.resolve = lacs.Resolve
 	settings := &config.Watcher{Path: path, Log: log, Deliver: func(c *config.Config) {
 		loop.Post(c)
 		hellos.configure(c)
