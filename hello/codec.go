@@ -18,6 +18,7 @@ const (
 	TypeSCCCN   MessageType = 3
 	TypeStopCCN MessageType = 4
 	TypeHello   MessageType = 6
+	TypeICRQ    MessageType = 10
 	TypeCDN     MessageType = 14
 )
 

@@ -25,7 +25,7 @@ func (t *Translator) In(pkt []byte, now time.Time) *Verdict {
 		return t.forward(&p, m.Ns, m.Nr+uint16(t.Debt()))
 	}
 	t.tun.LocalID, t.spoke = m.Tunnel, now
-	if m.Type == TypeStopCCN && !t.closing {
+	if m.Type == TypeStopCCN && !t.closing && t.Takes(m.Ns) {
 		t.closing, t.out.Save = true, true
 	}
 	if !t.expKnown {
@@ -46,6 +46,16 @@ func (t *Translator) In(pkt []byte, now time.Time) *Verdict {
 	}
 	t.heardNs(&m, now)
 	return t.forward(&p, ns, t.localAck())
+}
+
+// Takes reports whether xl2tpd would take a message of the peer with that number: the
+// next one, as far as that is known.
+func (t *Translator) Takes(ns uint16) bool {
+	missed := 0
+	if !t.synced {
+		missed = maxMissed
+	}
+	return !t.expKnown || near(ns, t.expected, 0, missed)
 }
 
 // heardAck takes in what the peer acknowledges and reports whether that can be

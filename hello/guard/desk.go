@@ -109,9 +109,7 @@ func (d *desk) judge(raw []byte, from direction, now time.Time) (action hello.Ac
 		return hello.Pass, nil, nil
 	}
 	var v *hello.Verdict
-	if p.Msg.Type == hello.TypeStopCCN {
-		c.closing, d.x.standing = true, 0
-	}
+	taken := from == outbound || c.translator.Takes(p.Msg.Ns)
 	if from == outbound {
 		c.seen = now
 		if c.daemon == "" {
@@ -125,9 +123,17 @@ func (d *desk) judge(raw []byte, from direction, now time.Time) (action hello.Ac
 	if from != outbound && believed {
 		c.heard, c.dead = now, false
 	}
+	if believed && taken {
+		switch p.Msg.Type {
+		case hello.TypeStopCCN:
+			c.closing, d.x.standing = true, 0
+		case hello.TypeICRQ:
+			c.ended = false // another call begins
+		}
+	}
 	d.act(c, v)
 	c.clock(now)
-	if typ := p.Msg.Type; (typ == hello.TypeStopCCN || typ == hello.TypeCDN) && believed {
+	if typ := p.Msg.Type; (typ == hello.TypeStopCCN || typ == hello.TypeCDN) && believed && taken {
 		d.end(c, &p, from != outbound, now)
 	}
 	if c.orphan != nil && from != outbound {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	"xl2tpd-keepalive/hello"
 )
@@ -236,6 +237,22 @@ func TestVouches(t *testing.T) {
 	}
 }
 
+// A StopCCN that xl2tpd will not take, for its number is not the next, closes nothing.
+func TestForgedStop(t *testing.T) {
+	for _, ns := range []uint16{0, 2, 5, 40000} {
+		b := newBench(t, t.TempDir())
+		b.connect()
+		b.judges(false, hello.Message{Tunnel: 9, Ns: 2, Nr: 1}, hello.Pass) // nothing has gone past us
+		b.judgesRaw(true, closing(true, hello.TypeStopCCN, ns, 2, 1, ""), hello.Pass)
+		b.now = b.now.Add(2 * closedAfter)
+		b.tidy(b.now)
+		if b.standing() != 1 || len(b.ends) > 0 {
+			t.Fatalf("Ns %d: %d tunnels left, %+v", ns, b.standing(), b.ends)
+		}
+		b.judges(false, ourHello(2), hello.Drop)
+	}
+}
+
 func TestStore(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "new")
 	s := store(dir)
@@ -254,12 +271,23 @@ func TestStore(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	// State is not read from what may take its place.
+	pipe, link, huge := filepath.Join(dir, statePrefix+"pipe"+stateSuffix), filepath.Join(dir, statePrefix+"link"+stateSuffix), filepath.Join(dir, statePrefix+"huge"+stateSuffix)
+	if err := errors.Join(unix.Mkfifo(pipe, 0o600), os.Symlink(s.file(c.translator.Tunnel()), link),
+		os.WriteFile(huge, bytes.Repeat([]byte(" "), maxState+1), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	// Nor that of one tunnel from another's file.
+	copied := filepath.Join(dir, statePrefix+"copied"+stateSuffix)
+	if state, err := os.ReadFile(s.file(c.translator.Tunnel())); err != nil || os.WriteFile(copied, state, 0o600) != nil {
+		t.Fatal(err)
+	}
 	var bad []string
 	all, err := s.load(epoch, func(path string, _ error) { bad = append(bad, path) })
 	if err != nil || len(all) != 1 || all[0].daemon != c.daemon || all[0].translator.Tunnel() != c.translator.Tunnel() {
 		t.Fatalf("%+v %v", all, err)
 	}
-	if !slices.Equal(bad, []string{broken}) {
+	if !slices.Equal(bad, []string{broken, copied, huge, link, pipe}) {
 		t.Errorf("bad: %q", bad)
 	}
 

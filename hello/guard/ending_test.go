@@ -89,3 +89,19 @@ func TestEnds(t *testing.T) {
 		t.Errorf("%+v, want %+v", b.ends, want)
 	}
 }
+
+// A call may end, and another one begin in the same tunnel: its end is told too.
+func TestEndsOfCalls(t *testing.T) {
+	b := newBench(t, t.TempDir())
+	b.connect()
+	b.judgesRaw(false, closing(false, hello.TypeCDN, 2, 1, 3, "pppd"), hello.Pass)
+	b.judges(false, hello.Message{Type: hello.TypeICRQ, Tunnel: 9, Ns: 3, Nr: 1}, hello.Pass)
+	b.judgesRaw(false, closing(false, hello.TypeStopCCN, 4, 1, 1, "Goodbye!"), hello.Pass)
+	want := []Ending{
+		{Reason: "closed by xl2tpd: administrative reasons \"pppd\"", Vague: true},
+		{Reason: "hung up on this host", Operator: true},
+	}
+	if !slices.Equal(b.ends, want) {
+		t.Errorf("%+v, want %+v", b.ends, want)
+	}
+}

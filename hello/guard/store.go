@@ -2,11 +2,15 @@ package guard
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"xl2tpd-keepalive/hello"
 )
@@ -14,6 +18,8 @@ import (
 const (
 	statePrefix = "hello-"
 	stateSuffix = ".json"
+
+	maxState = 64 << 10 // bytes: far more than any takes
 )
 
 // record is what is kept of a channel while we are not there.
@@ -67,6 +73,9 @@ func (s store) load(now time.Time, bad func(path string, err error)) ([]*channel
 		}
 		path := filepath.Join(string(s), e.Name())
 		c, err := read(path, now)
+		if err == nil && s.file(c.translator.Tunnel()) != path {
+			err = errors.New("state of another tunnel")
+		}
 		if err != nil {
 			bad(path, err)
 			continue
@@ -77,7 +86,7 @@ func (s store) load(now time.Time, bad func(path string, err error)) ([]*channel
 }
 
 func read(path string, now time.Time) (*channel, error) {
-	data, err := os.ReadFile(path)
+	data, err := readFile(path)
 	if err != nil {
 		return nil, err
 	}
@@ -90,4 +99,22 @@ func read(path string, now time.Time) (*channel, error) {
 		return nil, err
 	}
 	return &channel{translator: t, daemon: r.Daemon, secured: r.Secured, vendor: r.Vendor, seen: now}, nil
+}
+
+// readFile reads a file as save makes it. What may be in its place is not waited for,
+// nor followed.
+func readFile(path string) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() || info.Size() > maxState {
+		return nil, fmt.Errorf("%s of %d bytes is no state", info.Mode(), info.Size())
+	}
+	return io.ReadAll(f)
 }
