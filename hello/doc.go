@@ -23,6 +23,9 @@
 //     is answered with a ZLB, an old or early ZLB is ignored.
 //   - control.c handle_control() and network.c network_thread() answer every
 //     accepted message at once, with a ZLB or with the next message.
+//   - call.c call_close() forgets every other message when it sends a StopCCN.
+//     handle_control() is done with the tunnel once that is acknowledged;
+//     control_xmit() after 31 s without.
 //   - control.c handle_special() counts a ZLB for an unknown session as a
 //     message; so a ZLB made here always names session 0.
 //   - control_xmit() and check_control() compare as plain integers. So xl2tpd
