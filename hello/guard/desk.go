@@ -123,18 +123,10 @@ func (d *desk) judge(raw []byte, from direction, now time.Time) (action hello.Ac
 	if from != outbound && believed {
 		c.heard, c.dead = now, false
 	}
-	if believed && taken {
-		switch p.Msg.Type {
-		case hello.TypeStopCCN:
-			c.closing, d.x.standing = true, 0
-		case hello.TypeICRQ:
-			c.ended = false // another call begins
-		}
-	}
 	d.act(c, v)
 	c.clock(now)
-	if typ := p.Msg.Type; (typ == hello.TypeStopCCN || typ == hello.TypeCDN) && believed && taken {
-		d.end(c, &p, from != outbound, now)
+	if believed && taken {
+		d.learn(c, &p, from != outbound, now)
 	}
 	if c.orphan != nil && from != outbound {
 		return hello.Drop, nil, c // the xl2tpd that has come since knows nothing of it
@@ -142,7 +134,20 @@ func (d *desk) judge(raw []byte, from direction, now time.Time) (action hello.Ac
 	return v.Action, v.Packet, c
 }
 
-// end takes in that a tunnel or call is being closed.
+// learn takes in what a message says of the tunnel.
+func (d *desk) learn(c *channel, p *hello.Packet, byPeer bool, now time.Time) {
+	switch p.Msg.Type {
+	case hello.TypeICRQ: // another call begins
+		c.ended = false
+	case hello.TypeStopCCN:
+		c.closing, d.x.standing = true, 0
+		d.end(c, p, byPeer, now)
+	case hello.TypeCDN:
+		d.end(c, p, byPeer, now)
+	}
+}
+
+// end explains why a tunnel or call is being closed, once.
 func (d *desk) end(c *channel, p *hello.Packet, byPeer bool, now time.Time) {
 	e := end(p.Msg, p.Payload(), byPeer, since(c.asked, now), since(c.waits, now))
 	c.dead = c.dead || e.Unanswered
