@@ -15,7 +15,7 @@ import (
 
 const usage = `usage: lab [-image DIR] [-disk DIR] [-out DIR] [-clock skip|real] [-set NAME=VALUE...] COMMAND
 -set gives scenarios a variable.
-  test                 every scenario and every lab test, in two VMs side by side (clock: skip)
+  test                 every scenario and every lab test, two VMs at a time (clock: skip)
   demo                 the same tunnels without and with xl2tpd-keepalive, with a timeline
   pictures             what status, status -watch and doctor look like, as pictures
   soak DURATION        many tunnels without and with the guard for that long, in two VMs side by side

@@ -43,17 +43,18 @@ type results struct {
 	passed, failed int
 }
 
-func (r *results) print(clock vm.Clock, e event.Event, took time.Duration) {
+// print prints a result, with the guest's time and the host's that it took.
+func (r *results) print(clock vm.Clock, e event.Event, guest, host time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	took := fmt.Sprintf("%6.1f s of guest time (clock: %s), %.0f s here", guest.Seconds(), clock, host.Seconds())
 	switch e.Kind {
 	case event.Pass:
 		r.passed++
-		fmt.Printf("ok    %-28s %6.1f s of guest time (clock: %s)\n", e.Scenario, took.Seconds(), clock)
+		fmt.Printf("ok    %-28s %s\n", e.Scenario, took)
 	case event.Fail:
 		r.failed++
-		fmt.Printf("FAIL  %-28s %6.1f s of guest time (clock: %s)\n      %s\n", e.Scenario, took.Seconds(), clock,
-			strings.ReplaceAll(e.Text, "\n", "\n      "))
+		fmt.Printf("FAIL  %-28s %s\n      %s\n", e.Scenario, took, strings.ReplaceAll(e.Text, "\n", "\n      "))
 	case event.Measure:
 		fmt.Printf("      %-28s %s\n", e.Scenario, e.Text)
 	}
@@ -64,24 +65,24 @@ func (l lab) follow(ctx context.Context, r *results, name string, m vm.Machine, 
 	log := filepath.Join(l.out, name+".log")
 	file, err := os.Create(log)
 	if err != nil {
-		r.print(m.Clock, event.Event{Kind: event.Fail, Scenario: "lab", Text: err.Error()}, 0)
+		r.print(m.Clock, event.Event{Kind: event.Fail, Scenario: "lab", Text: err.Error()}, 0, 0)
 		return
 	}
 	defer file.Close()
-	var began time.Time
+	var guest, host time.Time
 	err = m.Run(ctx, func(e event.Event) {
 		if e.Kind == event.Start {
-			began = e.Time
+			guest, host = e.Time, time.Now()
 		}
 		line := logLine(e)
 		file.WriteString(line)
 		if verbose {
 			fmt.Print(line)
 		}
-		r.print(m.Clock, e, e.Time.Sub(began))
+		r.print(m.Clock, e, e.Time.Sub(guest), time.Since(host))
 	})
 	if err != nil {
-		r.print(m.Clock, event.Event{Kind: event.Fail, Scenario: "lab", Text: err.Error()}, 0)
+		r.print(m.Clock, event.Event{Kind: event.Fail, Scenario: "lab", Text: err.Error()}, 0, 0)
 	}
 	fmt.Printf("      whole log: %s\n", log)
 }
@@ -105,8 +106,9 @@ func (l lab) play(ctx context.Context, clock vm.Clock, scenarios, tests []string
 // packageScenario needs the second disk of make lab-debian.
 const packageScenario = "package.txtar"
 
-// test runs all the other scenarios and the Go tests in two VMs side by side, every other scenario and the Go tests in one of them. Both
-// skip idle time, which also makes what they measure independent of how busy this machine is.
+// test runs all the other scenarios and the Go tests in VMs, two side by side; there are more than two, so that none is
+// busy for long while the other has done. They skip idle time, which also makes what they measure independent of how
+// busy this machine is.
 func (l lab) test(ctx context.Context) bool {
 	scenarios, err1 := names(filepath.Join(l.disk, "scenarios"))
 	tests, err2 := names(filepath.Join(l.disk, "tests"))
@@ -114,17 +116,20 @@ func (l lab) test(ctx context.Context) bool {
 		fmt.Fprintln(os.Stderr, "lab:", err)
 		return false
 	}
-	cases := []event.Case{{}, {Tests: tests}}
+	cases := []event.Case{{Tests: tests}, {}, {}, {}}
 	for i, name := range slices.DeleteFunc(scenarios, func(name string) bool { return slices.Contains(asked, name) }) {
 		c := &cases[i%len(cases)]
 		c.Scenarios = append(c.Scenarios, name)
 	}
 	r := &results{}
-	var wg sync.WaitGroup
+	machines := newCrew(2)
 	for i, c := range cases {
-		wg.Go(func() { l.follow(ctx, r, fmt.Sprintf("vm%d", i+1), l.machine(vm.Skip, c), false) })
+		machines.start(func() error {
+			l.follow(ctx, r, fmt.Sprintf("vm%d", i+1), l.machine(vm.Skip, c), false)
+			return nil
+		})
 	}
-	wg.Wait()
+	machines.wait()
 	return r.end()
 }
 
