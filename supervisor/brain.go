@@ -99,6 +99,7 @@ func (b *Brain) Step(ev Event, now time.Time) []Action {
 		b.taskFailed(ev)
 	case Ending:
 		for _, c := range b.closes.hear(ev, now) {
+			b.ascribe(c)
 			b.touch(c.place)
 		}
 	case Recovered:

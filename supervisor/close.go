@@ -49,16 +49,22 @@ type closing struct {
 	operator   bool // and that it was the operator
 	unanswered bool // or that the peer did not answer
 	buried     bool // and xl2tpd does not wait for its answer
+	half       bool // and xl2tpd has closed the call alone
 	failed     bool // something is known to have failed, whatever was said
 }
 
 // hear takes in why a control tunnel is being closed. The link may have gone
-// already; it returns those ends that have a reason now.
+// already; it returns those ends of which more is known now.
 func (c *closes) hear(e Ending, now time.Time) (told []*closing) {
 	for _, one := range c.last {
-		if !one.sure && now.Sub(one.Time) <= late && e.Tunnel.has(one.place) {
+		switch {
+		case !e.Tunnel.has(one.place):
+		case !one.sure && now.Sub(one.Time) <= late:
 			one.Reason = e.Reason
 			one.said(e)
+			told = append(told, one)
+		case one.half && !e.Half: // the tunnel has followed its call
+			one.half, one.operator = false, e.Operator
 			told = append(told, one)
 		}
 	}
@@ -118,7 +124,7 @@ func (b *Brain) closed(t *tunnel, reason string, was State, now time.Time) strin
 
 // said notes what somebody has said of it.
 func (c *closing) said(e Ending) {
-	c.sure, c.operator, c.unanswered, c.buried = true, e.Operator, e.Unanswered, e.Buried
+	c.sure, c.operator, c.half, c.unanswered, c.buried = true, e.Operator, e.Half, e.Unanswered, e.Buried
 }
 
 // prune makes room for one more by forgetting the oldest.

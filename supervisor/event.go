@@ -47,6 +47,7 @@ type Ending struct {
 	// Unexplained: it is the peer that closes, and it does not say why.
 	Unexplained bool
 	Operator    bool // somebody has hung up on this host
+	Half        bool // xl2tpd has closed the call, and not the tunnel
 	Unanswered  bool // xl2tpd gave up on a peer that does not answer
 	Buried      bool // the peer is dead, and xl2tpd does not wait for its answer
 }

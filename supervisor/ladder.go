@@ -56,6 +56,11 @@ const (
 	// authentication 30 s each. Started with `passive`, as xl2tpd does, it then
 	// waits for ever, and xl2tpd refuses to dial as long as it does.
 	callTime = 75 * time.Second
+	// callStart is how long xl2tpd may take to make a call in a tunnel that stands.
+	// It never does while it waits for the end of an earlier one, and that is
+	// acknowledged under the call's own session id alone (control.c,
+	// handle_control): RFC 2661 does not ask that of a ZLB.
+	callStart = 10 * time.Second
 	// lasting is how long a tunnel has to be up to count as brought back.
 	lasting = time.Minute
 	// routeLook is how often a route is looked for, and lnsLook how often the LNS,
@@ -89,6 +94,7 @@ type situation struct {
 	secured bool          // an SA with the LNS carries its packets
 	bare    bool          // the link is up, and its tunnel has lost the SA that it had
 	stuck   bool          // there is a call of which no link comes
+	half    bool          // the tunnel stands without a call, and xl2tpd has had its time to make one
 	// owner is how long xl2tpd goes on redialling by itself, 0: it does not; redial
 	// is the pause before each time. Made to dial meanwhile, it would call twice
 	// (xl2tpd.c, control_handle_lac_connect).
@@ -229,7 +235,7 @@ func (l *ladder) when(s situation, now time.Time) time.Time {
 	switch {
 	case l.paved(s):
 		return l.since
-	case s.stuck && l.last != StepHangUp && l.err == nil:
+	case (s.stuck || s.half) && l.last != StepHangUp && l.err == nil:
 		return l.since
 	case l.last == StepHangUp && l.err == nil && !s.up && !s.stuck && s.lost:
 		return s.free
@@ -261,6 +267,8 @@ func (l *ladder) choose(s situation, now time.Time) (Step, time.Time) {
 		return StepHangUp, now
 	case ipsec && !s.secured:
 		return StepSecure, now
+	case s.half:
+		return StepHangUp, now
 	case ipsec && s.lost && l.last == StepNone:
 		return StepRenew, now // the peer may have forgotten the SA
 	case ipsec && l.last == StepDial && l.failed > 0 && l.failed%3 == 0:
@@ -317,6 +325,8 @@ func (l *ladder) done(err error, s situation, jitter float64, now time.Time) {
 		l.next = now.Add(grace)
 	case step == StepDial, step == StepRedial:
 		l.next = now.Add(max(answerTime, pause(l.failed+1, jitter)))
+	case step == StepHangUp && !s.up && !s.stuck && !s.lost:
+		l.next = now.Add(grace) // the tunnel was half closed, and its peer answers
 	case step == StepHangUp:
 		l.next = now.Add(answerTime)
 	default:

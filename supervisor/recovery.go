@@ -144,8 +144,14 @@ func (b *Brain) situation(l *lac, s *xl2tpd.Section, links, calls []*tunnel, now
 		is.owner = answerTime // xl2tpd may have just begun
 	}
 	is.bare = !is.secured && slices.ContainsFunc(links, func(t *tunnel) bool { return t.secured })
-	if !is.up {
+	switch {
+	case is.up:
+	case len(calls) > 0:
 		is.stuck, at = stuck(calls, now)
+	case l.last != nil && l.last.half:
+		if at = l.last.Time.Add(is.redial + callStart); !now.Before(at) {
+			is.half, at = true, time.Time{}
+		}
 	}
 	for _, t := range links {
 		last := t.evidence.Last()
@@ -225,6 +231,9 @@ func (b *Brain) recovered(ev Recovered, now time.Time) {
 	l.ladder.done(ev.Err, is, b.jitter(), now)
 	if ev.Step == StepHangUp && ev.Err == nil {
 		l.idle = true // xl2tpd no longer redials
+		if l.last != nil {
+			l.last.half = false
+		}
 	}
 	if ev.Step == StepAsk {
 		came := "no answer, but from the LNS itself: it is dead"
@@ -257,13 +266,19 @@ func (b *Brain) ended(t *tunnel, c *closing, was State, now time.Time) {
 		return
 	}
 	l := b.lac(name)
-	if l.ladder.busy == StepHangUp || l.ladder.last == StepHangUp {
-		c.operator, c.failed = false, true // it was us
-		l.idle = true
-	}
 	l.last, l.silent = c, time.Time{}
+	b.ascribe(c)
 	if was == Silent || c.unanswered {
 		l.silent = now
+	}
+}
+
+// ascribe tells our own hanging up from the operator's.
+func (b *Brain) ascribe(c *closing) {
+	name, _ := c.place.lac()
+	if l := b.lac(name); l.last == c && (l.ladder.busy == StepHangUp || l.ladder.last == StepHangUp) {
+		c.operator, c.failed = false, true
+		l.idle = true
 	}
 }
 

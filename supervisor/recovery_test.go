@@ -210,6 +210,45 @@ func TestRecoveryOfAStuckCall(t *testing.T) {
 	}
 }
 
+// A tunnel may stand though its call has ended, and xl2tpd never make another one in
+// it: once it has had its time to, the tunnel is hung up and dialled anew. If that
+// goes first, or the operator hangs up, there is no need.
+func TestRecoveryOfAHalfClosedTunnel(t *testing.T) {
+	half := Ending{Tunnel: closer, Reason: "closed by xl2tpd: loss of carrier", Half: true}
+	hungUp := Ending{Tunnel: closer, Reason: "hung up on this host", Operator: true}
+	n := established(t, redials, "")
+	n.step(half)
+	n.links()
+	if got := n.steps(39*time.Second, nil); got != nil {
+		t.Errorf("%v while xl2tpd may redial", got)
+	}
+	n.now = n.now.Add(2 * time.Second)
+	n.step(Tick{})
+	n.step(hungUp) // by us: it is heard before the step has ended
+	if got := n.steps(5*time.Second, nil); !slices.Equal(got, []Step{StepHangUp, StepDial}) {
+		t.Errorf("%v", got)
+	}
+
+	for _, then := range []Ending{hungUp, {Tunnel: closer, Reason: "closed by the peer"}} {
+		n := established(t, redials, "")
+		n.step(half)
+		n.links()
+		n.now = n.now.Add(5 * time.Second)
+		n.step(then)
+		if got := n.steps(55*time.Second, nil); slices.Contains(got, StepHangUp) || then.Operator && got != nil {
+			t.Errorf("%v after %q", got, then.Reason)
+		}
+	}
+
+	// Nobody redials: the first dial is in vain.
+	n = established(t, oneLAC, "[lac default]\nrecover = full")
+	n.step(half)
+	n.links()
+	if got := n.steps(15*time.Second, nil); !slices.Equal(got, []Step{StepDial, StepHangUp, StepDial}) {
+		t.Errorf("%v", got)
+	}
+}
+
 // A tunnel that has never answered is unknown, not dead.
 func TestRecoveryLeavesTheUnknown(t *testing.T) {
 	n := newBench(t, redials, "[global]\nrecover = auto")

@@ -44,7 +44,7 @@ func newGuard(loop *supervisor.Loop, log *slog.Logger) *helloGuard {
 		Ended: func(t hello.Tunnel, e guard.Ending) {
 			loop.Post(supervisor.Ending{
 				Tunnel: control(t), Reason: e.Reason, Unexplained: e.ByPeer && e.Vague,
-				Operator: e.Operator, Unanswered: e.Unanswered, Buried: e.Buried,
+				Operator: e.Operator, Half: e.Half, Unanswered: e.Unanswered, Buried: e.Buried,
 			})
 		},
 	}

@@ -138,7 +138,7 @@ func (d *desk) judge(raw []byte, from direction, now time.Time) (action hello.Ac
 func (d *desk) learn(c *channel, p *hello.Packet, byPeer bool, now time.Time) {
 	switch p.Msg.Type {
 	case hello.TypeICRQ: // another call begins
-		c.ended = false
+		c.ended, c.half = false, false
 	case hello.TypeStopCCN:
 		c.closing, d.x.standing = true, 0
 		d.end(c, p, byPeer, now)
@@ -150,10 +150,11 @@ func (d *desk) learn(c *channel, p *hello.Packet, byPeer bool, now time.Time) {
 // end explains why a tunnel or call is being closed, once.
 func (d *desk) end(c *channel, p *hello.Packet, byPeer bool, now time.Time) {
 	e := end(p.Msg, p.Payload(), byPeer, since(c.asked, now), since(c.waits, now))
+	e.Half = !byPeer && p.Msg.Type == hello.TypeCDN
 	c.dead = c.dead || e.Unanswered
 	c.bury = c.dead && !byPeer && p.Msg.Type == hello.TypeStopCCN
-	if !c.ended {
-		c.ended, e.Buried = true, c.dead
+	if !c.ended || c.half && !e.Half {
+		c.ended, c.half, e.Buried = true, e.Half, c.dead
 		d.ended(c.translator.Tunnel(), e)
 	}
 }

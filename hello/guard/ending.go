@@ -15,6 +15,7 @@ type Ending struct {
 	// Vague: the reason is no more than what the message says.
 	Vague      bool
 	Operator   bool // somebody has hung up on this host
+	Half       bool // xl2tpd has closed the call, and not the tunnel
 	Unanswered bool // xl2tpd gave up on a peer that does not answer
 	Buried     bool // the peer is dead; xl2tpd does not wait for its answer
 }

@@ -98,8 +98,19 @@ func TestEndsOfCalls(t *testing.T) {
 	b.judges(false, hello.Message{Type: hello.TypeICRQ, Tunnel: 9, Ns: 3, Nr: 1}, hello.Pass)
 	b.judgesRaw(false, closing(false, hello.TypeStopCCN, 4, 1, 1, "Goodbye!"), hello.Pass)
 	want := []Ending{
-		{Reason: "closed by xl2tpd: administrative reasons \"pppd\"", Vague: true},
+		{Reason: "closed by xl2tpd: administrative reasons \"pppd\"", Vague: true, Half: true},
 		{Reason: "hung up on this host", Operator: true},
+	}
+	if !slices.Equal(b.ends, want) {
+		t.Errorf("%+v, want %+v", b.ends, want)
+	}
+
+	// So is the tunnel's own behind that of its call, once.
+	b = newBench(t, t.TempDir())
+	b.connect()
+	b.judgesRaw(false, closing(false, hello.TypeCDN, 2, 1, 3, "pppd"), hello.Pass)
+	for range 2 {
+		b.judgesRaw(false, closing(false, hello.TypeStopCCN, 3, 1, 1, "Goodbye!"), hello.Pass)
 	}
 	if !slices.Equal(b.ends, want) {
 		t.Errorf("%+v, want %+v", b.ends, want)

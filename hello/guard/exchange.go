@@ -38,6 +38,7 @@ type channel struct {
 	bury       bool      // xl2tpd's StopCCN to it waits for its acknowledgement
 	orphan     *farewell // xl2tpd has died; nil: it has not, or is not ours to mourn
 	ended      bool      // a StopCCN or CDN has been explained
+	half       bool      // and that was a CDN of xl2tpd's
 	asked      time.Time // since when a Hello of xl2tpd is unanswered; zero: none is
 	waits      time.Time // since when a message of the peer is unacknowledged; zero: none is
 	counts     Counts
