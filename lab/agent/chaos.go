@@ -295,13 +295,15 @@ func (c *chaos) hangUp(p *peer) (at time.Time, err error) {
 
 // leaveOff hangs a tunnel up that works, and sees that it is left so to the end.
 func (c *chaos) leaveOff(p *peer) {
-	if err := poll(time.Until(c.ends)-time.Minute, p.answers); err != nil {
-		c.complain("%s is not back to be hung up: %s", p.name, c.lately(p.name))
-		return
+	at, err := time.Time{}, errNothing
+	for errors.Is(err, errNothing) && time.Until(c.ends) > 2*time.Minute {
+		time.Sleep(time.Second)
+		if p.answers() {
+			at, err = c.hangUp(p)
+		}
 	}
-	at, err := c.hangUp(p)
 	if err != nil {
-		c.complain("%s can't be hung up: %v", p.name, err)
+		c.complain("%s is not back to be hung up: %v; %s", p.name, err, c.lately(p.name))
 		return
 	}
 	time.Sleep(time.Until(c.ends))
@@ -325,8 +327,8 @@ func recoveries(records []record, tunnel string, since time.Time, step string) (
 	for _, r := range records {
 		if r.kind == "journal" && r.link == "xl2tpd-keepalive" && r.at.After(since) &&
 			strings.Contains(r.text, fmt.Sprintf("tunnel=%q", "lac "+tunnel)) &&
-			(strings.HasPrefix(r.text, "bringing the tunnel back") || strings.HasPrefix(r.text, "can't ")) &&
-			strings.Contains(r.text, step) {
+			(strings.HasPrefix(r.text, "bringing the tunnel back") && (strings.Contains(r.text, " step="+step) || strings.Contains(r.text, ` step="`+step)) ||
+				strings.HasPrefix(r.text, "can't "+step)) {
 			said = append(said, r.text)
 		}
 	}

@@ -47,8 +47,13 @@ func TestRecoveries(t *testing.T) {
 		say(time.Second, "bringing the tunnel back", "ab"),
 		say(time.Second, "tunnel down", "a"),
 		say(2*time.Second, "can't dial, trying again", "a"),
+		{at: at.Add(time.Second), kind: "journal", link: "xl2tpd-keepalive", text: `can't renew the IPsec SA, trying again tunnel="lac a" reason="vici: dial unix"`},
+		{at: at.Add(time.Second), kind: "journal", link: "xl2tpd-keepalive", text: `bringing the tunnel back tunnel="lac a" step="dial anew"`},
 	}
-	if got := recoveries(records, "a", at, "dial"); len(got) != 2 {
+	if got := recoveries(records, "a", at, "dial"); len(got) != 3 {
+		t.Errorf("%q", got)
+	}
+	if got := recoveries(records, "a", at, ""); len(got) != 4 {
 		t.Errorf("%q", got)
 	}
 	if got := recoveries(records, "a", at, "hang up"); got != nil {
