@@ -102,6 +102,9 @@ func (b *Brain) Step(ev Event, now time.Time) []Action {
 			b.ascribe(c)
 			b.touch(c.place)
 		}
+		if ev.Operator {
+			b.hungUp(ev.Tunnel.Peer.Addr())
+		}
 	case Recovered:
 		b.recovered(ev, now)
 	case Fault:

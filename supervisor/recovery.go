@@ -282,6 +282,29 @@ func (b *Brain) ascribe(c *closing) {
 	}
 }
 
+// hungUp notes that the operator has hung up an attempt, or a tunnel of which no link
+// has come. One that has a link is told of by its end.
+func (b *Brain) hungUp(lns netip.Addr) {
+	sections := b.atlas.byOuter[lns]
+	if len(sections) != 1 {
+		return // whose it was can't be told
+	}
+	l := b.lac(sections[0].Name)
+	links, _ := b.lacLinks(l)
+	if len(links) > 0 || l.ladder.busy == StepHangUp || l.ladder.busy == StepRedial || l.ladder.last == StepHangUp {
+		return
+	}
+	if l.last == nil {
+		l.last = &closing{}
+	}
+	if l.last.operator {
+		return // and that is known
+	}
+	l.last.sure, l.last.operator, l.last.half = true, true, false
+	b.touchLAC(l)
+	b.noteLAC(l, slog.LevelInfo, "tunnel left down", slog.String("reason", "hung up on this host"))
+}
+
 // free is when xl2tpd has certainly done with the last tunnel, if the peer did not
 // answer. What the Hello guard says of that may come late.
 func (l *lac) free() time.Time {

@@ -249,6 +249,43 @@ func TestRecoveryOfAHalfClosedTunnel(t *testing.T) {
 	}
 }
 
+// The operator may hang up while there is no link: an attempt of xl2tpd's, or a tunnel
+// whose calls all fail. That is left down, until it has been up again. What recovery
+// hangs up itself is not.
+func TestRecoveryOfWhatWasHungUpBefore(t *testing.T) {
+	hungUp := Ending{Tunnel: closer, Reason: "hung up on this host", Operator: true}
+	full := "[lac default]\nrecover = full"
+	n := newBench(t, oneLAC, "[global]\nrecover = full")
+	n.step(secured("1"))
+	n.links()
+	if got := n.steps(10*time.Second, nil); !slices.Equal(got, []Step{StepDial}) {
+		t.Fatalf("%v", got)
+	}
+	n.step(hungUp)
+	if got := n.steps(time.Hour, nil); got != nil {
+		t.Errorf("%v after the first attempt was hung up", got)
+	}
+	n.links(link("ppp0", 5, true))
+	n.step(Ending{Tunnel: closer, Reason: "closed by the peer"})
+	n.links()
+	if got := n.steps(10*time.Second, nil); !slices.Equal(got, []Step{StepDial}) {
+		t.Errorf("%v after it was up again", got)
+	}
+
+	n = established(t, redials, full)
+	n.step(Ending{Tunnel: closer, Reason: "Hello unanswered", Unanswered: true})
+	n.links()
+	other := hungUp
+	other.Tunnel.LocalID++ // it is another attempt
+	n.now, n.notes = n.now.Add(time.Minute), nil
+	n.step(other)
+	n.step(other)
+	n.wantNotes("tunnel left down tunnel=lac office")
+	if got := n.steps(time.Hour, nil); got != nil {
+		t.Errorf("%v after a later attempt was hung up", got)
+	}
+}
+
 // A tunnel that has never answered is unknown, not dead.
 func TestRecoveryLeavesTheUnknown(t *testing.T) {
 	n := newBench(t, redials, "[global]\nrecover = auto")

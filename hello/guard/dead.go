@@ -78,14 +78,21 @@ func (d *desk) bid(c *channel, now time.Time) {
 }
 
 // givenUp acknowledges the StopCCN of an attempt that no peer has answered: there is
-// nobody who could, and xl2tpd would wait 31 s for it before it dials again.
+// nobody who could, and xl2tpd would wait 31 s for it before it dials again. It tells
+// if somebody has hung up.
 func (d *desk) givenUp(p *hello.Packet) {
 	own, ok := hello.AssignedTunnel(p.Payload())
 	t := hello.Tunnel{Local: p.Src, Peer: p.Dst, LocalID: own}
-	if _, asked := d.x.asked[t]; !ok || !asked || p.Msg.Type != hello.TypeStopCCN || !d.signs(d.ctx, t, d.standing()).Wanted {
+	if _, asked := d.x.asked[t]; !ok || !asked || p.Msg.Type != hello.TypeStopCCN {
 		return
 	}
 	delete(d.x.asked, t)
+	if e := end(p.Msg, p.Payload(), false, 0, 0); e.Operator {
+		d.ended(t, e)
+	}
+	if !d.signs(d.ctx, t, d.standing()).Wanted {
+		return
+	}
 	ack := hello.Message{Tunnel: own, Nr: p.Msg.Ns + 1} // the first of its peer
 	if err := d.send(hello.Injection{To: hello.ToLocal, Packet: hello.AppendPacket(nil, t.Peer, t.Local, ack)}); err != nil {
 		d.log.Warn("hello guard: packet can't be sent", "peer", t.Peer.String(), "err", err)

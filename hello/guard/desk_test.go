@@ -375,6 +375,23 @@ func TestGivesUp(t *testing.T) {
 	}
 }
 
+// That the operator has hung an attempt up is told.
+func TestAttemptHungUp(t *testing.T) {
+	for words, want := range map[string][]Ending{
+		"Goodbye!": {{Reason: "hung up on this host", Operator: true}},
+		"Timeout":  nil,
+	} {
+		b := newBench(t, t.TempDir())
+		b.judgesRaw(false, assigning(false, hello.TypeSCCRQ, 0, 7, 0, 0), hello.Pass)
+		for range 2 {
+			b.judgesRaw(false, explained(assigning(false, hello.TypeStopCCN, 0, 7, 1, 0), 1, words), hello.Pass)
+		}
+		if !slices.Equal(b.ends, want) {
+			t.Errorf("%s: %+v, want %+v", words, b.ends, want)
+		}
+	}
+}
+
 // An xl2tpd that has died leaves tunnels that are closed in its name, until the
 // peer acknowledges it. Its successor hears nothing of that.
 func TestClosesForADeadDaemon(t *testing.T) {

@@ -16,7 +16,11 @@ func closing(in bool, kind hello.MessageType, ns, nr, code uint16, words string)
 	if in {
 		m.Tunnel = 7
 	}
-	b := packet(in, m)
+	return explained(packet(in, m), code, words)
+}
+
+// explained is a packet with a Result Code more.
+func explained(b []byte, code uint16, words string) []byte {
 	for _, w := range []uint16{0x8000 | uint16(10+len(words)), 0, 1, code, 0} {
 		b = binary.BigEndian.AppendUint16(b, w)
 	}
