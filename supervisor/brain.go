@@ -192,7 +192,7 @@ func (b *Brain) daemon(s xl2tpd.Snapshot, now time.Time) {
 		b.closes.died = now
 	}
 	if s.Pid != b.pid {
-		b.newDaemon()
+		b.newDaemon(now)
 	}
 	if s.Pid != b.pid || !b.eyes[EyeXl2tpd] {
 		if s.Pid != 0 {

@@ -227,6 +227,12 @@ func (l *ladder) paved(s situation) bool {
 	return !s.up && s.secured && l.err == nil && (l.last == StepSecure || l.last == StepRenew)
 }
 
+// halved reports whether the tunnel stands without a call, and nothing else is
+// wrong.
+func (l *ladder) halved(s situation) bool {
+	return s.half && (s.secured || l.plain || s.wish == wishRedial)
+}
+
 // owned reports whether dialling is xl2tpd's own business.
 func (l *ladder) owned(s situation, now time.Time) bool { return now.Before(l.since.Add(s.owner)) }
 
@@ -235,7 +241,7 @@ func (l *ladder) when(s situation, now time.Time) time.Time {
 	switch {
 	case l.paved(s):
 		return l.since
-	case (s.stuck || s.half) && l.last != StepHangUp && l.err == nil:
+	case (s.stuck || l.halved(s)) && l.last != StepHangUp && l.err == nil:
 		return l.since
 	case l.last == StepHangUp && l.err == nil && !s.up && !s.stuck && s.lost:
 		return s.free
@@ -267,7 +273,7 @@ func (l *ladder) choose(s situation, now time.Time) (Step, time.Time) {
 		return StepHangUp, now
 	case ipsec && !s.secured:
 		return StepSecure, now
-	case s.half:
+	case l.halved(s):
 		return StepHangUp, now
 	case ipsec && s.lost && l.last == StepNone:
 		return StepRenew, now // the peer may have forgotten the SA

@@ -153,6 +153,11 @@ func (b *Brain) situation(l *lac, s *xl2tpd.Section, links, calls []*tunnel, now
 			is.half, at = true, time.Time{}
 		}
 	}
+	if l.last != nil && !l.last.sure {
+		if told := l.last.Time.Add(late); now.Before(told) { // that the operator has hung up may be heard yet
+			is.wish, at = wishNothing, earlier(at, told)
+		}
+	}
 	for _, t := range links {
 		last := t.evidence.Last()
 		if t.state != Silent || last.IsZero() {
@@ -318,11 +323,18 @@ func (l *lac) free() time.Time {
 }
 
 // newDaemon notes that xl2tpd is another one: it knows nothing of what the last
-// one was told.
-func (b *Brain) newDaemon() {
+// one was told. What was hung up stays so.
+func (b *Brain) newDaemon(now time.Time) {
 	for _, l := range b.lacs {
-		l.seen = l.seen && (l.last == nil || l.last.mishap())
-		l.last, l.silent = nil, time.Time{}
+		if l.last != nil && !l.last.sure && now.Sub(l.last.Time) <= late {
+			l.last.failed = true // its links were seen to go first
+		}
+		if l.last == nil || l.last.mishap() {
+			l.last = nil
+		} else {
+			l.seen = false
+		}
+		l.silent = time.Time{}
 		l.idle = l.seen
 	}
 }

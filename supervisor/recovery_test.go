@@ -31,6 +31,9 @@ func (n *bench) steps(d time.Duration, err error) (all []Step) {
 			n.actions = n.actions[1:]
 			switch a := a.(type) {
 			case Recover:
+				if len(all) > 1000 {
+					n.t.Fatalf("no pause between steps: %v", all[:10])
+				}
 				result := err
 				switch a.Step {
 				case StepAsk:
@@ -138,6 +141,20 @@ func TestRecoveryOfXl2tpd(t *testing.T) {
 		if want := !operator; (len(got) > 0) != want {
 			t.Errorf("hung up before: %v; steps %v", operator, got)
 		}
+	}
+}
+
+// The links may be seen to go before xl2tpd is.
+func TestRecoveryOfXl2tpdSeenLate(t *testing.T) {
+	n := established(t, redials, "")
+	n.now = n.now.Add(time.Second)
+	n.links()
+	n.now = n.now.Add(time.Second)
+	s := n.xl2tpd(redials)
+	s.Pid = 200
+	n.step(s)
+	if got := n.steps(70*time.Second, nil); !slices.Contains(got, StepDial) {
+		t.Errorf("%v", got)
 	}
 }
 

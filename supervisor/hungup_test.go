@@ -1,0 +1,88 @@
+package supervisor
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"xl2tpd-keepalive/vici"
+)
+
+// Whatever happens, and in whatever order: what the operator has hung up is left
+// alone until it is up again.
+func TestHungUpIsLeftDown(t *testing.T) {
+	for seed := range uint64(1000) {
+		rng := rand.New(rand.NewPCG(seed, 0))
+		conf, keepalive, name := redials, "", "office"
+		if seed%2 == 1 {
+			conf, keepalive, name = oneLAC, "[lac default]\nrecover = full", "tokyo"
+		}
+		n := established(t, conf, keepalive)
+		up, off, index, pid, done := true, false, 10, 100, []string{}
+		ends := func(e Ending) {
+			e.Tunnel = closer
+			late := rng.IntN(3) == 0 // it may be heard behind the fact
+			if late {
+				n.links()
+				n.now = n.now.Add(time.Second)
+			}
+			n.step(e)
+			n.links()
+			up = false
+		}
+		for range 30 {
+			ours := n.b.lac(name).ladder
+			ambiguous := ours.busy != StepNone || ours.last == StepHangUp // it may be us
+			switch what := rng.IntN(9); {
+			case what == 0 && !up:
+				done = append(done, "up")
+				index++
+				n.links(link("ppp0", index, true))
+				up, off = true, false
+			case what == 1 && up:
+				done = append(done, "closed")
+				ends(Ending{Reason: "closed by the peer"})
+			case what == 2 && up:
+				done = append(done, "half")
+				ends(Ending{Reason: "closed by xl2tpd", Half: true})
+			case what == 3 && up && !ambiguous:
+				done = append(done, "hung up")
+				ends(Ending{Reason: "hung up", Operator: true})
+				off = true
+			case what == 4 && !up && !ambiguous:
+				done = append(done, "attempt hung up")
+				e := Ending{Tunnel: closer, Reason: "hung up", Operator: true}
+				e.Tunnel.LocalID += uint16(rng.IntN(2))
+				n.step(e)
+				off = true
+			case what == 5:
+				done = append(done, "no SA")
+				n.step(vici.Snapshot{})
+			case what == 6:
+				done = append(done, "SA")
+				n.step(secured(fmt.Sprint(rng.Int())))
+			case what == 7:
+				done = append(done, "xl2tpd")
+				s := n.xl2tpd(conf)
+				pid++
+				s.Pid = pid
+				n.step(s)
+				n.links()
+				up = false
+			default:
+				wait := time.Duration(rng.IntN(120)) * time.Second
+				var err error
+				if rng.IntN(3) == 0 {
+					err = lost
+				}
+				got := n.steps(wait, err)
+				done = append(done, fmt.Sprintf("%v: %v", wait, got))
+				if off && slices.ContainsFunc(got, func(s Step) bool { return s != StepNone }) {
+					t.Fatalf("seed %d: %v after %q", seed, got, done)
+				}
+			}
+		}
+	}
+}
