@@ -81,10 +81,11 @@ func (c *closes) hear(e Ending, now time.Time) (told []*closing) {
 	return told
 }
 
-// why is the reason that was heard for a place, if any.
-func (c *closes) why(p place, now time.Time) (Ending, bool) {
+// why is the reason that was heard for a place since then, if any. In userspace mode an
+// earlier one may be the last tunnel's.
+func (c *closes) why(p place, since, now time.Time) (Ending, bool) {
 	for i := len(c.endings) - 1; i >= 0; i-- {
-		if e := c.endings[i]; now.Sub(e.at) <= soon && e.Tunnel.has(p) {
+		if e := c.endings[i]; now.Sub(e.at) <= soon && !e.at.Before(since) && e.Tunnel.has(p) {
 			return e.Ending, true
 		}
 	}
@@ -93,7 +94,7 @@ func (c *closes) why(p place, now time.Time) (Ending, bool) {
 
 // closed notes that a tunnel has ended and returns why, as far as that is known.
 func (b *Brain) closed(t *tunnel, reason string, was State, now time.Time) string {
-	why, sure := b.closes.why(t.place, now)
+	why, sure := b.closes.why(t.place, t.up, now)
 	failed := was == Silent
 	switch {
 	case sure:

@@ -89,7 +89,7 @@ func (b *Brain) recover(now time.Time) {
 func (b *Brain) climb(l *lac, s *xl2tpd.Section, now time.Time) {
 	links, calls := b.lacLinks(l)
 	is, at := b.situation(l, s, links, calls, now)
-	if is.well() && sure(links) {
+	if is.well() && b.sure(links) {
 		l.seen, l.idle, l.last, l.silent, l.said = true, false, nil, time.Time{}, ""
 	}
 	step, again := l.ladder.climb(is, b.jitter(), now)
@@ -122,9 +122,10 @@ func (b *Brain) lacLinks(l *lac) (links, calls []*tunnel) {
 	return links, calls
 }
 
-// sure reports whether one of the links is known to be the LAC's.
-func sure(links []*tunnel) bool {
-	return slices.ContainsFunc(links, func(t *tunnel) bool { return len(t.place.names) == 1 })
+// sure reports whether one of the links is known to be the LAC's, and of the xl2tpd
+// that runs: those of one that has ended may outlive it for a moment.
+func (b *Brain) sure(links []*tunnel) bool {
+	return slices.ContainsFunc(links, func(t *tunnel) bool { return len(t.place.names) == 1 && t.link.Xl2tpdPid == b.pid })
 }
 
 // situation is how it is about a LAC, and when that will be another without

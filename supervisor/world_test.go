@@ -1,0 +1,223 @@
+package supervisor
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"xl2tpd-keepalive/probe"
+	"xl2tpd-keepalive/vici"
+)
+
+// site is a host with one LAC whose daemons do what they are told: a model of
+// charon, xl2tpd and the LNS behind a wire that may be cut.
+type site struct {
+	*bench
+	conf   string
+	redial time.Duration // of xl2tpd; 0: it does not
+	router bool          // the LNS acknowledges without session ids
+
+	cut             bool
+	here, there     int // which SA either end has; 0: none
+	sas, index, pid int
+
+	link    bool // pppN is there
+	alive   bool // and the LNS knows of the tunnel
+	half    bool // xl2tpd's tunnel has no call, and never gets one
+	active  bool // xl2tpd's redial is on
+	heard   time.Time
+	dialled time.Time // an attempt is under way since
+	again   time.Time // xl2tpd will redial
+}
+
+// passes reports whether packets come through, both ways.
+func (h *site) passes() bool { return !h.cut && h.here == h.there && h.here != 0 }
+
+func (h *site) up() {
+	h.index++
+	h.link, h.alive, h.heard, h.dialled = true, true, h.now, time.Time{}
+	l := link("ppp0", h.index, true)
+	l.Xl2tpdPid = h.pid
+	h.links(l)
+}
+
+// down takes the link away, for a reason if there is one.
+func (h *site) down(e *Ending) {
+	if e != nil {
+		e.Tunnel = closer
+		h.step(*e)
+	}
+	h.link, h.dialled = false, time.Time{}
+	h.links()
+	if h.redial > 0 && h.active && !h.half {
+		h.again = h.now.Add(h.redial)
+	}
+}
+
+func (h *site) dial() {
+	if !h.link && !h.half && h.dialled.IsZero() {
+		h.dialled, h.again = h.now, time.Time{}
+	}
+	h.active = true
+}
+
+func (h *site) hangUp() {
+	was := h.half
+	h.active, h.half, h.dialled, h.again = false, false, time.Time{}, time.Time{}
+	if h.link {
+		h.down(&Ending{Reason: "hung up", Operator: true})
+	} else if was {
+		h.step(Ending{Tunnel: closer, Reason: "hung up", Operator: true})
+	}
+}
+
+func (h *site) charon() {
+	if h.here == 0 {
+		h.step(vici.Snapshot{})
+		return
+	}
+	h.step(secured(fmt.Sprint(h.here)))
+}
+
+func (h *site) initiate() error {
+	if h.cut {
+		return lost
+	}
+	h.sas++
+	h.here, h.there = h.sas, h.sas
+	h.charon()
+	return nil
+}
+
+func (h *site) recover(r Recover) error {
+	switch r.Step {
+	case StepLook:
+		if h.cut {
+			return lost
+		}
+	case StepAsk:
+		switch {
+		case h.cut:
+			return lost
+		case h.link && h.alive && h.passes():
+			return ErrAlive
+		}
+	case StepSecure:
+		return h.initiate()
+	case StepRenew:
+		h.here = 0
+		h.charon()
+		return h.initiate()
+	case StepDial:
+		h.dial()
+	case StepRedial:
+		if h.dialled.IsZero() {
+			return ErrWaits
+		}
+		h.dialled = h.now
+	case StepHangUp:
+		h.hangUp()
+	}
+	return nil
+}
+
+// live lets time pass.
+func (h *site) live(d time.Duration) {
+	for end := h.now.Add(d); h.now.Before(end); h.after(500 * time.Millisecond) {
+		switch {
+		case h.link && h.alive && h.passes():
+			h.heard = h.now
+		case h.link && h.now.Sub(h.heard) > 130*time.Second: // a Hello has gone unanswered
+			h.down(&Ending{Reason: "Hello unanswered", Unanswered: true})
+		case !h.again.IsZero() && !h.now.Before(h.again):
+			h.dial()
+		case h.dialled.IsZero():
+		case h.passes():
+			h.up()
+		case h.now.Sub(h.dialled) > 31*time.Second:
+			h.down(nil)
+		}
+		for steps := 0; len(h.actions) > 0; steps++ {
+			a := h.actions[0]
+			h.actions = h.actions[1:]
+			switch a := a.(type) {
+			case Recover:
+				if steps > 1000 {
+					h.t.Fatal("no pause between steps")
+				}
+				h.step(Recovered{LAC: a.LAC, Step: a.Step, Err: h.recover(a)})
+			case ReadCounter:
+				h.step(Counter{Link: a.Link})
+			case SendEcho:
+				r := probe.Result{Link: a.Link, Index: a.Index, Err: lost}
+				if h.link && h.alive && h.passes() {
+					r.Err, r.RTT = nil, time.Millisecond
+				}
+				h.step(r)
+			}
+		}
+	}
+}
+
+// Whatever has happened to a tunnel that is wanted: once nothing stands in its way, it
+// is up again before long.
+func TestWhatIsWantedComesBack(t *testing.T) {
+	var worst time.Duration
+	for seed := range uint64(1000) {
+		rng := rand.New(rand.NewPCG(seed, 1))
+		h := &site{conf: redials, redial: 30 * time.Second, router: seed%4 < 2, pid: 100, sas: 1, here: 1, there: 1, index: 5, active: true}
+		keepalive := ""
+		if seed%2 == 1 {
+			h.conf, h.redial, keepalive = oneLAC, 0, "[lac default]\nrecover = full"
+		}
+		h.bench = established(t, h.conf, keepalive)
+		h.link, h.alive, h.heard = true, true, h.now
+		var done []string
+		for range 12 {
+			what := rng.IntN(8)
+			switch {
+			case what == 0:
+				h.cut = true
+			case what == 1:
+				h.cut = false
+			case what == 2: // the LNS forgets its SA
+				h.there = 0
+			case what == 3: // it reboots
+				h.there, h.alive = 0, false
+			case what == 4: // our SA is ended
+				h.here = 0
+				h.charon()
+			case what == 5 && h.link: // pppd dies
+				h.half = h.router
+				h.down(&Ending{Reason: "closed by xl2tpd", Half: true})
+			case what == 6: // xl2tpd is restarted
+				h.pid++
+				h.active, h.half, h.again = false, false, time.Time{}
+				s := h.xl2tpd(h.conf)
+				s.Pid = h.pid
+				h.step(s)
+				h.down(nil)
+			case what == 7 && h.link && h.passes():
+				h.down(&Ending{Reason: "closed by the peer"})
+			}
+			wait := time.Duration(rng.IntN(200)) * time.Second
+			done = append(done, fmt.Sprint(what, " ", wait))
+			h.live(wait)
+		}
+		h.cut = false
+		began := h.now
+		for !(h.link && h.alive && h.passes()) {
+			if h.now.Sub(began) > 20*time.Minute {
+				l := h.b.lac("office")
+				if h.redial == 0 {
+					l = h.b.lac("tokyo")
+				}
+				t.Fatalf("seed %d: not back after %q\n%+v\n%+v\nlast %+v", seed, done, h, l.ladder, l.last)
+			}
+			h.live(time.Second)
+		}
+		worst = max(worst, h.now.Sub(began))
+	}
+	t.Logf("back after %v at worst", worst)
+}
