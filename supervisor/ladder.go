@@ -323,7 +323,7 @@ func (l *ladder) done(err error, s situation, jitter float64, now time.Time) {
 	case errors.Is(err, ErrNoRoute):
 		l.next = now.Add(routeLook)
 	case errors.Is(err, ErrPlain):
-		l.plain, l.next = true, time.Time{}
+		l.plain, l.err, l.next = true, nil, time.Time{}
 	case err != nil:
 		l.failed++
 		l.next = now.Add(pause(l.failed, jitter))

@@ -335,7 +335,7 @@ func (b *Brain) newDaemon(now time.Time) {
 		} else {
 			l.seen = false
 		}
-		l.silent = time.Time{}
+		l.silent, l.ladder.next = time.Time{}, time.Time{}
 		l.idle = l.seen
 	}
 }

@@ -17,6 +17,7 @@ type site struct {
 	conf   string
 	redial time.Duration // of xl2tpd; 0: it does not
 	router bool          // the LNS acknowledges without session ids
+	plain  bool          // there is no IPsec
 
 	cut             bool
 	here, there     int // which SA either end has; 0: none
@@ -32,7 +33,7 @@ type site struct {
 }
 
 // passes reports whether packets come through, both ways.
-func (h *site) passes() bool { return !h.cut && h.here == h.there && h.here != 0 }
+func (h *site) passes() bool { return !h.cut && (h.plain || h.here == h.there && h.here != 0) }
 
 func (h *site) up() {
 	h.index++
@@ -73,7 +74,7 @@ func (h *site) hangUp() {
 }
 
 func (h *site) charon() {
-	if h.here == 0 {
+	if h.here == 0 || h.plain {
 		h.step(vici.Snapshot{})
 		return
 	}
@@ -81,7 +82,10 @@ func (h *site) charon() {
 }
 
 func (h *site) initiate() error {
-	if h.cut {
+	switch {
+	case h.plain:
+		return ErrPlain
+	case h.cut:
 		return lost
 	}
 	h.sas++
@@ -165,14 +169,21 @@ func (h *site) live(d time.Duration) {
 func TestWhatIsWantedComesBack(t *testing.T) {
 	var worst time.Duration
 	for seed := range uint64(1000) {
-		rng := rand.New(rand.NewPCG(seed, 1))
-		h := &site{conf: redials, redial: 30 * time.Second, router: seed%4 < 2, pid: 100, sas: 1, here: 1, there: 1, index: 5, active: true}
-		keepalive := ""
-		if seed%2 == 1 {
-			h.conf, h.redial, keepalive = oneLAC, 0, "[lac default]\nrecover = full"
+		rng := rand.New(rand.NewPCG(seed, 2))
+		h := &site{
+			conf: redials, redial: 30 * time.Second, router: rng.IntN(2) == 0, plain: rng.IntN(4) == 0,
+			pid: 100, sas: 1, here: 1, there: 1, index: 5, active: true,
 		}
-		h.bench = established(t, h.conf, keepalive)
-		h.link, h.alive, h.heard = true, true, h.now
+		keepalive := ""
+		switch wish := rng.IntN(4); {
+		case wish == 0:
+			h.conf, h.redial, keepalive = oneLAC, 0, "[lac default]\nrecover = full"
+		case wish == 1 && h.plain:
+			h.conf, h.redial, keepalive = oneLAC, 0, "[lac default]\nrecover = redial"
+		}
+		h.bench = newBench(t, h.conf, "[global]\nrecover = auto\n"+keepalive)
+		h.charon()
+		h.up()
 		var done []string
 		for range 12 {
 			what := rng.IntN(8)
