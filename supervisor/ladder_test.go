@@ -113,6 +113,21 @@ func TestLadderRedials(t *testing.T) {
 	}
 }
 
+// Without IPsec a call may get stuck too, after it has been found that there is none.
+func TestLadderStuckInTheClear(t *testing.T) {
+	steps, at := climbs(&ladder{}, 80*time.Second, func(t time.Duration) situation {
+		return situation{wish: wishFull, daemon: true, lost: true, owner: 24 * time.Hour, redial: 30 * time.Second, stuck: t >= callTime}
+	}, func(s Step) error {
+		if s == StepSecure {
+			return ErrPlain
+		}
+		return nil
+	})
+	if !slices.Equal(steps, []Step{StepSecure, StepHangUp}) || at[1] != callTime {
+		t.Errorf("%v at %v", steps, at)
+	}
+}
+
 // A wrong password: each dial is answered, none brings a link.
 func TestLadderPatience(t *testing.T) {
 	is := situation{wish: wishFull, daemon: true, secured: true}

@@ -144,6 +144,25 @@ func TestRecoveryOfXl2tpd(t *testing.T) {
 	}
 }
 
+// One that redials, so that there is nothing to do for recovery, may end before it has
+// been successful.
+func TestRecoveryOfXl2tpdInTheClear(t *testing.T) {
+	n := newBench(t, redials, "[global]\nrecover = auto")
+	n.step(vici.Snapshot{})
+	n.links(link("ppp0", 5, true))
+	n.step(Ending{Tunnel: closer, Reason: "closed by the peer"})
+	n.links()
+	if got := n.steps(5*time.Minute, ErrPlain); slices.Contains(got, StepDial) {
+		t.Errorf("%v while xl2tpd redials", got)
+	}
+	s := n.xl2tpd(redials)
+	s.Pid = 200
+	n.step(s)
+	if got := n.steps(10*time.Second, nil); !slices.Equal(got, []Step{StepDial}) {
+		t.Errorf("%v after its end", got)
+	}
+}
+
 // The links may be seen to go before xl2tpd is.
 func TestRecoveryOfXl2tpdSeenLate(t *testing.T) {
 	n := established(t, redials, "")
