@@ -116,6 +116,7 @@ type ladder struct {
 	busy   Step      // the step under way
 	last   Step      // the latest one
 	failed int       // tries in a row that were in vain
+	dials  int       // since the trouble was first seen
 	plain  bool      // there is no IPsec to be mended
 	looked time.Time // when the LNS was looked for last
 	deaf   bool      // it did not answer then
@@ -131,7 +132,7 @@ func (l *ladder) climb(s situation, jitter float64, now time.Time) (Step, time.T
 		return StepNone, l.rest(s, now)
 	}
 	if l.since.IsZero() {
-		l.since = now
+		l.since, l.dials = now, 0
 		if l.last != StepNone { // what was brought back has not lasted
 			l.failed++
 			l.last, l.next = StepNone, now.Add(pause(l.failed, jitter))
@@ -277,8 +278,8 @@ func (l *ladder) choose(s situation, now time.Time) (Step, time.Time) {
 		return StepHangUp, now
 	case ipsec && s.lost && l.last == StepNone:
 		return StepRenew, now // the peer may have forgotten the SA
-	case ipsec && l.last == StepDial && l.failed > 0 && l.failed%3 == 0:
-		return StepRenew, now
+	case ipsec && l.last == StepDial && l.dials%3 == 1:
+		return StepRenew, now // the same, or it has other reasons not to answer
 	case l.owned(s, now) && l.paved(s):
 		return StepRedial, now
 	case l.owned(s, now) && ipsec:
@@ -330,6 +331,7 @@ func (l *ladder) done(err error, s situation, jitter float64, now time.Time) {
 	case step == StepRenew && s.up:
 		l.next = now.Add(grace)
 	case step == StepDial, step == StepRedial:
+		l.dials++
 		l.next = now.Add(max(answerTime, pause(l.failed+1, jitter)))
 	case step == StepHangUp && !s.up && !s.stuck && !s.lost:
 		l.next = now.Add(grace) // the tunnel was half closed, and its peer answers

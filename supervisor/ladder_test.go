@@ -36,7 +36,7 @@ func TestLadder(t *testing.T) {
 		steps  []Step
 		at     []int // seconds
 	}{
-		{"nobody redials", func(*situation) {}, nil, []Step{StepDial, StepDial}, []int{3, 38}},
+		{"nobody redials", func(*situation) {}, nil, []Step{StepDial, StepRenew, StepDial}, []int{3, 38, 38}},
 		{"xl2tpd redials", func(s *situation) { s.owner, s.redial = 24*time.Hour, 30*time.Second }, nil, []Step{StepRenew}, []int{65}},
 		{"xl2tpd redials, no IPsec", func(s *situation) { s.wish, s.owner, s.redial = wishRedial, 24*time.Hour, 30*time.Second }, nil, nil, nil},
 		{"xl2tpd has given up", func(s *situation) { s.owner, s.redial = 50*time.Second, 30*time.Second }, nil, []Step{StepDial}, []int{65}},

@@ -219,7 +219,7 @@ func TestWhatIsWantedComesBack(t *testing.T) {
 		h.cut = false
 		began := h.now
 		for !(h.link && h.alive && h.passes()) {
-			if h.now.Sub(began) > 20*time.Minute {
+			if h.now.Sub(began) > 2*maxPause {
 				l := h.b.lac("office")
 				if h.redial == 0 {
 					l = h.b.lac("tokyo")
