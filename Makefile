@@ -8,6 +8,8 @@
 # make pictures   what status, status -watch and doctor look like, as SVG in lab/
 # make soak       many kinds of peers, HOURS=24 of guest time with GUARD=on, and minutes without the guard
 # make matrix     what brings a tunnel back after which trouble, and when: xl2tpd, a script, or we (TIMES=10 of each)
+# make bench      what the hot paths cost, with up to 4000 tunnels
+# make scale      what many tunnels cost: we, and ping (TUNNELS=100)
 # make throughput a tunnel's data with the guard and without; CLOCK=real wants a quiet machine
 # make lab RUN=x  one scenario, with its whole log (CLOCK=real for real time)
 # make lab-debian install, upgrade and remove the package under living tunnels on Debian 11, 12 and 13
@@ -19,25 +21,26 @@ GUARD   ?= on
 MODE    ?= kernel
 KILLS   ?= 40
 TIMES   ?= 10
+TUNNELS ?= 100
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 CACHE   := .cache/lab
 PROMETHEUS := .cache/prometheus
 IMAGE   := $(CACHE)/bookworm
 DISK    := $(CACHE)/disk
 LAB     := $(GO) run ./lab -image $(IMAGE) -disk $(DISK) -out $(CACHE)/out -clock $(CLOCK) \
-           -set GUARD=$(GUARD) -set MODE=$(MODE) -set DURATION=$(HOURS)h -set KILLS=$(KILLS) -set TIMES=$(TIMES)
+           -set GUARD=$(GUARD) -set MODE=$(MODE) -set DURATION=$(HOURS)h -set KILLS=$(KILLS) -set TIMES=$(TIMES) -set TUNNELS=$(TUNNELS)
 # Packages with tests that need a real daemon or kernel facility: *_lab_test.go.
 LAB_TESTS := $(sort $(dir $(wildcard */*_lab_test.go */*/*_lab_test.go)))
 TOOLS   := qemu-system-x86 mmdebstrap e2fsprogs gcc libc6-dev iproute2 git mandoc man-db zsh fish
 DEBIANS ?= bullseye bookworm trixie
-CODE    := cmd config doctor hello hook metrics ppp probe status supervisor vici xl2tpd
+CODE    := cmd config doctor due hello hook metrics ppp probe status supervisor vici xl2tpd
 
 DEB         := .cache/deb
 DEB_DISK    := $(CACHE)/deb-disk
 DEB_VERSION ?= $(shell sed -n '1s/.*(\(.*\)).*/\1/p' deploy/debian/changelog)
 ARCH        ?= $(shell dpkg --print-architecture)
 
-.PHONY: build install deb test unit monitoring fuzz demo pictures soak matrix throughput lab lab-debian disk tools deb-tools clean
+.PHONY: build install deb test unit bench monitoring fuzz demo pictures soak matrix scale throughput lab lab-debian disk tools deb-tools clean
 
 build: xl2tpd-keepalive
 
@@ -73,6 +76,18 @@ unit: tools
 	$(GO) vet ./... && $(GO) vet -tags lab ./...
 	CGO_ENABLED=1 $(GO) test -race ./...
 
+BENCHTIME ?= 300ms
+# Files lie in memory, as /run and /proc do.
+bench: export TMPDIR = $(wildcard /dev/shm)
+bench:
+	@$(GO) test -p 1 -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./hello/... ./supervisor ./probe ./ppp ./vici ./xl2tpd | awk ' \
+		BEGIN { printf "%-45s %12s %10s %10s %8s\n", "", "ns", "ns/tunnel", "bytes", "allocs" } \
+		/^pkg:/ { package = $$2; sub("[^/]*/", "", package) } \
+		/^Benchmark/ { sub("Benchmark", ""); sub("-[0-9]+$$", "", $$1); delete v; for (i = 3; i < NF; i += 2) v[$$(i+1)] = $$i; \
+			printf "%-45s %12s %10s %10s %8s\n", package " " $$1, v["ns/op"], v["ns/tunnel"], v["B/op"], v["allocs/op"] } \
+		/FAIL/ { print; failed = 1 } END { exit failed }'
+	@for n in 1000 4000; do $(GO) test ./supervisor -run TestCrowd -v -args -tunnels $$n -minutes 10 | sed -n 's/^ *scale_test.go:[0-9]*: //p; /FAIL/p'; done
+
 FUZZTIME ?= 10m
 # What it finds is kept, if it is short.
 fuzz:
@@ -105,6 +120,10 @@ soak: $(IMAGE)/root.ext4 disk
 
 matrix: $(IMAGE)/root.ext4 disk
 	$(LAB) matrix
+
+scale: GUARD = auto
+scale: $(IMAGE)/root.ext4 disk
+	$(LAB) scale
 
 throughput: $(IMAGE)/root.ext4 disk
 	$(LAB) throughput

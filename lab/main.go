@@ -20,6 +20,7 @@ const usage = `usage: lab [-image DIR] [-disk DIR] [-out DIR] [-clock skip|real]
   pictures             what status, status -watch and doctor look like, as pictures
   soak DURATION        many tunnels without and with the guard for that long, in two VMs side by side
   matrix               what brings a tunnel back after which trouble, and when, in three VMs
+  scale                what many tunnels cost: we, and ping
   throughput           a tunnel's data with the guard and without, in one VM, with its log
   run SCENARIO...      these files of the disk's scenarios/, in one VM, with its log
   gotest PACKAGE...    these compiled tests of the disk's tests/, in one VM, with their log
@@ -67,6 +68,8 @@ func run(args []string) int {
 		ok = l.matrix(ctx)
 	case "throughput":
 		ok = l.play(ctx, vm.Clock(*clock), []string{throughputScenario}, nil)
+	case "scale":
+		ok = l.play(ctx, vm.Clock(*clock), []string{scaleScenario}, nil)
 	case "run":
 		ok = l.play(ctx, vm.Clock(*clock), rest, nil)
 	case "gotest":

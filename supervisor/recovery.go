@@ -25,6 +25,7 @@ const (
 // lac is what recovery knows of a LAC of xl2tpd.conf.
 type lac struct {
 	name    string
+	key     string // the name in lower case
 	ladder  ladder
 	touched bool      // recovery has to look at it in the step under way
 	seen    bool      // has had a tunnel that nobody has hung up since
@@ -40,7 +41,7 @@ func (b *Brain) lac(name string) *lac {
 	}
 	key := strings.ToLower(name)
 	if b.lacs[key] == nil {
-		b.lacs[key] = &lac{name: name}
+		b.lacs[key] = &lac{name: name, key: key}
 	}
 	return b.lacs[key]
 }
@@ -76,7 +77,7 @@ func (b *Brain) recover(now time.Time) {
 	}
 	for _, l := range b.touched {
 		l.touched = false
-		if s := b.section(l.name); s != nil && s.Name != "default" && s.Name != "" && b.open && b.ready {
+		if s := b.atlas.lacs[l.key]; s != nil && s.Name != "default" && s.Name != "" && b.open && b.ready {
 			b.climb(l, s, now)
 		} else {
 			b.climbs.Set(l, time.Time{})
@@ -107,7 +108,7 @@ func (b *Brain) climb(l *lac, s *xl2tpd.Section, now time.Time) {
 // lacLinks returns the links that may be a LAC's, and those without addresses, the
 // calls, that are.
 func (b *Brain) lacLinks(l *lac) (links, calls []*tunnel) {
-	for _, t := range b.places().lacs[strings.ToLower(l.name)] {
+	for _, t := range b.places().lacs[l.key] {
 		switch {
 		case t.state != Down:
 			links = append(links, t)
