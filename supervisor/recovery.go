@@ -88,9 +88,8 @@ func (b *Brain) recover(now time.Time) {
 
 // climb has a LAC climb its ladder, and notes when to look again.
 func (b *Brain) climb(l *lac, s *xl2tpd.Section, now time.Time) {
-	links, calls := b.lacLinks(l)
-	is, at := b.situation(l, s, links, calls, now)
-	if is.well() && sure(links) {
+	is, at := b.situation(l, s, now)
+	if is.well() && b.claims(l).sure() {
 		l.seen, l.idle, l.last, l.silent, l.said = true, false, nil, time.Time{}, ""
 	}
 	step, again := l.ladder.climb(is, b.jitter(), now)
@@ -105,31 +104,46 @@ func (b *Brain) climb(l *lac, s *xl2tpd.Section, now time.Time) {
 	b.do(r)
 }
 
-// lacLinks returns the links that may be a LAC's, and those without addresses, the
-// calls, that are.
-func (b *Brain) lacLinks(l *lac) (links, calls []*tunnel) {
-	for _, t := range b.places().lacs[l.key] {
-		switch {
-		case t.state != Down:
-			links = append(links, t)
-		case len(t.place.names) == 1:
-			calls = append(calls, t)
+// claims are the links that may be a LAC's.
+type claims struct {
+	sole   []*tunnel    // no other's
+	shared []*[]*tunnel // crowds of those that may be any of several LACs'
+}
+
+func (b *Brain) claims(l *lac) *claims {
+	if c := b.places().lacs[l.key]; c != nil {
+		return c
+	}
+	return &claims{}
+}
+
+// links are those with addresses; the others are calls.
+func (c *claims) links(yield func(*tunnel) bool) {
+	for _, t := range c.sole {
+		if t.state != Down && !yield(t) {
+			return
 		}
 	}
-	return links, calls
+	for _, crowd := range c.shared {
+		for _, t := range *crowd {
+			if t.state != Down && !yield(t) {
+				return
+			}
+		}
+	}
 }
 
 // sure reports whether one of the links is known to be the LAC's.
-func sure(links []*tunnel) bool {
-	return slices.ContainsFunc(links, func(t *tunnel) bool { return len(t.place.names) == 1 })
+func (c *claims) sure() bool {
+	return slices.ContainsFunc(c.sole, func(t *tunnel) bool { return t.state != Down })
 }
 
 // situation is how it is about a LAC, and when that will be another without
 // anything happening.
-func (b *Brain) situation(l *lac, s *xl2tpd.Section, links, calls []*tunnel, now time.Time) (is situation, at time.Time) {
+func (b *Brain) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situation, at time.Time) {
 	sa := b.lnsSA(s)
 	is = situation{
-		wish: b.wish(l, s), daemon: b.pid != 0, up: len(links) > 0,
+		wish: b.wish(l, s), daemon: b.pid != 0,
 		secured: sa.Established && sa.Child, free: l.free(),
 		lost: !l.silent.IsZero(),
 	}
@@ -140,16 +154,23 @@ func (b *Brain) situation(l *lac, s *xl2tpd.Section, links, calls []*tunnel, now
 	case s.Autodial:
 		is.owner = answerTime // xl2tpd may have just begun
 	}
-	is.bare = !is.secured && slices.ContainsFunc(links, func(t *tunnel) bool { return t.secured })
-	if !is.up {
-		is.stuck, at = stuck(calls, now)
+	c := b.claims(l)
+	if b.secured && !is.secured {
+		for t := range c.links {
+			is.bare = is.bare || t.secured
+		}
 	}
-	for _, t := range links {
+	for t := range c.links {
+		is.up = true
 		last := t.evidence.Last()
 		if t.state != Silent || last.IsZero() {
-			return is, time.Time{} // one that lives is enough
+			is.quiet = 0
+			break // one that lives is enough
 		}
 		is.quiet = now.Sub(last)
+	}
+	if !is.up {
+		is.stuck, at = stuck(c.sole, now)
 	}
 	return is, at
 }
@@ -216,8 +237,7 @@ func (b *Brain) recovered(ev Recovered, now time.Time) {
 	}
 	var is situation
 	if s := b.section(ev.LAC); s != nil {
-		links, calls := b.lacLinks(l)
-		is, _ = b.situation(l, s, links, calls, now)
+		is, _ = b.situation(l, s, now)
 	}
 	l.ladder.done(ev.Err, is, b.jitter(), now)
 	if ev.Step == StepHangUp && ev.Err == nil {
