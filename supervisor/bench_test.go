@@ -112,11 +112,12 @@ func BenchmarkStart(b *testing.B) {
 	})
 }
 
-// What it costs to hear that one more SA or session has come or gone.
-func BenchmarkSnapshot(b *testing.B) {
+// What it costs to hear that one of the SAs is another now.
+func BenchmarkRekeyed(b *testing.B) {
 	sizes(b, func(b *testing.B, f *fleet) {
 		brain := f.up()
-		for b.Loop() {
+		for i := 0; b.Loop(); i++ {
+			f.vici.SAs[0].UniqueID = fmt.Sprint(-i)
 			brain.Step(f.vici, epoch)
 		}
 	})
