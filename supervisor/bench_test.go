@@ -42,11 +42,15 @@ func newFleet(n int) *fleet {
 	return f
 }
 
+func (f *fleet) ppp() ppp.Snapshot {
+	return ppp.Snapshot{Links: f.links, Sources: ppp.Sources{DBus: true, Rtnetlink: true}}
+}
+
 // start returns a brain that has just seen all of it.
 func (f *fleet) start() (*Brain, []Action) {
 	b := New(config.Default(""), func() float64 { return 0.5 })
 	var all []Action
-	for _, ev := range []Event{f.config, f.xl2tpd, f.vici, ppp.Snapshot{Links: f.links}} {
+	for _, ev := range []Event{f.config, f.xl2tpd, f.vici, f.ppp()} {
 		all = append(all, b.Step(ev, epoch)...)
 	}
 	return b, all

@@ -49,7 +49,7 @@ func TestCrowd(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), lasts)
 		defer cancel()
 		l := NewLoop(New(f.config, rand.Float64), hands, front, slog.New(slog.DiscardHandler))
-		for _, ev := range []Event{f.config, f.xl2tpd, f.vici, ppp.Snapshot{Links: f.links}} {
+		for _, ev := range []Event{f.config, f.xl2tpd, f.vici, f.ppp()} {
 			l.Post(ev)
 		}
 		if err := l.Run(ctx); err != context.DeadlineExceeded {
