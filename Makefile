@@ -79,14 +79,16 @@ unit: tools
 BENCHTIME ?= 300ms
 # Files lie in memory, as /run and /proc do.
 bench: export TMPDIR = $(wildcard /dev/shm)
+bench: export GOTMPDIR = /tmp
 bench:
-	@$(GO) test -p 1 -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./hello/... ./supervisor ./probe ./ppp ./vici ./xl2tpd | awk ' \
+	@{ $(GO) test -p 1 -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./hello/... ./supervisor ./probe ./ppp ./vici ./xl2tpd; \
+	for n in 1000 4000; do $(GO) test ./supervisor -run TestCrowd -v -args -tunnels $$n -minutes 10; done; } | awk ' \
 		BEGIN { printf "%-45s %12s %10s %10s %8s\n", "", "ns", "ns/tunnel", "bytes", "allocs" } \
 		/^pkg:/ { package = $$2; sub("[^/]*/", "", package) } \
 		/^Benchmark/ { sub("Benchmark", ""); sub("-[0-9]+$$", "", $$1); delete v; for (i = 3; i < NF; i += 2) v[$$(i+1)] = $$i; \
 			printf "%-45s %12s %10s %10s %8s\n", package " " $$1, v["ns/op"], v["ns/tunnel"], v["B/op"], v["allocs/op"] } \
+		sub(".*scale_test.go:[0-9]+: ", "") { print } \
 		/FAIL/ { print; failed = 1 } END { exit failed }'
-	@for n in 1000 4000; do $(GO) test ./supervisor -run TestCrowd -v -args -tunnels $$n -minutes 10 | sed -n 's/^ *scale_test.go:[0-9]*: //p; /FAIL/p'; done
 
 FUZZTIME ?= 10m
 # What it finds is kept, if it is short.
