@@ -9,6 +9,8 @@
 # make soak       many kinds of peers, HOURS=24 of guest time with GUARD=on, and minutes without the guard
 # make matrix     what brings a tunnel back after which trouble, and when: xl2tpd, a script, or we (TIMES=10 of each)
 # make chaos      random faults, SEEDS=20 times for SPAN=1h of guest time; a seed that failed again: SEED=7 SEEDS=1
+# make bench      what the hot paths cost, with up to 4000 tunnels
+# make scale      what many tunnels cost: we, and ping (TUNNELS=100)
 # make throughput a tunnel's data with the guard and without; CLOCK=real wants a quiet machine
 # make lab RUN=x  one scenario, with its whole log (CLOCK=real for real time)
 # make lab-debian install, upgrade and remove the package under living tunnels on Debian 11, 12 and 13
@@ -23,13 +25,15 @@ TIMES   ?= 10
 SEED    ?= 1
 SEEDS   ?= 20
 SPAN    ?= 1h
+TUNNELS ?= 100
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 CACHE   := .cache/lab
 PROMETHEUS := .cache/prometheus
 IMAGE   := $(CACHE)/bookworm
 DISK    := $(CACHE)/disk
 LAB     := $(GO) run ./lab -image $(IMAGE) -disk $(DISK) -out $(CACHE)/out -clock $(CLOCK) \
-           -set GUARD=$(GUARD) -set MODE=$(MODE) -set DURATION=$(HOURS)h -set KILLS=$(KILLS) -set TIMES=$(TIMES) -set SEED=$(SEED) -set SPAN=$(SPAN)
+           -set GUARD=$(GUARD) -set MODE=$(MODE) -set DURATION=$(HOURS)h -set KILLS=$(KILLS) -set TIMES=$(TIMES) \
+           -set SEED=$(SEED) -set SPAN=$(SPAN) -set TUNNELS=$(TUNNELS)
 # Packages with tests that need a real daemon or kernel facility: *_lab_test.go.
 LAB_TESTS := $(sort $(dir $(wildcard */*_lab_test.go */*/*_lab_test.go)))
 TOOLS   := qemu-system-x86 mmdebstrap e2fsprogs gcc libc6-dev iproute2 git mandoc man-db zsh fish
@@ -41,7 +45,7 @@ DEB_DISK    := $(CACHE)/deb-disk
 DEB_VERSION ?= $(shell sed -n '1s/.*(\(.*\)).*/\1/p' deploy/debian/changelog)
 ARCH        ?= $(shell dpkg --print-architecture)
 
-.PHONY: build install deb test unit monitoring fuzz demo pictures soak matrix chaos throughput lab lab-debian disk tools deb-tools clean
+.PHONY: build install deb test unit bench monitoring fuzz demo pictures soak matrix chaos scale throughput lab lab-debian disk tools deb-tools clean
 
 build: xl2tpd-keepalive
 
@@ -76,6 +80,20 @@ test: unit monitoring $(IMAGE)/root.ext4 disk
 unit: tools
 	$(GO) vet ./... && $(GO) vet -tags lab ./...
 	CGO_ENABLED=1 $(GO) test -race ./...
+
+BENCHTIME ?= 300ms
+# Files lie in memory, as /run and /proc do.
+bench: export TMPDIR = $(wildcard /dev/shm)
+bench: export GOTMPDIR = /tmp
+bench:
+	@{ $(GO) test -p 1 -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./hello/... ./supervisor ./probe ./ppp ./vici ./xl2tpd; \
+	for n in 1000 4000; do $(GO) test ./supervisor -run TestCrowd -v -args -tunnels $$n -minutes 10; done; } | awk ' \
+		BEGIN { printf "%-45s %12s %10s %10s %8s\n", "", "ns", "ns/tunnel", "bytes", "allocs" } \
+		/^pkg:/ { package = $$2; sub("[^/]*/", "", package) } \
+		/^Benchmark/ { sub("Benchmark", ""); sub("-[0-9]+$$", "", $$1); delete v; for (i = 3; i < NF; i += 2) v[$$(i+1)] = $$i; \
+			printf "%-45s %12s %10s %10s %8s\n", package " " $$1, v["ns/op"], v["ns/tunnel"], v["B/op"], v["allocs/op"] } \
+		sub(".*scale_test.go:[0-9]+: ", "") { print } \
+		/FAIL/ { print; failed = 1 } END { exit failed }'
 
 FUZZTIME ?= 10m
 # What it finds is kept, if it is short.
@@ -112,6 +130,10 @@ matrix: $(IMAGE)/root.ext4 disk
 
 chaos: $(IMAGE)/root.ext4 disk
 	$(LAB) chaos $(SEED) $(SEEDS)
+
+scale: GUARD = auto
+scale: $(IMAGE)/root.ext4 disk
+	$(LAB) scale
 
 throughput: $(IMAGE)/root.ext4 disk
 	$(LAB) throughput

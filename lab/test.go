@@ -32,10 +32,13 @@ func (l lab) machine(clock vm.Clock, c event.Case) vm.Machine {
 	return vm.Machine{Image: l.image, Disk: l.disk, Clock: clock, Case: c, Limit: limit}
 }
 
-const throughputScenario = "throughput.txtar"
+const (
+	throughputScenario = "throughput.txtar"
+	scaleScenario      = "scale.txtar"
+)
 
 // asked are the scenarios that have a command of their own.
-var asked = []string{demoScenario, soakScenario, matrixScenario, chaosScenario, throughputScenario, picturesScenario, packageScenario}
+var asked = []string{demoScenario, soakScenario, matrixScenario, chaosScenario, throughputScenario, scaleScenario, picturesScenario, packageScenario}
 
 // results counts what held and what did not, and prints each as it comes.
 type results struct {

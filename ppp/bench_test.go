@@ -4,9 +4,13 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // What a look at all links costs, apart from the kernel's lists: each hint that
@@ -40,6 +44,43 @@ func BenchmarkLook(b *testing.B) {
 			for b.Loop() {
 				if v := join(devices, addresses, o.of(devices)); len(v.links) != n {
 					b.Fatalf("%d links", len(v.links))
+				}
+			}
+		})
+	}
+}
+
+// What it costs to read the counters of all links: it is done four times in each
+// interval. The devices are no PPP devices, which the kernel does not care about.
+func BenchmarkReceived(b *testing.B) {
+	for _, n := range []int{10, 100, 1000} {
+		b.Run(fmt.Sprint("tunnels=", n), func(b *testing.B) {
+			runtime.LockOSThread() // for good: the thread ends with its namespace
+			if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+				b.Skip(err)
+			}
+			var pairs strings.Builder
+			for i := range n / 2 {
+				fmt.Fprintf(&pairs, "link add a%d type veth peer name b%d\n", i, i)
+			}
+			ip := exec.Command("ip", "-batch", "-")
+			ip.Stdin = strings.NewReader(pairs.String())
+			if out, err := ip.CombinedOutput(); err != nil {
+				b.Skipf("%v: %s", err, out)
+			}
+			var indexes []int
+			for i := range n {
+				indexes = append(indexes, 2+i) // behind lo
+			}
+			var k kernel
+			k.keep(true)
+			defer k.keep(false)
+			b.ReportAllocs()
+			for b.Loop() {
+				for _, c := range k.received(indexes) {
+					if c.Err != nil {
+						b.Fatal(c.Err)
+					}
 				}
 			}
 		})

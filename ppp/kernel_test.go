@@ -205,14 +205,3 @@ func openFiles(t testing.TB) int {
 	}
 	return len(d)
 }
-
-func BenchmarkReceived(b *testing.B) {
-	var k kernel
-	k.keep(true)
-	defer k.keep(false)
-	for b.Loop() {
-		if c := k.received([]int{1})[0]; c.Err != nil {
-			b.Fatal(c.Err)
-		}
-	}
-}

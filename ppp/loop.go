@@ -10,8 +10,10 @@ import (
 const (
 	coalesce = 20 * time.Millisecond // hints within this time make one look
 	// leisure is how many times as long as the last look took hints wait for the next
-	// one: while a thousand links come up, there are hints all the time.
+	// one, but no longer than longest: while a thousand links come up, there are hints
+	// all the time.
 	leisure = 4
+	longest = 200 * time.Millisecond
 	resync  = 30 * time.Second // a look without any hint
 	// blindResync is resync while no source of hints works.
 	blindResync = time.Second
@@ -85,7 +87,7 @@ func (l *loop) run(ctx context.Context) error {
 		case <-timer.C:
 			wait, began := coalesce, time.Now()
 			v, err := l.look()
-			pause = max(coalesce, leisure*time.Since(began))
+			pause = max(coalesce, min(leisure*time.Since(began), longest))
 			if err != nil {
 				if failed++; failed == lookTries {
 					return fmt.Errorf("look at PPP links: %w", err)

@@ -42,11 +42,15 @@ func newFleet(n int) *fleet {
 	return f
 }
 
+func (f *fleet) ppp() ppp.Snapshot {
+	return ppp.Snapshot{Links: f.links, Sources: ppp.Sources{DBus: true, Rtnetlink: true}}
+}
+
 // start returns a brain that has just seen all of it.
 func (f *fleet) start() (*Brain, []Action) {
 	b := New(config.Default(""), func() float64 { return 0.5 })
 	var all []Action
-	for _, ev := range []Event{f.config, f.xl2tpd, f.vici, ppp.Snapshot{Links: f.links}} {
+	for _, ev := range []Event{f.config, f.xl2tpd, f.vici, f.ppp()} {
 		all = append(all, b.Step(ev, epoch)...)
 	}
 	return b, all
@@ -112,11 +116,12 @@ func BenchmarkStart(b *testing.B) {
 	})
 }
 
-// What it costs to hear that one more SA or session has come or gone.
-func BenchmarkSnapshot(b *testing.B) {
+// What it costs to hear that one of the SAs is another now.
+func BenchmarkRekeyed(b *testing.B) {
 	sizes(b, func(b *testing.B, f *fleet) {
 		brain := f.up()
-		for b.Loop() {
+		for i := 0; b.Loop(); i++ {
+			f.vici.SAs[0].UniqueID = fmt.Sprint(-i)
 			brain.Step(f.vici, epoch)
 		}
 	})

@@ -37,6 +37,8 @@ type Brain struct {
 	touched []*lac          // it has to look at them in the step under way,
 	changed bool            // or at all of them
 
+	secured bool // a tunnel has had an SA
+
 	pid   int // of xl2tpd, 0: not running
 	began time.Time
 	open  bool // links may be acted on

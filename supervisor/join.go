@@ -45,8 +45,12 @@ func (p place) lac() (name string, ok bool) {
 }
 
 func (p place) equal(o place) bool {
-	return p.outer == o.outer && p.sa == o.sa && p.session == o.session && slices.Equal(p.names, o.names)
+	return p.outer == o.outer && p.sa == o.sa && p.session == o.session && (sharedBy(p.names, o.names) || slices.Equal(p.names, o.names))
 }
+
+// sharedBy tells whether two places have the very same names, as all those have
+// that may belong to any of a thousand LACs.
+func sharedBy(a, b []name) bool { return len(a) == len(b) && len(a) > 0 && &a[0] == &b[0] }
 
 // since returns the place, seen later, of a link whose place was that before. What
 // has become unsure is still as it was: when xl2tpd ends, its sessions go before its
@@ -77,7 +81,20 @@ type atlas struct {
 	sessions map[string]xl2tpd.Session        // by network device
 	byOuter  map[netip.Addr][]*xl2tpd.Section // LAC sections by address of their LNS
 	byOpt    map[string][]*xl2tpd.Section     // all sections by pppoptfile
+	crowds   map[alike]*crowd                 // LAC sections that only their pppoptfile could tell apart
 	sas      map[netip.Addr]sa                // by outer address of the far end
+}
+
+// alike is what the LACs of a crowd have in common: their pppoptfile, or that their
+// LNSs have no address yet too.
+type alike struct {
+	optFile    string
+	unresolved bool
+}
+
+type crowd struct {
+	sections []*xl2tpd.Section
+	names    []name
 }
 
 // chart takes in what xl2tpd says.
@@ -90,6 +107,14 @@ func (a *atlas) chart(s xl2tpd.Snapshot) {
 	a.lacs = make(map[string]*xl2tpd.Section)
 	a.byOuter = make(map[netip.Addr][]*xl2tpd.Section)
 	a.byOpt = make(map[string][]*xl2tpd.Section)
+	a.crowds = make(map[alike]*crowd)
+	join := func(section *xl2tpd.Section, o alike) {
+		if a.crowds[o] == nil {
+			a.crowds[o] = &crowd{}
+		}
+		c := a.crowds[o]
+		c.sections, c.names = append(c.sections, section), append(c.names, name{section.Kind, section.Name})
+	}
 	if s.Conf == nil {
 		return
 	}
@@ -98,6 +123,10 @@ func (a *atlas) chart(s xl2tpd.Snapshot) {
 		a.byOpt[section.PPPOptFile] = append(a.byOpt[section.PPPOptFile], section)
 		if section.Kind == "lac" {
 			a.lacs[strings.ToLower(section.Name)] = section
+			join(section, alike{section.PPPOptFile, false})
+			if len(section.LNSIPs) == 0 {
+				join(section, alike{section.PPPOptFile, true})
+			}
 		}
 		for _, ip := range section.LNSIPs {
 			a.byOuter[ip] = append(a.byOuter[ip], section)
@@ -155,17 +184,21 @@ func (a *atlas) find(l ppp.Link) place {
 			found = append(found, s)
 		}
 	case kernel && !session.LNS:
-		found = a.dialled(l, p.outer)
+		found, p.names = a.dialled(l, p.outer)
 	default:
 		// The role is not known. A call that we have dialled is the better
 		// guess when its LNS fits.
-		found = a.dialled(l, p.outer)
+		found, p.names = a.dialled(l, p.outer)
 		if len(found) == 0 || !p.outer.IsValid() {
-			found = slices.Concat(found, a.answered(l, p.outer))
+			if more := a.answered(l, p.outer); len(more) > 0 {
+				found, p.names = slices.Concat(found, more), nil
+			}
 		}
 	}
-	for _, s := range found {
-		p.names = append(p.names, name{s.Kind, s.Name})
+	if p.names == nil {
+		for _, s := range found {
+			p.names = append(p.names, name{s.Kind, s.Name})
+		}
 	}
 	if !p.outer.IsValid() && len(found) == 1 && len(found[0].LNSIPs) == 1 {
 		p.outer = found[0].LNSIPs[0]
@@ -174,14 +207,15 @@ func (a *atlas) find(l ppp.Link) place {
 	return p
 }
 
-// dialled returns the LAC sections that the link may come from.
-func (a *atlas) dialled(l ppp.Link, outer netip.Addr) []*xl2tpd.Section {
+// dialled returns the LAC sections that the link may come from, and their names, if
+// they are a crowd's.
+func (a *atlas) dialled(l ppp.Link, outer netip.Addr) ([]*xl2tpd.Section, []name) {
 	var near []*xl2tpd.Section
 	if outer.IsValid() {
 		near = a.byOuter[outer]
 	}
 	if len(near) == 1 {
-		return near
+		return near, nil
 	}
 	var fit []*xl2tpd.Section
 	for _, s := range near {
@@ -191,17 +225,15 @@ func (a *atlas) dialled(l ppp.Link, outer netip.Addr) []*xl2tpd.Section {
 	}
 	switch {
 	case len(fit) > 0:
-		return fit
+		return fit, nil
 	case len(near) > 0:
-		return near // pppoptfile was edited since
+		return near, nil // pppoptfile was edited since
 	}
-	for _, s := range a.byOpt[l.OptFile] {
-		// An LNS whose name has not been resolved may be any.
-		if s.Kind == "lac" && (!outer.IsValid() || len(s.LNSIPs) == 0) {
-			fit = append(fit, s)
-		}
+	// An LNS whose name has not been resolved may be any.
+	if c := a.crowds[alike{l.OptFile, outer.IsValid()}]; c != nil {
+		return c.sections, c.names
 	}
-	return fit
+	return nil, nil
 }
 
 // answered returns the LNS sections that the link may come from.

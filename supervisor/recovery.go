@@ -25,6 +25,7 @@ const (
 // lac is what recovery knows of a LAC of xl2tpd.conf.
 type lac struct {
 	name    string
+	key     string // the name in lower case
 	ladder  ladder
 	touched bool      // recovery has to look at it in the step under way
 	seen    bool      // has had a tunnel that nobody has hung up since
@@ -40,7 +41,7 @@ func (b *Brain) lac(name string) *lac {
 	}
 	key := strings.ToLower(name)
 	if b.lacs[key] == nil {
-		b.lacs[key] = &lac{name: name}
+		b.lacs[key] = &lac{name: name, key: key}
 	}
 	return b.lacs[key]
 }
@@ -76,7 +77,7 @@ func (b *Brain) recover(now time.Time) {
 	}
 	for _, l := range b.touched {
 		l.touched = false
-		if s := b.section(l.name); s != nil && s.Name != "default" && s.Name != "" && b.open && b.ready {
+		if s := b.atlas.lacs[l.key]; s != nil && s.Name != "default" && s.Name != "" && b.open && b.ready {
 			b.climb(l, s, now)
 		} else {
 			b.climbs.Set(l, time.Time{})
@@ -87,9 +88,8 @@ func (b *Brain) recover(now time.Time) {
 
 // climb has a LAC climb its ladder, and notes when to look again.
 func (b *Brain) climb(l *lac, s *xl2tpd.Section, now time.Time) {
-	links, calls := b.lacLinks(l)
-	is, at := b.situation(l, s, links, calls, now)
-	if is.well() && b.sure(links) {
+	is, at := b.situation(l, s, now)
+	if is.well() && b.claims(l).sure(b.pid) {
 		l.seen, l.idle, l.last, l.silent, l.said = true, false, nil, time.Time{}, ""
 	}
 	step, again := l.ladder.climb(is, b.jitter(), now)
@@ -102,38 +102,56 @@ func (b *Brain) climb(l *lac, s *xl2tpd.Section, now time.Time) {
 		r.Host = s.LNS[0]
 	}
 	r.Peer = r.LNS
-	if len(links) > 0 && links[0].place.outer.IsValid() {
-		r.Peer = links[0].place.outer
+	for t := range b.claims(l).links {
+		if t.place.outer.IsValid() {
+			r.Peer = t.place.outer
+		}
+		break
 	}
 	b.do(r)
 }
 
-// lacLinks returns the links that may be a LAC's, and those without addresses, the
-// calls, that are.
-func (b *Brain) lacLinks(l *lac) (links, calls []*tunnel) {
-	for _, t := range b.places().lacs[strings.ToLower(l.name)] {
-		switch {
-		case t.state != Down:
-			links = append(links, t)
-		case len(t.place.names) == 1:
-			calls = append(calls, t)
+// claims are the links that may be a LAC's.
+type claims struct {
+	sole   []*tunnel    // no other's
+	shared []*[]*tunnel // crowds of those that may be any of several LACs'
+}
+
+func (b *Brain) claims(l *lac) *claims {
+	if c := b.places().lacs[l.key]; c != nil {
+		return c
+	}
+	return &claims{}
+}
+
+// links are those with addresses; the others are calls.
+func (c *claims) links(yield func(*tunnel) bool) {
+	for _, t := range c.sole {
+		if t.state != Down && !yield(t) {
+			return
 		}
 	}
-	return links, calls
+	for _, crowd := range c.shared {
+		for _, t := range *crowd {
+			if t.state != Down && !yield(t) {
+				return
+			}
+		}
+	}
 }
 
 // sure reports whether one of the links is known to be the LAC's, and of the xl2tpd
 // that runs: those of one that has ended may outlive it for a moment.
-func (b *Brain) sure(links []*tunnel) bool {
-	return slices.ContainsFunc(links, func(t *tunnel) bool { return len(t.place.names) == 1 && t.link.Xl2tpdPid == b.pid })
+func (c *claims) sure(pid int) bool {
+	return slices.ContainsFunc(c.sole, func(t *tunnel) bool { return t.state != Down && t.link.Xl2tpdPid == pid })
 }
 
 // situation is how it is about a LAC, and when that will be another without
 // anything happening.
-func (b *Brain) situation(l *lac, s *xl2tpd.Section, links, calls []*tunnel, now time.Time) (is situation, at time.Time) {
+func (b *Brain) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situation, at time.Time) {
 	sa := b.lnsSA(s)
 	is = situation{
-		wish: b.wish(l, s), daemon: b.pid != 0, up: len(links) > 0,
+		wish: b.wish(l, s), daemon: b.pid != 0,
 		secured: sa.Established && sa.Child, free: l.free(),
 		lost: !l.silent.IsZero(),
 	}
@@ -144,11 +162,25 @@ func (b *Brain) situation(l *lac, s *xl2tpd.Section, links, calls []*tunnel, now
 	case s.Autodial:
 		is.owner = answerTime // xl2tpd may have just begun
 	}
-	is.bare = !is.secured && slices.ContainsFunc(links, func(t *tunnel) bool { return t.secured })
+	c := b.claims(l)
+	if b.secured && !is.secured {
+		for t := range c.links {
+			is.bare = is.bare || t.secured
+		}
+	}
+	for t := range c.links {
+		is.up = true
+		last := t.evidence.Last()
+		if t.state != Silent || last.IsZero() {
+			is.quiet = 0
+			break // one that lives is enough
+		}
+		is.quiet = now.Sub(last)
+	}
 	switch {
 	case is.up:
-	case len(calls) > 0:
-		is.stuck, at = stuck(calls, now)
+	case len(c.sole) > 0:
+		is.stuck, at = stuck(c.sole, now)
 	case l.last != nil && l.last.half:
 		if at = l.last.Time.Add(is.redial + callStart); !now.Before(at) {
 			is.half, at = true, time.Time{}
@@ -158,13 +190,6 @@ func (b *Brain) situation(l *lac, s *xl2tpd.Section, links, calls []*tunnel, now
 		if told := l.last.Time.Add(late); now.Before(told) { // that the operator has hung up may be heard yet
 			is.wish, at = wishNothing, earlier(at, told)
 		}
-	}
-	for _, t := range links {
-		last := t.evidence.Last()
-		if t.state != Silent || last.IsZero() {
-			return is, time.Time{} // one that lives is enough
-		}
-		is.quiet = now.Sub(last)
 	}
 	return is, at
 }
@@ -231,8 +256,7 @@ func (b *Brain) recovered(ev Recovered, now time.Time) {
 	}
 	var is situation
 	if s := b.section(ev.LAC); s != nil {
-		links, calls := b.lacLinks(l)
-		is, _ = b.situation(l, s, links, calls, now)
+		is, _ = b.situation(l, s, now)
 	}
 	l.ladder.done(ev.Err, is, b.jitter(), now)
 	if ev.Step == StepHangUp && ev.Err == nil {
@@ -296,8 +320,10 @@ func (b *Brain) hungUp(lns netip.Addr) {
 		return // whose it was can't be told
 	}
 	l := b.lac(sections[0].Name)
-	links, _ := b.lacLinks(l)
-	if len(links) > 0 || l.ladder.busy == StepHangUp || l.ladder.busy == StepRedial || l.ladder.last == StepHangUp {
+	for range b.claims(l).links {
+		return
+	}
+	if l.ladder.busy == StepHangUp || l.ladder.busy == StepRedial || l.ladder.last == StepHangUp {
 		return
 	}
 	if l.last == nil {

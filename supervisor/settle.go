@@ -16,6 +16,7 @@ func (b *Brain) settle(t *tunnel, now time.Time) {
 		return
 	}
 	t.secured = t.secured || t.place.sa.Established
+	b.secured = b.secured || t.secured
 	old := t.settings
 	var sure bool
 	t.settings, sure = b.settings(t.place)

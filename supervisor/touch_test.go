@@ -27,8 +27,7 @@ func TestForgetsNoLAC(t *testing.T) {
 		step := func(ev Event) {
 			asked = append(asked, b.Step(ev, now)...)
 			l := b.lac(section.Name)
-			links, calls := b.lacLinks(l)
-			is, _ := b.situation(l, section, links, calls, now)
+			is, _ := b.situation(l, section, now)
 			ladder := l.ladder
 			next := b.climbs.Next()
 			if step, _ := ladder.climb(is, 0.5, now); step != StepNone && step != StepLook && (next.IsZero() || next.Sub(now) > answerTime) {
@@ -89,4 +88,29 @@ func TestForgetsNoLAC(t *testing.T) {
 			},
 		})
 	})
+}
+
+// A LAC that has several links, or may have, is well if one of them lives, whichever
+// comes first.
+func TestOneLinkIsEnough(t *testing.T) {
+	f := newFleet(1)
+	b := f.up()
+	lives := b.tunnels[key("ppp0", 1)]
+	silent := *lives
+	silent.state, silent.evidence = Silent, Evidence{Data: epoch.Add(-time.Minute)}
+	l := b.lac("Branch0")
+	for name, c := range map[string]*claims{
+		"lives":               {sole: []*tunnel{lives}},
+		"silent first":        {sole: []*tunnel{&silent, lives}},
+		"silent last":         {sole: []*tunnel{lives, &silent}},
+		"perhaps its own":     {sole: []*tunnel{&silent}, shared: []*[]*tunnel{{lives}}},
+		"all are silent":      {sole: []*tunnel{&silent}, shared: []*[]*tunnel{{&silent}}},
+		"perhaps not its own": {shared: []*[]*tunnel{{&silent}}},
+	} {
+		b.book.lacs[l.key] = c
+		is, _ := b.situation(l, &f.xl2tpd.Conf.Sections[0], epoch)
+		if all := name == "all are silent" || name == "perhaps not its own"; !is.up || is.silent() != all {
+			t.Errorf("%s: %+v", name, is)
+		}
+	}
 }

@@ -82,7 +82,7 @@ func (ls *Links[L]) Of(c Control, controls int) []L {
 
 // book has the tunnels by their places.
 type book struct {
-	lacs  map[string][]*tunnel // by the LACs that they may belong to, in lower case
+	lacs  map[string]*claims // by the LACs that they may belong to, in lower case
 	links Links[*tunnel]
 }
 
@@ -92,20 +92,44 @@ func (b *Brain) places() *book {
 	if b.book != nil {
 		return b.book
 	}
-	b.book = &book{lacs: make(map[string][]*tunnel)}
+	b.book = &book{lacs: make(map[string]*claims)}
+	crowds := make(map[*name]*[]*tunnel)
 	for _, t := range b.tunnels {
 		if t.gone {
 			continue
 		}
 		b.book.links.Add(t, t.place.session, t.place.outer)
-		for _, n := range t.place.names {
-			if n.kind == "lac" {
-				k := strings.ToLower(n.name)
-				b.book.lacs[k] = append(b.book.lacs[k], t)
+		names := t.place.names
+		if len(names) == 1 {
+			b.book.claims(names[0]).sole = append(b.book.claims(names[0]).sole, t)
+		}
+		if len(names) < 2 {
+			continue
+		}
+		crowd := crowds[&names[0]]
+		if crowd == nil {
+			crowd = new([]*tunnel)
+			crowds[&names[0]] = crowd
+			for _, n := range names {
+				c := b.book.claims(n)
+				c.shared = append(c.shared, crowd)
 			}
 		}
+		*crowd = append(*crowd, t)
 	}
 	return b.book
+}
+
+// claims are the links that a section has; those of an LNS are of no use.
+func (k *book) claims(n name) *claims {
+	if n.kind != "lac" {
+		return &claims{}
+	}
+	key := strings.ToLower(n.name)
+	if k.lacs[key] == nil {
+		k.lacs[key] = &claims{}
+	}
+	return k.lacs[key]
 }
 
 // Witnesses returns what is known of a control tunnel's links, see Links.Of.

@@ -30,15 +30,18 @@ type farewell struct {
 func (d *desk) meet(h Host, now time.Time) {
 	was, since := d.host, d.since
 	d.host, d.x.standing = h, 0
-	if h.Daemon != was.Daemon {
+	another := h.Daemon != was.Daemon
+	if another {
 		d.since = now
-		for _, c := range d.x.all() {
-			switch {
-			case c.daemon == "" && was.Daemon == "" && c.seen.After(since) && d.onItsPort(c):
-				c.daemon = h.Daemon
-			case c.daemon == was.Daemon && now.Sub(since) < foundPort:
-				c.daemon = ""
-			}
+	}
+	for _, c := range d.x.all() {
+		c.wanted = false // perhaps no longer
+		switch {
+		case !another:
+		case c.daemon == "" && was.Daemon == "" && c.seen.After(since) && d.onItsPort(c):
+			c.daemon = h.Daemon
+		case c.daemon == was.Daemon && now.Sub(since) < foundPort:
+			c.daemon = ""
 		}
 	}
 	d.x.meet(h.Sessions, now)

@@ -103,8 +103,12 @@ func (d *desk) judge(raw []byte, from direction, now time.Time) (action hello.Ac
 	case from == inbound && c.secured:
 		return hello.Pass, nil, nil // the IPsec policy will drop it: forged
 	}
-	life, wanted := d.life(c, now)
-	if !wanted && !c.translator.Apart() {
+	// Only a Hello is judged by whether the tunnel lives.
+	var life hello.Life
+	if !c.wanted || from == outbound && p.Msg.Type == hello.TypeHello {
+		life, c.wanted = d.life(c, now)
+	}
+	if !c.wanted && !c.translator.Apart() {
 		d.drop(c)
 		return hello.Pass, nil, nil
 	}

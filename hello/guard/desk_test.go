@@ -459,3 +459,27 @@ func TestMournsNoOther(t *testing.T) {
 		}
 	}
 }
+
+// The links are asked about a Hello, and about the first packet of all: what else
+// there is does not depend on whether they live.
+func TestAsksAboutHellos(t *testing.T) {
+	b := newBench(t, t.TempDir())
+	b.connect()
+	asked := 0
+	b.desk.signs = func(context.Context, hello.Tunnel, int) Signs {
+		asked++
+		return b.signs
+	}
+	b.judges(true, hello.Message{Type: hello.TypeHello, Tunnel: 7, Ns: 1, Nr: 2}, hello.Pass)
+	b.judges(false, hello.Message{Tunnel: 9, Ns: 2, Nr: 2}, hello.Pass)
+	if asked != 0 {
+		t.Errorf("asked %d times", asked)
+	}
+	b.judges(false, hello.Message{Type: hello.TypeHello, Tunnel: 9, Ns: 2, Nr: 2}, hello.Drop)
+	b.signs.Wanted = false
+	b.x.all()[0].wanted = false
+	b.judges(true, hello.Message{Tunnel: 7, Ns: 2, Nr: 2}, hello.Rewrite)
+	if asked != 2 {
+		t.Errorf("asked %d times, want 2", asked)
+	}
+}

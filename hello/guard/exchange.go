@@ -32,6 +32,7 @@ type channel struct {
 	seen       time.Time // latest packet from xl2tpd
 	heard      time.Time // latest believable packet from the peer
 	vendor     string    // what the peer calls itself; empty: not seen
+	wanted     bool      // its links want it held; false: they have to be asked
 	secured    bool      // the peer's packets come through IPsec
 	closing    bool      // a StopCCN has passed
 	dead       bool      // the peer is known to be dead

@@ -30,8 +30,9 @@ type work struct {
 	*Guard
 	rules *rules
 
-	busy  sync.Mutex // of d and of rules
+	busy  sync.Mutex // of d, of rules and of armed
 	d     *desk
+	armed time.Time     // when serve wakes up to see what is due; zero: it does not
 	alarm chan struct{} // the next due time may have changed
 	wrong chan struct{} // the tables may not be ours any more
 }
@@ -157,7 +158,9 @@ func (w *work) serve(ctx context.Context, failed <-chan error) error {
 		}
 		w.busy.Lock()
 		now := time.Now()
+		w.armed = time.Time{}
 		if next, ok := w.d.due(now); ok {
+			w.armed = next
 			timer.Reset(next.Sub(now))
 		}
 		w.busy.Unlock()
@@ -234,7 +237,6 @@ func (w *work) packet(q *nfqueue.Nfqueue, secured bool, a nfqueue.Attribute) {
 	}
 	w.busy.Lock()
 	defer w.busy.Unlock()
-	next := w.d.waits.Next()
 	action, changed, c := hello.Pass, []byte(nil), (*channel)(nil)
 	if a.Payload != nil && a.Hook != nil {
 		from := outbound
@@ -264,7 +266,7 @@ func (w *work) packet(q *nfqueue.Nfqueue, secured bool, a nfqueue.Attribute) {
 	if c != nil {
 		w.d.catchUp(c, time.Now())
 	}
-	if w.d.waits.Next() != next {
+	if next := w.d.waits.Next(); !next.IsZero() && (w.armed.IsZero() || next.Before(w.armed)) {
 		poke(w.alarm)
 	}
 }

@@ -67,18 +67,25 @@ func lifetime(records []record, tunnel string) time.Duration {
 	return down.at.Sub(since).Round(time.Millisecond)
 }
 
+// many is how many tunnels get a line each, and no more.
+const many = 10
+
 // echoInCommand holds when the first echo request followed each tunnel's last coming up within the limit.
 func echoInCommand(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, neg, len(args) >= 1, "echo-in LIMIT [NAME...]")
 	c := clientOf(ts)
 	limit := duration(ts, args[0])
-	for _, p := range peersOf(ts, args[1:]) {
+	peers := peersOf(ts, args[1:])
+	var worst time.Duration
+	for _, p := range peers {
 		up, ok := isUp(c.history.all(), p.name)
 		if !ok {
 			ts.Fatalf("%s: not up", p.name)
 		}
+		// On a busy machine the witness of the addresses can come behind that of the echo request.
+		down, _ := last(c.history.all(), "down", p.name)
 		first := func(records []record) (time.Time, bool) {
-			i := slices.IndexFunc(records, func(r record) bool { return r.kind == "echo" && r.tunnel == p.name && !r.at.Before(up) })
+			i := slices.IndexFunc(records, func(r record) bool { return r.kind == "echo" && r.tunnel == p.name && r.at.After(down.at) })
 			if i < 0 {
 				return time.Time{}, false
 			}
@@ -89,7 +96,13 @@ func echoInCommand(ts *testscript.TestScript, neg bool, args []string) {
 		if !ok || at.Sub(up) > limit {
 			ts.Fatalf("%s: no echo request within %v of its addresses", p.name, limit)
 		}
-		c.measure("%s: first echo request %d ms after its addresses", p.name, at.Sub(up).Milliseconds())
+		worst = max(worst, at.Sub(up))
+		if len(peers) <= many {
+			c.measure("%s: first echo request %d ms after its addresses", p.name, at.Sub(up).Milliseconds())
+		}
+	}
+	if len(peers) > many {
+		c.measure("each of %d tunnels: first echo request %d ms after its addresses at the latest", len(peers), worst.Milliseconds())
 	}
 }
 

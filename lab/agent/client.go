@@ -24,8 +24,9 @@ type client struct {
 
 	debians []byte // xl2tpd.conf as the package has it
 	piping  sync.Mutex
-	pinned  process        // by the word pin
-	links   map[int]string // of sawEcho: names by index, as the kernel's answer is long
+	pinned  process         // by the word pin
+	costs   map[string]cost // by the word cost, of each unit
+	links   map[int]string  // of sawEcho: names by index, as the kernel's answer is long
 
 	mu    sync.Mutex // the witnesses look peers up while the scenario adds them
 	peers []*peer

@@ -14,6 +14,7 @@ import (
 var commands = map[string]func(*testscript.TestScript, bool, []string){
 	"peer":      peerCommand,
 	"twin":      twinCommand,
+	"crowd":     crowdCommand,
 	"client":    clientCommand,
 	"keepalive": keepaliveCommand,
 	"dial":      dialCommand,
@@ -35,6 +36,9 @@ var commands = map[string]func(*testscript.TestScript, bool, []string){
 	"status":    statusCommand,
 	"pin":       pinCommand,
 	"pinned":    pinnedCommand,
+	"startup":   startupCommand,
+	"cost":      costCommand,
+	"cheaper":   cheaperCommand,
 	"renumber":  renumberCommand,
 	"trouble":   troubleCommand,
 	"chaos":     chaosCommand,

@@ -79,7 +79,12 @@ func pinnedCommand(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func property(ts *testscript.TestScript, name string) string {
-	text, err := exec.Command("systemctl", "show", "--value", "-p", name, "xl2tpd-keepalive").Output()
+	text, err := output("systemctl", "show", "--value", "-p", name, "xl2tpd-keepalive")
 	ts.Check(err)
-	return strings.TrimSpace(string(text))
+	return text
+}
+
+func output(command ...string) (string, error) {
+	text, err := exec.Command(command[0], command[1:]...).Output()
+	return strings.TrimSpace(string(text)), err
 }

@@ -29,7 +29,7 @@ type record struct {
 	Detail    string         `json:"detail,omitempty"`
 }
 
-// journal writes records; only the server's loop uses it.
+// journal writes records; each is one Write.
 type journal struct {
 	peer string
 	out  io.Writer

@@ -47,6 +47,7 @@ func run(args []string, stdout, stderr io.Writer) error {
 	pppdPath := flags.String("pppd", "pppd", "the pppd to run")
 	auth := flags.String("auth", "none", "what clients must do: none, pap, chap, mschap-v2 (secrets as usual in /etc/ppp)")
 	mtu := flags.Int("mtu", 1258, "MTU and MRU of PPP")
+	count := flags.Int("count", 0, "be so many LNSs, at as many addresses from -listen's, -local's and -pool's first on, without the kernel's L2TP and pppd")
 	grace := flags.Duration("grace", 3*time.Second, "at SIGTERM, time for clients to acknowledge StopCCN")
 	verbose := flags.Bool("v", false, "log what pppd says")
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
@@ -96,21 +97,17 @@ func run(args []string, stdout, stderr io.Writer) error {
 
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer cancel()
-	config := net.ListenConfig{Control: reuseAddress}
-	packets, err := config.ListenPacket(ctx, "udp4", address.String())
+	events := journal{peer: *peer, out: stdout}
+	if *count > 0 {
+		c := crowd{behaviour: behaviour, journal: events, grace: *grace, log: log}
+		return c.run(ctx, *count, address, ours, pool.first)
+	}
+	conn, send, err := listenAt(ctx, address, log)
 	if err != nil {
 		return err
 	}
-	conn := packets.(*net.UDPConn)
 	defer conn.Close()
 	address = conn.LocalAddr().(*net.UDPAddr).AddrPort() // with the port chosen for port 0
-
-	send := func(to netip.AddrPort, b []byte) {
-		if _, err := conn.WriteToUDPAddrPort(b, to); err != nil {
-			log.Warn("send a control packet", "to", to, "err", err)
-		}
-	}
-	events := journal{peer: *peer, out: stdout}
 	plane := kernel{listen: address, pppd: pppd{path: *pppdPath, local: ours, mtu: *mtu, auth: *auth, name: behaviour.HostName, log: log}}
 	s := newServer(behaviour, events, plane, pool, send, *grace)
 	go read(conn, s.deliver)
@@ -118,4 +115,18 @@ func run(args []string, stdout, stderr io.Writer) error {
 	s.run(ctx)
 	events.write(record{Event: "stopped"})
 	return nil
+}
+
+func listenAt(ctx context.Context, address netip.AddrPort, log *slog.Logger) (conn *net.UDPConn, send func(netip.AddrPort, []byte), err error) {
+	config := net.ListenConfig{Control: reuseAddress}
+	packets, err := config.ListenPacket(ctx, "udp4", address.String())
+	if err != nil {
+		return nil, nil, err
+	}
+	conn = packets.(*net.UDPConn)
+	return conn, func(to netip.AddrPort, b []byte) {
+		if _, err := conn.WriteToUDPAddrPort(b, to); err != nil {
+			log.Warn("send a packet", "to", to, "err", err)
+		}
+	}, nil
 }

@@ -90,3 +90,38 @@ func TestRun(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Each of a crowd answers by itself.
+func TestCrowd(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	out, stdout := io.Pipe()
+	result := make(chan error, 1)
+	go func() {
+		result <- run([]string{"-count", "2", "-listen", "127.77.0.1:41701", "-pppd", "sh", "-grace", "10ms"}, stdout, io.Discard)
+		stdout.Close()
+	}()
+	lines := bufio.NewScanner(out)
+	lines.Scan()
+	go io.Copy(io.Discard, out)
+	for _, address := range []string{"127.77.0.1:41701", "127.77.0.2:41701"} {
+		client, err := net.Dial("udp4", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request := l2tp.Packet{AVPs: []l2tp.AVP{avp16(l2tp.AVPMessageType, uint16(l2tp.SCCRQ)), avp16(l2tp.AVPAssignedTunnel, 5)}}
+		if _, err := client.Write(request.Marshal()); err != nil {
+			t.Fatal(err)
+		}
+		buffer := make([]byte, 1500)
+		if n, err := client.Read(buffer); err != nil || n < 12 {
+			t.Errorf("%s: %d bytes, %v", address, n, err)
+		}
+		client.Close()
+	}
+	if err := syscall.Kill(syscall.Getpid(), syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-result; err != nil {
+		t.Error(err)
+	}
+}

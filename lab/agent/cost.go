@@ -1,0 +1,154 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/sys/unix"
+)
+
+// cost is what the processes of a unit of systemd take.
+type cost struct {
+	cpu       float64 // of one core, over the time of measurement
+	rss, pss  int     // KB at its end, all processes together; pss counts a shared page once
+	processes int
+}
+
+// costCommand measures what a unit takes, and which echo requests leave meanwhile.
+func costCommand(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg, len(args) == 2, "cost UNIT DURATION")
+	c := clientOf(ts)
+	group, err := controlGroup(args[0])
+	ts.Check(err)
+	began, before := time.Now(), cpuTime(ts, group)
+	time.Sleep(duration(ts, args[1]))
+	used, took := cpuTime(ts, group)-before, time.Since(began)
+	is := memory(ts, group)
+	is.cpu = used.Seconds() / took.Seconds()
+	if c.costs == nil {
+		c.costs = map[string]cost{}
+	}
+	c.costs[args[0]] = is
+	c.measure("%s: %.3f %% of a core, %.1f MB resident (%.1f MB with shared pages counted once), %d processes", args[0],
+		100*is.cpu, float64(is.rss)/1024, float64(is.pss)/1024, is.processes)
+	var at []time.Time
+	for _, r := range c.history.all() {
+		if r.kind == "echo" && r.at.After(began) {
+			at = append(at, r.at)
+		}
+	}
+	c.measure("%s: %d echo requests in %v, %.1f in a second, %d in the busiest one", args[0],
+		len(at), took.Round(time.Second), float64(len(at))/took.Seconds(), busiest(at))
+}
+
+// busiest is how many there were in one second at most; at is in order.
+func busiest(at []time.Time) (most int) {
+	first := 0
+	for i := range at {
+		for at[i].Sub(at[first]) >= time.Second {
+			first++
+		}
+		most = max(most, i-first+1)
+	}
+	return most
+}
+
+// cheaperCommand holds when the unit has taken less of the processor than each of the others, all measured before.
+func cheaperCommand(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg, len(args) >= 2, "cheaper UNIT UNIT...")
+	c := clientOf(ts)
+	one := c.costs[args[0]]
+	for _, name := range args[1:] {
+		other := c.costs[name]
+		c.measure("%s takes 1/%.1f of the processor time of %s, 1/%.1f of its resident memory (1/%.1f with shared pages counted once)", args[0],
+			other.cpu/one.cpu, name, float64(other.rss)/float64(one.rss), float64(other.pss)/float64(one.pss))
+		if one.cpu >= other.cpu {
+			ts.Fatalf("%s takes %.3f %% of a core, %s %.3f %%", args[0], 100*one.cpu, name, 100*other.cpu)
+		}
+	}
+}
+
+// startupCommand restarts our unit under all tunnels, and holds when each has had an echo request within the limit.
+func startupCommand(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg, len(args) == 1, "startup LIMIT")
+	c := clientOf(ts)
+	ts.Check(do("systemctl", "restart", "xl2tpd-keepalive"))
+	var now unix.Timespec
+	ts.Check(unix.ClockGettime(unix.CLOCK_MONOTONIC, &now))
+	monotonic := func(name string) time.Duration {
+		usec, err := strconv.ParseInt(property(ts, name+"TimestampMonotonic"), 10, 64)
+		ts.Check(err)
+		return time.Duration(usec) * time.Microsecond
+	}
+	began := monotonic("ExecMainStart")
+	start := time.Now().Add(began - time.Duration(now.Nano()))
+	c.measure("ready %d ms after its start", (monotonic("ActiveEnter") - began).Milliseconds())
+	limit := duration(ts, args[0])
+	var worst time.Duration
+	all := c.history.await(time.Until(start.Add(limit)), func(records []record) bool {
+		first := map[string]time.Duration{}
+		for _, r := range slices.Backward(records) {
+			if r.kind == "echo" && r.at.After(start) {
+				first[r.tunnel] = r.at.Sub(start)
+			}
+		}
+		delete(first, "")
+		worst = 0
+		for _, d := range first {
+			worst = max(worst, d)
+		}
+		return len(first) == len(c.peers)
+	})
+	if !all || worst > limit {
+		ts.Fatalf("not every tunnel had an echo request within %v of the start", limit)
+	}
+	c.measure("each of %d tunnels had an echo request %d ms after the start at the latest", len(c.peers), worst.Milliseconds())
+}
+
+func controlGroup(unit string) (string, error) {
+	text, err := output("systemctl", "show", "--value", "-p", "ControlGroup", unit)
+	if err == nil && text == "" {
+		err = fmt.Errorf("%s does not run", unit)
+	}
+	return filepath.Join("/sys/fs/cgroup", text), err
+}
+
+// cpuTime is what the processes of a control group have used so far, those that have ended included.
+func cpuTime(ts *testscript.TestScript, group string) time.Duration {
+	text, err := os.ReadFile(filepath.Join(group, "cpu.stat"))
+	ts.Check(err)
+	usec, err := strconv.ParseInt(field(string(text), "usage_usec"), 10, 64)
+	ts.Check(err)
+	return time.Duration(usec) * time.Microsecond
+}
+
+func memory(ts *testscript.TestScript, group string) (is cost) {
+	pids, err := os.ReadFile(filepath.Join(group, "cgroup.procs"))
+	ts.Check(err)
+	for _, pid := range strings.Fields(string(pids)) {
+		text, err := os.ReadFile("/proc/" + pid + "/smaps_rollup")
+		if err != nil {
+			continue // it has just ended
+		}
+		rss, _ := strconv.Atoi(field(string(text), "Rss:"))
+		pss, _ := strconv.Atoi(field(string(text), "Pss:"))
+		is.rss, is.pss, is.processes = is.rss+rss, is.pss+pss, is.processes+1
+	}
+	return is
+}
+
+// field is the word behind that name, in a text of one name a line.
+func field(text, name string) string {
+	for line := range strings.Lines(text) {
+		if f := strings.Fields(line); len(f) > 1 && f[0] == name {
+			return f[1]
+		}
+	}
+	return ""
+}
