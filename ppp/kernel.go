@@ -56,7 +56,14 @@ func (k *kernel) hangUp() {
 
 // devices returns all PPP devices.
 func (k *kernel) devices() ([]device, error) {
-	msgs, err := k.ask(unix.RTM_GETLINK, netlink.Dump, make([]byte, unix.SizeofIfInfomsg))
+	const skipStats = 1 << 3 // RTEXT_FILTER_SKIP_STATS of linux/rtnetlink.h: half of the answer
+	mask, err := netlink.MarshalAttributes([]netlink.Attribute{
+		{Type: unix.IFLA_EXT_MASK, Data: binary.NativeEndian.AppendUint32(nil, skipStats)},
+	})
+	if err != nil {
+		return nil, err
+	}
+	msgs, err := k.ask(unix.RTM_GETLINK, netlink.Dump, append(make([]byte, unix.SizeofIfInfomsg), mask...))
 	if err != nil {
 		return nil, fmt.Errorf("list devices: %w", err)
 	}
@@ -167,7 +174,7 @@ func decodeDevice(b []byte) (d device, ppp bool, err error) {
 	if err != nil {
 		return d, false, err
 	}
-	for attrs.Next() {
+	for d.name == "" && attrs.Next() { // it is the first of some fifty
 		if attrs.Type() == unix.IFLA_IFNAME {
 			d.name = attrs.String()
 		}

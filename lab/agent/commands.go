@@ -38,7 +38,7 @@ var commands = map[string]func(*testscript.TestScript, bool, []string){
 	"pinned":    pinnedCommand,
 	"startup":   startupCommand,
 	"cost":      costCommand,
-	"cheaper":   cheaperCommand,
+	"ratio":     ratioCommand,
 	"renumber":  renumberCommand,
 	"trouble":   troubleCommand,
 	"chaos":     chaosCommand,

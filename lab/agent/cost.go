@@ -59,17 +59,21 @@ func busiest(at []time.Time) (most int) {
 	return most
 }
 
-// cheaperCommand holds when the unit has taken less of the processor than each of the others, all measured before.
-func cheaperCommand(ts *testscript.TestScript, neg bool, args []string) {
-	usage(ts, neg, len(args) >= 2, "cheaper UNIT UNIT...")
+// ratioCommand compares what two units have taken, both measured before, and holds when the other has taken so many
+// times the processor time of the first.
+func ratioCommand(ts *testscript.TestScript, neg bool, args []string) {
+	words, opts := options(args)
+	usage(ts, neg, len(words) == 2, "ratio UNIT OTHER [least=RATIO]")
 	c := clientOf(ts)
-	one := c.costs[args[0]]
-	for _, name := range args[1:] {
-		other := c.costs[name]
-		c.measure("%s takes 1/%.1f of the processor time of %s, 1/%.1f of its resident memory (1/%.1f with shared pages counted once)", args[0],
-			other.cpu/one.cpu, name, float64(other.rss)/float64(one.rss), float64(other.pss)/float64(one.pss))
-		if one.cpu >= other.cpu {
-			ts.Fatalf("%s takes %.3f %% of a core, %s %.3f %%", args[0], 100*one.cpu, name, 100*other.cpu)
+	one, other := c.costs[words[0]], c.costs[words[1]]
+	ratio := other.cpu / one.cpu
+	c.measure("%s: %.2f times the processor time of %s, %.2f times its resident memory (%.2f times with shared pages counted once)",
+		words[1], ratio, words[0], float64(other.rss)/float64(one.rss), float64(other.pss)/float64(one.pss))
+	if text, ok := opts["least"]; ok {
+		least, err := strconv.ParseFloat(text, 64)
+		ts.Check(err)
+		if ratio < least {
+			ts.Fatalf("%s takes %.3f %% of a core, %s %.3f %%", words[0], 100*one.cpu, words[1], 100*other.cpu)
 		}
 	}
 }
