@@ -22,6 +22,9 @@ const (
 	maxCloses  = 1000 // of callers from ever new addresses
 )
 
+// xl2tpdEnded is why all tunnels have ended at once.
+const xl2tpdEnded = "xl2tpd ended"
+
 // origin is what a tunnel has in common with the one before it.
 type origin struct {
 	section string
@@ -103,7 +106,7 @@ func (b *Brain) closed(t *tunnel, reason string, was State, now time.Time) strin
 			reason = fmt.Sprintf("the peer's idle timer, it seems: nothing came for %.0f s", quiet.Seconds())
 		}
 	case now.Sub(b.closes.died) <= late:
-		reason, failed = "xl2tpd ended", true
+		reason, failed = xl2tpdEnded, true
 	case t.secured && !b.atlas.sas[t.place.outer].Established:
 		reason, failed = "the IPsec SA was lost", true
 	}

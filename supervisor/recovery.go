@@ -354,7 +354,7 @@ func (l *lac) free() time.Time {
 func (b *Brain) newDaemon(now time.Time) {
 	for _, l := range b.lacs {
 		if l.last != nil && !l.last.sure && now.Sub(l.last.Time) <= late {
-			l.last.failed = true // its links were seen to go first
+			l.last.failed, l.last.Reason = true, xl2tpdEnded // its links were seen to go first
 		}
 		if l.last == nil || l.last.mishap() {
 			l.last = nil

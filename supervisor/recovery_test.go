@@ -172,6 +172,9 @@ func TestRecoveryOfXl2tpdSeenLate(t *testing.T) {
 	s := n.xl2tpd(redials)
 	s.Pid = 200
 	n.step(s)
+	if why := n.report()[0].Last.Reason; why != xl2tpdEnded {
+		t.Errorf("status: %s", why)
+	}
 	if got := n.steps(70*time.Second, nil); !slices.Contains(got, StepDial) {
 		t.Errorf("%v", got)
 	}
