@@ -345,6 +345,25 @@ func TestRecoveryOfWhatIsDialledAgain(t *testing.T) {
 	}
 }
 
+// A peer that dies by halves ends PPP first; what xl2tpd makes of that comes later.
+func TestRecoveryHearsLate(t *testing.T) {
+	n := newBench(t, redials, "[global]\nrecover = auto")
+	s := n.xl2tpd(redials)
+	s.Sessions = []xl2tpd.Session{{Ifname: "ppp0", Local: closer.Local, Peer: closer.Peer, LocalTunnel: closer.LocalID}}
+	n.step(s)
+	n.step(secured("1"))
+	n.links(link("ppp0", 5, true))
+	n.now = n.now.Add(time.Minute)
+	n.links()
+	if got := n.steps(4*time.Second, nil); got != nil {
+		t.Errorf("%v though nobody knows", got)
+	}
+	n.step(Ending{Tunnel: closer, Reason: "closed by xl2tpd: loss of carrier", Half: true})
+	if got := n.steps(40*time.Second, nil); !slices.Equal(got, []Step{StepHangUp, StepDial}) {
+		t.Errorf("%v", got)
+	}
+}
+
 // A tunnel that has never answered is unknown, not dead.
 func TestRecoveryLeavesTheUnknown(t *testing.T) {
 	n := newBench(t, redials, "[global]\nrecover = auto")
