@@ -107,6 +107,8 @@ func (b *Brain) Step(ev Event, now time.Time) []Action {
 		if ev.Operator {
 			b.hungUp(ev.Tunnel.Peer.Addr())
 		}
+	case Dials:
+		b.dials(ev.Peer, now)
 	case Recovered:
 		b.recovered(ev, now)
 	case Fault:

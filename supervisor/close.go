@@ -62,7 +62,8 @@ func (c *closes) hear(e Ending, now time.Time) (told []*closing) {
 	for _, one := range c.last {
 		switch {
 		case !e.Tunnel.has(one.place):
-		case !one.sure && now.Sub(one.Time) <= late:
+		// A pppd whose peer has ended LCP stays for some seconds, and only then xl2tpd closes the call.
+		case !one.sure && (now.Sub(one.Time) <= late || now.Sub(one.Time) <= soon && e.Tunnel.carries(one.place.session)):
 			one.Reason = e.Reason
 			one.said(e)
 			told = append(told, one)

@@ -52,6 +52,9 @@ type Ending struct {
 	Buried      bool // the peer is dead, and xl2tpd does not wait for its answer
 }
 
+// Dials says that xl2tpd asks a peer for a tunnel, whoever has made it do so.
+type Dials struct{ Peer netip.Addr }
+
 // Recovered says what a Recover has come to.
 type Recovered struct {
 	LAC  string

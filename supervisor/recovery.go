@@ -337,6 +337,23 @@ func (b *Brain) hungUp(lns netip.Addr) {
 	b.noteLAC(l, slog.LevelInfo, "tunnel left down", slog.String("reason", "hung up on this host"))
 }
 
+// dials notes that xl2tpd dials. If the LAC was left down, somebody wants it again:
+// xl2tpd does not redial what was hung up. That dial counts as one of ours.
+func (b *Brain) dials(lns netip.Addr, now time.Time) {
+	sections := b.atlas.byOuter[lns]
+	if len(sections) != 1 {
+		return // whose it is can't be told
+	}
+	l := b.lac(sections[0].Name)
+	if l.last == nil || l.last.mishap() || l.ladder.busy != StepNone {
+		return
+	}
+	l.seen, l.idle, l.last, l.silent = true, false, nil, time.Time{}
+	l.ladder = ladder{since: now, last: StepDial, dials: 1, next: now.Add(answerTime), plain: l.ladder.plain}
+	b.touchLAC(l)
+	b.noteLAC(l, slog.LevelInfo, "tunnel dialled again on this host")
+}
+
 // free is when xl2tpd has certainly done with the last tunnel, if the peer did not
 // answer. What the Hello guard says of that may come late.
 func (l *lac) free() time.Time {

@@ -325,6 +325,45 @@ func TestRecoveryOfWhatWasHungUpBefore(t *testing.T) {
 	}
 }
 
+// Once it is dialled by hand again, it is wanted again: also if that brings nothing.
+func TestRecoveryOfWhatIsDialledAgain(t *testing.T) {
+	for _, conf := range []string{redials, oneLAC} {
+		n := established(t, conf, "[lac default]\nrecover = full")
+		n.step(Ending{Tunnel: closer, Reason: "hung up on this host", Operator: true})
+		n.links()
+		n.notes = nil
+		for range 3 {
+			n.step(Dials{closer.Peer.Addr()})
+		}
+		n.wantNotes("tunnel dialled again on this host tunnel=lac")
+		if got := n.steps(34*time.Second, nil); got != nil {
+			t.Errorf("%v while that is under way", got)
+		}
+		if got := n.steps(2*time.Second, nil); len(got) != 2 || got[0] != StepRenew {
+			t.Errorf("then %v", got)
+		}
+	}
+}
+
+// A peer that dies by halves ends PPP first; what xl2tpd makes of that comes later.
+func TestRecoveryHearsLate(t *testing.T) {
+	n := newBench(t, redials, "[global]\nrecover = auto")
+	s := n.xl2tpd(redials)
+	s.Sessions = []xl2tpd.Session{{Ifname: "ppp0", Local: closer.Local, Peer: closer.Peer, LocalTunnel: closer.LocalID}}
+	n.step(s)
+	n.step(secured("1"))
+	n.links(link("ppp0", 5, true))
+	n.now = n.now.Add(time.Minute)
+	n.links()
+	if got := n.steps(4*time.Second, nil); got != nil {
+		t.Errorf("%v though nobody knows", got)
+	}
+	n.step(Ending{Tunnel: closer, Reason: "closed by xl2tpd: loss of carrier", Half: true})
+	if got := n.steps(40*time.Second, nil); !slices.Equal(got, []Step{StepHangUp, StepDial}) {
+		t.Errorf("%v", got)
+	}
+}
+
 // A tunnel that has never answered is unknown, not dead.
 func TestRecoveryLeavesTheUnknown(t *testing.T) {
 	n := newBench(t, redials, "[global]\nrecover = auto")

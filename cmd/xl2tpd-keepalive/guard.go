@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/netip"
 	"os"
 	"sync/atomic"
 	"time"
@@ -40,7 +41,8 @@ func newGuard(loop *supervisor.Loop, log *slog.Logger) *helloGuard {
 			}
 			loop.Post(f)
 		},
-		Gone: gone,
+		Gone:  gone,
+		Dials: func(peer netip.Addr) { loop.Post(supervisor.Dials{Peer: peer}) },
 		Ended: func(t hello.Tunnel, e guard.Ending) {
 			loop.Post(supervisor.Ending{
 				Tunnel: control(t), Reason: e.Reason, Unexplained: e.ByPeer && e.Vague,

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/netip"
 	"os"
 	"time"
 
@@ -25,6 +26,7 @@ type desk struct {
 	waits due.Queue[*channel] // for the time
 
 	ended func(t hello.Tunnel, e Ending)
+	dials func(peer netip.Addr)
 
 	// How to act, replaced in tests.
 	owe  func(t hello.Tunnel, add bool) error
@@ -92,7 +94,11 @@ func (d *desk) judge(raw []byte, from direction, now time.Time) (action hello.Ac
 		d.forget(gone)
 	}
 	if c == nil {
-		if from == outbound {
+		switch {
+		case from != outbound:
+		case p.Msg.Type == hello.TypeSCCRQ:
+			d.dials(p.Dst.Addr())
+		default:
 			d.givenUp(&p)
 		}
 		return hello.Pass, nil, nil

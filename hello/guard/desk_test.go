@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -23,13 +24,14 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // bench is a desk whose acts are written down.
 type bench struct {
 	*desk
-	t     *testing.T
-	now   time.Time
-	signs Signs
-	acts  []string
-	ends  []Ending
-	alive string // the xl2tpd that runs
-	log   bytes.Buffer
+	t       *testing.T
+	now     time.Time
+	signs   Signs
+	acts    []string
+	ends    []Ending
+	dialled []netip.Addr
+	alive   string // the xl2tpd that runs
+	log     bytes.Buffer
 }
 
 func newBench(t *testing.T, dir string) *bench {
@@ -40,6 +42,7 @@ func newBench(t *testing.T, dir string) *bench {
 		gone:  func(daemon string) bool { return daemon != b.alive },
 		x:     newExchange(),
 		ended: func(_ hello.Tunnel, e Ending) { b.ends = append(b.ends, e) },
+		dials: func(peer netip.Addr) { b.dialled = append(b.dialled, peer) },
 		signs: func(context.Context, hello.Tunnel, int) Signs { return b.signs },
 		owe: func(t hello.Tunnel, add bool) error {
 			if add && !b.kept(t) {
@@ -371,6 +374,9 @@ func TestGivesUp(t *testing.T) {
 		}
 		if !slices.Equal(b.acts, tc.want) {
 			t.Errorf("%s: %q, want %q", name, b.acts, tc.want)
+		}
+		if !slices.Equal(b.dialled, []netip.Addr{there.Addr()}) {
+			t.Errorf("%s: dialled %v", name, b.dialled)
 		}
 	}
 }

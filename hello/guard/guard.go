@@ -3,6 +3,7 @@ package guard
 import (
 	"context"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -46,6 +47,9 @@ type Guard struct {
 	Gone func(daemon string) bool
 	// Ended is told why a tunnel is being closed. It must not block.
 	Ended func(hello.Tunnel, Ending)
+	// Dials is told that xl2tpd asks a peer for a tunnel, each time. It must not
+	// block either.
+	Dials func(peer netip.Addr)
 	// Report is told why the guard is not available, nil when it is, or is off.
 	Report func(error)
 

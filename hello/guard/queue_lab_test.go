@@ -50,6 +50,7 @@ func TestWayThroughTheQueue(t *testing.T) {
 		Signs:  func(context.Context, hello.Tunnel, int) Signs { return Signs{Wanted: true, Alive: true, Offer: true} },
 		Gone:   func(string) bool { return false },
 		Ended:  func(hello.Tunnel, Ending) {},
+		Dials:  func(netip.Addr) {},
 		Report: func(err error) {},
 	}
 	g.Tell(Host{Daemon: "1 1", Sessions: []hello.Tunnel{{Local: ours, Peer: theirs, LocalID: 7, PeerID: 9}}})

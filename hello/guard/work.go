@@ -55,7 +55,7 @@ func (g *Guard) work(ctx context.Context, working func()) error {
 	}
 	w.d = &desk{
 		ctx: ctx, log: g.Log, signs: g.Signs, store: store(g.Dir), host: host,
-		x: newExchange(), gone: g.Gone, ended: g.Ended, owe: w.owe, send: in.send,
+		x: newExchange(), gone: g.Gone, ended: g.Ended, dials: g.Dials, owe: w.owe, send: in.send,
 	}
 	if err := w.d.restore(time.Now()); err != nil {
 		return err
