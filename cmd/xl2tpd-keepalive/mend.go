@@ -88,12 +88,20 @@ func (m *mender) redial(ctx context.Context, r supervisor.Recover) error {
 	if err := m.control.Disconnect(ctx, r.LAC); err != nil {
 		return err
 	}
+	if err := pause(ctx, dropTime); err != nil {
+		return err
+	}
+	return m.control.Connect(ctx, r.LAC)
+}
+
+// pause lets time pass, and returns an error if ctx ends first.
+func pause(ctx context.Context, d time.Duration) error {
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-time.After(dropTime):
+	case <-time.After(d):
+		return nil
 	}
-	return m.control.Connect(ctx, r.LAC)
 }
 
 // secure initiates the CHILD SA with the LNS; to renew it, the IKE SA is ended first.
@@ -136,10 +144,8 @@ func (m *mender) dead(ctx context.Context, r supervisor.Recover) error {
 		if !m.ask(r.Peer) {
 			return errors.New("the Hello guard can't ask the peer")
 		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(time.Second):
+		if err := pause(ctx, time.Second); err != nil {
+			return err
 		}
 		if heard(m.channels(), r.Peer, began) {
 			return supervisor.ErrAlive

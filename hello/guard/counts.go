@@ -37,28 +37,29 @@ type Channel struct {
 }
 
 // Channels returns what is known of every control channel, in no order.
-func (g *Guard) Channels() []Channel {
-	w := g.working()
-	if w == nil {
-		return nil
-	}
-	w.busy.Lock()
-	defer w.busy.Unlock()
-	var all []Channel
-	for _, c := range w.d.x.all() {
-		all = append(all, Channel{
-			Tunnel: c.translator.Tunnel(), Vendor: c.vendor, Heard: c.heard, Counts: c.counts,
-			Holding: c.translator.Apart(),
-		})
-	}
+func (g *Guard) Channels() (all []Channel) {
+	g.with(func(d *desk) {
+		for _, c := range d.x.all() {
+			all = append(all, Channel{
+				Tunnel: c.translator.Tunnel(), Vendor: c.vendor, Heard: c.heard, Counts: c.counts,
+				Holding: c.translator.Apart(),
+			})
+		}
+	})
 	return all
 }
 
-// working returns who is at work, or nil.
-func (g *Guard) working() *work {
+// with calls do with the desk of who is at work, if somebody is.
+func (g *Guard) with(do func(*desk)) {
 	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.now
+	w := g.now
+	g.mu.Unlock()
+	if w == nil {
+		return
+	}
+	w.busy.Lock()
+	defer w.busy.Unlock()
+	do(w.d)
 }
 
 // at makes w who is at work.

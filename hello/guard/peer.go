@@ -26,32 +26,22 @@ func (g *Guard) Bury(peer netip.Addr) {
 }
 
 // Dialling tells whether xl2tpd is trying to reach a peer that has not answered yet.
-func (g *Guard) Dialling(peer netip.Addr) bool {
-	w := g.working()
-	if w == nil {
-		return false
-	}
-	w.busy.Lock()
-	defer w.busy.Unlock()
-	for t, at := range w.d.x.asked {
-		if t.Peer.Addr() == peer && time.Since(at) < dialling {
-			return true
+func (g *Guard) Dialling(peer netip.Addr) (is bool) {
+	g.with(func(d *desk) {
+		for t, at := range d.x.asked {
+			is = is || t.Peer.Addr() == peer && time.Since(at) < dialling
 		}
-	}
-	return false
+	})
+	return is
 }
 
 // each calls do for every channel with a peer.
 func (g *Guard) each(peer netip.Addr, do func(*desk, *channel)) {
-	w := g.working()
-	if w == nil {
-		return
-	}
-	w.busy.Lock()
-	defer w.busy.Unlock()
-	for _, c := range w.d.x.all() {
-		if c.translator.Tunnel().Peer.Addr() == peer {
-			do(w.d, c)
+	g.with(func(d *desk) {
+		for _, c := range d.x.all() {
+			if c.translator.Tunnel().Peer.Addr() == peer {
+				do(d, c)
+			}
 		}
-	}
+	})
 }
