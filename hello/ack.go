@@ -4,8 +4,12 @@ import "time"
 
 // localAck is the Nr for xl2tpd: everything before it was acknowledged by the
 // peer, or is a Hello acknowledged in its name. It never goes past a message
-// that still has to arrive.
+// that still has to arrive, unless the peer is buried: what it sent before may
+// still come.
 func (t *Translator) localAck() uint16 {
+	if t.buried {
+		return t.high
+	}
 	n := t.ledger.local(t.acked)
 	if t.limbo.adopted && t.inLimbo(t.acked) {
 		end := t.ledger.local(t.limbo.first + t.limbo.count)

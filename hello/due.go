@@ -4,12 +4,14 @@ import "time"
 
 // Ask sends the peer a message again that it has taken: RFC 2661 §5.8 has it
 // acknowledge that, and the acknowledgement is a sign of life. It does nothing
-// before the peer has been heard.
-func (t *Translator) Ask() *Verdict {
+// before the peer has been heard, nor if it would have to say again what was said in
+// the name of an xl2tpd that is dead now.
+func (t *Translator) Ask(life Life) *Verdict {
 	t.begin()
 	t.out.Action = Drop
-	if t.ackKnown && t.expKnown && !t.closing && !t.spoke.IsZero() {
-		t.send(ToPeer, Message{Type: TypeHello, Ns: t.acked - 1, Nr: t.nrToPeer()})
+	nr := t.nrToPeer()
+	if t.ackKnown && t.expKnown && !t.closing && !t.spoke.IsZero() && (life.Daemon || nr == t.confirmed) {
+		t.send(ToPeer, Message{Type: TypeHello, Ns: t.acked - 1, Nr: nr})
 	}
 	return &t.out
 }
@@ -49,6 +51,7 @@ func (t *Translator) Due(now time.Time, life Life) *Verdict {
 			(t.limboNext() || t.sureOfAck(end, now)) {
 			t.adopt(end)
 			t.acknowledge()
+			t.fill(now) // xl2tpd no longer sends it again
 			t.out.Why = WhyAdopted
 		}
 	}

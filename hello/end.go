@@ -8,7 +8,8 @@ func (t *Translator) Bury() *Verdict {
 	t.begin()
 	t.out.Action = Drop
 	if t.closing && t.highKnown && t.expKnown {
-		t.tellLocal(t.high)
+		t.buried = true
+		t.tellLocal(t.localAck())
 		t.out.Why = WhyBuried
 	}
 	return &t.out

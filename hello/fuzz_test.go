@@ -109,7 +109,7 @@ func FuzzTranslator(f *testing.F) {
 				}
 				switch a & 3 {
 				case 0:
-					v = tr.Ask()
+					v = tr.Ask(life)
 				case 1:
 					v = tr.Bury()
 				case 2:
@@ -174,7 +174,7 @@ func FuzzRestore(f *testing.F) {
 			now = now.Add(10 * time.Second)
 			tr.In(AppendPacket(nil, tr.tun.Peer, tr.tun.Local, Message{Tunnel: max(tr.tun.LocalID, 1), Type: TypeHello, Ns: tr.expected + i&1, Nr: tr.acked}), now)
 			tr.Out(AppendPacket(nil, tr.tun.Local, tr.tun.Peer, Message{Tunnel: max(tr.tun.PeerID, 1), Type: TypeHello, Ns: tr.high, Nr: tr.expected}), now, alive)
-			tr.Ask()
+			tr.Ask(alive)
 			if at, ok := tr.Wake(); ok {
 				tr.Due(at, alive)
 			}

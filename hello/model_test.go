@@ -785,7 +785,7 @@ func (w *world) run() {
 	for range h.asks {
 		w.after(w.rnd.Int64N(h.length), func() {
 			if w.guard != nil {
-				w.obey(w.guard.Ask(), nil, ToPeer)
+				w.obey(w.guard.Ask(w.life()), nil, ToPeer)
 			}
 		})
 	}
@@ -949,6 +949,12 @@ func TestRareHistories(t *testing.T) {
 	for _, h := range []course{
 		// The peer never speaks. xl2tpd's second Hello meets no guard, StopCCN follows at once.
 		{seed: 235311673228, kind: countsHello, helloEvery: 60_000, xStart: 3, kills: 1, length: 100_000, forge: true, offer: true},
+		// The first Hello overtakes the first message, and the peer doesn't keep it.
+		{seed: 262, kind: answers, helloEvery: 60_000, xStart: 3, late: 0.2, length: 100_000, messages: 1, offer: true},
+		// xl2tpd dies when its Hello was acknowledged for it, and the peer, which has missed that, is asked for a sign of life.
+		{seed: 77848271, kind: answers, keepalive: 10_000, helloEvery: 60_000, xStart: 3, loss: 0.05, late: 0.2, lo: 0.1, kills: 1, length: 100_000, crash: 23_829, asks: 3, lazy: true},
+		// The peer is buried, and a late packet of its last seconds acknowledges less.
+		{seed: 123, kind: dropsHello, helloEvery: 60_000, xStart: 3, loss: 0.5, dup: 0.1, late: 0.2, firstUp: 5000, length: 100_000, messages: 5, forge: true, mourns: true, unplug: 52_391},
 		// xl2tpd has died with a message lost that others have overtaken; the StopCCN in its name takes its number.
 		{seed: 60484, kind: answers, queues: true, keepalive: 3000, helloEvery: 60_000, xStart: 3, loss: 0.2, kills: 20, length: 100_000, messages: 7, crash: 12_391, mourns: true},
 	} {

@@ -48,6 +48,7 @@ type Translator struct {
 	spoke     time.Time // when the peer was heard last
 	hears     bool      // the peer is known to take Hellos
 	closing   bool      // a StopCCN was seen
+	buried    bool      // all that xl2tpd has sent is acknowledged for a dead peer
 	zlbNr     uint16    // what the latest ZLB acknowledged that went out as if no Hello were under way
 	zlbAt     time.Time // when the first such went out; zero: none has
 

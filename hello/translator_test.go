@@ -291,7 +291,8 @@ func TestMissed(t *testing.T) {
 	if want := epoch.Add(DefaultTiming().Quiet); !ok || !at.Equal(want) {
 		t.Fatalf("woken at %v %v, want %v", at, ok, want)
 	}
-	if v := tr.Due(at, alive); len(v.Inject) != 1+maxMissed || v.Why != WhyAdopted {
+	v = tr.Due(at, alive)
+	if len(v.Inject) != 1+maxMissed+1 || v.Inject[1+maxMissed].To != ToPeer || v.Why != WhyAdopted {
 		t.Fatalf("%+v", v)
 	}
 }

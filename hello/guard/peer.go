@@ -9,7 +9,8 @@ import (
 // asked, and reports whether there is one. What comes changes Channel.Heard.
 func (g *Guard) Ask(peer netip.Addr) (asked bool) {
 	g.each(peer, func(d *desk, c *channel) {
-		v := c.translator.Ask()
+		life, _ := d.life(c, time.Now())
+		v := c.translator.Ask(life)
 		asked = asked || len(v.Inject) > 0
 		d.act(c, v)
 	})
