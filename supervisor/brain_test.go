@@ -209,7 +209,7 @@ func TestFirstEchoAtOnce(t *testing.T) {
 	n.want()
 	n.wantNotes("tunnel up tunnel=lac tokyo peer=192.0.2.1 link=ppp0 target=10.0.0.1",
 		"tunnel alive tunnel=lac tokyo peer=192.0.2.1 link=ppp0 reason=echo reply in 12ms")
-	n.echoIn(l, 10*time.Second+500*time.Millisecond) // jitter is half of a tenth
+	n.echoIn(l, 6750*time.Millisecond) // half way between a quarter and a tenth more than the interval
 	n.wakes(2500 * time.Millisecond)
 }
 
@@ -257,16 +257,17 @@ func TestLooksTogether(t *testing.T) {
 	n.want(read(l), read(other))
 	n.counter(l, 71)
 	n.counter(other, 31)
-	for range 3 {
-		n.after(2500 * time.Millisecond)
-		n.counter(l, 71)
-		n.counter(other, 31)
-	}
-	n.actions = nil
-	n.wakes(500 * time.Millisecond)
-	n.after(500 * time.Millisecond)
+	n.after(2500 * time.Millisecond)
+	n.want(read(l), read(other))
+	n.counter(l, 71)
+	n.counter(other, 31)
+	n.wakes(1750 * time.Millisecond)
+	n.after(1750 * time.Millisecond)
 	n.want(echo(l))
-	n.after(time.Second)
+	n.after(750 * time.Millisecond)
+	n.want(read(other))
+	n.counter(other, 31)
+	n.after(250 * time.Millisecond)
 	n.want(echo(other))
 }
 
@@ -326,7 +327,7 @@ func TestQuickRetriesThenSilentThenAlive(t *testing.T) {
 	n.result(l, nil)
 	n.want(read(l), echo(l))
 	n.wantNotes("tunnel up", "tunnel alive")
-	for _, wait := range []time.Duration{10500, 1000, 2000, 10500, 10500} {
+	for _, wait := range []time.Duration{6750, 1000, 2000, 10500, 10500} {
 		wait *= time.Millisecond
 		n.echoIn(l, wait)
 		n.after(wait)
@@ -452,6 +453,8 @@ func TestConfig(t *testing.T) {
 		n := up(t, conf)
 		n.counter(l, 70)
 		n.result(l, nil)
+		n.after(2500 * time.Millisecond)
+		n.counter(l, 72) // data: from now on it is the interval
 		n.actions, n.notes = nil, nil
 		return n
 	}
@@ -503,7 +506,7 @@ func TestConfig(t *testing.T) {
 	t.Run("shorter interval", func(t *testing.T) {
 		n := alive(t, "")
 		n.after(4 * time.Second)
-		n.counter(l, 71)
+		n.counter(l, 72)
 		n.actions = nil
 		n.step(n.config("[global]\ninterval = 5\n"))
 		n.want()
@@ -512,7 +515,7 @@ func TestConfig(t *testing.T) {
 	t.Run("much shorter interval", func(t *testing.T) {
 		n := alive(t, "")
 		n.after(9 * time.Second)
-		n.counter(l, 71)
+		n.counter(l, 72)
 		n.want(read(l))
 		n.step(n.config("[global]\ninterval = 5\n"))
 		n.want(echo(l))
@@ -546,7 +549,7 @@ func TestConfig(t *testing.T) {
 		n.result(other, nil)
 		n.actions = nil
 		n.step(n.config("[lac osaka]\ninterval = 3\n"))
-		n.echoIn(other, 3150*time.Millisecond)
+		n.echoIn(other, 2025*time.Millisecond)
 		n.wakes(500 * time.Millisecond) // as those with that interval have it
 		n.after(500 * time.Millisecond)
 		n.want(read(other))

@@ -80,12 +80,21 @@ func (b *Brain) result(ev probe.Result, now time.Time) {
 	}
 	t.lost++
 	b.silent(t, ev.Err, now)
-	wait := t.settings.Interval
-	retry := t.lost <= len(retries) && retries[t.lost-1] < wait
-	if retry {
-		wait = retries[t.lost-1]
+	if t.lost <= len(retries) && retries[t.lost-1] < t.settings.Interval {
+		b.retry(t, now, retries[t.lost-1])
+		return
 	}
-	b.arm(t, now, wait, retry)
+	b.idle(t, now, b.jittered())
+}
+
+// jittered stretches an interval a little, so that tunnels drift apart.
+func (b *Brain) jittered() float64 { return 1 + maxJitter*b.jitter() }
+
+// spread is the same for the first interval of a tunnel that shows its life, as many
+// may do at the same moment: no longer, and not shorter than from look to look.
+func (b *Brain) spread() float64 {
+	const shortest = 1.0 / looks
+	return shortest + (1+maxJitter-shortest)*b.jitter()
 }
 
 // landed returns the tunnel that waited for what has come in, or nil if it no
@@ -113,7 +122,9 @@ func (b *Brain) landed(k Key, what flight, now time.Time) *tunnel {
 // alive takes note of a sign of life.
 func (b *Brain) alive(t *tunnel, sign string, now time.Time) {
 	t.lost = 0
+	stretch := b.jittered()
 	if t.state != Alive {
+		stretch = b.spread()
 		attrs := []slog.Attr{slog.String("reason", sign)}
 		text := "tunnel alive"
 		if t.state == Silent {
@@ -124,7 +135,7 @@ func (b *Brain) alive(t *tunnel, sign string, now time.Time) {
 		b.noteTunnel(t, slog.LevelInfo, text, attrs...)
 		b.tell(t, hook.Alive, sign)
 	}
-	b.arm(t, now, t.settings.Interval, false)
+	b.idle(t, now, stretch)
 }
 
 // silent decides whether lost echoes mean silence. They don't on a link that

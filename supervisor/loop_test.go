@@ -126,7 +126,7 @@ func (h *host) links(links ...ppp.Link) {
 
 func TestLoopEchoes(t *testing.T) {
 	h := live(t, 35*time.Second, func(h *host) { h.links(link("ppp0", 5, true)) })
-	if want := ms(0, 10020, 20040, 30060); !slices.Equal(h.echoes, want) {
+	if want := ms(0, 2520, 12540, 22560, 32580); !slices.Equal(h.echoes, want) {
 		t.Errorf("echoes at %v, want %v", h.echoes, want)
 	}
 	if len(h.loop.cancels) != 0 {
@@ -160,7 +160,7 @@ func TestLoopLinkMoves(t *testing.T) {
 	moved := link("ppp1", 6, true)
 	renumbered := moved
 	renumbered.Peer = addr("10.0.0.77")
-	h := live(t, 8*time.Second, func(h *host) {
+	h := live(t, 4*time.Second, func(h *host) {
 		h.mu.Lock()
 		h.deaf = true
 		h.mu.Unlock()
@@ -192,7 +192,7 @@ func TestLoopEndsDuringEchoes(t *testing.T) {
 }
 
 func TestLoopBoundsEchoes(t *testing.T) {
-	h := live(t, 9*time.Second, func(h *host) {
+	h := live(t, 2*time.Second, func(h *host) {
 		var links []ppp.Link
 		for i := range 3 * maxEchoes {
 			links = append(links, link(fmt.Sprint("ppp", i), 1+i, true))

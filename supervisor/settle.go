@@ -110,16 +110,23 @@ func (b *Brain) cancel(t *tunnel) {
 
 // hurry makes a tunnel due now.
 func (b *Brain) hurry(t *tunnel, now time.Time) {
-	b.arm(t, now, 0, true)
+	b.retry(t, now, 0)
 }
 
-// arm makes an echo due after wait.
-func (b *Brain) arm(t *tunnel, now time.Time, wait time.Duration, retry bool) {
-	t.armed, t.wait, t.retry = now, wait, retry
-	t.stretch = 1
-	if !retry {
-		t.stretch += maxJitter * b.jitter()
-	}
+// retry makes an echo due after a wait of its own, whatever comes in.
+func (b *Brain) retry(t *tunnel, now time.Time, wait time.Duration) {
+	t.retry = true
+	b.arm(t, now, wait, 1)
+}
+
+// idle makes an echo due if nothing comes in for the interval, times stretch.
+func (b *Brain) idle(t *tunnel, now time.Time, stretch float64) {
+	t.retry = false
+	b.arm(t, now, t.settings.Interval, stretch)
+}
+
+func (b *Brain) arm(t *tunnel, now time.Time, wait time.Duration, stretch float64) {
+	t.armed, t.wait, t.stretch = now, wait, stretch
 	b.looked(t, now)
 	b.enqueue(t)
 }
