@@ -32,6 +32,8 @@ func pinger(t testing.TB) *Pinger {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error)
 	go func() { ended <- p.Run(ctx) }()
+	p.init()
+	<-p.changed // its socket is among the open files from now on
 	t.Cleanup(func() {
 		cancel()
 		if err := <-ended; !errors.Is(err, context.Canceled) {
