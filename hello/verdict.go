@@ -20,8 +20,9 @@ type Timing struct {
 	// Answer is how long xl2tpd may take to acknowledge the peer's Hello.
 	Answer time.Duration
 	// Quiet is the longest time without a transmission of a message that xl2tpd
-	// still waits for: 16 s with its default `max retries = 5`. After that much
-	// watching, silence means that nothing is unacknowledged.
+	// still waits for: 16 s with its default `max retries = 5`, and as much as its
+	// timer may be late. After that much watching, silence means that nothing is
+	// unacknowledged.
 	Quiet time.Duration
 	// Lifetime is how long a packet and its answer may be under way. After it,
 	// a peer that does not acknowledge a Hello has not taken it.
@@ -33,7 +34,7 @@ type Timing struct {
 
 // DefaultTiming suits xl2tpd with its default number of retries.
 func DefaultTiming() Timing {
-	return Timing{Answer: 2 * time.Second, Quiet: 16 * time.Second, Lifetime: 4 * time.Second, Offer: time.Second}
+	return Timing{Answer: 2 * time.Second, Quiet: 16*time.Second + 200*time.Millisecond, Lifetime: 4 * time.Second, Offer: time.Second}
 }
 
 // Life is what is known at this moment.
