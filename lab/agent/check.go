@@ -134,13 +134,7 @@ func echoesCommand(ts *testscript.TestScript, neg bool, args []string) {
 func peerlogCommand(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, false, len(args) == 2 || len(args) == 3, "peerlog NAMES|all EVENT [REASON|MESSAGE] | peerlog NAME TEXT")
 	c := clientOf(ts)
-	var peers []*peer
-	if args[0] != "all" {
-		peers = peersOf(ts, strings.Split(args[0], ","))
-	} else {
-		peers = slices.DeleteFunc(slices.Clone(c.peers), (*peer).isXl2tpd)
-	}
-	for _, p := range peers {
+	for _, p := range loggedPeers(ts, args[0]) {
 		found := slices.ContainsFunc(sinceDialled(c.history.all(), p), func(r record) bool {
 			return r.kind == "lns" && r.text == args[1] && (len(args) == 2 || r.reason == args[2])
 		})
@@ -158,6 +152,14 @@ func peerlogCommand(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Fatalf("%s: logged %s: %v", p.name, strings.Join(args[1:], " "), found)
 		}
 	}
+}
+
+// loggedPeers are the peers of such a list; all are those with an LNS that logs events.
+func loggedPeers(ts *testscript.TestScript, list string) []*peer {
+	if list == "all" {
+		return slices.DeleteFunc(slices.Clone(clientOf(ts).peers), (*peer).isXl2tpd)
+	}
+	return peersOf(ts, strings.Split(list, ","))
 }
 
 // peercountCommand holds when the peer's xl2tpd has logged that text so many times since the peer was last dialled.
@@ -220,6 +222,30 @@ func ackedCommand(ts *testscript.TestScript, neg bool, args []string) {
 		if !ok {
 			ts.Fatalf("%s: %d of the peer's %d Hellos acknowledged", p.name, acked, sent)
 		}
+	}
+}
+
+// inOrderCommand holds when whatever has come too early to these peers since they were last dialled had overtaken a
+// Hello that was lost, as what waits for a process that is killed is: xl2tpd has sent it again within that time.
+func inOrderCommand(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg, len(args) == 2, "in-order NAMES|all DURATION")
+	c := clientOf(ts)
+	within := duration(ts, args[1])
+	for _, p := range loggedPeers(ts, args[0]) {
+		overtaken := 0
+		records := sinceDialled(c.history.all(), p)
+		for i, early := range records {
+			if early.text != "out-of-order" {
+				continue
+			}
+			overtaken++
+			if !slices.ContainsFunc(records[i:], func(r record) bool {
+				return r.text == "hello-received" && r.ns == early.due && r.at.Sub(early.at) <= within
+			}) {
+				ts.Fatalf("%s: number %d came when %d was due, and that has not come", p.name, early.ns, early.due)
+			}
+		}
+		c.measure("%s: %d times a lost Hello was overtaken", p.name, overtaken)
 	}
 }
 

@@ -30,6 +30,7 @@ var commands = map[string]func(*testscript.TestScript, bool, []string){
 	"inside":    insideCommand,
 	"peerlog":   peerlogCommand,
 	"acked":     ackedCommand,
+	"in-order":  inOrderCommand,
 	"journal":   journalCommand,
 	"mark":      markCommand,
 	"picture":   pictureCommand,

@@ -14,7 +14,9 @@ type record struct {
 	link   string
 	reason string
 	text   string
-	try    int // of a Hello of the peer's LNS: 1 is the first
+	try    int    // of a Hello of the peer's LNS: 1 is the first
+	ns     uint16 // of a message that the peer's LNS has received
+	due    uint16 // and the Ns that it expected
 }
 
 // history keeps all that was seen since the scenario began and wakes those who wait for more.

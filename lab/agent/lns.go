@@ -75,6 +75,8 @@ func (p *peer) startLNS() error {
 				Reason  string    `json:"reason"`
 				Message string    `json:"message"`
 				Try     int       `json:"try"`
+				Ns      uint16    `json:"ns"`
+				Due     uint16    `json:"expected"`
 			}
 			if json.Unmarshal(lines.Bytes(), &e) != nil {
 				continue
@@ -82,7 +84,7 @@ func (p *peer) startLNS() error {
 			if e.Event == "listening" {
 				close(listening)
 			}
-			p.client.history.add(record{at: e.Time, kind: "lns", tunnel: p.name, reason: cmp.Or(e.Reason, e.Message), text: e.Event, try: e.Try})
+			p.client.history.add(record{at: e.Time, kind: "lns", tunnel: p.name, reason: cmp.Or(e.Reason, e.Message), text: e.Event, try: e.Try, ns: e.Ns, due: e.Due})
 		}
 	}()
 	select {
