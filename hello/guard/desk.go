@@ -121,7 +121,7 @@ func (d *desk) judge(raw []byte, from direction, now time.Time) (action hello.Ac
 	var v *hello.Verdict
 	taken := from == outbound || c.translator.Takes(p.Msg.Ns)
 	if from == outbound {
-		c.seen = now
+		c.seen, c.rounds = now, 0
 		if c.daemon == "" {
 			c.daemon = d.host.Daemon
 		}

@@ -64,6 +64,14 @@ func (b *bench) kept(t hello.Tunnel) bool {
 	return err == nil
 }
 
+// age lets so many minutes pass.
+func (b *bench) age(minutes int) {
+	for range minutes {
+		b.now = b.now.Add(tidyEvery)
+		b.tidy(b.now)
+	}
+}
+
 func (b *bench) judges(in bool, m hello.Message, want hello.Action) {
 	b.t.Helper()
 	b.judgesRaw(in, packet(in, m), want)
@@ -137,8 +145,11 @@ func TestHolds(t *testing.T) {
 	if got := next.owing(); len(got) != 1 || got[0] != tunnel {
 		t.Errorf("owing: %v", got)
 	}
-	next.now = next.now.Add(forgetAfter + 1)
-	next.tidy(next.now)
+	next.tidy(next.now.Add(time.Hour))
+	if len(next.acts) != 0 {
+		t.Errorf("%q after an hour in which nothing of the host ran", next.acts)
+	}
+	next.age(forgetAfter)
 	if want := []string{"clear"}; !slices.Equal(next.acts, want) || next.kept(tunnel) {
 		t.Errorf("%q, want %q", next.acts, want)
 	}
@@ -247,8 +258,7 @@ func TestForgedStop(t *testing.T) {
 		b.connect()
 		b.judges(false, hello.Message{Tunnel: 9, Ns: 2, Nr: 1}, hello.Pass) // nothing has gone past us
 		b.judgesRaw(true, closing(true, hello.TypeStopCCN, ns, 2, 1, ""), hello.Pass)
-		b.now = b.now.Add(2 * closedAfter)
-		b.tidy(b.now)
+		b.age(1 + closedAfter)
 		if b.standing() != 1 || len(b.ends) > 0 {
 			t.Fatalf("Ns %d: %d tunnels left, %+v", ns, b.standing(), b.ends)
 		}
@@ -424,7 +434,7 @@ func TestClosesForADeadDaemon(t *testing.T) {
 	if _, ok := b.due(next); ok || len(b.acts) != 2 {
 		t.Errorf("acknowledged, and %q", b.acts)
 	}
-	b.tidy(next.Add(2 * closedAfter))
+	b.age(1 + closedAfter)
 	if len(b.x.all()) != 0 || b.kept(c.translator.Tunnel()) {
 		t.Error("it is not forgotten")
 	}

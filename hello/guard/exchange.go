@@ -8,12 +8,18 @@ import (
 	"xl2tpd-keepalive/hello"
 )
 
-// forgetAfter is how long a channel may be without a packet from xl2tpd. A
-// tunnel that is up has a Hello every 60 s, so one without is no more.
-const forgetAfter = 3 * time.Minute
+const (
+	// forgetAfter is how many rounds of old a channel may be without a packet from
+	// xl2tpd. A tunnel that is up has a Hello every 60 s, so one without is no more.
+	// Rounds, not time: while we are frozen or stopped, so may xl2tpd be.
+	forgetAfter = 3
+	// closedAfter is the same behind a StopCCN, which xl2tpd sends for 31 s at most.
+	closedAfter = 1
 
-// closedAfter is the same behind a StopCCN, which xl2tpd sends for 31 s at most.
-const closedAfter = time.Minute
+	// strangeFor is how long an SCCRQ may wait for its answer, and a tunnel that is
+	// not known for being told.
+	strangeFor = 3 * time.Minute
+)
 
 // path is what the packets of one or more tunnels have in common.
 type path struct{ local, peer netip.AddrPort }
@@ -30,6 +36,7 @@ type channel struct {
 	translator *hello.Translator
 	daemon     string    // the xl2tpd that set the tunnel up; empty: not known
 	seen       time.Time // latest packet from xl2tpd
+	rounds     int       // of old, since that
 	heard      time.Time // latest believable packet from the peer
 	vendor     string    // what the peer calls itself; empty: not seen
 	wanted     bool      // its links want it held; false: they have to be asked
@@ -260,22 +267,30 @@ func (x *exchange) learn(t hello.Tunnel, m hello.Message, out bool, now time.Tim
 	return t, true
 }
 
-// old takes out what has not been heard of for long and returns the channels
-// among it.
+// old takes out what has not been heard of for long and returns the channels among
+// it. It is to be called once a minute. A session of the kernel keeps its tunnel,
+// whatever its xl2tpd is kept from.
 func (x *exchange) old(now time.Time) []*channel {
 	for t, at := range x.asked {
-		if now.Sub(at) > forgetAfter {
+		if now.Sub(at) > strangeFor {
 			delete(x.asked, t)
 		}
 	}
 	for at, s := range x.strangers {
-		if now.Sub(s.since) > forgetAfter {
+		if now.Sub(s.since) > strangeFor {
 			delete(x.strangers, at)
 		}
 	}
+	type ids struct{ local, peer uint16 }
+	inKernel := map[ids]bool{}
+	for _, s := range x.sessions {
+		inKernel[ids{s.LocalID, s.PeerID}] = true
+	}
 	var gone []*channel
 	for _, c := range x.all() {
-		if quiet := now.Sub(c.seen); quiet > forgetAfter || c.closing && quiet > closedAfter {
+		c.rounds++
+		t := c.translator.Tunnel()
+		if c.closing && c.rounds > closedAfter || c.rounds > forgetAfter && !inKernel[ids{t.LocalID, t.PeerID}] {
 			x.remove(c)
 			gone = append(gone, c)
 		}

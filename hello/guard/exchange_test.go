@@ -2,6 +2,7 @@ package guard
 
 import (
 	"encoding/binary"
+	"maps"
 	"net/netip"
 	"testing"
 	"time"
@@ -152,13 +153,16 @@ func TestMeet(t *testing.T) {
 	}
 }
 
-// Nothing is kept of tunnels that are no more, and a closed one goes sooner.
+// Nothing is kept of tunnels that are no more, and a closed one goes sooner. One that
+// the kernel has a session of is still there.
 func TestOld(t *testing.T) {
 	x := newExchange()
 	open := &channel{translator: hello.New(hello.Tunnel{Local: here, Peer: there, LocalID: 1, PeerID: 2}, hello.DefaultTiming(), epoch), seen: epoch}
 	closing := &channel{translator: hello.New(hello.Tunnel{Local: here, Peer: there, LocalID: 3, PeerID: 4}, hello.DefaultTiming(), epoch), seen: epoch, closing: true}
+	frozen := &channel{translator: hello.New(hello.Tunnel{Local: here, Peer: there, LocalID: 5, PeerID: 6}, hello.DefaultTiming(), epoch), seen: epoch}
 	x.add(open)
 	x.add(closing)
+	x.add(frozen)
 	for _, raw := range [][]byte{assigning(false, hello.TypeSCCRQ, 0, 7, 0, 0), zlb(false, 9)} {
 		p, err := hello.ParsePacket(raw)
 		if err != nil {
@@ -166,13 +170,19 @@ func TestOld(t *testing.T) {
 		}
 		x.find(&p, true, epoch)
 	}
-	if gone := x.old(epoch.Add(closedAfter)); len(gone) != 0 {
-		t.Errorf("%d gone too early", len(gone))
+	x.sessions = []hello.Tunnel{{Local: here, LocalID: 5, PeerID: 6}}
+	now, gone := epoch, map[*channel]int{}
+	for round := 1; round <= 2*forgetAfter; round++ {
+		now = now.Add(tidyEvery)
+		for _, c := range x.old(now) {
+			gone[c] = round
+		}
 	}
-	if gone := x.old(epoch.Add(closedAfter + 1)); len(gone) != 1 || gone[0] != closing {
-		t.Errorf("gone: %v", gone)
+	if want := map[*channel]int{closing: closedAfter + 1, open: forgetAfter + 1}; !maps.Equal(gone, want) {
+		t.Errorf("gone in rounds %v, want %v", gone, want)
 	}
-	if gone := x.old(epoch.Add(forgetAfter + 1)); len(gone) != 1 || gone[0] != open {
+	x.sessions = nil
+	if gone := x.old(now); len(gone) != 1 || gone[0] != frozen {
 		t.Errorf("gone: %v", gone)
 	}
 	if len(x.channels)+len(x.asked)+len(x.strangers) != 0 {
