@@ -197,14 +197,17 @@ func before(log, text string) string {
 	return ""
 }
 
-// ackedCommand holds when every Hello that these peers have sent since they were last dialled was acknowledged.
+// ackedCommand holds when every Hello that these peers have sent since they were last dialled was acknowledged, and
+// 99.9 % of them within that time.
 func ackedCommand(ts *testscript.TestScript, neg bool, args []string) {
-	usage(ts, neg, len(args) > 0, "acked NAME...")
+	names, opts := options(args)
+	usage(ts, neg, len(names) > 0, "acked NAME... [within=DURATION]")
 	c := clientOf(ts)
-	for _, p := range peersOf(ts, args) {
-		var sent, again, acked int
+	for _, p := range peersOf(ts, names) {
+		var sent, again int
+		var waited []time.Duration
 		count := func(records []record) bool {
-			sent, again, acked = 0, 0, 0
+			sent, again, waited = 0, 0, nil
 			for _, r := range sinceDialled(records, p) {
 				switch {
 				case r.text == "hello-sent" && r.try == 1:
@@ -212,15 +215,21 @@ func ackedCommand(ts *testscript.TestScript, neg bool, args []string) {
 				case r.text == "hello-sent":
 					again++
 				case r.text == "hello-acked":
-					acked++
+					waited = append(waited, r.waited)
 				}
 			}
-			return sent > 0 && sent == acked
+			return sent > 0 && sent == len(waited)
 		}
 		ok := c.history.await(8*time.Second, count) // one may be under way, or about to be sent again
-		c.measure("%s: %d of the peer's %d Hellos acknowledged, %d sent again", p.name, acked, sent, again)
+		c.measure("%s: %d of the peer's %d Hellos acknowledged, %d sent again", p.name, len(waited), sent, again)
 		if !ok {
-			ts.Fatalf("%s: %d of the peer's %d Hellos acknowledged", p.name, acked, sent)
+			ts.Fatalf("%s: %d of the peer's %d Hellos acknowledged", p.name, len(waited), sent)
+		}
+		slices.Sort(waited)
+		median, late := waited[sent/2], waited[sent-1-sent/1000]
+		c.measure("%s: acknowledged after %v (median), %v (99.9 %%), %v at most", p.name, median, late, waited[sent-1])
+		if limit, ok := opts["within"]; ok && late > duration(ts, limit) {
+			ts.Fatalf("%s: 99.9 %% of the peer's Hellos were acknowledged within %v, wanted %s", p.name, late, limit)
 		}
 	}
 }

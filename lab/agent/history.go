@@ -14,9 +14,10 @@ type record struct {
 	link   string
 	reason string
 	text   string
-	try    int    // of a Hello of the peer's LNS: 1 is the first
-	ns     uint16 // of a message that the peer's LNS has received
-	due    uint16 // and the Ns that it expected
+	try    int           // of a Hello of the peer's LNS: 1 is the first
+	ns     uint16        // of a message that the peer's LNS has received
+	due    uint16        // and the Ns that it expected
+	waited time.Duration // of a Hello of the peer's LNS that was acknowledged: since it was first sent
 }
 
 // history keeps all that was seen since the scenario began and wakes those who wait for more.

@@ -77,6 +77,7 @@ func (p *peer) startLNS() error {
 				Try     int       `json:"try"`
 				Ns      uint16    `json:"ns"`
 				Due     uint16    `json:"expected"`
+				Waited  float64   `json:"waited_ms"`
 			}
 			if json.Unmarshal(lines.Bytes(), &e) != nil {
 				continue
@@ -84,7 +85,10 @@ func (p *peer) startLNS() error {
 			if e.Event == "listening" {
 				close(listening)
 			}
-			p.client.history.add(record{at: e.Time, kind: "lns", tunnel: p.name, reason: cmp.Or(e.Reason, e.Message), text: e.Event, try: e.Try, ns: e.Ns, due: e.Due})
+			p.client.history.add(record{
+				at: e.Time, kind: "lns", tunnel: p.name, reason: cmp.Or(e.Reason, e.Message), text: e.Event,
+				try: e.Try, ns: e.Ns, due: e.Due, waited: time.Duration(e.Waited * float64(time.Millisecond)),
+			})
 		}
 	}()
 	select {
