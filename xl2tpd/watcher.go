@@ -3,9 +3,7 @@ package xl2tpd
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -58,6 +56,7 @@ type Watcher struct {
 	watchFiles func() (conf.Notify, error)
 	waitExit   func(pid int) (*exit, error)
 	peers      func() (map[uint16]netip.AddrPort, error)
+	readFile   func(path string) ([]byte, error)
 }
 
 func lookupIPv4(ctx context.Context, host string) ([]netip.Addr, error) {
@@ -136,14 +135,17 @@ type loop struct {
 	// since it goes through all of /proc.
 	justEnded bool
 
-	exit  *exit // of proc; nil when the system has no such thing
-	known map[tunnel]netip.AddrPort
+	exit *exit // of proc; nil when the system has no such thing
+
+	sessions []Session // of the kernel, as its table was read last
+	known    map[tunnel]netip.AddrPort
+	stale    bool          // the table has to be read again
+	read     time.Time     // when it was read last
+	took     time.Duration // and for how long
+	rested   <-chan time.Time
 
 	settled <-chan time.Time // a file has changed, and this is when to look
 }
-
-// tunnel is the two ends' ids of one L2TP tunnel.
-type tunnel struct{ local, peer uint16 }
 
 func (w *Watcher) newLoop() *loop {
 	l := &loop{
@@ -154,6 +156,7 @@ func (w *Watcher) newLoop() *loop {
 		waitExit:   w.waitExit,
 		askPeers:   w.peers,
 		resolver:   resolver{lookup: w.Lookup, done: make(chan answer), hosts: map[string]*host{}},
+		stale:      true,
 	}
 	if l.pidPaths == nil {
 		l.pidPaths = []string{"/run/xl2tpd.pid", "/var/run/xl2tpd.pid"}
@@ -166,6 +169,9 @@ func (w *Watcher) newLoop() *loop {
 	}
 	if l.askPeers == nil {
 		l.askPeers = kernelPeers
+	}
+	if l.readFile == nil {
+		l.readFile = os.ReadFile
 	}
 	if l.resolver.lookup == nil {
 		l.resolver.lookup = lookupIPv4
@@ -185,6 +191,9 @@ func (l *loop) wait(ctx context.Context, changed <-chan struct{}, slow <-chan ti
 		case <-l.settled:
 			l.settled = nil
 		case <-l.hints():
+			l.stale = true
+		case <-l.rested:
+			l.rested = nil
 		case <-l.exited():
 			l.ended = l.proc
 			l.forget()
@@ -215,7 +224,7 @@ func (l *loop) look(ctx context.Context, check func(paths ...string)) Snapshot {
 		ConfErr:  l.confErr,
 		Pid:      l.proc.pid,
 		Started:  l.proc.start,
-		Sessions: l.sessions(),
+		Sessions: l.table(time.Now()),
 	}
 }
 
@@ -242,13 +251,14 @@ func (l *loop) findProcess() {
 		}
 	}
 	l.complain("exit", "xl2tpd: the end of the process will be seen up to 5 s late", err)
-	l.proc, l.exit = p, exit
+	l.proc, l.exit, l.stale = p, exit, true
 }
 
 func (l *loop) forget() {
 	if l.exit != nil {
 		l.exit.stop()
 	}
+	l.stale = l.stale || l.proc != process{}
 	l.proc, l.exit = process{}, nil
 }
 
@@ -304,38 +314,6 @@ func (l *loop) resolve(ctx context.Context) *Conf {
 		}
 	}
 	return &c
-}
-
-// sessions reads the kernel's table. The far ends are asked for only when
-// a tunnel is new: they never change.
-func (l *loop) sessions() []Session {
-	data, err := os.ReadFile(filepath.Join(l.procRoot, "self/net/pppol2tp"))
-	if errors.Is(err, fs.ErrNotExist) { // the module is not loaded
-		err = nil
-	}
-	l.complain("sessions", "xl2tpd: which pppN is which can't be told in kernel mode", err)
-	out := parseSessions(data)
-	known := map[tunnel]netip.AddrPort{}
-	var answer map[uint16]netip.AddrPort
-	for i := range out {
-		t := tunnel{out[i].LocalTunnel, out[i].PeerTunnel}
-		peer, ok := l.known[t]
-		if !ok && answer == nil {
-			answer, err = l.askPeers()
-			l.complain("peers", "xl2tpd: the peers of kernel tunnels can't be told", err)
-			if answer == nil {
-				answer = map[uint16]netip.AddrPort{} // ask once per look
-			}
-		}
-		if !ok {
-			peer, ok = answer[t.local]
-		}
-		if ok {
-			out[i].Peer, known[t] = peer, peer
-		}
-	}
-	l.known = known
-	return out
 }
 
 // complain logs a failure once, until it changes or is over.

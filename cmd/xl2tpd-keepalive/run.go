@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/signal"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -81,9 +82,13 @@ func keepalive(o options, stderr io.Writer) int {
 		scrapes.Configure(c.Metrics)
 	}}
 	sas := &vici.Watcher{Log: log, Deliver: func(s vici.Snapshot) { loop.Post(s) }}
+	var known []ppp.Link
 	links.Deliver = func(s ppp.Snapshot) {
 		loop.Post(s)
-		lacs.Look() // a new link is a new session
+		if !slices.Equal(s.Links, known) {
+			known = s.Links
+			lacs.Look() // a new link is a new session
+		}
 	}
 
 	var wg sync.WaitGroup
