@@ -3,8 +3,10 @@
 package guard
 
 import (
+	"context"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/google/nftables"
 
@@ -39,4 +41,42 @@ func TestOwedByThousands(t *testing.T) {
 	if ok, err := r.intact(); !ok || err != nil {
 		t.Errorf("not intact: %v", err)
 	}
+}
+
+// What happens to a set's elements, as it does for each Hello, is no reason to look
+// whether the chains are all there; what happens to the chains is.
+func TestWatchesChainsAlone(t *testing.T) {
+	r := newRules()
+	if err := r.install(0, nil); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.remove() })
+	ctx, cancel := context.WithCancel(t.Context())
+	told, ended := make(chan struct{}, 100), make(chan error)
+	go func() { ended <- watchTables(ctx, func() { told <- struct{}{} }) }()
+	<-told // at once
+	time.Sleep(2 * settle)
+	tunnel := hello.Tunnel{Local: here, Peer: there, LocalID: 1, PeerID: 2}
+	for range 5 {
+		for _, add := range []bool{true, false} {
+			if err := r.owe(tunnel, add); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	select {
+	case <-told:
+		t.Error("told of elements")
+	case <-time.After(2 * settle):
+	}
+	if err := r.remove(); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-told:
+	case <-time.After(2 * settle):
+		t.Error("not told that the table has gone")
+	}
+	cancel()
+	<-ended
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/mdlayher/netlink"
@@ -28,12 +29,15 @@ func watchTables(ctx context.Context, changed func()) error {
 	defer stop()
 	changed() // there may have been one before we listened
 	for {
-		_, err := c.Receive()
+		msgs, err := c.Receive()
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		if err != nil && !errors.Is(err, unix.ENOBUFS) { // some were lost: all the more reason to look
 			return fmt.Errorf("nf_tables: changes: %w", err)
+		}
+		if err == nil && !slices.ContainsFunc(msgs, changesRules) {
+			continue
 		}
 		changed()
 		// A host with containers may change its tables all the time.
@@ -43,4 +47,14 @@ func watchTables(ctx context.Context, changed func()) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// changesRules tells a notice of what may concern our chains from one of a set's
+// elements, as we and others change them all the time, or of a transaction's end.
+func changesRules(m netlink.Message) bool {
+	switch uint16(m.Header.Type) &^ (unix.NFNL_SUBSYS_NFTABLES << 8) {
+	case unix.NFT_MSG_NEWSETELEM, unix.NFT_MSG_DELSETELEM, unix.NFT_MSG_NEWGEN:
+		return false
+	}
+	return true
 }
