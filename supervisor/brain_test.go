@@ -33,6 +33,7 @@ type bench struct {
 	actions []Action
 	notes   []string
 	told    []hook.Event // what hooks were called with
+	off     []string     // LACs that the next brain is to leave down
 	asked   error        // what asking the peer of a silent link comes to
 }
 
@@ -77,6 +78,8 @@ func (n *bench) step(ev Event) {
 			n.notes = append(n.notes, text(a))
 		case CallHook:
 			n.told = append(n.told, a.Event)
+		case LeaveDown:
+			n.off = a.LACs
 		default:
 			n.actions = append(n.actions, a)
 		}

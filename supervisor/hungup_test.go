@@ -10,8 +10,8 @@ import (
 	"xl2tpd-keepalive/vici"
 )
 
-// Whatever happens, and in whatever order: what the operator has hung up is left
-// alone until it is up again.
+// Whatever happens, and in whatever order, a restart of ours included: what the
+// operator has hung up is left alone until it is up again.
 func TestHungUpIsLeftDown(t *testing.T) {
 	for seed := range uint64(300) {
 		rng := rand.New(rand.NewPCG(seed, 0))
@@ -21,6 +21,7 @@ func TestHungUpIsLeftDown(t *testing.T) {
 		}
 		n := established(t, conf, keepalive)
 		up, off, index, pid, done := true, false, 10, 100, []string{}
+		sa, current := secured("1"), link("ppp0", 5, true)
 		ends := func(e Ending) {
 			e.Tunnel = closer
 			late := rng.IntN(3) == 0 // it may be heard behind the fact
@@ -35,11 +36,13 @@ func TestHungUpIsLeftDown(t *testing.T) {
 		for range 30 {
 			ours := n.b.lac(name).ladder
 			ambiguous := ours.busy != StepNone || ours.last == StepHangUp // it may be us
-			switch what := rng.IntN(9); {
+			switch what := rng.IntN(10); {
 			case what == 0 && !up:
 				done = append(done, "up")
 				index++
-				n.links(link("ppp0", index, true))
+				current = link("ppp0", index, true)
+				current.Xl2tpdPid = pid
+				n.links(current)
 				up, off = true, false
 			case what == 1 && up:
 				done = append(done, "closed")
@@ -59,10 +62,12 @@ func TestHungUpIsLeftDown(t *testing.T) {
 				off = true
 			case what == 5:
 				done = append(done, "no SA")
-				n.step(vici.Snapshot{})
+				sa = vici.Snapshot{}
+				n.step(sa)
 			case what == 6:
 				done = append(done, "SA")
-				n.step(secured(fmt.Sprint(rng.Int())))
+				sa = secured(fmt.Sprint(rng.Int()))
+				n.step(sa)
 			case what == 7:
 				done = append(done, "xl2tpd")
 				s := n.xl2tpd(conf)
@@ -71,6 +76,20 @@ func TestHungUpIsLeftDown(t *testing.T) {
 				n.step(s)
 				n.links()
 				up = false
+			case what == 8:
+				done = append(done, "we")
+				s := n.xl2tpd(conf)
+				s.Pid = pid
+				n.b = New(n.b.config, func() float64 { return 0.5 })
+				n.b.LeaveDown(n.off)
+				n.step(n.b.config)
+				n.step(s)
+				n.step(sa)
+				if n.actions = nil; up {
+					n.links(current)
+				} else {
+					n.links()
+				}
 			default:
 				wait := time.Duration(rng.IntN(120)) * time.Second
 				var err error

@@ -36,6 +36,9 @@ type Front struct {
 	Status func(string) // whenever the text changes
 	Pulse  time.Duration
 	Beat   func() // at least every Pulse while the brain gets on with its work
+	// LeaveDown is told which LACs have been hung up on this host, whenever those are
+	// others.
+	LeaveDown func(lacs []string)
 }
 
 // Loop owns a Brain.
@@ -175,6 +178,8 @@ func (l *Loop) act(ctx context.Context, actions []Action) {
 			l.cancels[a.Link]()
 		case CallHook:
 			l.hands.Hook(a.Event)
+		case LeaveDown:
+			l.front.LeaveDown(a.LACs)
 		case Note:
 			l.log.LogAttrs(ctx, a.Level, a.Text, a.Attrs...)
 		case Ready:

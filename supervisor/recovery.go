@@ -33,6 +33,7 @@ type lac struct {
 	last    *closing  // how its latest tunnel ended; nil: it is up, or none has
 	silent  time.Time // when that was, if it was silent; zero: it was not
 	said    string    // what the log has told last
+	off     bool      // it is known to be left down
 }
 
 func (b *Brain) lac(name string) *lac {
@@ -75,6 +76,7 @@ func (b *Brain) recover(now time.Time) {
 	for _, l := range b.climbs.Take(now) {
 		b.touchLAC(l)
 	}
+	others := false
 	for _, l := range b.touched {
 		l.touched = false
 		if s := b.atlas.lacs[l.key]; s != nil && s.Name != "default" && s.Name != "" && b.open && b.ready {
@@ -82,8 +84,39 @@ func (b *Brain) recover(now time.Time) {
 		} else {
 			b.climbs.Set(l, time.Time{})
 		}
+		if off := l.leftDown(now); off != l.off {
+			l.off, others = off, true
+		}
 	}
 	b.touched = b.touched[:0]
+	if others {
+		b.do(LeaveDown{b.leftDown()})
+	}
+}
+
+// LeaveDown tells a new brain which LACs have been hung up: its actions told the last
+// one's loop.
+func (b *Brain) LeaveDown(lacs []string) {
+	for _, name := range lacs {
+		l := b.lac(name)
+		l.last, l.off = &closing{sure: true, operator: true}, true
+	}
+}
+
+func (b *Brain) leftDown() (names []string) {
+	for _, l := range b.lacs {
+		if l.off {
+			names = append(names, l.name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// leftDown reports whether a LAC's tunnel was hung up, or may have been and nobody
+// will say.
+func (l *lac) leftDown(now time.Time) bool {
+	return l.last != nil && !l.last.mishap() && (l.last.sure || now.Sub(l.last.Time) >= late)
 }
 
 // climb has a LAC climb its ladder, and notes when to look again.

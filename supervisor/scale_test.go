@@ -40,7 +40,7 @@ func TestCrowd(t *testing.T) {
 		},
 		Received: func(indexes []int) []ppp.Count { return make([]ppp.Count, len(indexes)) },
 	}
-	front := Front{Ready: func() {}, Status: func(string) {}, Pulse: 10 * time.Second, Beat: func() {}}
+	front := Front{Ready: func() {}, Status: func(string) {}, Pulse: 10 * time.Second, Beat: func() {}, LeaveDown: func([]string) {}}
 	lasts := time.Duration(*minutes) * time.Minute
 	var m runtime.MemStats
 	before := cpuTime(t)

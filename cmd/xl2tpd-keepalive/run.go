@@ -60,10 +60,14 @@ func keepalive(o options, stderr io.Writer) int {
 	pinger := &probe.Pinger{}
 	mend := &mender{control: newDialler(), echo: pinger.Echo}
 	hooks := &hook.Runner{Log: log}
-	loop := supervisor.NewLoop(
-		supervisor.New(config.Default(path), rand.Float64),
+	brain := supervisor.New(config.Default(path), rand.Float64)
+	hungUp := leftDown{defaultLeftDown, log}
+	brain.LeaveDown(hungUp.load())
+	front := systemd.front(ready)
+	front.LeaveDown = hungUp.save
+	loop := supervisor.NewLoop(brain,
 		supervisor.Hands{Echo: pinger.Echo, Received: links.Received, Recover: mend.step, Hook: hooks.Call},
-		systemd.front(ready), log)
+		front, log)
 	hellos := newGuard(loop, log)
 	mend.channels, mend.ask, mend.bury, mend.dialling = hellos.Channels, hellos.Ask, hellos.Bury, hellos.Dialling
 	look := func(ctx context.Context) (status.Report, error) { return report(ctx, loop, hellos.Guard) }

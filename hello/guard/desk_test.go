@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"xl2tpd-keepalive/hello"
+	"xl2tpd-keepalive/keep"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -287,7 +288,7 @@ func TestStore(t *testing.T) {
 	// State is not read from what may take its place.
 	pipe, link, huge := filepath.Join(dir, statePrefix+"pipe"+stateSuffix), filepath.Join(dir, statePrefix+"link"+stateSuffix), filepath.Join(dir, statePrefix+"huge"+stateSuffix)
 	if err := errors.Join(unix.Mkfifo(pipe, 0o600), os.Symlink(s.file(c.translator.Tunnel()), link),
-		os.WriteFile(huge, bytes.Repeat([]byte(" "), maxState+1), 0o600)); err != nil {
+		os.WriteFile(huge, bytes.Repeat([]byte(" "), keep.Max+1), 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	// Nor that of one tunnel from another's file.

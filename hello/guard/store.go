@@ -4,22 +4,18 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"xl2tpd-keepalive/hello"
+	"xl2tpd-keepalive/keep"
 )
 
 const (
 	statePrefix = "hello-"
 	stateSuffix = ".json"
-
-	maxState = 64 << 10 // bytes: far more than any takes
 )
 
 // record is what is kept of a channel while we are not there.
@@ -48,11 +44,7 @@ func (s store) save(c *channel) error {
 	if err != nil {
 		return err
 	}
-	path := s.file(c.translator.Tunnel())
-	if err := os.WriteFile(path+".new", data, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(path+".new", path)
+	return keep.Save(s.file(c.translator.Tunnel()), data)
 }
 
 func (s store) forget(t hello.Tunnel) error { return os.Remove(s.file(t)) }
@@ -86,7 +78,7 @@ func (s store) load(now time.Time, bad func(path string, err error)) ([]*channel
 }
 
 func read(path string, now time.Time) (*channel, error) {
-	data, err := readFile(path)
+	data, err := keep.Read(path)
 	if err != nil {
 		return nil, err
 	}
@@ -99,22 +91,4 @@ func read(path string, now time.Time) (*channel, error) {
 		return nil, err
 	}
 	return &channel{translator: t, daemon: r.Daemon, secured: r.Secured, vendor: r.Vendor, seen: now}, nil
-}
-
-// readFile reads a file as save makes it. What may be in its place is not waited for,
-// nor followed.
-func readFile(path string) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() || info.Size() > maxState {
-		return nil, fmt.Errorf("%s of %d bytes is no state", info.Mode(), info.Size())
-	}
-	return io.ReadAll(f)
 }
