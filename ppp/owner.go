@@ -1,14 +1,14 @@
 package ppp
 
 import (
-	"bytes"
-	"fmt"
 	"io/fs"
 	"net/netip"
 	"path"
 	"strconv"
 	"strings"
 	"time"
+
+	"xl2tpd-keepalive/proc"
 )
 
 // owners tells whose a PPP device is, from pppd's pid files and /proc.
@@ -86,16 +86,16 @@ func (o *owners) process(pid int, old process) (process, bool) {
 	if err != nil {
 		return process{}, false
 	}
-	s, err := parseStat(b)
-	if err != nil || s.name != "pppd" || s.state == 'Z' || s.state == 'X' {
+	s, err := proc.ParseStat(b)
+	if err != nil || s.Name != "pppd" || s.Dead() {
 		return process{}, false
 	}
-	same := old.pid == pid && old.ticks == s.ticks
-	if same && old.parent == s.parent {
+	same := old.pid == pid && old.ticks == s.Ticks
+	if same && old.parent == s.Parent {
 		return old, true
 	}
-	p := process{pid: pid, parent: s.parent, ticks: s.ticks}
-	if b, err = fs.ReadFile(o.root, path.Join("proc", strconv.Itoa(s.parent), "comm")); err == nil {
+	p := process{pid: pid, parent: s.Parent, ticks: s.Ticks}
+	if b, err = fs.ReadFile(o.root, path.Join("proc", strconv.Itoa(s.Parent), "comm")); err == nil {
 		p.parentName = strings.TrimSpace(string(b))
 	}
 	if b, err = fs.ReadFile(o.root, path.Join(dir, "cmdline")); err != nil {
@@ -103,7 +103,7 @@ func (o *owners) process(pid int, old process) (process, bool) {
 	}
 	p.args = parseArguments(b)
 	if p.started = old.started; !same { // the time of boot moves when the clock is set
-		p.started = o.since(s.ticks)
+		p.started = o.since(s.Ticks)
 	}
 	return p, true
 }
@@ -121,36 +121,6 @@ func (o *owners) since(ticks uint64) time.Time {
 		}
 	}
 	return o.boot.Add(time.Duration(ticks) * 10 * time.Millisecond)
-}
-
-type stat struct {
-	name   string
-	state  byte
-	parent int
-	ticks  uint64
-}
-
-// parseStat reads /proc/PID/stat, see proc_pid_stat(5). The name may contain
-// anything, also spaces and parentheses: the last ")" ends it.
-func parseStat(b []byte) (stat, error) {
-	open, end := bytes.IndexByte(b, '('), bytes.LastIndexByte(b, ')')
-	if open < 0 || end < open {
-		return stat{}, fmt.Errorf("no name in %q", b)
-	}
-	// f[0] is field 3, the state.
-	f := strings.Fields(string(b[end+1:]))
-	if len(f) < 20 {
-		return stat{}, fmt.Errorf("%d fields after the name in %q", len(f), b)
-	}
-	parent, err := strconv.Atoi(f[4-3])
-	if err != nil {
-		return stat{}, fmt.Errorf("parent: %w", err)
-	}
-	ticks, err := strconv.ParseUint(f[22-3], 10, 63)
-	if err != nil {
-		return stat{}, fmt.Errorf("start: %w", err)
-	}
-	return stat{name: string(b[open+1 : end]), state: f[0][0], parent: parent, ticks: ticks}, nil
 }
 
 // parseBoot reads the time of boot from /proc/stat.

@@ -72,32 +72,12 @@ func TestParseArguments(t *testing.T) {
 	}
 }
 
-func TestParseStat(t *testing.T) {
-	const rest = " 1 1 0 -1 4194560 399 393 12 0 14 25 23 24 20 0 1 0 2647 13504512 1296\n"
-	good, err := parseStat([]byte("406 (a) b (c) S 400" + rest))
-	if want := (stat{name: "a) b (c", state: 'S', parent: 400, ticks: 2647}); err != nil || good != want {
-		t.Errorf("got %+v, %v, want %+v", good, err, want)
-	}
-	for _, bad := range []string{
-		"", "406", "406 (pppd", ")406(", "406 (pppd)", "406 (pppd) S 400 1 1",
-		"406 (pppd) S x" + rest,
-		"406 (pppd) S 400" + strings.Replace(rest, "2647", "-1", 1),
-	} {
-		if s, err := parseStat([]byte(bad)); err == nil {
-			t.Errorf("%q: got %+v, want an error", bad, s)
-		}
-	}
-}
-
 func FuzzProc(f *testing.F) {
 	f.Add([]byte("406 (pppd) S 400 1 1 0 -1 4194560 399 393 12 0 14 25 23 24 20 0 1 0 2647 13504512 1296\n"))
 	f.Add([]byte(strings.Join(kernelArgs, "\x00")))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		parseArguments(b)
 		parseBoot(b)
-		if s, err := parseStat(b); err == nil && s.state == 0 {
-			t.Errorf("%q: no state", b)
-		}
 	})
 }
 

@@ -2,6 +2,7 @@ package xl2tpd
 
 import (
 	"cmp"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -9,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"xl2tpd-keepalive/proc"
 )
 
 // process is one running xl2tpd.
@@ -85,20 +88,11 @@ func readProcess(procRoot string, pid int) (process, bool) {
 	if err != nil {
 		return process{}, false
 	}
-	// "PID (comm) state ppid ... starttime ..."; comm may hold ") ".
-	_, rest, ok1 := strings.Cut(string(b), "(")
-	i := strings.LastIndexByte(rest, ')')
-	if !ok1 || i < 0 || rest[:i] != "xl2tpd" {
+	s, err := proc.ParseStat(b)
+	if err != nil || s.Name != "xl2tpd" || s.Dead() {
 		return process{}, false
 	}
-	f := strings.Fields(rest[i+1:])
-	if len(f) < 20 || f[0] == "Z" || f[0] == "X" {
-		return process{}, false
-	}
-	p := process{pid: pid, ppid: atoi(f[1]), conf: DefaultConfPath}
-	if p.start, err = strconv.ParseUint(f[19], 10, 64); err != nil {
-		return process{}, false
-	}
+	p := process{pid: pid, ppid: s.Parent, start: s.Ticks, conf: DefaultConfPath}
 	b, err = os.ReadFile(filepath.Join(dir, "cmdline"))
 	if err != nil {
 		return process{}, false
@@ -134,34 +128,21 @@ type exit struct {
 	stop func()
 }
 
-// waitExit waits through a pidfd in the runtime's poller, with no thread and no
-// polling of its own. Kernels before 5.3 have none; then the slow look has to do.
 func waitExit(pid int) (*exit, error) {
-	fd, err := unix.PidfdOpen(pid, 0)
+	ended := make(chan struct{})
+	stop, err := proc.OnExit(pid, func() { close(ended) })
+	return &exit{ended, stop}, err
+}
+
+// Gone reports whether a process of a Snapshot is certainly no more.
+func Gone(pid int, started uint64) bool {
+	if unix.Kill(pid, 0) == unix.ESRCH {
+		return true
+	}
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		return nil, os.NewSyscallError("pidfd_open", err)
+		return false // it may be hidden from us
 	}
-	if err := unix.SetNonblock(fd, true); err != nil { // makes NewFile use the poller
-		unix.Close(fd)
-		return nil, os.NewSyscallError("fcntl", err)
-	}
-	f := os.NewFile(uintptr(fd), "pidfd")
-	rc, err := f.SyscallConn()
-	if err != nil {
-		f.Close()
-		return nil, err
-	}
-	ended, gone := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(gone)
-		err := rc.Read(func(fd uintptr) bool {
-			p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-			n, err := unix.Poll(p, 0)
-			return n > 0 && err == nil
-		})
-		if err == nil {
-			close(ended)
-		}
-	}()
-	return &exit{C: ended, stop: func() { f.Close(); <-gone }}, nil
+	s, err := proc.ParseStat(b)
+	return err == nil && (s.Dead() || s.Ticks != started) // not yet reaped, or another one's pid
 }

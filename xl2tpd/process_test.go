@@ -2,27 +2,32 @@ package xl2tpd
 
 import (
 	"fmt"
+	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
+
+	"xl2tpd-keepalive/proc"
 )
 
-// proc is a /proc of our own making.
-type proc struct {
+// procDir is a /proc of our own making.
+type procDir struct {
 	t    *testing.T
 	root string
 }
 
-func newProc(t *testing.T) proc {
-	p := proc{t, t.TempDir()}
+func newProc(t *testing.T) procDir {
+	p := procDir{t, t.TempDir()}
 	p.write("self/net/dev", "ours")
 	p.write("other/net/dev", "another namespace's")
 	return p
 }
 
-func (p proc) write(path, text string) {
+func (p procDir) write(path, text string) {
 	p.t.Helper()
 	path = filepath.Join(p.root, path)
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
@@ -34,7 +39,7 @@ func (p proc) write(path, text string) {
 }
 
 // add makes a process; netns is "self" or "other".
-func (p proc) add(pid, ppid int, comm, state string, start int, netns string, args ...string) {
+func (p procDir) add(pid, ppid int, comm, state string, start int, netns string, args ...string) {
 	p.t.Helper()
 	dir := strconv.Itoa(pid)
 	p.write(dir+"/stat", fmt.Sprintf("%d (%s) %s %d 1 1 0 -1 4194560 9 0 0 0 0 0 0 0 20 0 1 0 %d 5 6 7\n", pid, comm, state, ppid, start))
@@ -52,41 +57,41 @@ func TestFindProcess(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
 		pidFile string
-		fill    func(p proc)
+		fill    func(p procDir)
 		want    int
 		conf    string
 	}{
-		{"nothing", "", func(p proc) {}, 0, ""},
-		{"pid file", "77\n", func(p proc) {
+		{"nothing", "", func(p procDir) {}, 0, ""},
+		{"pid file", "77\n", func(p procDir) {
 			p.add(50, 1, "xl2tpd", "S", 1, "self", "xl2tpd")
 			p.add(77, 1, "xl2tpd", "S", 9, "self", "xl2tpd", "-D", "-c", "/etc/x.conf")
 		}, 77, "/etc/x.conf"},
-		{"pid file of a process that is gone", "77\n", func(p proc) { p.add(50, 1, "xl2tpd", "S", 1, "self", "xl2tpd") }, 50, DefaultConfPath},
-		{"pid taken by another program", "77\n", func(p proc) { p.add(77, 1, "sshd", "S", 1, "self", "sshd") }, 0, ""},
-		{"pid file with junk", "xl2tpd?\n", func(p proc) { p.add(50, 1, "xl2tpd", "S", 1, "self", "xl2tpd") }, 50, DefaultConfPath},
-		{"zombie", "77", func(p proc) { p.add(77, 1, "xl2tpd", "Z", 1, "self", "xl2tpd") }, 0, ""},
-		{"in another network namespace", "77", func(p proc) {
+		{"pid file of a process that is gone", "77\n", func(p procDir) { p.add(50, 1, "xl2tpd", "S", 1, "self", "xl2tpd") }, 50, DefaultConfPath},
+		{"pid taken by another program", "77\n", func(p procDir) { p.add(77, 1, "sshd", "S", 1, "self", "sshd") }, 0, ""},
+		{"pid file with junk", "xl2tpd?\n", func(p procDir) { p.add(50, 1, "xl2tpd", "S", 1, "self", "xl2tpd") }, 50, DefaultConfPath},
+		{"zombie", "77", func(p procDir) { p.add(77, 1, "xl2tpd", "Z", 1, "self", "xl2tpd") }, 0, ""},
+		{"in another network namespace", "77", func(p procDir) {
 			p.add(77, 1, "xl2tpd", "S", 1, "other", "xl2tpd")
 			p.add(78, 1, "xl2tpd", "S", 1, "other", "xl2tpd")
 		}, 0, ""},
-		{"NetworkManager's only", "", func(p proc) {
+		{"NetworkManager's only", "", func(p procDir) {
 			p.add(90, 1, "xl2tpd", "S", 1, "self", "xl2tpd", "-D", "-c", "/run/nm-l2tp-1/xl2tpd.conf", "-C", "/run/nm-l2tp-1/control", "-p", "/run/nm-l2tp-1/pid")
 			p.add(91, 1, "xl2tpd", "S", 1, "self", "xl2tpd", "-D", "-c", "/var/run/nm-l2tp-2/xl2tpd.conf")
 		}, 0, ""},
-		{"the one that reads our file, then the oldest", "", func(p proc) {
+		{"the one that reads our file, then the oldest", "", func(p procDir) {
 			p.add(10, 1, "xl2tpd", "S", 1, "self", "xl2tpd")
 			p.add(11, 1, "xl2tpd", "S", 3_000_000_000, "self", "xl2tpd", "-c", own)
 			p.add(12, 1, "xl2tpd", "S", 2_500_000_000, "self", "xl2tpd", "-c", own, "-C", "/x")
 		}, 12, own},
-		{"its init script", "", func(p proc) {
+		{"its init script", "", func(p procDir) {
 			p.add(10, 1, "xl2tpd", "S", 1, "self", "/bin/sh", "/etc/init.d/xl2tpd", "start")
 			p.add(12, 10, "xl2tpd", "S", 2, "self", "/usr/sbin/xl2tpd")
 		}, 12, DefaultConfPath},
-		{"a child about to become pppd", "", func(p proc) {
+		{"a child about to become pppd", "", func(p procDir) {
 			p.add(10, 60, "xl2tpd", "S", 9, "self", "xl2tpd")
 			p.add(60, 1, "xl2tpd", "S", 9, "self", "xl2tpd")
 		}, 60, DefaultConfPath},
-		{"broken tables", "77", func(p proc) {
+		{"broken tables", "77", func(p procDir) {
 			p.write("77/stat", "77 (xl2tpd")
 			p.write("78/stat", "78 (xl2tpd) S 1")
 			p.write("79/stat", "79 (xl2tpd) S 1 1 1 0 -1 4194560 9 0 0 0 0 0 0 0 20 0 1 0 x 5")
@@ -119,5 +124,51 @@ func TestSelf(t *testing.T) {
 	}
 	if _, ok := readProcess("/proc", os.Getpid()); ok {
 		t.Error("the test is taken for xl2tpd")
+	}
+}
+
+func TestGone(t *testing.T) {
+	b, err := os.ReadFile("/proc/self/stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	self, err := proc.ParseStat(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if Gone(os.Getpid(), self.Ticks) {
+		t.Error("this process is gone")
+	}
+	if !Gone(os.Getpid(), self.Ticks-1) {
+		t.Error("one that had its pid before is not gone")
+	}
+	cmd := exec.Command("true")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	io.Copy(io.Discard, out) // it ends with its output
+	zombie := func() bool {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", cmd.Process.Pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		self, err = proc.ParseStat(b)
+		return err == nil && self.Dead()
+	}
+	for !zombie() {
+		runtime.Gosched()
+	}
+	if !Gone(cmd.Process.Pid, self.Ticks) {
+		t.Error("a zombie is not gone")
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if !Gone(cmd.Process.Pid, self.Ticks) {
+		t.Error("a process that has ended is not gone")
 	}
 }

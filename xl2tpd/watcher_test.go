@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -27,7 +26,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type bench struct {
 	t       *testing.T
 	w       *Watcher
-	proc    proc
+	proc    procDir
 	conf    string
 	pidFile string
 	changed chan struct{}         // what inotify would say
@@ -393,46 +392,6 @@ func TestNames(t *testing.T) {
 			t.Errorf("Run returned after %v", time.Since(start))
 		}
 	})
-}
-
-func TestWaitExit(t *testing.T) {
-	cmd := exec.Command("cat")
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	e, err := waitExit(cmd.Process.Pid)
-	if err != nil {
-		t.Fatal(err)
-	}
-	given, err := waitExit(cmd.Process.Pid)
-	if err != nil {
-		t.Fatal(err)
-	}
-	given.stop()
-	select {
-	case <-given.C:
-		t.Error("a wait given up says that the process has ended")
-	case <-e.C:
-		t.Error("ended before its time")
-	default:
-	}
-	in.Close()
-	select {
-	case <-e.C:
-	case <-time.After(10 * time.Second):
-		t.Error("the end was not seen")
-	}
-	e.stop()
-	if err := cmd.Wait(); err != nil {
-		t.Error(err)
-	}
-	if _, err := waitExit(cmd.Process.Pid); err == nil {
-		t.Error("a wait for process " + strconv.Itoa(cmd.Process.Pid) + ", which is gone")
-	}
 }
 
 // The real sources of this system, whatever it has: Run starts, delivers, ends.

@@ -1,17 +1,13 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/netip"
-	"os"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"xl2tpd-keepalive/config"
 	"xl2tpd-keepalive/hello"
@@ -93,18 +89,12 @@ func signs(links []supervisor.Tunnel, global *config.Settings, now time.Time) gu
 // daemonName names an xl2tpd for good, by its pid and start.
 const daemonName = "%d %d"
 
-// gone tells whether an xl2tpd is certainly no more. If its pid has passed on to
-// another process, that can't be told.
+// gone tells whether an xl2tpd is certainly no more.
 func gone(daemon string) bool {
-	var pid, started int
-	if _, err := fmt.Sscanf(daemon, daemonName, &pid, &started); err != nil {
-		return false
-	}
-	if unix.Kill(pid, 0) == unix.ESRCH {
-		return true
-	}
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	return err == nil && bytes.Contains(stat, []byte(") Z ")) // not yet reaped
+	var pid int
+	var started uint64
+	_, err := fmt.Sscanf(daemon, daemonName, &pid, &started)
+	return err == nil && xl2tpd.Gone(pid, started)
 }
 
 // host is what the guard needs to know of xl2tpd.

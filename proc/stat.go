@@ -1,0 +1,43 @@
+// Package proc tells what /proc says of a process, and when it ends.
+package proc
+
+import (
+	"bytes"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// Stat is part of /proc/PID/stat, which any user may read.
+type Stat struct {
+	Name   string
+	State  byte
+	Parent int
+	Ticks  uint64 // start, in 1/100 s since boot: with the pid, its identity
+}
+
+// Dead reports whether it is a zombie.
+func (s Stat) Dead() bool { return s.State == 'Z' || s.State == 'X' }
+
+// ParseStat reads a /proc/PID/stat, see proc_pid_stat(5). The name may contain
+// anything, also spaces and parentheses: the last ")" ends it.
+func ParseStat(b []byte) (Stat, error) {
+	open, end := bytes.IndexByte(b, '('), bytes.LastIndexByte(b, ')')
+	if open < 0 || end < open {
+		return Stat{}, fmt.Errorf("no name in %q", b)
+	}
+	// f[0] is field 3, the state.
+	f := strings.Fields(string(b[end+1:]))
+	if len(f) < 20 {
+		return Stat{}, fmt.Errorf("%d fields after the name in %q", len(f), b)
+	}
+	parent, err := strconv.Atoi(f[4-3])
+	if err != nil {
+		return Stat{}, fmt.Errorf("parent: %w", err)
+	}
+	ticks, err := strconv.ParseUint(f[22-3], 10, 63)
+	if err != nil {
+		return Stat{}, fmt.Errorf("start: %w", err)
+	}
+	return Stat{Name: string(b[open+1 : end]), State: f[0][0], Parent: parent, Ticks: ticks}, nil
+}

@@ -1,0 +1,32 @@
+package proc
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestParseStat(t *testing.T) {
+	const rest = " 1 1 0 -1 4194560 399 393 12 0 14 25 23 24 20 0 1 0 2647 13504512 1296\n"
+	good, err := ParseStat([]byte("406 (a) b (c) S 400" + rest))
+	if want := (Stat{Name: "a) b (c", State: 'S', Parent: 400, Ticks: 2647}); err != nil || good != want {
+		t.Errorf("got %+v, %v, want %+v", good, err, want)
+	}
+	for _, bad := range []string{
+		"", "406", "406 (pppd", ")406(", "406 (pppd)", "406 (pppd) S 400 1 1",
+		"406 (pppd) S x" + rest,
+		"406 (pppd) S 400" + strings.Replace(rest, "2647", "-1", 1),
+	} {
+		if s, err := ParseStat([]byte(bad)); err == nil {
+			t.Errorf("%q: got %+v, want an error", bad, s)
+		}
+	}
+}
+
+func FuzzParseStat(f *testing.F) {
+	f.Add([]byte("406 (pppd) S 400 1 1 0 -1 4194560 399 393 12 0 14 25 23 24 20 0 1 0 2647 13504512 1296\n"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if s, err := ParseStat(b); err == nil && s.State == 0 {
+			t.Errorf("%q: no state", b)
+		}
+	})
+}
