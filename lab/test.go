@@ -32,13 +32,12 @@ func (l lab) machine(clock vm.Clock, c event.Case) vm.Machine {
 	return vm.Machine{Image: l.image, Disk: l.disk, Clock: clock, Case: c, Limit: limit}
 }
 
-const (
-	throughputScenario = "throughput.txtar"
-	scaleScenario      = "scale.txtar"
-)
+const throughputScenario = "throughput.txtar"
+
+var scaleScenarios = []string{"scale.txtar", "charon-restarts.txtar", "many-sas.txtar"}
 
 // asked are the scenarios that have a command of their own.
-var asked = []string{demoScenario, soakScenario, matrixScenario, chaosScenario, throughputScenario, scaleScenario, picturesScenario, packageScenario}
+var asked = append([]string{demoScenario, soakScenario, matrixScenario, chaosScenario, throughputScenario, picturesScenario, packageScenario}, scaleScenarios...)
 
 // results counts what held and what did not, and prints each as it comes.
 type results struct {

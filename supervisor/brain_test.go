@@ -330,7 +330,7 @@ func TestQuickRetriesThenSilentThenAlive(t *testing.T) {
 	n.result(l, nil)
 	n.want(read(l), echo(l))
 	n.wantNotes("tunnel up", "tunnel alive")
-	for _, wait := range []time.Duration{6750, 1000, 2000, 10500, 10500} {
+	for _, wait := range []time.Duration{6750, 1000, 2000, 6750, 10500} {
 		wait *= time.Millisecond
 		n.echoIn(l, wait)
 		n.after(wait)
@@ -346,7 +346,7 @@ func TestQuickRetriesThenSilentThenAlive(t *testing.T) {
 	n.after(10500 * time.Millisecond)
 	n.counter(l, 71)
 	n.result(l, nil)
-	n.wantNotes("tunnel alive again tunnel=lac tokyo peer=192.0.2.1 link=ppp0 reason=echo reply in 12ms silent=32s")
+	n.wantNotes("tunnel alive again tunnel=lac tokyo peer=192.0.2.1 link=ppp0 reason=echo reply in 12ms silent=28s")
 }
 
 func TestDataMakesAliveAgain(t *testing.T) {

@@ -79,19 +79,22 @@ func (b *Brain) result(ev probe.Result, now time.Time) {
 		return
 	}
 	t.lost++
-	b.silent(t, ev.Err, now)
+	stretch := b.jittered()
+	if b.silent(t, ev.Err, now) {
+		stretch = b.spread()
+	}
 	if t.lost <= len(retries) && retries[t.lost-1] < t.settings.Interval {
 		b.retry(t, now, retries[t.lost-1])
 		return
 	}
-	b.idle(t, now, b.jittered())
+	b.idle(t, now, stretch)
 }
 
 // jittered stretches an interval a little, so that tunnels drift apart.
 func (b *Brain) jittered() float64 { return 1 + maxJitter*b.jitter() }
 
-// spread is the same for the first interval of a tunnel that shows its life, as many
-// may do at the same moment: no longer, and not shorter than from look to look.
+// spread is the same for the first interval of a tunnel that shows its life, or none, as
+// many may do at the same moment: no longer, and not shorter than from look to look.
 func (b *Brain) spread() float64 {
 	const shortest = 1.0 / looks
 	return shortest + (1+maxJitter-shortest)*b.jitter()
@@ -138,11 +141,12 @@ func (b *Brain) alive(t *tunnel, sign string, now time.Time) {
 	b.idle(t, now, stretch)
 }
 
-// silent decides whether lost echoes mean silence. They don't on a link that
-// shows signs of life but has never answered an echo: many a router drops them.
-func (b *Brain) silent(t *tunnel, err error, now time.Time) {
+// silent decides whether lost echoes mean silence, and returns whether that is new. They
+// don't on a link that shows signs of life but has never answered an echo: many a router
+// drops them.
+func (b *Brain) silent(t *tunnel, err error, now time.Time) bool {
 	if t.state == Silent || t.lost < silentAfter || !t.replied && !t.evidence.Last().IsZero() {
-		return
+		return false
 	}
 	reason := fmt.Sprintf("%d echo requests unanswered: %v", t.lost, err)
 	attrs := []slog.Attr{slog.String("reason", reason)}
@@ -152,4 +156,5 @@ func (b *Brain) silent(t *tunnel, err error, now time.Time) {
 	b.set(t, Silent, now)
 	b.noteTunnel(t, slog.LevelWarn, "tunnel silent", attrs...)
 	b.tell(t, hook.Silent, reason)
+	return true
 }

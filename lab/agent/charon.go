@@ -11,11 +11,15 @@ const secrets = "secrets { ike { secret = \"lab\" } }\n"
 
 // connection is one end's side of an L2TP/IPsec connection as routers want it. The ports of its traffic selectors
 // are "udp/1701", or "udp" where a port is not known before. Only the end that calls renews the SAs: when two charons
-// begin at the same moment, IKEv1 can leave them with different ones (seen in the eighth hour of 36 tunnels).
-func connection(name, remote, localPort, remotePort string, calls bool) string {
+// begin at the same moment, IKEv1 can leave them with different ones (seen in the eighth hour of 36 tunnels). With trap
+// it is data that has an SA initiated.
+func connection(name, remote, localPort, remotePort string, calls, trap bool) string {
 	ike, child := "", ""
 	if !calls {
 		ike, child = "rekey_time = 0s\n    reauth_time = 0s", "rekey_time = 0s"
+	}
+	if trap {
+		child += "start_action = trap"
 	}
 	return fmt.Sprintf(`connections {
   %[1]s {

@@ -99,7 +99,7 @@ func (c *client) configure(set settings) error {
 		}
 		sections.WriteString(strings.Join(lines, "\n") + "\n")
 		if p.ipsec {
-			swan.WriteString(connection(p.name, where, set.selector, port, !p.calls()))
+			swan.WriteString(connection(p.name, where, set.selector, port, !p.calls(), p.crowd > 0))
 		}
 	}
 	files := map[string]string{

@@ -35,6 +35,7 @@ var commands = map[string]func(*testscript.TestScript, bool, []string){
 	"mark":      markCommand,
 	"picture":   pictureCommand,
 	"status":    statusCommand,
+	"sas":       sasCommand,
 	"pin":       pinCommand,
 	"pinned":    pinnedCommand,
 	"startup":   startupCommand,

@@ -92,7 +92,7 @@ func startupCommand(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	began := monotonic("ExecMainStart")
 	start := time.Now().Add(began - time.Duration(now.Nano()))
-	c.measure("ready %d ms after its start", (monotonic("ActiveEnter") - began).Milliseconds())
+	took := monotonic("ActiveEnter") - began
 	limit := duration(ts, args[0])
 	var worst time.Duration
 	all := c.history.await(time.Until(start.Add(limit)), func(records []record) bool {
@@ -112,6 +112,13 @@ func startupCommand(ts *testscript.TestScript, neg bool, args []string) {
 	if !all || worst > limit {
 		ts.Fatalf("not every tunnel had an echo request within %v of the start", limit)
 	}
+	first := start // of our own code: before that, systemd makes its sandbox
+	for _, r := range c.history.all() {
+		if r.kind == "journal" && r.at.After(start) && strings.HasPrefix(r.text, "xl2tpd-keepalive starts") {
+			first = r.at
+		}
+	}
+	c.measure("ready %d ms after its start, %d of them without systemd's", took.Milliseconds(), start.Add(took).Sub(first).Milliseconds())
 	c.measure("each of %d tunnels had an echo request %d ms after the start at the latest", len(c.peers), worst.Milliseconds())
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -18,13 +19,15 @@ var (
 
 // crowdCommand makes many peers, crowd1 and so on, that are one process behind one wire.
 func crowdCommand(ts *testscript.TestScript, neg bool, args []string) {
-	usage(ts, neg, len(args) >= 2, "crowd N PERSONALITY [SETTING=VALUE...]")
+	usage(ts, neg, len(args) >= 2, "crowd N PERSONALITY [ipsec=yes] [SETTING=VALUE...]")
 	count, err := strconv.Atoi(args[0])
 	ts.Check(err)
 	c := clientOf(ts)
 	n := len(c.peers) + 1
 	first := newPeer(c, n, "crowd1", args[1])
-	first.ipsec, first.settings, first.crowd = false, args[2:], count
+	first.crowd = count
+	first.settings = slices.DeleteFunc(slices.Clone(args[2:]), func(a string) bool { return a == "ipsec=yes" })
+	first.ipsec = len(first.settings) < len(args[2:])
 	ts.Check(first.wire(n))
 	wire := first.reach
 	first.reach, first.ppp = crowdReach, crowdPPP

@@ -19,7 +19,7 @@ const callerLAC = "host"
 func (p *peer) configureLAC() error {
 	options := filepath.Join(p.dir, "ppp-options")
 	for name, text := range map[string]string{
-		filepath.Join(p.dir, "swanctl/l2tp.conf"): connection("l2tp", p.host.String(), p.selector(), "udp/1701", true) + secrets,
+		filepath.Join(p.dir, "swanctl/l2tp.conf"): connection("l2tp", p.host.String(), p.selector(), "udp/1701", true, false) + secrets,
 		filepath.Join(p.dir, "xl2tpd/xl2tpd.conf"): p.global() + fmt.Sprintf("debug tunnel = yes\n[lac %s]\nlns = %v\npppoptfile = %s\n",
 			callerLAC, p.host, options),
 		options: quiet + p.ppp.String() + ":\n",

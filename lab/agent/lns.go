@@ -13,7 +13,7 @@ import (
 
 // configureLNS writes what charon reads, and xl2tpd and its pppd where the peer is a Debian one.
 func (p *peer) configureLNS() error {
-	if err := write(filepath.Join(p.dir, "swanctl/l2tp.conf"), connection("l2tp", "%any", p.selector(), "udp", false)+secrets); err != nil {
+	if err := write(filepath.Join(p.dir, "swanctl/l2tp.conf"), connection("l2tp", "%any", p.selector(), "udp", false, false)+secrets); err != nil {
 		return err
 	}
 	options, require := "noauth\n", "require authentication = no\n"

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strconv"
 	"time"
@@ -44,6 +45,18 @@ func (p *peer) iperf(mbits, seconds int, download bool) (float64, error) {
 	return result.End.Received.Bits, nil
 }
 
+var averageRTT = regexp.MustCompile(`rtt min/avg/max/mdev = [0-9.]+/([0-9.]+)/`)
+
+// ping is how long an echo reply of the peer takes through the tunnel, mean of 200.
+func (p *peer) ping() (ms float64, err error) {
+	text, err := exec.Command("ping", "-q", "-c", "200", "-i", "0.01", p.ppp.String()).CombinedOutput()
+	m := averageRTT.FindSubmatch(text)
+	if err != nil || m == nil {
+		return 0, fmt.Errorf("ping: %v: %s", err, text)
+	}
+	return strconv.ParseFloat(string(m[1]), 64)
+}
+
 // loadCommand keeps a tunnel busy with data from the peer to the client.
 func loadCommand(ts *testscript.TestScript, neg bool, args []string) {
 	words, opts := options(args)
@@ -62,8 +75,9 @@ func loadCommand(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // compareCommand loads a tunnel as much as it bears, time and again, in turn with one configuration of ours and with
-// the other, and holds when the second is not slower: the median of the pairs' ratios counts. Each run has a tunnel of
-// its own, and every other pair begins with the second configuration and loads the other direction.
+// the other, and holds when the second is not slower: the median of the pairs' ratios counts. So it does with the
+// idle tunnel's round trip. Each run has a tunnel of its own, and every other pair begins with the second configuration
+// and loads the other direction.
 func compareCommand(ts *testscript.TestScript, neg bool, args []string) {
 	words, opts := options(args)
 	usage(ts, neg, len(words) == 3 && len(opts) == 3, "compare NAME FILE FILE pairs=N seconds=N least=RATIO")
@@ -73,26 +87,37 @@ func compareCommand(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	least, err := strconv.ParseFloat(opts["least"], 64)
 	ts.Check(err)
-	var ratios []float64
+	c, p := clientOf(ts), peersOf(ts, words[:1])[0]
+	var throughput, rtt []float64
 	for i := range pairs {
-		var bits [2]float64
+		var bits, ms [2]float64
 		for j := range bits {
 			which := (i + j) % 2
 			keepaliveCommand(ts, false, []string{"config", words[1+which]})
 			keepaliveCommand(ts, false, []string{"restart"})
 			dialCommand(ts, false, words[:1])
-			bits[which], err = peersOf(ts, words[:1])[0].iperf(0, seconds, i/2%2 == 0)
+			ms[which], err = p.ping()
+			ts.Check(err)
+			bits[which], err = p.iperf(0, seconds, i/2%2 == 0)
 			ts.Check(err)
 			hangupCommand(ts, false, words[:1])
 		}
-		ratios = append(ratios, bits[1]/bits[0])
-		clientOf(ts).measure("%s: %.1f Mbit/s with %s, %.1f with %s: %.3f of it", words[0], bits[0]/1e6, words[1], bits[1]/1e6, words[2], ratios[i])
+		throughput, rtt = append(throughput, bits[1]/bits[0]), append(rtt, ms[1]/ms[0])
+		c.measure("%s: %.1f Mbit/s and %.3f ms with %s, %.1f and %.3f with %s: %.3f and %.3f times",
+			p.name, bits[0]/1e6, ms[0], words[1], bits[1]/1e6, ms[1], words[2], throughput[i], rtt[i])
 	}
+	carries := c.median(p.name+": "+words[2]+" has %.3f of the throughput with "+words[1], throughput)
+	takes := c.median(p.name+": "+words[2]+" has %.3f of the round trip with "+words[1], rtt)
+	if carries < least || takes > 1/least {
+		ts.Fatalf("%s: %.3f of the throughput and %.3f of the round trip with %s, wanted %.3f", words[2], carries, takes, words[1], least)
+	}
+}
+
+// median reports and returns the median of the pairs' ratios, which it sorts.
+func (c *client) median(text string, ratios []float64) float64 {
 	slices.Sort(ratios)
-	median := (ratios[(pairs-1)/2] + ratios[pairs/2]) / 2
-	clientOf(ts).measure("%s: %s has %.3f of the throughput with %s, median of %d pairs (%.3f to %.3f)",
-		words[0], words[2], median, words[1], pairs, ratios[0], ratios[pairs-1])
-	if median < least {
-		ts.Fatalf("%s: %.3f of the throughput with %s, wanted %.3f", words[2], median, words[1], least)
-	}
+	n := len(ratios)
+	median := (ratios[(n-1)/2] + ratios[n/2]) / 2
+	c.measure(text+", median of %d pairs (%.3f to %.3f)", median, n, ratios[0], ratios[n-1])
+	return median
 }

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -23,6 +26,49 @@ func statusCommand(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("status is %q, wanted %q: %v", got, args[0], err)
 	}
 	clientOf(ts).measure("status %q after %.1f s", got, time.Since(began).Seconds())
+}
+
+// sasCommand waits until our status shows so many tunnels, or LACs without one, with an SA.
+func sasCommand(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg, len(args) == 2, "sas N DURATION")
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	c, got := clientOf(ts), 0
+	err = poll(duration(ts, args[1]), func() bool {
+		got, err = seenSAs()
+		return err == nil && got == want
+	})
+	if err != nil {
+		ts.Fatalf("%d SAs, wanted %d: %v", got, want, err)
+	}
+	now, records := time.Now(), c.history.all()
+	for _, r := range slices.Backward(records) {
+		if r.kind == "journal" && r.link == "charon-systemd" && strings.HasPrefix(r.text, "CHILD_SA") && strings.Contains(r.text, " established ") {
+			c.measure("%d SAs are seen, %.1f s after charon has established the last one", got, now.Sub(r.at).Seconds())
+			return
+		}
+	}
+}
+
+// seenSAs asks our status socket.
+func seenSAs() (n int, err error) {
+	conn, err := net.Dial("unix", "/run/xl2tpd-keepalive/status")
+	if err != nil {
+		return 0, err
+	}
+	defer conn.Close()
+	var report struct {
+		Tunnels []struct {
+			SA struct{ Child bool }
+		}
+	}
+	err = json.NewDecoder(conn).Decode(&report)
+	for _, t := range report.Tunnels {
+		if t.SA.Child {
+			n++
+		}
+	}
+	return n, err
 }
 
 // process is how our process is: which one, and what it uses.
