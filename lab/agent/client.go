@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -26,7 +25,7 @@ type client struct {
 	piping  sync.Mutex
 	pinned  process         // by the word pin
 	costs   map[string]cost // by the word cost, of each unit
-	links   map[int]string  // of sawEcho: names by index, as the kernel's answer is long
+	looks   looks           // by the word links
 
 	mu    sync.Mutex // the witnesses look peers up while the scenario adds them
 	peers []*peer
@@ -35,7 +34,7 @@ type client struct {
 type clientKey struct{}
 
 const (
-	swanLog       = "/etc/strongswan.d/lab.conf" // no line for each packet
+	swanLog       = "/etc/strongswan.d/lab.conf" // no line for each message
 	swanctlConf   = "/etc/swanctl/conf.d/lab.conf"
 	xl2tpdConf    = "/etc/xl2tpd/xl2tpd.conf"
 	ourConf       = "/etc/xl2tpd/keepalive.conf"
@@ -104,7 +103,7 @@ func (c *client) configure(set settings) error {
 	}
 	files := map[string]string{
 		swanctlConf:   swan.String() + secrets,
-		swanLog:       "charon-systemd { journal { net = 0 } }\n",
+		swanLog:       "charon-systemd {\n journal {\n  default = 0\n  ike = 1\n }\n}\n",
 		xl2tpdConf:    "[global]\n" + strings.Join(set.global, "\n") + "\n" + sections.String(),
 		dialOptions:   quiet,
 		answerOptions: quiet + "ipcp-accept-remote\n",
@@ -211,16 +210,8 @@ func (c *client) sawAddress(up bool, link string, own, far netip.Addr, at time.T
 }
 
 func (c *client) sawEcho(link int, target netip.Addr, at time.Time) {
-	name, known := c.links[link]
-	if !known {
-		ifi, err := net.InterfaceByIndex(link)
-		if err != nil {
-			return
-		}
-		name = ifi.Name
-		c.links[link] = name
-	}
-	if !strings.HasPrefix(name, "ppp") {
+	name, err := deviceName(link)
+	if err != nil || !strings.HasPrefix(name, "ppp") {
 		return
 	}
 	r := record{at: at, kind: "echo", link: name, text: target.String()}
@@ -286,6 +277,7 @@ func (c *client) close() {
 	for _, p := range c.peers {
 		p.stop()
 	}
+	c.looks.end()
 	for _, path := range []string{swanctlConf, swanLog, ourConf} {
 		os.Remove(path)
 	}
@@ -299,6 +291,6 @@ func newClient(dir string, out *reporter) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &client{dir: dir, out: out, history: newHistory(), debians: debians, links: map[int]string{}}
+	c := &client{dir: dir, out: out, history: newHistory(), debians: debians}
 	return c, os.MkdirAll(filepath.Join(dir, "peers"), 0o755)
 }

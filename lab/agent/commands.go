@@ -15,6 +15,7 @@ var commands = map[string]func(*testscript.TestScript, bool, []string){
 	"peer":      peerCommand,
 	"twin":      twinCommand,
 	"crowd":     crowdCommand,
+	"links":     linksCommand,
 	"client":    clientCommand,
 	"keepalive": keepaliveCommand,
 	"dial":      dialCommand,

@@ -112,11 +112,17 @@ func startupCommand(ts *testscript.TestScript, neg bool, args []string) {
 	if !all || worst > limit {
 		ts.Fatalf("not every tunnel had an echo request within %v of the start", limit)
 	}
-	first := start // of our own code: before that, systemd makes its sandbox
-	for _, r := range c.history.all() {
-		if r.kind == "journal" && r.at.After(start) && strings.HasPrefix(r.text, "xl2tpd-keepalive starts") {
-			first = r.at
+	var first time.Time // of our own code: before that, systemd makes its sandbox
+	told := c.history.await(10*time.Second, func(records []record) bool {
+		for _, r := range records {
+			if r.kind == "journal" && r.at.After(start) && strings.HasPrefix(r.text, "xl2tpd-keepalive starts") {
+				first = r.at
+			}
 		}
+		return !first.IsZero()
+	})
+	if !told {
+		ts.Fatalf("the journal does not tell of a start")
 	}
 	c.measure("ready %d ms after its start, %d of them without systemd's", took.Milliseconds(), start.Add(took).Sub(first).Milliseconds())
 	c.measure("each of %d tunnels had an echo request %d ms after the start at the latest", len(c.peers), worst.Milliseconds())

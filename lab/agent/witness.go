@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"io"
-	"net"
 	"net/netip"
 	"os/exec"
 	"strconv"
@@ -23,7 +22,7 @@ type witnesses struct{ client atomic.Pointer[client] }
 
 func startWitnesses() (*witnesses, error) {
 	w := &witnesses{}
-	w.client.Store(&client{history: newHistory(), links: map[int]string{}, out: &reporter{enc: json.NewEncoder(io.Discard)}})
+	w.client.Store(&client{history: newHistory(), out: &reporter{enc: json.NewEncoder(io.Discard)}})
 	addresses, err := rtnetlink.Dial(&netlink.Config{Groups: unix.RTMGRP_IPV4_IFADDR})
 	if err != nil {
 		return nil, err
@@ -45,7 +44,7 @@ func startWitnesses() (*witnesses, error) {
 
 // watchAddresses reports each pppN address that comes or goes.
 func watchAddresses(conn *rtnetlink.Conn, seen func(up bool, link string, own, peer netip.Addr, at time.Time)) {
-	links := map[uint32]string{}
+	links := map[uint32]string{} // also of one that is gone
 	for {
 		messages, raw, err := conn.Receive()
 		if err != nil {
@@ -62,12 +61,28 @@ func watchAddresses(conn *rtnetlink.Conn, seen func(up bool, link string, own, p
 				continue
 			}
 			own, _ := netip.AddrFromSlice(a.Attributes.Local.To4())
-			if ifi, err := net.InterfaceByIndex(int(a.Index)); err == nil {
-				links[a.Index] = ifi.Name
+			if name, err := deviceName(int(a.Index)); err == nil {
+				links[a.Index] = name
 			}
 			seen(raw[i].Header.Type == unix.RTM_NEWADDR, links[a.Index], own, peer, at)
 		}
 	}
+}
+
+// deviceName asks for one device, where net.InterfaceByIndex lists them all.
+func deviceName(index int) (string, error) {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return "", err
+	}
+	defer unix.Close(fd)
+	ifreq, err := unix.NewIfreq("")
+	if err != nil {
+		return "", err
+	}
+	ifreq.SetUint32(uint32(index))
+	err = unix.IoctlIfreq(fd, unix.SIOCGIFNAME, ifreq)
+	return ifreq.Name(), err
 }
 
 // tap is a packet socket that sees every ICMP echo request the host sends, on whatever interface,
