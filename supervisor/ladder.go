@@ -117,7 +117,7 @@ type ladder struct {
 	last   Step      // the latest one
 	failed int       // tries in a row that were in vain
 	dials  int       // since the trouble was first seen
-	plain  bool      // there is no IPsec to be mended
+	plain  bool      // there was no IPsec to be mended when that was asked last
 	looked time.Time // when the LNS was looked for last
 	deaf   bool      // it did not answer then
 	askAt  time.Time // when the peer of the silent link is to be asked again
@@ -132,7 +132,7 @@ func (l *ladder) climb(s situation, jitter float64, now time.Time) (Step, time.T
 		return StepNone, l.rest(s, now)
 	}
 	if l.since.IsZero() {
-		l.since, l.dials = now, 0
+		l.since, l.dials, l.plain = now, 0, false
 		if l.last != StepNone { // what was brought back has not lasted
 			l.failed++
 			l.last, l.next = StepNone, now.Add(pause(l.failed, jitter))
@@ -151,6 +151,7 @@ func (l *ladder) climb(s situation, jitter float64, now time.Time) (Step, time.T
 	}
 	if l.inVain(s, now) {
 		l.failed++
+		l.plain = false // a charon that has just started may not have known its connections
 	}
 	step, at := l.choose(s, now)
 	if step == StepNone {
@@ -206,7 +207,6 @@ func (l *ladder) rest(s situation, now time.Time) time.Time {
 	}
 	l.since, l.next, l.err = time.Time{}, time.Time{}, nil
 	l.askAt, l.dead = time.Time{}, false
-	l.plain = l.plain && !s.secured
 	if l.last == StepNone && l.failed == 0 {
 		return time.Time{}
 	}
@@ -285,7 +285,8 @@ func (l *ladder) choose(s situation, now time.Time) (Step, time.Time) {
 	case l.owned(s, now) && ipsec:
 		return StepRenew, now // xl2tpd has tried, and in vain
 	case l.owned(s, now):
-		return StepNone, l.since.Add(s.owner)
+		l.plain = false // to be asked again by then
+		return StepNone, earlier(l.since.Add(s.owner), now.Add(maxPause))
 	case now.Before(s.free):
 		return StepNone, s.free
 	}
@@ -324,7 +325,7 @@ func (l *ladder) done(err error, s situation, jitter float64, now time.Time) {
 	case errors.Is(err, ErrNoRoute):
 		l.next = now.Add(routeLook)
 	case errors.Is(err, ErrPlain):
-		l.plain, l.err, l.next = true, nil, time.Time{}
+		l.plain, l.last, l.err, l.next = true, StepNone, nil, time.Time{} // nothing was tried
 	case err != nil:
 		l.failed++
 		l.next = now.Add(pause(l.failed, jitter))

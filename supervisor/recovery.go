@@ -382,7 +382,7 @@ func (b *Brain) dials(lns netip.Addr, now time.Time) {
 		return
 	}
 	l.seen, l.idle, l.last, l.silent = true, false, nil, time.Time{}
-	l.ladder = ladder{since: now, last: StepDial, dials: 1, next: now.Add(answerTime), plain: l.ladder.plain}
+	l.ladder = ladder{since: now, last: StepDial, dials: 1, next: now.Add(answerTime)}
 	b.touchLAC(l)
 	b.noteLAC(l, slog.LevelInfo, "tunnel dialled again on this host")
 }

@@ -20,7 +20,9 @@ type site struct {
 	plain  bool          // there is no IPsec
 
 	cut             bool
-	here, there     int // which SA either end has; 0: none
+	here, there     int       // which SA either end has; 0: none
+	killed          bool      // charon knows nothing of ours, which it has left to the kernel
+	loaded          time.Time // since when it knows its connections again
 	sas, index, pid int
 
 	link    bool // pppN is there
@@ -74,7 +76,7 @@ func (h *site) hangUp() {
 }
 
 func (h *site) charon() {
-	if h.here == 0 || h.plain {
+	if h.here == 0 || h.plain || h.killed {
 		h.step(vici.Snapshot{})
 		return
 	}
@@ -83,13 +85,13 @@ func (h *site) charon() {
 
 func (h *site) initiate() error {
 	switch {
-	case h.plain:
+	case h.plain, h.now.Before(h.loaded):
 		return ErrPlain
 	case h.cut:
 		return lost
 	}
 	h.sas++
-	h.here, h.there = h.sas, h.sas
+	h.here, h.there, h.killed = h.sas, h.sas, false
 	h.charon()
 	return nil
 }
@@ -186,7 +188,7 @@ func TestWhatIsWantedComesBack(t *testing.T) {
 		h.up()
 		var done []string
 		for range 12 {
-			what := rng.IntN(8)
+			what := rng.IntN(9)
 			switch {
 			case what == 0:
 				h.cut = true
@@ -211,6 +213,9 @@ func TestWhatIsWantedComesBack(t *testing.T) {
 				h.down(nil)
 			case what == 7 && h.link && h.passes():
 				h.down(&Ending{Reason: "closed by the peer"})
+			case what == 8: // charon is killed and comes back
+				h.killed, h.loaded = true, h.now.Add(time.Duration(rng.IntN(10))*time.Second)
+				h.charon()
 			}
 			wait := time.Duration(rng.IntN(200)) * time.Second
 			done = append(done, fmt.Sprint(what, " ", wait))
