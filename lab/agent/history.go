@@ -37,10 +37,11 @@ func (h *history) add(r record) {
 	h.changed = make(chan struct{})
 }
 
+// all is what was seen so far. It is not to be changed.
 func (h *history) all() []record {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return slices.Clone(h.records)
+	return slices.Clip(h.records)
 }
 
 // link is the one that the tunnel came up on last.
@@ -56,7 +57,7 @@ func (h *history) await(timeout time.Duration, cond func([]record) bool) bool {
 	expired := time.After(timeout)
 	for {
 		h.mu.Lock()
-		records, changed := slices.Clone(h.records), h.changed
+		records, changed := slices.Clip(h.records), h.changed
 		h.mu.Unlock()
 		if cond(records) {
 			return true
