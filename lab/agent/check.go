@@ -259,9 +259,14 @@ func inOrderCommand(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // sinceDialled is what was seen of the peer since it was last dialled.
-func sinceDialled(records []record, p *peer) []record {
+func sinceDialled(records []record, p *peer) (own []record) {
 	dialled, _ := last(records, "dial", p.name)
-	return slices.DeleteFunc(records, func(r record) bool { return r.tunnel != p.name || r.at.Before(dialled.at) })
+	for _, r := range records {
+		if r.tunnel == p.name && !r.at.Before(dialled.at) {
+			own = append(own, r)
+		}
+	}
+	return own
 }
 
 // journalCommand waits until that program has said that text, or holds with ! when it has not so far.
