@@ -21,7 +21,7 @@ const usage = `usage: lab [-image DIR] [-disk DIR] [-out DIR] [-clock skip|real]
   soak DURATION        many tunnels without and with the guard for that long, in two VMs side by side
   matrix               what brings a tunnel back after which trouble, and when, in three VMs
   chaos SEED N         random faults for $SPAN, by N seeds from SEED on, two VMs at a time
-  scale                what many tunnels and SAs cost, in one VM, with its log
+  scale                what many tunnels cost, and restarts of charon under them, in one VM, with its log
   throughput           a tunnel's data with the guard and without, in one VM, with its log
   run SCENARIO...      these files of the disk's scenarios/, in one VM, with its log
   gotest PACKAGE...    these compiled tests of the disk's tests/, in one VM, with their log

@@ -131,7 +131,10 @@ type exit struct {
 func waitExit(pid int) (*exit, error) {
 	ended := make(chan struct{})
 	stop, err := proc.OnExit(pid, func() { close(ended) })
-	return &exit{ended, stop}, err
+	if err != nil {
+		return nil, err
+	}
+	return &exit{ended, stop}, nil
 }
 
 // Gone reports whether a process of a Snapshot is certainly no more.

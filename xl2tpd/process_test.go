@@ -171,4 +171,7 @@ func TestGone(t *testing.T) {
 	if !Gone(cmd.Process.Pid, self.Ticks) {
 		t.Error("a process that has ended is not gone")
 	}
+	if e, err := waitExit(cmd.Process.Pid); e != nil || err == nil {
+		t.Errorf("a wait for a process that has ended: %v, %v", e, err)
+	}
 }
