@@ -85,7 +85,8 @@ func TestHungUpIsLeftDown(t *testing.T) {
 				n.step(n.b.config)
 				n.step(s)
 				n.step(sa)
-				if n.actions = nil; up {
+				n.actions = nil
+				if up {
 					n.links(current)
 				} else {
 					n.links()
