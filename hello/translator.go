@@ -95,6 +95,9 @@ func (t *Translator) Apart() bool { return t.Debt() != 0 || t.limbo.adopted }
 // not expect. If it leaves, they better do.
 func (t *Translator) Undecided() bool { return t.limbo.count > 0 && !t.limbo.adopted && !t.hears }
 
+// Closing tells whether a StopCCN was seen, of either end.
+func (t *Translator) Closing() bool { return t.closing }
+
 // Unanswered tells whether a Hello of xl2tpd is out that the peer has not
 // acknowledged.
 func (t *Translator) Unanswered() bool { return t.limbo.count > 0 }

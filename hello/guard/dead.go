@@ -57,8 +57,7 @@ func (d *desk) mourn(now time.Time) {
 	for _, c := range d.x.all() {
 		if c.orphan == nil && c.daemon != "" && c.daemon != d.host.Daemon && d.onItsPort(c) && d.gone(c.daemon) {
 			c.orphan = &farewell{next: now}
-			c.closing, c.rounds = true, 0
-			d.x.standing = 0
+			c.rounds = 0
 			d.plan(c)
 		}
 	}

@@ -147,10 +147,12 @@ func (d *desk) judge(raw []byte, from direction, now time.Time) (action hello.Ac
 // learn takes in what a message says of the tunnel.
 func (d *desk) learn(c *channel, p *hello.Packet, byPeer bool, now time.Time) {
 	switch p.Msg.Type {
-	case hello.TypeICRQ: // another call begins
-		c.ended, c.half = false, false
+	case hello.TypeICRQ: // another call begins, though none that will come to anything in a dying tunnel
+		if !c.translator.Closing() {
+			c.ended, c.half = false, false
+		}
 	case hello.TypeStopCCN:
-		c.closing, d.x.standing = true, 0
+		d.x.standing = 0
 		d.end(c, p, byPeer, now)
 	case hello.TypeCDN:
 		d.end(c, p, byPeer, now)
@@ -198,7 +200,7 @@ func (d *desk) standing() int {
 		return d.x.standing
 	}
 	for _, c := range d.x.all() {
-		if !c.closing && (c.daemon == "" || c.daemon == d.host.Daemon) {
+		if !c.translator.Closing() && (c.daemon == "" || c.daemon == d.host.Daemon) {
 			d.x.standing++
 		}
 	}

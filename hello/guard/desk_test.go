@@ -227,7 +227,7 @@ func TestForged(t *testing.T) {
 		t.Errorf("action %d", action)
 	}
 	b.judges(true, stop, hello.Pass)
-	if b.x.all()[0].closing {
+	if b.x.all()[0].translator.Closing() {
 		t.Error("a forged StopCCN counts")
 	}
 }

@@ -120,3 +120,26 @@ func TestEndsOfCalls(t *testing.T) {
 		t.Errorf("%+v, want %+v", b.ends, want)
 	}
 }
+
+// xl2tpd begins a call in a tunnel that it is closing, if it is told to dial: that is the same end.
+func TestEndsOnce(t *testing.T) {
+	b := newBench(t, t.TempDir())
+	b.connect()
+	stop := closing(false, hello.TypeStopCCN, 2, 1, 1, "Goodbye!")
+	b.judgesRaw(false, slices.Clone(stop), hello.Pass)
+	b.judges(false, hello.Message{Type: hello.TypeICRQ, Tunnel: 9, Ns: 3, Nr: 1}, hello.Pass)
+	b.judgesRaw(false, slices.Clone(stop), hello.Pass)
+	if len(b.ends) != 1 {
+		t.Errorf("told %d times: %+v", len(b.ends), b.ends)
+	}
+
+	// So it is if we are restarted meanwhile.
+	next := newBench(t, string(b.store))
+	if err := next.restore(b.now); err != nil {
+		t.Fatal(err)
+	}
+	next.judgesRaw(false, stop, hello.Pass)
+	if len(next.x.all()) != 1 || len(next.ends) != 0 {
+		t.Errorf("%d tunnels, told %+v", len(next.x.all()), next.ends)
+	}
+}

@@ -41,7 +41,6 @@ type channel struct {
 	vendor     string    // what the peer calls itself; empty: not seen
 	wanted     bool      // its links want it held; false: they have to be asked
 	secured    bool      // the peer's packets come through IPsec
-	closing    bool      // a StopCCN has passed
 	dead       bool      // the peer is known to be dead
 	bury       bool      // xl2tpd's StopCCN to it waits for its acknowledgement
 	orphan     *farewell // xl2tpd has died; nil: it has not, or is not ours to mourn
@@ -290,7 +289,7 @@ func (x *exchange) old(now time.Time) []*channel {
 	for _, c := range x.all() {
 		c.rounds++
 		t := c.translator.Tunnel()
-		if c.closing && c.rounds > closedAfter || c.rounds > forgetAfter && !inKernel[ids{t.LocalID, t.PeerID}] {
+		if c.translator.Closing() && c.rounds > closedAfter || c.rounds > forgetAfter && !inKernel[ids{t.LocalID, t.PeerID}] {
 			x.remove(c)
 			gone = append(gone, c)
 		}

@@ -158,7 +158,8 @@ func TestMeet(t *testing.T) {
 func TestOld(t *testing.T) {
 	x := newExchange()
 	open := &channel{translator: hello.New(hello.Tunnel{Local: here, Peer: there, LocalID: 1, PeerID: 2}, hello.DefaultTiming(), epoch), seen: epoch}
-	closing := &channel{translator: hello.New(hello.Tunnel{Local: here, Peer: there, LocalID: 3, PeerID: 4}, hello.DefaultTiming(), epoch), seen: epoch, closing: true}
+	closing := &channel{translator: hello.New(hello.Tunnel{Local: here, Peer: there, LocalID: 3, PeerID: 4}, hello.DefaultTiming(), epoch), seen: epoch}
+	closing.translator.Out(packet(false, hello.Message{Type: hello.TypeStopCCN, Tunnel: 4, Ns: 2, Nr: 1}), epoch, hello.Life{})
 	frozen := &channel{translator: hello.New(hello.Tunnel{Local: here, Peer: there, LocalID: 5, PeerID: 6}, hello.DefaultTiming(), epoch), seen: epoch}
 	x.add(open)
 	x.add(closing)

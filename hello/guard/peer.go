@@ -21,7 +21,7 @@ func (g *Guard) Ask(peer netip.Addr) (asked bool) {
 // is acknowledged, so that a new tunnel can be dialled at once.
 func (g *Guard) Bury(peer netip.Addr) {
 	g.each(peer, func(d *desk, c *channel) {
-		c.dead, c.bury = true, c.closing
+		c.dead, c.bury = true, c.translator.Closing()
 		d.catchUp(c, time.Now())
 	})
 }
