@@ -33,6 +33,9 @@ var (
 	ErrPlain = errors.New("strongSwan has no connection for the LNS")
 	// ErrWaits says that xl2tpd is not dialling: it will, after its redial timeout.
 	ErrWaits = errors.New("xl2tpd waits before it redials")
+	// ErrUnheard says that xl2tpd has hung up, and that its peer does not listen:
+	// one that has restarted has lost the tunnel, and the SA too.
+	ErrUnheard = errors.New("the peer does not listen")
 	// ErrAlive says that the peer's control messages still come in: nothing was
 	// done to the tunnel.
 	ErrAlive = errors.New("the peer's control messages still come in")
@@ -117,6 +120,7 @@ type ladder struct {
 	last   Step      // the latest one
 	failed int       // tries in a row that were in vain
 	dials  int       // since the trouble was first seen
+	fresh  bool      // there is a new SA since then, or that was tried
 	plain  bool      // there was no IPsec to be mended when that was asked last
 	looked time.Time // when the LNS was looked for last
 	deaf   bool      // it did not answer then
@@ -132,7 +136,7 @@ func (l *ladder) climb(s situation, jitter float64, now time.Time) (Step, time.T
 		return StepNone, l.rest(s, now)
 	}
 	if l.since.IsZero() {
-		l.since, l.dials, l.plain = now, 0, false
+		l.since, l.dials, l.plain, l.fresh = now, 0, false, false
 		if l.last != StepNone { // what was brought back has not lasted
 			l.failed++
 			l.last, l.next = StepNone, now.Add(pause(l.failed, jitter))
@@ -276,7 +280,7 @@ func (l *ladder) choose(s situation, now time.Time) (Step, time.Time) {
 		return StepSecure, now
 	case l.halved(s):
 		return StepHangUp, now
-	case ipsec && s.lost && l.last == StepNone:
+	case ipsec && s.lost && !l.fresh:
 		return StepRenew, now // the peer may have forgotten the SA
 	case ipsec && l.last == StepDial && l.dials%3 == 1:
 		return StepRenew, now // the same, or it has other reasons not to answer
@@ -316,6 +320,7 @@ func (l *ladder) done(err error, s situation, jitter float64, now time.Time) {
 		return
 	}
 	l.busy, l.last, l.err = StepNone, step, err
+	l.fresh = l.fresh || step == StepSecure || step == StepRenew
 	if errors.Is(err, ErrWaits) {
 		l.err, l.next = nil, now.Add(s.redial+answerTime)
 		return

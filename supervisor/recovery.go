@@ -287,6 +287,10 @@ func (b *Brain) recovered(ev Recovered, now time.Time) {
 	if l.ladder.busy != ev.Step {
 		return
 	}
+	if errors.Is(ev.Err, ErrUnheard) {
+		ev.Err = nil
+		l.unheard(now)
+	}
 	var is situation
 	if s := b.section(ev.LAC); s != nil {
 		is, _ = b.situation(l, s, now)
@@ -320,6 +324,15 @@ func (b *Brain) recovered(ev Recovered, now time.Time) {
 		l.said = said
 		b.noteLAC(l, level, text, attr)
 	}
+}
+
+// unheard notes that the peer of the tunnel that we have hung up is dead, and that
+// xl2tpd does not wait for its answer.
+func (l *lac) unheard(now time.Time) {
+	if l.last == nil {
+		l.last = &closing{sure: true, failed: true}
+	}
+	l.last.buried, l.silent = true, now
 }
 
 // ended notes for recovery how a tunnel has ended.

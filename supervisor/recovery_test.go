@@ -44,6 +44,9 @@ func (n *bench) steps(d time.Duration, err error) (all []Step) {
 					if result == ErrPlain && a.Step != StepSecure && a.Step != StepRenew {
 						result = nil
 					}
+					if result == ErrUnheard && a.Step != StepHangUp {
+						result = nil
+					}
 				}
 				n.step(Recovered{LAC: a.LAC, Step: a.Step, Err: result})
 			case ReadCounter:
@@ -280,6 +283,17 @@ func TestRecoveryOfAHalfClosedTunnel(t *testing.T) {
 		if got := n.steps(55*time.Second, nil); slices.Contains(got, StepHangUp) || then.Operator && got != nil {
 			t.Errorf("%v after %q", got, then.Reason)
 		}
+	}
+
+	// Its peer has restarted, and lost more than that.
+	n = established(t, redials, "")
+	n.step(half)
+	n.links()
+	n.now = n.now.Add(41 * time.Second)
+	n.step(Tick{})
+	n.step(hungUp)
+	if got := n.steps(5*time.Second, ErrUnheard); !slices.Equal(got, []Step{StepHangUp, StepRenew, StepDial}) {
+		t.Errorf("%v", got)
 	}
 
 	// Nobody redials: the first dial is in vain.

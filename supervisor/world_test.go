@@ -18,6 +18,7 @@ type site struct {
 	redial time.Duration // of xl2tpd; 0: it does not
 	router bool          // the LNS acknowledges without session ids
 	plain  bool          // there is no IPsec
+	guard  bool          // the Hello guard tells whether the LNS listens
 
 	cut             bool
 	here, there     int       // which SA either end has; 0: none
@@ -32,6 +33,7 @@ type site struct {
 	heard   time.Time
 	dialled time.Time // an attempt is under way since
 	again   time.Time // xl2tpd will redial
+	dying   time.Time // until then it waits for the LNS to acknowledge a StopCCN
 }
 
 // passes reports whether packets come through, both ways.
@@ -59,20 +61,34 @@ func (h *site) down(e *Ending) {
 }
 
 func (h *site) dial() {
+	if h.now.Before(h.dying) {
+		h.active = true // and the call will end with that tunnel
+		return
+	}
 	if !h.link && !h.half && h.dialled.IsZero() {
 		h.dialled, h.again = h.now, time.Time{}
 	}
 	h.active = true
 }
 
-func (h *site) hangUp() {
-	was := h.half
+func (h *site) hangUp(dead bool) error {
+	was, heard := h.half, h.alive && h.passes()
 	h.active, h.half, h.dialled, h.again = false, false, time.Time{}, time.Time{}
 	if h.link {
 		h.down(&Ending{Reason: "hung up", Operator: true})
 	} else if was {
 		h.step(Ending{Tunnel: closer, Reason: "hung up", Operator: true})
+	} else {
+		return nil
 	}
+	switch {
+	case heard || dead:
+	case h.guard:
+		return ErrUnheard
+	default:
+		h.dying = h.now.Add(31 * time.Second)
+	}
+	return nil
 }
 
 func (h *site) charon() {
@@ -123,7 +139,7 @@ func (h *site) recover(r Recover) error {
 		}
 		h.dialled = h.now
 	case StepHangUp:
-		h.hangUp()
+		return h.hangUp(r.Dead)
 	}
 	return nil
 }
@@ -138,6 +154,9 @@ func (h *site) live(d time.Duration) {
 			h.down(&Ending{Reason: "Hello unanswered", Unanswered: true})
 		case !h.again.IsZero() && !h.now.Before(h.again):
 			h.dial()
+		case !h.dying.IsZero() && !h.now.Before(h.dying):
+			h.dying = time.Time{}
+			h.down(nil)
 		case h.dialled.IsZero():
 		case h.passes():
 			h.up()
@@ -173,7 +192,7 @@ func TestWhatIsWantedComesBack(t *testing.T) {
 	for seed := range uint64(300) {
 		rng := rand.New(rand.NewPCG(seed, 2))
 		h := &site{
-			conf: redials, redial: 30 * time.Second, router: rng.IntN(2) == 0, plain: rng.IntN(4) == 0,
+			conf: redials, redial: 30 * time.Second, router: rng.IntN(2) == 0, plain: rng.IntN(4) == 0, guard: rng.IntN(4) > 0,
 			pid: 100, sas: 1, here: 1, there: 1, index: 5, active: true,
 		}
 		keepalive := ""
@@ -206,7 +225,7 @@ func TestWhatIsWantedComesBack(t *testing.T) {
 				h.down(&Ending{Reason: "closed by xl2tpd", Half: true})
 			case what == 6: // xl2tpd is restarted
 				h.pid++
-				h.active, h.half, h.again = false, false, time.Time{}
+				h.active, h.half, h.again, h.dying = false, false, time.Time{}, time.Time{}
 				s := h.xl2tpd(h.conf)
 				s.Pid = h.pid
 				h.step(s)

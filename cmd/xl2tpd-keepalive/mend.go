@@ -69,14 +69,33 @@ func (m *mender) step(ctx context.Context, r supervisor.Recover) error {
 	case supervisor.StepRedial:
 		return m.redial(ctx, r)
 	case supervisor.StepHangUp:
-		if r.Dead {
-			m.bury(r.Peer)
-		}
-		return m.control.Disconnect(ctx, r.LAC)
+		return m.hangUp(ctx, r)
 	case supervisor.StepSecure, supervisor.StepRenew:
 		return m.secure(ctx, r)
 	}
 	return fmt.Errorf("no such step: %v", r.Step)
+}
+
+// hangUp has xl2tpd close a tunnel. It holds on to one whose peer does not listen for
+// 31 s, and would dial in that; the Hello guard has it done with the tunnel.
+func (m *mender) hangUp(ctx context.Context, r supervisor.Recover) error {
+	if r.Dead {
+		m.bury(r.Peer)
+	}
+	began := time.Now()
+	if err := m.control.Disconnect(ctx, r.LAC); err != nil || r.Dead {
+		return err
+	}
+	for range asks {
+		if err := pause(ctx, time.Second); err != nil {
+			return err
+		}
+		if all := m.channels(); !guarded(all, r.Peer) || heard(all, r.Peer, began) {
+			return nil
+		}
+	}
+	m.bury(r.Peer)
+	return supervisor.ErrUnheard
 }
 
 // redial has xl2tpd drop the attempt that it makes, if it makes one, and dial. The
@@ -152,6 +171,11 @@ func (m *mender) dead(ctx context.Context, r supervisor.Recover) error {
 		}
 	}
 	return m.look(ctx, r.Peer) // it may have gone meanwhile
+}
+
+// guarded tells whether the Hello guard sees a peer's control messages.
+func guarded(channels []guard.Channel, peer netip.Addr) bool {
+	return slices.ContainsFunc(channels, func(c guard.Channel) bool { return c.Tunnel.Peer.Addr() == peer })
 }
 
 // heard tells whether control messages of the peer have come in since then.

@@ -118,8 +118,12 @@ type told struct {
 	all   []string
 }
 
+func (x *told) note(what string) {
+	x.all = append(x.all, fmt.Sprintf("%s after %v", what, time.Since(x.began)))
+}
+
 func (x *told) say(command, lac string) error {
-	x.all = append(x.all, fmt.Sprintf("%s %s after %v", command, lac, time.Since(x.began)))
+	x.note(command + " " + lac)
 	return nil
 }
 
@@ -139,17 +143,45 @@ func TestRedial(t *testing.T) {
 	}
 }
 
-// A peer that is proven dead is buried before its tunnel is hung up, another not.
-func TestHangUpBuriesTheDead(t *testing.T) {
-	for dead, want := range map[bool][]string{true: {"bury", "d office after 0s"}, false: {"d office after 0s"}} {
+// A peer that is proven dead is buried before its tunnel is hung up, one that does not
+// listen after that; where nobody can tell, none is.
+func TestHangUp(t *testing.T) {
+	peer := netip.MustParseAddr("192.0.2.1")
+	for name, tc := range map[string]struct {
+		dead, guarded bool
+		hears         time.Duration // after the hang-up; 0: never
+		want          []string
+		err           error
+	}{
+		"proven dead":     {true, true, 0, []string{"bury after 0s", "d office after 0s"}, nil},
+		"listens":         {false, true, time.Millisecond, []string{"d office after 0s", "done after 1s"}, nil},
+		"listens late":    {false, true, 2500 * time.Millisecond, []string{"d office after 0s", "done after 3s"}, nil},
+		"does not listen": {false, true, 0, []string{"d office after 0s", "bury after 3s", "done after 3s"}, supervisor.ErrUnheard},
+		"no guard":        {false, false, 0, []string{"d office after 0s", "done after 1s"}, nil},
+	} {
 		synctest.Test(t, func(t *testing.T) {
 			x := &told{began: time.Now()}
-			m := &mender{control: x, resolve: func(string) {}, bury: func(netip.Addr) { x.all = append(x.all, "bury") }}
-			if err := m.step(t.Context(), supervisor.Recover{LAC: "office", Step: supervisor.StepHangUp, Dead: dead}); err != nil {
-				t.Error(err)
+			m := &mender{
+				control: x, resolve: func(string) {},
+				bury: func(a netip.Addr) {
+					if a == peer {
+						x.note("bury")
+					}
+				},
+				channels: func() []guard.Channel {
+					c := guard.Channel{Tunnel: hello.Tunnel{Peer: netip.AddrPortFrom(peer, 1701)}, Heard: x.began.Add(-time.Second)}
+					if at := x.began.Add(tc.hears); tc.hears > 0 && !time.Now().Before(at) {
+						c.Heard = at
+					}
+					return []guard.Channel{c}[:map[bool]int{true: 1}[tc.guarded]]
+				},
 			}
-			if !slices.Equal(x.all, want) {
-				t.Errorf("dead %v: %q, want %q", dead, x.all, want)
+			err := m.step(t.Context(), supervisor.Recover{LAC: "office", Step: supervisor.StepHangUp, Peer: peer, Dead: tc.dead})
+			if !tc.dead {
+				x.note("done")
+			}
+			if !slices.Equal(x.all, tc.want) || err != tc.err {
+				t.Errorf("%s: %q, %v", name, x.all, err)
 			}
 		})
 	}
