@@ -10,7 +10,8 @@
 # make matrix     what brings a tunnel back after which trouble, and when: xl2tpd, a script, or we (TIMES=10 of each)
 # make chaos      random faults, SEEDS=20 times for SPAN=1h of guest time; a seed that failed again: SEED=7 SEEDS=1
 # make bench      what the hot paths cost, with up to 4000 tunnels
-# make scale      what many tunnels cost: we, and ping (TUNNELS=100); many links (LINKS=50), and charon restarts
+# make scale      what many tunnels cost: we, and ping (TUNNELS=100); charon restarts, under 1000 SAs too (SAS=1000)
+# make links      what many links cost on this machine, without a VM: we, and ping (LINKS="10 100 1000 4000")
 # make throughput a tunnel's data with the guard and without; CLOCK=real wants a quiet machine
 # make lab RUN=x  one scenario, with its whole log (CLOCK=real for real time)
 # make lab-debian install, upgrade and remove the package under living tunnels on Debian 11, 12 and 13
@@ -26,15 +27,17 @@ SEED    ?= 1
 SEEDS   ?= 20
 SPAN    ?= 1h
 TUNNELS ?= 100
-LINKS   ?= 50
+SAS     ?= 1000
+LINKS   ?= 10 100 1000 4000
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 CACHE   := .cache/lab
 PROMETHEUS := .cache/prometheus
+SMOKEPING  := .cache/smokeping
 IMAGE   := $(CACHE)/bookworm
 DISK    := $(CACHE)/disk
 LAB     := $(GO) run ./lab -image $(IMAGE) -disk $(DISK) -out $(CACHE)/out -clock $(CLOCK) \
            -set GUARD=$(GUARD) -set MODE=$(MODE) -set DURATION=$(HOURS)h -set KILLS=$(KILLS) -set TIMES=$(TIMES) \
-           -set SEED=$(SEED) -set SPAN=$(SPAN) -set TUNNELS=$(TUNNELS) -set LINKS=$(LINKS)
+           -set SEED=$(SEED) -set SPAN=$(SPAN) -set TUNNELS=$(TUNNELS) -set SAS=$(SAS)
 # Packages with tests that need a real daemon or kernel facility: *_lab_test.go.
 LAB_TESTS := $(sort $(dir $(wildcard */*_lab_test.go */*/*_lab_test.go)))
 TOOLS   := qemu-system-x86 mmdebstrap e2fsprogs gcc libc6-dev iproute2 git mandoc man-db zsh fish
@@ -46,7 +49,7 @@ DEB_DISK    := $(CACHE)/deb-disk
 DEB_VERSION ?= $(shell sed -n '1s/.*(\(.*\)).*/\1/p' deploy/debian/changelog)
 ARCH        ?= $(shell dpkg --print-architecture)
 
-.PHONY: build install deb test unit bench monitoring fuzz demo pictures soak matrix chaos scale throughput lab lab-debian disk tools deb-tools clean
+.PHONY: build install deb test unit bench monitoring fuzz demo pictures soak matrix chaos scale links throughput lab lab-debian disk tools deb-tools links-tools clean
 
 build: xl2tpd-keepalive
 
@@ -106,10 +109,17 @@ fuzz:
 			awk 'length <= 1200' | LC_ALL=C sort -u > $$corpus.new && mv $$corpus.new $$corpus || exit; \
 	done
 
+unpack = (apt-get download -q $(1) || { apt-get update -q && apt-get download -q $(1); }) && dpkg-deb -x $(1)_*.deb .
+
 # Debian's Prometheus, unpacked and not installed: it would start as a service.
 $(PROMETHEUS)/usr/bin/prometheus: | tools
 	mkdir -p $(PROMETHEUS)
-	cd $(PROMETHEUS) && (apt-get download -q prometheus || { apt-get update -q && apt-get download -q prometheus; }) && dpkg-deb -x prometheus_*.deb .
+	cd $(PROMETHEUS) && $(call unpack,prometheus)
+
+# The same of Debian's smokeping_prober.
+$(SMOKEPING)/usr/bin/prometheus-smokeping-prober: | tools
+	mkdir -p $(SMOKEPING)
+	cd $(SMOKEPING) && $(call unpack,prometheus-smokeping-prober)
 
 monitoring: $(PROMETHEUS)/usr/bin/prometheus
 	$(PROMETHEUS)/usr/bin/promtool check rules deploy/prometheus/xl2tpd-keepalive.rules.yml
@@ -135,6 +145,9 @@ chaos: $(IMAGE)/root.ext4 disk
 scale: GUARD = auto
 scale: $(IMAGE)/root.ext4 disk
 	$(LAB) scale
+
+links: disk links-tools $(SMOKEPING)/usr/bin/prometheus-smokeping-prober
+	PATH="$(abspath $(SMOKEPING))/usr/bin:$$PATH" $(LAB) links $(LINKS)
 
 throughput: $(IMAGE)/root.ext4 disk
 	$(LAB) throughput
@@ -168,7 +181,8 @@ disk:
 
 tools: NEEDED = $(TOOLS)
 deb-tools: NEEDED = debhelper
-tools deb-tools:
+links-tools: NEEDED = iputils-ping iproute2
+tools deb-tools links-tools:
 	@missing=$$(for p in $(NEEDED); do dpkg-query -W -f='$${db:Status-Status}\n' $$p 2>/dev/null | grep -qx installed || echo $$p; done); \
 	if [ -n "$$missing" ]; then apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $$missing; fi
 

@@ -21,7 +21,8 @@ const usage = `usage: lab [-image DIR] [-disk DIR] [-out DIR] [-clock skip|real]
   soak DURATION        many tunnels without and with the guard for that long, in two VMs side by side
   matrix               what brings a tunnel back after which trouble, and when, in three VMs
   chaos SEED N         random faults for $SPAN, by N seeds from SEED on, two VMs at a time
-  scale                what many tunnels cost, and restarts of charon under them, in one VM, with its log
+  scale                what many tunnels and many SAs cost, and restarts of charon under them, in one VM, with its log
+  links N...           what so many links cost on this machine's own processor, in a network namespace
   throughput           a tunnel's data with the guard and without, in one VM, with its log
   run SCENARIO...      these files of the disk's scenarios/, in one VM, with its log
   gotest PACKAGE...    these compiled tests of the disk's tests/, in one VM, with their log
@@ -73,6 +74,10 @@ func run(args []string) int {
 		ok = l.play(ctx, vm.Clock(*clock), []string{throughputScenario}, nil)
 	case "scale":
 		ok = l.play(ctx, vm.Clock(*clock), scaleScenarios, nil)
+	case "links":
+		ok = l.links(ctx, rest)
+	case "inside":
+		ok = l.inside(ctx, rest)
 	case "run":
 		ok = l.play(ctx, vm.Clock(*clock), rest, nil)
 	case "gotest":

@@ -25,7 +25,6 @@ type client struct {
 	piping  sync.Mutex
 	pinned  process         // by the word pin
 	costs   map[string]cost // by the word cost, of each unit
-	looks   looks           // by the word links
 
 	mu    sync.Mutex // the witnesses look peers up while the scenario adds them
 	peers []*peer
@@ -277,7 +276,6 @@ func (c *client) close() {
 	for _, p := range c.peers {
 		p.stop()
 	}
-	c.looks.end()
 	for _, path := range []string{swanctlConf, swanLog, ourConf} {
 		os.Remove(path)
 	}

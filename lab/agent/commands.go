@@ -15,7 +15,6 @@ var commands = map[string]func(*testscript.TestScript, bool, []string){
 	"peer":      peerCommand,
 	"twin":      twinCommand,
 	"crowd":     crowdCommand,
-	"links":     linksCommand,
 	"client":    clientCommand,
 	"keepalive": keepaliveCommand,
 	"dial":      dialCommand,

@@ -1,0 +1,274 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"xl2tpd-keepalive/lab/lookalike"
+)
+
+const (
+	linkRounds  = 3
+	linkSettle  = 12 * time.Second // longer than an interval
+	linkMeasure = 30 * time.Second
+)
+
+// linkKeepers are who sends echo requests to all links every 10 s. They are started with the name of a file of the links,
+// a device and an address in each line.
+var linkKeepers = []struct{ name, script string }{
+	{ourName, `exec "$2" run -config "$3"`},
+	{"smokeping_prober", `exec prometheus-smokeping-prober --web.listen-address=127.0.0.1:9374 --ping.interval=10s $(cut -d ' ' -f 2 "$1")`},
+	{"a script", `while sleep 10; do while read link peer; do ping -q -c 1 -W 3 -I $link $peer < /dev/null; done < "$1"; done`},
+	{"a ping for each", `while read link peer; do ping -q -i 10 -I $link $peer < /dev/null & done < "$1"; wait`},
+}
+
+const ourName = "xl2tpd-keepalive"
+
+// links measures what so many links cost on this machine's own processors, for each number in namespaces of its own.
+// There is no L2TP, and so nothing for the Hello guard to do: it is off.
+func (l lab) links(ctx context.Context, args []string) bool {
+	for _, n := range args {
+		if count, err := strconv.ParseUint(n, 10, 16); err != nil || count == 0 {
+			fmt.Fprint(os.Stderr, usage)
+			return false
+		}
+		inside := exec.CommandContext(ctx, "/proc/self/exe", "-disk", l.disk, "inside", n)
+		inside.Stdout, inside.Stderr = os.Stdout, os.Stderr
+		inside.SysProcAttr = &syscall.SysProcAttr{
+			Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS | syscall.CLONE_NEWPID,
+			Pdeathsig:  syscall.SIGKILL,
+		}
+		if err := inside.Run(); err != nil {
+			fmt.Fprintf(os.Stderr, "lab: %s links: %v\n", n, err)
+			return false
+		}
+	}
+	return true
+}
+
+// inside is what links does in the namespaces.
+func (l lab) inside(ctx context.Context, args []string) bool {
+	n, err := strconv.Atoi(strings.Join(args, " "))
+	if err == nil {
+		err = isolate()
+	}
+	if err == nil {
+		err = l.measureLinks(ctx, n)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "lab:", err)
+	}
+	return err == nil
+}
+
+// isolate keeps the host's daemons, sockets and configuration out of sight.
+func isolate() error {
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return err
+	}
+	if err := unix.Mount("proc", "/proc", "proc", 0, ""); err != nil {
+		return err
+	}
+	if err := unix.Mount("tmpfs", "/run", "tmpfs", 0, "mode=755"); err != nil {
+		return err
+	}
+	limit := unix.Rlimit{Cur: 10_000, Max: 10_000} // a file descriptor for each device
+	return errors.Join(os.Mkdir("/run/xl2tpd-keepalive", 0o755), unix.Setrlimit(unix.RLIMIT_NOFILE, &limit),
+		exec.Command("ip", "link", "set", "lo", "up").Run())
+}
+
+// crowd is a number of links, and what a keeper is started with.
+type crowd struct {
+	*lookalike.Links
+	dir  string
+	args []string
+}
+
+func (l lab) measureLinks(ctx context.Context, n int) error {
+	ours, err := filepath.Abs(filepath.Join(l.disk, "install/usr/sbin", ourName))
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("/run", "lab")
+	if err != nil {
+		return err
+	}
+	links, err := lookalike.Make(dir, n)
+	if err != nil {
+		return err
+	}
+	defer links.End()
+	var list strings.Builder
+	for _, link := range links.All {
+		fmt.Fprintln(&list, link.Device, link.Far)
+	}
+	c := crowd{links, dir, []string{filepath.Join(dir, "list"), ours, filepath.Join(dir, "keepalive.conf")}}
+	if err := errors.Join(os.WriteFile(c.args[0], []byte(list.String()), 0o644),
+		os.WriteFile(c.args[2], []byte("[global]\nhello guard = off\n"), 0o644)); err != nil {
+		return err
+	}
+	fmt.Printf("\n%d links on one of this machine's own processors (clock: real)\n", n)
+	if err := c.comeUp(ctx); err != nil {
+		return err
+	}
+	return c.compare(ctx)
+}
+
+// comeUp has all links come up at the same time while we run.
+func (c crowd) comeUp(ctx context.Context) error {
+	r, err := c.start(linkKeepers[0].script)
+	if err != nil {
+		return err
+	}
+	defer r.stop()
+	if _, err := r.ready(); err != nil {
+		return err
+	}
+	at, err := c.Up()
+	if err != nil {
+		return err
+	}
+	if err := sleep(ctx, linkSettle); err != nil {
+		return err
+	}
+	delays, err := c.firstEchoes(func(link int) time.Time { return at[link] })
+	if err != nil {
+		return err
+	}
+	fmt.Printf("all come up within %v: first echo request %v\n", at[len(at)-1].Sub(at[0]).Round(time.Millisecond), spread(delays))
+	return nil
+}
+
+// compare starts one keeper after the other, a few times.
+func (c crowd) compare(ctx context.Context) error {
+	var ready, echoed []time.Duration
+	costs := make([][]linkCost, len(linkKeepers))
+	for range linkRounds {
+		for i, k := range linkKeepers {
+			cost, err := c.measure(ctx, k.script, func(r *running) error {
+				if k.name != ourName {
+					return sleep(ctx, linkSettle)
+				}
+				took, err := r.ready()
+				if err != nil {
+					return err
+				}
+				if err := sleep(ctx, linkSettle); err != nil {
+					return err
+				}
+				delays, err := c.firstEchoes(func(int) time.Time { return r.began })
+				if err != nil {
+					return err
+				}
+				ready, echoed = append(ready, took), append(echoed, slices.Max(delays))
+				return nil
+			})
+			if err != nil {
+				return fmt.Errorf("%s: %w", k.name, err)
+			}
+			costs[i] = append(costs[i], cost)
+		}
+	}
+	fmt.Printf("started with all up: ready %v, the last link's first echo request %v after the start\n", spread(ready), spread(echoed))
+	printLinkCosts(costs)
+	return nil
+}
+
+// measure measures what a keeper takes once it has settled.
+func (c crowd) measure(ctx context.Context, script string, settle func(*running) error) (linkCost, error) {
+	r, err := c.start(script)
+	if err != nil {
+		return linkCost{}, err
+	}
+	defer r.stop()
+	if err := settle(r); err != nil {
+		return linkCost{}, err
+	}
+	began, before := time.Now(), r.used()
+	if err := sleep(ctx, linkMeasure); err != nil {
+		return linkCost{}, err
+	}
+	used, took := r.used()-before, time.Since(began)
+	cost := linkCost{cpu: used.Seconds() / took.Seconds()}
+	cost.rss, cost.pss = r.memory()
+	echoes := c.Echoes(began)
+	cost.echoes = float64(len(echoes)) / took.Seconds()
+	first := 0
+	for i, e := range echoes {
+		for e.At.Sub(echoes[first].At) >= time.Second {
+			first++
+		}
+		cost.busiest = max(cost.busiest, i-first+1)
+	}
+	return cost, nil
+}
+
+// linkCost is what a keeper takes, all its processes together.
+type linkCost struct {
+	cpu      float64 // of one processor
+	rss, pss int     // KB
+	echoes   float64 // a second
+	busiest  int     // echo requests in one second
+}
+
+// firstEchoes is how long after its time each link had its first echo request.
+func (c crowd) firstEchoes(since func(link int) time.Time) ([]time.Duration, error) {
+	delays := map[int]time.Duration{}
+	for _, e := range c.Echoes(since(0)) {
+		if _, later := delays[e.Link]; !later {
+			delays[e.Link] = e.At.Sub(since(e.Link))
+		}
+	}
+	if missing := len(c.All) - len(delays); missing > 0 {
+		return nil, fmt.Errorf("%d of %d links had no echo request", missing, len(c.All))
+	}
+	var all []time.Duration
+	for _, d := range delays {
+		all = append(all, d)
+	}
+	return all, nil
+}
+
+// printLinkCosts prints a row for each keeper: its medians, and how many times ours the processor time is, in the same
+// round.
+func printLinkCosts(costs [][]linkCost) {
+	fmt.Printf("| | of the core | times ours | resident MB | shared pages counted once | echo requests in a second | at most |\n|---|%s\n", strings.Repeat("---|", 6))
+	for i, rounds := range costs {
+		var cpu, times, rss, pss, echoes, busiest []float64
+		for round, c := range rounds {
+			cpu, times = append(cpu, 100*c.cpu), append(times, c.cpu/costs[0][round].cpu)
+			rss, pss = append(rss, float64(c.rss)/1024), append(pss, float64(c.pss)/1024)
+			echoes, busiest = append(echoes, c.echoes), append(busiest, float64(c.busiest))
+		}
+		fmt.Printf("| %s | %.3f %% (%.3f to %.3f) | %.2f (%.2f to %.2f) | %.1f | %.1f | %.1f | %.0f |\n", linkKeepers[i].name,
+			median(cpu), slices.Min(cpu), slices.Max(cpu), median(times), slices.Min(times), slices.Max(times),
+			median(rss), median(pss), median(echoes), slices.Max(busiest))
+	}
+}
+
+func median[N float64 | time.Duration](of []N) N { return slices.Sorted(slices.Values(of))[len(of)/2] }
+
+func spread(of []time.Duration) string {
+	rounded := func(d time.Duration) time.Duration { return d.Round(100 * time.Microsecond) }
+	return fmt.Sprintf("%v (median), %v (worst)", rounded(median(of)), rounded(slices.Max(of)))
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
