@@ -30,6 +30,7 @@ type lac struct {
 	touched bool      // recovery has to look at it in the step under way
 	seen    bool      // has had a tunnel that nobody has hung up since
 	idle    bool      // xl2tpd has not planned to dial it
+	dialled time.Time // when recovery had it dialled last
 	last    *closing  // how its latest tunnel ended; nil: it is up, or none has
 	silent  time.Time // when that was, if it was silent; zero: it was not
 	said    string    // what the log has told last
@@ -192,6 +193,9 @@ func (b *Brain) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situatio
 	case l.idle:
 	case s.Redial && l.seen:
 		is.owner, is.redial = redialling(s), s.RedialTimeout
+		if since := l.ladder.since; !since.IsZero() && l.dialled.After(since) {
+			is.owner += l.dialled.Sub(since)
+		}
 	case s.Autodial:
 		is.owner = answerTime // xl2tpd may have just begun
 	}
@@ -296,6 +300,9 @@ func (b *Brain) recovered(ev Recovered, now time.Time) {
 		is, _ = b.situation(l, s, now)
 	}
 	l.ladder.done(ev.Err, is, b.jitter(), now)
+	if ev.Step == StepDial && ev.Err == nil {
+		l.seen, l.idle, l.dialled = true, false, now // if it comes to nothing, xl2tpd redials
+	}
 	if ev.Step == StepHangUp && ev.Err == nil {
 		l.idle = true // xl2tpd no longer redials
 		if l.last != nil {
@@ -391,7 +398,11 @@ func (b *Brain) dials(lns netip.Addr, now time.Time) {
 		return // whose it is can't be told
 	}
 	l := b.lac(sections[0].Name)
-	if l.last == nil || l.last.mishap() || l.ladder.busy != StepNone {
+	if l.last == nil {
+		return
+	}
+	l.last.half = false // it would not ask for another tunnel
+	if l.last.mishap() || l.ladder.busy != StepNone {
 		return
 	}
 	l.seen, l.idle, l.last, l.silent = true, false, nil, time.Time{}

@@ -18,7 +18,6 @@ type site struct {
 	redial time.Duration // of xl2tpd; 0: it does not
 	router bool          // the LNS acknowledges without session ids
 	plain  bool          // there is no IPsec
-	guard  bool          // the Hello guard tells whether the LNS listens
 
 	cut             bool
 	here, there     int       // which SA either end has; 0: none
@@ -32,8 +31,7 @@ type site struct {
 	active  bool // xl2tpd's redial is on
 	heard   time.Time
 	dialled time.Time // an attempt is under way since
-	again   time.Time // xl2tpd will redial
-	dying   time.Time // until then it waits for the LNS to acknowledge a StopCCN
+	again   time.Time // xl2tpd will redial, whatever it is told meanwhile: a hanging up only has it not do so then
 }
 
 // passes reports whether packets come through, both ways.
@@ -61,19 +59,16 @@ func (h *site) down(e *Ending) {
 }
 
 func (h *site) dial() {
-	if h.now.Before(h.dying) {
-		h.active = true // and the call will end with that tunnel
-		return
-	}
 	if !h.link && !h.half && h.dialled.IsZero() {
-		h.dialled, h.again = h.now, time.Time{}
+		h.dialled = h.now
+		h.step(Dials{Peer: closer.Peer.Addr()})
 	}
 	h.active = true
 }
 
 func (h *site) hangUp(dead bool) error {
 	was, heard := h.half, h.alive && h.passes()
-	h.active, h.half, h.dialled, h.again = false, false, time.Time{}, time.Time{}
+	h.active, h.half, h.dialled = false, false, time.Time{}
 	if h.link {
 		h.down(&Ending{Reason: "hung up", Operator: true})
 	} else if was {
@@ -81,14 +76,10 @@ func (h *site) hangUp(dead bool) error {
 	} else {
 		return nil
 	}
-	switch {
-	case heard || dead:
-	case h.guard:
-		return ErrUnheard
-	default:
-		h.dying = h.now.Add(31 * time.Second)
+	if heard || dead {
+		return nil
 	}
-	return nil
+	return ErrUnheard
 }
 
 func (h *site) charon() {
@@ -153,10 +144,13 @@ func (h *site) live(d time.Duration) {
 		case h.link && h.now.Sub(h.heard) > 130*time.Second: // a Hello has gone unanswered
 			h.down(&Ending{Reason: "Hello unanswered", Unanswered: true})
 		case !h.again.IsZero() && !h.now.Before(h.again):
-			h.dial()
-		case !h.dying.IsZero() && !h.now.Before(h.dying):
-			h.dying = time.Time{}
-			h.down(nil)
+			h.again = time.Time{}
+			if h.active {
+				if h.link || !h.dialled.IsZero() {
+					h.t.Fatal("xl2tpd calls a second time")
+				}
+				h.dial()
+			}
 		case h.dialled.IsZero():
 		case h.passes():
 			h.up()
@@ -192,7 +186,7 @@ func TestWhatIsWantedComesBack(t *testing.T) {
 	for seed := range uint64(300) {
 		rng := rand.New(rand.NewPCG(seed, 2))
 		h := &site{
-			conf: redials, redial: 30 * time.Second, router: rng.IntN(2) == 0, plain: rng.IntN(4) == 0, guard: rng.IntN(4) > 0,
+			conf: redials, redial: 30 * time.Second, router: rng.IntN(2) == 0, plain: rng.IntN(4) == 0,
 			pid: 100, sas: 1, here: 1, there: 1, index: 5, active: true,
 		}
 		keepalive := ""
@@ -225,7 +219,7 @@ func TestWhatIsWantedComesBack(t *testing.T) {
 				h.down(&Ending{Reason: "closed by xl2tpd", Half: true})
 			case what == 6: // xl2tpd is restarted
 				h.pid++
-				h.active, h.half, h.again, h.dying = false, false, time.Time{}, time.Time{}
+				h.active, h.half, h.again = false, false, time.Time{}
 				s := h.xl2tpd(h.conf)
 				s.Pid = h.pid
 				h.step(s)
