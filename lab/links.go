@@ -20,8 +20,8 @@ import (
 
 const (
 	linkRounds  = 3
-	linkSettle  = 12 * time.Second // longer than an interval
-	linkMeasure = 30 * time.Second
+	linkSettle  = 11 * time.Second // longer than an interval
+	linkMeasure = 20 * time.Second
 )
 
 // linkKeepers are who sends echo requests to all links every 10 s. They are started with the name of a file of the links,

@@ -264,13 +264,13 @@ func TestLooksTogether(t *testing.T) {
 	n.want(read(l), read(other))
 	n.counter(l, 71)
 	n.counter(other, 31)
-	n.wakes(1750 * time.Millisecond)
-	n.after(1750 * time.Millisecond)
+	n.wakes(1800 * time.Millisecond)
+	n.after(1800 * time.Millisecond)
 	n.want(echo(l))
-	n.after(750 * time.Millisecond)
+	n.after(700 * time.Millisecond)
 	n.want(read(other))
 	n.counter(other, 31)
-	n.after(250 * time.Millisecond)
+	n.after(300 * time.Millisecond)
 	n.want(echo(other))
 }
 

@@ -12,6 +12,8 @@ import (
 const (
 	maxJitter = 0.1 // of the interval, added to it
 
+	tick = 100 * time.Millisecond // several tunnels' echoes then cost one waking up
+
 	looks = 4 // at the counter in each interval, or a bit more than one
 
 	// silentAfter is how many echoes in a row must be lost before a tunnel is

@@ -151,7 +151,7 @@ func (b *Brain) looked(t *tunnel, at time.Time) {
 
 func (b *Brain) enqueue(t *tunnel) {
 	if t.inFlight == none {
-		b.due.Set(t, t.due())
+		b.due.Set(t, t.due(b.began))
 	}
 }
 

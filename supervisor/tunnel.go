@@ -110,13 +110,17 @@ func (t *tunnel) echoAt() time.Time {
 
 // due is when something is to be done about the tunnel next. The counter does
 // not tell when data came, so it is read a few times in each interval: an echo
-// then follows the last data by little more than the interval.
-func (t *tunnel) due() time.Time {
+// then follows the last data by little more than the interval. It waits for the next
+// tick, counted from epoch.
+func (t *tunnel) due(epoch time.Time) time.Time {
 	at := t.echoAt()
-	if !t.retry && t.lookAt.Before(at) {
+	switch {
+	case t.retry:
+		return at
+	case t.lookAt.Before(at):
 		return t.lookAt
 	}
-	return at
+	return at.Add((tick - at.Sub(epoch)%tick) % tick)
 }
 
 // lookEvery is the time between two readings of the counter.
