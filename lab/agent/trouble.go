@@ -125,8 +125,10 @@ func (p *peer) reboot() error {
 		return err
 	}
 	time.Sleep(20 * time.Second)
-	if err := p.startCharon(); err != nil {
-		return err
+	if p.ipsec {
+		if err := p.startCharon(); err != nil {
+			return err
+		}
 	}
 	return p.startLNS()
 }
