@@ -28,7 +28,7 @@ type lac struct {
 	key     string // the name in lower case
 	ladder  ladder
 	touched bool      // recovery has to look at it in the step under way
-	seen    bool      // has had a tunnel that nobody has hung up since
+	seen    bool      // has had a tunnel, or was dialled, and nobody has hung up since
 	idle    bool      // xl2tpd has not planned to dial it
 	dialled time.Time // when recovery had it dialled last
 	last    *closing  // how its latest tunnel ended; nil: it is up, or none has
