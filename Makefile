@@ -181,7 +181,7 @@ disk:
 
 tools: NEEDED = $(TOOLS)
 deb-tools: NEEDED = debhelper
-links-tools: NEEDED = iputils-ping iproute2
+links-tools: NEEDED = iputils-ping
 tools deb-tools links-tools:
 	@missing=$$(for p in $(NEEDED); do dpkg-query -W -f='$${db:Status-Status}\n' $$p 2>/dev/null | grep -qx installed || echo $$p; done); \
 	if [ -n "$$missing" ]; then apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $$missing; fi

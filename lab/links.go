@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"xl2tpd-keepalive/lab/event"
 	"xl2tpd-keepalive/lab/lookalike"
 )
 
@@ -202,15 +203,11 @@ func (c crowd) measure(ctx context.Context, script string, settle func(*running)
 	used, took := r.used()-before, time.Since(began)
 	cost := linkCost{cpu: used.Seconds() / took.Seconds()}
 	cost.rss, cost.pss = r.memory()
-	echoes := c.Echoes(began)
-	cost.echoes = float64(len(echoes)) / took.Seconds()
-	first := 0
-	for i, e := range echoes {
-		for e.At.Sub(echoes[first].At) >= time.Second {
-			first++
-		}
-		cost.busiest = max(cost.busiest, i-first+1)
+	var at []time.Time
+	for _, e := range c.Echoes(began) {
+		at = append(at, e.At)
 	}
+	cost.echoes, cost.busiest = float64(len(at))/took.Seconds(), event.Busiest(at)
 	return cost, nil
 }
 

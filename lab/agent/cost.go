@@ -11,6 +11,8 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
+
+	"xl2tpd-keepalive/lab/event"
 )
 
 // cost is what the processes of a unit of systemd take.
@@ -44,19 +46,7 @@ func costCommand(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	c.measure("%s: %d echo requests in %v, %.1f in a second, %d in the busiest one", args[0],
-		len(at), took.Round(time.Second), float64(len(at))/took.Seconds(), busiest(at))
-}
-
-// busiest is how many there were in one second at most; at is in order.
-func busiest(at []time.Time) (most int) {
-	first := 0
-	for i := range at {
-		for at[i].Sub(at[first]) >= time.Second {
-			first++
-		}
-		most = max(most, i-first+1)
-	}
-	return most
+		len(at), took.Round(time.Second), float64(len(at))/took.Seconds(), event.Busiest(at))
 }
 
 // ratioCommand compares what two units have taken, both measured before, and holds when the other has taken so many
