@@ -13,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"xl2tpd-keepalive/lab/measure"
 )
 
 // running is a keeper that runs, with what it has started.
@@ -105,16 +107,8 @@ func (r *running) used() (d time.Duration) {
 // memory is what is resident, in KB: all of it, and with shared pages counted once.
 func (r *running) memory() (rss, pss int) {
 	r.processes(func(dir string, _ []string) {
-		text, _ := os.ReadFile(dir + "/smaps_rollup")
-		for line := range strings.Lines(string(text)) {
-			switch f := strings.Fields(line); f[0] {
-			case "Rss:":
-				n, _ := strconv.Atoi(f[1])
-				rss += n
-			case "Pss:":
-				n, _ := strconv.Atoi(f[1])
-				pss += n
-			}
+		if all, own, err := measure.Memory(filepath.Base(dir)); err == nil {
+			rss, pss = rss+all, pss+own
 		}
 	})
 	return rss, pss

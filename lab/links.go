@@ -15,8 +15,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"xl2tpd-keepalive/lab/event"
 	"xl2tpd-keepalive/lab/lookalike"
+	"xl2tpd-keepalive/lab/measure"
 )
 
 const (
@@ -207,7 +207,7 @@ func (c crowd) measure(ctx context.Context, script string, settle func(*running)
 	for _, e := range c.Echoes(began) {
 		at = append(at, e.At)
 	}
-	cost.echoes, cost.busiest = float64(len(at))/took.Seconds(), event.Busiest(at)
+	cost.echoes, cost.busiest = float64(len(at))/took.Seconds(), measure.Busiest(at)
 	return cost, nil
 }
 

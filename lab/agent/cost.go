@@ -12,7 +12,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
 
-	"xl2tpd-keepalive/lab/event"
+	"xl2tpd-keepalive/lab/measure"
 )
 
 // cost is what the processes of a unit of systemd take.
@@ -46,7 +46,7 @@ func costCommand(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	c.measure("%s: %d echo requests in %v, %.1f in a second, %d in the busiest one", args[0],
-		len(at), took.Round(time.Second), float64(len(at))/took.Seconds(), event.Busiest(at))
+		len(at), took.Round(time.Second), float64(len(at))/took.Seconds(), measure.Busiest(at))
 }
 
 // ratioCommand compares what two units have taken, both measured before, and holds when the other has taken so many
@@ -130,7 +130,8 @@ func controlGroup(unit string) (string, error) {
 func cpuTime(ts *testscript.TestScript, group string) time.Duration {
 	text, err := os.ReadFile(filepath.Join(group, "cpu.stat"))
 	ts.Check(err)
-	usec, err := strconv.ParseInt(field(string(text), "usage_usec"), 10, 64)
+	var usec int64
+	_, err = fmt.Sscanf(string(text), "usage_usec %d", &usec) // its first line
 	ts.Check(err)
 	return time.Duration(usec) * time.Microsecond
 }
@@ -139,23 +140,9 @@ func memory(ts *testscript.TestScript, group string) (is cost) {
 	pids, err := os.ReadFile(filepath.Join(group, "cgroup.procs"))
 	ts.Check(err)
 	for _, pid := range strings.Fields(string(pids)) {
-		text, err := os.ReadFile("/proc/" + pid + "/smaps_rollup")
-		if err != nil {
-			continue // it has just ended
+		if rss, pss, err := measure.Memory(pid); err == nil {
+			is.rss, is.pss, is.processes = is.rss+rss, is.pss+pss, is.processes+1
 		}
-		rss, _ := strconv.Atoi(field(string(text), "Rss:"))
-		pss, _ := strconv.Atoi(field(string(text), "Pss:"))
-		is.rss, is.pss, is.processes = is.rss+rss, is.pss+pss, is.processes+1
 	}
 	return is
-}
-
-// field is the word behind that name, in a text of one name a line.
-func field(text, name string) string {
-	for line := range strings.Lines(text) {
-		if f := strings.Fields(line); len(f) > 1 && f[0] == name {
-			return f[1]
-		}
-	}
-	return ""
 }

@@ -1,4 +1,5 @@
-package event
+// Package measure is what the lab measures in the guest and on the host alike.
+package measure
 
 import "time"
 
