@@ -176,7 +176,7 @@ disk:
 	$(MAKE) --no-print-directory install DESTDIR=$(DISK)/install
 	$(GO) build -o $(DISK)/agent ./lab/agent
 	$(GO) build -o $(DISK)/bin/lns ./lab/lns
-	cp -r lab/scenarios $(DISK)/scenarios
+	cp -r lab/scenarios lab/firewalls $(DISK)
 	$(foreach d,$(LAB_TESTS),$(GO) test -c -tags lab -o $(DISK)/tests/$(notdir $(d:/=)).test ./$(d) &&) true
 
 tools: NEEDED = $(TOOLS)

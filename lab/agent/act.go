@@ -170,13 +170,14 @@ func (p *peer) renumber(ppp netip.Addr) error {
 	return p.startLNS()
 }
 
-// insideCommand runs a command in a peer's namespaces.
+// insideCommand runs a command in the namespaces of these peers.
 func insideCommand(ts *testscript.TestScript, neg bool, args []string) {
-	usage(ts, false, len(args) >= 2, "inside NAME COMMAND...")
-	p := peersOf(ts, args[:1])[0]
-	text, err := p.exec(args[1:]...).CombinedOutput()
-	ts.Logf("%s", text)
-	if (err == nil) == neg {
-		ts.Fatalf("inside %v: %v", args, err)
+	usage(ts, false, len(args) >= 2, "inside NAME[,NAME...] COMMAND...")
+	for _, p := range peersOf(ts, strings.Split(args[0], ",")) {
+		text, err := p.exec(args[1:]...).CombinedOutput()
+		ts.Logf("%s", text)
+		if (err == nil) == neg {
+			ts.Fatalf("inside %s %v: %v", p.name, args[1:], err)
+		}
 	}
 }
