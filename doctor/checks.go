@@ -27,7 +27,7 @@ func Examine(ctx context.Context, h *Host) []Finding {
 	e.givenUp, e.journalErr = h.GivenUp(ctx)
 	return slices.Concat(
 		e.service(), e.guard(), e.strongSwan(), e.xl2tpd(), e.pipe(), e.modules(),
-		e.redialOwners(), e.maxRetries(), e.hellos(), e.tunnels(),
+		e.redialOwners(), e.maxRetries(), e.hellos(), e.hooks(), e.tunnels(),
 	)
 }
 

@@ -60,6 +60,7 @@ func healthy(t *testing.T) *patient {
 		GivenUp:     func(context.Context) ([]time.Time, error) { return p.givenUp, nil },
 		Kernel:      func() string { return "6.1" },
 	}
+	p.must(os.Chmod(p.Root, 0o755)) // whatever the umask
 	p.xl2tpd("[lac office]\nlns = 192.0.2.1\nredial = yes\npppoptfile = /etc/ppp/options.l2tpd\n")
 	p.write("/proc/modules", "ppp_generic 1\n")
 	p.write("/sys/module/esp4/refcnt", "")
@@ -139,6 +140,16 @@ func TestFindings(t *testing.T) {
 			p.givenUp = []time.Time{now.Add(-300 * time.Second), now.Add(-209 * time.Second), now.Add(-118 * time.Second)}
 		}, "unanswered Hellos", "one every 1m31s"},
 		{"they did an hour ago", func(p *patient) { p.givenUp = []time.Time{now.Add(-time.Hour)} }, "", ""},
+		{"hook that others can change", func(p *patient) {
+			p.write("/etc/xl2tpd/keepalive.conf", "[global]\nhook = /etc/xl2tpd/hook\n")
+			p.write("/etc/xl2tpd/hook", "#!/bin/sh\n")
+			p.must(os.Chmod(p.path("/etc/xl2tpd/hook"), 0o775))
+		}, "hook", "hook: others than its owner can write to it; chmod go-w it"},
+		{"hook", func(p *patient) {
+			p.write("/etc/xl2tpd/keepalive.conf", "[global]\nhook = /etc/xl2tpd/hook\n")
+			p.write("/etc/xl2tpd/hook", "#!/bin/sh\n")
+			p.must(os.Chmod(p.path("/etc/xl2tpd/hook"), 0o755))
+		}, "", ""},
 		{"tunnel down", func(p *patient) {
 			p.report.Tunnels[0].State, p.report.Tunnels[0].Link = "down", nil
 			p.report.Tunnels[0].Last = &status.Close{Reason: "hung up on this host"}

@@ -18,7 +18,10 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	syscall.Umask(0o022) // files that others can write to are refused
+	goleak.VerifyTestMain(m)
+}
 
 type journal struct {
 	mu   sync.Mutex
