@@ -212,7 +212,7 @@ type draft struct {
 
 type seconds struct{ n, line int }
 
-func id(kind, name string) string { return kind + " " + strings.ToLower(name) }
+func id(kind, name string) string { return kind + " " + conf.Lower(name) }
 
 func fail(line int, format string, args ...any) *conf.Error {
 	return &conf.Error{Line: line, Msg: fmt.Sprintf(format, args...)}

@@ -116,6 +116,26 @@ func TestGoodFiles(t *testing.T) {
 	}
 }
 
+// Names are compared as xl2tpd does it: by bytes, and ASCII letters alone have two cases.
+func TestNames(t *testing.T) {
+	for text, want := range map[string]int{
+		"[lac \xc5\xec]\ninterval = 5\n[lac \xc2\xe7]\ninterval = 6\n": 2,
+		"[lac Ä]\ninterval = 5\n[lac ä]\ninterval = 6\n":               2,
+		"[lac Ae]\ninterval = 5\n[lac aE]\ninterval = 6\n":             0,
+	} {
+		c, err := Parse("x", []byte(text))
+		if want == 0 {
+			if err == nil {
+				t.Errorf("%q: taken", text)
+			}
+			continue
+		}
+		if err != nil || len(c.Sections) != want || c.Sections[0].Settings.Interval == c.Sections[1].Settings.Interval {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
 func TestUnknown(t *testing.T) {
 	c, err := Load("testdata/good/full.conf")
 	if err != nil {

@@ -3,7 +3,10 @@ package metrics
 
 import (
 	"context"
+	"strconv"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -68,7 +71,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		if t.State == "off" {
 			continue
 		}
-		labels := []string{t.Name, ""}
+		labels := []string{label(t.Name), ""}
 		if t.Link == nil {
 			gauge(up, 0, labels...)
 			continue
@@ -94,6 +97,14 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 			gauge(holding, truth(g.Holding), labels...)
 		}
 	}
+}
+
+// label makes a section's name fit for Prometheus, which wants UTF-8; xl2tpd does not.
+func label(name string) string {
+	if utf8.ValidString(name) {
+		return name
+	}
+	return strings.Trim(strconv.Quote(name), `"`)
 }
 
 func truth(b bool) float64 {

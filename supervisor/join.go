@@ -10,6 +10,7 @@ import (
 	"xl2tpd-keepalive/ppp"
 	"xl2tpd-keepalive/vici"
 	"xl2tpd-keepalive/xl2tpd"
+	"xl2tpd-keepalive/xl2tpd/conf"
 )
 
 // name is the name of a section of xl2tpd.conf.
@@ -122,7 +123,7 @@ func (a *atlas) chart(s xl2tpd.Snapshot) {
 		section := &s.Conf.Sections[i]
 		a.byOpt[section.PPPOptFile] = append(a.byOpt[section.PPPOptFile], section)
 		if section.Kind == "lac" {
-			a.lacs[strings.ToLower(section.Name)] = section
+			a.lacs[conf.Lower(section.Name)] = section
 			join(section, alike{section.PPPOptFile, false})
 			if len(section.LNSIPs) == 0 {
 				join(section, alike{section.PPPOptFile, true})

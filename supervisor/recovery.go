@@ -6,12 +6,12 @@ import (
 	"log/slog"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"xl2tpd-keepalive/config"
 	"xl2tpd-keepalive/hook"
 	"xl2tpd-keepalive/xl2tpd"
+	"xl2tpd-keepalive/xl2tpd/conf"
 )
 
 // dyingFor is how long xl2tpd holds on to a tunnel whose StopCCN nobody
@@ -41,7 +41,7 @@ func (b *Brain) lac(name string) *lac {
 	if b.lacs == nil {
 		b.lacs = make(map[string]*lac)
 	}
-	key := strings.ToLower(name)
+	key := conf.Lower(name)
 	if b.lacs[key] == nil {
 		b.lacs[key] = &lac{name: name, key: key}
 	}
@@ -478,4 +478,4 @@ func (b *Brain) lns(lac string) (a netip.Addr) {
 }
 
 // section is what xl2tpd.conf says of a LAC, or nil.
-func (b *Brain) section(lac string) *xl2tpd.Section { return b.atlas.lacs[strings.ToLower(lac)] }
+func (b *Brain) section(lac string) *xl2tpd.Section { return b.atlas.lacs[conf.Lower(lac)] }

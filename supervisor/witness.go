@@ -2,11 +2,11 @@ package supervisor
 
 import (
 	"net/netip"
-	"strings"
 	"time"
 
 	"xl2tpd-keepalive/config"
 	"xl2tpd-keepalive/xl2tpd"
+	"xl2tpd-keepalive/xl2tpd/conf"
 )
 
 // missable is how many echoes in a row may be lost, or be late, before there is
@@ -125,7 +125,7 @@ func (k *book) claims(n name) *claims {
 	if n.kind != "lac" {
 		return &claims{}
 	}
-	key := strings.ToLower(n.name)
+	key := conf.Lower(n.name)
 	if k.lacs[key] == nil {
 		k.lacs[key] = &claims{}
 	}

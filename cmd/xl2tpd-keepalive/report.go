@@ -18,7 +18,10 @@ func report(ctx context.Context, loop *supervisor.Loop, g *guard.Guard) (status.
 		return status.Report{}, ctx.Err()
 	}
 	join(details, g.Channels())
-	r := status.Report{Version: version, Pid: os.Getpid(), Time: time.Now(), Problems: problems}
+	r := status.Report{
+		Version: version, Pid: os.Getpid(), Time: time.Now(),
+		Problems: append([]string{}, problems...), Tunnels: []status.Tunnel{}, // in JSON, none is [] and not null
+	}
 	for _, d := range details {
 		reckon(&d.Report, r.Time)
 		r.Tunnels = append(r.Tunnels, d.Report)
@@ -27,7 +30,9 @@ func report(ctx context.Context, loop *supervisor.Loop, g *guard.Guard) (status.
 }
 
 // reckon puts a report's times on the clock as it is now. It may have been set since
-// they were taken; how long ago that was is known all the same.
+// they were taken; how long ago that was is known all the same. The two clocks are not
+// read at one instant, so less than half a second between them means nothing, and a time
+// is the same in each report.
 func reckon(t *status.Tunnel, now time.Time) {
 	times := []*time.Time{&t.Since}
 	if l := t.Link; l != nil {
@@ -43,7 +48,8 @@ func reckon(t *status.Tunnel, now time.Time) {
 	}
 	for _, at := range times {
 		if !at.IsZero() {
-			*at = now.Add(-now.Sub(*at))
+			then := at.Round(0) // by the clock as it was
+			*at = then.Add(now.Add(-now.Sub(*at)).Sub(then).Round(time.Second))
 		}
 	}
 }

@@ -147,7 +147,7 @@ func (f *File) add(text string, line int, cut bool) string {
 		return "nothing stands before '='; expected 'name = value'"
 	}
 	s := &f.Sections[len(f.Sections)-1]
-	s.Keys = append(s.Keys, Key{Name: lower(fold(name)), Value: trim(value), Line: line})
+	s.Keys = append(s.Keys, Key{Name: Lower(fold(name)), Value: trim(value), Line: line})
 	return ""
 }
 
@@ -157,7 +157,7 @@ func (f *File) addSection(text string, line int) string {
 		return fmt.Sprintf("%s: closing ']' is missing", Quote("["+text))
 	}
 	kind, name, _ := strings.Cut(header, " ")
-	s := Section{Kind: lower(kind), Name: name, Rest: trim(rest), Line: line}
+	s := Section{Kind: Lower(kind), Name: name, Rest: trim(rest), Line: line}
 	switch s.Kind {
 	case "global":
 		if s.Name = ""; name != "" {
@@ -198,8 +198,9 @@ func fold(s string) string {
 	return strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r < 33 }), " ")
 }
 
-// lower is C's tolower in the "C" locale: ASCII only, other bytes untouched.
-func lower(s string) string {
+// Lower is C's tolower in the "C" locale: ASCII only, other bytes untouched. Names of
+// sections are the same if it makes them the same.
+func Lower(s string) string {
 	b := []byte(s)
 	for i, c := range b {
 		b[i] = lowerByte(c)
@@ -216,7 +217,7 @@ func lowerByte(c byte) byte {
 
 // Bool reads xl2tpd's words for yes and no.
 func Bool(value string) (v, ok bool) {
-	switch lower(value) {
+	switch Lower(value) {
 	case "yes", "y", "true":
 		return true, true
 	case "no", "n", "false":
