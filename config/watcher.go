@@ -25,6 +25,8 @@ type Watcher struct {
 	Path    string        // default DefaultPath
 	Log     *slog.Logger  // default slog.Default()
 	Deliver func(*Config) // called from Run, first at once
+	// Report, if not nil, is told why the file is not in use, nil when it is.
+	Report func(error)
 
 	reloadOnce sync.Once
 	reload     chan struct{}
@@ -111,6 +113,9 @@ func (w *Watcher) read(log *slog.Logger, path string, asked bool) (changed bool)
 		err = nil
 	} else if err == nil {
 		c, err = Parse(path, data)
+	}
+	if w.Report != nil {
+		w.Report(err)
 	}
 	switch {
 	case err == nil && missing:

@@ -31,6 +31,7 @@ type bench struct {
 	mu  sync.Mutex
 	log bytes.Buffer
 	got []*Config
+	why error // that Report was told last
 }
 
 func (b *bench) Write(p []byte) (int, error) {
@@ -48,6 +49,11 @@ func newBench(t *testing.T) *bench {
 			b.mu.Lock()
 			defer b.mu.Unlock()
 			b.got = append(b.got, c)
+		},
+		Report: func(err error) {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			b.why = err
 		},
 		watchFiles: func() (conf.Notify, error) {
 			return conf.Notify{C: b.changed, Check: func(...string) {}, Close: func() {}}, nil
@@ -97,6 +103,16 @@ func (b *bench) expect(deliveries, interval int, lines int, text string) {
 	b.log.Reset()
 }
 
+// wrong wants the file to be reported wrong for that reason; empty: not to be.
+func (b *bench) wrong(text string) {
+	b.t.Helper()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if text == "" && b.why != nil || text != "" && (b.why == nil || !strings.Contains(b.why.Error(), text)) {
+		b.t.Errorf("reported %v, want %q", b.why, text)
+	}
+}
+
 func TestReload(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
@@ -119,6 +135,7 @@ func TestReload(t *testing.T) {
 		b.changed <- struct{}{}
 		time.Sleep(settled)
 		b.expect(0, 0, 1, "keepalive.conf:2: 'interval' is")
+		b.wrong("keepalive.conf:2: 'interval' is")
 		b.changed <- struct{}{}
 		time.Sleep(time.Minute)
 		b.expect(0, 0, 0, "")
@@ -132,6 +149,7 @@ func TestReload(t *testing.T) {
 		b.put("[global]\ninterval = 20\n")
 		time.Sleep(slowLook)
 		b.expect(1, 20, 1, "configuration read")
+		b.wrong("")
 		b.w.Reload()
 		b.expect(1, 20, 1, "configuration read")
 
@@ -144,11 +162,13 @@ func TestReload(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		b.expect(0, 0, 1, "not a regular file (d---------); keeping the previous configuration")
+		b.wrong("not a regular file")
 		if err := os.Remove(b.w.Path); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(slowLook)
 		b.expect(1, 10, 1, "the defaults hold")
+		b.wrong("")
 		b.stop()
 	})
 }

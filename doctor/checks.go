@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"xl2tpd-keepalive/config"
 	"xl2tpd-keepalive/status"
 	"xl2tpd-keepalive/vici"
 	"xl2tpd-keepalive/xl2tpd"
@@ -25,9 +26,10 @@ func Examine(ctx context.Context, h *Host) []Finding {
 	e.daemon, e.daemonErr = h.Xl2tpd(ctx)
 	e.conns, e.viciErr = h.Connections(ctx)
 	e.givenUp, e.journalErr = h.GivenUp(ctx)
+	e.conf, e.confErr = config.Load(h.path(config.DefaultPath))
 	return slices.Concat(
-		e.service(), e.guard(), e.strongSwan(), e.xl2tpd(), e.pipe(), e.modules(),
-		e.redialOwners(), e.maxRetries(), e.hellos(), e.hooks(), e.tunnels(),
+		e.service(), e.keepaliveConf(), e.guard(), e.strongSwan(), e.xl2tpd(), e.pipe(), e.modules(),
+		e.redialOwners(), e.maxRetries(), e.hellos(), e.tunnels(),
 	)
 }
 
@@ -44,6 +46,8 @@ type exam struct {
 	viciErr    error
 	givenUp    []time.Time
 	journalErr error
+	conf       *config.Config
+	confErr    error
 }
 
 func (e *exam) service() []Finding {
@@ -72,6 +76,8 @@ func (e *exam) service() []Finding {
 func (e *exam) checkedElsewhere(problem string) bool {
 	return strings.HasPrefix(problem, "hello guard") ||
 		problem == "VICI unreachable" && e.viciErr != nil ||
+		e.confErr != nil && problem == e.confErr.Error() && !errors.Is(e.confErr, fs.ErrPermission) ||
+		e.daemon.ConfErr != nil && problem == e.daemon.ConfErr.Error() ||
 		problem == "xl2tpd not running" && e.daemonErr == nil && e.daemon.Pid == 0
 }
 

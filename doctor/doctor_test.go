@@ -16,6 +16,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"xl2tpd-keepalive/config"
+	"xl2tpd-keepalive/hook"
 	"xl2tpd-keepalive/status"
 	"xl2tpd-keepalive/vici"
 	"xl2tpd-keepalive/xl2tpd"
@@ -58,6 +60,7 @@ func healthy(t *testing.T) *patient {
 		Source:      func(netip.AddrPort) (netip.Addr, error) { return p.source, nil },
 		Unit:        func(context.Context, string) (string, error) { return p.unit, nil },
 		GivenUp:     func(context.Context) ([]time.Time, error) { return p.givenUp, nil },
+		Hook:        func(path string) error { return hook.Check(p.path(path)) },
 		Kernel:      func() string { return "6.1" },
 	}
 	p.must(os.Chmod(p.Root, 0o755)) // whatever the umask
@@ -124,7 +127,17 @@ func TestFindings(t *testing.T) {
 			p.daemon.Pid, p.unit, p.report.Problems = 0, "inactive (dead)", []string{"xl2tpd not running"}
 		}, "xl2tpd", "not running"},
 		{"xl2tpd without its unit", func(p *patient) { p.unit = "failed (failed)" }, "xl2tpd", "runs as pid 100, but its unit is failed (failed)"},
-		{"bad xl2tpd.conf", func(p *patient) { p.daemon.ConfErr = errors.New("xl2tpd.conf:3: no") }, "xl2tpd.conf", "xl2tpd.conf:3: no"},
+		{"bad xl2tpd.conf, as the service says too", func(p *patient) {
+			p.daemon.ConfErr, p.report.Problems = errors.New("xl2tpd.conf:3: no"), []string{"xl2tpd.conf:3: no"}
+		}, "xl2tpd.conf", "xl2tpd.conf:3: no"},
+		{"bad keepalive.conf, as the service says too", func(p *patient) {
+			p.write(config.DefaultPath, "[global]\ninterval = soon\n")
+			p.report.Problems = []string{p.path(config.DefaultPath) + ":2: 'interval' is \"soon\", must be a whole number of seconds from 1 to 3600"}
+		}, "keepalive.conf", "keepalive.conf:2: 'interval'"},
+		{"keepalive.conf that the service can't read", func(p *patient) {
+			p.write(config.DefaultPath, "")
+			p.report.Problems = []string{"open keepalive.conf: permission denied"}
+		}, "xl2tpd-keepalive", "open keepalive.conf: permission denied"},
 		{"pipe is a file", func(p *patient) {
 			p.must(os.Remove(p.path("/run/xl2tpd/l2tp-control")))
 			p.write("/run/xl2tpd/l2tp-control", "c office\n")
@@ -141,12 +154,12 @@ func TestFindings(t *testing.T) {
 		}, "unanswered Hellos", "one every 1m31s"},
 		{"they did an hour ago", func(p *patient) { p.givenUp = []time.Time{now.Add(-time.Hour)} }, "", ""},
 		{"hook that others can change", func(p *patient) {
-			p.write("/etc/xl2tpd/keepalive.conf", "[global]\nhook = /etc/xl2tpd/hook\n")
+			p.write(config.DefaultPath, "[global]\nhook = /etc/xl2tpd/hook\n")
 			p.write("/etc/xl2tpd/hook", "#!/bin/sh\n")
 			p.must(os.Chmod(p.path("/etc/xl2tpd/hook"), 0o775))
 		}, "hook", "hook: others than its owner can write to it; chmod go-w it"},
 		{"hook", func(p *patient) {
-			p.write("/etc/xl2tpd/keepalive.conf", "[global]\nhook = /etc/xl2tpd/hook\n")
+			p.write(config.DefaultPath, "[global]\nhook = /etc/xl2tpd/hook\n")
 			p.write("/etc/xl2tpd/hook", "#!/bin/sh\n")
 			p.must(os.Chmod(p.path("/etc/xl2tpd/hook"), 0o755))
 		}, "", ""},

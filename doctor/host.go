@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"xl2tpd-keepalive/hook"
 	"xl2tpd-keepalive/status"
 	"xl2tpd-keepalive/vici"
 	"xl2tpd-keepalive/xl2tpd"
@@ -33,6 +34,8 @@ type Host struct {
 	Unit func(ctx context.Context, name string) (string, error)
 	// GivenUp has the times at which xl2tpd logged "Maximum retries exceeded".
 	GivenUp func(context.Context) ([]time.Time, error)
+	// Hook says why the service will not run an executable.
+	Hook func(path string) error
 	// Kernel is the running kernel's release.
 	Kernel func() string
 }
@@ -47,6 +50,7 @@ func ThisHost() *Host {
 		Source:      source,
 		Unit:        unit,
 		GivenUp:     givenUp,
+		Hook:        hook.CheckForService,
 		Kernel:      kernel,
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"xl2tpd-keepalive/account"
 )
 
 // maxLinks is how many symbolic links a path may lead through, as for the kernel.
@@ -20,6 +22,30 @@ func Check(path string) error {
 		err = fmt.Errorf("%s: not an executable file; chmod 755 it", path)
 	}
 	return err
+}
+
+// hidden are the directories of which the unit's sandbox shows nothing.
+var hidden = []string{"/home", "/root", "/run/user", "/tmp", "/var/tmp"}
+
+// CheckForService says why the service will not run an executable, also if somebody
+// else asks.
+func CheckForService(path string) error {
+	if err := Check(path); err != nil {
+		return err
+	}
+	end, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return err
+	}
+	for _, dir := range hidden {
+		if strings.HasPrefix(path, dir+"/") || strings.HasPrefix(end, dir+"/") {
+			return fmt.Errorf("%s: the service's sandbox hides %s; put it into /etc/xl2tpd", path, dir)
+		}
+	}
+	if !account.Can("x", path) {
+		return fmt.Errorf("%s: the service's user must not execute it; chmod o+x it, and the directories above it", path)
+	}
+	return nil
 }
 
 // follow goes to the file at an absolute path and looks at every directory and

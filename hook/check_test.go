@@ -7,6 +7,18 @@ import (
 	"testing"
 )
 
+// The service has another /tmp.
+func TestHidden(t *testing.T) {
+	t.Setenv("TMPDIR", "/tmp")
+	path := filepath.Join(t.TempDir(), "hook")
+	if err := os.WriteFile(path, nil, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := CheckForService(path); err == nil || !strings.Contains(err.Error(), "hides /tmp") {
+		t.Error(err)
+	}
+}
+
 func TestCheck(t *testing.T) {
 	must := func(err error) {
 		t.Helper()

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
-	"os"
 	"sync"
 	"time"
 
@@ -94,13 +93,12 @@ func (s *Server) serve(ctx context.Context, at config.Listen, handler http.Handl
 	}
 }
 
-func listen(at config.Listen) (net.Listener, error) {
+func listen(at config.Listen) (l net.Listener, err error) {
 	if at.Network == "unix" {
-		if info, err := os.Lstat(at.Address); err == nil && info.Mode().Type() == fs.ModeSocket {
-			os.Remove(at.Address) // left by an earlier life
-		}
+		l, err = status.Listen(at.Address)
+	} else {
+		l, err = net.Listen(at.Network, at.Address)
 	}
-	l, err := net.Listen(at.Network, at.Address)
 	if errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) {
 		err = fmt.Errorf("%w (the service may write to /run/xl2tpd-keepalive alone)", err)
 	}

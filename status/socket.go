@@ -35,9 +35,12 @@ type Server struct {
 
 // Run serves until ctx ends, then returns its error and leaves no socket behind.
 func (s *Server) Run(ctx context.Context) error {
-	l, err := listen(s.Path)
+	if err := os.MkdirAll(filepath.Dir(s.Path), 0o755); err != nil {
+		return fmt.Errorf("status socket: %w", err)
+	}
+	l, err := Listen(s.Path)
 	if err != nil {
-		return err
+		return fmt.Errorf("status socket: %w", err)
 	}
 	stop := context.AfterFunc(ctx, func() { l.Close() })
 	defer stop()
@@ -75,22 +78,23 @@ func (s *Server) serve(ctx context.Context, c net.Conn) {
 	json.NewEncoder(c).Encode(r) // if the reader has gone, so be it
 }
 
-// listen opens the socket in place of one that an earlier life has left.
-func listen(path string) (net.Listener, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return nil, fmt.Errorf("status socket: %w", err)
-	}
+// Listen opens a Unix socket for our user and group, which is the unit's Group=. It
+// takes the place of one that an earlier life has left, and of nothing else.
+func Listen(path string) (net.Listener, error) {
 	if info, err := os.Lstat(path); err == nil && info.Mode().Type() == fs.ModeSocket {
+		if c, err := net.Dial("unix", path); err == nil {
+			c.Close()
+			return nil, fmt.Errorf("%s: another program listens there", path)
+		}
 		os.Remove(path)
 	}
 	l, err := net.Listen("unix", path)
 	if err != nil {
-		return nil, fmt.Errorf("status socket: %w", err)
+		return nil, err
 	}
-	// The group is the process's own: Group= of the unit.
 	if err := os.Chmod(path, mode); err != nil {
 		l.Close()
-		return nil, fmt.Errorf("status socket: %w", err)
+		return nil, err
 	}
 	return l, nil
 }

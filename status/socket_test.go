@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -44,10 +45,7 @@ func serve(t *testing.T, path string, report func(context.Context) (Report, erro
 // A report comes out as it went in, for each of many readers, and in place of a
 // socket that a dead server has left.
 func TestReadWhatIsServed(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "deeper", "status")
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	path := filepath.Join(t.TempDir(), "status")
 	left, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
 		t.Fatal(err)
@@ -67,6 +65,28 @@ func TestReadWhatIsServed(t *testing.T) {
 		if d := cmp.Diff(want, got, cmpopts.EquateComparable(want.Tunnels[0].Peer)); d != "" {
 			t.Fatal(d)
 		}
+	}
+}
+
+// A socket that somebody listens at stays that of whom it is, and a file what it is.
+func TestListenTakesNothingAway(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "deeper", "status")
+	serve(t, path, func(context.Context) (Report, error) { return sample(), nil })
+	if _, err := Listen(path); err == nil || !strings.Contains(err.Error(), "another program listens there") {
+		t.Error(err)
+	}
+	if _, err := Read(t.Context(), path); err != nil {
+		t.Error(err)
+	}
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, []byte("text"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Listen(file); !errors.Is(err, syscall.EADDRINUSE) {
+		t.Error(err)
+	}
+	if b, err := os.ReadFile(file); string(b) != "text" {
+		t.Error(b, err)
 	}
 }
 

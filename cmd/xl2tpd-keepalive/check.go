@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 
+	"xl2tpd-keepalive/account"
 	"xl2tpd-keepalive/config"
 	"xl2tpd-keepalive/hook"
 	"xl2tpd-keepalive/xl2tpd"
@@ -27,7 +28,8 @@ func check(o options, stdout, stderr io.Writer) int {
 		return exitError
 	}
 
-	x, err := loadXl2tpd(cmp.Or(o.xl2tpdConf, xl2tpd.DefaultConfPath))
+	xl2tpdConf := cmp.Or(o.xl2tpdConf, xl2tpd.DefaultConfPath)
+	x, err := loadXl2tpd(xl2tpdConf)
 	switch {
 	case o.xl2tpdConf == "" && errors.Is(err, fs.ErrNotExist):
 		fmt.Fprintf(stderr, "warning: no %s, so section names can't be compared; name it with -xl2tpd-config\n", xl2tpd.DefaultConfPath)
@@ -40,8 +42,19 @@ func check(o options, stdout, stderr io.Writer) int {
 		}
 	}
 
+	readable := func(path string) {
+		if !account.Can("r", path) {
+			fmt.Fprintf(stderr, "warning: %s can't be read by the service; %s\n", path, conf.Grant(path))
+		}
+	}
+	if !missing {
+		readable(path)
+	}
+	if x != nil {
+		readable(xl2tpdConf)
+	}
 	for _, path := range c.Hooks() {
-		if err := hook.Check(path); err != nil {
+		if err := hook.CheckForService(path); err != nil {
 			fmt.Fprintln(stderr, "warning: hook will not be run:", err)
 		}
 	}

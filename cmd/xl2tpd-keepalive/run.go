@@ -84,6 +84,12 @@ func keepalive(o options, stderr io.Writer) int {
 		loop.Post(c)
 		hellos.configure(c)
 		scrapes.Configure(c.Metrics)
+	}, Report: func(err error) {
+		f := supervisor.Fault{What: "keepalive.conf"}
+		if err != nil {
+			f.Text = err.Error()
+		}
+		loop.Post(f)
 	}}
 	sas := &vici.Watcher{Log: log, Deliver: func(s vici.Snapshot) { loop.Post(s) }}
 	var known []ppp.Link

@@ -14,7 +14,7 @@ import (
 func Read(path string) ([]byte, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrPermission) {
-		return nil, fmt.Errorf("%w; the service is in the group root: chgrp root %s && chmod g+r %s", err, path, path)
+		return nil, fmt.Errorf("%w; %s", err, Grant(path))
 	}
 	if err != nil {
 		return nil, err
@@ -35,4 +35,9 @@ func Read(path string) ([]byte, error) {
 		return nil, fmt.Errorf("%s: larger than 1 MiB", path)
 	}
 	return data, nil
+}
+
+// Grant tells how the service gets to read a file of root's.
+func Grant(path string) string {
+	return fmt.Sprintf("the service is in the group root: chgrp root %s && chmod g+r %s", path, path)
 }

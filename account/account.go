@@ -1,0 +1,53 @@
+// Package account tells what the user may do that the service runs as: root, who
+// asks check-config and doctor, may do more.
+package account
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"os/user"
+	"strconv"
+	"syscall"
+)
+
+// Of the unit.
+const (
+	name  = "xl2tpd-keepalive"
+	group = "adm"
+)
+
+// Can reports whether the service may read (what is "r") or execute ("x") a file, or
+// that this can't be told: it takes root, and the service's user.
+func Can(what, path string) bool {
+	u, err := user.Lookup(name)
+	if err != nil || os.Geteuid() != 0 {
+		return true
+	}
+	g, err := user.LookupGroup(group)
+	if err != nil {
+		return true
+	}
+	others, err := u.GroupIds()
+	if err != nil {
+		return true
+	}
+	as := &syscall.Credential{Uid: number(u.Uid), Gid: number(g.Gid)}
+	for _, id := range others {
+		as.Groups = append(as.Groups, number(id))
+	}
+	return can(as, what, path)
+}
+
+// can has test(1) ask the kernel, which knows of more than mode bits.
+func can(as *syscall.Credential, what, path string) bool {
+	ask := exec.Command("test", "-"+what, path)
+	ask.SysProcAttr = &syscall.SysProcAttr{Credential: as}
+	var exit *exec.ExitError
+	return !errors.As(ask.Run(), &exit)
+}
+
+func number(id string) uint32 {
+	n, _ := strconv.ParseUint(id, 10, 32) // it comes from the system
+	return uint32(n)
+}

@@ -1,0 +1,30 @@
+package doctor
+
+import (
+	"errors"
+	"io/fs"
+
+	"xl2tpd-keepalive/config"
+)
+
+// keepaliveConf looks at our own configuration, and at the executables that it names.
+func (e *exam) keepaliveConf() []Finding {
+	const check = "keepalive.conf"
+	switch {
+	case errors.Is(e.confErr, fs.ErrNotExist):
+		return []Finding{good(check, "", "there is none: the defaults hold")}
+	case errors.Is(e.confErr, fs.ErrPermission):
+		return nil // nothing is known of it; the service tells if it can't read it either
+	case e.confErr != nil:
+		return []Finding{bad(check, "", e.confErr.Error(), "mend it: until then the settings from before hold, and after a restart the defaults")}
+	}
+	all := []Finding{good(check, "", "%s is good", config.DefaultPath)}
+	for _, path := range e.conf.Hooks() {
+		if err := e.Hook(path); err != nil {
+			all = append(all, bad("hook", "", "will not be run: "+err.Error())) // which has the remedy
+		} else {
+			all = append(all, good("hook", "", "%s can be run", path))
+		}
+	}
+	return all
+}
