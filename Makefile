@@ -72,7 +72,7 @@ install: build
 # -d: Go comes from PATH, not from a package.
 deb: deb-tools
 	rm -rf $(DEB)/tree && mkdir -p $(DEB)/tree
-	cp -r $(CODE) deploy go.mod go.sum Makefile LICENSE $(DEB)/tree
+	cp -r $(CODE) deploy go.mod go.sum Makefile LICENSE CHANGELOG.md $(DEB)/tree
 	mv $(DEB)/tree/deploy/debian $(DEB)/tree/debian
 	sed -i '1s/(.*)/($(DEB_VERSION))/' $(DEB)/tree/debian/changelog
 	cd $(DEB)/tree && GO="$(GO)" GOENV="$$($(GO) env GOENV)" GOCACHE="$$($(GO) env GOCACHE)" GOMODCACHE="$$($(GO) env GOMODCACHE)" \

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -96,7 +97,7 @@ func (e *exam) strongSwan() []Finding {
 		}
 		return []Finding{bad("VICI", "", e.viciErr.Error(), remedy...)}
 	}
-	all := []Finding{good("VICI", "", "strongSwan answers, %d connections", len(e.conns))}
+	all := []Finding{good("VICI", "", "strongSwan answers, %s", count(len(e.conns), "connection"))}
 	var without []string
 	for _, c := range e.conns {
 		if c.DPDDelay == 0 {
@@ -178,7 +179,7 @@ func (e *exam) modules() []Finding {
 		case e.exists("/sys/module/" + m.name), strings.Contains("\n"+loaded, "\n"+m.name+" "):
 		case strings.Contains(available, "/"+m.name+".ko"):
 		default:
-			all = append(all, bad(check, "", fmt.Sprintf("no %s, for %s", m.name, m.use), "apt install linux-image-amd64 (the cloud kernels lack it), then reboot"))
+			all = append(all, bad(check, "", fmt.Sprintf("no %s, for %s", m.name, m.use), "apt install linux-image-"+runtime.GOARCH+" (the cloud kernels lack it), then reboot"))
 		}
 	}
 	if all == nil {
@@ -271,7 +272,7 @@ func (e *exam) hellos() []Finding {
 	if n == 0 {
 		return []Finding{good(check, "", "none closed a tunnel in the last 24 h")}
 	}
-	text := fmt.Sprintf("%d tunnels closed in the last 24 h (Maximum retries exceeded), the last at %s", n, e.givenUp[n-1].Format(time.TimeOnly))
+	text := fmt.Sprintf("%s closed in the last 24 h (Maximum retries exceeded), the last at %s", count(n, "tunnel"), e.givenUp[n-1].Format(time.TimeOnly))
 	if p := period(e.givenUp); p > 0 {
 		text += fmt.Sprintf(", one every %v", p.Round(time.Second))
 	}
@@ -308,4 +309,12 @@ func able(status string) bool {
 		}
 	}
 	return false
+}
+
+// count is a number of things, in English.
+func count(n int, thing string) string {
+	if n != 1 {
+		thing += "s"
+	}
+	return fmt.Sprintf("%d %s", n, thing)
 }

@@ -227,6 +227,9 @@ func TestRemedies(t *testing.T) {
 		{"charon gone, started by ipsec", func(p *patient) { p.viciErr, p.unit = unix.ECONNREFUSED, "" }, "VICI", "systemctl restart strongswan-starter"},
 		{"no VICI", func(p *patient) { p.viciErr = errors.New("no such socket") }, "VICI", "apt install strongswan-swanctl"},
 		{"LAC down", func(p *patient) { p.report.Tunnels[0].State, p.report.Tunnels[0].Link = "down", nil }, "state", "echo 'c office' > /run/xl2tpd/l2tp-control"},
+		{"LAC that can't be dialled", func(p *patient) {
+			p.report.Tunnels[0].State, p.report.Tunnels[0].Link, p.report.Tunnels[0].Name = "down", nil, "lac two words"
+		}, "state", `LAC "two words": xl2tpd cannot be told to dial a name with a space; change it in xl2tpd.conf`},
 		{"LAC coming up, or going", func(p *patient) { p.report.Tunnels[0].State = "down" }, "state", "journalctl -u xl2tpd -u xl2tpd-keepalive"},
 		{"LNS down", func(p *patient) { p.report.Tunnels[0].State, p.report.Tunnels[0].Name = "down", "lns office" },
 			"state", "journalctl -u xl2tpd -u xl2tpd-keepalive"},

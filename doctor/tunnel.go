@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"xl2tpd-keepalive/status"
+	"xl2tpd-keepalive/xl2tpd"
 )
 
 // tunnels checks each tunnel there is.
@@ -64,8 +65,12 @@ func (e *exam) state(name string, t *status.Tunnel) Finding {
 		switch {
 		case e.daemon.Pid == 0: // no wonder, and it has a check of its own
 		case isLAC && t.Link == nil:
+			dial := fmt.Sprintf("echo 'c %s' > %s", lac, controlPipe)
+			if err := xl2tpd.CheckLAC(lac); err != nil {
+				dial = err.Error()
+			}
 			f.Remedy = []string{
-				fmt.Sprintf("echo 'c %s' > %s", lac, controlPipe),
+				dial,
 				"if it is to be down: `keepalive = no` in its section of /etc/xl2tpd/keepalive.conf",
 				"journalctl -u xl2tpd -u xl2tpd-keepalive",
 			}

@@ -69,7 +69,7 @@ func (c *Control) Disconnect(ctx context.Context, lac string) error {
 }
 
 func (c *Control) command(ctx context.Context, verb byte, lac string) error {
-	if err := checkLACName(lac); err != nil {
+	if err := CheckLAC(lac); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, takeTimeout)
@@ -99,10 +99,10 @@ func (c *Control) command(ctx context.Context, verb byte, lac string) error {
 	return fmt.Errorf("%s: no such FIFO: is xl2tpd running? (%w)", paths[0], fs.ErrNotExist)
 }
 
-// checkLACName refuses what xl2tpd would not take for a name, or would crash on:
+// CheckLAC refuses what xl2tpd's control pipe would not take for a name, or would crash on:
 // `c` with nothing or blanks behind it makes it compare a null pointer; what
 // follows a space it takes for a user's name and password.
-func checkLACName(name string) error {
+func CheckLAC(name string) error {
 	switch {
 	case name == "":
 		return errors.New("LAC without a name: xl2tpd cannot be told to dial it; give it one in xl2tpd.conf")

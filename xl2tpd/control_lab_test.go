@@ -341,7 +341,7 @@ func TestLabControlOwner(t *testing.T) {
 	}
 }
 
-// What checkLACName keeps from xl2tpd ends it indeed.
+// What CheckLAC keeps from xl2tpd ends it indeed.
 func TestLabControlCrash(t *testing.T) {
 	for _, text := range []string{"c", "c ", "d"} {
 		dir := t.TempDir()

@@ -34,7 +34,7 @@ func (h Helper) Connect(ctx context.Context, lac string) error { return h.ask(ct
 func (h Helper) Disconnect(ctx context.Context, lac string) error { return h.ask(ctx, 'd', lac) }
 
 func (h Helper) ask(ctx context.Context, verb byte, lac string) error {
-	if err := checkLACName(lac); err != nil {
+	if err := CheckLAC(lac); err != nil {
 		return err
 	}
 	path := h.Socket

@@ -42,6 +42,16 @@ func check(o options, stdout, stderr io.Writer) int {
 		}
 	}
 
+	if x != nil {
+		for _, s := range x.Sections {
+			if s.Kind != "lac" || s.Name == "default" || c.For("lac", s.Name).Recover == config.RecoverOff {
+				continue
+			}
+			if err := xl2tpd.CheckLAC(s.Name); err != nil {
+				fmt.Fprintln(stderr, "warning: recover can't help:", err)
+			}
+		}
+	}
 	readable := func(path string) {
 		if !account.Can("r", path) {
 			fmt.Fprintf(stderr, "warning: %s can't be read by the service; %s\n", path, conf.Grant(path))

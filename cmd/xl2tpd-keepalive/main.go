@@ -13,13 +13,22 @@ import (
 // version is set by the linker.
 var version = "unknown"
 
-const usage = `usage: xl2tpd-keepalive run          [-config FILE] [-xl2tpd-config FILE] [-debug]
-       xl2tpd-keepalive status       [-json] [-watch]
-       xl2tpd-keepalive doctor       [-json]
-       xl2tpd-keepalive check-config [-config FILE] [-xl2tpd-config FILE]
-       xl2tpd-keepalive remove-table
-       xl2tpd-keepalive control
-       xl2tpd-keepalive version
+const usage = `usage: xl2tpd-keepalive COMMAND [FLAG...]
+
+  run           keep the tunnels up, as the service does
+                [-config FILE] [-xl2tpd-config FILE] [-debug]
+  status        show the tunnels of the running service
+                [-json] [-watch]
+  doctor        look for what closes tunnels
+                [-json]
+  check-config  tell what is wrong with keepalive.conf
+                [-config FILE] [-xl2tpd-config FILE]
+  remove-table  take away the nftables table that a stop may leave
+  control       have xl2tpd dial or hang up, as standard input says
+  version       print the version
+  help          print this
+
+See xl2tpd-keepalive(8) and keepalive.conf(5).
 `
 
 const (
@@ -42,7 +51,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	var o options
 	flags := flag.NewFlagSet(args[0], flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	flags.Usage = func() { fmt.Fprint(stderr, usage) }
+	flags.Usage = func() {} // see below
 	var command func() int
 	switch args[0] {
 	case "run":
@@ -77,8 +86,10 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	switch err := flags.Parse(args[1:]); {
 	case err == flag.ErrHelp:
+		fmt.Fprint(stdout, usage)
 		return exitOK
 	case err != nil:
+		fmt.Fprint(stderr, usage) // Parse has told what is wrong
 		return exitUsage
 	case flags.NArg() > 0:
 		fmt.Fprintf(stderr, "xl2tpd-keepalive: %s does not take %q\n%s", args[0], flags.Arg(0), usage)

@@ -17,9 +17,11 @@ const deploy = "../../deploy/"
 // commandLines returns the commands of usage, each with its flags.
 func commandLines() map[string][]string {
 	lines := map[string][]string{}
-	for line := range strings.Lines(strings.TrimPrefix(usage, "usage:")) {
-		words := strings.Fields(line)
-		lines[words[1]] = regexp.MustCompile(`-[a-z][-a-z0-9]*`).FindAllString(strings.Join(words[2:], " "), -1)
+	for _, line := range regexp.MustCompile(`(?m)^  (\S+) .*(\n {16}.*)?$`).FindAllStringSubmatch(usage, -1) {
+		lines[line[1]] = nil
+		for _, flag := range regexp.MustCompile(`\[(-[-a-z0-9]+)`).FindAllStringSubmatch(line[0], -1) {
+			lines[line[1]] = append(lines[line[1]], flag[1])
+		}
 	}
 	return lines
 }

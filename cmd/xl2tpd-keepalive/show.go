@@ -42,11 +42,16 @@ func show(o options, stdout, stderr io.Writer) int {
 	defer again.Stop()
 	for {
 		var page strings.Builder
-		if err := look(&page); err != nil {
-			fmt.Fprintln(&page, err) // it may come back
-		}
+		err := look(&page)
 		if ctx.Err() != nil {
 			return exitOK
+		}
+		if err != nil { // it may come back
+			if o.json {
+				fmt.Fprintln(stderr, err)
+			} else {
+				fmt.Fprintln(&page, err)
+			}
 		}
 		text := page.String()
 		if screen {
