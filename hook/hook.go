@@ -75,9 +75,10 @@ func printable(r rune) rune {
 	return r
 }
 
-// key names the tunnel whose events follow each other.
+// key names the tunnel whose events follow each other. Callers share the name of
+// their section.
 func (e Event) key() string {
-	if e.Tunnel != "" {
+	if strings.HasPrefix(e.Tunnel, "lac ") {
 		return e.Tunnel
 	}
 	return e.Link

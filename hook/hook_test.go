@@ -3,6 +3,7 @@ package hook
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -118,13 +119,24 @@ func TestOrder(t *testing.T) {
 	b := newBench(t, 0)
 	slow := b.script("slow", "echo $1 >> out; while [ ! -e go ]; do sleep 0.01; done; echo $1 >> out\n")
 	quick := b.script("quick", "echo $1 >> out; touch go\n")
-	b.Call(Event{Path: slow, Name: Up, Tunnel: "a"})
-	b.Call(Event{Path: slow, Name: Down, Tunnel: "a"})
+	b.Call(Event{Path: slow, Name: Up, Tunnel: "lac a"})
+	b.Call(Event{Path: slow, Name: Down, Tunnel: "lac a"})
 	b.lines("out", 1)
-	b.Call(Event{Path: quick, Name: Alive, Tunnel: "b"})
+	b.Call(Event{Path: quick, Name: Alive, Tunnel: "lac b"})
 	if got, want := b.lines("out", 5), []string{Up, Alive, Up, Down, Down}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
+}
+
+// All callers of an LNS may come or go at once; none waits for another.
+func TestCallers(t *testing.T) {
+	const callers = 3 * maxWaiting
+	b := newBench(t, 0)
+	path := b.script("hook", "echo $LINK >> out\n")
+	for i := range callers {
+		b.Call(Event{Path: path, Name: Down, Tunnel: "lns default", Link: fmt.Sprintf("ppp%d", i)})
+	}
+	b.lines("out", callers)
 }
 
 // A hook that hangs is killed with all it has started, and the next one runs.
@@ -164,9 +176,9 @@ func running(pid int) bool {
 // Nothing outlives Run, and what a hook leaves in the background does not outlive it.
 func TestNothingIsLeft(t *testing.T) {
 	b := newBench(t, 0)
-	b.Call(Event{Path: b.script("leaves", "sleep 600 & echo $! > left\n"), Name: Up, Tunnel: "a"})
+	b.Call(Event{Path: b.script("leaves", "sleep 600 & echo $! > left\n"), Name: Up, Tunnel: "lac a"})
 	b.dead(b.lines("left", 1))
-	b.Call(Event{Path: b.script("hangs", "echo $$ > pid; sleep 600\n"), Name: Up, Tunnel: "b"})
+	b.Call(Event{Path: b.script("hangs", "echo $$ > pid; sleep 600\n"), Name: Up, Tunnel: "lac b"})
 	pids := b.lines("pid", 1)
 	b.stop()
 	b.dead(pids)
@@ -179,10 +191,10 @@ func TestNothingIsLeft(t *testing.T) {
 func TestTooManyEvents(t *testing.T) {
 	b := newBench(t, 0)
 	path := b.script("slow", "echo $1 >> out; while [ ! -e go ]; do sleep 0.01; done\n")
-	b.Call(Event{Path: path, Name: "first", Tunnel: "a"})
+	b.Call(Event{Path: path, Name: "first", Tunnel: "lac a"})
 	b.lines("out", 1)
 	for i := range maxWaiting + 2 {
-		b.Call(Event{Path: path, Name: strconv.Itoa(i), Tunnel: "a"})
+		b.Call(Event{Path: path, Name: strconv.Itoa(i), Tunnel: "lac a"})
 	}
 	b.script("go", "")
 	if got := b.lines("out", maxWaiting+1); got[1] != "2" || got[maxWaiting] != strconv.Itoa(maxWaiting+1) {
@@ -196,13 +208,13 @@ func TestTooManyEvents(t *testing.T) {
 // A hook that fails says so; one that others can change is not run at all.
 func TestFailures(t *testing.T) {
 	b := newBench(t, 0)
-	b.Call(Event{Path: b.script("fails", "exit 3\n"), Name: Up, Tunnel: "a"})
+	b.Call(Event{Path: b.script("fails", "exit 3\n"), Name: Up, Tunnel: "lac a"})
 	loose := b.script("loose", "touch ran\n")
 	if err := os.Chmod(loose, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	b.Call(Event{Path: loose, Name: Up, Tunnel: "a"})
-	b.Call(Event{Path: b.script("end", "echo end > end.out\n"), Name: Up, Tunnel: "a"})
+	b.Call(Event{Path: loose, Name: Up, Tunnel: "lac a"})
+	b.Call(Event{Path: b.script("end", "echo end > end.out\n"), Name: Up, Tunnel: "lac a"})
 	b.lines("end.out", 1)
 	said := b.said.String()
 	if !strings.Contains(said, "fails: exit status 3") || !strings.Contains(said, "loose: others than its owner can write to it") {
