@@ -11,7 +11,7 @@ import (
 )
 
 // Max is how large a file may be, in bytes: far more than any needs.
-const Max = 64 << 10
+const Max = 1 << 20
 
 // Save writes a file, or leaves the one that is there as it was.
 func Save(path string, data []byte) error {

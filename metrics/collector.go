@@ -66,6 +66,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	gauge(build, 1, r.Version)
 	gauge(problems, float64(len(r.Problems)))
+	down := map[string]bool{} // sections without a name are all called the same
 	for i := range r.Tunnels {
 		t := &r.Tunnels[i]
 		if t.State == "off" {
@@ -73,7 +74,10 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		}
 		labels := []string{label(t.Name), ""}
 		if t.Link == nil {
-			gauge(up, 0, labels...)
+			if !down[labels[0]] {
+				gauge(up, 0, labels...)
+			}
+			down[labels[0]] = true
 			continue
 		}
 		labels[1] = t.Link.Name

@@ -134,11 +134,13 @@ func TestNames(t *testing.T) {
 	registry.MustRegister(collector{func(context.Context) (status.Report, error) {
 		return status.Report{Tunnels: []status.Tunnel{
 			{Name: "lac \xc5\xec\xb5\xfe", State: "down"}, {Name: "lac \xc2\xe7\xba\xe5", State: "down"}, {Name: "lac 東京", State: "down"},
+			{Name: "lac", State: "down"}, {Name: "lac", State: "down"},
 		}}, nil
 	}})
 	want := `
 # HELP xl2tpd_keepalive_tunnel_up 1 for a tunnel that is up, 0 for one that is down or silent.
 # TYPE xl2tpd_keepalive_tunnel_up gauge
+xl2tpd_keepalive_tunnel_up{link="",tunnel="lac"} 0
 xl2tpd_keepalive_tunnel_up{link="",tunnel="lac 東京"} 0
 xl2tpd_keepalive_tunnel_up{link="",tunnel="lac \\xc2\\xe7\\xba\\xe5"} 0
 xl2tpd_keepalive_tunnel_up{link="",tunnel="lac \\xc5\\xec\\xb5\\xfe"} 0
