@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	// Each echo holds a socket while it waits; lost ones wait longest.
+	// Many tunnels that come up at once are asked one wave after the other.
 	maxEchoes = 512
 	// Reading a counter waits for nothing but the kernel.
 	maxCounters = 4
@@ -35,7 +35,7 @@ type Front struct {
 	Ready  func()       // once, when every eye has had its first look
 	Status func(string) // whenever the text changes
 	Pulse  time.Duration
-	Beat   func() // at least every Pulse while the brain gets on with its work
+	Beat   func() // every half Pulse or so while the brain gets on with its work
 	// LeaveDown is told which LACs have been hung up on this host, whenever those are
 	// others.
 	LeaveDown func(lacs []string)
@@ -133,7 +133,7 @@ func (l *Loop) Run(ctx context.Context) error {
 			l.front.Beat()
 		}
 
-		wait := l.front.Pulse / 2
+		wait := beat.Add(l.front.Pulse / 2).Sub(now)
 		if at, ok := l.brain.NextWake(); ok {
 			wait = min(wait, at.Sub(now))
 		}

@@ -214,6 +214,17 @@ func TestLoopBeatsWhileIdle(t *testing.T) {
 	}
 }
 
+// What happens just before a beat does not put it off.
+func TestLoopBeatsWhileBusy(t *testing.T) {
+	h := live(t, 16*time.Second, func(h *host) {
+		time.Sleep(4900 * time.Millisecond)
+		h.loop.Post(Tick{})
+	})
+	if want := ms(0, 5000, 10000, 15000); !slices.Equal(h.beats, want) {
+		t.Errorf("beats at %v, want %v", h.beats, want)
+	}
+}
+
 func TestLoopHandPanics(t *testing.T) {
 	h := live(t, 5*time.Second, func(h *host) {
 		h.mu.Lock()
