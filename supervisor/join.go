@@ -37,6 +37,9 @@ type sa struct {
 	Child, Encap   bool // installed, and in UDP: of any SA with that peer
 }
 
+// there reports whether there is an SA that can carry packets, or will.
+func (s sa) there() bool { return s.Established || s.Child }
+
 // lac is the name of the one LAC that a link belongs to.
 func (p place) lac() (name string, ok bool) {
 	if len(p.names) != 1 || p.names[0].kind != "lac" {
@@ -136,7 +139,8 @@ func (a *atlas) chart(s xl2tpd.Snapshot) {
 }
 
 // secure takes in what strongSwan says. Of several SAs with one peer the
-// established one counts, and of those the last. It tells whether that is news.
+// established one counts, and of those the last; not one whose children all carry
+// something else, such as another network's packets. It tells whether that is news.
 func (a *atlas) secure(s vici.Snapshot, now time.Time) bool {
 	known := a.sas
 	a.sas = make(map[netip.Addr]sa, len(s.SAs))
@@ -144,10 +148,18 @@ func (a *atlas) secure(s vici.Snapshot, now time.Time) bool {
 		peer := in.RemoteHost.Addr().Unmap()
 		is := sa{Name: in.Name, UniqueID: in.UniqueID, State: in.State, Established: in.State == "ESTABLISHED",
 			NAT: in.NATLocal || in.NATRemote}
+		ours := len(in.Children) == 0
 		for _, c := range in.Children {
-			if c.State == "INSTALLED" || c.State == "REKEYED" {
+			if !carries(c, peer) {
+				continue
+			}
+			ours = true
+			if c.Works() && in.State != "DELETING" {
 				is.Child, is.Encap = true, is.Encap || c.Encap
 			}
+		}
+		if !ours {
+			continue
 		}
 		if is.Established {
 			is.Since = now.Add(-in.Established)
@@ -165,6 +177,19 @@ func (a *atlas) secure(s vici.Snapshot, now time.Time) bool {
 		a.sas[peer] = is
 	}
 	return !maps.Equal(known, a.sas)
+}
+
+// carries tells whether a CHILD SA can carry a peer's L2TP packets: one in transport
+// mode, or whose traffic selectors have the peer itself.
+func carries(c vici.Child, peer netip.Addr) bool {
+	if !strings.EqualFold(c.Mode, "TUNNEL") || len(c.RemoteTS) == 0 {
+		return true
+	}
+	return slices.ContainsFunc(c.RemoteTS, func(ts string) bool {
+		prefix, _, _ := strings.Cut(ts, "[")
+		p, err := netip.ParsePrefix(prefix)
+		return err != nil || p.Contains(peer)
+	})
 }
 
 // find tells where a link belongs.

@@ -103,6 +103,20 @@ func TestJoinSA(t *testing.T) {
 		t.Errorf("%+v", p.sa)
 	}
 
+	// Another network's packets are none of ours.
+	site := vici.SA{Name: "site", UniqueID: "9", State: "ESTABLISHED", RemoteHost: peer, Children: []vici.Child{
+		{State: "INSTALLED", Mode: "TUNNEL", RemoteTS: []string{"198.51.100.0/24"}},
+	}}
+	a.secure(vici.Snapshot{SAs: []vici.SA{old, site}}, time.Time{})
+	if is := a.sas[addr("192.0.2.1")]; is.UniqueID != "1" || is.Child {
+		t.Errorf("%+v", is)
+	}
+	site.Children = append(site.Children, vici.Child{State: "REKEYING", Mode: "TUNNEL", RemoteTS: []string{"192.0.2.1/32[udp/l2f]"}})
+	a.secure(vici.Snapshot{SAs: []vici.SA{old, site}}, time.Time{})
+	if is := a.sas[addr("192.0.2.1")]; is.UniqueID != "9" || !is.Child {
+		t.Errorf("%+v", is)
+	}
+
 	// A CHILD SA may be another IKE SA's with that peer.
 	old.Children = []vici.Child{{State: "REKEYED", Encap: true}}
 	dying.Children = []vici.Child{{State: "DELETING", Encap: true}}

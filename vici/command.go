@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -58,14 +59,15 @@ func (c *Commander) Initiate(ctx context.Context, child, ike string) error {
 	return err
 }
 
-// endHalfOpen ends what this side has begun to set up by a connection.
+// endHalfOpen ends what this side has begun to set up by a connection. A
+// reauthentication in IKEv1 looks the same, but for the CHILD SAs that it takes along.
 func (c *Commander) endHalfOpen(ctx context.Context, ike string) error {
 	sas, err := c.list(ctx, "ike", ike)
 	if err != nil {
 		return err
 	}
 	for _, sa := range sas {
-		if sa.State == "CONNECTING" && sa.Initiator {
+		if sa.State == "CONNECTING" && sa.Initiator && !slices.ContainsFunc(sa.Children, Child.Works) {
 			if err := c.TerminateIKE(ctx, sa.UniqueID); err != nil {
 				return err
 			}

@@ -62,7 +62,9 @@ func TestInitiateInVain(t *testing.T) {
 			time.Sleep(9 * time.Second)
 			return nil, fields(t, "success", "no", "errmsg", "CHILD_SA 'l2tp' not established\nafter 9000ms")
 		case "list-sas":
-			return []*govici.Message{half("1", "ESTABLISHED", "yes"), half("2", "CONNECTING", ""), half("3", "CONNECTING", "yes")}, nil
+			renewed := fields(t, "tokyo", fields(t, "uniqueid", "4", "state", "CONNECTING", "initiator", "yes",
+				"child-sas", fields(t, "l2tp-1", fields(t, "state", "INSTALLED"))))
+			return []*govici.Message{half("1", "ESTABLISHED", "yes"), half("2", "CONNECTING", ""), half("3", "CONNECTING", "yes"), renewed}, nil
 		default:
 			return nil, fields(t, "success", "yes")
 		}

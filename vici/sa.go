@@ -44,6 +44,12 @@ type Child struct {
 	LocalTS, RemoteTS []string // traffic selectors, as 192.0.2.1/32[udp/l2f]
 }
 
+// Works reports whether the CHILD SA carries packets. One that is being rekeyed does
+// until its successor is there.
+func (c Child) Works() bool {
+	return c.State == "INSTALLED" || c.State == "REKEYED" || c.State == "REKEYING"
+}
+
 // settled reports whether no SA is coming or going. One that was rekeyed is at
 // rest: in IKEv1 it stays beside its successor until its lifetime ends.
 func (s Snapshot) settled() bool {
