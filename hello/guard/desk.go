@@ -33,6 +33,9 @@ type desk struct {
 	send func(hello.Injection) error
 }
 
+// ours is how long xl2tpd may take to hang up, if we have asked for it.
+const ours = 15 * time.Second
+
 // restore takes over the channels that were kept.
 func (d *desk) restore(now time.Time) error {
 	channels, err := d.store.load(now, func(path string, err error) {
@@ -43,6 +46,9 @@ func (d *desk) restore(now time.Time) error {
 		c.owed = c.owes()
 		d.x.add(c)
 		d.plan(c)
+		if c.ending != nil && c.ended { // whoever was told may be no more
+			d.ended(c.translator.Tunnel(), *c.ending)
+		}
 	}
 	return err
 }
@@ -165,9 +171,20 @@ func (d *desk) end(c *channel, p *hello.Packet, byPeer bool, now time.Time) {
 	e.Half = !byPeer && p.Msg.Type == hello.TypeCDN
 	c.dead = c.dead || e.Unanswered
 	c.bury = c.dead && !byPeer && p.Msg.Type == hello.TypeStopCCN
+	if now.Sub(c.hanging) < ours {
+		e.Operator = false
+	}
 	if !c.ended || c.half && !e.Half {
 		c.ended, c.half, e.Buried = true, e.Half, c.dead
+		c.ending = &e
+		d.save(c)
 		d.ended(c.translator.Tunnel(), e)
+	}
+}
+
+func (d *desk) save(c *channel) {
+	if err := d.store.save(c); err != nil {
+		d.note(c, slog.LevelError, "hello guard: state can't be kept, a restart will cost the tunnel", "err", err)
 	}
 }
 
@@ -223,9 +240,7 @@ func (d *desk) life(c *channel, now time.Time) (life hello.Life, wanted bool) {
 func (d *desk) act(c *channel, v *hello.Verdict) {
 	t := c.translator.Tunnel()
 	if v.Save {
-		if err := d.store.save(c); err != nil {
-			d.note(c, slog.LevelError, "hello guard: state can't be kept, a restart will cost the tunnel", "err", err)
-		}
+		d.save(c)
 	}
 	if owes := c.owes(); owes != c.owed {
 		c.owed = owes
@@ -264,7 +279,7 @@ func (d *desk) tell(c *channel, why error) {
 
 func (d *desk) note(c *channel, level slog.Level, text string, args ...any) {
 	t := c.translator.Tunnel()
-	args = append([]any{"peer", t.Peer.String(), "tunnel", t.LocalID}, args...)
+	args = append([]any{"peer", t.Peer.String(), "id", t.LocalID}, args...)
 	d.log.Log(d.ctx, level, text, args...)
 }
 

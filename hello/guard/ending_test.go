@@ -133,13 +133,28 @@ func TestEndsOnce(t *testing.T) {
 		t.Errorf("told %d times: %+v", len(b.ends), b.ends)
 	}
 
-	// So it is if we are restarted meanwhile.
+	// So it is if we are restarted meanwhile: whoever is told may be another.
 	next := newBench(t, string(b.store))
 	if err := next.restore(b.now); err != nil {
 		t.Fatal(err)
 	}
 	next.judgesRaw(false, stop, hello.Pass)
-	if len(next.x.all()) != 1 || len(next.ends) != 0 {
+	if len(next.x.all()) != 1 || !slices.Equal(next.ends, b.ends) {
 		t.Errorf("%d tunnels, told %+v", len(next.x.all()), next.ends)
+	}
+}
+
+// What we have had hung up ourselves was no operator, for as long as that may take.
+func TestEndsByUs(t *testing.T) {
+	for ago, operator := range map[time.Duration]bool{ours - 1: false, ours: true} {
+		b := newBench(t, t.TempDir())
+		b.connect()
+		for _, c := range b.x.all() {
+			c.hanging = b.now.Add(-ago)
+		}
+		b.judgesRaw(false, closing(false, hello.TypeStopCCN, 2, 1, 1, "Goodbye!"), hello.Pass)
+		if len(b.ends) != 1 || b.ends[0].Operator != operator {
+			t.Errorf("%v ago: %+v", ago, b.ends)
+		}
 	}
 }

@@ -44,7 +44,9 @@ type channel struct {
 	dead       bool      // the peer is known to be dead
 	bury       bool      // xl2tpd's StopCCN to it waits for its acknowledgement
 	orphan     *farewell // xl2tpd has died; nil: it has not, or is not ours to mourn
+	hanging    time.Time // when we have had it hung up
 	ended      bool      // a StopCCN or CDN has been explained
+	ending     *Ending   // as that, for the next process; nil: it has not
 	half       bool      // and that was a CDN of xl2tpd's
 	asked      time.Time // since when a Hello of xl2tpd is unanswered; zero: none is
 	waits      time.Time // since when a message of the peer is unacknowledged; zero: none is

@@ -26,6 +26,12 @@ func (g *Guard) Bury(peer netip.Addr) {
 	})
 }
 
+// Hanging says that we have xl2tpd hang up its tunnel with a peer: it is no operator's
+// doing.
+func (g *Guard) Hanging(peer netip.Addr) {
+	g.each(peer, func(_ *desk, c *channel) { c.hanging = time.Now() })
+}
+
 // Dialling tells whether xl2tpd is trying to reach a peer that has not answered yet.
 func (g *Guard) Dialling(peer netip.Addr) (is bool) {
 	g.with(func(d *desk) {

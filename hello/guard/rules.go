@@ -19,8 +19,8 @@ const (
 	tableName = "xl2tpd_keepalive"
 	l2tpPort  = 1701 // RFC 2661 §8.1
 
-	// The queue of packets that came through IPsec, and the one of all others:
-	// the IPsec policy, which drops what is forged, comes only behind the queue.
+	// The queue of packets that came through IPsec, or from xl2tpd, and the one of all
+	// others: the IPsec policy, which drops what is forged, comes only behind the queue.
 	plainQueue   = 1701
 	securedQueue = 1702
 
@@ -211,9 +211,11 @@ func (r *rules) owe(t hello.Tunnel, add bool) error {
 	return flush(c)
 }
 
-// outgoing and incoming are the rules for the control messages of a direction.
+// outgoing and incoming are the rules for the control messages of a direction. Who
+// floods the host with forged ones fills the queue of those that come in the clear,
+// and no other.
 func (r *rules) outgoing(port uint16) [][]expr.Any {
-	return append([][]expr.Any{reroute(), loopback(expr.MetaKeyOIF)}, r.queueing(port, plainQueue, nil)...)
+	return append([][]expr.Any{reroute(), loopback(expr.MetaKeyOIF)}, r.queueing(port, securedQueue, nil)...)
 }
 
 func (r *rules) incoming(port uint16) [][]expr.Any {

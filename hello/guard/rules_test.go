@@ -163,7 +163,7 @@ func TestQueueing(t *testing.T) {
 		default:
 			got = "queue"
 		}
-		if got != c.want || k.queue != nil && k.queue.Num != plainQueue {
+		if got != c.want || k.queue != nil && k.queue.Num != securedQueue {
 			t.Errorf("%s: %q, want %q", name, got, c.want)
 		}
 	}

@@ -23,6 +23,7 @@ type record struct {
 	Daemon  string          `json:"daemon"`
 	Secured bool            `json:"secured"`
 	Vendor  string          `json:"vendor,omitempty"`
+	Ending  *Ending         `json:"ending,omitempty"`
 	Hello   json.RawMessage `json:"hello"`
 }
 
@@ -40,7 +41,7 @@ func (s store) save(c *channel) error {
 	if err != nil {
 		return err
 	}
-	data, err := json.Marshal(record{Daemon: c.daemon, Secured: c.secured, Vendor: c.vendor, Hello: state})
+	data, err := json.Marshal(record{Daemon: c.daemon, Secured: c.secured, Vendor: c.vendor, Ending: c.ending, Hello: state})
 	if err != nil {
 		return err
 	}
@@ -90,6 +91,5 @@ func read(path string, now time.Time) (*channel, error) {
 	if err != nil {
 		return nil, err
 	}
-	// What the one before us has seen being closed it has told.
-	return &channel{translator: t, daemon: r.Daemon, secured: r.Secured, vendor: r.Vendor, seen: now, ended: t.Closing()}, nil
+	return &channel{translator: t, daemon: r.Daemon, secured: r.Secured, vendor: r.Vendor, seen: now, ended: t.Closing(), ending: r.Ending}, nil
 }

@@ -76,9 +76,7 @@ func (g *Guard) work(ctx context.Context, working func()) error {
 	if err := w.install(host.Port); err != nil {
 		return explain(err)
 	}
-	w.busy.Lock()
-	w.d.x.meet(host.Sessions, time.Now())
-	w.busy.Unlock()
+	w.hold(func() { w.d.x.meet(host.Sessions, time.Now()) })
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
@@ -147,35 +145,43 @@ func (w *work) serve(ctx context.Context, failed <-chan error) error {
 				return err
 			}
 		case <-tidy.C:
-			w.busy.Lock()
-			w.d.tidy(time.Now())
-			w.busy.Unlock()
+			w.hold(func() { w.d.tidy(time.Now()) })
 			if done, err := w.told(); done || err != nil {
 				return err
 			}
 		case <-timer.C:
 		case <-w.alarm:
 		}
-		w.busy.Lock()
-		now := time.Now()
-		w.armed = time.Time{}
-		if next, ok := w.d.due(now); ok {
-			w.armed = next
-			timer.Reset(next.Sub(now))
-		}
-		w.busy.Unlock()
+		w.hold(func() {
+			now := time.Now()
+			w.armed = time.Time{}
+			if next, ok := w.d.due(now); ok {
+				w.armed = next
+				timer.Reset(next.Sub(now))
+			}
+		})
 	}
+}
+
+// hold calls do with busy held, and lets it go whatever happens: the queues' ends wait
+// for their callbacks, which wait for busy.
+func (w *work) hold(do func()) {
+	w.busy.Lock()
+	defer w.busy.Unlock()
+	do()
 }
 
 // told takes in what Configure and Tell have said; done means that the guard is
 // off and nobody needs it.
 func (w *work) told() (done bool, err error) {
 	on, _, host := w.settings()
-	w.busy.Lock()
-	port := w.d.host.Port
-	w.d.meet(host, time.Now())
-	apart := len(w.d.apart())
-	w.busy.Unlock()
+	var port uint16
+	var apart int
+	w.hold(func() {
+		port = w.d.host.Port
+		w.d.meet(host, time.Now())
+		apart = len(w.d.apart())
+	})
 	if !on && apart == 0 {
 		return true, w.leave()
 	}
