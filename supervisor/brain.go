@@ -196,7 +196,7 @@ func (b *Brain) daemon(s xl2tpd.Snapshot, now time.Time) {
 		b.closes.died = now
 	}
 	if s.Pid != b.pid {
-		b.newDaemon(now)
+		b.newDaemon(s.Pid != 0, now)
 	}
 	if s.Pid != b.pid || !b.eyes[EyeXl2tpd] {
 		if s.Pid != 0 {

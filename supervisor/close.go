@@ -85,11 +85,11 @@ func (c *closes) hear(e Ending, now time.Time) (told []*closing) {
 	return told
 }
 
-// why is the reason that was heard for a place since then, if any. In userspace mode an
-// earlier one may be the last tunnel's.
+// why is the reason that was heard for a place since then, if any. An earlier one may be
+// the last tunnel's, unless a session tells that it is not.
 func (c *closes) why(p place, since, now time.Time) (Ending, bool) {
 	for i := len(c.endings) - 1; i >= 0; i-- {
-		if e := c.endings[i]; now.Sub(e.at) <= soon && !e.at.Before(since) && e.Tunnel.has(p) {
+		if e := c.endings[i]; now.Sub(e.at) <= soon && e.Tunnel.has(p) && (!e.at.Before(since) || e.Tunnel.carries(p.session)) {
 			return e.Ending, true
 		}
 	}
@@ -108,7 +108,7 @@ func (b *Brain) closed(t *tunnel, reason string, was State, now time.Time) strin
 		}
 	case now.Sub(b.closes.died) <= late:
 		reason, failed = xl2tpdEnded, true
-	case t.secured && !b.atlas.sas[t.place.outer].Established:
+	case t.secured && !b.atlas.sas[t.place.outer].there():
 		reason, failed = "the IPsec SA was lost", true
 	}
 	if b.closes.last == nil {

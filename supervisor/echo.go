@@ -30,15 +30,18 @@ var retries = [...]time.Duration{time.Second, 2 * time.Second}
 // moment ago, it gets its echo.
 func (b *Brain) look(t *tunnel, now time.Time) {
 	if t.counted && now.Sub(t.looked) < t.lookEvery() && !now.Before(t.echoAt()) {
-		b.echo(t)
+		b.echo(t, now)
 		return
 	}
 	t.inFlight = counting
 	b.do(ReadCounter{Link: t.key})
 }
 
-func (b *Brain) echo(t *tunnel) {
+func (b *Brain) echo(t *tunnel, now time.Time) {
 	t.inFlight = echoing
+	if t.lost == 0 {
+		t.asked = now
+	}
 	b.do(SendEcho{probe.Request{
 		Link: t.key.Name, Index: t.key.Index,
 		Source: t.source, Target: t.target, Timeout: t.settings.Timeout,
@@ -63,7 +66,7 @@ func (b *Brain) counter(ev Counter, now time.Time) {
 		b.enqueue(t)
 		return
 	}
-	b.echo(t)
+	b.echo(t, now)
 }
 
 // result takes in how an echo went.

@@ -95,6 +95,7 @@ type Recover struct {
 	Peer netip.Addr // the far end of its link, if there is one; else the LNS
 	Host string     // the LNS as xl2tpd.conf calls it
 	SA   string     // unique id of the IKE SA with it; empty: there is none
+	IKE  string     // the connection that its latest tunnel came through; empty: none
 }
 
 // CallHook asks for the operator's executable to be told.

@@ -36,6 +36,8 @@ var (
 	// ErrUnheard says that xl2tpd has hung up, and that its peer does not listen:
 	// one that has restarted has lost the tunnel, and the SA too.
 	ErrUnheard = errors.New("the peer does not listen")
+	// ErrDropped says that xl2tpd has hung up before the step failed.
+	ErrDropped = errors.New("xl2tpd has hung up")
 	// ErrAlive says that the peer's control messages still come in: nothing was
 	// done to the tunnel.
 	ErrAlive = errors.New("the peer's control messages still come in")
@@ -93,7 +95,7 @@ type situation struct {
 	wish    wish
 	daemon  bool          // xl2tpd is running
 	up      bool          // there is a link with addresses
-	quiet   time.Duration // for how long nothing has come from a link that is silent; 0: it is not
+	quiet   time.Duration // for how long a link that is silent has been asked in vain; 0: it is not silent
 	secured bool          // an SA with the LNS carries its packets
 	bare    bool          // the link is up, and its tunnel has lost the SA that it had
 	stuck   bool          // there is a call of which no link comes
@@ -104,6 +106,7 @@ type situation struct {
 	owner, redial time.Duration
 	lost          bool      // the last tunnel ended because the peer was silent
 	free          time.Time // until then xl2tpd may still be closing the last tunnel
+	trying        bool      // xl2tpd may be dialling
 }
 
 func (s situation) well() bool { return s.up && s.quiet == 0 && !s.bare }
@@ -129,6 +132,11 @@ type ladder struct {
 	err    error     // why the latest step failed
 }
 
+// dialling is the ladder of a LAC that somebody has just had dialled.
+func dialling(now time.Time) ladder {
+	return ladder{since: now, last: StepDial, dials: 1, next: now.Add(answerTime)}
+}
+
 // climb returns the step to take now, or when to look again; zero: when something
 // has changed. jitter is in [0, 1).
 func (l *ladder) climb(s situation, jitter float64, now time.Time) (Step, time.Time) {
@@ -137,7 +145,10 @@ func (l *ladder) climb(s situation, jitter float64, now time.Time) (Step, time.T
 	}
 	if l.since.IsZero() {
 		l.since, l.dials, l.plain, l.fresh = now, 0, false, false
-		if l.last != StepNone { // what was brought back has not lasted
+		switch {
+		case s.trying:
+			l.last, l.next = StepDial, now.Add(answerTime)
+		case l.last != StepNone: // what was brought back has not lasted
 			l.failed++
 			l.last, l.next = StepNone, now.Add(pause(l.failed, jitter))
 		}
@@ -293,6 +304,8 @@ func (l *ladder) choose(s situation, now time.Time) (Step, time.Time) {
 		return StepNone, earlier(l.since.Add(s.owner), now.Add(maxPause))
 	case now.Before(s.free):
 		return StepNone, s.free
+	case s.trying:
+		return StepRedial, now
 	}
 	return StepDial, now
 }
@@ -320,9 +333,12 @@ func (l *ladder) done(err error, s situation, jitter float64, now time.Time) {
 		return
 	}
 	l.busy, l.last, l.err = StepNone, step, err
-	l.fresh = l.fresh || step == StepSecure || step == StepRenew
+	l.fresh = l.fresh || (step == StepSecure || step == StepRenew) && !errors.Is(err, ErrNoRoute)
 	if errors.Is(err, ErrWaits) {
 		l.err, l.next = nil, now.Add(s.redial+answerTime)
+		if s.owner == 0 { // it does not redial
+			l.next = now
+		}
 		return
 	}
 	switch {

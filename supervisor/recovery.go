@@ -31,6 +31,8 @@ type lac struct {
 	seen    bool      // has had a tunnel, or was dialled, and nobody has hung up since
 	idle    bool      // xl2tpd has not planned to dial it
 	dialled time.Time // when recovery had it dialled last
+	attempt time.Time // since when xl2tpd dials, as far as is known; zero: it does not
+	ike     string    // the connection that its latest tunnel came through; empty: none
 	last    *closing  // how its latest tunnel ended; nil: it is up, or none has
 	silent  time.Time // when that was, if it was silent; zero: it was not
 	said    string    // what the log has told last
@@ -124,14 +126,15 @@ func (l *lac) leftDown(now time.Time) bool {
 func (b *Brain) climb(l *lac, s *xl2tpd.Section, now time.Time) {
 	is, at := b.situation(l, s, now)
 	if is.well() && b.claims(l).sure(b.pid) {
-		l.seen, l.idle, l.last, l.silent, l.said = true, false, nil, time.Time{}, ""
+		l.seen, l.idle, l.last, l.said = true, false, nil, ""
+		l.silent, l.attempt, l.ike = time.Time{}, time.Time{}, b.lnsSA(s).Name
 	}
 	step, again := l.ladder.climb(is, b.jitter(), now)
 	b.climbs.Set(l, earlier(at, again))
 	if step == StepNone {
 		return
 	}
-	r := Recover{LAC: s.Name, Step: step, Up: is.up, Dead: l.ladder.dead, SA: b.lnsSA(s).UniqueID, LNS: b.lns(s.Name)}
+	r := Recover{LAC: s.Name, Step: step, Up: is.up, Dead: l.ladder.dead, SA: b.lnsSA(s).UniqueID, IKE: l.ike, LNS: b.lns(s.Name)}
 	if len(s.LNS) > 0 {
 		r.Host = s.LNS[0]
 	}
@@ -186,8 +189,9 @@ func (b *Brain) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situatio
 	sa := b.lnsSA(s)
 	is = situation{
 		wish: b.wish(l, s), daemon: b.pid != 0,
-		secured: sa.Established && sa.Child, free: l.free(),
-		lost: !l.silent.IsZero(),
+		secured: sa.Child, free: l.free(),
+		lost:   !l.silent.IsZero(),
+		trying: !l.attempt.IsZero() && now.Sub(l.attempt) < answerTime,
 	}
 	switch {
 	case l.idle:
@@ -196,7 +200,7 @@ func (b *Brain) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situatio
 		if since := l.ladder.since; !since.IsZero() && l.dialled.After(since) {
 			is.owner += l.dialled.Sub(since)
 		}
-	case s.Autodial:
+	case s.Autodial && !l.seen:
 		is.owner = answerTime // xl2tpd may have just begun
 	}
 	c := b.claims(l)
@@ -207,12 +211,13 @@ func (b *Brain) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situatio
 	}
 	for t := range c.links {
 		is.up = true
-		last := t.evidence.Last()
-		if t.state != Silent || last.IsZero() {
+		if t.state != Silent || t.evidence.Last().IsZero() {
 			is.quiet = 0
 			break // one that lives is enough
 		}
-		is.quiet = now.Sub(last)
+		if quiet := now.Sub(t.asked); is.quiet == 0 || quiet < is.quiet {
+			is.quiet = quiet
+		}
 	}
 	switch {
 	case is.up:
@@ -303,8 +308,14 @@ func (b *Brain) recovered(ev Recovered, now time.Time) {
 	if ev.Step == StepDial && ev.Err == nil {
 		l.seen, l.idle, l.dialled = true, false, now // if it comes to nothing, xl2tpd redials
 	}
-	if ev.Step == StepHangUp && ev.Err == nil {
-		l.idle = true // xl2tpd no longer redials
+	switch {
+	case (ev.Step == StepDial || ev.Step == StepRedial) && ev.Err == nil:
+		l.attempt = now
+	case errors.Is(ev.Err, ErrWaits):
+		l.attempt = time.Time{}
+	}
+	if ev.Step == StepHangUp && ev.Err == nil || errors.Is(ev.Err, ErrDropped) {
+		l.idle, l.attempt = true, time.Time{} // xl2tpd no longer redials
 		if l.last != nil {
 			l.last.half = false
 		}
@@ -358,7 +369,10 @@ func (b *Brain) ended(t *tunnel, c *closing, was State, now time.Time) {
 
 // ascribe tells our own hanging up from the operator's.
 func (b *Brain) ascribe(c *closing) {
-	name, _ := c.place.lac()
+	name, ok := c.place.lac()
+	if !ok {
+		return
+	}
 	if l := b.lac(name); l.last == c && (l.ladder.busy == StepHangUp || l.ladder.last == StepHangUp) {
 		c.operator, c.failed = false, true
 		l.idle = true
@@ -398,6 +412,7 @@ func (b *Brain) dials(lns netip.Addr, now time.Time) {
 		return // whose it is can't be told
 	}
 	l := b.lac(sections[0].Name)
+	l.attempt = now
 	if l.last == nil {
 		return
 	}
@@ -406,7 +421,7 @@ func (b *Brain) dials(lns netip.Addr, now time.Time) {
 		return
 	}
 	l.seen, l.idle, l.last, l.silent = true, false, nil, time.Time{}
-	l.ladder = ladder{since: now, last: StepDial, dials: 1, next: now.Add(answerTime)}
+	l.ladder = dialling(now)
 	b.touchLAC(l)
 	b.noteLAC(l, slog.LevelInfo, "tunnel dialled again on this host")
 }
@@ -423,9 +438,10 @@ func (l *lac) free() time.Time {
 	return l.silent.Add(dyingFor)
 }
 
-// newDaemon notes that xl2tpd is another one: it knows nothing of what the last
-// one was told. What was hung up stays so.
-func (b *Brain) newDaemon(now time.Time) {
+// newDaemon notes that xl2tpd is another one, or gone: it knows nothing of what the
+// last one was told. What was hung up stays so. Where there is `autodial`, it dials as
+// soon as it runs.
+func (b *Brain) newDaemon(runs bool, now time.Time) {
 	for _, l := range b.lacs {
 		if l.last != nil && !l.last.sure && now.Sub(l.last.Time) <= late {
 			l.last.failed, l.last.Reason = true, xl2tpdEnded // its links were seen to go first
@@ -435,8 +451,12 @@ func (b *Brain) newDaemon(now time.Time) {
 		} else {
 			l.seen = false
 		}
-		l.silent, l.ladder.next = time.Time{}, time.Time{}
+		l.silent, l.attempt, l.ladder.next = time.Time{}, time.Time{}, time.Time{}
 		l.idle = l.seen
+		if s := b.section(l.name); l.seen && runs && s != nil && s.Autodial {
+			l.idle, l.attempt = false, now
+			l.ladder = dialling(now)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -42,6 +43,9 @@ func (n *bench) steps(d time.Duration, err error) (all []Step) {
 				default:
 					all = append(all, a.Step)
 					if result == ErrPlain && a.Step != StepSecure && a.Step != StepRenew {
+						result = nil
+					}
+					if errors.Is(result, ErrDropped) && a.Step != StepRedial {
 						result = nil
 					}
 					if result == ErrUnheard && a.Step != StepHangUp {
@@ -201,6 +205,32 @@ func TestRecoveryOfTheDead(t *testing.T) {
 	n.links()
 	if got := n.steps(80*time.Second, nil); !slices.Contains(got, StepDial) {
 		t.Errorf("%v after our own hanging up", got)
+	}
+}
+
+// A link that nobody has asked for long is not silent for that long: three lost echo
+// requests are no more than with a short interval.
+func TestRecoveryOfTheIdle(t *testing.T) {
+	n := established(t, redials, "interval = 300")
+	n.asked = errors.New("the LNS does not answer either")
+	if got := n.steps(200*time.Second+deadAfter, nil); got != nil {
+		t.Errorf("%v, asked for %v", got, deadAfter)
+	}
+	if got := n.steps(4*time.Minute, nil); len(got) < 2 || got[0] != StepRenew || got[1] != StepHangUp {
+		t.Errorf("%v", got)
+	}
+}
+
+// A step that fails after xl2tpd has hung up leaves nobody who redials but us.
+func TestRecoveryAfterAHalfDoneStep(t *testing.T) {
+	n := established(t, redials, "")
+	n.step(Ending{Tunnel: closer, Reason: "Hello unanswered", Unanswered: true, Buried: true})
+	n.links()
+	if got := n.steps(5*time.Second, fmt.Errorf("%w, and then: %w", ErrDropped, lost)); !slices.Equal(got, []Step{StepRenew, StepRedial}) {
+		t.Fatalf("%v", got)
+	}
+	if got := n.steps(pause(1, 0)+time.Second, nil); len(got) == 0 || got[0] != StepDial {
+		t.Errorf("%v", got)
 	}
 }
 

@@ -97,7 +97,7 @@ func TestOneLinkIsEnough(t *testing.T) {
 	b := f.up()
 	lives := b.tunnels[key("ppp0", 1)]
 	silent := *lives
-	silent.state, silent.evidence = Silent, Evidence{Data: epoch.Add(-time.Minute)}
+	silent.state, silent.evidence, silent.asked = Silent, Evidence{Data: epoch.Add(-time.Minute)}, epoch.Add(-time.Minute)
 	l := b.lac("Branch0")
 	for name, c := range map[string]*claims{
 		"lives":               {sole: []*tunnel{lives}},

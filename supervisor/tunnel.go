@@ -82,8 +82,9 @@ type tunnel struct {
 	source   netip.Addr
 	target   netip.Addr
 	evidence Evidence
-	replied  bool // has answered an echo since it came up
-	lost     int  // echoes in a row without an answer
+	replied  bool      // has answered an echo since it came up
+	lost     int       // echoes in a row without an answer
+	asked    time.Time // when the first of those was sent
 
 	packets uint64 // receive counter, up to which everything has been seen
 	counted bool   // packets is known

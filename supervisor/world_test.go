@@ -16,6 +16,7 @@ type site struct {
 	*bench
 	conf   string
 	redial time.Duration // of xl2tpd; 0: it does not
+	auto   bool          // it dials when it starts
 	router bool          // the LNS acknowledges without session ids
 	plain  bool          // there is no IPsec
 
@@ -24,6 +25,8 @@ type site struct {
 	killed          bool      // charon knows nothing of ours, which it has left to the kernel
 	loaded          time.Time // since when it knows its connections again
 	sas, index, pid int
+	away            bool // xl2tpd is not there
+	done            []string
 
 	link    bool // pppN is there
 	alive   bool // and the LNS knows of the tunnel
@@ -104,6 +107,9 @@ func (h *site) initiate() error {
 }
 
 func (h *site) recover(r Recover) error {
+	if h.away && (r.Step == StepDial || r.Step == StepRedial || r.Step == StepHangUp) {
+		return lost
+	}
 	switch r.Step {
 	case StepLook:
 		if h.cut {
@@ -123,6 +129,9 @@ func (h *site) recover(r Recover) error {
 		h.charon()
 		return h.initiate()
 	case StepDial:
+		if h.link || !h.dialled.IsZero() {
+			h.t.Fatalf("xl2tpd is made to call a second time after %q", h.done)
+		}
 		h.dial()
 	case StepRedial:
 		if h.dialled.IsZero() {
@@ -147,7 +156,7 @@ func (h *site) live(d time.Duration) {
 			h.again = time.Time{}
 			if h.active {
 				if h.link || !h.dialled.IsZero() {
-					h.t.Fatal("xl2tpd calls a second time")
+					h.t.Fatalf("xl2tpd calls a second time after %q", h.done)
 				}
 				h.dial()
 			}
@@ -157,24 +166,29 @@ func (h *site) live(d time.Duration) {
 		case h.now.Sub(h.dialled) > 31*time.Second:
 			h.down(nil)
 		}
-		for steps := 0; len(h.actions) > 0; steps++ {
-			a := h.actions[0]
-			h.actions = h.actions[1:]
-			switch a := a.(type) {
-			case Recover:
-				if steps > 1000 {
-					h.t.Fatal("no pause between steps")
-				}
-				h.step(Recovered{LAC: a.LAC, Step: a.Step, Err: h.recover(a)})
-			case ReadCounter:
-				h.step(Counter{Link: a.Link})
-			case SendEcho:
-				r := probe.Result{Link: a.Link, Index: a.Index, Err: lost}
-				if h.link && h.alive && h.passes() {
-					r.Err, r.RTT = nil, time.Millisecond
-				}
-				h.step(r)
+		h.act()
+	}
+}
+
+// act does what is asked for.
+func (h *site) act() {
+	for steps := 0; len(h.actions) > 0; steps++ {
+		a := h.actions[0]
+		h.actions = h.actions[1:]
+		switch a := a.(type) {
+		case Recover:
+			if steps > 1000 {
+				h.t.Fatal("no pause between steps")
 			}
+			h.step(Recovered{LAC: a.LAC, Step: a.Step, Err: h.recover(a)})
+		case ReadCounter:
+			h.step(Counter{Link: a.Link})
+		case SendEcho:
+			r := probe.Result{Link: a.Link, Index: a.Index, Err: lost}
+			if h.link && h.alive && h.passes() {
+				r.Err, r.RTT = nil, time.Millisecond
+			}
+			h.step(r)
 		}
 	}
 }
@@ -190,18 +204,22 @@ func TestWhatIsWantedComesBack(t *testing.T) {
 			pid: 100, sas: 1, here: 1, there: 1, index: 5, active: true,
 		}
 		keepalive := ""
+		h.auto = rng.IntN(3) == 0
 		switch wish := rng.IntN(4); {
 		case wish == 0:
 			h.conf, h.redial, keepalive = oneLAC, 0, "[lac default]\nrecover = full"
 		case wish == 1 && h.plain:
 			h.conf, h.redial, keepalive = oneLAC, 0, "[lac default]\nrecover = redial"
 		}
+		if h.auto {
+			h.conf += "autodial = yes\n"
+		}
 		h.bench = newBench(t, h.conf, "[global]\nrecover = auto\n"+keepalive)
 		h.charon()
 		h.up()
-		var done []string
 		for range 12 {
 			what := rng.IntN(9)
+			h.act()
 			switch {
 			case what == 0:
 				h.cut = true
@@ -218,12 +236,23 @@ func TestWhatIsWantedComesBack(t *testing.T) {
 				h.half = h.router
 				h.down(&Ending{Reason: "closed by xl2tpd", Half: true})
 			case what == 6: // xl2tpd is restarted
-				h.pid++
 				h.active, h.half, h.again = false, false, time.Time{}
 				s := h.xl2tpd(h.conf)
+				if away := time.Duration(rng.IntN(3)*rng.IntN(60)) * time.Second; away > 0 {
+					s.Pid = 0
+					h.step(s)
+					h.away = true
+					h.down(nil)
+					h.live(away)
+					h.away = false
+				}
+				h.pid++
 				s.Pid = h.pid
 				h.step(s)
-				h.down(nil)
+				if h.down(nil); h.auto {
+					h.dial()
+					h.active = h.redial > 0
+				}
 			case what == 7 && h.link && h.passes():
 				h.down(&Ending{Reason: "closed by the peer"})
 			case what == 8: // charon is killed and comes back
@@ -231,7 +260,7 @@ func TestWhatIsWantedComesBack(t *testing.T) {
 				h.charon()
 			}
 			wait := time.Duration(rng.IntN(200)) * time.Second
-			done = append(done, fmt.Sprint(what, " ", wait))
+			h.done = append(h.done, fmt.Sprint(what, " ", wait))
 			h.live(wait)
 		}
 		h.cut = false
@@ -242,7 +271,7 @@ func TestWhatIsWantedComesBack(t *testing.T) {
 				if h.redial == 0 {
 					l = h.b.lac("tokyo")
 				}
-				t.Fatalf("seed %d: not back after %q\n%+v\n%+v\nlast %+v", seed, done, h, l.ladder, l.last)
+				t.Fatalf("seed %d: not back after %q\n%+v\n%+v\nlast %+v", seed, h.done, h, l.ladder, l.last)
 			}
 			h.live(time.Second)
 		}

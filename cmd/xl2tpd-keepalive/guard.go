@@ -31,11 +31,12 @@ func newGuard(loop *supervisor.Loop, log *slog.Logger) *helloGuard {
 	g.Guard = &guard.Guard{
 		Dir: guard.DefaultDir, Log: log, Signs: g.signs,
 		Report: func(err error) {
-			f := supervisor.Fault{What: "hello guard"}
+			f := supervisor.Fault{What: taskGuard}
 			if err != nil {
 				f.Text = fmt.Sprintf("hello guard unavailable: %v", err)
 			}
 			loop.Post(f)
+			loop.Post(supervisor.TaskWorks{Task: taskGuard})
 		},
 		Gone:  gone,
 		Dials: func(peer netip.Addr) { loop.Post(supervisor.Dials{Peer: peer}) },

@@ -20,6 +20,9 @@ const (
 	// after 4 and 11 s.
 	stepTime = 15 * time.Second
 
+	// endTime is how long the end of an IKE SA may take.
+	endTime = 4 * time.Second
+
 	// dropTime is how long xl2tpd may take to drop an attempt.
 	dropTime = time.Second
 
@@ -43,6 +46,7 @@ type mender struct {
 	channels func() []guard.Channel
 	ask      func(peer netip.Addr) bool
 	bury     func(peer netip.Addr)
+	hanging  func(peer netip.Addr)
 	dialling func(peer netip.Addr) bool
 	resolve  func(host string)
 }
@@ -83,12 +87,13 @@ func (m *mender) hangUp(ctx context.Context, r supervisor.Recover) error {
 		m.bury(r.Peer)
 	}
 	began := time.Now()
+	m.hanging(r.Peer)
 	if err := m.control.Disconnect(ctx, r.LAC); err != nil || r.Dead {
 		return err
 	}
 	for range asks {
 		if err := pause(ctx, time.Second); err != nil {
-			return err
+			return dropped(err)
 		}
 		if all := m.channels(); !guarded(all, r.Peer) || heard(all, r.Peer, began) {
 			return nil
@@ -108,10 +113,16 @@ func (m *mender) redial(ctx context.Context, r supervisor.Recover) error {
 		return err
 	}
 	if err := pause(ctx, dropTime); err != nil {
-		return err
+		return dropped(err)
 	}
-	return m.control.Connect(ctx, r.LAC)
+	if err := m.control.Connect(ctx, r.LAC); err != nil {
+		return dropped(err)
+	}
+	return nil
 }
+
+// dropped is the error of a step behind xl2tpd's hanging up.
+func dropped(err error) error { return fmt.Errorf("%w, and then: %w", supervisor.ErrDropped, err) }
 
 // pause lets time pass, and returns an error if ctx ends first.
 func pause(ctx context.Context, d time.Duration) error {
@@ -129,16 +140,27 @@ func (m *mender) secure(ctx context.Context, r supervisor.Recover) error {
 	if err != nil {
 		return err
 	}
-	ike, child, ok := connection(all, r.LNS, r.Host)
-	if !ok {
+	ike, child, ok := connection(all, r)
+	switch {
+	case !ok && r.IKE != "": // it is not to go on in the clear
+		return fmt.Errorf("strongSwan has no connection for the LNS any more; the last tunnel came through %s", r.IKE)
+	case !ok:
 		return supervisor.ErrPlain
 	}
 	if r.Step == supervisor.StepRenew && r.SA != "" {
-		if err := m.charon.TerminateIKE(ctx, r.SA); err != nil {
+		if err := m.terminate(ctx, r.SA); err != nil {
 			return err
 		}
 	}
 	return m.charon.Initiate(ctx, child, ike)
+}
+
+// terminate ends an IKE SA. In IKEv2 a peer that is gone has its time to answer, and
+// the new one its own.
+func (m *mender) terminate(ctx context.Context, id string) error {
+	ctx, cancel := context.WithTimeout(ctx, endTime)
+	defer cancel()
+	return m.charon.TerminateIKE(ctx, id)
 }
 
 func (m *mender) look(ctx context.Context, lns netip.Addr) error {
@@ -185,17 +207,36 @@ func heard(channels []guard.Channel, peer netip.Addr, since time.Time) bool {
 	})
 }
 
-// connection finds the connection for an LNS, and the child of it that L2TP takes:
-// one in transport mode, else the first.
-func connection(all []vici.Connection, lns netip.Addr, host string) (ike, child string, ok bool) {
-	for _, c := range all {
-		if len(c.Children) == 0 || !slices.ContainsFunc(c.RemoteAddrs, func(a string) bool { return reaches(a, lns, host) }) {
-			continue
+// connection finds the connection for an LNS, which is the one that the last tunnel
+// came through if no address tells, and the child of it that L2TP takes.
+func connection(all []vici.Connection, r supervisor.Recover) (ike, child string, ok bool) {
+	for _, leads := range []func(vici.Connection) bool{
+		func(c vici.Connection) bool {
+			return slices.ContainsFunc(c.RemoteAddrs, func(a string) bool { return reaches(a, r.LNS, r.Host) })
+		},
+		func(c vici.Connection) bool { return c.Name == r.IKE },
+	} {
+		for _, takes := range []func(vici.ChildConfig) bool{transports, func(c vici.ChildConfig) bool { return covers(c, r.LNS) }} {
+			for _, c := range all {
+				if i := slices.IndexFunc(c.Children, takes); i >= 0 && leads(c) {
+					return c.Name, c.Children[i].Name, true
+				}
+			}
 		}
-		i := slices.IndexFunc(c.Children, func(c vici.ChildConfig) bool { return strings.EqualFold(c.Mode, "transport") })
-		return c.Name, c.Children[max(i, 0)].Name, true
 	}
 	return "", "", false
+}
+
+func transports(c vici.ChildConfig) bool { return strings.EqualFold(c.Mode, "transport") }
+
+// covers tells whether a child takes packets to the LNS itself, and not only those to
+// a network behind it.
+func covers(c vici.ChildConfig, lns netip.Addr) bool {
+	return slices.ContainsFunc(c.RemoteTS, func(ts string) bool {
+		prefix, _, _ := strings.Cut(ts, "[")
+		p, err := netip.ParsePrefix(prefix)
+		return err != nil || p.Contains(lns) // "dynamic" is the LNS
+	})
 }
 
 // reaches tells whether a connection's remote address is the LNS and no other.

@@ -18,25 +18,34 @@ import (
 )
 
 func TestConnection(t *testing.T) {
-	lns := netip.MustParseAddr("192.0.2.1")
-	l2tp := []vici.ChildConfig{{Name: "net", Mode: "TUNNEL"}, {Name: "l2tp", Mode: "TRANSPORT"}}
+	transport := vici.ChildConfig{Name: "l2tp", Mode: "TRANSPORT", RemoteTS: []string{"dynamic[udp/l2f]"}}
+	net := vici.ChildConfig{Name: "net", Mode: "TUNNEL", RemoteTS: []string{"198.51.100.0/24"}}
+	host := vici.ChildConfig{Name: "host", Mode: "TUNNEL", RemoteTS: []string{"dynamic"}}
+	conn := func(name, remote string, children ...vici.ChildConfig) vici.Connection {
+		return vici.Connection{Name: name, RemoteAddrs: []string{"192.0.2.99", remote}, Children: children}
+	}
 	for _, tc := range []struct {
 		name             string
-		remotes          []string
-		children         []vici.ChildConfig
+		all              []vici.Connection
+		last             string // the connection of the last tunnel
 		wantIKE, wantSub string
 	}{
-		{"address", []string{"192.0.2.1"}, l2tp, "conn", "l2tp"},
-		{"one of several", []string{"192.0.2.9", "192.0.2.1"}, l2tp[:1], "conn", "net"},
-		{"by name", []string{"vpn.example.org"}, l2tp, "conn", "l2tp"},
-		{"another address", []string{"192.0.2.9"}, l2tp, "", ""},
-		{"whoever", []string{"%any"}, l2tp, "", ""},
-		{"a prefix", []string{"192.0.2.0/24"}, l2tp, "", ""},
-		{"no child", []string{"192.0.2.1"}, nil, "", ""},
-		{"none", nil, l2tp, "", ""},
+		{"address", []vici.Connection{conn("a", "192.0.2.1", net, transport)}, "", "a", "l2tp"},
+		{"by name", []vici.Connection{conn("a", "vpn.example.org", transport)}, "", "a", "l2tp"},
+		{"tunnel mode", []vici.Connection{conn("a", "192.0.2.1", net, host)}, "", "a", "host"},
+		{"another for a network", []vici.Connection{conn("site", "192.0.2.1", net), conn("a", "192.0.2.1", host)}, "", "a", "host"},
+		{"for a network only", []vici.Connection{conn("site", "192.0.2.1", net)}, "", "", ""},
+		{"transport mode first", []vici.Connection{conn("a", "192.0.2.1", host), conn("b", "192.0.2.1", transport)}, "", "b", "l2tp"},
+		{"another address", []vici.Connection{conn("a", "192.0.2.9", transport)}, "", "", ""},
+		{"whoever", []vici.Connection{conn("a", "%any", transport)}, "", "", ""},
+		{"a prefix", []vici.Connection{conn("a", "192.0.2.0/24", transport)}, "", "", ""},
+		{"a prefix, as the last time", []vici.Connection{conn("b", "%any", transport), conn("a", "192.0.2.0/24", transport)}, "a", "a", "l2tp"},
+		{"not as the last time", []vici.Connection{conn("a", "%any", transport), conn("b", "192.0.2.1", transport)}, "a", "b", "l2tp"},
+		{"no child", []vici.Connection{conn("a", "192.0.2.1")}, "a", "", ""},
+		{"none", nil, "a", "", ""},
 	} {
-		all := []vici.Connection{{Name: "conn", RemoteAddrs: tc.remotes, Children: tc.children}}
-		ike, child, ok := connection(all, lns, "VPN.example.org")
+		r := supervisor.Recover{LNS: netip.MustParseAddr("192.0.2.1"), Host: "VPN.example.org", IKE: tc.last}
+		ike, child, ok := connection(tc.all, r)
 		if ike != tc.wantIKE || child != tc.wantSub || ok != (tc.wantIKE != "") {
 			t.Errorf("%s: %q %q %v", tc.name, ike, child, ok)
 		}
@@ -163,7 +172,7 @@ func TestHangUp(t *testing.T) {
 			x := &told{began: time.Now()}
 			m := &mender{
 				control: x, resolve: func(string) {},
-				bury: func(a netip.Addr) {
+				hanging: func(netip.Addr) {}, bury: func(a netip.Addr) {
 					if a == peer {
 						x.note("bury")
 					}

@@ -34,7 +34,9 @@ const (
 
 	idlePulse = time.Minute // without systemd's watchdog
 
-	taskEcho = "ICMP socket"
+	taskEcho  = "ICMP socket"
+	taskGuard = "hello guard"
+	taskHooks = "hooks"
 )
 
 // keepalive wires everything together and runs until a signal ends it.
@@ -69,7 +71,7 @@ func keepalive(o options, stderr io.Writer) int {
 		supervisor.Hands{Echo: pinger.Echo, Received: links.Received, Recover: mend.step, Hook: hooks.Call},
 		front, log)
 	hellos := newGuard(loop, log)
-	mend.channels, mend.ask, mend.bury, mend.dialling = hellos.Channels, hellos.Ask, hellos.Bury, hellos.Dialling
+	mend.channels, mend.ask, mend.bury, mend.hanging, mend.dialling = hellos.Channels, hellos.Ask, hellos.Bury, hellos.Hanging, hellos.Dialling
 	look := func(ctx context.Context) (status.Report, error) { return report(ctx, loop, hellos.Guard) }
 	works := func(task string) func() { return func() { loop.Post(supervisor.TaskWorks{Task: task}) } }
 	pinger.Ready = works(taskEcho)
@@ -103,6 +105,7 @@ func keepalive(o options, stderr io.Writer) int {
 
 	var wg sync.WaitGroup
 	defer wg.Wait()
+	defer stop() // should the brain panic
 	runner := &supervisor.Runner{Log: log, Post: loop.Post, Jitter: rand.Float64}
 	for _, t := range []supervisor.Task{
 		{Name: supervisor.EyeConfig, Run: settings.Run},
@@ -110,8 +113,11 @@ func keepalive(o options, stderr io.Writer) int {
 		{Name: supervisor.EyePPP, Run: links.Run},
 		{Name: supervisor.EyeVICI, Run: sas.Run},
 		{Name: taskEcho, Run: pinger.Run},
-		{Name: "hello guard", Run: hellos.Run},
-		{Name: "hooks", Run: hooks.Run},
+		{Name: taskGuard, Run: hellos.Run},
+		{Name: taskHooks, Run: func(ctx context.Context) error {
+			works(taskHooks)()
+			return hooks.Run(ctx)
+		}},
 		{Name: "status socket", Run: socket.Run},
 		{Name: "metrics", Run: scrapes.Run},
 	} {
