@@ -1,7 +1,9 @@
 # make            build the binary
 # make install    install it, its unit, manual and configuration (DESTDIR for packagers)
+# make uninstall  take that away again, but for the configuration
 # make deb        build .cache/deb/xl2tpd-keepalive_VERSION_ARCH.deb, for Debian 11, 12 and 13 (ARCH=arm64 for another one)
 # make test       every test, the lab's included
+# make unit       those that need no virtual machine
 # make monitoring the alert rules and the dashboard, with a real Prometheus
 # make fuzz       look for packets that break the Hello guard, FUZZTIME=10m for each part
 # make demo       the same tunnels without and with xl2tpd-keepalive, as a timeline
@@ -49,7 +51,7 @@ DEB_DISK    := $(CACHE)/deb-disk
 DEB_VERSION ?= $(shell sed -n '1s/.*(\(.*\)).*/\1/p' deploy/debian/changelog)
 ARCH        ?= $(shell dpkg --print-architecture)
 
-.PHONY: build install deb test unit bench monitoring fuzz demo pictures soak matrix chaos scale links throughput lab lab-debian disk tools deb-tools links-tools clean
+.PHONY: build install uninstall deb test unit bench monitoring fuzz demo pictures soak matrix chaos scale links throughput lab lab-debian disk tools deb-tools links-tools clean
 
 build: xl2tpd-keepalive
 
@@ -67,6 +69,12 @@ install: build
 	install -D -m 644 deploy/completion/_xl2tpd-keepalive $(DESTDIR)/usr/share/zsh/vendor-completions/_xl2tpd-keepalive
 	install -D -m 644 deploy/completion/xl2tpd-keepalive.fish $(DESTDIR)/usr/share/fish/vendor_completions.d/xl2tpd-keepalive.fish
 	test -e $(DESTDIR)/etc/xl2tpd/keepalive.conf || install -D -m 644 deploy/keepalive.conf $(DESTDIR)/etc/xl2tpd/keepalive.conf
+
+uninstall:
+	rm -f $(addprefix $(DESTDIR)/usr/,sbin/xl2tpd-keepalive $(addprefix lib/systemd/system/,$(notdir $(wildcard deploy/*.service deploy/*.socket))) \
+		lib/sysusers.d/xl2tpd-keepalive.conf share/man/man8/xl2tpd-keepalive.8 share/man/man5/keepalive.conf.5 \
+		share/bash-completion/completions/xl2tpd-keepalive share/zsh/vendor-completions/_xl2tpd-keepalive \
+		share/fish/vendor_completions.d/xl2tpd-keepalive.fish)
 
 # debhelper wants debian/ at the root of a tree, and replaces HOME, where Go has its settings and caches.
 # -d: Go comes from PATH, not from a package.
