@@ -44,7 +44,7 @@ LAB     := $(GO) run ./lab -image $(IMAGE) -disk $(DISK) -out $(CACHE)/out -cloc
 LAB_TESTS := $(sort $(dir $(wildcard */*_lab_test.go */*/*_lab_test.go)))
 TOOLS   := qemu-system-x86 mmdebstrap e2fsprogs gcc libc6-dev iproute2 git mandoc man-db zsh fish
 DEBIANS ?= bullseye bookworm trixie
-CODE    := account cmd config doctor due hello hook keep metrics ppp probe proc status supervisor vici xl2tpd
+CODE    := account cmd config doctor due hello hint hook keep metrics ppp probe proc status supervisor vici xl2tpd
 
 DEB         := .cache/deb
 DEB_DISK    := $(CACHE)/deb-disk

@@ -7,9 +7,9 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"sync"
 	"time"
 
+	"xl2tpd-keepalive/hint"
 	"xl2tpd-keepalive/xl2tpd/conf"
 )
 
@@ -28,8 +28,7 @@ type Watcher struct {
 	// Report, if not nil, is told why the file is not in use, nil when it is.
 	Report func(error)
 
-	reloadOnce sync.Once
-	reload     chan struct{}
+	reload hint.Hint
 
 	// What a restart of Run must not forget.
 	good *Config // delivered last
@@ -40,17 +39,7 @@ type Watcher struct {
 
 // Reload reads the file again now and says what came of it, even if nothing has
 // changed: for SIGHUP. It never blocks.
-func (w *Watcher) Reload() {
-	select {
-	case w.reloads() <- struct{}{}:
-	default:
-	}
-}
-
-func (w *Watcher) reloads() chan struct{} {
-	w.reloadOnce.Do(func() { w.reload = make(chan struct{}, 1) })
-	return w.reload
-}
+func (w *Watcher) Reload() { w.reload.Give() }
 
 // Run watches until ctx ends, then returns its error; nothing else ends it.
 func (w *Watcher) Run(ctx context.Context) error {
@@ -90,7 +79,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 				waiting = true
 			case <-changed:
 				changed = nil
-			case <-w.reloads():
+			case <-w.reload.C():
 				asked = true
 			case <-slow.C:
 			}

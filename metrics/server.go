@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"xl2tpd-keepalive/config"
+	"xl2tpd-keepalive/hint"
 	"xl2tpd-keepalive/status"
 )
 
@@ -22,8 +23,7 @@ type Server struct {
 	Report func(context.Context) (status.Report, error)
 	Ready  func() // called once all is as configured
 
-	once    sync.Once
-	changed chan struct{}
+	changed hint.Hint
 	mu      sync.Mutex
 	at      config.Listen
 }
@@ -33,15 +33,7 @@ func (s *Server) Configure(at config.Listen) {
 	s.mu.Lock()
 	s.at = at
 	s.mu.Unlock()
-	select {
-	case s.hints() <- struct{}{}:
-	default:
-	}
-}
-
-func (s *Server) hints() chan struct{} {
-	s.once.Do(func() { s.changed = make(chan struct{}, 1) })
-	return s.changed
+	s.changed.Give()
 }
 
 func (s *Server) where() config.Listen {
@@ -85,7 +77,7 @@ func (s *Server) serve(ctx context.Context, at config.Listen, handler http.Handl
 			return ctx.Err()
 		case err := <-failed:
 			return fmt.Errorf("metrics: %w", err)
-		case <-s.hints():
+		case <-s.changed.C():
 			if s.where() != at {
 				return nil
 			}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"time"
+
+	"xl2tpd-keepalive/hint"
 )
 
 const (
@@ -35,7 +37,7 @@ type loop struct {
 	log     *slog.Logger
 	deliver func(Snapshot)
 	look    func() (view, error)
-	hints   chan struct{} // capacity 1: "look again"
+	again   hint.Hint // look again
 	changes chan change
 
 	sources Sources
@@ -50,14 +52,6 @@ type loop struct {
 type change struct {
 	source string
 	err    error
-}
-
-// hint asks for a look; it never blocks.
-func (l *loop) hint() {
-	select {
-	case l.hints <- struct{}{}:
-	default:
-	}
 }
 
 // run looks and delivers until ctx ends or looking fails for good.
@@ -82,7 +76,7 @@ func (l *loop) run(ctx context.Context) error {
 		case c := <-l.changes:
 			l.note(c)
 			soon()
-		case <-l.hints:
+		case <-l.again.C():
 			soon()
 		case <-timer.C:
 			wait, began := coalesce, time.Now()

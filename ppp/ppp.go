@@ -77,14 +77,13 @@ func (w *Watcher) Run(ctx context.Context) error {
 	l := &loop{
 		log:     w.Log,
 		deliver: w.Deliver,
-		hints:   make(chan struct{}, 1),
 		changes: make(chan change),
 	}
 	o := owners{root: w.root}
 	if o.root == nil {
 		o.root = os.DirFS("/")
 	}
-	p := parents{hint: l.hint}
+	p := parents{hint: l.again.Give}
 	defer p.close()
 	l.look = func() (view, error) {
 		v, err := look(&w.kernel, &o)

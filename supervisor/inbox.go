@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"xl2tpd-keepalive/config"
+	"xl2tpd-keepalive/hint"
 	"xl2tpd-keepalive/ppp"
 	"xl2tpd-keepalive/vici"
 	"xl2tpd-keepalive/xl2tpd"
@@ -14,13 +15,11 @@ import (
 // inbox keeps events until the loop takes them. A snapshot replaces an earlier
 // one of its kind, so a storm of them costs little; the order is otherwise kept.
 type inbox struct {
-	wake chan struct{} // has an item when there is something to take
+	wake hint.Hint // there is something to take
 
 	mu     sync.Mutex
 	events []Event
 }
-
-func newInbox() *inbox { return &inbox{wake: make(chan struct{}, 1)} }
 
 // post adds an event. It never blocks.
 func (in *inbox) post(ev Event) {
@@ -33,10 +32,7 @@ func (in *inbox) post(ev Event) {
 	}
 	in.events = append(in.events, ev)
 	in.mu.Unlock()
-	select {
-	case in.wake <- struct{}{}:
-	default:
-	}
+	in.wake.Give()
 }
 
 func (in *inbox) take() []Event {

@@ -58,7 +58,7 @@ type Loop struct {
 // NewLoop makes a loop; it does nothing before Run.
 func NewLoop(brain *Brain, hands Hands, front Front, log *slog.Logger) *Loop {
 	return &Loop{
-		brain: brain, hands: hands, front: front, log: log, inbox: newInbox(),
+		brain: brain, hands: hands, front: front, log: log, inbox: new(inbox),
 		echoes: crew{free: maxEchoes}, counters: crew{free: maxCounters}, recoveries: crew{free: maxRecoveries},
 		cancels: make(map[Key]context.CancelFunc),
 	}
@@ -141,7 +141,7 @@ func (l *Loop) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-l.inbox.wake:
+		case <-l.inbox.wake.C():
 		case <-timer.C:
 		}
 	}
@@ -196,7 +196,7 @@ func (l *Loop) act(ctx context.Context, actions []Action) {
 func (l *Loop) rest() {
 	l.echoes.waiting, l.counters.waiting, l.recoveries.waiting = nil, nil, nil
 	for l.echoes.free < maxEchoes || l.counters.free < maxCounters || l.recoveries.free < maxRecoveries {
-		<-l.inbox.wake
+		<-l.inbox.wake.C()
 		for _, ev := range l.inbox.take() {
 			l.arrived(ev)
 		}

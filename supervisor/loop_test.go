@@ -241,7 +241,7 @@ func TestLoopHandPanics(t *testing.T) {
 }
 
 func TestInboxKeepsOrderAndNewest(t *testing.T) {
-	in := newInbox()
+	in := new(inbox)
 	a, b := &config.Config{Path: "a"}, &config.Config{Path: "b"}
 	for _, ev := range []Event{a, TaskFailed{EyeConfig, nil}, vici.Snapshot{}, TaskFailed{EyeConfig, nil}, b} {
 		in.post(ev)

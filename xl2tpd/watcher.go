@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"xl2tpd-keepalive/hint"
 	"xl2tpd-keepalive/xl2tpd/conf"
 )
 
@@ -41,9 +42,9 @@ type Watcher struct {
 	// Lookup resolves `lns = HOST`; default: the system's names, IPv4 only.
 	Lookup func(ctx context.Context, host string) ([]netip.Addr, error)
 
-	hintOnce sync.Once
-	hint     chan struct{}
-	urgent   chan string // hosts to be looked up
+	changed hint.Hint
+	once    sync.Once
+	urgent  chan string // hosts to be looked up
 
 	// What a restart of Run must not forget.
 	path     string // of the file looked at last
@@ -65,26 +66,20 @@ func lookupIPv4(ctx context.Context, host string) ([]netip.Addr, error) {
 }
 
 // Look hints that something may have changed: look again now. It never blocks.
-func (w *Watcher) Look() {
-	select {
-	case w.hints() <- struct{}{}:
-	default:
-	}
-}
+func (w *Watcher) Look() { w.changed.Give() }
 
 // Resolve hints that a host of `lns = HOST` may have another address: look it up
 // now, if that was not done in the last 5 s. It never blocks.
 func (w *Watcher) Resolve(host string) {
-	w.hints()
 	select {
-	case w.urgent <- host:
+	case w.hosts() <- host:
 	default: // it will be said again
 	}
 }
 
-func (w *Watcher) hints() chan struct{} {
-	w.hintOnce.Do(func() { w.hint, w.urgent = make(chan struct{}, 1), make(chan string, 16) })
-	return w.hint
+func (w *Watcher) hosts() chan string {
+	w.once.Do(func() { w.urgent = make(chan string, 16) })
+	return w.urgent
 }
 
 // Run watches until ctx ends, then returns its error; nothing else ends it.
@@ -190,7 +185,7 @@ func (l *loop) wait(ctx context.Context, changed <-chan struct{}, slow <-chan ti
 			continue
 		case <-l.settled:
 			l.settled = nil
-		case <-l.hints():
+		case <-l.changed.C():
 			l.stale = true
 		case <-l.rested:
 			l.rested = nil
@@ -198,7 +193,7 @@ func (l *loop) wait(ctx context.Context, changed <-chan struct{}, slow <-chan ti
 			l.ended = l.proc
 			l.forget()
 			l.justEnded = true
-		case host := <-l.urgent:
+		case host := <-l.hosts():
 			l.resolver.hurry(host)
 		case a := <-l.resolver.done:
 			l.resolver.take(a, time.Now())

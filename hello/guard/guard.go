@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/hello"
+	"xl2tpd-keepalive/hint"
 )
 
 // DefaultDir is where the channels' state is kept.
@@ -53,8 +54,7 @@ type Guard struct {
 	// Report is told why the guard is not available, nil when it is, or is off.
 	Report func(error)
 
-	once    sync.Once
-	changed chan struct{}
+	changed hint.Hint
 
 	mu     sync.Mutex
 	on     bool
@@ -69,7 +69,7 @@ func (g *Guard) Configure(on, forced bool) {
 	g.mu.Lock()
 	g.on, g.forced = on, forced
 	g.mu.Unlock()
-	g.look()
+	g.changed.Give()
 }
 
 // Tell tells the guard about xl2tpd.
@@ -77,19 +77,7 @@ func (g *Guard) Tell(h Host) {
 	g.mu.Lock()
 	g.host = h
 	g.mu.Unlock()
-	g.look()
-}
-
-func (g *Guard) look() {
-	select {
-	case g.hints() <- struct{}{}:
-	default:
-	}
-}
-
-func (g *Guard) hints() chan struct{} {
-	g.once.Do(func() { g.changed = make(chan struct{}, 1) })
-	return g.changed
+	g.changed.Give()
 }
 
 func (g *Guard) settings() (on, forced bool, h Host) {
@@ -148,7 +136,7 @@ func (g *Guard) rest(ctx context.Context, wait <-chan time.Time, on, forced bool
 			return ctx.Err()
 		case <-wait:
 			return nil
-		case <-g.hints():
+		case <-g.changed.C():
 			if o, f, _ := g.settings(); o != on || f != forced {
 				return nil
 			}

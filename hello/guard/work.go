@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"xl2tpd-keepalive/hello"
+	"xl2tpd-keepalive/hint"
 )
 
 const (
@@ -32,9 +33,9 @@ type work struct {
 
 	busy  sync.Mutex // of d, of rules and of armed
 	d     *desk
-	armed time.Time     // when serve wakes up to see what is due; zero: it does not
-	alarm chan struct{} // the next due time may have changed
-	wrong chan struct{} // the tables may not be ours any more
+	armed time.Time // when serve wakes up to see what is due; zero: it does not
+	alarm hint.Hint // the next due time may have changed
+	wrong hint.Hint // the tables may not be ours any more
 }
 
 // work guards until ctx ends (it then returns nil), or until it is switched off
@@ -49,10 +50,7 @@ func (g *Guard) work(ctx context.Context, working func()) error {
 	defer in.close()
 
 	_, _, host := g.settings()
-	w := &work{
-		Guard: g, rules: newRules(),
-		alarm: make(chan struct{}, 1), wrong: make(chan struct{}, 1),
-	}
+	w := &work{Guard: g, rules: newRules()}
 	w.d = &desk{
 		ctx: ctx, log: g.Log, signs: g.Signs, store: store(g.Dir), host: host,
 		x: newExchange(), gone: g.Gone, ended: g.Ended, dials: g.Dials, owe: w.owe, send: in.send,
@@ -80,7 +78,7 @@ func (g *Guard) work(ctx context.Context, working func()) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
-	wg.Go(func() { failed <- watchTables(ctx, func() { poke(w.wrong) }) })
+	wg.Go(func() { failed <- watchTables(ctx, w.wrong.Give) })
 	working()
 	return w.serve(ctx, failed)
 }
@@ -115,13 +113,6 @@ func (w *work) listen(ctx context.Context, num uint16, failed chan<- error) (*nf
 	return q, nil
 }
 
-func poke(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
-}
-
 func (w *work) serve(ctx context.Context, failed <-chan error) error {
 	tidy := time.NewTicker(tidyEvery)
 	defer tidy.Stop()
@@ -136,11 +127,11 @@ func (w *work) serve(ctx context.Context, failed <-chan error) error {
 				return w.leave()
 			}
 			return err
-		case <-w.hints():
+		case <-w.changed.C():
 			if done, err := w.told(); done || err != nil {
 				return err
 			}
-		case <-w.wrong:
+		case <-w.wrong.C():
 			if err := w.repair(); err != nil {
 				return err
 			}
@@ -150,7 +141,7 @@ func (w *work) serve(ctx context.Context, failed <-chan error) error {
 				return err
 			}
 		case <-timer.C:
-		case <-w.alarm:
+		case <-w.alarm.C():
 		}
 		w.hold(func() {
 			now := time.Now()
@@ -273,7 +264,7 @@ func (w *work) packet(q *nfqueue.Nfqueue, secured bool, a nfqueue.Attribute) {
 		w.d.catchUp(c, time.Now())
 	}
 	if next := w.d.waits.Next(); !next.IsZero() && (w.armed.IsZero() || next.Before(w.armed)) {
-		poke(w.alarm)
+		w.alarm.Give()
 	}
 }
 
