@@ -261,6 +261,8 @@ func (l *ladder) when(s situation, now time.Time) time.Time {
 		return l.since
 	case l.last == StepHangUp && l.err == nil && !s.up && !s.stuck && s.lost:
 		return s.free
+	case s.trying && l.last == StepDial && l.err == nil && !s.secured && !l.plain && s.wish == wishFull:
+		return earlier(l.since.Add(grace), l.next) // it dials in vain, or in the clear
 	case !l.next.IsZero():
 		return l.next
 	case s.up && !s.bare:

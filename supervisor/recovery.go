@@ -33,6 +33,7 @@ type lac struct {
 	dialled time.Time // when recovery had it dialled last
 	attempt time.Time // since when xl2tpd dials, as far as is known; zero: it does not
 	ike     string    // the connection that its latest tunnel came through; empty: none
+	ikeTo   string    // and the LNS that was, as xl2tpd.conf calls it
 	last    *closing  // how its latest tunnel ended; nil: it is up, or none has
 	silent  time.Time // when that was, if it was silent; zero: it was not
 	said    string    // what the log has told last
@@ -127,16 +128,17 @@ func (b *Brain) climb(l *lac, s *xl2tpd.Section, now time.Time) {
 	is, at := b.situation(l, s, now)
 	if is.well() && b.claims(l).sure(b.pid) {
 		l.seen, l.idle, l.last, l.said = true, false, nil, ""
-		l.silent, l.attempt, l.ike = time.Time{}, time.Time{}, b.lnsSA(s).Name
+		l.silent, l.attempt = time.Time{}, time.Time{}
+		l.ike, l.ikeTo = b.lnsSA(s).Name, lnsHost(s)
 	}
 	step, again := l.ladder.climb(is, b.jitter(), now)
 	b.climbs.Set(l, earlier(at, again))
 	if step == StepNone {
 		return
 	}
-	r := Recover{LAC: s.Name, Step: step, Up: is.up, Dead: l.ladder.dead, SA: b.lnsSA(s).UniqueID, IKE: l.ike, LNS: b.lns(s.Name)}
-	if len(s.LNS) > 0 {
-		r.Host = s.LNS[0]
+	r := Recover{LAC: s.Name, Step: step, Up: is.up, Dead: l.ladder.dead, SA: b.lnsSA(s).UniqueID, LNS: b.lns(s.Name), Host: lnsHost(s)}
+	if l.ikeTo == r.Host { // it is still the same LNS
+		r.IKE = l.ike
 	}
 	r.Peer = r.LNS
 	for t := range b.claims(l).links {
@@ -146,6 +148,14 @@ func (b *Brain) climb(l *lac, s *xl2tpd.Section, now time.Time) {
 		break
 	}
 	b.do(r)
+}
+
+// lnsHost is what xl2tpd.conf calls a LAC's first LNS.
+func lnsHost(s *xl2tpd.Section) string {
+	if len(s.LNS) == 0 {
+		return ""
+	}
+	return s.LNS[0]
 }
 
 // claims are the links that may be a LAC's.

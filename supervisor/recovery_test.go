@@ -234,6 +234,29 @@ func TestRecoveryAfterAHalfDoneStep(t *testing.T) {
 	}
 }
 
+// The connection of the last tunnel is of use for that LNS alone.
+func TestRecoveryKnowsTheConnection(t *testing.T) {
+	for conf, want := range map[string]string{redials: "tokyo", strings.ReplaceAll(redials, "192.0.2.1", "192.0.2.9"): ""} {
+		n := established(t, redials, "")
+		n.step(n.xl2tpd(conf))
+		n.step(Ending{Tunnel: closer, Reason: "closed by the peer"})
+		n.links()
+		n.step(vici.Snapshot{})
+		got := "no step"
+		for range 60 {
+			n.after(time.Second)
+			for _, a := range n.actions {
+				if r, ok := a.(Recover); ok {
+					got = r.IKE
+				}
+			}
+		}
+		if got != want {
+			t.Errorf("%s%q, want %q", conf, got, want)
+		}
+	}
+}
+
 // With proof it goes faster; and not at all while the peer speaks.
 func TestRecoveryOfTheProvenDead(t *testing.T) {
 	for _, tc := range []struct {

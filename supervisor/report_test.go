@@ -15,7 +15,7 @@ import (
 // up brings ppp0 of oneLAC up, with an answered echo.
 func (n *bench) up() ppp.Link {
 	l := link("ppp0", 5, true)
-	n.step(vici.Snapshot{SAs: []vici.SA{{Name: "tokyo", UniqueID: "1", State: "ESTABLISHED", RemoteHost: netip.MustParseAddrPort("192.0.2.1:4500")}}})
+	n.step(secured("1"))
 	n.links(l)
 	n.step(Counter{Link: key("ppp0", 5)})
 	n.step(probe.Result{Link: "ppp0", Index: 5, RTT: 12 * time.Millisecond})

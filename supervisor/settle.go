@@ -15,7 +15,7 @@ func (b *Brain) settle(t *tunnel, now time.Time) {
 	if !b.open {
 		return
 	}
-	t.secured = t.secured || t.place.sa.Established
+	t.secured = t.secured || t.place.sa.Child
 	b.secured = b.secured || t.secured
 	old := t.settings
 	var sure bool

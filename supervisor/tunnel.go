@@ -77,7 +77,7 @@ type tunnel struct {
 	state    State
 	since    time.Time
 	up       time.Time // when it came up last
-	secured  bool      // has had an established IKE SA
+	secured  bool      // has had an SA that carries it
 	echoes   echoes
 	source   netip.Addr
 	target   netip.Addr

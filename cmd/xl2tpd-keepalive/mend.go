@@ -46,8 +46,8 @@ type mender struct {
 	channels func() []guard.Channel
 	ask      func(peer netip.Addr) bool
 	bury     func(peer netip.Addr)
-	hanging  func(peer netip.Addr)
-	dialling func(peer netip.Addr) bool
+	hanging  func(peer netip.Addr, is bool)
+	dialling func(peer netip.Addr) (is, known bool)
 	resolve  func(host string)
 }
 
@@ -87,9 +87,13 @@ func (m *mender) hangUp(ctx context.Context, r supervisor.Recover) error {
 		m.bury(r.Peer)
 	}
 	began := time.Now()
-	m.hanging(r.Peer)
-	if err := m.control.Disconnect(ctx, r.LAC); err != nil || r.Dead {
+	m.hanging(r.Peer, true)
+	switch err := m.control.Disconnect(ctx, r.LAC); {
+	case err != nil:
+		m.hanging(r.Peer, false)
 		return err
+	case r.Dead:
+		return nil
 	}
 	for range asks {
 		if err := pause(ctx, time.Second); err != nil {
@@ -106,7 +110,10 @@ func (m *mender) hangUp(ctx context.Context, r supervisor.Recover) error {
 // redial has xl2tpd drop the attempt that it makes, if it makes one, and dial. The
 // Hello guard, which tells that, has it done with the attempt at once.
 func (m *mender) redial(ctx context.Context, r supervisor.Recover) error {
-	if !m.dialling(r.LNS) {
+	switch is, known := m.dialling(r.LNS); {
+	case !known:
+		return errors.New("xl2tpd may be dialling, and the Hello guard, which would tell, is off")
+	case !is:
 		return supervisor.ErrWaits
 	}
 	if err := m.control.Disconnect(ctx, r.LAC); err != nil {
@@ -214,7 +221,7 @@ func connection(all []vici.Connection, r supervisor.Recover) (ike, child string,
 		func(c vici.Connection) bool {
 			return slices.ContainsFunc(c.RemoteAddrs, func(a string) bool { return reaches(a, r.LNS, r.Host) })
 		},
-		func(c vici.Connection) bool { return c.Name == r.IKE },
+		func(c vici.Connection) bool { return c.Name == r.IKE && slices.ContainsFunc(c.RemoteAddrs, single) },
 	} {
 		for _, takes := range []func(vici.ChildConfig) bool{transports, func(c vici.ChildConfig) bool { return covers(c, r.LNS) }} {
 			for _, c := range all {
@@ -225,6 +232,15 @@ func connection(all []vici.Connection, r supervisor.Recover) (ike, child string,
 		}
 	}
 	return "", "", false
+}
+
+// single tells whether a connection's remote address is one host, and no range, prefix
+// or %any: charon can initiate nothing else.
+func single(remote string) bool {
+	from, _, _ := strings.Cut(remote, "-")
+	_, err := netip.ParseAddr(from)
+	ranged := err == nil && from != remote
+	return !ranged && !strings.Contains(remote, "/") && !strings.HasPrefix(remote, "%")
 }
 
 func transports(c vici.ChildConfig) bool { return strings.EqualFold(c.Mode, "transport") }

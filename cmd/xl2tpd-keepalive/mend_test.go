@@ -22,7 +22,7 @@ func TestConnection(t *testing.T) {
 	net := vici.ChildConfig{Name: "net", Mode: "TUNNEL", RemoteTS: []string{"198.51.100.0/24"}}
 	host := vici.ChildConfig{Name: "host", Mode: "TUNNEL", RemoteTS: []string{"dynamic"}}
 	conn := func(name, remote string, children ...vici.ChildConfig) vici.Connection {
-		return vici.Connection{Name: name, RemoteAddrs: []string{"192.0.2.99", remote}, Children: children}
+		return vici.Connection{Name: name, RemoteAddrs: []string{"%any", remote}, Children: children}
 	}
 	for _, tc := range []struct {
 		name             string
@@ -39,7 +39,7 @@ func TestConnection(t *testing.T) {
 		{"another address", []vici.Connection{conn("a", "192.0.2.9", transport)}, "", "", ""},
 		{"whoever", []vici.Connection{conn("a", "%any", transport)}, "", "", ""},
 		{"a prefix", []vici.Connection{conn("a", "192.0.2.0/24", transport)}, "", "", ""},
-		{"a prefix, as the last time", []vici.Connection{conn("b", "%any", transport), conn("a", "192.0.2.0/24", transport)}, "a", "a", "l2tp"},
+		{"another name, as the last time", []vici.Connection{conn("b", "b.example.org", transport), conn("a", "a-1.example.org", transport)}, "a", "a", "l2tp"},
 		{"not as the last time", []vici.Connection{conn("a", "%any", transport), conn("b", "192.0.2.1", transport)}, "a", "b", "l2tp"},
 		{"no child", []vici.Connection{conn("a", "192.0.2.1")}, "a", "", ""},
 		{"none", nil, "a", "", ""},
@@ -48,6 +48,18 @@ func TestConnection(t *testing.T) {
 		ike, child, ok := connection(tc.all, r)
 		if ike != tc.wantIKE || child != tc.wantSub || ok != (tc.wantIKE != "") {
 			t.Errorf("%s: %q %q %v", tc.name, ike, child, ok)
+		}
+	}
+}
+
+// Only one host can be called.
+func TestSingle(t *testing.T) {
+	for remote, want := range map[string]bool{
+		"192.0.2.1": true, "2001:db8::1": true, "vpn-1.example.org": true,
+		"%any": false, "%any4": false, "192.0.2.0/24": false, "192.0.2.1-192.0.2.9": false,
+	} {
+		if single(remote) != want {
+			t.Errorf("%s: %v", remote, !want)
 		}
 	}
 }
@@ -140,13 +152,20 @@ func (x *told) Connect(_ context.Context, lac string) error    { return x.say("c
 func (x *told) Disconnect(_ context.Context, lac string) error { return x.say("d", lac) }
 
 func TestRedial(t *testing.T) {
-	for dialling, want := range map[bool][]string{true: {"d office after 0s", "c office after 1s"}, false: nil} {
+	for name, tc := range map[string]struct {
+		is, known, waits bool
+		want             []string
+	}{
+		"dials":     {true, true, false, []string{"d office after 0s", "c office after 1s"}},
+		"does not":  {false, true, true, nil},
+		"who knows": {false, false, false, nil},
+	} {
 		synctest.Test(t, func(t *testing.T) {
 			x := &told{began: time.Now()}
-			m := &mender{control: x, resolve: func(string) {}, dialling: func(netip.Addr) bool { return dialling }}
+			m := &mender{control: x, resolve: func(string) {}, dialling: func(netip.Addr) (is, known bool) { return tc.is, tc.known }}
 			err := m.step(t.Context(), supervisor.Recover{LAC: "office", Step: supervisor.StepRedial})
-			if !slices.Equal(x.all, want) || errors.Is(err, supervisor.ErrWaits) == dialling {
-				t.Errorf("dialling %v: %q, %v", dialling, x.all, err)
+			if !slices.Equal(x.all, tc.want) || errors.Is(err, supervisor.ErrWaits) != tc.waits || (err == nil) != tc.is {
+				t.Errorf("%s: %q, %v", name, x.all, err)
 			}
 		})
 	}
@@ -172,7 +191,7 @@ func TestHangUp(t *testing.T) {
 			x := &told{began: time.Now()}
 			m := &mender{
 				control: x, resolve: func(string) {},
-				hanging: func(netip.Addr) {}, bury: func(a netip.Addr) {
+				hanging: func(netip.Addr, bool) {}, bury: func(a netip.Addr) {
 					if a == peer {
 						x.note("bury")
 					}

@@ -26,20 +26,26 @@ func (g *Guard) Bury(peer netip.Addr) {
 	})
 }
 
-// Hanging says that we have xl2tpd hang up its tunnel with a peer: it is no operator's
-// doing.
-func (g *Guard) Hanging(peer netip.Addr) {
-	g.each(peer, func(_ *desk, c *channel) { c.hanging = time.Now() })
+// Hanging says that we have xl2tpd hang up its tunnel with a peer, which is no operator's
+// doing, or that nothing has come of that.
+func (g *Guard) Hanging(peer netip.Addr, is bool) {
+	g.each(peer, func(_ *desk, c *channel) {
+		if c.hanging = time.Now(); !is {
+			c.hanging = time.Time{}
+		}
+	})
 }
 
-// Dialling tells whether xl2tpd is trying to reach a peer that has not answered yet.
-func (g *Guard) Dialling(peer netip.Addr) (is bool) {
+// Dialling tells whether xl2tpd is trying to reach a peer that has not answered yet, if
+// that is known: nobody sees it while the guard is off.
+func (g *Guard) Dialling(peer netip.Addr) (is, known bool) {
 	g.with(func(d *desk) {
+		known = true
 		for t, at := range d.x.asked {
 			is = is || t.Peer.Addr() == peer && time.Since(at) < dialling
 		}
 	})
-	return is
+	return is, known
 }
 
 // each calls do for every channel with a peer.
