@@ -104,6 +104,7 @@ func (d *desk) judge(raw []byte, from direction, now time.Time) (action hello.Ac
 		case from != outbound:
 		case p.Msg.Type == hello.TypeSCCRQ:
 			d.dials(p.Dst.Addr())
+			d.past(p.Dst.Addr())
 		default:
 			d.givenUp(&p)
 		}
@@ -185,6 +186,17 @@ func (d *desk) end(c *channel, p *hello.Packet, byPeer bool, now time.Time) {
 func (d *desk) save(c *channel) {
 	if err := d.store.save(c); err != nil {
 		d.note(c, slog.LevelError, "hello guard: state can't be kept, a restart will cost the tunnel", "err", err)
+	}
+}
+
+// past forgets for the next process how tunnels with a peer have ended, once another is
+// dialled.
+func (d *desk) past(peer netip.Addr) {
+	for _, c := range d.x.all() {
+		if c.ending != nil && c.translator.Tunnel().Peer.Addr() == peer {
+			c.ending = nil
+			d.save(c)
+		}
 	}
 }
 

@@ -144,6 +144,21 @@ func TestEndsOnce(t *testing.T) {
 	}
 }
 
+// Nor is it told again once another tunnel with that peer has been dialled.
+func TestEndIsPast(t *testing.T) {
+	b := newBench(t, t.TempDir())
+	b.connect()
+	b.judgesRaw(false, closing(false, hello.TypeStopCCN, 2, 1, 1, "Goodbye!"), hello.Pass)
+	b.past(there.Addr())
+	next := newBench(t, string(b.store))
+	if err := next.restore(b.now); err != nil {
+		t.Fatal(err)
+	}
+	if len(next.x.all()) != 1 || len(next.ends) != 0 {
+		t.Errorf("%d tunnels, told %+v", len(next.x.all()), next.ends)
+	}
+}
+
 // What we have had hung up ourselves was no operator, for as long as that may take.
 func TestEndsByUs(t *testing.T) {
 	for ago, operator := range map[time.Duration]bool{ours - 1: false, ours: true} {
