@@ -34,7 +34,9 @@ func Can(what, path string) bool {
 	}
 	as := &syscall.Credential{Uid: number(u.Uid), Gid: number(g.Gid)}
 	for _, id := range others {
-		as.Groups = append(as.Groups, number(id))
+		if id != u.Gid { // Group= of the unit is in its place
+			as.Groups = append(as.Groups, number(id))
+		}
 	}
 	return can(as, what, path)
 }

@@ -82,8 +82,11 @@ func (s *Server) serve(ctx context.Context, c net.Conn) {
 // takes the place of one that an earlier life has left, and of nothing else.
 func Listen(path string) (net.Listener, error) {
 	if info, err := os.Lstat(path); err == nil && info.Mode().Type() == fs.ModeSocket {
-		if c, err := net.Dial("unix", path); err == nil {
+		c, err := net.Dial("unix", path)
+		if err == nil {
 			c.Close()
+		}
+		if !errors.Is(err, syscall.ECONNREFUSED) {
 			return nil, fmt.Errorf("%s: another program listens there", path)
 		}
 		os.Remove(path)

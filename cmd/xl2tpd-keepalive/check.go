@@ -57,10 +57,10 @@ func check(o options, stdout, stderr io.Writer) int {
 			fmt.Fprintf(stderr, "warning: %s can't be read by the service; %s\n", path, conf.Grant(path))
 		}
 	}
-	if !missing {
+	if o.config == "" && !missing {
 		readable(path)
 	}
-	if x != nil {
+	if o.xl2tpdConf == "" && x != nil {
 		readable(xl2tpdConf)
 	}
 	for _, path := range c.Hooks() {
