@@ -57,9 +57,7 @@ func (g *Guard) with(do func(*desk)) {
 	if w == nil {
 		return
 	}
-	w.busy.Lock()
-	defer w.busy.Unlock()
-	do(w.d)
+	w.hold(func() { do(w.d) })
 }
 
 // at makes w who is at work.
