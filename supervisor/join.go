@@ -182,14 +182,7 @@ func (a *atlas) secure(s vici.Snapshot, now time.Time) bool {
 // carries tells whether a CHILD SA can carry a peer's L2TP packets: one in transport
 // mode, or whose traffic selectors have the peer itself.
 func carries(c vici.Child, peer netip.Addr) bool {
-	if !strings.EqualFold(c.Mode, "TUNNEL") || len(c.RemoteTS) == 0 {
-		return true
-	}
-	return slices.ContainsFunc(c.RemoteTS, func(ts string) bool {
-		prefix, _, _ := strings.Cut(ts, "[")
-		p, err := netip.ParsePrefix(prefix)
-		return err != nil || p.Contains(peer)
-	})
+	return !strings.EqualFold(c.Mode, "TUNNEL") || len(c.RemoteTS) == 0 || vici.Selects(c.RemoteTS, peer)
 }
 
 // find tells where a link belongs.

@@ -4,7 +4,9 @@ package vici
 
 import (
 	"net/netip"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	govici "github.com/strongswan/govici/vici"
@@ -48,6 +50,17 @@ type Child struct {
 // until its successor is there.
 func (c Child) Works() bool {
 	return c.State == "INSTALLED" || c.State == "REKEYED" || c.State == "REKEYING"
+}
+
+// Selects reports whether traffic selectors, as Child and ChildConfig have them, take
+// packets to a peer itself, and not only those to a network behind it. "dynamic" is the
+// peer, and what is in another form may be.
+func Selects(selectors []string, peer netip.Addr) bool {
+	return slices.ContainsFunc(selectors, func(ts string) bool {
+		prefix, _, _ := strings.Cut(ts, "[")
+		p, err := netip.ParsePrefix(prefix)
+		return err != nil || p.Contains(peer)
+	})
 }
 
 // settled reports whether no SA is coming or going. One that was rekeyed is at

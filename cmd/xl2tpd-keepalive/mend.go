@@ -223,7 +223,7 @@ func connection(all []vici.Connection, r supervisor.Recover) (ike, child string,
 		},
 		func(c vici.Connection) bool { return c.Name == r.IKE && slices.ContainsFunc(c.RemoteAddrs, single) },
 	} {
-		for _, takes := range []func(vici.ChildConfig) bool{transports, func(c vici.ChildConfig) bool { return covers(c, r.LNS) }} {
+		for _, takes := range []func(vici.ChildConfig) bool{transports, func(c vici.ChildConfig) bool { return vici.Selects(c.RemoteTS, r.LNS) }} {
 			for _, c := range all {
 				if i := slices.IndexFunc(c.Children, takes); i >= 0 && leads(c) {
 					return c.Name, c.Children[i].Name, true
@@ -244,16 +244,6 @@ func single(remote string) bool {
 }
 
 func transports(c vici.ChildConfig) bool { return strings.EqualFold(c.Mode, "transport") }
-
-// covers tells whether a child takes packets to the LNS itself, and not only those to
-// a network behind it.
-func covers(c vici.ChildConfig, lns netip.Addr) bool {
-	return slices.ContainsFunc(c.RemoteTS, func(ts string) bool {
-		prefix, _, _ := strings.Cut(ts, "[")
-		p, err := netip.ParsePrefix(prefix)
-		return err != nil || p.Contains(lns) // "dynamic" is the LNS
-	})
-}
 
 // reaches tells whether a connection's remote address is the LNS and no other.
 func reaches(remote string, lns netip.Addr, host string) bool {
