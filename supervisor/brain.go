@@ -39,10 +39,11 @@ type Brain struct {
 
 	secured bool // a tunnel has had an SA
 
-	pid   int // of xl2tpd, 0: not running
-	began time.Time
-	open  bool // links may be acted on
-	ready bool
+	xl2tpd Process
+	learnt bool // something that the next brain is to be told
+	began  time.Time
+	open   bool // links may be acted on
+	ready  bool
 
 	count   [states]int // tunnels in each state
 	actions []Action    // of the step under way
@@ -192,19 +193,20 @@ func (b *Brain) fault(what string, bad bool, text string) {
 
 // daemon takes in how xl2tpd itself is.
 func (b *Brain) daemon(s xl2tpd.Snapshot, now time.Time) {
-	if b.pid != 0 && s.Pid != b.pid {
-		b.closes.died = now
-	}
-	if s.Pid != b.pid {
+	is := Process{s.Pid, s.Started}
+	if is != b.xl2tpd {
+		if b.xl2tpd.Pid != 0 {
+			b.closes.died = now
+		}
 		b.newDaemon(s.Pid != 0, now)
 	}
-	if s.Pid != b.pid || !b.eyes[EyeXl2tpd] {
+	if is != b.xl2tpd || !b.eyes[EyeXl2tpd] {
 		if s.Pid != 0 {
 			b.note(slog.LevelInfo, "xl2tpd is running", slog.Int("pid", s.Pid))
 		} else {
 			b.note(slog.LevelWarn, "xl2tpd is not running")
 		}
-		b.pid = s.Pid
+		b.xl2tpd, b.learnt = is, true
 	}
 	b.fault("xl2tpd", s.Pid == 0, "xl2tpd not running")
 	b.fault("xl2tpd.conf", s.ConfErr != nil, fmt.Sprint(s.ConfErr))

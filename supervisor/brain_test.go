@@ -33,7 +33,7 @@ type bench struct {
 	actions []Action
 	notes   []string
 	told    []hook.Event // what hooks were called with
-	off     []string     // LACs that the next brain is to leave down
+	memory  Memory       // of the brains before
 	asked   error        // what asking the peer of a silent link comes to
 }
 
@@ -78,12 +78,21 @@ func (n *bench) step(ev Event) {
 			n.notes = append(n.notes, text(a))
 		case CallHook:
 			n.told = append(n.told, a.Event)
-		case LeaveDown:
-			n.off = a.LACs
 		default:
 			n.actions = append(n.actions, a)
 		}
 	}
+}
+
+// restarted has another brain, which is told what the last one knew; it has not seen
+// anything yet.
+func (n *bench) restarted() {
+	if m, news := n.b.Memory(); news {
+		n.memory = m
+	}
+	n.b = New(n.b.config, n.b.jitter)
+	n.b.Remember(n.memory)
+	n.actions = nil
 }
 
 func text(note Note) string {

@@ -101,10 +101,6 @@ type Recover struct {
 // CallHook asks for the operator's executable to be told.
 type CallHook struct{ hook.Event }
 
-// LeaveDown says which LACs have been hung up on this host, whenever those are
-// others: the next brain is to be told.
-type LeaveDown struct{ LACs []string }
-
 // Note is a line for the log.
 type Note struct {
 	Level slog.Level
@@ -120,7 +116,6 @@ func (SendEcho) action()    {}
 func (CancelEcho) action()  {}
 func (Recover) action()     {}
 func (CallHook) action()    {}
-func (LeaveDown) action()   {}
 func (Note) action()        {}
 func (Ready) action()       {}
 

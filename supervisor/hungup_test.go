@@ -80,8 +80,7 @@ func TestHungUpIsLeftDown(t *testing.T) {
 				done = append(done, "we")
 				s := n.xl2tpd(conf)
 				s.Pid = pid
-				n.b = New(n.b.config, func() float64 { return 0.5 })
-				n.b.LeaveDown(n.off)
+				n.restarted()
 				n.step(n.b.config)
 				n.step(s)
 				n.step(sa)

@@ -35,10 +35,8 @@ type Front struct {
 	Ready  func()       // once, when every eye has had its first look
 	Status func(string) // whenever the text changes
 	Pulse  time.Duration
-	Beat   func() // every half Pulse or so while the brain gets on with its work
-	// LeaveDown is told which LACs have been hung up on this host, whenever those are
-	// others.
-	LeaveDown func(lacs []string)
+	Beat   func()       // every half Pulse or so while the brain gets on with its work
+	Keep   func(Memory) // whenever the next brain is to be told something else
 }
 
 // Loop owns a Brain.
@@ -128,6 +126,9 @@ func (l *Loop) Run(ctx context.Context) error {
 			status = s
 			l.front.Status(s)
 		}
+		if m, news := l.brain.Memory(); news {
+			l.front.Keep(m)
+		}
 		if now.Sub(beat) >= l.front.Pulse/2 {
 			beat = now
 			l.front.Beat()
@@ -178,8 +179,6 @@ func (l *Loop) act(ctx context.Context, actions []Action) {
 			l.cancels[a.Link]()
 		case CallHook:
 			l.hands.Hook(a.Event)
-		case LeaveDown:
-			l.front.LeaveDown(a.LACs)
 		case Note:
 			l.log.LogAttrs(ctx, a.Level, a.Text, a.Attrs...)
 		case Ready:

@@ -55,6 +55,7 @@ func live(t *testing.T, d time.Duration, f func(h *host)) *host {
 				Status: func(s string) { h.status = append(h.status, s) },
 				Pulse:  10 * time.Second,
 				Beat:   func() { h.beats = append(h.beats, time.Since(h.began)) },
+				Keep:   func(Memory) {},
 			}, slog.New(slog.NewTextHandler(&h.log, nil)))
 		ctx, cancel := context.WithTimeout(t.Context(), d)
 		defer cancel()

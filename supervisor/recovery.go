@@ -37,7 +37,9 @@ type lac struct {
 	last    *closing  // how its latest tunnel ended; nil: it is up, or none has
 	silent  time.Time // when that was, if it was silent; zero: it was not
 	said    string    // what the log has told last
-	off     bool      // it is known to be left down
+
+	kept bool // for the next brain
+	fate Fate // which is to be told this
 }
 
 func (b *Brain) lac(name string) *lac {
@@ -80,53 +82,25 @@ func (b *Brain) recover(now time.Time) {
 	for _, l := range b.climbs.Take(now) {
 		b.touchLAC(l)
 	}
-	others := false
 	for _, l := range b.touched {
 		l.touched = false
-		if s := b.atlas.lacs[l.key]; s != nil && s.Name != "default" && s.Name != "" && b.open && b.ready {
+		if !b.open || !b.ready {
+			continue // what is remembered holds
+		}
+		if s := b.atlas.lacs[l.key]; s != nil && s.Name != "default" && s.Name != "" {
 			b.climb(l, s, now)
 		} else {
 			b.climbs.Set(l, time.Time{})
 		}
-		if off := l.leftDown(now); off != l.off {
-			l.off, others = off, true
-		}
+		b.keep(l)
 	}
 	b.touched = b.touched[:0]
-	if others {
-		b.do(LeaveDown{b.leftDown()})
-	}
-}
-
-// LeaveDown tells a new brain which LACs have been hung up: its actions told the last
-// one's loop.
-func (b *Brain) LeaveDown(lacs []string) {
-	for _, name := range lacs {
-		l := b.lac(name)
-		l.last, l.off = &closing{sure: true, operator: true}, true
-	}
-}
-
-func (b *Brain) leftDown() (names []string) {
-	for _, l := range b.lacs {
-		if l.off {
-			names = append(names, l.name)
-		}
-	}
-	slices.Sort(names)
-	return names
-}
-
-// leftDown reports whether a LAC's tunnel was hung up, or may have been and nobody
-// will say.
-func (l *lac) leftDown(now time.Time) bool {
-	return l.last != nil && !l.last.mishap() && (l.last.sure || now.Sub(l.last.Time) >= late)
 }
 
 // climb has a LAC climb its ladder, and notes when to look again.
 func (b *Brain) climb(l *lac, s *xl2tpd.Section, now time.Time) {
 	is, at := b.situation(l, s, now)
-	if is.well() && b.claims(l).sure(b.pid) {
+	if is.well() && b.claims(l).sure(b.xl2tpd.Pid) {
 		l.seen, l.idle, l.last, l.said = true, false, nil, ""
 		l.silent, l.attempt = time.Time{}, time.Time{}
 		l.ike, l.ikeTo = b.lnsSA(s).Name, lnsHost(s)
@@ -198,7 +172,7 @@ func (c *claims) sure(pid int) bool {
 func (b *Brain) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situation, at time.Time) {
 	sa := b.lnsSA(s)
 	is = situation{
-		wish: b.wish(l, s), daemon: b.pid != 0,
+		wish: b.wish(l, s), daemon: b.xl2tpd.Pid != 0,
 		secured: sa.Child, free: l.free(),
 		lost:   !l.silent.IsZero(),
 		trying: !l.attempt.IsZero() && now.Sub(l.attempt) < answerTime,
@@ -423,6 +397,7 @@ func (b *Brain) dials(lns netip.Addr, now time.Time) {
 	}
 	l := b.lac(sections[0].Name)
 	l.attempt = now
+	b.touchLAC(l)
 	if l.last == nil {
 		return
 	}
@@ -432,7 +407,6 @@ func (b *Brain) dials(lns netip.Addr, now time.Time) {
 	}
 	l.seen, l.idle, l.last, l.silent = true, false, nil, time.Time{}
 	l.ladder = dialling(now)
-	b.touchLAC(l)
 	b.noteLAC(l, slog.LevelInfo, "tunnel dialled again on this host")
 }
 

@@ -151,7 +151,7 @@ func (b *Brain) absent(s *xl2tpd.Section, last *closing, now time.Time) status.T
 	}
 	r.SA = b.atlas.sas[r.Peer].report()
 	switch {
-	case b.pid == 0:
+	case b.xl2tpd.Pid == 0:
 		r.Doing = "waits for xl2tpd"
 	case b.climbing(s, now) != "":
 		r.Doing = b.climbing(s, now)

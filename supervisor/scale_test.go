@@ -86,7 +86,7 @@ func fates(t *testing.T, n int, lasts time.Duration, answered func(at time.Durat
 		},
 		Received: func(indexes []int) []ppp.Count { return make([]ppp.Count, len(indexes)) },
 	}
-	front := Front{Ready: func() {}, Status: func(string) {}, Pulse: 10 * time.Second, Beat: func() {}, LeaveDown: func([]string) {}}
+	front := Front{Ready: func() {}, Status: func(string) {}, Pulse: 10 * time.Second, Beat: func() {}, Keep: func(Memory) {}}
 	var m runtime.MemStats
 	synctest.Test(t, func(t *testing.T) {
 		began = time.Now()

@@ -43,6 +43,11 @@ func (h *site) passes() bool { return !h.cut && (h.plain || h.here == h.there &&
 func (h *site) up() {
 	h.index++
 	h.link, h.alive, h.heard, h.dialled = true, true, h.now, time.Time{}
+	h.shown()
+}
+
+// shown has the brain see the link.
+func (h *site) shown() {
 	l := link("ppp0", h.index, true)
 	l.Xl2tpdPid = h.pid
 	h.links(l)
@@ -218,7 +223,7 @@ func TestWhatIsWantedComesBack(t *testing.T) {
 		h.charon()
 		h.up()
 		for range 12 {
-			what := rng.IntN(9)
+			what := rng.IntN(10)
 			h.act()
 			switch {
 			case what == 0:
@@ -258,6 +263,18 @@ func TestWhatIsWantedComesBack(t *testing.T) {
 			case what == 8: // charon is killed and comes back
 				h.killed, h.loaded = true, h.now.Add(time.Duration(rng.IntN(10))*time.Second)
 				h.charon()
+			case what == 9: // we are
+				h.restarted()
+				s := h.xl2tpd(h.conf)
+				if s.Pid = h.pid; h.away {
+					s.Pid = 0
+				}
+				h.step(s)
+				h.step(h.b.config)
+				h.charon()
+				if h.links(); h.link {
+					h.shown()
+				}
 			}
 			wait := time.Duration(rng.IntN(200)) * time.Second
 			h.done = append(h.done, fmt.Sprint(what, " ", wait))

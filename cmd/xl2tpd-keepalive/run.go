@@ -63,10 +63,10 @@ func keepalive(o options, stderr io.Writer) int {
 	mend := &mender{control: newDialler(), echo: pinger.Echo}
 	hooks := &hook.Runner{Log: log}
 	brain := supervisor.New(config.Default(path), rand.Float64)
-	hungUp := leftDown{defaultLeftDown, log}
-	brain.LeaveDown(hungUp.load())
+	lasting := memory{defaultMemory, log}
+	brain.Remember(lasting.load())
 	front := systemd.front(ready)
-	front.LeaveDown = hungUp.save
+	front.Keep = lasting.save
 	loop := supervisor.NewLoop(brain,
 		supervisor.Hands{Echo: pinger.Echo, Received: links.Received, Recover: mend.step, Hook: hooks.Call},
 		front, log)

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"log/slog"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"xl2tpd-keepalive/supervisor"
+)
+
+func TestMemory(t *testing.T) {
+	var log strings.Builder
+	f := memory{filepath.Join(t.TempDir(), "lacs"), slog.New(slog.NewTextHandler(&log, nil))}
+	if got := f.load(); !reflect.DeepEqual(got, supervisor.Memory{}) {
+		t.Errorf("of no file: %+v", got)
+	}
+	at := time.Date(2026, 3, 1, 12, 0, 0, 1, time.UTC)
+	for _, m := range []supervisor.Memory{
+		{Xl2tpd: supervisor.Process{Pid: 100, Started: 1 << 63}, LACs: []supervisor.Kept{
+			{LAC: []byte("\x93\x8c\x8b\x9e"), Fate: supervisor.Fate{HungUp: true}}, // in Shift_JIS
+			{LAC: []byte("two words"), Fate: supervisor.Fate{Idle: true, Silent: at, Buried: true, IKE: "office", IKETo: "vpn.example.net"}},
+		}},
+		{},
+	} {
+		f.save(m)
+		if got := f.load(); !reflect.DeepEqual(got, m) {
+			t.Errorf("saved %+v, loaded %+v", m, got)
+		}
+	}
+	if log.Len() > 0 {
+		t.Error(log.String())
+	}
+}
+
+// What can't be used is told in one line each.
+func TestMemoryThatCannotBeUsed(t *testing.T) {
+	for what, plant := range map[string]func(path string) error{
+		"a directory": func(path string) error { return os.Mkdir(path, 0o700) },
+		"no JSON":     func(path string) error { return os.WriteFile(path, []byte(`{"LACs": [{"LAC"`), 0o600) },
+		"another": func(path string) error {
+			return os.WriteFile(path, []byte(`{"LACs": [{"LAC": "b2ZmaWNl"}, 7]}`), 0o600)
+		},
+	} {
+		var log strings.Builder
+		f := memory{filepath.Join(t.TempDir(), "lacs"), slog.New(slog.NewTextHandler(&log, nil))}
+		if err := plant(f.path); err != nil {
+			t.Fatal(err)
+		}
+		if got := f.load(); !reflect.DeepEqual(got, supervisor.Memory{}) {
+			t.Errorf("of %s: %+v", what, got)
+		}
+		if what == "a directory" {
+			f.save(supervisor.Memory{})
+		}
+		want := map[bool]int{true: 2, false: 1}[what == "a directory"]
+		if lines := strings.Count(log.String(), "\n"); lines != want {
+			t.Errorf("%s: %d lines:\n%s", what, lines, &log)
+		}
+	}
+}

@@ -1,0 +1,91 @@
+package supervisor
+
+import (
+	"bytes"
+	"slices"
+	"time"
+)
+
+// Memory is what the next brain is to be told: of LACs without a tunnel, what the
+// other daemons do not tell.
+type Memory struct {
+	Xl2tpd Process
+	LACs   []Kept // by name
+}
+
+// Process names a process for good.
+type Process struct {
+	Pid     int    // 0: none
+	Started uint64 // clock ticks from boot
+}
+
+// Kept is a LAC in a Memory.
+type Kept struct {
+	LAC []byte // its name, which may be in any encoding
+	Fate
+}
+
+// Fate is why a LAC has no tunnel: it was hung up on this host, or it is being brought
+// back.
+type Fate struct {
+	HungUp bool `json:",omitempty"`
+
+	Idle       bool      `json:",omitempty"` // xl2tpd does not redial it
+	Attempt    time.Time `json:",omitzero"`  // since when xl2tpd dials
+	Silent     time.Time `json:",omitzero"`  // when its last tunnel ended, if it was silent
+	Buried     bool      `json:",omitempty"` // and xl2tpd does not wait for its peer's answer
+	IKE, IKETo string    `json:",omitempty"` // the connection it came through, and to which LNS
+}
+
+// Remember tells a brain what the last one knew. It is to be called before Step.
+func (b *Brain) Remember(m Memory) {
+	b.xl2tpd = m.Xl2tpd
+	for _, k := range m.LACs {
+		l := b.lac(string(k.LAC))
+		l.kept, l.fate = true, k.Fate
+		if k.HungUp {
+			l.last = &closing{sure: true, operator: true}
+			continue
+		}
+		l.seen, l.idle, l.attempt, l.silent = true, k.Idle, k.Attempt, k.Silent
+		l.ike, l.ikeTo = k.IKE, k.IKETo
+		if !k.Silent.IsZero() {
+			l.last = &closing{sure: true, failed: true, buried: k.Buried}
+		}
+	}
+}
+
+// Memory is what the next brain is to be told, and whether that is something else than
+// Memory has returned last.
+func (b *Brain) Memory() (m Memory, news bool) {
+	if !b.learnt {
+		return Memory{}, false
+	}
+	b.learnt = false
+	m.Xl2tpd = b.xl2tpd
+	for _, l := range b.lacs {
+		if l.kept {
+			m.LACs = append(m.LACs, Kept{[]byte(l.name), l.fate})
+		}
+	}
+	slices.SortFunc(m.LACs, func(x, y Kept) int { return bytes.Compare(x.LAC, y.LAC) })
+	return m, true
+}
+
+// keep notes what the next brain is to be told of a LAC.
+func (b *Brain) keep(l *lac) {
+	var fate Fate
+	kept := true
+	switch {
+	case l.last != nil && !l.last.mishap():
+		fate.HungUp = true
+	case l.seen && !l.ladder.since.IsZero():
+		fate = Fate{Idle: l.idle, Attempt: l.attempt, Silent: l.silent, IKE: l.ike, IKETo: l.ikeTo}
+		fate.Buried = l.last != nil && l.last.buried
+	default:
+		kept = false
+	}
+	if kept != l.kept || fate != l.fate {
+		l.kept, l.fate, b.learnt = kept, fate, true
+	}
+}
