@@ -307,3 +307,15 @@ func TestThisHost(t *testing.T) {
 		t.Error("nothing")
 	}
 }
+
+func TestTell(t *testing.T) {
+	for lac, want := range map[string]string{
+		"office":    "echo 'd office' > /run/xl2tpd/l2tp-control if that is too long",
+		"o'brien":   `echo 'd o'\''brien' > /run/xl2tpd/l2tp-control if that is too long`,
+		"two words": `LAC "two words": xl2tpd cannot be told to dial a name with a space; change it in xl2tpd.conf`,
+	} {
+		if got := tell("d", lac, " if that is too long"); got != want {
+			t.Errorf("%s: %s; want %s", lac, got, want)
+		}
+	}
+}

@@ -65,12 +65,8 @@ func (e *exam) state(name string, t *status.Tunnel) Finding {
 		switch {
 		case e.daemon.Pid == 0: // no wonder, and it has a check of its own
 		case isLAC && t.Link == nil:
-			dial := fmt.Sprintf("echo 'c %s' > %s", lac, controlPipe)
-			if err := xl2tpd.CheckLAC(lac); err != nil {
-				dial = err.Error()
-			}
 			f.Remedy = []string{
-				dial,
+				tell("c", lac, ""),
 				"if it is to be down: `keepalive = no` in its section of /etc/xl2tpd/keepalive.conf",
 				"journalctl -u xl2tpd -u xl2tpd-keepalive",
 			}
@@ -83,11 +79,20 @@ func (e *exam) state(name string, t *status.Tunnel) Finding {
 			"if it never answers: `target = ADDRESS` behind the tunnel in its section of /etc/xl2tpd/keepalive.conf",
 			"if it did: xl2tpd closes the tunnel once a Hello is unanswered, within some two minutes")
 		if isLAC {
-			f.Remedy = append(f.Remedy, fmt.Sprintf("echo 'd %s' > %s (then 'c %s') if that is too long", lac, controlPipe, lac))
+			f.Remedy = append(f.Remedy, tell("d", lac, " if that is too long, then the same with c"))
 		}
 		return f
 	}
 	return good(check, name, "%s", t.State)
+}
+
+// tell is how to have xl2tpd dial a LAC or hang it up, with a remark, or why that can't
+// be done from outside.
+func tell(verb, lac, remark string) string {
+	if err := xl2tpd.CheckLAC(lac); err != nil {
+		return err.Error()
+	}
+	return fmt.Sprintf("echo '%s %s' > %s", verb, strings.ReplaceAll(lac, "'", `'\''`), controlPipe) + remark
 }
 
 func (e *exam) ipsec(name string, t *status.Tunnel) []Finding {
