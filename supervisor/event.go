@@ -92,7 +92,7 @@ type Recover struct {
 	Up   bool       // its link is there, but silent
 	Dead bool       // and its peer has been asked, in vain
 	LNS  netip.Addr // where it would be dialled now; invalid: its name could not be resolved
-	Peer netip.Addr // the far end of its link, if there is one; else the LNS
+	Peer netip.Addr // the far end of its link, or else of xl2tpd's latest attempt, or else the LNS
 	Host string     // the LNS as xl2tpd.conf calls it
 	SA   string     // unique id of the IKE SA with it; empty: there is none
 	IKE  string     // the connection that its latest tunnel came through; empty: none

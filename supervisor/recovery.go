@@ -27,16 +27,17 @@ type lac struct {
 	name    string
 	key     string // the name in lower case
 	ladder  ladder
-	touched bool      // recovery has to look at it in the step under way
-	seen    bool      // has had a tunnel, or was dialled, and nobody has hung up since
-	idle    bool      // xl2tpd has not planned to dial it
-	dialled time.Time // when recovery had it dialled last
-	attempt time.Time // since when xl2tpd dials, as far as is known; zero: it does not
-	ike     string    // the connection that its latest tunnel came through; empty: none
-	ikeTo   string    // and the LNS that was, as xl2tpd.conf calls it
-	last    *closing  // how its latest tunnel ended; nil: it is up, or none has
-	silent  time.Time // when that was, if it was silent; zero: it was not
-	said    string    // what the log has told last
+	touched bool       // recovery has to look at it in the step under way
+	seen    bool       // has had a tunnel, or was dialled, and nobody has hung up since
+	idle    bool       // xl2tpd has not planned to dial it
+	dialled time.Time  // when recovery had it dialled last
+	attempt time.Time  // since when xl2tpd dials, as far as is known; zero: it does not
+	called  netip.Addr // where it has dialled last; invalid: nobody has seen it
+	ike     string     // the connection that its latest tunnel came through; empty: none
+	ikeTo   string     // and the LNS that was, as xl2tpd.conf calls it
+	last    *closing   // how its latest tunnel ended; nil: it is up, or none has
+	silent  time.Time  // when that was, if it was silent; zero: it was not
+	said    string     // what the log has told last
 
 	kept bool // for the next brain
 	fate Fate // which is to be told this
@@ -115,6 +116,9 @@ func (b *Brain) climb(l *lac, s *xl2tpd.Section, now time.Time) {
 		r.IKE = l.ike
 	}
 	r.Peer = r.LNS
+	if l.called.IsValid() {
+		r.Peer = l.called
+	}
 	for t := range b.claims(l).links {
 		if t.place.outer.IsValid() {
 			r.Peer = t.place.outer
@@ -396,7 +400,7 @@ func (b *Brain) dials(lns netip.Addr, now time.Time) {
 		return // whose it is can't be told
 	}
 	l := b.lac(sections[0].Name)
-	l.attempt = now
+	l.attempt, l.called = now, lns
 	b.touchLAC(l)
 	if l.last == nil {
 		return

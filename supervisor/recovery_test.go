@@ -475,3 +475,28 @@ func TestRecoveryTellsLACsApart(t *testing.T) {
 		t.Errorf("%v", show(n.actions))
 	}
 }
+
+// xl2tpd takes any address of a name: what it has dialled is looked for where it did.
+func TestRecoveryOfOneOfSeveralAddresses(t *testing.T) {
+	n := newBench(t, redials, "[global]\nrecover = auto")
+	s := n.xl2tpd(redials)
+	s.Conf.Sections[0].LNSIPs = []netip.Addr{addr("192.0.2.9"), closer.Peer.Addr()}
+	n.step(s)
+	n.step(secured("1"))
+	l := link("ppp0", 5, true)
+	l.OuterPeer = closer.Peer.Addr()
+	n.step(Dials{l.OuterPeer})
+	n.links(l)
+	n.step(Ending{Tunnel: closer, Reason: "Hello unanswered", Unanswered: true, Buried: true})
+	n.links()
+	for n.after(time.Minute); len(n.actions) > 0; n.actions = n.actions[1:] {
+		if r, ok := n.actions[0].(Recover); ok && r.Step == StepRenew {
+			n.step(Recovered{LAC: r.LAC, Step: r.Step})
+		} else if ok && (r.Step != StepRedial || r.Peer != closer.Peer.Addr() || r.LNS != addr("192.0.2.9")) {
+			t.Errorf("%+v", r)
+		} else if ok {
+			return
+		}
+	}
+	t.Error("nothing was dialled")
+}

@@ -110,7 +110,7 @@ func (m *mender) hangUp(ctx context.Context, r supervisor.Recover) error {
 // redial has xl2tpd drop the attempt that it makes, if it makes one, and dial. The
 // Hello guard, which tells that, has it done with the attempt at once.
 func (m *mender) redial(ctx context.Context, r supervisor.Recover) error {
-	switch is, known := m.dialling(r.LNS); {
+	switch is, known := m.dialling(r.Peer); {
 	case !known:
 		return errors.New("xl2tpd may be dialling, and the Hello guard, which would tell, is off")
 	case !is:
