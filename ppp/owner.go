@@ -45,11 +45,14 @@ func (o *owners) of(devices []device) map[int]process {
 	found := make(map[int]process, len(devices))
 	o.boot = time.Time{}
 	for _, d := range devices {
-		old, had := o.known[d.index]
-		p, ok := o.named(d.name, old)
-		if !ok && had {
+		old, ok := o.known[d.index]
+		var p process
+		if ok { // as long as it lives the device is its own, and the pid file need not be read again
 			p, ok = o.process(old.pid, old)
 			ok = ok && p.ticks == old.ticks
+		}
+		if !ok {
+			p, ok = o.named(d.name)
 		}
 		if ok {
 			found[d.index] = p
@@ -59,8 +62,8 @@ func (o *owners) of(devices []device) map[int]process {
 	return found
 }
 
-// named returns the pppd that the device's pid file names; old is what it was.
-func (o *owners) named(device string, old process) (process, bool) {
+// named returns the pppd that the device's pid file names.
+func (o *owners) named(device string) (process, bool) {
 	for _, dir := range []string{"run", "var/run"} {
 		b, err := fs.ReadFile(o.root, path.Join(dir, device+".pid"))
 		if err != nil {
@@ -70,7 +73,7 @@ func (o *owners) named(device string, old process) (process, bool) {
 		if err != nil {
 			continue
 		}
-		if p, ok := o.process(pid, old); ok {
+		if p, ok := o.process(pid, process{}); ok {
 			return p, true
 		}
 	}
