@@ -29,6 +29,7 @@ type Kept struct {
 // back.
 type Fate struct {
 	HungUp bool `json:",omitempty"`
+	Unsure bool `json:",omitempty"` // nobody has said so, or anything else
 
 	Idle       bool      `json:",omitempty"` // xl2tpd does not redial it
 	Attempt    time.Time `json:",omitzero"`  // since when xl2tpd dials
@@ -44,7 +45,7 @@ func (b *Brain) Remember(m Memory) {
 		l := b.lac(string(k.LAC))
 		l.kept, l.fate = true, k.Fate
 		if k.HungUp {
-			l.last = &closing{sure: true, operator: true}
+			l.last = &closing{sure: !k.Unsure, operator: !k.Unsure}
 			continue
 		}
 		l.seen, l.idle, l.attempt, l.silent = true, k.Idle, k.Attempt, k.Silent
@@ -78,7 +79,7 @@ func (b *Brain) keep(l *lac) {
 	kept := true
 	switch {
 	case l.last != nil && !l.last.mishap():
-		fate.HungUp = true
+		fate.HungUp, fate.Unsure = true, !l.last.operator
 	case l.seen && !l.ladder.since.IsZero():
 		fate = Fate{Idle: l.idle, Attempt: l.attempt, Silent: l.silent, IKE: l.ike, IKETo: l.ikeTo}
 		fate.Buried = l.last != nil && l.last.buried

@@ -36,3 +36,33 @@ func TestDyingTunnelOfBeforeARestart(t *testing.T) {
 		}
 	}
 }
+
+// What was hung up is reported as that, by the next brain too; what may have been is not.
+func TestHungUpIsReported(t *testing.T) {
+	for _, tc := range []struct {
+		ends *Ending
+		want string
+	}{
+		{&Ending{Reason: "hung up", Operator: true}, "stays down until it is dialled again"},
+		{nil, "xl2tpd redials, unless it was hung up"},
+	} {
+		n := established(t, redials, "")
+		if tc.ends != nil {
+			tc.ends.Tunnel = closer
+			n.step(*tc.ends)
+		}
+		n.links()
+		n.after(2 * late)
+		for range 2 {
+			all := n.report()
+			if len(all) != 1 || all[0].Doing != tc.want {
+				t.Errorf("%+v: %+v", tc.ends, all)
+			}
+			n.restarted()
+			n.step(n.xl2tpd(redials))
+			n.step(n.b.config)
+			n.step(secured("1"))
+			n.links()
+		}
+	}
+}

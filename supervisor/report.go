@@ -150,11 +150,14 @@ func (b *Brain) absent(s *xl2tpd.Section, last *closing, now time.Time) status.T
 		r.Last, r.Since = &last.Close, last.Time
 	}
 	r.SA = b.atlas.sas[r.Peer].report()
+	l := b.lac(s.Name)
 	switch {
 	case b.xl2tpd.Pid == 0:
 		r.Doing = "waits for xl2tpd"
 	case b.climbing(s, now) != "":
 		r.Doing = b.climbing(s, now)
+	case l.last != nil && l.last.operator:
+		r.Doing = "stays down until it is dialled again"
 	case s.Redial || s.Autodial:
 		r.Doing = "xl2tpd redials, unless it was hung up"
 	default:
