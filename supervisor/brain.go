@@ -22,7 +22,7 @@ type Brain struct {
 	jitter func() float64
 
 	tunnels map[Key]*tunnel
-	due     due.Queue[*tunnel] // the watched ones that wait for nothing
+	due     due.Queue[*tunnel] // the watched ones that wait for nothing, and those that wait for their sessions
 	atlas   atlas
 	book    *book // of tunnels by their places; nil: one of those has changed
 	config  *config.Config
@@ -269,6 +269,7 @@ func (b *Brain) replace(now time.Time) {
 // forget drops a tunnel that is gone, once nothing is in flight for it.
 func (b *Brain) forget(t *tunnel) {
 	if t.gone && t.inFlight == none {
+		b.unqueue(t)
 		delete(b.tunnels, t.key)
 		b.count[t.state]--
 	}

@@ -155,7 +155,7 @@ func (n *bench) wantNotes(starts ...string) {
 }
 
 func link(name string, index int, up bool) ppp.Link {
-	l := ppp.Link{Name: name, Index: index, OptFile: "/etc/ppp/options.l2tpd", Pid: 1000 + index, Xl2tpdPid: 100}
+	l := ppp.Link{Name: name, Index: index, OptFile: "/etc/ppp/options.l2tpd", TTY: "/dev/pts/0", Pid: 1000 + index, Xl2tpdPid: 100}
 	if up {
 		l.Up, l.Local, l.Peer = true, addr("10.0.0.2"), addr("10.0.0.1")
 	}

@@ -29,6 +29,10 @@ var retries = [...]time.Duration{time.Second, 2 * time.Second}
 // look does what is due for a tunnel: has anything come in? If that was asked a
 // moment ago, it gets its echo.
 func (b *Brain) look(t *tunnel, now time.Time) {
+	if !t.watched() {
+		b.settle(t, now) // its session has not been seen in time
+		return
+	}
 	if t.counted && now.Sub(t.looked) < t.lookEvery() && !now.Before(t.echoAt()) {
 		b.echo(t, now)
 		return

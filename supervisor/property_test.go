@@ -195,7 +195,7 @@ func TestInvariants(t *testing.T) {
 				w.index++
 				w.links = append(w.links, ppp.Link{
 					Name: fmt.Sprint("ppp", len(w.links)), Index: w.index,
-					OptFile: opt(rapid.SampledFrom(lacs).Draw(t, "lac")),
+					OptFile: opt(rapid.SampledFrom(lacs).Draw(t, "lac")), TTY: "/dev/pts/0",
 				})
 				w.step(t, w.snapshot())
 			},

@@ -7,7 +7,13 @@ import (
 
 	"xl2tpd-keepalive/config"
 	"xl2tpd-keepalive/hook"
+	"xl2tpd-keepalive/xl2tpd"
 )
+
+// meeting is how long a link that is up waits at most for the kernel's table of sessions to
+// tell which section it belongs to: its settings and its name depend on that. The table is
+// read the less often the more tunnels there are.
+const meeting = time.Second
 
 // settle brings a tunnel's state in line with its link, its place and the
 // configuration, all of which may have changed.
@@ -32,6 +38,8 @@ func (b *Brain) settle(t *tunnel, now time.Time) {
 		b.stop(t, Down, "the link is down", now)
 	case !t.settings.Keepalive:
 		b.stop(t, Off, "keepalive = no", now)
+	case !t.watched() && t.unmet(now):
+		b.due.Set(t, t.met)
 	case !t.watched():
 		b.begin(t, source, target, "", now)
 		if !sure {
@@ -43,6 +51,17 @@ func (b *Brain) settle(t *tunnel, now time.Time) {
 	case old.Interval != t.settings.Interval:
 		b.rearm(t)
 	}
+}
+
+// unmet reports whether the session of a link that is up in kernel mode is waited for.
+func (t *tunnel) unmet(now time.Time) bool {
+	if t.link.TTY != "" || t.place.session != (xl2tpd.Session{}) {
+		return false
+	}
+	if t.met.IsZero() {
+		t.met = now.Add(meeting)
+	}
+	return now.Before(t.met)
 }
 
 // settings returns what the configuration says of a place. Where sections that

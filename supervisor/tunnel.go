@@ -72,6 +72,7 @@ type tunnel struct {
 	gone bool // no longer in the snapshot, but something is still in flight
 
 	place    place
+	met      time.Time // until then its session is waited for; zero: it has not been up
 	settings config.Settings
 
 	state    State

@@ -44,11 +44,12 @@ type Links struct {
 	echoes []Echo
 }
 
-// xl2tpd has a process for each link, with the name of pppd and its pid file.
+// xl2tpd has a process for each link, with the name of pppd and its pid file. It has a
+// terminal for each, as in userspace mode: the kernel has no sessions of theirs.
 const daemon = `
 i=0
 while [ $i -lt $1 ]; do
-	pppd infinity &
+	pppd -c 'kill -STOP $$' pppd /dev/pts/$i &
 	echo $! > /run/ppp$i.pid
 	i=$((i + 1))
 done
@@ -57,15 +58,15 @@ wait
 `
 
 // Make makes n links that have no addresses yet, ppp0 and so on, and the processes that belong to them: what xl2tpd and
-// pppd are on other days, a shell and sleep are here. It uses dir, and /run for pid files.
+// pppd are on other days, shells are here. It uses dir, and /run for pid files.
 func Make(dir string, n int) (*Links, error) {
 	script := filepath.Join(dir, "links")
 	if err := os.WriteFile(script, []byte(daemon), 0o644); err != nil {
 		return nil, err
 	}
-	for from, to := range map[string]string{"/bin/sleep": "pppd", "/bin/sh": "xl2tpd"} {
-		if err := exec.Command("cp", from, filepath.Join(dir, to)).Run(); err != nil {
-			return nil, fmt.Errorf("cp %s: %w", from, err)
+	for _, name := range []string{"pppd", "xl2tpd"} {
+		if err := exec.Command("cp", "/bin/sh", filepath.Join(dir, name)).Run(); err != nil {
+			return nil, fmt.Errorf("cp /bin/sh: %w", err)
 		}
 	}
 	l := &Links{daemon: exec.Command(filepath.Join(dir, "xl2tpd"), script, strconv.Itoa(n))}
@@ -122,7 +123,7 @@ func (l *Links) End() {
 	for _, link := range l.All {
 		link.tun.Close()
 	}
-	unix.Kill(-l.daemon.Process.Pid, unix.SIGTERM)
+	unix.Kill(-l.daemon.Process.Pid, unix.SIGKILL)
 	l.daemon.Wait()
 }
 

@@ -1,0 +1,49 @@
+package supervisor
+
+import (
+	"testing"
+	"time"
+
+	"xl2tpd-keepalive/xl2tpd"
+)
+
+// Of a link in kernel mode nothing is said before its session has told whose it is, but
+// not for ever.
+func TestLinkWaitsForItsSession(t *testing.T) {
+	two := redials + "[lac depot]\nlns = 192.0.2.2\npppoptfile = /etc/ppp/options.l2tpd\n"
+	kernel := link("ppp0", 5, true)
+	kernel.TTY = ""
+	begins := func() *bench {
+		n := newBench(t, two, "[global]\nhook = /bin/tell\n[lac depot]\nkeepalive = no\n")
+		n.links(kernel)
+		n.after(meeting / 2)
+		n.want()
+		n.wantNotes()
+		return n
+	}
+
+	n := begins()
+	s := n.xl2tpd(two)
+	s.Sessions = []xl2tpd.Session{{Ifname: "ppp0", Local: closer.Local, Peer: closer.Peer, LocalTunnel: closer.LocalID}}
+	n.step(s)
+	n.want(read(kernel))
+	n.wantNotes(`tunnel up tunnel=lac office peer=192.0.2.1 link=ppp0 target=10.0.0.1`)
+	if len(n.told) != 1 || n.told[0].Tunnel != "lac office" {
+		t.Errorf("the hook was told %+v", n.told)
+	}
+
+	n = begins()
+	n.after(meeting / 2)
+	n.after(0)
+	n.want(read(kernel))
+	n.wantNotes(`tunnel up link=ppp0 target=10.0.0.1`, "can't tell which section the link belongs to")
+
+	n = begins()
+	n.links()
+	n.after(2 * time.Hour)
+	n.want()
+	n.wantNotes()
+	if at, ok := n.b.NextWake(); ok {
+		t.Errorf("a link that is gone is waited for until %v", at)
+	}
+}
