@@ -49,6 +49,10 @@ var averageRTT = regexp.MustCompile(`rtt min/avg/max/mdev = [0-9.]+/([0-9.]+)/`)
 
 // ping is how long an echo reply of the peer takes through the tunnel, mean of 200.
 func (p *peer) ping() (ms float64, err error) {
+	answers := func() bool { return exec.Command("ping", "-q", "-c", "1", "-W", "1", p.ppp.String()).Run() == nil }
+	if err := poll(5*time.Second, answers); err != nil { // pppd puts a device up after it has its addresses
+		return 0, fmt.Errorf("ping: %w", err)
+	}
 	text, err := exec.Command("ping", "-q", "-c", "200", "-i", "0.01", p.ppp.String()).CombinedOutput()
 	m := averageRTT.FindSubmatch(text)
 	if err != nil || m == nil {
