@@ -36,10 +36,10 @@ func (b *Brain) settle(t *tunnel, now time.Time) {
 		b.stop(t, Down, "the link is gone", now)
 	case !t.link.Up || !source.IsValid() || !target.IsValid():
 		b.stop(t, Down, "the link is down", now)
-	case !t.settings.Keepalive:
-		b.stop(t, Off, "keepalive = no", now)
 	case !t.watched() && t.unmet(now):
 		b.due.Set(t, t.met)
+	case !t.settings.Keepalive:
+		b.stop(t, Off, "keepalive = no", now)
 	case !t.watched():
 		b.begin(t, source, target, "", now)
 		if !sure {

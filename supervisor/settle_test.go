@@ -13,8 +13,9 @@ func TestLinkWaitsForItsSession(t *testing.T) {
 	two := redials + "[lac depot]\nlns = 192.0.2.2\npppoptfile = /etc/ppp/options.l2tpd\n"
 	kernel := link("ppp0", 5, true)
 	kernel.TTY = ""
-	begins := func() *bench {
-		n := newBench(t, two, "[global]\nhook = /bin/tell\n[lac depot]\nkeepalive = no\n")
+	watched := "[global]\nhook = /bin/tell\n[lac depot]\nkeepalive = no\n"
+	begins := func(conf string) *bench {
+		n := newBench(t, two, conf)
 		n.links(kernel)
 		n.after(meeting / 2)
 		n.want()
@@ -22,23 +23,26 @@ func TestLinkWaitsForItsSession(t *testing.T) {
 		return n
 	}
 
-	n := begins()
-	s := n.xl2tpd(two)
-	s.Sessions = []xl2tpd.Session{{Ifname: "ppp0", Local: closer.Local, Peer: closer.Peer, LocalTunnel: closer.LocalID}}
-	n.step(s)
-	n.want(read(kernel))
-	n.wantNotes(`tunnel up tunnel=lac office peer=192.0.2.1 link=ppp0 target=10.0.0.1`)
-	if len(n.told) != 1 || n.told[0].Tunnel != "lac office" {
-		t.Errorf("the hook was told %+v", n.told)
+	// Nor that it is left alone, where [global] says so and its section does not.
+	for _, conf := range []string{watched, "[global]\nkeepalive = no\n[lac office]\nkeepalive = yes\nhook = /bin/tell\n"} {
+		n := begins(conf)
+		s := n.xl2tpd(two)
+		s.Sessions = []xl2tpd.Session{{Ifname: "ppp0", Local: closer.Local, Peer: closer.Peer, LocalTunnel: closer.LocalID}}
+		n.step(s)
+		n.want(read(kernel))
+		n.wantNotes(`tunnel up tunnel=lac office peer=192.0.2.1 link=ppp0 target=10.0.0.1`)
+		if len(n.told) != 1 || n.told[0].Tunnel != "lac office" {
+			t.Errorf("the hook was told %+v", n.told)
+		}
 	}
 
-	n = begins()
+	n := begins(watched)
 	n.after(meeting / 2)
 	n.after(0)
 	n.want(read(kernel))
 	n.wantNotes(`tunnel up link=ppp0 target=10.0.0.1`, "can't tell which section the link belongs to")
 
-	n = begins()
+	n = begins(watched)
 	n.links()
 	n.after(2 * time.Hour)
 	n.want()
