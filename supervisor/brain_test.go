@@ -84,15 +84,19 @@ func (n *bench) step(ev Event) {
 	}
 }
 
-// restarted has another brain, which is told what the last one knew; it has not seen
-// anything yet.
-func (n *bench) restarted() {
+// restarted has another brain, which is told what the last one knew, and sees how it is
+// now.
+func (n *bench) restarted(s xl2tpd.Snapshot, sas vici.Snapshot, links ...ppp.Link) {
 	if m, news := n.b.Memory(); news {
 		n.memory = m
 	}
 	n.b = New(n.b.config, n.b.jitter)
 	n.b.Remember(n.memory)
 	n.actions = nil
+	n.step(s)
+	n.step(n.b.config)
+	n.step(sas)
+	n.links(links...)
 }
 
 func text(note Note) string {

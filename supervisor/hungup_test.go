@@ -80,15 +80,10 @@ func TestHungUpIsLeftDown(t *testing.T) {
 				done = append(done, "we")
 				s := n.xl2tpd(conf)
 				s.Pid = pid
-				n.restarted()
-				n.step(n.b.config)
-				n.step(s)
-				n.step(sa)
-				n.actions = nil
 				if up {
-					n.links(current)
+					n.restarted(s, sa, current)
 				} else {
-					n.links()
+					n.restarted(s, sa)
 				}
 			default:
 				wait := time.Duration(rng.IntN(120)) * time.Second

@@ -23,11 +23,7 @@ func TestDyingTunnelOfBeforeARestart(t *testing.T) {
 		n.b.lac("office").silent, n.b.lac("office").idle = n.now, true
 		n.step(n.config("[global]\nrecover = auto\n"))
 		end := n.now.Add(tc.from)
-		n.restarted()
-		n.step(n.xl2tpd(redials))
-		n.step(n.b.config)
-		n.step(secured("2"))
-		n.links()
+		n.restarted(n.xl2tpd(redials), secured("2"))
 		if got := n.steps(end.Sub(n.now), nil); slices.Contains(got, StepDial) {
 			t.Errorf("%s: %v within %v", tc.name, got, tc.from)
 		}
@@ -58,11 +54,7 @@ func TestHungUpIsReported(t *testing.T) {
 			if len(all) != 1 || all[0].Doing != tc.want {
 				t.Errorf("%+v: %+v", tc.ends, all)
 			}
-			n.restarted()
-			n.step(n.xl2tpd(redials))
-			n.step(n.b.config)
-			n.step(secured("1"))
-			n.links()
+			n.restarted(n.xl2tpd(redials), secured("1"))
 		}
 	}
 }

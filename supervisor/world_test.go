@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"xl2tpd-keepalive/ppp"
 	"xl2tpd-keepalive/probe"
 	"xl2tpd-keepalive/vici"
 )
@@ -43,14 +44,13 @@ func (h *site) passes() bool { return !h.cut && (h.plain || h.here == h.there &&
 func (h *site) up() {
 	h.index++
 	h.link, h.alive, h.heard, h.dialled = true, true, h.now, time.Time{}
-	h.shown()
+	h.links(h.device())
 }
 
-// shown has the brain see the link.
-func (h *site) shown() {
+func (h *site) device() ppp.Link {
 	l := link("ppp0", h.index, true)
 	l.Xl2tpdPid = h.pid
-	h.links(l)
+	return l
 }
 
 // down takes the link away, for a reason if there is one.
@@ -90,12 +90,14 @@ func (h *site) hangUp(dead bool) error {
 	return ErrUnheard
 }
 
-func (h *site) charon() {
+func (h *site) charon() { h.step(h.seen()) }
+
+// seen is what charon says.
+func (h *site) seen() vici.Snapshot {
 	if h.here == 0 || h.plain || h.killed {
-		h.step(vici.Snapshot{})
-		return
+		return vici.Snapshot{}
 	}
-	h.step(secured(fmt.Sprint(h.here)))
+	return secured(fmt.Sprint(h.here))
 }
 
 func (h *site) initiate() error {
@@ -264,16 +266,14 @@ func TestWhatIsWantedComesBack(t *testing.T) {
 				h.killed, h.loaded = true, h.now.Add(time.Duration(rng.IntN(10))*time.Second)
 				h.charon()
 			case what == 9: // we are
-				h.restarted()
 				s := h.xl2tpd(h.conf)
 				if s.Pid = h.pid; h.away {
 					s.Pid = 0
 				}
-				h.step(s)
-				h.step(h.b.config)
-				h.charon()
-				if h.links(); h.link {
-					h.shown()
+				if h.link {
+					h.restarted(s, h.seen(), h.device())
+				} else {
+					h.restarted(s, h.seen())
 				}
 			}
 			wait := time.Duration(rng.IntN(200)) * time.Second
