@@ -24,7 +24,7 @@ type fleet struct {
 }
 
 func newFleet(n int) *fleet {
-	f := &fleet{xl2tpd: xl2tpd.Snapshot{Conf: &xl2tpd.Conf{}, Pid: 1}, config: config.Default("")}
+	f := &fleet{xl2tpd: xl2tpd.Snapshot{Conf: &xl2tpd.Conf{}, Pid: 100}, config: config.Default("")}
 	f.config.Global.Recover = config.RecoverAuto
 	here := netip.MustParseAddrPort("192.0.2.100:1701")
 	for i := range n {

@@ -36,6 +36,8 @@ type Brain struct {
 	climbs  due.Queue[*lac] // when recovery has to look at them again, though nothing happens
 	touched []*lac          // it has to look at them in the step under way,
 	changed bool            // or at all of them
+	waiting map[*lac]bool   // for their turn to take a step
+	turns   int             // that are taken
 
 	secured bool // a tunnel has had an SA
 
@@ -58,6 +60,7 @@ func New(c *config.Config, jitter func() float64) *Brain {
 		tunnels: make(map[Key]*tunnel),
 		eyes:    make(map[string]bool),
 		failing: make(map[string]error),
+		waiting: make(map[*lac]bool),
 		faults:  make(map[string]string),
 	}
 }

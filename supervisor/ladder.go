@@ -20,6 +20,9 @@ const (
 	StepAsk         // ask the peer of a silent link for a control message, which changes nothing either
 )
 
+// asks reports whether a step only asks: it changes nothing, and needs no turn.
+func (s Step) asks() bool { return s == StepLook || s == StepAsk }
+
 func (s Step) String() string {
 	return [...]string{"", "initiate the IPsec SA", "dial", "dial anew", "renew the IPsec SA", "hang up", "look for the LNS", "ask the peer"}[s]
 }
@@ -125,8 +128,10 @@ type ladder struct {
 	dials  int       // since the trouble was first seen
 	fresh  bool      // there is a new SA since then, or that was tried
 	plain  bool      // there was no IPsec to be mended when that was asked last
-	looked time.Time // when the LNS was looked for last
+	lookAt time.Time // when the LNS is to be looked for again
 	deaf   bool      // it did not answer then
+	back   bool      // it does again, and no step was taken since
+	waits  bool      // for its turn to take a step
 	askAt  time.Time // when the peer of the silent link is to be asked again
 	dead   bool      // it did not answer last, though the LNS itself can be reached
 	err    error     // why the latest step failed
@@ -138,8 +143,9 @@ func dialling(now time.Time) ladder {
 }
 
 // climb returns the step to take now, or when to look again; zero: when something
-// has changed. jitter is in [0, 1).
-func (l *ladder) climb(s situation, jitter float64, now time.Time) (Step, time.Time) {
+// has changed. Without its turn it waits with any but those that ask. jitter is in [0, 1).
+func (l *ladder) climb(s situation, turn bool, jitter float64, now time.Time) (Step, time.Time) {
+	l.waits = false
 	if s.well() {
 		return StepNone, l.rest(s, now)
 	}
@@ -164,6 +170,9 @@ func (l *ladder) climb(s situation, jitter float64, now time.Time) (Step, time.T
 	if at := l.when(s, now); now.Before(at) {
 		return l.look(at, now)
 	}
+	if l.waits = !turn; l.waits {
+		return l.look(now.Add(2*lnsLook), now)
+	}
 	if l.inVain(s, now) {
 		l.failed++
 		l.plain = false // a charon that has just started may not have known its connections
@@ -173,22 +182,41 @@ func (l *ladder) climb(s situation, jitter float64, now time.Time) (Step, time.T
 		l.next = at
 		return StepNone, at
 	}
-	l.busy = step
+	l.busy, l.back = step, false
 	return step, time.Time{}
 }
 
-// look looks for the LNS in the pause until that time: it may have been out of
-// reach, and be back.
+// before reports whether the turn is this one's if both wait for it. Who has tried less
+// goes first, so that many that are tried in vain hold up no other.
+func (l *ladder) before(other *ladder) bool {
+	if a, b := l.vain(), other.vain(); a != b {
+		return a < b
+	}
+	return l.since.Before(other.since)
+}
+
+// vain is how often it was tried in vain since the LNS was found to be back; if that does
+// not answer, once more.
+func (l *ladder) vain() int {
+	switch {
+	case l.back:
+		return 0
+	case l.deaf:
+		return l.failed + 1
+	}
+	return l.failed
+}
+
+// look looks for the LNS until that time: it may have been out of reach, and be back.
 func (l *ladder) look(until, now time.Time) (Step, time.Time) {
-	if l.failed == 0 {
+	if l.failed == 0 && !l.waits {
 		return StepNone, until
 	}
-	at := l.looked.Add(lnsLook)
 	switch {
-	case !at.Before(until):
+	case !l.lookAt.Before(until):
 		return StepNone, until
-	case now.Before(at):
-		return StepNone, at
+	case now.Before(l.lookAt):
+		return StepNone, l.lookAt
 	}
 	l.busy = StepLook
 	return StepLook, time.Time{}
@@ -317,15 +345,15 @@ func (l *ladder) done(err error, s situation, jitter float64, now time.Time) {
 	step := l.busy
 	if step == StepLook {
 		if l.deaf && err == nil {
-			l.next = now
+			l.next, l.back = now, true
 		}
-		l.busy, l.looked, l.deaf = StepNone, now, err != nil
+		l.busy, l.lookAt, l.deaf = StepNone, now.Add(spread(lnsLook, jitter)), err != nil
 		return
 	}
 	if step == StepAsk {
-		l.busy, l.askAt, l.dead = StepNone, now.Add(lnsLook), err == nil
+		l.busy, l.askAt, l.dead = StepNone, now.Add(spread(lnsLook, jitter)), err == nil
 		if errors.Is(err, ErrAlive) {
-			l.askAt = now.Add(aliveLook)
+			l.askAt = now.Add(spread(aliveLook, jitter))
 		}
 		return
 	}
@@ -364,6 +392,11 @@ func (l *ladder) done(err error, s situation, jitter float64, now time.Time) {
 	default:
 		l.next = now.Add(pause(l.failed+1, jitter))
 	}
+}
+
+// spread shortens a wait by up to a fifth, so that many do not look at the same time.
+func spread(d time.Duration, jitter float64) time.Duration {
+	return d - time.Duration(jitter*float64(d)/5)
 }
 
 // pause is how long to wait after so many failures in a row.

@@ -16,7 +16,7 @@ var origin0 = time.Unix(1_000_000, 0)
 func climbs(l *ladder, span time.Duration, is func(time.Duration) situation, result func(Step) error) (steps []Step, at []time.Duration) {
 	for t := time.Duration(0); t <= span; t += 100 * time.Millisecond {
 		now := origin0.Add(t)
-		step, _ := l.climb(is(t), 0.5, now)
+		step, _ := l.climb(is(t), true, 0.5, now)
 		if step == StepLook || step == StepAsk {
 			l.done(result(step), is(t), 0.5, now)
 		} else if step != StepNone {
@@ -241,7 +241,7 @@ func TestLadderHistories(t *testing.T) {
 				}
 			}
 			busy := l.busy
-			step, again := l.climb(s, 0.5, now)
+			step, again := l.climb(s, true, 0.5, now)
 			if s.well() {
 				failed = time.Time{}
 			}

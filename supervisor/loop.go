@@ -17,8 +17,8 @@ const (
 	maxEchoes = 512
 	// Reading a counter waits for nothing but the kernel.
 	maxCounters = 4
-	// Many tunnels lost at once are brought back a few at a time.
-	maxRecoveries = 8
+	// Those that wait are asked for by the brain.
+	maxQuestions = 512
 )
 
 // Hands are what the loop acts with. All may be called from many goroutines.
@@ -47,17 +47,18 @@ type Loop struct {
 	log   *slog.Logger
 	inbox *inbox
 
-	echoes     crew
-	counters   crew
-	recoveries crew
-	cancels    map[Key]context.CancelFunc // of echoes
+	echoes    crew
+	counters  crew
+	steps     crew                       // of recovery
+	questions crew                       // those of them that only ask
+	cancels   map[Key]context.CancelFunc // of echoes
 }
 
 // NewLoop makes a loop; it does nothing before Run.
 func NewLoop(brain *Brain, hands Hands, front Front, log *slog.Logger) *Loop {
 	return &Loop{
 		brain: brain, hands: hands, front: front, log: log, inbox: new(inbox),
-		echoes: crew{free: maxEchoes}, counters: crew{free: maxCounters}, recoveries: crew{free: maxRecoveries},
+		echoes: crew{free: maxEchoes}, counters: crew{free: maxCounters}, steps: crew{free: maxTurns}, questions: crew{free: maxQuestions},
 		cancels: make(map[Key]context.CancelFunc),
 	}
 }
@@ -159,8 +160,16 @@ func (l *Loop) arrived(ev Event) {
 		delete(l.cancels, k)
 		l.echoes.done()
 	case Recovered:
-		l.recoveries.done()
+		l.crew(ev.Step).done()
 	}
+}
+
+// crew is who takes a step of recovery.
+func (l *Loop) crew(s Step) *crew {
+	if s.asks() {
+		return &l.questions
+	}
+	return &l.steps
 }
 
 func (l *Loop) act(ctx context.Context, actions []Action) {
@@ -174,7 +183,7 @@ func (l *Loop) act(ctx context.Context, actions []Action) {
 			l.cancels[key(a.Link, a.Index)] = cancel
 			l.echoes.start(func() { l.Post(l.echo(ctx, a.Request)) })
 		case Recover:
-			l.recoveries.start(func() { l.Post(l.recover(ctx, a)) })
+			l.crew(a.Step).start(func() { l.Post(l.recover(ctx, a)) })
 		case CancelEcho:
 			l.cancels[a.Link]()
 		case CallHook:
@@ -193,8 +202,8 @@ func (l *Loop) act(ctx context.Context, actions []Action) {
 // rest waits until no job runs any more. Jobs that wait for their turn are
 // dropped: ctx has ended.
 func (l *Loop) rest() {
-	l.echoes.waiting, l.counters.waiting, l.recoveries.waiting = nil, nil, nil
-	for l.echoes.free < maxEchoes || l.counters.free < maxCounters || l.recoveries.free < maxRecoveries {
+	l.echoes.waiting, l.counters.waiting, l.steps.waiting, l.questions.waiting = nil, nil, nil, nil
+	for l.echoes.free < maxEchoes || l.counters.free < maxCounters || l.steps.free < maxTurns || l.questions.free < maxQuestions {
 		<-l.inbox.wake.C()
 		for _, ev := range l.inbox.take() {
 			l.arrived(ev)

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"slices"
 	"time"
+
+	"xl2tpd-keepalive/status"
 )
 
 // Memory is what the next brain is to be told: of LACs without a tunnel, what the
@@ -35,6 +37,7 @@ type Fate struct {
 	Attempt    time.Time `json:",omitzero"`  // since when xl2tpd dials
 	Silent     time.Time `json:",omitzero"`  // when its last tunnel ended, if it was silent
 	Buried     bool      `json:",omitempty"` // and xl2tpd does not wait for its peer's answer
+	Half       time.Time `json:",omitzero"`  // when xl2tpd closed its last call, and not the tunnel
 	IKE, IKETo string    `json:",omitempty"` // the connection it came through, and to which LNS
 }
 
@@ -50,8 +53,8 @@ func (b *Brain) Remember(m Memory) {
 		}
 		l.seen, l.idle, l.attempt, l.silent = true, k.Idle, k.Attempt, k.Silent
 		l.ike, l.ikeTo = k.IKE, k.IKETo
-		if !k.Silent.IsZero() {
-			l.last = &closing{sure: true, failed: true, buried: k.Buried}
+		if !k.Silent.IsZero() || !k.Half.IsZero() {
+			l.last = &closing{Close: status.Close{Time: k.Half}, sure: true, failed: true, buried: k.Buried, half: !k.Half.IsZero()}
 		}
 	}
 }
@@ -82,7 +85,12 @@ func (b *Brain) keep(l *lac) {
 		fate.HungUp, fate.Unsure = true, !l.last.operator
 	case l.seen && !l.ladder.since.IsZero():
 		fate = Fate{Idle: l.idle, Attempt: l.attempt, Silent: l.silent, IKE: l.ike, IKETo: l.ikeTo}
-		fate.Buried = l.last != nil && l.last.buried
+		if l.last != nil {
+			fate.Buried = l.last.buried
+			if l.last.half {
+				fate.Half = l.last.Time
+			}
+		}
 	default:
 		kept = false
 	}

@@ -22,6 +22,10 @@ const (
 	buriedFor = time.Second
 )
 
+// maxTurns is how many LACs may be brought back at the same time: charon has one of its
+// 16 threads wait for each SA that it initiates for us.
+const maxTurns = 8
+
 // lac is what recovery knows of a LAC of xl2tpd.conf.
 type lac struct {
 	name    string
@@ -88,28 +92,59 @@ func (b *Brain) recover(now time.Time) {
 		if !b.open || !b.ready {
 			continue // what is remembered holds
 		}
-		if s := b.atlas.lacs[l.key]; s != nil && s.Name != "default" && s.Name != "" {
-			b.climb(l, s, now)
-		} else {
-			b.climbs.Set(l, time.Time{})
-		}
-		b.keep(l)
+		first := b.next()
+		b.attend(l, b.turns < maxTurns && (first == nil || !first.ladder.before(&l.ladder)), now)
 	}
 	b.touched = b.touched[:0]
+	for l := b.next(); l != nil; l = b.next() {
+		b.attend(l, true, now)
+	}
+}
+
+// next is the LAC whose turn it is, or nil.
+func (b *Brain) next() (first *lac) {
+	if b.turns == maxTurns {
+		return nil
+	}
+	for l := range b.waiting {
+		if l.ladder.busy == StepNone && (first == nil || l.ladder.before(&first.ladder)) {
+			first = l
+		}
+	}
+	return first
+}
+
+// attend sees to what a LAC needs. It can take a step if it has its turn.
+func (b *Brain) attend(l *lac, turn bool, now time.Time) {
+	if s := b.atlas.lacs[l.key]; s != nil && s.Name != "default" && s.Name != "" {
+		b.climb(l, s, turn, now)
+	} else {
+		b.climbs.Set(l, time.Time{})
+		delete(b.waiting, l)
+	}
+	b.keep(l)
 }
 
 // climb has a LAC climb its ladder, and notes when to look again.
-func (b *Brain) climb(l *lac, s *xl2tpd.Section, now time.Time) {
+func (b *Brain) climb(l *lac, s *xl2tpd.Section, turn bool, now time.Time) {
 	is, at := b.situation(l, s, now)
 	if is.well() && b.claims(l).sure(b.xl2tpd.Pid) {
 		l.seen, l.idle, l.last, l.said = true, false, nil, ""
 		l.silent, l.attempt = time.Time{}, time.Time{}
 		l.ike, l.ikeTo = b.lnsSA(s).Name, lnsHost(s)
 	}
-	step, again := l.ladder.climb(is, b.jitter(), now)
+	step, again := l.ladder.climb(is, turn, b.jitter(), now)
 	b.climbs.Set(l, earlier(at, again))
+	if l.ladder.waits {
+		b.waiting[l] = true
+	} else {
+		delete(b.waiting, l)
+	}
 	if step == StepNone {
 		return
+	}
+	if !step.asks() {
+		b.turns++
 	}
 	r := Recover{LAC: s.Name, Step: step, Up: is.up, Dead: l.ladder.dead, SA: b.lnsSA(s).UniqueID, LNS: b.lns(s.Name), Host: lnsHost(s)}
 	if l.ikeTo == r.Host { // it is still the same LNS
@@ -279,6 +314,9 @@ func (c *closing) mishap() bool { return !c.operator && (c.sure || c.failed) }
 
 // recovered takes in what a step has come to.
 func (b *Brain) recovered(ev Recovered, now time.Time) {
+	if !ev.Step.asks() {
+		b.turns--
+	}
 	l := b.lac(ev.LAC)
 	b.touchLAC(l)
 	if l.ladder.busy != ev.Step {
@@ -457,6 +495,8 @@ func (b *Brain) climbing(s *xl2tpd.Section, now time.Time) string {
 		return ""
 	case d.busy != StepNone:
 		return d.busy.String()
+	case d.waits:
+		return "waits until it is its turn to be brought back"
 	case errors.Is(d.err, ErrNoRoute):
 		return "waits for a route to the LNS"
 	case (d.last == StepDial || d.last == StepRedial) && d.err == nil:

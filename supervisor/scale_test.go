@@ -3,8 +3,10 @@ package supervisor
 import (
 	"context"
 	"flag"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net/netip"
 	"runtime"
 	"slices"
 	"sync"
@@ -16,6 +18,8 @@ import (
 
 	"xl2tpd-keepalive/ppp"
 	"xl2tpd-keepalive/probe"
+	"xl2tpd-keepalive/vici"
+	"xl2tpd-keepalive/xl2tpd"
 )
 
 var (
@@ -64,6 +68,79 @@ func TestSilentCrowd(t *testing.T) {
 	}
 }
 
+// Half of many LNSs are gone for long. A tunnel that is lost meanwhile does not wait until
+// all of those have been tried, and when they are back, none waits long either.
+func TestLostCrowd(t *testing.T) {
+	const (
+		n     = 1000
+		other = "Branch999"
+		back  = 20 * time.Minute
+	)
+	f := newFleet(n)
+	secured := make(map[string][]time.Duration) // when a LAC's SA was initiated, in vain or not
+	var mu sync.Mutex
+	var began time.Time
+	dead := func(lac string) bool {
+		var i int
+		fmt.Sscanf(lac, "Branch%d", &i)
+		return i < n/2 && time.Since(began) < back
+	}
+	hands := Hands{
+		Echo: func(_ context.Context, r probe.Request) probe.Result {
+			return probe.Result{Link: r.Link, Index: r.Index, Target: r.Target, RTT: 20 * time.Millisecond}
+		},
+		Received: func(indexes []int) []ppp.Count { return make([]ppp.Count, len(indexes)) },
+		Recover: func(_ context.Context, r Recover) error {
+			if r.Step == StepSecure || r.Step == StepRenew {
+				mu.Lock()
+				secured[r.LAC] = append(secured[r.LAC], time.Since(began))
+				mu.Unlock()
+			}
+			switch is := dead(r.LAC); {
+			case is && r.Step.asks():
+				time.Sleep(2 * time.Second)
+				return lost
+			case is:
+				time.Sleep(15 * time.Second)
+				return lost
+			}
+			time.Sleep(200 * time.Millisecond)
+			return nil
+		},
+	}
+	synctest.Test(t, func(t *testing.T) {
+		began = time.Now()
+		ctx, cancel := context.WithCancel(t.Context())
+		l := f.loop(hands)
+		ended := make(chan error)
+		go func() { ended <- l.Run(ctx) }()
+
+		time.Sleep(time.Minute)
+		f.lose(l, 0, n/2)
+		time.Sleep(9 * time.Minute)
+		mu.Lock()
+		tried := len(secured)
+		mu.Unlock()
+		if tried < n/4 {
+			t.Errorf("%d of %d were tried in 9 min", tried, n/2)
+		}
+		at := time.Since(began)
+		f.lose(l, n-1, n)
+		time.Sleep(9 * time.Minute)
+		time.Sleep(2 * time.Minute)
+		cancel()
+		<-ended
+		if s := secured[other]; len(s) == 0 || s[0] > at+10*time.Second {
+			t.Errorf("%s was lost at %v, and its SA was initiated at %v", other, at, s)
+		}
+		for i := range n / 2 {
+			if s := secured[fmt.Sprint("Branch", i)]; len(s) == 0 || s[len(s)-1] < back {
+				t.Errorf("Branch%d: %v after the LNS is back its SA was not initiated", i, time.Since(began)-back)
+			}
+		}
+	})
+}
+
 // fates plays a fleet and returns when each link had its echo requests, and the heap
 // in MB at the end. They are answered as that says of their time.
 func fates(t *testing.T, n int, lasts time.Duration, answered func(at time.Duration) bool) (sent map[string][]time.Duration, heap float64) {
@@ -86,17 +163,12 @@ func fates(t *testing.T, n int, lasts time.Duration, answered func(at time.Durat
 		},
 		Received: func(indexes []int) []ppp.Count { return make([]ppp.Count, len(indexes)) },
 	}
-	front := Front{Ready: func() {}, Status: func(string) {}, Pulse: 10 * time.Second, Beat: func() {}, Keep: func(Memory) {}}
 	var m runtime.MemStats
 	synctest.Test(t, func(t *testing.T) {
 		began = time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), lasts)
 		defer cancel()
-		jitter := rand.New(rand.NewPCG(1, 0)).Float64 // the same each time: chance has no say in whether this holds
-		l := NewLoop(New(f.config, jitter), hands, front, slog.New(slog.DiscardHandler))
-		for _, ev := range []Event{f.config, f.xl2tpd, f.vici, f.ppp()} {
-			l.Post(ev)
-		}
+		l := f.loop(hands)
 		if err := l.Run(ctx); err != context.DeadlineExceeded {
 			t.Error(err)
 		}
@@ -105,6 +177,32 @@ func fates(t *testing.T, n int, lasts time.Duration, answered func(at time.Durat
 		runtime.KeepAlive(l)
 	})
 	return sent, float64(m.HeapAlloc) / (1 << 20)
+}
+
+// loop returns a loop that is about to see all of it.
+func (f *fleet) loop(hands Hands) *Loop {
+	front := Front{Ready: func() {}, Status: func(string) {}, Pulse: 10 * time.Second, Beat: func() {}, Keep: func(Memory) {}}
+	jitter := rand.New(rand.NewPCG(1, 0)).Float64 // the same each time: chance has no say in whether a test holds
+	l := NewLoop(New(f.config, jitter), hands, front, slog.New(slog.DiscardHandler))
+	for _, ev := range []Event{f.config, f.xl2tpd, f.vici, f.ppp()} {
+		l.Post(ev)
+	}
+	return l
+}
+
+// lose has the tunnels from one to before another end, and their SAs vanish.
+func (f *fleet) lose(l *Loop, from, to int) {
+	gone := make(map[netip.Addr]bool)
+	for _, c := range f.controls[from:to] {
+		gone[c.Peer.Addr()] = true
+		l.Post(Ending{Tunnel: c, Reason: "Hello unanswered", Unanswered: true})
+	}
+	f.xl2tpd.Sessions = slices.DeleteFunc(slices.Clone(f.xl2tpd.Sessions), func(s xl2tpd.Session) bool { return gone[s.Peer.Addr()] })
+	f.vici.SAs = slices.DeleteFunc(slices.Clone(f.vici.SAs), func(s vici.SA) bool { return gone[s.RemoteHost.Addr()] })
+	f.links = slices.DeleteFunc(slices.Clone(f.links), func(k ppp.Link) bool { return from < k.Index && k.Index <= to })
+	for _, ev := range []Event{f.ppp(), f.xl2tpd, f.vici} {
+		l.Post(ev)
+	}
 }
 
 // busiest is how many there were in one second at most, and in the mean, from some time

@@ -30,7 +30,7 @@ func TestForgetsNoLAC(t *testing.T) {
 			is, _ := b.situation(l, section, now)
 			ladder := l.ladder
 			next := b.climbs.Next()
-			if step, _ := ladder.climb(is, 0.5, now); step != StepNone && step != StepLook && (next.IsZero() || next.Sub(now) > answerTime) {
+			if step, _ := ladder.climb(is, true, 0.5, now); step != StepNone && step != StepLook && (next.IsZero() || next.Sub(now) > answerTime) {
 				t.Fatalf("at %v, after %T%+v: %v is due, and recovery looks again at %v\n%+v\n%+v", now.Sub(epoch), ev, ev, step, next, is, ladder)
 			}
 		}

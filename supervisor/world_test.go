@@ -225,7 +225,7 @@ func TestWhatIsWantedComesBack(t *testing.T) {
 		h.charon()
 		h.up()
 		for range 12 {
-			what := rng.IntN(10)
+			what := rng.IntN(11)
 			h.act()
 			switch {
 			case what == 0:
@@ -275,10 +275,16 @@ func TestWhatIsWantedComesBack(t *testing.T) {
 				} else {
 					h.restarted(s, h.seen())
 				}
+			case what == 10: // other LACs are brought back, as many as may be
+				h.b.turns = maxTurns
 			}
 			wait := time.Duration(rng.IntN(200)) * time.Second
 			h.done = append(h.done, fmt.Sprint(what, " ", wait))
 			h.live(wait)
+			if h.b.turns > 0 { // they are back
+				h.b.turns = 1
+				h.step(Recovered{LAC: "other", Step: StepSecure})
+			}
 		}
 		h.cut = false
 		began := h.now
