@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Max is how large a file may be, in bytes: far more than any needs.
-const Max = 1 << 20
+// Max is how large a file may be, in bytes: far more than ten thousand LACs need.
+const Max = 16 << 20
 
 // Save writes a file, or leaves the one that is there as it was.
 func Save(path string, data []byte) error {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"xl2tpd-keepalive/hello/guard"
@@ -42,6 +41,7 @@ const (
 type mender struct {
 	control  dialler
 	charon   vici.Commander
+	listing  *listing
 	echo     func(context.Context, probe.Request) probe.Result
 	channels func() []guard.Channel
 	ask      func(peer netip.Addr) bool
@@ -143,12 +143,10 @@ func pause(ctx context.Context, d time.Duration) error {
 
 // secure initiates the CHILD SA with the LNS; to renew it, the IKE SA is ended first.
 func (m *mender) secure(ctx context.Context, r supervisor.Recover) error {
-	all, err := vici.Connections(ctx, m.charon.Sockets...)
-	if err != nil {
-		return err
-	}
-	ike, child, ok := connection(all, r)
+	ike, child, ok, err := m.listing.find(ctx, r)
 	switch {
+	case err != nil:
+		return err
 	case !ok && r.IKE != "": // it is not to go on in the clear
 		return fmt.Errorf("strongSwan has no connection for the LNS any more; the last tunnel came through %s", r.IKE)
 	case !ok:
@@ -212,43 +210,4 @@ func heard(channels []guard.Channel, peer netip.Addr, since time.Time) bool {
 	return slices.ContainsFunc(channels, func(c guard.Channel) bool {
 		return c.Tunnel.Peer.Addr() == peer && c.Heard.After(since)
 	})
-}
-
-// connection finds the connection for an LNS, which is the one that the last tunnel
-// came through if no address tells, and the child of it that L2TP takes.
-func connection(all []vici.Connection, r supervisor.Recover) (ike, child string, ok bool) {
-	for _, leads := range []func(vici.Connection) bool{
-		func(c vici.Connection) bool {
-			return slices.ContainsFunc(c.RemoteAddrs, func(a string) bool { return reaches(a, r.LNS, r.Host) })
-		},
-		func(c vici.Connection) bool { return c.Name == r.IKE && slices.ContainsFunc(c.RemoteAddrs, single) },
-	} {
-		for _, takes := range []func(vici.ChildConfig) bool{transports, func(c vici.ChildConfig) bool { return vici.Selects(c.RemoteTS, r.LNS) }} {
-			for _, c := range all {
-				if i := slices.IndexFunc(c.Children, takes); i >= 0 && leads(c) {
-					return c.Name, c.Children[i].Name, true
-				}
-			}
-		}
-	}
-	return "", "", false
-}
-
-// single tells whether a connection's remote address is one host, and no range, prefix
-// or %any: charon can initiate nothing else.
-func single(remote string) bool {
-	from, _, _ := strings.Cut(remote, "-")
-	_, err := netip.ParseAddr(from)
-	ranged := err == nil && from != remote
-	return !ranged && !strings.Contains(remote, "/") && !strings.HasPrefix(remote, "%")
-}
-
-func transports(c vici.ChildConfig) bool { return strings.EqualFold(c.Mode, "transport") }
-
-// reaches tells whether a connection's remote address is the LNS and no other.
-func reaches(remote string, lns netip.Addr, host string) bool {
-	if a, err := netip.ParseAddr(remote); err == nil {
-		return a.Unmap() == lns
-	}
-	return host != "" && strings.EqualFold(remote, host)
 }

@@ -14,55 +14,7 @@ import (
 	"xl2tpd-keepalive/hello/guard"
 	"xl2tpd-keepalive/probe"
 	"xl2tpd-keepalive/supervisor"
-	"xl2tpd-keepalive/vici"
 )
-
-func TestConnection(t *testing.T) {
-	transport := vici.ChildConfig{Name: "l2tp", Mode: "TRANSPORT", RemoteTS: []string{"dynamic[udp/l2f]"}}
-	net := vici.ChildConfig{Name: "net", Mode: "TUNNEL", RemoteTS: []string{"198.51.100.0/24"}}
-	host := vici.ChildConfig{Name: "host", Mode: "TUNNEL", RemoteTS: []string{"dynamic"}}
-	conn := func(name, remote string, children ...vici.ChildConfig) vici.Connection {
-		return vici.Connection{Name: name, RemoteAddrs: []string{"%any", remote}, Children: children}
-	}
-	for _, tc := range []struct {
-		name             string
-		all              []vici.Connection
-		last             string // the connection of the last tunnel
-		wantIKE, wantSub string
-	}{
-		{"address", []vici.Connection{conn("a", "192.0.2.1", net, transport)}, "", "a", "l2tp"},
-		{"by name", []vici.Connection{conn("a", "vpn.example.org", transport)}, "", "a", "l2tp"},
-		{"tunnel mode", []vici.Connection{conn("a", "192.0.2.1", net, host)}, "", "a", "host"},
-		{"another for a network", []vici.Connection{conn("site", "192.0.2.1", net), conn("a", "192.0.2.1", host)}, "", "a", "host"},
-		{"for a network only", []vici.Connection{conn("site", "192.0.2.1", net)}, "", "", ""},
-		{"transport mode first", []vici.Connection{conn("a", "192.0.2.1", host), conn("b", "192.0.2.1", transport)}, "", "b", "l2tp"},
-		{"another address", []vici.Connection{conn("a", "192.0.2.9", transport)}, "", "", ""},
-		{"whoever", []vici.Connection{conn("a", "%any", transport)}, "", "", ""},
-		{"a prefix", []vici.Connection{conn("a", "192.0.2.0/24", transport)}, "", "", ""},
-		{"another name, as the last time", []vici.Connection{conn("b", "b.example.org", transport), conn("a", "a-1.example.org", transport)}, "a", "a", "l2tp"},
-		{"not as the last time", []vici.Connection{conn("a", "%any", transport), conn("b", "192.0.2.1", transport)}, "a", "b", "l2tp"},
-		{"no child", []vici.Connection{conn("a", "192.0.2.1")}, "a", "", ""},
-		{"none", nil, "a", "", ""},
-	} {
-		r := supervisor.Recover{LNS: netip.MustParseAddr("192.0.2.1"), Host: "VPN.example.org", IKE: tc.last}
-		ike, child, ok := connection(tc.all, r)
-		if ike != tc.wantIKE || child != tc.wantSub || ok != (tc.wantIKE != "") {
-			t.Errorf("%s: %q %q %v", tc.name, ike, child, ok)
-		}
-	}
-}
-
-// Only one host can be called.
-func TestSingle(t *testing.T) {
-	for remote, want := range map[string]bool{
-		"192.0.2.1": true, "2001:db8::1": true, "vpn-1.example.org": true,
-		"%any": false, "%any4": false, "192.0.2.0/24": false, "192.0.2.1-192.0.2.9": false,
-	} {
-		if single(remote) != want {
-			t.Errorf("%s: %v", remote, !want)
-		}
-	}
-}
 
 func TestHeard(t *testing.T) {
 	now, peer := time.Unix(1_000_000, 0), netip.MustParseAddr("192.0.2.1")

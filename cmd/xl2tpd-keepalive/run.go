@@ -60,7 +60,7 @@ func keepalive(o options, stderr io.Writer) int {
 	path := cmp.Or(o.config, config.DefaultPath)
 	links := &ppp.Watcher{Log: log}
 	pinger := &probe.Pinger{}
-	mend := &mender{control: newDialler(), echo: pinger.Echo}
+	mend := &mender{control: newDialler(), echo: pinger.Echo, listing: newListing(vici.Connections)}
 	hooks := &hook.Runner{Log: log}
 	brain := supervisor.New(config.Default(path), rand.Float64)
 	lasting := memory{defaultMemory, log}

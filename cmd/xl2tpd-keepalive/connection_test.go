@@ -1,0 +1,123 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"xl2tpd-keepalive/supervisor"
+	"xl2tpd-keepalive/vici"
+)
+
+func TestConnection(t *testing.T) {
+	transport := vici.ChildConfig{Name: "l2tp", Mode: "TRANSPORT", RemoteTS: []string{"dynamic[udp/l2f]"}}
+	net := vici.ChildConfig{Name: "net", Mode: "TUNNEL", RemoteTS: []string{"198.51.100.0/24"}}
+	host := vici.ChildConfig{Name: "host", Mode: "TUNNEL", RemoteTS: []string{"dynamic"}}
+	conn := func(name, remote string, children ...vici.ChildConfig) vici.Connection {
+		return vici.Connection{Name: name, RemoteAddrs: []string{"%any", remote}, Children: children}
+	}
+	for _, tc := range []struct {
+		name             string
+		all              []vici.Connection
+		last             string // the connection of the last tunnel
+		wantIKE, wantSub string
+	}{
+		{"address", []vici.Connection{conn("a", "192.0.2.1", net, transport)}, "", "a", "l2tp"},
+		{"by name", []vici.Connection{conn("a", "vpn.example.org", transport)}, "", "a", "l2tp"},
+		{"tunnel mode", []vici.Connection{conn("a", "192.0.2.1", net, host)}, "", "a", "host"},
+		{"another for a network", []vici.Connection{conn("site", "192.0.2.1", net), conn("a", "192.0.2.1", host)}, "", "a", "host"},
+		{"for a network only", []vici.Connection{conn("site", "192.0.2.1", net)}, "", "", ""},
+		{"transport mode first", []vici.Connection{conn("a", "192.0.2.1", host), conn("b", "192.0.2.1", transport)}, "", "b", "l2tp"},
+		{"another address", []vici.Connection{conn("a", "192.0.2.9", transport)}, "", "", ""},
+		{"whoever", []vici.Connection{conn("a", "%any", transport)}, "", "", ""},
+		{"a prefix", []vici.Connection{conn("a", "192.0.2.0/24", transport)}, "", "", ""},
+		{"another name, as the last time", []vici.Connection{conn("b", "b.example.org", transport), conn("a", "a-1.example.org", transport)}, "a", "a", "l2tp"},
+		{"not as the last time", []vici.Connection{conn("a", "%any", transport), conn("b", "192.0.2.1", transport)}, "a", "b", "l2tp"},
+		{"no child", []vici.Connection{conn("a", "192.0.2.1")}, "a", "", ""},
+		{"none", nil, "a", "", ""},
+	} {
+		r := supervisor.Recover{LNS: netip.MustParseAddr("192.0.2.1"), Host: "VPN.example.org", IKE: tc.last}
+		ike, child, ok := connection(tc.all, r)
+		if ike != tc.wantIKE || child != tc.wantSub || ok != (tc.wantIKE != "") {
+			t.Errorf("%s: %q %q %v", tc.name, ike, child, ok)
+		}
+	}
+}
+
+// Only one host can be called.
+func TestSingle(t *testing.T) {
+	for remote, want := range map[string]bool{
+		"192.0.2.1": true, "2001:db8::1": true, "vpn-1.example.org": true,
+		"%any": false, "%any4": false, "192.0.2.0/24": false, "192.0.2.1-192.0.2.9": false,
+	} {
+		if single(remote) != want {
+			t.Errorf("%s: %v", remote, !want)
+		}
+	}
+}
+
+// Many LACs at once cost a few lists. One that is not in the list is told so by a list that
+// was asked for after it.
+func TestListing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const n = 100
+		lns := func(i int) supervisor.Recover {
+			return supervisor.Recover{LNS: netip.AddrFrom4([4]byte{192, 0, 2, byte(i)})}
+		}
+		var lists, known int // how often charon was asked, and how many connections it has
+		var fails error
+		l := newListing(func(context.Context, ...string) (all []vici.Connection, err error) {
+			lists++
+			for i := range known {
+				all = append(all, vici.Connection{
+					Name: fmt.Sprint(i), RemoteAddrs: []string{lns(i).LNS.String()}, Children: []vici.ChildConfig{{Name: "l2tp", Mode: "TRANSPORT"}},
+				})
+			}
+			time.Sleep(time.Second)
+			return all, fails
+		})
+		find := func(i int, want bool) {
+			t.Helper()
+			if ike, _, ok, err := l.find(t.Context(), lns(i)); err != nil || ok != want || ok && ike != fmt.Sprint(i) {
+				t.Errorf("%d: %q, %v, %v, want %v", i, ike, ok, err, want)
+			}
+		}
+
+		known = n / 2 // the others are not loaded yet
+		var all sync.WaitGroup
+		for i := range n {
+			all.Go(func() { find(i, i < n/2) })
+		}
+		all.Wait()
+		if lists > 2 {
+			t.Errorf("%d lists for %d LACs", lists, n)
+		}
+		lists, known = 0, n
+		find(n-1, true)
+		find(0, true)
+		if lists != 1 {
+			t.Errorf("%d lists, want 1", lists)
+		}
+		time.Sleep(listed)
+		known = 0
+		find(0, false)
+
+		fails = errors.New("charon is busy")
+		if _, _, _, err := l.find(t.Context(), lns(0)); err != fails {
+			t.Errorf("%v, want %v", err, fails)
+		}
+		all.Go(func() { l.find(t.Context(), lns(0)) })
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		if _, _, _, err := l.find(ctx, lns(0)); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("while another asks: %v", err)
+		}
+		all.Wait()
+	})
+}
