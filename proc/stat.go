@@ -3,6 +3,7 @@ package proc
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -18,6 +19,21 @@ type Stat struct {
 
 // Dead reports whether it is a zombie.
 func (s Stat) Dead() bool { return s.State == 'Z' || s.State == 'X' }
+
+// User is the real user id of a process, from its /proc/PID/status. Neither a program that is
+// setuid nor one that hides its memory makes it another's, as they do to the directory's owner.
+func User(status []byte) (uid int, err error) {
+	for line := range strings.Lines(string(status)) {
+		if v, is := strings.CutPrefix(line, "Uid:"); is {
+			f := strings.Fields(v)
+			if len(f) == 0 {
+				break
+			}
+			return strconv.Atoi(f[0])
+		}
+	}
+	return 0, errors.New("no user in the status of the process")
+}
 
 // ParseStat reads a /proc/PID/stat, see proc_pid_stat(5). The name may contain
 // anything, also spaces and parentheses: the last ")" ends it.

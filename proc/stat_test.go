@@ -30,3 +30,14 @@ func FuzzParseStat(f *testing.F) {
 		}
 	})
 }
+
+func TestUser(t *testing.T) {
+	if uid, err := User([]byte("Name:\tUid:\nUmask:\t0022\nUid:\t1000\t0\t0\t0\nGid:\t7\t7\t7\t7\n")); err != nil || uid != 1000 {
+		t.Errorf("%d, %v", uid, err)
+	}
+	for _, bad := range []string{"", "Name:\tcat\n", "Uid:\n", "Uid:\tx\t0\n"} {
+		if uid, err := User([]byte(bad)); err == nil {
+			t.Errorf("%q: %d", bad, uid)
+		}
+	}
+}

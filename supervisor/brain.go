@@ -43,6 +43,7 @@ type Brain struct {
 
 	xl2tpd Process
 	learnt bool // something that the next brain is to be told
+	linked bool // has seen the links
 	began  time.Time
 	open   bool // links may be acted on
 	ready  bool
@@ -76,6 +77,7 @@ func (b *Brain) Step(ev Event, now time.Time) []Action {
 	case ppp.Snapshot:
 		b.seen(EyePPP)
 		b.links(ev.Links, now)
+		b.linked = true
 		b.fault("D-Bus", !ev.Sources.DBus, "D-Bus unreachable")
 		b.fault("rtnetlink", !ev.Sources.Rtnetlink, "rtnetlink unreachable")
 	case xl2tpd.Snapshot:
@@ -223,7 +225,7 @@ func (b *Brain) links(links []ppp.Link, now time.Time) {
 		here[k] = true
 		t, known := b.tunnels[k]
 		if !known {
-			t = &tunnel{key: k, since: now}
+			t = &tunnel{key: k, since: now, found: l.Up && !b.linked}
 			b.tunnels[k] = t
 			b.count[Down]++
 		}

@@ -101,7 +101,6 @@ func (l *Loop) Witnesses(ctx context.Context, c Control, controls int) []Tunnel 
 // Run works until ctx ends, then waits for the hands to come back, and returns
 // ctx's error. It is to be called once.
 func (l *Loop) Run(ctx context.Context) error {
-	defer l.rest()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	status := ""
@@ -142,6 +141,7 @@ func (l *Loop) Run(ctx context.Context) error {
 		timer.Reset(wait)
 		select {
 		case <-ctx.Done():
+			l.rest() // unless the brain has panicked: then nobody knows who is still out
 			return ctx.Err()
 		case <-l.inbox.wake.C():
 		case <-timer.C:

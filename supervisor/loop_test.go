@@ -241,6 +241,38 @@ func TestLoopHandPanics(t *testing.T) {
 	}
 }
 
+// A brain that panics ends the process, whoever is still out: systemd starts another.
+func TestLoopBrainPanics(t *testing.T) {
+	asked, over := make(chan struct{}), make(chan struct{})
+	l := NewLoop(New(config.Default(""), func() float64 { return 0 }), Hands{
+		Echo: func(context.Context, probe.Request) probe.Result {
+			close(asked)
+			<-over
+			return probe.Result{}
+		},
+		Received: func(indexes []int) []ppp.Count { return make([]ppp.Count, len(indexes)) },
+	}, Front{Ready: func() {}, Status: func(string) {}, Pulse: time.Hour, Beat: func() {}, Keep: func(Memory) {}}, slog.New(slog.DiscardHandler))
+	for _, ev := range []Event{config.Default(""), xl2tpd.Snapshot{Pid: 1}, vici.Snapshot{}, ppp.Snapshot{Links: []ppp.Link{link("ppp0", 5, true)}}} {
+		l.Post(ev)
+	}
+	panicked := make(chan any)
+	go func() {
+		defer func() { panicked <- recover() }()
+		l.Run(t.Context())
+	}()
+	<-asked
+	l.Post("no such event")
+	select {
+	case p := <-panicked:
+		if p == nil {
+			t.Error("ended without a panic")
+		}
+	case <-time.After(5 * time.Second):
+		t.Error("waits for the echo")
+	}
+	close(over)
+}
+
 func TestInboxKeepsOrderAndNewest(t *testing.T) {
 	in := new(inbox)
 	a, b := &config.Config{Path: "a"}, &config.Config{Path: "b"}

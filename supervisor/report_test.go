@@ -105,6 +105,24 @@ func TestReport(t *testing.T) {
 	}
 }
 
+// A link that was up before us came up when its pppd was started, and then when we see it.
+func TestUpBeforeUs(t *testing.T) {
+	n := newBench(t, oneLAC, "")
+	old := link("ppp0", 5, true)
+	old.Started = epoch.Add(-time.Hour)
+	n.links(old)
+	if got := n.report()[0].Link.Up; !got.Equal(old.Started) {
+		t.Errorf("up since %v, want %v", got, old.Started)
+	}
+	n.now = n.now.Add(time.Minute)
+	fresh := link("ppp0", 6, true)
+	fresh.Started = n.now.Add(-3 * time.Second)
+	n.links(fresh)
+	if got := n.report()[0].Link.Up; !got.Equal(n.now) {
+		t.Errorf("up since %v, want %v", got, n.now)
+	}
+}
+
 // Only the latest round trips are kept, lost ones as such.
 func TestEchoes(t *testing.T) {
 	var e echoes

@@ -86,6 +86,10 @@ func (b *Brain) begin(t *tunnel, source, target netip.Addr, reason string, now t
 	t.source, t.target = source, target
 	t.evidence, t.echoes = Evidence{}, echoes{}
 	t.up = now
+	if t.found && !t.link.Started.IsZero() {
+		t.up = now.Add(-max(now.Sub(t.link.Started), 0)) // before us
+	}
+	t.found = false
 	t.replied, t.lost, t.counted = false, 0, false
 	b.set(t, Up, now)
 	attrs := []slog.Attr{slog.String("target", target.String())}

@@ -77,6 +77,7 @@ type tunnel struct {
 
 	state    State
 	since    time.Time
+	found    bool      // up at our first look, and not watched yet
 	up       time.Time // when it came up last
 	secured  bool      // has had an SA that carries it
 	echoes   echoes

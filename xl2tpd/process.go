@@ -77,8 +77,9 @@ func findProcess(procRoot string, pidPaths []string, want string) (process, bool
 	}), true
 }
 
-// readProcess tells whether pid is a living process called xl2tpd. All it reads
-// is open to any user, so it works without CAP_SYS_PTRACE.
+// readProcess tells whether pid is a living process called xl2tpd, and root's or our own
+// user's: what another user calls so is none. All it reads is open to any user, so it works
+// without CAP_SYS_PTRACE.
 func readProcess(procRoot string, pid int) (process, bool) {
 	if pid <= 0 {
 		return process{}, false
@@ -90,6 +91,12 @@ func readProcess(procRoot string, pid int) (process, bool) {
 	}
 	s, err := proc.ParseStat(b)
 	if err != nil || s.Name != "xl2tpd" || s.Dead() {
+		return process{}, false
+	}
+	if b, err = os.ReadFile(filepath.Join(dir, "status")); err != nil {
+		return process{}, false
+	}
+	if uid, err := proc.User(b); err != nil || uid != 0 && uid != os.Getuid() {
 		return process{}, false
 	}
 	p := process{pid: pid, ppid: s.Parent, start: s.Ticks, conf: DefaultConfPath}

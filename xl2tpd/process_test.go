@@ -44,12 +44,18 @@ func (p procDir) add(pid, ppid int, comm, state string, start int, netns string,
 	dir := strconv.Itoa(pid)
 	p.write(dir+"/stat", fmt.Sprintf("%d (%s) %s %d 1 1 0 -1 4194560 9 0 0 0 0 0 0 0 20 0 1 0 %d 5 6 7\n", pid, comm, state, ppid, start))
 	p.write(dir+"/cmdline", strings.Join(args, "\x00")+"\x00")
+	p.owner(pid, 0)
 	if err := os.MkdirAll(filepath.Join(p.root, dir, "net"), 0o700); err != nil {
 		p.t.Fatal(err)
 	}
 	if err := os.Link(filepath.Join(p.root, netns, "net/dev"), filepath.Join(p.root, dir, "net/dev")); err != nil {
 		p.t.Fatal(err)
 	}
+}
+
+// owner says whose a process is, by its real user id; its effective one is root's.
+func (p procDir) owner(pid, uid int) {
+	p.write(fmt.Sprint(pid, "/status"), fmt.Sprintf("Name:\txl2tpd\nUid:\t%d\t0\t0\t0\n", uid))
 }
 
 func TestFindProcess(t *testing.T) {
@@ -67,6 +73,14 @@ func TestFindProcess(t *testing.T) {
 			p.add(77, 1, "xl2tpd", "S", 9, "self", "xl2tpd", "-D", "-c", "/etc/x.conf")
 		}, 77, "/etc/x.conf"},
 		{"pid file of a process that is gone", "77\n", func(p procDir) { p.add(50, 1, "xl2tpd", "S", 1, "self", "xl2tpd") }, 50, DefaultConfPath},
+		{"another user's", "77\n", func(p procDir) {
+			p.add(77, 1, "xl2tpd", "S", 1, "self", "xl2tpd", "-c", "/tmp/x.conf")
+			p.owner(77, os.Getuid()+1)
+		}, 0, ""},
+		{"our own user's", "", func(p procDir) {
+			p.add(77, 1, "xl2tpd", "S", 1, "self", "xl2tpd")
+			p.owner(77, os.Getuid())
+		}, 77, DefaultConfPath},
 		{"pid taken by another program", "77\n", func(p procDir) { p.add(77, 1, "sshd", "S", 1, "self", "sshd") }, 0, ""},
 		{"pid file with junk", "xl2tpd?\n", func(p procDir) { p.add(50, 1, "xl2tpd", "S", 1, "self", "xl2tpd") }, 50, DefaultConfPath},
 		{"zombie", "77", func(p procDir) { p.add(77, 1, "xl2tpd", "Z", 1, "self", "xl2tpd") }, 0, ""},

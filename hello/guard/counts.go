@@ -57,7 +57,11 @@ func (g *Guard) with(do func(*desk)) {
 	if w == nil {
 		return
 	}
-	w.hold(func() { do(w.d) })
+	w.hold(func() {
+		if !w.ended {
+			do(w.d)
+		}
+	})
 }
 
 // at makes w who is at work.

@@ -31,7 +31,8 @@ type work struct {
 	*Guard
 	rules *rules
 
-	busy  sync.Mutex // of d, of rules and of armed
+	busy  sync.Mutex // of all but the hints
+	ended bool       // nothing is to be done any more
 	d     *desk
 	armed time.Time // when serve wakes up to see what is due; zero: it does not
 	alarm hint.Hint // the next due time may have changed
@@ -59,7 +60,7 @@ func (g *Guard) work(ctx context.Context, working func()) error {
 		return err
 	}
 	g.at(w)
-	defer g.at(nil)
+	defer w.end()
 
 	failed := make(chan error, 3) // one of each queue, and of watchTables
 	for _, num := range []uint16{plainQueue, securedQueue} {
@@ -215,11 +216,18 @@ func (w *work) owe(t hello.Tunnel, add bool) error {
 	return w.rules.install(w.d.host.Port, w.d.owing())
 }
 
+// end has nobody call us any more.
+func (w *work) end() {
+	w.at(nil)
+	w.hold(func() { w.ended = true })
+}
+
 // leave takes the table away, unless a tunnel can't do without us: its packets
 // then wait for our return.
 func (w *work) leave() error {
 	w.busy.Lock()
 	defer w.busy.Unlock()
+	w.ended = true
 	apart := w.d.apart()
 	if len(apart) == 0 {
 		return w.rules.remove()
@@ -227,13 +235,17 @@ func (w *work) leave() error {
 	return w.rules.install(w.d.host.Port, apart)
 }
 
-// packet is called for each packet in a queue.
+// packet is called for each packet in a queue. One that is still there when we have left is
+// lost with the queue, and sent again.
 func (w *work) packet(q *nfqueue.Nfqueue, secured bool, a nfqueue.Attribute) {
 	if a.PacketID == nil {
 		return
 	}
 	w.busy.Lock()
 	defer w.busy.Unlock()
+	if w.ended {
+		return
+	}
 	action, changed, c := hello.Pass, []byte(nil), (*channel)(nil)
 	if a.Payload != nil && a.Hook != nil {
 		from := outbound
