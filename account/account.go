@@ -17,6 +17,15 @@ const (
 	group = "adm"
 )
 
+// User is the id of the service's user, or root's if there is none.
+func User() int {
+	u, err := user.Lookup(name)
+	if err != nil {
+		return 0
+	}
+	return int(number(u.Uid))
+}
+
 // Can reports whether the service may read (what is "r") or execute ("x") a file, or
 // that this can't be told: it takes root, and the service's user.
 func Can(what, path string) bool {

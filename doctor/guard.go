@@ -25,7 +25,7 @@ func (e *exam) guard() []Finding {
 			continue
 		}
 		var remedy []string
-		if others := slices.DeleteFunc(owners, func(pid int) bool { return pid == e.report.Pid }); others == nil {
+		if others := slices.DeleteFunc(owners, func(pid int) bool { return pid == e.report.Pid }); len(others) == 0 {
 			remedy = []string{
 				"modprobe -a nf_tables nft_queue nfnetlink_queue",
 				"in a container: give it CAP_NET_ADMIN and CAP_NET_RAW, and the modules to its host",

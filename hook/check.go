@@ -16,8 +16,11 @@ const maxLinks = 40
 
 // Check says why an executable is not to be run: it runs with our rights, so
 // nobody but root (and whoever we are) may be able to change it, or the way to it.
-func Check(path string) error {
-	info, err := follow(path, maxLinks)
+func Check(path string) error { return check(path, os.Geteuid()) }
+
+// check is Check for whoever has that user id.
+func check(path string, uid int) error {
+	info, err := follow(path, uid, maxLinks)
 	if err == nil && (!info.Mode().IsRegular() || info.Mode()&0o111 == 0) {
 		err = fmt.Errorf("%s: not an executable file; chmod 755 it", path)
 	}
@@ -30,7 +33,7 @@ var hidden = []string{"/home", "/root", "/run/user", "/tmp", "/var/tmp"}
 // CheckForService says why the service will not run an executable, also if somebody
 // else asks.
 func CheckForService(path string) error {
-	if err := Check(path); err != nil {
+	if err := check(path, account.User()); err != nil {
 		return err
 	}
 	end, err := filepath.EvalSymlinks(path)
@@ -50,12 +53,12 @@ func CheckForService(path string) error {
 
 // follow goes to the file at an absolute path and looks at every directory and
 // link on the way.
-func follow(path string, links int) (info fs.FileInfo, err error) {
+func follow(path string, uid, links int) (info fs.FileInfo, err error) {
 	at := "/"
 	names := strings.Split(strings.TrimPrefix(filepath.Clean(path), "/"), "/")
 	for i, name := range names {
 		here := filepath.Join(at, name)
-		if info, err = ours(here); err != nil {
+		if info, err = ours(here, uid); err != nil {
 			return nil, err
 		}
 		if info.Mode()&fs.ModeSymlink == 0 {
@@ -72,20 +75,20 @@ func follow(path string, links int) (info fs.FileInfo, err error) {
 		if !filepath.IsAbs(to) {
 			to = filepath.Join(at, to)
 		}
-		return follow(filepath.Join(to, filepath.Join(names[i+1:]...)), links-1)
+		return follow(filepath.Join(to, filepath.Join(names[i+1:]...)), uid, links-1)
 	}
 	return info, nil
 }
 
-// ours fails if others own the file, or can write to it. They can rename nothing
-// in a sticky directory that is not theirs.
-func ours(path string) (fs.FileInfo, error) {
+// ours fails if others than root and that user own the file, or can write to it. They can
+// rename nothing in a sticky directory that is not theirs.
+func ours(path string, uid int) (fs.FileInfo, error) {
 	info, err := os.Lstat(path)
 	if err != nil {
 		return nil, err
 	}
-	if uid := int(info.Sys().(*syscall.Stat_t).Uid); uid != 0 && uid != os.Geteuid() {
-		return nil, fmt.Errorf("%s: belongs to uid %d; chown it to root", path, uid)
+	if owner := int(info.Sys().(*syscall.Stat_t).Uid); owner != 0 && owner != uid {
+		return nil, fmt.Errorf("%s: belongs to uid %d; chown it to root", path, owner)
 	}
 	sticky := info.IsDir() && info.Mode()&fs.ModeSticky != 0
 	if info.Mode()&fs.ModeSymlink == 0 && !sticky && info.Mode().Perm()&0o022 != 0 {

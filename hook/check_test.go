@@ -20,6 +20,7 @@ func TestHidden(t *testing.T) {
 }
 
 func TestCheck(t *testing.T) {
+	const service = 65533
 	must := func(err error) {
 		t.Helper()
 		if err != nil {
@@ -58,6 +59,10 @@ func TestCheck(t *testing.T) {
 			must(os.Chown(dir+"/hook", 65534, -1))
 			return dir + "/hook"
 		}, "hook: belongs to uid 65534"},
+		{"the service's", func(dir string) string {
+			must(os.Chown(dir+"/hook", service, -1))
+			return dir + "/hook"
+		}, ""},
 		{"in another's directory", func(dir string) string {
 			must(os.Chown(dir, 65534, -1))
 			return dir + "/hook"
@@ -94,7 +99,7 @@ func TestCheck(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "d")
 			must(os.Mkdir(dir, 0o755))
 			must(os.WriteFile(dir+"/hook", []byte("#!/bin/sh\n"), 0o755))
-			err := Check(c.make(dir))
+			err := check(c.make(dir), service)
 			if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 				t.Errorf("got %v, want %q", err, c.want)
 			}

@@ -272,11 +272,13 @@ func stuck(calls []*tunnel, now time.Time) (is bool, at time.Time) {
 
 // redialling is how long xl2tpd goes on redialling at least.
 func redialling(s *xl2tpd.Section) time.Duration {
-	if s.MaxRedials == 0 {
-		return 100 * 365 * 24 * time.Hour
-	}
+	const forever = 100 * 365 * 24 * time.Hour
 	// The pause, SCCRQ and its retransmissions, and those of StopCCN.
-	return time.Duration(s.MaxRedials) * (s.RedialTimeout + 2*answerTime)
+	each := s.RedialTimeout + 2*answerTime
+	if n := time.Duration(s.MaxRedials); n > 0 && n < forever/each {
+		return n * each
+	}
+	return forever
 }
 
 // lnsSA is the SA with the LNS of a section.

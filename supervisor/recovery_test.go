@@ -3,6 +3,7 @@ package supervisor
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"slices"
 	"strings"
@@ -499,4 +500,23 @@ func TestRecoveryOfOneOfSeveralAddresses(t *testing.T) {
 		}
 	}
 	t.Error("nothing was dialled")
+}
+
+// However often xl2tpd redials, and after however long, that is no negative time.
+func TestRedialling(t *testing.T) {
+	for _, tc := range []struct {
+		times int
+		pause time.Duration
+		want  time.Duration
+	}{
+		{3, 30 * time.Second, 300 * time.Second},
+		{0, 30 * time.Second, 100 * 365 * 24 * time.Hour},
+		{99_999_999, 30 * time.Second, 100 * 365 * 24 * time.Hour},
+		{999_999_999, 30 * time.Second, 100 * 365 * 24 * time.Hour},
+		{2, math.MaxInt32 * time.Second, 100 * 365 * 24 * time.Hour},
+	} {
+		if got := redialling(&xl2tpd.Section{MaxRedials: tc.times, RedialTimeout: tc.pause}); got != tc.want {
+			t.Errorf("%d times after %v: %v, want %v", tc.times, tc.pause, got, tc.want)
+		}
+	}
 }

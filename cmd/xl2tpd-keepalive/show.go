@@ -20,7 +20,7 @@ import (
 func show(o options, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	screen := isTerminal(stdout)
+	screen := isTerminal(stdout) && !o.json
 	look := func(w io.Writer) error {
 		r, err := status.Read(ctx, status.DefaultSocket)
 		if err != nil {
