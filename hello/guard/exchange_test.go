@@ -78,6 +78,11 @@ func TestFind(t *testing.T) {
 			{in: true, raw: assigning(true, hello.TypeSCCRP, 7, 9, 0, 1)},
 			{in: true, raw: zlb(true, 7)},
 		}},
+		"asked for by a forged packet": {steps: []step{
+			{in: true, raw: assigning(true, hello.TypeSCCRQ, 0, 7, 0, 0)},
+			{in: true, raw: assigning(true, hello.TypeSCCRP, 7, 9, 0, 1)},
+			{in: true, raw: zlb(true, 7)},
+		}},
 		"session": {
 			sessions: []hello.Tunnel{{Local: here, LocalID: 6, PeerID: 8}, {Local: here, Peer: there, LocalID: 7, PeerID: 9}},
 			steps: []step{
