@@ -180,6 +180,23 @@ func TestSetSeq(t *testing.T) {
 	}
 }
 
+// A checksum that comes out as 0 is sent as 0xFFFF: 0 says that there is none.
+func TestChecksumZero(t *testing.T) {
+	m := Message{Tunnel: 7, Ns: 8, Nr: 0, Type: TypeHello}
+	plain := AppendPacket(nil, hostAddr, peerAddr, m)
+	m.Nr = binary.BigEndian.Uint16(plain[26:]) // added to the sum, it makes that 0xFFFF
+	p, err := ParsePacket(plain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.SetSeq(m.Ns, m.Nr)
+	for name, b := range map[string][]byte{"built": AppendPacket(nil, hostAddr, peerAddr, m), "rewritten": plain} {
+		if _, err := ParsePacket(b); err != nil || binary.BigEndian.Uint16(b[26:]) != 0xFFFF {
+			t.Errorf("%s: checksum %x, %v; want ffff", name, b[26:28], err)
+		}
+	}
+}
+
 // A checksum that the kernel vouches for is taken out, wherever the IP header
 // ends; nothing else is touched.
 func TestTrustChecksum(t *testing.T) {

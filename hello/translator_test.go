@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,6 +21,20 @@ func synced(t testing.TB) *Translator {
 	tr.Out(packet(true, TypeNone, 0, 3, 2), epoch, alive)
 	if !tr.synced || !tr.ackSure || tr.high != 3 || tr.confirmed != 2 {
 		t.Fatalf("not in step: %+v", tr)
+	}
+	return tr
+}
+
+// restarted returns what another life of the guard makes of tr's state.
+func restarted(t *testing.T, tr *Translator) *Translator {
+	t.Helper()
+	state, err := json.Marshal(tr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr, err = Restore(state, DefaultTiming(), epoch)
+	if err != nil {
+		t.Fatal(err)
 	}
 	return tr
 }
@@ -54,6 +69,34 @@ func TestSwallow(t *testing.T) {
 	v = tr.Out(packet(true, TypeCDN, 9, 4, 3), epoch, alive)
 	if m := message(t, v.Packet); m.Ns != 3 || m.Nr != 3 {
 		t.Errorf("CDN %+v, want Ns 3 Nr 3", m)
+	}
+}
+
+// Hellos are held in a row for as long as xl2tpd has numbers for them, 45 days, and longer;
+// a restart on the way changes nothing. The peer has seen none of it.
+func TestSwallowLong(t *testing.T) {
+	tr := synced(t)
+	ns := uint16(3)
+	for i := range 70_000 {
+		if i == 40_000 {
+			tr = restarted(t, tr)
+		}
+		v := tr.Out(packet(true, TypeHello, 0, ns, 2), epoch, alive)
+		ns++
+		if v.Action != Drop || v.Why != WhySwallowed || len(v.Inject) != 1 {
+			t.Fatalf("Hello %d: %+v", i+1, v)
+		}
+		if m := message(t, v.Inject[0].Packet); m.Ns != 2 || m.Nr != ns {
+			t.Fatalf("Hello %d: ZLB %+v, want Ns 2 Nr %d", i+1, m, ns)
+		}
+	}
+	v := tr.Out(packet(true, typeOther, 1, ns, 2), epoch, alive)
+	if m := message(t, v.Packet); m.Ns != 3 {
+		t.Errorf("message with Ns %d, want 3", m.Ns)
+	}
+	v = tr.In(packet(false, TypeNone, 0, 2, 4), epoch)
+	if m := message(t, v.Packet); m.Nr != ns+1 {
+		t.Errorf("Nr %d, want %d", m.Nr, ns+1)
 	}
 }
 
@@ -223,23 +266,26 @@ func TestStopBehindHello(t *testing.T) {
 	}
 }
 
-// The peer's Hello is acknowledged for a living xl2tpd only, for a Hello only,
-// and xl2tpd gets it again.
+// The peer's Hello is acknowledged for a living xl2tpd only, for a Hello only that
+// no other message comes before, and xl2tpd gets it again.
 func TestVouch(t *testing.T) {
 	late := epoch.Add(DefaultTiming().Answer)
 	for _, tc := range []struct {
-		name string
-		typ  MessageType
-		life Life
-		want int
+		name  string
+		types []MessageType
+		life  Life
+		want  int
 	}{
-		{"living", TypeHello, alive, 1},
-		{"dead xl2tpd", TypeHello, Life{Tunnel: true}, 0},
-		{"no sign of life", TypeHello, Life{Daemon: true}, 0},
-		{"no Hello", typeOther, alive, 0},
+		{"living", []MessageType{TypeHello}, alive, 1},
+		{"dead xl2tpd", []MessageType{TypeHello}, Life{Tunnel: true}, 0},
+		{"no sign of life", []MessageType{TypeHello}, Life{Daemon: true}, 0},
+		{"no Hello", []MessageType{typeOther}, alive, 0},
+		{"behind another message", []MessageType{typeOther, TypeHello}, alive, 0},
 	} {
 		tr := synced(t)
-		tr.In(packet(false, tc.typ, 0, 2, 3), epoch)
+		for i, typ := range tc.types {
+			tr.In(packet(false, typ, 0, 2+uint16(i), 3), epoch)
+		}
 		if v := tr.Due(late, tc.life); len(v.Inject) != tc.want {
 			t.Errorf("%s: %+v", tc.name, v)
 		} else if tc.want == 1 {
@@ -272,28 +318,52 @@ func TestOddZLB(t *testing.T) {
 }
 
 // After a time in which packets went past, a Hello may have been seen before. It
-// is acknowledged at once only if the peer has all that came before it.
+// is acknowledged at once only if the peer has all that came before it. A restart is
+// such a time, if the numbers agree.
 func TestMissed(t *testing.T) {
-	tr := synced(t)
-	tr.Missed(epoch)
-	v := tr.Out(packet(true, TypeHello, 0, 3, 2), epoch, alive)
-	if v.Action != Pass || len(v.Inject) != 1+maxMissed || v.Why != WhyAdopted {
-		t.Fatalf("%+v", v)
-	}
+	for name, missed := range map[string]func(*Translator) *Translator{
+		"missed":    func(tr *Translator) *Translator { tr.Missed(epoch); return tr },
+		"restarted": func(tr *Translator) *Translator { return restarted(t, tr) },
+	} {
+		tr := missed(synced(t))
+		v := tr.Out(packet(true, TypeHello, 0, 3, 2), epoch, alive)
+		if v.Action != Pass || len(v.Inject) != 1+maxMissed || v.Why != WhyAdopted {
+			t.Fatalf("%s: %+v", name, v)
+		}
 
-	tr = synced(t)
-	tr.Missed(epoch)
-	v = tr.Out(packet(true, TypeHello, 0, 4, 2), epoch, alive) // what was number 3?
-	if v.Action != Pass || len(v.Inject) != 0 || v.Why != WhyUncertain {
-		t.Fatalf("%+v", v)
+		tr = missed(synced(t))
+		v = tr.Out(packet(true, TypeHello, 0, 4, 2), epoch, alive) // what was number 3?
+		if v.Action != Pass || len(v.Inject) != 0 || v.Why != WhyUncertain {
+			t.Fatalf("%s: %+v", name, v)
+		}
+		at, ok := tr.Wake()
+		if want := epoch.Add(DefaultTiming().Quiet); !ok || !at.Equal(want) {
+			t.Fatalf("%s: woken at %v %v, want %v", name, at, ok, want)
+		}
+		v = tr.Due(at, alive)
+		if len(v.Inject) != 1+maxMissed+1 || v.Inject[1+maxMissed].To != ToPeer || v.Why != WhyAdopted {
+			t.Fatalf("%s: %+v", name, v)
+		}
 	}
-	at, ok := tr.Wake()
-	if want := epoch.Add(DefaultTiming().Quiet); !ok || !at.Equal(want) {
-		t.Fatalf("woken at %v %v, want %v", at, ok, want)
-	}
-	v = tr.Due(at, alive)
-	if len(v.Inject) != 1+maxMissed+1 || v.Inject[1+maxMissed].To != ToPeer || v.Why != WhyAdopted {
-		t.Fatalf("%+v", v)
+}
+
+// What xl2tpd sent before the watch began comes again in any order. None of it is
+// acknowledged for a peer that is silent, and a Hello waits behind it.
+func TestSilentPeer(t *testing.T) {
+	for _, order := range [][]uint16{{3, 4}, {4, 3}} {
+		tr := New(Tunnel{hostAddr, peerAddr, xID, pID}, DefaultTiming(), epoch)
+		for _, ns := range order {
+			tr.Out(packet(true, typeOther, ns, ns, 2), epoch, alive)
+		}
+		now := epoch.Add(DefaultTiming().Quiet)
+		if v := tr.Out(packet(true, TypeHello, 0, 5, 2), now, alive); v.Action != Drop || v.Why != WhyHeld {
+			t.Fatalf("%v: %+v", order, v)
+		}
+		for _, ns := range order {
+			if v := tr.Out(packet(true, typeOther, ns, ns, 2), now, alive); v.Action != Pass || len(v.Inject) != 0 {
+				t.Errorf("%v: %+v for message %d", order, v, ns)
+			}
+		}
 	}
 }
 
@@ -303,13 +373,7 @@ func TestLostWhileDown(t *testing.T) {
 	for _, typ := range []MessageType{typeOther, TypeStopCCN} {
 		tr := synced(t)
 		tr.Out(packet(true, TypeHello, 0, 3, 2), epoch, alive)
-		state, err := json.Marshal(tr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if tr, err = Restore(state, DefaultTiming(), epoch); err != nil {
-			t.Fatal(err)
-		}
+		tr = restarted(t, tr)
 		v := tr.Out(packet(true, TypeNone, 0, 5, 2), epoch, alive)
 		if m := message(t, v.Packet); m.Ns != 3 {
 			t.Errorf("ZLB with Ns %d, want 3", m.Ns)
@@ -330,6 +394,23 @@ func TestLostWhileDown(t *testing.T) {
 		v = tr.Out(packet(true, typ, 0, 5, 2), epoch, alive)
 		if m := message(t, v.Packet); m.Ns != 3 {
 			t.Errorf("message with Ns %d, want 3", m.Ns)
+		}
+	}
+}
+
+// If the rules were away since a restart, a number that was not seen is taken to be on the
+// wire all the same.
+func TestMissedSinceRestart(t *testing.T) {
+	for _, typ := range []MessageType{TypeNone, TypeHello, typeOther, TypeStopCCN} {
+		tr := synced(t)
+		tr.Out(packet(true, TypeHello, 0, 3, 2), epoch, alive)
+		tr = restarted(t, tr)
+		tr.Missed(epoch)
+		v := tr.Out(packet(true, typ, 0, 5, 2), epoch, alive) // what was number 4?
+		if v.Action != Rewrite {
+			t.Errorf("type %d: %+v", typ, v)
+		} else if m := message(t, v.Packet); m.Ns != 4 {
+			t.Errorf("type %d with Ns %d, want 4", typ, m.Ns)
 		}
 	}
 }
@@ -449,6 +530,27 @@ func TestVouchBound(t *testing.T) {
 	}
 }
 
+// A peer is asked with a message that it has. Which one that is, is not certain before
+// it has been heard: not from what was stored, and not from xl2tpd's silence.
+func TestAsk(t *testing.T) {
+	silent := New(Tunnel{hostAddr, peerAddr, xID, pID}, DefaultTiming(), epoch)
+	silent.Out(packet(true, TypeHello, 0, 3, 2), epoch.Add(DefaultTiming().Quiet), alive)
+	for name, tr := range map[string]*Translator{"restarted": restarted(t, synced(t)), "silent": silent} {
+		if v := tr.Ask(alive); !tr.ackKnown || v.Action != Drop || len(v.Inject) != 0 {
+			t.Errorf("%s: %+v", name, v)
+		}
+		tr.In(packet(false, TypeNone, 0, 2, 3), epoch)
+		v := tr.Ask(alive)
+		if len(v.Inject) != 1 || v.Inject[0].To != ToPeer {
+			t.Fatalf("%s, heard: %+v", name, v)
+		}
+		want := Message{Length: HelloLen, Tunnel: pID, Ns: 2, Nr: 2, Type: TypeHello}
+		if m := message(t, v.Inject[0].Packet); m != want {
+			t.Errorf("%s: %+v, want %+v", name, m, want)
+		}
+	}
+}
+
 // xl2tpd's StopCCN to a dead peer is acknowledged with the Hellos before it.
 func TestBury(t *testing.T) {
 	tr := synced(t)
@@ -487,18 +589,34 @@ func TestClose(t *testing.T) {
 			t.Errorf("assigned tunnel %d, result %d", id, code)
 		}
 	}
-	b, err := json.Marshal(tr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if tr, err = Restore(b, DefaultTiming(), epoch); err != nil {
-		t.Fatal(err)
-	}
+	tr = restarted(t, tr)
 	if v := tr.Close(); len(v.Inject) != 2 {
 		t.Errorf("again: %+v", v)
 	}
 	tr.In(packet(false, TypeNone, 0, 2, 5), epoch)
 	if v := tr.Close(); len(v.Inject) != 0 {
 		t.Errorf("acknowledged: %+v", v)
+	}
+}
+
+// Of messages that the peer has not acknowledged it may have none, all or some. There
+// are only so many tries.
+func TestCloseBehindMessages(t *testing.T) {
+	for unacked, want := range map[uint16][]uint16{
+		0: {3},
+		3: {3, 4, 5, 6},
+		9: {3, 4, 5, 6, 12},
+	} {
+		tr := synced(t)
+		for i := range unacked {
+			tr.Out(packet(true, typeOther, i, 3+i, 2), epoch, alive)
+		}
+		var got []uint16
+		for _, inject := range tr.Close().Inject {
+			got = append(got, message(t, inject.Packet).Ns)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%d messages unacknowledged: StopCCN with Ns %d, want %d", unacked, got, want)
+		}
 	}
 }
