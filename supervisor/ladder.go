@@ -130,7 +130,6 @@ type ladder struct {
 	plain  bool      // there was no IPsec to be mended when that was asked last
 	lookAt time.Time // when the LNS is to be looked for again
 	deaf   bool      // it did not answer then
-	back   bool      // it does again, and no step was taken since
 	waits  bool      // for its turn to take a step
 	askAt  time.Time // when the peer of the silent link is to be asked again
 	dead   bool      // it did not answer last, though the LNS itself can be reached
@@ -182,7 +181,7 @@ func (l *ladder) climb(s situation, turn bool, jitter float64, now time.Time) (S
 		l.next = at
 		return StepNone, at
 	}
-	l.busy, l.back = step, false
+	l.busy = step
 	return step, time.Time{}
 }
 
@@ -195,14 +194,11 @@ func (l *ladder) before(other *ladder) bool {
 	return l.since.Before(other.since)
 }
 
-// vain is how often it was tried in vain since the LNS was found to be back; if that does
-// not answer, once more.
+// vain is how often it was tried in vain, and more if the LNS does not answer: the step
+// would be too, as a rule.
 func (l *ladder) vain() int {
-	switch {
-	case l.back:
-		return 0
-	case l.deaf:
-		return l.failed + 1
+	if l.deaf {
+		return l.failed + 3
 	}
 	return l.failed
 }
@@ -345,7 +341,7 @@ func (l *ladder) done(err error, s situation, jitter float64, now time.Time) {
 	step := l.busy
 	if step == StepLook {
 		if l.deaf && err == nil {
-			l.next, l.back = now, true
+			l.next = now
 		}
 		l.busy, l.lookAt, l.deaf = StepNone, now.Add(spread(lnsLook, jitter)), err != nil
 		return

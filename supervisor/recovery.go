@@ -92,12 +92,11 @@ func (b *Brain) recover(now time.Time) {
 		if !b.open || !b.ready {
 			continue // what is remembered holds
 		}
-		first := b.next()
-		b.attend(l, b.turns < maxTurns && (first == nil || !first.ladder.before(&l.ladder)), now)
+		b.attend(l, now)
 	}
 	b.touched = b.touched[:0]
 	for l := b.next(); l != nil; l = b.next() {
-		b.attend(l, true, now)
+		b.attend(l, now)
 	}
 }
 
@@ -107,17 +106,17 @@ func (b *Brain) next() (first *lac) {
 		return nil
 	}
 	for l := range b.waiting {
-		if l.ladder.busy == StepNone && (first == nil || l.ladder.before(&first.ladder)) {
+		if first == nil || l.ladder.before(&first.ladder) {
 			first = l
 		}
 	}
 	return first
 }
 
-// attend sees to what a LAC needs. It can take a step if it has its turn.
-func (b *Brain) attend(l *lac, turn bool, now time.Time) {
+// attend sees to what a LAC needs.
+func (b *Brain) attend(l *lac, now time.Time) {
 	if s := b.atlas.lacs[l.key]; s != nil && s.Name != "default" && s.Name != "" {
-		b.climb(l, s, turn, now)
+		b.climb(l, s, now)
 	} else {
 		b.climbs.Set(l, time.Time{})
 		delete(b.waiting, l)
@@ -126,14 +125,14 @@ func (b *Brain) attend(l *lac, turn bool, now time.Time) {
 }
 
 // climb has a LAC climb its ladder, and notes when to look again.
-func (b *Brain) climb(l *lac, s *xl2tpd.Section, turn bool, now time.Time) {
+func (b *Brain) climb(l *lac, s *xl2tpd.Section, now time.Time) {
 	is, at := b.situation(l, s, now)
 	if is.well() && b.claims(l).sure(b.xl2tpd.Pid) {
 		l.seen, l.idle, l.last, l.said = true, false, nil, ""
 		l.silent, l.attempt = time.Time{}, time.Time{}
 		l.ike, l.ikeTo = b.lnsSA(s).Name, lnsHost(s)
 	}
-	step, again := l.ladder.climb(is, turn, b.jitter(), now)
+	step, again := l.ladder.climb(is, b.turns < maxTurns, b.jitter(), now)
 	b.climbs.Set(l, earlier(at, again))
 	if l.ladder.waits {
 		b.waiting[l] = true
