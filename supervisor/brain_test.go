@@ -641,6 +641,13 @@ func TestStart(t *testing.T) {
 		n.want()
 		n.step(n.config(""))
 		n.want(read(l))
+
+		n = &bench{t: t, b: New(config.Default(""), func() float64 { return 0 }), now: epoch}
+		n.links(l)
+		n.step(n.config("[lac tokyo]\nkeepalive = no\n"))
+		n.want() // it is not known yet whose link that is
+		n.step(n.xl2tpd(oneLAC))
+		n.want()
 	})
 	t.Run("but not for long", func(t *testing.T) {
 		n := &bench{t: t, b: New(config.Default(""), func() float64 { return 0 }), now: epoch}

@@ -33,7 +33,10 @@ pppoptfile = /etc/ppp/server
 [lns branches]
 lac = 198.51.100.0-198.51.100.255
 ip range = 10.2.0.10-10.2.0.99
+no ip range = 10.2.0.50-10.2.0.59
 pppoptfile = /etc/ppp/server
+[lns annex]
+pppoptfile = /etc/ppp/annex
 `
 
 func TestJoin(t *testing.T) {
@@ -60,6 +63,9 @@ func TestJoin(t *testing.T) {
 		"userspace, own pppoptfile":    {nil, ppp.Link{OptFile: "/etc/ppp/kobe-a"}, []string{"lac kobe-a"}, "192.0.2.9"},
 		"userspace, shared pppoptfile": {nil, ppp.Link{OptFile: "/etc/ppp/client"}, []string{"lac tokyo", "lac osaka"}, ""},
 		"userspace, caller by range":   {nil, ppp.Link{OptFile: "/etc/ppp/server", Peer: addr("10.2.0.10")}, []string{"lns branches"}, ""},
+		"userspace, kept from callers": {nil, ppp.Link{OptFile: "/etc/ppp/server", Peer: addr("10.2.0.55")}, nil, ""},
+		"userspace, pppd's addresses":  {nil, ppp.Link{OptFile: "/etc/ppp/annex", Peer: addr("10.3.0.1")}, []string{"lns annex"}, ""},
+		"userspace, call":              {nil, ppp.Link{OptFile: "/etc/ppp/server"}, []string{"lns default", "lns branches"}, ""},
 		"another link's session":       {[]xl2tpd.Session{{Ifname: "ppp1", Peer: netip.MustParseAddrPort("192.0.2.1:1701")}}, ppp.Link{OptFile: "/etc/ppp/nagoya"}, []string{"lac nagoya"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -149,5 +155,32 @@ func TestAmbiguous(t *testing.T) {
 			}
 			n.wantNotes(c.notes...)
 		})
+	}
+}
+
+// An SA has begun at the same moment in each look, however old charon rounds it to be;
+// nothing has changed then.
+func TestJoinSAsAge(t *testing.T) {
+	at := func(after time.Duration) vici.SA {
+		return vici.SA{
+			Name: "tokyo", UniqueID: "1", State: "ESTABLISHED", Established: after.Truncate(time.Second),
+			RemoteHost: netip.MustParseAddrPort("192.0.2.1:4500"),
+		}
+	}
+	is := at(0)
+	is.State = "CONNECTING"
+	var a atlas
+	a.secure(vici.Snapshot{SAs: []vici.SA{is}}, epoch.Add(-time.Second))
+	for i, after := range []time.Duration{300 * time.Millisecond, 1200 * time.Millisecond, 2900 * time.Millisecond} {
+		news := a.secure(vici.Snapshot{SAs: []vici.SA{at(after)}}, epoch.Add(after))
+		if since := a.sas[addr("192.0.2.1")].Since; news != (i == 0) || !since.Equal(epoch.Add(300*time.Millisecond)) {
+			t.Errorf("after %v: since %v, news: %v", after, since, news)
+		}
+	}
+	is = at(time.Second)
+	is.UniqueID = "2"
+	a.secure(vici.Snapshot{SAs: []vici.SA{is}}, epoch.Add(time.Minute))
+	if since := a.sas[addr("192.0.2.1")].Since; !since.Equal(epoch.Add(59 * time.Second)) {
+		t.Errorf("another one since %v", since)
 	}
 }

@@ -42,6 +42,9 @@ func TestLadder(t *testing.T) {
 		{"xl2tpd has given up", func(s *situation) { s.owner, s.redial = 50*time.Second, 30*time.Second }, nil, []Step{StepDial}, []int{65}},
 		{"the SA is lost", func(s *situation) { s.secured, s.owner, s.redial = false, 24*time.Hour, 30*time.Second }, nil,
 			[]Step{StepSecure, StepSecure, StepSecure}, []int{3, 8, 18}},
+		{"xl2tpd dials", func(s *situation) { s.trying, s.owner, s.redial = true, 24*time.Hour, 30*time.Second }, nil, []Step{StepRenew}, []int{35}},
+		{"xl2tpd dials without its SA", func(s *situation) { s.trying, s.secured, s.owner = true, false, 24*time.Hour }, nil,
+			[]Step{StepSecure}, []int{3}},
 		{"the SA does not come", func(s *situation) { s.secured = false }, map[Step]error{StepSecure: errors.New("timeout")},
 			[]Step{StepSecure, StepSecure, StepSecure, StepSecure}, []int{3, 8, 18, 38}},
 		{"no IPsec", func(s *situation) { s.secured = false }, map[Step]error{StepSecure: ErrPlain}, []Step{StepSecure, StepDial}, []int{3, 3}},
@@ -272,4 +275,14 @@ func TestLadderHistories(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Who had no answer from the LNS before, and has one now, does not even wait for charon's
+// own new try.
+func TestLadderOfWhoIsBack(t *testing.T) {
+	is := situation{wish: wishFull, daemon: true, trying: true, owner: 24 * time.Hour}
+	steps, at := climbs(&ladder{failed: 1, deaf: true}, grace-time.Second, func(time.Duration) situation { return is }, func(Step) error { return nil })
+	if !slices.Equal(steps, []Step{StepSecure}) || at[0] != 0 {
+		t.Errorf("%v at %v", steps, at)
+	}
 }

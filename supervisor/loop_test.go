@@ -180,7 +180,7 @@ func TestLoopLinkMoves(t *testing.T) {
 }
 
 func TestLoopEndsDuringEchoes(t *testing.T) {
-	live(t, 200*time.Millisecond, func(h *host) {
+	h := live(t, 200*time.Millisecond, func(h *host) {
 		h.mu.Lock()
 		h.deaf = true
 		h.mu.Unlock()
@@ -190,6 +190,31 @@ func TestLoopEndsDuringEchoes(t *testing.T) {
 		}
 		h.links(links...)
 	})
+	if len(h.echoes) != maxEchoes {
+		t.Errorf("%d echoes, want no more after the end", len(h.echoes))
+	}
+}
+
+// At the end the others finish what they do, and what waits for its turn is dropped too.
+func TestLoopDropsWhatWaits(t *testing.T) {
+	l := NewLoop(New(config.Default(""), nil), Hands{}, Front{}, slog.Default())
+	for _, tc := range []struct {
+		crew *crew
+		ends Event
+	}{
+		{&l.counters, readings{}},
+		{&l.steps, Recovered{Step: StepDial}},
+		{&l.questions, Recovered{Step: StepLook}},
+	} {
+		for tc.crew.free > 0 {
+			tc.crew.start(func() { l.Post(tc.ends) })
+		}
+		tc.crew.start(func() {
+			t.Errorf("one more that ends with %T%+v", tc.ends, tc.ends)
+			l.Post(tc.ends)
+		})
+	}
+	l.rest()
 }
 
 func TestLoopBoundsEchoes(t *testing.T) {

@@ -135,6 +135,19 @@ func TestRecoveryInTurn(t *testing.T) {
 	}
 }
 
+// When we had it dialled, xl2tpd begins to count its redials anew.
+func TestRecoveryLetsXl2tpdRedialAgain(t *testing.T) {
+	n := established(t, redials+"max redials = 1\n", "")
+	n.step(Ending{Tunnel: closer, Reason: "closed by the peer"})
+	n.links()
+	if got := n.steps(101*time.Second, nil); !slices.Equal(got, []Step{StepRenew, StepRedial, StepDial}) {
+		t.Fatalf("%v", got)
+	}
+	if got := n.steps(95*time.Second, nil); slices.Contains(got, StepDial) {
+		t.Errorf("%v while xl2tpd redials", got)
+	}
+}
+
 // After a restart of xl2tpd a LAC that was up is brought back, and one that had been
 // hung up is not.
 func TestRecoveryOfXl2tpd(t *testing.T) {
@@ -191,6 +204,30 @@ func TestRecoveryOfXl2tpdSeenLate(t *testing.T) {
 	}
 }
 
+// What a step has come to that was begun before xl2tpd was restarted says nothing of the
+// attempt that the new one makes: that has its time.
+func TestRecoveryOfXl2tpdDuringAStep(t *testing.T) {
+	for _, err := range []error{nil, lost} {
+		conf := redials + "autodial = yes\n"
+		n := established(t, conf, "")
+		n.step(Ending{Tunnel: closer, Reason: "Hello unanswered", Unanswered: true})
+		n.links()
+		n.actions = nil
+		n.after(5 * time.Second)
+		if len(n.actions) != 1 || n.actions[0].(Recover).Step != StepRenew {
+			t.Fatal(show(n.actions))
+		}
+		n.actions = nil
+		s := n.xl2tpd(conf)
+		s.Pid = 200
+		n.step(s)
+		n.step(Recovered{LAC: "office", Step: StepRenew, Err: err})
+		if got := n.steps(34*time.Second, nil); got != nil {
+			t.Errorf("%v: %v", err, got)
+		}
+	}
+}
+
 // A tunnel whose link is up but which has been silent for long is mended, and at last
 // hung up; that it is then hung up is no operator's will.
 func TestRecoveryOfTheDead(t *testing.T) {
@@ -231,6 +268,23 @@ func TestRecoveryAfterAHalfDoneStep(t *testing.T) {
 		t.Fatalf("%v", got)
 	}
 	if got := n.steps(pause(1, 0)+time.Second, nil); len(got) == 0 || got[0] != StepDial {
+		t.Errorf("%v", got)
+	}
+}
+
+// The attempt that xl2tpd drops for us was not hung up by the operator.
+func TestRecoveryDropsAnAttempt(t *testing.T) {
+	n := established(t, redials, "")
+	n.step(Ending{Tunnel: closer, Reason: "Hello unanswered", Unanswered: true})
+	n.links()
+	n.after(5 * time.Second)
+	n.actions, n.notes = nil, nil
+	n.step(Recovered{LAC: "office", Step: StepRenew})
+	dropped := Ending{Tunnel: closer, Reason: "hung up on this host", Operator: true}
+	dropped.Tunnel.LocalID++
+	n.step(dropped) // it is heard before the step has ended
+	n.wantNotes("bringing the tunnel back tunnel=lac office peer=192.0.2.1 step=renew the IPsec SA")
+	if got := n.steps(40*time.Second, nil); !slices.Equal(got, []Step{StepRedial, StepRenew, StepRedial}) {
 		t.Errorf("%v", got)
 	}
 }
@@ -303,6 +357,9 @@ func TestRecoveryOfAStuckCall(t *testing.T) {
 	if got := n.steps(20*time.Second, nil); !slices.Contains(got, StepHangUp) || slices.Contains(got, StepDial) {
 		t.Errorf("%v, want it hung up", got)
 	}
+	ours := Ending{Tunnel: closer, Reason: "hung up on this host", Operator: true}
+	ours.Tunnel.LocalID++
+	n.step(ours) // it is heard after the step has ended
 	n.links()
 	if got := n.steps(40*time.Second, nil); !slices.Equal(got, []Step{StepDial}) {
 		t.Errorf("%v, want another call", got)
@@ -518,5 +575,27 @@ func TestRedialling(t *testing.T) {
 		if got := redialling(&xl2tpd.Section{MaxRedials: tc.times, RedialTimeout: tc.pause}); got != tc.want {
 			t.Errorf("%d times after %v: %v, want %v", tc.times, tc.pause, got, tc.want)
 		}
+	}
+}
+
+// Until each eye has had a look after a restart of ours, what is remembered of a LAC holds:
+// that it has no link, or no SA, is not known yet.
+func TestRecoveryWaitsForTheEyes(t *testing.T) {
+	n := established(t, redials, "")
+	n.step(Ending{Tunnel: closer, Reason: "Hello unanswered", Unanswered: true})
+	n.links()
+	m, _ := n.b.Memory()
+	n.b = New(n.b.config, n.b.jitter)
+	n.b.Remember(m)
+	n.actions = nil
+	n.step(n.config("[global]\nrecover = auto\n"))
+	n.step(n.xl2tpd(redials))
+	n.links()
+	if got := n.steps(time.Minute, nil); got != nil {
+		t.Errorf("%v before charon was seen", got)
+	}
+	n.step(secured("2"))
+	if got := n.steps(2*grace, nil); len(got) == 0 {
+		t.Error("nothing after that")
 	}
 }

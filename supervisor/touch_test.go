@@ -91,25 +91,31 @@ func TestForgetsNoLAC(t *testing.T) {
 }
 
 // A LAC that has several links, or may have, is well if one of them lives, whichever
-// comes first.
+// comes first; if none does, it is silent since the last of them is.
 func TestOneLinkIsEnough(t *testing.T) {
 	f := newFleet(1)
 	b := f.up()
 	lives := b.tunnels[key("ppp0", 1)]
 	silent := *lives
 	silent.state, silent.evidence, silent.asked = Silent, Evidence{Data: epoch.Add(-time.Minute)}, epoch.Add(-time.Minute)
+	longer := silent
+	longer.asked = epoch.Add(-2 * time.Minute)
 	l := b.lac("Branch0")
-	for name, c := range map[string]*claims{
-		"lives":               {sole: []*tunnel{lives}},
-		"silent first":        {sole: []*tunnel{&silent, lives}},
-		"silent last":         {sole: []*tunnel{lives, &silent}},
-		"perhaps its own":     {sole: []*tunnel{&silent}, shared: []*[]*tunnel{{lives}}},
-		"all are silent":      {sole: []*tunnel{&silent}, shared: []*[]*tunnel{{&silent}}},
-		"perhaps not its own": {shared: []*[]*tunnel{{&silent}}},
+	for name, tc := range map[string]struct {
+		claims claims
+		quiet  time.Duration
+	}{
+		"lives":               {claims{sole: []*tunnel{lives}}, 0},
+		"silent first":        {claims{sole: []*tunnel{&silent, lives}}, 0},
+		"silent last":         {claims{sole: []*tunnel{lives, &silent}}, 0},
+		"perhaps its own":     {claims{sole: []*tunnel{&silent}, shared: []*[]*tunnel{{lives}}}, 0},
+		"all are silent":      {claims{sole: []*tunnel{&silent}, shared: []*[]*tunnel{{&longer}}}, time.Minute},
+		"the longest first":   {claims{sole: []*tunnel{&longer, &silent}}, time.Minute},
+		"perhaps not its own": {claims{shared: []*[]*tunnel{{&silent}}}, time.Minute},
 	} {
-		b.book.lacs[l.key] = c
+		b.book.lacs[l.key] = &tc.claims
 		is, _ := b.situation(l, &f.xl2tpd.Conf.Sections[0], epoch)
-		if all := name == "all are silent" || name == "perhaps not its own"; !is.up || is.silent() != all {
+		if !is.up || is.quiet != tc.quiet || is.silent() != (tc.quiet > 0) {
 			t.Errorf("%s: %+v", name, is)
 		}
 	}
