@@ -2,10 +2,15 @@ package main
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/netip"
+	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,6 +19,7 @@ import (
 	"xl2tpd-keepalive/hello/guard"
 	"xl2tpd-keepalive/probe"
 	"xl2tpd-keepalive/supervisor"
+	"xl2tpd-keepalive/vici"
 )
 
 func TestHeard(t *testing.T) {
@@ -124,20 +130,21 @@ func TestRedial(t *testing.T) {
 }
 
 // A peer that is proven dead is buried before its tunnel is hung up, one that does not
-// listen after that; where nobody can tell, none is.
+// listen after that; where nobody can tell, none is. One that speaks is left alone.
 func TestHangUp(t *testing.T) {
 	peer := netip.MustParseAddr("192.0.2.1")
 	for name, tc := range map[string]struct {
-		dead, guarded bool
-		hears         time.Duration // after the hang-up; 0: never
-		want          []string
-		err           error
+		up, dead, guarded bool
+		hears             time.Duration // after the hang-up; 0: never
+		want              []string
+		err               error
 	}{
-		"proven dead":     {true, true, 0, []string{"bury after 0s", "d office after 0s"}, nil},
-		"listens":         {false, true, time.Millisecond, []string{"d office after 0s", "done after 1s"}, nil},
-		"listens late":    {false, true, 2500 * time.Millisecond, []string{"d office after 0s", "done after 3s"}, nil},
-		"does not listen": {false, true, 0, []string{"d office after 0s", "bury after 3s", "done after 3s"}, supervisor.ErrUnheard},
-		"no guard":        {false, false, 0, []string{"d office after 0s", "done after 1s"}, nil},
+		"proven dead":     {true, true, true, 0, []string{"bury after 0s", "d office after 0s"}, nil},
+		"speaks":          {true, false, true, 0, []string{"done after 0s"}, supervisor.ErrAlive},
+		"listens":         {false, false, true, time.Millisecond, []string{"d office after 0s", "done after 1s"}, nil},
+		"listens late":    {false, false, true, 2500 * time.Millisecond, []string{"d office after 0s", "done after 3s"}, nil},
+		"does not listen": {false, false, true, 0, []string{"d office after 0s", "bury after 3s", "done after 3s"}, supervisor.ErrUnheard},
+		"no guard":        {false, false, false, 0, []string{"d office after 0s", "done after 1s"}, nil},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			x := &told{began: time.Now()}
@@ -156,7 +163,7 @@ func TestHangUp(t *testing.T) {
 					return []guard.Channel{c}[:map[bool]int{true: 1}[tc.guarded]]
 				},
 			}
-			err := m.step(t.Context(), supervisor.Recover{LAC: "office", Step: supervisor.StepHangUp, Peer: peer, Dead: tc.dead})
+			err := m.step(t.Context(), supervisor.Recover{LAC: "office", Step: supervisor.StepHangUp, Peer: peer, Up: tc.up, Dead: tc.dead})
 			if !tc.dead {
 				x.note("done")
 			}
@@ -164,5 +171,73 @@ func TestHangUp(t *testing.T) {
 				t.Errorf("%s: %q, %v", name, x.all, err)
 			}
 		})
+	}
+}
+
+// charon is a VICI socket at which every command succeeds; each is told by its name and
+// its first value.
+func charon(t *testing.T) (socket string, commands chan string) {
+	socket, commands = filepath.Join(t.TempDir(), "charon.vici"), make(chan string, 10)
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for c, err := l.Accept(); err == nil; c, err = l.Accept() {
+			var size uint32
+			for binary.Read(c, binary.BigEndian, &size) == nil {
+				packet := make([]byte, size)
+				io.ReadFull(c, packet)
+				words := strings.FieldsFunc(string(packet), func(r rune) bool { return r < ' ' })
+				commands <- words[0] + " " + words[2]
+				io.WriteString(c, "\x00\x00\x00\x0f\x01\x03\x07success\x00\x03yes")
+			}
+			c.Close()
+		}
+	}()
+	return socket, commands
+}
+
+// To renew an SA is to end it first: but not that of a link whose peer speaks, nor where
+// nothing could be initiated in its place.
+func TestSecure(t *testing.T) {
+	socket, commands := charon(t)
+	tokyo := []vici.Connection{{Name: "tokyo", RemoteAddrs: []string{"vpn.example.org"}, Children: []vici.ChildConfig{{Name: "l2tp", Mode: "TRANSPORT"}}}}
+	other := errors.New("some other")
+	peer := netip.MustParseAddr("192.0.2.1")
+	for name, tc := range map[string]struct {
+		r    supervisor.Recover
+		all  []vici.Connection
+		list error
+		want []string
+		err  error
+	}{
+		"initiate":            {supervisor.Recover{Step: supervisor.StepSecure, SA: "7"}, tokyo, nil, []string{"initiate l2tp"}, nil},
+		"renew":               {supervisor.Recover{Step: supervisor.StepRenew, SA: "7"}, tokyo, nil, []string{"terminate 7", "initiate l2tp"}, nil},
+		"renew what is gone":  {supervisor.Recover{Step: supervisor.StepRenew}, tokyo, nil, []string{"initiate l2tp"}, nil},
+		"can't be ended":      {supervisor.Recover{Step: supervisor.StepRenew, SA: "?"}, tokyo, nil, nil, other},
+		"speaks":              {supervisor.Recover{Step: supervisor.StepRenew, SA: "7", Up: true}, tokyo, nil, nil, supervisor.ErrAlive},
+		"no IPsec":            {supervisor.Recover{Step: supervisor.StepRenew, SA: "7"}, nil, nil, nil, supervisor.ErrPlain},
+		"connection gone":     {supervisor.Recover{Step: supervisor.StepRenew, SA: "7", IKE: "tokyo"}, nil, nil, nil, other},
+		"charon is not there": {supervisor.Recover{Step: supervisor.StepRenew, SA: "7"}, nil, other, nil, other},
+	} {
+		m := &mender{
+			charon: vici.Commander{Sockets: []string{socket}}, resolve: func(string) {},
+			listing: newListing(func(context.Context, ...string) ([]vici.Connection, error) { return tc.all, tc.list }),
+			channels: func() []guard.Channel {
+				return []guard.Channel{{Tunnel: hello.Tunnel{Peer: netip.AddrPortFrom(peer, 1701)}, Heard: time.Now()}}
+			},
+		}
+		tc.r.Host, tc.r.Peer = "vpn.example.org", peer
+		err := m.step(t.Context(), tc.r)
+		var got []string
+		for len(commands) > 0 {
+			got = append(got, <-commands)
+		}
+		known := errors.Is(err, supervisor.ErrAlive) || errors.Is(err, supervisor.ErrPlain)
+		if !slices.Equal(got, tc.want) || !errors.Is(err, tc.err) && (tc.err != other || err == nil || known) {
+			t.Errorf("%s: %q, %v", name, got, err)
+		}
 	}
 }
