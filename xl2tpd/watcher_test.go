@@ -198,6 +198,8 @@ func TestProcessIsFollowed(t *testing.T) {
 		if s := b.take(); s.Pid != 0 || time.Since(start) != 0 {
 			t.Errorf("%+v after %v", s, time.Since(start))
 		}
+		time.Sleep(slowLook)
+		b.none()
 		// A new one under another pid, told by the pid file.
 		b.proc.add(78, 1, "xl2tpd", "S", 9, "self", "xl2tpd")
 		b.put(b.pidFile, "78\n")
@@ -392,6 +394,20 @@ func TestNames(t *testing.T) {
 			t.Errorf("Run returned after %v", time.Since(start))
 		}
 	})
+}
+
+// A host that moves all the time does not fill the memory: its oldest addresses go.
+func TestNamesAreBounded(t *testing.T) {
+	const name = "vpn.example.net"
+	nth := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}) }
+	r := resolver{hosts: map[string]*host{name: {}}}
+	for i := range 2 * lookupKeep {
+		r.take(answer{host: name, addrs: []netip.Addr{nth(i)}}, time.Time{})
+	}
+	got := r.hosts[name].addrs
+	if len(got) != lookupKeep || got[0] != nth(2*lookupKeep-1) || got[lookupKeep-1] != nth(lookupKeep) {
+		t.Errorf("%d addresses: %v", len(got), got)
+	}
 }
 
 // The real sources of this system, whatever it has: Run starts, delivers, ends.
