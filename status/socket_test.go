@@ -42,16 +42,22 @@ func serve(t *testing.T, path string, report func(context.Context) (Report, erro
 	}
 }
 
+// leave leaves a socket behind, as a server does that is killed.
+func leave(t *testing.T, path string) {
+	t.Helper()
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.SetUnlinkOnClose(false)
+	l.Close()
+}
+
 // A report comes out as it went in, for each of many readers, and in place of a
 // socket that a dead server has left.
 func TestReadWhatIsServed(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "status")
-	left, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	left.SetUnlinkOnClose(false)
-	left.Close()
+	leave(t, path)
 	want := sample()
 	serve(t, path, func(context.Context) (Report, error) { return want, nil })
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm()&0o007 != 0 && os.Getuid() == 0 {
@@ -109,8 +115,11 @@ func TestBadReaders(t *testing.T) {
 // Each thing that can go wrong has one line that says what to do.
 func TestReadErrors(t *testing.T) {
 	dir := t.TempDir()
-	if _, err := Read(t.Context(), filepath.Join(dir, "none")); err == nil || !strings.Contains(err.Error(), "is not running (systemctl start") {
-		t.Error(err)
+	leave(t, filepath.Join(dir, "left"))
+	for _, name := range []string{"none", "left"} {
+		if _, err := Read(t.Context(), filepath.Join(dir, name)); err == nil || !strings.Contains(err.Error(), "is not running (systemctl start") {
+			t.Error(name, err)
+		}
 	}
 	path := filepath.Join(dir, "busy")
 	serve(t, path, func(context.Context) (Report, error) { return Report{}, context.DeadlineExceeded })
