@@ -150,6 +150,7 @@ func (l *ladder) climb(s situation, turn bool, jitter float64, now time.Time) (S
 	}
 	if l.since.IsZero() {
 		l.since, l.dials, l.plain, l.fresh = now, 0, false, false
+		l.lookAt, l.deaf = time.Time{}, false
 		switch {
 		case s.trying:
 			l.last, l.next = StepDial, now.Add(answerTime)
@@ -169,7 +170,10 @@ func (l *ladder) climb(s situation, turn bool, jitter float64, now time.Time) (S
 	if at := l.when(s, now); now.Before(at) {
 		return l.look(at, now)
 	}
-	if l.waits = !turn; l.waits {
+	switch l.waits = !turn; {
+	case l.waits && !l.lookAt.IsZero() && !l.deaf:
+		return StepNone, time.Time{} // it is not to be out when its turn comes
+	case l.waits:
 		return l.look(now.Add(2*lnsLook), now)
 	}
 	if l.inVain(s, now) {

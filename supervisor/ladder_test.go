@@ -281,7 +281,8 @@ func TestLadderHistories(t *testing.T) {
 // own new try.
 func TestLadderOfWhoIsBack(t *testing.T) {
 	is := situation{wish: wishFull, daemon: true, trying: true, owner: 24 * time.Hour}
-	steps, at := climbs(&ladder{failed: 1, deaf: true}, grace-time.Second, func(time.Duration) situation { return is }, func(Step) error { return nil })
+	l := &ladder{since: origin0, last: StepDial, next: origin0.Add(answerTime), failed: 1, deaf: true}
+	steps, at := climbs(l, grace-time.Second, func(time.Duration) situation { return is }, func(Step) error { return nil })
 	if !slices.Equal(steps, []Step{StepSecure}) || at[0] != 0 {
 		t.Errorf("%v at %v", steps, at)
 	}

@@ -32,6 +32,7 @@ type lac struct {
 	key     string // the name in lower case
 	ladder  ladder
 	touched bool       // recovery has to look at it in the step under way
+	stale   bool       // the step under way was begun before xl2tpd was
 	seen    bool       // has had a tunnel, or was dialled, and nobody has hung up since
 	idle    bool       // xl2tpd has not planned to dial it
 	dialled time.Time  // when recovery had it dialled last
@@ -89,7 +90,7 @@ func (b *Brain) recover(now time.Time) {
 	}
 	for _, l := range b.touched {
 		l.touched = false
-		if !b.open || !b.ready {
+		if !b.ready {
 			continue // what is remembered holds
 		}
 		b.attend(l, now)
@@ -323,6 +324,10 @@ func (b *Brain) recovered(ev Recovered, now time.Time) {
 	if l.ladder.busy != ev.Step {
 		return
 	}
+	if l.stale {
+		l.ladder.busy, l.stale = StepNone, false
+		return
+	}
 	if errors.Is(ev.Err, ErrUnheard) {
 		ev.Err = nil
 		l.unheard(now)
@@ -482,7 +487,9 @@ func (b *Brain) newDaemon(runs bool, now time.Time) {
 		l.idle = l.seen
 		if s := b.section(l.name); l.seen && runs && s != nil && s.Autodial {
 			l.idle, l.attempt = false, now
+			busy := l.ladder.busy
 			l.ladder = dialling(now)
+			l.ladder.busy, l.stale = busy, busy != StepNone
 		}
 	}
 }
