@@ -218,7 +218,7 @@ func (b *Brain) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situatio
 	}
 	switch {
 	case l.idle:
-	case s.Redial && l.seen:
+	case s.Redial && (l.seen || s.Autodial): // it has been dialled
 		is.owner, is.redial = redialling(s), s.RedialTimeout
 		if since := l.ladder.since; !since.IsZero() && l.dialled.After(since) {
 			is.owner += l.dialled.Sub(since)
@@ -478,14 +478,15 @@ func (b *Brain) newDaemon(runs bool, now time.Time) {
 		if l.last != nil && !l.last.sure && now.Sub(l.last.Time) <= late {
 			l.last.failed, l.last.Reason = true, xl2tpdEnded // its links were seen to go first
 		}
-		if l.last == nil || l.last.mishap() {
-			l.last = nil
-		} else {
+		hungUp := l.last != nil && !l.last.mishap()
+		if hungUp {
 			l.seen = false
+		} else {
+			l.last = nil
 		}
 		l.silent, l.attempt, l.ladder.next = time.Time{}, time.Time{}, time.Time{}
 		l.idle = l.seen
-		if s := b.section(l.name); l.seen && runs && s != nil && s.Autodial {
+		if s := b.section(l.name); !hungUp && runs && s != nil && s.Autodial {
 			l.idle, l.attempt = false, now
 			busy := l.ladder.busy
 			l.ladder = dialling(now)

@@ -222,8 +222,16 @@ func TestWhatIsWantedComesBack(t *testing.T) {
 			h.conf += "autodial = yes\n"
 		}
 		h.bench = newBench(t, h.conf, "[global]\nrecover = auto\n"+keepalive)
-		h.charon()
-		h.up()
+		if h.auto && rng.IntN(2) == 0 { // xl2tpd has just begun, and the line is cut
+			h.cut, h.here = true, 0
+			h.active = h.redial > 0
+			h.charon()
+			h.links()
+			h.dial()
+		} else {
+			h.charon()
+			h.up()
+		}
 		for range 12 {
 			what := rng.IntN(11)
 			h.act()
