@@ -34,7 +34,7 @@ func (l lab) machine(clock vm.Clock, c event.Case) vm.Machine {
 
 const throughputScenario = "throughput.txtar"
 
-var scaleScenarios = []string{"scale.txtar", "charon-restarts.txtar", "many-sas.txtar"}
+var scaleScenarios = []string{"scale.txtar", "charon-restarts.txtar", "cut-line.txtar", "many-sas.txtar"}
 
 // asked are the scenarios that have a command of their own.
 var asked = append([]string{demoScenario, soakScenario, matrixScenario, chaosScenario, throughputScenario, picturesScenario, packageScenario}, scaleScenarios...)
