@@ -33,7 +33,7 @@ func newFleet(n int) *fleet {
 		l.Peer = netip.AddrFrom4([4]byte{10, 2, byte(i >> 8), byte(i)})
 		c := Control{Local: here, Peer: netip.AddrPortFrom(outer, 1701), LocalID: uint16(1 + i)}
 		f.links, f.controls = append(f.links, l), append(f.controls, c)
-		f.xl2tpd.Sessions = append(f.xl2tpd.Sessions, xl2tpd.Session{Ifname: l.Name, Local: c.Local, Peer: c.Peer, LocalTunnel: c.LocalID})
+		f.xl2tpd.Sessions = append(f.xl2tpd.Sessions, xl2tpd.Session{Ifname: l.Name, Ifindex: l.Index, Local: c.Local, Peer: c.Peer, LocalTunnel: c.LocalID})
 		f.xl2tpd.Conf.Sections = append(f.xl2tpd.Conf.Sections, xl2tpd.Section{
 			Kind: "lac", Name: fmt.Sprint("Branch", i), PPPOptFile: l.OptFile, LNSIPs: []netip.Addr{outer}, Redial: true})
 		f.vici.SAs = append(f.vici.SAs, vici.SA{Name: fmt.Sprint("branch", i), UniqueID: fmt.Sprint(i), State: "ESTABLISHED",

@@ -82,7 +82,7 @@ func (p place) section() string {
 type atlas struct {
 	conf     *xl2tpd.Conf
 	lacs     map[string]*xl2tpd.Section       // by name in lower case
-	sessions map[string]xl2tpd.Session        // by network device
+	sessions map[int]xl2tpd.Session           // by index of their network device
 	byOuter  map[netip.Addr][]*xl2tpd.Section // LAC sections by address of their LNS
 	byOpt    map[string][]*xl2tpd.Section     // all sections by pppoptfile
 	crowds   map[alike]*crowd                 // LAC sections that only their pppoptfile could tell apart
@@ -104,9 +104,9 @@ type crowd struct {
 // chart takes in what xl2tpd says.
 func (a *atlas) chart(s xl2tpd.Snapshot) {
 	a.conf = s.Conf
-	a.sessions = make(map[string]xl2tpd.Session, len(s.Sessions))
+	a.sessions = make(map[int]xl2tpd.Session, len(s.Sessions))
 	for _, session := range s.Sessions {
-		a.sessions[session.Ifname] = session
+		a.sessions[session.Ifindex] = session
 	}
 	a.lacs = make(map[string]*xl2tpd.Section)
 	a.byOuter = make(map[netip.Addr][]*xl2tpd.Section)
@@ -188,7 +188,7 @@ func carries(c vici.Child, peer netip.Addr) bool {
 // find tells where a link belongs.
 func (a *atlas) find(l ppp.Link) place {
 	var p place
-	session, kernel := a.sessions[l.Name]
+	session, kernel := a.sessions[l.Index]
 	p.outer, p.session = l.OuterPeer, session
 	if kernel && session.Peer.IsValid() {
 		p.outer = session.Peer.Addr()

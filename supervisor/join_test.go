@@ -42,7 +42,7 @@ pppoptfile = /etc/ppp/annex
 func TestJoin(t *testing.T) {
 	n := &bench{t: t}
 	session := func(peer string, lns bool) []xl2tpd.Session {
-		return []xl2tpd.Session{{Ifname: "ppp0", Peer: netip.AddrPortFrom(addr(peer), 1701), LNS: lns}}
+		return []xl2tpd.Session{{Ifname: "ppp0", Ifindex: 5, Peer: netip.AddrPortFrom(addr(peer), 1701), LNS: lns}}
 	}
 	for name, c := range map[string]struct {
 		sessions []xl2tpd.Session
@@ -57,7 +57,7 @@ func TestJoin(t *testing.T) {
 		"kernel, a removed section":    {session("203.0.113.7", false), ppp.Link{OptFile: "/etc/ppp/client"}, nil, "203.0.113.7"},
 		"kernel, caller":               {session("203.0.113.7", true), ppp.Link{OptFile: "/etc/ppp/server"}, []string{"lns default"}, "203.0.113.7"},
 		"kernel, caller of a section":  {session("198.51.100.7", true), ppp.Link{OptFile: "/etc/ppp/server"}, []string{"lns branches"}, "198.51.100.7"},
-		"kernel, peer not told":        {[]xl2tpd.Session{{Ifname: "ppp0"}}, ppp.Link{OptFile: "/etc/ppp/nagoya"}, []string{"lac nagoya"}, ""},
+		"kernel, peer not told":        {[]xl2tpd.Session{{Ifname: "ppp0", Ifindex: 5}}, ppp.Link{OptFile: "/etc/ppp/nagoya"}, []string{"lac nagoya"}, ""},
 		"userspace, pass peer":         {nil, ppp.Link{OptFile: "/etc/ppp/client", OuterPeer: addr("192.0.2.1")}, []string{"lac tokyo"}, "192.0.2.1"},
 		"userspace, caller, pass peer": {nil, ppp.Link{OptFile: "/etc/ppp/server", OuterPeer: addr("198.51.100.7"), Peer: addr("10.2.0.10")}, []string{"lns branches"}, "198.51.100.7"},
 		"userspace, own pppoptfile":    {nil, ppp.Link{OptFile: "/etc/ppp/kobe-a"}, []string{"lac kobe-a"}, "192.0.2.9"},
@@ -66,14 +66,15 @@ func TestJoin(t *testing.T) {
 		"userspace, kept from callers": {nil, ppp.Link{OptFile: "/etc/ppp/server", Peer: addr("10.2.0.55")}, nil, ""},
 		"userspace, pppd's addresses":  {nil, ppp.Link{OptFile: "/etc/ppp/annex", Peer: addr("10.3.0.1")}, []string{"lns annex"}, ""},
 		"userspace, call":              {nil, ppp.Link{OptFile: "/etc/ppp/server"}, []string{"lns default", "lns branches"}, ""},
-		"another link's session":       {[]xl2tpd.Session{{Ifname: "ppp1", Peer: netip.MustParseAddrPort("192.0.2.1:1701")}}, ppp.Link{OptFile: "/etc/ppp/nagoya"}, []string{"lac nagoya"}, ""},
+		"of a link that had the name":  {[]xl2tpd.Session{{Ifname: "ppp0", Ifindex: 4, Peer: netip.MustParseAddrPort("192.0.2.1:1701")}}, ppp.Link{OptFile: "/etc/ppp/nagoya"}, []string{"lac nagoya"}, ""},
+		"another link's session":       {[]xl2tpd.Session{{Ifname: "ppp1", Ifindex: 6, Peer: netip.MustParseAddrPort("192.0.2.1:1701")}}, ppp.Link{OptFile: "/etc/ppp/nagoya"}, []string{"lac nagoya"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := n.xl2tpd(bothRoles)
 			s.Sessions = c.sessions
 			var a atlas
 			a.chart(s)
-			c.link.Name = "ppp0"
+			c.link.Name, c.link.Index = "ppp0", 5
 			p := a.find(c.link)
 			var names []string
 			for _, n := range p.names {
@@ -92,8 +93,8 @@ func TestJoin(t *testing.T) {
 
 func TestJoinWithoutConf(t *testing.T) {
 	var a atlas
-	a.chart(xl2tpd.Snapshot{Sessions: []xl2tpd.Session{{Ifname: "ppp0", LNS: true, Peer: netip.MustParseAddrPort("192.0.2.1:1701")}}})
-	if p := a.find(ppp.Link{Name: "ppp0"}); len(p.names) != 0 || p.outer != addr("192.0.2.1") {
+	a.chart(xl2tpd.Snapshot{Sessions: []xl2tpd.Session{{Ifname: "ppp0", Ifindex: 5, LNS: true, Peer: netip.MustParseAddrPort("192.0.2.1:1701")}}})
+	if p := a.find(ppp.Link{Name: "ppp0", Index: 5}); len(p.names) != 0 || p.outer != addr("192.0.2.1") {
 		t.Errorf("%+v", p)
 	}
 }

@@ -480,7 +480,7 @@ func TestRecoveryOfWhatIsDialledAgain(t *testing.T) {
 func TestRecoveryHearsLate(t *testing.T) {
 	n := newBench(t, redials, "[global]\nrecover = auto")
 	s := n.xl2tpd(redials)
-	s.Sessions = []xl2tpd.Session{{Ifname: "ppp0", Local: closer.Local, Peer: closer.Peer, LocalTunnel: closer.LocalID}}
+	s.Sessions = []xl2tpd.Session{{Ifname: "ppp0", Ifindex: 5, Local: closer.Local, Peer: closer.Peer, LocalTunnel: closer.LocalID}}
 	n.step(s)
 	n.step(secured("1"))
 	n.links(link("ppp0", 5, true))
@@ -510,11 +510,11 @@ func TestRecoveryLeavesTheUnknown(t *testing.T) {
 func TestRecoveryTellsLACsApart(t *testing.T) {
 	conf := redials + "[lac home]\nlns = 192.0.2.2\npppoptfile = /etc/ppp/options.l2tpd\nredial = yes\n"
 	n := newBench(t, conf, "[global]\nrecover = auto")
-	session := func(ifname, peer string, id uint16) xl2tpd.Session {
-		return xl2tpd.Session{Ifname: ifname, Local: closer.Local, Peer: netip.AddrPortFrom(addr(peer), 1701), LocalTunnel: id}
+	session := func(index int, peer string, id uint16) xl2tpd.Session {
+		return xl2tpd.Session{Ifindex: index, Local: closer.Local, Peer: netip.AddrPortFrom(addr(peer), 1701), LocalTunnel: id}
 	}
 	s := n.xl2tpd(conf)
-	s.Sessions = []xl2tpd.Session{session("ppp0", "192.0.2.1", 7), session("ppp1", "192.0.2.2", 8)}
+	s.Sessions = []xl2tpd.Session{session(5, "192.0.2.1", 7), session(6, "192.0.2.2", 8)}
 	n.step(s)
 	n.step(vici.Snapshot{})
 	n.links(link("ppp0", 5, true), link("ppp1", 6, true))

@@ -27,7 +27,7 @@ func TestLinkWaitsForItsSession(t *testing.T) {
 	for _, conf := range []string{watched, "[global]\nkeepalive = no\n[lac office]\nkeepalive = yes\nhook = /bin/tell\n"} {
 		n := begins(conf)
 		s := n.xl2tpd(two)
-		s.Sessions = []xl2tpd.Session{{Ifname: "ppp0", Local: closer.Local, Peer: closer.Peer, LocalTunnel: closer.LocalID}}
+		s.Sessions = []xl2tpd.Session{{Ifname: "ppp0", Ifindex: kernel.Index, Local: closer.Local, Peer: closer.Peer, LocalTunnel: closer.LocalID}}
 		n.step(s)
 		n.want(read(kernel))
 		n.wantNotes(`tunnel up tunnel=lac office peer=192.0.2.1 link=ppp0 target=10.0.0.1`)

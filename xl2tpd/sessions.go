@@ -15,6 +15,7 @@ import (
 // table is the network namespace's: sessions of other programs stand in it too.
 type Session struct {
 	Ifname      string         // pppN
+	Ifindex     int            // of that device when the table was read: another may get its name; 0: it has just gone
 	Local       netip.AddrPort // outer address and UDP port, this end
 	Peer        netip.AddrPort // the other end; invalid when the kernel would not tell (needs CAP_NET_ADMIN)
 	LocalTunnel uint16         // the id this end chose, seen in packets from the peer

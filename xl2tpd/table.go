@@ -4,8 +4,11 @@ import (
 	"errors"
 	"io/fs"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // For its table the kernel needs time in the square of the number of tunnels. So it is
@@ -48,6 +51,7 @@ func (l *loop) readTable() []Session {
 	}
 	l.complain("sessions", "xl2tpd: which pppN is which can't be told in kernel mode", err)
 	out := parseSessions(data)
+	l.complain("devices", "xl2tpd: which pppN is which can't be told", index(out))
 	known := map[tunnel]netip.AddrPort{}
 	var answer map[uint16]netip.AddrPort
 	for i := range out {
@@ -69,4 +73,23 @@ func (l *loop) readTable() []Session {
 	}
 	l.known = known
 	return out
+}
+
+// index adds the devices' indexes to their names.
+func index(sessions []Session) error {
+	if len(sessions) == 0 {
+		return nil
+	}
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return os.NewSyscallError("socket", err)
+	}
+	defer unix.Close(fd)
+	for i := range sessions {
+		r, err := unix.NewIfreq(sessions[i].Ifname)
+		if err == nil && unix.IoctlIfreq(fd, unix.SIOCGIFINDEX, r) == nil {
+			sessions[i].Ifindex = int(r.Uint32())
+		}
+	}
+	return nil
 }

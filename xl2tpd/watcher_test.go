@@ -290,6 +290,9 @@ func TestSessionsAndTheirPeers(t *testing.T) {
 		if len(s.Sessions) != 2 || s.Sessions[0].Peer.String() != "203.0.113.1:1701" || s.Sessions[1].Peer.IsValid() {
 			t.Errorf("%+v", s.Sessions)
 		}
+		if s.Sessions[0].Ifindex != 0 {
+			t.Errorf("a device that is not there: %+v", s.Sessions[0])
+		}
 		// One tunnel stays unknown and is asked for again; once a look.
 		b.w.Look()
 		b.none()
@@ -308,6 +311,12 @@ func TestSessionsAndTheirPeers(t *testing.T) {
 		b.w.Look()
 		if s := b.take(); s.Sessions[0].PeerTunnel != 1 || b.asked != 3 {
 			t.Errorf("%+v, asked %d times", s.Sessions, b.asked)
+		}
+		// Another device has its name.
+		b.proc.write("self/net/pppol2tp", strings.ReplaceAll(one+"\nTUNNEL 'tunl 100'"+two, "interface ppp0", "interface lo"))
+		b.w.Look()
+		if s := b.take(); s.Sessions[0].Ifname != "lo" || s.Sessions[0].Ifindex != 1 {
+			t.Errorf("%+v", s.Sessions)
 		}
 		if err := os.Remove(filepath.Join(b.proc.root, "self/net/pppol2tp")); err != nil {
 			t.Fatal(err)
