@@ -37,6 +37,7 @@ type lac struct {
 	idle    bool       // xl2tpd has not planned to dial it
 	dialled time.Time  // when recovery had it dialled last
 	attempt time.Time  // since when xl2tpd dials, as far as is known; zero: it does not
+	rests   time.Time  // since when it is known not to; zero: it may
 	called  netip.Addr // where it has dialled last; invalid: nobody has seen it
 	ike     string     // the connection that its latest tunnel came through; empty: none
 	ikeTo   string     // and the LNS that was, as xl2tpd.conf calls it
@@ -127,10 +128,13 @@ func (b *Brain) attend(l *lac, now time.Time) {
 
 // climb has a LAC climb its ladder, and notes when to look again.
 func (b *Brain) climb(l *lac, s *xl2tpd.Section, now time.Time) {
+	if !l.rests.IsZero() && !now.Before(l.rests.Add(s.RedialTimeout+answerTime)) {
+		l.idle, l.rests = true, time.Time{} // it should have redialled by then
+	}
 	is, at := b.situation(l, s, now)
 	if is.well() && b.claims(l).sure(b.xl2tpd.Pid) {
 		l.seen, l.idle, l.last, l.said = true, false, nil, ""
-		l.silent, l.attempt = time.Time{}, time.Time{}
+		l.silent, l.attempt, l.rests = time.Time{}, time.Time{}, time.Time{}
 		l.ike, l.ikeTo = b.lnsSA(s).Name, lnsHost(s)
 	}
 	step, again := l.ladder.climb(is, b.turns < maxTurns, b.jitter(), now)
@@ -342,9 +346,9 @@ func (b *Brain) recovered(ev Recovered, now time.Time) {
 	}
 	switch {
 	case (ev.Step == StepDial || ev.Step == StepRedial) && ev.Err == nil:
-		l.attempt = now
+		l.attempt, l.rests = now, time.Time{}
 	case errors.Is(ev.Err, ErrWaits):
-		l.attempt = time.Time{}
+		l.attempt, l.rests = time.Time{}, now
 	}
 	if ev.Step == StepHangUp && ev.Err == nil || errors.Is(ev.Err, ErrDropped) {
 		l.idle, l.attempt = true, time.Time{} // xl2tpd no longer redials
@@ -444,7 +448,7 @@ func (b *Brain) dials(lns netip.Addr, now time.Time) {
 		return // whose it is can't be told
 	}
 	l := b.lac(sections[0].Name)
-	l.attempt, l.called = now, lns
+	l.attempt, l.rests, l.called = now, time.Time{}, lns
 	b.touchLAC(l)
 	if l.last == nil {
 		return
@@ -484,7 +488,7 @@ func (b *Brain) newDaemon(runs bool, now time.Time) {
 		} else {
 			l.last = nil
 		}
-		l.silent, l.attempt, l.ladder.next = time.Time{}, time.Time{}, time.Time{}
+		l.silent, l.attempt, l.rests, l.ladder.next = time.Time{}, time.Time{}, time.Time{}, time.Time{}
 		l.idle = l.seen
 		if s := b.section(l.name); !hungUp && runs && s != nil && s.Autodial {
 			l.idle, l.attempt = false, now
