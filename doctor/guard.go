@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"xl2tpd-keepalive/hello/guard"
 )
 
 // queues are the guard's NFQUEUE numbers.
@@ -25,14 +27,17 @@ func (e *exam) guard() []Finding {
 			continue
 		}
 		var remedy []string
-		if others := slices.DeleteFunc(owners, func(pid int) bool { return pid == e.report.Pid }); len(others) == 0 {
+		others := slices.DeleteFunc(owners, func(pid int) bool { return pid == e.report.Pid })
+		for _, pid := range others {
+			remedy = append(remedy, e.other(pid))
+		}
+		switch {
+		case reason == guard.ErrBlocked.Error():
+			remedy = []string{"iptables -I INPUT 1 -i lo -p udp --dport 1701 -j ACCEPT"}
+		case len(others) == 0:
 			remedy = []string{
 				"modprobe -a nf_tables nft_queue nfnetlink_queue",
 				"in a container: give it CAP_NET_ADMIN and CAP_NET_RAW, and the modules to its host",
-			}
-		} else {
-			for _, pid := range others {
-				remedy = append(remedy, e.other(pid))
 			}
 		}
 		return []Finding{bad(check, "", reason, append(remedy, "if it is not wanted: `hello guard = off` in /etc/xl2tpd/keepalive.conf")...)}

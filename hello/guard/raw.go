@@ -1,8 +1,10 @@
 package guard
 
 import (
+	"cmp"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -14,6 +16,7 @@ import (
 type injector struct {
 	local int // to xl2tpd; by lo, which IPsec policies leave alone
 	peer  int // to the peer; see injectedMark
+	trial int // to nobody; see trialMark
 	lo    int32
 }
 
@@ -22,16 +25,18 @@ func newInjector() (*injector, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lo: %w", err)
 	}
-	in := &injector{local: -1, peer: -1, lo: int32(lo.Index)}
-	for _, fd := range []*int{&in.local, &in.peer} {
+	in := &injector{local: -1, peer: -1, trial: -1, lo: int32(lo.Index)}
+	for _, fd := range []*int{&in.local, &in.peer, &in.trial} {
 		if *fd, err = unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.IPPROTO_RAW); err != nil {
 			in.close()
 			return nil, fmt.Errorf("raw socket: %w", err)
 		}
 	}
-	if err := unix.SetsockoptInt(in.peer, unix.SOL_SOCKET, unix.SO_MARK, injectedMark); err != nil {
-		in.close()
-		return nil, fmt.Errorf("raw socket: mark: %w", err)
+	for fd, mark := range map[int]int{in.peer: injectedMark, in.trial: trialMark} {
+		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, mark); err != nil {
+			in.close()
+			return nil, fmt.Errorf("raw socket: mark: %w", err)
+		}
 	}
 	return in, nil
 }
@@ -45,8 +50,15 @@ func (in *injector) send(i hello.Injection) error {
 	return os.NewSyscallError("sendmsg", unix.Sendmsg(in.peer, i.Packet, via, to, 0))
 }
 
+// try sends what looks like an acknowledgement of a peer that there is not (RFC 5737 §3).
+func (in *injector) try(port uint16) error {
+	from, to := netip.AddrFrom4([4]byte{192, 0, 2, 1}), netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	p := hello.AppendPacket(nil, netip.AddrPortFrom(from, l2tpPort), netip.AddrPortFrom(to, cmp.Or(port, l2tpPort)), hello.Message{})
+	return os.NewSyscallError("sendto", unix.Sendto(in.trial, p, 0, &unix.SockaddrInet4{Addr: to.As4()}))
+}
+
 func (in *injector) close() {
-	for _, fd := range []int{in.local, in.peer} {
+	for _, fd := range []int{in.local, in.peer, in.trial} {
 		if fd >= 0 {
 			unix.Close(fd)
 		}

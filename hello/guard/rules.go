@@ -47,6 +47,9 @@ const (
 	// does if somebody else has changed the mark before. A packet in the clear
 	// can't come of it, table or no table.
 	injectedMark = 0x4c325450
+	// trialMark is the mark of packets that only show whether one on lo gets past the
+	// host's own filters, as those to xl2tpd must.
+	trialMark = injectedMark + 1
 )
 
 // flow is one direction of a tunnel's control channel, as its packets show it.
@@ -215,11 +218,11 @@ func (r *rules) owe(t hello.Tunnel, add bool) error {
 // floods the host with forged ones fills the queue of those that come in the clear,
 // and no other.
 func (r *rules) outgoing(port uint16) [][]expr.Any {
-	return append([][]expr.Any{reroute(), loopback(expr.MetaKeyOIF)}, r.queueing(port, securedQueue, nil)...)
+	return append([][]expr.Any{reroute(), request(), loopback(expr.MetaKeyOIF)}, r.queueing(port, securedQueue, nil)...)
 }
 
 func (r *rules) incoming(port uint16) [][]expr.Any {
-	return slices.Concat([][]expr.Any{loopback(expr.MetaKeyIIF)},
+	return slices.Concat([][]expr.Any{trial(), loopback(expr.MetaKeyIIF)},
 		r.queueing(port, securedQueue, secured()), r.queueing(port, plainQueue, nil))
 }
 
@@ -230,6 +233,27 @@ func reroute() []expr.Any {
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.NativeEndian.PutUint32(injectedMark)},
 		&expr.Immediate{Register: 1, Data: binaryutil.NativeEndian.PutUint32(0)},
 		&expr.Meta{Key: expr.MetaKeyMARK, Register: 1, SourceRegister: true},
+	)
+}
+
+// trial: meta iif lo meta mark trialMark queue num securedQueue bypass. Who forges packets
+// can't fill that queue.
+func trial() []expr.Any {
+	return append(onLoopback(expr.MetaKeyIIF),
+		&expr.Meta{Key: expr.MetaKeyMARK, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.NativeEndian.PutUint32(trialMark)},
+		&expr.Queue{Num: securedQueue, Flag: expr.QueueFlagBypass},
+	)
+}
+
+// request: meta oif lo @th,192,32 1 queue num securedQueue bypass. It has us see the SCCRQs
+// for which there is no SA yet: the kernel drops them behind this hook, and until then their
+// device is lo (net/ipv4/route.c, ipv4_blackhole_route).
+func request() []expr.Any {
+	return append(onLoopback(expr.MetaKeyOIF),
+		payload(expr.PayloadBaseTransportHeader, 24, 4, 1), // the first AVP's type and value (RFC 2661 §4.4.1)
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{0, 0, 0, byte(hello.TypeSCCRQ)}},
+		&expr.Queue{Num: securedQueue, Flag: expr.QueueFlagBypass},
 	)
 }
 

@@ -185,6 +185,32 @@ func TestIncoming(t *testing.T) {
 	}
 }
 
+// What is tried on lo comes to us, and so does a request for which there is no SA yet.
+func TestOnLo(t *testing.T) {
+	request := hello.AppendPacket(nil, here, there, hello.Message{Type: hello.TypeSCCRQ})
+	reply := hello.AppendPacket(nil, here, there, hello.Message{Type: hello.TypeSCCRP})
+	for name, c := range map[string]struct {
+		k     kernel
+		to    string
+		rules [][]expr.Any
+		want  bool
+	}{
+		"a trial":                 {kernel{device: "lo", mark: trialMark, ip: zlb(true, 0)}, received, newRules().incoming(0), true},
+		"a trial's mark":          {kernel{device: "eth0", mark: trialMark, ip: zlb(true, 0)}, received, newRules().incoming(1801), false},
+		"one to xl2tpd":           {kernel{device: "lo", ip: zlb(true, 0)}, received, newRules().incoming(0), false},
+		"a request, on its way":   {kernel{device: "lo", ip: request}, sent, newRules().outgoing(0), true},
+		"a request that comes in": {kernel{device: "lo", ip: request}, received, newRules().incoming(0), false},
+		"a reply":                 {kernel{device: "lo", ip: reply}, sent, newRules().outgoing(0), false},
+		"too short":               {kernel{device: "lo", ip: zlb(false, 0)}, sent, newRules().outgoing(0), false},
+	} {
+		c.k.follow(t, c.to, c.rules)
+		queued := c.k.queue != nil && c.k.device == "lo"
+		if queued != c.want || queued && (c.k.queue.Num != securedQueue || c.k.queue.Flag != expr.QueueFlagBypass) {
+			t.Errorf("%s: %+v", name, c.k.queue)
+		}
+	}
+}
+
 // The mark that makes the kernel look for the way anew is taken from our packets
 // alone.
 func TestReroute(t *testing.T) {

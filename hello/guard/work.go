@@ -19,6 +19,9 @@ import (
 const (
 	tidyEvery = time.Minute
 
+	trials    = 3
+	trialTime = time.Second
+
 	hookInput = 1 // NF_INET_LOCAL_IN
 
 	// notVerified says that the kernel has not looked at the UDP checksum yet
@@ -26,15 +29,21 @@ const (
 	notVerified = 1 << 2
 )
 
+// ErrBlocked says that the host's own firewall does not let in what the guard sends to xl2tpd.
+var ErrBlocked = errors.New("a firewall rule of this host drops L2TP on lo, which is how the guard answers xl2tpd")
+
 // work is one stretch of guarding, from the tables' coming to their going.
 type work struct {
 	*Guard
+	in    *injector
 	rules *rules
 
 	busy  sync.Mutex // of all but the hints
 	ended bool       // nothing is to be done any more
 	d     *desk
 	armed time.Time // when serve wakes up to see what is due; zero: it does not
+	tried int       // packets in a row of which none has come back
+	back  hint.Hint // one has
 	alarm hint.Hint // the next due time may have changed
 	wrong hint.Hint // the tables may not be ours any more
 }
@@ -51,7 +60,7 @@ func (g *Guard) work(ctx context.Context, working func()) error {
 	defer in.close()
 
 	_, _, host := g.settings()
-	w := &work{Guard: g, rules: newRules()}
+	w := &work{Guard: g, in: in, rules: newRules()}
 	w.d = &desk{
 		ctx: ctx, log: g.Log, signs: g.Signs, store: store(g.Dir), host: host,
 		x: newExchange(), gone: g.Gone, ended: g.Ended, dials: g.Dials, owe: w.owe, send: in.send,
@@ -74,6 +83,9 @@ func (g *Guard) work(ctx context.Context, working func()) error {
 
 	if err := w.install(host.Port); err != nil {
 		return explain(err)
+	}
+	if err := w.tryout(ctx, host.Port); err != nil {
+		return errors.Join(err, w.leave())
 	}
 	w.hold(func() { w.d.x.meet(host.Sessions, time.Now()) })
 	var wg sync.WaitGroup
@@ -114,6 +126,35 @@ func (w *work) listen(ctx context.Context, num uint16, failed chan<- error) (*nf
 	return q, nil
 }
 
+// tryout tells whether xl2tpd can be answered.
+func (w *work) tryout(ctx context.Context, port uint16) error {
+	for range trials {
+		if w.in.try(port) != nil {
+			break // the kernel says itself that it was dropped
+		}
+		select {
+		case <-w.back.C():
+			return nil
+		case <-time.After(trialTime):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return ErrBlocked
+}
+
+// tryAgain tells whether xl2tpd could be answered in the last minutes.
+func (w *work) tryAgain() error {
+	w.busy.Lock()
+	defer w.busy.Unlock()
+	if w.tried == trials {
+		return ErrBlocked
+	}
+	w.tried++
+	w.in.try(w.d.host.Port) // what is wrong with it shows later
+	return nil
+}
+
 func (w *work) serve(ctx context.Context, failed <-chan error) error {
 	tidy := time.NewTicker(tidyEvery)
 	defer tidy.Stop()
@@ -137,6 +178,9 @@ func (w *work) serve(ctx context.Context, failed <-chan error) error {
 				return err
 			}
 		case <-tidy.C:
+			if err := w.tryAgain(); err != nil {
+				return errors.Join(err, w.leave())
+			}
 			w.hold(func() { w.d.tidy(time.Now()) })
 			if done, err := w.told(); done || err != nil {
 				return err
@@ -244,6 +288,12 @@ func (w *work) packet(q *nfqueue.Nfqueue, secured bool, a nfqueue.Attribute) {
 	w.busy.Lock()
 	defer w.busy.Unlock()
 	if w.ended {
+		return
+	}
+	if a.Mark != nil && *a.Mark == trialMark {
+		w.tried = 0
+		w.back.Give()
+		q.SetVerdict(*a.PacketID, nfqueue.NfDrop)
 		return
 	}
 	action, changed, c := hello.Pass, []byte(nil), (*channel)(nil)
