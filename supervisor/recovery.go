@@ -128,7 +128,8 @@ func (b *Brain) attend(l *lac, now time.Time) {
 
 // climb has a LAC climb its ladder, and notes when to look again.
 func (b *Brain) climb(l *lac, s *xl2tpd.Section, now time.Time) {
-	if !l.rests.IsZero() && !now.Before(l.rests.Add(s.RedialTimeout+answerTime)) {
+	// An attempt that it closes, and nobody acknowledges that, takes twice that time.
+	if !l.rests.IsZero() && !now.Before(l.rests.Add(s.RedialTimeout+2*answerTime)) {
 		l.idle, l.rests = true, time.Time{} // it should have redialled by then
 	}
 	is, at := b.situation(l, s, now)
@@ -348,7 +349,10 @@ func (b *Brain) recovered(ev Recovered, now time.Time) {
 	case (ev.Step == StepDial || ev.Step == StepRedial) && ev.Err == nil:
 		l.attempt, l.rests = now, time.Time{}
 	case errors.Is(ev.Err, ErrWaits):
-		l.attempt, l.rests = time.Time{}, now
+		l.attempt = time.Time{}
+		if l.rests.IsZero() {
+			l.rests = now
+		}
 	}
 	if ev.Step == StepHangUp && ev.Err == nil || errors.Is(ev.Err, ErrDropped) {
 		l.idle, l.attempt = true, time.Time{} // xl2tpd no longer redials
