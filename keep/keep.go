@@ -3,9 +3,13 @@
 package keep
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -15,10 +19,36 @@ const Max = 16 << 20
 
 // Save writes a file, or leaves the one that is there as it was.
 func Save(path string, data []byte) error {
-	if err := os.WriteFile(path+".new", data, 0o600); err != nil {
+	if err := write(path+".new", data); err != nil {
 		return err
 	}
 	return os.Rename(path+".new", path)
+}
+
+// write makes a file, in place of whatever is there. It belongs to its directory's owner: root
+// may have been asked to do the service's work by hand.
+func write(path string, data []byte) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err == nil && os.Geteuid() == 0 {
+		err = give(f, filepath.Dir(path))
+	}
+	return errors.Join(err, f.Close())
+}
+
+func give(f *os.File, dir string) error {
+	info, err := os.Stat(dir)
+	if err != nil {
+		return err
+	}
+	owner := info.Sys().(*syscall.Stat_t)
+	return f.Chown(int(owner.Uid), int(owner.Gid))
 }
 
 // Read reads a file as Save makes it. What may be in its place is not waited for, nor

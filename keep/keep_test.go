@@ -47,3 +47,42 @@ func TestReadRefuses(t *testing.T) {
 		}
 	}
 }
+
+// A link where a new file is to be is taken away, and not followed.
+func TestSaveFollowsNothing(t *testing.T) {
+	dir := t.TempDir()
+	other := filepath.Join(dir, "other")
+	if err := os.WriteFile(other, []byte("precious"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "one")
+	if err := os.Symlink(other, path+".new"); err != nil {
+		t.Fatal(err)
+	}
+	if err := Save(path, []byte("ours")); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(other); err != nil || string(got) != "precious" {
+		t.Errorf("wrote %q, %v", got, err)
+	}
+	if got, err := Read(path); err != nil || string(got) != "ours" {
+		t.Errorf("read %q, %v", got, err)
+	}
+}
+
+// What root saves in a directory of the service's is the service's.
+func TestSaveForTheOwner(t *testing.T) {
+	dir := t.TempDir()
+	const owner = 65533
+	if err := os.Chown(dir, owner, owner); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "one")
+	if err := Save(path, nil); err != nil {
+		t.Fatal(err)
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil || st.Uid != owner || st.Gid != owner {
+		t.Errorf("belongs to %d:%d, %v", st.Uid, st.Gid, err)
+	}
+}
