@@ -79,7 +79,7 @@ uninstall:
 # debhelper wants debian/ at the root of a tree, and replaces HOME, where Go has its settings and caches.
 # -d: Go comes from PATH, not from a package.
 deb: deb-tools
-	rm -rf $(DEB)/tree && mkdir -p $(DEB)/tree
+	rm -rf $(DEB)/tree $(DEB)/*_$(ARCH).deb && mkdir -p $(DEB)/tree
 	cp -r $(CODE) deploy go.mod go.sum Makefile LICENSE CHANGELOG.md $(DEB)/tree
 	mv $(DEB)/tree/deploy/debian $(DEB)/tree/debian
 	sed -i '1s/(.*)/($(DEB_VERSION))/' $(DEB)/tree/debian/changelog

@@ -291,12 +291,12 @@ func TestYamaha(t *testing.T) {
 }
 
 func TestText(t *testing.T) {
-	all := []Finding{good("VICI", "", "answers"), bad("state", "lac office", "down", "do this", "then that")}
+	all := []Finding{good("VICI", "", "answers\x1b[2J"), bad("state", "lac office", "down", "do this", "then that")}
 	var b bytes.Buffer
 	if err := Text(&b, all, false); err != nil {
 		t.Fatal(err)
 	}
-	if want := "✓ VICI: answers\n✗ lac office, state: down\n    → do this\n    → then that\n"; b.String() != want {
+	if want := "✓ VICI: answers?[2J\n✗ lac office, state: down\n    → do this\n    → then that\n"; b.String() != want {
 		t.Errorf("got\n%swant\n%s", b.String(), want)
 	}
 }

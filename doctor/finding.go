@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"xl2tpd-keepalive/status"
 )
 
 // Finding is the outcome of one check.
@@ -49,9 +51,9 @@ func Text(w io.Writer, all []Finding, colours bool) error {
 		if f.Tunnel != "" {
 			about = f.Tunnel + ", " + about
 		}
-		fmt.Fprintf(&b, "%s %s: %s\n", mark, about, f.Text)
+		fmt.Fprintf(&b, "%s %s: %s\n", mark, status.Printable(about), status.Printable(f.Text))
 		for _, r := range f.Remedy {
-			fmt.Fprintf(&b, "    → %s\n", r)
+			fmt.Fprintf(&b, "    → %s\n", status.Printable(r))
 		}
 	}
 	_, err := io.WriteString(w, b.String())

@@ -165,7 +165,7 @@ func (r *Runner) run(ctx context.Context, e Event) {
 	}
 }
 
-// execute runs the hook in a process group of its own, of which nothing is left
+// execute runs the hook in a process group of its own. Nothing is left of that group
 // when it returns.
 func execute(ctx context.Context, e Event, limit time.Duration) error {
 	slow := fmt.Errorf("%s: killed after %v", e.Path, limit)

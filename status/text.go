@@ -19,9 +19,9 @@ func Text(w io.Writer, r Report, colours bool) error {
 			up++
 		}
 	}
-	p.printf("xl2tpd-keepalive %s · %s, %d up · %s\n", printable(r.Version), count(len(r.Tunnels), "tunnel"), up, r.Time.Format(time.DateTime))
+	p.printf("xl2tpd-keepalive %s · %s, %d up · %s\n", Printable(r.Version), count(len(r.Tunnels), "tunnel"), up, r.Time.Format(time.DateTime))
 	for _, s := range r.Problems {
-		p.printf("%s %s\n", p.paint("31", "!"), printable(s))
+		p.printf("%s %s\n", p.paint("31", "!"), Printable(s))
 	}
 	for _, t := range r.Tunnels {
 		p.tunnel(&t)
@@ -54,22 +54,22 @@ func (p *page) tunnel(t *Tunnel) {
 	if name == "" {
 		name = "(unknown section)"
 	}
-	state := p.paint(colours[t.State], "● "+t.State)
+	state := p.paint(colours[t.State], "● "+Printable(t.State))
 	if !t.Since.IsZero() {
 		state += " " + span(p.now.Sub(t.Since))
 	}
-	p.printf("\n%s  %s", p.paint("1", printable(name)), state)
+	p.printf("\n%s  %s", p.paint("1", Printable(name)), state)
 	if t.Peer.IsValid() {
 		p.printf("  peer %v", t.Peer)
 	}
 	if l := t.Link; l != nil {
-		p.printf("  %s", printable(l.Name))
+		p.printf("  %s", Printable(l.Name))
 		if l.Local.IsValid() {
 			p.printf(" %v → %v", l.Local, l.Remote)
 		}
 	}
 	p.WriteByte('\n')
-	p.row("now", "%s", printable(t.Doing))
+	p.row("now", "%s", Printable(t.Doing))
 	if l := t.Link; l != nil && !l.Up.IsZero() {
 		p.row("up", "since %s, for %s", l.Up.Local().Format(time.DateTime), span(p.now.Sub(l.Up)))
 		if at, kind := l.Signs.Last(); !at.IsZero() {
@@ -88,7 +88,7 @@ func (p *page) tunnel(t *Tunnel) {
 		p.row("SA", "none")
 	}
 	if c := t.Last; c != nil {
-		p.row("before", "closed %s ago after %s: %s", span(p.now.Sub(c.Time)), span(time.Duration(c.After)), printable(c.Reason))
+		p.row("before", "closed %s ago after %s: %s", span(p.now.Sub(c.Time)), span(time.Duration(c.After)), Printable(c.Reason))
 	}
 }
 
@@ -113,7 +113,7 @@ func (p *page) guard(g *Guard) {
 	if g.Holding {
 		what = p.paint("33", "holds the tunnel")
 	}
-	line := fmt.Sprintf("guard %s: %s, %d shown to the peer, %d answered in its name", printable(g.Mode), what, g.Passed, g.Held)
+	line := fmt.Sprintf("guard %s: %s, %d shown to the peer, %d answered in its name", Printable(g.Mode), what, g.Passed, g.Held)
 	if g.Answered > 0 {
 		line += fmt.Sprintf(", %d of its own answered for xl2tpd", g.Answered)
 	}
@@ -121,7 +121,7 @@ func (p *page) guard(g *Guard) {
 }
 
 func (p *page) sa(s *SA) {
-	line := printable(s.Name) + " " + printable(s.State)
+	line := Printable(s.Name) + " " + Printable(s.State)
 	if !s.Since.IsZero() {
 		line += " " + span(p.now.Sub(s.Since))
 	}
@@ -184,9 +184,9 @@ func count(n int, what string) string {
 	return fmt.Sprintf("%d %s", n, what)
 }
 
-// printable keeps what comes from configurations and peers from moving the
+// Printable keeps what comes from configurations and peers from moving the
 // cursor.
-func printable(s string) string {
+func Printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r >= 0x7f && r < 0xa0 {
 			return '?'
