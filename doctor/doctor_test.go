@@ -33,6 +33,7 @@ type patient struct {
 	daemon  xl2tpd.Snapshot
 	conns   []vici.Connection
 	viciErr error
+	device  string // towards a peer
 	source  netip.Addr
 	unit    string
 	givenUp []time.Time
@@ -44,7 +45,7 @@ const ourPid = 4242
 func healthy(t *testing.T) *patient {
 	addr := netip.MustParseAddr
 	p := &patient{
-		t: t, unit: "active (running)", source: addr("198.51.100.2"),
+		t: t, unit: "active (running)", device: "eth0", source: addr("198.51.100.2"),
 		conns: []vici.Connection{{Name: "tokyo", DPDDelay: 30 * time.Second}},
 		report: status.Report{Version: "1.0", Pid: ourPid, Time: now, Tunnels: []status.Tunnel{{
 			Name: "lac office", Peer: addr("192.0.2.1"), State: "alive",
@@ -57,6 +58,7 @@ func healthy(t *testing.T) *patient {
 		Report:      func(context.Context) (status.Report, error) { return p.report, p.down },
 		Connections: func(context.Context) ([]vici.Connection, error) { return p.conns, p.viciErr },
 		Xl2tpd:      func(context.Context) (xl2tpd.Snapshot, error) { return p.daemon, nil },
+		Device:      func(netip.Addr) (string, error) { return p.device, nil },
 		Source:      func(netip.AddrPort) (netip.Addr, error) { return p.source, nil },
 		Unit:        func(context.Context, string) (string, error) { return p.unit, nil },
 		GivenUp:     func(context.Context) ([]time.Time, error) { return p.givenUp, nil },
@@ -171,11 +173,12 @@ func TestFindings(t *testing.T) {
 			p.report.Tunnels[0].State, p.report.Tunnels[0].SA = "down", nil
 		}, "state", "down"},
 		{"tunnel silent", func(p *patient) { p.report.Tunnels[0].State = "silent" }, "state", "answers no echo request"},
-		{"routed into itself", func(p *patient) { p.source = netip.MustParseAddr("10.0.0.2") }, "route to the peer", "192.0.2.1 is reached through ppp0, its own tunnel"},
+		{"routed into itself", func(p *patient) { p.device = "ppp0" }, "route to the peer", "192.0.2.1 is reached through ppp0, its own tunnel"},
+		{"a link with the host's own address", func(p *patient) { p.report.Tunnels[0].Link.Local = p.source }, "", ""},
 		{"routed into another tunnel", func(p *patient) {
-			p.source = netip.MustParseAddr("10.1.0.2")
+			p.device = "ppp1"
 			p.report.Tunnels = append(p.report.Tunnels, status.Tunnel{
-				Name: "lac branch", State: "alive", Link: &status.Link{Name: "ppp1", Local: p.source},
+				Name: "lac branch", State: "alive", Link: &status.Link{Name: "ppp1"},
 			})
 		}, "route to the peer", "192.0.2.1 is reached through ppp1, the tunnel of lac branch"},
 		{"in the clear", func(p *patient) { p.report.Tunnels[0].SA = nil }, "IPsec", "no IKE SA"},

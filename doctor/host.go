@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"xl2tpd-keepalive/hook"
+	"xl2tpd-keepalive/probe"
 	"xl2tpd-keepalive/status"
 	"xl2tpd-keepalive/vici"
 	"xl2tpd-keepalive/xl2tpd"
@@ -28,6 +29,8 @@ type Host struct {
 	Report      func(context.Context) (status.Report, error)
 	Connections func(context.Context) ([]vici.Connection, error)
 	Xl2tpd      func(context.Context) (xl2tpd.Snapshot, error)
+	// Device is the one by which packets to an address would leave.
+	Device func(to netip.Addr) (string, error)
 	// Source is the address that packets to another would come from.
 	Source func(to netip.AddrPort) (netip.Addr, error)
 	// Unit is the state of a systemd unit, such as "active (exited)"; empty: none.
@@ -47,6 +50,7 @@ func ThisHost() *Host {
 		Report:      func(ctx context.Context) (status.Report, error) { return status.Read(ctx, status.DefaultSocket) },
 		Connections: func(ctx context.Context) ([]vici.Connection, error) { return vici.Connections(ctx) },
 		Xl2tpd:      xl2tpd.Look,
+		Device:      probe.Routed,
 		Source:      source,
 		Unit:        unit,
 		GivenUp:     givenUp,

@@ -140,20 +140,24 @@ func (e *exam) route(name string, t *status.Tunnel) []Finding {
 	if err != nil {
 		return []Finding{bad(check, name, err.Error(), "ip route get "+t.Peer.String())}
 	}
-	into := "its own tunnel"
-	through := t.Link
-	if source != t.Link.Local {
-		through = nil
-		for _, other := range e.report.Tunnels {
-			if other.Link != nil && other.Link.Local == source {
-				into, through = "the tunnel of "+title(&other), other.Link
-			}
+	device, err := e.Device(t.Peer)
+	if err != nil {
+		return []Finding{bad(check, name, err.Error(), "ip route get "+t.Peer.String())}
+	}
+	into := ""
+	for _, other := range e.report.Tunnels {
+		switch {
+		case other.Link == nil || other.Link.Name != device:
+		case other.Link.Name == t.Link.Name:
+			into = "its own tunnel"
+		default:
+			into = "the tunnel of " + title(&other)
 		}
 	}
-	if through == nil || !source.IsValid() {
+	if into == "" {
 		return []Finding{good(check, name, "outside the tunnel, from %v", source)}
 	}
-	return []Finding{bad(check, name, fmt.Sprintf("%v is reached through %s, %s", t.Peer, through.Name, into),
+	return []Finding{bad(check, name, fmt.Sprintf("%v is reached through %s, %s", t.Peer, device, into),
 		fmt.Sprintf("ip route replace %v via GATEWAY (the router outside the tunnel), best in /etc/ppp/ip-up.d", t.Peer),
 		"or no `defaultroute` in the pppoptfile")}
 }

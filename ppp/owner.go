@@ -64,7 +64,7 @@ func (o *owners) of(devices []device) map[int]process {
 
 // named returns the pppd that the device's pid file names.
 func (o *owners) named(device string) (process, bool) {
-	for _, dir := range []string{"run", "var/run"} {
+	for _, dir := range []string{"run", "var/run", "run/pppd", "var/run/pppd"} { // pppd 2.5 may be built for these
 		b, err := fs.ReadFile(o.root, path.Join(dir, device+".pid"))
 		if err != nil {
 			continue

@@ -104,6 +104,11 @@ func TestOwner(t *testing.T) {
 			h.pidFile("run/ppp0.pid", "406\n")
 			h.process(406, 400, "pppd", "S", 250, kernelArgs...)
 		}, mine, true},
+		{"pid file in /run/pppd", nil, func(h host) {
+			xl2tpd(h)
+			h.pidFile("run/pppd/ppp0.pid", "406\n")
+			h.process(406, 400, "pppd", "S", 250, kernelArgs...)
+		}, mine, true},
 		{"pid file in /var/run", nil, func(h host) {
 			xl2tpd(h)
 			h.pidFile("var/run/ppp0.pid", "406\n")

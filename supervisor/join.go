@@ -90,10 +90,10 @@ type atlas struct {
 }
 
 // alike is what the LACs of a crowd have in common: their pppoptfile, or that their
-// LNSs have no address yet too.
+// LNSs are called by names too.
 type alike struct {
-	optFile    string
-	unresolved bool
+	optFile string
+	named   bool
 }
 
 type crowd struct {
@@ -128,7 +128,7 @@ func (a *atlas) chart(s xl2tpd.Snapshot) {
 		if section.Kind == "lac" {
 			a.lacs[conf.Lower(section.Name)] = section
 			join(section, alike{section.PPPOptFile, false})
-			if len(section.LNSIPs) == 0 {
+			if !literal(section) {
 				join(section, alike{section.PPPOptFile, true})
 			}
 		}
@@ -136,6 +136,16 @@ func (a *atlas) chart(s xl2tpd.Snapshot) {
 			a.byOuter[ip] = append(a.byOuter[ip], section)
 		}
 	}
+}
+
+// literal tells whether a LAC's LNS is called by its address. A name may lead elsewhere for
+// xl2tpd than for us.
+func literal(s *xl2tpd.Section) bool {
+	if len(s.LNS) == 0 {
+		return false
+	}
+	_, err := netip.ParseAddr(s.LNS[0])
+	return err == nil
 }
 
 // secure takes in what strongSwan says. Of several SAs with one peer the
@@ -179,10 +189,10 @@ func (a *atlas) secure(s vici.Snapshot, now time.Time) bool {
 	return !maps.Equal(known, a.sas)
 }
 
-// carries tells whether a CHILD SA can carry a peer's L2TP packets: one in transport
-// mode, or whose traffic selectors have the peer itself.
+// carries tells whether a CHILD SA can carry a peer's L2TP packets: one that takes UDP, in
+// transport mode or with traffic selectors that have the peer itself.
 func carries(c vici.Child, peer netip.Addr) bool {
-	return !strings.EqualFold(c.Mode, "TUNNEL") || len(c.RemoteTS) == 0 || vici.Selects(c.RemoteTS, peer)
+	return len(c.RemoteTS) == 0 || vici.TakesUDP(c.RemoteTS) && (!strings.EqualFold(c.Mode, "TUNNEL") || vici.Selects(c.RemoteTS, peer))
 }
 
 // find tells where a link belongs.
@@ -248,7 +258,7 @@ func (a *atlas) dialled(l ppp.Link, outer netip.Addr) ([]*xl2tpd.Section, []name
 	case len(near) > 0:
 		return near, nil // pppoptfile was edited since
 	}
-	// An LNS whose name has not been resolved may be any.
+	// An LNS that is called by a name may be any.
 	if c := a.crowds[alike{l.OptFile, outer.IsValid()}]; c != nil {
 		return c.sections, c.names
 	}

@@ -286,14 +286,23 @@ func redialling(s *xl2tpd.Section) time.Duration {
 	return forever
 }
 
-// lnsSA is the SA with the LNS of a section.
-func (b *Brain) lnsSA(s *xl2tpd.Section) sa {
-	for _, ip := range s.LNSIPs {
-		if sa, ok := b.atlas.sas[ip]; ok {
-			return sa
+// lnsSA is the SA with the LNS of a section: with the one that its link leads to, or else
+// with any that its name stands for.
+func (b *Brain) lnsSA(s *xl2tpd.Section) (any sa) {
+	for _, t := range b.claims(b.lac(s.Name)).sole {
+		if t.state != Down && t.place.outer.IsValid() {
+			return b.atlas.sas[t.place.outer]
 		}
 	}
-	return sa{}
+	for _, ip := range s.LNSIPs {
+		if sa := b.atlas.sas[ip]; sa.Child || any.UniqueID == "" {
+			any = sa
+		}
+		if any.Child {
+			break
+		}
+	}
+	return any
 }
 
 // wish is what the configuration and the operator want for a LAC.

@@ -602,3 +602,86 @@ func TestRecoveryWaitsForTheEyes(t *testing.T) {
 		t.Error("nothing after that")
 	}
 }
+
+const byName = "[lac office]\nlns = vpn.example.net\npppoptfile = /etc/ppp/options.l2tpd\nredial = yes\nautodial = yes\n"
+
+// named has a tunnel up with the second address of a name, of which we know those, beside
+// such SAs.
+func named(t *testing.T, known []string, sas ...vici.SA) *bench {
+	n := newBench(t, byName, "[global]\nrecover = auto")
+	s := n.xl2tpd(byName)
+	for _, a := range known {
+		s.Conf.Sections[0].LNSIPs = append(s.Conf.Sections[0].LNSIPs, addr(a))
+	}
+	s.Sessions = []xl2tpd.Session{{Ifindex: 5, Local: closer.Local, Peer: netip.MustParseAddrPort("192.0.2.2:1701"), LocalTunnel: 7}}
+	n.step(s)
+	n.step(vici.Snapshot{SAs: sas})
+	n.links(link("ppp0", 5, true))
+	n.step(Counter{Link: key("ppp0", 5)})
+	n.step(probe.Result{Link: "ppp0", Index: 5, RTT: time.Millisecond})
+	n.actions = nil
+	return n
+}
+
+func worksWith(peer string) vici.SA {
+	return vici.SA{Name: "tokyo", UniqueID: peer, State: "ESTABLISHED", RemoteHost: netip.AddrPortFrom(addr(peer), 4500),
+		Children: []vici.Child{{State: "INSTALLED", Mode: "TRANSPORT"}}}
+}
+
+// lives plays time with a tunnel whose echo requests are answered: there is nothing to mend.
+func (n *bench) lives(d time.Duration) {
+	n.t.Helper()
+	for end := n.now.Add(d); n.now.Before(end); n.after(time.Second) {
+		for len(n.actions) > 0 {
+			a := n.actions[0]
+			n.actions = n.actions[1:]
+			switch a := a.(type) {
+			case Recover:
+				n.t.Fatalf("%v of a tunnel that lives", a.Step)
+			case ReadCounter:
+				n.step(Counter{Link: a.Link})
+			case SendEcho:
+				n.step(probe.Result{Link: a.Link, Index: a.Index, RTT: time.Millisecond})
+			}
+		}
+	}
+}
+
+// A name that leads xl2tpd elsewhere than us makes no stranger of the tunnel.
+func TestRecoveryOfAnotherAddressThanOurs(t *testing.T) {
+	n := named(t, []string{"192.0.2.1"}, worksWith("192.0.2.2"))
+	if r := n.report()[0]; r.Name != "lac office" || r.Link == nil {
+		t.Errorf("%+v", r)
+	}
+	n.lives(20 * time.Minute)
+}
+
+// The SA of a tunnel is the one with the address that it leads to, whatever else the name
+// stands for.
+func TestRecoveryRenewsTheSAOfTheTunnel(t *testing.T) {
+	connecting := vici.SA{Name: "tokyo", UniqueID: "3", State: "CONNECTING", RemoteHost: netip.MustParseAddrPort("192.0.2.1:500")}
+	n := named(t, []string{"192.0.2.1", "192.0.2.2"}, connecting, worksWith("192.0.2.2"))
+	n.lives(10 * time.Minute) // while another SA comes
+	n = named(t, []string{"192.0.2.1", "192.0.2.2"}, worksWith("192.0.2.1"), worksWith("192.0.2.2"))
+	for end := n.now.Add(3 * time.Minute); n.now.Before(end); n.after(time.Second) {
+		for len(n.actions) > 0 {
+			a := n.actions[0]
+			n.actions = n.actions[1:]
+			switch a := a.(type) {
+			case Recover:
+				if a.Step == StepRenew && (a.SA != "192.0.2.2" || a.Peer != addr("192.0.2.2")) {
+					t.Errorf("renews %s for %v", a.SA, a.Peer)
+				}
+				if a.Step == StepRenew {
+					return
+				}
+				n.step(Recovered{LAC: a.LAC, Step: a.Step})
+			case ReadCounter:
+				n.step(Counter{Link: a.Link})
+			case SendEcho:
+				n.step(probe.Result{Link: a.Link, Index: a.Index, Err: lost})
+			}
+		}
+	}
+	t.Error("renews none")
+}

@@ -63,6 +63,16 @@ func Selects(selectors []string, peer netip.Addr) bool {
 	})
 }
 
+// TakesUDP reports whether traffic selectors, as Child and ChildConfig have them, take UDP
+// packets, as L2TP's are. One without a protocol takes any.
+func TakesUDP(selectors []string) bool {
+	return slices.ContainsFunc(selectors, func(ts string) bool {
+		_, limits, _ := strings.Cut(strings.TrimSuffix(ts, "]"), "[")
+		protocol, _, _ := strings.Cut(limits, "/")
+		return protocol == "" || strings.EqualFold(protocol, "udp") || protocol == "17"
+	})
+}
+
 // settled reports whether no SA is coming or going. One that was rekeyed is at
 // rest: in IKEv1 it stays beside its successor until its lifetime ends.
 func (s Snapshot) settled() bool {

@@ -283,17 +283,17 @@ func atoi(s string) int {
 	if neg || strings.HasPrefix(s, "+") {
 		s = s[1:]
 	}
-	n := 0
+	var n int64
 	for _, c := range []byte(s) {
 		if c < '0' || c > '9' {
 			break
 		}
-		if n = n*10 + int(c-'0'); n > 1<<31-1 {
+		if n = n*10 + int64(c-'0'); n > 1<<31-1 {
 			n = 1<<31 - 1
 		}
 	}
 	if neg {
-		return -n
+		n = -n
 	}
-	return n
+	return int(n)
 }

@@ -39,7 +39,7 @@ func (p procDir) write(path, text string) {
 }
 
 // add makes a process; netns is "self" or "other".
-func (p procDir) add(pid, ppid int, comm, state string, start int, netns string, args ...string) {
+func (p procDir) add(pid, ppid int, comm, state string, start int64, netns string, args ...string) {
 	p.t.Helper()
 	dir := strconv.Itoa(pid)
 	p.write(dir+"/stat", fmt.Sprintf("%d (%s) %s %d 1 1 0 -1 4194560 9 0 0 0 0 0 0 0 20 0 1 0 %d 5 6 7\n", pid, comm, state, ppid, start))

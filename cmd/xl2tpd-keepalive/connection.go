@@ -81,7 +81,9 @@ func single(remote string) bool {
 	return !ranged && !strings.Contains(remote, "/") && !strings.HasPrefix(remote, "%")
 }
 
-func transports(c vici.ChildConfig) bool { return strings.EqualFold(c.Mode, "transport") }
+func transports(c vici.ChildConfig) bool {
+	return strings.EqualFold(c.Mode, "transport") && (len(c.RemoteTS) == 0 || vici.TakesUDP(c.RemoteTS))
+}
 
 // reaches tells whether a connection's remote address is the LNS and no other.
 func reaches(remote string, lns netip.Addr, host string) bool {

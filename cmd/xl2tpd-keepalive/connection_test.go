@@ -33,6 +33,7 @@ func TestConnection(t *testing.T) {
 		{"another for a network", []vici.Connection{conn("site", "192.0.2.1", net), conn("a", "192.0.2.1", host)}, "", "a", "host"},
 		{"for a network only", []vici.Connection{conn("site", "192.0.2.1", net)}, "", "", ""},
 		{"transport mode first", []vici.Connection{conn("a", "192.0.2.1", host), conn("b", "192.0.2.1", transport)}, "", "b", "l2tp"},
+		{"another protocol's", []vici.Connection{conn("a", "192.0.2.1", vici.ChildConfig{Name: "gre", Mode: "TRANSPORT", RemoteTS: []string{"dynamic[gre]"}}, transport)}, "", "a", "l2tp"},
 		{"another address", []vici.Connection{conn("a", "192.0.2.9", transport)}, "", "", ""},
 		{"whoever", []vici.Connection{conn("a", "%any", transport)}, "", "", ""},
 		{"a prefix", []vici.Connection{conn("a", "192.0.2.0/24", transport)}, "", "", ""},
