@@ -102,7 +102,7 @@ func gone(daemon string) bool {
 func host(s xl2tpd.Snapshot) guard.Host {
 	var h guard.Host
 	if s.Conf != nil {
-		h.Port = s.Conf.Port
+		h.Port, h.Addr = s.Conf.Port, s.Conf.ListenAddr
 	}
 	if s.Pid != 0 {
 		h.Daemon = fmt.Sprintf(daemonName, s.Pid, s.Started)

@@ -38,7 +38,7 @@ func (d *desk) meet(h Host, now time.Time) {
 		c.wanted = false // perhaps no longer
 		switch {
 		case !another:
-		case c.daemon == "" && was.Daemon == "" && c.seen.After(since) && d.onItsPort(c):
+		case c.daemon == "" && was.Daemon == "" && c.seen.After(since) && d.its(c):
 			c.daemon = h.Daemon
 		case c.daemon == was.Daemon && now.Sub(since) < foundPort:
 			c.daemon = ""
@@ -48,14 +48,18 @@ func (d *desk) meet(h Host, now time.Time) {
 	d.mourn(now)
 }
 
-func (d *desk) onItsPort(c *channel) bool {
-	return c.translator.Tunnel().Local.Port() == cmp.Or(d.host.Port, l2tpPort)
+// its tells whether a channel can be that of the xl2tpd that is known: another may listen on
+// another port or address.
+func (d *desk) its(c *channel) bool {
+	at := c.translator.Tunnel().Local
+	all := !d.host.Addr.IsValid() || d.host.Addr.IsUnspecified()
+	return at.Port() == cmp.Or(d.host.Port, l2tpPort) && (all || at.Addr() == d.host.Addr)
 }
 
 // mourn looks for tunnels that a dead xl2tpd has left, to close them in its name.
 func (d *desk) mourn(now time.Time) {
 	for _, c := range d.x.all() {
-		if c.orphan == nil && c.daemon != "" && c.daemon != d.host.Daemon && d.onItsPort(c) && d.gone(c.daemon) {
+		if c.orphan == nil && c.daemon != "" && c.daemon != d.host.Daemon && d.its(c) && d.gone(c.daemon) {
 			c.orphan = &farewell{next: now}
 			c.rounds = 0
 			d.plan(c)

@@ -452,25 +452,27 @@ func TestMeetsTheDaemonLate(t *testing.T) {
 	}
 }
 
-// A tunnel on another port may be that of another xl2tpd; and one that has died
+// A tunnel on another port, or address, may be that of another xl2tpd; and one that has died
 // at once may have found its port taken.
 func TestMournsNoOther(t *testing.T) {
 	for name, tc := range map[string]struct {
 		lived time.Duration
 		port  uint16
+		addr  netip.Addr
 		want  []string
 	}{
-		"its own":      {foundPort, 1701, []string{"to peer"}},
-		"no port said": {foundPort, 0, []string{"to peer"}},
-		"another port": {foundPort, 1801, nil},
-		"died at once": {foundPort - 1, 1701, nil},
+		"its own":         {foundPort, 1701, here.Addr(), []string{"to peer"}},
+		"no port said":    {foundPort, 0, netip.IPv4Unspecified(), []string{"to peer"}},
+		"another port":    {foundPort, 1801, netip.Addr{}, nil},
+		"another address": {foundPort, 1701, here.Addr().Next(), nil},
+		"died at once":    {foundPort - 1, 1701, netip.Addr{}, nil},
 	} {
 		b := newBench(t, t.TempDir())
 		b.connect()
 		b.since = b.now
 		b.now = b.now.Add(tc.lived)
 		b.alive = ""
-		b.meet(Host{Port: tc.port}, b.now)
+		b.meet(Host{Port: tc.port, Addr: tc.addr}, b.now)
 		if b.due(b.now); !slices.Equal(b.acts, tc.want) {
 			t.Errorf("%s: %q, want %q", name, b.acts, tc.want)
 		}

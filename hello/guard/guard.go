@@ -25,6 +25,7 @@ const (
 // Host is what is known of xl2tpd.
 type Host struct {
 	Port     uint16         // of xl2tpd.conf
+	Addr     netip.Addr     // where it listens; invalid, or 0.0.0.0: everywhere
 	Daemon   string         // names the running process for good; empty: none
 	Sessions []hello.Tunnel // of kernel mode; Peer may be invalid
 }
