@@ -52,6 +52,10 @@ func keepalive(o options, stderr io.Writer) int {
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)
 
+	if r, err := status.Read(ctx, status.DefaultSocket); err == nil {
+		log.Error("xl2tpd-keepalive is running already, stop it first", "pid", r.Pid)
+		return exitError
+	}
 	log.Info("xl2tpd-keepalive starts", "version", version)
 	systemd := notifier{log}
 	ready := sync.OnceFunc(func() { systemd.tell(daemon.SdNotifyReady) })

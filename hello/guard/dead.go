@@ -8,9 +8,10 @@ import (
 )
 
 const (
-	// dialling is the longest that an attempt is without another SCCRQ, before xl2tpd
-	// gives it up (network.c, control_xmit).
-	dialling = 17 * time.Second
+	// dialling is for how long after an SCCRQ an attempt goes on for certain: 16 s after
+	// its last one xl2tpd gives it up (network.c, control_xmit), and a word of ours may
+	// take a moment to get there.
+	dialling = 13 * time.Second
 
 	// foundPort is how long an xl2tpd has to live for a tunnel to be its own: one
 	// that finds its port taken by another ends at once.

@@ -36,8 +36,8 @@ func (g *Guard) Hanging(peer netip.Addr, is bool) {
 	})
 }
 
-// Dialling tells whether xl2tpd is trying to reach a peer that has not answered yet, if
-// that is known: nobody sees it while the guard is off.
+// Dialling tells whether xl2tpd is trying to reach a peer that has not answered yet, and
+// will for some seconds more, if that is known: nobody sees it while the guard is off.
 func (g *Guard) Dialling(peer netip.Addr) (is, known bool) {
 	g.with(func(d *desk) {
 		known = true
