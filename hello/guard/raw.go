@@ -50,10 +50,11 @@ func (in *injector) send(i hello.Injection) error {
 	return os.NewSyscallError("sendmsg", unix.Sendmsg(in.peer, i.Packet, via, to, 0))
 }
 
-// try sends what looks like an acknowledgement of a peer that there is not (RFC 5737 §3).
+// try sends what looks like an acknowledgement of a peer that there is not (RFC 5737 §3). To
+// tunnel 0, should it ever get as far as xl2tpd, that would make one.
 func (in *injector) try(port uint16) error {
 	from, to := netip.AddrFrom4([4]byte{192, 0, 2, 1}), netip.AddrFrom4([4]byte{127, 0, 0, 1})
-	p := hello.AppendPacket(nil, netip.AddrPortFrom(from, l2tpPort), netip.AddrPortFrom(to, cmp.Or(port, l2tpPort)), hello.Message{})
+	p := hello.AppendPacket(nil, netip.AddrPortFrom(from, l2tpPort), netip.AddrPortFrom(to, cmp.Or(port, l2tpPort)), hello.Message{Tunnel: 0xffff})
 	return os.NewSyscallError("sendto", unix.Sendto(in.trial, p, 0, &unix.SockaddrInet4{Addr: to.As4()}))
 }
 
