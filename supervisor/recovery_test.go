@@ -27,41 +27,49 @@ func secured(id string) vici.Snapshot {
 // steps plays time and returns the steps that were asked for meanwhile; each is
 // answered at once with err. No echo is answered.
 func (n *bench) steps(d time.Duration, err error) (all []Step) {
+	n.plays(d, probe.Result{Err: lost}, func(r Recover) error {
+		if len(all) > 1000 {
+			n.t.Fatalf("no pause between steps: %v", all[:10])
+		}
+		result := err
+		switch r.Step {
+		case StepAsk:
+			result = n.asked
+		case StepLook:
+		default:
+			all = append(all, r.Step)
+			if result == ErrPlain && r.Step != StepSecure && r.Step != StepRenew {
+				result = nil
+			}
+			if errors.Is(result, ErrDropped) && r.Step != StepRedial {
+				result = nil
+			}
+			if result == ErrUnheard && r.Step != StepHangUp {
+				result = nil
+			}
+		}
+		return result
+	})
+	return all
+}
+
+// plays plays time: each echo request comes to echo, and each step to what mend says of it.
+func (n *bench) plays(d time.Duration, echo probe.Result, mend func(Recover) error) {
 	for end := n.now.Add(d); n.now.Before(end); n.after(500 * time.Millisecond) {
 		for len(n.actions) > 0 {
 			a := n.actions[0]
 			n.actions = n.actions[1:]
 			switch a := a.(type) {
 			case Recover:
-				if len(all) > 1000 {
-					n.t.Fatalf("no pause between steps: %v", all[:10])
-				}
-				result := err
-				switch a.Step {
-				case StepAsk:
-					result = n.asked
-				case StepLook:
-				default:
-					all = append(all, a.Step)
-					if result == ErrPlain && a.Step != StepSecure && a.Step != StepRenew {
-						result = nil
-					}
-					if errors.Is(result, ErrDropped) && a.Step != StepRedial {
-						result = nil
-					}
-					if result == ErrUnheard && a.Step != StepHangUp {
-						result = nil
-					}
-				}
-				n.step(Recovered{LAC: a.LAC, Step: a.Step, Err: result})
+				n.step(Recovered{LAC: a.LAC, Step: a.Step, Err: mend(a)})
 			case ReadCounter:
 				n.step(Counter{Link: a.Link})
 			case SendEcho:
-				n.step(probe.Result{Link: a.Link, Index: a.Index, Err: lost})
+				echo.Link, echo.Index = a.Link, a.Index
+				n.step(echo)
 			}
 		}
 	}
-	return all
 }
 
 // established has a tunnel of that LAC up, with everything that is to be seen seen.
@@ -631,20 +639,10 @@ func worksWith(peer string) vici.SA {
 // lives plays time with a tunnel whose echo requests are answered: there is nothing to mend.
 func (n *bench) lives(d time.Duration) {
 	n.t.Helper()
-	for end := n.now.Add(d); n.now.Before(end); n.after(time.Second) {
-		for len(n.actions) > 0 {
-			a := n.actions[0]
-			n.actions = n.actions[1:]
-			switch a := a.(type) {
-			case Recover:
-				n.t.Fatalf("%v of a tunnel that lives", a.Step)
-			case ReadCounter:
-				n.step(Counter{Link: a.Link})
-			case SendEcho:
-				n.step(probe.Result{Link: a.Link, Index: a.Index, RTT: time.Millisecond})
-			}
-		}
-	}
+	n.plays(d, probe.Result{RTT: time.Millisecond}, func(r Recover) error {
+		n.t.Fatalf("%v of a tunnel that lives", r.Step)
+		return nil
+	})
 }
 
 // A name that leads xl2tpd elsewhere than us makes no stranger of the tunnel.
@@ -663,25 +661,15 @@ func TestRecoveryRenewsTheSAOfTheTunnel(t *testing.T) {
 	n := named(t, []string{"192.0.2.1", "192.0.2.2"}, connecting, worksWith("192.0.2.2"))
 	n.lives(10 * time.Minute) // while another SA comes
 	n = named(t, []string{"192.0.2.1", "192.0.2.2"}, worksWith("192.0.2.1"), worksWith("192.0.2.2"))
-	for end := n.now.Add(3 * time.Minute); n.now.Before(end); n.after(time.Second) {
-		for len(n.actions) > 0 {
-			a := n.actions[0]
-			n.actions = n.actions[1:]
-			switch a := a.(type) {
-			case Recover:
-				if a.Step == StepRenew && (a.SA != "192.0.2.2" || a.Peer != addr("192.0.2.2")) {
-					t.Errorf("renews %s for %v", a.SA, a.Peer)
-				}
-				if a.Step == StepRenew {
-					return
-				}
-				n.step(Recovered{LAC: a.LAC, Step: a.Step})
-			case ReadCounter:
-				n.step(Counter{Link: a.Link})
-			case SendEcho:
-				n.step(probe.Result{Link: a.Link, Index: a.Index, Err: lost})
-			}
+	renewed := false
+	n.plays(3*time.Minute, probe.Result{Err: lost}, func(r Recover) error {
+		if r.Step == StepRenew && (r.SA != "192.0.2.2" || r.Peer != addr("192.0.2.2")) {
+			t.Errorf("renews %s for %v", r.SA, r.Peer)
 		}
+		renewed = renewed || r.Step == StepRenew
+		return nil
+	})
+	if !renewed {
+		t.Error("renews none")
 	}
-	t.Error("renews none")
 }
