@@ -136,7 +136,7 @@ func (b *Brain) climb(l *lac, s *xl2tpd.Section, now time.Time) {
 	if is.well() && b.claims(l).sure(b.xl2tpd.Pid) {
 		l.seen, l.idle, l.last, l.said = true, false, nil, ""
 		l.silent, l.attempt, l.rests = time.Time{}, time.Time{}, time.Time{}
-		l.ike, l.ikeTo = b.lnsSA(s).Name, lnsHost(s)
+		l.ike, l.ikeTo = b.lnsSA(l, s).Name, lnsHost(s)
 	}
 	step, again := l.ladder.climb(is, b.turns < maxTurns, b.jitter(), now)
 	b.climbs.Set(l, earlier(at, again))
@@ -151,7 +151,7 @@ func (b *Brain) climb(l *lac, s *xl2tpd.Section, now time.Time) {
 	if !step.asks() {
 		b.turns++
 	}
-	r := Recover{LAC: s.Name, Step: step, Up: is.up, Dead: l.ladder.dead, SA: b.lnsSA(s).UniqueID, LNS: b.lns(s.Name), Host: lnsHost(s)}
+	r := Recover{LAC: s.Name, Step: step, Up: is.up, Dead: l.ladder.dead, SA: b.lnsSA(l, s).UniqueID, LNS: b.lns(s.Name), Host: lnsHost(s)}
 	if l.ikeTo == r.Host { // it is still the same LNS
 		r.IKE = l.ike
 	}
@@ -214,7 +214,7 @@ func (c *claims) sure(pid int) bool {
 // situation is how it is about a LAC, and when that will be another without
 // anything happening.
 func (b *Brain) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situation, at time.Time) {
-	sa := b.lnsSA(s)
+	sa := b.lnsSA(l, s)
 	is = situation{
 		wish: b.wish(l, s), daemon: b.xl2tpd.Pid != 0,
 		secured: sa.Child, free: l.free(),
@@ -288,8 +288,8 @@ func redialling(s *xl2tpd.Section) time.Duration {
 
 // lnsSA is the SA with the LNS of a section: with the one that its link leads to, or else
 // with any that its name stands for.
-func (b *Brain) lnsSA(s *xl2tpd.Section) (any sa) {
-	for _, t := range b.claims(b.lac(s.Name)).sole {
+func (b *Brain) lnsSA(l *lac, s *xl2tpd.Section) (any sa) {
+	for _, t := range b.claims(l).sole {
 		if t.state != Down && t.place.outer.IsValid() {
 			return b.atlas.sas[t.place.outer]
 		}
