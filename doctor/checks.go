@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/config"
+	"xl2tpd-keepalive/proc"
 	"xl2tpd-keepalive/status"
 	"xl2tpd-keepalive/vici"
 	"xl2tpd-keepalive/xl2tpd"
@@ -302,13 +303,8 @@ const netAdmin, netRaw = 12, 13
 // able tells whether a process has what the service needs; status is the content
 // of its /proc/PID/status.
 func able(status string) bool {
-	for line := range strings.Lines(status) {
-		if v, is := strings.CutPrefix(line, "CapEff:"); is {
-			caps, err := strconv.ParseUint(strings.TrimSpace(v), 16, 64)
-			return err == nil && caps>>netAdmin&1 == 1 && caps>>netRaw&1 == 1
-		}
-	}
-	return false
+	caps, err := strconv.ParseUint(proc.Field(status, "CapEff"), 16, 64)
+	return err == nil && caps>>netAdmin&1 == 1 && caps>>netRaw&1 == 1
 }
 
 // count is a number of things, in English.

@@ -23,16 +23,21 @@ func (s Stat) Dead() bool { return s.State == 'Z' || s.State == 'X' }
 // User is the real user id of a process, from its /proc/PID/status. Neither a program that is
 // setuid nor one that hides its memory makes it another's, as they do to the directory's owner.
 func User(status []byte) (uid int, err error) {
-	for line := range strings.Lines(string(status)) {
-		if v, is := strings.CutPrefix(line, "Uid:"); is {
-			f := strings.Fields(v)
-			if len(f) == 0 {
-				break
-			}
-			return strconv.Atoi(f[0])
+	f := strings.Fields(Field(string(status), "Uid"))
+	if len(f) == 0 {
+		return 0, errors.New("no user in the status of the process")
+	}
+	return strconv.Atoi(f[0])
+}
+
+// Field is what a line of /proc/PID/status says; empty: there is no such line.
+func Field(status, name string) string {
+	for line := range strings.Lines(status) {
+		if v, is := strings.CutPrefix(line, name+":"); is {
+			return strings.TrimSpace(v)
 		}
 	}
-	return 0, errors.New("no user in the status of the process")
+	return ""
 }
 
 // ParseStat reads a /proc/PID/stat, see proc_pid_stat(5). The name may contain
