@@ -136,11 +136,11 @@ const l2tpPort = 1701
 // after some 90 s.
 func (e *exam) route(name string, t *status.Tunnel) []Finding {
 	const check = "route to the peer"
+	device := ""
 	source, err := e.Source(netip.AddrPortFrom(t.Peer, l2tpPort))
-	if err != nil {
-		return []Finding{bad(check, name, err.Error(), "ip route get "+t.Peer.String())}
+	if err == nil {
+		device, err = e.Device(t.Peer)
 	}
-	device, err := e.Device(t.Peer)
 	if err != nil {
 		return []Finding{bad(check, name, err.Error(), "ip route get "+t.Peer.String())}
 	}

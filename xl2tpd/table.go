@@ -49,9 +49,11 @@ func (l *loop) readTable() []Session {
 	if errors.Is(err, fs.ErrNotExist) { // the module is not loaded
 		err = nil
 	}
-	l.complain("sessions", "xl2tpd: which pppN is which can't be told in kernel mode", err)
 	out := parseSessions(data)
-	l.complain("devices", "xl2tpd: which pppN is which can't be told", index(out))
+	if err == nil {
+		err = index(out)
+	}
+	l.complain("sessions", "xl2tpd: which pppN is which can't be told in kernel mode", err)
 	known := map[tunnel]netip.AddrPort{}
 	var answer map[uint16]netip.AddrPort
 	for i := range out {
