@@ -15,8 +15,6 @@ import (
 
 // charon is a stand-in for the daemon at the far end of its socket.
 type charon struct {
-	t *testing.T
-
 	mu       sync.Mutex
 	sas      []*govici.Message
 	early    bool            // send an event before each confirmation
@@ -31,6 +29,7 @@ type charon struct {
 	refuse    error  // of each dial
 	dialled   []string
 	subscribe []string // events registered
+	serving   sync.WaitGroup
 }
 
 // peer is one connection of the client.
@@ -53,7 +52,7 @@ func (c *charon) dial(_ context.Context, network, address string) (net.Conn, err
 	ours, theirs := net.Pipe()
 	p := &peer{Conn: ours, events: map[string]bool{}}
 	c.conns = append(c.conns, p)
-	go c.serve(p)
+	c.serving.Go(func() { c.serve(p) })
 	return theirs, nil
 }
 

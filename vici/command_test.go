@@ -37,7 +37,7 @@ func initiate(ctx context.Context, c *Commander) error { return c.Initiate(ctx, 
 func terminate(ctx context.Context, c *Commander) error { return c.TerminateIKE(ctx, "7") }
 
 func TestInitiate(t *testing.T) {
-	c := &charon{t: t, answer: func(string) ([]*govici.Message, *govici.Message) {
+	c := &charon{answer: func(string) ([]*govici.Message, *govici.Message) {
 		time.Sleep(20 * time.Second) // longer than govici waits without a deadline
 		return nil, fields(t, "success", "yes")
 	}}
@@ -55,7 +55,7 @@ func TestInitiateInVain(t *testing.T) {
 	half := func(id, state, initiator string) *govici.Message {
 		return fields(t, "tokyo", fields(t, "uniqueid", id, "state", state, "initiator", initiator))
 	}
-	c := &charon{t: t}
+	c := &charon{}
 	c.answer = func(command string) ([]*govici.Message, *govici.Message) {
 		switch name, _, _ := strings.Cut(command, " "); name {
 		case "initiate":
@@ -82,14 +82,14 @@ func TestInitiateInVain(t *testing.T) {
 // A charon that hangs holds nobody up.
 func TestCommandUnanswered(t *testing.T) {
 	for what, command := range map[string]func(context.Context, *Commander) error{"initiate": initiate, "terminate": terminate} {
-		c := &charon{t: t, silent: map[string]bool{"initiate": true, "terminate": true, "list-sa": true}}
+		c := &charon{silent: map[string]bool{"initiate": true, "terminate": true, "list-sa": true}}
 		_, err, took := obey(t, c, 10*time.Second, command)
 		if !errors.Is(err, context.DeadlineExceeded) || strings.Contains(err.Error(), "\n") || took != 10*time.Second {
 			t.Errorf("%s: after %v: %v", what, took, err)
 		}
 	}
 	for what, command := range map[string]func(context.Context, *Commander) error{"initiate": initiate, "terminate": terminate} {
-		c := &charon{t: t, refuse: fs.ErrPermission}
+		c := &charon{refuse: fs.ErrPermission}
 		_, err, took := obey(t, c, 0, command)
 		if err == nil || !strings.HasPrefix(err.Error(), "vici: /run/charon.vici: permission denied") || took != 0 || len(c.dialled) != 1 {
 			t.Errorf("%s: after %v: %v", what, took, err)
@@ -108,7 +108,7 @@ func TestTerminateIKE(t *testing.T) {
 		{"was not there, or ended without an answer", "no", false, ""},
 		{"stays", "no", true, "vici: terminate IKE SA 7: terminating SA failed, it is DELETING"},
 	} {
-		c := &charon{t: t, answer: func(command string) ([]*govici.Message, *govici.Message) {
+		c := &charon{answer: func(command string) ([]*govici.Message, *govici.Message) {
 			if strings.HasPrefix(command, "terminate") {
 				return nil, fields(t, "success", test.success, "errmsg", "terminating SA failed")
 			}
@@ -127,7 +127,7 @@ func TestTerminateIKE(t *testing.T) {
 	}
 	// charon would take these for every SA.
 	for _, id := range []string{"", "0", "all", "-1", "7 8"} {
-		c := &charon{t: t}
+		c := &charon{}
 		got, err, _ := obey(t, c, 0, func(ctx context.Context, c *Commander) error { return c.TerminateIKE(ctx, id) })
 		if err == nil || len(got) > 0 {
 			t.Errorf("%q: %v %v", id, got, err)
@@ -136,7 +136,7 @@ func TestTerminateIKE(t *testing.T) {
 }
 
 func TestConnections(t *testing.T) {
-	c := &charon{t: t, answer: func(command string) ([]*govici.Message, *govici.Message) {
+	c := &charon{answer: func(command string) ([]*govici.Message, *govici.Message) {
 		if command == "list-policies trap=yes" {
 			return []*govici.Message{fields(t, "tokyo/l2tp", fields(t, "child", "l2tp", "ike", "tokyo"))}, nil
 		}
