@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
@@ -30,7 +29,7 @@ func Examine(ctx context.Context, h *Host) []Finding {
 	e.givenUp, e.journalErr = h.GivenUp(ctx)
 	e.conf, e.confErr = config.Load(h.path(config.DefaultPath))
 	return slices.Concat(
-		e.service(), e.keepaliveConf(), e.guard(), e.strongSwan(), e.xl2tpd(), e.pipe(), e.modules(),
+		e.service(), e.keepaliveConf(), e.guard(), e.strongSwan(), e.xl2tpd(), e.pipe(), e.recovery(), e.modules(),
 		e.redialOwners(), e.maxRetries(), e.hellos(), e.tunnels(),
 	)
 }
@@ -187,65 +186,6 @@ func (e *exam) modules() []Finding {
 		all = append(all, good(check, "", "PPP, L2TP, ESP and nft_queue are there"))
 	}
 	return all
-}
-
-// Where administrators put what redials.
-var scripts = []string{
-	"/etc/crontab", "/etc/cron.d/*", "/var/spool/cron/crontabs/*", "/etc/cron.hourly/*", "/etc/systemd/system/*.service",
-	"/etc/ppp/ip-down.d/*", "/etc/NetworkManager/dispatcher.d/*", "/usr/local/sbin/*", "/usr/local/bin/*",
-}
-
-const maxScript = 256 << 10 // bytes of a file that are looked at
-
-// redialOwners looks for everyone who dials. Two that do so hang up each other's
-// tunnels.
-func (e *exam) redialOwners() []Finding {
-	const check = "redialling"
-	var owners []string
-	lac := ""
-	if e.daemon.Conf != nil {
-		for _, s := range e.daemon.Conf.Sections {
-			if s.Kind != "lac" {
-				continue
-			}
-			if s.Redial {
-				lac = "xl2tpd (redial = yes)"
-			}
-			if strings.Contains("\n"+e.read(s.PPPOptFile), "\npersist") {
-				owners = append(owners, fmt.Sprintf("pppd (persist in %s)", s.PPPOptFile))
-			}
-		}
-	}
-	if lac != "" {
-		owners = append(owners, lac)
-	}
-	for _, pattern := range scripts {
-		paths, _ := filepath.Glob(e.path(pattern)) // the patterns are good
-		for _, p := range paths {
-			if dials(p) {
-				owners = append(owners, e.name(p))
-			}
-		}
-	}
-	slices.Sort(owners)
-	owners = slices.Compact(owners)
-	switch len(owners) {
-	case 0:
-		return []Finding{good(check, "", "nobody: tunnels are dialled by hand")}
-	case 1:
-		return []Finding{good(check, "", "%s alone", owners[0])}
-	}
-	return []Finding{bad(check, "", strings.Join(owners, ", ")+": they hang up each other's tunnels",
-		"keep one of them; `redial = yes` in xl2tpd.conf is enough")}
-}
-
-func dials(path string) bool {
-	info, err := os.Stat(path)
-	if err != nil || !info.Mode().IsRegular() || info.Size() > maxScript {
-		return false
-	}
-	b, err := os.ReadFile(path)
-	return err == nil && (strings.Contains(string(b), "l2tp-control") || strings.Contains(string(b), "xl2tpd-control"))
 }
 
 // maxRetries: a popular way round the unanswered Hello, which now only keeps

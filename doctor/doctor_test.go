@@ -36,6 +36,7 @@ type patient struct {
 	device  string // towards a peer
 	source  netip.Addr
 	unit    string
+	socket  string // the control socket's unit
 	givenUp []time.Time
 	down    error // of the service
 }
@@ -45,7 +46,7 @@ const ourPid = 4242
 func healthy(t *testing.T) *patient {
 	addr := netip.MustParseAddr
 	p := &patient{
-		t: t, unit: "active (running)", device: "eth0", source: addr("198.51.100.2"),
+		t: t, unit: "active (running)", socket: "active (listening)", device: "eth0", source: addr("198.51.100.2"),
 		conns: []vici.Connection{{Name: "tokyo", DPDDelay: 30 * time.Second}},
 		report: status.Report{Version: "1.0", Pid: ourPid, Time: now, Tunnels: []status.Tunnel{{
 			Name: "lac office", Peer: addr("192.0.2.1"), State: "alive",
@@ -60,10 +61,15 @@ func healthy(t *testing.T) *patient {
 		Xl2tpd:      func(context.Context) (xl2tpd.Snapshot, error) { return p.daemon, nil },
 		Device:      func(netip.Addr) (string, error) { return p.device, nil },
 		Source:      func(netip.AddrPort) (netip.Addr, error) { return p.source, nil },
-		Unit:        func(context.Context, string) (string, error) { return p.unit, nil },
-		GivenUp:     func(context.Context) ([]time.Time, error) { return p.givenUp, nil },
-		Hook:        func(path string) error { return hook.Check(p.path(path)) },
-		Kernel:      func() string { return "6.1" },
+		Unit: func(_ context.Context, name string) (string, error) {
+			if name == controlSocket {
+				return p.socket, nil
+			}
+			return p.unit, nil
+		},
+		GivenUp: func(context.Context) ([]time.Time, error) { return p.givenUp, nil },
+		Hook:    func(path string) error { return hook.Check(p.path(path)) },
+		Kernel:  func() string { return "6.1" },
 	}
 	p.must(os.Chmod(p.Root, 0o755)) // whatever the umask
 	p.xl2tpd("[lac office]\nlns = 192.0.2.1\nredial = yes\npppoptfile = /etc/ppp/options.l2tpd\n")
@@ -72,7 +78,7 @@ func healthy(t *testing.T) *patient {
 	p.write("/lib/modules/6.1/modules.builtin", "kernel/net/netfilter/nfnetlink_queue.ko\n")
 	p.write("/lib/modules/6.1/modules.dep", "kernel/net/l2tp/l2tp_ppp.ko:\nkernel/net/netfilter/nft_queue.ko: x.ko\n")
 	p.write("/etc/ppp/options.l2tpd", "noauth\n")
-	p.write(fmt.Sprintf("/proc/%d/status", ourPid), "Name:\tx\nCapEff:\t0000000000003000\n")
+	p.write(fmt.Sprintf("/proc/%d/status", ourPid), "Name:\tx\nUid:\t998\t998\t998\t998\nCapEff:\t0000000000003000\n")
 	pipe := p.path("/run/xl2tpd/l2tp-control")
 	p.must(os.MkdirAll(filepath.Dir(pipe), 0o755))
 	p.must(unix.Mkfifo(pipe, 0o600))
@@ -150,6 +156,34 @@ func TestFindings(t *testing.T) {
 		{"cron redials too", func(p *patient) {
 			p.write("/etc/cron.d/vpn", "* * * * * root echo c office > /run/xl2tpd/l2tp-control\n")
 		}, "redialling", "/etc/cron.d/vpn, xl2tpd (redial = yes)"},
+		{"recovery", func(p *patient) { p.write(config.DefaultPath, "[global]\nrecover = auto\n") }, "", ""},
+		{"recovery, nobody to ask", func(p *patient) {
+			p.write(config.DefaultPath, "[global]\nrecover = auto\n")
+			p.socket = "failed (resources)"
+		}, "recovery", controlSocket + " is failed (resources): no LAC can be dialled or hung up"},
+		{"recovery, nobody to ask, nor ever was", func(p *patient) {
+			p.write(config.DefaultPath, "[lac office]\nrecover = redial\n")
+			p.socket = ""
+		}, "recovery", controlSocket + " is not installed"},
+		{"recovery by root", func(p *patient) {
+			p.write(config.DefaultPath, "[global]\nrecover = auto\n")
+			p.write(fmt.Sprintf("/proc/%d/status", ourPid), "Uid:\t0\t0\t0\t0\nCapEff:\t0000000000003000\n")
+			p.socket = ""
+		}, "", ""},
+		{"recovery of none", func(p *patient) {
+			p.write(config.DefaultPath, "[global]\nrecover = full\n[lac office]\nkeepalive = no\n")
+			p.socket = "inactive (dead)"
+		}, "", ""},
+		{"recovery where nobody wants it", func(p *patient) {
+			p.xl2tpd("[lac office]\nlns = 192.0.2.1\n")
+			p.write(config.DefaultPath, "[global]\nrecover = auto\n")
+			p.socket = "inactive (dead)"
+		}, "", ""},
+		{"cron redials beside us", func(p *patient) {
+			p.xl2tpd("[lac office]\nlns = 192.0.2.1\nautodial = yes\n")
+			p.write(config.DefaultPath, "[global]\nrecover = auto\n")
+			p.write("/etc/cron.d/vpn", "* * * * * root echo c office > /run/xl2tpd/l2tp-control\n")
+		}, "redialling", "/etc/cron.d/vpn, xl2tpd-keepalive (recover)"},
 		{"max retries", func(p *patient) { p.xl2tpd("[global]\nmax retries = 100\n") }, "max retries", "says 100"},
 		{"Hellos close tunnels", func(p *patient) {
 			p.givenUp = []time.Time{now.Add(-300 * time.Second), now.Add(-209 * time.Second), now.Add(-118 * time.Second)}

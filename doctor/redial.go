@@ -1,0 +1,124 @@
+package doctor
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"xl2tpd-keepalive/config"
+	"xl2tpd-keepalive/proc"
+	"xl2tpd-keepalive/xl2tpd"
+)
+
+const controlSocket = "xl2tpd-keepalive-control.socket"
+
+// recovery looks whether who writes to xl2tpd's control pipe for the service can be
+// asked; a service that is root does so itself.
+func (e *exam) recovery() []Finding {
+	const check = "recovery"
+	if e.daemon.Conf == nil || e.confErr != nil && !errors.Is(e.confErr, fs.ErrNotExist) {
+		return nil
+	}
+	var lacs []string
+	for _, s := range e.daemon.Conf.Sections {
+		if e.recovers(s) {
+			lacs = append(lacs, s.Name)
+		}
+	}
+	if lacs == nil {
+		return nil
+	}
+	state, err := e.Unit(e.ctx, controlSocket)
+	uid, _ := proc.User([]byte(e.read(fmt.Sprintf("/proc/%d/status", e.report.Pid)))) // 0 too if it does not run
+	switch {
+	case err != nil:
+		return []Finding{bad(check, "", err.Error())}
+	case uid != 0 && !strings.HasPrefix(state, "active"):
+		if state == "" {
+			state = "not installed"
+		}
+		return []Finding{bad(check, "", controlSocket+" is "+state+": no LAC can be dialled or hung up", "systemctl start "+controlSocket)}
+	}
+	return []Finding{good(check, "", "of %s", strings.Join(lacs, ", "))}
+}
+
+// recovers tells whether the service brings a LAC back.
+func (e *exam) recovers(s xl2tpd.Section) bool {
+	if e.conf == nil || s.Kind != "lac" {
+		return false
+	}
+	settings := e.conf.For(s.Kind, s.Name)
+	switch settings.Recover {
+	case config.RecoverOff:
+		return false
+	case config.RecoverAuto:
+		return settings.Keepalive && (s.Autodial || s.Redial)
+	}
+	return settings.Keepalive
+}
+
+// Where administrators put what redials.
+var scripts = []string{
+	"/etc/crontab", "/etc/cron.d/*", "/var/spool/cron/crontabs/*", "/etc/cron.hourly/*", "/etc/systemd/system/*.service",
+	"/etc/ppp/ip-down.d/*", "/etc/NetworkManager/dispatcher.d/*", "/usr/local/sbin/*", "/usr/local/bin/*",
+}
+
+const maxScript = 256 << 10 // bytes of a file that are looked at
+
+// redialOwners looks for everyone who dials. Two that do so hang up each other's
+// tunnels.
+func (e *exam) redialOwners() []Finding {
+	const check = "redialling"
+	var owners []string
+	dials := ""
+	if e.daemon.Conf != nil {
+		for _, s := range e.daemon.Conf.Sections {
+			if s.Kind != "lac" {
+				continue
+			}
+			switch { // we leave to xl2tpd what it redials
+			case s.Redial:
+				dials = "xl2tpd (redial = yes)"
+			case dials == "" && e.recovers(s):
+				dials = "xl2tpd-keepalive (recover)"
+			}
+			if strings.Contains("\n"+e.read(s.PPPOptFile), "\npersist") {
+				owners = append(owners, fmt.Sprintf("pppd (persist in %s)", s.PPPOptFile))
+			}
+		}
+	}
+	if dials != "" {
+		owners = append(owners, dials)
+	}
+	for _, pattern := range scripts {
+		paths, _ := filepath.Glob(e.path(pattern)) // the patterns are good
+		for _, p := range paths {
+			if writesToPipe(p) {
+				owners = append(owners, e.name(p))
+			}
+		}
+	}
+	slices.Sort(owners)
+	owners = slices.Compact(owners)
+	switch len(owners) {
+	case 0:
+		return []Finding{good(check, "", "nobody: tunnels are dialled by hand")}
+	case 1:
+		return []Finding{good(check, "", "%s alone", owners[0])}
+	}
+	return []Finding{bad(check, "", strings.Join(owners, ", ")+": they hang up each other's tunnels",
+		"keep one of them; `redial = yes` in xl2tpd.conf is enough")}
+}
+
+func writesToPipe(path string) bool {
+	info, err := os.Stat(path)
+	if err != nil || !info.Mode().IsRegular() || info.Size() > maxScript {
+		return false
+	}
+	b, err := os.ReadFile(path)
+	return err == nil && (strings.Contains(string(b), "l2tp-control") || strings.Contains(string(b), "xl2tpd-control"))
+}
