@@ -2,7 +2,7 @@
 # make install    install it, its unit, manual and configuration (DESTDIR for packagers)
 # make uninstall  take that away again, but for the configuration
 # make deb        build .cache/deb/xl2tpd-keepalive_VERSION_ARCH.deb, for Debian 11, 12 and 13 (ARCH=arm64 for another one)
-# make test       every test, the lab's included
+# make test       every test, and every scenario of the lab without a command of its own
 # make unit       those that need no virtual machine
 # make monitoring the alert rules and the dashboard, with a real Prometheus
 # make fuzz       look for packets that break the Hello guard, FUZZTIME=10m for each part
@@ -12,8 +12,8 @@
 # make matrix     what brings a tunnel back after which trouble, and when: xl2tpd, a script, or we (TIMES=10 of each)
 # make chaos      random faults, SEEDS=20 times for SPAN=1h of guest time; a seed that failed again: SEED=7 SEEDS=1
 # make bench      what the hot paths cost, with up to 4000 tunnels
-# make scale      what many tunnels cost: we, and ping (TUNNELS=100); charon restarts, under 1000 SAs too (SAS=1000)
-# make links      what many links cost on this machine, without a VM: we, and ping (LINKS="10 100 1000 4000")
+# make scale      what many tunnels cost: we, ping, smokeping_prober (TUNNELS=100); many lost at once; charon restarts, under 1000 SAs too (SAS=1000)
+# make links      what many links cost on this machine, without a VM: the same three (LINKS="10 100 1000 4000")
 # make throughput a tunnel's data with the guard and without; CLOCK=real wants a quiet machine
 # make lab RUN=x  one scenario, with its whole log (CLOCK=real for real time)
 # make lab-debian install, upgrade and remove the package under living tunnels on Debian 11, 12 and 13
