@@ -141,12 +141,12 @@ func TestCallers(t *testing.T) {
 
 // A hook that hangs is killed with all it has started, and the next one runs.
 func TestLimit(t *testing.T) {
-	b := newBench(t, 300*time.Millisecond)
+	b := newBench(t, 2*time.Second)
 	b.Call(Event{Path: b.script("hangs", "sleep 600 & echo $! $$ > pids; wait\n"), Name: Up, Link: "ppp0"})
 	b.Call(Event{Path: b.script("next", "echo ran > next.out\n"), Name: Down, Link: "ppp0"})
 	b.lines("next.out", 1)
 	b.dead(b.lines("pids", 2))
-	if said := b.said.String(); !strings.Contains(said, "hangs: killed after 300ms") || !strings.Contains(said, "tunnel=ppp0") {
+	if said := b.said.String(); !strings.Contains(said, "hangs: killed after 2s") || !strings.Contains(said, "tunnel=ppp0") {
 		t.Errorf("said %q", said)
 	}
 }

@@ -53,7 +53,7 @@ func timed(t *testing.T, p *Pinger, ctx context.Context, req Request) (Result, t
 	start := time.Now()
 	res := p.Echo(ctx, req)
 	took := time.Since(start)
-	if late := took - req.Timeout; late > 250*time.Millisecond { // what a busy machine may add
+	if late := took - req.Timeout; late > time.Second { // what a busy machine may add
 		t.Errorf("took %s, timeout is %s", took, req.Timeout)
 	}
 	return res, took

@@ -17,7 +17,10 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	time.Local = time.UTC // a page has the times of where it is read
+	goleak.VerifyTestMain(m)
+}
 
 // serve runs a server until the test ends.
 func serve(t *testing.T, path string, report func(context.Context) (Report, error)) {

@@ -19,7 +19,7 @@ func Text(w io.Writer, r Report, colours bool) error {
 			up++
 		}
 	}
-	p.printf("xl2tpd-keepalive %s · %s, %d up · %s\n", Printable(r.Version), count(len(r.Tunnels), "tunnel"), up, r.Time.Format(time.DateTime))
+	p.printf("xl2tpd-keepalive %s · %s, %d up · %s\n", Printable(r.Version), count(len(r.Tunnels), "tunnel"), up, r.Time.Local().Format(time.DateTime))
 	for _, s := range r.Problems {
 		p.printf("%s %s\n", p.paint("31", "!"), Printable(s))
 	}

@@ -75,7 +75,7 @@ func startShell(t *testing.T, command string) *shell {
 	}()
 	t.Cleanup(func() {
 		sh.enter("exit") // one that is hung up would still write to its home
-		defer time.AfterFunc(5*time.Second, func() { c.Process.Kill() }).Stop()
+		defer time.AfterFunc(20*time.Second, func() { c.Process.Kill() }).Stop()
 		for range sh.lines {
 		}
 		c.Wait()

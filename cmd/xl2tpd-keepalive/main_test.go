@@ -72,7 +72,8 @@ func start(t *testing.T, args ...string) *systemd {
 	}
 	t.Cleanup(func() { conn.Close() })
 	s := &systemd{t: t, conn: conn, log: &bytes.Buffer{}}
-	s.cmd = exec.Command("xl2tpd-keepalive", append([]string{"run"}, args...)...)
+	// A /run of its own: there is one status socket on a host.
+	s.cmd = exec.Command("unshare", append([]string{"--mount", "sh", "-c", `mount -t tmpfs tmpfs /run && exec xl2tpd-keepalive run "$@"`, "run"}, args...)...)
 	s.cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+socket, "WATCHDOG_USEC=200000")
 	s.cmd.Stderr = s.log
 	if err := s.cmd.Start(); err != nil {
@@ -93,6 +94,8 @@ func (s *systemd) until(start string) {
 	for {
 		n, err := s.conn.Read(buf)
 		if err != nil {
+			s.cmd.Process.Kill()
+			s.cmd.Wait() // until it writes no more
 			s.t.Fatalf("no %s: %v; got %q\n%s", start, err, s.said, s.log)
 		}
 		s.said = append(s.said, string(buf[:n]))

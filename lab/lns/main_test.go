@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"io"
 	"net"
+	"net/netip"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -94,17 +96,20 @@ func TestRun(t *testing.T) {
 // Each of a crowd answers by itself.
 func TestCrowd(t *testing.T) {
 	defer goleak.VerifyNone(t)
+	// No other run's, which would take our packets, and no port that is given out.
+	pid := os.Getpid()
+	first := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, byte(64 + pid>>14&63), byte(pid >> 7), byte(pid<<1 | 1)}), 21701)
 	out, stdout := io.Pipe()
 	result := make(chan error, 1)
 	go func() {
-		result <- run([]string{"-count", "2", "-listen", "127.77.0.1:41701", "-pppd", "sh", "-grace", "10ms"}, stdout, io.Discard)
+		result <- run([]string{"-count", "2", "-listen", first.String(), "-pppd", "sh", "-grace", "10ms"}, stdout, io.Discard)
 		stdout.Close()
 	}()
 	lines := bufio.NewScanner(out)
 	lines.Scan()
 	go io.Copy(io.Discard, out)
-	for _, address := range []string{"127.77.0.1:41701", "127.77.0.2:41701"} {
-		client, err := net.Dial("udp4", address)
+	for _, address := range []netip.AddrPort{first, netip.AddrPortFrom(first.Addr().Next(), first.Port())} {
+		client, err := net.Dial("udp4", address.String())
 		if err != nil {
 			t.Fatal(err)
 		}

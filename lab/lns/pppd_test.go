@@ -132,12 +132,17 @@ func TestPPPDMissing(t *testing.T) {
 func TestPPPDDiesWithUs(t *testing.T) {
 	const variable = "LNS_TEST_FIFO"
 	if fifo := os.Getenv(variable); fifo != "" {
-		_, news := launch(t, script(t, "exec >"+fifo+"; echo up; exec sleep 60\n"))
+		_, news := launch(t, testPPPD(filepath.Join(filepath.Dir(fifo), "pppd")))
 		<-news
 		return
 	}
 	fifo := filepath.Join(t.TempDir(), "fifo")
 	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// Beside the FIFO: who is killed leaves a directory of its own behind.
+	pppd := "#!/bin/sh\nexec >" + fifo + "; echo up; exec sleep 60\n"
+	if err := os.WriteFile(filepath.Join(filepath.Dir(fifo), "pppd"), []byte(pppd), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(os.Args[0], "-test.run=^TestPPPDDiesWithUs$")
