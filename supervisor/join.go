@@ -190,9 +190,11 @@ func (a *atlas) secure(s vici.Snapshot, now time.Time) bool {
 }
 
 // carries tells whether a CHILD SA can carry a peer's L2TP packets: one that takes UDP, in
-// transport mode or with traffic selectors that have the peer itself.
+// transport mode or with traffic selectors that have the peer itself. A route-based VPN's
+// may have them too, and takes no packet but those that are routed into it.
 func carries(c vici.Child, peer netip.Addr) bool {
-	return len(c.RemoteTS) == 0 || vici.TakesUDP(c.RemoteTS) && (!strings.EqualFold(c.Mode, "TUNNEL") || vici.Selects(c.RemoteTS, peer))
+	tunnel := strings.EqualFold(c.Mode, "TUNNEL")
+	return len(c.RemoteTS) == 0 || vici.TakesUDP(c.RemoteTS) && (!tunnel || !c.RouteBased && vici.Selects(c.RemoteTS, peer))
 }
 
 // find tells where a link belongs.

@@ -124,6 +124,15 @@ func TestJoinSA(t *testing.T) {
 		t.Errorf("%+v", is)
 	}
 
+	// Nor are those that are led into a route-based VPN, whatever its traffic selectors have.
+	vti := vici.SA{Name: "vti", UniqueID: "10", State: "ESTABLISHED", RemoteHost: peer, Children: []vici.Child{
+		{State: "INSTALLED", Mode: "TUNNEL", RemoteTS: []string{"0.0.0.0/0"}, RouteBased: true},
+	}}
+	a.secure(vici.Snapshot{SAs: []vici.SA{old, vti}}, time.Time{})
+	if is := a.sas[addr("192.0.2.1")]; is.UniqueID != "1" || is.Child {
+		t.Errorf("%+v", is)
+	}
+
 	// A CHILD SA may be another IKE SA's with that peer.
 	old.Children = []vici.Child{{State: "REKEYED", Encap: true}}
 	dying.Children = []vici.Child{{State: "DELETING", Encap: true}}

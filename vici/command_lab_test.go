@@ -74,6 +74,22 @@ func mend(t *testing.T) {
 	shell(t, "ip", "neigh", "del", "192.0.2.2", "dev", "peer0")
 }
 
+// A CHILD SA that takes only what is led to it shows that.
+func TestRealRouteBased(t *testing.T) {
+	for _, by := range []string{"if_id_out", "mark_out"} {
+		t.Run(by, func(t *testing.T) {
+			charons(t)
+			edit(t, `s/mode = transport/mode = tunnel\n`+by+` = 42/`, true)
+			if err, _ := within(t, 20*time.Second, "initiate", l2tp); err != nil {
+				t.Fatal(err)
+			}
+			if sa := only(t); len(sa.Children) != 1 || !sa.Children[0].RouteBased {
+				t.Errorf("%+v", sa)
+			}
+		})
+	}
+}
+
 func TestRealCommands(t *testing.T) {
 	for _, version := range []string{"1", "2"} {
 		t.Run("IKEv"+version, func(t *testing.T) {

@@ -39,6 +39,7 @@ type Child struct {
 	State             string // INSTALLED, REKEYED, DELETING, …
 	Mode              string // TRANSPORT, TUNNEL, …
 	Encap             bool   // ESP in UDP
+	RouteBased        bool   // takes only what an XFRM interface, or a mark, leads to it
 	BytesIn           uint64
 	PacketsIn         uint64
 	BytesOut          uint64
@@ -115,6 +116,7 @@ func parse(m *govici.Message) []SA {
 				State:      text(c, "state"),
 				Mode:       text(c, "mode"),
 				Encap:      text(c, "encap") == "yes",
+				RouteBased: strings.Trim(text(c, "if-id-out")+text(c, "mark-out"), "0") != "",
 				BytesIn:    count(c, "bytes-in"),
 				PacketsIn:  count(c, "packets-in"),
 				BytesOut:   count(c, "bytes-out"),

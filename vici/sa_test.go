@@ -52,6 +52,8 @@ func TestParse(t *testing.T) {
 					RemoteTS: []string{"203.0.113.9/32[udp/l2f]"},
 				}},
 			}}},
+		{"route-based", f("vti", f("child-sas", f("a-1", f("if-id-out", "0000002a"), "b-2", f("mark-out", "00000001"), "c-3", f("if-id-out", "00000000")))),
+			[]SA{{Name: "vti", Children: []Child{{Name: "a-1", RouteBased: true}, {Name: "b-2", RouteBased: true}, {Name: "c-3"}}}}},
 		{"connecting: no age, peer not known", f("rw", f(
 			"uniqueid", "8", "state", "CONNECTING", "local-host", "%any", "remote-host", "%any", "remote-port", "500",
 			"child-sas", f())),
