@@ -49,7 +49,7 @@ func join(devices []device, addresses []address, pppds map[int]process) view {
 			continue
 		}
 		l := Link{
-			Name: d.name, Index: d.index,
+			Name: d.name, Index: d.index, Raised: d.up,
 			Pid: p.pid, Xl2tpdPid: p.parent, Started: p.started,
 			OptFile: p.args.optFile, OuterPeer: p.args.ipparam, TTY: p.args.tty,
 		}

@@ -103,7 +103,7 @@ func onBench(t *testing.T, f func(t *testing.T, b *bench)) {
 }
 
 var (
-	upLink = Link{Name: "ppp0", Index: 5, Up: true, Pid: 7, Xl2tpdPid: 6,
+	upLink = Link{Name: "ppp0", Index: 5, Raised: true, Up: true, Pid: 7, Xl2tpdPid: 6,
 		Local: netip.MustParseAddr("10.0.0.2"), Peer: netip.MustParseAddr("10.0.0.1")}
 	bareLink = Link{Name: "ppp0", Index: 5, Pid: 7, Xl2tpdPid: 6}
 )

@@ -204,10 +204,10 @@ func TestJoin(t *testing.T) {
 	}
 	want := view{
 		links: []Link{
-			{Name: "ppp0", Index: 5, Up: true, Local: ip("10.0.0.2"), Peer: ip("10.0.0.1"),
+			{Name: "ppp0", Index: 5, Raised: true, Up: true, Local: ip("10.0.0.2"), Peer: ip("10.0.0.1"),
 				Pid: 105, Xl2tpdPid: 100, Started: start, OptFile: "f", OuterPeer: ip("192.0.2.1")},
 			{Name: "ppp4", Index: 8, Local: ip("10.3.0.2"), Peer: ip("10.3.0.1"), Pid: 108, Xl2tpdPid: 100},
-			{Name: "ppp3", Index: 9, Pid: 109, Xl2tpdPid: 100, TTY: "/dev/pts/0"},
+			{Name: "ppp3", Index: 9, Raised: true, Pid: 109, Xl2tpdPid: 100, TTY: "/dev/pts/0"},
 		},
 		strangers: []int{7},
 	}

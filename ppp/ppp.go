@@ -22,8 +22,10 @@ type Link struct {
 	Name  string // network device, usually pppN
 	Index int    // its interface index; a new device never reuses the old one's
 
-	// Up says that the device is administratively up and has both addresses.
-	Up    bool
+	// Raised says that pppd has brought the device up, be it for IPv6 alone; Up that it
+	// has both addresses too.
+	Raised, Up bool
+
 	Local netip.Addr // own IPv4 address; invalid before IPCP is done
 	Peer  netip.Addr // the far end's IPv4 address; invalid before IPCP is done
 

@@ -256,7 +256,7 @@ func checkLink(t *testing.T, p *pair, w *watch, l Link) {
 	if p.userspace != strings.HasPrefix(l.TTY, "/dev/pts/") {
 		t.Errorf("userspace mode is %v, TTY %q", p.userspace, l.TTY)
 	}
-	want := Link{Name: l.Name, Index: dev.Index, Up: true,
+	want := Link{Name: l.Name, Index: dev.Index, Raised: true, Up: true,
 		Local: netip.MustParseAddr("10.98.0.10"), Peer: netip.MustParseAddr(innerLNS),
 		Pid: pid, Xl2tpdPid: p.lac.Process.Pid, Started: l.Started,
 		OptFile: p.file("lac.options"), OuterPeer: netip.MustParseAddr(outerLNS), TTY: l.TTY}

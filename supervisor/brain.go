@@ -205,6 +205,11 @@ func (b *Brain) daemon(s xl2tpd.Snapshot, now time.Time) {
 		}
 		b.newDaemon(s.Pid != 0, now)
 	}
+	if !b.eyes[EyeXl2tpd] {
+		for _, l := range b.lacs {
+			l.was = false // if it is still that xl2tpd, its tunnels are seen, or have ended
+		}
+	}
 	if is != b.xl2tpd || !b.eyes[EyeXl2tpd] {
 		if s.Pid != 0 {
 			b.note(slog.LevelInfo, "xl2tpd is running", slog.Int("pid", s.Pid))
@@ -232,7 +237,7 @@ func (b *Brain) links(links []ppp.Link, now time.Time) {
 		if known && !t.gone && t.link == l {
 			continue
 		}
-		p := b.atlas.find(l)
+		p := b.find(l)
 		if known && !t.gone && t.link.Pid == l.Pid {
 			p = p.since(t.place)
 		}
@@ -245,10 +250,22 @@ func (b *Brain) links(links []ppp.Link, now time.Time) {
 		if !here[k] && !t.gone {
 			t.gone = true
 			b.book = nil
+			b.touch(t.place)
 			b.settle(t, now)
 			b.forget(t)
 		}
 	}
+}
+
+// find tells where a link belongs. Of several addresses of its LNS it is the one that
+// xl2tpd has dialled.
+func (b *Brain) find(l ppp.Link) place {
+	p := b.atlas.find(l)
+	if name, ok := p.lac(); ok && !p.outer.IsValid() {
+		p.outer = b.lac(name).called
+		p.sa = b.atlas.sas[p.outer]
+	}
+	return p
 }
 
 // replace finds the place and the settings of every tunnel anew.
@@ -257,7 +274,7 @@ func (b *Brain) replace(now time.Time) {
 		if t.gone {
 			continue
 		}
-		p := b.atlas.find(t.link).since(t.place)
+		p := b.find(t.link).since(t.place)
 		fresh := p.sa.Established && p.sa.Child && p.sa != t.place.sa
 		if !p.equal(t.place) {
 			t.place = p

@@ -91,7 +91,7 @@ func (n *bench) restarted(s xl2tpd.Snapshot, sas vici.Snapshot, links ...ppp.Lin
 		n.memory = m
 	}
 	n.b = New(n.b.config, n.b.jitter)
-	n.b.Remember(n.memory)
+	n.b.Remember(n.memory, n.now)
 	n.actions = nil
 	n.step(s)
 	n.step(n.b.config)

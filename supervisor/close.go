@@ -68,7 +68,7 @@ func (c *closes) hear(e Ending, now time.Time) (told []*closing) {
 			one.said(e)
 			told = append(told, one)
 		case one.half && !e.Half: // the tunnel has followed its call
-			one.half, one.operator = false, e.Operator
+			one.half, one.operator = false, one.operator || e.Operator
 			told = append(told, one)
 		}
 	}

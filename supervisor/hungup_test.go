@@ -100,3 +100,15 @@ func TestHungUpIsLeftDown(t *testing.T) {
 		}
 	}
 }
+
+// A call that the operator has hung up leaves its tunnel, which the peer then closes.
+func TestHungUpCall(t *testing.T) {
+	n := established(t, redials, "")
+	n.step(Ending{Tunnel: closer, Reason: "hung up on this host", Operator: true, Half: true})
+	n.links()
+	n.now = n.now.Add(5 * time.Second)
+	n.step(Ending{Tunnel: closer, Reason: "closed by the peer"})
+	if got := n.steps(30*time.Minute, nil); got != nil {
+		t.Errorf("%v", got)
+	}
+}

@@ -242,6 +242,11 @@ func (l *ladder) ask(until, now time.Time) (Step, time.Time) {
 	return StepAsk, time.Time{}
 }
 
+// hangsUp reports whether we hang up, or have done so last.
+func (l *ladder) hangsUp() bool {
+	return l.busy == StepHangUp || l.last == StepHangUp && l.err == nil
+}
+
 // rest notes that all is well. What was in vain before is forgotten only when that
 // has lasted; rest returns when.
 func (l *ladder) rest(s situation, now time.Time) time.Time {

@@ -8,8 +8,8 @@ import (
 	"xl2tpd-keepalive/status"
 )
 
-// Memory is what the next brain is to be told: of LACs without a tunnel, what the
-// other daemons do not tell.
+// Memory is what the next brain is to be told of the LACs: what the other daemons do
+// not tell.
 type Memory struct {
 	Xl2tpd Process
 	LACs   []Kept // by name
@@ -27,9 +27,10 @@ type Kept struct {
 	Fate
 }
 
-// Fate is why a LAC has no tunnel: it was hung up on this host, or it is being brought
-// back.
+// Fate is how it was about a LAC: its tunnel was up, or why it was not: it was hung up on
+// this host, or was being brought back.
 type Fate struct {
+	Up     bool `json:",omitempty"` // it had a tunnel: of interest if xl2tpd is another by then
 	HungUp bool `json:",omitempty"`
 	Unsure bool `json:",omitempty"` // nobody has said so, or anything else
 
@@ -42,13 +43,22 @@ type Fate struct {
 }
 
 // Remember tells a brain what the last one knew. It is to be called before Step.
-func (b *Brain) Remember(m Memory) {
+func (b *Brain) Remember(m Memory, now time.Time) {
 	b.xl2tpd = m.Xl2tpd
 	for _, k := range m.LACs {
 		l := b.lac(string(k.LAC))
 		l.kept, l.fate = true, k.Fate
+		for _, at := range []*time.Time{&k.Attempt, &k.Silent, &k.Half} {
+			if at.After(now) { // the clock has been set back
+				*at = now
+			}
+		}
 		if k.HungUp {
 			l.last = &closing{sure: !k.Unsure, operator: !k.Unsure}
+			continue
+		}
+		if k.Up {
+			l.was = true
 			continue
 		}
 		l.seen, l.idle, l.attempt, l.silent = true, k.Idle, k.Attempt, k.Silent
@@ -91,6 +101,8 @@ func (b *Brain) keep(l *lac) {
 				fate.Half = l.last.Time
 			}
 		}
+	case l.seen:
+		fate.Up = true
 	default:
 		kept = false
 	}

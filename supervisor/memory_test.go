@@ -58,3 +58,39 @@ func TestHungUpIsReported(t *testing.T) {
 		}
 	}
 }
+
+// Where xl2tpd was restarted with us, or while we were away, its tunnels are gone.
+func TestXl2tpdRestartedWithUs(t *testing.T) {
+	for pid, want := range map[int]bool{200: true, 100: false} {
+		n := established(t, redials, "")
+		n.after(time.Minute)
+		s := n.xl2tpd(redials)
+		s.Pid = pid
+		n.restarted(s, secured("2"))
+		if got := n.steps(10*time.Minute, nil); slices.Contains(got, StepDial) != want {
+			t.Errorf("pid %d: %v", pid, got)
+		}
+		if want {
+			continue
+		}
+		// What has ended while we were away nobody has told of: it is no xl2tpd's of later.
+		s.Pid = 200
+		n.step(s)
+		if got := n.steps(10*time.Minute, nil); got != nil {
+			t.Errorf("a later xl2tpd: %v", got)
+		}
+	}
+}
+
+// Times before a step back of the clock are none to wait for.
+func TestClockSetBackBeforeARestart(t *testing.T) {
+	n := established(t, oneLAC, "[lac default]\nrecover = full")
+	n.step(Ending{Tunnel: closer, Reason: "Hello unanswered", Unanswered: true})
+	n.links()
+	n.after(time.Second)
+	n.now = n.now.Add(-2 * time.Hour)
+	n.restarted(n.xl2tpd(oneLAC), secured("2"))
+	if got := n.steps(5*time.Minute, nil); !slices.Contains(got, StepDial) {
+		t.Errorf("%v", got)
+	}
+}

@@ -45,6 +45,7 @@ type lac struct {
 	silent  time.Time  // when that was, if it was silent; zero: it was not
 	said    string     // what the log has told last
 
+	was  bool // seen by the last brain, when the last xl2tpd may have run
 	kept bool // for the next brain
 	fate Fate // which is to be told this
 }
@@ -205,6 +206,14 @@ func (c *claims) links(yield func(*tunnel) bool) {
 	}
 }
 
+// up reports whether there is such a link.
+func (c *claims) up() bool {
+	for range c.links {
+		return true
+	}
+	return false
+}
+
 // sure reports whether one of the links is known to be the LAC's, and of the xl2tpd
 // that runs: those of one that has ended may outlive it for a moment.
 func (c *claims) sure(pid int) bool {
@@ -247,8 +256,13 @@ func (b *Brain) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situatio
 			is.quiet = quiet
 		}
 	}
+	if b.failing[EyeVICI] != nil {
+		is.secured = false // what charon has said last no longer counts
+	}
 	switch {
 	case is.up:
+	case slices.ContainsFunc(c.sole, func(t *tunnel) bool { return t.link.Raised }):
+		is.up = true // it carries IPv6 alone
 	case len(c.sole) > 0:
 		is.stuck, at = stuck(c.sole, now)
 	case l.last != nil && l.last.half:
@@ -404,27 +418,34 @@ func (l *lac) unheard(now time.Time) {
 
 // ended notes for recovery how a tunnel has ended.
 func (b *Brain) ended(t *tunnel, c *closing, was State, now time.Time) {
-	name, ok := t.place.lac()
-	if !ok {
-		return
+	if name, ok := t.place.lac(); ok {
+		l := b.lac(name)
+		l.last, l.silent = c, time.Time{}
+		if was == Silent || c.unanswered {
+			l.silent = now
+		}
 	}
-	l := b.lac(name)
-	l.last, l.silent = c, time.Time{}
 	b.ascribe(c)
-	if was == Silent || c.unanswered {
-		l.silent = now
-	}
 }
 
-// ascribe tells our own hanging up from the operator's.
+// ascribe tells our own hanging up from the operator's. If he has hung up one of several
+// LACs that can't be told apart, none of them that has no tunnel is dialled.
 func (b *Brain) ascribe(c *closing) {
-	name, ok := c.place.lac()
-	if !ok {
+	if name, ok := c.place.lac(); ok {
+		if l := b.lac(name); l.last == c && l.ladder.hangsUp() {
+			c.operator, c.failed = false, true
+			l.idle = true
+		}
 		return
 	}
-	if l := b.lac(name); l.last == c && (l.ladder.busy == StepHangUp || l.ladder.last == StepHangUp) {
-		c.operator, c.failed = false, true
-		l.idle = true
+	for _, n := range c.place.names {
+		if n.kind != "lac" || !c.operator {
+			continue
+		}
+		if l := b.lac(n.name); !b.claims(l).up() && !l.ladder.hangsUp() {
+			l.last = c
+			b.touchLAC(l)
+		}
 	}
 }
 
@@ -436,10 +457,10 @@ func (b *Brain) hungUp(lns netip.Addr) {
 		return // whose it was can't be told
 	}
 	l := b.lac(sections[0].Name)
-	for range b.claims(l).links {
+	if hasLink := func(t *tunnel) bool { return t.state != Down }; slices.ContainsFunc(b.claims(l).sole, hasLink) {
 		return
 	}
-	if l.ladder.busy == StepHangUp || l.ladder.busy == StepRedial || l.ladder.last == StepHangUp {
+	if l.ladder.busy == StepRedial || l.ladder.hangsUp() {
 		return
 	}
 	if l.last == nil {
@@ -457,11 +478,17 @@ func (b *Brain) hungUp(lns netip.Addr) {
 // xl2tpd does not redial what was hung up. That dial counts as one of ours.
 func (b *Brain) dials(lns netip.Addr, now time.Time) {
 	sections := b.atlas.byOuter[lns]
-	if len(sections) != 1 {
-		return // whose it is can't be told
+	if len(sections) != 1 { // whose it is can't be told: any of those that were hung up
+		for _, s := range sections {
+			if l := b.lac(s.Name); l.last != nil && l.last.operator {
+				l.last = nil
+				b.touchLAC(l)
+			}
+		}
+		return
 	}
 	l := b.lac(sections[0].Name)
-	l.attempt, l.rests, l.called = now, time.Time{}, lns
+	l.attempt, l.rests, l.called, l.seen = now, time.Time{}, lns, l.seen || l.last == nil
 	b.touchLAC(l)
 	if l.last == nil {
 		return
@@ -492,6 +519,7 @@ func (l *lac) free() time.Time {
 // soon as it runs.
 func (b *Brain) newDaemon(runs bool, now time.Time) {
 	for _, l := range b.lacs {
+		l.seen = l.seen || l.was
 		if l.last != nil && !l.last.sure && now.Sub(l.last.Time) <= late {
 			l.last.failed, l.last.Reason = true, xl2tpdEnded // its links were seen to go first
 		}

@@ -597,7 +597,7 @@ func TestRecoveryWaitsForTheEyes(t *testing.T) {
 	n.links()
 	m, _ := n.b.Memory()
 	n.b = New(n.b.config, n.b.jitter)
-	n.b.Remember(m)
+	n.b.Remember(m, n.now)
 	n.actions = nil
 	n.step(n.config("[global]\nrecover = auto\n"))
 	n.step(n.xl2tpd(redials))
@@ -671,5 +671,57 @@ func TestRecoveryRenewsTheSAOfTheTunnel(t *testing.T) {
 	})
 	if !renewed {
 		t.Error("renews none")
+	}
+}
+
+// When we fail to hang up, it is the operator who has done so next.
+func TestRecoveryFailsToHangUp(t *testing.T) {
+	n := established(t, redials, "")
+	for hung := false; !hung; {
+		n.plays(time.Second, probe.Result{Err: lost}, func(r Recover) error {
+			if r.Step == StepHangUp {
+				hung = true
+				return errors.New("nobody to ask")
+			}
+			return nil
+		})
+	}
+	n.step(Ending{Tunnel: closer, Reason: "hung up on this host", Operator: true})
+	n.links()
+	if got := n.steps(5*time.Minute, nil); got != nil {
+		t.Errorf("%v of what the operator has hung up", got)
+	}
+}
+
+// Without charon nothing is dialled: it would be in the clear.
+func TestRecoveryWithoutCharon(t *testing.T) {
+	n := established(t, oneLAC, "[lac default]\nrecover = full")
+	n.step(TaskFailed{Task: EyeVICI, Err: errors.New("no such socket")})
+	n.after(5 * time.Second)
+	n.step(Ending{Tunnel: closer, Reason: "closed by the peer"})
+	n.links()
+	if got := n.steps(5*time.Minute, errors.New("no such socket")); slices.Contains(got, StepDial) {
+		t.Errorf("%v", got)
+	}
+	n.step(TaskWorks{EyeVICI})
+	n.step(secured("2"))
+	if got := n.steps(5*time.Minute, nil); !slices.Contains(got, StepDial) {
+		t.Errorf("%v when it is back", got)
+	}
+}
+
+// A link may carry IPv6 alone. That is no call that hangs.
+func TestRecoveryOfIPv6Alone(t *testing.T) {
+	n := newBench(t, redials, "[lac default]\nrecover = full")
+	n.step(secured("1"))
+	l := link("ppp0", 5, false)
+	l.Local, l.Peer, l.Raised = netip.Addr{}, netip.Addr{}, true
+	n.links(l)
+	if got := n.steps(30*time.Minute, nil); got != nil {
+		t.Errorf("%v", got)
+	}
+	n.links()
+	if got := n.steps(10*time.Minute, nil); !slices.Contains(got, StepDial) {
+		t.Errorf("%v after it has gone", got)
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -180,15 +181,13 @@ func (m *mender) dead(ctx context.Context, r supervisor.Recover) error {
 	if heard(m.channels(), r.Peer, began.Add(-helloLately)) {
 		return supervisor.ErrAlive
 	}
-	if err := m.look(ctx, r.Peer); err != nil {
-		if r.LNS != r.Peer && m.look(ctx, r.LNS) == nil {
-			return nil
-		}
-		return err
+	away := m.look(ctx, r.Peer) // or it lets no echo request in
+	if away != nil && (r.LNS == r.Peer || m.look(ctx, r.LNS) != nil) {
+		return away
 	}
 	for range asks {
 		if !m.ask(r.Peer) {
-			return errors.New("the Hello guard can't ask the peer")
+			return cmp.Or(away, errors.New("the Hello guard can't ask the peer"))
 		}
 		if err := pause(ctx, time.Second); err != nil {
 			return err
@@ -196,6 +195,9 @@ func (m *mender) dead(ctx context.Context, r supervisor.Recover) error {
 		if heard(m.channels(), r.Peer, began) {
 			return supervisor.ErrAlive
 		}
+	}
+	if away != nil {
+		return nil // the name leads elsewhere now
 	}
 	return m.look(ctx, r.Peer) // it may have gone meanwhile
 }

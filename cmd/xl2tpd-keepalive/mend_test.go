@@ -35,8 +35,7 @@ func TestHeard(t *testing.T) {
 }
 
 // A peer is dead if its host answers outside the tunnel and nothing comes on the
-// control channel, whether or not it was asked for; or if only the LNS answers, which
-// is elsewhere now.
+// control channel, whether or not it was asked for; or if the LNS answers elsewhere now.
 func TestDead(t *testing.T) {
 	peer, elsewhere := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
 	unreachable, unknown := errors.New("unreachable"), errors.New("some other")
@@ -55,8 +54,10 @@ func TestDead(t *testing.T) {
 		{"dead", time.Minute, 0, false, peer, []error{nil, nil}, nil, 3 * time.Second},
 		{"out of reach", time.Minute, 0, false, peer, []error{unreachable}, unreachable, 0},
 		{"gone meanwhile", time.Minute, 0, false, peer, []error{nil, unreachable}, unreachable, 3 * time.Second},
-		{"moved", time.Minute, 0, false, elsewhere, []error{unreachable, nil}, nil, 0},
+		{"moved", time.Minute, 0, false, elsewhere, []error{unreachable, nil}, nil, 3 * time.Second},
 		{"moved, out of reach", time.Minute, 0, false, elsewhere, []error{unreachable, unreachable}, unreachable, 0},
+		{"lets no echo request in, beside another of the name", time.Minute, 1, false, elsewhere, []error{unreachable, nil}, supervisor.ErrAlive, time.Second},
+		{"moved, no guard", time.Minute, 0, true, elsewhere, []error{unreachable, nil}, unreachable, 0},
 		{"no guard", time.Minute, 0, true, peer, []error{nil}, unknown, 0},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

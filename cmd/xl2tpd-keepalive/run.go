@@ -68,7 +68,7 @@ func keepalive(o options, stderr io.Writer) int {
 	hooks := &hook.Runner{Log: log}
 	brain := supervisor.New(config.Default(path), rand.Float64)
 	lasting := memory{defaultMemory, log}
-	brain.Remember(lasting.load())
+	brain.Remember(lasting.load(), time.Now())
 	front := systemd.front(ready)
 	front.Keep = lasting.save
 	loop := supervisor.NewLoop(brain,

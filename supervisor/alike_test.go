@@ -1,0 +1,131 @@
+package supervisor
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"xl2tpd-keepalive/ppp"
+	"xl2tpd-keepalive/probe"
+	"xl2tpd-keepalive/vici"
+	"xl2tpd-keepalive/xl2tpd"
+)
+
+// twoLACs is an xl2tpd.conf with LACs to two LNSs, which share their pppoptfile.
+func twoLACs(lns1, lns2, more string) string {
+	lac := func(name, lns string) string {
+		return "[lac " + name + "]\nlns = " + lns + "\npppoptfile = /etc/ppp/options.l2tpd\n" + more
+	}
+	return lac("office", lns1) + lac("home", lns2)
+}
+
+// inUserspace are links of userspace mode: which LAC they belong to only pppd's options tell.
+func inUserspace(links ...ppp.Link) []ppp.Link {
+	for i := range links {
+		links[i].TTY = "/dev/pts/1"
+	}
+	return links
+}
+
+// closerOf is the control tunnel with a peer.
+func closerOf(peer string, id uint16) Control {
+	c := closer
+	c.Peer, c.LocalID = netip.AddrPortFrom(addr(peer), 1701), id
+	return c
+}
+
+// The Hello guard knows a LAC by its LNS, whosever its link may be.
+func TestHungUpInUserspace(t *testing.T) {
+	n := newBench(t, twoLACs("192.0.2.1", "192.0.2.2", "autodial = yes\n"), "[global]\nrecover = auto")
+	n.step(vici.Snapshot{})
+	both := inUserspace(link("ppp0", 5, true), link("ppp1", 6, true))
+	n.links(both...)
+	n.now = n.now.Add(10 * time.Minute)
+	n.step(Ending{Tunnel: closer, Reason: "hung up on this host", Operator: true})
+	n.links(both[1])
+	n.now = n.now.Add(10 * time.Second)
+	n.step(Ending{Tunnel: closerOf("192.0.2.2", 8), Reason: "hung up on this host", Operator: true})
+	n.links()
+	if got := n.steps(5*time.Minute, ErrPlain); got != nil {
+		t.Errorf("%v of what was hung up", got)
+	}
+	n.step(Dials{addr("192.0.2.2")})
+	if got := n.steps(5*time.Minute, ErrPlain); !slices.Contains(got, StepDial) {
+		t.Errorf("%v of what was dialled again", got)
+	}
+}
+
+// Two LACs to one LNS can't be told apart by it.
+func TestHungUpAtOneLNS(t *testing.T) {
+	conf := twoLACs("192.0.2.1", "192.0.2.1", "autodial = yes\n")
+	n := newBench(t, conf, "[global]\nrecover = auto")
+	s := n.xl2tpd(conf)
+	for i, id := range []uint16{7, 8} {
+		s.Sessions = append(s.Sessions, xl2tpd.Session{Ifindex: 5 + i, Local: closer.Local, Peer: closer.Peer, LocalTunnel: id})
+	}
+	n.step(s)
+	n.step(vici.Snapshot{})
+	n.links(link("ppp0", 5, true), link("ppp1", 6, true))
+	n.now = n.now.Add(10 * time.Minute)
+	for _, id := range []uint16{7, 8} {
+		n.step(Ending{Tunnel: closerOf("192.0.2.1", id), Reason: "hung up on this host", Operator: true})
+	}
+	n.links()
+	if got := n.steps(5*time.Minute, ErrPlain); got != nil {
+		t.Errorf("%v of what was hung up", got)
+	}
+	n.step(Dials{closer.Peer.Addr()})
+	if got := n.steps(5*time.Minute, ErrPlain); !slices.Contains(got, StepDial) {
+		t.Errorf("%v of what was dialled again", got)
+	}
+}
+
+// What was dialled is wanted, whosever the links were.
+func TestXl2tpdRestartedInUserspace(t *testing.T) {
+	conf := twoLACs("192.0.2.1", "192.0.2.2", "redial = yes\n")
+	n := newBench(t, conf, "[global]\nrecover = auto")
+	n.step(vici.Snapshot{})
+	n.step(Dials{addr("192.0.2.1")})
+	n.step(Dials{addr("192.0.2.2")})
+	n.links(inUserspace(link("ppp0", 5, true), link("ppp1", 6, true))...)
+	n.now = n.now.Add(10 * time.Minute)
+	s := n.xl2tpd(conf)
+	s.Pid = 200
+	n.step(s)
+	n.links()
+	dialled := map[string]bool{}
+	n.plays(time.Minute, probe.Result{Err: lost}, func(r Recover) error {
+		switch r.Step {
+		case StepDial:
+			dialled[r.LAC] = true
+		case StepSecure, StepRenew:
+			return ErrPlain
+		}
+		return nil
+	})
+	if len(dialled) != 2 {
+		t.Errorf("dialled: %v", dialled)
+	}
+}
+
+// Of several addresses of an LNS it is the one that was dialled whose end the Hello guard tells.
+func TestEndOfOneOfSeveralAddresses(t *testing.T) {
+	conf := strings.ReplaceAll(oneLAC, "192.0.2.1", "vpn.example.net")
+	n := newBench(t, conf, "[global]\nrecover = full")
+	s := n.xl2tpd(conf)
+	s.Conf.Sections[0].LNSIPs = []netip.Addr{addr("192.0.2.9"), addr("192.0.2.1")}
+	n.step(s)
+	n.step(secured("1"))
+	n.step(Dials{addr("192.0.2.1")})
+	n.links(inUserspace(link("ppp0", 5, true))...)
+	n.step(Counter{Link: key("ppp0", 5)})
+	n.step(probe.Result{Link: "ppp0", Index: 5, RTT: time.Millisecond})
+	n.after(time.Second)
+	n.step(Ending{Tunnel: closer, Reason: "closed by the peer"})
+	n.links()
+	if got := n.steps(10*time.Minute, nil); !slices.Contains(got, StepDial) {
+		t.Errorf("%v, never dialled", got)
+	}
+}
