@@ -4,78 +4,17 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"slices"
 	"time"
 
 	"xl2tpd-keepalive/config"
 	"xl2tpd-keepalive/hook"
 	"xl2tpd-keepalive/xl2tpd"
-	"xl2tpd-keepalive/xl2tpd/conf"
-)
-
-// dyingFor is how long xl2tpd holds on to a tunnel whose StopCCN nobody
-// acknowledges; buriedFor the same if the Hello guard does, in the name of a dead
-// peer.
-const (
-	dyingFor  = 33 * time.Second
-	buriedFor = time.Second
 )
 
 // maxTurns is how many LACs may be brought back at the same time: charon has one of its
 // 16 threads wait for each SA that it initiates for us.
 const maxTurns = 8
-
-// lac is what recovery knows of a LAC of xl2tpd.conf.
-type lac struct {
-	name    string
-	key     string // the name in lower case
-	ladder  ladder
-	touched bool       // recovery has to look at it in the step under way
-	stale   bool       // the step under way was begun before xl2tpd was
-	seen    bool       // has had a tunnel, or was dialled, and nobody has hung up since
-	idle    bool       // xl2tpd has not planned to dial it
-	dialled time.Time  // when recovery had it dialled last
-	attempt time.Time  // since when xl2tpd dials, as far as is known; zero: it does not
-	rests   time.Time  // since when it is known not to; zero: it may
-	called  netip.Addr // where it has dialled last; invalid: nobody has seen it
-	ike     string     // the connection that its latest tunnel came through; empty: none
-	ikeTo   string     // and the LNS that was, as xl2tpd.conf calls it
-	last    *closing   // how its latest tunnel ended; nil: it is up, or none has
-	silent  time.Time  // when that was, if it was silent; zero: it was not
-	said    string     // what the log has told last
-
-	was  bool // seen by the last brain, when the last xl2tpd may have run
-	kept bool // for the next brain
-	fate Fate // which is to be told this
-}
-
-func (b *Brain) lac(name string) *lac {
-	if b.lacs == nil {
-		b.lacs = make(map[string]*lac)
-	}
-	key := conf.Lower(name)
-	if b.lacs[key] == nil {
-		b.lacs[key] = &lac{name: name, key: key}
-	}
-	return b.lacs[key]
-}
-
-// touch has recovery look at the LACs of a place in the step under way.
-func (b *Brain) touch(p place) {
-	for _, n := range p.names {
-		if n.kind == "lac" {
-			b.touchLAC(b.lac(n.name))
-		}
-	}
-}
-
-func (b *Brain) touchLAC(l *lac) {
-	if !l.touched {
-		l.touched = true
-		b.touched = append(b.touched, l)
-	}
-}
 
 // recover has the LACs climb their ladders that something has happened to, or
 // whose time has come.
@@ -169,57 +108,6 @@ func (b *Brain) climb(l *lac, s *xl2tpd.Section, now time.Time) {
 	b.do(r)
 }
 
-// lnsHost is what xl2tpd.conf calls a LAC's first LNS.
-func lnsHost(s *xl2tpd.Section) string {
-	if len(s.LNS) == 0 {
-		return ""
-	}
-	return s.LNS[0]
-}
-
-// claims are the links that may be a LAC's.
-type claims struct {
-	sole   []*tunnel    // no other's
-	shared []*[]*tunnel // crowds of those that may be any of several LACs'
-}
-
-func (b *Brain) claims(l *lac) *claims {
-	if c := b.places().lacs[l.key]; c != nil {
-		return c
-	}
-	return &claims{}
-}
-
-// links are those with addresses; the others are calls.
-func (c *claims) links(yield func(*tunnel) bool) {
-	for _, t := range c.sole {
-		if t.state != Down && !yield(t) {
-			return
-		}
-	}
-	for _, crowd := range c.shared {
-		for _, t := range *crowd {
-			if t.state != Down && !yield(t) {
-				return
-			}
-		}
-	}
-}
-
-// up reports whether there is such a link.
-func (c *claims) up() bool {
-	for range c.links {
-		return true
-	}
-	return false
-}
-
-// sure reports whether one of the links is known to be the LAC's, and of the xl2tpd
-// that runs: those of one that has ended may outlive it for a moment.
-func (c *claims) sure(pid int) bool {
-	return slices.ContainsFunc(c.sole, func(t *tunnel) bool { return t.state != Down && t.link.Xl2tpdPid == pid })
-}
-
 // situation is how it is about a LAC, and when that will be another without
 // anything happening.
 func (b *Brain) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situation, at time.Time) {
@@ -300,25 +188,6 @@ func redialling(s *xl2tpd.Section) time.Duration {
 	return forever
 }
 
-// lnsSA is the SA with the LNS of a section: with the one that its link leads to, or else
-// with any that its name stands for.
-func (b *Brain) lnsSA(l *lac, s *xl2tpd.Section) (any sa) {
-	for _, t := range b.claims(l).sole {
-		if t.state != Down && t.place.outer.IsValid() {
-			return b.atlas.sas[t.place.outer]
-		}
-	}
-	for _, ip := range s.LNSIPs {
-		if sa := b.atlas.sas[ip]; sa.Child || any.UniqueID == "" {
-			any = sa
-		}
-		if any.Child {
-			break
-		}
-	}
-	return any
-}
-
 // wish is what the configuration and the operator want for a LAC.
 func (b *Brain) wish(l *lac, s *xl2tpd.Section) wish {
 	settings := b.config.For(s.Kind, s.Name)
@@ -337,10 +206,6 @@ func (b *Brain) wish(l *lac, s *xl2tpd.Section) wish {
 	}
 	return wishNothing
 }
-
-// mishap reports whether a tunnel has ended against the operator's will, as far as
-// can be told. Where nobody has said why, he may have hung up.
-func (c *closing) mishap() bool { return !c.operator && (c.sure || c.failed) }
 
 // recovered takes in what a step has come to.
 func (b *Brain) recovered(ev Recovered, now time.Time) {
@@ -407,139 +272,6 @@ func (b *Brain) recovered(ev Recovered, now time.Time) {
 	}
 }
 
-// unheard notes that the peer of the tunnel that we have hung up is dead, and that
-// xl2tpd does not wait for its answer.
-func (l *lac) unheard(now time.Time) {
-	if l.last == nil {
-		l.last = &closing{sure: true, failed: true}
-	}
-	l.last.buried, l.silent = true, now
-}
-
-// ended notes for recovery how a tunnel has ended.
-func (b *Brain) ended(t *tunnel, c *closing, was State, now time.Time) {
-	if name, ok := t.place.lac(); ok {
-		l := b.lac(name)
-		l.last, l.silent = c, time.Time{}
-		if was == Silent || c.unanswered {
-			l.silent = now
-		}
-	}
-	b.ascribe(c)
-}
-
-// ascribe tells our own hanging up from the operator's. If he has hung up one of several
-// LACs that can't be told apart, none of them that has no tunnel is dialled.
-func (b *Brain) ascribe(c *closing) {
-	if name, ok := c.place.lac(); ok {
-		if l := b.lac(name); l.last == c && l.ladder.hangsUp() {
-			c.operator, c.failed = false, true
-			l.idle = true
-		}
-		return
-	}
-	for _, n := range c.place.names {
-		if n.kind != "lac" || !c.operator {
-			continue
-		}
-		if l := b.lac(n.name); !b.claims(l).up() && !l.ladder.hangsUp() {
-			l.last = c
-			b.touchLAC(l)
-		}
-	}
-}
-
-// hungUp notes that the operator has hung up an attempt, or a tunnel of which no link
-// has come. One that has a link is told of by its end.
-func (b *Brain) hungUp(lns netip.Addr) {
-	sections := b.atlas.byOuter[lns]
-	if len(sections) != 1 {
-		return // whose it was can't be told
-	}
-	l := b.lac(sections[0].Name)
-	if hasLink := func(t *tunnel) bool { return t.state != Down }; slices.ContainsFunc(b.claims(l).sole, hasLink) {
-		return
-	}
-	if l.ladder.busy == StepRedial || l.ladder.hangsUp() {
-		return
-	}
-	if l.last == nil {
-		l.last = &closing{}
-	}
-	if l.last.operator {
-		return // and that is known
-	}
-	l.last.sure, l.last.operator, l.last.half = true, true, false
-	b.touchLAC(l)
-	b.noteLAC(l, slog.LevelInfo, "tunnel left down", slog.String("reason", "hung up on this host"))
-}
-
-// dials notes that xl2tpd dials. If the LAC was left down, somebody wants it again:
-// xl2tpd does not redial what was hung up. That dial counts as one of ours.
-func (b *Brain) dials(lns netip.Addr, now time.Time) {
-	sections := b.atlas.byOuter[lns]
-	if len(sections) != 1 { // whose it is can't be told: any of those that were hung up
-		for _, s := range sections {
-			if l := b.lac(s.Name); l.last != nil && l.last.operator {
-				l.last = nil
-				b.touchLAC(l)
-			}
-		}
-		return
-	}
-	l := b.lac(sections[0].Name)
-	l.attempt, l.rests, l.called, l.seen = now, time.Time{}, lns, l.seen || l.last == nil
-	b.touchLAC(l)
-	if l.last == nil {
-		return
-	}
-	l.last.half = false // it would not ask for another tunnel
-	if l.last.mishap() || l.ladder.busy != StepNone {
-		return
-	}
-	l.seen, l.idle, l.last, l.silent = true, false, nil, time.Time{}
-	l.ladder = dialling(now)
-	b.noteLAC(l, slog.LevelInfo, "tunnel dialled again on this host")
-}
-
-// free is when xl2tpd has certainly done with the last tunnel, if the peer did not
-// answer. What the Hello guard says of that may come late.
-func (l *lac) free() time.Time {
-	switch {
-	case l.silent.IsZero():
-		return time.Time{}
-	case l.last.buried:
-		return l.silent.Add(buriedFor)
-	}
-	return l.silent.Add(dyingFor)
-}
-
-// newDaemon notes that xl2tpd is another one, or gone: it knows nothing of what the
-// last one was told. What was hung up stays so. Where there is `autodial`, it dials as
-// soon as it runs.
-func (b *Brain) newDaemon(runs bool, now time.Time) {
-	for _, l := range b.lacs {
-		l.seen = l.seen || l.was
-		if l.last != nil && !l.last.sure && now.Sub(l.last.Time) <= late {
-			l.last.failed, l.last.Reason = true, xl2tpdEnded // its links were seen to go first
-		}
-		hungUp := l.last != nil && !l.last.mishap()
-		if hungUp {
-			l.seen = false
-		} else {
-			l.last = nil
-		}
-		l.silent, l.attempt, l.rests, l.ladder.next = time.Time{}, time.Time{}, time.Time{}, time.Time{}
-		l.idle = l.seen
-		if s := b.section(l.name); !hungUp && runs && s != nil && s.Autodial {
-			l.idle, l.attempt = false, now
-			busy := l.ladder.busy
-			l.ladder = dialling(now)
-			l.ladder.busy, l.stale = busy, busy != StepNone
-		}
-	}
-}
-
 // climbing says what recovery does for a LAC that has no tunnel, or nothing.
 func (b *Brain) climbing(s *xl2tpd.Section, now time.Time) string {
 	l := b.lac(s.Name)
@@ -562,22 +294,3 @@ func (b *Brain) climbing(s *xl2tpd.Section, now time.Time) string {
 	}
 	return "about to bring it back"
 }
-
-func (b *Brain) noteLAC(l *lac, level slog.Level, text string, more ...slog.Attr) {
-	attrs := []slog.Attr{slog.String("tunnel", "lac "+l.name)}
-	if a := b.lns(l.name); a.IsValid() {
-		attrs = append(attrs, slog.String("peer", a.String()))
-	}
-	b.note(level, text, append(attrs, more...)...)
-}
-
-// lns is the address of a LAC's first LNS, or invalid.
-func (b *Brain) lns(lac string) (a netip.Addr) {
-	if s := b.section(lac); s != nil && len(s.LNSIPs) > 0 {
-		a = s.LNSIPs[0]
-	}
-	return a
-}
-
-// section is what xl2tpd.conf says of a LAC, or nil.
-func (b *Brain) section(lac string) *xl2tpd.Section { return b.atlas.lacs[conf.Lower(lac)] }

@@ -45,6 +45,12 @@ secrets {
 END
 }
 
+# restart has our charon load its connections, however often within ten seconds.
+restart() {
+	systemctl reset-failed strongswan.service
+	systemctl restart strongswan.service
+}
+
 beside() {
 	nsenter -t "$(cat $pid)" -m -n "$@"
 }
@@ -74,7 +80,7 @@ up)
 	beside swanctl --load-all --noprompt
 
 	conf $client $peer >/etc/swanctl/conf.d/l2tp.conf
-	systemctl restart strongswan.service # notifies, and loads its connections
+	restart
 	;;
 peer)
 	shift
@@ -88,7 +94,7 @@ down)
 	rm -rf /etc/swanctl/conf.d/l2tp.conf $dir
 	ip link del peer0 || true
 	ip netns del peer || true
-	systemctl restart strongswan.service
+	restart
 	;;
 *)
 	echo "usage: $0 up | peer COMMAND... | down" >&2

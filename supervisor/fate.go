@@ -1,0 +1,153 @@
+package supervisor
+
+import (
+	"log/slog"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// dyingFor is how long xl2tpd holds on to a tunnel whose StopCCN nobody
+// acknowledges; buriedFor the same if the Hello guard does, in the name of a dead
+// peer.
+const (
+	dyingFor  = 33 * time.Second
+	buriedFor = time.Second
+)
+
+// mishap reports whether a tunnel has ended against the operator's will, as far as
+// can be told. Where nobody has said why, he may have hung up.
+func (c *closing) mishap() bool { return !c.operator && (c.sure || c.failed) }
+
+// unheard notes that the peer of the tunnel that we have hung up is dead, and that
+// xl2tpd does not wait for its answer.
+func (l *lac) unheard(now time.Time) {
+	if l.last == nil {
+		l.last = &closing{sure: true, failed: true}
+	}
+	l.last.buried, l.silent = true, now
+}
+
+// ended notes for recovery how a tunnel has ended.
+func (b *Brain) ended(t *tunnel, c *closing, was State, now time.Time) {
+	if name, ok := t.place.lac(); ok {
+		l := b.lac(name)
+		l.last, l.silent = c, time.Time{}
+		if was == Silent || c.unanswered {
+			l.silent = now
+		}
+	}
+	b.ascribe(c)
+}
+
+// ascribe tells our own hanging up from the operator's. If he has hung up one of several
+// LACs that can't be told apart, none of them that has no tunnel is dialled.
+func (b *Brain) ascribe(c *closing) {
+	if name, ok := c.place.lac(); ok {
+		if l := b.lac(name); l.last == c && l.ladder.hangsUp() {
+			c.operator, c.failed = false, true
+			l.idle = true
+		}
+		return
+	}
+	for _, n := range c.place.names {
+		if n.kind != "lac" || !c.operator {
+			continue
+		}
+		if l := b.lac(n.name); !b.claims(l).up() && !l.ladder.hangsUp() {
+			l.last = c
+			b.touchLAC(l)
+		}
+	}
+}
+
+// hungUp notes that the operator has hung up an attempt, or a tunnel of which no link
+// has come. One that has a link is told of by its end.
+func (b *Brain) hungUp(lns netip.Addr) {
+	sections := b.atlas.byOuter[lns]
+	if len(sections) != 1 {
+		return // whose it was can't be told
+	}
+	l := b.lac(sections[0].Name)
+	if hasLink := func(t *tunnel) bool { return t.state != Down }; slices.ContainsFunc(b.claims(l).sole, hasLink) {
+		return
+	}
+	if l.ladder.busy == StepRedial || l.ladder.hangsUp() {
+		return
+	}
+	if l.last == nil {
+		l.last = &closing{}
+	}
+	if l.last.operator {
+		return // and that is known
+	}
+	l.last.sure, l.last.operator, l.last.half = true, true, false
+	b.touchLAC(l)
+	b.noteLAC(l, slog.LevelInfo, "tunnel left down", slog.String("reason", "hung up on this host"))
+}
+
+// dials notes that xl2tpd dials. If the LAC was left down, somebody wants it again:
+// xl2tpd does not redial what was hung up. That dial counts as one of ours.
+func (b *Brain) dials(lns netip.Addr, now time.Time) {
+	sections := b.atlas.byOuter[lns]
+	if len(sections) != 1 { // whose it is can't be told: any of those that were hung up
+		for _, s := range sections {
+			if l := b.lac(s.Name); l.last != nil && l.last.operator {
+				l.last = nil
+				b.touchLAC(l)
+			}
+		}
+		return
+	}
+	l := b.lac(sections[0].Name)
+	l.attempt, l.rests, l.called, l.seen = now, time.Time{}, lns, l.seen || l.last == nil
+	b.touchLAC(l)
+	if l.last == nil {
+		return
+	}
+	l.last.half = false // it would not ask for another tunnel
+	if l.last.mishap() || l.ladder.busy != StepNone {
+		return
+	}
+	l.seen, l.idle, l.last, l.silent = true, false, nil, time.Time{}
+	l.ladder = dialling(now)
+	b.noteLAC(l, slog.LevelInfo, "tunnel dialled again on this host")
+}
+
+// free is when xl2tpd has certainly done with the last tunnel, if the peer did not
+// answer. What the Hello guard says of that may come late.
+func (l *lac) free() time.Time {
+	switch {
+	case l.silent.IsZero():
+		return time.Time{}
+	case l.last.buried:
+		return l.silent.Add(buriedFor)
+	}
+	return l.silent.Add(dyingFor)
+}
+
+// newDaemon notes that xl2tpd is another one, or gone: it knows nothing of what the
+// last one was told. What was hung up stays so. Where there is `autodial`, it dials as
+// soon as it runs.
+func (b *Brain) newDaemon(runs bool, now time.Time) {
+	for _, l := range b.lacs {
+		l.seen = l.seen || l.was
+		if l.last != nil && !l.last.sure && now.Sub(l.last.Time) <= late {
+			l.last.failed, l.last.Reason = true, xl2tpdEnded // its links were seen to go first
+		}
+		hungUp := l.last != nil && !l.last.mishap()
+		if hungUp {
+			l.seen = false
+		} else {
+			l.last = nil
+		}
+		l.silent, l.attempt, l.rests, l.ladder.next = time.Time{}, time.Time{}, time.Time{}, time.Time{}
+		l.idle = l.seen
+		if s := b.section(l.name); !hungUp && runs && s != nil && s.Autodial {
+			l.idle, l.attempt = false, now
+			busy := l.ladder.busy
+			l.ladder = dialling(now)
+			l.ladder.busy, l.stale = busy, busy != StepNone
+		}
+	}
+}

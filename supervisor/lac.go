@@ -1,0 +1,151 @@
+package supervisor
+
+import (
+	"log/slog"
+	"net/netip"
+	"slices"
+	"time"
+
+	"xl2tpd-keepalive/xl2tpd"
+	"xl2tpd-keepalive/xl2tpd/conf"
+)
+
+// lac is what recovery knows of a LAC of xl2tpd.conf.
+type lac struct {
+	name    string
+	key     string // the name in lower case
+	ladder  ladder
+	touched bool       // recovery has to look at it in the step under way
+	stale   bool       // the step under way was begun before xl2tpd was
+	seen    bool       // has had a tunnel, or was dialled, and nobody has hung up since
+	idle    bool       // xl2tpd has not planned to dial it
+	dialled time.Time  // when recovery had it dialled last
+	attempt time.Time  // since when xl2tpd dials, as far as is known; zero: it does not
+	rests   time.Time  // since when it is known not to; zero: it may
+	called  netip.Addr // where it has dialled last; invalid: nobody has seen it
+	ike     string     // the connection that its latest tunnel came through; empty: none
+	ikeTo   string     // and the LNS that was, as xl2tpd.conf calls it
+	last    *closing   // how its latest tunnel ended; nil: it is up, or none has
+	silent  time.Time  // when that was, if it was silent; zero: it was not
+	said    string     // what the log has told last
+
+	was  bool // seen by the last brain, when the last xl2tpd may have run
+	kept bool // for the next brain
+	fate Fate // which is to be told this
+}
+
+func (b *Brain) lac(name string) *lac {
+	if b.lacs == nil {
+		b.lacs = make(map[string]*lac)
+	}
+	key := conf.Lower(name)
+	if b.lacs[key] == nil {
+		b.lacs[key] = &lac{name: name, key: key}
+	}
+	return b.lacs[key]
+}
+
+// touch has recovery look at the LACs of a place in the step under way.
+func (b *Brain) touch(p place) {
+	for _, n := range p.names {
+		if n.kind == "lac" {
+			b.touchLAC(b.lac(n.name))
+		}
+	}
+}
+
+func (b *Brain) touchLAC(l *lac) {
+	if !l.touched {
+		l.touched = true
+		b.touched = append(b.touched, l)
+	}
+}
+
+// lnsHost is what xl2tpd.conf calls a LAC's first LNS.
+func lnsHost(s *xl2tpd.Section) string {
+	if len(s.LNS) == 0 {
+		return ""
+	}
+	return s.LNS[0]
+}
+
+// claims are the links that may be a LAC's.
+type claims struct {
+	sole   []*tunnel    // no other's
+	shared []*[]*tunnel // crowds of those that may be any of several LACs'
+}
+
+func (b *Brain) claims(l *lac) *claims {
+	if c := b.places().lacs[l.key]; c != nil {
+		return c
+	}
+	return &claims{}
+}
+
+// links are those with addresses; the others are calls.
+func (c *claims) links(yield func(*tunnel) bool) {
+	for _, t := range c.sole {
+		if t.state != Down && !yield(t) {
+			return
+		}
+	}
+	for _, crowd := range c.shared {
+		for _, t := range *crowd {
+			if t.state != Down && !yield(t) {
+				return
+			}
+		}
+	}
+}
+
+// up reports whether there is such a link.
+func (c *claims) up() bool {
+	for range c.links {
+		return true
+	}
+	return false
+}
+
+// sure reports whether one of the links is known to be the LAC's, and of the xl2tpd
+// that runs: those of one that has ended may outlive it for a moment.
+func (c *claims) sure(pid int) bool {
+	return slices.ContainsFunc(c.sole, func(t *tunnel) bool { return t.state != Down && t.link.Xl2tpdPid == pid })
+}
+
+// lnsSA is the SA with the LNS of a section: with the one that its link leads to, or else
+// with any that its name stands for.
+func (b *Brain) lnsSA(l *lac, s *xl2tpd.Section) (any sa) {
+	for _, t := range b.claims(l).sole {
+		if t.state != Down && t.place.outer.IsValid() {
+			return b.atlas.sas[t.place.outer]
+		}
+	}
+	for _, ip := range s.LNSIPs {
+		if sa := b.atlas.sas[ip]; sa.Child || any.UniqueID == "" {
+			any = sa
+		}
+		if any.Child {
+			break
+		}
+	}
+	return any
+}
+
+func (b *Brain) noteLAC(l *lac, level slog.Level, text string, more ...slog.Attr) {
+	attrs := []slog.Attr{slog.String("tunnel", "lac "+l.name)}
+	if a := b.lns(l.name); a.IsValid() {
+		attrs = append(attrs, slog.String("peer", a.String()))
+	}
+	b.note(level, text, append(attrs, more...)...)
+}
+
+// lns is the address of a LAC's first LNS, or invalid.
+func (b *Brain) lns(lac string) (a netip.Addr) {
+	if s := b.section(lac); s != nil && len(s.LNSIPs) > 0 {
+		a = s.LNSIPs[0]
+	}
+	return a
+}
+
+// section is what xl2tpd.conf says of a LAC, or nil.
+func (b *Brain) section(lac string) *xl2tpd.Section { return b.atlas.lacs[conf.Lower(lac)] }
