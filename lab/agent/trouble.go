@@ -135,8 +135,7 @@ func (p *peer) reboot() error {
 
 // cut lets no packet in or out of the peer for a time.
 func (p *peer) cut(span time.Duration) error {
-	rules := "table inet cut { chain i { type filter hook input priority -400; policy drop; }; chain o { type filter hook output priority -400; policy drop; }; }"
-	if err := p.exec("nft", rules).Run(); err != nil {
+	if err := p.exec("nft", "-f", "/lab/firewalls/cut.nft").Run(); err != nil {
 		return err
 	}
 	time.Sleep(span)
