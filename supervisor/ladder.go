@@ -101,6 +101,7 @@ type situation struct {
 	quiet   time.Duration // for how long a link that is silent has been asked in vain; 0: it is not silent
 	secured bool          // an SA with the LNS carries its packets
 	bare    bool          // the link is up, and its tunnel has lost the SA that it had
+	moved   bool          // and there is one with another address of the LNS
 	stuck   bool          // there is a call of which no link comes
 	half    bool          // the tunnel stands without a call, and xl2tpd has had its time to make one
 	// owner is how long xl2tpd goes on redialling by itself, 0: it does not; redial
@@ -312,6 +313,8 @@ func (l *ladder) choose(s situation, now time.Time) (Step, time.Time) {
 	switch {
 	case s.up && s.quiet >= stuckAfter, s.silent() && l.dead && (!ipsec || l.renewed()):
 		return StepHangUp, now
+	case s.moved && ipsec && l.fresh && s.quiet > 0:
+		return StepHangUp, now // the new SA is none for it
 	case s.bare && ipsec:
 		return StepSecure, now // before it goes on in the clear, or dies
 	case s.bare && s.quiet < deadAfter:

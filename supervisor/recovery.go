@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -133,6 +134,7 @@ func (b *Brain) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situatio
 		for t := range c.links {
 			is.bare = is.bare || t.secured
 		}
+		is.moved = is.bare && slices.ContainsFunc(s.LNSIPs, func(ip netip.Addr) bool { return b.atlas.sas[ip].Child })
 	}
 	for t := range c.links {
 		is.up = true

@@ -570,6 +570,24 @@ func TestRecoveryOfOneOfSeveralAddresses(t *testing.T) {
 	t.Error("nothing was dialled")
 }
 
+// The SA that is renewed may be with another address than the tunnel: the LNS has moved.
+func TestRecoveryOfAnLNSThatHasMoved(t *testing.T) {
+	n := named(t, []string{"192.0.2.9", "192.0.2.2"}, worksWith("192.0.2.2"))
+	var got []Step
+	n.plays(45*time.Second, probe.Result{Err: lost}, func(r Recover) error {
+		if r.Step.asks() {
+			return nil
+		}
+		if got = append(got, r.Step); r.Step == StepRenew {
+			n.step(vici.Snapshot{SAs: []vici.SA{worksWith("192.0.2.9")}})
+		}
+		return nil
+	})
+	if want := []Step{StepRenew, StepHangUp}; !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+}
+
 // However often xl2tpd redials, and after however long, that is no negative time.
 func TestRedialling(t *testing.T) {
 	for _, tc := range []struct {
