@@ -14,6 +14,13 @@ func (t *Translator) Out(pkt []byte, now time.Time, life Life) *Verdict {
 		t.tun.PeerID != 0 && m.Tunnel != t.tun.PeerID {
 		return t.pass(ErrForeign)
 	}
+	// A peer that has restarted may have given another tunnel's id again, and that
+	// one is only now given up.
+	if m.Type == TypeStopCCN && t.tun.LocalID != 0 {
+		if own, ok := AssignedTunnel(p.Payload()); ok && own != t.tun.LocalID {
+			return t.pass(ErrForeign)
+		}
+	}
 	newest := ahead
 	if !t.synced {
 		newest = reach

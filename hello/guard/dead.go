@@ -45,8 +45,15 @@ func (d *desk) meet(h Host, now time.Time) {
 			c.daemon = ""
 		}
 	}
-	d.x.meet(h.Sessions, now)
+	d.look(h.Sessions, now)
 	d.mourn(now)
+}
+
+// look takes in the kernel's table of sessions.
+func (d *desk) look(sessions []hello.Tunnel, now time.Time) {
+	for _, c := range d.x.meet(sessions, now) {
+		d.forget(c)
+	}
 }
 
 // its tells whether a channel can be that of the xl2tpd that is known: another may listen on

@@ -43,7 +43,7 @@ func (d *desk) restore(now time.Time) error {
 		os.Remove(path)
 	})
 	for _, c := range channels {
-		c.owed = c.owes()
+		c.owed, c.kept = c.owes(), true
 		d.x.add(c)
 		d.plan(c)
 		if c.ending != nil && c.ended { // whoever was told may be no more
@@ -95,6 +95,9 @@ func (d *desk) judge(raw []byte, from direction, now time.Time) (action hello.Ac
 	if err != nil {
 		return hello.Pass, nil, nil
 	}
+	if from == inboundSecured && p.Msg.Type == hello.TypeSCCRP {
+		d.distrust(&p, now)
+	}
 	c, gone := d.x.find(&p, from == outbound, now)
 	if gone != nil {
 		d.forget(gone)
@@ -133,6 +136,11 @@ func (d *desk) judge(raw []byte, from direction, now time.Time) (action hello.Ac
 			c.daemon = d.host.Daemon
 		}
 		v = c.translator.Out(raw, now, life)
+		if errors.Is(v.Why, hello.ErrReach) && !c.translator.Apart() {
+			// xl2tpd can't be wrong: what is known is of long ago, or was forged.
+			c.translator = hello.New(c.translator.Tunnel(), hello.DefaultTiming(), now)
+			v = c.translator.Out(raw, now, life)
+		}
 	} else {
 		v = c.translator.In(raw, now)
 	}
@@ -149,6 +157,17 @@ func (d *desk) judge(raw []byte, from direction, now time.Time) (action hello.Ac
 		return hello.Drop, nil, c // the xl2tpd that has come since knows nothing of it
 	}
 	return v.Action, v.Packet, c
+}
+
+// distrust forgets what an SCCRP in the clear has opened, once one for the same tunnel
+// comes through IPsec: the policy has dropped the first behind us.
+func (d *desk) distrust(p *hello.Packet, now time.Time) {
+	c := d.x.known(path{p.Dst, p.Src}, p.Msg.Tunnel, false)
+	if c == nil || c.secured || c.translator.Apart() {
+		return
+	}
+	d.drop(c)
+	d.x.asked[hello.Tunnel{Local: p.Dst, Peer: p.Src, LocalID: p.Msg.Tunnel}] = now
 }
 
 // learn takes in what a message says of the tunnel.

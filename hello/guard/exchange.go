@@ -52,6 +52,7 @@ type channel struct {
 	waits      time.Time // since when a message of the peer is unacknowledged; zero: none is
 	counts     Counts
 	addresses  [2]address
+	kept       bool   // it was here before us
 	owed       bool   // in the set of those that must not pass without us
 	doing      string // what the log said last
 }
@@ -103,7 +104,9 @@ func (x *exchange) add(c *channel) {
 	for _, a := range c.addresses {
 		x.channels[a] = append(x.channels[a], c)
 	}
-	x.standing = 0
+	if x.standing > 0 { // it has been counted already
+		x.standing++
+	}
 }
 
 func (x *exchange) remove(c *channel) {
@@ -186,8 +189,19 @@ func (x *exchange) renewed(p *hello.Packet, at path) *channel {
 
 // meet takes in the kernel's table of sessions. A tunnel that is met before its
 // first packet is one whose Hello has certainly been seen first.
-func (x *exchange) meet(sessions []hello.Tunnel, now time.Time) {
+//
+// It takes out, and returns, what was kept of a tunnel that has ended while we were
+// away, if the peer has given its id to another since.
+func (x *exchange) meet(sessions []hello.Tunnel, now time.Time) (gone []*channel) {
 	x.sessions = sessions
+	for _, s := range sessions {
+		old := x.known(path{s.Local, s.Peer}, s.PeerID, true)
+		if old != nil && old.kept && old.translator.Tunnel().LocalID != s.LocalID &&
+			!slices.Contains(sessions, old.translator.Tunnel()) {
+			x.remove(old)
+			gone = append(gone, old)
+		}
+	}
 	for _, s := range sessions {
 		at := path{s.Local, s.Peer}
 		if !s.Peer.IsValid() || !s.Local.Addr().Is4() || s.Local.Addr().IsUnspecified() ||
@@ -196,6 +210,7 @@ func (x *exchange) meet(sessions []hello.Tunnel, now time.Time) {
 		}
 		x.add(&channel{translator: hello.New(s, hello.DefaultTiming(), now), seen: now})
 	}
+	return gone
 }
 
 func (x *exchange) known(at path, id uint16, out bool) *channel {

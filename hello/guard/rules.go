@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
@@ -80,11 +81,11 @@ func (f flow) key() []byte {
 	return append(k, 0, 0)
 }
 
-func elements(tunnels []hello.Tunnel) []nftables.SetElement {
+func elements(tunnels []hello.Tunnel, timeout time.Duration) []nftables.SetElement {
 	var all []nftables.SetElement
 	for _, t := range tunnels {
 		for _, f := range flows(t) {
-			all = append(all, nftables.SetElement{Key: f.key()})
+			all = append(all, nftables.SetElement{Key: f.key(), Timeout: timeout})
 		}
 	}
 	return all
@@ -102,14 +103,16 @@ func newRules() *rules {
 	t := &nftables.Table{Family: nftables.TableFamilyIPv4, Name: tableName}
 	return &rules{table: t, owed: &nftables.Set{
 		Table: t, Name: "owed", Concatenation: true,
+		HasTimeout: true, // of those that we leave behind
 		// nft(8) has no type for a tunnel id; a service is a 16-bit number too.
 		KeyType: nftables.MustConcatSetType(nftables.TypeIPAddr, nftables.TypeIPAddr,
 			nftables.TypeInetService, nftables.TypeInetService, nftables.TypeInetService),
 	}}
 }
 
-// install puts the table into the kernel, in place of an earlier one, at once.
-func (r *rules) install(port uint16, owing []hello.Tunnel) error {
+// install puts the table into the kernel, in place of an earlier one, at once. The tunnels
+// that must not pass without us it has for that time; 0: until they are taken out.
+func (r *rules) install(port uint16, owing []hello.Tunnel, timeout time.Duration) error {
 	c, err := nftables.New(nftables.WithSockOptions(func(c *netlink.Conn) error { return c.SetWriteBuffer(batchSize) }))
 	if err != nil {
 		return fmt.Errorf("nf_tables: %w", err)
@@ -120,7 +123,7 @@ func (r *rules) install(port uint16, owing []hello.Tunnel) error {
 	if err := c.AddSet(r.owed, nil); err != nil {
 		return fmt.Errorf("nf_tables: set: %w", err)
 	}
-	for some := range slices.Chunk(elements(owing), maxElements) {
+	for some := range slices.Chunk(elements(owing, timeout), maxElements) {
 		if err := c.SetAddElements(r.owed, some); err != nil {
 			return fmt.Errorf("nf_tables: set: %w", err)
 		}
@@ -208,7 +211,7 @@ func (r *rules) owe(t hello.Tunnel, add bool) error {
 	if add {
 		change = c.SetAddElements
 	}
-	if err := change(r.owed, elements([]hello.Tunnel{t})); err != nil {
+	if err := change(r.owed, elements([]hello.Tunnel{t}, 0)); err != nil {
 		return err
 	}
 	return flush(c)

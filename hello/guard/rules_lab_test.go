@@ -23,7 +23,7 @@ func TestOwedByThousands(t *testing.T) {
 		all = append(all, hello.Tunnel{Local: here, Peer: peer, LocalID: uint16(1 + i), PeerID: 9})
 	}
 	r := newRules()
-	if err := r.install(0, all[:n]); err != nil {
+	if err := r.install(0, all[:n], 0); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { r.remove() })
@@ -43,11 +43,32 @@ func TestOwedByThousands(t *testing.T) {
 	}
 }
 
+// Tunnels that we leave behind are forgotten in time.
+func TestLeftBehind(t *testing.T) {
+	r := newRules()
+	const while = time.Second
+	if err := r.install(0, []hello.Tunnel{{Local: here, Peer: there, LocalID: 7, PeerID: 9}}, while); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.remove() })
+	for _, want := range []int{2, 0} {
+		c, err := nftables.New()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := c.GetSetElements(r.owed)
+		if err != nil || len(got) != want {
+			t.Errorf("%d flows, want %d: %v", len(got), want, err)
+		}
+		time.Sleep(while + while/2)
+	}
+}
+
 // What happens to a set's elements, as it does for each Hello, is no reason to look
 // whether the chains are all there; what happens to the chains is.
 func TestWatchesChainsAlone(t *testing.T) {
 	r := newRules()
-	if err := r.install(0, nil); err != nil {
+	if err := r.install(0, nil, 0); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { r.remove() })

@@ -151,7 +151,7 @@ func TestQueueing(t *testing.T) {
 		"shorter than a tag": {"eth0", hello.AppendPacket(nil, here, there, hi)[:29], ""},
 	} {
 		k := &kernel{device: c.device, ip: c.ip}
-		for _, e := range elements([]hello.Tunnel{owing}) {
+		for _, e := range elements([]hello.Tunnel{owing}, 0) {
 			k.owed = append(k.owed, e.Key)
 		}
 		k.follow(t, sent, r.outgoing(1801))

@@ -22,6 +22,10 @@ const (
 	trials    = 3
 	trialTime = time.Second
 
+	// leftFor is how long tunnels that we leave behind wait for our return. By then they
+	// have ended, 91 s after their last Hello, and their ids may be another's.
+	leftFor = 3 * time.Minute
+
 	hookInput = 1 // NF_INET_LOCAL_IN
 
 	// notVerified says that the kernel has not looked at the UDP checksum yet
@@ -87,7 +91,7 @@ func (g *Guard) work(ctx context.Context, working func()) error {
 	if err := w.tryout(ctx, host.Port); err != nil {
 		return errors.Join(err, w.leave())
 	}
-	w.hold(func() { w.d.x.meet(host.Sessions, time.Now()) })
+	w.hold(func() { w.d.look(host.Sessions, time.Now()) })
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
@@ -230,7 +234,7 @@ func (w *work) told() (done bool, err error) {
 func (w *work) install(port uint16) error {
 	w.busy.Lock()
 	defer w.busy.Unlock()
-	return w.rules.install(port, w.d.owing())
+	return w.rules.install(port, w.d.owing(), 0)
 }
 
 // repair puts the table back if somebody has taken it, or a part of it, away.
@@ -244,7 +248,7 @@ func (w *work) repair() error {
 	if err == nil {
 		w.Log.Warn("hello guard: its nftables table was taken away, putting it back", "table", "ip "+tableName)
 	}
-	if err := w.rules.install(w.d.host.Port, w.d.owing()); err != nil {
+	if err := w.rules.install(w.d.host.Port, w.d.owing(), 0); err != nil {
 		return err
 	}
 	w.d.missed(time.Now())
@@ -257,7 +261,7 @@ func (w *work) owe(t hello.Tunnel, add bool) error {
 		return nil
 	}
 	// The table may have just been taken away; then all of it has to come back.
-	return w.rules.install(w.d.host.Port, w.d.owing())
+	return w.rules.install(w.d.host.Port, w.d.owing(), 0)
 }
 
 // end has nobody call us any more.
@@ -276,7 +280,7 @@ func (w *work) leave() error {
 	if len(apart) == 0 {
 		return w.rules.remove()
 	}
-	return w.rules.install(w.d.host.Port, apart)
+	return w.rules.install(w.d.host.Port, apart, leftFor)
 }
 
 // packet is called for each packet in a queue. One that is still there when we have left is
