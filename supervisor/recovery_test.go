@@ -570,6 +570,25 @@ func TestRecoveryOfOneOfSeveralAddresses(t *testing.T) {
 	t.Error("nothing was dialled")
 }
 
+// It may also have two: then the tunnel's own SA is initiated first, and nothing is hung up
+// that lives.
+func TestRecoveryAtAnLNSWithTwoAddresses(t *testing.T) {
+	for echo, want := range map[error][]Step{lost: {StepSecure, StepHangUp}, nil: {StepSecure}} {
+		n := named(t, []string{"192.0.2.9", "192.0.2.2"}, worksWith("192.0.2.2"), worksWith("192.0.2.9"))
+		n.step(vici.Snapshot{SAs: []vici.SA{worksWith("192.0.2.9")}})
+		var got []Step
+		n.plays(2*time.Minute, probe.Result{Err: echo}, func(r Recover) error {
+			if !r.Step.asks() && !slices.Contains(got, r.Step) {
+				got = append(got, r.Step)
+			}
+			return nil
+		})
+		if !slices.Equal(got, want) {
+			t.Errorf("echo %v: %v, want %v", echo, got, want)
+		}
+	}
+}
+
 // The SA that is renewed may be with another address than the tunnel: the LNS has moved.
 func TestRecoveryOfAnLNSThatHasMoved(t *testing.T) {
 	n := named(t, []string{"192.0.2.9", "192.0.2.2"}, worksWith("192.0.2.2"))
