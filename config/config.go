@@ -63,6 +63,18 @@ func (s Settings) HelloGuard() Guard {
 	return s.Guard
 }
 
+// Recovery is what Recover comes to, RecoverAuto by whether xl2tpd.conf wants the tunnel
+// up: one that is not watched is not brought back.
+func (s Settings) Recovery(wanted bool) Recover {
+	switch {
+	case !s.Keepalive, s.Recover == RecoverAuto && !wanted:
+		return RecoverOff
+	case s.Recover == RecoverAuto:
+		return RecoverFull
+	}
+	return s.Recover
+}
+
 // Defaults are the settings without any file.
 func Defaults() Settings {
 	return Settings{Keepalive: true, Interval: 10 * time.Second, Timeout: 3 * time.Second, Guard: GuardAuto, Recover: RecoverOff}

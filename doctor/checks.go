@@ -62,7 +62,7 @@ func (e *exam) service() []Finding {
 			all = append(all, bad(check, "", p, "journalctl -u xl2tpd-keepalive"))
 		}
 	}
-	if !able(e.read(fmt.Sprintf("/proc/%d/status", e.report.Pid))) {
+	if !able(e.process()) {
 		all = append(all, bad(check, "", "lacks CAP_NET_ADMIN or CAP_NET_RAW: no Hello guard and no echo request without, whatever net.ipv4.ping_group_range says",
 			"take what forbids them out of `systemctl cat xl2tpd-keepalive`, or give them to the container"))
 	}
@@ -71,6 +71,9 @@ func (e *exam) service() []Finding {
 	}
 	return all
 }
+
+// process is the status of the service's process, as /proc has it; empty: it does not run.
+func (e *exam) process() string { return e.read(fmt.Sprintf("/proc/%d/status", e.report.Pid)) }
 
 // checkedElsewhere tells whether the service's problem is one that a check of its
 // own finds too, and knows more about.

@@ -33,7 +33,7 @@ func (e *exam) recovery() []Finding {
 		return nil
 	}
 	state, err := e.Unit(e.ctx, controlSocket)
-	uid, _ := proc.User([]byte(e.read(fmt.Sprintf("/proc/%d/status", e.report.Pid)))) // 0 too if it does not run
+	uid, _ := proc.User([]byte(e.process())) // 0 too if it does not run
 	switch {
 	case err != nil:
 		return []Finding{bad(check, "", err.Error())}
@@ -48,17 +48,7 @@ func (e *exam) recovery() []Finding {
 
 // recovers tells whether the service brings a LAC back.
 func (e *exam) recovers(s xl2tpd.Section) bool {
-	if e.conf == nil || s.Kind != "lac" {
-		return false
-	}
-	settings := e.conf.For(s.Kind, s.Name)
-	switch settings.Recover {
-	case config.RecoverOff:
-		return false
-	case config.RecoverAuto:
-		return settings.Keepalive && (s.Autodial || s.Redial)
-	}
-	return settings.Keepalive
+	return e.conf != nil && s.Kind == "lac" && e.conf.For(s.Kind, s.Name).Recovery(s.Autodial || s.Redial) != config.RecoverOff
 }
 
 // Where administrators put what redials.

@@ -69,7 +69,7 @@ func (b *Brain) hungUp(lns netip.Addr) {
 		return // whose it was can't be told
 	}
 	l := b.lac(sections[0].Name)
-	if hasLink := func(t *tunnel) bool { return t.state != Down }; slices.ContainsFunc(b.claims(l).sole, hasLink) {
+	if slices.ContainsFunc(b.claims(l).sole, (*tunnel).linked) {
 		return
 	}
 	if l.ladder.busy == StepRedial || l.ladder.hangsUp() {

@@ -141,10 +141,7 @@ func (a *atlas) chart(s xl2tpd.Snapshot) {
 // literal tells whether a LAC's LNS is called by its address. A name may lead elsewhere for
 // xl2tpd than for us.
 func literal(s *xl2tpd.Section) bool {
-	if len(s.LNS) == 0 {
-		return false
-	}
-	_, err := netip.ParseAddr(s.LNS[0])
+	_, err := netip.ParseAddr(lnsHost(s))
 	return err == nil
 }
 

@@ -85,13 +85,13 @@ func (b *Brain) claims(l *lac) *claims {
 // links are those with addresses; the others are calls.
 func (c *claims) links(yield func(*tunnel) bool) {
 	for _, t := range c.sole {
-		if t.state != Down && !yield(t) {
+		if t.linked() && !yield(t) {
 			return
 		}
 	}
 	for _, crowd := range c.shared {
 		for _, t := range *crowd {
-			if t.state != Down && !yield(t) {
+			if t.linked() && !yield(t) {
 				return
 			}
 		}
@@ -109,14 +109,14 @@ func (c *claims) up() bool {
 // sure reports whether one of the links is known to be the LAC's, and of the xl2tpd
 // that runs: those of one that has ended may outlive it for a moment.
 func (c *claims) sure(pid int) bool {
-	return slices.ContainsFunc(c.sole, func(t *tunnel) bool { return t.state != Down && t.link.Xl2tpdPid == pid })
+	return slices.ContainsFunc(c.sole, func(t *tunnel) bool { return t.linked() && t.link.Xl2tpdPid == pid })
 }
 
 // lnsSA is the SA with the LNS of a section: with the one that its link leads to, or else
 // with any that its name stands for.
 func (b *Brain) lnsSA(l *lac, s *xl2tpd.Section) (any sa) {
 	for _, t := range b.claims(l).sole {
-		if t.state != Down && t.place.outer.IsValid() {
+		if t.linked() && t.place.outer.IsValid() {
 			return b.atlas.sas[t.place.outer]
 		}
 	}

@@ -192,19 +192,14 @@ func redialling(s *xl2tpd.Section) time.Duration {
 
 // wish is what the configuration and the operator want for a LAC.
 func (b *Brain) wish(l *lac, s *xl2tpd.Section) wish {
-	settings := b.config.For(s.Kind, s.Name)
-	if !settings.Keepalive || l.last != nil && !l.last.mishap() {
+	if l.last != nil && !l.last.mishap() {
 		return wishNothing
 	}
-	switch settings.Recover {
+	switch b.config.For(s.Kind, s.Name).Recovery(s.Autodial || s.Redial && l.seen) {
 	case config.RecoverFull:
 		return wishFull
 	case config.RecoverRedial:
 		return wishRedial
-	case config.RecoverAuto:
-		if s.Autodial || s.Redial && l.seen {
-			return wishFull
-		}
 	}
 	return wishNothing
 }

@@ -526,9 +526,7 @@ func TestRecoveryTellsLACsApart(t *testing.T) {
 	n.step(s)
 	n.step(vici.Snapshot{})
 	n.links(link("ppp0", 5, true), link("ppp1", 6, true))
-	home := closer
-	home.Peer, home.LocalID = netip.AddrPortFrom(addr("192.0.2.2"), 1701), 8
-	n.step(Ending{Tunnel: home, Reason: "hung up", Operator: true})
+	n.step(Ending{Tunnel: closerOf("192.0.2.2", 8), Reason: "hung up", Operator: true})
 	n.links(link("ppp0", 5, true))
 
 	s = n.xl2tpd(conf)

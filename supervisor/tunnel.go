@@ -103,6 +103,9 @@ type tunnel struct {
 	lookAt  time.Time // when it is to be read again
 }
 
+// linked tells whether there is a link with addresses.
+func (t *tunnel) linked() bool { return t.state != Down }
+
 // watched tells whether the tunnel should get echo requests at all.
 func (t *tunnel) watched() bool { return t.state >= Up }
 

@@ -60,6 +60,17 @@ func newBench(t *testing.T, dir string) *bench {
 	return b
 }
 
+// again has a guard in place of this one, with what it has kept.
+func (b *bench) again() *bench {
+	b.t.Helper()
+	next := newBench(b.t, string(b.store))
+	next.now = b.now
+	if err := next.restore(next.now); err != nil {
+		b.t.Fatal(err)
+	}
+	return next
+}
+
 func (b *bench) kept(t hello.Tunnel) bool {
 	_, err := os.Stat(b.store.file(t))
 	return err == nil
@@ -139,10 +150,7 @@ func TestHolds(t *testing.T) {
 	b.judges(false, hello.Message{Type: hello.TypeStopCCN, Tunnel: 9, Ns: 3, Nr: 1}, hello.Rewrite)
 
 	// Another life of ours goes on with it.
-	next := newBench(t, string(b.store))
-	if err := next.restore(next.now); err != nil {
-		t.Fatal(err)
-	}
+	next := b.again()
 	if got := next.owing(); len(got) != 1 || got[0] != tunnel {
 		t.Errorf("owing: %v", got)
 	}

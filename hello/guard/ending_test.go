@@ -134,10 +134,7 @@ func TestEndsOnce(t *testing.T) {
 	}
 
 	// So it is if we are restarted meanwhile: whoever is told may be another.
-	next := newBench(t, string(b.store))
-	if err := next.restore(b.now); err != nil {
-		t.Fatal(err)
-	}
+	next := b.again()
 	next.judgesRaw(false, stop, hello.Pass)
 	if len(next.x.all()) != 1 || !slices.Equal(next.ends, b.ends) {
 		t.Errorf("%d tunnels, told %+v", len(next.x.all()), next.ends)
@@ -150,10 +147,7 @@ func TestEndIsPast(t *testing.T) {
 	b.connect()
 	b.judgesRaw(false, closing(false, hello.TypeStopCCN, 2, 1, 1, "Goodbye!"), hello.Pass)
 	b.past(there.Addr())
-	next := newBench(t, string(b.store))
-	if err := next.restore(b.now); err != nil {
-		t.Fatal(err)
-	}
+	next := b.again()
 	if len(next.x.all()) != 1 || len(next.ends) != 0 {
 		t.Errorf("%d tunnels, told %+v", len(next.x.all()), next.ends)
 	}

@@ -7,17 +7,6 @@ import (
 	"xl2tpd-keepalive/hello"
 )
 
-// again has a guard in place of this one, with what it has kept.
-func (b *bench) again() *bench {
-	b.t.Helper()
-	next := newBench(b.t, string(b.store))
-	next.now = b.now
-	if err := next.restore(next.now); err != nil {
-		b.t.Fatal(err)
-	}
-	return next
-}
-
 // While the guard was away the tunnel has ended, and the peer has given its id to the next.
 func TestPeerIDGivenAgainWhileAway(t *testing.T) {
 	for _, held := range []int{0, 3} {

@@ -231,9 +231,7 @@ func (r *rules) incoming(port uint16) [][]expr.Any {
 
 // reroute: meta oif lo meta mark injectedMark meta mark set 0
 func reroute() []expr.Any {
-	return append(onLoopback(expr.MetaKeyOIF),
-		&expr.Meta{Key: expr.MetaKeyMARK, Register: 1},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.NativeEndian.PutUint32(injectedMark)},
+	return append(marked(expr.MetaKeyOIF, injectedMark),
 		&expr.Immediate{Register: 1, Data: binaryutil.NativeEndian.PutUint32(0)},
 		&expr.Meta{Key: expr.MetaKeyMARK, Register: 1, SourceRegister: true},
 	)
@@ -242,9 +240,7 @@ func reroute() []expr.Any {
 // trial: meta iif lo meta mark trialMark queue num securedQueue bypass. Who forges packets
 // can't fill that queue.
 func trial() []expr.Any {
-	return append(onLoopback(expr.MetaKeyIIF),
-		&expr.Meta{Key: expr.MetaKeyMARK, Register: 1},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.NativeEndian.PutUint32(trialMark)},
+	return append(marked(expr.MetaKeyIIF, trialMark),
 		&expr.Queue{Num: securedQueue, Flag: expr.QueueFlagBypass},
 	)
 }
@@ -264,6 +260,14 @@ func request() []expr.Any {
 // ourselves, and to this hook it stays there on its new way too.
 func loopback(device expr.MetaKey) []expr.Any {
 	return append(onLoopback(device), &expr.Verdict{Kind: expr.VerdictReturn})
+}
+
+// marked matches what has a mark of ours, on lo.
+func marked(device expr.MetaKey, mark uint32) []expr.Any {
+	return append(onLoopback(device),
+		&expr.Meta{Key: expr.MetaKeyMARK, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.NativeEndian.PutUint32(mark)},
+	)
 }
 
 func onLoopback(device expr.MetaKey) []expr.Any {
