@@ -41,10 +41,10 @@ LAB     := $(GO) run ./lab -image $(IMAGE) -disk $(DISK) -out $(CACHE)/out -cloc
            -set GUARD=$(GUARD) -set MODE=$(MODE) -set DURATION=$(HOURS)h -set KILLS=$(KILLS) -set TIMES=$(TIMES) \
            -set SEED=$(SEED) -set SPAN=$(SPAN) -set TUNNELS=$(TUNNELS) -set SAS=$(SAS)
 # Packages with tests that need a real daemon or kernel facility: *_lab_test.go.
-LAB_TESTS := $(sort $(dir $(wildcard */*_lab_test.go */*/*_lab_test.go)))
+LAB_TESTS := $(sort $(dir $(shell find . -name '*_lab_test.go' -not -path './.cache/*')))
 TOOLS   := qemu-system-x86 mmdebstrap e2fsprogs gcc libc6-dev iproute2 git mandoc man-db zsh fish
 DEBIANS ?= bullseye bookworm trixie
-CODE    := account cmd config doctor due hello hint hook keep metrics ppp probe proc status supervisor vici xl2tpd
+CODE    := $(filter-out deploy/ lab/,$(wildcard */))
 
 DEB         := .cache/deb
 DEB_DISK    := $(CACHE)/deb-disk
@@ -98,7 +98,7 @@ BENCHTIME ?= 300ms
 bench: export TMPDIR = $(wildcard /dev/shm)
 bench: export GOTMPDIR = /tmp
 bench:
-	@{ $(GO) test -p 1 -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./hello/... ./supervisor ./probe ./ppp ./vici ./xl2tpd; \
+	@{ $(GO) test -p 1 -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./internal/... ./supervisor ./probe ./ppp ./vici ./xl2tpd; \
 	for n in 1000 4000; do $(GO) test ./supervisor -run TestCrowd -v -args -tunnels $$n -minutes 10; done; } | awk ' \
 		BEGIN { printf "%-45s %12s %10s %10s %8s\n", "", "ns", "ns/tunnel", "bytes", "allocs" } \
 		/^pkg:/ { package = $$2; sub("[^/]*/", "", package) } \
@@ -110,10 +110,11 @@ bench:
 FUZZTIME ?= 10m
 # What it finds is kept, if it is short.
 fuzz:
-	for f in Packet Translator Restore; do \
-		$(GO) test ./hello -run XXX -fuzz "^Fuzz$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 2s -parallel 1 || exit; \
-		corpus=hello/testdata/$$(echo $$f | tr A-Z a-z).corpus; \
-		{ cat $$corpus; sed -n 's/^\[\]byte(\(.*\))$$/\1/p' $$($(GO) env GOCACHE)/fuzz/xl2tpd-keepalive/hello/Fuzz$$f/*; } | \
+	for f in l2tp/Packet helloguard/translator/Translator helloguard/translator/Restore; do \
+		dir=internal/$$(dirname $$f) name=$$(basename $$f); \
+		$(GO) test ./$$dir -run XXX -fuzz "^Fuzz$$name$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 2s -parallel 1 || exit; \
+		corpus=$$dir/testdata/$$(echo $$name | tr A-Z a-z).corpus; \
+		{ cat $$corpus; sed -n 's/^\[\]byte(\(.*\))$$/\1/p' $$($(GO) env GOCACHE)/fuzz/xl2tpd-keepalive/$$dir/Fuzz$$name/*; } | \
 			awk 'length <= 1200' | LC_ALL=C sort -u > $$corpus.new && mv $$corpus.new $$corpus || exit; \
 	done
 

@@ -9,7 +9,7 @@ import (
 	"strconv"
 	"strings"
 
-	"xl2tpd-keepalive/hello/guard"
+	"xl2tpd-keepalive/internal/helloguard"
 )
 
 // queues are the guard's NFQUEUE numbers.
@@ -32,7 +32,7 @@ func (e *exam) guard() []Finding {
 			remedy = append(remedy, e.other(pid))
 		}
 		switch {
-		case reason == guard.ErrBlocked.Error():
+		case reason == helloguard.ErrBlocked.Error():
 			remedy = []string{"iptables -I INPUT 1 -i lo -p udp --dport 1701 -j ACCEPT"}
 		case len(others) == 0:
 			remedy = []string{

@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/config"
-	"xl2tpd-keepalive/hello"
-	"xl2tpd-keepalive/hello/guard"
+	"xl2tpd-keepalive/internal/helloguard"
+	"xl2tpd-keepalive/internal/helloguard/translator"
 	"xl2tpd-keepalive/supervisor"
 	"xl2tpd-keepalive/xl2tpd"
 )
@@ -21,15 +21,15 @@ const answerIn = 200 * time.Millisecond
 
 // helloGuard ties the Hello guard to what the brain knows of the links.
 type helloGuard struct {
-	*guard.Guard
+	*helloguard.Guard
 	loop   *supervisor.Loop
 	global atomic.Pointer[config.Settings] // for a tunnel whose links are not known
 }
 
 func newGuard(loop *supervisor.Loop, log *slog.Logger) *helloGuard {
 	g := &helloGuard{loop: loop}
-	g.Guard = &guard.Guard{
-		Dir: guard.DefaultDir, Log: log, Signs: g.signs,
+	g.Guard = &helloguard.Guard{
+		Dir: helloguard.DefaultDir, Log: log, Signs: g.signs,
 		Report: func(err error) {
 			f := supervisor.Fault{What: taskGuard}
 			if err != nil {
@@ -40,7 +40,7 @@ func newGuard(loop *supervisor.Loop, log *slog.Logger) *helloGuard {
 		},
 		Gone:  gone,
 		Dials: func(peer netip.Addr) { loop.Post(supervisor.Dials{Peer: peer}) },
-		Ended: func(t hello.Tunnel, e guard.Ending) {
+		Ended: func(t translator.Tunnel, e helloguard.Ending) {
 			loop.Post(supervisor.Ending{
 				Tunnel: control(t), Reason: e.Reason, Unexplained: e.ByPeer && e.Vague,
 				Operator: e.Operator, Half: e.Half, Unanswered: e.Unanswered, Buried: e.Buried,
@@ -50,7 +50,7 @@ func newGuard(loop *supervisor.Loop, log *slog.Logger) *helloGuard {
 	return g
 }
 
-func control(t hello.Tunnel) supervisor.Control {
+func control(t translator.Tunnel) supervisor.Control {
 	return supervisor.Control{Local: t.Local, Peer: t.Peer, LocalID: t.LocalID}
 }
 
@@ -61,7 +61,7 @@ func (g *helloGuard) configure(c *config.Config) {
 	g.Configure(most != config.GuardOff, most == config.GuardOn)
 }
 
-func (g *helloGuard) signs(ctx context.Context, t hello.Tunnel, tunnels int) guard.Signs {
+func (g *helloGuard) signs(ctx context.Context, t translator.Tunnel, tunnels int) helloguard.Signs {
 	ctx, cancel := context.WithTimeout(ctx, answerIn)
 	defer cancel()
 	return signs(g.loop.Witnesses(ctx, control(t), tunnels), g.global.Load(), time.Now())
@@ -69,15 +69,15 @@ func (g *helloGuard) signs(ctx context.Context, t hello.Tunnel, tunnels int) gua
 
 // signs tells what its links say of a control tunnel. One without links, such as
 // one that is only being set up, goes by [global].
-func signs(links []supervisor.Tunnel, global *config.Settings, now time.Time) guard.Signs {
+func signs(links []supervisor.Tunnel, global *config.Settings, now time.Time) helloguard.Signs {
 	if len(links) == 0 {
 		if global == nil {
-			return guard.Signs{}
+			return helloguard.Signs{}
 		}
 		which := global.HelloGuard()
-		return guard.Signs{Wanted: which != config.GuardOff, Offer: which == config.GuardAuto}
+		return helloguard.Signs{Wanted: which != config.GuardOff, Offer: which == config.GuardAuto}
 	}
-	s := guard.Signs{Wanted: true, Alive: true, Window: links[0].Window}
+	s := helloguard.Signs{Wanted: true, Alive: true, Window: links[0].Window}
 	for _, l := range links {
 		s.Wanted = s.Wanted && l.Guard != config.GuardOff
 		s.Offer = s.Offer || l.Guard == config.GuardAuto
@@ -99,8 +99,8 @@ func gone(daemon string) bool {
 }
 
 // host is what the guard needs to know of xl2tpd.
-func host(s xl2tpd.Snapshot) guard.Host {
-	var h guard.Host
+func host(s xl2tpd.Snapshot) helloguard.Host {
+	var h helloguard.Host
 	if s.Conf != nil {
 		h.Port, h.Addr = s.Conf.Port, s.Conf.ListenAddr
 	}
@@ -108,7 +108,7 @@ func host(s xl2tpd.Snapshot) guard.Host {
 		h.Daemon = fmt.Sprintf(daemonName, s.Pid, s.Started)
 	}
 	for _, one := range s.Sessions {
-		h.Sessions = append(h.Sessions, hello.Tunnel{
+		h.Sessions = append(h.Sessions, translator.Tunnel{
 			Local: one.Local, Peer: one.Peer, LocalID: one.LocalTunnel, PeerID: one.PeerTunnel,
 		})
 	}
@@ -118,7 +118,7 @@ func host(s xl2tpd.Snapshot) guard.Host {
 // removeTable is for those who stop us for good: a stop leaves the table behind
 // for our return if a tunnel needs us.
 func removeTable(stderr io.Writer) int {
-	if err := guard.RemoveTable(); err != nil {
+	if err := helloguard.RemoveTable(); err != nil {
 		fmt.Fprintln(stderr, "xl2tpd-keepalive:", err)
 		return exitError
 	}

@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/config"
-	"xl2tpd-keepalive/hello/guard"
+	"xl2tpd-keepalive/internal/helloguard"
 	"xl2tpd-keepalive/supervisor"
 	"xl2tpd-keepalive/xl2tpd"
 )
@@ -25,18 +25,18 @@ func TestSigns(t *testing.T) {
 	for name, c := range map[string]struct {
 		links  []supervisor.Tunnel
 		global *config.Settings
-		want   guard.Signs
+		want   helloguard.Signs
 	}{
-		"alive":            {[]supervisor.Tunnel{fresh}, &off, guard.Signs{Wanted: true, Alive: true, Window: fresh.Window}},
-		"silent":           {[]supervisor.Tunnel{stale}, &on, guard.Signs{Wanted: true, Window: fresh.Window}},
-		"one of two":       {[]supervisor.Tunnel{fresh, stale}, &on, guard.Signs{Wanted: true, Window: fresh.Window}},
-		"not wanted":       {[]supervisor.Tunnel{alone}, &on, guard.Signs{Alive: true, Window: fresh.Window}},
-		"offered":          {[]supervisor.Tunnel{fresh, offered}, &on, guard.Signs{Wanted: true, Offer: true, Alive: true, Window: fresh.Window}},
-		"no links":         {nil, &on, guard.Signs{Wanted: true}},
-		"no links, auto":   {nil, &auto, guard.Signs{Wanted: true, Offer: true}},
-		"no keepalive":     {nil, &idle, guard.Signs{}},
-		"no links, off":    {nil, &off, guard.Signs{}},
-		"no configuration": {nil, nil, guard.Signs{}},
+		"alive":            {[]supervisor.Tunnel{fresh}, &off, helloguard.Signs{Wanted: true, Alive: true, Window: fresh.Window}},
+		"silent":           {[]supervisor.Tunnel{stale}, &on, helloguard.Signs{Wanted: true, Window: fresh.Window}},
+		"one of two":       {[]supervisor.Tunnel{fresh, stale}, &on, helloguard.Signs{Wanted: true, Window: fresh.Window}},
+		"not wanted":       {[]supervisor.Tunnel{alone}, &on, helloguard.Signs{Alive: true, Window: fresh.Window}},
+		"offered":          {[]supervisor.Tunnel{fresh, offered}, &on, helloguard.Signs{Wanted: true, Offer: true, Alive: true, Window: fresh.Window}},
+		"no links":         {nil, &on, helloguard.Signs{Wanted: true}},
+		"no links, auto":   {nil, &auto, helloguard.Signs{Wanted: true, Offer: true}},
+		"no keepalive":     {nil, &idle, helloguard.Signs{}},
+		"no links, off":    {nil, &off, helloguard.Signs{}},
+		"no configuration": {nil, nil, helloguard.Signs{}},
 	} {
 		if got := signs(c.links, c.global, now); got != c.want {
 			t.Errorf("%s: %+v, want %+v", name, got, c.want)

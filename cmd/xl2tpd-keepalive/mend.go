@@ -9,7 +9,7 @@ import (
 	"slices"
 	"time"
 
-	"xl2tpd-keepalive/hello/guard"
+	"xl2tpd-keepalive/internal/helloguard"
 	"xl2tpd-keepalive/probe"
 	"xl2tpd-keepalive/supervisor"
 	"xl2tpd-keepalive/vici"
@@ -44,7 +44,7 @@ type mender struct {
 	charon   vici.Commander
 	listing  *listing
 	echo     func(context.Context, probe.Request) probe.Result
-	channels func() []guard.Channel
+	channels func() []helloguard.Channel
 	ask      func(peer netip.Addr) bool
 	bury     func(peer netip.Addr)
 	hanging  func(peer netip.Addr, is bool)
@@ -203,13 +203,13 @@ func (m *mender) dead(ctx context.Context, r supervisor.Recover) error {
 }
 
 // guarded tells whether the Hello guard sees a peer's control messages.
-func guarded(channels []guard.Channel, peer netip.Addr) bool {
-	return slices.ContainsFunc(channels, func(c guard.Channel) bool { return c.Tunnel.Peer.Addr() == peer })
+func guarded(channels []helloguard.Channel, peer netip.Addr) bool {
+	return slices.ContainsFunc(channels, func(c helloguard.Channel) bool { return c.Tunnel.Peer.Addr() == peer })
 }
 
 // heard tells whether control messages of the peer have come in since then.
-func heard(channels []guard.Channel, peer netip.Addr, since time.Time) bool {
-	return slices.ContainsFunc(channels, func(c guard.Channel) bool {
+func heard(channels []helloguard.Channel, peer netip.Addr, since time.Time) bool {
+	return slices.ContainsFunc(channels, func(c helloguard.Channel) bool {
 		return c.Tunnel.Peer.Addr() == peer && c.Heard.After(since)
 	})
 }

@@ -15,8 +15,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"xl2tpd-keepalive/hello"
-	"xl2tpd-keepalive/hello/guard"
+	"xl2tpd-keepalive/internal/helloguard"
+	"xl2tpd-keepalive/internal/helloguard/translator"
 	"xl2tpd-keepalive/probe"
 	"xl2tpd-keepalive/supervisor"
 	"xl2tpd-keepalive/vici"
@@ -24,12 +24,12 @@ import (
 
 func TestHeard(t *testing.T) {
 	now, peer := time.Unix(1_000_000, 0), netip.MustParseAddr("192.0.2.1")
-	channel := func(ago time.Duration) []guard.Channel {
-		return []guard.Channel{{Tunnel: hello.Tunnel{Peer: netip.AddrPortFrom(peer, 1701)}, Heard: now.Add(-ago)}}
+	channel := func(ago time.Duration) []helloguard.Channel {
+		return []helloguard.Channel{{Tunnel: translator.Tunnel{Peer: netip.AddrPortFrom(peer, 1701)}, Heard: now.Add(-ago)}}
 	}
 	since := now.Add(-time.Minute)
 	if !heard(channel(59*time.Second), peer, since) || heard(channel(time.Minute), peer, since) || heard(channel(0), peer.Next(), since) ||
-		heard([]guard.Channel{{Tunnel: hello.Tunnel{Peer: netip.AddrPortFrom(peer, 1701)}}}, peer, since) {
+		heard([]helloguard.Channel{{Tunnel: translator.Tunnel{Peer: netip.AddrPortFrom(peer, 1701)}}}, peer, since) {
 		t.Error("wrong")
 	}
 }
@@ -70,8 +70,8 @@ func TestDead(t *testing.T) {
 						tc.looks = tc.looks[1:]
 						return probe.Result{Err: err}
 					},
-					channels: func() []guard.Channel {
-						return []guard.Channel{{Tunnel: hello.Tunnel{Peer: netip.AddrPortFrom(peer, 1701)}, Heard: heard}}
+					channels: func() []helloguard.Channel {
+						return []helloguard.Channel{{Tunnel: translator.Tunnel{Peer: netip.AddrPortFrom(peer, 1701)}, Heard: heard}}
 					},
 					ask: func(a netip.Addr) bool {
 						if asked++; asked == tc.answers {
@@ -156,12 +156,12 @@ func TestHangUp(t *testing.T) {
 						x.note("bury")
 					}
 				},
-				channels: func() []guard.Channel {
-					c := guard.Channel{Tunnel: hello.Tunnel{Peer: netip.AddrPortFrom(peer, 1701)}, Heard: x.began.Add(-time.Second)}
+				channels: func() []helloguard.Channel {
+					c := helloguard.Channel{Tunnel: translator.Tunnel{Peer: netip.AddrPortFrom(peer, 1701)}, Heard: x.began.Add(-time.Second)}
 					if at := x.began.Add(tc.hears); tc.hears > 0 && !time.Now().Before(at) {
 						c.Heard = at
 					}
-					return []guard.Channel{c}[:map[bool]int{true: 1}[tc.guarded]]
+					return []helloguard.Channel{c}[:map[bool]int{true: 1}[tc.guarded]]
 				},
 			}
 			err := m.step(t.Context(), supervisor.Recover{LAC: "office", Step: supervisor.StepHangUp, Peer: peer, Up: tc.up, Dead: tc.dead})
@@ -226,8 +226,8 @@ func TestSecure(t *testing.T) {
 		m := &mender{
 			charon: vici.Commander{Sockets: []string{socket}}, resolve: func(string) {},
 			listing: newListing(func(context.Context, ...string) ([]vici.Connection, error) { return tc.all, tc.list }),
-			channels: func() []guard.Channel {
-				return []guard.Channel{{Tunnel: hello.Tunnel{Peer: netip.AddrPortFrom(peer, 1701)}, Heard: time.Now()}}
+			channels: func() []helloguard.Channel {
+				return []helloguard.Channel{{Tunnel: translator.Tunnel{Peer: netip.AddrPortFrom(peer, 1701)}, Heard: time.Now()}}
 			},
 		}
 		tc.r.Host, tc.r.Peer = "vpn.example.org", peer

@@ -6,13 +6,13 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/config"
-	"xl2tpd-keepalive/hello/guard"
+	"xl2tpd-keepalive/internal/helloguard"
 	"xl2tpd-keepalive/status"
 	"xl2tpd-keepalive/supervisor"
 )
 
 // report puts together what the brain and the guard know.
-func report(ctx context.Context, loop *supervisor.Loop, g *guard.Guard) (status.Report, error) {
+func report(ctx context.Context, loop *supervisor.Loop, g *helloguard.Guard) (status.Report, error) {
 	details, problems, ok := loop.Report(ctx)
 	if !ok {
 		return status.Report{}, ctx.Err()
@@ -56,7 +56,7 @@ func reckon(t *status.Tunnel, now time.Time) {
 
 // join adds what the guard has done to the tunnels it did it for. In userspace
 // mode several links may be one channel's, and then each shows it.
-func join(details []supervisor.Detail, channels []guard.Channel) {
+func join(details []supervisor.Detail, channels []helloguard.Channel) {
 	var links supervisor.Links[*supervisor.Detail]
 	for i := range details {
 		if d := &details[i]; d.Report.Link != nil {

@@ -7,8 +7,8 @@ import (
 	"time"
 	"unsafe"
 
-	"xl2tpd-keepalive/hello"
-	"xl2tpd-keepalive/hello/guard"
+	"xl2tpd-keepalive/internal/helloguard"
+	"xl2tpd-keepalive/internal/helloguard/translator"
 	"xl2tpd-keepalive/status"
 	"xl2tpd-keepalive/supervisor"
 )
@@ -61,10 +61,10 @@ func TestReckonByTheClockAsItIs(t *testing.T) {
 func TestJoin(t *testing.T) {
 	peer := netip.MustParseAddr("192.0.2.1")
 	now := time.Now()
-	channels := []guard.Channel{
-		{Tunnel: hello.Tunnel{Peer: netip.AddrPortFrom(peer, 1701)}, Vendor: "old", Heard: now.Add(-time.Minute)},
-		{Tunnel: hello.Tunnel{Peer: netip.AddrPortFrom(peer, 1701)}, Vendor: "new", Heard: now},
-		{Tunnel: hello.Tunnel{Peer: netip.AddrPortFrom(peer.Next(), 1701)}, Vendor: "another's"},
+	channels := []helloguard.Channel{
+		{Tunnel: translator.Tunnel{Peer: netip.AddrPortFrom(peer, 1701)}, Vendor: "old", Heard: now.Add(-time.Minute)},
+		{Tunnel: translator.Tunnel{Peer: netip.AddrPortFrom(peer, 1701)}, Vendor: "new", Heard: now},
+		{Tunnel: translator.Tunnel{Peer: netip.AddrPortFrom(peer.Next(), 1701)}, Vendor: "another's"},
 	}
 	for range 2 {
 		slices.Reverse(channels)

@@ -1,0 +1,11 @@
+// Package helloguard is the kernel side of the Hello guard: an nftables table of its
+// own hands the L2TP control packets of the host to an NFQUEUE, package translator
+// judges them, and raw sockets send what is to be said in an end's name. Data
+// packets never enter the queue.
+//
+// While nobody listens on the queue, packets pass it: a dead guard changes
+// nothing. Only the packets of tunnels whose two ends have been told different
+// numbers are dropped then, and sent again by both ends until the guard is back.
+// The table therefore outlives the guard; only an orderly end with no such tunnel
+// takes it away.
+package helloguard

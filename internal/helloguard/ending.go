@@ -1,0 +1,82 @@
+package helloguard
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"xl2tpd-keepalive/internal/l2tp"
+)
+
+// Ending is why a tunnel is being closed.
+type Ending struct {
+	ByPeer bool
+	Reason string // in plain words
+	// Vague: the reason is no more than what the message says.
+	Vague      bool
+	Operator   bool // somebody has hung up on this host
+	Half       bool // xl2tpd has closed the call, and not the tunnel
+	Unanswered bool // xl2tpd gave up on a peer that does not answer
+	Buried     bool // the peer is dead; xl2tpd does not wait for its answer
+}
+
+const (
+	// An end that gives up on a message has sent it for a while: xl2tpd 31 s,
+	// routers 30 s and more.
+	gaveUp = 20 * time.Second
+
+	maxWords = 60 // of a message's own text, in bytes
+)
+
+// What xl2tpd writes into a message of its own (network.c, xl2tpd.c).
+const (
+	hungUp   = "Goodbye!"
+	timedOut = "Timeout"
+)
+
+var xl2tpdSays = map[string]string{
+	hungUp:           "hung up on this host",
+	"Server closing": "xl2tpd was stopped",
+	timedOut:         "the peer left xl2tpd's messages unanswered",
+}
+
+// Result codes of a StopCCN and a CDN (RFC 2661 §4.4.2).
+var (
+	stopResults = []string{1: "request to clear", 2: "general error", 3: "tunnel already exists", 4: "not authorized",
+		5: "protocol version not supported", 6: "requester is being shut down", 7: "protocol error"}
+	callResults = []string{1: "loss of carrier", 2: "general error", 3: "administrative reasons", 4: "no facilities at present",
+		5: "no facilities", 6: "invalid destination", 7: "no carrier", 8: "busy", 9: "no dial tone", 10: "timeout",
+		11: "no framing"}
+)
+
+// end explains a StopCCN or CDN. asked is for how long a Hello of xl2tpd has been
+// unanswered, owed the same for a message of the peer.
+func end(m l2tp.Message, payload []byte, byPeer bool, asked, owed time.Duration) Ending {
+	code, words, _ := l2tp.Result(payload)
+	switch {
+	case !byPeer && asked >= gaveUp && words != hungUp:
+		return Ending{Reason: fmt.Sprintf("xl2tpd's Hello was unanswered for %.0f s", asked.Seconds()), Unanswered: true}
+	case byPeer && owed >= gaveUp:
+		return Ending{ByPeer: true, Reason: fmt.Sprintf("the peer's keepalive: its Hello was unanswered for %.0f s", owed.Seconds())}
+	}
+	if plain, ok := xl2tpdSays[words]; ok && !byPeer {
+		return Ending{Reason: plain, Operator: words == hungUp, Unanswered: words == timedOut}
+	}
+	e := Ending{ByPeer: byPeer, Reason: "closed by xl2tpd", Vague: true}
+	if byPeer {
+		e.Reason = "closed by the peer"
+	}
+	names := stopResults
+	if m.Type == l2tp.TypeCDN {
+		names = callResults
+	}
+	if int(code) < len(names) && names[code] != "" {
+		e.Reason += ": " + names[code]
+	} else if code != 0 {
+		e.Reason += fmt.Sprintf(": result code %d", code)
+	}
+	if words != "" {
+		e.Reason += " " + strconv.QuoteToASCII(words[:min(len(words), maxWords)])
+	}
+	return e
+}

@@ -1,0 +1,36 @@
+// Package translator keeps xl2tpd's Hellos from closing living tunnels. RFC 2661
+// §5.5 has a Hello sent only when nothing has been received for a while; xl2tpd
+// sends one every 60 s, and closes the tunnel if it stays unanswered. While a
+// tunnel shows fresh evidence of life such a Hello is acknowledged in the peer's
+// name, and the control channel is renumbered where the two ends have counted
+// differently, so that neither sees a gap.
+//
+// The package is pure: it turns packets and the time into verdicts. It opens
+// no socket, starts no goroutine and reads no clock.
+//
+// # What is relied on in xl2tpd
+//
+// Read in xl2tpd 1.3.18 to 1.3.20, which agree on all of it:
+//
+//   - control.c hello() sends a Hello every 60 s whatever else flows.
+//   - network.c control_xmit() retransmits a message, bytes unchanged (so with
+//     the Nr of its first time), after 1, 2, 4, 8 and 16 s and closes the
+//     tunnel 31 s after the first time; it forgets the message once
+//     Ns < cLr. It keeps no send window.
+//   - control.c check_control() takes a packet only if its Ns is exactly the
+//     one expected; only then is cLr = Nr set, without looking whether that
+//     goes backwards. The Ns moves on before any AVP is read. An old message
+//     is answered with a ZLB, an old or early ZLB is ignored.
+//   - control.c handle_control() and network.c network_thread() answer every
+//     accepted message at once, with a ZLB or with the next message.
+//   - call.c call_close() forgets every other message when it sends a StopCCN.
+//     handle_control() is done with the tunnel once that is acknowledged;
+//     control_xmit() after 31 s without.
+//   - control.c handle_special() counts a ZLB for an unknown session as a
+//     message; so a ZLB made here always names session 0.
+//   - control_xmit() and check_control() compare as plain integers. So xl2tpd
+//     never takes its message 65535 as acknowledged and closes a tunnel at its
+//     65536th control message (some 45 days of Hellos), and it does not answer
+//     a duplicate from before the wrap. The first cannot be mended from
+//     outside, the second is by Due.
+package translator

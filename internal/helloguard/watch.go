@@ -1,0 +1,60 @@
+package helloguard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// settle is how long several changes count as one.
+const settle = 200 * time.Millisecond
+
+// watchTables calls changed at once and after each change of nftables' tables,
+// whoever made it, until ctx ends. Some may be told as one.
+func watchTables(ctx context.Context, changed func()) error {
+	c, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
+	if err != nil {
+		return fmt.Errorf("nf_tables: %w", err)
+	}
+	defer c.Close()
+	if err := c.JoinGroup(unix.NFNLGRP_NFTABLES); err != nil {
+		return fmt.Errorf("nf_tables: changes: %w", err)
+	}
+	stop := context.AfterFunc(ctx, func() { c.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	changed() // there may have been one before we listened
+	for {
+		msgs, err := c.Receive()
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil && !errors.Is(err, unix.ENOBUFS) { // some were lost: all the more reason to look
+			return fmt.Errorf("nf_tables: changes: %w", err)
+		}
+		if err == nil && !slices.ContainsFunc(msgs, changesRules) {
+			continue
+		}
+		changed()
+		// A host with containers may change its tables all the time.
+		select {
+		case <-time.After(settle):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// changesRules tells a notice of what may concern our chains from one of a set's
+// elements, as we and others change them all the time, or of a transaction's end.
+func changesRules(m netlink.Message) bool {
+	switch uint16(m.Header.Type) &^ (unix.NFNL_SUBSYS_NFTABLES << 8) {
+	case unix.NFT_MSG_NEWSETELEM, unix.NFT_MSG_DELSETELEM, unix.NFT_MSG_NEWGEN:
+		return false
+	}
+	return true
+}

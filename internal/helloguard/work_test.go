@@ -1,0 +1,29 @@
+package helloguard
+
+import (
+	"testing"
+
+	"github.com/florianl/go-nfqueue/v2"
+)
+
+// Who has taken note of who is at work just before that has ended comes too late.
+func TestNobodyIsAtWorkAfterTheEnd(t *testing.T) {
+	g := &Guard{}
+	w := &work{Guard: g, d: &desk{}}
+	calls := 0
+	ask := func() { g.with(func(*desk) { calls++ }) }
+	ask()
+	g.at(w)
+	ask()
+	if calls != 1 {
+		t.Errorf("%d calls, want 1", calls)
+	}
+	w.end()
+	ask()
+	g.at(w) // as it looked to him
+	ask()
+	w.packet(nil, false, nfqueue.Attribute{PacketID: new(uint32)}) // has no queue to answer to
+	if calls != 1 {
+		t.Errorf("%d calls, want 1", calls)
+	}
+}

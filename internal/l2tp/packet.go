@@ -1,0 +1,172 @@
+package l2tp
+
+import (
+	"encoding/binary"
+	"errors"
+	"net/netip"
+)
+
+const (
+	ipHeaderLen  = 20
+	udpHeaderLen = 8
+	protoUDP     = 17
+
+	// MaxInjectLen is the size in bytes of the largest packet built here.
+	MaxInjectLen = ipHeaderLen + udpHeaderLen + StopLen
+)
+
+// Why an IPv4 packet is not one that can be judged. All such packets pass
+// untouched.
+var (
+	ErrIPv4     = errors.New("not a whole IPv4 packet")
+	ErrFragment = errors.New("a fragment")
+	ErrUDP      = errors.New("not a whole UDP datagram")
+	ErrChecksum = errors.New("wrong UDP checksum")
+)
+
+// Packet is a control message in its IPv4 packet.
+type Packet struct {
+	Src, Dst netip.AddrPort
+	Msg      Message
+
+	raw []byte // the IPv4 packet, kept for SetSeq
+	udp int    // offset of the UDP header: the IP header may carry options
+}
+
+// ParsePacket reads the IPv4 packet b, which the result keeps. The UDP checksum
+// is verified (0 means none was made, RFC 768): a damaged packet must not
+// change any state, and the host's own check comes later than this one.
+func ParsePacket(b []byte) (Packet, error) {
+	if len(b) < ipHeaderLen || b[0]>>4 != 4 {
+		return Packet{}, ErrIPv4
+	}
+	ihl := int(b[0]&0x0F) * 4
+	total := int(binary.BigEndian.Uint16(b[2:]))
+	if ihl < ipHeaderLen || total < ihl || total > len(b) {
+		return Packet{}, ErrIPv4
+	}
+	const moreOrOffset = 0x3FFF // MF bit and fragment offset (RFC 791 §3.1)
+	if binary.BigEndian.Uint16(b[6:])&moreOrOffset != 0 {
+		return Packet{}, ErrFragment
+	}
+	if b[9] != protoUDP || total < ihl+udpHeaderLen {
+		return Packet{}, ErrUDP
+	}
+	udp := b[ihl:total]
+	n := int(binary.BigEndian.Uint16(udp[4:]))
+	if n < udpHeaderLen || n > len(udp) {
+		return Packet{}, ErrUDP
+	}
+	udp = udp[:n]
+	m, err := ParseMessage(udp[udpHeaderLen:])
+	if err != nil {
+		return Packet{}, err
+	}
+	if binary.BigEndian.Uint16(udp[6:]) != 0 && udpSum(b, udp) != 0xFFFF {
+		return Packet{}, ErrChecksum
+	}
+	return Packet{
+		Src: netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[12:16])), binary.BigEndian.Uint16(udp)),
+		Dst: netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[16:20])), binary.BigEndian.Uint16(udp[2:])),
+		Msg: m,
+		raw: b,
+		udp: ihl,
+	}, nil
+}
+
+// TrustChecksum takes the UDP checksum out of the IPv4 packet b, for a packet
+// that the kernel has found good without it: one from an ESP transport SA behind
+// a NAT carries a checksum over addresses that are no longer its own (RFC 3948
+// §3.1.2).
+func TrustChecksum(b []byte) {
+	if len(b) < ipHeaderLen || b[9] != protoUDP {
+		return
+	}
+	if udp := int(b[0]&0x0F) * 4; udp >= ipHeaderLen && len(b) >= udp+udpHeaderLen {
+		b[udp+6], b[udp+7] = 0, 0
+	}
+}
+
+// Payload returns the control message's bytes.
+func (p Packet) Payload() []byte {
+	start := p.udp + udpHeaderLen
+	return p.raw[start : start+int(p.Msg.Length)]
+}
+
+// Raw returns the whole IPv4 packet, as SetSeq may have changed it.
+func (p Packet) Raw() []byte { return p.raw }
+
+// SetSeq writes Ns and Nr into the packet in place. The checksum is corrected
+// by the difference (RFC 1624), so that damage stays visible; one that was left
+// out stays left out.
+func (p *Packet) SetSeq(ns, nr uint16) {
+	udp := p.raw[p.udp:]
+	sum := udp[6:8]
+	msg := udp[udpHeaderLen:]
+	if c := binary.BigEndian.Uint16(sum); c != 0 {
+		s := uint32(^c) + uint32(^p.Msg.Ns) + uint32(ns) + uint32(^p.Msg.Nr) + uint32(nr)
+		putChecksum(sum, fold(s))
+	}
+	binary.BigEndian.PutUint16(msg[8:], ns)
+	binary.BigEndian.PutUint16(msg[10:], nr)
+	p.Msg.Ns, p.Msg.Nr = ns, nr
+}
+
+// AppendPacket appends an IPv4 packet with m, as AppendMessage makes it, in a
+// UDP datagram from src to dst. Both must be IPv4.
+func AppendPacket(b []byte, src, dst netip.AddrPort, m Message) []byte {
+	start := len(b)
+	b = append(b,
+		0x45, 0, 0, 0,
+		0, 0, 0, 0,
+		64, protoUDP, 0, 0)
+	from, to := src.Addr().As4(), dst.Addr().As4()
+	b = append(b, from[:]...)
+	b = append(b, to[:]...)
+	b = binary.BigEndian.AppendUint16(b, src.Port())
+	b = binary.BigEndian.AppendUint16(b, dst.Port())
+	b = append(b, 0, 0, 0, 0)
+	b = AppendMessage(b, m)
+
+	ip := b[start:]
+	udp := ip[ipHeaderLen:]
+	binary.BigEndian.PutUint16(ip[2:], uint16(len(ip)))
+	binary.BigEndian.PutUint16(udp[4:], uint16(len(udp)))
+	binary.BigEndian.PutUint16(ip[10:], ^fold(sum16(0, ip[:ipHeaderLen])))
+	putChecksum(udp[6:8], udpSum(ip, udp))
+	return b
+}
+
+// putChecksum writes the complement of sum; 0 is written as 0xFFFF, because 0
+// says that there is no checksum (RFC 768).
+func putChecksum(b []byte, sum uint16) {
+	c := ^sum
+	if c == 0 {
+		c = 0xFFFF
+	}
+	binary.BigEndian.PutUint16(b, c)
+}
+
+// udpSum adds up the datagram udp and the pseudo header of the packet ip
+// (RFC 768). With a correct checksum in place the sum is 0xFFFF.
+func udpSum(ip, udp []byte) uint16 {
+	s := sum16(uint32(protoUDP)+uint32(len(udp)), ip[12:20])
+	return fold(sum16(s, udp))
+}
+
+func sum16(s uint32, b []byte) uint32 {
+	for len(b) >= 2 {
+		s += uint32(b[0])<<8 | uint32(b[1])
+		b = b[2:]
+	}
+	if len(b) == 1 {
+		s += uint32(b[0]) << 8
+	}
+	return s
+}
+
+func fold(s uint32) uint16 {
+	s = s&0xFFFF + s>>16
+	s = s&0xFFFF + s>>16
+	return uint16(s)
+}
