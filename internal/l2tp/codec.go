@@ -35,7 +35,6 @@ const (
 	bitLength   = 0x4000
 	bitSequence = 0x0800
 	bitOffset   = 0x0200
-	maskVersion = 0x000F
 
 	flagsControl = bitType | bitLength | bitSequence | 2
 )
@@ -53,13 +52,12 @@ const (
 	resultClear = 1 // of a StopCCN (§4.4.2)
 )
 
-// Why a UDP payload is not an L2TPv2 control message.
+// Why a UDP payload is not a control message, for xl2tpd.
 var (
-	ErrShort   = errors.New("shorter than a control header")
-	ErrData    = errors.New("a data message")
-	ErrVersion = errors.New("not L2TP version 2")
-	ErrFlags   = errors.New("control header without L and S, or with O")
-	ErrLength  = errors.New("the header's length is not the datagram's")
+	ErrShort  = errors.New("shorter than a control header")
+	ErrData   = errors.New("a data message")
+	ErrFlags  = errors.New("control header without L and S")
+	ErrLength = errors.New("the header's length is not the datagram's")
 )
 
 // Message is one control message: its header's fields and its type.
@@ -78,22 +76,21 @@ type Message struct {
 // sequence number (RFC 2661 §5.8).
 func (m Message) ZLB() bool { return m.Length == HeaderLen }
 
-// ParseMessage reads the UDP payload b. A header is all it insists on: xl2tpd
-// counts a message before it looks at the AVPs, so one with bad AVPs is a
-// message here too, of TypeNone.
+// ParseMessage reads the UDP payload b. It takes what xl2tpd counts, and no more. xl2tpd
+// (control.c, check_control) counts a message before it looks at the version, the other
+// bits or the AVPs. It never finds the numbers of one without L or S (network.c, fix_hdr
+// and extract), and it drops one whose length is not the datagram's.
 func ParseMessage(b []byte) (Message, error) {
 	if len(b) < 2 {
 		return Message{}, ErrShort
 	}
 	flags := binary.BigEndian.Uint16(b)
 	switch {
-	case flags&maskVersion != 2:
-		return Message{}, ErrVersion
 	case flags&bitType == 0:
 		return Message{}, ErrData
 	case len(b) < HeaderLen:
 		return Message{}, ErrShort
-	case flags&(bitLength|bitSequence|bitOffset) != bitLength|bitSequence:
+	case flags&(bitLength|bitSequence) != bitLength|bitSequence:
 		return Message{}, ErrFlags
 	}
 	m := Message{
@@ -105,6 +102,9 @@ func ParseMessage(b []byte) (Message, error) {
 	}
 	if int(m.Length) != len(b) {
 		return Message{}, ErrLength
+	}
+	if flags&bitOffset != 0 {
+		return m, nil // xl2tpd misreads the first AVP then
 	}
 	for a := range avps(b[HeaderLen:]) {
 		if a.is(avpMessageType) && len(a.value) == 2 {

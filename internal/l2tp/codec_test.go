@@ -41,17 +41,27 @@ func TestParseMessageErrors(t *testing.T) {
 		{"empty", nil, ErrShort},
 		{"one byte", good[:1], ErrShort},
 		{"half a header", good[:11], ErrShort},
-		{"L2F", edit(1, 1), ErrVersion},
-		{"L2TPv3", edit(1, 3), ErrVersion},
 		{"data", edit(0, 0x48), ErrData},
 		{"no length", edit(0, 0x88), ErrFlags},
 		{"no sequence", edit(0, 0xC0), ErrFlags},
-		{"offset", edit(0, 0xCA), ErrFlags},
 		{"longer than said", append(bytes.Clone(good), 0), ErrLength},
 		{"cut", good[:len(good)-1], ErrLength},
 	} {
 		if _, err := ParseMessage(tc.b); !errors.Is(err, tc.want) {
 			t.Errorf("%s: %v, want %v", tc.name, err, tc.want)
+		}
+	}
+}
+
+// xl2tpd looks at neither the version nor the reserved bits before it counts a message.
+func TestParseMessageOddHeader(t *testing.T) {
+	for name, flags := range map[string][2]byte{
+		"L2F": {0xC8, 1}, "L2TPv3": {0xC8, 3}, "priority": {0xC9, 2}, "reserved bits": {0xF8, 0xF2},
+	} {
+		b := AppendMessage(nil, Message{Tunnel: 1, Type: TypeHello})
+		copy(b, flags[:])
+		if m, err := ParseMessage(b); err != nil || m.Type != TypeHello {
+			t.Errorf("%s: got %+v, %v; want a Hello", name, m, err)
 		}
 	}
 }
@@ -67,6 +77,7 @@ func TestParseMessageOddAVP(t *testing.T) {
 		{"length", 13, 9},
 		{"vendor", 15, 9},
 		{"another AVP", 17, 9},
+		{"offset", 0, 0xCA},
 	} {
 		b := bytes.Clone(good)
 		b[tc.i] = tc.b

@@ -41,13 +41,13 @@ func FuzzTranslator(f *testing.F) {
 		f.Add(script)
 	}
 	f.Fuzz(func(t *testing.T, script []byte) {
-		tr := New(Tunnel{hostAddr, peerAddr, xID, pID}, DefaultTiming(), epoch)
+		tr := New(Tunnel{hostAddr, peerAddr, xID, pID}, epoch)
 		now := epoch
 		for ; len(script) >= 5; script = script[5:] {
 			op := script[0]
 			a, b := binary.BigEndian.Uint16(script[1:]), binary.BigEndian.Uint16(script[3:])
 			now = now.Add(time.Duration(op>>5) * time.Second)
-			life := Life{Tunnel: a&1 == 0, Daemon: b&1 == 0, Offer: a&2 == 0}
+			life := Life{Tunnel: a&1 == 0, Daemon: b&1 == 0, PassFirst: a&2 == 0}
 			typ := [...]l2tp.MessageType{l2tp.TypeHello, l2tp.TypeNone, typeOther, l2tp.TypeStopCCN}[op>>1&3]
 			var v *Verdict
 			var pkt []byte
@@ -56,9 +56,9 @@ func FuzzTranslator(f *testing.F) {
 				pkt = packet(op&1 == 0, typ, 0, a, b)
 			case 1:
 				if op&1 == 0 {
-					pkt = packet(true, typ, 0, tr.high+uint16(int8(a)), tr.expected+uint16(int8(b)))
+					pkt = packet(true, typ, 0, tr.next.n+uint16(int8(a)), tr.expected+uint16(int8(b)))
 				} else {
-					pkt = packet(false, typ, 0, tr.expected+uint16(int8(a)), tr.acked+uint16(int8(b)))
+					pkt = packet(false, typ, 0, tr.expected+uint16(int8(a)), tr.acked.n+uint16(int8(b)))
 				}
 			case 2:
 				pkt = packet(op&1 == 0, typ, 0, a, b)
@@ -69,30 +69,34 @@ func FuzzTranslator(f *testing.F) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					if tr, err = Restore(state, DefaultTiming(), now); err != nil {
+					if tr, err = Restore(state, now); err != nil {
 						t.Fatal(err)
 					}
 					continue
 				}
 				switch a & 3 {
 				case 0:
-					v = tr.Ask(life)
+					v = tr.Ask(now, life)
 				case 1:
-					v = tr.Bury()
+					v = tr.AckStop()
 				case 2:
 					v = tr.Close()
 				default:
-					tr.Missed(now)
-					v = tr.Due(now, life)
+					tr.Resync(now)
+					v = tr.HandleTimers(now, life)
 				}
 			}
 			was := bytes.Clone(pkt)
-			switch {
-			case v != nil:
-			case op&1 == 0:
-				v = tr.Out(pkt, now, life)
-			default:
-				v = tr.In(pkt, now)
+			if v == nil {
+				p, err := l2tp.ParsePacket(pkt)
+				switch {
+				case err != nil:
+					continue
+				case op&1 == 0:
+					v = tr.Out(&p, now, life)
+				default:
+					v = tr.In(&p, now)
+				}
 			}
 			if v.Action != Rewrite && !bytes.Equal(pkt, was) {
 				t.Fatalf("changed a packet that is not rewritten: %+v", v)
@@ -118,41 +122,41 @@ func FuzzTranslator(f *testing.F) {
 // Any file is refused, or gives a translator that goes on: it judges packets, does
 // what is due, and can be stored again.
 func FuzzRestore(f *testing.F) {
-	for _, tr := range []*Translator{New(Tunnel{Local: hostAddr, Peer: peerAddr}, DefaultTiming(), epoch), synced(f)} {
+	for _, tr := range []*Translator{New(Tunnel{Local: hostAddr, Peer: peerAddr}, epoch), inStep(f)} {
 		for range 3 {
 			state, err := json.Marshal(tr)
 			if err != nil {
 				f.Fatal(err)
 			}
 			f.Add(state)
-			tr.Out(packet(true, l2tp.TypeHello, 0, tr.high, 2), epoch, alive)
+			fromXl2tpd(tr, l2tp.TypeHello, tr.next.n, 2, epoch, alive)
 		}
 	}
 	for _, state := range corpus(f, "restore") {
 		f.Add(state)
 	}
 	f.Fuzz(func(t *testing.T, state []byte) {
-		tr, err := Restore(state, DefaultTiming(), epoch)
+		tr, err := Restore(state, epoch)
 		if err != nil {
 			return
 		}
 		now := epoch
 		for i := range uint16(12) {
 			now = now.Add(10 * time.Second)
-			tr.In(l2tp.AppendPacket(nil, tr.tun.Peer, tr.tun.Local, l2tp.Message{Tunnel: max(tr.tun.LocalID, 1), Type: l2tp.TypeHello, Ns: tr.expected + i&1, Nr: tr.acked}), now)
-			tr.Out(l2tp.AppendPacket(nil, tr.tun.Local, tr.tun.Peer, l2tp.Message{Tunnel: max(tr.tun.PeerID, 1), Type: l2tp.TypeHello, Ns: tr.high, Nr: tr.expected}), now, alive)
-			tr.Ask(alive)
-			if at, ok := tr.Wake(); ok {
-				tr.Due(at, alive)
+			tr.In(parsed(l2tp.AppendPacket(nil, tr.tun.Peer, tr.tun.Local, l2tp.Message{Tunnel: max(tr.tun.LocalID, 1), Type: l2tp.TypeHello, Ns: tr.expected + i&1, Nr: tr.acked.n})), now)
+			tr.Out(parsed(l2tp.AppendPacket(nil, tr.tun.Local, tr.tun.Peer, l2tp.Message{Tunnel: max(tr.tun.PeerID, 1), Type: l2tp.TypeHello, Ns: tr.next.n, Nr: tr.expected})), now, alive)
+			tr.Ask(now, alive)
+			if at, ok := tr.NextTimer(); ok {
+				tr.HandleTimers(at, alive)
 			}
 		}
 		tr.Close()
-		tr.Bury()
+		tr.AckStop()
 		again, err := json.Marshal(tr)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Restore(again, DefaultTiming(), now); err != nil {
+		if _, err := Restore(again, now); err != nil {
 			t.Fatalf("%v: %s", err, again)
 		}
 	})

@@ -7,88 +7,96 @@ import (
 )
 
 // In judges a packet from the peer on its way to xl2tpd.
-func (t *Translator) In(pkt []byte, now time.Time) *Verdict {
-	t.begin()
-	p, err := l2tp.ParsePacket(pkt)
-	if err != nil {
-		return t.pass(err)
-	}
+func (t *Translator) In(p *l2tp.Packet, now time.Time) *Verdict {
+	t.begin(Pass)
 	m := p.Msg
 	if p.Src != t.tun.Peer || p.Dst != t.tun.Local || m.Tunnel == 0 ||
 		t.tun.LocalID != 0 && m.Tunnel != t.tun.LocalID {
-		return t.pass(ErrForeign)
+		return t.pass(Foreign)
 	}
-	if t.expKnown && !m.ZLB() && !l2tp.Near(m.Ns, t.expected, reach, reach) {
-		return t.pass(ErrReach)
+	if t.expects.known && !m.ZLB() && !l2tp.Near(m.Ns, t.expected, reach, reach) {
+		return t.pass(OutOfReach)
 	}
-	known := t.acked
-	if !t.heardAck(m.Nr, now) {
-		// It acknowledges what was never sent. xl2tpd is to see it as the
-		// peer meant it, but nothing is learnt from it.
-		t.out.Why = ErrReach
-		return t.forward(&p, m.Ns, m.Nr+uint16(t.Debt()))
+	before := t.acked
+	if !t.heardAck(&m, now) {
+		// It acknowledges what was never sent. xl2tpd is to see it as the peer meant
+		// it, but nothing is learnt from it.
+		t.out.Reason = OutOfReach
+		return t.forward(p, m.Ns, m.Nr+uint16(t.Offset()))
 	}
-	t.tun.LocalID, t.spoke = m.Tunnel, now
-	if m.Type == l2tp.TypeStopCCN && !t.closing && t.Takes(m.Ns) {
+	t.tun.LocalID = m.Tunnel
+	if !t.heard {
+		t.heard, t.out.Save = true, true
+	}
+	if m.Type == l2tp.TypeStopCCN && !t.closing && t.Expects(m.Ns) {
 		t.closing, t.out.Save = true, true
 	}
-	if !t.expKnown {
-		return t.forward(&p, m.Ns, t.localAck())
+	nr := t.ackForLocal()
+	if !t.acked.known || t.claimed.known {
+		nr = m.Nr + uint16(t.Offset()) // not believed yet, and not hidden either
 	}
-
+	if !t.expects.known {
+		return t.forward(p, m.Ns, nr)
+	}
+	if t.owed && !t.closing {
+		t.owed = false
+		t.acknowledge()
+	}
 	ns := m.Ns
 	if m.ZLB() {
-		if l2tp.Before(known, t.acked) {
-			// Some peers put another number into a ZLB than RFC 2661 §5.8
-			// says, and xl2tpd would not look at what it acknowledges.
+		if l2tp.Before(before.n, t.acked.n) {
+			// Some peers put another number into a ZLB than RFC 2661 §5.8 says, and
+			// xl2tpd would not look at what it acknowledges.
 			ns = t.expected
 		}
-		return t.forward(&p, ns, t.localAck())
+		return t.forward(p, ns, nr)
 	}
 	if !l2tp.Before(ns, t.told) {
 		t.refill()
 	}
 	t.heardNs(&m, now)
-	return t.forward(&p, ns, t.localAck())
+	return t.forward(p, ns, nr)
 }
 
-// Takes reports whether xl2tpd would take a message of the peer with that number: the
+// Expects reports whether xl2tpd would take a message of the peer with that number: the
 // next one, as far as that is known.
-func (t *Translator) Takes(ns uint16) bool {
+func (t *Translator) Expects(ns uint16) bool {
 	missed := 0
-	if !t.synced {
+	if !t.exact {
 		missed = maxMissed
 	}
-	return !t.expKnown || l2tp.Near(ns, t.expected, 0, missed)
+	return !t.expects.known || l2tp.Near(ns, t.expected, 0, missed)
 }
 
-// heardAck takes in what the peer acknowledges and reports whether that can be
-// true. Stale acknowledgements are true, and teach nothing.
-func (t *Translator) heardAck(r uint16, now time.Time) bool {
-	if !t.highKnown {
-		t.highKnown, t.high = true, r
+// heardAck takes in what the peer acknowledges and reports whether that can be true.
+// Stale acknowledgements are true, and teach nothing.
+func (t *Translator) heardAck(m *l2tp.Message, now time.Time) bool {
+	r := m.Nr
+	if !t.next.known {
+		t.claimed = seq{r, true}
+		return true
 	}
-	if next := t.wireNext(); l2tp.Before(next, r) {
-		if t.synced || !l2tp.Near(r, next, 0, reach) {
+	if l2tp.Before(t.wireNext(), r) && !t.takeBack(r) {
+		// Messages may have gone past us. Only xl2tpd can show that: a forged number
+		// must not be believed.
+		if t.exact || !l2tp.Near(r, t.wireNext(), 0, reach) {
 			return false
 		}
-		t.high = t.ledger.local(r) // messages went past us
-		t.ledger.forget(t.high - history)
+		t.claimed = seq{r, true}
+		return true
 	}
+	t.claimed = seq{}
 	switch {
-	case !t.ackKnown:
+	case !t.acked.known:
 		if !l2tp.Near(r, t.wireNext(), reach, 0) {
 			return false
 		}
-		t.ackKnown, t.acked, t.out.Save = true, r, true
-	case l2tp.Before(r, t.acked):
-		return l2tp.Near(r, t.acked, reach, 0)
-	default:
-		t.out.Save = t.out.Save || t.acked != r
-		t.acked = r
+	case l2tp.Before(r, t.acked.n):
+		return l2tp.Near(r, t.acked.n, reach, 0)
 	}
-	t.ackSure = true
-	t.settle(now)
+	t.out.Save = t.out.Save || t.acked != seq{r, true}
+	t.acked = seq{r, true}
+	t.decide(t.fresh(m, now), now)
 	return true
 }
 
@@ -101,21 +109,36 @@ func (t *Translator) heardNs(m *l2tp.Message, now time.Time) {
 			t.helloTo++
 		}
 	}
-	// A message that xl2tpd has acknowledged comes again because that was lost:
-	// it can be said again for any type.
-	if (isHello || l2tp.Before(m.Ns, t.confirmed)) && l2tp.Before(m.Ns, t.expected) && !t.waiting {
+	// A message that xl2tpd has acknowledged comes again because that was lost: it can
+	// be said again for any type.
+	if (isHello || l2tp.Before(m.Ns, t.expects.n)) && l2tp.Before(m.Ns, t.expected) && !t.waiting {
 		t.waiting, t.waitNs = true, m.Ns
-		t.waitUntil = now.Add(t.timing.Answer)
+		t.waitUntil = now.Add(answerTime)
 	}
 }
 
-// refill gives xl2tpd again the Hellos that were acknowledged in its name and
-// that it has not acknowledged itself: it must not miss a number.
+// heardNr takes in what xl2tpd expects next. Retransmissions repeat an old Nr.
+func (t *Translator) heardNr(nr uint16) {
+	if !t.expects.known {
+		t.expects = seq{nr, true}
+		t.expected, t.helloTo = nr, nr
+	}
+	t.expects.n = l2tp.Later(t.expects.n, nr)
+	t.expected = l2tp.Later(t.expected, nr)
+	t.helloTo = l2tp.Later(t.helloTo, nr)
+	if !l2tp.Before(t.expects.n, t.told) {
+		t.vouched = false
+	}
+	t.refill()
+}
+
+// refill gives xl2tpd again the Hellos that were acknowledged for it and that it has not
+// acknowledged itself: it must not miss a number.
 func (t *Translator) refill() {
-	if !t.vouched || !t.ackKnown {
+	if !t.vouched || !t.acked.known {
 		return
 	}
-	for ns := t.confirmed; ns != t.told; ns++ {
-		t.send(ToLocal, l2tp.Message{Type: l2tp.TypeHello, Ns: ns, Nr: t.localAck()})
+	for ns := t.expects.n; ns != t.told; ns++ {
+		t.send(ToLocal, l2tp.Message{Type: l2tp.TypeHello, Ns: ns, Nr: t.ackForLocal()})
 	}
 }

@@ -1,241 +1,280 @@
 package translator
 
 import (
+	"bytes"
 	"time"
 
 	"xl2tpd-keepalive/internal/l2tp"
 )
 
 // Out judges a packet from xl2tpd on its way to the peer.
-func (t *Translator) Out(pkt []byte, now time.Time, life Life) *Verdict {
-	t.begin()
-	p, err := l2tp.ParsePacket(pkt)
-	if err != nil {
-		return t.pass(err)
-	}
+func (t *Translator) Out(p *l2tp.Packet, now time.Time, life Life) *Verdict {
+	t.begin(Pass)
 	m := p.Msg
-	if p.Src != t.tun.Local || p.Dst != t.tun.Peer || m.Tunnel == 0 ||
-		t.tun.PeerID != 0 && m.Tunnel != t.tun.PeerID {
-		return t.pass(ErrForeign)
-	}
-	// A peer that has restarted may have given another tunnel's id again, and that
-	// one is only now given up.
-	if m.Type == l2tp.TypeStopCCN && t.tun.LocalID != 0 {
-		if own, ok := l2tp.AssignedTunnel(p.Payload()); ok && own != t.tun.LocalID {
-			return t.pass(ErrForeign)
-		}
+	if t.foreignOut(p) {
+		return t.pass(Foreign)
 	}
 	newest := ahead
-	if !t.synced {
+	if !t.exact {
 		newest = reach
 	}
-	if t.highKnown && !l2tp.Near(m.Ns, t.high, reach, reach) ||
-		t.expKnown && !l2tp.Near(m.Nr, t.expected, reach, newest) {
-		return t.pass(ErrReach)
+	if t.next.known && !l2tp.Near(m.Ns, t.next.n, reach, reach) ||
+		t.expects.known && !l2tp.Near(m.Nr, t.expected, reach, newest) {
+		return t.pass(OutOfReach)
 	}
 	t.tun.PeerID = m.Tunnel
-	if !t.highKnown {
-		t.highKnown, t.high = true, m.Ns
+	if !t.next.known {
+		t.next = seq{m.Ns, true}
 	}
 	t.heardNr(m.Nr)
-	t.ledger.forget(t.high - history)
+	t.seqs.forget(t.next.n - history)
+	if w := t.seqs.wire(m.Ns); !t.oldest.known || l2tp.Before(w, t.oldest.n) {
+		t.oldest = seq{w, true}
+	}
+	switch {
+	case m.Type == l2tp.TypeHello && m.Length == l2tp.HelloLen:
+		return t.outHello(p, now, life)
+	case m.ZLB():
+		return t.outZLB(p, now)
+	}
+	return t.outMessage(p, now, life)
+}
 
-	if m.Type == l2tp.TypeHello && m.Length == l2tp.HelloLen {
-		return t.outHello(&p, now, life)
+// foreignOut reports whether the packet is another tunnel's. A peer that has restarted may
+// have given another tunnel's id again, and xl2tpd only now gives that one up.
+func (t *Translator) foreignOut(p *l2tp.Packet) bool {
+	m := p.Msg
+	if p.Src != t.tun.Local || p.Dst != t.tun.Peer || m.Tunnel == 0 || t.tun.PeerID != 0 && m.Tunnel != t.tun.PeerID {
+		return true
 	}
-	w := t.ledger.wire(m.Ns)
-	if m.ZLB() {
-		// add_control_hdr(): a ZLB carries the number of the next message.
-		// Sealed, the messages before it that were not seen are not on the
-		// wire: their number is still the next.
-		if !l2tp.Before(m.Ns, t.high) {
-			if !t.sealed {
-				t.high = m.Ns
-			}
-			t.synced = true
-			if t.crossed() {
-				t.out.Action, t.out.Why = Drop, WhyTurn
-				return &t.out
-			}
-			w = t.zlbNs(now)
-		}
-		return t.forwardOut(&p, w)
+	if m.Type == l2tp.TypeStopCCN && t.tun.LocalID != 0 {
+		own, ok := l2tp.AssignedTunnel(p.Payload())
+		return ok && own != t.tun.LocalID
 	}
-	stop := m.Type == l2tp.TypeStopCCN
-	if t.sealed && l2tp.Before(t.high, m.Ns) {
+	return false
+}
+
+// seen notes a message that is not older than all seen. Behind a gap, or as the first of
+// all, it may be a retransmission: later ones may be on the wire too.
+func (t *Translator) seen(ns uint16, now time.Time) {
+	t.exact = ns == t.next.n && t.exact || !t.exact && t.certain(now)
+	t.next.n = ns + 1
+	t.confirm(now)
+}
+
+// certain reports whether all that xl2tpd has on the wire was seen: nothing could go past,
+// or it was watched for so long that xl2tpd has sent again what did.
+func (t *Translator) certain(now time.Time) bool {
+	closed := t.hello.closed
+	return t.exact || t.gapless || now.Sub(t.since) >= quiet || !closed.IsZero() && now.Sub(closed) >= quiet
+}
+
+// confirm believes what the peer acknowledged beyond all that was seen, now that xl2tpd
+// itself shows that it has sent so much.
+func (t *Translator) confirm(now time.Time) {
+	if t.claimed.known && !l2tp.Before(t.wireNext(), t.claimed.n) {
+		t.acked, t.claimed = t.claimed, seq{}
+		t.out.Save = true
+		t.decide(false, now)
+	}
+}
+
+// outHello decides about a Hello of xl2tpd. What was swallowed stays swallowed, and what
+// is on the wire stays there, whatever life says later.
+func (t *Translator) outHello(p *l2tp.Packet, now time.Time, life Life) *Verdict {
+	ns := p.Msg.Ns
+	w := t.seqs.wire(ns)
+	isNew := !l2tp.Before(ns, t.next.n)
+	switch {
+	case t.seqs.has(ns):
+		return t.outSwallowed(p, now, life)
+	case t.hello.set && ns == t.hello.local:
+		return t.outCopy(p, now, life)
+	case isNew && t.heard && (t.Offset() != 0 || t.hello.set && t.certain(now)):
+		// The peer never gets a Hello again once it has left one uncounted, and none
+		// behind a pending one: one Hello asks as well as two.
+		return t.swallow(p, now, life)
+	case isNew && t.mayHold(w, now, life):
+		return t.swallow(p, now, life)
+	}
+	if isNew {
+		t.seen(ns, now)
+	}
+	if t.acked.known && l2tp.Before(w, t.acked.n) {
+		t.acknowledge() // xl2tpd has missed the peer's acknowledgement
+		t.mustAnswer(now)
+		return t.forwardOut(p, w)
+	}
+	t.out.Reason = HelloPassed
+	if t.hello.set && t.heard { // one that may have been on the wire before all was seen
+		t.hello.overtaken = true
+		t.mustAnswer(now)
+	} else {
+		t.pend(ns, now)
+	}
+	return t.forwardOut(p, w)
+}
+
+// mayHold reports whether a Hello that was never on the wire may be kept from a peer
+// that counts like xl2tpd.
+func (t *Translator) mayHold(w uint16, now time.Time, life Life) bool {
+	return life.Tunnel && !life.PassFirst && !t.closing && t.certain(now) && t.heard && t.acked.known && t.acked.n == w
+}
+
+// outCopy judges another copy of the pending Hello.
+func (t *Translator) outCopy(p *l2tp.Packet, now time.Time, life Life) *Verdict {
+	t.out.Reason = HelloPassed
+	if t.hello.adopted {
+		t.acknowledge()
+		t.out.Reason = HelloAdopted
+	}
+	if t.hello.asked { // a copy now would spoil the answers to the questions
+		t.ask(now, life)
+		t.out.Action = Drop
+		return &t.out
+	}
+	t.copied(now)
+	return t.forwardOut(p, t.hello.wire)
+}
+
+// swallow keeps a new Hello from the peer.
+func (t *Translator) swallow(p *l2tp.Packet, now time.Time, life Life) *Verdict {
+	ns := p.Msg.Ns
+	t.exact = t.exact && ns == t.next.n || !t.exact && t.certain(now)
+	t.next.n = ns
+	t.seqs.add(ns)
+	t.next.n++
+	t.confirm(now)
+	t.out.Save = true
+	return t.answerSwallowed(ns, now, life)
+}
+
+// outSwallowed judges another copy of a Hello that was swallowed.
+func (t *Translator) outSwallowed(p *l2tp.Packet, now time.Time, life Life) *Verdict {
+	ns := p.Msg.Ns
+	// The acknowledgement for xl2tpd has not arrived. A peer that has been kept from no
+	// other Hello gets this one after all: it may well answer.
+	if t.Offset() == 1 && ns+1 == t.next.n && t.seqs.lastStart(ns) && !t.returned.known && !t.hello.set && !t.owed {
+		t.seqs.remove(ns)
+		t.pend(ns, now)
+		t.adopt(now)
+		return t.outCopy(p, now, life)
+	}
+	return t.answerSwallowed(ns, now, life)
+}
+
+// answerSwallowed answers a swallowed Hello if the tunnel lives, and else asks whether
+// it does.
+func (t *Translator) answerSwallowed(ns uint16, now time.Time, life Life) *Verdict {
+	if t.hello.set || !life.Tunnel {
+		t.ask(now, life)
+	}
+	if life.Tunnel && !t.closing && t.ackedForLocal(ns) {
+		t.owed = false
+		t.acknowledge()
+		return t.drop(HelloAcked)
+	}
+	t.owed = !t.closing
+	return t.drop(HelloWaits)
+}
+
+// outZLB judges an acknowledgement of xl2tpd's. Its number is that of xl2tpd's next
+// message (control.c, add_control_hdr).
+func (t *Translator) outZLB(p *l2tp.Packet, now time.Time) *Verdict {
+	ns := p.Msg.Ns
+	if l2tp.Before(ns, t.next.n) {
+		return t.forwardOut(p, t.seqs.wire(ns))
+	}
+	if !t.gapless { // else the messages before it that were not seen are not on the wire
+		t.next.n = ns
+	}
+	t.exact = true
+	t.confirm(now)
+	t.sendOtherZLB(now)
+	return t.forwardOut(p, t.wireNext())
+}
+
+// sendOtherZLB sends xl2tpd's acknowledgement a second time, under the pending Hello's
+// number. The peer expects that one or the next, and some peers ignore a ZLB with another
+// number than they expect (xl2tpd: check_control). Most peers have answered the Hello
+// before it comes to this.
+func (t *Translator) sendOtherZLB(now time.Time) {
+	if h := &t.hello; h.set && t.acked.known && t.acked.n == h.wire && now.Sub(h.first) >= settle {
+		t.send(ToPeer, l2tp.Message{Ns: h.wire, Nr: t.nrToPeer()})
+	}
+}
+
+// outMessage judges a message of xl2tpd that is no Hello: it has to arrive, in order
+// and once.
+func (t *Translator) outMessage(p *l2tp.Packet, now time.Time, life Life) *Verdict {
+	ns, stop := p.Msg.Ns, p.Msg.Type == l2tp.TypeStopCCN
+	if t.gapless && l2tp.Before(t.next.n, ns) {
 		// The messages between were lost while nobody was on the queue.
-		if !stop && now.Sub(t.since) < t.timing.Quiet {
-			// They come again and one may be a Hello: its number would have
-			// to be known by now.
-			t.out.Action, t.out.Why = Drop, WhyEarly
-			return &t.out
+		if !stop && now.Sub(t.since) < quiet {
+			// They come again and one may be a Hello: its number would have to be
+			// known by now.
+			return t.drop(MessageEarly)
 		}
 		if stop {
 			// call.c call_close() has forgotten them: they never come.
-			for ns := t.high; ns != m.Ns; ns++ {
-				t.ledger.add(ns)
+			for lost := t.next.n; lost != ns; lost++ {
+				t.seqs.add(lost)
 			}
-			w = t.ledger.wire(m.Ns)
 		}
 	}
-	if !l2tp.Before(m.Ns, t.high) {
-		t.seen(m.Ns)
+	w := t.seqs.wire(ns)
+	if !l2tp.Before(ns, t.next.n) {
+		t.seen(ns, now)
 		t.out.Save = true
 	}
-	if t.ackedHere(m.Ns) {
-		t.acknowledge() // xl2tpd missed the peer's
+	if t.ackedForLocal(ns) {
+		t.acknowledge() // xl2tpd has missed the peer's acknowledgement
 	}
 	if stop && !t.closing {
 		t.closing, t.out.Save = true, true
 	}
-	if !t.ackSure && (!t.realSeen || l2tp.Before(w, t.realWire)) {
-		t.realSeen, t.realWire = true, w
+	h := &t.hello
+	if h.set && !l2tp.Before(w, h.wire+1) {
+		if !stop && !t.counts && t.wait(now, life) {
+			return t.drop(MessageWaits)
+		}
+		t.overtake(p, stop)
 	}
-	switch behind := !l2tp.Before(w, t.limbo.first+t.limbo.count); {
-	case stop && behind:
-		t.fillStop(pkt)
-	case t.limbo.adopted && behind:
-		t.fill(now)
+	if h.set || !l2tp.Before(w, t.acked.n) {
+		t.returned = seq{}
 	}
-	return t.forwardOut(&p, w)
-}
-
-// crossed reports whether the peer has been heard last when a Hello had just gone
-// out to it, of which it is not known whether it takes any: it may have spoken
-// before the Hello came. Whichever number a ZLB had now, one kind of peer would
-// not take it. The acknowledgement has to wait until the peer asks again.
-func (t *Translator) crossed() bool {
-	return t.limboNext() && !t.hears && t.spoke.Before(t.offered)
-}
-
-// zlbNs is the number of a ZLB that is not older than all seen: the one the peer
-// expects. A peer that takes Hellos has the one that has just gone out. A Hello that
-// another left unanswered may have changed its count, and then some ignore the ZLB
-// and send their message again, not before a second has passed (RFC 2661 §5.8); the
-// answer to that goes by the Hello.
-func (t *Translator) zlbNs(now time.Time) uint16 {
-	if !t.limboNext() || t.acked != t.limbo.first || t.hears && t.spoke.Before(t.offered) {
-		return t.wireNext()
-	}
-	if nr := t.nrToPeer(); t.zlbAt.IsZero() || t.zlbNr != nr {
-		t.zlbNr, t.zlbAt = nr, now
-	}
-	if now.Sub(t.zlbAt) >= time.Second/2 {
-		return t.wireNext()
-	}
-	return t.acked
-}
-
-// seen notes a message that is not older than all seen. Behind a gap, or as the
-// first of all, it may be a retransmission: later ones may be on the wire too.
-func (t *Translator) seen(ns uint16) {
-	t.synced = t.synced && ns == t.high
-	t.high = ns + 1
-}
-
-// heardNr takes in what xl2tpd expects next. Retransmissions repeat an old Nr.
-func (t *Translator) heardNr(nr uint16) {
-	if !t.expKnown {
-		t.expKnown = true
-		t.confirmed, t.expected, t.helloTo = nr, nr, nr
-	}
-	t.confirmed = l2tp.Later(t.confirmed, nr)
-	t.expected = l2tp.Later(t.expected, nr)
-	t.helloTo = l2tp.Later(t.helloTo, nr)
-	if !l2tp.Before(t.confirmed, t.told) {
-		t.vouched = false
-	}
-	t.refill()
-}
-
-// outHello decides about a Hello of xl2tpd. What was swallowed once stays
-// swallowed, and what may be on the wire stays there, whatever life says later.
-func (t *Translator) outHello(p *l2tp.Packet, now time.Time, life Life) *Verdict {
-	ns := p.Msg.Ns
-	fresh := life.Tunnel && !t.closing
-	if t.ledger.has(ns) {
-		return t.outSwallowed(p, now, fresh)
-	}
-	// Whatever was out before the watch began has been seen again by now.
-	watched := !now.Before(t.sureAt())
-	if t.synced && ns == t.high || (watched || t.sealed) && !l2tp.Before(ns, t.high) {
-		t.high, t.synced = ns, true
-		return t.outNew(p, now, fresh, life)
-	}
-
-	// The first one seen after a gap, or one that went out before: it may be
-	// with the peer already.
-	if !l2tp.Before(ns, t.high) {
-		t.seen(ns)
-	}
-	w := t.ledger.wire(ns)
-	t.out.Why = WhyUncertain
-	if t.ackKnown && l2tp.Before(w, t.acked) {
-		t.acknowledge()
-		return t.forwardOut(p, w)
-	}
-	first := !t.inLimbo(w)
-	t.enterLimbo(w)
-	if !t.inLimbo(w) {
-		return t.forwardOut(p, w)
-	}
-	t.limbo.last = now
-	if first {
-		t.offered = now.Add(t.timing.Offer)
-	}
-	switch {
-	case first && fresh && life.Offer && t.Debt() == 0:
-		t.unsure = true // it may have been the last copy, so do not wait for another
-		t.out.Why = WhyOffered
-	case t.tryAdopt(ns+1, now, fresh):
-		t.acknowledge()
-		t.out.Why = WhyAdopted
-	}
+	t.mustAnswer(now)
 	return t.forwardOut(p, w)
 }
 
-// outNew judges a Hello that certainly has not been on the wire.
-func (t *Translator) outNew(p *l2tp.Packet, now time.Time, fresh bool, life Life) *Verdict {
-	ns := p.Msg.Ns
-	w := t.ledger.wire(ns)
-	offer := fresh && life.Offer && t.limbo.count == 0 && t.Debt() == 0
-	if !offer && (fresh && t.sureOfAck(ns, now) || t.ackSure && t.acked != w) || t.behindLimbo(w) {
-		// Either the tunnel lives; or a message is unacknowledged, and its
-		// retransmissions find a dead peer as well as this Hello would.
-		t.ledger.add(ns)
-		t.high = ns + 1
-		t.out.Save = true
-		return t.outSwallowed(p, now, fresh)
+// wait reports whether a message that has to go out behind the pending Hello waits for
+// the peer's word: a deaf peer expects it under the Hello's number. xl2tpd sends it again.
+func (t *Translator) wait(now time.Time, life Life) bool {
+	h := &t.hello
+	if h.waits.IsZero() {
+		h.waits = now
+		h.plan()
 	}
-	t.high = ns + 1
-	t.enterLimbo(w)
-	t.limbo.last, t.offered = now, now.Add(t.timing.Offer)
-	t.unsure = fresh && !offer
-	t.out.Why = WhyPassed
-	if offer {
-		t.out.Why = WhyOffered
-	}
-	return t.forwardOut(p, w)
+	return !h.overtaken && now.Sub(h.waits) < waitMost
 }
 
-// outSwallowed judges a Hello that is in the ledger.
-func (t *Translator) outSwallowed(p *l2tp.Packet, now time.Time, fresh bool) *Verdict {
-	ns := p.Msg.Ns
-	w := t.ledger.wire(ns)
-	t.out.Action, t.out.Why = Drop, WhyHeld
-	if t.behindLimbo(w) && !t.ackedHere(ns) {
-		// One Hello is as good as another: this one goes out as a copy of the
-		// last unacknowledged one, until that is acknowledged.
-		t.tryAdopt(ns+1, now, fresh)
-		t.limbo.last = now
-		t.out.Action, t.out.Why = Pass, WhyPassed
-		t.forwardOut(p, w-1)
+// overtake sends the pending Hello again ahead of a message behind it, if xl2tpd no
+// longer does so. A StopCCN goes out under the Hello's number as well: a peer that has
+// counted the Hello sees a duplicate, and another one the end of the tunnel where it
+// expects the next message.
+func (t *Translator) overtake(p *l2tp.Packet, stop bool) {
+	h := &t.hello
+	h.overtaken, t.out.Save = true, true
+	if !stop {
+		if h.adopted {
+			t.send(ToPeer, l2tp.Message{Type: l2tp.TypeHello, Ns: h.wire, Nr: t.nrToPeer()})
+		}
+		return
 	}
-	if t.ackedHere(ns) {
-		t.acknowledge()
-		t.out.Why = WhySwallowed
+	if first, err := l2tp.ParsePacket(bytes.Clone(p.Raw())); err == nil && len(t.out.Inject) < maxInject {
+		first.SetSeq(h.wire, t.nrToPeer())
+		t.out.Inject = append(t.out.Inject, Injection{To: ToPeer, Packet: first.Raw()})
 	}
-	return &t.out
 }
 
 // forwardOut lets xl2tpd's p through with the newest Nr.

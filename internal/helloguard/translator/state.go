@@ -12,87 +12,138 @@ import (
 // stateVersion counts the meanings the stored state has had.
 const stateVersion = 1
 
-// state is what a Translator stores. Points in time are left out: a restart
-// begins to watch anew.
+// state is what a Translator stores. Points in time are left out, but for the pending
+// Hello's: a restart begins to watch anew.
 type state struct {
 	Version int `json:"version"`
 	Tunnel
-	Debt         uint16 `json:"debt"`
-	Runs         []run  `json:"runs,omitempty"`
-	HighKnown    bool   `json:"high_known"`
-	High         uint16 `json:"high"`
-	Synced       bool   `json:"synced"`
-	AckKnown     bool   `json:"acked_known"`
-	Acked        uint16 `json:"acked"`
-	LimboFirst   uint16 `json:"limbo_first"`
-	LimboCount   uint16 `json:"limbo_count"`
-	LimboAdopted bool   `json:"limbo_adopted"`
-	LimboCover   uint16 `json:"limbo_cover"`
-	Closing      bool   `json:"closing"`
-	ExpKnown     bool   `json:"expected_known"`
-	Confirmed    uint16 `json:"confirmed"`
-	Expected     uint16 `json:"expected"`
-	HelloTo      uint16 `json:"hello_to"`
-	Vouched      bool   `json:"vouched"`
-	Told         uint16 `json:"told"`
+	Offset        uint16  `json:"debt"`
+	Runs          []run   `json:"runs,omitempty"`
+	NextKnown     bool    `json:"high_known"`
+	Next          uint16  `json:"high"`
+	Exact         bool    `json:"synced"`
+	AckedKnown    bool    `json:"acked_known"`
+	Acked         uint16  `json:"acked"`
+	HelloWire     uint16  `json:"limbo_first"`
+	HelloCount    uint16  `json:"limbo_count"` // 1: a Hello is pending. Earlier versions could store more
+	HelloAdopted  bool    `json:"limbo_adopted"`
+	HelloLast     int64   `json:"hello_last,omitempty"`   // Unix time in ms; 0: not stored
+	HelloBefore   int64   `json:"hello_before,omitempty"` // the same
+	HelloClosed   int64   `json:"hello_closed,omitempty"` // the same
+	Overtaken     bool    `json:"overtaken,omitempty"`
+	Returned      *uint16 `json:"returned,omitempty"`
+	Counts        bool    `json:"counts,omitempty"`
+	Heard         *bool   `json:"heard,omitempty"` // earlier versions did not store it
+	Closing       bool    `json:"closing"`
+	ExpectedKnown bool    `json:"expected_known"`
+	Expects       uint16  `json:"confirmed"`
+	Expected      uint16  `json:"expected"`
+	HelloTo       uint16  `json:"hello_to"`
+	Vouched       bool    `json:"vouched"`
+	Told          uint16  `json:"told"`
 }
 
 // MarshalJSON gives the state to be stored whenever a Verdict says so.
 func (t *Translator) MarshalJSON() ([]byte, error) {
-	return json.Marshal(state{
+	s := state{
 		Version: stateVersion, Tunnel: t.tun,
-		Debt: t.ledger.debt, Runs: t.ledger.runs[:t.ledger.n],
-		HighKnown: t.highKnown, High: t.high, Synced: t.synced || t.sealed, AckKnown: t.ackKnown, Acked: t.acked,
-		LimboFirst: t.limbo.first, LimboCount: t.limbo.count,
-		LimboAdopted: t.limbo.adopted, LimboCover: t.limbo.cover,
-		Closing:  t.closing,
-		ExpKnown: t.expKnown, Confirmed: t.confirmed, Expected: t.expected,
+		Offset: t.seqs.offset, Runs: t.seqs.runs[:t.seqs.n],
+		NextKnown: t.next.known, Next: t.next.n, Exact: t.exact || t.gapless,
+		AckedKnown: t.acked.known, Acked: t.acked.n,
+		HelloWire: t.hello.wire, HelloAdopted: t.hello.adopted, Overtaken: t.hello.overtaken,
+		Counts: t.counts, Heard: &t.heard, Closing: t.closing,
+		ExpectedKnown: t.expects.known, Expects: t.expects.n, Expected: t.expected,
 		HelloTo: t.helloTo, Vouched: t.vouched, Told: t.told,
-	})
+	}
+	if t.hello.set {
+		s.HelloCount = 1
+		s.HelloLast, s.HelloBefore = t.hello.last.UnixMilli(), t.hello.before.UnixMilli()
+		if !t.hello.closed.IsZero() {
+			s.HelloClosed = t.hello.closed.UnixMilli()
+		}
+	}
+	if t.returned.known {
+		s.Returned = &t.returned.n
+	}
+	return json.Marshal(s)
 }
 
-// Restore goes on from a stored state. The state may be older than the last
-// packet that was passed, but not than the last Verdict.Save.
-func Restore(b []byte, timing Timing, now time.Time) (*Translator, error) {
+// Restore goes on from a stored state. The state may be older than the last packet that
+// was passed, but not than the last Verdict.Save.
+func Restore(b []byte, now time.Time) (*Translator, error) {
 	var s state
 	if err := json.Unmarshal(b, &s); err != nil {
-		return nil, fmt.Errorf("hello state: %w", err)
+		return nil, fmt.Errorf("Hello guard state: %w", err)
 	}
-	if s.Version != stateVersion {
-		return nil, fmt.Errorf("hello state: version %d, want %d", s.Version, stateVersion)
-	}
-	if !s.Local.Addr().Is4() || !s.Peer.Addr().Is4() {
-		return nil, fmt.Errorf("hello state: addresses %v, %v: want IPv4", s.Local, s.Peer)
-	}
-	if len(s.Runs) > maxRuns || s.LimboCount > maxLimbo ||
-		s.Vouched && !l2tp.Near(s.Told, s.Confirmed, 0, maxVouched) {
-		return nil, fmt.Errorf("hello state: %d runs, %d Hellos under way, %d vouched for: too many",
-			len(s.Runs), s.LimboCount, s.Told-s.Confirmed)
-	}
-	if !s.HighKnown && (s.Debt != 0 || len(s.Runs) > 0 || s.LimboCount > 0) {
-		return nil, errors.New("hello state: Hellos of a tunnel whose numbers are not known")
+	if err := s.check(); err != nil {
+		return nil, fmt.Errorf("Hello guard state: %w", err)
 	}
 	t := &Translator{
-		tun: s.Tunnel, timing: timing, since: now,
-		highKnown: s.HighKnown, high: s.High, ackKnown: s.AckKnown, acked: s.Acked,
-		limbo: limbo{first: s.LimboFirst, count: s.LimboCount,
-			adopted: s.LimboAdopted, cover: s.LimboCover, last: now},
-		closing:  s.Closing,
-		expKnown: s.ExpKnown, confirmed: s.Confirmed, expected: s.Expected,
+		tun: s.Tunnel, since: now, heard: s.AckedKnown,
+		next: seq{s.Next, s.NextKnown}, acked: seq{s.Acked, s.AckedKnown}, counts: s.Counts, closing: s.Closing,
+		expects: seq{s.Expects, s.ExpectedKnown}, expected: s.Expected,
 		helloTo: s.HelloTo, vouched: s.Vouched, told: s.Told,
 	}
-	t.ledger.debt = s.Debt
-	end := s.High - history - reach
+	if s.Heard != nil {
+		t.heard = *s.Heard
+	}
+	if s.Returned != nil {
+		t.returned = seq{*s.Returned, true}
+	}
+	t.seqs.offset = s.Offset
+	t.seqs.n = copy(t.seqs.runs[:], s.Runs)
+	t.restoreHello(s, now)
+	t.gapless = t.Offset() > 0 || s.Exact && (t.hello.adopted || t.Undecided())
+	return t, nil
+}
+
+// restoreHello takes over the pending Hello. An earlier version's further ones were on
+// the wire to a peer that had left the first one unanswered.
+func (t *Translator) restoreHello(s state, now time.Time) {
+	if s.HelloCount == 0 {
+		return
+	}
+	local := t.seqs.local(s.HelloWire+1) - 1
+	for t.seqs.has(local) {
+		local--
+	}
+	t.hello = pendingHello{
+		set: true, wire: s.HelloWire, local: local, adopted: s.HelloAdopted, overtaken: s.Overtaken || s.HelloCount > 1,
+		last: ago(s.HelloLast, now), before: ago(s.HelloBefore, now), restored: true,
+	}
+	if s.HelloClosed != 0 {
+		t.hello.closed = ago(s.HelloClosed, now)
+	}
+	t.hello.plan()
+}
+
+// ago is a stored time. The clock may have been set since; 0 is now.
+func ago(stored int64, now time.Time) time.Time {
+	if stored == 0 {
+		return now
+	}
+	passed := now.Sub(time.UnixMilli(stored))
+	return now.Add(-min(max(passed, 0), 2*roundTrip))
+}
+
+// check looks for what no translator can have stored.
+func (s *state) check() error {
+	switch {
+	case s.Version != stateVersion:
+		return fmt.Errorf("version %d, want %d", s.Version, stateVersion)
+	case !s.Local.Addr().Is4() || !s.Peer.Addr().Is4():
+		return fmt.Errorf("addresses %v, %v: want IPv4", s.Local, s.Peer)
+	case len(s.Runs) > maxRuns || s.HelloCount > reach || s.Vouched && !l2tp.Near(s.Told, s.Expects, 0, maxVouched):
+		return fmt.Errorf("%d runs, %d Hellos under way, %d acknowledged for xl2tpd: too many", len(s.Runs), s.HelloCount, s.Told-s.Expects)
+	case !s.NextKnown && (s.Offset != 0 || len(s.Runs) > 0 || s.HelloCount > 0):
+		return errors.New("Hellos of a tunnel whose numbers are not known")
+	}
+	end := s.Next - history - reach
 	for _, r := range s.Runs {
-		if r.Count == 0 || l2tp.Before(r.Start, end) || l2tp.Before(s.High, r.Start+r.Count) {
-			return nil, fmt.Errorf("hello state: run %d+%d does not fit next number %d", r.Start, r.Count, s.High)
+		if r.Count == 0 || l2tp.Before(r.Start, end) || l2tp.Before(s.Next, r.Start+r.Count) {
+			return fmt.Errorf("run %d+%d does not fit next number %d", r.Start, r.Count, s.Next)
 		}
 		end = r.Start + r.Count
-		t.ledger.runs[t.ledger.n] = r
-		t.ledger.n++
 	}
-	t.unsure = t.limbo.count > 0 && !t.limbo.adopted
-	t.sealed = t.Debt() > 0 || t.limbo.adopted && s.Synced
-	t.ackSure = t.sealed && t.ackKnown
-	return t, nil
+	return nil
 }

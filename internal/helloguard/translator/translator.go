@@ -7,62 +7,74 @@ import (
 )
 
 const (
-	// reach is how far from the expected a sequence number may lie and still
-	// be believed. Neither end has a thousand messages under way.
+	// reach is how far from the expected a sequence number may lie and still be
+	// believed. Neither end has a thousand messages under way.
 	reach = 1024
-	// ahead is how far xl2tpd's Nr may be ahead of what was seen arriving, as
-	// it is after a time in which packets went past the translator.
+	// ahead is how far xl2tpd's Nr may be ahead of what was seen arriving, as it is
+	// after a time in which packets went past the translator.
 	ahead = 64
-	// history is how many of xl2tpd's latest numbers are kept apart in the
-	// ledger: far more than can still be retransmitted.
+	// history is how many of xl2tpd's latest numbers are kept apart in the sequence map:
+	// far more than can still be retransmitted.
 	history = 4096
-	// maxLimbo bounds the Hellos on the wire of which nobody knows whether the
-	// peer took them: one more each minute, if the translator never lives for
-	// long. maxFill bounds the copies of them sent ahead of one packet.
-	maxLimbo = reach / 2
-	maxFill  = 4
 	// maxVouched is how many Hellos in a row xl2tpd may leave unanswered.
 	maxVouched = 8
 	// maxMissed is how many messages of the peer may have reached xl2tpd unseen.
 	maxMissed = 3
-	maxInject = maxFill + maxVouched + maxMissed + 1
+	// maxStops bounds the numbers under which one StopCCN is sent.
+	maxStops  = 5
+	maxInject = maxStops + maxVouched + maxMissed + 2
 )
 
-// Translator keeps the two numberings of one tunnel's control channel. It is
-// not safe for concurrent use. The zero value is of no use: see New, Restore.
-type Translator struct {
-	tun    Tunnel
-	timing Timing
-	since  time.Time // when all packets began to be seen
+// xl2tpd's timers (network.c, control_xmit).
+const (
+	// lastCopy is when xl2tpd sends the last copy of a message, after the first one.
+	lastCopy = 15 * time.Second
+	// lastGap is how long xl2tpd waits behind the last copy before it closes the
+	// tunnel. It is also the longest gap between two copies.
+	lastGap = 16 * time.Second
+	// roundTrip is the longest that a peer may take to answer: a slower one is one that
+	// xl2tpd gives up on.
+	roundTrip = lastCopy + lastGap
+	// quiet is lastGap and how late xl2tpd's timer may be. What was not sent again in
+	// that time is acknowledged.
+	quiet = lastGap + 200*time.Millisecond
+)
 
-	// xl2tpd to peer.
-	ledger    ledger
-	highKnown bool
-	high      uint16 // local number behind the last that was seen
-	synced    bool   // high is certain: nothing can have gone past us
-	sealed    bool   // as restored when no packet could go past: every Hello on the wire is known
-	ackKnown  bool
-	acked     uint16 // wire number the peer expects next, as it said
-	ackSure   bool   // it has said no more than that: nothing went past us since
-	limbo     limbo
-	realSeen  bool      // while not ackSure: a message that is no Hello was seen
-	realWire  uint16    // its wire number; the lowest if there were several
-	unsure    bool      // a Hello waits for that, to be acknowledged
-	offered   time.Time // and for this: until then it is the peer's turn
-	spoke     time.Time // when the peer was heard last
-	hears     bool      // the peer is known to take Hellos
-	closing   bool      // a StopCCN was seen
-	buried    bool      // all that xl2tpd has sent is acknowledged for a dead peer
-	zlbNr     uint16    // what the latest ZLB acknowledged that went out as if no Hello were under way
-	zlbAt     time.Time // when the first such went out; zero: none has
+// seq is a sequence number, if it is known.
+type seq struct {
+	n     uint16
+	known bool
+}
+
+// Translator keeps the two numberings of one control connection. It is not safe for
+// concurrent use. The zero value is of no use: see New, Restore.
+type Translator struct {
+	tun   Tunnel
+	since time.Time // all packets are seen from then on
+	heard bool      // the peer was heard in this tunnel
+
+	// xl2tpd to peer. Local numbers are xl2tpd's, wire numbers the peer's.
+	seqs     sequenceMap
+	next     seq  // local number behind the latest message
+	exact    bool // next is certain: nothing can have gone past us
+	gapless  bool // as restored when no packet could go past: every Hello on the wire is known
+	acked    seq  // wire number that the peer expects, as it said
+	claimed  seq  // the same beyond next: to be believed once xl2tpd confirms it
+	oldest   seq  // lowest wire number that xl2tpd has sent since
+	hello    pendingHello
+	returned seq       // local number of the Hello whose number was used again last, see takeBack
+	elicited time.Time // when the peer was last sent what it has to answer, but for hello and its questions
+	counts   bool      // the peer is known to count Hellos
+	owed     bool      // a swallowed Hello waits for a sign of life
+	closing  bool      // a StopCCN was seen
+	deadPeer bool      // all that xl2tpd has sent is acknowledged for a dead peer
 
 	// Peer to xl2tpd.
-	expKnown  bool
-	confirmed uint16 // number xl2tpd expects next, as it said
-	expected  uint16 // the same, counting what has been passed since
-	helloTo   uint16 // confirmed … helloTo-1 are Hellos
+	expects   seq    // number that xl2tpd expects, as it said
+	expected  uint16 // the same, counting what was passed since
+	helloTo   uint16 // expects … helloTo-1 are Hellos
 	vouched   bool
-	told      uint16 // highest Nr sent to the peer in xl2tpd's name
+	told      uint16 // highest Nr sent to the peer for xl2tpd
 	waiting   bool   // a message of the peer waits for its acknowledgement
 	waitNs    uint16
 	waitUntil time.Time
@@ -72,54 +84,70 @@ type Translator struct {
 	buffers [maxInject][l2tp.MaxInjectLen]byte
 }
 
-// New starts on a tunnel of which no packet has been seen; from now on all are
-// shown to it. It learns the numbers from what passes, and swallows nothing
-// before it is sure of them.
-func New(tun Tunnel, timing Timing, now time.Time) *Translator {
-	return &Translator{tun: tun, timing: timing, since: now}
+// New starts on a connection of which no packet was seen; from now on all are shown
+// to it. It learns the numbers from what passes.
+func New(tun Tunnel, now time.Time) *Translator {
+	return &Translator{tun: tun, since: now}
 }
 
 // Tunnel returns the addresses and ids, those learnt included.
 func (t *Translator) Tunnel() Tunnel { return t.tun }
 
-// Debt is by how much the peer's numbers lie behind xl2tpd's, modulo 65536.
-func (t *Translator) Debt() int { return int(t.high - t.ledger.wire(t.high)) }
+// Offset is by how much the peer's numbers lie behind xl2tpd's, modulo 65536.
+func (t *Translator) Offset() int { return int(t.next.n - t.seqs.wire(t.next.n)) }
 
-// Apart reports whether the two ends count differently, or may do so since the
-// peer has left a Hello unanswered. As long as they do, no packet of the tunnel
-// may go past the translator in either direction: a message would be taken under
-// the number of another. A packet lost for want of a translator does no harm,
-// both ends send again. This holds from before the first Verdict.Save that shows
-// it.
-func (t *Translator) Apart() bool { return t.Debt() != 0 || t.limbo.adopted }
+// Diverged reports whether the two ends count differently, or may do so since the
+// peer has left a Hello unanswered that xl2tpd was told it had taken. As long as they
+// do, no packet of the tunnel may go past the translator in either direction: a
+// message would be taken under the number of another. A packet that is lost for want
+// of a translator does no harm, both ends send again. This holds from before the
+// first Verdict.Save that shows it.
+func (t *Translator) Diverged() bool { return t.Offset() != 0 || t.hello.adopted }
 
-// Undecided reports whether a Hello is out to a peer of which it is not known yet
-// whether it takes any. As long as the translator only pauses, no packet of the
-// tunnel should go past it: xl2tpd's ZLB might carry a number that the peer does
-// not expect. If it leaves, they better do.
-func (t *Translator) Undecided() bool { return t.limbo.count > 0 && !t.limbo.adopted && !t.hears }
+// Undecided reports whether the peer has a Hello of which it has not said whether it
+// counts it. As long as the translator only pauses, no packet of the tunnel should go
+// past it: xl2tpd's ZLB might carry a number that the peer does not expect. If it
+// leaves, they better do.
+func (t *Translator) Undecided() bool { return t.hello.set && !t.hello.adopted && !t.counts }
 
-// Closing tells whether a StopCCN was seen, of either end.
+// Closing reports whether a StopCCN was seen, of either end.
 func (t *Translator) Closing() bool { return t.closing }
 
-// Unanswered tells whether a Hello of xl2tpd is out that the peer has not
+// Heard reports whether the peer was heard in this tunnel, by this or an earlier life
+// of the translator.
+func (t *Translator) Heard() bool { return t.heard }
+
+// HelloUnanswered reports whether a Hello of xl2tpd is out that the peer has not
 // acknowledged.
-func (t *Translator) Unanswered() bool { return t.limbo.count > 0 }
+func (t *Translator) HelloUnanswered() bool { return t.hello.set }
 
-// Owing tells whether a message of the peer is in that nobody has acknowledged.
-func (t *Translator) Owing() bool { return t.expKnown && l2tp.Before(t.nrToPeer(), t.expected) }
-
-// Missed says that packets may have gone past the translator: nobody was on
-// the queue, or the rules were away.
-func (t *Translator) Missed(now time.Time) {
-	t.synced, t.sealed, t.ackSure, t.realSeen = false, false, false, false
-	t.since, t.limbo.last = now, now
+// PeerUnanswered reports whether a message of the peer is in that nobody has
+// acknowledged.
+func (t *Translator) PeerUnanswered() bool {
+	return t.expects.known && l2tp.Before(t.nrToPeer(), t.expected)
 }
 
-func (t *Translator) begin() { t.out = Verdict{Inject: t.inject[:0]} }
+// Resync says that packets may have gone past the translator: nobody was on the
+// queue, or the rules were away.
+func (t *Translator) Resync(now time.Time) {
+	t.exact, t.gapless = false, false
+	t.oldest = seq{}
+	t.since = now
+	if t.hello.set {
+		t.hello.last, t.hello.before, t.hello.restored = now, now, true
+		t.hello.closed = time.Time{}
+	}
+}
 
-func (t *Translator) pass(why error) *Verdict {
-	t.out.Action, t.out.Why = Pass, why
+func (t *Translator) begin(action Action) { t.out = Verdict{Action: action, Inject: t.inject[:0]} }
+
+func (t *Translator) pass(why Reason) *Verdict {
+	t.out.Action, t.out.Reason = Pass, why
+	return &t.out
+}
+
+func (t *Translator) drop(why Reason) *Verdict {
+	t.out.Action, t.out.Reason = Drop, why
 	return &t.out
 }
 
@@ -149,4 +177,4 @@ func (t *Translator) send(to Side, m l2tp.Message) {
 }
 
 // wireNext is the wire number of xl2tpd's next message.
-func (t *Translator) wireNext() uint16 { return t.ledger.wire(t.high) }
+func (t *Translator) wireNext() uint16 { return t.seqs.wire(t.next.n) }

@@ -3,7 +3,6 @@ package translator
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -12,36 +11,52 @@ import (
 	"xl2tpd-keepalive/internal/l2tp"
 )
 
-var alive = Life{Tunnel: true, Daemon: true}
+var (
+	alive     = Life{Tunnel: true, Daemon: true}
+	passFirst = Life{Tunnel: true, Daemon: true, PassFirst: true}
+	unknown   = Life{Daemon: true, PassFirst: true}
+)
 
-// synced returns a translator that has seen one message of each side
-// acknowledged: xl2tpd uses 3 next and expects 2.
-func synced(t testing.TB) *Translator {
+func at(seconds float64) time.Time { return epoch.Add(time.Duration(seconds * float64(time.Second))) }
+
+// fromXl2tpd and fromPeer show the translator a packet.
+func fromXl2tpd(tr *Translator, typ l2tp.MessageType, ns, nr uint16, now time.Time, life Life) *Verdict {
+	return tr.Out(parsed(packet(true, typ, 0, ns, nr)), now, life)
+}
+
+func fromPeer(tr *Translator, typ l2tp.MessageType, ns, nr uint16, now time.Time) *Verdict {
+	return tr.In(parsed(packet(false, typ, 0, ns, nr)), now)
+}
+
+// inStep returns a translator that has seen one message of each side acknowledged a minute
+// ago: xl2tpd uses 3 next and expects 2.
+func inStep(t testing.TB) *Translator {
 	t.Helper()
-	tr := New(Tunnel{hostAddr, peerAddr, xID, pID}, DefaultTiming(), epoch)
-	tr.In(packet(false, typeOther, 1, 1, 3), epoch)
-	tr.Out(packet(true, l2tp.TypeNone, 0, 3, 2), epoch, alive)
-	if !tr.synced || !tr.ackSure || tr.high != 3 || tr.confirmed != 2 {
+	tr := New(Tunnel{hostAddr, peerAddr, xID, pID}, at(-60))
+	fromXl2tpd(tr, typeOther, 2, 1, at(-60), alive)
+	fromPeer(tr, typeOther, 1, 3, at(-60))
+	fromXl2tpd(tr, l2tp.TypeNone, 3, 2, at(-60), alive)
+	if !tr.exact || tr.acked != (seq{3, true}) || tr.next.n != 3 || tr.expects.n != 2 {
 		t.Fatalf("not in step: %+v", tr)
 	}
 	return tr
 }
 
 // restarted returns what another life of the guard makes of tr's state.
-func restarted(t *testing.T, tr *Translator) *Translator {
+func restarted(t testing.TB, tr *Translator, now time.Time) *Translator {
 	t.Helper()
 	state, err := json.Marshal(tr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	tr, err = Restore(state, DefaultTiming(), epoch)
+	tr, err = Restore(state, now)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return tr
 }
 
-func message(t *testing.T, b []byte) l2tp.Message {
+func message(t testing.TB, b []byte) l2tp.Message {
 	t.Helper()
 	p, err := l2tp.ParsePacket(b)
 	if err != nil {
@@ -50,228 +65,445 @@ func message(t *testing.T, b []byte) l2tp.Message {
 	return p.Msg
 }
 
-func TestSwallow(t *testing.T) {
-	tr := synced(t)
-	v := tr.Out(packet(true, l2tp.TypeHello, 0, 3, 2), epoch, alive)
-	if v.Action != Drop || !v.Save || len(v.Inject) != 1 || v.Inject[0].To != ToLocal || v.Why != WhySwallowed {
-		t.Fatalf("%+v", v)
+// sent is what an injected packet says, without its ids and length.
+type sent struct {
+	to     Side
+	typ    l2tp.MessageType
+	ns, nr uint16
+}
+
+func injected(t testing.TB, v *Verdict) (all []sent) {
+	t.Helper()
+	for _, i := range v.Inject {
+		m := message(t, i.Packet)
+		all = append(all, sent{i.To, m.Type, m.Ns, m.Nr})
 	}
-	m := message(t, v.Inject[0].Packet)
-	if want := (l2tp.Message{Length: l2tp.HeaderLen, Tunnel: xID, Ns: 2, Nr: 4}); m != want {
-		t.Errorf("ZLB %+v, want %+v", m, want)
-	}
-	if tr.Debt() != 1 {
-		t.Errorf("debt %d", tr.Debt())
-	}
-	// The peer's next message, and then xl2tpd's.
-	v = tr.In(packet(false, typeOther, 2, 2, 3), epoch)
-	if m := message(t, v.Packet); m.Nr != 4 {
-		t.Errorf("Nr %d, want 4", m.Nr)
-	}
-	v = tr.Out(packet(true, l2tp.TypeCDN, 9, 4, 3), epoch, alive)
-	if m := message(t, v.Packet); m.Ns != 3 || m.Nr != 3 {
-		t.Errorf("CDN %+v, want Ns 3 Nr 3", m)
+	return all
+}
+
+func wantInjected(t testing.TB, what string, v *Verdict, want ...sent) {
+	t.Helper()
+	if got := injected(t, v); !slices.Equal(got, want) {
+		t.Errorf("%s: injected %+v, want %+v", what, got, want)
 	}
 }
 
-// Hellos are held in a row for as long as xl2tpd has numbers for them, 45 days, and longer;
-// a restart on the way changes nothing. The peer has seen none of it.
-func TestSwallowLong(t *testing.T) {
-	tr := synced(t)
+func wantReason(t testing.TB, what string, v *Verdict, action Action, reason Reason) {
+	t.Helper()
+	if v.Action != action || v.Reason != reason {
+		t.Errorf("%s: got action %d, %q; want %d, %q", what, v.Action, v.Reason, action, reason)
+	}
+}
+
+// toLocal and question are the usual injections.
+func toLocal(ns, nr uint16) sent { return sent{ToLocal, l2tp.TypeNone, ns, nr} }
+
+func question(ns, nr uint16) sent { return sent{ToPeer, l2tp.TypeSCCCN, ns, nr} }
+
+func TestHelloOfALivingTunnel(t *testing.T) {
+	tr := inStep(t)
+	v := fromXl2tpd(tr, l2tp.TypeHello, 3, 2, epoch, alive)
+	wantReason(t, "Hello", v, Drop, HelloAcked)
+	wantInjected(t, "Hello", v, toLocal(2, 4))
+	if !v.Save || tr.Offset() != 1 || !tr.Diverged() {
+		t.Errorf("got save %v, offset %d, diverged %v; want true, 1, true", v.Save, tr.Offset(), tr.Diverged())
+	}
+	v = fromPeer(tr, typeOther, 2, 3, epoch)
+	if m := message(t, v.Packet); m.Nr != 4 {
+		t.Errorf("the peer's message: got Nr %d, want 4", m.Nr)
+	}
+	v = fromXl2tpd(tr, l2tp.TypeCDN, 4, 3, epoch, alive)
+	if m := message(t, v.Packet); m.Ns != 3 || m.Nr != 3 {
+		t.Errorf("CDN: got Ns %d, Nr %d; want 3, 3", m.Ns, m.Nr)
+	}
+}
+
+// Hellos are acknowledged in a row for as long as xl2tpd has numbers for them, 45 days, and
+// longer; a restart on the way changes nothing. The peer has seen none of it.
+func TestHellosOfManyDays(t *testing.T) {
+	tr := inStep(t)
 	ns := uint16(3)
 	for i := range 70_000 {
 		if i == 40_000 {
-			tr = restarted(t, tr)
+			tr = restarted(t, tr, epoch)
 		}
-		v := tr.Out(packet(true, l2tp.TypeHello, 0, ns, 2), epoch, alive)
+		v := fromXl2tpd(tr, l2tp.TypeHello, ns, 2, epoch, alive)
 		ns++
-		if v.Action != Drop || v.Why != WhySwallowed || len(v.Inject) != 1 {
-			t.Fatalf("Hello %d: %+v", i+1, v)
-		}
-		if m := message(t, v.Inject[0].Packet); m.Ns != 2 || m.Nr != ns {
-			t.Fatalf("Hello %d: ZLB %+v, want Ns 2 Nr %d", i+1, m, ns)
+		if v.Action != Drop || v.Reason != HelloAcked || !slices.Contains(injected(t, v), toLocal(2, ns)) {
+			t.Fatalf("Hello %d: %+v %v", i+1, v, injected(t, v))
 		}
 	}
-	v := tr.Out(packet(true, typeOther, 1, ns, 2), epoch, alive)
+	v := fromXl2tpd(tr, typeOther, ns, 2, epoch, alive)
 	if m := message(t, v.Packet); m.Ns != 3 {
-		t.Errorf("message with Ns %d, want 3", m.Ns)
+		t.Errorf("message: got Ns %d, want 3", m.Ns)
 	}
-	v = tr.In(packet(false, l2tp.TypeNone, 0, 2, 4), epoch)
+	v = fromPeer(tr, l2tp.TypeNone, 2, 4, epoch)
 	if m := message(t, v.Packet); m.Nr != ns+1 {
-		t.Errorf("Nr %d, want %d", m.Nr, ns+1)
+		t.Errorf("ZLB: got Nr %d, want %d", m.Nr, ns+1)
 	}
 }
 
-// A retransmitted Hello repeats an old Nr: the ZLB must not.
-func TestSwallowStaleNr(t *testing.T) {
-	tr := synced(t)
-	hello := packet(true, l2tp.TypeHello, 0, 3, 2)
-	tr.Out(bytes.Clone(hello), epoch, alive)
-	tr.In(packet(false, typeOther, 2, 2, 3), epoch)
-	tr.Out(packet(true, l2tp.TypeNone, 0, 4, 3), epoch, alive)
-	v := tr.Out(hello, epoch, Life{})
-	if v.Action != Drop || len(v.Inject) != 1 {
-		t.Fatalf("%+v: once swallowed, always swallowed", v)
-	}
-	if m := message(t, v.Inject[0].Packet); m.Ns != 3 || m.Nr != 4 {
-		t.Errorf("ZLB %+v, want Ns 3 Nr 4", m)
+// A Hello that was kept from the peer comes again: xl2tpd has not got the acknowledgement. If
+// the peer was kept from no other, it gets this one, and a peer that answers can do so.
+func TestAcknowledgementThatDoesNotArrive(t *testing.T) {
+	tr := inStep(t)
+	fromXl2tpd(tr, l2tp.TypeHello, 3, 2, epoch, alive)
+	v := fromXl2tpd(tr, l2tp.TypeHello, 3, 2, at(1), alive)
+	wantReason(t, "copy", v, Pass, HelloAdopted)
+	wantInjected(t, "copy", v, toLocal(2, 4))
+	v = fromPeer(tr, l2tp.TypeNone, 2, 4, at(1.1))
+	if v.Action != Pass || tr.Offset() != 0 || tr.Diverged() {
+		t.Errorf("answered: %+v, offset %d, diverged %v; want it passed, 0, false", v, tr.Offset(), tr.Diverged())
 	}
 }
 
 // Nothing is acknowledged past a message that still has to arrive.
-func TestSwallowBehindMessage(t *testing.T) {
-	tr := synced(t)
-	tr.Out(packet(true, typeOther, 1, 3, 2), epoch, alive)
-	v := tr.Out(packet(true, l2tp.TypeHello, 0, 4, 2), epoch, alive)
-	if v.Action != Drop || len(v.Inject) != 0 || v.Why != WhyHeld {
-		t.Fatalf("%+v", v)
-	}
-	v = tr.In(packet(false, l2tp.TypeNone, 0, 2, 4), epoch)
-	if m := message(t, v.Packet); m.Nr != 5 {
-		t.Errorf("Nr %d, want 5: the Hello directly follows", m.Nr)
-	}
-}
-
-// Without life a Hello passes and stays on the wire; when life is back it is
-// acknowledged, and if the peer did not take it the number is used again.
-func TestPassedHello(t *testing.T) {
-	tr := synced(t)
-	hello := packet(true, l2tp.TypeHello, 0, 3, 2)
-	if v := tr.Out(hello, epoch, Life{}); v.Action != Pass || v.Why != WhyPassed {
-		t.Fatalf("%+v", v)
-	}
-	v := tr.Out(hello, epoch.Add(time.Second), alive)
-	if v.Action != Pass || len(v.Inject) != 1 || v.Why != WhyAdopted {
-		t.Fatalf("%+v", v)
-	}
-	if m := message(t, v.Inject[0].Packet); m.Nr != 4 {
-		t.Errorf("Nr %d, want 4", m.Nr)
-	}
-	v = tr.Out(packet(true, l2tp.TypeCDN, 9, 4, 2), epoch.Add(2*time.Second), alive)
-	if v.Action != Pass || len(v.Inject) != 1 || v.Inject[0].To != ToPeer {
-		t.Fatalf("%+v: want a copy of the Hello ahead", v)
-	}
-	tr = synced(t)
-	tr.Out(hello, epoch, Life{})
-	tr.Out(hello, epoch.Add(time.Second), alive)
-	v = tr.In(packet(false, l2tp.TypeHello, 0, 2, 3), epoch.Add(10*time.Second))
-	if v.Why != WhyReclaimed || tr.Debt() != 1 {
-		t.Fatalf("%+v, debt %d", v, tr.Debt())
-	}
-}
-
-var offered = Life{Tunnel: true, Daemon: true, Offer: true}
-
-// An offered Hello that the peer answers leaves the numbers as they are.
-func TestOffer(t *testing.T) {
-	tr := synced(t)
-	hello := packet(true, l2tp.TypeHello, 0, 3, 2)
-	if v := tr.Out(hello, epoch, offered); v.Action != Pass || len(v.Inject) != 0 || v.Why != WhyOffered {
-		t.Fatalf("%+v", v)
-	}
-	if v := tr.In(packet(false, l2tp.TypeNone, 0, 2, 4), epoch); v.Action != Pass || v.Packet != nil || tr.limbo.count != 0 {
-		t.Fatalf("%+v", v)
-	}
-	if v := tr.Out(packet(true, l2tp.TypeNone, 0, 4, 2), epoch, offered); v.Action != Pass || v.Packet != nil || tr.Debt() != 0 {
-		t.Fatalf("%+v, debt %d", v, tr.Debt())
-	}
-}
-
-// Just after a start it is the same; but the copy seen may be xl2tpd's last.
-func TestOfferAfterStart(t *testing.T) {
-	for _, answered := range []bool{true, false} {
-		tr := synced(t)
-		tr.Missed(epoch)
-		if v := tr.Out(packet(true, l2tp.TypeHello, 0, 3, 2), epoch, offered); v.Action != Pass || len(v.Inject) != 0 || v.Why != WhyOffered {
-			t.Fatalf("%+v", v)
-		}
-		if answered {
-			tr.In(packet(false, l2tp.TypeNone, 0, 2, 4), epoch)
-		}
-		at, ok := tr.Wake()
-		if want := epoch.Add(DefaultTiming().Offer); !ok || !at.Equal(want) {
-			t.Fatalf("woken at %v %v, want %v", at, ok, want)
-		}
-		if v := tr.Due(at, offered); (v.Why == WhyAdopted) == answered || (len(v.Inject) > 0) == answered {
-			t.Errorf("answered %v: %+v", answered, v)
+func TestHelloBehindAMessage(t *testing.T) {
+	for name, life := range map[string]Life{"alive": alive, "passFirst": passFirst} {
+		tr := inStep(t)
+		fromXl2tpd(tr, typeOther, 3, 2, epoch, life)
+		v := fromXl2tpd(tr, l2tp.TypeHello, 4, 2, at(1), life)
+		wantReason(t, name, v, Pass, HelloPassed)
+		wantInjected(t, name, v)
+		v = tr.HandleTimers(at(29), life) // the peer has not said that it has the message
+		if got := injected(t, v); slices.ContainsFunc(got, func(s sent) bool { return s.to == ToLocal }) {
+			t.Errorf("%s: %v: want nothing for xl2tpd", name, got)
 		}
 	}
 }
 
-// While the first Hello is with the peer, nobody knows what number it expects next:
-// the answer to what it sends in that moment waits. Later it is known that it
-// answers Hellos, and nothing waits.
-func TestCrossing(t *testing.T) {
-	tr := synced(t)
-	now := epoch
-	for _, want := range []Action{Drop, Pass} {
-		ns := tr.high
-		if v := tr.Out(packet(true, l2tp.TypeHello, 0, ns, tr.confirmed), now, offered); v.Why != WhyOffered {
-			t.Fatalf("%+v", v)
+// The peer gets the Hello and all its copies; when it has answered nothing it is asked, and what
+// it says decides.
+func TestUnansweredHello(t *testing.T) {
+	for name, tc := range map[string]struct {
+		nr     uint16 // of the peer's answer to the question
+		reason Reason
+		offset int
+		toNr   uint16 // of that for xl2tpd
+	}{
+		"not counted": {3, HelloNotCounted, 1, 4},
+		"counted":     {4, Nothing, 0, 4},
+	} {
+		tr := inStep(t)
+		for _, s := range []float64{0, 1, 3, 7, 15} {
+			v := fromXl2tpd(tr, l2tp.TypeHello, 3, 2, at(s), passFirst)
+			wantReason(t, name, v, Pass, HelloPassed)
+			wantInjected(t, name, v)
 		}
-		peer := tr.expected
-		tr.In(packet(false, l2tp.TypeHello, 0, peer, ns), now)
-		if v := tr.Out(packet(true, l2tp.TypeNone, 0, ns+1, peer+1), now, offered); v.Action != want {
-			t.Errorf("%+v, want %d", v, want)
+		when, ok := tr.NextTimer()
+		if !ok || !when.Equal(at(17)) {
+			t.Fatalf("%s: asks at %v %v, want %v", name, when, ok, at(17))
 		}
-		tr.In(packet(false, l2tp.TypeNone, 0, peer+1, ns+1), now)
-		if at, ok := tr.Wake(); ok != (want == Drop) || ok && len(tr.Due(at, offered).Inject) != 1 {
-			t.Errorf("%v %v: want the answer made up for", at, ok)
+		v := tr.HandleTimers(when, passFirst)
+		wantInjected(t, name, v, question(2, 2))
+		v = fromPeer(tr, l2tp.TypeNone, 2, tc.nr, at(17.1))
+		if v.Reason != tc.reason || tr.Offset() != tc.offset || tr.HelloUnanswered() {
+			t.Errorf("%s: got %q, offset %d; want %q, %d", name, v.Reason, tr.Offset(), tc.reason, tc.offset)
 		}
-		now = now.Add(time.Minute)
+		got := tc.nr
+		if v.Action == Rewrite {
+			got = message(t, v.Packet).Nr
+		}
+		if got != tc.toNr {
+			t.Errorf("%s: xl2tpd is told Nr %d, want %d", name, got, tc.toNr)
+		}
+		if _, ok := tr.NextTimer(); ok {
+			t.Errorf("%s: there is still a timer", name)
+		}
 	}
 }
 
-// One that stays unanswered is held from its second copy on. The peer did not
-// take it, and sees that nowhere: not in a ZLB, and not in what comes after.
-func TestOfferInVain(t *testing.T) {
-	tr := synced(t)
-	hello := packet(true, l2tp.TypeHello, 0, 3, 2)
-	tr.Out(hello, epoch, offered)
-	now := epoch.Add(time.Second)
-	if v := tr.Out(hello, now, offered); v.Action != Pass || len(v.Inject) != 1 || v.Why != WhyAdopted {
-		t.Fatalf("%+v", v)
+// Whatever the peer says before all copies can have arrived, and whatever it may have said before
+// the Hello came, is no proof: not a ZLB, not a message, not one sent again.
+func TestNoProof(t *testing.T) {
+	for name, says := range map[string]func(tr *Translator) *Verdict{
+		"ZLB without a question": func(tr *Translator) *Verdict { return fromPeer(tr, l2tp.TypeNone, 2, 3, at(16)) },
+		"message":                func(tr *Translator) *Verdict { return fromPeer(tr, l2tp.TypeHello, 2, 3, at(20)) },
+		"message sent again": func(tr *Translator) *Verdict {
+			tr.HandleTimers(at(17), unknown)
+			fromPeer(tr, l2tp.TypeHello, 2, 3, at(20))
+			return fromPeer(tr, l2tp.TypeHello, 2, 3, at(60))
+		},
+		"answer to a question ahead of the last copy": func(tr *Translator) *Verdict {
+			tr.Ask(at(15.5), passFirst)
+			return fromPeer(tr, l2tp.TypeNone, 2, 3, at(16))
+		},
+		"answer to a message of the same time": func(tr *Translator) *Verdict {
+			fromXl2tpd(tr, typeOther, 2, 1, at(15.5), passFirst)
+			tr.HandleTimers(at(17), unknown)
+			return fromPeer(tr, l2tp.TypeNone, 2, 3, at(17.1))
+		},
+	} {
+		tr := inStep(t)
+		for _, s := range []float64{0, 1, 3, 7, 15} {
+			fromXl2tpd(tr, l2tp.TypeHello, 3, 2, at(s), passFirst)
+		}
+		if v := says(tr); v.Reason == HelloNotCounted || tr.Offset() != 0 || !tr.HelloUnanswered() {
+			t.Errorf("%s: %+v, offset %d: want the Hello undecided", name, v, tr.Offset())
+		}
+		fromPeer(tr, l2tp.TypeNone, 2, 4, at(61))
+		if tr.Offset() != 0 || tr.HelloUnanswered() {
+			t.Errorf("%s, answered late: offset %d, unanswered %v; want 0, false", name, tr.Offset(), tr.HelloUnanswered())
+		}
 	}
-	tr.In(packet(false, l2tp.TypeHello, 0, 2, 3), now)
-	v := tr.Out(packet(true, l2tp.TypeNone, 0, 4, 3), now, offered)
+}
+
+// A new message of the peer's, more than a round trip behind the Hello, is a proof as well: some
+// peers answer no question.
+func TestProofByAMessage(t *testing.T) {
+	tr := inStep(t)
+	for _, s := range []float64{0, 1, 3, 7, 15} {
+		fromXl2tpd(tr, l2tp.TypeHello, 3, 2, at(s), passFirst)
+	}
+	tr.HandleTimers(at(17), passFirst)
+	wantInjected(t, "at the end of xl2tpd's patience", tr.HandleTimers(at(29), passFirst), toLocal(2, 4), question(2, 2))
+	if v := fromPeer(tr, l2tp.TypeHello, 2, 3, at(51)); v.Reason != HelloNotCounted || tr.Offset() != 1 {
+		t.Errorf("got %q, offset %d; want %q, 1", v.Reason, tr.Offset(), HelloNotCounted)
+	}
+}
+
+// The peer answers each Hello, but late, and has sent a message of its own before the Hello came.
+func TestSlowPeer(t *testing.T) {
+	for _, delay := range []float64{1, 3, 5, 6, 8, 12, 20, 30} {
+		tr := inStep(t)
+		now := epoch
+		for hello := uint16(3); hello < 10; hello++ {
+			answered := now.Add(time.Duration(delay * float64(time.Second)))
+			for _, s := range []time.Duration{0, 1, 3, 7, 15} {
+				if at := now.Add(s * time.Second); at.Before(answered) {
+					fromXl2tpd(tr, l2tp.TypeHello, hello, tr.expects.n, at, passFirst)
+				}
+			}
+			fromPeer(tr, l2tp.TypeHello, tr.expected, hello, answered.Add(-900*time.Millisecond))
+			for {
+				at, ok := tr.NextTimer()
+				if !ok || at.After(answered) {
+					break
+				}
+				tr.HandleTimers(at, passFirst)
+			}
+			fromXl2tpd(tr, l2tp.TypeNone, hello+1, tr.expected, answered, passFirst)
+			v := fromPeer(tr, l2tp.TypeNone, tr.expected, hello+1, answered)
+			if v.Action != Pass || tr.Offset() != 0 || tr.HelloUnanswered() {
+				t.Fatalf("%v s, Hello %d: %+v, offset %d", delay, hello, v, tr.Offset())
+			}
+			now = now.Add(time.Minute)
+		}
+	}
+}
+
+// Life returns when xl2tpd sends no copy any more, and before it gives up.
+func TestLifeReturns(t *testing.T) {
+	for name, tc := range map[string]struct {
+		from   float64 // the peer is reachable, and the links show it
+		silent bool    // it answers no question
+	}{
+		"just behind the last copy": {15.5, false},
+		"between":                   {21, false},
+		"late":                      {29, false},
+		"at the last moment":        {30.4, false},
+		"by the links alone":        {28.9, true},
+	} {
+		tr := inStep(t)
+		for _, s := range []float64{0, 1, 3, 7, 15} {
+			fromXl2tpd(tr, l2tp.TypeHello, 3, 2, at(s), unknown)
+		}
+		held := false
+		for {
+			when, ok := tr.NextTimer()
+			if !ok || !when.Before(at(31)) {
+				break
+			}
+			life := unknown
+			if !when.Before(at(tc.from)) {
+				life = passFirst
+			}
+			v := tr.HandleTimers(when, life)
+			held = held || slices.Contains(injected(t, v), toLocal(2, 4))
+			if life == passFirst && !tc.silent && slices.Contains(injected(t, v), question(2, 2)) {
+				fromPeer(tr, l2tp.TypeNone, 2, 3, when)
+				held = held || tr.Offset() == 1
+			}
+		}
+		if !held {
+			t.Errorf("%s: xl2tpd was told nothing", name)
+		}
+	}
+}
+
+// A peer that has said that it did not count a Hello gets none any more: it is asked instead, and
+// xl2tpd is answered as soon as it says anything.
+func TestDeafPeer(t *testing.T) {
+	tr := inStep(t)
+	for _, s := range []float64{0, 1, 3, 7, 15} {
+		fromXl2tpd(tr, l2tp.TypeHello, 3, 2, at(s), passFirst)
+	}
+	tr.HandleTimers(at(17), passFirst)
+	fromPeer(tr, l2tp.TypeNone, 2, 3, at(17))
+	v := fromXl2tpd(tr, l2tp.TypeHello, 4, 2, at(60), passFirst)
+	wantReason(t, "alive", v, Drop, HelloAcked)
+	wantInjected(t, "alive", v, toLocal(2, 5))
+	v = fromXl2tpd(tr, l2tp.TypeHello, 5, 2, at(120), unknown)
+	wantReason(t, "no sign of life", v, Drop, HelloWaits)
+	wantInjected(t, "no sign of life", v, question(2, 2))
+	v = fromPeer(tr, l2tp.TypeNone, 2, 3, at(120.1))
+	wantInjected(t, "the peer answers", v, toLocal(2, 6))
+	v = fromXl2tpd(tr, typeOther, 6, 2, at(130), passFirst)
 	if m := message(t, v.Packet); m.Ns != 3 {
-		t.Errorf("ZLB with Ns %d, want 3", m.Ns)
-	}
-	// The peer asks again: it may have taken the Hello since.
-	now = now.Add(time.Second)
-	tr.In(packet(false, l2tp.TypeHello, 0, 2, 3), now)
-	if v := tr.Out(packet(true, l2tp.TypeNone, 0, 4, 3), now, offered); v.Action != Pass || v.Packet != nil {
-		t.Errorf("%+v: want the ZLB with the number behind the Hello", v)
-	}
-	now = now.Add(10 * time.Second)
-	if v := tr.In(packet(false, l2tp.TypeHello, 0, 3, 3), now); v.Why != WhyReclaimed || tr.Debt() != 1 {
-		t.Fatalf("%+v, debt %d", v, tr.Debt())
-	}
-	if v := tr.Out(packet(true, l2tp.TypeHello, 0, 4, 4), now, offered); v.Action != Drop || v.Why != WhySwallowed {
-		t.Errorf("%+v: want the next one held at once", v)
+		t.Errorf("message: got Ns %d, want 3", m.Ns)
 	}
 }
 
-// A StopCCN reaches a peer that has not said whether it took a Hello under the
-// number it expects, whichever that is.
-func TestStopBehindHello(t *testing.T) {
-	tr := synced(t)
-	hello := packet(true, l2tp.TypeHello, 0, 3, 2)
-	tr.Out(hello, epoch, offered)
-	tr.Out(hello, epoch.Add(time.Second), offered)
-	v := tr.Out(packet(true, l2tp.TypeStopCCN, 0, 4, 2), epoch.Add(2*time.Second), offered)
-	if v.Action != Pass || len(v.Inject) != 1 || v.Inject[0].To != ToPeer {
-		t.Fatalf("%+v", v)
-	}
-	if m := message(t, v.Inject[0].Packet); m.Type != l2tp.TypeStopCCN || m.Ns != 3 {
-		t.Errorf("ahead of StopCCN 4: %+v, want StopCCN 3", m)
+// A copy of the Hello arrives later than any packet should, and is counted. Nothing was sent under
+// its number, so that is undone.
+func TestHelloCountedLate(t *testing.T) {
+	for _, again := range []bool{false, true} {
+		tr := inStep(t)
+		for _, s := range []float64{0, 1, 3, 7, 15} {
+			fromXl2tpd(tr, l2tp.TypeHello, 3, 2, at(s), passFirst)
+		}
+		tr.HandleTimers(at(17), passFirst)
+		fromPeer(tr, l2tp.TypeNone, 2, 3, at(17))
+		if again {
+			tr = restarted(t, tr, at(20))
+		}
+		fromXl2tpd(tr, l2tp.TypeHello, 4, 2, at(60), passFirst)
+		v := fromPeer(tr, l2tp.TypeNone, 2, 4, at(61))
+		if v.Reason != HelloCounted || tr.Offset() != 1 {
+			t.Fatalf("restarted %v: got %q, offset %d; want %q, 1", again, v.Reason, tr.Offset(), HelloCounted)
+		}
+		v = fromXl2tpd(tr, typeOther, 5, 2, at(62), passFirst)
+		if m := message(t, v.Packet); m.Ns != 4 {
+			t.Errorf("restarted %v: message with Ns %d, want 4", again, m.Ns)
+		}
 	}
 }
 
-// The peer's Hello is acknowledged for a living xl2tpd only, for a Hello only that
-// no other message comes before, and xl2tpd gets it again.
-func TestVouch(t *testing.T) {
-	late := epoch.Add(DefaultTiming().Answer)
+// A message behind an undecided Hello waits for the peer's word, and gets the number it expects.
+func TestMessageBehindAnUndecidedHello(t *testing.T) {
+	for name, tc := range map[string]struct {
+		nr, ns uint16
+	}{"not counted": {3, 3}, "counted": {4, 4}} {
+		tr := inStep(t)
+		fromXl2tpd(tr, l2tp.TypeHello, 3, 2, epoch, passFirst)
+		wantReason(t, name, fromXl2tpd(tr, l2tp.TypeCDN, 4, 2, at(0.5), passFirst), Drop, MessageWaits)
+		when, _ := tr.NextTimer()
+		if want := at(2); !when.Equal(want) {
+			t.Errorf("%s: asks at %v, want %v", name, when, want)
+		}
+		tr.HandleTimers(when, passFirst)
+		fromPeer(tr, l2tp.TypeNone, 2, tc.nr, when)
+		v := fromXl2tpd(tr, l2tp.TypeCDN, 4, 2, at(3.5), passFirst)
+		ns := uint16(4)
+		if v.Action == Rewrite {
+			ns = message(t, v.Packet).Ns
+		}
+		if v.Action == Drop || ns != tc.ns {
+			t.Errorf("%s: action %d, Ns %d; want Ns %d", name, v.Action, ns, tc.ns)
+		}
+	}
+	// The peer answers nothing: xl2tpd's last copy has to go.
+	tr := inStep(t)
+	fromXl2tpd(tr, l2tp.TypeHello, 3, 2, epoch, passFirst)
+	for s, want := range map[float64]Action{0.5: Drop, 1.5: Drop, 3.5: Drop, 7.5: Drop} {
+		if v := fromXl2tpd(tr, l2tp.TypeCDN, 4, 2, at(s), passFirst); v.Action != want {
+			t.Errorf("after %v s: action %d, want %d", s, v.Action, want)
+		}
+	}
+	if v := fromXl2tpd(tr, l2tp.TypeCDN, 4, 2, at(15.5), passFirst); v.Action != Pass {
+		t.Errorf("the last copy: %+v, want it passed", v)
+	}
+}
+
+// A StopCCN reaches a peer that has not said whether it has counted a Hello under the number it
+// expects, whichever that is.
+func TestStopBehindAnUndecidedHello(t *testing.T) {
+	tr := inStep(t)
+	fromXl2tpd(tr, l2tp.TypeHello, 3, 2, epoch, passFirst)
+	v := fromXl2tpd(tr, l2tp.TypeStopCCN, 4, 2, at(2), passFirst)
+	if v.Action != Pass {
+		t.Errorf("got %+v, want it passed", v)
+	}
+	wantInjected(t, "ahead of StopCCN 4", v, sent{ToPeer, l2tp.TypeStopCCN, 3, 2})
+}
+
+// While a Hello is undecided the peer may expect its number or the next: it gets both.
+func TestZLBBehindAnUndecidedHello(t *testing.T) {
+	tr := inStep(t)
+	fromXl2tpd(tr, l2tp.TypeHello, 3, 2, epoch, passFirst)
+	for s, want := range map[float64][]sent{1: nil, 5: {{ToPeer, l2tp.TypeNone, 3, 3}}} {
+		fromPeer(tr, l2tp.TypeHello, 2, 3, at(s))
+		v := fromXl2tpd(tr, l2tp.TypeNone, 4, 3, at(s), passFirst)
+		if v.Action != Pass {
+			t.Errorf("after %v s: %+v", s, v)
+		}
+		wantInjected(t, "ZLB", v, want...)
+	}
+}
+
+// Before it is known what xl2tpd has sent, an acknowledgement beyond that may be forged: it goes
+// on as it is, and is believed once xl2tpd itself shows that it has sent so much.
+func TestAcknowledgementBeyondAllSeen(t *testing.T) {
+	for name, tc := range map[string]struct {
+		claim, next, acked uint16
+	}{"forged": {1004, 4, 4}, "forged by one": {5, 4, 4}, "true": {9, 9, 9}} {
+		tr := New(Tunnel{hostAddr, peerAddr, xID, pID}, epoch)
+		fromXl2tpd(tr, typeOther, 3, 2, epoch, alive)
+		if v := fromPeer(tr, l2tp.TypeNone, 2, tc.claim, epoch); v.Action != Pass {
+			t.Errorf("%s: %+v, want it passed", name, v)
+		}
+		fromPeer(tr, l2tp.TypeNone, 2, 4, epoch)
+		if tc.next != 4 {
+			fromPeer(tr, l2tp.TypeNone, 2, tc.claim, epoch)
+		}
+		fromXl2tpd(tr, l2tp.TypeNone, tc.next, 2, epoch, alive)
+		if tr.acked.n != tc.acked || tr.next.n != tc.next {
+			t.Errorf("%s: acknowledged %d, next %d; want %d, %d", name, tr.acked.n, tr.next.n, tc.acked, tc.next)
+		}
+		v := fromPeer(tr, typeOther, 2, tc.acked, epoch)
+		if m := message(t, packet(false, typeOther, 0, 2, tc.acked)); v.Action != Pass || m.Nr != tc.acked {
+			t.Errorf("%s: %+v, want Nr %d", name, v, tc.acked)
+		}
+	}
+}
+
+// Only one direction of the connection is seen: the peer answers to another address. Nothing is
+// held, and no number changes.
+func TestOneDirection(t *testing.T) {
+	for name, life := range map[string]Life{"alive": alive, "passFirst": passFirst} {
+		tr := New(Tunnel{hostAddr, peerAddr, xID, pID}, epoch)
+		ns := uint16(3)
+		for minute := range 30 {
+			for _, s := range []float64{0, 1} {
+				v := fromXl2tpd(tr, l2tp.TypeHello, ns, 2, at(float64(60*minute)+s), life)
+				if v.Action != Pass || len(v.Inject) > 0 {
+					t.Fatalf("%s: Hello %d: %+v", name, ns, v)
+				}
+			}
+			for {
+				when, ok := tr.NextTimer()
+				if !ok || when.After(at(float64(60*minute+59))) {
+					break
+				}
+				for _, s := range injected(t, tr.HandleTimers(when, life)) {
+					if s.to == ToLocal {
+						t.Fatalf("%s: xl2tpd was told %+v", name, s)
+					}
+				}
+			}
+			ns++
+			fromXl2tpd(tr, l2tp.TypeNone, ns, 2, at(float64(60*minute+2)), life)
+		}
+		if tr.Offset() != 0 || tr.Diverged() {
+			t.Errorf("%s: offset %d", name, tr.Offset())
+		}
+	}
+}
+
+// The peer's Hello is acknowledged for a living xl2tpd only, for a Hello only that no other
+// message comes before, and xl2tpd gets it again.
+func TestPeerHelloAcked(t *testing.T) {
+	late := epoch.Add(answerTime)
 	for _, tc := range []struct {
 		name  string
 		types []l2tp.MessageType
@@ -284,338 +516,228 @@ func TestVouch(t *testing.T) {
 		{"no Hello", []l2tp.MessageType{typeOther}, alive, 0},
 		{"behind another message", []l2tp.MessageType{typeOther, l2tp.TypeHello}, alive, 0},
 	} {
-		tr := synced(t)
+		tr := inStep(t)
 		for i, typ := range tc.types {
-			tr.In(packet(false, typ, 0, 2+uint16(i), 3), epoch)
+			fromPeer(tr, typ, 2+uint16(i), 3, epoch)
 		}
-		if v := tr.Due(late, tc.life); len(v.Inject) != tc.want {
+		v := tr.HandleTimers(late, tc.life)
+		if len(v.Inject) != tc.want {
 			t.Errorf("%s: %+v", tc.name, v)
-		} else if tc.want == 1 {
-			if m := message(t, v.Inject[0].Packet); m != (l2tp.Message{Length: l2tp.HeaderLen, Tunnel: pID, Ns: 3, Nr: 3}) {
-				t.Errorf("%s: %+v", tc.name, m)
-			}
-			// xl2tpd, late, has not seen it.
-			v = tr.Out(packet(true, typeOther, 0, 3, 2), late, alive)
-			if m := message(t, v.Packet); m.Nr != 3 {
-				t.Errorf("Nr %d goes back", m.Nr)
-			}
-			if len(v.Inject) != 1 || v.Inject[0].To != ToLocal {
-				t.Fatalf("%+v: want the Hello for xl2tpd", v)
-			}
-			if m := message(t, v.Inject[0].Packet); m.Type != l2tp.TypeHello || m.Ns != 2 {
-				t.Errorf("%+v", m)
-			}
 		}
+		if tc.want == 0 {
+			continue
+		}
+		wantInjected(t, tc.name, v, sent{ToPeer, l2tp.TypeNone, 3, 3})
+		// xl2tpd, late, has not seen it.
+		v = fromXl2tpd(tr, typeOther, 3, 2, late, alive)
+		if m := message(t, v.Packet); m.Nr != 3 {
+			t.Errorf("Nr %d goes back", m.Nr)
+		}
+		wantInjected(t, "the Hello for xl2tpd", v, sent{ToLocal, l2tp.TypeHello, 2, 3})
+	}
+}
+
+// An xl2tpd that answers nothing any more is not answered for without end.
+func TestPeerHelloAckedBound(t *testing.T) {
+	tr := inStep(t)
+	now, acked := epoch, 0
+	for i := range uint16(2 * maxVouched) {
+		fromPeer(tr, l2tp.TypeHello, 2+i, 3, now)
+		now = now.Add(answerTime)
+		if v := tr.HandleTimers(now, alive); v.Reason == PeerHelloAcked {
+			acked++
+		}
+	}
+	if acked != maxVouched {
+		t.Errorf("%d Hellos in a row acknowledged, want %d", acked, maxVouched)
 	}
 }
 
 // A ZLB with an odd Ns gets the one that xl2tpd looks for.
 func TestOddZLB(t *testing.T) {
-	tr := synced(t)
-	tr.Out(packet(true, typeOther, 1, 3, 2), epoch, alive)
-	v := tr.In(packet(false, l2tp.TypeNone, 0, 0, 4), epoch)
+	tr := inStep(t)
+	fromXl2tpd(tr, typeOther, 3, 2, epoch, alive)
+	v := fromPeer(tr, l2tp.TypeNone, 0, 4, epoch)
 	if m := message(t, v.Packet); m.Ns != 2 || m.Nr != 4 {
-		t.Errorf("%+v", m)
+		t.Errorf("got Ns %d, Nr %d; want 2, 4", m.Ns, m.Nr)
 	}
 }
 
-// After a time in which packets went past, a Hello may have been seen before. It
-// is acknowledged at once only if the peer has all that came before it. A restart is
-// such a time, if the numbers agree.
-func TestMissed(t *testing.T) {
-	for name, missed := range map[string]func(*Translator) *Translator{
-		"missed":    func(tr *Translator) *Translator { tr.Missed(epoch); return tr },
-		"restarted": func(tr *Translator) *Translator { return restarted(t, tr) },
-	} {
-		tr := missed(synced(t))
-		v := tr.Out(packet(true, l2tp.TypeHello, 0, 3, 2), epoch, alive)
-		if v.Action != Pass || len(v.Inject) != 1+maxMissed || v.Why != WhyAdopted {
-			t.Fatalf("%s: %+v", name, v)
-		}
-
-		tr = missed(synced(t))
-		v = tr.Out(packet(true, l2tp.TypeHello, 0, 4, 2), epoch, alive) // what was number 3?
-		if v.Action != Pass || len(v.Inject) != 0 || v.Why != WhyUncertain {
-			t.Fatalf("%s: %+v", name, v)
-		}
-		at, ok := tr.Wake()
-		if want := epoch.Add(DefaultTiming().Quiet); !ok || !at.Equal(want) {
-			t.Fatalf("%s: woken at %v %v, want %v", name, at, ok, want)
-		}
-		v = tr.Due(at, alive)
-		if len(v.Inject) != 1+maxMissed+1 || v.Inject[1+maxMissed].To != ToPeer || v.Why != WhyAdopted {
-			t.Fatalf("%s: %+v", name, v)
-		}
-	}
-}
-
-// What xl2tpd sent before the watch began comes again in any order. None of it is
-// acknowledged for a peer that is silent, and a Hello waits behind it.
-func TestSilentPeer(t *testing.T) {
-	for _, order := range [][]uint16{{3, 4}, {4, 3}} {
-		tr := New(Tunnel{hostAddr, peerAddr, xID, pID}, DefaultTiming(), epoch)
-		for _, ns := range order {
-			tr.Out(packet(true, typeOther, ns, ns, 2), epoch, alive)
-		}
-		now := epoch.Add(DefaultTiming().Quiet)
-		if v := tr.Out(packet(true, l2tp.TypeHello, 0, 5, 2), now, alive); v.Action != Drop || v.Why != WhyHeld {
-			t.Fatalf("%v: %+v", order, v)
-		}
-		for _, ns := range order {
-			if v := tr.Out(packet(true, typeOther, ns, ns, 2), now, alive); v.Action != Pass || len(v.Inject) != 0 {
-				t.Errorf("%v: %+v for message %d", order, v, ns)
-			}
-		}
-	}
-}
-
-// While the guard was down a Hello was lost, so its number is free; the message
-// behind it waits for it. Only StopCCN cannot: xl2tpd has forgotten the rest.
+// While the guard was down a Hello was lost, so its number is free; the message behind it waits
+// for it. Only StopCCN cannot: xl2tpd has forgotten the rest.
 func TestLostWhileDown(t *testing.T) {
 	for _, typ := range []l2tp.MessageType{typeOther, l2tp.TypeStopCCN} {
-		tr := synced(t)
-		tr.Out(packet(true, l2tp.TypeHello, 0, 3, 2), epoch, alive)
-		tr = restarted(t, tr)
-		v := tr.Out(packet(true, l2tp.TypeNone, 0, 5, 2), epoch, alive)
+		tr := inStep(t)
+		fromXl2tpd(tr, l2tp.TypeHello, 3, 2, epoch, alive)
+		tr = restarted(t, tr, epoch)
+		v := fromXl2tpd(tr, l2tp.TypeNone, 5, 2, epoch, alive)
 		if m := message(t, v.Packet); m.Ns != 3 {
-			t.Errorf("ZLB with Ns %d, want 3", m.Ns)
+			t.Errorf("ZLB: got Ns %d, want 3", m.Ns)
 		}
-		v = tr.Out(packet(true, typ, 0, 5, 2), epoch, alive)
+		v = fromXl2tpd(tr, typ, 5, 2, epoch, alive)
 		if typ == l2tp.TypeStopCCN {
 			if m := message(t, v.Packet); m.Ns != 3 {
-				t.Errorf("StopCCN with Ns %d, want 3", m.Ns)
+				t.Errorf("StopCCN: got Ns %d, want 3", m.Ns)
 			}
 			continue
 		}
-		if v.Action != Drop || v.Why != WhyEarly {
-			t.Errorf("%+v: want it held back", v)
-		}
-		if v = tr.Out(packet(true, l2tp.TypeHello, 0, 4, 2), epoch, alive); v.Action != Drop || v.Why != WhySwallowed {
-			t.Errorf("%+v: want the Hello swallowed", v)
-		}
-		v = tr.Out(packet(true, typ, 0, 5, 2), epoch, alive)
+		wantReason(t, "message", v, Drop, MessageEarly)
+		wantReason(t, "Hello", fromXl2tpd(tr, l2tp.TypeHello, 4, 2, epoch, alive), Drop, HelloAcked)
+		v = fromXl2tpd(tr, typ, 5, 2, epoch, alive)
 		if m := message(t, v.Packet); m.Ns != 3 {
-			t.Errorf("message with Ns %d, want 3", m.Ns)
+			t.Errorf("message: got Ns %d, want 3", m.Ns)
 		}
-	}
-}
-
-// If the rules were away since a restart, a number that was not seen is taken to be on the
-// wire all the same.
-func TestMissedSinceRestart(t *testing.T) {
-	for _, typ := range []l2tp.MessageType{l2tp.TypeNone, l2tp.TypeHello, typeOther, l2tp.TypeStopCCN} {
-		tr := synced(t)
-		tr.Out(packet(true, l2tp.TypeHello, 0, 3, 2), epoch, alive)
-		tr = restarted(t, tr)
-		tr.Missed(epoch)
-		v := tr.Out(packet(true, typ, 0, 5, 2), epoch, alive) // what was number 4?
-		if v.Action != Rewrite {
-			t.Errorf("type %d: %+v", typ, v)
-		} else if m := message(t, v.Packet); m.Ns != 4 {
-			t.Errorf("type %d with Ns %d, want 4", typ, m.Ns)
-		}
-	}
-}
-
-// However many messages went past us, what is stored can be restored: old runs are
-// folded into the debt in time.
-func TestMissedMany(t *testing.T) {
-	tr := synced(t)
-	tr.Out(packet(true, l2tp.TypeHello, 0, 3, 2), epoch, alive)
-	tr.Missed(epoch)
-	for nr := uint16(1000); nr < 20000; nr += 1000 {
-		tr.In(packet(false, l2tp.TypeNone, 0, 2, nr), epoch)
-		state, err := json.Marshal(tr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := Restore(state, DefaultTiming(), epoch); err != nil {
-			t.Fatalf("after Nr %d: %v", nr, err)
-		}
-	}
-	if tr.Debt() != 1 || tr.acked != 19000 {
-		t.Errorf("debt %d, acknowledged %d", tr.Debt(), tr.acked)
 	}
 }
 
 func TestForeign(t *testing.T) {
-	tr := synced(t)
+	tr := inStep(t)
 	for name, b := range map[string][]byte{
 		"other tunnel": l2tp.AppendPacket(nil, hostAddr, peerAddr, l2tp.Message{Tunnel: pID + 1, Ns: 3, Nr: 2, Type: l2tp.TypeHello}),
 		"no tunnel":    l2tp.AppendPacket(nil, hostAddr, peerAddr, l2tp.Message{Ns: 3, Nr: 2, Type: l2tp.TypeHello}),
 		"other way":    packet(false, l2tp.TypeHello, 0, 2, 3),
 	} {
-		if v := tr.Out(b, epoch, alive); v.Action != Pass || v.Why != ErrForeign {
-			t.Errorf("%s: %+v", name, v)
-		}
+		wantReason(t, name, tr.Out(parsed(b), epoch, alive), Pass, Foreign)
 	}
-	if v := tr.Out(packet(true, l2tp.TypeHello, 0, 9000, 2), epoch, alive); v.Action != Pass || v.Why != ErrReach {
-		t.Errorf("far: %+v", v)
-	}
+	wantReason(t, "far", fromXl2tpd(tr, l2tp.TypeHello, 9000, 2, epoch, alive), Pass, OutOfReach)
 	// Beyond what xl2tpd has sent: passed on as meant, nothing learnt.
-	if v := tr.In(packet(false, typeOther, 0, 2, 9), epoch); v.Action != Pass || v.Why != ErrReach {
-		t.Errorf("Nr: %+v", v)
-	}
+	wantReason(t, "Nr", fromPeer(tr, typeOther, 2, 9, epoch), Pass, OutOfReach)
 	if tr.Tunnel() != (Tunnel{hostAddr, peerAddr, xID, pID}) {
-		t.Errorf("%+v", tr.Tunnel())
+		t.Errorf("got %+v", tr.Tunnel())
 	}
 }
 
 func TestRestoreErrors(t *testing.T) {
-	tr := synced(t)
-	tr.Out(packet(true, l2tp.TypeHello, 0, 3, 2), epoch, alive)
+	tr := inStep(t)
+	fromXl2tpd(tr, l2tp.TypeHello, 3, 2, epoch, alive)
 	good, err := json.Marshal(tr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	back, err := Restore(good, DefaultTiming(), epoch)
+	back, err := Restore(good, epoch)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if again, _ := json.Marshal(back); !bytes.Equal(again, good) {
-		t.Errorf("%s\nwas %s", again, good)
+		t.Errorf("got %s\nwant %s", again, good)
 	}
 	for _, tc := range []struct{ old, new, want string }{
-		{`{`, ``, "hello state: "},
+		{`{`, ``, "Hello guard state: "},
 		{`"version":1`, `"version":2`, "version 2, want 1"},
 		{`192.0.2.1`, `[2001:db8::1]`, "want IPv4"},
-		{`"limbo_count":0`, `"limbo_count":999`, "too many"},
+		{`"limbo_count":0`, `"limbo_count":9999`, "too many"},
 		{`"start":3`, `"start":30`, "does not fit"},
 	} {
-		_, err := Restore([]byte(strings.Replace(string(good), tc.old, tc.new, 1)), DefaultTiming(), epoch)
+		_, err := Restore([]byte(strings.Replace(string(good), tc.old, tc.new, 1)), epoch)
 		if err == nil || !strings.Contains(err.Error(), tc.want) {
-			t.Errorf("%s: %v, want %q", tc.new, err, tc.want)
+			t.Errorf("%s: got %v, want %q", tc.new, err, tc.want)
 		}
 	}
 }
 
-func TestParseErrorsPass(t *testing.T) {
-	tr := synced(t)
-	b := packet(true, l2tp.TypeHello, 0, 3, 2)
-	b[6] = 0x20
-	for _, v := range []*Verdict{tr.Out(b, epoch, alive), tr.In(b, epoch)} {
-		if v.Action != Pass || !errors.Is(v.Why, l2tp.ErrFragment) || len(v.Inject) != 0 || v.Save {
-			t.Errorf("%+v", v)
-		}
+// The state of an earlier version, with two Hellos under way that xl2tpd was told had arrived.
+func TestRestoreEarlierVersion(t *testing.T) {
+	tr, err := Restore([]byte(`{"version":1,"local":"192.0.2.1:1701","peer":"198.51.100.7:1701","local_id":4711,"peer_id":815,
+		"debt":0,"high_known":true,"high":5,"synced":true,"acked_known":true,"acked":3,"limbo_first":3,"limbo_count":2,
+		"limbo_adopted":true,"limbo_cover":5,"closing":false,"expected_known":true,"confirmed":2,"expected":2,"hello_to":2}`), epoch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !tr.Diverged() || !tr.Heard() {
+		t.Errorf("diverged %v, heard %v; want true, true", tr.Diverged(), tr.Heard())
+	}
+	v := fromPeer(tr, l2tp.TypeHello, 2, 3, at(1))
+	if m := message(t, v.Packet); m.Nr != 4 {
+		t.Errorf("got Nr %d, want 4", m.Nr)
 	}
 }
 
-// The number of a Hello is used again only if nothing else was sent behind it:
-// the peer may have kept that.
-func TestNoReuseBehindAnother(t *testing.T) {
-	tr := synced(t)
-	tr.Missed(epoch)
-	tr.Out(packet(true, l2tp.TypeHello, 0, 3, 2), epoch, alive)
-	tr.Out(packet(true, l2tp.TypeHello, 0, 4, 2), epoch, alive)
-	if tr.limbo.count != 2 || !tr.limbo.adopted {
-		t.Fatalf("%+v", tr.limbo)
-	}
-	later := epoch.Add(DefaultTiming().Lifetime)
-	if v := tr.In(packet(false, l2tp.TypeHello, 0, 2, 3), later); v.Why == WhyReclaimed || tr.Debt() != 0 {
-		t.Errorf("%+v, debt %d", v, tr.Debt())
-	}
-}
-
-// An xl2tpd that answers nothing any more is not vouched for without end.
-func TestVouchBound(t *testing.T) {
-	tr := synced(t)
-	now, vouched := epoch, 0
-	for i := range uint16(2 * maxVouched) {
-		tr.In(packet(false, l2tp.TypeHello, 0, 2+i, 3), now)
-		now = now.Add(DefaultTiming().Answer)
-		if v := tr.Due(now, alive); v.Why == WhyVouched {
-			vouched++
-		}
-	}
-	if vouched != maxVouched {
-		t.Errorf("vouched for %d Hellos in a row, want %d", vouched, maxVouched)
-	}
-}
-
-// A peer is asked with a message that it has. Which one that is, is not certain before
-// it has been heard: not from what was stored, and not from xl2tpd's silence.
+// A peer is asked with a message that it has. Without an acknowledgement of its own that is one
+// which xl2tpd would have sent again by now.
 func TestAsk(t *testing.T) {
-	silent := New(Tunnel{hostAddr, peerAddr, xID, pID}, DefaultTiming(), epoch)
-	silent.Out(packet(true, l2tp.TypeHello, 0, 3, 2), epoch.Add(DefaultTiming().Quiet), alive)
-	for name, tr := range map[string]*Translator{"restarted": restarted(t, synced(t)), "silent": silent} {
-		if v := tr.Ask(alive); !tr.ackKnown || v.Action != Drop || len(v.Inject) != 0 {
+	silent := func() *Translator {
+		tr := New(Tunnel{hostAddr, peerAddr, xID, pID}, epoch)
+		fromXl2tpd(tr, l2tp.TypeHello, 3, 2, at(1), alive)
+		return tr
+	}
+	for name, tc := range map[string]struct {
+		tr   *Translator
+		when float64
+		want []sent
+	}{
+		"in step":             {inStep(t), 0, []sent{question(2, 2)}},
+		"restarted":           {restarted(t, inStep(t), epoch), 0, []sent{question(2, 2)}},
+		"silent, just begun":  {silent(), 5, nil},
+		"silent, for a while": {silent(), 17, []sent{question(2, 2)}},
+	} {
+		v := tc.tr.Ask(at(tc.when), alive)
+		wantInjected(t, name, v, tc.want...)
+		if v.Action != Drop {
 			t.Errorf("%s: %+v", name, v)
-		}
-		tr.In(packet(false, l2tp.TypeNone, 0, 2, 3), epoch)
-		v := tr.Ask(alive)
-		if len(v.Inject) != 1 || v.Inject[0].To != ToPeer {
-			t.Fatalf("%s, heard: %+v", name, v)
-		}
-		want := l2tp.Message{Length: l2tp.HelloLen, Tunnel: pID, Ns: 2, Nr: 2, Type: l2tp.TypeHello}
-		if m := message(t, v.Inject[0].Packet); m != want {
-			t.Errorf("%s: %+v, want %+v", name, m, want)
 		}
 	}
 }
 
 // xl2tpd's StopCCN to a dead peer is acknowledged with the Hellos before it.
-func TestBury(t *testing.T) {
-	tr := synced(t)
-	if v := tr.Bury(); len(v.Inject) != 0 || v.Why != nil {
+func TestAckStop(t *testing.T) {
+	tr := inStep(t)
+	if v := tr.AckStop(); len(v.Inject) != 0 || v.Reason != Nothing {
 		t.Fatalf("before any StopCCN: %+v", v)
 	}
-	tr.Out(packet(true, l2tp.TypeHello, 0, 3, 2), epoch, Life{Daemon: true})
-	tr.Out(packet(true, l2tp.TypeStopCCN, 0, 4, 2), epoch, Life{Daemon: true})
-	v := tr.Bury()
-	if len(v.Inject) != 1 || v.Inject[0].To != ToLocal || v.Why != WhyBuried {
-		t.Fatalf("%+v", v)
-	}
-	if m, want := message(t, v.Inject[0].Packet), (l2tp.Message{Length: l2tp.HeaderLen, Tunnel: xID, Ns: 2, Nr: 5}); m != want {
-		t.Errorf("%+v, want %+v", m, want)
+	fromXl2tpd(tr, l2tp.TypeHello, 3, 2, epoch, unknown)
+	fromXl2tpd(tr, l2tp.TypeStopCCN, 4, 2, epoch, unknown)
+	v := tr.AckStop()
+	wantInjected(t, "StopCCN", v, toLocal(2, 5))
+	if v.Reason != StopAcked {
+		t.Errorf("got %q, want %q", v.Reason, StopAcked)
 	}
 }
 
-// The StopCCN for a dead xl2tpd comes under each number that the peer may expect,
-// again until it is acknowledged, and the same after a restart.
+// The StopCCN for a dead xl2tpd comes under each number that the peer may expect, again until it
+// is acknowledged, and the same after a restart.
 func TestClose(t *testing.T) {
-	tr := synced(t)
-	tr.Out(packet(true, l2tp.TypeHello, 0, 3, 2), epoch, alive)              // swallowed
-	tr.Out(packet(true, l2tp.TypeHello, 0, 4, 2), epoch, Life{Daemon: true}) // let pass
+	tr := inStep(t)
+	fromXl2tpd(tr, l2tp.TypeHello, 3, 2, epoch, passFirst)
 	v := tr.Close()
-	if len(v.Inject) != 2 || !v.Save || v.Why != WhyClosed {
+	if len(v.Inject) != 2 || !v.Save || v.Reason != StopSent {
 		t.Fatalf("%+v", v)
 	}
 	for i, inject := range v.Inject {
 		p, err := l2tp.ParsePacket(inject.Packet)
 		want := l2tp.Message{Length: l2tp.StopLen, Tunnel: pID, Ns: 3 + uint16(i), Nr: 2, Type: l2tp.TypeStopCCN}
 		if err != nil || p.Msg != want || inject.To != ToPeer || p.Src != hostAddr {
-			t.Errorf("%+v %v, want %+v", p, err, want)
+			t.Errorf("got %+v %v, want %+v", p, err, want)
 		}
 		id, _ := l2tp.AssignedTunnel(p.Payload())
 		if code, _, ok := l2tp.Result(p.Payload()); id != xID || code != 1 || !ok {
-			t.Errorf("assigned tunnel %d, result %d", id, code)
+			t.Errorf("got assigned tunnel %d, result %d; want %d, 1", id, code, xID)
 		}
 	}
-	tr = restarted(t, tr)
+	tr = restarted(t, tr, epoch)
 	if v := tr.Close(); len(v.Inject) != 2 {
 		t.Errorf("again: %+v", v)
 	}
-	tr.In(packet(false, l2tp.TypeNone, 0, 2, 5), epoch)
+	fromPeer(tr, l2tp.TypeNone, 2, 5, epoch)
 	if v := tr.Close(); len(v.Inject) != 0 {
 		t.Errorf("acknowledged: %+v", v)
 	}
 }
 
-// Of messages that the peer has not acknowledged it may have none, all or some. There
-// are only so many tries.
+// Of messages that the peer has not acknowledged it may have none, all or some. There are only so
+// many tries.
 func TestCloseBehindMessages(t *testing.T) {
 	for unacked, want := range map[uint16][]uint16{
 		0: {3},
 		3: {3, 4, 5, 6},
 		9: {3, 4, 5, 6, 12},
 	} {
-		tr := synced(t)
+		tr := inStep(t)
 		for i := range unacked {
-			tr.Out(packet(true, typeOther, i, 3+i, 2), epoch, alive)
+			fromXl2tpd(tr, typeOther, 3+i, 2, epoch, alive)
 		}
 		var got []uint16
-		for _, inject := range tr.Close().Inject {
-			got = append(got, message(t, inject.Packet).Ns)
+		for _, s := range injected(t, tr.Close()) {
+			got = append(got, s.ns)
 		}
 		if !slices.Equal(got, want) {
 			t.Errorf("%d messages unacknowledged: StopCCN with Ns %d, want %d", unacked, got, want)

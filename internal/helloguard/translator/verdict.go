@@ -1,13 +1,9 @@
 package translator
 
-import (
-	"errors"
-	"net/netip"
-	"time"
-)
+import "net/netip"
 
-// Tunnel names a tunnel from xl2tpd's side. An id of 0 is not yet known and
-// taken from the first packet of that direction.
+// Tunnel names a control connection from xl2tpd's side. An id of 0 is not known yet
+// and taken from the first packet of that direction.
 type Tunnel struct {
 	Local   netip.AddrPort `json:"local"`
 	Peer    netip.AddrPort `json:"peer"`
@@ -15,36 +11,13 @@ type Tunnel struct {
 	PeerID  uint16         `json:"peer_id"`  // in the header of outbound packets
 }
 
-// Timing holds the spans of time the translator goes by.
-type Timing struct {
-	// Answer is how long xl2tpd may take to acknowledge the peer's Hello.
-	Answer time.Duration
-	// Quiet is the longest time without a transmission of a message that xl2tpd
-	// still waits for: 16 s with its default `max retries = 5`, and as much as its
-	// timer may be late. After that much watching, silence means that nothing is
-	// unacknowledged.
-	Quiet time.Duration
-	// Lifetime is how long a packet and its answer may be under way. After it,
-	// a peer that does not acknowledge a Hello has not taken it.
-	Lifetime time.Duration
-	// Offer is how long the peer may take to answer a Hello that xl2tpd may not
-	// send again.
-	Offer time.Duration
-}
-
-// DefaultTiming suits xl2tpd with its default number of retries.
-func DefaultTiming() Timing {
-	return Timing{Answer: 2 * time.Second, Quiet: 16*time.Second + 200*time.Millisecond, Lifetime: 4 * time.Second, Offer: time.Second}
-}
-
 // Life is what is known at this moment.
 type Life struct {
 	Tunnel bool // the peer has lately shown that it is alive
-	Daemon bool // xl2tpd is running, and is the one that set the tunnel up
-	// Offer: as long as the numbers agree, a Hello is shown to the peer first,
-	// and held only when xl2tpd has to send it again. The numbers of a peer that
-	// answers then agree for good.
-	Offer bool
+	Daemon bool // xl2tpd is running, and is the process that opened the connection
+	// PassFirst: the peer gets every Hello for as long as the two ends count alike, and
+	// xl2tpd is answered only if the peer leaves all its copies unanswered.
+	PassFirst bool
 }
 
 // Action is what to do with the packet judged.
@@ -70,33 +43,51 @@ type Injection struct {
 	Packet []byte
 }
 
-// Verdict says what to do, in this order: if Save is set, store the state;
-// send Inject in order; then do Action. All slices are valid until the next
-// call.
+// Verdict says what to do, in this order: if Save is set, store the state; send
+// Inject in order; then do Action. All slices are valid until the next call.
 type Verdict struct {
 	Action Action
 	Packet []byte // with Rewrite: the packet given, changed in place
 	Inject []Injection
 	Save   bool
-	// Why tells what was done and why, for the log; nil if nothing of note.
-	Why error
+	Reason Reason
 }
 
-// What Verdict.Why can be, beside the errors of ParsePacket.
-var (
-	WhySwallowed = errors.New("Hello swallowed and acknowledged in the peer's name")
-	WhyHeld      = errors.New("Hello held back: an earlier message is unacknowledged and does its work")
-	WhyOffered   = errors.New("Hello passed: the peer may answer it")
-	WhyPassed    = errors.New("Hello passed: no fresh sign of life")
-	WhyUncertain = errors.New("Hello passed: the peer may have seen it before")
-	WhyAdopted   = errors.New("Hello passed and acknowledged in the peer's name")
-	WhyReclaimed = errors.New("the peer did not take the Hello: number used again")
-	WhyEarly     = errors.New("message held back: xl2tpd sends an earlier one again first")
-	WhyTurn      = errors.New("ZLB held back: the peer has not said yet whether it counts a Hello")
-	WhyVouched   = errors.New("the peer's Hello acknowledged in xl2tpd's name")
-	WhyBuried    = errors.New("StopCCN acknowledged in the name of a dead peer")
-	WhyClosed    = errors.New("StopCCN sent in the name of an xl2tpd that has died")
+// Reason says why a Verdict is as it is, for the log and the counters.
+type Reason uint8
 
-	ErrForeign = errors.New("of another tunnel")
-	ErrReach   = errors.New("sequence numbers out of reach: another tunnel's packet, or a forged one")
+const (
+	Nothing         Reason = iota // nothing of note
+	Foreign                       // the packet belongs to another tunnel
+	OutOfReach                    // its numbers are impossible: another tunnel's packet, or a forged one
+	HelloPassed                   // the peer gets the Hello
+	HelloAcked                    // the peer does not get it; xl2tpd is answered
+	HelloWaits                    // the peer does not get it; xl2tpd is answered once the peer shows life
+	HelloAdopted                  // the peer has got it and has not answered; xl2tpd is answered
+	HelloNotCounted               // the peer has said that it did not count the Hello; xl2tpd is answered
+	HelloCounted                  // the peer has counted the Hello after all
+	MessageWaits                  // held back until the peer says whether it has counted a Hello
+	MessageEarly                  // held back: xl2tpd will send an earlier message again first
+	PeerHelloAcked                // the peer's Hello is acknowledged for xl2tpd
+	StopAcked                     // StopCCN acknowledged for a dead peer
+	StopSent                      // StopCCN sent for an xl2tpd that has ended
 )
+
+func (r Reason) String() string {
+	return [...]string{
+		Nothing:         "nothing of note",
+		Foreign:         "packet of another tunnel",
+		OutOfReach:      "impossible sequence numbers: a packet of another tunnel, or a forged one",
+		HelloPassed:     "Hello passed to the peer",
+		HelloAcked:      "Hello acknowledged for the peer, which does not get it",
+		HelloWaits:      "Hello held back until the peer shows life",
+		HelloAdopted:    "Hello acknowledged for the peer, which lives and has not answered it",
+		HelloNotCounted: "Hello acknowledged for the peer, which has said that it did not count it",
+		HelloCounted:    "the peer has counted the Hello",
+		MessageWaits:    "message held back until the peer says whether it has counted a Hello",
+		MessageEarly:    "message held back: xl2tpd sends an earlier one again first",
+		PeerHelloAcked:  "Hello of the peer acknowledged for xl2tpd",
+		StopAcked:       "StopCCN acknowledged for a dead peer",
+		StopSent:        "StopCCN sent for an xl2tpd that has ended",
+	}[r]
+}

@@ -2,7 +2,7 @@ package translator
 
 import "xl2tpd-keepalive/internal/l2tp"
 
-// maxRuns bounds the memory of a ledger. A run ends where a message went out
+// maxRuns bounds the memory of a sequenceMap. A run ends where a message went out
 // that was not swallowed; only runs behind an unacknowledged message still
 // matter, and xl2tpd gives such a message 31 s.
 const maxRuns = 16
@@ -14,16 +14,16 @@ type run struct {
 	Count uint16 `json:"count"`
 }
 
-// ledger relates xl2tpd's numbering (local) to the one the peer sees (wire):
+// sequenceMap relates xl2tpd's numbering (local) to the one the peer sees (wire):
 // a message's wire number is its local number less the swallowed before it.
-type ledger struct {
-	debt uint16 // swallowed before the first run
-	runs [maxRuns]run
-	n    int
+type sequenceMap struct {
+	offset uint16 // swallowed before the first run
+	runs   [maxRuns]run
+	n      int
 }
 
 // has reports whether local number ns was swallowed.
-func (l *ledger) has(ns uint16) bool {
+func (l *sequenceMap) has(ns uint16) bool {
 	for _, r := range l.runs[:l.n] {
 		if ns-r.Start < r.Count {
 			return true
@@ -35,8 +35,8 @@ func (l *ledger) has(ns uint16) bool {
 // wire returns the wire number of local number ns. For an ns from before the
 // first run it may come out too low, never too high: the peer then sees a
 // duplicate of something it already has.
-func (l *ledger) wire(ns uint16) uint16 {
-	w := ns - l.debt
+func (l *sequenceMap) wire(ns uint16) uint16 {
+	w := ns - l.offset
 	for _, r := range l.runs[:l.n] {
 		if !l2tp.Before(r.Start, ns) {
 			break
@@ -48,8 +48,8 @@ func (l *ledger) wire(ns uint16) uint16 {
 
 // local returns the largest local number whose wire number is w: swallowed
 // messages that directly follow are passed over.
-func (l *ledger) local(w uint16) uint16 {
-	ns := w + l.debt
+func (l *sequenceMap) local(w uint16) uint16 {
+	ns := w + l.offset
 	for _, r := range l.runs[:l.n] {
 		if l2tp.Before(ns, r.Start) {
 			break
@@ -59,9 +59,9 @@ func (l *ledger) local(w uint16) uint16 {
 	return ns
 }
 
-// add enters ns as swallowed. It must not be in the ledger, and every run that
+// add enters ns as swallowed. It must not be in the map, and every run that
 // starts later than it must start right behind it.
-func (l *ledger) add(ns uint16) {
+func (l *sequenceMap) add(ns uint16) {
 	i := l.n
 	for i > 0 && l2tp.Before(ns, l.runs[i-1].Start) {
 		i--
@@ -80,7 +80,7 @@ func (l *ledger) add(ns uint16) {
 		l.runs[i].Count++
 	default:
 		if l.n == maxRuns {
-			l.debt += l.runs[0].Count
+			l.offset += l.runs[0].Count
 			copy(l.runs[:], l.runs[1:])
 			l.n--
 			i = max(i-1, 0)
@@ -91,13 +91,13 @@ func (l *ledger) add(ns uint16) {
 	}
 }
 
-// forget folds what was swallowed before local number ns into the debt. Runs
+// forget folds what was swallowed before local number ns into the offset. Runs
 // must not grow old: numbers compare only within half their range.
-func (l *ledger) forget(ns uint16) {
+func (l *sequenceMap) forget(ns uint16) {
 	for l.n > 0 && l2tp.Before(l.runs[0].Start, ns) {
 		r := &l.runs[0]
 		k := min(r.Count, ns-r.Start)
-		l.debt += k
+		l.offset += k
 		r.Start += k
 		r.Count -= k
 		if r.Count > 0 {
@@ -107,3 +107,17 @@ func (l *ledger) forget(ns uint16) {
 		l.n--
 	}
 }
+
+// remove takes local number ns out again: it is on the wire after all. It must be the
+// first of the last run.
+func (l *sequenceMap) remove(ns uint16) {
+	r := &l.runs[l.n-1]
+	r.Start++
+	r.Count--
+	if r.Count == 0 {
+		l.n--
+	}
+}
+
+// lastStart reports whether local number ns is the first of the last run.
+func (l *sequenceMap) lastStart(ns uint16) bool { return l.n > 0 && l.runs[l.n-1].Start == ns }

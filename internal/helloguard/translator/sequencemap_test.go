@@ -9,7 +9,7 @@ import (
 // The ledger agrees with a list of every message and whether it was swallowed.
 func TestLedger(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		var l ledger
+		var l sequenceMap
 		start := rapid.Uint16().Draw(t, "start")
 		swallowed := rapid.SliceOfN(rapid.Bool(), 1, 30).Draw(t, "swallowed")
 		for i, s := range swallowed {
@@ -45,7 +45,7 @@ func TestLedger(t *testing.T) {
 
 // Years of nothing but Hellos: the numbers stay right through every wrap.
 func TestLedgerLongLife(t *testing.T) {
-	var l ledger
+	var l sequenceMap
 	for i := range 300_000 {
 		ns := uint16(i)
 		l.add(ns)
@@ -61,7 +61,7 @@ func TestLedgerLongLife(t *testing.T) {
 
 // More runs than fit: the newest numbers stay right.
 func TestLedgerFull(t *testing.T) {
-	var l ledger
+	var l sequenceMap
 	for i := range uint16(100) {
 		l.add(2 * i)
 		if got := l.wire(2*i + 2); got != i+1 {

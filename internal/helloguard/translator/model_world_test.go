@@ -1,0 +1,398 @@
+package translator
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"time"
+
+	"xl2tpd-keepalive/internal/l2tp"
+)
+
+type event struct {
+	at  millis
+	seq int
+	do  func()
+}
+
+type endpointMessage struct {
+	ns      uint16
+	typ     l2tp.MessageType
+	serial  uint16
+	pkt     []byte
+	retries int
+}
+
+type world struct {
+	h      course
+	rnd    *rand.Rand
+	forged *rand.Rand
+	now    millis
+	events []event
+	seq    int
+	fault  string
+
+	twin     bool // there is no guard
+	tracing  bool
+	trace    []string
+	guard    *Translator
+	last     *Translator // guard, also after its death
+	snapshot *Translator
+	lastNr   [2]struct {
+		known bool
+		nr    uint16
+	}
+	bypassed bool      // a packet went past the guard
+	lost     [3]millis // the latest packets that met no guard
+	losses   int
+	wake     time.Time
+	planned  bool
+	unsure   millis // until then packets of an unknowable time arrive
+
+	// xl2tpd-like end.
+	xs, xr   uint16
+	cLr      int
+	cLrMod   uint16
+	xOut     []*endpointMessage
+	xClosed  bool
+	excused  bool // exception 10
+	xWhy     string
+	pWhy     string
+	pAnswers bool // a ZLB of the peer is due
+	xClosing uint16
+	xStopped bool // its StopCCN was acknowledged
+	acked    bool // for a dead peer
+	closes   bool // the translator has closed the tunnel for a dead xl2tpd
+	xTook    []uint16
+	xSent    []uint16
+	xTookNs  map[uint16]bool
+	xInbox   [][]byte
+
+	// Peer end.
+	ps, pr   uint16
+	pAcked   uint16
+	pOut     []*endpointMessage
+	pBacklog []*endpointMessage
+	pClosed  bool
+	pTook    []uint16
+	pTookNs  map[uint16]bool
+	pSent    []uint16
+	pEarly   map[uint16][]byte
+	pDead    bool
+	pGotStop bool
+}
+
+const (
+	xID, pID  = 4711, 815
+	typeOther = l2tp.MessageType(12)
+	maxTries  = 5
+)
+
+var (
+	hostAddr = netip.MustParseAddrPort("192.0.2.1:1701")
+	peerAddr = netip.MustParseAddrPort("198.51.100.7:1701")
+	epoch    = time.Unix(1_000_000, 0)
+)
+
+// note writes a line of the trace, of a packet and what happens to it.
+func (w *world) note(what string, pkt []byte) {
+	if !w.tracing {
+		return
+	}
+	text := ""
+	if p, err := l2tp.ParsePacket(pkt); err == nil {
+		text = fmt.Sprintf("type %d, Ns %d, Nr %d", p.Msg.Type, p.Msg.Ns, p.Msg.Nr)
+	}
+	w.trace = append(w.trace, fmt.Sprintf("%9.3f  %-22s %s", float64(w.now)/1000, what, text))
+}
+
+func (w *world) fail(format string, a ...any) {
+	if w.fault == "" {
+		w.fault = fmt.Sprintf("at %.3f s: ", float64(w.now)/1000) + fmt.Sprintf(format, a...)
+	}
+}
+
+func (w *world) after(d millis, do func()) {
+	w.seq++
+	e := event{w.now + d, w.seq, do}
+	i := len(w.events)
+	w.events = append(w.events, e)
+	for i > 0 {
+		up := (i - 1) / 2
+		if !e.less(w.events[up]) {
+			break
+		}
+		w.events[i] = w.events[up]
+		i = up
+	}
+	w.events[i] = e
+}
+
+func (e event) less(o event) bool { return e.at < o.at || e.at == o.at && e.seq < o.seq }
+
+func (w *world) next() event {
+	top := w.events[0]
+	n := len(w.events) - 1
+	e := w.events[n]
+	w.events = w.events[:n]
+	i := 0
+	for {
+		c := 2*i + 1
+		if c >= n {
+			break
+		}
+		if c+1 < n && w.events[c+1].less(w.events[c]) {
+			c++
+		}
+		if !w.events[c].less(e) {
+			break
+		}
+		w.events[i] = w.events[c]
+		i = c
+	}
+	if n > 0 {
+		w.events[i] = e
+	}
+	return top
+}
+
+// roll draws a number below n for something that happens now. It depends on nothing else, so
+// that the same history without the guard meets the same luck.
+func (w *world) roll(what rune, n int64) int64 {
+	x := w.h.seed ^ uint64(what)<<40 ^ uint64(w.now)
+	for range 2 { // splitmix64
+		x += 0x9e3779b97f4a7c15
+		x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+		x = (x ^ x>>27) * 0x94d049bb133111eb
+		x ^= x >> 31
+	}
+	return int64(x>>1) % n
+}
+
+// slack is how late a timer is: of the two ends' Hellos that cross, either is sent again first.
+func (w *world) slack(who rune) millis { return w.roll(who, 30) }
+
+func (w *world) chance(what rune, p float64) bool {
+	return p > 0 && float64(w.roll(what, 1_000_000)) < p*1_000_000
+}
+
+func (w *world) time() time.Time { return epoch.Add(time.Duration(w.now) * time.Millisecond) }
+
+func (w *world) xAlive() bool { return w.h.crash == 0 || w.now < w.h.crash }
+func (w *world) xHung() bool {
+	return w.h.hang != 0 && w.now >= w.h.hang && w.now < w.h.hang+8000
+}
+
+func (w *world) life() Life {
+	l := Life{Daemon: w.xAlive(), PassFirst: w.h.passFirst}
+	switch w.h.fresh {
+	case 0:
+		l.Tunnel = true
+	case 2:
+		// Changes every 13 s, by a fixed but arbitrary rule.
+		l.Tunnel = (w.h.seed>>(uint(w.now/13000)%64))&1 == 1
+	}
+	if w.h.unplug != 0 && w.now >= w.h.unplug+12000 {
+		l.Tunnel = false
+	}
+	return l
+}
+
+func parsed(b []byte) *l2tp.Packet {
+	p, err := l2tp.ParsePacket(b)
+	if err != nil {
+		panic(err)
+	}
+	return &p
+}
+
+// packet builds a message; the session id carries a serial number.
+func packet(fromX bool, typ l2tp.MessageType, serial, ns, nr uint16) []byte {
+	if fromX {
+		return l2tp.AppendPacket(make([]byte, 0, l2tp.MaxInjectLen), hostAddr, peerAddr,
+			l2tp.Message{Tunnel: pID, Session: serial, Ns: ns, Nr: nr, Type: typ})
+	}
+	return l2tp.AppendPacket(make([]byte, 0, l2tp.MaxInjectLen), peerAddr, hostAddr,
+		l2tp.Message{Tunnel: xID, Session: serial, Ns: ns, Nr: nr, Type: typ})
+}
+
+// travel takes a packet through the network, to then. toPeer is its direction.
+func (w *world) travel(pkt []byte, toPeer rune, then func([]byte)) {
+	cut := w.h.unplug != 0 && w.now >= w.h.unplug || w.h.cut != 0 && w.now >= w.h.cut && w.now < w.h.cut+w.h.cutFor
+	if cut || w.chance(toPeer+1, w.h.loss) {
+		return
+	}
+	copies := 1
+	if w.chance(toPeer+2, w.h.dup) {
+		copies = 2
+	}
+	for c := range rune(copies) {
+		d := 20 + w.h.delay
+		if w.h.late > 0 {
+			d += w.roll(toPeer+3+c, 100)
+		}
+		if w.chance(toPeer+5+c, w.h.late) {
+			d += w.roll(toPeer+7+c, 1800)
+		}
+		b := append([]byte(nil), pkt...)
+		w.after(d, func() { then(b) })
+	}
+}
+
+const (
+	outward rune = 0x100 * (1 + iota)
+	inward
+)
+
+func (w *world) leaves(to Side, pkt []byte) {
+	p, err := l2tp.ParsePacket(pkt)
+	if err != nil {
+		w.fail("the translator made %x: %v", pkt, err)
+		return
+	}
+	l := &w.lastNr[to]
+	if l.known && l2tp.Before(p.Msg.Nr, l.nr) {
+		w.fail("Nr %d to side %d after %d", p.Msg.Nr, to, l.nr)
+	}
+	l.known, l.nr = to == ToPeer || !w.guard.claimed.known, p.Msg.Nr
+	w.note([...]string{"  to xl2tpd", "  to the peer"}[to], pkt)
+	b := append([]byte(nil), pkt...)
+	if to == ToPeer {
+		w.travel(b, outward, w.pReceive)
+		return
+	}
+	if !w.chance('l', w.h.lo) {
+		w.after(1, func() { w.xReceive(b) })
+	}
+}
+
+func (w *world) obey(v *Verdict, pkt []byte, to Side) {
+	if v.Save {
+		s := *w.guard
+		w.snapshot = &s
+	}
+	if w.unknowable() {
+		w.unsure = w.now + 2000 + 2*w.h.delay + w.h.peer.ackDelay
+	}
+	if v.Reason != Nothing {
+		w.note(v.Reason.String(), nil)
+	}
+	for _, i := range v.Inject {
+		w.leaves(i.To, i.Packet)
+	}
+	switch v.Action {
+	case Pass:
+		w.leaves(to, pkt)
+	case Rewrite:
+		w.leaves(to, v.Packet)
+	}
+	w.plan()
+}
+
+// plan keeps one timer for Due, always for the time the translator wants.
+func (w *world) plan() {
+	g := w.guard
+	at, ok := g.NextTimer()
+	if !ok || at.Equal(w.wake) && w.planned {
+		return
+	}
+	w.wake, w.planned = at, true
+	w.after(max(at.Sub(w.time()).Milliseconds(), 0), func() {
+		if w.guard == g && at.Equal(w.wake) && w.planned {
+			w.planned = false
+			w.obey(g.HandleTimers(w.time(), w.life()), nil, ToPeer)
+		}
+	})
+}
+
+func (w *world) xTransmit(pkt []byte) {
+	w.note("xl2tpd sends", pkt)
+	if w.guard == nil {
+		w.past(pkt, func() { w.travel(pkt, outward, w.pReceive) })
+		return
+	}
+	if p, _ := l2tp.ParsePacket(pkt); p.Msg.Type == typeOther && w.unknowable() {
+		w.excused = true
+	}
+	b := append([]byte(nil), pkt...)
+	w.obey(w.guard.Out(parsed(b), w.time(), w.life()), b, ToPeer)
+}
+
+func (w *world) pTransmit(pkt []byte) {
+	w.note("the peer sends", pkt)
+	w.travel(pkt, inward, func(b []byte) {
+		if w.guard == nil {
+			w.past(b, func() { w.after(1, func() { w.xReceive(b) }) })
+			return
+		}
+		w.obey(w.guard.In(parsed(b), w.time()), b, ToLocal)
+	})
+}
+
+// past lets a packet go past a guard that is down, unless the numbers are apart.
+func (w *world) past(pkt []byte, do func()) {
+	p, _ := l2tp.ParsePacket(pkt)
+	for _, m := range w.xOut {
+		// So does what tells that one has arrived.
+		if m.typ == typeOther && p.Src == peerAddr && l2tp.Before(m.ns, p.Msg.Nr) {
+			w.excused = true
+		}
+	}
+	if p.Msg.Type == typeOther {
+		w.excused = true
+	}
+	if w.snapshot == nil || !w.snapshot.Diverged() && !w.snapshot.Undecided() {
+		do()
+	}
+	w.lost[w.losses%len(w.lost)] = w.now
+	w.losses++
+}
+
+// starved: three packets met a guard that was down in the last 31 s, so a
+// message may have run out of retransmissions.
+func (w *world) starved() bool {
+	return w.losses >= len(w.lost) && w.lost[w.losses%len(w.lost)] >= w.now-31000
+}
+
+func (w *world) guardUp() {
+	if w.twin {
+		return
+	}
+	w.note("the guard starts", nil)
+	if w.snapshot == nil {
+		w.guard = New(Tunnel{hostAddr, peerAddr, xID, pID}, w.time())
+	} else {
+		b, err := json.Marshal(w.snapshot)
+		if err != nil {
+			w.fail("%v", err)
+			return
+		}
+		g, err := Restore(b, w.time())
+		if err != nil {
+			w.fail("%v", err)
+			return
+		}
+		w.guard = g
+	}
+	w.last, w.planned = w.guard, false
+	w.plan()
+	w.lastNr[0].known, w.lastNr[1].known = false, false
+}
+
+// kill takes the guard down at a time, for as long as gone says.
+func (w *world) kill(at, gone millis) {
+	w.after(at, func() { w.guard = nil; w.note("the guard is killed", nil) })
+	w.after(at+gone, func() {
+		if w.guard == nil && w.now >= w.h.firstUp {
+			w.guardUp()
+		}
+	})
+}
+
+// hungEarly: xl2tpd hung while the translator was listening for what is still
+// unacknowledged, so it heard less than Timing.Quiet promises.
+func (w *world) hungEarly() bool {
+	since := w.last.since.Sub(epoch).Milliseconds()
+	return w.h.hang != 0 && w.h.hang < since+quiet.Milliseconds() && since < w.h.hang+8000
+}
