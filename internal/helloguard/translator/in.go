@@ -94,8 +94,10 @@ func (t *Translator) heardAck(m *l2tp.Message, now time.Time) bool {
 	case l2tp.Before(r, t.acked.n):
 		return l2tp.Near(r, t.acked.n, reach, 0)
 	}
-	t.out.Save = t.out.Save || t.acked != seq{r, true}
-	t.acked = seq{r, true}
+	if t.acked != (seq{r, true}) {
+		t.acked, t.out.Save = seq{r, true}, true
+		t.fast = r == t.wireNext() && !t.sent.IsZero() && now.Sub(t.sent) < fastAnswer
+	}
 	t.decide(t.fresh(m, now), now)
 	return true
 }

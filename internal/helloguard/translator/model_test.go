@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -172,11 +173,8 @@ func (w *world) run() {
 
 	w.after(h.firstUp, func() {
 		w.guardUp()
-		if h.firstUp == 0 && !w.twin { // it has seen the tunnel's set-up
-			w.guard.In(parsed(packet(false, l2tp.TypeNone, 0, h.pStart, h.xStart)), w.time())
-			w.guard.Out(parsed(packet(true, l2tp.TypeNone, 0, h.xStart, h.pStart)), w.time(), w.life())
-			s := *w.guard
-			w.snapshot = &s
+		if h.firstUp == 0 && !w.twin {
+			w.setUp()
 		}
 	})
 	for range h.kills {
@@ -270,7 +268,22 @@ func (w *world) run() {
 		})
 	}
 	w.until(h.length)
-	w.check()
+	if !w.twin {
+		w.check()
+	}
+}
+
+// setUp shows the translator the end of the tunnel's set-up, a minute ago.
+func (w *world) setUp() {
+	was := w.time().Add(-time.Minute)
+	w.guard = New(Tunnel{hostAddr, peerAddr, xID, pID}, was)
+	w.guard.Out(parsed(packet(true, typeOther, 0, w.h.xStart-1, w.h.pStart)), was, w.life())
+	was = was.Add(time.Duration(40+2*w.h.delay) * time.Millisecond)
+	w.guard.In(parsed(packet(false, l2tp.TypeNone, 0, w.h.pStart, w.h.xStart)), was)
+	w.guard.Out(parsed(packet(true, l2tp.TypeNone, 0, w.h.xStart, w.h.pStart)), was, w.life())
+	w.last = w.guard
+	s := *w.guard
+	w.snapshot = &s
 }
 
 func (w *world) until(end millis) {

@@ -37,7 +37,7 @@ func (t *Translator) Out(p *l2tp.Packet, now time.Time, life Life) *Verdict {
 	case m.ZLB():
 		return t.outZLB(p, now)
 	}
-	return t.outMessage(p, now, life)
+	return t.outMessage(p, now)
 }
 
 // foreignOut reports whether the packet is another tunnel's. A peer that has restarted may
@@ -58,7 +58,7 @@ func (t *Translator) foreignOut(p *l2tp.Packet) bool {
 // all, it may be a retransmission: later ones may be on the wire too.
 func (t *Translator) seen(ns uint16, now time.Time) {
 	t.exact = ns == t.next.n && t.exact || !t.exact && t.certain(now)
-	t.next.n = ns + 1
+	t.next.n, t.sent = ns+1, now
 	t.confirm(now)
 }
 
@@ -128,7 +128,8 @@ func (t *Translator) outCopy(p *l2tp.Packet, now time.Time, life Life) *Verdict 
 		t.acknowledge()
 		t.out.Reason = HelloAdopted
 	}
-	if t.hello.asked { // a copy now would spoil the answers to the questions
+	if t.hello.asked || !t.hello.waits.IsZero() && t.wait(now) {
+		// A copy now would spoil the answers to the questions.
 		t.ask(now, life)
 		t.out.Action = Drop
 		return &t.out
@@ -206,7 +207,7 @@ func (t *Translator) sendOtherZLB(now time.Time) {
 
 // outMessage judges a message of xl2tpd that is no Hello: it has to arrive, in order
 // and once.
-func (t *Translator) outMessage(p *l2tp.Packet, now time.Time, life Life) *Verdict {
+func (t *Translator) outMessage(p *l2tp.Packet, now time.Time) *Verdict {
 	ns, stop := p.Msg.Ns, p.Msg.Type == l2tp.TypeStopCCN
 	if t.gapless && l2tp.Before(t.next.n, ns) {
 		// The messages between were lost while nobody was on the queue.
@@ -235,7 +236,7 @@ func (t *Translator) outMessage(p *l2tp.Packet, now time.Time, life Life) *Verdi
 	}
 	h := &t.hello
 	if h.set && !l2tp.Before(w, h.wire+1) {
-		if !stop && !t.counts && t.wait(now, life) {
+		if !stop && t.wait(now) {
 			return t.drop(MessageWaits)
 		}
 		t.overtake(p, stop)
@@ -249,13 +250,13 @@ func (t *Translator) outMessage(p *l2tp.Packet, now time.Time, life Life) *Verdi
 
 // wait reports whether a message that has to go out behind the pending Hello waits for
 // the peer's word: a deaf peer expects it under the Hello's number. xl2tpd sends it again.
-func (t *Translator) wait(now time.Time, life Life) bool {
+func (t *Translator) wait(now time.Time) bool {
 	h := &t.hello
 	if h.waits.IsZero() {
 		h.waits = now
 		h.plan()
 	}
-	return !h.overtaken && now.Sub(h.waits) < waitMost
+	return t.fast && !t.counts && !h.overtaken && now.Sub(h.waits) < waitMost
 }
 
 // overtake sends the pending Hello again ahead of a message behind it, if xl2tpd no

@@ -25,8 +25,10 @@ const (
 	// its last copy: some peers answer no duplicate.
 	askLess = 10 * time.Second
 	askFor  = 2 * roundTrip
-	// waitMost is how long a message may wait for the answer. Its last copy has to go.
-	waitMost = 8 * time.Second
+	// waitMost is how long a message may wait for the answer of a fast peer: its copies of
+	// the first two seconds. A fast peer has answered its messages within fastAnswer.
+	waitMost   = 2500 * time.Millisecond
+	fastAnswer = time.Second
 )
 
 // pendingHello is a Hello on the wire that the peer has not acknowledged. There is

@@ -64,6 +64,8 @@ type Translator struct {
 	hello    pendingHello
 	returned seq       // local number of the Hello whose number was used again last, see takeBack
 	elicited time.Time // when the peer was last sent what it has to answer, but for hello and its questions
+	sent     time.Time // when xl2tpd's latest message left first
+	fast     bool      // the peer answers soon, see fastAnswer
 	counts   bool      // the peer is known to count Hellos
 	owed     bool      // a swallowed Hello waits for a sign of life
 	closing  bool      // a StopCCN was seen
