@@ -1,36 +1,47 @@
-// Package translator keeps xl2tpd's Hellos from closing living tunnels. RFC 2661
-// §5.5 has a Hello sent only when nothing has been received for a while; xl2tpd
-// sends one every 60 s, and closes the tunnel if it stays unanswered. While a
-// tunnel shows fresh evidence of life such a Hello is acknowledged in the peer's
-// name, and the control channel is renumbered where the two ends have counted
-// differently, so that neither sees a gap.
+// Package translator keeps xl2tpd's Hellos from closing living tunnels. RFC 2661 §5.5
+// wants a Hello only when nothing has been received for a while; xl2tpd sends one every
+// 60 s, and closes the tunnel if the Hello stays unanswered. A peer that lives and does
+// not count the Hello is told nothing of it, and xl2tpd gets the peer's acknowledgement.
+// From then on the two ends count their messages differently, and every message of the
+// control channel is renumbered on its way, so that neither end sees a gap.
 //
-// The package is pure: it turns packets and the time into verdicts. It opens
-// no socket, starts no goroutine and reads no clock.
+// The package is pure: it turns packets and the time into verdicts. It opens no socket,
+// starts no goroutine and reads no clock.
+//
+// # Whether the peer has counted a Hello
+//
+// That is asked. When the Hello and its copies stay unanswered, the peer is sent a message
+// again that it has acknowledged before and that is no Hello. RFC 2661 §5.8 has a duplicate
+// acknowledged, and the acknowledgement carries the number that the peer expects: the
+// Hello's, or the next one. The answer counts only if it can belong to nothing else that
+// the peer was sent (see pendingHello.before), and a wrong decision is taken back when the
+// peer acknowledges more than was sent (see takeBack).
+//
+// A peer that does not answer duplicates leaves the Hello undecided. If its links show that
+// it lives, xl2tpd is answered just before it would give up.
 //
 // # What is relied on in xl2tpd
 //
-// Read in xl2tpd 1.3.18 to 1.3.20, which agree on all of it:
+// Read in xl2tpd 1.3.12 to 1.3.20, which agree on all of it:
 //
 //   - control.c hello() sends a Hello every 60 s whatever else flows.
-//   - network.c control_xmit() retransmits a message, bytes unchanged (so with
-//     the Nr of its first time), after 1, 2, 4, 8 and 16 s and closes the
-//     tunnel 31 s after the first time; it forgets the message once
-//     Ns < cLr. It keeps no send window.
-//   - control.c check_control() takes a packet only if its Ns is exactly the
-//     one expected; only then is cLr = Nr set, without looking whether that
-//     goes backwards. The Ns moves on before any AVP is read. An old message
-//     is answered with a ZLB, an old or early ZLB is ignored.
-//   - control.c handle_control() and network.c network_thread() answer every
-//     accepted message at once, with a ZLB or with the next message.
+//   - network.c control_xmit() retransmits a message, bytes unchanged (so with the Nr of
+//     its first time), after 1, 2, 4, 8 and 16 s and closes the tunnel 31 s after the first
+//     time; it forgets the message once Ns < cLr. It keeps no send window.
+//   - control.c check_control() takes a packet only if its Ns is exactly the one expected;
+//     only then is cLr = Nr set, without looking whether that goes backwards. The Ns moves
+//     on before the version, the reserved bits or any AVP is read. An old message is
+//     answered with a ZLB, an old or early ZLB is ignored.
+//   - control.c handle_control() and network.c network_thread() answer every accepted
+//     message at once, with a ZLB or with the next message.
 //   - call.c call_close() forgets every other message when it sends a StopCCN.
-//     handle_control() is done with the tunnel once that is acknowledged;
-//     control_xmit() after 31 s without.
-//   - control.c handle_special() counts a ZLB for an unknown session as a
-//     message; so a ZLB made here always names session 0.
-//   - control_xmit() and check_control() compare as plain integers. So xl2tpd
-//     never takes its message 65535 as acknowledged and closes a tunnel at its
-//     65536th control message (some 45 days of Hellos), and it does not answer
-//     a duplicate from before the wrap. The first cannot be mended from
-//     outside, the second is by Due.
+//     handle_control() is done with the tunnel at the first ZLB behind which everything
+//     before the StopCCN is acknowledged (cLr >= closeSs); control_xmit() after 31 s
+//     without.
+//   - control.c handle_special() counts a ZLB for an unknown session as a message; so a ZLB
+//     made here always names session 0.
+//   - control_xmit() and check_control() compare as plain integers. So xl2tpd never takes
+//     its message 65535 as acknowledged and closes a tunnel at its 65536th control message
+//     (some 45 days of Hellos), and it does not answer a duplicate from before the wrap. The
+//     first can't be mended from outside, the second is by HandleTimers.
 package translator
