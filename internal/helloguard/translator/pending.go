@@ -19,8 +19,8 @@ const (
 	askEvery = 2 * time.Second
 	askOften = 500 * time.Millisecond
 	// adoptAfter is when xl2tpd is answered though the peer has answered nothing: the
-	// links show that it lives. Behind the last copy that leaves 2 s.
-	adoptAfter = lastGap - 2*time.Second
+	// links show that it lives. It leaves 6 s, in which the guard may be restarted.
+	adoptAfter = lastGap - 6*time.Second
 	// askLess is how often an adopted Hello is asked about, and askFor for how long after
 	// its last copy: some peers answer no duplicate.
 	askLess = 10 * time.Second
@@ -110,7 +110,7 @@ func (h *pendingHello) nextQuestion(now time.Time) time.Time {
 		return time.Time{}
 	case h.adopted || since >= lastGap:
 		return now.Add(askLess)
-	case since >= adoptAfter:
+	case since >= lastGap-2*time.Second:
 		return now.Add(askOften)
 	}
 	return now.Add(askEvery)

@@ -165,7 +165,7 @@ func TestHelloBehindAMessage(t *testing.T) {
 		v := fromXl2tpd(tr, l2tp.TypeHello, 4, 2, at(1), life)
 		wantReason(t, name, v, Pass, HelloPassed)
 		wantInjected(t, name, v)
-		v = tr.HandleTimers(at(29), life) // the peer has not said that it has the message
+		v = tr.HandleTimers(at(25), life) // the peer has not said that it has the message
 		if got := injected(t, v); slices.ContainsFunc(got, func(s sent) bool { return s.to == ToLocal }) {
 			t.Errorf("%s: %v: want nothing for xl2tpd", name, got)
 		}
@@ -256,7 +256,7 @@ func TestProofByAMessage(t *testing.T) {
 		fromXl2tpd(tr, l2tp.TypeHello, 3, 2, at(s), passFirst)
 	}
 	tr.HandleTimers(at(17), passFirst)
-	wantInjected(t, "at the end of xl2tpd's patience", tr.HandleTimers(at(29), passFirst), toLocal(2, 4), question(2, 2))
+	wantInjected(t, "at the end of xl2tpd's patience", tr.HandleTimers(at(25), passFirst), toLocal(2, 4), question(2, 2))
 	if v := fromPeer(tr, l2tp.TypeHello, 2, 3, at(51)); v.Reason != HelloNotCounted || tr.Offset() != 1 {
 		t.Errorf("got %q, offset %d; want %q, 1", v.Reason, tr.Offset(), HelloNotCounted)
 	}
