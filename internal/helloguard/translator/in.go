@@ -42,20 +42,19 @@ func (t *Translator) In(p *l2tp.Packet, now time.Time) *Verdict {
 		t.owed = false
 		t.acknowledge()
 	}
-	ns := m.Ns
 	if m.ZLB() {
-		if l2tp.Before(before.n, t.acked.n) {
+		if m.Ns != t.expected && l2tp.Before(before.n, t.acked.n) {
 			// Some peers put another number into a ZLB than RFC 2661 §5.8 says, and
 			// xl2tpd would not look at what it acknowledges.
-			ns = t.expected
+			t.acknowledge()
 		}
-		return t.forward(p, ns, nr)
+		return t.forward(p, m.Ns, nr)
 	}
-	if !l2tp.Before(ns, t.told) {
+	if !l2tp.Before(m.Ns, t.told) {
 		t.refill()
 	}
 	t.heardNs(&m, now)
-	return t.forward(p, ns, nr)
+	return t.forward(p, m.Ns, nr)
 }
 
 // Expects reports whether xl2tpd would take a message of the peer with that number: the

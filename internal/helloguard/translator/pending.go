@@ -200,7 +200,7 @@ func (t *Translator) ask(now time.Time, life Life) {
 	}
 	t.send(ToPeer, l2tp.Message{Type: l2tp.TypeSCCCN, Ns: old.n - 1, Nr: nr})
 	if h := &t.hello; h.set && now.Sub(h.last) >= settle {
-		h.asked = true
+		t.elicited, h.asked = now, true
 		return
 	}
 	t.mustAnswer(now)

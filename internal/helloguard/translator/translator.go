@@ -63,7 +63,7 @@ type Translator struct {
 	oldest   seq  // lowest wire number that xl2tpd has sent since
 	hello    pendingHello
 	returned seq       // local number of the Hello whose number was used again last, see takeBack
-	elicited time.Time // when the peer was last sent what it has to answer, but for hello and its questions
+	elicited time.Time // when the peer was last sent what it has to answer, but for hello's copies
 	sent     time.Time // when xl2tpd's latest message left first
 	fast     bool      // the peer answers soon, see fastAnswer
 	counts   bool      // the peer is known to count Hellos
