@@ -1,6 +1,10 @@
 package translator
 
-import "xl2tpd-keepalive/internal/l2tp"
+import (
+	"cmp"
+
+	"xl2tpd-keepalive/internal/l2tp"
+)
 
 // What peers do with a Hello.
 const (
@@ -12,51 +16,42 @@ const (
 
 // peer is how a peer's control channel behaves.
 type peer struct {
-	kind           int
-	deafFor        millis // drops Hellos for so long, from the first minute on, then answers
-	oddZLB         int    // Ns of its ZLBs: 0 as RFC 2661 says, 1 always 0, 2 one less, 3 one more
-	strict         bool   // ignores a packet with an unexpected Ns, the Nr included
-	queues         bool   // keeps messages that came too early
-	acksEarly      bool   // answers a message that came too early, and does not keep it
-	noDuplicates   bool   // does not answer a duplicate (RFC 2661 §5.8 wants an answer)
-	ackDelay       millis // answers so late, several messages with one ZLB
-	piggyback      bool   // sends no ZLB while a message of its own is out: that carries its Nr
-	oldNr          bool   // retransmits unchanged
-	window         int    // of messages it sends without an answer
-	tries          int    // copies of a message before it gives up
-	pause          millis // between copies; 0: 1, 2, 4, 8, 16 s
-	lazy           bool   // sends an unanswered Hello again only when the next one is due
-	keepalive      millis
-	closesStranger bool // closes the tunnel on a message type that it does not know
+	kind         int
+	deafFor      millis // drops Hellos for so long, from the first minute on, then answers
+	oddZLB       int    // Ns of its ZLBs: 0 as RFC 2661 says, 1 always 0, 2 one less, 3 one more
+	strict       bool   // ignores a packet with an unexpected Ns, the Nr included
+	queues       bool   // keeps messages that came too early
+	acksEarly    bool   // answers a message that came too early, and does not keep it
+	noDuplicates bool   // does not answer a duplicate (RFC 2661 §5.8 wants an answer)
+	ackDelay     millis // answers so late, several messages with one ZLB
+	piggyback    bool   // sends no ZLB while a message of its own is out: that carries its Nr
+	oldNr        bool   // retransmits unchanged
+	window       int    // of messages it sends without an answer
+	tries        int    // copies of a message before it gives up
+	pause        millis // between copies; 0: 1, 2, 4, 8, 16 s
+	most         millis // but no more than that; 0: 16 s
+	wedges       bool   // whatever comes too early holds up all that follows
+	follows      bool   // expects the number behind what came last, whatever that was
+	lazy         bool   // sends an unanswered Hello again only when the next one is due
+	keepalive    millis
 }
 
-// implementations are peers after what public sources show of them. Where a source does
-// not tell, the value is RFC 2661's.
+// implementations are peers after public sources, which lab/lns/personalities names by file and
+// function.
 var implementations = map[string]peer{
-	// accel-pppd/ctrl/l2tp/l2tp.c: l2tp_recv, l2tp_tunnel_reply; sends a Hello each hello-interval and retransmits with the current Nr.
-	"accel-ppp": {kind: answers, queues: true, window: 16, tries: 5, keepalive: 60_000},
-	// l2tpns.c processudp(): "not our packet" is dropped behind a ZLB, a duplicate is answered.
-	"l2tpns": {kind: answers, acksEarly: true, window: 8, tries: 5, keepalive: 60_000},
-	// Cedar/Proto_L2TP.c ProcL2TPPacketRecv: Hello each 8.5 s, answered by a ZLB, resent each 500 ms to 1 s.
-	"SoftEther": {kind: answers, window: 16, tries: 10, pause: 1000, keepalive: 8_500, oldNr: true},
-	// katalix go-l2tp transport.go: retransmits with the current Nr, delayed acknowledgements, 0.1 s; Hello off.
-	"go-l2tp": {kind: answers, strict: true, queues: true, ackDelay: 100, window: 4, tries: 3, keepalive: 0},
-	// usr.sbin/npppd/l2tp/l2tp_ctrl.c: window, ZLB by timer, Hello when idle; closes on an unknown message type.
-	"npppd": {kind: answers, acksEarly: true, ackDelay: 500, window: 4, tries: 5, keepalive: 60_000, closesStranger: true},
-	// sys/netgraph/ng_l2tp.c: ng_l2tp_seq_*: a reorder queue, delayed acknowledgements, retransmits with the current Nr.
-	"ng_l2tp": {kind: answers, queues: true, ackDelay: 500, window: 8, tries: 10, keepalive: 60_000},
-	// rp-l2tp tunnel.c: tunnel_handle_received_control_datagram: window, ZLB by timer.
-	"rp-l2tp": {kind: answers, acksEarly: true, ackDelay: 100, window: 10, tries: 5, keepalive: 60_000},
-	// Apple's vpnd/pppd plugin L2TP: deaf to Hellos for minutes under load, then answers.
-	"Apple": {kind: answers, deafFor: 300_000, window: 4, tries: 10, pause: 2000, keepalive: 60_000, oldNr: true},
-	// lwIP netif/ppp/pppol2tp.c: window 1, one message, each duplicate answered, no Hello of its own.
-	"lwIP": {kind: answers, strict: true, window: 1, tries: 5},
-	// xl2tpd as LNS: control.c.
-	"xl2tpd": {kind: answers, strict: true, window: 1024, tries: 5, keepalive: 60_000, oldNr: true},
-	// Yamaha NVR510 and NVR500 as met in the field.
-	"NVR510": {kind: dropsHello, strict: true, window: 4, tries: 6, pause: 10_000, keepalive: 10_000, lazy: true},
-	"NVR500": {kind: dropsHello, strict: true, window: 4, tries: 3, pause: 10_000, keepalive: 10_000, lazy: true},
-	// The same with `l2tp keepalive use off`.
+	"accel-ppp": {kind: answers, queues: true, acksEarly: true, window: 16, tries: 6, keepalive: 60_000},
+	"Apple":     {kind: answers, deafFor: 300_000, queues: true, ackDelay: 200, window: 4, tries: 9, most: 4000},
+	"kl2tpd":    {kind: answers, wedges: true, acksEarly: true, ackDelay: 100, window: 4, tries: 3, most: 4000},
+	"l2tpns":    {kind: answers, strict: true, acksEarly: true, piggyback: true, window: 4, tries: 6, most: 32_000, keepalive: 60_000},
+	"lwIP":      {kind: answers, follows: true, window: 1, tries: 5},
+	"mpd":       {kind: answers, acksEarly: true, ackDelay: 50, window: 4, tries: 9, most: 10_000, keepalive: 60_000},
+	"npppd":     {kind: answers, acksEarly: true, window: 4, tries: 15, pause: 2000, keepalive: 60_000},
+	"rp-l2tp":   {kind: answers, strict: true, acksEarly: true, ackDelay: 100, window: 8, tries: 5, most: 8000, keepalive: 60_000},
+	"SoftEther": {kind: answers, queues: true, piggyback: true, window: 16, tries: 120, pause: 500, keepalive: 8801},
+	"xl2tpd":    {kind: answers, strict: true, window: 1024, tries: 5, keepalive: 60_000, oldNr: true},
+	// As met in the field; mute: with `l2tp keepalive use off`.
+	"NVR510":      {kind: dropsHello, strict: true, window: 4, tries: 6, pause: 10_000, keepalive: 10_000, lazy: true},
+	"NVR500":      {kind: dropsHello, strict: true, window: 4, tries: 3, pause: 10_000, keepalive: 10_000, lazy: true},
 	"mute NVR510": {kind: dropsHello, strict: true, window: 4, tries: 6},
 }
 
@@ -97,7 +92,7 @@ func (w *world) pXmit(m *endpointMessage) {
 		w.excused = w.excused || w.starved()
 		return
 	}
-	wait := millis(1000)<<min(m.retries-1, 4) + w.slack('p')
+	wait := min(millis(1000)<<min(m.retries-1, 5), cmp.Or(p.most, 16_000)) + w.slack('p')
 	if p.pause > 0 {
 		wait = p.pause + w.slack('p')
 	}
@@ -130,10 +125,17 @@ func (w *world) pReceive(pkt []byte) {
 	if !w.peer().strict || m.Ns == w.pr {
 		w.pAck(m.Nr)
 	}
-	if m.ZLB() {
+	if w.peer().wedges && l2tp.Before(w.pr, m.Ns) {
+		w.pWedged = true
+	}
+	if m.ZLB() || w.pWedged {
 		return
 	}
 	switch {
+	case w.peer().follows:
+		w.pr = m.Ns + 1
+		w.pTookNs[m.Session] = w.pTookNs[m.Session] || m.Type == typeOther
+		w.pGotStop = w.pGotStop || m.Type == l2tp.TypeStopCCN
 	case m.Ns == w.pr:
 		w.pTake(m)
 		for {
@@ -163,7 +165,7 @@ func (w *world) pReceive(pkt []byte) {
 
 // pLook checks what the peer sees, see invariant 6.
 func (w *world) pLook(m l2tp.Message) {
-	if !w.inOrder() || w.excused || w.now <= w.unsure {
+	if !w.inOrder() || w.excused || w.now <= w.unsure || w.peer().follows {
 		return
 	}
 	if l2tp.Before(w.pr, m.Ns) {

@@ -60,6 +60,7 @@ type world struct {
 	xWhy     string
 	pWhy     string
 	pAnswers bool // a ZLB of the peer is due
+	pWedged  bool
 	xClosing uint16
 	xStopped bool // its StopCCN was acknowledged
 	acked    bool // for a dead peer
