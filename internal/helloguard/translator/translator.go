@@ -138,6 +138,7 @@ func (t *Translator) Resync(now time.Time) {
 	if t.hello.set {
 		t.hello.last, t.hello.before, t.hello.restored = now, now, true
 		t.hello.closed = time.Time{}
+		t.hello.plan()
 	}
 }
 
