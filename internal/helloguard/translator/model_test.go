@@ -96,7 +96,7 @@ func (w *world) calm() bool {
 	// guard that is down, and a Hello every 3 s, any two are too many; and a lazy
 	// peer doesn't send them again in time.
 	down := h.kills > 0 || h.storm
-	if down && h.late > 0 || (h.late > 0 || down) && (h.peer.lazy || h.peer.keepalive == 3000) {
+	if down && h.late > 0 || h.peer.wedges && h.late > 0 || (h.late > 0 || down) && (h.peer.lazy || h.peer.keepalive == 3000) {
 		return false
 	}
 	return h.kills <= 5 && h.helloEvery == 60000 && h.lossless() && h.fresh == 0 && h.hang == 0 && h.crash == 0 && h.unplug == 0
@@ -313,7 +313,7 @@ func (w *world) check() {
 	if !w.calm() {
 		return
 	}
-	if !w.gaveUp() && h.passFirst && h.peer.kind == answers && h.peer.deafFor == 0 && w.losses == 0 && w.last != nil && w.last.Offset() != 0 {
+	if !w.gaveUp() && h.passFirst && h.peer.kind == answers && h.peer.deafFor == 0 && !h.peer.noDuplicates && w.losses == 0 && w.last != nil && w.last.Offset() != 0 {
 		w.fail("offset %d with a peer that answers", w.last.Offset())
 	}
 	if w.excused || !h.fast() {

@@ -58,8 +58,16 @@ func (t *Translator) foreignOut(p *l2tp.Packet) bool {
 // all, it may be a retransmission: later ones may be on the wire too.
 func (t *Translator) seen(ns uint16, now time.Time) {
 	t.exact = ns == t.next.n && t.exact || !t.exact && t.certain(now)
+	t.skip(ns)
 	t.next.n, t.sent = ns+1, now
 	t.confirm(now)
+}
+
+// skip notes that messages before ns may have gone past: they are behind a pending Hello.
+func (t *Translator) skip(ns uint16) {
+	if t.hello.set && !t.gapless && ns != t.next.n {
+		t.hello.overtaken, t.out.Save = true, true
+	}
 }
 
 // certain reports whether all that xl2tpd has on the wire was seen: nothing could go past,
@@ -187,6 +195,7 @@ func (t *Translator) outZLB(p *l2tp.Packet, now time.Time) *Verdict {
 		return t.forwardOut(p, t.seqs.wire(ns))
 	}
 	if !t.gapless { // else the messages before it that were not seen are not on the wire
+		t.skip(ns)
 		t.next.n = ns
 	}
 	t.exact = true
