@@ -19,8 +19,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"xl2tpd-keepalive/internal/helloguard/translator"
-	"xl2tpd-keepalive/proc"
 	"xl2tpd-keepalive/internal/l2tp"
+	"xl2tpd-keepalive/proc"
 )
 
 // What the way through the queue adds to a control packet, and how many take it in
