@@ -27,7 +27,11 @@ func packet(in bool, m l2tp.Message) []byte {
 
 // assigning makes an SCCRQ or SCCRP that names its sender's tunnel id.
 func assigning(in bool, kind l2tp.MessageType, to, own uint16, ns, nr uint16) []byte {
-	b := packet(in, l2tp.Message{Type: kind, Tunnel: to, Ns: ns, Nr: nr})
+	return assigned(packet(in, l2tp.Message{Type: kind, Tunnel: to, Ns: ns, Nr: nr}), own)
+}
+
+// assigned is a packet with an Assigned Tunnel ID more.
+func assigned(b []byte, own uint16) []byte {
 	for _, w := range []uint16{0x8008, 0, 9, own} {
 		b = binary.BigEndian.AppendUint16(b, w)
 	}

@@ -42,23 +42,24 @@ func (l *lru[K, V]) get(k K) (v V, ok bool) {
 // put sets an entry, which is the newest then.
 func (l *lru[K, V]) put(k K, v V) {
 	l.delete(k)
+	if l.share > 0 {
+		if own := l.shares[l.peer(k)]; own != nil && own.Len() == l.share {
+			l.evict(own.Front())
+		}
+	}
 	if len(l.items) == l.max {
 		l.evict(l.order.Front())
 	}
 	i := &item[K, V]{key: k, value: v}
+	i.inOrder = l.order.PushBack(i)
 	if l.share > 0 {
 		own := l.shares[l.peer(k)]
-		if own != nil && own.Len() == l.share {
-			l.evict(own.Front())
-			own = l.shares[l.peer(k)]
-		}
 		if own == nil {
 			own = list.New()
 			l.shares[l.peer(k)] = own
 		}
 		i.inShare = own.PushBack(i)
 	}
-	i.inOrder = l.order.PushBack(i)
 	l.items[k] = i
 }
 
