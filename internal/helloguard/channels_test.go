@@ -32,9 +32,18 @@ func assigning(in bool, kind l2tp.MessageType, to, own uint16, ns, nr uint16) []
 
 // assigned is a packet with an Assigned Tunnel ID more.
 func assigned(b []byte, own uint16) []byte {
-	for _, w := range []uint16{0x8008, 0, 9, own} {
+	return withAVP(b, 9, binary.BigEndian.AppendUint16(nil, own))
+}
+
+// named is a packet with a Vendor Name more.
+func named(b []byte, vendor string) []byte { return withAVP(b, 8, []byte(vendor)) }
+
+// withAVP is a packet with one AVP more.
+func withAVP(b []byte, kind uint16, value []byte) []byte {
+	for _, w := range []uint16{0x8000 | uint16(6+len(value)), 0, kind} {
 		b = binary.BigEndian.AppendUint16(b, w)
 	}
+	b = append(b, value...)
 	binary.BigEndian.PutUint16(b[2:], uint16(len(b)))
 	binary.BigEndian.PutUint16(b[24:], uint16(len(b)-20))
 	binary.BigEndian.PutUint16(b[30:], uint16(len(b)-28))

@@ -1,7 +1,6 @@
 package helloguard
 
 import (
-	"encoding/binary"
 	"slices"
 	"strings"
 	"testing"
@@ -22,15 +21,7 @@ func closing(in bool, kind l2tp.MessageType, ns, nr, code uint16, words string) 
 
 // explained is a packet with a Result Code more.
 func explained(b []byte, code uint16, words string) []byte {
-	for _, w := range []uint16{0x8000 | uint16(10+len(words)), 0, 1, code, 0} {
-		b = binary.BigEndian.AppendUint16(b, w)
-	}
-	b = append(b, words...)
-	binary.BigEndian.PutUint16(b[2:], uint16(len(b)))
-	binary.BigEndian.PutUint16(b[24:], uint16(len(b)-20))
-	binary.BigEndian.PutUint16(b[30:], uint16(len(b)-28))
-	l2tp.TrustChecksum(b)
-	return b
+	return withAVP(b, 1, append([]byte{byte(code >> 8), byte(code), 0, 0}, words...))
 }
 
 func TestCloseReason(t *testing.T) {

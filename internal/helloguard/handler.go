@@ -411,12 +411,17 @@ func (h *handler) accepted(p *l2tp.Packet, at path, secured bool, now time.Time)
 	h.x.awaited.delete(t)
 	t.PeerID = other
 	c := h.open(&channel{translator: newTranslator(t, now), owner: a.owner, secured: secured,
-		listening: true, vendor: l2tp.Vendor(p.Payload())}, now)
+		listening: true, vendor: clip(l2tp.Vendor(p.Payload()))}, now)
 	if c == nil {
 		h.stopListening(t)
 	}
 	return c
 }
+
+// maxVendor is how much is kept of what a peer calls itself, in bytes.
+const maxVendor = 64
+
+func clip(vendor string) string { return vendor[:min(len(vendor), maxVendor)] }
 
 // distrust forgets what an SCCRP in the clear has opened, once one for the same tunnel
 // comes through IPsec: the policy has dropped the first behind the guard.

@@ -55,10 +55,10 @@ const rootCgroup = 1
 
 func told(cgroup uint32) bool { return cgroup > rootCgroup }
 
-// owner tells who sends from local to peer. opens says that the packet opens a connection:
-// xl2tpd sends an SCCRQ through its unconnected socket, even if it has other connections
-// with that peer. Later messages go through the connected socket, if there is one, because
-// only that one gets the answers.
+// owner tells who sends from local to peer. opens says that the packet opens a connection.
+// A later one is another program's if that alone has a connected socket: only this socket
+// gets the answers. An xl2tpd's connected socket says less, because another xl2tpd may
+// still send in a connection that it had before.
 func (f facts) owner(local, peer netip.AddrPort, opens bool) owner {
 	if len(f.daemons) == 0 {
 		return owner{}
@@ -67,19 +67,21 @@ func (f facts) owner(local, peer netip.AddrPort, opens bool) owner {
 		return owner{ownership: unclear}
 	}
 	free, connected := f.senders(local, peer)
-	senders := connected
-	if opens || len(connected) == 0 {
-		senders = slices.Concat(free, connected)
+	if !opens && len(connected) > 0 {
+		if possible, _ := f.holders(connected); len(possible) == 0 {
+			return owner{}
+		}
 	}
+	senders := slices.Concat(free, connected)
 	possible, others := f.holders(senders)
 	only := f.onlyListener(local, free)
 	switch {
 	case len(possible) == 0 && only == proc.ID{}:
 		return owner{}
-	case len(possible) == 1 && !others && f.certain(senders) && (len(free) < 2 || !opens && len(connected) > 0):
+	case len(possible) != 1 || others:
+		return owner{ownership: unclear}
+	case f.certain(senders) && len(free) < 2, only == possible[0] && len(connected) == 0:
 		return owner{known, possible[0]}
-	case len(possible) == 1 && !others && only == possible[0] && len(connected) == 0:
-		return owner{known, only}
 	}
 	return owner{ownership: unclear}
 }
