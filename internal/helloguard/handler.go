@@ -89,24 +89,19 @@ func (h *handler) restore(now time.Time) error {
 }
 
 // confirmOwner compares the owner that a file names with the host, and reports whether the
-// channel can be an xl2tpd's. Earlier versions took every process for the watched xl2tpd.
+// channel can be an xl2tpd's. Earlier versions took every process for the watched xl2tpd. An
+// owner that the file does not name is asked for once it sends: who has the port now may not
+// be who opened the connection.
 func (h *handler) confirmOwner(c *channel, now time.Time) bool {
-	if h.hasEnded(c.owner) {
-		if !c.written.proven {
-			c.owner = owner{ownership: unclear}
-		}
-		return true
-	}
 	t := c.translator.Tunnel()
-	is := h.ownerOf(path{t.Local, t.Peer}, false, now)
-	switch {
-	case is.ownership == foreign:
-		c.owner = owner{ownership: unclear}
-		return h.x.has(t)
-	case is.ownership == known, !c.written.proven:
-		c.owner = is
+	is := owner{ownership: unclear}
+	if !h.hasEnded(c.owner) {
+		is = h.ownerOf(path{t.Local, t.Peer}, false, now)
 	}
-	return true
+	if !c.written.proven && is != c.owner || is.ownership == foreign {
+		c.owner = owner{ownership: unclear}
+	}
+	return is.ownership != foreign || h.x.has(t)
 }
 
 // aliveFor is for how long a process that ran counts as running while a connection is being
@@ -272,14 +267,15 @@ func (h *handler) sends(c *channel, p *l2tp.Packet, at path, now time.Time) {
 		h.x.recount()
 		h.facts.forget()
 	}
-	if c.owner.ownership == unclear && now.Sub(c.asked) >= repeatAfter {
+	stop := p.Msg.Type == l2tp.TypeStopCCN // its sender may have ended since
+	if c.owner.ownership == unclear && !stop && now.Sub(c.asked) >= repeatAfter {
 		c.asked = now
 		if o := h.ownerOf(at, false, now); o.ownership == known {
 			c.owner = o
 			h.save(c)
 		}
 	}
-	if !c.established && p.Msg.Type != l2tp.TypeStopCCN {
+	if !c.established && !stop {
 		c.established = true
 		h.confirmAlive(c, now)
 		h.x.stoodUp(c)

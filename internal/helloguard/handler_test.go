@@ -43,7 +43,7 @@ func newFakeHost() *fakeHost {
 // start has an xl2tpd run that listens on port 1701 of all addresses.
 func (f *fakeHost) start(p proc.ID, cgroup uint32) {
 	all := netip.AddrPortFrom(netip.IPv4Unspecified(), l2tpPort)
-	f.daemons = append(f.daemons, Daemon{ID: p, Cgroup: cgroup})
+	f.daemons = append(f.daemons, Daemon{ID: p, Cgroup: cgroup, Listens: all})
 	f.sockets = append(f.sockets, socket{local: all, cgroup: cgroup})
 }
 

@@ -55,10 +55,16 @@ const rootCgroup = 1
 
 func told(cgroup uint32) bool { return cgroup > rootCgroup }
 
-// owner tells who sends from local to peer. opens says that the packet opens a connection.
-// A later one is another program's if that alone has a connected socket: only this socket
-// gets the answers. An xl2tpd's connected socket says less, because another xl2tpd may
-// still send in a connection that it had before.
+// owner tells who sends from local to peer.
+//
+// An xl2tpd ends if it can't have the port that its file names. So if there is one socket
+// with that port, and one xl2tpd for it, the socket is its own, unless their cgroups differ.
+// The cgroup alone is no proof: another program may be in it too. (If that has a connected
+// socket with the same port and peer, nothing tells the two apart.)
+//
+// opens says that the packet opens a connection. A later one is another program's if that
+// alone has a connected socket: only this socket gets the answers. An xl2tpd's connected
+// socket says less, because another xl2tpd may still send in a connection that it had before.
 func (f facts) owner(local, peer netip.AddrPort, opens bool) owner {
 	if len(f.daemons) == 0 {
 		return owner{}
@@ -68,20 +74,16 @@ func (f facts) owner(local, peer netip.AddrPort, opens bool) owner {
 	}
 	free, connected := f.senders(local, peer)
 	if !opens && len(connected) > 0 {
-		if possible, _ := f.holders(connected); len(possible) == 0 {
+		if possible, _ := f.holders(connected, local); len(possible) == 0 {
 			return owner{}
 		}
 	}
-	senders := slices.Concat(free, connected)
-	possible, others := f.holders(senders)
-	only := f.onlyListener(local, free)
+	possible, others := f.holders(slices.Concat(free, connected), local)
 	switch {
-	case len(possible) == 0 && only == proc.ID{}:
+	case len(possible) == 0 && !(len(free) == 1 && f.listens(local)):
 		return owner{}
-	case len(possible) != 1 || others:
-		return owner{ownership: unclear}
-	case f.certain(senders) && len(free) < 2, only == possible[0] && len(connected) == 0:
-		return owner{known, possible[0]}
+	case len(possible) == 1 && !others && len(free) == 1 && covers(possible[0].Listens, local) && f.certain(connected):
+		return owner{known, possible[0].ID}
 	}
 	return owner{ownership: unclear}
 }
@@ -101,19 +103,18 @@ func (f facts) senders(local, peer netip.AddrPort) (free, connected []socket) {
 	return free, connected
 }
 
-// holders returns the xl2tpds that can have one of these sockets. others tells that
-// another program must have one.
-func (f facts) holders(sockets []socket) (possible []proc.ID, others bool) {
+// holders returns the xl2tpds that can have one of these sockets, which can send from local.
+// others tells that another program must have one.
+func (f facts) holders(sockets []socket, local netip.AddrPort) (possible []Daemon, others bool) {
 	for _, s := range sockets {
-		n := len(possible)
 		found := false
 		for _, d := range f.daemons {
-			if told(s.cgroup) && told(d.Cgroup) && s.cgroup != d.Cgroup {
+			if told(s.cgroup) && told(d.Cgroup) && s.cgroup != d.Cgroup || d.Listens.IsValid() && !covers(d.Listens, local) {
 				continue
 			}
 			found = true
-			if !slices.Contains(possible[:n], d.ID) {
-				possible = append(possible, d.ID)
+			if !slices.ContainsFunc(possible, func(o Daemon) bool { return o.ID == d.ID }) {
+				possible = append(possible, d)
 			}
 		}
 		others = others || !found
@@ -123,17 +124,13 @@ func (f facts) holders(sockets []socket) (possible []proc.ID, others bool) {
 
 // certain reports whether the cgroups say who has the sockets.
 func (f facts) certain(sockets []socket) bool {
-	return !slices.ContainsFunc(sockets, func(s socket) bool { return !told(s.cgroup) }) &&
+	return len(sockets) == 0 || !slices.ContainsFunc(sockets, func(s socket) bool { return !told(s.cgroup) }) &&
 		!slices.ContainsFunc(f.daemons, func(d Daemon) bool { return !told(d.Cgroup) })
 }
 
-// onlyListener returns the one xl2tpd that runs if its file has it listen at local, where
-// there is only one socket: xl2tpd ends if it can't have its port.
-func (f facts) onlyListener(local netip.AddrPort, free []socket) proc.ID {
-	if len(f.daemons) != 1 || len(free) != 1 || !covers(f.daemons[0].Listens, local) {
-		return proc.ID{}
-	}
-	return f.daemons[0].ID
+// listens reports whether the file of an xl2tpd has it listen at local.
+func (f facts) listens(local netip.AddrPort) bool {
+	return slices.ContainsFunc(f.daemons, func(d Daemon) bool { return covers(d.Listens, local) })
 }
 
 // session tells whose a session of the kernel is. pppd is a child of the xl2tpd that opened

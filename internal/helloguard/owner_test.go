@@ -16,13 +16,14 @@ var (
 func TestOwner(t *testing.T) {
 	const nobody, user = 65534, 1000
 	var (
-		own         = Daemon{ID: watched, Cgroup: 7}
-		second      = Daemon{ID: office, Cgroup: 8}
+		own         = Daemon{ID: watched, Cgroup: 7, Listens: everywhere}
+		second      = Daemon{ID: office, Cgroup: 8, Listens: everywhere}
 		free        = socket{local: everywhere, cgroup: 7}
 		freeOffice  = socket{local: everywhere, cgroup: 8}
 		freeOther   = socket{local: everywhere, cgroup: 9}
 		kernelMode  = socket{local: here, peer: there, cgroup: 7}
 		kernelOther = socket{local: here, peer: there, cgroup: 9}
+		port1801    = netip.AddrPortFrom(netip.IPv4Unspecified(), 1801)
 		elsewhere   = netip.AddrPortFrom(there.Addr().Next(), l2tpPort)
 		is          = func(p proc.ID) owner { return owner{known, p} }
 		mixed       = owner{ownership: unclear}
@@ -41,8 +42,8 @@ func TestOwner(t *testing.T) {
 		"bound to another address": {facts{daemons: []Daemon{own}, sockets: []socket{with(free, func(s *socket) {
 			s.local = netip.AddrPortFrom(here.Addr().Next(), l2tpPort)
 		})}}, owner{}, owner{}},
-		"on another port": {facts{daemons: []Daemon{own}, sockets: []socket{with(free, func(s *socket) {
-			s.local = netip.AddrPortFrom(netip.IPv4Unspecified(), 1801)
+		"on another port": {facts{daemons: []Daemon{listens(own, port1801)}, sockets: []socket{with(free, func(s *socket) {
+			s.local = port1801
 		})}}, owner{}, owner{}},
 		"kernel mode": {facts{daemons: []Daemon{own}, sockets: []socket{free, kernelMode}}, is(watched), is(watched)},
 		"kernel mode, two tunnels with a peer": {facts{daemons: []Daemon{own}, sockets: []socket{free, kernelMode, kernelMode}},
@@ -52,37 +53,42 @@ func TestOwner(t *testing.T) {
 		"two on one port": {facts{daemons: []Daemon{own, second}, sockets: []socket{free, freeOffice}}, mixed, mixed},
 		"two on one port, one in kernel mode": {facts{daemons: []Daemon{own, second}, sockets: []socket{free, freeOffice, kernelMode}},
 			mixed, mixed},
-		"two on two ports": {facts{daemons: []Daemon{own, second}, sockets: []socket{freeOffice}}, is(office), is(office)},
+		"two on two ports":                {facts{daemons: []Daemon{listens(own, port1801), second}, sockets: []socket{freeOffice}}, is(office), is(office)},
+		"two on two ports, in one cgroup": {facts{daemons: []Daemon{listens(own, port1801), in(second, 7)}, sockets: []socket{free}}, is(office), is(office)},
 		"two on two addresses": {facts{daemons: []Daemon{own, second}, sockets: []socket{
 			with(free, func(s *socket) { s.local = netip.AddrPortFrom(here.Addr().Next(), l2tpPort) }),
 			with(freeOffice, func(s *socket) { s.local = here }),
 		}}, is(office), is(office)},
 		"two in one cgroup": {facts{daemons: []Daemon{own, in(second, 7)}, sockets: []socket{free}}, mixed, mixed},
-		"NetworkManager's two": {facts{daemons: []Daemon{own, second, {ID: proc.ID{Pid: 201, Start: 7}, Cgroup: 8}},
+		"NetworkManager's two": {facts{daemons: []Daemon{own, second, {ID: proc.ID{Pid: 201, Start: 7}, Cgroup: 8, Listens: everywhere}},
 			sockets: []socket{freeOffice}}, mixed, mixed},
-		"another program beside it":     {facts{daemons: []Daemon{own}, sockets: []socket{free, freeOther}}, mixed, mixed},
-		"another program in its cgroup": {facts{daemons: []Daemon{own}, sockets: []socket{free, free}}, mixed, mixed},
-		"kl2tpd beside it":              {facts{daemons: []Daemon{own}, sockets: []socket{free, kernelOther}}, mixed, owner{}},
-		"kl2tpd alone":                  {facts{daemons: []Daemon{own}, sockets: []socket{kernelOther}}, owner{}, owner{}},
-		"accel-ppp alone":               {facts{daemons: []Daemon{own}, sockets: []socket{freeOther}}, owner{}, owner{}},
-		"no xl2tpd":                     {facts{sockets: []socket{freeOther}}, owner{}, owner{}},
-		"no xl2tpd, nothing known":      {facts{blind: true}, owner{}, owner{}},
-		"no socket":                     {facts{daemons: []Daemon{own}}, owner{}, owner{}},
-		"sockets not known":             {facts{daemons: []Daemon{own}, blind: true}, mixed, mixed},
+		"another program beside it":                             {facts{daemons: []Daemon{own}, sockets: []socket{free, freeOther}}, mixed, mixed},
+		"another program in its cgroup on its port":             {facts{daemons: []Daemon{own}, sockets: []socket{free, free}}, mixed, mixed},
+		"another program in its cgroup, xl2tpd on another port": {facts{daemons: []Daemon{listens(own, port1801)}, sockets: []socket{free}}, owner{}, owner{}},
+		"a port that nobody knows":                              {facts{daemons: []Daemon{listens(own, netip.AddrPort{})}, sockets: []socket{free}}, mixed, mixed},
+		"kl2tpd beside it":                                      {facts{daemons: []Daemon{own}, sockets: []socket{free, kernelOther}}, mixed, owner{}},
+		"kl2tpd alone":                                          {facts{daemons: []Daemon{own}, sockets: []socket{kernelOther}}, owner{}, owner{}},
+		"accel-ppp alone":                                       {facts{daemons: []Daemon{listens(own, port1801)}, sockets: []socket{freeOther}}, owner{}, owner{}},
+		"no xl2tpd":                                             {facts{sockets: []socket{freeOther}}, owner{}, owner{}},
+		"no xl2tpd, nothing known":                              {facts{blind: true}, owner{}, owner{}},
+		"no socket":                                             {facts{daemons: []Daemon{own}}, owner{}, owner{}},
+		"sockets not known":                                     {facts{daemons: []Daemon{own}, blind: true}, mixed, mixed},
 		"another user's socket": {facts{daemons: []Daemon{own}, sockets: []socket{
 			with(freeOther, func(s *socket) { s.uid = nobody }), free, with(kernelOther, func(s *socket) { s.uid = user }),
 		}}, is(watched), is(watched)},
 		"another user's socket alone": {facts{daemons: []Daemon{own}, sockets: []socket{with(free, func(s *socket) { s.uid = nobody })}},
 			owner{}, owner{}},
 		"cgroup of the socket not known": {facts{daemons: []Daemon{own}, sockets: []socket{with(free, func(s *socket) { s.cgroup = 0 })}},
-			mixed, mixed},
-		"cgroup of the process not known": {facts{daemons: []Daemon{in(own, 0)}, sockets: []socket{free}}, mixed, mixed},
+			is(watched), is(watched)},
+		"cgroup of the process not known": {facts{daemons: []Daemon{in(own, 0)}, sockets: []socket{free}}, is(watched), is(watched)},
 		"all in the root cgroup": {facts{daemons: []Daemon{in(own, 1)}, sockets: []socket{with(free, func(s *socket) { s.cgroup = 1 })}},
-			mixed, mixed},
-		"no cgroups, but its file says the port": {facts{daemons: []Daemon{listens(in(own, 0), everywhere)},
-			sockets: []socket{with(free, func(s *socket) { s.cgroup = 0 })}}, is(watched), is(watched)},
-		"no cgroups, and its file says another": {facts{daemons: []Daemon{listens(in(own, 0), netip.AddrPortFrom(netip.IPv4Unspecified(), 1801))},
+			is(watched), is(watched)},
+		"no cgroups, and no file": {facts{daemons: []Daemon{listens(in(own, 0), netip.AddrPort{})},
 			sockets: []socket{with(free, func(s *socket) { s.cgroup = 0 })}}, mixed, mixed},
+		"no cgroups, and two ports": {facts{daemons: []Daemon{listens(in(own, 0), port1801), in(second, 0)},
+			sockets: []socket{with(free, func(s *socket) { s.cgroup = 0 })}}, is(office), is(office)},
+		"no cgroups, and its file says another": {facts{daemons: []Daemon{listens(in(own, 0), port1801)},
+			sockets: []socket{with(free, func(s *socket) { s.cgroup = 0 })}}, owner{}, owner{}},
 		"no cgroups, and two sockets": {facts{daemons: []Daemon{listens(in(own, 0), everywhere)},
 			sockets: []socket{with(free, func(s *socket) { s.cgroup = 0 }), with(free, func(s *socket) { s.cgroup = 0 })}}, mixed, mixed},
 		"no cgroups, and two xl2tpds": {facts{daemons: []Daemon{listens(in(own, 0), everywhere), in(second, 0)},

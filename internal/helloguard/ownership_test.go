@@ -32,7 +32,8 @@ func TestForeignConnections(t *testing.T) {
 	for name, set := range map[string]func(f *fakeHost){
 		"no xl2tpd runs": func(f *fakeHost) { f.none() },
 		"another program on its port, xl2tpd on another": func(f *fakeHost) {
-			f.sockets = []socket{{local: everywhere, cgroup: 9}, {local: netip.AddrPortFrom(everywhere.Addr(), 1801), cgroup: 7}}
+			f.daemons[0].Listens = netip.AddrPortFrom(everywhere.Addr(), 1801)
+			f.sockets = []socket{{local: everywhere, cgroup: 9}, {local: f.daemons[0].Listens, cgroup: 7}}
 		},
 		"another user's socket": func(f *fakeHost) { f.sockets[0].uid = 65534 },
 		"another program's connected socket": func(f *fakeHost) {
@@ -273,7 +274,7 @@ func TestStateOfAnEarlierVersion(t *testing.T) {
 	}{
 		"its owner runs":        {0, func(*fakeHost) {}, []owner{{known, watched}}},
 		"its owner, held":       {1, func(*fakeHost) {}, []owner{{known, watched}}},
-		"another's":             {0, func(f *fakeHost) { f.none(); f.start(office, 8) }, []owner{{known, office}}},
+		"another's":             {0, func(f *fakeHost) { f.none(); f.start(office, 8) }, []owner{{ownership: unclear}}},
 		"of two, who knows":     {0, func(f *fakeHost) { f.start(office, 8) }, []owner{{ownership: unclear}}},
 		"no xl2tpd's":           {0, func(f *fakeHost) { f.none() }, nil},
 		"no xl2tpd's, held":     {1, func(f *fakeHost) { f.none() }, []owner{{ownership: unclear}}},
