@@ -15,7 +15,7 @@ import (
 )
 
 // memoryDir is a directory in memory, as the guard's is, for thousands of files.
-func memoryDir(t *testing.T) string {
+func memoryDir(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("/dev/shm", "helloguard")
 	if err != nil {

@@ -344,10 +344,13 @@ func (h *handler) meetSender(p *l2tp.Packet, at path, now time.Time) *channel {
 		return h.openSession(s, now)
 	}
 	u := h.x.unpaired[at]
+	if u == nil && len(h.x.unpaired) == maxUnpaired {
+		return nil
+	}
 	if u == nil {
 		o := h.ownerOf(at, false, now)
 		t := translator.Tunnel{Local: at.local, Peer: at.peer}
-		if len(h.x.unpaired) == maxUnpaired || !h.serves(o, at, now) || !h.signs(h.ctx, t, h.x.stand()).Wanted {
+		if !h.serves(o, at, now) || !h.signs(h.ctx, t, h.x.stand()).Wanted {
 			return nil
 		}
 		u = &unpaired{since: now, owner: o}

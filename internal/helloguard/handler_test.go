@@ -71,7 +71,7 @@ func (f *fakeHost) forget() {}
 // fixture is a handler whose effects are written down.
 type fixture struct {
 	*handler
-	t        *testing.T
+	t        testing.TB
 	now      time.Time
 	signs    Signs
 	world    *fakeHost
@@ -83,7 +83,7 @@ type fixture struct {
 	log      bytes.Buffer
 }
 
-func newFixture(t *testing.T, dir string) *fixture {
+func newFixture(t testing.TB, dir string) *fixture {
 	b := &fixture{t: t, now: epoch, world: newFakeHost(), listened: map[translator.Tunnel]bool{},
 		signs: Signs{Linked: true, Wanted: true, Alive: true, Window: 39 * time.Second}}
 	b.handler = newHandler(t.Context(), &Guard{
