@@ -147,8 +147,8 @@ func (h *handler) serves(o owner, at path, now time.Time) bool {
 	}
 	if h.leftAlone != o.process {
 		h.leftAlone = o.process
-		h.log.Warn("hello guard leaves tunnels alone: with `ipsec saref` in its file, xl2tpd can't be answered at an address of lo",
-			"local", at.local.Addr().String(), "pid", o.process.Pid)
+		h.log.seldom(h.ctx, now, slog.LevelWarn, "hello guard leaves tunnels alone: with `ipsec saref` in its file, xl2tpd can't be answered at an address of lo",
+			func() []any { return []any{"local", at.local.Addr().String(), "pid", o.process.Pid} })
 	}
 	return false
 }
@@ -320,6 +320,9 @@ func (h *handler) reply(p *l2tp.Packet, at path, now time.Time) {
 	own, ok := l2tp.AssignedTunnel(p.Payload())
 	if !ok || own == 0 {
 		return
+	}
+	if c := h.x.known(at, p.Msg.Tunnel, true); c != nil && c.translator.Tunnel().LocalID == own {
+		return // sent again
 	}
 	k := callerKey{at, p.Msg.Tunnel}
 	half, again := h.x.callers.get(k)
@@ -494,7 +497,7 @@ func (h *handler) wanted(c *channel, hello bool, now time.Time) (life translator
 		h.drop(c)
 		return life, false
 	}
-	if c.established && !c.listening {
+	if !c.listening {
 		c.listening = true
 		h.listen(c.translator.Tunnel(), true, now)
 		h.save(c)
