@@ -1,9 +1,12 @@
 package helloguard
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"time"
+
+	"xl2tpd-keepalive/internal/helloguard/translator"
 )
 
 // repeatAfter is for how long the log does not repeat a line that packets can cause. The
@@ -40,4 +43,39 @@ func (l packetLog) seldom(ctx context.Context, now time.Time, level slog.Level, 
 	}
 	l.Log(ctx, level, text, rest...)
 	l.said[text] = saying{at: now}
+}
+
+// tell writes to the log what was done. That a tunnel is held, or is no longer, is news;
+// each Hello is not.
+func (h *handler) tell(c *channel, why error, now time.Time) {
+	if why == nil {
+		return
+	}
+	text, level := c.doing, slog.LevelDebug
+	switch why {
+	case translator.WhySwallowed, translator.WhyAdopted:
+		text = "hello guard holds the tunnel"
+	case translator.WhyPassed, translator.WhyUncertain:
+		text = "hello guard lets Hellos pass"
+	case translator.ErrReach, translator.ErrForeign:
+		h.log.seldom(h.ctx, now, slog.LevelDebug, "hello guard: packets that can't be the tunnel's",
+			func() []any { return append(c.name(), "reason", why.Error()) })
+		return
+	}
+	if text != c.doing {
+		c.doing, level = text, slog.LevelInfo
+	}
+	if h.log.Enabled(h.ctx, level) {
+		h.log.Log(h.ctx, level, cmp.Or(text, "hello guard"), append(c.name(), "reason", why.Error())...)
+	}
+}
+
+// note logs that something about a channel has failed.
+func (h *handler) note(c *channel, now time.Time, level slog.Level, text string, err error) {
+	h.log.seldom(h.ctx, now, level, text, func() []any { return append(c.name(), "err", err) })
+}
+
+func (c *channel) name() []any {
+	t := c.translator.Tunnel()
+	return []any{"peer", t.Peer.String(), "id", t.LocalID}
 }
