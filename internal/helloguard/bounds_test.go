@@ -245,6 +245,24 @@ func TestCallsInAFlood(t *testing.T) {
 	}
 }
 
+// One address that floods pushes out nobody but itself.
+func TestOneAddressHasItsShare(t *testing.T) {
+	b := newFixture(t, memoryDir(t))
+	for i := range maxHalfOpen - maxHalfOpenOfPeer {
+		b.handle(between(here, peerNumber(i), l2tp.Message{Type: l2tp.TypeSCCRP, Tunnel: 9, Nr: 1}, 7), outbound, b.now)
+	}
+	for i := range 2 * maxHalfOpen {
+		b.handle(between(here, peerNumber(1<<20), l2tp.Message{Type: l2tp.TypeSCCRP, Tunnel: uint16(1 + i), Nr: 1}, uint16(1+i)), outbound, b.now)
+	}
+	b.within()
+	for i := range maxHalfOpen - maxHalfOpenOfPeer {
+		b.handle(between(here, peerNumber(i), l2tp.Message{Tunnel: 9, Ns: 1, Nr: 2}, 0), outbound, b.now)
+	}
+	if want := maxHalfOpen - maxHalfOpenOfPeer; len(b.x.list) != want {
+		t.Errorf("%d tunnels, want %d", len(b.x.list), want)
+	}
+}
+
 // What a half-open connection costs is memory alone: the peer's messages are queued once it
 // has answered, and nothing is written before.
 func TestHalfOpen(t *testing.T) {

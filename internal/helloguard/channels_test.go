@@ -96,6 +96,11 @@ func TestFind(t *testing.T) {
 			{raw: answers(false, 9, 2)},
 			{in: true, raw: zlb(true, 7)},
 		}},
+		"xl2tpd's answer to a StopCCN": {steps: []step{
+			{raw: packet(false, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 8, Ns: 5})}, // has the path watched
+			{in: true, raw: packet(true, l2tp.Message{Type: l2tp.TypeStopCCN, Tunnel: 7, Ns: 5}), pause: time.Minute},
+			{raw: answers(false, 9, 6)},
+		}},
 		"the answer to a StopCCN": {steps: []step{
 			{raw: packet(false, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 8, Ns: 5})}, // has the path watched
 			{raw: packet(false, l2tp.Message{Type: l2tp.TypeStopCCN, Tunnel: 9, Ns: 5}), pause: time.Minute},
