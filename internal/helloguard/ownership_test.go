@@ -312,3 +312,35 @@ func TestOwnerEndsWhileAway(t *testing.T) {
 		t.Errorf("%q", next.acts)
 	}
 }
+
+// Who sends first in a tunnel has opened it, even if another process has asked for it and has
+// ended since, without a word to the service.
+func TestOwnerIsConfirmed(t *testing.T) {
+	again := proc.ID{Pid: 101, Start: 9}
+	b := newFixture(t, t.TempDir())
+	b.handlesRaw(false, assigning(false, l2tp.TypeSCCRQ, 0, 7, 0, 0), translator.Pass)
+	b.handlesRaw(true, assigning(true, l2tp.TypeSCCRP, 7, 9, 0, 1), translator.Pass)
+	b.world.end(watched)
+	b.world.start(again, 8)
+	b.handles(false, l2tp.Message{Type: l2tp.TypeSCCCN, Tunnel: 9, Ns: 1, Nr: 1}, translator.Pass)
+	if c := b.x.list[0]; !c.owner.is(again) {
+		t.Errorf("owner %+v", c.owner)
+	}
+}
+
+// The successor of an ended xl2tpd may draw the id of one of its tunnels for a caller: what
+// comes for that id is the successor's.
+func TestIDOfAnOrphanDrawnAgain(t *testing.T) {
+	again := proc.ID{Pid: 101, Start: 9}
+	b := newFixture(t, t.TempDir())
+	b.connect()
+	b.world.end(watched)
+	b.world.start(again, 8)
+	b.meet(Host{Daemon: again}, b.now)
+	b.handlesRaw(false, assigning(false, l2tp.TypeSCCRP, 10, 7, 0, 1), translator.Pass)
+	b.handles(false, l2tp.Message{Tunnel: 10, Ns: 1, Nr: 2}, translator.Pass)
+	b.handles(true, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 7, Ns: 2, Nr: 1}, translator.Pass)
+	if len(b.x.list) != 1 || !b.x.list[0].owner.is(again) {
+		t.Errorf("%d channels", len(b.x.list))
+	}
+}
