@@ -136,6 +136,6 @@ func (t *tunnel) view() Tunnel {
 	return Tunnel{
 		Link: t.key, State: t.state, Since: t.since, Section: t.place.section(),
 		Outer: t.place.outer, Target: t.target, SA: t.place.sa.Name, Evidence: t.evidence,
-		Session: t.place.session, Guard: t.settings.HelloGuard(), Window: window(t.settings),
+		Session: t.place.session, Guard: t.settings.HelloGuard(), Window: Window(t.settings),
 	}
 }

@@ -13,7 +13,8 @@ import (
 // no fresh evidence.
 const missable = 3
 
-func window(s config.Settings) time.Duration { return missable * (s.Interval + s.Timeout) }
+// Window is for how long a sign of life is fresh.
+func Window(s config.Settings) time.Duration { return missable * (s.Interval + s.Timeout) }
 
 // Fresh tells whether the tunnel has lately shown that it is alive.
 func (t Tunnel) Fresh(now time.Time) bool {

@@ -30,6 +30,7 @@ type Conf struct {
 	Port           uint16     // UDP port xl2tpd listens on; 0: any that is free
 	ListenAddr     netip.Addr // 0.0.0.0: all; invalid: the file gives a host name
 	ForceUserspace bool       // no kernel mode: data goes through xl2tpd and a pty
+	Saref          bool       // `ipsec saref` is there, whatever its value
 	MaxRetries     int        // retransmissions of a control message before the tunnel is closed
 	AccessControl  bool       // callers that no LNS section admits are refused
 	Sections       []Section  // in the file's order; [lac default] is folded into the others
@@ -191,6 +192,7 @@ func (c *Conf) set(kind string, s *Section, k conf.Key) string {
 	case "access control":
 		msg = setBool(k, &c.AccessControl)
 	case "ipsec saref":
+		c.Saref = true
 		var on bool
 		if msg = setBool(k, &on); on {
 			c.ForceUserspace = true

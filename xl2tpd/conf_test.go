@@ -90,8 +90,12 @@ name = myhostname
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Port != 1701 || c.MaxRetries != 5 || c.ListenAddr.IsValid() || !c.ForceUserspace || len(c.Sections) != 2 {
+	if c.Port != 1701 || c.MaxRetries != 5 || c.ListenAddr.IsValid() || !c.ForceUserspace || !c.Saref || len(c.Sections) != 2 {
 		t.Errorf("%+v", c)
+	}
+	c, err = ParseConf("f", []byte("[global]\nipsec saref = no\n"))
+	if err != nil || !c.Saref {
+		t.Errorf("%+v %v: any value counts", c, err)
 	}
 }
 

@@ -2,14 +2,11 @@ package xl2tpd
 
 import (
 	"cmp"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-
-	"golang.org/x/sys/unix"
 
 	"xl2tpd-keepalive/proc"
 )
@@ -41,27 +38,7 @@ func findProcess(procRoot string, pidPaths []string, want string) (process, bool
 			return p, true
 		}
 	}
-	entries, err := os.ReadDir(procRoot)
-	if err != nil {
-		return process{}, false
-	}
-	all := map[int]process{}
-	for _, e := range entries {
-		pid, err := strconv.Atoi(e.Name())
-		if err != nil {
-			continue
-		}
-		if p, ok := readProcess(procRoot, pid); ok && sameNet(procRoot, pid) && !transient(p.conf) {
-			all[pid] = p
-		}
-	}
-	var found []process
-	for _, p := range all {
-		// Between fork and exec a pppd still bears xl2tpd's name.
-		if _, child := all[p.ppid]; !child {
-			found = append(found, p)
-		}
-	}
+	found := slices.DeleteFunc(processes(procRoot), func(p process) bool { return transient(p.conf) })
 	if len(found) == 0 {
 		return process{}, false
 	}
@@ -75,6 +52,32 @@ func findProcess(procRoot string, pidPaths []string, want string) (process, bool
 		}
 		return cmp.Or(cmp.Compare(a.start, b.start), cmp.Compare(a.pid, b.pid))
 	}), true
+}
+
+// processes returns every xl2tpd of this network namespace.
+func processes(procRoot string) []process {
+	entries, err := os.ReadDir(procRoot)
+	if err != nil {
+		return nil
+	}
+	all := map[int]process{}
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		if p, ok := readProcess(procRoot, pid); ok && sameNet(procRoot, pid) {
+			all[pid] = p
+		}
+	}
+	var found []process
+	for _, p := range all {
+		// Between fork and exec a pppd still bears xl2tpd's name.
+		if _, child := all[p.ppid]; !child {
+			found = append(found, p)
+		}
+	}
+	return found
 }
 
 // readProcess tells whether pid is a living process called xl2tpd, and root's or our own
@@ -142,17 +145,4 @@ func waitExit(pid int) (*exit, error) {
 		return nil, err
 	}
 	return &exit{ended, stop}, nil
-}
-
-// Gone reports whether a process of a Snapshot is certainly no more.
-func Gone(pid int, started uint64) bool {
-	if unix.Kill(pid, 0) == unix.ESRCH {
-		return true
-	}
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return false // it may be hidden from us
-	}
-	s, err := proc.ParseStat(b)
-	return err == nil && (s.Dead() || s.Ticks != started) // not yet reaped, or another one's pid
 }

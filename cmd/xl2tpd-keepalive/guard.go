@@ -6,12 +6,15 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"xl2tpd-keepalive/config"
 	"xl2tpd-keepalive/internal/helloguard"
 	"xl2tpd-keepalive/internal/helloguard/translator"
+	"xl2tpd-keepalive/ppp"
+	"xl2tpd-keepalive/proc"
 	"xl2tpd-keepalive/supervisor"
 	"xl2tpd-keepalive/xl2tpd"
 )
@@ -24,6 +27,10 @@ type helloGuard struct {
 	*helloguard.Guard
 	loop   *supervisor.Loop
 	global atomic.Pointer[config.Settings] // for a tunnel whose links are not known
+
+	mu      sync.Mutex
+	seen    xl2tpd.Snapshot
+	parents map[int]int // of the links' pppds, by interface index
 }
 
 func newGuard(loop *supervisor.Loop, log *slog.Logger) *helloGuard {
@@ -38,9 +45,9 @@ func newGuard(loop *supervisor.Loop, log *slog.Logger) *helloGuard {
 			loop.Post(f)
 			loop.Post(supervisor.TaskWorks{Task: taskGuard})
 		},
-		Gone:  gone,
-		Dials: func(peer netip.Addr) { loop.Post(supervisor.Dials{Peer: peer}) },
-		Ended: func(t translator.Tunnel, e helloguard.Ending) {
+		Daemons: daemons,
+		Dials:   func(peer netip.Addr) { loop.Post(supervisor.Dials{Peer: peer}) },
+		Ended: func(t translator.Tunnel, e helloguard.CloseReason) {
 			loop.Post(supervisor.Ending{
 				Tunnel: control(t), Reason: e.Reason, Unexplained: e.ByPeer && e.Vague,
 				Operator: e.Operator, Half: e.Half, Unanswered: e.Unanswered, Buried: e.Buried,
@@ -64,20 +71,22 @@ func (g *helloGuard) configure(c *config.Config) {
 func (g *helloGuard) signs(ctx context.Context, t translator.Tunnel, tunnels int) helloguard.Signs {
 	ctx, cancel := context.WithTimeout(ctx, answerIn)
 	defer cancel()
-	return signs(g.loop.Witnesses(ctx, control(t), tunnels), g.global.Load(), time.Now())
+	s := signs(g.loop.Witnesses(ctx, control(t), tunnels), g.global.Load(), time.Now())
+	s.Linked = s.Linked || ctx.Err() != nil // nobody has said that there is no link
+	return s
 }
 
-// signs tells what its links say of a control tunnel. One without links, such as
-// one that is only being set up, goes by [global].
+// signs tells what its links say of a control tunnel. One without links, such as one that is
+// only being set up, or one of several in userspace mode, goes by [global].
 func signs(links []supervisor.Tunnel, global *config.Settings, now time.Time) helloguard.Signs {
 	if len(links) == 0 {
 		if global == nil {
 			return helloguard.Signs{}
 		}
 		which := global.HelloGuard()
-		return helloguard.Signs{Wanted: which != config.GuardOff, Offer: which == config.GuardAuto}
+		return helloguard.Signs{Wanted: which != config.GuardOff, Offer: which == config.GuardAuto, Window: supervisor.Window(*global)}
 	}
-	s := helloguard.Signs{Wanted: true, Alive: true, Window: links[0].Window}
+	s := helloguard.Signs{Linked: true, Wanted: true, Alive: true, Window: links[0].Window}
 	for _, l := range links {
 		s.Wanted = s.Wanted && l.Guard != config.GuardOff
 		s.Offer = s.Offer || l.Guard == config.GuardAuto
@@ -87,29 +96,55 @@ func signs(links []supervisor.Tunnel, global *config.Settings, now time.Time) he
 	return s
 }
 
-// daemonName names an xl2tpd for good, by its pid and start.
-const daemonName = "%d %d"
+// daemons returns what the guard needs to know of every xl2tpd.
+func daemons() []helloguard.Daemon {
+	var all []helloguard.Daemon
+	for _, d := range xl2tpd.Daemons() {
+		all = append(all, guardDaemon(d))
+	}
+	return all
+}
 
-// gone tells whether an xl2tpd is certainly no more.
-func gone(daemon string) bool {
-	var pid int
-	var started uint64
-	_, err := fmt.Sscanf(daemon, daemonName, &pid, &started)
-	return err == nil && xl2tpd.Gone(pid, started)
+func guardDaemon(d xl2tpd.Daemon) helloguard.Daemon {
+	is := helloguard.Daemon{ID: d.ID, Cgroup: d.Cgroup}
+	if d.Conf != nil {
+		is.Saref = d.Conf.Saref
+		if d.Conf.Port != 0 && d.Conf.ListenAddr.IsValid() {
+			is.Listens = netip.AddrPortFrom(d.Conf.ListenAddr, d.Conf.Port)
+		}
+	}
+	return is
+}
+
+// tell tells the guard about the watched xl2tpd.
+func (g *helloGuard) tell(s xl2tpd.Snapshot) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.seen = s
+	g.Tell(host(s, g.parents))
+}
+
+// tellLinks tells the guard whose the kernel's sessions are.
+func (g *helloGuard) tellLinks(links []ppp.Link) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.parents = make(map[int]int, len(links))
+	for _, l := range links {
+		g.parents[l.Index] = l.Xl2tpdPid
+	}
+	g.Tell(host(g.seen, g.parents))
 }
 
 // host is what the guard needs to know of xl2tpd.
-func host(s xl2tpd.Snapshot) helloguard.Host {
-	var h helloguard.Host
+func host(s xl2tpd.Snapshot, parents map[int]int) helloguard.Host {
+	h := helloguard.Host{Daemon: proc.ID{Pid: s.Pid, Start: s.Started}}
 	if s.Conf != nil {
-		h.Port, h.Addr = s.Conf.Port, s.Conf.ListenAddr
-	}
-	if s.Pid != 0 {
-		h.Daemon = fmt.Sprintf(daemonName, s.Pid, s.Started)
+		h.Port = s.Conf.Port
 	}
 	for _, one := range s.Sessions {
-		h.Sessions = append(h.Sessions, translator.Tunnel{
-			Local: one.Local, Peer: one.Peer, LocalID: one.LocalTunnel, PeerID: one.PeerTunnel,
+		h.Sessions = append(h.Sessions, helloguard.Session{
+			Tunnel: translator.Tunnel{Local: one.Local, Peer: one.Peer, LocalID: one.LocalTunnel, PeerID: one.PeerTunnel},
+			Xl2tpd: parents[one.Ifindex],
 		})
 	}
 	return h

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"net/netip"
 	"testing"
 	"time"
 
 	"xl2tpd-keepalive/config"
 	"xl2tpd-keepalive/internal/helloguard"
+	"xl2tpd-keepalive/proc"
 	"xl2tpd-keepalive/supervisor"
 	"xl2tpd-keepalive/xl2tpd"
 )
@@ -20,6 +22,7 @@ func TestSigns(t *testing.T) {
 	on, off, idle := config.Defaults(), config.Defaults(), config.Defaults()
 	on.Guard, off.Guard, idle.Keepalive = config.GuardOn, config.GuardOff, false
 	auto := config.Defaults()
+	window := supervisor.Window(auto)
 	fresh, stale := link(time.Second, config.GuardOn), link(time.Minute, config.GuardOn)
 	alone, offered := link(time.Second, config.GuardOff), link(time.Second, config.GuardAuto)
 	for name, c := range map[string]struct {
@@ -27,15 +30,15 @@ func TestSigns(t *testing.T) {
 		global *config.Settings
 		want   helloguard.Signs
 	}{
-		"alive":            {[]supervisor.Tunnel{fresh}, &off, helloguard.Signs{Wanted: true, Alive: true, Window: fresh.Window}},
-		"silent":           {[]supervisor.Tunnel{stale}, &on, helloguard.Signs{Wanted: true, Window: fresh.Window}},
-		"one of two":       {[]supervisor.Tunnel{fresh, stale}, &on, helloguard.Signs{Wanted: true, Window: fresh.Window}},
-		"not wanted":       {[]supervisor.Tunnel{alone}, &on, helloguard.Signs{Alive: true, Window: fresh.Window}},
-		"offered":          {[]supervisor.Tunnel{fresh, offered}, &on, helloguard.Signs{Wanted: true, Offer: true, Alive: true, Window: fresh.Window}},
-		"no links":         {nil, &on, helloguard.Signs{Wanted: true}},
-		"no links, auto":   {nil, &auto, helloguard.Signs{Wanted: true, Offer: true}},
-		"no keepalive":     {nil, &idle, helloguard.Signs{}},
-		"no links, off":    {nil, &off, helloguard.Signs{}},
+		"alive":            {[]supervisor.Tunnel{fresh}, &off, helloguard.Signs{Linked: true, Wanted: true, Alive: true, Window: fresh.Window}},
+		"silent":           {[]supervisor.Tunnel{stale}, &on, helloguard.Signs{Linked: true, Wanted: true, Window: fresh.Window}},
+		"one of two":       {[]supervisor.Tunnel{fresh, stale}, &on, helloguard.Signs{Linked: true, Wanted: true, Window: fresh.Window}},
+		"not wanted":       {[]supervisor.Tunnel{alone}, &on, helloguard.Signs{Linked: true, Alive: true, Window: fresh.Window}},
+		"offered":          {[]supervisor.Tunnel{fresh, offered}, &on, helloguard.Signs{Linked: true, Wanted: true, Offer: true, Alive: true, Window: fresh.Window}},
+		"no links":         {nil, &on, helloguard.Signs{Wanted: true, Window: window}},
+		"no links, auto":   {nil, &auto, helloguard.Signs{Wanted: true, Offer: true, Window: window}},
+		"no keepalive":     {nil, &idle, helloguard.Signs{Window: window}},
+		"no links, off":    {nil, &off, helloguard.Signs{Window: window}},
 		"no configuration": {nil, nil, helloguard.Signs{}},
 	} {
 		if got := signs(c.links, c.global, now); got != c.want {
@@ -45,13 +48,36 @@ func TestSigns(t *testing.T) {
 }
 
 func TestHost(t *testing.T) {
-	h := host(xl2tpd.Snapshot{})
-	if h.Port != 0 || h.Daemon != "" || h.Sessions != nil {
+	h := host(xl2tpd.Snapshot{}, nil)
+	if h.Port != 0 || h.Daemon != (proc.ID{}) || h.Sessions != nil {
 		t.Errorf("%+v", h)
 	}
 	h = host(xl2tpd.Snapshot{Conf: &xl2tpd.Conf{Port: 1801}, Pid: 12, Started: 34,
-		Sessions: []xl2tpd.Session{{LocalTunnel: 7, PeerTunnel: 9}}})
-	if h.Port != 1801 || h.Daemon != "12 34" || len(h.Sessions) != 1 || h.Sessions[0].LocalID != 7 || h.Sessions[0].PeerID != 9 {
-		t.Errorf("%+v", h)
+		Sessions: []xl2tpd.Session{{LocalTunnel: 7, PeerTunnel: 9, Ifindex: 5}, {LocalTunnel: 8, PeerTunnel: 10, Ifindex: 6}}},
+		map[int]int{5: 12})
+	if h.Port != 1801 || h.Daemon != (proc.ID{Pid: 12, Start: 34}) || len(h.Sessions) != 2 {
+		t.Fatalf("%+v", h)
+	}
+	if a, b := h.Sessions[0], h.Sessions[1]; a.LocalID != 7 || a.PeerID != 9 || a.Xl2tpd != 12 || b.Xl2tpd != 0 {
+		t.Errorf("%+v", h.Sessions)
+	}
+}
+
+// Of a file that can't be read, and of any free port, nothing is known.
+func TestDaemon(t *testing.T) {
+	id := proc.ID{Pid: 12, Start: 34}
+	all := netip.IPv4Unspecified()
+	for name, tc := range map[string]struct {
+		conf *xl2tpd.Conf
+		want helloguard.Daemon
+	}{
+		"no file":     {nil, helloguard.Daemon{ID: id, Cgroup: 7}},
+		"a port":      {&xl2tpd.Conf{Port: 1701, ListenAddr: all, Saref: true}, helloguard.Daemon{ID: id, Cgroup: 7, Saref: true, Listens: netip.AddrPortFrom(all, 1701)}},
+		"any port":    {&xl2tpd.Conf{ListenAddr: all}, helloguard.Daemon{ID: id, Cgroup: 7}},
+		"a host name": {&xl2tpd.Conf{Port: 1701}, helloguard.Daemon{ID: id, Cgroup: 7}},
+	} {
+		if got := guardDaemon(xl2tpd.Daemon{ID: id, Cgroup: 7, Conf: tc.conf}); got != tc.want {
+			t.Errorf("%s: %+v, want %+v", name, got, tc.want)
+		}
 	}
 }

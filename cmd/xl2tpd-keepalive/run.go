@@ -83,7 +83,7 @@ func keepalive(o options, stderr io.Writer) int {
 	scrapes := &metrics.Server{Report: look, Ready: works("metrics")}
 	lacs := &xl2tpd.Watcher{ConfPath: o.xl2tpdConf, Log: log, Deliver: func(s xl2tpd.Snapshot) {
 		loop.Post(s)
-		hellos.Tell(host(s))
+		hellos.tell(s)
 	}}
 	mend.resolve = lacs.Resolve
 	settings := &config.Watcher{Path: path, Log: log, Deliver: func(c *config.Config) {
@@ -103,6 +103,7 @@ func keepalive(o options, stderr io.Writer) int {
 		loop.Post(s)
 		if !slices.Equal(s.Links, known) {
 			known = s.Links
+			hellos.tellLinks(s.Links)
 			lacs.Look() // a new link is a new session
 		}
 	}

@@ -10,53 +10,100 @@ import (
 
 	"xl2tpd-keepalive/internal/helloguard/translator"
 	"xl2tpd-keepalive/internal/l2tp"
+	"xl2tpd-keepalive/proc"
 )
+
+// nothing has no effects.
+type nothing struct{}
+
+func (nothing) send(translator.Injection) error          { return nil }
+func (nothing) failClosed(translator.Tunnel, bool) error { return nil }
+func (nothing) listen(translator.Tunnel, bool) error     { return nil }
 
 // What a Hello and its acknowledgement cost with many tunnels, which have peers
 // of their own, or all the same one.
-func BenchmarkJudge(b *testing.B) {
+func BenchmarkHandle(b *testing.B) {
 	for _, peers := range []string{"many", "one"} {
 		for _, n := range []int{10, 100, 1000, 4000} {
-			b.Run(fmt.Sprintf("peers=%s/tunnels=%d", peers, n), func(b *testing.B) { benchmarkJudge(b, n, peers == "one") })
+			b.Run(fmt.Sprintf("peers=%s/tunnels=%d", peers, n), func(b *testing.B) { benchmarkHandle(b, n, peers == "one") })
 		}
 	}
 }
 
-func benchmarkJudge(b *testing.B, n int, one bool) {
-	d := &desk{
-		ctx: b.Context(), log: slog.New(slog.DiscardHandler), store: store(b.TempDir()), host: Host{Daemon: "100 5"},
-		x: newExchange(),
-		signs: func(context.Context, translator.Tunnel, int) Signs {
-			return Signs{Wanted: true, Offer: true, Alive: true}
+func benchmarkHandle(b *testing.B, n int, one bool) {
+	d := newHandler(b.Context(), &Guard{
+		Dir: memoryDir(b), Log: slog.New(slog.DiscardHandler),
+		Signs: func(context.Context, translator.Tunnel, int) Signs {
+			return Signs{Linked: true, Wanted: true, Offer: true, Alive: true}
 		},
-		owe:  func(translator.Tunnel, bool) error { return nil },
-		send: func(translator.Injection) error { return nil },
-	}
+	}, Host{Daemon: watched}, nothing{})
+	d.facts, d.gone = newFakeHost(), func(proc.ID) bool { return false }
 	if _, err := d.store.load(epoch, nil); err != nil { // makes the directory
 		b.Fatal(err)
 	}
-	var all []translator.Tunnel
+	var all []Session
 	for i := range n {
 		peer := there
 		if !one {
 			peer = netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), 1701)
 		}
-		all = append(all, translator.Tunnel{Local: here, Peer: peer, LocalID: uint16(1 + i), PeerID: uint16(10000 + i)})
+		all = append(all, Session{translator.Tunnel{Local: here, Peer: peer, LocalID: uint16(1 + i), PeerID: uint16(10000 + i)}, watched.Pid})
 	}
-	d.x.meet(all, epoch)
+	d.look(all, epoch)
 	now, i, ns := epoch.Add(time.Minute), 0, uint16(0)
-	b.ReportAllocs()
-	for b.Loop() {
+	round := func() {
 		t := all[i]
 		ask := l2tp.AppendPacket(nil, t.Local, t.Peer, l2tp.Message{Type: l2tp.TypeHello, Tunnel: t.PeerID, Ns: ns})
-		d.judge(ask, outbound, now)
+		d.handle(ask, outbound, now)
 		d.due(now)
 		ack := l2tp.AppendPacket(nil, t.Peer, t.Local, l2tp.Message{Tunnel: t.LocalID, Nr: ns + 1})
-		d.judge(ack, inbound, now)
+		d.handle(ack, inbound, now)
 		d.due(now)
 		if i++; i == n {
 			i, ns = 0, ns+1
 			now = now.Add(time.Minute)
+		}
+	}
+	for range 2 * n { // a peer has to show once that it takes Hellos
+		round()
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		round()
+	}
+}
+
+// What a made-up message costs beside 4000 tunnels, as it comes in and as xl2tpd is made to
+// send it.
+func BenchmarkFlood(b *testing.B) {
+	for name, m := range map[string]l2tp.Message{
+		"SCCRP": {Type: l2tp.TypeSCCRP, Nr: 1}, "StopCCN": {Type: l2tp.TypeStopCCN}, "Hello": {Type: l2tp.TypeHello}, "ZLB": {},
+	} {
+		for _, from := range []direction{outbound, inbound} {
+			b.Run(fmt.Sprintf("%s/inbound=%v", name, from != outbound), func(b *testing.B) {
+				f := newFixture(b, memoryDir(b))
+				f.dial(4000)
+				var flood [][]byte
+				for i := range 1 << 16 {
+					m := m
+					m.Tunnel = uint16(1 + i)
+					src, dst := here, peerNumber(1<<20+i)
+					if from != outbound {
+						src, dst = dst, src
+					}
+					own := uint16(0)
+					if m.Type == l2tp.TypeSCCRP {
+						own = uint16(1 + i)
+					}
+					flood = append(flood, between(src, dst, m, own))
+				}
+				i := 0
+				b.ReportAllocs()
+				for b.Loop() {
+					f.handle(flood[i], from, f.now)
+					i = (i + 1) % len(flood)
+				}
+			})
 		}
 	}
 }

@@ -31,15 +31,15 @@ func (c *Counts) add(why error) {
 type Channel struct {
 	Tunnel  translator.Tunnel
 	Vendor  string    // what the peer calls itself; empty: not known
-	Holding bool      // the tunnel can't do without us
+	Holding bool      // the tunnel can't do without the guard
 	Heard   time.Time // latest control message of the peer; zero: none
 	Counts
 }
 
 // Channels returns what is known of every control channel, in no order.
 func (g *Guard) Channels() (all []Channel) {
-	g.with(func(d *desk) {
-		for _, c := range d.x.all() {
+	g.with(func(h *handler) {
+		for _, c := range h.x.list {
 			all = append(all, Channel{
 				Tunnel: c.translator.Tunnel(), Vendor: c.vendor, Heard: c.heard, Counts: c.counts,
 				Holding: c.translator.Apart(),
@@ -49,8 +49,8 @@ func (g *Guard) Channels() (all []Channel) {
 	return all
 }
 
-// with calls do with the desk of who is at work, if somebody is.
-func (g *Guard) with(do func(*desk)) {
+// with calls do with the handler of who is at work, if somebody is.
+func (g *Guard) with(do func(*handler)) {
 	g.mu.Lock()
 	w := g.now
 	g.mu.Unlock()
@@ -59,7 +59,7 @@ func (g *Guard) with(do func(*desk)) {
 	}
 	w.hold(func() {
 		if !w.ended {
-			do(w.d)
+			do(w.h)
 		}
 	})
 }

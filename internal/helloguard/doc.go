@@ -8,4 +8,9 @@
 // numbers are dropped then, and sent again by both ends until the guard is back.
 // The table therefore outlives the guard; only an orderly end with no such tunnel
 // takes it away.
+//
+// A control connection belongs to the process that has opened it (see owner.go). Those of
+// other programs pass. If nobody can tell which xl2tpd has opened one, its Hellos may be
+// held, but it is not closed, asked or answered for. All tables are bounded (channels.go):
+// peers anywhere can make xl2tpd send.
 package helloguard

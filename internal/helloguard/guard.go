@@ -9,6 +9,7 @@ import (
 
 	"xl2tpd-keepalive/hint"
 	"xl2tpd-keepalive/internal/helloguard/translator"
+	"xl2tpd-keepalive/proc"
 )
 
 // DefaultDir is where the channels' state is kept.
@@ -22,35 +23,41 @@ const (
 	maxRetry = time.Minute
 )
 
-// Host is what is known of xl2tpd.
+// Host is what is known of the watched xl2tpd.
 type Host struct {
-	Port     uint16              // of xl2tpd.conf
-	Addr     netip.Addr          // where it listens; invalid, or 0.0.0.0: everywhere
-	Daemon   string              // names the running process for good; empty: none
-	Sessions []translator.Tunnel // of kernel mode; Peer may be invalid
+	Port     uint16    // of xl2tpd.conf
+	Daemon   proc.ID   // zero: none runs
+	Sessions []Session // of the kernel, every xl2tpd's
+}
+
+// Session is a session of kernel mode.
+type Session struct {
+	translator.Tunnel     // Peer may be invalid
+	Xl2tpd            int // pid of its pppd's parent; 0: not known
 }
 
 // Signs are what the tunnel's links say.
 type Signs struct {
+	Linked bool          // there is a link that can be the tunnel's
 	Wanted bool          // the guard is to hold this tunnel
 	Offer  bool          // but only those Hellos that the peer leaves unanswered
 	Alive  bool          // the links show fresh signs of life
-	Window time.Duration // for how long a sign of life is fresh
+	Window time.Duration // for how long a sign of life is fresh, that of the peer's messages too
 }
 
 // Guard holds the Hellos of living tunnels back. All fields are to be set.
 type Guard struct {
 	Dir string
 	Log *slog.Logger
-	// Signs tells about a tunnel; tunnels is how many there are. It must
-	// answer soon: packets wait for it.
+	// Signs tells about a tunnel; tunnels is how many there are, 0: so few that any link
+	// of unknown origin can be this one's. It must answer soon: packets wait for it.
 	Signs func(ctx context.Context, t translator.Tunnel, tunnels int) Signs
-	// Gone tells whether a process that Host.Daemon has named is certainly no more.
-	Gone func(daemon string) bool
+	// Daemons returns every xl2tpd that runs in this network namespace.
+	Daemons func() []Daemon
 	// Ended is told why a tunnel is being closed. It must not block.
-	Ended func(translator.Tunnel, Ending)
-	// Dials is told that xl2tpd asks a peer for a tunnel, each time. It must not
-	// block either.
+	Ended func(translator.Tunnel, CloseReason)
+	// Dials is told that the watched xl2tpd asks a peer for a tunnel, each time. It must
+	// not block either.
 	Dials func(peer netip.Addr)
 	// Report is told why the guard is not available, nil when it is, or is off.
 	Report func(error)

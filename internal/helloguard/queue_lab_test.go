@@ -20,6 +20,7 @@ import (
 
 	"xl2tpd-keepalive/internal/helloguard/translator"
 	"xl2tpd-keepalive/internal/l2tp"
+	"xl2tpd-keepalive/proc"
 )
 
 // What the way through the queue adds to a control packet, and how many take it in
@@ -51,12 +52,12 @@ func TestWayThroughTheQueue(t *testing.T) {
 		Signs: func(context.Context, translator.Tunnel, int) Signs {
 			return Signs{Wanted: true, Alive: true, Offer: true}
 		},
-		Gone:   func(string) bool { return false },
-		Ended:  func(translator.Tunnel, Ending) {},
-		Dials:  func(netip.Addr) {},
-		Report: func(err error) {},
+		Daemons: func() []Daemon { return []Daemon{{ID: proc.ID{Pid: 1, Start: 1}}} },
+		Ended:   func(translator.Tunnel, CloseReason) {},
+		Dials:   func(netip.Addr) {},
+		Report:  func(err error) {},
 	}
-	g.Tell(Host{Daemon: "1 1", Sessions: []translator.Tunnel{{Local: ours, Peer: theirs, LocalID: 7, PeerID: 9}}})
+	g.Tell(Host{Sessions: []Session{{Tunnel: translator.Tunnel{Local: ours, Peer: theirs, LocalID: 7, PeerID: 9}}}})
 	const n = 4000
 	through := func() (latencies []time.Duration, rate float64) {
 		latencies = send(t, near, far, theirs, n, 1)

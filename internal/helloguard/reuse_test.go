@@ -11,16 +11,16 @@ import (
 // While the guard was away the tunnel has ended, and the peer has given its id to the next.
 func TestPeerIDGivenAgainWhileAway(t *testing.T) {
 	for _, held := range []int{0, 3} {
-		b := newBench(t, t.TempDir())
+		b := newFixture(t, t.TempDir())
 		old := b.connect()
 		for i := range held {
-			b.judges(false, ourHello(uint16(2+i)), translator.Drop)
+			b.handles(false, ourHello(uint16(2+i)), translator.Drop)
 		}
 		next := b.again()
 		tunnel := translator.Tunnel{Local: here, Peer: there, LocalID: 8, PeerID: 9}
-		next.meet(Host{Daemon: "100 5", Sessions: []translator.Tunnel{tunnel}}, next.now)
+		next.meet(Host{Daemon: watched, Sessions: []Session{{tunnel, watched.Pid}}}, next.now)
 		for ns := uint16(4); ns < 8; ns++ {
-			action, _, c := next.judge(packet(false, l2tp.Message{Type: 10, Tunnel: 9, Ns: ns, Nr: 3}), outbound, next.now)
+			action, _, c := next.handle(packet(false, l2tp.Message{Type: 10, Tunnel: 9, Ns: ns, Nr: 3}), outbound, next.now)
 			if got := c.translator.Tunnel(); action != translator.Pass || got != tunnel {
 				t.Errorf("held %d: Ns %d of the new tunnel: action %d, judged as tunnel %d/%d", held, ns, action, got.LocalID, got.PeerID)
 			}
@@ -33,15 +33,15 @@ func TestPeerIDGivenAgainWhileAway(t *testing.T) {
 
 // A tunnel may have exchanged more messages without us than can be told from forged ones.
 func TestAwayForLong(t *testing.T) {
-	b := newBench(t, t.TempDir())
+	b := newFixture(t, t.TempDir())
 	b.connect()
-	b.judges(false, l2tp.Message{Tunnel: 9, Ns: 2, Nr: 1}, translator.Pass)
+	b.handles(false, l2tp.Message{Tunnel: 9, Ns: 2, Nr: 1}, translator.Pass)
 	next := b.again()
 	held := 0
 	for ns := uint16(1200); ns < 1210; ns++ {
 		next.now = next.now.Add(time.Minute)
-		next.judge(packet(true, l2tp.Message{Tunnel: 7, Ns: 1200, Nr: 1200}), inbound, next.now)
-		if action, _, _ := next.judge(packet(false, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 9, Ns: ns, Nr: 1200}), outbound, next.now); action == translator.Drop {
+		next.handle(packet(true, l2tp.Message{Tunnel: 7, Ns: 1200, Nr: 1200}), inbound, next.now)
+		if action, _, _ := next.handle(packet(false, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 9, Ns: ns, Nr: 1200}), outbound, next.now); action == translator.Drop {
 			held++
 		}
 		next.tidy(next.now)
@@ -53,74 +53,78 @@ func TestAwayForLong(t *testing.T) {
 
 // The IPsec policy drops what is forged in the clear only behind us.
 func TestForgedSCCRPInTheClear(t *testing.T) {
-	b := newBench(t, t.TempDir())
+	b := newFixture(t, t.TempDir())
 	secured := func(raw []byte) {
 		t.Helper()
-		if action, _, _ := b.judge(raw, inboundSecured, b.now); action != translator.Pass {
+		if action, _, _ := b.handle(raw, inboundSecured, b.now); action != translator.Pass {
 			t.Errorf("the peer's: action %d", action)
 		}
 	}
-	b.judgesRaw(false, assigning(false, l2tp.TypeSCCRQ, 0, 7, 0, 0), translator.Pass)
-	b.judgesRaw(true, assigning(true, l2tp.TypeSCCRP, 7, 666, 0, 500), translator.Pass) // forged
+	b.handlesRaw(false, assigning(false, l2tp.TypeSCCRQ, 0, 7, 0, 0), translator.Pass)
+	b.handlesRaw(true, assigning(true, l2tp.TypeSCCRP, 7, 666, 0, 500), translator.Pass) // forged
 	secured(assigning(true, l2tp.TypeSCCRP, 7, 9, 0, 1))
-	opened := b.x.all()[0]
+	opened := b.x.list[0]
 	secured(assigning(true, l2tp.TypeSCCRP, 7, 9, 0, 1))
-	if b.x.all()[0] != opened {
+	if b.x.list[0] != opened {
 		t.Error("forgotten when it comes again")
 	}
-	b.judges(false, l2tp.Message{Type: l2tp.TypeSCCCN, Tunnel: 9, Ns: 1, Nr: 1}, translator.Pass)
-	b.judgesRaw(true, assigning(true, l2tp.TypeSCCRP, 7, 667, 0, 700), translator.Pass) // forged, too late
+	b.handles(false, l2tp.Message{Type: l2tp.TypeSCCCN, Tunnel: 9, Ns: 1, Nr: 1}, translator.Pass)
+	b.handlesRaw(true, assigning(true, l2tp.TypeSCCRP, 7, 667, 0, 700), translator.Pass) // forged, too late
 	secured(packet(true, l2tp.Message{Tunnel: 7, Ns: 1, Nr: 2}))
-	b.judges(false, l2tp.Message{Tunnel: 9, Ns: 2, Nr: 1}, translator.Pass)
+	b.handles(false, l2tp.Message{Tunnel: 9, Ns: 2, Nr: 1}, translator.Pass)
 	b.now = b.now.Add(time.Minute)
-	b.judges(false, ourHello(2), translator.Drop)
-	if all := b.x.all(); len(all) != 1 || all[0].translator.Tunnel().PeerID != 9 {
+	b.handles(false, ourHello(2), translator.Drop)
+	if all := b.x.list; len(all) != 1 || all[0].translator.Tunnel().PeerID != 9 {
 		t.Errorf("%d channels", len(all))
 	}
 }
 
 // A peer that has restarted gives the id of a tunnel that xl2tpd has not given up yet.
 func TestStopOfAnotherTunnel(t *testing.T) {
-	b := newBench(t, t.TempDir())
+	b := newFixture(t, t.TempDir())
 	b.connect() // 7/9
-	b.judges(false, l2tp.Message{Tunnel: 9, Ns: 2, Nr: 1}, translator.Pass)
-	b.judgesRaw(false, assigning(false, l2tp.TypeSCCRQ, 0, 8, 0, 0), translator.Pass)
-	b.judgesRaw(true, assigning(true, l2tp.TypeSCCRP, 8, 9, 0, 1), translator.Pass)
-	b.judges(false, l2tp.Message{Type: l2tp.TypeSCCCN, Tunnel: 9, Ns: 1, Nr: 1}, translator.Pass)
-	b.judges(true, l2tp.Message{Tunnel: 8, Ns: 1, Nr: 2}, translator.Pass)
-	b.judge(l2tp.AppendPacket(nil, here, there, l2tp.Message{Type: l2tp.TypeStopCCN, Assigned: 7, Tunnel: 9, Ns: 5, Nr: 4}), outbound, b.now)
-	if b.x.all()[0].translator.Closing() || len(b.ends) > 0 {
+	b.handles(false, l2tp.Message{Tunnel: 9, Ns: 2, Nr: 1}, translator.Pass)
+	b.handlesRaw(false, assigning(false, l2tp.TypeSCCRQ, 0, 8, 0, 0), translator.Pass)
+	b.handlesRaw(true, assigning(true, l2tp.TypeSCCRP, 8, 9, 0, 1), translator.Pass)
+	b.handles(false, l2tp.Message{Type: l2tp.TypeSCCCN, Tunnel: 9, Ns: 1, Nr: 1}, translator.Pass)
+	b.handles(true, l2tp.Message{Tunnel: 8, Ns: 1, Nr: 2}, translator.Pass)
+	b.handle(l2tp.AppendPacket(nil, here, there, l2tp.Message{Type: l2tp.TypeStopCCN, Assigned: 7, Tunnel: 9, Ns: 5, Nr: 4}), outbound, b.now)
+	if b.x.list[0].translator.Closing() || len(b.ends) > 0 {
 		t.Errorf("the new tunnel is taken for closed: %+v", b.ends)
 	}
 	b.now = b.now.Add(time.Minute)
-	b.judges(false, ourHello(2), translator.Drop)
+	b.handles(false, ourHello(2), translator.Drop)
 }
 
 // The kernel's table may be older than a tunnel that is being set up.
 func TestNewerThanTheTable(t *testing.T) {
-	b := newBench(t, t.TempDir())
+	b := newFixture(t, t.TempDir())
 	b.connect()
-	b.meet(Host{Daemon: "100 5", Sessions: []translator.Tunnel{{Local: here, Peer: there, LocalID: 6, PeerID: 9}}}, b.now)
-	if all := b.x.all(); len(all) != 1 || all[0].translator.Tunnel().LocalID != 7 {
+	b.meet(Host{Daemon: watched, Sessions: []Session{{Tunnel: translator.Tunnel{Local: here, Peer: there, LocalID: 6, PeerID: 9}}}}, b.now)
+	if all := b.x.list; len(all) != 1 || all[0].translator.Tunnel().LocalID != 7 {
 		t.Errorf("%d channels", len(all))
 	}
-	if b.standing() != 1 {
-		t.Errorf("%d tunnels", b.standing())
+	if b.x.stand() != 1 {
+		t.Errorf("%d tunnels", b.x.stand())
 	}
-	b.judgesRaw(false, assigning(false, l2tp.TypeSCCRQ, 0, 8, 0, 0), translator.Pass)
-	b.judgesRaw(true, assigning(true, l2tp.TypeSCCRP, 8, 10, 0, 1), translator.Pass)
-	if b.standing() != 2 {
-		t.Errorf("%d tunnels", b.standing())
+	b.handlesRaw(false, assigning(false, l2tp.TypeSCCRQ, 0, 8, 0, 0), translator.Pass)
+	b.handlesRaw(true, assigning(true, l2tp.TypeSCCRP, 8, 10, 0, 1), translator.Pass)
+	if b.x.stand() != 1 {
+		t.Errorf("%d tunnels, with one that is half open", b.x.stand())
+	}
+	b.handles(false, l2tp.Message{Type: l2tp.TypeSCCCN, Tunnel: 10, Ns: 1, Nr: 1}, translator.Pass)
+	if b.x.stand() != 2 {
+		t.Errorf("%d tunnels", b.x.stand())
 	}
 }
 
 // A held tunnel's numbers are not given up for a packet that can't be its own.
 func TestFarNumberOfAHeldTunnel(t *testing.T) {
-	b := newBench(t, t.TempDir())
+	b := newFixture(t, t.TempDir())
 	b.connect()
-	b.judges(false, ourHello(2), translator.Drop)
-	b.judges(false, l2tp.Message{Type: 10, Tunnel: 9, Ns: 5000, Nr: 1}, translator.Pass)
-	if !b.x.all()[0].translator.Apart() {
+	b.handles(false, ourHello(2), translator.Drop)
+	b.handles(false, l2tp.Message{Type: 10, Tunnel: 9, Ns: 5000, Nr: 1}, translator.Pass)
+	if !b.x.list[0].translator.Apart() {
 		t.Error("forgotten")
 	}
 }

@@ -1,6 +1,7 @@
 package helloguard
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 
 	"xl2tpd-keepalive/internal/helloguard/translator"
 	"xl2tpd-keepalive/keep"
+	"xl2tpd-keepalive/proc"
 )
 
 const (
@@ -18,14 +20,33 @@ const (
 	stateSuffix = ".json"
 )
 
-// record is what is kept of a channel while we are not there.
+// record is what is kept of a channel while the guard is not there.
+//
+// Without it, a restart would lose which two ids make one tunnel in userspace mode; who the
+// owner was, should that end meanwhile; and that the peer's packets come through IPsec.
+// The numbers, and whether the peer counts Hellos, are worth keeping only while the channel
+// needs the guard: else they are learnt anew from the next packets.
 type record struct {
-	Daemon  string          `json:"daemon"`
+	Daemon  string          `json:"daemon"`           // its owner; empty: not known
+	Proven  bool            `json:"proven,omitempty"` // earlier versions took every process for the watched xl2tpd
 	Secured bool            `json:"secured"`
 	Vendor  string          `json:"vendor,omitempty"`
-	Ending  *Ending         `json:"ending,omitempty"`
+	Ending  *CloseReason    `json:"ending,omitempty"`
 	Hello   json.RawMessage `json:"hello"`
 }
+
+// written is what is known of the file of a channel.
+type written struct {
+	plain  bool // the channel did not need the guard
+	proven bool // the owner was asked for
+	owner  owner
+	reason *CloseReason
+	sum    [sha256.Size]byte // of the content; zero: there is no file
+	about  string            // the rest
+}
+
+// is reports whether there is a file.
+func (w written) is() bool { return w.sum != [sha256.Size]byte{} }
 
 // store keeps one file for each channel. It is to survive our own end, not the
 // host's: the directory lies in /run.
@@ -36,16 +57,37 @@ func (s store) file(t translator.Tunnel) string {
 	return filepath.Join(string(s), name)
 }
 
+// save writes the file of a channel if it would not say what it says already. Only a
+// channel that needs the guard has a file that changes with each message.
 func (s store) save(c *channel) error {
-	state, err := json.Marshal(c.translator)
+	next := written{plain: !c.needsGuard() && !c.translator.Closing(), owner: c.owner, reason: c.reason, about: c.vendor, proven: true}
+	if c.secured {
+		next.about += " secured"
+	}
+	if next.sum = c.written.sum; next.plain && next.is() && next == c.written {
+		return nil
+	}
+	t := c.translator
+	if next.plain {
+		t = newTranslator(t.Tunnel(), time.Time{})
+	}
+	state, err := json.Marshal(t)
 	if err != nil {
 		return err
 	}
-	data, err := json.Marshal(record{Daemon: c.daemon, Secured: c.secured, Vendor: c.vendor, Ending: c.ending, Hello: state})
+	data, err := json.Marshal(record{Daemon: c.owner.process.String(), Proven: true, Secured: c.secured, Vendor: c.vendor, Ending: c.reason, Hello: state})
 	if err != nil {
 		return err
 	}
-	return keep.Save(s.file(c.translator.Tunnel()), data)
+	if next.sum = sha256.Sum256(data); next.sum == c.written.sum {
+		c.written = next
+		return nil
+	}
+	if err := keep.Save(s.file(t.Tunnel()), data); err != nil {
+		return err
+	}
+	c.written = next
+	return nil
 }
 
 func (s store) forget(t translator.Tunnel) error { return os.Remove(s.file(t)) }
@@ -91,5 +133,14 @@ func read(path string, now time.Time) (*channel, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &channel{translator: t, daemon: r.Daemon, secured: r.Secured, vendor: r.Vendor, seen: now, ended: t.Closing(), ending: r.Ending}, nil
+	c := &channel{translator: t, secured: r.Secured, vendor: clip(r.Vendor), seen: now, closed: t.Closing(), reason: r.Ending}
+	c.written = written{proven: r.Proven, sum: sha256.Sum256(data)}
+	process, err := proc.ParseID(r.Daemon)
+	if err != nil {
+		return nil, err
+	}
+	if c.owner.ownership = unclear; process != (proc.ID{}) {
+		c.owner = owner{known, process}
+	}
+	return c, nil
 }

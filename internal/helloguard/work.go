@@ -45,7 +45,7 @@ type work struct {
 
 	busy  sync.Mutex // of all but the hints
 	ended bool       // nothing is to be done any more
-	d     *desk
+	h     *handler
 	armed time.Time // when serve wakes up to see what is due; zero: it does not
 	tried int       // packets in a row of which none has come back
 	back  hint.Hint // one has
@@ -66,11 +66,8 @@ func (g *Guard) work(ctx context.Context, working func()) error {
 
 	_, _, host := g.settings()
 	w := &work{Guard: g, in: in, rules: newRules()}
-	w.d = &desk{
-		ctx: ctx, log: g.Log, signs: g.Signs, store: store(g.Dir), host: host,
-		x: newExchange(), gone: g.Gone, ended: g.Ended, dials: g.Dials, owe: w.owe, send: in.send,
-	}
-	if err := w.d.restore(time.Now()); err != nil {
+	w.h = newHandler(ctx, g, host, w)
+	if err := w.h.restore(time.Now()); err != nil {
 		return err
 	}
 	g.at(w)
@@ -78,7 +75,7 @@ func (g *Guard) work(ctx context.Context, working func()) error {
 
 	failed := make(chan error, 3) // one of each queue, and of watchTables
 	for _, num := range []uint16{plainQueue, securedQueue} {
-		q, err := w.listen(ctx, num, failed)
+		q, err := w.openQueue(ctx, num, failed)
 		if err != nil {
 			return explain(fmt.Errorf("nfnetlink_queue: %w", err))
 		}
@@ -92,7 +89,7 @@ func (g *Guard) work(ctx context.Context, working func()) error {
 	if err := w.tryout(ctx, host.Port); err != nil {
 		return errors.Join(err, w.leave())
 	}
-	w.hold(func() { w.d.look(host.Sessions, time.Now()) })
+	w.hold(func() { w.h.look(host.Sessions, time.Now()) })
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
@@ -101,9 +98,9 @@ func (g *Guard) work(ctx context.Context, working func()) error {
 	return w.serve(ctx, failed)
 }
 
-// listen judges the packets of a queue until ctx ends. An error after that it
+// openQueue handles the packets of a queue until ctx ends. An error after that it
 // gives to failed.
-func (w *work) listen(ctx context.Context, num uint16, failed chan<- error) (*nfqueue.Nfqueue, error) {
+func (w *work) openQueue(ctx context.Context, num uint16, failed chan<- error) (*nfqueue.Nfqueue, error) {
 	q, err := nfqueue.Open(&nfqueue.Config{
 		NfQueue: num, AfFamily: unix.AF_INET, Copymode: nfqueue.NfQnlCopyPacket,
 		MaxPacketLen: 0xffff, WriteTimeout: time.Second,
@@ -156,7 +153,7 @@ func (w *work) tryAgain() error {
 		return ErrBlocked
 	}
 	w.tried++
-	w.in.try(w.d.host.Port) // what is wrong with it shows later
+	w.in.try(w.h.host.Port) // what is wrong with it shows later
 	return nil
 }
 
@@ -186,7 +183,7 @@ func (w *work) serve(ctx context.Context, failed <-chan error) error {
 			if err := w.tryAgain(); err != nil {
 				return errors.Join(err, w.leave())
 			}
-			w.hold(func() { w.d.tidy(time.Now()) })
+			w.hold(func() { w.h.tidy(time.Now()) })
 			if done, err := w.told(); done || err != nil {
 				return err
 			}
@@ -196,7 +193,7 @@ func (w *work) serve(ctx context.Context, failed <-chan error) error {
 		w.hold(func() {
 			now := time.Now()
 			w.armed = time.Time{}
-			if next, ok := w.d.due(now); ok {
+			if next, ok := w.h.due(now); ok {
 				w.armed = next
 				timer.Reset(next.Sub(now))
 			}
@@ -219,9 +216,9 @@ func (w *work) told() (done bool, err error) {
 	var port uint16
 	var apart int
 	w.hold(func() {
-		port = w.d.host.Port
-		w.d.meet(host, time.Now())
-		apart = len(w.d.apart())
+		port = w.h.host.Port
+		w.h.meet(host, time.Now())
+		apart = len(w.h.apart())
 	})
 	if !on && apart == 0 {
 		return true, w.leave()
@@ -235,7 +232,7 @@ func (w *work) told() (done bool, err error) {
 func (w *work) install(port uint16) error {
 	w.busy.Lock()
 	defer w.busy.Unlock()
-	return w.rules.install(port, w.d.owing(), 0)
+	return w.rules.install(port, w.h.needGuard(), 0)
 }
 
 // repair puts the table back if somebody has taken it, or a part of it, away.
@@ -249,20 +246,25 @@ func (w *work) repair() error {
 	if err == nil {
 		w.Log.Warn("hello guard: its nftables table was taken away, putting it back", "table", "ip "+tableName)
 	}
-	if err := w.rules.install(w.d.host.Port, w.d.owing(), 0); err != nil {
+	if err := w.rules.install(w.h.host.Port, w.h.needGuard(), 0); err != nil {
 		return err
 	}
-	w.d.missed(time.Now())
+	w.h.missed(time.Now())
 	return nil
 }
 
-// owe is called with busy held.
-func (w *work) owe(t translator.Tunnel, add bool) error {
+func (w *work) send(i translator.Injection) error { return w.in.send(i) }
+
+// listen has nothing to do: every message is queued.
+func (w *work) listen(translator.Tunnel, bool) error { return nil }
+
+// failClosed is called with busy held.
+func (w *work) failClosed(t translator.Tunnel, add bool) error {
 	if err := w.rules.owe(t, add); err == nil {
 		return nil
 	}
 	// The table may have just been taken away; then all of it has to come back.
-	return w.rules.install(w.d.host.Port, w.d.owing(), 0)
+	return w.rules.install(w.h.host.Port, w.h.needGuard(), 0)
 }
 
 // end has nobody call us any more.
@@ -277,11 +279,11 @@ func (w *work) leave() error {
 	w.busy.Lock()
 	defer w.busy.Unlock()
 	w.ended = true
-	apart := w.d.apart()
+	apart := w.h.apart()
 	if len(apart) == 0 {
 		return w.rules.remove()
 	}
-	return w.rules.install(w.d.host.Port, apart, leftFor)
+	return w.rules.install(w.h.host.Port, apart, leftFor)
 }
 
 // packet is called for each packet in a queue. One that is still there when we have left is
@@ -313,7 +315,7 @@ func (w *work) packet(q *nfqueue.Nfqueue, secured bool, a nfqueue.Attribute) {
 				l2tp.TrustChecksum(*a.Payload)
 			}
 		}
-		action, changed, c = w.d.judge(*a.Payload, from, time.Now())
+		action, changed, c = w.h.handle(*a.Payload, from, time.Now())
 	}
 	var err error
 	switch action {
@@ -328,9 +330,9 @@ func (w *work) packet(q *nfqueue.Nfqueue, secured bool, a nfqueue.Attribute) {
 		w.Log.Warn("hello guard: no verdict on a packet", "err", err)
 	}
 	if c != nil {
-		w.d.catchUp(c, time.Now())
+		w.h.catchUp(c, time.Now())
 	}
-	if next := w.d.waits.Next(); !next.IsZero() && (w.armed.IsZero() || next.Before(w.armed)) {
+	if next := w.h.timers.Next(); !next.IsZero() && (w.armed.IsZero() || next.Before(w.armed)) {
 		w.alarm.Give()
 	}
 }

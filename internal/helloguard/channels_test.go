@@ -2,7 +2,6 @@ package helloguard
 
 import (
 	"encoding/binary"
-	"maps"
 	"net/netip"
 	"testing"
 	"time"
@@ -28,10 +27,23 @@ func packet(in bool, m l2tp.Message) []byte {
 
 // assigning makes an SCCRQ or SCCRP that names its sender's tunnel id.
 func assigning(in bool, kind l2tp.MessageType, to, own uint16, ns, nr uint16) []byte {
-	b := packet(in, l2tp.Message{Type: kind, Tunnel: to, Ns: ns, Nr: nr})
-	for _, w := range []uint16{0x8008, 0, 9, own} {
+	return assigned(packet(in, l2tp.Message{Type: kind, Tunnel: to, Ns: ns, Nr: nr}), own)
+}
+
+// assigned is a packet with an Assigned Tunnel ID more.
+func assigned(b []byte, own uint16) []byte {
+	return withAVP(b, 9, binary.BigEndian.AppendUint16(nil, own))
+}
+
+// named is a packet with a Vendor Name more.
+func named(b []byte, vendor string) []byte { return withAVP(b, 8, []byte(vendor)) }
+
+// withAVP is a packet with one AVP more.
+func withAVP(b []byte, kind uint16, value []byte) []byte {
+	for _, w := range []uint16{0x8000 | uint16(6+len(value)), 0, kind} {
 		b = binary.BigEndian.AppendUint16(b, w)
 	}
+	b = append(b, value...)
 	binary.BigEndian.PutUint16(b[2:], uint16(len(b)))
 	binary.BigEndian.PutUint16(b[24:], uint16(len(b)-20))
 	binary.BigEndian.PutUint16(b[30:], uint16(len(b)-28))
@@ -59,7 +71,7 @@ func answers(in bool, to, nr uint16) []byte { return packet(in, l2tp.Message{Tun
 
 func TestFind(t *testing.T) {
 	for name, c := range map[string]struct {
-		sessions []translator.Tunnel
+		sessions []Session
 		steps    []step
 	}{
 		"dialled": {steps: []step{
@@ -72,8 +84,27 @@ func TestFind(t *testing.T) {
 		}},
 		"answered": {steps: []step{
 			{in: true, raw: assigning(true, l2tp.TypeSCCRQ, 0, 9, 0, 0)},
-			{raw: assigning(false, l2tp.TypeSCCRP, 9, 7, 0, 1), local: 7, peer: 9},
+			{raw: assigning(false, l2tp.TypeSCCRP, 9, 7, 0, 1)},
+			{in: true, raw: zlb(true, 7)},
+			{raw: answers(false, 9, 1)}, // to another copy of the SCCRQ
+			{raw: answers(false, 9, 2), local: 7, peer: 9},
 			{in: true, raw: zlb(true, 7), local: 7, peer: 9},
+		}},
+		"answered, and given up": {steps: []step{
+			{raw: assigning(false, l2tp.TypeSCCRP, 9, 7, 0, 1)},
+			{raw: assigning(false, l2tp.TypeStopCCN, 9, 7, 1, 1)},
+			{raw: answers(false, 9, 2)},
+			{in: true, raw: zlb(true, 7)},
+		}},
+		"xl2tpd's answer to a StopCCN": {steps: []step{
+			{raw: packet(false, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 8, Ns: 5})}, // has the path watched
+			{in: true, raw: packet(true, l2tp.Message{Type: l2tp.TypeStopCCN, Tunnel: 7, Ns: 5}), pause: time.Minute},
+			{raw: answers(false, 9, 6)},
+		}},
+		"the answer to a StopCCN": {steps: []step{
+			{raw: packet(false, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 8, Ns: 5})}, // has the path watched
+			{raw: packet(false, l2tp.Message{Type: l2tp.TypeStopCCN, Tunnel: 9, Ns: 5}), pause: time.Minute},
+			{in: true, raw: answers(true, 7, 6)},
 		}},
 		"not asked for": {steps: []step{
 			{in: true, raw: assigning(true, l2tp.TypeSCCRP, 7, 9, 0, 1)},
@@ -85,7 +116,7 @@ func TestFind(t *testing.T) {
 			{in: true, raw: zlb(true, 7)},
 		}},
 		"session": {
-			sessions: []translator.Tunnel{{Local: here, LocalID: 6, PeerID: 8}, {Local: here, Peer: there, LocalID: 7, PeerID: 9}},
+			sessions: []Session{{Tunnel: translator.Tunnel{Local: here, LocalID: 6, PeerID: 8}}, {Tunnel: translator.Tunnel{Local: here, Peer: there, LocalID: 7, PeerID: 9}}},
 			steps: []step{
 				{in: true, raw: zlb(true, 7), local: 7, peer: 9},
 				{raw: zlb(false, 8), local: 6, peer: 8},
@@ -107,9 +138,7 @@ func TestFind(t *testing.T) {
 			{raw: asks(false, 9)}, // not answered
 			{in: true, raw: asks(true, 8), pause: time.Minute},
 			{raw: answers(false, 10, 6), local: 8, peer: 10},
-			{in: true, raw: asks(true, 7)}, // opens nothing
-			{raw: answers(false, 9, 6)},
-			{in: true, raw: asks(true, 7), pause: time.Minute},
+			{in: true, raw: asks(true, 7)},
 			{raw: answers(false, 9, 6), local: 7, peer: 9},
 		}},
 		"two that ask at once": {steps: []step{
@@ -127,17 +156,20 @@ func TestFind(t *testing.T) {
 			{in: true, raw: answers(true, 7, 6), pause: time.Second},
 		}},
 	} {
-		x := newExchange()
-		x.sessions = c.sessions
-		now := epoch
+		b := newFixture(t, t.TempDir())
+		b.x.setSessions(c.sessions)
 		for i, s := range c.steps {
 			p, err := l2tp.ParsePacket(s.raw)
 			if err != nil {
 				t.Fatal(err)
 			}
 			var got translator.Tunnel
-			now = now.Add(s.pause)
-			if c, _ := x.find(&p, !s.in, now); c != nil {
+			b.now = b.now.Add(s.pause)
+			find := b.sender
+			if s.in {
+				find = func(p *l2tp.Packet, now time.Time) *channel { return b.receiver(p, false, now) }
+			}
+			if c := find(&p, b.now); c != nil {
 				got = c.translator.Tunnel()
 			}
 			if got.LocalID != s.local || got.PeerID != s.peer {
@@ -149,50 +181,12 @@ func TestFind(t *testing.T) {
 
 // Tunnels of the kernel's table are met once, and not without an address.
 func TestMeet(t *testing.T) {
-	x := newExchange()
-	s := translator.Tunnel{Local: here, Peer: there, LocalID: 7, PeerID: 9}
+	b := newFixture(t, t.TempDir())
+	s := Session{Tunnel: translator.Tunnel{Local: here, Peer: there, LocalID: 7, PeerID: 9}, Xl2tpd: watched.Pid}
 	for range 2 {
-		x.meet([]translator.Tunnel{s, {Local: here, LocalID: 6, PeerID: 8}}, epoch)
+		b.look([]Session{s, {Tunnel: translator.Tunnel{Local: here, LocalID: 6, PeerID: 8}}}, epoch)
 	}
-	if all := x.all(); len(all) != 1 || all[0].translator.Tunnel() != s {
+	if all := b.x.list; len(all) != 1 || all[0].translator.Tunnel() != s.Tunnel || !all[0].owner.is(watched) {
 		t.Errorf("%d channels", len(all))
-	}
-}
-
-// Nothing is kept of tunnels that are no more, and a closed one goes sooner. One that
-// the kernel has a session of is still there.
-func TestOld(t *testing.T) {
-	x := newExchange()
-	open := &channel{translator: translator.New(translator.Tunnel{Local: here, Peer: there, LocalID: 1, PeerID: 2}, translator.DefaultTiming(), epoch), seen: epoch}
-	closing := &channel{translator: translator.New(translator.Tunnel{Local: here, Peer: there, LocalID: 3, PeerID: 4}, translator.DefaultTiming(), epoch), seen: epoch}
-	closing.translator.Out(packet(false, l2tp.Message{Type: l2tp.TypeStopCCN, Tunnel: 4, Ns: 2, Nr: 1}), epoch, translator.Life{})
-	frozen := &channel{translator: translator.New(translator.Tunnel{Local: here, Peer: there, LocalID: 5, PeerID: 6}, translator.DefaultTiming(), epoch), seen: epoch}
-	x.add(open)
-	x.add(closing)
-	x.add(frozen)
-	for _, raw := range [][]byte{assigning(false, l2tp.TypeSCCRQ, 0, 7, 0, 0), zlb(false, 9)} {
-		p, err := l2tp.ParsePacket(raw)
-		if err != nil {
-			t.Fatal(err)
-		}
-		x.find(&p, true, epoch)
-	}
-	x.sessions = []translator.Tunnel{{Local: here, LocalID: 5, PeerID: 6}}
-	now, gone := epoch, map[*channel]int{}
-	for round := 1; round <= 2*forgetAfter; round++ {
-		now = now.Add(tidyEvery)
-		for _, c := range x.old(now) {
-			gone[c] = round
-		}
-	}
-	if want := map[*channel]int{closing: closedAfter + 1, open: forgetAfter + 1}; !maps.Equal(gone, want) {
-		t.Errorf("gone in rounds %v, want %v", gone, want)
-	}
-	x.sessions = nil
-	if gone := x.old(now); len(gone) != 1 || gone[0] != frozen {
-		t.Errorf("gone: %v", gone)
-	}
-	if len(x.channels)+len(x.asked)+len(x.strangers) != 0 {
-		t.Errorf("%+v", x)
 	}
 }

@@ -8,8 +8,8 @@ import (
 	"xl2tpd-keepalive/internal/l2tp"
 )
 
-// Ending is why a tunnel is being closed.
-type Ending struct {
+// CloseReason is why a tunnel or call is being closed.
+type CloseReason struct {
 	ByPeer bool
 	Reason string // in plain words
 	// Vague: the reason is no more than what the message says.
@@ -17,7 +17,7 @@ type Ending struct {
 	Operator   bool // somebody has hung up on this host
 	Half       bool // xl2tpd has closed the call, and not the tunnel
 	Unanswered bool // xl2tpd gave up on a peer that does not answer
-	Buried     bool // the peer is dead; xl2tpd does not wait for its answer
+	Buried     bool // the peer is dead, and xl2tpd gets its acknowledgement from the guard
 }
 
 const (
@@ -49,20 +49,20 @@ var (
 		11: "no framing"}
 )
 
-// end explains a StopCCN or CDN. asked is for how long a Hello of xl2tpd has been
-// unanswered, owed the same for a message of the peer.
-func end(m l2tp.Message, payload []byte, byPeer bool, asked, owed time.Duration) Ending {
+// closeReason explains a StopCCN or CDN. unanswered is for how long a Hello of xl2tpd has
+// waited for its acknowledgement, owed the same for a message of the peer.
+func closeReason(m l2tp.Message, payload []byte, byPeer bool, unanswered, owed time.Duration) CloseReason {
 	code, words, _ := l2tp.Result(payload)
 	switch {
-	case !byPeer && asked >= gaveUp && words != hungUp:
-		return Ending{Reason: fmt.Sprintf("xl2tpd's Hello was unanswered for %.0f s", asked.Seconds()), Unanswered: true}
+	case !byPeer && unanswered >= gaveUp && words != hungUp:
+		return CloseReason{Reason: fmt.Sprintf("xl2tpd's Hello was unanswered for %.0f s", unanswered.Seconds()), Unanswered: true}
 	case byPeer && owed >= gaveUp:
-		return Ending{ByPeer: true, Reason: fmt.Sprintf("the peer's keepalive: its Hello was unanswered for %.0f s", owed.Seconds())}
+		return CloseReason{ByPeer: true, Reason: fmt.Sprintf("the peer's keepalive: its Hello was unanswered for %.0f s", owed.Seconds())}
 	}
 	if plain, ok := xl2tpdSays[words]; ok && !byPeer {
-		return Ending{Reason: plain, Operator: words == hungUp, Unanswered: words == timedOut}
+		return CloseReason{Reason: plain, Operator: words == hungUp, Unanswered: words == timedOut}
 	}
-	e := Ending{ByPeer: byPeer, Reason: "closed by xl2tpd", Vague: true}
+	e := CloseReason{ByPeer: byPeer, Reason: "closed by xl2tpd", Vague: true}
 	if byPeer {
 		e.Reason = "closed by the peer"
 	}

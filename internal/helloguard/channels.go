@@ -1,0 +1,320 @@
+package helloguard
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"xl2tpd-keepalive/internal/helloguard/translator"
+	"xl2tpd-keepalive/internal/l2tp"
+	"xl2tpd-keepalive/proc"
+)
+
+// What is kept at most. Peers anywhere can make xl2tpd send, so nothing grows without end.
+const (
+	// maxChannels leaves room for twice 4,000 LACs. Each has a file of less than a page
+	// in /run: 32 MB if all are there.
+	maxChannels = 8192
+	// maxAwaited is the same for tunnels that xl2tpd has asked for.
+	maxAwaited = 8192
+	// maxHalfOpen is how many callers may be between SCCRQ and SCCCN. Forged SCCRQs get
+	// no further. At 50 ms from SCCRP to SCCCN 1024 are room for 20,000 callers a second.
+	maxHalfOpen = 1024
+	// maxHalfOpenOfPeer is the same for one address: that of a NAT, perhaps.
+	maxHalfOpenOfPeer = 64
+	// maxUnpaired is how many pairs of addresses may have a tunnel of which only one id is
+	// known: one that is older than the guard, in userspace mode.
+	maxUnpaired = 1024
+)
+
+const (
+	// silentRounds is how many rounds of tidy a channel may be without a packet from
+	// xl2tpd until it counts as silent. A tunnel that is up has a Hello every 60 s.
+	// Rounds, not time: while this process is frozen or stopped, so may xl2tpd be.
+	silentRounds = 3
+	// closedRounds is the same behind a StopCCN, which xl2tpd sends for 31 s at most.
+	closedRounds = 1
+
+	// openTTL is how long an SCCRQ, an SCCRP or a tunnel with one known id may wait.
+	// The kernel's side queues the messages of all tunnels with a peer that long.
+	openTTL = 3 * time.Minute
+)
+
+// path is what the packets of one or more tunnels have in common.
+type path struct{ local, peer netip.AddrPort }
+
+// address is what the packets of one tunnel and direction have in common.
+type address struct {
+	path
+	id  uint16
+	out bool
+}
+
+// channel is the control channel of one tunnel.
+type channel struct {
+	translator  *translator.Translator
+	owner       owner
+	asked       time.Time // when the host was last asked who the owner is
+	established bool      // xl2tpd and the peer have agreed on it
+	listening   bool      // the peer's messages are queued
+	seen        time.Time // latest packet from xl2tpd
+	rounds      int       // of tidy, since that
+	heard       time.Time // latest believable packet from the peer
+	vendor      string    // what the peer calls itself; empty: not seen
+	wanted      bool      // its links want it held; false: they have to be asked
+	secured     bool      // the peer's packets come through IPsec
+	inKernel    bool      // the kernel has had a session of it
+	dead        bool      // the peer is known to be dead
+	ackStop     bool      // xl2tpd's StopCCN to it waits for its acknowledgement
+	orphan      *orphan   // its xl2tpd has ended; nil: it has not, or is not known
+	hangingUp   time.Time // when the service has had it hung up
+	closed      bool      // a StopCCN or CDN has been explained
+	reason      *CloseReason
+	half        bool      // and that was a CDN of xl2tpd's
+	helloSince  time.Time // since when a Hello of xl2tpd is unanswered; zero: none is
+	owedSince   time.Time // since when a message of the peer is unacknowledged; zero: none is
+	counts      Counts
+	addresses   [2]address
+	index       int  // in table.list
+	restored    bool // from a file
+	failClosed  bool // its packets must not pass without the guard
+	written     written
+	doing       string // what the log said last
+}
+
+// needsGuard reports whether the channel's packets must not pass a guard that is down for
+// a moment.
+func (c *channel) needsGuard() bool { return c.translator.Apart() || c.translator.Undecided() }
+
+// stands reports whether the channel is that of a tunnel that is up, as far as is known.
+func (c *channel) stands() bool {
+	return c.established && !c.translator.Closing() && c.orphan == nil && c.rounds <= silentRounds
+}
+
+// awaited is an SCCRQ of xl2tpd that has no answer yet.
+type awaited struct {
+	owner  owner
+	at     time.Time // of its latest copy
+	dialed bool      // Guard.Dials was told
+}
+
+// caller is a tunnel that the peer has asked for, half open: xl2tpd has sent an SCCRP.
+type caller struct {
+	tunnel translator.Tunnel
+	owner  owner
+	at     time.Time
+	nr     uint16 // what the SCCRP acknowledges
+}
+
+// callerKey is how the next message of xl2tpd in that tunnel shows it.
+type callerKey struct {
+	path
+	peerID uint16
+}
+
+// atOnce is the longest that a message and its answer are taken to be apart.
+const atOnce = time.Second
+
+// question is a message of a tunnel that is not known.
+type question struct {
+	id, nr uint16 // nr is its acknowledgement
+	at     time.Time
+	alone  bool // no other tunnel's was under way then
+}
+
+// unpaired has the latest question of each direction on a path.
+type unpaired struct {
+	since   time.Time
+	owner   owner
+	out, in question
+}
+
+// table finds the tunnel of a packet. Which two ids make one tunnel is said by an SCCRP;
+// for a tunnel older than the guard, by the kernel's table of sessions; and with neither,
+// by the one's answer to the other's message. Only xl2tpd's packets open anything, so a
+// forged one can't.
+type table struct {
+	channels map[address][]*channel           // each by two addresses; the oldest first
+	list     []*channel                       // each once
+	standing int                              // how many of them stand; -1: to be counted
+	awaited  *lru[translator.Tunnel, awaited] // with PeerID 0
+	callers  *lru[callerKey, caller]
+	unpaired map[path]*unpaired
+	sessions map[address][]Session // of the kernel, by local address and each id
+}
+
+func newTable(lost func(translator.Tunnel)) *table {
+	return &table{
+		channels: map[address][]*channel{},
+		awaited:  newLRU(maxAwaited, 0, nil, func(t translator.Tunnel, _ awaited) { lost(t) }),
+		callers: newLRU[callerKey, caller](maxHalfOpen, maxHalfOpenOfPeer,
+			func(k callerKey) netip.Addr { return k.peer.Addr() }, nil),
+		unpaired: map[path]*unpaired{},
+	}
+}
+
+func (x *table) add(c *channel) {
+	t := c.translator.Tunnel()
+	at := path{t.Local, t.Peer}
+	c.addresses = [2]address{{at, t.PeerID, true}, {at, t.LocalID, false}}
+	for _, a := range c.addresses {
+		x.channels[a] = append(x.channels[a], c)
+	}
+	c.index = len(x.list)
+	x.list = append(x.list, c)
+	x.stoodUp(c)
+}
+
+// stoodUp counts a channel that was not among those that stand.
+func (x *table) stoodUp(c *channel) {
+	if x.standing >= 0 && c.stands() {
+		x.standing++
+	}
+}
+
+func (x *table) remove(c *channel) {
+	for _, a := range c.addresses {
+		x.channels[a] = slices.DeleteFunc(x.channels[a], func(o *channel) bool { return o == c })
+		if len(x.channels[a]) == 0 {
+			delete(x.channels, a)
+		}
+	}
+	last := x.list[len(x.list)-1]
+	x.list[c.index], last.index = last, c.index
+	x.list[len(x.list)-1] = nil
+	x.list = x.list[:len(x.list)-1]
+	x.recount()
+}
+
+// recount says that another number of channels may stand.
+func (x *table) recount() { x.standing = -1 }
+
+// all returns every channel, in no order.
+func (x *table) all() []*channel { return slices.Clone(x.list) }
+
+// stand returns how many tunnels are up, as far as is known.
+func (x *table) stand() int {
+	if x.standing < 0 {
+		x.standing = 0
+		for _, c := range x.list {
+			if c.stands() {
+				x.standing++
+			}
+		}
+	}
+	return x.standing
+}
+
+func (x *table) known(at path, id uint16, out bool) *channel {
+	if all := x.channels[address{at, id, out}]; len(all) > 0 {
+		return all[0]
+	}
+	return nil
+}
+
+// makeRoom takes out, and returns, the channel that has been without a packet from xl2tpd
+// for longest, if it is one of a tunnel that is no longer up and that does not need the
+// guard; nil: there is none.
+func (x *table) makeRoom() *channel {
+	var oldest *channel
+	for _, c := range x.list {
+		if !c.stands() && !c.needsGuard() && (oldest == nil || c.seen.Before(oldest.seen)) {
+			oldest = c
+		}
+	}
+	if oldest != nil {
+		x.remove(oldest)
+	}
+	return oldest
+}
+
+// answered takes the half-open connection out to which a message of xl2tpd belongs, if it
+// shows that the peer has answered the SCCRP: it acknowledges more than that.
+func (x *table) answered(at path, m l2tp.Message) (caller, bool) {
+	k := callerKey{at, m.Tunnel}
+	half, ok := x.callers.get(k)
+	switch {
+	case !ok:
+		return caller{}, false
+	case m.Type == l2tp.TypeStopCCN: // xl2tpd gives up on it, or refuses it
+		x.callers.delete(k)
+		return caller{}, false
+	case !l2tp.Before(half.nr, m.Nr): // a ZLB for another copy of the SCCRQ
+		return caller{}, false
+	}
+	x.callers.delete(k)
+	return half, true
+}
+
+// session finds the kernel's session of a packet.
+func (x *table) session(at path, id uint16, out bool) (Session, bool) {
+	for _, s := range x.sessions[address{path{local: at.local}, id, out}] {
+		if s.Peer == at.peer || !s.Peer.IsValid() {
+			s.Peer = at.peer
+			return s, true
+		}
+	}
+	return Session{}, false
+}
+
+// setSessions takes in the kernel's table of sessions.
+func (x *table) setSessions(all []Session) {
+	x.sessions = make(map[address][]Session, 2*len(all))
+	for _, s := range all {
+		for _, a := range []address{{path{local: s.Local}, s.PeerID, true}, {path{local: s.Local}, s.LocalID, false}} {
+			x.sessions[a] = append(x.sessions[a], s)
+		}
+	}
+}
+
+// has reports whether the kernel has a session of a tunnel.
+func (x *table) has(t translator.Tunnel) bool {
+	s, ok := x.session(path{t.Local, t.Peer}, t.LocalID, false)
+	return ok && s.PeerID == t.PeerID
+}
+
+// pair pairs the ids of two tunnels' packets. A message is answered at once, and a ZLB is
+// sent for no other reason.
+func (u *unpaired) pair(at path, m l2tp.Message, out bool, now time.Time) (t translator.Tunnel, ok bool) {
+	mine, other := &u.in, &u.out
+	if out {
+		mine, other = other, mine
+	}
+	switch {
+	case m.Type == l2tp.TypeStopCCN: // what is closing needs no pair
+		return t, false
+	case !m.ZLB():
+		alone := now.Sub(mine.at) >= atOnce || mine.id == m.Tunnel && mine.alone
+		*mine = question{m.Tunnel, m.Ns + 1, now, alone}
+		return t, false
+	case !other.alone || now.Sub(other.at) >= atOnce || m.Nr != other.nr:
+		return t, false
+	}
+	t = translator.Tunnel{Local: at.local, Peer: at.peer, LocalID: m.Tunnel, PeerID: other.id}
+	if out {
+		t.LocalID, t.PeerID = other.id, m.Tunnel
+	}
+	u.in, u.out = question{}, question{}
+	return t, true
+}
+
+// expire forgets what has waited for too long.
+func (x *table) expire(now time.Time) {
+	old := func(at time.Time) bool { return now.Sub(at) > openTTL }
+	x.awaited.expire(func(a awaited) bool { return old(a.at) })
+	x.callers.expire(func(c caller) bool { return old(c.at) })
+	for at, u := range x.unpaired {
+		if old(u.since) {
+			delete(x.unpaired, at)
+		}
+	}
+}
+
+// dials reports whether an xl2tpd asks a peer for a tunnel, since a time.
+func (x *table) dials(daemon proc.ID, peer netip.Addr, since time.Time) (is bool) {
+	x.awaited.all(func(t translator.Tunnel, a awaited) bool {
+		is = a.owner.is(daemon) && t.Peer.Addr() == peer && a.at.After(since)
+		return !is
+	})
+	return is
+}

@@ -1,0 +1,161 @@
+package helloguard
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"xl2tpd-keepalive/internal/helloguard/translator"
+	"xl2tpd-keepalive/internal/l2tp"
+)
+
+// closing is a StopCCN or CDN with a Result Code.
+func closing(in bool, kind l2tp.MessageType, ns, nr, code uint16, words string) []byte {
+	m := l2tp.Message{Type: kind, Tunnel: 9, Ns: ns, Nr: nr}
+	if in {
+		m.Tunnel = 7
+	}
+	return explained(packet(in, m), code, words)
+}
+
+// explained is a packet with a Result Code more.
+func explained(b []byte, code uint16, words string) []byte {
+	return withAVP(b, 1, append([]byte{byte(code >> 8), byte(code), 0, 0}, words...))
+}
+
+func TestCloseReason(t *testing.T) {
+	for _, tc := range []struct {
+		byPeer      bool
+		kind        l2tp.MessageType
+		code        uint16
+		words       string
+		asked, owed time.Duration
+		want        CloseReason
+	}{
+		{false, l2tp.TypeStopCCN, 1, "Timeout", 31 * time.Second, 0, CloseReason{Reason: "xl2tpd's Hello was unanswered for 31 s", Unanswered: true}},
+		{false, l2tp.TypeStopCCN, 1, "Timeout", time.Second, 0, CloseReason{Reason: "the peer left xl2tpd's messages unanswered", Unanswered: true}},
+		{false, l2tp.TypeStopCCN, 1, "Goodbye!", 31 * time.Second, 0, CloseReason{Reason: "hung up on this host", Operator: true}},
+		{true, l2tp.TypeStopCCN, 1, "Goodbye!", 0, 0, CloseReason{ByPeer: true, Reason: `closed by the peer: request to clear "Goodbye!"`, Vague: true}},
+		{true, l2tp.TypeStopCCN, 1, "", 40 * time.Second, 60 * time.Second, CloseReason{ByPeer: true, Reason: "the peer's keepalive: its Hello was unanswered for 60 s"}},
+		{true, l2tp.TypeCDN, 1, "", 0, 0, CloseReason{ByPeer: true, Reason: "closed by the peer: loss of carrier", Vague: true}},
+		{true, l2tp.TypeCDN, 99, "\x1b[2J" + strings.Repeat("x", 100), 0, 0,
+			CloseReason{ByPeer: true, Reason: `closed by the peer: result code 99 "\x1b[2J` + strings.Repeat("x", 56) + `"`, Vague: true}},
+		{false, l2tp.TypeStopCCN, 0, "", 0, 0, CloseReason{Reason: "closed by xl2tpd", Vague: true}},
+	} {
+		b := closing(tc.byPeer, tc.kind, 0, 0, tc.code, tc.words)
+		p, err := l2tp.ParsePacket(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := closeReason(p.Msg, p.Payload(), tc.byPeer, tc.asked, tc.owed); got != tc.want {
+			t.Errorf("got  %+v\nwant %+v", got, tc.want)
+		}
+	}
+}
+
+// An end is told once, with what led to it.
+func TestEnds(t *testing.T) {
+	b := newFixture(t, t.TempDir())
+	b.signs.Alive = false
+	b.connect()
+	b.now = b.now.Add(time.Hour) // nothing heard for long
+	b.handles(false, ourHello(2), translator.Pass)
+	for _, wait := range []time.Duration{1, 2, 4, 8} {
+		b.now = b.now.Add(wait * time.Second)
+		b.handles(false, ourHello(2), translator.Pass)
+	}
+	b.now = b.now.Add(16 * time.Second)
+	stop := closing(false, l2tp.TypeStopCCN, 3, 1, 1, "Timeout")
+	b.handlesRaw(false, slices.Clone(stop), translator.Pass)
+	b.handlesRaw(false, stop, translator.Pass)
+	if want := []CloseReason{{Reason: "xl2tpd's Hello was unanswered for 31 s", Unanswered: true, Buried: true}}; !slices.Equal(b.ends, want) {
+		t.Errorf("%+v, want %+v", b.ends, want)
+	}
+	if all := b.x.list; len(all) != 1 || all[0].counts != (Counts{Passed: 5}) {
+		t.Errorf("%+v", all[0].counts)
+	}
+
+	b = newFixture(t, t.TempDir())
+	b.connect()
+	b.handles(true, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 7, Ns: 1, Nr: 2}, translator.Pass)
+	b.now = b.now.Add(time.Minute)
+	b.handlesRaw(true, closing(true, l2tp.TypeStopCCN, 2, 2, 1, ""), translator.Pass)
+	if want := []CloseReason{{ByPeer: true, Reason: "the peer's keepalive: its Hello was unanswered for 60 s"}}; !slices.Equal(b.ends, want) {
+		t.Errorf("%+v, want %+v", b.ends, want)
+	}
+}
+
+// A call may end, and another one begin in the same tunnel: its end is told too.
+func TestEndsOfCalls(t *testing.T) {
+	b := newFixture(t, t.TempDir())
+	b.connect()
+	b.handlesRaw(false, closing(false, l2tp.TypeCDN, 2, 1, 3, "pppd"), translator.Pass)
+	b.handles(false, l2tp.Message{Type: l2tp.TypeICRQ, Tunnel: 9, Ns: 3, Nr: 1}, translator.Pass)
+	b.handlesRaw(false, closing(false, l2tp.TypeStopCCN, 4, 1, 1, "Goodbye!"), translator.Pass)
+	want := []CloseReason{
+		{Reason: "closed by xl2tpd: administrative reasons \"pppd\"", Vague: true, Half: true},
+		{Reason: "hung up on this host", Operator: true},
+	}
+	if !slices.Equal(b.ends, want) {
+		t.Errorf("%+v, want %+v", b.ends, want)
+	}
+
+	// So is the tunnel's own behind that of its call, once.
+	b = newFixture(t, t.TempDir())
+	b.connect()
+	b.handlesRaw(false, closing(false, l2tp.TypeCDN, 2, 1, 3, "pppd"), translator.Pass)
+	for range 2 {
+		b.handlesRaw(false, closing(false, l2tp.TypeStopCCN, 3, 1, 1, "Goodbye!"), translator.Pass)
+	}
+	if !slices.Equal(b.ends, want) {
+		t.Errorf("%+v, want %+v", b.ends, want)
+	}
+}
+
+// xl2tpd begins a call in a tunnel that it is closing, if it is told to dial: that is the same end.
+func TestEndsOnce(t *testing.T) {
+	b := newFixture(t, t.TempDir())
+	b.connect()
+	stop := closing(false, l2tp.TypeStopCCN, 2, 1, 1, "Goodbye!")
+	b.handlesRaw(false, slices.Clone(stop), translator.Pass)
+	b.handles(false, l2tp.Message{Type: l2tp.TypeICRQ, Tunnel: 9, Ns: 3, Nr: 1}, translator.Pass)
+	b.handlesRaw(false, slices.Clone(stop), translator.Pass)
+	if len(b.ends) != 1 {
+		t.Errorf("told %d times: %+v", len(b.ends), b.ends)
+	}
+
+	// So it is if we are restarted meanwhile: whoever is told may be another.
+	next := b.again()
+	next.handlesRaw(false, stop, translator.Pass)
+	if len(next.x.list) != 1 || !slices.Equal(next.ends, b.ends) {
+		t.Errorf("%d tunnels, told %+v", len(next.x.list), next.ends)
+	}
+}
+
+// Nor is it told again once another tunnel with that peer has been dialled.
+func TestEndIsPast(t *testing.T) {
+	b := newFixture(t, t.TempDir())
+	b.connect()
+	b.handlesRaw(false, closing(false, l2tp.TypeStopCCN, 2, 1, 1, "Goodbye!"), translator.Pass)
+	b.past(there.Addr())
+	next := b.again()
+	if len(next.x.list) != 1 || len(next.ends) != 0 {
+		t.Errorf("%d tunnels, told %+v", len(next.x.list), next.ends)
+	}
+}
+
+// What we have had hung up ourselves was no operator, for as long as that may take.
+func TestEndsByUs(t *testing.T) {
+	for ago, operator := range map[time.Duration]bool{hangUpTime - 1: false, hangUpTime: true} {
+		b := newFixture(t, t.TempDir())
+		b.connect()
+		for _, c := range b.x.list {
+			c.hangingUp = b.now.Add(-ago)
+		}
+		b.handlesRaw(false, closing(false, l2tp.TypeStopCCN, 2, 1, 1, "Goodbye!"), translator.Pass)
+		if len(b.ends) != 1 || b.ends[0].Operator != operator {
+			t.Errorf("%v ago: %+v", ago, b.ends)
+		}
+	}
+}

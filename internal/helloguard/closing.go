@@ -1,0 +1,77 @@
+package helloguard
+
+import (
+	"net/netip"
+	"time"
+
+	"xl2tpd-keepalive/internal/l2tp"
+)
+
+// hangUpTime is how long xl2tpd may take to hang up, if the service has asked for it.
+const hangUpTime = 15 * time.Second
+
+// learn takes in what a message says of the tunnel.
+func (h *handler) learn(c *channel, p *l2tp.Packet, byPeer bool, now time.Time) {
+	switch p.Msg.Type {
+	case l2tp.TypeICRQ: // another call begins, though none that will come to anything in a dying tunnel
+		if !c.translator.Closing() {
+			c.closed, c.half = false, false
+		}
+	case l2tp.TypeStopCCN:
+		h.x.recount()
+		h.explain(c, p, byPeer, now)
+	case l2tp.TypeCDN:
+		h.explain(c, p, byPeer, now)
+	}
+}
+
+// explain tells why a tunnel or call is being closed, once.
+func (h *handler) explain(c *channel, p *l2tp.Packet, byPeer bool, now time.Time) {
+	r := closeReason(p.Msg, p.Payload(), byPeer, since(c.helloSince, now), since(c.owedSince, now))
+	r.Half = !byPeer && p.Msg.Type == l2tp.TypeCDN
+	c.dead = c.dead || r.Unanswered
+	c.ackStop = c.dead && !byPeer && p.Msg.Type == l2tp.TypeStopCCN
+	if now.Sub(c.hangingUp) < hangUpTime || h.others(c.owner) {
+		r.Operator = false // of the watched xl2tpd
+	}
+	if !c.closed || c.half && !r.Half {
+		c.closed, c.half, r.Buried = true, r.Half, c.dead
+		c.reason = &r
+		h.save(c)
+		h.ended(c.translator.Tunnel(), r)
+	}
+}
+
+// past forgets for the next process how tunnels with a peer have ended, once another is
+// dialled.
+func (h *handler) past(peer netip.Addr) {
+	for _, c := range h.x.list {
+		if c.reason != nil && c.translator.Tunnel().Peer.Addr() == peer {
+			c.reason = nil
+			h.save(c)
+		}
+	}
+}
+
+// clock notes since when either end waits for an acknowledgement.
+func (c *channel) clock(now time.Time) {
+	c.helloSince = begun(c.helloSince, c.translator.Unanswered(), now)
+	c.owedSince = begun(c.owedSince, c.translator.Owing(), now)
+}
+
+func begun(at time.Time, waiting bool, now time.Time) time.Time {
+	switch {
+	case !waiting:
+		return time.Time{}
+	case at.IsZero():
+		return now
+	}
+	return at
+}
+
+func since(at, now time.Time) time.Duration {
+	if at.IsZero() {
+		return 0
+	}
+	return now.Sub(at)
+}

@@ -1,0 +1,243 @@
+package helloguard
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"xl2tpd-keepalive/due"
+	"xl2tpd-keepalive/internal/helloguard/translator"
+	"xl2tpd-keepalive/internal/l2tp"
+	"xl2tpd-keepalive/proc"
+)
+
+// effects is what the handler does to the kernel.
+type effects interface {
+	send(translator.Injection) error
+	// failClosed says that packets of this tunnel must not pass without the guard.
+	failClosed(t translator.Tunnel, on bool) error
+	// listen queues the peer's messages for this tunnel. Only the addresses and LocalID
+	// matter; with LocalID 0 it queues all messages of that peer for openTTL.
+	listen(t translator.Tunnel, on bool) error
+}
+
+// sources is where the handler learns who sends.
+type sources interface {
+	of(port uint16, now time.Time) facts
+	forget()
+}
+
+// handler decides about packets. It is not safe for concurrent use.
+type handler struct {
+	ctx    context.Context
+	log    packetLog
+	signs  func(ctx context.Context, t translator.Tunnel, tunnels int) Signs
+	store  store
+	host   Host
+	facts  sources
+	gone   func(proc.ID) bool // certainly ended
+	fx     effects
+	x      *table
+	timers due.Queue[*channel]
+
+	ended func(t translator.Tunnel, r CloseReason)
+	dials func(peer netip.Addr)
+
+	alive     proc.ID // ran at aliveAt
+	aliveAt   time.Time
+	leftAlone proc.ID // the xl2tpd of which the log has said that its tunnels are left alone
+}
+
+// newHandler makes the handler of a guard.
+func newHandler(ctx context.Context, g *Guard, host Host, fx effects) *handler {
+	h := &handler{
+		ctx: ctx, log: newPacketLog(g.Log), signs: g.Signs, store: store(g.Dir), host: host,
+		facts: &factReader{daemons: g.Daemons}, gone: proc.ID.Gone, fx: fx,
+		ended: g.Ended, dials: g.Dials,
+	}
+	h.x = newTable(h.stopListening)
+	return h
+}
+
+// needGuard returns the tunnels whose packets must not pass without the guard.
+func (h *handler) needGuard() []translator.Tunnel {
+	return h.tunnels(func(c *channel) bool { return c.failClosed })
+}
+
+// apart returns those of them that can't do without the guard for good.
+func (h *handler) apart() []translator.Tunnel {
+	return h.tunnels(func(c *channel) bool { return c.translator.Apart() })
+}
+
+// listening returns the tunnels whose peer's messages are to be queued.
+func (h *handler) listening() []translator.Tunnel {
+	all := h.tunnels(func(c *channel) bool { return c.listening })
+	h.x.awaited.all(func(t translator.Tunnel, _ awaited) bool {
+		all = append(all, t)
+		return true
+	})
+	for at := range h.x.unpaired {
+		all = append(all, translator.Tunnel{Local: at.local, Peer: at.peer})
+	}
+	return all
+}
+
+func (h *handler) tunnels(like func(*channel) bool) []translator.Tunnel {
+	var all []translator.Tunnel
+	for _, c := range h.x.list {
+		if like(c) {
+			all = append(all, c.translator.Tunnel())
+		}
+	}
+	return all
+}
+
+// missed notes that packets may have passed the guard unseen.
+func (h *handler) missed(now time.Time) {
+	for _, c := range h.x.list {
+		c.translator.Missed(now)
+		h.plan(c)
+	}
+}
+
+// direction is where a packet comes from.
+type direction uint8
+
+const (
+	outbound       direction = iota // from this host
+	inbound                         // to this host
+	inboundSecured                  // the same, through IPsec
+)
+
+// handle decides about a packet, which it may change, and does what has to be done before
+// the packet goes on. c, if not nil, is to be caught up with after.
+func (h *handler) handle(raw []byte, from direction, now time.Time) (action translator.Action, changed []byte, c *channel) {
+	p, err := l2tp.ParsePacket(raw)
+	if err != nil {
+		return translator.Pass, nil, nil
+	}
+	if from == outbound {
+		c = h.sender(&p, now)
+	} else {
+		c = h.receiver(&p, from == inboundSecured, now)
+	}
+	if c == nil {
+		return translator.Pass, nil, nil
+	}
+	hello := from == outbound && p.Msg.Type == l2tp.TypeHello
+	life, wanted := h.wanted(c, hello, now)
+	if !wanted {
+		return translator.Pass, nil, nil
+	}
+	return h.translate(c, &p, raw, from, life, now)
+}
+
+// wanted reports whether the guard is to translate a channel, and forgets it if not. Only a
+// Hello is decided by whether the tunnel lives, so only then it asks if the answer is known.
+func (h *handler) wanted(c *channel, hello bool, now time.Time) (life translator.Life, ok bool) {
+	if hello || !c.wanted {
+		life, c.wanted = h.life(c, now)
+	}
+	if !c.wanted && !c.translator.Apart() {
+		h.drop(c)
+		return life, false
+	}
+	if !c.listening {
+		c.listening = true
+		h.listen(c.translator.Tunnel(), true, now)
+		h.save(c)
+	}
+	return life, true
+}
+
+// translate has the translator decide about a packet of a channel.
+func (h *handler) translate(c *channel, p *l2tp.Packet, raw []byte, from direction, life translator.Life, now time.Time) (translator.Action, []byte, *channel) {
+	takes := from == outbound || c.translator.Takes(p.Msg.Ns)
+	v := h.verdict(c, raw, from, life, now)
+	believed := !errors.Is(v.Why, translator.ErrForeign) && !errors.Is(v.Why, translator.ErrReach)
+	if from != outbound && believed {
+		c.heard, c.dead = now, false
+	}
+	h.act(c, v, now)
+	c.clock(now)
+	if believed && takes {
+		h.learn(c, p, from != outbound, now)
+	}
+	if c.orphan != nil && from != outbound {
+		return translator.Drop, nil, c // the xl2tpd that has come since knows nothing of it
+	}
+	return v.Action, v.Packet, c
+}
+
+func (h *handler) verdict(c *channel, raw []byte, from direction, life translator.Life, now time.Time) *translator.Verdict {
+	if from != outbound {
+		return c.translator.In(raw, now)
+	}
+	v := c.translator.Out(raw, now, life)
+	if errors.Is(v.Why, translator.ErrReach) && !c.translator.Apart() {
+		// xl2tpd can't be wrong: what is known is of long ago, or was forged.
+		c.translator = newTranslator(c.translator.Tunnel(), now)
+		v = c.translator.Out(raw, now, life)
+	}
+	return v
+}
+
+func newTranslator(t translator.Tunnel, now time.Time) *translator.Translator {
+	return translator.New(t, translator.DefaultTiming(), now)
+}
+
+func (h *handler) save(c *channel) {
+	if !c.established {
+		return // anybody can make xl2tpd open that many
+	}
+	if err := h.store.save(c); err != nil {
+		h.note(c, time.Now(), slog.LevelError, "hello guard: state can't be kept, a restart will cost the tunnel", err)
+	}
+}
+
+// life is what is known of the channel's tunnel now. The peer's own messages are a sign of
+// life whatever is known of links.
+func (h *handler) life(c *channel, now time.Time) (life translator.Life, wanted bool) {
+	s := h.signs(h.ctx, c.translator.Tunnel(), h.x.stand())
+	heard := !c.heard.IsZero() && now.Sub(c.heard) <= s.Window
+	return translator.Life{
+		Tunnel: s.Wanted && (s.Alive || heard),
+		Offer:  s.Offer,
+		Daemon: c.owner.ownership == known && !h.hasEnded(c.owner),
+	}, s.Wanted
+}
+
+// act does what comes before the packet's own fate, in the order that a sudden end can't
+// harm: what is kept, what must not pass without the guard, what is sent.
+func (h *handler) act(c *channel, v *translator.Verdict, now time.Time) {
+	t := c.translator.Tunnel()
+	needs := c.needsGuard()
+	if v.Save || needs != c.failClosed {
+		h.save(c)
+	}
+	if needs != c.failClosed {
+		c.failClosed = needs
+		if err := h.fx.failClosed(t, needs); err != nil {
+			h.note(c, now, slog.LevelError, "hello guard: rules can't be changed", err)
+		}
+	}
+	for _, i := range v.Inject {
+		if err := h.fx.send(i); err != nil {
+			h.note(c, now, slog.LevelWarn, "hello guard: packet can't be sent", err)
+		}
+	}
+	c.counts.add(v.Why)
+	h.tell(c, v.Why, now)
+	h.plan(c)
+}
+
+func (h *handler) listen(t translator.Tunnel, on bool, now time.Time) {
+	if err := h.fx.listen(t, on); err != nil {
+		h.log.seldom(h.ctx, now, slog.LevelError, "hello guard: rules can't be changed",
+			func() []any { return []any{"peer", t.Peer.String(), "id", t.LocalID, "err", err} })
+	}
+}
+
+func (h *handler) stopListening(t translator.Tunnel) { h.listen(t, false, time.Now()) }

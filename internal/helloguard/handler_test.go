@@ -1,0 +1,551 @@
+package helloguard
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
+
+	"xl2tpd-keepalive/internal/helloguard/translator"
+	"xl2tpd-keepalive/internal/l2tp"
+	"xl2tpd-keepalive/keep"
+	"xl2tpd-keepalive/proc"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// watched is the xl2tpd that the service watches, and runs at first.
+var watched = proc.ID{Pid: 100, Start: 5}
+
+// fakeHost has the processes and sockets that a test needs.
+type fakeHost struct {
+	facts
+	ended map[proc.ID]bool
+	asked int
+}
+
+func newFakeHost() *fakeHost {
+	f := &fakeHost{ended: map[proc.ID]bool{}}
+	f.start(watched, 7)
+	return f
+}
+
+// start has an xl2tpd run that listens on port 1701 of all addresses.
+func (f *fakeHost) start(p proc.ID, cgroup uint32) {
+	all := netip.AddrPortFrom(netip.IPv4Unspecified(), l2tpPort)
+	f.daemons = append(f.daemons, Daemon{ID: p, Cgroup: cgroup, Listens: all})
+	f.sockets = append(f.sockets, socket{local: all, cgroup: cgroup})
+}
+
+// end ends an xl2tpd that start has started.
+func (f *fakeHost) end(p proc.ID) {
+	f.ended[p] = true
+	for i, d := range f.daemons {
+		if d.ID == p {
+			f.daemons = slices.Delete(slices.Clone(f.daemons), i, i+1)
+			f.sockets = slices.DeleteFunc(slices.Clone(f.sockets), func(s socket) bool { return s.cgroup == d.Cgroup })
+			return
+		}
+	}
+}
+
+func (f *fakeHost) of(port uint16, _ time.Time) facts {
+	f.asked++
+	all := f.facts
+	all.sockets = slices.DeleteFunc(slices.Clone(all.sockets), func(s socket) bool { return s.local.Port() != port })
+	return all
+}
+
+func (f *fakeHost) forget() {}
+
+// fixture is a handler whose effects are written down.
+type fixture struct {
+	*handler
+	t        testing.TB
+	now      time.Time
+	signs    Signs
+	world    *fakeHost
+	acts     []string
+	listened map[translator.Tunnel]bool
+	sent     []translator.Injection
+	ends     []CloseReason
+	dialled  []netip.Addr
+	log      bytes.Buffer
+}
+
+func newFixture(t testing.TB, dir string) *fixture {
+	b := &fixture{t: t, now: epoch, world: newFakeHost(), listened: map[translator.Tunnel]bool{},
+		signs: Signs{Linked: true, Wanted: true, Alive: true, Window: 39 * time.Second}}
+	b.handler = newHandler(t.Context(), &Guard{
+		Dir: dir, Log: slog.New(slog.NewTextHandler(&b.log, nil)),
+		Ended: func(_ translator.Tunnel, r CloseReason) { b.ends = append(b.ends, r) },
+		Dials: func(peer netip.Addr) { b.dialled = append(b.dialled, peer) },
+		Signs: func(context.Context, translator.Tunnel, int) Signs { return b.signs },
+	}, Host{Port: l2tpPort, Daemon: watched}, b)
+	b.facts, b.gone = b.world, func(p proc.ID) bool { return b.world.ended[p] }
+	return b
+}
+
+func (b *fixture) failClosed(t translator.Tunnel, on bool) error {
+	if on && !b.kept(t) {
+		b.t.Error("a tunnel fails closed before its state is kept")
+	}
+	b.acts = append(b.acts, map[bool]string{true: "fail closed", false: "clear"}[on])
+	return nil
+}
+
+func (b *fixture) send(i translator.Injection) error {
+	b.acts = append(b.acts, map[translator.Side]string{translator.ToLocal: "to local", translator.ToPeer: "to peer"}[i.To])
+	b.sent = append(b.sent, translator.Injection{To: i.To, Packet: bytes.Clone(i.Packet)})
+	return nil
+}
+
+// listen keeps what differs: the ids of peers do not matter.
+func (b *fixture) listen(t translator.Tunnel, on bool) error {
+	t.PeerID = 0
+	if on {
+		b.listened[t] = true
+	} else {
+		delete(b.listened, t)
+	}
+	return nil
+}
+
+// again puts a guard in place of this one, with what it has kept.
+func (b *fixture) again() *fixture {
+	b.t.Helper()
+	next := newFixture(b.t, string(b.store))
+	next.now, next.world = b.now, b.world
+	next.facts, next.gone = b.world, b.gone
+	if err := next.restore(next.now); err != nil {
+		b.t.Fatal(err)
+	}
+	return next
+}
+
+func (b *fixture) kept(t translator.Tunnel) bool {
+	_, err := os.Stat(b.store.file(t))
+	return err == nil
+}
+
+// age lets so many minutes pass.
+func (b *fixture) age(minutes int) {
+	for range minutes {
+		b.now = b.now.Add(tidyEvery)
+		b.tidy(b.now)
+	}
+}
+
+func (b *fixture) handles(in bool, m l2tp.Message, want translator.Action) {
+	b.t.Helper()
+	b.handlesRaw(in, packet(in, m), want)
+}
+
+func (b *fixture) handlesRaw(in bool, raw []byte, want translator.Action) {
+	b.t.Helper()
+	from := outbound
+	if in {
+		from = inbound
+	}
+	if got, _, _ := b.handle(raw, from, b.now); got != want {
+		b.t.Fatalf("action %d, want %d\n%s", got, want, b.log.String())
+	}
+}
+
+// connect sets a tunnel up: 7 here, 9 there.
+func (b *fixture) connect() translator.Tunnel {
+	b.t.Helper()
+	b.handlesRaw(false, assigning(false, l2tp.TypeSCCRQ, 0, 7, 0, 0), translator.Pass)
+	b.handlesRaw(true, assigning(true, l2tp.TypeSCCRP, 7, 9, 0, 1), translator.Pass)
+	b.handles(false, l2tp.Message{Type: l2tp.TypeSCCCN, Tunnel: 9, Ns: 1, Nr: 1}, translator.Pass)
+	b.handles(true, l2tp.Message{Tunnel: 7, Ns: 1, Nr: 2}, translator.Pass)
+	b.now = b.now.Add(time.Minute)
+	return translator.Tunnel{Local: here, Peer: there, LocalID: 7, PeerID: 9}
+}
+
+func ourHello(ns uint16) l2tp.Message {
+	return l2tp.Message{Type: l2tp.TypeHello, Tunnel: 9, Ns: ns, Nr: 1}
+}
+
+// With Offer the peer sees a Hello first, and the log says nothing of it. Until
+// the peer has shown that it takes Hellos, the tunnel waits for us for a moment,
+// but not for good.
+func TestOffers(t *testing.T) {
+	b := newFixture(t, t.TempDir())
+	b.signs.Offer = true
+	b.connect()
+	b.handles(false, ourHello(2), translator.Pass)
+	if want := []string{"fail closed"}; !slices.Equal(b.acts, want) || len(b.apart()) != 0 || b.log.Len() != 0 {
+		t.Errorf("%q, want %q\n%s", b.acts, want, b.log.String())
+	}
+	b.handles(true, l2tp.Message{Tunnel: 7, Ns: 1, Nr: 3}, translator.Pass)
+	b.handles(false, ourHello(3), translator.Pass)
+	if want := []string{"fail closed", "clear"}; !slices.Equal(b.acts, want) {
+		t.Errorf("%q, want %q", b.acts, want)
+	}
+	b.acts = nil
+	b.handles(false, ourHello(3), translator.Pass)
+	if want := []string{"fail closed", "to local"}; !slices.Equal(b.acts, want) || !strings.Contains(b.log.String(), "holds the tunnel") {
+		t.Errorf("%q, want %q\n%s", b.acts, want, b.log.String())
+	}
+}
+
+// A Hello of a living tunnel goes no further, and everything that must not be
+// lost is done before.
+func TestHolds(t *testing.T) {
+	b := newFixture(t, t.TempDir())
+	tunnel := b.connect()
+	b.handles(false, ourHello(2), translator.Drop)
+	if want := []string{"fail closed", "to local"}; !slices.Equal(b.acts, want) {
+		t.Errorf("%q, want %q", b.acts, want)
+	}
+	b.handles(false, l2tp.Message{Type: l2tp.TypeStopCCN, Tunnel: 9, Ns: 3, Nr: 1}, translator.Rewrite)
+
+	// Another life of ours goes on with it.
+	next := b.again()
+	if got := next.needGuard(); len(got) != 1 || got[0] != tunnel {
+		t.Errorf("owing: %v", got)
+	}
+	next.tidy(next.now.Add(time.Hour))
+	if len(next.acts) != 0 {
+		t.Errorf("%q after an hour in which nothing of the host ran", next.acts)
+	}
+	next.age(silentRounds)
+	if want := []string{"clear"}; !slices.Equal(next.acts, want) || next.kept(tunnel) {
+		t.Errorf("%q, want %q", next.acts, want)
+	}
+}
+
+// Without a sign of life a Hello passes; the peer's own messages are one.
+func TestPasses(t *testing.T) {
+	b := newFixture(t, t.TempDir())
+	b.connect()
+	b.signs.Alive = false
+	b.handles(false, ourHello(2), translator.Pass)
+	b.handles(true, l2tp.Message{Tunnel: 7, Ns: 1, Nr: 3}, translator.Pass)
+	b.now = b.now.Add(20 * time.Second)
+	b.handles(false, ourHello(3), translator.Drop)
+	if !strings.Contains(b.log.String(), translator.WhyPassed.Error()) {
+		t.Error(b.log.String())
+	}
+}
+
+// A tunnel that is not to be guarded is left alone, but not one that owes.
+func TestNotWanted(t *testing.T) {
+	b := newFixture(t, t.TempDir())
+	tunnel := b.connect()
+	b.handles(false, ourHello(2), translator.Drop)
+	b.signs.Wanted = false
+	b.handles(false, l2tp.Message{Tunnel: 9, Ns: 3, Nr: 1}, translator.Rewrite)
+
+	b = newFixture(t, t.TempDir())
+	b.connect()
+	b.signs.Wanted = false
+	b.handles(false, ourHello(2), translator.Pass)
+	if len(b.x.list) != 0 || b.kept(tunnel) {
+		t.Errorf("%d channels", len(b.x.list))
+	}
+}
+
+// A peer that has restarted may give the same id again, to a tunnel that we dial
+// or to one that it dials: that has nothing of the old one's numbers.
+func TestSameIDAgain(t *testing.T) {
+	for _, dialled := range []bool{true, false} {
+		b := newFixture(t, t.TempDir())
+		old := b.connect()
+		b.handles(false, ourHello(2), translator.Drop)
+		b.acts = nil
+		if dialled {
+			b.handlesRaw(false, assigning(false, l2tp.TypeSCCRQ, 0, 8, 0, 0), translator.Pass)
+			b.handlesRaw(true, assigning(true, l2tp.TypeSCCRP, 8, 9, 0, 1), translator.Pass)
+			for range 2 {
+				b.handles(false, l2tp.Message{Type: l2tp.TypeSCCCN, Tunnel: 9, Ns: 1, Nr: 1}, translator.Pass)
+			}
+		} else {
+			b.handlesRaw(true, assigning(true, l2tp.TypeSCCRQ, 0, 9, 0, 0), translator.Pass)
+			for range 2 {
+				b.handlesRaw(false, assigning(false, l2tp.TypeSCCRP, 9, 8, 0, 1), translator.Pass)
+			}
+			b.handles(true, l2tp.Message{Type: l2tp.TypeSCCCN, Tunnel: 8, Ns: 1, Nr: 1}, translator.Pass)
+		}
+		for ns := uint16(2); ns < 5; ns++ {
+			b.handles(false, l2tp.Message{Type: 10, Tunnel: 9, Ns: ns, Nr: 2}, translator.Pass)
+		}
+		if want := []string{"clear"}; !slices.Equal(b.acts, want) || b.kept(old) || len(b.x.list) != 1 {
+			t.Errorf("dialled %v: %q, %d channels", dialled, b.acts, len(b.x.list))
+		}
+	}
+}
+
+// Where the peer's packets come through IPsec, one that did not is nobody's.
+func TestForged(t *testing.T) {
+	b := newFixture(t, t.TempDir())
+	b.connect()
+	b.handles(false, ourHello(2), translator.Drop)
+	stop := l2tp.Message{Type: l2tp.TypeStopCCN, Tunnel: 7, Ns: 1, Nr: 2}
+	if action, _, _ := b.handle(packet(true, l2tp.Message{Tunnel: 7, Ns: 1, Nr: 2}), inboundSecured, b.now); action != translator.Rewrite {
+		t.Errorf("action %d", action)
+	}
+	b.handles(true, stop, translator.Pass)
+	if b.x.list[0].translator.Closing() {
+		t.Error("a forged StopCCN counts")
+	}
+}
+
+// xl2tpd that does not answer is answered for, if it is still the same.
+func TestVouches(t *testing.T) {
+	for _, same := range []bool{true, false} {
+		b := newFixture(t, t.TempDir())
+		b.connect()
+		if !same {
+			b.world.end(watched)
+		}
+		b.handles(true, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 7, Ns: 1, Nr: 2}, translator.Pass)
+		next, ok := b.due(b.now)
+		if !ok || !next.After(b.now) {
+			t.Fatalf("next at %v %v", next, ok)
+		}
+		b.due(next)
+		if slices.Contains(b.acts, "to peer") != same {
+			t.Errorf("same daemon %v: %q", same, b.acts)
+		}
+	}
+}
+
+// A StopCCN that xl2tpd will not take, for its number is not the next, closes nothing.
+func TestForgedStop(t *testing.T) {
+	for _, ns := range []uint16{0, 2, 5, 40000} {
+		b := newFixture(t, t.TempDir())
+		b.connect()
+		b.handles(false, l2tp.Message{Tunnel: 9, Ns: 2, Nr: 1}, translator.Pass) // nothing has gone past us
+		b.handlesRaw(true, closing(true, l2tp.TypeStopCCN, ns, 2, 1, ""), translator.Pass)
+		b.age(1 + closedRounds)
+		if b.x.stand() != 1 || len(b.ends) > 0 {
+			t.Fatalf("Ns %d: %d tunnels left, %+v", ns, b.x.stand(), b.ends)
+		}
+		b.handles(false, ourHello(2), translator.Drop)
+	}
+}
+
+func TestStore(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "new")
+	s := store(dir)
+	if all, err := s.load(epoch, nil); err != nil || len(all) != 0 {
+		t.Fatalf("%v %v", all, err)
+	}
+	c := &channel{owner: owner{known, watched}, translator: translator.New(
+		translator.Tunnel{Local: here, Peer: there, LocalID: 7, PeerID: 9}, translator.DefaultTiming(), epoch)}
+	if err := s.save(c); err != nil {
+		t.Fatal(err)
+	}
+	broken := filepath.Join(dir, statePrefix+"broken"+stateSuffix)
+	other := filepath.Join(dir, "other.json")
+	for _, path := range []string{broken, other} {
+		if err := os.WriteFile(path, []byte("{"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// State is not read from what may take its place.
+	pipe, link, huge := filepath.Join(dir, statePrefix+"pipe"+stateSuffix), filepath.Join(dir, statePrefix+"link"+stateSuffix), filepath.Join(dir, statePrefix+"huge"+stateSuffix)
+	if err := errors.Join(unix.Mkfifo(pipe, 0o600), os.Symlink(s.file(c.translator.Tunnel()), link),
+		os.WriteFile(huge, bytes.Repeat([]byte(" "), keep.Max+1), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	// Nor that of one tunnel from another's file.
+	copied := filepath.Join(dir, statePrefix+"copied"+stateSuffix)
+	if state, err := os.ReadFile(s.file(c.translator.Tunnel())); err != nil || os.WriteFile(copied, state, 0o600) != nil {
+		t.Fatal(err)
+	}
+	var bad []string
+	all, err := s.load(epoch, func(path string, _ error) { bad = append(bad, path) })
+	if err != nil || len(all) != 1 || all[0].owner != c.owner || all[0].translator.Tunnel() != c.translator.Tunnel() {
+		t.Fatalf("%+v %v", all, err)
+	}
+	if !slices.Equal(bad, []string{broken, copied, huge, link, pipe}) {
+		t.Errorf("bad: %q", bad)
+	}
+
+	b := newFixture(t, dir)
+	if err := b.restore(epoch); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(broken); !errors.Is(err, os.ErrNotExist) || !strings.Contains(b.log.String(), broken) {
+		t.Errorf("a broken file stays, or goes without a word: %v", err)
+	}
+	if _, err := os.Stat(other); err != nil {
+		t.Error(err)
+	}
+}
+
+// Switched off, the guard touches nothing of the kernel's.
+func TestOff(t *testing.T) {
+	var reports []error
+	g := &Guard{Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler), Report: func(err error) { reports = append(reports, err) }}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- g.Run(ctx) }()
+	g.Tell(Host{Port: 1701})
+	g.Configure(false, false)
+	cancel()
+	if err := <-done; err != context.Canceled {
+		t.Error(err)
+	}
+	for _, err := range reports {
+		if err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// What xl2tpd sends to a peer that is known to be dead is acknowledged behind its
+// StopCCN, or at once if that has gone out before.
+func TestBuries(t *testing.T) {
+	stop := l2tp.Message{Type: l2tp.TypeStopCCN, Tunnel: 9, Ns: 2, Nr: 1}
+	for name, first := range map[string]bool{"known before": true, "known later": false} {
+		b := newFixture(t, t.TempDir())
+		b.connect()
+		c := b.x.list[0]
+		c.dead = first
+		b.handles(false, stop, translator.Pass)
+		if c.ackStop != first || b.ends[0].Buried != first {
+			t.Errorf("%s: %+v", name, b.ends)
+		}
+		c.dead, c.ackStop = true, true
+		b.acts = nil
+		b.catchUp(c, b.now)
+		sent := len(b.acts)
+		b.catchUp(c, b.now)
+		if sent == 0 || len(b.acts) != sent || slices.Contains(b.acts, "to peer") {
+			t.Errorf("%s: %q", name, b.acts)
+		}
+		b.handles(true, l2tp.Message{Tunnel: 7, Ns: 1, Nr: 3}, translator.Pass)
+		if c.dead {
+			t.Errorf("%s: the peer speaks, and is dead", name)
+		}
+	}
+}
+
+// xl2tpd gives an attempt up that nobody has answered; it need not wait for an
+// acknowledgement. Of a tunnel that was never asked for, nothing is known.
+func TestGivesUp(t *testing.T) {
+	for name, tc := range map[string]struct {
+		id     uint16
+		wanted bool
+		want   []string
+	}{
+		"asked for":     {7, true, []string{"to local"}},
+		"not asked for": {8, true, nil},
+		"not wanted":    {7, false, nil},
+	} {
+		b := newFixture(t, t.TempDir())
+		b.signs.Wanted = tc.wanted
+		b.handlesRaw(false, assigning(false, l2tp.TypeSCCRQ, 0, 7, 0, 0), translator.Pass)
+		for range 2 {
+			b.handlesRaw(false, assigning(false, l2tp.TypeStopCCN, 0, tc.id, 1, 0), translator.Pass)
+		}
+		if !slices.Equal(b.acts, tc.want) {
+			t.Errorf("%s: %q, want %q", name, b.acts, tc.want)
+		}
+		if !slices.Equal(b.dialled, []netip.Addr{there.Addr()}) {
+			t.Errorf("%s: dialled %v", name, b.dialled)
+		}
+	}
+}
+
+// That the operator has hung an attempt up is told.
+func TestAttemptHungUp(t *testing.T) {
+	for words, want := range map[string][]CloseReason{
+		"Goodbye!": {{Reason: "hung up on this host", Operator: true}},
+		"Timeout":  nil,
+	} {
+		b := newFixture(t, t.TempDir())
+		b.handlesRaw(false, assigning(false, l2tp.TypeSCCRQ, 0, 7, 0, 0), translator.Pass)
+		for range 2 {
+			b.handlesRaw(false, explained(assigning(false, l2tp.TypeStopCCN, 0, 7, 1, 0), 1, words), translator.Pass)
+		}
+		if !slices.Equal(b.ends, want) {
+			t.Errorf("%s: %+v, want %+v", words, b.ends, want)
+		}
+	}
+}
+
+// An xl2tpd that has ended leaves tunnels that are closed in its name, until the peer
+// acknowledges it. Its successor hears nothing of that.
+func TestClosesForAnEndedDaemon(t *testing.T) {
+	b := newFixture(t, t.TempDir())
+	tunnel := b.connect()
+	b.host.Daemon = proc.ID{}
+	b.closeOrphans(b.now)
+	if b.due(b.now); b.acts != nil {
+		t.Fatalf("%q for an xl2tpd that runs", b.acts)
+	}
+	b.world.end(watched)
+	b.closeOrphans(b.now)
+	next, ok := b.due(b.now)
+	if want := []string{"to peer"}; !slices.Equal(b.acts, want) || !ok || next != b.now.Add(time.Second) {
+		t.Fatalf("%q, want %q; again %v", b.acts, want, next)
+	}
+	b.now = next
+	b.closeOrphans(b.now)
+	if next, _ = b.due(b.now); next != b.now.Add(2*time.Second) || len(b.acts) != 2 {
+		t.Errorf("%q, again %v", b.acts, next)
+	}
+	b.handles(true, l2tp.Message{Tunnel: 7, Ns: 1, Nr: 3}, translator.Drop)
+	if _, ok := b.due(next); ok || len(b.acts) != 2 {
+		t.Errorf("acknowledged, and %q", b.acts)
+	}
+	b.age(1 + closedRounds)
+	if len(b.x.list) != 0 || b.kept(tunnel) || len(b.listened) != 0 {
+		t.Errorf("%d channels, listening to %v", len(b.x.list), b.listened)
+	}
+}
+
+// The watched xl2tpd may dial before the service knows that it runs.
+func TestMeetsTheDaemonLate(t *testing.T) {
+	b := newFixture(t, t.TempDir())
+	b.host = Host{}
+	b.handlesRaw(false, assigning(false, l2tp.TypeSCCRQ, 0, 7, 0, 0), translator.Pass)
+	if len(b.dialled) != 0 {
+		t.Errorf("dialled %v before it is known who is watched", b.dialled)
+	}
+	for range 2 {
+		b.meet(Host{Daemon: watched}, b.now)
+	}
+	if want := []netip.Addr{there.Addr()}; !slices.Equal(b.dialled, want) {
+		t.Errorf("dialled %v, want %v", b.dialled, want)
+	}
+}
+
+// The links are asked about a Hello, and about the first packet of all: what else
+// there is does not depend on whether they live.
+func TestAsksAboutHellos(t *testing.T) {
+	b := newFixture(t, t.TempDir())
+	b.connect()
+	asked := 0
+	b.handler.signs = func(context.Context, translator.Tunnel, int) Signs {
+		asked++
+		return b.signs
+	}
+	b.handles(true, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 7, Ns: 1, Nr: 2}, translator.Pass)
+	b.handles(false, l2tp.Message{Tunnel: 9, Ns: 2, Nr: 2}, translator.Pass)
+	if asked != 0 {
+		t.Errorf("asked %d times", asked)
+	}
+	b.handles(false, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 9, Ns: 2, Nr: 2}, translator.Drop)
+	b.signs.Wanted = false
+	b.x.list[0].wanted = false
+	b.handles(true, l2tp.Message{Tunnel: 7, Ns: 2, Nr: 2}, translator.Rewrite)
+	if asked != 2 {
+		t.Errorf("asked %d times, want 2", asked)
+	}
+}

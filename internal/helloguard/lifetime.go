@@ -1,0 +1,92 @@
+package helloguard
+
+import (
+	"log/slog"
+	"time"
+)
+
+// due does what waited for the time now, and returns when there is more.
+func (h *handler) due(now time.Time) (next time.Time, ok bool) {
+	for _, c := range h.timers.Take(now) {
+		h.catchUp(c, now)
+		h.sendStop(c, now)
+		h.plan(c)
+	}
+	next = h.timers.Next()
+	return next, !next.IsZero()
+}
+
+// plan notes when a channel has something to do again.
+func (h *handler) plan(c *channel) {
+	at, wants := c.translator.Wake()
+	if !wants {
+		at = time.Time{}
+	}
+	if o := c.orphan; o != nil && o.sent < maxStops && (!wants || o.next.Before(at)) {
+		at = o.next
+	}
+	h.timers.Set(c, at)
+}
+
+// catchUp does what a channel has to do now. Behind a packet that has told something it
+// has to come before the answer to that packet.
+func (h *handler) catchUp(c *channel, now time.Time) {
+	if c.ackStop {
+		c.ackStop = false
+		h.act(c, c.translator.Bury(), now)
+	}
+	if at, wants := c.translator.Wake(); wants && !at.After(now) {
+		life, _ := h.life(c, now)
+		h.act(c, c.translator.Due(now, life), now)
+	}
+}
+
+// tidy forgets tunnels that are no more. It is to be called once a minute.
+func (h *handler) tidy(now time.Time) {
+	h.x.expire(now)
+	h.closeOrphans(now)
+	for _, c := range h.x.all() {
+		c.rounds++
+		if h.over(c) {
+			h.drop(c)
+		}
+	}
+	h.x.recount()
+}
+
+// over reports whether nothing can come of a channel any more. Silence alone says nothing:
+// when the clock is set back, xl2tpd's timers rest for as long.
+func (h *handler) over(c *channel) bool {
+	t := c.translator.Tunnel()
+	switch {
+	case c.translator.Closing(), !c.established, c.orphan != nil && c.orphan.sent == maxStops:
+		return c.rounds > closedRounds
+	case c.rounds <= silentRounds, c.orphan != nil, h.x.has(t):
+		return false
+	case c.inKernel:
+		return true
+	}
+	return !h.signs(h.ctx, t, 0).Linked
+}
+
+func (h *handler) drop(c *channel) {
+	h.x.remove(c)
+	h.forget(c)
+}
+
+// forget undoes what was done for a channel that is in the table no more.
+func (h *handler) forget(c *channel) {
+	h.timers.Set(c, time.Time{})
+	t := c.translator.Tunnel()
+	if c.failClosed {
+		if err := h.fx.failClosed(t, false); err != nil {
+			h.note(c, time.Now(), slog.LevelWarn, "hello guard: rules can't be changed", err)
+		}
+	}
+	if c.listening {
+		h.stopListening(t)
+	}
+	if c.written.is() {
+		h.store.forget(t)
+	}
+}

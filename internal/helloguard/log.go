@@ -1,0 +1,81 @@
+package helloguard
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"time"
+
+	"xl2tpd-keepalive/internal/helloguard/translator"
+)
+
+// repeatAfter is for how long the log does not repeat a line that packets can cause. The
+// next one says how many were left out.
+const repeatAfter = time.Minute
+
+// packetLog writes what single packets cause. Its texts are constants, so it is bounded.
+type packetLog struct {
+	*slog.Logger
+	said map[string]saying
+}
+
+type saying struct {
+	at     time.Time
+	missed int
+}
+
+func newPacketLog(l *slog.Logger) packetLog { return packetLog{l, map[string]saying{}} }
+
+// seldom writes a line unless it has just been written. args makes the rest of it.
+func (l packetLog) seldom(ctx context.Context, now time.Time, level slog.Level, text string, args func() []any) {
+	if !l.Enabled(ctx, level) {
+		return
+	}
+	last, again := l.said[text]
+	if since := now.Sub(last.at); again && since >= 0 && since < repeatAfter {
+		last.missed++
+		l.said[text] = last
+		return
+	}
+	rest := args()
+	if last.missed > 0 {
+		rest = append(rest, "left_out", last.missed)
+	}
+	l.Log(ctx, level, text, rest...)
+	l.said[text] = saying{at: now}
+}
+
+// tell writes to the log what was done. That a tunnel is held, or is no longer, is news;
+// each Hello is not.
+func (h *handler) tell(c *channel, why error, now time.Time) {
+	if why == nil {
+		return
+	}
+	text, level := c.doing, slog.LevelDebug
+	switch why {
+	case translator.WhySwallowed, translator.WhyAdopted:
+		text = "hello guard holds the tunnel"
+	case translator.WhyPassed, translator.WhyUncertain:
+		text = "hello guard lets Hellos pass"
+	case translator.ErrReach, translator.ErrForeign:
+		h.log.seldom(h.ctx, now, slog.LevelDebug, "hello guard: packets that can't be the tunnel's",
+			func() []any { return append(c.name(), "reason", why.Error()) })
+		return
+	}
+	if text != c.doing {
+		c.doing, level = text, slog.LevelInfo
+	}
+	if h.log.Enabled(h.ctx, level) {
+		h.log.Log(h.ctx, level, cmp.Or(text, "hello guard"), append(c.name(), "reason", why.Error())...)
+	}
+}
+
+// note logs that something about a channel has failed.
+func (h *handler) note(c *channel, now time.Time, level slog.Level, text string, err error) {
+	h.log.seldom(h.ctx, now, level, text, func() []any { return append(c.name(), "err", err) })
+}
+
+func (c *channel) name() []any {
+	t := c.translator.Tunnel()
+	return []any{"peer", t.Peer.String(), "id", t.LocalID}
+}

@@ -1,0 +1,270 @@
+package helloguard
+
+import (
+	"log/slog"
+	"time"
+
+	"xl2tpd-keepalive/internal/helloguard/translator"
+	"xl2tpd-keepalive/internal/l2tp"
+)
+
+// sender returns the channel of a packet of this host, or nil.
+func (h *handler) sender(p *l2tp.Packet, now time.Time) *channel {
+	at := path{p.Src, p.Dst}
+	if p.Msg.Tunnel == 0 {
+		switch p.Msg.Type {
+		case l2tp.TypeSCCRQ:
+			h.request(p, at, now)
+		case l2tp.TypeStopCCN:
+			h.givenUp(p, now)
+		}
+		return nil
+	}
+	if p.Msg.Type == l2tp.TypeSCCRP {
+		h.reply(p, at, now)
+		return nil
+	}
+	if half, ok := h.x.answered(at, p.Msg); ok {
+		return h.open(&channel{translator: newTranslator(half.tunnel, now), owner: half.owner, established: true}, now)
+	}
+	if p.Msg.Type == l2tp.TypeSCCCN {
+		h.replaced(at, p.Msg.Tunnel)
+	}
+	c := h.x.known(at, p.Msg.Tunnel, true)
+	if c == nil {
+		return h.meetSender(p, at, now)
+	}
+	h.sends(c, p, at, now)
+	return c
+}
+
+// sends notes that xl2tpd sends in a channel.
+func (h *handler) sends(c *channel, p *l2tp.Packet, at path, now time.Time) {
+	if c.rounds > silentRounds {
+		h.x.recount()
+	}
+	c.seen, c.rounds = now, 0
+	if c.orphan != nil { // so it is another process's
+		c.orphan, c.owner, c.asked = nil, owner{ownership: unclear}, time.Time{}
+		h.x.recount()
+		h.facts.forget()
+	}
+	stop := p.Msg.Type == l2tp.TypeStopCCN // its sender may have ended since
+	if c.owner.ownership == unclear && !stop && now.Sub(c.asked) >= repeatAfter {
+		c.asked = now
+		if o := h.ownerOf(at, false, now); o.ownership == known {
+			c.owner = o
+			h.save(c)
+		}
+	}
+	if !c.established && !stop {
+		c.established = true
+		h.confirmAlive(c, now)
+		h.x.stoodUp(c)
+		h.save(c)
+	}
+}
+
+// confirmAlive asks anew who the owner is if it has ended while the connection was opened.
+func (h *handler) confirmAlive(c *channel, now time.Time) {
+	if h.hasEnded(c.owner) {
+		t := c.translator.Tunnel()
+		h.facts.forget()
+		c.owner, c.asked = h.ownerOf(path{t.Local, t.Peer}, false, now), now
+	}
+}
+
+// request takes in an SCCRQ.
+func (h *handler) request(p *l2tp.Packet, at path, now time.Time) {
+	own, ok := l2tp.AssignedTunnel(p.Payload())
+	if !ok || own == 0 {
+		return
+	}
+	t := translator.Tunnel{Local: at.local, Peer: at.peer, LocalID: own}
+	a, again := h.x.awaited.get(t)
+	if !again || h.hasEnded(a.owner) {
+		if a.owner = h.ownerOf(at, true, now); !h.serves(a.owner, at, now) {
+			return
+		}
+		h.dropOrphan(at, own)
+		h.past(at.peer.Addr())
+		h.listen(t, true, now)
+	}
+	a.at, a.dialed = now, a.owner.is(h.host.Daemon)
+	h.x.awaited.put(t, a)
+	if a.dialed {
+		h.dials(at.peer.Addr())
+	}
+}
+
+// reply takes in an SCCRP. Anybody can make xl2tpd send one.
+func (h *handler) reply(p *l2tp.Packet, at path, now time.Time) {
+	own, ok := l2tp.AssignedTunnel(p.Payload())
+	if !ok || own == 0 {
+		return
+	}
+	if c := h.x.known(at, p.Msg.Tunnel, true); c != nil && c.translator.Tunnel().LocalID == own {
+		return // sent again
+	}
+	k := callerKey{at, p.Msg.Tunnel}
+	half, again := h.x.callers.get(k)
+	if !again || half.tunnel.LocalID != own {
+		o := h.ownerOf(at, true, now)
+		if !h.serves(o, at, now) {
+			return
+		}
+		half = caller{tunnel: translator.Tunnel{Local: at.local, Peer: at.peer, LocalID: own, PeerID: p.Msg.Tunnel}, owner: o}
+	}
+	half.at, half.nr = now, p.Msg.Nr
+	h.x.callers.put(k, half)
+}
+
+// meetSender returns the channel of a message of this host in a tunnel that is not known:
+// it is older than the guard.
+func (h *handler) meetSender(p *l2tp.Packet, at path, now time.Time) *channel {
+	if p.Msg.Type == l2tp.TypeStopCCN {
+		return nil
+	}
+	if s, ok := h.x.session(at, p.Msg.Tunnel, true); ok {
+		return h.openSession(s, now)
+	}
+	u := h.x.unpaired[at]
+	if u == nil && len(h.x.unpaired) == maxUnpaired {
+		return nil
+	}
+	if u == nil {
+		o := h.ownerOf(at, false, now)
+		t := translator.Tunnel{Local: at.local, Peer: at.peer}
+		if !h.serves(o, at, now) || !h.signs(h.ctx, t, h.x.stand()).Wanted {
+			return nil
+		}
+		u = &unpaired{since: now, owner: o}
+		h.x.unpaired[at] = u
+		h.listen(t, true, now)
+	}
+	return h.pair(u, p.Msg, at, true, now)
+}
+
+// pair opens the channel of a message if its tunnel's two ids are known with it.
+func (h *handler) pair(u *unpaired, m l2tp.Message, at path, out bool, now time.Time) *channel {
+	t, ok := u.pair(at, m, out, now)
+	if !ok || h.x.known(at, t.LocalID, false) != nil || h.x.known(at, t.PeerID, true) != nil {
+		return nil
+	}
+	return h.open(&channel{translator: newTranslator(t, now), owner: u.owner, established: true}, now)
+}
+
+// receiver returns the channel of a packet of a peer, or nil.
+func (h *handler) receiver(p *l2tp.Packet, secured bool, now time.Time) *channel {
+	at := path{p.Dst, p.Src}
+	if p.Msg.Tunnel == 0 || p.Msg.Type == l2tp.TypeSCCRQ {
+		return nil
+	}
+	if secured && p.Msg.Type == l2tp.TypeSCCRP {
+		h.distrust(p, now)
+	}
+	if c := h.x.known(at, p.Msg.Tunnel, false); c != nil {
+		switch {
+		case secured:
+			c.secured = true
+		case c.secured:
+			return nil // the IPsec policy will drop it: forged
+		}
+		return c
+	}
+	if p.Msg.Type == l2tp.TypeSCCRP {
+		return h.accepted(p, at, secured, now)
+	}
+	if s, ok := h.x.session(at, p.Msg.Tunnel, false); ok {
+		return h.openSession(s, now)
+	}
+	if u := h.x.unpaired[at]; u != nil {
+		return h.pair(u, p.Msg, at, false, now)
+	}
+	return nil
+}
+
+// accepted opens the channel of an SCCRP for which xl2tpd has asked.
+func (h *handler) accepted(p *l2tp.Packet, at path, secured bool, now time.Time) *channel {
+	t := translator.Tunnel{Local: at.local, Peer: at.peer, LocalID: p.Msg.Tunnel}
+	other, ok := l2tp.AssignedTunnel(p.Payload())
+	a, asked := h.x.awaited.get(t)
+	if !ok || other == 0 || !asked {
+		return nil
+	}
+	h.x.awaited.delete(t)
+	t.PeerID = other
+	c := h.open(&channel{translator: newTranslator(t, now), owner: a.owner, secured: secured,
+		listening: true, vendor: clip(l2tp.Vendor(p.Payload()))}, now)
+	if c == nil {
+		h.stopListening(t)
+	}
+	return c
+}
+
+// maxVendor is how much is kept of what a peer calls itself, in bytes.
+const maxVendor = 64
+
+func clip(vendor string) string { return vendor[:min(len(vendor), maxVendor)] }
+
+// distrust forgets what an SCCRP in the clear has opened, once one for the same tunnel
+// comes through IPsec: the policy has dropped the first behind the guard.
+func (h *handler) distrust(p *l2tp.Packet, now time.Time) {
+	at := path{p.Dst, p.Src}
+	c := h.x.known(at, p.Msg.Tunnel, false)
+	if c == nil || c.secured || c.established {
+		return
+	}
+	h.x.awaited.put(translator.Tunnel{Local: at.local, Peer: at.peer, LocalID: p.Msg.Tunnel}, awaited{owner: c.owner, at: now, dialed: true})
+	c.listening = false // the question keeps it
+	h.drop(c)
+}
+
+// openSession opens the channel of a session of the kernel.
+func (h *handler) openSession(s Session, now time.Time) *channel {
+	at := path{s.Local, s.Peer}
+	o := h.facts.of(s.Local.Port(), now).session(s)
+	if !h.serves(o, at, now) {
+		return nil
+	}
+	return h.open(&channel{translator: newTranslator(s.Tunnel, now), owner: o, established: true, inKernel: true}, now)
+}
+
+// open takes a channel in, and what it replaces out. It returns nil if there is no room.
+func (h *handler) open(c *channel, now time.Time) *channel {
+	t := c.translator.Tunnel()
+	c.seen, c.asked = now, now
+	if at := (path{t.Local, t.Peer}); c.established {
+		for old := h.x.known(at, t.PeerID, true); old != nil; old = h.x.known(at, t.PeerID, true) {
+			h.drop(old)
+		}
+		h.dropOrphan(at, t.LocalID)
+		h.confirmAlive(c, now)
+	}
+	if len(h.x.list) >= maxChannels {
+		old := h.x.makeRoom()
+		if old == nil {
+			h.log.seldom(h.ctx, now, slog.LevelWarn, "hello guard: too many tunnels, this one is left alone",
+				func() []any { return []any{"peer", t.Peer.String(), "most", maxChannels} })
+			return nil
+		}
+		h.forget(old)
+	}
+	h.x.add(c)
+	return c
+}
+
+// replaced drops the channel whose id the peer has given to a new tunnel, as one does that
+// has restarted. xl2tpd's SCCCN says so; the peer's part can be forged.
+func (h *handler) replaced(at path, id uint16) {
+	if all := h.x.channels[address{at, id, true}]; len(all) > 1 {
+		h.drop(all[0])
+	}
+}
+
+// dropOrphan drops the channel of an xl2tpd that has ended, if another has drawn its id.
+func (h *handler) dropOrphan(at path, id uint16) {
+	if c := h.x.known(at, id, false); c != nil && (c.orphan != nil || c.translator.Closing()) {
+		h.drop(c)
+	}
+}

@@ -1,0 +1,167 @@
+package helloguard
+
+import (
+	"log/slog"
+	"slices"
+	"time"
+
+	"xl2tpd-keepalive/internal/helloguard/translator"
+	"xl2tpd-keepalive/internal/l2tp"
+	"xl2tpd-keepalive/proc"
+)
+
+const (
+	// dialling is for how long after an SCCRQ an attempt goes on for certain: 16 s after
+	// its last one xl2tpd gives it up (network.c, control_xmit), and a command may take a
+	// moment to get there.
+	dialling = 13 * time.Second
+
+	maxStops = 5 // as many as xl2tpd sends of a message (network.c, control_xmit)
+)
+
+// orphan is how far the closing of a tunnel has come whose xl2tpd has ended.
+type orphan struct {
+	sent int
+	next time.Time
+}
+
+// meet takes in what is known of the watched xl2tpd now. It may have dialled before that
+// was known.
+func (h *handler) meet(host Host, now time.Time) {
+	another := host.Daemon != h.host.Daemon
+	h.host = host
+	for _, c := range h.x.list {
+		c.wanted = false // perhaps no longer
+	}
+	if another {
+		h.facts.forget()
+		h.reportDials()
+	}
+	h.look(host.Sessions, now)
+	h.closeOrphans(now)
+}
+
+// reportDials reports the watched xl2tpd's attempts that are not reported yet.
+func (h *handler) reportDials() {
+	var late []translator.Tunnel
+	h.x.awaited.all(func(t translator.Tunnel, a awaited) bool {
+		if !a.dialed && a.owner.is(h.host.Daemon) {
+			late = append(late, t)
+		}
+		return true
+	})
+	for _, t := range late {
+		a, _ := h.x.awaited.get(t)
+		a.dialed = true
+		h.x.awaited.put(t, a)
+		h.dials(t.Peer.Addr())
+	}
+}
+
+// look takes in the kernel's table of sessions. A tunnel that is met before its first
+// packet is one whose Hello has certainly been seen first.
+//
+// What a file has kept of a tunnel that has ended since goes, if the peer has given its id
+// to another.
+func (h *handler) look(sessions []Session, now time.Time) {
+	sessions = slices.DeleteFunc(slices.Clone(sessions), func(s Session) bool {
+		return !s.Local.Addr().Is4() || s.Local.Addr().IsUnspecified() || s.LocalID == 0 || s.PeerID == 0
+	})
+	h.x.setSessions(sessions)
+	for _, s := range sessions {
+		old := h.x.known(path{s.Local, s.Peer}, s.PeerID, true)
+		if old != nil && old.restored && old.translator.Tunnel().LocalID != s.LocalID && !h.x.has(old.translator.Tunnel()) {
+			h.drop(old)
+		}
+	}
+	for _, s := range sessions {
+		if s.Peer.IsValid() {
+			h.lookAt(s, now)
+		}
+	}
+}
+
+// lookAt takes in one session of the kernel.
+func (h *handler) lookAt(s Session, now time.Time) {
+	at := path{s.Local, s.Peer}
+	out, in := h.x.known(at, s.PeerID, true), h.x.known(at, s.LocalID, false)
+	switch {
+	case out == nil && in == nil:
+		if c := h.openSession(s, now); c != nil {
+			h.wanted(c, false, now)
+		}
+	case out == in:
+		out.inKernel = true
+		if out.owner.ownership != unclear || s.Xl2tpd == 0 {
+			return
+		}
+		if o := h.facts.of(s.Local.Port(), now).session(s); o.ownership == known {
+			out.owner = o
+			h.save(out)
+		}
+	}
+}
+
+// closeOrphans looks for tunnels whose xl2tpd has ended, to close them in its name.
+func (h *handler) closeOrphans(now time.Time) {
+	ended := map[proc.ID]bool{}
+	for _, c := range h.x.list {
+		p := c.owner.process
+		if c.orphan != nil || c.owner.ownership != known || p == h.host.Daemon {
+			continue
+		}
+		if _, looked := ended[p]; !looked {
+			ended[p] = h.gone(p)
+		}
+		if ended[p] {
+			c.orphan = &orphan{next: now}
+			c.rounds = 0
+			h.x.recount()
+			h.plan(c)
+		}
+	}
+}
+
+// sendStop closes a tunnel in the name of an xl2tpd that has ended, if it is time to.
+func (h *handler) sendStop(c *channel, now time.Time) {
+	o := c.orphan
+	if o == nil || o.sent == maxStops || now.Before(o.next) {
+		return
+	}
+	v := c.translator.Close()
+	if v.Why == nil { // the peer has acknowledged it, or too little is known
+		o.sent = maxStops
+		return
+	}
+	h.act(c, v, now)
+	o.next = now.Add(time.Second << o.sent)
+	o.sent++
+}
+
+// givenUp acknowledges the StopCCN of an attempt that no peer has answered: there is nobody
+// who could, and xl2tpd would wait 31 s for it before it dials again. It tells if somebody
+// has hung up.
+func (h *handler) givenUp(p *l2tp.Packet, now time.Time) {
+	own, ok := l2tp.AssignedTunnel(p.Payload())
+	t := translator.Tunnel{Local: p.Src, Peer: p.Dst, LocalID: own}
+	a, asked := h.x.awaited.get(t)
+	if !ok || !asked {
+		return
+	}
+	h.x.awaited.delete(t)
+	h.stopListening(t)
+	if a.owner.ownership != known {
+		return
+	}
+	if r := closeReason(p.Msg, p.Payload(), false, 0, 0); r.Operator && !h.others(a.owner) {
+		h.ended(t, r)
+	}
+	if !h.signs(h.ctx, t, h.x.stand()).Wanted {
+		return
+	}
+	ack := l2tp.Message{Tunnel: own, Nr: p.Msg.Ns + 1} // the first of its peer
+	if err := h.fx.send(translator.Injection{To: translator.ToLocal, Packet: l2tp.AppendPacket(nil, t.Peer, t.Local, ack)}); err != nil {
+		h.log.seldom(h.ctx, now, slog.LevelWarn, "hello guard: packet can't be sent",
+			func() []any { return []any{"peer", t.Peer.String(), "err", err} })
+	}
+}

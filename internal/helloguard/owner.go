@@ -1,0 +1,162 @@
+package helloguard
+
+import (
+	"net/netip"
+	"slices"
+
+	"xl2tpd-keepalive/proc"
+)
+
+// ownership says how much is known of who opened a control connection.
+type ownership uint8
+
+const (
+	foreign ownership = iota // no xl2tpd
+	unclear                  // perhaps an xl2tpd; nobody can tell which process
+	known                    // one xl2tpd
+)
+
+// owner is who opened a control connection.
+type owner struct {
+	ownership
+	process proc.ID // zero if it is not known
+}
+
+// is reports whether the owner is certainly that process.
+func (o owner) is(p proc.ID) bool { return o.ownership == known && o.process == p && p != proc.ID{} }
+
+// Daemon is one running xl2tpd.
+type Daemon struct {
+	proc.ID
+	Cgroup  uint32         // 0: not known
+	Listens netip.AddrPort // as its file says; invalid: not known
+	Saref   bool           // its file has `ipsec saref`
+}
+
+// socket is a UDP socket of this host.
+type socket struct {
+	local  netip.AddrPort // 0.0.0.0: all addresses
+	peer   netip.AddrPort // invalid: not connected
+	uid    uint32
+	cgroup uint32 // in which it was made; 0: not known
+}
+
+// facts are what the kernel and /proc say of those who may send control messages.
+type facts struct {
+	daemons  []Daemon
+	sockets  []socket // with the port in question
+	blind    bool     // the kernel did not list its sockets
+	loopback []netip.Addr
+}
+
+// rootCgroup is the number of the cgroup that holds everything on a host without cgroups.
+// Kernels before 5.15 may also give it for sockets of other cgroups (net_cls).
+const rootCgroup = 1
+
+func told(cgroup uint32) bool { return cgroup > rootCgroup }
+
+// owner tells who sends from local to peer.
+//
+// An xl2tpd ends if it can't have the port that its file names. So if there is one socket
+// with that port, and one xl2tpd for it, the socket is its own, unless their cgroups differ.
+// The cgroup alone is no proof: another program may be in it too. (If that has a connected
+// socket with the same port and peer, nothing tells the two apart.)
+//
+// opens says that the packet opens a connection. A later one is another program's if that
+// alone has a connected socket: only this socket gets the answers. An xl2tpd's connected
+// socket says less, because another xl2tpd may still send in a connection that it had before.
+func (f facts) owner(local, peer netip.AddrPort, opens bool) owner {
+	if len(f.daemons) == 0 {
+		return owner{}
+	}
+	if f.blind {
+		return owner{ownership: unclear}
+	}
+	free, connected := f.senders(local, peer)
+	if !opens && len(connected) > 0 {
+		if possible, _ := f.holders(connected, local); len(possible) == 0 {
+			return owner{}
+		}
+	}
+	possible, others := f.holders(slices.Concat(free, connected), local)
+	switch {
+	case len(possible) == 0 && !(len(free) == 1 && f.listens(local)):
+		return owner{}
+	case len(possible) == 1 && !others && len(free) == 1 && covers(possible[0].Listens, local) && f.certain(connected):
+		return owner{known, possible[0].ID}
+	}
+	return owner{ownership: unclear}
+}
+
+// senders returns root's sockets that can send from local to peer. Those of other users
+// can't have sent what the nftables rules queue.
+func (f facts) senders(local, peer netip.AddrPort) (free, connected []socket) {
+	for _, s := range f.sockets {
+		switch {
+		case s.uid != 0 || !covers(s.local, local):
+		case !s.peer.IsValid():
+			free = append(free, s)
+		case s.peer == peer:
+			connected = append(connected, s)
+		}
+	}
+	return free, connected
+}
+
+// holders returns the xl2tpds that can have one of these sockets, which can send from local.
+// others tells that another program must have one.
+func (f facts) holders(sockets []socket, local netip.AddrPort) (possible []Daemon, others bool) {
+	for _, s := range sockets {
+		found := false
+		for _, d := range f.daemons {
+			if told(s.cgroup) && told(d.Cgroup) && s.cgroup != d.Cgroup || d.Listens.IsValid() && !covers(d.Listens, local) {
+				continue
+			}
+			found = true
+			if !slices.ContainsFunc(possible, func(o Daemon) bool { return o.ID == d.ID }) {
+				possible = append(possible, d)
+			}
+		}
+		others = others || !found
+	}
+	return possible, others
+}
+
+// certain reports whether the cgroups say who has the sockets.
+func (f facts) certain(sockets []socket) bool {
+	return len(sockets) == 0 || !slices.ContainsFunc(sockets, func(s socket) bool { return !told(s.cgroup) }) &&
+		!slices.ContainsFunc(f.daemons, func(d Daemon) bool { return !told(d.Cgroup) })
+}
+
+// listens reports whether the file of an xl2tpd has it listen at local.
+func (f facts) listens(local netip.AddrPort) bool {
+	return slices.ContainsFunc(f.daemons, func(d Daemon) bool { return covers(d.Listens, local) })
+}
+
+// session tells whose a session of the kernel is. pppd is a child of the xl2tpd that opened
+// the tunnel. Without that the sockets can't tell: a tunnel may outlive its xl2tpd.
+func (f facts) session(s Session) owner {
+	for _, d := range f.daemons {
+		if d.Pid == s.Xl2tpd {
+			return owner{known, d.ID}
+		}
+	}
+	o := f.owner(s.Local, s.Peer, false)
+	if o.ownership == known || s.Xl2tpd != 0 {
+		return owner{ownership: unclear}
+	}
+	return o
+}
+
+// sendsThroughLo reports whether a packet on lo changes the address that this xl2tpd sends
+// from: with `ipsec saref` it repeats the device of the last packet (network.c), which for
+// an address of lo does not show.
+func (f facts) sendsThroughLo(o owner, local netip.Addr) bool {
+	return slices.Contains(f.loopback, local) && slices.ContainsFunc(f.daemons, func(d Daemon) bool {
+		return d.Saref && (o.ownership == unclear || o.is(d.ID))
+	})
+}
+
+func covers(bound, local netip.AddrPort) bool {
+	return bound.Port() == local.Port() && (bound.Addr() == local.Addr() || bound.Addr() == netip.IPv4Unspecified())
+}

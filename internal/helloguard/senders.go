@@ -1,0 +1,96 @@
+package helloguard
+
+import (
+	"log/slog"
+	"os"
+	"time"
+
+	"xl2tpd-keepalive/proc"
+)
+
+// restore takes over the channels of an earlier process.
+func (h *handler) restore(now time.Time) error {
+	channels, err := h.store.load(now, func(path string, err error) {
+		h.log.Warn("hello guard: state can't be used, the tunnel begins anew", "file", path, "err", err)
+		os.Remove(path)
+	})
+	for _, c := range channels {
+		if len(h.x.list) == maxChannels || !h.confirmOwner(c, now) && !c.needsGuard() {
+			h.forget(c)
+			continue
+		}
+		c.restored, c.established = true, true
+		c.failClosed, c.listening = c.needsGuard(), true // as the rules will be installed
+		h.x.add(c)
+		h.plan(c)
+		if c.reason != nil && c.closed { // the supervisor may be a new one too
+			h.ended(c.translator.Tunnel(), *c.reason)
+		}
+	}
+	return err
+}
+
+// confirmOwner compares the owner that a file names with the host, and reports whether the
+// channel can be an xl2tpd's. Earlier versions took every process for the watched xl2tpd. An
+// owner that the file does not name is asked for once it sends: who has the port now may not
+// be who opened the connection.
+func (h *handler) confirmOwner(c *channel, now time.Time) bool {
+	t := c.translator.Tunnel()
+	is := owner{ownership: unclear}
+	if !h.hasEnded(c.owner) {
+		is = h.ownerOf(path{t.Local, t.Peer}, false, now)
+	}
+	if !c.written.proven && is != c.owner || is.ownership == foreign {
+		c.owner = owner{ownership: unclear}
+	}
+	return is.ownership != foreign || h.x.has(t)
+}
+
+// aliveFor is for how long a process that ran counts as running while a connection is being
+// opened. Whether it still runs is asked again when the connection is established.
+const aliveFor = 100 * time.Millisecond
+
+// ownerOf asks who sends on a path. The answer names no process that has ended: facts may
+// be a second old.
+func (h *handler) ownerOf(at path, opens bool, now time.Time) owner {
+	for range 2 {
+		o := h.facts.of(at.local.Port(), now).owner(at.local, at.peer, opens)
+		if o.ownership != known {
+			return o
+		}
+		if age := now.Sub(h.aliveAt); o.process == h.alive && age >= 0 && age < aliveFor {
+			return o
+		}
+		if !h.gone(o.process) {
+			h.alive, h.aliveAt = o.process, now
+			return o
+		}
+		h.facts.forget()
+	}
+	return owner{ownership: unclear}
+}
+
+// hasEnded reports whether an owner is known, and has ended.
+func (h *handler) hasEnded(o owner) bool { return o.ownership == known && h.gone(o.process) }
+
+// others reports whether an owner is certainly not the watched xl2tpd.
+func (h *handler) others(o owner) bool {
+	return o.ownership == known && h.host.Daemon != proc.ID{} && o.process != h.host.Daemon
+}
+
+// serves reports whether the guard may touch an owner's connections on a path. It says so
+// in the log, once for each process, if it may not because of `ipsec saref`.
+func (h *handler) serves(o owner, at path, now time.Time) bool {
+	if o.ownership == foreign {
+		return false
+	}
+	if !h.facts.of(at.local.Port(), now).sendsThroughLo(o, at.local.Addr()) {
+		return true
+	}
+	if h.leftAlone != o.process {
+		h.leftAlone = o.process
+		h.log.seldom(h.ctx, now, slog.LevelWarn, "hello guard leaves tunnels alone: with `ipsec saref` in its file, xl2tpd can't be answered at an address of lo",
+			func() []any { return []any{"local", at.local.Addr().String(), "pid", o.process.Pid} })
+	}
+	return false
+}

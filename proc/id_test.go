@@ -1,0 +1,71 @@
+package proc
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"testing"
+)
+
+func TestIDText(t *testing.T) {
+	for text, want := range map[string]ID{"": {}, "12 34": {12, 34}, "4194304 18446744073709551615": {4194304, 1<<64 - 1}} {
+		if id, err := ParseID(text); err != nil || id != want || id.String() != text {
+			t.Errorf("%q: %+v %v, written as %q", text, id, err, id)
+		}
+	}
+	for _, text := range []string{"12", "12 34 5", "a 1", " 12 34", "12 -1", "012 34"} {
+		if id, err := ParseID(text); err == nil {
+			t.Errorf("%q is read as %+v", text, id)
+		}
+	}
+}
+
+// A process has ended when its pid is free, another's, or a zombie's.
+func TestIDGone(t *testing.T) {
+	b, err := os.ReadFile("/proc/self/stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := ParseStat(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if me := (ID{os.Getpid(), s.Ticks}); me.Gone() {
+		t.Errorf("%v has ended, says Gone", me)
+	}
+	if before := (ID{os.Getpid(), s.Ticks - 1}); !before.Gone() {
+		t.Errorf("%v still lives, says Gone: its pid is another's", before)
+	}
+	cmd := exec.Command("true")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	io.Copy(io.Discard, out) // the process ends with its output
+	zombie := func() bool {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", cmd.Process.Pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err = ParseStat(b)
+		return err == nil && s.Dead()
+	}
+	for !zombie() {
+		runtime.Gosched()
+	}
+	child := ID{cmd.Process.Pid, s.Ticks}
+	if !child.Gone() {
+		t.Error("a zombie still lives, says Gone")
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if !child.Gone() {
+		t.Error("a process that has ended still lives, says Gone")
+	}
+}
