@@ -84,7 +84,7 @@ type channel struct {
 
 // needsGuard reports whether the channel's packets must not pass a guard that is down for
 // a moment.
-func (c *channel) needsGuard() bool { return c.translator.Apart() || c.translator.Undecided() }
+func (c *channel) needsGuard() bool { return c.translator.Diverged() || c.translator.Undecided() }
 
 // stands reports whether the channel is that of a tunnel that is up, as far as is known.
 func (c *channel) stands() bool {

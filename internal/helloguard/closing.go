@@ -55,8 +55,8 @@ func (h *handler) past(peer netip.Addr) {
 
 // clock notes since when either end waits for an acknowledgement.
 func (c *channel) clock(now time.Time) {
-	c.helloSince = begun(c.helloSince, c.translator.Unanswered(), now)
-	c.owedSince = begun(c.owedSince, c.translator.Owing(), now)
+	c.helloSince = begun(c.helloSince, c.translator.HelloUnanswered(), now)
+	c.owedSince = begun(c.owedSince, c.translator.PeerUnanswered(), now)
 }
 
 func begun(at time.Time, waiting bool, now time.Time) time.Time {

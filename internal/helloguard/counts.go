@@ -13,16 +13,13 @@ type Counts struct {
 	Answered uint64 // messages of the peer acknowledged in xl2tpd's name
 }
 
-func (c *Counts) add(why error) {
+func (c *Counts) add(why translator.Reason) {
 	switch why {
-	case translator.WhySwallowed:
+	case translator.HelloAcked, translator.HelloAdopted, translator.HelloNotCounted:
 		c.Held++
-	case translator.WhyAdopted:
-		c.Held++
+	case translator.HelloPassed:
 		c.Passed++
-	case translator.WhyOffered, translator.WhyPassed, translator.WhyUncertain:
-		c.Passed++
-	case translator.WhyVouched:
+	case translator.PeerHelloAcked:
 		c.Answered++
 	}
 }
@@ -42,7 +39,7 @@ func (g *Guard) Channels() (all []Channel) {
 		for _, c := range h.x.list {
 			all = append(all, Channel{
 				Tunnel: c.translator.Tunnel(), Vendor: c.vendor, Heard: c.heard, Counts: c.counts,
-				Holding: c.translator.Apart(),
+				Holding: c.translator.Diverged(),
 			})
 		}
 	})

@@ -160,7 +160,7 @@ func (g *Guard) owing() bool {
 		return false
 	}
 	for _, c := range channels {
-		if c.translator.Apart() {
+		if c.translator.Diverged() {
 			return true
 		}
 	}

@@ -2,7 +2,6 @@ package helloguard
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net/netip"
 	"time"
@@ -68,7 +67,7 @@ func (h *handler) needGuard() []translator.Tunnel {
 
 // apart returns those of them that can't do without the guard for good.
 func (h *handler) apart() []translator.Tunnel {
-	return h.tunnels(func(c *channel) bool { return c.translator.Apart() })
+	return h.tunnels(func(c *channel) bool { return c.translator.Diverged() })
 }
 
 // listening returns the tunnels whose peer's messages are to be queued.
@@ -97,8 +96,19 @@ func (h *handler) tunnels(like func(*channel) bool) []translator.Tunnel {
 // missed notes that packets may have passed the guard unseen.
 func (h *handler) missed(now time.Time) {
 	for _, c := range h.x.list {
-		c.translator.Missed(now)
+		c.translator.Resync(now)
 		h.plan(c)
+	}
+}
+
+// leave says that packets will pass the guard unseen, also those of tunnels that it kept
+// them from only until the peer had said whether it counts a Hello.
+func (h *handler) leave(now time.Time) {
+	for _, c := range h.x.list {
+		if c.translator.Undecided() {
+			c.translator.Resync(now)
+			h.save(c)
+		}
 	}
 }
 
@@ -131,7 +141,7 @@ func (h *handler) handle(raw []byte, from direction, now time.Time) (action tran
 	if !wanted {
 		return translator.Pass, nil, nil
 	}
-	return h.translate(c, &p, raw, from, life, now)
+	return h.translate(c, &p, from, life, now)
 }
 
 // wanted reports whether the guard is to translate a channel, and forgets it if not. Only a
@@ -140,7 +150,7 @@ func (h *handler) wanted(c *channel, hello bool, now time.Time) (life translator
 	if hello || !c.wanted {
 		life, c.wanted = h.life(c, now)
 	}
-	if !c.wanted && !c.translator.Apart() {
+	if !c.wanted && !c.translator.Diverged() {
 		h.drop(c)
 		return life, false
 	}
@@ -153,10 +163,10 @@ func (h *handler) wanted(c *channel, hello bool, now time.Time) (life translator
 }
 
 // translate has the translator decide about a packet of a channel.
-func (h *handler) translate(c *channel, p *l2tp.Packet, raw []byte, from direction, life translator.Life, now time.Time) (translator.Action, []byte, *channel) {
-	takes := from == outbound || c.translator.Takes(p.Msg.Ns)
-	v := h.verdict(c, raw, from, life, now)
-	believed := !errors.Is(v.Why, translator.ErrForeign) && !errors.Is(v.Why, translator.ErrReach)
+func (h *handler) translate(c *channel, p *l2tp.Packet, from direction, life translator.Life, now time.Time) (translator.Action, []byte, *channel) {
+	takes := from == outbound || c.translator.Expects(p.Msg.Ns)
+	v := h.verdict(c, p, from, life, now)
+	believed := v.Reason != translator.Foreign && v.Reason != translator.OutOfReach
 	if from != outbound && believed {
 		c.heard, c.dead = now, false
 	}
@@ -171,21 +181,17 @@ func (h *handler) translate(c *channel, p *l2tp.Packet, raw []byte, from directi
 	return v.Action, v.Packet, c
 }
 
-func (h *handler) verdict(c *channel, raw []byte, from direction, life translator.Life, now time.Time) *translator.Verdict {
+func (h *handler) verdict(c *channel, p *l2tp.Packet, from direction, life translator.Life, now time.Time) *translator.Verdict {
 	if from != outbound {
-		return c.translator.In(raw, now)
+		return c.translator.In(p, now)
 	}
-	v := c.translator.Out(raw, now, life)
-	if errors.Is(v.Why, translator.ErrReach) && !c.translator.Apart() {
+	v := c.translator.Out(p, now, life)
+	if v.Reason == translator.OutOfReach && !c.translator.Diverged() {
 		// xl2tpd can't be wrong: what is known is of long ago, or was forged.
-		c.translator = newTranslator(c.translator.Tunnel(), now)
-		v = c.translator.Out(raw, now, life)
+		c.translator = translator.New(c.translator.Tunnel(), now)
+		v = c.translator.Out(p, now, life)
 	}
 	return v
-}
-
-func newTranslator(t translator.Tunnel, now time.Time) *translator.Translator {
-	return translator.New(t, translator.DefaultTiming(), now)
 }
 
 func (h *handler) save(c *channel) {
@@ -204,7 +210,7 @@ func (h *handler) life(c *channel, now time.Time) (life translator.Life, wanted 
 	heard := !c.heard.IsZero() && now.Sub(c.heard) <= s.Window
 	return translator.Life{
 		Tunnel: s.Wanted && (s.Alive || heard),
-		Offer:  s.Offer,
+		PassFirst: s.Offer,
 		Daemon: c.owner.ownership == known && !h.hasEnded(c.owner),
 	}, s.Wanted
 }
@@ -228,8 +234,8 @@ func (h *handler) act(c *channel, v *translator.Verdict, now time.Time) {
 			h.note(c, now, slog.LevelWarn, "hello guard: packet can't be sent", err)
 		}
 	}
-	c.counts.add(v.Why)
-	h.tell(c, v.Why, now)
+	c.counts.add(v.Reason)
+	h.tell(c, v.Reason, now)
 	h.plan(c)
 }
 

@@ -18,7 +18,7 @@ func (h *handler) due(now time.Time) (next time.Time, ok bool) {
 
 // plan notes when a channel has something to do again.
 func (h *handler) plan(c *channel) {
-	at, wants := c.translator.Wake()
+	at, wants := c.translator.NextTimer()
 	if !wants {
 		at = time.Time{}
 	}
@@ -33,11 +33,11 @@ func (h *handler) plan(c *channel) {
 func (h *handler) catchUp(c *channel, now time.Time) {
 	if c.ackStop {
 		c.ackStop = false
-		h.act(c, c.translator.Bury(), now)
+		h.act(c, c.translator.AckStop(), now)
 	}
-	if at, wants := c.translator.Wake(); wants && !at.After(now) {
+	if at, wants := c.translator.NextTimer(); wants && !at.After(now) {
 		life, _ := h.life(c, now)
-		h.act(c, c.translator.Due(now, life), now)
+		h.act(c, c.translator.HandleTimers(now, life), now)
 	}
 }
 

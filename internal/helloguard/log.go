@@ -47,26 +47,26 @@ func (l packetLog) seldom(ctx context.Context, now time.Time, level slog.Level, 
 
 // tell writes to the log what was done. That a tunnel is held, or is no longer, is news;
 // each Hello is not.
-func (h *handler) tell(c *channel, why error, now time.Time) {
-	if why == nil {
+func (h *handler) tell(c *channel, why translator.Reason, now time.Time) {
+	if why == translator.Nothing {
 		return
 	}
 	text, level := c.doing, slog.LevelDebug
 	switch why {
-	case translator.WhySwallowed, translator.WhyAdopted:
+	case translator.HelloAcked, translator.HelloAdopted, translator.HelloNotCounted:
 		text = "hello guard holds the tunnel"
-	case translator.WhyPassed, translator.WhyUncertain:
-		text = "hello guard lets Hellos pass"
-	case translator.ErrReach, translator.ErrForeign:
+	case translator.HelloWaits:
+		text = "hello guard finds no sign of life"
+	case translator.OutOfReach, translator.Foreign:
 		h.log.seldom(h.ctx, now, slog.LevelDebug, "hello guard: packets that can't be the tunnel's",
-			func() []any { return append(c.name(), "reason", why.Error()) })
+			func() []any { return append(c.name(), "reason", why.String()) })
 		return
 	}
 	if text != c.doing {
 		c.doing, level = text, slog.LevelInfo
 	}
 	if h.log.Enabled(h.ctx, level) {
-		h.log.Log(h.ctx, level, cmp.Or(text, "hello guard"), append(c.name(), "reason", why.Error())...)
+		h.log.Log(h.ctx, level, cmp.Or(text, "hello guard"), append(c.name(), "reason", why.String())...)
 	}
 }
 

@@ -25,7 +25,7 @@ func (h *handler) sender(p *l2tp.Packet, now time.Time) *channel {
 		return nil
 	}
 	if half, ok := h.x.answered(at, p.Msg); ok {
-		return h.open(&channel{translator: newTranslator(half.tunnel, now), owner: half.owner, established: true}, now)
+		return h.open(&channel{translator: translator.New(half.tunnel, now), owner: half.owner, established: true}, now)
 	}
 	if p.Msg.Type == l2tp.TypeSCCCN {
 		h.replaced(at, p.Msg.Tunnel)
@@ -151,7 +151,7 @@ func (h *handler) pair(u *unpaired, m l2tp.Message, at path, out bool, now time.
 	if !ok || h.x.known(at, t.LocalID, false) != nil || h.x.known(at, t.PeerID, true) != nil {
 		return nil
 	}
-	return h.open(&channel{translator: newTranslator(t, now), owner: u.owner, established: true}, now)
+	return h.open(&channel{translator: translator.New(t, now), owner: u.owner, established: true}, now)
 }
 
 // receiver returns the channel of a packet of a peer, or nil.
@@ -194,7 +194,7 @@ func (h *handler) accepted(p *l2tp.Packet, at path, secured bool, now time.Time)
 	}
 	h.x.awaited.delete(t)
 	t.PeerID = other
-	c := h.open(&channel{translator: newTranslator(t, now), owner: a.owner, secured: secured,
+	c := h.open(&channel{translator: translator.New(t, now), owner: a.owner, secured: secured,
 		listening: true, vendor: clip(l2tp.Vendor(p.Payload()))}, now)
 	if c == nil {
 		h.stopListening(t)
@@ -227,7 +227,7 @@ func (h *handler) openSession(s Session, now time.Time) *channel {
 	if !h.serves(o, at, now) {
 		return nil
 	}
-	return h.open(&channel{translator: newTranslator(s.Tunnel, now), owner: o, established: true, inKernel: true}, now)
+	return h.open(&channel{translator: translator.New(s.Tunnel, now), owner: o, established: true, inKernel: true}, now)
 }
 
 // open takes a channel in, and what it replaces out. It returns nil if there is no room.

@@ -129,7 +129,7 @@ func (h *handler) sendStop(c *channel, now time.Time) {
 		return
 	}
 	v := c.translator.Close()
-	if v.Why == nil { // the peer has acknowledged it, or too little is known
+	if v.Reason == translator.Nothing { // the peer has acknowledged it, or too little is known
 		o.sent = maxStops
 		return
 	}

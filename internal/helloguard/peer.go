@@ -14,7 +14,7 @@ func (g *Guard) Ask(peer netip.Addr) (asked bool) {
 		}
 		now := time.Now()
 		life, _ := h.life(c, now)
-		v := c.translator.Ask(life)
+		v := c.translator.Ask(now, life)
 		asked = asked || len(v.Inject) > 0
 		h.act(c, v, now)
 	})

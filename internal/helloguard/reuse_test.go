@@ -124,7 +124,7 @@ func TestFarNumberOfAHeldTunnel(t *testing.T) {
 	b.connect()
 	b.handles(false, ourHello(2), translator.Drop)
 	b.handles(false, l2tp.Message{Type: 10, Tunnel: 9, Ns: 5000, Nr: 1}, translator.Pass)
-	if !b.x.list[0].translator.Apart() {
+	if !b.x.list[0].translator.Diverged() {
 		t.Error("forgotten")
 	}
 }

@@ -69,7 +69,7 @@ func (s store) save(c *channel) error {
 	}
 	t := c.translator
 	if next.plain {
-		t = newTranslator(t.Tunnel(), time.Time{})
+		t = translator.New(t.Tunnel(), time.Time{})
 	}
 	state, err := json.Marshal(t)
 	if err != nil {
@@ -129,7 +129,7 @@ func read(path string, now time.Time) (*channel, error) {
 	if err := json.Unmarshal(data, &r); err != nil {
 		return nil, err
 	}
-	t, err := translator.Restore(r.Hello, translator.DefaultTiming(), now)
+	t, err := translator.Restore(r.Hello, now)
 	if err != nil {
 		return nil, err
 	}

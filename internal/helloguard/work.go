@@ -279,6 +279,7 @@ func (w *work) leave() error {
 	w.busy.Lock()
 	defer w.busy.Unlock()
 	w.ended = true
+	w.h.leave(time.Now())
 	apart := w.h.apart()
 	if len(apart) == 0 {
 		return w.rules.remove()
