@@ -102,6 +102,7 @@ func (d *desk) givenUp(p *l2tp.Packet) {
 		return
 	}
 	delete(d.x.asked, t)
+	d.x.listen(t, false)
 	if e := end(p.Msg, p.Payload(), false, 0, 0); e.Operator {
 		d.ended(t, e)
 	}

@@ -57,6 +57,9 @@ func (d *desk) restore(now time.Time) error {
 // owing returns the tunnels whose packets must not go past us.
 func (d *desk) owing() []translator.Tunnel { return d.tunnels(func(c *channel) bool { return c.owed }) }
 
+// listening returns the tunnels whose peers' messages have to come to the guard.
+func (d *desk) listening() []translator.Tunnel { return d.x.listening() }
+
 // apart returns those of them that can't do without us for good.
 func (d *desk) apart() []translator.Tunnel {
 	return d.tunnels(func(c *channel) bool { return c.translator.Apart() })

@@ -88,6 +88,9 @@ type exchange struct {
 	asked     map[translator.Tunnel]time.Time // SCCRQs sent, with PeerID 0
 	strangers map[path]*stranger
 	sessions  []translator.Tunnel // of the kernel; Peer may be invalid
+
+	// listen has the guard see the messages of a tunnel's peer, or no longer.
+	listen func(t translator.Tunnel, on bool)
 }
 
 func newExchange() *exchange {
@@ -95,7 +98,22 @@ func newExchange() *exchange {
 		channels:  map[address][]*channel{},
 		asked:     map[translator.Tunnel]time.Time{},
 		strangers: map[path]*stranger{},
+		listen:    func(translator.Tunnel, bool) {},
 	}
+}
+
+// listening returns the tunnels whose peers' messages the guard has to see.
+func (x *exchange) listening() (all []translator.Tunnel) {
+	for _, c := range x.all() {
+		all = append(all, c.translator.Tunnel())
+	}
+	for t := range x.asked {
+		all = append(all, t)
+	}
+	for at := range x.strangers {
+		all = append(all, translator.Tunnel{Local: at.local, Peer: at.peer})
+	}
+	return all
 }
 
 func (x *exchange) add(c *channel) {
@@ -105,6 +123,7 @@ func (x *exchange) add(c *channel) {
 	for _, a := range c.addresses {
 		x.channels[a] = append(x.channels[a], c)
 	}
+	x.listen(t, true)
 	if x.standing > 0 { // it has been counted already
 		x.standing++
 	}
@@ -118,6 +137,9 @@ func (x *exchange) remove(c *channel) {
 		}
 	}
 	x.standing = 0
+	if a := c.addresses[1]; len(x.channels[a]) == 0 {
+		x.listen(translator.Tunnel{Local: a.local, Peer: a.peer, LocalID: a.id}, false)
+	}
 }
 
 // all returns every channel.
@@ -142,7 +164,11 @@ func (x *exchange) find(p *l2tp.Packet, out bool, now time.Time) (c, gone *chann
 	switch {
 	case p.Msg.Type == l2tp.TypeSCCRQ:
 		if own, ok := l2tp.AssignedTunnel(p.Payload()); ok && out {
-			x.asked[translator.Tunnel{Local: at.local, Peer: at.peer, LocalID: own}] = now
+			t := translator.Tunnel{Local: at.local, Peer: at.peer, LocalID: own}
+			_, again := x.asked[t]
+			if x.asked[t] = now; !again {
+				x.listen(t, true)
+			}
 		}
 		return nil, nil
 	case id == 0:
@@ -263,6 +289,7 @@ func (x *exchange) learn(t translator.Tunnel, m l2tp.Message, out bool, now time
 		}
 		s = &stranger{since: now}
 		x.strangers[at] = s
+		x.listen(t, true)
 	}
 	mine, other := &s.in, s.out
 	if out {
@@ -291,6 +318,7 @@ func (x *exchange) old(now time.Time) []*channel {
 	for t, at := range x.asked {
 		if now.Sub(at) > strangeFor {
 			delete(x.asked, t)
+			x.listen(t, false)
 		}
 	}
 	for at, s := range x.strangers {

@@ -9,7 +9,7 @@ import (
 // Who has taken note of who is at work just before that has ended comes too late.
 func TestNobodyIsAtWorkAfterTheEnd(t *testing.T) {
 	g := &Guard{}
-	w := &work{Guard: g, d: &desk{}}
+	w := &session{Guard: g, d: &desk{}}
 	calls := 0
 	ask := func() { g.with(func(*desk) { calls++ }) }
 	ask()
