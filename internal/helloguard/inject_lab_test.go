@@ -104,7 +104,7 @@ func TestXl2tpdLosesNoPackets(t *testing.T) {
 	}
 }
 
-// received counts what has come to the other host, by kind.
+// receivedFar counts what has come to the other host, by kind.
 func receivedFar(t *testing.T, kind string) (packets int) {
 	t.Helper()
 	out, err := exec.Command("ip", "netns", "exec", farName, "nft", "list", "counter", "ip", "seen", kind).Output()
@@ -124,12 +124,12 @@ func TestToPeerGoesAsXl2tpdsOwn(t *testing.T) {
 	newLine(t)
 	listenFar(t, lineThere)
 	shell(t, "ip netns exec "+farName+` nft 'table ip seen {
-		counter clear { }
-		counter esp { }
+		counter in_clear { }
+		counter by_esp { }
 		chain seen {
-			type filter hook prerouting priority -500
-			udp dport 1701 counter name clear
-			meta l4proto esp counter name esp
+			type filter hook prerouting priority -500;
+			udp dport 1701 counter name in_clear
+			meta l4proto esp counter name by_esp
 		} }'`)
 	t.Cleanup(func() {
 		exec.Command("sh", "-c", "ip xfrm policy flush; ip xfrm state flush; nft delete table ip host").Run()
@@ -166,9 +166,9 @@ func TestToPeerGoesAsXl2tpdsOwn(t *testing.T) {
 		for _, step := range steps {
 			shell(t, step.line)
 			for who, send := range map[string]func() error{"the guard": inject, "xl2tpd": own} {
-				clear, esp := receivedFar(t, "clear"), receivedFar(t, "esp")
+				clear, esp := receivedFar(t, "in_clear"), receivedFar(t, "by_esp")
 				err := send()
-				clear, esp = receivedFar(t, "clear")-clear, receivedFar(t, "esp")-esp
+				clear, esp = receivedFar(t, "in_clear")-clear, receivedFar(t, "by_esp")-esp
 				if clear != step.clear || esp != step.esp || errors.Is(err, unix.EPERM) != step.refused {
 					t.Errorf("table %v, %s: %s: %d in the clear, %d by ESP, %v", table, step.name, who, clear, esp, err)
 				}
@@ -195,7 +195,7 @@ func TestToLocalStaysHere(t *testing.T) {
 	if came(t, far, packet[ipHeaderLen+udpHeaderLen:]) {
 		t.Error("the packet has left this host")
 	}
-	copy(packet[16:20], lineHere.Addr().AsSlice())
+	packet = l2tp.AppendPacket(nil, lineThere, lineHere, l2tp.Message{Tunnel: 7})
 	near := xl2tpdSocket(t, l2tpPort, netip.AddrPort{})
 	if err := in.sendToLocal(packet); err != nil {
 		t.Error(err)

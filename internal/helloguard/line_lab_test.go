@@ -3,13 +3,13 @@
 package helloguard
 
 import (
+	"bytes"
 	"errors"
 	"net"
 	"net/netip"
 	"os"
 	"os/exec"
 	"runtime"
-	"strings"
 	"testing"
 	"time"
 
@@ -81,23 +81,29 @@ func listenFar(t *testing.T, at netip.AddrPort) (conn *net.UDPConn) {
 	return conn
 }
 
-// came reports whether a datagram with that text comes to the socket soon.
-func came(t *testing.T, conn *net.UDPConn, text []byte) bool {
+// next is the next datagram with that text that comes to the socket soon; nil: none does.
+func next(t *testing.T, conn *net.UDPConn, text []byte) []byte {
 	t.Helper()
 	buf := make([]byte, 2000)
 	conn.SetReadDeadline(time.Now().Add(500 * time.Millisecond))
 	for {
 		n, err := conn.Read(buf)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
-			return false
+			return nil
 		}
 		if err != nil {
 			t.Fatal(err)
 		}
-		if strings.Contains(string(buf[:n]), string(text)) {
-			return true
+		if bytes.Contains(buf[:n], text) {
+			return buf[:n]
 		}
 	}
+}
+
+// came reports whether one comes.
+func came(t *testing.T, conn *net.UDPConn, text []byte) bool {
+	t.Helper()
+	return next(t, conn, text) != nil
 }
 
 // xl2tpdSocket opens a UDP socket as xl2tpd does: for all addresses, with SO_REUSEADDR

@@ -25,6 +25,9 @@ var (
 	ErrBlockedInput  = errors.New("a firewall rule of this host drops L2TP on lo in INPUT, and so the guard's answers to xl2tpd")
 )
 
+// errNoTable says that a check came to nothing because the guard's own table was away.
+var errNoTable = errors.New("the guard's nftables table was taken away")
+
 const (
 	checkEvery = time.Minute
 	// A check that comes to nothing is tried checkTries times before it counts.
@@ -67,6 +70,7 @@ func isCheck(raw []byte, check [checkLen]byte) bool {
 // waiter waits for a check's packet to come back.
 type waiter struct {
 	done  func(error)
+	puts  int // of the rules, when the check was sent
 	timer *time.Timer
 }
 
@@ -132,7 +136,7 @@ func (s *session) check(at path, patience time.Duration, done func(error)) {
 		finish(err)
 		return
 	}
-	w := &waiter{done: finish}
+	w := &waiter{done: finish, puts: s.rules.puts}
 	s.checks.waiting[at] = append(s.checks.waiting[at], w)
 	w.timer = time.AfterFunc(patience, func() { s.hold(func() { s.expire(at, w) }) })
 }
@@ -152,14 +156,20 @@ func (s *session) back(raw []byte) {
 	}
 }
 
+// expire ends the wait for a check's packet. Where the table was away, nothing is known.
 func (s *session) expire(at path, w *waiter) {
-	for i, other := range s.checks.waiting[at] {
-		if other == w && !s.ended {
-			s.checks.waiting[at] = append(s.checks.waiting[at][:i:i], s.checks.waiting[at][i+1:]...)
-			w.done(ErrBlockedInput)
-			return
-		}
+	i := slices.Index(s.checks.waiting[at], w)
+	if i < 0 || s.ended {
+		return
 	}
+	if s.checks.waiting[at] = slices.Delete(s.checks.waiting[at], i, i+1); len(s.checks.waiting[at]) == 0 {
+		delete(s.checks.waiting, at)
+	}
+	err := ErrBlockedInput
+	if intact, _ := s.rules.intact(); !intact || s.rules.puts != w.puts {
+		err = errNoTable
+	}
+	w.done(err)
 }
 
 // checkLoopback tells whether xl2tpd can be answered. It takes up to checkTries times checkTime.
@@ -174,7 +184,7 @@ func (s *session) checkLoopback(ctx context.Context) (err error) {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		if !errors.Is(err, ErrBlockedInput) {
+		if !errors.Is(err, ErrBlockedInput) && !errors.Is(err, errNoTable) {
 			break
 		}
 	}

@@ -121,6 +121,7 @@ type rules struct {
 	check [checkLen]byte
 	// want is how many rules each chain has.
 	want map[string]int
+	puts int // how often the table was put into the kernel
 }
 
 func newRules() *rules {
@@ -174,6 +175,7 @@ func (r *rules) put(in contents, timeout time.Duration, outgoing, incoming [][]e
 			return fmt.Errorf("nf_tables: set: %w", err)
 		}
 	}
+	r.puts++
 	r.want = map[string]int{}
 	chain := func(ch nftables.Chain, bodies ...[]expr.Any) {
 		ch.Table = r.table

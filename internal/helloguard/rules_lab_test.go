@@ -107,19 +107,25 @@ func TestSetsAreChangedTwice(t *testing.T) {
 
 // A peer is listened to for a while from when that was last said.
 func TestPeersTimeIsRenewed(t *testing.T) {
-	r := putRules(t, contents{}, 0)
+	const while = 3 * time.Second
+	r := newRules()
+	r.peers.Timeout = while
+	if err := r.install(0, contents{}, 0); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.remove() })
 	peer := tunnelTo(1)
 	peer.LocalID = 0
 	for range 3 {
 		if err := r.setListen(peer, true); err != nil || size(t, r.peers) != 1 {
 			t.Errorf("not there: %v", err)
 		}
-		time.Sleep(peerTime * 2 / 3)
+		time.Sleep(while * 2 / 3)
 	}
 	if size(t, r.peers) != 1 {
 		t.Error("the time was not renewed")
 	}
-	time.Sleep(peerTime / 2)
+	time.Sleep(while / 2)
 	if size(t, r.peers) != 0 {
 		t.Error("the peer stays for longer than its time")
 	}

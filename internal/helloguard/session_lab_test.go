@@ -158,23 +158,29 @@ func TestHelloPassesBehindAFilter(t *testing.T) {
 	runGuard(t, translator.Tunnel{Local: lineHere, Peer: lineThere, LocalID: 7, PeerID: 9})
 	awaitTable(t)
 	ns := uint16(3)
+	// hello sends the next Hello. If it comes to the peer, the peer acknowledges it.
 	hello := func() (passes bool) {
 		payload := l2tp.AppendMessage(nil, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 9, Ns: ns, Nr: 2})
+		ns++
 		if _, err := near.Write(payload); err != nil {
 			t.Fatal(err)
 		}
-		return came(t, far, payload[:8])
-	}
-	acked := func() {
-		ns++
-		zlb := l2tp.AppendMessage(nil, l2tp.Message{Tunnel: 7, Ns: 2, Nr: ns})
-		if _, err := far.WriteToUDPAddrPort(zlb, lineHere); err != nil || !came(t, near, zlb[:4]) {
-			t.Errorf("the peer's acknowledgement does not pass: %v", err)
+		b := next(t, far, payload[:8])
+		if b != nil {
+			m, err := l2tp.ParseMessage(b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			far.WriteToUDPAddrPort(l2tp.AppendMessage(nil, l2tp.Message{Tunnel: 7, Ns: 2, Nr: m.Ns + 1}), lineHere)
 		}
+		ack := next(t, near, []byte{0xc8, 2, 0, 12})
+		if m, err := l2tp.ParseMessage(ack); err != nil || m.Nr != ns {
+			t.Errorf("Hello %d: acknowledged by %+v, %v", ns-1, m, err)
+		}
+		return b != nil
 	}
 	for range 2 { // the second one is certainly new
 		hello()
-		acked()
 		time.Sleep(time.Minute)
 	}
 	// A set is changed without a notice that the guard heeds.
@@ -185,14 +191,10 @@ func TestHelloPassesBehindAFilter(t *testing.T) {
 	if !hello() {
 		t.Error("a Hello that can't be acknowledged is held")
 	}
-	acked()
 	shell(t, "nft delete element ip host dropped { lo }")
 	time.Sleep(time.Minute)
 	if hello() {
 		t.Error("a Hello that can be acknowledged passes")
-	}
-	if !came(t, near, []byte{0xc8, 2, 0, 12}) {
-		t.Error("the Hello that was held is not acknowledged")
 	}
 }
 
@@ -201,7 +203,7 @@ func TestFlushStorm(t *testing.T) {
 	for name, storm := range map[string]struct {
 		times int
 		pause time.Duration
-	}{"five times a second": {300, 200 * time.Millisecond}, "without a pause": {500, 0}} {
+	}{"five times a second": {150, 200 * time.Millisecond}, "without a pause": {100, 0}} {
 		t.Run(name, func(t *testing.T) {
 			r := runGuard(t)
 			awaitTable(t)
