@@ -130,7 +130,8 @@ func TestToPeerGoesAsXl2tpdsOwn(t *testing.T) {
 			type filter hook prerouting priority -500;
 			udp dport 1701 counter name in_clear
 			meta l4proto esp counter name by_esp
-		} }'`)
+		}
+	}'`)
 	t.Cleanup(func() {
 		exec.Command("sh", "-c", "ip xfrm policy flush; ip xfrm state flush; nft delete table ip host").Run()
 	})

@@ -84,21 +84,24 @@ func (g *Guard) work(ctx context.Context, working func()) error {
 	if err := s.d.restore(time.Now()); err != nil {
 		return err
 	}
-	s.d.x.listen = s.tryListen // install writes what was restored
 	g.at(s)
 	defer s.end()
 
+	s.hold(func() { err = s.rules.installForCheck(s.contents()) })
+	if err != nil {
+		return explain(err)
+	}
 	failed := make(chan error, 3) // one of each queue, and of watchTables
 	for _, num := range []uint16{plainQueue, securedQueue} {
 		q, err := s.open(ctx, num, failed)
 		if err != nil {
-			return explain(fmt.Errorf("nfnetlink_queue: %w", err))
+			return errors.Join(explain(fmt.Errorf("nfnetlink_queue: %w", err)), s.leave())
 		}
 		defer q.Close()
 		defer cancel() // before Close, which waits for it
 	}
-
-	if err := s.begin(ctx, host); err != nil {
+	s.checkLoopback(ctx)
+	if err := s.begin(host); err != nil {
 		return explain(err)
 	}
 	var wg sync.WaitGroup
@@ -111,20 +114,18 @@ func (g *Guard) work(ctx context.Context, working func()) error {
 	return s.serve(ctx, failed)
 }
 
-// begin puts the table into the kernel. Nothing comes to the guard before it is known whether
-// xl2tpd can be answered: a Hello that passes meanwhile costs nothing, one that is acknowledged
-// behind a firewall costs the tunnel.
-func (s *session) begin(ctx context.Context, host Host) (err error) {
-	s.hold(func() { err = s.rules.installForCheck(s.contents()) })
-	if err != nil {
+// begin has packets come to the guard. None did before it was known whether xl2tpd can be
+// answered: a Hello that passes meanwhile costs nothing, one that is acknowledged behind a
+// firewall costs the tunnel. What is met once packets come is put into the sets as a whole.
+func (s *session) begin(host Host) error {
+	s.busy.Lock()
+	defer s.busy.Unlock()
+	if err := s.rules.install(host.Port, s.contents(), 0); err != nil {
 		return err
 	}
-	s.checkLoopback(ctx)
-	if err := s.install(host.Port); err != nil {
-		return err
-	}
-	s.hold(func() { s.d.look(host.Sessions, time.Now()) })
-	return nil
+	s.d.look(host.Sessions, time.Now())
+	s.d.x.listen = s.tryListen
+	return s.rules.install(host.Port, s.contents(), 0)
 }
 
 // open judges the packets of a queue until ctx ends. An error after that it
