@@ -32,8 +32,10 @@ func (e *exam) guard() []Finding {
 			remedy = append(remedy, e.other(pid))
 		}
 		switch {
-		case reason == helloguard.ErrBlocked.Error():
-			remedy = []string{"iptables -I INPUT 1 -i lo -p udp --dport 1701 -j ACCEPT"}
+		case reason == helloguard.ErrBlockedInput.Error():
+			remedy = acceptOnLo("INPUT", "-i", "iif")
+		case reason == helloguard.ErrBlockedOutput.Error():
+			remedy = acceptOnLo("OUTPUT", "-o", "oif")
 		case len(others) == 0:
 			remedy = []string{
 				"modprobe -a nf_tables nft_queue nfnetlink_queue",
@@ -49,6 +51,15 @@ func (e *exam) guard() []Finding {
 		return []Finding{good(check, "", "at work or off, which root can see")}
 	}
 	return []Finding{good(check, "", "off")}
+}
+
+// acceptOnLo are rules that let the guard's answers through to xl2tpd. An nftables rule that
+// accepts a packet counts in its own chain only; iptables has one chain for each hook.
+func acceptOnLo(chain, option, device string) []string {
+	return []string{
+		fmt.Sprintf("iptables -I %s 1 %s lo -p udp --dport 1701 -j ACCEPT", chain, option),
+		fmt.Sprintf("if the rule is one of nft: nft insert rule FAMILY TABLE CHAIN %s lo udp dport 1701 accept, for its own chain", device),
+	}
 }
 
 // other says what to do about another listener on the guard's queues.

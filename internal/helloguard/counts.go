@@ -62,8 +62,8 @@ func (g *Guard) with(do func(*handler)) {
 }
 
 // at makes w who is at work.
-func (g *Guard) at(w *work) {
+func (g *Guard) at(s *session) {
 	g.mu.Lock()
-	g.now = w
+	g.now = s
 	g.mu.Unlock()
 }

@@ -1,7 +1,10 @@
 // Package helloguard is the kernel side of the Hello guard: an nftables table of its
-// own hands the L2TP control packets of the host to an NFQUEUE, package translator
-// judges them, and raw sockets send what is to be said in an end's name. Data
-// packets never enter the queue.
+// own hands L2TP control packets to an NFQUEUE, those that programs of root send and
+// those of the peers that the guard listens to. Package translator judges them. What is
+// sent to a peer in xl2tpd's name leaves a UDP socket as xl2tpd's own packets do, so that
+// routes, IPsec policies and filters are the same. What is sent to xl2tpd in a peer's
+// name goes through lo; before the guard relies on that, it checks that no filter of the
+// host is in the way. Data packets never enter the queue.
 //
 // While nobody listens on the queue, packets pass it: a dead guard changes
 // nothing. Only the packets of tunnels whose two ends have been told different

@@ -171,7 +171,7 @@ func TestAsksOnlyForTheWatched(t *testing.T) {
 		b.handle(packet(true, l2tp.Message{Tunnel: 7, Ns: 1, Nr: 2}), inbound, b.now)
 		c.owner = tc.owner
 		g := &Guard{}
-		g.at(&work{Guard: g, h: b.handler})
+		g.at(&session{Guard: g, h: b.handler})
 		if g.Ask(there.Addr()) != tc.asked {
 			t.Errorf("%s: asked %v", name, !tc.asked)
 		}

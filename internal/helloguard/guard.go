@@ -68,7 +68,7 @@ type Guard struct {
 	on     bool
 	forced bool
 	host   Host
-	now    *work // nil: nobody is at work
+	now    *session // nil: nobody is at work
 }
 
 // Configure switches the guard on or off; forced says that somebody has asked

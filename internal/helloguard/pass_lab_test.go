@@ -47,7 +47,7 @@ func TestDataPacketsPassCheaply(t *testing.T) {
 	}
 	t.Cleanup(func() { r.remove() })
 	empty := pass() - bare
-	if err := r.install(0, nil, 0); err != nil { // in place of the empty one
+	if err := r.install(0, contents{}, 0); err != nil { // in place of the empty one
 		t.Fatal(err)
 	}
 	ours := pass() - bare
@@ -65,7 +65,7 @@ func installEmpty(r *rules) error {
 	}
 	priority := nftables.ChainPriority(late)
 	c.AddTable(r.table)
-	c.AddChain(&nftables.Chain{Table: r.table, Name: "output", Type: nftables.ChainTypeRoute, Hooknum: nftables.ChainHookOutput, Priority: &priority})
+	c.AddChain(&nftables.Chain{Table: r.table, Name: "output", Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookOutput, Priority: &priority})
 	c.AddChain(&nftables.Chain{Table: r.table, Name: "input", Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookInput, Priority: &priority})
 	return flush(c)
 }

@@ -5,18 +5,12 @@ package helloguard
 import (
 	"context"
 	"encoding/binary"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
-	"os/exec"
-	"runtime"
 	"slices"
-	"strings"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"xl2tpd-keepalive/internal/helloguard/translator"
 	"xl2tpd-keepalive/internal/l2tp"
@@ -26,26 +20,14 @@ import (
 // What the way through the queue adds to a control packet, and how many take it in
 // a second.
 func TestWayThroughTheQueue(t *testing.T) {
-	const ns = "queue-test"
-	ours, theirs := netip.MustParseAddrPort("10.123.0.1:41701"), netip.MustParseAddrPort("10.123.0.2:1701")
-	for _, line := range []string{
-		"ip netns add " + ns, "ip link add queue0 type veth peer name far0 netns " + ns,
-		"ip addr add 10.123.0.1/24 dev queue0", "ip link set queue0 up",
-		"ip -n " + ns + " addr add 10.123.0.2/24 dev far0", "ip -n " + ns + " link set far0 up",
-	} {
-		f := strings.Fields(line)
-		if out, err := exec.Command(f[0], f[1:]...).CombinedOutput(); err != nil {
-			t.Fatalf("%s: %v: %s", line, err, out)
-		}
-	}
-	t.Cleanup(func() { exec.Command("ip", "netns", "del", ns).Run() })
+	newLine(t)
+	ours, theirs := netip.AddrPortFrom(lineHere.Addr(), 41701), lineThere
 	near, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(ours))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer near.Close()
-	far := listenIn(t, ns, theirs)
-	defer far.Close()
+	far := listenFar(t, theirs)
 
 	g := &Guard{
 		Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler),
@@ -77,10 +59,7 @@ func TestWayThroughTheQueue(t *testing.T) {
 	ended := make(chan error)
 	go func() { ended <- g.Run(ctx) }()
 	g.Configure(true, true)
-	for queues := ""; !strings.Contains(queues, fmt.Sprint(plainQueue)); time.Sleep(50 * time.Millisecond) {
-		out, _ := exec.Command("nft", "list", "table", "ip", tableName).Output()
-		queues = string(out)
-	}
+	awaitTable(t)
 	l, rate = through()
 	report("through the queue", l, rate)
 	t.Logf("added at p50: %v", l[n/2]-bare)
@@ -89,34 +68,6 @@ func TestWayThroughTheQueue(t *testing.T) {
 	}
 	cancel()
 	<-ended
-}
-
-// listenIn opens a socket in a network namespace.
-func listenIn(t *testing.T, ns string, at netip.AddrPort) *net.UDPConn {
-	t.Helper()
-	type result struct {
-		conn *net.UDPConn
-		err  error
-	}
-	done := make(chan result)
-	go func() {
-		runtime.LockOSThread() // for good: the thread ends with its namespace
-		fd, err := unix.Open("/run/netns/"+ns, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-		if err == nil {
-			err = unix.Setns(fd, unix.CLONE_NEWNET)
-		}
-		if err != nil {
-			done <- result{nil, err}
-			return
-		}
-		conn, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(at))
-		done <- result{conn, err}
-	}()
-	r := <-done
-	if r.err != nil {
-		t.Fatal(r.err)
-	}
-	return r.conn
 }
 
 // send sends ZLBs, as many as that at a time, and returns how long each was under way.

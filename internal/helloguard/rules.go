@@ -39,19 +39,16 @@ const (
 	// larger than the socket's buffer is refused.
 	batchSize = 8 << 20
 
+	// maxPeers bounds the peers that have no connection with known ids yet.
+	maxPeers = 1024
+	// peerTime is how long such a peer's messages are queued.
+	peerTime = 3 * time.Minute
+
 	// The chains of what the hooks' own chains have found to be control messages.
 	sent     = "sent"
 	received = "received"
 
-	// injectedMark is the mark of packets in xl2tpd's name. They are sent towards
-	// lo, where they would vanish; our chain takes the mark away, and the kernel
-	// then finds the way anew, with the ports and so with the IPsec policy. So it
-	// does if somebody else has changed the mark before. A packet in the clear
-	// can't come of it, table or no table.
-	injectedMark = 0x4c325450
-	// trialMark is the mark of packets that only show whether one on lo gets past the
-	// host's own filters, as those to xl2tpd must.
-	trialMark = injectedMark + 1
+	header = expr.PayloadBaseTransportHeader
 )
 
 // flow is one direction of a tunnel's control channel, as its packets show it.
@@ -75,14 +72,17 @@ func flows(t translator.Tunnel) [2]flow {
 	}
 }
 
-// key is the flow as an element of the set: each part fills up a register.
-func (f flow) key() []byte {
-	k := slices.Concat(f.src[:], f.dst[:], f.ports[:2], []byte{0, 0}, f.ports[2:], []byte{0, 0})
-	k = binary.BigEndian.AppendUint16(k, f.id)
-	return append(k, 0, 0)
+// address is the flow without its id, as an element of a set: each part fills up a register.
+func (f flow) address() []byte {
+	return slices.Concat(f.src[:], f.dst[:], f.ports[:2], []byte{0, 0}, f.ports[2:], []byte{0, 0})
 }
 
-func elements(tunnels []translator.Tunnel, timeout time.Duration) []nftables.SetElement {
+func (f flow) key() []byte {
+	return append(binary.BigEndian.AppendUint16(f.address(), f.id), 0, 0)
+}
+
+// bothFlows are the elements of tunnels whose packets are queued in both directions.
+func bothFlows(tunnels []translator.Tunnel, timeout time.Duration) []nftables.SetElement {
 	var all []nftables.SetElement
 	for _, t := range tunnels {
 		for _, f := range flows(t) {
@@ -92,28 +92,69 @@ func elements(tunnels []translator.Tunnel, timeout time.Duration) []nftables.Set
 	return all
 }
 
+// inwards are the elements of tunnels whose peers' packets are queued: with their ids, or
+// those of a peer's address if the id is not known.
+func inwards(tunnels []translator.Tunnel) (connections, peers []nftables.SetElement) {
+	for _, t := range tunnels {
+		if f := flows(t)[1]; f.id != 0 {
+			connections = append(connections, nftables.SetElement{Key: f.key()})
+		} else {
+			peers = append(peers, nftables.SetElement{Key: f.address()})
+		}
+	}
+	return connections, peers
+}
+
+// contents are the tunnels that the sets hold.
+type contents struct {
+	failClosed []translator.Tunnel // must not pass without the guard
+	listen     []translator.Tunnel // the peer's messages are queued; LocalID 0: all of that address and port
+}
+
 // rules are what is in the kernel.
 type rules struct {
-	table *nftables.Table
-	owed  *nftables.Set // the flows that must not pass without us
+	table       *nftables.Table
+	failClosed  *nftables.Set // flows that must not pass without the guard
+	connections *nftables.Set // flows from a peer that the guard reads
+	peers       *nftables.Set // the same, without an id
+	// check is what a loopback check's packets have behind the flags of their L2TP header.
+	check [checkLen]byte
 	// want is how many rules each chain has.
 	want map[string]int
+	puts int // how often the table was put into the kernel
 }
 
 func newRules() *rules {
 	t := &nftables.Table{Family: nftables.TableFamilyIPv4, Name: tableName}
-	return &rules{table: t, owed: &nftables.Set{
-		Table: t, Name: "owed", Concatenation: true,
-		HasTimeout: true, // of those that we leave behind
-		// nft(8) has no type for a tunnel id; a service is a 16-bit number too.
-		KeyType: nftables.MustConcatSetType(nftables.TypeIPAddr, nftables.TypeIPAddr,
-			nftables.TypeInetService, nftables.TypeInetService, nftables.TypeInetService),
-	}}
+	// nft(8) has no type for a tunnel id; a service is a 16-bit number too.
+	parts := []nftables.SetDatatype{nftables.TypeIPAddr, nftables.TypeIPAddr,
+		nftables.TypeInetService, nftables.TypeInetService, nftables.TypeInetService}
+	set := func(name string, parts []nftables.SetDatatype) *nftables.Set {
+		return &nftables.Set{Table: t, Name: name, Concatenation: true, KeyType: nftables.MustConcatSetType(parts...)}
+	}
+	r := &rules{
+		table: t, check: newCheck(),
+		failClosed: set("failclosed", parts), connections: set("connections", parts), peers: set("peers", parts[:4]),
+	}
+	r.failClosed.HasTimeout = true // of those that we leave behind
+	r.peers.HasTimeout, r.peers.Timeout, r.peers.Size = true, peerTime, maxPeers
+	return r
 }
 
-// install puts the table into the kernel, in place of an earlier one, at once. The tunnels
-// that must not pass without us it has for that time; 0: until they are taken out.
-func (r *rules) install(port uint16, owing []translator.Tunnel, timeout time.Duration) error {
+// install puts the table into the kernel, in place of an earlier one, in one transaction. A
+// fail-closed tunnel stays so for that time; 0: until it is taken out.
+func (r *rules) install(port uint16, c contents, timeout time.Duration) error {
+	return r.put(c, timeout, r.outgoing(port), r.incoming())
+}
+
+// installForCheck puts a table into the kernel that queues a loopback check's packets only:
+// packets of fail-closed tunnels are dropped, and all others pass.
+func (r *rules) installForCheck(c contents) error {
+	closed := append(r.lookup(r.failClosed), &expr.Verdict{Kind: expr.VerdictDrop})
+	return r.put(c, 0, [][]expr.Any{closed}, [][]expr.Any{r.checked(), loopback(expr.MetaKeyIIF), closed})
+}
+
+func (r *rules) put(in contents, timeout time.Duration, outgoing, incoming [][]expr.Any) error {
 	c, err := nftables.New(nftables.WithSockOptions(func(c *netlink.Conn) error { return c.SetWriteBuffer(batchSize) }))
 	if err != nil {
 		return fmt.Errorf("nf_tables: %w", err)
@@ -121,14 +162,20 @@ func (r *rules) install(port uint16, owing []translator.Tunnel, timeout time.Dur
 	c.AddTable(r.table) // so that there is one to delete
 	c.DelTable(r.table)
 	c.AddTable(r.table)
-	if err := c.AddSet(r.owed, nil); err != nil {
-		return fmt.Errorf("nf_tables: set: %w", err)
-	}
-	for some := range slices.Chunk(elements(owing, timeout), maxElements) {
-		if err := c.SetAddElements(r.owed, some); err != nil {
+	connections, peers := inwards(in.listen)
+	for _, s := range []struct {
+		set      *nftables.Set
+		elements []nftables.SetElement
+	}{
+		{r.failClosed, bothFlows(in.failClosed, timeout)},
+		{r.connections, connections},
+		{r.peers, peers[:min(len(peers), maxPeers)]},
+	} {
+		if err := addSet(c, s.set, s.elements); err != nil {
 			return fmt.Errorf("nf_tables: set: %w", err)
 		}
 	}
+	r.puts++
 	r.want = map[string]int{}
 	chain := func(ch nftables.Chain, bodies ...[]expr.Any) {
 		ch.Table = r.table
@@ -139,14 +186,26 @@ func (r *rules) install(port uint16, owing []translator.Tunnel, timeout time.Dur
 		r.want[ch.Name] = len(bodies)
 	}
 	priority := nftables.ChainPriority(late)
-	base := func(name string, kind nftables.ChainType, hook *nftables.ChainHook, body []expr.Any) {
-		chain(nftables.Chain{Name: name, Type: kind, Hooknum: hook, Priority: &priority}, body)
+	base := func(name string, hook *nftables.ChainHook, body []expr.Any) {
+		chain(nftables.Chain{Name: name, Type: nftables.ChainTypeFilter, Hooknum: hook, Priority: &priority}, body)
 	}
-	chain(nftables.Chain{Name: sent}, r.outgoing(port)...)
-	chain(nftables.Chain{Name: received}, r.incoming(port)...)
-	base("output", nftables.ChainTypeRoute, nftables.ChainHookOutput, control(sent))
-	base("input", nftables.ChainTypeFilter, nftables.ChainHookInput, control(received))
+	chain(nftables.Chain{Name: sent}, outgoing...)
+	chain(nftables.Chain{Name: received}, incoming...)
+	base("output", nftables.ChainHookOutput, control(sent, ofRoot()...))
+	base("input", nftables.ChainHookInput, control(received))
 	return flush(c)
+}
+
+func addSet(c *nftables.Conn, s *nftables.Set, elements []nftables.SetElement) error {
+	if err := c.AddSet(s, nil); err != nil {
+		return err
+	}
+	for some := range slices.Chunk(elements, maxElements) {
+		if err := c.SetAddElements(s, some); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // flush sends a batch. The kernel refuses each part of one on its own; the first
@@ -184,65 +243,93 @@ func (r *rules) intact() (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	chains, err := c.ListChainsOfTableFamily(r.table.Family)
-	if err != nil {
-		return false, err
-	}
-	n := 0
-	for _, ch := range chains {
-		if ch.Table.Name != tableName {
-			continue
-		}
-		rules, err := c.GetRules(r.table, ch)
-		if err != nil || len(rules) != r.want[ch.Name] {
+	for chain, want := range r.want {
+		got, err := c.GetRules(r.table, &nftables.Chain{Name: chain})
+		if err != nil || len(got) != want {
 			return false, err
 		}
-		n++
 	}
-	return n == len(r.want), nil
+	return true, nil
 }
 
-// owe adds a tunnel to those that must not pass without us, or takes it out.
-func (r *rules) owe(t translator.Tunnel, add bool) error {
+// setFailClosed says whether a tunnel's packets must not pass without the guard.
+func (r *rules) setFailClosed(t translator.Tunnel, on bool) error {
+	return change(r.failClosed, bothFlows([]translator.Tunnel{t}, 0), on)
+}
+
+// setListen says whether the peer's packets of a tunnel are queued. Without the tunnel's id
+// all packets of the peer's address and port are, for peerTime from now on.
+func (r *rules) setListen(t translator.Tunnel, on bool) error {
+	connections, peers := inwards([]translator.Tunnel{t})
+	if peers != nil {
+		return change(r.peers, peers, on)
+	}
+	return change(r.connections, connections, on)
+}
+
+// change puts elements into a set or takes them out, whether or not they were there: the kernel
+// refuses to delete what it does not have, and does not renew the time of what it has.
+func change(s *nftables.Set, elements []nftables.SetElement, on bool) error {
 	c, err := nftables.New()
 	if err != nil {
 		return err
 	}
-	change := c.SetDeleteElements
-	if add {
-		change = c.SetAddElements
+	steps := []func(*nftables.Set, []nftables.SetElement) error{c.SetAddElements, c.SetDeleteElements}
+	if on {
+		steps = append(steps, c.SetAddElements)
 	}
-	if err := change(r.owed, elements([]translator.Tunnel{t}, 0)); err != nil {
-		return err
+	for _, step := range steps {
+		if err := step(s, elements); err != nil {
+			return err
+		}
 	}
 	return flush(c)
 }
 
-// outgoing and incoming are the rules for the control messages of a direction. Who
-// floods the host with forged ones fills the queue of those that come in the clear,
-// and no other.
+// outgoing are the rules for control messages that a program of root sends: xl2tpd on its port,
+// or any on port 1701.
 func (r *rules) outgoing(port uint16) [][]expr.Any {
-	return append([][]expr.Any{reroute(), request(), loopback(expr.MetaKeyOIF)}, r.queueing(port, securedQueue, nil)...)
+	all := [][]expr.Any{request(), loopback(expr.MetaKeyOIF), r.queued(r.failClosed, nil, securedQueue, 0)}
+	ports := []uint16{l2tpPort}
+	if port != 0 && port != l2tpPort {
+		ports = append(ports, port)
+	}
+	for _, p := range ports {
+		for _, offset := range []uint32{0, 2} { // source, destination
+			all = append(all, []expr.Any{
+				payload(header, offset, 2, 1),
+				&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.BigEndian.PutUint16(p)},
+				&expr.Queue{Num: securedQueue, Flag: expr.QueueFlagBypass},
+			})
+		}
+	}
+	return all
 }
 
-func (r *rules) incoming(port uint16) [][]expr.Any {
-	return slices.Concat([][]expr.Any{trial(), loopback(expr.MetaKeyIIF)},
-		r.queueing(port, securedQueue, secured()), r.queueing(port, plainQueue, nil))
+// incoming are the rules for control messages of the peers that the guard listens to. Others,
+// such as those of a scanner, never come to it. What is forged in a peer's name fills the queue
+// of those that come in the clear, and no other.
+func (r *rules) incoming() [][]expr.Any {
+	all := [][]expr.Any{r.checked(), loopback(expr.MetaKeyIIF)}
+	for _, q := range []struct {
+		num   uint16
+		which []expr.Any
+	}{{securedQueue, secured()}, {plainQueue, nil}} {
+		all = append(all,
+			r.queued(r.failClosed, q.which, q.num, 0),
+			r.queued(r.connections, q.which, q.num, expr.QueueFlagBypass),
+			r.queued(r.peers, q.which, q.num, expr.QueueFlagBypass))
+	}
+	return all
 }
 
-// reroute: meta oif lo meta mark injectedMark meta mark set 0
-func reroute() []expr.Any {
-	return append(marked(expr.MetaKeyOIF, injectedMark),
-		&expr.Immediate{Register: 1, Data: binaryutil.NativeEndian.PutUint32(0)},
-		&expr.Meta{Key: expr.MetaKeyMARK, Register: 1, SourceRegister: true},
-	)
-}
-
-// trial: meta iif lo meta mark trialMark queue num securedQueue bypass. Who forges packets
-// can't fill that queue.
-func trial() []expr.Any {
-	return append(marked(expr.MetaKeyIIF, trialMark),
-		&expr.Queue{Num: securedQueue, Flag: expr.QueueFlagBypass},
+// checked: meta iif lo @th,80,80 CHECK queue num securedQueue. Without bypass: if nobody
+// listens, xl2tpd must not see the packet either.
+func (r *rules) checked() []expr.Any {
+	return append(onLoopback(expr.MetaKeyIIF),
+		payload(header, udpHeaderLen+2, checkLen, 1),
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: r.check[:]},
+		&expr.Queue{Num: securedQueue},
 	)
 }
 
@@ -251,78 +338,63 @@ func trial() []expr.Any {
 // device is lo (net/ipv4/route.c, ipv4_blackhole_route).
 func request() []expr.Any {
 	return append(onLoopback(expr.MetaKeyOIF),
-		payload(expr.PayloadBaseTransportHeader, 24, 4, 1), // the first AVP's type and value (RFC 2661 §4.4.1)
+		payload(header, 24, 4, 1), // the first AVP's type and value (RFC 2661 §4.4.1)
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{0, 0, 0, byte(l2tp.TypeSCCRQ)}},
 		&expr.Queue{Num: securedQueue, Flag: expr.QueueFlagBypass},
 	)
 }
 
-// loopback: meta iif lo return. What goes through lo is what we have sent
-// ourselves, and to this hook it stays there on its new way too.
+// loopback: meta iif lo return. What goes through lo is what the guard has sent itself.
 func loopback(device expr.MetaKey) []expr.Any {
 	return append(onLoopback(device), &expr.Verdict{Kind: expr.VerdictReturn})
 }
 
-// marked matches what has a mark of ours, on lo.
-func marked(device expr.MetaKey, mark uint32) []expr.Any {
-	return append(onLoopback(device),
-		&expr.Meta{Key: expr.MetaKeyMARK, Register: 1},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.NativeEndian.PutUint32(mark)},
-	)
-}
-
 func onLoopback(device expr.MetaKey) []expr.Any {
-	const index = 1 // LOOPBACK_IFINDEX of net/flow.h
 	return []expr.Any{
 		&expr.Meta{Key: device, Register: 1},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.NativeEndian.PutUint32(index)},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.NativeEndian.PutUint32(loIndex)},
 	}
 }
 
-// control sends control messages of L2TP version 2 to another chain: UDP
-// datagrams that begin with T bit and version (RFC 2661 §3.1). Every packet of the
-// host comes by here, and the first three expressions, for which nf_tables has
-// short cuts, are all that a data packet costs.
-func control(to string) []expr.Any {
-	return []expr.Any{
-		payload(expr.PayloadBaseTransportHeader, 8, 4, 1),
+// control sends control messages of L2TP version 2, or which of them match more, to another
+// chain: UDP datagrams that begin with T bit and version (RFC 2661 §3.1). Every packet of the
+// host comes by here, and the first three expressions, for which nf_tables has short cuts, are
+// all that a data packet costs.
+func control(to string, more ...expr.Any) []expr.Any {
+	return slices.Concat([]expr.Any{
+		payload(header, udpHeaderLen, 4, 1),
 		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: []byte{0x80, 0x0f, 0, 0}, Xor: []byte{0, 0, 0, 0}},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{0x80, 0x02, 0, 0}},
 		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_UDP}},
-		&expr.Verdict{Kind: expr.VerdictJump, Chain: to},
+	}, more, []expr.Any{&expr.Verdict{Kind: expr.VerdictJump, Chain: to}})
+}
+
+// ofRoot: meta skuid 0. xl2tpd runs as root. What other users send on its port, they forge.
+func ofRoot() []expr.Any {
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeySKUID, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.NativeEndian.PutUint32(0)},
 	}
 }
 
-// queueing returns the rules that queue control messages of one direction, or
-// what of it matches which.
-func (r *rules) queueing(port, queue uint16, which []expr.Any) [][]expr.Any {
-	match := func(more ...expr.Any) []expr.Any { return slices.Concat(which, more) }
-	const header = expr.PayloadBaseTransportHeader
-	owed := match(
+// queued is the rule that queues which packets of the flows in a set.
+func (r *rules) queued(s *nftables.Set, which []expr.Any, queue uint16, flag expr.QueueFlag) []expr.Any {
+	return slices.Concat(which, r.lookup(s), []expr.Any{&expr.Queue{Num: queue, Flag: flag}})
+}
+
+// lookup matches the flows in a set.
+func (r *rules) lookup(s *nftables.Set) []expr.Any {
+	parts := []expr.Any{
 		payload(expr.PayloadBaseNetworkHeader, 12, 4, unix.NFT_REG32_00),
 		payload(expr.PayloadBaseNetworkHeader, 16, 4, unix.NFT_REG32_01),
 		payload(header, 0, 2, unix.NFT_REG32_02),
 		payload(header, 2, 2, unix.NFT_REG32_03),
-		payload(header, 12, 2, unix.NFT_REG32_04), // the tunnel id
-		&expr.Lookup{SourceRegister: unix.NFT_REG32_00, SetName: r.owed.Name, SetID: r.owed.ID},
-		&expr.Queue{Num: queue},
-	)
-	all := [][]expr.Any{owed}
-	ports := []uint16{l2tpPort}
-	if port != 0 && port != l2tpPort {
-		ports = append(ports, port)
 	}
-	for _, p := range ports {
-		for _, offset := range []uint32{0, 2} { // source, destination
-			all = append(all, match(
-				payload(header, offset, 2, 1),
-				&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.BigEndian.PutUint16(p)},
-				&expr.Queue{Num: queue, Flag: expr.QueueFlagBypass},
-			))
-		}
+	if s != r.peers {
+		parts = append(parts, payload(header, udpHeaderLen+4, 2, unix.NFT_REG32_04)) // the tunnel id
 	}
-	return all
+	return append(parts, &expr.Lookup{SourceRegister: unix.NFT_REG32_00, SetName: s.Name, SetID: s.ID})
 }
 
 // secured matches what has come through IPsec.

@@ -4,61 +4,140 @@ package helloguard
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"testing"
 	"time"
 
 	"github.com/google/nftables"
+	"golang.org/x/sys/unix"
 
 	"xl2tpd-keepalive/internal/helloguard/translator"
 )
 
-// The kernel takes thousands of tunnels that must not pass without us, and one
-// more, in one piece.
-func TestOwedByThousands(t *testing.T) {
-	const n = 8000
-	var all []translator.Tunnel
-	for i := range n + 1 {
-		peer := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), l2tpPort)
-		all = append(all, translator.Tunnel{Local: here, Peer: peer, LocalID: uint16(1 + i), PeerID: 9})
-	}
-	r := newRules()
-	if err := r.install(0, all[:n], 0); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { r.remove() })
-	if err := r.owe(all[n], true); err != nil {
-		t.Fatal(err)
-	}
+// size is how many elements the kernel has in a set.
+func size(t *testing.T, s *nftables.Set) int {
+	t.Helper()
 	c, err := nftables.New()
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := c.GetSetElements(r.owed)
-	if err != nil || len(got) != 2*len(all) {
-		t.Errorf("%d flows, want %d: %v", len(got), 2*len(all), err)
+	got, err := c.GetSetElements(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(got)
+}
+
+// putRules puts rules into the kernel for a test.
+func putRules(t *testing.T, c contents, timeout time.Duration) *rules {
+	t.Helper()
+	r := newRules()
+	if err := r.install(0, c, timeout); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.remove() })
+	return r
+}
+
+// tunnelTo is the nth of many tunnels.
+func tunnelTo(n int) translator.Tunnel {
+	peer := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, byte(n >> 8), byte(n)}), l2tpPort)
+	return translator.Tunnel{Local: here, Peer: peer, LocalID: uint16(1 + n), PeerID: 9}
+}
+
+// The kernel takes thousands of tunnels in one piece, and one more. Of peers with unknown ids it
+// takes no more than it has room for.
+func TestThousandsOfTunnels(t *testing.T) {
+	const n = 8000
+	var all contents
+	for i := range n {
+		tunnel := tunnelTo(i)
+		all.failClosed = append(all.failClosed, tunnel)
+		all.listen = append(all.listen, tunnel)
+		tunnel.LocalID = 0
+		all.listen = append(all.listen, tunnel)
+	}
+	r := putRules(t, all, 0)
+	one := tunnelTo(n)
+	if err := r.setFailClosed(one, true); err != nil {
+		t.Error(err)
+	}
+	if err := r.setListen(one, true); err != nil {
+		t.Error(err)
+	}
+	one.LocalID = 0
+	if err := r.setListen(one, true); !errors.Is(err, unix.ENFILE) {
+		t.Errorf("one peer more than there is room for: %v", err)
+	}
+	known := tunnelTo(0)
+	known.LocalID = 0
+	if err := r.setListen(known, true); err != nil {
+		t.Errorf("a peer that is in the set, once more: %v", err)
+	}
+	for set, want := range map[*nftables.Set]int{r.failClosed: 2 * (n + 1), r.connections: n + 1, r.peers: maxPeers} {
+		if got := size(t, set); got != want {
+			t.Errorf("%s: %d flows, want %d", set.Name, got, want)
+		}
 	}
 	if ok, err := r.intact(); !ok || err != nil {
 		t.Errorf("not intact: %v", err)
 	}
 }
 
-// Tunnels that we leave behind are forgotten in time.
-func TestLeftBehind(t *testing.T) {
+// Whatever is in a set already, an element is in it or not as was said last.
+func TestSetsAreChangedTwice(t *testing.T) {
+	r := putRules(t, contents{}, 0)
+	tunnel := tunnelTo(1)
+	peer := tunnel
+	peer.LocalID = 0
+	for _, on := range []bool{false, true, true, false, false, true} {
+		want := map[bool]int{true: 1}[on]
+		if err := r.setFailClosed(tunnel, on); err != nil || size(t, r.failClosed) != 2*want {
+			t.Errorf("fail-closed %v: %v", on, err)
+		}
+		if err := r.setListen(tunnel, on); err != nil || size(t, r.connections) != want {
+			t.Errorf("connection %v: %v", on, err)
+		}
+		if err := r.setListen(peer, on); err != nil || size(t, r.peers) != want {
+			t.Errorf("peer %v: %v", on, err)
+		}
+	}
+}
+
+// A peer is listened to for a while from when that was last said.
+func TestPeersTimeIsRenewed(t *testing.T) {
+	const while = 3 * time.Second
 	r := newRules()
-	const while = time.Second
-	if err := r.install(0, []translator.Tunnel{{Local: here, Peer: there, LocalID: 7, PeerID: 9}}, while); err != nil {
+	r.peers.Timeout = while
+	if err := r.install(0, contents{}, 0); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { r.remove() })
-	for _, want := range []int{2, 0} {
-		c, err := nftables.New()
-		if err != nil {
-			t.Fatal(err)
+	peer := tunnelTo(1)
+	peer.LocalID = 0
+	for range 3 {
+		if err := r.setListen(peer, true); err != nil || size(t, r.peers) != 1 {
+			t.Errorf("not there: %v", err)
 		}
-		got, err := c.GetSetElements(r.owed)
-		if err != nil || len(got) != want {
-			t.Errorf("%d flows, want %d: %v", len(got), want, err)
+		time.Sleep(while * 2 / 3)
+	}
+	if size(t, r.peers) != 1 {
+		t.Error("the time was not renewed")
+	}
+	time.Sleep(while / 2)
+	if size(t, r.peers) != 0 {
+		t.Error("the peer stays for longer than its time")
+	}
+}
+
+// Tunnels that we leave behind are forgotten in time.
+func TestLeftBehind(t *testing.T) {
+	const while = time.Second
+	r := putRules(t, contents{failClosed: []translator.Tunnel{tunnelTo(1)}}, while)
+	for _, want := range []int{2, 0} {
+		if got := size(t, r.failClosed); got != want {
+			t.Errorf("%d flows, want %d", got, want)
 		}
 		time.Sleep(while + while/2)
 	}
@@ -67,20 +146,16 @@ func TestLeftBehind(t *testing.T) {
 // What happens to a set's elements, as it does for each Hello, is no reason to look
 // whether the chains are all there; what happens to the chains is.
 func TestWatchesChainsAlone(t *testing.T) {
-	r := newRules()
-	if err := r.install(0, nil, 0); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { r.remove() })
+	r := putRules(t, contents{}, 0)
 	ctx, cancel := context.WithCancel(t.Context())
 	told, ended := make(chan struct{}, 100), make(chan error)
 	go func() { ended <- watchTables(ctx, func() { told <- struct{}{} }) }()
 	<-told // at once
-	time.Sleep(2 * settle)
+	time.Sleep(2 * restoreEvery)
 	tunnel := translator.Tunnel{Local: here, Peer: there, LocalID: 1, PeerID: 2}
 	for range 5 {
 		for _, add := range []bool{true, false} {
-			if err := r.owe(tunnel, add); err != nil {
+			if err := r.setFailClosed(tunnel, add); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -88,14 +163,14 @@ func TestWatchesChainsAlone(t *testing.T) {
 	select {
 	case <-told:
 		t.Error("told of elements")
-	case <-time.After(2 * settle):
+	case <-time.After(2 * restoreEvery):
 	}
 	if err := r.remove(); err != nil {
 		t.Fatal(err)
 	}
 	select {
 	case <-told:
-	case <-time.After(2 * settle):
+	case <-time.After(2 * restoreEvery):
 		t.Error("not told that the table has gone")
 	}
 	cancel()

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 
@@ -24,19 +25,24 @@ import (
 type kernel struct {
 	device string
 	ip     []byte
-	mark   uint32
 	ipsec  bool
-	owed   [][]byte
+	uid    uint32
+	sets   map[string][][]byte
 
 	regs  [64]byte // NFT_REG32_00 is at 0
 	queue *expr.Queue
 	jump  string
+	drop  bool
 	done  bool // with the chain
 }
 
 // follow takes the packet through our chains of one direction.
 func (k *kernel) follow(t *testing.T, to string, chain [][]expr.Any) {
-	if !k.run(t, control(to)) || k.jump != to {
+	var more []expr.Any
+	if to == sent {
+		more = ofRoot()
+	}
+	if !k.run(t, control(to, more...)) || k.jump != to {
 		return
 	}
 	for _, rule := range chain {
@@ -65,14 +71,12 @@ func (k *kernel) run(t *testing.T, rule []expr.Any) bool {
 	for _, e := range rule {
 		switch e := e.(type) {
 		case *expr.Meta:
-			switch {
-			case e.SourceRegister:
-				k.mark = binary.NativeEndian.Uint32(k.regs[at(e.Register):])
-			case e.Key == expr.MetaKeyMARK:
-				k.load(e.Register, binary.NativeEndian.AppendUint32(nil, k.mark))
-			case e.Key == metaSecpath:
+			switch e.Key {
+			case expr.MetaKeySKUID:
+				k.load(e.Register, binary.NativeEndian.AppendUint32(nil, k.uid))
+			case metaSecpath:
 				k.load(e.Register, []byte{map[bool]byte{true: 1}[k.ipsec]})
-			case e.Key == expr.MetaKeyL4PROTO:
+			case expr.MetaKeyL4PROTO:
 				k.load(e.Register, k.ip[9:10])
 			default:
 				k.load(e.Register, binary.NativeEndian.AppendUint32(nil, map[string]uint32{"lo": 1, "eth0": 2}[k.device]))
@@ -96,16 +100,15 @@ func (k *kernel) run(t *testing.T, rule []expr.Any) bool {
 				return false
 			}
 		case *expr.Lookup:
-			key := k.regs[at(e.SourceRegister):][:20]
-			if !slices.ContainsFunc(k.owed, func(o []byte) bool { return bytes.Equal(o, key) }) {
+			key := k.regs[at(e.SourceRegister):]
+			if !slices.ContainsFunc(k.sets[e.SetName], func(o []byte) bool { return bytes.HasPrefix(key, o) }) {
 				return false
 			}
-		case *expr.Immediate:
-			k.load(e.Register, e.Data)
 		case *expr.Queue:
 			k.queue, k.done = e, true
 		case *expr.Verdict:
-			k.jump, k.done = e.Chain, e.Kind == expr.VerdictReturn
+			k.jump, k.drop = e.Chain, e.Kind == expr.VerdictDrop
+			k.done = e.Kind != expr.VerdictJump
 		default:
 			t.Fatalf("%T", e)
 		}
@@ -113,116 +116,125 @@ func (k *kernel) run(t *testing.T, rule []expr.Any) bool {
 	return true
 }
 
-// What is queued, and what of it passes when nobody listens.
-func TestQueueing(t *testing.T) {
-	owing := translator.Tunnel{Local: here, Peer: there, LocalID: 7, PeerID: 9}
-	r := newRules()
-	at := func(addr string, port uint16) netip.AddrPort {
-		return netip.AddrPortFrom(netip.MustParseAddr(addr), port)
+// holding returns a kernel whose sets hold these tunnels.
+func holding(c contents) *kernel {
+	k := &kernel{device: "eth0", sets: map[string][][]byte{}}
+	put := func(name string, elements []nftables.SetElement) {
+		for _, e := range elements {
+			k.sets[name] = append(k.sets[name], e.Key)
+		}
 	}
-	hi := l2tp.Message{Type: l2tp.TypeHello, Tunnel: 9}
-	to := func(id uint16) l2tp.Message { return l2tp.Message{Tunnel: id} }
-	data := l2tp.AppendPacket(nil, here, there, hi)
+	put("failclosed", bothFlows(c.failClosed, 0))
+	connections, peers := inwards(c.listen)
+	put("connections", connections)
+	put("peers", peers)
+	return k
+}
+
+// fate says in a word what has become of the packet.
+func (k *kernel) fate() string {
+	switch {
+	case k.drop:
+		return "drop"
+	case k.queue == nil:
+		return "pass"
+	case k.queue.Flag&expr.QueueFlagBypass != 0:
+		return "queue, bypass"
+	}
+	return "queue"
+}
+
+func to(id uint16) l2tp.Message { return l2tp.Message{Tunnel: id} }
+
+func addr(a string, port uint16) netip.AddrPort {
+	return netip.AddrPortFrom(netip.MustParseAddr(a), port)
+}
+
+var failClosed = translator.Tunnel{Local: here, Peer: there, LocalID: 7, PeerID: 9}
+
+// What of xl2tpd's packets is queued, and what of it passes when nobody listens.
+func TestOutgoing(t *testing.T) {
+	request := l2tp.Message{Type: l2tp.TypeSCCRQ}
+	data := l2tp.AppendPacket(nil, here, there, to(9))
 	data[28] &^= 0x80
-	v3 := l2tp.AppendPacket(nil, here, there, hi)
+	v3 := l2tp.AppendPacket(nil, here, there, to(9))
 	v3[29]++
-	tcp := l2tp.AppendPacket(nil, here, there, hi)
+	tcp := l2tp.AppendPacket(nil, here, there, to(9))
 	tcp[9] = unix.IPPROTO_TCP
-	options := l2tp.AppendPacket(nil, here, there, hi)
-	options = slices.Insert(options, 20, 1, 1, 1, 1)
+	options := slices.Insert(l2tp.AppendPacket(nil, here, there, to(9)), 20, 1, 1, 1, 1)
 	options[0]++
+	for name, c := range map[string]struct {
+		device string
+		uid    uint32
+		ip     []byte
+		want   string
+	}{
+		"of a fail-closed tunnel":       {"eth0", 0, l2tp.AppendPacket(nil, here, there, to(9)), "queue"},
+		"IP options":                    {"eth0", 0, options, "queue"},
+		"another tunnel":                {"eth0", 0, l2tp.AppendPacket(nil, here, there, to(7)), "queue, bypass"},
+		"another peer":                  {"eth0", 0, l2tp.AppendPacket(nil, here, addr("192.0.2.2", 1701), to(9)), "queue, bypass"},
+		"from an ephemeral port":        {"eth0", 0, l2tp.AppendPacket(nil, addr("192.0.2.100", 40000), there, to(9)), "queue, bypass"},
+		"from the configured port":      {"eth0", 0, l2tp.AppendPacket(nil, addr("192.0.2.100", 1801), addr("192.0.2.1", 5), to(9)), "queue, bypass"},
+		"other ports":                   {"eth0", 0, l2tp.AppendPacket(nil, addr("192.0.2.100", 40000), addr("192.0.2.1", 53), to(9)), "pass"},
+		"of another user":               {"eth0", 65534, l2tp.AppendPacket(nil, here, there, to(7)), "pass"},
+		"forged by another user":        {"eth0", 1000, l2tp.AppendPacket(nil, here, there, to(9)), "pass"},
+		"a request":                     {"eth0", 0, l2tp.AppendPacket(nil, here, there, request), "queue, bypass"},
+		"a request without an SA":       {"lo", 0, l2tp.AppendPacket(nil, here, there, request), "queue, bypass"},
+		"another user's, without an SA": {"lo", 1000, l2tp.AppendPacket(nil, here, there, request), "pass"},
+		"a reply without an SA":         {"lo", 0, l2tp.AppendPacket(nil, here, there, l2tp.Message{Type: l2tp.TypeSCCRP}), "pass"},
+		"data":                          {"eth0", 0, data, "pass"},
+		"L2TPv3":                        {"eth0", 0, v3, "pass"},
+		"not UDP":                       {"eth0", 0, tcp, "pass"},
+		"shorter than its version":      {"eth0", 0, l2tp.AppendPacket(nil, here, there, to(9))[:29], "pass"},
+		"to xl2tpd":                     {"lo", 0, l2tp.AppendPacket(nil, there, here, to(7)), "pass"},
+	} {
+		k := holding(contents{failClosed: []translator.Tunnel{failClosed}})
+		k.device, k.uid, k.ip = c.device, c.uid, c.ip
+		k.follow(t, sent, newRules().outgoing(1801))
+		if got := k.fate(); got != c.want || k.queue != nil && k.queue.Num != securedQueue {
+			t.Errorf("%s: %s, want %s", name, got, c.want)
+		}
+	}
+}
+
+// What of the peers' packets is queued: those of named connections, and no others. What has come
+// through IPsec has a queue of its own.
+func TestIncoming(t *testing.T) {
+	r := newRules()
+	in := func(peer netip.AddrPort, id uint16) []byte { return l2tp.AppendPacket(nil, peer, here, to(id)) }
+	other := addr("192.0.2.7", 1701)
 	for name, c := range map[string]struct {
 		device string
 		ip     []byte
 		want   string
 	}{
-		"ours":               {"eth0", l2tp.AppendPacket(nil, here, there, to(9)), "queue"},
-		"ours, inwards":      {"eth0", l2tp.AppendPacket(nil, there, here, to(7)), "queue"},
-		"options":            {"eth0", options, "queue"},
-		"another tunnel":     {"eth0", l2tp.AppendPacket(nil, here, there, to(7)), "bypass"},
-		"another host":       {"eth0", l2tp.AppendPacket(nil, here, at("192.0.2.2", 1701), to(9)), "bypass"},
-		"ephemeral port":     {"eth0", l2tp.AppendPacket(nil, at("192.0.2.100", 40000), there, to(9)), "bypass"},
-		"its answer":         {"eth0", l2tp.AppendPacket(nil, there, at("192.0.2.100", 40000), to(9)), "bypass"},
-		"configured port":    {"eth0", l2tp.AppendPacket(nil, at("192.0.2.100", 1801), at("192.0.2.1", 5), to(9)), "bypass"},
-		"other ports":        {"eth0", l2tp.AppendPacket(nil, at("192.0.2.100", 40000), at("192.0.2.1", 53), to(9)), ""},
-		"data":               {"eth0", data, ""},
-		"L2TPv3":             {"eth0", v3, ""},
-		"not UDP":            {"eth0", tcp, ""},
-		"what we have sent":  {"lo", l2tp.AppendPacket(nil, there, here, to(7)), ""},
-		"shorter than a tag": {"eth0", l2tp.AppendPacket(nil, here, there, hi)[:29], ""},
+		"of a fail-closed tunnel":          {"eth0", in(there, 7), "queue"},
+		"of a connection":                  {"eth0", in(there, 8), "queue, bypass"},
+		"to an id that nobody has":         {"eth0", in(there, 6), "pass"},
+		"from another port":                {"eth0", in(netip.AddrPortFrom(there.Addr(), 1702), 8), "pass"},
+		"from another address":             {"eth0", in(addr("192.0.2.8", 1701), 8), "pass"},
+		"to another address":               {"eth0", l2tp.AppendPacket(nil, there, addr("192.0.2.101", 1701), to(8)), "pass"},
+		"of a peer whose ids are unknown":  {"eth0", in(other, 1234), "queue, bypass"},
+		"the same, from another port":      {"eth0", in(netip.AddrPortFrom(other.Addr(), 1702), 1234), "pass"},
+		"what the guard sends":             {"lo", in(there, 7), "pass"},
+		"a loopback check":                 {"lo", checkPacket(path{here, there}, r.check), "queue"},
+		"a loopback check from outside":    {"eth0", checkPacket(path{here, there}, r.check), "pass"},
+		"a loopback check of another time": {"lo", checkPacket(path{here, there}, newCheck()), "pass"},
+		"a ZLB to a check's tunnel":        {"lo", in(there, checkTunnel), "pass"},
 	} {
-		k := &kernel{device: c.device, ip: c.ip}
-		for _, e := range elements([]translator.Tunnel{owing}, 0) {
-			k.owed = append(k.owed, e.Key)
-		}
-		k.follow(t, sent, r.outgoing(1801))
-		got := ""
-		switch {
-		case k.queue == nil:
-		case k.queue.Flag&expr.QueueFlagBypass != 0:
-			got = "bypass"
-		default:
-			got = "queue"
-		}
-		if got != c.want || k.queue != nil && k.queue.Num != securedQueue {
-			t.Errorf("%s: %q, want %q", name, got, c.want)
-		}
-	}
-}
-
-// What has come through IPsec has a queue of its own; what has come through lo
-// has none.
-func TestIncoming(t *testing.T) {
-	for _, c := range []struct {
-		device string
-		ipsec  bool
-		want   uint16
-	}{{"eth0", true, securedQueue}, {"eth0", false, plainQueue}, {"lo", false, 0}} {
-		k := &kernel{device: c.device, ipsec: c.ipsec, ip: zlb(true, 7)}
-		k.follow(t, received, newRules().incoming(0))
-		if k.queue == nil && c.want != 0 || k.queue != nil && k.queue.Num != c.want {
-			t.Errorf("%+v: %v", c, k.queue)
-		}
-	}
-}
-
-// What is tried on lo comes to us, and so does a request for which there is no SA yet.
-func TestOnLo(t *testing.T) {
-	request := l2tp.AppendPacket(nil, here, there, l2tp.Message{Type: l2tp.TypeSCCRQ})
-	reply := l2tp.AppendPacket(nil, here, there, l2tp.Message{Type: l2tp.TypeSCCRP})
-	for name, c := range map[string]struct {
-		k     kernel
-		to    string
-		rules [][]expr.Any
-		want  bool
-	}{
-		"a trial":                 {kernel{device: "lo", mark: trialMark, ip: zlb(true, 0)}, received, newRules().incoming(0), true},
-		"a trial's mark":          {kernel{device: "eth0", mark: trialMark, ip: zlb(true, 0)}, received, newRules().incoming(1801), false},
-		"one to xl2tpd":           {kernel{device: "lo", ip: zlb(true, 0)}, received, newRules().incoming(0), false},
-		"a request, on its way":   {kernel{device: "lo", ip: request}, sent, newRules().outgoing(0), true},
-		"a request that comes in": {kernel{device: "lo", ip: request}, received, newRules().incoming(0), false},
-		"a reply":                 {kernel{device: "lo", ip: reply}, sent, newRules().outgoing(0), false},
-		"too short":               {kernel{device: "lo", ip: zlb(false, 0)}, sent, newRules().outgoing(0), false},
-	} {
-		c.k.follow(t, c.to, c.rules)
-		queued := c.k.queue != nil && c.k.device == "lo"
-		if queued != c.want || queued && (c.k.queue.Num != securedQueue || c.k.queue.Flag != expr.QueueFlagBypass) {
-			t.Errorf("%s: %+v", name, c.k.queue)
-		}
-	}
-}
-
-// The mark that makes the kernel look for the way anew is taken from our packets
-// alone.
-func TestReroute(t *testing.T) {
-	for _, c := range []struct {
-		device     string
-		mark, want uint32
-	}{{"lo", injectedMark, 0}, {"eth0", injectedMark, injectedMark}, {"lo", 5, 5}} {
-		k := &kernel{device: c.device, mark: c.mark, ip: zlb(false, 9)}
-		k.follow(t, sent, newRules().outgoing(0))
-		if k.mark != c.want || (k.queue == nil) != (c.device == "lo") {
-			t.Errorf("%+v: mark %d, %v", c, k.mark, k.queue)
+		for ipsec, queue := range map[bool]uint16{false: plainQueue, true: securedQueue} {
+			k := holding(contents{
+				failClosed: []translator.Tunnel{failClosed},
+				listen:     []translator.Tunnel{failClosed, {Local: here, Peer: there, LocalID: 8}, {Local: here, Peer: other}},
+			})
+			if c.device == "lo" {
+				queue = securedQueue
+			}
+			k.device, k.ip, k.ipsec = c.device, c.ip, ipsec
+			k.follow(t, received, r.incoming())
+			if got := k.fate(); got != c.want || k.queue != nil && k.queue.Num != queue {
+				t.Errorf("%s, IPsec %v: %s, want %s", name, ipsec, got, c.want)
+			}
 		}
 	}
 }

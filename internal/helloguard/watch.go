@@ -11,11 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// settle is how long several changes count as one.
-const settle = 200 * time.Millisecond
-
-// watchTables calls changed at once and after each change of nftables' tables,
-// whoever made it, until ctx ends. Some may be told as one.
+// watchTables calls changed at once and after each change of nftables' tables, whoever made
+// it, until ctx ends. changed must not block: while nobody reads, the kernel discards notices.
 func watchTables(ctx context.Context, changed func()) error {
 	c, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
 	if err != nil {
@@ -30,21 +27,15 @@ func watchTables(ctx context.Context, changed func()) error {
 	changed() // there may have been one before we listened
 	for {
 		msgs, err := c.Receive()
-		if ctx.Err() != nil {
+		switch {
+		case ctx.Err() != nil:
 			return ctx.Err()
-		}
-		if err != nil && !errors.Is(err, unix.ENOBUFS) { // some were lost: all the more reason to look
+		case errors.Is(err, unix.ENOBUFS): // notices were discarded: all the more reason to look
+			changed()
+		case err != nil:
 			return fmt.Errorf("nf_tables: changes: %w", err)
-		}
-		if err == nil && !slices.ContainsFunc(msgs, changesRules) {
-			continue
-		}
-		changed()
-		// A host with containers may change its tables all the time.
-		select {
-		case <-time.After(settle):
-		case <-ctx.Done():
-			return ctx.Err()
+		case slices.ContainsFunc(msgs, changesRules):
+			changed()
 		}
 	}
 }

@@ -9,7 +9,7 @@ import (
 // Who has taken note of who is at work just before that has ended comes too late.
 func TestNobodyIsAtWorkAfterTheEnd(t *testing.T) {
 	g := &Guard{}
-	w := &work{Guard: g, h: &handler{}}
+	w := &session{Guard: g, h: &handler{}}
 	calls := 0
 	ask := func() { g.with(func(*handler) { calls++ }) }
 	ask()

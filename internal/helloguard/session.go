@@ -1,0 +1,406 @@
+package helloguard
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/florianl/go-nfqueue/v2"
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+
+	"xl2tpd-keepalive/hint"
+	"xl2tpd-keepalive/internal/helloguard/translator"
+	"xl2tpd-keepalive/internal/l2tp"
+)
+
+const (
+	tidyEvery = time.Minute
+
+	// leftFor is how long tunnels that we leave behind wait for our return. By then they
+	// have ended, 91 s after their last Hello, and their ids may be another's.
+	leftFor = 3 * time.Minute
+
+	hookInput = 1 // NF_INET_LOCAL_IN
+
+	// notVerified says that the kernel has not looked at the UDP checksum yet
+	// (NFQA_SKB_CSUM_NOTVERIFIED).
+	notVerified = 1 << 2
+)
+
+var _ effects = (*session)(nil)
+
+// session is one stretch of guarding, from the tables' coming to their going.
+type session struct {
+	*Guard
+	in    *injector
+	rules *rules
+
+	busy     sync.Mutex // of all but the hints and what serve alone uses
+	ended    bool       // nothing is to be done any more
+	h        *handler
+	starting bool      // the sets are about to be written as a whole
+	armed    time.Time // when serve wakes up to see what is due; zero: it does not
+	restored bool      // packets may have gone past us since the table was last found intact
+	checks   loopbackChecks
+
+	restorations restorations
+	alarm        hint.Hint // the next due time may have changed
+	wrong        hint.Hint // the tables may not be ours any more
+	recheck      hint.Hint // xl2tpd may not be answerable any more, or be it again
+}
+
+// work guards until ctx ends (it then returns nil), or until it is switched off
+// and no tunnel needs it any more. working is called once all is in place.
+func (g *Guard) work(ctx context.Context, working func()) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	in, err := newInjector()
+	if err != nil {
+		return explain(err)
+	}
+	defer in.close()
+
+	_, _, host := g.settings()
+	s := &session{Guard: g, in: in, rules: newRules(), checks: newLoopbackChecks()}
+	s.h = newHandler(ctx, g, host, s)
+	s.h.signs = s.signs
+	if err := s.h.restore(time.Now()); err != nil {
+		return err
+	}
+	g.at(s)
+	defer s.end()
+
+	s.hold(func() { err = s.rules.installForCheck(s.contents()) })
+	if err != nil {
+		return explain(err)
+	}
+	failed := make(chan error, 3) // one of each queue, and of watchTables
+	for _, num := range []uint16{plainQueue, securedQueue} {
+		q, err := s.open(ctx, num, failed)
+		if err != nil {
+			return errors.Join(explain(fmt.Errorf("nfnetlink_queue: %w", err)), s.leave())
+		}
+		defer q.Close()
+		defer cancel() // before Close, which waits for it
+	}
+	s.checkLoopback(ctx)
+	if err := s.begin(host); err != nil {
+		return explain(err)
+	}
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	wg.Go(func() { failed <- watchTables(ctx, s.wrong.Give) })
+	wg.Go(func() { s.watchLoopback(ctx) })
+	working()
+	s.hold(s.sayBlocked)
+	return s.serve(ctx, failed)
+}
+
+// begin has packets come to the guard. None did before it was known whether xl2tpd can be
+// answered: a Hello that passes meanwhile costs nothing, one that is acknowledged behind a
+// firewall costs the tunnel. What is met once packets come is put into the sets as a whole.
+func (s *session) begin(host Host) error {
+	s.busy.Lock()
+	defer s.busy.Unlock()
+	if err := s.rules.install(host.Port, s.contents(), 0); err != nil {
+		return err
+	}
+	s.starting = true
+	s.h.look(host.Sessions, time.Now())
+	s.starting = false
+	return s.rules.install(host.Port, s.contents(), 0)
+}
+
+// open handles the packets of a queue until ctx ends. An error after that it
+// gives to failed.
+func (s *session) open(ctx context.Context, num uint16, failed chan<- error) (*nfqueue.Nfqueue, error) {
+	q, err := nfqueue.Open(&nfqueue.Config{
+		NfQueue: num, AfFamily: unix.AF_INET, Copymode: nfqueue.NfQnlCopyPacket,
+		MaxPacketLen: 0xffff, WriteTimeout: time.Second,
+	})
+	if err != nil {
+		return nil, err
+	}
+	// Lost messages are lost packets, which both ends send again.
+	err = q.SetOption(netlink.NoENOBUFS, true)
+	if err == nil {
+		err = q.RegisterWithErrorFunc(ctx, func(a nfqueue.Attribute) int {
+			s.packet(q, num == securedQueue, a)
+			return 0
+		}, func(err error) int {
+			if ctx.Err() == nil {
+				failed <- fmt.Errorf("nfnetlink_queue: %w", err)
+			}
+			return 1
+		})
+	}
+	if err != nil {
+		q.Con.Close()
+		return nil, err
+	}
+	return q, nil
+}
+
+func (s *session) serve(ctx context.Context, failed <-chan error) error {
+	tidy := time.NewTicker(tidyEvery)
+	defer tidy.Stop()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	again := time.NewTimer(0) // to look after the table
+	defer again.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return s.leave()
+		case err := <-failed:
+			if ctx.Err() != nil {
+				return s.leave()
+			}
+			return err
+		case <-s.changed.C():
+			if done, err := s.told(); done || err != nil {
+				return err
+			}
+		case <-s.wrong.C():
+			s.recheck.Give()
+			again.Reset(s.restorations.wait(time.Now()))
+		case <-again.C:
+			if err := s.repair(again); err != nil {
+				return err
+			}
+		case <-tidy.C:
+			again.Reset(0)
+			s.hold(func() { s.h.tidy(time.Now()) })
+			if done, err := s.told(); done || err != nil {
+				return err
+			}
+		case <-timer.C:
+		case <-s.alarm.C():
+		}
+		s.hold(func() {
+			now := time.Now()
+			s.armed = time.Time{}
+			if next, ok := s.h.due(now); ok {
+				s.armed = next
+				timer.Reset(next.Sub(now))
+			}
+		})
+	}
+}
+
+// hold calls do with busy held, and lets it go whatever happens: the queues' ends wait
+// for their callbacks, which wait for busy.
+func (s *session) hold(do func()) {
+	s.busy.Lock()
+	defer s.busy.Unlock()
+	do()
+}
+
+// told takes in what Configure and Tell have said; done means that the guard is
+// off and nobody needs it.
+func (s *session) told() (done bool, err error) {
+	on, _, host := s.settings()
+	var port uint16
+	var apart int
+	s.hold(func() {
+		port = s.h.host.Port
+		s.h.meet(host, time.Now())
+		apart = len(s.h.apart())
+	})
+	if !on && apart == 0 {
+		return true, s.leave()
+	}
+	if port != host.Port {
+		return false, s.install(host.Port)
+	}
+	return false, nil
+}
+
+func (s *session) install(port uint16) error {
+	s.busy.Lock()
+	defer s.busy.Unlock()
+	return s.rules.install(port, s.contents(), 0)
+}
+
+// contents are what the sets have to hold.
+func (s *session) contents() contents {
+	return contents{failClosed: s.h.needGuard(), listen: s.h.listening()}
+}
+
+// repair puts the table back if somebody has taken it, or a part of it, away. If that happens
+// again and again, it sets the timer to see whether it is over.
+func (s *session) repair(again *time.Timer) error {
+	s.busy.Lock()
+	defer s.busy.Unlock()
+	now := time.Now()
+	intact, err := s.rules.intact()
+	if !intact {
+		if err == nil {
+			s.restorations.add(s.Log, now)
+		}
+		if err := s.rules.install(s.h.host.Port, s.contents(), 0); err != nil {
+			return err
+		}
+		s.restored = true
+	}
+	if s.restored {
+		s.restored = false
+		s.h.missed(now)
+	}
+	if !s.restorations.calm(s.Log, now) {
+		again.Reset(calmAfter)
+	}
+	return nil
+}
+
+// The effects are called with busy held.
+
+func (s *session) send(i translator.Injection) error { return s.in.send(i) }
+
+func (s *session) failClosed(t translator.Tunnel, on bool) error {
+	return s.orInstall(s.rules.setFailClosed(t, on))
+}
+
+func (s *session) listen(t translator.Tunnel, on bool) error {
+	if s.starting {
+		return nil
+	}
+	return s.orInstall(s.rules.setListen(t, on))
+}
+
+// orInstall puts the whole table back if a set could not be changed: the table may have just been
+// taken away. A set that is full is no reason to.
+func (s *session) orInstall(err error) error {
+	if err == nil || errors.Is(err, unix.ENFILE) {
+		return err
+	}
+	s.restored = true
+	s.wrong.Give()
+	return s.rules.install(s.h.host.Port, s.contents(), 0)
+}
+
+// end has nobody call us any more.
+func (s *session) end() {
+	s.at(nil)
+	s.hold(func() { s.ended = true })
+}
+
+// leave takes the table away, unless a tunnel can't do without us: its packets
+// then wait for our return.
+func (s *session) leave() error {
+	s.busy.Lock()
+	defer s.busy.Unlock()
+	s.ended = true
+	s.h.leave(time.Now())
+	apart := s.h.apart()
+	if len(apart) == 0 {
+		return s.rules.remove()
+	}
+	return s.rules.install(s.h.host.Port, contents{failClosed: apart}, leftFor)
+}
+
+// held is a packet that waits for its verdict.
+type held struct {
+	q    *nfqueue.Nfqueue
+	id   uint32
+	raw  []byte // nil: the kernel has not said
+	from direction
+}
+
+// packet is called for each packet in a queue. One that is still there when we have left is
+// lost with the queue, and sent again.
+func (s *session) packet(q *nfqueue.Nfqueue, secured bool, a nfqueue.Attribute) {
+	if a.PacketID == nil {
+		return
+	}
+	s.busy.Lock()
+	defer s.busy.Unlock()
+	if s.ended {
+		return
+	}
+	h := held{q: q, id: *a.PacketID}
+	if a.Payload == nil || a.Hook == nil {
+		s.accept(h)
+		return
+	}
+	h.raw = *a.Payload
+	if *a.Hook == hookInput {
+		h.from = inbound
+		if secured {
+			h.from = inboundSecured
+		}
+		if verified(a.SkbInfo) {
+			l2tp.TrustChecksum(h.raw)
+		}
+		if isCheck(h.raw, s.rules.check) {
+			s.back(h.raw)
+			s.verdict(q.SetVerdict(h.id, nfqueue.NfDrop))
+			return
+		}
+	}
+	s.whenChecked(h, func() { s.handle(h) })
+}
+
+// whenChecked calls do, for a Hello of xl2tpd only when it is known whether the guard could
+// acknowledge it: a firewall rule may have come since the last one.
+func (s *session) whenChecked(h held, do func()) {
+	p, err := l2tp.ParsePacket(h.raw)
+	if err != nil || h.from != outbound || p.Msg.Type != l2tp.TypeHello {
+		do()
+		return
+	}
+	s.check(path{p.Src, p.Dst}, helloTime, func(err error) {
+		if err != nil {
+			s.recheck.Give()
+		}
+		do()
+	})
+}
+
+func (s *session) handle(h held) {
+	action, changed, c := s.h.handle(h.raw, h.from, time.Now())
+	switch action {
+	case translator.Drop:
+		s.verdict(h.q.SetVerdict(h.id, nfqueue.NfDrop))
+	case translator.Rewrite:
+		s.verdict(h.q.SetVerdictWithOption(h.id, nfqueue.NfAccept, nfqueue.WithAlteredPacket(changed)))
+	default:
+		s.accept(h)
+	}
+	if c != nil {
+		s.h.catchUp(c, time.Now())
+	}
+	if next := s.h.timers.Next(); !next.IsZero() && (s.armed.IsZero() || next.Before(s.armed)) {
+		s.alarm.Give()
+	}
+}
+
+func (s *session) accept(h held) { s.verdict(h.q.SetVerdict(h.id, nfqueue.NfAccept)) }
+
+func (s *session) verdict(err error) {
+	if err != nil {
+		s.Log.Warn("hello guard: no verdict on a packet", "err", err)
+	}
+}
+
+func verified(info *[]byte) bool {
+	return info == nil || len(*info) == 4 && binary.BigEndian.Uint32(*info)&notVerified == 0
+}
+
+// explain adds to an error of the kernel what an operator can do about it.
+func explain(err error) error {
+	switch {
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
+		return fmt.Errorf("%w (needs CAP_NET_ADMIN and CAP_NET_RAW, and queues %d and %d free)", err, plainQueue, securedQueue)
+	case errors.Is(err, unix.EBUSY):
+		return fmt.Errorf("%w (another program has queue %d or %d)", err, plainQueue, securedQueue)
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EPROTONOSUPPORT), errors.Is(err, unix.EINVAL):
+		return fmt.Errorf("%w (the kernel needs nf_tables, nft_queue and nfnetlink_queue)", err)
+	}
+	return err
+}

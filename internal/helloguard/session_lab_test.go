@@ -1,0 +1,235 @@
+//go:build lab
+
+package helloguard
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"xl2tpd-keepalive/internal/helloguard/translator"
+	"xl2tpd-keepalive/internal/l2tp"
+	"xl2tpd-keepalive/proc"
+)
+
+// running is a guard at work, and what it has said.
+type running struct {
+	t *testing.T
+
+	mu  sync.Mutex
+	err error // what it has reported last
+	log strings.Builder
+}
+
+func (r *running) Write(b []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.log.Write(b)
+}
+
+// said is how often the log has a text.
+func (r *running) said(text string) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return strings.Count(r.log.String(), text)
+}
+
+func (r *running) report(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.err = err
+}
+
+// becomes waits until the guard reports that error.
+func (r *running) becomes(want error, within time.Duration) {
+	r.t.Helper()
+	var got error
+	for end := time.Now().Add(within); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		r.mu.Lock()
+		got = r.err
+		r.mu.Unlock()
+		if errors.Is(got, want) && (want != nil || got == nil) {
+			return
+		}
+	}
+	r.t.Errorf("reports %v, want %v", got, want)
+}
+
+// runGuard has a guard at work for the time of a test, for living tunnels.
+func runGuard(t *testing.T, sessions ...translator.Tunnel) *running {
+	t.Helper()
+	r := &running{t: t, err: errors.New("has not begun")}
+	g := &Guard{
+		Dir: t.TempDir(), Log: slog.New(slog.NewTextHandler(r, nil)),
+		Signs:   func(context.Context, translator.Tunnel, int) Signs { return Signs{Wanted: true, Alive: true} },
+		Daemons: func() []Daemon { return []Daemon{{ID: proc.ID{Pid: 1, Start: 1}}} },
+		Ended:   func(translator.Tunnel, CloseReason) {},
+		Dials:   func(netip.Addr) {}, Report: r.report,
+	}
+	var host Host
+	for _, s := range sessions {
+		host.Sessions = append(host.Sessions, Session{Tunnel: s})
+	}
+	g.Tell(host)
+	g.Configure(true, true)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- g.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		<-ended
+		RemoveTable()
+	})
+	return r
+}
+
+func hasTable() bool {
+	out, _ := exec.Command("nft", "list", "table", "ip", tableName).Output()
+	return strings.Contains(string(out), "queue to 1701")
+}
+
+func awaitTable(t *testing.T) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); !hasTable(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the guard's table is not there")
+		}
+	}
+}
+
+// Rules of the host that keep the guard from answering xl2tpd, and rules that do not. Each comes
+// before the guard and while it is at work.
+func TestRulesOnLo(t *testing.T) {
+	const input, output = "hook input", "hook output"
+	tunnel := translator.Tunnel{Local: lineHere, Peer: lineThere, LocalID: 7, PeerID: 9}
+	for name, c := range map[string]struct {
+		hook, rule string
+		tunnels    []translator.Tunnel
+		want       error
+		remedy     string
+	}{
+		"bogon networks":                    {input, "ip saddr { 192.0.2.0/24, 198.51.100.0/24, 203.0.113.0/24, 224.0.0.0/3 } drop", nil, nil, ""},
+		"loopback networks elsewhere":       {input, "ip saddr 127.0.0.0/8 iif != lo drop", nil, nil, ""},
+		"marked packets":                    {output, "meta mark != 0 drop", nil, nil, ""},
+		"port 1701 through IPsec only":      {input, "udp dport 1701 meta secpath missing drop", nil, ErrBlockedInput, "iif lo udp dport 1701 accept"},
+		"the same, of living tunnels":       {input, "udp dport 1701 meta secpath missing drop", []translator.Tunnel{tunnel}, ErrBlockedInput, "iif lo udp dport 1701 accept"},
+		"port 1701 on lo":                   {input, "iif lo udp dport 1701 drop", nil, ErrBlockedInput, "iif lo udp dport 1701 accept"},
+		"the LNS in the clear":              {input, "ip saddr 10.123.0.2 meta secpath missing drop", []translator.Tunnel{tunnel}, ErrBlockedInput, "iif lo udp dport 1701 accept"},
+		"the LNS in the clear, not on lo":   {input, "iif != lo ip saddr 10.123.0.2 meta secpath missing drop", []translator.Tunnel{tunnel}, nil, ""},
+		"another LNS in the clear":          {input, "ip saddr 10.123.0.3 meta secpath missing drop", []translator.Tunnel{tunnel}, nil, ""},
+		"rejected on lo":                    {output, "oif lo udp dport 1701 reject", nil, ErrBlockedOutput, "oif lo udp dport 1701 accept"},
+		"port 1701 by IPsec only, outwards": {output, "udp dport 1701 rt ipsec missing drop", []translator.Tunnel{tunnel}, ErrBlockedOutput, "oif lo udp dport 1701 accept"},
+		"to the LNS in the clear":           {output, "ip daddr 10.123.0.2 udp dport 1701 rt ipsec missing drop", []translator.Tunnel{tunnel}, nil, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			newLine(t)
+			table := "nft 'table ip host { chain c { type filter " + c.hook + " priority 0; }; }'"
+			add := "nft add rule ip host c '" + c.rule + "'"
+			remedy := "nft insert rule ip host c '" + c.remedy + "'"
+			t.Cleanup(func() { exec.Command("nft", "delete", "table", "ip", "host").Run() })
+			shell(t, table, add)
+			r := runGuard(t, c.tunnels...)
+			r.becomes(c.want, 5*time.Second)
+			if c.want != nil {
+				shell(t, remedy)
+				r.becomes(nil, 5*time.Second)
+			}
+			shell(t, "nft flush chain ip host c", add)
+			time.Sleep(5 * time.Second)
+			r.becomes(c.want, time.Second)
+			if c.want != nil {
+				shell(t, remedy)
+				r.becomes(nil, 5*time.Second)
+			}
+			if !hasTable() {
+				t.Error("the guard has left")
+			}
+		})
+	}
+}
+
+// A Hello that could not be acknowledged passes, even if the rule has come unnoticed, as those of
+// the old iptables do, and later Hellos are held again.
+func TestHelloPassesBehindAFilter(t *testing.T) {
+	newLine(t)
+	far := listenFar(t, lineThere)
+	near := xl2tpdSocket(t, l2tpPort, lineThere)
+	runGuard(t, translator.Tunnel{Local: lineHere, Peer: lineThere, LocalID: 7, PeerID: 9})
+	awaitTable(t)
+	ns := uint16(3)
+	// hello sends the next Hello. If it comes to the peer, the peer acknowledges it.
+	hello := func() (passes bool) {
+		payload := l2tp.AppendMessage(nil, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 9, Ns: ns, Nr: 2})
+		ns++
+		if _, err := near.Write(payload); err != nil {
+			t.Fatal(err)
+		}
+		b := next(t, far, payload[:8])
+		if b != nil {
+			m, err := l2tp.ParseMessage(b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			far.WriteToUDPAddrPort(l2tp.AppendMessage(nil, l2tp.Message{Tunnel: 7, Ns: 2, Nr: m.Ns + 1}), lineHere)
+		}
+		ack := next(t, near, []byte{0xc8, 2, 0, 12})
+		if m, err := l2tp.ParseMessage(ack); err != nil || m.Nr != ns {
+			t.Errorf("Hello %d: acknowledged by %+v, %v", ns-1, m, err)
+		}
+		return b != nil
+	}
+	for range 2 { // the second one is certainly new
+		hello()
+		time.Sleep(time.Minute)
+	}
+	// A set is changed without a notice that the guard heeds.
+	shell(t, "nft 'table ip host { set dropped { type iface_index; }; chain c { type filter hook input priority 0; iif @dropped udp dport 1701 drop; }; }'")
+	t.Cleanup(func() { exec.Command("nft", "delete", "table", "ip", "host").Run() })
+	time.Sleep(5 * time.Second)
+	shell(t, "nft add element ip host dropped { lo }")
+	if !hello() {
+		t.Error("a Hello that can't be acknowledged is held")
+	}
+	shell(t, "nft delete element ip host dropped { lo }")
+	time.Sleep(time.Minute)
+	if hello() {
+		t.Error("a Hello that can be acknowledged passes")
+	}
+}
+
+// However often somebody takes the table away, it comes back, and the log says so a few times.
+func TestFlushStorm(t *testing.T) {
+	for name, storm := range map[string]struct {
+		times int
+		pause time.Duration
+	}{"five times a second": {150, 200 * time.Millisecond}, "without a pause": {100, 0}} {
+		t.Run(name, func(t *testing.T) {
+			r := runGuard(t)
+			awaitTable(t)
+			for range storm.times {
+				shell(t, "nft flush ruleset")
+				time.Sleep(storm.pause)
+			}
+			time.Sleep(2 * restoreEvery)
+			if !hasTable() {
+				t.Error("the table is not back")
+			}
+			time.Sleep(calmAfter)
+			if taken, over := r.said("taken away"), r.said("left alone again"); taken > manyRestorations || over != 1 {
+				t.Errorf("said that the table was taken away %d times, and that it is over %d times", taken, over)
+			}
+			r.becomes(nil, time.Second)
+			shell(t, "nft flush ruleset")
+			time.Sleep(2 * restoreEvery)
+			if !hasTable() {
+				t.Error("the table does not come back after the storm")
+			}
+		})
+	}
+}
