@@ -91,12 +91,18 @@ func (t *Translator) ackForXl2tpd(now time.Time, life Life) {
 		!l2tp.Near(nr, t.expects.n, 0, maxVouched) {
 		return
 	}
+	ns, both, wait := t.zlbNumber(now)
+	if wait {
+		return
+	}
 	t.waiting = false
 	if l2tp.Before(t.expects.n, nr) {
 		t.vouched, t.told = true, nr
 		t.out.Save = true
 	}
-	t.send(ToPeer, l2tp.Message{Ns: t.wireNext(), Nr: nr})
-	t.sendOtherZLB(now)
+	t.send(ToPeer, l2tp.Message{Ns: ns, Nr: nr})
+	if both {
+		t.send(ToPeer, l2tp.Message{Ns: t.hello.wire, Nr: nr})
+	}
 	t.out.Reason = PeerHelloAcked
 }

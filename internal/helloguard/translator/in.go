@@ -104,6 +104,7 @@ func (t *Translator) heardAck(m *l2tp.Message, now time.Time) bool {
 // heardNs takes in a message of the peer's.
 func (t *Translator) heardNs(m *l2tp.Message, now time.Time) {
 	isHello := m.Type == l2tp.TypeHello
+	t.repeated = m.Ns != t.expected
 	if m.Ns == t.expected {
 		t.expected++
 		if isHello && m.Ns == t.helloTo {

@@ -200,18 +200,37 @@ func (t *Translator) outZLB(p *l2tp.Packet, now time.Time) *Verdict {
 	}
 	t.exact = true
 	t.confirm(now)
-	t.sendOtherZLB(now)
-	return t.forwardOut(p, t.wireNext())
+	w, both, wait := t.zlbNumber(now)
+	if wait {
+		return t.drop(ZLBWaits)
+	}
+	if both {
+		t.send(ToPeer, l2tp.Message{Ns: t.hello.wire, Nr: t.nrToPeer()})
+	}
+	return t.forwardOut(p, w)
 }
 
-// sendOtherZLB sends xl2tpd's acknowledgement a second time, under the pending Hello's
-// number. The peer expects that one or the next, and some peers ignore a ZLB with another
-// number than they expect (xl2tpd: check_control). Most peers have answered the Hello
-// before it comes to this.
-func (t *Translator) sendOtherZLB(now time.Time) {
-	if h := &t.hello; h.set && t.acked.known && t.acked.n == h.wire && now.Sub(h.first) >= settle {
-		t.send(ToPeer, l2tp.Message{Ns: h.wire, Nr: t.nrToPeer()})
+// zlbNumber is the number of a ZLB to the peer: the one that the peer expects. While a
+// Hello is pending that is the next one or the Hello's, and some peers ignore a ZLB with
+// another number than they expect (xl2tpd: check_control). What a fast peer says 2 s behind
+// the Hello is its word on it; before that the ZLB waits until the peer asks again. Where that
+// did not help, and for slow peers, the ZLB goes out under both numbers.
+func (t *Translator) zlbNumber(now time.Time) (ns uint16, both, wait bool) {
+	h := &t.hello
+	next := t.wireNext()
+	switch {
+	case !h.set || !t.acked.known || t.acked.n != h.wire:
+		return next, false, false
+	case !t.fast:
+		return next, now.Sub(h.first) >= settle, false
+	case t.repeated:
+		return next, true, false
+	case t.counts:
+		return next, false, false
+	case now.Sub(h.last) >= settle:
+		return h.wire, false, false
 	}
+	return next, false, true
 }
 
 // outMessage judges a message of xl2tpd that is no Hello: it has to arrive, in order

@@ -33,6 +33,7 @@ type state struct {
 	Overtaken     bool    `json:"overtaken,omitempty"`
 	Returned      *uint16 `json:"returned,omitempty"`
 	Counts        bool    `json:"counts,omitempty"`
+	Fast          bool    `json:"fast,omitempty"`
 	Heard         *bool   `json:"heard,omitempty"` // earlier versions did not store it
 	Closing       bool    `json:"closing"`
 	ExpectedKnown bool    `json:"expected_known"`
@@ -51,7 +52,7 @@ func (t *Translator) MarshalJSON() ([]byte, error) {
 		NextKnown: t.next.known, Next: t.next.n, Exact: t.exact || t.gapless,
 		AckedKnown: t.acked.known, Acked: t.acked.n,
 		HelloWire: t.hello.wire, HelloAdopted: t.hello.adopted, Overtaken: t.hello.overtaken,
-		Counts: t.counts, Heard: &t.heard, Closing: t.closing,
+		Counts: t.counts, Fast: t.fast, Heard: &t.heard, Closing: t.closing,
 		ExpectedKnown: t.expects.known, Expects: t.expects.n, Expected: t.expected,
 		HelloTo: t.helloTo, Vouched: t.vouched, Told: t.told,
 	}
@@ -80,7 +81,7 @@ func Restore(b []byte, now time.Time) (*Translator, error) {
 	}
 	t := &Translator{
 		tun: s.Tunnel, since: now, heard: s.AckedKnown,
-		next: seq{s.Next, s.NextKnown}, acked: seq{s.Acked, s.AckedKnown}, counts: s.Counts, closing: s.Closing,
+		next: seq{s.Next, s.NextKnown}, acked: seq{s.Acked, s.AckedKnown}, counts: s.Counts, fast: s.Fast, closing: s.Closing,
 		expects: seq{s.Expects, s.ExpectedKnown}, expected: s.Expected,
 		helloTo: s.HelloTo, vouched: s.Vouched, told: s.Told,
 	}

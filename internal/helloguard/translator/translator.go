@@ -74,6 +74,7 @@ type Translator struct {
 	// Peer to xl2tpd.
 	expects   seq    // number that xl2tpd expects, as it said
 	expected  uint16 // the same, counting what was passed since
+	repeated  bool   // the peer's latest message was not new
 	helloTo   uint16 // expects … helloTo-1 are Hellos
 	vouched   bool
 	told      uint16 // highest Nr sent to the peer for xl2tpd

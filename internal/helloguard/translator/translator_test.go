@@ -431,17 +431,41 @@ func TestStopBehindAnUndecidedHello(t *testing.T) {
 	wantInjected(t, "ahead of StopCCN 4", v, sent{ToPeer, l2tp.TypeStopCCN, 3, 2})
 }
 
-// While a Hello is undecided the peer may expect its number or the next: it gets both.
+// While a Hello is undecided the peer may expect its number or the next.
 func TestZLBBehindAnUndecidedHello(t *testing.T) {
-	tr := inStep(t)
-	fromXl2tpd(tr, l2tp.TypeHello, 3, 2, epoch, passFirst)
-	for s, want := range map[float64][]sent{1: nil, 5: {{ToPeer, l2tp.TypeNone, 3, 3}}} {
-		fromPeer(tr, l2tp.TypeHello, 2, 3, at(s))
-		v := fromXl2tpd(tr, l2tp.TypeNone, 4, 3, at(s), passFirst)
-		if v.Action != Pass {
-			t.Errorf("after %v s: %+v", s, v)
+	both := []sent{{ToPeer, l2tp.TypeNone, 3, 3}}
+	for name, tc := range map[string]struct {
+		fast, counts, again bool
+		after               float64 // s behind the Hello
+		action              Action
+		ns                  uint16
+		injected            []sent
+	}{
+		"crossing":                  {true, false, false, 0.1, Drop, 4, nil},
+		"crossing, asked again":     {true, false, true, 1.1, Pass, 4, both},
+		"its word":                  {true, false, false, 5, Rewrite, 3, nil},
+		"its word, asked again":     {true, false, true, 5, Pass, 4, both},
+		"counts Hellos":             {true, true, false, 0.1, Pass, 4, nil},
+		"counts Hellos, asks again": {true, true, true, 5, Pass, 4, both},
+		"slow, crossing":            {false, false, false, 0.1, Pass, 4, nil},
+		"slow":                      {false, false, false, 5, Pass, 4, both},
+	} {
+		tr := inStep(t)
+		tr.fast, tr.counts = tc.fast, tc.counts
+		fromXl2tpd(tr, l2tp.TypeHello, 3, 2, epoch, passFirst)
+		fromPeer(tr, l2tp.TypeHello, 2, 3, at(tc.after))
+		if tc.again {
+			fromPeer(tr, l2tp.TypeHello, 2, 3, at(tc.after))
 		}
-		wantInjected(t, "ZLB", v, want...)
+		v := fromXl2tpd(tr, l2tp.TypeNone, 4, 3, at(tc.after), passFirst)
+		ns := uint16(4)
+		if v.Action == Rewrite {
+			ns = message(t, v.Packet).Ns
+		}
+		if v.Action != tc.action || ns != tc.ns {
+			t.Errorf("%s: got action %d, Ns %d; want %d, %d", name, v.Action, ns, tc.action, tc.ns)
+		}
+		wantInjected(t, name, v, tc.injected...)
 	}
 }
 

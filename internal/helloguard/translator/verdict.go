@@ -67,6 +67,7 @@ const (
 	HelloNotCounted               // the peer has said that it did not count the Hello; xl2tpd is answered
 	HelloCounted                  // the peer has counted the Hello after all
 	MessageWaits                  // held back until the peer says whether it has counted a Hello
+	ZLBWaits                      // held back until the peer says whether it has counted a Hello
 	MessageEarly                  // held back: xl2tpd will send an earlier message again first
 	PeerHelloAcked                // the peer's Hello is acknowledged for xl2tpd
 	StopAcked                     // StopCCN acknowledged for a dead peer
@@ -85,6 +86,7 @@ func (r Reason) String() string {
 		HelloNotCounted: "Hello acknowledged for the peer, which has said that it did not count it",
 		HelloCounted:    "the peer has counted the Hello",
 		MessageWaits:    "message held back until the peer says whether it has counted a Hello",
+		ZLBWaits:        "ZLB held back until the peer says whether it has counted a Hello",
 		MessageEarly:    "message held back: xl2tpd sends an earlier one again first",
 		PeerHelloAcked:  "Hello of the peer acknowledged for xl2tpd",
 		StopAcked:       "StopCCN acknowledged for a dead peer",
