@@ -109,7 +109,7 @@ func (l lab) play(ctx context.Context, clock vm.Clock, scenarios, tests []string
 const packageScenario = "package.txtar"
 
 // testSpan is $DURATION in a test: enough for a dozen of xl2tpd's Hellos.
-const testSpan = "12m"
+const testSpan = "7m"
 
 // test runs all the other scenarios and the Go tests in VMs, two side by side; there are more than two, so that none is
 // busy for long while the other has done. They skip idle time, which also makes what they measure independent of how
