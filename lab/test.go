@@ -111,9 +111,8 @@ const packageScenario = "package.txtar"
 // testSpan is $DURATION in a test: enough for a dozen of xl2tpd's Hellos.
 const testSpan = "7m"
 
-// test runs all the other scenarios and the Go tests in VMs, two side by side; there are more than two, so that none is
-// busy for long while the other has done. They skip idle time, which also makes what they measure independent of how
-// busy this machine is.
+// test runs all the other scenarios and the Go tests in two VMs side by side. They skip idle time, which also makes
+// what they measure independent of how busy this machine is.
 func (l lab) test(ctx context.Context) bool {
 	scenarios, err1 := names(filepath.Join(l.disk, "scenarios"))
 	tests, err2 := names(filepath.Join(l.disk, "tests"))
@@ -121,14 +120,12 @@ func (l lab) test(ctx context.Context) bool {
 		fmt.Fprintln(os.Stderr, "lab:", err)
 		return false
 	}
-	cases := []event.Case{{Tests: tests}, {}, {}, {}}
-	for i, name := range slices.DeleteFunc(scenarios, func(name string) bool { return slices.Contains(asked, name) }) {
-		c := &cases[i%len(cases)]
-		c.Scenarios = append(c.Scenarios, name)
-	}
+	scenarios = slices.DeleteFunc(scenarios, func(name string) bool { return slices.Contains(asked, name) })
 	r := &results{}
-	machines := newCrew(2)
+	cases := split(scenarios, tests, 2)
+	machines := newCrew(len(cases))
 	for i, c := range cases {
+		c.Env = map[string]string{"DURATION": testSpan}
 		machines.start(func() error {
 			l.follow(ctx, r, fmt.Sprintf("vm%d", i+1), l.machine(vm.Skip, c), false)
 			return nil
