@@ -45,7 +45,6 @@ func (t *Tunnel) sendZLB(now time.Time, p Packet) {
 		nr = p.Ns + 1
 	}
 	t.nrSent = t.expected
-	t.ackDue = time.Time{}
 	t.post(now, Packet{Tunnel: t.peer, Ns: ns, Nr: nr})
 }
 
@@ -59,7 +58,6 @@ func (t *Tunnel) resend(now time.Time) {
 		}
 	}
 	t.nrSent = t.expected
-	t.ackDue = time.Time{}
 }
 
 // post sends a packet, or puts it on the long way out.

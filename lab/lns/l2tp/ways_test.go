@@ -3,6 +3,7 @@ package l2tp
 import (
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -113,6 +114,10 @@ func TestAckDelay(t *testing.T) {
 	p.run(time.Second, nil)
 	p.hello()
 	p.hello()
+	p.run(time.Second, nil)
+	if len(p.sent) != 1 {
+		t.Fatalf("%d acknowledgements after 2 s", len(p.sent))
+	}
 	p.run(time.Minute, nil)
 	if want := []uint16{p.ns}; !reflect.DeepEqual(p.sentNr(), want) {
 		t.Fatalf("acknowledged %v, want %v", p.sentNr(), want)
@@ -194,6 +199,19 @@ func TestEarlyModes(t *testing.T) {
 		p.again(missing)
 		if p.tunnel.expected != first+c.then || p.last().Nr != first+c.then {
 			t.Errorf("%s, %s: expects %d after the missing one, says %d", c.early, c.ack, p.tunnel.expected-first, p.last().Nr-first)
+		}
+	}
+}
+
+// The Nr of an early message counts, or is dropped with it.
+func TestNrOfEarlyMessage(t *testing.T) {
+	for _, strict := range []bool{true, false} {
+		p := inCall(t, func(b *Behaviour) { keepalive(b); b.StrictNs = strict })
+		p.run(20*time.Second, nil) // the own Hello leaves
+		p.ns++
+		p.hello()
+		if acked := p.count(EventHelloAcked) == 1; acked == strict {
+			t.Errorf("strict %v: acknowledged %v", strict, acked)
 		}
 	}
 }
@@ -289,9 +307,10 @@ func TestKeepaliveQuiet(t *testing.T) {
 	if p.count(EventHelloSent) != 1 {
 		t.Fatalf("%d Hellos after a minute", p.count(EventHelloSent))
 	}
-	p.run(time.Second, p.zlb)
-	if p.run(58*time.Second, nil); p.count(EventHelloSent) > 2 {
-		t.Fatalf("%d Hellos, the last was acknowledged", p.count(EventHelloSent))
+	p.now = p.now.Add(time.Second / 2)
+	p.zlb() // the interval begins with what came last, not with the Hello
+	if p.run(60*time.Second-1, nil); p.count(EventHelloSent) != 1 {
+		t.Fatalf("%d Hellos, the acknowledgement came a minute ago", p.count(EventHelloSent))
 	}
 }
 
@@ -327,6 +346,9 @@ func TestCloseOn(t *testing.T) {
 		p.message(0, MessageType(99).avp())
 		if p.closed() != c.unknown {
 			t.Errorf("%s: message 99: closed for %q", c.mode, p.closed())
+		}
+		if stop := p.last(); c.unknown != "" && (stop.Type() != StopCCN || !strings.HasPrefix(result(stop), "result 7 ")) {
+			t.Errorf("%s: sent %s, %s", c.mode, stop.Type(), result(stop))
 		}
 	}
 }
