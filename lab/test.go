@@ -62,7 +62,8 @@ func (r *results) print(clock vm.Clock, e event.Event, guest, host time.Duration
 	}
 }
 
-// follow runs one machine, prints its results and keeps its whole log in a file.
+// follow runs one machine, prints its results and keeps its whole log in a file. A line of that begins with the host's
+// seconds since the machine was switched on, which show what takes long, and the guest's time.
 func (l lab) follow(ctx context.Context, r *results, name string, m vm.Machine, verbose bool) {
 	log := filepath.Join(l.out, name+".log")
 	file, err := os.Create(log)
@@ -72,11 +73,12 @@ func (l lab) follow(ctx context.Context, r *results, name string, m vm.Machine, 
 	}
 	defer file.Close()
 	var guest, host time.Time
+	began := time.Now()
 	err = m.Run(ctx, func(e event.Event) {
 		if e.Kind == event.Start {
 			guest, host = e.Time, time.Now()
 		}
-		line := logLine(e)
+		line := fmt.Sprintf("%6.1f ", time.Since(began).Seconds()) + logLine(e)
 		file.WriteString(line)
 		if verbose {
 			fmt.Print(line)
