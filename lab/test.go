@@ -62,7 +62,8 @@ func (r *results) print(clock vm.Clock, e event.Event, guest, host time.Duration
 	}
 }
 
-// follow runs one machine, prints its results and keeps its whole log in a file.
+// follow runs one machine, prints its results and keeps its whole log in a file. A line of that begins with the host's
+// seconds since the machine was switched on, which show what takes long, and the guest's time.
 func (l lab) follow(ctx context.Context, r *results, name string, m vm.Machine, verbose bool) {
 	log := filepath.Join(l.out, name+".log")
 	file, err := os.Create(log)
@@ -72,11 +73,12 @@ func (l lab) follow(ctx context.Context, r *results, name string, m vm.Machine, 
 	}
 	defer file.Close()
 	var guest, host time.Time
+	began := time.Now()
 	err = m.Run(ctx, func(e event.Event) {
 		if e.Kind == event.Start {
 			guest, host = e.Time, time.Now()
 		}
-		line := logLine(e)
+		line := fmt.Sprintf("%6.1f ", time.Since(began).Seconds()) + logLine(e)
 		file.WriteString(line)
 		if verbose {
 			fmt.Print(line)
@@ -108,9 +110,11 @@ func (l lab) play(ctx context.Context, clock vm.Clock, scenarios, tests []string
 // packageScenario needs the second disk of make lab-debian.
 const packageScenario = "package.txtar"
 
-// test runs all the other scenarios and the Go tests in VMs, two side by side; there are more than two, so that none is
-// busy for long while the other has done. They skip idle time, which also makes what they measure independent of how
-// busy this machine is.
+// testSpan is $DURATION in a test: enough for a dozen of xl2tpd's Hellos.
+const testSpan = "7m"
+
+// test runs all the other scenarios and the Go tests in two VMs side by side. They skip idle time, which also makes
+// what they measure independent of how busy this machine is.
 func (l lab) test(ctx context.Context) bool {
 	scenarios, err1 := names(filepath.Join(l.disk, "scenarios"))
 	tests, err2 := names(filepath.Join(l.disk, "tests"))
@@ -118,14 +122,12 @@ func (l lab) test(ctx context.Context) bool {
 		fmt.Fprintln(os.Stderr, "lab:", err)
 		return false
 	}
-	cases := []event.Case{{Tests: tests}, {}, {}, {}}
-	for i, name := range slices.DeleteFunc(scenarios, func(name string) bool { return slices.Contains(asked, name) }) {
-		c := &cases[i%len(cases)]
-		c.Scenarios = append(c.Scenarios, name)
-	}
+	scenarios = slices.DeleteFunc(scenarios, func(name string) bool { return slices.Contains(asked, name) })
 	r := &results{}
-	machines := newCrew(2)
+	cases := split(scenarios, tests, 2)
+	machines := newCrew(len(cases))
 	for i, c := range cases {
+		c.Env = map[string]string{"DURATION": testSpan}
 		machines.start(func() error {
 			l.follow(ctx, r, fmt.Sprintf("vm%d", i+1), l.machine(vm.Skip, c), false)
 			return nil

@@ -45,6 +45,8 @@ var commands = map[string]func(*testscript.TestScript, bool, []string){
 	"trouble":   troubleCommand,
 	"chaos":     chaosCommand,
 	"peercount": peercountCommand,
+	"held":      heldCommand,
+	"bounded":   boundedCommand,
 }
 
 func clientOf(ts *testscript.TestScript) *client { return ts.Value(clientKey{}).(*client) }

@@ -1,5 +1,5 @@
 // Command agent runs inside the lab's VM: it plays the scenarios and Go tests it finds on the second disk
-// and reports to the host over the serial line.
+// and reports to the host over the serial line. With arguments it is one of the programs of package foreign.
 package main
 
 import (
@@ -16,16 +16,34 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"xl2tpd-keepalive/lab/event"
+	"xl2tpd-keepalive/lab/foreign"
 )
 
 const disk = "/lab"
 
 func main() {
+	if len(os.Args) > 1 {
+		if err := program(os.Args[1], os.Args[2:]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	out := &reporter{enc: json.NewEncoder(os.Stdout)}
 	if err := run(out); err != nil {
 		out.report(event.Event{Kind: event.Fail, Scenario: "agent", Text: err.Error()})
 	}
 	out.report(event.Event{Kind: event.Done})
+}
+
+func program(name string, args []string) error {
+	switch name {
+	case "flood":
+		return foreign.Flood(args)
+	case "lac":
+		return foreign.LAC(args, os.Stdout)
+	}
+	return fmt.Errorf("usage: agent [flood|lac ...], not %s", name)
 }
 
 func run(out *reporter) error {

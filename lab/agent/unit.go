@@ -2,13 +2,18 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -53,25 +58,117 @@ func sasCommand(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// seenSAs asks our status socket.
+// seenSAs counts the tunnels with an SA.
 func seenSAs() (n int, err error) {
-	conn, err := net.Dial("unix", "/run/xl2tpd-keepalive/status")
-	if err != nil {
-		return 0, err
-	}
-	defer conn.Close()
-	var report struct {
-		Tunnels []struct {
-			SA struct{ Child bool }
-		}
-	}
-	err = json.NewDecoder(conn).Decode(&report)
-	for _, t := range report.Tunnels {
+	tunnels, err := reported()
+	for _, t := range tunnels {
 		if t.SA.Child {
 			n++
 		}
 	}
 	return n, err
+}
+
+// reportedTunnel is what the lab reads of a tunnel in our status.
+type reportedTunnel struct {
+	Peer  netip.Addr
+	Link  struct{ Local, Remote netip.Addr }
+	SA    struct{ Child bool }
+	Guard struct{ Holding bool }
+}
+
+// isOf tells whether it is the peer's. In userspace mode its section may be unknown.
+func (t reportedTunnel) isOf(p *peer) bool {
+	if p.own.IsValid() {
+		return t.Link.Local == p.own
+	}
+	return t.Peer == p.reach || t.Link.Remote == p.ppp
+}
+
+// reported asks our status socket.
+func reported() ([]reportedTunnel, error) {
+	conn, err := net.Dial("unix", "/run/xl2tpd-keepalive/status")
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	var report struct{ Tunnels []reportedTunnel }
+	err = json.NewDecoder(conn).Decode(&report)
+	return report.Tunnels, err
+}
+
+// heldCommand holds when these tunnels depend on the guard, by our status; with ! when none does.
+func heldCommand(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, false, len(args) > 0, "held NAME...")
+	tunnels, err := reported()
+	ts.Check(err)
+	for _, p := range peersOf(ts, args) {
+		known, holding := false, false
+		for _, t := range tunnels {
+			if t.isOf(p) {
+				known, holding = true, holding || t.Guard.Holding
+			}
+		}
+		if !known {
+			ts.Fatalf("%s: not in our status", p.name)
+		}
+		if holding == neg {
+			ts.Fatalf("%s: depends on the guard: %v", p.name, holding)
+		}
+	}
+}
+
+// boundedCommand holds when our process has never used more memory, and its directory holds no more now.
+func boundedCommand(ts *testscript.TestScript, neg bool, args []string) {
+	words, opts := options(args)
+	usage(ts, neg, len(words) == 0 && len(opts) == 3, "bounded rss=MB state=KB files=N")
+	limit := func(name string) int {
+		n, err := strconv.Atoi(opts[name])
+		ts.Check(err)
+		return n
+	}
+	peak, err := peakMemory(ourProcess(ts).pid)
+	ts.Check(err)
+	files, size, err := stateSize()
+	ts.Check(err)
+	clientOf(ts).measure("our process: %d MB of memory at most; its directory: %d files, %d KB", peak>>10, files, size>>10)
+	if peak > limit("rss")<<10 || files > limit("files") || size > limit("state")<<10 {
+		ts.Fatalf("%d MB of memory, %d files, %d KB; wanted at most rss=%s files=%s state=%s",
+			peak>>10, files, size>>10, opts["rss"], opts["files"], opts["state"])
+	}
+}
+
+// peakMemory is the most that a process has had in memory so far, in KB.
+func peakMemory(pid int) (int, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, err
+	}
+	_, rest, _ := strings.Cut(string(text), "VmHWM:")
+	fields := strings.Fields(rest)
+	if len(fields) == 0 {
+		return 0, errors.New("no VmHWM")
+	}
+	return strconv.Atoi(fields[0])
+}
+
+// stateSize is how many files our directory has, and how much room they take.
+func stateSize() (files, size int, err error) {
+	err = filepath.WalkDir("/run/xl2tpd-keepalive", func(_ string, e fs.DirEntry, err error) error {
+		var info fs.FileInfo
+		if err == nil {
+			info, err = e.Info()
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // it was there a moment ago
+		}
+		if err == nil && !info.IsDir() {
+			files++
+			size += int(info.Sys().(*syscall.Stat_t).Blocks) * 512
+		}
+		return err
+	})
+	return files, size, err
 }
 
 // process is how our process is: which one, and what it uses.

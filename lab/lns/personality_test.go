@@ -62,7 +62,7 @@ func TestWrongSettings(t *testing.T) {
 		"helo=ack":           `unknown field "helo"`,
 		"idle=soon":          "soon",
 		"idle=-1":            "want 0 (off) or more",
-		"keepalive_tries=0":  "keepalive_tries",
+		"keepalive_tries=-1": "keepalive_tries",
 		"max_clients=many":   "max_clients",
 		"zlb_ns_offset=1e9":  "zlb_ns_offset",
 		"=1":                 `unknown field ""`,

@@ -79,7 +79,12 @@ type server struct {
 	done    chan struct{}
 	tunnels map[uint16]*entry
 	ppp     int // sessions whose PPP has not ended
+	strays  int // packets without a tunnel so far
 }
+
+// maxStrays is how many of them are written down: the log must not become the
+// bottleneck of a flood.
+const maxStrays = 100
 
 func newServer(b l2tp.Behaviour, j journal, plane dataPlane, p *pool, send func(netip.AddrPort, []byte), grace time.Duration) *server {
 	return &server{
@@ -134,7 +139,7 @@ func (s *server) receive(d datagram, stopping bool) {
 	}
 	p, err := l2tp.Parse(d.data)
 	if err != nil {
-		s.journal.write(record{Event: "bad-packet", Remote: d.from.String(), Detail: err.Error()})
+		s.stray(record{Event: "bad-packet", Remote: d.from.String(), Detail: err.Error()})
 		return
 	}
 	e := s.tunnels[p.Tunnel]
@@ -147,10 +152,16 @@ func (s *server) receive(d datagram, stopping bool) {
 		}
 	}
 	if e == nil || e.remote != d.from {
-		s.journal.write(record{Event: "stray", Tunnel: p.Tunnel, Remote: d.from.String(), Message: p.Type().String()})
+		s.stray(record{Event: "stray", Tunnel: p.Tunnel, Remote: d.from.String(), Message: p.Type().String()})
 		return
 	}
 	s.do(e, e.control.Receive(time.Now(), p))
+}
+
+func (s *server) stray(r record) {
+	if s.strays++; s.strays <= maxStrays {
+		s.journal.write(r)
+	}
 }
 
 // asked finds the tunnel that an SCCRQ, sent again, has asked for before.

@@ -17,11 +17,21 @@ type Behaviour struct {
 	// Hello says what becomes of the peer's Hello.
 	Hello HelloMode `json:"hello"`
 
+	// DeafFrom and DeafUntil bound a time of the tunnel's life in which the
+	// peer is deaf to Hellos, whatever Hello says (both 0: none).
+	DeafFrom  Duration `json:"deaf_from"`
+	DeafUntil Duration `json:"deaf_until"`
+
 	// The own keepalive: a Hello every KeepaliveInterval (0: none), sent
 	// again at the same pace until acknowledged; after KeepaliveTries sends
-	// and one more interval the tunnel is closed.
+	// and one more interval the tunnel is closed. With 0 tries the Hello is
+	// sent again as any other message is.
 	KeepaliveInterval Duration `json:"keepalive_interval"`
 	KeepaliveTries    int      `json:"keepalive_tries"`
+
+	// KeepaliveQuiet sends a Hello only after an interval in which no control
+	// packet arrived.
+	KeepaliveQuiet bool `json:"keepalive_quiet"`
 
 	// Idle closes a tunnel that has carried no data packet, in either
 	// direction, for so long (0: never).
@@ -35,10 +45,35 @@ type Behaviour struct {
 	// is refused with StopCCN, result 2, error 4.
 	MaxClients int `json:"max_clients"`
 
-	// StrictNs drops a message or a ZLB whole, its Nr included, when its Ns
-	// is not the expected one. Otherwise a ZLB's Ns is not looked at, and a
-	// gap is stepped over as if what was in it had come.
+	// StrictNs ignores the Nr of a ZLB or an early message, that is of one
+	// with a higher Ns than the expected one. Otherwise each Nr counts.
 	StrictNs bool `json:"strict_ns"`
+
+	// Early says what becomes of an early message, and AckEarly whether it is
+	// answered.
+	Early    EarlyMode    `json:"early"`
+	AckEarly AckEarlyMode `json:"ack_early"`
+
+	// AckDuplicates acknowledges a message that has come before (§5.8).
+	AckDuplicates bool `json:"ack_duplicates"`
+
+	// NrFollows acknowledges by one more than the Ns of what came last, also
+	// if that was a duplicate.
+	NrFollows bool `json:"nr_follows"`
+
+	// AnswerDelay is how much later everything leaves once a call is up, in
+	// order, as on an uplink that is full. Delay on the way to the peer looks
+	// the same from here.
+	AnswerDelay Duration `json:"answer_delay"`
+
+	// AckDelay is how long an acknowledgement waits for a message that can
+	// carry it. One ZLB then acknowledges all that came in that time.
+	AckDelay Duration `json:"ack_delay"`
+
+	ZLB ZLBMode `json:"zlb"`
+
+	// CloseOn names messages that end the tunnel.
+	CloseOn CloseOnMode `json:"close_on"`
 
 	// ZLBNsOffset is added to the Ns of outgoing ZLBs: those that answer a
 	// Hello, or all with ZLBNsOffsetAll. Anything but 0 makes xl2tpd ignore
@@ -55,6 +90,10 @@ type Behaviour struct {
 	RetransmitFirst Duration `json:"retransmit_first"`
 	RetransmitCap   Duration `json:"retransmit_cap"`
 	RetransmitTries int      `json:"retransmit_tries"`
+
+	// RetransmitOldNr repeats a message byte by byte, with the Nr of its first
+	// send.
+	RetransmitOldNr bool `json:"retransmit_old_nr"`
 }
 
 // Defaults is a peer that keeps to RFC 2661 and closes nothing of its own
@@ -64,6 +103,11 @@ func Defaults() Behaviour {
 		HostName:        "lns",
 		Hello:           HelloAck,
 		StrictNs:        true,
+		Early:           EarlyDrop,
+		AckEarly:        AckEarlyNone,
+		AckDuplicates:   true,
+		ZLB:             ZLBAlways,
+		CloseOn:         CloseOnNothing,
 		IdleLook:        Duration(time.Second),
 		ReceiveWindow:   4,
 		RetransmitFirst: Duration(time.Second),
@@ -81,8 +125,12 @@ func (b Behaviour) Check() error {
 		return errors.New("vendor: want at most 255 bytes")
 	case b.KeepaliveInterval < 0 || b.Idle < 0 || b.MaxClients < 0:
 		return errors.New("keepalive_interval, idle, max_clients: want 0 (off) or more")
-	case b.KeepaliveInterval > 0 && b.KeepaliveTries < 1:
-		return errors.New("keepalive_tries: want at least 1 with a keepalive_interval")
+	case b.KeepaliveTries < 0:
+		return errors.New("keepalive_tries: want 0 (as other messages) or more")
+	case b.DeafFrom < 0 || b.DeafUntil < b.DeafFrom:
+		return errors.New("deaf_from, deaf_until: want 0 <= from <= until")
+	case b.AnswerDelay < 0 || b.AckDelay < 0:
+		return errors.New("answer_delay, ack_delay: want 0 (none) or more")
 	case b.Idle > 0 && b.IdleLook <= 0:
 		return errors.New("idle_look: want more than 0 with an idle")
 	case b.ReceiveWindow < 1:
@@ -92,28 +140,7 @@ func (b Behaviour) Check() error {
 	case b.RetransmitTries < 1:
 		return errors.New("retransmit_tries: want at least 1")
 	}
-	return b.Hello.check()
-}
-
-// HelloMode is a peer's way with an incoming Hello.
-type HelloMode string
-
-const (
-	// HelloAck acknowledges it, as it should.
-	HelloAck HelloMode = "ack"
-	// HelloDeaf takes it for never sent: no answer, and Ns does not advance.
-	HelloDeaf HelloMode = "deaf"
-	// HelloCountOnly counts its Ns but sends no answer of its own; the Nr of
-	// a later message acknowledges it all the same.
-	HelloCountOnly HelloMode = "count-only"
-)
-
-func (m HelloMode) check() error {
-	switch m {
-	case HelloAck, HelloDeaf, HelloCountOnly:
-		return nil
-	}
-	return fmt.Errorf("hello: %q, want %q, %q or %q", string(m), HelloAck, HelloDeaf, HelloCountOnly)
+	return b.checkModes()
 }
 
 // Duration is written in JSON as "90s", as a number of seconds, or as "off".

@@ -169,11 +169,18 @@ func TestCheck(t *testing.T) {
 		"no name":            func(b *Behaviour) { b.HostName = "" },
 		"long vendor":        func(b *Behaviour) { b.Vendor = string(make([]byte, 256)) },
 		"negative idle":      func(b *Behaviour) { b.Idle = -1 },
-		"no tries":           func(b *Behaviour) { b.KeepaliveInterval = 1 },
+		"less than no tries": func(b *Behaviour) { b.KeepaliveTries = -1 },
+		"deaf backwards":     func(b *Behaviour) { b.DeafFrom, b.DeafUntil = 2, 1 },
+		"answers too soon":   func(b *Behaviour) { b.AnswerDelay = -1 },
+		"acks too soon":      func(b *Behaviour) { b.AckDelay = -1 },
 		"no window":          func(b *Behaviour) { b.ReceiveWindow = 0 },
 		"cap below first":    func(b *Behaviour) { b.RetransmitCap = 1 },
 		"no retransmissions": func(b *Behaviour) { b.RetransmitTries = 0 },
-		"unknown mode":       func(b *Behaviour) { b.Hello = "loud" },
+		"unknown hello":      func(b *Behaviour) { b.Hello = "loud" },
+		"unknown early":      func(b *Behaviour) { b.Early = "" },
+		"unknown ack_early":  func(b *Behaviour) { b.AckEarly = "some" },
+		"unknown zlb":        func(b *Behaviour) { b.ZLB = "often" },
+		"unknown close_on":   func(b *Behaviour) { b.CloseOn = "monday" },
 	} {
 		b := Defaults()
 		change(&b)

@@ -51,12 +51,17 @@ func (t *Tunnel) pump(now time.Time) {
 func (t *Tunnel) transmit(now time.Time, m *outgoing) {
 	m.sends++
 	// A repeated message has its first Ns, and the Nr of now (§5.8).
-	m.packet.Nr = t.expected
-	t.nrSent = t.expected
-	t.output(Send{m.packet.Marshal()})
+	if m.sends == 1 || !t.b.RetransmitOldNr {
+		m.packet.Nr = t.expected
+		t.nrSent = t.expected
+		t.ackDue = time.Time{}
+	}
+	t.post(now, m.packet)
 	event := Event{Name: EventRetransmit, Message: m.packet.Type().String(), Try: m.sends}
 	if m.is(Hello) {
 		event.Name = EventHelloSent
+	}
+	if m.is(Hello) && t.b.KeepaliveTries > 0 {
 		m.due = now.Add(time.Duration(t.b.KeepaliveInterval))
 	} else {
 		m.due = now.Add(m.pause)
@@ -65,22 +70,6 @@ func (t *Tunnel) transmit(now time.Time, m *outgoing) {
 	if m.is(Hello) || m.sends > 1 {
 		t.event(event)
 	}
-}
-
-// sendZLB acknowledges p and all before it.
-func (t *Tunnel) sendZLB(p Packet) {
-	ns := t.ns
-	for _, m := range t.queue {
-		if m.sends == 0 {
-			ns = m.packet.Ns
-			break
-		}
-	}
-	if p.Type() == Hello || t.b.ZLBNsOffsetAll {
-		ns += uint16(t.b.ZLBNsOffset)
-	}
-	t.nrSent = t.expected
-	t.output(Send{Packet{Tunnel: t.peer, Ns: ns, Nr: t.expected}.Marshal()})
 }
 
 // acknowledged takes an Nr: everything sent before it has arrived. One that
@@ -96,7 +85,7 @@ func (t *Tunnel) acknowledged(now time.Time, nr uint16) {
 	for _, m := range t.queue[:n] {
 		switch {
 		case m.is(Hello):
-			t.helloDue = m.due
+			t.helloDue = t.nextHello(now, m)
 			t.event(Event{Name: EventHelloAcked, Try: m.sends, Waited: now.Sub(m.first)})
 		case m.is(StopCCN):
 			t.state = gone
@@ -104,6 +93,18 @@ func (t *Tunnel) acknowledged(now time.Time, nr uint16) {
 	}
 	t.queue = t.queue[n:]
 	t.pump(now)
+}
+
+// nextHello is when the Hello after this one is due.
+func (t *Tunnel) nextHello(now time.Time, m *outgoing) time.Time {
+	interval := time.Duration(t.b.KeepaliveInterval)
+	switch {
+	case t.b.KeepaliveQuiet:
+		return now.Add(interval)
+	case t.b.KeepaliveTries > 0:
+		return m.due
+	}
+	return m.first.Add(interval)
 }
 
 func (t *Tunnel) keepalive(now time.Time) {
@@ -130,7 +131,10 @@ func (t *Tunnel) retransmit(now time.Time) {
 		}
 		tries, reason := t.b.RetransmitTries, ReasonRetransmitTimeout
 		if m.is(Hello) {
-			tries, reason = t.b.KeepaliveTries, ReasonKeepaliveTimeout
+			reason = ReasonKeepaliveTimeout
+		}
+		if m.is(Hello) && t.b.KeepaliveTries > 0 {
+			tries = t.b.KeepaliveTries
 		}
 		switch {
 		case m.sends < tries:

@@ -44,4 +44,7 @@ func (m MessageType) String() string {
 	return fmt.Sprintf("message %d", uint16(m))
 }
 
+// known reports whether RFC 2661 has that type: 1 to 16 but for 5 and 13.
+func (m MessageType) known() bool { return m >= SCCRQ && m <= 16 && m != 5 && m != 13 }
+
 func (m MessageType) avp() AVP { return mandatory16(AVPMessageType, uint16(m)) }

@@ -60,6 +60,7 @@ const (
 	EventHelloAcked    = "hello-acked"
 	EventOutOfOrder    = "out-of-order" // Ns is ahead (a ZLB's: not as expected); see StrictNs
 	EventDuplicate     = "duplicate"
+	EventWedged        = "wedged" // an early message came before, nothing is taken any more
 	EventRetransmit    = "retransmit"
 	EventUnexpected    = "unexpected" // a message without meaning here, acknowledged
 )
@@ -75,6 +76,7 @@ const (
 	ReasonMaxClients        = "max-clients"
 	ReasonChallenged        = "challenged" // the peer wants a shared secret; we have none
 	ReasonPPPExit           = "ppp-exit"
+	ReasonUnexpected        = "unexpected" // a message without meaning here
 	ReasonDataPlane         = "data-plane" // the kernel or pppd could not be set up
 	ReasonShutdown          = "shutdown"
 )

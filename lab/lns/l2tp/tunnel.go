@@ -42,7 +42,14 @@ type Tunnel struct {
 	window   int    // messages the peer takes at one time
 	queue    []*outgoing
 
+	wedged    bool              // by an early message
+	early     map[uint16]Packet // kept until it is their turn
+	ackDue    time.Time         // of an acknowledgement that waits; zero: none
+	ackOf     Packet            // what it acknowledges
+	delaying  bool              // a call was up: AnswerDelay applies
+	leaving   []delayed         // on the way out
 	helloDue  time.Time
+	upSince   time.Time
 	lastData  time.Time
 	packets   uint64 // data packets counted so far
 	collected []Output
@@ -97,61 +104,7 @@ func (t *Tunnel) Active() bool { return t.state == opening || t.state == establi
 func (t *Tunnel) Pending() bool { return t.state == closing }
 
 // Gone reports whether nothing more can come of the tunnel.
-func (t *Tunnel) Gone() bool { return t.state == gone }
-
-// Receive takes a control packet addressed to this tunnel, or a repeated
-// SCCRQ.
-func (t *Tunnel) Receive(now time.Time, p Packet) []Output {
-	switch {
-	case t.state == gone:
-	case p.ZLB():
-		t.receiveZLB(now, p)
-	case p.Type() == Hello && t.b.Hello == HelloDeaf:
-		t.event(Event{Name: EventHelloReceived, Message: Hello.String(), Seq: t.seq(p), Answer: HelloDeaf})
-	default:
-		t.receiveMessage(now, p)
-	}
-	return t.take()
-}
-
-func (t *Tunnel) receiveZLB(now time.Time, p Packet) {
-	if t.b.StrictNs && p.Ns != t.expected {
-		t.event(Event{Name: EventOutOfOrder, Message: p.Type().String(), Seq: t.seq(p)})
-		return
-	}
-	t.acknowledged(now, p.Nr)
-}
-
-func (t *Tunnel) receiveMessage(now time.Time, p Packet) {
-	// §5.8: half of the number space is behind, the other half ahead.
-	ahead := int16(p.Ns - t.expected)
-	silent := p.Type() == Hello && t.b.Hello == HelloCountOnly
-	if ahead < 0 {
-		t.event(Event{Name: EventDuplicate, Message: p.Type().String(), Seq: t.seq(p)})
-		t.acknowledged(now, p.Nr)
-		if !silent {
-			t.sendZLB(p)
-		}
-		return
-	}
-	if ahead > 0 {
-		t.event(Event{Name: EventOutOfOrder, Message: p.Type().String(), Seq: t.seq(p)})
-		if t.b.StrictNs {
-			return
-		}
-	}
-	seq := t.seq(p)
-	t.expected = p.Ns + 1
-	t.acknowledged(now, p.Nr)
-	t.handle(now, p, seq)
-	if silent {
-		t.nrSent = t.expected
-	}
-	// What handle has sent carries the acknowledgement already.
-	if t.nrSent != t.expected {
-		t.sendZLB(p)
-	}
-}
+func (t *Tunnel) Gone() bool { return t.state == gone && len(t.leaving) == 0 }
 
 func (t *Tunnel) handle(now time.Time, p Packet, seq *Seq) {
 	switch p.Type() {
@@ -173,6 +126,7 @@ func (t *Tunnel) handle(now time.Time, p Packet, seq *Seq) {
 	case ICCN:
 		if s := t.find(p.Session); s != nil && !s.up {
 			s.up = true
+			t.delaying = t.b.AnswerDelay > 0
 			t.event(Event{Name: EventSessionUp, Session: s.local})
 			t.output(OpenSession{Local: s.local, Peer: s.peer})
 			return
@@ -184,11 +138,14 @@ func (t *Tunnel) handle(now time.Time, p Packet, seq *Seq) {
 		}
 	}
 	t.event(Event{Name: EventUnexpected, Message: p.Type().String(), Session: p.Session, Seq: seq})
+	if t.Active() && (t.b.CloseOn == CloseOnUnexpected || t.b.CloseOn == CloseOnUnknown && !p.Type().known()) {
+		t.close(now, ReasonUnexpected, p.Type().String())
+	}
 }
 
 func (t *Tunnel) establish(now time.Time) {
 	t.state = established
-	t.lastData = now
+	t.upSince, t.lastData = now, now
 	t.helloDue = now.Add(time.Duration(t.b.KeepaliveInterval))
 	t.event(Event{Name: EventTunnelUp})
 	t.output(OpenTunnel{Local: t.local, Peer: t.peer})
@@ -237,6 +194,8 @@ func (t *Tunnel) close(now time.Time, reason, detail string) {
 		res = 6 // the requester is being shut down
 	case ReasonChallenged:
 		res = 4 // not authorized
+	case ReasonUnexpected:
+		res = 7 // finite state machine error
 	case ReasonMaxClients, ReasonDataPlane:
 		res, code = 2, 4 // general error: insufficient resources
 	}
@@ -321,6 +280,11 @@ func (t *Tunnel) Tick(now time.Time) []Output {
 		}
 	}
 	t.retransmit(now)
+	if !t.ackDue.IsZero() && !now.Before(t.ackDue) {
+		t.ackDue = time.Time{}
+		t.sendZLB(now, t.ackOf)
+	}
+	t.leave(now)
 	return t.take()
 }
 
@@ -347,6 +311,12 @@ func (t *Tunnel) Wake() time.Time {
 		if m.sends > 0 {
 			earlier(m.due)
 		}
+	}
+	if !t.ackDue.IsZero() {
+		earlier(t.ackDue)
+	}
+	if len(t.leaving) > 0 {
+		earlier(t.leaving[0].at)
 	}
 	return wake
 }

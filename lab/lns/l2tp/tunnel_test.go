@@ -218,7 +218,9 @@ func TestPeerWindow(t *testing.T) {
 func TestOutOfOrderAndDuplicate(t *testing.T) {
 	for _, strict := range []bool{true, false} {
 		b := Defaults()
-		b.StrictNs = strict
+		if b.StrictNs = strict; !strict {
+			b.Early = EarlySkip
+		}
 		p := newPeer(t, b)
 		p.establish()
 		p.ns++ // one is lost
@@ -293,6 +295,12 @@ func TestRandomPeer(t *testing.T) {
 		b := Defaults()
 		b.Hello = rapid.SampledFrom([]HelloMode{HelloAck, HelloDeaf, HelloCountOnly}).Draw(r, "hello")
 		b.StrictNs = rapid.Bool().Draw(r, "strict")
+		b.Early = rapid.SampledFrom([]EarlyMode{EarlyDrop, EarlyQueue, EarlySkip, EarlyWedge}).Draw(r, "early")
+		b.AckEarly = rapid.SampledFrom([]AckEarlyMode{AckEarlyNone, AckEarlyMessages, AckEarlyAll}).Draw(r, "ack early")
+		b.ZLB = rapid.SampledFrom([]ZLBMode{ZLBAlways, ZLBHeld, ZLBResend, ZLBNever}).Draw(r, "zlb")
+		b.AckDelay = rapid.SampledFrom([]Duration{0, Duration(time.Second)}).Draw(r, "ack delay")
+		b.AnswerDelay = rapid.SampledFrom([]Duration{0, Duration(6 * time.Second)}).Draw(r, "answer delay")
+		b.RetransmitOldNr = rapid.Bool().Draw(r, "old nr")
 		b.KeepaliveInterval = rapid.SampledFrom([]Duration{0, Duration(10 * time.Second)}).Draw(r, "keepalive")
 		b.KeepaliveTries = 3
 		b.Idle = rapid.SampledFrom([]Duration{0, Duration(60 * time.Second)}).Draw(r, "idle")
