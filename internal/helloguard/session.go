@@ -347,18 +347,39 @@ func (s *session) packet(q *nfqueue.Nfqueue, secured bool, a nfqueue.Attribute) 
 }
 
 // whenChecked calls do, for a Hello of xl2tpd only when it is known whether the guard could
-// acknowledge it: a firewall rule may have come since the last one.
+// acknowledge it: a firewall rule may have come since the last one. Packets behind the Hello wait
+// too, for the peer must see them in order. Where xl2tpd could not be answered lately, the Hello
+// passes, and nothing waits.
 func (s *session) whenChecked(h held, do func()) {
 	p, err := l2tp.ParsePacket(h.raw)
-	if err != nil || h.from != outbound || p.Msg.Type != l2tp.TypeHello {
+	if err != nil || h.from != outbound {
 		do()
 		return
 	}
-	s.check(path{p.Src, p.Dst}, helloTime, func(err error) {
+	at := path{p.Src, p.Dst}
+	if line, waits := s.checks.behind[at]; waits {
+		s.checks.behind[at] = append(line, do)
+		return
+	}
+	if p.Msg.Type != l2tp.TypeHello {
+		do()
+		return
+	}
+	if !s.checks.answerable(at) {
+		s.check(at, helloTime, func(error) {})
+		do()
+		return
+	}
+	s.checks.behind[at] = []func(){do}
+	s.check(at, helloTime, func(err error) {
 		if err != nil {
 			s.recheck.Give()
 		}
-		do()
+		line := s.checks.behind[at]
+		delete(s.checks.behind, at)
+		for _, do := range line {
+			do()
+		}
 	})
 }
 
