@@ -209,9 +209,9 @@ func (h *handler) life(c *channel, now time.Time) (life translator.Life, wanted 
 	s := h.signs(h.ctx, c.translator.Tunnel(), h.x.stand())
 	heard := !c.heard.IsZero() && now.Sub(c.heard) <= s.Window
 	return translator.Life{
-		Tunnel: s.Wanted && (s.Alive || heard),
+		Tunnel:    s.Wanted && (s.Alive || heard),
 		PassFirst: s.Offer,
-		Daemon: c.owner.ownership == known && !h.hasEnded(c.owner),
+		Daemon:    c.owner.ownership == known && !h.hasEnded(c.owner),
 	}, s.Wanted
 }
 
