@@ -28,6 +28,7 @@ func (t *Translator) In(p *l2tp.Packet, now time.Time) *Verdict {
 	if !t.heard {
 		t.heard, t.out.Save = true, true
 	}
+	t.lookAgain(now)
 	if m.Type == l2tp.TypeStopCCN && !t.closing && t.Expects(m.Ns) {
 		t.closing, t.out.Save = true, true
 	}

@@ -98,9 +98,9 @@ func (t *Translator) outHello(p *l2tp.Packet, now time.Time, life Life) *Verdict
 		return t.outSwallowed(p, now, life)
 	case t.hello.set && ns == t.hello.local:
 		return t.outCopy(p, now, life)
-	case isNew && t.heard && (t.Offset() != 0 || t.hello.set && t.certain(now)):
-		// The peer never gets a Hello again once it has left one uncounted, and none
-		// behind a pending one: one Hello asks as well as two.
+	case isNew && t.heard && (t.deaf || t.hello.set && t.certain(now)):
+		// The peer gets no Hello any more once it has left one uncounted, and none behind
+		// a pending one: one Hello asks as well as two.
 		return t.swallow(p, now, life)
 	case isNew && t.mayHold(w, now, life):
 		return t.swallow(p, now, life)
@@ -138,6 +138,7 @@ func (t *Translator) outCopy(p *l2tp.Packet, now time.Time, life Life) *Verdict 
 	}
 	if t.hello.asked || !t.hello.waits.IsZero() && t.wait(now) {
 		// A copy now would spoil the answers to the questions.
+		t.hello.latest = now
 		t.ask(now, life)
 		t.out.Action = Drop
 		return &t.out

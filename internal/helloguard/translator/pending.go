@@ -42,6 +42,7 @@ type pendingHello struct {
 	set         bool
 	wire, local uint16
 	first, last time.Time // when the first and the latest copy left
+	latest      time.Time // when xl2tpd sent its latest copy, which may have been held back
 	before      time.Time // when the peer was sent something else last that it has to answer
 	restored    bool      // first is not the time of the first copy
 	adopted     bool      // xl2tpd was told that it has arrived
@@ -55,7 +56,7 @@ type pendingHello struct {
 // pend notes that the Hello with local number ns is on the wire: after a restart too
 // its number must count as used.
 func (t *Translator) pend(ns uint16, now time.Time) {
-	h := pendingHello{set: true, wire: t.seqs.wire(ns), local: ns, first: now, last: now, before: t.elicited}
+	h := pendingHello{set: true, wire: t.seqs.wire(ns), local: ns, first: now, last: now, latest: now, before: t.elicited}
 	if h.before.Before(t.since) {
 		h.before = t.since
 	}
@@ -87,7 +88,7 @@ func (h *pendingHello) plan() {
 
 // copied notes that another copy has left.
 func (t *Translator) copied(now time.Time) {
-	t.hello.last, t.out.Save = now, true
+	t.hello.last, t.hello.latest, t.out.Save = now, now, true
 	t.hello.plan()
 }
 
@@ -95,7 +96,7 @@ func (t *Translator) copied(now time.Time) {
 // give up on a peer that lives.
 func (t *Translator) handleHelloTimer(now time.Time, life Life) {
 	h := &t.hello
-	if !h.adopted && life.Tunnel && !now.Before(h.last.Add(adoptAfter)) && t.mayAdopt() {
+	if !h.adopted && life.Tunnel && !now.Before(h.latest.Add(adoptAfter)) && t.mayAdopt() {
 		t.adopt(now)
 		t.acknowledge()
 		t.out.Reason = HelloAdopted
@@ -105,7 +106,7 @@ func (t *Translator) handleHelloTimer(now time.Time, life Life) {
 }
 
 func (h *pendingHello) nextQuestion(now time.Time) time.Time {
-	switch since := now.Sub(h.last); {
+	switch since := now.Sub(h.latest); {
 	case since >= askFor:
 		return time.Time{}
 	case h.adopted || since >= lastGap:
@@ -114,6 +115,22 @@ func (h *pendingHello) nextQuestion(now time.Time) time.Time {
 		return now.Add(askOften)
 	}
 	return now.Add(askEvery)
+}
+
+// lookAgain has the timer for a pending Hello run when the peer's message allows to answer
+// xl2tpd, which may be long after the latest question.
+func (t *Translator) lookAgain(now time.Time) {
+	h := &t.hello
+	if !h.set || h.adopted || t.closing {
+		return
+	}
+	at := h.latest.Add(adoptAfter)
+	if at.Before(now) {
+		at = now
+	}
+	if h.askAt.IsZero() || at.Before(h.askAt) {
+		h.askAt = at
+	}
 }
 
 // mayAdopt reports whether the Hello is all that xl2tpd waits for: what was sent before
@@ -136,7 +153,7 @@ func (t *Translator) decide(fresh bool, now time.Time) {
 		return
 	}
 	if l2tp.Before(h.wire, t.acked.n) {
-		t.hello, t.counts, t.out.Save = pendingHello{}, true, true
+		t.hello, t.counts, t.deaf, t.out.Save = pendingHello{}, true, false, true
 		return
 	}
 	// The number is free again if nothing was sent behind it: a peer may keep what
@@ -147,6 +164,7 @@ func (t *Translator) decide(fresh bool, now time.Time) {
 	t.seqs.add(h.local)
 	t.returned = seq{h.local, true}
 	t.owed = true
+	t.deaf = true
 	t.hello, t.out.Save, t.out.Reason = pendingHello{}, true, HelloNotCounted
 }
 
@@ -169,7 +187,7 @@ func (t *Translator) takeBack(r uint16) bool {
 		return false
 	}
 	t.seqs.remove(t.returned.n)
-	t.returned, t.counts = seq{}, true
+	t.returned, t.counts, t.deaf = seq{}, true, false
 	t.out.Save, t.out.Reason = true, HelloCounted
 	return true
 }

@@ -34,6 +34,7 @@ type state struct {
 	Returned      *uint16 `json:"returned,omitempty"`
 	Counts        bool    `json:"counts,omitempty"`
 	Fast          bool    `json:"fast,omitempty"`
+	Deaf          bool    `json:"deaf,omitempty"`
 	Heard         *bool   `json:"heard,omitempty"` // earlier versions did not store it
 	Closing       bool    `json:"closing"`
 	ExpectedKnown bool    `json:"expected_known"`
@@ -52,7 +53,7 @@ func (t *Translator) MarshalJSON() ([]byte, error) {
 		NextKnown: t.next.known, Next: t.next.n, Exact: t.exact || t.gapless,
 		AckedKnown: t.acked.known, Acked: t.acked.n,
 		HelloWire: t.hello.wire, HelloAdopted: t.hello.adopted, Overtaken: t.hello.overtaken,
-		Counts: t.counts, Fast: t.fast, Heard: &t.heard, Closing: t.closing,
+		Counts: t.counts, Fast: t.fast, Deaf: t.deaf, Heard: &t.heard, Closing: t.closing,
 		ExpectedKnown: t.expects.known, Expects: t.expects.n, Expected: t.expected,
 		HelloTo: t.helloTo, Vouched: t.vouched, Told: t.told,
 	}
@@ -81,7 +82,7 @@ func Restore(b []byte, now time.Time) (*Translator, error) {
 	}
 	t := &Translator{
 		tun: s.Tunnel, since: now, heard: s.AckedKnown,
-		next: seq{s.Next, s.NextKnown}, acked: seq{s.Acked, s.AckedKnown}, counts: s.Counts, fast: s.Fast, closing: s.Closing,
+		next: seq{s.Next, s.NextKnown}, acked: seq{s.Acked, s.AckedKnown}, counts: s.Counts, fast: s.Fast, deaf: s.Deaf, closing: s.Closing,
 		expects: seq{s.Expects, s.ExpectedKnown}, expected: s.Expected,
 		helloTo: s.HelloTo, vouched: s.Vouched, told: s.Told,
 	}
@@ -93,6 +94,9 @@ func Restore(b []byte, now time.Time) (*Translator, error) {
 	}
 	t.seqs.offset = s.Offset
 	t.seqs.n = copy(t.seqs.runs[:], s.Runs)
+	if s.Heard == nil {
+		t.deaf = t.Offset() != 0
+	}
 	t.restoreHello(s, now)
 	t.gapless = t.Offset() > 0 || s.Exact && (t.hello.adopted || t.Undecided())
 	return t, nil
@@ -110,7 +114,7 @@ func (t *Translator) restoreHello(s state, now time.Time) {
 	}
 	t.hello = pendingHello{
 		set: true, wire: s.HelloWire, local: local, adopted: s.HelloAdopted, overtaken: s.Overtaken || s.HelloCount > 1,
-		last: ago(s.HelloLast, now), before: ago(s.HelloBefore, now), restored: true,
+		last: ago(s.HelloLast, now), latest: ago(s.HelloLast, now), before: ago(s.HelloBefore, now), restored: true,
 	}
 	if s.HelloClosed != 0 {
 		t.hello.closed = ago(s.HelloClosed, now)

@@ -66,6 +66,7 @@ type Translator struct {
 	elicited time.Time // when the peer was last sent what it has to answer, but for hello's copies
 	sent     time.Time // when xl2tpd's latest message left first
 	fast     bool      // the peer answers soon, see fastAnswer
+	deaf     bool      // the peer did not count the latest Hello that it has decided on
 	counts   bool      // the peer is known to count Hellos
 	owed     bool      // a swallowed Hello waits for a sign of life
 	closing  bool      // a StopCCN was seen
@@ -137,7 +138,7 @@ func (t *Translator) Resync(now time.Time) {
 	t.oldest = seq{}
 	t.since = now
 	if t.hello.set {
-		t.hello.last, t.hello.before, t.hello.restored = now, now, true
+		t.hello.last, t.hello.latest, t.hello.before, t.hello.restored = now, now, now, true
 		t.hello.closed = time.Time{}
 		t.hello.plan()
 	}
