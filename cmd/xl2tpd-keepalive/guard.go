@@ -72,7 +72,9 @@ func (g *helloGuard) signs(ctx context.Context, t translator.Tunnel, tunnels int
 	ctx, cancel := context.WithTimeout(ctx, answerIn)
 	defer cancel()
 	s := signs(g.loop.Witnesses(ctx, control(t), tunnels), g.global.Load(), time.Now())
-	s.Linked = s.Linked || ctx.Err() != nil // nobody has said that there is no link
+	if ctx.Err() != nil { // nobody has said that there is no link
+		s.Unknown, s.Linked = true, true
+	}
 	return s
 }
 

@@ -63,6 +63,8 @@ type channel struct {
 	vendor      string    // what the peer calls itself; empty: not seen
 	wanted      bool      // its links want it held; false: they have to be asked
 	secured     bool      // the peer's packets come through IPsec
+	clear       bool      // the peer was believed in the clear
+	paired      bool      // its ids were paired by a question and its answer
 	inKernel    bool      // the kernel has had a session of it
 	dead        bool      // the peer is known to be dead
 	ackStop     bool      // xl2tpd's StopCCN to it waits for its acknowledgement
@@ -126,6 +128,7 @@ type question struct {
 type unpaired struct {
 	since   time.Time
 	owner   owner
+	secured bool // the peer's packets come through IPsec
 	out, in question
 }
 

@@ -38,11 +38,12 @@ type Session struct {
 
 // Signs are what the tunnel's links say.
 type Signs struct {
-	Linked bool          // there is a link that can be the tunnel's
-	Wanted bool          // the guard is to hold this tunnel
-	Offer  bool          // but only those Hellos that the peer leaves unanswered
-	Alive  bool          // the links show fresh signs of life
-	Window time.Duration // for how long a sign of life is fresh, that of the peer's messages too
+	Unknown bool          // the links did not say in time; the rest goes by [global]
+	Linked  bool          // there is a link that can be the tunnel's
+	Wanted  bool          // the guard is to hold this tunnel
+	Offer   bool          // but only those Hellos that the peer leaves unanswered
+	Alive   bool          // the links show fresh signs of life
+	Window  time.Duration // for how long a sign of life is fresh, that of the peer's messages too
 }
 
 // Guard holds the Hellos of living tunnels back. All fields are to be set.

@@ -169,6 +169,7 @@ func (h *handler) translate(c *channel, p *l2tp.Packet, from direction, life tra
 	believed := v.Reason != translator.Foreign && v.Reason != translator.OutOfReach
 	if from != outbound && believed {
 		c.heard, c.dead = now, false
+		c.clear = c.clear || from == inbound
 	}
 	h.act(c, v, now)
 	c.clock(now)
@@ -207,6 +208,9 @@ func (h *handler) save(c *channel) {
 // life whatever is known of links.
 func (h *handler) life(c *channel, now time.Time) (life translator.Life, wanted bool) {
 	s := h.signs(h.ctx, c.translator.Tunnel(), h.x.stand())
+	if s.Unknown {
+		s.Wanted = s.Wanted || c.wanted
+	}
 	heard := !c.heard.IsZero() && now.Sub(c.heard) <= s.Window
 	return translator.Life{
 		Tunnel:    s.Wanted && (s.Alive || heard),

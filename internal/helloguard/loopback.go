@@ -127,7 +127,9 @@ func (l *loopbackChecks) pick(all []path) path {
 // done once, with busy held: with nil when the packet has come as far as xl2tpd's socket.
 func (s *session) check(at path, patience time.Duration, done func(error)) {
 	finish := func(err error) {
-		s.checks.results[at] = err
+		if !errors.Is(err, errNoTable) {
+			s.checks.results[at] = err
+		}
 		done(err)
 	}
 	if err := s.in.sendToLocal(checkPacket(at, s.rules.check)); err != nil {

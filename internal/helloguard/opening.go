@@ -80,18 +80,24 @@ func (h *handler) request(p *l2tp.Packet, at path, now time.Time) {
 	if !ok || own == 0 {
 		return
 	}
+	if c := h.x.known(at, own, false); c != nil && c.orphan == nil && !c.translator.Closing() {
+		return // sent again: the SCCRP was lost behind the guard
+	}
 	t := translator.Tunnel{Local: at.local, Peer: at.peer, LocalID: own}
 	a, again := h.x.awaited.get(t)
-	if !again || h.hasEnded(a.owner) {
+	opens := !again || h.hasEnded(a.owner)
+	if opens {
 		if a.owner = h.ownerOf(at, true, now); !h.serves(a.owner, at, now) {
 			return
 		}
 		h.dropOrphan(at, own)
 		h.past(at.peer.Addr())
-		h.listen(t, true, now)
 	}
 	a.at, a.dialed = now, a.owner.is(h.host.Daemon)
 	h.x.awaited.put(t, a)
+	if opens {
+		h.listen(t, true, now)
+	}
 	if a.dialed {
 		h.dials(at.peer.Addr())
 	}
@@ -151,7 +157,7 @@ func (h *handler) pair(u *unpaired, m l2tp.Message, at path, out bool, now time.
 	if !ok || h.x.known(at, t.LocalID, false) != nil || h.x.known(at, t.PeerID, true) != nil {
 		return nil
 	}
-	return h.open(&channel{translator: translator.New(t, now), owner: u.owner, established: true}, now)
+	return h.open(&channel{translator: translator.New(t, now), owner: u.owner, established: true, paired: true, secured: u.secured}, now)
 }
 
 // receiver returns the channel of a packet of a peer, or nil.
@@ -166,7 +172,7 @@ func (h *handler) receiver(p *l2tp.Packet, secured bool, now time.Time) *channel
 	if c := h.x.known(at, p.Msg.Tunnel, false); c != nil {
 		switch {
 		case secured:
-			c.secured = true
+			h.trust(c, now)
 		case c.secured:
 			return nil // the IPsec policy will drop it: forged
 		}
@@ -178,10 +184,33 @@ func (h *handler) receiver(p *l2tp.Packet, secured bool, now time.Time) *channel
 	if s, ok := h.x.session(at, p.Msg.Tunnel, false); ok {
 		return h.openSession(s, now)
 	}
-	if u := h.x.unpaired[at]; u != nil {
-		return h.pair(u, p.Msg, at, false, now)
+	u := h.x.unpaired[at]
+	if u == nil || u.secured && !secured {
+		return nil
 	}
-	return nil
+	if secured && !u.secured {
+		u.secured, u.in = true, question{}
+		h.dropForged(at)
+	}
+	return h.pair(u, p.Msg, at, false, now)
+}
+
+// trust takes in that the peer's packets come through IPsec. What it seemed to say in the
+// clear before that was forged: the IPsec policy has dropped it behind the guard.
+func (h *handler) trust(c *channel, now time.Time) {
+	if !c.secured && c.clear && !c.translator.Diverged() {
+		c.translator = translator.New(c.translator.Tunnel(), now)
+	}
+	c.secured, c.clear = true, false
+}
+
+// dropForged forgets the channels of a path that packets in the clear have paired.
+func (h *handler) dropForged(at path) {
+	for _, c := range h.x.all() {
+		if t := c.translator.Tunnel(); c.paired && !c.secured && at == (path{t.Local, t.Peer}) {
+			h.drop(c)
+		}
+	}
 }
 
 // accepted opens the channel of an SCCRP for which xl2tpd has asked.

@@ -357,6 +357,10 @@ func (s *session) whenChecked(h held, do func()) {
 		return
 	}
 	at := path{p.Src, p.Dst}
+	if s.h.x.known(at, p.Msg.Tunnel, true) == nil { // another program's, or not guarded
+		do()
+		return
+	}
 	if line, waits := s.checks.behind[at]; waits {
 		s.checks.behind[at] = append(line, do)
 		return

@@ -98,7 +98,7 @@ func (t *Translator) outHello(p *l2tp.Packet, now time.Time, life Life) *Verdict
 		return t.outSwallowed(p, now, life)
 	case t.hello.set && ns == t.hello.local:
 		return t.outCopy(p, now, life)
-	case isNew && t.heard && (t.deaf || t.hello.set && t.certain(now)):
+	case isNew && t.heard && (t.deaf || t.hello.set && (t.hello.adopted || t.certain(now))):
 		// The peer gets no Hello any more once it has left one uncounted, and none behind
 		// a pending one: one Hello asks as well as two.
 		return t.swallow(p, now, life)
@@ -195,7 +195,8 @@ func (t *Translator) outZLB(p *l2tp.Packet, now time.Time) *Verdict {
 	if l2tp.Before(ns, t.next.n) {
 		return t.forwardOut(p, t.seqs.wire(ns))
 	}
-	if !t.gapless { // else the messages before it that were not seen are not on the wire
+	// Gapless, the messages before it that were not seen are not on the wire.
+	if !t.gapless {
 		t.skip(ns)
 		t.next.n = ns
 	}

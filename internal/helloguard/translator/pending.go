@@ -49,6 +49,7 @@ type pendingHello struct {
 	overtaken   bool      // a message has left behind it
 	askAt       time.Time // the next question; zero: none
 	asked       bool      // a question has left behind all copies
+	lastAsk     time.Time // when the timer has asked last
 	closed      time.Time // since when no packet can go past, see Undecided; zero: some can
 	waits       time.Time // since when a message is held back; zero: none is
 }
@@ -83,6 +84,9 @@ func (h *pendingHello) plan() {
 	if patience := h.first.Add(lastCopy + settle); !h.restored && h.waits.IsZero() && at.Before(patience) {
 		at = patience
 	}
+	if adopts := h.latest.Add(adoptAfter); !h.adopted && adopts.Before(at) {
+		at = adopts
+	}
 	h.askAt = at
 }
 
@@ -102,6 +106,7 @@ func (t *Translator) handleHelloTimer(now time.Time, life Life) {
 		t.out.Reason = HelloAdopted
 	}
 	t.ask(now, life)
+	h.lastAsk = now
 	h.askAt = h.nextQuestion(now)
 }
 
@@ -117,14 +122,17 @@ func (h *pendingHello) nextQuestion(now time.Time) time.Time {
 	return now.Add(askEvery)
 }
 
-// lookAgain has the timer for a pending Hello run when the peer's message allows to answer
-// xl2tpd, which may be long after the latest question.
+// lookAgain has the timer for a pending Hello run when the peer's message may allow to answer
+// xl2tpd, which may be long after the latest question. Questions keep their pace.
 func (t *Translator) lookAgain(now time.Time) {
 	h := &t.hello
 	if !h.set || h.adopted || t.closing {
 		return
 	}
 	at := h.latest.Add(adoptAfter)
+	if next := h.lastAsk.Add(askOften); at.Before(next) {
+		at = next
+	}
 	if at.Before(now) {
 		at = now
 	}
@@ -183,7 +191,7 @@ func (t *Translator) fresh(m *l2tp.Message, now time.Time) bool {
 // takeBack undoes the latest HelloNotCounted: the peer acknowledges r, which nobody has
 // sent. A copy of the Hello has arrived after all, later than settle allows.
 func (t *Translator) takeBack(r uint16) bool {
-	if !t.returned.known || r != t.wireNext()+1 || !t.seqs.lastStart(t.returned.n) {
+	if !t.returned.known || r != t.wireNext()+1 || !t.seqs.has(t.returned.n) {
 		return false
 	}
 	t.seqs.remove(t.returned.n)
@@ -194,8 +202,7 @@ func (t *Translator) takeBack(r uint16) bool {
 
 // Ask sends the peer a message again that it has acknowledged: RFC 2661 §5.8 has the
 // peer acknowledge the duplicate, and that is a sign of life. It does nothing if no such
-// message is known, nor if it would have to repeat what was said for an xl2tpd that has
-// ended.
+// message is known, nor if xl2tpd is not certainly the process that opened the connection.
 func (t *Translator) Ask(now time.Time, life Life) *Verdict {
 	t.begin(Drop)
 	if !t.closing {
@@ -209,14 +216,13 @@ func (t *Translator) Ask(now time.Time, life Life) *Verdict {
 // further AVP (RFC 2661 §6.3), and is no Hello, which the peer may be deaf to.
 func (t *Translator) ask(now time.Time, life Life) {
 	old := t.acked
-	if !old.known && t.oldest.known && life.Daemon && now.Sub(t.since) >= quiet {
+	if !old.known && t.oldest.known && now.Sub(t.since) >= quiet {
 		old = t.oldest // what is older has been acknowledged, or xl2tpd would have sent it again
 	}
-	nr := t.nrToPeer()
-	if !old.known || !t.expects.known || t.tun.PeerID == 0 || !life.Daemon && nr != t.expects.n {
+	if !life.Daemon || !old.known || !t.expects.known || t.tun.PeerID == 0 {
 		return
 	}
-	t.send(ToPeer, l2tp.Message{Type: l2tp.TypeSCCCN, Ns: old.n - 1, Nr: nr})
+	t.send(ToPeer, l2tp.Message{Type: l2tp.TypeSCCCN, Ns: old.n - 1, Nr: t.nrToPeer()})
 	if h := &t.hello; h.set && now.Sub(h.last) >= settle {
 		t.elicited, h.asked = now, true
 		return

@@ -108,15 +108,34 @@ func (l *sequenceMap) forget(ns uint16) {
 	}
 }
 
-// remove takes local number ns out again: it is on the wire after all. It must be the
-// first of the last run.
+// remove takes local number ns of the last run out again: it is on the wire after all.
 func (l *sequenceMap) remove(ns uint16) {
 	r := &l.runs[l.n-1]
-	r.Start++
-	r.Count--
-	if r.Count == 0 {
+	before, behind := ns-r.Start, r.Start+r.Count-ns-1
+	switch {
+	case behind == 0:
+		r.Count--
+	case before == 0:
+		r.Start++
+		r.Count--
+	default:
+		r.Count = before
+		l.push(run{Start: ns + 1, Count: behind})
+	}
+	if l.runs[l.n-1].Count == 0 {
 		l.n--
 	}
+}
+
+// push appends a run.
+func (l *sequenceMap) push(r run) {
+	if l.n == maxRuns {
+		l.offset += l.runs[0].Count
+		copy(l.runs[:], l.runs[1:])
+		l.n--
+	}
+	l.runs[l.n] = r
+	l.n++
 }
 
 // lastStart reports whether local number ns is the first of the last run.

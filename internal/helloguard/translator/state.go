@@ -28,6 +28,7 @@ type state struct {
 	HelloCount    uint16  `json:"limbo_count"` // 1: a Hello is pending. Earlier versions could store more
 	HelloAdopted  bool    `json:"limbo_adopted"`
 	HelloLast     int64   `json:"hello_last,omitempty"`   // Unix time in ms; 0: not stored
+	HelloLatest   int64   `json:"hello_latest,omitempty"` // the same
 	HelloBefore   int64   `json:"hello_before,omitempty"` // the same
 	HelloClosed   int64   `json:"hello_closed,omitempty"` // the same
 	Overtaken     bool    `json:"overtaken,omitempty"`
@@ -59,7 +60,8 @@ func (t *Translator) MarshalJSON() ([]byte, error) {
 	}
 	if t.hello.set {
 		s.HelloCount = 1
-		s.HelloLast, s.HelloBefore = t.hello.last.UnixMilli(), t.hello.before.UnixMilli()
+		s.HelloLast, s.HelloLatest = t.hello.last.UnixMilli(), t.hello.latest.UnixMilli()
+		s.HelloBefore = t.hello.before.UnixMilli()
 		if !t.hello.closed.IsZero() {
 			s.HelloClosed = t.hello.closed.UnixMilli()
 		}
@@ -114,7 +116,7 @@ func (t *Translator) restoreHello(s state, now time.Time) {
 	}
 	t.hello = pendingHello{
 		set: true, wire: s.HelloWire, local: local, adopted: s.HelloAdopted, overtaken: s.Overtaken || s.HelloCount > 1,
-		last: ago(s.HelloLast, now), latest: ago(s.HelloLast, now), before: ago(s.HelloBefore, now), restored: true,
+		last: ago(s.HelloLast, now), latest: ago(s.HelloLatest, now), before: ago(s.HelloBefore, now), restored: true,
 	}
 	if s.HelloClosed != 0 {
 		t.hello.closed = ago(s.HelloClosed, now)

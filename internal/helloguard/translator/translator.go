@@ -121,9 +121,8 @@ func (t *Translator) Closing() bool { return t.closing }
 // of the translator.
 func (t *Translator) Heard() bool { return t.heard }
 
-// HelloUnanswered reports whether a Hello of xl2tpd is out that the peer has not
-// acknowledged.
-func (t *Translator) HelloUnanswered() bool { return t.hello.set }
+// HelloUnanswered reports whether a Hello of xl2tpd is out that nobody has acknowledged.
+func (t *Translator) HelloUnanswered() bool { return t.hello.set && !t.hello.adopted }
 
 // PeerUnanswered reports whether a message of the peer is in that nobody has
 // acknowledged.
@@ -138,7 +137,7 @@ func (t *Translator) Resync(now time.Time) {
 	t.oldest = seq{}
 	t.since = now
 	if t.hello.set {
-		t.hello.last, t.hello.latest, t.hello.before, t.hello.restored = now, now, now, true
+		t.hello.last, t.hello.before, t.hello.restored = now, now, true
 		t.hello.closed = time.Time{}
 		t.hello.plan()
 	}

@@ -1,0 +1,130 @@
+package helloguard
+
+import (
+	"testing"
+	"time"
+
+	"xl2tpd-keepalive/internal/helloguard/translator"
+	"xl2tpd-keepalive/internal/l2tp"
+)
+
+// run lets time pass, and does what is due.
+func (b *fixture) run(d time.Duration) {
+	end := b.now.Add(d)
+	for b.now.Before(end) {
+		b.now = b.now.Add(100 * time.Millisecond)
+		b.due(b.now)
+	}
+}
+
+// helloCopies sends a Hello of xl2tpd and all its copies.
+func (b *fixture) helloCopies(ns uint16) {
+	b.handle(packet(false, ourHello(ns)), outbound, b.now)
+	for _, s := range []time.Duration{1, 2, 4, 8} {
+		b.run(s * time.Second)
+		b.handle(packet(false, ourHello(ns)), outbound, b.now)
+	}
+}
+
+// Nothing is sent in the name of an xl2tpd that is not certainly the tunnel's.
+func TestNothingIsAskedForAnUnclearOwner(t *testing.T) {
+	b := newFixture(t, t.TempDir())
+	b.signs.Offer = true
+	b.world.start(office, 0) // cgroups tell nothing
+	b.world.daemons[0].Cgroup, b.world.sockets[0].cgroup, b.world.sockets[1].cgroup = 0, 0, 0
+	b.connect()
+	if o := b.x.list[0].owner; o.ownership != unclear {
+		t.Fatal(o)
+	}
+	b.acts = nil
+	b.helloCopies(2)
+	b.run(14 * time.Second)
+	if n := toPeers(b.acts); n != 0 {
+		t.Errorf("%d packets were sent to the peer, want none", n)
+	}
+}
+
+// The guard goes on listening to a peer of which an SCCRP was lost behind the queue.
+func TestSCCRQSentAgainBehindTheSCCRP(t *testing.T) {
+	b := newFixture(t, t.TempDir())
+	b.handlesRaw(false, assigning(false, l2tp.TypeSCCRQ, 0, 7, 0, 0), translator.Pass)
+	b.handlesRaw(true, assigning(true, l2tp.TypeSCCRP, 7, 9, 0, 1), translator.Pass)
+	b.handlesRaw(false, assigning(false, l2tp.TypeSCCRQ, 0, 7, 0, 0), translator.Pass) // the SCCRP was lost behind the queue
+	b.handlesRaw(true, assigning(true, l2tp.TypeSCCRP, 7, 9, 0, 1), translator.Pass)
+	b.handles(false, l2tp.Message{Type: l2tp.TypeSCCCN, Tunnel: 9, Ns: 1, Nr: 1}, translator.Pass)
+	b.handles(true, l2tp.Message{Tunnel: 7, Ns: 1, Nr: 2}, translator.Pass)
+	for i := 0; i < 5; i++ {
+		b.age(1)
+		b.handle(packet(false, l2tp.Message{Tunnel: 9, Ns: 2, Nr: 1}), outbound, b.now)
+	}
+	tun := translator.Tunnel{Local: here, Peer: there, LocalID: 7}
+	if !b.listened[tun] || !b.x.list[0].listening {
+		t.Errorf("listened %v, channel says %v", b.listened, b.x.list[0].listening)
+	}
+}
+
+// A tunnel with an adopted Hello is stopped: that Hello was answered.
+func TestReasonBehindAnAdoptedHello(t *testing.T) {
+	b := newFixture(t, t.TempDir())
+	b.signs.Offer = true
+	b.connect()
+	b.helloCopies(2)
+	b.run(14 * time.Second) // adopted: the links show life
+	b.run(31 * time.Second)
+	b.handle(packet(false, ourHello(3)), outbound, b.now)
+	b.run(10 * time.Second)
+	b.acts = nil
+	b.handle(closing(false, l2tp.TypeStopCCN, 4, 1, 6, "Server closing"), outbound, b.now)
+	if len(b.ends) != 1 || b.ends[0].Unanswered || b.ends[0].Buried {
+		t.Errorf("%+v", b.ends)
+	}
+}
+
+// A forged answer in the clear pairs two ids that are no pair. The IPsec policy drops it behind the
+// queue, and the peer's true answer comes through IPsec.
+func TestPairForgedInTheClear(t *testing.T) {
+	b := newFixture(t, t.TempDir())
+	b.signs.Offer = true
+	b.handle(asks(false, 9), outbound, b.now)
+	b.handle(answers(true, 666, 6), inbound, b.now) // forged, in the clear
+	// healthy peer answers each, through IPsec
+	b.handle(answers(true, 7, 6), inboundSecured, b.now)
+	b.now = b.now.Add(time.Minute)
+	b.handle(packet(false, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 9, Ns: 6}), outbound, b.now)
+	b.handle(answers(true, 7, 7), inboundSecured, b.now)
+	b.run(time.Minute)
+	for ns := uint16(7); ns < 9; ns++ {
+		a, _, _ := b.handle(packet(false, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 9, Ns: ns}), outbound, b.now)
+		b.handle(answers(true, 7, ns+1), inboundSecured, b.now)
+		if a == translator.Drop {
+			t.Errorf("Hello %d of a healthy tunnel is dropped, and answered to tunnel %d", ns, b.x.list[0].translator.Tunnel().LocalID)
+		}
+		b.run(time.Minute)
+	}
+}
+
+// Forged messages in the clear come before the first one through IPsec.
+func TestNumbersForgedInTheClear(t *testing.T) {
+	b := newFixture(t, t.TempDir())
+	b.signs.Offer = true
+	b.session(true)
+	b.handle(packet(false, ourHello(5)), outbound, b.now) // Nr 1
+	for ns := uint16(1); ns < 11; ns++ {
+		b.handle(packet(true, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 7, Ns: ns, Nr: 5}), inbound, b.now)
+	}
+	b.handle(packet(true, l2tp.Message{Tunnel: 7, Ns: 1, Nr: 5}), inboundSecured, b.now) // the true peer
+	for _, s := range []time.Duration{1, 2, 4, 8} {
+		b.run(s * time.Second)
+		b.handle(packet(false, ourHello(5)), outbound, b.now)
+	}
+	b.sent = nil
+	b.run(15 * time.Second)
+	good := false
+	for _, i := range b.sent {
+		p, _ := l2tp.ParsePacket(i.Packet)
+		good = good || i.To == translator.ToLocal && p.Msg.Ns == 1
+	}
+	if !good {
+		t.Error("xl2tpd expects 1, and gets no acknowledgement with that")
+	}
+}
