@@ -163,15 +163,23 @@ func TestHelloPassesBehindAFilter(t *testing.T) {
 	runGuard(t, translator.Tunnel{Local: lineHere, Peer: lineThere, LocalID: 7, PeerID: 9})
 	awaitTable(t)
 	ns := uint16(3)
-	// hello sends the next Hello. If it comes to the peer, the peer acknowledges it.
+	// hello sends the next Hello, and a ZLB behind it. If the Hello comes to the peer, then before the
+	// ZLB, and the peer acknowledges it.
 	hello := func() (passes bool) {
 		payload := l2tp.AppendMessage(nil, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 9, Ns: ns, Nr: 2})
 		ns++
 		if _, err := near.Write(payload); err != nil {
 			t.Fatal(err)
 		}
-		b := next(t, far, payload[:8])
-		if b != nil {
+		zlb := l2tp.AppendMessage(nil, l2tp.Message{Tunnel: 9, Ns: ns, Nr: 2})
+		if _, err := near.Write(zlb); err != nil {
+			t.Fatal(err)
+		}
+		b := next(t, far, payload[:2])
+		if passes = len(b) == len(payload); !passes && came(t, far, payload[:8]) {
+			t.Error("a ZLB has overtaken the Hello before it")
+		}
+		if passes {
 			m, err := l2tp.ParseMessage(b)
 			if err != nil {
 				t.Fatal(err)
@@ -182,7 +190,7 @@ func TestHelloPassesBehindAFilter(t *testing.T) {
 		if m, err := l2tp.ParseMessage(ack); err != nil || m.Nr != ns {
 			t.Errorf("Hello %d: acknowledged by %+v, %v", ns-1, m, err)
 		}
-		return b != nil
+		return passes
 	}
 	for range 2 { // the second one is certainly new
 		hello()
