@@ -153,7 +153,7 @@ func (g *Guard) rest(ctx context.Context, wait <-chan time.Time, on, forced bool
 	}
 }
 
-// owing tells whether tunnels were left behind that can't do without us,
+// owing reports whether tunnels were left behind that need the guard to their end,
 // whatever the configuration says.
 func (g *Guard) owing() bool {
 	channels, err := store(g.Dir).load(time.Now(), func(string, error) {})

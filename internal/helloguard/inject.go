@@ -55,7 +55,7 @@ func (in *injector) sendToLocal(packet []byte) error {
 // sendToPeer sends a packet's payload as xl2tpd would send it: from a UDP socket with the same
 // address and port. The kernel therefore applies the same routes, IPsec policies and filters,
 // and refuses what a filter drops. A socket lives for one packet only: programs that look
-// whether port 1701 is free must not find it taken by us.
+// whether port 1701 is free must not find it taken.
 func sendToPeer(packet []byte) error {
 	src, dst := [4]byte(packet[12:16]), [4]byte(packet[16:20])
 	udp := packet[ipHeaderLen:]

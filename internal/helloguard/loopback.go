@@ -243,7 +243,8 @@ func (s *session) watchLoopback(ctx context.Context) {
 }
 
 // sayBlocked tells the operator whether xl2tpd can be answered, if that is news. While it can't,
-// every Hello passes; the numbers of messages are still translated.
+// no tunnel counts as alive: Hellos pass, but for those of peers that are known to be deaf. The
+// numbers of messages are still translated.
 func (s *session) sayBlocked() {
 	was, is := s.checks.said, s.checks.blocked()
 	if s.ended || was == is {
@@ -263,7 +264,7 @@ func (s *session) sayBlocked() {
 }
 
 // signs are what a tunnel's links say. A tunnel whose xl2tpd can't be answered counts as one that
-// shows no life: its Hellos pass.
+// shows no life.
 func (s *session) signs(ctx context.Context, t translator.Tunnel, tunnels int) Signs {
 	signs := s.Signs(ctx, t, tunnels)
 	if !s.checks.answerable(path{t.Local, t.Peer}) {

@@ -28,7 +28,7 @@ const (
 
 	metaSecpath expr.MetaKey = 25 // NFT_META_SECPATH of linux/netfilter/nf_tables.h
 
-	// late is the priority of our chains: behind every filter, so that what an
+	// late is the priority of the guard's chains: behind every filter, so that what an
 	// administrator drops is never judged.
 	late = 200
 
@@ -39,10 +39,6 @@ const (
 	// larger than the socket's buffer is refused.
 	batchSize = 8 << 20
 
-	// maxPeers bounds the peers that have no connection with known ids yet.
-	maxPeers = 1024
-	// peerTime is how long such a peer's messages are queued.
-	peerTime = 3 * time.Minute
 
 	// The chains of what the hooks' own chains have found to be control messages.
 	sent     = "sent"
@@ -136,8 +132,8 @@ func newRules() *rules {
 		table: t, check: newCheck(),
 		failClosed: set("failclosed", parts), connections: set("connections", parts), peers: set("peers", parts[:4]),
 	}
-	r.failClosed.HasTimeout = true // of those that we leave behind
-	r.peers.HasTimeout, r.peers.Timeout, r.peers.Size = true, peerTime, maxPeers
+	r.failClosed.HasTimeout = true // for the tunnels that the guard leaves behind
+	r.peers.HasTimeout, r.peers.Timeout, r.peers.Size = true, openTTL, maxUnpaired
 	return r
 }
 
@@ -169,7 +165,7 @@ func (r *rules) put(in contents, timeout time.Duration, outgoing, incoming [][]e
 	}{
 		{r.failClosed, bothFlows(in.failClosed, timeout)},
 		{r.connections, connections},
-		{r.peers, peers[:min(len(peers), maxPeers)]},
+		{r.peers, peers[:min(len(peers), maxUnpaired)]},
 	} {
 		if err := addSet(c, s.set, s.elements); err != nil {
 			return fmt.Errorf("nf_tables: set: %w", err)
@@ -258,7 +254,7 @@ func (r *rules) setFailClosed(t translator.Tunnel, on bool) error {
 }
 
 // setListen says whether the peer's packets of a tunnel are queued. Without the tunnel's id
-// all packets of the peer's address and port are, for peerTime from now on.
+// all packets of the peer's address and port are, for openTTL from now on.
 func (r *rules) setListen(t translator.Tunnel, on bool) error {
 	connections, peers := inwards([]translator.Tunnel{t})
 	if peers != nil {
@@ -333,7 +329,7 @@ func (r *rules) checked() []expr.Any {
 	)
 }
 
-// request: meta oif lo @th,192,32 1 queue num securedQueue bypass. It has us see the SCCRQs
+// request: meta oif lo @th,192,32 1 queue num securedQueue bypass. It queues the SCCRQs
 // for which there is no SA yet: the kernel drops them behind this hook, and until then their
 // device is lo (net/ipv4/route.c, ipv4_blackhole_route).
 func request() []expr.Any {

@@ -20,7 +20,7 @@ import (
 const (
 	tidyEvery = time.Minute
 
-	// leftFor is how long tunnels that we leave behind wait for our return. By then they
+	// leftFor is how long tunnels that the guard leaves behind wait for its return. By then they
 	// have ended, 91 s after their last Hello, and their ids may be another's.
 	leftFor = 3 * time.Minute
 
@@ -44,12 +44,12 @@ type session struct {
 	h        *handler
 	starting bool      // the sets are about to be written as a whole
 	armed    time.Time // when serve wakes up to see what is due; zero: it does not
-	restored bool      // packets may have gone past us since the table was last found intact
+	restored bool      // packets may have gone past the guard since the table was last found intact
 	checks   loopbackChecks
 
 	restorations restorations
 	alarm        hint.Hint // the next due time may have changed
-	wrong        hint.Hint // the tables may not be ours any more
+	wrong        hint.Hint // the table may have been changed
 	recheck      hint.Hint // xl2tpd may not be answerable any more, or be it again
 }
 
@@ -284,14 +284,14 @@ func (s *session) orInstall(err error) error {
 	return s.rules.install(s.h.host.Port, s.contents(), 0)
 }
 
-// end has nobody call us any more.
+// end stops all calls from outside.
 func (s *session) end() {
 	s.at(nil)
 	s.hold(func() { s.ended = true })
 }
 
-// leave takes the table away, unless a tunnel can't do without us: its packets
-// then wait for our return.
+// leave takes the table away, unless a tunnel needs the guard: its packets
+// then wait for the guard's return.
 func (s *session) leave() error {
 	s.busy.Lock()
 	defer s.busy.Unlock()
@@ -312,7 +312,7 @@ type held struct {
 	from direction
 }
 
-// packet is called for each packet in a queue. One that is still there when we have left is
+// packet is called for each packet in a queue. One that is still there when the session has left is
 // lost with the queue, and sent again.
 func (s *session) packet(q *nfqueue.Nfqueue, secured bool, a nfqueue.Attribute) {
 	if a.PacketID == nil {

@@ -48,7 +48,7 @@ type written struct {
 // is reports whether there is a file.
 func (w written) is() bool { return w.sum != [sha256.Size]byte{} }
 
-// store keeps one file for each channel. It is to survive our own end, not the
+// store keeps one file for each channel. It is to survive the end of the service, not the
 // host's: the directory lies in /run.
 type store string
 

@@ -24,7 +24,7 @@ func watchTables(ctx context.Context, changed func()) error {
 	}
 	stop := context.AfterFunc(ctx, func() { c.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
-	changed() // there may have been one before we listened
+	changed() // there may have been one before
 	for {
 		msgs, err := c.Receive()
 		switch {
@@ -40,8 +40,8 @@ func watchTables(ctx context.Context, changed func()) error {
 	}
 }
 
-// changesRules tells a notice of what may concern our chains from one of a set's
-// elements, as we and others change them all the time, or of a transaction's end.
+// changesRules tells a notice of what may concern the guard's chains from one of a set's
+// elements, which change all the time, or of a transaction's end.
 func changesRules(m netlink.Message) bool {
 	switch uint16(m.Header.Type) &^ (unix.NFNL_SUBSYS_NFTABLES << 8) {
 	case unix.NFT_MSG_NEWSETELEM, unix.NFT_MSG_DELSETELEM, unix.NFT_MSG_NEWGEN:

@@ -77,7 +77,7 @@ func (t *Translator) heardAck(m *l2tp.Message, now time.Time) bool {
 		return true
 	}
 	if l2tp.Before(t.wireNext(), r) && !t.takeBack(r) {
-		// Messages may have gone past us. Only xl2tpd can show that: a forged number
+		// Messages may have gone past unseen. Only xl2tpd can show that: a forged number
 		// must not be believed.
 		if t.exact || !l2tp.Near(r, t.wireNext(), 0, reach) {
 			return false

@@ -35,7 +35,7 @@ func (t *Translator) Close() *Verdict {
 	}
 	// What xl2tpd has sent before may not have arrived, or be a Hello that the peer does
 	// not count. It takes the one that it expects.
-	for ns := t.acked.n; ns != last && ns-t.acked.n < maxStops-1; ns++ {
+	for ns := t.acked.n; ns != last && ns-t.acked.n < maxStopNumbers-1; ns++ {
 		t.sendStop(ns)
 	}
 	t.sendStop(last)

@@ -20,9 +20,9 @@ const (
 	maxVouched = 8
 	// maxMissed is how many messages of the peer may have reached xl2tpd unseen.
 	maxMissed = 3
-	// maxStops bounds the numbers under which one StopCCN is sent.
-	maxStops  = 5
-	maxInject = maxStops + maxVouched + maxMissed + 2
+	// maxStopNumbers bounds the numbers under which one StopCCN is sent.
+	maxStopNumbers = 5
+	maxInject      = maxStopNumbers + maxVouched + maxMissed + 2
 )
 
 // xl2tpd's timers (network.c, control_xmit).
@@ -56,7 +56,7 @@ type Translator struct {
 	// xl2tpd to peer. Local numbers are xl2tpd's, wire numbers the peer's.
 	seqs     sequenceMap
 	next     seq  // local number behind the latest message
-	exact    bool // next is certain: nothing can have gone past us
+	exact    bool // next is certain: nothing can have gone past unseen
 	gapless  bool // as restored when no packet could go past: every Hello on the wire is known
 	acked    seq  // wire number that the peer expects, as it said
 	claimed  seq  // the same beyond next: to be believed once xl2tpd confirms it
