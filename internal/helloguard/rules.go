@@ -39,7 +39,6 @@ const (
 	// larger than the socket's buffer is refused.
 	batchSize = 8 << 20
 
-
 	// The chains of what the hooks' own chains have found to be control messages.
 	sent     = "sent"
 	received = "received"
