@@ -215,9 +215,8 @@ func (x *table) known(at path, id uint16, out bool) *channel {
 	return nil
 }
 
-// makeRoom takes out, and returns, the channel that has been without a packet from xl2tpd
-// for longest, if it is one of a tunnel that is no longer up and that does not need the
-// guard; nil: there is none.
+// makeRoom takes out and returns a channel whose tunnel is no longer up and does not need
+// the guard: the one that xl2tpd has been silent in for longest. nil: there is none.
 func (x *table) makeRoom() *channel {
 	var oldest *channel
 	for _, c := range x.list {

@@ -65,7 +65,7 @@ func (h *handler) needGuard() []translator.Tunnel {
 	return h.tunnels(func(c *channel) bool { return c.failClosed })
 }
 
-// apart returns those of them that can't do without the guard for good.
+// apart returns those of them that need the guard to their end.
 func (h *handler) apart() []translator.Tunnel {
 	return h.tunnels(func(c *channel) bool { return c.translator.Diverged() })
 }
@@ -101,8 +101,8 @@ func (h *handler) missed(now time.Time) {
 	}
 }
 
-// leave says that packets will pass the guard unseen, also those of tunnels that it kept
-// them from only until the peer had said whether it counts a Hello.
+// leave prepares for an orderly end. From then on packets pass unseen, also those of a
+// tunnel whose peer has not said yet whether it counts a Hello.
 func (h *handler) leave(now time.Time) {
 	for _, c := range h.x.list {
 		if c.translator.Undecided() {

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Ask asks a peer for control messages, on every channel of the watched xl2tpd with it that
-// can be asked, and reports whether there is one. What comes changes Channel.Heard.
+// Ask asks a peer for a sign of life, on every channel that the watched xl2tpd has with it.
+// It reports whether there is one that can be asked. An answer changes Channel.Heard.
 func (g *Guard) Ask(peer netip.Addr) (asked bool) {
 	g.each(peer, func(h *handler, c *channel) {
 		if !c.owner.is(h.host.Daemon) {
@@ -30,8 +30,8 @@ func (g *Guard) Bury(peer netip.Addr) {
 	})
 }
 
-// Hanging says that the service has xl2tpd hang up its tunnel with a peer, which is no
-// operator's doing, or that nothing has come of that.
+// Hanging says that the service, and no operator, asks xl2tpd to hang up its tunnel with a
+// peer; or that nothing has come of that.
 func (g *Guard) Hanging(peer netip.Addr, is bool) {
 	g.each(peer, func(_ *handler, c *channel) {
 		if c.hangingUp = time.Now(); !is {
@@ -40,9 +40,8 @@ func (g *Guard) Hanging(peer netip.Addr, is bool) {
 	})
 }
 
-// Dialling tells whether the watched xl2tpd is trying to reach a peer that has not answered
-// yet, and will for some seconds more, if that is known: nobody sees it while the guard is
-// off.
+// Dialling reports whether the watched xl2tpd is dialling a peer that has not answered yet,
+// and will go on for some seconds. It is not known while the guard is off.
 func (g *Guard) Dialling(peer netip.Addr) (is, known bool) {
 	g.with(func(h *handler) {
 		is, known = h.x.dials(h.host.Daemon, peer, time.Now().Add(-dialling)), true

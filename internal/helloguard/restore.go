@@ -9,8 +9,8 @@ const (
 	// restoreEvery is the shortest time between two restorations of the table. A host with
 	// containers may change its tables all the time.
 	restoreEvery = 200 * time.Millisecond
-	// From so many restorations on, none of them calmAfter behind the last, the log has only
-	// their number, once it is over.
+	// After manyRestorations in a row the log falls silent. calmAfter behind the last one it
+	// says how many there were.
 	manyRestorations = 5
 	calmAfter        = 10 * time.Second
 )

@@ -353,8 +353,8 @@ func onLoopback(device expr.MetaKey) []expr.Any {
 
 // control sends control messages of L2TP version 2, or which of them match more, to another
 // chain: UDP datagrams that begin with T bit and version (RFC 2661 §3.1). Every packet of the
-// host comes by here, and the first three expressions, for which nf_tables has short cuts, are
-// all that a data packet costs.
+// host comes by here. A data packet costs the first three expressions, for which nf_tables has
+// short cuts.
 func control(to string, more ...expr.Any) []expr.Any {
 	return slices.Concat([]expr.Any{
 		payload(header, udpHeaderLen, 4, 1),

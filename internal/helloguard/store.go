@@ -24,8 +24,8 @@ const (
 //
 // Without it, a restart would lose which two ids make one tunnel in userspace mode; who the
 // owner was, should that end meanwhile; and that the peer's packets come through IPsec.
-// The numbers, and whether the peer counts Hellos, are worth keeping only while the channel
-// needs the guard: else they are learnt anew from the next packets.
+// The numbers, and whether the peer counts Hellos, are kept only while the channel needs the
+// guard: otherwise the next packets show them.
 type record struct {
 	Daemon  string          `json:"daemon"`           // its owner; empty: not known
 	Proven  bool            `json:"proven,omitempty"` // earlier versions took every process for the watched xl2tpd

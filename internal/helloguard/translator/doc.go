@@ -2,8 +2,8 @@
 // wants a Hello only when nothing has been received for a while; xl2tpd sends one every
 // 60 s, and closes the tunnel if the Hello stays unanswered. A peer that lives and does
 // not count the Hello is told nothing of it, and xl2tpd gets the peer's acknowledgement.
-// From then on the two ends count their messages differently, and every message of the
-// control channel is renumbered on its way, so that neither end sees a gap.
+// From then on the two ends count differently. Every message of the control channel is
+// renumbered on its way, so that neither end sees a gap.
 //
 // The package is pure: it turns packets and the time into verdicts. It opens no socket,
 // starts no goroutine and reads no clock.
@@ -14,8 +14,8 @@
 // again that it has acknowledged before and that is no Hello. RFC 2661 §5.8 has a duplicate
 // acknowledged, and the acknowledgement carries the number that the peer expects: the
 // Hello's, or the next one. The answer counts only if it can belong to nothing else that
-// the peer was sent (see pendingHello.before), and a wrong decision is taken back when the
-// peer acknowledges more than was sent (see takeBack).
+// the peer was sent (see pendingHello.before). A wrong decision is taken back when the peer
+// acknowledges more than was sent (see takeBack).
 //
 // A peer that does not answer duplicates leaves the Hello undecided. If its links show that
 // it lives, xl2tpd is answered just before it would give up.
@@ -43,5 +43,5 @@
 //   - control_xmit() and check_control() compare as plain integers. So xl2tpd never takes
 //     its message 65535 as acknowledged and closes a tunnel at its 65536th control message
 //     (some 45 days of Hellos), and it does not answer a duplicate from before the wrap. The
-//     first can't be mended from outside, the second is by HandleTimers.
+//     first can't be cured from outside, the second is by HandleTimers.
 package translator
