@@ -56,9 +56,17 @@ func TestWritesOnlyWhatChanges(t *testing.T) {
 	}
 	b.handles(true, l2tp.Message{Tunnel: 7, Ns: 99, Nr: 101}, translator.Pass)
 	w.look()
+	// It says now that the peer counts Hellos, and then the same for ever.
 	again, err := os.ReadFile(w.path)
-	if err != nil || string(again) != string(plain) {
-		t.Errorf("%s, was %s", again, plain)
+	if want := strings.Replace(string(plain), `"fast":true`, `"counts":true,"fast":true`, 1); err != nil || string(again) != want {
+		t.Errorf("got %s, want %s", again, want)
+	}
+	for ns := uint16(101); ns < 110; ns++ {
+		b.handles(false, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 9, Ns: ns, Nr: 99}, translator.Pass)
+		b.handles(true, l2tp.Message{Tunnel: 7, Ns: 99, Nr: ns + 1}, translator.Pass)
+	}
+	if last, err := os.ReadFile(w.path); err != nil || string(last) != string(again) {
+		t.Errorf("got %s, want %s", last, again)
 	}
 }
 

@@ -133,6 +133,9 @@ func (s *session) open(ctx context.Context, num uint16, failed chan<- error) (*n
 			s.packet(q, num == securedQueue, a)
 			return 0
 		}, func(err error) int {
+			if errors.Is(err, unix.ENOENT) {
+				return 0 // the packet of a verdict has gone with an earlier table
+			}
 			if ctx.Err() == nil {
 				failed <- fmt.Errorf("nfnetlink_queue: %w", err)
 			}

@@ -24,8 +24,8 @@ const (
 //
 // Without it, a restart would lose which two ids make one tunnel in userspace mode; who the
 // owner was, should that end meanwhile; and that the peer's packets come through IPsec.
-// The numbers, and whether the peer counts Hellos, are kept only while the channel needs the
-// guard: otherwise the next packets show them.
+// The numbers are kept only while the channel needs the guard: otherwise the next packets
+// show them.
 type record struct {
 	Daemon  string          `json:"daemon"`           // its owner; empty: not known
 	Proven  bool            `json:"proven,omitempty"` // earlier versions took every process for the watched xl2tpd
@@ -43,6 +43,8 @@ type written struct {
 	reason *CloseReason
 	sum    [sha256.Size]byte // of the content; zero: there is no file
 	about  string            // the rest
+
+	fast, counts bool // how the peer behaves
 }
 
 // is reports whether there is a file.
@@ -64,12 +66,13 @@ func (s store) save(c *channel) error {
 	if c.secured {
 		next.about += " secured"
 	}
+	next.fast, next.counts = c.translator.Fast(), c.translator.Counts()
 	if next.sum = c.written.sum; next.plain && next.is() && next == c.written {
 		return nil
 	}
 	t := c.translator
 	if next.plain {
-		t = translator.New(t.Tunnel(), time.Time{})
+		t = t.Traits()
 	}
 	state, err := json.Marshal(t)
 	if err != nil {

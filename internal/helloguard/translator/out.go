@@ -204,8 +204,10 @@ func (t *Translator) outZLB(p *l2tp.Packet, now time.Time) *Verdict {
 	t.confirm(now)
 	w, both, wait := t.zlbNumber(now)
 	if wait {
+		t.hello.zlbWaited = true
 		return t.drop(ZLBWaits)
 	}
+	t.hello.zlbWaited = false
 	if both {
 		t.send(ToPeer, l2tp.Message{Ns: t.hello.wire, Nr: t.nrToPeer()})
 	}
@@ -219,17 +221,17 @@ func (t *Translator) outZLB(p *l2tp.Packet, now time.Time) *Verdict {
 // did not help, and for slow peers, the ZLB goes out under both numbers.
 func (t *Translator) zlbNumber(now time.Time) (ns uint16, both, wait bool) {
 	h := &t.hello
-	next := t.wireNext()
+	next, settled := t.wireNext(), now.Sub(h.last) >= settle
 	switch {
 	case !h.set || !t.acked.known || t.acked.n != h.wire:
 		return next, false, false
 	case !t.fast:
 		return next, now.Sub(h.first) >= settle, false
-	case t.repeated:
+	case t.repeated && !(h.zlbWaited && settled):
 		return next, true, false
 	case t.counts:
 		return next, false, false
-	case now.Sub(h.last) >= settle:
+	case settled:
 		return h.wire, false, false
 	}
 	return next, false, true

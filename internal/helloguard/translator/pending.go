@@ -49,6 +49,7 @@ type pendingHello struct {
 	overtaken   bool      // a message has left behind it
 	askAt       time.Time // the next question; zero: none
 	asked       bool      // a question has left behind all copies
+	zlbWaited   bool      // xl2tpd's latest ZLB was held back
 	lastAsk     time.Time // when the timer has asked last
 	closed      time.Time // since when no packet can go past, see Undecided; zero: some can
 	waits       time.Time // since when a message is held back; zero: none is

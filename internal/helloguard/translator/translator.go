@@ -94,6 +94,12 @@ func New(tun Tunnel, now time.Time) *Translator {
 	return &Translator{tun: tun, since: now}
 }
 
+// Traits returns a translator that knows no number and what stays true without the guard:
+// how the peer behaves. Its state is what is worth storing while the two ends count alike.
+func (t *Translator) Traits() *Translator {
+	return &Translator{tun: t.tun, fast: t.fast, counts: t.counts}
+}
+
 // Tunnel returns the addresses and ids, those learnt included.
 func (t *Translator) Tunnel() Tunnel { return t.tun }
 
@@ -117,9 +123,11 @@ func (t *Translator) Undecided() bool { return t.hello.set && !t.hello.adopted &
 // Closing reports whether a StopCCN was seen, of either end.
 func (t *Translator) Closing() bool { return t.closing }
 
-// Heard reports whether the peer was heard in this tunnel, by this or an earlier life
-// of the translator.
-func (t *Translator) Heard() bool { return t.heard }
+// Fast reports whether the peer has answered its latest message soon.
+func (t *Translator) Fast() bool { return t.fast }
+
+// Counts reports whether the peer is known to count Hellos.
+func (t *Translator) Counts() bool { return t.counts }
 
 // HelloUnanswered reports whether a Hello of xl2tpd is out that nobody has acknowledged.
 func (t *Translator) HelloUnanswered() bool { return t.hello.set && !t.hello.adopted }

@@ -672,8 +672,8 @@ func TestRestoreEarlierVersion(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !tr.Diverged() || !tr.Heard() {
-		t.Errorf("diverged %v, heard %v; want true, true", tr.Diverged(), tr.Heard())
+	if !tr.Diverged() || !tr.heard {
+		t.Errorf("diverged %v, heard %v; want true, true", tr.Diverged(), tr.heard)
 	}
 	v := fromPeer(tr, l2tp.TypeHello, 2, 3, at(1))
 	if m := message(t, v.Packet); m.Nr != 4 {
