@@ -23,7 +23,7 @@ type lab struct {
 }
 
 // limit is how long a machine may take, of host time.
-const limit = 40 * time.Minute
+const limit = 60 * time.Minute
 
 func (l lab) machine(clock vm.Clock, c event.Case) vm.Machine {
 	env := maps.Clone(l.set)
