@@ -214,6 +214,7 @@ func (h *handler) life(c *channel, now time.Time) (life translator.Life, wanted 
 	heard := !c.heard.IsZero() && now.Sub(c.heard) <= s.Window
 	return translator.Life{
 		Tunnel:    s.Wanted && (s.Alive || heard),
+		LetGo:     !s.Wanted,
 		PassFirst: s.Offer,
 		Daemon:    c.owner.ownership == known && !h.hasEnded(c.owner),
 	}, s.Wanted

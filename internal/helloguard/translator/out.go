@@ -98,7 +98,7 @@ func (t *Translator) outHello(p *l2tp.Packet, now time.Time, life Life) *Verdict
 		return t.outSwallowed(p, now, life)
 	case t.hello.set && ns == t.hello.local:
 		return t.outCopy(p, now, life)
-	case isNew && t.heard && (t.deaf || t.hello.set && (t.hello.adopted || t.certain(now))):
+	case isNew && t.heard && !life.LetGo && (t.deaf || t.hello.set && (t.hello.adopted || t.certain(now))):
 		// The peer gets no Hello any more once it has left one uncounted, and none behind
 		// a pending one: one Hello asks as well as two.
 		return t.swallow(p, now, life)
@@ -176,6 +176,10 @@ func (t *Translator) outSwallowed(p *l2tp.Packet, now time.Time, life Life) *Ver
 // answerSwallowed answers a swallowed Hello if the tunnel lives, and else asks whether
 // it does.
 func (t *Translator) answerSwallowed(ns uint16, now time.Time, life Life) *Verdict {
+	if life.LetGo {
+		t.owed = false
+		return t.drop(HelloWaits)
+	}
 	if t.hello.set || !life.Tunnel {
 		t.ask(now, life)
 	}
@@ -218,7 +222,8 @@ func (t *Translator) outZLB(p *l2tp.Packet, now time.Time) *Verdict {
 // Hello is pending that is the next one or the Hello's, and some peers ignore a ZLB with
 // another number than they expect (xl2tpd: check_control). What a fast peer says 2 s behind
 // the Hello is its word on it; before that the ZLB waits until the peer asks again. Where that
-// did not help, and for slow peers, the ZLB goes out under both numbers.
+// did not help, the ZLB goes out under both numbers. A slow peer that counts Hellos has
+// counted this one when the ZLB arrives, so xl2tpd's number is right.
 func (t *Translator) zlbNumber(now time.Time) (ns uint16, both, wait bool) {
 	h := &t.hello
 	next, settled := t.wireNext(), now.Sub(h.last) >= settle
@@ -226,7 +231,7 @@ func (t *Translator) zlbNumber(now time.Time) (ns uint16, both, wait bool) {
 	case !h.set || !t.acked.known || t.acked.n != h.wire:
 		return next, false, false
 	case !t.fast:
-		return next, now.Sub(h.first) >= settle, false
+		return next, h.adopted && !t.counts, false
 	case t.repeated && !(h.zlbWaited && settled):
 		return next, true, false
 	case t.counts:

@@ -101,6 +101,10 @@ func (t *Translator) copied(now time.Time) {
 // give up on a peer that lives.
 func (t *Translator) handleHelloTimer(now time.Time, life Life) {
 	h := &t.hello
+	if life.LetGo {
+		h.askAt = time.Time{}
+		return
+	}
 	if !h.adopted && life.Tunnel && !now.Before(h.latest.Add(adoptAfter)) && t.mayAdopt() {
 		t.adopt(now)
 		t.acknowledge()

@@ -15,6 +15,7 @@ type Tunnel struct {
 type Life struct {
 	Tunnel bool // the peer has lately shown that it is alive
 	Daemon bool // xl2tpd is running, and is the process that opened the connection
+	LetGo  bool // no Hello is to be held any more
 	// PassFirst: the peer gets every Hello for as long as the two ends count alike, and
 	// xl2tpd is answered only if the peer leaves all its copies unanswered.
 	PassFirst bool
