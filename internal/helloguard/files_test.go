@@ -46,10 +46,6 @@ func TestWritesOnlyWhatChanges(t *testing.T) {
 	if len(w.inodes) != 1 {
 		t.Errorf("written %d times", len(w.inodes))
 	}
-	plain, err := os.ReadFile(w.path)
-	if err != nil {
-		t.Fatal(err)
-	}
 	b.handles(false, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 9, Ns: 100, Nr: 99}, translator.Pass)
 	if w.look(); len(w.inodes) != 2 {
 		t.Errorf("written %d times with a Hello under way", len(w.inodes))
@@ -58,8 +54,8 @@ func TestWritesOnlyWhatChanges(t *testing.T) {
 	w.look()
 	// It says now that the peer counts Hellos, and then the same for ever.
 	again, err := os.ReadFile(w.path)
-	if want := strings.Replace(string(plain), `"fast":true`, `"counts":true,"fast":true`, 1); err != nil || string(again) != want {
-		t.Errorf("got %s, want %s", again, want)
+	if err != nil || !strings.Contains(string(again), `"counts":true`) || strings.Contains(string(again), `"high_known":true`) {
+		t.Errorf("got %s, %v", again, err)
 	}
 	for ns := uint16(101); ns < 110; ns++ {
 		b.handles(false, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 9, Ns: ns, Nr: 99}, translator.Pass)

@@ -44,7 +44,7 @@ type written struct {
 	sum    [sha256.Size]byte // of the content; zero: there is no file
 	about  string            // the rest
 
-	fast, counts bool // how the peer behaves
+	slow, counts bool // how the peer behaves
 }
 
 // is reports whether there is a file.
@@ -66,7 +66,7 @@ func (s store) save(c *channel) error {
 	if c.secured {
 		next.about += " secured"
 	}
-	next.fast, next.counts = c.translator.Fast(), c.translator.Counts()
+	next.slow, next.counts = c.translator.Slow(), c.translator.Counts()
 	if next.sum = c.written.sum; next.plain && next.is() && next == c.written {
 		return nil
 	}

@@ -96,7 +96,9 @@ func (t *Translator) heardAck(m *l2tp.Message, now time.Time) bool {
 	}
 	if t.acked != (seq{r, true}) {
 		t.acked, t.out.Save = seq{r, true}, true
-		t.fast = r == t.wireNext() && !t.sent.IsZero() && now.Sub(t.sent) < fastAnswer
+		if r == t.wireNext() && !t.sent.IsZero() {
+			t.rtt = min(max(now.Sub(t.sent), time.Millisecond), roundTrip)
+		}
 	}
 	t.decide(t.fresh(m, now), now)
 	return true
@@ -105,8 +107,9 @@ func (t *Translator) heardAck(m *l2tp.Message, now time.Time) bool {
 // heardNs takes in a message of the peer's.
 func (t *Translator) heardNs(m *l2tp.Message, now time.Time) {
 	isHello := m.Type == l2tp.TypeHello
-	t.repeated = m.Ns != t.expected
+	t.repeats++
 	if m.Ns == t.expected {
+		t.repeats = 0
 		t.expected++
 		if isHello && m.Ns == t.helloTo {
 			t.helloTo++

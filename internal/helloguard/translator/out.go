@@ -98,7 +98,7 @@ func (t *Translator) outHello(p *l2tp.Packet, now time.Time, life Life) *Verdict
 		return t.outSwallowed(p, now, life)
 	case t.hello.set && ns == t.hello.local:
 		return t.outCopy(p, now, life)
-	case isNew && t.heard && !life.LetGo && (t.deaf || t.hello.set && (t.hello.adopted || t.certain(now))):
+	case isNew && t.heard && !life.LetGo && (t.deaf || t.hello.set && (t.certain(now) || t.hello.adopted && now.Sub(t.hello.latest) >= roundTrip)):
 		// The peer gets no Hello any more once it has left one uncounted, and none behind
 		// a pending one: one Hello asks as well as two.
 		return t.swallow(p, now, life)
@@ -208,10 +208,10 @@ func (t *Translator) outZLB(p *l2tp.Packet, now time.Time) *Verdict {
 	t.confirm(now)
 	w, both, wait := t.zlbNumber(now)
 	if wait {
-		t.hello.zlbWaited = true
+		t.hello.zlbWaits = true
 		return t.drop(ZLBWaits)
 	}
-	t.hello.zlbWaited = false
+	t.hello.zlbWaits = false
 	if both {
 		t.send(ToPeer, l2tp.Message{Ns: t.hello.wire, Nr: t.nrToPeer()})
 	}
@@ -220,23 +220,25 @@ func (t *Translator) outZLB(p *l2tp.Packet, now time.Time) *Verdict {
 
 // zlbNumber is the number of a ZLB to the peer: the one that the peer expects. While a
 // Hello is pending that is the next one or the Hello's, and some peers ignore a ZLB with
-// another number than they expect (xl2tpd: check_control). What a fast peer says 2 s behind
-// the Hello is its word on it; before that the ZLB waits until the peer asks again. Where that
-// did not help, the ZLB goes out under both numbers. A slow peer that counts Hellos has
-// counted this one when the ZLB arrives, so xl2tpd's number is right.
+// another number than they expect (xl2tpd: check_control). What a peer says a round
+// trip and 2 s behind the Hello is its word on it. Before that the ZLB waits: for the word (decided), or for
+// ackForXl2tpd. A peer that asks again and again, or whose round trip is not known, gets the ZLB
+// under both numbers.
 func (t *Translator) zlbNumber(now time.Time) (ns uint16, both, wait bool) {
 	h := &t.hello
-	next, settled := t.wireNext(), now.Sub(h.last) >= settle
+	next := t.wireNext()
 	switch {
 	case !h.set || !t.acked.known || t.acked.n != h.wire:
 		return next, false, false
-	case !t.fast:
+	case t.rtt >= slowAnswer: // it has counted the Hello when the ZLB arrives, if it counts any
 		return next, h.adopted && !t.counts, false
-	case t.repeated && !(h.zlbWaited && settled):
+	case t.rtt == 0:
+		return next, now.Sub(h.first) >= settle, false
+	case t.repeats > 2 || t.repeats > 1 && t.counts:
 		return next, true, false
 	case t.counts:
 		return next, false, false
-	case settled:
+	case now.Sub(h.last) >= settle+t.rtt:
 		return h.wire, false, false
 	}
 	return next, false, true
@@ -293,7 +295,7 @@ func (t *Translator) wait(now time.Time) bool {
 		h.waits = now
 		h.plan()
 	}
-	return t.fast && !t.counts && !h.overtaken && now.Sub(h.waits) < waitMost
+	return t.fast() && !t.counts && !h.overtaken && now.Sub(h.waits) < waitMost
 }
 
 // overtake sends the pending Hello again ahead of a message behind it, if xl2tpd no
@@ -315,10 +317,11 @@ func (t *Translator) overtake(p *l2tp.Packet, stop bool) {
 	}
 }
 
-// forwardOut lets xl2tpd's p through with the newest Nr.
+// forwardOut lets xl2tpd's p through with the newest Nr. A peer that is deaf to Hellos does
+// not see the one of a Hello.
 func (t *Translator) forwardOut(p *l2tp.Packet, ns uint16) *Verdict {
 	nr := t.nrToPeer()
-	if t.waiting && l2tp.Before(t.waitNs, nr) {
+	if t.waiting && l2tp.Before(t.waitNs, nr) && p.Msg.Type != l2tp.TypeHello {
 		t.waiting = false
 	}
 	return t.forward(p, ns, nr)

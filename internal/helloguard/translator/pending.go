@@ -29,6 +29,9 @@ const (
 	// the first two seconds. A fast peer has answered its messages within fastAnswer.
 	waitMost   = 2500 * time.Millisecond
 	fastAnswer = time.Second
+	// slowAnswer is from when on the peer's word on a Hello would come too late for the ZLBs
+	// behind it.
+	slowAnswer = 3 * time.Second
 )
 
 // pendingHello is a Hello on the wire that the peer has not acknowledged. There is
@@ -49,7 +52,7 @@ type pendingHello struct {
 	overtaken   bool      // a message has left behind it
 	askAt       time.Time // the next question; zero: none
 	asked       bool      // a question has left behind all copies
-	zlbWaited   bool      // xl2tpd's latest ZLB was held back
+	zlbWaits    bool      // xl2tpd's latest ZLB was held back
 	lastAsk     time.Time // when the timer has asked last
 	closed      time.Time // since when no packet can go past, see Undecided; zero: some can
 	waits       time.Time // since when a message is held back; zero: none is
@@ -166,7 +169,8 @@ func (t *Translator) decide(fresh bool, now time.Time) {
 		return
 	}
 	if l2tp.Before(h.wire, t.acked.n) {
-		t.hello, t.counts, t.deaf, t.out.Save = pendingHello{}, true, false, true
+		t.counts, t.deaf = true, false
+		t.decided()
 		return
 	}
 	// The number is free again if nothing was sent behind it: a peer may keep what
@@ -177,8 +181,18 @@ func (t *Translator) decide(fresh bool, now time.Time) {
 	t.seqs.add(h.local)
 	t.returned = seq{h.local, true}
 	t.owed = true
-	t.deaf = true
-	t.hello, t.out.Save, t.out.Reason = pendingHello{}, true, HelloNotCounted
+	t.deaf, t.out.Reason = true, HelloNotCounted
+	t.decided()
+}
+
+// decided ends the pending Hello. A ZLB that waited for that goes out now: xl2tpd may not
+// send it again.
+func (t *Translator) decided() {
+	waits := t.hello.zlbWaits
+	t.hello, t.out.Save = pendingHello{}, true
+	if waits {
+		t.send(ToPeer, l2tp.Message{Ns: t.wireNext(), Nr: t.nrToPeer()})
+	}
 }
 
 // fresh reports whether a message that the peer sends now was made after all copies of

@@ -34,7 +34,7 @@ type state struct {
 	Overtaken     bool    `json:"overtaken,omitempty"`
 	Returned      *uint16 `json:"returned,omitempty"`
 	Counts        bool    `json:"counts,omitempty"`
-	Fast          bool    `json:"fast,omitempty"`
+	RTT           int64   `json:"rtt,omitempty"` // in ms
 	Deaf          bool    `json:"deaf,omitempty"`
 	Heard         *bool   `json:"heard,omitempty"` // earlier versions did not store it
 	Closing       bool    `json:"closing"`
@@ -54,7 +54,7 @@ func (t *Translator) MarshalJSON() ([]byte, error) {
 		NextKnown: t.next.known, Next: t.next.n, Exact: t.exact || t.gapless,
 		AckedKnown: t.acked.known, Acked: t.acked.n,
 		HelloWire: t.hello.wire, HelloAdopted: t.hello.adopted, Overtaken: t.hello.overtaken,
-		Counts: t.counts, Fast: t.fast, Deaf: t.deaf, Heard: &t.heard, Closing: t.closing,
+		Counts: t.counts, RTT: t.rtt.Milliseconds(), Deaf: t.deaf, Heard: &t.heard, Closing: t.closing,
 		ExpectedKnown: t.expects.known, Expects: t.expects.n, Expected: t.expected,
 		HelloTo: t.helloTo, Vouched: t.vouched, Told: t.told,
 	}
@@ -84,7 +84,7 @@ func Restore(b []byte, now time.Time) (*Translator, error) {
 	}
 	t := &Translator{
 		tun: s.Tunnel, since: now, heard: s.AckedKnown,
-		next: seq{s.Next, s.NextKnown}, acked: seq{s.Acked, s.AckedKnown}, counts: s.Counts, fast: s.Fast, deaf: s.Deaf, closing: s.Closing,
+		next: seq{s.Next, s.NextKnown}, acked: seq{s.Acked, s.AckedKnown}, counts: s.Counts, rtt: time.Duration(s.RTT) * time.Millisecond, deaf: s.Deaf, closing: s.Closing,
 		expects: seq{s.Expects, s.ExpectedKnown}, expected: s.Expected,
 		helloTo: s.HelloTo, vouched: s.Vouched, told: s.Told,
 	}

@@ -62,20 +62,20 @@ type Translator struct {
 	claimed  seq  // the same beyond next: to be believed once xl2tpd confirms it
 	oldest   seq  // lowest wire number that xl2tpd has sent since
 	hello    pendingHello
-	returned seq       // local number of the Hello whose number was used again last, see takeBack
-	elicited time.Time // when the peer was last sent what it has to answer, but for hello's copies
-	sent     time.Time // when xl2tpd's latest message left first
-	fast     bool      // the peer answers soon, see fastAnswer
-	deaf     bool      // the peer did not count the latest Hello that it has decided on
-	counts   bool      // the peer is known to count Hellos
-	owed     bool      // a swallowed Hello waits for a sign of life
-	closing  bool      // a StopCCN was seen
-	deadPeer bool      // all that xl2tpd has sent is acknowledged for a dead peer
+	returned seq           // local number of the Hello whose number was used again last, see takeBack
+	elicited time.Time     // when the peer was last sent what it has to answer, but for hello's copies
+	sent     time.Time     // when xl2tpd's latest message left first
+	rtt      time.Duration // between xl2tpd's latest message and the peer's answer; 0: not known
+	deaf     bool          // the peer did not count the latest Hello that it has decided on
+	counts   bool          // the peer is known to count Hellos
+	owed     bool          // a swallowed Hello waits for a sign of life
+	closing  bool          // a StopCCN was seen
+	deadPeer bool          // all that xl2tpd has sent is acknowledged for a dead peer
 
 	// Peer to xl2tpd.
 	expects   seq    // number that xl2tpd expects, as it said
 	expected  uint16 // the same, counting what was passed since
-	repeated  bool   // the peer's latest message was not new
+	repeats   int    // how often the peer has sent old messages since the latest new one
 	helloTo   uint16 // expects … helloTo-1 are Hellos
 	vouched   bool
 	told      uint16 // highest Nr sent to the peer for xl2tpd
@@ -97,7 +97,7 @@ func New(tun Tunnel, now time.Time) *Translator {
 // Traits returns a translator that knows no number and what stays true without the guard:
 // how the peer behaves. Its state is what is worth storing while the two ends count alike.
 func (t *Translator) Traits() *Translator {
-	return &Translator{tun: t.tun, fast: t.fast, counts: t.counts}
+	return &Translator{tun: t.tun, rtt: t.rtt, counts: t.counts}
 }
 
 // Tunnel returns the addresses and ids, those learnt included.
@@ -123,8 +123,11 @@ func (t *Translator) Undecided() bool { return t.hello.set && !t.hello.adopted &
 // Closing reports whether a StopCCN was seen, of either end.
 func (t *Translator) Closing() bool { return t.closing }
 
-// Fast reports whether the peer has answered its latest message soon.
-func (t *Translator) Fast() bool { return t.fast }
+// fast reports whether the peer is known to answer soon.
+func (t *Translator) fast() bool { return t.rtt > 0 && t.rtt < fastAnswer }
+
+// Slow reports whether the peer is not known to answer soon.
+func (t *Translator) Slow() bool { return !t.fast() }
 
 // Counts reports whether the peer is known to count Hellos.
 func (t *Translator) Counts() bool { return t.counts }

@@ -427,7 +427,10 @@ func TestMessageBehindAnUndecidedHello(t *testing.T) {
 	// A peer that answers nothing, or not soon, gets it under its own number.
 	for name, fast := range map[string]bool{"fast until now": true, "slow": false} {
 		tr := inStep(t)
-		tr.fast = fast
+		tr.rtt = 20 * time.Millisecond
+		if !fast {
+			tr.rtt = 3 * time.Second
+		}
 		fromXl2tpd(tr, l2tp.TypeHello, 3, 2, epoch, passFirst)
 		for _, s := range []float64{0.5, 1.5, 3.5, 7.5, 15.5} {
 			want := Pass
@@ -457,26 +460,29 @@ func TestStopBehindAnUndecidedHello(t *testing.T) {
 func TestZLBBehindAnUndecidedHello(t *testing.T) {
 	both := []sent{{ToPeer, l2tp.TypeNone, 3, 3}}
 	for name, tc := range map[string]struct {
-		fast, counts, again bool
-		after               float64 // s behind the Hello
-		action              Action
-		ns                  uint16
-		injected            []sent
+		rtt      time.Duration
+		counts   bool
+		repeats  int
+		after    float64 // s behind the Hello
+		action   Action
+		ns       uint16
+		injected []sent
 	}{
-		"crossing":                  {true, false, false, 0.1, Drop, 4, nil},
-		"crossing, asked again":     {true, false, true, 1.1, Pass, 4, both},
-		"its word":                  {true, false, false, 5, Rewrite, 3, nil},
-		"its word, asked again":     {true, false, true, 5, Pass, 4, both},
-		"counts Hellos":             {true, true, false, 0.1, Pass, 4, nil},
-		"counts Hellos, asks again": {true, true, true, 5, Pass, 4, both},
-		"slow, crossing":            {false, false, false, 0.1, Pass, 4, nil},
-		"slow":                      {false, false, true, 5, Pass, 4, nil},
+		"crossing":                       {20 * time.Millisecond, false, 0, 0.1, Drop, 4, nil},
+		"crossing, asked again":          {20 * time.Millisecond, false, 1, 1.1, Drop, 4, nil},
+		"its word":                       {20 * time.Millisecond, false, 0, 5, Rewrite, 3, nil},
+		"its word, asked three times":    {20 * time.Millisecond, false, 3, 5, Pass, 4, both},
+		"counts Hellos":                  {20 * time.Millisecond, true, 0, 0.1, Pass, 4, nil},
+		"counts Hellos, asks twice":      {20 * time.Millisecond, true, 2, 5, Pass, 4, both},
+		"slow":                           {6 * time.Second, false, 0, 5, Pass, 4, nil},
+		"slow, asks again and again":     {6 * time.Second, false, 5, 5, Pass, 4, nil},
+		"round trip not known, crossing": {0, false, 0, 0.1, Pass, 4, nil},
+		"round trip not known":           {0, false, 0, 5, Pass, 4, both},
 	} {
 		tr := inStep(t)
-		tr.fast, tr.counts = tc.fast, tc.counts
+		tr.rtt, tr.counts = tc.rtt, tc.counts
 		fromXl2tpd(tr, l2tp.TypeHello, 3, 2, epoch, passFirst)
-		fromPeer(tr, l2tp.TypeHello, 2, 3, at(tc.after))
-		if tc.again {
+		for range tc.repeats + 1 {
 			fromPeer(tr, l2tp.TypeHello, 2, 3, at(tc.after))
 		}
 		v := fromXl2tpd(tr, l2tp.TypeNone, 4, 3, at(tc.after), passFirst)
@@ -488,6 +494,32 @@ func TestZLBBehindAnUndecidedHello(t *testing.T) {
 			t.Errorf("%s: got action %d, Ns %d; want %d, %d", name, v.Action, ns, tc.action, tc.ns)
 		}
 		wantInjected(t, name, v, tc.injected...)
+	}
+}
+
+// A ZLB that was held back is not lost: the peer's Hello is acknowledged as soon as the peer's word
+// is known.
+func TestZLBHeldBack(t *testing.T) {
+	tr := inStep(t)
+	tr.rtt = 20 * time.Millisecond
+	var acked float64
+	for i := range 100 {
+		s := float64(i) / 10
+		if slices.Contains([]int{0, 10, 30, 70}, i) {
+			fromXl2tpd(tr, l2tp.TypeHello, 3, 2, at(s), passFirst)
+		}
+		if i == 0 {
+			fromPeer(tr, l2tp.TypeHello, 2, 3, at(s))
+			wantReason(t, "crossing", fromXl2tpd(tr, l2tp.TypeNone, 4, 3, at(s), passFirst), Drop, ZLBWaits)
+		}
+		if when, ok := tr.NextTimer(); ok && !when.After(at(s)) {
+			if v := tr.HandleTimers(at(s), passFirst); acked == 0 && slices.Contains(injected(t, v), sent{ToPeer, l2tp.TypeNone, 3, 3}) {
+				acked = s
+			}
+		}
+	}
+	if acked == 0 || acked > 7 {
+		t.Errorf("acknowledged after %v s, want at most 7", acked)
 	}
 }
 
