@@ -75,7 +75,7 @@ func TestThousandsOfTunnels(t *testing.T) {
 	if err := r.setListen(known, true); err != nil {
 		t.Errorf("a peer that is in the set, once more: %v", err)
 	}
-	for set, want := range map[*nftables.Set]int{r.failClosed: 2 * (n + 1), r.connections: n + 1, r.peers: maxPeers} {
+	for set, want := range map[*nftables.Set]int{r.failClosed: 2 * (n + 1), r.connections: n + 1, r.peers: maxUnpaired} {
 		if got := size(t, set); got != want {
 			t.Errorf("%s: %d flows, want %d", set.Name, got, want)
 		}
