@@ -53,8 +53,17 @@ func newLine(t *testing.T) {
 func inFar(t *testing.T, do func() error) {
 	t.Helper()
 	done := make(chan error)
-	go func() {
-		runtime.LockOSThread() // for good: the thread ends with its namespace
+	var elsewhere func()
+	elsewhere = func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends with its namespace
+		if unix.Gettid() == unix.Getpid() {
+			// /proc/self is the main thread's, which can't end: let another thread do it.
+			defer runtime.UnlockOSThread()
+			began := make(chan struct{})
+			go func() { close(began); elsewhere() }()
+			<-began
+			return
+		}
 		ns, err := os.Open("/run/netns/" + farName)
 		if err == nil {
 			defer ns.Close()
@@ -64,7 +73,8 @@ func inFar(t *testing.T, do func() error) {
 			err = do()
 		}
 		done <- err
-	}()
+	}
+	go elsewhere()
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
