@@ -2,9 +2,9 @@ package l2tp
 
 import (
 	"bytes"
+	_ "embed"
 	"encoding/binary"
 	"net/netip"
-	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -17,18 +17,18 @@ var (
 
 func packet(m Message) []byte { return AppendPacket(nil, hostAddr, peerAddr, m) }
 
-// corpus returns what fuzzing has found before, one input per line in Go's
-// notation. make fuzz adds to it.
-func corpus(f *testing.F, name string) [][]byte {
-	b, err := os.ReadFile("testdata/" + name + ".corpus")
-	if err != nil {
-		f.Fatal(err)
-	}
+// packets is what fuzzing has found before, one input per line in Go's notation. make fuzz
+// adds to it.
+//
+//go:embed testdata/packet.corpus
+var packets string
+
+func corpus(f *testing.F) [][]byte {
 	var all [][]byte
-	for line := range strings.Lines(string(b)) {
+	for line := range strings.Lines(packets) {
 		s, err := strconv.Unquote(strings.TrimSuffix(line, "\n"))
 		if err != nil {
-			f.Fatalf("%s: %v: %s", name, err, line)
+			f.Fatalf("%v: %s", err, line)
 		}
 		all = append(all, []byte(s))
 	}
@@ -40,7 +40,7 @@ func corpus(f *testing.F, name string) [][]byte {
 func FuzzPacket(f *testing.F) {
 	f.Add(packet(Message{Tunnel: 1, Type: TypeHello, Ns: 1, Nr: 2}), uint16(3), uint16(4))
 	f.Add(withOptions(packet(Message{Tunnel: 1, Ns: 1, Nr: 2})), uint16(65535), uint16(0))
-	for i, pkt := range corpus(f, "packet") {
+	for i, pkt := range corpus(f) {
 		f.Add(pkt, uint16(i), uint16(-i))
 	}
 	f.Fuzz(func(t *testing.T, b []byte, ns, nr uint16) {
