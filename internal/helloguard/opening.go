@@ -25,7 +25,7 @@ func (h *handler) sender(p *l2tp.Packet, now time.Time) *channel {
 		return nil
 	}
 	if half, ok := h.x.answered(at, p.Msg); ok {
-		return h.open(&channel{translator: translator.New(half.tunnel, now), owner: half.owner, established: true}, now)
+		return h.open(&channel{translator: translator.New(half.tunnel, now), owner: h.confirmed(half.owner, at, now), established: true}, now)
 	}
 	if p.Msg.Type == l2tp.TypeSCCCN {
 		h.replaced(at, p.Msg.Tunnel)
@@ -59,10 +59,20 @@ func (h *handler) sends(c *channel, p *l2tp.Packet, at path, now time.Time) {
 	}
 	if !c.established && !stop {
 		c.established = true
-		h.confirmAlive(c, now)
+		c.owner, c.asked = h.confirmed(c.owner, at, now), now
 		h.x.stoodUp(c)
 		h.save(c)
 	}
+}
+
+// confirmed asks anew who the owner of a connection is that is established now: it may have
+// ended in the meantime, or what was known of the sockets was older than its socket.
+func (h *handler) confirmed(o owner, at path, now time.Time) owner {
+	if o.ownership != known {
+		return o
+	}
+	h.facts.forget()
+	return h.ownerOf(at, false, now)
 }
 
 // confirmAlive asks anew who the owner is if it has ended while the connection was opened.
