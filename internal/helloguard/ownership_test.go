@@ -88,6 +88,23 @@ func TestTwoDaemonsOnOnePort(t *testing.T) {
 	}
 }
 
+// What is known of the sockets may be older than the sender's, and says then that xl2tpd
+// dials. It is asked again before anything can be sent in xl2tpd's name.
+func TestSocketNewerThanTheFacts(t *testing.T) {
+	b := newFixture(t, t.TempDir())
+	b.handlesRaw(false, assigning(false, l2tp.TypeSCCRQ, 0, 7, 0, 0), translator.Pass)
+	b.world.sockets = append(b.world.sockets, socket{local: here, peer: there, cgroup: 9})
+	b.handlesRaw(true, assigning(true, l2tp.TypeSCCRP, 7, 9, 0, 1), translator.Pass)
+	b.handles(false, l2tp.Message{Type: l2tp.TypeSCCCN, Tunnel: 9, Ns: 1, Nr: 1}, translator.Pass)
+	b.world.end(watched)
+	b.acts = nil
+	b.meet(Host{}, b.now)
+	b.due(b.now)
+	if toPeers(b.acts) != 0 {
+		t.Errorf("%q in another program's tunnel", b.acts)
+	}
+}
+
 // In kernel mode pppd's parent tells whose tunnel it is, whoever else has the port.
 func TestSessionsOfTwoDaemons(t *testing.T) {
 	b := newFixture(t, t.TempDir())
