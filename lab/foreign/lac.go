@@ -59,9 +59,10 @@ type lac struct {
 	id, peerID uint16 // tunnel ids
 	interval   time.Duration
 
-	ns, nr uint16 // of the next message: its own, and the one that is due
-	flying []byte // unacknowledged
-	since  time.Time
+	ns, nr uint16    // of the next message: its own, and the one that is due
+	flying []byte    // unacknowledged
+	since  time.Time // it was sent first
+	sent   time.Time // and last
 	next   time.Time // Hello
 }
 
@@ -90,10 +91,11 @@ func (l *lac) tick(now time.Time) error {
 	switch {
 	case l.flying != nil && now.Sub(l.since) > giveUp:
 		return errors.New("no acknowledgement")
-	case l.flying != nil:
+	case l.flying != nil && now.Sub(l.sent) >= repeat:
+		l.sent = now
 		binary.BigEndian.PutUint16(l.flying[10:], l.nr)
 		l.conn.Write(l.flying)
-	case l.peerID != 0 && !now.Before(l.next):
+	case l.flying == nil && l.peerID != 0 && !now.Before(l.next):
 		l.next = now.Add(l.interval)
 		l.send(6)
 	}
@@ -147,6 +149,7 @@ func (l *lac) opened(p l2tp.Packet) error {
 // send makes a message the one in flight.
 func (l *lac) send(kind uint16, avps ...avp) {
 	l.flying, l.since = l.write(kind, l.ns, avps...), time.Now()
+	l.sent = l.since
 	l.ns++
 }
 
