@@ -75,15 +75,6 @@ func (h *handler) confirmed(o owner, at path, now time.Time) owner {
 	return h.ownerOf(at, false, now)
 }
 
-// confirmAlive asks anew who the owner is if it has ended while the connection was opened.
-func (h *handler) confirmAlive(c *channel, now time.Time) {
-	if h.hasEnded(c.owner) {
-		t := c.translator.Tunnel()
-		h.facts.forget()
-		c.owner, c.asked = h.ownerOf(path{t.Local, t.Peer}, false, now), now
-	}
-}
-
 // request takes in an SCCRQ.
 func (h *handler) request(p *l2tp.Packet, at path, now time.Time) {
 	own, ok := l2tp.AssignedTunnel(p.Payload())
@@ -167,7 +158,7 @@ func (h *handler) pair(u *unpaired, m l2tp.Message, at path, out bool, now time.
 	if !ok || h.x.known(at, t.LocalID, false) != nil || h.x.known(at, t.PeerID, true) != nil {
 		return nil
 	}
-	return h.open(&channel{translator: translator.New(t, now), owner: u.owner, established: true, paired: true, secured: u.secured}, now)
+	return h.open(&channel{translator: translator.New(t, now), owner: h.confirmed(u.owner, at, now), established: true, paired: true, secured: u.secured}, now)
 }
 
 // receiver returns the channel of a packet of a peer, or nil.
@@ -263,6 +254,10 @@ func (h *handler) distrust(p *l2tp.Packet, now time.Time) {
 func (h *handler) openSession(s Session, now time.Time) *channel {
 	at := path{s.Local, s.Peer}
 	o := h.facts.of(s.Local.Port(), now).session(s)
+	if h.hasEnded(o) {
+		h.facts.forget()
+		o = h.facts.of(s.Local.Port(), now).session(s)
+	}
 	if !h.serves(o, at, now) {
 		return nil
 	}
@@ -278,7 +273,6 @@ func (h *handler) open(c *channel, now time.Time) *channel {
 			h.drop(old)
 		}
 		h.dropOrphan(at, t.LocalID)
-		h.confirmAlive(c, now)
 	}
 	if len(h.x.list) >= maxChannels {
 		old := h.x.makeRoom()
