@@ -57,10 +57,16 @@ func (t *Translator) foreignOut(p *l2tp.Packet) bool {
 // seen notes a message that is not older than all seen. Behind a gap, or as the first of
 // all, it may be a retransmission: later ones may be on the wire too.
 func (t *Translator) seen(ns uint16, now time.Time) {
-	t.exact = ns == t.next.n && t.exact || !t.exact && t.certain(now)
 	t.skip(ns)
-	t.next.n, t.sent = ns+1, now
+	t.advance(ns, now)
+	t.sent = now
 	t.confirm(now)
+}
+
+// advance notes that xl2tpd's next message is the one behind ns.
+func (t *Translator) advance(ns uint16, now time.Time) {
+	t.exact = ns == t.next.n && t.exact || !t.exact && t.certain(now)
+	t.next.n = ns + 1
 }
 
 // skip notes that messages before ns may have gone past: they are behind a pending Hello.
@@ -150,10 +156,8 @@ func (t *Translator) outCopy(p *l2tp.Packet, now time.Time, life Life) *Verdict 
 // swallow keeps a new Hello from the peer.
 func (t *Translator) swallow(p *l2tp.Packet, now time.Time, life Life) *Verdict {
 	ns := p.Msg.Ns
-	t.exact = t.exact && ns == t.next.n || !t.exact && t.certain(now)
-	t.next.n = ns
+	t.advance(ns, now)
 	t.seqs.add(ns)
-	t.next.n++
 	t.confirm(now)
 	t.out.Save = true
 	return t.answerSwallowed(ns, now, life)
@@ -218,12 +222,12 @@ func (t *Translator) outZLB(p *l2tp.Packet, now time.Time) *Verdict {
 	return t.forwardOut(p, w)
 }
 
-// zlbNumber is the number of a ZLB to the peer: the one that the peer expects. While a
-// Hello is pending that is the next one or the Hello's, and some peers ignore a ZLB with
-// another number than they expect (xl2tpd: check_control). What a peer says a round
-// trip and 2 s behind the Hello is its word on it. Before that the ZLB waits: for the word (decided), or for
-// ackForXl2tpd. A peer that asks again and again, or whose round trip is not known, gets the ZLB
-// under both numbers.
+// zlbNumber is the number of a ZLB to the peer: the one that the peer expects. Some peers
+// ignore a ZLB with another number (xl2tpd: check_control). While a Hello is pending, the
+// peer expects the next number or the Hello's. What it says a round trip and 2 s after the
+// Hello tells which. Before that the ZLB waits, until that is decided or ackForXl2tpd sends
+// one. A peer that sends its message again and again, or whose round trip is not known, gets
+// the ZLB under both numbers.
 func (t *Translator) zlbNumber(now time.Time) (ns uint16, both, wait bool) {
 	h := &t.hello
 	next := t.wireNext()
