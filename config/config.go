@@ -5,6 +5,7 @@ package config
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"net/netip"
 	"path/filepath"
@@ -107,10 +108,13 @@ func Default(path string) *Config {
 	return &Config{Path: path, Global: Defaults()}
 }
 
-// For returns the settings of a LAC (kind "lac") or LNS (kind "lns").
-func (c *Config) For(kind, name string) Settings {
-	if s := c.find(kind, name); s != nil {
-		return s.Settings
+// For returns the settings of a LAC (kind "lac") or LNS (kind "lns") of an xl2tpd with that
+// configuration file. [KIND FILE NAME] is for that one alone, [KIND NAME] for all.
+func (c *Config) For(path, kind, name string) Settings {
+	for _, name := range []string{path + " " + name, name} {
+		if s := c.find(kind, name); s != nil {
+			return s.Settings
+		}
 	}
 	if s := c.find(kind, "default"); s != nil {
 		return s.Settings
@@ -147,17 +151,27 @@ func (c *Config) find(kind, name string) *Section {
 }
 
 // Unknown returns a warning of one line for each section that names no LAC or
-// LNS of xl2tpd.conf; has tells which there are. That is not an error: the
-// tunnel may come later, and the rest of the file holds.
-func (c *Config) Unknown(has func(kind, name string) bool) []string {
+// LNS; has tells which there are in xl2tpd's file with that path, or with none in the
+// default file. That is not an error: the tunnel may come later, and the rest of the file holds.
+func (c *Config) Unknown(has func(path, kind, name string) bool) []string {
 	var warnings []string
 	for _, s := range c.Sections {
-		if s.Name != "default" && !has(s.Kind, s.Name) {
-			warnings = append(warnings, fmt.Sprintf("%s:%d: xl2tpd.conf has no [%s %s], this section does nothing",
-				c.Path, s.Line, s.Kind, s.Name))
+		path, name := file(s.Name)
+		if name != "default" && !has(path, s.Kind, name) {
+			warnings = append(warnings, fmt.Sprintf("%s:%d: %s has no [%s %s], this section does nothing",
+				c.Path, s.Line, cmp.Or(path, "xl2tpd.conf"), s.Kind, name))
 		}
 	}
 	return warnings
+}
+
+// file takes the name of a section for one xl2tpd alone apart: its file, and the section's name
+// there. In a name for all of them the file is empty.
+func file(name string) (path, rest string) {
+	if path, rest, ok := strings.Cut(name, " "); ok && filepath.IsAbs(path) {
+		return path, rest
+	}
+	return "", name
 }
 
 // Load reads a file. The error is a *conf.Error, or the system's when the file

@@ -106,7 +106,7 @@ func TestGoodFiles(t *testing.T) {
 			continue
 		}
 		for a, s := range want {
-			if d := cmp.Diff(s, c.For(a.kind, a.name), addrs); d != "" {
+			if d := cmp.Diff(s, c.For("", a.kind, a.name), addrs); d != "" {
 				t.Errorf("%s [%s %s]: %s", path, a.kind, a.name, d)
 			}
 		}
@@ -141,13 +141,46 @@ func TestUnknown(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := c.Unknown(func(kind, name string) bool { return kind == "lac" && name == "office" })
+	got := c.Unknown(func(path, kind, name string) bool { return path == "" && kind == "lac" && name == "office" })
 	want := []string{
 		"testdata/good/full.conf:17: xl2tpd.conf has no [lac two words], this section does nothing",
 		"testdata/good/full.conf:21: xl2tpd.conf has no [lac silent], this section does nothing",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("%q", got)
+	}
+}
+
+// [KIND FILE NAME] is for the xl2tpd with that file alone, and comes before [KIND NAME].
+func TestForOneFile(t *testing.T) {
+	c, err := Parse("", []byte("[lac office]\ninterval = 20\n[lac /etc/b.conf office]\ninterval = 30\n" +
+		"[lns /etc/b.conf two words]\ninterval = 40\n[lac /etc/b.conf]\ninterval = 50\n[lac default]\ninterval = 5\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		path, kind, name string
+		want             time.Duration
+	}{
+		{"/etc/a.conf", "lac", "office", 20 * time.Second},
+		{"/etc/b.conf", "lac", "Office", 30 * time.Second},
+		{"/etc/b.conf", "lns", "two words", 40 * time.Second},
+		{"/etc/a.conf", "lns", "two words", 10 * time.Second},
+		{"/etc/b.conf", "lac", "other", 5 * time.Second},
+		{"/etc/a.conf", "lac", "/etc/b.conf", 50 * time.Second}, // a section may be called so
+	} {
+		if got := c.For(tc.path, tc.kind, tc.name).Interval; got != tc.want {
+			t.Errorf("[%s %s] of %s: %v, want %v", tc.kind, tc.name, tc.path, got, tc.want)
+		}
+	}
+	var asked []string
+	c.Unknown(func(path, kind, name string) bool {
+		asked = append(asked, path+"|"+kind+"|"+name)
+		return true
+	})
+	want := []string{"|lac|office", "/etc/b.conf|lac|office", "/etc/b.conf|lns|two words", "|lac|/etc/b.conf"}
+	if !slices.Equal(asked, want) {
+		t.Errorf("%q, want %q", asked, want)
 	}
 }
 
@@ -186,7 +219,7 @@ func TestInstalledFile(t *testing.T) {
 	withTarget := Defaults()
 	withTarget.Target = netip.MustParseAddr("192.0.2.1")
 	for _, s := range []struct{ got, want Settings }{
-		{c.Global, Defaults()}, {c.For("lns", "x"), Defaults()}, {c.For("lac", "x"), Defaults()}, {c.For("lac", "office"), withTarget},
+		{c.Global, Defaults()}, {c.For("", "lns", "x"), Defaults()}, {c.For("", "lac", "x"), Defaults()}, {c.For("", "lac", "office"), withTarget},
 	} {
 		if d := cmp.Diff(s.want, s.got, addrs); d != "" {
 			t.Error(d)
@@ -312,7 +345,7 @@ func TestFormatParse(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, w := range want {
-			if d := cmp.Diff(w.s, c.For(w.kind, strings.ToUpper(w.name)), addrs); d != "" {
+			if d := cmp.Diff(w.s, c.For("", w.kind, strings.ToUpper(w.name)), addrs); d != "" {
 				t.Fatalf("[%s %s] %s", w.kind, w.name, d)
 			}
 		}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"runtime"
 	"slices"
 	"strconv"
@@ -24,13 +23,14 @@ import (
 func Examine(ctx context.Context, h *Host) []Finding {
 	e := &exam{Host: h, ctx: ctx}
 	e.report, e.reportErr = h.Report(ctx)
-	e.daemon, e.daemonErr = h.Xl2tpd(ctx)
+	e.seen, e.seenErr = h.Xl2tpd(ctx)
+	e.names = e.seen.Names()
 	e.conns, e.viciErr = h.Connections(ctx)
 	e.givenUp, e.journalErr = h.GivenUp(ctx)
 	e.conf, e.confErr = config.Load(h.path(config.DefaultPath))
 	return slices.Concat(
-		e.service(), e.keepaliveConf(), e.guard(), e.strongSwan(), e.xl2tpd(), e.pipe(), e.recovery(), e.modules(),
-		e.redialOwners(), e.maxRetries(), e.hellos(), e.tunnels(),
+		e.service(), e.keepaliveConf(), e.guard(), e.strongSwan(), e.xl2tpds(), e.recovery(), e.modules(),
+		e.redialOwners(), e.hellos(), e.tunnels(),
 	)
 }
 
@@ -41,8 +41,9 @@ type exam struct {
 
 	report     status.Report
 	reportErr  error
-	daemon     xl2tpd.Snapshot
-	daemonErr  error
+	seen       xl2tpd.Snapshot
+	seenErr    error
+	names      []string // of its instances
 	conns      []vici.Connection
 	viciErr    error
 	givenUp    []time.Time
@@ -81,14 +82,16 @@ func (e *exam) checkedElsewhere(problem string) bool {
 	return strings.HasPrefix(problem, "hello guard") ||
 		problem == "VICI unreachable" && e.viciErr != nil ||
 		e.confErr != nil && problem == e.confErr.Error() && !errors.Is(e.confErr, fs.ErrPermission) ||
-		e.daemon.ConfErr != nil && problem == e.daemon.ConfErr.Error() ||
-		problem == "xl2tpd not running" && e.daemonErr == nil && e.daemon.Pid == 0
+		slices.ContainsFunc(e.seen.Instances, func(i xl2tpd.Instance) bool {
+			return i.ConfErr != nil && problem == i.ConfErr.Error() ||
+				!i.Runs() && (problem == "xl2tpd not running" || problem == "xl2tpd of "+i.Path+" not running")
+		})
 }
 
 func (e *exam) strongSwan() []Finding {
 	if e.viciErr != nil {
 		unit := "strongswan-starter"
-		if state, err := e.Unit(e.ctx, "strongswan.service"); err == nil && state != "" {
+		if state, err := e.Unit(e.ctx, "strongswan.service"); err == nil && state != "" && state != "masked" {
 			unit = "strongswan"
 		}
 		remedy := []string{"apt install strongswan-swanctl", "systemctl restart " + unit}
@@ -103,7 +106,7 @@ func (e *exam) strongSwan() []Finding {
 	all := []Finding{good("VICI", "", "strongSwan answers, %s", count(len(e.conns), "connection"))}
 	var without []string
 	for _, c := range e.conns {
-		if c.DPDDelay == 0 {
+		if c.DPDDelay == 0 && !e.networkManagers(c.Name) {
 			without = append(without, c.Name)
 		}
 	}
@@ -115,51 +118,6 @@ func (e *exam) strongSwan() []Finding {
 			"`dpd_delay = 30s` in the connection of swanctl.conf, or `dpddelay=30s` and `dpdaction=restart` in ipsec.conf"))
 	}
 	return append(all, good("DPD", "", "on"))
-}
-
-func (e *exam) xl2tpd() []Finding {
-	const check = "xl2tpd"
-	if e.daemonErr != nil {
-		return []Finding{bad(check, "", e.daemonErr.Error())}
-	}
-	var all []Finding
-	state, err := e.Unit(e.ctx, "xl2tpd.service")
-	switch {
-	case err != nil:
-		all = append(all, bad(check, "", err.Error()))
-	case e.daemon.Pid == 0 && strings.HasPrefix(state, "active"):
-		// The generated unit of an init script stays active when the daemon dies.
-		all = append(all, bad(check, "", fmt.Sprintf("its unit is %s, but there is no process", state), "systemctl restart xl2tpd"))
-	case e.daemon.Pid == 0:
-		all = append(all, bad(check, "", "not running", "systemctl start xl2tpd", "journalctl -u xl2tpd"))
-	case state != "" && !strings.HasPrefix(state, "active"):
-		all = append(all, bad(check, "", fmt.Sprintf("runs as pid %d, but its unit is %s: a start of the unit would bring a second one", e.daemon.Pid, state),
-			fmt.Sprintf("kill %d", e.daemon.Pid), "systemctl start xl2tpd"))
-	default:
-		all = append(all, good(check, "", "running, pid %d", e.daemon.Pid))
-	}
-	if err := e.daemon.ConfErr; err != nil {
-		all = append(all, bad("xl2tpd.conf", "", err.Error(), "mend that before xl2tpd is started again"))
-	}
-	return all
-}
-
-const controlPipe = "/run/xl2tpd/l2tp-control"
-
-// pipe looks at xl2tpd's control pipe. A shell that wrote to it while xl2tpd was
-// down has made a file of it.
-func (e *exam) pipe() []Finding {
-	const check, path = "control pipe", controlPipe
-	info, err := os.Lstat(e.path(path))
-	switch {
-	case os.IsNotExist(err) && e.daemon.Pid == 0:
-		return nil // it comes with xl2tpd
-	case err != nil:
-		return []Finding{bad(check, "", err.Error(), "systemctl restart xl2tpd")}
-	case info.Mode().Type() != fs.ModeNamedPipe:
-		return []Finding{bad(check, "", path+" is no pipe: commands go nowhere", "rm "+path, "systemctl restart xl2tpd")}
-	}
-	return []Finding{good(check, "", "%s is a pipe", path)}
 }
 
 // modules are those that the tunnels need, and what for.
@@ -189,21 +147,6 @@ func (e *exam) modules() []Finding {
 		all = append(all, good(check, "", "PPP, L2TP, ESP and nft_queue are there"))
 	}
 	return all
-}
-
-// maxRetries: a popular way round the unanswered Hello, which now only keeps
-// dead tunnels.
-func (e *exam) maxRetries() []Finding {
-	const check = "max retries"
-	c := e.daemon.Conf
-	if c == nil {
-		return nil
-	}
-	if c.MaxRetries > 5 {
-		return []Finding{bad(check, "", fmt.Sprintf("%s says %d: a dead peer is found after hours, and its Hellos pile up until then", c.Path, c.MaxRetries),
-			"take `max retries` out of [global]: the Hello guard does what it was for")}
-	}
-	return []Finding{good(check, "", "%d", c.MaxRetries)}
 }
 
 // hellos reads from the journal whether unanswered Hellos close tunnels.

@@ -18,6 +18,7 @@ import (
 
 	"xl2tpd-keepalive/config"
 	"xl2tpd-keepalive/hook"
+	"xl2tpd-keepalive/proc"
 	"xl2tpd-keepalive/status"
 	"xl2tpd-keepalive/vici"
 	"xl2tpd-keepalive/xl2tpd"
@@ -30,7 +31,8 @@ type patient struct {
 	*Host
 	t       *testing.T
 	report  status.Report
-	daemon  xl2tpd.Snapshot
+	home    xl2tpd.Instance
+	others  []xl2tpd.Instance
 	conns   []vici.Connection
 	viciErr error
 	device  string // towards a peer
@@ -58,9 +60,11 @@ func healthy(t *testing.T) *patient {
 		Root:        t.TempDir(),
 		Report:      func(context.Context) (status.Report, error) { return p.report, p.down },
 		Connections: func(context.Context) ([]vici.Connection, error) { return p.conns, p.viciErr },
-		Xl2tpd:      func(context.Context) (xl2tpd.Snapshot, error) { return p.daemon, nil },
-		Device:      func(netip.Addr) (string, error) { return p.device, nil },
-		Source:      func(netip.AddrPort) (netip.Addr, error) { return p.source, nil },
+		Xl2tpd: func(context.Context) (xl2tpd.Snapshot, error) {
+			return xl2tpd.Snapshot{Instances: append([]xl2tpd.Instance{p.home}, p.others...)}, nil
+		},
+		Device: func(netip.Addr) (string, error) { return p.device, nil },
+		Source: func(netip.AddrPort) (netip.Addr, error) { return p.source, nil },
 		Unit: func(_ context.Context, name string) (string, error) {
 			if name == controlSocket {
 				return p.socket, nil
@@ -95,7 +99,31 @@ func (p *patient) must(err error) {
 func (p *patient) xl2tpd(text string) {
 	c, err := xl2tpd.ParseConf("/etc/xl2tpd/xl2tpd.conf", []byte(text))
 	p.must(err)
-	p.daemon = xl2tpd.Snapshot{Conf: c, Pid: 100}
+	p.home = xl2tpd.Instance{
+		Key:     xl2tpd.Key{Path: "/etc/xl2tpd/xl2tpd.conf", Pipe: "/run/xl2tpd/l2tp-control"},
+		Process: proc.ID{Pid: 100}, Unit: "xl2tpd.service", Conf: c,
+	}
+}
+
+// office is a second xl2tpd, with a unit and a pipe of its own.
+func (p *patient) office() *xl2tpd.Instance {
+	c, err := xl2tpd.ParseConf("/etc/office.conf", []byte("[lac office]\nlns = 192.0.2.1\nredial = yes\n"))
+	p.must(err)
+	p.must(os.MkdirAll(p.path("/run/office"), 0o755))
+	p.must(unix.Mkfifo(p.path("/run/office/ctl"), 0o600))
+	p.others = append(p.others, xl2tpd.Instance{
+		Key: xl2tpd.Key{Path: "/etc/office.conf", Pipe: "/run/office/ctl"}, Process: proc.ID{Pid: 200}, Unit: "office-l2tp.service", Conf: c,
+	})
+	return &p.others[len(p.others)-1]
+}
+
+// networkManager is an xl2tpd of NetworkManager's, beside the package's own, which has nothing to do.
+func (p *patient) networkManager() *xl2tpd.Instance {
+	p.xl2tpd("")
+	p.home.Process, p.home.Unit, p.unit = proc.ID{}, "", "inactive (dead)"
+	i := p.office()
+	i.Path, i.Unit, i.Connection = "/run/nm-l2tp-d4a4/xl2tpd.conf", "NetworkManager.service", "d4a4"
+	return i
 }
 
 func (p *patient) write(name, text string) {
@@ -129,14 +157,39 @@ func TestFindings(t *testing.T) {
 			p.viciErr, p.report.Problems = errors.New("vici: no such socket"), []string{"VICI unreachable"}
 		}, "VICI", "no such socket"},
 		{"no DPD", func(p *patient) { p.conns[0].DPDDelay = 0 }, "DPD", "off"},
-		{"xl2tpd dead, unit active", func(p *patient) { p.daemon.Pid, p.unit = 0, "active (exited)" }, "xl2tpd", "its unit is active (exited), but there is no process"},
-		{"xl2tpd stopped", func(p *patient) { p.daemon.Pid, p.unit = 0, "inactive (dead)" }, "xl2tpd", "not running"},
+		{"xl2tpd dead, unit active", func(p *patient) { p.home.Process.Pid, p.unit = 0, "active (exited)" }, "xl2tpd", "its unit is active (exited), but there is no process"},
+		{"xl2tpd stopped", func(p *patient) { p.home.Process.Pid, p.unit = 0, "inactive (dead)" }, "xl2tpd", "not running"},
 		{"xl2tpd stopped, as the service says too", func(p *patient) {
-			p.daemon.Pid, p.unit, p.report.Problems = 0, "inactive (dead)", []string{"xl2tpd not running"}
+			p.home.Process.Pid, p.unit, p.report.Problems = 0, "inactive (dead)", []string{"xl2tpd not running"}
 		}, "xl2tpd", "not running"},
-		{"xl2tpd without its unit", func(p *patient) { p.unit = "failed (failed)" }, "xl2tpd", "runs as pid 100, but its unit is failed (failed)"},
+		{"xl2tpd of another unit", func(p *patient) { p.unit, p.home.Unit = "inactive (dead)", "office-l2tp.service" }, "", ""},
+		{"xl2tpd of no unit", func(p *patient) { p.unit, p.home.Unit = "masked", "" }, "", ""},
+		{"two xl2tpds", func(p *patient) { p.office() }, "", ""},
+		{"two xl2tpds, one stopped", func(p *patient) {
+			p.office()
+			p.home.Process.Pid, p.unit, p.report.Problems = 0, "inactive (dead)", []string{"xl2tpd not running"}
+		}, "xl2tpd", "not running"},
+		{"two xl2tpds, the second stopped", func(p *patient) {
+			p.office().Process.Pid = 0
+			p.report.Problems = []string{"xl2tpd of /etc/office.conf not running"}
+		}, "xl2tpd", "not running, with /etc/office.conf"},
+		{"second pipe is a file", func(p *patient) {
+			p.office()
+			p.must(os.Remove(p.path("/run/office/ctl")))
+			p.write("/run/office/ctl", "c office\n")
+		}, "control pipe", "/run/office/ctl is no pipe"},
+		{"masked and stopped", func(p *patient) { p.home.Process.Pid, p.unit = 0, "masked" }, "xl2tpd", "its unit is masked"},
+		{"NetworkManager's alone", func(p *patient) {
+			i := p.networkManager()
+			p.conns = []vici.Connection{{Name: i.Connection}} // without DPD, as its plugin writes it
+		}, "", ""},
+		{"NetworkManager's alone, without any file", func(p *patient) {
+			p.networkManager()
+			p.home.Conf, p.home.ConfErr = nil, fs.ErrNotExist
+		}, "", ""},
+		{"retries of the second one", func(p *patient) { p.office().Conf.MaxRetries = 100 }, "max retries", "says 100"},
 		{"bad xl2tpd.conf, as the service says too", func(p *patient) {
-			p.daemon.ConfErr, p.report.Problems = errors.New("xl2tpd.conf:3: no"), []string{"xl2tpd.conf:3: no"}
+			p.home.ConfErr, p.report.Problems = errors.New("xl2tpd.conf:3: no"), []string{"xl2tpd.conf:3: no"}
 		}, "xl2tpd.conf", "xl2tpd.conf:3: no"},
 		{"bad keepalive.conf, as the service says too", func(p *patient) {
 			p.write(config.DefaultPath, "[global]\ninterval = soon\n")
@@ -270,8 +323,30 @@ func TestRemedies(t *testing.T) {
 		{"LAC coming up, or going", func(p *patient) { p.report.Tunnels[0].State = "down" }, "state", "journalctl -u xl2tpd -u xl2tpd-keepalive"},
 		{"LNS down", func(p *patient) { p.report.Tunnels[0].State, p.report.Tunnels[0].Name = "down", "lns office" },
 			"state", "journalctl -u xl2tpd -u xl2tpd-keepalive"},
-		{"unit without process", func(p *patient) { p.daemon.Pid = 0 }, "xl2tpd", "systemctl restart xl2tpd"},
-		{"process without unit", func(p *patient) { p.unit = "inactive (dead)" }, "xl2tpd", "kill 100"},
+		{"unit without process", func(p *patient) { p.home.Process.Pid = 0 }, "xl2tpd", "systemctl restart xl2tpd"},
+		{"LAC of the second one down", func(p *patient) {
+			p.office()
+			t := &p.report.Tunnels[0]
+			t.State, t.Link, t.Instance = "down", nil, "office-l2tp.service"
+		}, "state", "echo 'c office' > /run/office/ctl"},
+		{"LAC of who knows which down", func(p *patient) {
+			p.office()
+			t := &p.report.Tunnels[0]
+			t.State, t.Instance = "silent", ""
+		}, "state", "if it never answers: `target = ADDRESS` behind the tunnel in its section of /etc/xl2tpd/keepalive.conf"},
+		{"NetworkManager's down", func(p *patient) {
+			p.networkManager()
+			t := &p.report.Tunnels[0]
+			t.State, t.Link, t.Instance = "down", nil, ""
+		}, "state", "nmcli connection up 'd4a4'"},
+		{"pipe of no unit's gone", func(p *patient) {
+			p.home.Unit = ""
+			p.must(os.Remove(p.path("/run/xl2tpd/l2tp-control")))
+		}, "control pipe", "end pid 100, and start xl2tpd as it was started before"},
+		{"pipe of another unit's gone", func(p *patient) {
+			p.home.Unit = "office-l2tp.service"
+			p.must(os.Remove(p.path("/run/xl2tpd/l2tp-control")))
+		}, "control pipe", "systemctl restart office-l2tp"},
 	} {
 		p := healthy(t)
 		tc.ill(p)
@@ -351,7 +426,7 @@ func TestTell(t *testing.T) {
 		"o'brien":   `echo 'd o'\''brien' > /run/xl2tpd/l2tp-control if that is too long`,
 		"two words": `LAC "two words": xl2tpd cannot be told to dial a name with a space; change it in xl2tpd.conf`,
 	} {
-		if got := tell("d", lac, " if that is too long"); got != want {
+		if got := tell("/run/xl2tpd/l2tp-control", "d", lac, " if that is too long"); got != want {
 			t.Errorf("%s: %s; want %s", lac, got, want)
 		}
 	}

@@ -99,8 +99,11 @@ func unit(ctx context.Context, name string) (string, error) {
 		k, v, _ := strings.Cut(strings.TrimSpace(line), "=")
 		is[k] = v
 	}
-	if is["LoadState"] == "not-found" {
+	switch is["LoadState"] {
+	case "not-found":
 		return "", nil
+	case "masked":
+		return "masked", nil
 	}
 	return fmt.Sprintf("%s (%s)", is["ActiveState"], is["SubState"]), nil
 }
@@ -108,7 +111,7 @@ func unit(ctx context.Context, name string) (string, error) {
 // givenUp reads the last day's journal.
 func givenUp(ctx context.Context) ([]time.Time, error) {
 	cmd := exec.CommandContext(ctx, "journalctl", "--quiet", "--no-pager", "--since=-1d", "--output=short-unix",
-		"--identifier=xl2tpd", "--grep=Maximum retries exceeded")
+		"--grep=Maximum retries exceeded", "SYSLOG_IDENTIFIER=xl2tpd", "+", "_COMM=xl2tpd") // NetworkManager's has another identifier
 	out, err := cmd.Output()
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && len(exit.Stderr) == 0 {

@@ -20,12 +20,12 @@ const controlSocket = "xl2tpd-keepalive-control.socket"
 // asked; a service that is root does so itself.
 func (e *exam) recovery() []Finding {
 	const check = "recovery"
-	if e.daemon.Conf == nil || e.confErr != nil && !errors.Is(e.confErr, fs.ErrNotExist) {
+	if e.confErr != nil && !errors.Is(e.confErr, fs.ErrNotExist) {
 		return nil
 	}
 	var lacs []string
-	for _, s := range e.daemon.Conf.Sections {
-		if e.recovers(s) {
+	for i, s := range e.lacs {
+		if e.recovers(i, s) {
 			lacs = append(lacs, s.Name)
 		}
 	}
@@ -46,9 +46,23 @@ func (e *exam) recovery() []Finding {
 	return []Finding{good(check, "", "of %s", strings.Join(lacs, ", "))}
 }
 
+// lacs are the LACs of every xl2tpd but those of NetworkManager, which dials by itself.
+func (e *exam) lacs(yield func(xl2tpd.Instance, xl2tpd.Section) bool) {
+	for _, i := range e.seen.Instances {
+		if i.Conf == nil || i.NetworkManager() {
+			continue
+		}
+		for _, s := range i.Conf.Sections {
+			if s.Kind == "lac" && !yield(i, s) {
+				return
+			}
+		}
+	}
+}
+
 // recovers tells whether the service brings a LAC back.
-func (e *exam) recovers(s xl2tpd.Section) bool {
-	return e.conf != nil && s.Kind == "lac" && e.conf.For(s.Kind, s.Name).Recovery(s.Autodial || s.Redial) != config.RecoverOff
+func (e *exam) recovers(i xl2tpd.Instance, s xl2tpd.Section) bool {
+	return e.conf != nil && e.conf.For(i.Path, s.Kind, s.Name).Recovery(s.Autodial || s.Redial) != config.RecoverOff
 }
 
 // Where administrators put what redials.
@@ -65,20 +79,15 @@ func (e *exam) redialOwners() []Finding {
 	const check = "redialling"
 	var owners []string
 	dials := ""
-	if e.daemon.Conf != nil {
-		for _, s := range e.daemon.Conf.Sections {
-			if s.Kind != "lac" {
-				continue
-			}
-			switch { // we leave to xl2tpd what it redials
-			case s.Redial:
-				dials = "xl2tpd (redial = yes)"
-			case dials == "" && e.recovers(s):
-				dials = "xl2tpd-keepalive (recover)"
-			}
-			if strings.Contains("\n"+e.read(s.PPPOptFile), "\npersist") {
-				owners = append(owners, fmt.Sprintf("pppd (persist in %s)", s.PPPOptFile))
-			}
+	for i, s := range e.lacs {
+		switch { // the service leaves to xl2tpd what it redials
+		case s.Redial:
+			dials = "xl2tpd (redial = yes)"
+		case dials == "" && e.recovers(i, s):
+			dials = "xl2tpd-keepalive (recover)"
+		}
+		if strings.Contains("\n"+e.read(s.PPPOptFile), "\npersist") {
+			owners = append(owners, fmt.Sprintf("pppd (persist in %s)", s.PPPOptFile))
 		}
 	}
 	if dials != "" {

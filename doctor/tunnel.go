@@ -29,8 +29,11 @@ func (e *exam) tunnels() []Finding {
 }
 
 func title(t *status.Tunnel) string {
-	if t.Name == "" && t.Link != nil {
+	switch {
+	case t.Name == "" && t.Link != nil:
 		return t.Link.Name
+	case t.Instance != "":
+		return t.Name + " of " + t.Instance
 	}
 	return t.Name
 }
@@ -62,24 +65,27 @@ func (e *exam) state(name string, t *status.Tunnel) Finding {
 			why += "; ended last by: " + t.Last.Reason
 		}
 		f := bad(check, name, why)
+		i := e.instance(t.Instance)
 		switch {
-		case e.daemon.Pid == 0: // no wonder, and it has a check of its own
+		case i == nil || !i.Runs(): // no wonder, and it has a check of its own
+		case i.NetworkManager():
+			f.Remedy = []string{restart(*i), "journalctl -u NetworkManager -u xl2tpd-keepalive"}
 		case isLAC && t.Link == nil:
 			f.Remedy = []string{
-				tell("c", lac, ""),
+				tell(i.Pipe, "c", lac, ""),
 				"if it is to be down: `keepalive = no` in its section of /etc/xl2tpd/keepalive.conf",
-				"journalctl -u xl2tpd -u xl2tpd-keepalive",
+				journal(*i),
 			}
 		default:
-			f.Remedy = []string{"journalctl -u xl2tpd -u xl2tpd-keepalive"}
+			f.Remedy = []string{journal(*i)}
 		}
 		return f
 	case "silent":
 		f := bad(check, name, "the far end answers no echo request any more",
 			"if it never answers: `target = ADDRESS` behind the tunnel in its section of /etc/xl2tpd/keepalive.conf",
 			"if it did: xl2tpd closes the tunnel once a Hello is unanswered, within some two minutes")
-		if isLAC {
-			f.Remedy = append(f.Remedy, tell("d", lac, " if that is too long, then the same with c"))
+		if i := e.instance(t.Instance); isLAC && i != nil && !i.NetworkManager() {
+			f.Remedy = append(f.Remedy, tell(i.Pipe, "d", lac, " if that is too long, then the same with c"))
 		}
 		return f
 	}
@@ -88,11 +94,22 @@ func (e *exam) state(name string, t *status.Tunnel) Finding {
 
 // tell is how to have xl2tpd dial a LAC or hang it up, with a remark, or why that can't
 // be done from outside.
-func tell(verb, lac, remark string) string {
+func tell(pipe, verb, lac, remark string) string {
 	if err := xl2tpd.CheckLAC(lac); err != nil {
 		return err.Error()
 	}
-	return fmt.Sprintf("echo '%s %s' > %s", verb, strings.ReplaceAll(lac, "'", `'\''`), controlPipe) + remark
+	return fmt.Sprintf("echo %s > %s", quoted(verb+" "+lac), pipe) + remark
+}
+
+// quoted is a word for a shell.
+func quoted(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+
+// journal is how to read what an xl2tpd and the service have logged.
+func journal(i xl2tpd.Instance) string {
+	if i.Unit == "" {
+		return "journalctl _COMM=xl2tpd + _COMM=pppd + _SYSTEMD_UNIT=xl2tpd-keepalive.service"
+	}
+	return "journalctl -u " + strings.TrimSuffix(i.Unit, ".service") + " -u xl2tpd-keepalive"
 }
 
 func (e *exam) ipsec(name string, t *status.Tunnel) []Finding {

@@ -43,18 +43,20 @@ type Event struct {
 	Path   string // of the executable
 	Name   string
 	Tunnel string // section of xl2tpd.conf, such as "lac office"; empty: not known
-	Peer   netip.Addr
-	Link   string // pppN
-	Local  netip.Addr
-	Remote netip.Addr
-	Reason string
+	// Instance is the xl2tpd that has the tunnel; empty: there is one alone.
+	Instance string
+	Peer     netip.Addr
+	Link     string // pppN
+	Local    netip.Addr
+	Remote   netip.Addr
+	Reason   string
 }
 
 // environ is all that the hook finds in its environment. The names are those of
 // the journal's fields.
 func (e Event) environ() []string {
 	env := []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "EVENT=" + e.Name}
-	for name, value := range map[string]string{"TUNNEL": e.Tunnel, "LINK": e.Link, "REASON": e.Reason} {
+	for name, value := range map[string]string{"TUNNEL": e.Tunnel, "INSTANCE": e.Instance, "LINK": e.Link, "REASON": e.Reason} {
 		if value != "" {
 			env = append(env, name+"="+strings.Map(printable, value))
 		}
@@ -79,7 +81,7 @@ func printable(r rune) rune {
 // their section.
 func (e Event) key() string {
 	if strings.HasPrefix(e.Tunnel, "lac ") {
-		return e.Tunnel
+		return e.Instance + " " + e.Tunnel
 	}
 	return e.Link
 }

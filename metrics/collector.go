@@ -17,7 +17,7 @@ import (
 const patience = 5 * time.Second
 
 var (
-	byTunnel = []string{"tunnel", "link"}
+	byTunnel = []string{"tunnel", "link", "xl2tpd"} // the last one is empty, as if it were not there, where there is one xl2tpd alone
 
 	build    = desc("build_info", "A constant 1.", "version")
 	problems = desc("problems", "How many things do not work; status tells which.")
@@ -72,12 +72,13 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		if t.State == "off" {
 			continue
 		}
-		labels := []string{label(t.Name), ""}
+		labels := []string{label(t.Name), "", label(t.Instance)}
 		if t.Link == nil {
-			if !down[labels[0]] {
+			section := t.Instance + "\x00" + labels[0]
+			if !down[section] {
 				gauge(up, 0, labels...)
 			}
-			down[labels[0]] = true
+			down[section] = true
 			continue
 		}
 		labels[1] = t.Link.Name

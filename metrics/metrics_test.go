@@ -46,34 +46,34 @@ func TestCollect(t *testing.T) {
 xl2tpd_keepalive_build_info{version="1.0"} 1
 # HELP xl2tpd_keepalive_echo_requests_lost_total Those without a reply in time.
 # TYPE xl2tpd_keepalive_echo_requests_lost_total counter
-xl2tpd_keepalive_echo_requests_lost_total{link="ppp0",tunnel="lac office"} 1
+xl2tpd_keepalive_echo_requests_lost_total{link="ppp0",tunnel="lac office",xl2tpd=""} 1
 # HELP xl2tpd_keepalive_echo_requests_total Echo requests since the link came up.
 # TYPE xl2tpd_keepalive_echo_requests_total counter
-xl2tpd_keepalive_echo_requests_total{link="ppp0",tunnel="lac office"} 10
+xl2tpd_keepalive_echo_requests_total{link="ppp0",tunnel="lac office",xl2tpd=""} 10
 # HELP xl2tpd_keepalive_echo_round_trip_seconds Round trip of the latest echo request, if it was answered.
 # TYPE xl2tpd_keepalive_echo_round_trip_seconds gauge
-xl2tpd_keepalive_echo_round_trip_seconds{link="ppp0",tunnel="lac office"} 0.008
+xl2tpd_keepalive_echo_round_trip_seconds{link="ppp0",tunnel="lac office",xl2tpd=""} 0.008
 # HELP xl2tpd_keepalive_hello_guard_holding 1 while the tunnel needs the Hello guard.
 # TYPE xl2tpd_keepalive_hello_guard_holding gauge
-xl2tpd_keepalive_hello_guard_holding{link="ppp0",tunnel="lac office"} 1
+xl2tpd_keepalive_hello_guard_holding{link="ppp0",tunnel="lac office",xl2tpd=""} 1
 # HELP xl2tpd_keepalive_hellos_total Hellos by what the guard did: held (xl2tpd's, acknowledged in the peer's name), passed (xl2tpd's, shown to the peer), answered (the peer's, acknowledged in xl2tpd's name).
 # TYPE xl2tpd_keepalive_hellos_total counter
-xl2tpd_keepalive_hellos_total{link="ppp0",outcome="answered",tunnel="lac office"} 0
-xl2tpd_keepalive_hellos_total{link="ppp0",outcome="held",tunnel="lac office"} 5
-xl2tpd_keepalive_hellos_total{link="ppp0",outcome="passed",tunnel="lac office"} 2
+xl2tpd_keepalive_hellos_total{link="ppp0",outcome="answered",tunnel="lac office",xl2tpd=""} 0
+xl2tpd_keepalive_hellos_total{link="ppp0",outcome="held",tunnel="lac office",xl2tpd=""} 5
+xl2tpd_keepalive_hellos_total{link="ppp0",outcome="passed",tunnel="lac office",xl2tpd=""} 2
 # HELP xl2tpd_keepalive_problems How many things do not work; status tells which.
 # TYPE xl2tpd_keepalive_problems gauge
 xl2tpd_keepalive_problems 1
 # HELP xl2tpd_keepalive_tunnel_last_sign_of_life_timestamp_seconds Latest echo reply, data or control message.
 # TYPE xl2tpd_keepalive_tunnel_last_sign_of_life_timestamp_seconds gauge
-xl2tpd_keepalive_tunnel_last_sign_of_life_timestamp_seconds{link="ppp0",tunnel="lac office"} 1.80000006e+09
+xl2tpd_keepalive_tunnel_last_sign_of_life_timestamp_seconds{link="ppp0",tunnel="lac office",xl2tpd=""} 1.80000006e+09
 # HELP xl2tpd_keepalive_tunnel_up 1 for a tunnel that is up, 0 for one that is down or silent.
 # TYPE xl2tpd_keepalive_tunnel_up gauge
-xl2tpd_keepalive_tunnel_up{link="",tunnel="lac branch"} 0
-xl2tpd_keepalive_tunnel_up{link="ppp0",tunnel="lac office"} 1
+xl2tpd_keepalive_tunnel_up{link="",tunnel="lac branch",xl2tpd=""} 0
+xl2tpd_keepalive_tunnel_up{link="ppp0",tunnel="lac office",xl2tpd=""} 1
 # HELP xl2tpd_keepalive_tunnel_up_since_timestamp_seconds When the link came up.
 # TYPE xl2tpd_keepalive_tunnel_up_since_timestamp_seconds gauge
-xl2tpd_keepalive_tunnel_up_since_timestamp_seconds{link="ppp0",tunnel="lac office"} 1.8e+09
+xl2tpd_keepalive_tunnel_up_since_timestamp_seconds{link="ppp0",tunnel="lac office",xl2tpd=""} 1.8e+09
 `
 	registry := prometheus.NewPedanticRegistry()
 	registry.MustRegister(collector{sample})
@@ -140,10 +140,10 @@ func TestNames(t *testing.T) {
 	want := `
 # HELP xl2tpd_keepalive_tunnel_up 1 for a tunnel that is up, 0 for one that is down or silent.
 # TYPE xl2tpd_keepalive_tunnel_up gauge
-xl2tpd_keepalive_tunnel_up{link="",tunnel="lac"} 0
-xl2tpd_keepalive_tunnel_up{link="",tunnel="lac 東京"} 0
-xl2tpd_keepalive_tunnel_up{link="",tunnel="lac \\xc2\\xe7\\xba\\xe5"} 0
-xl2tpd_keepalive_tunnel_up{link="",tunnel="lac \\xc5\\xec\\xb5\\xfe"} 0
+xl2tpd_keepalive_tunnel_up{link="",tunnel="lac",xl2tpd=""} 0
+xl2tpd_keepalive_tunnel_up{link="",tunnel="lac 東京",xl2tpd=""} 0
+xl2tpd_keepalive_tunnel_up{link="",tunnel="lac \\xc2\\xe7\\xba\\xe5",xl2tpd=""} 0
+xl2tpd_keepalive_tunnel_up{link="",tunnel="lac \\xc5\\xec\\xb5\\xfe",xl2tpd=""} 0
 `
 	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), "xl2tpd_keepalive_tunnel_up"); err != nil {
 		t.Error(err)

@@ -17,8 +17,11 @@ type Report struct {
 
 // Tunnel is one tunnel, or a LAC of xl2tpd.conf that has none.
 type Tunnel struct {
-	Name string     `json:"name"` // "lac NAME" or "lns NAME"; empty if not known
-	Peer netip.Addr `json:"peer"` // outer address of the far end
+	Name string `json:"name"` // "lac NAME" or "lns NAME"; empty if not known
+	// Instance is the xl2tpd that has it: a unit, a file, or a connection of
+	// NetworkManager; empty if there is one xl2tpd alone.
+	Instance string     `json:"instance,omitempty"`
+	Peer     netip.Addr `json:"peer"` // outer address of the far end
 	// Vendor is what the far end calls itself; empty if not known.
 	Vendor string    `json:"vendor,omitempty"`
 	State  string    `json:"state"`

@@ -58,7 +58,11 @@ func (p *page) tunnel(t *Tunnel) {
 	if !t.Since.IsZero() {
 		state += " " + span(p.now.Sub(t.Since))
 	}
-	p.printf("\n%s  %s", p.paint("1", Printable(name)), state)
+	p.printf("\n%s", p.paint("1", Printable(name)))
+	if t.Instance != "" {
+		p.printf(" (%s)", Printable(t.Instance))
+	}
+	p.printf("  %s", state)
 	if t.Peer.IsValid() {
 		p.printf("  peer %v", t.Peer)
 	}

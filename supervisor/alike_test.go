@@ -51,7 +51,7 @@ func TestHungUpInUserspace(t *testing.T) {
 	if got := n.steps(5*time.Minute, ErrPlain); got != nil {
 		t.Errorf("%v of what was hung up", got)
 	}
-	n.step(Dials{addr("192.0.2.2")})
+	n.step(Dials{Peer: addr("192.0.2.2")})
 	if got := n.steps(5*time.Minute, ErrPlain); !slices.Contains(got, StepDial) {
 		t.Errorf("%v of what was dialled again", got)
 	}
@@ -76,7 +76,7 @@ func TestHungUpAtOneLNS(t *testing.T) {
 	if got := n.steps(5*time.Minute, ErrPlain); got != nil {
 		t.Errorf("%v of what was hung up", got)
 	}
-	n.step(Dials{closer.Peer.Addr()})
+	n.step(Dials{Peer: closer.Peer.Addr()})
 	if got := n.steps(5*time.Minute, ErrPlain); !slices.Contains(got, StepDial) {
 		t.Errorf("%v of what was dialled again", got)
 	}
@@ -87,19 +87,19 @@ func TestXl2tpdRestartedInUserspace(t *testing.T) {
 	conf := twoLACs("192.0.2.1", "192.0.2.2", "redial = yes\n")
 	n := newBench(t, conf, "[global]\nrecover = auto")
 	n.step(vici.Snapshot{})
-	n.step(Dials{addr("192.0.2.1")})
-	n.step(Dials{addr("192.0.2.2")})
+	n.step(Dials{Peer: addr("192.0.2.1")})
+	n.step(Dials{Peer: addr("192.0.2.2")})
 	n.links(inUserspace(link("ppp0", 5, true), link("ppp1", 6, true))...)
 	n.now = n.now.Add(10 * time.Minute)
 	s := n.xl2tpd(conf)
-	s.Pid = 200
+	s.Home().Process.Pid = 200
 	n.step(s)
 	n.links()
 	dialled := map[string]bool{}
 	n.plays(time.Minute, probe.Result{Err: lost}, func(r Recover) error {
 		switch r.Step {
 		case StepDial:
-			dialled[r.LAC] = true
+			dialled[r.LAC.Name] = true
 		case StepSecure, StepRenew:
 			return ErrPlain
 		}
@@ -115,10 +115,10 @@ func TestEndOfOneOfSeveralAddresses(t *testing.T) {
 	conf := strings.ReplaceAll(oneLAC, "192.0.2.1", "vpn.example.net")
 	n := newBench(t, conf, "[global]\nrecover = full")
 	s := n.xl2tpd(conf)
-	s.Conf.Sections[0].LNSIPs = []netip.Addr{addr("192.0.2.9"), addr("192.0.2.1")}
+	s.Home().Conf.Sections[0].LNSIPs = []netip.Addr{addr("192.0.2.9"), addr("192.0.2.1")}
 	n.step(s)
 	n.step(secured("1"))
-	n.step(Dials{addr("192.0.2.1")})
+	n.step(Dials{Peer: addr("192.0.2.1")})
 	n.links(inUserspace(link("ppp0", 5, true))...)
 	n.step(Counter{Link: key("ppp0", 5)})
 	n.step(probe.Result{Link: "ppp0", Index: 5, RTT: time.Millisecond})

@@ -24,7 +24,7 @@ type fleet struct {
 }
 
 func newFleet(n int) *fleet {
-	f := &fleet{xl2tpd: xl2tpd.Snapshot{Conf: &xl2tpd.Conf{}, Pid: 100}, config: config.Default("")}
+	f := &fleet{xl2tpd: running(&xl2tpd.Conf{}, 100), config: config.Default("")}
 	f.config.Global.Recover = config.RecoverAuto
 	here := netip.MustParseAddrPort("192.0.2.100:1701")
 	for i := range n {
@@ -34,7 +34,7 @@ func newFleet(n int) *fleet {
 		c := Control{Local: here, Peer: netip.AddrPortFrom(outer, 1701), LocalID: uint16(1 + i)}
 		f.links, f.controls = append(f.links, l), append(f.controls, c)
 		f.xl2tpd.Sessions = append(f.xl2tpd.Sessions, xl2tpd.Session{Ifname: l.Name, Ifindex: l.Index, Local: c.Local, Peer: c.Peer, LocalTunnel: c.LocalID})
-		f.xl2tpd.Conf.Sections = append(f.xl2tpd.Conf.Sections, xl2tpd.Section{
+		f.xl2tpd.Home().Conf.Sections = append(f.xl2tpd.Home().Conf.Sections, xl2tpd.Section{
 			Kind: "lac", Name: fmt.Sprint("Branch", i), PPPOptFile: l.OptFile, LNSIPs: []netip.Addr{outer}, Redial: true})
 		f.vici.SAs = append(f.vici.SAs, vici.SA{Name: fmt.Sprint("branch", i), UniqueID: fmt.Sprint(i), State: "ESTABLISHED",
 			RemoteHost: netip.AddrPortFrom(outer, 4500), Children: []vici.Child{{State: "INSTALLED"}}})
@@ -134,7 +134,7 @@ func BenchmarkWitness(b *testing.B) {
 		i := 0
 		for b.Loop() {
 			i = (i + 1) % len(f.links)
-			if got := brain.Witnesses(f.controls[i], len(f.links)); len(got) != 1 {
+			if got, _ := brain.Witnesses(f.controls[i]); len(got) != 1 {
 				b.Fatal(got)
 			}
 		}

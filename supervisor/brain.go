@@ -9,6 +9,7 @@ import (
 	"xl2tpd-keepalive/due"
 	"xl2tpd-keepalive/ppp"
 	"xl2tpd-keepalive/probe"
+	"xl2tpd-keepalive/proc"
 	"xl2tpd-keepalive/vici"
 	"xl2tpd-keepalive/xl2tpd"
 )
@@ -41,12 +42,12 @@ type Brain struct {
 
 	secured bool // a tunnel has had an SA
 
-	xl2tpd Process
-	learnt bool // something that the next brain is to be told
-	linked bool // has seen the links
-	began  time.Time
-	open   bool // links may be acted on
-	ready  bool
+	daemons map[string]Process // of the instances, by id
+	learnt  bool               // something that the next brain is to be told
+	linked  bool               // has seen the links
+	began   time.Time
+	open    bool // links may be acted on
+	ready   bool
 
 	count   [states]int // tunnels in each state
 	actions []Action    // of the step under way
@@ -63,6 +64,8 @@ func New(c *config.Config, jitter func() float64) *Brain {
 		failing: make(map[string]error),
 		waiting: make(map[*lac]bool),
 		faults:  make(map[string]string),
+		daemons: make(map[string]Process),
+		closes:  closes{died: make(map[string]time.Time)},
 	}
 }
 
@@ -81,7 +84,7 @@ func (b *Brain) Step(ev Event, now time.Time) []Action {
 		b.fault("D-Bus", !ev.Sources.DBus, "D-Bus unreachable")
 		b.fault("rtnetlink", !ev.Sources.Rtnetlink, "rtnetlink unreachable")
 	case xl2tpd.Snapshot:
-		b.daemon(ev, now)
+		b.takeDaemons(ev, now)
 		b.seen(EyeXl2tpd)
 		b.atlas.chart(ev)
 		b.replace(now)
@@ -106,15 +109,18 @@ func (b *Brain) Step(ev Event, now time.Time) []Action {
 	case TaskFailed:
 		b.taskFailed(ev)
 	case Ending:
+		if ev.Tunnel.Owner == (proc.ID{}) && len(b.atlas.byPid) > 1 {
+			ev.Tunnel.Owner = nobody
+		}
 		for _, c := range b.closes.hear(ev, now) {
 			b.ascribe(c)
 			b.touch(c.place)
 		}
 		if ev.Operator {
-			b.hungUp(ev.Tunnel.Peer.Addr())
+			b.hungUp(ev.Tunnel)
 		}
 	case Dials:
-		b.dials(ev.Peer, now)
+		b.dials(ev.Daemon, ev.Peer, now)
 	case Recovered:
 		b.recovered(ev, now)
 	case Fault:
@@ -196,32 +202,6 @@ func (b *Brain) fault(what string, bad bool, text string) {
 	}
 }
 
-// daemon takes in how xl2tpd itself is.
-func (b *Brain) daemon(s xl2tpd.Snapshot, now time.Time) {
-	is := Process{s.Pid, s.Started}
-	if is != b.xl2tpd {
-		if b.xl2tpd.Pid != 0 {
-			b.closes.died = now
-		}
-		b.newDaemon(s.Pid != 0, now)
-	}
-	if !b.eyes[EyeXl2tpd] {
-		for _, l := range b.lacs {
-			l.was = false // if it is still that xl2tpd, its tunnels are seen, or have ended
-		}
-	}
-	if is != b.xl2tpd || !b.eyes[EyeXl2tpd] {
-		if s.Pid != 0 {
-			b.note(slog.LevelInfo, "xl2tpd is running", slog.Int("pid", s.Pid))
-		} else {
-			b.note(slog.LevelWarn, "xl2tpd is not running")
-		}
-		b.xl2tpd, b.learnt = is, true
-	}
-	b.fault("xl2tpd", s.Pid == 0, "xl2tpd not running")
-	b.fault("xl2tpd.conf", s.ConfErr != nil, fmt.Sprint(s.ConfErr))
-}
-
 // links takes in the links there are now.
 func (b *Brain) links(links []ppp.Link, now time.Time) {
 	here := make(map[Key]bool, len(links))
@@ -261,8 +241,8 @@ func (b *Brain) links(links []ppp.Link, now time.Time) {
 // xl2tpd has dialled.
 func (b *Brain) find(l ppp.Link) place {
 	p := b.atlas.find(l)
-	if name, ok := p.lac(); ok && !p.outer.IsValid() {
-		p.outer = b.lac(name).called
+	if n, ok := p.lac(); ok && !p.outer.IsValid() {
+		p.outer = b.lac(n).called
 		p.sa = b.atlas.sas[p.outer]
 	}
 	return p

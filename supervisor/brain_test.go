@@ -13,6 +13,7 @@ import (
 	"xl2tpd-keepalive/hook"
 	"xl2tpd-keepalive/ppp"
 	"xl2tpd-keepalive/probe"
+	"xl2tpd-keepalive/proc"
 	"xl2tpd-keepalive/vici"
 	"xl2tpd-keepalive/xl2tpd"
 )
@@ -59,8 +60,15 @@ func (n *bench) xl2tpd(text string) xl2tpd.Snapshot {
 			}
 		}
 	}
-	return xl2tpd.Snapshot{Conf: c, Pid: 100}
+	return running(c, 100)
 }
+
+// running is a host with one xl2tpd.
+func running(c *xl2tpd.Conf, pid int) xl2tpd.Snapshot {
+	return xl2tpd.Snapshot{Instances: []xl2tpd.Instance{{Process: proc.ID{Pid: pid}, Conf: c}}}
+}
+
+func (n *bench) lac(called string) *lac { return n.b.lac(name{"lac", called, ""}) }
 
 func (n *bench) config(text string) *config.Config {
 	n.t.Helper()
@@ -685,8 +693,8 @@ func TestFailuresAreToldOnce(t *testing.T) {
 	n.wantNotes("VICI is back")
 
 	s := n.xl2tpd(oneLAC)
-	s.Pid = 0
-	s.ConfErr = errors.New("/etc/xl2tpd/xl2tpd.conf:3: what is this?")
+	s.Home().Process.Pid = 0
+	s.Home().ConfErr = errors.New("/etc/xl2tpd/xl2tpd.conf:3: what is this?")
 	n.step(s)
 	n.step(s)
 	n.wantNotes("xl2tpd is not running")

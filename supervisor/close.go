@@ -25,19 +25,26 @@ const (
 // xl2tpdEnded is why all tunnels have ended at once.
 const xl2tpdEnded = "xl2tpd ended"
 
-// origin is what a tunnel has in common with the one before it.
+// origin is what a tunnel has in common with the one before it: its section and peer, or if its
+// section is not known, its link.
 type origin struct {
-	section string
+	section name
 	outer   netip.Addr
+	link    string
 }
 
-func (p place) origin() origin { return origin{p.section(), p.outer} }
+func (t *tunnel) origin() origin {
+	if len(t.place.names) == 1 {
+		return origin{section: t.place.names[0], outer: t.place.outer}
+	}
+	return origin{section: name{instance: t.place.instance}, link: t.key.Name}
+}
 
 // closes knows how tunnels ended.
 type closes struct {
 	endings []ending
 	last    map[origin]*closing
-	died    time.Time // when xl2tpd ended last
+	died    map[string]time.Time // when an instance's xl2tpd ended last
 }
 
 type ending struct {
@@ -106,7 +113,7 @@ func (b *Brain) closed(t *tunnel, reason string, was State, now time.Time) strin
 		if quiet := now.Sub(t.evidence.Last()); why.Unexplained && was != Silent && !t.evidence.Last().IsZero() && quiet >= idle {
 			reason = fmt.Sprintf("the peer's idle timer, it seems: nothing came for %.0f s", quiet.Seconds())
 		}
-	case now.Sub(b.closes.died) <= late:
+	case now.Sub(b.closes.died[t.place.instance]) <= late:
 		reason, failed = xl2tpdEnded, true
 	case t.secured && !b.atlas.sas[t.place.outer].there():
 		reason, failed = "the IPsec SA was lost", true
@@ -122,7 +129,7 @@ func (b *Brain) closed(t *tunnel, reason string, was State, now time.Time) strin
 	if sure {
 		c.said(why)
 	}
-	b.closes.last[t.place.origin()] = c
+	b.closes.last[t.origin()] = c
 	b.ended(t, c, was, now)
 	return reason
 }

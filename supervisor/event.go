@@ -6,6 +6,8 @@ import (
 
 	"xl2tpd-keepalive/hook"
 	"xl2tpd-keepalive/probe"
+	"xl2tpd-keepalive/proc"
+	"xl2tpd-keepalive/xl2tpd"
 )
 
 // Key names a link. The index tells a new ppp0 from the one before.
@@ -53,11 +55,20 @@ type Ending struct {
 }
 
 // Dials says that xl2tpd asks a peer for a tunnel, whoever has made it do so.
-type Dials struct{ Peer netip.Addr }
+type Dials struct {
+	Daemon proc.ID // the xl2tpd
+	Peer   netip.Addr
+}
+
+// LAC names a LAC.
+type LAC struct {
+	Instance string // of the xl2tpd, see instanceID
+	Name     string
+}
 
 // Recovered says what a Recover has come to.
 type Recovered struct {
-	LAC  string
+	LAC  LAC
 	Step Step
 	Err  error
 }
@@ -87,7 +98,8 @@ type CancelEcho struct{ Link Key }
 
 // Recover asks for a step that may bring a LAC's tunnel back.
 type Recover struct {
-	LAC  string
+	LAC  LAC
+	To   xl2tpd.Target // the xl2tpd that dials and hangs up
 	Step Step
 	Up   bool       // its link is there, but silent
 	Dead bool       // and its peer has been asked, in vain

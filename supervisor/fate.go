@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"xl2tpd-keepalive/proc"
 )
 
 // dyingFor is how long xl2tpd holds on to a tunnel whose StopCCN nobody
@@ -30,8 +32,8 @@ func (l *lac) unheard(now time.Time) {
 
 // ended notes for recovery how a tunnel has ended.
 func (b *Brain) ended(t *tunnel, c *closing, was State, now time.Time) {
-	if name, ok := t.place.lac(); ok {
-		l := b.lac(name)
+	if n, ok := t.place.lac(); ok {
+		l := b.lac(n)
 		l.last, l.silent = c, time.Time{}
 		if was == Silent || c.unanswered {
 			l.silent = now
@@ -43,8 +45,8 @@ func (b *Brain) ended(t *tunnel, c *closing, was State, now time.Time) {
 // ascribe tells our own hanging up from the operator's. If he has hung up one of several
 // LACs that can't be told apart, none of them that has no tunnel is dialled.
 func (b *Brain) ascribe(c *closing) {
-	if name, ok := c.place.lac(); ok {
-		if l := b.lac(name); l.last == c && l.ladder.hangsUp() {
+	if n, ok := c.place.lac(); ok {
+		if l := b.lac(n); l.last == c && l.ladder.hangsUp() {
 			c.operator, c.failed = false, true
 			l.idle = true
 		}
@@ -54,7 +56,7 @@ func (b *Brain) ascribe(c *closing) {
 		if n.kind != "lac" || !c.operator {
 			continue
 		}
-		if l := b.lac(n.name); !b.claims(l).up() && !l.ladder.hangsUp() {
+		if l := b.lac(n); !b.claims(l).up() && !l.ladder.hangsUp() {
 			l.last = c
 			b.touchLAC(l)
 		}
@@ -63,12 +65,12 @@ func (b *Brain) ascribe(c *closing) {
 
 // hungUp notes that the operator has hung up an attempt, or a tunnel of which no link
 // has come. One that has a link is told of by its end.
-func (b *Brain) hungUp(lns netip.Addr) {
-	sections := b.atlas.byOuter[lns]
-	if len(sections) != 1 {
+func (b *Brain) hungUp(c Control) {
+	lacs := b.lacsOf(c.Owner, c.Peer.Addr())
+	if len(lacs) != 1 {
 		return // whose it was can't be told
 	}
-	l := b.lac(sections[0].Name)
+	l := lacs[0]
 	if slices.ContainsFunc(b.claims(l).sole, (*tunnel).linked) {
 		return
 	}
@@ -88,18 +90,18 @@ func (b *Brain) hungUp(lns netip.Addr) {
 
 // dials notes that xl2tpd dials. If the LAC was left down, somebody wants it again:
 // xl2tpd does not redial what was hung up. That dial counts as one of ours.
-func (b *Brain) dials(lns netip.Addr, now time.Time) {
-	sections := b.atlas.byOuter[lns]
-	if len(sections) != 1 { // whose it is can't be told: any of those that were hung up
-		for _, s := range sections {
-			if l := b.lac(s.Name); l.last != nil && l.last.operator {
+func (b *Brain) dials(daemon proc.ID, lns netip.Addr, now time.Time) {
+	lacs := b.lacsOf(daemon, lns)
+	if len(lacs) != 1 { // whose it is can't be told: any of those that were hung up
+		for _, l := range lacs {
+			if l.last != nil && l.last.operator {
 				l.last = nil
 				b.touchLAC(l)
 			}
 		}
 		return
 	}
-	l := b.lac(sections[0].Name)
+	l := lacs[0]
 	l.attempt, l.rests, l.called, l.seen = now, time.Time{}, lns, l.seen || l.last == nil
 	b.touchLAC(l)
 	if l.last == nil {
@@ -126,11 +128,14 @@ func (l *lac) free() time.Time {
 	return l.silent.Add(dyingFor)
 }
 
-// newDaemon notes that xl2tpd is another one, or gone: it knows nothing of what the
-// last one was told. What was hung up stays so. Where there is `autodial`, it dials as
+// newDaemon notes that an instance's xl2tpd is another one, or gone: it knows nothing of what
+// the last one was told. What was hung up stays so. Where there is `autodial`, it dials as
 // soon as it runs.
-func (b *Brain) newDaemon(runs bool, now time.Time) {
+func (b *Brain) newDaemon(instance string, runs bool, now time.Time) {
 	for _, l := range b.lacs {
+		if l.instance != instance {
+			continue
+		}
 		l.seen = l.seen || l.was
 		if l.last != nil && !l.last.sure && now.Sub(l.last.Time) <= late {
 			l.last.failed, l.last.Reason = true, xl2tpdEnded // its links were seen to go first
@@ -143,7 +148,7 @@ func (b *Brain) newDaemon(runs bool, now time.Time) {
 		}
 		l.silent, l.attempt, l.rests, l.ladder.next = time.Time{}, time.Time{}, time.Time{}, time.Time{}
 		l.idle = l.seen
-		if s := b.section(l.name); !hungUp && runs && s != nil && s.Autodial {
+		if s := b.section(l); !hungUp && runs && s != nil && s.Autodial {
 			l.idle, l.attempt = false, now
 			busy := l.ladder.busy
 			l.ladder = dialling(now)

@@ -34,7 +34,7 @@ func TestHungUpIsLeftDown(t *testing.T) {
 			up = false
 		}
 		for range 30 {
-			ours := n.b.lac(name).ladder
+			ours := n.lac(name).ladder
 			ambiguous := ours.busy != StepNone || ours.last == StepHangUp // it may be us
 			switch what := rng.IntN(10); {
 			case what == 0 && !up:
@@ -72,14 +72,14 @@ func TestHungUpIsLeftDown(t *testing.T) {
 				done = append(done, "xl2tpd")
 				s := n.xl2tpd(conf)
 				pid++
-				s.Pid = pid
+				s.Home().Process.Pid = pid
 				n.step(s)
 				n.links()
 				up = false
 			case what == 8:
 				done = append(done, "we")
 				s := n.xl2tpd(conf)
-				s.Pid = pid
+				s.Home().Process.Pid = pid
 				if up {
 					n.restarted(s, sa, current)
 				} else {

@@ -13,16 +13,22 @@ import (
 	"xl2tpd-keepalive/xl2tpd/conf"
 )
 
-// name is the name of a section of xl2tpd.conf.
-type name struct{ kind, name string }
+// name is the name of a section of an xl2tpd's file.
+type name struct{ kind, name, instance string }
+
+// key is the name as xl2tpd compares names.
+func (n name) key() string { return n.instance + "\x00" + n.kind + " " + conf.Lower(n.name) }
 
 func (n name) String() string { return strings.TrimSpace(n.kind + " " + n.name) }
 
 // place is where a link belongs: what the other daemons call its tunnel.
 type place struct {
-	names []name     // its section; several when they can't be told apart, none when unknown
-	outer netip.Addr // outer address of the far end; invalid when unknown
-	sa    sa
+	instance string // of the xl2tpd whose child its pppd is, if known
+	known    bool
+	daemon   int        // the pid of that xl2tpd
+	names    []name     // its section; several when they can't be told apart, none when unknown
+	outer    netip.Addr // outer address of the far end; invalid when unknown
+	sa       sa
 
 	session xl2tpd.Session // in kernel mode
 }
@@ -40,16 +46,17 @@ type sa struct {
 // there reports whether there is an SA that can carry packets, or will.
 func (s sa) there() bool { return s.Established || s.Child }
 
-// lac is the name of the one LAC that a link belongs to.
-func (p place) lac() (name string, ok bool) {
+// lac is the one LAC that a link belongs to.
+func (p place) lac() (n name, ok bool) {
 	if len(p.names) != 1 || p.names[0].kind != "lac" {
-		return "", false
+		return name{}, false
 	}
-	return p.names[0].name, true
+	return p.names[0], true
 }
 
 func (p place) equal(o place) bool {
-	return p.outer == o.outer && p.sa == o.sa && p.session == o.session && (sharedBy(p.names, o.names) || slices.Equal(p.names, o.names))
+	return p.instance == o.instance && p.known == o.known && p.daemon == o.daemon &&
+		p.outer == o.outer && p.sa == o.sa && p.session == o.session && (sharedBy(p.names, o.names) || slices.Equal(p.names, o.names))
 }
 
 // sharedBy tells whether two places have the very same names, as all those have
@@ -61,7 +68,7 @@ func sharedBy(a, b []name) bool { return len(a) == len(b) && len(a) > 0 && &a[0]
 // pppds.
 func (p place) since(was place) place {
 	if len(was.names) == 1 && len(p.names) != 1 && (len(p.names) == 0 || slices.Contains(p.names, was.names[0])) {
-		p.names = was.names
+		p.names, p.instance, p.known = was.names, was.instance, was.known
 		if !p.outer.IsValid() {
 			p.outer, p.session, p.sa = was.outer, was.session, was.sa
 		}
@@ -80,13 +87,12 @@ func (p place) section() string {
 // atlas finds the place of a link. It is built anew from each snapshot, so
 // that finding stays cheap with thousands of links.
 type atlas struct {
-	conf     *xl2tpd.Conf
-	lacs     map[string]*xl2tpd.Section       // by name in lower case
-	sessions map[int]xl2tpd.Session           // by index of their network device
-	byOuter  map[netip.Addr][]*xl2tpd.Section // LAC sections by address of their LNS
-	byOpt    map[string][]*xl2tpd.Section     // all sections by pppoptfile
-	crowds   map[alike]*crowd                 // LAC sections that only their pppoptfile could tell apart
-	sas      map[netip.Addr]sa                // by outer address of the far end
+	instances []*instance
+	byID      map[string]*instance
+	byPid     map[int]*instance      // of those that run
+	sessions  map[int]xl2tpd.Session // by index of their network device
+	sas       map[netip.Addr]sa      // by outer address of the far end
+	called    map[string]string      // what operators call the instances, by id
 }
 
 // alike is what the LACs of a crowd have in common: their pppoptfile, or that their
@@ -101,39 +107,21 @@ type crowd struct {
 	names    []name
 }
 
-// chart takes in what xl2tpd says.
+// chart takes in what is known of every xl2tpd.
 func (a *atlas) chart(s xl2tpd.Snapshot) {
-	a.conf = s.Conf
 	a.sessions = make(map[int]xl2tpd.Session, len(s.Sessions))
 	for _, session := range s.Sessions {
 		a.sessions[session.Ifindex] = session
 	}
-	a.lacs = make(map[string]*xl2tpd.Section)
-	a.byOuter = make(map[netip.Addr][]*xl2tpd.Section)
-	a.byOpt = make(map[string][]*xl2tpd.Section)
-	a.crowds = make(map[alike]*crowd)
-	join := func(section *xl2tpd.Section, o alike) {
-		if a.crowds[o] == nil {
-			a.crowds[o] = &crowd{}
-		}
-		c := a.crowds[o]
-		c.sections, c.names = append(c.sections, section), append(c.names, name{section.Kind, section.Name})
-	}
-	if s.Conf == nil {
-		return
-	}
-	for i := range s.Conf.Sections {
-		section := &s.Conf.Sections[i]
-		a.byOpt[section.PPPOptFile] = append(a.byOpt[section.PPPOptFile], section)
-		if section.Kind == "lac" {
-			a.lacs[conf.Lower(section.Name)] = section
-			join(section, alike{section.PPPOptFile, false})
-			if !literal(section) {
-				join(section, alike{section.PPPOptFile, true})
-			}
-		}
-		for _, ip := range section.LNSIPs {
-			a.byOuter[ip] = append(a.byOuter[ip], section)
+	a.instances, a.byID, a.byPid = nil, make(map[string]*instance), make(map[int]*instance)
+	a.called = make(map[string]string)
+	for i, called := range s.Names() {
+		in := newInstance(instanceID(i, s.Instances[i].Key), s.Instances[i])
+		a.called[in.id] = called
+		a.instances = append(a.instances, in)
+		a.byID[in.id] = in
+		if in.Runs() {
+			a.byPid[in.Process.Pid] = in
 		}
 	}
 }
@@ -194,53 +182,59 @@ func carries(c vici.Child, peer netip.Addr) bool {
 	return len(c.RemoteTS) == 0 || vici.TakesUDP(c.RemoteTS) && (!tunnel || !c.RouteBased && vici.Selects(c.RemoteTS, peer))
 }
 
-// find tells where a link belongs.
+// find tells where a link belongs. Its sections are those of the xl2tpd whose child its pppd is.
 func (a *atlas) find(l ppp.Link) place {
-	var p place
 	session, kernel := a.sessions[l.Index]
-	p.outer, p.session = l.OuterPeer, session
+	p := place{daemon: l.Xl2tpdPid, outer: l.OuterPeer, session: session}
 	if kernel && session.Peer.IsValid() {
 		p.outer = session.Peer.Addr()
 	}
 	p.outer = p.outer.Unmap()
+	if in := a.byPid[l.Xl2tpdPid]; in != nil {
+		p.instance, p.known = in.id, true
+		in.find(&p, l, kernel)
+	}
+	p.sa = a.sas[p.outer]
+	return p
+}
 
+// find finds the sections that a link may come from.
+func (in *instance) find(p *place, l ppp.Link, kernel bool) {
 	var found []*xl2tpd.Section
 	switch {
-	case a.conf == nil:
-	case kernel && session.LNS && p.outer.IsValid():
-		if s := a.conf.LNSFor(p.outer); s != nil {
+	case in.Conf == nil:
+	case kernel && p.session.LNS && p.outer.IsValid():
+		if s := in.Conf.LNSFor(p.outer); s != nil {
 			found = append(found, s)
 		}
-	case kernel && !session.LNS:
-		found, p.names = a.dialled(l, p.outer)
+	case kernel && !p.session.LNS:
+		found, p.names = in.dialled(l, p.outer)
 	default:
-		// The role is not known. A call that we have dialled is the better
+		// The role is not known. A call that xl2tpd has dialled is the better
 		// guess when its LNS fits.
-		found, p.names = a.dialled(l, p.outer)
+		found, p.names = in.dialled(l, p.outer)
 		if len(found) == 0 || !p.outer.IsValid() {
-			if more := a.answered(l, p.outer); len(more) > 0 {
+			if more := in.answered(l, p.outer); len(more) > 0 {
 				found, p.names = slices.Concat(found, more), nil
 			}
 		}
 	}
 	if p.names == nil {
 		for _, s := range found {
-			p.names = append(p.names, name{s.Kind, s.Name})
+			p.names = append(p.names, in.name(s))
 		}
 	}
 	if !p.outer.IsValid() && len(found) == 1 && len(found[0].LNSIPs) == 1 {
 		p.outer = found[0].LNSIPs[0]
 	}
-	p.sa = a.sas[p.outer]
-	return p
 }
 
 // dialled returns the LAC sections that the link may come from, and their names, if
 // they are a crowd's.
-func (a *atlas) dialled(l ppp.Link, outer netip.Addr) ([]*xl2tpd.Section, []name) {
+func (in *instance) dialled(l ppp.Link, outer netip.Addr) ([]*xl2tpd.Section, []name) {
 	var near []*xl2tpd.Section
 	if outer.IsValid() {
-		near = a.byOuter[outer]
+		near = in.byOuter[outer]
 	}
 	if len(near) == 1 {
 		return near, nil
@@ -258,20 +252,20 @@ func (a *atlas) dialled(l ppp.Link, outer netip.Addr) ([]*xl2tpd.Section, []name
 		return near, nil // pppoptfile was edited since
 	}
 	// An LNS that is called by a name may be any.
-	if c := a.crowds[alike{l.OptFile, outer.IsValid()}]; c != nil {
+	if c := in.crowds[alike{l.OptFile, outer.IsValid()}]; c != nil {
 		return c.sections, c.names
 	}
 	return nil, nil
 }
 
 // answered returns the LNS sections that the link may come from.
-func (a *atlas) answered(l ppp.Link, outer netip.Addr) []*xl2tpd.Section {
+func (in *instance) answered(l ppp.Link, outer netip.Addr) []*xl2tpd.Section {
 	var right *xl2tpd.Section
 	if outer.IsValid() {
-		right = a.conf.LNSFor(outer)
+		right = in.Conf.LNSFor(outer)
 	}
 	var fit []*xl2tpd.Section
-	for _, s := range a.byOpt[l.OptFile] {
+	for _, s := range in.byOpt[l.OptFile] {
 		if s.Kind == "lns" && (!outer.IsValid() || s == right) && gives(s, l.Peer) {
 			fit = append(fit, s)
 		}

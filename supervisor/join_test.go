@@ -74,7 +74,7 @@ func TestJoin(t *testing.T) {
 			s.Sessions = c.sessions
 			var a atlas
 			a.chart(s)
-			c.link.Name, c.link.Index = "ppp0", 5
+			c.link.Name, c.link.Index, c.link.Xl2tpdPid = "ppp0", 5, 100
 			p := a.find(c.link)
 			var names []string
 			for _, n := range p.names {

@@ -6,50 +6,71 @@ import (
 	"slices"
 	"time"
 
+	"xl2tpd-keepalive/proc"
 	"xl2tpd-keepalive/xl2tpd"
 	"xl2tpd-keepalive/xl2tpd/conf"
 )
 
 // lac is what recovery knows of a LAC of xl2tpd.conf.
 type lac struct {
-	name    string
-	key     string // the name in lower case
-	ladder  ladder
-	touched bool       // recovery has to look at it in the step under way
-	stale   bool       // the step under way was begun before xl2tpd was
-	seen    bool       // has had a tunnel, or was dialled, and nobody has hung up since
-	idle    bool       // xl2tpd has not planned to dial it
-	dialled time.Time  // when recovery had it dialled last
-	attempt time.Time  // since when xl2tpd dials, as far as is known; zero: it does not
-	rests   time.Time  // since when it is known not to; zero: it may
-	called  netip.Addr // where it has dialled last; invalid: nobody has seen it
-	ike     string     // the connection that its latest tunnel came through; empty: none
-	ikeTo   string     // and the LNS that was, as xl2tpd.conf calls it
-	last    *closing   // how its latest tunnel ended; nil: it is up, or none has
-	silent  time.Time  // when that was, if it was silent; zero: it was not
-	said    string     // what the log has told last
+	instance string // of its xl2tpd, see instanceID
+	name     string
+	key      string // see name.key
+	ladder   ladder
+	touched  bool       // recovery has to look at it in the step under way
+	stale    bool       // the step under way was begun before xl2tpd was
+	seen     bool       // has had a tunnel, or was dialled, and nobody has hung up since
+	idle     bool       // xl2tpd has not planned to dial it
+	dialled  time.Time  // when recovery had it dialled last
+	attempt  time.Time  // since when xl2tpd dials, as far as is known; zero: it does not
+	rests    time.Time  // since when it is known not to; zero: it may
+	called   netip.Addr // where it has dialled last; invalid: nobody has seen it
+	ike      string     // the connection that its latest tunnel came through; empty: none
+	ikeTo    string     // and the LNS that was, as xl2tpd.conf calls it
+	last     *closing   // how its latest tunnel ended; nil: it is up, or none has
+	silent   time.Time  // when that was, if it was silent; zero: it was not
+	said     string     // what the log has told last
 
 	was  bool // seen by the last brain, when the last xl2tpd may have run
 	kept bool // for the next brain
 	fate Fate // which is to be told this
 }
 
-func (b *Brain) lac(name string) *lac {
+func (b *Brain) lac(n name) *lac {
 	if b.lacs == nil {
 		b.lacs = make(map[string]*lac)
 	}
-	key := conf.Lower(name)
+	key := n.key()
 	if b.lacs[key] == nil {
-		b.lacs[key] = &lac{name: name, key: key}
+		b.lacs[key] = &lac{instance: n.instance, name: n.name, key: key}
 	}
 	return b.lacs[key]
+}
+
+// lacsOf returns the LACs of an xl2tpd with that LNS. If it is not known which xl2tpd it is,
+// they are those of the only one that runs.
+func (b *Brain) lacsOf(daemon proc.ID, lns netip.Addr) (all []*lac) {
+	in := b.atlas.byPid[daemon.Pid]
+	if daemon == (proc.ID{}) && len(b.atlas.byPid) < 2 {
+		in = b.atlas.byID[""]
+		for _, only := range b.atlas.byPid {
+			in = only
+		}
+	}
+	if in == nil {
+		return nil
+	}
+	for _, s := range in.byOuter[lns] {
+		all = append(all, b.lac(in.name(s)))
+	}
+	return all
 }
 
 // touch has recovery look at the LACs of a place in the step under way.
 func (b *Brain) touch(p place) {
 	for _, n := range p.names {
 		if n.kind == "lac" {
-			b.touchLAC(b.lac(n.name))
+			b.touchLAC(b.lac(n))
 		}
 	}
 }
@@ -133,19 +154,28 @@ func (b *Brain) lnsSA(l *lac, s *xl2tpd.Section) (any sa) {
 
 func (b *Brain) noteLAC(l *lac, level slog.Level, text string, more ...slog.Attr) {
 	attrs := []slog.Attr{slog.String("tunnel", "lac "+l.name)}
-	if a := b.lns(l.name); a.IsValid() {
+	if called := b.atlas.called[l.instance]; called != "" {
+		attrs = append(attrs, slog.String("instance", called))
+	}
+	if a := b.lns(l); a.IsValid() {
 		attrs = append(attrs, slog.String("peer", a.String()))
 	}
 	b.note(level, text, append(attrs, more...)...)
 }
 
 // lns is the address of a LAC's first LNS, or invalid.
-func (b *Brain) lns(lac string) (a netip.Addr) {
-	if s := b.section(lac); s != nil && len(s.LNSIPs) > 0 {
+func (b *Brain) lns(l *lac) (a netip.Addr) {
+	if s := b.section(l); s != nil && len(s.LNSIPs) > 0 {
 		a = s.LNSIPs[0]
 	}
 	return a
 }
 
-// section is what xl2tpd.conf says of a LAC, or nil.
-func (b *Brain) section(lac string) *xl2tpd.Section { return b.atlas.lacs[conf.Lower(lac)] }
+// section is what the file of its xl2tpd says of a LAC, or nil.
+func (b *Brain) section(l *lac) *xl2tpd.Section {
+	in := b.atlas.byID[l.instance]
+	if in == nil {
+		return nil
+	}
+	return in.lacs[conf.Lower(l.name)]
+}

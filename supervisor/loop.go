@@ -88,14 +88,21 @@ func (l *Loop) ask(ctx context.Context, look func(*Brain)) bool {
 	}
 }
 
-// Witnesses returns what is known of a control tunnel's links, or nil if ctx ends
-// first.
-func (l *Loop) Witnesses(ctx context.Context, c Control, controls int) []Tunnel {
-	answer := make(chan []Tunnel, 1) // ours alone, should we be gone by then
-	if l.ask(ctx, func(b *Brain) { answer <- b.Witnesses(c, controls) }) {
-		return <-answer
+// Witnesses is Brain.Witnesses; it returns nothing if ctx ends first.
+func (l *Loop) Witnesses(ctx context.Context, c Control) (links []Tunnel, certain bool) {
+	type witnesses struct {
+		links   []Tunnel
+		certain bool
 	}
-	return nil
+	answer := make(chan witnesses, 1) // ours alone, should we be gone by then
+	if l.ask(ctx, func(b *Brain) {
+		links, certain := b.Witnesses(c)
+		answer <- witnesses{links, certain}
+	}) {
+		w := <-answer
+		return w.links, w.certain
+	}
+	return nil, false
 }
 
 // Run works until ctx ends, then waits for the hands to come back, and returns

@@ -18,7 +18,6 @@ import (
 	"xl2tpd-keepalive/ppp"
 	"xl2tpd-keepalive/probe"
 	"xl2tpd-keepalive/vici"
-	"xl2tpd-keepalive/xl2tpd"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -62,7 +61,7 @@ func live(t *testing.T, d time.Duration, f func(h *host)) *host {
 		var wg sync.WaitGroup
 		wg.Go(func() {
 			h.loop.Post(config.Default(""))
-			h.loop.Post(xl2tpd.Snapshot{Pid: 1})
+			h.loop.Post(running(nil, 100))
 			h.loop.Post(vici.Snapshot{})
 			f(h)
 		})
@@ -277,7 +276,7 @@ func TestLoopBrainPanics(t *testing.T) {
 		},
 		Received: func(indexes []int) []ppp.Count { return make([]ppp.Count, len(indexes)) },
 	}, Front{Ready: func() {}, Status: func(string) {}, Pulse: time.Hour, Beat: func() {}, Keep: func(Memory) {}}, slog.New(slog.DiscardHandler))
-	for _, ev := range []Event{config.Default(""), xl2tpd.Snapshot{Pid: 1}, vici.Snapshot{}, ppp.Snapshot{Links: []ppp.Link{link("ppp0", 5, true)}}} {
+	for _, ev := range []Event{config.Default(""), running(nil, 100), vici.Snapshot{}, ppp.Snapshot{Links: []ppp.Link{link("ppp0", 5, true)}}} {
 		l.Post(ev)
 	}
 	panicked := make(chan any)

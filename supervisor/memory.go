@@ -2,7 +2,10 @@ package supervisor
 
 import (
 	"bytes"
+	"cmp"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"xl2tpd-keepalive/status"
@@ -11,8 +14,9 @@ import (
 // Memory is what the next brain is to be told of the LACs: what the other daemons do
 // not tell.
 type Memory struct {
-	Xl2tpd Process
-	LACs   []Kept // by name
+	Xl2tpd Process            // of the first instance
+	Others map[string]Process `json:",omitempty"` // of the other ones, by id
+	LACs   []Kept             // by instance and name
 }
 
 // Process names a process for good.
@@ -23,7 +27,8 @@ type Process struct {
 
 // Kept is a LAC in a Memory.
 type Kept struct {
-	LAC []byte // its name, which may be in any encoding
+	Instance string `json:",omitempty"` // of its xl2tpd, see instanceID
+	LAC      []byte // its name, which may be in any encoding
 	Fate
 }
 
@@ -44,9 +49,10 @@ type Fate struct {
 
 // Remember tells a brain what the last one knew. It is to be called before Step.
 func (b *Brain) Remember(m Memory, now time.Time) {
-	b.xl2tpd = m.Xl2tpd
+	b.daemons[""] = m.Xl2tpd
+	maps.Copy(b.daemons, m.Others)
 	for _, k := range m.LACs {
-		l := b.lac(string(k.LAC))
+		l := b.lac(name{"lac", string(k.LAC), k.Instance})
 		l.kept, l.fate = true, k.Fate
 		for _, at := range []*time.Time{&k.Attempt, &k.Silent, &k.Half} {
 			if at.After(now) { // the clock has been set back
@@ -76,13 +82,19 @@ func (b *Brain) Memory() (m Memory, news bool) {
 		return Memory{}, false
 	}
 	b.learnt = false
-	m.Xl2tpd = b.xl2tpd
+	m.Xl2tpd = b.daemons[""]
+	if len(b.daemons) > 1 {
+		m.Others = maps.Clone(b.daemons)
+		delete(m.Others, "")
+	}
 	for _, l := range b.lacs {
-		if l.kept {
-			m.LACs = append(m.LACs, Kept{[]byte(l.name), l.fate})
+		if _, is := b.daemons[l.instance]; l.kept && is {
+			m.LACs = append(m.LACs, Kept{l.instance, []byte(l.name), l.fate})
 		}
 	}
-	slices.SortFunc(m.LACs, func(x, y Kept) int { return bytes.Compare(x.LAC, y.LAC) })
+	slices.SortFunc(m.LACs, func(x, y Kept) int {
+		return cmp.Or(strings.Compare(x.Instance, y.Instance), bytes.Compare(x.LAC, y.LAC))
+	})
 	return m, true
 }
 

@@ -19,8 +19,8 @@ func TestDyingTunnelOfBeforeARestart(t *testing.T) {
 	} {
 		n := established(t, redials, "")
 		n.links()
-		n.b.lac("office").last = &closing{sure: true, failed: true, buried: tc.buried}
-		n.b.lac("office").silent, n.b.lac("office").idle = n.now, true
+		n.lac("office").last = &closing{sure: true, failed: true, buried: tc.buried}
+		n.lac("office").silent, n.lac("office").idle = n.now, true
 		n.step(n.config("[global]\nrecover = auto\n"))
 		end := n.now.Add(tc.from)
 		n.restarted(n.xl2tpd(redials), secured("2"))
@@ -65,7 +65,7 @@ func TestXl2tpdRestartedWithUs(t *testing.T) {
 		n := established(t, redials, "")
 		n.after(time.Minute)
 		s := n.xl2tpd(redials)
-		s.Pid = pid
+		s.Home().Process.Pid = pid
 		n.restarted(s, secured("2"))
 		if got := n.steps(10*time.Minute, nil); slices.Contains(got, StepDial) != want {
 			t.Errorf("pid %d: %v", pid, got)
@@ -74,7 +74,7 @@ func TestXl2tpdRestartedWithUs(t *testing.T) {
 			continue
 		}
 		// What has ended while we were away nobody has told of: it is no xl2tpd's of later.
-		s.Pid = 200
+		s.Home().Process.Pid = 200
 		n.step(s)
 		if got := n.steps(10*time.Minute, nil); got != nil {
 			t.Errorf("a later xl2tpd: %v", got)

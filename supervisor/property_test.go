@@ -64,7 +64,7 @@ func (w *world) xl2tpd() xl2tpd.Snapshot {
 		ip := netip.AddrFrom4([4]byte{192, 0, 2, byte(i)})
 		c.Sections = append(c.Sections, xl2tpd.Section{Kind: "lac", Name: name, PPPOptFile: opt(name), LNSIPs: []netip.Addr{ip}})
 	}
-	return xl2tpd.Snapshot{Conf: c, Pid: 1}
+	return running(c, 100)
 }
 
 func (w *world) snapshot() ppp.Snapshot { return ppp.Snapshot{Links: slices.Clone(w.links)} }
@@ -195,7 +195,7 @@ func TestInvariants(t *testing.T) {
 				w.index++
 				w.links = append(w.links, ppp.Link{
 					Name: fmt.Sprint("ppp", len(w.links)), Index: w.index,
-					OptFile: opt(rapid.SampledFrom(lacs).Draw(t, "lac")), TTY: "/dev/pts/0",
+					OptFile: opt(rapid.SampledFrom(lacs).Draw(t, "lac")), TTY: "/dev/pts/0", Xl2tpdPid: 100,
 				})
 				w.step(t, w.snapshot())
 			},

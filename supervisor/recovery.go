@@ -20,10 +20,10 @@ const maxTurns = 8
 // recover has the LACs climb their ladders that something has happened to, or
 // whose time has come.
 func (b *Brain) recover(now time.Time) {
-	if b.changed && b.atlas.conf != nil {
-		for i := range b.atlas.conf.Sections {
-			if s := &b.atlas.conf.Sections[i]; s.Kind == "lac" {
-				b.touchLAC(b.lac(s.Name))
+	if b.changed {
+		for _, in := range b.atlas.instances {
+			for _, s := range in.lacs {
+				b.touchLAC(b.lac(in.name(s)))
 			}
 		}
 	}
@@ -58,7 +58,7 @@ func (b *Brain) next() (first *lac) {
 
 // attend sees to what a LAC needs.
 func (b *Brain) attend(l *lac, now time.Time) {
-	if s := b.atlas.lacs[l.key]; s != nil && s.Name != "default" && s.Name != "" {
+	if s := b.section(l); s != nil && s.Name != "default" && s.Name != "" {
 		b.climb(l, s, now)
 	} else {
 		b.climbs.Set(l, time.Time{})
@@ -74,7 +74,7 @@ func (b *Brain) climb(l *lac, s *xl2tpd.Section, now time.Time) {
 		l.idle, l.rests = true, time.Time{} // it should have redialled by then
 	}
 	is, at := b.situation(l, s, now)
-	if is.well() && b.claims(l).sure(b.xl2tpd.Pid) {
+	if is.well() && b.claims(l).sure(b.daemon(l).Pid) {
 		l.seen, l.idle, l.last, l.said = true, false, nil, ""
 		l.silent, l.attempt, l.rests = time.Time{}, time.Time{}, time.Time{}
 		l.ike, l.ikeTo = b.lnsSA(l, s).Name, lnsHost(s)
@@ -92,7 +92,10 @@ func (b *Brain) climb(l *lac, s *xl2tpd.Section, now time.Time) {
 	if !step.asks() {
 		b.turns++
 	}
-	r := Recover{LAC: s.Name, Step: step, Up: is.up, Dead: l.ladder.dead, SA: b.lnsSA(l, s).UniqueID, LNS: b.lns(s.Name), Host: lnsHost(s)}
+	r := Recover{
+		LAC: LAC{l.instance, s.Name}, To: b.target(l), Step: step, Up: is.up, Dead: l.ladder.dead,
+		SA: b.lnsSA(l, s).UniqueID, LNS: b.lns(l), Host: lnsHost(s),
+	}
 	if l.ikeTo == r.Host { // it is still the same LNS
 		r.IKE = l.ike
 	}
@@ -114,7 +117,7 @@ func (b *Brain) climb(l *lac, s *xl2tpd.Section, now time.Time) {
 func (b *Brain) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situation, at time.Time) {
 	sa := b.lnsSA(l, s)
 	is = situation{
-		wish: b.wish(l, s), daemon: b.xl2tpd.Pid != 0,
+		wish: b.wish(l, s), daemon: b.daemon(l).Pid != 0,
 		secured: sa.Child, free: l.free(),
 		lost:   !l.silent.IsZero(),
 		trying: !l.attempt.IsZero() && now.Sub(l.attempt) < answerTime,
@@ -192,10 +195,11 @@ func redialling(s *xl2tpd.Section) time.Duration {
 
 // wish is what the configuration and the operator want for a LAC.
 func (b *Brain) wish(l *lac, s *xl2tpd.Section) wish {
-	if l.last != nil && !l.last.mishap() {
+	in := b.atlas.byID[l.instance]
+	if in == nil || in.NetworkManager() || l.last != nil && !l.last.mishap() {
 		return wishNothing
 	}
-	switch b.config.For(s.Kind, s.Name).Recovery(s.Autodial || s.Redial && l.seen) {
+	switch b.config.For(in.Path, s.Kind, s.Name).Recovery(s.Autodial || s.Redial && l.seen) {
 	case config.RecoverFull:
 		return wishFull
 	case config.RecoverRedial:
@@ -209,7 +213,7 @@ func (b *Brain) recovered(ev Recovered, now time.Time) {
 	if !ev.Step.asks() {
 		b.turns--
 	}
-	l := b.lac(ev.LAC)
+	l := b.lac(name{"lac", ev.LAC.Name, ev.LAC.Instance})
 	b.touchLAC(l)
 	if l.ladder.busy != ev.Step {
 		return
@@ -223,7 +227,7 @@ func (b *Brain) recovered(ev Recovered, now time.Time) {
 		l.unheard(now)
 	}
 	var is situation
-	if s := b.section(ev.LAC); s != nil {
+	if s := b.section(l); s != nil {
 		is, _ = b.situation(l, s, now)
 	}
 	l.ladder.done(ev.Err, is, b.jitter(), now)
@@ -256,8 +260,11 @@ func (b *Brain) recovered(ev Recovered, now time.Time) {
 	if ev.Step == StepLook || errors.Is(ev.Err, ErrPlain) || errors.Is(ev.Err, ErrAlive) || errors.Is(ev.Err, ErrWaits) {
 		return
 	}
-	if path := b.config.For("lac", ev.LAC).Hook; path != "" && ev.Err == nil {
-		b.do(CallHook{hook.Event{Path: path, Name: hook.Recover, Tunnel: "lac " + ev.LAC, Peer: b.lns(ev.LAC), Reason: ev.Step.String()}})
+	if path := b.configured(name{"lac", l.name, l.instance}).Hook; path != "" && ev.Err == nil {
+		b.do(CallHook{hook.Event{
+			Path: path, Name: hook.Recover, Tunnel: "lac " + l.name, Instance: b.atlas.called[l.instance],
+			Peer: b.lns(l), Reason: ev.Step.String(),
+		}})
 	}
 	level, text, attr := slog.LevelInfo, "bringing the tunnel back", slog.String("step", ev.Step.String())
 	if ev.Err != nil {
@@ -270,8 +277,7 @@ func (b *Brain) recovered(ev Recovered, now time.Time) {
 }
 
 // climbing says what recovery does for a LAC that has no tunnel, or nothing.
-func (b *Brain) climbing(s *xl2tpd.Section, now time.Time) string {
-	l := b.lac(s.Name)
+func (b *Brain) climbing(l *lac, s *xl2tpd.Section, now time.Time) string {
 	d := &l.ladder
 	switch {
 	case b.wish(l, s) == wishNothing || d.since.IsZero():

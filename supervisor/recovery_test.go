@@ -107,7 +107,7 @@ func TestRecovery(t *testing.T) {
 		{"the peer was silent", redials, "", after(Ending{Reason: "Hello unanswered", Unanswered: true}), []Step{StepRenew, StepRedial}},
 		{"xl2tpd is stopped", redials, "", func(n *bench) {
 			s := n.xl2tpd(redials)
-			s.Pid = 0
+			s.Home().Process.Pid = 0
 			n.step(s)
 			gone(n)
 		}, nil},
@@ -166,7 +166,7 @@ func TestRecoveryOfXl2tpd(t *testing.T) {
 			n.links()
 		}
 		s := n.xl2tpd(redials)
-		s.Pid = 200
+		s.Home().Process.Pid = 200
 		n.step(s)
 		n.links()
 		got := n.steps(70*time.Second, nil)
@@ -188,7 +188,7 @@ func TestRecoveryOfXl2tpdInTheClear(t *testing.T) {
 		t.Errorf("%v while xl2tpd redials", got)
 	}
 	s := n.xl2tpd(redials)
-	s.Pid = 200
+	s.Home().Process.Pid = 200
 	n.step(s)
 	if got := n.steps(10*time.Second, ErrPlain); !slices.Contains(got, StepDial) {
 		t.Errorf("%v after its end", got)
@@ -202,7 +202,7 @@ func TestRecoveryOfXl2tpdSeenLate(t *testing.T) {
 	n.links()
 	n.now = n.now.Add(time.Second)
 	s := n.xl2tpd(redials)
-	s.Pid = 200
+	s.Home().Process.Pid = 200
 	n.step(s)
 	if why := n.report()[0].Last.Reason; why != xl2tpdEnded {
 		t.Errorf("status: %s", why)
@@ -227,12 +227,12 @@ func TestRecoveryOfXl2tpdDuringAStep(t *testing.T) {
 		}
 		n.actions = nil
 		s := n.xl2tpd(conf)
-		s.Pid = 200
+		s.Home().Process.Pid = 200
 		n.step(s)
 		if got := n.steps(10*time.Second, nil); got != nil {
 			t.Errorf("%v beside another step", got)
 		}
-		n.step(Recovered{LAC: "office", Step: StepRenew, Err: err})
+		n.step(Recovered{LAC: LAC{Name: "office"}, Step: StepRenew, Err: err})
 		if got := n.steps(24*time.Second, nil); got != nil {
 			t.Errorf("%v: %v", err, got)
 		}
@@ -290,7 +290,7 @@ func TestRecoveryDropsAnAttempt(t *testing.T) {
 	n.links()
 	n.after(5 * time.Second)
 	n.actions, n.notes = nil, nil
-	n.step(Recovered{LAC: "office", Step: StepRenew})
+	n.step(Recovered{LAC: LAC{Name: "office"}, Step: StepRenew})
 	dropped := Ending{Tunnel: closer, Reason: "hung up on this host", Operator: true}
 	dropped.Tunnel.LocalID++
 	n.step(dropped) // it is heard before the step has ended
@@ -472,7 +472,7 @@ func TestRecoveryOfWhatIsDialledAgain(t *testing.T) {
 		n.links()
 		n.notes = nil
 		for range 3 {
-			n.step(Dials{closer.Peer.Addr()})
+			n.step(Dials{Peer: closer.Peer.Addr()})
 		}
 		n.wantNotes("tunnel dialled again on this host tunnel=lac")
 		if got := n.steps(34*time.Second, nil); got != nil {
@@ -530,15 +530,15 @@ func TestRecoveryTellsLACsApart(t *testing.T) {
 	n.links(link("ppp0", 5, true))
 
 	s = n.xl2tpd(conf)
-	s.Pid = 0
+	s.Home().Process.Pid = 0
 	n.step(s)
 	n.links()
 	n.wantNotes("tunnel up tunnel=lac office", "tunnel up tunnel=lac home", "tunnel down tunnel=lac home", "xl2tpd is not running", "tunnel down tunnel=lac office")
-	s.Pid = 200
+	s.Home().Process.Pid = 200
 	n.step(s)
 	n.actions = nil
 	n.after(5 * time.Second)
-	if len(n.actions) != 1 || n.actions[0].(Recover).LAC != "office" {
+	if len(n.actions) != 1 || n.actions[0].(Recover).LAC.Name != "office" {
 		t.Errorf("%v", show(n.actions))
 	}
 }
@@ -547,12 +547,12 @@ func TestRecoveryTellsLACsApart(t *testing.T) {
 func TestRecoveryOfOneOfSeveralAddresses(t *testing.T) {
 	n := newBench(t, redials, "[global]\nrecover = auto")
 	s := n.xl2tpd(redials)
-	s.Conf.Sections[0].LNSIPs = []netip.Addr{addr("192.0.2.9"), closer.Peer.Addr()}
+	s.Home().Conf.Sections[0].LNSIPs = []netip.Addr{addr("192.0.2.9"), closer.Peer.Addr()}
 	n.step(s)
 	n.step(secured("1"))
 	l := link("ppp0", 5, true)
 	l.OuterPeer = closer.Peer.Addr()
-	n.step(Dials{l.OuterPeer})
+	n.step(Dials{Peer: l.OuterPeer})
 	n.links(l)
 	n.step(Ending{Tunnel: closer, Reason: "Hello unanswered", Unanswered: true, Buried: true})
 	n.links()
@@ -654,7 +654,7 @@ func named(t *testing.T, known []string, sas ...vici.SA) *bench {
 	n := newBench(t, byName, "[global]\nrecover = auto")
 	s := n.xl2tpd(byName)
 	for _, a := range known {
-		s.Conf.Sections[0].LNSIPs = append(s.Conf.Sections[0].LNSIPs, addr(a))
+		s.Home().Conf.Sections[0].LNSIPs = append(s.Home().Conf.Sections[0].LNSIPs, addr(a))
 	}
 	s.Sessions = []xl2tpd.Session{{Ifindex: 5, Local: closer.Local, Peer: netip.MustParseAddrPort("192.0.2.2:1701"), LocalTunnel: 7}}
 	n.step(s)

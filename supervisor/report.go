@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -56,9 +57,13 @@ type Detail struct {
 func (b *Brain) Report(now time.Time) (details []Detail, problems []string) {
 	up := map[string]bool{}
 	last := map[string]*closing{} // of each section
-	for o, c := range b.closes.last {
-		if l := last[o.section]; l == nil || c.Time.After(l.Time) {
-			last[o.section] = c
+	for _, c := range b.closes.last {
+		if len(c.place.names) != 1 {
+			continue
+		}
+		key := c.place.names[0].key()
+		if l := last[key]; l == nil || c.Time.After(l.Time) {
+			last[key] = c
 		}
 	}
 	for _, t := range b.tunnels {
@@ -66,25 +71,24 @@ func (b *Brain) Report(now time.Time) (details []Detail, problems []string) {
 			continue
 		}
 		for _, n := range t.place.names {
-			up[n.String()] = true
+			up[n.key()] = true
 		}
 		details = append(details, Detail{t.view(), b.report(t, now)})
 	}
-	if b.atlas.conf != nil {
-		for i := range b.atlas.conf.Sections {
-			if s := &b.atlas.conf.Sections[i]; s.Kind == "lac" && s.Name != "default" && !up[name{s.Kind, s.Name}.String()] {
-				details = append(details, Detail{Report: b.absent(s, last[name{s.Kind, s.Name}.String()], now)})
+	for _, in := range b.atlas.instances {
+		for _, s := range in.lacs {
+			if key := in.name(s).key(); s.Name != "default" && !up[key] {
+				details = append(details, Detail{Report: b.absent(in, s, last[key], now)})
 			}
 		}
 	}
 	slices.SortFunc(details, func(x, y Detail) int {
-		if c := strings.Compare(x.Report.Name, y.Report.Name); c != 0 {
-			return c
-		}
-		if c := x.Report.Peer.Compare(y.Report.Peer); c != 0 {
-			return c
-		}
-		return strings.Compare(x.Link.Name, y.Link.Name)
+		return cmp.Or(
+			strings.Compare(x.Report.Instance, y.Report.Instance),
+			strings.Compare(x.Report.Name, y.Report.Name),
+			x.Report.Peer.Compare(y.Report.Peer),
+			strings.Compare(x.Link.Name, y.Link.Name),
+		)
 	})
 	return details, b.problems()
 }
@@ -103,7 +107,7 @@ func (b *Brain) problems() []string {
 
 func (b *Brain) report(t *tunnel, now time.Time) status.Tunnel {
 	r := status.Tunnel{
-		Name: t.place.section(), Peer: t.place.outer, State: t.state.String(), Since: t.since, Doing: t.doing(now),
+		Name: t.place.section(), Instance: b.atlas.calls(t.place), Peer: t.place.outer, State: t.state.String(), Since: t.since, Doing: t.doing(now),
 		Link: &status.Link{
 			Name: t.key.Name, Local: t.link.Local, Remote: t.link.Peer, Up: t.up, Target: t.target,
 			Echoes: t.echoes.report(),
@@ -111,7 +115,7 @@ func (b *Brain) report(t *tunnel, now time.Time) status.Tunnel {
 		},
 	}
 	r.SA = t.place.sa.report()
-	if c := b.closes.last[t.place.origin()]; c != nil {
+	if c := b.closes.last[t.origin()]; c != nil {
 		r.Last = &c.Close
 	}
 	return r
@@ -141,8 +145,8 @@ func (t *tunnel) doing(now time.Time) string {
 }
 
 // absent reports a LAC that has no link; last is how its latest tunnel ended.
-func (b *Brain) absent(s *xl2tpd.Section, last *closing, now time.Time) status.Tunnel {
-	r := status.Tunnel{Name: name{s.Kind, s.Name}.String(), State: Down.String()}
+func (b *Brain) absent(in *instance, s *xl2tpd.Section, last *closing, now time.Time) status.Tunnel {
+	r := status.Tunnel{Name: in.name(s).String(), Instance: b.atlas.called[in.id], State: Down.String()}
 	if len(s.LNSIPs) > 0 {
 		r.Peer = s.LNSIPs[0]
 	}
@@ -150,12 +154,14 @@ func (b *Brain) absent(s *xl2tpd.Section, last *closing, now time.Time) status.T
 		r.Last, r.Since = &last.Close, last.Time
 	}
 	r.SA = b.atlas.sas[r.Peer].report()
-	l := b.lac(s.Name)
+	l := b.lac(in.name(s))
 	switch {
-	case b.xl2tpd.Pid == 0:
+	case in.NetworkManager():
+		r.Doing = "waits for NetworkManager"
+	case !in.Runs():
 		r.Doing = "waits for xl2tpd"
-	case b.climbing(s, now) != "":
-		r.Doing = b.climbing(s, now)
+	case b.climbing(l, s, now) != "":
+		r.Doing = b.climbing(l, s, now)
 	case l.last != nil && l.last.operator:
 		r.Doing = "stays down until it is dialled again"
 	case s.Redial || s.Autodial:
@@ -163,7 +169,7 @@ func (b *Brain) absent(s *xl2tpd.Section, last *closing, now time.Time) status.T
 	default:
 		r.Doing = "waits to be dialled"
 	}
-	if !b.config.For(s.Kind, s.Name).Keepalive {
+	if !b.configured(in.name(s)).Keepalive {
 		r.State, r.Doing = Off.String(), "nothing: keepalive = no"
 	}
 	return r

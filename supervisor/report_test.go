@@ -59,7 +59,7 @@ func TestWhyItEnded(t *testing.T) {
 		}, nil, "the peer's idle timer, it seems: nothing came for 61 s"},
 		{"xl2tpd died", func(n *bench) {
 			s := n.xl2tpd(oneLAC)
-			s.Pid = 0
+			s.Home().Process.Pid = 0
 			n.step(s)
 		}, nil, "xl2tpd ended"},
 		{"SA lost", func(n *bench) { n.step(vici.Snapshot{}) }, nil, "the IPsec SA was lost"},

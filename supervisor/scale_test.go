@@ -93,10 +93,10 @@ func TestLostCrowd(t *testing.T) {
 		Recover: func(_ context.Context, r Recover) error {
 			if r.Step == StepSecure || r.Step == StepRenew {
 				mu.Lock()
-				secured[r.LAC] = append(secured[r.LAC], time.Since(began))
+				secured[r.LAC.Name] = append(secured[r.LAC.Name], time.Since(began))
 				mu.Unlock()
 			}
-			switch is := dead(r.LAC); {
+			switch is := dead(r.LAC.Name); {
 			case is && r.Step.asks():
 				time.Sleep(2 * time.Second)
 				return lost

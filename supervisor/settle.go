@@ -36,7 +36,7 @@ func (b *Brain) settle(t *tunnel, now time.Time) {
 		b.stop(t, Down, "the link is gone", now)
 	case !t.link.Up || !source.IsValid() || !target.IsValid():
 		b.stop(t, Down, "the link is down", now)
-	case !t.watched() && t.unmet(now):
+	case !t.watched() && t.unmet(b.atlas.byID != nil, now):
 		b.due.Set(t, t.met)
 	case !t.settings.Keepalive:
 		b.stop(t, Off, "keepalive = no", now)
@@ -53,9 +53,11 @@ func (b *Brain) settle(t *tunnel, now time.Time) {
 	}
 }
 
-// unmet reports whether the session of a link that is up in kernel mode is waited for.
-func (t *tunnel) unmet(now time.Time) bool {
-	if t.link.TTY != "" || t.place.session != (xl2tpd.Session{}) {
+// unmet reports whether more is to be known of a link that is up: its xl2tpd, if those are
+// watched, and in kernel mode its session.
+func (t *tunnel) unmet(watched bool, now time.Time) bool {
+	met := t.link.TTY != "" || t.place.session != (xl2tpd.Session{})
+	if met && (t.place.known || !watched) {
 		return false
 	}
 	if t.met.IsZero() {
@@ -70,13 +72,22 @@ func (b *Brain) settings(p place) (s config.Settings, sure bool) {
 	if len(p.names) == 0 {
 		return b.config.Global, true
 	}
-	s = b.config.For(p.names[0].kind, p.names[0].name)
+	s = b.configured(p.names[0])
 	for _, n := range p.names[1:] {
-		if b.config.For(n.kind, n.name) != s {
+		if b.configured(n) != s {
 			return b.config.Global, false
 		}
 	}
 	return s, true
+}
+
+// configured is what keepalive.conf says of a section.
+func (b *Brain) configured(n name) config.Settings {
+	path := ""
+	if in := b.atlas.byID[n.instance]; in != nil {
+		path = in.Path
+	}
+	return b.config.For(path, n.kind, n.name)
 }
 
 // begin starts to watch a link that is up, or up with other addresses.
@@ -193,16 +204,19 @@ func (b *Brain) tell(t *tunnel, event, reason string) {
 		return
 	}
 	b.do(CallHook{hook.Event{
-		Path: t.settings.Hook, Name: event, Tunnel: t.place.section(), Peer: t.place.outer, Link: t.key.Name,
+		Path: t.settings.Hook, Name: event, Tunnel: t.place.section(), Instance: b.atlas.calls(t.place), Peer: t.place.outer, Link: t.key.Name,
 		Local: t.link.Local, Remote: t.link.Peer, Reason: reason,
 	}})
 }
 
 // noteTunnel is a line for the log about one tunnel.
 func (b *Brain) noteTunnel(t *tunnel, level slog.Level, text string, more ...slog.Attr) {
-	attrs := make([]slog.Attr, 0, 3+len(more))
+	attrs := make([]slog.Attr, 0, 4+len(more))
 	if s := t.place.section(); s != "" {
 		attrs = append(attrs, slog.String("tunnel", s))
+	}
+	if called := b.atlas.calls(t.place); called != "" {
+		attrs = append(attrs, slog.String("instance", called))
 	}
 	if t.place.outer.IsValid() {
 		attrs = append(attrs, slog.String("peer", t.place.outer.String()))

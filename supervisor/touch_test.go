@@ -19,14 +19,14 @@ import (
 func TestForgetsNoLAC(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		f := newFleet(1)
-		section := &f.xl2tpd.Conf.Sections[0]
+		section := &f.xl2tpd.Home().Conf.Sections[0]
 		section.Redial = rapid.Bool().Draw(t, "redial")
 		section.Autodial = rapid.Bool().Draw(t, "autodial")
 		b, asked := f.start()
 		now := epoch
 		step := func(ev Event) {
 			asked = append(asked, b.Step(ev, now)...)
-			l := b.lac(section.Name)
+			l := b.lac(name{"lac", section.Name, ""})
 			is, _ := b.situation(l, section, now)
 			ladder := l.ladder
 			next := b.climbs.Next()
@@ -53,7 +53,7 @@ func TestForgetsNoLAC(t *testing.T) {
 			},
 			"xl2tpd": func(t *rapid.T) {
 				s := f.xl2tpd
-				s.Pid = rapid.IntRange(0, 2).Draw(t, "pid")
+				s.Home().Process.Pid = rapid.IntRange(0, 2).Draw(t, "pid")
 				step(s)
 			},
 			"ending": func(t *rapid.T) {
@@ -100,7 +100,7 @@ func TestOneLinkIsEnough(t *testing.T) {
 	silent.state, silent.evidence, silent.asked = Silent, Evidence{Data: epoch.Add(-time.Minute)}, epoch.Add(-time.Minute)
 	longer := silent
 	longer.asked = epoch.Add(-2 * time.Minute)
-	l := b.lac("Branch0")
+	l := b.lac(name{"lac", "Branch0", ""})
 	for name, tc := range map[string]struct {
 		claims claims
 		quiet  time.Duration
@@ -114,7 +114,7 @@ func TestOneLinkIsEnough(t *testing.T) {
 		"perhaps not its own": {claims{shared: []*[]*tunnel{{&silent}}}, time.Minute},
 	} {
 		b.book.lacs[l.key] = &tc.claims
-		is, _ := b.situation(l, &f.xl2tpd.Conf.Sections[0], epoch)
+		is, _ := b.situation(l, &f.xl2tpd.Home().Conf.Sections[0], epoch)
 		if !is.up || is.quiet != tc.quiet || is.silent() != (tc.quiet > 0) {
 			t.Errorf("%s: %+v", name, is)
 		}

@@ -51,6 +51,7 @@ type Tunnel struct {
 	SA       string     // name of the IKE SA; empty if none
 	Evidence Evidence
 
+	Daemon  int            // the pid of its xl2tpd
 	Session xl2tpd.Session // in kernel mode; zero if not known
 	Guard   config.Guard   // which of its Hellos are to be held back while it is alive
 	Window  time.Duration  // for how long evidence is fresh
@@ -136,6 +137,6 @@ func (t *tunnel) view() Tunnel {
 	return Tunnel{
 		Link: t.key, State: t.state, Since: t.since, Section: t.place.section(),
 		Outer: t.place.outer, Target: t.target, SA: t.place.sa.Name, Evidence: t.evidence,
-		Session: t.place.session, Guard: t.settings.HelloGuard(), Window: Window(t.settings),
+		Daemon: t.place.daemon, Session: t.place.session, Guard: t.settings.HelloGuard(), Window: Window(t.settings),
 	}
 }

@@ -5,8 +5,8 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/config"
+	"xl2tpd-keepalive/proc"
 	"xl2tpd-keepalive/xl2tpd"
-	"xl2tpd-keepalive/xl2tpd/conf"
 )
 
 // missable is how many echoes in a row may be lost, or be late, before there is
@@ -22,68 +22,67 @@ func (t Tunnel) Fresh(now time.Time) bool {
 	return !at.IsZero() && now.Sub(at) <= t.Window
 }
 
-// Control is a control tunnel of xl2tpd, as its packets show it.
+// Control is a control connection of an xl2tpd, as its packets show it.
 type Control struct {
 	Local, Peer netip.AddrPort
 	LocalID     uint16
+	Owner       proc.ID // the xl2tpd that has opened it; zero: not known
 }
 
-// Links are all links, by what ties them to control tunnels. The zero value has
-// none.
+// Links are all links, by what ties them to control connections. The zero value has none.
 type Links[L any] struct {
-	own     map[uint16][]session[L] // by xl2tpd's id of the tunnel
-	near    map[netip.Addr][]L      // those without a session, by the peer's address
-	unknown []L                     // and those without either
-	n       int
+	own  map[uint16][]tied[L]     // by xl2tpd's id of the control connection
+	near map[netip.Addr][]tied[L] // those without a session, by the peer's address
 }
 
-type session[L any] struct {
+type tied[L any] struct {
 	xl2tpd.Session
-	link L
+	daemon int // the pid of its pppd's parent
+	link   L
 }
 
-// Add adds a link with its session, if it has one, and outer address.
-func (ls *Links[L]) Add(link L, s xl2tpd.Session, outer netip.Addr) {
-	if ls.n == 0 {
-		ls.own, ls.near = make(map[uint16][]session[L]), make(map[netip.Addr][]L)
+// Add adds a link with its session, if it has one, its outer address, and the pid of its xl2tpd.
+func (ls *Links[L]) Add(link L, s xl2tpd.Session, outer netip.Addr, daemon int) {
+	if ls.own == nil {
+		ls.own, ls.near = make(map[uint16][]tied[L]), make(map[netip.Addr][]tied[L])
 	}
-	ls.n++
-	switch {
-	case s != (xl2tpd.Session{}):
-		ls.own[s.LocalTunnel] = append(ls.own[s.LocalTunnel], session[L]{s, link})
-	case outer.IsValid():
-		ls.near[outer] = append(ls.near[outer], link)
-	default:
-		ls.unknown = append(ls.unknown, link)
+	one := tied[L]{s, daemon, link}
+	if s != (xl2tpd.Session{}) {
+		ls.own[s.LocalTunnel] = append(ls.own[s.LocalTunnel], one)
+	} else if outer.IsValid() {
+		ls.near[outer] = append(ls.near[outer], one)
 	}
 }
 
-// Of returns those of the links that can be the control tunnel's; all of them
-// have to be alive for it to be. In userspace mode nothing ties a link to
-// its tunnel but the peer's address, and that only if the link's section is known
-// or `pass peer = yes`. Where it is not, any link of unknown origin may be the
-// one, if there are enough of them for all controls, the known control tunnels.
-func (ls *Links[L]) Of(c Control, controls int) []L {
-	var own []L
-	for _, s := range ls.own[c.LocalID] {
-		if c.carries(s.Session) {
-			own = append(own, s.link)
+// Of returns the links of a control connection. Only a session of the kernel makes certain
+// which they are. In userspace mode nothing ties a link to its control connection but the
+// peer's address and the xl2tpd, which several may have in common.
+func (ls *Links[L]) Of(c Control) (links []L, certain bool) {
+	for _, t := range ls.own[c.LocalID] {
+		if c.carries(t.Session) {
+			links = append(links, t.link)
 		}
 	}
-	switch near := ls.near[c.Peer.Addr()]; {
-	case len(own) > 0:
-		return own
-	case len(near) > 0:
-		return near
-	case ls.n >= controls:
-		return ls.unknown
+	if len(links) > 0 {
+		return links, true
 	}
-	return nil
+	for _, t := range ls.near[c.Peer.Addr()] {
+		if c.of(t.daemon) {
+			links = append(links, t.link)
+		}
+	}
+	return links, false
 }
+
+// nobody has no links. It stands for an owner that is not known where several could be it.
+var nobody = proc.ID{Pid: -1}
+
+// of reports whether the control connection can be that xl2tpd's.
+func (c Control) of(daemon int) bool { return c.Owner == (proc.ID{}) || c.Owner.Pid == daemon }
 
 // book has the tunnels by their places.
 type book struct {
-	lacs  map[string]*claims // by the LACs that they may belong to, in lower case
+	lacs  map[string]*claims // by the keys of the LACs that they may belong to
 	links Links[*tunnel]
 }
 
@@ -99,7 +98,7 @@ func (b *Brain) places() *book {
 		if t.gone {
 			continue
 		}
-		b.book.links.Add(t, t.place.session, t.place.outer)
+		b.book.links.Add(t, t.place.session, t.place.outer, t.place.daemon)
 		names := t.place.names
 		if len(names) == 1 {
 			b.book.claims(names[0]).sole = append(b.book.claims(names[0]).sole, t)
@@ -126,29 +125,28 @@ func (k *book) claims(n name) *claims {
 	if n.kind != "lac" {
 		return &claims{}
 	}
-	key := conf.Lower(n.name)
+	key := n.key()
 	if k.lacs[key] == nil {
 		k.lacs[key] = &claims{}
 	}
 	return k.lacs[key]
 }
 
-// Witnesses returns what is known of a control tunnel's links, see Links.Of.
-func (b *Brain) Witnesses(c Control, controls int) []Tunnel {
-	links := b.places().links.Of(c, controls)
-	all := make([]Tunnel, len(links))
-	for i, t := range links {
-		all[i] = t.view()
+// Witnesses returns what is known of a control connection's links, see Links.Of.
+func (b *Brain) Witnesses(c Control) (all []Tunnel, certain bool) {
+	links, certain := b.places().links.Of(c)
+	for _, t := range links {
+		all = append(all, t.view())
 	}
-	return all
+	return all, certain
 }
 
-// has tells whether the place can be the control tunnel's.
+// has reports whether a place can be the control connection's.
 func (c Control) has(p place) bool {
 	if p.session != (xl2tpd.Session{}) {
 		return c.carries(p.session)
 	}
-	return p.outer == c.Peer.Addr()
+	return p.outer == c.Peer.Addr() && c.of(p.daemon)
 }
 
 func (c Control) carries(s xl2tpd.Session) bool {

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/config"
+	"xl2tpd-keepalive/ppp"
+	"xl2tpd-keepalive/proc"
 	"xl2tpd-keepalive/xl2tpd"
 )
 
@@ -22,30 +24,43 @@ func TestControlLinks(t *testing.T) {
 	near := Tunnel{Link: Key{Name: "near"}, Outer: addr("192.0.2.1")}
 	far := Tunnel{Link: Key{Name: "far"}, Outer: addr("192.0.2.2")}
 	stray := Tunnel{Link: Key{Name: "stray"}}
+	mine, theirs := c, c
+	mine.Owner, theirs.Owner = proc.ID{Pid: 100, Start: 1}, proc.ID{Pid: 200, Start: 1}
 	for name, k := range map[string]struct {
-		links    []Tunnel
-		controls int
-		want     string
+		of      Control
+		links   []Tunnel
+		want    string
+		certain bool
 	}{
-		"by session":               {[]Tunnel{twin, own, near, stray}, 4, "own "},
-		"twin alone":               {[]Tunnel{twin, far}, 2, ""},
-		"by address":               {[]Tunnel{far, near, stray, near}, 4, "near near "},
-		"by elimination":           {[]Tunnel{far, stray}, 2, "stray "},
-		"more controls than links": {[]Tunnel{far, stray}, 3, ""},
-		"nothing":                  {nil, 1, ""},
+		"by session":                  {c, []Tunnel{twin, own, near, stray}, "own ", true},
+		"by session, owner known":     {mine, []Tunnel{twin, own, near, stray}, "own ", true},
+		"twin alone":                  {c, []Tunnel{twin, far}, "", false},
+		"by address, owner not known": {c, []Tunnel{far, near, stray, near}, "near near ", false},
+		"by address":                  {mine, []Tunnel{far, near, stray}, "near ", false},
+		"by address, another's":       {theirs, []Tunnel{far, near, stray}, "", false},
+		"nobody's in userspace mode":  {nobodys(c), []Tunnel{near}, "", false},
+		"nobody's in kernel mode":     {nobodys(c), []Tunnel{own}, "own ", true},
+		"none that can be any's":      {c, []Tunnel{far, stray}, "", false},
+		"nothing":                     {c, nil, "", false},
 	} {
 		var all Links[string]
 		for _, l := range k.links {
-			all.Add(l.Link.Name, l.Session, l.Outer)
+			all.Add(l.Link.Name, l.Session, l.Outer, 100)
 		}
 		got := ""
-		for _, l := range all.Of(c, k.controls) {
+		links, certain := all.Of(k.of)
+		for _, l := range links {
 			got += l + " "
 		}
-		if got != k.want {
-			t.Errorf("%s: %q, want %q", name, got, k.want)
+		if got != k.want || certain != k.certain {
+			t.Errorf("%s: %q certain %v, want %q certain %v", name, got, certain, k.want, k.certain)
 		}
 	}
+}
+
+func nobodys(c Control) Control {
+	c.Owner = nobody
+	return c
 }
 
 func TestFresh(t *testing.T) {
@@ -64,16 +79,19 @@ func TestFresh(t *testing.T) {
 // at all once ctx has ended.
 func TestLoopWitnesses(t *testing.T) {
 	var all []Tunnel
+	c := Control{Peer: netip.MustParseAddrPort("192.0.2.1:1701")}
+	near := func(name string, index int) ppp.Link {
+		l := link(name, index, true)
+		l.OuterPeer = c.Peer.Addr()
+		return l
+	}
 	live(t, time.Second, func(h *host) {
-		c := config.Default("")
-		c.Global.Guard = config.GuardOn
-		h.loop.Post(c)
-		h.links(link("ppp0", 5, true))
-		if all := h.loop.Witnesses(context.Background(), Control{}, 2); len(all) != 0 {
-			t.Errorf("%+v", all)
-		}
-		h.links(link("ppp0", 5, true), link("ppp1", 6, true))
-		all = h.loop.Witnesses(context.Background(), Control{}, 2)
+		conf := config.Default("")
+		conf.Global.Guard = config.GuardOn
+		h.loop.Post(conf)
+		h.links(near("ppp0", 5))
+		h.links(near("ppp0", 5), near("ppp1", 6))
+		all, _ = h.loop.Witnesses(context.Background(), c)
 	})
 	if len(all) != 2 || all[0].Window != 39*time.Second || all[0].Guard != config.GuardOn {
 		t.Errorf("%+v", all)
@@ -81,7 +99,7 @@ func TestLoopWitnesses(t *testing.T) {
 	ended, cancel := context.WithCancel(context.Background())
 	cancel()
 	idle := NewLoop(New(config.Default(""), nil), Hands{}, Front{}, slog.Default())
-	if all := idle.Witnesses(ended, Control{}, 1); all != nil {
+	if all, _ := idle.Witnesses(ended, c); all != nil {
 		t.Errorf("%+v", all)
 	}
 }

@@ -1,20 +1,32 @@
 package supervisor
 
 import (
+	"flag"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
+	"xl2tpd-keepalive/config"
 	"xl2tpd-keepalive/ppp"
 	"xl2tpd-keepalive/probe"
+	"xl2tpd-keepalive/proc"
 	"xl2tpd-keepalive/vici"
+	"xl2tpd-keepalive/xl2tpd"
 )
+
+// go test -run WhatIsWanted ./supervisor -args -hosts 20000
+var hosts = flag.Int("hosts", 300, "how many hosts TestWhatIsWantedComesBack plays")
 
 // site is a host with one LAC whose daemons do what they are told: a model of
 // charon, xl2tpd and the LNS behind a wire that may be cut.
 type site struct {
 	*bench
+	all    []*site // of the host, each with an xl2tpd of its own
+	key    xl2tpd.Key
+	peer   netip.AddrPort // of the LNS
 	conf   string
 	redial time.Duration // of xl2tpd; 0: it does not
 	auto   bool          // it dials when it starts
@@ -44,23 +56,53 @@ func (h *site) passes() bool { return !h.cut && (h.plain || h.here == h.there &&
 func (h *site) up() {
 	h.index++
 	h.link, h.alive, h.heard, h.dialled = true, true, h.now, time.Time{}
-	h.links(h.device())
+	h.links(h.devices()...)
 }
 
 func (h *site) device() ppp.Link {
-	l := link("ppp0", h.index, true)
+	l := link(fmt.Sprint("ppp", h.index), h.index, true)
 	l.Xl2tpdPid = h.pid
 	return l
+}
+
+// devices are the links of the host.
+func (h *site) devices() (all []ppp.Link) {
+	for _, s := range h.all {
+		if s.link {
+			all = append(all, s.device())
+		}
+	}
+	return all
+}
+
+// daemons is what is seen of the host's xl2tpds.
+func (h *site) daemons() (all xl2tpd.Snapshot) {
+	for _, s := range h.all {
+		in := s.xl2tpd(s.conf).Instances[0]
+		in.Key = s.key
+		if in.Process = s.process(); s.away {
+			in.Process = proc.ID{}
+		}
+		all.Instances = append(all.Instances, in)
+	}
+	return all
+}
+
+func (h *site) process() proc.ID { return proc.ID{Pid: h.pid} }
+
+// control is the control connection of the site's tunnel.
+func (h *site) control() Control {
+	return Control{Local: closer.Local, Peer: h.peer, LocalID: closer.LocalID, Owner: h.process()}
 }
 
 // down takes the link away, for a reason if there is one.
 func (h *site) down(e *Ending) {
 	if e != nil {
-		e.Tunnel = closer
+		e.Tunnel = h.control()
 		h.step(*e)
 	}
 	h.link, h.dialled = false, time.Time{}
-	h.links()
+	h.links(h.devices()...)
 	if h.redial > 0 && h.active && !h.half {
 		h.again = h.now.Add(h.redial)
 	}
@@ -69,7 +111,7 @@ func (h *site) down(e *Ending) {
 func (h *site) dial() {
 	if !h.link && !h.half && h.dialled.IsZero() {
 		h.dialled = h.now
-		h.step(Dials{Peer: closer.Peer.Addr()})
+		h.step(Dials{Daemon: h.process(), Peer: h.peer.Addr()})
 	}
 	h.active = true
 }
@@ -80,7 +122,7 @@ func (h *site) hangUp(dead bool) error {
 	if h.link {
 		h.down(&Ending{Reason: "hung up", Operator: true})
 	} else if was {
-		h.step(Ending{Tunnel: closer, Reason: "hung up", Operator: true})
+		h.step(Ending{Tunnel: h.control(), Reason: "hung up", Operator: true})
 	} else {
 		return nil
 	}
@@ -94,10 +136,16 @@ func (h *site) charon() { h.step(h.seen()) }
 
 // seen is what charon says.
 func (h *site) seen() vici.Snapshot {
-	if h.here == 0 || h.plain || h.killed {
-		return vici.Snapshot{}
+	var all vici.Snapshot
+	for i, s := range h.all {
+		if s.here == 0 || s.plain || s.killed {
+			continue
+		}
+		sa := secured(fmt.Sprint(i, " ", s.here)).SAs[0]
+		sa.RemoteHost = netip.AddrPortFrom(s.peer.Addr(), 4500)
+		all.SAs = append(all.SAs, sa)
 	}
-	return secured(fmt.Sprint(h.here))
+	return all
 }
 
 func (h *site) initiate() error {
@@ -151,30 +199,52 @@ func (h *site) recover(r Recover) error {
 	return nil
 }
 
-// live lets time pass.
+// live lets time pass on the host.
 func (h *site) live(d time.Duration) {
 	for end := h.now.Add(d); h.now.Before(end); h.after(500 * time.Millisecond) {
-		switch {
-		case h.link && h.alive && h.passes():
-			h.heard = h.now
-		case h.link && h.now.Sub(h.heard) > 130*time.Second: // a Hello has gone unanswered
-			h.down(&Ending{Reason: "Hello unanswered", Unanswered: true})
-		case !h.again.IsZero() && !h.now.Before(h.again):
-			h.again = time.Time{}
-			if h.active {
-				if h.link || !h.dialled.IsZero() {
-					h.t.Fatalf("xl2tpd calls a second time after %q", h.done)
-				}
-				h.dial()
-			}
-		case h.dialled.IsZero():
-		case h.passes():
-			h.up()
-		case h.now.Sub(h.dialled) > 31*time.Second:
-			h.down(nil)
+		for _, s := range h.all {
+			s.goOn()
 		}
 		h.act()
 	}
+}
+
+// goOn is what happens at the site by itself.
+func (h *site) goOn() {
+	switch {
+	case h.link && h.alive && h.passes():
+		h.heard = h.now
+	case h.link && h.now.Sub(h.heard) > 130*time.Second: // a Hello has gone unanswered
+		h.down(&Ending{Reason: "Hello unanswered", Unanswered: true})
+	case !h.again.IsZero() && !h.now.Before(h.again):
+		h.again = time.Time{}
+		if h.active {
+			if h.link || !h.dialled.IsZero() {
+				h.t.Fatalf("xl2tpd calls a second time after %q", h.done)
+			}
+			h.dial()
+		}
+	case h.dialled.IsZero():
+	case h.passes():
+		h.up()
+	case h.now.Sub(h.dialled) > 31*time.Second:
+		h.down(nil)
+	}
+}
+
+// of is the site of a step, which has to be for the xl2tpd that runs there.
+func (h *site) of(r Recover) *site {
+	for i, s := range h.all {
+		if instanceID(i, s.key) != r.LAC.Instance {
+			continue
+		}
+		if r.To.Pipe != s.key.Pipe {
+			h.t.Fatalf("%+v is for another xl2tpd than that of %+v", r, s.key)
+		}
+		return s
+	}
+	h.t.Fatalf("no xl2tpd of ours has %+v", r.LAC)
+	return nil
 }
 
 // act does what is asked for.
@@ -187,128 +257,166 @@ func (h *site) act() {
 			if steps > 1000 {
 				h.t.Fatal("no pause between steps")
 			}
-			h.step(Recovered{LAC: a.LAC, Step: a.Step, Err: h.recover(a)})
+			h.step(Recovered{LAC: a.LAC, Step: a.Step, Err: h.of(a).recover(a)})
 		case ReadCounter:
 			h.step(Counter{Link: a.Link})
 		case SendEcho:
 			r := probe.Result{Link: a.Link, Index: a.Index, Err: lost}
-			if h.link && h.alive && h.passes() {
-				r.Err, r.RTT = nil, time.Millisecond
+			for _, s := range h.all {
+				if s.link && s.index == a.Index && s.alive && s.passes() {
+					r.Err, r.RTT = nil, time.Millisecond
+				}
 			}
 			h.step(r)
 		}
 	}
 }
 
+// newSite draws a site; n is its number on the host.
+func newSite(rng *rand.Rand, n int) (h *site, keepalive string) {
+	h = &site{
+		conf: redials, redial: 30 * time.Second, router: rng.IntN(2) == 0, plain: rng.IntN(4) == 0,
+		pid: 100 * (n + 1), sas: 1, here: 1, there: 1, index: 1000 * (n + 1), active: true, peer: closer.Peer,
+	}
+	h.auto = rng.IntN(3) == 0
+	recover := "auto"
+	switch wish := rng.IntN(4); {
+	case wish == 0:
+		h.conf, h.redial, recover = oneLAC, 0, "full"
+	case wish == 1 && h.plain:
+		h.conf, h.redial, recover = oneLAC, 0, "redial"
+	}
+	if h.auto {
+		h.conf += "autodial = yes\n"
+	}
+	file := ""
+	if n > 0 {
+		h.key = xl2tpd.Key{Path: "/etc/second.conf", Pipe: "/run/second"}
+		h.peer = netip.MustParseAddrPort("192.0.2.2:1701")
+		h.conf = strings.Replace(h.conf, "lns = 192.0.2.1", "lns = 192.0.2.2", 1)
+		file = h.key.Path + " "
+	}
+	return h, "[lac " + file + h.lacName() + "]\nrecover = " + recover + "\n"
+}
+
+func (h *site) lacName() string {
+	if h.redial == 0 {
+		return "tokyo"
+	}
+	return "office"
+}
+
+// begin begins with the tunnel up, or with an xl2tpd that has just begun while the line is cut.
+func (h *site) begin(rng *rand.Rand) {
+	if h.auto && rng.IntN(2) == 0 {
+		h.cut, h.here = true, 0
+		h.active = h.redial > 0
+		h.charon()
+		h.links(h.devices()...)
+		h.dial()
+		return
+	}
+	h.charon()
+	h.up()
+}
+
+// happens lets one thing happen to a site.
+func (h *site) happens(what int, rng *rand.Rand) {
+	switch {
+	case what == 0:
+		h.cut = true
+	case what == 1:
+		h.cut = false
+	case what == 2: // the LNS forgets its SA
+		h.there = 0
+	case what == 3: // it reboots
+		h.there, h.alive = 0, false
+	case what == 4: // our SA is ended
+		h.here = 0
+		h.charon()
+	case what == 5 && h.link: // pppd dies
+		h.half = h.router
+		h.down(&Ending{Reason: "closed by xl2tpd", Half: true})
+	case what == 6: // xl2tpd is restarted
+		h.active, h.half, h.again = false, false, time.Time{}
+		if away := time.Duration(rng.IntN(3)*rng.IntN(60)) * time.Second; away > 0 {
+			h.away = true
+			h.step(h.daemons())
+			h.down(nil)
+			h.live(away)
+			h.away = false
+		}
+		h.pid++
+		h.step(h.daemons())
+		if h.down(nil); h.auto {
+			h.dial()
+			h.active = h.redial > 0
+		}
+	case what == 7 && h.link && h.passes():
+		h.down(&Ending{Reason: "closed by the peer"})
+	case what == 8: // charon is killed and comes back
+		h.killed, h.loaded = true, h.now.Add(time.Duration(rng.IntN(10))*time.Second)
+		h.charon()
+	case what == 9: // the service is restarted
+		h.restarted(h.daemons(), h.seen(), h.devices()...)
+	case what == 11 && !h.plain && !h.link && h.dialled.IsZero() && !h.half: // xl2tpd no longer redials, and nobody knows why
+		h.active, h.again = false, time.Time{}
+	case what == 10: // other LACs are brought back, as many as may be
+		h.b.turns = maxTurns
+	}
+}
+
 // Whatever has happened to a tunnel that is wanted: once nothing stands in its way, it
-// is up again before long.
+// is up again before long. On some hosts there are two xl2tpds, and each thing happens to one.
 func TestWhatIsWantedComesBack(t *testing.T) {
 	var worst time.Duration
-	for seed := range uint64(300) {
+	for seed := range uint64(*hosts) {
 		rng := rand.New(rand.NewPCG(seed, 2))
-		h := &site{
-			conf: redials, redial: 30 * time.Second, router: rng.IntN(2) == 0, plain: rng.IntN(4) == 0,
-			pid: 100, sas: 1, here: 1, there: 1, index: 5, active: true,
+		sites := make([]*site, 1+rng.IntN(2))
+		conf := ""
+		for i := range sites {
+			s, keepalive := newSite(rng, i)
+			sites[i] = s
+			conf += keepalive
 		}
-		keepalive := ""
-		h.auto = rng.IntN(3) == 0
-		switch wish := rng.IntN(4); {
-		case wish == 0:
-			h.conf, h.redial, keepalive = oneLAC, 0, "[lac default]\nrecover = full"
-		case wish == 1 && h.plain:
-			h.conf, h.redial, keepalive = oneLAC, 0, "[lac default]\nrecover = redial"
+		n := &bench{t: t, b: New(config.Default(""), func() float64 { return 0.5 }), now: epoch}
+		for _, s := range sites {
+			s.bench, s.all = n, sites
 		}
-		if h.auto {
-			h.conf += "autodial = yes\n"
-		}
-		h.bench = newBench(t, h.conf, "[global]\nrecover = auto\n"+keepalive)
-		if h.auto && rng.IntN(2) == 0 { // xl2tpd has just begun, and the line is cut
-			h.cut, h.here = true, 0
-			h.active = h.redial > 0
-			h.charon()
-			h.links()
-			h.dial()
-		} else {
-			h.charon()
-			h.up()
+		n.step(sites[0].daemons())
+		n.step(n.config(conf))
+		for _, s := range sites {
+			s.begin(rng)
 		}
 		for range 12 {
 			what := rng.IntN(12)
+			h := sites[rng.IntN(len(sites))]
 			h.act()
-			switch {
-			case what == 0:
-				h.cut = true
-			case what == 1:
-				h.cut = false
-			case what == 2: // the LNS forgets its SA
-				h.there = 0
-			case what == 3: // it reboots
-				h.there, h.alive = 0, false
-			case what == 4: // our SA is ended
-				h.here = 0
-				h.charon()
-			case what == 5 && h.link: // pppd dies
-				h.half = h.router
-				h.down(&Ending{Reason: "closed by xl2tpd", Half: true})
-			case what == 6: // xl2tpd is restarted
-				h.active, h.half, h.again = false, false, time.Time{}
-				s := h.xl2tpd(h.conf)
-				if away := time.Duration(rng.IntN(3)*rng.IntN(60)) * time.Second; away > 0 {
-					s.Pid = 0
-					h.step(s)
-					h.away = true
-					h.down(nil)
-					h.live(away)
-					h.away = false
-				}
-				h.pid++
-				s.Pid = h.pid
-				h.step(s)
-				if h.down(nil); h.auto {
-					h.dial()
-					h.active = h.redial > 0
-				}
-			case what == 7 && h.link && h.passes():
-				h.down(&Ending{Reason: "closed by the peer"})
-			case what == 8: // charon is killed and comes back
-				h.killed, h.loaded = true, h.now.Add(time.Duration(rng.IntN(10))*time.Second)
-				h.charon()
-			case what == 9: // we are
-				s := h.xl2tpd(h.conf)
-				if s.Pid = h.pid; h.away {
-					s.Pid = 0
-				}
-				if h.link {
-					h.restarted(s, h.seen(), h.device())
-				} else {
-					h.restarted(s, h.seen())
-				}
-			case what == 11 && !h.plain && !h.link && h.dialled.IsZero() && !h.half: // xl2tpd no longer redials, and nobody knows why
-				h.active, h.again = false, time.Time{}
-			case what == 10: // other LACs are brought back, as many as may be
-				h.b.turns = maxTurns
-			}
+			h.happens(what, rng)
 			wait := time.Duration(rng.IntN(200)) * time.Second
-			h.done = append(h.done, fmt.Sprint(what, " ", wait))
+			for _, s := range sites {
+				s.done = append(s.done, fmt.Sprint(h.pid, " ", what, " ", wait))
+			}
 			h.live(wait)
-			if h.b.turns > 0 { // they are back
-				h.b.turns = 1
-				h.step(Recovered{LAC: "other", Step: StepSecure})
+			if n.b.turns > 0 { // they are back
+				n.b.turns = 1
+				h.step(Recovered{LAC: LAC{Name: "other"}, Step: StepSecure})
 			}
 		}
-		h.cut = false
-		began := h.now
-		for !(h.link && h.alive && h.passes()) {
-			if h.now.Sub(began) > 2*maxPause {
-				l := h.b.lac("office")
-				if h.redial == 0 {
-					l = h.b.lac("tokyo")
+		for _, s := range sites {
+			s.cut = false
+		}
+		began := n.now
+		for i, h := range sites {
+			for !(h.link && h.alive && h.passes()) {
+				if h.now.Sub(began) > 2*maxPause {
+					l := h.b.lac(name{"lac", h.lacName(), instanceID(i, h.key)})
+					t.Fatalf("seed %d: not back after %q\n%+v\n%+v\nlast %+v", seed, h.done, h, l.ladder, l.last)
 				}
-				t.Fatalf("seed %d: not back after %q\n%+v\n%+v\nlast %+v", seed, h.done, h, l.ladder, l.last)
+				h.live(time.Second)
 			}
-			h.live(time.Second)
 		}
-		worst = max(worst, h.now.Sub(began))
+		worst = max(worst, n.now.Sub(began))
 	}
 	t.Logf("back after %v at worst", worst)
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/hint"
+	"xl2tpd-keepalive/proc"
 	"xl2tpd-keepalive/xl2tpd/conf"
 )
 
@@ -22,15 +23,6 @@ const (
 	settle   = 100 * time.Millisecond // editors and daemons write in several steps
 	slowLook = 5 * time.Second        // for what brings no notice of its own
 )
-
-// Snapshot is all that is known now.
-type Snapshot struct {
-	Conf     *Conf     // nil while no file has ever been good
-	ConfErr  error     // why Conf is not what the file says now, nil if it is
-	Pid      int       // 0: not running
-	Started  uint64    // clock ticks from boot to its start; with Pid, names the process for good
-	Sessions []Session // kernel mode only
-}
 
 // Watcher is the eye on xl2tpd. The zero value of each field but Deliver works.
 type Watcher struct {
@@ -215,11 +207,8 @@ func (l *loop) look(ctx context.Context, check func(paths ...string)) Snapshot {
 	}
 	l.readConf(l.confPath())
 	return Snapshot{
-		Conf:     l.resolve(ctx),
-		ConfErr:  l.confErr,
-		Pid:      l.proc.pid,
-		Started:  l.proc.start,
-		Sessions: l.table(time.Now()),
+		Instances: []Instance{{Process: proc.ID{Pid: l.proc.pid, Start: l.proc.start}, Conf: l.resolve(ctx), ConfErr: l.confErr}},
+		Sessions:  l.table(time.Now()),
 	}
 }
 

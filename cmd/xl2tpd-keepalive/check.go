@@ -37,7 +37,14 @@ func check(o options, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, err)
 		return exitError
 	case !missing:
-		for _, w := range c.Unknown(x.Has) {
+		has := func(path, kind, name string) bool {
+			if path == "" {
+				return x.Has(kind, name)
+			}
+			other, err := loadXl2tpd(path)
+			return err == nil && other.Has(kind, name)
+		}
+		for _, w := range c.Unknown(has) {
 			fmt.Fprintln(stderr, "warning:", w)
 		}
 	}

@@ -13,8 +13,8 @@ import (
 
 // dialler tells xl2tpd to dial and to hang up.
 type dialler interface {
-	Connect(ctx context.Context, lac string) error
-	Disconnect(ctx context.Context, lac string) error
+	Connect(ctx context.Context, to xl2tpd.Target, lac string) error
+	Disconnect(ctx context.Context, to xl2tpd.Target, lac string) error
 }
 
 // newDialler has the control pipe, which is root's, or somebody who is root.

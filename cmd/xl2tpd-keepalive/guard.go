@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -33,10 +34,11 @@ type helloGuard struct {
 	parents map[int]int // of the links' pppds, by interface index
 }
 
-func newGuard(loop *supervisor.Loop, log *slog.Logger) *helloGuard {
+// newGuard makes the guard. found is told of an xl2tpd that is not watched yet.
+func newGuard(loop *supervisor.Loop, log *slog.Logger, works, found func()) *helloGuard {
 	g := &helloGuard{loop: loop}
 	g.Guard = &helloguard.Guard{
-		Dir: helloguard.DefaultDir, Log: log, Signs: g.signs,
+		Dir: helloguard.DefaultDir, Log: log, Signs: g.signs, Stranger: found,
 		Report: func(err error) {
 			f := supervisor.Fault{What: taskGuard}
 			if err != nil {
@@ -44,12 +46,15 @@ func newGuard(loop *supervisor.Loop, log *slog.Logger) *helloGuard {
 			}
 			loop.Post(f)
 			loop.Post(supervisor.TaskWorks{Task: taskGuard})
+			works()
 		},
 		Daemons: daemons,
-		Dials:   func(peer netip.Addr) { loop.Post(supervisor.Dials{Peer: peer}) },
-		Ended: func(t translator.Tunnel, e helloguard.CloseReason) {
+		Dials: func(owner proc.ID, peer netip.Addr) {
+			loop.Post(supervisor.Dials{Daemon: owner, Peer: peer})
+		},
+		Ended: func(c helloguard.Connection, e helloguard.CloseReason) {
 			loop.Post(supervisor.Ending{
-				Tunnel: control(t), Reason: e.Reason, Unexplained: e.ByPeer && e.Vague,
+				Tunnel: control(c), Reason: e.Reason, Unexplained: e.ByPeer && e.Vague,
 				Operator: e.Operator, Half: e.Half, Unanswered: e.Unanswered, Buried: e.Buried,
 			})
 		},
@@ -57,8 +62,8 @@ func newGuard(loop *supervisor.Loop, log *slog.Logger) *helloGuard {
 	return g
 }
 
-func control(t translator.Tunnel) supervisor.Control {
-	return supervisor.Control{Local: t.Local, Peer: t.Peer, LocalID: t.LocalID}
+func control(c helloguard.Connection) supervisor.Control {
+	return supervisor.Control{Local: c.Local, Peer: c.Peer, LocalID: c.LocalID, Owner: c.Owner}
 }
 
 // configure is called before the guard asks for signs.
@@ -68,19 +73,20 @@ func (g *helloGuard) configure(c *config.Config) {
 	g.Configure(most != config.GuardOff, most == config.GuardOn)
 }
 
-func (g *helloGuard) signs(ctx context.Context, t translator.Tunnel, tunnels int) helloguard.Signs {
+func (g *helloGuard) signs(ctx context.Context, c helloguard.Connection) helloguard.Signs {
 	ctx, cancel := context.WithTimeout(ctx, answerIn)
 	defer cancel()
-	s := signs(g.loop.Witnesses(ctx, control(t), tunnels), g.global.Load(), time.Now())
+	links, certain := g.loop.Witnesses(ctx, control(c))
+	s := signs(links, certain, g.global.Load(), time.Now())
 	if ctx.Err() != nil { // nobody has said that there is no link
 		s.Unknown, s.Linked = true, true
 	}
 	return s
 }
 
-// signs tells what its links say of a control tunnel. One without links, such as one that is
-// only being set up, or one of several in userspace mode, goes by [global].
-func signs(links []supervisor.Tunnel, global *config.Settings, now time.Time) helloguard.Signs {
+// signs tells what its links say of a control connection. One without links, such as one that
+// is only being set up, or one of several in userspace mode, goes by [global].
+func signs(links []supervisor.Tunnel, certain bool, global *config.Settings, now time.Time) helloguard.Signs {
 	if len(links) == 0 {
 		if global == nil {
 			return helloguard.Signs{}
@@ -88,7 +94,7 @@ func signs(links []supervisor.Tunnel, global *config.Settings, now time.Time) he
 		which := global.HelloGuard()
 		return helloguard.Signs{Wanted: which != config.GuardOff, Offer: which == config.GuardAuto, Window: supervisor.Window(*global)}
 	}
-	s := helloguard.Signs{Linked: true, Wanted: true, Alive: true, Window: links[0].Window}
+	s := helloguard.Signs{Linked: true, Certain: certain, Wanted: true, Alive: certain, Window: links[0].Window}
 	for _, l := range links {
 		s.Wanted = s.Wanted && l.Guard != config.GuardOff
 		s.Offer = s.Offer || l.Guard == config.GuardAuto
@@ -118,7 +124,7 @@ func guardDaemon(d xl2tpd.Daemon) helloguard.Daemon {
 	return is
 }
 
-// tell tells the guard about the watched xl2tpd.
+// tell tells the guard about every xl2tpd.
 func (g *helloGuard) tell(s xl2tpd.Snapshot) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -137,11 +143,16 @@ func (g *helloGuard) tellLinks(links []ppp.Link) {
 	g.Tell(host(g.seen, g.parents))
 }
 
-// host is what the guard needs to know of xl2tpd.
+// host is what the guard needs to know of the host.
 func host(s xl2tpd.Snapshot, parents map[int]int) helloguard.Host {
-	h := helloguard.Host{Daemon: proc.ID{Pid: s.Pid, Start: s.Started}}
-	if s.Conf != nil {
-		h.Port = s.Conf.Port
+	var h helloguard.Host
+	for _, in := range s.Instances {
+		if in.Runs() {
+			h.Daemons = append(h.Daemons, in.Process)
+		}
+		if in.Conf != nil && in.Conf.Port != 0 && !slices.Contains(h.Ports, in.Conf.Port) {
+			h.Ports = append(h.Ports, in.Conf.Port)
+		}
 	}
 	for _, one := range s.Sessions {
 		h.Sessions = append(h.Sessions, helloguard.Session{

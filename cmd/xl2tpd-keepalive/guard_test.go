@@ -2,6 +2,7 @@ package main
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -26,22 +27,24 @@ func TestSigns(t *testing.T) {
 	fresh, stale := link(time.Second, config.GuardOn), link(time.Minute, config.GuardOn)
 	alone, offered := link(time.Second, config.GuardOff), link(time.Second, config.GuardAuto)
 	for name, c := range map[string]struct {
-		links  []supervisor.Tunnel
-		global *config.Settings
-		want   helloguard.Signs
+		links   []supervisor.Tunnel
+		certain bool
+		global  *config.Settings
+		want    helloguard.Signs
 	}{
-		"alive":            {[]supervisor.Tunnel{fresh}, &off, helloguard.Signs{Linked: true, Wanted: true, Alive: true, Window: fresh.Window}},
-		"silent":           {[]supervisor.Tunnel{stale}, &on, helloguard.Signs{Linked: true, Wanted: true, Window: fresh.Window}},
-		"one of two":       {[]supervisor.Tunnel{fresh, stale}, &on, helloguard.Signs{Linked: true, Wanted: true, Window: fresh.Window}},
-		"not wanted":       {[]supervisor.Tunnel{alone}, &on, helloguard.Signs{Linked: true, Alive: true, Window: fresh.Window}},
-		"offered":          {[]supervisor.Tunnel{fresh, offered}, &on, helloguard.Signs{Linked: true, Wanted: true, Offer: true, Alive: true, Window: fresh.Window}},
-		"no links":         {nil, &on, helloguard.Signs{Wanted: true, Window: window}},
-		"no links, auto":   {nil, &auto, helloguard.Signs{Wanted: true, Offer: true, Window: window}},
-		"no keepalive":     {nil, &idle, helloguard.Signs{Window: window}},
-		"no links, off":    {nil, &off, helloguard.Signs{Window: window}},
-		"no configuration": {nil, nil, helloguard.Signs{}},
+		"alive":            {[]supervisor.Tunnel{fresh}, true, &off, helloguard.Signs{Linked: true, Certain: true, Wanted: true, Alive: true, Window: fresh.Window}},
+		"silent":           {[]supervisor.Tunnel{stale}, true, &on, helloguard.Signs{Linked: true, Certain: true, Wanted: true, Window: fresh.Window}},
+		"one of two":       {[]supervisor.Tunnel{fresh, stale}, true, &on, helloguard.Signs{Linked: true, Certain: true, Wanted: true, Window: fresh.Window}},
+		"not wanted":       {[]supervisor.Tunnel{alone}, true, &on, helloguard.Signs{Linked: true, Certain: true, Alive: true, Window: fresh.Window}},
+		"offered":          {[]supervisor.Tunnel{fresh, offered}, true, &on, helloguard.Signs{Linked: true, Certain: true, Wanted: true, Offer: true, Alive: true, Window: fresh.Window}},
+		"perhaps its own":  {[]supervisor.Tunnel{fresh, offered}, false, &on, helloguard.Signs{Linked: true, Wanted: true, Offer: true, Window: fresh.Window}},
+		"no links":         {nil, false, &on, helloguard.Signs{Wanted: true, Window: window}},
+		"no links, auto":   {nil, false, &auto, helloguard.Signs{Wanted: true, Offer: true, Window: window}},
+		"no keepalive":     {nil, false, &idle, helloguard.Signs{Window: window}},
+		"no links, off":    {nil, false, &off, helloguard.Signs{Window: window}},
+		"no configuration": {nil, false, nil, helloguard.Signs{}},
 	} {
-		if got := signs(c.links, c.global, now); got != c.want {
+		if got := signs(c.links, c.certain, c.global, now); got != c.want {
 			t.Errorf("%s: %+v, want %+v", name, got, c.want)
 		}
 	}
@@ -49,13 +52,18 @@ func TestSigns(t *testing.T) {
 
 func TestHost(t *testing.T) {
 	h := host(xl2tpd.Snapshot{}, nil)
-	if h.Port != 0 || h.Daemon != (proc.ID{}) || h.Sessions != nil {
+	if h.Ports != nil || h.Daemons != nil || h.Sessions != nil {
 		t.Errorf("%+v", h)
 	}
-	h = host(xl2tpd.Snapshot{Conf: &xl2tpd.Conf{Port: 1801}, Pid: 12, Started: 34,
-		Sessions: []xl2tpd.Session{{LocalTunnel: 7, PeerTunnel: 9, Ifindex: 5}, {LocalTunnel: 8, PeerTunnel: 10, Ifindex: 6}}},
-		map[int]int{5: 12})
-	if h.Port != 1801 || h.Daemon != (proc.ID{Pid: 12, Start: 34}) || len(h.Sessions) != 2 {
+	one, two := proc.ID{Pid: 12, Start: 34}, proc.ID{Pid: 56, Start: 78}
+	h = host(xl2tpd.Snapshot{
+		Instances: []xl2tpd.Instance{
+			{Process: one, Conf: &xl2tpd.Conf{Port: 1801}}, {Process: two, Conf: &xl2tpd.Conf{}},
+			{Conf: &xl2tpd.Conf{Port: 1801}}, {Conf: &xl2tpd.Conf{Port: 1901}}, {},
+		},
+		Sessions: []xl2tpd.Session{{LocalTunnel: 7, PeerTunnel: 9, Ifindex: 5}, {LocalTunnel: 8, PeerTunnel: 10, Ifindex: 6}},
+	}, map[int]int{5: 12})
+	if !slices.Equal(h.Ports, []uint16{1801, 1901}) || !slices.Equal(h.Daemons, []proc.ID{one, two}) || len(h.Sessions) != 2 {
 		t.Fatalf("%+v", h)
 	}
 	if a, b := h.Sessions[0], h.Sessions[1]; a.LocalID != 7 || a.PeerID != 9 || a.Xl2tpd != 12 || b.Xl2tpd != 0 {

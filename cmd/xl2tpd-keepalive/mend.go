@@ -11,6 +11,7 @@ import (
 
 	"xl2tpd-keepalive/internal/helloguard"
 	"xl2tpd-keepalive/probe"
+	"xl2tpd-keepalive/proc"
 	"xl2tpd-keepalive/supervisor"
 	"xl2tpd-keepalive/vici"
 )
@@ -45,10 +46,10 @@ type mender struct {
 	listing  *listing
 	echo     func(context.Context, probe.Request) probe.Result
 	channels func() []helloguard.Channel
-	ask      func(peer netip.Addr) bool
-	bury     func(peer netip.Addr)
-	hanging  func(peer netip.Addr, is bool)
-	dialling func(peer netip.Addr) (is, known bool)
+	ask      func(daemon proc.ID, peer netip.Addr) bool
+	bury     func(daemon proc.ID, peer netip.Addr)
+	hanging  func(daemon proc.ID, peer netip.Addr, is bool)
+	dialling func(daemon proc.ID, peer netip.Addr) (is, known bool)
 	resolve  func(host string)
 }
 
@@ -61,7 +62,7 @@ func (m *mender) step(ctx context.Context, r supervisor.Recover) error {
 			return supervisor.ErrNoRoute
 		}
 	}
-	if (r.Step == supervisor.StepRenew || r.Step == supervisor.StepHangUp) && r.Up && !r.Dead && heard(m.channels(), r.Peer, time.Now().Add(-heardLately)) {
+	if (r.Step == supervisor.StepRenew || r.Step == supervisor.StepHangUp) && r.Up && !r.Dead && heard(m.channels(), r, time.Now().Add(-heardLately)) {
 		return supervisor.ErrAlive
 	}
 	switch r.Step {
@@ -70,7 +71,7 @@ func (m *mender) step(ctx context.Context, r supervisor.Recover) error {
 	case supervisor.StepAsk:
 		return m.dead(ctx, r)
 	case supervisor.StepDial:
-		return m.control.Connect(ctx, r.LAC)
+		return m.control.Connect(ctx, r.To, r.LAC.Name)
 	case supervisor.StepRedial:
 		return m.redial(ctx, r)
 	case supervisor.StepHangUp:
@@ -85,13 +86,13 @@ func (m *mender) step(ctx context.Context, r supervisor.Recover) error {
 // 31 s, and would dial in that; the Hello guard has it done with the tunnel.
 func (m *mender) hangUp(ctx context.Context, r supervisor.Recover) error {
 	if r.Dead {
-		m.bury(r.Peer)
+		m.bury(r.To.Process, r.Peer)
 	}
 	began := time.Now()
-	m.hanging(r.Peer, true)
-	switch err := m.control.Disconnect(ctx, r.LAC); {
+	m.hanging(r.To.Process, r.Peer, true)
+	switch err := m.control.Disconnect(ctx, r.To, r.LAC.Name); {
 	case err != nil:
-		m.hanging(r.Peer, false)
+		m.hanging(r.To.Process, r.Peer, false)
 		return err
 	case r.Dead:
 		return nil
@@ -100,30 +101,30 @@ func (m *mender) hangUp(ctx context.Context, r supervisor.Recover) error {
 		if err := pause(ctx, time.Second); err != nil {
 			return dropped(err)
 		}
-		if all := m.channels(); !guarded(all, r.Peer) || heard(all, r.Peer, began) {
+		if all := m.channels(); !guarded(all, r) || heard(all, r, began) {
 			return nil
 		}
 	}
-	m.bury(r.Peer)
+	m.bury(r.To.Process, r.Peer)
 	return supervisor.ErrUnheard
 }
 
 // redial has xl2tpd drop the attempt that it makes, if it makes one, and dial. The
 // Hello guard, which tells that, has it done with the attempt at once.
 func (m *mender) redial(ctx context.Context, r supervisor.Recover) error {
-	switch is, known := m.dialling(r.Peer); {
+	switch is, known := m.dialling(r.To.Process, r.Peer); {
 	case !known:
 		return errors.New("xl2tpd may be dialling, and the Hello guard, which would tell, is off")
 	case !is:
 		return supervisor.ErrWaits
 	}
-	if err := m.control.Disconnect(ctx, r.LAC); err != nil {
+	if err := m.control.Disconnect(ctx, r.To, r.LAC.Name); err != nil {
 		return err
 	}
 	if err := pause(ctx, dropTime); err != nil {
 		return dropped(err)
 	}
-	if err := m.control.Connect(ctx, r.LAC); err != nil {
+	if err := m.control.Connect(ctx, r.To, r.LAC.Name); err != nil {
 		return dropped(err)
 	}
 	return nil
@@ -178,7 +179,7 @@ func (m *mender) look(ctx context.Context, lns netip.Addr) error {
 // LNS can be where its name now leads to.
 func (m *mender) dead(ctx context.Context, r supervisor.Recover) error {
 	began := time.Now()
-	if heard(m.channels(), r.Peer, began.Add(-helloLately)) {
+	if heard(m.channels(), r, began.Add(-helloLately)) {
 		return supervisor.ErrAlive
 	}
 	away := m.look(ctx, r.Peer) // or it lets no echo request in
@@ -186,13 +187,13 @@ func (m *mender) dead(ctx context.Context, r supervisor.Recover) error {
 		return away
 	}
 	for range asks {
-		if !m.ask(r.Peer) {
+		if !m.ask(r.To.Process, r.Peer) {
 			return cmp.Or(away, errors.New("the Hello guard can't ask the peer"))
 		}
 		if err := pause(ctx, time.Second); err != nil {
 			return err
 		}
-		if heard(m.channels(), r.Peer, began) {
+		if heard(m.channels(), r, began) {
 			return supervisor.ErrAlive
 		}
 	}
@@ -202,14 +203,20 @@ func (m *mender) dead(ctx context.Context, r supervisor.Recover) error {
 	return m.look(ctx, r.Peer) // it may have gone meanwhile
 }
 
-// guarded tells whether the Hello guard sees a peer's control messages.
-func guarded(channels []helloguard.Channel, peer netip.Addr) bool {
-	return slices.ContainsFunc(channels, func(c helloguard.Channel) bool { return c.Tunnel.Peer.Addr() == peer })
+// guarded reports whether the Hello guard sees control messages of the LAC's peer to its xl2tpd.
+func guarded(channels []helloguard.Channel, r supervisor.Recover) bool {
+	return slices.ContainsFunc(channels, func(c helloguard.Channel) bool { return concerns(c, r) })
 }
 
-// heard tells whether control messages of the peer have come in since then.
-func heard(channels []helloguard.Channel, peer netip.Addr, since time.Time) bool {
+// heard reports whether such messages have come in since then.
+func heard(channels []helloguard.Channel, r supervisor.Recover, since time.Time) bool {
 	return slices.ContainsFunc(channels, func(c helloguard.Channel) bool {
-		return c.Tunnel.Peer.Addr() == peer && c.Heard.After(since)
+		return concerns(c, r) && c.Heard.After(since)
 	})
+}
+
+// concerns reports whether a control connection can be the LAC's. One whose owner is not known
+// can be: what may live is not given up.
+func concerns(c helloguard.Channel, r supervisor.Recover) bool {
+	return c.Tunnel.Peer.Addr() == r.Peer && (c.Owner == r.To.Process || c.Owner == proc.ID{})
 }

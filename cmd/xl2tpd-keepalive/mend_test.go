@@ -18,8 +18,10 @@ import (
 	"xl2tpd-keepalive/internal/helloguard"
 	"xl2tpd-keepalive/internal/helloguard/translator"
 	"xl2tpd-keepalive/probe"
+	"xl2tpd-keepalive/proc"
 	"xl2tpd-keepalive/supervisor"
 	"xl2tpd-keepalive/vici"
+	"xl2tpd-keepalive/xl2tpd"
 )
 
 func TestHeard(t *testing.T) {
@@ -28,9 +30,29 @@ func TestHeard(t *testing.T) {
 		return []helloguard.Channel{{Tunnel: translator.Tunnel{Peer: netip.AddrPortFrom(peer, 1701)}, Heard: now.Add(-ago)}}
 	}
 	since := now.Add(-time.Minute)
-	if !heard(channel(59*time.Second), peer, since) || heard(channel(time.Minute), peer, since) || heard(channel(0), peer.Next(), since) ||
-		heard([]helloguard.Channel{{Tunnel: translator.Tunnel{Peer: netip.AddrPortFrom(peer, 1701)}}}, peer, since) {
-		t.Error("wrong")
+	mine, others := proc.ID{Pid: 100, Start: 1}, proc.ID{Pid: 200, Start: 1}
+	owned := func(by proc.ID) []helloguard.Channel {
+		all := channel(0)
+		all[0].Owner = by
+		return all
+	}
+	for name, tc := range map[string]struct {
+		channels []helloguard.Channel
+		peer     netip.Addr
+		want     bool
+	}{
+		"lately":              {channel(59 * time.Second), peer, true},
+		"long ago":            {channel(time.Minute), peer, false},
+		"another peer":        {channel(0), peer.Next(), false},
+		"never":               {[]helloguard.Channel{{Tunnel: translator.Tunnel{Peer: netip.AddrPortFrom(peer, 1701)}}}, peer, false},
+		"to its xl2tpd":       {owned(mine), peer, true},
+		"to another xl2tpd":   {owned(others), peer, false},
+		"to nobody knows who": {owned(proc.ID{}), peer, true},
+	} {
+		r := supervisor.Recover{Peer: tc.peer, To: xl2tpd.Target{Process: mine}}
+		if got := heard(tc.channels, r, since); got != tc.want {
+			t.Errorf("%s: %v", name, got)
+		}
 	}
 }
 
@@ -73,7 +95,7 @@ func TestDead(t *testing.T) {
 					channels: func() []helloguard.Channel {
 						return []helloguard.Channel{{Tunnel: translator.Tunnel{Peer: netip.AddrPortFrom(peer, 1701)}, Heard: heard}}
 					},
-					ask: func(a netip.Addr) bool {
+					ask: func(_ proc.ID, a netip.Addr) bool {
 						if asked++; asked == tc.answers {
 							heard = time.Now().Add(time.Millisecond)
 						}
@@ -107,22 +129,33 @@ func (x *told) say(command, lac string) error {
 	return nil
 }
 
-func (x *told) Connect(_ context.Context, lac string) error    { return x.say("c", lac) }
-func (x *told) Disconnect(_ context.Context, lac string) error { return x.say("d", lac) }
+func (x *told) Connect(_ context.Context, to xl2tpd.Target, lac string) error {
+	return x.say("c", to.Pipe+" "+lac)
+}
+
+func (x *told) Disconnect(_ context.Context, to xl2tpd.Target, lac string) error {
+	return x.say("d", to.Pipe+" "+lac)
+}
+
+// office is the LAC that is brought back, by the pipe of its own xl2tpd.
+var (
+	office     = supervisor.LAC{Name: "office"}
+	officeIsOf = xl2tpd.Target{Process: proc.ID{Pid: 100, Start: 1}, Pipe: "/ctl"}
+)
 
 func TestRedial(t *testing.T) {
 	for name, tc := range map[string]struct {
 		is, known, waits bool
 		want             []string
 	}{
-		"dials":     {true, true, false, []string{"d office after 0s", "c office after 1s"}},
+		"dials":     {true, true, false, []string{"d /ctl office after 0s", "c /ctl office after 1s"}},
 		"does not":  {false, true, true, nil},
 		"who knows": {false, false, false, nil},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			x := &told{began: time.Now()}
-			m := &mender{control: x, resolve: func(string) {}, dialling: func(netip.Addr) (is, known bool) { return tc.is, tc.known }}
-			err := m.step(t.Context(), supervisor.Recover{LAC: "office", Step: supervisor.StepRedial})
+			m := &mender{control: x, resolve: func(string) {}, dialling: func(proc.ID, netip.Addr) (is, known bool) { return tc.is, tc.known }}
+			err := m.step(t.Context(), supervisor.Recover{LAC: office, To: officeIsOf, Step: supervisor.StepRedial})
 			if !slices.Equal(x.all, tc.want) || errors.Is(err, supervisor.ErrWaits) != tc.waits || (err == nil) != tc.is {
 				t.Errorf("%s: %q, %v", name, x.all, err)
 			}
@@ -140,18 +173,18 @@ func TestHangUp(t *testing.T) {
 		want              []string
 		err               error
 	}{
-		"proven dead":     {true, true, true, 0, []string{"bury after 0s", "d office after 0s"}, nil},
+		"proven dead":     {true, true, true, 0, []string{"bury after 0s", "d /ctl office after 0s"}, nil},
 		"speaks":          {true, false, true, 0, []string{"done after 0s"}, supervisor.ErrAlive},
-		"listens":         {false, false, true, time.Millisecond, []string{"d office after 0s", "done after 1s"}, nil},
-		"listens late":    {false, false, true, 2500 * time.Millisecond, []string{"d office after 0s", "done after 3s"}, nil},
-		"does not listen": {false, false, true, 0, []string{"d office after 0s", "bury after 3s", "done after 3s"}, supervisor.ErrUnheard},
-		"no guard":        {false, false, false, 0, []string{"d office after 0s", "done after 1s"}, nil},
+		"listens":         {false, false, true, time.Millisecond, []string{"d /ctl office after 0s", "done after 1s"}, nil},
+		"listens late":    {false, false, true, 2500 * time.Millisecond, []string{"d /ctl office after 0s", "done after 3s"}, nil},
+		"does not listen": {false, false, true, 0, []string{"d /ctl office after 0s", "bury after 3s", "done after 3s"}, supervisor.ErrUnheard},
+		"no guard":        {false, false, false, 0, []string{"d /ctl office after 0s", "done after 1s"}, nil},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			x := &told{began: time.Now()}
 			m := &mender{
 				control: x, resolve: func(string) {},
-				hanging: func(netip.Addr, bool) {}, bury: func(a netip.Addr) {
+				hanging: func(proc.ID, netip.Addr, bool) {}, bury: func(_ proc.ID, a netip.Addr) {
 					if a == peer {
 						x.note("bury")
 					}
@@ -164,7 +197,7 @@ func TestHangUp(t *testing.T) {
 					return []helloguard.Channel{c}[:map[bool]int{true: 1}[tc.guarded]]
 				},
 			}
-			err := m.step(t.Context(), supervisor.Recover{LAC: "office", Step: supervisor.StepHangUp, Peer: peer, Up: tc.up, Dead: tc.dead})
+			err := m.step(t.Context(), supervisor.Recover{LAC: office, To: officeIsOf, Step: supervisor.StepHangUp, Peer: peer, Up: tc.up, Dead: tc.dead})
 			if !tc.dead {
 				x.note("done")
 			}

@@ -9,6 +9,7 @@ import (
 	"xl2tpd-keepalive/internal/helloguard"
 	"xl2tpd-keepalive/status"
 	"xl2tpd-keepalive/supervisor"
+	"xl2tpd-keepalive/xl2tpd"
 )
 
 // report puts together what the brain and the guard know.
@@ -54,27 +55,48 @@ func reckon(t *status.Tunnel, now time.Time) {
 	}
 }
 
-// join adds what the guard has done to the tunnels it did it for. In userspace
-// mode several links may be one channel's, and then each shows it.
+// join adds what the guard has done to the tunnels it did it for. In userspace mode nothing
+// tells the links of one peer apart: each shows all that was done for that peer.
 func join(details []supervisor.Detail, channels []helloguard.Channel) {
 	var links supervisor.Links[*supervisor.Detail]
+	strays := map[int][]*supervisor.Detail{} // links of which no peer is known, by their xl2tpd
 	for i := range details {
-		if d := &details[i]; d.Report.Link != nil {
-			links.Add(d, d.Session, d.Outer)
+		d := &details[i]
+		if d.Report.Link == nil {
+			continue
+		}
+		links.Add(d, d.Session, d.Outer, d.Daemon)
+		if d.Session == (xl2tpd.Session{}) && !d.Outer.IsValid() {
+			strays[d.Daemon] = append(strays[d.Daemon], d)
 		}
 	}
+	unmatched := map[int][]helloguard.Channel{} // by their xl2tpd
 	for _, c := range channels {
-		for _, d := range links.Of(control(c.Tunnel), len(channels)) {
-			r := &d.Report
-			if r.Guard != nil && r.Link.Signs.Control.After(c.Heard) {
-				continue // an older tunnel's channel, not forgotten yet
-			}
-			r.Link.Signs.Control = c.Heard
-			r.Vendor = c.Vendor
-			r.Guard = &status.Guard{
-				Mode: supervisor.GuardName(d.Guard), Holding: c.Holding && d.Guard != config.GuardOff,
-				Held: c.Held, Passed: c.Passed, Answered: c.Answered,
-			}
+		of, _ := links.Of(control(helloguard.Connection{Tunnel: c.Tunnel, Owner: c.Owner}))
+		for _, d := range of {
+			add(d, c)
+		}
+		if len(of) == 0 && c.Owner.Pid != 0 {
+			unmatched[c.Owner.Pid] = append(unmatched[c.Owner.Pid], c)
 		}
 	}
+	for pid, all := range unmatched {
+		if len(all) == 1 && len(strays[pid]) == 1 {
+			add(strays[pid][0], all[0])
+		}
+	}
+}
+
+// add adds what was done in one control connection.
+func add(d *supervisor.Detail, c helloguard.Channel) {
+	r := &d.Report
+	if r.Guard == nil {
+		r.Guard = &status.Guard{Mode: supervisor.GuardName(d.Guard)}
+	}
+	if !c.Heard.Before(r.Link.Signs.Control) {
+		r.Link.Signs.Control, r.Vendor = c.Heard, c.Vendor
+	}
+	g := r.Guard
+	g.Holding = g.Holding || c.Holding && d.Guard != config.GuardOff
+	g.Held, g.Passed, g.Answered = g.Held+c.Held, g.Passed+c.Passed, g.Answered+c.Answered
 }

@@ -9,6 +9,7 @@ import (
 
 	"xl2tpd-keepalive/internal/helloguard"
 	"xl2tpd-keepalive/internal/helloguard/translator"
+	"xl2tpd-keepalive/proc"
 	"xl2tpd-keepalive/status"
 	"xl2tpd-keepalive/supervisor"
 )
@@ -56,29 +57,67 @@ func TestReckonByTheClockAsItIs(t *testing.T) {
 	}
 }
 
-// Of two channels with one peer the newer one counts, whichever comes first. A LAC
-// without a link has none.
+// What was done for a peer is shown as a whole: a counter that shows one connection's figures now
+// and another's then would go down. A LAC without a link has none.
 func TestJoin(t *testing.T) {
 	peer := netip.MustParseAddr("192.0.2.1")
 	now := time.Now()
+	owner := proc.ID{Pid: 100, Start: 1}
+	channel := func(peer netip.Addr, owner proc.ID, vendor string, held uint64, heard time.Time) helloguard.Channel {
+		return helloguard.Channel{
+			Tunnel: translator.Tunnel{Peer: netip.AddrPortFrom(peer, 1701)}, Owner: owner, Vendor: vendor, Heard: heard,
+			Counts: helloguard.Counts{Held: held},
+		}
+	}
 	channels := []helloguard.Channel{
-		{Tunnel: translator.Tunnel{Peer: netip.AddrPortFrom(peer, 1701)}, Vendor: "old", Heard: now.Add(-time.Minute)},
-		{Tunnel: translator.Tunnel{Peer: netip.AddrPortFrom(peer, 1701)}, Vendor: "new", Heard: now},
-		{Tunnel: translator.Tunnel{Peer: netip.AddrPortFrom(peer.Next(), 1701)}, Vendor: "another's"},
+		channel(peer, owner, "old", 3, now.Add(-time.Minute)),
+		channel(peer, owner, "new", 500, now),
+		channel(peer, proc.ID{Pid: 200}, "of another xl2tpd", 7, now),
+		channel(peer.Next(), owner, "another's", 9, now),
 	}
 	for range 2 {
 		slices.Reverse(channels)
 		details := []supervisor.Detail{
-			{Tunnel: supervisor.Tunnel{Outer: peer}, Report: status.Tunnel{Link: &status.Link{}}},
+			{Tunnel: supervisor.Tunnel{Outer: peer, Daemon: 100}, Report: status.Tunnel{Link: &status.Link{}}},
 			{Report: status.Tunnel{Name: "lac office", Peer: peer.Next()}},
 			{Report: status.Tunnel{Name: "lac home"}},
+			{Tunnel: supervisor.Tunnel{Daemon: 100}, Report: status.Tunnel{Link: &status.Link{}}},
 		}
 		join(details, channels)
-		if r := details[0].Report; r.Vendor != "new" || r.Guard == nil || !r.Link.Signs.Control.Equal(now) {
+		if r := details[0].Report; r.Vendor != "new" || r.Guard == nil || r.Guard.Held != 503 || !r.Link.Signs.Control.Equal(now) {
 			t.Errorf("%+v", r)
 		}
 		if details[1].Report.Guard != nil || details[2].Report.Guard != nil {
 			t.Errorf("%+v", details)
+		}
+		if r := details[3].Report; r.Guard == nil || r.Vendor != "another's" { // the one link that is left, and the one connection
+			t.Errorf("%+v", r)
+		}
+	}
+}
+
+// Where more than one is left, nobody can tell which is whose.
+func TestJoinStrays(t *testing.T) {
+	owner := proc.ID{Pid: 100, Start: 1}
+	channel := helloguard.Channel{Tunnel: translator.Tunnel{Peer: netip.MustParseAddrPort("192.0.2.1:1701")}, Owner: owner}
+	stray := supervisor.Detail{Tunnel: supervisor.Tunnel{Daemon: 100}, Report: status.Tunnel{Link: &status.Link{}}}
+	other := stray
+	other.Daemon = 200
+	another := channel
+	another.Tunnel.LocalID = 9
+	for name, tc := range map[string]struct {
+		details  []supervisor.Detail
+		channels []helloguard.Channel
+	}{
+		"two links":       {[]supervisor.Detail{stray, stray}, []helloguard.Channel{channel}},
+		"two connections": {[]supervisor.Detail{stray}, []helloguard.Channel{channel, another}},
+		"another xl2tpd":  {[]supervisor.Detail{other}, []helloguard.Channel{channel}},
+	} {
+		join(tc.details, tc.channels)
+		for _, d := range tc.details {
+			if d.Report.Guard != nil {
+				t.Errorf("%s: %+v", name, d.Report.Guard)
+			}
 		}
 	}
 }

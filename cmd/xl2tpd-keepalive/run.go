@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -28,8 +29,8 @@ import (
 )
 
 const (
-	// readyAfter is how long systemd waits for our eyes at most: we are of use
-	// without strongSwan or D-Bus too.
+	// readyAfter is how long systemd waits at most for the watchers and the Hello guard: the
+	// service is of use without strongSwan, D-Bus or nftables too.
 	readyAfter = 2 * time.Second
 
 	idlePulse = time.Minute // without systemd's watchdog
@@ -60,6 +61,7 @@ func keepalive(o options, stderr io.Writer) int {
 	systemd := notifier{log}
 	ready := sync.OnceFunc(func() { systemd.tell(daemon.SdNotifyReady) })
 	defer time.AfterFunc(readyAfter, ready).Stop()
+	looked, guarded := bothOf(ready)
 
 	path := cmp.Or(o.config, config.DefaultPath)
 	links := &ppp.Watcher{Log: log}
@@ -69,22 +71,23 @@ func keepalive(o options, stderr io.Writer) int {
 	brain := supervisor.New(config.Default(path), rand.Float64)
 	lasting := memory{defaultMemory, log}
 	brain.Remember(lasting.load(), time.Now())
-	front := systemd.front(ready)
+	front := systemd.front(looked)
 	front.Keep = lasting.save
 	loop := supervisor.NewLoop(brain,
 		supervisor.Hands{Echo: pinger.Echo, Received: links.Received, Recover: mend.step, Hook: hooks.Call},
 		front, log)
-	hellos := newGuard(loop, log)
+	lacs := &xl2tpd.Watcher{ConfPath: o.xl2tpdConf, Log: log}
+	hellos := newGuard(loop, log, guarded, lacs.Look)
 	mend.channels, mend.ask, mend.bury, mend.hanging, mend.dialling = hellos.Channels, hellos.Ask, hellos.Bury, hellos.Hanging, hellos.Dialling
 	look := func(ctx context.Context) (status.Report, error) { return report(ctx, loop, hellos.Guard) }
 	works := func(task string) func() { return func() { loop.Post(supervisor.TaskWorks{Task: task}) } }
 	pinger.Ready = works(taskEcho)
 	socket := &status.Server{Path: status.DefaultSocket, Report: look, Ready: works("status socket")}
 	scrapes := &metrics.Server{Report: look, Ready: works("metrics")}
-	lacs := &xl2tpd.Watcher{ConfPath: o.xl2tpdConf, Log: log, Deliver: func(s xl2tpd.Snapshot) {
+	lacs.Deliver = func(s xl2tpd.Snapshot) {
 		loop.Post(s)
 		hellos.tell(s)
-	}}
+	}
 	mend.resolve = lacs.Resolve
 	settings := &config.Watcher{Path: path, Log: log, Deliver: func(c *config.Config) {
 		loop.Post(c)
@@ -145,6 +148,20 @@ func keepalive(o options, stderr io.Writer) int {
 	loop.Run(ctx) // ends with ctx alone
 	log.Info("xl2tpd-keepalive ends; tunnels stay, those that the Hello guard holds for 91 s without it")
 	return exitOK
+}
+
+// bothOf returns two functions, and calls do once both were called.
+func bothOf(do func()) (first, second func()) {
+	var left atomic.Int32
+	left.Store(2)
+	one := func() func() {
+		return sync.OnceFunc(func() {
+			if left.Add(-1) == 0 {
+				do()
+			}
+		})
+	}
+	return one(), one()
 }
 
 // notifier speaks to systemd, if that has started us.

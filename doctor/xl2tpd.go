@@ -1,0 +1,147 @@
+package doctor
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+
+	"xl2tpd-keepalive/xl2tpd"
+)
+
+// xl2tpds checks every xl2tpd of this host.
+func (e *exam) xl2tpds() []Finding {
+	if e.seenErr != nil {
+		return []Finding{bad("xl2tpd", "", e.seenErr.Error())}
+	}
+	var all []Finding
+	for n, i := range e.seen.Instances {
+		all = append(all, e.running(n, i)...)
+		if err := i.ConfErr; err != nil && (i.Runs() || i.Needed() && !e.others(n)) {
+			all = append(all, bad("xl2tpd.conf", e.names[n], err.Error(), "mend that before xl2tpd is started again"))
+		}
+		if i.Runs() {
+			all = append(all, e.pipe(n, i), e.maxRetries(n, i))
+		}
+	}
+	return all
+}
+
+// others reports whether another xl2tpd runs.
+func (e *exam) others(n int) bool {
+	for m, i := range e.seen.Instances {
+		if m != n && i.Runs() {
+			return true
+		}
+	}
+	return false
+}
+
+// running checks whether an instance runs, if it has something to do.
+func (e *exam) running(n int, i xl2tpd.Instance) []Finding {
+	const check = "xl2tpd"
+	switch {
+	case i.Runs() && i.NetworkManager():
+		return []Finding{good(check, e.names[n], "running, pid %d, of NetworkManager", i.Process.Pid)}
+	case i.Runs() && i.Unit != "":
+		return []Finding{good(check, e.names[n], "running, pid %d, of %s", i.Process.Pid, i.Unit)}
+	case i.Runs():
+		return []Finding{good(check, e.names[n], "running, pid %d, of no unit", i.Process.Pid)}
+	case i.Conf == nil && e.others(n):
+		return nil
+	case !i.Needed():
+		return []Finding{good(check, e.names[n], "not running: %s has no tunnels", i.Path)}
+	case n > 0:
+		return []Finding{bad(check, e.names[n], "not running, with "+i.Path, "start it as it was started before, or remove that file if it has had its day")}
+	}
+	return []Finding{e.stopped()}
+}
+
+const ownUnit = "xl2tpd.service"
+
+// stopped says what to do about the xl2tpd of the default file, which does not run.
+func (e *exam) stopped() Finding {
+	const check = "xl2tpd"
+	state, err := e.Unit(e.ctx, ownUnit)
+	switch {
+	case err != nil:
+		return bad(check, e.names[0], err.Error())
+	case strings.HasPrefix(state, "active"):
+		// The generated unit of an init script stays active when the daemon dies.
+		return bad(check, e.names[0], fmt.Sprintf("its unit is %s, but there is no process", state), "systemctl restart xl2tpd")
+	case strings.HasPrefix(state, "masked"):
+		return bad(check, e.names[0], "not running, and its unit is masked", "systemctl unmask xl2tpd", "systemctl start xl2tpd")
+	case state == "":
+		return bad(check, e.names[0], "not running, and there is no "+ownUnit, "apt install xl2tpd", "or start it as it was started before")
+	}
+	return bad(check, e.names[0], "not running", "systemctl start xl2tpd", "journalctl -u xl2tpd")
+}
+
+// restart is how an xl2tpd that runs is started again: by who has started it.
+func restart(i xl2tpd.Instance) string {
+	switch {
+	case i.NetworkManager():
+		return "nmcli connection up " + quoted(i.Connection)
+	case i.Unit != "":
+		return "systemctl restart " + strings.TrimSuffix(i.Unit, ".service")
+	}
+	return fmt.Sprintf("end pid %d, and start xl2tpd as it was started before", i.Process.Pid)
+}
+
+// pipe looks at an xl2tpd's control pipe. A shell that wrote to it while xl2tpd was
+// down has made a file of it.
+func (e *exam) pipe(n int, i xl2tpd.Instance) Finding {
+	const check = "control pipe"
+	info, err := os.Lstat(e.path(i.Pipe))
+	switch {
+	case err != nil:
+		return bad(check, e.names[n], err.Error(), restart(i))
+	case info.Mode().Type() != fs.ModeNamedPipe:
+		return bad(check, e.names[n], i.Pipe+" is no pipe: commands go nowhere", "rm "+i.Pipe, restart(i))
+	}
+	return good(check, e.names[n], "%s is a pipe", i.Pipe)
+}
+
+// maxRetries: a popular way round the unanswered Hello, which now only keeps
+// dead tunnels.
+func (e *exam) maxRetries(n int, i xl2tpd.Instance) Finding {
+	const check = "max retries"
+	switch c := i.Conf; {
+	case c == nil:
+		return good(check, e.names[n], "not known")
+	case c.MaxRetries > 5:
+		return bad(check, e.names[n], fmt.Sprintf("%s says %d: a dead peer is found after hours, and its Hellos pile up until then", c.Path, c.MaxRetries),
+			"take `max retries` out of [global]: the Hello guard does what it was for")
+	default:
+		return good(check, e.names[n], "%d", c.MaxRetries)
+	}
+}
+
+// networkManagers reports whether a connection of strongSwan is NetworkManager's, which writes
+// its file anew each time.
+func (e *exam) networkManagers(connection string) bool {
+	return slices.ContainsFunc(e.seen.Instances, func(i xl2tpd.Instance) bool {
+		return i.NetworkManager() && i.Connection == connection
+	})
+}
+
+// instance is the xl2tpd that has a tunnel, as far as is known; nil: it is not.
+func (e *exam) instance(called string) *xl2tpd.Instance {
+	var only *xl2tpd.Instance
+	running := 0
+	for n := range e.seen.Instances {
+		i := &e.seen.Instances[n]
+		if called != "" && e.names[n] == called {
+			return i
+		}
+		if i.Runs() {
+			only = i
+			running++
+		}
+	}
+	if called == "" && running == 1 {
+		return only
+	}
+	return nil
+}

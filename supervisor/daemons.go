@@ -1,0 +1,98 @@
+package supervisor
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+
+	"xl2tpd-keepalive/proc"
+	"xl2tpd-keepalive/xl2tpd"
+)
+
+// takeDaemons takes in how every xl2tpd itself is. The atlas still has what was known before.
+func (b *Brain) takeDaemons(s xl2tpd.Snapshot, now time.Time) {
+	here := make(map[string]bool)
+	others := false // that run
+	for i, is := range s.Instances {
+		here[instanceID(i, is.Key)] = true
+		others = others || i > 0 && is.Runs()
+	}
+	for i, is := range s.Instances {
+		b.takeDaemon(newInstance(instanceID(i, is.Key), is), others, now)
+	}
+	if !b.eyes[EyeXl2tpd] {
+		for _, l := range b.lacs {
+			l.was = false // if it is still that xl2tpd, its tunnels are seen, or have ended
+		}
+	}
+	for id := range b.daemons {
+		if !here[id] {
+			b.forgetInstance(id, now)
+		}
+	}
+}
+
+// takeDaemon takes in how one instance is.
+func (b *Brain) takeDaemon(in *instance, others bool, now time.Time) {
+	was, met := b.daemons[in.id]
+	is := Process{in.Process.Pid, in.Process.Start}
+	if is != was {
+		b.daemonChanged(in.id, was, is, now)
+	}
+	missing := !in.Runs() && in.Needed() && !(others && in.Conf == nil)
+	if is != was || !met || !b.eyes[EyeXl2tpd] {
+		attrs := b.instanceAttrs(in)
+		switch {
+		case in.Runs():
+			b.note(slog.LevelInfo, "xl2tpd is running", append(attrs, slog.Int("pid", is.Pid))...)
+		case missing:
+			b.note(slog.LevelWarn, "xl2tpd is not running", attrs...)
+		}
+		b.daemons[in.id], b.learnt = is, true
+	}
+	of := ""
+	if in.id != "" {
+		of = " of " + in.Path
+	}
+	b.fault("xl2tpd"+of, missing, "xl2tpd"+of+" not running")
+	b.fault("xl2tpd.conf"+of, in.ConfErr != nil && (in.Runs() || missing || !others), fmt.Sprint(in.ConfErr))
+}
+
+// daemonChanged notes that an instance's process has ended, or is another one.
+func (b *Brain) daemonChanged(id string, was, is Process, now time.Time) {
+	if was.Pid != 0 {
+		b.closes.died[id] = now
+	}
+	b.newDaemon(id, is.Pid != 0, now)
+}
+
+// forgetInstance forgets an instance that is no more.
+func (b *Brain) forgetInstance(id string, now time.Time) {
+	b.daemonChanged(id, b.daemons[id], Process{}, now)
+	delete(b.daemons, id)
+	b.learnt = true
+	if in := b.atlas.byID[id]; in != nil {
+		b.fault("xl2tpd of "+in.Path, false, "")
+		b.fault("xl2tpd.conf of "+in.Path, false, "")
+	}
+}
+
+// instanceAttrs name an instance in the log, if there is more than one.
+func (b *Brain) instanceAttrs(in *instance) []slog.Attr {
+	if in.id == "" && len(b.daemons) < 2 {
+		return nil
+	}
+	return []slog.Attr{slog.String("config", in.Path)}
+}
+
+// daemon is the process of a LAC's xl2tpd.
+func (b *Brain) daemon(l *lac) Process { return b.daemons[l.instance] }
+
+// target is whom a command about a LAC is for.
+func (b *Brain) target(l *lac) xl2tpd.Target {
+	t := xl2tpd.Target{Process: proc.ID{Pid: b.daemon(l).Pid, Start: b.daemon(l).Started}}
+	if in := b.atlas.byID[l.instance]; in != nil {
+		t.Pipe = in.Pipe
+	}
+	return t
+}

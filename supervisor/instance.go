@@ -1,0 +1,81 @@
+package supervisor
+
+import (
+	"fmt"
+	"net/netip"
+
+	"xl2tpd-keepalive/xl2tpd"
+	"xl2tpd-keepalive/xl2tpd/conf"
+)
+
+// instance is one xl2tpd: its process, and its configuration in an order that makes finding cheap.
+type instance struct {
+	xl2tpd.Instance
+	id string // see instanceID
+
+	lacs    map[string]*xl2tpd.Section       // by name in lower case
+	byOuter map[netip.Addr][]*xl2tpd.Section // LAC sections by address of their LNS
+	byOpt   map[string][]*xl2tpd.Section     // all sections by pppoptfile
+	crowds  map[alike]*crowd                 // LAC sections that only their pppoptfile could tell apart
+}
+
+// instanceID names an instance in saved state, where the first one has no name: a host with one
+// xl2tpd has files as before.
+func instanceID(i int, k xl2tpd.Key) string {
+	switch {
+	case i == 0:
+		return ""
+	case k.Pid != 0:
+		return fmt.Sprintf("%s %s %d", k.Path, k.Pipe, k.Pid)
+	}
+	return k.Path + " " + k.Pipe
+}
+
+func newInstance(id string, is xl2tpd.Instance) *instance {
+	in := &instance{
+		Instance: is, id: id,
+		lacs:    make(map[string]*xl2tpd.Section),
+		byOuter: make(map[netip.Addr][]*xl2tpd.Section),
+		byOpt:   make(map[string][]*xl2tpd.Section),
+		crowds:  make(map[alike]*crowd),
+	}
+	if is.Conf == nil {
+		return in
+	}
+	for i := range is.Conf.Sections {
+		section := &is.Conf.Sections[i]
+		in.byOpt[section.PPPOptFile] = append(in.byOpt[section.PPPOptFile], section)
+		if section.Kind == "lac" {
+			in.lacs[conf.Lower(section.Name)] = section
+			in.join(section, alike{section.PPPOptFile, false})
+			if !literal(section) {
+				in.join(section, alike{section.PPPOptFile, true})
+			}
+		}
+		for _, ip := range section.LNSIPs {
+			in.byOuter[ip] = append(in.byOuter[ip], section)
+		}
+	}
+	return in
+}
+
+// join adds a section to those that have so much in common.
+func (in *instance) join(section *xl2tpd.Section, a alike) {
+	c := in.crowds[a]
+	if c == nil {
+		c = &crowd{}
+		in.crowds[a] = c
+	}
+	c.sections, c.names = append(c.sections, section), append(c.names, in.name(section))
+}
+
+// name names a section of the instance.
+func (in *instance) name(s *xl2tpd.Section) name { return name{s.Kind, s.Name, in.id} }
+
+// calls is what operators call the xl2tpd of a place; empty: it is the only one, or not known.
+func (a *atlas) calls(p place) string {
+	if !p.known {
+		return ""
+	}
+	return a.called[p.instance]
+}

@@ -1,0 +1,248 @@
+package supervisor
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"xl2tpd-keepalive/config"
+	"xl2tpd-keepalive/ppp"
+	"xl2tpd-keepalive/probe"
+	"xl2tpd-keepalive/proc"
+	"xl2tpd-keepalive/vici"
+	"xl2tpd-keepalive/xl2tpd"
+)
+
+// branch is a second xl2tpd's file: its LAC has the name, the LNS and the pppoptfile of the
+// first one's.
+const (
+	branchPath = "/etc/xl2tpd/branch.conf"
+	branchPipe = "/run/branch/control"
+	branchPid  = 300
+)
+
+// several returns a host with a second xl2tpd, whose file is the same.
+func (n *bench) several(text string) xl2tpd.Snapshot {
+	s := n.xl2tpd(text)
+	s.Instances[0].Key = xl2tpd.Key{Path: xl2tpd.DefaultConfPath, Pipe: "/run/xl2tpd/l2tp-control"}
+	s.Instances[0].Process.Start, s.Instances[0].Unit = 1, "xl2tpd.service"
+	second := n.xl2tpd(text).Instances[0]
+	second.Key = xl2tpd.Key{Path: branchPath, Pipe: branchPipe}
+	second.Process, second.Unit = proc.ID{Pid: branchPid, Start: 3}, "branch.service"
+	s.Instances = append(s.Instances, second)
+	return s
+}
+
+// ofBranch makes a link the second xl2tpd's.
+func ofBranch(l ppp.Link) ppp.Link {
+	l.Xl2tpdPid = branchPid
+	return l
+}
+
+func newSeveral(t *testing.T, conf, keepalive string) (*bench, xl2tpd.Snapshot) {
+	n := &bench{t: t, b: New(config.Default(""), func() float64 { return 0.5 }), now: epoch}
+	s := n.several(conf)
+	n.step(s)
+	n.step(n.config(keepalive))
+	n.step(secured("1"))
+	n.links()
+	n.actions, n.notes = nil, nil
+	return n, s
+}
+
+// A link belongs to the xl2tpd whose child its pppd is, and to no section of another one.
+func TestLinkOfAnotherXl2tpd(t *testing.T) {
+	stranger := link("ppp2", 7, true)
+	stranger.Xl2tpdPid = 999
+	n, _ := newSeveral(t, oneLAC, "")
+	n.links(link("ppp0", 5, true), ofBranch(link("ppp1", 6, true)), stranger)
+	n.after(meeting)
+	got := map[string]string{}
+	for _, r := range n.report() {
+		if r.Link != nil {
+			got[r.Link.Name] = r.Instance + "|" + r.Name
+		}
+	}
+	want := map[string]string{"ppp0": "xl2tpd.service|lac tokyo", "ppp1": "branch.service|lac tokyo", "ppp2": "|"}
+	for link, is := range want {
+		if got[link] != is {
+			t.Errorf("%s is %q, want %q", link, got[link], is)
+		}
+	}
+}
+
+// Whoever hangs up or dials does so in one xl2tpd: the LAC of that name in another one is as it was.
+func TestOperatorOfOneInstance(t *testing.T) {
+	const conf = redials
+	n, s := newSeveral(t, conf, "[lac default]\nrecover = full\n")
+	first, second := link("ppp0", 5, true), ofBranch(link("ppp1", 6, true))
+	n.links(first, second)
+	n.after(time.Minute)
+	n.actions = nil
+	hungUp := Ending{Tunnel: closer, Reason: "hung up on this host", Operator: true}
+	hungUp.Tunnel.Owner = s.Instances[1].Process
+	n.step(hungUp)
+	n.links(first)
+	if last := n.lac("office").last; last != nil {
+		t.Errorf("the first one's is hung up too: %+v", last)
+	}
+	other := n.b.lac(name{"lac", "office", instanceID(1, s.Instances[1].Key)})
+	if other.last == nil || !other.last.operator {
+		t.Fatalf("%+v", other.last)
+	}
+	n.step(Dials{Daemon: s.Instances[0].Process, Peer: closer.Peer.Addr()})
+	if other.last == nil {
+		t.Error("a dial of the first one has cleared it")
+	}
+	n.step(Dials{Daemon: s.Instances[1].Process, Peer: closer.Peer.Addr()})
+	if other.last != nil {
+		t.Errorf("it was dialled, and is %+v", other.last)
+	}
+}
+
+// An end in userspace mode whose owner is not known is nobody's where several xl2tpds run.
+func TestEndOfAnUnknownOwner(t *testing.T) {
+	n, _ := newSeveral(t, oneLAC, "")
+	n.links(link("ppp0", 5, true), ofBranch(link("ppp1", 6, true)))
+	n.after(time.Minute)
+	n.step(Ending{Tunnel: closer, Reason: "hung up on this host", Operator: true})
+	n.links()
+	for _, r := range n.report() {
+		if r.Last == nil || strings.Contains(r.Last.Reason, "hung up") {
+			t.Errorf("%s %s: %+v", r.Instance, r.Name, r.Last)
+		}
+	}
+}
+
+// A step goes to the xl2tpd whose LAC it is, and what it comes to is that LAC's.
+func TestRecoveryOfOneInstance(t *testing.T) {
+	n, s := newSeveral(t, oneLAC, "[lac "+branchPath+" tokyo]\nrecover = redial\n")
+	first, second := link("ppp0", 5, true), ofBranch(link("ppp1", 6, true))
+	n.links(first, second)
+	n.after(2 * time.Minute)
+	closed := Ending{Tunnel: closer, Reason: "closed by the peer"}
+	closed.Tunnel.Owner = s.Instances[1].Process
+	n.step(closed)
+	n.links(first)
+	n.actions = nil
+	n.plays(5*time.Minute, probe.Result{}, func(r Recover) error {
+		if r.To != (xl2tpd.Target{Process: s.Instances[1].Process, Pipe: branchPipe}) || r.LAC != (LAC{branchPath + " " + branchPipe, "tokyo"}) {
+			t.Errorf("%+v", r)
+		}
+		return nil
+	})
+	if l := n.b.lac(name{"lac", "tokyo", branchPath + " " + branchPipe}); l.ladder.dials == 0 {
+		t.Errorf("never dialled: %+v", l.ladder)
+	}
+	if l := n.lac("tokyo"); l.ladder.dials != 0 {
+		t.Errorf("the first one's is dialled: %+v", l.ladder)
+	}
+}
+
+// NetworkManager brings its tunnels back itself.
+func TestNetworkManagersAreLeftToIt(t *testing.T) {
+	n := &bench{t: t, b: New(config.Default(""), func() float64 { return 0.5 }), now: epoch}
+	s := n.several(redials)
+	s.Instances[1].Connection = "d4a4d2b0"
+	n.step(s)
+	n.step(n.config("[lac default]\nrecover = full\n"))
+	n.step(secured("1"))
+	n.links(ofBranch(link("ppp1", 6, true)))
+	n.after(2 * time.Minute)
+	n.links()
+	n.actions = nil
+	n.plays(10*time.Minute, probe.Result{}, func(r Recover) error {
+		if r.LAC.Instance != "" {
+			t.Errorf("%+v", r)
+		}
+		return nil
+	})
+	for _, r := range n.report() {
+		if strings.HasPrefix(r.Instance, "NetworkManager") && r.Doing != "waits for NetworkManager" {
+			t.Errorf("%+v", r)
+		}
+	}
+	// Its xl2tpd ends with the tunnel, and its file goes.
+	s.Instances = s.Instances[:1]
+	n.step(s)
+	for _, r := range n.report() {
+		if r.Instance != "" {
+			t.Errorf("%+v", r)
+		}
+	}
+	if m, _ := n.b.Memory(); len(m.Others) != 0 || slices.ContainsFunc(m.LACs, func(k Kept) bool { return k.Instance != "" }) {
+		t.Errorf("%+v", m)
+	}
+}
+
+// Of two links without a section the one that stays does not show how the other one has ended.
+func TestCloseOfAnUnknownLink(t *testing.T) {
+	n := newBench(t, "", "")
+	n.step(vici.Snapshot{})
+	one, two := link("ppp0", 5, true), link("ppp1", 6, true)
+	n.links(one, two)
+	n.after(time.Minute)
+	n.links(one)
+	if all := n.report(); len(all) != 1 || all[0].Last != nil {
+		t.Errorf("%+v", all)
+	}
+	again := link("ppp1", 7, true)
+	n.links(one, again)
+	for _, r := range n.report() {
+		if (r.Last != nil) != (r.Link.Name == "ppp1") {
+			t.Errorf("%s: %+v", r.Link.Name, r.Last)
+		}
+	}
+}
+
+// A restart of ours keeps apart what was hung up in either xl2tpd. A state file of one instance is
+// as before there were several.
+func TestMemoryOfSeveral(t *testing.T) {
+	n, s := newSeveral(t, redials, "[lac default]\nrecover = full\n")
+	first, second := link("ppp0", 5, true), ofBranch(link("ppp1", 6, true))
+	n.links(first, second)
+	n.after(time.Minute)
+	hungUp := Ending{Tunnel: closer, Reason: "hung up on this host", Operator: true}
+	hungUp.Tunnel.Owner = s.Instances[1].Process
+	n.step(hungUp)
+	n.links(first)
+	n.after(time.Minute)
+	n.restarted(s, secured("1"), first)
+	n.actions = nil
+	n.plays(10*time.Minute, probe.Result{}, func(r Recover) error {
+		t.Errorf("%+v", r)
+		return nil
+	})
+	for _, r := range n.report() {
+		if r.Instance == "branch.service" && r.Doing != "stays down until it is dialled again" {
+			t.Errorf("%+v", r)
+		}
+	}
+}
+
+// A host with NetworkManager's tunnels alone lacks nothing; one whose file has tunnels, or that
+// has no xl2tpd at all, does.
+func TestMissingXl2tpd(t *testing.T) {
+	nm := xl2tpd.Instance{Key: xl2tpd.Key{Path: "/run/nm-l2tp-u/xl2tpd.conf"}, Connection: "u", Process: proc.ID{Pid: 3}}
+	lac := &xl2tpd.Conf{Sections: []xl2tpd.Section{{Kind: "lac", Name: "a", LNSIPs: []netip.Addr{addr("192.0.2.1")}}}}
+	home := func(c *xl2tpd.Conf) xl2tpd.Instance { return xl2tpd.Instance{Conf: c} }
+	stopped := xl2tpd.Instance{Key: xl2tpd.Key{Path: branchPath}, Conf: lac}
+	for name, tc := range map[string]struct {
+		all  []xl2tpd.Instance
+		want []string
+	}{
+		"nothing":                       {[]xl2tpd.Instance{home(nil)}, []string{"xl2tpd not running"}},
+		"a file with tunnels":           {[]xl2tpd.Instance{home(lac), nm}, []string{"xl2tpd not running"}},
+		"an empty file":                 {[]xl2tpd.Instance{home(&xl2tpd.Conf{}), nm}, nil},
+		"NetworkManager's, and no file": {[]xl2tpd.Instance{home(nil), nm}, nil},
+		"a second one that has ended":   {[]xl2tpd.Instance{home(&xl2tpd.Conf{}), stopped}, []string{"xl2tpd of " + branchPath + " not running"}},
+	} {
+		b := New(config.Default(""), func() float64 { return 0.5 })
+		b.Step(xl2tpd.Snapshot{Instances: tc.all}, epoch)
+		if got := b.problems(); !slices.Equal(got, tc.want) {
+			t.Errorf("%s: %q, want %q", name, got, tc.want)
+		}
+	}
+}

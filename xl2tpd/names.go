@@ -1,0 +1,43 @@
+package xl2tpd
+
+import "fmt"
+
+// Needed reports whether something is wrong while the instance does not run: its file has
+// tunnels, or is not known. NetworkManager starts and ends its own.
+func (i Instance) Needed() bool {
+	return !i.NetworkManager() && (i.Conf == nil || len(i.Conf.Sections) > 0)
+}
+
+// Names returns what operators call the instances, in their order: by their units if these tell
+// them apart, else by their files. One that is alone needs no name.
+func (s Snapshot) Names() []string {
+	names := make([]string, len(s.Instances))
+	units := make(map[string]int)
+	several := 0
+	for _, i := range s.Instances {
+		if i.Runs() {
+			units[i.Unit]++
+		}
+		if i.Runs() || i.Needed() {
+			several++
+		}
+	}
+	if several < 2 {
+		return names
+	}
+	for n, i := range s.Instances {
+		switch {
+		case i.NetworkManager() && i.Name != "":
+			names[n] = "NetworkManager " + i.Name
+		case i.NetworkManager():
+			names[n] = "NetworkManager " + i.Connection
+		case i.Unit != "" && units[i.Unit] == 1:
+			names[n] = i.Unit
+		case i.Key.Pid != 0:
+			names[n] = fmt.Sprintf("%s (pid %d)", i.Path, i.Key.Pid)
+		default:
+			names[n] = i.Path
+		}
+	}
+	return names
+}
