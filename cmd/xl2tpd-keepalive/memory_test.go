@@ -14,7 +14,7 @@ import (
 
 func TestMemory(t *testing.T) {
 	var log strings.Builder
-	f := memory{filepath.Join(t.TempDir(), "lacs"), slog.New(slog.NewTextHandler(&log, nil))}
+	f := memory{path: filepath.Join(t.TempDir(), "lacs"), log: slog.New(slog.NewTextHandler(&log, nil))}
 	if got := f.load(); !reflect.DeepEqual(got, supervisor.Memory{}) {
 		t.Errorf("of no file: %+v", got)
 	}
@@ -46,7 +46,7 @@ func TestMemoryThatCannotBeUsed(t *testing.T) {
 		},
 	} {
 		var log strings.Builder
-		f := memory{filepath.Join(t.TempDir(), "lacs"), slog.New(slog.NewTextHandler(&log, nil))}
+		f := memory{path: filepath.Join(t.TempDir(), "lacs"), log: slog.New(slog.NewTextHandler(&log, nil))}
 		if err := plant(f.path); err != nil {
 			t.Fatal(err)
 		}
@@ -60,5 +60,37 @@ func TestMemoryThatCannotBeUsed(t *testing.T) {
 		if lines := strings.Count(log.String(), "\n"); lines != want {
 			t.Errorf("%s: %d lines:\n%s", what, lines, &log)
 		}
+	}
+}
+
+// That the state can't be kept is said once, and so is that it can again.
+func TestMemoryOfAFullDisk(t *testing.T) {
+	var log strings.Builder
+	dir := filepath.Join(t.TempDir(), "not there yet")
+	f := memory{path: filepath.Join(dir, "lacs"), log: slog.New(slog.NewTextHandler(&log, nil))}
+	for range 3 {
+		f.save(supervisor.Memory{})
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		f.save(supervisor.Memory{})
+	}
+	lines := strings.Split(strings.TrimSpace(log.String()), "\n")
+	if len(lines) != 2 || !strings.Contains(lines[0], "can't be kept") || !strings.Contains(lines[1], "kept again") {
+		t.Errorf("%q", lines)
+	}
+}
+
+// What is kept last is what is saved, whatever came before.
+func TestSaver(t *testing.T) {
+	s := newSaver(memory{path: filepath.Join(t.TempDir(), "lacs"), log: slog.New(slog.DiscardHandler)})
+	for pid := range 100 {
+		s.keep(supervisor.Memory{Xl2tpd: supervisor.Process{Pid: pid}})
+	}
+	s.close()
+	if got := s.load(); got.Xl2tpd.Pid != 99 {
+		t.Errorf("%+v", got)
 	}
 }

@@ -15,10 +15,11 @@ import (
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
-	"github.com/coreos/go-systemd/v22/journal"
+	systemdjournal "github.com/coreos/go-systemd/v22/journal"
 
 	"xl2tpd-keepalive/config"
 	"xl2tpd-keepalive/hook"
+	"xl2tpd-keepalive/internal/journal"
 	"xl2tpd-keepalive/metrics"
 	"xl2tpd-keepalive/ppp"
 	"xl2tpd-keepalive/probe"
@@ -35,6 +36,9 @@ const (
 
 	idlePulse = time.Minute // without systemd's watchdog
 
+	// lastWords is how long the end waits for a journal, or a systemd, that does not listen.
+	lastWords = 500 * time.Millisecond
+
 	taskEcho  = "ICMP socket"
 	taskGuard = "hello guard"
 	taskHooks = "hooks"
@@ -42,11 +46,9 @@ const (
 
 // keepalive wires everything together and runs until a signal ends it.
 func keepalive(o options, stderr io.Writer) int {
-	var send sendFunc
-	if inJournal, err := journal.StderrIsJournalStream(); err == nil && inJournal {
-		send = journal.Send
-	}
-	log := newLogger(stderr, send, o.debug)
+	lines := journal.NewQueue()
+	defer lines.Close(lastWords)
+	log := slog.New(lines.Handler(logHandler(stderr, o.debug)))
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	hangups := make(chan os.Signal, 1)
@@ -58,7 +60,8 @@ func keepalive(o options, stderr io.Writer) int {
 		return exitError
 	}
 	log.Info("xl2tpd-keepalive starts", "version", version)
-	systemd := notifier{log}
+	systemd := newNotifier(log)
+	defer systemd.close(lastWords)
 	ready := sync.OnceFunc(func() { systemd.tell(daemon.SdNotifyReady) })
 	defer time.AfterFunc(readyAfter, ready).Stop()
 	looked, guarded := bothOf(ready)
@@ -69,10 +72,11 @@ func keepalive(o options, stderr io.Writer) int {
 	mend := &mender{control: newDialler(), echo: pinger.Echo, listing: newListing(vici.Connections)}
 	hooks := &hook.Runner{Log: log}
 	brain := supervisor.New(config.Default(path), rand.Float64)
-	lasting := memory{defaultMemory, log}
+	lasting := newSaver(memory{path: defaultMemory, log: log})
+	defer lasting.close()
 	brain.Remember(lasting.load(), time.Now())
 	front := systemd.front(looked)
-	front.Keep = lasting.save
+	front.Keep = lasting.keep
 	loop := supervisor.NewLoop(brain,
 		supervisor.Hands{Echo: pinger.Echo, Received: links.Received, Recover: mend.step, Hook: hooks.Call},
 		front, log)
@@ -164,28 +168,14 @@ func bothOf(do func()) (first, second func()) {
 	return one(), one()
 }
 
-// notifier speaks to systemd, if that has started us.
-type notifier struct{ log *slog.Logger }
-
-func (n notifier) tell(state string) {
-	if _, err := daemon.SdNotify(false, state); err != nil {
-		n.log.Debug("systemd can't be told", "err", err)
+// logHandler writes to the journal if that reads stderr, else as text.
+func logHandler(stderr io.Writer, debug bool) slog.Handler {
+	level := slog.LevelInfo
+	if debug {
+		level = slog.LevelDebug
 	}
-}
-
-func (n notifier) front(ready func()) supervisor.Front {
-	f := supervisor.Front{
-		Ready:  ready,
-		Status: func(s string) { n.tell("STATUS=" + s) },
-		Pulse:  idlePulse,
-		Beat:   func() {},
+	if is, err := systemdjournal.StderrIsJournalStream(); err == nil && is {
+		return journal.NewHandler(systemdjournal.Send, level)
 	}
-	watchdog, err := daemon.SdWatchdogEnabled(false)
-	if err != nil {
-		n.log.Warn("no watchdog", "err", err)
-	} else if watchdog > 0 {
-		f.Pulse = watchdog
-		f.Beat = func() { n.tell(daemon.SdNotifyWatchdog) }
-	}
-	return f
+	return slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level})
 }

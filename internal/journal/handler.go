@@ -1,9 +1,10 @@
-package main
+// Package journal writes log records to the systemd journal, or as text, without making the caller
+// wait.
+package journal
 
 import (
 	"bytes"
 	"context"
-	"io"
 	"log/slog"
 	"strconv"
 	"strings"
@@ -11,34 +12,25 @@ import (
 	"github.com/coreos/go-systemd/v22/journal"
 )
 
-// newLogger writes one line of text per record to w, or, if send is not nil, to
-// the journal.
-func newLogger(w io.Writer, send sendFunc, debug bool) *slog.Logger {
-	level := slog.LevelInfo
-	if debug {
-		level = slog.LevelDebug
-	}
-	if send == nil {
-		return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
-	}
-	return slog.New(&journalHandler{send: send, level: level})
+// NewHandler returns a handler that gives each record to the journal: as a line for people, and
+// its attributes as fields of their own, such as TUNNEL=, PEER= and REASON=.
+func NewHandler(send SendFunc, level slog.Level) slog.Handler {
+	return &handler{send: send, level: level}
 }
 
-// sendFunc is journal.Send.
-type sendFunc func(message string, p journal.Priority, fields map[string]string) error
+// SendFunc is journal.Send of go-systemd.
+type SendFunc func(message string, p journal.Priority, fields map[string]string) error
 
-// journalHandler gives each record to the journal: as a line for people, and its
-// attributes as fields of their own, such as TUNNEL=, PEER= and REASON=.
-type journalHandler struct {
-	send  sendFunc
+type handler struct {
+	send  SendFunc
 	level slog.Level
 	attrs []slog.Attr
 	group string // of the attributes to come, with a dot
 }
 
-func (h *journalHandler) Enabled(_ context.Context, l slog.Level) bool { return l >= h.level }
+func (h *handler) Enabled(_ context.Context, l slog.Level) bool { return l >= h.level }
 
-func (h *journalHandler) Handle(_ context.Context, r slog.Record) error {
+func (h *handler) Handle(_ context.Context, r slog.Record) error {
 	all := h.attrs[:len(h.attrs):len(h.attrs)]
 	r.Attrs(func(a slog.Attr) bool {
 		all = append(all, h.named(a))
@@ -57,11 +49,11 @@ func (h *journalHandler) Handle(_ context.Context, r slog.Record) error {
 	return h.send(line.String(), priority(r.Level), fields)
 }
 
-func (h *journalHandler) named(a slog.Attr) slog.Attr {
+func (h *handler) named(a slog.Attr) slog.Attr {
 	return slog.Attr{Key: h.group + a.Key, Value: a.Value}
 }
 
-func (h *journalHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+func (h *handler) WithAttrs(attrs []slog.Attr) slog.Handler {
 	n := *h
 	n.attrs = h.attrs[:len(h.attrs):len(h.attrs)]
 	for _, a := range attrs {
@@ -70,7 +62,7 @@ func (h *journalHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
 	return &n
 }
 
-func (h *journalHandler) WithGroup(name string) slog.Handler {
+func (h *handler) WithGroup(name string) slog.Handler {
 	n := *h
 	n.group += name + "."
 	return &n
