@@ -40,6 +40,7 @@ type sa struct {
 	Established    bool
 	Since          time.Time
 	NAT            bool
+	L2TP           bool // has a CHILD SA that carries L2TP, or did
 	Child, Encap   bool // installed, and in UDP: of any SA with that peer
 }
 
@@ -135,7 +136,9 @@ func literal(s *xl2tpd.Section) bool {
 
 // secure takes in what strongSwan says. Of several SAs with one peer the
 // established one counts, and of those the last; not one whose children all carry
-// something else, such as another network's packets. It tells whether that is news.
+// something else, such as another network's packets. One without children may be another
+// network's too: it gives way to another connection's that carries L2TP. It tells whether that is
+// news.
 func (a *atlas) secure(s vici.Snapshot, now time.Time) bool {
 	known := a.sas
 	a.sas = make(map[netip.Addr]sa, len(s.SAs))
@@ -143,17 +146,16 @@ func (a *atlas) secure(s vici.Snapshot, now time.Time) bool {
 		peer := in.RemoteHost.Addr().Unmap()
 		is := sa{Name: in.Name, UniqueID: in.UniqueID, State: in.State, Established: in.State == "ESTABLISHED",
 			NAT: in.NATLocal || in.NATRemote}
-		ours := len(in.Children) == 0
 		for _, c := range in.Children {
 			if !carries(c, peer) {
 				continue
 			}
-			ours = true
+			is.L2TP = true
 			if c.Works() && in.State != "DELETING" {
 				is.Child, is.Encap = true, is.Encap || c.Encap
 			}
 		}
-		if !ours {
+		if !is.L2TP && len(in.Children) > 0 {
 			continue
 		}
 		if is.Established {
@@ -165,7 +167,13 @@ func (a *atlas) secure(s vici.Snapshot, now time.Time) bool {
 		}
 		other, ok := a.sas[peer]
 		child, encap := is.Child || other.Child, is.Encap || other.Encap
-		if ok && !is.Established && other.Established {
+		switch {
+		case !ok:
+		case other.Name != is.Name && other.L2TP != is.L2TP:
+			if other.L2TP {
+				is = other
+			}
+		case other.Established && !is.Established:
 			is = other
 		}
 		is.Child, is.Encap = child, encap
@@ -178,8 +186,11 @@ func (a *atlas) secure(s vici.Snapshot, now time.Time) bool {
 // transport mode or with traffic selectors that have the peer itself. A route-based VPN's
 // may have them too, and takes no packet but those that are routed into it.
 func carries(c vici.Child, peer netip.Addr) bool {
+	if len(c.RemoteTS) == 0 {
+		return true
+	}
 	tunnel := strings.EqualFold(c.Mode, "TUNNEL")
-	return len(c.RemoteTS) == 0 || vici.TakesUDP(c.RemoteTS) && (!tunnel || !c.RouteBased && vici.Selects(c.RemoteTS, peer))
+	return vici.TakesL2TP(c.LocalTS, c.RemoteTS) && (!tunnel || !c.RouteBased && vici.Selects(c.RemoteTS, peer))
 }
 
 // find tells where a link belongs. Its sections are those of the xl2tpd whose child its pppd is.

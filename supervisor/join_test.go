@@ -133,6 +133,25 @@ func TestJoinSA(t *testing.T) {
 		t.Errorf("%+v", is)
 	}
 
+	// Nor is one without children that of L2TP, if another connection's carries it.
+	office := vici.SA{Name: "office", UniqueID: "11", State: "ESTABLISHED", RemoteHost: peer}
+	carrier := vici.SA{Name: "tokyo", UniqueID: "12", State: "ESTABLISHED", RemoteHost: peer, Children: []vici.Child{
+		{State: "INSTALLED", Mode: "TRANSPORT", LocalTS: []string{"192.0.2.2/32[udp/l2f]"}, RemoteTS: []string{"192.0.2.1/32[udp/l2f]"}},
+	}}
+	vxlan := vici.SA{Name: "vxlan", UniqueID: "13", State: "ESTABLISHED", RemoteHost: peer, Children: []vici.Child{
+		{State: "INSTALLED", Mode: "TRANSPORT", LocalTS: []string{"192.0.2.2/32[udp]"}, RemoteTS: []string{"192.0.2.1/32[udp/4789]"}},
+	}}
+	for _, all := range [][]vici.SA{{carrier, office}, {office, carrier}, {vxlan, carrier}, {carrier, vxlan}, {vxlan, office, carrier, office}} {
+		a.secure(vici.Snapshot{SAs: all}, time.Time{})
+		if is := a.sas[addr("192.0.2.1")]; is.UniqueID != "12" || !is.Child {
+			t.Errorf("%+v of %+v", is, all)
+		}
+	}
+	a.secure(vici.Snapshot{SAs: []vici.SA{vxlan}}, time.Time{})
+	if is, ok := a.sas[addr("192.0.2.1")]; ok {
+		t.Errorf("VXLAN's SA is L2TP's: %+v", is)
+	}
+
 	// A CHILD SA may be another IKE SA's with that peer.
 	old.Children = []vici.Child{{State: "REKEYED", Encap: true}}
 	dying.Children = []vici.Child{{State: "DELETING", Encap: true}}

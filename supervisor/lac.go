@@ -152,6 +152,15 @@ func (b *Brain) lnsSA(l *lac, s *xl2tpd.Section) (any sa) {
 	return any
 }
 
+// unique is the id of an SA, or empty while charon does not say what there is: it may have been
+// restarted, and then its ids begin anew.
+func (b *Brain) unique(s sa) string {
+	if b.failing[EyeVICI] != nil {
+		return ""
+	}
+	return s.UniqueID
+}
+
 func (b *Brain) noteLAC(l *lac, level slog.Level, text string, more ...slog.Attr) {
 	attrs := []slog.Attr{slog.String("tunnel", "lac "+l.name)}
 	if called := b.atlas.called[l.instance]; called != "" {

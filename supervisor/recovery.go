@@ -94,7 +94,7 @@ func (b *Brain) climb(l *lac, s *xl2tpd.Section, now time.Time) {
 	}
 	r := Recover{
 		LAC: LAC{l.instance, s.Name}, To: b.target(l), Step: step, Up: is.up, Dead: l.ladder.dead,
-		SA: b.lnsSA(l, s).UniqueID, LNS: b.lns(l), Host: lnsHost(s),
+		SA: b.unique(b.lnsSA(l, s)), LNS: b.lns(l), Host: lnsHost(s),
 	}
 	if l.ikeTo == r.Host { // it is still the same LNS
 		r.IKE = l.ike

@@ -4,7 +4,6 @@ package vici
 
 import (
 	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -51,27 +50,6 @@ type Child struct {
 // until its successor is there.
 func (c Child) Works() bool {
 	return c.State == "INSTALLED" || c.State == "REKEYED" || c.State == "REKEYING"
-}
-
-// Selects reports whether traffic selectors, as Child and ChildConfig have them, take
-// packets to a peer itself, and not only those to a network behind it. "dynamic" is the
-// peer, and what is in another form may be.
-func Selects(selectors []string, peer netip.Addr) bool {
-	return slices.ContainsFunc(selectors, func(ts string) bool {
-		prefix, _, _ := strings.Cut(ts, "[")
-		p, err := netip.ParsePrefix(prefix)
-		return err != nil || p.Contains(peer)
-	})
-}
-
-// TakesUDP reports whether traffic selectors, as Child and ChildConfig have them, take UDP
-// packets, as L2TP's are. One without a protocol takes any.
-func TakesUDP(selectors []string) bool {
-	return slices.ContainsFunc(selectors, func(ts string) bool {
-		_, limits, _ := strings.Cut(strings.TrimSuffix(ts, "]"), "[")
-		protocol, _, _ := strings.Cut(limits, "/")
-		return protocol == "" || strings.EqualFold(protocol, "udp") || protocol == "17"
-	})
 }
 
 // settled reports whether no SA is coming or going. One that was rekeyed is at

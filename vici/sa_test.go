@@ -155,14 +155,3 @@ func TestParseAnything(t *testing.T) {
 		}
 	})
 }
-
-func TestTakesUDP(t *testing.T) {
-	for ts, want := range map[string]bool{
-		"192.0.2.1/32": true, "192.0.2.1/32[udp/l2f]": true, "dynamic[udp/1701]": true, "dynamic[17/1701]": true, "dynamic[udp]": true, "dynamic[/1701]": true,
-		"192.0.2.1/32[gre]": false, "dynamic[tcp/l2f]": false, "dynamic[47]": false,
-	} {
-		if got := TakesUDP([]string{"192.0.2.9/32[icmp]", ts}); got != want {
-			t.Errorf("%s: %v", ts, got)
-		}
-	}
-}

@@ -61,7 +61,7 @@ func connection(all []vici.Connection, r supervisor.Recover) (ike, child string,
 		},
 		func(c vici.Connection) bool { return c.Name == r.IKE && slices.ContainsFunc(c.RemoteAddrs, single) },
 	} {
-		for _, takes := range []func(vici.ChildConfig) bool{transports, func(c vici.ChildConfig) bool { return vici.Selects(c.RemoteTS, r.LNS) }} {
+		for _, takes := range []func(vici.ChildConfig) bool{transports, func(c vici.ChildConfig) bool { return vici.TakesL2TP(nil, c.RemoteTS) && vici.Selects(c.RemoteTS, r.LNS) }} {
 			for _, c := range all {
 				if i := slices.IndexFunc(c.Children, takes); i >= 0 && leads(c) {
 					return c.Name, c.Children[i].Name, true
@@ -82,7 +82,7 @@ func single(remote string) bool {
 }
 
 func transports(c vici.ChildConfig) bool {
-	return strings.EqualFold(c.Mode, "transport") && (len(c.RemoteTS) == 0 || vici.TakesUDP(c.RemoteTS))
+	return strings.EqualFold(c.Mode, "transport") && vici.TakesL2TP(nil, c.RemoteTS)
 }
 
 // reaches tells whether a connection's remote address is the LNS and no other.

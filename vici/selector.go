@@ -1,0 +1,77 @@
+package vici
+
+import (
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// l2tpPort is the UDP port of an LNS (RFC 2661 §8.1).
+const l2tpPort = 1701
+
+// Selects reports whether traffic selectors, as Child and ChildConfig have them, take
+// packets to a peer itself, and not only those to a network behind it. "dynamic" is the
+// peer, and what is in another form may be.
+func Selects(selectors []string, peer netip.Addr) bool {
+	return slices.ContainsFunc(selectors, func(ts string) bool {
+		prefix, _, _ := strings.Cut(ts, "[")
+		p, err := netip.ParsePrefix(prefix)
+		return err != nil || p.Contains(peer)
+	})
+}
+
+// TakesL2TP reports whether a CHILD SA with these traffic selectors takes L2TP packets: to port
+// 1701 of the peer, or if that is the caller, which may have any port, from port 1701 of this
+// host. Selectors are as Child and ChildConfig have them; none take everything.
+func TakesL2TP(local, remote []string) bool {
+	if len(remote) == 0 {
+		return true
+	}
+	callers := slices.ContainsFunc(local, func(ts string) bool {
+		ports, ok := udpPorts(ts)
+		return ok && ports == portRange{l2tpPort, l2tpPort}
+	})
+	return slices.ContainsFunc(remote, func(ts string) bool {
+		ports, ok := udpPorts(ts)
+		return ok && (callers || ports.from <= l2tpPort && l2tpPort <= ports.to)
+	})
+}
+
+type portRange struct{ from, to int }
+
+var anyPort = portRange{0, 65535}
+
+// udpPorts returns the ports of a traffic selector such as 192.0.2.1/32[udp/l2f]; ok is false if it
+// takes no UDP. charon writes 0 for any protocol, and names from /etc/services for ports
+// (traffic_selector.c, print). A port that can't be read may be any.
+func udpPorts(selector string) (ports portRange, ok bool) {
+	_, limits, _ := strings.Cut(strings.TrimSuffix(selector, "]"), "[")
+	protocol, port, _ := strings.Cut(limits, "/")
+	switch strings.ToLower(protocol) {
+	case "", "0", "17", "udp", "%any":
+	default:
+		return portRange{}, false
+	}
+	switch strings.ToLower(port) {
+	case "l2f", "l2tp":
+		return portRange{l2tpPort, l2tpPort}, true
+	case "", "0", "%any":
+		return anyPort, true
+	case "opaque":
+		return portRange{}, false
+	}
+	first, last, isRange := strings.Cut(port, "-")
+	if !isRange {
+		last = first
+	}
+	from, err1 := strconv.Atoi(first)
+	to, err2 := strconv.Atoi(last)
+	switch {
+	case err1 != nil && !isRange && port[0] >= 'a': // another service
+		return portRange{-1, -1}, true
+	case err1 != nil || err2 != nil:
+		return anyPort, true
+	}
+	return portRange{from, to}, true
+}
