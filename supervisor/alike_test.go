@@ -76,9 +76,10 @@ func TestHungUpAtOneLNS(t *testing.T) {
 	if got := n.steps(5*time.Minute, ErrPlain); got != nil {
 		t.Errorf("%v of what was hung up", got)
 	}
+	// One of them is dialled again, and only its link will tell which: the other one stays down.
 	n.step(Dials{Peer: closer.Peer.Addr()})
-	if got := n.steps(5*time.Minute, ErrPlain); !slices.Contains(got, StepDial) {
-		t.Errorf("%v of what was dialled again", got)
+	if got := n.steps(5*time.Minute, ErrPlain); got != nil {
+		t.Errorf("%v of what was hung up", got)
 	}
 }
 

@@ -3,6 +3,7 @@ package supervisor
 import (
 	"log/slog"
 	"net/netip"
+	"time"
 
 	"xl2tpd-keepalive/hook"
 	"xl2tpd-keepalive/probe"
@@ -107,7 +108,10 @@ type Recover struct {
 	Peer netip.Addr // the far end of its link, or else of xl2tpd's latest attempt, or else the LNS
 	Host string     // the LNS as xl2tpd.conf calls it
 	SA   string     // unique id of the IKE SA with it; empty: there is none
-	IKE  string     // the connection that its latest tunnel came through; empty: none
+	// Tried is when xl2tpd has asked for the tunnel last, as far as is known; zero: it has not since
+	// the latest one was up.
+	Tried time.Time
+	IKE   string // the connection that its latest tunnel came through; empty: none
 }
 
 // CallHook asks for the operator's executable to be told.

@@ -88,15 +88,17 @@ func (b *Brain) hungUp(c Control) {
 	b.noteLAC(l, slog.LevelInfo, "tunnel left down", slog.String("reason", "hung up on this host"))
 }
 
-// dials notes that xl2tpd dials. If the LAC was left down, somebody wants it again:
+// dials notes that an xl2tpd dials. If the LAC was left down, somebody wants it again:
 // xl2tpd does not redial what was hung up. That dial counts as one of ours.
+//
+// Of several LACs with one LNS nobody can tell which is dialled. What was hung up stays down, and
+// xl2tpd may be dialling any other one that is down.
 func (b *Brain) dials(daemon proc.ID, lns netip.Addr, now time.Time) {
 	lacs := b.lacsOf(daemon, lns)
-	if len(lacs) != 1 { // whose it is can't be told: any of those that were hung up
+	if len(lacs) != 1 {
 		for _, l := range lacs {
-			if l.last != nil && l.last.operator {
-				l.last = nil
-				b.touchLAC(l)
+			if !l.rests.IsZero() && !b.claims(l).up() {
+				l.rests = now
 			}
 		}
 		return

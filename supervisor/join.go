@@ -41,6 +41,7 @@ type sa struct {
 	Since          time.Time
 	NAT            bool
 	L2TP           bool // has a CHILD SA that carries L2TP, or did
+	Others         bool // has one that works and carries something else
 	Child, Encap   bool // installed, and in UDP: of any SA with that peer
 }
 
@@ -148,6 +149,7 @@ func (a *atlas) secure(s vici.Snapshot, now time.Time) bool {
 			NAT: in.NATLocal || in.NATRemote}
 		for _, c := range in.Children {
 			if !carries(c, peer) {
+				is.Others = is.Others || c.Works()
 				continue
 			}
 			is.L2TP = true

@@ -152,6 +152,23 @@ func (b *Brain) lnsSA(l *lac, s *xl2tpd.Section) (any sa) {
 	return any
 }
 
+// carriesOthers reports whether an SA carries a tunnel that lives, and is certainly not this LAC's.
+func (b *Brain) carriesOthers(s sa, l *lac) bool {
+	if s.UniqueID == "" {
+		return false
+	}
+	return slices.ContainsFunc(b.places().bySA[s.UniqueID], func(t *tunnel) bool {
+		n, one := t.place.lac()
+		return t.state == Alive && !(one && n.key() == l.key)
+	})
+}
+
+// sharesLNS reports whether another LAC of the same xl2tpd dials the same LNS.
+func (b *Brain) sharesLNS(l *lac, s *xl2tpd.Section) bool {
+	in := b.atlas.byID[l.instance]
+	return in != nil && slices.ContainsFunc(s.LNSIPs, func(ip netip.Addr) bool { return len(in.byOuter[ip]) > 1 })
+}
+
 // unique is the id of an SA, or empty while charon does not say what there is: it may have been
 // restarted, and then its ids begin anew.
 func (b *Brain) unique(s sa) string {

@@ -39,6 +39,9 @@ var (
 	// ErrUnheard says that xl2tpd has hung up, and that its peer does not listen:
 	// one that has restarted has lost the tunnel, and the SA too.
 	ErrUnheard = errors.New("the peer does not listen")
+	// ErrAnswers says that the LNS has answered the latest attempt: it is no fault of the SA that
+	// nothing came of that.
+	ErrAnswers = errors.New("the LNS answers, and refuses the tunnel or call")
 	// ErrDropped says that xl2tpd has hung up before the step failed.
 	ErrDropped = errors.New("xl2tpd has hung up")
 	// ErrAlive says that the peer's control messages still come in: nothing was
@@ -111,6 +114,8 @@ type situation struct {
 	lost          bool      // the last tunnel ended because the peer was silent
 	free          time.Time // until then xl2tpd may still be closing the last tunnel
 	trying        bool      // xl2tpd may be dialling
+	kept          bool      // the IKE SA carries something else that lives, and must not be ended
+	shared        bool      // other LACs have the same LNS, so nobody can tell which one xl2tpd dials
 }
 
 func (s situation) well() bool { return s.up && s.quiet == 0 && !s.bare }
@@ -310,8 +315,9 @@ func (l *ladder) when(s situation, now time.Time) time.Time {
 // choose takes the gentlest step that can help.
 func (l *ladder) choose(s situation, now time.Time) (Step, time.Time) {
 	ipsec := s.wish == wishFull && !l.plain
+	renews := ipsec && !s.kept
 	switch {
-	case s.up && s.quiet >= stuckAfter, s.silent() && l.dead && (!ipsec || l.renewed()):
+	case s.up && s.quiet >= stuckAfter, s.silent() && l.dead && (!renews || l.renewed()):
 		return StepHangUp, now
 	case s.moved && ipsec && l.fresh && s.quiet > 0:
 		return StepHangUp, now // the new SA is none for it
@@ -319,7 +325,7 @@ func (l *ladder) choose(s situation, now time.Time) (Step, time.Time) {
 		return StepSecure, now // before it goes on in the clear, or dies
 	case s.bare && s.quiet < deadAfter:
 		return StepNone, now.Add(lasting) // nothing that a new call would mend
-	case s.up && ipsec:
+	case s.up && renews:
 		return StepRenew, now
 	case s.up:
 		return StepNone, now.Add(stuckAfter - s.quiet) // by then xl2tpd's Hello should have found it
@@ -329,20 +335,23 @@ func (l *ladder) choose(s situation, now time.Time) (Step, time.Time) {
 		return StepSecure, now
 	case l.halved(s):
 		return StepHangUp, now
-	case ipsec && s.lost && !l.fresh:
+	case renews && s.lost && !l.fresh:
 		return StepRenew, now // the peer may have forgotten the SA
-	case ipsec && l.last == StepDial && l.dials%3 == 1:
+	case renews && l.last == StepDial && l.dials%3 == 1:
 		return StepRenew, now // the same, or it has other reasons not to answer
+	case l.owned(s, now) && l.paved(s) && s.shared:
+		l.last = StepDial // xl2tpd's own next attempt
+		return StepNone, now.Add(max(s.redial+answerTime, pause(l.failed+1, 0)))
 	case l.owned(s, now) && l.paved(s):
 		return StepRedial, now
-	case l.owned(s, now) && ipsec:
+	case l.owned(s, now) && renews:
 		return StepRenew, now // xl2tpd has tried, and in vain
 	case l.owned(s, now):
 		l.plain = false // to be asked again by then
 		return StepNone, earlier(l.since.Add(s.owner), now.Add(maxPause))
 	case now.Before(s.free):
 		return StepNone, s.free
-	case s.trying:
+	case s.trying && !s.shared:
 		return StepRedial, now
 	}
 	return StepDial, now
@@ -373,11 +382,14 @@ func (l *ladder) done(err error, s situation, jitter float64, now time.Time) {
 	l.busy, l.last, l.err = StepNone, step, err
 	l.fresh = l.fresh || (step == StepSecure || step == StepRenew) && !errors.Is(err, ErrNoRoute)
 	if errors.Is(err, ErrWaits) {
-		l.err, l.next = nil, now.Add(s.redial+answerTime)
+		l.err, l.next = nil, now.Add(max(s.redial+answerTime, pause(l.failed+1, jitter)))
 		if s.owner == 0 { // it does not redial
 			l.next = now
 		}
 		return
+	}
+	if errors.Is(err, ErrAnswers) {
+		l.last, l.fresh = StepNone, true // the SA works, and was not touched
 	}
 	switch {
 	case l.since.IsZero(): // all is well already

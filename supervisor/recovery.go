@@ -94,7 +94,7 @@ func (b *Brain) climb(l *lac, s *xl2tpd.Section, now time.Time) {
 	}
 	r := Recover{
 		LAC: LAC{l.instance, s.Name}, To: b.target(l), Step: step, Up: is.up, Dead: l.ladder.dead,
-		SA: b.unique(b.lnsSA(l, s)), LNS: b.lns(l), Host: lnsHost(s),
+		SA: b.unique(b.lnsSA(l, s)), LNS: b.lns(l), Host: lnsHost(s), Tried: l.attempt,
 	}
 	if l.ikeTo == r.Host { // it is still the same LNS
 		r.IKE = l.ike
@@ -121,6 +121,7 @@ func (b *Brain) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situatio
 		secured: sa.Child, free: l.free(),
 		lost:   !l.silent.IsZero(),
 		trying: !l.attempt.IsZero() && now.Sub(l.attempt) < answerTime,
+		kept:   sa.Others || b.carriesOthers(sa, l), shared: b.sharesLNS(l, s),
 	}
 	switch {
 	case l.idle:
@@ -269,6 +270,9 @@ func (b *Brain) recovered(ev Recovered, now time.Time) {
 	level, text, attr := slog.LevelInfo, "bringing the tunnel back", slog.String("step", ev.Step.String())
 	if ev.Err != nil {
 		level, text, attr = slog.LevelWarn, "can't "+ev.Step.String()+", trying again", slog.String("reason", ev.Err.Error())
+	}
+	if errors.Is(ev.Err, ErrAnswers) {
+		text = "the tunnel is refused: look at the user name and password, or at the LNS's own log"
 	}
 	if said := text + attr.String(); said != l.said { // a repetition is no news
 		l.said = said

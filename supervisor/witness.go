@@ -84,6 +84,7 @@ func (c Control) of(daemon int) bool { return c.Owner == (proc.ID{}) || c.Owner.
 type book struct {
 	lacs  map[string]*claims // by the keys of the LACs that they may belong to
 	links Links[*tunnel]
+	bySA  map[string][]*tunnel // by the unique id of the IKE SA that carries them
 }
 
 // places makes the book anew if a place has changed: that comes with a snapshot,
@@ -92,13 +93,16 @@ func (b *Brain) places() *book {
 	if b.book != nil {
 		return b.book
 	}
-	b.book = &book{lacs: make(map[string]*claims)}
+	b.book = &book{lacs: make(map[string]*claims), bySA: make(map[string][]*tunnel)}
 	crowds := make(map[*name]*[]*tunnel)
 	for _, t := range b.tunnels {
 		if t.gone {
 			continue
 		}
 		b.book.links.Add(t, t.place.session, t.place.outer, t.place.daemon)
+		if id := t.place.sa.UniqueID; id != "" {
+			b.book.bySA[id] = append(b.book.bySA[id], t)
+		}
 		names := t.place.names
 		if len(names) == 1 {
 			b.book.claims(names[0]).sole = append(b.book.claims(names[0]).sole, t)

@@ -65,6 +65,9 @@ func (m *mender) step(ctx context.Context, r supervisor.Recover) error {
 	if (r.Step == supervisor.StepRenew || r.Step == supervisor.StepHangUp) && r.Up && !r.Dead && heard(m.channels(), r, time.Now().Add(-heardLately)) {
 		return supervisor.ErrAlive
 	}
+	if r.Step == supervisor.StepRenew && !r.Up && !r.Tried.IsZero() && heard(m.channels(), r, r.Tried) {
+		return supervisor.ErrAnswers
+	}
 	switch r.Step {
 	case supervisor.StepLook:
 		return m.look(ctx, r.LNS)

@@ -1,0 +1,174 @@
+package supervisor
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"xl2tpd-keepalive/probe"
+	"xl2tpd-keepalive/vici"
+	"xl2tpd-keepalive/xl2tpd"
+)
+
+// oneLNS has two LACs of one LNS up over one SA, "office" and "home", told apart by their sessions.
+func oneLNS(t *testing.T, more, keepalive string) (*bench, []xl2tpd.Session) {
+	conf := twoLACs("192.0.2.1", "192.0.2.1", more)
+	conf = string([]byte(conf[:len(conf)])) // each has a pppoptfile of its own
+	n := newBench(t, conf, "[global]\nrecover = auto\n"+keepalive)
+	s := n.xl2tpd(conf)
+	s.Home().Conf.Sections[1].PPPOptFile = "/etc/ppp/home"
+	var sessions []xl2tpd.Session
+	for i, id := range []uint16{7, 8} {
+		sessions = append(sessions, xl2tpd.Session{Ifindex: 5 + i, Local: closer.Local, Peer: closer.Peer, LocalTunnel: id})
+	}
+	s.Sessions = sessions
+	n.step(s)
+	n.step(secured("1"))
+	home := link("ppp1", 6, true)
+	home.OptFile = "/etc/ppp/home"
+	n.links(link("ppp0", 5, true), home)
+	n.plays(time.Minute, probe.Result{RTT: time.Millisecond}, func(Recover) error { return nil })
+	return n, sessions
+}
+
+// attempts plays time in which xl2tpd asks the LNS for a tunnel every so often, and what each step
+// comes to. It returns the steps that change something.
+func (n *bench) attempts(d, every time.Duration, come func(Recover) error) (all []Recover) {
+	for end := n.now.Add(d); n.now.Before(end); {
+		n.step(Dials{Peer: closer.Peer.Addr()})
+		n.plays(every, probe.Result{RTT: time.Millisecond}, func(r Recover) error {
+			if r.Step.asks() {
+				return nil
+			}
+			if all = append(all, r); len(all) > 1000 {
+				n.t.Fatalf("no pause between steps: %+v", all[:10])
+			}
+			return come(r)
+		})
+	}
+	return all
+}
+
+// waits is what xl2tpd comes to when it redials by itself.
+func waits(r Recover) error {
+	if r.Step == StepRedial {
+		return ErrWaits
+	}
+	return nil
+}
+
+// With two LACs to one LNS, the one that is refused has nothing done to the SA that carries the
+// other one, and xl2tpd, which redials it, is left alone.
+func TestNeighbourIsLeftAlone(t *testing.T) {
+	for name, more := range map[string]string{"redial": "redial = yes\nredial timeout = 15\n", "autodial and redial": "autodial = yes\nredial = yes\n"} {
+		n, _ := oneLNS(t, more, "")
+		e := Ending{Tunnel: closerOf("192.0.2.1", 8), Reason: "closed by the peer"}
+		n.step(e)
+		n.links(link("ppp0", 5, true))
+		for _, r := range n.attempts(time.Hour, 20*time.Second, waits) {
+			t.Errorf("%s: %v of %s with the SA %q", name, r.Step, r.LAC.Name, r.SA)
+		}
+	}
+}
+
+// Without `redial` it is dialled, ever less often; the SA that carries the other one is not ended.
+func TestNeighboursSAIsKept(t *testing.T) {
+	n, _ := oneLNS(t, "", "[lac default]\nrecover = full\n")
+	n.step(Ending{Tunnel: closerOf("192.0.2.1", 8), Reason: "closed by the peer"})
+	n.links(link("ppp0", 5, true))
+	dials := 0
+	n.plays(time.Hour, probe.Result{RTT: time.Millisecond}, func(r Recover) error {
+		switch r.Step {
+		case StepDial:
+			dials++
+		case StepRenew:
+			t.Errorf("renewed: %+v", r)
+		}
+		return nil
+	})
+	if dials == 0 || dials > 30 {
+		t.Errorf("dialled %d times in an hour", dials)
+	}
+}
+
+// An IKE SA that carries something else, such as a site-to-site tunnel, is not ended either.
+func TestSAWithOtherTraffic(t *testing.T) {
+	n := established(t, redials, "")
+	s := secured("1")
+	s.SAs[0].Children = append(s.SAs[0].Children, vici.Child{State: "INSTALLED", Mode: "TUNNEL", RemoteTS: []string{"10.1.0.0/16"}})
+	n.step(s)
+	n.plays(time.Minute, probe.Result{RTT: time.Millisecond}, func(Recover) error { return nil })
+	hungUp := false
+	n.plays(10*time.Minute, probe.Result{Err: lost}, func(r Recover) error {
+		if r.Step == StepRenew {
+			t.Errorf("%+v", r)
+		}
+		hungUp = hungUp || r.Step == StepHangUp
+		return lost
+	})
+	if !hungUp {
+		t.Error("the silent link stays for ever")
+	}
+}
+
+// What the operator hung up stays down, whatever xl2tpd dials at the same LNS by itself.
+func TestHungUpBesideARedial(t *testing.T) {
+	n, _ := oneLNS(t, "redial = yes\n", "")
+	n.step(Ending{Tunnel: closerOf("192.0.2.1", 8), Reason: "hung up on this host", Operator: true})
+	n.links(link("ppp0", 5, true))
+	n.after(time.Minute)
+	n.step(Ending{Tunnel: closer, Reason: "closed by the peer"})
+	n.links()
+	for _, r := range n.attempts(20*time.Minute, 30*time.Second, waits) {
+		if r.LAC.Name == "home" {
+			t.Errorf("%v of what was hung up", r.Step)
+		}
+	}
+	if l := n.lac("home"); l.last == nil || !l.last.operator {
+		t.Errorf("%+v", l.last)
+	}
+}
+
+// A LAC that is refused although the LNS answers: the SA is not to blame, and the tries become ever
+// fewer.
+func TestRefusedByTheLNS(t *testing.T) {
+	for name, tc := range map[string]struct{ conf, keepalive string }{
+		"xl2tpd redials": {redials + "redial timeout = 15\n", ""},
+		"it does not":    {oneLAC, "[lac default]\nrecover = full\n"},
+	} {
+		n := established(t, tc.conf, tc.keepalive)
+		n.plays(time.Minute, probe.Result{RTT: time.Millisecond}, func(Recover) error { return nil })
+		n.step(Ending{Tunnel: closer, Reason: "closed by the peer"})
+		n.links()
+		ended, tries := 0, 0
+		come := func(r Recover) error {
+			tries++
+			switch {
+			case r.Step != StepRenew:
+				return nil
+			case r.Tried.IsZero():
+				ended++
+				return nil
+			}
+			return ErrAnswers
+		}
+		var all []Recover
+		if name == "xl2tpd redials" {
+			all = n.attempts(time.Hour, 20*time.Second, come)
+		} else {
+			n.plays(time.Hour, probe.Result{Err: lost}, func(r Recover) error {
+				if r.Step.asks() {
+					return nil
+				}
+				all = append(all, r)
+				return come(r)
+			})
+		}
+		if ended > 0 || tries > 30 || tries < 5 {
+			t.Errorf("%s: %d tries, %d SAs ended", name, tries, ended)
+		}
+		if n := len(all); n > 2 && !slices.ContainsFunc(all, func(r Recover) bool { return r.Step == StepRenew }) {
+			t.Errorf("%s: nothing was asked", name)
+		}
+	}
+}
