@@ -17,9 +17,8 @@ import (
 type daemon struct {
 	process
 	unit    string
-	confErr error // why its file is not known; then its pid alone tells it from others
-	ownPipe bool  // the path of its pipe leads this process to the same file
-	key     Key
+	confErr error  // why its file is not known; then its pid alone tells it from others
+	ownPipe bool   // the path of its pipe leads this process to the same file
 	stop    func() // the wait for its end
 }
 
@@ -36,6 +35,7 @@ func (l *loop) findDaemons(ctx context.Context) {
 		l.update(ctx, found)
 	}
 	l.assignKeys()
+	l.learn()
 }
 
 // update adds what has been found and is new.
@@ -117,17 +117,15 @@ func (l *loop) inspect(ctx context.Context, x process) *daemon {
 // assignKeys names the running ones. Of several with the same file and pipe the last started
 // has the plain key, since it has made the pipe anew.
 func (l *loop) assignKeys() {
-	owner := map[Key]*daemon{}
+	l.byKey = map[Key]*daemon{}
 	for _, d := range slices.SortedFunc(maps.Values(l.running), byClaim) {
-		d.key = Key{Path: d.conf, Pipe: d.pipe}
+		key := Key{Path: d.conf, Pipe: d.pipe}
 		if d.confErr != nil {
-			d.key.Pid = d.Pid
-			continue
+			key.Pid = d.Pid
+		} else if other := l.byKey[key]; other != nil {
+			l.byKey[Key{key.Path, key.Pipe, other.Pid}] = other
 		}
-		if other := owner[d.key]; other != nil {
-			other.key.Pid = other.Pid
-		}
-		owner[d.key] = d
+		l.byKey[key] = d
 	}
 }
 

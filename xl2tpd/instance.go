@@ -72,14 +72,9 @@ type record struct{ unit, pidFile string }
 
 // instances returns those that run, those that have ended and may come back, and the first one.
 func (l *loop) instances(ctx context.Context) []Instance {
-	running := map[Key]*daemon{}
-	for _, d := range l.running {
-		running[d.key] = d
-	}
-	l.learn(running)
 	var all []Instance
 	for key, r := range l.known {
-		i := l.instance(ctx, key, r, running[key])
+		i := l.instance(ctx, key, r, l.byKey[key])
 		if !i.Runs() && !i.stays() {
 			delete(l.known, key)
 			delete(l.names.known, i.Connection)
@@ -94,10 +89,10 @@ func (l *loop) instances(ctx context.Context) []Instance {
 
 // learn adds the running instances to the known ones. A new one of a systemd unit takes the
 // place of those that the unit has ended: its command line was changed.
-func (l *loop) learn(running map[Key]*daemon) {
-	for key, d := range running {
+func (l *loop) learn() {
+	for key, d := range l.byKey {
 		if _, old := l.known[key]; !old && d.unit != "" {
-			maps.DeleteFunc(l.known, func(other Key, r record) bool { return r.unit == d.unit && running[other] == nil })
+			maps.DeleteFunc(l.known, func(other Key, r record) bool { return r.unit == d.unit && l.byKey[other] == nil })
 		}
 		l.known[key] = record{unit: d.unit, pidFile: d.pidFile}
 	}

@@ -31,7 +31,7 @@ func (p procs) sameFile(pid, path string) bool {
 //
 //	36 35 98:0 /root/of/mount /mount/point rw,noatime master:1 - ext3 /dev/root rw
 //
-// The longest mount point above the path holds it, of several on one point the last.
+// The longest mount point at or above the path holds it, of several on one point the last.
 func parseMounts(text, path string) (at place, ok bool) {
 	longest := 0
 	for line := range strings.Lines(text) {
@@ -41,7 +41,7 @@ func parseMounts(text, path string) (at place, ok bool) {
 		}
 		point := unescape.Replace(f[4])
 		rest, above := strings.CutPrefix(path, strings.TrimSuffix(point, "/"))
-		if !above || !strings.HasPrefix(rest, "/") {
+		if !above || rest != "" && !strings.HasPrefix(rest, "/") {
 			continue
 		}
 		longest, ok = len(f[4]), true

@@ -130,6 +130,7 @@ type loop struct {
 	names    names
 
 	running   map[proc.ID]*daemon
+	byKey     map[Key]*daemon  // the same
 	ended     map[proc.ID]bool // their end was seen, but they may still be in /proc
 	exits     chan proc.ID
 	searching pace // through all of /proc
