@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"strings"
 	"sync"
 	"time"
@@ -32,14 +31,14 @@ type Target struct {
 //
 // What is in the pipe at one time xl2tpd takes for one command (xl2tpd.c,
 // do_control), whatever the newlines, so a command is written only into an empty
-// pipe and has been read when its method returns. What xl2tpd makes of it, its
-// log and the tunnel tell: it is never asked for a reply, since it would wait for
-// the reader of that for good.
+// pipe and has been read when its method returns. xl2tpd's log and the tunnel show
+// what comes of the command. xl2tpd is never asked for a reply: it would wait for
+// the reader of the reply without end.
 //
 // An error says that the command was not taken; it is not left in the pipe to be
 // obeyed later. It wraps unix.ESRCH if the process has ended, fs.ErrNotExist or
-// unix.ENXIO if nobody reads the pipe, and the error of a context that ended first
-// (or of our own, after 30 s).
+// unix.ENXIO if nobody reads the pipe, and the error of a context that ended first,
+// the caller's or the one of takeTimeout.
 type Control struct {
 	procs *procs // replaced in tests
 
@@ -88,10 +87,7 @@ func (c *Control) command(ctx context.Context, t Target, verb byte, lac string) 
 	if err == nil {
 		err = deliver(ctx, t.Pipe, fmt.Appendf(nil, "%c %s\n", verb, lac), owned)
 	}
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("%s: no such FIFO: xl2tpd (pid %d) makes it when it starts; restart it (%w)", t.Pipe, t.Process.Pid, fs.ErrNotExist)
-	case err != nil:
+	if err != nil {
 		return fmt.Errorf("%s: %w", t.Pipe, err)
 	}
 	return nil

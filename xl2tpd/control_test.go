@@ -204,7 +204,7 @@ func TestControlRefused(t *testing.T) {
 	}
 
 	err := c(filepath.Join(dir, "none"))
-	has(err, "no such FIFO: xl2tpd (pid 77) makes it when it starts; restart it")
+	has(err, "no such FIFO: xl2tpd makes it when it starts; restart xl2tpd")
 	if !errors.Is(err, fs.ErrNotExist) {
 		t.Error(err)
 	}

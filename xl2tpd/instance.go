@@ -24,11 +24,11 @@ type Instance struct {
 	ConfErr    error   // why Conf is not what the file says now; nil if it is
 }
 
-// Key tells instances apart, also across restarts of the daemon.
+// Key identifies an instance, also across restarts of the daemon.
 type Key struct {
 	Path string // of the configuration file, absolute; relative only if its folder is not known
 	Pipe string // control pipe, likewise
-	Pid  int    // if another running one has the same file and pipe, or its file is unknown to us; else 0
+	Pid  int    // if another running one has the same file and pipe, or its file is not known; else 0
 }
 
 func (k Key) compare(other Key) int {

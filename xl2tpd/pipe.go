@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"time"
 
@@ -46,6 +47,9 @@ func deliver(ctx context.Context, path string, command []byte, owned func() erro
 // a FIFO of root's (or of whom we run as) that not everyone may write to.
 func openPipe(path string) (int, error) {
 	fd, err := unix.Open(path, unix.O_WRONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW|unix.O_CLOEXEC|unix.O_NOCTTY, 0)
+	if errors.Is(err, unix.ENOENT) {
+		return -1, fmt.Errorf("no such FIFO: xl2tpd makes it when it starts; restart xl2tpd (%w)", fs.ErrNotExist)
+	}
 	if errors.Is(err, unix.ELOOP) {
 		return -1, errors.New("refused, it is a symbolic link: xl2tpd did not make it; restart xl2tpd")
 	}

@@ -75,7 +75,7 @@ func (p procs) all() []process {
 	}
 	var found []process
 	for _, x := range named {
-		// Between fork and exec a pppd still bears xl2tpd's name.
+		// Between fork and exec a pppd still has xl2tpd's name.
 		if _, child := named[x.parent]; !child {
 			found = append(found, x)
 		}
@@ -138,7 +138,7 @@ func (p procs) read(pid int) (process, bool) {
 		return process{}, false
 	}
 	args := strings.Split(strings.TrimSuffix(string(b), "\x00"), "\x00")
-	// The shell that runs /etc/init.d/xl2tpd bears the name too.
+	// The shell that runs /etc/init.d/xl2tpd has the name too.
 	if filepath.Base(args[0]) != "xl2tpd" {
 		return process{}, false
 	}
@@ -147,7 +147,7 @@ func (p procs) read(pid int) (process, bool) {
 	return x, true
 }
 
-// called reports whether a process bears xl2tpd's name. It is asked of every process of the
+// called reports whether a process has xl2tpd's name. This is asked of every process of the
 // host, and `comm` costs the kernel a third of what `stat` does.
 func (p procs) called(pid int) bool {
 	fd, err := unix.Open(p.file(pid, "comm"), unix.O_RDONLY|unix.O_CLOEXEC, 0)
