@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -21,7 +22,13 @@ import (
 	"xl2tpd-keepalive/xl2tpd/conf"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(standInEnv) != "" {
+		io.Copy(io.Discard, os.Stdin)
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // bench is a Watcher whose every source is in the test's hands.
 type bench struct {
@@ -258,6 +265,25 @@ func TestProcessIsFollowed(t *testing.T) {
 		if b.stopped != 3 {
 			t.Errorf("%d of 3 waits ended", b.stopped)
 		}
+	})
+}
+
+// The pid may pass on to another process before the wait for its end begins.
+func TestEndedBeforeTheWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.put(b.conf, "")
+		b.start(77, 5)
+		b.w.sys.waitExit = func(pid int, _ func()) (func(), error) {
+			b.proc.remove(pid)
+			b.start(pid, 6)
+			return func() { b.stopped++ }, nil
+		}
+		b.run()
+		if s := b.take().Home(); s.Runs() || b.stopped != 1 {
+			t.Errorf("%+v, %d waits ended", s, b.stopped)
+		}
+		b.stop()
 	})
 }
 
