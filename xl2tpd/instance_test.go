@@ -356,6 +356,43 @@ func TestContainer(t *testing.T) {
 	})
 }
 
+// A container that shares the file, but not /run, has not made the host's pipe.
+func TestContainerSharesTheFile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.put(b.conf, "[lac home]\n")
+		b.start(100, 5)
+		b.start(200, 6)
+		b.proc.write("200/mountinfo", oneMount+"30 21 0:25 / /run rw - tmpfs tmpfs rw\n")
+		b.run()
+		s := b.take()
+		if h := s.Home(); h.Process.Pid != 100 || s.Of(200).Key.Pid != 200 || lacsOf(s.Of(200)) != "home" {
+			t.Errorf("%+v", s)
+		}
+		b.stop()
+	})
+}
+
+func TestStays(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		Instance
+		want bool
+	}{
+		{"a file", Instance{}, true},
+		{"a file that is wrong", Instance{ConfErr: errors.New("a.conf:1: wrong")}, true},
+		{"a file of root's", Instance{ConfErr: fs.ErrPermission}, true},
+		{"no file", Instance{ConfErr: fs.ErrNotExist}, false},
+		{"NetworkManager's", Instance{Connection: "4f-1"}, false},
+		{"NetworkManager's, of root's", Instance{Connection: "4f-1", ConfErr: fs.ErrPermission}, false},
+		{"one of two", Instance{Key: Key{Pid: 7}}, false},
+	} {
+		if got := tt.stays(); got != tt.want {
+			t.Errorf("%s: %v", tt.name, got)
+		}
+	}
+}
+
 // Without its usual file xl2tpd reads the old one (C18).
 func TestOldConf(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
