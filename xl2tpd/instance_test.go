@@ -410,6 +410,10 @@ func TestOldConf(t *testing.T) {
 		if h := b.look().Home(); lacsOf(h) != "old" || h.ConfErr != nil || h.Path != usual || h.Conf.Path != old {
 			t.Errorf("%+v", h)
 		}
+		b.xl2tpd(90, 9, "-c", filepath.Join(filepath.Dir(old), "gone.conf"))
+		if i := b.look().Of(90); i.Conf != nil || !errors.Is(i.ConfErr, fs.ErrNotExist) {
+			t.Errorf("the old file is read for another's: %+v", i)
+		}
 		b.put(usual, "[lac new]\n")
 		if h := b.look().Home(); lacsOf(h) != "new" || h.Conf.Path != usual {
 			t.Errorf("%+v", h)
