@@ -23,7 +23,7 @@ func BenchmarkLook(b *testing.B) {
 				fmt.Fprintf(&sessions, "  SESSION 'sess %d/1' C0000264/1701 %04X/0001 -> %04X/0001 4 Y\n   0/0/-/-/LAC 00000000 0\n   5/5 9/350/0 9/330/0\n   interface ppp%d\n", i, i+1, i+1, i)
 			}
 			for name, text := range map[string]string{
-				"xl2tpd.conf": sections.String(), "xl2tpd.pid": fmt.Sprint(os.Getpid()), "self/net/pppol2tp": sessions.String(),
+				"xl2tpd.conf": sections.String(), "self/net/pppol2tp": sessions.String(),
 			} {
 				path := filepath.Join(dir, name)
 				if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
@@ -33,11 +33,10 @@ func BenchmarkLook(b *testing.B) {
 					b.Fatal(err)
 				}
 			}
-			l := (&Watcher{
-				ConfPath: filepath.Join(dir, "xl2tpd.conf"), PidPaths: []string{filepath.Join(dir, "xl2tpd.pid")}, ProcRoot: dir,
-				Log:   slog.New(slog.DiscardHandler),
-				peers: func() (map[uint16]netip.AddrPort, error) { return nil, nil },
-			}).newLoop()
+			sys := theSystem()
+			sys.procs.root = dir
+			sys.peers = func() (map[uint16]netip.AddrPort, error) { return nil, nil }
+			l := (&Watcher{ConfPath: filepath.Join(dir, "xl2tpd.conf"), Log: slog.New(slog.DiscardHandler), sys: sys}).newLoop()
 			last := l.look(b.Context(), func(...string) {})
 			b.ReportAllocs()
 			for b.Loop() {
@@ -46,5 +45,13 @@ func BenchmarkLook(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// What a search for xl2tpds costs on this host: there is one every 5 s, and on hints.
+func BenchmarkSearch(b *testing.B) {
+	p := theProcs()
+	for b.Loop() {
+		p.local()
 	}
 }

@@ -1,6 +1,6 @@
-// Package xl2tpd watches one xl2tpd: its configuration file, its process, and
-// the kernel's table of L2TP sessions that tells which pppN is which. Control
-// tells it to dial and to hang up.
+// Package xl2tpd watches every xl2tpd of the network namespace: its process, its
+// configuration file, and the kernel's table of L2TP sessions, which says which
+// pppN is which. Control tells an xl2tpd to dial and to hang up.
 package xl2tpd
 
 import (
@@ -12,9 +12,6 @@ import (
 
 	"xl2tpd-keepalive/xl2tpd/conf"
 )
-
-// DefaultConfPath is the file xl2tpd reads unless started with -c.
-const DefaultConfPath = "/etc/xl2tpd/xl2tpd.conf"
 
 const (
 	defaultPort       = 1701

@@ -1,17 +1,14 @@
 package xl2tpd
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"strings"
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"xl2tpd-keepalive/proc"
 )
 
 const (
@@ -21,29 +18,32 @@ const (
 	// takeTimeout is for xl2tpd to read a command. It reads nothing while it
 	// resolves a host name, which takes the C library 20 s with two dead servers.
 	takeTimeout = 30 * time.Second
-	takePoll    = 2 * time.Millisecond
-	// reopenTimeout is for xl2tpd to open the pipe again: it does so after each
-	// command, and for that moment nobody reads.
-	reopenTimeout = 200 * time.Millisecond
 )
 
-// Control writes commands into xl2tpd's control pipe. Its methods may be called
-// from many goroutines; the zero value is ready.
+// Target is the running xl2tpd that a command is for.
+type Target struct {
+	Process proc.ID
+	Pipe    string // its control pipe, absolute
+}
+
+// Control writes commands into the control pipes of xl2tpds. Its methods may be
+// called from many goroutines; the zero value is ready.
 //
 // What is in the pipe at one time xl2tpd takes for one command (xl2tpd.c,
 // do_control), whatever the newlines, so a command is written only into an empty
-// pipe and has been read when its method returns. What xl2tpd makes of it, its
-// log and the tunnel tell: it is never asked for a reply, since it would wait for
-// the reader of that for good.
+// pipe and has been read when its method returns. xl2tpd's log and the tunnel show
+// what comes of the command. xl2tpd is never asked for a reply: it would wait for
+// the reader of the reply without end.
 //
 // An error says that the command was not taken; it is not left in the pipe to be
-// obeyed later. It wraps fs.ErrNotExist or unix.ENXIO if no xl2tpd is there to
-// read, and the error of a context that ended first (or of our own, after 30 s).
+// obeyed later. It wraps unix.ESRCH if the process has ended, fs.ErrNotExist or
+// unix.ENXIO if nobody reads the pipe, and the error of a context that ended first,
+// the caller's or the one of takeTimeout.
 type Control struct {
-	Paths []string // the first that exists is used; nil: /run/xl2tpd/l2tp-control, /var/run/xl2tpd/l2tp-control
+	procs *procs // replaced in tests
 
-	once sync.Once
-	turn chan struct{} // holds a token while someone writes
+	mu    sync.Mutex
+	turns map[string]chan struct{} // by pipe; one holds a token while someone writes
 }
 
 // Connect dials a LAC ("c NAME") and switches its redial on. One that is up stays
@@ -54,8 +54,8 @@ type Control struct {
 //
 // A name that the running xl2tpd does not know it takes for the id of a tunnel,
 // as far as it begins with a number.
-func (c *Control) Connect(ctx context.Context, lac string) error {
-	return c.command(ctx, 'c', lac)
+func (c *Control) Connect(ctx context.Context, t Target, lac string) error {
+	return c.command(ctx, t, 'c', lac)
 }
 
 // Disconnect closes a LAC's tunnel ("d NAME"), and is harmless when there is
@@ -64,39 +64,45 @@ func (c *Control) Connect(ctx context.Context, lac string) error {
 // pppd gives up after some 6 s and xl2tpd after 31 s (1+2+4+8+16, with `max
 // retries = 5`), logging "Unable to deliver closing message". A Connect before
 // that calls through the dying tunnel.
-func (c *Control) Disconnect(ctx context.Context, lac string) error {
-	return c.command(ctx, 'd', lac)
+func (c *Control) Disconnect(ctx context.Context, t Target, lac string) error {
+	return c.command(ctx, t, 'd', lac)
 }
 
-func (c *Control) command(ctx context.Context, verb byte, lac string) error {
+func (c *Control) command(ctx context.Context, t Target, verb byte, lac string) error {
 	if err := CheckLAC(lac); err != nil {
 		return err
 	}
+	t.Pipe = normal(t.Pipe)
 	ctx, cancel := context.WithTimeout(ctx, takeTimeout)
 	defer cancel()
-	c.once.Do(func() { c.turn = make(chan struct{}, 1) })
+	turn := c.turn(t.Pipe)
 	select {
-	case c.turn <- struct{}{}:
-		defer func() { <-c.turn }()
+	case turn <- struct{}{}:
+		defer func() { <-turn }()
 	case <-ctx.Done():
-		return fmt.Errorf("control pipe of xl2tpd: %w", silent(ctx))
+		return fmt.Errorf("%s: %w", t.Pipe, silent(ctx))
 	}
-	paths := c.Paths
-	if len(paths) == 0 {
-		paths = []string{"/run/xl2tpd/l2tp-control", "/var/run/xl2tpd/l2tp-control"}
+	owned := func() error { return c.checkOwner(ctx, t) }
+	err := owned()
+	if err == nil {
+		err = deliver(ctx, t.Pipe, fmt.Appendf(nil, "%c %s\n", verb, lac), owned)
 	}
-	command := fmt.Appendf(nil, "%c %s\n", verb, lac)
-	for _, path := range paths {
-		err := deliver(ctx, path, command)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("%s: %w", path, err)
-		}
-		return nil
+	if err != nil {
+		return fmt.Errorf("%s: %w", t.Pipe, err)
 	}
-	return fmt.Errorf("%s: no such FIFO: is xl2tpd running? (%w)", paths[0], fs.ErrNotExist)
+	return nil
+}
+
+func (c *Control) turn(pipe string) chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.turns == nil {
+		c.turns = map[string]chan struct{}{}
+	}
+	if c.turns[pipe] == nil {
+		c.turns[pipe] = make(chan struct{}, 1)
+	}
+	return c.turns[pipe]
 }
 
 // CheckLAC refuses what xl2tpd's control pipe would not take for a name, or would crash on:
@@ -114,135 +120,4 @@ func CheckLAC(name string) error {
 		return fmt.Errorf("LAC %q: control character in the name; change it in xl2tpd.conf", name)
 	}
 	return nil
-}
-
-// deliver writes command as soon as it may, and returns when xl2tpd has read it.
-func deliver(ctx context.Context, path string, command []byte) error {
-	for begin := time.Now(); ; {
-		fd, err := openPipe(path)
-		if err == nil {
-			err = put(ctx, fd, command)
-			unix.Close(fd)
-		}
-		switch {
-		case errors.Is(err, errOccupied):
-		case errors.Is(err, unix.ENXIO), errors.Is(err, unix.EPIPE):
-			if time.Since(begin) > reopenTimeout {
-				return fmt.Errorf("nobody reads it: is xl2tpd running? (%w)", unix.ENXIO)
-			}
-		default:
-			return err
-		}
-		if err := pause(ctx); err != nil {
-			return err
-		}
-	}
-}
-
-// openPipe opens the pipe for writing if it is what xl2tpd makes when it starts:
-// a FIFO of root's (or of whom we run as) that not everyone may write to.
-func openPipe(path string) (int, error) {
-	fd, err := unix.Open(path, unix.O_WRONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW|unix.O_CLOEXEC|unix.O_NOCTTY, 0)
-	if errors.Is(err, unix.ELOOP) {
-		return -1, errors.New("refused, it is a symbolic link: xl2tpd did not make it; restart xl2tpd")
-	}
-	if err != nil {
-		return -1, err
-	}
-	if err := checkPipe(fd); err != nil {
-		unix.Close(fd)
-		return -1, err
-	}
-	return fd, nil
-}
-
-func checkPipe(fd int) error {
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		return os.NewSyscallError("fstat", err)
-	}
-	switch {
-	case st.Mode&unix.S_IFMT != unix.S_IFIFO:
-		return errors.New("refused, it is not a FIFO: something wrote here while xl2tpd was not running; restart xl2tpd")
-	case st.Uid != 0 && int(st.Uid) != os.Geteuid():
-		return fmt.Errorf("refused, it belongs to uid %d: xl2tpd did not make it; restart xl2tpd", st.Uid)
-	case st.Mode&0o002 != 0:
-		return errors.New("refused, anyone may write to it: chmod 600")
-	}
-	return nil
-}
-
-var errOccupied = errors.New("another command is in the pipe")
-
-// put writes command into the pipe if that is empty, and waits until xl2tpd has
-// taken it. The pipe stays open meanwhile: xl2tpd closes and reopens it after
-// each command, which could discard one that nobody holds. But no longer, since
-// xl2tpd itself waits for our end to close before it goes on.
-func put(ctx context.Context, fd int, command []byte) error {
-	if n, err := unread(fd); err != nil {
-		return err
-	} else if n > 0 {
-		return errOccupied
-	}
-	// Up to PIPE_BUF (4096) bytes go in as a whole or not at all.
-	n, err := unix.Write(fd, command)
-	if errors.Is(err, unix.EAGAIN) {
-		return errOccupied
-	}
-	if err != nil {
-		return os.NewSyscallError("write", err)
-	}
-	if n != len(command) {
-		return fmt.Errorf("it took %d of the %d bytes of a command", n, len(command))
-	}
-	for {
-		if n, err := unread(fd); err != nil || n == 0 {
-			return err
-		}
-		if late := pause(ctx); late != nil {
-			if taken, err := withdraw(fd, command); taken || err != nil {
-				return err
-			}
-			return late
-		}
-	}
-}
-
-// unread tells how many bytes are in the pipe.
-func unread(fd int) (int, error) {
-	n, err := unix.IoctlGetInt(fd, unix.TIOCINQ) // FIONREAD by another name
-	return n, os.NewSyscallError("ioctl FIONREAD", err)
-}
-
-// withdraw takes command out of the pipe, unless xl2tpd has taken it just now.
-func withdraw(fd int, command []byte) (taken bool, err error) {
-	in, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", fd), unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return false, fmt.Errorf("a command is left in it: %w", err)
-	}
-	defer unix.Close(in)
-	buf := make([]byte, len(command))
-	n, err := unix.Read(in, buf)
-	switch {
-	case errors.Is(err, unix.EAGAIN):
-		return true, nil
-	case err != nil:
-		return false, fmt.Errorf("a command is left in it: %w", err)
-	case !bytes.Equal(buf[:n], command):
-		return false, errors.New("another command came between")
-	}
-	return false, nil
-}
-
-func pause(ctx context.Context) error {
-	select {
-	case <-ctx.Done():
-		return silent(ctx)
-	case <-time.After(takePoll):
-		return nil
-	}
-}
-
-func silent(ctx context.Context) error {
-	return fmt.Errorf("xl2tpd does not read it: it hangs, or waits for a name server (%w)", ctx.Err())
 }

@@ -19,7 +19,7 @@ import (
 )
 
 // lacs starts the host's xl2tpd with a LAC of each name, all to the far end.
-func lacs(t *testing.T, extra string, names ...string) (own, far *Control) {
+func lacs(t *testing.T, extra string, names ...string) (own commander, far string) {
 	t.Helper()
 	options, control := farEnd(t)
 	text := ""
@@ -35,7 +35,42 @@ func lacs(t *testing.T, extra string, names ...string) (own, far *Control) {
 		within(t, 20*time.Second, "no session is left", up(t, 0))
 	})
 	within(t, 10*time.Second, "xl2tpd reads its pipe", func() bool { return reads("/run/xl2tpd/l2tp-control") })
-	return &Control{}, &Control{Paths: []string{control}}
+	return commander{&Control{}, hostTarget(t)}, control
+}
+
+// commander is a Control and the one xl2tpd that it is for.
+type commander struct {
+	*Control
+	to Target
+}
+
+func (c commander) Connect(ctx context.Context, lac string) error {
+	return c.Control.Connect(ctx, c.to, lac)
+}
+
+func (c commander) Disconnect(ctx context.Context, lac string) error {
+	return c.Control.Disconnect(ctx, c.to, lac)
+}
+
+// hostTarget is the host's own xl2tpd.
+func hostTarget(t *testing.T) Target {
+	t.Helper()
+	x, ok := hostXl2tpd()
+	if !ok {
+		t.Fatal("no xl2tpd")
+	}
+	return Target{x.ID, x.pipe}
+}
+
+// hostXl2tpd is the xl2tpd of this network namespace that the default file is for.
+func hostXl2tpd() (process, bool) {
+	for _, x := range theProcs().local() {
+		if x.conf == DefaultConfPath {
+			x.pipe = normal(x.pipe)
+			return x, true
+		}
+	}
+	return process{}, false
 }
 
 func reads(path string) bool {
@@ -161,7 +196,7 @@ const commandEnv = "XL2TPD_LAB_COMMAND"
 // Dial and hang up, with no more than the service's capabilities.
 func TestLabControl(t *testing.T) {
 	if command := os.Getenv(commandEnv); command != "" {
-		c := &Control{}
+		c := commander{&Control{}, hostTarget(t)}
 		verb, lac, _ := strings.Cut(command, " ")
 		if err := map[string]func(context.Context, string) error{"c": c.Connect, "d": c.Disconnect}[verb](t.Context(), lac); err != nil {
 			t.Error(err)
@@ -240,7 +275,8 @@ func TestLabControlBeforeRedial(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The far end knows no LAC, so it takes the name for a tunnel's id.
-	if err := far.Disconnect(t.Context(), strconv.Itoa(int(parseSessions(b)[0].PeerTunnel))); err != nil {
+	command := fmt.Appendf(nil, "d %d\n", parseSessions(b)[0].PeerTunnel)
+	if err := deliver(t.Context(), far, command, func() error { return nil }); err != nil {
 		t.Fatal(err)
 	}
 	within(t, 4*time.Second, "closed from afar, a redial is scheduled", up(t, 0))
@@ -287,13 +323,10 @@ func TestLabControlDeadPeer(t *testing.T) {
 // A command that a hanging xl2tpd has not taken is not obeyed later.
 func TestLabControlStopped(t *testing.T) {
 	c, _ := lacs(t, "", "eye")
-	p, ok := findProcess("/proc", []string{"/run/xl2tpd.pid"}, "")
-	if !ok {
-		t.Fatal("no xl2tpd")
-	}
+	pid := c.to.Process.Pid
 	signal := func(s syscall.Signal) {
 		t.Helper()
-		if err := syscall.Kill(p.pid, s); err != nil {
+		if err := syscall.Kill(pid, s); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -313,11 +346,11 @@ func TestLabControlStopped(t *testing.T) {
 	within(t, 20*time.Second, "dialled", up(t, 1))
 
 	signal(syscall.SIGKILL)
-	within(t, 10*time.Second, "killed", func() bool { _, ok := readProcess("/proc", p.pid); return !ok })
+	within(t, 10*time.Second, "killed", func() bool { return !theProcs().alive(c.to.Process) })
 	begin := time.Now()
 	err = c.Connect(t.Context(), "eye")
 	t.Logf("after %v: %v", time.Since(begin).Round(time.Millisecond), err)
-	if !errors.Is(err, unix.ENXIO) || time.Since(begin) > 2*time.Second {
+	if !errors.Is(err, unix.ESRCH) || time.Since(begin) > 2*time.Second {
 		t.Error(err)
 	}
 }
@@ -332,7 +365,7 @@ func TestLabControlOwner(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unix.Close(fd)
-	err = (&Control{Paths: []string{path}}).Connect(t.Context(), "eye")
+	err = deliver(t.Context(), path, []byte("c eye\n"), func() error { return nil })
 	if err == nil || !strings.Contains(err.Error(), "belongs to uid 65534") {
 		t.Error(err)
 	}

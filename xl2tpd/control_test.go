@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"xl2tpd-keepalive/proc"
 )
 
 func fifo(t *testing.T) string {
@@ -24,6 +26,17 @@ func fifo(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+// pid is the xl2tpd whose pipes the tests of Control have.
+const pid = 77
+
+// control is a Control on a host with one xl2tpd, whose pipe is path.
+func control(t *testing.T, path string) (*Control, Target) {
+	t.Helper()
+	p := newProc(t)
+	p.add(pid, 1, "xl2tpd", "S", 5, "self", "xl2tpd", "-C", path)
+	return &Control{procs: &procs{root: p.root}}, Target{Process: proc.ID{Pid: pid, Start: 5}, Pipe: path}
 }
 
 // hold opens the reading end, as xl2tpd does, and does not read.
@@ -104,8 +117,8 @@ func serve(t *testing.T, path string) (commands func() []string) {
 func TestControl(t *testing.T) {
 	path := fifo(t)
 	commands := serve(t, path)
-	c := &Control{Paths: []string{path + ".not", path}}
-	if err := errors.Join(c.Connect(t.Context(), "office"), c.Disconnect(t.Context(), "#1;é"), c.Connect(t.Context(), strings.Repeat("x", 99))); err != nil {
+	c, to := control(t, path)
+	if err := errors.Join(c.Connect(t.Context(), to, "office"), c.Disconnect(t.Context(), to, "#1;é"), c.Connect(t.Context(), to, strings.Repeat("x", 99))); err != nil {
 		t.Fatal(err)
 	}
 	if got, want := commands(), []string{"c office\n", "d #1;é\n", "c " + strings.Repeat("x", 99) + "\n"}; !slices.Equal(got, want) {
@@ -119,12 +132,12 @@ func TestControlManyAtOnce(t *testing.T) {
 	commands := serve(t, path)
 	var want []string
 	var wg sync.WaitGroup
-	c := &Control{Paths: []string{path}}
+	c, to := control(t, path)
 	for i := range 40 {
 		name := fmt.Sprintf("lac%02d", i)
 		want = append(want, "c "+name+"\n")
 		wg.Go(func() {
-			if err := c.Connect(t.Context(), name); err != nil {
+			if err := c.Connect(t.Context(), to, name); err != nil {
 				t.Error(err)
 			}
 		})
@@ -140,10 +153,10 @@ func TestControlManyAtOnce(t *testing.T) {
 func TestControlNames(t *testing.T) {
 	path := fifo(t)
 	fd := hold(t, path)
-	c := &Control{Paths: []string{path}}
+	c, to := control(t, path)
 	for _, name := range []string{"", " ", "two words", " a", "a ", "a\nd b", "a\n", "a\x00b", "a\tb", "\x7f", strings.Repeat("x", 100)} {
-		for _, command := range []func(context.Context, string) error{c.Connect, c.Disconnect} {
-			if err := command(t.Context(), name); err == nil || strings.Contains(err.Error(), "\n") || !strings.HasPrefix(err.Error(), "LAC ") {
+		for _, command := range []func(context.Context, Target, string) error{c.Connect, c.Disconnect} {
+			if err := command(t.Context(), to, name); err == nil || strings.Contains(err.Error(), "\n") || !strings.HasPrefix(err.Error(), "LAC ") {
 				t.Errorf("%q: %v", name, err)
 			}
 		}
@@ -154,7 +167,10 @@ func TestControlNames(t *testing.T) {
 }
 
 func TestControlRefused(t *testing.T) {
-	c := func(path string) error { return (&Control{Paths: []string{path}}).Connect(t.Context(), "office") }
+	c := func(path string) error {
+		c, to := control(t, path)
+		return c.Connect(t.Context(), to, "office")
+	}
 	has := func(err error, text string) {
 		t.Helper()
 		if err == nil || !strings.Contains(err.Error(), text) || strings.Contains(err.Error(), "\n") {
@@ -188,7 +204,7 @@ func TestControlRefused(t *testing.T) {
 	}
 
 	err := c(filepath.Join(dir, "none"))
-	has(err, "is xl2tpd running?")
+	has(err, "no such FIFO: xl2tpd makes it when it starts; restart xl2tpd")
 	if !errors.Is(err, fs.ErrNotExist) {
 		t.Error(err)
 	}
@@ -204,12 +220,12 @@ func TestControlWithdrawn(t *testing.T) {
 	path := fifo(t)
 	fd := hold(t, path)
 	synctest.Test(t, func(t *testing.T) {
-		c := &Control{Paths: []string{path}}
+		c, to := control(t, path)
 		begin := time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
 		for _, limit := range []time.Duration{5 * time.Second, 5*time.Second + takeTimeout} {
-			err := c.Disconnect(ctx, "office")
+			err := c.Disconnect(ctx, to, "office")
 			if d := time.Since(begin); !errors.Is(err, context.DeadlineExceeded) || d != limit {
 				t.Errorf("after %v: %v", d, err)
 			}
@@ -237,12 +253,12 @@ func TestControlOccupied(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		c := &Control{Paths: []string{path}}
-		if err := c.Connect(ctx, "office"); !errors.Is(err, context.DeadlineExceeded) {
+		c, to := control(t, path)
+		if err := c.Connect(ctx, to, "office"); !errors.Is(err, context.DeadlineExceeded) {
 			t.Error(err)
 		}
 		done := make(chan error, 1)
-		go func() { done <- c.Connect(t.Context(), "office") }()
+		go func() { done <- c.Connect(t.Context(), to, "office") }()
 		synctest.Wait()
 		for n := 0; n < len(full); n += len(take(t, fd)) {
 		}
@@ -261,10 +277,10 @@ func TestControlSlowReader(t *testing.T) {
 	path := fifo(t)
 	fd := hold(t, path)
 	synctest.Test(t, func(t *testing.T) {
-		c := &Control{Paths: []string{path}}
+		c, to := control(t, path)
 		done := make(chan error, 2)
 		for range 2 {
-			go func() { done <- c.Connect(t.Context(), "office") }()
+			go func() { done <- c.Connect(t.Context(), to, "office") }()
 		}
 		for range 2 {
 			time.Sleep(10 * time.Second)
@@ -282,8 +298,9 @@ func TestControlSlowReader(t *testing.T) {
 func TestControlReopened(t *testing.T) {
 	path := fifo(t)
 	synctest.Test(t, func(t *testing.T) {
+		c, to := control(t, path)
 		done := make(chan error, 1)
-		go func() { done <- (&Control{Paths: []string{path}}).Connect(t.Context(), "office") }()
+		go func() { done <- c.Connect(t.Context(), to, "office") }()
 		time.Sleep(reopenTimeout / 2)
 		fd := hold(t, path)
 		time.Sleep(2 * takePoll)

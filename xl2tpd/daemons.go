@@ -7,13 +7,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 
 	"xl2tpd-keepalive/proc"
-	"xl2tpd-keepalive/xl2tpd/conf"
 )
 
 // Daemon is one running xl2tpd, whoever has started it.
@@ -26,11 +24,12 @@ type Daemon struct {
 // Daemons returns every xl2tpd of this network namespace, NetworkManager's too, by pid.
 func Daemons() []Daemon {
 	var all []Daemon
-	for _, p := range processes("/proc") {
+	p := theProcs()
+	for _, x := range p.local() {
 		all = append(all, Daemon{
-			ID:     proc.ID{Pid: p.pid, Start: p.start},
-			Cgroup: cgroupOf(os.DirFS("/proc"), cgroupMounts[:], p.pid),
-			Conf:   confOf(p),
+			ID:     x.ID,
+			Cgroup: cgroupOf(os.DirFS("/proc"), cgroupMounts[:], x.Pid),
+			Conf:   p.confOf(x),
 		})
 	}
 	slices.SortFunc(all, func(a, b Daemon) int { return cmp.Compare(a.Pid, b.Pid) })
@@ -39,15 +38,16 @@ func Daemons() []Daemon {
 
 // confOf reads a process's file, which may have changed since the process read it. A
 // relative path counts from a folder that only root may know.
-func confOf(p process) *Conf {
-	if !filepath.IsAbs(p.conf) {
+func (p procs) confOf(x process) *Conf {
+	path := normal(x.conf)
+	if !filepath.IsAbs(path) || !p.sameFile(strconv.Itoa(x.Pid), path) {
 		return nil
 	}
-	data, err := conf.Read(p.conf)
+	path, data, err := theConfPaths().read(path)
 	if err != nil {
 		return nil
 	}
-	c, err := ParseConf(p.conf, data)
+	c, err := ParseConf(path, data)
 	if err != nil {
 		return nil
 	}
@@ -69,7 +69,7 @@ func cgroupOf(procs fs.FS, mounts []string, pid int) uint32 {
 	if err != nil {
 		return 0
 	}
-	path, ok := cgroupPath(string(b))
+	path, ok := cgroupPath(string(b), "")
 	if !ok {
 		return 0
 	}
@@ -85,15 +85,4 @@ func cgroupOf(procs fs.FS, mounts []string, pid int) uint32 {
 		return CgroupID(info.Sys().(*syscall.Stat_t).Ino)
 	}
 	return 0
-}
-
-// cgroupPath finds the cgroup of the second version's hierarchy in a /proc/PID/cgroup. One
-// outside this process's cgroup namespace has no path here.
-func cgroupPath(text string) (string, bool) {
-	for line := range strings.Lines(text) {
-		if path, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "0::"); ok {
-			return path, strings.HasPrefix(path, "/") && !strings.HasPrefix(path, "/..")
-		}
-	}
-	return "", false
 }

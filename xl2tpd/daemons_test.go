@@ -6,17 +6,44 @@ import (
 )
 
 func TestCgroupPath(t *testing.T) {
-	for text, want := range map[string]string{
-		"0::/system.slice/xl2tpd.service\n":        "/system.slice/xl2tpd.service",
-		"12:pids:/a\n1:name=systemd:/b\n0::/c d\n": "/c d",
-		"0::/\n":               "/",
-		"0::/../other.slice\n": "", // of another cgroup namespace
-		"12:pids:/a\n1:name=systemd:/system.slice/x.service\n": "",
-		"": "",
+	for _, tt := range []struct{ text, hierarchy, want string }{
+		{"0::/system.slice/xl2tpd.service\n", "", "/system.slice/xl2tpd.service"},
+		{"12:pids:/a\n1:name=systemd:/b\n0::/c d\n", "", "/c d"},
+		{"12:pids:/a\n1:name=systemd:/b\n0::/c d\n", "name=systemd", "/b"},
+		{"0::/\n", "", "/"},
+		{"0::/../other.slice\n", "", ""}, // of another cgroup namespace
+		{"12:pids:/a\n1:name=systemd:/system.slice/x.service\n", "", ""},
+		{"", "", ""},
 	} {
-		got, ok := cgroupPath(text)
-		if ok != (want != "") || ok && got != want {
-			t.Errorf("%q: %q %v, want %q", text, got, ok, want)
+		got, ok := cgroupPath(tt.text, tt.hierarchy)
+		if ok != (tt.want != "") || ok && got != tt.want {
+			t.Errorf("%q, hierarchy %q: %q %v, want %q", tt.text, tt.hierarchy, got, ok, tt.want)
+		}
+	}
+}
+
+func TestUnit(t *testing.T) {
+	for _, tt := range []struct{ name, cgroup, want string }{
+		{"Debian's", "0::/system.slice/xl2tpd.service\n", "xl2tpd.service"},
+		{"another service", "0::/system.slice/office-l2tp.service\n", "office-l2tp.service"},
+		{"of a template", "0::/system.slice/system-xl2tpd.slice/xl2tpd@a.service\n", "xl2tpd@a.service"},
+		{"a group of the service's own", "0::/system.slice/office-l2tp.service/main\n", "office-l2tp.service"},
+		{"hybrid hierarchy", "12:pids:/x\n1:name=systemd:/system.slice/xl2tpd.service\n0::/system.slice/xl2tpd.service\n", "xl2tpd.service"},
+		{"first version's hierarchy", "1:name=systemd:/system.slice/xl2tpd.service\n0::/\n", "xl2tpd.service"},
+		{"scope", "0::/system.slice/run-r1.scope\n", ""},
+		{"container", "0::/system.slice/docker-0123.scope\n", ""},
+		{"container with a systemd of its own", "0::/system.slice/docker-0123.scope/system.slice/xl2tpd.service\n", ""},
+		{"nspawn", "0::/machine.slice/systemd-nspawn@x.service/payload/system.slice/xl2tpd.service\n", "systemd-nspawn@x.service"},
+		{"login", "0::/user.slice/user-0.slice/session-1.scope\n", ""},
+		{"a user's service", "0::/user.slice/user-0.slice/user@0.service/app.slice/xl2tpd.service\n", ""},
+		{"escaped", "0::/system.slice/_memory.service\n", "memory.service"},
+		{"no systemd", "0::/\n", ""},
+		{"unreadable", "", ""},
+	} {
+		p := newProc(t)
+		p.write("7/cgroup", tt.cgroup)
+		if got := (procs{root: p.root}).unit(7); got != tt.want {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
 		}
 	}
 }
@@ -25,18 +52,5 @@ func TestCgroupPath(t *testing.T) {
 func TestCgroupOf(t *testing.T) {
 	if got := cgroupOf(os.DirFS("/proc"), []string{t.TempDir()}, os.Getpid()); got != 0 {
 		t.Errorf("cgroup %d on a folder that is none", got)
-	}
-}
-
-// NetworkManager's xl2tpd counts here, and is not the one to watch.
-func TestProcessesCountsAll(t *testing.T) {
-	p := newProc(t)
-	p.add(10, 1, "xl2tpd", "S", 1, "self", "xl2tpd")
-	p.add(11, 1, "xl2tpd", "S", 2, "self", "xl2tpd", "-D", "-c", "/run/nm-l2tp-1/xl2tpd.conf")
-	p.add(12, 11, "xl2tpd", "S", 3, "self", "xl2tpd") // about to become pppd
-	p.add(13, 1, "xl2tpd", "S", 4, "other", "xl2tpd")
-	p.add(14, 1, "kl2tpd", "S", 5, "self", "kl2tpd")
-	if all := processes(p.root); len(all) != 2 {
-		t.Errorf("%+v", all)
 	}
 }

@@ -7,34 +7,49 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"path/filepath"
 	"strings"
 	"time"
+
+	"xl2tpd-keepalive/proc"
 )
 
 // DefaultHelper is the socket of the helper's unit.
 const DefaultHelper = "/run/xl2tpd-keepalive-control"
 
-// maxRequest is longer than any request: a verb, a space, a name, a newline.
-const maxRequest = maxLACName + 3
+const (
+	maxPipe = 4096 // PATH_MAX
+	maxID   = 10 + 1 + 20
+
+	// maxRequest is longer than any request: VERB PID START PIPE NAME and a newline.
+	maxRequest = 1 + 1 + maxID + 1 + maxPipe + 1 + maxLACName + 1
+)
 
 // done is the helper's answer when xl2tpd has taken a command.
 const done = "done"
 
-// Helper has a process that is root write into xl2tpd's control pipe, which is
-// root's alone. Its methods are those of Control, and may be called from many
+// Helper asks a process that is root to write into an xl2tpd's control pipe, which
+// is root's alone. Its methods are those of Control, and may be called from many
 // goroutines.
 type Helper struct {
 	Socket string // empty: DefaultHelper
 }
 
 // Connect is Control.Connect.
-func (h Helper) Connect(ctx context.Context, lac string) error { return h.ask(ctx, 'c', lac) }
+func (h Helper) Connect(ctx context.Context, t Target, lac string) error {
+	return h.ask(ctx, 'c', t, lac)
+}
 
 // Disconnect is Control.Disconnect.
-func (h Helper) Disconnect(ctx context.Context, lac string) error { return h.ask(ctx, 'd', lac) }
+func (h Helper) Disconnect(ctx context.Context, t Target, lac string) error {
+	return h.ask(ctx, 'd', t, lac)
+}
 
-func (h Helper) ask(ctx context.Context, verb byte, lac string) error {
+func (h Helper) ask(ctx context.Context, verb byte, t Target, lac string) error {
 	if err := CheckLAC(lac); err != nil {
+		return err
+	}
+	if err := checkPath(t.Pipe); err != nil {
 		return err
 	}
 	path := h.Socket
@@ -48,7 +63,7 @@ func (h Helper) ask(ctx context.Context, verb byte, lac string) error {
 	defer c.Close()
 	stop := context.AfterFunc(ctx, func() { c.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	if _, err := fmt.Fprintf(c, "%c %s\n", verb, lac); err != nil {
+	if _, err := fmt.Fprintf(c, "%c %s %s %s\n", verb, t.Process, t.Pipe, lac); err != nil {
 		return fmt.Errorf("%s: %w", path, errors.Join(ctx.Err(), err))
 	}
 	answer, err := bufio.NewReader(io.LimitReader(c, 1<<10)).ReadString('\n')
@@ -78,12 +93,36 @@ func obey(ctx context.Context, in io.Reader, c *Control) error {
 	if err != nil {
 		return fmt.Errorf("no request, or none that ends within %d bytes", maxRequest)
 	}
-	verb, lac, _ := strings.Cut(strings.TrimSuffix(request, "\n"), " ")
-	switch verb {
+	f := strings.Split(strings.TrimSuffix(request, "\n"), " ")
+	if len(f) < 5 {
+		return fmt.Errorf("no such request: %.20q; the service and its helper differ in version: systemctl restart xl2tpd-keepalive", request)
+	}
+	t := Target{Pipe: f[3]}
+	if t.Process, err = proc.ParseID(f[1] + " " + f[2]); err != nil {
+		return err
+	}
+	if err := checkPath(t.Pipe); err != nil {
+		return err
+	}
+	lac := strings.Join(f[4:], " ")
+	switch f[0] {
 	case "c":
-		return c.Connect(ctx, lac)
+		return c.Connect(ctx, t, lac)
 	case "d":
-		return c.Disconnect(ctx, lac)
+		return c.Disconnect(ctx, t, lac)
 	}
 	return fmt.Errorf("no such request: %.20q", request)
+}
+
+// checkPath refuses what is no path of a pipe in a request.
+func checkPath(pipe string) error {
+	switch {
+	case !filepath.IsAbs(pipe):
+		return fmt.Errorf("control pipe %.99q: only a whole path will do; start xl2tpd with one behind -C", pipe)
+	case strings.ContainsFunc(pipe, func(r rune) bool { return r <= ' ' || r == 0x7f }):
+		return fmt.Errorf("control pipe %.99q: it has a space or a control character; start xl2tpd with another -C", pipe)
+	case len(pipe) > maxPipe:
+		return fmt.Errorf("control pipe %.20q...: a path of %d bytes, %d will do", pipe, len(pipe), maxPipe)
+	}
+	return nil
 }

@@ -1,34 +1,152 @@
 package xl2tpd
 
-import "xl2tpd-keepalive/proc"
+import (
+	"cmp"
+	"context"
+	"errors"
+	"io/fs"
+	"maps"
+	"slices"
+	"strings"
 
-type Key struct {
-	Path, Pipe string
-	Pid        int
-}
+	"xl2tpd-keepalive/proc"
+)
 
+// Instance is one xl2tpd of this network namespace: one that runs, or one that ran or is
+// configured and does not run now.
 type Instance struct {
 	Key
-	Process    proc.ID
-	Unit       string
-	Connection string
-	Name       string
-	Conf       *Conf
-	ConfErr    error
+	Process    proc.ID // zero: it does not run
+	Unit       string  // systemd service that runs it, or has run it, such as "office-l2tp.service"; empty: none
+	Connection string  // UUID of the NetworkManager connection that it is for; empty: none
+	Name       string  // what NetworkManager calls that connection; empty: not known
+	Conf       *Conf   // nil while its file has never been good
+	ConfErr    error   // why Conf is not what the file says now; nil if it is
 }
 
-func (i Instance) Runs() bool { return i.Process.Pid != 0 }
+// Key identifies an instance, also across restarts of the daemon.
+type Key struct {
+	Path string // of the configuration file, absolute; relative only if its folder is not known
+	Pipe string // control pipe, likewise
+	Pid  int    // if another running one has the same file and pipe, or its file is not known; else 0
+}
 
+func (k Key) compare(other Key) int {
+	return cmp.Or(strings.Compare(k.Path, other.Path), strings.Compare(k.Pipe, other.Pipe), cmp.Compare(k.Pid, other.Pid))
+}
+
+// Runs reports whether its process runs.
+func (i Instance) Runs() bool { return i.Process != proc.ID{} }
+
+// NetworkManager reports whether NetworkManager starts, dials and ends it.
 func (i Instance) NetworkManager() bool { return i.Connection != "" }
 
+// Snapshot is all that is known now.
 type Snapshot struct {
+	// Instances are in the order of their keys, but first comes the one of
+	// DefaultConfPath (or Watcher.ConfPath), which is always there.
 	Instances []Instance
-	Sessions  []Session
+	Sessions  []Session // of the kernel; none in userspace mode
 }
 
-func (s Snapshot) Home() *Instance { return &s.Instances[0] }
+// Home is the instance of DefaultConfPath (or Watcher.ConfPath); nil in a zero Snapshot.
+func (s Snapshot) Home() *Instance {
+	if len(s.Instances) == 0 {
+		return nil
+	}
+	return &s.Instances[0]
+}
 
-type Target struct {
-	Process proc.ID
-	Pipe    string
+// Of is the instance that a process is; nil: none.
+func (s Snapshot) Of(pid int) *Instance {
+	for i := range s.Instances {
+		if one := &s.Instances[i]; one.Runs() && one.Process.Pid == pid {
+			return one
+		}
+	}
+	return nil
+}
+
+// record is what is kept of an instance, running or not.
+type record struct{ unit, pidFile string }
+
+// instances returns those that run, those that have ended and may come back, and the first one.
+func (l *loop) instances(ctx context.Context) []Instance {
+	var all []Instance
+	for key, r := range l.known {
+		i := l.instance(ctx, key, r, l.byKey[key])
+		if !i.Runs() && !i.stays() {
+			delete(l.known, key)
+			delete(l.names.known, i.Connection)
+			continue
+		}
+		all = append(all, i)
+	}
+	all = l.order(ctx, all)
+	l.forgetFiles(all)
+	return all
+}
+
+// learn adds the running instances to the known ones. A new one of a systemd unit takes the
+// place of those that the unit has ended: its command line was changed.
+func (l *loop) learn() {
+	for key, d := range l.byKey {
+		if _, old := l.known[key]; !old && d.unit != "" {
+			maps.DeleteFunc(l.known, func(other Key, r record) bool { return r.unit == d.unit && l.byKey[other] == nil })
+		}
+		l.known[key] = record{unit: d.unit, pidFile: d.pidFile}
+	}
+}
+
+// instance puts together what is known of one; d is nil if it does not run.
+func (l *loop) instance(ctx context.Context, key Key, r record, d *daemon) Instance {
+	i := Instance{Key: key, Unit: r.unit, Connection: connectionOf(key.Path)}
+	i.Name = l.names.name(ctx, i.Connection)
+	if d != nil {
+		i.Process, i.ConfErr = d.ID, d.confErr
+	}
+	if i.ConfErr == nil {
+		f := l.read(key.Path)
+		i.Conf, i.ConfErr = l.resolve(ctx, f), f.err
+	}
+	return i
+}
+
+// stays reports whether an instance that has ended may come back under its key.
+func (i Instance) stays() bool {
+	return i.Pid == 0 && !i.NetworkManager() && !errors.Is(i.ConfErr, fs.ErrNotExist)
+}
+
+// order sorts the instances. The first one is made if there is none.
+func (l *loop) order(ctx context.Context, all []Instance) []Instance {
+	first := -1
+	for n, i := range all {
+		if i.Path == l.home && i.Pid == 0 && (first < 0 || i.before(all[first])) {
+			first = n
+		}
+	}
+	if first < 0 {
+		first = len(all)
+		all = append(all, l.instance(ctx, Key{Path: l.home, Pipe: DefaultPipe}, record{}, nil))
+	}
+	key := all[first].Key
+	slices.SortFunc(all, func(a, b Instance) int {
+		return cmp.Or(-cmp.Compare(truth(a.Key == key), truth(b.Key == key)), a.Key.compare(b.Key))
+	})
+	return all
+}
+
+// before reports whether this one of the same file is rather the host's own.
+func (i Instance) before(other Instance) bool {
+	return cmp.Or(
+		-cmp.Compare(truth(i.Runs()), truth(other.Runs())),
+		-cmp.Compare(truth(i.Pipe == DefaultPipe), truth(other.Pipe == DefaultPipe)),
+		i.Key.compare(other.Key)) < 0
+}
+
+func truth(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }

@@ -1,14 +1,21 @@
 package xl2tpd
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
+
+	"xl2tpd-keepalive/proc"
 )
+
+// oneMount is a host with one file system.
+const oneMount = "21 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw\n"
 
 // procDir is a /proc of our own making.
 type procDir struct {
@@ -19,6 +26,7 @@ type procDir struct {
 func newProc(t *testing.T) procDir {
 	p := procDir{t, t.TempDir()}
 	p.write("self/net/dev", "ours")
+	p.write("self/mountinfo", oneMount)
 	p.write("other/net/dev", "another namespace's")
 	return p
 }
@@ -39,6 +47,8 @@ func (p procDir) add(pid, ppid int, comm, state string, start int64, netns strin
 	p.t.Helper()
 	dir := strconv.Itoa(pid)
 	p.write(dir+"/stat", fmt.Sprintf("%d (%s) %s %d 1 1 0 -1 4194560 9 0 0 0 0 0 0 0 20 0 1 0 %d 5 6 7\n", pid, comm, state, ppid, start))
+	p.write(dir+"/comm", comm+"\n")
+	p.write(dir+"/mountinfo", oneMount)
 	p.write(dir+"/cmdline", strings.Join(args, "\x00")+"\x00")
 	p.owner(pid, 0)
 	if err := os.MkdirAll(filepath.Join(p.root, dir, "net"), 0o700); err != nil {
@@ -49,101 +59,164 @@ func (p procDir) add(pid, ppid int, comm, state string, start int64, netns strin
 	}
 }
 
+// remove ends a process without a word.
+func (p procDir) remove(pid int) {
+	p.t.Helper()
+	if err := os.RemoveAll(filepath.Join(p.root, strconv.Itoa(pid))); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
 // owner says whose a process is, by its real user id; its effective one is root's.
 func (p procDir) owner(pid, uid int) {
 	p.write(fmt.Sprint(pid, "/status"), fmt.Sprintf("Name:\txl2tpd\nUid:\t%d\t0\t0\t0\n", uid))
 }
 
-func TestFindProcess(t *testing.T) {
-	const own = "/etc/xl2tpd/site.conf"
+func TestLocal(t *testing.T) {
 	for _, tt := range []struct {
-		name    string
-		pidFile string
-		fill    func(p procDir)
-		want    int
-		conf    string
+		name string
+		fill func(p procDir)
+		want []int // in the order of their starts
 	}{
-		{"nothing", "", func(p procDir) {}, 0, ""},
-		{"pid file", "77\n", func(p procDir) {
-			p.add(50, 1, "xl2tpd", "S", 1, "self", "xl2tpd")
-			p.add(77, 1, "xl2tpd", "S", 9, "self", "xl2tpd", "-D", "-c", "/etc/x.conf")
-		}, 77, "/etc/x.conf"},
-		{"pid file of a process that is gone", "77\n", func(p procDir) { p.add(50, 1, "xl2tpd", "S", 1, "self", "xl2tpd") }, 50, DefaultConfPath},
-		{"another user's", "77\n", func(p procDir) {
+		{"nothing", func(p procDir) {}, nil},
+		{"two, the later start last", func(p procDir) {
+			p.add(10, 1, "xl2tpd", "S", 3_000_000_000, "self", "xl2tpd")
+			p.add(11, 1, "xl2tpd", "S", 2_500_000_000, "self", "/usr/sbin/xl2tpd", "-D")
+		}, []int{11, 10}},
+		{"another user's", func(p procDir) {
 			p.add(77, 1, "xl2tpd", "S", 1, "self", "xl2tpd", "-c", "/tmp/x.conf")
 			p.owner(77, os.Getuid()+1)
-		}, 0, ""},
-		{"our own user's", "", func(p procDir) {
+		}, nil},
+		{"our own user's", func(p procDir) {
 			p.add(77, 1, "xl2tpd", "S", 1, "self", "xl2tpd")
 			p.owner(77, os.Getuid())
-		}, 77, DefaultConfPath},
-		{"pid taken by another program", "77\n", func(p procDir) { p.add(77, 1, "sshd", "S", 1, "self", "sshd") }, 0, ""},
-		{"pid file with junk", "xl2tpd?\n", func(p procDir) { p.add(50, 1, "xl2tpd", "S", 1, "self", "xl2tpd") }, 50, DefaultConfPath},
-		{"zombie", "77", func(p procDir) { p.add(77, 1, "xl2tpd", "Z", 1, "self", "xl2tpd") }, 0, ""},
-		{"in another network namespace", "77", func(p procDir) {
-			p.add(77, 1, "xl2tpd", "S", 1, "other", "xl2tpd")
-			p.add(78, 1, "xl2tpd", "S", 1, "other", "xl2tpd")
-		}, 0, ""},
-		{"NetworkManager's only", "", func(p procDir) {
-			p.add(90, 1, "xl2tpd", "S", 1, "self", "xl2tpd", "-D", "-c", "/run/nm-l2tp-1/xl2tpd.conf", "-C", "/run/nm-l2tp-1/control", "-p", "/run/nm-l2tp-1/pid")
-			p.add(91, 1, "xl2tpd", "S", 1, "self", "xl2tpd", "-D", "-c", "/var/run/nm-l2tp-2/xl2tpd.conf")
-		}, 0, ""},
-		{"the one that reads our file, then the oldest", "", func(p procDir) {
-			p.add(10, 1, "xl2tpd", "S", 1, "self", "xl2tpd")
-			p.add(11, 1, "xl2tpd", "S", 3_000_000_000, "self", "xl2tpd", "-c", own)
-			p.add(12, 1, "xl2tpd", "S", 2_500_000_000, "self", "xl2tpd", "-c", own, "-C", "/x")
-		}, 12, own},
-		{"its init script", "", func(p procDir) {
+		}, []int{77}},
+		{"another program", func(p procDir) { p.add(77, 1, "sshd", "S", 1, "self", "xl2tpd") }, nil},
+		{"kl2tpd", func(p procDir) { p.add(77, 1, "kl2tpd", "S", 1, "self", "kl2tpd") }, nil},
+		{"zombie", func(p procDir) { p.add(77, 1, "xl2tpd", "Z", 1, "self", "xl2tpd") }, nil},
+		{"in another network namespace", func(p procDir) { p.add(77, 1, "xl2tpd", "S", 1, "other", "xl2tpd") }, nil},
+		{"NetworkManager's too", func(p procDir) {
+			p.add(90, 1, "xl2tpd", "S", 1, "self", "xl2tpd", "-D", "-c", "/run/nm-l2tp-1/xl2tpd.conf")
+		}, []int{90}},
+		{"its init script", func(p procDir) {
 			p.add(10, 1, "xl2tpd", "S", 1, "self", "/bin/sh", "/etc/init.d/xl2tpd", "start")
 			p.add(12, 10, "xl2tpd", "S", 2, "self", "/usr/sbin/xl2tpd")
-		}, 12, DefaultConfPath},
-		{"a child about to become pppd", "", func(p procDir) {
+		}, []int{12}},
+		{"a child about to become pppd", func(p procDir) {
 			p.add(10, 60, "xl2tpd", "S", 9, "self", "xl2tpd")
 			p.add(60, 1, "xl2tpd", "S", 9, "self", "xl2tpd")
-		}, 60, DefaultConfPath},
-		{"broken tables", "77", func(p procDir) {
-			p.write("77/stat", "77 (xl2tpd")
-			p.write("78/stat", "78 (xl2tpd) S 1")
-			p.write("79/stat", "79 (xl2tpd) S 1 1 1 0 -1 4194560 9 0 0 0 0 0 0 0 20 0 1 0 x 5")
-			p.write("80/stat", "")
-		}, 0, ""},
+		}, []int{60}},
+		{"broken tables", func(p procDir) {
+			for pid, stat := range map[string]string{"77": "77 (xl2tpd", "78": "78 (xl2tpd) S 1", "80": "",
+				"79": "79 (xl2tpd) S 1 1 1 0 -1 4194560 9 0 0 0 0 0 0 0 20 0 1 0 x 5"} {
+				p.write(pid+"/comm", "xl2tpd\n")
+				p.write(pid+"/stat", stat)
+			}
+		}, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := newProc(t)
 			tt.fill(p)
-			pidFile := filepath.Join(t.TempDir(), "xl2tpd.pid")
-			if tt.pidFile != "" {
-				if err := os.WriteFile(pidFile, []byte(tt.pidFile), 0o600); err != nil {
-					t.Fatal(err)
-				}
+			var got []int
+			for _, x := range (procs{root: p.root}).local() {
+				got = append(got, x.Pid)
 			}
-			got, ok := findProcess(p.root, []string{filepath.Join(t.TempDir(), "none"), pidFile}, own)
-			if ok != (tt.want != 0) || got.pid != tt.want || got.conf != tt.conf {
-				t.Errorf("%+v %v, want pid %d", got, ok, tt.want)
+			if !slices.Equal(got, tt.want) {
+				t.Errorf("found %v, want %v", got, tt.want)
 			}
 		})
 	}
-	if _, ok := findProcess(filepath.Join(t.TempDir(), "none"), nil, ""); ok {
-		t.Error("a process found without /proc")
+	if found := (procs{root: filepath.Join(t.TempDir(), "none")}).all(); found != nil {
+		t.Errorf("found without /proc: %v", found)
+	}
+}
+
+func TestParseArgs(t *testing.T) {
+	const conf, pipe, pid = DefaultConfPath, DefaultPipe, defaultPidFile
+	for _, tt := range []struct {
+		name            string
+		args            string
+		conf, pipe, pid string
+	}{
+		{"nothing", "", conf, pipe, pid},
+		{"all", "-D -c /a -C /b -p /c -l", "/a", "/b", "/c"},
+		{"two characters are enough", "-conf /a -Control /b -pid /c", "/a", "/b", "/c"},
+		{"the last of two", "-c /a -C /b -c /c -C /d", "/c", "/d", pid},
+		{"without a value", "-D -c", conf, pipe, pid},
+		{"a value that looks like an option", "-c -C -C /b", "-C", "/b", pid},
+		{"secrets named -c", "-s -c -p /c", conf, pipe, "/c"},
+		{"TOS", "-q -c /a", conf, pipe, pid},
+		{"debug mode", "-D -l", conf, pipe, pid},
+		{"longer than xl2tpd keeps", "-c /" + strings.Repeat("x", 200), "/" + strings.Repeat("x", 98), pipe, pid},
+	} {
+		got := parseArgs(strings.Fields(tt.args))
+		if got.conf != tt.conf || got.pipe != tt.pipe || got.pidFile != tt.pid {
+			t.Errorf("%s: %q is read as %+v", tt.name, tt.args, got)
+		}
+	}
+}
+
+func TestLocate(t *testing.T) {
+	const relative = "0::/system.slice/office-l2tp.service\n"
+	for _, tt := range []struct {
+		name       string
+		conf, pipe string
+		cwd        string // what only root sees
+		cgroup     string
+		unitDir    string // systemd's answer; "-": none
+		wantConf   string
+		wantPipe   string
+		wantErr    string
+	}{
+		{name: "whole paths", conf: "/etc/a.conf", pipe: "/var/run/a/ctl", unitDir: "-", wantConf: "/etc/a.conf", wantPipe: "/run/a/ctl"},
+		{name: "odd spelling", conf: "/etc//x/../a.conf", pipe: "/var/run/../run/ctl", unitDir: "-", wantConf: "/etc/a.conf", wantPipe: "/run/ctl"},
+		{name: "for root", conf: "a.conf", pipe: "ctl", cwd: "/srv/l2tp", cgroup: relative, unitDir: "-", wantConf: "/srv/l2tp/a.conf", wantPipe: "/srv/l2tp/ctl"},
+		{name: "systemd knows", conf: "a.conf", pipe: "/run/ctl", cgroup: relative, unitDir: "/srv", wantConf: "/srv/a.conf", wantPipe: "/run/ctl"},
+		{name: "in /var/run", conf: "/etc/a.conf", pipe: "../ctl", cgroup: relative, unitDir: "/var/run/l2tp", wantConf: "/etc/a.conf", wantPipe: "/run/ctl"},
+		{name: "systemd is silent", conf: "a.conf", pipe: "/run/ctl", cgroup: relative, unitDir: "-", wantConf: "a.conf", wantPipe: "/run/ctl",
+			wantErr: "WorkingDirectory of office-l2tp.service: no answer"},
+		{name: "started by hand", conf: "a.conf", pipe: "ctl", cgroup: "0::/user.slice/user-0.slice/session-1.scope\n", unitDir: "/srv",
+			wantConf: "a.conf", wantPipe: "ctl", wantErr: errNoDir.Error()},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := newProc(t)
+			p.add(7, 1, "xl2tpd", "S", 1, "self", "xl2tpd")
+			p.write("7/cgroup", tt.cgroup)
+			if tt.cwd != "" {
+				if err := os.Symlink(tt.cwd, filepath.Join(p.root, "7/cwd")); err != nil {
+					t.Fatal(err)
+				}
+			}
+			asked := 0
+			where := procs{p.root, func(_ context.Context, unit string) (string, error) {
+				if asked++; tt.unitDir == "-" {
+					return "", errors.New("no answer")
+				}
+				return tt.unitDir, nil
+			}}
+			got, err := where.locate(t.Context(), process{ID: proc.ID{Pid: 7, Start: 1}, conf: tt.conf, pipe: tt.pipe, pidFile: defaultPidFile})
+			if got.conf != tt.wantConf || got.pipe != tt.wantPipe || got.pidFile != defaultPidFile {
+				t.Errorf("%+v", got)
+			}
+			if text := fmt.Sprint(err); err == nil && tt.wantErr != "" || err != nil && text != tt.wantErr {
+				t.Errorf("error %v, want %q", err, tt.wantErr)
+			}
+			if asked > 1 {
+				t.Errorf("systemd was asked %d times", asked)
+			}
+		})
 	}
 }
 
 func TestSelf(t *testing.T) {
-	if !sameNet("/proc", os.Getpid()) {
-		t.Error("we are not in our own network namespace")
+	p := theProcs()
+	if !p.sameNet(os.Getpid()) {
+		t.Error("this process is not in its own network namespace")
 	}
-	if _, ok := readProcess("/proc", os.Getpid()); ok {
+	if _, ok := p.read(os.Getpid()); ok {
 		t.Error("the test is taken for xl2tpd")
 	}
-}
-
-// A wait for a process that has ended is refused.
-func TestWaitForAnEndedProcess(t *testing.T) {
-	cmd := exec.Command("true")
-	if err := cmd.Run(); err != nil {
-		t.Fatal(err)
-	}
-	if e, err := waitExit(cmd.Process.Pid); e != nil || err == nil {
-		t.Errorf("%v, %v", e, err)
+	if pid := strconv.Itoa(os.Getpid()); !p.sameFile(pid, DefaultPipe) {
+		t.Error("this process does not see the files that it sees")
 	}
 }

@@ -12,10 +12,9 @@ import (
 )
 
 // For its table the kernel needs time in the square of the number of tunnels. So it is
-// read when there is a hint, and not before leisure times as long as that took has
-// passed; without one each tableEvery, and not before idleness times as long has.
+// read when there is a hint; without one each tableEvery, and not before idleness times as
+// long as that took has passed.
 const (
-	leisure    = 10
 	tableEvery = time.Minute
 	idleness   = 200
 )
@@ -25,27 +24,20 @@ type tunnel struct{ local, peer uint16 }
 
 // table returns the kernel's sessions, as far as they are known now.
 func (l *loop) table(now time.Time) []Session {
-	age, rest := now.Sub(l.read), leisure*l.took
-	switch {
-	case !l.stale && age < max(tableEvery, idleness*l.took):
-		return l.sessions
-	case l.stale && age < rest:
-		if l.rested == nil {
-			l.rested = time.After(rest - age)
-		}
-		return l.sessions
+	if now.Sub(l.reading.last) >= max(tableEvery, idleness*l.reading.took) {
+		l.reading.stale = true
 	}
-	l.stale = false
-	l.sessions = l.readTable()
-	l.read = time.Now()
-	l.took = l.read.Sub(now)
+	if l.reading.ready(now) {
+		l.sessions = l.readTable()
+		l.reading.done(now)
+	}
 	return l.sessions
 }
 
 // readTable reads the kernel's table. The far ends are asked for only when a tunnel
 // is new: they never change.
 func (l *loop) readTable() []Session {
-	data, err := l.readFile(filepath.Join(l.procRoot, "self/net/pppol2tp"))
+	data, err := l.readFile(filepath.Join(l.procs.root, "self/net/pppol2tp"))
 	if errors.Is(err, fs.ErrNotExist) { // the module is not loaded
 		err = nil
 	}
@@ -58,9 +50,9 @@ func (l *loop) readTable() []Session {
 	var answer map[uint16]netip.AddrPort
 	for i := range out {
 		t := tunnel{out[i].LocalTunnel, out[i].PeerTunnel}
-		peer, ok := l.known[t]
+		peer, ok := l.peersOf[t]
 		if !ok && answer == nil {
-			answer, err = l.askPeers()
+			answer, err = l.peers()
 			l.complain("peers", "xl2tpd: the peers of kernel tunnels can't be told", err)
 			if answer == nil {
 				answer = map[uint16]netip.AddrPort{} // ask once per look
@@ -73,7 +65,7 @@ func (l *loop) readTable() []Session {
 			out[i].Peer, known[t] = peer, peer
 		}
 	}
-	l.known = known
+	l.peersOf = known
 	return out
 }
 

@@ -28,7 +28,7 @@ func TestTableHasItsShareOfTheTime(t *testing.T) {
 				b := newBench(t)
 				b.put(b.conf, "")
 				var reads atomic.Int64
-				b.w.readFile = func(string) ([]byte, error) {
+				b.w.sys.readFile = func(string) ([]byte, error) {
 					reads.Add(1)
 					time.Sleep(test.took)
 					return []byte(pppol2tp), nil
@@ -59,7 +59,7 @@ func TestHintWhileTheTableRests(t *testing.T) {
 		b := newBench(t)
 		b.put(b.conf, "")
 		table := ""
-		b.w.readFile = func(string) ([]byte, error) {
+		b.w.sys.readFile = func(string) ([]byte, error) {
 			time.Sleep(100 * time.Millisecond)
 			if table == "" {
 				return nil, os.ErrNotExist

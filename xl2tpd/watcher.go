@@ -1,9 +1,7 @@
 package xl2tpd
 
 import (
-	"cmp"
 	"context"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -24,32 +22,49 @@ const (
 	slowLook = 5 * time.Second        // for what brings no notice of its own
 )
 
-// Watcher is the eye on xl2tpd. The zero value of each field but Deliver works.
+// Watcher watches every xl2tpd. The zero value of each field but Deliver works.
 type Watcher struct {
-	ConfPath string         // "": the file the running xl2tpd was started with, else DefaultConfPath
-	PidPaths []string       // default /run/xl2tpd.pid and /var/run/xl2tpd.pid
-	ProcRoot string         // default /proc
+	ConfPath string         // of the instance that comes first; "": DefaultConfPath
 	Log      *slog.Logger   // default slog.Default()
 	Deliver  func(Snapshot) // called from Run, first at once, then on each change
-	// Lookup resolves `lns = HOST`; default: the system's names, IPv4 only.
-	Lookup func(ctx context.Context, host string) ([]netip.Addr, error)
 
 	changed hint.Hint
 	once    sync.Once
 	urgent  chan string // hosts to be looked up
 
 	// What a restart of Run must not forget.
-	path     string // of the file looked at last
-	seen     string // what reading it gave: its content, or the failure
-	good     *Conf
-	confErr  error
+	known    map[Key]record   // instances, running or not
+	files    map[string]*file // by path
 	reported map[string]string
 
-	// System calls, replaced in tests.
-	watchFiles func() (conf.Notify, error)
-	waitExit   func(pid int) (*exit, error)
-	peers      func() (map[uint16]netip.AddrPort, error)
-	readFile   func(path string) ([]byte, error)
+	sys *system // replaced in tests
+}
+
+// system is what the Watcher uses of this host.
+type system struct {
+	procs          procs
+	confs          confPaths
+	pidFiles       []string // watched whatever runs
+	watchFiles     func() (conf.Notify, error)
+	waitExit       func(pid int, ended func()) (stop func(), err error)
+	peers          func() (map[uint16]netip.AddrPort, error)
+	readFile       func(path string) ([]byte, error)
+	lookup         func(ctx context.Context, host string) ([]netip.Addr, error)
+	connectionName func(ctx context.Context, uuid string) (string, error)
+}
+
+func theSystem() *system {
+	return &system{
+		procs:          theProcs(),
+		confs:          theConfPaths(),
+		pidFiles:       []string{defaultPidFile, "/var" + defaultPidFile},
+		watchFiles:     conf.NewNotify,
+		waitExit:       proc.OnExit,
+		peers:          kernelPeers,
+		readFile:       os.ReadFile,
+		lookup:         lookupIPv4,
+		connectionName: ConnectionName,
+	}
 }
 
 func lookupIPv4(ctx context.Context, host string) ([]netip.Addr, error) {
@@ -78,6 +93,7 @@ func (w *Watcher) hosts() chan string {
 func (w *Watcher) Run(ctx context.Context) error {
 	l := w.newLoop()
 	// Lookups end with their context, which ends before anyone waits for them.
+	defer l.names.wg.Wait()
 	defer l.resolver.wg.Wait()
 	inner, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -88,7 +104,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 		watch = conf.Notify{Check: func(...string) {}, Close: func() {}}
 	}
 	defer watch.Close()
-	defer l.forget()
+	defer l.forgetAll()
 
 	slow := time.NewTicker(slowLook)
 	defer slow.Stop()
@@ -108,60 +124,46 @@ func (w *Watcher) Run(ctx context.Context) error {
 // loop is the state of one Run.
 type loop struct {
 	*Watcher
-	procRoot   string
-	pidPaths   []string
-	watchFiles func() (conf.Notify, error)
-	waitExit   func(pid int) (*exit, error)
-	askPeers   func() (map[uint16]netip.AddrPort, error)
-	resolver   resolver
+	*system
+	home     string // path of the first instance's file
+	resolver resolver
+	names    names
 
-	proc  process // watched now; pid 0: none
-	ended process // the last one whose end was seen
-
-	// The end is told at once; the search for another comes with the next look,
-	// since it goes through all of /proc.
-	justEnded bool
-
-	exit *exit // of proc; nil when the system has no such thing
+	running   map[proc.ID]*daemon
+	byKey     map[Key]*daemon  // the same
+	ended     map[proc.ID]bool // their end was seen, but they may still be in /proc
+	exits     chan proc.ID
+	searching pace // through all of /proc
 
 	sessions []Session // of the kernel, as its table was read last
-	known    map[tunnel]netip.AddrPort
-	stale    bool          // the table has to be read again
-	read     time.Time     // when it was read last
-	took     time.Duration // and for how long
-	rested   <-chan time.Time
+	peersOf  map[tunnel]netip.AddrPort
+	reading  pace // of the kernel's table
 
-	settled <-chan time.Time // a file has changed, and this is when to look
+	settled <-chan time.Time // a file has changed or a process has ended, and this is when to search
 }
 
 func (w *Watcher) newLoop() *loop {
+	sys := w.sys
+	if sys == nil {
+		sys = theSystem()
+	}
+	if w.known == nil {
+		w.known, w.files = map[Key]record{}, map[string]*file{}
+	}
 	l := &loop{
-		Watcher:    w,
-		procRoot:   cmp.Or(w.ProcRoot, "/proc"),
-		pidPaths:   w.PidPaths,
-		watchFiles: w.watchFiles,
-		waitExit:   w.waitExit,
-		askPeers:   w.peers,
-		resolver:   resolver{lookup: w.Lookup, done: make(chan answer), hosts: map[string]*host{}},
-		stale:      true,
+		Watcher:   w,
+		system:    sys,
+		home:      sys.confs.usual,
+		resolver:  resolver{lookup: sys.lookup, done: make(chan answer), hosts: map[string]*host{}},
+		names:     names{lookup: sys.connectionName, done: make(chan naming), known: map[string]string{}},
+		running:   map[proc.ID]*daemon{},
+		ended:     map[proc.ID]bool{},
+		exits:     make(chan proc.ID),
+		searching: pace{stale: true},
+		reading:   pace{stale: true},
 	}
-	if l.pidPaths == nil {
-		l.pidPaths = []string{"/run/xl2tpd.pid", "/var/run/xl2tpd.pid"}
-	}
-	if l.watchFiles == nil {
-		l.watchFiles = conf.NewNotify
-	}
-	if l.waitExit == nil {
-		l.waitExit = waitExit
-	}
-	if l.askPeers == nil {
-		l.askPeers = kernelPeers
-	}
-	if l.readFile == nil {
-		l.readFile = os.ReadFile
-	}
-	if l.resolver.lookup == nil {
-		l.resolver.lookup = lookupIPv4
+	if path, err := filepath.Abs(w.ConfPath); err == nil && w.ConfPath != "" {
+		l.home = normal(path)
 	}
 	return l
 }
@@ -177,19 +179,26 @@ func (l *loop) wait(ctx context.Context, changed <-chan struct{}, slow <-chan ti
 			continue
 		case <-l.settled:
 			l.settled = nil
+			l.searching.stale = true
 		case <-l.changed.C():
-			l.stale = true
-		case <-l.rested:
-			l.rested = nil
-		case <-l.exited():
-			l.ended = l.proc
-			l.forget()
-			l.justEnded = true
+			l.searching.stale, l.reading.stale = true, true
+		case <-l.searching.rested:
+			l.searching.rested = nil
+		case <-l.reading.rested:
+			l.reading.rested = nil
+		case id := <-l.exits:
+			// The end is told at once, and the search for another comes after that.
+			l.ended[id] = true
+			l.forget(id)
+			l.settled = time.After(settle)
 		case host := <-l.hosts():
 			l.resolver.hurry(host)
 		case a := <-l.resolver.done:
 			l.resolver.take(a, time.Now())
+		case n := <-l.names.done:
+			l.names.take(n)
 		case <-slow:
+			l.searching.stale = true
 		}
 		return nil
 	}
@@ -197,107 +206,26 @@ func (l *loop) wait(ctx context.Context, changed <-chan struct{}, slow <-chan ti
 
 func (l *loop) look(ctx context.Context, check func(paths ...string)) Snapshot {
 	// Watch first, read second: no change falls in between.
-	check(append([]string{l.confPath()}, l.pidPaths...)...)
-	if !l.justEnded {
-		l.findProcess()
+	before := l.watched()
+	check(before...)
+	l.findDaemons(ctx)
+	if now := l.watched(); !slices.Equal(before, now) {
+		check(now...)
 	}
-	l.justEnded = false
-	if path := l.confPath(); path != l.path {
-		check(append([]string{path}, l.pidPaths...)...)
-	}
-	l.readConf(l.confPath())
-	return Snapshot{
-		Instances: []Instance{{Process: proc.ID{Pid: l.proc.pid, Start: l.proc.start}, Conf: l.resolve(ctx), ConfErr: l.confErr}},
-		Sessions:  l.table(time.Now()),
-	}
+	return Snapshot{Instances: l.instances(ctx), Sessions: l.table(time.Now())}
 }
 
-// findProcess keeps proc and the wait for its end up to date.
-func (l *loop) findProcess() {
-	p, ok := findProcess(l.procRoot, l.pidPaths, l.ConfPath)
-	if ok && p == l.ended {
-		ok = false // not yet reaped
+// watched returns the files that bring news when they change.
+func (l *loop) watched() []string {
+	paths := append([]string{l.home}, l.pidFiles...)
+	for key, r := range l.known {
+		paths = append(paths, key.Path, r.pidFile)
 	}
-	if !ok {
-		l.forget()
-		return
+	if slices.Contains(paths, l.confs.usual) {
+		paths = append(paths, l.confs.old)
 	}
-	if p == l.proc {
-		return
-	}
-	l.forget()
-	exit, err := l.waitExit(p.pid)
-	if err == nil {
-		// The pid may have passed on to another process before the wait began.
-		if again, ok := readProcess(l.procRoot, p.pid); !ok || again.start != p.start {
-			exit.stop()
-			return
-		}
-	}
-	l.complain("exit", "xl2tpd: the end of the process will be seen up to 5 s late", err)
-	l.proc, l.exit, l.stale = p, exit, true
-}
-
-func (l *loop) forget() {
-	if l.exit != nil {
-		l.exit.stop()
-	}
-	l.stale = l.stale || l.proc != process{}
-	l.proc, l.exit = process{}, nil
-}
-
-func (l *loop) exited() <-chan struct{} {
-	if l.exit == nil {
-		return nil
-	}
-	return l.exit.C
-}
-
-// confPath is the file to read. A daemon that is gone leaves its file behind.
-func (l *loop) confPath() string {
-	follow := ""
-	if filepath.IsAbs(l.proc.conf) {
-		follow = l.proc.conf
-	}
-	return cmp.Or(l.ConfPath, follow, l.path, DefaultConfPath)
-}
-
-// readConf reads the file, and parses it when its content is new.
-func (w *Watcher) readConf(path string) {
-	data, err := conf.Read(path)
-	seen := fmt.Sprintf("%s %v %s", path, err, data)
-	if seen == w.seen {
-		return
-	}
-	var c *Conf
-	if err == nil {
-		c, err = ParseConf(path, data)
-	}
-	if err == nil {
-		w.good = c
-	}
-	w.path, w.seen, w.confErr = path, seen, err
-	msg := "xl2tpd.conf can't be used"
-	if w.good != nil {
-		msg += ", keeping what it said before"
-	}
-	w.complain("conf", msg, err)
-}
-
-// resolve returns the last good Conf with the addresses known now.
-func (l *loop) resolve(ctx context.Context) *Conf {
-	if l.good == nil {
-		return nil
-	}
-	c := *l.good
-	c.Sections = slices.Clone(c.Sections)
-	now := time.Now()
-	for i := range c.Sections {
-		if s := &c.Sections[i]; len(s.LNS) > 0 {
-			s.LNSIPs = l.resolver.addrs(ctx, s.LNS[0], now)
-		}
-	}
-	return &c
+	slices.Sort(paths)
+	return slices.Compact(paths)
 }
 
 // complain logs a failure once, until it changes or is over.
@@ -313,6 +241,9 @@ func (w *Watcher) complain(topic, msg string, err error) {
 		w.reported = map[string]string{}
 	}
 	w.reported[topic] = text
+	if err == nil {
+		delete(w.reported, topic)
+	}
 	log := w.Log
 	if log == nil {
 		log = slog.Default()

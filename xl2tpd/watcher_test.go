@@ -4,11 +4,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
-	"strconv"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -17,10 +18,17 @@ import (
 
 	"go.uber.org/goleak"
 
+	"xl2tpd-keepalive/proc"
 	"xl2tpd-keepalive/xl2tpd/conf"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(standInEnv) != "" {
+		io.Copy(io.Discard, os.Stdin)
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // bench is a Watcher whose every source is in the test's hands.
 type bench struct {
@@ -29,10 +37,12 @@ type bench struct {
 	proc    procDir
 	conf    string
 	pidFile string
-	changed chan struct{}         // what inotify would say
-	exits   map[int]chan struct{} // by pid: what a pidfd would say
-	stopped int                   // waits for an exit given up
-	asked   int                   // times the kernel was asked for peers
+	changed chan struct{}  // what inotify would say
+	exits   map[int]func() // by pid: what a pidfd would say
+	unitDir string         // what systemd would say
+	units   []string       // of which it was asked
+	stopped int            // waits for an exit given up
+	asked   int            // times the kernel was asked for peers
 	lookups []string
 	answer  func(host string) ([]netip.Addr, error)
 	checked []string
@@ -45,38 +55,70 @@ type bench struct {
 }
 
 func newBench(t *testing.T) *bench {
-	b := &bench{t: t, proc: newProc(t), changed: make(chan struct{}, 1), exits: map[int]chan struct{}{}, ended: make(chan error, 1)}
+	b := &bench{t: t, proc: newProc(t), changed: make(chan struct{}, 1), exits: map[int]func(){}, ended: make(chan error, 1)}
 	dir := t.TempDir()
 	b.conf, b.pidFile = filepath.Join(dir, "xl2tpd.conf"), filepath.Join(dir, "xl2tpd.pid")
 	b.answer = func(string) ([]netip.Addr, error) { return nil, errors.New("no such host") }
 	b.w = &Watcher{
-		ConfPath: b.conf, PidPaths: []string{b.pidFile}, ProcRoot: b.proc.root,
-		Log: slog.New(slog.NewTextHandler(&b.log, nil)),
+		ConfPath: b.conf,
+		Log:      slog.New(slog.NewTextHandler(&b.log, nil)),
 		Deliver: func(s Snapshot) {
 			b.mu.Lock()
 			defer b.mu.Unlock()
 			b.got = append(b.got, s)
 		},
-		Lookup: func(ctx context.Context, host string) ([]netip.Addr, error) {
-			b.mu.Lock()
-			b.lookups = append(b.lookups, host)
-			answer := b.answer
-			b.mu.Unlock()
-			return answer(host)
-		},
-		watchFiles: func() (conf.Notify, error) {
-			return conf.Notify{C: b.changed, Check: func(p ...string) { b.checked = p }, Close: func() {}}, nil
-		},
-		waitExit: func(pid int) (*exit, error) {
-			b.exits[pid] = make(chan struct{})
-			return &exit{C: b.exits[pid], stop: func() { b.stopped++ }}, nil
-		},
-		peers: func() (map[uint16]netip.AddrPort, error) {
-			b.asked++
-			return map[uint16]netip.AddrPort{0x64: netip.MustParseAddrPort("203.0.113.1:1701")}, nil
+		sys: &system{
+			procs: procs{b.proc.root, func(_ context.Context, unit string) (string, error) {
+				b.units = append(b.units, unit)
+				return b.unitDir, nil
+			}},
+			confs:    confPaths{filepath.Join(dir, "usual.conf"), filepath.Join(dir, "old.conf")},
+			pidFiles: []string{b.pidFile},
+			readFile: os.ReadFile,
+			lookup: func(ctx context.Context, host string) ([]netip.Addr, error) {
+				b.mu.Lock()
+				b.lookups = append(b.lookups, host)
+				answer := b.answer
+				b.mu.Unlock()
+				return answer(host)
+			},
+			connectionName: func(ctx context.Context, uuid string) (string, error) {
+				<-ctx.Done()
+				return "", ctx.Err()
+			},
+			watchFiles: func() (conf.Notify, error) {
+				return conf.Notify{C: b.changed, Check: func(p ...string) { b.checked = p }, Close: func() {}}, nil
+			},
+			waitExit: func(pid int, ended func()) (func(), error) {
+				b.exits[pid] = ended
+				return func() { b.stopped++ }, nil
+			},
+			peers: func() (map[uint16]netip.AddrPort, error) {
+				b.asked++
+				return map[uint16]netip.AddrPort{0x64: netip.MustParseAddrPort("203.0.113.1:1701")}, nil
+			},
 		},
 	}
 	return b
+}
+
+// start starts an xl2tpd: with the first file, unless the arguments say another.
+func (b *bench) start(pid int, start int64, args ...string) {
+	b.t.Helper()
+	b.proc.add(pid, 1, "xl2tpd", "S", start, "self", append([]string{"xl2tpd", "-c", b.conf}, args...)...)
+}
+
+// end ends one as the kernel tells: it is not reaped, so its entry in /proc is still there.
+func (b *bench) end(pid int) {
+	b.t.Helper()
+	go b.exits[pid]()
+}
+
+// look hints, and returns the snapshot that comes of it.
+func (b *bench) look() Snapshot {
+	b.t.Helper()
+	b.w.Look()
+	return b.take()
 }
 
 func (b *bench) put(path, text string) {
@@ -135,7 +177,9 @@ func TestConfIsFollowed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		b.run()
-		if s := b.take(); s.Conf != nil || !errors.Is(s.ConfErr, os.ErrNotExist) || s.Pid != 0 || s.Sessions != nil {
+		s := b.take()
+		if h := s.Home(); len(s.Instances) != 1 || h.Key != (Key{b.conf, DefaultPipe, 0}) || h.Conf != nil ||
+			!errors.Is(h.ConfErr, os.ErrNotExist) || h.Runs() || s.Sessions != nil {
 			t.Errorf("%+v", s)
 		}
 		// Three notices in a row: one look, 100 ms after the last.
@@ -147,16 +191,15 @@ func TestConfIsFollowed(t *testing.T) {
 		time.Sleep(settle - 1)
 		b.none()
 		time.Sleep(1)
-		if s := b.take(); s.ConfErr != nil || !s.Conf.Sections[0].Redial {
+		if s := b.take().Home(); s.ConfErr != nil || !s.Conf.Sections[0].Redial {
 			t.Errorf("%+v", s)
 		}
 		// Wrong: the last good one stays, one line in the log.
 		b.put(b.conf, "[lac a]\nredial = maybe\n")
-		b.w.Look()
-		s := b.take()
+		bad := b.look().Home()
 		var e *conf.Error
-		if !errors.As(s.ConfErr, &e) || e.Line != 2 || s.Conf == nil || !s.Conf.Sections[0].Redial {
-			t.Errorf("%+v", s)
+		if !errors.As(bad.ConfErr, &e) || e.Line != 2 || bad.Conf == nil || !bad.Conf.Sections[0].Redial {
+			t.Errorf("%+v", bad)
 		}
 		time.Sleep(time.Minute)
 		b.none()
@@ -166,17 +209,17 @@ func TestConfIsFollowed(t *testing.T) {
 		// Mended behind inotify's back: the slow look sees it.
 		b.put(b.conf, "[lac b]\n")
 		time.Sleep(slowLook)
-		if s := b.take(); s.ConfErr != nil || s.Conf.Sections[0].Name != "b" {
+		if s := b.take().Home(); s.ConfErr != nil || s.Conf.Sections[0].Name != "b" {
 			t.Errorf("%+v", s)
 		}
-		if len(b.checked) != 2 || b.checked[0] != b.conf || b.checked[1] != b.pidFile {
+		if !slices.Equal(b.checked, []string{b.conf, b.pidFile}) {
 			t.Errorf("watched: %v", b.checked)
 		}
 		// A restart of the task tells all again, and has not forgotten the good one.
 		b.put(b.conf, "[lac")
 		b.stop()
 		b.run()
-		if s := b.take(); s.Conf == nil || s.Conf.Sections[0].Name != "b" || s.ConfErr == nil {
+		if s := b.take().Home(); s.Conf == nil || s.Conf.Sections[0].Name != "b" || s.ConfErr == nil {
 			t.Errorf("%+v", s)
 		}
 		b.stop()
@@ -187,42 +230,35 @@ func TestProcessIsFollowed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		b.put(b.conf, "")
-		b.put(b.pidFile, "77\n")
-		b.proc.add(77, 1, "xl2tpd", "S", 5, "self", "xl2tpd")
+		b.start(77, 5)
 		b.run()
-		if s := b.take(); s.Pid != 77 {
+		if s := b.take().Home(); s.Process != (proc.ID{Pid: 77, Start: 5}) {
 			t.Errorf("%+v", s)
 		}
 		start := time.Now()
-		close(b.exits[77]) // dead, not reaped: its entry in /proc is still there
-		if s := b.take(); s.Pid != 0 || time.Since(start) != 0 {
+		b.end(77)
+		if s := b.take().Home(); s.Runs() || time.Since(start) != 0 {
 			t.Errorf("%+v after %v", s, time.Since(start))
 		}
-		time.Sleep(slowLook)
+		time.Sleep(2 * slowLook)
 		b.none()
 		// A new one under another pid, told by the pid file.
-		b.proc.add(78, 1, "xl2tpd", "S", 9, "self", "xl2tpd")
-		b.put(b.pidFile, "78\n")
+		b.start(78, 9)
 		b.changed <- struct{}{}
 		time.Sleep(settle)
-		if s := b.take(); s.Pid != 78 {
+		if s := b.take().Home(); s.Process.Pid != 78 {
 			t.Errorf("%+v", s)
 		}
 		// Gone without a word of the pidfd, as on an old kernel.
-		if err := os.RemoveAll(filepath.Join(b.proc.root, "78")); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.RemoveAll(filepath.Join(b.proc.root, "77")); err != nil {
-			t.Fatal(err)
-		}
+		b.proc.remove(78)
+		b.proc.remove(77)
 		time.Sleep(slowLook)
-		if s := b.take(); s.Pid != 0 {
+		if s := b.take().Home(); s.Runs() {
 			t.Errorf("%+v", s)
 		}
 		// The same pid again is another process.
-		b.proc.add(77, 1, "xl2tpd", "S", 11, "self", "xl2tpd")
-		b.w.Look()
-		if s := b.take(); s.Pid != 77 {
+		b.start(77, 11)
+		if s := b.look().Home(); s.Process != (proc.ID{Pid: 77, Start: 11}) {
 			t.Errorf("%+v", s)
 		}
 		b.stop()
@@ -232,20 +268,39 @@ func TestProcessIsFollowed(t *testing.T) {
 	})
 }
 
-func TestConfPathOfTheDaemon(t *testing.T) {
+// The pid may pass on to another process before the wait for its end begins.
+func TestEndedBeforeTheWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
-		b.w.ConfPath = ""
-		b.put(b.conf, "[lac a]\n")
-		b.put(b.pidFile, "77\n")
-		b.proc.add(77, 1, "xl2tpd", "S", 5, "self", "xl2tpd", "-c", b.conf)
-		b.run()
-		if s := b.take(); s.Conf == nil || s.Conf.Path != b.conf || b.checked[0] != b.conf {
-			t.Errorf("%+v, watched: %v", s, b.checked)
+		b.put(b.conf, "")
+		b.start(77, 5)
+		b.w.sys.waitExit = func(pid int, _ func()) (func(), error) {
+			b.proc.remove(pid)
+			b.start(pid, 6)
+			return func() { b.stopped++ }, nil
 		}
-		close(b.exits[77])
-		if s := b.take(); s.Conf == nil || s.Conf.Path != b.conf {
-			t.Errorf("the file is forgotten with the daemon: %+v", s)
+		b.run()
+		if s := b.take().Home(); s.Runs() || b.stopped != 1 {
+			t.Errorf("%+v, %d waits ended", s, b.stopped)
+		}
+		b.stop()
+	})
+}
+
+// An end is often a restart: the new process is looked for soon after.
+func TestRestartIsSeenSoon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.put(b.conf, "")
+		b.start(77, 5)
+		b.run()
+		b.take()
+		b.end(77)
+		b.take()
+		b.start(78, 6)
+		time.Sleep(settle)
+		if s := b.take().Home(); s.Process.Pid != 78 {
+			t.Errorf("%+v", s)
 		}
 		b.stop()
 	})
@@ -254,21 +309,17 @@ func TestConfPathOfTheDaemon(t *testing.T) {
 func TestSystemWithoutPidfdAndInotify(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
-		b.w.waitExit = func(int) (*exit, error) { return nil, errors.New("function not implemented") }
-		b.w.watchFiles = func() (conf.Notify, error) { return conf.Notify{}, errors.New("too many open files") }
-		b.put(b.pidFile, "77\n")
-		b.proc.add(77, 1, "xl2tpd", "S", 5, "self", "xl2tpd")
+		b.w.sys.waitExit = func(int, func()) (func(), error) { return nil, errors.New("function not implemented") }
+		b.w.sys.watchFiles = func() (conf.Notify, error) { return conf.Notify{}, errors.New("too many open files") }
+		b.start(77, 5)
 		b.run()
-		if s := b.take(); s.Pid != 77 {
+		if s := b.take().Home(); s.Process.Pid != 77 {
 			t.Errorf("%+v", s)
 		}
 		b.put(b.conf, "")
-		b.put(b.pidFile, "")
-		if err := os.RemoveAll(filepath.Join(b.proc.root, "77")); err != nil {
-			t.Fatal(err)
-		}
+		b.proc.remove(77)
 		time.Sleep(slowLook)
-		if s := b.take(); s.Pid != 0 || s.Conf == nil {
+		if s := b.take().Home(); s.Runs() || s.Conf == nil {
 			t.Errorf("%+v", s)
 		}
 		b.stop()
@@ -339,7 +390,7 @@ func TestNames(t *testing.T) {
 		}
 		ips := func(s Snapshot) string {
 			var out []string
-			for _, s := range s.Conf.Sections {
+			for _, s := range s.Home().Conf.Sections {
 				for _, a := range s.LNSIPs {
 					out = append(out, s.Name+"="+a.String())
 				}
@@ -387,7 +438,7 @@ func TestNames(t *testing.T) {
 			t.Errorf("%d lookups in 11 s", n)
 		}
 		// Run does not wait for a name either.
-		b.w.Lookup = func(ctx context.Context, _ string) ([]netip.Addr, error) {
+		b.w.sys.lookup = func(ctx context.Context, _ string) ([]netip.Addr, error) {
 			<-ctx.Done()
 			return nil, ctx.Err()
 		}
@@ -423,13 +474,13 @@ func TestRunOnThisSystem(t *testing.T) {
 	w := &Watcher{ConfPath: filepath.Join(t.TempDir(), "x.conf"), Log: slog.New(slog.DiscardHandler), Deliver: func(s Snapshot) { got <- s }}
 	done := make(chan error)
 	go func() { done <- w.Run(ctx) }()
-	if s := <-got; s.Conf != nil || !errors.Is(s.ConfErr, os.ErrNotExist) {
+	if s := (<-got).Home(); s.Conf != nil || !errors.Is(s.ConfErr, os.ErrNotExist) {
 		t.Errorf("%+v", s)
 	}
 	if err := os.WriteFile(w.ConfPath, []byte("[lac a]\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if s := <-got; s.Conf == nil || s.ConfErr != nil {
+	if s := (<-got).Home(); s.Conf == nil || s.ConfErr != nil {
 		t.Errorf("%+v", s)
 	}
 	cancel()
@@ -444,15 +495,12 @@ func TestNothingLeaks(t *testing.T) {
 	p := newProc(t)
 	pid := os.Getpid()
 	p.add(pid, 1, "xl2tpd", "S", 5, "self", "xl2tpd")
-	pidFile := filepath.Join(t.TempDir(), "xl2tpd.pid")
-	if err := os.WriteFile(pidFile, []byte(strconv.Itoa(pid)), 0o600); err != nil {
-		t.Fatal(err)
-	}
 	once := func() {
 		ctx, cancel := context.WithCancel(t.Context())
-		w := &Watcher{ConfPath: pidFile + ".none", PidPaths: []string{pidFile}, ProcRoot: p.root, Log: slog.New(slog.DiscardHandler)}
+		w := &Watcher{Log: slog.New(slog.DiscardHandler), sys: theSystem()}
+		w.sys.procs.root = p.root
 		w.Deliver = func(s Snapshot) {
-			if s.Pid != pid {
+			if s.Of(pid) == nil {
 				t.Errorf("%+v", s)
 			}
 			cancel()

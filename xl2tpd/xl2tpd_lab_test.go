@@ -25,6 +25,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"xl2tpd-keepalive/proc"
 	"xl2tpd-keepalive/xl2tpd/conf"
 )
 
@@ -74,21 +75,22 @@ func write(t *testing.T, path, text string) {
 func halt(t *testing.T) {
 	t.Helper()
 	launch(t, "start")
-	p, ok := findProcess("/proc", []string{"/run/xl2tpd.pid"}, "")
+	p, ok := hostXl2tpd()
 	if !ok { // killed by the test before
 		run(t, "systemctl", "stop", "xl2tpd")
 		return
 	}
-	e, err := waitExit(p.pid)
+	ended := make(chan struct{})
+	stop, err := proc.OnExit(p.Pid, func() { close(ended) })
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer e.stop()
+	defer stop()
 	run(t, "systemctl", "stop", "xl2tpd")
 	select {
-	case <-e.C:
+	case <-ended:
 	case <-time.After(30 * time.Second):
-		t.Fatalf("xl2tpd, pid %d, does not stop", p.pid)
+		t.Fatalf("xl2tpd, pid %d, does not stop", p.Pid)
 	}
 }
 
@@ -315,22 +317,22 @@ func launch(t *testing.T, how string) {
 func TestLabKilledAndRestarted(t *testing.T) {
 	halt(t)
 	_, c := watch(t)
-	until(t, c, 5*time.Second, "not running", func(s Snapshot) bool { return s.Pid == 0 })
+	until(t, c, 5*time.Second, "not running", func(s Snapshot) bool { return !s.Home().Runs() })
 	last := 0
 	for range 5 {
 		launch(t, "restart")
-		s, d := until(t, c, 10*time.Second, "started", func(s Snapshot) bool { return s.Pid != 0 })
+		s, d := until(t, c, 10*time.Second, "started", func(s Snapshot) bool { return s.Home().Runs() })
 		if d > time.Second {
 			t.Errorf("started: seen after %v", d)
 		}
-		if pid, err := os.ReadFile("/run/xl2tpd.pid"); err != nil || atoi(string(pid)) != s.Pid || s.Pid == last {
-			t.Errorf("pid %d, file %q (%v), before %d", s.Pid, pid, err, last)
+		if pid, err := os.ReadFile("/run/xl2tpd.pid"); err != nil || atoi(string(pid)) != s.Home().Process.Pid || s.Home().Process.Pid == last {
+			t.Errorf("pid %d, file %q (%v), before %d", s.Home().Process.Pid, pid, err, last)
 		}
-		last = s.Pid
-		if err := syscall.Kill(s.Pid, syscall.SIGKILL); err != nil {
+		last = s.Home().Process.Pid
+		if err := syscall.Kill(s.Home().Process.Pid, syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
-		if _, d := until(t, c, 10*time.Second, "killed", func(s Snapshot) bool { return s.Pid == 0 }); d > time.Second {
+		if _, d := until(t, c, 10*time.Second, "killed", func(s Snapshot) bool { return !s.Home().Runs() }); d > time.Second {
 			t.Errorf("killed: seen after %v", d)
 		}
 	}
@@ -340,7 +342,9 @@ func TestLabConfEdited(t *testing.T) {
 	keep(t, DefaultConfPath)
 	_, c := watch(t)
 	has := func(name string) func(Snapshot) bool {
-		return func(s Snapshot) bool { return s.Conf != nil && s.ConfErr == nil && s.Conf.Has("lac", name) }
+		return func(s Snapshot) bool {
+			return s.Home().Conf != nil && s.Home().ConfErr == nil && s.Home().Conf.Has("lac", name)
+		}
 	}
 	quick := func(what, name string) {
 		t.Helper()
@@ -358,8 +362,8 @@ func TestLabConfEdited(t *testing.T) {
 	run(t, "sed", "-i", "s/two/three/", DefaultConfPath)
 	quick("sed -i", "three")
 	write(t, DefaultConfPath, "[lac four\n")
-	s, _ := until(t, c, 10*time.Second, "broken", func(s Snapshot) bool { return s.ConfErr != nil })
-	if s.ConfErr.Error() != DefaultConfPath+`:1: "[lac four": closing ']' is missing` || !s.Conf.Has("lac", "three") {
+	s, _ := until(t, c, 10*time.Second, "broken", func(s Snapshot) bool { return s.Home().ConfErr != nil })
+	if s.Home().ConfErr.Error() != DefaultConfPath+`:1: "[lac four": closing ']' is missing` || !s.Home().Conf.Has("lac", "three") {
 		t.Errorf("%+v", s)
 	}
 	dir := filepath.Dir(DefaultConfPath)
@@ -397,23 +401,27 @@ func TestLabOtherInstance(t *testing.T) {
 		<-n.C
 	}
 	_, c := watch(t)
-	if s := <-c; s.Pid != 0 {
+	s := <-c
+	if s.Home().Runs() {
 		t.Errorf("taken for the host's: %+v", s)
 	}
+	if len(s.Instances) != 2 || s.Instances[1].Connection != "00000000-0000-4000-8000-000000000000" || s.Instances[1].Conf == nil {
+		t.Errorf("NetworkManager's: %+v", s.Instances)
+	}
 	launch(t, "restart")
-	s, _ := until(t, c, 5*time.Second, "the host's", func(s Snapshot) bool { return s.Pid != 0 })
-	if b, err := os.ReadFile("/run/xl2tpd.pid"); err != nil || atoi(string(b)) != s.Pid {
-		t.Errorf("pid %d, file %q %v", s.Pid, b, err)
+	s, _ = until(t, c, 5*time.Second, "the host's", func(s Snapshot) bool { return s.Home().Runs() })
+	if b, err := os.ReadFile("/run/xl2tpd.pid"); err != nil || atoi(string(b)) != s.Home().Process.Pid {
+		t.Errorf("pid %d, file %q %v", s.Home().Process.Pid, b, err)
 	}
 	// Without a pid file it is found by its name.
 	if err := os.Remove("/run/xl2tpd.pid"); err != nil {
 		t.Fatal(err)
 	}
 	_, c = watch(t)
-	if got := <-c; got.Pid != s.Pid {
-		t.Errorf("without a pid file: %d, want %d", got.Pid, s.Pid)
+	if got := <-c; got.Home().Process.Pid != s.Home().Process.Pid {
+		t.Errorf("without a pid file: %d, want %d", got.Home().Process.Pid, s.Home().Process.Pid)
 	}
-	if err := syscall.Kill(s.Pid, syscall.SIGKILL); err != nil {
+	if err := syscall.Kill(s.Home().Process.Pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -434,7 +442,7 @@ func TestLabLookOnce(t *testing.T) {
 	if err := w.Run(ctx); !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
 	}
-	if s.Pid == 0 || s.Conf == nil || s.ConfErr != nil {
+	if !s.Home().Runs() || s.Home().Conf == nil || s.Home().ConfErr != nil {
 		t.Errorf("%+v", s)
 	}
 	if session != "" && (len(s.Sessions) != 1 || fmt.Sprint(s.Sessions[0]) != session) {
@@ -477,7 +485,7 @@ func TestLabKernelSession(t *testing.T) {
 	write(t, DefaultConfPath, "[lac eye]\nlns = 10.99.0.2\nautodial = yes\nredial = yes\nredial timeout = 1\npppoptfile = "+options+"\n")
 	_, c := watch(t)
 	launch(t, "restart")
-	s, _ := until(t, c, 60*time.Second, "session", func(s Snapshot) bool { return s.Pid != 0 && len(s.Sessions) > 0 && s.Sessions[0].Peer.IsValid() })
+	s, _ := until(t, c, 60*time.Second, "session", func(s Snapshot) bool { return s.Home().Runs() && len(s.Sessions) > 0 && s.Sessions[0].Peer.IsValid() })
 	if len(s.Sessions) != 1 {
 		t.Fatalf("%+v", s.Sessions)
 	}
@@ -490,7 +498,7 @@ func TestLabKernelSession(t *testing.T) {
 	if _, err := net.InterfaceByName(got.Ifname); err != nil {
 		t.Errorf("%s: %v", got.Ifname, err)
 	}
-	if ips := s.Conf.Sections[0].LNSIPs; !slices.Equal(ips, []netip.Addr{got.Peer.Addr()}) {
+	if ips := s.Home().Conf.Sections[0].LNSIPs; !slices.Equal(ips, []netip.Addr{got.Peer.Addr()}) {
 		t.Errorf("LNSIPs %v", ips)
 	}
 	// The other end sees the same, mirrored.
@@ -506,11 +514,11 @@ func TestLabKernelSession(t *testing.T) {
 	if out, err := child.CombinedOutput(); err != nil {
 		t.Errorf("with the service's capabilities: %v\n%s", err, out)
 	}
-	if err := syscall.Kill(s.Pid, syscall.SIGKILL); err != nil {
+	if err := syscall.Kill(s.Home().Process.Pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	// Both may come in one snapshot.
-	s, _ = until(t, c, 5*time.Second, "killed", func(s Snapshot) bool { return s.Pid == 0 })
+	s, _ = until(t, c, 5*time.Second, "killed", func(s Snapshot) bool { return !s.Home().Runs() })
 	if len(s.Sessions) > 0 {
 		until(t, c, 60*time.Second, "session gone", func(s Snapshot) bool { return len(s.Sessions) == 0 })
 	}

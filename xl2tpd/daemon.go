@@ -1,0 +1,135 @@
+package xl2tpd
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"time"
+
+	"xl2tpd-keepalive/proc"
+)
+
+// daemon is a running xl2tpd and what has been found out about it.
+type daemon struct {
+	process
+	unit    string
+	confErr error  // why its file is not known; then its pid alone tells it from others
+	ownPipe bool   // the path of its pipe leads this process to the same file
+	stop    func() // the wait for its end
+}
+
+// findDaemons keeps running up to date.
+func (l *loop) findDaemons(ctx context.Context) {
+	for id := range l.running {
+		if !l.procs.alive(id) {
+			l.forget(id)
+		}
+	}
+	if now := time.Now(); l.searching.ready(now) {
+		found := l.procs.local()
+		l.searching.done(now)
+		l.update(ctx, found)
+	}
+	l.assignKeys()
+	l.learn()
+}
+
+// update adds what has been found and is new.
+func (l *loop) update(ctx context.Context, found []process) {
+	maps.DeleteFunc(l.ended, func(id proc.ID, _ bool) bool {
+		return !slices.ContainsFunc(found, func(x process) bool { return x.ID == id })
+	})
+	for _, x := range found {
+		if l.running[x.ID] == nil && !l.ended[x.ID] {
+			l.add(ctx, x)
+		}
+	}
+}
+
+func (l *loop) add(ctx context.Context, x process) {
+	stop, err := l.follow(x.ID)
+	// The pid may have passed on to another process before the wait began.
+	if !l.procs.alive(x.ID) {
+		stop()
+		return
+	}
+	l.complain("exit", "xl2tpd: the end of the process will be seen up to 5 s late", err)
+	d := l.inspect(ctx, x)
+	d.stop = stop
+	l.running[x.ID], l.reading.stale = d, true
+}
+
+// follow sends the process on exits when it ends. stop is never nil.
+func (l *loop) follow(id proc.ID) (stop func(), err error) {
+	given := make(chan struct{})
+	giveUp, err := l.waitExit(id.Pid, func() {
+		select {
+		case l.exits <- id:
+		case <-given:
+		}
+	})
+	if err != nil {
+		return func() {}, err
+	}
+	return func() { close(given); giveUp() }, nil
+}
+
+func (l *loop) forget(id proc.ID) {
+	if d := l.running[id]; d != nil {
+		d.stop()
+		delete(l.running, id)
+		l.reading.stale = true
+	}
+}
+
+func (l *loop) forgetAll() {
+	for id := range l.running {
+		l.forget(id)
+	}
+}
+
+// inspect finds out what does not change while the process runs.
+func (l *loop) inspect(ctx context.Context, x process) *daemon {
+	pid := strconv.Itoa(x.Pid)
+	x, err := l.procs.locate(ctx, x)
+	d := &daemon{process: x, unit: l.procs.unit(x.Pid), ownPipe: l.procs.sameFile(pid, x.pipe)}
+	if !filepath.IsAbs(d.conf) {
+		d.confErr = fmt.Errorf("%s: a path relative to the folder in which xl2tpd (pid %d) was started, and that is not known (%w): "+
+			"start xl2tpd with the whole path behind -c", d.conf, d.Pid, err)
+		return d
+	}
+	theirs, ok1 := l.procs.place(pid, d.conf)
+	home, ok2 := l.procs.place("self", l.home)
+	switch {
+	case ok1 && ok2 && theirs == home: // under another name in a container, perhaps
+		d.conf = l.home
+	case !l.procs.sameFile(pid, d.conf):
+		d.confErr = fmt.Errorf("%s: xl2tpd (pid %d) has another file there than this program: "+
+			"it runs in a container, or the sandbox of xl2tpd-keepalive.service hides the file", d.conf, d.Pid)
+	}
+	return d
+}
+
+// assignKeys names the running ones. Of several with the same file and pipe the last started
+// has the plain key, since it has made the pipe anew.
+func (l *loop) assignKeys() {
+	l.byKey = map[Key]*daemon{}
+	for _, d := range slices.SortedFunc(maps.Values(l.running), byClaim) {
+		key := Key{Path: d.conf, Pipe: d.pipe}
+		if d.confErr != nil {
+			key.Pid = d.Pid
+		} else if other := l.byKey[key]; other != nil {
+			l.byKey[Key{key.Path, key.Pipe, other.Pid}] = other
+		}
+		l.byKey[key] = d
+	}
+}
+
+// byClaim sorts by who has the better claim to a pipe, the best last.
+func byClaim(a, b *daemon) int {
+	return cmp.Or(cmp.Compare(truth(a.ownPipe), truth(b.ownPipe)), byStart(a.process, b.process))
+}

@@ -1,0 +1,100 @@
+package xl2tpd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"time"
+
+	"xl2tpd-keepalive/xl2tpd/conf"
+)
+
+// file is a configuration file as it was read last.
+type file struct {
+	seen string // its content, or the failure
+	good *Conf  // the last that could be used
+	err  error  // why good is not what the file says now
+}
+
+// confPaths are xl2tpd's own: without the usual file it reads the old one (file.c, init_config).
+type confPaths struct{ usual, old string }
+
+func theConfPaths() confPaths { return confPaths{DefaultConfPath, "/etc/l2tp/l2tpd.conf"} }
+
+// read reads a configuration file, and says where that has been found.
+func (c confPaths) read(path string) (at string, data []byte, err error) {
+	data, err = conf.Read(path)
+	if path == c.usual && errors.Is(err, fs.ErrNotExist) {
+		if old, other := conf.Read(c.old); !errors.Is(other, fs.ErrNotExist) {
+			return c.old, old, other
+		}
+	}
+	if connectionOf(path) != "" && errors.Is(err, fs.ErrPermission) {
+		err = fmt.Errorf("%s: NetworkManager lets only root read it (%w)", path, fs.ErrPermission)
+	}
+	return path, data, err
+}
+
+// read reads a file, and parses it when its content is new.
+func (l *loop) read(path string) *file {
+	f := l.files[path]
+	if f == nil {
+		f = &file{}
+		l.files[path] = f
+	}
+	at, data, err := l.confs.read(path)
+	seen := fmt.Sprintf("%s %v %s", at, err, data)
+	if seen == f.seen {
+		return f
+	}
+	var c *Conf
+	if err == nil {
+		c, err = ParseConf(at, data)
+	}
+	if err == nil {
+		f.good = c
+	}
+	f.seen, f.err = seen, err
+	l.complainOf(path, f)
+	return f
+}
+
+func (w *Watcher) complainOf(path string, f *file) {
+	msg := "xl2tpd.conf can't be used"
+	if f.good != nil {
+		msg += ", keeping what it said before"
+	}
+	err := f.err
+	if connectionOf(path) != "" && errors.Is(err, fs.ErrPermission) {
+		err = nil // nobody can mend that
+	}
+	w.complain("conf "+path, msg, err)
+}
+
+// forgetFiles drops what no instance reads.
+func (w *Watcher) forgetFiles(all []Instance) {
+	for path := range w.files {
+		if !slices.ContainsFunc(all, func(i Instance) bool { return i.Path == path }) {
+			delete(w.files, path)
+			w.complain("conf "+path, "", nil)
+		}
+	}
+}
+
+// resolve returns the last good Conf with the addresses known now.
+func (l *loop) resolve(ctx context.Context, f *file) *Conf {
+	if f.good == nil {
+		return nil
+	}
+	c := *f.good
+	c.Sections = slices.Clone(c.Sections)
+	now := time.Now()
+	for i := range c.Sections {
+		if s := &c.Sections[i]; len(s.LNS) > 0 {
+			s.LNSIPs = l.resolver.addrs(ctx, s.LNS[0], now)
+		}
+	}
+	return &c
+}

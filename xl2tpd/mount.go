@@ -1,0 +1,53 @@
+package xl2tpd
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// place is where a path leads, whatever the mount namespace: a file system and a path in that.
+type place struct{ device, path string }
+
+// place finds where a path leads for a process, "self" or a pid. Links in the path are not
+// followed. An xl2tpd in a container, or one whose unit has folders of its own, may see
+// another file than this process under the same name.
+func (p procs) place(process, path string) (place, bool) {
+	b, err := os.ReadFile(filepath.Join(p.root, process, "mountinfo"))
+	if err != nil {
+		return place{}, false
+	}
+	return parseMounts(string(b), path)
+}
+
+// sameFile reports whether a path leads a process to the file that it leads this one to.
+func (p procs) sameFile(pid, path string) bool {
+	theirs, ok1 := p.place(pid, path)
+	ours, ok2 := p.place("self", path)
+	return ok1 && ok2 && theirs == ours
+}
+
+// parseMounts looks a path up in a /proc/PID/mountinfo (proc_pid_mountinfo(5)):
+//
+//	36 35 98:0 /root/of/mount /mount/point rw,noatime master:1 - ext3 /dev/root rw
+//
+// The longest mount point at or above the path holds it, of several on one point the last.
+func parseMounts(text, path string) (at place, ok bool) {
+	longest := 0
+	for line := range strings.Lines(text) {
+		f := strings.Fields(line)
+		if len(f) < 5 || len(f[4]) < longest {
+			continue
+		}
+		point := unescape.Replace(f[4])
+		rest, above := strings.CutPrefix(path, strings.TrimSuffix(point, "/"))
+		if !above || rest != "" && !strings.HasPrefix(rest, "/") {
+			continue
+		}
+		longest, ok = len(f[4]), true
+		at = place{f[2], filepath.Join(unescape.Replace(f[3]), rest)}
+	}
+	return at, ok
+}
+
+var unescape = strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)

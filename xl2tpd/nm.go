@@ -1,0 +1,116 @@
+package xl2tpd
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+)
+
+const (
+	networkManager = "org.freedesktop.NetworkManager"
+	nmSettings     = "/org/freedesktop/NetworkManager/Settings"
+)
+
+// connectionOf returns the UUID of the NetworkManager connection that a configuration file
+// belongs to; empty: none. NetworkManager-l2tp starts an xl2tpd for each connection, dials
+// with it and ends it.
+func connectionOf(conf string) string {
+	rest, ok := strings.CutPrefix(conf, "/run/nm-l2tp-")
+	if !ok {
+		return ""
+	}
+	if uuid, _, ok := strings.Cut(rest, "/"); ok {
+		return uuid
+	}
+	// Before version 1.2.12: /run/nm-l2tp-xl2tpd-UUID.conf.
+	uuid, ok := strings.CutPrefix(strings.TrimSuffix(rest, ".conf"), "xl2tpd-")
+	if !ok {
+		return ""
+	}
+	return uuid
+}
+
+// ConnectionName asks NetworkManager for the name of a connection. It does not start
+// NetworkManager for that.
+func ConnectionName(ctx context.Context, uuid string) (string, error) {
+	conn, err := systemBus(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close()
+	var path dbus.ObjectPath
+	if err := call(ctx, conn, networkManager, nmSettings, networkManager+".Settings.GetConnectionByUuid", uuid).Store(&path); err != nil {
+		return "", fmt.Errorf("NetworkManager connection %s: %w", uuid, err)
+	}
+	var settings map[string]map[string]dbus.Variant
+	if err := call(ctx, conn, networkManager, path, networkManager+".Settings.Connection.GetSettings").Store(&settings); err != nil {
+		return "", fmt.Errorf("NetworkManager connection %s: %w", uuid, err)
+	}
+	name, ok := settings["connection"]["id"].Value().(string)
+	if !ok {
+		return "", fmt.Errorf("NetworkManager connection %s: its settings have no name", uuid)
+	}
+	return name, nil
+}
+
+// systemBus logs in to the system bus. The end of ctx closes the connection.
+func systemBus(ctx context.Context) (*dbus.Conn, error) {
+	conn, err := dbus.ConnectSystemBus(dbus.WithContext(ctx), dbus.WithAuth(dbus.AuthExternal(strconv.Itoa(os.Geteuid()))))
+	if err != nil {
+		return nil, fmt.Errorf("D-Bus: %w", err)
+	}
+	return conn, nil
+}
+
+// call does not let the bus start whoever is called.
+func call(ctx context.Context, conn *dbus.Conn, dest string, path dbus.ObjectPath, method string, args ...any) *dbus.Call {
+	return conn.Object(dest, path).CallWithContext(ctx, method, dbus.FlagNoAutoStart, args...)
+}
+
+// nameTimeout is for NetworkManager to say a name.
+const nameTimeout = 5 * time.Second
+
+// names keeps the names of NetworkManager's connections. It asks for each once, on the side.
+type names struct {
+	lookup func(ctx context.Context, uuid string) (string, error)
+	done   chan naming
+	wg     sync.WaitGroup
+	known  map[string]string // by UUID; empty: asked for
+}
+
+type naming struct{ uuid, name string }
+
+// name is what is known of a connection now; empty: nothing.
+func (n *names) name(ctx context.Context, uuid string) string {
+	name, asked := n.known[uuid]
+	if uuid == "" || asked {
+		return name
+	}
+	n.known[uuid] = ""
+	n.wg.Go(func() {
+		limited, cancel := context.WithTimeout(ctx, nameTimeout)
+		defer cancel()
+		name, err := n.lookup(limited, uuid)
+		if err != nil {
+			return
+		}
+		select {
+		case n.done <- naming{uuid, name}:
+		case <-ctx.Done():
+		}
+	})
+	return ""
+}
+
+// take stores an answer, unless the connection has ended meanwhile.
+func (n *names) take(a naming) {
+	if _, ok := n.known[a.uuid]; ok {
+		n.known[a.uuid] = a.name
+	}
+}
