@@ -190,7 +190,7 @@ func TestOutgoing(t *testing.T) {
 	} {
 		k := holding(contents{failClosed: []translator.Tunnel{failClosed}})
 		k.device, k.uid, k.ip = c.device, c.uid, c.ip
-		k.follow(t, sent, newRules().outgoing(1801))
+		k.follow(t, sent, newRules().outgoing([]uint16{1701, 1801}))
 		if got := k.fate(); got != c.want || k.queue != nil && k.queue.Num != securedQueue {
 			t.Errorf("%s: %s, want %s", name, got, c.want)
 		}
