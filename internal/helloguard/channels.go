@@ -90,10 +90,13 @@ type channel struct {
 // a moment.
 func (c *channel) needsGuard() bool { return c.translator.Diverged() || c.translator.Undecided() }
 
-// stands reports whether the channel is that of a tunnel that is up, as far as is known.
-func (c *channel) stands() bool {
-	return c.established && !c.translator.Closing() && c.orphan == nil && c.rounds <= silentRounds
+// up reports whether the channel is that of a tunnel that is up, unless xl2tpd has gone silent.
+func (c *channel) up() bool {
+	return c.established && !c.translator.Closing() && c.orphan == nil
 }
+
+// stands reports whether the channel is that of a tunnel that is up, as far as is known.
+func (c *channel) stands() bool { return c.up() && c.rounds <= silentRounds }
 
 // awaited is an SCCRQ of xl2tpd that has no answer yet.
 type awaited struct {

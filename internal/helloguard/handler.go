@@ -235,7 +235,7 @@ func (h *handler) ownSigns(c *channel, now time.Time) Signs {
 		s.Wanted = s.Wanted || c.wanted
 		return s
 	}
-	h.noteData(c, s.Wanted && !s.Certain && c.stands(), now)
+	h.noteData(c, s.Wanted && !s.Certain && c.up(), now)
 	return s
 }
 

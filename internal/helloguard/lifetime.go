@@ -63,7 +63,7 @@ func (h *handler) tidy(now time.Time) {
 		switch {
 		case h.over(c, now):
 			h.drop(c)
-		case c.stands() && !c.inKernel:
+		case !c.inKernel:
 			h.ownSigns(c, now) // its data are to be noted before its next Hello
 		}
 	}
