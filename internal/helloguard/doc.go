@@ -21,7 +21,8 @@
 // guard; only an orderly end with no such tunnel takes it away.
 //
 // A control connection belongs to the process that has opened it (see owner.go); all xl2tpds
-// are equal. Connections of other programs pass. If nobody can tell which xl2tpd has opened
+// are equal. Where several have one port, the kernel says from which cgroup's socket a message
+// comes (senderrules.go; Linux 5.13 and later). Connections of other programs pass. If nobody can tell which xl2tpd has opened
 // one, its Hellos may be held, but it is not closed, asked or answered for. All tables are
 // bounded (channels.go): peers anywhere can make xl2tpd send.
 package helloguard

@@ -24,6 +24,9 @@ type effects interface {
 	noteData(at path, on bool) error
 	// arrivals are when data came in last, by path and tunnel id.
 	arrivals() (map[address]arrival, error)
+	// sentFrom are the cgroups from which messages of a connection have just been sent: that
+	// of the socket, and those above it; nil: the kernel can't tell.
+	sentFrom(at address) []uint32
 }
 
 // sources is where the handler learns who sends.
@@ -54,6 +57,8 @@ type handler struct {
 	stranger func() // nil: nobody asks
 
 	strangerAt time.Time // its latest call
+	sending    address   // whose message is being handled, if it is one of this host
+	sendersAt  time.Time // when the kernel may be asked again who sends
 	alive      proc.ID   // ran at aliveAt
 	aliveAt    time.Time
 	leftAlone  proc.ID // the xl2tpd of which the log has said that its tunnels are left alone
@@ -140,7 +145,9 @@ func (h *handler) handle(raw []byte, from direction, now time.Time) (action tran
 		return translator.Pass, nil, nil
 	}
 	if from == outbound {
+		h.sending = address{path{p.Src, p.Dst}, p.Msg.Tunnel, true}
 		c = h.sender(&p, now)
+		h.sending = address{}
 	} else {
 		c = h.receiver(&p, from == inboundSecured, now)
 	}

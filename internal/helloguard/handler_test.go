@@ -80,6 +80,7 @@ type fixture struct {
 	acts      []string
 	noted     map[path]bool
 	came      map[address]arrival // data, as the kernel has noted them
+	from      []uint32            // the cgroups from which is sent
 	unread    error               // why that can't be read
 	reads     int
 	strangers int
@@ -601,3 +602,5 @@ func TestAsksAboutHellos(t *testing.T) {
 		t.Errorf("asked %d times, want 2", asked)
 	}
 }
+
+func (b *fixture) sentFrom(_ address) []uint32 { return b.from }

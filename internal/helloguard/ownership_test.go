@@ -88,6 +88,32 @@ func TestTwoDaemonsOnOnePort(t *testing.T) {
 	}
 }
 
+// Of two xl2tpds on one port the sender's cgroup says which it is, if it says one.
+func TestSenderOfTwoDaemons(t *testing.T) {
+	for name, tc := range map[string]struct {
+		from []uint32
+		want owner
+	}{
+		"the one's":             {[]uint32{5, 7}, owner{known, watched}},
+		"the other's":           {[]uint32{8}, owner{known, office}},
+		"both have just sent":   {[]uint32{7, 8}, owner{ownership: unclear}},
+		"a third program's":     {[]uint32{9}, owner{ownership: unclear}},
+		"the kernel can't tell": {nil, owner{ownership: unclear}},
+	} {
+		b := newFixture(t, t.TempDir())
+		b.world.start(office, 8)
+		b.meet(Host{Daemons: []proc.ID{watched, office}}, b.now)
+		b.from = tc.from
+		b.connect()
+		if c := b.x.list[0]; c.owner != tc.want {
+			t.Errorf("%s: %+v", name, c.owner)
+		}
+		if told := tc.want.ownership == known; told != (len(b.dialledBy) == 1 && b.dialledBy[0] == tc.want.process) {
+			t.Errorf("%s: dialled by %v", name, b.dialledBy)
+		}
+	}
+}
+
 // What is known of the sockets may be older than the sender's, and says then that xl2tpd
 // dials. It is asked again before anything can be sent in xl2tpd's name.
 func TestSocketNewerThanTheFacts(t *testing.T) {

@@ -47,6 +47,7 @@ type histories struct {
 	programs []*program
 	conns    []*connection
 	opening  []*connection // the one that is being opened
+	sender   *program      // who sends the message at hand
 	nextID   uint16
 	nextPid  int
 	dialled  []proc.ID // what Dials was told
@@ -175,7 +176,9 @@ func (w *histories) out(c *connection, m l2tp.Message, own uint16) {
 	if c.by.user != 0 {
 		return // the nftables rules queue root's packets alone
 	}
+	w.sender = c.by
 	w.handle(between(c.Local, c.Peer, m, own), outbound, c)
+	w.sender = nil
 }
 
 func (w *histories) in(c *connection, m l2tp.Message, own uint16) {
@@ -416,4 +419,11 @@ func TestHistories(t *testing.T) {
 			"restart":   do(w.start),
 		})
 	})
+}
+
+func (w *histories) sentFrom(at address) []uint32 {
+	if w.sender == nil || !told(w.sender.cgroup) {
+		return nil
+	}
+	return []uint32{5, w.sender.cgroup} // with the one above it
 }

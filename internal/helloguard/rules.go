@@ -116,6 +116,9 @@ type rules struct {
 	// When data came in last for which tunnel: in the clear, and through IPsec.
 	clear, secured *nftables.Set
 	noted          map[path]bool // what dataPeers holds
+
+	senders      *nftables.Set // from which cgroup control messages are sent
+	tellsSenders bool          // the kernel can tell that
 	// check is what a loopback check's packets have behind the flags of their L2TP header.
 	check [checkLen]byte
 	// want is how many rules each chain has.
@@ -136,6 +139,10 @@ func newRules() *rules {
 		failClosed: set("failclosed", parts), connections: set("connections", parts), peers: set("peers", parts[:4]),
 		dataPeers: set("datapeers", parts[:4]), clear: set("cleardata", parts), secured: set("secureddata", parts),
 	}
+	// Five parts are the most: the two ports are one.
+	r.senders = set("senders", []nftables.SetDatatype{nftables.TypeIPAddr, nftables.TypeIPAddr,
+		nftables.TypeMark, nftables.TypeInetService, nftables.TypeCGroupV2})
+	r.senders.Dynamic, r.senders.HasTimeout, r.senders.Timeout, r.senders.Size = true, true, senderTTL, maxSenders
 	for _, s := range []*nftables.Set{r.clear, r.secured} {
 		s.Dynamic, s.HasTimeout, s.Timeout, s.Size = true, true, dataTTL, maxArrivals
 	}
@@ -176,6 +183,7 @@ func (r *rules) put(in contents, timeout time.Duration, outgoing, incoming [][]e
 		{r.dataPeers, inwardPaths(in.data)},
 		{r.clear, nil},
 		{r.secured, nil},
+		{r.senders, nil},
 	} {
 		if err := addSet(c, s.set, s.elements); err != nil {
 			return fmt.Errorf("nf_tables: set: %w", err)
@@ -306,7 +314,7 @@ func change(s *nftables.Set, elements []nftables.SetElement, on bool) error {
 // outgoing are the rules for control messages that a program of root sends: an xl2tpd on its
 // port, or any on port 1701.
 func (r *rules) outgoing(ports []uint16) [][]expr.Any {
-	all := [][]expr.Any{request(), loopback(expr.MetaKeyOIF), r.queued(r.failClosed, nil, securedQueue, 0)}
+	all := append(r.noteSender(), request(), loopback(expr.MetaKeyOIF), r.queued(r.failClosed, nil, securedQueue, 0))
 	for _, p := range ports {
 		for _, offset := range []uint32{0, 2} { // source, destination
 			all = append(all, []expr.Any{
@@ -410,11 +418,15 @@ func (r *rules) lookup(s *nftables.Set) []expr.Any {
 
 // pathKey loads addresses and ports.
 func pathKey() []expr.Any {
+	return append(addressKey(),
+		payload(header, 0, 2, unix.NFT_REG32_02),
+		payload(header, 2, 2, unix.NFT_REG32_03))
+}
+
+func addressKey() []expr.Any {
 	return []expr.Any{
 		payload(expr.PayloadBaseNetworkHeader, 12, 4, unix.NFT_REG32_00),
 		payload(expr.PayloadBaseNetworkHeader, 16, 4, unix.NFT_REG32_01),
-		payload(header, 0, 2, unix.NFT_REG32_02),
-		payload(header, 2, 2, unix.NFT_REG32_03),
 	}
 }
 

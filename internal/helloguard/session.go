@@ -67,6 +67,7 @@ func (g *Guard) work(ctx context.Context, working func()) error {
 
 	_, _, host := g.settings()
 	s := &session{Guard: g, in: in, rules: newRules(), checks: newLoopbackChecks()}
+	s.rules.tellsSenders = canTellSenders()
 	s.h = newHandler(ctx, g, host, s)
 	s.h.signs = s.signs
 	if err := s.h.restore(time.Now()); err != nil {
@@ -281,6 +282,8 @@ func (s *session) noteData(at path, on bool) error {
 }
 
 func (s *session) arrivals() (map[address]arrival, error) { return s.rules.arrivals() }
+
+func (s *session) sentFrom(at address) []uint32 { return s.rules.sentFrom(at) }
 
 // orInstall puts the whole table back if a set could not be changed: the table may have just been
 // taken away. A set that is full is no reason to.
