@@ -73,13 +73,18 @@ func (h *handler) ownerOf(at path, opens bool, now time.Time) owner {
 	return owner{ownership: unclear}
 }
 
-// bySender asks the kernel who sends the message at hand, where several programs can. It is not
-// asked so often that it would take more than one part in dataCost of the time.
+// cheapRead is how long it may take to ask the kernel who sends without a pause after it.
+const cheapRead = 5 * time.Millisecond
+
+// bySender asks the kernel who sends the message at hand, where several programs can. If the
+// answer takes long, it is asked so seldom that it costs one part in dataCost of the time.
 func (h *handler) bySender(f facts, at path, opens bool, now time.Time) owner {
 	if h.sending.path == at && !f.blind && !now.Before(h.sendersAt) {
 		began := time.Now()
 		cgroups := h.fx.sentFrom(h.sending)
-		h.sendersAt = now.Add(dataCost * time.Since(began))
+		if took := time.Since(began); took > cheapRead {
+			h.sendersAt = now.Add(dataCost * took)
+		}
 		if o := f.of(cgroups).owner(at.local, at.peer, opens); o.ownership == known {
 			return o
 		}
