@@ -99,9 +99,10 @@ func TestSenderOfTwoDaemons(t *testing.T) {
 		"both have just sent":   {[]uint32{7, 8}, owner{ownership: unclear}},
 		"a third program's":     {[]uint32{9}, owner{ownership: unclear}},
 		"the kernel can't tell": {nil, owner{ownership: unclear}},
+		"a cgroup is not known": {[]uint32{7}, owner{ownership: unclear}},
 	} {
 		b := newFixture(t, t.TempDir())
-		b.world.start(office, 8)
+		b.world.start(office, map[bool]uint32{true: 0, false: 8}[name == "a cgroup is not known"])
 		b.meet(Host{Daemons: []proc.ID{watched, office}}, b.now)
 		b.from = tc.from
 		b.connect()

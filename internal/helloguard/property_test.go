@@ -118,7 +118,15 @@ func (w *histories) send(i translator.Injection) error {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	if i.To != translator.ToPeer || p.Msg.Type != l2tp.TypeStopCCN {
+	if i.To != translator.ToPeer {
+		return nil
+	}
+	for _, c := range w.conns {
+		if p.Msg.Type == l2tp.TypeSCCCN && c.Local == p.Src && c.Peer == p.Dst && c.PeerID == p.Msg.Tunnel && !(c.by.xl2tpd && c.by.alive) {
+			w.t.Fatalf("question about %v in the name of %+v", c.Tunnel, *c.by)
+		}
+	}
+	if p.Msg.Type != l2tp.TypeStopCCN {
 		return nil
 	}
 	for _, c := range w.conns {

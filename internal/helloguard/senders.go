@@ -79,7 +79,7 @@ const cheapRead = 5 * time.Millisecond
 // bySender asks the kernel who sends the message at hand, where several programs can. If the
 // answer takes long, it is asked so seldom that it costs one part in dataCost of the time.
 func (h *handler) bySender(f facts, at path, opens bool, now time.Time) owner {
-	if h.sending.path == at && !f.blind && !now.Before(h.sendersAt) {
+	if h.sending.path == at && !f.blind && f.certain(f.sockets) && !now.Before(h.sendersAt) {
 		began := time.Now()
 		cgroups := h.fx.sentFrom(h.sending)
 		if took := time.Since(began); took > cheapRead {
