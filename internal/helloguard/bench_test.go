@@ -19,6 +19,8 @@ type nothing struct{}
 func (nothing) send(translator.Injection) error          { return nil }
 func (nothing) failClosed(translator.Tunnel, bool) error { return nil }
 func (nothing) listen(translator.Tunnel, bool) error     { return nil }
+func (nothing) noteData(path, bool) error                { return nil }
+func (nothing) arrivals() (map[address]arrival, error)   { return nil, nil }
 
 // What a Hello and its acknowledgement cost with many tunnels, which have peers
 // of their own, or all the same one.
@@ -33,10 +35,10 @@ func BenchmarkHandle(b *testing.B) {
 func benchmarkHandle(b *testing.B, n int, one bool) {
 	d := newHandler(b.Context(), &Guard{
 		Dir: memoryDir(b), Log: slog.New(slog.DiscardHandler),
-		Signs: func(context.Context, translator.Tunnel, int) Signs {
-			return Signs{Linked: true, Wanted: true, Offer: true, Alive: true}
+		Signs: func(context.Context, Connection) Signs {
+			return Signs{Certain: true, Linked: true, Wanted: true, Offer: true, Alive: true}
 		},
-	}, Host{Daemon: watched}, nothing{})
+	}, Host{Daemons: []proc.ID{watched}}, nothing{})
 	d.facts, d.gone = newFakeHost(), func(proc.ID) bool { return false }
 	if _, err := d.store.load(epoch, nil); err != nil { // makes the directory
 		b.Fatal(err)
@@ -107,3 +109,5 @@ func BenchmarkFlood(b *testing.B) {
 		}
 	}
 }
+
+func (nothing) sentFrom(_ address) []uint32 { return nil }

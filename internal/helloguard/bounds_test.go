@@ -270,12 +270,12 @@ func TestHalfOpen(t *testing.T) {
 	tunnel := translator.Tunnel{Local: here, Peer: there, LocalID: 7, PeerID: 9}
 	b.handlesRaw(false, assigning(false, l2tp.TypeSCCRP, 9, 7, 0, 1), translator.Pass)
 	b.handlesRaw(false, assigning(false, l2tp.TypeSCCRP, 9, 7, 0, 1), translator.Pass)
-	if len(b.listened) != 0 || len(b.x.list) != 0 || b.kept(tunnel) || b.x.stand() != 0 {
+	if len(b.listened) != 0 || len(b.x.list) != 0 || b.kept(tunnel) || b.stand() != 0 {
 		t.Fatalf("listening to %v, %d channels", b.listened, len(b.x.list))
 	}
 	b.handles(false, l2tp.Message{Tunnel: 9, Ns: 1, Nr: 2}, translator.Pass)
-	if !b.listened[translator.Tunnel{Local: here, Peer: there, LocalID: 7}] || !b.kept(tunnel) || b.x.stand() != 1 || !b.x.list[0].owner.is(watched) {
-		t.Errorf("listening to %v, %d tunnels", b.listened, b.x.stand())
+	if !b.listened[translator.Tunnel{Local: here, Peer: there, LocalID: 7}] || !b.kept(tunnel) || b.stand() != 1 || !b.x.list[0].owner.is(watched) {
+		t.Errorf("listening to %v, %d tunnels", b.listened, b.stand())
 	}
 
 	// An SCCRP that comes again, late, opens nothing: the channel stays as it is.
@@ -290,8 +290,8 @@ func TestHalfOpen(t *testing.T) {
 	b = newFixture(t, memoryDir(t))
 	b.handlesRaw(false, assigning(false, l2tp.TypeSCCRQ, 0, 7, 0, 0), translator.Pass)
 	b.handlesRaw(true, assigning(true, l2tp.TypeSCCRP, 7, 9, 0, 1), translator.Pass)
-	if len(b.x.list) != 1 || b.kept(tunnel) || b.x.stand() != 0 {
-		t.Errorf("%d channels, %d tunnels", len(b.x.list), b.x.stand())
+	if len(b.x.list) != 1 || b.kept(tunnel) || b.stand() != 0 {
+		t.Errorf("%d channels, %d tunnels", len(b.x.list), b.stand())
 	}
 }
 

@@ -64,7 +64,9 @@ type channel struct {
 	wanted      bool      // its links want it held; false: they have to be asked
 	secured     bool      // the peer's packets come through IPsec
 	clear       bool      // the peer was believed in the clear
-	paired      bool      // its ids were paired by a question and its answer
+	paired      bool      // its ids were paired by what came in from the peer
+	guessed     *half     // what its ids were paired for, by data alone; nil: they were not
+	noted       time.Time // since when its data are noted; zero: they are not
 	inKernel    bool      // the kernel has had a session of it
 	dead        bool      // the peer is known to be dead
 	ackStop     bool      // xl2tpd's StopCCN to it waits for its acknowledgement
@@ -88,16 +90,30 @@ type channel struct {
 // a moment.
 func (c *channel) needsGuard() bool { return c.translator.Diverged() || c.translator.Undecided() }
 
-// stands reports whether the channel is that of a tunnel that is up, as far as is known.
-func (c *channel) stands() bool {
-	return c.established && !c.translator.Closing() && c.orphan == nil && c.rounds <= silentRounds
+// up reports whether the channel is that of a tunnel that is up, unless xl2tpd has gone silent.
+func (c *channel) up() bool {
+	return c.established && !c.translator.Closing() && c.orphan == nil
 }
+
+// stands reports whether the channel is that of a tunnel that is up, as far as is known.
+func (c *channel) stands() bool { return c.up() && c.rounds <= silentRounds }
 
 // awaited is an SCCRQ of xl2tpd that has no answer yet.
 type awaited struct {
 	owner  owner
 	at     time.Time // of its latest copy
 	dialed bool      // Guard.Dials was told
+}
+
+// path is that of the channel's packets.
+func (c *channel) path() path {
+	t := c.translator.Tunnel()
+	return path{t.Local, t.Peer}
+}
+
+// connection is what the guard says of the channel to others.
+func (c *channel) connection() Connection {
+	return Connection{c.translator.Tunnel(), c.owner.process}
 }
 
 // caller is a tunnel that the peer has asked for, half open: xl2tpd has sent an SCCRP.
@@ -114,24 +130,6 @@ type callerKey struct {
 	peerID uint16
 }
 
-// atOnce is the longest that a message and its answer are taken to be apart.
-const atOnce = time.Second
-
-// question is a message of a tunnel that is not known.
-type question struct {
-	id, nr uint16 // nr is its acknowledgement
-	at     time.Time
-	alone  bool // no other tunnel's was under way then
-}
-
-// unpaired has the latest question of each direction on a path.
-type unpaired struct {
-	since   time.Time
-	owner   owner
-	secured bool // the peer's packets come through IPsec
-	out, in question
-}
-
 // table finds the tunnel of a packet. Which two ids make one tunnel is said by an SCCRP;
 // for a tunnel older than the guard, by the kernel's table of sessions; and with neither,
 // by the one's answer to the other's message. Only xl2tpd's packets open anything, so a
@@ -139,7 +137,6 @@ type unpaired struct {
 type table struct {
 	channels map[address][]*channel           // each by two addresses; the oldest first
 	list     []*channel                       // each once
-	standing int                              // how many of them stand; -1: to be counted
 	awaited  *lru[translator.Tunnel, awaited] // with PeerID 0
 	callers  *lru[callerKey, caller]
 	unpaired map[path]*unpaired
@@ -165,14 +162,6 @@ func (x *table) add(c *channel) {
 	}
 	c.index = len(x.list)
 	x.list = append(x.list, c)
-	x.stoodUp(c)
-}
-
-// stoodUp counts a channel that was not among those that stand.
-func (x *table) stoodUp(c *channel) {
-	if x.standing >= 0 && c.stands() {
-		x.standing++
-	}
 }
 
 func (x *table) remove(c *channel) {
@@ -186,27 +175,10 @@ func (x *table) remove(c *channel) {
 	x.list[c.index], last.index = last, c.index
 	x.list[len(x.list)-1] = nil
 	x.list = x.list[:len(x.list)-1]
-	x.recount()
 }
-
-// recount says that another number of channels may stand.
-func (x *table) recount() { x.standing = -1 }
 
 // all returns every channel, in no order.
 func (x *table) all() []*channel { return slices.Clone(x.list) }
-
-// stand returns how many tunnels are up, as far as is known.
-func (x *table) stand() int {
-	if x.standing < 0 {
-		x.standing = 0
-		for _, c := range x.list {
-			if c.stands() {
-				x.standing++
-			}
-		}
-	}
-	return x.standing
-}
 
 func (x *table) known(at path, id uint16, out bool) *channel {
 	if all := x.channels[address{at, id, out}]; len(all) > 0 {
@@ -275,41 +247,11 @@ func (x *table) has(t translator.Tunnel) bool {
 	return ok && s.PeerID == t.PeerID
 }
 
-// pair pairs the ids of two tunnels' packets. A message is answered at once, and a ZLB is
-// sent for no other reason.
-func (u *unpaired) pair(at path, m l2tp.Message, out bool, now time.Time) (t translator.Tunnel, ok bool) {
-	mine, other := &u.in, &u.out
-	if out {
-		mine, other = other, mine
-	}
-	switch {
-	case m.Type == l2tp.TypeStopCCN: // what is closing needs no pair
-		return t, false
-	case !m.ZLB():
-		alone := now.Sub(mine.at) >= atOnce || mine.id == m.Tunnel && mine.alone
-		*mine = question{m.Tunnel, m.Ns + 1, now, alone}
-		return t, false
-	case !other.alone || now.Sub(other.at) >= atOnce || m.Nr != other.nr:
-		return t, false
-	}
-	t = translator.Tunnel{Local: at.local, Peer: at.peer, LocalID: m.Tunnel, PeerID: other.id}
-	if out {
-		t.LocalID, t.PeerID = other.id, m.Tunnel
-	}
-	u.in, u.out = question{}, question{}
-	return t, true
-}
-
 // expire forgets what has waited for too long.
 func (x *table) expire(now time.Time) {
 	old := func(at time.Time) bool { return now.Sub(at) > openTTL }
 	x.awaited.expire(func(a awaited) bool { return old(a.at) })
 	x.callers.expire(func(c caller) bool { return old(c.at) })
-	for at, u := range x.unpaired {
-		if old(u.since) {
-			delete(x.unpaired, at)
-		}
-	}
 }
 
 // dials reports whether an xl2tpd asks a peer for a tunnel, since a time.

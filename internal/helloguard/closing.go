@@ -18,7 +18,6 @@ func (h *handler) learn(c *channel, p *l2tp.Packet, byPeer bool, now time.Time) 
 			c.closed, c.half = false, false
 		}
 	case l2tp.TypeStopCCN:
-		h.x.recount()
 		h.explain(c, p, byPeer, now)
 	case l2tp.TypeCDN:
 		h.explain(c, p, byPeer, now)
@@ -31,14 +30,14 @@ func (h *handler) explain(c *channel, p *l2tp.Packet, byPeer bool, now time.Time
 	r.Half = !byPeer && p.Msg.Type == l2tp.TypeCDN
 	c.dead = c.dead || r.Unanswered
 	c.ackStop = c.dead && !byPeer && p.Msg.Type == l2tp.TypeStopCCN
-	if now.Sub(c.hangingUp) < hangUpTime || h.others(c.owner) {
-		r.Operator = false // of the watched xl2tpd
+	if now.Sub(c.hangingUp) < hangUpTime || c.owner.ownership != known {
+		r.Operator = false // it was the service, or nobody knows which xl2tpd's
 	}
 	if !c.closed || c.half && !r.Half {
 		c.closed, c.half, r.Buried = true, r.Half, c.dead
 		c.reason = &r
 		h.save(c)
-		h.ended(c.translator.Tunnel(), r)
+		h.ended(c.connection(), r)
 	}
 }
 

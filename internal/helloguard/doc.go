@@ -3,6 +3,14 @@
 // the peers that the guard listens to. Package translator judges them. Data packets never
 // enter the queue.
 //
+// A tunnel lives if its certain links do, or if its own packets come in: the peer's control
+// messages, or data. Where its links are not certain, the kernel notes when data came in
+// (datarules.go). It measures that time by a clock that rests while the host is suspended, as
+// this process does.
+//
+// A tunnel that is older than the guard is known from the kernel's table of sessions. In
+// userspace mode there is none: its two ids have to be paired (late.go).
+//
 // The guard speaks to a peer from a UDP socket, as xl2tpd does, so that the same routes,
 // IPsec policies and filters apply. It speaks to xl2tpd through lo, and checks before each
 // Hello that no filter of the host is in the way.
@@ -12,8 +20,9 @@
 // both ends send them again until the guard is back. The table therefore outlives the
 // guard; only an orderly end with no such tunnel takes it away.
 //
-// A control connection belongs to the process that has opened it (see owner.go). Those of
-// other programs pass. If nobody can tell which xl2tpd has opened one, its Hellos may be
-// held, but it is not closed, asked or answered for. All tables are bounded (channels.go):
-// peers anywhere can make xl2tpd send.
+// A control connection belongs to the process that has opened it (see owner.go); all xl2tpds
+// are equal. Where several have one port, the kernel says from which cgroup's socket a message
+// comes (senderrules.go; Linux 5.13 and later). Connections of other programs pass. If nobody can tell which xl2tpd has opened
+// one, its Hellos may be held, but it is not closed, asked or answered for. All tables are
+// bounded (channels.go): peers anywhere can make xl2tpd send.
 package helloguard

@@ -1,7 +1,6 @@
 package helloguard
 
 import (
-	"context"
 	"testing"
 	"time"
 
@@ -17,12 +16,13 @@ func TestPeersMessagesAreEvidence(t *testing.T) {
 		ago   time.Duration
 		want  bool
 	}{
-		"no links known":        {Signs{Wanted: true, Window: 39 * time.Second}, 39 * time.Second, true},
-		"no links known, late":  {Signs{Wanted: true, Window: 39 * time.Second}, 40 * time.Second, false},
-		"silent links":          {Signs{Linked: true, Wanted: true, Window: 39 * time.Second}, time.Second, true},
-		"living links":          {Signs{Linked: true, Wanted: true, Alive: true, Window: 39 * time.Second}, time.Hour, true},
-		"not wanted":            {Signs{Linked: true, Alive: true, Window: 39 * time.Second}, time.Second, false},
-		"silent links, and all": {Signs{Linked: true, Wanted: true, Window: 39 * time.Second}, time.Minute, false},
+		"no links known":                  {Signs{Wanted: true, Window: 39 * time.Second}, 39 * time.Second, true},
+		"no links known, late":            {Signs{Wanted: true, Window: 39 * time.Second}, 40 * time.Second, false},
+		"silent links":                    {Signs{Linked: true, Wanted: true, Window: 39 * time.Second}, time.Second, true},
+		"living links":                    {Signs{Certain: true, Linked: true, Wanted: true, Alive: true, Window: 39 * time.Second}, time.Hour, true},
+		"living links, perhaps another's": {Signs{Linked: true, Wanted: true, Alive: true, Window: 39 * time.Second}, time.Hour, false},
+		"not wanted":                      {Signs{Linked: true, Alive: true, Window: 39 * time.Second}, time.Second, false},
+		"silent links, and all":           {Signs{Linked: true, Wanted: true, Window: 39 * time.Second}, time.Minute, false},
 	} {
 		b := newFixture(t, t.TempDir())
 		b.connect()
@@ -32,77 +32,6 @@ func TestPeersMessagesAreEvidence(t *testing.T) {
 		if life, _ := b.life(b.x.list[0], b.now.Add(tc.ago)); life.Tunnel != tc.want {
 			t.Errorf("%s: alive %v", name, life.Tunnel)
 		}
-	}
-}
-
-// What is half open, closing, silent, an ended xl2tpd's or no xl2tpd's does not count among
-// the tunnels that are up: each would take the links of unknown origin from the others.
-func TestWhatCounts(t *testing.T) {
-	for name, more := range map[string]func(b *fixture){
-		"a scanner's SCCRQ, which xl2tpd answers": func(b *fixture) {
-			for i := range 10 {
-				b.handle(between(here, peerNumber(i), l2tp.Message{Type: l2tp.TypeSCCRP, Tunnel: 5, Nr: 1}, 77), outbound, b.now)
-				b.handle(between(here, peerNumber(i), l2tp.Message{Type: l2tp.TypeStopCCN, Tunnel: 5, Ns: 1, Nr: 1}, 77), outbound, b.now)
-			}
-		},
-		"an attempt": func(b *fixture) {
-			b.handlesRaw(false, assigning(false, l2tp.TypeSCCRQ, 0, 8, 0, 0), translator.Pass)
-		},
-		"an answered attempt": func(b *fixture) {
-			b.handlesRaw(false, assigning(false, l2tp.TypeSCCRQ, 0, 8, 0, 0), translator.Pass)
-			b.handlesRaw(true, assigning(true, l2tp.TypeSCCRP, 8, 10, 0, 1), translator.Pass)
-		},
-		"the ZLB to the StopCCN of a tunnel older than the guard": func(b *fixture) {
-			b.handle(packet(false, l2tp.Message{Type: l2tp.TypeICRQ, Tunnel: 10, Ns: 8, Nr: 1}), outbound, b.now.Add(-time.Minute))
-			b.handle(packet(false, l2tp.Message{Type: l2tp.TypeStopCCN, Tunnel: 10, Ns: 9, Nr: 1}), outbound, b.now)
-			b.handle(packet(true, l2tp.Message{Tunnel: 8, Ns: 1, Nr: 10}), inbound, b.now)
-		},
-		"a tunnel that closes": func(b *fixture) {
-			b.dial(1)
-			b.handle(between(here, peerNumber(0), l2tp.Message{Type: l2tp.TypeStopCCN, Assigned: 1, Tunnel: 20000, Ns: 2, Nr: 1}, 0), outbound, b.now)
-		},
-		"an ended xl2tpd's": func(b *fixture) {
-			b.world.start(office, 8)
-			b.meet(Host{Daemon: watched, Sessions: []Session{{translator.Tunnel{Local: here, Peer: peerNumber(0), LocalID: 3, PeerID: 4}, office.Pid}}}, b.now)
-			b.world.end(office)
-			b.closeOrphans(b.now)
-		},
-		"another program's": func(b *fixture) {
-			b.world.none()
-			b.dial(3)
-		},
-	} {
-		b := newFixture(t, t.TempDir())
-		b.connect()
-		var asked int
-		b.handler.signs = func(_ context.Context, _ translator.Tunnel, tunnels int) Signs {
-			asked = tunnels
-			return b.signs
-		}
-		more(b)
-		b.handle(packet(false, ourHello(2)), outbound, b.now)
-		if asked != 1 || b.x.stand() != 1 {
-			t.Errorf("%s: %d tunnels, said to be %d", name, b.x.stand(), asked)
-		}
-	}
-}
-
-// A tunnel without a packet counts as silent after some minutes, and counts again when xl2tpd
-// sends in it. Until then others may have its links; it is not forgotten for that.
-func TestSilentTunnelsDoNotCount(t *testing.T) {
-	b := newFixture(t, t.TempDir())
-	b.connect()
-	b.dial(1)
-	for range 2 * silentRounds {
-		b.age(1)
-		b.handle(between(here, peerNumber(0), l2tp.Message{Tunnel: 20000, Ns: 2, Nr: 1}, 0), outbound, b.now)
-	}
-	if b.x.stand() != 1 || len(b.x.list) != 2 {
-		t.Errorf("%d tunnels of %d", b.x.stand(), len(b.x.list))
-	}
-	b.handle(packet(false, l2tp.Message{Tunnel: 9, Ns: 2, Nr: 1}), outbound, b.now)
-	if b.x.stand() != 2 {
-		t.Errorf("%d tunnels", b.x.stand())
 	}
 }
 
@@ -147,23 +76,23 @@ func TestSilence(t *testing.T) {
 // session puts the session of the tunnel that connect sets up into the kernel's table, or
 // takes it out.
 func (b *fixture) session(there_ bool) {
-	h := Host{Daemon: watched}
+	h := Host{Daemons: []proc.ID{watched}}
 	if there_ {
 		h.Sessions = []Session{{translator.Tunnel{Local: here, Peer: there, LocalID: 7, PeerID: 9}, watched.Pid}}
 	}
 	b.meet(h, b.now)
 }
 
-// What the service asks a peer, or says of it, concerns tunnels of the watched xl2tpd.
-func TestAsksOnlyForTheWatched(t *testing.T) {
+// What the service asks a peer, or says of it, concerns tunnels that are certainly the named
+// xl2tpd's.
+func TestServiceConcernsOneOwner(t *testing.T) {
 	for name, tc := range map[string]struct {
-		owner  owner
-		asked  bool
-		hangup bool
+		owner owner
+		want  bool
 	}{
-		"the watched one's": {owner{known, watched}, true, true},
-		"nobody knows":      {owner{ownership: unclear}, false, true},
-		"another's":         {owner{known, proc.ID{Pid: 1, Start: 1}}, false, false},
+		"its own":      {owner{known, watched}, true},
+		"nobody knows": {owner{ownership: unclear}, false},
+		"another's":    {owner{known, office}, false},
 	} {
 		b := newFixture(t, t.TempDir())
 		b.connect()
@@ -172,11 +101,34 @@ func TestAsksOnlyForTheWatched(t *testing.T) {
 		c.owner = tc.owner
 		g := &Guard{}
 		g.at(&session{Guard: g, h: b.handler})
-		if g.Ask(there.Addr()) != tc.asked {
-			t.Errorf("%s: asked %v", name, !tc.asked)
+		if g.Ask(watched, there.Addr()) != tc.want {
+			t.Errorf("%s: asked %v", name, !tc.want)
 		}
-		if g.Hanging(there.Addr(), true); c.hangingUp.IsZero() == tc.hangup {
+		if g.Hanging(watched, there.Addr(), true); c.hangingUp.IsZero() == tc.want {
 			t.Errorf("%s: hanging up at %v", name, c.hangingUp)
+		}
+		if g.Bury(watched, there.Addr()); c.dead != tc.want {
+			t.Errorf("%s: dead %v", name, c.dead)
+		}
+		if got := g.Channels()[0].Owner; got != tc.owner.process {
+			t.Errorf("%s: shown as that of %v", name, got)
+		}
+	}
+}
+
+// Each xl2tpd dials for itself.
+func TestDiallingOfOneOwner(t *testing.T) {
+	b := newFixture(t, t.TempDir())
+	b.now = time.Now()
+	b.handlesRaw(false, assigning(false, l2tp.TypeSCCRQ, 0, 7, 0, 0), translator.Pass)
+	g := &Guard{}
+	g.at(&session{Guard: g, h: b.handler})
+	if is, known := g.Dialling(watched, there.Addr()); !is || !known {
+		t.Errorf("dialling %v, known %v", is, known)
+	}
+	for _, other := range []proc.ID{office, {}} {
+		if is, _ := g.Dialling(other, there.Addr()); is {
+			t.Errorf("%v is said to dial", other)
 		}
 	}
 }

@@ -1,9 +1,11 @@
 package helloguard
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,11 +25,31 @@ const (
 	maxRetry = time.Minute
 )
 
-// Host is what is known of the watched xl2tpd.
+// Host is what is known of the xl2tpds of this host. They are all equal.
 type Host struct {
-	Port     uint16    // of xl2tpd.conf
-	Daemon   proc.ID   // zero: none runs
+	Ports    []uint16  // at which xl2tpds listen; 1701 always counts
+	Daemons  []proc.ID // every xl2tpd that runs
 	Sessions []Session // of the kernel, every xl2tpd's
+}
+
+// normal returns h with its ports and xl2tpds in order, each once.
+func (h Host) normal() Host {
+	ports := slices.DeleteFunc(slices.Clone(h.Ports), func(p uint16) bool { return p == 0 })
+	h.Ports = append(ports, l2tpPort)
+	slices.Sort(h.Ports)
+	h.Ports = slices.Compact(h.Ports)
+	h.Daemons = slices.Clone(h.Daemons)
+	slices.SortFunc(h.Daemons, func(a, b proc.ID) int {
+		return cmp.Or(cmp.Compare(a.Pid, b.Pid), cmp.Compare(a.Start, b.Start))
+	})
+	h.Daemons = slices.Compact(h.Daemons)
+	return h
+}
+
+// Connection is a control connection and the xl2tpd that has opened it.
+type Connection struct {
+	translator.Tunnel
+	Owner proc.ID // zero: not known
 }
 
 // Session is a session of kernel mode.
@@ -39,49 +61,54 @@ type Session struct {
 // Signs are what the tunnel's links say.
 type Signs struct {
 	Unknown bool          // the links did not say in time; the rest goes by [global]
+	Certain bool          // the links are surely this tunnel's
 	Linked  bool          // there is a link that can be the tunnel's
 	Wanted  bool          // the guard is to hold this tunnel
 	Offer   bool          // but only those Hellos that the peer leaves unanswered
-	Alive   bool          // the links show fresh signs of life
-	Window  time.Duration // for how long a sign of life is fresh, that of the peer's messages too
+	Alive   bool          // the links show fresh signs of life; it counts only if Certain
+	Window  time.Duration // for how long a sign of life is fresh, that of the connection's own packets too
 }
 
 // Guard holds the Hellos of living tunnels back. All fields are to be set.
 type Guard struct {
 	Dir string
 	Log *slog.Logger
-	// Signs tells about a tunnel; tunnels is how many there are, 0: so few that any link
-	// of unknown origin can be this one's. It must answer soon: packets wait for it.
-	Signs func(ctx context.Context, t translator.Tunnel, tunnels int) Signs
+	// Signs tells about a tunnel. It must answer soon: packets wait for it.
+	Signs func(ctx context.Context, c Connection) Signs
 	// Daemons returns every xl2tpd that runs in this network namespace.
 	Daemons func() []Daemon
 	// Ended is told why a tunnel is being closed. It must not block.
-	Ended func(translator.Tunnel, CloseReason)
-	// Dials is told that the watched xl2tpd asks a peer for a tunnel, each time. It must
-	// not block either.
-	Dials func(peer netip.Addr)
-	// Report is told why the guard is not available, nil when it is, or is off.
+	Ended func(Connection, CloseReason)
+	// Dials is told that an xl2tpd of Host.Daemons asks a peer for a tunnel, each time. It
+	// must not block either.
+	Dials func(owner proc.ID, peer netip.Addr)
+	// Stranger is told that an xl2tpd runs which Host.Daemons does not list, at most once a
+	// second. It must not block either. It may be nil.
+	Stranger func()
+	// Report is told why the guard is not available; nil when it is in place, or is off. The
+	// first report comes after the first Configure.
 	Report func(error)
 
 	changed hint.Hint
 
-	mu     sync.Mutex
-	on     bool
-	forced bool
-	host   Host
-	now    *session // nil: nobody is at work
+	mu         sync.Mutex
+	configured bool
+	on         bool
+	forced     bool
+	host       Host
+	now        *session // nil: nobody is at work
 }
 
 // Configure switches the guard on or off; forced says that somebody has asked
 // for it by name, so that it is an error not to have it.
 func (g *Guard) Configure(on, forced bool) {
 	g.mu.Lock()
-	g.on, g.forced = on, forced
+	g.configured, g.on, g.forced = true, on, forced
 	g.mu.Unlock()
 	g.changed.Give()
 }
 
-// Tell tells the guard about xl2tpd.
+// Tell tells the guard about the xl2tpds.
 func (g *Guard) Tell(h Host) {
 	g.mu.Lock()
 	g.host = h
@@ -92,11 +119,31 @@ func (g *Guard) Tell(h Host) {
 func (g *Guard) settings() (on, forced bool, h Host) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.on, g.forced, g.host
+	return g.on, g.forced, g.host.normal()
+}
+
+// awaitConfiguration waits for the first Configure.
+func (g *Guard) awaitConfiguration(ctx context.Context) error {
+	for {
+		g.mu.Lock()
+		configured := g.configured
+		g.mu.Unlock()
+		if configured {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-g.changed.C():
+		}
+	}
 }
 
 // Run guards until ctx ends, then returns its error.
 func (g *Guard) Run(ctx context.Context) error {
+	if err := g.awaitConfiguration(ctx); err != nil {
+		return err
+	}
 	reason := ""
 	retry := minRetry
 	for {

@@ -20,6 +20,13 @@ type effects interface {
 	// listen queues the peer's messages for this tunnel. Only the addresses and LocalID
 	// matter; with LocalID 0 it queues all messages of that peer for openTTL.
 	listen(t translator.Tunnel, on bool) error
+	// noteData has the kernel note when data come in on a path.
+	noteData(at path, on bool) error
+	// arrivals are when data came in last, by path and tunnel id.
+	arrivals() (map[address]arrival, error)
+	// sentFrom are the cgroups from which messages of a connection have just been sent: that
+	// of the socket, and those above it; nil: the kernel can't tell.
+	sentFrom(at address) []uint32
 }
 
 // sources is where the handler learns who sends.
@@ -32,7 +39,7 @@ type sources interface {
 type handler struct {
 	ctx    context.Context
 	log    packetLog
-	signs  func(ctx context.Context, t translator.Tunnel, tunnels int) Signs
+	signs  func(ctx context.Context, c Connection) Signs
 	store  store
 	host   Host
 	facts  sources
@@ -40,13 +47,21 @@ type handler struct {
 	fx     effects
 	x      *table
 	timers due.Queue[*channel]
+	data   *dataWatch
 
-	ended func(t translator.Tunnel, r CloseReason)
-	dials func(peer netip.Addr)
+	watched time.Time // since when all that xl2tpds send is seen
+	pairAt  time.Time // when to look at the unpaired again; zero: none of them waits
 
-	alive     proc.ID // ran at aliveAt
-	aliveAt   time.Time
-	leftAlone proc.ID // the xl2tpd of which the log has said that its tunnels are left alone
+	ended    func(c Connection, r CloseReason)
+	dials    func(owner proc.ID, peer netip.Addr)
+	stranger func() // nil: nobody asks
+
+	strangerAt time.Time // its latest call
+	sending    address   // whose message is being handled, if it is one of this host
+	sendersAt  time.Time // when the kernel may be asked again who sends
+	alive      proc.ID   // ran at aliveAt
+	aliveAt    time.Time
+	leftAlone  proc.ID // the xl2tpd of which the log has said that its tunnels are left alone
 }
 
 // newHandler makes the handler of a guard.
@@ -54,7 +69,7 @@ func newHandler(ctx context.Context, g *Guard, host Host, fx effects) *handler {
 	h := &handler{
 		ctx: ctx, log: newPacketLog(g.Log), signs: g.Signs, store: store(g.Dir), host: host,
 		facts: &factReader{daemons: g.Daemons}, gone: proc.ID.Gone, fx: fx,
-		ended: g.Ended, dials: g.Dials,
+		ended: g.Ended, dials: g.Dials, stranger: g.Stranger, data: newDataWatch(fx),
 	}
 	h.x = newTable(h.stopListening)
 	return h
@@ -95,6 +110,7 @@ func (h *handler) tunnels(like func(*channel) bool) []translator.Tunnel {
 
 // missed notes that packets may have passed the guard unseen.
 func (h *handler) missed(now time.Time) {
+	h.watched = now
 	for _, c := range h.x.list {
 		c.translator.Resync(now)
 		h.plan(c)
@@ -129,7 +145,9 @@ func (h *handler) handle(raw []byte, from direction, now time.Time) (action tran
 		return translator.Pass, nil, nil
 	}
 	if from == outbound {
+		h.sending = address{path{p.Src, p.Dst}, p.Msg.Tunnel, true}
 		c = h.sender(&p, now)
+		h.sending = address{}
 	} else {
 		c = h.receiver(&p, from == inboundSecured, now)
 	}
@@ -204,20 +222,32 @@ func (h *handler) save(c *channel) {
 	}
 }
 
-// life is what is known of the channel's tunnel now. The peer's own messages are a sign of
-// life whatever is known of links.
+// life is what is known of the channel's tunnel now. What the connection itself has brought
+// is a sign of life whatever is known of links.
 func (h *handler) life(c *channel, now time.Time) (life translator.Life, wanted bool) {
-	s := h.signs(h.ctx, c.translator.Tunnel(), h.x.stand())
-	if s.Unknown {
-		s.Wanted = s.Wanted || c.wanted
-	}
-	heard := !c.heard.IsZero() && now.Sub(c.heard) <= s.Window
+	s := h.ownSigns(c, now)
 	return translator.Life{
-		Tunnel:    s.Wanted && (s.Alive || heard),
+		Tunnel:    s.Wanted && (s.Certain && s.Alive || within(s.Window, c.heard, now) || within(s.Window, h.dataOf(c, now), now)),
 		LetGo:     !s.Wanted,
 		PassFirst: s.Offer,
 		Daemon:    c.owner.ownership == known && !h.hasEnded(c.owner),
 	}, s.Wanted
+}
+
+// ownSigns asks for the signs of a channel's tunnel. If they may be another tunnel's, its
+// data are noted.
+func (h *handler) ownSigns(c *channel, now time.Time) Signs {
+	s := h.signs(h.ctx, c.connection())
+	if s.Unknown {
+		s.Wanted = s.Wanted || c.wanted
+		return s
+	}
+	h.noteData(c, s.Wanted && !s.Certain && c.up(), now)
+	return s
+}
+
+func within(window time.Duration, at, now time.Time) bool {
+	return !at.IsZero() && now.Sub(at) <= window
 }
 
 // act does what comes before the packet's own fate, in the order that a sudden end can't

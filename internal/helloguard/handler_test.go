@@ -5,12 +5,14 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -71,27 +73,44 @@ func (f *fakeHost) forget() {}
 // fixture is a handler whose effects are written down.
 type fixture struct {
 	*handler
-	t        testing.TB
-	now      time.Time
-	signs    Signs
-	world    *fakeHost
-	acts     []string
-	listened map[translator.Tunnel]bool
-	sent     []translator.Injection
-	ends     []CloseReason
-	dialled  []netip.Addr
-	log      bytes.Buffer
+	t         testing.TB
+	now       time.Time
+	signs     Signs
+	world     *fakeHost
+	acts      []string
+	noted     map[path]bool
+	came      map[address]arrival // data, as the kernel has noted them
+	from      []uint32            // the cgroups from which is sent
+	unread    error               // why that can't be read
+	reads     int
+	strangers int
+	dialledBy []proc.ID
+	listened  map[translator.Tunnel]bool
+	sent      []translator.Injection
+	endOf     []Connection
+	ends      []CloseReason
+	dialled   []netip.Addr
+	log       bytes.Buffer
 }
 
 func newFixture(t testing.TB, dir string) *fixture {
 	b := &fixture{t: t, now: epoch, world: newFakeHost(), listened: map[translator.Tunnel]bool{},
-		signs: Signs{Linked: true, Wanted: true, Alive: true, Window: 39 * time.Second}}
+		noted: map[path]bool{}, came: map[address]arrival{},
+		signs: Signs{Certain: true, Linked: true, Wanted: true, Alive: true, Window: 39 * time.Second}}
 	b.handler = newHandler(t.Context(), &Guard{
 		Dir: dir, Log: slog.New(slog.NewTextHandler(&b.log, nil)),
-		Ended: func(_ translator.Tunnel, r CloseReason) { b.ends = append(b.ends, r) },
-		Dials: func(peer netip.Addr) { b.dialled = append(b.dialled, peer) },
-		Signs: func(context.Context, translator.Tunnel, int) Signs { return b.signs },
-	}, Host{Port: l2tpPort, Daemon: watched}, b)
+		Ended: func(c Connection, r CloseReason) {
+			b.ends = append(b.ends, r)
+			b.endOf = append(b.endOf, c)
+		},
+		Dials: func(by proc.ID, peer netip.Addr) {
+			b.dialled = append(b.dialled, peer)
+			b.dialledBy = append(b.dialledBy, by)
+		},
+		Stranger: func() { b.strangers++ },
+		Signs:    func(context.Context, Connection) Signs { return b.signs },
+	}, Host{Daemons: []proc.ID{watched}}, b)
+	b.watched = epoch
 	b.facts, b.gone = b.world, func(p proc.ID) bool { return b.world.ended[p] }
 	return b
 }
@@ -121,6 +140,18 @@ func (b *fixture) listen(t translator.Tunnel, on bool) error {
 	return nil
 }
 
+func (b *fixture) noteData(at path, on bool) error {
+	if b.noted[at] = on; !on {
+		delete(b.noted, at)
+	}
+	return nil
+}
+
+func (b *fixture) arrivals() (map[address]arrival, error) {
+	b.reads++
+	return maps.Clone(b.came), b.unread
+}
+
 // again puts a guard in place of this one, with what it has kept.
 func (b *fixture) again() *fixture {
 	b.t.Helper()
@@ -136,6 +167,16 @@ func (b *fixture) again() *fixture {
 func (b *fixture) kept(t translator.Tunnel) bool {
 	_, err := os.Stat(b.store.file(t))
 	return err == nil
+}
+
+// stand is how many tunnels are up, as far as is known.
+func (b *fixture) stand() (n int) {
+	for _, c := range b.x.list {
+		if c.stands() {
+			n++
+		}
+	}
+	return n
 }
 
 // age lets so many minutes pass.
@@ -336,8 +377,8 @@ func TestForgedStop(t *testing.T) {
 		b.handles(false, l2tp.Message{Tunnel: 9, Ns: 2, Nr: 1}, translator.Pass) // nothing has gone past us
 		b.handlesRaw(true, closing(true, l2tp.TypeStopCCN, ns, 2, 1, ""), translator.Pass)
 		b.age(1 + closedRounds)
-		if b.x.stand() != 1 || len(b.ends) > 0 {
-			t.Fatalf("Ns %d: %d tunnels left, %+v", ns, b.x.stand(), b.ends)
+		if b.stand() != 1 || len(b.ends) > 0 {
+			t.Fatalf("Ns %d: %d tunnels left, %+v", ns, b.stand(), b.ends)
 		}
 		b.handles(false, ourHello(2), translator.Drop)
 	}
@@ -393,24 +434,30 @@ func TestStore(t *testing.T) {
 	}
 }
 
-// Switched off, the guard touches nothing of the kernel's.
-func TestOff(t *testing.T) {
-	var reports []error
-	g := &Guard{Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler), Report: func(err error) { reports = append(reports, err) }}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error)
-	go func() { done <- g.Run(ctx) }()
-	g.Tell(Host{Port: 1701})
-	g.Configure(false, false)
-	cancel()
-	if err := <-done; err != context.Canceled {
-		t.Error(err)
-	}
-	for _, err := range reports {
-		if err != nil {
+// Before it is configured the guard reports nothing: who waits for the first report waits for
+// the guard. Switched off, it touches nothing of the kernel's.
+func TestReports(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var reports []error
+		g := &Guard{Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler), Report: func(err error) { reports = append(reports, err) }}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- g.Run(ctx) }()
+		g.Tell(Host{Ports: []uint16{1701}})
+		synctest.Wait()
+		if len(reports) != 0 {
+			t.Errorf("reports %v before it is configured", reports)
+		}
+		g.Configure(false, false)
+		synctest.Wait()
+		if !slices.Equal(reports, []error{nil}) {
+			t.Errorf("switched off, it reports %v", reports)
+		}
+		cancel()
+		if err := <-done; err != context.Canceled {
 			t.Error(err)
 		}
-	}
+	})
 }
 
 // What xl2tpd sends to a peer that is known to be dead is acknowledged behind its
@@ -490,7 +537,7 @@ func TestAttemptHungUp(t *testing.T) {
 func TestClosesForAnEndedDaemon(t *testing.T) {
 	b := newFixture(t, t.TempDir())
 	tunnel := b.connect()
-	b.host.Daemon = proc.ID{}
+	b.host.Daemons = nil
 	b.closeOrphans(b.now)
 	if b.due(b.now); b.acts != nil {
 		t.Fatalf("%q for an xl2tpd that runs", b.acts)
@@ -525,7 +572,7 @@ func TestMeetsTheDaemonLate(t *testing.T) {
 		t.Errorf("dialled %v before it is known who is watched", b.dialled)
 	}
 	for range 2 {
-		b.meet(Host{Daemon: watched}, b.now)
+		b.meet(Host{Daemons: []proc.ID{watched}}, b.now)
 	}
 	if want := []netip.Addr{there.Addr()}; !slices.Equal(b.dialled, want) {
 		t.Errorf("dialled %v, want %v", b.dialled, want)
@@ -538,7 +585,7 @@ func TestAsksAboutHellos(t *testing.T) {
 	b := newFixture(t, t.TempDir())
 	b.connect()
 	asked := 0
-	b.handler.signs = func(context.Context, translator.Tunnel, int) Signs {
+	b.handler.signs = func(context.Context, Connection) Signs {
 		asked++
 		return b.signs
 	}
@@ -555,3 +602,5 @@ func TestAsksAboutHellos(t *testing.T) {
 		t.Errorf("asked %d times, want 2", asked)
 	}
 }
+
+func (b *fixture) sentFrom(_ address) []uint32 { return b.from }

@@ -12,8 +12,20 @@ func (h *handler) due(now time.Time) (next time.Time, ok bool) {
 		h.sendStop(c, now)
 		h.plan(c)
 	}
-	next = h.timers.Next()
+	if !h.pairAt.IsZero() && !now.Before(h.pairAt) {
+		h.pairWaiting(now)
+	}
+	next = h.next()
 	return next, !next.IsZero()
+}
+
+// next is when there is something to do again; zero: nothing waits.
+func (h *handler) next() time.Time {
+	next := h.timers.Next()
+	if next.IsZero() || !h.pairAt.IsZero() && h.pairAt.Before(next) {
+		return h.pairAt
+	}
+	return next
 }
 
 // plan notes when a channel has something to do again.
@@ -44,19 +56,22 @@ func (h *handler) catchUp(c *channel, now time.Time) {
 // tidy forgets tunnels that are no more. It is to be called once a minute.
 func (h *handler) tidy(now time.Time) {
 	h.x.expire(now)
+	h.expireUnpaired(now)
 	h.closeOrphans(now)
 	for _, c := range h.x.all() {
 		c.rounds++
-		if h.over(c) {
+		switch {
+		case h.over(c, now):
 			h.drop(c)
+		case !c.inKernel:
+			h.ownSigns(c, now) // its data are to be noted before its next Hello
 		}
 	}
-	h.x.recount()
 }
 
 // over reports whether nothing can come of a channel any more. Silence alone says nothing:
 // when the clock is set back, xl2tpd's timers rest for as long.
-func (h *handler) over(c *channel) bool {
+func (h *handler) over(c *channel, now time.Time) bool {
 	t := c.translator.Tunnel()
 	switch {
 	case c.translator.Closing(), !c.established, c.orphan != nil && c.orphan.sent == maxStops:
@@ -66,7 +81,11 @@ func (h *handler) over(c *channel) bool {
 	case c.inKernel:
 		return true
 	}
-	return !h.signs(h.ctx, t, 0).Linked
+	s := h.ownSigns(c, now)
+	if !s.Certain && !s.Unknown && !c.noted.IsZero() && h.data.works(now) {
+		return now.Sub(later(c.noted, h.dataOf(c, now))) > dataTTL
+	}
+	return !s.Linked
 }
 
 func (h *handler) drop(c *channel) {
@@ -77,6 +96,7 @@ func (h *handler) drop(c *channel) {
 // forget undoes what was done for a channel that is in the table no more.
 func (h *handler) forget(c *channel) {
 	h.timers.Set(c, time.Time{})
+	h.noteData(c, false, time.Now())
 	t := c.translator.Tunnel()
 	if c.failClosed {
 		if err := h.fx.failClosed(t, false); err != nil {

@@ -2,7 +2,6 @@ package helloguard
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -15,7 +14,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"xl2tpd-keepalive/internal/helloguard/translator"
 	"xl2tpd-keepalive/internal/l2tp"
 )
 
@@ -202,7 +200,7 @@ func (s *session) paths() (all []path) {
 	}
 	if len(all) == 0 {
 		own := ownAddress()
-		all = append(all, path{netip.AddrPortFrom(own, cmp.Or(s.h.host.Port, l2tpPort)), netip.AddrPortFrom(own, l2tpPort)})
+		all = append(all, path{netip.AddrPortFrom(own, l2tpPort), netip.AddrPortFrom(own, l2tpPort)})
 	}
 	return all
 }
@@ -265,9 +263,9 @@ func (s *session) sayBlocked() {
 
 // signs are what a tunnel's links say. A tunnel whose xl2tpd can't be answered counts as one that
 // shows no life.
-func (s *session) signs(ctx context.Context, t translator.Tunnel, tunnels int) Signs {
-	signs := s.Signs(ctx, t, tunnels)
-	if !s.checks.answerable(path{t.Local, t.Peer}) {
+func (s *session) signs(ctx context.Context, c Connection) Signs {
+	signs := s.Signs(ctx, c)
+	if !s.checks.answerable(path{c.Local, c.Peer}) {
 		signs.Alive, signs.Window = false, -1
 	}
 	return signs

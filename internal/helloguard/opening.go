@@ -25,6 +25,7 @@ func (h *handler) sender(p *l2tp.Packet, now time.Time) *channel {
 		return nil
 	}
 	if half, ok := h.x.answered(at, p.Msg); ok {
+		h.unpairedGone(at, p.Msg.Tunnel)
 		return h.open(&channel{translator: translator.New(half.tunnel, now), owner: h.confirmed(half.owner, at, now), established: true}, now)
 	}
 	if p.Msg.Type == l2tp.TypeSCCCN {
@@ -40,13 +41,9 @@ func (h *handler) sender(p *l2tp.Packet, now time.Time) *channel {
 
 // sends notes that xl2tpd sends in a channel.
 func (h *handler) sends(c *channel, p *l2tp.Packet, at path, now time.Time) {
-	if c.rounds > silentRounds {
-		h.x.recount()
-	}
 	c.seen, c.rounds = now, 0
 	if c.orphan != nil { // so it is another process's
 		c.orphan, c.owner, c.asked = nil, owner{ownership: unclear}, time.Time{}
-		h.x.recount()
 		h.facts.forget()
 	}
 	stop := p.Msg.Type == l2tp.TypeStopCCN // its sender may have ended since
@@ -60,7 +57,6 @@ func (h *handler) sends(c *channel, p *l2tp.Packet, at path, now time.Time) {
 	if !c.established && !stop {
 		c.established = true
 		c.owner, c.asked = h.confirmed(c.owner, at, now), now
-		h.x.stoodUp(c)
 		h.save(c)
 	}
 }
@@ -94,13 +90,13 @@ func (h *handler) request(p *l2tp.Packet, at path, now time.Time) {
 		h.dropOrphan(at, own)
 		h.past(at.peer.Addr())
 	}
-	a.at, a.dialed = now, a.owner.is(h.host.Daemon)
+	a.at, a.dialed = now, h.runs(a.owner)
 	h.x.awaited.put(t, a)
 	if opens {
 		h.listen(t, true, now)
 	}
 	if a.dialed {
-		h.dials(at.peer.Addr())
+		h.dials(a.owner.process, at.peer.Addr())
 	}
 }
 
@@ -124,41 +120,6 @@ func (h *handler) reply(p *l2tp.Packet, at path, now time.Time) {
 	}
 	half.at, half.nr = now, p.Msg.Nr
 	h.x.callers.put(k, half)
-}
-
-// meetSender returns the channel of a message of this host in a tunnel that is not known:
-// it is older than the guard.
-func (h *handler) meetSender(p *l2tp.Packet, at path, now time.Time) *channel {
-	if p.Msg.Type == l2tp.TypeStopCCN {
-		return nil
-	}
-	if s, ok := h.x.session(at, p.Msg.Tunnel, true); ok {
-		return h.openSession(s, now)
-	}
-	u := h.x.unpaired[at]
-	if u == nil && len(h.x.unpaired) == maxUnpaired {
-		return nil
-	}
-	if u == nil {
-		o := h.ownerOf(at, false, now)
-		t := translator.Tunnel{Local: at.local, Peer: at.peer}
-		if !h.serves(o, at, now) || !h.signs(h.ctx, t, h.x.stand()).Wanted {
-			return nil
-		}
-		u = &unpaired{since: now, owner: o}
-		h.x.unpaired[at] = u
-		h.listen(t, true, now)
-	}
-	return h.pair(u, p.Msg, at, true, now)
-}
-
-// pair opens the channel of a message if its tunnel's two ids are known with it.
-func (h *handler) pair(u *unpaired, m l2tp.Message, at path, out bool, now time.Time) *channel {
-	t, ok := u.pair(at, m, out, now)
-	if !ok || h.x.known(at, t.LocalID, false) != nil || h.x.known(at, t.PeerID, true) != nil {
-		return nil
-	}
-	return h.open(&channel{translator: translator.New(t, now), owner: h.confirmed(u.owner, at, now), established: true, paired: true, secured: u.secured}, now)
 }
 
 // receiver returns the channel of a packet of a peer, or nil.
@@ -185,15 +146,7 @@ func (h *handler) receiver(p *l2tp.Packet, secured bool, now time.Time) *channel
 	if s, ok := h.x.session(at, p.Msg.Tunnel, false); ok {
 		return h.openSession(s, now)
 	}
-	u := h.x.unpaired[at]
-	if u == nil || u.secured && !secured {
-		return nil
-	}
-	if secured && !u.secured {
-		u.secured, u.in = true, question{}
-		h.dropForged(at)
-	}
-	return h.pair(u, p.Msg, at, false, now)
+	return h.meetReceiver(p, at, secured, now)
 }
 
 // trust takes in that the peer's packets come through IPsec. What it seemed to say in the
@@ -203,15 +156,6 @@ func (h *handler) trust(c *channel, now time.Time) {
 		c.translator = translator.New(c.translator.Tunnel(), now)
 	}
 	c.secured, c.clear = true, false
-}
-
-// dropForged forgets the channels of a path that packets in the clear have paired.
-func (h *handler) dropForged(at path) {
-	for _, c := range h.x.all() {
-		if t := c.translator.Tunnel(); c.paired && !c.secured && at == (path{t.Local, t.Peer}) {
-			h.drop(c)
-		}
-	}
 }
 
 // accepted opens the channel of an SCCRP for which xl2tpd has asked.
@@ -253,10 +197,10 @@ func (h *handler) distrust(p *l2tp.Packet, now time.Time) {
 // openSession opens the channel of a session of the kernel.
 func (h *handler) openSession(s Session, now time.Time) *channel {
 	at := path{s.Local, s.Peer}
-	o := h.facts.of(s.Local.Port(), now).session(s)
+	o := h.ask(s.Local.Port(), now).session(s)
 	if h.hasEnded(o) {
 		h.facts.forget()
-		o = h.facts.of(s.Local.Port(), now).session(s)
+		o = h.ask(s.Local.Port(), now).session(s)
 	}
 	if !h.serves(o, at, now) {
 		return nil

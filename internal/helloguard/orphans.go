@@ -25,10 +25,9 @@ type orphan struct {
 	next time.Time
 }
 
-// meet takes in what is known of the watched xl2tpd now. It may have dialled before that
-// was known.
+// meet takes in what is known of the xl2tpds now. One may have dialled before it was known.
 func (h *handler) meet(host Host, now time.Time) {
-	another := host.Daemon != h.host.Daemon
+	another := !slices.Equal(host.Daemons, h.host.Daemons)
 	h.host = host
 	for _, c := range h.x.list {
 		c.wanted = false // perhaps no longer
@@ -41,11 +40,16 @@ func (h *handler) meet(host Host, now time.Time) {
 	h.closeOrphans(now)
 }
 
-// reportDials reports the watched xl2tpd's attempts that are not reported yet.
+// runs reports whether the owner is one of the host's xl2tpds, as far as is known.
+func (h *handler) runs(o owner) bool {
+	return o.ownership == known && slices.Contains(h.host.Daemons, o.process)
+}
+
+// reportDials reports the attempts that are not reported yet of xl2tpds that are known now.
 func (h *handler) reportDials() {
 	var late []translator.Tunnel
 	h.x.awaited.all(func(t translator.Tunnel, a awaited) bool {
-		if !a.dialed && a.owner.is(h.host.Daemon) {
+		if !a.dialed && h.runs(a.owner) {
 			late = append(late, t)
 		}
 		return true
@@ -54,7 +58,7 @@ func (h *handler) reportDials() {
 		a, _ := h.x.awaited.get(t)
 		a.dialed = true
 		h.x.awaited.put(t, a)
-		h.dials(t.Peer.Addr())
+		h.dials(a.owner.process, t.Peer.Addr())
 	}
 }
 
@@ -95,7 +99,7 @@ func (h *handler) lookAt(s Session, now time.Time) {
 		if out.owner.ownership != unclear || s.Xl2tpd == 0 {
 			return
 		}
-		if o := h.facts.of(s.Local.Port(), now).session(s); o.ownership == known {
+		if o := h.ask(s.Local.Port(), now).session(s); o.ownership == known {
 			out.owner = o
 			h.save(out)
 		}
@@ -107,7 +111,7 @@ func (h *handler) closeOrphans(now time.Time) {
 	ended := map[proc.ID]bool{}
 	for _, c := range h.x.list {
 		p := c.owner.process
-		if c.orphan != nil || c.owner.ownership != known || p == h.host.Daemon {
+		if c.orphan != nil || c.owner.ownership != known {
 			continue
 		}
 		if _, looked := ended[p]; !looked {
@@ -116,7 +120,6 @@ func (h *handler) closeOrphans(now time.Time) {
 		if ended[p] {
 			c.orphan = &orphan{next: now}
 			c.rounds = 0
-			h.x.recount()
 			h.plan(c)
 		}
 	}
@@ -153,10 +156,11 @@ func (h *handler) givenUp(p *l2tp.Packet, now time.Time) {
 	if a.owner.ownership != known {
 		return
 	}
-	if r := closeReason(p.Msg, p.Payload(), false, 0, 0); r.Operator && !h.others(a.owner) {
-		h.ended(t, r)
+	of := Connection{t, a.owner.process}
+	if r := closeReason(p.Msg, p.Payload(), false, 0, 0); r.Operator {
+		h.ended(of, r)
 	}
-	if !h.signs(h.ctx, t, h.x.stand()).Wanted {
+	if !h.signs(h.ctx, of).Wanted {
 		return
 	}
 	ack := l2tp.Message{Tunnel: own, Nr: p.Msg.Ns + 1} // the first of its peer

@@ -88,6 +88,14 @@ func (f facts) owner(local, peer netip.AddrPort, opens bool) owner {
 	return owner{ownership: unclear}
 }
 
+// of returns the facts with those sockets only that can be in one of these cgroups.
+func (f facts) of(cgroups []uint32) facts {
+	f.sockets = slices.DeleteFunc(slices.Clone(f.sockets), func(s socket) bool {
+		return told(s.cgroup) && !slices.Contains(cgroups, s.cgroup)
+	})
+	return f
+}
+
 // senders returns root's sockets that can send from local to peer. Those of other users
 // can't have sent what the nftables rules queue.
 func (f facts) senders(local, peer netip.AddrPort) (free, connected []socket) {

@@ -49,7 +49,7 @@ func TestForeignConnections(t *testing.T) {
 			b.handles(false, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 9, Ns: ns, Nr: 2}, translator.Pass)
 			b.handles(true, l2tp.Message{Tunnel: 7, Ns: 1, Nr: ns + 1}, translator.Pass)
 		}
-		b.meet(Host{Daemon: office}, b.now)
+		b.meet(Host{Daemons: []proc.ID{office}}, b.now)
 		b.due(b.now)
 		if len(b.x.list)+b.x.awaited.len()+b.x.callers.len()+len(b.x.unpaired) != 0 || len(b.listened)+len(b.acts)+len(b.dialled)+len(b.ends) != 0 {
 			t.Errorf("%s: kept %d channels; listening to %v, %q, dialled %v", name, len(b.x.list), b.listened, b.acts, b.dialled)
@@ -88,6 +88,33 @@ func TestTwoDaemonsOnOnePort(t *testing.T) {
 	}
 }
 
+// Of two xl2tpds on one port the sender's cgroup says which it is, if it says one.
+func TestSenderOfTwoDaemons(t *testing.T) {
+	for name, tc := range map[string]struct {
+		from []uint32
+		want owner
+	}{
+		"the one's":             {[]uint32{5, 7}, owner{known, watched}},
+		"the other's":           {[]uint32{8}, owner{known, office}},
+		"both have just sent":   {[]uint32{7, 8}, owner{ownership: unclear}},
+		"a third program's":     {[]uint32{9}, owner{ownership: unclear}},
+		"the kernel can't tell": {nil, owner{ownership: unclear}},
+		"a cgroup is not known": {[]uint32{7}, owner{ownership: unclear}},
+	} {
+		b := newFixture(t, t.TempDir())
+		b.world.start(office, map[bool]uint32{true: 0, false: 8}[name == "a cgroup is not known"])
+		b.meet(Host{Daemons: []proc.ID{watched, office}}, b.now)
+		b.from = tc.from
+		b.connect()
+		if c := b.x.list[0]; c.owner != tc.want {
+			t.Errorf("%s: %+v", name, c.owner)
+		}
+		if told := tc.want.ownership == known; told != (len(b.dialledBy) == 1 && b.dialledBy[0] == tc.want.process) {
+			t.Errorf("%s: dialled by %v", name, b.dialledBy)
+		}
+	}
+}
+
 // What is known of the sockets may be older than the sender's, and says then that xl2tpd
 // dials. It is asked again before anything can be sent in xl2tpd's name.
 func TestSocketNewerThanTheFacts(t *testing.T) {
@@ -113,7 +140,7 @@ func TestSessionsOfTwoDaemons(t *testing.T) {
 		return translator.Tunnel{Local: here, Peer: there, LocalID: id, PeerID: id + 100}
 	}
 	sessions := []Session{{tunnel(1), watched.Pid}, {tunnel(2), office.Pid}, {tunnel(3), 0}}
-	b.meet(Host{Daemon: watched, Sessions: sessions}, b.now)
+	b.meet(Host{Daemons: []proc.ID{watched}, Sessions: sessions}, b.now)
 	of := map[uint16]owner{}
 	for _, c := range b.x.list {
 		of[c.translator.Tunnel().LocalID] = c.owner
@@ -141,12 +168,12 @@ func TestSessionsOfTwoDaemons(t *testing.T) {
 func TestParentKnownLater(t *testing.T) {
 	b := newFixture(t, t.TempDir())
 	s := Session{Tunnel: translator.Tunnel{Local: here, Peer: there, LocalID: 7, PeerID: 9}}
-	b.meet(Host{Daemon: watched, Sessions: []Session{s}}, b.now)
+	b.meet(Host{Daemons: []proc.ID{watched}, Sessions: []Session{s}}, b.now)
 	if c := b.x.list[0]; c.owner != (owner{ownership: unclear}) {
 		t.Errorf("%+v", c.owner)
 	}
 	s.Xl2tpd = watched.Pid
-	b.meet(Host{Daemon: watched, Sessions: []Session{s}}, b.now)
+	b.meet(Host{Daemons: []proc.ID{watched}, Sessions: []Session{s}}, b.now)
 	if c := b.x.list[0]; !c.owner.is(watched) {
 		t.Errorf("%+v", c.owner)
 	}
@@ -161,7 +188,7 @@ func TestOwnerRestartsWhileDialling(t *testing.T) {
 		b.handlesRaw(false, assigning(false, l2tp.TypeSCCRQ, 0, 7, 0, 0), translator.Pass)
 		b.world.end(watched)
 		b.world.start(again, 8)
-		b.meet(Host{Daemon: again}, b.now)
+		b.meet(Host{Daemons: []proc.ID{again}}, b.now)
 		if id == 7 {
 			b.handlesRaw(false, assigning(false, l2tp.TypeSCCRQ, 0, 7, 0, 0), translator.Pass)
 		}
@@ -193,7 +220,7 @@ func TestPidUsedAgain(t *testing.T) {
 	again := proc.ID{Pid: watched.Pid, Start: watched.Start + 1}
 	b.world.end(watched)
 	b.world.start(again, 7)
-	b.meet(Host{Daemon: again}, b.now)
+	b.meet(Host{Daemons: []proc.ID{again}}, b.now)
 	b.due(b.now)
 	if toPeers(b.acts) != 1 {
 		t.Errorf("%q: the tunnel is not closed for the process that has ended", b.acts)
@@ -207,7 +234,7 @@ func TestSenderOfAnOrphanLives(t *testing.T) {
 	b.connect()
 	b.world.start(office, 8)
 	b.world.end(watched)
-	b.meet(Host{Daemon: office}, b.now)
+	b.meet(Host{Daemons: []proc.ID{office}}, b.now)
 	b.handles(false, l2tp.Message{Tunnel: 9, Ns: 2, Nr: 1}, translator.Pass)
 	b.due(b.now.Add(time.Hour))
 	if toPeers(b.acts) != 0 || !b.x.list[0].owner.is(office) {
@@ -216,17 +243,60 @@ func TestSenderOfAnOrphanLives(t *testing.T) {
 	b.handles(true, l2tp.Message{Tunnel: 7, Ns: 1, Nr: 2}, translator.Pass)
 }
 
-// What another xl2tpd dials, or its user hangs up, is nothing to the watched one.
-func TestOtherDaemonDialsAndHangsUp(t *testing.T) {
+// What an xl2tpd dials, or its user hangs up, is told of that one; of an unclear owner, neither.
+func TestWhoDialsAndHangsUp(t *testing.T) {
+	for name, tc := range map[string]struct {
+		start []proc.ID
+		want  proc.ID
+	}{
+		"one":            {[]proc.ID{watched}, watched},
+		"another":        {[]proc.ID{office}, office},
+		"nobody can say": {[]proc.ID{watched, office}, proc.ID{}},
+	} {
+		b := newFixture(t, t.TempDir())
+		b.world.none()
+		for i, p := range tc.start {
+			b.world.start(p, uint32(7+i))
+		}
+		b.meet(Host{Daemons: tc.start}, b.now)
+		b.connect()
+		b.handlesRaw(false, closing(false, l2tp.TypeStopCCN, 2, 1, 1, "Goodbye!"), translator.Pass)
+		b.handlesRaw(false, assigning(false, l2tp.TypeSCCRQ, 0, 10, 0, 0), translator.Pass)
+		b.handlesRaw(false, explained(assigning(false, l2tp.TypeStopCCN, 0, 10, 1, 0), 1, "Goodbye!"), translator.Pass)
+		sure := tc.want != proc.ID{}
+		for i, c := range b.endOf {
+			if c.Owner != tc.want || b.ends[i].Operator != sure {
+				t.Errorf("%s: %+v of %v", name, b.ends[i], c.Owner)
+			}
+		}
+		want := []proc.ID{tc.want, tc.want}
+		if !sure {
+			want = nil
+		}
+		if !slices.Equal(b.dialledBy, want) || len(b.ends) == 0 {
+			t.Errorf("%s: dialled by %v, %d ends", name, b.dialledBy, len(b.ends))
+		}
+	}
+}
+
+// An xl2tpd that the caller does not know of yet is worth a look, once a second.
+func TestStranger(t *testing.T) {
 	b := newFixture(t, t.TempDir())
-	b.world.none()
+	b.dial(1)
+	if b.strangers != 0 {
+		t.Errorf("told %d times of an xl2tpd that is known", b.strangers)
+	}
 	b.world.start(office, 8)
-	b.connect()
-	b.handlesRaw(false, closing(false, l2tp.TypeStopCCN, 2, 1, 1, "Goodbye!"), translator.Pass)
-	b.handlesRaw(false, assigning(false, l2tp.TypeSCCRQ, 0, 10, 0, 0), translator.Pass)
-	b.handlesRaw(false, explained(assigning(false, l2tp.TypeStopCCN, 0, 10, 1, 0), 1, "Goodbye!"), translator.Pass)
-	if len(b.dialled) != 0 || slices.ContainsFunc(b.ends, func(r CloseReason) bool { return r.Operator }) || len(b.ends) != 1 {
-		t.Errorf("dialled %v, ends %+v", b.dialled, b.ends)
+	b.dial(2)
+	b.dial(3)
+	if b.strangers != 1 {
+		t.Errorf("told %d times at one time", b.strangers)
+	}
+	b.meet(Host{Daemons: []proc.ID{watched, office}}, b.now)
+	b.now = b.now.Add(time.Hour)
+	b.dial(4)
+	if b.strangers != 1 {
+		t.Errorf("told %d times, though it is known now", b.strangers)
 	}
 }
 
@@ -247,7 +317,7 @@ func TestLeavesSarefOnLoAlone(t *testing.T) {
 		b.handlesRaw(false, assigning(false, l2tp.TypeSCCRQ, 0, 7, 0, 0), translator.Pass)
 		b.handlesRaw(true, assigning(true, l2tp.TypeSCCRP, 7, 9, 0, 1), translator.Pass)
 		b.handles(false, l2tp.Message{Type: l2tp.TypeSCCCN, Tunnel: 9, Ns: 1, Nr: 1}, translator.Pass)
-		b.meet(Host{Daemon: watched, Sessions: []Session{{translator.Tunnel{Local: here, Peer: there, LocalID: 7, PeerID: 9}, watched.Pid}}}, b.now)
+		b.meet(Host{Daemons: []proc.ID{watched}, Sessions: []Session{{translator.Tunnel{Local: here, Peer: there, LocalID: 7, PeerID: 9}, watched.Pid}}}, b.now)
 		for ns := uint16(2); ns < 5; ns++ {
 			b.handle(packet(false, ourHello(ns)), outbound, b.now)
 		}
@@ -353,7 +423,7 @@ func TestIDOfAnOrphanDrawnAgain(t *testing.T) {
 	b.connect()
 	b.world.end(watched)
 	b.world.start(again, 8)
-	b.meet(Host{Daemon: again}, b.now)
+	b.meet(Host{Daemons: []proc.ID{again}}, b.now)
 	b.handlesRaw(false, assigning(false, l2tp.TypeSCCRP, 10, 7, 0, 1), translator.Pass)
 	b.handles(false, l2tp.Message{Tunnel: 10, Ns: 1, Nr: 2}, translator.Pass)
 	b.handles(true, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 7, Ns: 2, Nr: 1}, translator.Pass)

@@ -3,15 +3,14 @@ package helloguard
 import (
 	"net/netip"
 	"time"
+
+	"xl2tpd-keepalive/proc"
 )
 
-// Ask asks a peer for a sign of life, on every channel that the watched xl2tpd has with it.
-// It reports whether there is one that can be asked. An answer changes Channel.Heard.
-func (g *Guard) Ask(peer netip.Addr) (asked bool) {
-	g.each(peer, func(h *handler, c *channel) {
-		if !c.owner.is(h.host.Daemon) {
-			return
-		}
+// Ask asks a peer for a sign of life, on every channel that this xl2tpd has with it. It
+// reports whether there is one that can be asked. An answer changes Channel.Heard.
+func (g *Guard) Ask(owner proc.ID, peer netip.Addr) (asked bool) {
+	g.each(owner, peer, func(h *handler, c *channel) {
 		now := time.Now()
 		life, _ := h.life(c, now)
 		v := c.translator.Ask(now, life)
@@ -21,39 +20,39 @@ func (g *Guard) Ask(peer netip.Addr) (asked bool) {
 	return asked
 }
 
-// Bury says that a peer is dead: the StopCCN that xl2tpd sends it, or has sent it, is
+// Bury says that a peer is dead: the StopCCN that this xl2tpd sends it, or has sent it, is
 // acknowledged, so that a new tunnel can be dialled at once.
-func (g *Guard) Bury(peer netip.Addr) {
-	g.each(peer, func(h *handler, c *channel) {
+func (g *Guard) Bury(owner proc.ID, peer netip.Addr) {
+	g.each(owner, peer, func(h *handler, c *channel) {
 		c.dead, c.ackStop = true, c.translator.Closing()
 		h.catchUp(c, time.Now())
 	})
 }
 
-// Hanging says that the service, and no operator, asks xl2tpd to hang up its tunnel with a
-// peer; or that nothing has come of that.
-func (g *Guard) Hanging(peer netip.Addr, is bool) {
-	g.each(peer, func(_ *handler, c *channel) {
+// Hanging says that the service, and no operator, asks this xl2tpd to hang up its tunnel
+// with a peer; or that nothing has come of that.
+func (g *Guard) Hanging(owner proc.ID, peer netip.Addr, is bool) {
+	g.each(owner, peer, func(_ *handler, c *channel) {
 		if c.hangingUp = time.Now(); !is {
 			c.hangingUp = time.Time{}
 		}
 	})
 }
 
-// Dialling reports whether the watched xl2tpd is dialling a peer that has not answered yet,
-// and will go on for some seconds. It is not known while the guard is off.
-func (g *Guard) Dialling(peer netip.Addr) (is, known bool) {
+// Dialling reports whether this xl2tpd is dialling a peer that has not answered yet, and
+// will go on for some seconds. It is not known while the guard is off.
+func (g *Guard) Dialling(owner proc.ID, peer netip.Addr) (is, known bool) {
 	g.with(func(h *handler) {
-		is, known = h.x.dials(h.host.Daemon, peer, time.Now().Add(-dialling)), true
+		is, known = h.x.dials(owner, peer, time.Now().Add(-dialling)), true
 	})
 	return is, known
 }
 
-// each calls do for every channel with a peer that can be the watched xl2tpd's.
-func (g *Guard) each(peer netip.Addr, do func(*handler, *channel)) {
+// each calls do for every channel with a peer that is certainly this xl2tpd's.
+func (g *Guard) each(owner proc.ID, peer netip.Addr, do func(*handler, *channel)) {
 	g.with(func(h *handler) {
 		for _, c := range h.x.all() {
-			if c.translator.Tunnel().Peer.Addr() == peer && !h.others(c.owner) {
+			if c.translator.Tunnel().Peer.Addr() == peer && c.owner.is(owner) {
 				do(h, c)
 			}
 		}

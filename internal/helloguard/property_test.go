@@ -47,11 +47,13 @@ type histories struct {
 	programs []*program
 	conns    []*connection
 	opening  []*connection // the one that is being opened
-	watched  *program
+	sender   *program      // who sends the message at hand
 	nextID   uint16
 	nextPid  int
-	reports  int
+	dialled  []proc.ID // what Dials was told
 	listened map[translator.Tunnel]bool
+	noted    map[path]bool
+	came     map[address]arrival // data that came in on noted paths
 }
 
 // of is what the kernel and /proc say of the host.
@@ -88,6 +90,16 @@ func (w *histories) gone(id proc.ID) bool {
 	return !slices.ContainsFunc(w.programs, func(p *program) bool { return p.alive && p.ID == id })
 }
 
+func (w *histories) noteData(at path, on bool) error {
+	if w.noted[at] == on {
+		w.t.Fatalf("%v is noted twice, or not at all: %v", at, on)
+	}
+	w.noted[at] = on
+	return nil
+}
+
+func (w *histories) arrivals() (map[address]arrival, error) { return w.came, nil }
+
 func (w *histories) failClosed(translator.Tunnel, bool) error { return nil }
 
 func (w *histories) listen(t translator.Tunnel, on bool) error {
@@ -106,7 +118,15 @@ func (w *histories) send(i translator.Injection) error {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	if i.To != translator.ToPeer || p.Msg.Type != l2tp.TypeStopCCN {
+	if i.To != translator.ToPeer {
+		return nil
+	}
+	for _, c := range w.conns {
+		if p.Msg.Type == l2tp.TypeSCCCN && c.Local == p.Src && c.Peer == p.Dst && c.PeerID == p.Msg.Tunnel && !(c.by.xl2tpd && c.by.alive) {
+			w.t.Fatalf("question about %v in the name of %+v", c.Tunnel, *c.by)
+		}
+	}
+	if p.Msg.Type != l2tp.TypeStopCCN {
 		return nil
 	}
 	for _, c := range w.conns {
@@ -121,15 +141,16 @@ func (w *histories) send(i translator.Injection) error {
 func (w *histories) start() {
 	w.h = newHandler(context.Background(), &Guard{
 		Dir: w.dir, Log: slog.New(slog.DiscardHandler),
-		Signs: func(_ context.Context, t translator.Tunnel, _ int) Signs {
+		Signs: func(_ context.Context, t Connection) Signs {
 			linked := slices.ContainsFunc(w.conns, func(c *connection) bool { return c.established && !c.closed && c.by.alive && c.Peer == t.Peer })
-			return Signs{Linked: linked, Wanted: true, Offer: t.LocalID%2 == 0, Alive: t.LocalID%3 != 0, Window: time.Minute}
+			return Signs{Certain: t.LocalID%5 == 1, Linked: linked, Wanted: true, Offer: t.LocalID%2 == 0, Alive: t.LocalID%3 != 0, Window: time.Minute}
 		},
-		Ended: func(translator.Tunnel, CloseReason) {},
-		Dials: func(netip.Addr) { w.reports++ },
+		Ended: func(Connection, CloseReason) {},
+		Dials: func(by proc.ID, _ netip.Addr) { w.dialled = append(w.dialled, by) },
 	}, w.host(), w)
 	w.h.facts, w.h.gone = w, w.gone
-	w.listened = map[translator.Tunnel]bool{}
+	w.listened, w.noted, w.came = map[translator.Tunnel]bool{}, map[path]bool{}, map[address]arrival{}
+	w.h.watched = w.now
 	if err := w.h.restore(w.now); err != nil {
 		w.t.Fatal(err)
 	}
@@ -138,11 +159,13 @@ func (w *histories) start() {
 	}
 }
 
-// host is what the watcher says: the watched xl2tpd, and the sessions of kernel mode.
+// host is what the watcher says: the xl2tpds, and the sessions of kernel mode.
 func (w *histories) host() Host {
 	var h Host
-	if w.watched != nil && w.watched.alive {
-		h.Daemon = w.watched.ID
+	for _, p := range w.programs {
+		if p.xl2tpd && p.alive {
+			h.Daemons = append(h.Daemons, p.ID)
+		}
 	}
 	for _, c := range w.conns {
 		if !c.established || c.closed || !c.by.connects {
@@ -161,7 +184,9 @@ func (w *histories) out(c *connection, m l2tp.Message, own uint16) {
 	if c.by.user != 0 {
 		return // the nftables rules queue root's packets alone
 	}
+	w.sender = c.by
 	w.handle(between(c.Local, c.Peer, m, own), outbound, c)
+	w.sender = nil
 }
 
 func (w *histories) in(c *connection, m l2tp.Message, own uint16) {
@@ -170,6 +195,15 @@ func (w *histories) in(c *connection, m l2tp.Message, own uint16) {
 		return
 	}
 	w.handle(between(c.Peer, c.Local, m, own), inbound, c)
+}
+
+// data has a packet of a connection's link come in. It may be forged.
+func (w *histories) data() {
+	c, ok := pick(w, w.conns, func(c *connection) bool { return c.established && !c.closed })
+	if !ok || !w.noted[path{c.Local, c.Peer}] {
+		return
+	}
+	w.came[address{path{c.Local, c.Peer}, c.LocalID, false}] = arrival{clear: w.now}
 }
 
 func (w *histories) handle(raw []byte, from direction, c *connection) {
@@ -217,9 +251,6 @@ func (w *histories) startProgram() {
 		return
 	}
 	w.programs = append(w.programs, p)
-	if p.xl2tpd && (w.watched == nil || !w.watched.alive) {
-		w.watched = p
-	}
 }
 
 func (w *histories) endProgram() {
@@ -244,12 +275,14 @@ func (w *histories) open() {
 	}}
 	w.opening = []*connection{c}
 	defer func() { w.opening = nil }()
-	before := w.reports
+	w.dialled = nil
 	dials := rapid.Bool().Draw(w.t, "dials")
 	if dials {
 		w.out(c, l2tp.Message{Type: l2tp.TypeSCCRQ}, c.LocalID)
-		if w.reports != before && p != w.watched {
-			w.t.Fatalf("%+v dials, and the watched one is said to", *p)
+		for _, by := range w.dialled {
+			if by != p.ID || !p.xl2tpd {
+				w.t.Fatalf("%+v dials, and %v is said to", *p, by)
+			}
 		}
 	} else {
 		w.out(c, l2tp.Message{Type: l2tp.TypeSCCRP, Tunnel: c.PeerID, Nr: 1}, c.LocalID)
@@ -387,10 +420,18 @@ func TestHistories(t *testing.T) {
 			"talk":      do(w.exchange),
 			"more":      do(w.exchange),
 			"forge":     do(w.forge),
+			"data":      do(w.data),
 			"time":      do(w.pass),
 			"minutes":   do(w.keeps),
 			"meet":      do(func() { w.h.meet(w.host(), w.now) }),
 			"restart":   do(w.start),
 		})
 	})
+}
+
+func (w *histories) sentFrom(at address) []uint32 {
+	if w.sender == nil || !told(w.sender.cgroup) {
+		return nil
+	}
+	return []uint32{5, w.sender.cgroup} // with the one above it
 }

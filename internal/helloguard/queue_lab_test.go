@@ -31,12 +31,12 @@ func TestWayThroughTheQueue(t *testing.T) {
 
 	g := &Guard{
 		Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler),
-		Signs: func(context.Context, translator.Tunnel, int) Signs {
-			return Signs{Wanted: true, Alive: true, Offer: true}
+		Signs: func(context.Context, Connection) Signs {
+			return Signs{Certain: true, Wanted: true, Alive: true, Offer: true}
 		},
 		Daemons: func() []Daemon { return []Daemon{{ID: proc.ID{Pid: 1, Start: 1}}} },
-		Ended:   func(translator.Tunnel, CloseReason) {},
-		Dials:   func(netip.Addr) {},
+		Ended:   func(Connection, CloseReason) {},
+		Dials:   func(proc.ID, netip.Addr) {},
 		Report:  func(err error) {},
 	}
 	g.Tell(Host{Sessions: []Session{{Tunnel: translator.Tunnel{Local: ours, Peer: theirs, LocalID: 7, PeerID: 9}}}})

@@ -4,17 +4,16 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 
 	"github.com/google/nftables"
-	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
 	"xl2tpd-keepalive/internal/helloguard/translator"
-	"xl2tpd-keepalive/internal/l2tp"
 )
 
 const (
@@ -53,18 +52,16 @@ type flow struct {
 	id       uint16
 }
 
+func newFlow(src, dst netip.AddrPort, id uint16) flow {
+	f := flow{src: src.Addr().As4(), dst: dst.Addr().As4(), id: id}
+	binary.BigEndian.PutUint16(f.ports[:2], src.Port())
+	binary.BigEndian.PutUint16(f.ports[2:], dst.Port())
+	return f
+}
+
 // flows are both directions of a tunnel.
 func flows(t translator.Tunnel) [2]flow {
-	ports := func(a, b uint16) (p [4]byte) {
-		binary.BigEndian.PutUint16(p[:2], a)
-		binary.BigEndian.PutUint16(p[2:], b)
-		return p
-	}
-	local, peer := t.Local.Addr().As4(), t.Peer.Addr().As4()
-	return [2]flow{
-		{local, peer, ports(t.Local.Port(), t.Peer.Port()), t.PeerID},
-		{peer, local, ports(t.Peer.Port(), t.Local.Port()), t.LocalID},
-	}
+	return [2]flow{newFlow(t.Local, t.Peer, t.PeerID), newFlow(t.Peer, t.Local, t.LocalID)}
 }
 
 // address is the flow without its id, as an element of a set: each part fills up a register.
@@ -104,6 +101,7 @@ func inwards(tunnels []translator.Tunnel) (connections, peers []nftables.SetElem
 type contents struct {
 	failClosed []translator.Tunnel // must not pass without the guard
 	listen     []translator.Tunnel // the peer's messages are queued; LocalID 0: all of that address and port
+	data       []path              // data are noted that come in there
 }
 
 // rules are what is in the kernel.
@@ -112,6 +110,13 @@ type rules struct {
 	failClosed  *nftables.Set // flows that must not pass without the guard
 	connections *nftables.Set // flows from a peer that the guard reads
 	peers       *nftables.Set // the same, without an id
+	dataPeers   *nftables.Set // paths of which incoming data are noted
+	// When data came in last for which tunnel: in the clear, and through IPsec.
+	clear, secured *nftables.Set
+	noted          map[path]bool // what dataPeers holds
+
+	senders      *nftables.Set // from which cgroup control messages are sent
+	tellsSenders bool          // the kernel can tell that
 	// check is what a loopback check's packets have behind the flags of their L2TP header.
 	check [checkLen]byte
 	// want is how many rules each chain has.
@@ -130,6 +135,14 @@ func newRules() *rules {
 	r := &rules{
 		table: t, check: newCheck(),
 		failClosed: set("failclosed", parts), connections: set("connections", parts), peers: set("peers", parts[:4]),
+		dataPeers: set("datapeers", parts[:4]), clear: set("cleardata", parts), secured: set("secureddata", parts),
+	}
+	// Five parts are the most: the two ports are one.
+	r.senders = set("senders", []nftables.SetDatatype{nftables.TypeIPAddr, nftables.TypeIPAddr,
+		nftables.TypeMark, nftables.TypeInetService, nftables.TypeCGroupV2})
+	r.senders.Dynamic, r.senders.HasTimeout, r.senders.Timeout, r.senders.Size = true, true, senderTTL, maxSenders
+	for _, s := range []*nftables.Set{r.clear, r.secured} {
+		s.Dynamic, s.HasTimeout, s.Timeout, s.Size = true, true, dataTTL, maxArrivals
 	}
 	r.failClosed.HasTimeout = true // for the tunnels that the guard leaves behind
 	r.peers.HasTimeout, r.peers.Timeout, r.peers.Size = true, openTTL, maxUnpaired
@@ -138,8 +151,8 @@ func newRules() *rules {
 
 // install puts the table into the kernel, in place of an earlier one, in one transaction. A
 // fail-closed tunnel stays so for that time; 0: until it is taken out.
-func (r *rules) install(port uint16, c contents, timeout time.Duration) error {
-	return r.put(c, timeout, r.outgoing(port), r.incoming())
+func (r *rules) install(ports []uint16, c contents, timeout time.Duration) error {
+	return r.put(c, timeout, r.outgoing(ports), r.incoming())
 }
 
 // installForCheck puts a table into the kernel that queues a loopback check's packets only:
@@ -165,6 +178,10 @@ func (r *rules) put(in contents, timeout time.Duration, outgoing, incoming [][]e
 		{r.failClosed, bothFlows(in.failClosed, timeout)},
 		{r.connections, connections},
 		{r.peers, peers[:min(len(peers), maxUnpaired)]},
+		{r.dataPeers, inwardPaths(in.data)},
+		{r.clear, nil},
+		{r.secured, nil},
+		{r.senders, nil},
 	} {
 		if err := addSet(c, s.set, s.elements); err != nil {
 			return fmt.Errorf("nf_tables: set: %w", err)
@@ -172,23 +189,34 @@ func (r *rules) put(in contents, timeout time.Duration, outgoing, incoming [][]e
 	}
 	r.puts++
 	r.want = map[string]int{}
-	chain := func(ch nftables.Chain, bodies ...[]expr.Any) {
-		ch.Table = r.table
-		c.AddChain(&ch)
-		for _, b := range bodies {
-			c.AddRule(&nftables.Rule{Table: r.table, Chain: &ch, Exprs: b})
-		}
-		r.want[ch.Name] = len(bodies)
+	r.noted = map[path]bool{}
+	for _, at := range in.data {
+		r.noted[at] = true
 	}
-	priority := nftables.ChainPriority(late)
-	base := func(name string, hook *nftables.ChainHook, body []expr.Any) {
-		chain(nftables.Chain{Name: name, Type: nftables.ChainTypeFilter, Hooknum: hook, Priority: &priority}, body)
+	r.addChain(c, nftables.Chain{Name: sent}, outgoing...)
+	r.addChain(c, nftables.Chain{Name: received}, incoming...)
+	r.addChain(c, nftables.Chain{Name: noting}, r.noteData()...)
+	r.addBase(c, "output", nftables.ChainHookOutput, control(sent, ofRoot()...))
+	r.addBase(c, "input", nftables.ChainHookInput, control(received))
+	if len(in.data) > 0 {
+		r.addDataHook(c)
 	}
-	chain(nftables.Chain{Name: sent}, outgoing...)
-	chain(nftables.Chain{Name: received}, incoming...)
-	base("output", nftables.ChainHookOutput, control(sent, ofRoot()...))
-	base("input", nftables.ChainHookInput, control(received))
 	return flush(c)
+}
+
+func (r *rules) addChain(c *nftables.Conn, ch nftables.Chain, bodies ...[]expr.Any) {
+	ch.Table = r.table
+	c.AddChain(&ch)
+	for _, b := range bodies {
+		c.AddRule(&nftables.Rule{Table: r.table, Chain: &ch, Exprs: b})
+	}
+	r.want[ch.Name] = len(bodies)
+}
+
+// addBase adds a chain that the kernel calls for each packet.
+func (r *rules) addBase(c *nftables.Conn, name string, hook *nftables.ChainHook, body []expr.Any) {
+	priority := nftables.ChainPriority(late)
+	r.addChain(c, nftables.Chain{Name: name, Type: nftables.ChainTypeFilter, Hooknum: hook, Priority: &priority}, body)
 }
 
 func addSet(c *nftables.Conn, s *nftables.Set, elements []nftables.SetElement) error {
@@ -279,127 +307,4 @@ func change(s *nftables.Set, elements []nftables.SetElement, on bool) error {
 		}
 	}
 	return flush(c)
-}
-
-// outgoing are the rules for control messages that a program of root sends: xl2tpd on its port,
-// or any on port 1701.
-func (r *rules) outgoing(port uint16) [][]expr.Any {
-	all := [][]expr.Any{request(), loopback(expr.MetaKeyOIF), r.queued(r.failClosed, nil, securedQueue, 0)}
-	ports := []uint16{l2tpPort}
-	if port != 0 && port != l2tpPort {
-		ports = append(ports, port)
-	}
-	for _, p := range ports {
-		for _, offset := range []uint32{0, 2} { // source, destination
-			all = append(all, []expr.Any{
-				payload(header, offset, 2, 1),
-				&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.BigEndian.PutUint16(p)},
-				&expr.Queue{Num: securedQueue, Flag: expr.QueueFlagBypass},
-			})
-		}
-	}
-	return all
-}
-
-// incoming are the rules for control messages of the peers that the guard listens to. Others,
-// such as those of a scanner, never come to it. What is forged in a peer's name fills the queue
-// of those that come in the clear, and no other.
-func (r *rules) incoming() [][]expr.Any {
-	all := [][]expr.Any{r.checked(), loopback(expr.MetaKeyIIF)}
-	for _, q := range []struct {
-		num   uint16
-		which []expr.Any
-	}{{securedQueue, secured()}, {plainQueue, nil}} {
-		all = append(all,
-			r.queued(r.failClosed, q.which, q.num, 0),
-			r.queued(r.connections, q.which, q.num, expr.QueueFlagBypass),
-			r.queued(r.peers, q.which, q.num, expr.QueueFlagBypass))
-	}
-	return all
-}
-
-// checked: meta iif lo @th,80,80 CHECK queue num securedQueue. Without bypass: if nobody
-// listens, xl2tpd must not see the packet either.
-func (r *rules) checked() []expr.Any {
-	return append(onLoopback(expr.MetaKeyIIF),
-		payload(header, udpHeaderLen+2, checkLen, 1),
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: r.check[:]},
-		&expr.Queue{Num: securedQueue},
-	)
-}
-
-// request: meta oif lo @th,192,32 1 queue num securedQueue bypass. It queues the SCCRQs
-// for which there is no SA yet: the kernel drops them behind this hook, and until then their
-// device is lo (net/ipv4/route.c, ipv4_blackhole_route).
-func request() []expr.Any {
-	return append(onLoopback(expr.MetaKeyOIF),
-		payload(header, 24, 4, 1), // the first AVP's type and value (RFC 2661 §4.4.1)
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{0, 0, 0, byte(l2tp.TypeSCCRQ)}},
-		&expr.Queue{Num: securedQueue, Flag: expr.QueueFlagBypass},
-	)
-}
-
-// loopback: meta iif lo return. What goes through lo is what the guard has sent itself.
-func loopback(device expr.MetaKey) []expr.Any {
-	return append(onLoopback(device), &expr.Verdict{Kind: expr.VerdictReturn})
-}
-
-func onLoopback(device expr.MetaKey) []expr.Any {
-	return []expr.Any{
-		&expr.Meta{Key: device, Register: 1},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.NativeEndian.PutUint32(loIndex)},
-	}
-}
-
-// control sends control messages of L2TP version 2, or which of them match more, to another
-// chain: UDP datagrams that begin with T bit and version (RFC 2661 §3.1). Every packet of the
-// host comes by here. A data packet costs the first three expressions, for which nf_tables has
-// short cuts.
-func control(to string, more ...expr.Any) []expr.Any {
-	return slices.Concat([]expr.Any{
-		payload(header, udpHeaderLen, 4, 1),
-		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: []byte{0x80, 0x0f, 0, 0}, Xor: []byte{0, 0, 0, 0}},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{0x80, 0x02, 0, 0}},
-		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_UDP}},
-	}, more, []expr.Any{&expr.Verdict{Kind: expr.VerdictJump, Chain: to}})
-}
-
-// ofRoot: meta skuid 0. xl2tpd runs as root. What other users send on its port, they forge.
-func ofRoot() []expr.Any {
-	return []expr.Any{
-		&expr.Meta{Key: expr.MetaKeySKUID, Register: 1},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.NativeEndian.PutUint32(0)},
-	}
-}
-
-// queued is the rule that queues which packets of the flows in a set.
-func (r *rules) queued(s *nftables.Set, which []expr.Any, queue uint16, flag expr.QueueFlag) []expr.Any {
-	return slices.Concat(which, r.lookup(s), []expr.Any{&expr.Queue{Num: queue, Flag: flag}})
-}
-
-// lookup matches the flows in a set.
-func (r *rules) lookup(s *nftables.Set) []expr.Any {
-	parts := []expr.Any{
-		payload(expr.PayloadBaseNetworkHeader, 12, 4, unix.NFT_REG32_00),
-		payload(expr.PayloadBaseNetworkHeader, 16, 4, unix.NFT_REG32_01),
-		payload(header, 0, 2, unix.NFT_REG32_02),
-		payload(header, 2, 2, unix.NFT_REG32_03),
-	}
-	if s != r.peers {
-		parts = append(parts, payload(header, udpHeaderLen+4, 2, unix.NFT_REG32_04)) // the tunnel id
-	}
-	return append(parts, &expr.Lookup{SourceRegister: unix.NFT_REG32_00, SetName: s.Name, SetID: s.ID})
-}
-
-// secured matches what has come through IPsec.
-func secured() []expr.Any {
-	return []expr.Any{
-		&expr.Meta{Key: metaSecpath, Register: 1},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{1}},
-	}
-}
-
-func payload(base expr.PayloadBase, offset, length, register uint32) *expr.Payload {
-	return &expr.Payload{DestRegister: register, Base: base, Offset: offset, Len: length}
 }

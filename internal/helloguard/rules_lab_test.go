@@ -33,7 +33,7 @@ func size(t *testing.T, s *nftables.Set) int {
 func putRules(t *testing.T, c contents, timeout time.Duration) *rules {
 	t.Helper()
 	r := newRules()
-	if err := r.install(0, c, timeout); err != nil {
+	if err := r.install([]uint16{l2tpPort}, c, timeout); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { r.remove() })
@@ -110,7 +110,7 @@ func TestPeersTimeIsRenewed(t *testing.T) {
 	const while = 3 * time.Second
 	r := newRules()
 	r.peers.Timeout = while
-	if err := r.install(0, contents{}, 0); err != nil {
+	if err := r.install([]uint16{l2tpPort}, contents{}, 0); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { r.remove() })

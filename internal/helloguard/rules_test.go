@@ -34,6 +34,8 @@ type kernel struct {
 	jump  string
 	drop  bool
 	done  bool // with the chain
+
+	updated map[string][]byte // elements that were put into sets
 }
 
 // follow takes the packet through our chains of one direction.
@@ -101,9 +103,11 @@ func (k *kernel) run(t *testing.T, rule []expr.Any) bool {
 			}
 		case *expr.Lookup:
 			key := k.regs[at(e.SourceRegister):]
-			if !slices.ContainsFunc(k.sets[e.SetName], func(o []byte) bool { return bytes.HasPrefix(key, o) }) {
+			if slices.ContainsFunc(k.sets[e.SetName], func(o []byte) bool { return bytes.HasPrefix(key, o) }) == e.Invert {
 				return false
 			}
+		case *expr.Dynset:
+			k.update(e)
 		case *expr.Queue:
 			k.queue, k.done = e, true
 		case *expr.Verdict:
@@ -128,6 +132,7 @@ func holding(c contents) *kernel {
 	connections, peers := inwards(c.listen)
 	put("connections", connections)
 	put("peers", peers)
+	put("datapeers", inwardPaths(c.data))
 	return k
 }
 
@@ -190,7 +195,7 @@ func TestOutgoing(t *testing.T) {
 	} {
 		k := holding(contents{failClosed: []translator.Tunnel{failClosed}})
 		k.device, k.uid, k.ip = c.device, c.uid, c.ip
-		k.follow(t, sent, newRules().outgoing(1801))
+		k.follow(t, sent, newRules().outgoing([]uint16{1701, 1801}))
 		if got := k.fate(); got != c.want || k.queue != nil && k.queue.Num != securedQueue {
 			t.Errorf("%s: %s, want %s", name, got, c.want)
 		}

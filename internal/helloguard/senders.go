@@ -3,9 +3,8 @@ package helloguard
 import (
 	"log/slog"
 	"os"
+	"slices"
 	"time"
-
-	"xl2tpd-keepalive/proc"
 )
 
 // restore takes over the channels of an earlier process.
@@ -24,14 +23,14 @@ func (h *handler) restore(now time.Time) error {
 		h.x.add(c)
 		h.plan(c)
 		if c.reason != nil && c.closed { // the supervisor may be a new one too
-			h.ended(c.translator.Tunnel(), *c.reason)
+			h.ended(c.connection(), *c.reason)
 		}
 	}
 	return err
 }
 
 // confirmOwner compares the owner that a file names with the host, and reports whether the
-// channel can be an xl2tpd's. Earlier versions took every process for the watched xl2tpd. An
+// channel can be an xl2tpd's. Earlier versions knew one xl2tpd, and took every process for it. An
 // owner that the file does not name is asked for once it sends: who has the port now may not
 // be who opened the connection.
 func (h *handler) confirmOwner(c *channel, now time.Time) bool {
@@ -54,7 +53,11 @@ const aliveFor = 100 * time.Millisecond
 // be a second old.
 func (h *handler) ownerOf(at path, opens bool, now time.Time) owner {
 	for range 2 {
-		o := h.facts.of(at.local.Port(), now).owner(at.local, at.peer, opens)
+		f := h.ask(at.local.Port(), now)
+		o := f.owner(at.local, at.peer, opens)
+		if o.ownership == unclear {
+			o = h.bySender(f, at, opens, now)
+		}
 		if o.ownership != known {
 			return o
 		}
@@ -70,12 +73,40 @@ func (h *handler) ownerOf(at path, opens bool, now time.Time) owner {
 	return owner{ownership: unclear}
 }
 
+// cheapRead is how long it may take to ask the kernel who sends without a pause after it.
+const cheapRead = 5 * time.Millisecond
+
+// bySender asks the kernel who sends the message at hand, where several programs can. If the
+// answer takes long, it is asked so seldom that it costs one part in dataCost of the time.
+func (h *handler) bySender(f facts, at path, opens bool, now time.Time) owner {
+	if h.sending.path == at && !f.blind && f.certain(f.sockets) && !now.Before(h.sendersAt) {
+		began := time.Now()
+		cgroups := h.fx.sentFrom(h.sending)
+		if took := time.Since(began); took > cheapRead {
+			h.sendersAt = now.Add(dataCost * took)
+		}
+		if o := f.of(cgroups).owner(at.local, at.peer, opens); o.ownership == known {
+			return o
+		}
+	}
+	return owner{ownership: unclear}
+}
+
 // hasEnded reports whether an owner is known, and has ended.
 func (h *handler) hasEnded(o owner) bool { return o.ownership == known && h.gone(o.process) }
 
-// others reports whether an owner is certainly not the watched xl2tpd.
-func (h *handler) others(o owner) bool {
-	return o.ownership == known && h.host.Daemon != proc.ID{} && o.process != h.host.Daemon
+// strangerEvery is the shortest time between two calls of Guard.Stranger.
+const strangerEvery = time.Second
+
+// ask returns the facts about a port, and says if they name an xl2tpd that is not known yet.
+func (h *handler) ask(port uint16, now time.Time) facts {
+	f := h.facts.of(port, now)
+	unknown := func(d Daemon) bool { return !slices.Contains(h.host.Daemons, d.ID) }
+	if slices.ContainsFunc(f.daemons, unknown) && h.stranger != nil && now.Sub(h.strangerAt) >= strangerEvery {
+		h.strangerAt = now
+		h.stranger()
+	}
+	return f
 }
 
 // serves reports whether the guard may touch an owner's connections on a path. It says so
@@ -84,7 +115,7 @@ func (h *handler) serves(o owner, at path, now time.Time) bool {
 	if o.ownership == foreign {
 		return false
 	}
-	if !h.facts.of(at.local.Port(), now).sendsThroughLo(o, at.local.Addr()) {
+	if !h.ask(at.local.Port(), now).sendsThroughLo(o, at.local.Addr()) {
 		return true
 	}
 	if h.leftAlone != o.process {

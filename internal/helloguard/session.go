@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -66,6 +67,7 @@ func (g *Guard) work(ctx context.Context, working func()) error {
 
 	_, _, host := g.settings()
 	s := &session{Guard: g, in: in, rules: newRules(), checks: newLoopbackChecks()}
+	s.rules.tellsSenders = canTellSenders()
 	s.h = newHandler(ctx, g, host, s)
 	s.h.signs = s.signs
 	if err := s.h.restore(time.Now()); err != nil {
@@ -107,13 +109,15 @@ func (g *Guard) work(ctx context.Context, working func()) error {
 func (s *session) begin(host Host) error {
 	s.busy.Lock()
 	defer s.busy.Unlock()
-	if err := s.rules.install(host.Port, s.contents(), 0); err != nil {
+	now := time.Now()
+	if err := s.rules.install(host.Ports, s.contents(), 0); err != nil {
 		return err
 	}
+	s.h.watched = now
 	s.starting = true
-	s.h.look(host.Sessions, time.Now())
+	s.h.look(host.Sessions, now)
 	s.starting = false
-	return s.rules.install(host.Port, s.contents(), 0)
+	return s.rules.install(host.Ports, s.contents(), 0)
 }
 
 // open handles the packets of a queue until ctx ends. An error after that it
@@ -208,31 +212,25 @@ func (s *session) hold(do func()) {
 // off and nobody needs it.
 func (s *session) told() (done bool, err error) {
 	on, _, host := s.settings()
-	var port uint16
+	var ports []uint16
 	var apart int
 	s.hold(func() {
-		port = s.h.host.Port
+		ports = s.h.host.Ports
 		s.h.meet(host, time.Now())
 		apart = len(s.h.apart())
 	})
 	if !on && apart == 0 {
 		return true, s.leave()
 	}
-	if port != host.Port {
-		return false, s.install(host.Port)
+	if !slices.Equal(ports, host.Ports) {
+		s.hold(func() { err = s.rules.install(host.Ports, s.contents(), 0) })
 	}
-	return false, nil
-}
-
-func (s *session) install(port uint16) error {
-	s.busy.Lock()
-	defer s.busy.Unlock()
-	return s.rules.install(port, s.contents(), 0)
+	return false, err
 }
 
 // contents are what the sets have to hold.
 func (s *session) contents() contents {
-	return contents{failClosed: s.h.needGuard(), listen: s.h.listening()}
+	return contents{failClosed: s.h.needGuard(), listen: s.h.listening(), data: s.h.data.paths()}
 }
 
 // repair puts the table back if somebody has taken it, or a part of it, away. If that happens
@@ -246,7 +244,7 @@ func (s *session) repair(again *time.Timer) error {
 		if err == nil {
 			s.restorations.add(s.Log, now)
 		}
-		if err := s.rules.install(s.h.host.Port, s.contents(), 0); err != nil {
+		if err := s.rules.install(s.h.host.Ports, s.contents(), 0); err != nil {
 			return err
 		}
 		s.restored = true
@@ -276,6 +274,17 @@ func (s *session) listen(t translator.Tunnel, on bool) error {
 	return s.orInstall(s.rules.setListen(t, on))
 }
 
+func (s *session) noteData(at path, on bool) error {
+	if s.starting {
+		return nil
+	}
+	return s.orInstall(s.rules.setData(at, on))
+}
+
+func (s *session) arrivals() (map[address]arrival, error) { return s.rules.arrivals() }
+
+func (s *session) sentFrom(at address) []uint32 { return s.rules.sentFrom(at) }
+
 // orInstall puts the whole table back if a set could not be changed: the table may have just been
 // taken away. A set that is full is no reason to.
 func (s *session) orInstall(err error) error {
@@ -284,7 +293,7 @@ func (s *session) orInstall(err error) error {
 	}
 	s.restored = true
 	s.wrong.Give()
-	return s.rules.install(s.h.host.Port, s.contents(), 0)
+	return s.rules.install(s.h.host.Ports, s.contents(), 0)
 }
 
 // end stops all calls from outside.
@@ -304,7 +313,7 @@ func (s *session) leave() error {
 	if len(apart) == 0 {
 		return s.rules.remove()
 	}
-	return s.rules.install(s.h.host.Port, contents{failClosed: apart}, leftFor)
+	return s.rules.install(s.h.host.Ports, contents{failClosed: apart}, leftFor)
 }
 
 // held is a packet that waits for its verdict.
@@ -403,7 +412,7 @@ func (s *session) handle(h held) {
 	if c != nil {
 		s.h.catchUp(c, time.Now())
 	}
-	if next := s.h.timers.Next(); !next.IsZero() && (s.armed.IsZero() || next.Before(s.armed)) {
+	if next := s.h.next(); !next.IsZero() && (s.armed.IsZero() || next.Before(s.armed)) {
 		s.alarm.Give()
 	}
 }

@@ -67,10 +67,10 @@ func runGuard(t *testing.T, sessions ...translator.Tunnel) *running {
 	r := &running{t: t, err: errors.New("has not begun")}
 	g := &Guard{
 		Dir: t.TempDir(), Log: slog.New(slog.NewTextHandler(r, nil)),
-		Signs:   func(context.Context, translator.Tunnel, int) Signs { return Signs{Wanted: true, Alive: true} },
+		Signs:   func(context.Context, Connection) Signs { return Signs{Certain: true, Wanted: true, Alive: true} },
 		Daemons: func() []Daemon { return []Daemon{{ID: proc.ID{Pid: 1, Start: 1}}} },
-		Ended:   func(translator.Tunnel, CloseReason) {},
-		Dials:   func(netip.Addr) {}, Report: r.report,
+		Ended:   func(Connection, CloseReason) {},
+		Dials:   func(proc.ID, netip.Addr) {}, Report: r.report,
 	}
 	var host Host
 	for _, s := range sessions {

@@ -28,7 +28,7 @@ const (
 // show them.
 type record struct {
 	Daemon  string          `json:"daemon"`           // its owner; empty: not known
-	Proven  bool            `json:"proven,omitempty"` // earlier versions took every process for the watched xl2tpd
+	Proven  bool            `json:"proven,omitempty"` // earlier versions knew one xl2tpd, and took every process for it
 	Secured bool            `json:"secured"`
 	Vendor  string          `json:"vendor,omitempty"`
 	Ending  *CloseReason    `json:"ending,omitempty"`

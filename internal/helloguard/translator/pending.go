@@ -219,6 +219,12 @@ func (t *Translator) takeBack(r uint16) bool {
 	return true
 }
 
+// Questioned notes that the peer was sent a message again, before its ids were known.
+func (t *Translator) Questioned(at time.Time) {
+	t.begin(Drop)
+	t.mustAnswer(at)
+}
+
 // Ask sends the peer a message again that it has acknowledged: RFC 2661 §5.8 has the
 // peer acknowledge the duplicate, and that is a sign of life. It does nothing if no such
 // message is known, nor if xl2tpd is not certainly the process that opened the connection.

@@ -1,0 +1,143 @@
+package helloguard
+
+import (
+	"slices"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/binaryutil"
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+
+	"xl2tpd-keepalive/internal/l2tp"
+)
+
+// outgoing are the rules for control messages that a program of root sends: an xl2tpd on its
+// port, or any on port 1701.
+func (r *rules) outgoing(ports []uint16) [][]expr.Any {
+	all := append(r.noteSender(), request(), loopback(expr.MetaKeyOIF), r.queued(r.failClosed, nil, securedQueue, 0))
+	for _, p := range ports {
+		for _, offset := range []uint32{0, 2} { // source, destination
+			all = append(all, []expr.Any{
+				payload(header, offset, 2, 1),
+				&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.BigEndian.PutUint16(p)},
+				&expr.Queue{Num: securedQueue, Flag: expr.QueueFlagBypass},
+			})
+		}
+	}
+	return all
+}
+
+// incoming are the rules for control messages of the peers that the guard listens to. Others,
+// such as those of a scanner, never come to it. What is forged in a peer's name fills the queue
+// of those that come in the clear, and no other.
+func (r *rules) incoming() [][]expr.Any {
+	all := [][]expr.Any{r.checked(), loopback(expr.MetaKeyIIF)}
+	for _, q := range []struct {
+		num   uint16
+		which []expr.Any
+	}{{securedQueue, secured()}, {plainQueue, nil}} {
+		all = append(all,
+			r.queued(r.failClosed, q.which, q.num, 0),
+			r.queued(r.connections, q.which, q.num, expr.QueueFlagBypass),
+			r.queued(r.peers, q.which, q.num, expr.QueueFlagBypass))
+	}
+	return all
+}
+
+// checked: meta iif lo @th,80,80 CHECK queue num securedQueue. Without bypass: if nobody
+// listens, xl2tpd must not see the packet either.
+func (r *rules) checked() []expr.Any {
+	return append(onLoopback(expr.MetaKeyIIF),
+		payload(header, udpHeaderLen+2, checkLen, 1),
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: r.check[:]},
+		&expr.Queue{Num: securedQueue},
+	)
+}
+
+// request: meta oif lo @th,192,32 1 queue num securedQueue bypass. It queues the SCCRQs
+// for which there is no SA yet: the kernel drops them behind this hook, and until then their
+// device is lo (net/ipv4/route.c, ipv4_blackhole_route).
+func request() []expr.Any {
+	return append(onLoopback(expr.MetaKeyOIF),
+		payload(header, 24, 4, 1), // the first AVP's type and value (RFC 2661 §4.4.1)
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{0, 0, 0, byte(l2tp.TypeSCCRQ)}},
+		&expr.Queue{Num: securedQueue, Flag: expr.QueueFlagBypass},
+	)
+}
+
+// loopback: meta iif lo return. What goes through lo is what the guard has sent itself.
+func loopback(device expr.MetaKey) []expr.Any {
+	return append(onLoopback(device), &expr.Verdict{Kind: expr.VerdictReturn})
+}
+
+func onLoopback(device expr.MetaKey) []expr.Any {
+	return []expr.Any{
+		&expr.Meta{Key: device, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.NativeEndian.PutUint32(loIndex)},
+	}
+}
+
+// control sends control messages of L2TP version 2, or which of them match more, to another
+// chain.
+func control(to string, more ...expr.Any) []expr.Any { return messages(0x80, to, more...) }
+
+// messages sends UDP datagrams to another chain that begin with this T bit and version 2
+// (RFC 2661 §3.1). Every packet of the host comes by here. Any other packet costs the first
+// three expressions, for which nf_tables has short cuts.
+func messages(t byte, to string, more ...expr.Any) []expr.Any {
+	return slices.Concat([]expr.Any{
+		payload(header, udpHeaderLen, 4, 1),
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: []byte{0x80, 0x0f, 0, 0}, Xor: []byte{0, 0, 0, 0}},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{t, 0x02, 0, 0}},
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_UDP}},
+	}, more, []expr.Any{&expr.Verdict{Kind: expr.VerdictJump, Chain: to}})
+}
+
+// ofRoot: meta skuid 0. xl2tpd runs as root. What other users send on its port, they forge.
+func ofRoot() []expr.Any {
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeySKUID, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.NativeEndian.PutUint32(0)},
+	}
+}
+
+// queued is the rule that queues which packets of the flows in a set.
+func (r *rules) queued(s *nftables.Set, which []expr.Any, queue uint16, flag expr.QueueFlag) []expr.Any {
+	return slices.Concat(which, r.lookup(s), []expr.Any{&expr.Queue{Num: queue, Flag: flag}})
+}
+
+// lookup matches the flows in a set.
+func (r *rules) lookup(s *nftables.Set) []expr.Any {
+	parts := pathKey()
+	if s != r.peers {
+		parts = append(parts, payload(header, udpHeaderLen+4, 2, unix.NFT_REG32_04)) // the tunnel id
+	}
+	return append(parts, &expr.Lookup{SourceRegister: unix.NFT_REG32_00, SetName: s.Name, SetID: s.ID})
+}
+
+// pathKey loads addresses and ports.
+func pathKey() []expr.Any {
+	return append(addressKey(),
+		payload(header, 0, 2, unix.NFT_REG32_02),
+		payload(header, 2, 2, unix.NFT_REG32_03))
+}
+
+func addressKey() []expr.Any {
+	return []expr.Any{
+		payload(expr.PayloadBaseNetworkHeader, 12, 4, unix.NFT_REG32_00),
+		payload(expr.PayloadBaseNetworkHeader, 16, 4, unix.NFT_REG32_01),
+	}
+}
+
+// secured matches what has come through IPsec.
+func secured() []expr.Any {
+	return []expr.Any{
+		&expr.Meta{Key: metaSecpath, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{1}},
+	}
+}
+
+func payload(base expr.PayloadBase, offset, length, register uint32) *expr.Payload {
+	return &expr.Payload{DestRegister: register, Base: base, Offset: offset, Len: length}
+}

@@ -1,0 +1,150 @@
+package helloguard
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+)
+
+// Data packets never enter a queue. For a tunnel whose links are not certain the kernel notes
+// when they come in: each packet renews the time of its tunnel's element in a set.
+
+const (
+	// maxArrivals is how many tunnels such a set holds. Anybody can forge packets in the clear,
+	// so those that came through IPsec have a set of their own.
+	maxArrivals = 2 * maxChannels
+
+	// The hook's chain, which is there only while data are noted, and the chain that notes.
+	dataHook = "data"
+	noting   = "noting"
+
+	opUpdate = 1 // NFT_DYNSET_OP_UPDATE of linux/netfilter/nf_tables.h
+)
+
+// inwardPath is the element of a path's packets that come in.
+func inwardPath(at path) nftables.SetElement {
+	return nftables.SetElement{Key: newFlow(at.peer, at.local, 0).address()}
+}
+
+func inwardPaths(all []path) (elements []nftables.SetElement) {
+	for _, at := range all {
+		elements = append(elements, inwardPath(at))
+	}
+	return elements
+}
+
+// setData says whether data are noted that come in on a path. The chain of the hook is there
+// only while there is such a path.
+func (r *rules) setData(at path, on bool) error {
+	if err := change(r.dataPeers, []nftables.SetElement{inwardPath(at)}, on); err != nil {
+		return err
+	}
+	if r.noted[at] = on; !on {
+		delete(r.noted, at)
+	}
+	if _, has := r.want[dataHook]; has == (len(r.noted) > 0) {
+		return nil
+	}
+	c, err := nftables.New()
+	if err != nil {
+		return err
+	}
+	if len(r.noted) > 0 {
+		r.addDataHook(c)
+		return flush(c)
+	}
+	c.DelChain(&nftables.Chain{Table: r.table, Name: dataHook})
+	delete(r.want, dataHook)
+	return flush(c)
+}
+
+func (r *rules) addDataHook(c *nftables.Conn) {
+	r.addBase(c, dataHook, nftables.ChainHookInput, data(noting))
+}
+
+// data sends data messages of L2TP version 2 to another chain (RFC 2661 §3.1).
+func data(to string) []expr.Any { return messages(0, to) }
+
+// noteData are the rules for data messages: ip saddr . ip daddr . udp sport . udp dport
+// @datapeers update @arrivals { the same . tunnel id }. The id lies behind the length, if
+// there is one.
+func (r *rules) noteData() [][]expr.Any {
+	const length = 0x40 // L bit
+	forms := []struct {
+		flag byte
+		id   uint32
+	}{{0, 2}, {length, 4}}
+	back := &expr.Verdict{Kind: expr.VerdictReturn}
+	all := [][]expr.Any{append(r.inverted(r.dataPeers), back)}
+	for _, w := range []struct {
+		which []expr.Any
+		set   *nftables.Set
+	}{{secured(), r.secured}, {nil, r.clear}} {
+		for _, f := range forms {
+			all = append(all, slices.Concat(w.which, []expr.Any{
+				payload(header, udpHeaderLen, 1, 1),
+				&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 1, Mask: []byte{length}, Xor: []byte{0}},
+				&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{f.flag}},
+			}, pathKey(), []expr.Any{
+				payload(header, udpHeaderLen+f.id, 2, unix.NFT_REG32_04),
+				&expr.Dynset{SrcRegKey: unix.NFT_REG32_00, SetName: w.set.Name, SetID: w.set.ID, Operation: opUpdate},
+			}))
+		}
+		if w.which != nil {
+			all = append(all, append(slices.Clone(w.which), back))
+		}
+	}
+	return all
+}
+
+func (r *rules) inverted(s *nftables.Set) []expr.Any {
+	return append(pathKey(), &expr.Lookup{SourceRegister: unix.NFT_REG32_00, SetName: s.Name, SetID: s.ID, Invert: true})
+}
+
+// arrivals reads when data came in last. The kernel keeps how much is left of an element's time,
+// by a clock that rests while the host is suspended, as this process's does.
+func (r *rules) arrivals() (map[address]arrival, error) {
+	c, err := nftables.New()
+	if err != nil {
+		return nil, err
+	}
+	all := map[address]arrival{}
+	for _, s := range []*nftables.Set{r.clear, r.secured} {
+		elements, err := c.GetSetElements(s)
+		if err != nil {
+			return nil, fmt.Errorf("nf_tables: set: %w", err)
+		}
+		now := time.Now()
+		for _, e := range elements {
+			a, ok := parseArrival(e.Key)
+			if !ok {
+				continue
+			}
+			one, at := all[a], now.Add(e.Expires-dataTTL)
+			if s == r.secured {
+				one.secured = at
+			} else {
+				one.clear = at
+			}
+			all[a] = one
+		}
+	}
+	return all, nil
+}
+
+// parseArrival reads an element's key, see flow.key.
+func parseArrival(key []byte) (address, bool) {
+	if len(key) != 20 {
+		return address{}, false
+	}
+	end := func(ip, port int) netip.AddrPort {
+		return netip.AddrPortFrom(netip.AddrFrom4([4]byte(key[ip:])), binary.BigEndian.Uint16(key[port:]))
+	}
+	return address{path: path{local: end(4, 12), peer: end(0, 8)}, id: binary.BigEndian.Uint16(key[16:])}, true
+}

@@ -1,0 +1,113 @@
+package helloguard
+
+import (
+	"log/slog"
+	"time"
+)
+
+const (
+	// dataTTL is for how long the kernel remembers when data came in. No longer Window counts.
+	dataTTL = 15 * time.Minute
+
+	// dataAge is for how long what the kernel has noted is used again. If there is much of
+	// it, so that reading takes long, it is read so seldom that it costs one part in dataCost.
+	dataAge  = 100 * time.Millisecond
+	dataCost = 20
+)
+
+// arrival is when data came in last for a tunnel; zero: not lately.
+type arrival struct{ clear, secured time.Time }
+
+// dataWatch is what the kernel notes of data packets, for tunnels whose links are not
+// certain. They never come to the guard themselves.
+type dataWatch struct {
+	fx     effects
+	wanted map[path]int // by how many
+
+	readAt time.Time // zero: not read yet
+	fresh  time.Duration
+	known  map[address]arrival
+	err    error
+}
+
+func newDataWatch(fx effects) *dataWatch { return &dataWatch{fx: fx, wanted: map[path]int{}} }
+
+// paths returns those on which data are noted.
+func (d *dataWatch) paths() (all []path) {
+	for at := range d.wanted {
+		all = append(all, at)
+	}
+	return all
+}
+
+// want says that one more, or one less, wants to know of a path.
+func (d *dataWatch) want(at path, on bool) error {
+	if on {
+		d.wanted[at]++
+		if d.wanted[at] > 1 {
+			return nil
+		}
+		return d.fx.noteData(at, true)
+	}
+	d.wanted[at]--
+	if d.wanted[at] > 0 {
+		return nil
+	}
+	delete(d.wanted, at)
+	return d.fx.noteData(at, false)
+}
+
+// read returns what the kernel has noted.
+func (d *dataWatch) read(now time.Time) map[address]arrival {
+	if age := now.Sub(d.readAt); d.readAt.IsZero() || age < 0 || age >= d.fresh {
+		began := time.Now()
+		d.known, d.err = d.fx.arrivals()
+		d.readAt, d.fresh = now, max(dataAge, dataCost*time.Since(began))
+	}
+	return d.known
+}
+
+// works reports whether what the kernel has noted could be read.
+func (d *dataWatch) works(now time.Time) bool {
+	d.read(now)
+	return d.err == nil
+}
+
+// noteData says whether the kernel is to note data of a channel's tunnel.
+func (h *handler) noteData(c *channel, on bool, now time.Time) {
+	if on != c.noted.IsZero() {
+		return
+	}
+	if c.noted = (time.Time{}); on {
+		c.noted = now
+	}
+	h.wantData(c.path(), on, now)
+}
+
+func (h *handler) wantData(at path, on bool, now time.Time) {
+	if err := h.data.want(at, on); err != nil {
+		h.log.seldom(h.ctx, now, slog.LevelError, "hello guard: rules can't be changed",
+			func() []any { return []any{"peer", at.peer.String(), "err", err} })
+	}
+}
+
+// dataOf returns when data came in last for a channel's tunnel; zero: not lately, or nobody
+// has noted it. Where the peer's packets come through IPsec, others are forged.
+func (h *handler) dataOf(c *channel, now time.Time) time.Time {
+	if c.noted.IsZero() {
+		return time.Time{}
+	}
+	t := c.translator.Tunnel()
+	a := h.data.read(now)[address{c.path(), t.LocalID, false}]
+	if c.secured {
+		return a.secured
+	}
+	return later(a.clear, a.secured)
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}

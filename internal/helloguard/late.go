@@ -1,0 +1,271 @@
+package helloguard
+
+import (
+	"bytes"
+	"time"
+
+	"xl2tpd-keepalive/internal/helloguard/translator"
+	"xl2tpd-keepalive/internal/l2tp"
+)
+
+// A tunnel that is older than the guard, in userspace mode: xl2tpd's messages show the peer's
+// id, the peer's show xl2tpd's own. Three things say which two belong together: a message and
+// its answer; data, if there is one tunnel only; and the peer, if it is asked.
+
+const (
+	// atOnce is the longest that a message and its answer are taken to be apart.
+	atOnce = time.Second
+
+	// pairEvery is how often tunnels are looked at whose Hello waits for an answer.
+	pairEvery = time.Second
+
+	// helloWaits is for how long behind a copy of its Hello xl2tpd goes on without an answer
+	// (network.c, control_xmit).
+	helloWaits = 16 * time.Second
+
+	// watchedFor is for how long xl2tpd has to be watched before the guard sends the peer a
+	// message again that it must have acknowledged. What it has not, xl2tpd has sent again in
+	// that time, or gives up on.
+	watchedFor = 8200 * time.Millisecond
+
+	maxCopies = 5 // that xl2tpd sends of a message (network.c, control_xmit)
+
+	// askAgain is how often one peer is asked about one tunnel.
+	askAgain = 2 * time.Second
+
+	// maxHalves is how many tunnels of one path may wait for their pair.
+	maxHalves = 64
+)
+
+// question is a message of a tunnel that is not known.
+type question struct {
+	id, nr uint16 // nr is its acknowledgement
+	at     time.Time
+	alone  bool // no other tunnel's was under way then
+}
+
+// unpaired is a path with tunnels that are older than the guard.
+type unpaired struct {
+	since   time.Time
+	owner   owner
+	secured bool // the peer's packets come through IPsec
+	out, in question
+	halves  map[uint16]*half // by the peer's id
+	asked   *half            // was asked about last; nil: none was
+	crowded bool             // there are more than halves holds
+	guess   *channel         // what data have paired; nil: nothing
+	closed  time.Time        // when xl2tpd closed an unknown tunnel last
+}
+
+// half is what is known of a tunnel of which xl2tpd's own id is not known.
+type half struct {
+	peerID  uint16
+	since   time.Time // all messages of xl2tpd are seen from then on, but for its Hello
+	copies  []helloCopy
+	nr      uint16    // what xl2tpd expects, as it said last
+	askedAt time.Time // when the guard has asked the peer; zero: it has not
+}
+
+// helloCopy is a copy of xl2tpd's latest Hello that the peer got.
+type helloCopy struct {
+	raw []byte
+	ns  uint16
+	at  time.Time
+}
+
+// waits reports whether xl2tpd waits for the answer to its Hello.
+func (f *half) waits(now time.Time) bool {
+	n := len(f.copies)
+	return n > 0 && now.Sub(f.copies[n-1].at) < helloWaits
+}
+
+// sends notes a message of xl2tpd.
+func (f *half) sends(p *l2tp.Packet, now time.Time) {
+	f.nr = p.Msg.Nr
+	switch {
+	case p.Msg.ZLB():
+	case p.Msg.Type != l2tp.TypeHello:
+		f.since, f.copies = now, nil
+	default:
+		if len(f.copies) == maxCopies || len(f.copies) > 0 && f.copies[0].ns != p.Msg.Ns {
+			f.copies = nil
+		}
+		f.copies = append(f.copies, helloCopy{bytes.Clone(p.Raw()), p.Msg.Ns, now})
+	}
+}
+
+// meetSender returns the channel of a message of this host in a tunnel that is not known:
+// it is older than the guard.
+func (h *handler) meetSender(p *l2tp.Packet, at path, now time.Time) *channel {
+	if p.Msg.Type == l2tp.TypeStopCCN {
+		if u := h.x.unpaired[at]; u != nil {
+			u.closed = now
+		}
+		h.unpairedGone(at, p.Msg.Tunnel)
+		return nil
+	}
+	if s, ok := h.x.session(at, p.Msg.Tunnel, true); ok {
+		return h.openSession(s, now)
+	}
+	u := h.unpaired(at, now)
+	if u == nil {
+		if !p.Msg.ZLB() && p.Msg.Type != l2tp.TypeHello {
+			h.watched = now // a later Hello must not count as all that xl2tpd has sent
+		}
+		return nil
+	}
+	f := h.half(u, at, p.Msg.Tunnel, now)
+	if own, ok := u.pair(p.Msg, true, now); ok {
+		return h.openPair(u, at, own, p.Msg.Tunnel, now)
+	}
+	if f == nil {
+		return nil
+	}
+	if c := h.pairByData(u, at, f, now); c != nil {
+		return c
+	}
+	if f.sends(p, now); f.waits(now) {
+		h.pairSoon(now)
+	}
+	return nil
+}
+
+// meetReceiver returns the channel of a peer's message in a tunnel that is not known.
+func (h *handler) meetReceiver(p *l2tp.Packet, at path, secured bool, now time.Time) *channel {
+	u := h.x.unpaired[at]
+	if u == nil || u.secured && !secured {
+		return nil
+	}
+	if secured && !u.secured {
+		u.secured, u.in = true, question{}
+		h.dropForged(at)
+	}
+	peerID, ok := u.pair(p.Msg, false, now)
+	if !ok {
+		peerID, ok = u.answer(p.Msg, now)
+	}
+	if ok {
+		return h.openPair(u, at, p.Msg.Tunnel, peerID, now)
+	}
+	if p.Msg.ZLB() {
+		h.dropGuess(u, at, now)
+	}
+	return nil
+}
+
+// unpaired returns what is known of the tunnels of a path that are older than the guard, or
+// nil if they are to be left alone.
+func (h *handler) unpaired(at path, now time.Time) *unpaired {
+	u := h.x.unpaired[at]
+	if u != nil || len(h.x.unpaired) == maxUnpaired {
+		return u
+	}
+	o := h.ownerOf(at, false, now)
+	t := translator.Tunnel{Local: at.local, Peer: at.peer}
+	if !h.serves(o, at, now) || !h.signs(h.ctx, Connection{t, o.process}).Wanted {
+		return nil
+	}
+	u = &unpaired{since: now, owner: o, halves: map[uint16]*half{}}
+	h.x.unpaired[at] = u
+	h.listen(t, true, now)
+	h.wantData(at, true, now)
+	return u
+}
+
+// half returns what is known of the tunnel with that id of the peer; nil: there are too many.
+// If data have paired another one, they may have been this one's.
+func (h *handler) half(u *unpaired, at path, id uint16, now time.Time) *half {
+	f := u.halves[id]
+	if f != nil {
+		return f
+	}
+	if u.crowded = u.crowded || len(u.halves) == maxHalves; u.crowded {
+		return nil
+	}
+	f = &half{peerID: id, since: h.watched}
+	u.halves[id] = f
+	h.dropGuess(u, at, now)
+	return f
+}
+
+// dropGuess takes back what data have paired: another tunnel of the path has shown itself, so
+// the data may have been that one's.
+func (h *handler) dropGuess(u *unpaired, at path, now time.Time) {
+	c := u.guess
+	if u.guess = nil; c == nil || c.translator.Diverged() || h.x.known(at, c.translator.Tunnel().LocalID, false) != c {
+		return
+	}
+	u.halves[c.guessed.peerID] = c.guessed
+	h.drop(c)
+	h.pairSoon(now)
+}
+
+// pair pairs the ids of two tunnels' packets, and returns the other one. A message is
+// answered at once, and a ZLB is sent for no other reason.
+func (u *unpaired) pair(m l2tp.Message, out bool, now time.Time) (id uint16, ok bool) {
+	mine, other := &u.in, &u.out
+	if out {
+		mine, other = other, mine
+	}
+	switch {
+	case m.Type == l2tp.TypeStopCCN: // what is closing needs no pair
+		if mine.id == m.Tunnel {
+			*mine = question{}
+		}
+		return 0, false
+	case !m.ZLB():
+		alone := now.Sub(mine.at) >= atOnce || mine.id == m.Tunnel && mine.alone
+		*mine = question{m.Tunnel, m.Ns + 1, now, alone}
+		return 0, false
+	case !other.alone || now.Sub(other.at) >= atOnce || m.Nr != other.nr:
+		return 0, false
+	}
+	id = other.id
+	u.in, u.out = question{}, question{}
+	return id, true
+}
+
+// answer reports whether a peer's message is the answer to what the guard has asked, and
+// returns the peer's id of the tunnel: it acknowledges all before the Hello, or that too.
+func (u *unpaired) answer(m l2tp.Message, now time.Time) (id uint16, ok bool) {
+	f := u.asked
+	if f == nil || !m.ZLB() || len(f.copies) == 0 || now.Sub(u.closed) < atOnce || now.Sub(f.askedAt) >= atOnce && len(u.halves) > 1 {
+		return 0, false
+	}
+	ns := f.copies[0].ns
+	return f.peerID, m.Nr == ns || m.Nr == ns+1
+}
+
+// unpairedGone forgets a tunnel that closes, or that is known otherwise.
+func (h *handler) unpairedGone(at path, id uint16) {
+	u := h.x.unpaired[at]
+	if u == nil {
+		return
+	}
+	delete(u.halves, id)
+	if u.out.id == id {
+		u.out = question{}
+	}
+	if u.asked != nil && u.asked.peerID == id {
+		u.asked = nil
+	}
+}
+
+// expireUnpaired forgets paths that have waited for too long.
+func (h *handler) expireUnpaired(now time.Time) {
+	for at, u := range h.x.unpaired {
+		if now.Sub(u.since) > openTTL {
+			delete(h.x.unpaired, at)
+			h.wantData(at, false, now)
+		}
+	}
+}
+
+// dropForged forgets the channels of a path that packets in the clear have paired.
+func (h *handler) dropForged(at path) {
+	for _, c := range h.x.all() {
+		if c.paired && !c.secured && c.path() == at {
+			h.drop(c)
+		}
+	}
+}

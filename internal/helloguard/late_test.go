@@ -1,0 +1,237 @@
+package helloguard
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"xl2tpd-keepalive/internal/helloguard/translator"
+	"xl2tpd-keepalive/internal/l2tp"
+)
+
+// deaf is a peer whose tunnels are older than the guard: it takes no Hello, and says nothing of
+// its own. It acknowledges what it has got before.
+type deaf struct {
+	own, id uint16        // of the tunnel: xl2tpd's, and its own
+	counts  uint16        // what it expects of xl2tpd
+	after   time.Duration // how long its answer takes
+	mute    bool          // it does not even answer what it has got before
+	data    bool          // data come in
+}
+
+// live plays xl2tpd's Hellos to peers that are deaf to them, and returns which tunnels have got
+// no answer in time. The guard begins that long after the first copy.
+func (b *fixture) live(begins time.Duration, peers ...*deaf) (closed []uint16) {
+	b.t.Helper()
+	const ns, step = 5, 100 * time.Millisecond
+	start := b.now
+	b.watched = start.Add(begins)
+	saved := map[uint16]bool{}
+	var answers []func()
+	for at := time.Duration(0); at < 31*time.Second; at += step {
+		b.now = start.Add(at)
+		answers = answers[:0]
+		for _, p := range peers {
+			if at%(5*time.Second) == 0 && p.data {
+				b.bring(p.own, b.now)
+			}
+			copies := []time.Duration{0, 1, 3, 7, 15}
+			if at >= begins && slices.ContainsFunc(copies, func(c time.Duration) bool { return c*time.Second == at }) && !saved[p.own] {
+				b.handle(packet(false, l2tp.Message{Type: l2tp.TypeHello, Tunnel: p.id, Ns: ns, Nr: 3}), outbound, b.now)
+			}
+		}
+		b.due(b.now)
+		for ; len(b.sent) > 0; b.sent = b.sent[1:] {
+			m, err := l2tp.ParsePacket(b.sent[0].Packet)
+			if err != nil {
+				b.t.Fatal(err)
+			}
+			for _, p := range peers {
+				switch {
+				case b.sent[0].To == translator.ToLocal && m.Msg.Tunnel == p.own && m.Msg.Nr == ns+1:
+					saved[p.own] = true
+				case b.sent[0].To == translator.ToPeer && m.Msg.Tunnel == p.id && !p.mute && l2tp.Before(m.Msg.Ns, p.counts):
+					answers = append(answers, func() {
+						raw := packet(true, l2tp.Message{Tunnel: p.own, Ns: 3, Nr: p.counts})
+						if _, _, c := b.handle(raw, inbound, b.now); c != nil {
+							b.catchUp(c, b.now)
+							saved[p.own] = saved[p.own] || p.counts > ns
+						}
+					})
+				}
+			}
+		}
+		for _, answer := range answers {
+			b.now = b.now.Add(10 * time.Millisecond)
+			answer()
+		}
+	}
+	for _, p := range peers {
+		if !saved[p.own] {
+			closed = append(closed, p.own)
+		}
+	}
+	return closed
+}
+
+// bring has data of a tunnel come in, which the kernel notes if it is to.
+func (b *fixture) bring(own uint16, now time.Time) {
+	if b.noted[path{here, there}] {
+		b.came[address{path{here, there}, own, false}] = arrival{clear: now}
+	}
+}
+
+// A tunnel in userspace mode that is older than the guard is held from its first Hello on, also
+// if the guard begins between two copies of it.
+func TestLateStart(t *testing.T) {
+	deafOne := deaf{own: 7, id: 9, counts: 5}
+	with := func(change func(*deaf)) []*deaf { p := deafOne; change(&p); return []*deaf{&p} }
+	two := func(data bool) []*deaf {
+		return []*deaf{{own: 7, id: 9, counts: 5, data: data}, {own: 8, id: 10, counts: 5, data: data}}
+	}
+	for name, tc := range map[string]struct {
+		peers  []*deaf
+		owner  func(f *fakeHost)
+		closed []uint16
+	}{
+		"it is asked":                      {with(func(*deaf) {}), nil, nil},
+		"its data come in":                 {with(func(p *deaf) { p.data = true }), nil, nil},
+		"it has counted the Hello":         {with(func(p *deaf) { p.counts = 6 }), nil, nil},
+		"it answers nothing":               {with(func(p *deaf) { p.mute, p.data = true, true }), nil, []uint16{7}},
+		"two with one peer":                {two(false), nil, nil},
+		"two with one peer, with data":     {two(true), nil, nil},
+		"one with data, one without":       {[]*deaf{{own: 7, id: 9, counts: 5, data: true}, {own: 8, id: 10, counts: 5}}, nil, nil},
+		"nobody knows whose: not asked":    {two(false), func(f *fakeHost) { f.start(office, 8) }, []uint16{7, 8}},
+		"another program's: it is ignored": {two(true), func(f *fakeHost) { f.none() }, []uint16{7, 8}},
+	} {
+		for _, begins := range []time.Duration{0, 500 * time.Millisecond, 2 * time.Second, 5 * time.Second, 12 * time.Second} {
+			for _, offer := range []bool{false, true} {
+				b := newFixture(t, t.TempDir())
+				if b.signs.Offer, b.signs.Certain = offer, false; tc.owner != nil {
+					tc.owner(b.world)
+				}
+				if got := b.live(begins, tc.peers...); !slices.Equal(got, tc.closed) {
+					t.Errorf("%s, the guard begins after %v, offer %v: %v close, want %v", name, begins, offer, got, tc.closed)
+				}
+				if tc.owner != nil && toPeers(b.acts) != 0 {
+					t.Errorf("%s: %q", name, b.acts)
+				}
+			}
+		}
+	}
+}
+
+// Each tunnel gets the ids that are its own, or none.
+func TestPairsWhatBelongsTogether(t *testing.T) {
+	for name, peers := range map[string][]*deaf{
+		"both have data":      {{own: 7, id: 9, counts: 5, data: true}, {own: 8, id: 10, counts: 5, data: true}},
+		"the other has data":  {{own: 7, id: 9, counts: 5}, {own: 8, id: 10, counts: 5, data: true}},
+		"the first has data":  {{own: 7, id: 9, counts: 5, data: true}, {own: 8, id: 10, counts: 5}},
+		"the other is silent": {{own: 7, id: 9, counts: 5}, {own: 8, id: 10, counts: 5, data: true, mute: true}},
+	} {
+		b := newFixture(t, t.TempDir())
+		b.signs.Certain = false
+		b.live(0, peers...)
+		for _, c := range b.x.list {
+			if got := c.translator.Tunnel(); got.PeerID != got.LocalID+2 {
+				t.Errorf("%s: %d belongs to %d", name, got.LocalID, got.PeerID)
+			}
+		}
+		if len(b.x.list) == 0 {
+			t.Errorf("%s: no tunnel is known", name)
+		}
+	}
+}
+
+// Data of one tunnel, and the Hello of another one, whose data do not come in: as soon as the
+// first shows itself, nothing is believed that was taken from its data.
+func TestGuessIsTakenBack(t *testing.T) {
+	hello := func(id uint16) []byte {
+		return packet(false, l2tp.Message{Type: l2tp.TypeHello, Tunnel: id, Ns: 5, Nr: 3})
+	}
+	for name, shows := range map[string]func(b *fixture){
+		"by a Hello":   func(b *fixture) { b.handle(hello(10), outbound, b.now) },
+		"by an answer": func(b *fixture) { b.handle(answers(true, 8, 5), inbound, b.now) },
+	} {
+		b := newFixture(t, t.TempDir())
+		b.signs.Certain = false
+		b.handle(hello(9), outbound, b.now)
+		b.now = b.now.Add(time.Second)
+		own := uint16(8)
+		if name == "by an answer" {
+			own = 7
+		}
+		b.bring(own, b.now)
+		b.handle(hello(9), outbound, b.now)
+		if len(b.x.list) != 1 || b.x.list[0].guessed == nil {
+			t.Fatalf("%s: nothing was paired", name)
+		}
+		shows(b)
+		if len(b.x.list) != 0 || b.x.unpaired[path{here, there}].halves[9] == nil {
+			t.Errorf("%s: %d channels are left", name, len(b.x.list))
+		}
+	}
+}
+
+// Where packets come through IPsec, data in the clear pair nothing.
+func TestForgedDataPairNothing(t *testing.T) {
+	at := path{here, there}
+	hello := packet(false, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 9, Ns: 5, Nr: 3})
+	b := newFixture(t, t.TempDir())
+	b.signs.Certain = false
+	b.handle(hello, outbound, b.now)
+	b.now = b.now.Add(time.Second)
+	b.came[address{at, 66, false}] = arrival{clear: b.now}
+	b.came[address{at, 7, false}] = arrival{secured: b.now, clear: b.now}
+	b.handle(hello, outbound, b.now)
+	if len(b.x.list) != 1 || b.x.list[0].translator.Tunnel().LocalID != 7 || !b.x.list[0].secured {
+		t.Fatalf("%d channels", len(b.x.list))
+	}
+}
+
+// The ZLB to the StopCCN of a tunnel that was never paired makes no channel, whatever xl2tpd
+// has sent before it.
+func TestZLBToAStopMakesNoChannel(t *testing.T) {
+	for name, before := range map[string]*l2tp.Message{
+		"nothing": nil,
+		"a CDN":   {Type: l2tp.TypeCDN, Tunnel: 10, Ns: 8, Nr: 1},
+		"a Hello": {Type: l2tp.TypeHello, Tunnel: 10, Ns: 8, Nr: 1},
+	} {
+		for _, other := range []bool{true, false} {
+			b := newFixture(t, t.TempDir())
+			b.signs.Certain = false
+			if other {
+				b.handle(packet(false, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 9, Ns: 9, Nr: 1}), outbound, b.now)
+				b.now = b.now.Add(pairEvery)
+				b.due(b.now) // its peer is asked
+			}
+			if before != nil {
+				b.handle(packet(false, *before), outbound, b.now)
+			}
+			b.handle(packet(false, l2tp.Message{Type: l2tp.TypeStopCCN, Tunnel: 10, Ns: 9, Nr: 1}), outbound, b.now)
+			for nr := uint16(9); nr <= 10; nr++ {
+				b.handle(packet(true, l2tp.Message{Tunnel: 8, Ns: 1, Nr: nr}), inbound, b.now)
+			}
+			if len(b.x.list) != 0 {
+				t.Errorf("%s before it, another waits %v: %+v", name, other, b.x.list[0].translator.Tunnel())
+			}
+		}
+	}
+}
+
+// What waits for its pair is bounded, and forgotten in time.
+func TestUnpairedIsBounded(t *testing.T) {
+	b := newFixture(t, t.TempDir())
+	b.signs.Certain = false
+	for id := range uint16(200) {
+		b.handle(packet(false, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 100 + id, Ns: 5, Nr: 3}), outbound, b.now)
+	}
+	at := path{here, there}
+	if n := len(b.x.unpaired[at].halves); n != maxHalves || !b.noted[at] {
+		t.Errorf("%d tunnels wait, data noted %v", n, b.noted[at])
+	}
+	b.age(5)
+	if b.due(b.now); len(b.x.unpaired) != 0 || len(b.noted) != 0 || !b.pairAt.IsZero() {
+		t.Errorf("%d paths wait, %d noted", len(b.x.unpaired), len(b.noted))
+	}
+}
