@@ -87,26 +87,20 @@ func (c *client) configure(set settings) error {
 		}
 	}
 	for _, p := range c.peers {
-		lines, port, where := set.section, p.selector(), p.reach.String()
+		if p.lac == "none" {
+			continue // another program dials it
+		}
+		port, where := p.selector(), p.reach.String()
 		if set.names {
 			where = p.hostname()
 		}
 		if p.calls() {
 			port = "udp" // callers behind one NAT have different ones, and the first's connection answers all
-			sections[nil] += p.lnsSection()
+			sections[nil] += p.lnsSection() + strings.Join(set.section, "\n") + "\n"
 		} else {
-			options := dialOptions
-			if set.ownOptions {
-				options += "." + p.name
-				files[options] = quiet
-			}
-			sections[p.instance] += fmt.Sprintf("[lac %s]\nlns = %s\npppoptfile = %s\n", p.lac, where, options)
-			lines = slices.Concat(set.section, set.lac)
-			if p.own.IsValid() {
-				lines = append(lines, "local ip = "+p.own.String())
-			}
+			sections[p.instance] += p.lacSection(set, where)
+			files[set.dialOptions(p)] = quiet
 		}
-		sections[p.instance] += strings.Join(lines, "\n") + "\n"
 		if p.ipsec {
 			swan.WriteString(connection(p.name, where, set.selector, port, !p.calls(), p.crowd > 0))
 		}
@@ -115,7 +109,6 @@ func (c *client) configure(set settings) error {
 		swanctlConf:   swan.String() + secrets,
 		swanLog:       "charon-systemd {\n journal {\n  default = 0\n  ike = 1\n }\n}\n",
 		xl2tpdConf:    set.globalSection("") + sections[nil],
-		dialOptions:   quiet,
 		answerOptions: quiet + "ipcp-accept-remote\n",
 	})
 	for name, text := range files {
@@ -158,6 +151,14 @@ func (set settings) globalSection(port string) string {
 		lines = append(lines, "port = "+port)
 	}
 	return "[global]\n" + strings.Join(lines, "\n") + "\n"
+}
+
+// dialOptions is the pppoptfile of the peer's LAC.
+func (set settings) dialOptions(p *peer) string {
+	if set.ownOptions {
+		return dialOptions + "." + p.name
+	}
+	return dialOptions
 }
 
 // nameAll writes down where the peers are.
@@ -266,7 +267,7 @@ var (
 // sawJournal keeps what xl2tpd and we say.
 func (c *client) sawJournal(identifier, text string, at time.Time) {
 	switch identifier {
-	case "xl2tpd", "xl2tpd-keepalive", "keepalive-hook", "pppd", "charon-systemd", "systemd":
+	case "xl2tpd", "xl2tpd-keepalive", "keepalive-hook", "pppd", "charon-systemd", "systemd", "NetworkManager":
 	default:
 		return
 	}
