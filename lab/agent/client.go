@@ -108,7 +108,7 @@ func (c *client) configure(set settings) error {
 	maps.Copy(files, map[string]string{
 		swanctlConf:   swan.String() + secrets,
 		swanLog:       "charon-systemd {\n journal {\n  default = 0\n  ike = 1\n }\n}\n",
-		xl2tpdConf:    set.globalSection("") + sections[nil],
+		xl2tpdConf:    set.globalSection() + sections[nil],
 		answerOptions: quiet + "ipcp-accept-remote\n",
 	})
 	for name, text := range files {
@@ -133,7 +133,7 @@ func (c *client) configure(set settings) error {
 		return err
 	}
 	for _, i := range c.instances {
-		if err := i.configure(set.globalSection(i.port) + sections[i]); err != nil {
+		if err := i.configure(i.globalSection(set) + sections[i]); err != nil {
 			return err
 		}
 		if err := i.start(); err != nil {
@@ -143,14 +143,9 @@ func (c *client) configure(set settings) error {
 	return nil
 }
 
-// globalSection is the beginning of an xl2tpd.conf; a port replaces the client's.
-func (set settings) globalSection(port string) string {
-	lines := slices.Clone(set.global)
-	if port != "" {
-		lines = slices.DeleteFunc(lines, func(l string) bool { return strings.HasPrefix(l, "port = ") })
-		lines = append(lines, "port = "+port)
-	}
-	return "[global]\n" + strings.Join(lines, "\n") + "\n"
+// globalSection is the beginning of an xl2tpd.conf.
+func (set settings) globalSection() string {
+	return "[global]\n" + strings.Join(set.global, "\n") + "\n"
 }
 
 // dialOptions is the pppoptfile of the peer's LAC.

@@ -12,10 +12,12 @@ import (
 
 // instance is an xl2tpd of the client host beside that of xl2tpd.service, with a configuration and a pipe of its own.
 type instance struct {
-	name   string
-	unit   string // that runs it; empty: a shell has started it
-	port   string // UDP port; empty: as the client's
-	starts int    // how often the shell has started it
+	name    string
+	unit    string // that runs it; empty: a shell has started it
+	port    string // UDP port; empty: as the client's
+	address string // that it listens on; empty: all
+	peers   []*peer
+	starts  int // how often the shell has started it
 }
 
 func (i *instance) dir() string  { return "/run/" + i.name }
@@ -28,6 +30,18 @@ func (i *instance) conf() string {
 		return "/etc/xl2tpd/" + i.name + ".conf"
 	}
 	return i.dir() + "/xl2tpd.conf"
+}
+
+// globalSection is the client's, but for the port and the address.
+func (i *instance) globalSection(set settings) string {
+	set.global = slices.Clone(set.global)
+	if i.port != "" {
+		set.global = append(set.global, "port = "+i.port)
+	}
+	if i.address != "" {
+		set.global = append(set.global, "listen-addr = "+i.address)
+	}
+	return set.globalSection()
 }
 
 func (i *instance) unitFile() string { return "/run/systemd/system/" + i.unit + ".service" }
@@ -47,10 +61,17 @@ func (i *instance) command() string {
 	return fmt.Sprintf("/usr/sbin/xl2tpd -D -c %s -C %s -p %s", i.conf(), i.pipe(), i.pid())
 }
 
-// configure writes the instance's xl2tpd.conf and, if it has one, its unit.
+// configure writes the instance's xl2tpd.conf and, if it has one, its unit. An address of its own lies on the wire of its
+// first peer.
 func (i *instance) configure(conf string) error {
 	if err := write(i.conf(), conf); err != nil {
 		return err
+	}
+	if i.address != "" {
+		wire := fmt.Sprintf("to%d", i.peers[0].host.As4()[2])
+		if err := do("ip", "addr", "replace", i.address+"/32", "dev", wire); err != nil {
+			return err
+		}
 	}
 	if i.unit == "" {
 		return nil
@@ -116,11 +137,11 @@ func (i *instance) remove() {
 // configures and starts it.
 func instanceCommand(ts *testscript.TestScript, neg bool, args []string) {
 	words, opts := options(args)
-	usage(ts, neg, len(words) >= 2, "instance NAME [unit=UNIT] [port=N] PEER...")
+	usage(ts, neg, len(words) >= 2, "instance NAME [unit=UNIT] [port=N] [address=ADDRESS] PEER...")
 	c := clientOf(ts)
-	i := &instance{name: words[0], unit: opts["unit"], port: opts["port"]}
+	i := &instance{name: words[0], unit: opts["unit"], port: opts["port"], address: opts["address"], peers: peersOf(ts, words[1:])}
 	c.instances = append(c.instances, i)
-	for _, p := range peersOf(ts, words[1:]) {
+	for _, p := range i.peers {
 		if p.calls() {
 			ts.Fatalf("instance: %s dials the client", p.name)
 		}
