@@ -12,7 +12,7 @@ import (
 )
 
 func peerCommand(ts *testscript.TestScript, neg bool, args []string) {
-	usage(ts, neg, len(args) >= 2, "peer NAME debian|caller|PERSONALITY [nat=client|server] [behind=NAME] [ipsec=no] [secret=WORD] [SETTING=VALUE...]")
+	usage(ts, neg, len(args) >= 2, "peer NAME debian|caller|PERSONALITY [nat=client|server] [behind=NAME] [ipsec=no] [secret=WORD] [lac=NAME] [SETTING=VALUE...]")
 	c := clientOf(ts)
 	n := len(c.peers) + 1
 	p := newPeer(c, n, args[0], args[1])
@@ -30,6 +30,8 @@ func peerCommand(ts *testscript.TestScript, neg bool, args []string) {
 			}
 		case "ipsec":
 			p.ipsec = v != "no"
+		case "lac":
+			p.lac = v
 		case "secret":
 			p.secret = v
 			if p.personality != "debian" {
@@ -54,7 +56,7 @@ func twinCommand(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func clientCommand(ts *testscript.TestScript, neg bool, args []string) {
-	usage(ts, neg, true, "client [mode=kernel|userspace] [port=N] [passpeer=yes] [redial=SECONDS|no] [autodial=yes] [retries=N] [names=yes]")
+	usage(ts, neg, true, "client [mode=kernel|userspace] [port=N] [passpeer=yes] [redial=SECONDS|no] [autodial=yes] [retries=N] [names=yes] [options=own]")
 	set := settings{selector: "udp/1701"}
 	_, opts := options(args)
 	for k, v := range opts {
@@ -75,6 +77,8 @@ func clientCommand(ts *testscript.TestScript, neg bool, args []string) {
 		case k == "redial" && v == "no":
 		case k == "names" && v == "yes":
 			set.names = true
+		case k == "options" && v == "own":
+			set.ownOptions = true
 		case k == "autodial" && v == "yes":
 			set.lac = append(set.lac, "autodial = yes")
 		case k == "redial":

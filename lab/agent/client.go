@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -25,6 +26,8 @@ type client struct {
 	piping  sync.Mutex
 	pinned  process         // by the word pin
 	costs   map[string]cost // by the word cost, of each unit
+
+	instances []*instance // by the word instance
 
 	mu    sync.Mutex // the witnesses look peers up while the scenario adds them
 	peers []*peer
@@ -69,44 +72,45 @@ type settings struct {
 	global, section, lac []string
 	selector             string
 	names                bool // the peers are known by name
+	ownOptions           bool // each LAC has a pppoptfile of its own
 }
 
 // configure writes the client's strongSwan, xl2tpd and pppd configuration for all its peers, a LAC or an LNS for each,
 // and restarts the daemons.
 func (c *client) configure(set settings) error {
-	var swan, sections strings.Builder
+	var swan strings.Builder
+	sections := map[*instance]string{} // of each xl2tpd.conf; nil is that of xl2tpd.service
+	files := map[string]string{}
 	if set.names {
 		if err := c.nameAll(); err != nil {
 			return err
 		}
 	}
 	for _, p := range c.peers {
-		lines, port, where := set.section, p.selector(), p.reach.String()
+		if p.lac == "none" {
+			continue // another program dials it
+		}
+		port, where := p.selector(), p.reach.String()
 		if set.names {
 			where = p.hostname()
 		}
 		if p.calls() {
 			port = "udp" // callers behind one NAT have different ones, and the first's connection answers all
-			sections.WriteString(p.lnsSection())
+			sections[nil] += p.lnsSection() + strings.Join(set.section, "\n") + "\n"
 		} else {
-			fmt.Fprintf(&sections, "[lac %s]\nlns = %s\npppoptfile = %s\n", p.name, where, dialOptions)
-			lines = slices.Concat(set.section, set.lac)
-			if p.own.IsValid() {
-				lines = append(lines, "local ip = "+p.own.String())
-			}
+			sections[p.instance] += p.lacSection(set, where)
+			files[set.dialOptions(p)] = quiet
 		}
-		sections.WriteString(strings.Join(lines, "\n") + "\n")
 		if p.ipsec {
 			swan.WriteString(connection(p.name, where, set.selector, port, !p.calls(), p.crowd > 0))
 		}
 	}
-	files := map[string]string{
+	maps.Copy(files, map[string]string{
 		swanctlConf:   swan.String() + secrets,
 		swanLog:       "charon-systemd {\n journal {\n  default = 0\n  ike = 1\n }\n}\n",
-		xl2tpdConf:    "[global]\n" + strings.Join(set.global, "\n") + "\n" + sections.String(),
-		dialOptions:   quiet,
+		xl2tpdConf:    set.globalSection() + sections[nil],
 		answerOptions: quiet + "ipcp-accept-remote\n",
-	}
+	})
 	for name, text := range files {
 		if err := write(name, text); err != nil {
 			return err
@@ -115,6 +119,9 @@ func (c *client) configure(set settings) error {
 	for _, p := range c.peers {
 		c.history.add(record{at: time.Now(), kind: "operator", tunnel: p.name, reason: "operator"})
 	}
+	for _, i := range c.instances {
+		i.stop() // if it runs
+	}
 	// xl2tpd's pppds outlive it for a while and would hold the old links.
 	if err := do("systemctl", "stop", "xl2tpd"); err != nil {
 		return err
@@ -122,7 +129,31 @@ func (c *client) configure(set settings) error {
 	if err := poll(60*time.Second, noPPPD); err != nil {
 		return fmt.Errorf("a pppd of the previous xl2tpd is still there: %w", err)
 	}
-	return restartDaemons()
+	if err := restartDaemons(); err != nil {
+		return err
+	}
+	for _, i := range c.instances {
+		if err := i.configure(i.globalSection(set) + sections[i]); err != nil {
+			return err
+		}
+		if err := i.start(); err != nil {
+			return fmt.Errorf("instance %s: %w", i.name, err)
+		}
+	}
+	return nil
+}
+
+// globalSection is the beginning of an xl2tpd.conf.
+func (set settings) globalSection() string {
+	return "[global]\n" + strings.Join(set.global, "\n") + "\n"
+}
+
+// dialOptions is the pppoptfile of the peer's LAC.
+func (set settings) dialOptions(p *peer) string {
+	if set.ownOptions {
+		return dialOptions + "." + p.name
+	}
+	return dialOptions
 }
 
 // nameAll writes down where the peers are.
@@ -168,9 +199,12 @@ func (c *client) dial(p *peer) error {
 // control writes one command about the peer's tunnel into the control pipe of the xl2tpd that dials. What is in the pipe
 // at one time xl2tpd takes for one command (xl2tpd.c, do_control), so each gets a moment of its own.
 func (c *client) control(p *peer, command string) error {
-	path, lac := controlPipe, p.name
-	if p.calls() {
+	path, lac := controlPipe, p.lac
+	switch {
+	case p.calls():
 		path, lac = p.controlPipe(), callerLAC
+	case p.instance != nil:
+		path = p.instance.pipe()
 	}
 	c.piping.Lock()
 	defer c.piping.Unlock()
@@ -228,7 +262,7 @@ var (
 // sawJournal keeps what xl2tpd and we say.
 func (c *client) sawJournal(identifier, text string, at time.Time) {
 	switch identifier {
-	case "xl2tpd", "xl2tpd-keepalive", "keepalive-hook", "pppd", "charon-systemd", "systemd":
+	case "xl2tpd", "xl2tpd-keepalive", "keepalive-hook", "pppd", "charon-systemd", "systemd", "NetworkManager":
 	default:
 		return
 	}
@@ -272,7 +306,10 @@ func (c *client) close() {
 	exec.Command("systemctl", "stop", "xl2tpd-keepalive").Run()
 	exec.Command("xl2tpd-keepalive", "remove-table").Run() // a stop leaves it behind for tunnels that were held
 	os.RemoveAll("/run/xl2tpd-keepalive")
-	exec.Command("systemctl", "stop", "xl2tpd").Run()
+	exec.Command("systemctl", "stop", "xl2tpd", "NetworkManager").Run()
+	for _, i := range c.instances {
+		i.remove()
+	}
 	for _, p := range c.peers {
 		p.stop()
 	}

@@ -19,6 +19,8 @@ var commands = map[string]func(*testscript.TestScript, bool, []string){
 	"keepalive": keepaliveCommand,
 	"dial":      dialCommand,
 	"hangup":    hangupCommand,
+	"instance":  instanceCommand,
+	"daemon":    daemonCommand,
 	"sleep":     sleepCommand,
 	"await":     awaitCommand,
 	"up":        upCommand,
@@ -46,6 +48,7 @@ var commands = map[string]func(*testscript.TestScript, bool, []string){
 	"chaos":     chaosCommand,
 	"peercount": peercountCommand,
 	"held":      heldCommand,
+	"named":     namedCommand,
 	"bounded":   boundedCommand,
 }
 

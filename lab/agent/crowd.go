@@ -34,6 +34,7 @@ func crowdCommand(ts *testscript.TestScript, neg bool, args []string) {
 	c.join(first)
 	for i, last := 2, *first; i <= count; i++ {
 		last.name, last.twin, last.reach, last.ppp = fmt.Sprint("crowd", i), true, last.reach.Next(), last.ppp.Next()
+		last.lac = last.name
 		p := last
 		c.join(&p)
 	}

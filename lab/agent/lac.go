@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -49,6 +51,16 @@ func (p *peer) controlPipe() string {
 func isPipe(path string) bool {
 	info, err := os.Stat(path)
 	return err == nil && info.Mode()&os.ModeNamedPipe != 0
+}
+
+// lacSection is the client host's section for this peer.
+func (p *peer) lacSection(set settings, where string) string {
+	lines := []string{"[lac " + p.lac + "]", "lns = " + where, "pppoptfile = " + set.dialOptions(p)}
+	lines = slices.Concat(lines, set.section, set.lac)
+	if p.own.IsValid() {
+		lines = append(lines, "local ip = "+p.own.String())
+	}
+	return strings.Join(lines, "\n") + "\n"
 }
 
 // lnsSection is the client host's section for this caller.

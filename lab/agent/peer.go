@@ -15,7 +15,9 @@ import (
 // that the client host dials or, as a caller, a LAC that dials the client host.
 type peer struct {
 	name, personality string
-	nat               string // "", "client": the end that dials sits behind a NAT; "server": the other does
+	lac               string    // what the client's xl2tpd.conf calls it
+	instance          *instance // the client's xl2tpd that dials it; nil: that of xl2tpd.service
+	nat               string    // "", "client": the end that dials sits behind a NAT; "server": the other does
 	ipsec             bool
 	secret            string     // that the client has to know, as "lab"; empty: it need not
 	settings          []string   // key=value, of our LNS or for a real xl2tpd's [global]
@@ -37,7 +39,7 @@ type peer struct {
 // newPeer makes peer number n.
 func newPeer(c *client, n int, name, personality string) *peer {
 	return &peer{
-		name: name, personality: personality, ipsec: true, client: c,
+		name: name, personality: personality, lac: name, ipsec: true, client: c,
 		dir:   filepath.Join(c.dir, "peers", name),
 		host:  addr("10.77.%d.1", n),
 		reach: addr("10.77.%d.2", n),
@@ -51,7 +53,7 @@ func addr(format string, n int) netip.Addr { return netip.MustParseAddr(fmt.Spri
 // an address of its own on each, by which they are told apart.
 func newTwin(p *peer, name string) *peer {
 	t := *p
-	t.name, t.twin, t.ipsec, t.procs = name, true, false, nil // the SA is the other's
+	t.name, t.lac, t.twin, t.ipsec, t.procs = name, name, true, false, nil // the SA is the other's
 	last := p.ppp.As4()
 	last[3] += 20
 	p.own = netip.AddrFrom4(last)

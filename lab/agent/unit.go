@@ -71,10 +71,12 @@ func seenSAs() (n int, err error) {
 
 // reportedTunnel is what the lab reads of a tunnel in our status.
 type reportedTunnel struct {
-	Peer  netip.Addr
-	Link  struct{ Local, Remote netip.Addr }
-	SA    struct{ Child bool }
-	Guard struct{ Holding bool }
+	Name     string
+	Instance string
+	Peer     netip.Addr
+	Link     struct{ Local, Remote netip.Addr }
+	SA       struct{ Child bool }
+	Guard    struct{ Holding bool }
 }
 
 // isOf tells whether it is the peer's. In userspace mode its section may be unknown.
@@ -114,6 +116,40 @@ func heldCommand(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		if holding == neg {
 			ts.Fatalf("%s: depends on the guard: %v", p.name, holding)
+		}
+	}
+}
+
+// namedCommand holds when our status has one tunnel or LAC with each of these peers, by its section's name and, where the
+// client host has several xl2tpds, with the instance that dials it. In userspace mode a shared pppoptfile can leave both
+// unknown: with maybe=unknown they may be, but never wrong.
+func namedCommand(ts *testscript.TestScript, neg bool, args []string) {
+	names, opts := options(args)
+	usage(ts, neg, len(names) > 0, "named NAME... [maybe=unknown]")
+	c := clientOf(ts)
+	tunnels, err := reported()
+	ts.Check(err)
+	for _, p := range peersOf(ts, names) {
+		name, instance := "lac "+p.lac, ""
+		if p.calls() {
+			name = "lns " + p.name
+		}
+		if len(c.instances) > 0 {
+			instance = p.instance.label()
+		}
+		var rows int
+		for _, t := range tunnels {
+			if !t.isOf(p) {
+				continue
+			}
+			rows++
+			unknown := opts["maybe"] == "unknown" && t.Name == ""
+			if !unknown && (t.Name != name || t.Instance != instance) {
+				ts.Fatalf("%s: in our status it is %q of %q, wanted %q of %q", p.name, t.Name, t.Instance, name, instance)
+			}
+		}
+		if rows != 1 {
+			ts.Fatalf("%s: in our status %d times", p.name, rows)
 		}
 	}
 }

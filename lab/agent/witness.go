@@ -153,6 +153,7 @@ func watchJournal(seen func(identifier, text string, at time.Time)) error {
 		for lines := json.NewDecoder(pipe); ; {
 			var line struct {
 				ID   string `json:"SYSLOG_IDENTIFIER"`
+				Comm string `json:"_COMM"`
 				Text any    `json:"MESSAGE"` // a list of bytes when it is not UTF-8
 				Time string `json:"__REALTIME_TIMESTAMP"`
 			}
@@ -161,6 +162,9 @@ func watchJournal(seen func(identifier, text string, at time.Time)) error {
 			}
 			text, _ := line.Text.(string)
 			usec, _ := strconv.ParseInt(line.Time, 10, 64)
+			if line.ID == "NetworkManager" {
+				line.ID = line.Comm // its xl2tpd has its standard error
+			}
 			seen(line.ID, text, time.UnixMicro(usec))
 		}
 	}()
