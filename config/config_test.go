@@ -153,7 +153,7 @@ func TestUnknown(t *testing.T) {
 
 // [KIND FILE NAME] is for the xl2tpd with that file alone, and comes before [KIND NAME].
 func TestForOneFile(t *testing.T) {
-	c, err := Parse("", []byte("[lac office]\ninterval = 20\n[lac /etc/b.conf office]\ninterval = 30\n" +
+	c, err := Parse("", []byte("[lac office]\ninterval = 20\n[lac /etc/b.conf office]\ninterval = 30\n"+
 		"[lns /etc/b.conf two words]\ninterval = 40\n[lac /etc/b.conf]\ninterval = 50\n[lac default]\ninterval = 5\n"))
 	if err != nil {
 		t.Fatal(err)

@@ -51,7 +51,7 @@ func check(o options, stdout, stderr io.Writer) int {
 
 	if x != nil {
 		for _, s := range x.Sections {
-			if s.Kind != "lac" || s.Name == "default" || c.For("lac", s.Name).Recover == config.RecoverOff {
+			if s.Kind != "lac" || s.Name == "default" || c.For(x.Path, "lac", s.Name).Recover == config.RecoverOff {
 				continue
 			}
 			if err := xl2tpd.CheckLAC(s.Name); err != nil {

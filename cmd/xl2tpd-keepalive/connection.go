@@ -61,7 +61,9 @@ func connection(all []vici.Connection, r supervisor.Recover) (ike, child string,
 		},
 		func(c vici.Connection) bool { return c.Name == r.IKE && slices.ContainsFunc(c.RemoteAddrs, single) },
 	} {
-		for _, takes := range []func(vici.ChildConfig) bool{transports, func(c vici.ChildConfig) bool { return vici.TakesL2TP(nil, c.RemoteTS) && vici.Selects(c.RemoteTS, r.LNS) }} {
+		for _, takes := range []func(vici.ChildConfig) bool{transports, func(c vici.ChildConfig) bool {
+			return vici.TakesL2TP(nil, c.RemoteTS) && vici.Selects(c.RemoteTS, r.LNS)
+		}} {
 			for _, c := range all {
 				if i := slices.IndexFunc(c.Children, takes); i >= 0 && leads(c) {
 					return c.Name, c.Children[i].Name, true
