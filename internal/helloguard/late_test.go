@@ -199,7 +199,7 @@ func TestZLBToAStopMakesNoChannel(t *testing.T) {
 	} {
 		for _, other := range []bool{true, false} {
 			b := newFixture(t, t.TempDir())
-			b.signs.Certain = false
+			b.signs.Certain, b.watched = false, epoch.Add(-time.Minute)
 			if other {
 				b.handle(packet(false, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 9, Ns: 9, Nr: 1}), outbound, b.now)
 				b.now = b.now.Add(pairEvery)
@@ -216,6 +216,33 @@ func TestZLBToAStopMakesNoChannel(t *testing.T) {
 				t.Errorf("%s before it, another waits %v: %+v", name, other, b.x.list[0].translator.Tunnel())
 			}
 		}
+	}
+}
+
+// A message must not be sent again that the peer may not have: xl2tpd has to be watched first.
+// The answer pairs the ids, and says nothing of the Hello, of which a copy may be under way.
+func TestAsksOnceXl2tpdWasWatched(t *testing.T) {
+	hello := packet(false, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 9, Ns: 5, Nr: 3})
+	b := newFixture(t, t.TempDir())
+	b.signs.Certain, b.signs.Offer = false, true
+	for at := range 9 {
+		if b.now = epoch.Add(time.Duration(at) * time.Second); at == 0 || at == 7 {
+			b.handle(hello, outbound, b.now)
+		}
+		if b.due(b.now); len(b.sent) != 0 {
+			t.Fatalf("the peer is asked after %v", b.now.Sub(epoch))
+		}
+	}
+	b.run(time.Second)
+	if toPeers(b.acts) != 1 {
+		t.Fatalf("%q", b.acts)
+	}
+	b.handle(answers(true, 7, 5), inbound, b.now)
+	b.run(27 * time.Second)
+	b.handle(answers(true, 7, 5), inbound, b.now)
+	c := b.x.known(path{here, there}, 7, false)
+	if c == nil || !c.translator.Diverged() || c.translator.Offset() != 0 {
+		t.Error("the tunnel is not held, or the peer is said not to have counted the Hello")
 	}
 }
 
