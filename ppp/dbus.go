@@ -7,6 +7,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/godbus/dbus/v5"
@@ -41,14 +42,15 @@ func streamDBus(ctx context.Context, ready, hint func()) error {
 	slow := time.AfterFunc(busTime, func() { cancel(errors.New("no answer from the bus")) })
 	defer slow.Stop()
 
+	var owner atomic.Pointer[string] // systemd's own name on the bus
 	conn, err := dbus.ConnectSystemBus(
 		dbus.WithContext(ctx),
 		dbus.WithAuth(dbus.AuthExternal(strconv.Itoa(os.Geteuid()))),
 		dbus.WithSignalHandler(signals(func(name string, s *dbus.Signal) {
 			switch {
-			case name == "NameOwnerChanged":
+			case systemdLeft(name, s):
 				cancel(errSystemdLeft)
-			case isNetDevice(s):
+			case isSystemds(s, owner.Load()) && isNetDevice(s):
 				hint()
 			}
 		})))
@@ -57,6 +59,17 @@ func streamDBus(ctx context.Context, ready, hint func()) error {
 	}
 	defer conn.Close()
 
+	// After a restart of the bus we may be back before systemd is: don't let
+	// the bus try to start it.
+	manager := conn.Object(systemd, systemdPath)
+	if err := manager.CallWithContext(ctx, systemd+".Manager.Subscribe", dbus.FlagNoAutoStart).Err; err != nil {
+		return reason(ctx, fmt.Errorf("D-Bus: subscribe to systemd: %w", err))
+	}
+	var is string
+	if err := conn.BusObject().CallWithContext(ctx, busName+".GetNameOwner", 0, systemd).Store(&is); err != nil {
+		return reason(ctx, fmt.Errorf("D-Bus: systemd's name: %w", err))
+	}
+	owner.Store(&is)
 	for _, rule := range []string{
 		"type='signal',sender='" + busName + "',member='NameOwnerChanged',arg0='" + systemd + "'",
 		"type='signal',sender='" + systemd + "',interface='" + systemd + ".Manager',member='UnitNew'",
@@ -66,12 +79,6 @@ func streamDBus(ctx context.Context, ready, hint func()) error {
 		if err := conn.BusObject().CallWithContext(ctx, busName+".AddMatch", 0, rule).Err; err != nil {
 			return reason(ctx, fmt.Errorf("D-Bus: match rule: %w", err))
 		}
-	}
-	manager := conn.Object(systemd, systemdPath)
-	// After a restart of the bus we may be back before systemd is: don't let
-	// the bus try to start it.
-	if err := manager.CallWithContext(ctx, systemd+".Manager.Subscribe", dbus.FlagNoAutoStart).Err; err != nil {
-		return reason(ctx, fmt.Errorf("D-Bus: subscribe to systemd: %w", err))
 	}
 	slow.Stop()
 	ready()
@@ -106,6 +113,18 @@ func reason(ctx context.Context, err error) error {
 type signals func(name string, s *dbus.Signal)
 
 func (f signals) DeliverSignal(_, name string, s *dbus.Signal) { f(name, s) }
+
+// Anybody may send a signal to this connection alone: match rules hold for broadcasts only. Who
+// has sent one is said by the bus.
+
+// systemdLeft reports whether a signal says that systemd's name has another owner, or none.
+func systemdLeft(member string, s *dbus.Signal) bool {
+	return s.Sender == busName && member == "NameOwnerChanged"
+}
+
+// isSystemds reports whether systemd has sent a signal. owner is its own name on the bus; nil: not
+// known yet.
+func isSystemds(s *dbus.Signal, owner *string) bool { return owner != nil && s.Sender == *owner }
 
 // isNetDevice says whether a signal is about the unit
 // sys-subsystem-net-devices-NAME.device. pppd's `ifname` option allows any

@@ -34,6 +34,33 @@ func TestIsNetDevice(t *testing.T) {
 	}
 }
 
+// A signal counts for what it says only if it comes from whom it would come from.
+func TestForgedSignals(t *testing.T) {
+	systemds := ":1.2"
+	device := []any{"sys-subsystem-net-devices-ppp0.device", dbus.ObjectPath("/x")}
+	for _, tc := range []struct {
+		name, member, sender string
+		owner                *string
+		left, device         bool
+	}{
+		{"the bus", "NameOwnerChanged", busName, &systemds, true, false},
+		{"some user", "NameOwnerChanged", ":1.77", &systemds, false, false},
+		{"systemd itself", "NameOwnerChanged", systemds, &systemds, false, true},
+		{"another signal of the bus", "NameAcquired", busName, &systemds, false, false},
+		{"a new device", "UnitNew", systemds, &systemds, false, true},
+		{"a new device, some user says", "UnitNew", ":1.77", &systemds, false, false},
+		{"a new device, before systemd is known", "UnitNew", systemds, nil, false, false},
+	} {
+		s := &dbus.Signal{Sender: tc.sender, Path: systemdPath, Body: device}
+		if got := systemdLeft(tc.member, s); got != tc.left {
+			t.Errorf("%s: systemd has left: %v", tc.name, got)
+		}
+		if got := isSystemds(s, tc.owner) && isNetDevice(s); got != tc.device {
+			t.Errorf("%s: hint: %v", tc.name, got)
+		}
+	}
+}
+
 // listen makes a system bus of our own.
 func listen(t *testing.T, serve func(net.Conn)) {
 	path := filepath.Join(t.TempDir(), "bus")

@@ -27,6 +27,10 @@ var (
 	ErrSend       = errors.New("cannot send")
 )
 
+// Unsent reports whether an echo request failed on this host and never left it: that says
+// nothing about the far end.
+func Unsent(err error) bool { return errors.Is(err, ErrSend) || errors.Is(err, ErrPermission) }
+
 // Request says what to ask, and through which link.
 type Request struct {
 	Link    string        // the interface's name, for the operator
@@ -68,12 +72,8 @@ func (p *Pinger) exchange(ctx context.Context, req Request) (time.Duration, erro
 		return 0, fmt.Errorf("%w: target is no IPv4 address", ErrSend)
 	}
 	p.init()
-	select {
-	case <-p.changed:
-	case <-ctx.Done():
-	}
-	if ctx.Err() != nil {
-		return 0, context.Cause(ctx)
+	if err := p.await(ctx); err != nil {
+		return 0, err
 	}
 	reply := make(chan time.Time, 1)
 	s, seq, token, err := p.expect(reply)
@@ -96,6 +96,24 @@ func (p *Pinger) exchange(ctx context.Context, req Request) (time.Duration, erro
 	case <-ctx.Done():
 		return 0, context.Cause(ctx)
 	}
+}
+
+// await waits for the socket. That none is opened in time is no silence of the far end.
+func (p *Pinger) await(ctx context.Context) error {
+	select {
+	case <-p.changed:
+		return context.Cause(ctx)
+	default:
+	}
+	select {
+	case <-p.changed:
+	case <-ctx.Done():
+		if cause := context.Cause(ctx); !errors.Is(cause, ErrTimeout) {
+			return cause
+		}
+		return fmt.Errorf("%w: the ICMP socket is not open", ErrSend)
+	}
+	return context.Cause(ctx)
 }
 
 // gone tells whether there is no interface with that index.

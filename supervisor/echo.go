@@ -79,6 +79,11 @@ func (b *Brain) result(ev probe.Result, now time.Time) {
 	if t == nil {
 		return
 	}
+	b.unsent(ev)
+	if probe.Unsent(ev.Err) {
+		b.idle(t, now, b.jittered())
+		return
+	}
 	t.echoes.add(ev)
 	if ev.Err == nil {
 		t.evidence.Reply = now
@@ -98,6 +103,23 @@ func (b *Brain) result(ev probe.Result, now time.Time) {
 	}
 	b.idle(t, now, stretch)
 }
+
+// unsent keeps for the operator why echo requests can't be sent, until one can.
+func (b *Brain) unsent(ev probe.Result) {
+	text := ""
+	if probe.Unsent(ev.Err) {
+		text = ev.Err.Error()
+		if b.faults[faultEcho] == "" {
+			b.note(slog.LevelWarn, "echo requests can't be sent: no tunnel counts as silent meanwhile", slog.String("reason", text))
+		}
+	} else if b.faults[faultEcho] != "" {
+		b.note(slog.LevelInfo, "echo requests can be sent again")
+	}
+	b.fault(faultEcho, text != "", text)
+}
+
+// faultEcho is what an echo request that can't be sent is a fault of.
+const faultEcho = "echo requests"
 
 // jittered stretches an interval a little, so that tunnels drift apart.
 func (b *Brain) jittered() float64 { return 1 + maxJitter*b.jitter() }

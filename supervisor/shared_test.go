@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -13,7 +14,6 @@ import (
 // oneLNS has two LACs of one LNS up over one SA, "office" and "home", told apart by their sessions.
 func oneLNS(t *testing.T, more, keepalive string) (*bench, []xl2tpd.Session) {
 	conf := twoLACs("192.0.2.1", "192.0.2.1", more)
-	conf = string([]byte(conf[:len(conf)])) // each has a pppoptfile of its own
 	n := newBench(t, conf, "[global]\nrecover = auto\n"+keepalive)
 	s := n.xl2tpd(conf)
 	s.Home().Conf.Sections[1].PPPOptFile = "/etc/ppp/home"
@@ -169,6 +169,35 @@ func TestRefusedByTheLNS(t *testing.T) {
 		}
 		if n := len(all); n > 2 && !slices.ContainsFunc(all, func(r Recover) bool { return r.Step == StepRenew }) {
 			t.Errorf("%s: nothing was asked", name)
+		}
+	}
+}
+
+// That an echo request can't be sent says nothing about the far end: no tunnel counts as silent, and
+// the operator is told once.
+func TestEchoThatCannotBeSent(t *testing.T) {
+	for name, err := range map[string]error{
+		"refused by a filter": fmt.Errorf("echo: %w: operation not permitted", probe.ErrSend),
+		"no socket":           fmt.Errorf("echo: %w", probe.ErrPermission),
+	} {
+		n := established(t, redials, "")
+		n.plays(time.Minute, probe.Result{RTT: time.Millisecond}, func(Recover) error { return nil })
+		n.notes = nil
+		n.plays(20*time.Minute, probe.Result{Err: err}, func(r Recover) error {
+			t.Errorf("%s: %v", name, r.Step)
+			return nil
+		})
+		if all := n.report(); all[0].State != "alive" || all[0].Link.Echoes.Lost != 0 {
+			t.Errorf("%s: %+v", name, all[0])
+		}
+		n.wantNotes("echo requests can't be sent")
+		if got := n.b.problems(); len(got) != 1 || got[0] != err.Error() {
+			t.Errorf("%s: %q", name, got)
+		}
+		n.plays(time.Minute, probe.Result{RTT: time.Millisecond}, func(Recover) error { return nil })
+		n.wantNotes("echo requests can be sent again")
+		if got := n.b.problems(); got != nil {
+			t.Errorf("%s: %q", name, got)
 		}
 	}
 }
