@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -17,14 +19,15 @@ const listed = 10 * time.Second
 // listing has charon list its connections, once for many LACs that are brought back at the
 // same time: where there are many, the list is long.
 type listing struct {
-	ask  func(context.Context, ...string) ([]vici.Connection, error)
-	turn chan struct{} // full: somebody uses what follows
-	all  []vici.Connection
-	at   time.Time // when they were asked for
+	ask    func(context.Context, ...string) ([]vici.Connection, error)
+	lookup func(ctx context.Context, host string) ([]netip.Addr, error)
+	turn   chan struct{} // full: somebody uses what follows
+	all    []vici.Connection
+	at     time.Time // when they were asked for
 }
 
 func newListing(ask func(context.Context, ...string) ([]vici.Connection, error)) *listing {
-	return &listing{ask: ask, turn: make(chan struct{}, 1)}
+	return &listing{ask: ask, lookup: lookup, turn: make(chan struct{}, 1)}
 }
 
 // find finds the connection that a LAC is to be brought back through. That there is none is
@@ -48,8 +51,45 @@ func (l *listing) find(ctx context.Context, r supervisor.Recover) (ike, child st
 		return "", "", false, err
 	}
 	l.all, l.at = all, at
-	ike, child, ok = connection(all, r)
-	return ike, child, ok, nil
+	if ike, child, ok = connection(all, r); ok {
+		return ike, child, ok, nil
+	}
+	return l.byName(ctx, all, r)
+}
+
+// lookup asks the system's name servers.
+func lookup(ctx context.Context, host string) ([]netip.Addr, error) {
+	r := net.Resolver{PreferGo: true} // the C library's can't be interrupted
+	return r.LookupNetIP(ctx, "ip4", host)
+}
+
+// byName finds a connection whose remote address is a name that leads to the LNS. While a name
+// can't be looked up, nobody can say that there is no connection.
+func (l *listing) byName(ctx context.Context, all []vici.Connection, r supervisor.Recover) (ike, child string, ok bool, err error) {
+	for _, c := range all {
+		i := slices.IndexFunc(c.Children, func(child vici.ChildConfig) bool {
+			return transports(child) || tunnels(child, r.LNS)
+		})
+		if i < 0 {
+			continue
+		}
+		if !r.LNS.IsValid() {
+			return "", "", false, fmt.Errorf("%s can't be looked up, so nobody can say which connection of strongSwan is for it", r.Host)
+		}
+		for _, remote := range c.RemoteAddrs {
+			if _, err := netip.ParseAddr(remote); err == nil || !single(remote) {
+				continue
+			}
+			addrs, err := l.lookup(ctx, strings.TrimSuffix(remote, "."))
+			if err != nil {
+				return "", "", false, fmt.Errorf("%s of the connection %s can't be looked up, so it may be the LNS: %w", remote, c.Name, err)
+			}
+			if slices.ContainsFunc(addrs, func(a netip.Addr) bool { return a.Unmap() == r.LNS }) {
+				return c.Name, c.Children[i].Name, true, nil
+			}
+		}
+	}
+	return "", "", false, nil
 }
 
 // connection finds the connection for an LNS, which is the one that the last tunnel
@@ -61,9 +101,7 @@ func connection(all []vici.Connection, r supervisor.Recover) (ike, child string,
 		},
 		func(c vici.Connection) bool { return c.Name == r.IKE && slices.ContainsFunc(c.RemoteAddrs, single) },
 	} {
-		for _, takes := range []func(vici.ChildConfig) bool{transports, func(c vici.ChildConfig) bool {
-			return vici.TakesL2TP(nil, c.RemoteTS) && vici.Selects(c.RemoteTS, r.LNS)
-		}} {
+		for _, takes := range []func(vici.ChildConfig) bool{transports, func(c vici.ChildConfig) bool { return tunnels(c, r.LNS) }} {
 			for _, c := range all {
 				if i := slices.IndexFunc(c.Children, takes); i >= 0 && leads(c) {
 					return c.Name, c.Children[i].Name, true
@@ -87,10 +125,15 @@ func transports(c vici.ChildConfig) bool {
 	return strings.EqualFold(c.Mode, "transport") && vici.TakesL2TP(nil, c.RemoteTS)
 }
 
+// tunnels tells whether a child in tunnel mode takes the LNS's own packets.
+func tunnels(c vici.ChildConfig, lns netip.Addr) bool {
+	return vici.TakesL2TP(nil, c.RemoteTS) && vici.Selects(c.RemoteTS, lns)
+}
+
 // reaches tells whether a connection's remote address is the LNS and no other.
 func reaches(remote string, lns netip.Addr, host string) bool {
 	if a, err := netip.ParseAddr(remote); err == nil {
 		return a.Unmap() == lns
 	}
-	return host != "" && strings.EqualFold(remote, host)
+	return host != "" && strings.EqualFold(strings.TrimSuffix(remote, "."), strings.TrimSuffix(host, "."))
 }

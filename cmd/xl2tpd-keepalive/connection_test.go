@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -40,12 +41,51 @@ func TestConnection(t *testing.T) {
 		{"another name, as the last time", []vici.Connection{conn("b", "b.example.org", transport), conn("a", "a-1.example.org", transport)}, "a", "a", "l2tp"},
 		{"not as the last time", []vici.Connection{conn("a", "%any", transport), conn("b", "192.0.2.1", transport)}, "a", "b", "l2tp"},
 		{"no child", []vici.Connection{conn("a", "192.0.2.1")}, "a", "", ""},
+		{"a name with a dot", []vici.Connection{conn("a", "vpn.example.org.", transport)}, "", "a", "l2tp"},
 		{"none", nil, "a", "", ""},
 	} {
 		r := supervisor.Recover{LNS: netip.MustParseAddr("192.0.2.1"), Host: "VPN.example.org", IKE: tc.last}
 		ike, child, ok := connection(tc.all, r)
 		if ike != tc.wantIKE || child != tc.wantSub || ok != (tc.wantIKE != "") {
 			t.Errorf("%s: %q %q %v", tc.name, ike, child, ok)
+		}
+	}
+}
+
+// A connection by a name that leads to the LNS is the LNS's. What can't be looked up is not "none":
+// the tunnel would go on in the clear.
+func TestConnectionByName(t *testing.T) {
+	down := errors.New("no name server")
+	l2tp := []vici.ChildConfig{{Name: "l2tp", Mode: "TRANSPORT", RemoteTS: []string{"dynamic[udp/l2f]"}}}
+	site := []vici.ChildConfig{{Name: "net", Mode: "TUNNEL", RemoteTS: []string{"198.51.100.0/24"}}}
+	lns := netip.MustParseAddr("192.0.2.1")
+	for name, tc := range map[string]struct {
+		all    []vici.Connection
+		lns    netip.Addr
+		answer []netip.Addr
+		err    error
+		want   string // the connection
+		fails  bool
+	}{
+		"leads to it":              {[]vici.Connection{{Name: "a", RemoteAddrs: []string{"vpn.example.net."}, Children: l2tp}}, lns, []netip.Addr{lns}, nil, "a", false},
+		"leads elsewhere":          {[]vici.Connection{{Name: "a", RemoteAddrs: []string{"vpn.example.net"}, Children: l2tp}}, lns, []netip.Addr{lns.Next()}, nil, "", false},
+		"can't be looked up":       {[]vici.Connection{{Name: "a", RemoteAddrs: []string{"vpn.example.net"}, Children: l2tp}}, lns, nil, down, "", true},
+		"the second one leads":     {[]vici.Connection{{Name: "a", RemoteAddrs: []string{"192.0.2.9"}, Children: l2tp}, {Name: "b", RemoteAddrs: []string{"x.example.net"}, Children: l2tp}}, lns, []netip.Addr{lns}, nil, "b", false},
+		"of another network":       {[]vici.Connection{{Name: "a", RemoteAddrs: []string{"vpn.example.net"}, Children: site}}, lns, nil, down, "", false},
+		"whoever":                  {[]vici.Connection{{Name: "a", RemoteAddrs: []string{"%any"}, Children: l2tp}}, lns, nil, down, "", false},
+		"the LNS can't be":         {[]vici.Connection{{Name: "a", RemoteAddrs: []string{"192.0.2.1"}, Children: l2tp}}, netip.Addr{}, nil, down, "", true},
+		"nor can it, and no IPsec": {nil, netip.Addr{}, nil, down, "", false},
+	} {
+		l := newListing(func(context.Context, ...string) ([]vici.Connection, error) { return tc.all, nil })
+		l.lookup = func(_ context.Context, host string) ([]netip.Addr, error) {
+			if strings.HasSuffix(host, ".") {
+				t.Errorf("%s: %q is looked up", name, host)
+			}
+			return tc.answer, tc.err
+		}
+		ike, _, ok, err := l.find(t.Context(), supervisor.Recover{LNS: tc.lns, Host: "lns.example.org"})
+		if ike != tc.want || ok != (tc.want != "") || (err != nil) != tc.fails {
+			t.Errorf("%s: %q, %v, %v", name, ike, ok, err)
 		}
 	}
 }
