@@ -82,12 +82,15 @@ func (t *Translator) HandleTimers(now time.Time, life Life) *Verdict {
 }
 
 // ackForXl2tpd acknowledges the peer's Hello if xl2tpd has not done so in time. It does
-// so only for a living tunnel of a living xl2tpd, only for Hellos and what xl2tpd has
-// acknowledged itself, and only a few in a row.
+// so only for a living tunnel of a living xl2tpd, and only a few in a row. What xl2tpd has
+// acknowledged itself is said again for any tunnel: its ZLB may have been held back.
 func (t *Translator) ackForXl2tpd(now time.Time, life Life) {
 	t.waitUntil = now.Add(answerTime)
-	nr := l2tp.Later(t.nrToPeer(), t.helloTo)
-	if !life.Daemon || !life.Tunnel || t.closing || !t.next.known || !l2tp.Before(t.waitNs, nr) ||
+	nr := t.nrToPeer()
+	if life.Tunnel {
+		nr = l2tp.Later(nr, t.helloTo)
+	}
+	if !life.Daemon || t.closing || !t.next.known || !l2tp.Before(t.waitNs, nr) ||
 		!l2tp.Near(nr, t.expects.n, 0, maxVouched) {
 		return
 	}

@@ -43,12 +43,12 @@ func (t *Translator) In(p *l2tp.Packet, now time.Time) *Verdict {
 		t.owed = false
 		t.acknowledge()
 	}
+	if m.Ns != t.expected && l2tp.Before(before.n, t.acked.n) {
+		// xl2tpd does not look at what an old message acknowledges, nor a ZLB with another
+		// number than RFC 2661 §5.8 says, as some peers send it.
+		t.acknowledge()
+	}
 	if m.ZLB() {
-		if m.Ns != t.expected && l2tp.Before(before.n, t.acked.n) {
-			// Some peers put another number into a ZLB than RFC 2661 §5.8 says, and
-			// xl2tpd would not look at what it acknowledges.
-			t.acknowledge()
-		}
 		return t.forward(p, m.Ns, nr)
 	}
 	if !l2tp.Before(m.Ns, t.told) {
@@ -107,9 +107,10 @@ func (t *Translator) heardAck(m *l2tp.Message, now time.Time) bool {
 // heardNs takes in a message of the peer's.
 func (t *Translator) heardNs(m *l2tp.Message, now time.Time) {
 	isHello := m.Type == l2tp.TypeHello
-	t.repeats++
-	if m.Ns == t.expected {
-		t.repeats = 0
+	if m.Ns != t.expected {
+		t.hello.repeats++
+	} else {
+		t.lastNew = now
 		t.expected++
 		if isHello && m.Ns == t.helloTo {
 			t.helloTo++

@@ -73,7 +73,7 @@ func (w *world) pPump() {
 	for len(w.pBacklog) > 0 && len(w.pOut) < w.peer().window && !w.pClosed {
 		m := w.pBacklog[0]
 		w.pBacklog = w.pBacklog[1:]
-		m.ns = w.ps
+		m.ns, m.first = w.ps, w.now
 		w.ps++
 		m.pkt = packet(false, m.typ, m.serial, m.ns, w.pr)
 		w.pOut = append(w.pOut, m)
@@ -89,7 +89,7 @@ func (w *world) pXmit(m *endpointMessage) {
 	m.retries++
 	if m.retries > p.tries {
 		w.pClosed, w.pWhy = true, "retries exceeded"
-		w.excused = w.excused || w.starved()
+		w.excused = w.excused || w.starved() || w.cutOff(m)
 		return
 	}
 	wait := min(millis(1000)<<min(m.retries-1, 5), cmp.Or(p.most, 16_000)) + w.slack('p')

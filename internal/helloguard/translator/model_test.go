@@ -57,7 +57,11 @@ import (
 //     the middle, the peer has never spoken, and no Timing.Quiet has been free of kills; or it came
 //     after the last retransmission of a Hello. Or several transmissions in 31 s
 //     met a guard that was down; or one other than a Hello did, and no life of
-//     the guard was long enough to work out what became of it.
+//     the guard was long enough to work out what became of it. Or the peer's line
+//     has gone less than 7 s after its message. The message met a guard that was
+//     down, or its ZLB was held back for some of the copies, and nobody can send
+//     more. The peer gives up on it. Without the guard it waited for no answer when
+//     the line went, and does not notice; xl2tpd does as soon in either case, see 4.
 //
 // What the model leaves out, because no one in the middle can mend it: a packet
 // that lives longer than Timing.Lifetime, and an xl2tpd that hangs while a
@@ -468,4 +472,68 @@ func TestHistories(t *testing.T) {
 			t.Fatal(fault)
 		}
 	})
+}
+
+// Histories that went wrong once, each with what it showed.
+func TestFoundHistories(t *testing.T) {
+	// It says what it has counted only in new messages, and has none before its Hello is acknowledged.
+	silent := peer{kind: countsHello, strict: true, noDuplicates: true, oldNr: true, window: 1, tries: 5, keepalive: 10_000}
+	often := silent
+	often.keepalive = 3000
+	lazy := silent
+	lazy.oldNr, lazy.lazy, lazy.keepalive = false, true, 60_000
+	// They answer nothing while a message of theirs is out.
+	busy := peer{kind: answers, strict: true, piggyback: true, window: 1, tries: 5, lazy: true, keepalive: 60_000}
+	between := peer{kind: answers, strict: true, noDuplicates: true, piggyback: true, window: 1, tries: 5, keepalive: 10_000}
+	waiting := peer{kind: answers, noDuplicates: true, piggyback: true, window: 1, tries: 5, keepalive: 3000}
+	turning := peer{kind: answers, deafFor: 90_000, strict: true, noDuplicates: true, piggyback: true, window: 16, tries: 5, lazy: true, keepalive: 3000}
+	for name, h := range map[string]course{
+		// Each life of the guard took the repeated Hello for the first repeat, and acknowledged it under
+		// the number that the peer did not expect. The peer gave up.
+		"ZLBs under one number in every life": {
+			peer: silent, helloEvery: 60_000, xStart: 3, length: 100_000, passFirst: true, storm: true, cross: true,
+		},
+		// The ZLBs waited until the guard was killed, and the next life's only one had the wrong number.
+		// The peer said nothing new, and xl2tpd gave up.
+		"ZLBs that waited in an earlier life": {
+			seed: 1, peer: often, helloEvery: 60_000, xStart: 3, length: 100_000, fresh: 1, kills: 5, cross: true,
+		},
+		// xl2tpd does not answer a duplicate from before the wrap, and the ZLB of the first one waited
+		// without an end since nothing else showed that the tunnel lived.
+		"ZLB that waited without a sign of life": {
+			seed: 1, peer: silent, helloEvery: 60_000, xStart: 3, pStart: 65_530, length: 100_000, fresh: 1, kills: 1, cross: true,
+		},
+		// The same, but that the only ZLB had the wrong number, and the peer did not ask for another.
+		"one ZLB to a lazy peer": {
+			seed: 3, peer: lazy, helloEvery: 60_000, xStart: 3, length: 100_000, fresh: 1, messages: 3, cross: true,
+		},
+		"one ZLB to a peer that answers": {
+			seed: 2, peer: busy, helloEvery: 60_000, xStart: 3, length: 100_000, passFirst: true, cross: true,
+		},
+		// The ZLB was held back when the guard was killed.
+		"no ZLB to a lazy peer": {
+			peer: busy, helloEvery: 60_000, xStart: 3, length: 100_000, fresh: 1, kills: 5, cross: true,
+		},
+		// Exception 10: the line went just after the peer's message had met a guard that was down,
+		// or while the ZLB was held back.
+		"cut off behind a lost message": {
+			seed: 4, peer: waiting, helloEvery: 60_000, xStart: 3, length: 101_141, kills: 5, unplug: 66_887,
+		},
+		"cut off before the ZLB": {
+			seed: 1509, peer: implementations["accel-ppp"], helloEvery: 60_000, xStart: 3, length: 100_000, delay: 480, fresh: 1, unplug: 16_711, cross: true,
+		},
+		// The guard's Hello carried a newer Nr than xl2tpd's. So the peer's next message left before
+		// the Hello was counted, and only its copies acknowledged the Hello.
+		"acknowledged by an old message": {
+			seed: 7, peer: between, helloEvery: 60_000, xStart: 3, length: 100_000, delay: 10_000, late: 0.2, passFirst: true, cross: true,
+		},
+		// It turned deaf. Its new messages hid that it repeated the old ones.
+		"ZLBs to a peer with several messages under way": {
+			peer: turning, helloEvery: 60_000, xStart: 3, length: 100_000, passFirst: true,
+		},
+	} {
+		if fault := h.play(); fault != "" {
+			t.Errorf("%s: %s", name, fault)
+		}
+	}
 }

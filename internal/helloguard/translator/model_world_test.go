@@ -22,6 +22,7 @@ type endpointMessage struct {
 	serial  uint16
 	pkt     []byte
 	retries int
+	first   millis // when it was sent first
 }
 
 type world struct {
@@ -354,6 +355,11 @@ func (w *world) past(pkt []byte, do func()) {
 // message may have run out of retransmissions.
 func (w *world) starved() bool {
 	return w.losses >= len(w.lost) && w.lost[w.losses%len(w.lost)] >= w.now-31000
+}
+
+// cutOff: the peer's line has gone within 7 s of its message, so that some copies got nowhere.
+func (w *world) cutOff(m *endpointMessage) bool {
+	return w.h.unplug != 0 && m.first > w.h.unplug-7000
 }
 
 func (w *world) guardUp() {

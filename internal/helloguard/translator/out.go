@@ -212,7 +212,7 @@ func (t *Translator) outZLB(p *l2tp.Packet, now time.Time) *Verdict {
 	t.confirm(now)
 	w, both, wait := t.zlbNumber(now)
 	if wait {
-		t.hello.zlbWaits = true
+		t.hello.zlbWaits, t.out.Save = true, true
 		return t.drop(ZLBWaits)
 	}
 	t.hello.zlbWaits = false
@@ -224,10 +224,11 @@ func (t *Translator) outZLB(p *l2tp.Packet, now time.Time) *Verdict {
 
 // zlbNumber is the number of a ZLB to the peer: the one that the peer expects. Some peers
 // ignore a ZLB with another number (xl2tpd: check_control). While a Hello is pending, the
-// peer expects the next number or the Hello's. What it says a round trip and 2 s after the
-// Hello tells which. Before that the ZLB waits, until that is decided or ackForXl2tpd sends
-// one. A peer that sends its message again and again, or whose round trip is not known, gets
-// the ZLB under both numbers.
+// peer expects the next number or the Hello's. What it says in a new message a round trip and
+// 2 s after the Hello tells which. The ZLB for an earlier message waits as long, until that is
+// decided or ackForXl2tpd sends one. Then it goes out under both numbers: some peers say nothing
+// before their message is acknowledged. So does one to a peer that sends its messages again and
+// again, or whose round trip is not known, and one behind a restart.
 func (t *Translator) zlbNumber(now time.Time) (ns uint16, both, wait bool) {
 	h := &t.hello
 	next := t.wireNext()
@@ -238,12 +239,14 @@ func (t *Translator) zlbNumber(now time.Time) (ns uint16, both, wait bool) {
 		return next, h.adopted && !t.counts, false
 	case t.rtt == 0:
 		return next, now.Sub(h.first) >= settle, false
-	case t.repeats > 2 || t.repeats > 1 && t.counts:
+	case h.restored || h.repeats > 2 || h.repeats > 1 && t.counts:
 		return next, true, false
 	case t.counts:
 		return next, false, false
-	case now.Sub(h.last) >= settle+t.rtt:
+	case t.lastNew.Sub(h.last) >= settle+t.rtt:
 		return h.wire, false, false
+	case now.Sub(h.last) >= settle+t.rtt:
+		return next, true, false
 	}
 	return next, false, true
 }

@@ -53,6 +53,7 @@ type pendingHello struct {
 	askAt       time.Time // the next question; zero: none
 	asked       bool      // a question has left behind all copies
 	zlbWaits    bool      // xl2tpd's latest ZLB was held back
+	repeats     int       // how often the peer has sent old messages since
 	lastAsk     time.Time // when the timer has asked last
 	closed      time.Time // since when no packet can go past, see Undecided; zero: some can
 	waits       time.Time // since when a message is held back; zero: none is

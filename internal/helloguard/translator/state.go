@@ -32,6 +32,7 @@ type state struct {
 	HelloBefore   int64   `json:"hello_before,omitempty"` // the same
 	HelloClosed   int64   `json:"hello_closed,omitempty"` // the same
 	Overtaken     bool    `json:"overtaken,omitempty"`
+	ZLBWaits      bool    `json:"zlb_waits,omitempty"`
 	Returned      *uint16 `json:"returned,omitempty"`
 	Counts        bool    `json:"counts,omitempty"`
 	RTT           int64   `json:"rtt,omitempty"` // in ms
@@ -62,6 +63,7 @@ func (t *Translator) MarshalJSON() ([]byte, error) {
 		s.HelloCount = 1
 		s.HelloLast, s.HelloLatest = t.hello.last.UnixMilli(), t.hello.latest.UnixMilli()
 		s.HelloBefore = t.hello.before.UnixMilli()
+		s.ZLBWaits = t.hello.zlbWaits
 		if !t.hello.closed.IsZero() {
 			s.HelloClosed = t.hello.closed.UnixMilli()
 		}
@@ -122,6 +124,10 @@ func (t *Translator) restoreHello(s state, now time.Time) {
 		t.hello.closed = ago(s.HelloClosed, now)
 	}
 	t.hello.plan()
+	if s.ZLBWaits && s.ExpectedKnown { // some peers do not repeat their message for a minute
+		t.hello.zlbWaits = true
+		t.waiting, t.waitNs, t.waitUntil = true, s.Expects-1, now
+	}
 }
 
 // ago is a stored time. The clock may have been set since; 0 is now.

@@ -73,10 +73,10 @@ type Translator struct {
 	deadPeer bool          // all that xl2tpd has sent is acknowledged for a dead peer
 
 	// Peer to xl2tpd.
-	expects   seq    // number that xl2tpd expects, as it said
-	expected  uint16 // the same, counting what was passed since
-	repeats   int    // how often the peer has sent old messages since the latest new one
-	helloTo   uint16 // expects … helloTo-1 are Hellos
+	expects   seq       // number that xl2tpd expects, as it said
+	expected  uint16    // the same, counting what was passed since
+	lastNew   time.Time // when the peer's latest new message came
+	helloTo   uint16    // expects … helloTo-1 are Hellos
 	vouched   bool
 	told      uint16 // highest Nr sent to the peer for xl2tpd
 	waiting   bool   // a message of the peer waits for its acknowledgement

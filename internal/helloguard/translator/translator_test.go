@@ -471,6 +471,7 @@ func TestZLBBehindAnUndecidedHello(t *testing.T) {
 		"crossing":                       {20 * time.Millisecond, false, 0, 0.1, Drop, 4, nil},
 		"crossing, asked again":          {20 * time.Millisecond, false, 1, 1.1, Drop, 4, nil},
 		"its word":                       {20 * time.Millisecond, false, 0, 5, Rewrite, 3, nil},
+		"crossing, asked three times":    {20 * time.Millisecond, false, 3, 1.1, Pass, 4, both},
 		"its word, asked three times":    {20 * time.Millisecond, false, 3, 5, Pass, 4, both},
 		"counts Hellos":                  {20 * time.Millisecond, true, 0, 0.1, Pass, 4, nil},
 		"counts Hellos, asks twice":      {20 * time.Millisecond, true, 2, 5, Pass, 4, both},
@@ -497,29 +498,75 @@ func TestZLBBehindAnUndecidedHello(t *testing.T) {
 	}
 }
 
-// A ZLB that was held back is not lost: the peer's Hello is acknowledged as soon as the peer's word
-// is known.
-func TestZLBHeldBack(t *testing.T) {
+// A peer with several messages under way sends new ones between the old: they are no sign that it
+// has seen the ZLBs.
+func TestZLBForOldAndNewMessages(t *testing.T) {
+	tr := inStep(t)
+	tr.rtt, tr.counts = 20*time.Millisecond, true
+	fromXl2tpd(tr, l2tp.TypeHello, 3, 2, epoch, passFirst)
+	for _, ns := range []uint16{2, 2, 3, 2, 3, 4} {
+		fromPeer(tr, l2tp.TypeHello, ns, 3, at(float64(ns)))
+	}
+	v := fromXl2tpd(tr, l2tp.TypeNone, 4, 5, at(4), passFirst)
+	wantInjected(t, "behind new ones", v, sent{ToPeer, l2tp.TypeNone, 3, 5})
+}
+
+// A ZLB that was held back is sent by the guard's next life: the peer may not ask for it in time.
+func TestZLBHeldBackBehindARestart(t *testing.T) {
 	tr := inStep(t)
 	tr.rtt = 20 * time.Millisecond
-	var acked float64
-	for i := range 100 {
-		s := float64(i) / 10
-		if slices.Contains([]int{0, 10, 30, 70}, i) {
-			fromXl2tpd(tr, l2tp.TypeHello, 3, 2, at(s), passFirst)
-		}
-		if i == 0 {
-			fromPeer(tr, l2tp.TypeHello, 2, 3, at(s))
-			wantReason(t, "crossing", fromXl2tpd(tr, l2tp.TypeNone, 4, 3, at(s), passFirst), Drop, ZLBWaits)
-		}
-		if when, ok := tr.NextTimer(); ok && !when.After(at(s)) {
-			if v := tr.HandleTimers(at(s), passFirst); acked == 0 && slices.Contains(injected(t, v), sent{ToPeer, l2tp.TypeNone, 3, 3}) {
-				acked = s
+	fromXl2tpd(tr, l2tp.TypeHello, 3, 2, epoch, passFirst)
+	fromPeer(tr, l2tp.TypeHello, 2, 3, at(0.1))
+	v := fromXl2tpd(tr, l2tp.TypeNone, 4, 3, at(0.1), passFirst)
+	wantReason(t, "before", v, Drop, ZLBWaits)
+	if !v.Save {
+		t.Error("before: not saved")
+	}
+	v = restarted(t, tr, at(1)).HandleTimers(at(1), unknown)
+	wantInjected(t, "behind", v, sent{ToPeer, l2tp.TypeNone, 4, 3}, sent{ToPeer, l2tp.TypeNone, 3, 3})
+}
+
+// The ZLBs of an earlier life of the guard are not known, nor how often the peer has repeated what
+// they acknowledge.
+func TestZLBBehindARestart(t *testing.T) {
+	tr := inStep(t)
+	tr.rtt = 20 * time.Millisecond
+	fromXl2tpd(tr, l2tp.TypeHello, 3, 2, epoch, passFirst)
+	fromPeer(tr, l2tp.TypeHello, 2, 3, at(5))
+	v := fromXl2tpd(tr, l2tp.TypeNone, 4, 3, at(5), passFirst)
+	wantReason(t, "before", v, Rewrite, Nothing)
+	tr = restarted(t, tr, at(6))
+	fromPeer(tr, l2tp.TypeHello, 2, 3, at(9))
+	v = fromXl2tpd(tr, l2tp.TypeNone, 4, 3, at(9), passFirst)
+	wantReason(t, "behind", v, Pass, Nothing)
+	wantInjected(t, "behind", v, sent{ToPeer, l2tp.TypeNone, 3, 3})
+}
+
+// A ZLB that was held back is not lost: the peer's Hello is acknowledged as soon as the peer's word
+// is known. xl2tpd has said it itself, so that the links need not show life.
+func TestZLBHeldBack(t *testing.T) {
+	for name, life := range map[string]Life{"living": passFirst, "no sign of life": unknown} {
+		tr := inStep(t)
+		tr.rtt = 20 * time.Millisecond
+		var acked float64
+		for i := range 100 {
+			s := float64(i) / 10
+			if slices.Contains([]int{0, 10, 30, 70}, i) {
+				fromXl2tpd(tr, l2tp.TypeHello, 3, 2, at(s), life)
+			}
+			if i == 0 {
+				fromPeer(tr, l2tp.TypeHello, 2, 3, at(s))
+				wantReason(t, name+": crossing", fromXl2tpd(tr, l2tp.TypeNone, 4, 3, at(s), life), Drop, ZLBWaits)
+			}
+			if when, ok := tr.NextTimer(); ok && !when.After(at(s)) {
+				if v := tr.HandleTimers(at(s), life); acked == 0 && slices.Contains(injected(t, v), sent{ToPeer, l2tp.TypeNone, 3, 3}) {
+					acked = s
+				}
 			}
 		}
-	}
-	if acked == 0 || acked > 7 {
-		t.Errorf("acknowledged after %v s, want at most 7", acked)
+		if acked == 0 || acked > 7 {
+			t.Errorf("%s: acknowledged after %v s, want at most 7", name, acked)
+		}
 	}
 }
 
@@ -633,6 +680,16 @@ func TestPeerHelloAckedBound(t *testing.T) {
 	if acked != maxVouched {
 		t.Errorf("%d Hellos in a row acknowledged, want %d", acked, maxVouched)
 	}
+}
+
+// xl2tpd does not look at what a message acknowledges that it has taken already.
+func TestAcknowledgedByAnOldMessage(t *testing.T) {
+	tr := inStep(t)
+	fromXl2tpd(tr, l2tp.TypeHello, 3, 2, epoch, passFirst)
+	fromPeer(tr, l2tp.TypeHello, 2, 3, at(1))
+	wantInjected(t, "new", fromPeer(tr, l2tp.TypeHello, 3, 3, at(2)))
+	wantInjected(t, "old", fromPeer(tr, l2tp.TypeHello, 2, 4, at(3)), toLocal(4, 4))
+	wantInjected(t, "once more", fromPeer(tr, l2tp.TypeHello, 2, 4, at(4)))
 }
 
 // xl2tpd would ignore a ZLB with an odd Ns: it gets another one with the Ns that it expects.
