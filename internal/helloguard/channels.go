@@ -67,6 +67,7 @@ type channel struct {
 	paired      bool      // its ids were paired by what came in from the peer
 	guessed     *half     // what its ids were paired for, by data alone; nil: they were not
 	noted       time.Time // since when its data are noted; zero: they are not
+	review      time.Time // when its links are asked whether they are certain; zero: not before the next tidy
 	inKernel    bool      // the kernel has had a session of it
 	dead        bool      // the peer is known to be dead
 	ackStop     bool      // xl2tpd's StopCCN to it waits for its acknowledgement

@@ -77,7 +77,7 @@ func TestWhenDataAreNoted(t *testing.T) {
 		if b.noted[at] {
 			t.Error("noted though the tunnel is only being set up")
 		}
-		if b.age(1); !b.noted[at] {
+		if b.run(time.Second); !b.noted[at] { // connect goes by that
 			t.Error("not noted before its first Hello")
 		}
 		ends(b)

@@ -9,6 +9,12 @@ const (
 	// dataTTL is for how long the kernel remembers when data came in. No longer Window counts.
 	dataTTL = 15 * time.Minute
 
+	// reviewAfter is how long behind its start a tunnel's links are asked whether they are
+	// certain: they are there then, and data can come in before its first Hello.
+	reviewAfter = 5 * time.Second
+	// reviewPace is how far apart the tunnels are that the guard meets all at one time.
+	reviewPace = 5 * time.Millisecond
+
 	// dataAge is for how long what the kernel has noted is used again. If there is much of
 	// it, so that reading takes long, it is read so seldom that it costs one part in dataCost.
 	dataAge  = 100 * time.Millisecond

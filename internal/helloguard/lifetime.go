@@ -8,6 +8,10 @@ import (
 // due does what waited for the time now, and returns when there is more.
 func (h *handler) due(now time.Time) (next time.Time, ok bool) {
 	for _, c := range h.timers.Take(now) {
+		if !c.review.IsZero() && !now.Before(c.review) {
+			c.review = time.Time{}
+			h.ownSigns(c, now)
+		}
 		h.catchUp(c, now)
 		h.sendStop(c, now)
 		h.plan(c)
@@ -33,6 +37,9 @@ func (h *handler) plan(c *channel) {
 	at, wants := c.translator.NextTimer()
 	if !wants {
 		at = time.Time{}
+	}
+	if !c.review.IsZero() && (!wants || c.review.Before(at)) {
+		at, wants = c.review, true
 	}
 	if o := c.orphan; o != nil && o.sent < maxStops && (!wants || o.next.Before(at)) {
 		at = o.next
@@ -63,8 +70,8 @@ func (h *handler) tidy(now time.Time) {
 		switch {
 		case h.over(c, now):
 			h.drop(c)
-		case !c.inKernel:
-			h.ownSigns(c, now) // its data are to be noted before its next Hello
+		case !c.inKernel || !c.noted.IsZero():
+			h.ownSigns(c, now) // its links may be certain now, or no longer
 		}
 	}
 }

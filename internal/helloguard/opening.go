@@ -26,7 +26,7 @@ func (h *handler) sender(p *l2tp.Packet, now time.Time) *channel {
 	}
 	if half, ok := h.x.answered(at, p.Msg); ok {
 		h.unpairedGone(at, p.Msg.Tunnel)
-		return h.open(&channel{translator: translator.New(half.tunnel, now), owner: h.confirmed(half.owner, at, now), established: true}, now)
+		return h.open(&channel{translator: translator.New(half.tunnel, now), owner: h.confirmed(half.owner, at, now), established: true, review: now.Add(reviewAfter)}, now)
 	}
 	if p.Msg.Type == l2tp.TypeSCCCN {
 		h.replaced(at, p.Msg.Tunnel)
@@ -55,7 +55,7 @@ func (h *handler) sends(c *channel, p *l2tp.Packet, at path, now time.Time) {
 		}
 	}
 	if !c.established && !stop {
-		c.established = true
+		c.established, c.review = true, now.Add(reviewAfter)
 		c.owner, c.asked = h.confirmed(c.owner, at, now), now
 		h.save(c)
 	}

@@ -13,12 +13,12 @@ func (h *handler) restore(now time.Time) error {
 		h.log.Warn("hello guard: state can't be used, the tunnel begins anew", "file", path, "err", err)
 		os.Remove(path)
 	})
-	for _, c := range channels {
+	for i, c := range channels {
 		if len(h.x.list) == maxChannels || !h.confirmOwner(c, now) && !c.needsGuard() {
 			h.forget(c)
 			continue
 		}
-		c.restored, c.established = true, true
+		c.restored, c.established, c.review = true, true, now.Add(time.Duration(i)*reviewPace)
 		c.failClosed, c.listening = c.needsGuard(), true // as the rules will be installed
 		h.x.add(c)
 		h.plan(c)
