@@ -5,13 +5,14 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 
 	"github.com/jsimonetti/rtnetlink/v2"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
 
-// ErrNoRoute is Routed's for an address that the kernel sends nothing to: no
+// ErrNoRoute is said of an address that the kernel sends nothing to: no
 // route, or one that is unreachable, prohibit or blackhole.
 var ErrNoRoute = errors.New("no route")
 
@@ -33,8 +34,7 @@ func Routed(to netip.Addr) (device string, err error) {
 	})
 	var refused *netlink.OpError
 	if errors.As(err, &refused) {
-		// What the kernel answers for each type of route (net/ipv4/fib_semantics.c, fib_props).
-		for _, is := range []error{unix.ENETUNREACH, unix.EHOSTUNREACH, unix.EACCES, unix.EINVAL} {
+		for _, is := range noRoute {
 			if errors.Is(err, is) {
 				return "", fmt.Errorf("route to %v: %w (%v)", to, ErrNoRoute, is)
 			}
@@ -52,3 +52,32 @@ func Routed(to netip.Addr) (device string, err error) {
 	}
 	return i.Name, nil
 }
+
+// Route returns ErrNoRoute if the kernel would send nothing to an IPv4 address now: from that
+// address of this host if it is valid, for rules may go by it. It connects a UDP socket, which sends
+// nothing.
+func Route(to, from netip.Addr) error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return os.NewSyscallError("socket", err)
+	}
+	defer unix.Close(fd)
+	if from = from.Unmap(); from.Is4() {
+		if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: from.As4()}); err != nil {
+			return fmt.Errorf("route from %v: %w (%v)", from, ErrNoRoute, err)
+		}
+	}
+	if to = to.Unmap(); !to.Is4() {
+		return fmt.Errorf("route to %v: not IPv4", to)
+	}
+	err = unix.Connect(fd, &unix.SockaddrInet4{Addr: to.As4(), Port: 9})
+	for _, is := range noRoute {
+		if errors.Is(err, is) {
+			return fmt.Errorf("route to %v: %w (%v)", to, ErrNoRoute, is)
+		}
+	}
+	return os.NewSyscallError("connect", err)
+}
+
+// noRoute is what the kernel answers for each type of route (net/ipv4/fib_semantics.c, fib_props).
+var noRoute = []error{unix.ENETUNREACH, unix.EHOSTUNREACH, unix.EACCES, unix.EINVAL}

@@ -34,9 +34,24 @@ func TestRouted(t *testing.T) {
 		if dev != want || (err == nil) != (want != "") || err != nil && !errors.Is(err, ErrNoRoute) {
 			t.Errorf("%s: %q %v", addr, dev, err)
 		}
+		if err := Route(to(addr), netip.Addr{}); (err == nil) != (want != "") || err != nil && !errors.Is(err, ErrNoRoute) {
+			t.Errorf("route to %s: %v", addr, err)
+		}
 	}
 	if dev, err := Routed(to("2001:db8::1")); err == nil || errors.Is(err, ErrNoRoute) {
 		t.Errorf("IPv6: %q %v", dev, err)
+	}
+	// A rule by the source address, on a host with two uplinks.
+	run(t, "ip", `addr add 198.51.100.77/32 dev wan1
+		rule add from 198.51.100.77 lookup 100
+		route add 100.64.0.1/32 dev wan1 table 100`)
+	for _, tc := range []struct {
+		from netip.Addr
+		want error
+	}{{netip.Addr{}, ErrNoRoute}, {to("198.51.100.2"), ErrNoRoute}, {to("198.51.100.77"), nil}, {to("198.51.100.99"), ErrNoRoute}} {
+		if err := Route(to("100.64.0.1"), tc.from); !errors.Is(err, tc.want) {
+			t.Errorf("from %v: %v, want %v", tc.from, err, tc.want)
+		}
 	}
 	// Through the tunnel into which it should not go.
 	run(t, "ip", "link add ppp0 type veth peer name ppp1\n link set ppp0 up\n route add default dev ppp0")

@@ -3,6 +3,7 @@ package supervisor
 import (
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"time"
 
 	"xl2tpd-keepalive/proc"
@@ -87,6 +88,15 @@ func (b *Brain) instanceAttrs(in *instance) []slog.Attr {
 
 // daemon is the process of a LAC's xl2tpd.
 func (b *Brain) daemon(l *lac) Process { return b.daemons[l.instance] }
+
+// from is the address that the file of a LAC's xl2tpd has it send from, or invalid.
+func (b *Brain) from(l *lac) netip.Addr {
+	in := b.atlas.byID[l.instance]
+	if in == nil || in.Conf == nil || in.Conf.ListenAddr.IsUnspecified() {
+		return netip.Addr{}
+	}
+	return in.Conf.ListenAddr
+}
 
 // target is whom a command about a LAC is for.
 func (b *Brain) target(l *lac) xl2tpd.Target {

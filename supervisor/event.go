@@ -104,6 +104,7 @@ type Recover struct {
 	Step Step
 	Up   bool       // its link is there, but silent
 	Dead bool       // and its peer has been asked, in vain
+	From netip.Addr // the address that xl2tpd sends from; invalid: as the routes say
 	LNS  netip.Addr // where it would be dialled now; invalid: its name could not be resolved
 	Peer netip.Addr // the far end of its link, or else of xl2tpd's latest attempt, or else the LNS
 	Host string     // the LNS as xl2tpd.conf calls it

@@ -94,7 +94,7 @@ func (b *Brain) climb(l *lac, s *xl2tpd.Section, now time.Time) {
 	}
 	r := Recover{
 		LAC: LAC{l.instance, s.Name}, To: b.target(l), Step: step, Up: is.up, Dead: l.ladder.dead,
-		SA: b.unique(b.lnsSA(l, s)), LNS: b.lns(l), Host: lnsHost(s), Tried: l.attempt,
+		SA: b.unique(b.lnsSA(l, s)), LNS: b.lns(l), From: b.from(l), Host: lnsHost(s), Tried: l.attempt,
 	}
 	if l.ikeTo == r.Host { // it is still the same LNS
 		r.IKE = l.ike

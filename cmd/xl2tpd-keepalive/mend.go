@@ -58,12 +58,17 @@ func (m *mender) step(ctx context.Context, r supervisor.Recover) error {
 	defer cancel()
 	m.resolve(r.Host) // it may have moved
 	if r.LNS.IsValid() {
-		if _, err := probe.Routed(r.LNS); errors.Is(err, probe.ErrNoRoute) {
+		if err := probe.Route(r.LNS, r.From); errors.Is(err, probe.ErrNoRoute) {
 			return supervisor.ErrNoRoute
 		}
 	}
-	if (r.Step == supervisor.StepRenew || r.Step == supervisor.StepHangUp) && r.Up && !r.Dead && heard(m.channels(), r, time.Now().Add(-heardLately)) {
-		return supervisor.ErrAlive
+	if (r.Step == supervisor.StepRenew || r.Step == supervisor.StepHangUp) && r.Up && !r.Dead {
+		if heard(m.channels(), r, time.Now().Add(-heardLately)) {
+			return supervisor.ErrAlive
+		}
+		if _, err := m.askPeer(ctx, r); err != nil {
+			return err
+		}
 	}
 	if r.Step == supervisor.StepRenew && !r.Up && !r.Tried.IsZero() && heard(m.channels(), r, r.Tried) {
 		return supervisor.ErrAnswers
@@ -179,31 +184,43 @@ func (m *mender) look(ctx context.Context, lns netip.Addr) error {
 
 // dead returns nil if the tunnel with a silent link is certainly dead: its peer can
 // be reached, and answers nothing on the control channel; or it can't be, while the
-// LNS can be where its name now leads to.
+// LNS can be where its name now leads to. The control channel is asked first: a peer may let no
+// echo request in.
 func (m *mender) dead(ctx context.Context, r supervisor.Recover) error {
-	began := time.Now()
-	if heard(m.channels(), r, began.Add(-helloLately)) {
+	if heard(m.channels(), r, time.Now().Add(-helloLately)) {
 		return supervisor.ErrAlive
 	}
+	asked, err := m.askPeer(ctx, r)
+	if err != nil {
+		return err
+	}
 	away := m.look(ctx, r.Peer) // or it lets no echo request in
-	if away != nil && (r.LNS == r.Peer || m.look(ctx, r.LNS) != nil) {
+	switch {
+	case !asked:
+		return cmp.Or(away, errors.New("the Hello guard can't ask the peer"))
+	case away != nil && (r.LNS == r.Peer || m.look(ctx, r.LNS) != nil):
 		return away
 	}
+	return nil
+}
+
+// askPeer asks a peer for a control message, a few times. The error is ErrAlive if one comes. It
+// reports whether the peer could be asked.
+func (m *mender) askPeer(ctx context.Context, r supervisor.Recover) (asked bool, err error) {
+	began := time.Now()
 	for range asks {
 		if !m.ask(r.To.Process, r.Peer) {
-			return cmp.Or(away, errors.New("the Hello guard can't ask the peer"))
+			return asked, nil
 		}
+		asked = true
 		if err := pause(ctx, time.Second); err != nil {
-			return err
+			return asked, err
 		}
 		if heard(m.channels(), r, began) {
-			return supervisor.ErrAlive
+			return asked, supervisor.ErrAlive
 		}
 	}
-	if away != nil {
-		return nil // the name leads elsewhere now
-	}
-	return m.look(ctx, r.Peer) // it may have gone meanwhile
+	return asked, nil
 }
 
 // guarded reports whether the Hello guard sees control messages of the LAC's peer to its xl2tpd.

@@ -72,14 +72,14 @@ func TestDead(t *testing.T) {
 		after   time.Duration
 	}{
 		{"sends Hellos", 14 * time.Second, 0, false, peer, nil, supervisor.ErrAlive, 0},
-		{"answers", time.Minute, 2, false, peer, []error{nil}, supervisor.ErrAlive, 2 * time.Second},
-		{"dead", time.Minute, 0, false, peer, []error{nil, nil}, nil, 3 * time.Second},
-		{"out of reach", time.Minute, 0, false, peer, []error{unreachable}, unreachable, 0},
-		{"gone meanwhile", time.Minute, 0, false, peer, []error{nil, unreachable}, unreachable, 3 * time.Second},
+		{"answers", time.Minute, 2, false, peer, nil, supervisor.ErrAlive, 2 * time.Second},
+		{"dead", time.Minute, 0, false, peer, []error{nil}, nil, 3 * time.Second},
+		{"lets no echo request in, and answers", time.Minute, 1, false, peer, nil, supervisor.ErrAlive, time.Second},
+		{"out of reach", time.Minute, 0, false, peer, []error{unreachable}, unreachable, 3 * time.Second},
 		{"moved", time.Minute, 0, false, elsewhere, []error{unreachable, nil}, nil, 3 * time.Second},
-		{"moved, out of reach", time.Minute, 0, false, elsewhere, []error{unreachable, unreachable}, unreachable, 0},
-		{"lets no echo request in, beside another of the name", time.Minute, 1, false, elsewhere, []error{unreachable, nil}, supervisor.ErrAlive, time.Second},
-		{"moved, no guard", time.Minute, 0, true, elsewhere, []error{unreachable, nil}, unreachable, 0},
+		{"moved, out of reach", time.Minute, 0, false, elsewhere, []error{unreachable, unreachable}, unreachable, 3 * time.Second},
+		{"lets no echo request in, beside another of the name", time.Minute, 1, false, elsewhere, nil, supervisor.ErrAlive, time.Second},
+		{"moved, no guard", time.Minute, 0, true, elsewhere, []error{unreachable}, unreachable, 0},
 		{"no guard", time.Minute, 0, true, peer, []error{nil}, unknown, 0},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
