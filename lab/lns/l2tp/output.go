@@ -58,7 +58,8 @@ const (
 	EventHelloReceived = "hello-received" // in order, or ignored
 	EventHelloSent     = "hello-sent"
 	EventHelloAcked    = "hello-acked"
-	EventOutOfOrder    = "out-of-order" // Ns is ahead (a ZLB's: not as expected); see StrictNs
+	EventOutOfOrder    = "out-of-order" // a message's Ns is ahead
+	EventIgnoredZLB    = "ignored-zlb"  // a ZLB's Ns is not as expected, so its Nr counts for nothing; see StrictNs
 	EventDuplicate     = "duplicate"
 	EventWedged        = "wedged" // an early message came before, nothing is taken any more
 	EventRetransmit    = "retransmit"

@@ -34,7 +34,7 @@ func (t *Tunnel) receiveZLB(now time.Time, p Packet) {
 	if expected || !t.b.StrictNs {
 		t.acknowledged(now, p.Nr)
 	} else {
-		t.event(Event{Name: EventOutOfOrder, Message: p.Type().String(), Seq: t.seq(p)})
+		t.event(Event{Name: EventIgnoredZLB, Message: p.Type().String(), Seq: t.seq(p)})
 	}
 	if t.b.Early == EarlyWedge && int16(p.Ns-t.expected) > 0 {
 		t.wedged = true
