@@ -15,9 +15,7 @@ func (s Snapshot) Names() []string {
 	units := make(map[string]int)
 	several := 0
 	for _, i := range s.Instances {
-		if i.Runs() {
-			units[i.Unit]++
-		}
+		units[i.Unit]++
 		if i.Runs() || i.Needed() {
 			several++
 		}

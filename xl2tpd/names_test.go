@@ -31,6 +31,7 @@ func TestInstanceNames(t *testing.T) {
 		"of one unit":             {[]Instance{at("/a", "a.service", 1), at("/b", "a.service", 2)}, []string{"/a", "/b"}},
 		"without a unit":          {[]Instance{at("/a", "a.service", 1), at("/b", "", 2)}, []string{"a.service", "/b"}},
 		"one does not run":        {[]Instance{at("/a", "", 0), at("/b", "b.service", 2)}, []string{"/a", "b.service"}},
+		"one has ended":           {[]Instance{at("/a", "a.service", 0), at("/b", "b.service", 2)}, []string{"a.service", "b.service"}},
 		"one has nothing to do":   {[]Instance{empty, at("/b", "b.service", 2)}, []string{"", ""}},
 		"one can't be read":       {[]Instance{unread, at("/b", "b.service", 2)}, []string{"/a", "b.service"}},
 		"NetworkManager's":        {[]Instance{at("/a", "", 1), nm}, []string{"/a", "NetworkManager u"}},
