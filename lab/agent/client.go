@@ -313,6 +313,7 @@ func (c *client) close() {
 	for _, p := range c.peers {
 		p.stop()
 	}
+	exec.Command("pkill", "--signal", "KILL", "pppd").Run() // a scenario that has failed may leave some
 	for _, path := range []string{swanctlConf, swanLog, ourConf} {
 		os.Remove(path)
 	}
