@@ -187,6 +187,10 @@ func TestFindings(t *testing.T) {
 			p.networkManager()
 			p.home.Conf, p.home.ConfErr = nil, fs.ErrNotExist
 		}, "", ""},
+		{"NetworkManager's, whose file root alone may read", func(p *patient) {
+			i := p.networkManager()
+			i.Conf, i.ConfErr = nil, fs.ErrPermission
+		}, "", ""},
 		{"retries of the second one", func(p *patient) { p.office().Conf.MaxRetries = 100 }, "max retries", "says 100"},
 		{"bad xl2tpd.conf, as the service says too", func(p *patient) {
 			p.home.ConfErr, p.report.Problems = errors.New("xl2tpd.conf:3: no"), []string{"xl2tpd.conf:3: no"}

@@ -18,7 +18,7 @@ func (e *exam) xl2tpds() []Finding {
 	var all []Finding
 	for n, i := range e.seen.Instances {
 		all = append(all, e.running(n, i)...)
-		if err := i.ConfErr; err != nil && (i.Runs() || i.Needed() && !e.others(n)) {
+		if err := i.ConfErr; err != nil && !i.NetworkManager() && (i.Runs() || i.Needed() && !e.others(n)) {
 			all = append(all, bad("xl2tpd.conf", e.names[n], err.Error(), "mend that before xl2tpd is started again"))
 		}
 		if i.Runs() {

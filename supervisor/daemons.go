@@ -56,7 +56,9 @@ func (b *Brain) takeDaemon(in *instance, others bool, now time.Time) {
 		of = " of " + in.Path
 	}
 	b.fault("xl2tpd"+of, missing, "xl2tpd"+of+" not running")
-	b.fault("xl2tpd.conf"+of, in.ConfErr != nil && (in.Runs() || missing || !others), fmt.Sprint(in.ConfErr))
+	// NetworkManager lets only root read its files, and nothing is amiss.
+	wrong := in.ConfErr != nil && !in.NetworkManager() && (in.Runs() || missing || !others)
+	b.fault("xl2tpd.conf"+of, wrong, fmt.Sprint(in.ConfErr))
 }
 
 // daemonChanged notes that an instance's process has ended, or is another one.

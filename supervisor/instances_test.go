@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"io/fs"
 	"net/netip"
 	"slices"
 	"strings"
@@ -228,6 +229,8 @@ func TestMissingXl2tpd(t *testing.T) {
 	nm := xl2tpd.Instance{Key: xl2tpd.Key{Path: "/run/nm-l2tp-u/xl2tpd.conf"}, Connection: "u", Process: proc.ID{Pid: 3}}
 	lac := &xl2tpd.Conf{Sections: []xl2tpd.Section{{Kind: "lac", Name: "a", LNSIPs: []netip.Addr{addr("192.0.2.1")}}}}
 	home := func(c *xl2tpd.Conf) xl2tpd.Instance { return xl2tpd.Instance{Conf: c} }
+	unreadable := nm
+	unreadable.ConfErr = fs.ErrPermission
 	stopped := xl2tpd.Instance{Key: xl2tpd.Key{Path: branchPath}, Conf: lac}
 	for name, tc := range map[string]struct {
 		all  []xl2tpd.Instance
@@ -237,6 +240,8 @@ func TestMissingXl2tpd(t *testing.T) {
 		"a file with tunnels":           {[]xl2tpd.Instance{home(lac), nm}, []string{"xl2tpd not running"}},
 		"an empty file":                 {[]xl2tpd.Instance{home(&xl2tpd.Conf{}), nm}, nil},
 		"NetworkManager's, and no file": {[]xl2tpd.Instance{home(nil), nm}, nil},
+		"NetworkManager's file":         {[]xl2tpd.Instance{home(&xl2tpd.Conf{}), unreadable}, nil},
+		"another unreadable file":       {[]xl2tpd.Instance{home(&xl2tpd.Conf{}), {Key: nm.Key, Process: nm.Process, ConfErr: fs.ErrPermission}}, []string{fs.ErrPermission.Error()}},
 		"a second one that has ended":   {[]xl2tpd.Instance{home(&xl2tpd.Conf{}), stopped}, []string{"xl2tpd of " + branchPath + " not running"}},
 	} {
 		b := New(config.Default(""), func() float64 { return 0.5 })
