@@ -40,7 +40,8 @@ type Brain struct {
 	waiting map[*lac]bool   // for their turn to take a step
 	turns   int             // that are taken
 
-	secured bool // a tunnel has had an SA
+	secured  bool      // a tunnel has had an SA
+	listedAt time.Time // when charon has listed its SAs last
 
 	daemons map[string]Process // of the instances, by id
 	learnt  bool               // something that the next brain is to be told
@@ -91,6 +92,7 @@ func (b *Brain) Step(ev Event, now time.Time) []Action {
 		b.changed = true
 	case vici.Snapshot:
 		b.seen(EyeVICI)
+		b.listedAt = now
 		if b.atlas.secure(ev, now) {
 			b.replace(now)
 		}

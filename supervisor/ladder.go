@@ -125,21 +125,23 @@ func (s situation) silent() bool { return s.up && s.quiet > 0 && !s.bare }
 
 // ladder is how far the recovery of one LAC's tunnel has come.
 type ladder struct {
-	since  time.Time // when the trouble was first seen; zero: there is none
-	well   time.Time // when all was well again
-	next   time.Time // no step before; zero: as the situation says
-	busy   Step      // the step under way
-	last   Step      // the latest one
-	failed int       // tries in a row that were in vain
-	dials  int       // since the trouble was first seen
-	fresh  bool      // there is a new SA since then, or that was tried
-	plain  bool      // there was no IPsec to be mended when that was asked last
-	lookAt time.Time // when the LNS is to be looked for again
-	deaf   bool      // it did not answer then
-	waits  bool      // for its turn to take a step
-	askAt  time.Time // when the peer of the silent link is to be asked again
-	dead   bool      // it did not answer last, though the LNS itself can be reached
-	err    error     // why the latest step failed
+	since   time.Time // when the trouble was first seen; zero: there is none
+	well    time.Time // when all was well again
+	next    time.Time // no step before; zero: as the situation says
+	busy    Step      // the step under way
+	last    Step      // the latest one
+	failed  int       // tries in a row that were in vain
+	dials   int       // since the trouble was first seen
+	fresh   bool      // there is a new SA since then, or that was tried
+	plain   bool      // there was no IPsec to be mended when that was asked last
+	lookAt  time.Time // when the LNS is to be looked for again
+	deaf    bool      // it did not answer then
+	waits   bool      // for its turn to take a step
+	askAt   time.Time // when the peer of the silent link is to be asked again
+	dead    bool      // it did not answer last, though the LNS itself can be reached
+	err     error     // why the latest step failed
+	doneAt  time.Time // when charon was last asked for an SA
+	secured bool      // and it said that there is one
 }
 
 // dialling is the ladder of a LAC that somebody has just had dialled.
@@ -380,6 +382,9 @@ func (l *ladder) done(err error, s situation, jitter float64, now time.Time) {
 		return
 	}
 	l.busy, l.last, l.err = StepNone, step, err
+	if step == StepSecure || step == StepRenew {
+		l.doneAt, l.secured = now, err == nil
+	}
 	l.fresh = l.fresh || (step == StepSecure || step == StepRenew) && !errors.Is(err, ErrNoRoute)
 	if errors.Is(err, ErrWaits) {
 		l.err, l.next = nil, now.Add(max(s.redial+answerTime, pause(l.failed+1, jitter)))

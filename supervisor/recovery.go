@@ -151,7 +151,10 @@ func (b *Brain) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situatio
 		}
 	}
 	if b.failing[EyeVICI] != nil {
-		is.secured = false // what charon has said last no longer counts
+		// What charon has listed last no longer counts, but for what it has said since: its list can
+		// take longer than a step if a script or RADIUS holds it up.
+		d := &l.ladder
+		is.secured = d.secured && d.doneAt.After(b.listedAt)
 	}
 	switch {
 	case is.up:
