@@ -53,6 +53,9 @@ const (
 	// grace is for what is on its way already, such as charon's own new try, and
 	// the reason of a close, which may come late.
 	grace = late + time.Second
+	// connectTime is grace while charon is negotiating: to initiate the same CHILD then makes a
+	// second pair of SAs.
+	connectTime = 10 * time.Second
 	// answerTime is how long xl2tpd tries to reach an LNS: SCCRQ and its
 	// retransmissions take 31 s (network.c, control_xmit). A second request in
 	// that time does nothing.
@@ -98,15 +101,16 @@ const (
 
 // situation is how it is about a LAC.
 type situation struct {
-	wish    wish
-	daemon  bool          // xl2tpd is running
-	up      bool          // there is a link with addresses
-	quiet   time.Duration // for how long a link that is silent has been asked in vain; 0: it is not silent
-	secured bool          // an SA with the LNS carries its packets
-	bare    bool          // the link is up, and its tunnel has lost the SA that it had
-	moved   bool          // and there is one with another address of the LNS
-	stuck   bool          // there is a call of which no link comes
-	half    bool          // the tunnel stands without a call, and xl2tpd has had its time to make one
+	wish       wish
+	daemon     bool          // xl2tpd is running
+	up         bool          // there is a link with addresses
+	quiet      time.Duration // for how long a link that is silent has been asked in vain; 0: it is not silent
+	secured    bool          // an SA with the LNS carries its packets
+	connecting bool          // charon is negotiating with the LNS
+	bare       bool          // the link is up, and its tunnel has lost the SA that it had
+	moved      bool          // and there is one with another address of the LNS
+	stuck      bool          // there is a call of which no link comes
+	half       bool          // the tunnel stands without a call, and xl2tpd has had its time to make one
 	// owner is how long xl2tpd goes on redialling by itself, 0: it does not; redial
 	// is the pause before each time. Made to dial meanwhile, it would call twice
 	// (xl2tpd.c, control_handle_lac_connect).
@@ -303,7 +307,7 @@ func (l *ladder) when(s situation, now time.Time) time.Time {
 	case l.last == StepHangUp && l.err == nil && !s.up && !s.stuck && s.lost:
 		return s.free
 	case s.trying && l.last == StepDial && l.err == nil && !s.secured && !l.plain && s.wish == wishFull:
-		return earlier(l.since.Add(grace), l.next) // it dials in vain, or in the clear
+		return earlier(l.since.Add(s.grace()), l.next) // it dials in vain, or in the clear
 	case !l.next.IsZero():
 		return l.next
 	case s.up && !s.bare:
@@ -311,7 +315,15 @@ func (l *ladder) when(s situation, now time.Time) time.Time {
 	case s.owner > 0 && !s.lost && (s.secured || l.plain || s.wish == wishRedial):
 		return l.since.Add(s.redial + answerTime)
 	}
-	return l.since.Add(grace)
+	return l.since.Add(s.grace())
+}
+
+// grace is how long to wait before the first step.
+func (s situation) grace() time.Duration {
+	if s.connecting {
+		return connectTime
+	}
+	return grace
 }
 
 // choose takes the gentlest step that can help.

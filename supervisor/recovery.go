@@ -118,7 +118,7 @@ func (b *Brain) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situatio
 	sa := b.lnsSA(l, s)
 	is = situation{
 		wish: b.wish(l, s), daemon: b.daemon(l).Pid != 0,
-		secured: sa.Child, free: l.free(),
+		secured: sa.Child, connecting: sa.State == "CONNECTING" && b.failing[EyeVICI] == nil, free: l.free(),
 		lost:   !l.silent.IsZero(),
 		trying: !l.attempt.IsZero() && now.Sub(l.attempt) < answerTime,
 		kept:   sa.Others || b.carriesOthers(sa, l), shared: b.sharesLNS(l, s),

@@ -2,10 +2,12 @@ package supervisor
 
 import (
 	"errors"
+	"net/netip"
 	"testing"
 	"time"
 
 	"xl2tpd-keepalive/probe"
+	"xl2tpd-keepalive/vici"
 )
 
 // While charon does not say what there is, no step carries an id of before: a charon that was
@@ -50,5 +52,30 @@ func TestInitiatedButNotListed(t *testing.T) {
 	}
 	if count[StepSecure] > 3 || count[StepDial] == 0 || count[StepDial]+count[StepRedial] > 30 {
 		t.Errorf("%v", all)
+	}
+}
+
+// While charon negotiates, the same CHILD is not initiated once more; if nothing comes of that, it is.
+func TestWhileCharonConnects(t *testing.T) {
+	for connecting, want := range map[bool]time.Duration{true: connectTime, false: grace} {
+		n := newBench(t, oneLAC, "[lac default]\nrecover = full\n")
+		sas := vici.Snapshot{}
+		if connecting {
+			sas.SAs = []vici.SA{{Name: "tokyo", UniqueID: "1", State: "CONNECTING", RemoteHost: netip.MustParseAddrPort("192.0.2.1:500")}}
+		}
+		n.step(sas)
+		n.links()
+		began := n.now
+		n.step(Dials{Peer: closer.Peer.Addr()})
+		var first time.Duration
+		n.plays(30*time.Second, probe.Result{Err: lost}, func(r Recover) error {
+			if r.Step == StepSecure && first == 0 {
+				first = n.now.Sub(began)
+			}
+			return lost
+		})
+		if first < want || first > want+time.Second {
+			t.Errorf("connecting %v: initiated after %v, want %v", connecting, first, want)
+		}
 	}
 }
