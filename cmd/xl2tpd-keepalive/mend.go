@@ -96,7 +96,6 @@ func (m *mender) hangUp(ctx context.Context, r supervisor.Recover) error {
 	if r.Dead {
 		m.bury(r.To.Process, r.Peer)
 	}
-	began := time.Now()
 	m.hanging(r.To.Process, r.Peer, true)
 	switch err := m.control.Disconnect(ctx, r.To, r.LAC.Name); {
 	case err != nil:
@@ -109,7 +108,7 @@ func (m *mender) hangUp(ctx context.Context, r supervisor.Recover) error {
 		if err := pause(ctx, time.Second); err != nil {
 			return dropped(err)
 		}
-		if all := m.channels(); !guarded(all, r) || heard(all, r, began) {
+		if !closing(m.channels(), r) {
 			return nil
 		}
 	}
@@ -223,9 +222,10 @@ func (m *mender) askPeer(ctx context.Context, r supervisor.Recover) (asked bool,
 	return asked, nil
 }
 
-// guarded reports whether the Hello guard sees control messages of the LAC's peer to its xl2tpd.
-func guarded(channels []helloguard.Channel, r supervisor.Recover) bool {
-	return slices.ContainsFunc(channels, func(c helloguard.Channel) bool { return concerns(c, r) })
+// closing reports whether the LAC's peer has not acknowledged a StopCCN yet, as far as the Hello
+// guard has seen it.
+func closing(channels []helloguard.Channel, r supervisor.Recover) bool {
+	return slices.ContainsFunc(channels, func(c helloguard.Channel) bool { return concerns(c, r) && c.Closing })
 }
 
 // heard reports whether such messages have come in since then.

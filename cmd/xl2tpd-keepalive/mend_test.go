@@ -169,16 +169,17 @@ func TestHangUp(t *testing.T) {
 	peer := netip.MustParseAddr("192.0.2.1")
 	for name, tc := range map[string]struct {
 		up, dead, guarded bool
+		speaks            bool
 		hears             time.Duration // after the hang-up; 0: never
 		want              []string
 		err               error
 	}{
-		"proven dead":     {true, true, true, 0, []string{"bury after 0s", "d /ctl office after 0s"}, nil},
-		"speaks":          {true, false, true, 0, []string{"done after 0s"}, supervisor.ErrAlive},
-		"listens":         {false, false, true, time.Millisecond, []string{"d /ctl office after 0s", "done after 1s"}, nil},
-		"listens late":    {false, false, true, 2500 * time.Millisecond, []string{"d /ctl office after 0s", "done after 3s"}, nil},
-		"does not listen": {false, false, true, 0, []string{"d /ctl office after 0s", "bury after 3s", "done after 3s"}, supervisor.ErrUnheard},
-		"no guard":        {false, false, false, 0, []string{"d /ctl office after 0s", "done after 1s"}, nil},
+		"proven dead":     {true, true, true, false, 0, []string{"bury after 0s", "d /ctl office after 0s"}, nil},
+		"speaks":          {true, false, true, true, 0, []string{"done after 0s"}, supervisor.ErrAlive},
+		"listens":         {false, false, true, false, time.Millisecond, []string{"d /ctl office after 0s", "done after 1s"}, nil},
+		"listens late":    {false, false, true, false, 2500 * time.Millisecond, []string{"d /ctl office after 0s", "done after 3s"}, nil},
+		"does not listen": {false, false, true, true, 0, []string{"d /ctl office after 0s", "bury after 3s", "done after 3s"}, supervisor.ErrUnheard},
+		"no guard":        {false, false, false, false, 0, []string{"d /ctl office after 0s", "done after 1s"}, nil},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			x := &told{began: time.Now()}
@@ -190,9 +191,13 @@ func TestHangUp(t *testing.T) {
 					}
 				},
 				channels: func() []helloguard.Channel {
-					c := helloguard.Channel{Tunnel: translator.Tunnel{Peer: netip.AddrPortFrom(peer, 1701)}, Heard: x.began.Add(-time.Second)}
-					if at := x.began.Add(tc.hears); tc.hears > 0 && !time.Now().Before(at) {
-						c.Heard = at
+					// What else the peer sends meanwhile, such as a Hello, is no answer.
+					c := helloguard.Channel{Tunnel: translator.Tunnel{Peer: netip.AddrPortFrom(peer, 1701)}, Heard: time.Now(), Closing: true}
+					if tc.hears > 0 && !time.Now().Before(x.began.Add(tc.hears)) {
+						c.Closing = false
+					}
+					if !tc.speaks {
+						c.Heard = x.began.Add(-2 * heardLately)
 					}
 					return []helloguard.Channel{c}[:map[bool]int{true: 1}[tc.guarded]]
 				},

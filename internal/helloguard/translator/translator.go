@@ -123,6 +123,12 @@ func (t *Translator) Undecided() bool { return t.hello.set && !t.hello.adopted &
 // Closing reports whether a StopCCN was seen, of either end.
 func (t *Translator) Closing() bool { return t.closing }
 
+// Closed reports whether the peer has acknowledged xl2tpd's StopCCN, or has sent one and all else is
+// acknowledged.
+func (t *Translator) Closed() bool {
+	return t.closing && t.next.known && t.acked.known && l2tp.Before(t.seqs.wire(t.next.n-1), t.acked.n)
+}
+
 // fast reports whether the peer is known to answer soon.
 func (t *Translator) fast() bool { return t.rtt > 0 && t.rtt < fastAnswer }
 
