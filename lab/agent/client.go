@@ -173,17 +173,20 @@ func restartDaemons() error {
 	return poll(10*time.Second, func() bool { return isPipe(controlPipe) })
 }
 
-// noPPPD tells whether no pppd of the client host runs; a killed one leaves its pid file behind.
-func noPPPD() bool {
+// noPPPD tells whether no pppd of the client host runs.
+func noPPPD() bool { return len(runningPPPDs()) == 0 }
+
+// runningPPPDs are the process ids of the client host's pppds. A killed one leaves its pid file behind.
+func runningPPPDs() (pids []string) {
 	files, _ := filepath.Glob("/run/ppp[0-9]*.pid")
-	return !slices.ContainsFunc(files, func(name string) bool {
-		pid, err := os.ReadFile(name)
-		if err != nil {
-			return false
+	for _, name := range files {
+		text, _ := os.ReadFile(name)
+		pid := strings.TrimSpace(string(text))
+		if comm, err := os.ReadFile("/proc/" + pid + "/comm"); err == nil && string(comm) == "pppd\n" {
+			pids = append(pids, pid)
 		}
-		_, err = os.Stat("/proc/" + strings.TrimSpace(string(pid)))
-		return err == nil
-	})
+	}
+	return pids
 }
 
 // dial brings the SA up, if there is none, and has xl2tpd call, from the end that does so.
@@ -310,10 +313,12 @@ func (c *client) close() {
 	for _, i := range c.instances {
 		i.remove()
 	}
+	if poll(10*time.Second, noPPPD) != nil { // in kernel mode nothing ends those of an xl2tpd that was killed
+		do(append([]string{"kill", "-KILL"}, runningPPPDs()...)...)
+	}
 	for _, p := range c.peers {
 		p.stop()
 	}
-	exec.Command("pkill", "--signal", "KILL", "pppd").Run() // a scenario that has failed may leave some
 	for _, path := range []string{swanctlConf, swanLog, ourConf} {
 		os.Remove(path)
 	}

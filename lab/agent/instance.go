@@ -110,17 +110,41 @@ func (i *instance) stop() error {
 func (i *instance) signal(name string) error { return signalDaemon(i.pid(), name) }
 
 func signalDaemon(pidFile, name string) error {
-	text, err := os.ReadFile(pidFile)
+	pid, err := readPid(pidFile)
 	if err != nil {
 		return err
 	}
-	pid := strings.TrimSpace(string(text))
-	if err := do("kill", "-"+name, pid); err != nil {
+	return signalAndWait(name, []string{pid})
+}
+
+// killAll kills the daemon and its pppds at the same moment: in kernel mode a pppd would never end otherwise.
+func killAll(pidFile string) error {
+	pid, err := readPid(pidFile)
+	if err != nil {
+		return err
+	}
+	children, err := os.ReadFile(fmt.Sprintf("/proc/%s/task/%s/children", pid, pid))
+	if err != nil {
+		return err
+	}
+	return signalAndWait("KILL", append(strings.Fields(string(children)), pid))
+}
+
+func readPid(file string) (string, error) {
+	text, err := os.ReadFile(file)
+	return strings.TrimSpace(string(text)), err
+}
+
+// signalAndWait returns when the last of these processes is gone.
+func signalAndWait(name string, pids []string) error {
+	if err := do(append([]string{"kill", "-" + name}, pids...)...); err != nil {
 		return err
 	}
 	return poll(10*time.Second, func() bool {
-		_, err := os.Stat("/proc/" + pid)
-		return err != nil
+		return !slices.ContainsFunc(pids, func(pid string) bool {
+			_, err := os.Stat("/proc/" + pid)
+			return err == nil
+		})
 	})
 }
 
@@ -151,7 +175,7 @@ func instanceCommand(ts *testscript.TestScript, neg bool, args []string) {
 
 // daemonCommand kills, stops, starts or restarts one xl2tpd of the client host.
 func daemonCommand(ts *testscript.TestScript, neg bool, args []string) {
-	usage(ts, neg, len(args) == 2, "daemon xl2tpd|INSTANCE kill|stop|start|restart")
+	usage(ts, neg, len(args) == 2, "daemon xl2tpd|INSTANCE kill|kill-all|stop|start|restart")
 	control := controlMain
 	if args[0] != "xl2tpd" {
 		c := clientOf(ts)
@@ -168,6 +192,8 @@ func (i *instance) control(verb string) error {
 	switch verb {
 	case "kill":
 		return i.signal("KILL")
+	case "kill-all":
+		return killAll(i.pid())
 	case "stop":
 		return i.stop()
 	case "start":
@@ -186,6 +212,8 @@ func controlMain(verb string) error {
 	switch verb {
 	case "kill":
 		return signalDaemon("/run/xl2tpd.pid", "KILL")
+	case "kill-all":
+		return killAll("/run/xl2tpd.pid")
 	case "stop":
 		return do("systemctl", "stop", "xl2tpd")
 	case "start", "restart":
