@@ -3,6 +3,7 @@ package supervisor
 import (
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"time"
 
@@ -18,17 +19,17 @@ func (b *Brain) takeDaemons(s xl2tpd.Snapshot, now time.Time) {
 		here[instanceID(i, is.Key)] = true
 		others = others || i > 0 && is.Runs()
 	}
+	for id := range b.daemons {
+		if !here[id] {
+			b.forgetInstance(id, now)
+		}
+	}
 	for i, is := range s.Instances {
 		b.takeDaemon(newInstance(instanceID(i, is.Key), is), others, now)
 	}
 	if !b.eyes[EyeXl2tpd] {
 		for _, l := range b.lacs {
 			l.was = false // if it is still that xl2tpd, its tunnels are seen, or have ended
-		}
-	}
-	for id := range b.daemons {
-		if !here[id] {
-			b.forgetInstance(id, now)
 		}
 	}
 }
@@ -74,6 +75,15 @@ func (b *Brain) forgetInstance(id string, now time.Time) {
 	b.daemonChanged(id, b.daemons[id], Process{}, now)
 	delete(b.daemons, id)
 	b.learnt = true
+	maps.DeleteFunc(b.closes.died, func(_ string, at time.Time) bool { return now.Sub(at) > late })
+	maps.DeleteFunc(b.lacs, func(_ string, l *lac) bool {
+		gone := l.instance == id && l.ladder.busy == StepNone
+		if gone {
+			b.climbs.Set(l, time.Time{})
+			delete(b.waiting, l)
+		}
+		return gone
+	})
 	if in := b.atlas.byID[id]; in != nil {
 		b.fault("xl2tpd of "+in.Path, false, "")
 		b.fault("xl2tpd.conf of "+in.Path, false, "")

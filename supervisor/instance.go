@@ -3,6 +3,7 @@ package supervisor
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"xl2tpd-keepalive/xl2tpd"
 	"xl2tpd-keepalive/xl2tpd/conf"
@@ -71,6 +72,14 @@ func (in *instance) join(section *xl2tpd.Section, a alike) {
 
 // name names a section of the instance.
 func (in *instance) name(s *xl2tpd.Section) name { return name{s.Kind, s.Name, in.id} }
+
+// doubled reports whether another xl2tpd runs with the same file and pipe: which of them a command
+// reaches, and has a tunnel, is not to be told.
+func (b *Brain) doubled(in *instance) bool {
+	return slices.ContainsFunc(b.atlas.instances, func(o *instance) bool {
+		return o != in && o.Runs() && o.Path == in.Path && o.Pipe == in.Pipe
+	})
+}
 
 // calls is what operators call the xl2tpd of a place; empty: it is the only one, or not known.
 func (a *atlas) calls(p place) string {

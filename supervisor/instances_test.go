@@ -251,3 +251,39 @@ func TestMissingXl2tpd(t *testing.T) {
 		}
 	}
 }
+
+// While somebody dials an LNS, and nobody knows which xl2tpd it is, no LAC of that LNS that xl2tpd
+// redials is dialled beside.
+func TestDialOfAnUnknownOwner(t *testing.T) {
+	n, _ := newSeveral(t, redials, "[lac default]\nrecover = auto\n")
+	n.links(link("ppp0", 5, true), ofBranch(link("ppp1", 6, true)))
+	n.plays(time.Minute, probe.Result{RTT: time.Millisecond}, func(Recover) error { return nil })
+	n.links(ofBranch(link("ppp1", 6, true)))
+	for end := n.now.Add(time.Hour); n.now.Before(end); {
+		n.step(Dials{Peer: closer.Peer.Addr()})
+		n.plays(30*time.Second, probe.Result{RTT: time.Millisecond}, func(r Recover) error {
+			switch r.Step {
+			case StepDial:
+				t.Errorf("%+v", r)
+			case StepRedial:
+				return ErrWaits
+			}
+			return nil
+		})
+	}
+}
+
+// A second xl2tpd with the same file and pipe: whose the pipe is nobody knows, so nothing is dialled.
+func TestSameFileTwice(t *testing.T) {
+	n, s := newSeveral(t, redials, "")
+	n.links(link("ppp0", 5, true))
+	n.plays(time.Minute, probe.Result{RTT: time.Millisecond}, func(Recover) error { return nil })
+	twin := s.Instances[0]
+	twin.Key.Pid, s.Instances[0].Process = twin.Process.Pid, proc.ID{Pid: 400, Start: 4}
+	s.Instances[1] = twin
+	n.step(s)
+	n.plays(20*time.Minute, probe.Result{RTT: time.Millisecond}, func(r Recover) error {
+		t.Errorf("%+v", r)
+		return nil
+	})
+}

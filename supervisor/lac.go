@@ -48,20 +48,16 @@ func (b *Brain) lac(n name) *lac {
 }
 
 // lacsOf returns the LACs of an xl2tpd with that LNS. If it is not known which xl2tpd it is,
-// they are those of the only one that runs.
+// they are those of every one that runs, or of the first if none does.
 func (b *Brain) lacsOf(daemon proc.ID, lns netip.Addr) (all []*lac) {
-	in := b.atlas.byPid[daemon.Pid]
-	if daemon == (proc.ID{}) && len(b.atlas.byPid) < 2 {
-		in = b.atlas.byID[""]
-		for _, only := range b.atlas.byPid {
-			in = only
+	for _, in := range b.atlas.instances {
+		unknown := daemon == (proc.ID{}) && (in.Runs() || in.id == "" && len(b.atlas.byPid) == 0)
+		if !unknown && (daemon == (proc.ID{}) || in.Process != daemon) {
+			continue
 		}
-	}
-	if in == nil {
-		return nil
-	}
-	for _, s := range in.byOuter[lns] {
-		all = append(all, b.lac(in.name(s)))
+		for _, s := range in.byOuter[lns] {
+			all = append(all, b.lac(in.name(s)))
+		}
 	}
 	return all
 }
@@ -152,14 +148,16 @@ func (b *Brain) lnsSA(l *lac, s *xl2tpd.Section) (any sa) {
 	return any
 }
 
-// carriesOthers reports whether an SA carries a tunnel that lives, and is certainly not this LAC's.
+// carriesOthers reports whether an SA carries a tunnel that may live, and is not certainly this
+// LAC's.
 func (b *Brain) carriesOthers(s sa, l *lac) bool {
 	if s.UniqueID == "" {
 		return false
 	}
 	return slices.ContainsFunc(b.places().bySA[s.UniqueID], func(t *tunnel) bool {
 		n, one := t.place.lac()
-		return t.state == Alive && !(one && n.key() == l.key)
+		dead := t.state == Silent && !t.evidence.Last().IsZero()
+		return t.linked() && !dead && !(one && n.key() == l.key)
 	})
 }
 

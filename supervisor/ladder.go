@@ -192,7 +192,7 @@ func (l *ladder) climb(s situation, turn bool, jitter float64, now time.Time) (S
 		l.failed++
 		l.plain = false // a charon that has just started may not have known its connections
 	}
-	step, at := l.choose(s, now)
+	step, at := l.choose(s, jitter, now)
 	if step == StepNone {
 		l.next = at
 		return StepNone, at
@@ -327,7 +327,7 @@ func (s situation) grace() time.Duration {
 }
 
 // choose takes the gentlest step that can help.
-func (l *ladder) choose(s situation, now time.Time) (Step, time.Time) {
+func (l *ladder) choose(s situation, jitter float64, now time.Time) (Step, time.Time) {
 	ipsec := s.wish == wishFull && !l.plain
 	renews := ipsec && !s.kept
 	switch {
@@ -355,7 +355,7 @@ func (l *ladder) choose(s situation, now time.Time) (Step, time.Time) {
 		return StepRenew, now // the same, or it has other reasons not to answer
 	case l.owned(s, now) && l.paved(s) && s.shared:
 		l.last = StepDial // xl2tpd's own next attempt
-		return StepNone, now.Add(max(s.redial+answerTime, pause(l.failed+1, 0)))
+		return StepNone, now.Add(max(s.redial+answerTime, pause(l.failed+1, jitter)))
 	case l.owned(s, now) && l.paved(s):
 		return StepRedial, now
 	case l.owned(s, now) && renews:

@@ -200,7 +200,7 @@ func redialling(s *xl2tpd.Section) time.Duration {
 // wish is what the configuration and the operator want for a LAC.
 func (b *Brain) wish(l *lac, s *xl2tpd.Section) wish {
 	in := b.atlas.byID[l.instance]
-	if in == nil || in.NetworkManager() || l.last != nil && !l.last.mishap() {
+	if in == nil || in.NetworkManager() || b.doubled(in) || l.last != nil && !l.last.mishap() {
 		return wishNothing
 	}
 	switch b.config.For(in.Path, s.Kind, s.Name).Recovery(s.Autodial || s.Redial && l.seen) {

@@ -91,6 +91,38 @@ func TestNeighboursSAIsKept(t *testing.T) {
 	}
 }
 
+// Nor is it while the other one is not watched, or has shown nothing yet.
+func TestNeighbourThatIsNotWatched(t *testing.T) {
+	n, _ := oneLNS(t, "redial = yes\n", "[lac office]\nkeepalive = no\n")
+	n.step(Ending{Tunnel: closerOf("192.0.2.1", 8), Reason: "Hello unanswered", Unanswered: true})
+	n.links(link("ppp0", 5, true))
+	for _, r := range n.attempts(time.Hour, time.Minute, waits) {
+		if r.Step == StepRenew {
+			t.Errorf("%v of %s with the SA %q", r.Step, r.LAC.Name, r.SA)
+		}
+	}
+}
+
+// Two LACs whose LNS answers IKE and no L2TP renew the SA ever less often.
+func TestTwoThatAreNotAnswered(t *testing.T) {
+	n, _ := oneLNS(t, "redial = yes\nredial timeout = 15\n", "")
+	for _, id := range []uint16{7, 8} {
+		n.step(Ending{Tunnel: closerOf("192.0.2.1", id), Reason: "closed by the peer"})
+	}
+	n.links()
+	renewed := map[string]int{}
+	for _, r := range n.attempts(2*time.Hour, 20*time.Second, waits) {
+		if r.Step == StepRenew {
+			renewed[r.LAC.Name]++
+		}
+	}
+	for name, times := range renewed {
+		if times > 60 {
+			t.Errorf("%s: %d times in two hours", name, times)
+		}
+	}
+}
+
 // An IKE SA that carries something else, such as a site-to-site tunnel, is not ended either.
 func TestSAWithOtherTraffic(t *testing.T) {
 	n := established(t, redials, "")

@@ -86,13 +86,19 @@ var errOccupied = errors.New("another command is in the pipe")
 // each command, which could discard one that nobody holds. But no longer, since
 // xl2tpd itself waits for our end to close before it goes on.
 func put(ctx context.Context, fd int, command []byte, owned func() error) error {
+	if err := owned(); err != nil {
+		return err
+	}
+	// Each request to the helper has a process of its own.
+	if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
+		return errOccupied
+	} else if err != nil {
+		return os.NewSyscallError("flock", err)
+	}
 	if n, err := unread(fd); err != nil {
 		return err
 	} else if n > 0 {
 		return errOccupied
-	}
-	if err := owned(); err != nil {
-		return err
 	}
 	// Up to PIPE_BUF (4096) bytes go in as a whole or not at all.
 	n, err := unix.Write(fd, command)

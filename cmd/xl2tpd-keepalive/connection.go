@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -33,28 +34,37 @@ func newListing(ask func(context.Context, ...string) ([]vici.Connection, error))
 // find finds the connection that a LAC is to be brought back through. That there is none is
 // said only by a list that was asked for since the call.
 func (l *listing) find(ctx context.Context, r supervisor.Recover) (ike, child string, ok bool, err error) {
+	all, err := l.list(ctx, r)
+	if err != nil {
+		return "", "", false, err
+	}
+	if ike, child, ok = connection(all, r); ok {
+		return ike, child, ok, nil
+	}
+	return l.byName(ctx, all, r)
+}
+
+// list returns charon's connections: as they are now, or have just been, if the LAC's is there.
+func (l *listing) list(ctx context.Context, r supervisor.Recover) ([]vici.Connection, error) {
 	called := time.Now()
 	select {
 	case l.turn <- struct{}{}:
 	case <-ctx.Done():
-		return "", "", false, ctx.Err()
+		return nil, ctx.Err()
 	}
 	defer func() { <-l.turn }()
 	if called.Sub(l.at) < listed {
-		if ike, child, ok = connection(l.all, r); ok || l.at.After(called) {
-			return ike, child, ok, nil
+		if _, _, ok := connection(l.all, r); ok || l.at.After(called) {
+			return l.all, nil
 		}
 	}
 	at := time.Now()
 	all, err := l.ask(ctx)
 	if err != nil {
-		return "", "", false, err
+		return nil, err
 	}
 	l.all, l.at = all, at
-	if ike, child, ok = connection(all, r); ok {
-		return ike, child, ok, nil
-	}
-	return l.byName(ctx, all, r)
+	return all, nil
 }
 
 // lookup asks the system's name servers.
@@ -81,6 +91,9 @@ func (l *listing) byName(ctx context.Context, all []vici.Connection, r superviso
 				continue
 			}
 			addrs, err := l.lookup(ctx, strings.TrimSuffix(remote, "."))
+			if none := (*net.DNSError)(nil); errors.As(err, &none) && none.IsNotFound {
+				continue // there is no such name
+			}
 			if err != nil {
 				return "", "", false, fmt.Errorf("%s of the connection %s can't be looked up, so it may be the LNS: %w", remote, c.Name, err)
 			}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"strings"
 	"sync"
@@ -70,6 +71,7 @@ func TestConnectionByName(t *testing.T) {
 		"leads to it":              {[]vici.Connection{{Name: "a", RemoteAddrs: []string{"vpn.example.net."}, Children: l2tp}}, lns, []netip.Addr{lns}, nil, "a", false},
 		"leads elsewhere":          {[]vici.Connection{{Name: "a", RemoteAddrs: []string{"vpn.example.net"}, Children: l2tp}}, lns, []netip.Addr{lns.Next()}, nil, "", false},
 		"can't be looked up":       {[]vici.Connection{{Name: "a", RemoteAddrs: []string{"vpn.example.net"}, Children: l2tp}}, lns, nil, down, "", true},
+		"there is no such name":    {[]vici.Connection{{Name: "a", RemoteAddrs: []string{"gone.example.net"}, Children: l2tp}}, lns, nil, &net.DNSError{IsNotFound: true}, "", false},
 		"the second one leads":     {[]vici.Connection{{Name: "a", RemoteAddrs: []string{"192.0.2.9"}, Children: l2tp}, {Name: "b", RemoteAddrs: []string{"x.example.net"}, Children: l2tp}}, lns, []netip.Addr{lns}, nil, "b", false},
 		"of another network":       {[]vici.Connection{{Name: "a", RemoteAddrs: []string{"vpn.example.net"}, Children: site}}, lns, nil, down, "", false},
 		"whoever":                  {[]vici.Connection{{Name: "a", RemoteAddrs: []string{"%any"}, Children: l2tp}}, lns, nil, down, "", false},

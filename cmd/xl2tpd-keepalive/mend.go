@@ -47,7 +47,7 @@ type mender struct {
 	echo     func(context.Context, probe.Request) probe.Result
 	channels func() []helloguard.Channel
 	ask      func(daemon proc.ID, peer netip.Addr) bool
-	bury     func(daemon proc.ID, peer netip.Addr)
+	bury     func(daemon proc.ID, peer netip.Addr) (is bool)
 	hanging  func(daemon proc.ID, peer netip.Addr, is bool)
 	dialling func(daemon proc.ID, peer netip.Addr) (is, known bool)
 	resolve  func(host string)
@@ -75,7 +75,7 @@ func (m *mender) step(ctx context.Context, r supervisor.Recover) error {
 	}
 	switch r.Step {
 	case supervisor.StepLook:
-		return m.look(ctx, r.LNS)
+		return m.look(ctx, r.LNS, r.From)
 	case supervisor.StepAsk:
 		return m.dead(ctx, r)
 	case supervisor.StepDial:
@@ -112,7 +112,9 @@ func (m *mender) hangUp(ctx context.Context, r supervisor.Recover) error {
 			return nil
 		}
 	}
-	m.bury(r.To.Process, r.Peer)
+	if !m.bury(r.To.Process, r.Peer) {
+		return nil // xl2tpd still waits for the acknowledgement
+	}
 	return supervisor.ErrUnheard
 }
 
@@ -121,7 +123,7 @@ func (m *mender) hangUp(ctx context.Context, r supervisor.Recover) error {
 func (m *mender) redial(ctx context.Context, r supervisor.Recover) error {
 	switch is, known := m.dialling(r.To.Process, r.Peer); {
 	case !known:
-		return errors.New("xl2tpd may be dialling, and the Hello guard, which would tell, is off")
+		return errors.New("xl2tpd may be dialling, and the Hello guard can't tell")
 	case !is:
 		return supervisor.ErrWaits
 	}
@@ -177,8 +179,8 @@ func (m *mender) terminate(ctx context.Context, id string) error {
 	return m.charon.TerminateIKE(ctx, id)
 }
 
-func (m *mender) look(ctx context.Context, lns netip.Addr) error {
-	return m.echo(ctx, probe.Request{Target: lns, Timeout: lookTime}).Err
+func (m *mender) look(ctx context.Context, lns, from netip.Addr) error {
+	return m.echo(ctx, probe.Request{Source: from, Target: lns, Timeout: lookTime}).Err
 }
 
 // dead returns nil if the tunnel with a silent link is certainly dead: its peer can
@@ -193,11 +195,11 @@ func (m *mender) dead(ctx context.Context, r supervisor.Recover) error {
 	if err != nil {
 		return err
 	}
-	away := m.look(ctx, r.Peer) // or it lets no echo request in
+	away := m.look(ctx, r.Peer, r.From) // or it lets no echo request in
 	switch {
 	case !asked:
 		return cmp.Or(away, errors.New("the Hello guard can't ask the peer"))
-	case away != nil && (r.LNS == r.Peer || m.look(ctx, r.LNS) != nil):
+	case away != nil && (r.LNS == r.Peer || m.look(ctx, r.LNS, r.From) != nil):
 		return away
 	}
 	return nil

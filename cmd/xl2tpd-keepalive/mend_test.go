@@ -170,25 +170,28 @@ func TestHangUp(t *testing.T) {
 	for name, tc := range map[string]struct {
 		up, dead, guarded bool
 		speaks            bool
+		unclear           bool          // nobody knows whose the connection is
 		hears             time.Duration // after the hang-up; 0: never
 		want              []string
 		err               error
 	}{
-		"proven dead":     {true, true, true, false, 0, []string{"bury after 0s", "d /ctl office after 0s"}, nil},
-		"speaks":          {true, false, true, true, 0, []string{"done after 0s"}, supervisor.ErrAlive},
-		"listens":         {false, false, true, false, time.Millisecond, []string{"d /ctl office after 0s", "done after 1s"}, nil},
-		"listens late":    {false, false, true, false, 2500 * time.Millisecond, []string{"d /ctl office after 0s", "done after 3s"}, nil},
-		"does not listen": {false, false, true, true, 0, []string{"d /ctl office after 0s", "bury after 3s", "done after 3s"}, supervisor.ErrUnheard},
-		"no guard":        {false, false, false, false, 0, []string{"d /ctl office after 0s", "done after 1s"}, nil},
+		"proven dead":     {true, true, true, false, false, 0, []string{"bury after 0s", "d /ctl office after 0s"}, nil},
+		"speaks":          {true, false, true, true, false, 0, []string{"done after 0s"}, supervisor.ErrAlive},
+		"listens":         {false, false, true, false, false, time.Millisecond, []string{"d /ctl office after 0s", "done after 1s"}, nil},
+		"listens late":    {false, false, true, false, false, 2500 * time.Millisecond, []string{"d /ctl office after 0s", "done after 3s"}, nil},
+		"does not listen": {false, false, true, true, false, 0, []string{"d /ctl office after 0s", "bury after 3s", "done after 3s"}, supervisor.ErrUnheard},
+		"not known whose": {false, false, true, true, true, 0, []string{"d /ctl office after 0s", "bury after 3s", "done after 3s"}, nil},
+		"no guard":        {false, false, false, false, false, 0, []string{"d /ctl office after 0s", "done after 1s"}, nil},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			x := &told{began: time.Now()}
 			m := &mender{
 				control: x, resolve: func(string) {},
-				hanging: func(proc.ID, netip.Addr, bool) {}, bury: func(_ proc.ID, a netip.Addr) {
+				hanging: func(proc.ID, netip.Addr, bool) {}, bury: func(_ proc.ID, a netip.Addr) bool {
 					if a == peer {
 						x.note("bury")
 					}
+					return a == peer && !tc.unclear
 				},
 				channels: func() []helloguard.Channel {
 					// What else the peer sends meanwhile, such as a Hello, is no answer.

@@ -255,11 +255,17 @@ func (x *table) expire(now time.Time) {
 	x.callers.expire(func(c caller) bool { return old(c.at) })
 }
 
-// dials reports whether an xl2tpd asks a peer for a tunnel, since a time.
-func (x *table) dials(daemon proc.ID, peer netip.Addr, since time.Time) (is bool) {
+// dials reports whether an xl2tpd asks a peer for a tunnel, since a time. It is not known if only
+// somebody does of whom nobody knows who it is.
+func (x *table) dials(daemon proc.ID, peer netip.Addr, since time.Time) (is, known bool) {
+	known = true
 	x.awaited.all(func(t translator.Tunnel, a awaited) bool {
-		is = a.owner.is(daemon) && t.Peer.Addr() == peer && a.at.After(since)
+		if t.Peer.Addr() != peer || !a.at.After(since) {
+			return true
+		}
+		is = is || a.owner.is(daemon)
+		known = known && a.owner.ownership != unclear
 		return !is
 	})
-	return is
+	return is, is || known
 }

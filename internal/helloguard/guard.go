@@ -79,8 +79,8 @@ type Guard struct {
 	Daemons func() []Daemon
 	// Ended is told why a tunnel is being closed. It must not block.
 	Ended func(Connection, CloseReason)
-	// Dials is told that an xl2tpd of Host.Daemons asks a peer for a tunnel, each time. It
-	// must not block either.
+	// Dials is told that an xl2tpd of Host.Daemons asks a peer for a tunnel, each time; owner is
+	// zero if nobody knows which one. It must not block either.
 	Dials func(owner proc.ID, peer netip.Addr)
 	// Stranger is told that an xl2tpd runs which Host.Daemons does not list, at most once a
 	// second. It must not block either. It may be nil.

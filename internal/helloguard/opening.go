@@ -95,7 +95,7 @@ func (h *handler) request(p *l2tp.Packet, at path, now time.Time) {
 	if opens {
 		h.listen(t, true, now)
 	}
-	if a.dialed {
+	if a.dialed || a.owner.ownership == unclear {
 		h.dials(a.owner.process, at.peer.Addr())
 	}
 }

@@ -21,12 +21,14 @@ func (g *Guard) Ask(owner proc.ID, peer netip.Addr) (asked bool) {
 }
 
 // Bury says that a peer is dead: the StopCCN that this xl2tpd sends it, or has sent it, is
-// acknowledged, so that a new tunnel can be dialled at once.
-func (g *Guard) Bury(owner proc.ID, peer netip.Addr) {
+// acknowledged, so that a new tunnel can be dialled at once. It reports whether there is one.
+func (g *Guard) Bury(owner proc.ID, peer netip.Addr) (any bool) {
 	g.each(owner, peer, func(h *handler, c *channel) {
+		any = true
 		c.dead, c.ackStop = true, c.translator.Closing()
 		h.catchUp(c, time.Now())
 	})
+	return any
 }
 
 // Hanging says that the service, and no operator, asks this xl2tpd to hang up its tunnel
@@ -40,10 +42,11 @@ func (g *Guard) Hanging(owner proc.ID, peer netip.Addr, is bool) {
 }
 
 // Dialling reports whether this xl2tpd is dialling a peer that has not answered yet, and
-// will go on for some seconds. It is not known while the guard is off.
+// will go on for some seconds. It is not known while the guard is off, or while nobody knows
+// which xl2tpd dials that peer.
 func (g *Guard) Dialling(owner proc.ID, peer netip.Addr) (is, known bool) {
 	g.with(func(h *handler) {
-		is, known = h.x.dials(owner, peer, time.Now().Add(-dialling)), true
+		is, known = h.x.dials(owner, peer, time.Now().Add(-dialling))
 	})
 	return is, known
 }
