@@ -158,11 +158,19 @@ func (c *Config) Unknown(has func(path, kind, name string) bool) []string {
 	for _, s := range c.Sections {
 		path, name := file(s.Name)
 		if name != "default" && !has(path, s.Kind, name) {
-			warnings = append(warnings, fmt.Sprintf("%s:%d: %s has no [%s %s], this section does nothing",
-				c.Path, s.Line, cmp.Or(path, "xl2tpd.conf"), s.Kind, name))
+			warnings = append(warnings, fmt.Sprintf("%s:%d: %s has no [%s %s], this section does nothing%s",
+				c.Path, s.Line, cmp.Or(path, "xl2tpd.conf"), s.Kind, name, unlessOthers(path)))
 		}
 	}
 	return warnings
+}
+
+// unlessOthers is what a warning leaves open about a section that is for every xl2tpd.
+func unlessOthers(path string) string {
+	if path != "" {
+		return ""
+	}
+	return " unless another xl2tpd has one"
 }
 
 // file takes the name of a section for one xl2tpd alone apart: its file, and the section's name

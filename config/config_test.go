@@ -143,8 +143,8 @@ func TestUnknown(t *testing.T) {
 	}
 	got := c.Unknown(func(path, kind, name string) bool { return path == "" && kind == "lac" && name == "office" })
 	want := []string{
-		"testdata/good/full.conf:17: xl2tpd.conf has no [lac two words], this section does nothing",
-		"testdata/good/full.conf:21: xl2tpd.conf has no [lac silent], this section does nothing",
+		"testdata/good/full.conf:17: xl2tpd.conf has no [lac two words], this section does nothing unless another xl2tpd has one",
+		"testdata/good/full.conf:21: xl2tpd.conf has no [lac silent], this section does nothing unless another xl2tpd has one",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("%q", got)

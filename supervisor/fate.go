@@ -21,7 +21,7 @@ const (
 // can be told. Where nobody has said why, he may have hung up.
 func (c *closing) mishap() bool { return !c.operator && (c.sure || c.failed) }
 
-// unheard notes that the peer of the tunnel that we have hung up is dead, and that
+// unheard notes that the peer of the tunnel that recovery has hung up is dead, and that
 // xl2tpd does not wait for its answer.
 func (l *lac) unheard(now time.Time) {
 	if l.last == nil {
@@ -89,7 +89,7 @@ func (b *Brain) hungUp(c Control) {
 }
 
 // dials notes that an xl2tpd dials. If the LAC was left down, somebody wants it again:
-// xl2tpd does not redial what was hung up. That dial counts as one of ours.
+// xl2tpd does not redial what was hung up. That dial counts as recovery's.
 //
 // Of several LACs with one LNS nobody can tell which is dialled. What was hung up stays down, and
 // xl2tpd may be dialling any other one that is down.

@@ -254,7 +254,7 @@ func (l *ladder) ask(until, now time.Time) (Step, time.Time) {
 	return StepAsk, time.Time{}
 }
 
-// hangsUp reports whether we hang up, or have done so last.
+// hangsUp reports whether recovery hangs up, or has done so last.
 func (l *ladder) hangsUp() bool {
 	return l.busy == StepHangUp || l.last == StepHangUp && l.err == nil
 }

@@ -87,12 +87,14 @@ func (l *loop) instances(ctx context.Context) []Instance {
 	return all
 }
 
-// learn adds the running instances to the known ones. A new one of a systemd unit takes the
-// place of those that the unit has ended: its command line was changed.
+// learn adds the running instances to the known ones. A new one takes the place of those that have
+// ended and had the same unit or file: its command line was changed.
 func (l *loop) learn() {
 	for key, d := range l.byKey {
-		if _, old := l.known[key]; !old && d.unit != "" {
-			maps.DeleteFunc(l.known, func(other Key, r record) bool { return r.unit == d.unit && l.byKey[other] == nil })
+		if _, old := l.known[key]; !old {
+			maps.DeleteFunc(l.known, func(other Key, r record) bool {
+				return l.byKey[other] == nil && (d.unit != "" && r.unit == d.unit || other.Path == key.Path)
+			})
 		}
 		l.known[key] = record{unit: d.unit, pidFile: d.pidFile}
 	}

@@ -42,7 +42,11 @@ func check(o options, stdout, stderr io.Writer) int {
 				return x.Has(kind, name)
 			}
 			other, err := loadXl2tpd(path)
-			return err == nil && other.Has(kind, name)
+			if err != nil {
+				fmt.Fprintln(stderr, "warning: section names can't be compared:", err)
+				return true
+			}
+			return other.Has(kind, name)
 		}
 		for _, w := range c.Unknown(has) {
 			fmt.Fprintln(stderr, "warning:", w)
