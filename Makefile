@@ -11,6 +11,7 @@
 # make soak       many kinds of peers, HOURS=24 of guest time with GUARD=on, and minutes without the guard
 # make matrix     what brings a tunnel back after which trouble, and when: xl2tpd, a script, or we (TIMES=10 of each)
 # make chaos      random faults, SEEDS=20 times for SPAN=1h of guest time; a seed that failed again: SEED=7 SEEDS=1
+# make instances  three xl2tpds on one host, each killed, stopped and restarted in turn (MODE=kernel HOURS=1)
 # make bench      what the hot paths cost, with up to 4000 tunnels
 # make scale      what many tunnels cost: we, ping, smokeping_prober (TUNNELS=100); many lost at once; charon restarts, under 1000 SAs too (SAS=1000)
 # make links      what many links cost on this machine, without a VM: the same three (LINKS="10 100 1000 4000")
@@ -51,7 +52,7 @@ DEB_DISK    := $(CACHE)/deb-disk
 DEB_VERSION ?= $(shell sed -n '1s/.*(\(.*\)).*/\1/p' deploy/debian/changelog)
 ARCH        ?= $(shell dpkg --print-architecture)
 
-.PHONY: build install uninstall deb test unit bench monitoring fuzz demo pictures soak matrix chaos scale links throughput lab lab-debian disk tools deb-tools links-tools clean
+.PHONY: build install uninstall deb test unit bench monitoring fuzz demo pictures soak matrix chaos scale links throughput instances lab lab-debian disk tools deb-tools links-tools clean
 
 build: xl2tpd-keepalive
 
@@ -157,6 +158,9 @@ scale: $(IMAGE)/root.ext4 disk
 
 links: disk links-tools $(SMOKEPING)/usr/bin/prometheus-smokeping-prober
 	PATH="$(abspath $(SMOKEPING))/usr/bin:$$PATH" $(LAB) links $(LINKS)
+
+instances: $(IMAGE)/root.ext4 disk
+	$(LAB) run instances.txtar
 
 throughput: $(IMAGE)/root.ext4 disk
 	$(LAB) throughput

@@ -20,8 +20,9 @@ var took = map[string]int{
 	"guard-nat.txtar": 70, "guard-peers.txtar": 100, "guard-port.txtar": 60, "guard-restart.txtar": 80,
 	"guard-slow.txtar": 80, "guard-stopped.txtar": 50, "guard-twins.txtar": 40, "half-closed.txtar": 40,
 	"hello-deaf-userspace.txtar": 35, "hook.txtar": 60, "hostile.txtar": 140, "hung-up.txtar": 50, "idle-timer.txtar": 35,
-	"instances.txtar": 180, "killed-daemons.txtar": 120, "late-userspace.txtar": 60, "network-manager.txtar": 60, "nat.txtar": 130, "recovery.txtar": 170,
-	"helloguard.test": 35, "lns.test": 10, "probe.test": 15, "xl2tpd.test": 60,
+	"killed-daemons.txtar": 120, "late-userspace.txtar": 60, "network-manager.txtar": 60, "nat.txtar": 130, "recovery.txtar": 170,
+	"wrong-password-userspace.txtar": 150,
+	"helloguard.test":                35, "lns.test": 10, "probe.test": 15, "xl2tpd.test": 60,
 }
 
 // split spreads work over machines: the longest first, each to the machine

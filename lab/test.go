@@ -32,12 +32,15 @@ func (l lab) machine(clock vm.Clock, c event.Case) vm.Machine {
 	return vm.Machine{Image: l.image, Disk: l.disk, Clock: clock, Case: c, Limit: limit}
 }
 
-const throughputScenario = "throughput.txtar"
+const (
+	throughputScenario = "throughput.txtar"
+	instancesScenario  = "instances.txtar" // takes longer than all others
+)
 
 var scaleScenarios = []string{"scale.txtar", "charon-restarts.txtar", "cut-line.txtar", "many-sas.txtar"}
 
 // asked are the scenarios that have a command of their own.
-var asked = append([]string{demoScenario, soakScenario, matrixScenario, chaosScenario, throughputScenario, picturesScenario, packageScenario}, scaleScenarios...)
+var asked = append([]string{demoScenario, soakScenario, matrixScenario, chaosScenario, throughputScenario, instancesScenario, picturesScenario, packageScenario}, scaleScenarios...)
 
 // results counts what held and what did not, and prints each as it comes.
 type results struct {
