@@ -56,7 +56,10 @@ func (n *bench) steps(d time.Duration, err error) (all []Step) {
 // plays plays time: each echo request comes to echo, and each step to what mend says of it.
 func (n *bench) plays(d time.Duration, echo probe.Result, mend func(Recover) error) {
 	for end := n.now.Add(d); n.now.Before(end); n.after(500 * time.Millisecond) {
-		for len(n.actions) > 0 {
+		for done := 0; len(n.actions) > 0; done++ {
+			if done > 10_000 {
+				n.t.Fatalf("no pause between actions: %v", show(n.actions))
+			}
 			a := n.actions[0]
 			n.actions = n.actions[1:]
 			switch a := a.(type) {
