@@ -62,12 +62,13 @@ func theSystem() *system {
 		waitExit:       proc.OnExit,
 		peers:          kernelPeers,
 		readFile:       os.ReadFile,
-		lookup:         lookupIPv4,
+		lookup:         LookupIPv4,
 		connectionName: ConnectionName,
 	}
 }
 
-func lookupIPv4(ctx context.Context, host string) ([]netip.Addr, error) {
+// LookupIPv4 asks the system's name servers for the IPv4 addresses of a host.
+func LookupIPv4(ctx context.Context, host string) ([]netip.Addr, error) {
 	r := net.Resolver{PreferGo: true} // the C library's can't be interrupted
 	return r.LookupNetIP(ctx, "ip4", host)
 }

@@ -12,6 +12,7 @@ import (
 
 	"xl2tpd-keepalive/supervisor"
 	"xl2tpd-keepalive/vici"
+	"xl2tpd-keepalive/xl2tpd"
 )
 
 // listed is how long a list of connections will do for a LAC that stands in it.
@@ -28,7 +29,7 @@ type listing struct {
 }
 
 func newListing(ask func(context.Context, ...string) ([]vici.Connection, error)) *listing {
-	return &listing{ask: ask, lookup: lookup, turn: make(chan struct{}, 1)}
+	return &listing{ask: ask, lookup: xl2tpd.LookupIPv4, turn: make(chan struct{}, 1)}
 }
 
 // find finds the connection that a LAC is to be brought back through. That there is none is
@@ -65,12 +66,6 @@ func (l *listing) list(ctx context.Context, r supervisor.Recover) ([]vici.Connec
 	}
 	l.all, l.at = all, at
 	return all, nil
-}
-
-// lookup asks the system's name servers.
-func lookup(ctx context.Context, host string) ([]netip.Addr, error) {
-	r := net.Resolver{PreferGo: true} // the C library's can't be interrupted
-	return r.LookupNetIP(ctx, "ip4", host)
 }
 
 // byName finds a connection whose remote address is a name that leads to the LNS. While a name
