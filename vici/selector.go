@@ -10,8 +10,8 @@ import (
 // l2tpPort is the UDP port of an LNS (RFC 2661 §8.1).
 const l2tpPort = 1701
 
-// Selects reports whether traffic selectors, as Child and ChildConfig have them, take
-// packets to a peer itself, and not only those to a network behind it. "dynamic" is the
+// Selects reports whether traffic selectors take packets to a peer itself, and not only
+// those to a network behind it. Child and ChildConfig have such selectors. "dynamic" is the
 // peer, and what is in another form may be.
 func Selects(selectors []string, peer netip.Addr) bool {
 	return slices.ContainsFunc(selectors, func(ts string) bool {

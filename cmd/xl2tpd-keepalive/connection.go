@@ -23,7 +23,7 @@ const listed = 10 * time.Second
 type listing struct {
 	ask    func(context.Context, ...string) ([]vici.Connection, error)
 	lookup func(ctx context.Context, host string) ([]netip.Addr, error)
-	turn   chan struct{} // full: somebody uses what follows
+	turn   chan struct{} // full: somebody reads or renews the list
 	all    []vici.Connection
 	at     time.Time // when they were asked for
 }
