@@ -6,10 +6,15 @@ import (
 	"net"
 	"net/netip"
 	"os/exec"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/florianl/go-nfqueue/v2"
+	"golang.org/x/sys/unix"
+
 	"xl2tpd-keepalive/internal/helloguard/translator"
+	"xl2tpd-keepalive/internal/l2tp"
 )
 
 // dataTo is a data message with that flag byte and tunnel id.
@@ -100,14 +105,17 @@ func TestDataAreNoted(t *testing.T) {
 	}
 }
 
-// The chain that every packet goes through is there only while a path needs it.
-func TestDataHookOnlyWhenNeeded(t *testing.T) {
+// The chain that every packet goes through comes with the first path that needs it.
+func TestDataHookWhenNeeded(t *testing.T) {
 	r := putRules(t, contents{}, 0)
+	if hasDataHook() {
+		t.Error("there before any path needs it")
+	}
 	one, two := path{lineHere, lineThere}, path{lineHere, netip.AddrPortFrom(lineThere.Addr(), 1702)}
 	for _, step := range []struct {
 		at       path
 		on, want bool
-	}{{one, true, true}, {one, true, true}, {two, true, true}, {one, false, true}, {two, false, false}, {two, false, false}, {one, true, true}} {
+	}{{one, true, true}, {one, true, true}, {two, true, true}, {one, false, true}, {two, false, true}, {two, false, true}, {one, true, true}} {
 		if err := r.setData(step.at, step.on); err != nil || hasDataHook() != step.want {
 			t.Errorf("%+v: %v", step, err)
 		}
@@ -118,6 +126,53 @@ func TestDataHookOnlyWhenNeeded(t *testing.T) {
 	shell(t, "nft delete chain ip "+tableName+" "+dataHook)
 	if ok, _ := r.intact(); ok {
 		t.Error("intact without its chain")
+	}
+}
+
+// A packet that waits in the queue while noting begins or ends comes to the guard once, and arrives.
+func TestQueuedWhileNotingChanges(t *testing.T) {
+	newLine(t)
+	near, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(lineHere))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer near.Close()
+	far := listenFar(t, lineThere)
+	tunnel := translator.Tunnel{Local: lineHere, Peer: lineThere, LocalID: 7, PeerID: 9}
+	r := putRules(t, contents{listen: []translator.Tunnel{tunnel}}, 0)
+	q, err := nfqueue.Open(&nfqueue.Config{NfQueue: plainQueue, AfFamily: unix.AF_INET, Copymode: nfqueue.NfQnlCopyPacket, MaxPacketLen: 0xffff})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer q.Close()
+	var seen atomic.Int32
+	var on atomic.Bool
+	err = q.RegisterWithErrorFunc(t.Context(), func(a nfqueue.Attribute) int {
+		if seen.Add(1) == 1 {
+			if err := r.setData(path{lineHere, lineThere}, on.Load()); err != nil {
+				t.Error(err)
+			}
+		}
+		q.SetVerdict(*a.PacketID, nfqueue.NfAccept)
+		return 0
+	}, func(error) int { return 0 })
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, begins := range []bool{true, false, true} {
+		seen.Store(0)
+		on.Store(begins)
+		if _, err := far.WriteToUDPAddrPort(l2tp.AppendMessage(nil, l2tp.Message{Tunnel: 7}), lineHere); err != nil {
+			t.Fatal(err)
+		}
+		near.SetReadDeadline(time.Now().Add(5 * time.Second))
+		if _, err := near.Read(make([]byte, 100)); err != nil {
+			t.Errorf("noting begins %v: %v", begins, err)
+		}
+		time.Sleep(100 * time.Millisecond)
+		if n := seen.Load(); n != 1 {
+			t.Errorf("noting begins %v: the packet came to the queue %d times, want once", begins, n)
+		}
 	}
 }
 

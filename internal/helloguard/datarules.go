@@ -20,7 +20,7 @@ const (
 	// so those that came through IPsec have a set of their own.
 	maxArrivals = 2 * maxChannels
 
-	// The hook's chain, which is there only while data are noted, and the chain that notes.
+	// The hook's chain, which is not there before data are to be noted, and the chain that notes.
 	dataHook = "data"
 	noting   = "noting"
 
@@ -39,8 +39,9 @@ func inwardPaths(all []path) (elements []nftables.SetElement) {
 	return elements
 }
 
-// setData says whether data are noted that come in on a path. The chain of the hook is there
-// only while there is such a path.
+// setData says whether data are noted that come in on a path. The chain of the hook comes with the
+// first such path, and stays until the table goes: with a chain the kernel drops every packet that
+// waits in a queue (net/netfilter/core.c, nf_unregister_net_hook).
 func (r *rules) setData(at path, on bool) error {
 	if err := change(r.dataPeers, []nftables.SetElement{inwardPath(at)}, on); err != nil {
 		return err
@@ -48,24 +49,22 @@ func (r *rules) setData(at path, on bool) error {
 	if r.noted[at] = on; !on {
 		delete(r.noted, at)
 	}
-	if _, has := r.want[dataHook]; has == (len(r.noted) > 0) {
+	if _, has := r.want[dataHook]; has || !on {
 		return nil
 	}
 	c, err := nftables.New()
 	if err != nil {
 		return err
 	}
-	if len(r.noted) > 0 {
-		r.addDataHook(c)
-		return flush(c)
-	}
-	c.DelChain(&nftables.Chain{Table: r.table, Name: dataHook})
-	delete(r.want, dataHook)
+	r.addDataHook(c)
 	return flush(c)
 }
 
+// addDataHook adds the chain behind that of control messages. A packet that waits in a queue goes
+// on from its chain's place in the list, so it would meet that chain again if another came before
+// it (net/netfilter/nf_queue.c, nf_reinject).
 func (r *rules) addDataHook(c *nftables.Conn) {
-	r.addBase(c, dataHook, nftables.ChainHookInput, data(noting))
+	r.addBase(c, dataHook, nftables.ChainHookInput, late+1, data(noting))
 }
 
 // data sends data messages of L2TP version 2 to another chain (RFC 2661 §3.1).

@@ -196,8 +196,8 @@ func (r *rules) put(in contents, timeout time.Duration, outgoing, incoming [][]e
 	r.addChain(c, nftables.Chain{Name: sent}, outgoing...)
 	r.addChain(c, nftables.Chain{Name: received}, incoming...)
 	r.addChain(c, nftables.Chain{Name: noting}, r.noteData()...)
-	r.addBase(c, "output", nftables.ChainHookOutput, control(sent, ofRoot()...))
-	r.addBase(c, "input", nftables.ChainHookInput, control(received))
+	r.addBase(c, "output", nftables.ChainHookOutput, late, control(sent, ofRoot()...))
+	r.addBase(c, "input", nftables.ChainHookInput, late, control(received))
 	if len(in.data) > 0 {
 		r.addDataHook(c)
 	}
@@ -214,8 +214,7 @@ func (r *rules) addChain(c *nftables.Conn, ch nftables.Chain, bodies ...[]expr.A
 }
 
 // addBase adds a chain that the kernel calls for each packet.
-func (r *rules) addBase(c *nftables.Conn, name string, hook *nftables.ChainHook, body []expr.Any) {
-	priority := nftables.ChainPriority(late)
+func (r *rules) addBase(c *nftables.Conn, name string, hook *nftables.ChainHook, priority nftables.ChainPriority, body []expr.Any) {
 	r.addChain(c, nftables.Chain{Name: name, Type: nftables.ChainTypeFilter, Hooknum: hook, Priority: &priority}, body)
 }
 

@@ -19,10 +19,15 @@ func (t *Translator) In(p *l2tp.Packet, now time.Time) *Verdict {
 	}
 	before := t.acked
 	if !t.heardAck(&m, now) {
-		// It acknowledges what was never sent. xl2tpd is to see it as the peer meant
-		// it, but nothing is learnt from it.
+		// It acknowledges what was never sent, and nothing is learnt from it. xl2tpd must not
+		// believe it either: it would never send the messages with these numbers (network.c,
+		// control_xmit).
 		t.out.Reason = OutOfReach
-		return t.forward(p, m.Ns, m.Nr+uint16(t.Offset()))
+		nr := m.Nr + uint16(t.Offset())
+		if t.acked.known {
+			nr = t.ackForLocal()
+		}
+		return t.forward(p, m.Ns, nr)
 	}
 	t.tun.LocalID = m.Tunnel
 	if !t.heard {

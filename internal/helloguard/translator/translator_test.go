@@ -740,8 +740,12 @@ func TestForeign(t *testing.T) {
 		wantReason(t, name, tr.Out(parsed(b), epoch, alive), Pass, Foreign)
 	}
 	wantReason(t, "far", fromXl2tpd(tr, l2tp.TypeHello, 9000, 2, epoch, alive), Pass, OutOfReach)
-	// Beyond what xl2tpd has sent: passed on as meant, nothing learnt.
-	wantReason(t, "Nr", fromPeer(tr, typeOther, 2, 9, epoch), Pass, OutOfReach)
+	// Beyond what xl2tpd has sent: nothing is learnt, and xl2tpd does not believe it.
+	v := fromPeer(tr, typeOther, 2, 9, epoch)
+	wantReason(t, "Nr", v, Rewrite, OutOfReach)
+	if m := message(t, v.Packet); m.Nr != 3 || m.Ns != 2 {
+		t.Errorf("Nr 9 when 3 messages were sent: xl2tpd got Ns %d, Nr %d, want 2 and 3", m.Ns, m.Nr)
+	}
 	if tr.Tunnel() != (Tunnel{hostAddr, peerAddr, xID, pID}) {
 		t.Errorf("got %+v", tr.Tunnel())
 	}
