@@ -132,13 +132,14 @@ func TestDataHookWhenNeeded(t *testing.T) {
 // A packet that waits in the queue while noting begins or ends comes to the guard once, and arrives.
 func TestQueuedWhileNotingChanges(t *testing.T) {
 	newLine(t)
-	near, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(lineHere))
+	here := netip.AddrPortFrom(lineHere.Addr(), 41701) // an xl2tpd of this host has 1701
+	near, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(here))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer near.Close()
 	far := listenFar(t, lineThere)
-	tunnel := translator.Tunnel{Local: lineHere, Peer: lineThere, LocalID: 7, PeerID: 9}
+	tunnel := translator.Tunnel{Local: here, Peer: lineThere, LocalID: 7, PeerID: 9}
 	r := putRules(t, contents{listen: []translator.Tunnel{tunnel}}, 0)
 	q, err := nfqueue.Open(&nfqueue.Config{NfQueue: plainQueue, AfFamily: unix.AF_INET, Copymode: nfqueue.NfQnlCopyPacket, MaxPacketLen: 0xffff})
 	if err != nil {
@@ -149,7 +150,7 @@ func TestQueuedWhileNotingChanges(t *testing.T) {
 	var on atomic.Bool
 	err = q.RegisterWithErrorFunc(t.Context(), func(a nfqueue.Attribute) int {
 		if seen.Add(1) == 1 {
-			if err := r.setData(path{lineHere, lineThere}, on.Load()); err != nil {
+			if err := r.setData(path{here, lineThere}, on.Load()); err != nil {
 				t.Error(err)
 			}
 		}
@@ -162,7 +163,7 @@ func TestQueuedWhileNotingChanges(t *testing.T) {
 	for _, begins := range []bool{true, false, true} {
 		seen.Store(0)
 		on.Store(begins)
-		if _, err := far.WriteToUDPAddrPort(l2tp.AppendMessage(nil, l2tp.Message{Tunnel: 7}), lineHere); err != nil {
+		if _, err := far.WriteToUDPAddrPort(l2tp.AppendMessage(nil, l2tp.Message{Tunnel: 7}), here); err != nil {
 			t.Fatal(err)
 		}
 		near.SetReadDeadline(time.Now().Add(5 * time.Second))
