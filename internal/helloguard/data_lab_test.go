@@ -3,6 +3,7 @@
 package helloguard
 
 import (
+	"context"
 	"net"
 	"net/netip"
 	"os/exec"
@@ -145,10 +146,12 @@ func TestQueuedWhileNotingChanges(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	ctx, cancel := context.WithCancel(t.Context())
 	defer q.Close()
+	defer cancel() // before Close, which waits for it
 	var seen atomic.Int32
 	var on atomic.Bool
-	err = q.RegisterWithErrorFunc(t.Context(), func(a nfqueue.Attribute) int {
+	err = q.RegisterWithErrorFunc(ctx, func(a nfqueue.Attribute) int {
 		if seen.Add(1) == 1 {
 			if err := r.setData(path{here, lineThere}, on.Load()); err != nil {
 				t.Error(err)
