@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io/fs"
 	"os"
 	"os/exec"
 	"path"
@@ -330,6 +331,50 @@ func TestNamedGoTests(t *testing.T) {
 			if err != nil {
 				t.Errorf("%s: %s: no such test, %v %s", d.name, code, err, out)
 			}
+		}
+	}
+}
+
+// What documents for developers call by the name that it has in the code is called so there. Names in small letters alone
+// may be anything.
+func TestNamedIdentifiers(t *testing.T) {
+	known := map[string]bool{}
+	err := filepath.WalkDir(root, func(name string, e fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case e.IsDir() && e.Name() == ".cache":
+			return filepath.SkipDir
+		case e.IsDir(), path.Ext(name) != ".go", e.Name() == "documents_test.go":
+			return nil
+		}
+		b, err := os.ReadFile(name)
+		for _, word := range strings.FieldsFunc(string(b), func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) && r != '_' }) {
+			known[word] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	identifier := regexp.MustCompile(`^(\w+\.)?([A-Z][a-z]\w*)$`)
+	for _, d := range documents(t) {
+		if d.name != "docs/architecture.md" && d.name != "CONTRIBUTING.md" {
+			continue
+		}
+		found := 0
+		for _, span := range d.spoken() {
+			m := identifier.FindStringSubmatch(span)
+			if m == nil {
+				continue
+			}
+			found++
+			if !known[m[2]] {
+				t.Errorf("%s: the code has no %s", d.name, span)
+			}
+		}
+		if found == 0 {
+			t.Errorf("%s names nothing of the code", d.name)
 		}
 	}
 }
