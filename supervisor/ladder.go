@@ -146,6 +146,8 @@ type ladder struct {
 	err     error     // why the latest step failed
 	doneAt  time.Time // when charon was last asked for an SA
 	secured bool      // and it said that there is one
+	rule    string    // that has decided in the latest climb; empty: none
+	pause   string    // and the one that said when
 }
 
 // dialling is the ladder of a LAC that somebody has just had dialled.
@@ -156,7 +158,7 @@ func dialling(now time.Time) ladder {
 // climb returns the step to take now, or when to look again; zero: when something
 // has changed. Without its turn it waits with any but those that ask. jitter is in [0, 1).
 func (l *ladder) climb(s situation, turn bool, jitter float64, now time.Time) (Step, time.Time) {
-	l.waits = false
+	l.waits, l.rule = false, ""
 	if s.well() {
 		return StepNone, l.rest(s, now)
 	}
@@ -288,87 +290,12 @@ func (l *ladder) paved(s situation) bool {
 	return !s.up && s.secured && l.err == nil && (l.last == StepSecure || l.last == StepRenew)
 }
 
-// halved reports whether the tunnel stands without a call, and nothing else is
-// wrong.
-func (l *ladder) halved(s situation) bool {
-	return s.half && (s.secured || l.plain || s.wish == wishRedial)
-}
-
-// owned reports whether dialling is xl2tpd's own business.
-func (l *ladder) owned(s situation, now time.Time) bool { return now.Before(l.since.Add(s.owner)) }
-
-// when is the time of the next step.
-func (l *ladder) when(s situation, now time.Time) time.Time {
-	switch {
-	case l.paved(s):
-		return l.since
-	case (s.stuck || l.halved(s)) && l.last != StepHangUp && l.err == nil:
-		return l.since
-	case l.last == StepHangUp && l.err == nil && !s.up && !s.stuck && s.lost:
-		return s.free
-	case s.trying && l.last == StepDial && l.err == nil && !s.secured && !l.plain && s.wish == wishFull:
-		return earlier(l.since.Add(s.grace()), l.next) // it dials in vain, or in the clear
-	case !l.next.IsZero():
-		return l.next
-	case s.up && !s.bare:
-		return l.since
-	case s.owner > 0 && !s.lost && (s.secured || l.plain || s.wish == wishRedial):
-		return l.since.Add(s.redial + answerTime)
-	}
-	return l.since.Add(s.grace())
-}
-
 // grace is how long to wait before the first step.
 func (s situation) grace() time.Duration {
 	if s.connecting {
 		return connectTime
 	}
 	return grace
-}
-
-// choose takes the gentlest step that can help.
-func (l *ladder) choose(s situation, jitter float64, now time.Time) (Step, time.Time) {
-	ipsec := s.wish == wishFull && !l.plain
-	renews := ipsec && !s.kept
-	switch {
-	case s.up && s.quiet >= stuckAfter, s.silent() && l.dead && (!renews || l.renewed()):
-		return StepHangUp, now
-	case s.moved && ipsec && l.fresh && s.quiet > 0:
-		return StepHangUp, now // the new SA is none for it
-	case s.bare && ipsec:
-		return StepSecure, now // before it goes on in the clear, or dies
-	case s.bare && s.quiet < deadAfter:
-		return StepNone, now.Add(lasting) // nothing that a new call would mend
-	case s.up && renews:
-		return StepRenew, now
-	case s.up:
-		return StepNone, now.Add(stuckAfter - s.quiet) // by then xl2tpd's Hello should have found it
-	case s.stuck:
-		return StepHangUp, now
-	case ipsec && !s.secured:
-		return StepSecure, now
-	case l.halved(s):
-		return StepHangUp, now
-	case renews && s.lost && !l.fresh:
-		return StepRenew, now // the peer may have forgotten the SA
-	case renews && l.last == StepDial && l.dials%3 == 1:
-		return StepRenew, now // the same, or it has other reasons not to answer
-	case l.owned(s, now) && l.paved(s) && s.shared:
-		l.last = StepDial // xl2tpd's own next attempt
-		return StepNone, now.Add(max(s.redial+answerTime, pause(l.failed+1, jitter)))
-	case l.owned(s, now) && l.paved(s):
-		return StepRedial, now
-	case l.owned(s, now) && renews:
-		return StepRenew, now // xl2tpd has tried, and in vain
-	case l.owned(s, now):
-		l.plain = false // to be asked again by then
-		return StepNone, earlier(l.since.Add(s.owner), now.Add(maxPause))
-	case now.Before(s.free):
-		return StepNone, s.free
-	case s.trying && !s.shared:
-		return StepRedial, now
-	}
-	return StepDial, now
 }
 
 // done takes in what the step under way has come to.

@@ -81,6 +81,7 @@ func (b *Brain) climb(l *lac, s *xl2tpd.Section, now time.Time) {
 	}
 	step, again := l.ladder.climb(is, b.turns < maxTurns, b.jitter(), now)
 	b.climbs.Set(l, earlier(at, again))
+	b.noteRule(l, step)
 	if l.ladder.waits {
 		b.waiting[l] = true
 	} else {
@@ -110,6 +111,15 @@ func (b *Brain) climb(l *lac, s *xl2tpd.Section, now time.Time) {
 		break
 	}
 	b.do(r)
+}
+
+// noteRule has the debug log say which rule has decided.
+func (b *Brain) noteRule(l *lac, step Step) {
+	if l.ladder.rule == "" {
+		return
+	}
+	b.noteLAC(l, slog.LevelDebug, "recovery has decided",
+		slog.String("step", does(step)), slog.String("rule", l.ladder.rule), slog.String("pause", l.ladder.pause))
 }
 
 // situation is how it is about a LAC, and when that will be another without
