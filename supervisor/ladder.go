@@ -42,6 +42,8 @@ var (
 	// ErrAnswers says that the LNS has answered the latest attempt: it is no fault of the SA that
 	// nothing came of that.
 	ErrAnswers = errors.New("the LNS answers, and refuses the tunnel or call")
+	// ErrCarries says that the SA was not ended: another tunnel that lives may be carried by it.
+	ErrCarries = errors.New("the LNS still speaks to another tunnel")
 	// ErrDropped says that xl2tpd has hung up before the step failed.
 	ErrDropped = errors.New("xl2tpd has hung up")
 	// ErrAlive says that the peer's control messages still come in: nothing was
@@ -118,7 +120,10 @@ type situation struct {
 	lost          bool      // the last tunnel ended because the peer was silent
 	free          time.Time // until then xl2tpd may still be closing the last tunnel
 	trying        bool      // xl2tpd may be dialling
+	tried         time.Time // until then
 	kept          bool      // the IKE SA carries something else that lives, and must not be ended
+	proven        bool      // that is another tunnel, so the SA works
+	unclear       bool      // it may have been hung up on this host, or another one like it
 	shared        bool      // other LACs have the same LNS, so nobody can tell which one xl2tpd dials
 }
 
@@ -129,25 +134,26 @@ func (s situation) silent() bool { return s.up && s.quiet > 0 && !s.bare }
 
 // ladder is how far the recovery of one LAC's tunnel has come.
 type ladder struct {
-	since   time.Time // when the trouble was first seen; zero: there is none
-	well    time.Time // when all was well again
-	next    time.Time // no step before; zero: as the situation says
-	busy    Step      // the step under way
-	last    Step      // the latest one
-	failed  int       // tries in a row that were in vain
-	dials   int       // since the trouble was first seen
-	fresh   bool      // there is a new SA since then, or that was tried
-	plain   bool      // there was no IPsec to be mended when that was asked last
-	lookAt  time.Time // when the LNS is to be looked for again
-	deaf    bool      // it did not answer then
-	waits   bool      // for its turn to take a step
-	askAt   time.Time // when the peer of the silent link is to be asked again
-	dead    bool      // it did not answer last, though the LNS itself can be reached
-	err     error     // why the latest step failed
-	doneAt  time.Time // when charon was last asked for an SA
-	secured bool      // and it said that there is one
-	rule    string    // that has decided in the latest climb; empty: none
-	pause   string    // and the one that said when
+	since    time.Time // when the trouble was first seen; zero: there is none
+	well     time.Time // when all was well again
+	next     time.Time // no step before; zero: as the situation says
+	busy     Step      // the step under way
+	last     Step      // the latest one
+	failed   int       // tries in a row that were in vain
+	dials    int       // since the trouble was first seen
+	fresh    bool      // there is a new SA since then, or that was tried
+	plain    bool      // there was no IPsec to be mended when that was asked last
+	lookAt   time.Time // when the LNS is to be looked for again
+	deaf     bool      // it did not answer then
+	waits    bool      // for its turn to take a step
+	askAt    time.Time // when the peer of the silent link is to be asked again
+	dead     bool      // it did not answer last, though the LNS itself can be reached
+	outdated bool      // it is being asked, and has had a new SA since
+	err      error     // why the latest step failed
+	doneAt   time.Time // when charon was last asked for an SA
+	secured  bool      // and it said that there is one
+	rule     string    // that has decided in the latest climb; empty: none
+	pause    string    // and the one that said when
 }
 
 // dialling is the ladder of a LAC that somebody has just had dialled.
@@ -252,8 +258,18 @@ func (l *ladder) ask(until, now time.Time) (Step, time.Time) {
 	if now.Before(l.askAt) {
 		return StepNone, earlier(l.askAt, until)
 	}
-	l.busy = StepAsk
+	l.busy, l.outdated = StepAsk, false
 	return StepAsk, time.Time{}
+}
+
+// renewedByOthers notes that the silent link has a new SA, which recovery has not made for this LAC.
+// What was found out over the old one says nothing of it.
+func (l *ladder) renewedByOthers(now time.Time) {
+	l.dead, l.outdated, l.askAt = false, true, time.Time{}
+	if l.busy == StepSecure || l.busy == StepRenew || l.since.IsZero() {
+		return
+	}
+	l.last, l.err, l.next = StepRenew, nil, now.Add(grace)
 }
 
 // hangsUp reports whether recovery hangs up, or has done so last.
@@ -309,7 +325,7 @@ func (l *ladder) done(err error, s situation, jitter float64, now time.Time) {
 		return
 	}
 	if step == StepAsk {
-		l.busy, l.askAt, l.dead = StepNone, now.Add(spread(lnsLook, jitter)), err == nil
+		l.busy, l.askAt, l.dead = StepNone, now.Add(spread(lnsLook, jitter)), err == nil && !l.outdated
 		if errors.Is(err, ErrAlive) {
 			l.askAt = now.Add(spread(aliveLook, jitter))
 		}
@@ -332,7 +348,7 @@ func (l *ladder) done(err error, s situation, jitter float64, now time.Time) {
 		}
 		return
 	}
-	if errors.Is(err, ErrAnswers) {
+	if errors.Is(err, ErrAnswers) || errors.Is(err, ErrCarries) {
 		l.last, l.fresh = StepNone, true // the SA works, and was not touched
 	}
 	switch {

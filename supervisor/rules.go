@@ -21,10 +21,16 @@ type rule struct {
 	why   string
 }
 
-// rules are the escalation policy: which step is taken once one is due. First come tunnels with a
-// link, then what is in the way of a dial, then the IKE SA, then xl2tpd's own dials, then ours.
+// rules are the escalation policy: which step is taken once one is due. First comes what may have
+// been hung up, then tunnels with a link, then what is in the way of a dial, then the IKE SA, then xl2tpd's own dials, then ours.
 // docs/recovery.md has the same table.
 var rules = []rule{
+	{name: "perhaps hung up, and no SA", holds: (*moment).unclearWithoutSA, step: StepSecure,
+		why: "Of several LACs nobody knows which was hung up. xl2tpd may redial it, and needs the SA."},
+	{name: "perhaps hung up, and an old SA", holds: (*moment).unclearWithOldSA, step: StepRenew,
+		why: "The same, and the peer may have forgotten the SA."},
+	{name: "perhaps hung up", holds: (*moment).unclear, step: StepNone, until: (*moment).afterMaxPause, notes: (*ladder).countsAsDial,
+		why: "What an operator has hung up stays down, so it is neither dialled nor hung up: that is left to xl2tpd."},
 	{name: "silent for too long", holds: (*moment).overdue, step: StepHangUp,
 		why: "A Hello of xl2tpd's should have found by now that the peer is dead."},
 	{name: "dead, and nothing to renew", holds: (*moment).deadForGood, step: StepHangUp,
@@ -49,6 +55,8 @@ var rules = []rule{
 		why: "The peer may have restarted and forgotten the SA."},
 	{name: "dialled without answer", holds: (*moment).dialledInVain, step: StepRenew,
 		why: "The peer may have forgotten the SA; every third dial is followed by a new one."},
+	{name: "dialled without answer, and the SA has to stay", holds: (*moment).dialledOverKept, step: StepSecure,
+		why: "If the peer has forgotten the SA, charon finds that out in its own negotiation."},
 	{name: "xl2tpd redials one of several", holds: (*moment).pavedForOneOfSeveral, step: StepNone,
 		until: (*moment).afterOwnAttempt, notes: (*ladder).countsAsDial,
 		why: "LACs with one LNS can't be told apart while xl2tpd dials, so its own attempt has its time."},
@@ -56,11 +64,15 @@ var rules = []rule{
 		why: "An attempt that began without the SA can't succeed any more."},
 	{name: "xl2tpd has redialled without success", holds: (*moment).ownedAndRenewable, step: StepRenew,
 		why: "xl2tpd has had its time, and the SA may be what fails."},
+	{name: "xl2tpd has redialled, and the SA has to stay", holds: (*moment).ownedOverKept, step: StepSecure,
+		why: "The same, if no other tunnel shows that the SA works."},
 	{name: "xl2tpd redials", holds: (*moment).owned, step: StepNone, until: (*moment).untilOwnerEnds, notes: (*ladder).forgetsPlain,
 		why: "Made to dial meanwhile, xl2tpd would call twice."},
 	{name: "the last tunnel still closes", holds: (*moment).closing, step: StepNone, until: (*moment).untilFree,
 		why: "xl2tpd would dial inside the tunnel that it closes."},
-	{name: "xl2tpd dials already", holds: (*moment).tryingAlone, step: StepRedial,
+	{name: "xl2tpd dials one of several already", holds: (*moment).tryingOneOfSeveral, step: StepNone, until: (*moment).untilTried,
+		why: "The attempt is not given up: xl2tpd's own redial of another LAC would be taken for it."},
+	{name: "xl2tpd dials already", holds: (*moment).trying, step: StepRedial,
 		why: "A second dial does nothing while the first one lasts."},
 	{name: "nobody dials", holds: (*moment).always, step: StepDial,
 		why: "Nothing is in the way, and xl2tpd does not redial."},
@@ -144,6 +156,17 @@ func (m *moment) renews() bool { return m.ipsec() && !m.s.kept }
 
 func (m *moment) always() bool { return true }
 
+// redialled reports whether the tunnel is up, or xl2tpd may redial it.
+func (m *moment) redialled() bool { return m.s.up || m.s.redial > 0 }
+
+func (m *moment) unclear() bool { return m.s.unclear }
+
+func (m *moment) unclearWithoutSA() bool { return m.s.unclear && m.unsecured() && m.redialled() }
+
+func (m *moment) unclearWithOldSA() bool {
+	return m.s.unclear && m.renews() && !m.paved() && m.redialled()
+}
+
 func (m *moment) linked() bool { return m.s.up }
 
 func (m *moment) overdue() bool { return m.s.up && m.s.quiet >= stuckAfter }
@@ -175,6 +198,15 @@ func (m *moment) dialledInVain() bool {
 	return m.renews() && m.l.last == StepDial && m.l.dials%3 == 1
 }
 
+// doubtful reports whether the SA has to stay, though nothing shows that it works.
+func (m *moment) doubtful() bool { return m.ipsec() && m.s.kept && !m.s.proven }
+
+func (m *moment) dialledOverKept() bool {
+	return m.doubtful() && m.l.last == StepDial && m.l.dials%3 == 1
+}
+
+func (m *moment) ownedOverKept() bool { return m.owned() && m.doubtful() }
+
 // owned reports whether dialling is xl2tpd's own business.
 func (m *moment) owned() bool { return m.now.Before(m.l.since.Add(m.s.owner)) }
 
@@ -188,7 +220,9 @@ func (m *moment) ownedAndRenewable() bool { return m.owned() && m.renews() }
 
 func (m *moment) closing() bool { return m.now.Before(m.s.free) }
 
-func (m *moment) tryingAlone() bool { return m.s.trying && !m.s.shared }
+func (m *moment) trying() bool { return m.s.trying }
+
+func (m *moment) tryingOneOfSeveral() bool { return m.s.trying && m.s.shared }
 
 func (m *moment) blocked() bool {
 	return (m.s.stuck || m.halfClosed()) && m.l.last != StepHangUp && m.l.err == nil
@@ -212,6 +246,8 @@ func (m *moment) redialsFirst() bool {
 
 func (m *moment) afterLasting() time.Time { return m.now.Add(lasting) }
 
+func (m *moment) afterMaxPause() time.Time { return m.now.Add(maxPause) }
+
 func (m *moment) untilOverdue() time.Time { return m.now.Add(stuckAfter - m.s.quiet) }
 
 func (m *moment) afterOwnAttempt() time.Time {
@@ -221,6 +257,8 @@ func (m *moment) afterOwnAttempt() time.Time {
 func (m *moment) untilOwnerEnds() time.Time {
 	return earlier(m.l.since.Add(m.s.owner), m.now.Add(maxPause))
 }
+
+func (m *moment) untilTried() time.Time { return m.s.tried }
 
 func (m *moment) untilFree() time.Time { return m.s.free }
 

@@ -17,6 +17,9 @@ func TestEachRule(t *testing.T) {
 		rule string
 		is   func(*ladder, *situation)
 	}{
+		{"perhaps hung up, and no SA", func(l *ladder, s *situation) { s.unclear, s.secured, s.redial = true, false, time.Minute }},
+		{"perhaps hung up, and an old SA", func(l *ladder, s *situation) { s.unclear, s.redial = true, time.Minute }},
+		{"perhaps hung up", func(l *ladder, s *situation) { s.unclear, s.up, s.quiet, s.kept = true, true, stuckAfter, true }},
 		{"silent for too long", func(l *ladder, s *situation) { s.up, s.quiet = true, stuckAfter }},
 		{"dead, and nothing to renew", func(l *ladder, s *situation) { s.up, s.quiet, s.kept, l.dead = true, time.Second, true, true }},
 		{"the LNS has moved", func(l *ladder, s *situation) {
@@ -31,11 +34,14 @@ func TestEachRule(t *testing.T) {
 		{"a tunnel without call", func(l *ladder, s *situation) { s.half = true }},
 		{"ended in silence", func(l *ladder, s *situation) { s.lost = true }},
 		{"dialled without answer", func(l *ladder, s *situation) { l.last, l.dials = StepDial, 4 }},
+		{"dialled without answer, and the SA has to stay", func(l *ladder, s *situation) { l.last, l.dials, s.kept = StepDial, 4, true }},
 		{"xl2tpd redials one of several", func(l *ladder, s *situation) { l.last, s.owner, s.shared = StepSecure, hour, true }},
 		{"xl2tpd dials from before the SA", func(l *ladder, s *situation) { l.last, s.owner = StepSecure, hour }},
 		{"xl2tpd has redialled without success", func(l *ladder, s *situation) { s.owner = hour }},
-		{"xl2tpd redials", func(l *ladder, s *situation) { s.owner, s.kept = hour, true }},
+		{"xl2tpd has redialled, and the SA has to stay", func(l *ladder, s *situation) { s.owner, s.kept = hour, true }},
+		{"xl2tpd redials", func(l *ladder, s *situation) { s.owner, s.kept, s.proven = hour, true, true }},
 		{"the last tunnel still closes", func(l *ladder, s *situation) { s.free = origin0.Add(time.Second) }},
+		{"xl2tpd dials one of several already", func(l *ladder, s *situation) { s.trying, s.shared, s.tried = true, true, origin0.Add(answerTime) }},
 		{"xl2tpd dials already", func(l *ladder, s *situation) { s.trying = true }},
 		{"nobody dials", func(l *ladder, s *situation) {}},
 	} {
