@@ -125,3 +125,32 @@ func TestForgottenSAThatHasToStay(t *testing.T) {
 		}
 	}
 }
+
+// Of two LACs that can't be told apart one is down: a row says so, of both, as long as it is.
+func TestOneOfTwoAlikeIsReported(t *testing.T) {
+	n := alikeUp(t, "", "recover = off\n")
+	down := func() (rows []string) {
+		for _, r := range n.report() {
+			if r.Link == nil {
+				rows = append(rows, r.Name+": "+r.State)
+			}
+		}
+		return rows
+	}
+	if got := down(); got != nil {
+		t.Errorf("both up: %q", got)
+	}
+	n.links(inUserspace(link("ppp1", 6, true))...)
+	if got := down(); !slices.Equal(got, []string{"lac office, home: down"}) {
+		t.Errorf("one up: %q", got)
+	}
+	n.links()
+	if got := down(); !slices.Equal(got, []string{"lac home: down", "lac office: down"}) {
+		t.Errorf("none up: %q", got)
+	}
+	n.step(n.config("[lac home]\nkeepalive = no\n"))
+	n.links(inUserspace(link("ppp1", 7, true))...)
+	if got := down(); got != nil {
+		t.Errorf("only one is to be kept up: %q", got)
+	}
+}
