@@ -266,6 +266,7 @@ func (b *Brain) replace(now time.Time) {
 		if fresh && t.state == Silent { // a new SA may have mended it
 			b.cancel(t)
 			b.hurry(t, now)
+			b.renewed(t, now)
 		}
 	}
 }

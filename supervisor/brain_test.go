@@ -3,6 +3,7 @@ package supervisor
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"slices"
 	"strings"
@@ -32,7 +33,8 @@ type bench struct {
 	b       *Brain
 	now     time.Time
 	actions []Action
-	notes   []string
+	notes   []string     // in the log
+	rules   []string     // of recovery, that have decided
 	told    []hook.Event // what hooks were called with
 	memory  Memory       // of the brains before
 	asked   error        // what asking the peer of a silent link comes to
@@ -83,7 +85,7 @@ func (n *bench) step(ev Event) {
 	for _, a := range n.b.Step(ev, n.now) {
 		switch a := a.(type) {
 		case Note:
-			n.notes = append(n.notes, text(a))
+			n.noted(a)
 		case CallHook:
 			n.told = append(n.told, a.Event)
 		default:
@@ -105,6 +107,18 @@ func (n *bench) restarted(s xl2tpd.Snapshot, sas vici.Snapshot, links ...ppp.Lin
 	n.step(n.b.config)
 	n.step(sas)
 	n.links(links...)
+}
+
+// noted keeps a line of the log; the debug log has recovery's rules.
+func (n *bench) noted(note Note) {
+	if note.Level >= slog.LevelInfo {
+		n.notes = append(n.notes, text(note))
+	}
+	for _, a := range note.Attrs {
+		if a.Key == "rule" {
+			n.rules = append(n.rules, a.Value.String())
+		}
+	}
 }
 
 func text(note Note) string {

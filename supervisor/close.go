@@ -55,12 +55,13 @@ type ending struct {
 type closing struct {
 	status.Close
 	place      place
-	sure       bool // somebody has said why
-	operator   bool // and that it was the operator
-	unanswered bool // or that the peer did not answer
-	buried     bool // and xl2tpd does not wait for its answer
-	half       bool // and xl2tpd has closed the call alone
-	failed     bool // something is known to have failed, whatever was said
+	sure       bool    // somebody has said why
+	operator   bool    // and that it was the operator
+	unanswered bool    // or that the peer did not answer
+	buried     bool    // and xl2tpd does not wait for its answer
+	half       bool    // and xl2tpd has closed the call alone
+	failed     bool    // something is known to have failed, whatever was said
+	tunnel     Control // that somebody has said it of
 }
 
 // hear takes in why a control tunnel is being closed. The link may have gone
@@ -137,6 +138,7 @@ func (b *Brain) closed(t *tunnel, reason string, was State, now time.Time) strin
 // said notes what somebody has said of it.
 func (c *closing) said(e Ending) {
 	c.sure, c.operator, c.half, c.unanswered, c.buried = true, e.Operator, e.Half, e.Unanswered, e.Buried
+	c.tunnel = e.Tunnel
 }
 
 // prune makes room for one more by forgetting the oldest.

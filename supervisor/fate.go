@@ -43,40 +43,70 @@ func (b *Brain) ended(t *tunnel, c *closing, was State, now time.Time) {
 }
 
 // ascribe tells our own hanging up from the operator's. If he has hung up one of several
-// LACs that can't be told apart, none of them that has no tunnel is dialled.
+// LACs that can't be told apart, or may have, all of them are left to xl2tpd.
 func (b *Brain) ascribe(c *closing) {
 	if n, ok := c.place.lac(); ok {
-		if l := b.lac(n); l.last == c && l.ladder.hangsUp() {
+		l := b.lac(n)
+		if l.last == c && l.ladder.hangsUp() {
 			c.operator, c.failed = false, true
 			l.idle = true
 		}
+		if c.operator {
+			b.wasAnothers(l, c)
+		}
+		return
+	}
+	if c.mishap() || slices.ContainsFunc(c.place.names, b.hangsUp) {
 		return
 	}
 	for _, n := range c.place.names {
-		if n.kind != "lac" || !c.operator {
-			continue
-		}
-		if l := b.lac(n); !b.claims(l).up() && !l.ladder.hangsUp() {
-			l.last = c
+		if n.kind == "lac" {
+			l := b.lac(n)
+			l.perhaps = c
 			b.touchLAC(l)
 		}
 	}
 }
 
+// hangsUp reports whether recovery hangs up a LAC, or has done so last.
+func (b *Brain) hangsUp(n name) bool { return n.kind == "lac" && b.lac(n).ladder.hangsUp() }
+
+// wasAnothers notes that a tunnel that was hung up was one LAC's: it was none of the others'.
+func (b *Brain) wasAnothers(l *lac, c *closing) {
+	for _, other := range b.lacsOf(c.tunnel.Owner, c.tunnel.Peer.Addr()) {
+		if other != l && other.perhaps != nil && other.perhaps.tunnel == c.tunnel {
+			other.perhaps = nil
+			b.touchLAC(other)
+		}
+	}
+}
+
+// leftDown reports whether a LAC was hung up on this host, or may have been.
+func (l *lac) leftDown() bool {
+	return l.last != nil && !l.last.mishap() || l.perhaps != nil && !l.perhaps.mishap()
+}
+
 // hungUp notes that the operator has hung up an attempt, or a tunnel of which no link
 // has come. One that has a link is told of by its end.
 func (b *Brain) hungUp(c Control) {
-	lacs := b.lacsOf(c.Owner, c.Peer.Addr())
-	if len(lacs) != 1 {
-		return // whose it was can't be told
+	if _, certain := b.places().links.Of(c); certain {
+		return
+	}
+	all := b.lacsOf(c.Owner, c.Peer.Addr())
+	if slices.ContainsFunc(all, func(l *lac) bool { return l.ladder.busy == StepRedial || l.ladder.hangsUp() }) {
+		return // it was recovery
+	}
+	lacs := slices.DeleteFunc(slices.Clone(all), func(l *lac) bool {
+		return slices.ContainsFunc(b.claims(l).sole, (*tunnel).linked)
+	})
+	if len(lacs) > 0 && len(all) > 1 {
+		b.perhapsHungUp(lacs, c)
+		return
+	}
+	if len(lacs) == 0 {
+		return
 	}
 	l := lacs[0]
-	if slices.ContainsFunc(b.claims(l).sole, (*tunnel).linked) {
-		return
-	}
-	if l.ladder.busy == StepRedial || l.ladder.hangsUp() {
-		return
-	}
 	if l.last == nil {
 		l.last = &closing{}
 	}
@@ -88,6 +118,19 @@ func (b *Brain) hungUp(c Control) {
 	b.noteLAC(l, slog.LevelInfo, "tunnel left down", slog.String("reason", "hung up on this host"))
 }
 
+// perhapsHungUp notes that the operator has hung up an attempt of one of these LACs. If the tunnel
+// was another's that has a link, the end of that tells.
+func (b *Brain) perhapsHungUp(lacs []*lac, c Control) {
+	for _, l := range lacs {
+		if l.leftDown() {
+			continue
+		}
+		l.perhaps = &closing{sure: true, operator: true, tunnel: c}
+		b.touchLAC(l)
+		b.noteLAC(l, slog.LevelInfo, "tunnel left down", slog.String("reason", "it, or another one to this LNS, was hung up on this host"))
+	}
+}
+
 // dials notes that an xl2tpd dials. If the LAC was left down, somebody wants it again:
 // xl2tpd does not redial what was hung up. That dial counts as recovery's.
 //
@@ -95,6 +138,9 @@ func (b *Brain) hungUp(c Control) {
 // xl2tpd may be dialling any other one that is down.
 func (b *Brain) dials(daemon proc.ID, lns netip.Addr, now time.Time) {
 	lacs := b.lacsOf(daemon, lns)
+	for _, l := range lacs {
+		l.asked = now
+	}
 	if len(lacs) != 1 {
 		for _, l := range lacs {
 			if !l.rests.IsZero() && !b.claims(l).up() {
@@ -104,16 +150,15 @@ func (b *Brain) dials(daemon proc.ID, lns netip.Addr, now time.Time) {
 		return
 	}
 	l := lacs[0]
-	l.attempt, l.rests, l.called, l.seen = now, time.Time{}, lns, l.seen || l.last == nil
+	l.attempt, l.rests, l.called, l.seen = now, time.Time{}, lns, l.seen || !l.leftDown() && l.last == nil
 	b.touchLAC(l)
-	if l.last == nil {
+	if l.last != nil {
+		l.last.half = false // it would not ask for another tunnel
+	}
+	if !l.leftDown() || l.ladder.busy != StepNone {
 		return
 	}
-	l.last.half = false // it would not ask for another tunnel
-	if l.last.mishap() || l.ladder.busy != StepNone {
-		return
-	}
-	l.seen, l.idle, l.last, l.silent = true, false, nil, time.Time{}
+	l.seen, l.idle, l.last, l.perhaps, l.silent = true, false, nil, nil, time.Time{}
 	l.ladder = dialling(now)
 	b.noteLAC(l, slog.LevelInfo, "tunnel dialled again on this host")
 }
@@ -142,11 +187,15 @@ func (b *Brain) newDaemon(instance string, runs bool, now time.Time) {
 		if l.last != nil && !l.last.sure && now.Sub(l.last.Time) <= late {
 			l.last.failed, l.last.Reason = true, xl2tpdEnded // its links were seen to go first
 		}
-		hungUp := l.last != nil && !l.last.mishap()
+		if l.perhaps != nil && !l.perhaps.sure && now.Sub(l.perhaps.Time) <= late {
+			l.perhaps = nil
+		}
+		hungUp := l.leftDown()
+		l.mayHave = false
 		if hungUp {
 			l.seen = false
 		} else {
-			l.last = nil
+			l.last, l.perhaps = nil, nil
 		}
 		l.silent, l.attempt, l.rests, l.ladder.next = time.Time{}, time.Time{}, time.Time{}, time.Time{}
 		l.idle = l.seen

@@ -75,6 +75,10 @@ func (p place) since(was place) place {
 			p.outer, p.session, p.sa = was.outer, was.session, was.sa
 		}
 	}
+	// A link outlives its session for a moment. By its peer alone it would be taken for a sibling.
+	if p.session == (xl2tpd.Session{}) && (p.outer == was.outer || !p.outer.IsValid()) && slices.Equal(p.names, was.names) {
+		p.session = was.session
+	}
 	return p
 }
 
@@ -237,9 +241,20 @@ func (in *instance) find(p *place, l ppp.Link, kernel bool) {
 			p.names = append(p.names, in.name(s))
 		}
 	}
-	if !p.outer.IsValid() && len(found) == 1 && len(found[0].LNSIPs) == 1 {
-		p.outer = found[0].LNSIPs[0]
+	if !p.outer.IsValid() {
+		p.outer = oneLNSOf(found)
 	}
+}
+
+// oneLNSOf is the address of the LNS that LACs have in common, if they have no other; or invalid.
+func oneLNSOf(sections []*xl2tpd.Section) (lns netip.Addr) {
+	for _, s := range sections {
+		if s.Kind != "lac" || len(s.LNSIPs) != 1 || lns.IsValid() && s.LNSIPs[0] != lns {
+			return netip.Addr{}
+		}
+		lns = s.LNSIPs[0]
+	}
+	return lns
 }
 
 // dialled returns the LAC sections that the link may come from, and their names, if

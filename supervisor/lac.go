@@ -23,11 +23,14 @@ type lac struct {
 	idle     bool       // xl2tpd has not planned to dial it
 	dialled  time.Time  // when recovery had it dialled last
 	attempt  time.Time  // since when xl2tpd dials, as far as is known; zero: it does not
+	asked    time.Time  // when xl2tpd has last asked its LNS for a tunnel, of this LAC or another one
 	rests    time.Time  // since when it is known not to; zero: it may
 	called   netip.Addr // where it has dialled last; invalid: nobody has seen it
 	ike      string     // the connection that its latest tunnel came through; empty: none
 	ikeTo    string     // and the LNS that was, as xl2tpd.conf calls it
 	last     *closing   // how its latest tunnel ended; nil: it is up, or none has
+	perhaps  *closing   // how one ended, or an attempt, that may have been its own; nil: none of interest
+	mayHave  bool       // has perhaps had a tunnel of this xl2tpd's, or has one
 	silent   time.Time  // when that was, if it was silent; zero: it was not
 	said     string     // what the log has told last
 

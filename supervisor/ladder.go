@@ -42,6 +42,8 @@ var (
 	// ErrAnswers says that the LNS has answered the latest attempt: it is no fault of the SA that
 	// nothing came of that.
 	ErrAnswers = errors.New("the LNS answers, and refuses the tunnel or call")
+	// ErrCarries says that the SA was not ended: another tunnel that lives may be carried by it.
+	ErrCarries = errors.New("the LNS still speaks to another tunnel")
 	// ErrDropped says that xl2tpd has hung up before the step failed.
 	ErrDropped = errors.New("xl2tpd has hung up")
 	// ErrAlive says that the peer's control messages still come in: nothing was
@@ -118,7 +120,10 @@ type situation struct {
 	lost          bool      // the last tunnel ended because the peer was silent
 	free          time.Time // until then xl2tpd may still be closing the last tunnel
 	trying        bool      // xl2tpd may be dialling
+	tried         time.Time // until then
 	kept          bool      // the IKE SA carries something else that lives, and must not be ended
+	proven        bool      // that is another tunnel, so the SA works
+	unclear       bool      // it may have been hung up on this host, or another one like it
 	shared        bool      // other LACs have the same LNS, so nobody can tell which one xl2tpd dials
 }
 
@@ -129,23 +134,26 @@ func (s situation) silent() bool { return s.up && s.quiet > 0 && !s.bare }
 
 // ladder is how far the recovery of one LAC's tunnel has come.
 type ladder struct {
-	since   time.Time // when the trouble was first seen; zero: there is none
-	well    time.Time // when all was well again
-	next    time.Time // no step before; zero: as the situation says
-	busy    Step      // the step under way
-	last    Step      // the latest one
-	failed  int       // tries in a row that were in vain
-	dials   int       // since the trouble was first seen
-	fresh   bool      // there is a new SA since then, or that was tried
-	plain   bool      // there was no IPsec to be mended when that was asked last
-	lookAt  time.Time // when the LNS is to be looked for again
-	deaf    bool      // it did not answer then
-	waits   bool      // for its turn to take a step
-	askAt   time.Time // when the peer of the silent link is to be asked again
-	dead    bool      // it did not answer last, though the LNS itself can be reached
-	err     error     // why the latest step failed
-	doneAt  time.Time // when charon was last asked for an SA
-	secured bool      // and it said that there is one
+	since    time.Time // when the trouble was first seen; zero: there is none
+	well     time.Time // when all was well again
+	next     time.Time // no step before; zero: as the situation says
+	busy     Step      // the step under way
+	last     Step      // the latest one
+	failed   int       // tries in a row that were in vain
+	dials    int       // since the trouble was first seen
+	fresh    bool      // there is a new SA since then, or that was tried
+	plain    bool      // there was no IPsec to be mended when that was asked last
+	lookAt   time.Time // when the LNS is to be looked for again
+	deaf     bool      // it did not answer then
+	waits    bool      // for its turn to take a step
+	askAt    time.Time // when the peer of the silent link is to be asked again
+	dead     bool      // it did not answer last, though the LNS itself can be reached
+	outdated bool      // it is being asked, and has had a new SA since
+	err      error     // why the latest step failed
+	doneAt   time.Time // when charon was last asked for an SA
+	secured  bool      // and it said that there is one
+	rule     string    // that has decided in the latest climb; empty: none
+	pause    string    // and the one that said when
 }
 
 // dialling is the ladder of a LAC that somebody has just had dialled.
@@ -156,7 +164,7 @@ func dialling(now time.Time) ladder {
 // climb returns the step to take now, or when to look again; zero: when something
 // has changed. Without its turn it waits with any but those that ask. jitter is in [0, 1).
 func (l *ladder) climb(s situation, turn bool, jitter float64, now time.Time) (Step, time.Time) {
-	l.waits = false
+	l.waits, l.rule = false, ""
 	if s.well() {
 		return StepNone, l.rest(s, now)
 	}
@@ -250,8 +258,18 @@ func (l *ladder) ask(until, now time.Time) (Step, time.Time) {
 	if now.Before(l.askAt) {
 		return StepNone, earlier(l.askAt, until)
 	}
-	l.busy = StepAsk
+	l.busy, l.outdated = StepAsk, false
 	return StepAsk, time.Time{}
+}
+
+// renewedByOthers notes that the silent link has a new SA, which recovery has not made for this LAC.
+// What was found out over the old one says nothing of it.
+func (l *ladder) renewedByOthers(now time.Time) {
+	l.dead, l.outdated, l.askAt = false, true, time.Time{}
+	if l.busy == StepSecure || l.busy == StepRenew || l.since.IsZero() {
+		return
+	}
+	l.last, l.err, l.next = StepRenew, nil, now.Add(grace)
 }
 
 // hangsUp reports whether recovery hangs up, or has done so last.
@@ -288,87 +306,12 @@ func (l *ladder) paved(s situation) bool {
 	return !s.up && s.secured && l.err == nil && (l.last == StepSecure || l.last == StepRenew)
 }
 
-// halved reports whether the tunnel stands without a call, and nothing else is
-// wrong.
-func (l *ladder) halved(s situation) bool {
-	return s.half && (s.secured || l.plain || s.wish == wishRedial)
-}
-
-// owned reports whether dialling is xl2tpd's own business.
-func (l *ladder) owned(s situation, now time.Time) bool { return now.Before(l.since.Add(s.owner)) }
-
-// when is the time of the next step.
-func (l *ladder) when(s situation, now time.Time) time.Time {
-	switch {
-	case l.paved(s):
-		return l.since
-	case (s.stuck || l.halved(s)) && l.last != StepHangUp && l.err == nil:
-		return l.since
-	case l.last == StepHangUp && l.err == nil && !s.up && !s.stuck && s.lost:
-		return s.free
-	case s.trying && l.last == StepDial && l.err == nil && !s.secured && !l.plain && s.wish == wishFull:
-		return earlier(l.since.Add(s.grace()), l.next) // it dials in vain, or in the clear
-	case !l.next.IsZero():
-		return l.next
-	case s.up && !s.bare:
-		return l.since
-	case s.owner > 0 && !s.lost && (s.secured || l.plain || s.wish == wishRedial):
-		return l.since.Add(s.redial + answerTime)
-	}
-	return l.since.Add(s.grace())
-}
-
 // grace is how long to wait before the first step.
 func (s situation) grace() time.Duration {
 	if s.connecting {
 		return connectTime
 	}
 	return grace
-}
-
-// choose takes the gentlest step that can help.
-func (l *ladder) choose(s situation, jitter float64, now time.Time) (Step, time.Time) {
-	ipsec := s.wish == wishFull && !l.plain
-	renews := ipsec && !s.kept
-	switch {
-	case s.up && s.quiet >= stuckAfter, s.silent() && l.dead && (!renews || l.renewed()):
-		return StepHangUp, now
-	case s.moved && ipsec && l.fresh && s.quiet > 0:
-		return StepHangUp, now // the new SA is none for it
-	case s.bare && ipsec:
-		return StepSecure, now // before it goes on in the clear, or dies
-	case s.bare && s.quiet < deadAfter:
-		return StepNone, now.Add(lasting) // nothing that a new call would mend
-	case s.up && renews:
-		return StepRenew, now
-	case s.up:
-		return StepNone, now.Add(stuckAfter - s.quiet) // by then xl2tpd's Hello should have found it
-	case s.stuck:
-		return StepHangUp, now
-	case ipsec && !s.secured:
-		return StepSecure, now
-	case l.halved(s):
-		return StepHangUp, now
-	case renews && s.lost && !l.fresh:
-		return StepRenew, now // the peer may have forgotten the SA
-	case renews && l.last == StepDial && l.dials%3 == 1:
-		return StepRenew, now // the same, or it has other reasons not to answer
-	case l.owned(s, now) && l.paved(s) && s.shared:
-		l.last = StepDial // xl2tpd's own next attempt
-		return StepNone, now.Add(max(s.redial+answerTime, pause(l.failed+1, jitter)))
-	case l.owned(s, now) && l.paved(s):
-		return StepRedial, now
-	case l.owned(s, now) && renews:
-		return StepRenew, now // xl2tpd has tried, and in vain
-	case l.owned(s, now):
-		l.plain = false // to be asked again by then
-		return StepNone, earlier(l.since.Add(s.owner), now.Add(maxPause))
-	case now.Before(s.free):
-		return StepNone, s.free
-	case s.trying && !s.shared:
-		return StepRedial, now
-	}
-	return StepDial, now
 }
 
 // done takes in what the step under way has come to.
@@ -382,7 +325,7 @@ func (l *ladder) done(err error, s situation, jitter float64, now time.Time) {
 		return
 	}
 	if step == StepAsk {
-		l.busy, l.askAt, l.dead = StepNone, now.Add(spread(lnsLook, jitter)), err == nil
+		l.busy, l.askAt, l.dead = StepNone, now.Add(spread(lnsLook, jitter)), err == nil && !l.outdated
 		if errors.Is(err, ErrAlive) {
 			l.askAt = now.Add(spread(aliveLook, jitter))
 		}
@@ -405,7 +348,7 @@ func (l *ladder) done(err error, s situation, jitter float64, now time.Time) {
 		}
 		return
 	}
-	if errors.Is(err, ErrAnswers) {
+	if errors.Is(err, ErrAnswers) || errors.Is(err, ErrCarries) {
 		l.last, l.fresh = StepNone, true // the SA works, and was not touched
 	}
 	switch {

@@ -35,9 +35,10 @@ type Kept struct {
 // Fate is how it was about a LAC: its tunnel was up, or why it was not: it was hung up on
 // this host, or was being brought back.
 type Fate struct {
-	Up     bool `json:",omitempty"` // it had a tunnel: of interest if xl2tpd is another by then
-	HungUp bool `json:",omitempty"`
-	Unsure bool `json:",omitempty"` // nobody has said so, or anything else
+	Up      bool `json:",omitempty"` // it had a tunnel: of interest if xl2tpd is another by then
+	HungUp  bool `json:",omitempty"`
+	Perhaps bool `json:",omitempty"` // one of several, and which is not known; or that it had a tunnel
+	Unsure  bool `json:",omitempty"` // nobody has said so, or anything else
 
 	Idle       bool      `json:",omitempty"` // xl2tpd does not redial it
 	Attempt    time.Time `json:",omitzero"`  // since when xl2tpd dials
@@ -60,7 +61,15 @@ func (b *Brain) Remember(m Memory, now time.Time) {
 			}
 		}
 		if k.HungUp {
-			l.last = &closing{sure: !k.Unsure, operator: !k.Unsure}
+			c := &closing{sure: !k.Unsure, operator: !k.Unsure}
+			if l.mayHave = k.Perhaps; k.Perhaps {
+				l.perhaps = c
+			} else {
+				l.last = c
+			}
+			continue
+		}
+		if l.mayHave = k.Perhaps; k.Perhaps {
 			continue
 		}
 		if k.Up {
@@ -103,8 +112,12 @@ func (b *Brain) keep(l *lac) {
 	var fate Fate
 	kept := true
 	switch {
-	case l.last != nil && !l.last.mishap():
-		fate.HungUp, fate.Unsure = true, !l.last.operator
+	case l.leftDown():
+		c := l.last
+		if fate.Perhaps = c == nil || c.mishap(); fate.Perhaps {
+			c = l.perhaps
+		}
+		fate.HungUp, fate.Unsure = true, !c.operator
 	case l.seen && !l.ladder.since.IsZero():
 		fate = Fate{Idle: l.idle, Attempt: l.attempt, Silent: l.silent, IKE: l.ike, IKETo: l.ikeTo}
 		if l.last != nil {
@@ -116,7 +129,8 @@ func (b *Brain) keep(l *lac) {
 	case l.seen:
 		fate.Up = true
 	default:
-		kept = false
+		fate.Perhaps = l.mayHave
+		kept = l.mayHave
 	}
 	if kept != l.kept || fate != l.fate {
 		l.kept, l.fate, b.learnt = kept, fate, true

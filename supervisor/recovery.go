@@ -79,8 +79,10 @@ func (b *Brain) climb(l *lac, s *xl2tpd.Section, now time.Time) {
 		l.silent, l.attempt, l.rests = time.Time{}, time.Time{}, time.Time{}
 		l.ike, l.ikeTo = b.lnsSA(l, s).Name, lnsHost(s)
 	}
+	b.noteShared(l)
 	step, again := l.ladder.climb(is, b.turns < maxTurns, b.jitter(), now)
 	b.climbs.Set(l, earlier(at, again))
+	b.noteRule(l, step)
 	if l.ladder.waits {
 		b.waiting[l] = true
 	} else {
@@ -94,7 +96,7 @@ func (b *Brain) climb(l *lac, s *xl2tpd.Section, now time.Time) {
 	}
 	r := Recover{
 		LAC: LAC{l.instance, s.Name}, To: b.target(l), Step: step, Up: is.up, Dead: l.ladder.dead,
-		SA: b.unique(b.lnsSA(l, s)), LNS: b.lns(l), From: b.from(l), Host: lnsHost(s), Tried: l.attempt,
+		SA: b.unique(b.lnsSA(l, s)), LNS: b.lns(l), From: b.from(l), Host: lnsHost(s), Tried: l.tried(),
 	}
 	if l.ikeTo == r.Host { // it is still the same LNS
 		r.IKE = l.ike
@@ -112,6 +114,57 @@ func (b *Brain) climb(l *lac, s *xl2tpd.Section, now time.Time) {
 	b.do(r)
 }
 
+// renewed notes that a silent tunnel has a new SA.
+func (b *Brain) renewed(t *tunnel, now time.Time) {
+	for _, n := range t.place.names {
+		if n.kind == "lac" {
+			b.lac(n).ladder.renewedByOthers(now)
+		}
+	}
+}
+
+// noteShared notes what the links say that a LAC has in common with others. If there are as many as
+// LACs, each of them has one.
+func (b *Brain) noteShared(l *lac) {
+	pid := b.daemon(l).Pid
+	for _, crowd := range b.claims(l).shared {
+		of := func(t *tunnel) bool { return t.linked() && t.link.Xl2tpdPid == pid }
+		l.mayHave = l.mayHave || slices.ContainsFunc(*crowd, of)
+		if l.leftDown() && count(*crowd, of) >= len((*crowd)[0].place.names) {
+			l.last, l.perhaps, l.silent = nil, nil, time.Time{}
+		}
+	}
+	if l.perhaps != nil && b.claims(l).sure(pid) {
+		l.perhaps = nil
+	}
+}
+
+func count(all []*tunnel, is func(*tunnel) bool) (n int) {
+	for _, t := range all {
+		if is(t) {
+			n++
+		}
+	}
+	return n
+}
+
+// noteRule has the debug log say which rule has decided.
+func (b *Brain) noteRule(l *lac, step Step) {
+	if l.ladder.rule == "" {
+		return
+	}
+	b.noteLAC(l, slog.LevelDebug, "recovery has decided",
+		slog.String("step", does(step)), slog.String("rule", l.ladder.rule), slog.String("pause", l.ladder.pause))
+}
+
+// tried is when xl2tpd has asked the LNS last for a tunnel that may be this LAC's; zero: it has not.
+func (l *lac) tried() time.Time {
+	if l.attempt.IsZero() || l.asked.Before(l.attempt) {
+		return l.attempt
+	}
+	return l.asked
+}
+
 // situation is how it is about a LAC, and when that will be another without
 // anything happening.
 func (b *Brain) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situation, at time.Time) {
@@ -120,12 +173,14 @@ func (b *Brain) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situatio
 		wish: b.wish(l, s), daemon: b.daemon(l).Pid != 0,
 		secured: sa.Child, connecting: sa.State == "CONNECTING" && b.failing[EyeVICI] == nil, free: l.free(),
 		lost:   !l.silent.IsZero(),
-		trying: !l.attempt.IsZero() && now.Sub(l.attempt) < answerTime,
-		kept:   sa.Others || b.carriesOthers(sa, l), shared: b.sharesLNS(l, s),
+		trying: !l.attempt.IsZero() && now.Sub(l.attempt) < answerTime, tried: l.attempt.Add(answerTime),
+		unclear: l.perhaps != nil && !l.perhaps.mishap() || b.perhapsDialled(l, s),
+		proven:  b.carriesOthers(sa, l), shared: b.sharesLNS(l, s),
 	}
+	is.kept = sa.Others || is.proven
 	switch {
 	case l.idle:
-	case s.Redial && (l.seen || s.Autodial): // it has been dialled
+	case s.Redial && (l.seen || l.mayHave || s.Autodial): // it has been dialled, or may have been
 		is.owner, is.redial = redialling(s), s.RedialTimeout
 		if since := l.ladder.since; !since.IsZero() && l.dialled.After(since) {
 			is.owner += l.dialled.Sub(since)
@@ -203,13 +258,20 @@ func (b *Brain) wish(l *lac, s *xl2tpd.Section) wish {
 	if in == nil || in.NetworkManager() || b.doubled(in) || l.last != nil && !l.last.mishap() {
 		return wishNothing
 	}
-	switch b.config.For(in.Path, s.Kind, s.Name).Recovery(s.Autodial || s.Redial && l.seen) {
+	switch b.config.For(in.Path, s.Kind, s.Name).Recovery(s.Autodial || s.Redial && (l.seen || l.mayHave)) {
 	case config.RecoverFull:
 		return wishFull
 	case config.RecoverRedial:
 		return wishRedial
 	}
 	return wishNothing
+}
+
+// perhapsDialled reports whether that a LAC has been dialled, which alone would make it wanted, is
+// not certain.
+func (b *Brain) perhapsDialled(l *lac, s *xl2tpd.Section) bool {
+	recovery := b.configured(name{s.Kind, s.Name, l.instance}).Recovery
+	return l.mayHave && !l.seen && !s.Autodial && recovery(true) != recovery(false)
 }
 
 // recovered takes in what a step has come to.
@@ -261,7 +323,7 @@ func (b *Brain) recovered(ev Recovered, now time.Time) {
 		b.noteLAC(l, slog.LevelDebug, "the peer of the silent link was asked", slog.String("reason", came))
 		return
 	}
-	if ev.Step == StepLook || errors.Is(ev.Err, ErrPlain) || errors.Is(ev.Err, ErrAlive) || errors.Is(ev.Err, ErrWaits) {
+	if ev.Step == StepLook || errors.Is(ev.Err, ErrPlain) || errors.Is(ev.Err, ErrAlive) || errors.Is(ev.Err, ErrWaits) || errors.Is(ev.Err, ErrCarries) {
 		return
 	}
 	if path := b.configured(name{"lac", l.name, l.instance}).Hook; path != "" && ev.Err == nil {
@@ -291,6 +353,8 @@ func (b *Brain) climbing(l *lac, s *xl2tpd.Section, now time.Time) string {
 		return ""
 	case d.busy != StepNone:
 		return d.busy.String()
+	case l.leftDown():
+		return "left to xl2tpd: it, or another LAC like it, was hung up"
 	case d.waits:
 		return "waits until it is its turn to be brought back"
 	case errors.Is(d.err, ErrNoRoute):

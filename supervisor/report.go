@@ -82,6 +82,9 @@ func (b *Brain) Report(now time.Time) (details []Detail, problems []string) {
 			}
 		}
 	}
+	for _, r := range b.someDown() {
+		details = append(details, Detail{Report: r})
+	}
 	slices.SortFunc(details, func(x, y Detail) int {
 		return cmp.Or(
 			strings.Compare(x.Report.Instance, y.Report.Instance),
@@ -91,6 +94,61 @@ func (b *Brain) Report(now time.Time) (details []Detail, problems []string) {
 		)
 	})
 	return details, b.problems()
+}
+
+// alikes are LACs that can't be told apart, and how many links they have together.
+type alikes struct {
+	names []name // those that are to be kept up
+	links int
+}
+
+// someDown reports LACs that can't be told apart if they have fewer links than they are: one of them
+// is down.
+func (b *Brain) someDown() (rows []status.Tunnel) {
+	for _, a := range b.alikes() {
+		missing := len(a.names) - a.links
+		if missing < 1 {
+			continue
+		}
+		rows = append(rows, status.Tunnel{
+			Name: together(a.names), Instance: b.atlas.called[a.names[0].instance], State: Down.String(),
+			Doing: fmt.Sprintf("%d of these %d LACs are down; which, only a pppoptfile of its own for each could tell", missing, len(a.names)),
+		})
+	}
+	return rows
+}
+
+// alikes finds them by the links that may be any of theirs. One that has a link for sure is not among
+// them.
+func (b *Brain) alikes() map[string]*alikes {
+	all := make(map[string]*alikes)
+	for _, t := range b.tunnels {
+		if t.gone || len(t.place.names) < 2 || t.place.names[0].kind != "lac" {
+			continue
+		}
+		key := together(t.place.names)
+		if all[key] == nil {
+			all[key] = &alikes{names: slices.DeleteFunc(slices.Clone(t.place.names), func(n name) bool {
+				return n.kind != "lac" || !b.configured(n).Keepalive || len(b.places().claims(n).sole) > 0
+			})}
+		}
+		all[key].links++
+	}
+	return all
+}
+
+// together names several LACs of one xl2tpd; of many only the first.
+func together(names []name) string {
+	const most = 8
+	var called []string
+	for _, n := range names[:min(len(names), most)] {
+		called = append(called, n.name)
+	}
+	text := "lac " + strings.Join(called, ", ")
+	if more := len(names) - most; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
 }
 
 // problems are what does not work.

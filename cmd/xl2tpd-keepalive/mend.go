@@ -73,6 +73,9 @@ func (m *mender) step(ctx context.Context, r supervisor.Recover) error {
 	if r.Step == supervisor.StepRenew && !r.Up && !r.Tried.IsZero() && heard(m.channels(), r, r.Tried) {
 		return supervisor.ErrAnswers
 	}
+	if r.Step == supervisor.StepRenew && !r.Up && r.SA != "" && m.carries(ctx, r) {
+		return supervisor.ErrCarries
+	}
 	switch r.Step {
 	case supervisor.StepLook:
 		return m.look(ctx, r.LNS, r.From)
@@ -203,6 +206,18 @@ func (m *mender) dead(ctx context.Context, r supervisor.Recover) error {
 		return away
 	}
 	return nil
+}
+
+// carries reports whether another tunnel with that peer still lives, as far as its control messages
+// show: an IKE SA that may carry it is not ended. Its link may be silent because only what echo
+// requests go to is switched off.
+func (m *mender) carries(ctx context.Context, r supervisor.Recover) bool {
+	open := slices.DeleteFunc(slices.Clone(m.channels()), func(c helloguard.Channel) bool { return c.Closing })
+	if !heard(open, r, time.Now().Add(-heardLately)) {
+		return false
+	}
+	asked, err := m.askPeer(ctx, r)
+	return !asked || errors.Is(err, supervisor.ErrAlive)
 }
 
 // askPeer asks a peer for a control message, a few times. The error is ErrAlive if one comes. It

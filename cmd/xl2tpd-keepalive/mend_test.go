@@ -260,6 +260,7 @@ func TestSecure(t *testing.T) {
 		"renew what is gone":  {supervisor.Recover{Step: supervisor.StepRenew}, tokyo, nil, []string{"initiate l2tp"}, nil},
 		"can't be ended":      {supervisor.Recover{Step: supervisor.StepRenew, SA: "?"}, tokyo, nil, nil, other},
 		"speaks":              {supervisor.Recover{Step: supervisor.StepRenew, SA: "7", Up: true}, tokyo, nil, nil, supervisor.ErrAlive},
+		"carries another":     {supervisor.Recover{Step: supervisor.StepRenew, SA: "8"}, tokyo, nil, nil, supervisor.ErrCarries},
 		"no IPsec":            {supervisor.Recover{Step: supervisor.StepRenew, SA: "7"}, nil, nil, nil, supervisor.ErrPlain},
 		"connection gone":     {supervisor.Recover{Step: supervisor.StepRenew, SA: "7", IKE: "tokyo"}, nil, nil, nil, other},
 		"charon is not there": {supervisor.Recover{Step: supervisor.StepRenew, SA: "7"}, nil, other, nil, other},
@@ -268,8 +269,11 @@ func TestSecure(t *testing.T) {
 			charon: vici.Commander{Sockets: []string{socket}}, resolve: func(string) {},
 			listing: newListing(func(context.Context, ...string) ([]vici.Connection, error) { return tc.all, tc.list }),
 			channels: func() []helloguard.Channel {
-				return []helloguard.Channel{{Tunnel: translator.Tunnel{Peer: netip.AddrPortFrom(peer, 1701)}, Heard: time.Now()}}
+				c := helloguard.Channel{Tunnel: translator.Tunnel{Peer: netip.AddrPortFrom(peer, 1701)}, Heard: time.Now()}
+				c.Closing = !tc.r.Up && tc.r.SA != "8" // the last tunnel's own
+				return []helloguard.Channel{c}
 			},
+			ask: func(proc.ID, netip.Addr) bool { return false },
 		}
 		tc.r.Host, tc.r.Peer = "vpn.example.org", peer
 		err := m.step(t.Context(), tc.r)
@@ -277,7 +281,7 @@ func TestSecure(t *testing.T) {
 		for len(commands) > 0 {
 			got = append(got, <-commands)
 		}
-		known := errors.Is(err, supervisor.ErrAlive) || errors.Is(err, supervisor.ErrPlain)
+		known := errors.Is(err, supervisor.ErrAlive) || errors.Is(err, supervisor.ErrPlain) || errors.Is(err, supervisor.ErrCarries)
 		if !slices.Equal(got, tc.want) || !errors.Is(err, tc.err) && (tc.err != other || err == nil || known) {
 			t.Errorf("%s: %q, %v", name, got, err)
 		}

@@ -1,0 +1,284 @@
+package supervisor
+
+import (
+	"flag"
+	"fmt"
+	"testing"
+	"time"
+)
+
+// go test -run LivingIsHarmed ./supervisor -args -histories 20000 -from 1
+var (
+	histories = flag.Int("histories", 300, "how many histories TestNothingLivingIsHarmed plays")
+	from      = flag.Uint64("from", 0, "the seed of the first one")
+)
+
+// event is a thing that happens on a host, to a LAC of it.
+type event struct {
+	name    string
+	happens func(*simHost, *dialler)
+	anew    bool // what is tried is tried anew
+}
+
+var events = []event{
+	{"the wire is cut", func(h *simHost, _ *dialler) { h.cut = true }, false},
+	{"the wire is mended", (*simHost).mendWire, false},
+	{"the LNS forgets its SA", func(h *simHost, _ *dialler) { h.forget() }, false},
+	{"the LNS restarts", (*simHost).restartLNS, false},
+	{"the LNS forgets a tunnel", func(_ *simHost, d *dialler) { d.alive = false }, false},
+	{"pppd dies", (*simHost).killPPPD, false},
+	{"the LNS closes a tunnel", (*simHost).closeTunnel, false},
+	{"the LNS refuses", func(_ *simHost, d *dialler) { d.refused = true }, false},
+	{"the LNS takes calls again", func(_ *simHost, d *dialler) { d.refused = false }, false},
+	{"xl2tpd restarts", (*simHost).restartXl2tpd, true},
+	{"charon is killed", (*simHost).killCharon, false},
+	{"charon makes its SAs anew", (*simHost).rekey, false},
+	{"an operator ends L2TP's SA", (*simHost).terminate, false},
+	{"an operator hangs up", (*simHost).operatorHangsUp, false},
+	{"an operator dials", (*simHost).operatorDials, true},
+	{"the service restarts", (*simHost).restartService, true},
+	{"name servers fall silent", func(h *simHost, _ *dialler) { h.deafDNS = true }, false},
+	{"name servers answer", func(h *simHost, _ *dialler) { h.answerNames() }, false},
+	{"VICI falls silent", (*simHost).silenceVICI, false},
+	{"VICI answers", func(h *simHost, _ *dialler) { h.answerVICI() }, false},
+	{"a caller comes", (*simHost).callerComes, false},
+	{"a caller goes", (*simHost).callerGoes, false},
+	{"the target is switched off", func(h *simHost, _ *dialler) { h.targetOff = h.kind.guarded }, false},
+	{"the target is back", func(h *simHost, _ *dialler) { h.targetOff, h.healed = false, h.now }, false},
+}
+
+func (h *simHost) mendWire(*dialler) { h.cut, h.healed = false, h.now }
+
+// forget has the router lose what it has of the SA.
+func (h *simHost) forget() {
+	h.there = 0
+	if h.kind.dpd && h.here > 0 && h.dropAt.IsZero() {
+		h.dropAt = h.now.Add(180 * time.Second)
+	}
+}
+
+func (h *simHost) restartLNS(*dialler) {
+	h.forget()
+	for _, d := range h.lacs {
+		d.alive = false
+	}
+}
+
+func (h *simHost) killPPPD(d *dialler) {
+	if d.index == 0 {
+		return
+	}
+	d.half = h.kind.half
+	h.down(d, &Ending{Reason: "closed by xl2tpd", Half: true})
+}
+
+func (h *simHost) closeTunnel(d *dialler) {
+	if h.living(d) {
+		h.down(d, &Ending{Reason: "closed by the peer"})
+	}
+}
+
+func (h *simHost) restartXl2tpd(*dialler) {
+	for _, d := range h.all() {
+		d.active, d.half, d.again = false, false, time.Time{}
+	}
+	h.pid++
+	h.step(h.daemons())
+	for _, d := range h.all() {
+		h.down(d, nil)
+		d.ours = false
+		if d.auto {
+			h.dial(d, false)
+			d.active, d.hungUp, d.off = d.redial > 0, false, false
+		}
+	}
+}
+
+// killCharon leaves the kernel what charon had, which forgets it, and begins its ids anew.
+func (h *simHost) killCharon(*dialler) {
+	h.unlisted, h.loaded, h.dropAt = true, h.now.Add(time.Duration(h.rng.IntN(10))*time.Second), time.Time{}
+	h.ids, h.ike, h.site, h.vxlan = 3, 0, 1, 2
+	h.charon()
+}
+
+// rekey gives L2TP's SA another id, or only its CHILD another.
+func (h *simHost) rekey(*dialler) {
+	if !h.passes() || h.here == 0 || h.unlisted {
+		return
+	}
+	h.id++
+	h.here, h.there = int(h.id), int(h.id)
+	if h.rng.IntN(2) == 0 {
+		h.ids++
+		h.ike = h.ids
+	}
+	h.charon()
+}
+
+// terminate ends L2TP's IKE SA, or its CHILD alone.
+func (h *simHost) terminate(*dialler) {
+	if h.silent || h.slow || h.unlisted || h.here == 0 {
+		return
+	}
+	h.here, h.dropAt = 0, time.Time{}
+	if !h.kind.shares && h.rng.IntN(2) == 0 {
+		h.ike = 0
+	}
+	h.charon()
+}
+
+func (h *simHost) operatorHangsUp(d *dialler) {
+	seen := h.living(d) || h.kind.guarded && (d.index > 0 || d.half || !d.dialled.IsZero())
+	h.hangUp(d)
+	d.hungUp, d.off = d.hungUp || seen, true
+}
+
+func (h *simHost) operatorDials(d *dialler) {
+	d.hungUp, d.off = false, false
+	h.dial(d, false)
+}
+
+func (h *simHost) restartService(*dialler) {
+	if h.silent || h.slow {
+		return
+	}
+	h.restarted(h.daemons(), h.sas(), h.devices()...)
+	h.flights = nil
+}
+
+func (h *simHost) answerNames() {
+	h.deafDNS, h.resolved = false, true
+	h.step(h.daemons())
+}
+
+func (h *simHost) silenceVICI(*dialler) {
+	h.silent = h.rng.IntN(2) == 0
+	h.slow = !h.silent
+	h.step(TaskFailed{Task: EyeVICI, Err: lost})
+}
+
+func (h *simHost) answerVICI() {
+	if h.silent || h.slow {
+		h.silent, h.slow, h.healed = false, false, h.now
+		h.charon()
+	}
+}
+
+func (h *simHost) callerComes(*dialler) {
+	if c := h.caller; c.index == 0 && !h.cut && (!h.kind.router || h.passes()) {
+		h.id++
+		c.id = h.id
+		h.up(c)
+	}
+}
+
+func (h *simHost) callerGoes(*dialler) {
+	if h.caller.index > 0 {
+		h.down(h.caller, &Ending{Reason: "closed by the peer"})
+	}
+}
+
+// begin begins with both tunnels up, or with an xl2tpd that has just begun.
+func (h *simHost) begins() {
+	h.resolved = !h.kind.named || h.rng.IntN(4) > 0
+	h.deafDNS = !h.resolved
+	h.step(h.daemons())
+	h.step(h.config("[global]\nrecover = " + h.kind.recover + "\n"))
+	h.charon()
+	h.links()
+	for _, d := range h.lacs {
+		if h.rng.IntN(4) == 0 {
+			if d.off = !d.auto; d.auto {
+				h.dial(d, false)
+			}
+			continue
+		}
+		h.id++
+		d.id = h.id
+		h.up(d)
+	}
+	h.live(time.Minute)
+}
+
+// heals takes away everything that stands in the way.
+func (h *simHost) heals() {
+	h.cut, h.targetOff, h.healed = false, false, h.now
+	for _, d := range h.lacs {
+		d.refused = false
+	}
+	h.answerNames()
+	h.answerVICI()
+}
+
+func (h *simHost) forgetsAttempts() {
+	for _, d := range h.lacs {
+		clear(d.steps)
+	}
+}
+
+func (h *simHost) plays() {
+	h.begins()
+	for range 12 {
+		e, d := events[h.rng.IntN(len(events))], h.lacs[h.rng.IntN(len(h.lacs))]
+		wait := time.Duration(h.rng.IntN(200)) * time.Second
+		if h.rng.IntN(20) == 0 {
+			wait += time.Hour
+		}
+		h.events = append(h.events, fmt.Sprintf("%v %s (%s)", h.now.Sub(epoch), e.name, d.name))
+		h.act()
+		e.happens(h, d)
+		if e.anew {
+			h.forgetsAttempts()
+		}
+		h.live(wait)
+	}
+	h.heals()
+}
+
+// wanted reports whether a LAC has to come back, once nothing stands in its way.
+func (h *simHost) wanted(d *dialler) bool {
+	switch {
+	case d.off:
+		return false
+	case h.kind.oldest && d.again.IsZero() && d.dialled.IsZero():
+		return false // its redial has died
+	case !h.kind.guarded && (d.redial == 0 || d.half):
+		return false // nobody can say why a tunnel has ended
+	case h.kind.optFile && (!h.kind.guarded || h.kind.shares || !d.active || d.redial == 0 || d.half):
+		return false // whose link is up, or has ended, nobody can tell, and xl2tpd does not redial
+	case h.kind.recover == "redial" && !h.kind.plain:
+		return false // nobody mends the SA
+	}
+	return true
+}
+
+// Whatever happens, recovery harms nothing that lives (see simHost), and in the end what is wanted is up.
+func TestNothingLivingIsHarmed(t *testing.T) {
+	var worst time.Duration
+	most, back, left := 0, 0, 0
+	for n := range uint64(*histories) {
+		h := newHost(t, *from+n)
+		h.plays()
+		began := h.now
+		for _, d := range h.lacs {
+			if !h.wanted(d) {
+				left++
+				continue
+			}
+			for !h.living(d) {
+				if h.now.Sub(began) > 3*maxPause {
+					h.failed(d, "not back")
+				}
+				h.live(time.Second)
+			}
+			back++
+		}
+		for _, d := range h.lacs {
+			for _, times := range d.steps {
+				most = max(most, len(times))
+			}
+		}
+		worst = max(worst, h.now.Sub(began))
+	}
+	t.Logf("%d LACs back after %v at worst, %d not wanted; tried up to %d times in an hour", back, worst, left, most)
+}

@@ -1,0 +1,653 @@
+package supervisor
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"xl2tpd-keepalive/config"
+	"xl2tpd-keepalive/ppp"
+	"xl2tpd-keepalive/probe"
+	"xl2tpd-keepalive/proc"
+	"xl2tpd-keepalive/vici"
+	"xl2tpd-keepalive/xl2tpd"
+)
+
+// simHost is a model of a host and its neighbours: one xl2tpd with two LACs of one LNS, and a caller of
+// its own; charon with several connections to that router; name servers; operators. The executor of
+// the steps is part of it, as far as it asks before it acts.
+//
+// What must hold, whatever happens:
+//   - no IKE SA is ended that carries a living tunnel, or anything else that lives;
+//   - no tunnel is hung up that lives;
+//   - what an operator has hung up is not dialled until somebody dials it;
+//   - xl2tpd is never made to have two calls of one LAC;
+//   - nothing is dialled in the clear where strongSwan has a connection;
+//   - no LAC is dialled, and no SA initiated for it, more than mostAttempts times in an hour.
+type simHost struct {
+	*bench
+	rng  *rand.Rand
+	seed uint64
+	kind hostKind
+
+	lacs   []*dialler
+	caller *dialler
+	pid    int
+	index  int       // of links, given last
+	id     uint16    // of control connections, given last
+	heard  time.Time // when the LNS's control messages came in last
+	events []string
+
+	cut       bool      // the wire is
+	healed    time.Time // when something that was in the way went last
+	deafDNS   bool      // name servers do not answer
+	targetOff bool      // what echo requests go to is switched off
+	resolved  bool      // the LNS's name has been, by us
+
+	here, there int       // the CHILD for L2TP that either end has; 0: none
+	ids         int       // of IKE SAs, given last
+	ike         int       // the unique id of L2TP's; 0: there is none
+	site, vxlan int       // and those of others with the same router
+	dropAt      time.Time // when charon gives up an IKE SA whose peer does not answer
+	loaded      time.Time // since when charon has its connections
+	unlisted    bool      // charon has forgotten what the kernel still has
+	silent      bool      // VICI is
+	slow        bool      // VICI lists nothing, and initiates
+	plainAt     time.Time // when charon was found without a connection
+
+	flights []flying
+}
+
+// hostKind is what stays the same on a host.
+type hostKind struct {
+	kernel  bool // the kernel tells which link is whose
+	guarded bool // the Hello guard sees control messages
+	owned   bool // and knows whose they are
+	named   bool // xl2tpd.conf calls the LNS by a name
+	byName  bool // swanctl.conf does
+	plain   bool // there is no connection for L2TP
+	shares  bool // a site-to-site CHILD is in L2TP's own IKE SA
+	dpd     bool // charon notices by itself that the router has forgotten an SA
+	oldest  bool // xl2tpd never redials after a failed lookup
+	optFile bool // both LACs have the same pppoptfile
+	calls   bool // a refused call has a link for some seconds
+	router  bool // the caller is the LNS itself
+	half    bool // the LNS acknowledges the end of a call without its id
+	recover string
+}
+
+// dialler is a LAC of the model, or its caller.
+type dialler struct {
+	name    string
+	peer    netip.AddrPort
+	optFile string
+	redial  time.Duration // of xl2tpd; 0: it does not
+	auto    bool
+	refused bool // by the LNS: the password is wrong
+
+	id      uint16 // of its control connection
+	index   int    // of its link; 0: none
+	parent  int    // the pid of its xl2tpd
+	call    bool   // the link has no addresses
+	alive   bool   // the LNS knows of the tunnel
+	half    bool   // the tunnel stands without a call
+	active  bool   // xl2tpd's redial is on
+	lives   time.Time
+	dialled time.Time // an attempt is under way since
+	again   time.Time // when xl2tpd redials
+	ours    bool      // the attempt or tunnel was asked for by recovery
+	hungUp  bool      // by an operator, and nobody has dialled it since
+	off     bool      // the same, whether anybody could see it or not
+	steps   map[Step][]time.Time
+}
+
+func (d *dialler) String() string {
+	ago := func(t time.Time) string {
+		if t.IsZero() {
+			return "-"
+		}
+		return t.Sub(epoch).String()
+	}
+	return fmt.Sprintf("%s: redial %v, auto %v, active %v; link %d, alive %v, half %v, lives %s, dialled %s, again %s, ours %v; hung up %v, off %v, refused %v, steps %v",
+		d.name, d.redial, d.auto, d.active, d.index, d.alive, d.half, ago(d.lives), ago(d.dialled), ago(d.again), d.ours, d.hungUp, d.off, d.refused, d.steps)
+}
+
+// flying is a step under way.
+type flying struct {
+	at  time.Time
+	of  Recovered
+	end func() error
+}
+
+const mostAttempts = 30
+
+func newHost(t *testing.T, seed uint64) *simHost {
+	rng := rand.New(rand.NewPCG(seed, 3))
+	odds := func(n int) bool { return rng.IntN(n) == 0 }
+	h := &simHost{
+		bench: &bench{t: t, b: New(config.Default(""), func() float64 { return 0.5 }), now: epoch},
+		rng:   rng, seed: seed, pid: 100, resolved: true,
+		kind: hostKind{
+			kernel: odds(2), guarded: !odds(4), owned: odds(2), named: odds(3), byName: odds(3), plain: odds(5), shares: odds(4), dpd: odds(3),
+			oldest: odds(4), optFile: odds(2), calls: odds(2), router: odds(2), half: odds(4), recover: "full",
+		},
+	}
+	h.ids, h.ike, h.site, h.vxlan, h.here, h.there = 3, 1, 2, 3, 1, 1
+	if h.kind.plain {
+		h.ike, h.here, h.there, h.kind.shares = 0, 0, 0, false
+	}
+	for i, name := range []string{"office", "home"} {
+		d := &dialler{name: name, peer: closer.Peer, optFile: "/etc/ppp/options.l2tpd", auto: odds(3), steps: map[Step][]time.Time{}}
+		if !odds(3) {
+			d.redial = []time.Duration{15 * time.Second, 30 * time.Second}[rng.IntN(2)]
+		}
+		if i > 0 && !h.kind.optFile {
+			d.optFile = "/etc/ppp/other"
+		}
+		d.active = d.redial > 0
+		h.lacs = append(h.lacs, d)
+	}
+	switch {
+	case odds(4) && h.lacs[0].redial > 0 && h.lacs[1].redial > 0:
+		h.kind.recover = "auto"
+	case odds(6):
+		h.kind.recover = "redial"
+	}
+	h.caller = &dialler{name: "default", peer: netip.MustParseAddrPort("192.0.2.77:1701"), optFile: "/etc/ppp/callers"}
+	if h.kind.router {
+		h.caller.peer = closer.Peer
+	}
+	return h
+}
+
+// conf is the xl2tpd.conf.
+func (h *simHost) conf() string {
+	host := closer.Peer.Addr().String()
+	if h.kind.named {
+		host = "vpn.example.net"
+	}
+	text := ""
+	for _, d := range h.lacs {
+		text += "[lac " + d.name + "]\nlns = " + host + "\npppoptfile = " + d.optFile + "\n"
+		if d.redial > 0 {
+			text += fmt.Sprintf("redial = yes\nredial timeout = %d\n", d.redial/time.Second)
+		}
+		if d.auto {
+			text += "autodial = yes\n"
+		}
+	}
+	return text + "[lns default]\nip range = 10.9.0.1-10.9.0.9\npppoptfile = " + h.caller.optFile + "\n"
+}
+
+func (h *simHost) process() proc.ID { return proc.ID{Pid: h.pid} }
+
+func (h *simHost) all() []*dialler { return append(slices.Clone(h.lacs), h.caller) }
+
+// daemons is what is seen of xl2tpd.
+func (h *simHost) daemons() xl2tpd.Snapshot {
+	s := h.xl2tpd(h.conf())
+	s.Home().Process = h.process()
+	for i := range s.Home().Conf.Sections {
+		if c := &s.Home().Conf.Sections[i]; c.Kind == "lac" && h.kind.named && h.resolved {
+			c.LNSIPs = []netip.Addr{closer.Peer.Addr()}
+		}
+	}
+	for _, d := range h.all() {
+		if h.kind.kernel && d.index > 0 {
+			s.Sessions = append(s.Sessions, xl2tpd.Session{Ifname: d.device(h).Name, Ifindex: d.index, Local: closer.Local, Peer: d.peer, LocalTunnel: d.id, LNS: d == h.caller})
+		}
+	}
+	return s
+}
+
+func (d *dialler) device(h *simHost) ppp.Link {
+	l := link(fmt.Sprint("ppp", d.index), d.index, !d.call)
+	l.OptFile, l.Xl2tpdPid = d.optFile, d.parent
+	if d == h.caller {
+		l.Peer = addr("10.9.0.1")
+	}
+	if h.kind.kernel {
+		l.TTY = ""
+	}
+	return l
+}
+
+func (h *simHost) devices() (all []ppp.Link) {
+	for _, d := range h.all() {
+		if d.index > 0 {
+			all = append(all, d.device(h))
+		}
+	}
+	return all
+}
+
+// show tells of the links, and of their sessions, before or after them.
+func (h *simHost) show() {
+	if h.kind.kernel && h.rng.IntN(2) == 0 {
+		h.step(h.daemons())
+		h.links(h.devices()...)
+		return
+	}
+	h.links(h.devices()...)
+	if h.kind.kernel {
+		h.step(h.daemons())
+	}
+}
+
+// control is a tunnel's control connection.
+func (h *simHost) control(d *dialler) Control {
+	c := Control{Local: closer.Local, Peer: d.peer, LocalID: d.id}
+	if h.kind.owned {
+		c.Owner = h.process()
+	}
+	return c
+}
+
+// tells has the Hello guard tell something, if there is one.
+func (h *simHost) tells(ev Event) {
+	if h.kind.guarded {
+		h.step(ev)
+	}
+}
+
+// passes reports whether packets of L2TP come through, both ways.
+func (h *simHost) passes() bool { return !h.cut && (h.kind.plain || h.here == h.there && h.here != 0) }
+
+// living reports whether a tunnel works.
+func (h *simHost) living(d *dialler) bool {
+	if d == h.caller && !h.kind.router {
+		return d.index > 0 && d.alive && !h.cut
+	}
+	return d.index > 0 && !d.call && d.alive && h.passes()
+}
+
+// speaks reports whether the LNS sends control messages to any tunnel of this host.
+func (h *simHost) speaks() bool {
+	return slices.ContainsFunc(h.all(), func(d *dialler) bool { return d.peer == closer.Peer && h.living(d) })
+}
+
+// sas is what charon lists.
+func (h *simHost) sas() vici.Snapshot {
+	var all vici.Snapshot
+	if h.unlisted && h.now.Before(h.loaded) {
+		return all
+	}
+	add := func(name string, id int, children ...vici.Child) {
+		if id > 0 {
+			all.SAs = append(all.SAs, vici.SA{Name: name, UniqueID: fmt.Sprint(id), State: "ESTABLISHED", RemoteHost: netip.AddrPortFrom(closer.Peer.Addr(), 4500), Children: children})
+		}
+	}
+	net := vici.Child{Name: "net", State: "INSTALLED", Mode: "TUNNEL", LocalTS: []string{"10.0.0.0/16"}, RemoteTS: []string{"10.1.0.0/16"}}
+	udp := func(name, port string) vici.Child {
+		return vici.Child{Name: name, State: "INSTALLED", Mode: "TRANSPORT", LocalTS: []string{"192.0.2.100/32[udp/" + port + "]"}, RemoteTS: []string{"192.0.2.1/32[udp/" + port + "]"}}
+	}
+	var l2tp []vici.Child
+	if h.here > 0 {
+		l2tp = append(l2tp, udp("l2tp", "l2f"))
+	}
+	if h.kind.shares {
+		l2tp = append(l2tp, net)
+	} else {
+		add("site", h.site, net)
+	}
+	if !h.unlisted {
+		add("l2tp", h.ike, l2tp...)
+	}
+	add("vxlan", h.vxlan, udp("vxlan", "4789"))
+	h.rng.Shuffle(len(all.SAs), func(i, j int) { all.SAs[i], all.SAs[j] = all.SAs[j], all.SAs[i] })
+	return all
+}
+
+// charon tells of its SAs, if it answers.
+func (h *simHost) charon() {
+	if !h.silent && !h.slow {
+		h.step(h.sas())
+	}
+}
+
+// up brings a link up.
+func (h *simHost) up(d *dialler) {
+	h.index++
+	d.index, d.parent, d.call, d.alive, d.lives, d.dialled = h.index, h.pid, d.refused, true, h.now, time.Time{}
+	h.show()
+}
+
+// down takes a tunnel away; e says why, if the Hello guard can.
+func (h *simHost) down(d *dialler, e *Ending) {
+	if e != nil {
+		e.Tunnel = h.control(d)
+		h.tells(*e)
+	}
+	had := d.index > 0
+	d.index, d.dialled, d.alive, d.call = 0, time.Time{}, false, false
+	if had {
+		h.show()
+	}
+	if d.redial > 0 && d.active && !d.half {
+		d.again = h.now.Add(d.redial)
+	}
+}
+
+// dial has xl2tpd dial. Names are xl2tpd's to look up.
+func (h *simHost) dial(d *dialler, ours bool) {
+	if d.active = true; d.index > 0 || !d.dialled.IsZero() || d.half {
+		return
+	}
+	d.ours = ours
+	if h.kind.named && h.deafDNS {
+		if d.redial > 0 && !h.kind.oldest {
+			d.again = h.now.Add(d.redial)
+		}
+		return
+	}
+	h.id++
+	d.id, d.dialled = h.id, h.now
+	c := h.control(d)
+	h.tells(Dials{Daemon: c.Owner, Peer: d.peer.Addr()})
+}
+
+// hangUp has xl2tpd hang up. It reports whether there was something, and whether the LNS has
+// acknowledged that.
+func (h *simHost) hangUp(d *dialler) (was, heard bool) {
+	was, heard = d.index > 0 || d.half || !d.dialled.IsZero(), d.alive && h.passes()
+	d.active, d.half = false, false
+	if was {
+		h.down(d, &Ending{Reason: "hung up", Operator: true})
+	}
+	return was, heard
+}
+
+// failed ends the history.
+func (h *simHost) failed(d *dialler, format string, args ...any) {
+	h.t.Helper()
+	l := h.lac(d.name)
+	h.t.Fatalf("seed %d, %s at %v: %s\nafter %q\n%+v\n%s\n%s\nladder %+v\nerr %v, next %v, last %v\nlast %+v\nperhaps %+v\nrules %q", h.seed, d.name, h.now.Sub(epoch), fmt.Sprintf(format, args...),
+		h.events, h.kind, h.lacs[0], h.lacs[1], l.ladder, l.ladder.err, l.ladder.next.Sub(epoch), l.ladder.last, l.last, l.perhaps, h.rules[max(0, len(h.rules)-12):])
+}
+
+// mend begins a step of recovery, as the executor does.
+func (h *simHost) mend(r Recover) {
+	d := h.lacs[slices.IndexFunc(h.lacs, func(d *dialler) bool { return d.name == r.LAC.Name })]
+	end, takes := h.begin(d, r), time.Duration(0)
+	if r.Step != StepDial && h.rng.IntN(3) == 0 {
+		takes = time.Duration(h.rng.IntN(8)) * time.Second
+	}
+	h.flights = append(h.flights, flying{h.now.Add(takes), Recovered{LAC: r.LAC, Step: r.Step}, end})
+}
+
+func fails(err error) func() error { return func() error { return err } }
+
+// begin does what a step does first, and returns what it does at its end.
+func (h *simHost) begin(d *dialler, r Recover) func() error {
+	if (r.Step == StepRenew || r.Step == StepHangUp) && r.Up && !r.Dead && h.kind.guarded && h.speaks() {
+		return fails(ErrAlive)
+	}
+	if r.Step == StepRenew && !r.Up && !r.Tried.IsZero() && h.kind.guarded && h.heard.After(r.Tried) {
+		return fails(ErrAnswers)
+	}
+	if r.Step == StepRenew && !r.Up && r.SA != "" && h.kind.guarded && h.speaks() {
+		return fails(ErrCarries)
+	}
+	switch r.Step {
+	case StepLook:
+		if h.cut {
+			return fails(lost)
+		}
+	case StepAsk:
+		return fails(h.askPeer())
+	case StepSecure, StepRenew:
+		return h.secure(d, r)
+	case StepDial:
+		h.dialOurs(d, r)
+	case StepRedial:
+		return h.redial(d, r)
+	case StepHangUp:
+		return h.hangUpOurs(d, r)
+	}
+	return fails(nil)
+}
+
+// askPeer is what asking the peer of a silent link comes to.
+func (h *simHost) askPeer() error {
+	switch {
+	case h.kind.guarded && h.speaks():
+		return ErrAlive
+	case h.cut:
+		return lost
+	case !h.kind.guarded:
+		return errors.New("the Hello guard can't ask the peer")
+	}
+	return nil
+}
+
+// recently reports whether something that was in the way has just gone: without the Hello guard
+// nobody can know that before the next echo.
+func (h *simHost) recently() bool { return !h.kind.guarded && h.now.Sub(h.healed) < 30*time.Second }
+
+func (h *simHost) counts(d *dialler, s Step) {
+	d.steps[s] = append(d.steps[s], h.now)
+}
+
+// secure initiates L2TP's SA; to renew it, the one of the step is ended first.
+func (h *simHost) secure(d *dialler, r Recover) func() error {
+	switch {
+	case h.silent:
+		return fails(lost)
+	case h.now.Before(h.loaded) && r.IKE == "", h.kind.plain && (r.LNS.IsValid() || h.loaded.After(h.now)):
+		h.plainAt = h.now
+		return fails(ErrPlain)
+	case h.now.Before(h.loaded), h.kind.plain:
+		return fails(lost)
+	case !r.LNS.IsValid() && !(h.kind.byName && h.kind.named) && r.IKE == "":
+		return fails(errors.New("the LNS can't be looked up"))
+	}
+	if r.Step == StepRenew && r.SA != "" {
+		if !h.ends(d, r.SA) {
+			return fails(lost)
+		}
+	}
+	h.counts(d, StepSecure)
+	return h.initiate
+}
+
+// ends ends an IKE SA, which has to be L2TP's alone, and of no use.
+func (h *simHost) ends(d *dialler, id string) bool {
+	switch id {
+	case fmt.Sprint(h.site):
+		if !h.kind.shares {
+			h.failed(d, "the IKE SA of the site-to-site connection is ended")
+		}
+		return false
+	case fmt.Sprint(h.vxlan):
+		h.failed(d, "the IKE SA of the VXLAN connection is ended")
+	case fmt.Sprint(h.ike):
+		for _, other := range h.all() {
+			if other.peer == closer.Peer && h.living(other) && !h.recently() {
+				h.failed(d, "an IKE SA that carries the living tunnel of %s is ended", other.name)
+			}
+		}
+		if h.kind.shares && h.passes() {
+			h.failed(d, "an IKE SA that carries other living traffic is ended")
+		}
+		h.counts(d, StepRenew)
+		h.here, h.ike, h.dropAt = 0, 0, time.Time{}
+		h.charon()
+		return true
+	}
+	return false
+}
+
+// initiate brings L2TP's SA up. A peer that has forgotten the IKE SA answers nothing in it, and
+// charon gives it up after its retransmissions.
+func (h *simHost) initiate() error {
+	switch {
+	case h.silent || h.cut:
+		return lost
+	case h.ike > 0 && h.here > 0 && h.there != h.here:
+		if h.dropAt.IsZero() {
+			h.dropAt = h.now.Add(165 * time.Second)
+		}
+		return lost
+	}
+	if h.ike == 0 || h.unlisted {
+		h.ids++
+		h.ike, h.unlisted = h.ids, false
+	}
+	h.id++ // any number that was not there before
+	h.here, h.there = int(h.id), int(h.id)
+	h.charon()
+	return nil
+}
+
+// dialOurs has xl2tpd dial for recovery.
+func (h *simHost) dialOurs(d *dialler, r Recover) {
+	h.counts(d, StepDial)
+	inClear := !h.kind.plain && h.here == 0 && h.kind.recover != "redial"
+	switch {
+	case d.hungUp:
+		h.failed(d, "%v of what an operator has hung up", r.Step)
+	case d.index > 0 || d.ours && !d.dialled.IsZero(): // xl2tpd ignores it while an attempt of another's making lasts
+		h.failed(d, "xl2tpd is made to call a second time")
+	case inClear && h.now.Sub(h.plainAt) > time.Minute:
+		h.failed(d, "%v in the clear", r.Step)
+	}
+	h.dial(d, true)
+}
+
+// redial has xl2tpd give up an attempt, and dial.
+func (h *simHost) redial(d *dialler, r Recover) func() error {
+	dials := func(d *dialler) bool { return d.peer == closer.Peer && !d.dialled.IsZero() }
+	switch {
+	case !h.kind.guarded:
+		return fails(errors.New("nobody knows whether xl2tpd dials"))
+	case !slices.ContainsFunc(h.lacs, dials):
+		return fails(ErrWaits)
+	}
+	h.hangUp(d)
+	h.dialOurs(d, r)
+	return fails(nil)
+}
+
+// hangUpOurs has xl2tpd hang up for recovery.
+func (h *simHost) hangUpOurs(d *dialler, r Recover) func() error {
+	if h.living(d) && !h.recently() {
+		h.failed(d, "a tunnel that lives is hung up")
+	}
+	was, heard := h.hangUp(d)
+	if heard || r.Dead || !was || !h.kind.guarded {
+		return fails(nil)
+	}
+	return fails(ErrUnheard)
+}
+
+// live lets time pass.
+func (h *simHost) live(d time.Duration) {
+	for end := h.now.Add(d); h.now.Before(end); h.after(500 * time.Millisecond) {
+		if h.speaks() {
+			h.heard = h.now
+		}
+		for _, d := range h.lacs {
+			h.goOn(d)
+		}
+		if !h.dropAt.IsZero() && !h.now.Before(h.dropAt) {
+			h.here, h.ike, h.dropAt = 0, 0, time.Time{}
+			h.charon()
+		}
+		h.act()
+	}
+	for _, d := range h.lacs {
+		h.bounded(d)
+	}
+}
+
+// bounded checks how often it was tried.
+func (h *simHost) bounded(d *dialler) {
+	for s, times := range d.steps {
+		for len(times) > 0 && h.now.Sub(times[0]) > time.Hour {
+			times = times[1:]
+		}
+		if d.steps[s] = times; len(times) > mostAttempts {
+			h.failed(d, "%v: %d times in an hour", s, len(times))
+		}
+	}
+}
+
+// goOn is what happens to a LAC by itself.
+func (h *simHost) goOn(d *dialler) {
+	switch {
+	case !d.again.IsZero() && !h.now.Before(d.again):
+		d.again = time.Time{}
+		if d.active && (d.index > 0 || !d.dialled.IsZero()) && d.ours {
+			h.failed(d, "xl2tpd calls a second time")
+		}
+		if d.active {
+			h.dial(d, false)
+		}
+	case d.call && h.now.Sub(d.lives) > 3*time.Second: // PPP has failed
+		h.down(d, &Ending{Reason: "closed by the peer"})
+	case d.call:
+	case h.living(d):
+		d.lives = h.now
+	case d.index > 0 && h.now.Sub(d.lives) > 130*time.Second: // a Hello has gone unanswered
+		h.down(d, &Ending{Reason: "Hello unanswered", Unanswered: true})
+	case d.dialled.IsZero() || h.now.Sub(d.dialled) < time.Second:
+	case h.passes():
+		h.answered(d)
+	case h.now.Sub(d.dialled) > 31*time.Second:
+		h.down(d, nil)
+	}
+}
+
+// answered is what the LNS makes of an attempt.
+func (h *simHost) answered(d *dialler) {
+	h.heard = h.now
+	if d.refused && !h.kind.calls {
+		h.down(d, &Ending{Reason: "closed by the peer"})
+		return
+	}
+	h.up(d)
+}
+
+// act does what is asked for, and ends the steps whose time has come.
+func (h *simHost) act() {
+	for n := 0; ; n++ {
+		if n > 1000 {
+			h.t.Fatalf("seed %d: no pause between steps", h.seed)
+		}
+		i := slices.IndexFunc(h.flights, func(f flying) bool { return !h.now.Before(f.at) })
+		switch {
+		case i >= 0:
+			f := h.flights[i]
+			h.flights = slices.Delete(h.flights, i, i+1)
+			f.of.Err = f.end()
+			h.step(f.of)
+		case len(h.actions) > 0:
+			a := h.actions[0]
+			h.actions = h.actions[1:]
+			h.does(a)
+		default:
+			return
+		}
+	}
+}
+
+func (h *simHost) does(a Action) {
+	switch a := a.(type) {
+	case Recover:
+		h.mend(a)
+	case ReadCounter:
+		h.step(Counter{Link: a.Link})
+	case SendEcho:
+		r := probe.Result{Link: a.Link, Index: a.Index, Err: lost}
+		for _, d := range h.all() {
+			if d.index == a.Index && h.living(d) && !h.targetOff {
+				r.Err, r.RTT = nil, time.Millisecond
+			}
+		}
+		h.step(r)
+	}
+}

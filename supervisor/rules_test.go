@@ -1,0 +1,139 @@
+package supervisor
+
+import (
+	"errors"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Each rule decides in a case of its own.
+func TestEachRule(t *testing.T) {
+	hour := 24 * time.Hour
+	covered := map[string]bool{}
+	for _, tc := range []struct {
+		rule string
+		is   func(*ladder, *situation)
+	}{
+		{"perhaps hung up, and no SA", func(l *ladder, s *situation) { s.unclear, s.secured, s.redial = true, false, time.Minute }},
+		{"perhaps hung up, and an old SA", func(l *ladder, s *situation) { s.unclear, s.redial = true, time.Minute }},
+		{"perhaps hung up", func(l *ladder, s *situation) { s.unclear, s.up, s.quiet, s.kept = true, true, stuckAfter, true }},
+		{"silent for too long", func(l *ladder, s *situation) { s.up, s.quiet = true, stuckAfter }},
+		{"dead, and nothing to renew", func(l *ladder, s *situation) { s.up, s.quiet, s.kept, l.dead = true, time.Second, true, true }},
+		{"the LNS has moved", func(l *ladder, s *situation) {
+			s.up, s.quiet, s.bare, s.moved, l.fresh = true, time.Second, true, true, true
+		}},
+		{"up without its SA", func(l *ladder, s *situation) { s.up, s.bare, s.secured = true, true, false }},
+		{"up without its SA, IPsec not ours", func(l *ladder, s *situation) { s.up, s.bare, s.secured, s.wish = true, true, false, wishRedial }},
+		{"silent", func(l *ladder, s *situation) { s.up, s.quiet = true, deadAfter }},
+		{"silent, and the SA has to stay", func(l *ladder, s *situation) { s.up, s.quiet, s.kept = true, deadAfter, true }},
+		{"a call without link", func(l *ladder, s *situation) { s.stuck, s.secured = true, false }},
+		{"no SA", func(l *ladder, s *situation) { s.secured, s.half = false, true }},
+		{"a tunnel without call", func(l *ladder, s *situation) { s.half = true }},
+		{"ended in silence", func(l *ladder, s *situation) { s.lost = true }},
+		{"dialled without answer", func(l *ladder, s *situation) { l.last, l.dials = StepDial, 4 }},
+		{"dialled without answer, and the SA has to stay", func(l *ladder, s *situation) { l.last, l.dials, s.kept = StepDial, 4, true }},
+		{"xl2tpd redials one of several", func(l *ladder, s *situation) { l.last, s.owner, s.shared = StepSecure, hour, true }},
+		{"xl2tpd dials from before the SA", func(l *ladder, s *situation) { l.last, s.owner = StepSecure, hour }},
+		{"xl2tpd has redialled without success", func(l *ladder, s *situation) { s.owner = hour }},
+		{"xl2tpd has redialled, and the SA has to stay", func(l *ladder, s *situation) { s.owner, s.kept = hour, true }},
+		{"xl2tpd redials", func(l *ladder, s *situation) { s.owner, s.kept, s.proven = hour, true, true }},
+		{"the last tunnel still closes", func(l *ladder, s *situation) { s.free = origin0.Add(time.Second) }},
+		{"xl2tpd dials one of several already", func(l *ladder, s *situation) { s.trying, s.shared, s.tried = true, true, origin0.Add(answerTime) }},
+		{"xl2tpd dials already", func(l *ladder, s *situation) { s.trying = true }},
+		{"nobody dials", func(l *ladder, s *situation) {}},
+	} {
+		l, s := ladder{since: origin0}, situation{wish: wishFull, daemon: true, secured: true}
+		tc.is(&l, &s)
+		step, at := l.choose(s, 0.5, origin0)
+		r := rules[slices.IndexFunc(rules, func(r rule) bool { return r.name == l.rule })]
+		if l.rule != tc.rule || step != r.step {
+			t.Errorf("%s: %q decided for %q", tc.rule, l.rule, step)
+		}
+		if waits := step == StepNone; waits != (r.until != nil) || waits && !at.After(origin0) {
+			t.Errorf("%s: %q until %v", tc.rule, step, at)
+		}
+		covered[tc.rule] = true
+	}
+	for _, r := range rules {
+		if !covered[r.name] {
+			t.Errorf("no case of %q", r.name)
+		}
+	}
+}
+
+// So does each pause.
+func TestEachPause(t *testing.T) {
+	next, free := origin0.Add(time.Minute), origin0.Add(dyingFor)
+	covered := map[string]bool{}
+	for _, tc := range []struct {
+		pause string
+		is    func(*ladder, *situation)
+		want  time.Duration
+	}{
+		{"a new SA", func(l *ladder, s *situation) { l.last, l.next = StepRenew, next }, 0},
+		{"in the way of a dial", func(l *ladder, s *situation) { l.last, l.next, s.stuck = StepDial, next, true }, 0},
+		{"hung up, and the peer was dead", func(l *ladder, s *situation) { l.last, l.next, s.lost, s.free = StepHangUp, next, true, free }, dyingFor},
+		{"dialled without SA", func(l *ladder, s *situation) { l.last, l.next, s.trying, s.secured = StepDial, next, true, false }, grace},
+		{"after a step", func(l *ladder, s *situation) { l.last, l.next, l.err = StepDial, next, errors.New("lost") }, time.Minute},
+		{"a silent link", func(l *ladder, s *situation) { s.up, s.quiet = true, deadAfter }, 0},
+		{"xl2tpd redials", func(l *ladder, s *situation) { s.owner, s.redial = time.Hour, 30*time.Second }, 30*time.Second + answerTime},
+		{"the tunnel has just ended", func(l *ladder, s *situation) { s.connecting = true }, connectTime},
+	} {
+		l, s := ladder{since: origin0}, situation{wish: wishFull, daemon: true, secured: true}
+		tc.is(&l, &s)
+		if at := l.when(s, origin0); l.pause != tc.pause || at.Sub(origin0) != tc.want {
+			t.Errorf("%s: %q until %v, want %v", tc.pause, l.pause, at.Sub(origin0), tc.want)
+		}
+		covered[tc.pause] = true
+	}
+	for _, p := range pauses {
+		if !covered[p.name] {
+			t.Errorf("no case of %q", p.name)
+		}
+	}
+}
+
+// docs/recovery.md has the rules and pauses in their order, word for word.
+func TestRulesAreDocumented(t *testing.T) {
+	text, err := os.ReadFile("../docs/recovery.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for table, rows := range map[string][]string{
+		"| rule | step | why |\n|---|---|---|\n": ruleRows(),
+		"| pause | until |\n|---|---|\n":         pauseRows(),
+	} {
+		want := table + strings.Join(rows, "")
+		if !strings.Contains(string(text), want+"\n") {
+			t.Errorf("docs/recovery.md does not have this table:\n%s", want)
+		}
+	}
+}
+
+func ruleRows() (rows []string) {
+	for _, r := range rules {
+		rows = append(rows, "| "+r.name+" | "+does(r.step)+" | "+r.why+" |\n")
+	}
+	return rows
+}
+
+func pauseRows() (rows []string) {
+	for _, p := range pauses {
+		rows = append(rows, "| "+p.name+" | "+p.why+" |\n")
+	}
+	return rows
+}
+
+// The debug log says which rule has decided.
+func TestRulesAreLogged(t *testing.T) {
+	n := established(t, oneLAC, "[lac default]\nrecover = full\n")
+	n.step(Ending{Tunnel: closer, Reason: "closed by the peer"})
+	n.links()
+	n.steps(time.Minute, nil)
+	if want := []string{"nobody dials", "dialled without answer", "nobody dials"}; !slices.Equal(n.rules, want) {
+		t.Errorf("%q, want %q", n.rules, want)
+	}
+}

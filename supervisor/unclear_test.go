@@ -1,0 +1,156 @@
+package supervisor
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"xl2tpd-keepalive/probe"
+	"xl2tpd-keepalive/vici"
+	"xl2tpd-keepalive/xl2tpd"
+)
+
+// alikeUp has two LACs of one LNS up, which nothing tells apart.
+func alikeUp(t *testing.T, more, keepalive string) *bench {
+	n := newBench(t, twoLACs("192.0.2.1", "192.0.2.1", more), "[global]\n"+keepalive)
+	n.step(secured("1"))
+	n.links(inUserspace(link("ppp0", 5, true), link("ppp1", 6, true))...)
+	n.plays(time.Minute, probe.Result{RTT: time.Millisecond}, func(Recover) error { return nil })
+	n.actions, n.rules = nil, nil
+	return n
+}
+
+// Of two LACs that can't be told apart one is hung up, and the other one ends later: neither is
+// dialled, until both are up again.
+func TestHungUpOfTwoAlike(t *testing.T) {
+	n := alikeUp(t, "", "recover = full\n")
+	n.step(Ending{Tunnel: closer, Reason: "hung up on this host", Operator: true})
+	n.links(inUserspace(link("ppp1", 6, true))...)
+	n.after(time.Minute)
+	n.step(Ending{Tunnel: closerOf("192.0.2.1", 8), Reason: "closed by the peer"})
+	n.links()
+	if got := n.steps(10*time.Minute, nil); got != nil {
+		t.Errorf("%v, and one of them was hung up", got)
+	}
+	n.links(inUserspace(link("ppp0", 7, true), link("ppp1", 8, true))...)
+	n.after(time.Minute)
+	for _, id := range []uint16{9, 10} {
+		n.step(Ending{Tunnel: closerOf("192.0.2.1", id), Reason: "closed by the peer"})
+	}
+	n.links()
+	if got := n.steps(10*time.Minute, nil); !slices.Contains(got, StepDial) {
+		t.Errorf("%v after both were up again", got)
+	}
+}
+
+// Nor are they while xl2tpd redials them.
+func TestXl2tpdRedialsTwoAlike(t *testing.T) {
+	n := alikeUp(t, "redial = yes\n", "recover = full\n")
+	n.step(Ending{Tunnel: closer, Reason: "closed by the peer"})
+	n.links(inUserspace(link("ppp1", 6, true))...)
+	n.step(Ending{Tunnel: closerOf("192.0.2.1", 8), Reason: "closed by the peer"})
+	n.links()
+	if got := n.steps(10*time.Minute, nil); slices.Contains(got, StepDial) {
+		t.Errorf("%v while xl2tpd redials", got)
+	}
+}
+
+// An attempt of one of two LACs is hung up: neither is dialled. If the tunnel was the other one's,
+// which had a link, only that one stays down.
+func TestHungUpAttemptOfOneOfTwo(t *testing.T) {
+	n, _ := oneLNS(t, "", "[lac default]\nrecover = full\n")
+	for _, id := range []uint16{7, 8} {
+		n.step(Ending{Tunnel: closerOf("192.0.2.1", id), Reason: "closed by the peer"})
+	}
+	n.links()
+	n.after(time.Second)
+	n.actions = nil
+	n.step(Ending{Tunnel: closerOf("192.0.2.1", 9), Reason: "hung up on this host", Operator: true})
+	if got := n.steps(10*time.Minute, nil); slices.Contains(got, StepDial) {
+		t.Errorf("%v, and one of them was hung up", got)
+	}
+}
+
+// A silent tunnel gets a new SA that another LAC's recovery has made: that one is not ended before it
+// has had its chance.
+func TestNewSAOfANeighbour(t *testing.T) {
+	n := established(t, redials, "")
+	n.plays(time.Minute, probe.Result{RTT: time.Millisecond}, func(Recover) error { return nil })
+	renewed := false
+	n.plays(70*time.Second, probe.Result{Err: lost}, func(r Recover) error {
+		if r.Step == StepAsk && !renewed {
+			renewed = true
+			n.step(secured("2"))
+			return nil // it did not answer over the old one
+		}
+		if r.Step == StepAsk {
+			return ErrAlive
+		}
+		t.Errorf("%v with the SA %s", r.Step, r.SA)
+		return ErrAlive
+	})
+	if !renewed {
+		t.Error("the peer was never asked")
+	}
+}
+
+// A link outlives its session for a moment. What is heard of a sibling's tunnel then is not taken for
+// its own.
+func TestLinkWithoutItsSession(t *testing.T) {
+	n, sessions := oneLNS(t, "", "[lac default]\nrecover = full\n")
+	s := n.xl2tpd(twoLACs("192.0.2.1", "192.0.2.1", ""))
+	s.Home().Conf.Sections[1].PPPOptFile = "/etc/ppp/home"
+	s.Sessions = []xl2tpd.Session{sessions[0]}
+	n.step(Ending{Tunnel: closerOf("192.0.2.1", 8), Reason: "closed by xl2tpd", Half: true})
+	n.step(s)
+	n.links(link("ppp0", 5, true))
+	n.step(Ending{Tunnel: closer, Reason: "hung up on this host", Operator: true})
+	if l := n.lac("home"); l.last == nil || l.last.operator {
+		t.Errorf("%+v", l.last)
+	}
+}
+
+// The peer may have forgotten an SA that must not be ended. Then it is initiated once more, which has
+// charon find that out.
+func TestForgottenSAThatHasToStay(t *testing.T) {
+	for name, conf := range map[string]string{"nobody redials": oneLAC, "xl2tpd redials": redials} {
+		n := established(t, conf, "[lac default]\nrecover = full\n")
+		s := secured("1")
+		s.SAs[0].Children = append(s.SAs[0].Children, vici.Child{State: "INSTALLED", Mode: "TUNNEL", RemoteTS: []string{"10.1.0.0/16"}})
+		n.step(s)
+		n.step(Ending{Tunnel: closer, Reason: "closed by the peer"})
+		n.links()
+		if got := n.steps(10*time.Minute, nil); !slices.Contains(got, StepSecure) || slices.Contains(got, StepRenew) {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+// Of two LACs that can't be told apart one is down: a row says so, of both, as long as it is.
+func TestOneOfTwoAlikeIsReported(t *testing.T) {
+	n := alikeUp(t, "", "recover = off\n")
+	down := func() (rows []string) {
+		for _, r := range n.report() {
+			if r.Link == nil {
+				rows = append(rows, r.Name+": "+r.State)
+			}
+		}
+		return rows
+	}
+	if got := down(); got != nil {
+		t.Errorf("both up: %q", got)
+	}
+	n.links(inUserspace(link("ppp1", 6, true))...)
+	if got := down(); !slices.Equal(got, []string{"lac office, home: down"}) {
+		t.Errorf("one up: %q", got)
+	}
+	n.links()
+	if got := down(); !slices.Equal(got, []string{"lac home: down", "lac office: down"}) {
+		t.Errorf("none up: %q", got)
+	}
+	n.step(n.config("[lac home]\nkeepalive = no\n"))
+	n.links(inUserspace(link("ppp1", 7, true))...)
+	if got := down(); got != nil {
+		t.Errorf("only one is to be kept up: %q", got)
+	}
+}
