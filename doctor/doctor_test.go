@@ -242,6 +242,23 @@ func TestFindings(t *testing.T) {
 			p.write("/etc/cron.d/vpn", "* * * * * root echo c office > /run/xl2tpd/l2tp-control\n")
 		}, "redialling", "/etc/cron.d/vpn, xl2tpd-keepalive (recover)"},
 		{"max retries", func(p *patient) { p.xl2tpd("[global]\nmax retries = 100\n") }, "max retries", "says 100"},
+		{"saref", func(p *patient) { p.xl2tpd("[global]\nipsec saref = no\n") }, "userspace mode", "/etc/xl2tpd/xl2tpd.conf:2: `ipsec saref` forces userspace mode with xl2tpd up to 1.3.18, whatever its value"},
+		{"saref, in the version that runs", func(p *patient) {
+			p.xl2tpd("[global]\nport = 1701\nipsec saref = no\n")
+			p.write("/proc/100/exe", "\x00xl2tpd-1.3.12\x00")
+		}, "userspace mode", "/etc/xl2tpd/xl2tpd.conf:3: `ipsec saref` forces userspace mode with xl2tpd 1.3.12, whatever its value"},
+		{"saref, and it is meant", func(p *patient) {
+			p.xl2tpd("[global]\nipsec saref = yes\n")
+			p.write("/proc/100/exe", "\x00xl2tpd-1.3.20\x00")
+		}, "userspace mode", "/etc/xl2tpd/xl2tpd.conf:2: `ipsec saref` forces userspace mode with xl2tpd 1.3.20"},
+		{"saref of the second one", func(p *patient) {
+			p.office().Conf.SarefLine = 7
+		}, "userspace mode", "/etc/office.conf:7: "},
+		{"saref in a version that is mended", func(p *patient) {
+			p.xl2tpd("[global]\nipsec saref = no\n")
+			p.write("/proc/100/exe", "\x00xl2tpd-1.3.19\x00")
+		}, "", ""},
+		{"userspace mode that is wanted", func(p *patient) { p.xl2tpd("[global]\nforce userspace = yes\nipsec saref = no\n") }, "", ""},
 		{"Hellos close tunnels", func(p *patient) {
 			p.givenUp = []time.Time{now.Add(-300 * time.Second), now.Add(-209 * time.Second), now.Add(-118 * time.Second)}
 		}, "unanswered Hellos", "one every 1m31s"},
@@ -343,6 +360,7 @@ func TestRemedies(t *testing.T) {
 			t := &p.report.Tunnels[0]
 			t.State, t.Link, t.Instance = "down", nil, ""
 		}, "state", "nmcli connection up 'd4a4'"},
+		{"saref", func(p *patient) { p.xl2tpd("[global]\nipsec saref = no\n") }, "userspace mode", "take that line out: SAref needs a kernel that is patched for it"},
 		{"pipe of no unit's gone", func(p *patient) {
 			p.home.Unit = ""
 			p.must(os.Remove(p.path("/run/xl2tpd/l2tp-control")))

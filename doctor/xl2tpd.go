@@ -23,6 +23,7 @@ func (e *exam) xl2tpds() []Finding {
 		}
 		if i.Runs() {
 			all = append(all, e.pipe(n, i), e.maxRetries(n, i))
+			all = append(all, e.saref(n, i)...)
 		}
 	}
 	return all

@@ -28,6 +28,7 @@ type Conf struct {
 	ListenAddr     netip.Addr // 0.0.0.0: all; invalid: the file gives a host name
 	ForceUserspace bool       // no kernel mode: data goes through xl2tpd and a pty
 	Saref          bool       // `ipsec saref` is there, whatever its value
+	SarefLine      int        // of the `ipsec saref` that forces userspace mode, see SarefForces; 0: none
 	MaxRetries     int        // retransmissions of a control message before the tunnel is closed
 	AccessControl  bool       // callers that no LNS section admits are refused
 	Sections       []Section  // in the file's order; [lac default] is folded into the others
@@ -186,14 +187,11 @@ func (c *Conf) set(kind string, s *Section, k conf.Key) string {
 		c.ListenAddr, _ = netip.ParseAddr(k.Value)
 	case "force userspace":
 		msg = setBool(k, &c.ForceUserspace)
+		c.SarefLine = 0 // this is the last word, for now
 	case "access control":
 		msg = setBool(k, &c.AccessControl)
 	case "ipsec saref":
-		c.Saref = true
-		var on bool
-		if msg = setBool(k, &on); on {
-			c.ForceUserspace = true
-		}
+		msg = c.setSaref(k)
 	case "max retries":
 		if n := atoi(k.Value); n >= 0 {
 			c.MaxRetries = n
@@ -227,6 +225,18 @@ func (c *Conf) set(kind string, s *Section, k conf.Key) string {
 	case "lac", "no lac":
 		s.Callers, msg = addRange(s.Callers, k)
 	}
+	return msg
+}
+
+// setSaref reads `ipsec saref` (file.c, set_ipsec_saref).
+func (c *Conf) setSaref(k conf.Key) string {
+	c.Saref = true
+	if !c.ForceUserspace || c.SarefLine != 0 { // else userspace mode is wanted anyway
+		c.SarefLine = k.Line
+	}
+	var on bool
+	msg := setBool(k, &on)
+	c.ForceUserspace = c.ForceUserspace || on
 	return msg
 }
 
