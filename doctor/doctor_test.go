@@ -209,7 +209,20 @@ func TestFindings(t *testing.T) {
 		}, "control pipe", "is no pipe"},
 		{"no pipe", func(p *patient) { p.must(os.Remove(p.path("/run/xl2tpd/l2tp-control"))) }, "control pipe", "no such file"},
 		{"cloud kernel", func(p *patient) { p.write("/lib/modules/6.1/modules.dep", "kernel/net/netfilter/nft_queue.ko:\n") }, "kernel modules", "no l2tp_ppp"},
-		{"pppd redials too", func(p *patient) { p.write("/etc/ppp/options.l2tpd", "noauth\npersist\n") }, "redialling", "pppd (persist in /etc/ppp/options.l2tpd), xl2tpd (redial = yes)"},
+		{"pppd redials too", func(p *patient) { p.write("/etc/ppp/options.l2tpd", "noauth\npersist\n") }, "redialling", "pppd (persist in /etc/ppp/options.l2tpd:2), xl2tpd (redial = yes)"},
+		{"pppd redials too, by a word among others", func(p *patient) {
+			p.write("/etc/ppp/options.l2tpd", "noauth  persist maxfail 0\n")
+		}, "redialling", "pppd (persist in /etc/ppp/options.l2tpd:1), xl2tpd (redial = yes)"},
+		{"pppd redials too, by another file", func(p *patient) {
+			p.write("/etc/ppp/options.l2tpd", "noauth\nfile /etc/ppp/common\n")
+			p.write("/etc/ppp/common", "mtu 1400\n\n persist\n")
+		}, "redialling", "pppd (persist in /etc/ppp/common:3), xl2tpd (redial = yes)"},
+		{"pppd redials too, for every link of the host", func(p *patient) {
+			p.write("/etc/ppp/options", "persist\n")
+		}, "redialling", "pppd (persist in /etc/ppp/options:1), xl2tpd (redial = yes)"},
+		{"pppd does not redial after all", func(p *patient) {
+			p.write("/etc/ppp/options.l2tpd", "persist\nuser \"me\npersist\" nopersist\n")
+		}, "", ""},
 		{"cron redials too", func(p *patient) {
 			p.write("/etc/cron.d/vpn", "* * * * * root echo c office > /run/xl2tpd/l2tp-control\n")
 		}, "redialling", "/etc/cron.d/vpn, xl2tpd (redial = yes)"},

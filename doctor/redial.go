@@ -10,8 +10,10 @@ import (
 	"strings"
 
 	"xl2tpd-keepalive/config"
+	"xl2tpd-keepalive/ppp/options"
 	"xl2tpd-keepalive/proc"
 	"xl2tpd-keepalive/xl2tpd"
+	"xl2tpd-keepalive/xl2tpd/conf"
 )
 
 const controlSocket = "xl2tpd-keepalive-control.socket"
@@ -86,8 +88,8 @@ func (e *exam) redialOwners() []Finding {
 		case dials == "" && e.recovers(i, s):
 			dials = "xl2tpd-keepalive (recover)"
 		}
-		if strings.Contains("\n"+e.read(s.PPPOptFile), "\npersist") {
-			owners = append(owners, fmt.Sprintf("pppd (persist in %s)", s.PPPOptFile))
+		if o, ok := e.persist(s); ok {
+			owners = append(owners, fmt.Sprintf("pppd (%s in %s:%d)", o.Name, o.Path, o.Line))
 		}
 	}
 	if dials != "" {
@@ -111,6 +113,12 @@ func (e *exam) redialOwners() []Finding {
 	}
 	return []Finding{bad(check, "", strings.Join(owners, ", ")+": they hang up each other's tunnels",
 		"keep one of them; `redial = yes` in xl2tpd.conf is enough")}
+}
+
+// persist is the option by which a section's pppd dials by itself; ok is false if none does.
+func (e *exam) persist(s xl2tpd.Section) (by options.Option, ok bool) {
+	all, _ := options.Of(func(path string) ([]byte, error) { return conf.Read(e.path(path)) }, s.PPPOptFile) // as far as is known
+	return options.Persist(all)
 }
 
 func writesToPipe(path string) bool {
