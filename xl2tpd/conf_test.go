@@ -35,7 +35,7 @@ autodial = true
 pppoptfile = /etc/ppp/options.l2tpd.office	; * its options
 
 [lac default]
-lns = 198.51.100.9 : 1703
+lns = 198.51.100.9:1703
 redial = yes
 
 [lac branch]
