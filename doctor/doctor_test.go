@@ -255,6 +255,18 @@ func TestFindings(t *testing.T) {
 			p.write("/etc/cron.d/vpn", "* * * * * root echo c office > /run/xl2tpd/l2tp-control\n")
 		}, "redialling", "/etc/cron.d/vpn, xl2tpd-keepalive (recover)"},
 		{"max retries", func(p *patient) { p.xl2tpd("[global]\nmax retries = 100\n") }, "max retries", "says 100"},
+		{"a comment that is none", func(p *patient) {
+			p.xl2tpd("[lac office]\nredial = yes\nlns = 192.0.2.1 # office\n")
+		}, "lns", "/etc/xl2tpd/xl2tpd.conf:3: `lns` is \"192.0.2.1 # office\", and xl2tpd looks all of that up as one name"},
+		{"two addresses in one lns", func(p *patient) {
+			p.xl2tpd("[lac default]\nlns = 192.0.2.1, 192.0.2.2\n[lac office]\nredial = yes\n")
+		}, "lns", "/etc/xl2tpd/xl2tpd.conf:2: `lns` is"},
+		{"no address, of the second one", func(p *patient) {
+			c, err := xl2tpd.ParseConf("/etc/office.conf", []byte("[lac office]\nlns = 192.0.2.08\nredial = yes\n"))
+			p.must(err)
+			p.office().Conf = c
+		}, "lns", "/etc/office.conf:2: `lns` is \"192.0.2.08\", which is no address"},
+		{"zeros before numbers", func(p *patient) { p.xl2tpd("[lac office]\nlns = 192.000.002.001\nredial = yes\n") }, "", ""},
 		{"saref", func(p *patient) { p.xl2tpd("[global]\nipsec saref = no\n") }, "userspace mode", "/etc/xl2tpd/xl2tpd.conf:2: `ipsec saref` forces userspace mode with xl2tpd up to 1.3.18, whatever its value"},
 		{"saref, in the version that runs", func(p *patient) {
 			p.xl2tpd("[global]\nport = 1701\nipsec saref = no\n")

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"xl2tpd-keepalive/status"
 	"xl2tpd-keepalive/xl2tpd"
 )
 
@@ -18,6 +19,7 @@ func (e *exam) xl2tpds() []Finding {
 	var all []Finding
 	for n, i := range e.seen.Instances {
 		all = append(all, e.running(n, i)...)
+		all = append(all, e.lns(n, i)...)
 		if err := i.ConfErr; err != nil && !i.NetworkManager() && (i.Runs() || i.Needed() && !e.others(n)) {
 			all = append(all, bad("xl2tpd.conf", e.names[n], err.Error(), "mend that before xl2tpd is started again"))
 		}
@@ -25,6 +27,27 @@ func (e *exam) xl2tpds() []Finding {
 			all = append(all, e.pipe(n, i), e.maxRetries(n, i))
 			all = append(all, e.saref(n, i)...)
 		}
+	}
+	return all
+}
+
+// lns finds LACs that can never be dialled for what their `lns` says.
+func (e *exam) lns(n int, i xl2tpd.Instance) []Finding {
+	if i.Conf == nil || i.NetworkManager() {
+		return nil
+	}
+	var all []Finding
+	for _, s := range i.Conf.Sections {
+		fault := s.LNSFault()
+		if fault == "" {
+			continue
+		}
+		t := status.Tunnel{Name: s.Kind + " " + s.Name, Instance: e.names[n]}
+		f := bad("lns", title(&t), fmt.Sprintf("%s:%d: %s", i.Conf.Path, s.LNSLine, fault), "mend that line")
+		if i.Runs() {
+			f.Remedy = append(f.Remedy, restart(i)+", at a time when its tunnels may end")
+		}
+		all = append(all, f)
 	}
 	return all
 }

@@ -44,6 +44,7 @@ type Section struct {
 
 	// LAC only.
 	LNS           []string      // hosts of `lns =`; xl2tpd dials only the first
+	LNSLine       int           // of the first
 	LNSPort       uint16        // of the first
 	LNSIPs        []netip.Addr  // IPv4 addresses of the first, newest answer first; empty until resolved
 	Autodial      bool          // dialled when xl2tpd starts
@@ -137,7 +138,7 @@ func ParseConf(path string, data []byte) (*Conf, error) {
 	for i := range c.Sections {
 		// The one key that [lac default] lends to the others.
 		if s := &c.Sections[i]; s.Kind == "lac" && len(s.LNS) == 0 {
-			s.LNS, s.LNSPort = lacDefault.LNS, lacDefault.LNSPort
+			s.LNS, s.LNSLine, s.LNSPort = lacDefault.LNS, lacDefault.LNSLine, lacDefault.LNSPort
 		}
 	}
 	return c, nil
@@ -184,7 +185,7 @@ func (c *Conf) set(kind string, s *Section, k conf.Key) string {
 			c.Port = uint16(n)
 		}
 	case "listen-addr":
-		c.ListenAddr, _ = netip.ParseAddr(k.Value)
+		c.ListenAddr, _ = ParseAddr(k.Value)
 	case "force userspace":
 		msg = setBool(k, &c.ForceUserspace)
 		c.SarefLine = 0 // this is the last word, for now
@@ -199,11 +200,12 @@ func (c *Conf) set(kind string, s *Section, k conf.Key) string {
 	case "lns":
 		host, port, found := strings.Cut(k.Value, ":")
 		if len(s.LNS) == 0 {
+			s.LNSLine = k.Line
 			if s.LNSPort = defaultPort; found {
 				s.LNSPort = uint16(atoi(port))
 			}
 		}
-		s.LNS = append(s.LNS, strings.TrimSpace(host))
+		s.LNS = append(s.LNS, host) // a blank before the colon is part of it
 	case "autodial":
 		msg = setBool(k, &s.Autodial)
 	case "redial":
@@ -272,10 +274,10 @@ func addRange(to []Range, k conf.Key) ([]Range, string) {
 		}
 	}
 	r := Range{Deny: strings.HasPrefix(k.Name, "no ")}
-	var err1, err2 error
-	r.From, err1 = netip.ParseAddr(first)
-	r.To, err2 = netip.ParseAddr(last)
-	if err1 != nil || err2 != nil || !r.From.Is4() || !r.To.Is4() {
+	var ok1, ok2 bool
+	r.From, ok1 = ParseAddr(first)
+	r.To, ok2 = ParseAddr(last)
+	if !ok1 || !ok2 {
 		return to, ""
 	}
 	if r.To.Less(r.From) {

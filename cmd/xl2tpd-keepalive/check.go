@@ -29,7 +29,7 @@ func check(o options, stdout, stderr io.Writer) int {
 	}
 
 	xl2tpdConf := cmp.Or(o.xl2tpdConf, xl2tpd.DefaultConfPath)
-	x, err := loadXl2tpd(xl2tpdConf)
+	x, err := xl2tpd.ReadConf(xl2tpdConf)
 	switch {
 	case o.xl2tpdConf == "" && errors.Is(err, fs.ErrNotExist):
 		fmt.Fprintf(stderr, "warning: no %s, so section names can't be compared; name it with -xl2tpd-config\n", xl2tpd.DefaultConfPath)
@@ -41,7 +41,7 @@ func check(o options, stdout, stderr io.Writer) int {
 			if path == "" {
 				return x.Has(kind, name)
 			}
-			other, err := loadXl2tpd(path)
+			other, err := xl2tpd.ReadConf(path)
 			if err != nil {
 				fmt.Fprintln(stderr, "warning: section names can't be compared:", err)
 				return true
@@ -53,8 +53,16 @@ func check(o options, stdout, stderr io.Writer) int {
 		}
 	}
 
+	problems := 0
+	problem := func(a ...any) {
+		fmt.Fprintln(stderr, a...)
+		problems++
+	}
 	if x != nil {
 		for _, s := range x.Sections {
+			if fault := s.LNSFault(); fault != "" {
+				problem(fmt.Sprintf("%s:%d: [lac %s] can't be dialled: %s", x.Path, s.LNSLine, s.Name, fault))
+			}
 			if s.Kind != "lac" || s.Name == "default" || c.For(x.Path, "lac", s.Name).Recover == config.RecoverOff {
 				continue
 			}
@@ -72,7 +80,7 @@ func check(o options, stdout, stderr io.Writer) int {
 		readable(path)
 	}
 	if o.xl2tpdConf == "" && x != nil {
-		readable(xl2tpdConf)
+		readable(x.Path)
 	}
 	for _, path := range c.Hooks() {
 		if err := hook.CheckForService(path); err != nil {
@@ -80,18 +88,13 @@ func check(o options, stdout, stderr io.Writer) int {
 		}
 	}
 
+	if problems > 0 {
+		return exitError
+	}
 	if missing {
 		fmt.Fprintf(stdout, "no %s: the defaults hold\n", path)
 	} else {
 		fmt.Fprintf(stdout, "%s is good\n", path)
 	}
 	return exitOK
-}
-
-func loadXl2tpd(path string) (*xl2tpd.Conf, error) {
-	data, err := conf.Read(path)
-	if err != nil {
-		return nil, err
-	}
-	return xl2tpd.ParseConf(path, data)
 }
