@@ -81,6 +81,7 @@ func (e *exam) process() string { return e.read(fmt.Sprintf("/proc/%d/status", e
 func (e *exam) checkedElsewhere(problem string) bool {
 	return strings.HasPrefix(problem, "hello guard") ||
 		problem == "VICI unreachable" && e.viciErr != nil ||
+		slices.Contains(e.unknown(), problem) ||
 		e.confErr != nil && problem == e.confErr.Error() && !errors.Is(e.confErr, fs.ErrPermission) ||
 		slices.ContainsFunc(e.seen.Instances, func(i xl2tpd.Instance) bool {
 			return i.ConfErr != nil && problem == i.ConfErr.Error() ||

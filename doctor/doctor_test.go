@@ -203,6 +203,26 @@ func TestFindings(t *testing.T) {
 			p.write(config.DefaultPath, "")
 			p.report.Problems = []string{"open keepalive.conf: permission denied"}
 		}, "xl2tpd-keepalive", "open keepalive.conf: permission denied"},
+		{"a wrong name in keepalive.conf, as the service says too", func(p *patient) {
+			p.write(config.DefaultPath, "[lac ofice]\nkeepalive = no\n")
+			p.report.Problems = []string{p.path(config.DefaultPath) + ":1: no xl2tpd has a [lac ofice], this section does nothing; did you mean [lac office]?"}
+		}, "keepalive.conf", "keepalive.conf:1: no xl2tpd has a [lac ofice], this section does nothing; did you mean [lac office]?"},
+		{"a wrong kind in keepalive.conf", func(p *patient) {
+			p.write(config.DefaultPath, "[lac office]\n[lns office]\nkeepalive = no\n")
+		}, "keepalive.conf", "keepalive.conf:2: no xl2tpd has a [lns office]"},
+		{"a wrong name for one file", func(p *patient) {
+			p.office()
+			p.write(config.DefaultPath, "[lac /etc/office.conf home]\nkeepalive = no\n")
+		}, "keepalive.conf", "keepalive.conf:1: /etc/office.conf has no [lac home]"},
+		{"a name that only the second one has", func(p *patient) {
+			p.office()
+			p.xl2tpd("[lac home]\nlns = 192.0.2.1\nredial = yes\n")
+			p.write(config.DefaultPath, "[lac office]\nkeepalive = no\n")
+		}, "", ""},
+		{"a name, and a file that nobody can read", func(p *patient) {
+			p.write(config.DefaultPath, "[lac ofice]\nkeepalive = no\n")
+			p.home.Conf, p.home.ConfErr = nil, fs.ErrPermission
+		}, "xl2tpd.conf", ""},
 		{"pipe is a file", func(p *patient) {
 			p.must(os.Remove(p.path("/run/xl2tpd/l2tp-control")))
 			p.write("/run/xl2tpd/l2tp-control", "c office\n")

@@ -31,6 +31,7 @@ type Brain struct {
 	eyes    map[string]bool  // which have reported at all
 	failing map[string]error // tasks by name
 	faults  map[string]string
+	unknown []string // what is wrong with the configuration's sections
 	closes  closes
 
 	lacs    map[string]*lac // by name in lower case
@@ -88,6 +89,7 @@ func (b *Brain) Step(ev Event, now time.Time) []Action {
 		b.takeDaemons(ev, now)
 		b.seen(EyeXl2tpd)
 		b.atlas.chart(ev)
+		b.checkSections()
 		b.replace(now)
 		b.changed = true
 	case vici.Snapshot:
@@ -100,6 +102,7 @@ func (b *Brain) Step(ev Event, now time.Time) []Action {
 	case *config.Config:
 		b.seen(EyeConfig)
 		b.config = ev
+		b.checkSections()
 		b.replace(now)
 		b.changed = true
 	case Counter:

@@ -36,21 +36,6 @@ func check(o options, stdout, stderr io.Writer) int {
 	case err != nil:
 		fmt.Fprintln(stderr, err)
 		return exitError
-	case !missing:
-		has := func(path, kind, name string) bool {
-			if path == "" {
-				return x.Has(kind, name)
-			}
-			other, err := xl2tpd.ReadConf(path)
-			if err != nil {
-				fmt.Fprintln(stderr, "warning: section names can't be compared:", err)
-				return true
-			}
-			return other.Has(kind, name)
-		}
-		for _, w := range c.Unknown(has) {
-			fmt.Fprintln(stderr, "warning:", w)
-		}
 	}
 
 	problems := 0
@@ -59,6 +44,9 @@ func check(o options, stdout, stderr io.Writer) int {
 		problems++
 	}
 	if x != nil {
+		for _, line := range c.Unknown(headers(o, x, stderr)) {
+			problem(line)
+		}
 		for _, s := range x.Sections {
 			if fault := s.LNSFault(); fault != "" {
 				problem(fmt.Sprintf("%s:%d: [lac %s] can't be dialled: %s", x.Path, s.LNSLine, s.Name, fault))
@@ -97,4 +85,30 @@ func check(o options, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stdout, "%s is good\n", path)
 	}
 	return exitOK
+}
+
+// headers tells what xl2tpd's files have: the one that was read, and those of the xl2tpds that run
+// if that is the host's own.
+func headers(o options, x *xl2tpd.Conf, stderr io.Writer) func(path string) ([]conf.Header, bool) {
+	host := xl2tpd.Snapshot{Instances: []xl2tpd.Instance{{Conf: x}}}
+	if o.xl2tpdConf == "" {
+		for _, d := range xl2tpd.Daemons() {
+			host.Instances = append(host.Instances, xl2tpd.Instance{Process: d.ID, Conf: d.Conf})
+		}
+	}
+	return func(path string) ([]conf.Header, bool) {
+		if path == "" {
+			all, known := host.Headers("")
+			if !known {
+				fmt.Fprintln(stderr, "warning: section names can't be compared: the file of an xl2tpd that runs can't be read")
+			}
+			return all, known
+		}
+		other, err := xl2tpd.ReadConf(path)
+		if err != nil {
+			fmt.Fprintln(stderr, "warning:", err)
+			return nil, errors.Is(err, fs.ErrNotExist) // then no section of it does anything
+		}
+		return other.Headers(), true
+	}
 }
