@@ -107,7 +107,7 @@ func (e *exam) strongSwan() []Finding {
 	all := []Finding{good("VICI", "", "strongSwan answers, %s", count(len(e.conns), "connection"))}
 	var without []string
 	for _, c := range e.conns {
-		if c.DPDDelay == 0 && !e.networkManagers(c.Name) {
+		if c.DPDDelay == 0 && !c.Shunt() && !e.networkManagers(c.Name) {
 			without = append(without, c.Name)
 		}
 	}

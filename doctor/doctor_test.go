@@ -157,6 +157,16 @@ func TestFindings(t *testing.T) {
 			p.viciErr, p.report.Problems = errors.New("vici: no such socket"), []string{"VICI unreachable"}
 		}, "VICI", "no such socket"},
 		{"no DPD", func(p *patient) { p.conns[0].DPDDelay = 0 }, "DPD", "off"},
+		{"a shunt has no peer", func(p *patient) {
+			p.conns = append(p.conns, vici.Connection{Name: "lan", Children: []vici.ChildConfig{{Name: "lan", Mode: "PASS"}}})
+		}, "", ""},
+		{"a shunt that drops, and one that passes", func(p *patient) {
+			p.conns = append(p.conns, vici.Connection{Name: "clear", Children: []vici.ChildConfig{{Name: "a", Mode: "DROP"}, {Name: "b", Mode: "pass"}}})
+		}, "", ""},
+		{"a shunt beside a peer", func(p *patient) {
+			p.conns = append(p.conns, vici.Connection{Name: "osaka", Children: []vici.ChildConfig{{Name: "a", Mode: "PASS"}, {Name: "b", Mode: "TRANSPORT"}}})
+		}, "DPD", "off for osaka:"},
+		{"no child at all", func(p *patient) { p.conns = append(p.conns, vici.Connection{Name: "osaka"}) }, "DPD", "off for osaka:"},
 		{"xl2tpd dead, unit active", func(p *patient) { p.home.Process.Pid, p.unit = 0, "active (exited)" }, "xl2tpd", "its unit is active (exited), but there is no process"},
 		{"xl2tpd stopped", func(p *patient) { p.home.Process.Pid, p.unit = 0, "inactive (dead)" }, "xl2tpd", "not running"},
 		{"xl2tpd stopped, as the service says too", func(p *patient) {
