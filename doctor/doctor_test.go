@@ -18,6 +18,7 @@ import (
 
 	"xl2tpd-keepalive/config"
 	"xl2tpd-keepalive/hook"
+	"xl2tpd-keepalive/internal/helloguard"
 	"xl2tpd-keepalive/proc"
 	"xl2tpd-keepalive/status"
 	"xl2tpd-keepalive/vici"
@@ -386,6 +387,20 @@ func TestRemedies(t *testing.T) {
 			p.report.Problems = []string{"hello guard unavailable: operation not permitted"}
 			p.write("/proc/net/netfilter/nfnetlink_queue", " 1702 2790921746     0 2 65531     0     0       43  1\n")
 		}, "Hello guard", "another program has the guard's NFQUEUE: stop it, or give it another queue than 1701 and 1702"},
+		{"OUTPUT drops the guard's answers", func(p *patient) {
+			p.report.Problems = []string{"hello guard unavailable: " + helloguard.ErrBlockedOutput.Error()}
+		}, "Hello guard", "iptables -I OUTPUT 1 -o lo -p udp --dport 1701 -j ACCEPT"},
+		{"OUTPUT drops the guard's answers to another port", func(p *patient) {
+			p.xl2tpd("[global]\nport = 1702\n")
+			p.report.Problems = []string{"hello guard unavailable: " + helloguard.ErrBlockedOutput.Error()}
+		}, "Hello guard", "iptables -I OUTPUT 1 -o lo -p udp --sport 1701 -j ACCEPT"},
+		{"INPUT drops the guard's answers to any free port", func(p *patient) {
+			p.office().Conf.Port = 0
+			p.report.Problems = []string{"hello guard unavailable: " + helloguard.ErrBlockedInput.Error()}
+		}, "Hello guard", "iptables -I INPUT 1 -i lo -p udp --sport 1701 -j ACCEPT"},
+		{"INPUT drops the guard's answers", func(p *patient) {
+			p.report.Problems = []string{"hello guard unavailable: " + helloguard.ErrBlockedInput.Error()}
+		}, "Hello guard", "iptables -I INPUT 1 -i lo -p udp --dport 1701 -j ACCEPT"},
 		{"no modules", func(p *patient) { p.report.Problems = []string{"hello guard unavailable: no such module"} },
 			"Hello guard", "modprobe -a nf_tables nft_queue nfnetlink_queue"},
 		{"not root", func(p *patient) { p.viciErr = fs.ErrPermission }, "VICI", "sudo xl2tpd-keepalive doctor"},
