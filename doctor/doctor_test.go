@@ -134,6 +134,26 @@ func (p *patient) write(name, text string) {
 	p.must(os.WriteFile(path, []byte(text), 0o644))
 }
 
+// script writes one that is executable.
+func (p *patient) script(name, text string) {
+	p.t.Helper()
+	p.write(name, text)
+	p.must(os.Chmod(p.path(name), 0o755))
+}
+
+// A script that nobody is seen to start is no culprit, but is named.
+func TestPerhapsRedials(t *testing.T) {
+	p := healthy(t)
+	p.write("/usr/local/bin/vpn", "echo c office > /run/xl2tpd/l2tp-control\n")
+	p.write("/etc/cron.hourly/vpn.sh", "systemctl restart xl2tpd\n")
+	all := Examine(t.Context(), p.Host)
+	i := slices.IndexFunc(all, func(f Finding) bool { return f.Check == "redialling" })
+	const want = "xl2tpd (redial = yes) alone; /usr/local/bin/vpn, /etc/cron.hourly/vpn.sh may do so too, if anybody starts it"
+	if !all[i].OK || all[i].Text != want {
+		t.Errorf("%+v, want %s", all[i], want)
+	}
+}
+
 // Each illness is found by the one check that is for it, with a remedy; a
 // healthy host has none.
 func TestFindings(t *testing.T) {
@@ -257,6 +277,53 @@ func TestFindings(t *testing.T) {
 		{"cron redials too", func(p *patient) {
 			p.write("/etc/cron.d/vpn", "* * * * * root echo c office > /run/xl2tpd/l2tp-control\n")
 		}, "redialling", "/etc/cron.d/vpn, xl2tpd (redial = yes)"},
+		{"cron restarts xl2tpd", func(p *patient) {
+			p.write("/etc/crontab", "0 4 * * * root systemctl restart xl2tpd\n")
+		}, "redialling", "/etc/crontab, xl2tpd (redial = yes)"},
+		{"cron restarts IPsec", func(p *patient) {
+			p.write("/var/spool/cron/crontabs/root", "*/5 * * * * ping -c1 10.0.0.1 || ipsec restart\n")
+		}, "redialling", "/var/spool/cron/crontabs/root, xl2tpd"},
+		{"cron runs a script that does", func(p *patient) {
+			p.write("/etc/cron.d/vpn", "*/5 * * * * root /root/check.sh >/dev/null\n")
+			p.write("/root/check.sh", "#!/bin/sh\nping -c1 10.0.0.1 || vpn-fix\n")
+			p.write("/usr/local/sbin/vpn-fix", "#!/bin/sh\nservice xl2tpd restart\n")
+		}, "redialling", "/etc/cron.d/vpn (runs /usr/local/sbin/vpn-fix), xl2tpd"},
+		{"a timer restarts it", func(p *patient) {
+			p.write("/etc/systemd/system/vpn.service", "[Service]\nExecStart=/opt/vpn/watch.sh\n")
+			p.write("/etc/systemd/system/timers.target.wants/vpn.timer", "")
+			p.write("/opt/vpn/watch.sh", "invoke-rc.d xl2tpd force-reload\n")
+		}, "redialling", "/etc/systemd/system/vpn.service (runs /opt/vpn/watch.sh), xl2tpd"},
+		{"a timer of another name", func(p *patient) {
+			p.write("/etc/systemd/system/vpn.service", "[Service]\nExecStart=-/usr/bin/systemctl restart strongswan-starter\n")
+			p.write("/etc/systemd/system/each-minute.timer", "[Timer]\nUnit=vpn.service\n")
+		}, "redialling", "/etc/systemd/system/vpn.service, xl2tpd"},
+		{"the unit of the second one is restarted", func(p *patient) {
+			p.office()
+			p.write("/etc/cron.d/vpn", "0 4 * * * root systemctl restart office-l2tp\n")
+		}, "redialling", "/etc/cron.d/vpn, xl2tpd"},
+		{"ip-down redials", func(p *patient) {
+			p.script("/etc/ppp/ip-down.d/redial", "#!/bin/sh\nCTL=/run/xl2tpd/l2tp-control\necho c office > $CTL\n")
+		}, "redialling", "/etc/ppp/ip-down.d/redial, xl2tpd"},
+		{"ip-down.local redials", func(p *patient) {
+			p.script("/etc/ppp/ip-down.local", "sleep 5; xl2tpd-control connect-lac office\n")
+		}, "redialling", "/etc/ppp/ip-down.local, xl2tpd"},
+		{"rc.local has a loop", func(p *patient) {
+			p.script("/etc/rc.local", "#!/bin/sh -e\n/home/vpn/loop &\n")
+			p.write("/home/vpn/loop", "while sleep 60; do killall xl2tpd; xl2tpd; done\n")
+		}, "redialling", "/etc/rc.local (runs /home/vpn/loop), xl2tpd"},
+		{"comments, and what nobody starts", func(p *patient) {
+			p.write("/etc/crontab", "# 0 4 * * * root systemctl restart xl2tpd\n")
+			p.write("/etc/cron.d/vpn.bak", "0 4 * * * root systemctl restart xl2tpd\n")
+			p.write("/etc/ppp/ip-down.d/redial", "echo c office > /run/xl2tpd/l2tp-control\n")
+			p.write("/etc/systemd/system/vpn.service", "[Service]\nExecStart=ipsec restart\n")
+			p.write("/usr/local/bin/vpn", "echo c office > /run/xl2tpd/l2tp-control\n")
+			p.write("/root/vpn.sh", "ipsec restart\n")
+		}, "", ""},
+		{"a unit that starts an xl2tpd", func(p *patient) {
+			p.write("/etc/systemd/system/office-l2tp.service", "[Service]\nExecStartPre=rm -f /run/office/l2tp-control\nExecStart=/usr/sbin/xl2tpd -D -C /run/office/l2tp-control\n")
+			p.write("/etc/systemd/system/multi-user.target.wants/office-l2tp.service", "")
+			p.script("/etc/rc.local", "systemctl start xl2tpd\n")
+		}, "", ""},
 		{"recovery", func(p *patient) { p.write(config.DefaultPath, "[global]\nrecover = auto\n") }, "", ""},
 		{"recovery, nobody to ask", func(p *patient) {
 			p.write(config.DefaultPath, "[global]\nrecover = auto\n")

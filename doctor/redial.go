@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -67,14 +65,6 @@ func (e *exam) recovers(i xl2tpd.Instance, s xl2tpd.Section) bool {
 	return e.conf != nil && e.conf.For(i.Path, s.Kind, s.Name).Recovery(s.Autodial || s.Redial) != config.RecoverOff
 }
 
-// Where administrators put what redials.
-var scripts = []string{
-	"/etc/crontab", "/etc/cron.d/*", "/var/spool/cron/crontabs/*", "/etc/cron.hourly/*", "/etc/systemd/system/*.service",
-	"/etc/ppp/ip-down.d/*", "/etc/NetworkManager/dispatcher.d/*", "/usr/local/sbin/*", "/usr/local/bin/*",
-}
-
-const maxScript = 256 << 10 // bytes of a file that are looked at
-
 // redialOwners looks for everyone who dials. Two that do so hang up each other's
 // tunnels.
 func (e *exam) redialOwners() []Finding {
@@ -95,37 +85,31 @@ func (e *exam) redialOwners() []Finding {
 	if dials != "" {
 		owners = append(owners, dials)
 	}
-	for _, pattern := range scripts {
-		paths, _ := filepath.Glob(e.path(pattern)) // the patterns are good
-		for _, p := range paths {
-			if writesToPipe(p) {
-				owners = append(owners, e.name(p))
-			}
-		}
-	}
+	sure, perhaps := e.dialers()
+	owners = append(owners, sure...)
 	slices.Sort(owners)
 	owners = slices.Compact(owners)
+	others := may(perhaps)
 	switch len(owners) {
 	case 0:
-		return []Finding{good(check, "", "nobody: tunnels are dialled by hand")}
+		return []Finding{good(check, "", "nobody: tunnels are dialled by hand%s", others)}
 	case 1:
-		return []Finding{good(check, "", "%s alone", owners[0])}
+		return []Finding{good(check, "", "%s alone%s", owners[0], others)}
 	}
-	return []Finding{bad(check, "", strings.Join(owners, ", ")+": they hang up each other's tunnels",
+	return []Finding{bad(check, "", strings.Join(owners, ", ")+": they hang up each other's tunnels"+others,
 		"keep one of them; `redial = yes` in xl2tpd.conf is enough")}
+}
+
+// may names the scripts that dial if somebody starts them.
+func may(scripts []string) string {
+	if len(scripts) == 0 {
+		return ""
+	}
+	return "; " + strings.Join(scripts, ", ") + " may do so too, if anybody starts it"
 }
 
 // persist is the option by which a section's pppd dials by itself; ok is false if none does.
 func (e *exam) persist(s xl2tpd.Section) (by options.Option, ok bool) {
 	all, _ := options.Of(func(path string) ([]byte, error) { return conf.Read(e.path(path)) }, s.PPPOptFile) // as far as is known
 	return options.Persist(all)
-}
-
-func writesToPipe(path string) bool {
-	info, err := os.Stat(path)
-	if err != nil || !info.Mode().IsRegular() || info.Size() > maxScript {
-		return false
-	}
-	b, err := os.ReadFile(path)
-	return err == nil && (strings.Contains(string(b), "l2tp-control") || strings.Contains(string(b), "xl2tpd-control"))
 }
