@@ -83,6 +83,7 @@ func (b *Brain) Step(ev Event, now time.Time) []Action {
 		b.seen(EyePPP)
 		b.links(ev.Links, now)
 		b.linked = true
+		b.takeLost(ev.Lost)
 		b.fault("D-Bus", !ev.Sources.DBus, "D-Bus unreachable")
 		b.fault("rtnetlink", !ev.Sources.Rtnetlink, "rtnetlink unreachable")
 	case xl2tpd.Snapshot:
