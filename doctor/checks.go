@@ -85,7 +85,7 @@ func (e *exam) checkedElsewhere(problem string) bool {
 		e.confErr != nil && problem == e.confErr.Error() && !errors.Is(e.confErr, fs.ErrPermission) ||
 		slices.ContainsFunc(e.seen.Instances, func(i xl2tpd.Instance) bool {
 			return i.ConfErr != nil && problem == i.ConfErr.Error() ||
-				!i.Runs() && (problem == "xl2tpd not running" || problem == "xl2tpd of "+i.Path+" not running")
+				!i.Runs() && problem == "xl2tpd not running"
 		})
 }
 

@@ -200,10 +200,9 @@ func TestFindings(t *testing.T) {
 			p.office()
 			p.home.Process.Pid, p.unit, p.report.Problems = 0, "inactive (dead)", []string{"xl2tpd not running"}
 		}, "xl2tpd", "not running"},
-		{"two xl2tpds, the second stopped", func(p *patient) {
-			p.office().Process.Pid = 0
+		{"two xl2tpds, the second stopped, which the service alone knows", func(p *patient) {
 			p.report.Problems = []string{"xl2tpd of /etc/office.conf not running"}
-		}, "xl2tpd", "not running, with /etc/office.conf"},
+		}, "xl2tpd-keepalive", "xl2tpd of /etc/office.conf not running"},
 		{"second pipe is a file", func(p *patient) {
 			p.office()
 			p.must(os.Remove(p.path("/run/office/ctl")))
@@ -487,6 +486,14 @@ func TestRemedies(t *testing.T) {
 			t := &p.report.Tunnels[0]
 			t.State, t.Link, t.Instance = "down", nil, "office-l2tp.service"
 		}, "state", "echo 'c office' > /run/office/ctl"},
+		{"LAC of the one that is left down, by its unit", func(p *patient) {
+			t := &p.report.Tunnels[0]
+			t.State, t.Link, t.Instance = "down", nil, "xl2tpd.service"
+		}, "state", "echo 'c office' > /run/xl2tpd/l2tp-control"},
+		{"LAC of the one that is left down, by its file", func(p *patient) {
+			t := &p.report.Tunnels[0]
+			t.State, t.Link, t.Instance = "down", nil, "/etc/xl2tpd/xl2tpd.conf"
+		}, "state", "echo 'c office' > /run/xl2tpd/l2tp-control"},
 		{"LAC of who knows which down", func(p *patient) {
 			p.office()
 			t := &p.report.Tunnels[0]

@@ -76,8 +76,6 @@ func (e *exam) running(n int, i xl2tpd.Instance) []Finding {
 		return nil
 	case !i.Needed():
 		return []Finding{good(check, e.names[n], "not running: %s has no tunnels", i.Path)}
-	case n > 0:
-		return []Finding{bad(check, e.names[n], "not running, with "+i.Path, "start it as it was started before, or remove that file if it has had its day")}
 	}
 	return []Finding{e.stopped()}
 }
@@ -150,13 +148,14 @@ func (e *exam) networkManagers(connection string) bool {
 	})
 }
 
-// instance is the xl2tpd that has a tunnel, as far as is known; nil: it is not.
+// instance is the xl2tpd that has a tunnel, as far as is known; nil: it is not. The service also
+// knows those that have ended, and may need a name for one that is alone here.
 func (e *exam) instance(called string) *xl2tpd.Instance {
 	var only *xl2tpd.Instance
 	running := 0
 	for n := range e.seen.Instances {
 		i := &e.seen.Instances[n]
-		if called != "" && e.names[n] == called {
+		if called != "" && (e.names[n] == called || i.Unit == called || i.Path == called) {
 			return i
 		}
 		if i.Runs() {
