@@ -5,7 +5,6 @@ package config
 
 import (
 	"bytes"
-	"cmp"
 	"fmt"
 	"net/netip"
 	"path/filepath"
@@ -148,38 +147,6 @@ func (c *Config) find(kind, name string) *Section {
 		}
 	}
 	return nil
-}
-
-// Unknown returns a warning of one line for each section that names no LAC or
-// LNS; has tells which there are in xl2tpd's file with that path, or with none in the
-// default file. That is not an error: the tunnel may come later, and the rest of the file holds.
-func (c *Config) Unknown(has func(path, kind, name string) bool) []string {
-	var warnings []string
-	for _, s := range c.Sections {
-		path, name := file(s.Name)
-		if name != "default" && !has(path, s.Kind, name) {
-			warnings = append(warnings, fmt.Sprintf("%s:%d: %s has no [%s %s], this section does nothing%s",
-				c.Path, s.Line, cmp.Or(path, "xl2tpd.conf"), s.Kind, name, unlessOthers(path)))
-		}
-	}
-	return warnings
-}
-
-// unlessOthers is what a warning leaves open about a section that is for every xl2tpd.
-func unlessOthers(path string) string {
-	if path != "" {
-		return ""
-	}
-	return " unless another xl2tpd has one"
-}
-
-// file takes the name of a section for one xl2tpd alone apart: its file, and the section's name
-// there. In a name for all of them the file is empty.
-func file(name string) (path, rest string) {
-	if path, rest, ok := strings.Cut(name, " "); ok && filepath.IsAbs(path) {
-		return path, rest
-	}
-	return "", name
 }
 
 // Load reads a file. The error is a *conf.Error, or the system's when the file

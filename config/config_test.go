@@ -141,13 +141,44 @@ func TestUnknown(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := c.Unknown(func(path, kind, name string) bool { return path == "" && kind == "lac" && name == "office" })
+	got := c.Unknown(func(string) ([]conf.Header, bool) { return []conf.Header{{Kind: "lac", Name: "office"}}, true })
 	want := []string{
-		"testdata/good/full.conf:17: xl2tpd.conf has no [lac two words], this section does nothing unless another xl2tpd has one",
-		"testdata/good/full.conf:21: xl2tpd.conf has no [lac silent], this section does nothing unless another xl2tpd has one",
+		"testdata/good/full.conf:17: no xl2tpd has a [lac two words], this section does nothing",
+		"testdata/good/full.conf:21: no xl2tpd has a [lac silent], this section does nothing",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("%q", got)
+	}
+	if got := c.Unknown(func(string) ([]conf.Header, bool) { return nil, false }); got != nil {
+		t.Errorf("of files that nobody knows: %q", got)
+	}
+}
+
+// What was meant is said if a name comes near.
+func TestMeant(t *testing.T) {
+	headers := []conf.Header{{Kind: "lac", Name: "Office"}, {Kind: "lac", Name: "tokyo branch"}, {Kind: "lns", Name: "pool"}, {Kind: "lac", Name: ""}}
+	for section, want := range map[string]string{
+		"lac ofice":              "no xl2tpd has a [lac ofice], this section does nothing; did you mean [lac Office]?",
+		"lac offcie":             "no xl2tpd has a [lac offcie], this section does nothing; did you mean [lac Office]?",
+		"lac tokyo-branch":       "no xl2tpd has a [lac tokyo-branch], this section does nothing; did you mean [lac tokyo branch]?",
+		"lns office":             "no xl2tpd has a [lns office], this section does nothing; did you mean [lac Office]?",
+		"lac pool":               "no xl2tpd has a [lac pool], this section does nothing; did you mean [lns pool]?",
+		"lns defualt":            "no xl2tpd has a [lns defualt], this section does nothing; did you mean [lns default]?",
+		"lac /etc/b.conf ofice":  "/etc/b.conf has no [lac ofice], this section does nothing; did you mean [lac /etc/b.conf Office]?",
+		"lac a":                  "no xl2tpd has a [lac a], this section does nothing",
+		"lac home":               "no xl2tpd has a [lac home], this section does nothing",
+		"lac OFFICE":             "",
+		"lac /etc/b.conf office": "",
+		"lac default":            "",
+	} {
+		c, err := Parse("k", []byte("["+section+"]\nkeepalive = no\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := c.Unknown(func(string) ([]conf.Header, bool) { return headers, true })
+		if want == "" && got != nil || want != "" && !slices.Equal(got, []string{"k:1: " + want}) {
+			t.Errorf("%s: %q", section, got)
+		}
 	}
 }
 
@@ -174,11 +205,11 @@ func TestForOneFile(t *testing.T) {
 		}
 	}
 	var asked []string
-	c.Unknown(func(path, kind, name string) bool {
-		asked = append(asked, path+"|"+kind+"|"+name)
-		return true
+	c.Unknown(func(path string) ([]conf.Header, bool) {
+		asked = append(asked, path)
+		return nil, true
 	})
-	want := []string{"|lac|office", "/etc/b.conf|lac|office", "/etc/b.conf|lns|two words", "|lac|/etc/b.conf"}
+	want := []string{"", "/etc/b.conf", "/etc/b.conf", ""}
 	if !slices.Equal(asked, want) {
 		t.Errorf("%q, want %q", asked, want)
 	}

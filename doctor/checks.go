@@ -81,10 +81,11 @@ func (e *exam) process() string { return e.read(fmt.Sprintf("/proc/%d/status", e
 func (e *exam) checkedElsewhere(problem string) bool {
 	return strings.HasPrefix(problem, "hello guard") ||
 		problem == "VICI unreachable" && e.viciErr != nil ||
+		slices.Contains(e.unknown(), problem) ||
 		e.confErr != nil && problem == e.confErr.Error() && !errors.Is(e.confErr, fs.ErrPermission) ||
 		slices.ContainsFunc(e.seen.Instances, func(i xl2tpd.Instance) bool {
 			return i.ConfErr != nil && problem == i.ConfErr.Error() ||
-				!i.Runs() && (problem == "xl2tpd not running" || problem == "xl2tpd of "+i.Path+" not running")
+				!i.Runs() && problem == "xl2tpd not running"
 		})
 }
 
@@ -106,7 +107,7 @@ func (e *exam) strongSwan() []Finding {
 	all := []Finding{good("VICI", "", "strongSwan answers, %s", count(len(e.conns), "connection"))}
 	var without []string
 	for _, c := range e.conns {
-		if c.DPDDelay == 0 && !e.networkManagers(c.Name) {
+		if c.DPDDelay == 0 && !c.Shunt() && !e.networkManagers(c.Name) {
 			without = append(without, c.Name)
 		}
 	}

@@ -18,7 +18,13 @@ func (e *exam) keepaliveConf() []Finding {
 	case e.confErr != nil:
 		return []Finding{bad(check, "", e.confErr.Error(), "mend it: until then the settings from before hold, and after a restart the defaults")}
 	}
-	all := []Finding{good(check, "", "%s is good", config.DefaultPath)}
+	var all []Finding
+	for _, line := range e.unknown() {
+		all = append(all, bad(check, "", line, "give the section the name that xl2tpd's file has, or take it out"))
+	}
+	if all == nil {
+		all = append(all, good(check, "", "%s is good", config.DefaultPath))
+	}
 	for _, path := range e.conf.Hooks() {
 		if err := e.Hook(path); err != nil {
 			all = append(all, bad("hook", "", "will not be run: "+err.Error())) // which has the remedy
@@ -27,4 +33,12 @@ func (e *exam) keepaliveConf() []Finding {
 		}
 	}
 	return all
+}
+
+// unknown says which sections are for no LAC and no LNS.
+func (e *exam) unknown() []string {
+	if e.conf == nil || e.seenErr != nil {
+		return nil
+	}
+	return e.conf.Unknown(e.seen.Headers)
 }

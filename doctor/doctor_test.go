@@ -18,6 +18,7 @@ import (
 
 	"xl2tpd-keepalive/config"
 	"xl2tpd-keepalive/hook"
+	"xl2tpd-keepalive/internal/helloguard"
 	"xl2tpd-keepalive/proc"
 	"xl2tpd-keepalive/status"
 	"xl2tpd-keepalive/vici"
@@ -133,6 +134,26 @@ func (p *patient) write(name, text string) {
 	p.must(os.WriteFile(path, []byte(text), 0o644))
 }
 
+// script writes one that is executable.
+func (p *patient) script(name, text string) {
+	p.t.Helper()
+	p.write(name, text)
+	p.must(os.Chmod(p.path(name), 0o755))
+}
+
+// A script that nobody is seen to start is no culprit, but is named.
+func TestPerhapsRedials(t *testing.T) {
+	p := healthy(t)
+	p.write("/usr/local/bin/vpn", "echo c office > /run/xl2tpd/l2tp-control\n")
+	p.write("/etc/cron.hourly/vpn.sh", "systemctl restart xl2tpd\n")
+	all := Examine(t.Context(), p.Host)
+	i := slices.IndexFunc(all, func(f Finding) bool { return f.Check == "redialling" })
+	const want = "xl2tpd (redial = yes) alone; /usr/local/bin/vpn, /etc/cron.hourly/vpn.sh may do so too, if anybody starts it"
+	if !all[i].OK || all[i].Text != want {
+		t.Errorf("%+v, want %s", all[i], want)
+	}
+}
+
 // Each illness is found by the one check that is for it, with a remedy; a
 // healthy host has none.
 func TestFindings(t *testing.T) {
@@ -157,6 +178,16 @@ func TestFindings(t *testing.T) {
 			p.viciErr, p.report.Problems = errors.New("vici: no such socket"), []string{"VICI unreachable"}
 		}, "VICI", "no such socket"},
 		{"no DPD", func(p *patient) { p.conns[0].DPDDelay = 0 }, "DPD", "off"},
+		{"a shunt has no peer", func(p *patient) {
+			p.conns = append(p.conns, vici.Connection{Name: "lan", Children: []vici.ChildConfig{{Name: "lan", Mode: "PASS"}}})
+		}, "", ""},
+		{"a shunt that drops, and one that passes", func(p *patient) {
+			p.conns = append(p.conns, vici.Connection{Name: "clear", Children: []vici.ChildConfig{{Name: "a", Mode: "DROP"}, {Name: "b", Mode: "pass"}}})
+		}, "", ""},
+		{"a shunt beside a peer", func(p *patient) {
+			p.conns = append(p.conns, vici.Connection{Name: "osaka", Children: []vici.ChildConfig{{Name: "a", Mode: "PASS"}, {Name: "b", Mode: "TRANSPORT"}}})
+		}, "DPD", "off for osaka:"},
+		{"no child at all", func(p *patient) { p.conns = append(p.conns, vici.Connection{Name: "osaka"}) }, "DPD", "off for osaka:"},
 		{"xl2tpd dead, unit active", func(p *patient) { p.home.Process.Pid, p.unit = 0, "active (exited)" }, "xl2tpd", "its unit is active (exited), but there is no process"},
 		{"xl2tpd stopped", func(p *patient) { p.home.Process.Pid, p.unit = 0, "inactive (dead)" }, "xl2tpd", "not running"},
 		{"xl2tpd stopped, as the service says too", func(p *patient) {
@@ -169,10 +200,9 @@ func TestFindings(t *testing.T) {
 			p.office()
 			p.home.Process.Pid, p.unit, p.report.Problems = 0, "inactive (dead)", []string{"xl2tpd not running"}
 		}, "xl2tpd", "not running"},
-		{"two xl2tpds, the second stopped", func(p *patient) {
-			p.office().Process.Pid = 0
+		{"two xl2tpds, the second stopped, which the service alone knows", func(p *patient) {
 			p.report.Problems = []string{"xl2tpd of /etc/office.conf not running"}
-		}, "xl2tpd", "not running, with /etc/office.conf"},
+		}, "xl2tpd-keepalive", "xl2tpd of /etc/office.conf not running"},
 		{"second pipe is a file", func(p *patient) {
 			p.office()
 			p.must(os.Remove(p.path("/run/office/ctl")))
@@ -203,16 +233,96 @@ func TestFindings(t *testing.T) {
 			p.write(config.DefaultPath, "")
 			p.report.Problems = []string{"open keepalive.conf: permission denied"}
 		}, "xl2tpd-keepalive", "open keepalive.conf: permission denied"},
+		{"a wrong name in keepalive.conf, as the service says too", func(p *patient) {
+			p.write(config.DefaultPath, "[lac ofice]\nkeepalive = no\n")
+			p.report.Problems = []string{p.path(config.DefaultPath) + ":1: no xl2tpd has a [lac ofice], this section does nothing; did you mean [lac office]?"}
+		}, "keepalive.conf", "keepalive.conf:1: no xl2tpd has a [lac ofice], this section does nothing; did you mean [lac office]?"},
+		{"a wrong kind in keepalive.conf", func(p *patient) {
+			p.write(config.DefaultPath, "[lac office]\n[lns office]\nkeepalive = no\n")
+		}, "keepalive.conf", "keepalive.conf:2: no xl2tpd has a [lns office]"},
+		{"a wrong name for one file", func(p *patient) {
+			p.office()
+			p.write(config.DefaultPath, "[lac /etc/office.conf home]\nkeepalive = no\n")
+		}, "keepalive.conf", "keepalive.conf:1: /etc/office.conf has no [lac home]"},
+		{"a name that only the second one has", func(p *patient) {
+			p.office()
+			p.xl2tpd("[lac home]\nlns = 192.0.2.1\nredial = yes\n")
+			p.write(config.DefaultPath, "[lac office]\nkeepalive = no\n")
+		}, "", ""},
+		{"a name, and a file that nobody can read", func(p *patient) {
+			p.write(config.DefaultPath, "[lac ofice]\nkeepalive = no\n")
+			p.home.Conf, p.home.ConfErr = nil, fs.ErrPermission
+		}, "xl2tpd.conf", ""},
 		{"pipe is a file", func(p *patient) {
 			p.must(os.Remove(p.path("/run/xl2tpd/l2tp-control")))
 			p.write("/run/xl2tpd/l2tp-control", "c office\n")
 		}, "control pipe", "is no pipe"},
 		{"no pipe", func(p *patient) { p.must(os.Remove(p.path("/run/xl2tpd/l2tp-control"))) }, "control pipe", "no such file"},
 		{"cloud kernel", func(p *patient) { p.write("/lib/modules/6.1/modules.dep", "kernel/net/netfilter/nft_queue.ko:\n") }, "kernel modules", "no l2tp_ppp"},
-		{"pppd redials too", func(p *patient) { p.write("/etc/ppp/options.l2tpd", "noauth\npersist\n") }, "redialling", "pppd (persist in /etc/ppp/options.l2tpd), xl2tpd (redial = yes)"},
+		{"pppd redials too", func(p *patient) { p.write("/etc/ppp/options.l2tpd", "noauth\npersist\n") }, "redialling", "pppd (persist in /etc/ppp/options.l2tpd:2), xl2tpd (redial = yes)"},
+		{"pppd redials too, by a word among others", func(p *patient) {
+			p.write("/etc/ppp/options.l2tpd", "noauth  persist maxfail 0\n")
+		}, "redialling", "pppd (persist in /etc/ppp/options.l2tpd:1), xl2tpd (redial = yes)"},
+		{"pppd redials too, by another file", func(p *patient) {
+			p.write("/etc/ppp/options.l2tpd", "noauth\nfile /etc/ppp/common\n")
+			p.write("/etc/ppp/common", "mtu 1400\n\n persist\n")
+		}, "redialling", "pppd (persist in /etc/ppp/common:3), xl2tpd (redial = yes)"},
+		{"pppd redials too, for every link of the host", func(p *patient) {
+			p.write("/etc/ppp/options", "persist\n")
+		}, "redialling", "pppd (persist in /etc/ppp/options:1), xl2tpd (redial = yes)"},
+		{"pppd does not redial after all", func(p *patient) {
+			p.write("/etc/ppp/options.l2tpd", "persist\nuser \"me\npersist\" nopersist\n")
+		}, "", ""},
 		{"cron redials too", func(p *patient) {
 			p.write("/etc/cron.d/vpn", "* * * * * root echo c office > /run/xl2tpd/l2tp-control\n")
 		}, "redialling", "/etc/cron.d/vpn, xl2tpd (redial = yes)"},
+		{"cron restarts xl2tpd", func(p *patient) {
+			p.write("/etc/crontab", "0 4 * * * root systemctl restart xl2tpd\n")
+		}, "redialling", "/etc/crontab, xl2tpd (redial = yes)"},
+		{"cron restarts IPsec", func(p *patient) {
+			p.write("/var/spool/cron/crontabs/root", "*/5 * * * * ping -c1 10.0.0.1 || ipsec restart\n")
+		}, "redialling", "/var/spool/cron/crontabs/root, xl2tpd"},
+		{"cron runs a script that does", func(p *patient) {
+			p.write("/etc/cron.d/vpn", "*/5 * * * * root /root/check.sh >/dev/null\n")
+			p.write("/root/check.sh", "#!/bin/sh\nping -c1 10.0.0.1 || vpn-fix\n")
+			p.write("/usr/local/sbin/vpn-fix", "#!/bin/sh\nservice xl2tpd restart\n")
+		}, "redialling", "/etc/cron.d/vpn (runs /usr/local/sbin/vpn-fix), xl2tpd"},
+		{"a timer restarts it", func(p *patient) {
+			p.write("/etc/systemd/system/vpn.service", "[Service]\nExecStart=/opt/vpn/watch.sh\n")
+			p.write("/etc/systemd/system/timers.target.wants/vpn.timer", "")
+			p.write("/opt/vpn/watch.sh", "invoke-rc.d xl2tpd force-reload\n")
+		}, "redialling", "/etc/systemd/system/vpn.service (runs /opt/vpn/watch.sh), xl2tpd"},
+		{"a timer of another name", func(p *patient) {
+			p.write("/etc/systemd/system/vpn.service", "[Service]\nExecStart=-/usr/bin/systemctl restart strongswan-starter\n")
+			p.write("/etc/systemd/system/each-minute.timer", "[Timer]\nUnit=vpn.service\n")
+		}, "redialling", "/etc/systemd/system/vpn.service, xl2tpd"},
+		{"the unit of the second one is restarted", func(p *patient) {
+			p.office()
+			p.write("/etc/cron.d/vpn", "0 4 * * * root systemctl restart office-l2tp\n")
+		}, "redialling", "/etc/cron.d/vpn, xl2tpd"},
+		{"ip-down redials", func(p *patient) {
+			p.script("/etc/ppp/ip-down.d/redial", "#!/bin/sh\nCTL=/run/xl2tpd/l2tp-control\necho c office > $CTL\n")
+		}, "redialling", "/etc/ppp/ip-down.d/redial, xl2tpd"},
+		{"ip-down.local redials", func(p *patient) {
+			p.script("/etc/ppp/ip-down.local", "sleep 5; xl2tpd-control connect-lac office\n")
+		}, "redialling", "/etc/ppp/ip-down.local, xl2tpd"},
+		{"rc.local has a loop", func(p *patient) {
+			p.script("/etc/rc.local", "#!/bin/sh -e\n/home/vpn/loop &\n")
+			p.write("/home/vpn/loop", "while sleep 60; do killall xl2tpd; xl2tpd; done\n")
+		}, "redialling", "/etc/rc.local (runs /home/vpn/loop), xl2tpd"},
+		{"comments, and what nobody starts", func(p *patient) {
+			p.write("/etc/crontab", "# 0 4 * * * root systemctl restart xl2tpd\n")
+			p.write("/etc/cron.d/vpn.bak", "0 4 * * * root systemctl restart xl2tpd\n")
+			p.write("/etc/ppp/ip-down.d/redial", "echo c office > /run/xl2tpd/l2tp-control\n")
+			p.write("/etc/systemd/system/vpn.service", "[Service]\nExecStart=ipsec restart\n")
+			p.write("/usr/local/bin/vpn", "echo c office > /run/xl2tpd/l2tp-control\n")
+			p.write("/root/vpn.sh", "ipsec restart\n")
+		}, "", ""},
+		{"a unit that starts an xl2tpd", func(p *patient) {
+			p.write("/etc/systemd/system/office-l2tp.service", "[Service]\nExecStartPre=rm -f /run/office/l2tp-control\nExecStart=/usr/sbin/xl2tpd -D -C /run/office/l2tp-control\n")
+			p.write("/etc/systemd/system/multi-user.target.wants/office-l2tp.service", "")
+			p.script("/etc/rc.local", "systemctl start xl2tpd\n")
+		}, "", ""},
 		{"recovery", func(p *patient) { p.write(config.DefaultPath, "[global]\nrecover = auto\n") }, "", ""},
 		{"recovery, nobody to ask", func(p *patient) {
 			p.write(config.DefaultPath, "[global]\nrecover = auto\n")
@@ -242,6 +352,35 @@ func TestFindings(t *testing.T) {
 			p.write("/etc/cron.d/vpn", "* * * * * root echo c office > /run/xl2tpd/l2tp-control\n")
 		}, "redialling", "/etc/cron.d/vpn, xl2tpd-keepalive (recover)"},
 		{"max retries", func(p *patient) { p.xl2tpd("[global]\nmax retries = 100\n") }, "max retries", "says 100"},
+		{"a comment that is none", func(p *patient) {
+			p.xl2tpd("[lac office]\nredial = yes\nlns = 192.0.2.1 # office\n")
+		}, "lns", "/etc/xl2tpd/xl2tpd.conf:3: `lns` is \"192.0.2.1 # office\", and xl2tpd looks all of that up as one name"},
+		{"two addresses in one lns", func(p *patient) {
+			p.xl2tpd("[lac default]\nlns = 192.0.2.1, 192.0.2.2\n[lac office]\nredial = yes\n")
+		}, "lns", "/etc/xl2tpd/xl2tpd.conf:2: `lns` is"},
+		{"no address, of the second one", func(p *patient) {
+			c, err := xl2tpd.ParseConf("/etc/office.conf", []byte("[lac office]\nlns = 192.0.2.08\nredial = yes\n"))
+			p.must(err)
+			p.office().Conf = c
+		}, "lns", "/etc/office.conf:2: `lns` is \"192.0.2.08\", which is no address"},
+		{"zeros before numbers", func(p *patient) { p.xl2tpd("[lac office]\nlns = 192.000.002.001\nredial = yes\n") }, "", ""},
+		{"saref", func(p *patient) { p.xl2tpd("[global]\nipsec saref = no\n") }, "userspace mode", "/etc/xl2tpd/xl2tpd.conf:2: `ipsec saref` forces userspace mode with xl2tpd up to 1.3.18, whatever its value"},
+		{"saref, in the version that runs", func(p *patient) {
+			p.xl2tpd("[global]\nport = 1701\nipsec saref = no\n")
+			p.write("/proc/100/exe", "\x00xl2tpd-1.3.12\x00")
+		}, "userspace mode", "/etc/xl2tpd/xl2tpd.conf:3: `ipsec saref` forces userspace mode with xl2tpd 1.3.12, whatever its value"},
+		{"saref, and it is meant", func(p *patient) {
+			p.xl2tpd("[global]\nipsec saref = yes\n")
+			p.write("/proc/100/exe", "\x00xl2tpd-1.3.20\x00")
+		}, "userspace mode", "/etc/xl2tpd/xl2tpd.conf:2: `ipsec saref` forces userspace mode with xl2tpd 1.3.20"},
+		{"saref of the second one", func(p *patient) {
+			p.office().Conf.SarefLine = 7
+		}, "userspace mode", "/etc/office.conf:7: "},
+		{"saref in a version that is mended", func(p *patient) {
+			p.xl2tpd("[global]\nipsec saref = no\n")
+			p.write("/proc/100/exe", "\x00xl2tpd-1.3.19\x00")
+		}, "", ""},
+		{"userspace mode that is wanted", func(p *patient) { p.xl2tpd("[global]\nforce userspace = yes\nipsec saref = no\n") }, "", ""},
 		{"Hellos close tunnels", func(p *patient) {
 			p.givenUp = []time.Time{now.Add(-300 * time.Second), now.Add(-209 * time.Second), now.Add(-118 * time.Second)}
 		}, "unanswered Hellos", "one every 1m31s"},
@@ -314,6 +453,20 @@ func TestRemedies(t *testing.T) {
 			p.report.Problems = []string{"hello guard unavailable: operation not permitted"}
 			p.write("/proc/net/netfilter/nfnetlink_queue", " 1702 2790921746     0 2 65531     0     0       43  1\n")
 		}, "Hello guard", "another program has the guard's NFQUEUE: stop it, or give it another queue than 1701 and 1702"},
+		{"OUTPUT drops the guard's answers", func(p *patient) {
+			p.report.Problems = []string{"hello guard unavailable: " + helloguard.ErrBlockedOutput.Error()}
+		}, "Hello guard", "iptables -I OUTPUT 1 -o lo -p udp --dport 1701 -j ACCEPT"},
+		{"OUTPUT drops the guard's answers to another port", func(p *patient) {
+			p.xl2tpd("[global]\nport = 1702\n")
+			p.report.Problems = []string{"hello guard unavailable: " + helloguard.ErrBlockedOutput.Error()}
+		}, "Hello guard", "iptables -I OUTPUT 1 -o lo -p udp --sport 1701 -j ACCEPT"},
+		{"INPUT drops the guard's answers to any free port", func(p *patient) {
+			p.office().Conf.Port = 0
+			p.report.Problems = []string{"hello guard unavailable: " + helloguard.ErrBlockedInput.Error()}
+		}, "Hello guard", "iptables -I INPUT 1 -i lo -p udp --sport 1701 -j ACCEPT"},
+		{"INPUT drops the guard's answers", func(p *patient) {
+			p.report.Problems = []string{"hello guard unavailable: " + helloguard.ErrBlockedInput.Error()}
+		}, "Hello guard", "iptables -I INPUT 1 -i lo -p udp --dport 1701 -j ACCEPT"},
 		{"no modules", func(p *patient) { p.report.Problems = []string{"hello guard unavailable: no such module"} },
 			"Hello guard", "modprobe -a nf_tables nft_queue nfnetlink_queue"},
 		{"not root", func(p *patient) { p.viciErr = fs.ErrPermission }, "VICI", "sudo xl2tpd-keepalive doctor"},
@@ -333,6 +486,14 @@ func TestRemedies(t *testing.T) {
 			t := &p.report.Tunnels[0]
 			t.State, t.Link, t.Instance = "down", nil, "office-l2tp.service"
 		}, "state", "echo 'c office' > /run/office/ctl"},
+		{"LAC of the one that is left down, by its unit", func(p *patient) {
+			t := &p.report.Tunnels[0]
+			t.State, t.Link, t.Instance = "down", nil, "xl2tpd.service"
+		}, "state", "echo 'c office' > /run/xl2tpd/l2tp-control"},
+		{"LAC of the one that is left down, by its file", func(p *patient) {
+			t := &p.report.Tunnels[0]
+			t.State, t.Link, t.Instance = "down", nil, "/etc/xl2tpd/xl2tpd.conf"
+		}, "state", "echo 'c office' > /run/xl2tpd/l2tp-control"},
 		{"LAC of who knows which down", func(p *patient) {
 			p.office()
 			t := &p.report.Tunnels[0]
@@ -343,6 +504,7 @@ func TestRemedies(t *testing.T) {
 			t := &p.report.Tunnels[0]
 			t.State, t.Link, t.Instance = "down", nil, ""
 		}, "state", "nmcli connection up 'd4a4'"},
+		{"saref", func(p *patient) { p.xl2tpd("[global]\nipsec saref = no\n") }, "userspace mode", "take that line out: SAref needs a kernel that is patched for it"},
 		{"pipe of no unit's gone", func(p *patient) {
 			p.home.Unit = ""
 			p.must(os.Remove(p.path("/run/xl2tpd/l2tp-control")))

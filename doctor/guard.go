@@ -33,9 +33,9 @@ func (e *exam) guard() []Finding {
 		}
 		switch {
 		case reason == helloguard.ErrBlockedInput.Error():
-			remedy = acceptOnLo("INPUT", "-i", "iif")
+			remedy = acceptOnLo("INPUT", "-i", "iif", e.answers())
 		case reason == helloguard.ErrBlockedOutput.Error():
-			remedy = acceptOnLo("OUTPUT", "-o", "oif")
+			remedy = acceptOnLo("OUTPUT", "-o", "oif", e.answers())
 		case len(others) == 0:
 			remedy = []string{
 				"modprobe -a nf_tables nft_queue nfnetlink_queue",
@@ -53,13 +53,25 @@ func (e *exam) guard() []Finding {
 	return []Finding{good(check, "", "off")}
 }
 
-// acceptOnLo are rules that let the guard's answers through to xl2tpd. An nftables rule that
-// accepts a packet counts in its own chain only; iptables has one chain for each hook.
-func acceptOnLo(chain, option, device string) []string {
+// acceptOnLo are rules that let the guard's answers through to xl2tpd. They concern lo alone: L2TP
+// to a peer still takes the way that the firewall wants. An nftables rule that accepts a packet
+// counts in its own chain only; iptables has one chain for each hook.
+func acceptOnLo(chain, option, device, port string) []string {
 	return []string{
-		fmt.Sprintf("iptables -I %s 1 %s lo -p udp --dport 1701 -j ACCEPT", chain, option),
-		fmt.Sprintf("if the rule is one of nft: nft insert rule FAMILY TABLE CHAIN %s lo udp dport 1701 accept, for its own chain", device),
+		fmt.Sprintf("iptables -I %s 1 %s lo -p udp --%s 1701 -j ACCEPT", chain, option, port),
+		fmt.Sprintf("if the rule is one of nft: nft insert rule FAMILY TABLE CHAIN %s lo udp %s 1701 accept, for its own chain", device, port),
 	}
+}
+
+// answers says which port of the guard's answers is 1701: their destination, or, if an xl2tpd
+// has another port, their source, which is the peer's port.
+func (e *exam) answers() string {
+	for _, i := range e.seen.Instances {
+		if i.Runs() && i.Conf != nil && i.Conf.Port != l2tpPort {
+			return "sport"
+		}
+	}
+	return "dport"
 }
 
 // other says what to do about another listener on the guard's queues.

@@ -4,14 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	"xl2tpd-keepalive/config"
+	"xl2tpd-keepalive/ppp/options"
 	"xl2tpd-keepalive/proc"
 	"xl2tpd-keepalive/xl2tpd"
+	"xl2tpd-keepalive/xl2tpd/conf"
 )
 
 const controlSocket = "xl2tpd-keepalive-control.socket"
@@ -65,14 +65,6 @@ func (e *exam) recovers(i xl2tpd.Instance, s xl2tpd.Section) bool {
 	return e.conf != nil && e.conf.For(i.Path, s.Kind, s.Name).Recovery(s.Autodial || s.Redial) != config.RecoverOff
 }
 
-// Where administrators put what redials.
-var scripts = []string{
-	"/etc/crontab", "/etc/cron.d/*", "/var/spool/cron/crontabs/*", "/etc/cron.hourly/*", "/etc/systemd/system/*.service",
-	"/etc/ppp/ip-down.d/*", "/etc/NetworkManager/dispatcher.d/*", "/usr/local/sbin/*", "/usr/local/bin/*",
-}
-
-const maxScript = 256 << 10 // bytes of a file that are looked at
-
 // redialOwners looks for everyone who dials. Two that do so hang up each other's
 // tunnels.
 func (e *exam) redialOwners() []Finding {
@@ -86,38 +78,38 @@ func (e *exam) redialOwners() []Finding {
 		case dials == "" && e.recovers(i, s):
 			dials = "xl2tpd-keepalive (recover)"
 		}
-		if strings.Contains("\n"+e.read(s.PPPOptFile), "\npersist") {
-			owners = append(owners, fmt.Sprintf("pppd (persist in %s)", s.PPPOptFile))
+		if o, ok := e.persist(s); ok {
+			owners = append(owners, fmt.Sprintf("pppd (%s in %s:%d)", o.Name, o.Path, o.Line))
 		}
 	}
 	if dials != "" {
 		owners = append(owners, dials)
 	}
-	for _, pattern := range scripts {
-		paths, _ := filepath.Glob(e.path(pattern)) // the patterns are good
-		for _, p := range paths {
-			if writesToPipe(p) {
-				owners = append(owners, e.name(p))
-			}
-		}
-	}
+	sure, perhaps := e.dialers()
+	owners = append(owners, sure...)
 	slices.Sort(owners)
 	owners = slices.Compact(owners)
+	others := may(perhaps)
 	switch len(owners) {
 	case 0:
-		return []Finding{good(check, "", "nobody: tunnels are dialled by hand")}
+		return []Finding{good(check, "", "nobody: tunnels are dialled by hand%s", others)}
 	case 1:
-		return []Finding{good(check, "", "%s alone", owners[0])}
+		return []Finding{good(check, "", "%s alone%s", owners[0], others)}
 	}
-	return []Finding{bad(check, "", strings.Join(owners, ", ")+": they hang up each other's tunnels",
+	return []Finding{bad(check, "", strings.Join(owners, ", ")+": they hang up each other's tunnels"+others,
 		"keep one of them; `redial = yes` in xl2tpd.conf is enough")}
 }
 
-func writesToPipe(path string) bool {
-	info, err := os.Stat(path)
-	if err != nil || !info.Mode().IsRegular() || info.Size() > maxScript {
-		return false
+// may names the scripts that dial if somebody starts them.
+func may(scripts []string) string {
+	if len(scripts) == 0 {
+		return ""
 	}
-	b, err := os.ReadFile(path)
-	return err == nil && (strings.Contains(string(b), "l2tp-control") || strings.Contains(string(b), "xl2tpd-control"))
+	return "; " + strings.Join(scripts, ", ") + " may do so too, if anybody starts it"
+}
+
+// persist is the option by which a section's pppd dials by itself; ok is false if none does.
+func (e *exam) persist(s xl2tpd.Section) (by options.Option, ok bool) {
+	all, _ := options.Of(func(path string) ([]byte, error) { return conf.Read(e.path(path)) }, s.PPPOptFile) // as far as is known
+	return options.Persist(all)
 }

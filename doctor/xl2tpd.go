@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"xl2tpd-keepalive/status"
 	"xl2tpd-keepalive/xl2tpd"
 )
 
@@ -18,12 +19,35 @@ func (e *exam) xl2tpds() []Finding {
 	var all []Finding
 	for n, i := range e.seen.Instances {
 		all = append(all, e.running(n, i)...)
+		all = append(all, e.lns(n, i)...)
 		if err := i.ConfErr; err != nil && !i.NetworkManager() && (i.Runs() || i.Needed() && !e.others(n)) {
 			all = append(all, bad("xl2tpd.conf", e.names[n], err.Error(), "mend that before xl2tpd is started again"))
 		}
 		if i.Runs() {
 			all = append(all, e.pipe(n, i), e.maxRetries(n, i))
+			all = append(all, e.saref(n, i)...)
 		}
+	}
+	return all
+}
+
+// lns finds LACs that can never be dialled for what their `lns` says.
+func (e *exam) lns(n int, i xl2tpd.Instance) []Finding {
+	if i.Conf == nil || i.NetworkManager() {
+		return nil
+	}
+	var all []Finding
+	for _, s := range i.Conf.Sections {
+		fault := s.LNSFault()
+		if fault == "" {
+			continue
+		}
+		t := status.Tunnel{Name: s.Kind + " " + s.Name, Instance: e.names[n]}
+		f := bad("lns", title(&t), fmt.Sprintf("%s:%d: %s", i.Conf.Path, s.LNSLine, fault), "mend that line")
+		if i.Runs() {
+			f.Remedy = append(f.Remedy, restart(i)+", at a time when its tunnels may end")
+		}
+		all = append(all, f)
 	}
 	return all
 }
@@ -52,8 +76,6 @@ func (e *exam) running(n int, i xl2tpd.Instance) []Finding {
 		return nil
 	case !i.Needed():
 		return []Finding{good(check, e.names[n], "not running: %s has no tunnels", i.Path)}
-	case n > 0:
-		return []Finding{bad(check, e.names[n], "not running, with "+i.Path, "start it as it was started before, or remove that file if it has had its day")}
 	}
 	return []Finding{e.stopped()}
 }
@@ -126,13 +148,14 @@ func (e *exam) networkManagers(connection string) bool {
 	})
 }
 
-// instance is the xl2tpd that has a tunnel, as far as is known; nil: it is not.
+// instance is the xl2tpd that has a tunnel, as far as is known; nil: it is not. The service also
+// knows those that have ended, and may need a name for one that is alone here.
 func (e *exam) instance(called string) *xl2tpd.Instance {
 	var only *xl2tpd.Instance
 	running := 0
 	for n := range e.seen.Instances {
 		i := &e.seen.Instances[n]
-		if called != "" && e.names[n] == called {
+		if called != "" && (e.names[n] == called || i.Unit == called || i.Path == called) {
 			return i
 		}
 		if i.Runs() {

@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/godbus/dbus/v5"
+
+	"xl2tpd-keepalive/internal/systembus"
 )
 
 const (
@@ -43,19 +43,16 @@ func streamDBus(ctx context.Context, ready, hint func()) error {
 	defer slow.Stop()
 
 	var owner atomic.Pointer[string] // systemd's own name on the bus
-	conn, err := dbus.ConnectSystemBus(
-		dbus.WithContext(ctx),
-		dbus.WithAuth(dbus.AuthExternal(strconv.Itoa(os.Geteuid()))),
-		dbus.WithSignalHandler(signals(func(name string, s *dbus.Signal) {
-			switch {
-			case systemdLeft(name, s):
-				cancel(errSystemdLeft)
-			case isSystemds(s, owner.Load()) && isNetDevice(s):
-				hint()
-			}
-		})))
+	conn, err := systembus.Connect(ctx, dbus.WithSignalHandler(signals(func(name string, s *dbus.Signal) {
+		switch {
+		case systemdLeft(name, s):
+			cancel(errSystemdLeft)
+		case isSystemds(s, owner.Load()) && isNetDevice(s):
+			hint()
+		}
+	})))
 	if err != nil {
-		return reason(ctx, fmt.Errorf("D-Bus: %w", err))
+		return reason(ctx, err)
 	}
 	defer conn.Close()
 

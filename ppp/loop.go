@@ -37,7 +37,8 @@ type loop struct {
 	log     *slog.Logger
 	deliver func(Snapshot)
 	look    func() (view, error)
-	again   hint.Hint // look again
+	search  func(now time.Time) []int // for lost pppds
+	again   hint.Hint                 // look again
 	changes chan change
 
 	sources Sources
@@ -46,6 +47,9 @@ type loop struct {
 
 	// Since when a device has no visible pppd, or a link is not up, by index.
 	strangers, notUp map[int]time.Time
+
+	lost     []int // see Snapshot
+	searched time.Time
 }
 
 // change says that a source of hints has come (err nil) or gone.
@@ -89,8 +93,9 @@ func (l *loop) run(ctx context.Context) error {
 				wait = restartDelay(failed)
 			} else {
 				failed = 0
-				l.tell(v)
 				wait = l.next(v, time.Now())
+				l.findLost(time.Now())
+				l.tell(v)
 			}
 			due = time.Now().Add(wait)
 			timer.Reset(wait)
@@ -114,7 +119,7 @@ func (l *loop) note(c change) {
 
 // tell delivers what was seen, if it is new or the last time was long ago.
 func (l *loop) tell(v view) {
-	s := Snapshot{Links: v.links, Sources: l.sources}
+	s := Snapshot{Links: v.links, Sources: l.sources, Lost: l.lost}
 	if l.last != nil && same(s, *l.last) && time.Since(l.sent) < resync {
 		return
 	}

@@ -46,6 +46,7 @@ func newBench(ctx context.Context) *bench {
 			time.Sleep(b.takes)
 			return b.now, b.err
 		},
+		search:  func(time.Time) []int { return nil },
 		changes: make(chan change),
 	}
 	go func() { b.done <- b.run(ctx) }()

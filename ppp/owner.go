@@ -6,6 +6,7 @@ import (
 	"path"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"xl2tpd-keepalive/proc"
@@ -97,6 +98,9 @@ func (o *owners) process(pid int, old process) (process, bool) {
 	if same && old.parent == s.Parent {
 		return old, true
 	}
+	if !same && !o.local(pid) {
+		return process{}, false
+	}
 	p := process{pid: pid, parent: s.Parent, ticks: s.Ticks}
 	if b, err = fs.ReadFile(o.root, path.Join("proc", strconv.Itoa(s.Parent), "comm")); err == nil {
 		p.parentName = strings.TrimSpace(string(b))
@@ -109,6 +113,29 @@ func (o *owners) process(pid int, old process) (process, bool) {
 		p.started = o.since(s.Ticks)
 	}
 	return p, true
+}
+
+// local reports whether a process is in this network namespace: another one may have a device of
+// the same name, and share /run with this host. Each namespace has a file of its own here; a look
+// at /proc/PID/ns/net would take CAP_SYS_PTRACE.
+func (o *owners) local(pid int) bool {
+	ours, known := o.inode("proc/self/net/dev")
+	theirs, ok := o.inode(path.Join("proc", strconv.Itoa(pid), "net/dev"))
+	return !known || ok && ours == theirs
+}
+
+type inode struct{ device, number uint64 }
+
+func (o *owners) inode(name string) (inode, bool) {
+	info, err := fs.Stat(o.root, name)
+	if err != nil {
+		return inode{}, false
+	}
+	s, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return inode{}, false
+	}
+	return inode{uint64(s.Dev), s.Ino}, true // Dev has 32 bits on some machines
 }
 
 // since is the time so many ticks after boot.

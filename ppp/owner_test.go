@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -31,6 +32,42 @@ func (h host) process(pid, parent int, name, state string, ticks int, args ...st
 		"%d (%s) %s %d 1 1 0 -1 4194560 399 393 12 0 14 25 23 24 20 0 1 0 %d 13504512 1296 0\n", pid, name, state, parent, ticks)}
 	h.MapFS[dir+"comm"] = &fstest.MapFile{Data: []byte(name + "\n")}
 	h.MapFS[dir+"cmdline"] = &fstest.MapFile{Data: []byte(strings.Join(args, "\x00") + "\x00")}
+}
+
+// net puts a process, or "self", into a network namespace.
+func (h host) net(process string, namespace uint64) {
+	h.MapFS["proc/"+process+"/net/dev"] = &fstest.MapFile{Sys: &syscall.Stat_t{Dev: 4, Ino: namespace}}
+}
+
+// A pid file of another network namespace says nothing about this one's device of the same name.
+func TestOwnerIsInThisNetwork(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		host func(host)
+		pid  int
+	}{
+		{"this one", func(h host) { h.net("406", 1) }, 406},
+		{"another one", func(h host) { h.net("406", 2) }, 0},
+		{"another one, and a second pid file", func(h host) {
+			h.net("406", 2)
+			h.pidFile("run/pppd/ppp0.pid", "407\n")
+			h.process(407, 400, "pppd", "S", 300, kernelArgs...)
+			h.net("407", 1)
+		}, 407},
+		{"not known", func(host) {}, 0},
+		{"nothing is known", func(h host) { delete(h.MapFS, "proc/self/net/dev") }, 406},
+	} {
+		h := newHost()
+		h.net("self", 1)
+		h.process(400, 1, "xl2tpd", "S", 100, "/usr/sbin/xl2tpd")
+		h.pidFile("run/ppp0.pid", "406\n")
+		h.process(406, 400, "pppd", "S", 250, kernelArgs...)
+		tc.host(h)
+		o := owners{root: h}
+		if p := o.of([]device{{index: 5, name: "ppp0"}})[5]; p.pid != tc.pid {
+			t.Errorf("%s: %+v, want pid %d", tc.name, p, tc.pid)
+		}
+	}
 }
 
 var (

@@ -52,6 +52,9 @@ type Sources struct {
 type Snapshot struct {
 	Links   []Link // by index
 	Sources Sources
+	// Lost are the pids of xl2tpd's pppds of which nobody can say which device they run: their
+	// pid files lie in another /run, such as a container's.
+	Lost []int
 }
 
 // Watcher delivers snapshots of xl2tpd's links.
@@ -95,6 +98,8 @@ func (w *Watcher) Run(ctx context.Context) error {
 		return v, err
 	}
 
+	l.search = o.lost
+
 	dbus, rtnetlink := w.streamDBus, w.streamRtnetlink
 	if dbus == nil {
 		dbus = streamDBus
@@ -116,4 +121,6 @@ func (w *Watcher) Run(ctx context.Context) error {
 // a device that is gone is ENODEV.
 func (w *Watcher) Received(indexes []int) []Count { return w.kernel.received(indexes) }
 
-func same(a, b Snapshot) bool { return a.Sources == b.Sources && slices.Equal(a.Links, b.Links) }
+func same(a, b Snapshot) bool {
+	return a.Sources == b.Sources && slices.Equal(a.Links, b.Links) && slices.Equal(a.Lost, b.Lost)
+}

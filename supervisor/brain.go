@@ -31,6 +31,7 @@ type Brain struct {
 	eyes    map[string]bool  // which have reported at all
 	failing map[string]error // tasks by name
 	faults  map[string]string
+	unknown []string // what is wrong with the configuration's sections
 	closes  closes
 
 	lacs    map[string]*lac // by name in lower case
@@ -82,12 +83,14 @@ func (b *Brain) Step(ev Event, now time.Time) []Action {
 		b.seen(EyePPP)
 		b.links(ev.Links, now)
 		b.linked = true
+		b.takeLost(ev.Lost)
 		b.fault("D-Bus", !ev.Sources.DBus, "D-Bus unreachable")
 		b.fault("rtnetlink", !ev.Sources.Rtnetlink, "rtnetlink unreachable")
 	case xl2tpd.Snapshot:
 		b.takeDaemons(ev, now)
 		b.seen(EyeXl2tpd)
 		b.atlas.chart(ev)
+		b.checkSections()
 		b.replace(now)
 		b.changed = true
 	case vici.Snapshot:
@@ -100,6 +103,7 @@ func (b *Brain) Step(ev Event, now time.Time) []Action {
 	case *config.Config:
 		b.seen(EyeConfig)
 		b.config = ev
+		b.checkSections()
 		b.replace(now)
 		b.changed = true
 	case Counter:

@@ -135,8 +135,8 @@ func (a *atlas) chart(s xl2tpd.Snapshot) {
 // literal tells whether a LAC's LNS is called by its address. A name may lead elsewhere for
 // xl2tpd than for us.
 func literal(s *xl2tpd.Section) bool {
-	_, err := netip.ParseAddr(lnsHost(s))
-	return err == nil
+	_, ok := xl2tpd.ParseAddr(lnsHost(s))
+	return ok
 }
 
 // secure takes in what strongSwan says. Of several SAs with one peer the

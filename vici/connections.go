@@ -2,6 +2,8 @@ package vici
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"time"
 
 	govici "github.com/strongswan/govici/vici"
@@ -19,7 +21,7 @@ type Connection struct {
 // ChildConfig is a CHILD SA as configured.
 type ChildConfig struct {
 	Name     string
-	Mode     string   // TRANSPORT, TUNNEL, …
+	Mode     string   // TRANSPORT, TUNNEL, …; PASS or DROP: a shunt, which has no peer
 	RemoteTS []string // as 192.0.2.1/32[udp/l2f]; "dynamic" is the peer's address
 
 	// What charon does by itself: "none", "trap" (negotiate when there is traffic),
@@ -31,6 +33,14 @@ type ChildConfig struct {
 	// start_action = trap; VICI does not tell start_action itself, and that
 	// one's "start" brings nothing back.
 	Trapped bool
+}
+
+// Shunt reports whether all that a connection has are shunts: policies of the kernel for packets
+// that pass, or are dropped, without IPsec. It has no peer and no SA.
+func (c Connection) Shunt() bool {
+	return len(c.Children) > 0 && !slices.ContainsFunc(c.Children, func(child ChildConfig) bool {
+		return !strings.EqualFold(child.Mode, "PASS") && !strings.EqualFold(child.Mode, "DROP")
+	})
 }
 
 // Connections asks charon once for its connections. Without sockets it tries the

@@ -28,6 +28,7 @@ type Conf struct {
 	ListenAddr     netip.Addr // 0.0.0.0: all; invalid: the file gives a host name
 	ForceUserspace bool       // no kernel mode: data goes through xl2tpd and a pty
 	Saref          bool       // `ipsec saref` is there, whatever its value
+	SarefLine      int        // of the `ipsec saref` that forces userspace mode, see SarefForces; 0: none
 	MaxRetries     int        // retransmissions of a control message before the tunnel is closed
 	AccessControl  bool       // callers that no LNS section admits are refused
 	Sections       []Section  // in the file's order; [lac default] is folded into the others
@@ -43,6 +44,7 @@ type Section struct {
 
 	// LAC only.
 	LNS           []string      // hosts of `lns =`; xl2tpd dials only the first
+	LNSLine       int           // of the first
 	LNSPort       uint16        // of the first
 	LNSIPs        []netip.Addr  // IPv4 addresses of the first, newest answer first; empty until resolved
 	Autodial      bool          // dialled when xl2tpd starts
@@ -136,7 +138,7 @@ func ParseConf(path string, data []byte) (*Conf, error) {
 	for i := range c.Sections {
 		// The one key that [lac default] lends to the others.
 		if s := &c.Sections[i]; s.Kind == "lac" && len(s.LNS) == 0 {
-			s.LNS, s.LNSPort = lacDefault.LNS, lacDefault.LNSPort
+			s.LNS, s.LNSLine, s.LNSPort = lacDefault.LNS, lacDefault.LNSLine, lacDefault.LNSPort
 		}
 	}
 	return c, nil
@@ -183,17 +185,14 @@ func (c *Conf) set(kind string, s *Section, k conf.Key) string {
 			c.Port = uint16(n)
 		}
 	case "listen-addr":
-		c.ListenAddr, _ = netip.ParseAddr(k.Value)
+		c.ListenAddr, _ = ParseAddr(k.Value)
 	case "force userspace":
 		msg = setBool(k, &c.ForceUserspace)
+		c.SarefLine = 0 // this is the last word, for now
 	case "access control":
 		msg = setBool(k, &c.AccessControl)
 	case "ipsec saref":
-		c.Saref = true
-		var on bool
-		if msg = setBool(k, &on); on {
-			c.ForceUserspace = true
-		}
+		msg = c.setSaref(k)
 	case "max retries":
 		if n := atoi(k.Value); n >= 0 {
 			c.MaxRetries = n
@@ -201,11 +200,12 @@ func (c *Conf) set(kind string, s *Section, k conf.Key) string {
 	case "lns":
 		host, port, found := strings.Cut(k.Value, ":")
 		if len(s.LNS) == 0 {
+			s.LNSLine = k.Line
 			if s.LNSPort = defaultPort; found {
 				s.LNSPort = uint16(atoi(port))
 			}
 		}
-		s.LNS = append(s.LNS, strings.TrimSpace(host))
+		s.LNS = append(s.LNS, host) // a blank before the colon is part of it
 	case "autodial":
 		msg = setBool(k, &s.Autodial)
 	case "redial":
@@ -227,6 +227,18 @@ func (c *Conf) set(kind string, s *Section, k conf.Key) string {
 	case "lac", "no lac":
 		s.Callers, msg = addRange(s.Callers, k)
 	}
+	return msg
+}
+
+// setSaref reads `ipsec saref` (file.c, set_ipsec_saref).
+func (c *Conf) setSaref(k conf.Key) string {
+	c.Saref = true
+	if !c.ForceUserspace || c.SarefLine != 0 { // else userspace mode is wanted anyway
+		c.SarefLine = k.Line
+	}
+	var on bool
+	msg := setBool(k, &on)
+	c.ForceUserspace = c.ForceUserspace || on
 	return msg
 }
 
@@ -262,10 +274,10 @@ func addRange(to []Range, k conf.Key) ([]Range, string) {
 		}
 	}
 	r := Range{Deny: strings.HasPrefix(k.Name, "no ")}
-	var err1, err2 error
-	r.From, err1 = netip.ParseAddr(first)
-	r.To, err2 = netip.ParseAddr(last)
-	if err1 != nil || err2 != nil || !r.From.Is4() || !r.To.Is4() {
+	var ok1, ok2 bool
+	r.From, ok1 = ParseAddr(first)
+	r.To, ok2 = ParseAddr(last)
+	if !ok1 || !ok2 {
 		return to, ""
 	}
 	if r.To.Less(r.From) {

@@ -35,7 +35,7 @@ autodial = true
 pppoptfile = /etc/ppp/options.l2tpd.office	; * its options
 
 [lac default]
-lns = 198.51.100.9 : 1703
+lns = 198.51.100.9:1703
 redial = yes
 
 [lac branch]
@@ -61,8 +61,8 @@ name = myhostname
 		Path: "f", Port: 1702, ListenAddr: ip("192.0.2.1"), ForceUserspace: true, MaxRetries: 30, AccessControl: true,
 		Sections: []Section{
 			{Kind: "lac", Name: "OFFICE", Line: 13, PPPOptFile: "/etc/ppp/options.l2tpd.office",
-				LNS: []string{"vpn.example.net", "198.51.100.7"}, LNSPort: 1701, Autodial: true, RedialTimeout: 15 * time.Second, MaxRedials: 5},
-			{Kind: "lac", Name: "branch", Line: 26, LNS: []string{"198.51.100.9"}, LNSPort: 1703, RedialTimeout: 30 * time.Second},
+				LNS: []string{"vpn.example.net", "198.51.100.7"}, LNSLine: 14, LNSPort: 1701, Autodial: true, RedialTimeout: 15 * time.Second, MaxRedials: 5},
+			{Kind: "lac", Name: "branch", Line: 26, LNS: []string{"198.51.100.9"}, LNSLine: 23, LNSPort: 1703, RedialTimeout: 30 * time.Second},
 			{Kind: "lns", Name: "default", Line: 30, IPRanges: []Range{
 				{From: ip("192.168.0.1"), To: ip("192.168.0.20")},
 				{From: ip("192.168.0.3"), To: ip("192.168.0.9"), Deny: true},

@@ -43,11 +43,7 @@ func (p procs) confOf(x process) *Conf {
 	if !filepath.IsAbs(path) || !p.sameFile(strconv.Itoa(x.Pid), path) {
 		return nil
 	}
-	path, data, err := theConfPaths().read(path)
-	if err != nil {
-		return nil
-	}
-	c, err := ParseConf(path, data)
+	c, err := ReadConf(path)
 	if err != nil {
 		return nil
 	}

@@ -37,6 +37,18 @@ func (c confPaths) read(path string) (at string, data []byte, err error) {
 	return path, data, err
 }
 
+// ReadConf reads the file that an xl2tpd started with that path would read. The error is a
+// *conf.Error, or the system's.
+func ReadConf(path string) (*Conf, error) { return theConfPaths().parse(path) }
+
+func (c confPaths) parse(path string) (*Conf, error) {
+	at, data, err := c.read(path)
+	if err != nil {
+		return nil, err
+	}
+	return ParseConf(at, data)
+}
+
 // read reads a file, and parses it when its content is new.
 func (l *loop) read(path string) *file {
 	f := l.files[path]

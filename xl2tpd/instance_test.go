@@ -422,6 +422,31 @@ func TestOldConf(t *testing.T) {
 	})
 }
 
+func TestConfPaths(t *testing.T) {
+	dir := t.TempDir()
+	c := confPaths{usual: filepath.Join(dir, "xl2tpd.conf"), old: filepath.Join(dir, "l2tpd.conf")}
+	write := func(path, text string) {
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if x, err := c.parse(c.usual); x != nil || !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), c.usual) {
+		t.Errorf("%+v, %v", x, err)
+	}
+	write(c.old, "[lac old]\n")
+	if x, err := c.parse(c.usual); err != nil || x.Path != c.old || !x.Has("lac", "old") {
+		t.Errorf("%+v, %v", x, err)
+	}
+	write(c.old, "[lac old\n")
+	if x, err := c.parse(c.usual); x != nil || err == nil || !strings.Contains(err.Error(), c.old+":1: ") {
+		t.Errorf("%+v, %v", x, err)
+	}
+	write(c.usual, "[lac new]\n")
+	if x, err := c.parse(c.usual); err != nil || x.Path != c.usual || !x.Has("lac", "new") {
+		t.Errorf("%+v, %v", x, err)
+	}
+}
+
 // All of /proc is gone through on hints and each 5 s, not for a name or an end.
 func TestSearchesAreFew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

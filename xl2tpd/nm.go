@@ -3,13 +3,13 @@ package xl2tpd
 import (
 	"context"
 	"fmt"
-	"os"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/godbus/dbus/v5"
+
+	"xl2tpd-keepalive/internal/systembus"
 )
 
 const (
@@ -39,7 +39,7 @@ func connectionOf(conf string) string {
 // ConnectionName asks NetworkManager for the name of a connection. It does not start
 // NetworkManager for that.
 func ConnectionName(ctx context.Context, uuid string) (string, error) {
-	conn, err := systemBus(ctx)
+	conn, err := systembus.Connect(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -57,15 +57,6 @@ func ConnectionName(ctx context.Context, uuid string) (string, error) {
 		return "", fmt.Errorf("NetworkManager connection %s: its settings have no name", uuid)
 	}
 	return name, nil
-}
-
-// systemBus logs in to the system bus. The end of ctx closes the connection.
-func systemBus(ctx context.Context) (*dbus.Conn, error) {
-	conn, err := dbus.ConnectSystemBus(dbus.WithContext(ctx), dbus.WithAuth(dbus.AuthExternal(strconv.Itoa(os.Geteuid()))))
-	if err != nil {
-		return nil, fmt.Errorf("D-Bus: %w", err)
-	}
-	return conn, nil
 }
 
 // call does not let the bus start whoever is called.

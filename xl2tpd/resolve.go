@@ -43,10 +43,10 @@ type answer struct {
 
 // addrs is what is known of a host now.
 func (r *resolver) addrs(ctx context.Context, name string, now time.Time) []netip.Addr {
-	if a, err := netip.ParseAddr(name); err == nil {
+	if a, ok := ParseAddr(name); ok {
 		return []netip.Addr{a}
 	}
-	if name == "" {
+	if name == "" || numeric(name) {
 		return nil
 	}
 	h := r.hosts[name]

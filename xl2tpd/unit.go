@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/godbus/dbus/v5"
+
+	"xl2tpd-keepalive/internal/systembus"
 )
 
 // busTimeout is for systemd to say where it starts a unit: a look waits for that.
@@ -70,7 +72,7 @@ func cgroupPath(text, hierarchy string) (string, bool) {
 func unitWorkingDir(ctx context.Context, unit string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, busTimeout)
 	defer cancel()
-	conn, err := systemBus(ctx)
+	conn, err := systembus.Connect(ctx)
 	if err != nil {
 		return "", err
 	}

@@ -29,32 +29,28 @@ func check(o options, stdout, stderr io.Writer) int {
 	}
 
 	xl2tpdConf := cmp.Or(o.xl2tpdConf, xl2tpd.DefaultConfPath)
-	x, err := loadXl2tpd(xl2tpdConf)
+	x, err := xl2tpd.ReadConf(xl2tpdConf)
 	switch {
 	case o.xl2tpdConf == "" && errors.Is(err, fs.ErrNotExist):
 		fmt.Fprintf(stderr, "warning: no %s, so section names can't be compared; name it with -xl2tpd-config\n", xl2tpd.DefaultConfPath)
 	case err != nil:
 		fmt.Fprintln(stderr, err)
 		return exitError
-	case !missing:
-		has := func(path, kind, name string) bool {
-			if path == "" {
-				return x.Has(kind, name)
-			}
-			other, err := loadXl2tpd(path)
-			if err != nil {
-				fmt.Fprintln(stderr, "warning: section names can't be compared:", err)
-				return true
-			}
-			return other.Has(kind, name)
-		}
-		for _, w := range c.Unknown(has) {
-			fmt.Fprintln(stderr, "warning:", w)
-		}
 	}
 
+	problems := 0
+	problem := func(a ...any) {
+		fmt.Fprintln(stderr, a...)
+		problems++
+	}
 	if x != nil {
+		for _, line := range c.Unknown(headers(o, x, stderr)) {
+			problem(line)
+		}
 		for _, s := range x.Sections {
+			if fault := s.LNSFault(); fault != "" {
+				problem(fmt.Sprintf("%s:%d: [lac %s] can't be dialled: %s", x.Path, s.LNSLine, s.Name, fault))
+			}
 			if s.Kind != "lac" || s.Name == "default" || c.For(x.Path, "lac", s.Name).Recover == config.RecoverOff {
 				continue
 			}
@@ -72,7 +68,7 @@ func check(o options, stdout, stderr io.Writer) int {
 		readable(path)
 	}
 	if o.xl2tpdConf == "" && x != nil {
-		readable(xl2tpdConf)
+		readable(x.Path)
 	}
 	for _, path := range c.Hooks() {
 		if err := hook.CheckForService(path); err != nil {
@@ -80,6 +76,9 @@ func check(o options, stdout, stderr io.Writer) int {
 		}
 	}
 
+	if problems > 0 {
+		return exitError
+	}
 	if missing {
 		fmt.Fprintf(stdout, "no %s: the defaults hold\n", path)
 	} else {
@@ -88,10 +87,28 @@ func check(o options, stdout, stderr io.Writer) int {
 	return exitOK
 }
 
-func loadXl2tpd(path string) (*xl2tpd.Conf, error) {
-	data, err := conf.Read(path)
-	if err != nil {
-		return nil, err
+// headers tells what xl2tpd's files have: the one that was read, and those of the xl2tpds that run
+// if that is the host's own.
+func headers(o options, x *xl2tpd.Conf, stderr io.Writer) func(path string) ([]conf.Header, bool) {
+	host := xl2tpd.Snapshot{Instances: []xl2tpd.Instance{{Conf: x}}}
+	if o.xl2tpdConf == "" {
+		for _, d := range xl2tpd.Daemons() {
+			host.Instances = append(host.Instances, xl2tpd.Instance{Process: d.ID, Conf: d.Conf})
+		}
 	}
-	return xl2tpd.ParseConf(path, data)
+	return func(path string) ([]conf.Header, bool) {
+		if path == "" {
+			all, known := host.Headers("")
+			if !known {
+				fmt.Fprintln(stderr, "warning: section names can't be compared: the file of an xl2tpd that runs can't be read")
+			}
+			return all, known
+		}
+		other, err := xl2tpd.ReadConf(path)
+		if err != nil {
+			fmt.Fprintln(stderr, "warning:", err)
+			return nil, errors.Is(err, fs.ErrNotExist) // then no section of it does anything
+		}
+		return other.Headers(), true
+	}
 }

@@ -43,6 +43,11 @@ type Section struct {
 	Keys []Key
 }
 
+// Header is what tells a section from others.
+type Header struct{ Kind, Name string }
+
+func (h Header) String() string { return "[" + h.Kind + " " + h.Name + "]" }
+
 // Key is one "name = value".
 type Key struct {
 	Name  string // lower case, each run of inner white space folded to one space

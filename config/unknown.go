@@ -1,0 +1,106 @@
+package config
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"xl2tpd-keepalive/xl2tpd/conf"
+)
+
+// Unknown says of each section that names no LAC or LNS, in one line, that it does nothing.
+// headers tells what xl2tpd's file with that path has, or with an empty path all of them; known
+// is false if nobody can say. LACs that were added at run time are in no file, and no section is
+// for them.
+func (c *Config) Unknown(headers func(path string) (all []conf.Header, known bool)) []string {
+	var lines []string
+	for _, s := range c.Sections {
+		path, name := file(s.Name)
+		if name == "default" {
+			continue
+		}
+		all, known := headers(path)
+		is := conf.Header{Kind: s.Kind, Name: name}
+		if known && !has(all, is) {
+			lines = append(lines, c.Path+fmt.Sprintf(":%d: ", s.Line)+unknown(path, is, all))
+		}
+	}
+	return lines
+}
+
+// unknown says that a file has no such section.
+func unknown(path string, is conf.Header, all []conf.Header) string {
+	text := fmt.Sprintf("no xl2tpd has a %v, this section does nothing", is)
+	if path != "" {
+		text = fmt.Sprintf("%s has no %v, this section does nothing", path, is)
+	}
+	if meant, ok := nearest(is, all); ok {
+		meant.Name = strings.TrimSpace(path + " " + meant.Name)
+		text += fmt.Sprintf("; did you mean %v?", meant)
+	}
+	return text
+}
+
+func has(all []conf.Header, is conf.Header) bool {
+	for _, h := range all {
+		if h.Kind == is.Kind && conf.SameName(h.Name, is.Name) {
+			return true
+		}
+	}
+	return false
+}
+
+// nearest is the section that was meant, as it seems: one of nearly the same name, or of the
+// same name and the other kind.
+func nearest(is conf.Header, all []conf.Header) (meant conf.Header, ok bool) {
+	least := max(1, len(is.Name)/3) + 1
+	all = append(all[:len(all):len(all)], conf.Header{Kind: is.Kind, Name: "default"})
+	for _, h := range all {
+		if h.Name == "" {
+			continue // it can't be named
+		}
+		d := distance(conf.Lower(is.Name), conf.Lower(h.Name))
+		if h.Kind != is.Kind {
+			d++
+		}
+		if d < least {
+			meant, ok, least = h, true, d
+		}
+	}
+	return meant, ok
+}
+
+// distance counts the bytes that must be put in, left out, changed, or swapped with their
+// neighbour to make b of a (the optimal string alignment distance).
+func distance(a, b string) int {
+	var before []int // the line before the last
+	last := make([]int, len(b)+1)
+	for j := range last {
+		last[j] = j
+	}
+	for i := range len(a) {
+		line := make([]int, len(b)+1)
+		line[0] = i + 1
+		for j := range len(b) {
+			changed := last[j]
+			if a[i] != b[j] {
+				changed++
+			}
+			line[j+1] = min(last[j+1]+1, line[j]+1, changed)
+			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
+				line[j+1] = min(line[j+1], before[j-1]+1)
+			}
+		}
+		before, last = last, line
+	}
+	return last[len(b)]
+}
+
+// file takes the name of a section for one xl2tpd alone apart: its file, and the section's name
+// there. In a name for all of them the file is empty.
+func file(name string) (path, rest string) {
+	if path, rest, ok := strings.Cut(name, " "); ok && filepath.IsAbs(path) {
+		return path, rest
+	}
+	return "", name
+}

@@ -1,0 +1,49 @@
+package doctor
+
+import (
+	"fmt"
+	"io"
+	"os"
+
+	"xl2tpd-keepalive/xl2tpd"
+)
+
+// saref finds the line of many recipes that takes the kernel's L2TP away from xl2tpd.
+func (e *exam) saref(n int, i xl2tpd.Instance) []Finding {
+	c := i.Conf
+	if c == nil {
+		return nil
+	}
+	v := e.version(i)
+	if !c.SarefForces(v) {
+		return nil
+	}
+	which := "up to 1.3.18"
+	if v.Known() {
+		which = v.Text
+	}
+	text := fmt.Sprintf("%s:%d: `ipsec saref` forces userspace mode with xl2tpd %s", c.Path, c.SarefLine, which)
+	if !c.ForceUserspace {
+		text += ", whatever its value"
+	}
+	return []Finding{bad("userspace mode", e.names[n], text+": all data goes through xl2tpd",
+		"take that line out: SAref needs a kernel that is patched for it",
+		restart(i)+", at a time when its tunnels may end")}
+}
+
+const maxExecutable = 16 << 20 // bytes that are looked at
+
+// version is the one of the running process, also if another has been installed since. Only root
+// may see it.
+func (e *exam) version(i xl2tpd.Instance) xl2tpd.Version {
+	f, err := os.Open(e.path(fmt.Sprintf("/proc/%d/exe", i.Process.Pid)))
+	if err != nil {
+		return xl2tpd.Version{}
+	}
+	defer f.Close()
+	content, err := io.ReadAll(io.LimitReader(f, maxExecutable))
+	if err != nil {
+		return xl2tpd.Version{}
+	}
+	return xl2tpd.FindVersion(content)
+}

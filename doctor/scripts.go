@@ -1,0 +1,128 @@
+package doctor
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+)
+
+const (
+	maxScript = 256 << 10 // bytes of a file that are looked at
+	maxDepth  = 4         // of scripts that run scripts
+)
+
+// ours are the daemons that carry the tunnels, as units and as init scripts.
+const ours = `(?:xl2tpd|strongswan(?:-starter|-swanctl)?|ipsec|charon-systemd)`
+
+// Commands that dial, or that end tunnels of others by the way.
+var (
+	writesPipe = regexp.MustCompile(`\bxl2tpd-control\b|\bl2tp-control\b`)
+	handlesIt  = regexp.MustCompile(`-C\s*\S*l2tp-control|^\s*(?:rm|mkdir|mkfifo|chmod|chown|ls|test|\[)\s`)
+	restarts   = regexp.MustCompile(`\bsystemctl\b.*\b(?:restart|try-restart|reload-or-restart|stop|kill)\b.*\b` + ours + `\b|` +
+		`\b(?:service|invoke-rc\.d)\s+` + ours + `\s+(?:restart|force-reload|stop)\b|` +
+		`/etc/init\.d/` + ours + `\s+(?:restart|force-reload|stop)\b|` +
+		`\bipsec\s+(?:restart|stop)\b|` +
+		`\b(?:killall|pkill)\b.*\b(?:xl2tpd|charon)\b`)
+
+	pathInText = regexp.MustCompile(`/[\w.+@/-]+`)
+	wordInText = regexp.MustCompile(`[\w.+@-]+`)
+)
+
+// dials reports whether a line dials, or restarts what carries the tunnels.
+func (e *exam) dials(line string) bool {
+	return writesPipe.MatchString(line) && !handlesIt.MatchString(line) || restarts.MatchString(line) || e.restartsUnit(line)
+}
+
+// restartsUnit reports whether a line restarts the unit of an xl2tpd that is called otherwise.
+func (e *exam) restartsUnit(line string) bool {
+	for _, i := range e.seen.Instances {
+		name := strings.TrimSuffix(i.Unit, ".service")
+		if name != "" && !i.NetworkManager() && strings.Contains(line, name) &&
+			regexp.MustCompile(`\bsystemctl\b.*\b(?:restart|try-restart|stop)\b.*`+regexp.QuoteMeta(name)).MatchString(line) {
+			return true
+		}
+	}
+	return false
+}
+
+// commands are the lines of a file that are no comments; of a unit those that run something.
+func commands(path, text string) (lines []string) {
+	unit := strings.HasSuffix(path, ".service")
+	for line := range strings.Lines(strings.ReplaceAll(text, "\\\n", " ")) {
+		line = strings.TrimSpace(line)
+		if line == "" || line[0] == '#' || unit && !strings.HasPrefix(line, "Exec") {
+			continue
+		}
+		if unit {
+			_, line, _ = strings.Cut(line, "=")
+			line = strings.TrimLeft(line, " \t-@:+!|") // systemd.service(5), command lines
+		}
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+// text is the content of a file that may be a script; empty: it is none.
+func (e *exam) text(path string) string {
+	info, err := os.Stat(e.path(path))
+	if err != nil || !info.Mode().IsRegular() || info.Size() > maxScript {
+		return ""
+	}
+	return e.read(path)
+}
+
+// runs looks for the file, started by this one or this one itself, that dials. It notes which
+// scripts are started.
+func (e *exam) runs(path string, started map[string]bool, depth int) (by string) {
+	lines := commands(path, e.text(path))
+	for _, line := range lines {
+		if e.dials(line) {
+			by = path
+		}
+	}
+	if depth == maxDepth {
+		return by
+	}
+	for _, line := range lines {
+		for _, script := range e.scriptsIn(line) {
+			if started[script] || script == path {
+				continue
+			}
+			started[script] = true
+			if found := e.runs(script, started, depth+1); by == "" {
+				by = found
+			}
+		}
+	}
+	return by
+}
+
+// scriptsIn are the administrator's own scripts that a line names: by their paths, or those in
+// /usr/local by their names.
+func (e *exam) scriptsIn(line string) (all []string) {
+	for _, path := range pathInText.FindAllString(line, -1) {
+		path = filepath.Clean(path)
+		if !packaged(path) && e.text(path) != "" {
+			all = append(all, path)
+		}
+	}
+	for _, word := range wordInText.FindAllString(line, -1) {
+		for _, dir := range []string{"/usr/local/sbin/", "/usr/local/bin/"} {
+			if path := dir + word; word != "." && word != ".." && e.text(path) != "" {
+				all = append(all, path)
+			}
+		}
+	}
+	return all
+}
+
+// packaged reports whether a path is where packages put their own programs.
+func packaged(path string) bool {
+	for _, dir := range []string{"/bin/", "/sbin/", "/lib/", "/usr/bin/", "/usr/sbin/", "/usr/lib/", "/usr/share/", "/etc/init.d/", "/proc/", "/sys/", "/dev/"} {
+		if strings.HasPrefix(path, dir) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,121 @@
+package doctor
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// A starter is a place whose files somebody starts.
+type starter struct {
+	pattern string
+	starts  func(e *exam, path string) bool
+}
+
+// runParts are the names that run-parts and Debian's cron take: one with a dot is left out.
+var runParts = regexp.MustCompile(`^[a-zA-Z0-9_-]+$`)
+
+func always(*exam, string) bool { return true }
+
+func (e *exam) executable(path string) bool {
+	info, err := os.Stat(e.path(path))
+	return err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0
+}
+
+func named(_ *exam, path string) bool { return runParts.MatchString(filepath.Base(path)) }
+
+func namedAndExecutable(e *exam, path string) bool { return named(e, path) && e.executable(path) }
+
+// wanted reports whether a service is started by a target, or by a timer that is.
+func wanted(e *exam, path string) bool {
+	name := filepath.Base(path)
+	timer := strings.TrimSuffix(name, ".service") + ".timer"
+	for _, unit := range []string{name, timer} {
+		for _, dir := range []string{"/etc/systemd/system/*.wants/", "/etc/systemd/system/*.requires/"} {
+			if links, _ := filepath.Glob(e.path(dir + unit)); len(links) > 0 { // the patterns are good
+				return true
+			}
+		}
+	}
+	return e.otherUnit(name)
+}
+
+// otherUnit reports whether another unit, such as a timer of another name, starts a service.
+func (e *exam) otherUnit(name string) bool {
+	paths, _ := filepath.Glob(e.path("/etc/systemd/system/*"))
+	for _, p := range paths {
+		for line := range strings.Lines(e.text(e.name(p))) {
+			key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+			if slices.Contains([]string{"Unit", "OnFailure", "OnSuccess", "Wants", "Requires"}, key) && slices.Contains(strings.Fields(value), name) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+var starters = []starter{
+	{"/etc/crontab", always},
+	{"/etc/cron.d/*", named},
+	{"/var/spool/cron/crontabs/*", always},
+	{"/etc/cron.hourly/*", namedAndExecutable},
+	{"/etc/cron.daily/*", namedAndExecutable},
+	{"/etc/cron.weekly/*", namedAndExecutable},
+	{"/etc/systemd/system/*.service", wanted},
+	{"/etc/ppp/ip-up", (*exam).executable},
+	{"/etc/ppp/ip-down", (*exam).executable},
+	{"/etc/ppp/ip-up.local", (*exam).executable},
+	{"/etc/ppp/ip-down.local", (*exam).executable},
+	{"/etc/ppp/ip-up.d/*", namedAndExecutable},
+	{"/etc/ppp/ip-down.d/*", namedAndExecutable},
+	{"/etc/rc.local", (*exam).executable},
+	{"/etc/NetworkManager/dispatcher.d/*", (*exam).executable},
+}
+
+// Where administrators keep scripts that anybody may start.
+var scriptFolders = []string{
+	"/usr/local/sbin/*", "/usr/local/bin/*", "/root/*", "/root/bin/*", "/opt/*", "/opt/*/*", "/opt/*/bin/*",
+}
+
+// dialers are the files that dial, or restart what carries the tunnels: those that somebody
+// starts, and those of which nobody is seen to do so.
+func (e *exam) dialers() (sure, perhaps []string) {
+	started := map[string]bool{}
+	for _, s := range starters {
+		for _, path := range e.glob(s.pattern) {
+			if !s.starts(e, path) {
+				continue
+			}
+			started[path] = true
+			switch by := e.runs(path, started, 0); by {
+			case "":
+			case path:
+				sure = append(sure, path)
+			default:
+				sure = append(sure, path+" (runs "+by+")")
+			}
+		}
+	}
+	patterns := scriptFolders
+	for _, s := range starters {
+		patterns = append(patterns[:len(patterns):len(patterns)], s.pattern)
+	}
+	for _, pattern := range patterns {
+		for _, path := range e.glob(pattern) {
+			if !started[path] && slices.ContainsFunc(commands(path, e.text(path)), e.dials) {
+				perhaps = append(perhaps, path)
+			}
+		}
+	}
+	return sure, perhaps
+}
+
+func (e *exam) glob(pattern string) (all []string) {
+	paths, _ := filepath.Glob(e.path(pattern)) // the patterns are good
+	for _, p := range paths {
+		all = append(all, e.name(p))
+	}
+	return all
+}

@@ -1,0 +1,72 @@
+package ppp
+
+import (
+	"slices"
+	"strconv"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// Of xl2tpd's pppds in this network those are lost that run no known device.
+func TestLost(t *testing.T) {
+	h := newHost()
+	h.net("self", 1)
+	h.process(400, 1, "xl2tpd", "S", 100, "/usr/sbin/xl2tpd")
+	for pid, namespace := range map[int]uint64{406: 1, 407: 1, 408: 2, 409: 1} {
+		h.process(pid, 400, "pppd", "S", 250, kernelArgs...)
+		h.net(strconv.Itoa(pid), namespace)
+	}
+	h.process(500, 1, "pppd", "S", 250, "pppd", "call", "isp")
+	h.net("500", 1)
+	h.pidFile("run/ppp0.pid", "406\n")
+	h.process(410, 400, "pppd", "Z", 250)
+	o := owners{root: h}
+	o.of([]device{{index: 5, name: "ppp0"}, {index: 6, name: "ppp1"}})
+	if got := o.lost(time.Now()); !slices.Equal(got, []int{407, 409}) {
+		t.Errorf("%v", got)
+	}
+	if got := o.lost(time.Unix(1700000000, 0).Add(5 * time.Second)); got != nil {
+		t.Errorf("just started: %v", got)
+	}
+	h.pidFile("run/ppp1.pid", "409\n")
+	o.of([]device{{index: 5, name: "ppp0"}, {index: 6, name: "ppp1"}})
+	if got := o.lost(time.Now()); !slices.Equal(got, []int{407}) {
+		t.Errorf("%v", got)
+	}
+}
+
+// What is lost is told once a device has had no owner for a while, and no more when that is gone.
+func TestTellsWhatIsLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t.Context())
+		searches := 0
+		b.search = func(time.Time) []int { searches++; return []int{407} }
+		b.set(view{strangers: []int{6}}, nil)
+		lost := func() []int {
+			all := b.delivered()
+			return all[len(all)-1].Lost
+		}
+		b.pass(strangerTime / 2)
+		if lost() != nil || searches > 0 {
+			t.Errorf("%v after %d searches", lost(), searches)
+		}
+		b.pass(strangerTime/2 + resync + time.Second)
+		if !slices.Equal(lost(), []int{407}) || searches == 0 {
+			t.Errorf("%v", lost())
+		}
+		searches = 0
+		for range 50 {
+			b.again.Give()
+			b.pass(resync / 100)
+		}
+		if searches > 1 {
+			t.Errorf("%d searches in %v", searches, resync/2)
+		}
+		b.set(view{}, nil)
+		b.pass(resync + time.Second)
+		if lost() != nil {
+			t.Errorf("%v", lost())
+		}
+	})
+}

@@ -1,0 +1,23 @@
+package supervisor
+
+import (
+	"fmt"
+	"log/slog"
+	"strings"
+)
+
+const faultLost = "pppd"
+
+// takeLost notes pppds of an xl2tpd whose links nobody can tell: they are left alone.
+func (b *Brain) takeLost(pids []int) {
+	was, text := b.faults[faultLost], ""
+	if len(pids) > 0 {
+		list := strings.Trim(fmt.Sprint(pids), "[]")
+		text = "the pid file of xl2tpd's pppd can't be seen (pid " + list + "), so its link is left alone; " +
+			"share the folder /run with the container that it runs in, or run xl2tpd-keepalive there"
+	}
+	if text != "" && text != was {
+		b.note(slog.LevelWarn, text)
+	}
+	b.fault(faultLost, text != "", text)
+}

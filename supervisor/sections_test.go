@@ -1,0 +1,53 @@
+package supervisor
+
+import (
+	"io/fs"
+	"slices"
+	"testing"
+
+	"xl2tpd-keepalive/config"
+)
+
+// A section of keepalive.conf for a LAC or LNS that no xl2tpd has is a problem, and logged once,
+// until it is mended, whichever file is the one to be mended.
+func TestUnknownSection(t *testing.T) {
+	parse := func(text string) *config.Config {
+		c, err := config.Parse("k", []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	f := newFleet(1)
+	b, _ := f.start()
+	logged := 0
+	step := func(ev Event) []string {
+		for _, a := range b.Step(ev, epoch) {
+			if n, ok := a.(Note); ok && slices.Contains(b.unknown, n.Text) {
+				logged++
+			}
+		}
+		_, problems := b.Report(epoch)
+		return slices.DeleteFunc(problems, func(p string) bool { return p[:2] != "k:" })
+	}
+	const kind = "k:3: no xl2tpd has a [lns branch0], this section does nothing; did you mean [lac Branch0]?"
+	const typo = "k:1: no xl2tpd has a [lac brnach0], this section does nothing; did you mean [lac Branch0]?"
+	if got := step(parse("[lac brnach0]\nkeepalive = no\n[lns branch0]\nkeepalive = no\n")); !slices.Equal(got, []string{typo, kind}) || logged != 2 {
+		t.Errorf("%q, %d logged", got, logged)
+	}
+	if got := step(parse("[lac brnach0]\nkeepalive = no\n")); !slices.Equal(got, []string{typo}) || logged != 2 {
+		t.Errorf("%q, %d logged", got, logged)
+	}
+	unreadable := f.xl2tpd
+	unreadable.Instances = slices.Clone(unreadable.Instances)
+	unreadable.Instances[0].Conf, unreadable.Instances[0].ConfErr = nil, fs.ErrPermission
+	if got := step(unreadable); len(got) > 0 {
+		t.Errorf("nobody knows: %q", got)
+	}
+	if got := step(f.xl2tpd); !slices.Equal(got, []string{typo}) {
+		t.Errorf("%q", got)
+	}
+	if got := step(parse("[lac branch0]\nkeepalive = no\n")); len(got) > 0 {
+		t.Errorf("%q", got)
+	}
+}

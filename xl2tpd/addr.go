@@ -1,0 +1,69 @@
+package xl2tpd
+
+import (
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+// numeric reports whether a host is taken for an address and never looked up as a name: it is
+// made of digits and dots, and the last byte is no dot (glibc, nss/digits_dots.c).
+func numeric(host string) bool {
+	return host != "" && strings.Trim(host, "0123456789.") == "" && host[0] != '.' && !strings.HasSuffix(host, ".")
+}
+
+// ParseAddr reads an IPv4 address as xl2tpd does, which leaves that to gethostbyname and so to
+// inet_aton: a number that begins with 0 is octal, and the last of fewer than four numbers fills
+// the bytes that are left.
+func ParseAddr(host string) (a netip.Addr, ok bool) {
+	parts := strings.Split(host, ".")
+	if !numeric(host) || len(parts) > 4 {
+		return netip.Addr{}, false
+	}
+	var b [4]byte
+	for i, part := range parts {
+		last, left := i == len(parts)-1, 8
+		if last {
+			left = 8 * (4 - i)
+		}
+		base := 10
+		if strings.HasPrefix(part, "0") {
+			base = 8
+		}
+		n, err := strconv.ParseUint(part, base, left)
+		if err != nil {
+			return netip.Addr{}, false
+		}
+		b[i] = byte(n)
+		for j := 3; last && j >= i; j-- {
+			b[j] = byte(n)
+			n >>= 8
+		}
+	}
+	return netip.AddrFrom4(b), true
+}
+
+// LNSFault says why xl2tpd can never dial a LAC; empty: it can, as far as the file tells.
+func (s *Section) LNSFault() string {
+	if len(s.LNS) == 0 {
+		return ""
+	}
+	host := s.LNS[0]
+	_, address := ParseAddr(host)
+	switch {
+	case host == "":
+		return "`lns` has no value: there is nobody to dial"
+	case strings.Contains(host, "#"):
+		return "`lns` is " + strconv.Quote(host) + ", and xl2tpd looks all of that up as one name: a comment starts with ';' here"
+	case numeric(host) && !address:
+		return "`lns` is " + strconv.Quote(host) + ", which is no address: a number that begins with 0 is octal"
+	case strings.ContainsFunc(host, neverInName):
+		return "`lns` is " + strconv.Quote(host) + ", and xl2tpd looks all of that up as one name: give one host, and its port behind ':' without a blank"
+	}
+	return ""
+}
+
+// neverInName tells what no resolver takes in a host's name.
+func neverInName(r rune) bool {
+	return r <= ' ' || r == 0x7f || r < 0x80 && strings.ContainsRune(`"'/,;@%&()<>[]{}=\|*?!$^~+`+"`", r)
+}
