@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -18,6 +19,7 @@ import (
 type Daemon struct {
 	proc.ID
 	Cgroup uint32 // see CgroupID; 0: not known
+	Alone  bool   // only its descendants are in its cgroup beside it; not looked at if its file names its port
 	Conf   *Conf  // what its file says now; nil: it can't be read
 }
 
@@ -26,11 +28,12 @@ func Daemons() []Daemon {
 	var all []Daemon
 	p := theProcs()
 	for _, x := range p.local() {
-		all = append(all, Daemon{
-			ID:     x.ID,
-			Cgroup: cgroupOf(os.DirFS("/proc"), cgroupMounts[:], x.Pid),
-			Conf:   p.confOf(x),
-		})
+		d := Daemon{ID: x.ID, Conf: p.confOf(x)}
+		if folder, id := cgroupOf(os.DirFS("/proc"), cgroupMounts[:], x.Pid); id != 0 {
+			d.Cgroup = id
+			d.Alone = (d.Conf == nil || d.Conf.Port == 0) && p.alone(folder, x.Pid)
+		}
+		all = append(all, d)
 	}
 	slices.SortFunc(all, func(a, b Daemon) int { return cmp.Compare(a.Pid, b.Pid) })
 	return all
@@ -58,27 +61,56 @@ func CgroupID(id uint64) uint32 { return uint32(id) }
 // those of the first.
 var cgroupMounts = [...]string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"}
 
-// cgroupOf returns the number of a process's cgroup, which is the inode number of its
-// folder; 0: not known.
-func cgroupOf(procs fs.FS, mounts []string, pid int) uint32 {
+// cgroupOf returns a process's cgroup: its folder, and its number, which is the inode number of
+// the folder; 0: not known.
+func cgroupOf(procs fs.FS, mounts []string, pid int) (folder string, id uint32) {
 	b, err := fs.ReadFile(procs, strconv.Itoa(pid)+"/cgroup")
 	if err != nil {
-		return 0
+		return "", 0
 	}
 	path, ok := cgroupPath(string(b), "")
 	if !ok {
-		return 0
+		return "", 0
 	}
 	for _, mount := range mounts {
 		var kind unix.Statfs_t
 		if unix.Statfs(mount, &kind) != nil || kind.Type != unix.CGROUP2_SUPER_MAGIC {
 			continue
 		}
-		info, err := os.Stat(filepath.Join(mount, path))
+		folder = filepath.Join(mount, path)
+		info, err := os.Stat(folder)
 		if err != nil {
-			return 0
+			return "", 0
 		}
-		return CgroupID(info.Sys().(*syscall.Stat_t).Ino)
+		return folder, CgroupID(info.Sys().(*syscall.Stat_t).Ino)
 	}
-	return 0
+	return "", 0
+}
+
+// alone reports whether the cgroup with that folder holds this process and its descendants only.
+// Everybody may read cgroup.procs (Documentation/admin-guide/cgroup-v2.rst of Linux).
+func (p procs) alone(folder string, pid int) bool {
+	b, err := os.ReadFile(filepath.Join(folder, "cgroup.procs"))
+	if err != nil {
+		return false
+	}
+	for member := range strings.FieldsSeq(string(b)) {
+		other, err := strconv.Atoi(member)
+		if err != nil || !p.descends(other, pid) {
+			return false
+		}
+	}
+	return true
+}
+
+// descends reports whether a process is the other one, or a descendant of it.
+func (p procs) descends(pid, from int) bool {
+	for pid > 1 && pid != from {
+		s, ok := p.anyStat(pid)
+		if !ok {
+			return false
+		}
+		pid = s.Parent
+	}
+	return pid == from
 }

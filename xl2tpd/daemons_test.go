@@ -50,7 +50,36 @@ func TestUnit(t *testing.T) {
 
 // Where there is no hierarchy of the second version, a folder's number is not a cgroup's.
 func TestCgroupOf(t *testing.T) {
-	if got := cgroupOf(os.DirFS("/proc"), []string{t.TempDir()}, os.Getpid()); got != 0 {
+	if _, got := cgroupOf(os.DirFS("/proc"), []string{t.TempDir()}, os.Getpid()); got != 0 {
 		t.Errorf("cgroup %d on a folder that is none", got)
+	}
+}
+
+func TestAlone(t *testing.T) {
+	const xl2tpd, pppd, script, other = 100, 101, 102, 103
+	for name, tc := range map[string]struct {
+		members string
+		want    bool
+	}{
+		"xl2tpd, pppd and what pppd has started": {"100\n101\n102\n", true},
+		"its pppd only":                          {"101\n", true},
+		"another process of root":                {"100\n103\n101\n", false},
+		"one of another pid namespace":           {"100\n0\n", false},
+		"one that has just ended":                {"100\n999\n", false},
+		"unreadable":                             {"", false},
+	} {
+		p := newProc(t)
+		for pid, parent := range map[int]int{xl2tpd: 1, pppd: xl2tpd, script: pppd, other: 1} {
+			p.add(pid, parent, "x", "S", 5, "self")
+		}
+		folder := t.TempDir()
+		if tc.members != "" {
+			if err := os.WriteFile(folder+"/cgroup.procs", []byte(tc.members), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := (procs{root: p.root}).alone(folder, xl2tpd); got != tc.want {
+			t.Errorf("%s: got %v, want %v", name, got, tc.want)
+		}
 	}
 }

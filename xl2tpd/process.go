@@ -107,13 +107,19 @@ func (p procs) alive(id proc.ID) bool {
 	return ok && s.Ticks == id.Start
 }
 
+// stat is of a living process called xl2tpd.
 func (p procs) stat(pid int) (proc.Stat, bool) {
+	s, ok := p.anyStat(pid)
+	return s, ok && s.Name == "xl2tpd" && !s.Dead()
+}
+
+func (p procs) anyStat(pid int) (proc.Stat, bool) {
 	b, err := os.ReadFile(p.file(pid, "stat"))
 	if err != nil {
 		return proc.Stat{}, false
 	}
 	s, err := proc.ParseStat(b)
-	return s, err == nil && s.Name == "xl2tpd" && !s.Dead()
+	return s, err == nil
 }
 
 // read returns a living process called xl2tpd that is root's or our own user's: what another

@@ -114,7 +114,7 @@ func daemons() []helloguard.Daemon {
 }
 
 func guardDaemon(d xl2tpd.Daemon) helloguard.Daemon {
-	is := helloguard.Daemon{ID: d.ID, Cgroup: d.Cgroup}
+	is := helloguard.Daemon{ID: d.ID, Cgroup: d.Cgroup, Alone: d.Alone}
 	if d.Conf != nil {
 		is.Saref = d.Conf.Saref
 		if d.Conf.Port != 0 && d.Conf.ListenAddr.IsValid() {

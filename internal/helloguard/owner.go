@@ -29,6 +29,7 @@ func (o owner) is(p proc.ID) bool { return o.ownership == known && o.process == 
 type Daemon struct {
 	proc.ID
 	Cgroup  uint32         // 0: not known
+	Alone   bool           // only its descendants are in its cgroup beside it; says nothing if Listens is known
 	Listens netip.AddrPort // as its file says; invalid: not known
 	Saref   bool           // its file has `ipsec saref`
 }
@@ -59,8 +60,9 @@ func told(cgroup uint32) bool { return cgroup > rootCgroup }
 //
 // An xl2tpd ends if it can't have the port that its file names. So if there is one socket
 // with that port, and one xl2tpd for it, the socket is its own, unless their cgroups differ.
-// The cgroup alone is no proof: another program may be in it too. (If that has a connected
-// socket with the same port and peer, nothing tells the two apart.)
+// Where the file names no port, the socket's cgroup is proof only if nothing but that xl2tpd and
+// its descendants is in it. (If another program there has a connected socket with the same port
+// and peer, nothing tells the two apart.)
 //
 // opens says that the packet opens a connection. A later one is another program's if that
 // alone has a connected socket: only this socket gets the answers. An xl2tpd's connected
@@ -82,7 +84,7 @@ func (f facts) owner(local, peer netip.AddrPort, opens bool) owner {
 	switch {
 	case len(possible) == 0 && !(len(free) == 1 && f.listens(local)):
 		return owner{}
-	case len(possible) == 1 && !others && len(free) == 1 && covers(possible[0].Listens, local) && f.certain(connected):
+	case len(possible) == 1 && !others && len(free) == 1 && (covers(possible[0].Listens, local) || possible[0].owns(free[0])) && f.certain(connected):
 		return owner{known, possible[0].ID}
 	}
 	return owner{ownership: unclear}
@@ -134,6 +136,11 @@ func (f facts) holders(sockets []socket, local netip.AddrPort) (possible []Daemo
 func (f facts) certain(sockets []socket) bool {
 	return len(sockets) == 0 || !slices.ContainsFunc(sockets, func(s socket) bool { return !told(s.cgroup) }) &&
 		!slices.ContainsFunc(f.daemons, func(d Daemon) bool { return !told(d.Cgroup) })
+}
+
+// owns reports whether the socket can be of nobody but this xl2tpd, whatever its port.
+func (d Daemon) owns(s socket) bool {
+	return d.Alone && told(d.Cgroup) && s.cgroup == d.Cgroup
 }
 
 // listens reports whether the file of an xl2tpd has it listen at local.

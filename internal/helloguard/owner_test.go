@@ -30,6 +30,7 @@ func TestOwner(t *testing.T) {
 	)
 	listens := func(d Daemon, at netip.AddrPort) Daemon { d.Listens = at; return d }
 	in := func(d Daemon, cgroup uint32) Daemon { d.Cgroup = cgroup; return d }
+	alone := func(d Daemon) Daemon { d.Listens, d.Alone = netip.AddrPort{}, true; return d }
 	with := func(s socket, change func(*socket)) socket { change(&s); return s }
 	for name, tc := range map[string]struct {
 		facts facts
@@ -66,13 +67,19 @@ func TestOwner(t *testing.T) {
 		"another program in its cgroup on its port":             {facts{daemons: []Daemon{own}, sockets: []socket{free, free}}, mixed, mixed},
 		"another program in its cgroup, xl2tpd on another port": {facts{daemons: []Daemon{listens(own, port1801)}, sockets: []socket{free}}, owner{}, owner{}},
 		"a port that nobody knows":                              {facts{daemons: []Daemon{listens(own, netip.AddrPort{})}, sockets: []socket{free}}, mixed, mixed},
-		"kl2tpd beside it":                                      {facts{daemons: []Daemon{own}, sockets: []socket{free, kernelOther}}, mixed, owner{}},
-		"kl2tpd alone":                                          {facts{daemons: []Daemon{own}, sockets: []socket{kernelOther}}, owner{}, owner{}},
-		"accel-ppp alone":                                       {facts{daemons: []Daemon{listens(own, port1801)}, sockets: []socket{freeOther}}, owner{}, owner{}},
-		"no xl2tpd":                                             {facts{sockets: []socket{freeOther}}, owner{}, owner{}},
-		"no xl2tpd, nothing known":                              {facts{blind: true}, owner{}, owner{}},
-		"no socket":                                             {facts{daemons: []Daemon{own}}, owner{}, owner{}},
-		"sockets not known":                                     {facts{daemons: []Daemon{own}, blind: true}, mixed, mixed},
+		"a port that nobody knows, alone in its cgroup":         {facts{daemons: []Daemon{alone(own)}, sockets: []socket{free}}, is(watched), is(watched)},
+		"the same, and another program on the port":             {facts{daemons: []Daemon{alone(own)}, sockets: []socket{free, freeOther}}, mixed, mixed},
+		"the same, the socket of another program":               {facts{daemons: []Daemon{alone(own)}, sockets: []socket{freeOther}}, owner{}, owner{}},
+		"the same, of no known cgroup": {facts{daemons: []Daemon{alone(own)},
+			sockets: []socket{with(free, func(s *socket) { s.cgroup = 0 })}}, mixed, mixed},
+		"the same, two xl2tpds":    {facts{daemons: []Daemon{alone(own), in(alone(second), 7)}, sockets: []socket{free}}, mixed, mixed},
+		"kl2tpd beside it":         {facts{daemons: []Daemon{own}, sockets: []socket{free, kernelOther}}, mixed, owner{}},
+		"kl2tpd alone":             {facts{daemons: []Daemon{own}, sockets: []socket{kernelOther}}, owner{}, owner{}},
+		"accel-ppp alone":          {facts{daemons: []Daemon{listens(own, port1801)}, sockets: []socket{freeOther}}, owner{}, owner{}},
+		"no xl2tpd":                {facts{sockets: []socket{freeOther}}, owner{}, owner{}},
+		"no xl2tpd, nothing known": {facts{blind: true}, owner{}, owner{}},
+		"no socket":                {facts{daemons: []Daemon{own}}, owner{}, owner{}},
+		"sockets not known":        {facts{daemons: []Daemon{own}, blind: true}, mixed, mixed},
 		"another user's socket": {facts{daemons: []Daemon{own}, sockets: []socket{
 			with(freeOther, func(s *socket) { s.uid = nobody }), free, with(kernelOther, func(s *socket) { s.uid = user }),
 		}}, is(watched), is(watched)},
