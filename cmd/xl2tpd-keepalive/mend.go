@@ -212,8 +212,8 @@ func (m *mender) dead(ctx context.Context, r supervisor.Recover) error {
 // show: an IKE SA that may carry it is not ended. Its link may be silent because only what echo
 // requests go to is switched off.
 func (m *mender) carries(ctx context.Context, r supervisor.Recover) bool {
-	open := slices.DeleteFunc(slices.Clone(m.channels()), func(c helloguard.Channel) bool { return c.Closing })
-	if !heard(open, r, time.Now().Add(-heardLately)) {
+	up := slices.DeleteFunc(slices.Clone(m.channels()), func(c helloguard.Channel) bool { return !c.Up })
+	if !heard(up, r, time.Now().Add(-heardLately)) {
 		return false
 	}
 	asked, err := m.askPeer(ctx, r)

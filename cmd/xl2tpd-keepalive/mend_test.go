@@ -270,7 +270,7 @@ func TestSecure(t *testing.T) {
 			listing: newListing(func(context.Context, ...string) ([]vici.Connection, error) { return tc.all, tc.list }),
 			channels: func() []helloguard.Channel {
 				c := helloguard.Channel{Tunnel: translator.Tunnel{Peer: netip.AddrPortFrom(peer, 1701)}, Heard: time.Now()}
-				c.Closing = !tc.r.Up && tc.r.SA != "8" // the last tunnel's own
+				c.Up = tc.r.Up || tc.r.SA == "8" // else it is the last tunnel's own, which was hung up
 				return []helloguard.Channel{c}
 			},
 			ask: func(proc.ID, netip.Addr) bool { return false },

@@ -32,6 +32,7 @@ type Channel struct {
 	Vendor  string    // what the peer calls itself; empty: not known
 	Holding bool      // the tunnel can't do without the guard
 	Heard   time.Time // latest control message of the peer; zero: none
+	Up      bool      // the two ends have agreed on it, and nobody has sent a StopCCN
 	Closing bool      // a StopCCN was sent, and the peer has not acknowledged it
 	Counts
 }
@@ -42,7 +43,7 @@ func (g *Guard) Channels() (all []Channel) {
 		for _, c := range h.x.list {
 			all = append(all, Channel{
 				Tunnel: c.translator.Tunnel(), Owner: c.connection().Owner, Vendor: c.vendor, Heard: c.heard, Counts: c.counts,
-				Holding: c.translator.Diverged(), Closing: c.translator.Closing() && !c.translator.Closed(),
+				Holding: c.translator.Diverged(), Up: c.up(), Closing: c.translator.Closing() && !c.translator.Closed(),
 			})
 		}
 	})
