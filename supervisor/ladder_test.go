@@ -27,6 +27,26 @@ func climbs(l *ladder, span time.Duration, is func(time.Duration) situation, res
 	return steps, at
 }
 
+// A LAC that was perhaps hung up gets a new SA ever more seldom.
+func TestPerhapsHungUpIsRenewedSeldom(t *testing.T) {
+	for name, is := range map[string]situation{
+		"up, and silent": {wish: wishFull, daemon: true, secured: true, unclear: true, up: true, quiet: deadAfter, redial: time.Minute},
+		"down":           {wish: wishFull, daemon: true, secured: true, unclear: true, redial: time.Minute},
+	} {
+		var l ladder
+		steps, at := climbs(&l, 6*time.Hour, func(time.Duration) situation { return is }, func(Step) error { return nil })
+		for i, step := range steps {
+			if step != StepRenew || i > 1 && at[i]-at[i-1] < at[i-1]-at[i-2] {
+				t.Errorf("%s: got %v at %v, want a renewal after ever longer waits", name, steps, at)
+				break
+			}
+		}
+		if len(steps) < 3 || len(steps) > 8 {
+			t.Errorf("%s: got %d renewals in 6 hours, at %v", name, len(steps), at)
+		}
+	}
+}
+
 func TestLadder(t *testing.T) {
 	down := situation{wish: wishFull, daemon: true, secured: true}
 	for _, tt := range []struct {

@@ -14,7 +14,7 @@ func (b *Brain) takeLost(pids []int) {
 	if len(pids) > 0 {
 		list := strings.Trim(fmt.Sprint(pids), "[]")
 		text = "the pid file of xl2tpd's pppd can't be seen (pid " + list + "), so its link is left alone; " +
-			"share the folder /run with the container that it runs in, or run xl2tpd-keepalive there"
+			"run xl2tpd-keepalive in the container that has this xl2tpd"
 	}
 	if text != "" && text != was {
 		b.note(slog.LevelWarn, text)

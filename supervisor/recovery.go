@@ -267,8 +267,8 @@ func (b *Brain) wish(l *lac, s *xl2tpd.Section) wish {
 	return wishNothing
 }
 
-// perhapsDialled reports whether that a LAC has been dialled, which alone would make it wanted, is
-// not certain.
+// perhapsDialled reports whether a LAC is wanted only if it has been dialled, and nobody knows
+// whether it has.
 func (b *Brain) perhapsDialled(l *lac, s *xl2tpd.Section) bool {
 	recovery := b.configured(name{s.Kind, s.Name, l.instance}).Recovery
 	return l.mayHave && !l.seen && !s.Autodial && recovery(true) != recovery(false)

@@ -126,7 +126,7 @@ func (b *Brain) alikes() map[string]*alikes {
 		if t.gone || len(t.place.names) < 2 || t.place.names[0].kind != "lac" {
 			continue
 		}
-		key := together(t.place.names)
+		key := fmt.Sprint(t.place.names)
 		if all[key] == nil {
 			all[key] = &alikes{names: slices.DeleteFunc(slices.Clone(t.place.names), func(n name) bool {
 				return n.kind != "lac" || !b.configured(n).Keepalive || len(b.places().claims(n).sole) > 0

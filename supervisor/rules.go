@@ -22,13 +22,14 @@ type rule struct {
 }
 
 // rules are the escalation policy: which step is taken once one is due. First comes what may have
-// been hung up, then tunnels with a link, then what is in the way of a dial, then the IKE SA, then xl2tpd's own dials, then ours.
+// been hung up, then tunnels with a link, then what is in the way of a dial, then the IKE SA, then
+// xl2tpd's own dials, then those that recovery asks for.
 // docs/recovery.md has the same table.
 var rules = []rule{
 	{name: "perhaps hung up, and no SA", holds: (*moment).unclearWithoutSA, step: StepSecure,
 		why: "Of several LACs nobody knows which was hung up. xl2tpd may redial it, and needs the SA."},
 	{name: "perhaps hung up, and an old SA", holds: (*moment).unclearWithOldSA, step: StepRenew,
-		why: "The same, and the peer may have forgotten the SA."},
+		why: "The same, and the peer may have forgotten the SA. A new one is made ever more seldom."},
 	{name: "perhaps hung up", holds: (*moment).unclear, step: StepNone, until: (*moment).afterMaxPause, notes: (*ladder).countsAsDial,
 		why: "What an operator has hung up stays down, so it is neither dialled nor hung up: that is left to xl2tpd."},
 	{name: "silent for too long", holds: (*moment).overdue, step: StepHangUp,
@@ -115,7 +116,7 @@ var pauses = []pauseRule{
 		"3 s, or 10 s while charon negotiates: charon may try by itself, and the reason may come late."},
 }
 
-// choose takes the gentlest step that can help.
+// choose takes the step of the first rule that holds.
 func (l *ladder) choose(s situation, jitter float64, now time.Time) (Step, time.Time) {
 	m := &moment{l, s, jitter, now}
 	r := rules[len(rules)-1]
@@ -164,7 +165,8 @@ func (m *moment) unclear() bool { return m.s.unclear }
 func (m *moment) unclearWithoutSA() bool { return m.s.unclear && m.unsecured() && m.redialled() }
 
 func (m *moment) unclearWithOldSA() bool {
-	return m.s.unclear && m.renews() && !m.paved() && m.redialled()
+	since := max(maxPause, m.l.doneAt.Sub(m.l.since)) // so each wait is as long as all before together
+	return m.s.unclear && m.renews() && m.redialled() && (!m.l.fresh || m.now.Sub(m.l.doneAt) >= since)
 }
 
 func (m *moment) linked() bool { return m.s.up }

@@ -55,8 +55,10 @@ func (s *Section) LNSFault() string {
 		return "`lns` has no value: there is nobody to dial"
 	case strings.Contains(host, "#"):
 		return "`lns` is " + strconv.Quote(host) + ", and xl2tpd looks all of that up as one name: a comment starts with ';' here"
-	case numeric(host) && !address:
+	case numeric(host) && !address && (strings.HasPrefix(host, "0") || strings.Contains(host, ".0")):
 		return "`lns` is " + strconv.Quote(host) + ", which is no address: a number that begins with 0 is octal"
+	case numeric(host) && !address:
+		return "`lns` is " + strconv.Quote(host) + ", which is no IPv4 address"
 	case strings.ContainsFunc(host, neverInName):
 		return "`lns` is " + strconv.Quote(host) + ", and xl2tpd looks all of that up as one name: give one host, and its port behind ':' without a blank"
 	}

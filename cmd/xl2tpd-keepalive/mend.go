@@ -208,7 +208,7 @@ func (m *mender) dead(ctx context.Context, r supervisor.Recover) error {
 	return nil
 }
 
-// carries reports whether another tunnel with that peer still lives, as far as its control messages
+// carries reports whether another tunnel of this xl2tpd with that peer lives, as far as its control messages
 // show: an IKE SA that may carry it is not ended. Its link may be silent because only what echo
 // requests go to is switched off.
 func (m *mender) carries(ctx context.Context, r supervisor.Recover) bool {

@@ -138,7 +138,8 @@ func (f facts) certain(sockets []socket) bool {
 		!slices.ContainsFunc(f.daemons, func(d Daemon) bool { return !told(d.Cgroup) })
 }
 
-// owns reports whether the socket can be of nobody but this xl2tpd, whatever its port.
+// owns reports whether the socket is this xl2tpd's, whatever its port, or a descendant's: pppd and
+// its scripts have no socket of their own that sends L2TP.
 func (d Daemon) owns(s socket) bool {
 	return d.Alone && told(d.Cgroup) && s.cgroup == d.Cgroup
 }
