@@ -98,6 +98,9 @@ func (b *Brain) climb(l *lac, s *xl2tpd.Section, now time.Time) {
 		LAC: LAC{l.instance, s.Name}, To: b.target(l), Step: step, Up: is.up, Dead: l.ladder.dead,
 		SA: b.unique(b.lnsSA(l, s)), LNS: b.lns(l), From: b.from(l), Host: lnsHost(s), Tried: l.tried(),
 	}
+	if step == StepHangUp && is.moved && l.ladder.fresh {
+		r.Since = l.ladder.doneAt
+	}
 	if l.ikeTo == r.Host { // it is still the same LNS
 		r.IKE = l.ike
 	}
