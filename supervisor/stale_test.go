@@ -31,8 +31,8 @@ func TestNoIDOfAnEarlierCharon(t *testing.T) {
 	}
 }
 
-// charon initiates, and does not list what it has: the SA is not initiated again and again, and the
-// tunnel is dialled.
+// charon initiates, and does not list what it has: the SA is initiated once for each dial, and no
+// more: charon may have dropped it since.
 func TestInitiatedButNotListed(t *testing.T) {
 	n := established(t, oneLAC, "[lac default]\nrecover = full\n")
 	n.plays(time.Minute, probe.Result{RTT: time.Millisecond}, func(Recover) error { return nil })
@@ -50,7 +50,7 @@ func TestInitiatedButNotListed(t *testing.T) {
 	for _, s := range all {
 		count[s]++
 	}
-	if count[StepSecure] > 3 || count[StepDial] == 0 || count[StepDial]+count[StepRedial] > 30 {
+	if count[StepSecure] > count[StepDial]+1 || count[StepDial] == 0 || count[StepDial]+count[StepRedial] > 30 {
 		t.Errorf("%v", all)
 	}
 }
