@@ -79,6 +79,9 @@ const (
 	callStart = 10 * time.Second
 	// lasting is how long a tunnel has to be up to count as brought back.
 	lasting = time.Minute
+	// unlistedTime is how long an initiated SA counts while charon lists nothing: it may be gone
+	// since, and then a dial would go out in the clear.
+	unlistedTime = 10 * time.Second
 	// routeLook is how often a route is looked for, and lnsLook how often the LNS,
 	// in the pauses between steps.
 	routeLook = 2 * time.Second

@@ -212,7 +212,11 @@ func (b *Brain) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situatio
 		// What charon has listed last no longer counts, but for what it has said since: its list can
 		// take longer than a step if a script or RADIUS holds it up.
 		d := &l.ladder
-		is.secured = d.secured && d.doneAt.After(b.listedAt)
+		at := now
+		if is.trying { // what counts is the SA that the attempt began with
+			at = l.attempt
+		}
+		is.secured = d.secured && d.doneAt.After(b.listedAt) && at.Sub(d.doneAt) < unlistedTime
 	}
 	switch {
 	case is.up:

@@ -55,6 +55,30 @@ func TestInitiatedButNotListed(t *testing.T) {
 	}
 }
 
+// Each dial meanwhile follows an initiate that has just succeeded: charon may have dropped an earlier SA.
+func TestNoDialAfterAnOldInitiate(t *testing.T) {
+	n := established(t, oneLAC, "[lac default]\nrecover = full\n")
+	n.step(TaskFailed{Task: EyeVICI, Err: errors.New("no answer within 10s")})
+	n.step(Ending{Tunnel: closer, Reason: "closed by the peer"})
+	n.links()
+	var initiated time.Time
+	dials := 0
+	n.plays(time.Hour, probe.Result{Err: lost}, func(r Recover) error {
+		switch r.Step {
+		case StepSecure, StepRenew:
+			initiated = n.now
+		case StepDial, StepRedial:
+			if dials++; n.now.Sub(initiated) > unlistedTime {
+				t.Errorf("%v %v after the latest initiate", r.Step, n.now.Sub(initiated))
+			}
+		}
+		return nil
+	})
+	if dials == 0 || dials > mostAttempts {
+		t.Errorf("%d dials", dials)
+	}
+}
+
 // While charon negotiates, the same CHILD is not initiated once more; if nothing comes of that, it is.
 func TestWhileCharonConnects(t *testing.T) {
 	for connecting, want := range map[bool]time.Duration{true: connectTime, false: grace} {
