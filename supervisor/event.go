@@ -113,6 +113,9 @@ type Recover struct {
 	// the latest one was up.
 	Tried time.Time
 	IKE   string // the connection that its latest tunnel came through; empty: none
+	// Since is when the SA that the link had was replaced by one with another address of the LNS:
+	// earlier messages of the peer say nothing of the link; zero: it was not.
+	Since time.Time
 }
 
 // CallHook asks for the operator's executable to be told.

@@ -79,6 +79,9 @@ const (
 	callStart = 10 * time.Second
 	// lasting is how long a tunnel has to be up to count as brought back.
 	lasting = time.Minute
+	// unlistedTime is how long an initiated SA counts while charon lists nothing: it may be gone
+	// since, and then a dial would go out in the clear.
+	unlistedTime = 10 * time.Second
 	// routeLook is how often a route is looked for, and lnsLook how often the LNS,
 	// in the pauses between steps.
 	routeLook = 2 * time.Second
@@ -152,6 +155,7 @@ type ladder struct {
 	err      error     // why the latest step failed
 	doneAt   time.Time // when charon was last asked for an SA
 	secured  bool      // and it said that there is one
+	settling bool      // next is the time that this SA has to help a link
 	rule     string    // that has decided in the latest climb; empty: none
 	pause    string    // and the one that said when
 }
@@ -331,14 +335,14 @@ func (l *ladder) done(err error, s situation, jitter float64, now time.Time) {
 		}
 		return
 	}
-	l.askAt, l.dead = time.Time{}, false // it is another question now
+	l.askAt, l.dead, l.settling = time.Time{}, false, false // it is another question now
 	if errors.Is(err, ErrAlive) {
 		l.busy, l.next = StepNone, now.Add(aliveLook)
 		return
 	}
 	l.busy, l.last, l.err = StepNone, step, err
 	if step == StepSecure || step == StepRenew {
-		l.doneAt, l.secured = now, err == nil
+		l.doneAt, l.secured, l.settling = now, err == nil, err == nil
 	}
 	l.fresh = l.fresh || (step == StepSecure || step == StepRenew) && !errors.Is(err, ErrNoRoute)
 	if errors.Is(err, ErrWaits) {

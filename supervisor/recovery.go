@@ -98,6 +98,9 @@ func (b *Brain) climb(l *lac, s *xl2tpd.Section, now time.Time) {
 		LAC: LAC{l.instance, s.Name}, To: b.target(l), Step: step, Up: is.up, Dead: l.ladder.dead,
 		SA: b.unique(b.lnsSA(l, s)), LNS: b.lns(l), From: b.from(l), Host: lnsHost(s), Tried: l.tried(),
 	}
+	if step == StepHangUp && is.moved && l.ladder.fresh {
+		r.Since = l.ladder.doneAt
+	}
 	if l.ikeTo == r.Host { // it is still the same LNS
 		r.IKE = l.ike
 	}
@@ -209,7 +212,11 @@ func (b *Brain) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situatio
 		// What charon has listed last no longer counts, but for what it has said since: its list can
 		// take longer than a step if a script or RADIUS holds it up.
 		d := &l.ladder
-		is.secured = d.secured && d.doneAt.After(b.listedAt)
+		at := now
+		if is.trying { // what counts is the SA that the attempt began with
+			at = l.attempt
+		}
+		is.secured = d.secured && d.doneAt.After(b.listedAt) && at.Sub(d.doneAt) < unlistedTime
 	}
 	switch {
 	case is.up:

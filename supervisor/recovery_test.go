@@ -608,6 +608,31 @@ func TestRecoveryOfAnLNSThatHasMoved(t *testing.T) {
 	}
 }
 
+// Its tunnel is then hung up at once, unless its peer has been heard since the SA was made: if that
+// is so, it is asked again after a while.
+func TestAnLNSThatHasMovedIsHungUpAtOnce(t *testing.T) {
+	n := named(t, []string{"192.0.2.9", "192.0.2.2"}, worksWith("192.0.2.2"))
+	var renewed time.Time
+	var hangUps []time.Time
+	n.plays(45*time.Second, probe.Result{Err: lost}, func(r Recover) error {
+		switch r.Step {
+		case StepRenew:
+			renewed = n.now
+			n.step(vici.Snapshot{SAs: []vici.SA{worksWith("192.0.2.9")}})
+		case StepHangUp:
+			if !r.Since.Equal(renewed) {
+				t.Errorf("the peer's messages count since %v, renewed at %v", r.Since, renewed)
+			}
+			hangUps = append(hangUps, n.now)
+			return ErrAlive
+		}
+		return nil
+	})
+	if len(hangUps) < 2 || !hangUps[0].Equal(renewed) || hangUps[1].Sub(renewed) != aliveLook {
+		t.Errorf("renewed at %v, to be hung up at %v", renewed, hangUps)
+	}
+}
+
 // However often xl2tpd redials, and after however long, that is no negative time.
 func TestRedialling(t *testing.T) {
 	for _, tc := range []struct {

@@ -104,6 +104,8 @@ var pauses = []pauseRule{
 		"None: neither a call without link nor a tunnel without call mends itself."},
 	{"hung up, and the peer was dead", (*moment).hungUpDead, (*moment).untilFree,
 		"Until xl2tpd has finished with the tunnel: up to 33 s, or 1 s if the Hello guard acknowledged the StopCCN."},
+	{"the LNS has moved", (*moment).justMovedAway, (*moment).untilNow,
+		"None: the new SA can't help this tunnel, and its peer is asked once more before it is hung up."},
 	{"dialled without SA", (*moment).dialsWithoutSA, (*moment).untilGraceOrNext,
 		"3 s, or 10 s while charon negotiates: the attempt fails, or is in the clear."},
 	{"after a step", (*moment).stepped, (*moment).untilNext,
@@ -178,6 +180,9 @@ func (m *moment) deadForGood() bool {
 }
 
 func (m *moment) movedAway() bool { return m.s.moved && m.ipsec() && m.l.fresh && m.s.quiet > 0 }
+
+// justMovedAway reports the same right after the SA was made.
+func (m *moment) justMovedAway() bool { return m.movedAway() && m.l.settling }
 
 func (m *moment) bareAndSecurable() bool { return m.s.bare && m.ipsec() }
 

@@ -76,6 +76,9 @@ func TestEachPause(t *testing.T) {
 		{"a new SA", func(l *ladder, s *situation) { l.last, l.next = StepRenew, next }, 0},
 		{"in the way of a dial", func(l *ladder, s *situation) { l.last, l.next, s.stuck = StepDial, next, true }, 0},
 		{"hung up, and the peer was dead", func(l *ladder, s *situation) { l.last, l.next, s.lost, s.free = StepHangUp, next, true, free }, dyingFor},
+		{"the LNS has moved", func(l *ladder, s *situation) {
+			l.last, l.next, l.fresh, l.settling, s.up, s.quiet, s.bare, s.moved = StepRenew, next, true, true, true, time.Second, true, true
+		}, 0},
 		{"dialled without SA", func(l *ladder, s *situation) { l.last, l.next, s.trying, s.secured = StepDial, next, true, false }, grace},
 		{"after a step", func(l *ladder, s *situation) { l.last, l.next, l.err = StepDial, next, errors.New("lost") }, time.Minute},
 		{"a silent link", func(l *ladder, s *situation) { s.up, s.quiet = true, deadAfter }, 0},

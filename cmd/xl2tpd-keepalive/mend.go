@@ -63,10 +63,7 @@ func (m *mender) step(ctx context.Context, r supervisor.Recover) error {
 		}
 	}
 	if (r.Step == supervisor.StepRenew || r.Step == supervisor.StepHangUp) && r.Up && !r.Dead {
-		if heard(m.channels(), r, time.Now().Add(-heardLately)) {
-			return supervisor.ErrAlive
-		}
-		if _, err := m.askPeer(ctx, r); err != nil {
+		if err := m.speaks(ctx, r); err != nil {
 			return err
 		}
 	}
@@ -218,6 +215,24 @@ func (m *mender) carries(ctx context.Context, r supervisor.Recover) bool {
 	}
 	asked, err := m.askPeer(ctx, r)
 	return !asked || errors.Is(err, supervisor.ErrAlive)
+}
+
+// speaks returns ErrAlive if the peer of a link has been heard lately, or answers. What it has said
+// before r.Since counts only if it can't be asked.
+func (m *mender) speaks(ctx context.Context, r supervisor.Recover) error {
+	lately := time.Now().Add(-heardLately)
+	since := lately
+	if r.Since.After(since) {
+		since = r.Since
+	}
+	if heard(m.channels(), r, since) {
+		return supervisor.ErrAlive
+	}
+	asked, err := m.askPeer(ctx, r)
+	if err == nil && !asked && heard(m.channels(), r, lately) {
+		return supervisor.ErrAlive
+	}
+	return err
 }
 
 // askPeer asks a peer for a control message, a few times. The error is ErrAlive if one comes. It

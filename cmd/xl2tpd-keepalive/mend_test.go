@@ -216,6 +216,50 @@ func TestHangUp(t *testing.T) {
 	}
 }
 
+// What a peer has said before the SA of its tunnel was replaced by one with another address does not
+// keep the tunnel, unless the peer can't be asked.
+func TestHangUpOfAMovedLNS(t *testing.T) {
+	peer := netip.MustParseAddr("192.0.2.1")
+	for name, tc := range map[string]struct {
+		heard   time.Duration // before the step
+		moved   bool          // the SA was replaced 10 s before the step
+		mute    bool          // it can't be asked
+		answers bool
+		err     error
+		want    []string
+	}{
+		"heard before the new SA":                     {30 * time.Second, true, false, false, nil, []string{"d /ctl office after 3s"}},
+		"heard before the new SA, and answers":        {30 * time.Second, true, false, true, supervisor.ErrAlive, nil},
+		"heard before the new SA, and can't be asked": {30 * time.Second, true, true, false, supervisor.ErrAlive, nil},
+		"heard since":        {5 * time.Second, true, false, false, supervisor.ErrAlive, nil},
+		"has not moved":      {30 * time.Second, false, false, false, supervisor.ErrAlive, nil},
+		"not heard for long": {2 * heardLately, true, true, false, nil, []string{"d /ctl office after 0s"}},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			x := &told{began: time.Now()}
+			c := helloguard.Channel{Tunnel: translator.Tunnel{Peer: netip.AddrPortFrom(peer, 1701)}, Heard: x.began.Add(-tc.heard)}
+			m := &mender{
+				control: x, resolve: func(string) {}, hanging: func(proc.ID, netip.Addr, bool) {},
+				channels: func() []helloguard.Channel { return []helloguard.Channel{c} },
+				ask: func(proc.ID, netip.Addr) bool {
+					if tc.answers {
+						c.Heard = time.Now().Add(time.Millisecond)
+					}
+					return !tc.mute
+				},
+			}
+			r := supervisor.Recover{LAC: office, To: officeIsOf, Step: supervisor.StepHangUp, Peer: peer, Up: true}
+			if tc.moved {
+				r.Since = x.began.Add(-10 * time.Second)
+			}
+			err := m.step(t.Context(), r)
+			if !slices.Equal(x.all, tc.want) || err != tc.err {
+				t.Errorf("%s: %q, %v", name, x.all, err)
+			}
+		})
+	}
+}
+
 // charon is a VICI socket at which every command succeeds; each is told by its name and
 // its first value.
 func charon(t *testing.T) (socket string, commands chan string) {
