@@ -279,6 +279,28 @@ func TestFindings(t *testing.T) {
 		{"cron restarts xl2tpd", func(p *patient) {
 			p.write("/etc/crontab", "0 4 * * * root systemctl restart xl2tpd\n")
 		}, "redialling", "/etc/crontab, xl2tpd (redial = yes)"},
+		{"cron restarts this program alone", func(p *patient) {
+			p.write("/etc/crontab", "0 4 * * * root systemctl restart xl2tpd-keepalive.service\n0 5 * * * root pkill -HUP xl2tpd-keepalive\n")
+		}, "", ""},
+		{"cron starts xl2tpd behind another stop", func(p *patient) {
+			p.write("/etc/crontab", "0 4 * * * root systemctl stop apache2; systemctl start xl2tpd\n")
+		}, "", ""},
+		{"cron asks for the status", func(p *patient) {
+			p.write("/etc/crontab", "*/5 * * * * root xl2tpd-control status\n")
+		}, "", ""},
+		{"cron redials behind a test", func(p *patient) {
+			p.write("/etc/crontab", "* * * * * root [ -p /run/xl2tpd/l2tp-control ] && echo c office > /run/xl2tpd/l2tp-control\n")
+		}, "redialling", "/etc/crontab, xl2tpd (redial = yes)"},
+		{"a log that tells of restarts", func(p *patient) {
+			p.write("/etc/crontab", "* * * * * root /usr/local/sbin/check >> /var/log/vpn.log\n")
+			p.script("/usr/local/sbin/check", "#!/bin/sh\nping -c1 10.0.0.1\n")
+			p.write("/var/log/vpn.log", "systemctl restart xl2tpd\n")
+		}, "", ""},
+		{"two run one script", func(p *patient) {
+			p.write("/etc/cron.d/a", "* * * * * root /root/vpn\n")
+			p.write("/etc/cron.d/b", "* * * * * root /root/vpn\n")
+			p.write("/root/vpn", "systemctl restart xl2tpd\n")
+		}, "redialling", "/etc/cron.d/a (runs /root/vpn), /etc/cron.d/b (runs /root/vpn), xl2tpd"},
 		{"cron restarts IPsec", func(p *patient) {
 			p.write("/var/spool/cron/crontabs/root", "*/5 * * * * ping -c1 10.0.0.1 || ipsec restart\n")
 		}, "redialling", "/var/spool/cron/crontabs/root, xl2tpd"},

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -12,26 +13,38 @@ const (
 	maxDepth  = 4         // of scripts that run scripts
 )
 
-// ours are the daemons that carry the tunnels, as units and as init scripts.
-const ours = `(?:xl2tpd|strongswan(?:-starter|-swanctl)?|ipsec|charon-systemd)`
+// The daemons that carry the tunnels, as units and as init scripts. What begins with such a name, as
+// xl2tpd-keepalive does, is something else.
+const (
+	carriers = `(?:xl2tpd|strongswan(?:-starter|-swanctl)?|ipsec|charon-systemd)(?:\.service)?`
+	nameEnds = `(?:$|[^\w.@-])`
+)
 
 // Commands that dial, or that end tunnels of others by the way.
 var (
 	writesPipe = regexp.MustCompile(`\bxl2tpd-control\b|\bl2tp-control\b`)
-	handlesIt  = regexp.MustCompile(`-C\s*\S*l2tp-control|^\s*(?:rm|mkdir|mkfifo|chmod|chown|ls|test|\[)\s`)
-	restarts   = regexp.MustCompile(`\bsystemctl\b.*\b(?:restart|try-restart|reload-or-restart|stop|kill)\b.*\b` + ours + `\b|` +
-		`\b(?:service|invoke-rc\.d)\s+` + ours + `\s+(?:restart|force-reload|stop)\b|` +
-		`/etc/init\.d/` + ours + `\s+(?:restart|force-reload|stop)\b|` +
+	handlesIt  = regexp.MustCompile(`-C\s*\S*l2tp-control|^\s*(?:(?:if|while|until|!)\s+)*(?:rm|mkdir|mkfifo|chmod|chown|ls|test|\[)\s|` +
+		`\bxl2tpd-control\s+(?:-\S+\s+)*(?:status|available)\b`)
+	restarts = regexp.MustCompile(`\bsystemctl\b.*\b(?:restart|try-restart|reload-or-restart|stop|kill)\b.*\b` + carriers + nameEnds + `|` +
+		`\b(?:service|invoke-rc\.d)\s+` + carriers + `\s+(?:restart|force-reload|stop)\b|` +
+		`/etc/init\.d/` + carriers + `\s+(?:restart|force-reload|stop)\b|` +
 		`\bipsec\s+(?:restart|stop)\b|` +
-		`\b(?:killall|pkill)\b.*\b(?:xl2tpd|charon)\b`)
+		`\b(?:killall|pkill)\b.*\b(?:xl2tpd|charon)` + nameEnds)
 
+	between    = regexp.MustCompile(`&&|\|\||[;|&]`) // commands of one line
+	redirected = regexp.MustCompile(`\d?>>?\s*\S+`)
 	pathInText = regexp.MustCompile(`/[\w.+@/-]+`)
 	wordInText = regexp.MustCompile(`[\w.+@-]+`)
 )
 
-// dials reports whether a line dials, or restarts what carries the tunnels.
+// dials reports whether a command of a line dials, or restarts what carries the tunnels.
 func (e *exam) dials(line string) bool {
-	return writesPipe.MatchString(line) && !handlesIt.MatchString(line) || restarts.MatchString(line) || e.restartsUnit(line)
+	for _, command := range between.Split(line, -1) {
+		if writesPipe.MatchString(command) && !handlesIt.MatchString(command) || restarts.MatchString(command) || e.restartsUnit(command) {
+			return true
+		}
+	}
+	return false
 }
 
 // restartsUnit reports whether a line restarts the unit of an xl2tpd that is called otherwise.
@@ -39,7 +52,7 @@ func (e *exam) restartsUnit(line string) bool {
 	for _, i := range e.seen.Instances {
 		name := strings.TrimSuffix(i.Unit, ".service")
 		if name != "" && !i.NetworkManager() && strings.Contains(line, name) &&
-			regexp.MustCompile(`\bsystemctl\b.*\b(?:restart|try-restart|stop)\b.*`+regexp.QuoteMeta(name)).MatchString(line) {
+			regexp.MustCompile(`\bsystemctl\b.*\b(?:restart|try-restart|stop)\b.*`+regexp.QuoteMeta(name)+`(?:\.service)?`+nameEnds).MatchString(line) {
 			return true
 		}
 	}
@@ -72,9 +85,9 @@ func (e *exam) text(path string) string {
 	return e.read(path)
 }
 
-// runs looks for the file, started by this one or this one itself, that dials. It notes which
-// scripts are started.
-func (e *exam) runs(path string, started map[string]bool, depth int) (by string) {
+// runs looks for the file, started by this one or this one itself, that dials. started has that of
+// each script that was looked at.
+func (e *exam) runs(path string, started map[string]string, depth int) (by string) {
 	lines := commands(path, e.text(path))
 	for _, line := range lines {
 		if e.dials(line) {
@@ -86,21 +99,25 @@ func (e *exam) runs(path string, started map[string]bool, depth int) (by string)
 	}
 	for _, line := range lines {
 		for _, script := range e.scriptsIn(line) {
-			if started[script] || script == path {
+			if script == path {
 				continue
 			}
-			started[script] = true
-			if found := e.runs(script, started, depth+1); by == "" {
-				by = found
+			found, looked := started[script]
+			if !looked {
+				started[script] = "" // it may run itself in turn
+				found = e.runs(script, started, depth+1)
+				started[script] = found
 			}
+			by = cmp.Or(by, found)
 		}
 	}
 	return by
 }
 
 // scriptsIn are the administrator's own scripts that a line names: by their paths, or those in
-// /usr/local by their names.
+// /usr/local by their names. What the line writes to is none.
 func (e *exam) scriptsIn(line string) (all []string) {
+	line = redirected.ReplaceAllString(line, "")
 	for _, path := range pathInText.FindAllString(line, -1) {
 		path = filepath.Clean(path)
 		if !packaged(path) && e.text(path) != "" {

@@ -82,14 +82,16 @@ var scriptFolders = []string{
 // dialers are the files that dial, or restart what carries the tunnels: those that somebody
 // starts, and those of which nobody is seen to do so.
 func (e *exam) dialers() (sure, perhaps []string) {
-	started := map[string]bool{}
+	started := map[string]string{}
 	for _, s := range starters {
 		for _, path := range e.glob(s.pattern) {
 			if !s.starts(e, path) {
 				continue
 			}
-			started[path] = true
-			switch by := e.runs(path, started, 0); by {
+			started[path] = ""
+			by := e.runs(path, started, 0)
+			started[path] = by
+			switch by {
 			case "":
 			case path:
 				sure = append(sure, path)
@@ -104,7 +106,7 @@ func (e *exam) dialers() (sure, perhaps []string) {
 	}
 	for _, pattern := range patterns {
 		for _, path := range e.glob(pattern) {
-			if !started[path] && slices.ContainsFunc(commands(path, e.text(path)), e.dials) {
+			if _, known := started[path]; !known && slices.ContainsFunc(commands(path, e.text(path)), e.dials) {
 				perhaps = append(perhaps, path)
 			}
 		}

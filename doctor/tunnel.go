@@ -70,6 +70,8 @@ func (e *exam) state(name string, t *status.Tunnel) Finding {
 		case i == nil || !i.Runs(): // no wonder, and it has a check of its own
 		case i.NetworkManager():
 			f.Remedy = []string{restart(*i), "journalctl -u NetworkManager -u xl2tpd-keepalive"}
+		case isLAC && strings.Contains(lac, ", "): // one of several that nobody can tell apart
+			f.Remedy = []string{"give each of them a pppoptfile of its own, then this says which one is down", journal(*i)}
 		case isLAC && t.Link == nil:
 			f.Remedy = []string{
 				tell(i.Pipe, "c", lac, ""),
