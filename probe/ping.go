@@ -93,9 +93,9 @@ func (p *Ping) left() int {
 // settle counts an echo request. p.mu is held.
 func (p *Ping) settle(pong Pong) {
 	if pong.Err == nil {
-		p.stats.reply(pong.RTT)
+		p.stats.Reply(pong.RTT)
 	} else {
-		p.stats.lost()
+		p.stats.Lose()
 	}
 	if p.Notify != nil {
 		p.Notify(pong)
@@ -112,4 +112,13 @@ func pause(ctx context.Context, d time.Duration) error {
 	case <-timer.C:
 		return nil
 	}
+}
+
+// Permitted returns ErrPermission if this process may not open the socket that echo requests need.
+func Permitted() error {
+	s, err := open(0)
+	if err != nil {
+		return err
+	}
+	return s.file.Close()
 }

@@ -36,9 +36,9 @@ func ping(t *testing.T, ctx context.Context, p *Ping) (pongs []Pong) {
 		}
 		seen[pong.Seq] = true
 		if pong.Err == nil {
-			s.reply(pong.RTT)
+			s.Reply(pong.RTT)
 		} else {
-			s.lost()
+			s.Lose()
 		}
 	}
 	if *p.Stats() != s {

@@ -22,9 +22,11 @@ type Stats struct {
 	counts        [buckets]uint32
 }
 
-func (s *Stats) lost() { s.Sent++ }
+// Lose counts an echo request without a reply.
+func (s *Stats) Lose() { s.Sent++ }
 
-func (s *Stats) reply(rtt time.Duration) {
+// Reply counts one with a reply.
+func (s *Stats) Reply(rtt time.Duration) {
 	s.Sent++
 	s.Received++
 	if s.Received == 1 {

@@ -17,10 +17,10 @@ func TestStats(t *testing.T) {
 		lost := rapid.IntRange(0, 20).Draw(t, "lost")
 		var s Stats
 		for _, rtt := range trips {
-			s.reply(time.Duration(rtt))
+			s.Reply(time.Duration(rtt))
 		}
 		for range lost {
-			s.lost()
+			s.Lose()
 		}
 		if s.Received != len(trips) || s.Lost() != lost || s.Sent != s.Received+s.Lost() {
 			t.Fatalf("%d sent, %d received, %d lost", s.Sent, s.Received, s.Lost())
