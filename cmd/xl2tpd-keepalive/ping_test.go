@@ -222,7 +222,7 @@ func TestPingText(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	const file = "testdata/ping.txt"
+	const file = "testdata/ping.golden"
 	if *update {
 		if err := os.WriteFile(file, b.Bytes(), 0o644); err != nil {
 			t.Fatal(err)
