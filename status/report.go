@@ -22,6 +22,8 @@ type Tunnel struct {
 	// NetworkManager; empty if there is one xl2tpd alone.
 	Instance string     `json:"instance,omitempty"`
 	Peer     netip.Addr `json:"peer"` // outer address of the far end
+	// Local is this end's outer address; invalid if not known.
+	Local netip.Addr `json:"local,omitzero"`
 	// Vendor is what the far end calls itself; empty if not known.
 	Vendor string    `json:"vendor,omitempty"`
 	State  string    `json:"state"`

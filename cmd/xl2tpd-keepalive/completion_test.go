@@ -35,7 +35,11 @@ func TestCompletion(t *testing.T) {
 			for command, flags := range commandLines() {
 				sh.complete(command[:len(command)-1], command)
 				for _, flag := range flags {
-					sh.complete(command+" "+flag[:len(flag)-1], command+" "+flag)
+					typed := flag[:len(flag)-1]
+					if typed == "-" { // a flag of one letter is complete
+						typed = flag
+					}
+					sh.complete(command+" "+typed, command+" "+flag)
 				}
 			}
 			sh.complete("run -debug -config "+files+"/_xl2tpd-keep", "run -debug -config "+files+"/_xl2tpd-keepalive")

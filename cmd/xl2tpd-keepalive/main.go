@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"strings"
 )
 
 // version is set by the linker.
@@ -19,6 +20,8 @@ const usage = `usage: xl2tpd-keepalive COMMAND [FLAG...]
                 [-config FILE] [-xl2tpd-config FILE] [-debug]
   status        show the tunnels of the running service
                 [-json] [-watch]
+  ping NAME     tell which half of a tunnel's path is slow, or loses packets
+                [-c COUNT] [-i SECONDS] [-s BYTES] [-M do] [-json]
   doctor        look for what closes tunnels
                 [-json]
   check-config  tell what is wrong with keepalive.conf
@@ -49,6 +52,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return exitUsage
 	}
 	var o options
+	var p pingOptions
 	flags := flag.NewFlagSet(args[0], flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.Usage = func() {} // see below
@@ -62,6 +66,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 		flags.BoolVar(&o.json, "json", false, "")
 		flags.BoolVar(&o.watch, "watch", false, "")
 		command = func() int { return show(o, stdout, stderr) }
+	case "ping":
+		p.define(flags)
+		command = func() int { return ping(p, stdout, stderr) }
 	case "doctor":
 		flags.BoolVar(&o.json, "json", false, "")
 		command = func() int { return examine(o, stdout, stderr) }
@@ -84,18 +91,40 @@ func run(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "xl2tpd-keepalive: there is no command %q\n%s", args[0], usage)
 		return exitUsage
 	}
-	switch err := flags.Parse(args[1:]); {
+	words, err := parse(flags, args[1:])
+	if args[0] == "ping" {
+		p.name, words = strings.Join(words, " "), nil
+	}
+	switch {
 	case err == flag.ErrHelp:
 		fmt.Fprint(stdout, usage)
 		return exitOK
 	case err != nil:
 		fmt.Fprint(stderr, usage) // Parse has told what is wrong
 		return exitUsage
-	case flags.NArg() > 0:
-		fmt.Fprintf(stderr, "xl2tpd-keepalive: %s does not take %q\n%s", args[0], flags.Arg(0), usage)
+	case len(words) > 0:
+		fmt.Fprintf(stderr, "xl2tpd-keepalive: %s does not take %q\n%s", args[0], words[0], usage)
+		return exitUsage
+	case args[0] == "ping" && p.name == "":
+		fmt.Fprintf(stderr, "xl2tpd-keepalive: ping needs the name of a tunnel, as status has it\n%s", usage)
 		return exitUsage
 	}
 	return command()
+}
+
+// parse parses flags that may stand before, between and behind words, and returns the words.
+func parse(flags *flag.FlagSet, args []string) (words []string, err error) {
+	for {
+		if err := flags.Parse(args); err != nil {
+			return nil, err
+		}
+		rest := flags.Args()
+		read := len(args) - len(rest)
+		if len(rest) == 0 || read > 0 && args[read-1] == "--" {
+			return append(words, rest...), nil
+		}
+		words, args = append(words, rest[0]), rest[1:]
+	}
 }
 
 // options are what the flags say.

@@ -19,7 +19,7 @@ func commandLines() map[string][]string {
 	lines := map[string][]string{}
 	for _, line := range regexp.MustCompile(`(?m)^  (\S+) .*(\n {16}.*)?$`).FindAllStringSubmatch(usage, -1) {
 		lines[line[1]] = nil
-		for _, flag := range regexp.MustCompile(`\[(-[-a-z0-9]+)`).FindAllStringSubmatch(line[0], -1) {
+		for _, flag := range regexp.MustCompile(`\[(-[-a-zA-Z0-9]+)`).FindAllStringSubmatch(line[0], -1) {
 			lines[line[1]] = append(lines[line[1]], flag[1])
 		}
 	}

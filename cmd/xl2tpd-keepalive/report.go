@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"net/netip"
 	"os"
 	"time"
 
@@ -65,6 +66,7 @@ func join(details []supervisor.Detail, channels []helloguard.Channel) {
 		if d.Report.Link == nil {
 			continue
 		}
+		setLocal(d, d.Session.Local)
 		links.Add(d, d.Session, d.Outer, d.Daemon)
 		if d.Session == (xl2tpd.Session{}) && !d.Outer.IsValid() {
 			strays[d.Daemon] = append(strays[d.Daemon], d)
@@ -90,6 +92,7 @@ func join(details []supervisor.Detail, channels []helloguard.Channel) {
 // add adds what was done in one control connection.
 func add(d *supervisor.Detail, c helloguard.Channel) {
 	r := &d.Report
+	setLocal(d, c.Tunnel.Local)
 	if r.Guard == nil {
 		r.Guard = &status.Guard{Mode: supervisor.GuardName(d.Guard)}
 	}
@@ -99,4 +102,11 @@ func add(d *supervisor.Detail, c helloguard.Channel) {
 	g := r.Guard
 	g.Holding = g.Holding || c.Holding && d.Guard != config.GuardOff
 	g.Held, g.Passed, g.Answered = g.Held+c.Held, g.Passed+c.Passed, g.Answered+c.Answered
+}
+
+// setLocal notes this end's outer address, if it is one. The kernel's own word comes first.
+func setLocal(d *supervisor.Detail, local netip.AddrPort) {
+	if a := local.Addr().Unmap(); !d.Report.Local.IsValid() && a.IsValid() && !a.IsUnspecified() {
+		d.Report.Local = a
+	}
 }

@@ -12,6 +12,7 @@ import (
 	"xl2tpd-keepalive/proc"
 	"xl2tpd-keepalive/status"
 	"xl2tpd-keepalive/supervisor"
+	"xl2tpd-keepalive/xl2tpd"
 )
 
 // A link that has been up all the time has come up at the same time in each report.
@@ -118,6 +119,32 @@ func TestJoinStrays(t *testing.T) {
 			if d.Report.Guard != nil {
 				t.Errorf("%s: %+v", name, d.Report.Guard)
 			}
+		}
+	}
+}
+
+// This end's outer address is the kernel's word, else the one of the packets that the guard has seen.
+func TestJoinLocal(t *testing.T) {
+	addr := netip.MustParseAddrPort
+	peer := addr("192.0.2.1:1701")
+	channels := []helloguard.Channel{
+		{Tunnel: translator.Tunnel{Local: addr("198.51.100.7:1701"), Peer: peer, LocalID: 7}, Owner: proc.ID{Pid: 100, Start: 1}},
+	}
+	link := func(local netip.AddrPort) supervisor.Detail {
+		d := supervisor.Detail{Tunnel: supervisor.Tunnel{Outer: peer.Addr(), Daemon: 100}, Report: status.Tunnel{Link: &status.Link{}}}
+		if local.IsValid() {
+			d.Session = xl2tpd.Session{Local: local, Peer: peer, LocalTunnel: 7}
+		}
+		return d
+	}
+	for want, d := range map[string]supervisor.Detail{
+		"198.51.100.7": link(netip.AddrPort{}),
+		"198.51.100.8": link(addr("198.51.100.8:1701")),
+	} {
+		details := []supervisor.Detail{d, {Report: status.Tunnel{Name: "lac home"}}}
+		join(details, channels)
+		if got := details[0].Report.Local; got.String() != want || details[1].Report.Local.IsValid() {
+			t.Errorf("got %v, want %s; without a link %v", got, want, details[1].Report.Local)
 		}
 	}
 }

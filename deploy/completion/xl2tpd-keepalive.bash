@@ -4,7 +4,7 @@ _xl2tpd_keepalive() {
 	local word=${COMP_WORDS[COMP_CWORD]} flags=
 	COMPREPLY=()
 	if ((COMP_CWORD == 1)); then
-		COMPREPLY=($(compgen -W 'run check-config status doctor remove-table control version help' -- "$word"))
+		COMPREPLY=($(compgen -W 'run check-config status ping doctor remove-table control version help' -- "$word"))
 		return
 	fi
 	case ${COMP_WORDS[COMP_CWORD - 1]} in
@@ -13,11 +13,16 @@ _xl2tpd_keepalive() {
 		mapfile -t COMPREPLY < <(compgen -f -- "$word")
 		return
 		;;
+	-M)
+		COMPREPLY=($(compgen -W do -- "$word"))
+		return
+		;;
 	esac
 	case ${COMP_WORDS[1]} in
 	run) flags='-config -xl2tpd-config -debug' ;;
 	check-config) flags='-config -xl2tpd-config' ;;
 	status) flags='-json -watch' ;;
+	ping) flags='-c -i -s -M -json' ;;
 	doctor) flags='-json' ;;
 	esac
 	COMPREPLY=($(compgen -W "$flags" -- "$word"))

@@ -1,0 +1,253 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net/netip"
+	"os/signal"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"xl2tpd-keepalive/probe"
+	"xl2tpd-keepalive/status"
+)
+
+const (
+	// replyTime is how long an echo reply may take. A later one counts as lost.
+	replyTime = 5 * time.Second
+
+	// Above the least interval no router takes two pings for a flood.
+	leastInterval = 200 * time.Millisecond
+	mostInterval  = time.Hour
+
+	defaultData = 56 // bytes, as ping(8)
+)
+
+// pingOptions are what the flags of ping say.
+type pingOptions struct {
+	name         string
+	count        int // 0: until Ctrl-C
+	interval     time.Duration
+	size         int
+	dontFragment bool
+	json         bool
+}
+
+func (o *pingOptions) define(flags *flag.FlagSet) {
+	o.interval, o.size = time.Second, defaultData
+	flags.Func("c", "", func(s string) (err error) {
+		o.count, err = between(s, 1, 1<<31-1)
+		return err
+	})
+	flags.Func("i", "", func(s string) error {
+		seconds, err := strconv.ParseFloat(s, 64)
+		if err != nil || !(seconds >= leastInterval.Seconds() && seconds <= mostInterval.Seconds()) {
+			return fmt.Errorf("should be a number of seconds from %v to %v", leastInterval.Seconds(), mostInterval.Seconds())
+		}
+		o.interval = time.Duration(seconds * float64(time.Second))
+		return nil
+	})
+	flags.Func("s", "", func(s string) (err error) {
+		o.size, err = between(s, probe.MinData, probe.MaxData)
+		return err
+	})
+	flags.Func("M", "", func(s string) error {
+		if s != "do" {
+			return errors.New(`should be "do": do not fragment`)
+		}
+		o.dontFragment = true
+		return nil
+	})
+	flags.BoolVar(&o.json, "json", false, "")
+}
+
+func between(s string, least, most int) (int, error) {
+	n, err := strconv.Atoi(s)
+	if err != nil || n < least || n > most {
+		return 0, fmt.Errorf("should be a whole number from %d to %d", least, most)
+	}
+	return n, nil
+}
+
+// ping pings the two halves of a tunnel's path. The exit status tells whether the inner one had a reply.
+func ping(o pingOptions, stdout, stderr io.Writer) int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	r, err := status.Read(ctx, status.DefaultSocket)
+	if err != nil {
+		fmt.Fprintln(stderr, "xl2tpd-keepalive:", err)
+		return exitError
+	}
+	t, err := findTunnel(r.Tunnels, o.name)
+	if err == nil {
+		if err = probe.Permitted(); errors.Is(err, probe.ErrPermission) {
+			err = fmt.Errorf("%w (sudo xl2tpd-keepalive ping %s)", err, o.name)
+		}
+	}
+	if err != nil {
+		fmt.Fprintln(stderr, "xl2tpd-keepalive:", err)
+		return exitError
+	}
+	p := newPair(t, o)
+	out := stdout
+	if o.json {
+		out = io.Discard
+	}
+	if err := p.ping(ctx, out); err != nil {
+		fmt.Fprintln(stderr, "xl2tpd-keepalive:", err)
+		return exitError
+	}
+	if o.json {
+		err = p.json(stdout)
+	} else {
+		err = p.summary(stdout)
+	}
+	if err != nil || p.inner.figures.Received == 0 {
+		return exitError
+	}
+	return exitOK
+}
+
+// pair is the two pings of one tunnel. The inner half goes through its pppN, and by that over the outer one too.
+type pair struct {
+	tunnel       *status.Tunnel
+	inner, outer *half // outer is nil if the peer's address is not known
+}
+
+// half is one of the two pings.
+type half struct {
+	name string
+	probe.Ping
+	figures *probe.Stats // once it has ended
+	unsent  string       // why the latest request could not be sent; empty: each could
+}
+
+func newPair(t *status.Tunnel, o pingOptions) *pair {
+	newHalf := func(name, link string, source, target netip.Addr) *half {
+		return &half{name: name, Ping: probe.Ping{
+			Link: link, Source: source, Target: target,
+			Count: o.count, Interval: o.interval, Size: o.size, DontFragment: o.dontFragment, Wait: replyTime,
+		}}
+	}
+	target := t.Link.Target
+	if !target.IsValid() {
+		target = t.Link.Remote
+	}
+	p := &pair{tunnel: t, inner: newHalf("inner", t.Link.Name, t.Link.Local, target)}
+	if t.Peer.IsValid() {
+		p.outer = newHalf("outer", "", t.Local, t.Peer)
+	}
+	return p
+}
+
+func (p *pair) halves() []*half {
+	if p.outer == nil {
+		return []*half{p.inner}
+	}
+	return []*half{p.inner, p.outer}
+}
+
+// ping pings both halves side by side, with a line for each reply, until both are done or ctx ends.
+func (p *pair) ping(ctx context.Context, w io.Writer) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	p.head(w)
+	var mu sync.Mutex // of w
+	var done sync.WaitGroup
+	errs := make([]error, len(p.halves()))
+	for i, h := range p.halves() {
+		h.Notify = func(pong probe.Pong) {
+			mu.Lock()
+			defer mu.Unlock()
+			h.line(w, pong)
+		}
+		done.Go(func() {
+			if errs[i] = h.Run(ctx); errs[i] != nil {
+				cancel()
+			}
+		})
+	}
+	done.Wait()
+	for _, h := range p.halves() {
+		h.figures = h.Stats()
+	}
+	return errors.Join(slices.Compact(errs)...)
+}
+
+// findTunnel finds a tunnel that has a link by any of its names. Its errors say which tunnels there are.
+func findTunnel(all []status.Tunnel, name string) (*status.Tunnel, error) {
+	var found []*status.Tunnel
+	for i := range all {
+		if slices.Contains(names(&all[i]), name) {
+			found = append(found, &all[i])
+		}
+	}
+	switch {
+	case len(all) == 0:
+		return nil, errors.New("there is no tunnel (xl2tpd-keepalive doctor looks for the reason)")
+	case len(found) == 0:
+		return nil, fmt.Errorf("there is no tunnel %q: name one of %s", status.Printable(name), list(pointers(all)))
+	case len(found) > 1:
+		return nil, fmt.Errorf("%q is not one tunnel alone: name one of %s by its pppN", status.Printable(name), list(found))
+	case found[0].Link == nil || !found[0].Link.Remote.IsValid():
+		return nil, fmt.Errorf("%s has no link now, so there is nothing to ping: %s (xl2tpd-keepalive status)",
+			title(found[0]), status.Printable(found[0].Doing))
+	}
+	return found[0], nil
+}
+
+// names are what a tunnel may be called: its section, with or without lac or lns, and with or without its xl2tpd, in
+// the order of status or of keepalive.conf; and its pppN.
+func names(t *status.Tunnel) (all []string) {
+	if t.Link != nil {
+		all = append(all, t.Link.Name)
+	}
+	kind, section, ok := strings.Cut(t.Name, " ")
+	if !ok {
+		return all
+	}
+	all = append(all, t.Name, section)
+	if t.Instance != "" {
+		all = append(all, title(t), t.Instance+" "+section, kind+" "+t.Instance+" "+section)
+	}
+	return all
+}
+
+// title is a tunnel's name as status prints it.
+func title(t *status.Tunnel) string {
+	name := t.Name
+	if name == "" {
+		name = "(unknown section)"
+	}
+	if t.Instance != "" {
+		name += " (" + t.Instance + ")"
+	}
+	return status.Printable(name)
+}
+
+// list names tunnels in one line.
+func list(tunnels []*status.Tunnel) string {
+	var all []string
+	for _, t := range tunnels {
+		link := "no link"
+		if t.Link != nil {
+			link = status.Printable(t.Link.Name)
+		}
+		all = append(all, title(t)+", "+link)
+	}
+	return strings.Join(all, "; ")
+}
+
+func pointers(all []status.Tunnel) (p []*status.Tunnel) {
+	for i := range all {
+		p = append(p, &all[i])
+	}
+	return p
+}

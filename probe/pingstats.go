@@ -1,0 +1,88 @@
+package probe
+
+import (
+	"math"
+	"sort"
+	"time"
+)
+
+// The buckets of round-trip times. The first ends at 1 µs, and each next one a hundredth later; the last ends after more than
+// a minute, and has everything longer.
+const (
+	buckets = 1820
+	growth  = 1.01
+)
+
+// Stats are the figures of a Ping. They need the same memory, however many echo requests there are.
+type Stats struct {
+	Sent, Received int
+	Min, Max       time.Duration // 0: no reply
+
+	mean, squares float64 // of round-trip times, in ns; squares is the sum of squared distances from the mean
+	counts        [buckets]uint32
+}
+
+// Lose counts an echo request without a reply.
+func (s *Stats) Lose() { s.Sent++ }
+
+// Reply counts one with a reply.
+func (s *Stats) Reply(rtt time.Duration) {
+	s.Sent++
+	s.Received++
+	if s.Received == 1 {
+		s.Min, s.Max = rtt, rtt
+	}
+	s.Min, s.Max = min(s.Min, rtt), max(s.Max, rtt)
+	// Welford's method: B. P. Welford, Note on a method for calculating corrected sums of squares and products, 1962.
+	off := float64(rtt) - s.mean
+	s.mean += off / float64(s.Received)
+	s.squares += off * (float64(rtt) - s.mean)
+	s.counts[bucket(rtt)]++
+}
+
+// Lost is how many echo requests had no reply, or could not be sent.
+func (s *Stats) Lost() int { return s.Sent - s.Received }
+
+// Loss is the lost part of all, from 0 to 1.
+func (s *Stats) Loss() float64 {
+	if s.Sent == 0 {
+		return 0
+	}
+	return float64(s.Lost()) / float64(s.Sent)
+}
+
+// Avg is the mean of the round-trip times; 0: no reply.
+func (s *Stats) Avg() time.Duration { return time.Duration(math.Round(s.mean)) }
+
+// MDev is the standard deviation of the round-trip times, as ping(8) has it; 0: no reply.
+func (s *Stats) MDev() time.Duration {
+	if s.Received == 0 {
+		return 0
+	}
+	return time.Duration(math.Round(math.Sqrt(s.squares / float64(s.Received))))
+}
+
+// P99 is a time that 99 % of the round trips did not exceed. It is at most 1 % longer than the shortest such one of
+// those measured; 0: no reply.
+func (s *Stats) P99() time.Duration {
+	rank := (99*s.Received + 99) / 100
+	for i, n := range s.counts {
+		if rank -= int(n); n > 0 && rank <= 0 {
+			return min(max(end(i), s.Min), s.Max)
+		}
+	}
+	return 0
+}
+
+// bucket is the number of the bucket of a round-trip time.
+func bucket(rtt time.Duration) int {
+	return sort.Search(buckets-1, func(i int) bool { return rtt <= end(i) })
+}
+
+// end is the longest round-trip time of a bucket.
+func end(i int) time.Duration {
+	if i == buckets-1 {
+		return math.MaxInt64
+	}
+	return time.Duration(float64(time.Microsecond) * math.Pow(growth, float64(i)))
+}
