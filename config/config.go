@@ -203,7 +203,7 @@ func Parse(path string, data []byte) (*Config, error) {
 	for _, s := range f.Sections {
 		d, err := newDraft(s)
 		if err == nil && drafts[d.id] != nil {
-			err = fail(s.Line, "[%s] is here a second time, the first is in line %d; put their keys together", d.title, drafts[d.id].line)
+			err = fail(s.Line, "duplicate section [%s], the first is in line %d; put their keys together", d.title, drafts[d.id].line)
 		}
 		if err != nil {
 			err.Path = path
@@ -256,7 +256,7 @@ func newDraft(s conf.Section) (*draft, *conf.Error) {
 	d := &draft{id: "global", title: "global", line: s.Line}
 	switch {
 	case s.Rest != "":
-		return nil, fail(s.Line, "%s does not belong into the line of the section [%s]; remove it", conf.Quote(s.Rest), s.Kind)
+		return nil, fail(s.Line, "unexpected text %s after the name of the section [%s]; remove it", conf.Quote(s.Rest), s.Kind)
 	case s.Kind == "global":
 	case strings.TrimSpace(s.Name) == "":
 		return nil, fail(s.Line, "[%s] needs a name: [%s NAME] as in xl2tpd.conf, or [%s default]", s.Kind, s.Kind, s.Kind)
@@ -284,9 +284,9 @@ func (d *draft) set(kind string, k conf.Key) (err *conf.Error) {
 	}
 	switch k.Name {
 	case "keepalive":
-		v, ok := conf.Bool(k.Value)
+		v, ok := parseBool(k.Value)
 		if !ok {
-			return fail(k.Line, "'keepalive' is %s, must be 'yes' or 'no'", conf.Quote(k.Value))
+			return fail(k.Line, "'keepalive' is %s, must be 'yes' or 'no'%s", conf.Quote(k.Value), noQuotes(k.Value))
 		}
 		d.keepalive = &v
 	case "interval":
@@ -295,25 +295,26 @@ func (d *draft) set(kind string, k conf.Key) (err *conf.Error) {
 		d.timeout, err = parseSeconds(k, minTimeout, maxTimeout)
 	case "target":
 		if kind != "lac" {
-			return fail(k.Line, "'target' belongs into a [lac NAME] section, not into [%s]", d.title)
+			return fail(k.Line, "'target' belongs in a [lac NAME] section, not in [%s]", d.title)
 		}
 		d.target, err = parseTarget(k)
 	case "hello guard":
 		d.guard, err = parseGuard(k)
 	case "recover":
 		if kind == "lns" {
-			return fail(k.Line, "'recover' belongs into [global] or a [lac NAME] section: who calls an LNS is not called back")
+			return fail(k.Line, "'recover' belongs in [global] or a [lac NAME] section: who calls an LNS is not called back")
 		}
 		d.recover, err = parseRecover(k)
 	case "hook":
 		d.hook, err = parseHook(k)
 	case "metrics":
 		if kind != "global" {
-			return fail(k.Line, "'metrics' belongs into [global], not into [%s]", d.title)
+			return fail(k.Line, "'metrics' belongs in [global], not in [%s]", d.title)
 		}
 		d.metrics, err = parseListen(k)
 	default:
-		return fail(k.Line, "unknown key %s; there are keepalive, interval, timeout, target, hello guard, recover, hook and metrics", conf.Quote(k.Name))
+		return fail(k.Line, "unknown key %s%s; there are keepalive, interval, timeout, target, hello guard, recover, hook and metrics",
+			conf.Quote(k.Name), suggestion(k.Name))
 	}
 	return err
 }
@@ -321,26 +322,60 @@ func (d *draft) set(kind string, k conf.Key) (err *conf.Error) {
 func parseSeconds(k conf.Key, low, high int) (*seconds, *conf.Error) {
 	n, err := strconv.ParseUint(k.Value, 10, 31)
 	if err != nil || int(n) < low || int(n) > high {
-		return nil, fail(k.Line, "'%s' is %s, must be a whole number of seconds from %d to %d", k.Name, conf.Quote(k.Value), low, high)
+		return nil, fail(k.Line, "'%s' is %s, must be a whole number of seconds from %d to %d%s", k.Name, conf.Quote(k.Value), low, high, noQuotes(k.Value))
 	}
 	return &seconds{int(n), k.Line}, nil
 }
 
+// parseBool reads every word for yes and no. xl2tpd.conf knows no on and off.
+func parseBool(value string) (v, ok bool) {
+	switch conf.Lower(value) {
+	case "on":
+		return true, true
+	case "off":
+		return false, true
+	}
+	return conf.Bool(value)
+}
+
+// noQuotes explains a value in quotes: nothing is quoted in this file.
+func noQuotes(value string) string {
+	if len(value) > 1 && strings.ContainsRune("\"'", rune(value[0])) {
+		return "; quotes are not allowed"
+	}
+	return ""
+}
+
+// suggestion names the key that somebody meant who wrote its two words in another way.
+func suggestion(name string) string {
+	if strings.NewReplacer("_", "", "-", "", " ", "").Replace(name) == "helloguard" {
+		return ", did you mean 'hello guard'?"
+	}
+	return ""
+}
+
 func parseGuard(k conf.Key) (*Guard, *conf.Error) {
-	for g, name := range []string{GuardAuto: "auto", GuardOn: "on", GuardOff: "off"} {
-		if strings.EqualFold(k.Value, name) {
-			guard := Guard(g)
-			return &guard, nil
-		}
+	if v, ok := parseBool(k.Value); ok {
+		guard := map[bool]Guard{true: GuardOn, false: GuardOff}[v]
+		return &guard, nil
+	}
+	if strings.EqualFold(k.Value, "auto") {
+		guard := GuardAuto
+		return &guard, nil
 	}
 	return nil, fail(k.Line, "'hello guard' is %s, must be 'auto', 'on' or 'off'", conf.Quote(k.Value))
 }
 
+// parseRecover reads how far recovery goes. A plain yes is auto: it never dials a tunnel that
+// xl2tpd.conf leaves to be dialled by hand.
 func parseRecover(k conf.Key) (*Recover, *conf.Error) {
-	for r, name := range []string{RecoverAuto: "auto", RecoverRedial: "redial", RecoverFull: "full", RecoverOff: "off"} {
+	if v, ok := parseBool(k.Value); ok {
+		far := map[bool]Recover{true: RecoverAuto, false: RecoverOff}[v]
+		return &far, nil
+	}
+	for r, name := range map[Recover]string{RecoverAuto: "auto", RecoverRedial: "redial", RecoverFull: "full"} {
 		if strings.EqualFold(k.Value, name) {
-			far := Recover(r)
-			return &far, nil
+			return &r, nil
 		}
 	}
 	return nil, fail(k.Line, "'recover' is %s, must be 'auto', 'redial', 'full' or 'off'", conf.Quote(k.Value))
@@ -348,8 +383,9 @@ func parseRecover(k conf.Key) (*Recover, *conf.Error) {
 
 func parseHook(k conf.Key) (*string, *conf.Error) {
 	path := filepath.Clean(k.Value)
+	on, isBool := parseBool(k.Value)
 	switch {
-	case strings.EqualFold(k.Value, "off"):
+	case isBool && !on:
 		path = ""
 	case !filepath.IsAbs(path):
 		return nil, fail(k.Line, "'hook' is %s, must be 'off' or the whole path of an executable", conf.Quote(k.Value))
@@ -358,7 +394,7 @@ func parseHook(k conf.Key) (*string, *conf.Error) {
 }
 
 func parseListen(k conf.Key) (Listen, *conf.Error) {
-	if strings.EqualFold(k.Value, "off") {
+	if on, ok := parseBool(k.Value); ok && !on {
 		return Listen{}, nil
 	}
 	if filepath.IsAbs(k.Value) {

@@ -361,3 +361,34 @@ func format(kind, name string, s Settings) string {
 	}
 	return text
 }
+
+// The words for yes and no are the same for every key that has them.
+func TestWordsForYesAndNo(t *testing.T) {
+	with := func(change func(*Settings)) Settings {
+		s := Defaults()
+		change(&s)
+		return s
+	}
+	for key, want := range map[string]map[bool]Settings{
+		"keepalive": {true: Defaults(), false: with(func(s *Settings) { s.Keepalive = false })},
+		"hello guard": {
+			true: with(func(s *Settings) { s.Guard = GuardOn }), false: with(func(s *Settings) { s.Guard = GuardOff }),
+		},
+		"recover": {true: with(func(s *Settings) { s.Recover = RecoverAuto }), false: Defaults()},
+		"hook":    {false: Defaults()},
+		"metrics": {false: Defaults()},
+	} {
+		for word, on := range map[string]bool{"yes": true, "On": true, "true": true, "no": false, "OFF": false, "false": false} {
+			s, known := want[on]
+			c, err := Parse("f", []byte("[global]\n"+key+" = "+word+"\n"))
+			switch {
+			case !known && err == nil:
+				t.Errorf("%s = %s: taken", key, word)
+			case known && err != nil:
+				t.Errorf("%s = %s: %v", key, word, err)
+			case known && (c.Global != s || c.Metrics != Listen{}):
+				t.Errorf("%s = %s: %+v, want %+v", key, word, c.Global, s)
+			}
+		}
+	}
+}
