@@ -200,7 +200,7 @@ func TestLoadMissing(t *testing.T) {
 	}
 }
 
-// The installed file is all comments, and what it says of the defaults is true.
+// The installed file has only [global] and comments, and what it says of the defaults is true.
 func TestInstalledFile(t *testing.T) {
 	const path = "../deploy/keepalive.conf"
 	text := read(t, path)
@@ -210,6 +210,11 @@ func TestInstalledFile(t *testing.T) {
 	}
 	if d := cmp.Diff(Default(path), c, addrs); d != "" {
 		t.Error(d)
+	}
+	// One setting is uncommented, as the first edit does.
+	first := strings.Replace(text, "\n;interval = 10\n", "\ninterval = 20\n", 1)
+	if c, err := Parse(path, []byte(first)); err != nil || c.Global.Interval != 20*time.Second {
+		t.Errorf("with interval = 20: %v", err)
 	}
 	// ";key = value" and ";[section]" are examples, "; text" is not.
 	examples := regexp.MustCompile(`(?m)^;(\S)`).ReplaceAllString(text, "$1")
@@ -234,7 +239,7 @@ func TestInstalledFile(t *testing.T) {
 		}
 	}
 	for i, line := range strings.Split(strings.TrimSuffix(text, "\n"), "\n") {
-		if line != "" && line[0] != ';' || len(line) > 79 {
+		if line != "" && line[0] != ';' && line != "[global]" || len(line) > 79 {
 			t.Errorf("line %d: %s", i+1, line)
 		}
 	}
