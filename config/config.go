@@ -6,6 +6,7 @@ package config
 import (
 	"bytes"
 	"cmp"
+	"errors"
 	"fmt"
 	"net/netip"
 	"path/filepath"
@@ -19,6 +20,9 @@ import (
 
 // DefaultPath is where the file is looked for.
 const DefaultPath = "/etc/xl2tpd/keepalive.conf"
+
+// maxMistakes is how many lines that can't be read are told at a time.
+const maxMistakes = 10
 
 // Limits of the keys, in seconds.
 const (
@@ -192,22 +196,63 @@ func Load(path string) (*Config, error) {
 	return Parse(path, data)
 }
 
-// Parse reads a file's content; path is for messages. The error is a *conf.Error.
+// Parse reads a file's content; path is for messages. The error is a *conf.Error, the first
+// of those that Mistakes returns.
 func Parse(path string, data []byte) (*Config, error) {
 	f, err := conf.Parse(path, bytes.NewReader(data))
 	if err != nil {
 		return nil, err
 	}
-	drafts := map[string]*draft{}
-	c := Default(path)
-	for _, s := range f.Sections {
-		d, err := newDraft(s)
-		if err == nil && drafts[d.id] != nil {
-			err = fail(s.Line, "duplicate section [%s], the first is in line %d; put their keys together", d.title, drafts[d.id].line)
+	c, mistakes := interpret(path, f)
+	if len(mistakes) > 0 {
+		return nil, mistakes[0]
+	}
+	return c, nil
+}
+
+// Mistakes returns what is wrong with a file's content, in the order of its lines.
+func Mistakes(path string, data []byte) []*conf.Error {
+	f, all := legible(path, data)
+	_, mistakes := interpret(path, f)
+	all = append(all, mistakes...)
+	slices.SortStableFunc(all, func(a, b *conf.Error) int { return cmp.Compare(a.Line, b.Line) })
+	return slices.CompactFunc(all, func(a, b *conf.Error) bool { return *a == *b })
+}
+
+// legible is what is left of a file without the lines that are no settings. After a section
+// whose name can't be read nothing is: nobody knows where it would belong.
+func legible(path string, data []byte) (f *conf.File, all []*conf.Error) {
+	lines := bytes.Split(data, []byte("\n"))
+	for {
+		f, err := conf.Parse(path, bytes.NewReader(bytes.Join(lines, []byte("\n"))))
+		var e *conf.Error
+		if !errors.As(err, &e) {
+			return f, all
 		}
-		if err != nil {
-			err.Path = path
-			return nil, err
+		all = append(all, e)
+		bad := &lines[e.Line-1]
+		if len(all) == maxMistakes || len(*bad) == 0 || bytes.HasPrefix(bytes.TrimSpace(*bad), []byte("[")) {
+			lines = lines[:e.Line-1]
+			continue
+		}
+		*bad = nil
+	}
+}
+
+// interpret takes in the sections of a file, and says what is wrong with them. If anything is, the
+// configuration is not complete.
+func interpret(path string, f *conf.File) (c *Config, mistakes []*conf.Error) {
+	drafts := map[string]*draft{}
+	c = Default(path)
+	for _, s := range f.Sections {
+		d, wrong := newDraft(s)
+		mistakes = append(mistakes, wrong...)
+		if d == nil {
+			continue
+		}
+		if first := drafts[d.id]; first != nil {
+			mistakes = append(mistakes, fail(s.Line, "duplicate section [%s], the first is in line %d; put their keys together", d.title, first.line))
+			continue
 		}
 		drafts[d.id] = d
 		if s.Kind != "global" {
@@ -218,16 +263,23 @@ func Parse(path string, data []byte) (*Config, error) {
 	if global != nil {
 		c.Metrics = global.metrics
 	}
-	if c.Global, err = settle(path, global); err != nil {
-		return nil, err
+	complete := len(mistakes) == 0 // else the default of a key that can't be read may not suit another
+	settled := func(of ...*draft) Settings {
+		s, wrong := settle(of...)
+		if wrong != nil && complete {
+			mistakes = append(mistakes, wrong)
+		}
+		return s
 	}
+	c.Global = settled(global)
 	for i := range c.Sections {
 		s := &c.Sections[i]
-		if s.Settings, err = settle(path, global, drafts[s.Kind+" default"], drafts[id(s.Kind, s.Name)]); err != nil {
-			return nil, err
-		}
+		s.Settings = settled(global, drafts[s.Kind+" default"], drafts[id(s.Kind, s.Name)])
 	}
-	return c, nil
+	for _, e := range mistakes {
+		e.Path = path
+	}
+	return c, mistakes
 }
 
 // draft is one section as written: only the keys it has.
@@ -252,30 +304,38 @@ func fail(line int, format string, args ...any) *conf.Error {
 	return &conf.Error{Line: line, Msg: fmt.Sprintf(format, args...)}
 }
 
-func newDraft(s conf.Section) (*draft, *conf.Error) {
-	d := &draft{id: "global", title: "global", line: s.Line}
+// newDraft returns no draft if the section's name is wrong.
+func newDraft(s conf.Section) (d *draft, mistakes []*conf.Error) {
+	wrong := func(line int, format string, args ...any) {
+		mistakes = append(mistakes, fail(line, format, args...))
+	}
+	d = &draft{id: "global", title: "global", line: s.Line}
 	switch {
 	case s.Rest != "":
-		return nil, fail(s.Line, "unexpected text %s after the name of the section [%s]; remove it", conf.Quote(s.Rest), s.Kind)
+		wrong(s.Line, "unexpected text %s after the name of the section [%s]; remove it", conf.Quote(s.Rest), s.Kind)
 	case s.Kind == "global":
 	case strings.TrimSpace(s.Name) == "":
-		return nil, fail(s.Line, "[%s] needs a name: [%s NAME] as in xl2tpd.conf, or [%s default]", s.Kind, s.Kind, s.Kind)
+		wrong(s.Line, "[%s] needs a name: [%s NAME] as in xl2tpd.conf, or [%s default]", s.Kind, s.Kind, s.Kind)
 	case strings.TrimSpace(s.Name) != s.Name:
-		return nil, fail(s.Line, "the name in [%s %s] has white space around it; write [%s %s]", s.Kind, s.Name, s.Kind, strings.TrimSpace(s.Name))
+		wrong(s.Line, "the name in [%s %s] has white space around it; write [%s %s]", s.Kind, s.Name, s.Kind, strings.TrimSpace(s.Name))
 	default:
 		d.id, d.title = id(s.Kind, s.Name), s.Kind+" "+s.Name
+	}
+	if len(mistakes) > 0 {
+		return nil, mistakes
 	}
 	lines := map[string]int{}
 	for _, k := range s.Keys {
 		if first := lines[k.Name]; first != 0 {
-			return nil, fail(k.Line, "'%s' is set a second time, first in line %d; remove one", k.Name, first)
+			wrong(k.Line, "'%s' is set a second time, first in line %d; remove one", k.Name, first)
+			continue
 		}
 		lines[k.Name] = k.Line
 		if err := d.set(s.Kind, k); err != nil {
-			return nil, err
+			mistakes = append(mistakes, err)
 		}
 	}
-	return d, nil
+	return d, mistakes
 }
 
 func (d *draft) set(kind string, k conf.Key) (err *conf.Error) {
@@ -420,7 +480,7 @@ func parseTarget(k conf.Key) (netip.Addr, *conf.Error) {
 }
 
 // settle lays the drafts over the defaults, the later over the earlier.
-func settle(path string, drafts ...*draft) (Settings, error) {
+func settle(drafts ...*draft) (Settings, *conf.Error) {
 	s := Defaults()
 	var interval, timeout *seconds
 	for _, d := range drafts {
@@ -465,9 +525,8 @@ func settle(path string, drafts ...*draft) (Settings, error) {
 				where = "here"
 			}
 		}
-		return s, &conf.Error{Path: path, Line: line, Msg: fmt.Sprintf(
-			"'timeout' (%d s, from line %d) is longer than 'interval' (%d s, %s); lower it or raise the interval",
-			timeout.n, timeout.line, int(s.Interval/time.Second), where)}
+		return s, fail(line, "'timeout' (%d s, from line %d) is longer than 'interval' (%d s, %s); lower it or raise the interval",
+			timeout.n, timeout.line, int(s.Interval/time.Second), where)
 	}
 	return s, nil
 }

@@ -261,6 +261,9 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		c, err := Parse("f", data)
+		if all := Mistakes("f", data); (err == nil) != (len(all) == 0) {
+			t.Fatalf("%v, and %v", err, all)
+		}
 		if err != nil {
 			var e *conf.Error
 			if !errors.As(err, &e) || e.Line < 1 || e.Path != "f" || strings.ContainsAny(err.Error(), "\n\r") {
@@ -394,6 +397,31 @@ func TestWordsForYesAndNo(t *testing.T) {
 			case known && (c.Global != s || c.Metrics != Listen{}):
 				t.Errorf("%s = %s: %+v, want %+v", key, word, c.Global, s)
 			}
+		}
+	}
+}
+
+// All mistakes are told, each with its line, and no more than there are.
+func TestMistakes(t *testing.T) {
+	for text, want := range map[string][]int{
+		"[global]\ninterval = 5\n":                                           nil,
+		"[global]\ninterval = x\n# c\nhook\n[lac a]\nrecover = 1\n":          {2, 3, 4, 6},
+		"interval = 5\n[lac a]\ntarget = x\n[lac A]\ntarget = y\n":           {1, 3, 4, 5},
+		"[global]\ninterval = x\ntimeout = 20\n":                             {2},    // timeout may be right
+		"[global]\ntimeout = 0\n[lac a\nmetrics = off\nhook = x\n":           {2, 3}, // whose keys these are, nobody knows
+		"[lac a]\ntimeout = 20\n[lac b]\ntimeout = 30\n":                     {2, 4},
+		"[global]\ntimeout = 20\n[lac b]\nkeepalive = no\n":                  {2}, // once, not for each section
+		"[global]\n" + strings.Repeat("#\n", 20) + "[lac a]\ninterval = x\n": {2, 3, 4, 5, 6, 7, 8, 9, 10, 11},
+		strings.Repeat("\n", 1<<20) + "x":                                    {1},
+	} {
+		var got []int
+		for _, e := range Mistakes("f", []byte(text)) {
+			if got = append(got, e.Line); e.Path != "f" {
+				t.Errorf("%q: %v", text, e)
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%.60q: lines %v, want %v", text, got, want)
 		}
 	}
 }
