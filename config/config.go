@@ -5,6 +5,8 @@ package config
 
 import (
 	"bytes"
+	"cmp"
+	"errors"
 	"fmt"
 	"net/netip"
 	"path/filepath"
@@ -18,6 +20,9 @@ import (
 
 // DefaultPath is where the file is looked for.
 const DefaultPath = "/etc/xl2tpd/keepalive.conf"
+
+// maxMistakes is how many lines that can't be read are told at a time.
+const maxMistakes = 10
 
 // Limits of the keys, in seconds.
 const (
@@ -159,22 +164,63 @@ func Load(path string) (*Config, error) {
 	return Parse(path, data)
 }
 
-// Parse reads a file's content; path is for messages. The error is a *conf.Error.
+// Parse reads a file's content; path is for messages. The error is a *conf.Error, the first
+// of those that Mistakes returns.
 func Parse(path string, data []byte) (*Config, error) {
 	f, err := conf.Parse(path, bytes.NewReader(data))
 	if err != nil {
 		return nil, err
 	}
-	drafts := map[string]*draft{}
-	c := Default(path)
-	for _, s := range f.Sections {
-		d, err := newDraft(s)
-		if err == nil && drafts[d.id] != nil {
-			err = fail(s.Line, "[%s] is here a second time, the first is in line %d; put their keys together", d.title, drafts[d.id].line)
+	c, mistakes := interpret(path, f)
+	if len(mistakes) > 0 {
+		return nil, mistakes[0]
+	}
+	return c, nil
+}
+
+// Mistakes returns what is wrong with a file's content, in the order of its lines.
+func Mistakes(path string, data []byte) []*conf.Error {
+	f, all := legible(path, data)
+	_, mistakes := interpret(path, f)
+	all = append(all, mistakes...)
+	slices.SortStableFunc(all, func(a, b *conf.Error) int { return cmp.Compare(a.Line, b.Line) })
+	return slices.CompactFunc(all, func(a, b *conf.Error) bool { return *a == *b })
+}
+
+// legible is what is left of a file without the lines that are no settings. After a section
+// whose name can't be read nothing is: nobody knows where it would belong.
+func legible(path string, data []byte) (f *conf.File, all []*conf.Error) {
+	lines := bytes.Split(data, []byte("\n"))
+	for {
+		f, err := conf.Parse(path, bytes.NewReader(bytes.Join(lines, []byte("\n"))))
+		var e *conf.Error
+		if !errors.As(err, &e) {
+			return f, all
 		}
-		if err != nil {
-			err.Path = path
-			return nil, err
+		all = append(all, e)
+		bad := &lines[e.Line-1]
+		if len(all) == maxMistakes || len(*bad) == 0 || bytes.HasPrefix(bytes.TrimSpace(*bad), []byte("[")) {
+			lines = lines[:e.Line-1]
+			continue
+		}
+		*bad = nil
+	}
+}
+
+// interpret takes in the sections of a file, and says what is wrong with them. If anything is, the
+// configuration is not complete.
+func interpret(path string, f *conf.File) (c *Config, mistakes []*conf.Error) {
+	drafts := map[string]*draft{}
+	c = Default(path)
+	for _, s := range f.Sections {
+		d, wrong := newDraft(s)
+		mistakes = append(mistakes, wrong...)
+		if d == nil {
+			continue
+		}
+		if first := drafts[d.id]; first != nil {
+			mistakes = append(mistakes, fail(s.Line, "duplicate section [%s], the first is in line %d; put their keys together", d.title, first.line))
+			continue
 		}
 		drafts[d.id] = d
 		if s.Kind != "global" {
@@ -185,16 +231,23 @@ func Parse(path string, data []byte) (*Config, error) {
 	if global != nil {
 		c.Metrics = global.metrics
 	}
-	if c.Global, err = settle(path, global); err != nil {
-		return nil, err
+	complete := len(mistakes) == 0 // else the default of a key that can't be read may not suit another
+	settled := func(of ...*draft) Settings {
+		s, wrong := settle(of...)
+		if wrong != nil && complete {
+			mistakes = append(mistakes, wrong)
+		}
+		return s
 	}
+	c.Global = settled(global)
 	for i := range c.Sections {
 		s := &c.Sections[i]
-		if s.Settings, err = settle(path, global, drafts[s.Kind+" default"], drafts[id(s.Kind, s.Name)]); err != nil {
-			return nil, err
-		}
+		s.Settings = settled(global, drafts[s.Kind+" default"], drafts[id(s.Kind, s.Name)])
 	}
-	return c, nil
+	for _, e := range mistakes {
+		e.Path = path
+	}
+	return c, mistakes
 }
 
 // draft is one section as written: only the keys it has.
@@ -219,30 +272,38 @@ func fail(line int, format string, args ...any) *conf.Error {
 	return &conf.Error{Line: line, Msg: fmt.Sprintf(format, args...)}
 }
 
-func newDraft(s conf.Section) (*draft, *conf.Error) {
-	d := &draft{id: "global", title: "global", line: s.Line}
+// newDraft returns no draft if the section's name is wrong.
+func newDraft(s conf.Section) (d *draft, mistakes []*conf.Error) {
+	wrong := func(line int, format string, args ...any) {
+		mistakes = append(mistakes, fail(line, format, args...))
+	}
+	d = &draft{id: "global", title: "global", line: s.Line}
 	switch {
 	case s.Rest != "":
-		return nil, fail(s.Line, "%s does not belong into the line of the section [%s]; remove it", conf.Quote(s.Rest), s.Kind)
+		wrong(s.Line, "unexpected text %s after the name of the section [%s]; remove it", conf.Quote(s.Rest), s.Kind)
 	case s.Kind == "global":
 	case strings.TrimSpace(s.Name) == "":
-		return nil, fail(s.Line, "[%s] needs a name: [%s NAME] as in xl2tpd.conf, or [%s default]", s.Kind, s.Kind, s.Kind)
+		wrong(s.Line, "[%s] needs a name: [%s NAME] as in xl2tpd.conf, or [%s default]", s.Kind, s.Kind, s.Kind)
 	case strings.TrimSpace(s.Name) != s.Name:
-		return nil, fail(s.Line, "the name in [%s %s] has white space around it; write [%s %s]", s.Kind, s.Name, s.Kind, strings.TrimSpace(s.Name))
+		wrong(s.Line, "the name in [%s %s] has white space around it; write [%s %s]", s.Kind, s.Name, s.Kind, strings.TrimSpace(s.Name))
 	default:
 		d.id, d.title = id(s.Kind, s.Name), s.Kind+" "+s.Name
+	}
+	if len(mistakes) > 0 {
+		return nil, mistakes
 	}
 	lines := map[string]int{}
 	for _, k := range s.Keys {
 		if first := lines[k.Name]; first != 0 {
-			return nil, fail(k.Line, "'%s' is set a second time, first in line %d; remove one", k.Name, first)
+			wrong(k.Line, "'%s' is set a second time, first in line %d; remove one", k.Name, first)
+			continue
 		}
 		lines[k.Name] = k.Line
 		if err := d.set(s.Kind, k); err != nil {
-			return nil, err
+			mistakes = append(mistakes, err)
 		}
 	}
-	return d, nil
+	return d, mistakes
 }
 
 func (d *draft) set(kind string, k conf.Key) (err *conf.Error) {
@@ -251,9 +312,9 @@ func (d *draft) set(kind string, k conf.Key) (err *conf.Error) {
 	}
 	switch k.Name {
 	case "keepalive":
-		v, ok := conf.Bool(k.Value)
+		v, ok := parseBool(k.Value)
 		if !ok {
-			return fail(k.Line, "'keepalive' is %s, must be 'yes' or 'no'", conf.Quote(k.Value))
+			return fail(k.Line, "'keepalive' is %s, must be 'yes' or 'no'%s", conf.Quote(k.Value), noQuotes(k.Value))
 		}
 		d.keepalive = &v
 	case "interval":
@@ -262,25 +323,26 @@ func (d *draft) set(kind string, k conf.Key) (err *conf.Error) {
 		d.timeout, err = parseSeconds(k, minTimeout, maxTimeout)
 	case "target":
 		if kind != "lac" {
-			return fail(k.Line, "'target' belongs into a [lac NAME] section, not into [%s]", d.title)
+			return fail(k.Line, "'target' belongs in a [lac NAME] section, not in [%s]", d.title)
 		}
 		d.target, err = parseTarget(k)
 	case "hello guard":
 		d.guard, err = parseGuard(k)
 	case "recover":
 		if kind == "lns" {
-			return fail(k.Line, "'recover' belongs into [global] or a [lac NAME] section: who calls an LNS is not called back")
+			return fail(k.Line, "'recover' belongs in [global] or a [lac NAME] section: who calls an LNS is not called back")
 		}
 		d.recover, err = parseRecover(k)
 	case "hook":
 		d.hook, err = parseHook(k)
 	case "metrics":
 		if kind != "global" {
-			return fail(k.Line, "'metrics' belongs into [global], not into [%s]", d.title)
+			return fail(k.Line, "'metrics' belongs in [global], not in [%s]", d.title)
 		}
 		d.metrics, err = parseListen(k)
 	default:
-		return fail(k.Line, "unknown key %s; there are keepalive, interval, timeout, target, hello guard, recover, hook and metrics", conf.Quote(k.Name))
+		return fail(k.Line, "unknown key %s%s; there are keepalive, interval, timeout, target, hello guard, recover, hook and metrics",
+			conf.Quote(k.Name), suggestion(k.Name))
 	}
 	return err
 }
@@ -288,26 +350,60 @@ func (d *draft) set(kind string, k conf.Key) (err *conf.Error) {
 func parseSeconds(k conf.Key, low, high int) (*seconds, *conf.Error) {
 	n, err := strconv.ParseUint(k.Value, 10, 31)
 	if err != nil || int(n) < low || int(n) > high {
-		return nil, fail(k.Line, "'%s' is %s, must be a whole number of seconds from %d to %d", k.Name, conf.Quote(k.Value), low, high)
+		return nil, fail(k.Line, "'%s' is %s, must be a whole number of seconds from %d to %d%s", k.Name, conf.Quote(k.Value), low, high, noQuotes(k.Value))
 	}
 	return &seconds{int(n), k.Line}, nil
 }
 
+// parseBool reads every word for yes and no. xl2tpd.conf knows no on and off.
+func parseBool(value string) (v, ok bool) {
+	switch conf.Lower(value) {
+	case "on":
+		return true, true
+	case "off":
+		return false, true
+	}
+	return conf.Bool(value)
+}
+
+// noQuotes explains a value in quotes: nothing is quoted in this file.
+func noQuotes(value string) string {
+	if len(value) > 1 && strings.ContainsRune("\"'", rune(value[0])) {
+		return "; quotes are not allowed"
+	}
+	return ""
+}
+
+// suggestion names the key that somebody meant who wrote its two words in another way.
+func suggestion(name string) string {
+	if strings.NewReplacer("_", "", "-", "", " ", "").Replace(name) == "helloguard" {
+		return ", did you mean 'hello guard'?"
+	}
+	return ""
+}
+
 func parseGuard(k conf.Key) (*Guard, *conf.Error) {
-	for g, name := range []string{GuardAuto: "auto", GuardOn: "on", GuardOff: "off"} {
-		if strings.EqualFold(k.Value, name) {
-			guard := Guard(g)
-			return &guard, nil
-		}
+	if v, ok := parseBool(k.Value); ok {
+		guard := map[bool]Guard{true: GuardOn, false: GuardOff}[v]
+		return &guard, nil
+	}
+	if strings.EqualFold(k.Value, "auto") {
+		guard := GuardAuto
+		return &guard, nil
 	}
 	return nil, fail(k.Line, "'hello guard' is %s, must be 'auto', 'on' or 'off'", conf.Quote(k.Value))
 }
 
+// parseRecover reads how far recovery goes. A plain yes is auto: it never dials a tunnel that
+// xl2tpd.conf leaves to be dialled by hand.
 func parseRecover(k conf.Key) (*Recover, *conf.Error) {
-	for r, name := range []string{RecoverAuto: "auto", RecoverRedial: "redial", RecoverFull: "full", RecoverOff: "off"} {
+	if v, ok := parseBool(k.Value); ok {
+		far := map[bool]Recover{true: RecoverAuto, false: RecoverOff}[v]
+		return &far, nil
+	}
+	for r, name := range map[Recover]string{RecoverAuto: "auto", RecoverRedial: "redial", RecoverFull: "full"} {
 		if strings.EqualFold(k.Value, name) {
-			far := Recover(r)
-			return &far, nil
+			return &r, nil
 		}
 	}
 	return nil, fail(k.Line, "'recover' is %s, must be 'auto', 'redial', 'full' or 'off'", conf.Quote(k.Value))
@@ -315,8 +411,9 @@ func parseRecover(k conf.Key) (*Recover, *conf.Error) {
 
 func parseHook(k conf.Key) (*string, *conf.Error) {
 	path := filepath.Clean(k.Value)
+	on, isBool := parseBool(k.Value)
 	switch {
-	case strings.EqualFold(k.Value, "off"):
+	case isBool && !on:
 		path = ""
 	case !filepath.IsAbs(path):
 		return nil, fail(k.Line, "'hook' is %s, must be 'off' or the whole path of an executable", conf.Quote(k.Value))
@@ -325,7 +422,7 @@ func parseHook(k conf.Key) (*string, *conf.Error) {
 }
 
 func parseListen(k conf.Key) (Listen, *conf.Error) {
-	if strings.EqualFold(k.Value, "off") {
+	if on, ok := parseBool(k.Value); ok && !on {
 		return Listen{}, nil
 	}
 	if filepath.IsAbs(k.Value) {
@@ -351,7 +448,7 @@ func parseTarget(k conf.Key) (netip.Addr, *conf.Error) {
 }
 
 // settle lays the drafts over the defaults, the later over the earlier.
-func settle(path string, drafts ...*draft) (Settings, error) {
+func settle(drafts ...*draft) (Settings, *conf.Error) {
 	s := Defaults()
 	var interval, timeout *seconds
 	for _, d := range drafts {
@@ -396,9 +493,8 @@ func settle(path string, drafts ...*draft) (Settings, error) {
 				where = "here"
 			}
 		}
-		return s, &conf.Error{Path: path, Line: line, Msg: fmt.Sprintf(
-			"'timeout' (%d s, from line %d) is longer than 'interval' (%d s, %s); lower it or raise the interval",
-			timeout.n, timeout.line, int(s.Interval/time.Second), where)}
+		return s, fail(line, "'timeout' (%d s, from line %d) is longer than 'interval' (%d s, %s); lower it or raise the interval",
+			timeout.n, timeout.line, int(s.Interval/time.Second), where)
 	}
 	return s, nil
 }

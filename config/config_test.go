@@ -231,7 +231,7 @@ func TestLoadMissing(t *testing.T) {
 	}
 }
 
-// The installed file is all comments, and what it says of the defaults is true.
+// The installed file has only [global] and comments, and what it says of the defaults is true.
 func TestInstalledFile(t *testing.T) {
 	const path = "../deploy/keepalive.conf"
 	text := read(t, path)
@@ -241,6 +241,11 @@ func TestInstalledFile(t *testing.T) {
 	}
 	if d := cmp.Diff(Default(path), c, addrs); d != "" {
 		t.Error(d)
+	}
+	// One setting is uncommented, as the first edit does.
+	first := strings.Replace(text, "\n;interval = 10\n", "\ninterval = 20\n", 1)
+	if c, err := Parse(path, []byte(first)); err != nil || c.Global.Interval != 20*time.Second {
+		t.Errorf("with interval = 20: %v", err)
 	}
 	// ";key = value" and ";[section]" are examples, "; text" is not.
 	examples := regexp.MustCompile(`(?m)^;(\S)`).ReplaceAllString(text, "$1")
@@ -265,7 +270,7 @@ func TestInstalledFile(t *testing.T) {
 		}
 	}
 	for i, line := range strings.Split(strings.TrimSuffix(text, "\n"), "\n") {
-		if line != "" && line[0] != ';' || len(line) > 79 {
+		if line != "" && line[0] != ';' && line != "[global]" || len(line) > 79 {
 			t.Errorf("line %d: %s", i+1, line)
 		}
 	}
@@ -287,6 +292,9 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		c, err := Parse("f", data)
+		if all := Mistakes("f", data); (err == nil) != (len(all) == 0) {
+			t.Fatalf("%v, and %v", err, all)
+		}
 		if err != nil {
 			var e *conf.Error
 			if !errors.As(err, &e) || e.Line < 1 || e.Path != "f" || strings.ContainsAny(err.Error(), "\n\r") {
@@ -391,4 +399,60 @@ func format(kind, name string, s Settings) string {
 		text += "target = " + s.Target.String() + "\n"
 	}
 	return text
+}
+
+// The words for yes and no are the same for every key that has them.
+func TestWordsForYesAndNo(t *testing.T) {
+	with := func(change func(*Settings)) Settings {
+		s := Defaults()
+		change(&s)
+		return s
+	}
+	for key, want := range map[string]map[bool]Settings{
+		"keepalive": {true: Defaults(), false: with(func(s *Settings) { s.Keepalive = false })},
+		"hello guard": {
+			true: with(func(s *Settings) { s.Guard = GuardOn }), false: with(func(s *Settings) { s.Guard = GuardOff }),
+		},
+		"recover": {true: with(func(s *Settings) { s.Recover = RecoverAuto }), false: Defaults()},
+		"hook":    {false: Defaults()},
+		"metrics": {false: Defaults()},
+	} {
+		for word, on := range map[string]bool{"yes": true, "On": true, "true": true, "no": false, "OFF": false, "false": false} {
+			s, known := want[on]
+			c, err := Parse("f", []byte("[global]\n"+key+" = "+word+"\n"))
+			switch {
+			case !known && err == nil:
+				t.Errorf("%s = %s: taken", key, word)
+			case known && err != nil:
+				t.Errorf("%s = %s: %v", key, word, err)
+			case known && (c.Global != s || c.Metrics != Listen{}):
+				t.Errorf("%s = %s: %+v, want %+v", key, word, c.Global, s)
+			}
+		}
+	}
+}
+
+// All mistakes are told, each with its line, and no more than there are.
+func TestMistakes(t *testing.T) {
+	for text, want := range map[string][]int{
+		"[global]\ninterval = 5\n":                                           nil,
+		"[global]\ninterval = x\n# c\nhook\n[lac a]\nrecover = 1\n":          {2, 3, 4, 6},
+		"interval = 5\n[lac a]\ntarget = x\n[lac A]\ntarget = y\n":           {1, 3, 4, 5},
+		"[global]\ninterval = x\ntimeout = 20\n":                             {2},    // timeout may be right
+		"[global]\ntimeout = 0\n[lac a\nmetrics = off\nhook = x\n":           {2, 3}, // whose keys these are, nobody knows
+		"[lac a]\ntimeout = 20\n[lac b]\ntimeout = 30\n":                     {2, 4},
+		"[global]\ntimeout = 20\n[lac b]\nkeepalive = no\n":                  {2}, // once, not for each section
+		"[global]\n" + strings.Repeat("#\n", 20) + "[lac a]\ninterval = x\n": {2, 3, 4, 5, 6, 7, 8, 9, 10, 11},
+		strings.Repeat("\n", 1<<20) + "x":                                    {1},
+	} {
+		var got []int
+		for _, e := range Mistakes("f", []byte(text)) {
+			if got = append(got, e.Line); e.Path != "f" {
+				t.Errorf("%q: %v", text, e)
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%.60q: lines %v, want %v", text, got, want)
+		}
+	}
 }

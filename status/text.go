@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// colours of states, as SGR parameters (ECMA-48).
-var colours = map[string]string{"alive": "32", "up": "36", "silent": "31", "down": "31", "off": "90"}
+// stateColours are SGR parameters (ECMA-48).
+var stateColours = map[string]string{"alive": "32", "up": "36", "silent": "31", "down": "31", "off": "90"}
 
 // Text writes a report for a person. Colours are for terminals alone.
 func Text(w io.Writer, r Report, colours bool) error {
@@ -54,7 +54,7 @@ func (p *page) tunnel(t *Tunnel) {
 	if name == "" {
 		name = "(unknown section)"
 	}
-	state := p.paint(colours[t.State], "● "+Printable(t.State))
+	state := p.paint(stateColours[t.State], "● "+Printable(t.State))
 	if !t.Since.IsZero() {
 		state += " " + span(p.now.Sub(t.Since))
 	}

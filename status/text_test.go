@@ -2,6 +2,7 @@ package status
 
 import (
 	"bytes"
+	"encoding/json"
 	"flag"
 	"net/netip"
 	"os"
@@ -68,6 +69,51 @@ func TestText(t *testing.T) {
 		if !colours && strings.ContainsRune(b.String(), 0x1b) {
 			t.Error("an escape without colours")
 		}
+	}
+}
+
+// Each tunnel has one line, in columns.
+func TestShort(t *testing.T) {
+	var b bytes.Buffer
+	if err := Short(&b, sample(), false); err != nil {
+		t.Fatal(err)
+	}
+	want := strings.Join([]string{
+		"! VICI unreachable",
+		"lac office         alive  1d2h  192.0.2.1  ppp0      8.0 ms, 0.2 % lost",
+		"lac branch         down   -     192.0.2.9  -         -",
+		"(unknown section)  up     1s    -          ppp1?[2J  lost, 100.0 % lost",
+		"",
+	}, "\n")
+	if b.String() != want {
+		t.Errorf("%s\nwant\n%s", b.String(), want)
+	}
+}
+
+func TestNamed(t *testing.T) {
+	all := sample().Tunnels
+	all[2].Link.Name = "ppp1"
+	for names, want := range map[string]int{"": 3, "office": 1, "LAC Branch": 1, "office|branch": 2, "ppp1": 1, "office|office": 1} {
+		got, err := Named(all, strings.FieldsFunc(names, func(r rune) bool { return r == '|' }))
+		if err != nil || len(got) != want {
+			t.Errorf("%q: %d tunnels, want %d; %v", names, len(got), want, err)
+		}
+	}
+	for _, name := range []string{"nowhere", "", "lac"} {
+		if _, err := Named(all, []string{"office", name}); err == nil {
+			t.Errorf("%q is the name of a tunnel", name)
+		}
+	}
+	if len(all) != 3 {
+		t.Error("the report has been changed")
+	}
+}
+
+// What is not known is left out, and not the year 1.
+func TestJSONOfUnknownTime(t *testing.T) {
+	b, err := json.Marshal(Tunnel{Name: "lac office", State: "down"})
+	if err != nil || strings.Contains(string(b), "0001-01-01") {
+		t.Errorf("%s %v", b, err)
 	}
 }
 

@@ -84,8 +84,8 @@ func (b *Brain) Step(ev Event, now time.Time) []Action {
 		b.links(ev.Links, now)
 		b.linked = true
 		b.takeLost(ev.Lost)
-		b.fault("D-Bus", !ev.Sources.DBus, "D-Bus unreachable")
-		b.fault("rtnetlink", !ev.Sources.Rtnetlink, "rtnetlink unreachable")
+		b.fault("D-Bus", !ev.Sources.DBus, "D-Bus does not answer: links are seen by rtnetlink alone")
+		b.fault("rtnetlink", !ev.Sources.Rtnetlink, "rtnetlink does not work: links are seen by D-Bus alone")
 	case xl2tpd.Snapshot:
 		b.takeDaemons(ev, now)
 		b.seen(EyeXl2tpd)
@@ -187,14 +187,14 @@ func (b *Brain) seen(eye string) {
 	b.eyes[eye] = true
 	if _, ok := b.failing[eye]; ok {
 		delete(b.failing, eye)
-		b.note(slog.LevelInfo, eye+" is back")
+		b.note(slog.LevelInfo, eye+" works again")
 	}
 }
 
 func (b *Brain) taskFailed(ev TaskFailed) {
 	b.eyes[ev.Task] = true
 	if _, ok := b.failing[ev.Task]; !ok {
-		b.note(slog.LevelWarn, ev.Task+" unreachable, retrying", slog.String("reason", ev.Err.Error()))
+		b.note(slog.LevelWarn, ev.Task+" does not work, trying again", slog.String("reason", ev.Err.Error()))
 	}
 	b.failing[ev.Task] = ev.Err
 }

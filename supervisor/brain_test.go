@@ -696,7 +696,7 @@ func TestFailuresAreToldOnce(t *testing.T) {
 	for range 3 {
 		n.step(TaskFailed{EyeVICI, errors.New("connection refused")})
 	}
-	n.wantNotes("VICI unreachable, retrying reason=connection refused")
+	n.wantNotes("VICI does not work, trying again reason=connection refused")
 	n.links(link("ppp0", 5, true))
 	if got := n.b.Status(); got != "1 tunnel up; VICI unreachable" {
 		t.Error(got)
@@ -704,7 +704,7 @@ func TestFailuresAreToldOnce(t *testing.T) {
 	n.notes = nil
 	n.step(vici.Snapshot{})
 	n.step(vici.Snapshot{})
-	n.wantNotes("VICI is back")
+	n.wantNotes("VICI works again")
 
 	s := n.xl2tpd(oneLAC)
 	s.Home().Process.Pid = 0
@@ -713,7 +713,7 @@ func TestFailuresAreToldOnce(t *testing.T) {
 	n.step(s)
 	n.wantNotes("xl2tpd is not running")
 	n.step(ppp.Snapshot{Links: []ppp.Link{link("ppp0", 5, true)}})
-	if got := n.b.Status(); got != "1 tunnel up; D-Bus unreachable; rtnetlink unreachable; xl2tpd not running; /etc/xl2tpd/xl2tpd.conf:3: what is this?" {
+	if got := n.b.Status(); got != "1 tunnel up; D-Bus does not answer: links are seen by rtnetlink alone; rtnetlink does not work: links are seen by D-Bus alone; xl2tpd not running; /etc/xl2tpd/xl2tpd.conf:3: what is this?" {
 		t.Error(got)
 	}
 	n.step(n.xl2tpd(oneLAC))
@@ -764,5 +764,37 @@ func TestNewSAIsAReasonToAskAgain(t *testing.T) {
 	n.want(read(l))
 	if got := n.tunnel(l).SA; got != "tokyo" {
 		t.Error(got)
+	}
+}
+
+// The reason of what does not work is told, and in one place only if it names what that is.
+func TestFailuresHaveTheirReason(t *testing.T) {
+	n := newBench(t, oneLAC, "")
+	n.step(TaskFailed{"metrics", errors.New("metrics: listen tcp 127.0.0.1:9174: bind: address already in use")})
+	n.step(TaskFailed{"ICMP socket", errors.New("operation not permitted")})
+	if got := n.b.Status(); got != "no tunnel up; ICMP socket: operation not permitted; metrics: listen tcp 127.0.0.1:9174: bind: address already in use" {
+		t.Error(got)
+	}
+}
+
+// The end of a tunnel is worth a warning, unless it was hung up on this host.
+func TestLevelOfEnds(t *testing.T) {
+	for _, tc := range []struct {
+		ending Ending
+		want   slog.Level
+	}{
+		{Ending{Tunnel: closer, Reason: "closed by the peer"}, slog.LevelWarn},
+		{Ending{Tunnel: closer, Reason: "hung up", Operator: true}, slog.LevelInfo},
+	} {
+		n := established(t, oneLAC, "")
+		n.b.Step(tc.ending, n.now)
+		actions := n.b.Step(ppp.Snapshot{}, n.now)
+		i := slices.IndexFunc(actions, func(a Action) bool { note, ok := a.(Note); return ok && note.Text == "tunnel down" })
+		if i < 0 {
+			t.Fatalf("no note in %v", show(actions))
+		}
+		if got := actions[i].(Note).Level; got != tc.want {
+			t.Errorf("%s: %v, want %v", tc.ending.Reason, got, tc.want)
+		}
 	}
 }

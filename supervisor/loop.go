@@ -244,7 +244,23 @@ func (l *Loop) count(links []Key) readings {
 func (l *Loop) echo(ctx context.Context, req probe.Request) (res probe.Result) {
 	res = probe.Result{Link: req.Link, Index: req.Index, Target: req.Target}
 	defer l.caught("echo", &res.Err)
-	return l.hands.Echo(ctx, req)
+	res = l.hands.Echo(ctx, req)
+	if l.log.Enabled(ctx, slog.LevelDebug) {
+		l.noteEcho(res)
+	}
+	return res
+}
+
+// noteEcho is a line for the log about one echo request, for those who look for a fault.
+func (l *Loop) noteEcho(r probe.Result) {
+	attrs := []slog.Attr{slog.String("link", r.Link), slog.String("target", r.Target.String())}
+	text := "echo request answered"
+	if r.Err != nil {
+		text, attrs = "echo request not answered", append(attrs, slog.String("reason", r.Err.Error()))
+	} else {
+		attrs = append(attrs, slog.Duration("rtt", r.RTT))
+	}
+	l.log.LogAttrs(context.Background(), slog.LevelDebug, text, attrs...)
 }
 
 func (l *Loop) recover(ctx context.Context, r Recover) (ev Recovered) {

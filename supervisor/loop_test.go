@@ -3,6 +3,7 @@ package supervisor
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -310,5 +311,24 @@ func TestInboxKeepsOrderAndNewest(t *testing.T) {
 	want := []string{"supervisor.TaskFailed", "vici.Snapshot", "supervisor.TaskFailed", "*config.Config"}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+// Whoever wants to see each echo request can.
+func TestEchoesInTheDebugLog(t *testing.T) {
+	var log bytes.Buffer
+	results := []error{nil, errors.New("timeout")}
+	l := NewLoop(nil, Hands{Echo: func(_ context.Context, r probe.Request) probe.Result {
+		res := probe.Result{Link: r.Link, Index: r.Index, Target: r.Target, RTT: 5 * time.Millisecond, Err: results[0]}
+		results = results[1:]
+		return res
+	}}, Front{}, slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	req := probe.Request{Link: "ppp0", Index: 5, Target: addr("10.0.0.1")}
+	l.echo(t.Context(), req)
+	l.echo(t.Context(), req)
+	for _, want := range []string{`msg="echo request answered" link=ppp0 target=10.0.0.1 rtt=5ms`, `msg="echo request not answered" link=ppp0 target=10.0.0.1 reason=timeout`} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("no %s in\n%s", want, &log)
+		}
 	}
 }

@@ -369,7 +369,7 @@ func (b *Brain) climbing(l *lac, s *xl2tpd.Section, now time.Time) string {
 	case (d.last == StepDial || d.last == StepRedial) && d.err == nil:
 		return "waits for the LNS to answer"
 	case d.failed > 0:
-		return fmt.Sprintf("tries again in %v (%d times in vain)", max(d.next.Sub(now), 0).Round(time.Second), d.failed)
+		return fmt.Sprintf("tries again in %v (%d failed)", max(d.next.Sub(now), 0).Round(time.Second), d.failed)
 	case s.Redial:
 		return "xl2tpd redials"
 	}

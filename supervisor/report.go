@@ -155,12 +155,24 @@ func together(names []name) string {
 func (b *Brain) problems() []string {
 	var all []string
 	for _, name := range slices.Sorted(maps.Keys(b.failing)) {
-		all = append(all, name+" unreachable")
+		all = append(all, failure(name, b.failing[name]))
 	}
 	for _, what := range slices.Sorted(maps.Keys(b.faults)) {
 		all = append(all, b.faults[what])
 	}
 	return all
+}
+
+// failure says what does not work. The text is the same as long as the reason is: why strongSwan
+// does not answer changes while it starts, and doctor looks for it.
+func failure(task string, err error) string {
+	switch {
+	case task == EyeVICI:
+		return task + " unreachable"
+	case strings.HasPrefix(err.Error(), task+": "):
+		return err.Error()
+	}
+	return task + ": " + err.Error()
 }
 
 func (b *Brain) report(t *tunnel, now time.Time) status.Tunnel {

@@ -126,7 +126,11 @@ func (b *Brain) stop(t *tunnel, to State, reason string, now time.Time) {
 		b.noteTunnel(t, slog.LevelInfo, "tunnel left alone", slog.String("reason", reason))
 	case was != Off: // one that was never watched: its end is no news
 		reason = b.closed(t, reason, was, now)
-		b.noteTunnel(t, slog.LevelInfo, "tunnel down", slog.String("reason", reason))
+		level := slog.LevelWarn
+		if b.closes.last[t.origin()].operator {
+			level = slog.LevelInfo // as somebody wanted
+		}
+		b.noteTunnel(t, level, "tunnel down", slog.String("reason", reason))
 		b.tell(t, hook.Down, reason)
 	}
 }

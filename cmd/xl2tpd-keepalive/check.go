@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 
 	"xl2tpd-keepalive/account"
 	"xl2tpd-keepalive/config"
@@ -17,15 +18,27 @@ import (
 // check reads both files and says what is wrong. Files that are not named need
 // not be there.
 func check(o options, stdout, stderr io.Writer) int {
+	if len(o.names) > 0 {
+		if o.config != "" {
+			return misused(stderr, "check-config", "two files: %s and %s", o.config, o.names[0])
+		}
+		o.config = o.names[0]
+	}
 	path := cmp.Or(o.config, config.DefaultPath)
-	c, err := config.Load(path)
+	data, err := conf.Read(path)
 	missing := o.config == "" && errors.Is(err, fs.ErrNotExist)
-	switch {
-	case missing:
-		c = config.Default(path)
-	case err != nil:
-		fmt.Fprintln(stderr, err)
+	if err != nil && !missing {
+		cantRead(stderr, path, err)
 		return exitError
+	}
+	c := config.Default(path)
+	if !missing {
+		if c, err = config.Parse(path, data); err != nil {
+			for _, e := range config.Mistakes(path, data) {
+				fmt.Fprintln(stderr, e)
+			}
+			return exitError
+		}
 	}
 
 	xl2tpdConf := cmp.Or(o.xl2tpdConf, xl2tpd.DefaultConfPath)
@@ -34,7 +47,7 @@ func check(o options, stdout, stderr io.Writer) int {
 	case o.xl2tpdConf == "" && errors.Is(err, fs.ErrNotExist):
 		fmt.Fprintf(stderr, "warning: no %s, so section names can't be compared; name it with -xl2tpd-config\n", xl2tpd.DefaultConfPath)
 	case err != nil:
-		fmt.Fprintln(stderr, err)
+		cantRead(stderr, xl2tpdConf, err)
 		return exitError
 	}
 
@@ -85,6 +98,22 @@ func check(o options, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stdout, "%s is good\n", path)
 	}
 	return exitOK
+}
+
+// cantRead says why a file can't be read, or what is wrong in it. The advice of conf.Read is
+// for the service; another user lacks rights of their own.
+func cantRead(stderr io.Writer, path string, err error) {
+	var wrong *conf.Error
+	switch {
+	case errors.As(err, &wrong):
+		fmt.Fprintln(stderr, err)
+	case errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0:
+		fmt.Fprintf(stderr, "xl2tpd-keepalive: %s can't be read: permission denied; run this with sudo\n", path)
+	case errors.Is(err, fs.ErrNotExist):
+		fmt.Fprintf(stderr, "xl2tpd-keepalive: there is no file %s\n", path)
+	default:
+		fmt.Fprintf(stderr, "xl2tpd-keepalive: %s can't be read: %v\n", path, err)
+	}
 }
 
 // headers tells what xl2tpd's files have: the one that was read, and those of the xl2tpds that run

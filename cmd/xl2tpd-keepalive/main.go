@@ -19,13 +19,13 @@ const usage = `usage: xl2tpd-keepalive COMMAND [FLAG...]
   run           keep the tunnels up, as the service does
                 [-config FILE] [-xl2tpd-config FILE] [-debug]
   status        show the tunnels of the running service
-                [-json] [-watch]
+                [-json] [-short] [-watch] [NAME...]
   ping NAME     tell which half of a tunnel's path is slow, or loses packets
                 [-c COUNT] [-i SECONDS] [-s BYTES] [-M do] [-json]
   doctor        look for what closes tunnels
                 [-json]
   check-config  tell what is wrong with keepalive.conf
-                [-config FILE] [-xl2tpd-config FILE]
+                [-config FILE] [-xl2tpd-config FILE] [FILE]
   remove-table  take away the nftables table that a stop may leave
   control       have xl2tpd dial or hang up, as standard input says
   version       print the version
@@ -54,9 +54,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 	var o options
 	var p pingOptions
 	flags := flag.NewFlagSet(args[0], flag.ContinueOnError)
-	flags.SetOutput(stderr)
-	flags.Usage = func() {} // see below
+	flags.SetOutput(io.Discard) // its errors are told below, in one line
 	var command func() int
+	names := 0 // words that may follow the flags
 	switch args[0] {
 	case "run":
 		o.define(flags)
@@ -65,66 +65,50 @@ func run(args []string, stdout, stderr io.Writer) int {
 	case "status":
 		flags.BoolVar(&o.json, "json", false, "")
 		flags.BoolVar(&o.watch, "watch", false, "")
+		flags.BoolVar(&o.short, "short", false, "")
+		names = len(args)
 		command = func() int { return show(o, stdout, stderr) }
 	case "ping":
 		p.define(flags)
-		command = func() int { return ping(p, stdout, stderr) }
+		names = len(args) // a tunnel's name may have a blank
+		command = func() int {
+			if p.name = strings.Join(o.names, " "); p.name == "" {
+				return misused(stderr, "ping", "needs the name of a tunnel, as status has it")
+			}
+			return ping(p, stdout, stderr)
+		}
 	case "doctor":
 		flags.BoolVar(&o.json, "json", false, "")
 		command = func() int { return examine(o, stdout, stderr) }
 	case "check-config":
 		o.define(flags)
+		names = 1
 		command = func() int { return check(o, stdout, stderr) }
 	case "remove-table":
 		command = func() int { return removeTable(stderr) }
 	case "control":
 		command = func() int { return helpDial(os.Stdin, stdout, stderr) }
-	case "version":
+	case "version", "-version", "--version", "-V":
 		command = func() int {
-			fmt.Fprintln(stdout, "xl2tpd-keepalive", version)
+			fmt.Fprintln(stdout, "xl2tpd-keepalive", build())
 			return exitOK
 		}
 	case "help", "-h", "-help", "--help":
 		fmt.Fprint(stdout, usage)
 		return exitOK
 	default:
-		fmt.Fprintf(stderr, "xl2tpd-keepalive: there is no command %q\n%s", args[0], usage)
-		return exitUsage
+		return misused(stderr, "", "there is no command %q%s", args[0], meant(args[0], commands()))
 	}
-	words, err := parse(flags, args[1:])
-	if args[0] == "ping" {
-		p.name, words = strings.Join(words, " "), nil
-	}
-	switch {
+	switch err := parse(flags, args[1:], &o.names); {
 	case err == flag.ErrHelp:
 		fmt.Fprint(stdout, usage)
 		return exitOK
 	case err != nil:
-		fmt.Fprint(stderr, usage) // Parse has told what is wrong
-		return exitUsage
-	case len(words) > 0:
-		fmt.Fprintf(stderr, "xl2tpd-keepalive: %s does not take %q\n%s", args[0], words[0], usage)
-		return exitUsage
-	case args[0] == "ping" && p.name == "":
-		fmt.Fprintf(stderr, "xl2tpd-keepalive: ping needs the name of a tunnel, as status has it\n%s", usage)
-		return exitUsage
+		return misused(stderr, args[0], "%v", err)
+	case len(o.names) > names:
+		return misused(stderr, args[0], "does not take %q", o.names[names])
 	}
 	return command()
-}
-
-// parse parses flags that may stand before, between and behind words, and returns the words.
-func parse(flags *flag.FlagSet, args []string) (words []string, err error) {
-	for {
-		if err := flags.Parse(args); err != nil {
-			return nil, err
-		}
-		rest := flags.Args()
-		read := len(args) - len(rest)
-		if len(rest) == 0 || read > 0 && args[read-1] == "--" {
-			return append(words, rest...), nil
-		}
-		words, args = append(words, rest[0]), rest[1:]
-	}
 }
 
 // options are what the flags say.
@@ -134,6 +118,8 @@ type options struct {
 	debug      bool
 	json       bool
 	watch      bool
+	short      bool
+	names      []string // what follows the flags, or stands between them
 }
 
 func (o *options) define(flags *flag.FlagSet) {

@@ -21,9 +21,14 @@ _xl2tpd_keepalive() {
 	case ${COMP_WORDS[1]} in
 	run) flags='-config -xl2tpd-config -debug' ;;
 	check-config) flags='-config -xl2tpd-config' ;;
-	status) flags='-json -watch' ;;
+	status) flags='-json -short -watch' ;;
 	ping) flags='-c -i -s -M -json' ;;
 	doctor) flags='-json' ;;
 	esac
+	[[ $word == --* ]] && flags=${flags//-/--} flags=${flags//xl2tpd--config/xl2tpd-config}
 	COMPREPLY=($(compgen -W "$flags" -- "$word"))
+	if [[ ${COMP_WORDS[1]} == check-config && $word != -* ]]; then
+		compopt -o filenames
+		mapfile -t COMPREPLY < <(compgen -f -- "$word")
+	fi
 } && complete -F _xl2tpd_keepalive xl2tpd-keepalive

@@ -16,6 +16,8 @@ complete -c xl2tpd-keepalive -n '__fish_seen_subcommand_from run check-config' -
 complete -c xl2tpd-keepalive -n '__fish_seen_subcommand_from run check-config' -o xl2tpd-config -r -F -d 'Read this xl2tpd.conf'
 complete -c xl2tpd-keepalive -n '__fish_seen_subcommand_from run' -o debug -d 'Log more'
 complete -c xl2tpd-keepalive -n '__fish_seen_subcommand_from status ping doctor' -o json -d 'Print JSON'
+complete -c xl2tpd-keepalive -n '__fish_seen_subcommand_from check-config' -F
+complete -c xl2tpd-keepalive -n '__fish_seen_subcommand_from status' -o short -d 'One line a tunnel'
 complete -c xl2tpd-keepalive -n '__fish_seen_subcommand_from status' -o watch -d 'Go on, each second'
 complete -c xl2tpd-keepalive -n '__fish_seen_subcommand_from ping' -o c -x -d 'Stop after so many'
 complete -c xl2tpd-keepalive -n '__fish_seen_subcommand_from ping' -o i -x -d 'Send one every so many seconds'

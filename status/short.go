@@ -1,0 +1,96 @@
+package status
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"xl2tpd-keepalive/xl2tpd/conf"
+)
+
+// Named returns the tunnels with these names, all if there are none: "lac office", "office",
+// or the link's name. A name that no tunnel has is an error.
+func Named(all []Tunnel, names []string) ([]Tunnel, error) {
+	if len(names) == 0 {
+		return all, nil
+	}
+	for _, name := range names {
+		if !slices.ContainsFunc(all, func(t Tunnel) bool { return t.called(name) }) {
+			return nil, fmt.Errorf("there is no tunnel %q", name)
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(all), func(t Tunnel) bool {
+		return !slices.ContainsFunc(names, t.called)
+	}), nil
+}
+
+func (t Tunnel) called(name string) bool {
+	_, section, _ := strings.Cut(t.Name, " ")
+	return name != "" && (conf.SameName(t.Name, name) || conf.SameName(section, name) || t.Link != nil && t.Link.Name == name)
+}
+
+// Short writes a report with one line for each tunnel: its name, its state and since when, the
+// peer, the link, and its echo requests. Problems come first.
+func Short(w io.Writer, r Report, colours bool) error {
+	p := &page{now: r.Time, colours: colours}
+	for _, s := range r.Problems {
+		p.printf("%s %s\n", p.paint("31", "!"), Printable(s))
+	}
+	rows := make([][]string, len(r.Tunnels))
+	var widths [6]int
+	for i := range r.Tunnels {
+		rows[i] = p.columns(&r.Tunnels[i])
+		for j, cell := range rows[i] {
+			widths[j] = max(widths[j], utf8.RuneCountInString(cell))
+		}
+	}
+	for i, row := range rows {
+		var line strings.Builder
+		for j, cell := range row {
+			pad := strings.Repeat(" ", widths[j]-utf8.RuneCountInString(cell)+2)
+			if j == 1 {
+				cell = p.paint(stateColours[r.Tunnels[i].State], cell)
+			}
+			line.WriteString(cell + pad)
+		}
+		p.printf("%s\n", strings.TrimRight(line.String(), " "))
+	}
+	_, err := io.WriteString(w, p.String())
+	return err
+}
+
+// columns are the cells of a tunnel's line; "-" is what is not known.
+func (p *page) columns(t *Tunnel) []string {
+	cells := []string{"(unknown section)", Printable(t.State), "-", "-", "-", "-"}
+	if t.Name != "" {
+		cells[0] = Printable(t.Name)
+	}
+	if t.Instance != "" {
+		cells[0] += " (" + Printable(t.Instance) + ")"
+	}
+	if !t.Since.IsZero() {
+		cells[2] = span(p.now.Sub(t.Since))
+	}
+	if t.Peer.IsValid() {
+		cells[3] = t.Peer.String()
+	}
+	if l := t.Link; l != nil {
+		cells[4] = Printable(l.Name)
+		cells[5] = l.Echoes.short()
+	}
+	return cells
+}
+
+// short is the latest round trip, and how many were lost.
+func (e *Echoes) short() string {
+	if e.Sent == 0 {
+		return "-"
+	}
+	latest := "lost"
+	if n := len(e.Recent); n > 0 && e.Recent[n-1] != nil {
+		latest = trip(*e.Recent[n-1])
+	}
+	return fmt.Sprintf("%s, %.1f %% lost", latest, 100*float64(e.Lost)/float64(e.Sent))
+}
