@@ -27,7 +27,7 @@ func climbs(l *ladder, span time.Duration, is func(time.Duration) situation, res
 	return steps, at
 }
 
-// A LAC that was perhaps hung up gets a new SA ever more seldom.
+// A LAC that was perhaps hung up gets a new SA less and less often.
 func TestPerhapsHungUpIsRenewedSeldom(t *testing.T) {
 	for name, is := range map[string]situation{
 		"up, and silent": {wish: wishFull, daemon: true, secured: true, unclear: true, up: true, quiet: deadAfter, redial: time.Minute},

@@ -29,7 +29,7 @@ var rules = []rule{
 	{name: "perhaps hung up, and no SA", holds: (*moment).unclearWithoutSA, step: StepSecure,
 		why: "Of several LACs nobody knows which was hung up. xl2tpd may redial it, and needs the SA."},
 	{name: "perhaps hung up, and an old SA", holds: (*moment).unclearWithOldSA, step: StepRenew,
-		why: "The same, and the peer may have forgotten the SA. A new one is made ever more seldom."},
+		why: "The same, and the peer may have forgotten the SA. A new one is made less and less often."},
 	{name: "perhaps hung up", holds: (*moment).unclear, step: StepNone, until: (*moment).afterMaxPause, notes: (*ladder).countsAsDial,
 		why: "What an operator has hung up stays down, so it is neither dialled nor hung up: that is left to xl2tpd."},
 	{name: "silent for too long", holds: (*moment).overdue, step: StepHangUp,
