@@ -205,12 +205,19 @@ func (m *mender) dead(ctx context.Context, r supervisor.Recover) error {
 	return nil
 }
 
-// carries reports whether another tunnel of this xl2tpd with that peer lives, as far as its control messages
-// show: an IKE SA that may carry it is not ended. Its link may be silent because only what echo
-// requests go to is switched off.
+// carries reports whether another tunnel with that peer lives, as far as its control messages show:
+// an IKE SA that may carry it is not ended. Its link may be silent because only what echo requests
+// go to is switched off. A peer is asked for this xl2tpd alone, so of another one's tunnel a late
+// message is enough.
 func (m *mender) carries(ctx context.Context, r supervisor.Recover) bool {
+	lately := time.Now().Add(-heardLately)
 	up := slices.DeleteFunc(slices.Clone(m.channels()), func(c helloguard.Channel) bool { return !c.Up })
-	if !heard(up, r, time.Now().Add(-heardLately)) {
+	if slices.ContainsFunc(up, func(c helloguard.Channel) bool {
+		return c.Tunnel.Peer.Addr() == r.Peer && !concerns(c, r) && c.Heard.After(lately)
+	}) {
+		return true
+	}
+	if !heard(up, r, lately) {
 		return false
 	}
 	asked, err := m.askPeer(ctx, r)

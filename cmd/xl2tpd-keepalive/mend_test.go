@@ -260,6 +260,35 @@ func TestHangUpOfAMovedLNS(t *testing.T) {
 	}
 }
 
+// An SA carries what any xl2tpd of the host has with that peer, and has been heard of lately.
+func TestCarries(t *testing.T) {
+	peer, second := netip.MustParseAddr("192.0.2.1"), proc.ID{Pid: 200, Start: 6}
+	r := supervisor.Recover{To: officeIsOf, Peer: peer}
+	for name, tc := range map[string]struct {
+		owner proc.ID
+		up    bool
+		ago   time.Duration
+		want  bool
+	}{
+		"its own, which can't be asked": {officeIsOf.Process, true, time.Second, true},
+		"its own, hung up":              {officeIsOf.Process, false, time.Second, false},
+		"another xl2tpd's":              {second, true, time.Second, true},
+		"another xl2tpd's, long silent": {second, true, time.Hour, false},
+		"another xl2tpd's, hung up":     {second, false, time.Second, false},
+		"of an owner that nobody knows": {proc.ID{}, true, time.Second, true},
+	} {
+		m := &mender{
+			channels: func() []helloguard.Channel {
+				return []helloguard.Channel{{Tunnel: translator.Tunnel{Peer: netip.AddrPortFrom(peer, 1701)}, Owner: tc.owner, Up: tc.up, Heard: time.Now().Add(-tc.ago)}}
+			},
+			ask: func(proc.ID, netip.Addr) bool { return false },
+		}
+		if got := m.carries(t.Context(), r); got != tc.want {
+			t.Errorf("%s: got %v, want %v", name, got, tc.want)
+		}
+	}
+}
+
 // charon is a VICI socket at which every command succeeds; each is told by its name and
 // its first value.
 func charon(t *testing.T) (socket string, commands chan string) {
