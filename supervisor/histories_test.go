@@ -129,7 +129,7 @@ func (h *simHost) terminate(*dialler) {
 
 func (h *simHost) operatorHangsUp(d *dialler) {
 	seen := h.living(d) || h.kind.guarded && (d.index > 0 || d.half || !d.dialled.IsZero())
-	h.hangUp(d)
+	h.hangUp(d, true)
 	d.hungUp, d.off = d.hungUp || seen, true
 }
 

@@ -350,13 +350,13 @@ func (h *simHost) dial(d *dialler, ours bool) {
 	h.tells(Dials{Daemon: c.Owner, Peer: d.peer.Addr()})
 }
 
-// hangUp has xl2tpd hang up. It reports whether there was something, and whether the LNS has
-// acknowledged that.
-func (h *simHost) hangUp(d *dialler) (was, heard bool) {
+// hangUp has xl2tpd hang up, for an operator or for recovery. It reports whether there was something,
+// and whether the LNS has acknowledged that.
+func (h *simHost) hangUp(d *dialler, operator bool) (was, heard bool) {
 	was, heard = d.index > 0 || d.half || !d.dialled.IsZero(), d.alive && h.passes()
 	d.active, d.half = false, false
 	if was {
-		h.down(d, &Ending{Reason: "hung up", Operator: true})
+		h.down(d, &Ending{Reason: "hung up", Operator: operator})
 	}
 	return was, heard
 }
@@ -527,7 +527,7 @@ func (h *simHost) redial(d *dialler, r Recover) func() error {
 	case !slices.ContainsFunc(h.lacs, dials):
 		return fails(ErrWaits)
 	}
-	h.hangUp(d)
+	h.hangUp(d, true) // the guard is not told
 	h.dialOurs(d, r)
 	return fails(nil)
 }
@@ -537,7 +537,7 @@ func (h *simHost) hangUpOurs(d *dialler, r Recover) func() error {
 	if h.living(d) && !h.recently() {
 		h.failed(d, "a tunnel that lives is hung up")
 	}
-	was, heard := h.hangUp(d)
+	was, heard := h.hangUp(d, false)
 	if heard || r.Dead || !was || !h.kind.guarded {
 		return fails(nil)
 	}

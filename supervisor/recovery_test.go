@@ -253,7 +253,7 @@ func TestRecoveryOfTheDead(t *testing.T) {
 	if got := n.steps(3*time.Minute, nil); len(got) < 2 || got[0] != StepRenew || got[1] != StepHangUp {
 		t.Errorf("%v", got)
 	}
-	n.step(Ending{Tunnel: closer, Reason: "hung up on this host", Operator: true})
+	n.step(Ending{Tunnel: closer, Reason: "hung up on this host"})
 	n.links()
 	if got := n.steps(80*time.Second, nil); !slices.Contains(got, StepDial) {
 		t.Errorf("%v after our own hanging up", got)
@@ -348,7 +348,7 @@ func TestRecoveryOfTheBuried(t *testing.T) {
 		if got := n.steps(35*time.Second, nil); !slices.Equal(got, []Step{StepRenew, StepHangUp}) {
 			t.Fatalf("%v", got)
 		}
-		n.step(Ending{Tunnel: closer, Reason: "hung up on this host", Operator: true, Buried: buried})
+		n.step(Ending{Tunnel: closer, Reason: "hung up on this host", Buried: buried})
 		n.links()
 		if got := n.steps(want-time.Second, nil); got != nil {
 			t.Errorf("buried %v: %v within %v", buried, got, want)
@@ -371,7 +371,7 @@ func TestRecoveryOfAStuckCall(t *testing.T) {
 	if got := n.steps(20*time.Second, nil); !slices.Contains(got, StepHangUp) || slices.Contains(got, StepDial) {
 		t.Errorf("%v, want it hung up", got)
 	}
-	ours := Ending{Tunnel: closer, Reason: "hung up on this host", Operator: true}
+	ours := Ending{Tunnel: closer, Reason: "hung up on this host"}
 	ours.Tunnel.LocalID++
 	n.step(ours) // it is heard after the step has ended
 	n.links()
@@ -386,6 +386,7 @@ func TestRecoveryOfAStuckCall(t *testing.T) {
 func TestRecoveryOfAHalfClosedTunnel(t *testing.T) {
 	half := Ending{Tunnel: closer, Reason: "closed by xl2tpd: loss of carrier", Half: true}
 	hungUp := Ending{Tunnel: closer, Reason: "hung up on this host", Operator: true}
+	ours := Ending{Tunnel: closer, Reason: "hung up on this host"}
 	n := established(t, redials, "")
 	n.step(half)
 	n.links()
@@ -394,7 +395,7 @@ func TestRecoveryOfAHalfClosedTunnel(t *testing.T) {
 	}
 	n.now = n.now.Add(2 * time.Second)
 	n.step(Tick{})
-	n.step(hungUp) // by us: it is heard before the step has ended
+	n.step(ours) // it is heard before the step has ended
 	if got := n.steps(5*time.Second, nil); !slices.Equal(got, []Step{StepHangUp, StepDial}) {
 		t.Errorf("%v", got)
 	}
@@ -416,7 +417,7 @@ func TestRecoveryOfAHalfClosedTunnel(t *testing.T) {
 	n.links()
 	n.now = n.now.Add(41 * time.Second)
 	n.step(Tick{})
-	n.step(hungUp)
+	n.step(ours)
 	if got := n.steps(5*time.Second, ErrUnheard); !slices.Equal(got, []Step{StepHangUp, StepRenew, StepDial}) {
 		t.Errorf("%v", got)
 	}

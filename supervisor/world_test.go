@@ -120,9 +120,9 @@ func (h *site) hangUp(dead bool) error {
 	was, heard := h.half, h.alive && h.passes()
 	h.active, h.half, h.dialled = false, false, time.Time{}
 	if h.link {
-		h.down(&Ending{Reason: "hung up", Operator: true})
+		h.down(&Ending{Reason: "hung up"})
 	} else if was {
-		h.step(Ending{Tunnel: h.control(), Reason: "hung up", Operator: true})
+		h.step(Ending{Tunnel: h.control(), Reason: "hung up"})
 	} else {
 		return nil
 	}
