@@ -42,21 +42,21 @@ func (b *Brain) ended(t *tunnel, c *closing, was State, now time.Time) {
 	b.ascribe(c)
 }
 
-// ascribe tells our own hanging up from the operator's. If he has hung up one of several
+// ascribe tells recovery's own hanging up from the operator's. The Hello guard is told before recovery
+// hangs up, so what it says of an operator holds. If he has hung up one of several
 // LACs that can't be told apart, or may have, all of them are left to xl2tpd.
 func (b *Brain) ascribe(c *closing) {
 	if n, ok := c.place.lac(); ok {
 		l := b.lac(n)
-		if l.last == c && l.ladder.hangsUp() {
-			c.operator, c.failed = false, true
-			l.idle = true
+		if l.last == c && l.ladder.hangsUp() && !c.operator {
+			c.failed, l.idle = true, true
 		}
 		if c.operator {
 			b.wasAnothers(l, c)
 		}
 		return
 	}
-	if c.mishap() || slices.ContainsFunc(c.place.names, b.hangsUp) {
+	if c.mishap() || !c.operator && slices.ContainsFunc(c.place.names, b.hangsUp) {
 		return
 	}
 	for _, n := range c.place.names {
@@ -93,8 +93,8 @@ func (b *Brain) hungUp(c Control) {
 		return
 	}
 	all := b.lacsOf(c.Owner, c.Peer.Addr())
-	if slices.ContainsFunc(all, func(l *lac) bool { return l.ladder.busy == StepRedial || l.ladder.hangsUp() }) {
-		return // it was recovery
+	if slices.ContainsFunc(all, func(l *lac) bool { return l.ladder.busy == StepRedial }) {
+		return // it was recovery: the guard is not told
 	}
 	lacs := slices.DeleteFunc(slices.Clone(all), func(l *lac) bool {
 		return slices.ContainsFunc(b.claims(l).sole, (*tunnel).linked)

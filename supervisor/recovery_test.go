@@ -738,6 +738,25 @@ func TestRecoveryRenewsTheSAOfTheTunnel(t *testing.T) {
 	}
 }
 
+// While recovery still asks the peer of a tunnel that it is about to hang up, the operator hangs up.
+// The step then comes to nothing.
+func TestOperatorHangsUpInThatStep(t *testing.T) {
+	n := established(t, redials, "")
+	for n.lac("office").last == nil {
+		n.plays(time.Second, probe.Result{Err: lost}, func(r Recover) error {
+			if r.Step != StepHangUp {
+				return nil
+			}
+			n.step(Ending{Tunnel: closer, Reason: "hung up on this host", Operator: true})
+			n.links()
+			return ErrAlive
+		})
+	}
+	if got := n.steps(5*time.Minute, nil); got != nil {
+		t.Errorf("%v of what the operator has hung up", got)
+	}
+}
+
 // When we fail to hang up, it is the operator who has done so next.
 func TestRecoveryFailsToHangUp(t *testing.T) {
 	n := established(t, redials, "")
