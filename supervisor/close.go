@@ -75,7 +75,7 @@ func (c *closes) hear(e Ending, now time.Time) (told []*closing) {
 			one.Reason = e.Reason
 			one.said(e)
 			told = append(told, one)
-		case one.half && !e.Half: // the tunnel has followed its call
+		case one.half && !e.Half && one.tunnel.same(e.Tunnel): // the tunnel has followed its call
 			one.half, one.operator = false, one.operator || e.Operator
 			told = append(told, one)
 		}

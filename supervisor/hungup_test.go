@@ -101,6 +101,21 @@ func TestHungUpIsLeftDown(t *testing.T) {
 	}
 }
 
+// In userspace mode nothing but the peer's address ties a link to its tunnel. A tunnel whose call has
+// ended is not taken for hung up because another one with that peer is.
+func TestHungUpBesideAHalfClosedTunnel(t *testing.T) {
+	n := alikeUp(t, "", "recover = full\n")
+	n.step(Ending{Tunnel: closerOf("192.0.2.1", 8), Reason: "closed by xl2tpd", Half: true})
+	n.links(inUserspace(link("ppp0", 5, true))...)
+	n.after(time.Second)
+	n.step(Ending{Tunnel: closer, Reason: "hung up on this host", Operator: true})
+	for _, c := range n.b.closes.last {
+		if c.operator {
+			t.Errorf("%+v", c)
+		}
+	}
+}
+
 // A call that the operator has hung up leaves its tunnel, which the peer then closes.
 func TestHungUpCall(t *testing.T) {
 	n := established(t, redials, "")

@@ -145,6 +145,11 @@ func (b *Brain) Witnesses(c Control) (all []Tunnel, certain bool) {
 	return all, certain
 }
 
+// same reports whether it is the same control connection, whether its owner is known by now or not.
+func (c Control) same(o Control) bool {
+	return c.LocalID == o.LocalID && c.Local == o.Local && c.Peer == o.Peer
+}
+
 // has reports whether a place can be the control connection's.
 func (c Control) has(p place) bool {
 	if p.session != (xl2tpd.Session{}) {
