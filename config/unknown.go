@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"xl2tpd-keepalive/internal/typo"
 	"xl2tpd-keepalive/xl2tpd/conf"
 )
 
@@ -59,7 +60,7 @@ func nearest(is conf.Header, all []conf.Header) (meant conf.Header, ok bool) {
 		if h.Name == "" {
 			continue // it can't be named
 		}
-		d := distance(conf.Lower(is.Name), conf.Lower(h.Name))
+		d := typo.Distance(conf.Lower(is.Name), conf.Lower(h.Name))
 		if h.Kind != is.Kind {
 			d++
 		}
@@ -68,32 +69,6 @@ func nearest(is conf.Header, all []conf.Header) (meant conf.Header, ok bool) {
 		}
 	}
 	return meant, ok
-}
-
-// distance counts the bytes that must be put in, left out, changed, or swapped with their
-// neighbour to make b of a (the optimal string alignment distance).
-func distance(a, b string) int {
-	var before []int // the line before the last
-	last := make([]int, len(b)+1)
-	for j := range last {
-		last[j] = j
-	}
-	for i := range len(a) {
-		line := make([]int, len(b)+1)
-		line[0] = i + 1
-		for j := range len(b) {
-			changed := last[j]
-			if a[i] != b[j] {
-				changed++
-			}
-			line[j+1] = min(last[j+1]+1, line[j]+1, changed)
-			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
-				line[j+1] = min(line[j+1], before[j-1]+1)
-			}
-		}
-		before, last = last, line
-	}
-	return last[len(b)]
 }
 
 // file takes the name of a section for one xl2tpd alone apart: its file, and the section's name

@@ -142,10 +142,10 @@ type ladder struct {
 	next     time.Time // no step before; zero: as the situation says
 	busy     Step      // the step under way
 	last     Step      // the latest one
-	failed   int       // tries in a row that were in vain
+	failed   int       // tries in a row that failed
 	dials    int       // since the trouble was first seen
 	fresh    bool      // there is a new SA since then, or that was tried
-	plain    bool      // there was no IPsec to be mended when that was asked last
+	plain    bool      // strongSwan had no connection for the LNS when it was asked last
 	lookAt   time.Time // when the LNS is to be looked for again
 	deaf     bool      // it did not answer then
 	waits    bool      // for its turn to take a step

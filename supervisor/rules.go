@@ -21,9 +21,9 @@ type rule struct {
 	why   string
 }
 
-// rules are the escalation policy: which step is taken once one is due. First comes what may have
-// been hung up, then tunnels with a link, then what is in the way of a dial, then the IKE SA, then
-// xl2tpd's own dials, then those that recovery asks for.
+// rules are the escalation policy: which step is taken once one is due. The order is: what may
+// have been hung up, tunnels with a link, what is in the way of a dial, the IKE SA, xl2tpd's own
+// dials, and dials that recovery asks for.
 // docs/recovery.md has the same table.
 var rules = []rule{
 	{name: "perhaps hung up, and no SA", holds: (*moment).unclearWithoutSA, step: StepSecure,
@@ -151,7 +151,7 @@ func (l *ladder) when(s situation, now time.Time) time.Time {
 	return now
 }
 
-// ipsec reports whether there may be an SA to be mended.
+// ipsec reports whether there may be an SA that recovery can bring back.
 func (m *moment) ipsec() bool { return m.s.wish == wishFull && !m.l.plain }
 
 // renews reports whether recovery may end the IKE SA.

@@ -8,8 +8,8 @@ import (
 	"xl2tpd-keepalive/config"
 )
 
-// A section of keepalive.conf for a LAC or LNS that no xl2tpd has is a problem, and logged once,
-// until it is mended, whichever file is the one to be mended.
+// No xl2tpd may have the LAC or LNS of a section in keepalive.conf. That is a problem, logged once,
+// until one of the two files is changed.
 func TestUnknownSection(t *testing.T) {
 	parse := func(text string) *config.Config {
 		c, err := config.Parse("k", []byte(text))

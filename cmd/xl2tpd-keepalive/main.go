@@ -119,7 +119,7 @@ type options struct {
 	json       bool
 	watch      bool
 	short      bool
-	names      []string // what follows the flags, or stands between them
+	names      []string // words behind the flags, or between them
 }
 
 func (o *options) define(flags *flag.FlagSet) {

@@ -216,8 +216,8 @@ func TestHangUp(t *testing.T) {
 	}
 }
 
-// What a peer has said before the SA of its tunnel was replaced by one with another address does not
-// keep the tunnel, unless the peer can't be asked.
+// The new SA of a tunnel may be with another address. What the peer said before that does not keep
+// the tunnel, unless the peer can't be asked.
 func TestHangUpOfAMovedLNS(t *testing.T) {
 	peer := netip.MustParseAddr("192.0.2.1")
 	for name, tc := range map[string]struct {

@@ -123,7 +123,7 @@ func TestPingUsage(t *testing.T) {
 	}
 }
 
-// figures are those of so many lost requests, and of replies.
+// figures are those of a number of lost requests, and of replies.
 func figures(lost int, trips ...time.Duration) *probe.Stats {
 	var s probe.Stats
 	for range lost {

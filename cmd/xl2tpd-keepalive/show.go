@@ -114,7 +114,7 @@ func clip(text string, columns, rows int) string {
 		return text
 	}
 	shown, used := 0, 0
-	for used+needed[shown] <= rows-2 { // one for the cursor, and one for what follows
+	for used+needed[shown] <= rows-2 { // one for the cursor, and one for the last line
 		used += needed[shown]
 		shown++
 	}

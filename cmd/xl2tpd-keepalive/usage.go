@@ -9,6 +9,8 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strings"
+
+	"xl2tpd-keepalive/internal/typo"
 )
 
 // misused says in one line what is wrong with a command line.
@@ -79,7 +81,7 @@ func commands() (names []string) {
 func meant(typed string, words []string) string {
 	best, least := "", 3
 	for _, w := range words {
-		if d := distance(typed, w); d < least && d < len(w) {
+		if d := typo.Distance(typed, w); d < least && d < len(w) {
 			best, least = w, d
 		}
 	}
@@ -87,27 +89,6 @@ func meant(typed string, words []string) string {
 		return ""
 	}
 	return fmt.Sprintf(", did you mean %q?", best)
-}
-
-// distance is how many letters are to be put in, taken out or replaced (Levenshtein).
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		before := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			d := before
-			if a[i] != b[j] {
-				d++
-			}
-			before = row[j+1]
-			row[j+1] = min(d, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }
 
 // build says which program this is: its version, the commit, Go's version and the platform.

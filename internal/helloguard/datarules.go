@@ -60,9 +60,9 @@ func (r *rules) setData(at path, on bool) error {
 	return flush(c)
 }
 
-// addDataHook adds the chain behind that of control messages. A packet that waits in a queue goes
-// on from its chain's place in the list, so it would meet that chain again if another came before
-// it (net/netfilter/nf_queue.c, nf_reinject).
+// addDataHook adds the chain behind that of control messages. For a packet in a queue the kernel
+// keeps only the place of its chain in the list. Another chain before it would move that place, and
+// the packet would go through its chain again (net/netfilter/nf_queue.c, nf_reinject).
 func (r *rules) addDataHook(c *nftables.Conn) {
 	r.addBase(c, dataHook, nftables.ChainHookInput, late+1, data(noting))
 }

@@ -97,7 +97,7 @@ func (r *reader) escape(text []byte) []byte {
 	return append(text, byte(c))
 }
 
-// number reads up to so many digits.
+// number reads a number of at most that many digits.
 func (r *reader) number(digits, base int) byte {
 	value := 0
 	for range digits {
