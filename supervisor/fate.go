@@ -21,6 +21,9 @@ const (
 // can be told. Where nobody has said why, he may have hung up.
 func (c *closing) mishap() bool { return !c.operator && (c.sure || c.failed) }
 
+// hangUp reports whether there was an end that may have been a hang-up by the operator; nil: none.
+func (c *closing) hangUp() bool { return c != nil && !c.mishap() }
+
 // unheard notes that the peer of the tunnel that recovery has hung up is dead, and that
 // xl2tpd does not wait for its answer.
 func (l *lac) unheard(now time.Time) {
@@ -42,9 +45,9 @@ func (b *Brain) ended(t *tunnel, c *closing, was State, now time.Time) {
 	b.ascribe(c)
 }
 
-// ascribe tells recovery's own hanging up from the operator's. The Hello guard is told before recovery
-// hangs up, so what it says of an operator holds. If he has hung up one of several
-// LACs that can't be told apart, or may have, all of them are left to xl2tpd.
+// ascribe tells a hang-up by recovery from one by the operator. The Hello guard is told before
+// recovery hangs up, so what the guard says of an operator holds. The operator may have hung up one
+// of several LACs that can't be told apart: then all of them are left to xl2tpd.
 func (b *Brain) ascribe(c *closing) {
 	if n, ok := c.place.lac(); ok {
 		l := b.lac(n)
@@ -83,7 +86,7 @@ func (b *Brain) wasAnothers(l *lac, c *closing) {
 
 // leftDown reports whether a LAC was hung up on this host, or may have been.
 func (l *lac) leftDown() bool {
-	return l.last != nil && !l.last.mishap() || l.perhaps != nil && !l.perhaps.mishap()
+	return l.last.hangUp() || l.perhaps.hangUp()
 }
 
 // hungUp notes that the operator has hung up an attempt, or a tunnel of which no link

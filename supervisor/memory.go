@@ -114,7 +114,7 @@ func (b *Brain) keep(l *lac) {
 	switch {
 	case l.leftDown():
 		c := l.last
-		if fate.Perhaps = c == nil || c.mishap(); fate.Perhaps {
+		if fate.Perhaps = !c.hangUp(); fate.Perhaps {
 			c = l.perhaps
 		}
 		fate.HungUp, fate.Unsure = true, !c.operator

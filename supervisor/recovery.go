@@ -177,7 +177,7 @@ func (b *Brain) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situatio
 		secured: sa.Child, connecting: sa.State == "CONNECTING" && b.failing[EyeVICI] == nil, free: l.free(),
 		lost:   !l.silent.IsZero(),
 		trying: !l.attempt.IsZero() && now.Sub(l.attempt) < answerTime, tried: l.attempt.Add(answerTime),
-		unclear: l.perhaps != nil && !l.perhaps.mishap() || b.perhapsDialled(l, s),
+		unclear: l.perhaps.hangUp() || b.perhapsDialled(l, s),
 		proven:  b.carriesOthers(sa, l), shared: b.sharesLNS(l, s),
 	}
 	is.kept = sa.Others || is.proven
@@ -262,7 +262,7 @@ func redialling(s *xl2tpd.Section) time.Duration {
 // wish is what the configuration and the operator want for a LAC.
 func (b *Brain) wish(l *lac, s *xl2tpd.Section) wish {
 	in := b.atlas.byID[l.instance]
-	if in == nil || in.NetworkManager() || b.doubled(in) || l.last != nil && !l.last.mishap() {
+	if in == nil || in.NetworkManager() || b.doubled(in) || l.last.hangUp() {
 		return wishNothing
 	}
 	switch b.config.For(in.Path, s.Kind, s.Name).Recovery(s.Autodial || s.Redial && (l.seen || l.mayHave)) {
