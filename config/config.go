@@ -15,7 +15,7 @@ import (
 	"strings"
 	"time"
 
-	"xl2tpd-keepalive/xl2tpd/conf"
+	"xl2tpd-keepalive/internal/xl2tpdconf"
 )
 
 // DefaultPath is where the file is looked for.
@@ -147,27 +147,27 @@ func (c *Config) Hooks() []string {
 
 func (c *Config) find(kind, name string) *Section {
 	for i := range c.Sections {
-		if s := &c.Sections[i]; s.Kind == kind && conf.SameName(s.Name, name) {
+		if s := &c.Sections[i]; s.Kind == kind && xl2tpdconf.SameName(s.Name, name) {
 			return s
 		}
 	}
 	return nil
 }
 
-// Load reads a file. The error is a *conf.Error, or the system's when the file
+// Load reads a file. The error is a *xl2tpdconf.Error, or the system's when the file
 // can't be read; fs.ErrNotExist when there is none.
 func Load(path string) (*Config, error) {
-	data, err := conf.Read(path)
+	data, err := xl2tpdconf.Read(path)
 	if err != nil {
 		return nil, err
 	}
 	return Parse(path, data)
 }
 
-// Parse reads a file's content; path is for messages. The error is a *conf.Error, the first
+// Parse reads a file's content; path is for messages. The error is a *xl2tpdconf.Error, the first
 // of those that Mistakes returns.
 func Parse(path string, data []byte) (*Config, error) {
-	f, err := conf.Parse(path, bytes.NewReader(data))
+	f, err := xl2tpdconf.Parse(path, bytes.NewReader(data))
 	if err != nil {
 		return nil, err
 	}
@@ -179,21 +179,21 @@ func Parse(path string, data []byte) (*Config, error) {
 }
 
 // Mistakes returns what is wrong with a file's content, in the order of its lines.
-func Mistakes(path string, data []byte) []*conf.Error {
+func Mistakes(path string, data []byte) []*xl2tpdconf.Error {
 	f, all := legible(path, data)
 	_, mistakes := interpret(path, f)
 	all = append(all, mistakes...)
-	slices.SortStableFunc(all, func(a, b *conf.Error) int { return cmp.Compare(a.Line, b.Line) })
-	return slices.CompactFunc(all, func(a, b *conf.Error) bool { return *a == *b })
+	slices.SortStableFunc(all, func(a, b *xl2tpdconf.Error) int { return cmp.Compare(a.Line, b.Line) })
+	return slices.CompactFunc(all, func(a, b *xl2tpdconf.Error) bool { return *a == *b })
 }
 
 // legible is what is left of a file without the lines that are no settings. After a section
 // whose name can't be read nothing is: nobody knows where it would belong.
-func legible(path string, data []byte) (f *conf.File, all []*conf.Error) {
+func legible(path string, data []byte) (f *xl2tpdconf.File, all []*xl2tpdconf.Error) {
 	lines := bytes.Split(data, []byte("\n"))
 	for {
-		f, err := conf.Parse(path, bytes.NewReader(bytes.Join(lines, []byte("\n"))))
-		var e *conf.Error
+		f, err := xl2tpdconf.Parse(path, bytes.NewReader(bytes.Join(lines, []byte("\n"))))
+		var e *xl2tpdconf.Error
 		if !errors.As(err, &e) {
 			return f, all
 		}
@@ -209,7 +209,7 @@ func legible(path string, data []byte) (f *conf.File, all []*conf.Error) {
 
 // interpret takes in the sections of a file, and says what is wrong with them. If anything is, the
 // configuration is not complete.
-func interpret(path string, f *conf.File) (c *Config, mistakes []*conf.Error) {
+func interpret(path string, f *xl2tpdconf.File) (c *Config, mistakes []*xl2tpdconf.Error) {
 	drafts := map[string]*draft{}
 	c = Default(path)
 	for _, s := range f.Sections {
@@ -266,21 +266,21 @@ type draft struct {
 
 type seconds struct{ n, line int }
 
-func id(kind, name string) string { return kind + " " + conf.Lower(name) }
+func id(kind, name string) string { return kind + " " + xl2tpdconf.Lower(name) }
 
-func fail(line int, format string, args ...any) *conf.Error {
-	return &conf.Error{Line: line, Msg: fmt.Sprintf(format, args...)}
+func fail(line int, format string, args ...any) *xl2tpdconf.Error {
+	return &xl2tpdconf.Error{Line: line, Msg: fmt.Sprintf(format, args...)}
 }
 
 // newDraft returns no draft if the section's name is wrong.
-func newDraft(s conf.Section) (d *draft, mistakes []*conf.Error) {
+func newDraft(s xl2tpdconf.Section) (d *draft, mistakes []*xl2tpdconf.Error) {
 	wrong := func(line int, format string, args ...any) {
 		mistakes = append(mistakes, fail(line, format, args...))
 	}
 	d = &draft{id: "global", title: "global", line: s.Line}
 	switch {
 	case s.Rest != "":
-		wrong(s.Line, "unexpected text %s after the name of the section [%s]; remove it", conf.Quote(s.Rest), s.Kind)
+		wrong(s.Line, "unexpected text %s after the name of the section [%s]; remove it", xl2tpdconf.Quote(s.Rest), s.Kind)
 	case s.Kind == "global":
 	case strings.TrimSpace(s.Name) == "":
 		wrong(s.Line, "[%s] needs a name: [%s NAME] as in xl2tpd.conf, or [%s default]", s.Kind, s.Kind, s.Kind)
@@ -306,7 +306,7 @@ func newDraft(s conf.Section) (d *draft, mistakes []*conf.Error) {
 	return d, mistakes
 }
 
-func (d *draft) set(kind string, k conf.Key) (err *conf.Error) {
+func (d *draft) set(kind string, k xl2tpdconf.Key) (err *xl2tpdconf.Error) {
 	if k.Value == "" {
 		return fail(k.Line, "'%s' has no value; give one or remove the line", k.Name)
 	}
@@ -314,7 +314,7 @@ func (d *draft) set(kind string, k conf.Key) (err *conf.Error) {
 	case "keepalive":
 		v, ok := parseBool(k.Value)
 		if !ok {
-			return fail(k.Line, "'keepalive' is %s, must be 'yes' or 'no'%s", conf.Quote(k.Value), noQuotes(k.Value))
+			return fail(k.Line, "'keepalive' is %s, must be 'yes' or 'no'%s", xl2tpdconf.Quote(k.Value), noQuotes(k.Value))
 		}
 		d.keepalive = &v
 	case "interval":
@@ -342,28 +342,28 @@ func (d *draft) set(kind string, k conf.Key) (err *conf.Error) {
 		d.metrics, err = parseListen(k)
 	default:
 		return fail(k.Line, "unknown key %s%s; there are keepalive, interval, timeout, target, hello guard, recover, hook and metrics",
-			conf.Quote(k.Name), suggestion(k.Name))
+			xl2tpdconf.Quote(k.Name), suggestion(k.Name))
 	}
 	return err
 }
 
-func parseSeconds(k conf.Key, low, high int) (*seconds, *conf.Error) {
+func parseSeconds(k xl2tpdconf.Key, low, high int) (*seconds, *xl2tpdconf.Error) {
 	n, err := strconv.ParseUint(k.Value, 10, 31)
 	if err != nil || int(n) < low || int(n) > high {
-		return nil, fail(k.Line, "'%s' is %s, must be a whole number of seconds from %d to %d%s", k.Name, conf.Quote(k.Value), low, high, noQuotes(k.Value))
+		return nil, fail(k.Line, "'%s' is %s, must be a whole number of seconds from %d to %d%s", k.Name, xl2tpdconf.Quote(k.Value), low, high, noQuotes(k.Value))
 	}
 	return &seconds{int(n), k.Line}, nil
 }
 
 // parseBool reads every word for yes and no. xl2tpd.conf knows no on and off.
 func parseBool(value string) (v, ok bool) {
-	switch conf.Lower(value) {
+	switch xl2tpdconf.Lower(value) {
 	case "on":
 		return true, true
 	case "off":
 		return false, true
 	}
-	return conf.Bool(value)
+	return xl2tpdconf.Bool(value)
 }
 
 // noQuotes explains a value in quotes: nothing is quoted in this file.
@@ -382,7 +382,7 @@ func suggestion(name string) string {
 	return ""
 }
 
-func parseGuard(k conf.Key) (*Guard, *conf.Error) {
+func parseGuard(k xl2tpdconf.Key) (*Guard, *xl2tpdconf.Error) {
 	if v, ok := parseBool(k.Value); ok {
 		guard := map[bool]Guard{true: GuardOn, false: GuardOff}[v]
 		return &guard, nil
@@ -391,12 +391,12 @@ func parseGuard(k conf.Key) (*Guard, *conf.Error) {
 		guard := GuardAuto
 		return &guard, nil
 	}
-	return nil, fail(k.Line, "'hello guard' is %s, must be 'auto', 'on' or 'off'", conf.Quote(k.Value))
+	return nil, fail(k.Line, "'hello guard' is %s, must be 'auto', 'on' or 'off'", xl2tpdconf.Quote(k.Value))
 }
 
 // parseRecover reads how far recovery goes. A plain yes is auto: it never dials a tunnel that
 // xl2tpd.conf leaves to be dialled by hand.
-func parseRecover(k conf.Key) (*Recover, *conf.Error) {
+func parseRecover(k xl2tpdconf.Key) (*Recover, *xl2tpdconf.Error) {
 	if v, ok := parseBool(k.Value); ok {
 		far := map[bool]Recover{true: RecoverAuto, false: RecoverOff}[v]
 		return &far, nil
@@ -406,22 +406,22 @@ func parseRecover(k conf.Key) (*Recover, *conf.Error) {
 			return &r, nil
 		}
 	}
-	return nil, fail(k.Line, "'recover' is %s, must be 'auto', 'redial', 'full' or 'off'", conf.Quote(k.Value))
+	return nil, fail(k.Line, "'recover' is %s, must be 'auto', 'redial', 'full' or 'off'", xl2tpdconf.Quote(k.Value))
 }
 
-func parseHook(k conf.Key) (*string, *conf.Error) {
+func parseHook(k xl2tpdconf.Key) (*string, *xl2tpdconf.Error) {
 	path := filepath.Clean(k.Value)
 	on, isBool := parseBool(k.Value)
 	switch {
 	case isBool && !on:
 		path = ""
 	case !filepath.IsAbs(path):
-		return nil, fail(k.Line, "'hook' is %s, must be 'off' or the whole path of an executable", conf.Quote(k.Value))
+		return nil, fail(k.Line, "'hook' is %s, must be 'off' or the whole path of an executable", xl2tpdconf.Quote(k.Value))
 	}
 	return &path, nil
 }
 
-func parseListen(k conf.Key) (Listen, *conf.Error) {
+func parseListen(k xl2tpdconf.Key) (Listen, *xl2tpdconf.Error) {
 	if on, ok := parseBool(k.Value); ok && !on {
 		return Listen{}, nil
 	}
@@ -431,24 +431,24 @@ func parseListen(k conf.Key) (Listen, *conf.Error) {
 	if at, err := netip.ParseAddrPort(k.Value); err == nil && at.Port() != 0 {
 		return Listen{"tcp", at.String()}, nil
 	}
-	return Listen{}, fail(k.Line, "'metrics' is %s, must be 'off', the path of a socket, or ADDRESS:PORT such as 127.0.0.1:9174", conf.Quote(k.Value))
+	return Listen{}, fail(k.Line, "'metrics' is %s, must be 'off', the path of a socket, or ADDRESS:PORT such as 127.0.0.1:9174", xl2tpdconf.Quote(k.Value))
 }
 
-func parseTarget(k conf.Key) (netip.Addr, *conf.Error) {
+func parseTarget(k xl2tpdconf.Key) (netip.Addr, *xl2tpdconf.Error) {
 	a, err := netip.ParseAddr(k.Value)
 	switch {
 	case err != nil:
-		return a, fail(k.Line, "'target' is %s, must be an IPv4 address such as 192.0.2.1", conf.Quote(k.Value))
+		return a, fail(k.Line, "'target' is %s, must be an IPv4 address such as 192.0.2.1", xl2tpdconf.Quote(k.Value))
 	case !a.Is4():
-		return a, fail(k.Line, "'target' is %s, must be an IPv4 address: the links carry no IPv6", conf.Quote(k.Value))
+		return a, fail(k.Line, "'target' is %s, must be an IPv4 address: the links carry no IPv6", xl2tpdconf.Quote(k.Value))
 	case a.IsUnspecified() || a.IsLoopback() || a.As4()[0] == 0 || a.As4()[0] >= 224:
-		return a, fail(k.Line, "'target' is %s, must be the address of one host behind the tunnel", conf.Quote(k.Value))
+		return a, fail(k.Line, "'target' is %s, must be the address of one host behind the tunnel", xl2tpdconf.Quote(k.Value))
 	}
 	return a, nil
 }
 
 // settle lays the drafts over the defaults, the later over the earlier.
-func settle(drafts ...*draft) (Settings, *conf.Error) {
+func settle(drafts ...*draft) (Settings, *xl2tpdconf.Error) {
 	s := Defaults()
 	var interval, timeout *seconds
 	for _, d := range drafts {

@@ -16,7 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
-	"xl2tpd-keepalive/xl2tpd/conf"
+	"xl2tpd-keepalive/internal/xl2tpdconf"
 )
 
 var addrs = cmp.Comparer(func(a, b netip.Addr) bool { return a == b })
@@ -44,7 +44,7 @@ func TestWrongFiles(t *testing.T) {
 	for _, path := range glob(t, "testdata/wrong/*.conf") {
 		want := strings.TrimSuffix(read(t, strings.TrimSuffix(path, "conf")+"err"), "\n")
 		_, err := Load(path)
-		var e *conf.Error
+		var e *xl2tpdconf.Error
 		if !errors.As(err, &e) {
 			t.Errorf("%s: %v, want %s", path, err, want)
 			continue
@@ -141,7 +141,9 @@ func TestUnknown(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := c.Unknown(func(string) ([]conf.Header, bool) { return []conf.Header{{Kind: "lac", Name: "office"}}, true })
+	got := c.Unknown(func(string) ([]xl2tpdconf.Header, bool) {
+		return []xl2tpdconf.Header{{Kind: "lac", Name: "office"}}, true
+	})
 	want := []string{
 		"testdata/good/full.conf:17: no xl2tpd has a [lac two words], this section does nothing",
 		"testdata/good/full.conf:21: no xl2tpd has a [lac silent], this section does nothing",
@@ -149,14 +151,14 @@ func TestUnknown(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("%q", got)
 	}
-	if got := c.Unknown(func(string) ([]conf.Header, bool) { return nil, false }); got != nil {
+	if got := c.Unknown(func(string) ([]xl2tpdconf.Header, bool) { return nil, false }); got != nil {
 		t.Errorf("of files that nobody knows: %q", got)
 	}
 }
 
 // What was meant is said if a name comes near.
 func TestMeant(t *testing.T) {
-	headers := []conf.Header{{Kind: "lac", Name: "Office"}, {Kind: "lac", Name: "tokyo branch"}, {Kind: "lns", Name: "pool"}, {Kind: "lac", Name: ""}}
+	headers := []xl2tpdconf.Header{{Kind: "lac", Name: "Office"}, {Kind: "lac", Name: "tokyo branch"}, {Kind: "lns", Name: "pool"}, {Kind: "lac", Name: ""}}
 	for section, want := range map[string]string{
 		"lac ofice":              "no xl2tpd has a [lac ofice], this section does nothing; did you mean [lac Office]?",
 		"lac offcie":             "no xl2tpd has a [lac offcie], this section does nothing; did you mean [lac Office]?",
@@ -175,7 +177,7 @@ func TestMeant(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got := c.Unknown(func(string) ([]conf.Header, bool) { return headers, true })
+		got := c.Unknown(func(string) ([]xl2tpdconf.Header, bool) { return headers, true })
 		if want == "" && got != nil || want != "" && !slices.Equal(got, []string{"k:1: " + want}) {
 			t.Errorf("%s: %q", section, got)
 		}
@@ -205,7 +207,7 @@ func TestForOneFile(t *testing.T) {
 		}
 	}
 	var asked []string
-	c.Unknown(func(path string) ([]conf.Header, bool) {
+	c.Unknown(func(path string) ([]xl2tpdconf.Header, bool) {
 		asked = append(asked, path)
 		return nil, true
 	})
@@ -296,7 +298,7 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("%v, and %v", err, all)
 		}
 		if err != nil {
-			var e *conf.Error
+			var e *xl2tpdconf.Error
 			if !errors.As(err, &e) || e.Line < 1 || e.Path != "f" || strings.ContainsAny(err.Error(), "\n\r") {
 				t.Fatalf("%q", err)
 			}

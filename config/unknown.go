@@ -6,14 +6,14 @@ import (
 	"strings"
 
 	"xl2tpd-keepalive/internal/typo"
-	"xl2tpd-keepalive/xl2tpd/conf"
+	"xl2tpd-keepalive/internal/xl2tpdconf"
 )
 
 // Unknown says of each section that names no LAC or LNS, in one line, that it does nothing.
 // headers tells what xl2tpd's file with that path has, or with an empty path all of them; known
 // is false if nobody can say. LACs that were added at run time are in no file, and no section is
 // for them.
-func (c *Config) Unknown(headers func(path string) (all []conf.Header, known bool)) []string {
+func (c *Config) Unknown(headers func(path string) (all []xl2tpdconf.Header, known bool)) []string {
 	var lines []string
 	for _, s := range c.Sections {
 		path, name := file(s.Name)
@@ -21,7 +21,7 @@ func (c *Config) Unknown(headers func(path string) (all []conf.Header, known boo
 			continue
 		}
 		all, known := headers(path)
-		is := conf.Header{Kind: s.Kind, Name: name}
+		is := xl2tpdconf.Header{Kind: s.Kind, Name: name}
 		if known && !has(all, is) {
 			lines = append(lines, c.Path+fmt.Sprintf(":%d: ", s.Line)+unknown(path, is, all))
 		}
@@ -30,7 +30,7 @@ func (c *Config) Unknown(headers func(path string) (all []conf.Header, known boo
 }
 
 // unknown says that a file has no such section.
-func unknown(path string, is conf.Header, all []conf.Header) string {
+func unknown(path string, is xl2tpdconf.Header, all []xl2tpdconf.Header) string {
 	text := fmt.Sprintf("no xl2tpd has a %v, this section does nothing", is)
 	if path != "" {
 		text = fmt.Sprintf("%s has no %v, this section does nothing", path, is)
@@ -42,9 +42,9 @@ func unknown(path string, is conf.Header, all []conf.Header) string {
 	return text
 }
 
-func has(all []conf.Header, is conf.Header) bool {
+func has(all []xl2tpdconf.Header, is xl2tpdconf.Header) bool {
 	for _, h := range all {
-		if h.Kind == is.Kind && conf.SameName(h.Name, is.Name) {
+		if h.Kind == is.Kind && xl2tpdconf.SameName(h.Name, is.Name) {
 			return true
 		}
 	}
@@ -53,14 +53,14 @@ func has(all []conf.Header, is conf.Header) bool {
 
 // nearest is the section that was meant, as it seems: one of nearly the same name, or of the
 // same name and the other kind.
-func nearest(is conf.Header, all []conf.Header) (meant conf.Header, ok bool) {
+func nearest(is xl2tpdconf.Header, all []xl2tpdconf.Header) (meant xl2tpdconf.Header, ok bool) {
 	least := max(1, len(is.Name)/3) + 1
-	all = append(all[:len(all):len(all)], conf.Header{Kind: is.Kind, Name: "default"})
+	all = append(all[:len(all):len(all)], xl2tpdconf.Header{Kind: is.Kind, Name: "default"})
 	for _, h := range all {
 		if h.Name == "" {
 			continue // it can't be named
 		}
-		d := typo.Distance(conf.Lower(is.Name), conf.Lower(h.Name))
+		d := typo.Distance(xl2tpdconf.Lower(is.Name), xl2tpdconf.Lower(h.Name))
 		if h.Kind != is.Kind {
 			d++
 		}

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/hint"
-	"xl2tpd-keepalive/xl2tpd/conf"
+	"xl2tpd-keepalive/internal/xl2tpdconf"
 )
 
 const (
@@ -34,7 +34,7 @@ type Watcher struct {
 	good *Config // delivered last
 	seen string  // what reading the file gave last: its content, or the failure
 
-	watchFiles func() (conf.Notify, error) // replaced in tests
+	watchFiles func() (xl2tpdconf.Notify, error) // replaced in tests
 }
 
 // Reload reads the file again now and says what came of it, even if nothing has
@@ -50,12 +50,12 @@ func (w *Watcher) Run(ctx context.Context) error {
 	}
 	start := w.watchFiles
 	if start == nil {
-		start = conf.NewNotify
+		start = xl2tpdconf.NewNotify
 	}
 	watch, err := start()
 	if err != nil {
 		log.Warn("changes of "+path+" will be seen up to 5 s late, inotify is not to be had", "err", err)
-		watch = conf.Notify{Check: func(...string) {}, Close: func() {}}
+		watch = xl2tpdconf.Notify{Check: func(...string) {}, Close: func() {}}
 	}
 	defer watch.Close()
 	slow := time.NewTicker(slowLook)
@@ -90,7 +90,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 // read takes in what the file says now and tells whether good has changed.
 // It logs what is new; asked, it logs in any case.
 func (w *Watcher) read(log *slog.Logger, path string, asked bool) (changed bool) {
-	data, err := conf.Read(path)
+	data, err := xl2tpdconf.Read(path)
 	c := Default(path)
 	missing := errors.Is(err, fs.ErrNotExist)
 	seen := fmt.Sprintf("%v %s", err, data)

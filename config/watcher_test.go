@@ -15,7 +15,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"xl2tpd-keepalive/xl2tpd/conf"
+	"xl2tpd-keepalive/internal/xl2tpdconf"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -55,8 +55,8 @@ func newBench(t *testing.T) *bench {
 			defer b.mu.Unlock()
 			b.why = err
 		},
-		watchFiles: func() (conf.Notify, error) {
-			return conf.Notify{C: b.changed, Check: func(...string) {}, Close: func() {}}, nil
+		watchFiles: func() (xl2tpdconf.Notify, error) {
+			return xl2tpdconf.Notify{C: b.changed, Check: func(...string) {}, Close: func() {}}, nil
 		},
 	}
 	return b
@@ -195,7 +195,7 @@ func TestRestart(t *testing.T) {
 func TestWithoutInotify(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
-		b.w.watchFiles = func() (conf.Notify, error) { return conf.Notify{}, errors.New("too many open files") }
+		b.w.watchFiles = func() (xl2tpdconf.Notify, error) { return xl2tpdconf.Notify{}, errors.New("too many open files") }
 		b.run()
 		b.expect(1, 10, 2, "too many open files")
 		b.put("[global]\ninterval = 7\n")

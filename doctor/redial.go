@@ -8,10 +8,10 @@ import (
 	"strings"
 
 	"xl2tpd-keepalive/config"
+	"xl2tpd-keepalive/internal/xl2tpdconf"
 	"xl2tpd-keepalive/ppp/options"
 	"xl2tpd-keepalive/proc"
 	"xl2tpd-keepalive/xl2tpd"
-	"xl2tpd-keepalive/xl2tpd/conf"
 )
 
 const controlSocket = "xl2tpd-keepalive-control.socket"
@@ -110,6 +110,6 @@ func may(scripts []string) string {
 
 // persist is the option by which a section's pppd dials by itself; ok is false if none does.
 func (e *exam) persist(s xl2tpd.Section) (by options.Option, ok bool) {
-	all, _ := options.Of(func(path string) ([]byte, error) { return conf.Read(e.path(path)) }, s.PPPOptFile) // as far as is known
+	all, _ := options.Of(func(path string) ([]byte, error) { return xl2tpdconf.Read(e.path(path)) }, s.PPPOptFile) // as far as is known
 	return options.Persist(all)
 }

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"xl2tpd-keepalive/xl2tpd/conf"
+	"xl2tpd-keepalive/internal/xl2tpdconf"
 )
 
 // Named returns the tunnels with these names, all if there are none: "lac office", "office",
@@ -28,7 +28,7 @@ func Named(all []Tunnel, names []string) ([]Tunnel, error) {
 
 func (t Tunnel) called(name string) bool {
 	_, section, _ := strings.Cut(t.Name, " ")
-	return name != "" && (conf.SameName(t.Name, name) || conf.SameName(section, name) || t.Link != nil && t.Link.Name == name)
+	return name != "" && (xl2tpdconf.SameName(t.Name, name) || xl2tpdconf.SameName(section, name) || t.Link != nil && t.Link.Name == name)
 }
 
 // Short writes a report with one line for each tunnel: its name, its state and since when, the

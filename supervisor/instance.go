@@ -5,8 +5,8 @@ import (
 	"net/netip"
 	"slices"
 
+	"xl2tpd-keepalive/internal/xl2tpdconf"
 	"xl2tpd-keepalive/xl2tpd"
-	"xl2tpd-keepalive/xl2tpd/conf"
 )
 
 // instance is one xl2tpd: its process, and its configuration in an order that makes finding cheap.
@@ -47,7 +47,7 @@ func newInstance(id string, is xl2tpd.Instance) *instance {
 		section := &is.Conf.Sections[i]
 		in.byOpt[section.PPPOptFile] = append(in.byOpt[section.PPPOptFile], section)
 		if section.Kind == "lac" {
-			in.lacs[conf.Lower(section.Name)] = section
+			in.lacs[xl2tpdconf.Lower(section.Name)] = section
 			in.join(section, alike{section.PPPOptFile, false})
 			if !literal(section) {
 				in.join(section, alike{section.PPPOptFile, true})

@@ -7,17 +7,17 @@ import (
 	"strings"
 	"time"
 
+	"xl2tpd-keepalive/internal/xl2tpdconf"
 	"xl2tpd-keepalive/ppp"
 	"xl2tpd-keepalive/vici"
 	"xl2tpd-keepalive/xl2tpd"
-	"xl2tpd-keepalive/xl2tpd/conf"
 )
 
 // name is the name of a section of an xl2tpd's file.
 type name struct{ kind, name, instance string }
 
 // key is the name as xl2tpd compares names.
-func (n name) key() string { return n.instance + "\x00" + n.kind + " " + conf.Lower(n.name) }
+func (n name) key() string { return n.instance + "\x00" + n.kind + " " + xl2tpdconf.Lower(n.name) }
 
 func (n name) String() string { return strings.TrimSpace(n.kind + " " + n.name) }
 

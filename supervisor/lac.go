@@ -6,9 +6,9 @@ import (
 	"slices"
 	"time"
 
+	"xl2tpd-keepalive/internal/xl2tpdconf"
 	"xl2tpd-keepalive/proc"
 	"xl2tpd-keepalive/xl2tpd"
-	"xl2tpd-keepalive/xl2tpd/conf"
 )
 
 // lac is what recovery knows of a LAC of xl2tpd.conf.
@@ -204,5 +204,5 @@ func (b *Brain) section(l *lac) *xl2tpd.Section {
 	if in == nil {
 		return nil
 	}
-	return in.lacs[conf.Lower(l.name)]
+	return in.lacs[xl2tpdconf.Lower(l.name)]
 }

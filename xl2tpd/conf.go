@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"xl2tpd-keepalive/xl2tpd/conf"
+	"xl2tpd-keepalive/internal/xl2tpdconf"
 )
 
 const (
@@ -69,7 +69,7 @@ func (r Range) contains(a netip.Addr) bool { return !a.Less(r.From) && !r.To.Les
 // Has tells whether there is a section of this kind and name.
 func (c *Conf) Has(kind, name string) bool {
 	return slices.ContainsFunc(c.Sections, func(s Section) bool {
-		return s.Kind == kind && conf.SameName(s.Name, name)
+		return s.Kind == kind && xl2tpdconf.SameName(s.Name, name)
 	})
 }
 
@@ -108,10 +108,10 @@ func (c *Conf) LNSFor(caller netip.Addr) *Section {
 	return fallback
 }
 
-// ParseConf reads the content of an xl2tpd.conf. The error is a *conf.Error.
+// ParseConf reads the content of an xl2tpd.conf. The error is a *xl2tpdconf.Error.
 // A key that is not needed here is not looked at, whatever its value.
 func ParseConf(path string, data []byte) (*Conf, error) {
-	f, err := conf.Parse(path, bytes.NewReader(data))
+	f, err := xl2tpdconf.Parse(path, bytes.NewReader(data))
 	if err != nil {
 		return nil, err
 	}
@@ -131,7 +131,7 @@ func ParseConf(path string, data []byte) (*Conf, error) {
 		}
 		for _, k := range in.Keys {
 			if msg := c.set(in.Kind, s, k); msg != "" {
-				return nil, &conf.Error{Path: path, Line: k.Line, Msg: msg}
+				return nil, &xl2tpdconf.Error{Path: path, Line: k.Line, Msg: msg}
 			}
 		}
 	}
@@ -145,9 +145,9 @@ func ParseConf(path string, data []byte) (*Conf, error) {
 }
 
 // section finds the section that a header opens, or adds it.
-func (c *Conf) section(in conf.Section) *Section {
+func (c *Conf) section(in xl2tpdconf.Section) *Section {
 	for i := range c.Sections {
-		if s := &c.Sections[i]; in.Name != "" && s.Kind == in.Kind && conf.SameName(s.Name, in.Name) {
+		if s := &c.Sections[i]; in.Name != "" && s.Kind == in.Kind && xl2tpdconf.SameName(s.Name, in.Name) {
 			s.Name = in.Name // the last spelling is the one xl2tpd logs
 			return s
 		}
@@ -170,7 +170,7 @@ var keyKinds = map[string]string{
 }
 
 // set applies one key; s is nil in [global]. It returns what is wrong, or "".
-func (c *Conf) set(kind string, s *Section, k conf.Key) string {
+func (c *Conf) set(kind string, s *Section, k xl2tpdconf.Key) string {
 	kinds, ok := keyKinds[k.Name]
 	if !ok {
 		return ""
@@ -231,7 +231,7 @@ func (c *Conf) set(kind string, s *Section, k conf.Key) string {
 }
 
 // setSaref reads `ipsec saref` (file.c, set_ipsec_saref).
-func (c *Conf) setSaref(k conf.Key) string {
+func (c *Conf) setSaref(k xl2tpdconf.Key) string {
 	c.Saref = true
 	if !c.ForceUserspace || c.SarefLine != 0 { // else userspace mode is wanted anyway
 		c.SarefLine = k.Line
@@ -242,14 +242,14 @@ func (c *Conf) setSaref(k conf.Key) string {
 	return msg
 }
 
-func atLeastOne(k conf.Key) string {
-	return "'" + k.Name + "' is " + conf.Quote(k.Value) + ", must be a number of at least 1"
+func atLeastOne(k xl2tpdconf.Key) string {
+	return "'" + k.Name + "' is " + xl2tpdconf.Quote(k.Value) + ", must be a number of at least 1"
 }
 
-func setBool(k conf.Key, p *bool) string {
-	v, ok := conf.Bool(k.Value)
+func setBool(k xl2tpdconf.Key, p *bool) string {
+	v, ok := xl2tpdconf.Bool(k.Value)
 	if !ok {
-		return "'" + k.Name + "' is " + conf.Quote(k.Value) + ", must be 'yes' or 'no'"
+		return "'" + k.Name + "' is " + xl2tpdconf.Quote(k.Value) + ", must be 'yes' or 'no'"
 	}
 	*p = v
 	return ""
@@ -257,14 +257,14 @@ func setBool(k conf.Key, p *bool) string {
 
 // addRange reads "A", "A - B" or "A - B's last one to three numbers". An end
 // that is no address is a host name, and the range is left out.
-func addRange(to []Range, k conf.Key) ([]Range, string) {
+func addRange(to []Range, k xl2tpdconf.Key) ([]Range, string) {
 	first, last, isRange := strings.Cut(k.Value, "-")
 	first, last = strings.TrimSpace(first), strings.TrimSpace(last)
 	if isRange && strings.ContainsFunc(first+last, func(r rune) bool { return r > '9' }) {
 		return to, "" // host names hold dashes of their own
 	}
 	if first == "" || isRange && last == "" {
-		return to, "'" + k.Name + "' is " + conf.Quote(k.Value) + ", must be 'address' or 'address - address'"
+		return to, "'" + k.Name + "' is " + xl2tpdconf.Quote(k.Value) + ", must be 'address' or 'address - address'"
 	}
 	if !isRange {
 		last = first
@@ -281,7 +281,7 @@ func addRange(to []Range, k conf.Key) ([]Range, string) {
 		return to, ""
 	}
 	if r.To.Less(r.From) {
-		return to, "'" + k.Name + "' is " + conf.Quote(k.Value) + ", its start lies behind its end"
+		return to, "'" + k.Name + "' is " + xl2tpdconf.Quote(k.Value) + ", its start lies behind its end"
 	}
 	return append(to, r), ""
 }

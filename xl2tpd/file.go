@@ -8,7 +8,7 @@ import (
 	"slices"
 	"time"
 
-	"xl2tpd-keepalive/xl2tpd/conf"
+	"xl2tpd-keepalive/internal/xl2tpdconf"
 )
 
 // file is a configuration file as it was read last.
@@ -25,9 +25,9 @@ func theConfPaths() confPaths { return confPaths{DefaultConfPath, "/etc/l2tp/l2t
 
 // read reads a configuration file, and says where that has been found.
 func (c confPaths) read(path string) (at string, data []byte, err error) {
-	data, err = conf.Read(path)
+	data, err = xl2tpdconf.Read(path)
 	if path == c.usual && errors.Is(err, fs.ErrNotExist) {
-		if old, other := conf.Read(c.old); !errors.Is(other, fs.ErrNotExist) {
+		if old, other := xl2tpdconf.Read(c.old); !errors.Is(other, fs.ErrNotExist) {
 			return c.old, old, other
 		}
 	}
@@ -38,7 +38,7 @@ func (c confPaths) read(path string) (at string, data []byte, err error) {
 }
 
 // ReadConf reads the file that an xl2tpd started with that path would read. The error is a
-// *conf.Error, or the system's.
+// *xl2tpdconf.Error, or the system's.
 func ReadConf(path string) (*Conf, error) { return theConfPaths().parse(path) }
 
 func (c confPaths) parse(path string) (*Conf, error) {

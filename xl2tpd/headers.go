@@ -4,7 +4,7 @@ import (
 	"errors"
 	"io/fs"
 
-	"xl2tpd-keepalive/xl2tpd/conf"
+	"xl2tpd-keepalive/internal/xl2tpdconf"
 )
 
 // networkManagersLAC is the one section of every file that NetworkManager-l2tp writes.
@@ -12,14 +12,14 @@ const networkManagersLAC = "l2tp"
 
 // Headers returns the headers of the sections that the instances with that file have, or with an
 // empty path all of them. known is false if a file can't be read, or there is none.
-func (s Snapshot) Headers(path string) (all []conf.Header, known bool) {
+func (s Snapshot) Headers(path string) (all []xl2tpdconf.Header, known bool) {
 	for _, i := range s.Instances {
 		switch {
 		case path != "" && i.Path != path && (i.Conf == nil || i.Conf.Path != path):
 		case i.Conf != nil:
 			all, known = append(all, i.Conf.Headers()...), true
 		case i.NetworkManager():
-			all = append(all, conf.Header{Kind: "lac", Name: networkManagersLAC})
+			all = append(all, xl2tpdconf.Header{Kind: "lac", Name: networkManagersLAC})
 		case i.Runs() || !errors.Is(i.ConfErr, fs.ErrNotExist):
 			return nil, false
 		}
@@ -28,10 +28,10 @@ func (s Snapshot) Headers(path string) (all []conf.Header, known bool) {
 }
 
 // Headers returns the headers of the file's sections.
-func (c *Conf) Headers() []conf.Header {
-	var all []conf.Header
+func (c *Conf) Headers() []xl2tpdconf.Header {
+	var all []xl2tpdconf.Header
 	for _, s := range c.Sections {
-		all = append(all, conf.Header{Kind: s.Kind, Name: s.Name})
+		all = append(all, xl2tpdconf.Header{Kind: s.Kind, Name: s.Name})
 	}
 	return all
 }

@@ -13,8 +13,8 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/hint"
+	"xl2tpd-keepalive/internal/xl2tpdconf"
 	"xl2tpd-keepalive/proc"
-	"xl2tpd-keepalive/xl2tpd/conf"
 )
 
 const (
@@ -45,7 +45,7 @@ type system struct {
 	procs          procs
 	confs          confPaths
 	pidFiles       []string // watched whatever runs
-	watchFiles     func() (conf.Notify, error)
+	watchFiles     func() (xl2tpdconf.Notify, error)
 	waitExit       func(pid int, ended func()) (stop func(), err error)
 	peers          func() (map[uint16]netip.AddrPort, error)
 	readFile       func(path string) ([]byte, error)
@@ -58,7 +58,7 @@ func theSystem() *system {
 		procs:          theProcs(),
 		confs:          theConfPaths(),
 		pidFiles:       []string{defaultPidFile, "/var" + defaultPidFile},
-		watchFiles:     conf.NewNotify,
+		watchFiles:     xl2tpdconf.NewNotify,
 		waitExit:       proc.OnExit,
 		peers:          kernelPeers,
 		readFile:       os.ReadFile,
@@ -102,7 +102,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 	watch, err := l.watchFiles()
 	w.complain("watch", "xl2tpd: changes of files will be seen up to 5 s late, inotify is not to be had", err)
 	if err != nil {
-		watch = conf.Notify{Check: func(...string) {}, Close: func() {}}
+		watch = xl2tpdconf.Notify{Check: func(...string) {}, Close: func() {}}
 	}
 	defer watch.Close()
 	defer l.forgetAll()

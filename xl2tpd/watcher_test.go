@@ -18,8 +18,8 @@ import (
 
 	"go.uber.org/goleak"
 
+	"xl2tpd-keepalive/internal/xl2tpdconf"
 	"xl2tpd-keepalive/proc"
-	"xl2tpd-keepalive/xl2tpd/conf"
 )
 
 func TestMain(m *testing.M) {
@@ -86,8 +86,8 @@ func newBench(t *testing.T) *bench {
 				<-ctx.Done()
 				return "", ctx.Err()
 			},
-			watchFiles: func() (conf.Notify, error) {
-				return conf.Notify{C: b.changed, Check: func(p ...string) { b.checked = p }, Close: func() {}}, nil
+			watchFiles: func() (xl2tpdconf.Notify, error) {
+				return xl2tpdconf.Notify{C: b.changed, Check: func(p ...string) { b.checked = p }, Close: func() {}}, nil
 			},
 			waitExit: func(pid int, ended func()) (func(), error) {
 				b.exits[pid] = ended
@@ -197,7 +197,7 @@ func TestConfIsFollowed(t *testing.T) {
 		// Wrong: the last good one stays, one line in the log.
 		b.put(b.conf, "[lac a]\nredial = maybe\n")
 		bad := b.look().Home()
-		var e *conf.Error
+		var e *xl2tpdconf.Error
 		if !errors.As(bad.ConfErr, &e) || e.Line != 2 || bad.Conf == nil || !bad.Conf.Sections[0].Redial {
 			t.Errorf("%+v", bad)
 		}
@@ -310,7 +310,7 @@ func TestSystemWithoutPidfdAndInotify(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		b.w.sys.waitExit = func(int, func()) (func(), error) { return nil, errors.New("function not implemented") }
-		b.w.sys.watchFiles = func() (conf.Notify, error) { return conf.Notify{}, errors.New("too many open files") }
+		b.w.sys.watchFiles = func() (xl2tpdconf.Notify, error) { return xl2tpdconf.Notify{}, errors.New("too many open files") }
 		b.start(77, 5)
 		b.run()
 		if s := b.take().Home(); s.Process.Pid != 77 {

@@ -25,8 +25,8 @@ import (
 
 	"pgregory.net/rapid"
 
+	"xl2tpd-keepalive/internal/xl2tpdconf"
 	"xl2tpd-keepalive/proc"
-	"xl2tpd-keepalive/xl2tpd/conf"
 )
 
 // run runs a command to its end.
@@ -250,7 +250,7 @@ func compare(t rapid.TB, dir, text string) {
 	}
 	if err != nil {
 		// Of several errors, we name those of the form before those of values.
-		var e *conf.Error
+		var e *xl2tpdconf.Error
 		if errors.As(err, &e); e.Line < atoi(refusal) {
 			t.Fatalf("xl2tpd: %q, we: %v, file:\n%q", refusal, err, text)
 		}
@@ -388,7 +388,7 @@ func TestLabOtherInstance(t *testing.T) {
 	write(t, dir+"/xl2tpd.conf", "[global]\nport = 0\n")
 	pidFile := dir + "/xl2tpd.pid"
 	spawn(t, "xl2tpd", "-D", "-c", dir+"/xl2tpd.conf", "-C", dir+"/control", "-p", pidFile)
-	n, err := conf.NewNotify()
+	n, err := xl2tpdconf.NewNotify()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,8 +11,8 @@ import (
 	"xl2tpd-keepalive/account"
 	"xl2tpd-keepalive/config"
 	"xl2tpd-keepalive/hook"
+	"xl2tpd-keepalive/internal/xl2tpdconf"
 	"xl2tpd-keepalive/xl2tpd"
-	"xl2tpd-keepalive/xl2tpd/conf"
 )
 
 // check reads both files and says what is wrong. Files that are not named need
@@ -25,7 +25,7 @@ func check(o options, stdout, stderr io.Writer) int {
 		o.config = o.names[0]
 	}
 	path := cmp.Or(o.config, config.DefaultPath)
-	data, err := conf.Read(path)
+	data, err := xl2tpdconf.Read(path)
 	missing := o.config == "" && errors.Is(err, fs.ErrNotExist)
 	if err != nil && !missing {
 		cantRead(stderr, path, err)
@@ -74,7 +74,7 @@ func check(o options, stdout, stderr io.Writer) int {
 	}
 	readable := func(path string) {
 		if !account.Can("r", path) {
-			fmt.Fprintf(stderr, "warning: %s can't be read by the service; %s\n", path, conf.Grant(path))
+			fmt.Fprintf(stderr, "warning: %s can't be read by the service; %s\n", path, xl2tpdconf.Grant(path))
 		}
 	}
 	if o.config == "" && !missing {
@@ -100,10 +100,10 @@ func check(o options, stdout, stderr io.Writer) int {
 	return exitOK
 }
 
-// cantRead says why a file can't be read, or what is wrong in it. The advice of conf.Read is
+// cantRead says why a file can't be read, or what is wrong in it. The advice of xl2tpdconf.Read is
 // for the service; another user lacks rights of their own.
 func cantRead(stderr io.Writer, path string, err error) {
-	var wrong *conf.Error
+	var wrong *xl2tpdconf.Error
 	switch {
 	case errors.As(err, &wrong):
 		fmt.Fprintln(stderr, err)
@@ -118,14 +118,14 @@ func cantRead(stderr io.Writer, path string, err error) {
 
 // headers tells what xl2tpd's files have: the one that was read, and those of the xl2tpds that run
 // if that is the host's own.
-func headers(o options, x *xl2tpd.Conf, stderr io.Writer) func(path string) ([]conf.Header, bool) {
+func headers(o options, x *xl2tpd.Conf, stderr io.Writer) func(path string) ([]xl2tpdconf.Header, bool) {
 	host := xl2tpd.Snapshot{Instances: []xl2tpd.Instance{{Conf: x}}}
 	if o.xl2tpdConf == "" {
 		for _, d := range xl2tpd.Daemons() {
 			host.Instances = append(host.Instances, xl2tpd.Instance{Process: d.ID, Conf: d.Conf})
 		}
 	}
-	return func(path string) ([]conf.Header, bool) {
+	return func(path string) ([]xl2tpdconf.Header, bool) {
 		if path == "" {
 			all, known := host.Headers("")
 			if !known {

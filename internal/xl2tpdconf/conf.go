@@ -1,4 +1,4 @@
-// Package conf reads the dialect of xl2tpd.conf the way xl2tpd's own
+// Package xl2tpdconf reads the dialect of xl2tpd.conf the way xl2tpd's own
 // reader (file.c) does:
 //
 //   - ";" starts a comment wherever it stands; nothing quotes it. "#" does not.
@@ -14,7 +14,7 @@
 //
 // Sections and keys are kept in the file's order, repeated ones too. Which keys
 // exist and what their values mean is the caller's business.
-package conf
+package xl2tpdconf
 
 import (
 	"bytes"

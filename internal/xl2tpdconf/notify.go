@@ -1,4 +1,4 @@
-package conf
+package xl2tpdconf
 
 import (
 	"os"
