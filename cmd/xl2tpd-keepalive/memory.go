@@ -6,7 +6,7 @@ import (
 	"io/fs"
 	"log/slog"
 
-	"xl2tpd-keepalive/keep"
+	"xl2tpd-keepalive/internal/statefile"
 	"xl2tpd-keepalive/supervisor"
 )
 
@@ -21,7 +21,7 @@ type memory struct {
 const defaultMemory = "/run/xl2tpd-keepalive/lacs"
 
 func (f *memory) load() (m supervisor.Memory) {
-	data, err := keep.Read(f.path)
+	data, err := statefile.Read(f.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return supervisor.Memory{}
 	}
@@ -39,7 +39,7 @@ func (f *memory) load() (m supervisor.Memory) {
 func (f *memory) save(m supervisor.Memory) {
 	data, err := json.Marshal(m)
 	if err == nil {
-		err = keep.Save(f.path, data)
+		err = statefile.Save(f.path, data)
 	}
 	why := ""
 	if err != nil {

@@ -20,7 +20,7 @@ import (
 
 	"xl2tpd-keepalive/internal/helloguard/translator"
 	"xl2tpd-keepalive/internal/l2tp"
-	"xl2tpd-keepalive/keep"
+	"xl2tpd-keepalive/internal/statefile"
 	"xl2tpd-keepalive/proc"
 )
 
@@ -405,7 +405,7 @@ func TestStore(t *testing.T) {
 	// State is not read from what may take its place.
 	pipe, link, huge := filepath.Join(dir, statePrefix+"pipe"+stateSuffix), filepath.Join(dir, statePrefix+"link"+stateSuffix), filepath.Join(dir, statePrefix+"huge"+stateSuffix)
 	if err := errors.Join(unix.Mkfifo(pipe, 0o600), os.Symlink(s.file(c.translator.Tunnel()), link),
-		os.WriteFile(huge, bytes.Repeat([]byte(" "), keep.Max+1), 0o600)); err != nil {
+		os.WriteFile(huge, bytes.Repeat([]byte(" "), statefile.Max+1), 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	// Nor that of one tunnel from another's file.

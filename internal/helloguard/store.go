@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/internal/helloguard/translator"
-	"xl2tpd-keepalive/keep"
+	"xl2tpd-keepalive/internal/statefile"
 	"xl2tpd-keepalive/proc"
 )
 
@@ -86,7 +86,7 @@ func (s store) save(c *channel) error {
 		c.written = next
 		return nil
 	}
-	if err := keep.Save(s.file(t.Tunnel()), data); err != nil {
+	if err := statefile.Save(s.file(t.Tunnel()), data); err != nil {
 		return err
 	}
 	c.written = next
@@ -124,7 +124,7 @@ func (s store) load(now time.Time, bad func(path string, err error)) ([]*channel
 }
 
 func read(path string, now time.Time) (*channel, error) {
-	data, err := keep.Read(path)
+	data, err := statefile.Read(path)
 	if err != nil {
 		return nil, err
 	}

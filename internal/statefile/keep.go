@@ -1,6 +1,6 @@
-// Package keep has small files outlive a restart of ours: what stands in them is
+// Package statefile has small files outlive a restart of ours: what stands in them is
 // wanted again by the next process, and is worth nothing after a reboot.
-package keep
+package statefile
 
 import (
 	"errors"
