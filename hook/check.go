@@ -8,7 +8,7 @@ import (
 	"strings"
 	"syscall"
 
-	"xl2tpd-keepalive/account"
+	"xl2tpd-keepalive/internal/serviceuser"
 )
 
 // maxLinks is how many symbolic links a path may lead through, as for the kernel.
@@ -33,7 +33,7 @@ var hidden = []string{"/home", "/root", "/run/user", "/tmp", "/var/tmp"}
 // CheckForService says why the service will not run an executable, also if somebody
 // else asks.
 func CheckForService(path string) error {
-	if err := check(path, account.User()); err != nil {
+	if err := check(path, serviceuser.User()); err != nil {
 		return err
 	}
 	end, err := filepath.EvalSymlinks(path)
@@ -45,7 +45,7 @@ func CheckForService(path string) error {
 			return fmt.Errorf("%s: the service's sandbox hides %s; put it into /etc/xl2tpd", path, dir)
 		}
 	}
-	if !account.Can("x", path) {
+	if !serviceuser.Can("x", path) {
 		return fmt.Errorf("%s: the service's user must not execute it; chmod o+x it, and the directories above it", path)
 	}
 	return nil

@@ -8,9 +8,9 @@ import (
 	"io/fs"
 	"os"
 
-	"xl2tpd-keepalive/account"
 	"xl2tpd-keepalive/config"
 	"xl2tpd-keepalive/hook"
+	"xl2tpd-keepalive/internal/serviceuser"
 	"xl2tpd-keepalive/internal/xl2tpdconf"
 	"xl2tpd-keepalive/xl2tpd"
 )
@@ -73,7 +73,7 @@ func check(o options, stdout, stderr io.Writer) int {
 		}
 	}
 	readable := func(path string) {
-		if !account.Can("r", path) {
+		if !serviceuser.Can("r", path) {
 			fmt.Fprintf(stderr, "warning: %s can't be read by the service; %s\n", path, xl2tpdconf.Grant(path))
 		}
 	}

@@ -1,6 +1,6 @@
-// Package account tells what the user may do that the service runs as: root, who
+// Package serviceuser tells what the user may do that the service runs as: root, who
 // asks check-config and doctor, may do more.
-package account
+package serviceuser
 
 import (
 	"errors"
