@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/config"
-	"xl2tpd-keepalive/proc"
+	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/status"
 	"xl2tpd-keepalive/vici"
 	"xl2tpd-keepalive/xl2tpd"
@@ -190,7 +190,7 @@ const netAdmin, netRaw = 12, 13
 // able tells whether a process has what the service needs; status is the content
 // of its /proc/PID/status.
 func able(status string) bool {
-	caps, err := strconv.ParseUint(proc.Field(status, "CapEff"), 16, 64)
+	caps, err := strconv.ParseUint(procfs.Field(status, "CapEff"), 16, 64)
 	return err == nil && caps>>netAdmin&1 == 1 && caps>>netRaw&1 == 1
 }
 

@@ -19,7 +19,7 @@ import (
 	"xl2tpd-keepalive/config"
 	"xl2tpd-keepalive/hook"
 	"xl2tpd-keepalive/internal/helloguard"
-	"xl2tpd-keepalive/proc"
+	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/status"
 	"xl2tpd-keepalive/vici"
 	"xl2tpd-keepalive/xl2tpd"
@@ -102,7 +102,7 @@ func (p *patient) xl2tpd(text string) {
 	p.must(err)
 	p.home = xl2tpd.Instance{
 		Key:     xl2tpd.Key{Path: "/etc/xl2tpd/xl2tpd.conf", Pipe: "/run/xl2tpd/l2tp-control"},
-		Process: proc.ID{Pid: 100}, Unit: "xl2tpd.service", Conf: c,
+		Process: procfs.ID{Pid: 100}, Unit: "xl2tpd.service", Conf: c,
 	}
 }
 
@@ -113,7 +113,7 @@ func (p *patient) office() *xl2tpd.Instance {
 	p.must(os.MkdirAll(p.path("/run/office"), 0o755))
 	p.must(unix.Mkfifo(p.path("/run/office/ctl"), 0o600))
 	p.others = append(p.others, xl2tpd.Instance{
-		Key: xl2tpd.Key{Path: "/etc/office.conf", Pipe: "/run/office/ctl"}, Process: proc.ID{Pid: 200}, Unit: "office-l2tp.service", Conf: c,
+		Key: xl2tpd.Key{Path: "/etc/office.conf", Pipe: "/run/office/ctl"}, Process: procfs.ID{Pid: 200}, Unit: "office-l2tp.service", Conf: c,
 	})
 	return &p.others[len(p.others)-1]
 }
@@ -121,7 +121,7 @@ func (p *patient) office() *xl2tpd.Instance {
 // networkManager is an xl2tpd of NetworkManager's, beside the package's own, which has nothing to do.
 func (p *patient) networkManager() *xl2tpd.Instance {
 	p.xl2tpd("")
-	p.home.Process, p.home.Unit, p.unit = proc.ID{}, "", "inactive (dead)"
+	p.home.Process, p.home.Unit, p.unit = procfs.ID{}, "", "inactive (dead)"
 	i := p.office()
 	i.Path, i.Unit, i.Connection = "/run/nm-l2tp-d4a4/xl2tpd.conf", "NetworkManager.service", "d4a4"
 	return i

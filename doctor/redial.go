@@ -8,9 +8,9 @@ import (
 	"strings"
 
 	"xl2tpd-keepalive/config"
+	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/internal/xl2tpdconf"
 	"xl2tpd-keepalive/ppp/options"
-	"xl2tpd-keepalive/proc"
 	"xl2tpd-keepalive/xl2tpd"
 )
 
@@ -33,7 +33,7 @@ func (e *exam) recovery() []Finding {
 		return nil
 	}
 	state, err := e.Unit(e.ctx, controlSocket)
-	uid, _ := proc.User([]byte(e.process())) // 0 too if it does not run
+	uid, _ := procfs.User([]byte(e.process())) // 0 too if it does not run
 	switch {
 	case err != nil:
 		return []Finding{bad(check, "", err.Error())}

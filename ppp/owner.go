@@ -9,7 +9,7 @@ import (
 	"syscall"
 	"time"
 
-	"xl2tpd-keepalive/proc"
+	"xl2tpd-keepalive/internal/procfs"
 )
 
 // owners tells whose a PPP device is, from pppd's pid files and /proc.
@@ -90,7 +90,7 @@ func (o *owners) process(pid int, old process) (process, bool) {
 	if err != nil {
 		return process{}, false
 	}
-	s, err := proc.ParseStat(b)
+	s, err := procfs.ParseStat(b)
 	if err != nil || s.Name != "pppd" || s.Dead() {
 		return process{}, false
 	}
@@ -141,7 +141,7 @@ func (o *owners) inode(name string) (inode, bool) {
 // since is the time so many ticks after boot.
 func (o *owners) since(ticks uint64) time.Time {
 	if o.boot.IsZero() {
-		b, err := fs.ReadFile(o.root, "proc/stat")
+		b, err := fs.ReadFile(o.root, "internal/procfs/stat")
 		if err != nil {
 			return time.Time{}
 		}

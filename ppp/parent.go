@@ -5,7 +5,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"xl2tpd-keepalive/proc"
+	"xl2tpd-keepalive/internal/procfs"
 )
 
 // parents hints when an xl2tpd has ended. Its pppds may live on for long,
@@ -29,7 +29,7 @@ func (p *parents) follow(links []Link) {
 			delete(old, pid)
 			continue
 		}
-		stop, err := proc.OnExit(pid, p.hint)
+		stop, err := procfs.OnExit(pid, p.hint)
 		if errors.Is(err, unix.ESRCH) {
 			p.hint()
 		}

@@ -7,9 +7,9 @@ import (
 
 	"xl2tpd-keepalive/config"
 	"xl2tpd-keepalive/due"
+	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/ppp"
 	"xl2tpd-keepalive/probe"
-	"xl2tpd-keepalive/proc"
 	"xl2tpd-keepalive/vici"
 	"xl2tpd-keepalive/xl2tpd"
 )
@@ -115,7 +115,7 @@ func (b *Brain) Step(ev Event, now time.Time) []Action {
 	case TaskFailed:
 		b.taskFailed(ev)
 	case Ending:
-		if ev.Tunnel.Owner == (proc.ID{}) && len(b.atlas.byPid) > 1 {
+		if ev.Tunnel.Owner == (procfs.ID{}) && len(b.atlas.byPid) > 1 {
 			ev.Tunnel.Owner = nobody
 		}
 		for _, c := range b.closes.hear(ev, now) {

@@ -12,9 +12,9 @@ import (
 
 	"xl2tpd-keepalive/config"
 	"xl2tpd-keepalive/hook"
+	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/ppp"
 	"xl2tpd-keepalive/probe"
-	"xl2tpd-keepalive/proc"
 	"xl2tpd-keepalive/vici"
 	"xl2tpd-keepalive/xl2tpd"
 )
@@ -67,7 +67,7 @@ func (n *bench) xl2tpd(text string) xl2tpd.Snapshot {
 
 // running is a host with one xl2tpd.
 func running(c *xl2tpd.Conf, pid int) xl2tpd.Snapshot {
-	return xl2tpd.Snapshot{Instances: []xl2tpd.Instance{{Process: proc.ID{Pid: pid}, Conf: c}}}
+	return xl2tpd.Snapshot{Instances: []xl2tpd.Instance{{Process: procfs.ID{Pid: pid}, Conf: c}}}
 }
 
 func (n *bench) lac(called string) *lac { return n.b.lac(name{"lac", called, ""}) }

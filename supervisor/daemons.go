@@ -7,7 +7,7 @@ import (
 	"net/netip"
 	"time"
 
-	"xl2tpd-keepalive/proc"
+	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/xl2tpd"
 )
 
@@ -112,7 +112,7 @@ func (b *Brain) from(l *lac) netip.Addr {
 
 // target is whom a command about a LAC is for.
 func (b *Brain) target(l *lac) xl2tpd.Target {
-	t := xl2tpd.Target{Process: proc.ID{Pid: b.daemon(l).Pid, Start: b.daemon(l).Started}}
+	t := xl2tpd.Target{Process: procfs.ID{Pid: b.daemon(l).Pid, Start: b.daemon(l).Started}}
 	if in := b.atlas.byID[l.instance]; in != nil {
 		t.Pipe = in.Pipe
 	}

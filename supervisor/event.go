@@ -6,8 +6,8 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/hook"
+	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/probe"
-	"xl2tpd-keepalive/proc"
 	"xl2tpd-keepalive/xl2tpd"
 )
 
@@ -57,7 +57,7 @@ type Ending struct {
 
 // Dials says that xl2tpd asks a peer for a tunnel, whoever has made it do so.
 type Dials struct {
-	Daemon proc.ID // the xl2tpd
+	Daemon procfs.ID // the xl2tpd
 	Peer   netip.Addr
 }
 

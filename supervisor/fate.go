@@ -6,7 +6,7 @@ import (
 	"slices"
 	"time"
 
-	"xl2tpd-keepalive/proc"
+	"xl2tpd-keepalive/internal/procfs"
 )
 
 // dyingFor is how long xl2tpd holds on to a tunnel whose StopCCN nobody
@@ -139,7 +139,7 @@ func (b *Brain) perhapsHungUp(lacs []*lac, c Control) {
 //
 // Of several LACs with one LNS nobody can tell which is dialled. What was hung up stays down, and
 // xl2tpd may be dialling any other one that is down.
-func (b *Brain) dials(daemon proc.ID, lns netip.Addr, now time.Time) {
+func (b *Brain) dials(daemon procfs.ID, lns netip.Addr, now time.Time) {
 	lacs := b.lacsOf(daemon, lns)
 	for _, l := range lacs {
 		l.asked = now

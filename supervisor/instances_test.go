@@ -9,9 +9,9 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/config"
+	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/ppp"
 	"xl2tpd-keepalive/probe"
-	"xl2tpd-keepalive/proc"
 	"xl2tpd-keepalive/vici"
 	"xl2tpd-keepalive/xl2tpd"
 )
@@ -31,7 +31,7 @@ func (n *bench) several(text string) xl2tpd.Snapshot {
 	s.Instances[0].Process.Start, s.Instances[0].Unit = 1, "xl2tpd.service"
 	second := n.xl2tpd(text).Instances[0]
 	second.Key = xl2tpd.Key{Path: branchPath, Pipe: branchPipe}
-	second.Process, second.Unit = proc.ID{Pid: branchPid, Start: 3}, "branch.service"
+	second.Process, second.Unit = procfs.ID{Pid: branchPid, Start: 3}, "branch.service"
 	s.Instances = append(s.Instances, second)
 	return s
 }
@@ -226,7 +226,7 @@ func TestMemoryOfSeveral(t *testing.T) {
 // A host with NetworkManager's tunnels alone lacks nothing; one whose file has tunnels, or that
 // has no xl2tpd at all, does.
 func TestMissingXl2tpd(t *testing.T) {
-	nm := xl2tpd.Instance{Key: xl2tpd.Key{Path: "/run/nm-l2tp-u/xl2tpd.conf"}, Connection: "u", Process: proc.ID{Pid: 3}}
+	nm := xl2tpd.Instance{Key: xl2tpd.Key{Path: "/run/nm-l2tp-u/xl2tpd.conf"}, Connection: "u", Process: procfs.ID{Pid: 3}}
 	lac := &xl2tpd.Conf{Sections: []xl2tpd.Section{{Kind: "lac", Name: "a", LNSIPs: []netip.Addr{addr("192.0.2.1")}}}}
 	home := func(c *xl2tpd.Conf) xl2tpd.Instance { return xl2tpd.Instance{Conf: c} }
 	unreadable := nm
@@ -279,7 +279,7 @@ func TestSameFileTwice(t *testing.T) {
 	n.links(link("ppp0", 5, true))
 	n.plays(time.Minute, probe.Result{RTT: time.Millisecond}, func(Recover) error { return nil })
 	twin := s.Instances[0]
-	twin.Key.Pid, s.Instances[0].Process = twin.Process.Pid, proc.ID{Pid: 400, Start: 4}
+	twin.Key.Pid, s.Instances[0].Process = twin.Process.Pid, procfs.ID{Pid: 400, Start: 4}
 	s.Instances[1] = twin
 	n.step(s)
 	n.plays(20*time.Minute, probe.Result{RTT: time.Millisecond}, func(r Recover) error {

@@ -6,8 +6,8 @@ import (
 	"slices"
 	"time"
 
+	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/internal/xl2tpdconf"
-	"xl2tpd-keepalive/proc"
 	"xl2tpd-keepalive/xl2tpd"
 )
 
@@ -52,10 +52,10 @@ func (b *Brain) lac(n name) *lac {
 
 // lacsOf returns the LACs of an xl2tpd with that LNS. If it is not known which xl2tpd it is,
 // they are those of every one that runs, or of the first if none does.
-func (b *Brain) lacsOf(daemon proc.ID, lns netip.Addr) (all []*lac) {
+func (b *Brain) lacsOf(daemon procfs.ID, lns netip.Addr) (all []*lac) {
 	for _, in := range b.atlas.instances {
-		unknown := daemon == (proc.ID{}) && (in.Runs() || in.id == "" && len(b.atlas.byPid) == 0)
-		if !unknown && (daemon == (proc.ID{}) || in.Process != daemon) {
+		unknown := daemon == (procfs.ID{}) && (in.Runs() || in.id == "" && len(b.atlas.byPid) == 0)
+		if !unknown && (daemon == (procfs.ID{}) || in.Process != daemon) {
 			continue
 		}
 		for _, s := range in.byOuter[lns] {

@@ -10,9 +10,9 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/config"
+	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/ppp"
 	"xl2tpd-keepalive/probe"
-	"xl2tpd-keepalive/proc"
 	"xl2tpd-keepalive/vici"
 	"xl2tpd-keepalive/xl2tpd"
 )
@@ -183,7 +183,7 @@ func (h *simHost) conf() string {
 	return text + "[lns default]\nip range = 10.9.0.1-10.9.0.9\npppoptfile = " + h.caller.optFile + "\n"
 }
 
-func (h *simHost) process() proc.ID { return proc.ID{Pid: h.pid} }
+func (h *simHost) process() procfs.ID { return procfs.ID{Pid: h.pid} }
 
 func (h *simHost) all() []*dialler { return append(slices.Clone(h.lacs), h.caller) }
 

@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/config"
-	"xl2tpd-keepalive/proc"
+	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/xl2tpd"
 )
 
@@ -26,7 +26,7 @@ func (t Tunnel) Fresh(now time.Time) bool {
 type Control struct {
 	Local, Peer netip.AddrPort
 	LocalID     uint16
-	Owner       proc.ID // the xl2tpd that has opened it; zero: not known
+	Owner       procfs.ID // the xl2tpd that has opened it; zero: not known
 }
 
 // Links are all links, by what ties them to control connections. The zero value has none.
@@ -75,10 +75,10 @@ func (ls *Links[L]) Of(c Control) (links []L, certain bool) {
 }
 
 // nobody has no links. It stands for an owner that is not known where several could be it.
-var nobody = proc.ID{Pid: -1}
+var nobody = procfs.ID{Pid: -1}
 
 // of reports whether the control connection can be that xl2tpd's.
-func (c Control) of(daemon int) bool { return c.Owner == (proc.ID{}) || c.Owner.Pid == daemon }
+func (c Control) of(daemon int) bool { return c.Owner == (procfs.ID{}) || c.Owner.Pid == daemon }
 
 // book has the tunnels by their places.
 type book struct {

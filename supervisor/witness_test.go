@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/config"
+	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/ppp"
-	"xl2tpd-keepalive/proc"
 	"xl2tpd-keepalive/xl2tpd"
 )
 
@@ -25,7 +25,7 @@ func TestControlLinks(t *testing.T) {
 	far := Tunnel{Link: Key{Name: "far"}, Outer: addr("192.0.2.2")}
 	stray := Tunnel{Link: Key{Name: "stray"}}
 	mine, theirs := c, c
-	mine.Owner, theirs.Owner = proc.ID{Pid: 100, Start: 1}, proc.ID{Pid: 200, Start: 1}
+	mine.Owner, theirs.Owner = procfs.ID{Pid: 100, Start: 1}, procfs.ID{Pid: 200, Start: 1}
 	for name, k := range map[string]struct {
 		of      Control
 		links   []Tunnel

@@ -10,9 +10,9 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/config"
+	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/ppp"
 	"xl2tpd-keepalive/probe"
-	"xl2tpd-keepalive/proc"
 	"xl2tpd-keepalive/vici"
 	"xl2tpd-keepalive/xl2tpd"
 )
@@ -81,14 +81,14 @@ func (h *site) daemons() (all xl2tpd.Snapshot) {
 		in := s.xl2tpd(s.conf).Instances[0]
 		in.Key = s.key
 		if in.Process = s.process(); s.away {
-			in.Process = proc.ID{}
+			in.Process = procfs.ID{}
 		}
 		all.Instances = append(all.Instances, in)
 	}
 	return all
 }
 
-func (h *site) process() proc.ID { return proc.ID{Pid: h.pid} }
+func (h *site) process() procfs.ID { return procfs.ID{Pid: h.pid} }
 
 // control is the control connection of the site's tunnel.
 func (h *site) control() Control {

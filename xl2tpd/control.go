@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"xl2tpd-keepalive/proc"
+	"xl2tpd-keepalive/internal/procfs"
 )
 
 const (
@@ -22,7 +22,7 @@ const (
 
 // Target is the running xl2tpd that a command is for.
 type Target struct {
-	Process proc.ID
+	Process procfs.ID
 	Pipe    string // its control pipe, absolute
 }
 

@@ -16,7 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"xl2tpd-keepalive/proc"
+	"xl2tpd-keepalive/internal/procfs"
 )
 
 func fifo(t *testing.T) string {
@@ -36,7 +36,7 @@ func control(t *testing.T, path string) (*Control, Target) {
 	t.Helper()
 	p := newProc(t)
 	p.add(pid, 1, "xl2tpd", "S", 5, "self", "xl2tpd", "-C", path)
-	return &Control{procs: &procs{root: p.root}}, Target{Process: proc.ID{Pid: pid, Start: 5}, Pipe: path}
+	return &Control{procs: &procs{root: p.root}}, Target{Process: procfs.ID{Pid: pid, Start: 5}, Pipe: path}
 }
 
 // hold opens the reading end, as xl2tpd does, and does not read.

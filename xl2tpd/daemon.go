@@ -10,7 +10,7 @@ import (
 	"strconv"
 	"time"
 
-	"xl2tpd-keepalive/proc"
+	"xl2tpd-keepalive/internal/procfs"
 )
 
 // daemon is a running xl2tpd and what has been found out about it.
@@ -40,7 +40,7 @@ func (l *loop) findDaemons(ctx context.Context) {
 
 // update adds what has been found and is new.
 func (l *loop) update(ctx context.Context, found []process) {
-	maps.DeleteFunc(l.ended, func(id proc.ID, _ bool) bool {
+	maps.DeleteFunc(l.ended, func(id procfs.ID, _ bool) bool {
 		return !slices.ContainsFunc(found, func(x process) bool { return x.ID == id })
 	})
 	for _, x := range found {
@@ -64,7 +64,7 @@ func (l *loop) add(ctx context.Context, x process) {
 }
 
 // follow sends the process on exits when it ends. stop is never nil.
-func (l *loop) follow(id proc.ID) (stop func(), err error) {
+func (l *loop) follow(id procfs.ID) (stop func(), err error) {
 	given := make(chan struct{})
 	giveUp, err := l.waitExit(id.Pid, func() {
 		select {
@@ -78,7 +78,7 @@ func (l *loop) follow(id proc.ID) (stop func(), err error) {
 	return func() { close(given); giveUp() }, nil
 }
 
-func (l *loop) forget(id proc.ID) {
+func (l *loop) forget(id procfs.ID) {
 	if d := l.running[id]; d != nil {
 		d.stop()
 		delete(l.running, id)

@@ -12,12 +12,12 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"xl2tpd-keepalive/proc"
+	"xl2tpd-keepalive/internal/procfs"
 )
 
 // Daemon is one running xl2tpd, whoever has started it.
 type Daemon struct {
-	proc.ID
+	procfs.ID
 	Cgroup uint32 // see CgroupID; 0: not known
 	Alone  bool   // only its descendants are in its cgroup beside it; not looked at if its file names its port
 	Conf   *Conf  // what its file says now; nil: it can't be read

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"xl2tpd-keepalive/proc"
+	"xl2tpd-keepalive/internal/procfs"
 )
 
 // DefaultHelper is the socket of the helper's unit.
@@ -98,7 +98,7 @@ func obey(ctx context.Context, in io.Reader, c *Control) error {
 		return fmt.Errorf("no such request: %.20q; the service and its helper differ in version: systemctl restart xl2tpd-keepalive", request)
 	}
 	t := Target{Pipe: f[3]}
-	if t.Process, err = proc.ParseID(f[1] + " " + f[2]); err != nil {
+	if t.Process, err = procfs.ParseID(f[1] + " " + f[2]); err != nil {
 		return err
 	}
 	if err := checkPath(t.Pipe); err != nil {

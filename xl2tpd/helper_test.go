@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"xl2tpd-keepalive/proc"
+	"xl2tpd-keepalive/internal/procfs"
 )
 
 // help has a helper behind a socket, one request after the other.
@@ -64,7 +64,7 @@ func TestHelperFails(t *testing.T) {
 	if err := h.Connect(t.Context(), to, "office"); err == nil || !strings.Contains(err.Error(), "no such FIFO") {
 		t.Error(err)
 	}
-	ended := Target{proc.ID{Pid: pid, Start: 6}, to.Pipe}
+	ended := Target{procfs.ID{Pid: pid, Start: 6}, to.Pipe}
 	if err := h.Disconnect(t.Context(), ended, "office"); err == nil || err.Error() != to.Pipe+": xl2tpd (pid 77) has ended (no such process)" {
 		t.Error(err)
 	}

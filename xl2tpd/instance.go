@@ -9,19 +9,19 @@ import (
 	"slices"
 	"strings"
 
-	"xl2tpd-keepalive/proc"
+	"xl2tpd-keepalive/internal/procfs"
 )
 
 // Instance is one xl2tpd of this network namespace: one that runs, or one that ran or is
 // configured and does not run now.
 type Instance struct {
 	Key
-	Process    proc.ID // zero: it does not run
-	Unit       string  // systemd service that runs it, or has run it, such as "office-l2tp.service"; empty: none
-	Connection string  // UUID of the NetworkManager connection that it is for; empty: none
-	Name       string  // what NetworkManager calls that connection; empty: not known
-	Conf       *Conf   // nil while its file has never been good
-	ConfErr    error   // why Conf is not what the file says now; nil if it is
+	Process    procfs.ID // zero: it does not run
+	Unit       string    // systemd service that runs it, or has run it, such as "office-l2tp.service"; empty: none
+	Connection string    // UUID of the NetworkManager connection that it is for; empty: none
+	Name       string    // what NetworkManager calls that connection; empty: not known
+	Conf       *Conf     // nil while its file has never been good
+	ConfErr    error     // why Conf is not what the file says now; nil if it is
 }
 
 // Key identifies an instance, also across restarts of the daemon.
@@ -36,7 +36,7 @@ func (k Key) compare(other Key) int {
 }
 
 // Runs reports whether its process runs.
-func (i Instance) Runs() bool { return i.Process != proc.ID{} }
+func (i Instance) Runs() bool { return i.Process != procfs.ID{} }
 
 // NetworkManager reports whether NetworkManager starts, dials and ends it.
 func (i Instance) NetworkManager() bool { return i.Connection != "" }

@@ -14,7 +14,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"xl2tpd-keepalive/proc"
+	"xl2tpd-keepalive/internal/procfs"
 )
 
 // xl2tpd starts one with exactly these arguments.
@@ -508,7 +508,7 @@ func TestInstancesProperty(t *testing.T) {
 					continue
 				}
 				running++
-				if i.Process != (proc.ID{Pid: i.Process.Pid, Start: uint64(alive[i.Process.Pid])}) {
+				if i.Process != (procfs.ID{Pid: i.Process.Pid, Start: uint64(alive[i.Process.Pid])}) {
 					rt.Fatalf("%+v does not run", i)
 				}
 				if i.Path != "relative.conf" {

@@ -4,13 +4,13 @@ import (
 	"slices"
 	"testing"
 
-	"xl2tpd-keepalive/proc"
+	"xl2tpd-keepalive/internal/procfs"
 )
 
 func TestInstanceNames(t *testing.T) {
 	tunnels := &Conf{Sections: []Section{{Kind: "lac", Name: "a"}}}
 	at := func(path, unit string, pid int) Instance {
-		return Instance{Key: Key{Path: path}, Unit: unit, Process: proc.ID{Pid: pid}, Conf: tunnels}
+		return Instance{Key: Key{Path: path}, Unit: unit, Process: procfs.ID{Pid: pid}, Conf: tunnels}
 	}
 	nm := at("/run/nm-l2tp-u/xl2tpd.conf", "NetworkManager.service", 3)
 	nm.Connection = "u"

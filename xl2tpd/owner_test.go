@@ -11,12 +11,12 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"xl2tpd-keepalive/proc"
+	"xl2tpd-keepalive/internal/procfs"
 )
 
 // Whose pipe it is, /proc says, and nobody else.
 func TestCheckOwner(t *testing.T) {
-	target := func(pipe string) Target { return Target{proc.ID{Pid: pid, Start: 5}, pipe} }
+	target := func(pipe string) Target { return Target{procfs.ID{Pid: pid, Start: 5}, pipe} }
 	add := func(p procDir, args ...string) {
 		p.add(pid, 1, "xl2tpd", "S", 5, "self", append([]string{"xl2tpd", "-D"}, args...)...)
 	}
@@ -39,7 +39,7 @@ func TestCheckOwner(t *testing.T) {
 		{"relative, folder not known", func(p procDir) { add(p, "-C", "ctl") }, target("/srv/ctl"), "start xl2tpd with the whole path behind -C"},
 		{"ended", func(p procDir) {}, target(DefaultPipe), "xl2tpd (pid 77) has ended"},
 		{"zombie", func(p procDir) { p.add(pid, 1, "xl2tpd", "Z", 5, "self", "xl2tpd") }, target(DefaultPipe), "has ended"},
-		{"pid taken by another xl2tpd", func(p procDir) { add(p) }, Target{proc.ID{Pid: pid, Start: 4}, DefaultPipe}, "has ended"},
+		{"pid taken by another xl2tpd", func(p procDir) { add(p) }, Target{procfs.ID{Pid: pid, Start: 4}, DefaultPipe}, "has ended"},
 		{"pid taken by another program", func(p procDir) { p.add(pid, 1, "sshd", "S", 5, "self", "sshd") }, target(DefaultPipe), "has ended"},
 		{"another user's", func(p procDir) { add(p); p.owner(pid, os.Getuid()+1) }, target(DefaultPipe), "has ended"},
 		{"a child about to become pppd", func(p procDir) {
@@ -136,9 +136,9 @@ func TestControlTurnsByPipe(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 2)
 	for range 2 {
-		go func() { done <- c.Connect(ctx, Target{proc.ID{Pid: pid, Start: 5}, stuck}, "a") }()
+		go func() { done <- c.Connect(ctx, Target{procfs.ID{Pid: pid, Start: 5}, stuck}, "a") }()
 	}
-	if err := c.Connect(t.Context(), Target{proc.ID{Pid: 80, Start: 6}, path}, "b"); err != nil {
+	if err := c.Connect(t.Context(), Target{procfs.ID{Pid: 80, Start: 6}, path}, "b"); err != nil {
 		t.Error(err)
 	}
 	cancel()

@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"xl2tpd-keepalive/proc"
+	"xl2tpd-keepalive/internal/procfs"
 )
 
 const (
@@ -31,7 +31,7 @@ const (
 
 // process is one running xl2tpd.
 type process struct {
-	proc.ID
+	procfs.ID
 	parent  int
 	conf    string // configuration file; a relative path counts from the working directory
 	pipe    string // control pipe, likewise
@@ -102,23 +102,23 @@ func (p procs) sameNet(pid int) bool {
 }
 
 // alive reports whether the process still runs as xl2tpd.
-func (p procs) alive(id proc.ID) bool {
+func (p procs) alive(id procfs.ID) bool {
 	s, ok := p.stat(id.Pid)
 	return ok && s.Ticks == id.Start
 }
 
 // stat is of a living process called xl2tpd.
-func (p procs) stat(pid int) (proc.Stat, bool) {
+func (p procs) stat(pid int) (procfs.Stat, bool) {
 	s, ok := p.anyStat(pid)
 	return s, ok && s.Name == "xl2tpd" && !s.Dead()
 }
 
-func (p procs) anyStat(pid int) (proc.Stat, bool) {
+func (p procs) anyStat(pid int) (procfs.Stat, bool) {
 	b, err := os.ReadFile(p.file(pid, "stat"))
 	if err != nil {
-		return proc.Stat{}, false
+		return procfs.Stat{}, false
 	}
-	s, err := proc.ParseStat(b)
+	s, err := procfs.ParseStat(b)
 	return s, err == nil
 }
 
@@ -136,7 +136,7 @@ func (p procs) read(pid int) (process, bool) {
 	if err != nil {
 		return process{}, false
 	}
-	if uid, err := proc.User(b); err != nil || uid != 0 && uid != os.Getuid() {
+	if uid, err := procfs.User(b); err != nil || uid != 0 && uid != os.Getuid() {
 		return process{}, false
 	}
 	b, err = os.ReadFile(p.file(pid, "cmdline"))
@@ -149,7 +149,7 @@ func (p procs) read(pid int) (process, bool) {
 		return process{}, false
 	}
 	x := parseArgs(args[1:])
-	x.ID, x.parent = proc.ID{Pid: pid, Start: s.Ticks}, s.Parent
+	x.ID, x.parent = procfs.ID{Pid: pid, Start: s.Ticks}, s.Parent
 	return x, true
 }
 

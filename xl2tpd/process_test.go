@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"xl2tpd-keepalive/proc"
+	"xl2tpd-keepalive/internal/procfs"
 )
 
 // oneMount is a host with one file system.
@@ -194,7 +194,7 @@ func TestLocate(t *testing.T) {
 				}
 				return tt.unitDir, nil
 			}}
-			got, err := where.locate(t.Context(), process{ID: proc.ID{Pid: 7, Start: 1}, conf: tt.conf, pipe: tt.pipe, pidFile: defaultPidFile})
+			got, err := where.locate(t.Context(), process{ID: procfs.ID{Pid: 7, Start: 1}, conf: tt.conf, pipe: tt.pipe, pidFile: defaultPidFile})
 			if got.conf != tt.wantConf || got.pipe != tt.wantPipe || got.pidFile != defaultPidFile {
 				t.Errorf("%+v", got)
 			}

@@ -13,8 +13,8 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/hint"
+	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/internal/xl2tpdconf"
-	"xl2tpd-keepalive/proc"
 )
 
 const (
@@ -59,7 +59,7 @@ func theSystem() *system {
 		confs:          theConfPaths(),
 		pidFiles:       []string{defaultPidFile, "/var" + defaultPidFile},
 		watchFiles:     xl2tpdconf.NewNotify,
-		waitExit:       proc.OnExit,
+		waitExit:       procfs.OnExit,
 		peers:          kernelPeers,
 		readFile:       os.ReadFile,
 		lookup:         LookupIPv4,
@@ -130,10 +130,10 @@ type loop struct {
 	resolver resolver
 	names    names
 
-	running   map[proc.ID]*daemon
-	byKey     map[Key]*daemon  // the same
-	ended     map[proc.ID]bool // their end was seen, but they may still be in /proc
-	exits     chan proc.ID
+	running   map[procfs.ID]*daemon
+	byKey     map[Key]*daemon    // the same
+	ended     map[procfs.ID]bool // their end was seen, but they may still be in /proc
+	exits     chan procfs.ID
 	searching pace // through all of /proc
 
 	sessions []Session // of the kernel, as its table was read last
@@ -157,9 +157,9 @@ func (w *Watcher) newLoop() *loop {
 		home:      sys.confs.usual,
 		resolver:  resolver{lookup: sys.lookup, done: make(chan answer), hosts: map[string]*host{}},
 		names:     names{lookup: sys.connectionName, done: make(chan naming), known: map[string]string{}},
-		running:   map[proc.ID]*daemon{},
-		ended:     map[proc.ID]bool{},
-		exits:     make(chan proc.ID),
+		running:   map[procfs.ID]*daemon{},
+		ended:     map[procfs.ID]bool{},
+		exits:     make(chan procfs.ID),
 		searching: pace{stale: true},
 		reading:   pace{stale: true},
 	}

@@ -18,8 +18,8 @@ import (
 
 	"go.uber.org/goleak"
 
+	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/internal/xl2tpdconf"
-	"xl2tpd-keepalive/proc"
 )
 
 func TestMain(m *testing.M) {
@@ -232,7 +232,7 @@ func TestProcessIsFollowed(t *testing.T) {
 		b.put(b.conf, "")
 		b.start(77, 5)
 		b.run()
-		if s := b.take().Home(); s.Process != (proc.ID{Pid: 77, Start: 5}) {
+		if s := b.take().Home(); s.Process != (procfs.ID{Pid: 77, Start: 5}) {
 			t.Errorf("%+v", s)
 		}
 		start := time.Now()
@@ -258,7 +258,7 @@ func TestProcessIsFollowed(t *testing.T) {
 		}
 		// The same pid again is another process.
 		b.start(77, 11)
-		if s := b.look().Home(); s.Process != (proc.ID{Pid: 77, Start: 11}) {
+		if s := b.look().Home(); s.Process != (procfs.ID{Pid: 77, Start: 11}) {
 			t.Errorf("%+v", s)
 		}
 		b.stop()

@@ -25,8 +25,8 @@ import (
 
 	"pgregory.net/rapid"
 
+	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/internal/xl2tpdconf"
-	"xl2tpd-keepalive/proc"
 )
 
 // run runs a command to its end.
@@ -81,7 +81,7 @@ func halt(t *testing.T) {
 		return
 	}
 	ended := make(chan struct{})
-	stop, err := proc.OnExit(p.Pid, func() { close(ended) })
+	stop, err := procfs.OnExit(p.Pid, func() { close(ended) })
 	if err != nil {
 		t.Fatal(err)
 	}

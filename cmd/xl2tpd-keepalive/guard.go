@@ -14,8 +14,8 @@ import (
 	"xl2tpd-keepalive/config"
 	"xl2tpd-keepalive/internal/helloguard"
 	"xl2tpd-keepalive/internal/helloguard/translator"
+	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/ppp"
-	"xl2tpd-keepalive/proc"
 	"xl2tpd-keepalive/supervisor"
 	"xl2tpd-keepalive/xl2tpd"
 )
@@ -49,7 +49,7 @@ func newGuard(loop *supervisor.Loop, log *slog.Logger, works, found func()) *hel
 			works()
 		},
 		Daemons: daemons,
-		Dials: func(owner proc.ID, peer netip.Addr) {
+		Dials: func(owner procfs.ID, peer netip.Addr) {
 			loop.Post(supervisor.Dials{Daemon: owner, Peer: peer})
 		},
 		Ended: func(c helloguard.Connection, e helloguard.CloseReason) {

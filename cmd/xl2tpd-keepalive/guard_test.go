@@ -8,7 +8,7 @@ import (
 
 	"xl2tpd-keepalive/config"
 	"xl2tpd-keepalive/internal/helloguard"
-	"xl2tpd-keepalive/proc"
+	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/supervisor"
 	"xl2tpd-keepalive/xl2tpd"
 )
@@ -55,7 +55,7 @@ func TestHost(t *testing.T) {
 	if h.Ports != nil || h.Daemons != nil || h.Sessions != nil {
 		t.Errorf("%+v", h)
 	}
-	one, two := proc.ID{Pid: 12, Start: 34}, proc.ID{Pid: 56, Start: 78}
+	one, two := procfs.ID{Pid: 12, Start: 34}, procfs.ID{Pid: 56, Start: 78}
 	h = host(xl2tpd.Snapshot{
 		Instances: []xl2tpd.Instance{
 			{Process: one, Conf: &xl2tpd.Conf{Port: 1801}}, {Process: two, Conf: &xl2tpd.Conf{}},
@@ -63,7 +63,7 @@ func TestHost(t *testing.T) {
 		},
 		Sessions: []xl2tpd.Session{{LocalTunnel: 7, PeerTunnel: 9, Ifindex: 5}, {LocalTunnel: 8, PeerTunnel: 10, Ifindex: 6}},
 	}, map[int]int{5: 12})
-	if !slices.Equal(h.Ports, []uint16{1801, 1901}) || !slices.Equal(h.Daemons, []proc.ID{one, two}) || len(h.Sessions) != 2 {
+	if !slices.Equal(h.Ports, []uint16{1801, 1901}) || !slices.Equal(h.Daemons, []procfs.ID{one, two}) || len(h.Sessions) != 2 {
 		t.Fatalf("%+v", h)
 	}
 	if a, b := h.Sessions[0], h.Sessions[1]; a.LocalID != 7 || a.PeerID != 9 || a.Xl2tpd != 12 || b.Xl2tpd != 0 {
@@ -73,7 +73,7 @@ func TestHost(t *testing.T) {
 
 // Of a file that can't be read, and of any free port, nothing is known.
 func TestDaemon(t *testing.T) {
-	id := proc.ID{Pid: 12, Start: 34}
+	id := procfs.ID{Pid: 12, Start: 34}
 	all := netip.IPv4Unspecified()
 	for name, tc := range map[string]struct {
 		conf *xl2tpd.Conf

@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/internal/helloguard"
+	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/probe"
-	"xl2tpd-keepalive/proc"
 	"xl2tpd-keepalive/supervisor"
 	"xl2tpd-keepalive/vici"
 )
@@ -46,10 +46,10 @@ type mender struct {
 	listing  *listing
 	echo     func(context.Context, probe.Request) probe.Result
 	channels func() []helloguard.Channel
-	ask      func(daemon proc.ID, peer netip.Addr) bool
-	bury     func(daemon proc.ID, peer netip.Addr) (is bool)
-	hanging  func(daemon proc.ID, peer netip.Addr, is bool)
-	dialling func(daemon proc.ID, peer netip.Addr) (is, known bool)
+	ask      func(daemon procfs.ID, peer netip.Addr) bool
+	bury     func(daemon procfs.ID, peer netip.Addr) (is bool)
+	hanging  func(daemon procfs.ID, peer netip.Addr, is bool)
+	dialling func(daemon procfs.ID, peer netip.Addr) (is, known bool)
 	resolve  func(host string)
 }
 
@@ -277,5 +277,5 @@ func heard(channels []helloguard.Channel, r supervisor.Recover, since time.Time)
 // concerns reports whether a control connection can be the LAC's. One whose owner is not known
 // can be: what may live is not given up.
 func concerns(c helloguard.Channel, r supervisor.Recover) bool {
-	return c.Tunnel.Peer.Addr() == r.Peer && (c.Owner == r.To.Process || c.Owner == proc.ID{})
+	return c.Tunnel.Peer.Addr() == r.Peer && (c.Owner == r.To.Process || c.Owner == procfs.ID{})
 }

@@ -17,8 +17,8 @@ import (
 
 	"xl2tpd-keepalive/internal/helloguard"
 	"xl2tpd-keepalive/internal/helloguard/translator"
+	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/probe"
-	"xl2tpd-keepalive/proc"
 	"xl2tpd-keepalive/supervisor"
 	"xl2tpd-keepalive/vici"
 	"xl2tpd-keepalive/xl2tpd"
@@ -30,8 +30,8 @@ func TestHeard(t *testing.T) {
 		return []helloguard.Channel{{Tunnel: translator.Tunnel{Peer: netip.AddrPortFrom(peer, 1701)}, Heard: now.Add(-ago)}}
 	}
 	since := now.Add(-time.Minute)
-	mine, others := proc.ID{Pid: 100, Start: 1}, proc.ID{Pid: 200, Start: 1}
-	owned := func(by proc.ID) []helloguard.Channel {
+	mine, others := procfs.ID{Pid: 100, Start: 1}, procfs.ID{Pid: 200, Start: 1}
+	owned := func(by procfs.ID) []helloguard.Channel {
 		all := channel(0)
 		all[0].Owner = by
 		return all
@@ -47,7 +47,7 @@ func TestHeard(t *testing.T) {
 		"never":               {[]helloguard.Channel{{Tunnel: translator.Tunnel{Peer: netip.AddrPortFrom(peer, 1701)}}}, peer, false},
 		"to its xl2tpd":       {owned(mine), peer, true},
 		"to another xl2tpd":   {owned(others), peer, false},
-		"to nobody knows who": {owned(proc.ID{}), peer, true},
+		"to nobody knows who": {owned(procfs.ID{}), peer, true},
 	} {
 		r := supervisor.Recover{Peer: tc.peer, To: xl2tpd.Target{Process: mine}}
 		if got := heard(tc.channels, r, since); got != tc.want {
@@ -95,7 +95,7 @@ func TestDead(t *testing.T) {
 					channels: func() []helloguard.Channel {
 						return []helloguard.Channel{{Tunnel: translator.Tunnel{Peer: netip.AddrPortFrom(peer, 1701)}, Heard: heard}}
 					},
-					ask: func(_ proc.ID, a netip.Addr) bool {
+					ask: func(_ procfs.ID, a netip.Addr) bool {
 						if asked++; asked == tc.answers {
 							heard = time.Now().Add(time.Millisecond)
 						}
@@ -140,7 +140,7 @@ func (x *told) Disconnect(_ context.Context, to xl2tpd.Target, lac string) error
 // office is the LAC that is brought back, by the pipe of its own xl2tpd.
 var (
 	office     = supervisor.LAC{Name: "office"}
-	officeIsOf = xl2tpd.Target{Process: proc.ID{Pid: 100, Start: 1}, Pipe: "/ctl"}
+	officeIsOf = xl2tpd.Target{Process: procfs.ID{Pid: 100, Start: 1}, Pipe: "/ctl"}
 )
 
 func TestRedial(t *testing.T) {
@@ -154,7 +154,7 @@ func TestRedial(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			x := &told{began: time.Now()}
-			m := &mender{control: x, resolve: func(string) {}, dialling: func(proc.ID, netip.Addr) (is, known bool) { return tc.is, tc.known }}
+			m := &mender{control: x, resolve: func(string) {}, dialling: func(procfs.ID, netip.Addr) (is, known bool) { return tc.is, tc.known }}
 			err := m.step(t.Context(), supervisor.Recover{LAC: office, To: officeIsOf, Step: supervisor.StepRedial})
 			if !slices.Equal(x.all, tc.want) || errors.Is(err, supervisor.ErrWaits) != tc.waits || (err == nil) != tc.is {
 				t.Errorf("%s: %q, %v", name, x.all, err)
@@ -187,7 +187,7 @@ func TestHangUp(t *testing.T) {
 			x := &told{began: time.Now()}
 			m := &mender{
 				control: x, resolve: func(string) {},
-				hanging: func(proc.ID, netip.Addr, bool) {}, bury: func(_ proc.ID, a netip.Addr) bool {
+				hanging: func(procfs.ID, netip.Addr, bool) {}, bury: func(_ procfs.ID, a netip.Addr) bool {
 					if a == peer {
 						x.note("bury")
 					}
@@ -239,9 +239,9 @@ func TestHangUpOfAMovedLNS(t *testing.T) {
 			x := &told{began: time.Now()}
 			c := helloguard.Channel{Tunnel: translator.Tunnel{Peer: netip.AddrPortFrom(peer, 1701)}, Heard: x.began.Add(-tc.heard)}
 			m := &mender{
-				control: x, resolve: func(string) {}, hanging: func(proc.ID, netip.Addr, bool) {},
+				control: x, resolve: func(string) {}, hanging: func(procfs.ID, netip.Addr, bool) {},
 				channels: func() []helloguard.Channel { return []helloguard.Channel{c} },
-				ask: func(proc.ID, netip.Addr) bool {
+				ask: func(procfs.ID, netip.Addr) bool {
 					if tc.answers {
 						c.Heard = time.Now().Add(time.Millisecond)
 					}
@@ -262,10 +262,10 @@ func TestHangUpOfAMovedLNS(t *testing.T) {
 
 // An SA carries what any xl2tpd of the host has with that peer, and has been heard of lately.
 func TestCarries(t *testing.T) {
-	peer, second := netip.MustParseAddr("192.0.2.1"), proc.ID{Pid: 200, Start: 6}
+	peer, second := netip.MustParseAddr("192.0.2.1"), procfs.ID{Pid: 200, Start: 6}
 	r := supervisor.Recover{To: officeIsOf, Peer: peer}
 	for name, tc := range map[string]struct {
-		owner proc.ID
+		owner procfs.ID
 		up    bool
 		ago   time.Duration
 		want  bool
@@ -275,13 +275,13 @@ func TestCarries(t *testing.T) {
 		"another xl2tpd's":              {second, true, time.Second, true},
 		"another xl2tpd's, long silent": {second, true, time.Hour, false},
 		"another xl2tpd's, hung up":     {second, false, time.Second, false},
-		"of an owner that nobody knows": {proc.ID{}, true, time.Second, true},
+		"of an owner that nobody knows": {procfs.ID{}, true, time.Second, true},
 	} {
 		m := &mender{
 			channels: func() []helloguard.Channel {
 				return []helloguard.Channel{{Tunnel: translator.Tunnel{Peer: netip.AddrPortFrom(peer, 1701)}, Owner: tc.owner, Up: tc.up, Heard: time.Now().Add(-tc.ago)}}
 			},
-			ask: func(proc.ID, netip.Addr) bool { return false },
+			ask: func(procfs.ID, netip.Addr) bool { return false },
 		}
 		if got := m.carries(t.Context(), r); got != tc.want {
 			t.Errorf("%s: got %v, want %v", name, got, tc.want)
@@ -346,7 +346,7 @@ func TestSecure(t *testing.T) {
 				c.Up = tc.r.Up || tc.r.SA == "8" // else it is the last tunnel's own, which was hung up
 				return []helloguard.Channel{c}
 			},
-			ask: func(proc.ID, netip.Addr) bool { return false },
+			ask: func(procfs.ID, netip.Addr) bool { return false },
 		}
 		tc.r.Host, tc.r.Peer = "vpn.example.org", peer
 		err := m.step(t.Context(), tc.r)

@@ -9,7 +9,7 @@ import (
 
 	"xl2tpd-keepalive/internal/helloguard"
 	"xl2tpd-keepalive/internal/helloguard/translator"
-	"xl2tpd-keepalive/proc"
+	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/status"
 	"xl2tpd-keepalive/supervisor"
 	"xl2tpd-keepalive/xl2tpd"
@@ -63,8 +63,8 @@ func TestReckonByTheClockAsItIs(t *testing.T) {
 func TestJoin(t *testing.T) {
 	peer := netip.MustParseAddr("192.0.2.1")
 	now := time.Now()
-	owner := proc.ID{Pid: 100, Start: 1}
-	channel := func(peer netip.Addr, owner proc.ID, vendor string, held uint64, heard time.Time) helloguard.Channel {
+	owner := procfs.ID{Pid: 100, Start: 1}
+	channel := func(peer netip.Addr, owner procfs.ID, vendor string, held uint64, heard time.Time) helloguard.Channel {
 		return helloguard.Channel{
 			Tunnel: translator.Tunnel{Peer: netip.AddrPortFrom(peer, 1701)}, Owner: owner, Vendor: vendor, Heard: heard,
 			Counts: helloguard.Counts{Held: held},
@@ -73,7 +73,7 @@ func TestJoin(t *testing.T) {
 	channels := []helloguard.Channel{
 		channel(peer, owner, "old", 3, now.Add(-time.Minute)),
 		channel(peer, owner, "new", 500, now),
-		channel(peer, proc.ID{Pid: 200}, "of another xl2tpd", 7, now),
+		channel(peer, procfs.ID{Pid: 200}, "of another xl2tpd", 7, now),
 		channel(peer.Next(), owner, "another's", 9, now),
 	}
 	for range 2 {
@@ -99,7 +99,7 @@ func TestJoin(t *testing.T) {
 
 // Where more than one is left, nobody can tell which is whose.
 func TestJoinStrays(t *testing.T) {
-	owner := proc.ID{Pid: 100, Start: 1}
+	owner := procfs.ID{Pid: 100, Start: 1}
 	channel := helloguard.Channel{Tunnel: translator.Tunnel{Peer: netip.MustParseAddrPort("192.0.2.1:1701")}, Owner: owner}
 	stray := supervisor.Detail{Tunnel: supervisor.Tunnel{Daemon: 100}, Report: status.Tunnel{Link: &status.Link{}}}
 	other := stray
@@ -128,7 +128,7 @@ func TestJoinLocal(t *testing.T) {
 	addr := netip.MustParseAddrPort
 	peer := addr("192.0.2.1:1701")
 	channels := []helloguard.Channel{
-		{Tunnel: translator.Tunnel{Local: addr("198.51.100.7:1701"), Peer: peer, LocalID: 7}, Owner: proc.ID{Pid: 100, Start: 1}},
+		{Tunnel: translator.Tunnel{Local: addr("198.51.100.7:1701"), Peer: peer, LocalID: 7}, Owner: procfs.ID{Pid: 100, Start: 1}},
 	}
 	link := func(local netip.AddrPort) supervisor.Detail {
 		d := supervisor.Detail{Tunnel: supervisor.Tunnel{Outer: peer.Addr(), Daemon: 100}, Report: status.Tunnel{Link: &status.Link{}}}

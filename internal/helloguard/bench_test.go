@@ -10,7 +10,7 @@ import (
 
 	"xl2tpd-keepalive/internal/helloguard/translator"
 	"xl2tpd-keepalive/internal/l2tp"
-	"xl2tpd-keepalive/proc"
+	"xl2tpd-keepalive/internal/procfs"
 )
 
 // nothing has no effects.
@@ -38,8 +38,8 @@ func benchmarkHandle(b *testing.B, n int, one bool) {
 		Signs: func(context.Context, Connection) Signs {
 			return Signs{Certain: true, Linked: true, Wanted: true, Offer: true, Alive: true}
 		},
-	}, Host{Daemons: []proc.ID{watched}}, nothing{})
-	d.facts, d.gone = newFakeHost(), func(proc.ID) bool { return false }
+	}, Host{Daemons: []procfs.ID{watched}}, nothing{})
+	d.facts, d.gone = newFakeHost(), func(procfs.ID) bool { return false }
 	if _, err := d.store.load(epoch, nil); err != nil { // makes the directory
 		b.Fatal(err)
 	}

@@ -7,7 +7,7 @@ import (
 
 	"xl2tpd-keepalive/internal/helloguard/translator"
 	"xl2tpd-keepalive/internal/l2tp"
-	"xl2tpd-keepalive/proc"
+	"xl2tpd-keepalive/internal/procfs"
 )
 
 // What is kept at most. Peers anywhere can make xl2tpd send, so nothing grows without end.
@@ -257,7 +257,7 @@ func (x *table) expire(now time.Time) {
 
 // dials reports whether an xl2tpd asks a peer for a tunnel, since a time. It is not known if only
 // somebody does of whom nobody knows who it is.
-func (x *table) dials(daemon proc.ID, peer netip.Addr, since time.Time) (is, known bool) {
+func (x *table) dials(daemon procfs.ID, peer netip.Addr, since time.Time) (is, known bool) {
 	known = true
 	x.awaited.all(func(t translator.Tunnel, a awaited) bool {
 		if t.Peer.Addr() != peer || !a.at.After(since) {

@@ -4,7 +4,7 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/internal/helloguard/translator"
-	"xl2tpd-keepalive/proc"
+	"xl2tpd-keepalive/internal/procfs"
 )
 
 // Counts are what was done for a tunnel since the guard met it.
@@ -28,7 +28,7 @@ func (c *Counts) add(why translator.Reason) {
 // Channel is what is known of one tunnel's control channel.
 type Channel struct {
 	Tunnel  translator.Tunnel
-	Owner   proc.ID   // the xl2tpd that has opened it; zero: not known
+	Owner   procfs.ID // the xl2tpd that has opened it; zero: not known
 	Vendor  string    // what the peer calls itself; empty: not known
 	Holding bool      // the tunnel can't do without the guard
 	Heard   time.Time // latest control message of the peer; zero: none

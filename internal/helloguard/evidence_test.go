@@ -6,7 +6,7 @@ import (
 
 	"xl2tpd-keepalive/internal/helloguard/translator"
 	"xl2tpd-keepalive/internal/l2tp"
-	"xl2tpd-keepalive/proc"
+	"xl2tpd-keepalive/internal/procfs"
 )
 
 // The peer's own message of a moment ago is a sign of life whatever is known of links.
@@ -76,7 +76,7 @@ func TestSilence(t *testing.T) {
 // session puts the session of the tunnel that connect sets up into the kernel's table, or
 // takes it out.
 func (b *fixture) session(there_ bool) {
-	h := Host{Daemons: []proc.ID{watched}}
+	h := Host{Daemons: []procfs.ID{watched}}
 	if there_ {
 		h.Sessions = []Session{{translator.Tunnel{Local: here, Peer: there, LocalID: 7, PeerID: 9}, watched.Pid}}
 	}
@@ -126,7 +126,7 @@ func TestDiallingOfOneOwner(t *testing.T) {
 	if is, known := g.Dialling(watched, there.Addr()); !is || !known {
 		t.Errorf("dialling %v, known %v", is, known)
 	}
-	for _, other := range []proc.ID{office, {}} {
+	for _, other := range []procfs.ID{office, {}} {
 		if is, _ := g.Dialling(other, there.Addr()); is {
 			t.Errorf("%v is said to dial", other)
 		}

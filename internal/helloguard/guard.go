@@ -11,7 +11,7 @@ import (
 
 	"xl2tpd-keepalive/hint"
 	"xl2tpd-keepalive/internal/helloguard/translator"
-	"xl2tpd-keepalive/proc"
+	"xl2tpd-keepalive/internal/procfs"
 )
 
 // DefaultDir is where the channels' state is kept.
@@ -27,9 +27,9 @@ const (
 
 // Host is what is known of the xl2tpds of this host. They are all equal.
 type Host struct {
-	Ports    []uint16  // at which xl2tpds listen; 1701 always counts
-	Daemons  []proc.ID // every xl2tpd that runs
-	Sessions []Session // of the kernel, every xl2tpd's
+	Ports    []uint16    // at which xl2tpds listen; 1701 always counts
+	Daemons  []procfs.ID // every xl2tpd that runs
+	Sessions []Session   // of the kernel, every xl2tpd's
 }
 
 // normal returns h with its ports and xl2tpds in order, each once.
@@ -39,7 +39,7 @@ func (h Host) normal() Host {
 	slices.Sort(h.Ports)
 	h.Ports = slices.Compact(h.Ports)
 	h.Daemons = slices.Clone(h.Daemons)
-	slices.SortFunc(h.Daemons, func(a, b proc.ID) int {
+	slices.SortFunc(h.Daemons, func(a, b procfs.ID) int {
 		return cmp.Or(cmp.Compare(a.Pid, b.Pid), cmp.Compare(a.Start, b.Start))
 	})
 	h.Daemons = slices.Compact(h.Daemons)
@@ -49,7 +49,7 @@ func (h Host) normal() Host {
 // Connection is a control connection and the xl2tpd that has opened it.
 type Connection struct {
 	translator.Tunnel
-	Owner proc.ID // zero: not known
+	Owner procfs.ID // zero: not known
 }
 
 // Session is a session of kernel mode.
@@ -81,7 +81,7 @@ type Guard struct {
 	Ended func(Connection, CloseReason)
 	// Dials is told that an xl2tpd of Host.Daemons asks a peer for a tunnel, each time; owner is
 	// zero if nobody knows which one. It must not block either.
-	Dials func(owner proc.ID, peer netip.Addr)
+	Dials func(owner procfs.ID, peer netip.Addr)
 	// Stranger is told that an xl2tpd runs which Host.Daemons does not list, at most once a
 	// second. It must not block either. It may be nil.
 	Stranger func()

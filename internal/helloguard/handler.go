@@ -9,7 +9,7 @@ import (
 	"xl2tpd-keepalive/due"
 	"xl2tpd-keepalive/internal/helloguard/translator"
 	"xl2tpd-keepalive/internal/l2tp"
-	"xl2tpd-keepalive/proc"
+	"xl2tpd-keepalive/internal/procfs"
 )
 
 // effects is what the handler does to the kernel.
@@ -43,7 +43,7 @@ type handler struct {
 	store  store
 	host   Host
 	facts  sources
-	gone   func(proc.ID) bool // certainly ended
+	gone   func(procfs.ID) bool // certainly ended
 	fx     effects
 	x      *table
 	timers due.Queue[*channel]
@@ -53,22 +53,22 @@ type handler struct {
 	pairAt  time.Time // when to look at the unpaired again; zero: none of them waits
 
 	ended    func(c Connection, r CloseReason)
-	dials    func(owner proc.ID, peer netip.Addr)
+	dials    func(owner procfs.ID, peer netip.Addr)
 	stranger func() // nil: nobody asks
 
 	strangerAt time.Time // its latest call
 	sending    address   // whose message is being handled, if it is one of this host
 	sendersAt  time.Time // when the kernel may be asked again who sends
-	alive      proc.ID   // ran at aliveAt
+	alive      procfs.ID // ran at aliveAt
 	aliveAt    time.Time
-	leftAlone  proc.ID // the xl2tpd of which the log has said that its tunnels are left alone
+	leftAlone  procfs.ID // the xl2tpd of which the log has said that its tunnels are left alone
 }
 
 // newHandler makes the handler of a guard.
 func newHandler(ctx context.Context, g *Guard, host Host, fx effects) *handler {
 	h := &handler{
 		ctx: ctx, log: newPacketLog(g.Log), signs: g.Signs, store: store(g.Dir), host: host,
-		facts: &factReader{daemons: g.Daemons}, gone: proc.ID.Gone, fx: fx,
+		facts: &factReader{daemons: g.Daemons}, gone: procfs.ID.Gone, fx: fx,
 		ended: g.Ended, dials: g.Dials, stranger: g.Stranger, data: newDataWatch(fx),
 	}
 	h.x = newTable(h.stopListening)

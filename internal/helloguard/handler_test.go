@@ -20,37 +20,37 @@ import (
 
 	"xl2tpd-keepalive/internal/helloguard/translator"
 	"xl2tpd-keepalive/internal/l2tp"
+	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/internal/statefile"
-	"xl2tpd-keepalive/proc"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // watched is the xl2tpd that the service watches, and runs at first.
-var watched = proc.ID{Pid: 100, Start: 5}
+var watched = procfs.ID{Pid: 100, Start: 5}
 
 // fakeHost has the processes and sockets that a test needs.
 type fakeHost struct {
 	facts
-	ended map[proc.ID]bool
+	ended map[procfs.ID]bool
 	asked int
 }
 
 func newFakeHost() *fakeHost {
-	f := &fakeHost{ended: map[proc.ID]bool{}}
+	f := &fakeHost{ended: map[procfs.ID]bool{}}
 	f.start(watched, 7)
 	return f
 }
 
 // start has an xl2tpd run that listens on port 1701 of all addresses.
-func (f *fakeHost) start(p proc.ID, cgroup uint32) {
+func (f *fakeHost) start(p procfs.ID, cgroup uint32) {
 	all := netip.AddrPortFrom(netip.IPv4Unspecified(), l2tpPort)
 	f.daemons = append(f.daemons, Daemon{ID: p, Cgroup: cgroup, Listens: all})
 	f.sockets = append(f.sockets, socket{local: all, cgroup: cgroup})
 }
 
 // end ends an xl2tpd that start has started.
-func (f *fakeHost) end(p proc.ID) {
+func (f *fakeHost) end(p procfs.ID) {
 	f.ended[p] = true
 	for i, d := range f.daemons {
 		if d.ID == p {
@@ -84,7 +84,7 @@ type fixture struct {
 	unread    error               // why that can't be read
 	reads     int
 	strangers int
-	dialledBy []proc.ID
+	dialledBy []procfs.ID
 	listened  map[translator.Tunnel]bool
 	sent      []translator.Injection
 	endOf     []Connection
@@ -103,15 +103,15 @@ func newFixture(t testing.TB, dir string) *fixture {
 			b.ends = append(b.ends, r)
 			b.endOf = append(b.endOf, c)
 		},
-		Dials: func(by proc.ID, peer netip.Addr) {
+		Dials: func(by procfs.ID, peer netip.Addr) {
 			b.dialled = append(b.dialled, peer)
 			b.dialledBy = append(b.dialledBy, by)
 		},
 		Stranger: func() { b.strangers++ },
 		Signs:    func(context.Context, Connection) Signs { return b.signs },
-	}, Host{Daemons: []proc.ID{watched}}, b)
+	}, Host{Daemons: []procfs.ID{watched}}, b)
 	b.watched = epoch
-	b.facts, b.gone = b.world, func(p proc.ID) bool { return b.world.ended[p] }
+	b.facts, b.gone = b.world, func(p procfs.ID) bool { return b.world.ended[p] }
 	return b
 }
 
@@ -572,7 +572,7 @@ func TestMeetsTheDaemonLate(t *testing.T) {
 		t.Errorf("dialled %v before it is known who is watched", b.dialled)
 	}
 	for range 2 {
-		b.meet(Host{Daemons: []proc.ID{watched}}, b.now)
+		b.meet(Host{Daemons: []procfs.ID{watched}}, b.now)
 	}
 	if want := []netip.Addr{there.Addr()}; !slices.Equal(b.dialled, want) {
 		t.Errorf("dialled %v, want %v", b.dialled, want)

@@ -7,7 +7,7 @@ import (
 
 	"xl2tpd-keepalive/internal/helloguard/translator"
 	"xl2tpd-keepalive/internal/l2tp"
-	"xl2tpd-keepalive/proc"
+	"xl2tpd-keepalive/internal/procfs"
 )
 
 const (
@@ -108,7 +108,7 @@ func (h *handler) lookAt(s Session, now time.Time) {
 
 // closeOrphans looks for tunnels whose xl2tpd has ended, to close them in its name.
 func (h *handler) closeOrphans(now time.Time) {
-	ended := map[proc.ID]bool{}
+	ended := map[procfs.ID]bool{}
 	for _, c := range h.x.list {
 		p := c.owner.process
 		if c.orphan != nil || c.owner.ownership != known {

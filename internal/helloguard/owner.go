@@ -4,7 +4,7 @@ import (
 	"net/netip"
 	"slices"
 
-	"xl2tpd-keepalive/proc"
+	"xl2tpd-keepalive/internal/procfs"
 )
 
 // ownership says how much is known of who opened a control connection.
@@ -19,15 +19,17 @@ const (
 // owner is who opened a control connection.
 type owner struct {
 	ownership
-	process proc.ID // zero if it is not known
+	process procfs.ID // zero if it is not known
 }
 
 // is reports whether the owner is certainly that process.
-func (o owner) is(p proc.ID) bool { return o.ownership == known && o.process == p && p != proc.ID{} }
+func (o owner) is(p procfs.ID) bool {
+	return o.ownership == known && o.process == p && p != procfs.ID{}
+}
 
 // Daemon is one running xl2tpd.
 type Daemon struct {
-	proc.ID
+	procfs.ID
 	Cgroup  uint32         // 0: not known
 	Alone   bool           // only its descendants are in its cgroup beside it; says nothing if Listens is known
 	Listens netip.AddrPort // as its file says; invalid: not known

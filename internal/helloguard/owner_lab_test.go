@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"xl2tpd-keepalive/proc"
+	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/xl2tpd"
 )
 
@@ -65,7 +65,7 @@ func TestOwnersOfRealDaemons(t *testing.T) {
 	owned("two on one port", 2, is(unclear))
 	command("systemctl", "kill", "-s", "KILL", "xl2tpd")
 	second := owned("the other one", 1, is(known))
-	if second.process == first.process || second.process == (proc.ID{}) {
+	if second.process == first.process || second.process == (procfs.ID{}) {
 		t.Errorf("%+v after %+v", second, first)
 	}
 	command("systemctl", "stop", "second-xl2tpd")

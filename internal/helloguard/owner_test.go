@@ -5,12 +5,12 @@ import (
 	"testing"
 
 	"xl2tpd-keepalive/internal/helloguard/translator"
-	"xl2tpd-keepalive/proc"
+	"xl2tpd-keepalive/internal/procfs"
 )
 
 var (
 	everywhere = netip.AddrPortFrom(netip.IPv4Unspecified(), l2tpPort)
-	office     = proc.ID{Pid: 200, Start: 6} // another xl2tpd
+	office     = procfs.ID{Pid: 200, Start: 6} // another xl2tpd
 )
 
 func TestOwner(t *testing.T) {
@@ -25,7 +25,7 @@ func TestOwner(t *testing.T) {
 		kernelOther = socket{local: here, peer: there, cgroup: 9}
 		port1801    = netip.AddrPortFrom(netip.IPv4Unspecified(), 1801)
 		elsewhere   = netip.AddrPortFrom(there.Addr().Next(), l2tpPort)
-		is          = func(p proc.ID) owner { return owner{known, p} }
+		is          = func(p procfs.ID) owner { return owner{known, p} }
 		mixed       = owner{ownership: unclear}
 	)
 	listens := func(d Daemon, at netip.AddrPort) Daemon { d.Listens = at; return d }
@@ -61,7 +61,7 @@ func TestOwner(t *testing.T) {
 			with(freeOffice, func(s *socket) { s.local = here }),
 		}}, is(office), is(office)},
 		"two in one cgroup": {facts{daemons: []Daemon{own, in(second, 7)}, sockets: []socket{free}}, mixed, mixed},
-		"NetworkManager's two": {facts{daemons: []Daemon{own, second, {ID: proc.ID{Pid: 201, Start: 7}, Cgroup: 8, Listens: everywhere}},
+		"NetworkManager's two": {facts{daemons: []Daemon{own, second, {ID: procfs.ID{Pid: 201, Start: 7}, Cgroup: 8, Listens: everywhere}},
 			sockets: []socket{freeOffice}}, mixed, mixed},
 		"another program beside it":                             {facts{daemons: []Daemon{own}, sockets: []socket{free, freeOther}}, mixed, mixed},
 		"another program in its cgroup on its port":             {facts{daemons: []Daemon{own}, sockets: []socket{free, free}}, mixed, mixed},

@@ -11,7 +11,7 @@ import (
 
 	"xl2tpd-keepalive/internal/helloguard/translator"
 	"xl2tpd-keepalive/internal/l2tp"
-	"xl2tpd-keepalive/proc"
+	"xl2tpd-keepalive/internal/procfs"
 )
 
 // none ends every xl2tpd without a word.
@@ -49,7 +49,7 @@ func TestForeignConnections(t *testing.T) {
 			b.handles(false, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 9, Ns: ns, Nr: 2}, translator.Pass)
 			b.handles(true, l2tp.Message{Tunnel: 7, Ns: 1, Nr: ns + 1}, translator.Pass)
 		}
-		b.meet(Host{Daemons: []proc.ID{office}}, b.now)
+		b.meet(Host{Daemons: []procfs.ID{office}}, b.now)
 		b.due(b.now)
 		if len(b.x.list)+b.x.awaited.len()+b.x.callers.len()+len(b.x.unpaired) != 0 || len(b.listened)+len(b.acts)+len(b.dialled)+len(b.ends) != 0 {
 			t.Errorf("%s: kept %d channels; listening to %v, %q, dialled %v", name, len(b.x.list), b.listened, b.acts, b.dialled)
@@ -68,7 +68,7 @@ func TestTwoDaemonsOnOnePort(t *testing.T) {
 	b.world.start(office, 8)
 	b.connect()
 	b.handles(false, ourHello(2), translator.Drop)
-	if !slices.Equal(b.dialledBy, []proc.ID{{}}) {
+	if !slices.Equal(b.dialledBy, []procfs.ID{{}}) {
 		t.Errorf("dialled by %v", b.dialledBy)
 	}
 	b.acts = nil
@@ -103,7 +103,7 @@ func TestSenderOfTwoDaemons(t *testing.T) {
 	} {
 		b := newFixture(t, t.TempDir())
 		b.world.start(office, map[bool]uint32{true: 0, false: 8}[name == "a cgroup is not known"])
-		b.meet(Host{Daemons: []proc.ID{watched, office}}, b.now)
+		b.meet(Host{Daemons: []procfs.ID{watched, office}}, b.now)
 		b.from = tc.from
 		b.connect()
 		if c := b.x.list[0]; c.owner != tc.want {
@@ -140,7 +140,7 @@ func TestSessionsOfTwoDaemons(t *testing.T) {
 		return translator.Tunnel{Local: here, Peer: there, LocalID: id, PeerID: id + 100}
 	}
 	sessions := []Session{{tunnel(1), watched.Pid}, {tunnel(2), office.Pid}, {tunnel(3), 0}}
-	b.meet(Host{Daemons: []proc.ID{watched}, Sessions: sessions}, b.now)
+	b.meet(Host{Daemons: []procfs.ID{watched}, Sessions: sessions}, b.now)
 	of := map[uint16]owner{}
 	for _, c := range b.x.list {
 		of[c.translator.Tunnel().LocalID] = c.owner
@@ -168,12 +168,12 @@ func TestSessionsOfTwoDaemons(t *testing.T) {
 func TestParentKnownLater(t *testing.T) {
 	b := newFixture(t, t.TempDir())
 	s := Session{Tunnel: translator.Tunnel{Local: here, Peer: there, LocalID: 7, PeerID: 9}}
-	b.meet(Host{Daemons: []proc.ID{watched}, Sessions: []Session{s}}, b.now)
+	b.meet(Host{Daemons: []procfs.ID{watched}, Sessions: []Session{s}}, b.now)
 	if c := b.x.list[0]; c.owner != (owner{ownership: unclear}) {
 		t.Errorf("%+v", c.owner)
 	}
 	s.Xl2tpd = watched.Pid
-	b.meet(Host{Daemons: []proc.ID{watched}, Sessions: []Session{s}}, b.now)
+	b.meet(Host{Daemons: []procfs.ID{watched}, Sessions: []Session{s}}, b.now)
 	if c := b.x.list[0]; !c.owner.is(watched) {
 		t.Errorf("%+v", c.owner)
 	}
@@ -182,13 +182,13 @@ func TestParentKnownLater(t *testing.T) {
 // An xl2tpd that restarts between its SCCRQ and the answer has no tunnel, and its successor
 // has not either. If that has drawn the same id, the tunnel is the successor's.
 func TestOwnerRestartsWhileDialling(t *testing.T) {
-	again := proc.ID{Pid: 101, Start: 9}
+	again := procfs.ID{Pid: 101, Start: 9}
 	for name, id := range map[string]uint16{"another id": 8, "the same id": 7} {
 		b := newFixture(t, t.TempDir())
 		b.handlesRaw(false, assigning(false, l2tp.TypeSCCRQ, 0, 7, 0, 0), translator.Pass)
 		b.world.end(watched)
 		b.world.start(again, 8)
-		b.meet(Host{Daemons: []proc.ID{again}}, b.now)
+		b.meet(Host{Daemons: []procfs.ID{again}}, b.now)
 		if id == 7 {
 			b.handlesRaw(false, assigning(false, l2tp.TypeSCCRQ, 0, 7, 0, 0), translator.Pass)
 		}
@@ -217,10 +217,10 @@ func TestOwnerRestartsWhileDialling(t *testing.T) {
 func TestPidUsedAgain(t *testing.T) {
 	b := newFixture(t, t.TempDir())
 	b.connect()
-	again := proc.ID{Pid: watched.Pid, Start: watched.Start + 1}
+	again := procfs.ID{Pid: watched.Pid, Start: watched.Start + 1}
 	b.world.end(watched)
 	b.world.start(again, 7)
-	b.meet(Host{Daemons: []proc.ID{again}}, b.now)
+	b.meet(Host{Daemons: []procfs.ID{again}}, b.now)
 	b.due(b.now)
 	if toPeers(b.acts) != 1 {
 		t.Errorf("%q: the tunnel is not closed for the process that has ended", b.acts)
@@ -234,7 +234,7 @@ func TestSenderOfAnOrphanLives(t *testing.T) {
 	b.connect()
 	b.world.start(office, 8)
 	b.world.end(watched)
-	b.meet(Host{Daemons: []proc.ID{office}}, b.now)
+	b.meet(Host{Daemons: []procfs.ID{office}}, b.now)
 	b.handles(false, l2tp.Message{Tunnel: 9, Ns: 2, Nr: 1}, translator.Pass)
 	b.due(b.now.Add(time.Hour))
 	if toPeers(b.acts) != 0 || !b.x.list[0].owner.is(office) {
@@ -246,12 +246,12 @@ func TestSenderOfAnOrphanLives(t *testing.T) {
 // What an xl2tpd dials, or its user hangs up, is told of that one; of an unclear owner, neither.
 func TestWhoDialsAndHangsUp(t *testing.T) {
 	for name, tc := range map[string]struct {
-		start []proc.ID
-		want  proc.ID
+		start []procfs.ID
+		want  procfs.ID
 	}{
-		"one":            {[]proc.ID{watched}, watched},
-		"another":        {[]proc.ID{office}, office},
-		"nobody can say": {[]proc.ID{watched, office}, proc.ID{}},
+		"one":            {[]procfs.ID{watched}, watched},
+		"another":        {[]procfs.ID{office}, office},
+		"nobody can say": {[]procfs.ID{watched, office}, procfs.ID{}},
 	} {
 		b := newFixture(t, t.TempDir())
 		b.world.none()
@@ -263,13 +263,13 @@ func TestWhoDialsAndHangsUp(t *testing.T) {
 		b.handlesRaw(false, closing(false, l2tp.TypeStopCCN, 2, 1, 1, "Goodbye!"), translator.Pass)
 		b.handlesRaw(false, assigning(false, l2tp.TypeSCCRQ, 0, 10, 0, 0), translator.Pass)
 		b.handlesRaw(false, explained(assigning(false, l2tp.TypeStopCCN, 0, 10, 1, 0), 1, "Goodbye!"), translator.Pass)
-		sure := tc.want != proc.ID{}
+		sure := tc.want != procfs.ID{}
 		for i, c := range b.endOf {
 			if c.Owner != tc.want || b.ends[i].Operator != sure {
 				t.Errorf("%s: %+v of %v", name, b.ends[i], c.Owner)
 			}
 		}
-		if !slices.Equal(b.dialledBy, []proc.ID{tc.want, tc.want}) || len(b.ends) == 0 {
+		if !slices.Equal(b.dialledBy, []procfs.ID{tc.want, tc.want}) || len(b.ends) == 0 {
 			t.Errorf("%s: dialled by %v, %d ends", name, b.dialledBy, len(b.ends))
 		}
 	}
@@ -288,7 +288,7 @@ func TestStranger(t *testing.T) {
 	if b.strangers != 1 {
 		t.Errorf("told %d times at one time", b.strangers)
 	}
-	b.meet(Host{Daemons: []proc.ID{watched, office}}, b.now)
+	b.meet(Host{Daemons: []procfs.ID{watched, office}}, b.now)
 	b.now = b.now.Add(time.Hour)
 	b.dial(4)
 	if b.strangers != 1 {
@@ -313,7 +313,7 @@ func TestLeavesSarefOnLoAlone(t *testing.T) {
 		b.handlesRaw(false, assigning(false, l2tp.TypeSCCRQ, 0, 7, 0, 0), translator.Pass)
 		b.handlesRaw(true, assigning(true, l2tp.TypeSCCRP, 7, 9, 0, 1), translator.Pass)
 		b.handles(false, l2tp.Message{Type: l2tp.TypeSCCCN, Tunnel: 9, Ns: 1, Nr: 1}, translator.Pass)
-		b.meet(Host{Daemons: []proc.ID{watched}, Sessions: []Session{{translator.Tunnel{Local: here, Peer: there, LocalID: 7, PeerID: 9}, watched.Pid}}}, b.now)
+		b.meet(Host{Daemons: []procfs.ID{watched}, Sessions: []Session{{translator.Tunnel{Local: here, Peer: there, LocalID: 7, PeerID: 9}, watched.Pid}}}, b.now)
 		for ns := uint16(2); ns < 5; ns++ {
 			b.handle(packet(false, ourHello(ns)), outbound, b.now)
 		}
@@ -399,7 +399,7 @@ func TestOwnerEndsWhileAway(t *testing.T) {
 // Who sends first in a tunnel has opened it, even if another process has asked for it and has
 // ended since, without a word to the service.
 func TestOwnerIsConfirmed(t *testing.T) {
-	again := proc.ID{Pid: 101, Start: 9}
+	again := procfs.ID{Pid: 101, Start: 9}
 	b := newFixture(t, t.TempDir())
 	b.handlesRaw(false, assigning(false, l2tp.TypeSCCRQ, 0, 7, 0, 0), translator.Pass)
 	b.handlesRaw(true, assigning(true, l2tp.TypeSCCRP, 7, 9, 0, 1), translator.Pass)
@@ -414,12 +414,12 @@ func TestOwnerIsConfirmed(t *testing.T) {
 // The successor of an ended xl2tpd may draw the id of one of its tunnels for a caller: what
 // comes for that id is the successor's.
 func TestIDOfAnOrphanDrawnAgain(t *testing.T) {
-	again := proc.ID{Pid: 101, Start: 9}
+	again := procfs.ID{Pid: 101, Start: 9}
 	b := newFixture(t, t.TempDir())
 	b.connect()
 	b.world.end(watched)
 	b.world.start(again, 8)
-	b.meet(Host{Daemons: []proc.ID{again}}, b.now)
+	b.meet(Host{Daemons: []procfs.ID{again}}, b.now)
 	b.handlesRaw(false, assigning(false, l2tp.TypeSCCRP, 10, 7, 0, 1), translator.Pass)
 	b.handles(false, l2tp.Message{Tunnel: 10, Ns: 1, Nr: 2}, translator.Pass)
 	b.handles(true, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 7, Ns: 2, Nr: 1}, translator.Pass)

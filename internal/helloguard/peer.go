@@ -4,12 +4,12 @@ import (
 	"net/netip"
 	"time"
 
-	"xl2tpd-keepalive/proc"
+	"xl2tpd-keepalive/internal/procfs"
 )
 
 // Ask asks a peer for a sign of life, on every channel that this xl2tpd has with it. It
 // reports whether there is one that can be asked. An answer changes Channel.Heard.
-func (g *Guard) Ask(owner proc.ID, peer netip.Addr) (asked bool) {
+func (g *Guard) Ask(owner procfs.ID, peer netip.Addr) (asked bool) {
 	g.each(owner, peer, func(h *handler, c *channel) {
 		now := time.Now()
 		life, _ := h.life(c, now)
@@ -22,7 +22,7 @@ func (g *Guard) Ask(owner proc.ID, peer netip.Addr) (asked bool) {
 
 // Bury says that a peer is dead: the StopCCN that this xl2tpd sends it, or has sent it, is
 // acknowledged, so that a new tunnel can be dialled at once. It reports whether there is one.
-func (g *Guard) Bury(owner proc.ID, peer netip.Addr) (any bool) {
+func (g *Guard) Bury(owner procfs.ID, peer netip.Addr) (any bool) {
 	g.each(owner, peer, func(h *handler, c *channel) {
 		any = true
 		c.dead, c.ackStop = true, c.translator.Closing()
@@ -33,7 +33,7 @@ func (g *Guard) Bury(owner proc.ID, peer netip.Addr) (any bool) {
 
 // Hanging says that the service, and no operator, asks this xl2tpd to hang up its tunnel
 // with a peer; or that nothing has come of that.
-func (g *Guard) Hanging(owner proc.ID, peer netip.Addr, is bool) {
+func (g *Guard) Hanging(owner procfs.ID, peer netip.Addr, is bool) {
 	g.each(owner, peer, func(_ *handler, c *channel) {
 		if c.hangingUp = time.Now(); !is {
 			c.hangingUp = time.Time{}
@@ -44,7 +44,7 @@ func (g *Guard) Hanging(owner proc.ID, peer netip.Addr, is bool) {
 // Dialling reports whether this xl2tpd is dialling a peer that has not answered yet, and
 // will go on for some seconds. It is not known while the guard is off, or while nobody knows
 // which xl2tpd dials that peer.
-func (g *Guard) Dialling(owner proc.ID, peer netip.Addr) (is, known bool) {
+func (g *Guard) Dialling(owner procfs.ID, peer netip.Addr) (is, known bool) {
 	g.with(func(h *handler) {
 		is, known = h.x.dials(owner, peer, time.Now().Add(-dialling))
 	})
@@ -52,7 +52,7 @@ func (g *Guard) Dialling(owner proc.ID, peer netip.Addr) (is, known bool) {
 }
 
 // each calls do for every channel with a peer that is certainly this xl2tpd's.
-func (g *Guard) each(owner proc.ID, peer netip.Addr, do func(*handler, *channel)) {
+func (g *Guard) each(owner procfs.ID, peer netip.Addr, do func(*handler, *channel)) {
 	g.with(func(h *handler) {
 		for _, c := range h.x.all() {
 			if c.translator.Tunnel().Peer.Addr() == peer && c.owner.is(owner) {

@@ -14,12 +14,12 @@ import (
 
 	"xl2tpd-keepalive/internal/helloguard/translator"
 	"xl2tpd-keepalive/internal/l2tp"
-	"xl2tpd-keepalive/proc"
+	"xl2tpd-keepalive/internal/procfs"
 )
 
 // program is an xl2tpd, another program that speaks L2TP, or another user's.
 type program struct {
-	proc.ID
+	procfs.ID
 	xl2tpd   bool
 	user     uint32
 	cgroup   uint32
@@ -50,7 +50,7 @@ type histories struct {
 	sender   *program      // who sends the message at hand
 	nextID   uint16
 	nextPid  int
-	dialled  []proc.ID // what Dials was told
+	dialled  []procfs.ID // what Dials was told
 	listened map[translator.Tunnel]bool
 	noted    map[path]bool
 	came     map[address]arrival // data that came in on noted paths
@@ -86,7 +86,7 @@ func (w *histories) of(port uint16, _ time.Time) (f facts) {
 
 func (w *histories) forget() {}
 
-func (w *histories) gone(id proc.ID) bool {
+func (w *histories) gone(id procfs.ID) bool {
 	return !slices.ContainsFunc(w.programs, func(p *program) bool { return p.alive && p.ID == id })
 }
 
@@ -146,7 +146,7 @@ func (w *histories) start() {
 			return Signs{Certain: t.LocalID%5 == 1, Linked: linked, Wanted: true, Offer: t.LocalID%2 == 0, Alive: t.LocalID%3 != 0, Window: time.Minute}
 		},
 		Ended: func(Connection, CloseReason) {},
-		Dials: func(by proc.ID, _ netip.Addr) { w.dialled = append(w.dialled, by) },
+		Dials: func(by procfs.ID, _ netip.Addr) { w.dialled = append(w.dialled, by) },
 	}, w.host(), w)
 	w.h.facts, w.h.gone = w, w.gone
 	w.listened, w.noted, w.came = map[translator.Tunnel]bool{}, map[path]bool{}, map[address]arrival{}
@@ -232,7 +232,7 @@ func pick[T any](w *histories, all []T, like func(T) bool) (one T, ok bool) {
 
 func (w *histories) startProgram() {
 	p := &program{
-		ID:       proc.ID{Pid: 100 + w.nextPid%3, Start: uint64(w.nextPid)},
+		ID:       procfs.ID{Pid: 100 + w.nextPid%3, Start: uint64(w.nextPid)},
 		xl2tpd:   rapid.IntRange(0, 3).Draw(w.t, "kind") > 0,
 		cgroup:   rapid.SampledFrom([]uint32{0, 7, 8, 9}).Draw(w.t, "cgroup"),
 		port:     rapid.SampledFrom([]uint16{1701, 1701, 1801}).Draw(w.t, "port"),
@@ -280,7 +280,7 @@ func (w *histories) open() {
 	if dials {
 		w.out(c, l2tp.Message{Type: l2tp.TypeSCCRQ}, c.LocalID)
 		for _, by := range w.dialled {
-			if by != (proc.ID{}) && (by != p.ID || !p.xl2tpd) {
+			if by != (procfs.ID{}) && (by != p.ID || !p.xl2tpd) {
 				w.t.Fatalf("%+v dials, and %v is said to", *p, by)
 			}
 		}

@@ -14,7 +14,7 @@ import (
 
 	"xl2tpd-keepalive/internal/helloguard/translator"
 	"xl2tpd-keepalive/internal/l2tp"
-	"xl2tpd-keepalive/proc"
+	"xl2tpd-keepalive/internal/procfs"
 )
 
 // What the way through the queue adds to a control packet, and how many take it in
@@ -34,9 +34,9 @@ func TestWayThroughTheQueue(t *testing.T) {
 		Signs: func(context.Context, Connection) Signs {
 			return Signs{Certain: true, Wanted: true, Alive: true, Offer: true}
 		},
-		Daemons: func() []Daemon { return []Daemon{{ID: proc.ID{Pid: 1, Start: 1}}} },
+		Daemons: func() []Daemon { return []Daemon{{ID: procfs.ID{Pid: 1, Start: 1}}} },
 		Ended:   func(Connection, CloseReason) {},
-		Dials:   func(proc.ID, netip.Addr) {},
+		Dials:   func(procfs.ID, netip.Addr) {},
 		Report:  func(err error) {},
 	}
 	g.Tell(Host{Sessions: []Session{{Tunnel: translator.Tunnel{Local: ours, Peer: theirs, LocalID: 7, PeerID: 9}}}})

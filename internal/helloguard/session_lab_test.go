@@ -15,7 +15,7 @@ import (
 
 	"xl2tpd-keepalive/internal/helloguard/translator"
 	"xl2tpd-keepalive/internal/l2tp"
-	"xl2tpd-keepalive/proc"
+	"xl2tpd-keepalive/internal/procfs"
 )
 
 // running is a guard at work, and what it has said.
@@ -68,9 +68,9 @@ func runGuard(t *testing.T, sessions ...translator.Tunnel) *running {
 	g := &Guard{
 		Dir: t.TempDir(), Log: slog.New(slog.NewTextHandler(r, nil)),
 		Signs:   func(context.Context, Connection) Signs { return Signs{Certain: true, Wanted: true, Alive: true} },
-		Daemons: func() []Daemon { return []Daemon{{ID: proc.ID{Pid: 1, Start: 1}}} },
+		Daemons: func() []Daemon { return []Daemon{{ID: procfs.ID{Pid: 1, Start: 1}}} },
 		Ended:   func(Connection, CloseReason) {},
-		Dials:   func(proc.ID, netip.Addr) {}, Report: r.report,
+		Dials:   func(procfs.ID, netip.Addr) {}, Report: r.report,
 	}
 	var host Host
 	for _, s := range sessions {

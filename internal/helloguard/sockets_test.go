@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"xl2tpd-keepalive/proc"
+	"xl2tpd-keepalive/internal/procfs"
 )
 
 // listenUDP opens a socket for the time of the test.
@@ -98,7 +98,7 @@ func TestFactReader(t *testing.T) {
 	if asked != 4 {
 		t.Errorf("asked %d times, want 4", asked)
 	}
-	daemons = []Daemon{{ID: proc.ID{Pid: 1, Start: 1}, Saref: true}}
+	daemons = []Daemon{{ID: procfs.ID{Pid: 1, Start: 1}, Saref: true}}
 	if r.forget(); !slices.Contains(r.of(at.Port(), now).loopback, netip.AddrFrom4([4]byte{127, 0, 0, 1})) {
 		t.Errorf("%v lacks 127.0.0.1", r.host.loopback)
 	}

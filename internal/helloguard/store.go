@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/internal/helloguard/translator"
+	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/internal/statefile"
-	"xl2tpd-keepalive/proc"
 )
 
 const (
@@ -138,11 +138,11 @@ func read(path string, now time.Time) (*channel, error) {
 	}
 	c := &channel{translator: t, secured: r.Secured, vendor: clip(r.Vendor), seen: now, closed: t.Closing(), reason: r.Ending}
 	c.written = written{proven: r.Proven, sum: sha256.Sum256(data)}
-	process, err := proc.ParseID(r.Daemon)
+	process, err := procfs.ParseID(r.Daemon)
 	if err != nil {
 		return nil, err
 	}
-	if c.owner.ownership = unclear; process != (proc.ID{}) {
+	if c.owner.ownership = unclear; process != (procfs.ID{}) {
 		c.owner = owner{known, process}
 	}
 	return c, nil

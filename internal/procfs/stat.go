@@ -1,5 +1,5 @@
-// Package proc tells what /proc says of a process, and when it ends.
-package proc
+// Package procfs tells what /proc says of a process, and when it ends.
+package procfs
 
 import (
 	"bytes"
