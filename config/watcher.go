@@ -9,7 +9,7 @@ import (
 	"log/slog"
 	"time"
 
-	"xl2tpd-keepalive/hint"
+	"xl2tpd-keepalive/internal/wake"
 	"xl2tpd-keepalive/internal/xl2tpdconf"
 )
 
@@ -28,7 +28,7 @@ type Watcher struct {
 	// Report, if not nil, is told why the file is not in use, nil when it is.
 	Report func(error)
 
-	reload hint.Hint
+	reload wake.Hint
 
 	// What a restart of Run must not forget.
 	good *Config // delivered last

@@ -14,7 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"xl2tpd-keepalive/config"
-	"xl2tpd-keepalive/hint"
+	"xl2tpd-keepalive/internal/wake"
 	"xl2tpd-keepalive/status"
 )
 
@@ -23,7 +23,7 @@ type Server struct {
 	Report func(context.Context) (status.Report, error)
 	Ready  func() // called once all is as configured
 
-	changed hint.Hint
+	changed wake.Hint
 	mu      sync.Mutex
 	at      config.Listen
 }

@@ -6,7 +6,7 @@ import (
 	"log/slog"
 	"time"
 
-	"xl2tpd-keepalive/hint"
+	"xl2tpd-keepalive/internal/wake"
 )
 
 const (
@@ -38,7 +38,7 @@ type loop struct {
 	deliver func(Snapshot)
 	look    func() (view, error)
 	search  func(now time.Time) []int // for lost pppds
-	again   hint.Hint                 // look again
+	again   wake.Hint                 // look again
 	changes chan change
 
 	sources Sources

@@ -6,7 +6,7 @@ import (
 	"sync"
 
 	"xl2tpd-keepalive/config"
-	"xl2tpd-keepalive/hint"
+	"xl2tpd-keepalive/internal/wake"
 	"xl2tpd-keepalive/ppp"
 	"xl2tpd-keepalive/vici"
 	"xl2tpd-keepalive/xl2tpd"
@@ -15,7 +15,7 @@ import (
 // inbox keeps events until the loop takes them. A snapshot replaces an earlier
 // one of its kind, so a storm of them costs little; the order is otherwise kept.
 type inbox struct {
-	wake hint.Hint // there is something to take
+	wake wake.Hint // there is something to take
 
 	mu     sync.Mutex
 	events []Event

@@ -12,8 +12,8 @@ import (
 	"sync"
 	"time"
 
-	"xl2tpd-keepalive/hint"
 	"xl2tpd-keepalive/internal/procfs"
+	"xl2tpd-keepalive/internal/wake"
 	"xl2tpd-keepalive/internal/xl2tpdconf"
 )
 
@@ -28,7 +28,7 @@ type Watcher struct {
 	Log      *slog.Logger   // default slog.Default()
 	Deliver  func(Snapshot) // called from Run, first at once, then on each change
 
-	changed hint.Hint
+	changed wake.Hint
 	once    sync.Once
 	urgent  chan string // hosts to be looked up
 

@@ -9,7 +9,7 @@ import (
 
 	"github.com/coreos/go-systemd/v22/daemon"
 
-	"xl2tpd-keepalive/hint"
+	"xl2tpd-keepalive/internal/wake"
 	"xl2tpd-keepalive/supervisor"
 )
 
@@ -18,7 +18,7 @@ import (
 type notifier struct {
 	log  *slog.Logger
 	send func(state string) error
-	wake hint.Hint
+	wake wake.Hint
 	end  chan struct{}
 	done chan struct{}
 

@@ -9,9 +9,9 @@ import (
 	"sync"
 	"time"
 
-	"xl2tpd-keepalive/hint"
 	"xl2tpd-keepalive/internal/helloguard/translator"
 	"xl2tpd-keepalive/internal/procfs"
+	"xl2tpd-keepalive/internal/wake"
 )
 
 // DefaultDir is where the channels' state is kept.
@@ -89,7 +89,7 @@ type Guard struct {
 	// first report comes after the first Configure.
 	Report func(error)
 
-	changed hint.Hint
+	changed wake.Hint
 
 	mu         sync.Mutex
 	configured bool

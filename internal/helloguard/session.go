@@ -13,9 +13,9 @@ import (
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
-	"xl2tpd-keepalive/hint"
 	"xl2tpd-keepalive/internal/helloguard/translator"
 	"xl2tpd-keepalive/internal/l2tp"
+	"xl2tpd-keepalive/internal/wake"
 )
 
 const (
@@ -49,9 +49,9 @@ type session struct {
 	checks   loopbackChecks
 
 	restorations restorations
-	alarm        hint.Hint // the next due time may have changed
-	wrong        hint.Hint // the table may have been changed
-	recheck      hint.Hint // xl2tpd may not be answerable any more, or be it again
+	alarm        wake.Hint // the next due time may have changed
+	wrong        wake.Hint // the table may have been changed
+	recheck      wake.Hint // xl2tpd may not be answerable any more, or be it again
 }
 
 // work guards until ctx ends (it then returns nil), or until it is switched off

@@ -1,4 +1,4 @@
-package hint
+package wake
 
 import "testing"
 

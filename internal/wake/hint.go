@@ -1,5 +1,5 @@
-// Package hint wakes somebody who has to look at something.
-package hint
+// Package wake wakes somebody who has to look at something.
+package wake
 
 import "sync"
 
