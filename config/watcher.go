@@ -28,7 +28,7 @@ type Watcher struct {
 	// Report, if not nil, is told why the file is not in use, nil when it is.
 	Report func(error)
 
-	reload wake.Hint
+	reload wake.Signal
 
 	// What a restart of Run must not forget.
 	good *Config // delivered last
@@ -39,7 +39,7 @@ type Watcher struct {
 
 // Reload reads the file again now and says what came of it, even if nothing has
 // changed: for SIGHUP. It never blocks.
-func (w *Watcher) Reload() { w.reload.Give() }
+func (w *Watcher) Reload() { w.reload.Send() }
 
 // Run watches until ctx ends, then returns its error; nothing else ends it.
 func (w *Watcher) Run(ctx context.Context) error {

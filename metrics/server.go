@@ -23,7 +23,7 @@ type Server struct {
 	Report func(context.Context) (status.Report, error)
 	Ready  func() // called once all is as configured
 
-	changed wake.Hint
+	changed wake.Signal
 	mu      sync.Mutex
 	at      config.Listen
 }
@@ -33,7 +33,7 @@ func (s *Server) Configure(at config.Listen) {
 	s.mu.Lock()
 	s.at = at
 	s.mu.Unlock()
-	s.changed.Give()
+	s.changed.Send()
 }
 
 func (s *Server) where() config.Listen {

@@ -134,7 +134,7 @@ func TestLeisure(t *testing.T) {
 		b.bothUp()
 		for range 1000 {
 			time.Sleep(time.Millisecond)
-			b.again.Give()
+			b.again.Send()
 		}
 		if n := len(b.looked()); n != 4 {
 			t.Errorf("%d looks in a second", n)
@@ -163,7 +163,7 @@ func TestHintsAreCoalesced(t *testing.T) {
 		b.pass(time.Second)
 		b.set(view{links: []Link{upLink}}, nil)
 		for range 10 {
-			b.again.Give()
+			b.again.Send()
 			time.Sleep(time.Millisecond)
 		}
 		if n := len(b.pass(time.Second)); n != 1 {
@@ -175,7 +175,7 @@ func TestHintsAreCoalesced(t *testing.T) {
 		// A storm never starves the look.
 		n := len(b.looked())
 		for range 1000 {
-			b.again.Give()
+			b.again.Send()
 			time.Sleep(time.Millisecond)
 		}
 		if n := len(b.looked()) - n; n < 30 || n > 50 {
@@ -189,7 +189,7 @@ func TestOnlyNewsAreDelivered(t *testing.T) {
 		b.bothUp()
 		b.set(view{links: []Link{upLink}}, nil)
 		b.pass(time.Second)
-		b.again.Give()
+		b.again.Send()
 		b.pass(time.Second)
 		if len(b.delivered()) != 1 {
 			t.Errorf("nothing new: %d snapshots, want 1", len(b.delivered()))
@@ -222,7 +222,7 @@ func TestStrangerIsLookedForThenLeft(t *testing.T) {
 		b.bothUp()
 		b.pass(time.Second)
 		b.set(view{strangers: []int{5}}, nil)
-		b.again.Give()
+		b.again.Send()
 		looks := b.pass(strangerTime + time.Second)
 		if n := len(looks); n < 10 || n > 50 {
 			t.Errorf("%d looks for an unknown owner, want some tens", n)
@@ -238,7 +238,7 @@ func TestStrangerIsLookedForThenLeft(t *testing.T) {
 		}
 		// Another device starts afresh.
 		b.set(view{strangers: []int{5, 6}}, nil)
-		b.again.Give()
+		b.again.Send()
 		if n := len(b.pass(time.Second)); n < 5 {
 			t.Errorf("%d looks for a new device, want some", n)
 		}
@@ -250,7 +250,7 @@ func TestLatePidFile(t *testing.T) {
 		b.bothUp()
 		b.pass(time.Second)
 		b.set(view{strangers: []int{5}}, nil)
-		b.again.Give()
+		b.again.Send()
 		b.pass(500 * time.Millisecond)
 		b.set(view{links: []Link{upLink}}, nil)
 		b.pass(150 * time.Millisecond)
@@ -265,7 +265,7 @@ func TestLinkIsPolledWithoutRtnetlink(t *testing.T) {
 		b.changes <- change{source: sourceRtnetlink, err: errors.New("no socket")}
 		b.pass(time.Second)
 		b.set(view{links: []Link{bareLink}}, nil)
-		b.again.Give()
+		b.again.Send()
 		b.pass(10 * time.Second)
 		down := upLink // the address is set before the device is up
 		down.Up = false
@@ -280,7 +280,7 @@ func TestLinkIsPolledWithoutRtnetlink(t *testing.T) {
 			t.Errorf("%d looks in 5 minutes with the link up, want 10", n)
 		}
 		b.set(view{links: []Link{bareLink}}, nil)
-		b.again.Give()
+		b.again.Send()
 		b.pass(notUpTime + time.Second)
 		if n := len(b.pass(5 * time.Minute)); n > 10 {
 			t.Errorf("%d looks in 5 minutes at a link that never comes up, want 10", n)
@@ -308,7 +308,7 @@ func TestLookFails(t *testing.T) {
 		b.bothUp()
 		b.pass(time.Second)
 		b.set(view{}, broken)
-		b.again.Give()
+		b.again.Send()
 		b.pass(200 * time.Millisecond)
 		b.set(view{links: []Link{upLink}}, nil)
 		b.pass(2 * time.Second)
@@ -316,7 +316,7 @@ func TestLookFails(t *testing.T) {
 			t.Errorf("after a look that failed at first: %d snapshots, want 2", n)
 		}
 		b.set(view{}, broken)
-		b.again.Give()
+		b.again.Send()
 		start := time.Now()
 		if err := <-b.done; !errors.Is(err, broken) {
 			t.Errorf("run returned %v, want %v", err, broken)

@@ -57,7 +57,7 @@ func TestTellsWhatIsLost(t *testing.T) {
 		}
 		searches = 0
 		for range 50 {
-			b.again.Give()
+			b.again.Send()
 			b.pass(resync / 100)
 		}
 		if searches > 1 {

@@ -88,7 +88,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 	if o.root == nil {
 		o.root = os.DirFS("/")
 	}
-	p := parents{hint: l.again.Give}
+	p := parents{hint: l.again.Send}
 	defer p.close()
 	l.look = func() (view, error) {
 		v, err := look(&w.kernel, &o)

@@ -46,7 +46,7 @@ func (l *loop) feed(ctx context.Context, name string, follow stream) {
 		err := follow(ctx, func() {
 			lost = false
 			report(change{source: name})
-		}, l.again.Give)
+		}, l.again.Send)
 		if ctx.Err() != nil {
 			return
 		}

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/config"
-	"xl2tpd-keepalive/due"
+	"xl2tpd-keepalive/internal/wake"
 	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/ppp"
 	"xl2tpd-keepalive/probe"
@@ -23,7 +23,7 @@ type Brain struct {
 	jitter func() float64
 
 	tunnels map[Key]*tunnel
-	due     due.Queue[*tunnel] // the watched ones that wait for nothing, and those that wait for their sessions
+	due     wake.Queue[*tunnel] // the watched ones that wait for nothing, and those that wait for their sessions
 	atlas   atlas
 	book    *book // of tunnels by their places; nil: one of those has changed
 	config  *config.Config
@@ -35,7 +35,7 @@ type Brain struct {
 	closes  closes
 
 	lacs    map[string]*lac // by name in lower case
-	climbs  due.Queue[*lac] // when recovery has to look at them again, though nothing happens
+	climbs  wake.Queue[*lac] // when recovery has to look at them again, though nothing happens
 	touched []*lac          // it has to look at them in the step under way,
 	changed bool            // or at all of them
 	waiting map[*lac]bool   // for their turn to take a step

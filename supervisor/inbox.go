@@ -15,7 +15,7 @@ import (
 // inbox keeps events until the loop takes them. A snapshot replaces an earlier
 // one of its kind, so a storm of them costs little; the order is otherwise kept.
 type inbox struct {
-	wake wake.Hint // there is something to take
+	wake wake.Signal // there is something to take
 
 	mu     sync.Mutex
 	events []Event
@@ -32,7 +32,7 @@ func (in *inbox) post(ev Event) {
 	}
 	in.events = append(in.events, ev)
 	in.mu.Unlock()
-	in.wake.Give()
+	in.wake.Send()
 }
 
 func (in *inbox) take() []Event {

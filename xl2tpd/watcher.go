@@ -28,7 +28,7 @@ type Watcher struct {
 	Log      *slog.Logger   // default slog.Default()
 	Deliver  func(Snapshot) // called from Run, first at once, then on each change
 
-	changed wake.Hint
+	changed wake.Signal
 	once    sync.Once
 	urgent  chan string // hosts to be looked up
 
@@ -74,7 +74,7 @@ func LookupIPv4(ctx context.Context, host string) ([]netip.Addr, error) {
 }
 
 // Look hints that something may have changed: look again now. It never blocks.
-func (w *Watcher) Look() { w.changed.Give() }
+func (w *Watcher) Look() { w.changed.Send() }
 
 // Resolve hints that a host of `lns = HOST` may have another address: look it up
 // now, if that was not done in the last 5 s. It never blocks.

@@ -18,7 +18,7 @@ import (
 type notifier struct {
 	log  *slog.Logger
 	send func(state string) error
-	wake wake.Hint
+	wake wake.Signal
 	end  chan struct{}
 	done chan struct{}
 
@@ -43,7 +43,7 @@ func (n *notifier) tell(state string) {
 	n.pending = slices.DeleteFunc(n.pending, func(s string) bool { return variable(s) == variable(state) })
 	n.pending = append(n.pending, state)
 	n.mu.Unlock()
-	n.wake.Give()
+	n.wake.Send()
 }
 
 func (n *notifier) run() {

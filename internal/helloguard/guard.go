@@ -89,7 +89,7 @@ type Guard struct {
 	// first report comes after the first Configure.
 	Report func(error)
 
-	changed wake.Hint
+	changed wake.Signal
 
 	mu         sync.Mutex
 	configured bool
@@ -105,7 +105,7 @@ func (g *Guard) Configure(on, forced bool) {
 	g.mu.Lock()
 	g.configured, g.on, g.forced = true, on, forced
 	g.mu.Unlock()
-	g.changed.Give()
+	g.changed.Send()
 }
 
 // Tell tells the guard about the xl2tpds.
@@ -113,7 +113,7 @@ func (g *Guard) Tell(h Host) {
 	g.mu.Lock()
 	g.host = h
 	g.mu.Unlock()
-	g.changed.Give()
+	g.changed.Send()
 }
 
 func (g *Guard) settings() (on, forced bool, h Host) {

@@ -6,7 +6,7 @@ import (
 	"net/netip"
 	"time"
 
-	"xl2tpd-keepalive/due"
+	"xl2tpd-keepalive/internal/wake"
 	"xl2tpd-keepalive/internal/helloguard/translator"
 	"xl2tpd-keepalive/internal/l2tp"
 	"xl2tpd-keepalive/internal/procfs"
@@ -46,7 +46,7 @@ type handler struct {
 	gone   func(procfs.ID) bool // certainly ended
 	fx     effects
 	x      *table
-	timers due.Queue[*channel]
+	timers wake.Queue[*channel]
 	data   *dataWatch
 
 	watched time.Time // since when all that xl2tpds send is seen

@@ -49,9 +49,9 @@ type session struct {
 	checks   loopbackChecks
 
 	restorations restorations
-	alarm        wake.Hint // the next due time may have changed
-	wrong        wake.Hint // the table may have been changed
-	recheck      wake.Hint // xl2tpd may not be answerable any more, or be it again
+	alarm        wake.Signal // the next due time may have changed
+	wrong        wake.Signal // the table may have been changed
+	recheck      wake.Signal // xl2tpd may not be answerable any more, or be it again
 }
 
 // work guards until ctx ends (it then returns nil), or until it is switched off
@@ -96,7 +96,7 @@ func (g *Guard) work(ctx context.Context, working func()) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
-	wg.Go(func() { failed <- watchTables(ctx, s.wrong.Give) })
+	wg.Go(func() { failed <- watchTables(ctx, s.wrong.Send) })
 	wg.Go(func() { s.watchLoopback(ctx) })
 	working()
 	s.hold(s.sayBlocked)
@@ -174,7 +174,7 @@ func (s *session) serve(ctx context.Context, failed <-chan error) error {
 				return err
 			}
 		case <-s.wrong.C():
-			s.recheck.Give()
+			s.recheck.Send()
 			again.Reset(s.restorations.wait(time.Now()))
 		case <-again.C:
 			if err := s.repair(again); err != nil {
@@ -292,7 +292,7 @@ func (s *session) orInstall(err error) error {
 		return err
 	}
 	s.restored = true
-	s.wrong.Give()
+	s.wrong.Send()
 	return s.rules.install(s.h.host.Ports, s.contents(), 0)
 }
 
@@ -389,7 +389,7 @@ func (s *session) whenChecked(h held, do func()) {
 	s.checks.behind[at] = []func(){do}
 	s.check(at, helloTime, func(err error) {
 		if err != nil {
-			s.recheck.Give()
+			s.recheck.Send()
 		}
 		line := s.checks.behind[at]
 		delete(s.checks.behind, at)
@@ -413,7 +413,7 @@ func (s *session) handle(h held) {
 		s.h.catchUp(c, time.Now())
 	}
 	if next := s.h.next(); !next.IsZero() && (s.armed.IsZero() || next.Before(s.armed)) {
-		s.alarm.Give()
+		s.alarm.Send()
 	}
 }
 

@@ -1,4 +1,4 @@
-package due
+package wake
 
 import (
 	"slices"
