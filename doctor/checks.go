@@ -12,7 +12,7 @@ import (
 	"syscall"
 	"time"
 
-	"xl2tpd-keepalive/config"
+	"xl2tpd-keepalive/internal/config"
 	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/status"
 	"xl2tpd-keepalive/vici"

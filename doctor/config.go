@@ -4,7 +4,7 @@ import (
 	"errors"
 	"io/fs"
 
-	"xl2tpd-keepalive/config"
+	"xl2tpd-keepalive/internal/config"
 )
 
 // keepaliveConf looks at our own configuration, and at the executables that it names.

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"xl2tpd-keepalive/config"
+	"xl2tpd-keepalive/internal/config"
 	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/internal/xl2tpdconf"
 	"xl2tpd-keepalive/ppp/options"

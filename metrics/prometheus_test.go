@@ -17,7 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"xl2tpd-keepalive/config"
+	"xl2tpd-keepalive/internal/config"
 )
 
 // A real Prometheus scrapes us, and each query of the Grafana dashboard has an

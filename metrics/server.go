@@ -13,7 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"xl2tpd-keepalive/config"
+	"xl2tpd-keepalive/internal/config"
 	"xl2tpd-keepalive/internal/wake"
 	"xl2tpd-keepalive/status"
 )

@@ -38,7 +38,7 @@ type loop struct {
 	deliver func(Snapshot)
 	look    func() (view, error)
 	search  func(now time.Time) []int // for lost pppds
-	again   wake.Signal                 // look again
+	again   wake.Signal               // look again
 	changes chan change
 
 	sources Sources

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"xl2tpd-keepalive/config"
+	"xl2tpd-keepalive/internal/config"
 	"xl2tpd-keepalive/ppp"
 	"xl2tpd-keepalive/probe"
 	"xl2tpd-keepalive/vici"

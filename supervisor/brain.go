@@ -5,9 +5,9 @@ import (
 	"log/slog"
 	"time"
 
-	"xl2tpd-keepalive/config"
-	"xl2tpd-keepalive/internal/wake"
+	"xl2tpd-keepalive/internal/config"
 	"xl2tpd-keepalive/internal/procfs"
+	"xl2tpd-keepalive/internal/wake"
 	"xl2tpd-keepalive/ppp"
 	"xl2tpd-keepalive/probe"
 	"xl2tpd-keepalive/vici"
@@ -34,12 +34,12 @@ type Brain struct {
 	unknown []string // what is wrong with the configuration's sections
 	closes  closes
 
-	lacs    map[string]*lac // by name in lower case
+	lacs    map[string]*lac  // by name in lower case
 	climbs  wake.Queue[*lac] // when recovery has to look at them again, though nothing happens
-	touched []*lac          // it has to look at them in the step under way,
-	changed bool            // or at all of them
-	waiting map[*lac]bool   // for their turn to take a step
-	turns   int             // that are taken
+	touched []*lac           // it has to look at them in the step under way,
+	changed bool             // or at all of them
+	waiting map[*lac]bool    // for their turn to take a step
+	turns   int              // that are taken
 
 	secured  bool      // a tunnel has had an SA
 	listedAt time.Time // when charon has listed its SAs last

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"sync"
 
-	"xl2tpd-keepalive/config"
+	"xl2tpd-keepalive/internal/config"
 	"xl2tpd-keepalive/internal/wake"
 	"xl2tpd-keepalive/ppp"
 	"xl2tpd-keepalive/vici"

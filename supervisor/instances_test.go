@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"xl2tpd-keepalive/config"
+	"xl2tpd-keepalive/internal/config"
 	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/ppp"
 	"xl2tpd-keepalive/probe"

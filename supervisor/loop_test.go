@@ -15,7 +15,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"xl2tpd-keepalive/config"
+	"xl2tpd-keepalive/internal/config"
 	"xl2tpd-keepalive/ppp"
 	"xl2tpd-keepalive/probe"
 	"xl2tpd-keepalive/vici"

@@ -9,7 +9,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"xl2tpd-keepalive/config"
+	"xl2tpd-keepalive/internal/config"
 	"xl2tpd-keepalive/ppp"
 	"xl2tpd-keepalive/probe"
 	"xl2tpd-keepalive/vici"

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"xl2tpd-keepalive/config"
+	"xl2tpd-keepalive/internal/config"
 	"xl2tpd-keepalive/probe"
 	"xl2tpd-keepalive/status"
 	"xl2tpd-keepalive/xl2tpd"

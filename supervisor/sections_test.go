@@ -5,7 +5,7 @@ import (
 	"slices"
 	"testing"
 
-	"xl2tpd-keepalive/config"
+	"xl2tpd-keepalive/internal/config"
 )
 
 // No xl2tpd may have the LAC or LNS of a section in keepalive.conf. That is a problem, logged once,

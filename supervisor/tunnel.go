@@ -4,7 +4,7 @@ import (
 	"net/netip"
 	"time"
 
-	"xl2tpd-keepalive/config"
+	"xl2tpd-keepalive/internal/config"
 	"xl2tpd-keepalive/ppp"
 	"xl2tpd-keepalive/xl2tpd"
 )

@@ -11,7 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"xl2tpd-keepalive/config"
+	"xl2tpd-keepalive/internal/config"
 	"xl2tpd-keepalive/internal/helloguard"
 	"xl2tpd-keepalive/internal/helloguard/translator"
 	"xl2tpd-keepalive/internal/procfs"

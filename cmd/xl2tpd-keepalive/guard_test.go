@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"xl2tpd-keepalive/config"
+	"xl2tpd-keepalive/internal/config"
 	"xl2tpd-keepalive/internal/helloguard"
 	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/supervisor"

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"xl2tpd-keepalive/config"
+	"xl2tpd-keepalive/internal/config"
 )
 
 const deploy = "../../deploy/"

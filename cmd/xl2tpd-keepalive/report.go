@@ -6,7 +6,7 @@ import (
 	"os"
 	"time"
 
-	"xl2tpd-keepalive/config"
+	"xl2tpd-keepalive/internal/config"
 	"xl2tpd-keepalive/internal/helloguard"
 	"xl2tpd-keepalive/status"
 	"xl2tpd-keepalive/supervisor"

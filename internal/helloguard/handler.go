@@ -6,10 +6,10 @@ import (
 	"net/netip"
 	"time"
 
-	"xl2tpd-keepalive/internal/wake"
 	"xl2tpd-keepalive/internal/helloguard/translator"
 	"xl2tpd-keepalive/internal/l2tp"
 	"xl2tpd-keepalive/internal/procfs"
+	"xl2tpd-keepalive/internal/wake"
 )
 
 // effects is what the handler does to the kernel.
