@@ -7,7 +7,7 @@ import (
 	"io"
 	"time"
 
-	"xl2tpd-keepalive/doctor"
+	"xl2tpd-keepalive/internal/doctor"
 )
 
 // examineIn is how long a round of checks may take.
