@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"xl2tpd-keepalive/hook"
 	"xl2tpd-keepalive/internal/config"
+	"xl2tpd-keepalive/internal/hook"
 	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/ppp"
 	"xl2tpd-keepalive/probe"

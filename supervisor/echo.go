@@ -5,7 +5,7 @@ import (
 	"log/slog"
 	"time"
 
-	"xl2tpd-keepalive/hook"
+	"xl2tpd-keepalive/internal/hook"
 	"xl2tpd-keepalive/probe"
 )
 

@@ -5,7 +5,7 @@ import (
 	"net/netip"
 	"time"
 
-	"xl2tpd-keepalive/hook"
+	"xl2tpd-keepalive/internal/hook"
 	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/probe"
 	"xl2tpd-keepalive/xl2tpd"

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"xl2tpd-keepalive/hook"
+	"xl2tpd-keepalive/internal/hook"
 	"xl2tpd-keepalive/vici"
 )
 

@@ -7,7 +7,7 @@ import (
 	"runtime/debug"
 	"time"
 
-	"xl2tpd-keepalive/hook"
+	"xl2tpd-keepalive/internal/hook"
 	"xl2tpd-keepalive/ppp"
 	"xl2tpd-keepalive/probe"
 )

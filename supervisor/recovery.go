@@ -8,8 +8,8 @@ import (
 	"slices"
 	"time"
 
-	"xl2tpd-keepalive/hook"
 	"xl2tpd-keepalive/internal/config"
+	"xl2tpd-keepalive/internal/hook"
 	"xl2tpd-keepalive/xl2tpd"
 )
 

@@ -5,8 +5,8 @@ import (
 	"net/netip"
 	"time"
 
-	"xl2tpd-keepalive/hook"
 	"xl2tpd-keepalive/internal/config"
+	"xl2tpd-keepalive/internal/hook"
 	"xl2tpd-keepalive/xl2tpd"
 )
 

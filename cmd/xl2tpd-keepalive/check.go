@@ -8,8 +8,8 @@ import (
 	"io/fs"
 	"os"
 
-	"xl2tpd-keepalive/hook"
 	"xl2tpd-keepalive/internal/config"
+	"xl2tpd-keepalive/internal/hook"
 	"xl2tpd-keepalive/internal/serviceuser"
 	"xl2tpd-keepalive/internal/xl2tpdconf"
 	"xl2tpd-keepalive/xl2tpd"

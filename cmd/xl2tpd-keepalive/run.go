@@ -17,8 +17,8 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 	systemdjournal "github.com/coreos/go-systemd/v22/journal"
 
-	"xl2tpd-keepalive/hook"
 	"xl2tpd-keepalive/internal/config"
+	"xl2tpd-keepalive/internal/hook"
 	"xl2tpd-keepalive/internal/journal"
 	"xl2tpd-keepalive/metrics"
 	"xl2tpd-keepalive/ppp"

@@ -16,9 +16,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"xl2tpd-keepalive/hook"
 	"xl2tpd-keepalive/internal/config"
 	"xl2tpd-keepalive/internal/helloguard"
+	"xl2tpd-keepalive/internal/hook"
 	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/status"
 	"xl2tpd-keepalive/vici"

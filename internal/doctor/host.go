@@ -16,7 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"xl2tpd-keepalive/hook"
+	"xl2tpd-keepalive/internal/hook"
 	"xl2tpd-keepalive/probe"
 	"xl2tpd-keepalive/status"
 	"xl2tpd-keepalive/vici"
