@@ -6,8 +6,8 @@ import (
 	"sync"
 
 	"xl2tpd-keepalive/internal/config"
+	"xl2tpd-keepalive/internal/ppp"
 	"xl2tpd-keepalive/internal/wake"
-	"xl2tpd-keepalive/ppp"
 	"xl2tpd-keepalive/vici"
 	"xl2tpd-keepalive/xl2tpd"
 )

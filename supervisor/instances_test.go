@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/internal/config"
+	"xl2tpd-keepalive/internal/ppp"
 	"xl2tpd-keepalive/internal/procfs"
-	"xl2tpd-keepalive/ppp"
 	"xl2tpd-keepalive/probe"
 	"xl2tpd-keepalive/vici"
 	"xl2tpd-keepalive/xl2tpd"

@@ -7,8 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"xl2tpd-keepalive/internal/ppp"
 	"xl2tpd-keepalive/internal/xl2tpdconf"
-	"xl2tpd-keepalive/ppp"
 	"xl2tpd-keepalive/vici"
 	"xl2tpd-keepalive/xl2tpd"
 )

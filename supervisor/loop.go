@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/internal/hook"
-	"xl2tpd-keepalive/ppp"
+	"xl2tpd-keepalive/internal/ppp"
 	"xl2tpd-keepalive/probe"
 )
 

@@ -16,7 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"xl2tpd-keepalive/internal/config"
-	"xl2tpd-keepalive/ppp"
+	"xl2tpd-keepalive/internal/ppp"
 	"xl2tpd-keepalive/probe"
 	"xl2tpd-keepalive/vici"
 )

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"xl2tpd-keepalive/ppp"
+	"xl2tpd-keepalive/internal/ppp"
 )
 
 // A pppd whose link nobody can tell is named in the log, once, and in the report while it is there.

@@ -10,7 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"xl2tpd-keepalive/internal/config"
-	"xl2tpd-keepalive/ppp"
+	"xl2tpd-keepalive/internal/ppp"
 	"xl2tpd-keepalive/probe"
 	"xl2tpd-keepalive/vici"
 	"xl2tpd-keepalive/xl2tpd"

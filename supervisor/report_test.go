@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"xl2tpd-keepalive/ppp"
+	"xl2tpd-keepalive/internal/ppp"
 	"xl2tpd-keepalive/probe"
 	"xl2tpd-keepalive/status"
 	"xl2tpd-keepalive/vici"

@@ -16,7 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"xl2tpd-keepalive/ppp"
+	"xl2tpd-keepalive/internal/ppp"
 	"xl2tpd-keepalive/probe"
 	"xl2tpd-keepalive/vici"
 	"xl2tpd-keepalive/xl2tpd"

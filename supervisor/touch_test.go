@@ -8,7 +8,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"xl2tpd-keepalive/ppp"
+	"xl2tpd-keepalive/internal/ppp"
 	"xl2tpd-keepalive/probe"
 	"xl2tpd-keepalive/vici"
 )

@@ -14,8 +14,8 @@ import (
 	"xl2tpd-keepalive/internal/config"
 	"xl2tpd-keepalive/internal/helloguard"
 	"xl2tpd-keepalive/internal/helloguard/translator"
+	"xl2tpd-keepalive/internal/ppp"
 	"xl2tpd-keepalive/internal/procfs"
-	"xl2tpd-keepalive/ppp"
 	"xl2tpd-keepalive/supervisor"
 	"xl2tpd-keepalive/xl2tpd"
 )

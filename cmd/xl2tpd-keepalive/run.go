@@ -21,7 +21,7 @@ import (
 	"xl2tpd-keepalive/internal/hook"
 	"xl2tpd-keepalive/internal/journal"
 	"xl2tpd-keepalive/internal/metrics"
-	"xl2tpd-keepalive/ppp"
+	"xl2tpd-keepalive/internal/ppp"
 	"xl2tpd-keepalive/probe"
 	"xl2tpd-keepalive/status"
 	"xl2tpd-keepalive/supervisor"

@@ -8,9 +8,9 @@ import (
 	"strings"
 
 	"xl2tpd-keepalive/internal/config"
+	"xl2tpd-keepalive/internal/ppp/options"
 	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/internal/xl2tpdconf"
-	"xl2tpd-keepalive/ppp/options"
 	"xl2tpd-keepalive/xl2tpd"
 )
 
