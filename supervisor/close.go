@@ -5,7 +5,7 @@ import (
 	"net/netip"
 	"time"
 
-	"xl2tpd-keepalive/status"
+	"xl2tpd-keepalive/internal/status"
 )
 
 const (

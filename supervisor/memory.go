@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"xl2tpd-keepalive/status"
+	"xl2tpd-keepalive/internal/status"
 )
 
 // Memory is what the next brain is to be told of the LACs: what the other daemons do

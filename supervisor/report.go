@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/internal/config"
+	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/probe"
-	"xl2tpd-keepalive/status"
 	"xl2tpd-keepalive/xl2tpd"
 )
 

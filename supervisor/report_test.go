@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/internal/ppp"
+	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/probe"
-	"xl2tpd-keepalive/status"
 	"xl2tpd-keepalive/vici"
 )
 

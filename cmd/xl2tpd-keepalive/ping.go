@@ -15,8 +15,8 @@ import (
 	"syscall"
 	"time"
 
+	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/probe"
-	"xl2tpd-keepalive/status"
 )
 
 const (

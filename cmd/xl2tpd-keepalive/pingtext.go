@@ -9,8 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/probe"
-	"xl2tpd-keepalive/status"
 )
 
 // head says what is pinged.

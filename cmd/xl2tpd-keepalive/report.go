@@ -8,7 +8,7 @@ import (
 
 	"xl2tpd-keepalive/internal/config"
 	"xl2tpd-keepalive/internal/helloguard"
-	"xl2tpd-keepalive/status"
+	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/supervisor"
 	"xl2tpd-keepalive/xl2tpd"
 )

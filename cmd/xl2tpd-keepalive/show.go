@@ -15,7 +15,7 @@ import (
 
 	"golang.org/x/term"
 
-	"xl2tpd-keepalive/status"
+	"xl2tpd-keepalive/internal/status"
 )
 
 // show prints the report of the running service, again each second with -watch.

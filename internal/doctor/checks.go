@@ -14,7 +14,7 @@ import (
 
 	"xl2tpd-keepalive/internal/config"
 	"xl2tpd-keepalive/internal/procfs"
-	"xl2tpd-keepalive/status"
+	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/vici"
 	"xl2tpd-keepalive/xl2tpd"
 )

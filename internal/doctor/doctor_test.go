@@ -20,7 +20,7 @@ import (
 	"xl2tpd-keepalive/internal/helloguard"
 	"xl2tpd-keepalive/internal/hook"
 	"xl2tpd-keepalive/internal/procfs"
-	"xl2tpd-keepalive/status"
+	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/vici"
 	"xl2tpd-keepalive/xl2tpd"
 )

@@ -5,7 +5,7 @@ import (
 	"io"
 	"strings"
 
-	"xl2tpd-keepalive/status"
+	"xl2tpd-keepalive/internal/status"
 )
 
 // Finding is the outcome of one check.

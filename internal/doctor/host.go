@@ -17,8 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"xl2tpd-keepalive/internal/hook"
+	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/probe"
-	"xl2tpd-keepalive/status"
 	"xl2tpd-keepalive/vici"
 	"xl2tpd-keepalive/xl2tpd"
 )

@@ -5,7 +5,7 @@ import (
 	"net/netip"
 	"strings"
 
-	"xl2tpd-keepalive/status"
+	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/xl2tpd"
 )
 

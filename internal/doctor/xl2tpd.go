@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"xl2tpd-keepalive/status"
+	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/xl2tpd"
 )
 

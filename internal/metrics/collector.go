@@ -10,7 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"xl2tpd-keepalive/status"
+	"xl2tpd-keepalive/internal/status"
 )
 
 // patience is how long a scrape waits for a report.

@@ -17,7 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"xl2tpd-keepalive/internal/config"
-	"xl2tpd-keepalive/status"
+	"xl2tpd-keepalive/internal/status"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

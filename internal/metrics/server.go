@@ -14,8 +14,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"xl2tpd-keepalive/internal/config"
+	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/internal/wake"
-	"xl2tpd-keepalive/status"
 )
 
 // Server answers scrapes of /metrics where the configuration says.
