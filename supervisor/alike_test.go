@@ -8,9 +8,9 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/internal/ppp"
+	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/probe"
 	"xl2tpd-keepalive/vici"
-	"xl2tpd-keepalive/xl2tpd"
 )
 
 // twoLACs is an xl2tpd.conf with LACs to two LNSs, which share their pppoptfile.

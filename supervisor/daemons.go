@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/internal/procfs"
-	"xl2tpd-keepalive/xl2tpd"
+	"xl2tpd-keepalive/internal/xl2tpd"
 )
 
 // takeDaemons takes in how every xl2tpd itself is. The atlas still has what was known before.

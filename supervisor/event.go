@@ -7,8 +7,8 @@ import (
 
 	"xl2tpd-keepalive/internal/hook"
 	"xl2tpd-keepalive/internal/procfs"
+	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/probe"
-	"xl2tpd-keepalive/xl2tpd"
 )
 
 // Key names a link. The index tells a new ppp0 from the one before.

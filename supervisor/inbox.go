@@ -8,8 +8,8 @@ import (
 	"xl2tpd-keepalive/internal/config"
 	"xl2tpd-keepalive/internal/ppp"
 	"xl2tpd-keepalive/internal/wake"
+	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/vici"
-	"xl2tpd-keepalive/xl2tpd"
 )
 
 // inbox keeps events until the loop takes them. A snapshot replaces an earlier

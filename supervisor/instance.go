@@ -5,8 +5,8 @@ import (
 	"net/netip"
 	"slices"
 
+	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/internal/xl2tpdconf"
-	"xl2tpd-keepalive/xl2tpd"
 )
 
 // instance is one xl2tpd: its process, and its configuration in an order that makes finding cheap.

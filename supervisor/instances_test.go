@@ -11,9 +11,9 @@ import (
 	"xl2tpd-keepalive/internal/config"
 	"xl2tpd-keepalive/internal/ppp"
 	"xl2tpd-keepalive/internal/procfs"
+	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/probe"
 	"xl2tpd-keepalive/vici"
-	"xl2tpd-keepalive/xl2tpd"
 )
 
 // branch is a second xl2tpd's file: its LAC has the name, the LNS and the pppoptfile of the

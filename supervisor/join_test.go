@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/internal/ppp"
+	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/vici"
-	"xl2tpd-keepalive/xl2tpd"
 )
 
 const bothRoles = `

@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/internal/procfs"
+	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/internal/xl2tpdconf"
-	"xl2tpd-keepalive/xl2tpd"
 )
 
 // lac is what recovery knows of a LAC of xl2tpd.conf.

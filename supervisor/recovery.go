@@ -10,7 +10,7 @@ import (
 
 	"xl2tpd-keepalive/internal/config"
 	"xl2tpd-keepalive/internal/hook"
-	"xl2tpd-keepalive/xl2tpd"
+	"xl2tpd-keepalive/internal/xl2tpd"
 )
 
 // maxTurns is how many LACs may be brought back at the same time: charon has one of its

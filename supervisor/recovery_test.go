@@ -10,9 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/probe"
 	"xl2tpd-keepalive/vici"
-	"xl2tpd-keepalive/xl2tpd"
 )
 
 const redials = "[lac office]\nlns = 192.0.2.1\npppoptfile = /etc/ppp/options.l2tpd\nredial = yes\nredial timeout = 30\n"

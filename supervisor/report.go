@@ -11,8 +11,8 @@ import (
 
 	"xl2tpd-keepalive/internal/config"
 	"xl2tpd-keepalive/internal/status"
+	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/probe"
-	"xl2tpd-keepalive/xl2tpd"
 )
 
 // recent is how many round trips a tunnel remembers.

@@ -17,9 +17,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"xl2tpd-keepalive/internal/ppp"
+	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/probe"
 	"xl2tpd-keepalive/vici"
-	"xl2tpd-keepalive/xl2tpd"
 )
 
 var (

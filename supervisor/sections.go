@@ -4,7 +4,7 @@ import (
 	"log/slog"
 	"slices"
 
-	"xl2tpd-keepalive/xl2tpd"
+	"xl2tpd-keepalive/internal/xl2tpd"
 )
 
 // checkSections finds sections of keepalive.conf that are for no LAC and no LNS: a wrong name

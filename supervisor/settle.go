@@ -7,7 +7,7 @@ import (
 
 	"xl2tpd-keepalive/internal/config"
 	"xl2tpd-keepalive/internal/hook"
-	"xl2tpd-keepalive/xl2tpd"
+	"xl2tpd-keepalive/internal/xl2tpd"
 )
 
 // meeting is how long a link that is up waits at most for the kernel's table of sessions to

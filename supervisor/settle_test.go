@@ -4,7 +4,7 @@ import (
 	"testing"
 	"time"
 
-	"xl2tpd-keepalive/xl2tpd"
+	"xl2tpd-keepalive/internal/xl2tpd"
 )
 
 // Of a link in kernel mode nothing is said before its session has told whose it is, but

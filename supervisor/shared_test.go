@@ -6,9 +6,9 @@ import (
 	"testing"
 	"time"
 
+	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/probe"
 	"xl2tpd-keepalive/vici"
-	"xl2tpd-keepalive/xl2tpd"
 )
 
 // oneLNS has two LACs of one LNS up over one SA, "office" and "home", told apart by their sessions.

@@ -5,9 +5,9 @@ import (
 	"testing"
 	"time"
 
+	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/probe"
 	"xl2tpd-keepalive/vici"
-	"xl2tpd-keepalive/xl2tpd"
 )
 
 // alikeUp has two LACs of one LNS up, which nothing tells apart.

@@ -11,8 +11,8 @@ import (
 	"xl2tpd-keepalive/internal/config"
 	"xl2tpd-keepalive/internal/hook"
 	"xl2tpd-keepalive/internal/serviceuser"
+	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/internal/xl2tpdconf"
-	"xl2tpd-keepalive/xl2tpd"
 )
 
 // check reads both files and says what is wrong. Files that are not named need

@@ -10,9 +10,9 @@ import (
 	"strings"
 	"time"
 
+	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/supervisor"
 	"xl2tpd-keepalive/vici"
-	"xl2tpd-keepalive/xl2tpd"
 )
 
 // listed is how long a list of connections will do for a LAC that stands in it.

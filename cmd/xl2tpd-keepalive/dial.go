@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"xl2tpd-keepalive/xl2tpd"
+	"xl2tpd-keepalive/internal/xl2tpd"
 )
 
 // dialler tells xl2tpd to dial and to hang up.

@@ -16,8 +16,8 @@ import (
 	"xl2tpd-keepalive/internal/helloguard/translator"
 	"xl2tpd-keepalive/internal/ppp"
 	"xl2tpd-keepalive/internal/procfs"
+	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/supervisor"
-	"xl2tpd-keepalive/xl2tpd"
 )
 
 // answerIn is how long a control packet may wait for what the brain knows.

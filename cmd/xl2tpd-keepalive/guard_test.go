@@ -9,8 +9,8 @@ import (
 	"xl2tpd-keepalive/internal/config"
 	"xl2tpd-keepalive/internal/helloguard"
 	"xl2tpd-keepalive/internal/procfs"
+	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/supervisor"
-	"xl2tpd-keepalive/xl2tpd"
 )
 
 // What the links of a tunnel come to: all have to be alive, and wanted.

@@ -18,10 +18,10 @@ import (
 	"xl2tpd-keepalive/internal/helloguard"
 	"xl2tpd-keepalive/internal/helloguard/translator"
 	"xl2tpd-keepalive/internal/procfs"
+	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/probe"
 	"xl2tpd-keepalive/supervisor"
 	"xl2tpd-keepalive/vici"
-	"xl2tpd-keepalive/xl2tpd"
 )
 
 func TestHeard(t *testing.T) {

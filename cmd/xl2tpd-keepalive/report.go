@@ -9,8 +9,8 @@ import (
 	"xl2tpd-keepalive/internal/config"
 	"xl2tpd-keepalive/internal/helloguard"
 	"xl2tpd-keepalive/internal/status"
+	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/supervisor"
-	"xl2tpd-keepalive/xl2tpd"
 )
 
 // report puts together what the brain and the guard know.

@@ -11,8 +11,8 @@ import (
 	"xl2tpd-keepalive/internal/helloguard/translator"
 	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/internal/status"
+	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/supervisor"
-	"xl2tpd-keepalive/xl2tpd"
 )
 
 // A link that has been up all the time has come up at the same time in each report.

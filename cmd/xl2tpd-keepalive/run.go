@@ -23,10 +23,10 @@ import (
 	"xl2tpd-keepalive/internal/metrics"
 	"xl2tpd-keepalive/internal/ppp"
 	"xl2tpd-keepalive/internal/status"
+	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/probe"
 	"xl2tpd-keepalive/supervisor"
 	"xl2tpd-keepalive/vici"
-	"xl2tpd-keepalive/xl2tpd"
 )
 
 const (

@@ -21,8 +21,8 @@ import (
 	"xl2tpd-keepalive/internal/hook"
 	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/internal/status"
+	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/vici"
-	"xl2tpd-keepalive/xl2tpd"
 )
 
 var now = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)

@@ -18,9 +18,9 @@ import (
 
 	"xl2tpd-keepalive/internal/hook"
 	"xl2tpd-keepalive/internal/status"
+	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/probe"
 	"xl2tpd-keepalive/vici"
-	"xl2tpd-keepalive/xl2tpd"
 )
 
 // Host is what the checks look at. Each func is the seam for a test.

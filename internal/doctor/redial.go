@@ -10,8 +10,8 @@ import (
 	"xl2tpd-keepalive/internal/config"
 	"xl2tpd-keepalive/internal/ppp/options"
 	"xl2tpd-keepalive/internal/procfs"
+	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/internal/xl2tpdconf"
-	"xl2tpd-keepalive/xl2tpd"
 )
 
 const controlSocket = "xl2tpd-keepalive-control.socket"

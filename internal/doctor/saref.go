@@ -5,7 +5,7 @@ import (
 	"io"
 	"os"
 
-	"xl2tpd-keepalive/xl2tpd"
+	"xl2tpd-keepalive/internal/xl2tpd"
 )
 
 // saref finds the line of many recipes that takes the kernel's L2TP away from xl2tpd.

@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	"xl2tpd-keepalive/internal/status"
-	"xl2tpd-keepalive/xl2tpd"
+	"xl2tpd-keepalive/internal/xl2tpd"
 )
 
 // tunnels checks each tunnel there is.

@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"xl2tpd-keepalive/internal/status"
-	"xl2tpd-keepalive/xl2tpd"
+	"xl2tpd-keepalive/internal/xl2tpd"
 )
 
 // xl2tpds checks every xl2tpd of this host.

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/internal/procfs"
-	"xl2tpd-keepalive/xl2tpd"
+	"xl2tpd-keepalive/internal/xl2tpd"
 )
 
 // The kernel and systemd say whose the sockets of real xl2tpds are.
