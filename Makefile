@@ -99,7 +99,7 @@ BENCHTIME ?= 300ms
 bench: export TMPDIR = $(wildcard /dev/shm)
 bench: export GOTMPDIR = /tmp
 bench:
-	@{ $(GO) test -p 1 -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./internal/... ./supervisor ./probe ./ppp ./vici ./xl2tpd; \
+	@{ $(GO) test -p 1 -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./internal/... ./supervisor/... ./probe ./vici; \
 	for n in 1000 4000; do $(GO) test ./supervisor -run TestCrowd -v -args -tunnels $$n -minutes 10; done; } | awk ' \
 		BEGIN { printf "%-45s %12s %10s %10s %8s\n", "", "ns", "ns/tunnel", "bytes", "allocs" } \
 		/^pkg:/ { package = $$2; sub("[^/]*/", "", package) } \
@@ -134,7 +134,7 @@ $(SMOKEPING)/usr/bin/prometheus-smokeping-prober: | tools
 monitoring: $(PROMETHEUS)/usr/bin/prometheus
 	$(PROMETHEUS)/usr/bin/promtool check rules deploy/prometheus/xl2tpd-keepalive.rules.yml
 	$(PROMETHEUS)/usr/bin/promtool test rules deploy/prometheus/xl2tpd-keepalive.rules.test.yml
-	PROMETHEUS=$(abspath $<) $(GO) test -tags monitoring -run Dashboard ./metrics
+	PROMETHEUS=$(abspath $<) $(GO) test -tags monitoring -run Dashboard ./internal/metrics
 
 demo: $(IMAGE)/root.ext4 disk
 	$(LAB) demo

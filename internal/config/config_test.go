@@ -235,7 +235,7 @@ func TestLoadMissing(t *testing.T) {
 
 // The installed file has only [global] and comments, and what it says of the defaults is true.
 func TestInstalledFile(t *testing.T) {
-	const path = "../deploy/keepalive.conf"
+	const path = "../../deploy/keepalive.conf"
 	text := read(t, path)
 	c, err := Parse(path, []byte(text))
 	if err != nil {

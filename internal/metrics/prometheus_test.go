@@ -33,7 +33,7 @@ func TestDashboard(t *testing.T) {
 
 	dir := t.TempDir()
 	conf := filepath.Join(dir, "prometheus.yml")
-	rules, err := filepath.Abs("../deploy/prometheus/xl2tpd-keepalive.rules.yml")
+	rules, err := filepath.Abs("../../deploy/prometheus/xl2tpd-keepalive.rules.yml")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +63,7 @@ func TestDashboard(t *testing.T) {
 			Targets []struct{ Expr string }
 		}
 	}
-	b, err := os.ReadFile("../deploy/grafana/xl2tpd-keepalive.json")
+	b, err := os.ReadFile("../../deploy/grafana/xl2tpd-keepalive.json")
 	if err != nil {
 		t.Fatal(err)
 	}

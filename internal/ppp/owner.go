@@ -141,7 +141,7 @@ func (o *owners) inode(name string) (inode, bool) {
 // since is the time so many ticks after boot.
 func (o *owners) since(ticks uint64) time.Time {
 	if o.boot.IsZero() {
-		b, err := fs.ReadFile(o.root, "internal/procfs/stat")
+		b, err := fs.ReadFile(o.root, "proc/stat")
 		if err != nil {
 			return time.Time{}
 		}
