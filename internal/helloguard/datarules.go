@@ -16,9 +16,10 @@ import (
 // when they come in: each packet renews the time of its tunnel's element in a set.
 
 const (
-	// maxArrivals is how many tunnels such a set holds. Anybody can forge packets in the clear,
-	// so those that came through IPsec have a set of their own.
-	maxArrivals = 2 * maxChannels
+	// maxClear is how many tunnels the set of packets in the clear holds: anybody can forge those. Packets that came
+	// through IPsec have a set of their own, without a size. The kernel gives a set a hash table of its full size, and
+	// walks through the table every second (net/netfilter/nft_set_hash.c, nft_rhash_gc).
+	maxClear = maxChannels
 
 	// The hook's chain, which is not there before data are to be noted, and the chain that notes.
 	dataHook = "data"
@@ -39,8 +40,8 @@ func inwardPaths(all []path) (elements []nftables.SetElement) {
 	return elements
 }
 
-// setData says whether data are noted that come in on a path. The chain of the hook comes with the
-// first such path, and stays until the table goes: with a chain the kernel drops every packet that
+// setData says whether data are noted that come in on a path. The hook's chain and the sets come with
+// the first such path, and stay until the table goes: with a chain the kernel drops every packet that
 // waits in a queue (net/netfilter/core.c, nf_unregister_net_hook).
 func (r *rules) setData(at path, on bool) error {
 	if err := change(r.dataPeers, []nftables.SetElement{inwardPath(at)}, on); err != nil {
@@ -56,22 +57,31 @@ func (r *rules) setData(at path, on bool) error {
 	if err != nil {
 		return err
 	}
-	r.addDataHook(c)
+	if err := r.addDataHook(c); err != nil {
+		return err
+	}
 	return flush(c)
 }
 
-// addDataHook adds the chain behind that of control messages. For a packet in a queue the kernel
+// addDataHook adds the sets, the chain that notes, and the hook's chain behind that of control messages. For a packet in a queue the kernel
 // keeps only the place of its chain in the list. Another chain before it would move that place, and
 // the packet would go through its chain again (net/netfilter/nf_queue.c, nf_reinject).
-func (r *rules) addDataHook(c *nftables.Conn) {
+func (r *rules) addDataHook(c *nftables.Conn) error {
+	for _, s := range []*nftables.Set{r.clear, r.secured} {
+		if err := addSet(c, s, nil); err != nil {
+			return fmt.Errorf("nf_tables: set: %w", err)
+		}
+	}
+	r.addChain(c, nftables.Chain{Name: noting}, r.noteData()...)
 	r.addBase(c, dataHook, nftables.ChainHookInput, late+1, data(noting))
+	return nil
 }
 
 // data sends data messages of L2TP version 2 to another chain (RFC 2661 §3.1).
 func data(to string) []expr.Any { return messages(0, to) }
 
 // noteData are the rules for data messages: ip saddr . ip daddr . udp sport . udp dport
-// @datapeers update @arrivals { the same . tunnel id }. The id lies behind the length, if
+// @datapeers update @cleardata (or @secureddata) { the same . tunnel id }. The id lies behind the length, if
 // there is one.
 func (r *rules) noteData() [][]expr.Any {
 	const length = 0x40 // L bit
@@ -109,6 +119,9 @@ func (r *rules) inverted(s *nftables.Set) []expr.Any {
 // arrivals reads when data came in last. The kernel keeps how much is left of an element's time,
 // by a clock that rests while the host is suspended, as this process's does.
 func (r *rules) arrivals() (map[address]arrival, error) {
+	if _, notes := r.want[dataHook]; !notes {
+		return nil, nil
+	}
 	c, err := nftables.New()
 	if err != nil {
 		return nil, err

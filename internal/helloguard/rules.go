@@ -142,8 +142,9 @@ func newRules() *rules {
 		nftables.TypeMark, nftables.TypeInetService, nftables.TypeCGroupV2})
 	r.senders.Dynamic, r.senders.HasTimeout, r.senders.Timeout, r.senders.Size = true, true, senderTTL, maxSenders
 	for _, s := range []*nftables.Set{r.clear, r.secured} {
-		s.Dynamic, s.HasTimeout, s.Timeout, s.Size = true, true, dataTTL, maxArrivals
+		s.Dynamic, s.HasTimeout, s.Timeout = true, true, dataTTL
 	}
+	r.clear.Size = maxClear
 	r.failClosed.HasTimeout = true // for the tunnels that the guard leaves behind
 	r.peers.HasTimeout, r.peers.Timeout, r.peers.Size = true, openTTL, maxUnpaired
 	return r
@@ -179,8 +180,6 @@ func (r *rules) put(in contents, timeout time.Duration, outgoing, incoming [][]e
 		{r.connections, connections},
 		{r.peers, peers[:min(len(peers), maxUnpaired)]},
 		{r.dataPeers, inwardPaths(in.data)},
-		{r.clear, nil},
-		{r.secured, nil},
 		{r.senders, nil},
 	} {
 		if err := addSet(c, s.set, s.elements); err != nil {
@@ -195,11 +194,12 @@ func (r *rules) put(in contents, timeout time.Duration, outgoing, incoming [][]e
 	}
 	r.addChain(c, nftables.Chain{Name: sent}, outgoing...)
 	r.addChain(c, nftables.Chain{Name: received}, incoming...)
-	r.addChain(c, nftables.Chain{Name: noting}, r.noteData()...)
 	r.addBase(c, "output", nftables.ChainHookOutput, late, control(sent, ofRoot()...))
 	r.addBase(c, "input", nftables.ChainHookInput, late, control(received))
 	if len(in.data) > 0 {
-		r.addDataHook(c)
+		if err := r.addDataHook(c); err != nil {
+			return err
+		}
 	}
 	return flush(c)
 }

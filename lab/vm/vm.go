@@ -57,7 +57,7 @@ func (m Machine) Run(ctx context.Context, seen func(event.Event)) error {
 	}
 	console := filepath.Join(work, "console")
 	args := append(m.Clock.args(),
-		"-M", "q35,nvdimm=on", "-cpu", "max", "-m", "1536,slots=2,maxmem=8G", "-display", "none", "-nic", "none", "-no-reboot",
+		"-M", "q35,nvdimm=on", "-cpu", "qemu64", "-m", "1536,slots=2,maxmem=8G", "-display", "none", "-nic", "none", "-no-reboot",
 		"-kernel", filepath.Join(m.Image, "vmlinuz"), "-initrd", filepath.Join(m.Image, "initrd"),
 		"-append", "root=LABEL=root rw console=ttyS0 quiet mitigations=off nowatchdog tsc=reliable"+
 			" sysctl.vm.stat_interval=3600 sysctl.vm.compaction_proactiveness=0", // an idle guest is to be idle
