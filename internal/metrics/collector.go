@@ -1,4 +1,4 @@
-// Package metrics shows Prometheus what status shows a person.
+// Package metrics serves Prometheus metrics: what status shows to a person.
 package metrics
 
 import (

@@ -1,9 +1,8 @@
-// Package ppp is the eye on pppd's links: which pppN devices belong to an
-// xl2tpd, whether they are up, and with which addresses.
+// Package ppp watches pppd's links: which pppN devices belong to an xl2tpd, whether they are up, and with which
+// addresses.
 //
-// Nothing here depends on seeing each event. systemd's device units (over
-// D-Bus) and rtnetlink's multicast groups only say "look again"; the look
-// itself reads the whole state from the kernel, pppd's pid files and /proc.
+// No event has to arrive. systemd's device units (over D-Bus) and rtnetlink's multicast groups are only hints to look
+// again. Each look reads the whole state from the kernel, pppd's pid files and /proc.
 package ppp
 
 import (

@@ -1,4 +1,4 @@
-// Package procfs tells what /proc says of a process, and when it ends.
+// Package procfs reads /proc/PID, and reports when a process ends.
 package procfs
 
 import (

@@ -1,4 +1,4 @@
-// Package typo tells how far a mistyped word is from another one.
+// Package typo measures how far a mistyped word is from a known one.
 package typo
 
 // Distance is how many bytes have to be added, left out, replaced, or swapped with the next one to

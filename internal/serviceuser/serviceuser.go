@@ -1,5 +1,5 @@
-// Package serviceuser tells what the user may do that the service runs as: root, who
-// asks check-config and doctor, may do more.
+// Package serviceuser reports which files the service's user may open. check-config and doctor are run by root, who may
+// open more.
 package serviceuser
 
 import (

@@ -1,5 +1,4 @@
-// Package statefile has small files outlive a restart of ours: what stands in them is
-// wanted again by the next process, and is worth nothing after a reboot.
+// Package statefile stores small files under /run: they survive a restart of the service, not a reboot.
 package statefile
 
 import (
