@@ -249,7 +249,6 @@ func linkTargets(d document) (targets []string) {
 		}
 		targets = append(targets, target)
 	}
-	slices.Sort(targets)
 	return targets
 }
 
@@ -302,11 +301,29 @@ func TestJapaneseReadme(t *testing.T) {
 	}
 	compare(headings, "the heading")
 	compare(codeLines, "the line of code")
-	compare(linkTargets, "the link to")
 	compare(rows, "the row of a table with")
+	sameSet(t, english.name, japanese.name, linkTargets(english), linkTargets(japanese), "the link to")
 	sameSet(t, english.name, japanese.name, spans(english.text), spans(japanese.text), "the code")
 	figures := func(d document) []string { return number.FindAllString(d.text, -1) }
 	lacking(t, figures(english), english.name, japanese.name, figures(japanese), "the number")
+}
+
+// chapter is a part of a document, with its heading.
+func (d document) chapter(t *testing.T, title string) document {
+	t.Helper()
+	_, text, ok := strings.Cut(d.text, "\n## "+title+"\n")
+	if !ok {
+		t.Fatalf("%s has no chapter %q", d.name, title)
+	}
+	text, _, _ = strings.Cut(text, "\n## ")
+	return document{d.name, text}
+}
+
+// The Japanese questions and answers are others than the English ones, but the way to install is the same.
+func TestJapaneseInstall(t *testing.T) {
+	english := documentNamed(t, "docs/troubleshooting.md").chapter(t, "Install without the package")
+	japanese := documentNamed(t, "docs/troubleshooting.ja.md").chapter(t, "パッケージを使わないインストール")
+	same(t, english.name, japanese.name, codeLines(english), codeLines(japanese), "the line of code")
 }
 
 // A line break between two Japanese letters shows as a gap, so each paragraph is one line.
