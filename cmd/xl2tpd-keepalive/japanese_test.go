@@ -82,15 +82,18 @@ func literals(line string) (found [][2]string) {
 // page is a manual page as far as it is not translated.
 type page struct {
 	words    map[string][]string // by their macro
-	items    []string            // the literal words of each .It line
-	synopsis []string            // each command with its flags
+	items    []string            // what is not translated of each .It line
+	synopsis []string            // each command with its flags and names
 	examples []string            // the lines of each .Bd block
 	numbers  []string
 	date     string
 	sections []string
 }
 
-var number = regexp.MustCompile(`\d+(\.\d+)?`)
+var (
+	number     = regexp.MustCompile(`\d+(\.\d+)?`)
+	exitStatus = regexp.MustCompile(`^\.It \d+$`)
+)
 
 func parsePage(text string) page {
 	p := page{words: map[string][]string{}}
@@ -123,17 +126,29 @@ func (p *page) add(line string) {
 		p.words[kind] = append(p.words[kind], word)
 		item = append(item, word)
 	}
-	if strings.HasPrefix(line, ".It ") && item != nil {
+	switch {
+	case strings.HasPrefix(line, ".It ") && item != nil:
 		p.items = append(p.items, strings.Join(item, ", "))
+	case exitStatus.MatchString(line):
+		p.items = append(p.items, line[len(".It "):])
 	}
-	if len(p.sections) != 2 { // the second one is the synopsis
-		return
+	if len(p.sections) == 2 { // the second one is the synopsis
+		p.usage(line, item)
 	}
+}
+
+// usage adds a line of the synopsis, and what of it is not translated.
+func (p *page) usage(line string, words []string) {
+	last := len(p.synopsis) - 1
 	switch {
 	case strings.HasPrefix(line, ".Cm "):
-		p.synopsis = append(p.synopsis, item[0])
+		p.synopsis = append(p.synopsis, words[0])
 	case strings.HasPrefix(line, ".Op Fl "):
-		p.synopsis[len(p.synopsis)-1] += " -" + strings.Join(item, " ")
+		p.synopsis[last] += " -" + strings.Join(words, " ")
+	case strings.HasPrefix(line, ".Op Ar "):
+		p.synopsis[last] += " [NAME]"
+	case strings.HasPrefix(line, ".Ar "):
+		p.synopsis[last] += " NAME"
 	}
 }
 
