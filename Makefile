@@ -66,6 +66,8 @@ install: build
 	install -D -m 644 deploy/sysusers.conf $(DESTDIR)/usr/lib/sysusers.d/xl2tpd-keepalive.conf
 	install -D -m 644 deploy/xl2tpd-keepalive.8 $(DESTDIR)/usr/share/man/man8/xl2tpd-keepalive.8
 	install -D -m 644 deploy/keepalive.conf.5 $(DESTDIR)/usr/share/man/man5/keepalive.conf.5
+	install -D -m 644 deploy/ja/xl2tpd-keepalive.8 $(DESTDIR)/usr/share/man/ja/man8/xl2tpd-keepalive.8
+	install -D -m 644 deploy/ja/keepalive.conf.5 $(DESTDIR)/usr/share/man/ja/man5/keepalive.conf.5
 	install -D -m 644 deploy/completion/xl2tpd-keepalive.bash $(DESTDIR)/usr/share/bash-completion/completions/xl2tpd-keepalive
 	install -D -m 644 deploy/completion/_xl2tpd-keepalive $(DESTDIR)/usr/share/zsh/vendor-completions/_xl2tpd-keepalive
 	install -D -m 644 deploy/completion/xl2tpd-keepalive.fish $(DESTDIR)/usr/share/fish/vendor_completions.d/xl2tpd-keepalive.fish
@@ -74,6 +76,7 @@ install: build
 uninstall:
 	rm -f $(addprefix $(DESTDIR)/usr/,sbin/xl2tpd-keepalive $(addprefix lib/systemd/system/,$(notdir $(wildcard deploy/*.service deploy/*.socket))) \
 		lib/sysusers.d/xl2tpd-keepalive.conf share/man/man8/xl2tpd-keepalive.8 share/man/man5/keepalive.conf.5 \
+		share/man/ja/man8/xl2tpd-keepalive.8 share/man/ja/man5/keepalive.conf.5 \
 		share/bash-completion/completions/xl2tpd-keepalive share/zsh/vendor-completions/_xl2tpd-keepalive \
 		share/fish/vendor_completions.d/xl2tpd-keepalive.fish)
 

@@ -49,6 +49,8 @@ func documents(t *testing.T) (all []document) {
 
 func (d document) dir() string { return path.Dir(d.name) }
 
+func (d document) japanese() bool { return strings.HasSuffix(d.name, ".ja.md") }
+
 var fence = regexp.MustCompile("(?ms)^ *```.*?^ *```$")
 
 // split parts a document into lines of code and paragraphs of prose. A heading, an item of a list and a cell of a table
@@ -133,7 +135,7 @@ func words(sentence string) int {
 // go test -v -run Sentences ./cmd/xl2tpd-keepalive prints the figures of each document.
 func TestSentences(t *testing.T) {
 	for _, d := range documents(t) {
-		if d.name == "README.ja.md" || d.name == "CHANGELOG.md" || d.dir() == "lab" {
+		if d.japanese() || d.name == "CHANGELOG.md" || d.dir() == "lab" {
 			continue // another language, or written for those who look something up
 		}
 		_, prose, cells := d.split()
@@ -406,59 +408,5 @@ func TestNamedCommands(t *testing.T) {
 	}
 	if found == 0 {
 		t.Error("no command is named at all")
-	}
-}
-
-// The Japanese README says what the English one says: the same chapters, the same commands, the same links. A line break
-// between two Japanese letters shows as a gap, so each paragraph is one line.
-func TestJapaneseReadme(t *testing.T) {
-	var english, japanese document
-	for _, d := range documents(t) {
-		switch d.name {
-		case "README.md":
-			english = d
-		case "README.ja.md":
-			japanese = d
-		}
-	}
-	if en, ja := len(anchors(english.text)), len(anchors(japanese.text)); en != ja {
-		t.Errorf("%d chapters, %d in Japanese", en, ja)
-	}
-	commands := func(d document) (all []string) {
-		code, _, _ := d.split()
-		for _, line := range code {
-			line, _, _ = strings.Cut(line, "  #")
-			if line = strings.TrimSpace(line); line != "" && line[0] < unicode.MaxASCII {
-				all = append(all, line)
-			}
-		}
-		return all
-	}
-	en, ja := commands(english), commands(japanese)
-	for _, line := range en {
-		if !slices.Contains(ja, line) && !strings.ContainsAny(line, "━") {
-			t.Errorf("README.ja.md lacks the line %q", line)
-		}
-	}
-	targets := func(d document) (all []string) {
-		for _, m := range markdownLink.FindAllStringSubmatch(d.text, -1) {
-			if !strings.HasPrefix(m[2], "README") {
-				file, _, _ := strings.Cut(m[2], "#")
-				all = append(all, file)
-			}
-		}
-		slices.Sort(all)
-		return slices.Compact(all)
-	}
-	if en, ja := targets(english), targets(japanese); !slices.Equal(en, ja) {
-		t.Errorf("the links lead to %q, in Japanese to %q", en, ja)
-	}
-	text := fence.ReplaceAllString(japanese.text, "")
-	plain := func(line string) bool { return line != "" && !strings.ContainsRune("|#-! 0123456789[", rune(line[0])) }
-	lines := strings.Split(text, "\n")
-	for i, line := range lines[1:] {
-		if plain(line) && plain(lines[i]) {
-			t.Errorf("README.ja.md: a line break within a paragraph, before %q", line)
-		}
 	}
 }
