@@ -22,8 +22,8 @@ type lab struct {
 	set              map[string]string
 }
 
-// limit is how long a machine may take, of host time.
-const limit = 60 * time.Minute
+// limit is how long a machine may take, of host time: a day with ten tunnels takes more than an hour.
+const limit = 3 * time.Hour
 
 func (l lab) machine(clock vm.Clock, c event.Case) vm.Machine {
 	env := maps.Clone(l.set)
