@@ -177,7 +177,7 @@ func TestRealConnections(t *testing.T) {
 	charons(t)
 	look := func() []Connection {
 		t.Helper()
-		all, err := Connections(t.Context())
+		all, err := new(Commander).Connections(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}

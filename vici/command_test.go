@@ -150,7 +150,7 @@ func TestConnections(t *testing.T) {
 		}, nil
 	}}
 	synctest.Test(t, func(t *testing.T) {
-		got, err := connections(t.Context(), nil, c.dial)
+		got, err := (&Commander{dial: c.dial}).Connections(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}

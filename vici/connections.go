@@ -43,14 +43,9 @@ func (c Connection) Shunt() bool {
 	})
 }
 
-// Connections asks charon once for its connections. Without sockets it tries the
-// default ones.
-func Connections(ctx context.Context, sockets ...string) ([]Connection, error) {
-	return connections(ctx, sockets, nil)
-}
-
-func connections(ctx context.Context, sockets []string, dial dialer) ([]Connection, error) {
-	s, err := open(ctx, sockets, dial, true)
+// Connections returns charon's connections.
+func (c *Commander) Connections(ctx context.Context) ([]Connection, error) {
+	s, err := open(ctx, c.Sockets, c.dial, true)
 	if err != nil {
 		return nil, err
 	}

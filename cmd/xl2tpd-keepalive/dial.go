@@ -9,16 +9,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"xl2tpd-keepalive/internal/xl2tpd"
+	"xl2tpd-keepalive/supervisor/recovery"
 )
 
-// dialler tells xl2tpd to dial and to hang up.
-type dialler interface {
-	Connect(ctx context.Context, to xl2tpd.Target, lac string) error
-	Disconnect(ctx context.Context, to xl2tpd.Target, lac string) error
-}
-
-// newDialler has the control pipe, which is root's, or somebody who is root.
-func newDialler() dialler {
+// newControl writes into the control pipe, which is root's, or asks the helper, which is root.
+func newControl() recovery.Control {
 	if os.Geteuid() == 0 {
 		return &xl2tpd.Control{}
 	}
@@ -46,7 +41,7 @@ func hungUp(f *os.File, gone func()) {
 
 // helpDial is that somebody: it does what one request on a socket asks for.
 func helpDial(in io.Reader, out, stderr io.Writer) int {
-	ctx, cancel := context.WithTimeout(context.Background(), stepTime)
+	ctx, cancel := context.WithTimeout(context.Background(), recovery.StepTime)
 	defer cancel()
 	if f, ok := in.(*os.File); ok {
 		go hungUp(f, cancel)

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"net/netip"
 	"os"
 	"os/signal"
 	"slices"
@@ -26,6 +27,7 @@ import (
 	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/probe"
 	"xl2tpd-keepalive/supervisor"
+	"xl2tpd-keepalive/supervisor/recovery"
 	"xl2tpd-keepalive/vici"
 )
 
@@ -69,7 +71,7 @@ func keepalive(o options, stderr io.Writer) int {
 	path := cmp.Or(o.config, config.DefaultPath)
 	links := &ppp.Watcher{Log: log}
 	pinger := &probe.Pinger{}
-	mend := &mender{control: newDialler(), echo: pinger.Echo, listing: newListing(vici.Connections)}
+	var executor *recovery.Executor
 	hooks := &hook.Runner{Log: log}
 	brain := supervisor.New(config.Default(path), rand.Float64)
 	lasting := newSaver(memory{path: defaultMemory, log: log})
@@ -78,11 +80,11 @@ func keepalive(o options, stderr io.Writer) int {
 	front := systemd.front(looked)
 	front.Keep = lasting.keep
 	loop := supervisor.NewLoop(brain,
-		supervisor.Hands{Echo: pinger.Echo, Received: links.Received, Recover: mend.step, Hook: hooks.Call},
+		supervisor.Hands{Echo: pinger.Echo, Received: links.Received, Recover: func(ctx context.Context, r supervisor.Recover) error { return executor.Do(ctx, r) }, Hook: hooks.Call},
 		front, log)
 	lacs := &xl2tpd.Watcher{ConfPath: o.xl2tpdConf, Log: log}
 	hellos := newGuard(loop, log, guarded, lacs.Look)
-	mend.channels, mend.ask, mend.bury, mend.hanging, mend.dialling = hellos.Channels, hellos.Ask, hellos.Bury, hellos.Hanging, hellos.Dialling
+	executor = recovery.New(&vici.Commander{}, newControl(), hellos, hostNames{lacs}, pinger)
 	look := func(ctx context.Context) (status.Report, error) { return report(ctx, loop, hellos.Guard) }
 	works := func(task string) func() { return func() { loop.Post(supervisor.TaskWorks{Task: task}) } }
 	pinger.Ready = works(taskEcho)
@@ -92,7 +94,6 @@ func keepalive(o options, stderr io.Writer) int {
 		loop.Post(s)
 		hellos.tell(s)
 	}
-	mend.resolve = lacs.Resolve
 	settings := &config.Watcher{Path: path, Log: log, Deliver: func(c *config.Config) {
 		loop.Post(c)
 		hellos.configure(c)
@@ -152,6 +153,13 @@ func keepalive(o options, stderr io.Writer) int {
 	loop.Run(ctx) // ends with ctx alone
 	log.Info("xl2tpd-keepalive ends; tunnels stay, those that the Hello guard holds for 91 s without it")
 	return exitOK
+}
+
+// hostNames looks up the LNSs of xl2tpd.conf and other hosts.
+type hostNames struct{ *xl2tpd.Watcher }
+
+func (hostNames) LookupIPv4(ctx context.Context, host string) ([]netip.Addr, error) {
+	return xl2tpd.LookupIPv4(ctx, host)
 }
 
 // bothOf returns two functions, and calls do once both were called.
