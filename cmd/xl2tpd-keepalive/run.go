@@ -23,11 +23,13 @@ import (
 	"xl2tpd-keepalive/internal/journal"
 	"xl2tpd-keepalive/internal/metrics"
 	"xl2tpd-keepalive/internal/ppp"
+	"xl2tpd-keepalive/internal/sdnotify"
 	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/probe"
 	"xl2tpd-keepalive/supervisor"
 	"xl2tpd-keepalive/supervisor/recovery"
+	"xl2tpd-keepalive/supervisor/savedstate"
 	"xl2tpd-keepalive/vici"
 )
 
@@ -62,9 +64,9 @@ func keepalive(o options, stderr io.Writer) int {
 		return exitError
 	}
 	log.Info("xl2tpd-keepalive starts", "version", version)
-	systemd := newNotifier(log)
-	defer systemd.close(lastWords)
-	ready := sync.OnceFunc(func() { systemd.tell(daemon.SdNotifyReady) })
+	systemd := sdnotify.New(log)
+	defer systemd.Close(lastWords)
+	ready := sync.OnceFunc(func() { systemd.Tell(daemon.SdNotifyReady) })
 	defer time.AfterFunc(readyAfter, ready).Stop()
 	looked, guarded := bothOf(ready)
 
@@ -74,11 +76,10 @@ func keepalive(o options, stderr io.Writer) int {
 	var executor *recovery.Executor
 	hooks := &hook.Runner{Log: log}
 	brain := supervisor.New(config.Default(path), rand.Float64)
-	lasting := newSaver(memory{path: defaultMemory, log: log})
-	defer lasting.close()
-	brain.Remember(lasting.load(), time.Now())
-	front := systemd.front(looked)
-	front.Keep = lasting.keep
+	saver := savedstate.NewSaver(savedstate.DefaultPath, log)
+	defer saver.Close()
+	brain.Remember(saver.Load(), time.Now())
+	front := front(systemd, saver, looked, log)
 	loop := supervisor.NewLoop(brain,
 		supervisor.Hands{Echo: pinger.Echo, Received: links.Received, Recover: func(ctx context.Context, r supervisor.Recover) error { return executor.Do(ctx, r) }, Hook: hooks.Call},
 		front, log)
@@ -140,19 +141,39 @@ func keepalive(o options, stderr io.Writer) int {
 		for {
 			select {
 			case <-ctx.Done():
-				systemd.tell(daemon.SdNotifyStopping)
+				systemd.Tell(daemon.SdNotifyStopping)
 				return
 			case <-hangups:
-				systemd.tell(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec())
+				systemd.Tell(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec())
 				settings.Reload()
 				lacs.Look()
-				systemd.tell(daemon.SdNotifyReady)
+				systemd.Tell(daemon.SdNotifyReady)
 			}
 		}
 	})
 	loop.Run(ctx) // ends with ctx alone
 	log.Info("xl2tpd-keepalive ends; tunnels stay, those that the Hello guard holds for 91 s without it")
 	return exitOK
+}
+
+// front is whom the loop tells how it goes: systemd and its watchdog, and the file for the next
+// process.
+func front(systemd *sdnotify.Notifier, saver *savedstate.Saver, ready func(), log *slog.Logger) supervisor.Front {
+	f := supervisor.Front{
+		Ready:  ready,
+		Status: func(s string) { systemd.Tell("STATUS=" + s) },
+		Keep:   saver.Keep,
+		Pulse:  idlePulse,
+		Beat:   func() {},
+	}
+	watchdog, err := daemon.SdWatchdogEnabled(false)
+	if err != nil {
+		log.Warn("no watchdog", "err", err)
+	} else if watchdog > 0 {
+		f.Pulse = watchdog
+		f.Beat = func() { systemd.Tell(daemon.SdNotifyWatchdog) }
+	}
+	return f
 }
 
 // hostNames looks up the LNSs of xl2tpd.conf and other hosts.
