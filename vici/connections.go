@@ -35,7 +35,7 @@ func (c Connection) Shunt() bool {
 
 // Connections returns charon's connections.
 func (c *Commander) Connections(ctx context.Context) ([]Connection, error) {
-	s, err := open(ctx, c.Sockets, c.dial, true)
+	s, err := open(ctx, c.sockets, c.dial, true)
 	if err != nil {
 		return nil, err
 	}

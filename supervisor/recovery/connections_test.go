@@ -79,7 +79,7 @@ func TestConnectionByName(t *testing.T) {
 		"nor can it, and no IPsec": {nil, netip.Addr{}, nil, down, "", false},
 	} {
 		lists := func() ([]vici.Connection, error) { return tc.all, nil }
-		l := newListing(fakeCharon{connections: lists}, fakeNames(func(host string) ([]netip.Addr, error) {
+		l := newListing(&fakeCharon{connections: lists}, fakeNames(func(host string) ([]netip.Addr, error) {
 			if strings.HasSuffix(host, ".") {
 				t.Errorf("%s: %q is looked up", name, host)
 			}
@@ -114,7 +114,7 @@ func TestListing(t *testing.T) {
 		}
 		var lists, known int // how often charon was asked, and how many connections it has
 		var fails error
-		l := newListing(fakeCharon{connections: func() (all []vici.Connection, err error) {
+		l := newListing(&fakeCharon{connections: func() (all []vici.Connection, err error) {
 			lists++
 			for i := range known {
 				all = append(all, vici.Connection{

@@ -2,15 +2,10 @@ package recovery
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/netip"
-	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -288,35 +283,9 @@ func TestCarriesAnother(t *testing.T) {
 	}
 }
 
-// serveVICI opens a VICI socket at which every command succeeds; each is told by its name and
-// its first value.
-func serveVICI(t *testing.T) (socket string, commands chan string) {
-	socket, commands = filepath.Join(t.TempDir(), "charon.vici"), make(chan string, 10)
-	l, err := net.Listen("unix", socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for c, err := l.Accept(); err == nil; c, err = l.Accept() {
-			var size uint32
-			for binary.Read(c, binary.BigEndian, &size) == nil {
-				packet := make([]byte, size)
-				io.ReadFull(c, packet)
-				words := strings.FieldsFunc(string(packet), func(r rune) bool { return r < ' ' })
-				commands <- words[0] + " " + words[2]
-				io.WriteString(c, "\x00\x00\x00\x0f\x01\x03\x07success\x00\x03yes")
-			}
-			c.Close()
-		}
-	}()
-	return socket, commands
-}
-
 // To renew an SA is to end it first: but not that of a link whose peer speaks, nor where
 // nothing could be initiated in its place.
 func TestSecure(t *testing.T) {
-	socket, commands := serveVICI(t)
 	tokyo := []vici.Connection{{Name: "tokyo", RemoteAddrs: []string{"vpn.example.org"}, Children: []vici.ChildConfig{{Name: "l2tp", Mode: "TRANSPORT"}}}}
 	other := errors.New("some other")
 	peer := netip.MustParseAddr("192.0.2.1")
@@ -327,9 +296,9 @@ func TestSecure(t *testing.T) {
 		want []string
 		err  error
 	}{
-		"initiate":            {supervisor.Recover{Step: supervisor.StepSecure, SA: "7"}, tokyo, nil, []string{"initiate l2tp"}, nil},
-		"renew":               {supervisor.Recover{Step: supervisor.StepRenew, SA: "7"}, tokyo, nil, []string{"terminate 7", "initiate l2tp"}, nil},
-		"renew what is gone":  {supervisor.Recover{Step: supervisor.StepRenew}, tokyo, nil, []string{"initiate l2tp"}, nil},
+		"initiate":            {supervisor.Recover{Step: supervisor.StepSecure, SA: "7"}, tokyo, nil, []string{"initiate tokyo/l2tp"}, nil},
+		"renew":               {supervisor.Recover{Step: supervisor.StepRenew, SA: "7"}, tokyo, nil, []string{"terminate 7", "initiate tokyo/l2tp"}, nil},
+		"renew what is gone":  {supervisor.Recover{Step: supervisor.StepRenew}, tokyo, nil, []string{"initiate tokyo/l2tp"}, nil},
 		"can't be ended":      {supervisor.Recover{Step: supervisor.StepRenew, SA: "?"}, tokyo, nil, nil, other},
 		"speaks":              {supervisor.Recover{Step: supervisor.StepRenew, SA: "7", Up: true}, tokyo, nil, nil, supervisor.ErrAlive},
 		"carries another":     {supervisor.Recover{Step: supervisor.StepRenew, SA: "8"}, tokyo, nil, nil, supervisor.ErrCarries},
@@ -337,10 +306,7 @@ func TestSecure(t *testing.T) {
 		"connection gone":     {supervisor.Recover{Step: supervisor.StepRenew, SA: "7", IKE: "tokyo"}, nil, nil, nil, other},
 		"charon is not there": {supervisor.Recover{Step: supervisor.StepRenew, SA: "7"}, nil, other, nil, other},
 	} {
-		charon := fakeCharon{
-			Commander:   &vici.Commander{Sockets: []string{socket}},
-			connections: func() ([]vici.Connection, error) { return tc.all, tc.list },
-		}
+		charon := &fakeCharon{connections: func() ([]vici.Connection, error) { return tc.all, tc.list }}
 		guard := fakeGuard{
 			channels: func() []helloguard.Channel {
 				c := helloguard.Channel{Tunnel: translator.Tunnel{Peer: netip.AddrPortFrom(peer, 1701)}, Heard: time.Now()}
@@ -351,13 +317,9 @@ func TestSecure(t *testing.T) {
 		}
 		tc.r.Host, tc.r.Peer = "vpn.example.org", peer
 		err := New(charon, nil, guard, unknownNames, nil).Do(t.Context(), tc.r)
-		var got []string
-		for len(commands) > 0 {
-			got = append(got, <-commands)
-		}
 		known := errors.Is(err, supervisor.ErrAlive) || errors.Is(err, supervisor.ErrPlain) || errors.Is(err, supervisor.ErrCarries)
-		if !slices.Equal(got, tc.want) || !errors.Is(err, tc.err) && (tc.err != other || err == nil || known) {
-			t.Errorf("%s: %q, %v", name, got, err)
+		if !slices.Equal(charon.commands, tc.want) || !errors.Is(err, tc.err) && (tc.err != other || err == nil || known) {
+			t.Errorf("%s: %q, %v", name, charon.commands, err)
 		}
 	}
 }

@@ -16,13 +16,26 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// fakeCharon lists the connections of a test. Its commands go to a socket.
+// fakeCharon lists the connections of a test and notes commands. It can't end the IKE SA "?".
 type fakeCharon struct {
-	*vici.Commander
 	connections func() ([]vici.Connection, error)
+	commands    []string
 }
 
-func (c fakeCharon) Connections(context.Context) ([]vici.Connection, error) { return c.connections() }
+func (c *fakeCharon) Connections(context.Context) ([]vici.Connection, error) { return c.connections() }
+
+func (c *fakeCharon) Initiate(_ context.Context, child, ike string) error {
+	c.commands = append(c.commands, "initiate "+ike+"/"+child)
+	return nil
+}
+
+func (c *fakeCharon) TerminateIKE(_ context.Context, uniqueID string) error {
+	if uniqueID == "?" {
+		return errors.New("no id of an IKE SA")
+	}
+	c.commands = append(c.commands, "terminate "+uniqueID)
+	return nil
+}
 
 // fakeGuard is asked only what a test has an answer for.
 type fakeGuard struct {
