@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/supervisor"
 )
 
@@ -20,7 +21,7 @@ func TestFile(t *testing.T) {
 	}
 	at := time.Date(2026, 3, 1, 12, 0, 0, 1, time.UTC)
 	for _, m := range []supervisor.Memory{
-		{Xl2tpd: supervisor.Process{Pid: 100, Started: 1 << 63}, LACs: []supervisor.Kept{
+		{Xl2tpd: procfs.ID{Pid: 100, Start: 1 << 63}, LACs: []supervisor.Kept{
 			{LAC: []byte("\x93\x8c\x8b\x9e"), Fate: supervisor.Fate{HungUp: true}}, // in Shift_JIS
 			{LAC: []byte("two words"), Fate: supervisor.Fate{Idle: true, Silent: at, Buried: true, IKE: "office", IKETo: "vpn.example.net"}},
 		}},
@@ -87,10 +88,24 @@ func TestFileOnAFullDisk(t *testing.T) {
 func TestSaver(t *testing.T) {
 	s := NewSaver(filepath.Join(t.TempDir(), "lacs"), slog.New(slog.DiscardHandler))
 	for pid := range 100 {
-		s.Keep(supervisor.Memory{Xl2tpd: supervisor.Process{Pid: pid}})
+		s.Keep(supervisor.Memory{Xl2tpd: procfs.ID{Pid: pid}})
 	}
 	s.Close()
 	if got := s.Load(); got.Xl2tpd.Pid != 99 {
 		t.Errorf("%+v", got)
+	}
+}
+
+// The file of an earlier version is read, and written the same.
+func TestFormat(t *testing.T) {
+	const saved = `{"Xl2tpd":{"Pid":100,"Started":4321},"Others":{"/etc/b.conf /run/b":{"Pid":200,"Started":5}},` +
+		`"LACs":[{"LAC":"b2ZmaWNl","HungUp":true}]}`
+	f := file{path: filepath.Join(t.TempDir(), "lacs"), log: slog.New(slog.DiscardHandler)}
+	if err := os.WriteFile(f.path, []byte(saved), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f.save(f.load())
+	if got, err := os.ReadFile(f.path); err != nil || string(got) != saved {
+		t.Errorf("%s, %v, want %s", got, err, saved)
 	}
 }
