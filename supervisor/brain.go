@@ -44,9 +44,9 @@ type Brain struct {
 	secured  bool      // a tunnel has had an SA
 	listedAt time.Time // when charon has listed its SAs last
 
-	daemons map[string]Process // of the instances, by id
-	learnt  bool               // something that the next brain is to be told
-	linked  bool               // has seen the links
+	daemons map[string]procfs.ID // of the instances, by id
+	learnt  bool                 // something that the next brain is to be told
+	linked  bool                 // has seen the links
 	began   time.Time
 	open    bool // links may be acted on
 	ready   bool
@@ -66,7 +66,7 @@ func New(c *config.Config, jitter func() float64) *Brain {
 		failing: make(map[string]error),
 		waiting: make(map[*lac]bool),
 		faults:  make(map[string]string),
-		daemons: make(map[string]Process),
+		daemons: make(map[string]procfs.ID),
 		closes:  closes{died: make(map[string]time.Time)},
 	}
 }

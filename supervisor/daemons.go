@@ -37,7 +37,7 @@ func (b *Brain) takeDaemons(s xl2tpd.Snapshot, now time.Time) {
 // takeDaemon takes in how one instance is.
 func (b *Brain) takeDaemon(in *instance, others bool, now time.Time) {
 	was, met := b.daemons[in.id]
-	is := Process{in.Process.Pid, in.Process.Start}
+	is := in.Process
 	if is != was {
 		b.daemonChanged(in.id, was, is, now)
 	}
@@ -63,7 +63,7 @@ func (b *Brain) takeDaemon(in *instance, others bool, now time.Time) {
 }
 
 // daemonChanged notes that an instance's process has ended, or is another one.
-func (b *Brain) daemonChanged(id string, was, is Process, now time.Time) {
+func (b *Brain) daemonChanged(id string, was, is procfs.ID, now time.Time) {
 	if was.Pid != 0 {
 		b.closes.died[id] = now
 	}
@@ -72,7 +72,7 @@ func (b *Brain) daemonChanged(id string, was, is Process, now time.Time) {
 
 // forgetInstance forgets an instance that is no more.
 func (b *Brain) forgetInstance(id string, now time.Time) {
-	b.daemonChanged(id, b.daemons[id], Process{}, now)
+	b.daemonChanged(id, b.daemons[id], procfs.ID{}, now)
 	delete(b.daemons, id)
 	b.learnt = true
 	maps.DeleteFunc(b.closes.died, func(_ string, at time.Time) bool { return now.Sub(at) > late })
@@ -98,8 +98,8 @@ func (b *Brain) instanceAttrs(in *instance) []slog.Attr {
 	return []slog.Attr{slog.String("config", in.Path)}
 }
 
-// daemon is the process of a LAC's xl2tpd.
-func (b *Brain) daemon(l *lac) Process { return b.daemons[l.instance] }
+// daemon is the process of a LAC's xl2tpd; zero: none.
+func (b *Brain) daemon(l *lac) procfs.ID { return b.daemons[l.instance] }
 
 // from is the address that the file of a LAC's xl2tpd has it send from, or invalid.
 func (b *Brain) from(l *lac) netip.Addr {
@@ -112,7 +112,7 @@ func (b *Brain) from(l *lac) netip.Addr {
 
 // target is whom a command about a LAC is for.
 func (b *Brain) target(l *lac) xl2tpd.Target {
-	t := xl2tpd.Target{Process: procfs.ID{Pid: b.daemon(l).Pid, Start: b.daemon(l).Started}}
+	t := xl2tpd.Target{Process: b.daemon(l)}
 	if in := b.atlas.byID[l.instance]; in != nil {
 		t.Pipe = in.Pipe
 	}

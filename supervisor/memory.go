@@ -8,21 +8,16 @@ import (
 	"strings"
 	"time"
 
+	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/internal/status"
 )
 
 // Memory is what the next brain is to be told of the LACs: what the other daemons do
 // not tell.
 type Memory struct {
-	Xl2tpd Process            // of the first instance
-	Others map[string]Process `json:",omitempty"` // of the other ones, by id
-	LACs   []Kept             // by instance and name
-}
-
-// Process names a process for good.
-type Process struct {
-	Pid     int    // 0: none
-	Started uint64 // clock ticks from boot
+	Xl2tpd procfs.ID            // of the first instance
+	Others map[string]procfs.ID `json:",omitempty"` // of the other ones, by id
+	LACs   []Kept               // by instance and name
 }
 
 // Kept is a LAC in a Memory.

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/internal/config"
-	"xl2tpd-keepalive/internal/hook"
 	"xl2tpd-keepalive/internal/xl2tpd"
 )
 
@@ -279,77 +278,6 @@ func (b *Brain) wish(l *lac, s *xl2tpd.Section) wish {
 func (b *Brain) perhapsDialled(l *lac, s *xl2tpd.Section) bool {
 	recovery := b.configured(name{s.Kind, s.Name, l.instance}).Recovery
 	return l.mayHave && !l.seen && !s.Autodial && recovery(true) != recovery(false)
-}
-
-// recovered takes in what a step has come to.
-func (b *Brain) recovered(ev Recovered, now time.Time) {
-	if !ev.Step.asks() {
-		b.turns--
-	}
-	l := b.lac(name{"lac", ev.LAC.Name, ev.LAC.Instance})
-	b.touchLAC(l)
-	if l.ladder.busy != ev.Step {
-		return
-	}
-	if l.stale {
-		l.ladder.busy, l.stale = StepNone, false
-		return
-	}
-	if errors.Is(ev.Err, ErrUnheard) {
-		ev.Err = nil
-		l.unheard(now)
-	}
-	var is situation
-	if s := b.section(l); s != nil {
-		is, _ = b.situation(l, s, now)
-	}
-	l.ladder.done(ev.Err, is, b.jitter(), now)
-	if ev.Step == StepDial && ev.Err == nil {
-		l.seen, l.idle, l.dialled = true, false, now // if it comes to nothing, xl2tpd redials
-	}
-	switch {
-	case (ev.Step == StepDial || ev.Step == StepRedial) && ev.Err == nil:
-		l.attempt, l.rests = now, time.Time{}
-	case errors.Is(ev.Err, ErrWaits):
-		l.attempt = time.Time{}
-		if l.rests.IsZero() {
-			l.rests = now
-		}
-	}
-	if ev.Step == StepHangUp && ev.Err == nil || errors.Is(ev.Err, ErrDropped) {
-		l.idle, l.attempt = true, time.Time{} // xl2tpd no longer redials
-		if l.last != nil {
-			l.last.half = false
-		}
-	}
-	if ev.Step == StepAsk {
-		came := "no answer, but from the LNS itself: it is dead"
-		if ev.Err != nil {
-			came = ev.Err.Error()
-		}
-		b.noteLAC(l, slog.LevelDebug, "the peer of the silent link was asked", slog.String("reason", came))
-		return
-	}
-	if ev.Step == StepLook || errors.Is(ev.Err, ErrPlain) || errors.Is(ev.Err, ErrAlive) || errors.Is(ev.Err, ErrWaits) || errors.Is(ev.Err, ErrCarries) {
-		return
-	}
-	if path := b.configured(name{"lac", l.name, l.instance}).Hook; path != "" && ev.Err == nil {
-		b.do(CallHook{hook.Event{
-			Path: path, Name: hook.Recover, Tunnel: "lac " + l.name, Instance: b.atlas.called[l.instance],
-			Peer: b.lns(l), Reason: ev.Step.String(),
-		}})
-	}
-	level, text, attr := slog.LevelInfo, "bringing the tunnel back", slog.String("step", ev.Step.String())
-	if ev.Err != nil {
-		level, text, attr = slog.LevelWarn, "can't "+ev.Step.String()+", trying again", slog.String("reason", ev.Err.Error())
-	}
-	if errors.Is(ev.Err, ErrAnswers) {
-		text = "the tunnel is refused: look at the user name and password, or at the LNS's own log"
-	}
-	if said := text + attr.String(); said != l.said { // a repetition is no news
-		l.said = said
-		b.noteLAC(l, level, text, attr)
-	}
 }
 
 // climbing says what recovery does for a LAC that has no tunnel, or nothing.

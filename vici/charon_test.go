@@ -86,7 +86,7 @@ func (c *charon) serve(p *peer) {
 			event, reply := "list-sa", (*govici.Message)(nil)
 			if answer != nil {
 				sas, reply = answer(command)
-				event = strings.NewReplacer("policies", "policy", "conns", "conn", "sas", "sa").Replace(name)
+				event = strings.NewReplacer("conns", "conn", "sas", "sa").Replace(name)
 			}
 			for _, sa := range sas {
 				p.send(packetEvent, event, sa)

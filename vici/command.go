@@ -25,9 +25,9 @@ const (
 // Each takes as long as charon does, but no longer than the deadline of its
 // context, or 30 s without one. Its errors give charon's own words.
 type Commander struct {
-	Sockets []string // the first that exists is used; nil: /run/charon.vici, /var/run/charon.vici
-
-	dial dialer
+	// Tests replace these; zero means the real thing.
+	sockets []string
+	dial    dialer
 }
 
 // Initiate brings up a CHILD SA of connection ike, with an IKE SA if there is
@@ -112,7 +112,7 @@ func limit(ctx context.Context) (context.Context, context.CancelFunc) {
 // call sends one command with keys and values in turn, and returns charon's
 // words if it refuses or fails. An error says what was to be done.
 func (c *Commander) call(ctx context.Context, what, command string, kv ...string) (errmsg string, err error) {
-	s, err := open(ctx, c.Sockets, c.dial, false)
+	s, err := open(ctx, c.sockets, c.dial, false)
 	if err != nil {
 		return "", err
 	}
@@ -146,7 +146,7 @@ func share(ctx context.Context) string {
 
 // list asks for the SAs that a key of list-sas selects.
 func (c *Commander) list(ctx context.Context, key, value string) ([]SA, error) {
-	s, err := open(ctx, c.Sockets, c.dial, true)
+	s, err := open(ctx, c.sockets, c.dial, true)
 	if err != nil {
 		return nil, err
 	}

@@ -136,29 +136,24 @@ func TestTerminateIKE(t *testing.T) {
 }
 
 func TestConnections(t *testing.T) {
-	c := &charon{answer: func(command string) ([]*govici.Message, *govici.Message) {
-		if command == "list-policies trap=yes" {
-			return []*govici.Message{fields(t, "tokyo/l2tp", fields(t, "child", "l2tp", "ike", "tokyo"))}, nil
-		}
-		child := func(dpd, closing string) *govici.Message {
-			return fields(t, "mode", "TRANSPORT", "dpd_action", dpd, "close_action", closing, "remote-ts", []string{"dynamic[udp/l2f]"})
-		}
+	c := &charon{answer: func(string) ([]*govici.Message, *govici.Message) {
+		child := fields(t, "mode", "TRANSPORT", "remote-ts", []string{"dynamic[udp/l2f]"})
 		return []*govici.Message{
 			fields(t, "tokyo", fields(t, "remote_addrs", []string{"192.0.2.1", "lns.example"}, "dpd_delay", "30",
-				"children", fields(t, "l2tp", child("restart", "clear"), "other", child("trap|start", "hold")))),
+				"children", fields(t, "l2tp", child, "other", child))),
 			fields(t, "osaka", fields(t)),
 		}, nil
 	}}
 	synctest.Test(t, func(t *testing.T) {
-		got, err := connections(t.Context(), nil, c.dial)
+		got, err := (&Commander{dial: c.dial}).Connections(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
 		ts := []string{"dynamic[udp/l2f]"}
 		want := []Connection{
 			{Name: "tokyo", RemoteAddrs: []string{"192.0.2.1", "lns.example"}, DPDDelay: 30 * time.Second, Children: []ChildConfig{
-				{Name: "l2tp", Mode: "TRANSPORT", RemoteTS: ts, DPDAction: "start", CloseAction: "none", Trapped: true},
-				{Name: "other", Mode: "TRANSPORT", RemoteTS: ts, DPDAction: "trap|start", CloseAction: "trap"},
+				{Name: "l2tp", Mode: "TRANSPORT", RemoteTS: ts},
+				{Name: "other", Mode: "TRANSPORT", RemoteTS: ts},
 			}},
 			{Name: "osaka"},
 		}

@@ -23,16 +23,6 @@ type ChildConfig struct {
 	Name     string
 	Mode     string   // TRANSPORT, TUNNEL, …; PASS or DROP: a shunt, which has no peer
 	RemoteTS []string // as 192.0.2.1/32[udp/l2f]; "dynamic" is the peer's address
-
-	// What charon does by itself: "none", "trap" (negotiate when there is traffic),
-	// "start" (negotiate at once), or several joined by "|".
-	DPDAction   string // after the peer was found dead
-	CloseAction string // after the peer has closed the CHILD SA
-
-	// Trapped: traffic to RemoteTS makes charon negotiate, now. It is what shows of
-	// start_action = trap; VICI does not tell start_action itself, and that
-	// one's "start" brings nothing back.
-	Trapped bool
 }
 
 // Shunt reports whether all that a connection has are shunts: policies of the kernel for packets
@@ -43,32 +33,13 @@ func (c Connection) Shunt() bool {
 	})
 }
 
-// Connections asks charon once for its connections. Without sockets it tries the
-// default ones.
-func Connections(ctx context.Context, sockets ...string) ([]Connection, error) {
-	return connections(ctx, sockets, nil)
-}
-
-func connections(ctx context.Context, sockets []string, dial dialer) ([]Connection, error) {
-	s, err := open(ctx, sockets, dial, true)
+// Connections returns charon's connections.
+func (c *Commander) Connections(ctx context.Context) ([]Connection, error) {
+	s, err := open(ctx, c.sockets, c.dial, true)
 	if err != nil {
 		return nil, err
 	}
 	defer s.Close()
-	in, err := arguments("trap", "yes")
-	if err != nil {
-		return nil, err
-	}
-	type pair struct{ ike, child string }
-	trapped := map[pair]bool{}
-	err = s.stream(ctx, "list-policies", "list-policy", in, func(m *govici.Message) {
-		for _, p := range sections(m) {
-			trapped[pair{text(p, "ike"), text(p, "child")}] = true
-		}
-	})
-	if err != nil {
-		return nil, err
-	}
 	var all []Connection
 	err = s.stream(ctx, "list-conns", "list-conn", nil, func(m *govici.Message) {
 		for name, c := range sections(m) {
@@ -76,29 +47,13 @@ func connections(ctx context.Context, sockets []string, dial dialer) ([]Connecti
 			children, _ := c.Get("children").(*govici.Message)
 			for child, in := range sections(children) {
 				one.Children = append(one.Children, ChildConfig{
-					Name:        child,
-					Mode:        text(in, "mode"),
-					RemoteTS:    list(in, "remote-ts"),
-					DPDAction:   action(text(in, "dpd_action")),
-					CloseAction: action(text(in, "close_action")),
-					Trapped:     trapped[pair{name, child}],
+					Name:     child,
+					Mode:     text(in, "mode"),
+					RemoteTS: list(in, "remote-ts"),
 				})
 			}
 			all = append(all, one)
 		}
 	})
 	return all, err
-}
-
-// action is the present name of one: strongSwan before 5.9.6 had others.
-func action(name string) string {
-	switch name {
-	case "clear":
-		return "none"
-	case "hold":
-		return "trap"
-	case "restart":
-		return "start"
-	}
-	return name
 }

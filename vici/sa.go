@@ -19,30 +19,24 @@ type Snapshot struct {
 // SA is an IKE SA. What charon does not tell, or tells in an unknown form, is
 // left zero.
 type SA struct {
-	Name                  string // of the connection in swanctl.conf
-	UniqueID              string // changes with each new SA, also by rekeying
-	State                 string // ESTABLISHED, CONNECTING, DELETING, …
-	Initiator             bool   // this side began it
-	LocalHost, RemoteHost netip.AddrPort
-	LocalID, RemoteID     string
-	Established           time.Duration // age, in whole seconds
-	NATLocal, NATRemote   bool          // that end is behind a NAT
-	Children              []Child
+	Name                string // of the connection in swanctl.conf
+	UniqueID            string // changes with each new SA, also by rekeying
+	State               string // ESTABLISHED, CONNECTING, DELETING, …
+	Initiator           bool   // this side began it
+	RemoteHost          netip.AddrPort
+	Established         time.Duration // age, in whole seconds
+	NATLocal, NATRemote bool          // that end is behind a NAT
+	Children            []Child
 }
 
-// Child is a CHILD SA: a pair of ESP SAs. The counters start anew with each
-// rekeying.
+// Child is a CHILD SA: a pair of ESP SAs.
 type Child struct {
 	Name              string // in swanctl.conf
 	UniqueID          string
-	State             string // INSTALLED, REKEYED, DELETING, …
-	Mode              string // TRANSPORT, TUNNEL, …
-	Encap             bool   // ESP in UDP
-	RouteBased        bool   // takes only what an XFRM interface, or a mark, leads to it
-	BytesIn           uint64
-	PacketsIn         uint64
-	BytesOut          uint64
-	PacketsOut        uint64
+	State             string   // INSTALLED, REKEYED, DELETING, …
+	Mode              string   // TRANSPORT, TUNNEL, …
+	Encap             bool     // ESP in UDP
+	RouteBased        bool     // takes only what an XFRM interface, or a mark, leads to it
 	LocalTS, RemoteTS []string // traffic selectors, as 192.0.2.1/32[udp/l2f]
 }
 
@@ -78,10 +72,7 @@ func parse(m *govici.Message) []SA {
 			UniqueID:    text(s, "uniqueid"),
 			State:       text(s, "state"),
 			Initiator:   text(s, "initiator") == "yes",
-			LocalHost:   host(s, "local-host", "local-port"),
 			RemoteHost:  host(s, "remote-host", "remote-port"),
-			LocalID:     text(s, "local-id"),
-			RemoteID:    text(s, "remote-id"),
 			Established: seconds(s, "established"),
 			NATLocal:    text(s, "nat-local") == "yes",
 			NATRemote:   text(s, "nat-remote") == "yes",
@@ -95,10 +86,6 @@ func parse(m *govici.Message) []SA {
 				Mode:       text(c, "mode"),
 				Encap:      text(c, "encap") == "yes",
 				RouteBased: strings.Trim(text(c, "if-id-out")+text(c, "mark-out"), "0") != "",
-				BytesIn:    count(c, "bytes-in"),
-				PacketsIn:  count(c, "packets-in"),
-				BytesOut:   count(c, "bytes-out"),
-				PacketsOut: count(c, "packets-out"),
 				LocalTS:    list(c, "local-ts"),
 				RemoteTS:   list(c, "remote-ts"),
 			}
@@ -134,14 +121,6 @@ func text(m *govici.Message, key string) string {
 func list(m *govici.Message, key string) []string {
 	l, _ := m.Get(key).([]string)
 	return l
-}
-
-func count(m *govici.Message, key string) uint64 {
-	n, err := strconv.ParseUint(text(m, key), 10, 64)
-	if err != nil {
-		return 0
-	}
-	return n
 }
 
 func seconds(m *govici.Message, key string) time.Duration {

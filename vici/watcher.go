@@ -22,11 +22,12 @@ const (
 // going (charon has no event for the end of that), and each 30 s anyway. Log
 // and Deliver must be set.
 type Watcher struct {
-	Sockets []string // the first that exists is used; nil: /run/charon.vici, /var/run/charon.vici
 	Log     *slog.Logger
 	Deliver func(Snapshot) // called by Run alone; must not block
 
-	dial dialer
+	// Tests replace these; zero means the real thing.
+	sockets []string
+	dial    dialer
 }
 
 // Run watches until ctx ends or charon goes, and returns the reason. It may be
@@ -40,7 +41,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 }
 
 func (w *Watcher) watch(ctx context.Context) error {
-	events, err := open(ctx, w.Sockets, w.dial, false)
+	events, err := open(ctx, w.sockets, w.dial, false)
 	if err != nil {
 		return err
 	}
@@ -53,7 +54,7 @@ func (w *Watcher) watch(ctx context.Context) error {
 
 	// Another session for commands: on one, their answers and events get in
 	// each other's way.
-	lists, err := open(ctx, w.Sockets, w.dial, true)
+	lists, err := open(ctx, w.sockets, w.dial, true)
 	if err != nil {
 		return err
 	}

@@ -308,7 +308,7 @@ func TestSockets(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w, _ := watcher(tt.c)
-			w.Sockets = tt.list
+			w.sockets = tt.list
 			if err := w.Run(t.Context()); err == nil || err.Error() != tt.text {
 				t.Errorf("got %v", err)
 			}
@@ -327,7 +327,7 @@ func TestUnixSocket(t *testing.T) {
 	c.set(established(t, "a", "1"))
 	w, seen := watcher(c)
 	w.dial = nil
-	w.Sockets = []string{filepath.Join(dir, "missing"), socket}
+	w.sockets = []string{filepath.Join(dir, "missing"), socket}
 	if err := w.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "missing: no such socket: is strongswan running") {
 		t.Errorf("no socket: %v", err)
 	}

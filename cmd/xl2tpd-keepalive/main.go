@@ -87,7 +87,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	case "remove-table":
 		command = func() int { return removeTable(stderr) }
 	case "control":
-		command = func() int { return helpDial(os.Stdin, stdout, stderr) }
+		command = func() int { return serveControl(os.Stdin, stdout, stderr) }
 	case "version", "-version", "--version", "-V":
 		command = func() int {
 			fmt.Fprintln(stdout, "xl2tpd-keepalive", build())

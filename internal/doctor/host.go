@@ -48,7 +48,7 @@ func ThisHost() *Host {
 	return &Host{
 		Root:        "/",
 		Report:      func(ctx context.Context) (status.Report, error) { return status.Read(ctx, status.DefaultSocket) },
-		Connections: func(ctx context.Context) ([]vici.Connection, error) { return vici.Connections(ctx) },
+		Connections: new(vici.Commander).Connections,
 		Xl2tpd:      xl2tpd.Look,
 		Device:      probe.Routed,
 		Source:      source,

@@ -11,7 +11,7 @@ import (
 // ID names none.
 type ID struct {
 	Pid   int
-	Start uint64 // clock ticks from boot to its start
+	Start uint64 `json:"Started"` // clock ticks from boot to its start; saved states have the other name
 }
 
 // String is the form in which files keep an ID; empty: none.

@@ -1,4 +1,4 @@
-package main
+package recovery
 
 import (
 	"context"
@@ -10,30 +10,31 @@ import (
 	"strings"
 	"time"
 
-	"xl2tpd-keepalive/internal/xl2tpd"
+	"golang.org/x/sync/semaphore"
+
 	"xl2tpd-keepalive/supervisor"
 	"xl2tpd-keepalive/vici"
 )
 
-// listed is how long a list of connections will do for a LAC that stands in it.
-const listed = 10 * time.Second
+// listedFor is for how long a list of connections is good for a LAC that has its connection in it.
+const listedFor = 10 * time.Second
 
-// listing has charon list its connections, once for many LACs that are brought back at the
-// same time: where there are many, the list is long.
+// listing is charon's list of connections. charon is asked once for many LACs that are brought back
+// at the same time: where there are many LACs, the list is long.
 type listing struct {
-	ask    func(context.Context, ...string) ([]vici.Connection, error)
-	lookup func(ctx context.Context, host string) ([]netip.Addr, error)
-	turn   chan struct{} // full: somebody reads or renews the list
+	charon Charon
+	names  Names
+	lock   *semaphore.Weighted // of what follows
 	all    []vici.Connection
-	at     time.Time // when they were asked for
+	at     time.Time // when charon was asked for them
 }
 
-func newListing(ask func(context.Context, ...string) ([]vici.Connection, error)) *listing {
-	return &listing{ask: ask, lookup: xl2tpd.LookupIPv4, turn: make(chan struct{}, 1)}
+func newListing(charon Charon, names Names) *listing {
+	return &listing{charon: charon, names: names, lock: semaphore.NewWeighted(1)}
 }
 
-// find finds the connection that a LAC is to be brought back through. That there is none is
-// said only by a list that was asked for since the call.
+// find finds the connection through which a LAC is brought back, and its child for L2TP. Only a list
+// that charon was asked for after the call can say that there is none.
 func (l *listing) find(ctx context.Context, r supervisor.Recover) (ike, child string, ok bool, err error) {
 	all, err := l.list(ctx, r)
 	if err != nil {
@@ -45,22 +46,21 @@ func (l *listing) find(ctx context.Context, r supervisor.Recover) (ike, child st
 	return l.byName(ctx, all, r)
 }
 
-// list returns charon's connections: as they are now, or have just been, if the LAC's is there.
+// list returns charon's connections. An earlier list will do if it is recent and has the LAC's
+// connection.
 func (l *listing) list(ctx context.Context, r supervisor.Recover) ([]vici.Connection, error) {
 	called := time.Now()
-	select {
-	case l.turn <- struct{}{}:
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	if err := l.lock.Acquire(ctx, 1); err != nil {
+		return nil, err
 	}
-	defer func() { <-l.turn }()
-	if called.Sub(l.at) < listed {
+	defer l.lock.Release(1)
+	if called.Sub(l.at) < listedFor {
 		if _, _, ok := connection(l.all, r); ok || l.at.After(called) {
 			return l.all, nil
 		}
 	}
 	at := time.Now()
-	all, err := l.ask(ctx)
+	all, err := l.charon.Connections(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +68,7 @@ func (l *listing) list(ctx context.Context, r supervisor.Recover) ([]vici.Connec
 	return all, nil
 }
 
-// byName finds a connection whose remote address is a name that leads to the LNS. While a name
+// byName finds a connection with a name as its remote address that leads to the LNS. While a name
 // can't be looked up, nobody can say that there is no connection.
 func (l *listing) byName(ctx context.Context, all []vici.Connection, r supervisor.Recover) (ike, child string, ok bool, err error) {
 	for _, c := range all {
@@ -81,27 +81,39 @@ func (l *listing) byName(ctx context.Context, all []vici.Connection, r superviso
 		if !r.LNS.IsValid() {
 			return "", "", false, fmt.Errorf("%s can't be looked up, so nobody can say which connection of strongSwan is for it", r.Host)
 		}
-		for _, remote := range c.RemoteAddrs {
-			if _, err := netip.ParseAddr(remote); err == nil || !single(remote) {
-				continue
-			}
-			addrs, err := l.lookup(ctx, strings.TrimSuffix(remote, "."))
-			if none := (*net.DNSError)(nil); errors.As(err, &none) && none.IsNotFound {
-				continue // there is no such name
-			}
-			if err != nil {
-				return "", "", false, fmt.Errorf("%s of the connection %s can't be looked up, so it may be the LNS: %w", remote, c.Name, err)
-			}
-			if slices.ContainsFunc(addrs, func(a netip.Addr) bool { return a.Unmap() == r.LNS }) {
-				return c.Name, c.Children[i].Name, true, nil
-			}
+		leads, err := l.leadsTo(ctx, c, r.LNS)
+		if err != nil {
+			return "", "", false, err
+		}
+		if leads {
+			return c.Name, c.Children[i].Name, true, nil
 		}
 	}
 	return "", "", false, nil
 }
 
-// connection finds the connection for an LNS, which is the one that the last tunnel
-// came through if no address tells, and the child of it that L2TP takes.
+// leadsTo reports whether a remote address of a connection is a name of the LNS.
+func (l *listing) leadsTo(ctx context.Context, c vici.Connection, lns netip.Addr) (bool, error) {
+	for _, remote := range c.RemoteAddrs {
+		if _, err := netip.ParseAddr(remote); err == nil || !single(remote) {
+			continue
+		}
+		addrs, err := l.names.LookupIPv4(ctx, strings.TrimSuffix(remote, "."))
+		if none := (*net.DNSError)(nil); errors.As(err, &none) && none.IsNotFound {
+			continue // there is no such name
+		}
+		if err != nil {
+			return false, fmt.Errorf("%s of the connection %s can't be looked up, so it may be the LNS: %w", remote, c.Name, err)
+		}
+		if slices.ContainsFunc(addrs, func(a netip.Addr) bool { return a.Unmap() == lns }) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// connection finds the connection for an LNS and its child for L2TP. If no remote address is the
+// LNS, it is the connection that the last tunnel came through. A child in transport mode comes first.
 func connection(all []vici.Connection, r supervisor.Recover) (ike, child string, ok bool) {
 	for _, leads := range []func(vici.Connection) bool{
 		func(c vici.Connection) bool {
@@ -120,8 +132,8 @@ func connection(all []vici.Connection, r supervisor.Recover) (ike, child string,
 	return "", "", false
 }
 
-// single tells whether a connection's remote address is one host, and no range, prefix
-// or %any: charon can initiate nothing else.
+// single reports whether a connection's remote address is one host, and no range, prefix or %any:
+// charon can initiate nothing else.
 func single(remote string) bool {
 	from, _, _ := strings.Cut(remote, "-")
 	_, err := netip.ParseAddr(from)
@@ -129,16 +141,17 @@ func single(remote string) bool {
 	return !ranged && !strings.Contains(remote, "/") && !strings.HasPrefix(remote, "%")
 }
 
+// transports reports whether a child in transport mode takes L2TP.
 func transports(c vici.ChildConfig) bool {
 	return strings.EqualFold(c.Mode, "transport") && vici.TakesL2TP(nil, c.RemoteTS)
 }
 
-// tunnels tells whether a child in tunnel mode takes the LNS's own packets.
+// tunnels reports whether a child in tunnel mode takes the LNS's own packets.
 func tunnels(c vici.ChildConfig, lns netip.Addr) bool {
 	return vici.TakesL2TP(nil, c.RemoteTS) && vici.Selects(c.RemoteTS, lns)
 }
 
-// reaches tells whether a connection's remote address is the LNS and no other.
+// reaches reports whether a connection's remote address is the LNS and no other.
 func reaches(remote string, lns netip.Addr, host string) bool {
 	if a, err := netip.ParseAddr(remote); err == nil {
 		return a.Unmap() == lns

@@ -1,4 +1,4 @@
-package main
+package report
 
 import (
 	"net/netip"
@@ -16,11 +16,11 @@ import (
 )
 
 // A link that has been up all the time has come up at the same time in each report.
-func TestReckonIsSteady(t *testing.T) {
+func TestRebasedTimesAreSteady(t *testing.T) {
 	up := time.Now()
 	for range 10_000 {
 		r := status.Tunnel{Link: &status.Link{Up: up}}
-		reckon(&r, time.Now())
+		rebaseTimes(&r, time.Now())
 		if r.Link.Up.UnixNano() != up.UnixNano() {
 			t.Fatalf("up since %v, then since %v", up, r.Link.Up)
 		}
@@ -39,14 +39,14 @@ func set(t *testing.T, at time.Time, by time.Duration) time.Time {
 
 // If the clock was set, all of a report's times are by the new one; the brain's own stay as
 // they are, and what never was has no time.
-func TestReckonByTheClockAsItIs(t *testing.T) {
+func TestRebaseTimes(t *testing.T) {
 	was := time.Now()
 	for _, by := range []time.Duration{time.Hour, -time.Hour} {
 		last := status.Close{Time: was}
 		r := status.Tunnel{
 			Since: was, Link: &status.Link{Up: was, Signs: status.Signs{Reply: was, Data: was}}, SA: &status.SA{Since: was}, Last: &last,
 		}
-		reckon(&r, set(t, was.Add(time.Minute), by))
+		rebaseTimes(&r, set(t, was.Add(time.Minute), by))
 		for i, at := range []time.Time{r.Since, r.Link.Up, r.Link.Signs.Reply, r.Link.Signs.Data, r.SA.Since, r.Last.Time} {
 			if !at.Equal(was.Round(0).Add(by)) {
 				t.Errorf("set by %v: time %d is %v after", by, i, at.Sub(was.Round(0)))

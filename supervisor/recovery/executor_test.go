@@ -1,16 +1,11 @@
-package main
+package recovery
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/netip"
-	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,7 +14,6 @@ import (
 	"xl2tpd-keepalive/internal/helloguard/translator"
 	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/internal/xl2tpd"
-	"xl2tpd-keepalive/probe"
 	"xl2tpd-keepalive/supervisor"
 	"xl2tpd-keepalive/vici"
 )
@@ -86,23 +80,24 @@ func TestDead(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				began := time.Now()
 				heard, asked := began.Add(-tc.heard), 0
-				m := &mender{
-					echo: func(context.Context, probe.Request) probe.Result {
-						err := tc.looks[0]
-						tc.looks = tc.looks[1:]
-						return probe.Result{Err: err}
-					},
+				guard := fakeGuard{
 					channels: func() []helloguard.Channel {
 						return []helloguard.Channel{{Tunnel: translator.Tunnel{Peer: netip.AddrPortFrom(peer, 1701)}, Heard: heard}}
 					},
-					ask: func(_ procfs.ID, a netip.Addr) bool {
+					ask: func(a netip.Addr) bool {
 						if asked++; asked == tc.answers {
 							heard = time.Now().Add(time.Millisecond)
 						}
 						return a == peer && !tc.unasked
 					},
 				}
-				err := m.dead(t.Context(), supervisor.Recover{LNS: tc.lns, Peer: peer})
+				pinger := fakePinger(func() error {
+					err := tc.looks[0]
+					tc.looks = tc.looks[1:]
+					return err
+				})
+				e := New(nil, nil, guard, unknownNames, pinger)
+				err := e.ask(t.Context(), supervisor.Recover{LNS: tc.lns, Peer: peer})
 				if !errors.Is(err, tc.want) && (tc.want != unknown || err == nil || errors.Is(err, supervisor.ErrAlive)) {
 					t.Errorf("%v, want %v", err, tc.want)
 				}
@@ -154,8 +149,8 @@ func TestRedial(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			x := &told{began: time.Now()}
-			m := &mender{control: x, resolve: func(string) {}, dialling: func(procfs.ID, netip.Addr) (is, known bool) { return tc.is, tc.known }}
-			err := m.step(t.Context(), supervisor.Recover{LAC: office, To: officeIsOf, Step: supervisor.StepRedial})
+			guard := fakeGuard{dialling: func() (is, known bool) { return tc.is, tc.known }}
+			err := New(nil, x, guard, unknownNames, nil).Do(t.Context(), supervisor.Recover{LAC: office, To: officeIsOf, Step: supervisor.StepRedial})
 			if !slices.Equal(x.all, tc.want) || errors.Is(err, supervisor.ErrWaits) != tc.waits || (err == nil) != tc.is {
 				t.Errorf("%s: %q, %v", name, x.all, err)
 			}
@@ -185,9 +180,8 @@ func TestHangUp(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			x := &told{began: time.Now()}
-			m := &mender{
-				control: x, resolve: func(string) {},
-				hanging: func(procfs.ID, netip.Addr, bool) {}, bury: func(_ procfs.ID, a netip.Addr) bool {
+			guard := fakeGuard{
+				bury: func(a netip.Addr) bool {
 					if a == peer {
 						x.note("bury")
 					}
@@ -205,7 +199,8 @@ func TestHangUp(t *testing.T) {
 					return []helloguard.Channel{c}[:map[bool]int{true: 1}[tc.guarded]]
 				},
 			}
-			err := m.step(t.Context(), supervisor.Recover{LAC: office, To: officeIsOf, Step: supervisor.StepHangUp, Peer: peer, Up: tc.up, Dead: tc.dead})
+			r := supervisor.Recover{LAC: office, To: officeIsOf, Step: supervisor.StepHangUp, Peer: peer, Up: tc.up, Dead: tc.dead}
+			err := New(nil, x, guard, unknownNames, nil).Do(t.Context(), r)
 			if !tc.dead {
 				x.note("done")
 			}
@@ -238,10 +233,9 @@ func TestHangUpOfAMovedLNS(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			x := &told{began: time.Now()}
 			c := helloguard.Channel{Tunnel: translator.Tunnel{Peer: netip.AddrPortFrom(peer, 1701)}, Heard: x.began.Add(-tc.heard)}
-			m := &mender{
-				control: x, resolve: func(string) {}, hanging: func(procfs.ID, netip.Addr, bool) {},
+			guard := fakeGuard{
 				channels: func() []helloguard.Channel { return []helloguard.Channel{c} },
-				ask: func(procfs.ID, netip.Addr) bool {
+				ask: func(netip.Addr) bool {
 					if tc.answers {
 						c.Heard = time.Now().Add(time.Millisecond)
 					}
@@ -252,7 +246,7 @@ func TestHangUpOfAMovedLNS(t *testing.T) {
 			if tc.moved {
 				r.Since = x.began.Add(-10 * time.Second)
 			}
-			err := m.step(t.Context(), r)
+			err := New(nil, x, guard, unknownNames, nil).Do(t.Context(), r)
 			if !slices.Equal(x.all, tc.want) || err != tc.err {
 				t.Errorf("%s: %q, %v", name, x.all, err)
 			}
@@ -261,7 +255,7 @@ func TestHangUpOfAMovedLNS(t *testing.T) {
 }
 
 // An SA carries what any xl2tpd of the host has with that peer, and has been heard of lately.
-func TestCarries(t *testing.T) {
+func TestCarriesAnother(t *testing.T) {
 	peer, second := netip.MustParseAddr("192.0.2.1"), procfs.ID{Pid: 200, Start: 6}
 	r := supervisor.Recover{To: officeIsOf, Peer: peer}
 	for name, tc := range map[string]struct {
@@ -277,47 +271,21 @@ func TestCarries(t *testing.T) {
 		"another xl2tpd's, hung up":     {second, false, time.Second, false},
 		"of an owner that nobody knows": {procfs.ID{}, true, time.Second, true},
 	} {
-		m := &mender{
+		guard := fakeGuard{
 			channels: func() []helloguard.Channel {
 				return []helloguard.Channel{{Tunnel: translator.Tunnel{Peer: netip.AddrPortFrom(peer, 1701)}, Owner: tc.owner, Up: tc.up, Heard: time.Now().Add(-tc.ago)}}
 			},
-			ask: func(procfs.ID, netip.Addr) bool { return false },
+			ask: func(netip.Addr) bool { return false },
 		}
-		if got := m.carries(t.Context(), r); got != tc.want {
+		if got := New(nil, nil, guard, unknownNames, nil).carriesAnother(t.Context(), r); got != tc.want {
 			t.Errorf("%s: got %v, want %v", name, got, tc.want)
 		}
 	}
 }
 
-// charon is a VICI socket at which every command succeeds; each is told by its name and
-// its first value.
-func charon(t *testing.T) (socket string, commands chan string) {
-	socket, commands = filepath.Join(t.TempDir(), "charon.vici"), make(chan string, 10)
-	l, err := net.Listen("unix", socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for c, err := l.Accept(); err == nil; c, err = l.Accept() {
-			var size uint32
-			for binary.Read(c, binary.BigEndian, &size) == nil {
-				packet := make([]byte, size)
-				io.ReadFull(c, packet)
-				words := strings.FieldsFunc(string(packet), func(r rune) bool { return r < ' ' })
-				commands <- words[0] + " " + words[2]
-				io.WriteString(c, "\x00\x00\x00\x0f\x01\x03\x07success\x00\x03yes")
-			}
-			c.Close()
-		}
-	}()
-	return socket, commands
-}
-
 // To renew an SA is to end it first: but not that of a link whose peer speaks, nor where
 // nothing could be initiated in its place.
 func TestSecure(t *testing.T) {
-	socket, commands := charon(t)
 	tokyo := []vici.Connection{{Name: "tokyo", RemoteAddrs: []string{"vpn.example.org"}, Children: []vici.ChildConfig{{Name: "l2tp", Mode: "TRANSPORT"}}}}
 	other := errors.New("some other")
 	peer := netip.MustParseAddr("192.0.2.1")
@@ -328,9 +296,9 @@ func TestSecure(t *testing.T) {
 		want []string
 		err  error
 	}{
-		"initiate":            {supervisor.Recover{Step: supervisor.StepSecure, SA: "7"}, tokyo, nil, []string{"initiate l2tp"}, nil},
-		"renew":               {supervisor.Recover{Step: supervisor.StepRenew, SA: "7"}, tokyo, nil, []string{"terminate 7", "initiate l2tp"}, nil},
-		"renew what is gone":  {supervisor.Recover{Step: supervisor.StepRenew}, tokyo, nil, []string{"initiate l2tp"}, nil},
+		"initiate":            {supervisor.Recover{Step: supervisor.StepSecure, SA: "7"}, tokyo, nil, []string{"initiate tokyo/l2tp"}, nil},
+		"renew":               {supervisor.Recover{Step: supervisor.StepRenew, SA: "7"}, tokyo, nil, []string{"terminate 7", "initiate tokyo/l2tp"}, nil},
+		"renew what is gone":  {supervisor.Recover{Step: supervisor.StepRenew}, tokyo, nil, []string{"initiate tokyo/l2tp"}, nil},
 		"can't be ended":      {supervisor.Recover{Step: supervisor.StepRenew, SA: "?"}, tokyo, nil, nil, other},
 		"speaks":              {supervisor.Recover{Step: supervisor.StepRenew, SA: "7", Up: true}, tokyo, nil, nil, supervisor.ErrAlive},
 		"carries another":     {supervisor.Recover{Step: supervisor.StepRenew, SA: "8"}, tokyo, nil, nil, supervisor.ErrCarries},
@@ -338,25 +306,20 @@ func TestSecure(t *testing.T) {
 		"connection gone":     {supervisor.Recover{Step: supervisor.StepRenew, SA: "7", IKE: "tokyo"}, nil, nil, nil, other},
 		"charon is not there": {supervisor.Recover{Step: supervisor.StepRenew, SA: "7"}, nil, other, nil, other},
 	} {
-		m := &mender{
-			charon: vici.Commander{Sockets: []string{socket}}, resolve: func(string) {},
-			listing: newListing(func(context.Context, ...string) ([]vici.Connection, error) { return tc.all, tc.list }),
+		charon := &fakeCharon{connections: func() ([]vici.Connection, error) { return tc.all, tc.list }}
+		guard := fakeGuard{
 			channels: func() []helloguard.Channel {
 				c := helloguard.Channel{Tunnel: translator.Tunnel{Peer: netip.AddrPortFrom(peer, 1701)}, Heard: time.Now()}
 				c.Up = tc.r.Up || tc.r.SA == "8" // else it is the last tunnel's own, which was hung up
 				return []helloguard.Channel{c}
 			},
-			ask: func(procfs.ID, netip.Addr) bool { return false },
+			ask: func(netip.Addr) bool { return false },
 		}
 		tc.r.Host, tc.r.Peer = "vpn.example.org", peer
-		err := m.step(t.Context(), tc.r)
-		var got []string
-		for len(commands) > 0 {
-			got = append(got, <-commands)
-		}
+		err := New(charon, nil, guard, unknownNames, nil).Do(t.Context(), tc.r)
 		known := errors.Is(err, supervisor.ErrAlive) || errors.Is(err, supervisor.ErrPlain) || errors.Is(err, supervisor.ErrCarries)
-		if !slices.Equal(got, tc.want) || !errors.Is(err, tc.err) && (tc.err != other || err == nil || known) {
-			t.Errorf("%s: %q, %v", name, got, err)
+		if !slices.Equal(charon.commands, tc.want) || !errors.Is(err, tc.err) && (tc.err != other || err == nil || known) {
+			t.Errorf("%s: %q, %v", name, charon.commands, err)
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package guard
 
 import (
 	"net/netip"
@@ -84,7 +84,7 @@ func TestDaemon(t *testing.T) {
 		"any port":    {&xl2tpd.Conf{ListenAddr: all}, helloguard.Daemon{ID: id, Cgroup: 7}},
 		"a host name": {&xl2tpd.Conf{Port: 1701}, helloguard.Daemon{ID: id, Cgroup: 7}},
 	} {
-		if got := guardDaemon(xl2tpd.Daemon{ID: id, Cgroup: 7, Conf: tc.conf}); got != tc.want {
+		if got := daemon(xl2tpd.Daemon{ID: id, Cgroup: 7, Conf: tc.conf}); got != tc.want {
 			t.Errorf("%s: %+v, want %+v", name, got, tc.want)
 		}
 	}

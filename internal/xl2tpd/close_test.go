@@ -1,4 +1,4 @@
-package main
+package xl2tpd
 
 import (
 	"os"
@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Who has closed the socket wants nothing any more. A file is no socket.
-func TestHungUp(t *testing.T) {
+// The end of the other side is noticed, and a message of it is no end. A file is no socket.
+func TestAwaitClose(t *testing.T) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -17,7 +17,7 @@ func TestHungUp(t *testing.T) {
 	ours := os.NewFile(uintptr(pair[0]), "ours")
 	defer ours.Close()
 	gone := make(chan struct{})
-	go hungUp(ours, func() { close(gone) })
+	go AwaitClose(ours, func() { close(gone) })
 	if _, err := unix.Write(pair[1], []byte("c office\n")); err != nil {
 		t.Fatal(err)
 	}
@@ -38,5 +38,5 @@ func TestHungUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer null.Close()
-	hungUp(null, func() { t.Error("a file is no socket") })
+	AwaitClose(null, func() { t.Error("a file is no socket") })
 }

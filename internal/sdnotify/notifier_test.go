@@ -1,4 +1,4 @@
-package main
+package sdnotify
 
 import (
 	"log/slog"
@@ -14,24 +14,22 @@ func TestNotifierWhileStuck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stuck := make(chan struct{})
 		var got []string
-		n := &notifier{log: slog.New(slog.DiscardHandler), end: make(chan struct{}), done: make(chan struct{})}
-		n.send = func(state string) error {
+		n := start(slog.New(slog.DiscardHandler), func(state string) error {
 			<-stuck
 			got = append(got, state)
 			return nil
-		}
-		go n.run()
-		n.tell("READY=1")
+		})
+		n.Tell("READY=1")
 		synctest.Wait()
 		for _, state := range []string{"STATUS=a", "WATCHDOG=1", "RELOADING=1\nMONOTONIC_USEC=1", "READY=1", "STATUS=b", "WATCHDOG=1"} {
-			n.tell(state)
+			n.Tell(state)
 		}
 		close(stuck)
 		synctest.Wait()
 		if want := []string{"READY=1", "RELOADING=1\nMONOTONIC_USEC=1", "READY=1", "STATUS=b", "WATCHDOG=1"}; !slices.Equal(got, want) {
 			t.Errorf("%q, want %q", got, want)
 		}
-		n.close(time.Second)
+		n.Close(time.Second)
 	})
 }
 
@@ -39,16 +37,15 @@ func TestNotifierWhileStuck(t *testing.T) {
 func TestNotifierEndsWhileStuck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stuck := make(chan struct{})
-		n := &notifier{log: slog.New(slog.DiscardHandler), end: make(chan struct{}), done: make(chan struct{})}
-		n.send = func(string) error {
+		n := start(slog.New(slog.DiscardHandler), func(string) error {
 			<-stuck
 			return nil
-		}
-		go n.run()
-		n.tell("STOPPING=1")
+		})
+		n.Tell("STOPPING=1")
+		const longest = 500 * time.Millisecond
 		began := time.Now()
-		n.close(lastWords)
-		if took := time.Since(began); took != lastWords {
+		n.Close(longest)
+		if took := time.Since(began); took != longest {
 			t.Errorf("took %v", took)
 		}
 		close(stuck)

@@ -1,4 +1,4 @@
-package main
+package recovery
 
 import (
 	"context"
@@ -78,13 +78,13 @@ func TestConnectionByName(t *testing.T) {
 		"the LNS can't be":         {[]vici.Connection{{Name: "a", RemoteAddrs: []string{"192.0.2.1"}, Children: l2tp}}, netip.Addr{}, nil, down, "", true},
 		"nor can it, and no IPsec": {nil, netip.Addr{}, nil, down, "", false},
 	} {
-		l := newListing(func(context.Context, ...string) ([]vici.Connection, error) { return tc.all, nil })
-		l.lookup = func(_ context.Context, host string) ([]netip.Addr, error) {
+		lists := func() ([]vici.Connection, error) { return tc.all, nil }
+		l := newListing(&fakeCharon{connections: lists}, fakeNames(func(host string) ([]netip.Addr, error) {
 			if strings.HasSuffix(host, ".") {
 				t.Errorf("%s: %q is looked up", name, host)
 			}
 			return tc.answer, tc.err
-		}
+		}))
 		ike, _, ok, err := l.find(t.Context(), supervisor.Recover{LNS: tc.lns, Host: "lns.example.org"})
 		if ike != tc.want || ok != (tc.want != "") || (err != nil) != tc.fails {
 			t.Errorf("%s: %q, %v, %v", name, ike, ok, err)
@@ -114,7 +114,7 @@ func TestListing(t *testing.T) {
 		}
 		var lists, known int // how often charon was asked, and how many connections it has
 		var fails error
-		l := newListing(func(context.Context, ...string) (all []vici.Connection, err error) {
+		l := newListing(&fakeCharon{connections: func() (all []vici.Connection, err error) {
 			lists++
 			for i := range known {
 				all = append(all, vici.Connection{
@@ -123,7 +123,7 @@ func TestListing(t *testing.T) {
 			}
 			time.Sleep(time.Second)
 			return all, fails
-		})
+		}}, unknownNames)
 		find := func(i int, want bool) {
 			t.Helper()
 			if ike, _, ok, err := l.find(t.Context(), lns(i)); err != nil || ok != want || ok && ike != fmt.Sprint(i) {
@@ -146,7 +146,7 @@ func TestListing(t *testing.T) {
 		if lists != 1 {
 			t.Errorf("%d lists, want 1", lists)
 		}
-		time.Sleep(listed)
+		time.Sleep(listedFor)
 		known = 0
 		find(0, false)
 

@@ -1,4 +1,4 @@
-package main
+package savedstate
 
 import (
 	"log/slog"
@@ -9,18 +9,19 @@ import (
 	"testing"
 	"time"
 
+	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/supervisor"
 )
 
-func TestMemory(t *testing.T) {
+func TestFile(t *testing.T) {
 	var log strings.Builder
-	f := memory{path: filepath.Join(t.TempDir(), "lacs"), log: slog.New(slog.NewTextHandler(&log, nil))}
+	f := file{path: filepath.Join(t.TempDir(), "lacs"), log: slog.New(slog.NewTextHandler(&log, nil))}
 	if got := f.load(); !reflect.DeepEqual(got, supervisor.Memory{}) {
 		t.Errorf("of no file: %+v", got)
 	}
 	at := time.Date(2026, 3, 1, 12, 0, 0, 1, time.UTC)
 	for _, m := range []supervisor.Memory{
-		{Xl2tpd: supervisor.Process{Pid: 100, Started: 1 << 63}, LACs: []supervisor.Kept{
+		{Xl2tpd: procfs.ID{Pid: 100, Start: 1 << 63}, LACs: []supervisor.Kept{
 			{LAC: []byte("\x93\x8c\x8b\x9e"), Fate: supervisor.Fate{HungUp: true}}, // in Shift_JIS
 			{LAC: []byte("two words"), Fate: supervisor.Fate{Idle: true, Silent: at, Buried: true, IKE: "office", IKETo: "vpn.example.net"}},
 		}},
@@ -37,7 +38,7 @@ func TestMemory(t *testing.T) {
 }
 
 // What can't be used is told in one line each.
-func TestMemoryThatCannotBeUsed(t *testing.T) {
+func TestFileThatCannotBeUsed(t *testing.T) {
 	for what, plant := range map[string]func(path string) error{
 		"a directory": func(path string) error { return os.Mkdir(path, 0o700) },
 		"no JSON":     func(path string) error { return os.WriteFile(path, []byte(`{"LACs": [{"LAC"`), 0o600) },
@@ -46,7 +47,7 @@ func TestMemoryThatCannotBeUsed(t *testing.T) {
 		},
 	} {
 		var log strings.Builder
-		f := memory{path: filepath.Join(t.TempDir(), "lacs"), log: slog.New(slog.NewTextHandler(&log, nil))}
+		f := file{path: filepath.Join(t.TempDir(), "lacs"), log: slog.New(slog.NewTextHandler(&log, nil))}
 		if err := plant(f.path); err != nil {
 			t.Fatal(err)
 		}
@@ -64,10 +65,10 @@ func TestMemoryThatCannotBeUsed(t *testing.T) {
 }
 
 // That the state can't be kept is said once, and so is that it can again.
-func TestMemoryOfAFullDisk(t *testing.T) {
+func TestFileOnAFullDisk(t *testing.T) {
 	var log strings.Builder
 	dir := filepath.Join(t.TempDir(), "not there yet")
-	f := memory{path: filepath.Join(dir, "lacs"), log: slog.New(slog.NewTextHandler(&log, nil))}
+	f := file{path: filepath.Join(dir, "lacs"), log: slog.New(slog.NewTextHandler(&log, nil))}
 	for range 3 {
 		f.save(supervisor.Memory{})
 	}
@@ -85,12 +86,26 @@ func TestMemoryOfAFullDisk(t *testing.T) {
 
 // What is kept last is what is saved, whatever came before.
 func TestSaver(t *testing.T) {
-	s := newSaver(memory{path: filepath.Join(t.TempDir(), "lacs"), log: slog.New(slog.DiscardHandler)})
+	s := NewSaver(filepath.Join(t.TempDir(), "lacs"), slog.New(slog.DiscardHandler))
 	for pid := range 100 {
-		s.keep(supervisor.Memory{Xl2tpd: supervisor.Process{Pid: pid}})
+		s.Keep(supervisor.Memory{Xl2tpd: procfs.ID{Pid: pid}})
 	}
-	s.close()
-	if got := s.load(); got.Xl2tpd.Pid != 99 {
+	s.Close()
+	if got := s.Load(); got.Xl2tpd.Pid != 99 {
 		t.Errorf("%+v", got)
+	}
+}
+
+// The file of an earlier version is read, and written the same.
+func TestFormat(t *testing.T) {
+	const saved = `{"Xl2tpd":{"Pid":100,"Started":4321},"Others":{"/etc/b.conf /run/b":{"Pid":200,"Started":5}},` +
+		`"LACs":[{"LAC":"b2ZmaWNl","HungUp":true}]}`
+	f := file{path: filepath.Join(t.TempDir(), "lacs"), log: slog.New(slog.DiscardHandler)}
+	if err := os.WriteFile(f.path, []byte(saved), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f.save(f.load())
+	if got, err := os.ReadFile(f.path); err != nil || string(got) != saved {
+		t.Errorf("%s, %v, want %s", got, err, saved)
 	}
 }

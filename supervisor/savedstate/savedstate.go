@@ -1,4 +1,6 @@
-package main
+// Package savedstate keeps what the supervisor knows of LACs without a tunnel in a file: the next
+// process goes on from there.
+package savedstate
 
 import (
 	"encoding/json"
@@ -10,17 +12,18 @@ import (
 	"xl2tpd-keepalive/supervisor"
 )
 
-// memory is a file with what the next process is to be told of the LACs that have no
-// tunnel.
-type memory struct {
+// DefaultPath is where the service has the file.
+const DefaultPath = "/run/xl2tpd-keepalive/lacs"
+
+// file is the file.
+type file struct {
 	path   string
 	log    *slog.Logger
 	failed string // why the latest save failed; empty: it did not
 }
 
-const defaultMemory = "/run/xl2tpd-keepalive/lacs"
-
-func (f *memory) load() (m supervisor.Memory) {
+// load reads the file. Without one, or with one that can't be used, nothing is known.
+func (f *file) load() (m supervisor.Memory) {
 	data, err := statefile.Read(f.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return supervisor.Memory{}
@@ -36,7 +39,7 @@ func (f *memory) load() (m supervisor.Memory) {
 }
 
 // save writes the file. The log says once that this fails, and once that it works again.
-func (f *memory) save(m supervisor.Memory) {
+func (f *file) save(m supervisor.Memory) {
 	data, err := json.Marshal(m)
 	if err == nil {
 		err = statefile.Save(f.path, data)
@@ -55,26 +58,31 @@ func (f *memory) save(m supervisor.Memory) {
 	f.failed = why
 }
 
-// saver saves in a goroutine of its own: with thousands of LACs it takes milliseconds.
-type saver struct {
-	memory
+// Saver saves in a goroutine of its own: with thousands of LACs it takes milliseconds.
+type Saver struct {
+	file   file
 	latest chan supervisor.Memory
 	done   chan struct{}
 }
 
-func newSaver(f memory) *saver {
-	s := &saver{memory: f, latest: make(chan supervisor.Memory, 1), done: make(chan struct{})}
+// NewSaver starts a saver. It is to be closed.
+func NewSaver(path string, log *slog.Logger) *Saver {
+	s := &Saver{file: file{path: path, log: log}, latest: make(chan supervisor.Memory, 1), done: make(chan struct{})}
 	go func() {
 		defer close(s.done)
 		for m := range s.latest {
-			s.save(m)
+			s.file.save(m)
 		}
 	}()
 	return s
 }
 
-// keep has a memory saved, in place of an earlier one that still waits. One goroutine may call it.
-func (s *saver) keep(m supervisor.Memory) {
+// Load reads what the last process has saved. It is to be called before Keep.
+func (s *Saver) Load() supervisor.Memory { return s.file.load() }
+
+// Keep saves a state soon. It takes the place of an earlier one that still waits. Only one goroutine
+// may call it.
+func (s *Saver) Keep(m supervisor.Memory) {
 	select {
 	case <-s.latest:
 	default:
@@ -82,8 +90,8 @@ func (s *saver) keep(m supervisor.Memory) {
 	s.latest <- m
 }
 
-// close saves what waits. keep must not be called any more.
-func (s *saver) close() {
+// Close saves what waits. Keep must not be called any more.
+func (s *Saver) Close() {
 	close(s.latest)
 	<-s.done
 }

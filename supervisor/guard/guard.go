@@ -1,0 +1,91 @@
+// Package guard ties the Hello guard to the supervisor: the guard learns what the links of a tunnel
+// show and which xl2tpds run, and the supervisor learns why a tunnel is closed.
+package guard
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+
+	"xl2tpd-keepalive/internal/config"
+	"xl2tpd-keepalive/internal/helloguard"
+	"xl2tpd-keepalive/internal/procfs"
+	"xl2tpd-keepalive/internal/xl2tpd"
+	"xl2tpd-keepalive/supervisor"
+)
+
+// Task is the name of the guard's task, as the operator reads it.
+const Task = "hello guard"
+
+// Supervisor knows the links.
+type Supervisor interface {
+	Post(supervisor.Event)
+	Witnesses(context.Context, supervisor.Control) (links []supervisor.Tunnel, certain bool)
+}
+
+// Watcher looks for xl2tpds.
+type Watcher interface {
+	Look() // hints that there may be another one; does not block
+}
+
+// Guard is the Hello guard as the service runs it.
+type Guard struct {
+	*helloguard.Guard
+	supervisor Supervisor
+	reported   func()
+	global     atomic.Pointer[config.Settings] // for a tunnel without known links
+
+	mu      sync.Mutex
+	seen    xl2tpd.Snapshot
+	parents map[int]int // of the links' pppds, by interface index
+}
+
+// New makes the guard. watcher gets a hint of an xl2tpd that it does not know yet. reported is called
+// whenever the guard has said whether it works.
+func New(s Supervisor, watcher Watcher, reported func(), log *slog.Logger) *Guard {
+	g := &Guard{supervisor: s, reported: reported}
+	g.Guard = &helloguard.Guard{
+		Dir: helloguard.DefaultDir, Log: log,
+		Signs: g.signs, Daemons: daemons, Stranger: watcher.Look,
+		Dials: g.dials, Ended: g.ended, Report: g.report,
+	}
+	return g
+}
+
+// Apply takes in a configuration. The guard waits for the first one.
+func (g *Guard) Apply(c *config.Config) {
+	g.global.Store(&c.Global)
+	most := c.Guard()
+	g.Configure(most != config.GuardOff, most == config.GuardOn)
+}
+
+// report passes on whether the guard works.
+func (g *Guard) report(err error) {
+	f := supervisor.Fault{What: Task}
+	if err != nil {
+		f.Text = fmt.Sprintf("hello guard unavailable: %v", err)
+	}
+	g.supervisor.Post(f)
+	g.supervisor.Post(supervisor.TaskWorks{Task: Task})
+	g.reported()
+}
+
+// dials passes on that an xl2tpd asks a peer for a tunnel.
+func (g *Guard) dials(owner procfs.ID, peer netip.Addr) {
+	g.supervisor.Post(supervisor.Dials{Daemon: owner, Peer: peer})
+}
+
+// ended passes on why a tunnel is closed.
+func (g *Guard) ended(c helloguard.Connection, e helloguard.CloseReason) {
+	g.supervisor.Post(supervisor.Ending{
+		Tunnel: control(c), Reason: e.Reason, Unexplained: e.ByPeer && e.Vague,
+		Operator: e.Operator, Half: e.Half, Unanswered: e.Unanswered, Buried: e.Buried,
+	})
+}
+
+func control(c helloguard.Connection) supervisor.Control {
+	return supervisor.Control{Local: c.Local, Peer: c.Peer, LocalID: c.LocalID, Owner: c.Owner}
+}

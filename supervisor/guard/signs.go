@@ -1,0 +1,45 @@
+package guard
+
+import (
+	"context"
+	"time"
+
+	"xl2tpd-keepalive/internal/config"
+	"xl2tpd-keepalive/internal/helloguard"
+	"xl2tpd-keepalive/supervisor"
+)
+
+// answerIn is how long a control packet may wait for what the supervisor knows.
+const answerIn = 200 * time.Millisecond
+
+// signs asks the supervisor for the links of a control connection.
+func (g *Guard) signs(ctx context.Context, c helloguard.Connection) helloguard.Signs {
+	ctx, cancel := context.WithTimeout(ctx, answerIn)
+	defer cancel()
+	links, certain := g.supervisor.Witnesses(ctx, control(c))
+	s := signs(links, certain, g.global.Load(), time.Now())
+	if ctx.Err() != nil { // nobody has said that there is no link
+		s.Unknown, s.Linked = true, true
+	}
+	return s
+}
+
+// signs returns what the links of a control connection show. One without links goes by [global]: it is
+// only being set up, or is one of several in userspace mode.
+func signs(links []supervisor.Tunnel, certain bool, global *config.Settings, now time.Time) helloguard.Signs {
+	if len(links) == 0 {
+		if global == nil {
+			return helloguard.Signs{}
+		}
+		which := global.HelloGuard()
+		return helloguard.Signs{Wanted: which != config.GuardOff, Offer: which == config.GuardAuto, Window: supervisor.Window(*global)}
+	}
+	s := helloguard.Signs{Linked: true, Certain: certain, Wanted: true, Alive: certain, Window: links[0].Window}
+	for _, l := range links {
+		s.Wanted = s.Wanted && l.Guard != config.GuardOff
+		s.Offer = s.Offer || l.Guard == config.GuardAuto
+		s.Alive = s.Alive && l.Fresh(now)
+		s.Window = min(s.Window, l.Window)
+	}
+	return s
+}

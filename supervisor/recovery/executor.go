@@ -1,0 +1,253 @@
+// Package recovery takes the steps that bring a tunnel back. The supervisor decides which step comes
+// next, and Executor takes it.
+package recovery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"xl2tpd-keepalive/internal/helloguard"
+	"xl2tpd-keepalive/internal/procfs"
+	"xl2tpd-keepalive/internal/xl2tpd"
+	"xl2tpd-keepalive/probe"
+	"xl2tpd-keepalive/supervisor"
+	"xl2tpd-keepalive/vici"
+)
+
+const (
+	// StepTime is how long a step may take. charon sends its first messages again after 4 and 11 s.
+	StepTime = 15 * time.Second
+
+	// endTime is how long the end of an IKE SA may take.
+	endTime = 4 * time.Second
+
+	// dropTime is how long xl2tpd may take to drop an attempt.
+	dropTime = time.Second
+
+	// lookTime is how long an LNS may take to answer an echo request.
+	lookTime = 2 * time.Second
+)
+
+// Charon is strongSwan's daemon.
+type Charon interface {
+	Connections(ctx context.Context) ([]vici.Connection, error)
+	Initiate(ctx context.Context, child, ike string) error
+	TerminateIKE(ctx context.Context, uniqueID string) error
+}
+
+// Control tells an xl2tpd to dial and to hang up.
+type Control interface {
+	Connect(ctx context.Context, to xl2tpd.Target, lac string) error
+	Disconnect(ctx context.Context, to xl2tpd.Target, lac string) error
+}
+
+// Guard is the Hello guard, which sees the control messages of every tunnel.
+type Guard interface {
+	Channels() []helloguard.Channel
+	Ask(daemon procfs.ID, peer netip.Addr) (asked bool)
+	Bury(daemon procfs.ID, peer netip.Addr) (any bool)
+	Hanging(daemon procfs.ID, peer netip.Addr, is bool)
+	Dialling(daemon procfs.ID, peer netip.Addr) (is, known bool)
+}
+
+// Names looks up host names.
+type Names interface {
+	// Resolve hints that an LNS may have another address. It does not block.
+	Resolve(host string)
+	LookupIPv4(ctx context.Context, host string) ([]netip.Addr, error)
+}
+
+// Pinger sends echo requests.
+type Pinger interface {
+	Echo(ctx context.Context, r probe.Request) probe.Result
+}
+
+// Executor takes the steps of recovery. Its methods may be called from many goroutines.
+type Executor struct {
+	charon  Charon
+	control Control
+	guard   Guard
+	names   Names
+	pinger  Pinger
+	listing *listing
+}
+
+// New makes an executor of what it acts with.
+func New(charon Charon, control Control, guard Guard, names Names, pinger Pinger) *Executor {
+	return &Executor{
+		charon: charon, control: control, guard: guard, names: names, pinger: pinger,
+		listing: newListing(charon, names),
+	}
+}
+
+// Do takes a step. What it can come to is listed with the supervisor's Err variables.
+func (e *Executor) Do(ctx context.Context, r supervisor.Recover) error {
+	ctx, cancel := context.WithTimeout(ctx, StepTime)
+	defer cancel()
+	e.names.Resolve(r.Host) // the LNS may have moved
+	if r.LNS.IsValid() && errors.Is(probe.Route(r.LNS, r.From), probe.ErrNoRoute) {
+		return supervisor.ErrNoRoute
+	}
+	switch r.Step {
+	case supervisor.StepSecure:
+		return e.secure(ctx, r)
+	case supervisor.StepDial:
+		return e.control.Connect(ctx, r.To, r.LAC.Name)
+	case supervisor.StepRedial:
+		return e.redial(ctx, r)
+	case supervisor.StepRenew:
+		return e.renew(ctx, r)
+	case supervisor.StepHangUp:
+		return e.hangUp(ctx, r)
+	case supervisor.StepLook:
+		return e.look(ctx, r.LNS, r.From)
+	case supervisor.StepAsk:
+		return e.ask(ctx, r)
+	}
+	return fmt.Errorf("no such step: %v", r.Step)
+}
+
+// secure initiates the CHILD SA with the LNS.
+func (e *Executor) secure(ctx context.Context, r supervisor.Recover) error {
+	ike, child, err := e.connection(ctx, r)
+	if err != nil {
+		return err
+	}
+	return e.charon.Initiate(ctx, child, ike)
+}
+
+// renew ends the IKE SA with the LNS, if there is one, and initiates it anew. Nothing is ended if a
+// living tunnel needs that SA, or if nothing could be initiated in its place.
+func (e *Executor) renew(ctx context.Context, r supervisor.Recover) error {
+	if err := e.spareLiving(ctx, r); err != nil {
+		return err
+	}
+	if !r.Up && !r.Tried.IsZero() && heard(e.guard.Channels(), r, r.Tried) {
+		return supervisor.ErrAnswers
+	}
+	if !r.Up && r.SA != "" && e.carriesAnother(ctx, r) {
+		return supervisor.ErrCarries
+	}
+	ike, child, err := e.connection(ctx, r)
+	if err != nil {
+		return err
+	}
+	if r.SA != "" {
+		if err := e.terminate(ctx, r.SA); err != nil {
+			return err
+		}
+	}
+	return e.charon.Initiate(ctx, child, ike)
+}
+
+// connection finds strongSwan's connection for the LNS.
+func (e *Executor) connection(ctx context.Context, r supervisor.Recover) (ike, child string, err error) {
+	ike, child, ok, err := e.listing.find(ctx, r)
+	switch {
+	case err != nil:
+		return "", "", err
+	case !ok && r.IKE != "": // the tunnel must not go on in the clear
+		return "", "", fmt.Errorf("strongSwan has no connection for the LNS any more; the last tunnel came through %s", r.IKE)
+	case !ok:
+		return "", "", supervisor.ErrPlain
+	}
+	return ike, child, nil
+}
+
+// terminate ends an IKE SA. In IKEv2 charon waits for the answer of a peer that may be gone, and
+// the new SA needs time too.
+func (e *Executor) terminate(ctx context.Context, id string) error {
+	ctx, cancel := context.WithTimeout(ctx, endTime)
+	defer cancel()
+	return e.charon.TerminateIKE(ctx, id)
+}
+
+// redial makes xl2tpd drop its attempt, if it makes one, and dial. Only the Hello guard knows
+// whether xl2tpd makes an attempt, and only with the guard does xl2tpd drop it within dropTime.
+func (e *Executor) redial(ctx context.Context, r supervisor.Recover) error {
+	switch is, known := e.guard.Dialling(r.To.Process, r.Peer); {
+	case !known:
+		return errors.New("xl2tpd may be dialling, and the Hello guard can't tell")
+	case !is:
+		return supervisor.ErrWaits
+	}
+	if err := e.control.Disconnect(ctx, r.To, r.LAC.Name); err != nil {
+		return err
+	}
+	if err := pause(ctx, dropTime); err != nil {
+		return dropped(err)
+	}
+	if err := e.control.Connect(ctx, r.To, r.LAC.Name); err != nil {
+		return dropped(err)
+	}
+	return nil
+}
+
+// hangUp makes xl2tpd close a tunnel. If the peer is dead, xl2tpd keeps the closing tunnel for 31 s
+// and would place a new call inside it. The Hello guard therefore acknowledges the StopCCN for the
+// peer.
+func (e *Executor) hangUp(ctx context.Context, r supervisor.Recover) error {
+	if err := e.spareLiving(ctx, r); err != nil {
+		return err
+	}
+	if r.Dead {
+		e.guard.Bury(r.To.Process, r.Peer)
+	}
+	if err := e.disconnect(ctx, r); err != nil || r.Dead {
+		return err
+	}
+	for range asks {
+		if err := pause(ctx, time.Second); err != nil {
+			return dropped(err)
+		}
+		if !closing(e.guard.Channels(), r) {
+			return nil
+		}
+	}
+	if !e.guard.Bury(r.To.Process, r.Peer) {
+		return nil // xl2tpd still waits for the acknowledgement
+	}
+	return supervisor.ErrUnheard
+}
+
+// disconnect makes xl2tpd hang up. The Hello guard is told before: the StopCCN that follows is not
+// an operator's.
+func (e *Executor) disconnect(ctx context.Context, r supervisor.Recover) error {
+	e.guard.Hanging(r.To.Process, r.Peer, true)
+	err := e.control.Disconnect(ctx, r.To, r.LAC.Name)
+	if err != nil {
+		e.guard.Hanging(r.To.Process, r.Peer, false)
+	}
+	return err
+}
+
+// dropped is the error of a step that fails after xl2tpd has hung up.
+func dropped(err error) error { return fmt.Errorf("%w, and then: %w", supervisor.ErrDropped, err) }
+
+// look sends an echo request to an LNS, outside the tunnel.
+func (e *Executor) look(ctx context.Context, lns, from netip.Addr) error {
+	return e.pinger.Echo(ctx, probe.Request{Source: from, Target: lns, Timeout: lookTime}).Err
+}
+
+// ask asks the peer of a silent link for a control message. It returns no error if the peer is
+// dead.
+func (e *Executor) ask(ctx context.Context, r supervisor.Recover) error {
+	dead, err := e.confirmDead(ctx, r)
+	if err == nil && !dead {
+		return supervisor.ErrAlive
+	}
+	return err
+}
+
+// pause waits, and returns an error if ctx ends first.
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}

@@ -1,0 +1,65 @@
+package recovery
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"xl2tpd-keepalive/internal/helloguard"
+	"xl2tpd-keepalive/internal/procfs"
+	"xl2tpd-keepalive/probe"
+	"xl2tpd-keepalive/vici"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// fakeCharon lists the connections of a test and notes commands. It can't end the IKE SA "?".
+type fakeCharon struct {
+	connections func() ([]vici.Connection, error)
+	commands    []string
+}
+
+func (c *fakeCharon) Connections(context.Context) ([]vici.Connection, error) { return c.connections() }
+
+func (c *fakeCharon) Initiate(_ context.Context, child, ike string) error {
+	c.commands = append(c.commands, "initiate "+ike+"/"+child)
+	return nil
+}
+
+func (c *fakeCharon) TerminateIKE(_ context.Context, uniqueID string) error {
+	if uniqueID == "?" {
+		return errors.New("no id of an IKE SA")
+	}
+	c.commands = append(c.commands, "terminate "+uniqueID)
+	return nil
+}
+
+// fakeGuard is asked only what a test has an answer for.
+type fakeGuard struct {
+	channels  func() []helloguard.Channel
+	ask, bury func(peer netip.Addr) bool
+	dialling  func() (is, known bool)
+}
+
+func (g fakeGuard) Channels() []helloguard.Channel                  { return g.channels() }
+func (g fakeGuard) Ask(_ procfs.ID, peer netip.Addr) bool           { return g.ask(peer) }
+func (g fakeGuard) Bury(_ procfs.ID, peer netip.Addr) bool          { return g.bury(peer) }
+func (fakeGuard) Hanging(procfs.ID, netip.Addr, bool)               {}
+func (g fakeGuard) Dialling(procfs.ID, netip.Addr) (is, known bool) { return g.dialling() }
+
+// fakeNames answers lookups.
+type fakeNames func(host string) ([]netip.Addr, error)
+
+func (fakeNames) Resolve(string) {}
+
+func (n fakeNames) LookupIPv4(_ context.Context, host string) ([]netip.Addr, error) { return n(host) }
+
+var unknownNames = fakeNames(func(string) ([]netip.Addr, error) { return nil, errors.New("no name server") })
+
+// fakePinger returns how an echo request ends.
+type fakePinger func() error
+
+func (p fakePinger) Echo(context.Context, probe.Request) probe.Result { return probe.Result{Err: p()} }

@@ -1,0 +1,66 @@
+package report
+
+import (
+	"net/netip"
+
+	"xl2tpd-keepalive/internal/config"
+	"xl2tpd-keepalive/internal/helloguard"
+	"xl2tpd-keepalive/internal/status"
+	"xl2tpd-keepalive/internal/xl2tpd"
+	"xl2tpd-keepalive/supervisor"
+)
+
+// join adds what the guard has done to the tunnels it did it for. In userspace mode nothing tells the
+// links of one peer apart: each shows all that was done for that peer.
+func join(details []supervisor.Detail, channels []helloguard.Channel) {
+	var links supervisor.Links[*supervisor.Detail]
+	strays := map[int][]*supervisor.Detail{} // links without a known peer, by their xl2tpd
+	for i := range details {
+		d := &details[i]
+		if d.Report.Link == nil {
+			continue
+		}
+		setLocal(d, d.Session.Local)
+		links.Add(d, d.Session, d.Outer, d.Daemon)
+		if d.Session == (xl2tpd.Session{}) && !d.Outer.IsValid() {
+			strays[d.Daemon] = append(strays[d.Daemon], d)
+		}
+	}
+	unmatched := map[int][]helloguard.Channel{} // by their xl2tpd
+	for _, c := range channels {
+		of, _ := links.Of(supervisor.Control{Local: c.Tunnel.Local, Peer: c.Tunnel.Peer, LocalID: c.Tunnel.LocalID, Owner: c.Owner})
+		for _, d := range of {
+			add(d, c)
+		}
+		if len(of) == 0 && c.Owner.Pid != 0 {
+			unmatched[c.Owner.Pid] = append(unmatched[c.Owner.Pid], c)
+		}
+	}
+	for pid, all := range unmatched {
+		if len(all) == 1 && len(strays[pid]) == 1 {
+			add(strays[pid][0], all[0])
+		}
+	}
+}
+
+// add adds what was done in one control connection.
+func add(d *supervisor.Detail, c helloguard.Channel) {
+	r := &d.Report
+	setLocal(d, c.Tunnel.Local)
+	if r.Guard == nil {
+		r.Guard = &status.Guard{Mode: supervisor.GuardName(d.Guard)}
+	}
+	if !c.Heard.Before(r.Link.Signs.Control) {
+		r.Link.Signs.Control, r.Vendor = c.Heard, c.Vendor
+	}
+	g := r.Guard
+	g.Holding = g.Holding || c.Holding && d.Guard != config.GuardOff
+	g.Held, g.Passed, g.Answered = g.Held+c.Held, g.Passed+c.Passed, g.Answered+c.Answered
+}
+
+// setLocal notes this end's outer address, if it is one. The kernel's own address comes first.
+func setLocal(d *supervisor.Detail, local netip.AddrPort) {
+	if a := local.Addr().Unmap(); !d.Report.Local.IsValid() && a.IsValid() && !a.IsUnspecified() {
+		d.Report.Local = a
+	}
+}

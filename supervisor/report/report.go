@@ -1,0 +1,76 @@
+// Package report puts together what the supervisor and the Hello guard know of each tunnel.
+package report
+
+import (
+	"context"
+	"os"
+	"time"
+
+	"xl2tpd-keepalive/internal/helloguard"
+	"xl2tpd-keepalive/internal/status"
+	"xl2tpd-keepalive/supervisor"
+)
+
+// Supervisor knows every tunnel. ok is false if ctx ends first.
+type Supervisor interface {
+	Report(ctx context.Context) (details []supervisor.Detail, problems []string, ok bool)
+}
+
+// Guard knows every control connection.
+type Guard interface {
+	Channels() []helloguard.Channel
+}
+
+// Reporter makes the reports that status and the metrics show.
+type Reporter struct {
+	version    string
+	supervisor Supervisor
+	guard      Guard
+}
+
+// New makes a reporter of the program's version and of those it asks.
+func New(version string, s Supervisor, g Guard) *Reporter {
+	return &Reporter{version: version, supervisor: s, guard: g}
+}
+
+// Report makes a report. The error is that of ctx.
+func (r *Reporter) Report(ctx context.Context) (status.Report, error) {
+	details, problems, ok := r.supervisor.Report(ctx)
+	if !ok {
+		return status.Report{}, ctx.Err()
+	}
+	join(details, r.guard.Channels())
+	all := status.Report{
+		Version: r.version, Pid: os.Getpid(), Time: time.Now(),
+		Problems: append([]string{}, problems...), Tunnels: []status.Tunnel{}, // in JSON, none is [] and not null
+	}
+	for _, d := range details {
+		rebaseTimes(&d.Report, all.Time)
+		all.Tunnels = append(all.Tunnels, d.Report)
+	}
+	return all, nil
+}
+
+// rebaseTimes puts a report's times on the clock as it is now. The clock may have been set since
+// they were taken, but how long ago that was is known. The two clocks are not read at one instant,
+// so the difference between them is rounded: a time is the same in each report.
+func rebaseTimes(t *status.Tunnel, now time.Time) {
+	times := []*time.Time{&t.Since}
+	if l := t.Link; l != nil {
+		times = append(times, &l.Up, &l.Signs.Reply, &l.Signs.Data, &l.Signs.Control)
+	}
+	if t.SA != nil {
+		times = append(times, &t.SA.Since)
+	}
+	if t.Last != nil {
+		last := *t.Last // the supervisor's own
+		t.Last = &last
+		times = append(times, &last.Time)
+	}
+	for _, at := range times {
+		if !at.IsZero() {
+			then := at.Round(0) // by the clock as it was
+			*at = then.Add(now.Add(-now.Sub(*at)).Sub(then).Round(time.Second))
+		}
+	}
+}
