@@ -122,7 +122,7 @@ func TestNumbersForgedInTheClear(t *testing.T) {
 	good := false
 	for _, i := range b.sent {
 		p, _ := l2tp.ParsePacket(i.Packet)
-		good = good || i.To == translator.ToLocal && p.Msg.Ns == 1
+		good = good || i.To == translator.ToXl2tpd && p.Msg.Ns == 1
 	}
 	if !good {
 		t.Error("xl2tpd expects 1, and gets no acknowledgement with that")

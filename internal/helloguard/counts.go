@@ -16,7 +16,7 @@ type Counts struct {
 
 func (c *Counts) add(why translator.Reason) {
 	switch why {
-	case translator.HelloAcked, translator.HelloAdopted, translator.HelloNotCounted:
+	case translator.HelloAcked, translator.HelloAckedForPeer, translator.HelloNotCounted:
 		c.Held++
 	case translator.HelloPassed:
 		c.Passed++

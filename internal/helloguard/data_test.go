@@ -52,8 +52,8 @@ func TestDataAreEvidence(t *testing.T) {
 			a.secured = b.now.Add(-tc.through)
 		}
 		b.came[address{c.path(), tc.id, false}] = a
-		if life, _ := b.life(c, b.now); life.Tunnel != tc.want {
-			t.Errorf("%s: alive %v", name, life.Tunnel)
+		if life, _ := b.life(c, b.now); life.Peer != tc.want {
+			t.Errorf("%s: alive %v", name, life.Peer)
 		}
 		if noted := b.noted[c.path()]; noted != (tc.signs.Wanted && !tc.signs.Certain) {
 			t.Errorf("%s: noted %v", name, noted)

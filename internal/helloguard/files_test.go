@@ -107,7 +107,7 @@ func TestNeverHeard(t *testing.T) {
 		}
 	}
 	next.signs.Alive = false
-	if life, _ := next.life(next.x.list[0], next.now); life.Tunnel {
+	if life, _ := next.life(next.x.list[0], next.now); life.Peer {
 		t.Error("alive without links and without a message")
 	}
 }

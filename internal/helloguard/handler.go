@@ -164,7 +164,7 @@ func (h *handler) handle(raw []byte, from direction, now time.Time) (action tran
 
 // wanted reports whether the guard is to translate a channel, and forgets it if not. Only a
 // Hello is decided by whether the tunnel lives, so only then it asks if the answer is known.
-func (h *handler) wanted(c *channel, hello bool, now time.Time) (life translator.Life, ok bool) {
+func (h *handler) wanted(c *channel, hello bool, now time.Time) (life translator.Liveness, ok bool) {
 	if hello || !c.wanted {
 		life, c.wanted = h.life(c, now)
 	}
@@ -181,7 +181,7 @@ func (h *handler) wanted(c *channel, hello bool, now time.Time) (life translator
 }
 
 // translate has the translator decide about a packet of a channel.
-func (h *handler) translate(c *channel, p *l2tp.Packet, from direction, life translator.Life, now time.Time) (translator.Action, []byte, *channel) {
+func (h *handler) translate(c *channel, p *l2tp.Packet, from direction, life translator.Liveness, now time.Time) (translator.Action, []byte, *channel) {
 	takes := from == outbound || c.translator.Expects(p.Msg.Ns)
 	v := h.verdict(c, p, from, life, now)
 	believed := v.Reason != translator.Foreign && v.Reason != translator.OutOfReach
@@ -200,7 +200,7 @@ func (h *handler) translate(c *channel, p *l2tp.Packet, from direction, life tra
 	return v.Action, v.Packet, c
 }
 
-func (h *handler) verdict(c *channel, p *l2tp.Packet, from direction, life translator.Life, now time.Time) *translator.Verdict {
+func (h *handler) verdict(c *channel, p *l2tp.Packet, from direction, life translator.Liveness, now time.Time) *translator.Verdict {
 	if from != outbound {
 		return c.translator.In(p, now)
 	}
@@ -224,13 +224,13 @@ func (h *handler) save(c *channel) {
 
 // life is what is known of the channel's tunnel now. What the connection itself has brought
 // is a sign of life whatever is known of links.
-func (h *handler) life(c *channel, now time.Time) (life translator.Life, wanted bool) {
+func (h *handler) life(c *channel, now time.Time) (life translator.Liveness, wanted bool) {
 	s := h.ownSigns(c, now)
-	return translator.Life{
-		Tunnel:    s.Wanted && (s.Certain && s.Alive || within(s.Window, c.heard, now) || within(s.Window, h.dataOf(c, now), now)),
+	return translator.Liveness{
+		Peer:      s.Wanted && (s.Certain && s.Alive || within(s.Window, c.heard, now) || within(s.Window, h.dataOf(c, now), now)),
 		LetGo:     !s.Wanted,
 		PassFirst: s.Offer,
-		Daemon:    c.owner.ownership == known && !h.hasEnded(c.owner),
+		Xl2tpd:    c.owner.ownership == known && !h.hasEnded(c.owner),
 	}, s.Wanted
 }
 

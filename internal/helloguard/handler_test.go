@@ -124,7 +124,7 @@ func (b *fixture) failClosed(t translator.Tunnel, on bool) error {
 }
 
 func (b *fixture) send(i translator.Injection) error {
-	b.acts = append(b.acts, map[translator.Side]string{translator.ToLocal: "to local", translator.ToPeer: "to peer"}[i.To])
+	b.acts = append(b.acts, map[translator.Side]string{translator.ToXl2tpd: "to local", translator.ToPeer: "to peer"}[i.To])
 	b.sent = append(b.sent, translator.Injection{To: i.To, Packet: bytes.Clone(i.Packet)})
 	return nil
 }

@@ -48,7 +48,7 @@ func (b *fixture) live(begins time.Duration, peers ...*deaf) (closed []uint16) {
 			}
 			for _, p := range peers {
 				switch {
-				case b.sent[0].To == translator.ToLocal && m.Msg.Tunnel == p.own && m.Msg.Nr == ns+1:
+				case b.sent[0].To == translator.ToXl2tpd && m.Msg.Tunnel == p.own && m.Msg.Nr == ns+1:
 					saved[p.own] = true
 				case b.sent[0].To == translator.ToPeer && m.Msg.Tunnel == p.id && !p.mute && l2tp.Before(m.Msg.Ns, p.counts):
 					answers = append(answers, func() {

@@ -78,7 +78,7 @@ func (h *handler) openPair(u *unpaired, at path, own, peerID uint16, now time.Ti
 }
 
 // replay shows a channel's translator the copies of the Hello that the peer has got.
-func (h *handler) replay(c *channel, f *half, life translator.Life, now time.Time) {
+func (h *handler) replay(c *channel, f *half, life translator.Liveness, now time.Time) {
 	for _, one := range f.copies {
 		p, err := l2tp.ParsePacket(one.raw)
 		if err != nil {

@@ -53,7 +53,7 @@ func (h *handler) tell(c *channel, why translator.Reason, now time.Time) {
 	}
 	text, level := c.doing, slog.LevelDebug
 	switch why {
-	case translator.HelloAcked, translator.HelloAdopted, translator.HelloNotCounted:
+	case translator.HelloAcked, translator.HelloAckedForPeer, translator.HelloNotCounted:
 		text = "hello guard holds the tunnel"
 	case translator.HelloWaits:
 		text = "hello guard finds no sign of life"

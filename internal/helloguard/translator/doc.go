@@ -14,7 +14,7 @@
 // again that it has acknowledged before and that is no Hello. RFC 2661 §5.8 has a duplicate
 // acknowledged, and the acknowledgement carries the number that the peer expects: the
 // Hello's, or the next one. The answer counts only if it can belong to nothing else that
-// the peer was sent (see pendingHello.before). A wrong decision is taken back when the peer
+// the peer was sent (see helloInFlight.before). A wrong decision is taken back when the peer
 // acknowledges more than was sent (see takeBack).
 //
 // A peer that does not answer duplicates leaves the Hello undecided. If its links show that

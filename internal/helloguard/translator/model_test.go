@@ -124,7 +124,7 @@ func (w *world) inOrder() bool {
 func (h *course) fast() bool { return h.delay < 500 && h.peer.ackDelay < 1000 }
 
 // unknowable: a Hello is pending.
-func (w *world) unknowable() bool { return w.last != nil && w.last.hello.set }
+func (w *world) unknowable() bool { return w.last != nil && w.last.hello.inFlight() }
 
 // gaveUp: one of the ends has closed the tunnel since the other did not answer.
 func (w *world) gaveUp() bool { return w.xClosed && w.xWhy != theEnd || w.pClosed }
@@ -135,7 +135,7 @@ const (
 )
 
 func (w *world) forgery() {
-	if w.guard == nil || !w.guard.next.known || !w.guard.expects.known {
+	if w.guard == nil || !w.guard.out.next.known || !w.guard.in.expects.known {
 		return
 	}
 	m := l2tp.Message{Tunnel: xID, Ns: w.xr, Nr: w.pr, Type: l2tp.TypeHello}
@@ -158,12 +158,12 @@ func (w *world) forgery() {
 		b[flip] ^= 1 << w.forged.IntN(8)
 	}
 	was, _ := json.Marshal(w.guard)
-	waiting := w.guard.waiting
+	waiting := w.guard.in.unacked.known
 	if p, err := l2tp.ParsePacket(b); err == nil {
 		w.guard.In(&p, w.time())
 	}
 	is, _ := json.Marshal(w.guard)
-	if string(was) != string(is) || waiting != w.guard.waiting {
+	if string(was) != string(is) || waiting != w.guard.in.unacked.known {
 		w.fail("a forged packet changed\n%s to\n%s", was, is)
 	}
 }
@@ -327,7 +327,7 @@ func (w *world) check() {
 		w.fail("gave up: xl2tpd %v (%s), peer %v", w.xClosed, w.xWhy, w.pClosed)
 		return
 	}
-	if w.unknowable() || w.last.next.n != w.xs { // or the latest Hello went past a guard that was down
+	if w.unknowable() || w.last.out.next.number != w.xs { // or the latest Hello went past a guard that was down
 		return
 	}
 	for _, m := range w.xOut {
