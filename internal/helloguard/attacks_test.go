@@ -33,7 +33,7 @@ func TestNothingIsAskedForAnUnclearOwner(t *testing.T) {
 	b.world.start(office, 0) // cgroups tell nothing
 	b.world.daemons[0].Cgroup, b.world.sockets[0].cgroup, b.world.sockets[1].cgroup = 0, 0, 0
 	b.connect()
-	if o := b.x.list[0].owner; o.ownership != unclear {
+	if o := b.table.list[0].owner; o.ownership != unclear {
 		t.Fatal(o)
 	}
 	b.acts = nil
@@ -58,8 +58,8 @@ func TestSCCRQSentAgainBehindTheSCCRP(t *testing.T) {
 		b.handle(packet(false, l2tp.Message{Tunnel: 9, Ns: 2, Nr: 1}), outbound, b.now)
 	}
 	tun := translator.Tunnel{Local: here, Peer: there, LocalID: 7}
-	if !b.listened[tun] || !b.x.list[0].listening {
-		t.Errorf("listened %v, channel says %v", b.listened, b.x.list[0].listening)
+	if !b.listened[tun] || !b.table.list[0].listening {
+		t.Errorf("listened %v, channel says %v", b.listened, b.table.list[0].listening)
 	}
 }
 
@@ -97,7 +97,7 @@ func TestPairForgedInTheClear(t *testing.T) {
 		a, _, _ := b.handle(packet(false, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 9, Ns: ns}), outbound, b.now)
 		b.handle(answers(true, 7, ns+1), inboundSecured, b.now)
 		if a == translator.Drop {
-			t.Errorf("Hello %d of a healthy tunnel is dropped, and answered to tunnel %d", ns, b.x.list[0].translator.Tunnel().LocalID)
+			t.Errorf("Hello %d of a healthy tunnel is dropped, and answered to tunnel %d", ns, b.table.list[0].translator.Tunnel().LocalID)
 		}
 		b.run(time.Minute)
 	}

@@ -157,7 +157,7 @@ func TestFind(t *testing.T) {
 		}},
 	} {
 		b := newFixture(t, t.TempDir())
-		b.x.setSessions(c.sessions)
+		b.table.setSessions(c.sessions)
 		for i, s := range c.steps {
 			p, err := l2tp.ParsePacket(s.raw)
 			if err != nil {
@@ -186,7 +186,7 @@ func TestMeet(t *testing.T) {
 	for range 2 {
 		b.look([]Session{s, {Tunnel: translator.Tunnel{Local: here, LocalID: 6, PeerID: 8}}}, epoch)
 	}
-	if all := b.x.list; len(all) != 1 || all[0].translator.Tunnel() != s.Tunnel || !all[0].owner.is(watched) {
+	if all := b.table.list; len(all) != 1 || all[0].translator.Tunnel() != s.Tunnel || !all[0].owner.is(watched) {
 		t.Errorf("%d channels", len(all))
 	}
 }

@@ -72,7 +72,7 @@ func TestEnds(t *testing.T) {
 	if want := []CloseReason{{Reason: "xl2tpd's Hello was unanswered for 31 s", Unanswered: true, Buried: true}}; !slices.Equal(b.ends, want) {
 		t.Errorf("%+v, want %+v", b.ends, want)
 	}
-	if all := b.x.list; len(all) != 1 || all[0].counts != (Counts{Passed: 5}) {
+	if all := b.table.list; len(all) != 1 || all[0].counts != (Counts{Passed: 5}) {
 		t.Errorf("%+v", all[0].counts)
 	}
 
@@ -128,8 +128,8 @@ func TestEndsOnce(t *testing.T) {
 	// So it is if we are restarted meanwhile: whoever is told may be another.
 	next := b.again()
 	next.handlesRaw(false, stop, translator.Pass)
-	if len(next.x.list) != 1 || !slices.Equal(next.ends, b.ends) {
-		t.Errorf("%d tunnels, told %+v", len(next.x.list), next.ends)
+	if len(next.table.list) != 1 || !slices.Equal(next.ends, b.ends) {
+		t.Errorf("%d tunnels, told %+v", len(next.table.list), next.ends)
 	}
 }
 
@@ -140,8 +140,8 @@ func TestEndIsPast(t *testing.T) {
 	b.handlesRaw(false, closing(false, l2tp.TypeStopCCN, 2, 1, 1, "Goodbye!"), translator.Pass)
 	b.past(there.Addr())
 	next := b.again()
-	if len(next.x.list) != 1 || len(next.ends) != 0 {
-		t.Errorf("%d tunnels, told %+v", len(next.x.list), next.ends)
+	if len(next.table.list) != 1 || len(next.ends) != 0 {
+		t.Errorf("%d tunnels, told %+v", len(next.table.list), next.ends)
 	}
 }
 
@@ -150,7 +150,7 @@ func TestEndsByUs(t *testing.T) {
 	for ago, operator := range map[time.Duration]bool{hangUpTime - 1: false, hangUpTime: true} {
 		b := newFixture(t, t.TempDir())
 		b.connect()
-		for _, c := range b.x.list {
+		for _, c := range b.table.list {
 			c.hangingUp = b.now.Add(-ago)
 		}
 		b.handlesRaw(false, closing(false, l2tp.TypeStopCCN, 2, 1, 1, "Goodbye!"), translator.Pass)

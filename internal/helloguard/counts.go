@@ -40,7 +40,7 @@ type Channel struct {
 // Channels returns what is known of every control channel, in no order.
 func (g *Guard) Channels() (all []Channel) {
 	g.with(func(h *handler) {
-		for _, c := range h.x.list {
+		for _, c := range h.table.list {
 			all = append(all, Channel{
 				Tunnel: c.translator.Tunnel(), Owner: c.connection().Owner, Vendor: c.vendor, Heard: c.heard, Counts: c.counts,
 				Holding: c.translator.Diverged(), Up: c.up(), Closing: c.translator.Closing() && !c.translator.Closed(),

@@ -42,7 +42,7 @@ func TestDataAreEvidence(t *testing.T) {
 		b.connect()
 		b.now = b.now.Add(time.Hour)
 		b.signs = tc.signs
-		c := b.x.list[0]
+		c := b.table.list[0]
 		c.secured = tc.secured
 		a := arrival{}
 		if tc.clear > 0 {
@@ -106,13 +106,13 @@ func TestDataAreReadOnce(t *testing.T) {
 		b.dial(i)
 	}
 	b.age(1)
-	for _, c := range b.x.list {
+	for _, c := range b.table.list {
 		b.life(c, b.now)
 	}
 	if b.reads != 1 {
 		t.Errorf("read %d times at one time", b.reads)
 	}
-	b.life(b.x.list[0], b.now.Add(time.Second))
+	b.life(b.table.list[0], b.now.Add(time.Second))
 	if b.reads != 2 {
 		t.Errorf("read %d times", b.reads)
 	}
@@ -141,7 +141,7 @@ func TestSilentTunnelWithData(t *testing.T) {
 			}
 			b.age(1)
 		}
-		if kept := len(b.x.list) == 1; kept != tc.kept {
+		if kept := len(b.table.list) == 1; kept != tc.kept {
 			t.Errorf("%s: kept %v", name, kept)
 		}
 	}

@@ -29,7 +29,7 @@ func TestPeersMessagesAreEvidence(t *testing.T) {
 		b.now = b.now.Add(time.Hour)
 		b.handle(packet(true, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 7, Ns: 1, Nr: 2}), inbound, b.now)
 		b.signs = tc.signs
-		if life, _ := b.life(b.x.list[0], b.now.Add(tc.ago)); life.Peer != tc.want {
+		if life, _ := b.life(b.table.list[0], b.now.Add(tc.ago)); life.Peer != tc.want {
 			t.Errorf("%s: alive %v", name, life.Peer)
 		}
 	}
@@ -46,7 +46,7 @@ func TestSilence(t *testing.T) {
 		"userspace mode, its link is there":   {func(*fixture) {}, true},
 		"userspace mode, its link is gone":    {func(b *fixture) { b.signs.Linked = false }, false},
 		"held, and its link is gone":          {func(b *fixture) { b.handle(packet(false, ourHello(2)), outbound, b.now); b.signs.Linked = false }, false},
-		"nobody knows whose, its link is":     {func(b *fixture) { b.x.list[0].owner = owner{ownership: unclear} }, true},
+		"nobody knows whose, its link is":     {func(b *fixture) { b.table.list[0].owner = owner{ownership: unclear} }, true},
 		"kernel mode, its session is there":   {func(b *fixture) { b.session(true); b.signs.Linked = false }, true},
 		"kernel mode, its session is gone":    {func(b *fixture) { b.session(true); b.session(false) }, false},
 		"its xl2tpd has ended":                {func(b *fixture) { b.world.end(watched); b.host = Host{} }, false},
@@ -61,7 +61,7 @@ func TestSilence(t *testing.T) {
 			b.age(1)
 			b.due(b.now)
 		}
-		if kept := len(b.x.list) == 1; kept != tc.kept {
+		if kept := len(b.table.list) == 1; kept != tc.kept {
 			t.Errorf("%s: kept %v", name, kept)
 		}
 		if tc.kept {
@@ -96,7 +96,7 @@ func TestServiceConcernsOneOwner(t *testing.T) {
 	} {
 		b := newFixture(t, t.TempDir())
 		b.connect()
-		c := b.x.list[0]
+		c := b.table.list[0]
 		b.handle(packet(true, l2tp.Message{Tunnel: 7, Ns: 1, Nr: 2}), inbound, b.now)
 		c.owner = tc.owner
 		g := &Guard{}
@@ -107,8 +107,8 @@ func TestServiceConcernsOneOwner(t *testing.T) {
 		if g.Hanging(watched, there.Addr(), true); c.hangingUp.IsZero() == tc.want {
 			t.Errorf("%s: hanging up at %v", name, c.hangingUp)
 		}
-		if g.Bury(watched, there.Addr()); c.dead != tc.want {
-			t.Errorf("%s: dead %v", name, c.dead)
+		if g.Bury(watched, there.Addr()); c.peerDead != tc.want {
+			t.Errorf("%s: dead %v", name, c.peerDead)
 		}
 		if got := g.Channels()[0].Owner; got != tc.owner.process {
 			t.Errorf("%s: shown as that of %v", name, got)

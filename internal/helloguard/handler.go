@@ -45,7 +45,7 @@ type handler struct {
 	facts  sources
 	gone   func(procfs.ID) bool // certainly ended
 	fx     effects
-	x      *table
+	table  *table
 	timers wake.Queue[*channel]
 	data   *dataWatch
 
@@ -71,7 +71,7 @@ func newHandler(ctx context.Context, g *Guard, host Host, fx effects) *handler {
 		facts: &factReader{daemons: g.Daemons}, gone: procfs.ID.Gone, fx: fx,
 		ended: g.Ended, dials: g.Dials, stranger: g.Stranger, data: newDataWatch(fx),
 	}
-	h.x = newTable(h.stopListening)
+	h.table = newTable(h.stopListening)
 	return h
 }
 
@@ -88,11 +88,11 @@ func (h *handler) apart() []translator.Tunnel {
 // listening returns the tunnels whose peer's messages are to be queued.
 func (h *handler) listening() []translator.Tunnel {
 	all := h.tunnels(func(c *channel) bool { return c.listening })
-	h.x.awaited.all(func(t translator.Tunnel, _ awaited) bool {
+	h.table.awaited.all(func(t translator.Tunnel, _ awaited) bool {
 		all = append(all, t)
 		return true
 	})
-	for at := range h.x.unpaired {
+	for at := range h.table.unpaired {
 		all = append(all, translator.Tunnel{Local: at.local, Peer: at.peer})
 	}
 	return all
@@ -100,7 +100,7 @@ func (h *handler) listening() []translator.Tunnel {
 
 func (h *handler) tunnels(like func(*channel) bool) []translator.Tunnel {
 	var all []translator.Tunnel
-	for _, c := range h.x.list {
+	for _, c := range h.table.list {
 		if like(c) {
 			all = append(all, c.translator.Tunnel())
 		}
@@ -111,7 +111,7 @@ func (h *handler) tunnels(like func(*channel) bool) []translator.Tunnel {
 // missed notes that packets may have passed the guard unseen.
 func (h *handler) missed(now time.Time) {
 	h.watched = now
-	for _, c := range h.x.list {
+	for _, c := range h.table.list {
 		c.translator.Resync(now)
 		h.plan(c)
 	}
@@ -120,7 +120,7 @@ func (h *handler) missed(now time.Time) {
 // leave prepares for an orderly end. From then on packets pass unseen, also those of a
 // tunnel whose peer has not said yet whether it counts a Hello.
 func (h *handler) leave(now time.Time) {
-	for _, c := range h.x.list {
+	for _, c := range h.table.list {
 		if c.translator.Undecided() {
 			c.translator.Resync(now)
 			h.save(c)
@@ -137,29 +137,42 @@ const (
 	inboundSecured                  // the same, through IPsec
 )
 
+// outcome is what becomes of a packet.
+type outcome struct {
+	action  translator.Action
+	packet  []byte   // with Rewrite
+	channel *channel // to be caught up with after that; nil: none
+}
+
 // handle decides about a packet, which it may change, and does what has to be done before
-// the packet goes on. c, if not nil, is to be caught up with after.
-func (h *handler) handle(raw []byte, from direction, now time.Time) (action translator.Action, changed []byte, c *channel) {
-	p, err := l2tp.ParsePacket(raw)
-	if err != nil {
-		return translator.Pass, nil, nil
-	}
-	if from == outbound {
-		h.sending = address{path{p.Src, p.Dst}, p.Msg.Tunnel, true}
-		c = h.sender(&p, now)
-		h.sending = address{}
-	} else {
-		c = h.receiver(&p, from == inboundSecured, now)
-	}
+// the packet goes on: it looks the channel up, asks whether the guard is to translate it,
+// translates, and follows the verdict.
+func (h *handler) handle(p *l2tp.Packet, from direction, now time.Time) outcome {
+	c := h.channelOf(p, from, now)
 	if c == nil {
-		return translator.Pass, nil, nil
+		return outcome{}
 	}
-	hello := from == outbound && p.Msg.Type == l2tp.TypeHello
-	life, wanted := h.wanted(c, hello, now)
+	life, wanted := h.wanted(c, from == outbound && p.Msg.Type == l2tp.TypeHello, now)
 	if !wanted {
-		return translator.Pass, nil, nil
+		return outcome{}
 	}
-	return h.translate(c, &p, from, life, now)
+	expected := from == outbound || c.translator.Expects(p.Msg.Ns)
+	v := h.translate(c, p, from, life, now)
+	h.follow(c, p, from, v, expected, now)
+	if c.phase.xl2tpdEnded() && from != outbound {
+		return outcome{translator.Drop, nil, c} // the xl2tpd that has come since knows nothing of it
+	}
+	return outcome{v.Action, v.Packet, c}
+}
+
+// channelOf looks up or opens the channel of a packet; nil: the packet passes.
+func (h *handler) channelOf(p *l2tp.Packet, from direction, now time.Time) *channel {
+	if from != outbound {
+		return h.receiver(p, from == inboundSecured, now)
+	}
+	h.sending = address{path{p.Src, p.Dst}, p.Msg.Tunnel, true}
+	defer func() { h.sending = address{} }()
+	return h.sender(p, now)
 }
 
 // wanted reports whether the guard is to translate a channel, and forgets it if not. Only a
@@ -180,27 +193,8 @@ func (h *handler) wanted(c *channel, hello bool, now time.Time) (life translator
 	return life, true
 }
 
-// translate has the translator decide about a packet of a channel.
-func (h *handler) translate(c *channel, p *l2tp.Packet, from direction, life translator.Liveness, now time.Time) (translator.Action, []byte, *channel) {
-	takes := from == outbound || c.translator.Expects(p.Msg.Ns)
-	v := h.verdict(c, p, from, life, now)
-	believed := v.Reason != translator.Foreign && v.Reason != translator.OutOfReach
-	if from != outbound && believed {
-		c.heard, c.dead = now, false
-		c.clear = c.clear || from == inbound
-	}
-	h.act(c, v, now)
-	c.clock(now)
-	if believed && takes {
-		h.learn(c, p, from != outbound, now)
-	}
-	if c.orphan != nil && from != outbound {
-		return translator.Drop, nil, c // the xl2tpd that has come since knows nothing of it
-	}
-	return v.Action, v.Packet, c
-}
-
-func (h *handler) verdict(c *channel, p *l2tp.Packet, from direction, life translator.Liveness, now time.Time) *translator.Verdict {
+// translate asks the translator for its verdict.
+func (h *handler) translate(c *channel, p *l2tp.Packet, from direction, life translator.Liveness, now time.Time) *translator.Verdict {
 	if from != outbound {
 		return c.translator.In(p, now)
 	}
@@ -213,8 +207,23 @@ func (h *handler) verdict(c *channel, p *l2tp.Packet, from direction, life trans
 	return v
 }
 
+// follow does what a verdict says and takes in what the packet shows. expected says that its
+// receiver takes the packet as the next one.
+func (h *handler) follow(c *channel, p *l2tp.Packet, from direction, v *translator.Verdict, expected bool, now time.Time) {
+	believed := v.Reason != translator.Foreign && v.Reason != translator.OutOfReach
+	if from != outbound && believed {
+		c.heard, c.peerDead = now, false
+		c.clear = c.clear || from == inbound
+	}
+	h.act(c, v, now)
+	c.clock(now)
+	if believed && expected {
+		h.learn(c, p, from != outbound, now)
+	}
+}
+
 func (h *handler) save(c *channel) {
-	if !c.established {
+	if !c.phase.agreed() {
 		return // anybody can make xl2tpd open that many
 	}
 	if err := h.store.save(c); err != nil {

@@ -171,7 +171,7 @@ func (b *fixture) kept(t translator.Tunnel) bool {
 
 // stand is how many tunnels are up, as far as is known.
 func (b *fixture) stand() (n int) {
-	for _, c := range b.x.list {
+	for _, c := range b.table.list {
 		if c.stands() {
 			n++
 		}
@@ -185,6 +185,20 @@ func (b *fixture) age(minutes int) {
 		b.now = b.now.Add(tidyEvery)
 		b.tidy(b.now)
 	}
+}
+
+// handleRaw parses a packet and gives it to a handler.
+func handleRaw(h *handler, raw []byte, from direction, now time.Time) (translator.Action, []byte, *channel) {
+	p, err := l2tp.ParsePacket(raw)
+	if err != nil {
+		return translator.Pass, nil, nil
+	}
+	o := h.handle(&p, from, now)
+	return o.action, o.packet, o.channel
+}
+
+func (b *fixture) handle(raw []byte, from direction, now time.Time) (translator.Action, []byte, *channel) {
+	return handleRaw(b.handler, raw, from, now)
 }
 
 func (b *fixture) handles(in bool, m l2tp.Message, want translator.Action) {
@@ -282,7 +296,7 @@ func TestPasses(t *testing.T) {
 	b.handles(true, l2tp.Message{Tunnel: 7, Ns: 1, Nr: 3}, translator.Pass)
 	b.now = b.now.Add(20 * time.Second)
 	b.handles(false, ourHello(3), translator.Drop)
-	if got := b.x.list[0].counts; got.Passed != 1 || got.Held != 1 {
+	if got := b.table.list[0].counts; got.Passed != 1 || got.Held != 1 {
 		t.Errorf("got counts %+v, want one passed and one held", got)
 	}
 }
@@ -299,8 +313,8 @@ func TestNotWanted(t *testing.T) {
 	b.connect()
 	b.signs.Wanted = false
 	b.handles(false, ourHello(2), translator.Pass)
-	if len(b.x.list) != 0 || b.kept(tunnel) {
-		t.Errorf("%d channels", len(b.x.list))
+	if len(b.table.list) != 0 || b.kept(tunnel) {
+		t.Errorf("%d channels", len(b.table.list))
 	}
 }
 
@@ -328,8 +342,8 @@ func TestSameIDAgain(t *testing.T) {
 		for ns := uint16(2); ns < 5; ns++ {
 			b.handles(false, l2tp.Message{Type: 10, Tunnel: 9, Ns: ns, Nr: 2}, translator.Pass)
 		}
-		if want := []string{"clear"}; !slices.Equal(b.acts, want) || b.kept(old) || len(b.x.list) != 1 {
-			t.Errorf("dialled %v: %q, %d channels", dialled, b.acts, len(b.x.list))
+		if want := []string{"clear"}; !slices.Equal(b.acts, want) || b.kept(old) || len(b.table.list) != 1 {
+			t.Errorf("dialled %v: %q, %d channels", dialled, b.acts, len(b.table.list))
 		}
 	}
 }
@@ -344,7 +358,7 @@ func TestForged(t *testing.T) {
 		t.Errorf("action %d", action)
 	}
 	b.handles(true, stop, translator.Pass)
-	if b.x.list[0].translator.Closing() {
+	if b.table.list[0].translator.Closing() {
 		t.Error("a forged StopCCN counts")
 	}
 }
@@ -467,13 +481,13 @@ func TestBuries(t *testing.T) {
 	for name, first := range map[string]bool{"known before": true, "known later": false} {
 		b := newFixture(t, t.TempDir())
 		b.connect()
-		c := b.x.list[0]
-		c.dead = first
+		c := b.table.list[0]
+		c.peerDead = first
 		b.handles(false, stop, translator.Pass)
 		if c.ackStop != first || b.ends[0].Buried != first {
 			t.Errorf("%s: %+v", name, b.ends)
 		}
-		c.dead, c.ackStop = true, true
+		c.peerDead, c.ackStop = true, true
 		b.acts = nil
 		b.catchUp(c, b.now)
 		sent := len(b.acts)
@@ -482,7 +496,7 @@ func TestBuries(t *testing.T) {
 			t.Errorf("%s: %q", name, b.acts)
 		}
 		b.handles(true, l2tp.Message{Tunnel: 7, Ns: 1, Nr: 3}, translator.Pass)
-		if c.dead {
+		if c.peerDead {
 			t.Errorf("%s: the peer speaks, and is dead", name)
 		}
 	}
@@ -558,8 +572,8 @@ func TestClosesForAnEndedDaemon(t *testing.T) {
 		t.Errorf("acknowledged, and %q", b.acts)
 	}
 	b.age(1 + closedRounds)
-	if len(b.x.list) != 0 || b.kept(tunnel) || len(b.listened) != 0 {
-		t.Errorf("%d channels, listening to %v", len(b.x.list), b.listened)
+	if len(b.table.list) != 0 || b.kept(tunnel) || len(b.listened) != 0 {
+		t.Errorf("%d channels, listening to %v", len(b.table.list), b.listened)
 	}
 }
 
@@ -596,7 +610,7 @@ func TestAsksAboutHellos(t *testing.T) {
 	}
 	b.handles(false, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 9, Ns: 2, Nr: 2}, translator.Drop)
 	b.signs.Wanted = false
-	b.x.list[0].wanted = false
+	b.table.list[0].wanted = false
 	b.handles(true, l2tp.Message{Tunnel: 7, Ns: 2, Nr: 2}, translator.Rewrite)
 	if asked != 2 {
 		t.Errorf("asked %d times, want 2", asked)

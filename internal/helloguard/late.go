@@ -98,13 +98,13 @@ func (f *half) sends(p *l2tp.Packet, now time.Time) {
 // it is older than the guard.
 func (h *handler) meetSender(p *l2tp.Packet, at path, now time.Time) *channel {
 	if p.Msg.Type == l2tp.TypeStopCCN {
-		if u := h.x.unpaired[at]; u != nil {
+		if u := h.table.unpaired[at]; u != nil {
 			u.closed = now
 		}
 		h.unpairedGone(at, p.Msg.Tunnel)
 		return nil
 	}
-	if s, ok := h.x.session(at, p.Msg.Tunnel, true); ok {
+	if s, ok := h.table.session(at, p.Msg.Tunnel, true); ok {
 		return h.openSession(s, now)
 	}
 	u := h.unpaired(at, now)
@@ -132,7 +132,7 @@ func (h *handler) meetSender(p *l2tp.Packet, at path, now time.Time) *channel {
 
 // meetReceiver returns the channel of a peer's message in a tunnel that is not known.
 func (h *handler) meetReceiver(p *l2tp.Packet, at path, secured bool, now time.Time) *channel {
-	u := h.x.unpaired[at]
+	u := h.table.unpaired[at]
 	if u == nil || u.secured && !secured {
 		return nil
 	}
@@ -156,8 +156,8 @@ func (h *handler) meetReceiver(p *l2tp.Packet, at path, secured bool, now time.T
 // unpaired returns what is known of the tunnels of a path that are older than the guard, or
 // nil if they are to be left alone.
 func (h *handler) unpaired(at path, now time.Time) *unpaired {
-	u := h.x.unpaired[at]
-	if u != nil || len(h.x.unpaired) == maxUnpaired {
+	u := h.table.unpaired[at]
+	if u != nil || len(h.table.unpaired) == maxUnpaired {
 		return u
 	}
 	o := h.ownerOf(at, false, now)
@@ -166,7 +166,7 @@ func (h *handler) unpaired(at path, now time.Time) *unpaired {
 		return nil
 	}
 	u = &unpaired{since: now, owner: o, halves: map[uint16]*half{}}
-	h.x.unpaired[at] = u
+	h.table.unpaired[at] = u
 	h.listen(t, true, now)
 	h.wantData(at, true, now)
 	return u
@@ -192,7 +192,7 @@ func (h *handler) half(u *unpaired, at path, id uint16, now time.Time) *half {
 // the data may have been that one's.
 func (h *handler) dropGuess(u *unpaired, at path, now time.Time) {
 	c := u.guess
-	if u.guess = nil; c == nil || c.translator.Diverged() || h.x.known(at, c.translator.Tunnel().LocalID, false) != c {
+	if u.guess = nil; c == nil || c.translator.Diverged() || h.table.known(at, c.translator.Tunnel().LocalID, false) != c {
 		return
 	}
 	u.halves[c.guessed.peerID] = c.guessed
@@ -238,7 +238,7 @@ func (u *unpaired) answer(m l2tp.Message, now time.Time) (id uint16, ok bool) {
 
 // unpairedGone forgets a tunnel that closes, or that is known otherwise.
 func (h *handler) unpairedGone(at path, id uint16) {
-	u := h.x.unpaired[at]
+	u := h.table.unpaired[at]
 	if u == nil {
 		return
 	}
@@ -253,9 +253,9 @@ func (h *handler) unpairedGone(at path, id uint16) {
 
 // expireUnpaired forgets paths that have waited for too long.
 func (h *handler) expireUnpaired(now time.Time) {
-	for at, u := range h.x.unpaired {
+	for at, u := range h.table.unpaired {
 		if now.Sub(u.since) > openTTL {
-			delete(h.x.unpaired, at)
+			delete(h.table.unpaired, at)
 			h.wantData(at, false, now)
 		}
 	}
@@ -263,7 +263,7 @@ func (h *handler) expireUnpaired(now time.Time) {
 
 // dropForged forgets the channels of a path that packets in the clear have paired.
 func (h *handler) dropForged(at path) {
-	for _, c := range h.x.all() {
+	for _, c := range h.table.all() {
 		if c.paired && !c.secured && c.path() == at {
 			h.drop(c)
 		}

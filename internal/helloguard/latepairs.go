@@ -30,7 +30,7 @@ func (h *handler) pairByData(u *unpaired, at path, f *half, now time.Time) *chan
 func (h *handler) onlyData(u *unpaired, at path, now time.Time) (own uint16, ok bool) {
 	var clear, secured []uint16
 	for a, came := range h.data.read(now) {
-		if a.path != at || h.x.known(at, a.id, false) != nil {
+		if a.path != at || h.table.known(at, a.id, false) != nil {
 			continue
 		}
 		if came.clear.After(u.since) {
@@ -53,7 +53,7 @@ func (h *handler) onlyData(u *unpaired, at path, now time.Time) (own uint16, ok 
 // openPair opens the channel of a tunnel whose two ids are known now. xl2tpd's Hello may be
 // on its way to the peer since before.
 func (h *handler) openPair(u *unpaired, at path, own, peerID uint16, now time.Time) *channel {
-	if h.x.known(at, own, false) != nil || h.x.known(at, peerID, true) != nil {
+	if h.table.known(at, own, false) != nil || h.table.known(at, peerID, true) != nil {
 		return nil
 	}
 	f := u.halves[peerID]
@@ -66,7 +66,7 @@ func (h *handler) openPair(u *unpaired, at path, own, peerID uint16, now time.Ti
 	}
 	t := translator.Tunnel{Local: at.local, Peer: at.peer, LocalID: own, PeerID: peerID}
 	c := h.open(&channel{translator: translator.New(t, f.since), owner: h.confirmed(u.owner, at, now),
-		established: true, paired: true, secured: u.secured}, now)
+		phase: established, paired: true, secured: u.secured}, now)
 	if c == nil {
 		return nil
 	}
@@ -102,7 +102,7 @@ func (h *handler) pairSoon(now time.Time) {
 // pairWaiting pairs tunnels whose Hellos wait for an answer, or asks their peers.
 func (h *handler) pairWaiting(now time.Time) {
 	h.pairAt = time.Time{}
-	for at, u := range h.x.unpaired {
+	for at, u := range h.table.unpaired {
 		if h.pairOne(u, at, now) {
 			h.pairAt = now.Add(pairEvery)
 		}

@@ -41,8 +41,8 @@ func (h *handler) plan(c *channel) {
 	if !c.review.IsZero() && (!wants || c.review.Before(at)) {
 		at, wants = c.review, true
 	}
-	if o := c.orphan; o != nil && o.sent < maxStops && (!wants || o.next.Before(at)) {
-		at = o.next
+	if c.closesForXl2tpd() && (!wants || c.stops.next.Before(at)) {
+		at = c.stops.next
 	}
 	h.timers.Set(c, at)
 }
@@ -62,10 +62,10 @@ func (h *handler) catchUp(c *channel, now time.Time) {
 
 // tidy forgets tunnels that are no more. It is to be called once a minute.
 func (h *handler) tidy(now time.Time) {
-	h.x.expire(now)
+	h.table.expire(now)
 	h.expireUnpaired(now)
 	h.closeOrphans(now)
-	for _, c := range h.x.all() {
+	for _, c := range h.table.all() {
 		c.rounds++
 		switch {
 		case h.over(c, now):
@@ -81,9 +81,9 @@ func (h *handler) tidy(now time.Time) {
 func (h *handler) over(c *channel, now time.Time) bool {
 	t := c.translator.Tunnel()
 	switch {
-	case c.translator.Closing(), !c.established, c.orphan != nil && c.orphan.sent == maxStops:
+	case c.translator.Closing(), !c.phase.agreed(), c.phase == orphaned && c.stops.sent == maxStops:
 		return c.rounds > closedRounds
-	case c.rounds <= silentRounds, c.orphan != nil, h.x.has(t):
+	case c.rounds <= silentRounds, c.phase == orphaned, h.table.has(t):
 		return false
 	case c.inKernel:
 		return true
@@ -96,7 +96,7 @@ func (h *handler) over(c *channel, now time.Time) bool {
 }
 
 func (h *handler) drop(c *channel) {
-	h.x.remove(c)
+	h.table.remove(c)
 	h.forget(c)
 }
 

@@ -142,13 +142,8 @@ func (s *session) check(at path, patience time.Duration, done func(error)) {
 	w.timer = time.AfterFunc(patience, func() { s.hold(func() { s.expire(at, w) }) })
 }
 
-// back takes in a check's packet that has come back.
-func (s *session) back(raw []byte) {
-	p, err := l2tp.ParsePacket(raw)
-	if err != nil {
-		return
-	}
-	at := path{p.Dst, p.Src}
+// back takes in that the packet of a check has come back.
+func (s *session) back(at path) {
 	all := s.checks.waiting[at]
 	delete(s.checks.waiting, at)
 	for _, w := range all {

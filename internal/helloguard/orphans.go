@@ -19,17 +19,40 @@ const (
 	maxStops = 5 // as many as xl2tpd sends of a message (network.c, control_xmit)
 )
 
-// orphan is how far the closing of a tunnel has come whose xl2tpd has ended.
-type orphan struct {
+// stops are the StopCCNs that the guard sends for an xl2tpd that has ended.
+type stops struct {
 	sent int
-	next time.Time
+	next time.Time // when the next one is sent
+}
+
+// closesForXl2tpd reports whether the guard still has to close the tunnel in the name of its xl2tpd.
+func (c *channel) closesForXl2tpd() bool { return c.phase.xl2tpdEnded() && c.stops.sent < maxStops }
+
+// orphan notes that the xl2tpd of a channel has ended.
+func (c *channel) orphan(now time.Time) {
+	c.stops, c.rounds = stops{next: now}, 0
+	if c.phase == opening {
+		c.phase = abandoned
+	} else {
+		c.phase = orphaned
+	}
+}
+
+// revive notes that a channel whose xl2tpd has ended is another process's.
+func (c *channel) revive() {
+	c.owner, c.asked = owner{ownership: unclear}, time.Time{}
+	if c.phase == abandoned {
+		c.phase = opening
+	} else {
+		c.phase = established
+	}
 }
 
 // meet takes in what is known of the xl2tpds now. One may have dialled before it was known.
 func (h *handler) meet(host Host, now time.Time) {
 	another := !slices.Equal(host.Daemons, h.host.Daemons)
 	h.host = host
-	for _, c := range h.x.list {
+	for _, c := range h.table.list {
 		c.wanted = false // perhaps no longer
 	}
 	if another {
@@ -48,16 +71,16 @@ func (h *handler) runs(o owner) bool {
 // reportDials reports the attempts that are not reported yet of xl2tpds that are known now.
 func (h *handler) reportDials() {
 	var late []translator.Tunnel
-	h.x.awaited.all(func(t translator.Tunnel, a awaited) bool {
+	h.table.awaited.all(func(t translator.Tunnel, a awaited) bool {
 		if !a.dialed && h.runs(a.owner) {
 			late = append(late, t)
 		}
 		return true
 	})
 	for _, t := range late {
-		a, _ := h.x.awaited.get(t)
+		a, _ := h.table.awaited.get(t)
 		a.dialed = true
-		h.x.awaited.put(t, a)
+		h.table.awaited.put(t, a)
 		h.dials(a.owner.process, t.Peer.Addr())
 	}
 }
@@ -71,10 +94,10 @@ func (h *handler) look(sessions []Session, now time.Time) {
 	sessions = slices.DeleteFunc(slices.Clone(sessions), func(s Session) bool {
 		return !s.Local.Addr().Is4() || s.Local.Addr().IsUnspecified() || s.LocalID == 0 || s.PeerID == 0
 	})
-	h.x.setSessions(sessions)
+	h.table.setSessions(sessions)
 	for _, s := range sessions {
-		old := h.x.known(path{s.Local, s.Peer}, s.PeerID, true)
-		if old != nil && old.restored && old.translator.Tunnel().LocalID != s.LocalID && !h.x.has(old.translator.Tunnel()) {
+		old := h.table.known(path{s.Local, s.Peer}, s.PeerID, true)
+		if old != nil && old.restored && old.translator.Tunnel().LocalID != s.LocalID && !h.table.has(old.translator.Tunnel()) {
 			h.drop(old)
 		}
 	}
@@ -88,7 +111,7 @@ func (h *handler) look(sessions []Session, now time.Time) {
 // lookAt takes in one session of the kernel.
 func (h *handler) lookAt(s Session, now time.Time) {
 	at := path{s.Local, s.Peer}
-	out, in := h.x.known(at, s.PeerID, true), h.x.known(at, s.LocalID, false)
+	out, in := h.table.known(at, s.PeerID, true), h.table.known(at, s.LocalID, false)
 	switch {
 	case out == nil && in == nil:
 		if c := h.openSession(s, now); c != nil {
@@ -109,17 +132,16 @@ func (h *handler) lookAt(s Session, now time.Time) {
 // closeOrphans looks for tunnels whose xl2tpd has ended, to close them in its name.
 func (h *handler) closeOrphans(now time.Time) {
 	ended := map[procfs.ID]bool{}
-	for _, c := range h.x.list {
+	for _, c := range h.table.list {
 		p := c.owner.process
-		if c.orphan != nil || c.owner.ownership != known {
+		if c.phase.xl2tpdEnded() || c.owner.ownership != known {
 			continue
 		}
 		if _, looked := ended[p]; !looked {
 			ended[p] = h.gone(p)
 		}
 		if ended[p] {
-			c.orphan = &orphan{next: now}
-			c.rounds = 0
+			c.orphan(now)
 			h.plan(c)
 		}
 	}
@@ -127,18 +149,17 @@ func (h *handler) closeOrphans(now time.Time) {
 
 // sendStop closes a tunnel in the name of an xl2tpd that has ended, if it is time to.
 func (h *handler) sendStop(c *channel, now time.Time) {
-	o := c.orphan
-	if o == nil || o.sent == maxStops || now.Before(o.next) {
+	if !c.closesForXl2tpd() || now.Before(c.stops.next) {
 		return
 	}
 	v := c.translator.Close()
 	if v.Reason == translator.Nothing { // the peer has acknowledged it, or too little is known
-		o.sent = maxStops
+		c.stops.sent = maxStops
 		return
 	}
 	h.act(c, v, now)
-	o.next = now.Add(time.Second << o.sent)
-	o.sent++
+	c.stops.next = now.Add(time.Second << c.stops.sent)
+	c.stops.sent++
 }
 
 // givenUp acknowledges the StopCCN of an attempt that no peer has answered: there is nobody
@@ -147,11 +168,11 @@ func (h *handler) sendStop(c *channel, now time.Time) {
 func (h *handler) givenUp(p *l2tp.Packet, now time.Time) {
 	own, ok := l2tp.AssignedTunnel(p.Payload())
 	t := translator.Tunnel{Local: p.Src, Peer: p.Dst, LocalID: own}
-	a, asked := h.x.awaited.get(t)
+	a, asked := h.table.awaited.get(t)
 	if !ok || !asked {
 		return
 	}
-	h.x.awaited.delete(t)
+	h.table.awaited.delete(t)
 	h.stopListening(t)
 	if a.owner.ownership != known {
 		return

@@ -51,8 +51,8 @@ func TestForeignConnections(t *testing.T) {
 		}
 		b.meet(Host{Daemons: []procfs.ID{office}}, b.now)
 		b.due(b.now)
-		if len(b.x.list)+b.x.awaited.len()+b.x.callers.len()+len(b.x.unpaired) != 0 || len(b.listened)+len(b.acts)+len(b.dialled)+len(b.ends) != 0 {
-			t.Errorf("%s: kept %d channels; listening to %v, %q, dialled %v", name, len(b.x.list), b.listened, b.acts, b.dialled)
+		if len(b.table.list)+b.table.awaited.len()+b.table.callers.len()+len(b.table.unpaired) != 0 || len(b.listened)+len(b.acts)+len(b.dialled)+len(b.ends) != 0 {
+			t.Errorf("%s: kept %d channels; listening to %v, %q, dialled %v", name, len(b.table.list), b.listened, b.acts, b.dialled)
 		}
 		if files, _ := os.ReadDir(string(b.store)); len(files) != 0 {
 			t.Errorf("%s: %d files", name, len(files))
@@ -83,7 +83,7 @@ func TestTwoDaemonsOnOnePort(t *testing.T) {
 
 	// The one that is left sends on: now it is known whose tunnel it is.
 	b.handles(false, l2tp.Message{Tunnel: 9, Ns: 3, Nr: 2}, translator.Rewrite)
-	if c := b.x.list[0]; !c.owner.is(office) {
+	if c := b.table.list[0]; !c.owner.is(office) {
 		t.Errorf("owner %+v", c.owner)
 	}
 }
@@ -106,7 +106,7 @@ func TestSenderOfTwoDaemons(t *testing.T) {
 		b.meet(Host{Daemons: []procfs.ID{watched, office}}, b.now)
 		b.from = tc.from
 		b.connect()
-		if c := b.x.list[0]; c.owner != tc.want {
+		if c := b.table.list[0]; c.owner != tc.want {
 			t.Errorf("%s: %+v", name, c.owner)
 		}
 		if len(b.dialledBy) != 1 || b.dialledBy[0] != tc.want.process {
@@ -142,7 +142,7 @@ func TestSessionsOfTwoDaemons(t *testing.T) {
 	sessions := []Session{{tunnel(1), watched.Pid}, {tunnel(2), office.Pid}, {tunnel(3), 0}}
 	b.meet(Host{Daemons: []procfs.ID{watched}, Sessions: sessions}, b.now)
 	of := map[uint16]owner{}
-	for _, c := range b.x.list {
+	for _, c := range b.table.list {
 		of[c.translator.Tunnel().LocalID] = c.owner
 	}
 	if !of[1].is(watched) || !of[2].is(office) || of[3] != (owner{ownership: unclear}) {
@@ -169,12 +169,12 @@ func TestParentKnownLater(t *testing.T) {
 	b := newFixture(t, t.TempDir())
 	s := Session{Tunnel: translator.Tunnel{Local: here, Peer: there, LocalID: 7, PeerID: 9}}
 	b.meet(Host{Daemons: []procfs.ID{watched}, Sessions: []Session{s}}, b.now)
-	if c := b.x.list[0]; c.owner != (owner{ownership: unclear}) {
+	if c := b.table.list[0]; c.owner != (owner{ownership: unclear}) {
 		t.Errorf("%+v", c.owner)
 	}
 	s.Xl2tpd = watched.Pid
 	b.meet(Host{Daemons: []procfs.ID{watched}, Sessions: []Session{s}}, b.now)
-	if c := b.x.list[0]; !c.owner.is(watched) {
+	if c := b.table.list[0]; !c.owner.is(watched) {
 		t.Errorf("%+v", c.owner)
 	}
 }
@@ -200,14 +200,14 @@ func TestOwnerRestartsWhileDialling(t *testing.T) {
 		b.closeOrphans(b.now)
 		b.due(b.now)
 		if id == 7 {
-			if toPeers(b.acts) != 0 || !b.x.list[0].owner.is(again) {
-				t.Errorf("%s: %q, owner %+v", name, b.acts, b.x.list[0].owner)
+			if toPeers(b.acts) != 0 || !b.table.list[0].owner.is(again) {
+				t.Errorf("%s: %q, owner %+v", name, b.acts, b.table.list[0].owner)
 			}
 			continue
 		}
 		b.age(2 + closedRounds)
-		if len(b.x.list) != 0 {
-			t.Errorf("%s: %d channels are left", name, len(b.x.list))
+		if len(b.table.list) != 0 {
+			t.Errorf("%s: %d channels are left", name, len(b.table.list))
 		}
 	}
 }
@@ -237,8 +237,8 @@ func TestSenderOfAnOrphanLives(t *testing.T) {
 	b.meet(Host{Daemons: []procfs.ID{office}}, b.now)
 	b.handles(false, l2tp.Message{Tunnel: 9, Ns: 2, Nr: 1}, translator.Pass)
 	b.due(b.now.Add(time.Hour))
-	if toPeers(b.acts) != 0 || !b.x.list[0].owner.is(office) {
-		t.Errorf("%q, owner %+v", b.acts, b.x.list[0].owner)
+	if toPeers(b.acts) != 0 || !b.table.list[0].owner.is(office) {
+		t.Errorf("%q, owner %+v", b.acts, b.table.list[0].owner)
 	}
 	b.handles(true, l2tp.Message{Tunnel: 7, Ns: 1, Nr: 2}, translator.Pass)
 }
@@ -318,8 +318,8 @@ func TestLeavesSarefOnLoAlone(t *testing.T) {
 			b.handle(packet(false, ourHello(ns)), outbound, b.now)
 		}
 		said := strings.Count(b.log.String(), "leaves tunnels alone")
-		if alone := len(b.x.list) == 0 && len(b.acts) == 0 && said == 1; alone != tc.alone {
-			t.Errorf("%s: %d channels, %q, said %d times", name, len(b.x.list), b.acts, said)
+		if alone := len(b.table.list) == 0 && len(b.acts) == 0 && said == 1; alone != tc.alone {
+			t.Errorf("%s: %d channels, %q, said %d times", name, len(b.table.list), b.acts, said)
 		}
 	}
 }
@@ -369,7 +369,7 @@ func TestStateOfAnEarlierVersion(t *testing.T) {
 		tc.between(b.world)
 		next := b.again()
 		var got []owner
-		for _, c := range next.x.list {
+		for _, c := range next.table.list {
 			got = append(got, c.owner)
 		}
 		if !slices.Equal(got, tc.want) || next.kept(tunnel) != (len(tc.want) > 0) {
@@ -406,7 +406,7 @@ func TestOwnerIsConfirmed(t *testing.T) {
 	b.world.end(watched)
 	b.world.start(again, 8)
 	b.handles(false, l2tp.Message{Type: l2tp.TypeSCCCN, Tunnel: 9, Ns: 1, Nr: 1}, translator.Pass)
-	if c := b.x.list[0]; !c.owner.is(again) {
+	if c := b.table.list[0]; !c.owner.is(again) {
 		t.Errorf("owner %+v", c.owner)
 	}
 }
@@ -423,7 +423,7 @@ func TestIDOfAnOrphanDrawnAgain(t *testing.T) {
 	b.handlesRaw(false, assigning(false, l2tp.TypeSCCRP, 10, 7, 0, 1), translator.Pass)
 	b.handles(false, l2tp.Message{Tunnel: 10, Ns: 1, Nr: 2}, translator.Pass)
 	b.handles(true, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 7, Ns: 2, Nr: 1}, translator.Pass)
-	if len(b.x.list) != 1 || !b.x.list[0].owner.is(again) {
-		t.Errorf("%d channels", len(b.x.list))
+	if len(b.table.list) != 1 || !b.table.list[0].owner.is(again) {
+		t.Errorf("%d channels", len(b.table.list))
 	}
 }

@@ -14,15 +14,15 @@ func (h *handler) restore(now time.Time) error {
 		os.Remove(path)
 	})
 	for i, c := range channels {
-		if len(h.x.list) == maxChannels || !h.confirmOwner(c, now) && !c.needsGuard() {
+		if len(h.table.list) == maxChannels || !h.confirmOwner(c, now) && !c.needsGuard() {
 			h.forget(c)
 			continue
 		}
-		c.restored, c.established, c.review = true, true, now.Add(time.Duration(i)*reviewPace)
+		c.restored, c.phase, c.review = true, established, now.Add(time.Duration(i)*reviewPace)
 		c.failClosed, c.listening = c.needsGuard(), true // as the rules will be installed
-		h.x.add(c)
+		h.table.add(c)
 		h.plan(c)
-		if c.reason != nil && c.closed { // the supervisor may be a new one too
+		if c.reason != nil && c.reported != noEnd { // the supervisor may be a new one too
 			h.ended(c.connection(), *c.reason)
 		}
 	}
@@ -42,7 +42,7 @@ func (h *handler) confirmOwner(c *channel, now time.Time) bool {
 	if !c.written.proven && is != c.owner || is.ownership == foreign {
 		c.owner = owner{ownership: unclear}
 	}
-	return is.ownership != foreign || h.x.has(t)
+	return is.ownership != foreign || h.table.has(t)
 }
 
 // aliveFor is for how long a process that ran counts as running while a connection is being

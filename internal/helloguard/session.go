@@ -320,8 +320,8 @@ func (s *session) leave() error {
 type held struct {
 	q    *nfqueue.Nfqueue
 	id   uint32
-	raw  []byte // nil: the kernel has not said
 	from direction
+	l2tp.Packet
 }
 
 // packet is called for each packet in a queue. One that is still there when the session has left is
@@ -340,36 +340,43 @@ func (s *session) packet(q *nfqueue.Nfqueue, secured bool, a nfqueue.Attribute) 
 		s.accept(h)
 		return
 	}
-	h.raw = *a.Payload
-	if *a.Hook == hookInput {
-		h.from = inbound
-		if secured {
-			h.from = inboundSecured
-		}
-		if verified(a.SkbInfo) {
-			l2tp.TrustChecksum(h.raw)
-		}
-		if isCheck(h.raw, s.rules.check) {
-			s.back(h.raw)
-			s.verdict(q.SetVerdict(h.id, nfqueue.NfDrop))
-			return
-		}
+	raw := *a.Payload
+	h.from = directionOf(*a.Hook, secured)
+	if h.from != outbound && verified(a.SkbInfo) {
+		l2tp.TrustChecksum(raw)
 	}
-	s.whenChecked(h, func() { s.handle(h) })
+	var err error
+	h.Packet, err = l2tp.ParsePacket(raw)
+	switch {
+	case h.from != outbound && isCheck(raw, s.rules.check):
+		if err == nil {
+			s.back(path{h.Dst, h.Src})
+		}
+		s.verdict(q.SetVerdict(h.id, nfqueue.NfDrop))
+	case err != nil:
+		s.accept(h)
+	default:
+		s.whenChecked(h, func() { s.handle(h) })
+	}
 }
 
-// whenChecked calls do, for a Hello of xl2tpd only when it is known whether the guard could
-// acknowledge it: a firewall rule may have come since the last one. Packets behind the Hello wait
-// too, for the peer must see them in order. Where xl2tpd could not be answered lately, the Hello
-// passes, and nothing waits.
-func (s *session) whenChecked(h held, do func()) {
-	p, err := l2tp.ParsePacket(h.raw)
-	if err != nil || h.from != outbound {
-		do()
-		return
+func directionOf(hook uint8, secured bool) direction {
+	switch {
+	case hook != hookInput:
+		return outbound
+	case secured:
+		return inboundSecured
 	}
-	at := path{p.Src, p.Dst}
-	if s.h.x.known(at, p.Msg.Tunnel, true) == nil { // another program's, or not guarded
+	return inbound
+}
+
+// whenChecked calls do. For a Hello of xl2tpd it does so only when it is known whether the guard
+// could acknowledge the Hello: a firewall rule may have come since the last one. Packets behind the
+// Hello wait too, for the peer must see them in order. Where xl2tpd could not be answered lately,
+// the Hello passes, and nothing waits.
+func (s *session) whenChecked(h held, do func()) {
+	at := path{h.Src, h.Dst}
+	if h.from != outbound || s.h.table.known(at, h.Msg.Tunnel, true) == nil { // or another program's
 		do()
 		return
 	}
@@ -377,7 +384,7 @@ func (s *session) whenChecked(h held, do func()) {
 		s.checks.behind[at] = append(line, do)
 		return
 	}
-	if p.Msg.Type != l2tp.TypeHello {
+	if h.Msg.Type != l2tp.TypeHello {
 		do()
 		return
 	}
@@ -400,17 +407,17 @@ func (s *session) whenChecked(h held, do func()) {
 }
 
 func (s *session) handle(h held) {
-	action, changed, c := s.h.handle(h.raw, h.from, time.Now())
-	switch action {
+	o := s.h.handle(&h.Packet, h.from, time.Now())
+	switch o.action {
 	case translator.Drop:
 		s.verdict(h.q.SetVerdict(h.id, nfqueue.NfDrop))
 	case translator.Rewrite:
-		s.verdict(h.q.SetVerdictWithOption(h.id, nfqueue.NfAccept, nfqueue.WithAlteredPacket(changed)))
+		s.verdict(h.q.SetVerdictWithOption(h.id, nfqueue.NfAccept, nfqueue.WithAlteredPacket(o.packet)))
 	default:
 		s.accept(h)
 	}
-	if c != nil {
-		s.h.catchUp(c, time.Now())
+	if o.channel != nil {
+		s.h.catchUp(o.channel, time.Now())
 	}
 	if next := s.h.next(); !next.IsZero() && (s.armed.IsZero() || next.Before(s.armed)) {
 		s.alarm.Send()

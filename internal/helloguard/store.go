@@ -136,7 +136,10 @@ func read(path string, now time.Time) (*channel, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &channel{translator: t, secured: r.Secured, vendor: clip(r.Vendor), seen: now, closed: t.Closing(), reason: r.Ending}
+	c := &channel{translator: t, secured: r.Secured, vendor: clip(r.Vendor), seen: now, reason: r.Ending}
+	if t.Closing() {
+		c.reported = tunnelEnd
+	}
 	c.written = written{proven: r.Proven, sum: sha256.Sum256(data)}
 	process, err := procfs.ParseID(r.Daemon)
 	if err != nil {
