@@ -51,7 +51,7 @@ func benchmarkHandle(b *testing.B, n int, one bool) {
 		}
 		all = append(all, Session{translator.Tunnel{Local: here, Peer: peer, LocalID: uint16(1 + i), PeerID: uint16(10000 + i)}, watched.Pid})
 	}
-	d.look(all, epoch)
+	d.takeSessions(all, epoch)
 	now, i, ns := epoch.Add(time.Minute), 0, uint16(0)
 	round := func() {
 		t := all[i]

@@ -143,7 +143,7 @@ func TestFloods(t *testing.T) {
 		t.Errorf("the heap has grown by %d kB", grown>>10)
 	}
 	t.Logf("%d tunnels that are held: %d kB of heap, and %d kB after the flood", real, heap[0].HeapAlloc>>10, heap[1].HeapAlloc>>10)
-	if held := b.hold(real, 3); held != real || len(b.apart()) != real {
+	if held := b.hold(real, 3); held != real || len(b.diverged()) != real {
 		t.Errorf("%d of %d held after the flood", held, real)
 	}
 	b.age(2 + int(openTTL/tidyEvery))
@@ -328,7 +328,7 @@ func TestStopsListening(t *testing.T) {
 		"its xl2tpd has ended": func(b *fixture) {
 			b.connect()
 			b.world.end(watched)
-			b.meet(Host{}, b.now)
+			b.update(Host{}, b.now)
 			for range maxStops {
 				b.now = b.now.Add(20 * time.Second)
 				b.due(b.now)

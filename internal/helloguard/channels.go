@@ -114,9 +114,9 @@ type channel struct {
 	doing      string // what the log said last
 }
 
-// needsGuard reports whether the channel's packets must not pass a guard that is down for
+// mustFailClosed reports whether the channel's packets must not pass a guard that is down for
 // a moment.
-func (c *channel) needsGuard() bool { return c.translator.Diverged() || c.translator.Undecided() }
+func (c *channel) mustFailClosed() bool { return c.translator.Diverged() || c.translator.Undecided() }
 
 // up reports whether the channel is that of a tunnel that is up, unless xl2tpd has gone silent.
 func (c *channel) up() bool {
@@ -220,7 +220,7 @@ func (x *table) known(at path, id uint16, out bool) *channel {
 func (x *table) makeRoom() *channel {
 	var oldest *channel
 	for _, c := range x.list {
-		if !c.stands() && !c.needsGuard() && (oldest == nil || c.seen.Before(oldest.seen)) {
+		if !c.stands() && !c.mustFailClosed() && (oldest == nil || c.seen.Before(oldest.seen)) {
 			oldest = c
 		}
 	}

@@ -138,7 +138,7 @@ func TestEndIsPast(t *testing.T) {
 	b := newFixture(t, t.TempDir())
 	b.connect()
 	b.handlesRaw(false, closing(false, l2tp.TypeStopCCN, 2, 1, 1, "Goodbye!"), translator.Pass)
-	b.past(there.Addr())
+	b.forgetReasons(there.Addr())
 	next := b.again()
 	if len(next.table.list) != 1 || len(next.ends) != 0 {
 		t.Errorf("%d tunnels, told %+v", len(next.table.list), next.ends)

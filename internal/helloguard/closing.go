@@ -43,9 +43,9 @@ func (h *handler) explain(c *channel, p *l2tp.Packet, byPeer bool, now time.Time
 	}
 }
 
-// past forgets for the next process how tunnels with a peer have ended, once another is
+// forgetReasons forgets for the next process how tunnels with a peer have ended, once another is
 // dialled.
-func (h *handler) past(peer netip.Addr) {
+func (h *handler) forgetReasons(peer netip.Addr) {
 	for _, c := range h.table.list {
 		if c.reason != nil && c.translator.Tunnel().Peer.Addr() == peer {
 			c.reason = nil

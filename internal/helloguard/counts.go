@@ -53,21 +53,21 @@ func (g *Guard) Channels() (all []Channel) {
 // with calls do with the handler of who is at work, if somebody is.
 func (g *Guard) with(do func(*handler)) {
 	g.mu.Lock()
-	w := g.now
+	w := g.session
 	g.mu.Unlock()
 	if w == nil {
 		return
 	}
-	w.hold(func() {
+	w.locked(func() {
 		if !w.ended {
 			do(w.h)
 		}
 	})
 }
 
-// at makes w who is at work.
-func (g *Guard) at(s *session) {
+// setSession makes w who is at work.
+func (g *Guard) setSession(s *session) {
 	g.mu.Lock()
-	g.now = s
+	g.session = s
 	g.mu.Unlock()
 }

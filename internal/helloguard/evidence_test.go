@@ -52,7 +52,7 @@ func TestSilence(t *testing.T) {
 		"its xl2tpd has ended":                {func(b *fixture) { b.world.end(watched); b.host = Host{} }, false},
 		"xl2tpd has sent a StopCCN":           {func(b *fixture) { b.handle(closing(false, l2tp.TypeStopCCN, 2, 1, 1, ""), outbound, b.now) }, false},
 		"the peer has sent one":               {func(b *fixture) { b.handle(closing(true, l2tp.TypeStopCCN, 1, 2, 1, ""), inbound, b.now) }, false},
-		"xl2tpd is stopped, and not for long": {func(b *fixture) { b.meet(Host{}, b.now) }, true},
+		"xl2tpd is stopped, and not for long": {func(b *fixture) { b.update(Host{}, b.now) }, true},
 	} {
 		b := newFixture(t, t.TempDir())
 		b.connect()
@@ -66,7 +66,7 @@ func TestSilence(t *testing.T) {
 		}
 		if tc.kept {
 			b.handle(packet(false, ourHello(2)), outbound, b.now)
-			if len(b.apart()) != 1 {
+			if len(b.diverged()) != 1 {
 				t.Errorf("%s: not held any more", name)
 			}
 		}
@@ -80,7 +80,7 @@ func (b *fixture) session(there_ bool) {
 	if there_ {
 		h.Sessions = []Session{{translator.Tunnel{Local: here, Peer: there, LocalID: 7, PeerID: 9}, watched.Pid}}
 	}
-	b.meet(h, b.now)
+	b.update(h, b.now)
 }
 
 // What the service asks a peer, or says of it, concerns tunnels that are certainly the named
@@ -100,7 +100,7 @@ func TestServiceConcernsOneOwner(t *testing.T) {
 		b.handle(packet(true, l2tp.Message{Tunnel: 7, Ns: 1, Nr: 2}), inbound, b.now)
 		c.owner = tc.owner
 		g := &Guard{}
-		g.at(&session{Guard: g, h: b.handler})
+		g.setSession(&session{Guard: g, h: b.handler})
 		if g.Ask(watched, there.Addr()) != tc.want {
 			t.Errorf("%s: asked %v", name, !tc.want)
 		}
@@ -122,7 +122,7 @@ func TestDiallingOfOneOwner(t *testing.T) {
 	b.now = time.Now()
 	b.handlesRaw(false, assigning(false, l2tp.TypeSCCRQ, 0, 7, 0, 0), translator.Pass)
 	g := &Guard{}
-	g.at(&session{Guard: g, h: b.handler})
+	g.setSession(&session{Guard: g, h: b.handler})
 	if is, known := g.Dialling(watched, there.Addr()); !is || !known {
 		t.Errorf("dialling %v, known %v", is, known)
 	}

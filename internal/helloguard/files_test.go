@@ -90,7 +90,7 @@ func TestPlainFileIsTrueLater(t *testing.T) {
 	}
 	next.now = next.now.Add(time.Minute)
 	next.handle(packet(false, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 9, Ns: 3003, Nr: 1}), outbound, next.now)
-	if len(next.apart()) != 1 {
+	if len(next.diverged()) != 1 {
 		t.Error("the tunnel is not held after the restart")
 	}
 }

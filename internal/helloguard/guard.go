@@ -96,7 +96,7 @@ type Guard struct {
 	on         bool
 	forced     bool
 	host       Host
-	now        *session // nil: nobody is at work
+	session    *session // nil: nobody is at work
 }
 
 // Configure switches the guard on or off; forced says that somebody has asked
@@ -149,7 +149,7 @@ func (g *Guard) Run(ctx context.Context) error {
 	for {
 		on, forced, _ := g.settings()
 		var wait <-chan time.Time
-		if on || g.owing() {
+		if on || g.leftFailClosed() {
 			err := g.work(ctx, func() {
 				if reason != "" {
 					g.Log.Info("hello guard available again")
@@ -200,9 +200,9 @@ func (g *Guard) rest(ctx context.Context, wait <-chan time.Time, on, forced bool
 	}
 }
 
-// owing reports whether tunnels were left behind that need the guard to their end,
+// leftFailClosed reports whether tunnels were left behind that need the guard to their end,
 // whatever the configuration says.
-func (g *Guard) owing() bool {
+func (g *Guard) leftFailClosed() bool {
 	channels, err := store(g.Dir).load(time.Now(), func(string, error) {})
 	if err != nil {
 		return false

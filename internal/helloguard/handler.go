@@ -75,13 +75,13 @@ func newHandler(ctx context.Context, g *Guard, host Host, fx effects) *handler {
 	return h
 }
 
-// needGuard returns the tunnels whose packets must not pass without the guard.
-func (h *handler) needGuard() []translator.Tunnel {
+// failClosedSet returns the tunnels whose packets must not pass without the guard.
+func (h *handler) failClosedSet() []translator.Tunnel {
 	return h.tunnels(func(c *channel) bool { return c.failClosed })
 }
 
 // apart returns those of them that need the guard to their end.
-func (h *handler) apart() []translator.Tunnel {
+func (h *handler) diverged() []translator.Tunnel {
 	return h.tunnels(func(c *channel) bool { return c.translator.Diverged() })
 }
 
@@ -108,8 +108,8 @@ func (h *handler) tunnels(like func(*channel) bool) []translator.Tunnel {
 	return all
 }
 
-// missed notes that packets may have passed the guard unseen.
-func (h *handler) missed(now time.Time) {
+// resync notes that packets may have passed the guard unseen.
+func (h *handler) resync(now time.Time) {
 	h.watched = now
 	for _, c := range h.table.list {
 		c.translator.Resync(now)
@@ -227,7 +227,7 @@ func (h *handler) save(c *channel) {
 		return // anybody can make xl2tpd open that many
 	}
 	if err := h.store.save(c); err != nil {
-		h.note(c, time.Now(), slog.LevelError, "hello guard: state can't be kept, a restart will cost the tunnel", err)
+		h.logError(c, time.Now(), slog.LevelError, "hello guard: state can't be kept, a restart will cost the tunnel", err)
 	}
 }
 
@@ -263,23 +263,23 @@ func within(window time.Duration, at, now time.Time) bool {
 // harm: what is kept, what must not pass without the guard, what is sent.
 func (h *handler) act(c *channel, v *translator.Verdict, now time.Time) {
 	t := c.translator.Tunnel()
-	needs := c.needsGuard()
+	needs := c.mustFailClosed()
 	if v.Save || needs != c.failClosed {
 		h.save(c)
 	}
 	if needs != c.failClosed {
 		c.failClosed = needs
 		if err := h.fx.failClosed(t, needs); err != nil {
-			h.note(c, now, slog.LevelError, "hello guard: rules can't be changed", err)
+			h.logError(c, now, slog.LevelError, "hello guard: rules can't be changed", err)
 		}
 	}
 	for _, i := range v.Inject {
 		if err := h.fx.send(i); err != nil {
-			h.note(c, now, slog.LevelWarn, "hello guard: packet can't be sent", err)
+			h.logError(c, now, slog.LevelWarn, "hello guard: packet can't be sent", err)
 		}
 	}
 	c.counts.add(v.Reason)
-	h.tell(c, v.Reason, now)
+	h.logVerdict(c, v.Reason, now)
 	h.plan(c)
 }
 

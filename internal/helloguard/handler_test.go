@@ -240,7 +240,7 @@ func TestOffers(t *testing.T) {
 	b.signs.Offer = true
 	b.connect()
 	b.handles(false, ourHello(2), translator.Pass)
-	if want := []string{"fail closed"}; !slices.Equal(b.acts, want) || len(b.apart()) != 0 || b.log.Len() != 0 {
+	if want := []string{"fail closed"}; !slices.Equal(b.acts, want) || len(b.diverged()) != 0 || b.log.Len() != 0 {
 		t.Errorf("%q, want %q\n%s", b.acts, want, b.log.String())
 	}
 	b.handles(true, l2tp.Message{Tunnel: 7, Ns: 1, Nr: 3}, translator.Pass)
@@ -274,7 +274,7 @@ func TestHolds(t *testing.T) {
 
 	// Another life of ours goes on with it.
 	next := b.again()
-	if got := next.needGuard(); len(got) != 1 || got[0] != tunnel {
+	if got := next.failClosedSet(); len(got) != 1 || got[0] != tunnel {
 		t.Errorf("owing: %v", got)
 	}
 	next.tidy(next.now.Add(time.Hour))
@@ -586,7 +586,7 @@ func TestMeetsTheDaemonLate(t *testing.T) {
 		t.Errorf("dialled %v before it is known who is watched", b.dialled)
 	}
 	for range 2 {
-		b.meet(Host{Daemons: []procfs.ID{watched}}, b.now)
+		b.update(Host{Daemons: []procfs.ID{watched}}, b.now)
 	}
 	if want := []netip.Addr{there.Addr()}; !slices.Equal(b.dialled, want) {
 		t.Errorf("dialled %v, want %v", b.dialled, want)

@@ -11,7 +11,7 @@ import (
 // pairByData pairs a tunnel whose Hello waits, if it is the only one of its path and data
 // have come in for one tunnel only.
 func (h *handler) pairByData(u *unpaired, at path, f *half, now time.Time) *channel {
-	if len(u.halves) > 1 || u.crowded || !f.waits(now) {
+	if len(u.halves) > 1 || u.tooMany || !f.waits(now) {
 		return nil
 	}
 	own, ok := h.onlyData(u, at, now)

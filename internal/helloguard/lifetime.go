@@ -68,7 +68,7 @@ func (h *handler) tidy(now time.Time) {
 	for _, c := range h.table.all() {
 		c.rounds++
 		switch {
-		case h.over(c, now):
+		case h.isOver(c, now):
 			h.drop(c)
 		case !c.inKernel || !c.noted.IsZero():
 			h.ownSigns(c, now) // its links may be certain now, or no longer
@@ -76,9 +76,9 @@ func (h *handler) tidy(now time.Time) {
 	}
 }
 
-// over reports whether nothing can come of a channel any more. Silence alone says nothing:
+// isOver reports whether nothing can come of a channel any more. Silence alone says nothing:
 // when the clock is set back, xl2tpd's timers rest for as long.
-func (h *handler) over(c *channel, now time.Time) bool {
+func (h *handler) isOver(c *channel, now time.Time) bool {
 	t := c.translator.Tunnel()
 	switch {
 	case c.translator.Closing(), !c.phase.agreed(), c.phase == orphaned && c.stops.sent == maxStops:
@@ -107,7 +107,7 @@ func (h *handler) forget(c *channel) {
 	t := c.translator.Tunnel()
 	if c.failClosed {
 		if err := h.fx.failClosed(t, false); err != nil {
-			h.note(c, time.Now(), slog.LevelWarn, "hello guard: rules can't be changed", err)
+			h.logError(c, time.Now(), slog.LevelWarn, "hello guard: rules can't be changed", err)
 		}
 	}
 	if c.listening {

@@ -45,9 +45,9 @@ func (l packetLog) seldom(ctx context.Context, now time.Time, level slog.Level, 
 	l.said[text] = saying{at: now}
 }
 
-// tell writes to the log what was done. That a tunnel is held, or is no longer, is news;
+// logVerdict writes to the log what was done. That a tunnel is held, or is no longer, is news;
 // each Hello is not.
-func (h *handler) tell(c *channel, why translator.Reason, now time.Time) {
+func (h *handler) logVerdict(c *channel, why translator.Reason, now time.Time) {
 	if why == translator.Nothing {
 		return
 	}
@@ -70,8 +70,8 @@ func (h *handler) tell(c *channel, why translator.Reason, now time.Time) {
 	}
 }
 
-// note logs that something about a channel has failed.
-func (h *handler) note(c *channel, now time.Time, level slog.Level, text string, err error) {
+// logError logs that something about a channel has failed.
+func (h *handler) logError(c *channel, now time.Time, level slog.Level, text string, err error) {
 	h.log.seldom(h.ctx, now, level, text, func() []any { return append(c.name(), "err", err) })
 }
 

@@ -139,7 +139,7 @@ func (s *session) check(at path, patience time.Duration, done func(error)) {
 	}
 	w := &waiter{done: finish, puts: s.rules.puts}
 	s.checks.waiting[at] = append(s.checks.waiting[at], w)
-	w.timer = time.AfterFunc(patience, func() { s.hold(func() { s.expire(at, w) }) })
+	w.timer = time.AfterFunc(patience, func() { s.locked(func() { s.expire(at, w) }) })
 }
 
 // back takes in that the packet of a check has come back.
@@ -171,10 +171,10 @@ func (s *session) expire(at path, w *waiter) {
 // checkLoopback tells whether xl2tpd can be answered. It takes up to checkTries times checkTime.
 func (s *session) checkLoopback(ctx context.Context) (err error) {
 	var at path
-	s.hold(func() { at = s.checks.pick(s.paths()) })
+	s.locked(func() { at = s.checks.pick(s.paths()) })
 	for range checkTries {
 		done := make(chan error, 1)
-		s.hold(func() { s.check(at, checkTime, func(err error) { done <- err }) })
+		s.locked(func() { s.check(at, checkTime, func(err error) { done <- err }) })
 		select {
 		case err = <-done:
 		case <-ctx.Done():
@@ -231,7 +231,7 @@ func (s *session) watchLoopback(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		s.hold(s.sayBlocked)
+		s.locked(s.sayBlocked)
 	}
 }
 

@@ -33,7 +33,7 @@ func (h *handler) sender(p *l2tp.Packet, now time.Time) *channel {
 	}
 	c := h.table.known(at, p.Msg.Tunnel, true)
 	if c == nil {
-		return h.meetSender(p, at, now)
+		return h.unpairedSender(p, at, now)
 	}
 	h.sends(c, p, at, now)
 	return c
@@ -84,11 +84,11 @@ func (h *handler) request(p *l2tp.Packet, at path, now time.Time) {
 	a, again := h.table.awaited.get(t)
 	opens := !again || h.hasEnded(a.owner)
 	if opens {
-		if a.owner = h.ownerOf(at, true, now); !h.serves(a.owner, at, now) {
+		if a.owner = h.ownerOf(at, true, now); !h.mayServe(a.owner, at, now) {
 			return
 		}
 		h.dropOrphan(at, own)
-		h.past(at.peer.Addr())
+		h.forgetReasons(at.peer.Addr())
 	}
 	a.at, a.dialed = now, h.runs(a.owner)
 	h.table.awaited.put(t, a)
@@ -113,7 +113,7 @@ func (h *handler) reply(p *l2tp.Packet, at path, now time.Time) {
 	half, again := h.table.callers.get(k)
 	if !again || half.tunnel.LocalID != own {
 		o := h.ownerOf(at, true, now)
-		if !h.serves(o, at, now) {
+		if !h.mayServe(o, at, now) {
 			return
 		}
 		half = caller{tunnel: translator.Tunnel{Local: at.local, Peer: at.peer, LocalID: own, PeerID: p.Msg.Tunnel}, owner: o}
@@ -146,7 +146,7 @@ func (h *handler) receiver(p *l2tp.Packet, secured bool, now time.Time) *channel
 	if s, ok := h.table.session(at, p.Msg.Tunnel, false); ok {
 		return h.openSession(s, now)
 	}
-	return h.meetReceiver(p, at, secured, now)
+	return h.unpairedReceiver(p, at, secured, now)
 }
 
 // trust takes in that the peer's packets come through IPsec. What it seemed to say in the
@@ -197,12 +197,12 @@ func (h *handler) distrust(p *l2tp.Packet, now time.Time) {
 // openSession opens the channel of a session of the kernel.
 func (h *handler) openSession(s Session, now time.Time) *channel {
 	at := path{s.Local, s.Peer}
-	o := h.ask(s.Local.Port(), now).session(s)
+	o := h.factsOf(s.Local.Port(), now).session(s)
 	if h.hasEnded(o) {
 		h.facts.forget()
-		o = h.ask(s.Local.Port(), now).session(s)
+		o = h.factsOf(s.Local.Port(), now).session(s)
 	}
-	if !h.serves(o, at, now) {
+	if !h.mayServe(o, at, now) {
 		return nil
 	}
 	return h.open(&channel{translator: translator.New(s.Tunnel, now), owner: o, phase: established, inKernel: true}, now)

@@ -48,8 +48,8 @@ func (c *channel) revive() {
 	}
 }
 
-// meet takes in what is known of the xl2tpds now. One may have dialled before it was known.
-func (h *handler) meet(host Host, now time.Time) {
+// update takes in what is known of the xl2tpds now. One may have dialled before it was known.
+func (h *handler) update(host Host, now time.Time) {
 	another := !slices.Equal(host.Daemons, h.host.Daemons)
 	h.host = host
 	for _, c := range h.table.list {
@@ -59,7 +59,7 @@ func (h *handler) meet(host Host, now time.Time) {
 		h.facts.forget()
 		h.reportDials()
 	}
-	h.look(host.Sessions, now)
+	h.takeSessions(host.Sessions, now)
 	h.closeOrphans(now)
 }
 
@@ -85,12 +85,12 @@ func (h *handler) reportDials() {
 	}
 }
 
-// look takes in the kernel's table of sessions. A tunnel that is met before its first
+// takeSessions takes in the kernel's table of sessions. A tunnel that is met before its first
 // packet is one whose Hello has certainly been seen first.
 //
 // What a file has kept of a tunnel that has ended since goes, if the peer has given its id
 // to another.
-func (h *handler) look(sessions []Session, now time.Time) {
+func (h *handler) takeSessions(sessions []Session, now time.Time) {
 	sessions = slices.DeleteFunc(slices.Clone(sessions), func(s Session) bool {
 		return !s.Local.Addr().Is4() || s.Local.Addr().IsUnspecified() || s.LocalID == 0 || s.PeerID == 0
 	})
@@ -103,13 +103,13 @@ func (h *handler) look(sessions []Session, now time.Time) {
 	}
 	for _, s := range sessions {
 		if s.Peer.IsValid() {
-			h.lookAt(s, now)
+			h.takeSession(s, now)
 		}
 	}
 }
 
-// lookAt takes in one session of the kernel.
-func (h *handler) lookAt(s Session, now time.Time) {
+// takeSession takes in one session of the kernel.
+func (h *handler) takeSession(s Session, now time.Time) {
 	at := path{s.Local, s.Peer}
 	out, in := h.table.known(at, s.PeerID, true), h.table.known(at, s.LocalID, false)
 	switch {
@@ -122,7 +122,7 @@ func (h *handler) lookAt(s Session, now time.Time) {
 		if out.owner.ownership != unclear || s.Xl2tpd == 0 {
 			return
 		}
-		if o := h.ask(s.Local.Port(), now).session(s); o.ownership == known {
+		if o := h.factsOf(s.Local.Port(), now).session(s); o.ownership == known {
 			out.owner = o
 			h.save(out)
 		}

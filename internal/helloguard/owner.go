@@ -48,7 +48,7 @@ type socket struct {
 type facts struct {
 	daemons  []Daemon
 	sockets  []socket // with the port in question
-	blind    bool     // the kernel did not list its sockets
+	unread   bool     // the kernel did not list its sockets
 	loopback []netip.Addr
 }
 
@@ -56,7 +56,7 @@ type facts struct {
 // Kernels before 5.15 may also give it for sockets of other cgroups (net_cls).
 const rootCgroup = 1
 
-func told(cgroup uint32) bool { return cgroup > rootCgroup }
+func cgroupKnown(cgroup uint32) bool { return cgroup > rootCgroup }
 
 // owner tells who sends from local to peer.
 //
@@ -73,7 +73,7 @@ func (f facts) owner(local, peer netip.AddrPort, opens bool) owner {
 	if len(f.daemons) == 0 {
 		return owner{}
 	}
-	if f.blind {
+	if f.unread {
 		return owner{ownership: unclear}
 	}
 	free, connected := f.senders(local, peer)
@@ -95,7 +95,7 @@ func (f facts) owner(local, peer netip.AddrPort, opens bool) owner {
 // of returns the facts with those sockets only that can be in one of these cgroups.
 func (f facts) of(cgroups []uint32) facts {
 	f.sockets = slices.DeleteFunc(slices.Clone(f.sockets), func(s socket) bool {
-		return told(s.cgroup) && !slices.Contains(cgroups, s.cgroup)
+		return cgroupKnown(s.cgroup) && !slices.Contains(cgroups, s.cgroup)
 	})
 	return f
 }
@@ -121,7 +121,7 @@ func (f facts) holders(sockets []socket, local netip.AddrPort) (possible []Daemo
 	for _, s := range sockets {
 		found := false
 		for _, d := range f.daemons {
-			if told(s.cgroup) && told(d.Cgroup) && s.cgroup != d.Cgroup || d.Listens.IsValid() && !covers(d.Listens, local) {
+			if cgroupKnown(s.cgroup) && cgroupKnown(d.Cgroup) && s.cgroup != d.Cgroup || d.Listens.IsValid() && !covers(d.Listens, local) {
 				continue
 			}
 			found = true
@@ -136,14 +136,14 @@ func (f facts) holders(sockets []socket, local netip.AddrPort) (possible []Daemo
 
 // certain reports whether the cgroups say who has the sockets.
 func (f facts) certain(sockets []socket) bool {
-	return len(sockets) == 0 || !slices.ContainsFunc(sockets, func(s socket) bool { return !told(s.cgroup) }) &&
-		!slices.ContainsFunc(f.daemons, func(d Daemon) bool { return !told(d.Cgroup) })
+	return len(sockets) == 0 || !slices.ContainsFunc(sockets, func(s socket) bool { return !cgroupKnown(s.cgroup) }) &&
+		!slices.ContainsFunc(f.daemons, func(d Daemon) bool { return !cgroupKnown(d.Cgroup) })
 }
 
 // owns reports whether the socket is this xl2tpd's, whatever its port, or a descendant's: pppd and
 // its scripts have no socket of their own that sends L2TP.
 func (d Daemon) owns(s socket) bool {
-	return d.Alone && told(d.Cgroup) && s.cgroup == d.Cgroup
+	return d.Alone && cgroupKnown(d.Cgroup) && s.cgroup == d.Cgroup
 }
 
 // listens reports whether the file of an xl2tpd has it listen at local.

@@ -49,7 +49,7 @@ func TestForeignConnections(t *testing.T) {
 			b.handles(false, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 9, Ns: ns, Nr: 2}, translator.Pass)
 			b.handles(true, l2tp.Message{Tunnel: 7, Ns: 1, Nr: ns + 1}, translator.Pass)
 		}
-		b.meet(Host{Daemons: []procfs.ID{office}}, b.now)
+		b.update(Host{Daemons: []procfs.ID{office}}, b.now)
 		b.due(b.now)
 		if len(b.table.list)+b.table.awaited.len()+b.table.callers.len()+len(b.table.unpaired) != 0 || len(b.listened)+len(b.acts)+len(b.dialled)+len(b.ends) != 0 {
 			t.Errorf("%s: kept %d channels; listening to %v, %q, dialled %v", name, len(b.table.list), b.listened, b.acts, b.dialled)
@@ -73,7 +73,7 @@ func TestTwoDaemonsOnOnePort(t *testing.T) {
 	}
 	b.acts = nil
 	b.world.end(watched)
-	b.meet(Host{}, b.now)
+	b.update(Host{}, b.now)
 	b.due(b.now)
 	b.age(1)
 	if b.due(b.now); toPeers(b.acts) != 0 {
@@ -103,7 +103,7 @@ func TestSenderOfTwoDaemons(t *testing.T) {
 	} {
 		b := newFixture(t, t.TempDir())
 		b.world.start(office, map[bool]uint32{true: 0, false: 8}[name == "a cgroup is not known"])
-		b.meet(Host{Daemons: []procfs.ID{watched, office}}, b.now)
+		b.update(Host{Daemons: []procfs.ID{watched, office}}, b.now)
 		b.from = tc.from
 		b.connect()
 		if c := b.table.list[0]; c.owner != tc.want {
@@ -125,7 +125,7 @@ func TestSocketNewerThanTheFacts(t *testing.T) {
 	b.handles(false, l2tp.Message{Type: l2tp.TypeSCCCN, Tunnel: 9, Ns: 1, Nr: 1}, translator.Pass)
 	b.world.end(watched)
 	b.acts = nil
-	b.meet(Host{}, b.now)
+	b.update(Host{}, b.now)
 	b.due(b.now)
 	if toPeers(b.acts) != 0 {
 		t.Errorf("%q in another program's tunnel", b.acts)
@@ -140,7 +140,7 @@ func TestSessionsOfTwoDaemons(t *testing.T) {
 		return translator.Tunnel{Local: here, Peer: there, LocalID: id, PeerID: id + 100}
 	}
 	sessions := []Session{{tunnel(1), watched.Pid}, {tunnel(2), office.Pid}, {tunnel(3), 0}}
-	b.meet(Host{Daemons: []procfs.ID{watched}, Sessions: sessions}, b.now)
+	b.update(Host{Daemons: []procfs.ID{watched}, Sessions: sessions}, b.now)
 	of := map[uint16]owner{}
 	for _, c := range b.table.list {
 		of[c.translator.Tunnel().LocalID] = c.owner
@@ -154,7 +154,7 @@ func TestSessionsOfTwoDaemons(t *testing.T) {
 		b.handle(packet(true, l2tp.Message{Tunnel: s.LocalID, Ns: 1, Nr: 2}), inbound, b.now)
 	}
 	b.world.end(watched)
-	b.meet(Host{Sessions: sessions}, b.now)
+	b.update(Host{Sessions: sessions}, b.now)
 	b.due(b.now)
 	if len(b.sent) != 1 {
 		t.Fatalf("%d packets sent", len(b.sent))
@@ -168,12 +168,12 @@ func TestSessionsOfTwoDaemons(t *testing.T) {
 func TestParentKnownLater(t *testing.T) {
 	b := newFixture(t, t.TempDir())
 	s := Session{Tunnel: translator.Tunnel{Local: here, Peer: there, LocalID: 7, PeerID: 9}}
-	b.meet(Host{Daemons: []procfs.ID{watched}, Sessions: []Session{s}}, b.now)
+	b.update(Host{Daemons: []procfs.ID{watched}, Sessions: []Session{s}}, b.now)
 	if c := b.table.list[0]; c.owner != (owner{ownership: unclear}) {
 		t.Errorf("%+v", c.owner)
 	}
 	s.Xl2tpd = watched.Pid
-	b.meet(Host{Daemons: []procfs.ID{watched}, Sessions: []Session{s}}, b.now)
+	b.update(Host{Daemons: []procfs.ID{watched}, Sessions: []Session{s}}, b.now)
 	if c := b.table.list[0]; !c.owner.is(watched) {
 		t.Errorf("%+v", c.owner)
 	}
@@ -188,7 +188,7 @@ func TestOwnerRestartsWhileDialling(t *testing.T) {
 		b.handlesRaw(false, assigning(false, l2tp.TypeSCCRQ, 0, 7, 0, 0), translator.Pass)
 		b.world.end(watched)
 		b.world.start(again, 8)
-		b.meet(Host{Daemons: []procfs.ID{again}}, b.now)
+		b.update(Host{Daemons: []procfs.ID{again}}, b.now)
 		if id == 7 {
 			b.handlesRaw(false, assigning(false, l2tp.TypeSCCRQ, 0, 7, 0, 0), translator.Pass)
 		}
@@ -220,7 +220,7 @@ func TestPidUsedAgain(t *testing.T) {
 	again := procfs.ID{Pid: watched.Pid, Start: watched.Start + 1}
 	b.world.end(watched)
 	b.world.start(again, 7)
-	b.meet(Host{Daemons: []procfs.ID{again}}, b.now)
+	b.update(Host{Daemons: []procfs.ID{again}}, b.now)
 	b.due(b.now)
 	if toPeers(b.acts) != 1 {
 		t.Errorf("%q: the tunnel is not closed for the process that has ended", b.acts)
@@ -234,7 +234,7 @@ func TestSenderOfAnOrphanLives(t *testing.T) {
 	b.connect()
 	b.world.start(office, 8)
 	b.world.end(watched)
-	b.meet(Host{Daemons: []procfs.ID{office}}, b.now)
+	b.update(Host{Daemons: []procfs.ID{office}}, b.now)
 	b.handles(false, l2tp.Message{Tunnel: 9, Ns: 2, Nr: 1}, translator.Pass)
 	b.due(b.now.Add(time.Hour))
 	if toPeers(b.acts) != 0 || !b.table.list[0].owner.is(office) {
@@ -258,7 +258,7 @@ func TestWhoDialsAndHangsUp(t *testing.T) {
 		for i, p := range tc.start {
 			b.world.start(p, uint32(7+i))
 		}
-		b.meet(Host{Daemons: tc.start}, b.now)
+		b.update(Host{Daemons: tc.start}, b.now)
 		b.connect()
 		b.handlesRaw(false, closing(false, l2tp.TypeStopCCN, 2, 1, 1, "Goodbye!"), translator.Pass)
 		b.handlesRaw(false, assigning(false, l2tp.TypeSCCRQ, 0, 10, 0, 0), translator.Pass)
@@ -288,7 +288,7 @@ func TestStranger(t *testing.T) {
 	if b.strangers != 1 {
 		t.Errorf("told %d times at one time", b.strangers)
 	}
-	b.meet(Host{Daemons: []procfs.ID{watched, office}}, b.now)
+	b.update(Host{Daemons: []procfs.ID{watched, office}}, b.now)
 	b.now = b.now.Add(time.Hour)
 	b.dial(4)
 	if b.strangers != 1 {
@@ -313,7 +313,7 @@ func TestLeavesSarefOnLoAlone(t *testing.T) {
 		b.handlesRaw(false, assigning(false, l2tp.TypeSCCRQ, 0, 7, 0, 0), translator.Pass)
 		b.handlesRaw(true, assigning(true, l2tp.TypeSCCRP, 7, 9, 0, 1), translator.Pass)
 		b.handles(false, l2tp.Message{Type: l2tp.TypeSCCCN, Tunnel: 9, Ns: 1, Nr: 1}, translator.Pass)
-		b.meet(Host{Daemons: []procfs.ID{watched}, Sessions: []Session{{translator.Tunnel{Local: here, Peer: there, LocalID: 7, PeerID: 9}, watched.Pid}}}, b.now)
+		b.update(Host{Daemons: []procfs.ID{watched}, Sessions: []Session{{translator.Tunnel{Local: here, Peer: there, LocalID: 7, PeerID: 9}, watched.Pid}}}, b.now)
 		for ns := uint16(2); ns < 5; ns++ {
 			b.handle(packet(false, ourHello(ns)), outbound, b.now)
 		}
@@ -362,7 +362,7 @@ func TestStateOfAnEarlierVersion(t *testing.T) {
 		"no xl2tpd's":           {0, func(f *fakeHost) { f.none() }, nil},
 		"no xl2tpd's, held":     {1, func(f *fakeHost) { f.none() }, []owner{{ownership: unclear}}},
 		"its owner has ended":   {0, func(f *fakeHost) { f.end(watched) }, []owner{{ownership: unclear}}},
-		"sockets are not known": {0, func(f *fakeHost) { f.blind = true }, []owner{{ownership: unclear}}},
+		"sockets are not known": {0, func(f *fakeHost) { f.unread = true }, []owner{{ownership: unclear}}},
 	} {
 		b := newFixture(t, t.TempDir())
 		tunnel := write(b, tc.held)
@@ -419,7 +419,7 @@ func TestIDOfAnOrphanDrawnAgain(t *testing.T) {
 	b.connect()
 	b.world.end(watched)
 	b.world.start(again, 8)
-	b.meet(Host{Daemons: []procfs.ID{again}}, b.now)
+	b.update(Host{Daemons: []procfs.ID{again}}, b.now)
 	b.handlesRaw(false, assigning(false, l2tp.TypeSCCRP, 10, 7, 0, 1), translator.Pass)
 	b.handles(false, l2tp.Message{Tunnel: 10, Ns: 1, Nr: 2}, translator.Pass)
 	b.handles(true, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 7, Ns: 2, Nr: 1}, translator.Pass)

@@ -423,14 +423,14 @@ func TestHistories(t *testing.T) {
 			"data":      do(w.data),
 			"time":      do(w.pass),
 			"minutes":   do(w.keeps),
-			"meet":      do(func() { w.h.meet(w.host(), w.now) }),
+			"meet":      do(func() { w.h.update(w.host(), w.now) }),
 			"restart":   do(w.start),
 		})
 	})
 }
 
 func (w *histories) sentFrom(at address) []uint32 {
-	if w.sender == nil || !told(w.sender.cgroup) {
+	if w.sender == nil || !cgroupKnown(w.sender.cgroup) {
 		return nil
 	}
 	return []uint32{5, w.sender.cgroup} // with the one above it

@@ -251,7 +251,7 @@ func TestExplain(t *testing.T) {
 	}{
 		{unix.EPERM, "CAP_NET_ADMIN"}, {unix.EBUSY, "another program"}, {unix.EOPNOTSUPP, "nft_queue"}, {io.EOF, "EOF"},
 	} {
-		if got := explain(fmt.Errorf("x: %w", c.err)); !strings.Contains(got.Error(), c.want) || !errors.Is(got, c.err) {
+		if got := withRemedy(fmt.Errorf("x: %w", c.err)); !strings.Contains(got.Error(), c.want) || !errors.Is(got, c.err) {
 			t.Errorf("%v", got)
 		}
 	}

@@ -61,7 +61,7 @@ func (g *Guard) work(ctx context.Context, working func()) error {
 	defer cancel()
 	in, err := newInjector()
 	if err != nil {
-		return explain(err)
+		return withRemedy(err)
 	}
 	defer in.close()
 
@@ -73,25 +73,25 @@ func (g *Guard) work(ctx context.Context, working func()) error {
 	if err := s.h.restore(time.Now()); err != nil {
 		return err
 	}
-	g.at(s)
+	g.setSession(s)
 	defer s.end()
 
-	s.hold(func() { err = s.rules.installForCheck(s.contents()) })
+	s.locked(func() { err = s.rules.installForCheck(s.contents()) })
 	if err != nil {
-		return explain(err)
+		return withRemedy(err)
 	}
 	failed := make(chan error, 3) // one of each queue, and of watchTables
 	for _, num := range []uint16{plainQueue, securedQueue} {
 		q, err := s.open(ctx, num, failed)
 		if err != nil {
-			return errors.Join(explain(fmt.Errorf("nfnetlink_queue: %w", err)), s.leave())
+			return errors.Join(withRemedy(fmt.Errorf("nfnetlink_queue: %w", err)), s.leave())
 		}
 		defer q.Close()
 		defer cancel() // before Close, which waits for it
 	}
 	s.checkLoopback(ctx)
 	if err := s.begin(host); err != nil {
-		return explain(err)
+		return withRemedy(err)
 	}
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -99,7 +99,7 @@ func (g *Guard) work(ctx context.Context, working func()) error {
 	wg.Go(func() { failed <- watchTables(ctx, s.wrong.Send) })
 	wg.Go(func() { s.watchLoopback(ctx) })
 	working()
-	s.hold(s.sayBlocked)
+	s.locked(s.sayBlocked)
 	return s.serve(ctx, failed)
 }
 
@@ -115,7 +115,7 @@ func (s *session) begin(host Host) error {
 	}
 	s.h.watched = now
 	s.starting = true
-	s.h.look(host.Sessions, now)
+	s.h.takeSessions(host.Sessions, now)
 	s.starting = false
 	return s.rules.install(host.Ports, s.contents(), 0)
 }
@@ -170,7 +170,7 @@ func (s *session) serve(ctx context.Context, failed <-chan error) error {
 			}
 			return err
 		case <-s.changed.C():
-			if done, err := s.told(); done || err != nil {
+			if done, err := s.applySettings(); done || err != nil {
 				return err
 			}
 		case <-s.wrong.C():
@@ -182,14 +182,14 @@ func (s *session) serve(ctx context.Context, failed <-chan error) error {
 			}
 		case <-tidy.C:
 			again.Reset(0)
-			s.hold(func() { s.h.tidy(time.Now()) })
-			if done, err := s.told(); done || err != nil {
+			s.locked(func() { s.h.tidy(time.Now()) })
+			if done, err := s.applySettings(); done || err != nil {
 				return err
 			}
 		case <-timer.C:
 		case <-s.alarm.C():
 		}
-		s.hold(func() {
+		s.locked(func() {
 			now := time.Now()
 			s.armed = time.Time{}
 			if next, ok := s.h.due(now); ok {
@@ -200,37 +200,37 @@ func (s *session) serve(ctx context.Context, failed <-chan error) error {
 	}
 }
 
-// hold calls do with busy held, and lets it go whatever happens: the queues' ends wait
+// locked calls do with busy held, and lets it go whatever happens: the queues' ends wait
 // for their callbacks, which wait for busy.
-func (s *session) hold(do func()) {
+func (s *session) locked(do func()) {
 	s.busy.Lock()
 	defer s.busy.Unlock()
 	do()
 }
 
-// told takes in what Configure and Tell have said; done means that the guard is
+// applySettings takes in what Configure and Tell have said; done means that the guard is
 // off and nobody needs it.
-func (s *session) told() (done bool, err error) {
+func (s *session) applySettings() (done bool, err error) {
 	on, _, host := s.settings()
 	var ports []uint16
-	var apart int
-	s.hold(func() {
+	var diverged int
+	s.locked(func() {
 		ports = s.h.host.Ports
-		s.h.meet(host, time.Now())
-		apart = len(s.h.apart())
+		s.h.update(host, time.Now())
+		diverged = len(s.h.diverged())
 	})
-	if !on && apart == 0 {
+	if !on && diverged == 0 {
 		return true, s.leave()
 	}
 	if !slices.Equal(ports, host.Ports) {
-		s.hold(func() { err = s.rules.install(host.Ports, s.contents(), 0) })
+		s.locked(func() { err = s.rules.install(host.Ports, s.contents(), 0) })
 	}
 	return false, err
 }
 
 // contents are what the sets have to hold.
 func (s *session) contents() contents {
-	return contents{failClosed: s.h.needGuard(), listen: s.h.listening(), data: s.h.data.paths()}
+	return contents{failClosed: s.h.failClosedSet(), listen: s.h.listening(), data: s.h.data.paths()}
 }
 
 // repair puts the table back if somebody has taken it, or a part of it, away. If that happens
@@ -251,7 +251,7 @@ func (s *session) repair(again *time.Timer) error {
 	}
 	if s.restored {
 		s.restored = false
-		s.h.missed(now)
+		s.h.resync(now)
 	}
 	if !s.restorations.calm(s.Log, now) {
 		again.Reset(calmAfter)
@@ -298,8 +298,8 @@ func (s *session) orInstall(err error) error {
 
 // end stops all calls from outside.
 func (s *session) end() {
-	s.at(nil)
-	s.hold(func() { s.ended = true })
+	s.setSession(nil)
+	s.locked(func() { s.ended = true })
 }
 
 // leave takes the table away, unless a tunnel needs the guard: its packets
@@ -309,11 +309,11 @@ func (s *session) leave() error {
 	defer s.busy.Unlock()
 	s.ended = true
 	s.h.leave(time.Now())
-	apart := s.h.apart()
-	if len(apart) == 0 {
+	diverged := s.h.diverged()
+	if len(diverged) == 0 {
 		return s.rules.remove()
 	}
-	return s.rules.install(s.h.host.Ports, contents{failClosed: apart}, leftFor)
+	return s.rules.install(s.h.host.Ports, contents{failClosed: diverged}, leftFor)
 }
 
 // held is a packet that waits for its verdict.
@@ -436,8 +436,8 @@ func verified(info *[]byte) bool {
 	return info == nil || len(*info) == 4 && binary.BigEndian.Uint32(*info)&notVerified == 0
 }
 
-// explain adds to an error of the kernel what an operator can do about it.
-func explain(err error) error {
+// withRemedy adds to an error of the kernel what an operator can do about it.
+func withRemedy(err error) error {
 	switch {
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
 		return fmt.Errorf("%w (needs CAP_NET_ADMIN and CAP_NET_RAW, and queues %d and %d free)", err, plainQueue, securedQueue)

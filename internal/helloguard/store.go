@@ -62,7 +62,7 @@ func (s store) file(t translator.Tunnel) string {
 // save writes the file of a channel if it would not say what it says already. Only a
 // channel that needs the guard has a file that changes with each message.
 func (s store) save(c *channel) error {
-	next := written{plain: !c.needsGuard() && !c.translator.Closing(), owner: c.owner, reason: c.reason, about: c.vendor, proven: true}
+	next := written{plain: !c.mustFailClosed() && !c.translator.Closing(), owner: c.owner, reason: c.reason, about: c.vendor, proven: true}
 	if c.secured {
 		next.about += " secured"
 	}
