@@ -30,7 +30,7 @@ func (b *fixture) helloCopies(ns uint16) {
 func TestNothingIsAskedForAnUnclearOwner(t *testing.T) {
 	b := newFixture(t, t.TempDir())
 	b.signs.Offer = true
-	b.world.start(office, 0) // cgroups tell nothing
+	b.world.start(office, 0) // cgroups show nothing
 	b.world.daemons[0].Cgroup, b.world.sockets[0].cgroup, b.world.sockets[1].cgroup = 0, 0, 0
 	b.connect()
 	if o := b.table.list[0].owner; o.ownership != unclear {
@@ -63,13 +63,13 @@ func TestSCCRQSentAgainBehindTheSCCRP(t *testing.T) {
 	}
 }
 
-// A tunnel with an adopted Hello is stopped: that Hello was answered.
+// A tunnel with a Hello acknowledged for the peer is stopped: that Hello was answered.
 func TestReasonBehindAnAdoptedHello(t *testing.T) {
 	b := newFixture(t, t.TempDir())
 	b.signs.Offer = true
 	b.connect()
 	b.helloCopies(2)
-	b.run(14 * time.Second) // adopted: the links show life
+	b.run(14 * time.Second) // acknowledged for the peer: the links show life
 	b.run(31 * time.Second)
 	b.handle(packet(false, ourHello(3)), outbound, b.now)
 	b.run(10 * time.Second)

@@ -66,7 +66,7 @@ func (p phase) agreed() bool { return p == established || p == orphaned }
 // xl2tpdEnded reports whether the tunnel's xl2tpd has ended; false also if nobody knows.
 func (p phase) xl2tpdEnded() bool { return p == abandoned || p == orphaned }
 
-// reported is which end of a channel Guard.Ended was told; a later one is told only if it is greater.
+// reported is which end of a channel was given to Guard.Ended. A later one is only if it is greater.
 type reported uint8
 
 const (
@@ -130,7 +130,7 @@ func (c *channel) stands() bool { return c.up() && c.rounds <= silentRounds }
 type awaited struct {
 	owner  owner
 	at     time.Time // of its latest copy
-	dialed bool      // Guard.Dials was told
+	dialed bool      // Guard.Dials was called
 }
 
 // path is that of the channel's packets.

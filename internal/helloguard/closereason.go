@@ -50,14 +50,14 @@ var (
 )
 
 // closeReason explains a StopCCN or CDN. unanswered is for how long a Hello of xl2tpd has
-// waited for its acknowledgement, owed the same for a message of the peer.
-func closeReason(m l2tp.Message, payload []byte, byPeer bool, unanswered, owed time.Duration) CloseReason {
+// waited for its acknowledgement, unacked the same for a message of the peer.
+func closeReason(m l2tp.Message, payload []byte, byPeer bool, unanswered, unacked time.Duration) CloseReason {
 	code, words, _ := l2tp.Result(payload)
 	switch {
 	case !byPeer && unanswered >= gaveUp && words != hungUp:
 		return CloseReason{Reason: fmt.Sprintf("xl2tpd's Hello was unanswered for %.0f s", unanswered.Seconds()), Unanswered: true}
-	case byPeer && owed >= gaveUp:
-		return CloseReason{ByPeer: true, Reason: fmt.Sprintf("the peer's keepalive: its Hello was unanswered for %.0f s", owed.Seconds())}
+	case byPeer && unacked >= gaveUp:
+		return CloseReason{ByPeer: true, Reason: fmt.Sprintf("the peer's keepalive: its Hello was unanswered for %.0f s", unacked.Seconds())}
 	}
 	if plain, ok := xl2tpdSays[words]; ok && !byPeer {
 		return CloseReason{Reason: plain, Operator: words == hungUp, Unanswered: words == timedOut}

@@ -22,7 +22,7 @@ func (h *handler) learn(c *channel, p *l2tp.Packet, byPeer bool, now time.Time) 
 	}
 }
 
-// explain tells why a tunnel or call is being closed, once.
+// explain reports why a tunnel or call is being closed, once.
 func (h *handler) explain(c *channel, p *l2tp.Packet, byPeer bool, now time.Time) {
 	r := closeReason(p.Msg, p.Payload(), byPeer, since(c.helloSince, now), since(c.unackedFrom, now))
 	r.Half = !byPeer && p.Msg.Type == l2tp.TypeCDN

@@ -158,7 +158,7 @@ func dataPacket(flags uint16, id uint16) []byte {
 	return p
 }
 
-// The kernel notes data messages of the paths that it is told, with the id where it lies.
+// The kernel notes data messages of the paths that are named, with the id where it lies.
 func TestNotesData(t *testing.T) {
 	r := newRules()
 	for name, tc := range map[string]struct {

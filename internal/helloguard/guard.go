@@ -17,9 +17,9 @@ import (
 // DefaultDir is where the channels' state is kept.
 const DefaultDir = "/run/xl2tpd-keepalive/hello"
 
-// A guard that fails is soon back, for tunnels may wait for it. One that the
-// kernel does not allow tries again in ever longer intervals: a module may be
-// loaded, or another program may leave the queue.
+// A guard that fails is soon back, for tunnels may wait for it. If the kernel does not
+// allow the guard, it tries again in ever longer intervals: a module may be loaded, or
+// another program may leave the queue.
 const (
 	minRetry = time.Second
 	maxRetry = time.Minute
@@ -73,19 +73,19 @@ type Signs struct {
 type Guard struct {
 	Dir string
 	Log *slog.Logger
-	// Signs tells about a tunnel. It must answer soon: packets wait for it.
+	// Signs returns what the links of a tunnel say. It must answer soon: packets wait for it.
 	Signs func(ctx context.Context, c Connection) Signs
 	// Daemons returns every xl2tpd that runs in this network namespace.
 	Daemons func() []Daemon
-	// Ended is told why a tunnel is being closed. It must not block.
+	// Ended is called with why a tunnel is being closed. It must not block.
 	Ended func(Connection, CloseReason)
-	// Dials is told that an xl2tpd of Host.Daemons asks a peer for a tunnel, each time; owner is
-	// zero if nobody knows which one. It must not block either.
+	// Dials is called each time that an xl2tpd of Host.Daemons asks a peer for a tunnel; owner is
+	// zero if it is unknown which one. It must not block either.
 	Dials func(owner procfs.ID, peer netip.Addr)
-	// Stranger is told that an xl2tpd runs which Host.Daemons does not list, at most once a
+	// Stranger is called when an xl2tpd runs that Host.Daemons does not list, at most once a
 	// second. It must not block either. It may be nil.
 	Stranger func()
-	// Report is told why the guard is not available; nil when it is in place, or is off. The
+	// Report is called with why the guard is not available; nil: it is in place, or is off. The
 	// first report comes after the first Configure.
 	Report func(error)
 
@@ -108,7 +108,7 @@ func (g *Guard) Configure(on, forced bool) {
 	g.changed.Send()
 }
 
-// Tell tells the guard about the xl2tpds.
+// Tell gives the guard what is known of the xl2tpds.
 func (g *Guard) Tell(h Host) {
 	g.mu.Lock()
 	g.host = h

@@ -25,7 +25,7 @@ type effects interface {
 	// arrivals are when data came in last, by path and tunnel id.
 	arrivals() (map[address]arrival, error)
 	// sentFrom are the cgroups from which messages of a connection have just been sent: that
-	// of the socket, and those above it; nil: the kernel can't tell.
+	// of the socket, and those above it; nil: the kernel can't say.
 	sentFrom(at address) []uint32
 }
 

@@ -235,7 +235,7 @@ func ourHello(ns uint16) l2tp.Message {
 // With Offer the peer gets the Hello, and the log says nothing of it. Until the peer has shown
 // that it counts Hellos, no packet may pass without the guard for a moment. A Hello that stays
 // unanswered is asked about, and the peer's word decides.
-func TestOffers(t *testing.T) {
+func TestOfferedHello(t *testing.T) {
 	b := newFixture(t, t.TempDir())
 	b.signs.Offer = true
 	b.connect()
@@ -272,10 +272,10 @@ func TestHolds(t *testing.T) {
 	}
 	b.handles(false, l2tp.Message{Type: l2tp.TypeStopCCN, Tunnel: 9, Ns: 3, Nr: 1}, translator.Rewrite)
 
-	// Another life of ours goes on with it.
+	// The next process goes on with it.
 	next := b.again()
 	if got := next.failClosedSet(); len(got) != 1 || got[0] != tunnel {
-		t.Errorf("owing: %v", got)
+		t.Errorf("fail closed: %v, want the tunnel alone", got)
 	}
 	next.tidy(next.now.Add(time.Hour))
 	if len(next.acts) != 0 {
@@ -301,7 +301,7 @@ func TestPasses(t *testing.T) {
 	}
 }
 
-// A tunnel that is not to be guarded is left alone, but not one that owes.
+// A tunnel that is not to be guarded is left alone, unless its ends count differently.
 func TestNotWanted(t *testing.T) {
 	b := newFixture(t, t.TempDir())
 	tunnel := b.connect()
@@ -318,7 +318,7 @@ func TestNotWanted(t *testing.T) {
 	}
 }
 
-// A peer that has restarted may give the same id again, to a tunnel that we dial
+// A peer that has restarted may give the same id again, to a tunnel that xl2tpd dials
 // or to one that it dials: that has nothing of the old one's numbers.
 func TestSameIDAgain(t *testing.T) {
 	for _, dialled := range []bool{true, false} {
@@ -388,7 +388,7 @@ func TestForgedStop(t *testing.T) {
 	for _, ns := range []uint16{0, 2, 5, 40000} {
 		b := newFixture(t, t.TempDir())
 		b.connect()
-		b.handles(false, l2tp.Message{Tunnel: 9, Ns: 2, Nr: 1}, translator.Pass) // nothing has gone past us
+		b.handles(false, l2tp.Message{Tunnel: 9, Ns: 2, Nr: 1}, translator.Pass) // nothing has gone past the guard
 		b.handlesRaw(true, closing(true, l2tp.TypeStopCCN, ns, 2, 1, ""), translator.Pass)
 		b.age(1 + closedRounds)
 		if b.stand() != 1 || len(b.ends) > 0 {
@@ -475,8 +475,8 @@ func TestReports(t *testing.T) {
 }
 
 // What xl2tpd sends to a peer that is known to be dead is acknowledged behind its
-// StopCCN, or at once if that has gone out before.
-func TestBuries(t *testing.T) {
+// StopCCN. If that has gone out before, it is acknowledged immediately.
+func TestAcksStopForADeadPeer(t *testing.T) {
 	stop := l2tp.Message{Type: l2tp.TypeStopCCN, Tunnel: 9, Ns: 2, Nr: 1}
 	for name, first := range map[string]bool{"known before": true, "known later": false} {
 		b := newFixture(t, t.TempDir())
@@ -529,7 +529,7 @@ func TestGivesUp(t *testing.T) {
 	}
 }
 
-// That the operator has hung an attempt up is told.
+// That the operator has hung an attempt up is reported.
 func TestAttemptHungUp(t *testing.T) {
 	for words, want := range map[string][]CloseReason{
 		"Goodbye!": {{Reason: "hung up on this host", Operator: true}},

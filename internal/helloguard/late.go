@@ -153,8 +153,8 @@ func (h *handler) unpairedReceiver(p *l2tp.Packet, at path, secured bool, now ti
 	return nil
 }
 
-// unpaired returns what is known of the tunnels of a path that are older than the guard, or
-// nil if they are to be left alone.
+// unpaired returns what is known of the tunnels of a path that are older than the guard; nil:
+// the guard leaves them alone.
 func (h *handler) unpaired(at path, now time.Time) *unpaired {
 	u := h.table.unpaired[at]
 	if u != nil || len(h.table.unpaired) == maxUnpaired {
@@ -201,7 +201,7 @@ func (h *handler) dropGuess(u *unpaired, at path, now time.Time) {
 }
 
 // pair pairs the ids of two tunnels' packets, and returns the other one. A message is
-// answered at once, and a ZLB is sent for no other reason.
+// answered immediately, and a ZLB is sent for no other reason.
 func (u *unpaired) pair(m l2tp.Message, out bool, now time.Time) (id uint16, ok bool) {
 	mine, other := &u.in, &u.out
 	if out {

@@ -92,7 +92,7 @@ func (h *handler) replay(c *channel, f *half, life translator.Liveness, now time
 	}
 }
 
-// pairSoon has the tunnels looked at whose Hellos wait.
+// pairSoon makes due look at the tunnels whose Hellos wait.
 func (h *handler) pairSoon(now time.Time) {
 	if h.pairAt.IsZero() {
 		h.pairAt = now.Add(pairEvery)
@@ -129,8 +129,8 @@ func (h *handler) pairOne(u *unpaired, at path, now time.Time) (waits bool) {
 	return waits
 }
 
-// askHalf has the peer show xl2tpd's own id of a tunnel: RFC 2661 §5.8 has it acknowledge a
-// message that it gets again. Only the owner may ask that, so the owner has to be known.
+// askHalf makes the peer show xl2tpd's own id of a tunnel: it acknowledges a message that it
+// gets again (RFC 2661 §5.8). Only the owner may ask that, so the owner has to be known.
 func (h *handler) askHalf(u *unpaired, at path, f *half, now time.Time) {
 	if u.owner.ownership != known || h.hasEnded(u.owner) || now.Sub(f.since) < watchedFor || now.Sub(f.askedAt) < askAgain {
 		return

@@ -47,7 +47,7 @@ func (h *handler) plan(c *channel) {
 	h.timers.Set(c, at)
 }
 
-// catchUp does what a channel has to do now. Behind a packet that has told something it
+// catchUp does what a channel has to do now. Behind a packet that has shown something new, it
 // has to come before the answer to that packet.
 func (h *handler) catchUp(c *channel, now time.Time) {
 	if c.ackStop {
@@ -60,7 +60,7 @@ func (h *handler) catchUp(c *channel, now time.Time) {
 	}
 }
 
-// tidy forgets tunnels that are no more. It is to be called once a minute.
+// tidy forgets tunnels that are no more. The session calls it once a minute.
 func (h *handler) tidy(now time.Time) {
 	h.table.expire(now)
 	h.expireUnpaired(now)

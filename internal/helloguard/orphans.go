@@ -163,8 +163,8 @@ func (h *handler) sendStop(c *channel, now time.Time) {
 }
 
 // givenUp acknowledges the StopCCN of an attempt that no peer has answered: there is nobody
-// who could, and xl2tpd would wait 31 s for it before it dials again. It tells if somebody
-// has hung up.
+// who could, and xl2tpd would wait 31 s for it before it dials again. It reports
+// if somebody has hung up.
 func (h *handler) givenUp(p *l2tp.Packet, now time.Time) {
 	own, ok := l2tp.AssignedTunnel(p.Payload())
 	t := translator.Tunnel{Local: p.Src, Peer: p.Dst, LocalID: own}

@@ -12,7 +12,7 @@ type ownership uint8
 
 const (
 	foreign ownership = iota // no xl2tpd
-	unclear                  // perhaps an xl2tpd; nobody can tell which process
+	unclear                  // perhaps an xl2tpd; it is unknown which process
 	known                    // one xl2tpd
 )
 
@@ -58,13 +58,13 @@ const rootCgroup = 1
 
 func cgroupKnown(cgroup uint32) bool { return cgroup > rootCgroup }
 
-// owner tells who sends from local to peer.
+// owner finds out who sends from local to peer.
 //
 // An xl2tpd ends if it can't have the port that its file names. So if there is one socket
 // with that port, and one xl2tpd for it, the socket is its own, unless their cgroups differ.
 // Where the file names no port, the socket's cgroup is proof only if nothing but that xl2tpd and
-// its descendants is in it. (If another program there has a connected socket with the same port
-// and peer, nothing tells the two apart.)
+// its descendants is in it. (Another program there may have a connected socket with the same port
+// and peer. Then nothing shows which of the two sends.)
 //
 // opens says that the packet opens a connection. A later one is another program's if that
 // alone has a connected socket: only this socket gets the answers. An xl2tpd's connected
@@ -116,7 +116,7 @@ func (f facts) senders(local, peer netip.AddrPort) (free, connected []socket) {
 }
 
 // holders returns the xl2tpds that can have one of these sockets, which can send from local.
-// others tells that another program must have one.
+// others says that another program must have one.
 func (f facts) holders(sockets []socket, local netip.AddrPort) (possible []Daemon, others bool) {
 	for _, s := range sockets {
 		found := false
@@ -151,8 +151,8 @@ func (f facts) listens(local netip.AddrPort) bool {
 	return slices.ContainsFunc(f.daemons, func(d Daemon) bool { return covers(d.Listens, local) })
 }
 
-// session tells whose a session of the kernel is. pppd is a child of the xl2tpd that opened
-// the tunnel. Without that the sockets can't tell: a tunnel may outlive its xl2tpd.
+// session finds out which xl2tpd opened a session of the kernel. pppd is a child of the xl2tpd that opened
+// the tunnel. Without that the sockets can't show it: a tunnel may outlive its xl2tpd.
 func (f facts) session(s Session) owner {
 	for _, d := range f.daemons {
 		if d.Pid == s.Xl2tpd {

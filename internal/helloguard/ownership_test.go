@@ -60,7 +60,7 @@ func TestForeignConnections(t *testing.T) {
 	}
 }
 
-// Of two xl2tpds on one port nobody can tell who sends. Their Hellos may be held, but no
+// Of two xl2tpds on one port it is unknown who sends. Their Hellos may be held, but no
 // StopCCN goes out in their name, no message of their peers is dropped, and nobody is said
 // to be the one that dials.
 func TestTwoDaemonsOnOnePort(t *testing.T) {
@@ -132,7 +132,7 @@ func TestSocketNewerThanTheFacts(t *testing.T) {
 	}
 }
 
-// In kernel mode pppd's parent tells whose tunnel it is, whoever else has the port.
+// In kernel mode pppd's parent shows whose tunnel it is, whoever else has the port.
 func TestSessionsOfTwoDaemons(t *testing.T) {
 	b := newFixture(t, t.TempDir())
 	b.world.start(office, 8)

@@ -50,7 +50,7 @@ type histories struct {
 	sender   *program      // who sends the message at hand
 	nextID   uint16
 	nextPid  int
-	dialled  []procfs.ID // what Dials was told
+	dialled  []procfs.ID // what Dials was called with
 	listened map[translator.Tunnel]bool
 	noted    map[path]bool
 	came     map[address]arrival // data that came in on noted paths
@@ -244,7 +244,7 @@ func (w *histories) startProgram() {
 		p.user = 1000
 	}
 	if !p.xl2tpd && p.connects && p.cgroup != 0 {
-		p.cgroup += 20 // in one cgroup, from one port, to one peer: nothing tells two programs apart
+		p.cgroup += 20 // in one cgroup, from one port, to one peer: nothing shows which of two programs sends
 	}
 	// Pids do not repeat among the living.
 	if slices.ContainsFunc(w.programs, func(o *program) bool { return o.alive && o.Pid == p.Pid }) {

@@ -32,7 +32,7 @@ func TestPeerIDGivenAgainWhileAway(t *testing.T) {
 	}
 }
 
-// A tunnel may have exchanged more messages without us than can be told from forged ones.
+// A tunnel may have exchanged more messages without the guard than can be distinguished from forged ones.
 func TestAwayForLong(t *testing.T) {
 	b := newFixture(t, t.TempDir())
 	b.connect()
@@ -52,7 +52,7 @@ func TestAwayForLong(t *testing.T) {
 	}
 }
 
-// The IPsec policy drops what is forged in the clear only behind us.
+// The IPsec policy drops what is forged in the clear only behind the guard.
 func TestForgedSCCRPInTheClear(t *testing.T) {
 	b := newFixture(t, t.TempDir())
 	secured := func(raw []byte) {

@@ -41,7 +41,7 @@ type session struct {
 	rules *rules
 
 	busy     sync.Mutex // of all but the hints and what serve alone uses
-	ended    bool       // nothing is to be done any more
+	ended    bool       // nothing must be done any more
 	h        *handler
 	starting bool      // the sets are about to be written as a whole
 	armed    time.Time // when serve wakes up to see what is due; zero: it does not
@@ -103,8 +103,8 @@ func (g *Guard) work(ctx context.Context, working func()) error {
 	return s.serve(ctx, failed)
 }
 
-// begin has packets come to the guard. None did before it was known whether xl2tpd can be
-// answered: a Hello that passes meanwhile costs nothing, one that is acknowledged behind a
+// begin makes packets come to the guard. None did before it was known whether xl2tpd can be
+// answered. A Hello that passes meanwhile costs nothing; one that is acknowledged behind a
 // firewall costs the tunnel. What is met once packets come is put into the sets as a whole.
 func (s *session) begin(host Host) error {
 	s.busy.Lock()

@@ -95,7 +95,7 @@ func (s store) save(c *channel) error {
 
 func (s store) forget(t translator.Tunnel) error { return os.Remove(s.file(t)) }
 
-// load returns all channels kept. A file that can't be used is told to bad.
+// load returns all channels kept. It calls bad for a file that can't be used.
 func (s store) load(now time.Time, bad func(path string, err error)) ([]*channel, error) {
 	if err := os.MkdirAll(string(s), 0o700); err != nil {
 		return nil, err

@@ -119,7 +119,7 @@ func FuzzTranslator(f *testing.F) {
 	})
 }
 
-// Any file is refused, or gives a translator that goes on: it judges packets, does
+// Any file is refused, or gives a translator that goes on: it decides about packets, does
 // what is due, and can be stored again.
 func FuzzRestore(f *testing.F) {
 	for _, tr := range []*Translator{New(Tunnel{Local: hostAddr, Peer: peerAddr}, epoch), inStep(f)} {

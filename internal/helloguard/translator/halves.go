@@ -78,8 +78,8 @@ func (i *toXl2tpd) heardNr(nr uint16) {
 	}
 }
 
-// nrToPeer never goes behind what the peer was told, by xl2tpd or for it: RFC 2661 §5.8
-// wants a retransmission to carry the current Nr, xl2tpd repeats the old one.
+// nrToPeer never goes behind an Nr that was sent to the peer, by xl2tpd or for it. RFC 2661 §5.8
+// wants a retransmission to carry the current Nr; xl2tpd repeats the old one.
 func (i *toXl2tpd) nrToPeer() uint16 {
 	if i.told.known {
 		return l2tp.Later(i.expects.number, i.told.number)

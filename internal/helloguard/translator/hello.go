@@ -7,9 +7,9 @@ import (
 )
 
 const (
-	// lateness is how much later a packet may arrive than one sent behind it. So much
-	// later than a copy of the Hello leaves a question about it, and the answer shows
-	// what became of the copy, however long the way is.
+	// lateness is how much later a packet may arrive than one sent behind it. A question
+	// leaves that long after a copy of the Hello. So its answer shows what became of the
+	// copy, however long the way is.
 	lateness = 2 * time.Second
 	// answered is when a message is answered, if it is: even if it and the answer were both
 	// overtaken.
@@ -46,10 +46,7 @@ const (
 // helloInFlight is a Hello on the wire that the peer has not acknowledged. There is
 // one at most: later Hellos are swallowed until that one is decided.
 //
-// Whether the peer has counted it is asked: the peer is sent a message again that it
-// has acknowledged and that is no Hello. RFC 2661 §5.8 has a duplicate acknowledged,
-// and the acknowledgement carries the number that the peer expects: the Hello's, or
-// the next one.
+// Whether the peer has counted it is asked, see the package's comment.
 type helloInFlight struct {
 	state       helloState
 	wire, local uint16
@@ -231,8 +228,8 @@ func (t *Translator) Questioned(at time.Time) {
 	t.mustAnswer(at)
 }
 
-// Ask sends the peer a message again that it has acknowledged: RFC 2661 §5.8 has the
-// peer acknowledge the duplicate, and that is a sign of life. It does nothing if no such
+// Ask sends the peer a message again that it has acknowledged. The peer acknowledges the
+// duplicate (RFC 2661 §5.8), and that is a sign of life. It does nothing if no such
 // message is known, nor if xl2tpd is not certainly the process that opened the connection.
 func (t *Translator) Ask(now time.Time, live Liveness) *Verdict {
 	t.reply.begin(Drop)

@@ -6,7 +6,7 @@ import (
 	"xl2tpd-keepalive/internal/l2tp"
 )
 
-// In judges a packet from the peer on its way to xl2tpd.
+// In decides about a packet from the peer on its way to xl2tpd.
 func (t *Translator) In(p *l2tp.Packet, now time.Time) *Verdict {
 	t.reply.begin(Pass)
 	m := p.Msg

@@ -46,10 +46,10 @@ import (
 //  7. A packet with wrong ids, ports or checksum, or with numbers out of reach,
 //     leaves the state as it was.
 //  8. On such a network, where Hellos are offered, the numbers of a peer that
-//     answers them agree with xl2tpd's in the end: it can do without us.
+//     answers them agree with xl2tpd's in the end: it can do without the guard.
 //  9. When xl2tpd has died, and the translator closes the tunnel in its name, the
-//     peer takes a StopCCN; when the peer has died, and the translator buries it,
-//     xl2tpd is done with the tunnel at once. On a network that loses nothing, and
+//     peer takes a StopCCN; when the peer has died, and the translator acknowledges its StopCCN,
+//     xl2tpd is done with the tunnel immediately. On a network that loses nothing, and
 //     as far as the translator knows the numbers.
 //
 //  10. The exceptions: a Hello may have gone out before the translator looked, and
@@ -63,7 +63,7 @@ import (
 //     more. The peer gives up on it. Without the guard it waited for no answer when
 //     the line went, and does not notice; xl2tpd does as soon in either case, see 4.
 //
-// What the model leaves out, because no one in the middle can mend it: a packet
+// What the model leaves out, because no one in the middle can help: a packet
 // that lives longer than Timing.Lifetime, and an xl2tpd that hangs while a
 // translator without any state listens.
 
@@ -89,7 +89,7 @@ type course struct {
 	forge, passFirst    bool
 	storm               bool
 	asks                int  // times that the peer is asked for a sign of life
-	mourns              bool // StopCCN to a dead peer is acknowledged, and sent for a dead xl2tpd
+	acksStops           bool // StopCCN to a dead peer is acknowledged, and sent for a dead xl2tpd
 	cross               bool // the ends send their Hellos at the same moments
 }
 
@@ -247,7 +247,7 @@ func (w *world) run() {
 			}
 		})
 	}
-	if h.mourns && h.crash != 0 {
+	if h.acksStops && h.crash != 0 {
 		for _, d := range []millis{3000, 4000, 6000, 10000} {
 			w.after(h.crash+d, func() {
 				if w.guard != nil && !w.pClosed {
@@ -423,7 +423,7 @@ func drawCourse(t *rapid.T) course {
 		storm:      rapid.IntRange(0, 5).Draw(t, "storm") == 0,
 		cross:      rapid.Bool().Draw(t, "cross"),
 		asks:       rapid.SampledFrom([]int{0, 0, 3}).Draw(t, "asks"),
-		mourns:     rapid.Bool().Draw(t, "mourns"),
+		acksStops:  rapid.Bool().Draw(t, "acksStops"),
 		pStart:     uint16(65536 - rapid.IntRange(-3, 30).Draw(t, "pStart")),
 		seed:       rapid.Uint64().Draw(t, "seed"),
 	}

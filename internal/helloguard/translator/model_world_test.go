@@ -292,7 +292,7 @@ func (w *world) obey(v *Verdict, pkt []byte, to Side) {
 	w.plan()
 }
 
-// plan keeps one timer for Due, always for the time the translator wants.
+// plan keeps one timer for HandleTimers, always for the time the translator wants.
 func (w *world) plan() {
 	g := w.guard
 	at, ok := g.NextTimer()
@@ -336,7 +336,7 @@ func (w *world) pTransmit(pkt []byte) {
 func (w *world) past(pkt []byte, do func()) {
 	p, _ := l2tp.ParsePacket(pkt)
 	for _, m := range w.xOut {
-		// So does what tells that one has arrived.
+		// So does what shows that one has arrived.
 		if m.typ == typeOther && p.Src == peerAddr && l2tp.Before(m.ns, p.Msg.Nr) {
 			w.excused = true
 		}

@@ -44,7 +44,7 @@ func (w *world) xClose(why string) {
 	w.xClosing = w.xs
 	w.xOut = nil // call.c call_close()
 	w.xSend(l2tp.TypeStopCCN, 0)
-	if w.h.mourns && w.h.unplug != 0 && w.now >= w.h.unplug && w.guard != nil && w.xAlive() && !w.xHung() {
+	if w.h.acksStops && w.h.unplug != 0 && w.now >= w.h.unplug && w.guard != nil && w.xAlive() && !w.xHung() {
 		v := w.guard.AckStop()
 		w.acked = v.Reason != Nothing
 		w.obey(v, nil, ToXl2tpd)

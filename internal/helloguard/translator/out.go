@@ -7,7 +7,7 @@ import (
 	"xl2tpd-keepalive/internal/l2tp"
 )
 
-// Out judges a packet from xl2tpd on its way to the peer.
+// Out decides about a packet from xl2tpd on its way to the peer.
 func (t *Translator) Out(p *l2tp.Packet, now time.Time, live Liveness) *Verdict {
 	t.reply.begin(Pass)
 	m := p.Msg
@@ -154,7 +154,7 @@ func (t *Translator) passHello(p *l2tp.Packet, now time.Time) *Verdict {
 	return t.forwardOut(p, w)
 }
 
-// outCopy judges another copy of the Hello in flight.
+// outCopy decides about another copy of the Hello in flight.
 func (t *Translator) outCopy(p *l2tp.Packet, now time.Time, live Liveness) *Verdict {
 	h := &t.hello
 	t.reply.Reason = HelloPassed
@@ -182,7 +182,7 @@ func (t *Translator) swallow(ns uint16, now time.Time, live Liveness) *Verdict {
 	return t.answerSwallowed(ns, now, live)
 }
 
-// outSwallowed judges another copy of a Hello that was swallowed.
+// outSwallowed decides about another copy of a Hello that was swallowed.
 func (t *Translator) outSwallowed(p *l2tp.Packet, now time.Time, live Liveness) *Verdict {
 	ns := p.Msg.Ns
 	// The acknowledgement for xl2tpd has not arrived. If the peer was kept from no other
@@ -216,7 +216,7 @@ func (t *Translator) answerSwallowed(ns uint16, now time.Time, live Liveness) *V
 	return t.reply.drop(HelloWaits)
 }
 
-// outZLB judges an acknowledgement of xl2tpd's. Its number is that of xl2tpd's next
+// outZLB decides about an acknowledgement of xl2tpd's. Its number is that of xl2tpd's next
 // message (control.c, add_control_hdr).
 func (t *Translator) outZLB(p *l2tp.Packet, now time.Time) *Verdict {
 	ns := p.Msg.Ns
@@ -243,7 +243,7 @@ func (t *Translator) outZLB(p *l2tp.Packet, now time.Time) *Verdict {
 
 // zlbNumber is the number of a ZLB to the peer: the one that the peer expects. Some peers
 // ignore a ZLB with another number (xl2tpd: check_control). While a Hello is in flight, the
-// peer expects the next number or the Hello's. A new message of the peer tells which, if it
+// peer expects the next number or the Hello's. A new message of the peer shows which, if it
 // comes a round trip and lateness after the Hello.
 //
 // The ZLB for an earlier message waits as long, until that is decided or ackForXl2tpd sends
@@ -272,7 +272,7 @@ func (t *Translator) zlbNumber(now time.Time) (ns uint16, both, wait bool) {
 	return next, false, true
 }
 
-// outMessage judges a message of xl2tpd that has to arrive, in order and once.
+// outMessage decides about a message of xl2tpd that has to arrive, in order and once.
 func (t *Translator) outMessage(p *l2tp.Packet, now time.Time) *Verdict {
 	ns := p.Msg.Ns
 	if t.out.gapless && l2tp.Before(t.out.next.number, ns) && now.Sub(t.watched) < quiet {
@@ -293,7 +293,7 @@ func (t *Translator) outMessage(p *l2tp.Packet, now time.Time) *Verdict {
 	return t.deliver(p, w, now)
 }
 
-// outStop judges xl2tpd's StopCCN. Behind a Hello in flight it goes out under the Hello's number
+// outStop decides about xl2tpd's StopCCN. Behind a Hello in flight it goes out under the Hello's number
 // as well. A peer that has counted the Hello sees a duplicate. Another one sees the end of the
 // tunnel under the number that it expects.
 func (t *Translator) outStop(p *l2tp.Packet, now time.Time) *Verdict {

@@ -9,7 +9,7 @@ import (
 )
 
 // deafTo plays a Hello and its copies to a peer that answers nothing, and then lets time pass
-// until it ends, calling each for every tenth of a second. It returns the seconds at which xl2tpd
+// until end. It calls each for every tenth of a second. It returns the seconds at which xl2tpd
 // was first told nr.
 func deafTo(t *testing.T, tr **Translator, ns, nr uint16, began float64, end float64, each func(s float64)) (told float64) {
 	t.Helper()
