@@ -64,7 +64,7 @@ func TestSCCRQSentAgainBehindTheSCCRP(t *testing.T) {
 }
 
 // A tunnel with a Hello acknowledged for the peer is stopped: that Hello was answered.
-func TestReasonBehindAnAdoptedHello(t *testing.T) {
+func TestReasonBehindAHelloAckedForThePeer(t *testing.T) {
 	b := newFixture(t, t.TempDir())
 	b.signs.Offer = true
 	b.connect()

@@ -66,17 +66,23 @@ func closeReason(m l2tp.Message, payload []byte, byPeer bool, unanswered, unacke
 	if byPeer {
 		e.Reason = "closed by the peer"
 	}
-	names := stopResults
-	if m.Type == l2tp.TypeCDN {
-		names = callResults
-	}
-	if int(code) < len(names) && names[code] != "" {
-		e.Reason += ": " + names[code]
-	} else if code != 0 {
-		e.Reason += fmt.Sprintf(": result code %d", code)
-	}
+	e.Reason += resultText(m.Type, code)
 	if words != "" {
 		e.Reason += " " + strconv.QuoteToASCII(words[:min(len(words), maxWords)])
 	}
 	return e
+}
+
+func resultText(kind l2tp.MessageType, code uint16) string {
+	names := stopResults
+	if kind == l2tp.TypeCDN {
+		names = callResults
+	}
+	switch {
+	case int(code) < len(names) && names[code] != "":
+		return ": " + names[code]
+	case code != 0:
+		return fmt.Sprintf(": result code %d", code)
+	}
+	return ""
 }

@@ -144,44 +144,64 @@ func (g *Guard) Run(ctx context.Context) error {
 	if err := g.awaitConfiguration(ctx); err != nil {
 		return err
 	}
-	reason := ""
-	retry := minRetry
+	o := outage{retry: minRetry}
 	for {
 		on, forced, _ := g.settings()
 		var wait <-chan time.Time
 		if on || g.leftFailClosed() {
-			err := g.work(ctx, func() {
-				if reason != "" {
-					g.Log.Info("hello guard available again")
-				}
-				reason, retry = "", minRetry
-				g.Report(nil)
-			})
-			if ctx.Err() != nil {
+			err := g.work(ctx, func() { g.endOutage(&o) })
+			switch {
+			case ctx.Err() != nil:
 				return ctx.Err()
-			}
-			if err == nil {
+			case err == nil:
 				continue // switched off, perhaps on again meanwhile
 			}
-			g.Report(err)
-			if err.Error() != reason {
-				reason = err.Error()
-				level := slog.LevelWarn
-				if forced {
-					level = slog.LevelError
-				}
-				g.Log.Log(ctx, level, "hello guard unavailable, echo requests go on", "reason", reason)
-			}
-			wait = time.After(retry)
-			retry = min(2*retry, maxRetry)
+			wait = g.failed(ctx, &o, err, forced)
 		} else {
-			reason = ""
+			o.reason = ""
 			g.Report(nil)
 		}
 		if err := g.rest(ctx, wait, on, forced); err != nil {
 			return err
 		}
 	}
+}
+
+// outage is the time in which the guard is not available.
+type outage struct {
+	reason string        // as the log says; empty: there is no outage
+	retry  time.Duration // how long the next failure waits
+}
+
+// endOutage notes that all is in place.
+func (g *Guard) endOutage(o *outage) {
+	if o.reason != "" {
+		g.Log.Info("hello guard available again")
+	}
+	*o = outage{retry: minRetry}
+	g.Report(nil)
+}
+
+// failed notes why the guard is not available, and returns when to try again.
+func (g *Guard) failed(ctx context.Context, o *outage, err error, forced bool) <-chan time.Time {
+	g.Report(err)
+	if err.Error() != o.reason {
+		o.reason = err.Error()
+		g.logUnavailable(ctx, err, forced)
+	}
+	wait := time.After(o.retry)
+	o.retry = min(2*o.retry, maxRetry)
+	return wait
+}
+
+// logUnavailable writes to the log that the guard is not available. If somebody has asked for the guard
+// by name, that is an error.
+func (g *Guard) logUnavailable(ctx context.Context, why error, forced bool) {
+	level := slog.LevelWarn
+	if forced {
+		level = slog.LevelError
+	}
+	g.Log.Log(ctx, level, "hello guard unavailable, echo requests go on", "reason", why.Error())
 }
 
 // rest waits for a time, or until on or forced are no longer what they were.

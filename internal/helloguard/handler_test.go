@@ -363,8 +363,8 @@ func TestForged(t *testing.T) {
 	}
 }
 
-// xl2tpd that does not answer is answered for, if it is still the same.
-func TestVouches(t *testing.T) {
+// The guard acknowledges for an xl2tpd that does not answer, if it is still the same process.
+func TestAcksForXl2tpd(t *testing.T) {
 	for _, same := range []bool{true, false} {
 		b := newFixture(t, t.TempDir())
 		b.connect()

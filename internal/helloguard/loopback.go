@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"log/slog"
 	"maps"
 	"net"
 	"net/netip"
@@ -249,11 +248,8 @@ func (s *session) sayBlocked() {
 		s.Log.Info("hello guard available again")
 		return
 	}
-	level := slog.LevelWarn
-	if _, forced, _ := s.settings(); forced {
-		level = slog.LevelError
-	}
-	s.Log.Log(s.h.ctx, level, "hello guard unavailable, echo requests go on", "reason", is.Error())
+	_, forced, _ := s.settings()
+	s.logUnavailable(s.h.ctx, is, forced)
 }
 
 // signs are what a tunnel's links say. A tunnel whose xl2tpd can't be answered counts as one that

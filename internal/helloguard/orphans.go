@@ -91,9 +91,7 @@ func (h *handler) reportDials() {
 // What a file has kept of a tunnel that has ended since goes, if the peer has given its id
 // to another.
 func (h *handler) takeSessions(sessions []Session, now time.Time) {
-	sessions = slices.DeleteFunc(slices.Clone(sessions), func(s Session) bool {
-		return !s.Local.Addr().Is4() || s.Local.Addr().IsUnspecified() || s.LocalID == 0 || s.PeerID == 0
-	})
+	sessions = slices.DeleteFunc(slices.Clone(sessions), Session.incomplete)
 	h.table.setSessions(sessions)
 	for _, s := range sessions {
 		old := h.table.known(path{s.Local, s.Peer}, s.PeerID, true)
@@ -106,6 +104,10 @@ func (h *handler) takeSessions(sessions []Session, now time.Time) {
 			h.takeSession(s, now)
 		}
 	}
+}
+
+func (s Session) incomplete() bool {
+	return !s.Local.Addr().Is4() || s.Local.Addr().IsUnspecified() || s.LocalID == 0 || s.PeerID == 0
 }
 
 // takeSession takes in one session of the kernel.

@@ -276,7 +276,7 @@ func TestWhoDialsAndHangsUp(t *testing.T) {
 }
 
 // An xl2tpd that the caller does not know of yet is worth a look, once a second.
-func TestStranger(t *testing.T) {
+func TestUnlistedXl2tpd(t *testing.T) {
 	b := newFixture(t, t.TempDir())
 	b.dial(1)
 	if b.strangers != 0 {

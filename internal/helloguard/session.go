@@ -161,42 +161,44 @@ func (s *session) serve(ctx context.Context, failed <-chan error) error {
 	again := time.NewTimer(0) // to look after the table
 	defer again.Stop()
 	for {
+		var done bool
+		var err error
 		select {
 		case <-ctx.Done():
 			return s.leave()
-		case err := <-failed:
+		case err = <-failed:
 			if ctx.Err() != nil {
 				return s.leave()
 			}
 			return err
 		case <-s.changed.C():
-			if done, err := s.applySettings(); done || err != nil {
-				return err
-			}
+			done, err = s.applySettings()
 		case <-s.wrong.C():
 			s.recheck.Send()
 			again.Reset(s.restorations.wait(time.Now()))
 		case <-again.C:
-			if err := s.repair(again); err != nil {
-				return err
-			}
+			err = s.repair(again)
 		case <-tidy.C:
 			again.Reset(0)
 			s.locked(func() { s.h.tidy(time.Now()) })
-			if done, err := s.applySettings(); done || err != nil {
-				return err
-			}
+			done, err = s.applySettings()
 		case <-timer.C:
 		case <-s.alarm.C():
 		}
-		s.locked(func() {
-			now := time.Now()
-			s.armed = time.Time{}
-			if next, ok := s.h.due(now); ok {
-				s.armed = next
-				timer.Reset(next.Sub(now))
-			}
-		})
+		if done || err != nil {
+			return err
+		}
+		s.locked(func() { s.handleTimers(timer) })
+	}
+}
+
+// handleTimers does what is due, and sets the timer to what comes next.
+func (s *session) handleTimers(timer *time.Timer) {
+	now := time.Now()
+	s.armed = time.Time{}
+	if next, ok := s.h.due(now); ok {
+		s.armed = next
+		timer.Reset(next.Sub(now))
 	}
 }
 
