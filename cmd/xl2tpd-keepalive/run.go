@@ -82,7 +82,7 @@ func keepalive(o options, stderr io.Writer) int {
 		front, log)
 	lacs := &xl2tpd.Watcher{ConfPath: o.xl2tpdConf, Log: log}
 	hellos := newGuard(loop, log, guarded, lacs.Look)
-	mend.channels, mend.ask, mend.bury, mend.hanging, mend.dialling = hellos.Channels, hellos.Ask, hellos.Bury, hellos.Hanging, hellos.Dialling
+	mend.channels, mend.ask, mend.bury, mend.hanging, mend.dialling = hellos.Channels, hellos.Ask, hellos.AckStops, hellos.Hanging, hellos.Dialling
 	look := func(ctx context.Context) (status.Report, error) { return report(ctx, loop, hellos.Guard) }
 	works := func(task string) func() { return func() { loop.Post(supervisor.TaskWorks{Task: task}) } }
 	pinger.Ready = works(taskEcho)

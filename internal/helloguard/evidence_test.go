@@ -107,7 +107,7 @@ func TestServiceConcernsOneOwner(t *testing.T) {
 		if g.Hanging(watched, there.Addr(), true); c.hangingUp.IsZero() == tc.want {
 			t.Errorf("%s: hanging up at %v", name, c.hangingUp)
 		}
-		if g.Bury(watched, there.Addr()); c.peerDead != tc.want {
+		if g.AckStops(watched, there.Addr()); c.peerDead != tc.want {
 			t.Errorf("%s: dead %v", name, c.peerDead)
 		}
 		if got := g.Channels()[0].Owner; got != tc.owner.process {

@@ -20,10 +20,10 @@ func (g *Guard) Ask(owner procfs.ID, peer netip.Addr) (asked bool) {
 	return asked
 }
 
-// Bury says that a peer is dead. The guard then acknowledges the StopCCN that this xl2tpd sends
-// the peer, or has sent, so that xl2tpd can dial a new tunnel immediately. Bury reports whether
+// AckStops says that a peer is dead. The guard then acknowledges the StopCCN that this xl2tpd sends
+// the peer, or has sent, so that xl2tpd can dial a new tunnel immediately. It reports whether
 // there is a tunnel with that peer.
-func (g *Guard) Bury(owner procfs.ID, peer netip.Addr) (any bool) {
+func (g *Guard) AckStops(owner procfs.ID, peer netip.Addr) (any bool) {
 	g.each(owner, peer, func(h *handler, c *channel) {
 		any = true
 		c.peerDead, c.ackStop = true, c.translator.Closing()
