@@ -38,7 +38,7 @@ type helloGuard struct {
 func newGuard(loop *supervisor.Loop, log *slog.Logger, works, found func()) *helloGuard {
 	g := &helloGuard{loop: loop}
 	g.Guard = &helloguard.Guard{
-		Dir: helloguard.DefaultDir, Log: log, Signs: g.signs, Stranger: found,
+		Dir: helloguard.DefaultDir, Log: log, Signs: g.signs, Unlisted: found,
 		Report: func(err error) {
 			f := supervisor.Fault{What: taskGuard}
 			if err != nil {

@@ -82,9 +82,9 @@ type Guard struct {
 	// Dials is called each time that an xl2tpd of Host.Daemons asks a peer for a tunnel; owner is
 	// zero if it is unknown which one. It must not block either.
 	Dials func(owner procfs.ID, peer netip.Addr)
-	// Stranger is called when an xl2tpd runs that Host.Daemons does not list, at most once a
+	// Unlisted is called when an xl2tpd runs that Host.Daemons does not list, at most once a
 	// second. It must not block either. It may be nil.
-	Stranger func()
+	Unlisted func()
 	// Report is called with why the guard is not available; nil: it is in place, or is off. The
 	// first report comes after the first Configure.
 	Report func(error)

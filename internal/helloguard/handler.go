@@ -54,9 +54,9 @@ type handler struct {
 
 	ended    func(c Connection, r CloseReason)
 	dials    func(owner procfs.ID, peer netip.Addr)
-	stranger func() // nil: nobody asks
+	unlisted func() // nil: nobody asks
 
-	strangerAt time.Time // its latest call
+	unlistedAt time.Time // its latest call
 	sending    address   // whose message is being handled, if it is one of this host
 	sendersAt  time.Time // when the kernel may be asked again who sends
 	alive      procfs.ID // ran at aliveAt
@@ -69,7 +69,7 @@ func newHandler(ctx context.Context, g *Guard, host Host, fx effects) *handler {
 	h := &handler{
 		ctx: ctx, log: newPacketLog(g.Log), signs: g.Signs, store: store(g.Dir), host: host,
 		facts: &factReader{daemons: g.Daemons}, gone: procfs.ID.Gone, fx: fx,
-		ended: g.Ended, dials: g.Dials, stranger: g.Stranger, data: newDataWatch(fx),
+		ended: g.Ended, dials: g.Dials, unlisted: g.Unlisted, data: newDataWatch(fx),
 	}
 	h.table = newTable(h.stopListening)
 	return h

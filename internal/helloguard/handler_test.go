@@ -73,24 +73,24 @@ func (f *fakeHost) forget() {}
 // fixture is a handler whose effects are written down.
 type fixture struct {
 	*handler
-	t         testing.TB
-	now       time.Time
-	signs     Signs
-	world     *fakeHost
-	acts      []string
-	noted     map[path]bool
-	came      map[address]arrival // data, as the kernel has noted them
-	from      []uint32            // the cgroups from which is sent
-	unread    error               // why that can't be read
-	reads     int
-	strangers int
-	dialledBy []procfs.ID
-	listened  map[translator.Tunnel]bool
-	sent      []translator.Injection
-	endOf     []Connection
-	ends      []CloseReason
-	dialled   []netip.Addr
-	log       bytes.Buffer
+	t             testing.TB
+	now           time.Time
+	signs         Signs
+	world         *fakeHost
+	acts          []string
+	noted         map[path]bool
+	came          map[address]arrival // data, as the kernel has noted them
+	from          []uint32            // the cgroups from which is sent
+	unread        error               // why that can't be read
+	reads         int
+	unlistedCalls int
+	dialledBy     []procfs.ID
+	listened      map[translator.Tunnel]bool
+	sent          []translator.Injection
+	endOf         []Connection
+	ends          []CloseReason
+	dialled       []netip.Addr
+	log           bytes.Buffer
 }
 
 func newFixture(t testing.TB, dir string) *fixture {
@@ -107,7 +107,7 @@ func newFixture(t testing.TB, dir string) *fixture {
 			b.dialled = append(b.dialled, peer)
 			b.dialledBy = append(b.dialledBy, by)
 		},
-		Stranger: func() { b.strangers++ },
+		Unlisted: func() { b.unlistedCalls++ },
 		Signs:    func(context.Context, Connection) Signs { return b.signs },
 	}, Host{Daemons: []procfs.ID{watched}}, b)
 	b.watched = epoch

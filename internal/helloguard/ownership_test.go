@@ -279,20 +279,20 @@ func TestWhoDialsAndHangsUp(t *testing.T) {
 func TestUnlistedXl2tpd(t *testing.T) {
 	b := newFixture(t, t.TempDir())
 	b.dial(1)
-	if b.strangers != 0 {
-		t.Errorf("told %d times of an xl2tpd that is known", b.strangers)
+	if b.unlistedCalls != 0 {
+		t.Errorf("called %d times for an xl2tpd that is known", b.unlistedCalls)
 	}
 	b.world.start(office, 8)
 	b.dial(2)
 	b.dial(3)
-	if b.strangers != 1 {
-		t.Errorf("told %d times at one time", b.strangers)
+	if b.unlistedCalls != 1 {
+		t.Errorf("called %d times at one time", b.unlistedCalls)
 	}
 	b.update(Host{Daemons: []procfs.ID{watched, office}}, b.now)
 	b.now = b.now.Add(time.Hour)
 	b.dial(4)
-	if b.strangers != 1 {
-		t.Errorf("told %d times, though it is known now", b.strangers)
+	if b.unlistedCalls != 1 {
+		t.Errorf("called %d times, though it is known now", b.unlistedCalls)
 	}
 }
 

@@ -95,16 +95,16 @@ func (h *handler) bySender(f facts, at path, opens bool, now time.Time) owner {
 // hasEnded reports whether an owner is known, and has ended.
 func (h *handler) hasEnded(o owner) bool { return o.ownership == known && h.gone(o.process) }
 
-// strangerEvery is the shortest time between two calls of Guard.Stranger.
-const strangerEvery = time.Second
+// unlistedEvery is the shortest time between two calls of Guard.Unlisted.
+const unlistedEvery = time.Second
 
 // factsOf returns the facts about a port, and says if they name an xl2tpd that is not known yet.
 func (h *handler) factsOf(port uint16, now time.Time) facts {
 	f := h.facts.of(port, now)
 	unknown := func(d Daemon) bool { return !slices.Contains(h.host.Daemons, d.ID) }
-	if slices.ContainsFunc(f.daemons, unknown) && h.stranger != nil && now.Sub(h.strangerAt) >= strangerEvery {
-		h.strangerAt = now
-		h.stranger()
+	if slices.ContainsFunc(f.daemons, unknown) && h.unlisted != nil && now.Sub(h.unlistedAt) >= unlistedEvery {
+		h.unlistedAt = now
+		h.unlisted()
 	}
 	return f
 }
