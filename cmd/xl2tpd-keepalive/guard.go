@@ -55,7 +55,7 @@ func newGuard(loop *supervisor.Loop, log *slog.Logger, works, found func()) *hel
 		Ended: func(c helloguard.Connection, e helloguard.CloseReason) {
 			loop.Post(supervisor.Ending{
 				Tunnel: control(c), Reason: e.Reason, Unexplained: e.ByPeer && e.Vague,
-				Operator: e.Operator, Half: e.Half, Unanswered: e.Unanswered, Buried: e.Buried,
+				Operator: e.Operator, Half: e.Half, Unanswered: e.Unanswered, Buried: e.StopAcked,
 			})
 		},
 	}

@@ -75,7 +75,7 @@ func TestReasonBehindAHelloAckedForThePeer(t *testing.T) {
 	b.run(10 * time.Second)
 	b.acts = nil
 	b.handle(closing(false, l2tp.TypeStopCCN, 4, 1, 6, "Server closing"), outbound, b.now)
-	if len(b.ends) != 1 || b.ends[0].Unanswered || b.ends[0].Buried {
+	if len(b.ends) != 1 || b.ends[0].Unanswered || b.ends[0].StopAcked {
 		t.Errorf("%+v", b.ends)
 	}
 }

@@ -17,7 +17,8 @@ type CloseReason struct {
 	Operator   bool // somebody has hung up on this host
 	Half       bool // xl2tpd has closed the call, and not the tunnel
 	Unanswered bool // xl2tpd gave up on a peer that does not answer
-	Buried     bool // the peer is dead, and xl2tpd gets its acknowledgement from the guard
+	// The peer is dead, and xl2tpd gets its acknowledgement from the guard.
+	StopAcked bool `json:"Buried"`
 }
 
 const (

@@ -69,7 +69,7 @@ func TestEnds(t *testing.T) {
 	stop := closing(false, l2tp.TypeStopCCN, 3, 1, 1, "Timeout")
 	b.handlesRaw(false, slices.Clone(stop), translator.Pass)
 	b.handlesRaw(false, stop, translator.Pass)
-	if want := []CloseReason{{Reason: "xl2tpd's Hello was unanswered for 31 s", Unanswered: true, Buried: true}}; !slices.Equal(b.ends, want) {
+	if want := []CloseReason{{Reason: "xl2tpd's Hello was unanswered for 31 s", Unanswered: true, StopAcked: true}}; !slices.Equal(b.ends, want) {
 		t.Errorf("%+v, want %+v", b.ends, want)
 	}
 	if all := b.table.list; len(all) != 1 || all[0].counts != (Counts{Passed: 5}) {

@@ -36,7 +36,7 @@ func (h *handler) explain(c *channel, p *l2tp.Packet, byPeer bool, now time.Time
 		r.Operator = false // it was the service, or nobody knows which xl2tpd's
 	}
 	if end > c.reported {
-		r.Buried = c.peerDead
+		r.StopAcked = c.peerDead
 		c.reported, c.reason = end, &r
 		h.save(c)
 		h.ended(c.connection(), r)

@@ -484,7 +484,7 @@ func TestAcksStopForADeadPeer(t *testing.T) {
 		c := b.table.list[0]
 		c.peerDead = first
 		b.handles(false, stop, translator.Pass)
-		if c.ackStop != first || b.ends[0].Buried != first {
+		if c.ackStop != first || b.ends[0].StopAcked != first {
 			t.Errorf("%s: %+v", name, b.ends)
 		}
 		c.peerDead, c.ackStop = true, true
