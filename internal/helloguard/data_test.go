@@ -52,8 +52,8 @@ func TestDataAreEvidence(t *testing.T) {
 			a.secured = b.now.Add(-tc.through)
 		}
 		b.came[address{c.path(), tc.id, false}] = a
-		if life, _ := b.life(c, b.now); life.Peer != tc.want {
-			t.Errorf("%s: alive %v", name, life.Peer)
+		if live, _ := b.liveness(c, b.now); live.Peer != tc.want {
+			t.Errorf("%s: alive %v", name, live.Peer)
 		}
 		if noted := b.noted[c.path()]; noted != (tc.signs.Wanted && !tc.signs.Certain) {
 			t.Errorf("%s: noted %v", name, noted)
@@ -107,12 +107,12 @@ func TestDataAreReadOnce(t *testing.T) {
 	}
 	b.age(1)
 	for _, c := range b.table.list {
-		b.life(c, b.now)
+		b.liveness(c, b.now)
 	}
 	if b.reads != 1 {
 		t.Errorf("read %d times at one time", b.reads)
 	}
-	b.life(b.table.list[0], b.now.Add(time.Second))
+	b.liveness(b.table.list[0], b.now.Add(time.Second))
 	if b.reads != 2 {
 		t.Errorf("read %d times", b.reads)
 	}

@@ -29,8 +29,8 @@ func TestPeersMessagesAreEvidence(t *testing.T) {
 		b.now = b.now.Add(time.Hour)
 		b.handle(packet(true, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 7, Ns: 1, Nr: 2}), inbound, b.now)
 		b.signs = tc.signs
-		if life, _ := b.life(b.table.list[0], b.now.Add(tc.ago)); life.Peer != tc.want {
-			t.Errorf("%s: alive %v", name, life.Peer)
+		if live, _ := b.liveness(b.table.list[0], b.now.Add(tc.ago)); live.Peer != tc.want {
+			t.Errorf("%s: alive %v", name, live.Peer)
 		}
 	}
 }

@@ -107,7 +107,7 @@ func TestNeverHeard(t *testing.T) {
 		}
 	}
 	next.signs.Alive = false
-	if life, _ := next.life(next.table.list[0], next.now); life.Peer {
+	if live, _ := next.liveness(next.table.list[0], next.now); live.Peer {
 		t.Error("alive without links and without a message")
 	}
 }

@@ -152,12 +152,12 @@ func (h *handler) handle(p *l2tp.Packet, from direction, now time.Time) outcome 
 	if c == nil {
 		return outcome{}
 	}
-	life, wanted := h.wanted(c, from == outbound && p.Msg.Type == l2tp.TypeHello, now)
+	live, wanted := h.wanted(c, from == outbound && p.Msg.Type == l2tp.TypeHello, now)
 	if !wanted {
 		return outcome{}
 	}
 	expected := from == outbound || c.translator.Expects(p.Msg.Ns)
-	v := h.translate(c, p, from, life, now)
+	v := h.translate(c, p, from, live, now)
 	h.follow(c, p, from, v, expected, now)
 	if c.phase.xl2tpdEnded() && from != outbound {
 		return outcome{translator.Drop, nil, c} // the xl2tpd that has come since knows nothing of it
@@ -177,32 +177,32 @@ func (h *handler) channelOf(p *l2tp.Packet, from direction, now time.Time) *chan
 
 // wanted reports whether the guard is to translate a channel, and forgets it if not. Only a
 // Hello is decided by whether the tunnel lives, so only then it asks if the answer is known.
-func (h *handler) wanted(c *channel, hello bool, now time.Time) (life translator.Liveness, ok bool) {
+func (h *handler) wanted(c *channel, hello bool, now time.Time) (live translator.Liveness, ok bool) {
 	if hello || !c.wanted {
-		life, c.wanted = h.life(c, now)
+		live, c.wanted = h.liveness(c, now)
 	}
 	if !c.wanted && !c.translator.Diverged() {
 		h.drop(c)
-		return life, false
+		return live, false
 	}
 	if !c.listening {
 		c.listening = true
 		h.listen(c.translator.Tunnel(), true, now)
 		h.save(c)
 	}
-	return life, true
+	return live, true
 }
 
 // translate asks the translator for its verdict.
-func (h *handler) translate(c *channel, p *l2tp.Packet, from direction, life translator.Liveness, now time.Time) *translator.Verdict {
+func (h *handler) translate(c *channel, p *l2tp.Packet, from direction, live translator.Liveness, now time.Time) *translator.Verdict {
 	if from != outbound {
 		return c.translator.In(p, now)
 	}
-	v := c.translator.Out(p, now, life)
+	v := c.translator.Out(p, now, live)
 	if v.Reason == translator.OutOfReach && !c.translator.Diverged() {
 		// xl2tpd can't be wrong: what is known is of long ago, or was forged.
 		c.translator = translator.New(c.translator.Tunnel(), now)
-		v = c.translator.Out(p, now, life)
+		v = c.translator.Out(p, now, live)
 	}
 	return v
 }
@@ -231,9 +231,9 @@ func (h *handler) save(c *channel) {
 	}
 }
 
-// life is what is known of the channel's tunnel now. What the connection itself has brought
+// liveness is what is known of the channel's tunnel now. What the connection itself has brought
 // is a sign of life whatever is known of links.
-func (h *handler) life(c *channel, now time.Time) (life translator.Liveness, wanted bool) {
+func (h *handler) liveness(c *channel, now time.Time) (live translator.Liveness, wanted bool) {
 	s := h.ownSigns(c, now)
 	return translator.Liveness{
 		Peer:      s.Wanted && (s.Certain && s.Alive || within(s.Window, c.heard, now) || within(s.Window, h.dataOf(c, now), now)),

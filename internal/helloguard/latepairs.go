@@ -70,21 +70,21 @@ func (h *handler) openPair(u *unpaired, at path, own, peerID uint16, now time.Ti
 	if c == nil {
 		return nil
 	}
-	if life, ok := h.wanted(c, true, now); ok {
-		h.replay(c, f, life, now)
+	if live, ok := h.wanted(c, true, now); ok {
+		h.replay(c, f, live, now)
 		return c
 	}
 	return nil
 }
 
 // replay shows a channel's translator the copies of the Hello that the peer has got.
-func (h *handler) replay(c *channel, f *half, life translator.Liveness, now time.Time) {
+func (h *handler) replay(c *channel, f *half, live translator.Liveness, now time.Time) {
 	for _, one := range f.copies {
 		p, err := l2tp.ParsePacket(one.raw)
 		if err != nil {
 			return
 		}
-		h.act(c, c.translator.Out(&p, one.at, life), now)
+		h.act(c, c.translator.Out(&p, one.at, live), now)
 		c.clock(one.at)
 	}
 	if !f.askedAt.IsZero() {

@@ -55,8 +55,8 @@ func (h *handler) catchUp(c *channel, now time.Time) {
 		h.act(c, c.translator.AckStop(), now)
 	}
 	if at, wants := c.translator.NextTimer(); wants && !at.After(now) {
-		life, _ := h.life(c, now)
-		h.act(c, c.translator.HandleTimers(now, life), now)
+		live, _ := h.liveness(c, now)
+		h.act(c, c.translator.HandleTimers(now, live), now)
 	}
 }
 

@@ -12,8 +12,8 @@ import (
 func (g *Guard) Ask(owner procfs.ID, peer netip.Addr) (asked bool) {
 	g.each(owner, peer, func(h *handler, c *channel) {
 		now := time.Now()
-		life, _ := h.life(c, now)
-		v := c.translator.Ask(now, life)
+		live, _ := h.liveness(c, now)
+		v := c.translator.Ask(now, live)
 		asked = asked || len(v.Inject) > 0
 		h.act(c, v, now)
 	})

@@ -47,7 +47,7 @@ func FuzzTranslator(f *testing.F) {
 			op := script[0]
 			a, b := binary.BigEndian.Uint16(script[1:]), binary.BigEndian.Uint16(script[3:])
 			now = now.Add(time.Duration(op>>5) * time.Second)
-			life := Liveness{Peer: a&1 == 0, Xl2tpd: b&1 == 0, PassFirst: a&2 == 0}
+			live := Liveness{Peer: a&1 == 0, Xl2tpd: b&1 == 0, PassFirst: a&2 == 0}
 			typ := [...]l2tp.MessageType{l2tp.TypeHello, l2tp.TypeNone, typeOther, l2tp.TypeStopCCN}[op>>1&3]
 			var v *Verdict
 			var pkt []byte
@@ -76,14 +76,14 @@ func FuzzTranslator(f *testing.F) {
 				}
 				switch a & 3 {
 				case 0:
-					v = tr.Ask(now, life)
+					v = tr.Ask(now, live)
 				case 1:
 					v = tr.AckStop()
 				case 2:
 					v = tr.Close()
 				default:
 					tr.Resync(now)
-					v = tr.HandleTimers(now, life)
+					v = tr.HandleTimers(now, live)
 				}
 			}
 			was := bytes.Clone(pkt)
@@ -93,7 +93,7 @@ func FuzzTranslator(f *testing.F) {
 				case err != nil:
 					continue
 				case op&1 == 0:
-					v = tr.Out(&p, now, life)
+					v = tr.Out(&p, now, live)
 				default:
 					v = tr.In(&p, now)
 				}

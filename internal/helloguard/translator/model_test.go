@@ -243,7 +243,7 @@ func (w *world) run() {
 	for range h.asks {
 		w.after(w.rnd.Int64N(h.length), func() {
 			if w.guard != nil {
-				w.obey(w.guard.Ask(w.time(), w.life()), nil, ToPeer)
+				w.obey(w.guard.Ask(w.time(), w.liveness()), nil, ToPeer)
 			}
 		})
 	}
@@ -281,10 +281,10 @@ func (w *world) run() {
 func (w *world) setUp() {
 	was := w.time().Add(-time.Minute)
 	w.guard = New(Tunnel{hostAddr, peerAddr, xID, pID}, was)
-	w.guard.Out(parsed(packet(true, typeOther, 0, w.h.xStart-1, w.h.pStart)), was, w.life())
+	w.guard.Out(parsed(packet(true, typeOther, 0, w.h.xStart-1, w.h.pStart)), was, w.liveness())
 	was = was.Add(time.Duration(40+2*w.h.delay) * time.Millisecond)
 	w.guard.In(parsed(packet(false, l2tp.TypeNone, 0, w.h.pStart, w.h.xStart)), was)
-	w.guard.Out(parsed(packet(true, l2tp.TypeNone, 0, w.h.xStart, w.h.pStart)), was, w.life())
+	w.guard.Out(parsed(packet(true, l2tp.TypeNone, 0, w.h.xStart, w.h.pStart)), was, w.liveness())
 	w.last = w.guard
 	s := *w.guard
 	w.snapshot = &s

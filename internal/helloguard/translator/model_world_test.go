@@ -186,7 +186,7 @@ func (w *world) xHung() bool {
 	return w.h.hang != 0 && w.now >= w.h.hang && w.now < w.h.hang+8000
 }
 
-func (w *world) life() Liveness {
+func (w *world) liveness() Liveness {
 	l := Liveness{Xl2tpd: w.xAlive(), PassFirst: w.h.passFirst}
 	switch w.h.fresh {
 	case 0:
@@ -303,7 +303,7 @@ func (w *world) plan() {
 	w.after(max(at.Sub(w.time()).Milliseconds(), 0), func() {
 		if w.guard == g && at.Equal(w.wake) && w.planned {
 			w.planned = false
-			w.obey(g.HandleTimers(w.time(), w.life()), nil, ToPeer)
+			w.obey(g.HandleTimers(w.time(), w.liveness()), nil, ToPeer)
 		}
 	})
 }
@@ -318,7 +318,7 @@ func (w *world) xTransmit(pkt []byte) {
 		w.excused = true
 	}
 	b := append([]byte(nil), pkt...)
-	w.obey(w.guard.Out(parsed(b), w.time(), w.life()), b, ToPeer)
+	w.obey(w.guard.Out(parsed(b), w.time(), w.liveness()), b, ToPeer)
 }
 
 func (w *world) pTransmit(pkt []byte) {

@@ -20,8 +20,8 @@ var (
 func at(seconds float64) time.Time { return epoch.Add(time.Duration(seconds * float64(time.Second))) }
 
 // fromXl2tpd and fromPeer show the translator a packet.
-func fromXl2tpd(tr *Translator, typ l2tp.MessageType, ns, nr uint16, now time.Time, life Liveness) *Verdict {
-	return tr.Out(parsed(packet(true, typ, 0, ns, nr)), now, life)
+func fromXl2tpd(tr *Translator, typ l2tp.MessageType, ns, nr uint16, now time.Time, live Liveness) *Verdict {
+	return tr.Out(parsed(packet(true, typ, 0, ns, nr)), now, live)
 }
 
 func fromPeer(tr *Translator, typ l2tp.MessageType, ns, nr uint16, now time.Time) *Verdict {
@@ -159,13 +159,13 @@ func TestAcknowledgementThatDoesNotArrive(t *testing.T) {
 
 // Nothing is acknowledged past a message that still has to arrive.
 func TestHelloBehindAMessage(t *testing.T) {
-	for name, life := range map[string]Liveness{"alive": alive, "passFirst": passFirst} {
+	for name, live := range map[string]Liveness{"alive": alive, "passFirst": passFirst} {
 		tr := inStep(t)
-		fromXl2tpd(tr, typeOther, 3, 2, epoch, life)
-		v := fromXl2tpd(tr, l2tp.TypeHello, 4, 2, at(1), life)
+		fromXl2tpd(tr, typeOther, 3, 2, epoch, live)
+		v := fromXl2tpd(tr, l2tp.TypeHello, 4, 2, at(1), live)
 		wantReason(t, name, v, Pass, HelloPassed)
 		wantInjected(t, name, v)
-		v = tr.HandleTimers(at(25), life) // the peer has not said that it has the message
+		v = tr.HandleTimers(at(25), live) // the peer has not said that it has the message
 		if got := injected(t, v); slices.ContainsFunc(got, func(s sent) bool { return s.to == ToXl2tpd }) {
 			t.Errorf("%s: %v: want nothing for xl2tpd", name, got)
 		}
@@ -314,13 +314,13 @@ func TestLifeReturns(t *testing.T) {
 			if !ok || !when.Before(at(31)) {
 				break
 			}
-			life := unknown
+			live := unknown
 			if !when.Before(at(tc.from)) {
-				life = passFirst
+				live = passFirst
 			}
-			v := tr.HandleTimers(when, life)
+			v := tr.HandleTimers(when, live)
 			held = held || slices.Contains(injected(t, v), toLocal(2, 4))
-			if life == passFirst && !tc.silent && slices.Contains(injected(t, v), question(2, 2)) {
+			if live == passFirst && !tc.silent && slices.Contains(injected(t, v), question(2, 2)) {
 				fromPeer(tr, l2tp.TypeNone, 2, 3, when)
 				held = held || tr.Offset() == 1
 			}
@@ -545,21 +545,21 @@ func TestZLBBehindARestart(t *testing.T) {
 // A ZLB that was held back is not lost: the peer's Hello is acknowledged as soon as the peer's word
 // is known. xl2tpd has said it itself, so that the links need not show life.
 func TestZLBHeldBack(t *testing.T) {
-	for name, life := range map[string]Liveness{"living": passFirst, "no sign of life": unknown} {
+	for name, live := range map[string]Liveness{"living": passFirst, "no sign of life": unknown} {
 		tr := inStep(t)
 		tr.peer.rtt = 20 * time.Millisecond
 		var acked float64
 		for i := range 100 {
 			s := float64(i) / 10
 			if slices.Contains([]int{0, 10, 30, 70}, i) {
-				fromXl2tpd(tr, l2tp.TypeHello, 3, 2, at(s), life)
+				fromXl2tpd(tr, l2tp.TypeHello, 3, 2, at(s), live)
 			}
 			if i == 0 {
 				fromPeer(tr, l2tp.TypeHello, 2, 3, at(s))
-				wantReason(t, name+": crossing", fromXl2tpd(tr, l2tp.TypeNone, 4, 3, at(s), life), Drop, ZLBWaits)
+				wantReason(t, name+": crossing", fromXl2tpd(tr, l2tp.TypeNone, 4, 3, at(s), live), Drop, ZLBWaits)
 			}
 			if when, ok := tr.NextTimer(); ok && !when.After(at(s)) {
-				if v := tr.HandleTimers(at(s), life); acked == 0 && slices.Contains(injected(t, v), sent{ToPeer, l2tp.TypeNone, 3, 3}) {
+				if v := tr.HandleTimers(at(s), live); acked == 0 && slices.Contains(injected(t, v), sent{ToPeer, l2tp.TypeNone, 3, 3}) {
 					acked = s
 				}
 			}
@@ -599,12 +599,12 @@ func TestAcknowledgementBeyondAllSeen(t *testing.T) {
 // Only one direction of the connection is seen: the peer answers to another address. Nothing is
 // held, and no number changes.
 func TestOneDirection(t *testing.T) {
-	for name, life := range map[string]Liveness{"alive": alive, "passFirst": passFirst} {
+	for name, live := range map[string]Liveness{"alive": alive, "passFirst": passFirst} {
 		tr := New(Tunnel{hostAddr, peerAddr, xID, pID}, epoch)
 		ns := uint16(3)
 		for minute := range 30 {
 			for _, s := range []float64{0, 1} {
-				v := fromXl2tpd(tr, l2tp.TypeHello, ns, 2, at(float64(60*minute)+s), life)
+				v := fromXl2tpd(tr, l2tp.TypeHello, ns, 2, at(float64(60*minute)+s), live)
 				if v.Action != Pass || len(v.Inject) > 0 {
 					t.Fatalf("%s: Hello %d: %+v", name, ns, v)
 				}
@@ -614,14 +614,14 @@ func TestOneDirection(t *testing.T) {
 				if !ok || when.After(at(float64(60*minute+59))) {
 					break
 				}
-				for _, s := range injected(t, tr.HandleTimers(when, life)) {
+				for _, s := range injected(t, tr.HandleTimers(when, live)) {
 					if s.to == ToXl2tpd {
 						t.Fatalf("%s: xl2tpd was told %+v", name, s)
 					}
 				}
 			}
 			ns++
-			fromXl2tpd(tr, l2tp.TypeNone, ns, 2, at(float64(60*minute+2)), life)
+			fromXl2tpd(tr, l2tp.TypeNone, ns, 2, at(float64(60*minute+2)), live)
 		}
 		if tr.Offset() != 0 || tr.Diverged() {
 			t.Errorf("%s: offset %d", name, tr.Offset())
@@ -636,7 +636,7 @@ func TestPeerHelloAcked(t *testing.T) {
 	for _, tc := range []struct {
 		name  string
 		types []l2tp.MessageType
-		life  Liveness
+		live  Liveness
 		want  int
 	}{
 		{"living", []l2tp.MessageType{l2tp.TypeHello}, alive, 1},
@@ -649,7 +649,7 @@ func TestPeerHelloAcked(t *testing.T) {
 		for i, typ := range tc.types {
 			fromPeer(tr, typ, 2+uint16(i), 3, epoch)
 		}
-		v := tr.HandleTimers(late, tc.life)
+		v := tr.HandleTimers(late, tc.live)
 		if len(v.Inject) != tc.want {
 			t.Errorf("%s: %+v", tc.name, v)
 		}
