@@ -50,14 +50,22 @@ type address struct {
 	out bool
 }
 
-// phase is how far the life of a channel has come.
+// phase is how far the life of a channel has come:
+//
+//	opening     → established   xl2tpd sends a message that is no StopCCN
+//	established → orphaned      xl2tpd has ended
+//	opening     → abandoned     the same
+//	orphaned    → established   another process sends in the tunnel
+//	abandoned   → opening       the same
+//
+// A channel of a tunnel that is older than the guard begins as established.
 type phase uint8
 
 const (
 	opening     phase = iota // the peer has accepted xl2tpd's SCCRQ
-	established              // xl2tpd has gone on: both ends have agreed on the tunnel
-	abandoned                // as opening, and its xl2tpd has ended
-	orphaned                 // as established, and its xl2tpd has ended: the guard closes the tunnel
+	established              // both ends have agreed on the tunnel
+	abandoned                // nobody goes on with the opening
+	orphaned                 // the guard closes the tunnel in xl2tpd's name
 )
 
 // agreed reports whether both ends have agreed on the tunnel.

@@ -283,6 +283,13 @@ func (h *handler) act(c *channel, v *translator.Verdict, now time.Time) {
 	h.plan(c)
 }
 
+// inject sends a packet that belongs to no channel.
+func (h *handler) inject(i translator.Injection, peer netip.AddrPort, now time.Time) {
+	if err := h.fx.send(i); err != nil {
+		h.logPeerError(peer, now, slog.LevelWarn, "hello guard: packet can't be sent", err)
+	}
+}
+
 func (h *handler) listen(t translator.Tunnel, on bool, now time.Time) {
 	if err := h.fx.listen(t, on); err != nil {
 		h.log.seldom(h.ctx, now, slog.LevelError, "hello guard: rules can't be changed",

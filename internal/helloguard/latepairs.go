@@ -1,7 +1,6 @@
 package helloguard
 
 import (
-	"log/slog"
 	"time"
 
 	"xl2tpd-keepalive/internal/helloguard/translator"
@@ -137,8 +136,5 @@ func (h *handler) askHalf(u *unpaired, at path, f *half, now time.Time) {
 	}
 	f.askedAt, u.asked = now, f
 	m := l2tp.Message{Type: l2tp.TypeSCCCN, Tunnel: f.peerID, Ns: f.copies[0].ns - 1, Nr: f.nr}
-	if err := h.fx.send(translator.Injection{To: translator.ToPeer, Packet: l2tp.AppendPacket(nil, at.local, at.peer, m)}); err != nil {
-		h.log.seldom(h.ctx, now, slog.LevelWarn, "hello guard: packet can't be sent",
-			func() []any { return []any{"peer", at.peer.String(), "err", err} })
-	}
+	h.inject(translator.Injection{To: translator.ToPeer, Packet: l2tp.AppendPacket(nil, at.local, at.peer, m)}, at.peer, now)
 }

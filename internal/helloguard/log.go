@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"net/netip"
 	"time"
 
 	"xl2tpd-keepalive/internal/helloguard/translator"
@@ -73,6 +74,11 @@ func (h *handler) logVerdict(c *channel, why translator.Reason, now time.Time) {
 // logError logs that something about a channel has failed.
 func (h *handler) logError(c *channel, now time.Time, level slog.Level, text string, err error) {
 	h.log.seldom(h.ctx, now, level, text, func() []any { return append(c.name(), "err", err) })
+}
+
+// logPeerError is logError for what belongs to no channel.
+func (h *handler) logPeerError(peer netip.AddrPort, now time.Time, level slog.Level, text string, err error) {
+	h.log.seldom(h.ctx, now, level, text, func() []any { return []any{"peer", peer.String(), "err", err} })
 }
 
 func (c *channel) name() []any {

@@ -1,7 +1,6 @@
 package helloguard
 
 import (
-	"log/slog"
 	"slices"
 	"time"
 
@@ -187,8 +186,5 @@ func (h *handler) givenUp(p *l2tp.Packet, now time.Time) {
 		return
 	}
 	ack := l2tp.Message{Tunnel: own, Nr: p.Msg.Ns + 1} // the first of its peer
-	if err := h.fx.send(translator.Injection{To: translator.ToXl2tpd, Packet: l2tp.AppendPacket(nil, t.Peer, t.Local, ack)}); err != nil {
-		h.log.seldom(h.ctx, now, slog.LevelWarn, "hello guard: packet can't be sent",
-			func() []any { return []any{"peer", t.Peer.String(), "err", err} })
-	}
+	h.inject(translator.Injection{To: translator.ToXl2tpd, Packet: l2tp.AppendPacket(nil, t.Peer, t.Local, ack)}, t.Peer, now)
 }

@@ -86,7 +86,7 @@ func (f facts) owner(local, peer netip.AddrPort, opens bool) owner {
 	switch {
 	case len(possible) == 0 && !(len(free) == 1 && f.listens(local)):
 		return owner{}
-	case len(possible) == 1 && !others && len(free) == 1 && (covers(possible[0].Listens, local) || possible[0].owns(free[0])) && f.certain(connected):
+	case len(possible) == 1 && !others && len(free) == 1 && possible[0].has(free[0], local) && f.certain(connected):
 		return owner{known, possible[0].ID}
 	}
 	return owner{ownership: unclear}
@@ -138,6 +138,11 @@ func (f facts) holders(sockets []socket, local netip.AddrPort) (possible []Daemo
 func (f facts) certain(sockets []socket) bool {
 	return len(sockets) == 0 || !slices.ContainsFunc(sockets, func(s socket) bool { return !cgroupKnown(s.cgroup) }) &&
 		!slices.ContainsFunc(f.daemons, func(d Daemon) bool { return !cgroupKnown(d.Cgroup) })
+}
+
+// has reports whether a socket that can send from local is certainly this xl2tpd's.
+func (d Daemon) has(s socket, local netip.AddrPort) bool {
+	return covers(d.Listens, local) || d.owns(s)
 }
 
 // owns reports whether the socket is this xl2tpd's, whatever its port, or a descendant's: pppd and
