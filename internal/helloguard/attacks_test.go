@@ -30,10 +30,10 @@ func (b *fixture) helloCopies(ns uint16) {
 func TestNothingIsAskedForAnUnclearOwner(t *testing.T) {
 	b := newFixture(t, t.TempDir())
 	b.signs.Offer = true
-	b.world.start(office, 0) // cgroups tell nothing
+	b.world.start(office, 0) // cgroups show nothing
 	b.world.daemons[0].Cgroup, b.world.sockets[0].cgroup, b.world.sockets[1].cgroup = 0, 0, 0
 	b.connect()
-	if o := b.x.list[0].owner; o.ownership != unclear {
+	if o := b.table.list[0].owner; o.ownership != unclear {
 		t.Fatal(o)
 	}
 	b.acts = nil
@@ -58,24 +58,24 @@ func TestSCCRQSentAgainBehindTheSCCRP(t *testing.T) {
 		b.handle(packet(false, l2tp.Message{Tunnel: 9, Ns: 2, Nr: 1}), outbound, b.now)
 	}
 	tun := translator.Tunnel{Local: here, Peer: there, LocalID: 7}
-	if !b.listened[tun] || !b.x.list[0].listening {
-		t.Errorf("listened %v, channel says %v", b.listened, b.x.list[0].listening)
+	if !b.listened[tun] || !b.table.list[0].listening {
+		t.Errorf("listened %v, channel says %v", b.listened, b.table.list[0].listening)
 	}
 }
 
-// A tunnel with an adopted Hello is stopped: that Hello was answered.
-func TestReasonBehindAnAdoptedHello(t *testing.T) {
+// A tunnel with a Hello acknowledged for the peer is stopped: that Hello was answered.
+func TestReasonBehindAHelloAckedForThePeer(t *testing.T) {
 	b := newFixture(t, t.TempDir())
 	b.signs.Offer = true
 	b.connect()
 	b.helloCopies(2)
-	b.run(14 * time.Second) // adopted: the links show life
+	b.run(14 * time.Second) // acknowledged for the peer: the links show life
 	b.run(31 * time.Second)
 	b.handle(packet(false, ourHello(3)), outbound, b.now)
 	b.run(10 * time.Second)
 	b.acts = nil
 	b.handle(closing(false, l2tp.TypeStopCCN, 4, 1, 6, "Server closing"), outbound, b.now)
-	if len(b.ends) != 1 || b.ends[0].Unanswered || b.ends[0].Buried {
+	if len(b.ends) != 1 || b.ends[0].Unanswered || b.ends[0].StopAcked {
 		t.Errorf("%+v", b.ends)
 	}
 }
@@ -97,7 +97,7 @@ func TestPairForgedInTheClear(t *testing.T) {
 		a, _, _ := b.handle(packet(false, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 9, Ns: ns}), outbound, b.now)
 		b.handle(answers(true, 7, ns+1), inboundSecured, b.now)
 		if a == translator.Drop {
-			t.Errorf("Hello %d of a healthy tunnel is dropped, and answered to tunnel %d", ns, b.x.list[0].translator.Tunnel().LocalID)
+			t.Errorf("Hello %d of a healthy tunnel is dropped, and answered to tunnel %d", ns, b.table.list[0].translator.Tunnel().LocalID)
 		}
 		b.run(time.Minute)
 	}
@@ -122,7 +122,7 @@ func TestNumbersForgedInTheClear(t *testing.T) {
 	good := false
 	for _, i := range b.sent {
 		p, _ := l2tp.ParsePacket(i.Packet)
-		good = good || i.To == translator.ToLocal && p.Msg.Ns == 1
+		good = good || i.To == translator.ToXl2tpd && p.Msg.Ns == 1
 	}
 	if !good {
 		t.Error("xl2tpd expects 1, and gets no acknowledgement with that")

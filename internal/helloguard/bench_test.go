@@ -51,15 +51,15 @@ func benchmarkHandle(b *testing.B, n int, one bool) {
 		}
 		all = append(all, Session{translator.Tunnel{Local: here, Peer: peer, LocalID: uint16(1 + i), PeerID: uint16(10000 + i)}, watched.Pid})
 	}
-	d.look(all, epoch)
+	d.takeSessions(all, epoch)
 	now, i, ns := epoch.Add(time.Minute), 0, uint16(0)
 	round := func() {
 		t := all[i]
 		ask := l2tp.AppendPacket(nil, t.Local, t.Peer, l2tp.Message{Type: l2tp.TypeHello, Tunnel: t.PeerID, Ns: ns})
-		d.handle(ask, outbound, now)
+		handleRaw(d, ask, outbound, now)
 		d.due(now)
 		ack := l2tp.AppendPacket(nil, t.Peer, t.Local, l2tp.Message{Tunnel: t.LocalID, Nr: ns + 1})
-		d.handle(ack, inbound, now)
+		handleRaw(d, ack, inbound, now)
 		d.due(now)
 		if i++; i == n {
 			i, ns = 0, ns+1

@@ -70,17 +70,17 @@ func (b *fixture) hold(n int, ns uint16) (held int) {
 func (b *fixture) within() {
 	b.t.Helper()
 	shares := 0
-	for _, l := range b.x.callers.shares {
+	for _, l := range b.table.callers.shares {
 		shares = max(shares, l.Len())
 	}
 	files, err := os.ReadDir(string(b.store))
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	if len(b.x.list) > maxChannels || b.x.awaited.len() > maxAwaited || b.x.callers.len() > maxHalfOpen ||
-		shares > maxHalfOpenOfPeer || len(b.x.unpaired) > maxUnpaired || len(files) > maxChannels {
+	if len(b.table.list) > maxChannels || b.table.awaited.len() > maxAwaited || b.table.callers.len() > maxHalfOpen ||
+		shares > maxHalfOpenOfPeer || len(b.table.unpaired) > maxUnpaired || len(files) > maxChannels {
 		b.t.Fatalf("%d channels, %d awaited, %d half open, %d of one peer, %d unpaired, %d files",
-			len(b.x.list), b.x.awaited.len(), b.x.callers.len(), shares, len(b.x.unpaired), len(files))
+			len(b.table.list), b.table.awaited.len(), b.table.callers.len(), shares, len(b.table.unpaired), len(files))
 	}
 	if most := maxChannels + maxAwaited + maxUnpaired; len(b.listened) > most {
 		b.t.Fatalf("listening to %d", len(b.listened))
@@ -102,7 +102,7 @@ func TestFloods(t *testing.T) {
 	if held := b.hold(real, 2); held != real {
 		t.Fatalf("%d of %d held", held, real)
 	}
-	before := len(b.x.list)
+	before := len(b.table.list)
 	var heap [2]runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&heap[0])
@@ -131,9 +131,9 @@ func TestFloods(t *testing.T) {
 				b.now = b.now.Add(10 * time.Microsecond)
 			}
 			b.within()
-			if len(b.log.String()[log:]) > 1000 || len(fileNames(t, b)) != files || len(b.sent) != sent || len(b.x.list) != before {
+			if len(b.log.String()[log:]) > 1000 || len(fileNames(t, b)) != files || len(b.sent) != sent || len(b.table.list) != before {
 				t.Errorf("%s, many peers %v: %d bytes of log, %d files more, %d packets sent, %d channels more", name, many,
-					b.log.Len()-log, len(fileNames(t, b))-files, len(b.sent)-sent, len(b.x.list)-before)
+					b.log.Len()-log, len(fileNames(t, b))-files, len(b.sent)-sent, len(b.table.list)-before)
 			}
 		}
 	}
@@ -143,12 +143,12 @@ func TestFloods(t *testing.T) {
 		t.Errorf("the heap has grown by %d kB", grown>>10)
 	}
 	t.Logf("%d tunnels that are held: %d kB of heap, and %d kB after the flood", real, heap[0].HeapAlloc>>10, heap[1].HeapAlloc>>10)
-	if held := b.hold(real, 3); held != real || len(b.apart()) != real {
+	if held := b.hold(real, 3); held != real || len(b.diverged()) != real {
 		t.Errorf("%d of %d held after the flood", held, real)
 	}
 	b.age(2 + int(openTTL/tidyEvery))
-	if b.x.callers.len()+b.x.awaited.len()+len(b.x.unpaired) != 0 {
-		t.Errorf("%d half open, %d awaited, %d unpaired are left", b.x.callers.len(), b.x.awaited.len(), len(b.x.unpaired))
+	if b.table.callers.len()+b.table.awaited.len()+len(b.table.unpaired) != 0 {
+		t.Errorf("%d half open, %d awaited, %d unpaired are left", b.table.callers.len(), b.table.awaited.len(), len(b.table.unpaired))
 	}
 }
 
@@ -180,8 +180,8 @@ func TestFloodsThroughXl2tpd(t *testing.T) {
 			b.handle(between(here, peerNumber(1<<20+i/3), m, own), outbound, b.now)
 		}
 		b.within()
-		if len(b.x.list) != real || len(fileNames(t, b)) != real {
-			t.Errorf("%s: %d channels, %d files, want %d", name, len(b.x.list), len(fileNames(t, b)), real)
+		if len(b.table.list) != real || len(fileNames(t, b)) != real {
+			t.Errorf("%s: %d channels, %d files, want %d", name, len(b.table.list), len(fileNames(t, b)), real)
 		}
 	}
 }
@@ -191,12 +191,12 @@ func TestFloodsThroughXl2tpd(t *testing.T) {
 func TestFullTable(t *testing.T) {
 	b := newFixture(t, memoryDir(t))
 	b.dial(maxChannels)
-	if len(b.x.list) != maxChannels {
-		t.Fatalf("%d channels", len(b.x.list))
+	if len(b.table.list) != maxChannels {
+		t.Fatalf("%d channels", len(b.table.list))
 	}
 	more := func(i int) bool {
 		b.dialOne(i)
-		return b.x.known(path{here, peerNumber(i)}, uint16(20000+i), true) != nil
+		return b.table.known(path{here, peerNumber(i)}, uint16(20000+i), true) != nil
 	}
 	for i := range 100 {
 		if more(maxChannels + i) {
@@ -208,7 +208,7 @@ func TestFullTable(t *testing.T) {
 		t.Errorf("the log says %d times that the table is full", n)
 	}
 	b.handle(between(here, peerNumber(5), l2tp.Message{Type: l2tp.TypeStopCCN, Assigned: 6, Tunnel: 20005, Ns: 2, Nr: 1}, 0), outbound, b.now)
-	if !more(maxChannels) || b.x.known(path{here, peerNumber(5)}, 20005, true) != nil {
+	if !more(maxChannels) || b.table.known(path{here, peerNumber(5)}, 20005, true) != nil {
 		t.Error("the tunnel that is closing has made no room")
 	}
 	b.within()
@@ -238,8 +238,8 @@ func TestCallsInAFlood(t *testing.T) {
 				b.handle(between(here, peerNumber(i-50), l2tp.Message{Tunnel: 9, Ns: 1, Nr: 2}, 0), outbound, b.now)
 			}
 		}
-		if want := (10*maxHalfOpen + 49) / 100; len(b.x.list) != want {
-			t.Errorf("%s: %d tunnels, want %d", name, len(b.x.list), want)
+		if want := (10*maxHalfOpen + 49) / 100; len(b.table.list) != want {
+			t.Errorf("%s: %d tunnels, want %d", name, len(b.table.list), want)
 		}
 		b.within()
 	}
@@ -258,8 +258,8 @@ func TestOneAddressHasItsShare(t *testing.T) {
 	for i := range maxHalfOpen - maxHalfOpenOfPeer {
 		b.handle(between(here, peerNumber(i), l2tp.Message{Tunnel: 9, Ns: 1, Nr: 2}, 0), outbound, b.now)
 	}
-	if want := maxHalfOpen - maxHalfOpenOfPeer; len(b.x.list) != want {
-		t.Errorf("%d tunnels, want %d", len(b.x.list), want)
+	if want := maxHalfOpen - maxHalfOpenOfPeer; len(b.table.list) != want {
+		t.Errorf("%d tunnels, want %d", len(b.table.list), want)
 	}
 }
 
@@ -270,28 +270,28 @@ func TestHalfOpen(t *testing.T) {
 	tunnel := translator.Tunnel{Local: here, Peer: there, LocalID: 7, PeerID: 9}
 	b.handlesRaw(false, assigning(false, l2tp.TypeSCCRP, 9, 7, 0, 1), translator.Pass)
 	b.handlesRaw(false, assigning(false, l2tp.TypeSCCRP, 9, 7, 0, 1), translator.Pass)
-	if len(b.listened) != 0 || len(b.x.list) != 0 || b.kept(tunnel) || b.stand() != 0 {
-		t.Fatalf("listening to %v, %d channels", b.listened, len(b.x.list))
+	if len(b.listened) != 0 || len(b.table.list) != 0 || b.kept(tunnel) || b.stand() != 0 {
+		t.Fatalf("listening to %v, %d channels", b.listened, len(b.table.list))
 	}
 	b.handles(false, l2tp.Message{Tunnel: 9, Ns: 1, Nr: 2}, translator.Pass)
-	if !b.listened[translator.Tunnel{Local: here, Peer: there, LocalID: 7}] || !b.kept(tunnel) || b.stand() != 1 || !b.x.list[0].owner.is(watched) {
+	if !b.listened[translator.Tunnel{Local: here, Peer: there, LocalID: 7}] || !b.kept(tunnel) || b.stand() != 1 || !b.table.list[0].owner.is(watched) {
 		t.Errorf("listening to %v, %d tunnels", b.listened, b.stand())
 	}
 
 	// An SCCRP that comes again, late, opens nothing: the channel stays as it is.
-	c := b.x.list[0]
+	c := b.table.list[0]
 	b.handlesRaw(false, assigning(false, l2tp.TypeSCCRP, 9, 7, 0, 1), translator.Pass)
 	b.handles(false, l2tp.Message{Type: l2tp.TypeICRQ, Tunnel: 9, Ns: 1, Nr: 3}, translator.Pass)
-	if len(b.x.list) != 1 || b.x.list[0] != c || b.x.callers.len() != 0 {
-		t.Errorf("%d channels, %d half open", len(b.x.list), b.x.callers.len())
+	if len(b.table.list) != 1 || b.table.list[0] != c || b.table.callers.len() != 0 {
+		t.Errorf("%d channels, %d half open", len(b.table.list), b.table.callers.len())
 	}
 
 	// As LAC there is a channel from the SCCRP on, but no file, and it does not count.
 	b = newFixture(t, memoryDir(t))
 	b.handlesRaw(false, assigning(false, l2tp.TypeSCCRQ, 0, 7, 0, 0), translator.Pass)
 	b.handlesRaw(true, assigning(true, l2tp.TypeSCCRP, 7, 9, 0, 1), translator.Pass)
-	if len(b.x.list) != 1 || b.kept(tunnel) || b.stand() != 0 {
-		t.Errorf("%d channels, %d tunnels", len(b.x.list), b.stand())
+	if len(b.table.list) != 1 || b.kept(tunnel) || b.stand() != 0 {
+		t.Errorf("%d channels, %d tunnels", len(b.table.list), b.stand())
 	}
 }
 
@@ -328,7 +328,7 @@ func TestStopsListening(t *testing.T) {
 		"its xl2tpd has ended": func(b *fixture) {
 			b.connect()
 			b.world.end(watched)
-			b.meet(Host{}, b.now)
+			b.update(Host{}, b.now)
 			for range maxStops {
 				b.now = b.now.Add(20 * time.Second)
 				b.due(b.now)
@@ -337,8 +337,8 @@ func TestStopsListening(t *testing.T) {
 		},
 	} {
 		b := newFixture(t, memoryDir(t))
-		if end(b); len(b.listened)+len(b.listening()) != 0 || len(b.x.list) != 0 || len(fileNames(t, b)) != 0 {
-			t.Errorf("%s: listening to %v, %d channels", name, b.listened, len(b.x.list))
+		if end(b); len(b.listened)+len(b.listening()) != 0 || len(b.table.list) != 0 || len(fileNames(t, b)) != 0 {
+			t.Errorf("%s: listening to %v, %d channels", name, b.listened, len(b.table.list))
 		}
 	}
 }

@@ -50,50 +50,85 @@ type address struct {
 	out bool
 }
 
+// phase is how far the life of a channel has come:
+//
+//	opening     → established   xl2tpd sends a message that is no StopCCN
+//	established → orphaned      xl2tpd has ended
+//	opening     → abandoned     the same
+//	orphaned    → established   another process sends in the tunnel
+//	abandoned   → opening       the same
+//
+// A channel of a tunnel that is older than the guard begins as established.
+type phase uint8
+
+const (
+	opening     phase = iota // the peer has accepted xl2tpd's SCCRQ
+	established              // both ends have agreed on the tunnel
+	abandoned                // nobody goes on with the opening
+	orphaned                 // the guard closes the tunnel in xl2tpd's name
+)
+
+// agreed reports whether both ends have agreed on the tunnel.
+func (p phase) agreed() bool { return p == established || p == orphaned }
+
+// xl2tpdEnded reports whether the tunnel's xl2tpd has ended; false also if nobody knows.
+func (p phase) xl2tpdEnded() bool { return p == abandoned || p == orphaned }
+
+// reported is which end of a channel was given to Guard.Ended. A later one is only if it is greater.
+type reported uint8
+
+const (
+	noEnd     reported = iota
+	callEnd            // xl2tpd has closed the call, and not the tunnel
+	tunnelEnd          // or the peer has closed the call
+)
+
 // channel is the control channel of one tunnel.
 type channel struct {
-	translator  *translator.Translator
-	owner       owner
-	asked       time.Time // when the host was last asked who the owner is
-	established bool      // xl2tpd and the peer have agreed on it
-	listening   bool      // the peer's messages are queued
-	seen        time.Time // latest packet from xl2tpd
-	rounds      int       // of tidy, since that
-	heard       time.Time // latest believable packet from the peer
-	vendor      string    // what the peer calls itself; empty: not seen
-	wanted      bool      // its links want it held; false: they have to be asked
-	secured     bool      // the peer's packets come through IPsec
-	clear       bool      // the peer was believed in the clear
-	paired      bool      // its ids were paired by what came in from the peer
-	guessed     *half     // what its ids were paired for, by data alone; nil: they were not
-	noted       time.Time // since when its data are noted; zero: they are not
-	review      time.Time // when its links are asked whether they are certain; zero: not before the next tidy
-	inKernel    bool      // the kernel has had a session of it
-	dead        bool      // the peer is known to be dead
+	translator *translator.Translator
+	owner      owner
+	asked      time.Time // when the host was last asked who the owner is
+	phase      phase
+	stops      stops      // with which the guard closes the tunnel of an xl2tpd that has ended
+	addresses  [2]address // in table.channels
+	index      int        // in table.list
+	restored   bool       // from a file
+	inKernel   bool       // the kernel has had a session of it
+	paired     bool       // its ids were paired by what came in from the peer
+	guessed    *half      // what its ids were paired for, by data alone; nil: they were not
+
+	seen    time.Time // latest packet from xl2tpd
+	rounds  int       // of tidy, since that
+	heard   time.Time // latest believable packet from the peer
+	secured bool      // the peer's packets come through IPsec
+	clear   bool      // the peer was believed in the clear
+	vendor  string    // what the peer calls itself; empty: not seen
+	wanted  bool      // its links want it held; false: they have to be asked
+	noted   time.Time // since when its data are noted; zero: they are not
+	review  time.Time // when its links are asked whether they are certain; zero: not before the next tidy
+
+	peerDead    bool      // nothing can come of the peer any more
 	ackStop     bool      // xl2tpd's StopCCN to it waits for its acknowledgement
-	orphan      *orphan   // its xl2tpd has ended; nil: it has not, or is not known
-	hangingUp   time.Time // when the service has had it hung up
-	closed      bool      // a StopCCN or CDN has been explained
-	reason      *CloseReason
-	half        bool      // and that was a CDN of xl2tpd's
-	helloSince  time.Time // since when a Hello of xl2tpd is unanswered; zero: none is
-	owedSince   time.Time // since when a message of the peer is unacknowledged; zero: none is
-	counts      Counts
-	addresses   [2]address
-	index       int  // in table.list
-	restored    bool // from a file
-	failClosed  bool // its packets must not pass without the guard
-	written     written
-	doing       string // what the log said last
+	hangingUp   time.Time // when the service has asked xl2tpd to hang up
+	reported    reported
+	reason      *CloseReason // what was reported; nil: nothing, or it is no longer of interest
+	helloSince  time.Time    // since when a Hello of xl2tpd is unanswered; zero: none is
+	unackedFrom time.Time    // since when a message of the peer is unacknowledged; zero: none is
+
+	listening  bool // the peer's messages are queued
+	failClosed bool // its packets must not pass without the guard
+	written    written
+	counts     Counts
+	doing      string // what the log said last
 }
 
-// needsGuard reports whether the channel's packets must not pass a guard that is down for
+// mustFailClosed reports whether the channel's packets must not pass a guard that is down for
 // a moment.
-func (c *channel) needsGuard() bool { return c.translator.Diverged() || c.translator.Undecided() }
+func (c *channel) mustFailClosed() bool { return c.translator.Diverged() || c.translator.Undecided() }
 
 // up reports whether the channel is that of a tunnel that is up, unless xl2tpd has gone silent.
 func (c *channel) up() bool {
-	return c.established && !c.translator.Closing() && c.orphan == nil
+	return c.phase == established && !c.translator.Closing()
 }
 
 // stands reports whether the channel is that of a tunnel that is up, as far as is known.
@@ -103,7 +138,7 @@ func (c *channel) stands() bool { return c.up() && c.rounds <= silentRounds }
 type awaited struct {
 	owner  owner
 	at     time.Time // of its latest copy
-	dialed bool      // Guard.Dials was told
+	dialed bool      // Guard.Dials was called
 }
 
 // path is that of the channel's packets.
@@ -193,7 +228,7 @@ func (x *table) known(at path, id uint16, out bool) *channel {
 func (x *table) makeRoom() *channel {
 	var oldest *channel
 	for _, c := range x.list {
-		if !c.stands() && !c.needsGuard() && (oldest == nil || c.seen.Before(oldest.seen)) {
+		if !c.stands() && !c.mustFailClosed() && (oldest == nil || c.seen.Before(oldest.seen)) {
 			oldest = c
 		}
 	}

@@ -157,7 +157,7 @@ func TestFind(t *testing.T) {
 		}},
 	} {
 		b := newFixture(t, t.TempDir())
-		b.x.setSessions(c.sessions)
+		b.table.setSessions(c.sessions)
 		for i, s := range c.steps {
 			p, err := l2tp.ParsePacket(s.raw)
 			if err != nil {
@@ -184,9 +184,9 @@ func TestMeet(t *testing.T) {
 	b := newFixture(t, t.TempDir())
 	s := Session{Tunnel: translator.Tunnel{Local: here, Peer: there, LocalID: 7, PeerID: 9}, Xl2tpd: watched.Pid}
 	for range 2 {
-		b.look([]Session{s, {Tunnel: translator.Tunnel{Local: here, LocalID: 6, PeerID: 8}}}, epoch)
+		b.takeSessions([]Session{s, {Tunnel: translator.Tunnel{Local: here, LocalID: 6, PeerID: 8}}}, epoch)
 	}
-	if all := b.x.list; len(all) != 1 || all[0].translator.Tunnel() != s.Tunnel || !all[0].owner.is(watched) {
+	if all := b.table.list; len(all) != 1 || all[0].translator.Tunnel() != s.Tunnel || !all[0].owner.is(watched) {
 		t.Errorf("%d channels", len(all))
 	}
 }

@@ -17,7 +17,8 @@ type CloseReason struct {
 	Operator   bool // somebody has hung up on this host
 	Half       bool // xl2tpd has closed the call, and not the tunnel
 	Unanswered bool // xl2tpd gave up on a peer that does not answer
-	Buried     bool // the peer is dead, and xl2tpd gets its acknowledgement from the guard
+	// The peer is dead, and xl2tpd gets its acknowledgement from the guard.
+	StopAcked bool `json:"Buried"`
 }
 
 const (
@@ -50,14 +51,14 @@ var (
 )
 
 // closeReason explains a StopCCN or CDN. unanswered is for how long a Hello of xl2tpd has
-// waited for its acknowledgement, owed the same for a message of the peer.
-func closeReason(m l2tp.Message, payload []byte, byPeer bool, unanswered, owed time.Duration) CloseReason {
+// waited for its acknowledgement, unacked the same for a message of the peer.
+func closeReason(m l2tp.Message, payload []byte, byPeer bool, unanswered, unacked time.Duration) CloseReason {
 	code, words, _ := l2tp.Result(payload)
 	switch {
 	case !byPeer && unanswered >= gaveUp && words != hungUp:
 		return CloseReason{Reason: fmt.Sprintf("xl2tpd's Hello was unanswered for %.0f s", unanswered.Seconds()), Unanswered: true}
-	case byPeer && owed >= gaveUp:
-		return CloseReason{ByPeer: true, Reason: fmt.Sprintf("the peer's keepalive: its Hello was unanswered for %.0f s", owed.Seconds())}
+	case byPeer && unacked >= gaveUp:
+		return CloseReason{ByPeer: true, Reason: fmt.Sprintf("the peer's keepalive: its Hello was unanswered for %.0f s", unacked.Seconds())}
 	}
 	if plain, ok := xl2tpdSays[words]; ok && !byPeer {
 		return CloseReason{Reason: plain, Operator: words == hungUp, Unanswered: words == timedOut}
@@ -66,17 +67,23 @@ func closeReason(m l2tp.Message, payload []byte, byPeer bool, unanswered, owed t
 	if byPeer {
 		e.Reason = "closed by the peer"
 	}
-	names := stopResults
-	if m.Type == l2tp.TypeCDN {
-		names = callResults
-	}
-	if int(code) < len(names) && names[code] != "" {
-		e.Reason += ": " + names[code]
-	} else if code != 0 {
-		e.Reason += fmt.Sprintf(": result code %d", code)
-	}
+	e.Reason += resultText(m.Type, code)
 	if words != "" {
 		e.Reason += " " + strconv.QuoteToASCII(words[:min(len(words), maxWords)])
 	}
 	return e
+}
+
+func resultText(kind l2tp.MessageType, code uint16) string {
+	names := stopResults
+	if kind == l2tp.TypeCDN {
+		names = callResults
+	}
+	switch {
+	case int(code) < len(names) && names[code] != "":
+		return ": " + names[code]
+	case code != 0:
+		return fmt.Sprintf(": result code %d", code)
+	}
+	return ""
 }

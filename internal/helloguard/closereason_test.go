@@ -54,7 +54,7 @@ func TestCloseReason(t *testing.T) {
 	}
 }
 
-// An end is told once, with what led to it.
+// An end is reported once, with what led to it.
 func TestEnds(t *testing.T) {
 	b := newFixture(t, t.TempDir())
 	b.signs.Alive = false
@@ -69,10 +69,10 @@ func TestEnds(t *testing.T) {
 	stop := closing(false, l2tp.TypeStopCCN, 3, 1, 1, "Timeout")
 	b.handlesRaw(false, slices.Clone(stop), translator.Pass)
 	b.handlesRaw(false, stop, translator.Pass)
-	if want := []CloseReason{{Reason: "xl2tpd's Hello was unanswered for 31 s", Unanswered: true, Buried: true}}; !slices.Equal(b.ends, want) {
+	if want := []CloseReason{{Reason: "xl2tpd's Hello was unanswered for 31 s", Unanswered: true, StopAcked: true}}; !slices.Equal(b.ends, want) {
 		t.Errorf("%+v, want %+v", b.ends, want)
 	}
-	if all := b.x.list; len(all) != 1 || all[0].counts != (Counts{Passed: 5}) {
+	if all := b.table.list; len(all) != 1 || all[0].counts != (Counts{Passed: 5}) {
 		t.Errorf("%+v", all[0].counts)
 	}
 
@@ -86,7 +86,7 @@ func TestEnds(t *testing.T) {
 	}
 }
 
-// A call may end, and another one begin in the same tunnel: its end is told too.
+// A call may end, and another one begin in the same tunnel: its end is reported too.
 func TestEndsOfCalls(t *testing.T) {
 	b := newFixture(t, t.TempDir())
 	b.connect()
@@ -122,35 +122,35 @@ func TestEndsOnce(t *testing.T) {
 	b.handles(false, l2tp.Message{Type: l2tp.TypeICRQ, Tunnel: 9, Ns: 3, Nr: 1}, translator.Pass)
 	b.handlesRaw(false, slices.Clone(stop), translator.Pass)
 	if len(b.ends) != 1 {
-		t.Errorf("told %d times: %+v", len(b.ends), b.ends)
+		t.Errorf("reported %d times: %+v", len(b.ends), b.ends)
 	}
 
-	// So it is if we are restarted meanwhile: whoever is told may be another.
+	// So it is if the guard is restarted meanwhile: the supervisor may be a new one too.
 	next := b.again()
 	next.handlesRaw(false, stop, translator.Pass)
-	if len(next.x.list) != 1 || !slices.Equal(next.ends, b.ends) {
-		t.Errorf("%d tunnels, told %+v", len(next.x.list), next.ends)
+	if len(next.table.list) != 1 || !slices.Equal(next.ends, b.ends) {
+		t.Errorf("%d tunnels, reported %+v", len(next.table.list), next.ends)
 	}
 }
 
-// Nor is it told again once another tunnel with that peer has been dialled.
+// Nor is it reported again once another tunnel with that peer has been dialled.
 func TestEndIsPast(t *testing.T) {
 	b := newFixture(t, t.TempDir())
 	b.connect()
 	b.handlesRaw(false, closing(false, l2tp.TypeStopCCN, 2, 1, 1, "Goodbye!"), translator.Pass)
-	b.past(there.Addr())
+	b.forgetReasons(there.Addr())
 	next := b.again()
-	if len(next.x.list) != 1 || len(next.ends) != 0 {
-		t.Errorf("%d tunnels, told %+v", len(next.x.list), next.ends)
+	if len(next.table.list) != 1 || len(next.ends) != 0 {
+		t.Errorf("%d tunnels, reported %+v", len(next.table.list), next.ends)
 	}
 }
 
-// What we have had hung up ourselves was no operator, for as long as that may take.
+// What the service itself has hung up was no operator, for as long as that may take.
 func TestEndsByUs(t *testing.T) {
 	for ago, operator := range map[time.Duration]bool{hangUpTime - 1: false, hangUpTime: true} {
 		b := newFixture(t, t.TempDir())
 		b.connect()
-		for _, c := range b.x.list {
+		for _, c := range b.table.list {
 			c.hangingUp = b.now.Add(-ago)
 		}
 		b.handlesRaw(false, closing(false, l2tp.TypeStopCCN, 2, 1, 1, "Goodbye!"), translator.Pass)

@@ -15,36 +15,38 @@ func (h *handler) learn(c *channel, p *l2tp.Packet, byPeer bool, now time.Time) 
 	switch p.Msg.Type {
 	case l2tp.TypeICRQ: // another call begins, though none that will come to anything in a dying tunnel
 		if !c.translator.Closing() {
-			c.closed, c.half = false, false
+			c.reported = noEnd
 		}
-	case l2tp.TypeStopCCN:
-		h.explain(c, p, byPeer, now)
-	case l2tp.TypeCDN:
+	case l2tp.TypeStopCCN, l2tp.TypeCDN:
 		h.explain(c, p, byPeer, now)
 	}
 }
 
-// explain tells why a tunnel or call is being closed, once.
+// explain reports why a tunnel or call is being closed, once.
 func (h *handler) explain(c *channel, p *l2tp.Packet, byPeer bool, now time.Time) {
-	r := closeReason(p.Msg, p.Payload(), byPeer, since(c.helloSince, now), since(c.owedSince, now))
+	r := closeReason(p.Msg, p.Payload(), byPeer, since(c.helloSince, now), since(c.unackedFrom, now))
 	r.Half = !byPeer && p.Msg.Type == l2tp.TypeCDN
-	c.dead = c.dead || r.Unanswered
-	c.ackStop = c.dead && !byPeer && p.Msg.Type == l2tp.TypeStopCCN
+	end := tunnelEnd
+	if r.Half {
+		end = callEnd
+	}
+	c.peerDead = c.peerDead || r.Unanswered
+	c.ackStop = c.peerDead && !byPeer && p.Msg.Type == l2tp.TypeStopCCN
 	if now.Sub(c.hangingUp) < hangUpTime || c.owner.ownership != known {
 		r.Operator = false // it was the service, or nobody knows which xl2tpd's
 	}
-	if !c.closed || c.half && !r.Half {
-		c.closed, c.half, r.Buried = true, r.Half, c.dead
-		c.reason = &r
+	if end > c.reported {
+		r.StopAcked = c.peerDead
+		c.reported, c.reason = end, &r
 		h.save(c)
 		h.ended(c.connection(), r)
 	}
 }
 
-// past forgets for the next process how tunnels with a peer have ended, once another is
+// forgetReasons forgets for the next process how tunnels with a peer have ended, once another is
 // dialled.
-func (h *handler) past(peer netip.Addr) {
-	for _, c := range h.x.list {
+func (h *handler) forgetReasons(peer netip.Addr) {
+	for _, c := range h.table.list {
 		if c.reason != nil && c.translator.Tunnel().Peer.Addr() == peer {
 			c.reason = nil
 			h.save(c)
@@ -55,7 +57,7 @@ func (h *handler) past(peer netip.Addr) {
 // clock notes since when either end waits for an acknowledgement.
 func (c *channel) clock(now time.Time) {
 	c.helloSince = begun(c.helloSince, c.translator.HelloUnanswered(), now)
-	c.owedSince = begun(c.owedSince, c.translator.PeerUnanswered(), now)
+	c.unackedFrom = begun(c.unackedFrom, c.translator.PeerUnanswered(), now)
 }
 
 func begun(at time.Time, waiting bool, now time.Time) time.Time {

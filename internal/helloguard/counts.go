@@ -16,7 +16,7 @@ type Counts struct {
 
 func (c *Counts) add(why translator.Reason) {
 	switch why {
-	case translator.HelloAcked, translator.HelloAdopted, translator.HelloNotCounted:
+	case translator.HelloAcked, translator.HelloAckedForPeer, translator.HelloNotCounted:
 		c.Held++
 	case translator.HelloPassed:
 		c.Passed++
@@ -40,7 +40,7 @@ type Channel struct {
 // Channels returns what is known of every control channel, in no order.
 func (g *Guard) Channels() (all []Channel) {
 	g.with(func(h *handler) {
-		for _, c := range h.x.list {
+		for _, c := range h.table.list {
 			all = append(all, Channel{
 				Tunnel: c.translator.Tunnel(), Owner: c.connection().Owner, Vendor: c.vendor, Heard: c.heard, Counts: c.counts,
 				Holding: c.translator.Diverged(), Up: c.up(), Closing: c.translator.Closing() && !c.translator.Closed(),
@@ -53,21 +53,21 @@ func (g *Guard) Channels() (all []Channel) {
 // with calls do with the handler of who is at work, if somebody is.
 func (g *Guard) with(do func(*handler)) {
 	g.mu.Lock()
-	w := g.now
+	w := g.session
 	g.mu.Unlock()
 	if w == nil {
 		return
 	}
-	w.hold(func() {
+	w.locked(func() {
 		if !w.ended {
 			do(w.h)
 		}
 	})
 }
 
-// at makes w who is at work.
-func (g *Guard) at(s *session) {
+// setSession makes w who is at work.
+func (g *Guard) setSession(s *session) {
 	g.mu.Lock()
-	g.now = s
+	g.session = s
 	g.mu.Unlock()
 }

@@ -42,7 +42,7 @@ func TestDataAreEvidence(t *testing.T) {
 		b.connect()
 		b.now = b.now.Add(time.Hour)
 		b.signs = tc.signs
-		c := b.x.list[0]
+		c := b.table.list[0]
 		c.secured = tc.secured
 		a := arrival{}
 		if tc.clear > 0 {
@@ -52,8 +52,8 @@ func TestDataAreEvidence(t *testing.T) {
 			a.secured = b.now.Add(-tc.through)
 		}
 		b.came[address{c.path(), tc.id, false}] = a
-		if life, _ := b.life(c, b.now); life.Tunnel != tc.want {
-			t.Errorf("%s: alive %v", name, life.Tunnel)
+		if live, _ := b.liveness(c, b.now); live.Peer != tc.want {
+			t.Errorf("%s: alive %v", name, live.Peer)
 		}
 		if noted := b.noted[c.path()]; noted != (tc.signs.Wanted && !tc.signs.Certain) {
 			t.Errorf("%s: noted %v", name, noted)
@@ -106,13 +106,13 @@ func TestDataAreReadOnce(t *testing.T) {
 		b.dial(i)
 	}
 	b.age(1)
-	for _, c := range b.x.list {
-		b.life(c, b.now)
+	for _, c := range b.table.list {
+		b.liveness(c, b.now)
 	}
 	if b.reads != 1 {
 		t.Errorf("read %d times at one time", b.reads)
 	}
-	b.life(b.x.list[0], b.now.Add(time.Second))
+	b.liveness(b.table.list[0], b.now.Add(time.Second))
 	if b.reads != 2 {
 		t.Errorf("read %d times", b.reads)
 	}
@@ -141,7 +141,7 @@ func TestSilentTunnelWithData(t *testing.T) {
 			}
 			b.age(1)
 		}
-		if kept := len(b.x.list) == 1; kept != tc.kept {
+		if kept := len(b.table.list) == 1; kept != tc.kept {
 			t.Errorf("%s: kept %v", name, kept)
 		}
 	}
@@ -158,7 +158,7 @@ func dataPacket(flags uint16, id uint16) []byte {
 	return p
 }
 
-// The kernel notes data messages of the paths that it is told, with the id where it lies.
+// The kernel notes data messages of the paths that are named, with the id where it lies.
 func TestNotesData(t *testing.T) {
 	r := newRules()
 	for name, tc := range map[string]struct {

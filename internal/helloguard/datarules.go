@@ -16,9 +16,10 @@ import (
 // when they come in: each packet renews the time of its tunnel's element in a set.
 
 const (
-	// maxClear is how many tunnels the set of packets in the clear holds: anybody can forge those. Packets that came
-	// through IPsec have a set of their own, without a size. The kernel gives a set a hash table of its full size, and
-	// walks through the table every second (net/netfilter/nft_set_hash.c, nft_rhash_gc).
+	// maxClear is how many tunnels the set of packets in the clear holds: anybody can forge those.
+	// Packets that came through IPsec have a set of their own, without a size. The kernel gives a set a
+	// hash table of its full size, and walks through the table every second (net/netfilter/nft_set_hash.c,
+	// nft_rhash_gc).
 	maxClear = maxChannels
 
 	// The hook's chain, which is not there before data are to be noted, and the chain that notes.
@@ -63,9 +64,10 @@ func (r *rules) setData(at path, on bool) error {
 	return flush(c)
 }
 
-// addDataHook adds the sets, the chain that notes, and the hook's chain behind that of control messages. For a packet in a queue the kernel
-// keeps only the place of its chain in the list. Another chain before it would move that place, and
-// the packet would go through its chain again (net/netfilter/nf_queue.c, nf_reinject).
+// addDataHook adds the sets, the chain that notes, and the hook's chain behind that of control
+// messages. For a packet in a queue the kernel keeps only the place of its chain in the list. Another
+// chain before it would move that place, and the packet would go through its chain again
+// (net/netfilter/nf_queue.c, nf_reinject).
 func (r *rules) addDataHook(c *nftables.Conn) error {
 	for _, s := range []*nftables.Set{r.clear, r.secured} {
 		if err := addSet(c, s, nil); err != nil {
@@ -81,8 +83,8 @@ func (r *rules) addDataHook(c *nftables.Conn) error {
 func data(to string) []expr.Any { return messages(0, to) }
 
 // noteData are the rules for data messages: ip saddr . ip daddr . udp sport . udp dport
-// @datapeers update @cleardata (or @secureddata) { the same . tunnel id }. The id lies behind the length, if
-// there is one.
+// @datapeers update @cleardata (or @secureddata) { the same . tunnel id }. The id lies behind the
+// length, if there is one.
 func (r *rules) noteData() [][]expr.Any {
 	const length = 0x40 // L bit
 	forms := []struct {

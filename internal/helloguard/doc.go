@@ -1,7 +1,7 @@
 // Package helloguard is the kernel side of the Hello guard. An nftables table of its own
 // hands L2TP control packets to an NFQUEUE: those that root's programs send, and those of
-// the peers that the guard listens to. Package translator judges them. Data packets never
-// enter the queue.
+// the peers that the guard listens to. Package translator decides about them. Data packets
+// never enter the queue.
 //
 // A tunnel lives if its certain links do, or if its own packets come in: the peer's control
 // messages, or data. Where its links are not certain, the kernel notes when data came in
@@ -22,7 +22,8 @@
 //
 // A control connection belongs to the process that has opened it (see owner.go); all xl2tpds
 // are equal. Where several have one port, the kernel says from which cgroup's socket a message
-// comes (senderrules.go; Linux 5.13 and later). Connections of other programs pass. If nobody can tell which xl2tpd has opened
-// one, its Hellos may be held, but it is not closed, asked or answered for. All tables are
-// bounded (channels.go): peers anywhere can make xl2tpd send.
+// comes (senderrules.go; Linux 5.13 and later). Connections of other programs pass. If it is
+// unknown which xl2tpd has opened a connection, the guard may hold its Hellos. It does not close
+// it, and asks or answers nothing in its name. All tables are bounded (channels.go): peers
+// anywhere can make xl2tpd send.
 package helloguard

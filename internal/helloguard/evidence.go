@@ -92,8 +92,7 @@ func (h *handler) noteData(c *channel, on bool, now time.Time) {
 
 func (h *handler) wantData(at path, on bool, now time.Time) {
 	if err := h.data.want(at, on); err != nil {
-		h.log.seldom(h.ctx, now, slog.LevelError, "hello guard: rules can't be changed",
-			func() []any { return []any{"peer", at.peer.String(), "err", err} })
+		h.logPeerError(at.peer, now, slog.LevelError, "hello guard: rules can't be changed", err)
 	}
 }
 

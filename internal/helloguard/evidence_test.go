@@ -29,8 +29,8 @@ func TestPeersMessagesAreEvidence(t *testing.T) {
 		b.now = b.now.Add(time.Hour)
 		b.handle(packet(true, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 7, Ns: 1, Nr: 2}), inbound, b.now)
 		b.signs = tc.signs
-		if life, _ := b.life(b.x.list[0], b.now.Add(tc.ago)); life.Tunnel != tc.want {
-			t.Errorf("%s: alive %v", name, life.Tunnel)
+		if live, _ := b.liveness(b.table.list[0], b.now.Add(tc.ago)); live.Peer != tc.want {
+			t.Errorf("%s: alive %v", name, live.Peer)
 		}
 	}
 }
@@ -46,13 +46,13 @@ func TestSilence(t *testing.T) {
 		"userspace mode, its link is there":   {func(*fixture) {}, true},
 		"userspace mode, its link is gone":    {func(b *fixture) { b.signs.Linked = false }, false},
 		"held, and its link is gone":          {func(b *fixture) { b.handle(packet(false, ourHello(2)), outbound, b.now); b.signs.Linked = false }, false},
-		"nobody knows whose, its link is":     {func(b *fixture) { b.x.list[0].owner = owner{ownership: unclear} }, true},
+		"nobody knows whose, its link is":     {func(b *fixture) { b.table.list[0].owner = owner{ownership: unclear} }, true},
 		"kernel mode, its session is there":   {func(b *fixture) { b.session(true); b.signs.Linked = false }, true},
 		"kernel mode, its session is gone":    {func(b *fixture) { b.session(true); b.session(false) }, false},
 		"its xl2tpd has ended":                {func(b *fixture) { b.world.end(watched); b.host = Host{} }, false},
 		"xl2tpd has sent a StopCCN":           {func(b *fixture) { b.handle(closing(false, l2tp.TypeStopCCN, 2, 1, 1, ""), outbound, b.now) }, false},
 		"the peer has sent one":               {func(b *fixture) { b.handle(closing(true, l2tp.TypeStopCCN, 1, 2, 1, ""), inbound, b.now) }, false},
-		"xl2tpd is stopped, and not for long": {func(b *fixture) { b.meet(Host{}, b.now) }, true},
+		"xl2tpd is stopped, and not for long": {func(b *fixture) { b.update(Host{}, b.now) }, true},
 	} {
 		b := newFixture(t, t.TempDir())
 		b.connect()
@@ -61,12 +61,12 @@ func TestSilence(t *testing.T) {
 			b.age(1)
 			b.due(b.now)
 		}
-		if kept := len(b.x.list) == 1; kept != tc.kept {
+		if kept := len(b.table.list) == 1; kept != tc.kept {
 			t.Errorf("%s: kept %v", name, kept)
 		}
 		if tc.kept {
 			b.handle(packet(false, ourHello(2)), outbound, b.now)
-			if len(b.apart()) != 1 {
+			if len(b.diverged()) != 1 {
 				t.Errorf("%s: not held any more", name)
 			}
 		}
@@ -80,7 +80,7 @@ func (b *fixture) session(there_ bool) {
 	if there_ {
 		h.Sessions = []Session{{translator.Tunnel{Local: here, Peer: there, LocalID: 7, PeerID: 9}, watched.Pid}}
 	}
-	b.meet(h, b.now)
+	b.update(h, b.now)
 }
 
 // What the service asks a peer, or says of it, concerns tunnels that are certainly the named
@@ -96,19 +96,19 @@ func TestServiceConcernsOneOwner(t *testing.T) {
 	} {
 		b := newFixture(t, t.TempDir())
 		b.connect()
-		c := b.x.list[0]
+		c := b.table.list[0]
 		b.handle(packet(true, l2tp.Message{Tunnel: 7, Ns: 1, Nr: 2}), inbound, b.now)
 		c.owner = tc.owner
 		g := &Guard{}
-		g.at(&session{Guard: g, h: b.handler})
+		g.setSession(&session{Guard: g, h: b.handler})
 		if g.Ask(watched, there.Addr()) != tc.want {
 			t.Errorf("%s: asked %v", name, !tc.want)
 		}
 		if g.Hanging(watched, there.Addr(), true); c.hangingUp.IsZero() == tc.want {
 			t.Errorf("%s: hanging up at %v", name, c.hangingUp)
 		}
-		if g.Bury(watched, there.Addr()); c.dead != tc.want {
-			t.Errorf("%s: dead %v", name, c.dead)
+		if g.AckStops(watched, there.Addr()); c.peerDead != tc.want {
+			t.Errorf("%s: dead %v", name, c.peerDead)
 		}
 		if got := g.Channels()[0].Owner; got != tc.owner.process {
 			t.Errorf("%s: shown as that of %v", name, got)
@@ -122,7 +122,7 @@ func TestDiallingOfOneOwner(t *testing.T) {
 	b.now = time.Now()
 	b.handlesRaw(false, assigning(false, l2tp.TypeSCCRQ, 0, 7, 0, 0), translator.Pass)
 	g := &Guard{}
-	g.at(&session{Guard: g, h: b.handler})
+	g.setSession(&session{Guard: g, h: b.handler})
 	if is, known := g.Dialling(watched, there.Addr()); !is || !known {
 		t.Errorf("dialling %v, known %v", is, known)
 	}

@@ -70,14 +70,14 @@ func TestWritesOnlyWhatChanges(t *testing.T) {
 func TestPlainFileIsTrueLater(t *testing.T) {
 	b := newFixture(t, memoryDir(t))
 	tunnel := b.connect()
-	b.x.list[0].vendor = "router"
+	b.table.list[0].vendor = "router"
 	b.handle(packet(true, l2tp.Message{Tunnel: 7, Ns: 1, Nr: 2}), inboundSecured, b.now)
 	for ns := uint16(2); ns < 3000; ns++ { // further than a forged packet may be off
 		b.handle(packet(false, l2tp.Message{Type: l2tp.TypeICRQ, Tunnel: 9, Ns: ns, Nr: 1}), outbound, b.now)
 		b.handle(packet(true, l2tp.Message{Tunnel: 7, Ns: 1, Nr: ns + 1}), inboundSecured, b.now)
 	}
 	next := b.again()
-	c := next.x.list[0]
+	c := next.table.list[0]
 	if !c.secured || c.vendor != "router" || !c.owner.is(watched) || c.translator.Tunnel() != tunnel || !next.listened[tunnel] && len(next.listening()) != 1 {
 		t.Errorf("%+v", c)
 	}
@@ -90,7 +90,7 @@ func TestPlainFileIsTrueLater(t *testing.T) {
 	}
 	next.now = next.now.Add(time.Minute)
 	next.handle(packet(false, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 9, Ns: 3003, Nr: 1}), outbound, next.now)
-	if len(next.apart()) != 1 {
+	if len(next.diverged()) != 1 {
 		t.Error("the tunnel is not held after the restart")
 	}
 }
@@ -101,13 +101,13 @@ func TestNeverHeard(t *testing.T) {
 	b.handlesRaw(false, assigning(false, l2tp.TypeSCCRP, 9, 7, 0, 1), translator.Pass)
 	b.handles(false, l2tp.Message{Tunnel: 9, Ns: 1, Nr: 2}, translator.Pass)
 	next := b.again()
-	for _, c := range next.x.list {
+	for _, c := range next.table.list {
 		if !c.heard.IsZero() {
 			t.Errorf("heard at %v", c.heard)
 		}
 	}
 	next.signs.Alive = false
-	if life, _ := next.life(next.x.list[0], next.now); life.Tunnel {
+	if live, _ := next.liveness(next.table.list[0], next.now); live.Peer {
 		t.Error("alive without links and without a message")
 	}
 }
@@ -120,8 +120,8 @@ func TestFileIsAPage(t *testing.T) {
 	b.handlesRaw(true, named(assigning(true, l2tp.TypeSCCRP, 7, 9, 0, 1), strings.Repeat("\x01", 900)), translator.Pass)
 	b.handles(false, l2tp.Message{Type: l2tp.TypeSCCCN, Tunnel: 9, Ns: 1, Nr: 1}, translator.Pass)
 	b.handles(true, l2tp.Message{Tunnel: 7, Ns: 1, Nr: 2}, translator.Pass)
-	tunnel := b.x.list[0].translator.Tunnel()
-	if b.x.list[0].vendor == "" {
+	tunnel := b.table.list[0].translator.Tunnel()
+	if b.table.list[0].vendor == "" {
 		t.Fatal("the peer has no name")
 	}
 	ns := uint16(2)
@@ -155,7 +155,7 @@ func TestFilesFollowChannels(t *testing.T) {
 	b.dial(50)
 	b.hold(25, 2)
 	var want []string
-	for _, c := range b.x.list {
+	for _, c := range b.table.list {
 		want = append(want, b.store.file(c.translator.Tunnel()))
 	}
 	var got []string

@@ -17,9 +17,9 @@ import (
 // DefaultDir is where the channels' state is kept.
 const DefaultDir = "/run/xl2tpd-keepalive/hello"
 
-// A guard that fails is soon back, for tunnels may wait for it. One that the
-// kernel does not allow tries again in ever longer intervals: a module may be
-// loaded, or another program may leave the queue.
+// A guard that fails is soon back, for tunnels may wait for it. If the kernel does not
+// allow the guard, it tries again in ever longer intervals: a module may be loaded, or
+// another program may leave the queue.
 const (
 	minRetry = time.Second
 	maxRetry = time.Minute
@@ -73,19 +73,19 @@ type Signs struct {
 type Guard struct {
 	Dir string
 	Log *slog.Logger
-	// Signs tells about a tunnel. It must answer soon: packets wait for it.
+	// Signs returns what the links of a tunnel say. It must answer soon: packets wait for it.
 	Signs func(ctx context.Context, c Connection) Signs
 	// Daemons returns every xl2tpd that runs in this network namespace.
 	Daemons func() []Daemon
-	// Ended is told why a tunnel is being closed. It must not block.
+	// Ended is called with why a tunnel is being closed. It must not block.
 	Ended func(Connection, CloseReason)
-	// Dials is told that an xl2tpd of Host.Daemons asks a peer for a tunnel, each time; owner is
-	// zero if nobody knows which one. It must not block either.
+	// Dials is called each time that an xl2tpd of Host.Daemons asks a peer for a tunnel; owner is
+	// zero if it is unknown which one. It must not block either.
 	Dials func(owner procfs.ID, peer netip.Addr)
-	// Stranger is told that an xl2tpd runs which Host.Daemons does not list, at most once a
+	// Unlisted is called when an xl2tpd runs that Host.Daemons does not list, at most once a
 	// second. It must not block either. It may be nil.
-	Stranger func()
-	// Report is told why the guard is not available; nil when it is in place, or is off. The
+	Unlisted func()
+	// Report is called with why the guard is not available; nil: it is in place, or is off. The
 	// first report comes after the first Configure.
 	Report func(error)
 
@@ -96,7 +96,7 @@ type Guard struct {
 	on         bool
 	forced     bool
 	host       Host
-	now        *session // nil: nobody is at work
+	session    *session // nil: nobody is at work
 }
 
 // Configure switches the guard on or off; forced says that somebody has asked
@@ -108,7 +108,7 @@ func (g *Guard) Configure(on, forced bool) {
 	g.changed.Send()
 }
 
-// Tell tells the guard about the xl2tpds.
+// Tell gives the guard what is known of the xl2tpds.
 func (g *Guard) Tell(h Host) {
 	g.mu.Lock()
 	g.host = h
@@ -144,44 +144,64 @@ func (g *Guard) Run(ctx context.Context) error {
 	if err := g.awaitConfiguration(ctx); err != nil {
 		return err
 	}
-	reason := ""
-	retry := minRetry
+	o := outage{retry: minRetry}
 	for {
 		on, forced, _ := g.settings()
 		var wait <-chan time.Time
-		if on || g.owing() {
-			err := g.work(ctx, func() {
-				if reason != "" {
-					g.Log.Info("hello guard available again")
-				}
-				reason, retry = "", minRetry
-				g.Report(nil)
-			})
-			if ctx.Err() != nil {
+		if on || g.leftFailClosed() {
+			err := g.work(ctx, func() { g.endOutage(&o) })
+			switch {
+			case ctx.Err() != nil:
 				return ctx.Err()
-			}
-			if err == nil {
+			case err == nil:
 				continue // switched off, perhaps on again meanwhile
 			}
-			g.Report(err)
-			if err.Error() != reason {
-				reason = err.Error()
-				level := slog.LevelWarn
-				if forced {
-					level = slog.LevelError
-				}
-				g.Log.Log(ctx, level, "hello guard unavailable, echo requests go on", "reason", reason)
-			}
-			wait = time.After(retry)
-			retry = min(2*retry, maxRetry)
+			wait = g.failed(ctx, &o, err, forced)
 		} else {
-			reason = ""
+			o.reason = ""
 			g.Report(nil)
 		}
 		if err := g.rest(ctx, wait, on, forced); err != nil {
 			return err
 		}
 	}
+}
+
+// outage is the time in which the guard is not available.
+type outage struct {
+	reason string        // as the log says; empty: there is no outage
+	retry  time.Duration // how long the next failure waits
+}
+
+// endOutage notes that all is in place.
+func (g *Guard) endOutage(o *outage) {
+	if o.reason != "" {
+		g.Log.Info("hello guard available again")
+	}
+	*o = outage{retry: minRetry}
+	g.Report(nil)
+}
+
+// failed notes why the guard is not available, and returns when to try again.
+func (g *Guard) failed(ctx context.Context, o *outage, err error, forced bool) <-chan time.Time {
+	g.Report(err)
+	if err.Error() != o.reason {
+		o.reason = err.Error()
+		g.logUnavailable(ctx, err, forced)
+	}
+	wait := time.After(o.retry)
+	o.retry = min(2*o.retry, maxRetry)
+	return wait
+}
+
+// logUnavailable writes to the log that the guard is not available. If somebody has asked for the guard
+// by name, that is an error.
+func (g *Guard) logUnavailable(ctx context.Context, why error, forced bool) {
+	level := slog.LevelWarn
+	if forced {
+		level = slog.LevelError
+	}
+	g.Log.Log(ctx, level, "hello guard unavailable, echo requests go on", "reason", why.Error())
 }
 
 // rest waits for a time, or until on or forced are no longer what they were.
@@ -200,9 +220,9 @@ func (g *Guard) rest(ctx context.Context, wait <-chan time.Time, on, forced bool
 	}
 }
 
-// owing reports whether tunnels were left behind that need the guard to their end,
+// leftFailClosed reports whether tunnels were left behind that need the guard to their end,
 // whatever the configuration says.
-func (g *Guard) owing() bool {
+func (g *Guard) leftFailClosed() bool {
 	channels, err := store(g.Dir).load(time.Now(), func(string, error) {})
 	if err != nil {
 		return false

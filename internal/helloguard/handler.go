@@ -25,7 +25,7 @@ type effects interface {
 	// arrivals are when data came in last, by path and tunnel id.
 	arrivals() (map[address]arrival, error)
 	// sentFrom are the cgroups from which messages of a connection have just been sent: that
-	// of the socket, and those above it; nil: the kernel can't tell.
+	// of the socket, and those above it; nil: the kernel can't say.
 	sentFrom(at address) []uint32
 }
 
@@ -45,7 +45,7 @@ type handler struct {
 	facts  sources
 	gone   func(procfs.ID) bool // certainly ended
 	fx     effects
-	x      *table
+	table  *table
 	timers wake.Queue[*channel]
 	data   *dataWatch
 
@@ -54,9 +54,9 @@ type handler struct {
 
 	ended    func(c Connection, r CloseReason)
 	dials    func(owner procfs.ID, peer netip.Addr)
-	stranger func() // nil: nobody asks
+	unlisted func() // nil: nobody asks
 
-	strangerAt time.Time // its latest call
+	unlistedAt time.Time // its latest call
 	sending    address   // whose message is being handled, if it is one of this host
 	sendersAt  time.Time // when the kernel may be asked again who sends
 	alive      procfs.ID // ran at aliveAt
@@ -69,30 +69,30 @@ func newHandler(ctx context.Context, g *Guard, host Host, fx effects) *handler {
 	h := &handler{
 		ctx: ctx, log: newPacketLog(g.Log), signs: g.Signs, store: store(g.Dir), host: host,
 		facts: &factReader{daemons: g.Daemons}, gone: procfs.ID.Gone, fx: fx,
-		ended: g.Ended, dials: g.Dials, stranger: g.Stranger, data: newDataWatch(fx),
+		ended: g.Ended, dials: g.Dials, unlisted: g.Unlisted, data: newDataWatch(fx),
 	}
-	h.x = newTable(h.stopListening)
+	h.table = newTable(h.stopListening)
 	return h
 }
 
-// needGuard returns the tunnels whose packets must not pass without the guard.
-func (h *handler) needGuard() []translator.Tunnel {
+// failClosedSet returns the tunnels whose packets must not pass without the guard.
+func (h *handler) failClosedSet() []translator.Tunnel {
 	return h.tunnels(func(c *channel) bool { return c.failClosed })
 }
 
 // apart returns those of them that need the guard to their end.
-func (h *handler) apart() []translator.Tunnel {
+func (h *handler) diverged() []translator.Tunnel {
 	return h.tunnels(func(c *channel) bool { return c.translator.Diverged() })
 }
 
 // listening returns the tunnels whose peer's messages are to be queued.
 func (h *handler) listening() []translator.Tunnel {
 	all := h.tunnels(func(c *channel) bool { return c.listening })
-	h.x.awaited.all(func(t translator.Tunnel, _ awaited) bool {
+	h.table.awaited.all(func(t translator.Tunnel, _ awaited) bool {
 		all = append(all, t)
 		return true
 	})
-	for at := range h.x.unpaired {
+	for at := range h.table.unpaired {
 		all = append(all, translator.Tunnel{Local: at.local, Peer: at.peer})
 	}
 	return all
@@ -100,7 +100,7 @@ func (h *handler) listening() []translator.Tunnel {
 
 func (h *handler) tunnels(like func(*channel) bool) []translator.Tunnel {
 	var all []translator.Tunnel
-	for _, c := range h.x.list {
+	for _, c := range h.table.list {
 		if like(c) {
 			all = append(all, c.translator.Tunnel())
 		}
@@ -108,10 +108,10 @@ func (h *handler) tunnels(like func(*channel) bool) []translator.Tunnel {
 	return all
 }
 
-// missed notes that packets may have passed the guard unseen.
-func (h *handler) missed(now time.Time) {
+// resync notes that packets may have passed the guard unseen.
+func (h *handler) resync(now time.Time) {
 	h.watched = now
-	for _, c := range h.x.list {
+	for _, c := range h.table.list {
 		c.translator.Resync(now)
 		h.plan(c)
 	}
@@ -120,7 +120,7 @@ func (h *handler) missed(now time.Time) {
 // leave prepares for an orderly end. From then on packets pass unseen, also those of a
 // tunnel whose peer has not said yet whether it counts a Hello.
 func (h *handler) leave(now time.Time) {
-	for _, c := range h.x.list {
+	for _, c := range h.table.list {
 		if c.translator.Undecided() {
 			c.translator.Resync(now)
 			h.save(c)
@@ -137,100 +137,109 @@ const (
 	inboundSecured                  // the same, through IPsec
 )
 
+// outcome is what becomes of a packet.
+type outcome struct {
+	action  translator.Action
+	packet  []byte   // with Rewrite
+	channel *channel // to be caught up with after that; nil: none
+}
+
 // handle decides about a packet, which it may change, and does what has to be done before
-// the packet goes on. c, if not nil, is to be caught up with after.
-func (h *handler) handle(raw []byte, from direction, now time.Time) (action translator.Action, changed []byte, c *channel) {
-	p, err := l2tp.ParsePacket(raw)
-	if err != nil {
-		return translator.Pass, nil, nil
-	}
-	if from == outbound {
-		h.sending = address{path{p.Src, p.Dst}, p.Msg.Tunnel, true}
-		c = h.sender(&p, now)
-		h.sending = address{}
-	} else {
-		c = h.receiver(&p, from == inboundSecured, now)
-	}
+// the packet goes on: it looks the channel up, asks whether the guard is to translate it,
+// translates, and follows the verdict.
+func (h *handler) handle(p *l2tp.Packet, from direction, now time.Time) outcome {
+	c := h.channelOf(p, from, now)
 	if c == nil {
-		return translator.Pass, nil, nil
+		return outcome{}
 	}
-	hello := from == outbound && p.Msg.Type == l2tp.TypeHello
-	life, wanted := h.wanted(c, hello, now)
+	live, wanted := h.wanted(c, from == outbound && p.Msg.Type == l2tp.TypeHello, now)
 	if !wanted {
-		return translator.Pass, nil, nil
+		return outcome{}
 	}
-	return h.translate(c, &p, from, life, now)
+	expected := from == outbound || c.translator.Expects(p.Msg.Ns)
+	v := h.translate(c, p, from, live, now)
+	h.follow(c, p, from, v, expected, now)
+	if c.phase.xl2tpdEnded() && from != outbound {
+		return outcome{translator.Drop, nil, c} // the xl2tpd that has come since knows nothing of it
+	}
+	return outcome{v.Action, v.Packet, c}
+}
+
+// channelOf looks up or opens the channel of a packet; nil: the packet passes.
+func (h *handler) channelOf(p *l2tp.Packet, from direction, now time.Time) *channel {
+	if from != outbound {
+		return h.receiver(p, from == inboundSecured, now)
+	}
+	h.sending = address{path{p.Src, p.Dst}, p.Msg.Tunnel, true}
+	defer func() { h.sending = address{} }()
+	return h.sender(p, now)
 }
 
 // wanted reports whether the guard is to translate a channel, and forgets it if not. Only a
 // Hello is decided by whether the tunnel lives, so only then it asks if the answer is known.
-func (h *handler) wanted(c *channel, hello bool, now time.Time) (life translator.Life, ok bool) {
+func (h *handler) wanted(c *channel, hello bool, now time.Time) (live translator.Liveness, ok bool) {
 	if hello || !c.wanted {
-		life, c.wanted = h.life(c, now)
+		live, c.wanted = h.liveness(c, now)
 	}
 	if !c.wanted && !c.translator.Diverged() {
 		h.drop(c)
-		return life, false
+		return live, false
 	}
 	if !c.listening {
 		c.listening = true
 		h.listen(c.translator.Tunnel(), true, now)
 		h.save(c)
 	}
-	return life, true
+	return live, true
 }
 
-// translate has the translator decide about a packet of a channel.
-func (h *handler) translate(c *channel, p *l2tp.Packet, from direction, life translator.Life, now time.Time) (translator.Action, []byte, *channel) {
-	takes := from == outbound || c.translator.Expects(p.Msg.Ns)
-	v := h.verdict(c, p, from, life, now)
-	believed := v.Reason != translator.Foreign && v.Reason != translator.OutOfReach
-	if from != outbound && believed {
-		c.heard, c.dead = now, false
-		c.clear = c.clear || from == inbound
-	}
-	h.act(c, v, now)
-	c.clock(now)
-	if believed && takes {
-		h.learn(c, p, from != outbound, now)
-	}
-	if c.orphan != nil && from != outbound {
-		return translator.Drop, nil, c // the xl2tpd that has come since knows nothing of it
-	}
-	return v.Action, v.Packet, c
-}
-
-func (h *handler) verdict(c *channel, p *l2tp.Packet, from direction, life translator.Life, now time.Time) *translator.Verdict {
+// translate asks the translator for its verdict.
+func (h *handler) translate(c *channel, p *l2tp.Packet, from direction, live translator.Liveness, now time.Time) *translator.Verdict {
 	if from != outbound {
 		return c.translator.In(p, now)
 	}
-	v := c.translator.Out(p, now, life)
+	v := c.translator.Out(p, now, live)
 	if v.Reason == translator.OutOfReach && !c.translator.Diverged() {
 		// xl2tpd can't be wrong: what is known is of long ago, or was forged.
 		c.translator = translator.New(c.translator.Tunnel(), now)
-		v = c.translator.Out(p, now, life)
+		v = c.translator.Out(p, now, live)
 	}
 	return v
 }
 
-func (h *handler) save(c *channel) {
-	if !c.established {
-		return // anybody can make xl2tpd open that many
+// follow does what a verdict says and takes in what the packet shows. expected says that its
+// receiver takes the packet as the next one.
+func (h *handler) follow(c *channel, p *l2tp.Packet, from direction, v *translator.Verdict, expected bool, now time.Time) {
+	believed := v.Reason != translator.Foreign && v.Reason != translator.OutOfReach
+	if from != outbound && believed {
+		c.heard, c.peerDead = now, false
+		c.clear = c.clear || from == inbound
 	}
-	if err := h.store.save(c); err != nil {
-		h.note(c, time.Now(), slog.LevelError, "hello guard: state can't be kept, a restart will cost the tunnel", err)
+	h.act(c, v, now)
+	c.clock(now)
+	if believed && expected {
+		h.learn(c, p, from != outbound, now)
 	}
 }
 
-// life is what is known of the channel's tunnel now. What the connection itself has brought
+func (h *handler) save(c *channel) {
+	if !c.phase.agreed() {
+		return // anybody can make xl2tpd open that many
+	}
+	if err := h.store.save(c); err != nil {
+		h.logError(c, time.Now(), slog.LevelError, "hello guard: state can't be kept, a restart will cost the tunnel", err)
+	}
+}
+
+// liveness is what is known of the channel's tunnel now. What the connection itself has brought
 // is a sign of life whatever is known of links.
-func (h *handler) life(c *channel, now time.Time) (life translator.Life, wanted bool) {
+func (h *handler) liveness(c *channel, now time.Time) (live translator.Liveness, wanted bool) {
 	s := h.ownSigns(c, now)
-	return translator.Life{
-		Tunnel:    s.Wanted && (s.Certain && s.Alive || within(s.Window, c.heard, now) || within(s.Window, h.dataOf(c, now), now)),
+	return translator.Liveness{
+		Peer:      s.Wanted && (s.Certain && s.Alive || within(s.Window, c.heard, now) || within(s.Window, h.dataOf(c, now), now)),
 		LetGo:     !s.Wanted,
 		PassFirst: s.Offer,
-		Daemon:    c.owner.ownership == known && !h.hasEnded(c.owner),
+		Xl2tpd:    c.owner.ownership == known && !h.hasEnded(c.owner),
 	}, s.Wanted
 }
 
@@ -254,24 +263,31 @@ func within(window time.Duration, at, now time.Time) bool {
 // harm: what is kept, what must not pass without the guard, what is sent.
 func (h *handler) act(c *channel, v *translator.Verdict, now time.Time) {
 	t := c.translator.Tunnel()
-	needs := c.needsGuard()
+	needs := c.mustFailClosed()
 	if v.Save || needs != c.failClosed {
 		h.save(c)
 	}
 	if needs != c.failClosed {
 		c.failClosed = needs
 		if err := h.fx.failClosed(t, needs); err != nil {
-			h.note(c, now, slog.LevelError, "hello guard: rules can't be changed", err)
+			h.logError(c, now, slog.LevelError, "hello guard: rules can't be changed", err)
 		}
 	}
 	for _, i := range v.Inject {
 		if err := h.fx.send(i); err != nil {
-			h.note(c, now, slog.LevelWarn, "hello guard: packet can't be sent", err)
+			h.logError(c, now, slog.LevelWarn, "hello guard: packet can't be sent", err)
 		}
 	}
 	c.counts.add(v.Reason)
-	h.tell(c, v.Reason, now)
+	h.logVerdict(c, v.Reason, now)
 	h.plan(c)
+}
+
+// inject sends a packet that belongs to no channel.
+func (h *handler) inject(i translator.Injection, peer netip.AddrPort, now time.Time) {
+	if err := h.fx.send(i); err != nil {
+		h.logPeerError(peer, now, slog.LevelWarn, "hello guard: packet can't be sent", err)
+	}
 }
 
 func (h *handler) listen(t translator.Tunnel, on bool, now time.Time) {

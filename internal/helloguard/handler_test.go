@@ -73,24 +73,24 @@ func (f *fakeHost) forget() {}
 // fixture is a handler whose effects are written down.
 type fixture struct {
 	*handler
-	t         testing.TB
-	now       time.Time
-	signs     Signs
-	world     *fakeHost
-	acts      []string
-	noted     map[path]bool
-	came      map[address]arrival // data, as the kernel has noted them
-	from      []uint32            // the cgroups from which is sent
-	unread    error               // why that can't be read
-	reads     int
-	strangers int
-	dialledBy []procfs.ID
-	listened  map[translator.Tunnel]bool
-	sent      []translator.Injection
-	endOf     []Connection
-	ends      []CloseReason
-	dialled   []netip.Addr
-	log       bytes.Buffer
+	t             testing.TB
+	now           time.Time
+	signs         Signs
+	world         *fakeHost
+	acts          []string
+	noted         map[path]bool
+	came          map[address]arrival // data, as the kernel has noted them
+	from          []uint32            // the cgroups from which is sent
+	unread        error               // why that can't be read
+	reads         int
+	unlistedCalls int
+	dialledBy     []procfs.ID
+	listened      map[translator.Tunnel]bool
+	sent          []translator.Injection
+	endOf         []Connection
+	ends          []CloseReason
+	dialled       []netip.Addr
+	log           bytes.Buffer
 }
 
 func newFixture(t testing.TB, dir string) *fixture {
@@ -107,7 +107,7 @@ func newFixture(t testing.TB, dir string) *fixture {
 			b.dialled = append(b.dialled, peer)
 			b.dialledBy = append(b.dialledBy, by)
 		},
-		Stranger: func() { b.strangers++ },
+		Unlisted: func() { b.unlistedCalls++ },
 		Signs:    func(context.Context, Connection) Signs { return b.signs },
 	}, Host{Daemons: []procfs.ID{watched}}, b)
 	b.watched = epoch
@@ -124,7 +124,7 @@ func (b *fixture) failClosed(t translator.Tunnel, on bool) error {
 }
 
 func (b *fixture) send(i translator.Injection) error {
-	b.acts = append(b.acts, map[translator.Side]string{translator.ToLocal: "to local", translator.ToPeer: "to peer"}[i.To])
+	b.acts = append(b.acts, map[translator.Side]string{translator.ToXl2tpd: "to local", translator.ToPeer: "to peer"}[i.To])
 	b.sent = append(b.sent, translator.Injection{To: i.To, Packet: bytes.Clone(i.Packet)})
 	return nil
 }
@@ -171,7 +171,7 @@ func (b *fixture) kept(t translator.Tunnel) bool {
 
 // stand is how many tunnels are up, as far as is known.
 func (b *fixture) stand() (n int) {
-	for _, c := range b.x.list {
+	for _, c := range b.table.list {
 		if c.stands() {
 			n++
 		}
@@ -185,6 +185,20 @@ func (b *fixture) age(minutes int) {
 		b.now = b.now.Add(tidyEvery)
 		b.tidy(b.now)
 	}
+}
+
+// handleRaw parses a packet and gives it to a handler.
+func handleRaw(h *handler, raw []byte, from direction, now time.Time) (translator.Action, []byte, *channel) {
+	p, err := l2tp.ParsePacket(raw)
+	if err != nil {
+		return translator.Pass, nil, nil
+	}
+	o := h.handle(&p, from, now)
+	return o.action, o.packet, o.channel
+}
+
+func (b *fixture) handle(raw []byte, from direction, now time.Time) (translator.Action, []byte, *channel) {
+	return handleRaw(b.handler, raw, from, now)
 }
 
 func (b *fixture) handles(in bool, m l2tp.Message, want translator.Action) {
@@ -221,12 +235,12 @@ func ourHello(ns uint16) l2tp.Message {
 // With Offer the peer gets the Hello, and the log says nothing of it. Until the peer has shown
 // that it counts Hellos, no packet may pass without the guard for a moment. A Hello that stays
 // unanswered is asked about, and the peer's word decides.
-func TestOffers(t *testing.T) {
+func TestOfferedHello(t *testing.T) {
 	b := newFixture(t, t.TempDir())
 	b.signs.Offer = true
 	b.connect()
 	b.handles(false, ourHello(2), translator.Pass)
-	if want := []string{"fail closed"}; !slices.Equal(b.acts, want) || len(b.apart()) != 0 || b.log.Len() != 0 {
+	if want := []string{"fail closed"}; !slices.Equal(b.acts, want) || len(b.diverged()) != 0 || b.log.Len() != 0 {
 		t.Errorf("%q, want %q\n%s", b.acts, want, b.log.String())
 	}
 	b.handles(true, l2tp.Message{Tunnel: 7, Ns: 1, Nr: 3}, translator.Pass)
@@ -258,10 +272,10 @@ func TestHolds(t *testing.T) {
 	}
 	b.handles(false, l2tp.Message{Type: l2tp.TypeStopCCN, Tunnel: 9, Ns: 3, Nr: 1}, translator.Rewrite)
 
-	// Another life of ours goes on with it.
+	// The next process goes on with it.
 	next := b.again()
-	if got := next.needGuard(); len(got) != 1 || got[0] != tunnel {
-		t.Errorf("owing: %v", got)
+	if got := next.failClosedSet(); len(got) != 1 || got[0] != tunnel {
+		t.Errorf("fail closed: %v, want the tunnel alone", got)
 	}
 	next.tidy(next.now.Add(time.Hour))
 	if len(next.acts) != 0 {
@@ -282,12 +296,12 @@ func TestPasses(t *testing.T) {
 	b.handles(true, l2tp.Message{Tunnel: 7, Ns: 1, Nr: 3}, translator.Pass)
 	b.now = b.now.Add(20 * time.Second)
 	b.handles(false, ourHello(3), translator.Drop)
-	if got := b.x.list[0].counts; got.Passed != 1 || got.Held != 1 {
+	if got := b.table.list[0].counts; got.Passed != 1 || got.Held != 1 {
 		t.Errorf("got counts %+v, want one passed and one held", got)
 	}
 }
 
-// A tunnel that is not to be guarded is left alone, but not one that owes.
+// A tunnel that is not to be guarded is left alone, unless its ends count differently.
 func TestNotWanted(t *testing.T) {
 	b := newFixture(t, t.TempDir())
 	tunnel := b.connect()
@@ -299,12 +313,12 @@ func TestNotWanted(t *testing.T) {
 	b.connect()
 	b.signs.Wanted = false
 	b.handles(false, ourHello(2), translator.Pass)
-	if len(b.x.list) != 0 || b.kept(tunnel) {
-		t.Errorf("%d channels", len(b.x.list))
+	if len(b.table.list) != 0 || b.kept(tunnel) {
+		t.Errorf("%d channels", len(b.table.list))
 	}
 }
 
-// A peer that has restarted may give the same id again, to a tunnel that we dial
+// A peer that has restarted may give the same id again, to a tunnel that xl2tpd dials
 // or to one that it dials: that has nothing of the old one's numbers.
 func TestSameIDAgain(t *testing.T) {
 	for _, dialled := range []bool{true, false} {
@@ -328,8 +342,8 @@ func TestSameIDAgain(t *testing.T) {
 		for ns := uint16(2); ns < 5; ns++ {
 			b.handles(false, l2tp.Message{Type: 10, Tunnel: 9, Ns: ns, Nr: 2}, translator.Pass)
 		}
-		if want := []string{"clear"}; !slices.Equal(b.acts, want) || b.kept(old) || len(b.x.list) != 1 {
-			t.Errorf("dialled %v: %q, %d channels", dialled, b.acts, len(b.x.list))
+		if want := []string{"clear"}; !slices.Equal(b.acts, want) || b.kept(old) || len(b.table.list) != 1 {
+			t.Errorf("dialled %v: %q, %d channels", dialled, b.acts, len(b.table.list))
 		}
 	}
 }
@@ -344,13 +358,13 @@ func TestForged(t *testing.T) {
 		t.Errorf("action %d", action)
 	}
 	b.handles(true, stop, translator.Pass)
-	if b.x.list[0].translator.Closing() {
+	if b.table.list[0].translator.Closing() {
 		t.Error("a forged StopCCN counts")
 	}
 }
 
-// xl2tpd that does not answer is answered for, if it is still the same.
-func TestVouches(t *testing.T) {
+// The guard acknowledges for an xl2tpd that does not answer, if it is still the same process.
+func TestAcksForXl2tpd(t *testing.T) {
 	for _, same := range []bool{true, false} {
 		b := newFixture(t, t.TempDir())
 		b.connect()
@@ -374,7 +388,7 @@ func TestForgedStop(t *testing.T) {
 	for _, ns := range []uint16{0, 2, 5, 40000} {
 		b := newFixture(t, t.TempDir())
 		b.connect()
-		b.handles(false, l2tp.Message{Tunnel: 9, Ns: 2, Nr: 1}, translator.Pass) // nothing has gone past us
+		b.handles(false, l2tp.Message{Tunnel: 9, Ns: 2, Nr: 1}, translator.Pass) // nothing has gone past the guard
 		b.handlesRaw(true, closing(true, l2tp.TypeStopCCN, ns, 2, 1, ""), translator.Pass)
 		b.age(1 + closedRounds)
 		if b.stand() != 1 || len(b.ends) > 0 {
@@ -461,19 +475,19 @@ func TestReports(t *testing.T) {
 }
 
 // What xl2tpd sends to a peer that is known to be dead is acknowledged behind its
-// StopCCN, or at once if that has gone out before.
-func TestBuries(t *testing.T) {
+// StopCCN. If that has gone out before, it is acknowledged immediately.
+func TestAcksStopForADeadPeer(t *testing.T) {
 	stop := l2tp.Message{Type: l2tp.TypeStopCCN, Tunnel: 9, Ns: 2, Nr: 1}
 	for name, first := range map[string]bool{"known before": true, "known later": false} {
 		b := newFixture(t, t.TempDir())
 		b.connect()
-		c := b.x.list[0]
-		c.dead = first
+		c := b.table.list[0]
+		c.peerDead = first
 		b.handles(false, stop, translator.Pass)
-		if c.ackStop != first || b.ends[0].Buried != first {
+		if c.ackStop != first || b.ends[0].StopAcked != first {
 			t.Errorf("%s: %+v", name, b.ends)
 		}
-		c.dead, c.ackStop = true, true
+		c.peerDead, c.ackStop = true, true
 		b.acts = nil
 		b.catchUp(c, b.now)
 		sent := len(b.acts)
@@ -482,7 +496,7 @@ func TestBuries(t *testing.T) {
 			t.Errorf("%s: %q", name, b.acts)
 		}
 		b.handles(true, l2tp.Message{Tunnel: 7, Ns: 1, Nr: 3}, translator.Pass)
-		if c.dead {
+		if c.peerDead {
 			t.Errorf("%s: the peer speaks, and is dead", name)
 		}
 	}
@@ -515,7 +529,7 @@ func TestGivesUp(t *testing.T) {
 	}
 }
 
-// That the operator has hung an attempt up is told.
+// That the operator has hung an attempt up is reported.
 func TestAttemptHungUp(t *testing.T) {
 	for words, want := range map[string][]CloseReason{
 		"Goodbye!": {{Reason: "hung up on this host", Operator: true}},
@@ -558,8 +572,8 @@ func TestClosesForAnEndedDaemon(t *testing.T) {
 		t.Errorf("acknowledged, and %q", b.acts)
 	}
 	b.age(1 + closedRounds)
-	if len(b.x.list) != 0 || b.kept(tunnel) || len(b.listened) != 0 {
-		t.Errorf("%d channels, listening to %v", len(b.x.list), b.listened)
+	if len(b.table.list) != 0 || b.kept(tunnel) || len(b.listened) != 0 {
+		t.Errorf("%d channels, listening to %v", len(b.table.list), b.listened)
 	}
 }
 
@@ -572,7 +586,7 @@ func TestMeetsTheDaemonLate(t *testing.T) {
 		t.Errorf("dialled %v before it is known who is watched", b.dialled)
 	}
 	for range 2 {
-		b.meet(Host{Daemons: []procfs.ID{watched}}, b.now)
+		b.update(Host{Daemons: []procfs.ID{watched}}, b.now)
 	}
 	if want := []netip.Addr{there.Addr()}; !slices.Equal(b.dialled, want) {
 		t.Errorf("dialled %v, want %v", b.dialled, want)
@@ -596,7 +610,7 @@ func TestAsksAboutHellos(t *testing.T) {
 	}
 	b.handles(false, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 9, Ns: 2, Nr: 2}, translator.Drop)
 	b.signs.Wanted = false
-	b.x.list[0].wanted = false
+	b.table.list[0].wanted = false
 	b.handles(true, l2tp.Message{Tunnel: 7, Ns: 2, Nr: 2}, translator.Rewrite)
 	if asked != 2 {
 		t.Errorf("asked %d times, want 2", asked)

@@ -13,8 +13,8 @@ import (
 // its answer; data, if there is one tunnel only; and the peer, if it is asked.
 
 const (
-	// atOnce is the longest that a message and its answer are taken to be apart.
-	atOnce = time.Second
+	// answerGap is the longest that a message and its answer are taken to be apart.
+	answerGap = time.Second
 
 	// pairEvery is how often tunnels are looked at whose Hello waits for an answer.
 	pairEvery = time.Second
@@ -39,9 +39,9 @@ const (
 
 // question is a message of a tunnel that is not known.
 type question struct {
-	id, nr uint16 // nr is its acknowledgement
-	at     time.Time
-	alone  bool // no other tunnel's was under way then
+	id, nr      uint16 // nr is its acknowledgement
+	at          time.Time
+	unambiguous bool // no other tunnel's was under way then
 }
 
 // unpaired is a path with tunnels that are older than the guard.
@@ -52,7 +52,7 @@ type unpaired struct {
 	out, in question
 	halves  map[uint16]*half // by the peer's id
 	asked   *half            // was asked about last; nil: none was
-	crowded bool             // there are more than halves holds
+	tooMany bool             // there are more than halves holds
 	guess   *channel         // what data have paired; nil: nothing
 	closed  time.Time        // when xl2tpd closed an unknown tunnel last
 }
@@ -94,17 +94,17 @@ func (f *half) sends(p *l2tp.Packet, now time.Time) {
 	}
 }
 
-// meetSender returns the channel of a message of this host in a tunnel that is not known:
+// unpairedSender returns the channel of a message of this host in a tunnel that is not known:
 // it is older than the guard.
-func (h *handler) meetSender(p *l2tp.Packet, at path, now time.Time) *channel {
+func (h *handler) unpairedSender(p *l2tp.Packet, at path, now time.Time) *channel {
 	if p.Msg.Type == l2tp.TypeStopCCN {
-		if u := h.x.unpaired[at]; u != nil {
+		if u := h.table.unpaired[at]; u != nil {
 			u.closed = now
 		}
 		h.unpairedGone(at, p.Msg.Tunnel)
 		return nil
 	}
-	if s, ok := h.x.session(at, p.Msg.Tunnel, true); ok {
+	if s, ok := h.table.session(at, p.Msg.Tunnel, true); ok {
 		return h.openSession(s, now)
 	}
 	u := h.unpaired(at, now)
@@ -130,9 +130,9 @@ func (h *handler) meetSender(p *l2tp.Packet, at path, now time.Time) *channel {
 	return nil
 }
 
-// meetReceiver returns the channel of a peer's message in a tunnel that is not known.
-func (h *handler) meetReceiver(p *l2tp.Packet, at path, secured bool, now time.Time) *channel {
-	u := h.x.unpaired[at]
+// unpairedReceiver returns the channel of a peer's message in a tunnel that is not known.
+func (h *handler) unpairedReceiver(p *l2tp.Packet, at path, secured bool, now time.Time) *channel {
+	u := h.table.unpaired[at]
 	if u == nil || u.secured && !secured {
 		return nil
 	}
@@ -153,20 +153,20 @@ func (h *handler) meetReceiver(p *l2tp.Packet, at path, secured bool, now time.T
 	return nil
 }
 
-// unpaired returns what is known of the tunnels of a path that are older than the guard, or
-// nil if they are to be left alone.
+// unpaired returns what is known of the tunnels of a path that are older than the guard; nil:
+// the guard leaves them alone.
 func (h *handler) unpaired(at path, now time.Time) *unpaired {
-	u := h.x.unpaired[at]
-	if u != nil || len(h.x.unpaired) == maxUnpaired {
+	u := h.table.unpaired[at]
+	if u != nil || len(h.table.unpaired) == maxUnpaired {
 		return u
 	}
 	o := h.ownerOf(at, false, now)
 	t := translator.Tunnel{Local: at.local, Peer: at.peer}
-	if !h.serves(o, at, now) || !h.signs(h.ctx, Connection{t, o.process}).Wanted {
+	if !h.mayServe(o, at, now) || !h.signs(h.ctx, Connection{t, o.process}).Wanted {
 		return nil
 	}
 	u = &unpaired{since: now, owner: o, halves: map[uint16]*half{}}
-	h.x.unpaired[at] = u
+	h.table.unpaired[at] = u
 	h.listen(t, true, now)
 	h.wantData(at, true, now)
 	return u
@@ -179,7 +179,7 @@ func (h *handler) half(u *unpaired, at path, id uint16, now time.Time) *half {
 	if f != nil {
 		return f
 	}
-	if u.crowded = u.crowded || len(u.halves) == maxHalves; u.crowded {
+	if u.tooMany = u.tooMany || len(u.halves) == maxHalves; u.tooMany {
 		return nil
 	}
 	f = &half{peerID: id, since: h.watched}
@@ -192,7 +192,7 @@ func (h *handler) half(u *unpaired, at path, id uint16, now time.Time) *half {
 // the data may have been that one's.
 func (h *handler) dropGuess(u *unpaired, at path, now time.Time) {
 	c := u.guess
-	if u.guess = nil; c == nil || c.translator.Diverged() || h.x.known(at, c.translator.Tunnel().LocalID, false) != c {
+	if u.guess = nil; c == nil || c.translator.Diverged() || h.table.known(at, c.translator.Tunnel().LocalID, false) != c {
 		return
 	}
 	u.halves[c.guessed.peerID] = c.guessed
@@ -201,7 +201,7 @@ func (h *handler) dropGuess(u *unpaired, at path, now time.Time) {
 }
 
 // pair pairs the ids of two tunnels' packets, and returns the other one. A message is
-// answered at once, and a ZLB is sent for no other reason.
+// answered immediately, and a ZLB is sent for no other reason.
 func (u *unpaired) pair(m l2tp.Message, out bool, now time.Time) (id uint16, ok bool) {
 	mine, other := &u.in, &u.out
 	if out {
@@ -214,10 +214,10 @@ func (u *unpaired) pair(m l2tp.Message, out bool, now time.Time) (id uint16, ok 
 		}
 		return 0, false
 	case !m.ZLB():
-		alone := now.Sub(mine.at) >= atOnce || mine.id == m.Tunnel && mine.alone
-		*mine = question{m.Tunnel, m.Ns + 1, now, alone}
+		unambiguous := now.Sub(mine.at) >= answerGap || mine.id == m.Tunnel && mine.unambiguous
+		*mine = question{m.Tunnel, m.Ns + 1, now, unambiguous}
 		return 0, false
-	case !other.alone || now.Sub(other.at) >= atOnce || m.Nr != other.nr:
+	case !other.unambiguous || now.Sub(other.at) >= answerGap || m.Nr != other.nr:
 		return 0, false
 	}
 	id = other.id
@@ -229,7 +229,7 @@ func (u *unpaired) pair(m l2tp.Message, out bool, now time.Time) (id uint16, ok 
 // returns the peer's id of the tunnel: it acknowledges all before the Hello, or that too.
 func (u *unpaired) answer(m l2tp.Message, now time.Time) (id uint16, ok bool) {
 	f := u.asked
-	if f == nil || !m.ZLB() || len(f.copies) == 0 || now.Sub(u.closed) < atOnce || now.Sub(f.askedAt) >= atOnce && len(u.halves) > 1 {
+	if f == nil || !m.ZLB() || len(f.copies) == 0 || now.Sub(u.closed) < answerGap || now.Sub(f.askedAt) >= answerGap && len(u.halves) > 1 {
 		return 0, false
 	}
 	ns := f.copies[0].ns
@@ -238,7 +238,7 @@ func (u *unpaired) answer(m l2tp.Message, now time.Time) (id uint16, ok bool) {
 
 // unpairedGone forgets a tunnel that closes, or that is known otherwise.
 func (h *handler) unpairedGone(at path, id uint16) {
-	u := h.x.unpaired[at]
+	u := h.table.unpaired[at]
 	if u == nil {
 		return
 	}
@@ -253,9 +253,9 @@ func (h *handler) unpairedGone(at path, id uint16) {
 
 // expireUnpaired forgets paths that have waited for too long.
 func (h *handler) expireUnpaired(now time.Time) {
-	for at, u := range h.x.unpaired {
+	for at, u := range h.table.unpaired {
 		if now.Sub(u.since) > openTTL {
-			delete(h.x.unpaired, at)
+			delete(h.table.unpaired, at)
 			h.wantData(at, false, now)
 		}
 	}
@@ -263,7 +263,7 @@ func (h *handler) expireUnpaired(now time.Time) {
 
 // dropForged forgets the channels of a path that packets in the clear have paired.
 func (h *handler) dropForged(at path) {
-	for _, c := range h.x.all() {
+	for _, c := range h.table.all() {
 		if c.paired && !c.secured && c.path() == at {
 			h.drop(c)
 		}

@@ -48,7 +48,7 @@ func (b *fixture) live(begins time.Duration, peers ...*deaf) (closed []uint16) {
 			}
 			for _, p := range peers {
 				switch {
-				case b.sent[0].To == translator.ToLocal && m.Msg.Tunnel == p.own && m.Msg.Nr == ns+1:
+				case b.sent[0].To == translator.ToXl2tpd && m.Msg.Tunnel == p.own && m.Msg.Nr == ns+1:
 					saved[p.own] = true
 				case b.sent[0].To == translator.ToPeer && m.Msg.Tunnel == p.id && !p.mute && l2tp.Before(m.Msg.Ns, p.counts):
 					answers = append(answers, func() {
@@ -132,12 +132,12 @@ func TestPairsWhatBelongsTogether(t *testing.T) {
 		b := newFixture(t, t.TempDir())
 		b.signs.Certain = false
 		b.live(0, peers...)
-		for _, c := range b.x.list {
+		for _, c := range b.table.list {
 			if got := c.translator.Tunnel(); got.PeerID != got.LocalID+2 {
 				t.Errorf("%s: %d belongs to %d", name, got.LocalID, got.PeerID)
 			}
 		}
-		if len(b.x.list) == 0 {
+		if len(b.table.list) == 0 {
 			t.Errorf("%s: no tunnel is known", name)
 		}
 	}
@@ -163,12 +163,12 @@ func TestGuessIsTakenBack(t *testing.T) {
 		}
 		b.bring(own, b.now)
 		b.handle(hello(9), outbound, b.now)
-		if len(b.x.list) != 1 || b.x.list[0].guessed == nil {
+		if len(b.table.list) != 1 || b.table.list[0].guessed == nil {
 			t.Fatalf("%s: nothing was paired", name)
 		}
 		shows(b)
-		if len(b.x.list) != 0 || b.x.unpaired[path{here, there}].halves[9] == nil {
-			t.Errorf("%s: %d channels are left", name, len(b.x.list))
+		if len(b.table.list) != 0 || b.table.unpaired[path{here, there}].halves[9] == nil {
+			t.Errorf("%s: %d channels are left", name, len(b.table.list))
 		}
 	}
 }
@@ -184,8 +184,8 @@ func TestForgedDataPairNothing(t *testing.T) {
 	b.came[address{at, 66, false}] = arrival{clear: b.now}
 	b.came[address{at, 7, false}] = arrival{secured: b.now, clear: b.now}
 	b.handle(hello, outbound, b.now)
-	if len(b.x.list) != 1 || b.x.list[0].translator.Tunnel().LocalID != 7 || !b.x.list[0].secured {
-		t.Fatalf("%d channels", len(b.x.list))
+	if len(b.table.list) != 1 || b.table.list[0].translator.Tunnel().LocalID != 7 || !b.table.list[0].secured {
+		t.Fatalf("%d channels", len(b.table.list))
 	}
 }
 
@@ -212,8 +212,8 @@ func TestZLBToAStopMakesNoChannel(t *testing.T) {
 			for nr := uint16(9); nr <= 10; nr++ {
 				b.handle(packet(true, l2tp.Message{Tunnel: 8, Ns: 1, Nr: nr}), inbound, b.now)
 			}
-			if len(b.x.list) != 0 {
-				t.Errorf("%s before it, another waits %v: %+v", name, other, b.x.list[0].translator.Tunnel())
+			if len(b.table.list) != 0 {
+				t.Errorf("%s before it, another waits %v: %+v", name, other, b.table.list[0].translator.Tunnel())
 			}
 		}
 	}
@@ -240,7 +240,7 @@ func TestAsksOnceXl2tpdWasWatched(t *testing.T) {
 	b.handle(answers(true, 7, 5), inbound, b.now)
 	b.run(27 * time.Second)
 	b.handle(answers(true, 7, 5), inbound, b.now)
-	c := b.x.known(path{here, there}, 7, false)
+	c := b.table.known(path{here, there}, 7, false)
 	if c == nil || !c.translator.Diverged() || c.translator.Offset() != 0 {
 		t.Error("the tunnel is not held, or the peer is said not to have counted the Hello")
 	}
@@ -254,11 +254,11 @@ func TestUnpairedIsBounded(t *testing.T) {
 		b.handle(packet(false, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 100 + id, Ns: 5, Nr: 3}), outbound, b.now)
 	}
 	at := path{here, there}
-	if n := len(b.x.unpaired[at].halves); n != maxHalves || !b.noted[at] {
+	if n := len(b.table.unpaired[at].halves); n != maxHalves || !b.noted[at] {
 		t.Errorf("%d tunnels wait, data noted %v", n, b.noted[at])
 	}
 	b.age(5)
-	if b.due(b.now); len(b.x.unpaired) != 0 || len(b.noted) != 0 || !b.pairAt.IsZero() {
-		t.Errorf("%d paths wait, %d noted", len(b.x.unpaired), len(b.noted))
+	if b.due(b.now); len(b.table.unpaired) != 0 || len(b.noted) != 0 || !b.pairAt.IsZero() {
+		t.Errorf("%d paths wait, %d noted", len(b.table.unpaired), len(b.noted))
 	}
 }

@@ -1,7 +1,6 @@
 package helloguard
 
 import (
-	"log/slog"
 	"time"
 
 	"xl2tpd-keepalive/internal/helloguard/translator"
@@ -11,7 +10,7 @@ import (
 // pairByData pairs a tunnel whose Hello waits, if it is the only one of its path and data
 // have come in for one tunnel only.
 func (h *handler) pairByData(u *unpaired, at path, f *half, now time.Time) *channel {
-	if len(u.halves) > 1 || u.crowded || !f.waits(now) {
+	if len(u.halves) > 1 || u.tooMany || !f.waits(now) {
 		return nil
 	}
 	own, ok := h.onlyData(u, at, now)
@@ -30,7 +29,7 @@ func (h *handler) pairByData(u *unpaired, at path, f *half, now time.Time) *chan
 func (h *handler) onlyData(u *unpaired, at path, now time.Time) (own uint16, ok bool) {
 	var clear, secured []uint16
 	for a, came := range h.data.read(now) {
-		if a.path != at || h.x.known(at, a.id, false) != nil {
+		if a.path != at || h.table.known(at, a.id, false) != nil {
 			continue
 		}
 		if came.clear.After(u.since) {
@@ -53,7 +52,7 @@ func (h *handler) onlyData(u *unpaired, at path, now time.Time) (own uint16, ok 
 // openPair opens the channel of a tunnel whose two ids are known now. xl2tpd's Hello may be
 // on its way to the peer since before.
 func (h *handler) openPair(u *unpaired, at path, own, peerID uint16, now time.Time) *channel {
-	if h.x.known(at, own, false) != nil || h.x.known(at, peerID, true) != nil {
+	if h.table.known(at, own, false) != nil || h.table.known(at, peerID, true) != nil {
 		return nil
 	}
 	f := u.halves[peerID]
@@ -66,25 +65,25 @@ func (h *handler) openPair(u *unpaired, at path, own, peerID uint16, now time.Ti
 	}
 	t := translator.Tunnel{Local: at.local, Peer: at.peer, LocalID: own, PeerID: peerID}
 	c := h.open(&channel{translator: translator.New(t, f.since), owner: h.confirmed(u.owner, at, now),
-		established: true, paired: true, secured: u.secured}, now)
+		phase: established, paired: true, secured: u.secured}, now)
 	if c == nil {
 		return nil
 	}
-	if life, ok := h.wanted(c, true, now); ok {
-		h.replay(c, f, life, now)
+	if live, ok := h.wanted(c, true, now); ok {
+		h.replay(c, f, live, now)
 		return c
 	}
 	return nil
 }
 
 // replay shows a channel's translator the copies of the Hello that the peer has got.
-func (h *handler) replay(c *channel, f *half, life translator.Life, now time.Time) {
+func (h *handler) replay(c *channel, f *half, live translator.Liveness, now time.Time) {
 	for _, one := range f.copies {
 		p, err := l2tp.ParsePacket(one.raw)
 		if err != nil {
 			return
 		}
-		h.act(c, c.translator.Out(&p, one.at, life), now)
+		h.act(c, c.translator.Out(&p, one.at, live), now)
 		c.clock(one.at)
 	}
 	if !f.askedAt.IsZero() {
@@ -92,7 +91,7 @@ func (h *handler) replay(c *channel, f *half, life translator.Life, now time.Tim
 	}
 }
 
-// pairSoon has the tunnels looked at whose Hellos wait.
+// pairSoon makes due look at the tunnels whose Hellos wait.
 func (h *handler) pairSoon(now time.Time) {
 	if h.pairAt.IsZero() {
 		h.pairAt = now.Add(pairEvery)
@@ -102,7 +101,7 @@ func (h *handler) pairSoon(now time.Time) {
 // pairWaiting pairs tunnels whose Hellos wait for an answer, or asks their peers.
 func (h *handler) pairWaiting(now time.Time) {
 	h.pairAt = time.Time{}
-	for at, u := range h.x.unpaired {
+	for at, u := range h.table.unpaired {
 		if h.pairOne(u, at, now) {
 			h.pairAt = now.Add(pairEvery)
 		}
@@ -129,16 +128,13 @@ func (h *handler) pairOne(u *unpaired, at path, now time.Time) (waits bool) {
 	return waits
 }
 
-// askHalf has the peer show xl2tpd's own id of a tunnel: RFC 2661 §5.8 has it acknowledge a
-// message that it gets again. Only the owner may ask that, so the owner has to be known.
+// askHalf makes the peer show xl2tpd's own id of a tunnel: it acknowledges a message that it
+// gets again (RFC 2661 §5.8). Only the owner may ask that, so the owner has to be known.
 func (h *handler) askHalf(u *unpaired, at path, f *half, now time.Time) {
 	if u.owner.ownership != known || h.hasEnded(u.owner) || now.Sub(f.since) < watchedFor || now.Sub(f.askedAt) < askAgain {
 		return
 	}
 	f.askedAt, u.asked = now, f
 	m := l2tp.Message{Type: l2tp.TypeSCCCN, Tunnel: f.peerID, Ns: f.copies[0].ns - 1, Nr: f.nr}
-	if err := h.fx.send(translator.Injection{To: translator.ToPeer, Packet: l2tp.AppendPacket(nil, at.local, at.peer, m)}); err != nil {
-		h.log.seldom(h.ctx, now, slog.LevelWarn, "hello guard: packet can't be sent",
-			func() []any { return []any{"peer", at.peer.String(), "err", err} })
-	}
+	h.inject(translator.Injection{To: translator.ToPeer, Packet: l2tp.AppendPacket(nil, at.local, at.peer, m)}, at.peer, now)
 }

@@ -41,13 +41,13 @@ func (h *handler) plan(c *channel) {
 	if !c.review.IsZero() && (!wants || c.review.Before(at)) {
 		at, wants = c.review, true
 	}
-	if o := c.orphan; o != nil && o.sent < maxStops && (!wants || o.next.Before(at)) {
-		at = o.next
+	if c.closesForXl2tpd() && (!wants || c.stops.next.Before(at)) {
+		at = c.stops.next
 	}
 	h.timers.Set(c, at)
 }
 
-// catchUp does what a channel has to do now. Behind a packet that has told something it
+// catchUp does what a channel has to do now. Behind a packet that has shown something new, it
 // has to come before the answer to that packet.
 func (h *handler) catchUp(c *channel, now time.Time) {
 	if c.ackStop {
@@ -55,20 +55,20 @@ func (h *handler) catchUp(c *channel, now time.Time) {
 		h.act(c, c.translator.AckStop(), now)
 	}
 	if at, wants := c.translator.NextTimer(); wants && !at.After(now) {
-		life, _ := h.life(c, now)
-		h.act(c, c.translator.HandleTimers(now, life), now)
+		live, _ := h.liveness(c, now)
+		h.act(c, c.translator.HandleTimers(now, live), now)
 	}
 }
 
-// tidy forgets tunnels that are no more. It is to be called once a minute.
+// tidy forgets tunnels that are no more. The session calls it once a minute.
 func (h *handler) tidy(now time.Time) {
-	h.x.expire(now)
+	h.table.expire(now)
 	h.expireUnpaired(now)
 	h.closeOrphans(now)
-	for _, c := range h.x.all() {
+	for _, c := range h.table.all() {
 		c.rounds++
 		switch {
-		case h.over(c, now):
+		case h.isOver(c, now):
 			h.drop(c)
 		case !c.inKernel || !c.noted.IsZero():
 			h.ownSigns(c, now) // its links may be certain now, or no longer
@@ -76,14 +76,14 @@ func (h *handler) tidy(now time.Time) {
 	}
 }
 
-// over reports whether nothing can come of a channel any more. Silence alone says nothing:
+// isOver reports whether nothing can come of a channel any more. Silence alone says nothing:
 // when the clock is set back, xl2tpd's timers rest for as long.
-func (h *handler) over(c *channel, now time.Time) bool {
+func (h *handler) isOver(c *channel, now time.Time) bool {
 	t := c.translator.Tunnel()
 	switch {
-	case c.translator.Closing(), !c.established, c.orphan != nil && c.orphan.sent == maxStops:
+	case c.translator.Closing(), !c.phase.agreed(), c.phase == orphaned && c.stops.sent == maxStops:
 		return c.rounds > closedRounds
-	case c.rounds <= silentRounds, c.orphan != nil, h.x.has(t):
+	case c.rounds <= silentRounds, c.phase == orphaned, h.table.has(t):
 		return false
 	case c.inKernel:
 		return true
@@ -96,7 +96,7 @@ func (h *handler) over(c *channel, now time.Time) bool {
 }
 
 func (h *handler) drop(c *channel) {
-	h.x.remove(c)
+	h.table.remove(c)
 	h.forget(c)
 }
 
@@ -107,7 +107,7 @@ func (h *handler) forget(c *channel) {
 	t := c.translator.Tunnel()
 	if c.failClosed {
 		if err := h.fx.failClosed(t, false); err != nil {
-			h.note(c, time.Now(), slog.LevelWarn, "hello guard: rules can't be changed", err)
+			h.logError(c, time.Now(), slog.LevelWarn, "hello guard: rules can't be changed", err)
 		}
 	}
 	if c.listening {

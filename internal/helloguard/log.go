@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"net/netip"
 	"time"
 
 	"xl2tpd-keepalive/internal/helloguard/translator"
@@ -45,15 +46,15 @@ func (l packetLog) seldom(ctx context.Context, now time.Time, level slog.Level, 
 	l.said[text] = saying{at: now}
 }
 
-// tell writes to the log what was done. That a tunnel is held, or is no longer, is news;
+// logVerdict writes to the log what was done. That a tunnel is held, or is no longer, is news;
 // each Hello is not.
-func (h *handler) tell(c *channel, why translator.Reason, now time.Time) {
+func (h *handler) logVerdict(c *channel, why translator.Reason, now time.Time) {
 	if why == translator.Nothing {
 		return
 	}
 	text, level := c.doing, slog.LevelDebug
 	switch why {
-	case translator.HelloAcked, translator.HelloAdopted, translator.HelloNotCounted:
+	case translator.HelloAcked, translator.HelloAckedForPeer, translator.HelloNotCounted:
 		text = "hello guard holds the tunnel"
 	case translator.HelloWaits:
 		text = "hello guard finds no sign of life"
@@ -70,9 +71,14 @@ func (h *handler) tell(c *channel, why translator.Reason, now time.Time) {
 	}
 }
 
-// note logs that something about a channel has failed.
-func (h *handler) note(c *channel, now time.Time, level slog.Level, text string, err error) {
+// logError logs that something about a channel has failed.
+func (h *handler) logError(c *channel, now time.Time, level slog.Level, text string, err error) {
 	h.log.seldom(h.ctx, now, level, text, func() []any { return append(c.name(), "err", err) })
+}
+
+// logPeerError is logError for what belongs to no channel.
+func (h *handler) logPeerError(peer netip.AddrPort, now time.Time, level slog.Level, text string, err error) {
+	h.log.seldom(h.ctx, now, level, text, func() []any { return []any{"peer", peer.String(), "err", err} })
 }
 
 func (c *channel) name() []any {

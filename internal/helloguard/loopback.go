@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"log/slog"
 	"maps"
 	"net"
 	"net/netip"
@@ -55,7 +54,7 @@ func checkPacket(at path, check [checkLen]byte) []byte {
 		l2tp.Message{Tunnel: number(2), Session: number(4), Ns: number(6), Nr: number(8)})
 }
 
-// isCheck tells whether an IPv4 packet is a check's.
+// isCheck reports whether an IPv4 packet is a check's.
 func isCheck(raw []byte, check [checkLen]byte) bool {
 	const flags = 2
 	if len(raw) == 0 {
@@ -72,7 +71,7 @@ type waiter struct {
 	timer *time.Timer
 }
 
-// loopbackChecks are those of a session. busy is to be held.
+// loopbackChecks are those of a session. session.busy guards them.
 type loopbackChecks struct {
 	waiting map[path][]*waiter
 	behind  map[path][]func() // a Hello of xl2tpd that waits for its check, and all behind it
@@ -85,7 +84,7 @@ func newLoopbackChecks() loopbackChecks {
 	return loopbackChecks{waiting: map[path][]*waiter{}, behind: map[path][]func(){}, results: map[path]error{}}
 }
 
-// answerable tells whether xl2tpd can be answered, as far as is known. Between two addresses
+// answerable reports whether xl2tpd can be answered, as far as is known. Between two addresses
 // that have not been checked yet, that goes by the other ones.
 func (l *loopbackChecks) answerable(at path) bool {
 	if err, ok := l.results[at]; ok {
@@ -123,7 +122,7 @@ func (l *loopbackChecks) pick(all []path) path {
 
 // check sends a packet to xl2tpd's address as the guard would send its answer there, and calls
 // done once, with busy held: with nil when the packet has come as far as xl2tpd's socket.
-func (s *session) check(at path, patience time.Duration, done func(error)) {
+func (s *session) check(at path, timeout time.Duration, done func(error)) {
 	finish := func(err error) {
 		if !errors.Is(err, errNoTable) {
 			s.checks.results[at] = err
@@ -139,16 +138,11 @@ func (s *session) check(at path, patience time.Duration, done func(error)) {
 	}
 	w := &waiter{done: finish, puts: s.rules.puts}
 	s.checks.waiting[at] = append(s.checks.waiting[at], w)
-	w.timer = time.AfterFunc(patience, func() { s.hold(func() { s.expire(at, w) }) })
+	w.timer = time.AfterFunc(timeout, func() { s.locked(func() { s.expire(at, w) }) })
 }
 
-// back takes in a check's packet that has come back.
-func (s *session) back(raw []byte) {
-	p, err := l2tp.ParsePacket(raw)
-	if err != nil {
-		return
-	}
-	at := path{p.Dst, p.Src}
+// back takes in that the packet of a check has come back.
+func (s *session) back(at path) {
 	all := s.checks.waiting[at]
 	delete(s.checks.waiting, at)
 	for _, w := range all {
@@ -173,13 +167,13 @@ func (s *session) expire(at path, w *waiter) {
 	w.done(err)
 }
 
-// checkLoopback tells whether xl2tpd can be answered. It takes up to checkTries times checkTime.
+// checkLoopback finds out whether xl2tpd can be answered. It takes up to checkTries times checkTime.
 func (s *session) checkLoopback(ctx context.Context) (err error) {
 	var at path
-	s.hold(func() { at = s.checks.pick(s.paths()) })
+	s.locked(func() { at = s.checks.pick(s.paths()) })
 	for range checkTries {
 		done := make(chan error, 1)
-		s.hold(func() { s.check(at, checkTime, func(err error) { done <- err }) })
+		s.locked(func() { s.check(at, checkTime, func(err error) { done <- err }) })
 		select {
 		case err = <-done:
 		case <-ctx.Done():
@@ -236,11 +230,11 @@ func (s *session) watchLoopback(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		s.hold(s.sayBlocked)
+		s.locked(s.sayBlocked)
 	}
 }
 
-// sayBlocked tells the operator whether xl2tpd can be answered, if that is news. While it can't,
+// sayBlocked reports to the operator whether xl2tpd can be answered, if that is news. While it can't,
 // no tunnel counts as alive: Hellos pass, but for those of peers that are known to be deaf. The
 // numbers of messages are still translated.
 func (s *session) sayBlocked() {
@@ -254,11 +248,8 @@ func (s *session) sayBlocked() {
 		s.Log.Info("hello guard available again")
 		return
 	}
-	level := slog.LevelWarn
-	if _, forced, _ := s.settings(); forced {
-		level = slog.LevelError
-	}
-	s.Log.Log(s.h.ctx, level, "hello guard unavailable, echo requests go on", "reason", is.Error())
+	_, forced, _ := s.settings()
+	s.logUnavailable(s.h.ctx, is, forced)
 }
 
 // signs are what a tunnel's links say. A tunnel whose xl2tpd can't be answered counts as one that

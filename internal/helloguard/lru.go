@@ -11,7 +11,7 @@ type lru[K comparable, V any] struct {
 	max    int
 	share  int                // of one peer; 0: all of it
 	peer   func(K) netip.Addr // needed for share
-	gone   func(K, V)         // is told who had to go; nil: nobody asks
+	gone   func(K, V)         // called with the entry that had to go; nil: nobody asks
 	items  map[K]*item[K, V]
 	order  *list.List                // of all items, the oldest first
 	shares map[netip.Addr]*list.List // the same for each peer

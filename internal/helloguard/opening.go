@@ -24,16 +24,16 @@ func (h *handler) sender(p *l2tp.Packet, now time.Time) *channel {
 		h.reply(p, at, now)
 		return nil
 	}
-	if half, ok := h.x.answered(at, p.Msg); ok {
+	if half, ok := h.table.answered(at, p.Msg); ok {
 		h.unpairedGone(at, p.Msg.Tunnel)
-		return h.open(&channel{translator: translator.New(half.tunnel, now), owner: h.confirmed(half.owner, at, now), established: true, review: now.Add(reviewAfter)}, now)
+		return h.open(&channel{translator: translator.New(half.tunnel, now), owner: h.confirmed(half.owner, at, now), phase: established, review: now.Add(reviewAfter)}, now)
 	}
 	if p.Msg.Type == l2tp.TypeSCCCN {
 		h.replaced(at, p.Msg.Tunnel)
 	}
-	c := h.x.known(at, p.Msg.Tunnel, true)
+	c := h.table.known(at, p.Msg.Tunnel, true)
 	if c == nil {
-		return h.meetSender(p, at, now)
+		return h.unpairedSender(p, at, now)
 	}
 	h.sends(c, p, at, now)
 	return c
@@ -42,8 +42,8 @@ func (h *handler) sender(p *l2tp.Packet, now time.Time) *channel {
 // sends notes that xl2tpd sends in a channel.
 func (h *handler) sends(c *channel, p *l2tp.Packet, at path, now time.Time) {
 	c.seen, c.rounds = now, 0
-	if c.orphan != nil { // so it is another process's
-		c.orphan, c.owner, c.asked = nil, owner{ownership: unclear}, time.Time{}
+	if c.phase.xl2tpdEnded() { // so another process has sent it
+		c.revive()
 		h.facts.forget()
 	}
 	stop := p.Msg.Type == l2tp.TypeStopCCN // its sender may have ended since
@@ -54,8 +54,8 @@ func (h *handler) sends(c *channel, p *l2tp.Packet, at path, now time.Time) {
 			h.save(c)
 		}
 	}
-	if !c.established && !stop {
-		c.established, c.review = true, now.Add(reviewAfter)
+	if c.phase == opening && !stop {
+		c.phase, c.review = established, now.Add(reviewAfter)
 		c.owner, c.asked = h.confirmed(c.owner, at, now), now
 		h.save(c)
 	}
@@ -77,21 +77,21 @@ func (h *handler) request(p *l2tp.Packet, at path, now time.Time) {
 	if !ok || own == 0 {
 		return
 	}
-	if c := h.x.known(at, own, false); c != nil && c.orphan == nil && !c.translator.Closing() {
+	if c := h.table.known(at, own, false); c != nil && !c.phase.xl2tpdEnded() && !c.translator.Closing() {
 		return // sent again: the SCCRP was lost behind the guard
 	}
 	t := translator.Tunnel{Local: at.local, Peer: at.peer, LocalID: own}
-	a, again := h.x.awaited.get(t)
+	a, again := h.table.awaited.get(t)
 	opens := !again || h.hasEnded(a.owner)
 	if opens {
-		if a.owner = h.ownerOf(at, true, now); !h.serves(a.owner, at, now) {
+		if a.owner = h.ownerOf(at, true, now); !h.mayServe(a.owner, at, now) {
 			return
 		}
 		h.dropOrphan(at, own)
-		h.past(at.peer.Addr())
+		h.forgetReasons(at.peer.Addr())
 	}
 	a.at, a.dialed = now, h.runs(a.owner)
-	h.x.awaited.put(t, a)
+	h.table.awaited.put(t, a)
 	if opens {
 		h.listen(t, true, now)
 	}
@@ -106,20 +106,20 @@ func (h *handler) reply(p *l2tp.Packet, at path, now time.Time) {
 	if !ok || own == 0 {
 		return
 	}
-	if c := h.x.known(at, p.Msg.Tunnel, true); c != nil && c.translator.Tunnel().LocalID == own {
+	if c := h.table.known(at, p.Msg.Tunnel, true); c != nil && c.translator.Tunnel().LocalID == own {
 		return // sent again
 	}
 	k := callerKey{at, p.Msg.Tunnel}
-	half, again := h.x.callers.get(k)
+	half, again := h.table.callers.get(k)
 	if !again || half.tunnel.LocalID != own {
 		o := h.ownerOf(at, true, now)
-		if !h.serves(o, at, now) {
+		if !h.mayServe(o, at, now) {
 			return
 		}
 		half = caller{tunnel: translator.Tunnel{Local: at.local, Peer: at.peer, LocalID: own, PeerID: p.Msg.Tunnel}, owner: o}
 	}
 	half.at, half.nr = now, p.Msg.Nr
-	h.x.callers.put(k, half)
+	h.table.callers.put(k, half)
 }
 
 // receiver returns the channel of a packet of a peer, or nil.
@@ -131,7 +131,7 @@ func (h *handler) receiver(p *l2tp.Packet, secured bool, now time.Time) *channel
 	if secured && p.Msg.Type == l2tp.TypeSCCRP {
 		h.distrust(p, now)
 	}
-	if c := h.x.known(at, p.Msg.Tunnel, false); c != nil {
+	if c := h.table.known(at, p.Msg.Tunnel, false); c != nil {
 		switch {
 		case secured:
 			h.trust(c, now)
@@ -143,10 +143,10 @@ func (h *handler) receiver(p *l2tp.Packet, secured bool, now time.Time) *channel
 	if p.Msg.Type == l2tp.TypeSCCRP {
 		return h.accepted(p, at, secured, now)
 	}
-	if s, ok := h.x.session(at, p.Msg.Tunnel, false); ok {
+	if s, ok := h.table.session(at, p.Msg.Tunnel, false); ok {
 		return h.openSession(s, now)
 	}
-	return h.meetReceiver(p, at, secured, now)
+	return h.unpairedReceiver(p, at, secured, now)
 }
 
 // trust takes in that the peer's packets come through IPsec. What it seemed to say in the
@@ -162,11 +162,11 @@ func (h *handler) trust(c *channel, now time.Time) {
 func (h *handler) accepted(p *l2tp.Packet, at path, secured bool, now time.Time) *channel {
 	t := translator.Tunnel{Local: at.local, Peer: at.peer, LocalID: p.Msg.Tunnel}
 	other, ok := l2tp.AssignedTunnel(p.Payload())
-	a, asked := h.x.awaited.get(t)
+	a, asked := h.table.awaited.get(t)
 	if !ok || other == 0 || !asked {
 		return nil
 	}
-	h.x.awaited.delete(t)
+	h.table.awaited.delete(t)
 	t.PeerID = other
 	c := h.open(&channel{translator: translator.New(t, now), owner: a.owner, secured: secured,
 		listening: true, vendor: clip(l2tp.Vendor(p.Payload()))}, now)
@@ -185,11 +185,11 @@ func clip(vendor string) string { return vendor[:min(len(vendor), maxVendor)] }
 // comes through IPsec: the policy has dropped the first behind the guard.
 func (h *handler) distrust(p *l2tp.Packet, now time.Time) {
 	at := path{p.Dst, p.Src}
-	c := h.x.known(at, p.Msg.Tunnel, false)
-	if c == nil || c.secured || c.established {
+	c := h.table.known(at, p.Msg.Tunnel, false)
+	if c == nil || c.secured || c.phase.agreed() {
 		return
 	}
-	h.x.awaited.put(translator.Tunnel{Local: at.local, Peer: at.peer, LocalID: p.Msg.Tunnel}, awaited{owner: c.owner, at: now, dialed: true})
+	h.table.awaited.put(translator.Tunnel{Local: at.local, Peer: at.peer, LocalID: p.Msg.Tunnel}, awaited{owner: c.owner, at: now, dialed: true})
 	c.listening = false // the question keeps it
 	h.drop(c)
 }
@@ -197,29 +197,29 @@ func (h *handler) distrust(p *l2tp.Packet, now time.Time) {
 // openSession opens the channel of a session of the kernel.
 func (h *handler) openSession(s Session, now time.Time) *channel {
 	at := path{s.Local, s.Peer}
-	o := h.ask(s.Local.Port(), now).session(s)
+	o := h.factsOf(s.Local.Port(), now).session(s)
 	if h.hasEnded(o) {
 		h.facts.forget()
-		o = h.ask(s.Local.Port(), now).session(s)
+		o = h.factsOf(s.Local.Port(), now).session(s)
 	}
-	if !h.serves(o, at, now) {
+	if !h.mayServe(o, at, now) {
 		return nil
 	}
-	return h.open(&channel{translator: translator.New(s.Tunnel, now), owner: o, established: true, inKernel: true}, now)
+	return h.open(&channel{translator: translator.New(s.Tunnel, now), owner: o, phase: established, inKernel: true}, now)
 }
 
 // open takes a channel in, and what it replaces out. It returns nil if there is no room.
 func (h *handler) open(c *channel, now time.Time) *channel {
 	t := c.translator.Tunnel()
 	c.seen, c.asked = now, now
-	if at := (path{t.Local, t.Peer}); c.established {
-		for old := h.x.known(at, t.PeerID, true); old != nil; old = h.x.known(at, t.PeerID, true) {
+	if at := (path{t.Local, t.Peer}); c.phase.agreed() {
+		for old := h.table.known(at, t.PeerID, true); old != nil; old = h.table.known(at, t.PeerID, true) {
 			h.drop(old)
 		}
 		h.dropOrphan(at, t.LocalID)
 	}
-	if len(h.x.list) >= maxChannels {
-		old := h.x.makeRoom()
+	if len(h.table.list) >= maxChannels {
+		old := h.table.makeRoom()
 		if old == nil {
 			h.log.seldom(h.ctx, now, slog.LevelWarn, "hello guard: too many tunnels, this one is left alone",
 				func() []any { return []any{"peer", t.Peer.String(), "most", maxChannels} })
@@ -227,21 +227,21 @@ func (h *handler) open(c *channel, now time.Time) *channel {
 		}
 		h.forget(old)
 	}
-	h.x.add(c)
+	h.table.add(c)
 	return c
 }
 
 // replaced drops the channel whose id the peer has given to a new tunnel, as one does that
 // has restarted. xl2tpd's SCCCN says so; the peer's part can be forged.
 func (h *handler) replaced(at path, id uint16) {
-	if all := h.x.channels[address{at, id, true}]; len(all) > 1 {
+	if all := h.table.channels[address{at, id, true}]; len(all) > 1 {
 		h.drop(all[0])
 	}
 }
 
 // dropOrphan drops the channel of an xl2tpd that has ended, if another has drawn its id.
 func (h *handler) dropOrphan(at path, id uint16) {
-	if c := h.x.known(at, id, false); c != nil && (c.orphan != nil || c.translator.Closing()) {
+	if c := h.table.known(at, id, false); c != nil && (c.phase.xl2tpdEnded() || c.translator.Closing()) {
 		h.drop(c)
 	}
 }

@@ -1,7 +1,6 @@
 package helloguard
 
 import (
-	"log/slog"
 	"slices"
 	"time"
 
@@ -19,24 +18,47 @@ const (
 	maxStops = 5 // as many as xl2tpd sends of a message (network.c, control_xmit)
 )
 
-// orphan is how far the closing of a tunnel has come whose xl2tpd has ended.
-type orphan struct {
+// stops are the StopCCNs that the guard sends for an xl2tpd that has ended.
+type stops struct {
 	sent int
-	next time.Time
+	next time.Time // when the next one is sent
 }
 
-// meet takes in what is known of the xl2tpds now. One may have dialled before it was known.
-func (h *handler) meet(host Host, now time.Time) {
+// closesForXl2tpd reports whether the guard still has to close the tunnel in the name of its xl2tpd.
+func (c *channel) closesForXl2tpd() bool { return c.phase.xl2tpdEnded() && c.stops.sent < maxStops }
+
+// orphan notes that the xl2tpd of a channel has ended.
+func (c *channel) orphan(now time.Time) {
+	c.stops, c.rounds = stops{next: now}, 0
+	if c.phase == opening {
+		c.phase = abandoned
+	} else {
+		c.phase = orphaned
+	}
+}
+
+// revive notes that a channel whose xl2tpd has ended is another process's.
+func (c *channel) revive() {
+	c.owner, c.asked = owner{ownership: unclear}, time.Time{}
+	if c.phase == abandoned {
+		c.phase = opening
+	} else {
+		c.phase = established
+	}
+}
+
+// update takes in what is known of the xl2tpds now. One may have dialled before it was known.
+func (h *handler) update(host Host, now time.Time) {
 	another := !slices.Equal(host.Daemons, h.host.Daemons)
 	h.host = host
-	for _, c := range h.x.list {
+	for _, c := range h.table.list {
 		c.wanted = false // perhaps no longer
 	}
 	if another {
 		h.facts.forget()
 		h.reportDials()
 	}
-	h.look(host.Sessions, now)
+	h.takeSessions(host.Sessions, now)
 	h.closeOrphans(now)
 }
 
@@ -48,47 +70,49 @@ func (h *handler) runs(o owner) bool {
 // reportDials reports the attempts that are not reported yet of xl2tpds that are known now.
 func (h *handler) reportDials() {
 	var late []translator.Tunnel
-	h.x.awaited.all(func(t translator.Tunnel, a awaited) bool {
+	h.table.awaited.all(func(t translator.Tunnel, a awaited) bool {
 		if !a.dialed && h.runs(a.owner) {
 			late = append(late, t)
 		}
 		return true
 	})
 	for _, t := range late {
-		a, _ := h.x.awaited.get(t)
+		a, _ := h.table.awaited.get(t)
 		a.dialed = true
-		h.x.awaited.put(t, a)
+		h.table.awaited.put(t, a)
 		h.dials(a.owner.process, t.Peer.Addr())
 	}
 }
 
-// look takes in the kernel's table of sessions. A tunnel that is met before its first
+// takeSessions takes in the kernel's table of sessions. A tunnel that is met before its first
 // packet is one whose Hello has certainly been seen first.
 //
 // What a file has kept of a tunnel that has ended since goes, if the peer has given its id
 // to another.
-func (h *handler) look(sessions []Session, now time.Time) {
-	sessions = slices.DeleteFunc(slices.Clone(sessions), func(s Session) bool {
-		return !s.Local.Addr().Is4() || s.Local.Addr().IsUnspecified() || s.LocalID == 0 || s.PeerID == 0
-	})
-	h.x.setSessions(sessions)
+func (h *handler) takeSessions(sessions []Session, now time.Time) {
+	sessions = slices.DeleteFunc(slices.Clone(sessions), Session.incomplete)
+	h.table.setSessions(sessions)
 	for _, s := range sessions {
-		old := h.x.known(path{s.Local, s.Peer}, s.PeerID, true)
-		if old != nil && old.restored && old.translator.Tunnel().LocalID != s.LocalID && !h.x.has(old.translator.Tunnel()) {
+		old := h.table.known(path{s.Local, s.Peer}, s.PeerID, true)
+		if old != nil && old.restored && old.translator.Tunnel().LocalID != s.LocalID && !h.table.has(old.translator.Tunnel()) {
 			h.drop(old)
 		}
 	}
 	for _, s := range sessions {
 		if s.Peer.IsValid() {
-			h.lookAt(s, now)
+			h.takeSession(s, now)
 		}
 	}
 }
 
-// lookAt takes in one session of the kernel.
-func (h *handler) lookAt(s Session, now time.Time) {
+func (s Session) incomplete() bool {
+	return !s.Local.Addr().Is4() || s.Local.Addr().IsUnspecified() || s.LocalID == 0 || s.PeerID == 0
+}
+
+// takeSession takes in one session of the kernel.
+func (h *handler) takeSession(s Session, now time.Time) {
 	at := path{s.Local, s.Peer}
-	out, in := h.x.known(at, s.PeerID, true), h.x.known(at, s.LocalID, false)
+	out, in := h.table.known(at, s.PeerID, true), h.table.known(at, s.LocalID, false)
 	switch {
 	case out == nil && in == nil:
 		if c := h.openSession(s, now); c != nil {
@@ -99,7 +123,7 @@ func (h *handler) lookAt(s Session, now time.Time) {
 		if out.owner.ownership != unclear || s.Xl2tpd == 0 {
 			return
 		}
-		if o := h.ask(s.Local.Port(), now).session(s); o.ownership == known {
+		if o := h.factsOf(s.Local.Port(), now).session(s); o.ownership == known {
 			out.owner = o
 			h.save(out)
 		}
@@ -109,17 +133,16 @@ func (h *handler) lookAt(s Session, now time.Time) {
 // closeOrphans looks for tunnels whose xl2tpd has ended, to close them in its name.
 func (h *handler) closeOrphans(now time.Time) {
 	ended := map[procfs.ID]bool{}
-	for _, c := range h.x.list {
+	for _, c := range h.table.list {
 		p := c.owner.process
-		if c.orphan != nil || c.owner.ownership != known {
+		if c.phase.xl2tpdEnded() || c.owner.ownership != known {
 			continue
 		}
 		if _, looked := ended[p]; !looked {
 			ended[p] = h.gone(p)
 		}
 		if ended[p] {
-			c.orphan = &orphan{next: now}
-			c.rounds = 0
+			c.orphan(now)
 			h.plan(c)
 		}
 	}
@@ -127,31 +150,30 @@ func (h *handler) closeOrphans(now time.Time) {
 
 // sendStop closes a tunnel in the name of an xl2tpd that has ended, if it is time to.
 func (h *handler) sendStop(c *channel, now time.Time) {
-	o := c.orphan
-	if o == nil || o.sent == maxStops || now.Before(o.next) {
+	if !c.closesForXl2tpd() || now.Before(c.stops.next) {
 		return
 	}
 	v := c.translator.Close()
 	if v.Reason == translator.Nothing { // the peer has acknowledged it, or too little is known
-		o.sent = maxStops
+		c.stops.sent = maxStops
 		return
 	}
 	h.act(c, v, now)
-	o.next = now.Add(time.Second << o.sent)
-	o.sent++
+	c.stops.next = now.Add(time.Second << c.stops.sent)
+	c.stops.sent++
 }
 
 // givenUp acknowledges the StopCCN of an attempt that no peer has answered: there is nobody
-// who could, and xl2tpd would wait 31 s for it before it dials again. It tells if somebody
-// has hung up.
+// who could, and xl2tpd would wait 31 s for it before it dials again. It reports
+// if somebody has hung up.
 func (h *handler) givenUp(p *l2tp.Packet, now time.Time) {
 	own, ok := l2tp.AssignedTunnel(p.Payload())
 	t := translator.Tunnel{Local: p.Src, Peer: p.Dst, LocalID: own}
-	a, asked := h.x.awaited.get(t)
+	a, asked := h.table.awaited.get(t)
 	if !ok || !asked {
 		return
 	}
-	h.x.awaited.delete(t)
+	h.table.awaited.delete(t)
 	h.stopListening(t)
 	if a.owner.ownership != known {
 		return
@@ -164,8 +186,5 @@ func (h *handler) givenUp(p *l2tp.Packet, now time.Time) {
 		return
 	}
 	ack := l2tp.Message{Tunnel: own, Nr: p.Msg.Ns + 1} // the first of its peer
-	if err := h.fx.send(translator.Injection{To: translator.ToLocal, Packet: l2tp.AppendPacket(nil, t.Peer, t.Local, ack)}); err != nil {
-		h.log.seldom(h.ctx, now, slog.LevelWarn, "hello guard: packet can't be sent",
-			func() []any { return []any{"peer", t.Peer.String(), "err", err} })
-	}
+	h.inject(translator.Injection{To: translator.ToXl2tpd, Packet: l2tp.AppendPacket(nil, t.Peer, t.Local, ack)}, t.Peer, now)
 }

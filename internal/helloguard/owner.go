@@ -12,7 +12,7 @@ type ownership uint8
 
 const (
 	foreign ownership = iota // no xl2tpd
-	unclear                  // perhaps an xl2tpd; nobody can tell which process
+	unclear                  // perhaps an xl2tpd; it is unknown which process
 	known                    // one xl2tpd
 )
 
@@ -48,7 +48,7 @@ type socket struct {
 type facts struct {
 	daemons  []Daemon
 	sockets  []socket // with the port in question
-	blind    bool     // the kernel did not list its sockets
+	unread   bool     // the kernel did not list its sockets
 	loopback []netip.Addr
 }
 
@@ -56,15 +56,15 @@ type facts struct {
 // Kernels before 5.15 may also give it for sockets of other cgroups (net_cls).
 const rootCgroup = 1
 
-func told(cgroup uint32) bool { return cgroup > rootCgroup }
+func cgroupKnown(cgroup uint32) bool { return cgroup > rootCgroup }
 
-// owner tells who sends from local to peer.
+// owner finds out who sends from local to peer.
 //
 // An xl2tpd ends if it can't have the port that its file names. So if there is one socket
 // with that port, and one xl2tpd for it, the socket is its own, unless their cgroups differ.
 // Where the file names no port, the socket's cgroup is proof only if nothing but that xl2tpd and
-// its descendants is in it. (If another program there has a connected socket with the same port
-// and peer, nothing tells the two apart.)
+// its descendants is in it. (Another program there may have a connected socket with the same port
+// and peer. Then nothing shows which of the two sends.)
 //
 // opens says that the packet opens a connection. A later one is another program's if that
 // alone has a connected socket: only this socket gets the answers. An xl2tpd's connected
@@ -73,7 +73,7 @@ func (f facts) owner(local, peer netip.AddrPort, opens bool) owner {
 	if len(f.daemons) == 0 {
 		return owner{}
 	}
-	if f.blind {
+	if f.unread {
 		return owner{ownership: unclear}
 	}
 	free, connected := f.senders(local, peer)
@@ -86,7 +86,7 @@ func (f facts) owner(local, peer netip.AddrPort, opens bool) owner {
 	switch {
 	case len(possible) == 0 && !(len(free) == 1 && f.listens(local)):
 		return owner{}
-	case len(possible) == 1 && !others && len(free) == 1 && (covers(possible[0].Listens, local) || possible[0].owns(free[0])) && f.certain(connected):
+	case len(possible) == 1 && !others && len(free) == 1 && possible[0].has(free[0], local) && f.certain(connected):
 		return owner{known, possible[0].ID}
 	}
 	return owner{ownership: unclear}
@@ -95,7 +95,7 @@ func (f facts) owner(local, peer netip.AddrPort, opens bool) owner {
 // of returns the facts with those sockets only that can be in one of these cgroups.
 func (f facts) of(cgroups []uint32) facts {
 	f.sockets = slices.DeleteFunc(slices.Clone(f.sockets), func(s socket) bool {
-		return told(s.cgroup) && !slices.Contains(cgroups, s.cgroup)
+		return cgroupKnown(s.cgroup) && !slices.Contains(cgroups, s.cgroup)
 	})
 	return f
 }
@@ -116,12 +116,12 @@ func (f facts) senders(local, peer netip.AddrPort) (free, connected []socket) {
 }
 
 // holders returns the xl2tpds that can have one of these sockets, which can send from local.
-// others tells that another program must have one.
+// others says that another program must have one.
 func (f facts) holders(sockets []socket, local netip.AddrPort) (possible []Daemon, others bool) {
 	for _, s := range sockets {
 		found := false
 		for _, d := range f.daemons {
-			if told(s.cgroup) && told(d.Cgroup) && s.cgroup != d.Cgroup || d.Listens.IsValid() && !covers(d.Listens, local) {
+			if cgroupKnown(s.cgroup) && cgroupKnown(d.Cgroup) && s.cgroup != d.Cgroup || d.Listens.IsValid() && !covers(d.Listens, local) {
 				continue
 			}
 			found = true
@@ -136,14 +136,19 @@ func (f facts) holders(sockets []socket, local netip.AddrPort) (possible []Daemo
 
 // certain reports whether the cgroups say who has the sockets.
 func (f facts) certain(sockets []socket) bool {
-	return len(sockets) == 0 || !slices.ContainsFunc(sockets, func(s socket) bool { return !told(s.cgroup) }) &&
-		!slices.ContainsFunc(f.daemons, func(d Daemon) bool { return !told(d.Cgroup) })
+	return len(sockets) == 0 || !slices.ContainsFunc(sockets, func(s socket) bool { return !cgroupKnown(s.cgroup) }) &&
+		!slices.ContainsFunc(f.daemons, func(d Daemon) bool { return !cgroupKnown(d.Cgroup) })
+}
+
+// has reports whether a socket that can send from local is certainly this xl2tpd's.
+func (d Daemon) has(s socket, local netip.AddrPort) bool {
+	return covers(d.Listens, local) || d.owns(s)
 }
 
 // owns reports whether the socket is this xl2tpd's, whatever its port, or a descendant's: pppd and
 // its scripts have no socket of their own that sends L2TP.
 func (d Daemon) owns(s socket) bool {
-	return d.Alone && told(d.Cgroup) && s.cgroup == d.Cgroup
+	return d.Alone && cgroupKnown(d.Cgroup) && s.cgroup == d.Cgroup
 }
 
 // listens reports whether the file of an xl2tpd has it listen at local.
@@ -151,8 +156,8 @@ func (f facts) listens(local netip.AddrPort) bool {
 	return slices.ContainsFunc(f.daemons, func(d Daemon) bool { return covers(d.Listens, local) })
 }
 
-// session tells whose a session of the kernel is. pppd is a child of the xl2tpd that opened
-// the tunnel. Without that the sockets can't tell: a tunnel may outlive its xl2tpd.
+// session finds out which xl2tpd opened a session of the kernel. pppd is a child of the xl2tpd that opened
+// the tunnel. Without that the sockets can't show it: a tunnel may outlive its xl2tpd.
 func (f facts) session(s Session) owner {
 	for _, d := range f.daemons {
 		if d.Pid == s.Xl2tpd {

@@ -77,9 +77,9 @@ func TestOwner(t *testing.T) {
 		"kl2tpd alone":             {facts{daemons: []Daemon{own}, sockets: []socket{kernelOther}}, owner{}, owner{}},
 		"accel-ppp alone":          {facts{daemons: []Daemon{listens(own, port1801)}, sockets: []socket{freeOther}}, owner{}, owner{}},
 		"no xl2tpd":                {facts{sockets: []socket{freeOther}}, owner{}, owner{}},
-		"no xl2tpd, nothing known": {facts{blind: true}, owner{}, owner{}},
+		"no xl2tpd, nothing known": {facts{unread: true}, owner{}, owner{}},
 		"no socket":                {facts{daemons: []Daemon{own}}, owner{}, owner{}},
-		"sockets not known":        {facts{daemons: []Daemon{own}, blind: true}, mixed, mixed},
+		"sockets not known":        {facts{daemons: []Daemon{own}, unread: true}, mixed, mixed},
 		"another user's socket": {facts{daemons: []Daemon{own}, sockets: []socket{
 			with(freeOther, func(s *socket) { s.uid = nobody }), free, with(kernelOther, func(s *socket) { s.uid = user }),
 		}}, is(watched), is(watched)},

@@ -49,10 +49,10 @@ func TestForeignConnections(t *testing.T) {
 			b.handles(false, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 9, Ns: ns, Nr: 2}, translator.Pass)
 			b.handles(true, l2tp.Message{Tunnel: 7, Ns: 1, Nr: ns + 1}, translator.Pass)
 		}
-		b.meet(Host{Daemons: []procfs.ID{office}}, b.now)
+		b.update(Host{Daemons: []procfs.ID{office}}, b.now)
 		b.due(b.now)
-		if len(b.x.list)+b.x.awaited.len()+b.x.callers.len()+len(b.x.unpaired) != 0 || len(b.listened)+len(b.acts)+len(b.dialled)+len(b.ends) != 0 {
-			t.Errorf("%s: kept %d channels; listening to %v, %q, dialled %v", name, len(b.x.list), b.listened, b.acts, b.dialled)
+		if len(b.table.list)+b.table.awaited.len()+b.table.callers.len()+len(b.table.unpaired) != 0 || len(b.listened)+len(b.acts)+len(b.dialled)+len(b.ends) != 0 {
+			t.Errorf("%s: kept %d channels; listening to %v, %q, dialled %v", name, len(b.table.list), b.listened, b.acts, b.dialled)
 		}
 		if files, _ := os.ReadDir(string(b.store)); len(files) != 0 {
 			t.Errorf("%s: %d files", name, len(files))
@@ -60,7 +60,7 @@ func TestForeignConnections(t *testing.T) {
 	}
 }
 
-// Of two xl2tpds on one port nobody can tell who sends. Their Hellos may be held, but no
+// Of two xl2tpds on one port it is unknown who sends. Their Hellos may be held, but no
 // StopCCN goes out in their name, no message of their peers is dropped, and nobody is said
 // to be the one that dials.
 func TestTwoDaemonsOnOnePort(t *testing.T) {
@@ -73,7 +73,7 @@ func TestTwoDaemonsOnOnePort(t *testing.T) {
 	}
 	b.acts = nil
 	b.world.end(watched)
-	b.meet(Host{}, b.now)
+	b.update(Host{}, b.now)
 	b.due(b.now)
 	b.age(1)
 	if b.due(b.now); toPeers(b.acts) != 0 {
@@ -83,7 +83,7 @@ func TestTwoDaemonsOnOnePort(t *testing.T) {
 
 	// The one that is left sends on: now it is known whose tunnel it is.
 	b.handles(false, l2tp.Message{Tunnel: 9, Ns: 3, Nr: 2}, translator.Rewrite)
-	if c := b.x.list[0]; !c.owner.is(office) {
+	if c := b.table.list[0]; !c.owner.is(office) {
 		t.Errorf("owner %+v", c.owner)
 	}
 }
@@ -103,10 +103,10 @@ func TestSenderOfTwoDaemons(t *testing.T) {
 	} {
 		b := newFixture(t, t.TempDir())
 		b.world.start(office, map[bool]uint32{true: 0, false: 8}[name == "a cgroup is not known"])
-		b.meet(Host{Daemons: []procfs.ID{watched, office}}, b.now)
+		b.update(Host{Daemons: []procfs.ID{watched, office}}, b.now)
 		b.from = tc.from
 		b.connect()
-		if c := b.x.list[0]; c.owner != tc.want {
+		if c := b.table.list[0]; c.owner != tc.want {
 			t.Errorf("%s: %+v", name, c.owner)
 		}
 		if len(b.dialledBy) != 1 || b.dialledBy[0] != tc.want.process {
@@ -125,14 +125,14 @@ func TestSocketNewerThanTheFacts(t *testing.T) {
 	b.handles(false, l2tp.Message{Type: l2tp.TypeSCCCN, Tunnel: 9, Ns: 1, Nr: 1}, translator.Pass)
 	b.world.end(watched)
 	b.acts = nil
-	b.meet(Host{}, b.now)
+	b.update(Host{}, b.now)
 	b.due(b.now)
 	if toPeers(b.acts) != 0 {
 		t.Errorf("%q in another program's tunnel", b.acts)
 	}
 }
 
-// In kernel mode pppd's parent tells whose tunnel it is, whoever else has the port.
+// In kernel mode pppd's parent shows whose tunnel it is, whoever else has the port.
 func TestSessionsOfTwoDaemons(t *testing.T) {
 	b := newFixture(t, t.TempDir())
 	b.world.start(office, 8)
@@ -140,9 +140,9 @@ func TestSessionsOfTwoDaemons(t *testing.T) {
 		return translator.Tunnel{Local: here, Peer: there, LocalID: id, PeerID: id + 100}
 	}
 	sessions := []Session{{tunnel(1), watched.Pid}, {tunnel(2), office.Pid}, {tunnel(3), 0}}
-	b.meet(Host{Daemons: []procfs.ID{watched}, Sessions: sessions}, b.now)
+	b.update(Host{Daemons: []procfs.ID{watched}, Sessions: sessions}, b.now)
 	of := map[uint16]owner{}
-	for _, c := range b.x.list {
+	for _, c := range b.table.list {
 		of[c.translator.Tunnel().LocalID] = c.owner
 	}
 	if !of[1].is(watched) || !of[2].is(office) || of[3] != (owner{ownership: unclear}) {
@@ -154,7 +154,7 @@ func TestSessionsOfTwoDaemons(t *testing.T) {
 		b.handle(packet(true, l2tp.Message{Tunnel: s.LocalID, Ns: 1, Nr: 2}), inbound, b.now)
 	}
 	b.world.end(watched)
-	b.meet(Host{Sessions: sessions}, b.now)
+	b.update(Host{Sessions: sessions}, b.now)
 	b.due(b.now)
 	if len(b.sent) != 1 {
 		t.Fatalf("%d packets sent", len(b.sent))
@@ -168,13 +168,13 @@ func TestSessionsOfTwoDaemons(t *testing.T) {
 func TestParentKnownLater(t *testing.T) {
 	b := newFixture(t, t.TempDir())
 	s := Session{Tunnel: translator.Tunnel{Local: here, Peer: there, LocalID: 7, PeerID: 9}}
-	b.meet(Host{Daemons: []procfs.ID{watched}, Sessions: []Session{s}}, b.now)
-	if c := b.x.list[0]; c.owner != (owner{ownership: unclear}) {
+	b.update(Host{Daemons: []procfs.ID{watched}, Sessions: []Session{s}}, b.now)
+	if c := b.table.list[0]; c.owner != (owner{ownership: unclear}) {
 		t.Errorf("%+v", c.owner)
 	}
 	s.Xl2tpd = watched.Pid
-	b.meet(Host{Daemons: []procfs.ID{watched}, Sessions: []Session{s}}, b.now)
-	if c := b.x.list[0]; !c.owner.is(watched) {
+	b.update(Host{Daemons: []procfs.ID{watched}, Sessions: []Session{s}}, b.now)
+	if c := b.table.list[0]; !c.owner.is(watched) {
 		t.Errorf("%+v", c.owner)
 	}
 }
@@ -188,7 +188,7 @@ func TestOwnerRestartsWhileDialling(t *testing.T) {
 		b.handlesRaw(false, assigning(false, l2tp.TypeSCCRQ, 0, 7, 0, 0), translator.Pass)
 		b.world.end(watched)
 		b.world.start(again, 8)
-		b.meet(Host{Daemons: []procfs.ID{again}}, b.now)
+		b.update(Host{Daemons: []procfs.ID{again}}, b.now)
 		if id == 7 {
 			b.handlesRaw(false, assigning(false, l2tp.TypeSCCRQ, 0, 7, 0, 0), translator.Pass)
 		}
@@ -200,14 +200,14 @@ func TestOwnerRestartsWhileDialling(t *testing.T) {
 		b.closeOrphans(b.now)
 		b.due(b.now)
 		if id == 7 {
-			if toPeers(b.acts) != 0 || !b.x.list[0].owner.is(again) {
-				t.Errorf("%s: %q, owner %+v", name, b.acts, b.x.list[0].owner)
+			if toPeers(b.acts) != 0 || !b.table.list[0].owner.is(again) {
+				t.Errorf("%s: %q, owner %+v", name, b.acts, b.table.list[0].owner)
 			}
 			continue
 		}
 		b.age(2 + closedRounds)
-		if len(b.x.list) != 0 {
-			t.Errorf("%s: %d channels are left", name, len(b.x.list))
+		if len(b.table.list) != 0 {
+			t.Errorf("%s: %d channels are left", name, len(b.table.list))
 		}
 	}
 }
@@ -220,7 +220,7 @@ func TestPidUsedAgain(t *testing.T) {
 	again := procfs.ID{Pid: watched.Pid, Start: watched.Start + 1}
 	b.world.end(watched)
 	b.world.start(again, 7)
-	b.meet(Host{Daemons: []procfs.ID{again}}, b.now)
+	b.update(Host{Daemons: []procfs.ID{again}}, b.now)
 	b.due(b.now)
 	if toPeers(b.acts) != 1 {
 		t.Errorf("%q: the tunnel is not closed for the process that has ended", b.acts)
@@ -234,11 +234,11 @@ func TestSenderOfAnOrphanLives(t *testing.T) {
 	b.connect()
 	b.world.start(office, 8)
 	b.world.end(watched)
-	b.meet(Host{Daemons: []procfs.ID{office}}, b.now)
+	b.update(Host{Daemons: []procfs.ID{office}}, b.now)
 	b.handles(false, l2tp.Message{Tunnel: 9, Ns: 2, Nr: 1}, translator.Pass)
 	b.due(b.now.Add(time.Hour))
-	if toPeers(b.acts) != 0 || !b.x.list[0].owner.is(office) {
-		t.Errorf("%q, owner %+v", b.acts, b.x.list[0].owner)
+	if toPeers(b.acts) != 0 || !b.table.list[0].owner.is(office) {
+		t.Errorf("%q, owner %+v", b.acts, b.table.list[0].owner)
 	}
 	b.handles(true, l2tp.Message{Tunnel: 7, Ns: 1, Nr: 2}, translator.Pass)
 }
@@ -258,7 +258,7 @@ func TestWhoDialsAndHangsUp(t *testing.T) {
 		for i, p := range tc.start {
 			b.world.start(p, uint32(7+i))
 		}
-		b.meet(Host{Daemons: tc.start}, b.now)
+		b.update(Host{Daemons: tc.start}, b.now)
 		b.connect()
 		b.handlesRaw(false, closing(false, l2tp.TypeStopCCN, 2, 1, 1, "Goodbye!"), translator.Pass)
 		b.handlesRaw(false, assigning(false, l2tp.TypeSCCRQ, 0, 10, 0, 0), translator.Pass)
@@ -276,23 +276,23 @@ func TestWhoDialsAndHangsUp(t *testing.T) {
 }
 
 // An xl2tpd that the caller does not know of yet is worth a look, once a second.
-func TestStranger(t *testing.T) {
+func TestUnlistedXl2tpd(t *testing.T) {
 	b := newFixture(t, t.TempDir())
 	b.dial(1)
-	if b.strangers != 0 {
-		t.Errorf("told %d times of an xl2tpd that is known", b.strangers)
+	if b.unlistedCalls != 0 {
+		t.Errorf("called %d times for an xl2tpd that is known", b.unlistedCalls)
 	}
 	b.world.start(office, 8)
 	b.dial(2)
 	b.dial(3)
-	if b.strangers != 1 {
-		t.Errorf("told %d times at one time", b.strangers)
+	if b.unlistedCalls != 1 {
+		t.Errorf("called %d times at one time", b.unlistedCalls)
 	}
-	b.meet(Host{Daemons: []procfs.ID{watched, office}}, b.now)
+	b.update(Host{Daemons: []procfs.ID{watched, office}}, b.now)
 	b.now = b.now.Add(time.Hour)
 	b.dial(4)
-	if b.strangers != 1 {
-		t.Errorf("told %d times, though it is known now", b.strangers)
+	if b.unlistedCalls != 1 {
+		t.Errorf("called %d times, though it is known now", b.unlistedCalls)
 	}
 }
 
@@ -313,13 +313,13 @@ func TestLeavesSarefOnLoAlone(t *testing.T) {
 		b.handlesRaw(false, assigning(false, l2tp.TypeSCCRQ, 0, 7, 0, 0), translator.Pass)
 		b.handlesRaw(true, assigning(true, l2tp.TypeSCCRP, 7, 9, 0, 1), translator.Pass)
 		b.handles(false, l2tp.Message{Type: l2tp.TypeSCCCN, Tunnel: 9, Ns: 1, Nr: 1}, translator.Pass)
-		b.meet(Host{Daemons: []procfs.ID{watched}, Sessions: []Session{{translator.Tunnel{Local: here, Peer: there, LocalID: 7, PeerID: 9}, watched.Pid}}}, b.now)
+		b.update(Host{Daemons: []procfs.ID{watched}, Sessions: []Session{{translator.Tunnel{Local: here, Peer: there, LocalID: 7, PeerID: 9}, watched.Pid}}}, b.now)
 		for ns := uint16(2); ns < 5; ns++ {
 			b.handle(packet(false, ourHello(ns)), outbound, b.now)
 		}
 		said := strings.Count(b.log.String(), "leaves tunnels alone")
-		if alone := len(b.x.list) == 0 && len(b.acts) == 0 && said == 1; alone != tc.alone {
-			t.Errorf("%s: %d channels, %q, said %d times", name, len(b.x.list), b.acts, said)
+		if alone := len(b.table.list) == 0 && len(b.acts) == 0 && said == 1; alone != tc.alone {
+			t.Errorf("%s: %d channels, %q, said %d times", name, len(b.table.list), b.acts, said)
 		}
 	}
 }
@@ -362,14 +362,14 @@ func TestStateOfAnEarlierVersion(t *testing.T) {
 		"no xl2tpd's":           {0, func(f *fakeHost) { f.none() }, nil},
 		"no xl2tpd's, held":     {1, func(f *fakeHost) { f.none() }, []owner{{ownership: unclear}}},
 		"its owner has ended":   {0, func(f *fakeHost) { f.end(watched) }, []owner{{ownership: unclear}}},
-		"sockets are not known": {0, func(f *fakeHost) { f.blind = true }, []owner{{ownership: unclear}}},
+		"sockets are not known": {0, func(f *fakeHost) { f.unread = true }, []owner{{ownership: unclear}}},
 	} {
 		b := newFixture(t, t.TempDir())
 		tunnel := write(b, tc.held)
 		tc.between(b.world)
 		next := b.again()
 		var got []owner
-		for _, c := range next.x.list {
+		for _, c := range next.table.list {
 			got = append(got, c.owner)
 		}
 		if !slices.Equal(got, tc.want) || next.kept(tunnel) != (len(tc.want) > 0) {
@@ -406,7 +406,7 @@ func TestOwnerIsConfirmed(t *testing.T) {
 	b.world.end(watched)
 	b.world.start(again, 8)
 	b.handles(false, l2tp.Message{Type: l2tp.TypeSCCCN, Tunnel: 9, Ns: 1, Nr: 1}, translator.Pass)
-	if c := b.x.list[0]; !c.owner.is(again) {
+	if c := b.table.list[0]; !c.owner.is(again) {
 		t.Errorf("owner %+v", c.owner)
 	}
 }
@@ -419,11 +419,11 @@ func TestIDOfAnOrphanDrawnAgain(t *testing.T) {
 	b.connect()
 	b.world.end(watched)
 	b.world.start(again, 8)
-	b.meet(Host{Daemons: []procfs.ID{again}}, b.now)
+	b.update(Host{Daemons: []procfs.ID{again}}, b.now)
 	b.handlesRaw(false, assigning(false, l2tp.TypeSCCRP, 10, 7, 0, 1), translator.Pass)
 	b.handles(false, l2tp.Message{Tunnel: 10, Ns: 1, Nr: 2}, translator.Pass)
 	b.handles(true, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 7, Ns: 2, Nr: 1}, translator.Pass)
-	if len(b.x.list) != 1 || !b.x.list[0].owner.is(again) {
-		t.Errorf("%d channels", len(b.x.list))
+	if len(b.table.list) != 1 || !b.table.list[0].owner.is(again) {
+		t.Errorf("%d channels", len(b.table.list))
 	}
 }

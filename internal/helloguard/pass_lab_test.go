@@ -10,7 +10,7 @@ import (
 	"github.com/google/nftables"
 )
 
-// What our chains cost a packet that is none of a control channel, on its way out and in again: no more than half of
+// What the guard's chains cost a packet that is none of a control channel, on its way out and in again: no more than half of
 // what it costs to get into any chains there. On the virtual clock that skips, an instruction takes 2 ns.
 func TestDataPacketsPassCheaply(t *testing.T) {
 	far, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
@@ -57,7 +57,7 @@ func TestDataPacketsPassCheaply(t *testing.T) {
 	}
 }
 
-// installEmpty puts a table into the kernel with chains where ours are, and no rule.
+// installEmpty puts a table into the kernel with chains where the guard's are, and no rule.
 func installEmpty(r *rules) error {
 	c, err := nftables.New()
 	if err != nil {

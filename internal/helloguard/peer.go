@@ -12,20 +12,21 @@ import (
 func (g *Guard) Ask(owner procfs.ID, peer netip.Addr) (asked bool) {
 	g.each(owner, peer, func(h *handler, c *channel) {
 		now := time.Now()
-		life, _ := h.life(c, now)
-		v := c.translator.Ask(now, life)
+		live, _ := h.liveness(c, now)
+		v := c.translator.Ask(now, live)
 		asked = asked || len(v.Inject) > 0
 		h.act(c, v, now)
 	})
 	return asked
 }
 
-// Bury says that a peer is dead: the StopCCN that this xl2tpd sends it, or has sent it, is
-// acknowledged, so that a new tunnel can be dialled at once. It reports whether there is one.
-func (g *Guard) Bury(owner procfs.ID, peer netip.Addr) (any bool) {
+// AckStops says that a peer is dead. The guard then acknowledges the StopCCN that this xl2tpd sends
+// the peer, or has sent, so that xl2tpd can dial a new tunnel immediately. It reports whether
+// there is a tunnel with that peer.
+func (g *Guard) AckStops(owner procfs.ID, peer netip.Addr) (any bool) {
 	g.each(owner, peer, func(h *handler, c *channel) {
 		any = true
-		c.dead, c.ackStop = true, c.translator.Closing()
+		c.peerDead, c.ackStop = true, c.translator.Closing()
 		h.catchUp(c, time.Now())
 	})
 	return any
@@ -46,7 +47,7 @@ func (g *Guard) Hanging(owner procfs.ID, peer netip.Addr, is bool) {
 // which xl2tpd dials that peer.
 func (g *Guard) Dialling(owner procfs.ID, peer netip.Addr) (is, known bool) {
 	g.with(func(h *handler) {
-		is, known = h.x.dials(owner, peer, time.Now().Add(-dialling))
+		is, known = h.table.dials(owner, peer, time.Now().Add(-dialling))
 	})
 	return is, known
 }
@@ -54,7 +55,7 @@ func (g *Guard) Dialling(owner procfs.ID, peer netip.Addr) (is, known bool) {
 // each calls do for every channel with a peer that is certainly this xl2tpd's.
 func (g *Guard) each(owner procfs.ID, peer netip.Addr, do func(*handler, *channel)) {
 	g.with(func(h *handler) {
-		for _, c := range h.x.all() {
+		for _, c := range h.table.all() {
 			if c.translator.Tunnel().Peer.Addr() == peer && c.owner.is(owner) {
 				do(h, c)
 			}

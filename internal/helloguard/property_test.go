@@ -50,7 +50,7 @@ type histories struct {
 	sender   *program      // who sends the message at hand
 	nextID   uint16
 	nextPid  int
-	dialled  []procfs.ID // what Dials was told
+	dialled  []procfs.ID // what Dials was called with
 	listened map[translator.Tunnel]bool
 	noted    map[path]bool
 	came     map[address]arrival // data that came in on noted paths
@@ -207,7 +207,7 @@ func (w *histories) data() {
 }
 
 func (w *histories) handle(raw []byte, from direction, c *connection) {
-	action, _, done := w.h.handle(raw, from, w.now)
+	action, _, done := handleRaw(w.h, raw, from, w.now)
 	if from != outbound && action == translator.Drop && c.by.alive {
 		w.t.Fatalf("a message to %+v was dropped", *c.by)
 	}
@@ -244,7 +244,7 @@ func (w *histories) startProgram() {
 		p.user = 1000
 	}
 	if !p.xl2tpd && p.connects && p.cgroup != 0 {
-		p.cgroup += 20 // in one cgroup, from one port, to one peer: nothing tells two programs apart
+		p.cgroup += 20 // in one cgroup, from one port, to one peer: nothing shows which of two programs sends
 	}
 	// Pids do not repeat among the living.
 	if slices.ContainsFunc(w.programs, func(o *program) bool { return o.alive && o.Pid == p.Pid }) {
@@ -352,11 +352,11 @@ func (w *histories) pass() {
 
 // check compares the guard with what is true.
 func (w *histories) check() {
-	if n := len(w.h.x.list); n > len(w.conns)+1 || w.h.x.awaited.len() > int(w.nextID) || w.h.x.callers.len() > int(w.nextID) {
-		w.t.Fatalf("%d channels of %d connections, %d awaited, %d half open", n, len(w.conns), w.h.x.awaited.len(), w.h.x.callers.len())
+	if n := len(w.h.table.list); n > len(w.conns)+1 || w.h.table.awaited.len() > int(w.nextID) || w.h.table.callers.len() > int(w.nextID) {
+		w.t.Fatalf("%d channels of %d connections, %d awaited, %d half open", n, len(w.conns), w.h.table.awaited.len(), w.h.table.callers.len())
 	}
 	for _, c := range w.conns {
-		k := w.h.x.known(path{c.Local, c.Peer}, c.PeerID, true)
+		k := w.h.table.known(path{c.Local, c.Peer}, c.PeerID, true)
 		if k == nil {
 			continue
 		}
@@ -365,13 +365,13 @@ func (w *histories) check() {
 			w.t.Fatalf("%v of another program is %+v's", c.Tunnel, k.owner)
 		case k.owner.ownership == known && k.owner.process != c.by.ID:
 			w.t.Fatalf("%v is %+v's, not that of %v", c.Tunnel, k.owner, c.by.ID)
-		case k.orphan != nil && c.by.alive:
+		case k.phase.xl2tpdEnded() && c.by.alive:
 			w.t.Fatalf("%v has an xl2tpd that lives", c.Tunnel)
 		}
 	}
 	files, err := os.ReadDir(w.dir)
-	if err != nil || len(files) > len(w.h.x.list) {
-		w.t.Fatalf("%d files of %d channels %v", len(files), len(w.h.x.list), err)
+	if err != nil || len(files) > len(w.h.table.list) {
+		w.t.Fatalf("%d files of %d channels %v", len(files), len(w.h.table.list), err)
 	}
 }
 
@@ -380,7 +380,7 @@ func (w *histories) check() {
 func (w *histories) keeps() {
 	had := map[*channel]*connection{}
 	for _, c := range w.conns {
-		if k := w.h.x.known(path{c.Local, c.Peer}, c.PeerID, true); k != nil && k.established && c.established && !c.closed && c.by.alive && c.by.xl2tpd {
+		if k := w.h.table.known(path{c.Local, c.Peer}, c.PeerID, true); k != nil && k.phase.agreed() && c.established && !c.closed && c.by.alive && c.by.xl2tpd {
 			had[k] = c
 		}
 	}
@@ -390,7 +390,7 @@ func (w *histories) keeps() {
 		w.h.tidy(w.now)
 	}
 	for k, c := range had {
-		if !k.translator.Closing() && !slices.Contains(w.h.x.list, k) {
+		if !k.translator.Closing() && !slices.Contains(w.h.table.list, k) {
 			w.t.Fatalf("%v of %v is forgotten", c.Tunnel, c.by.ID)
 		}
 	}
@@ -423,14 +423,14 @@ func TestHistories(t *testing.T) {
 			"data":      do(w.data),
 			"time":      do(w.pass),
 			"minutes":   do(w.keeps),
-			"meet":      do(func() { w.h.meet(w.host(), w.now) }),
+			"meet":      do(func() { w.h.update(w.host(), w.now) }),
 			"restart":   do(w.start),
 		})
 	})
 }
 
 func (w *histories) sentFrom(at address) []uint32 {
-	if w.sender == nil || !told(w.sender.cgroup) {
+	if w.sender == nil || !cgroupKnown(w.sender.cgroup) {
 		return nil
 	}
 	return []uint32{5, w.sender.cgroup} // with the one above it

@@ -19,7 +19,7 @@ func TestPeerIDGivenAgainWhileAway(t *testing.T) {
 		}
 		next := b.again()
 		tunnel := translator.Tunnel{Local: here, Peer: there, LocalID: 8, PeerID: 9}
-		next.meet(Host{Daemons: []procfs.ID{watched}, Sessions: []Session{{tunnel, watched.Pid}}}, next.now)
+		next.update(Host{Daemons: []procfs.ID{watched}, Sessions: []Session{{tunnel, watched.Pid}}}, next.now)
 		for ns := uint16(4); ns < 8; ns++ {
 			action, _, c := next.handle(packet(false, l2tp.Message{Type: 10, Tunnel: 9, Ns: ns, Nr: 3}), outbound, next.now)
 			if got := c.translator.Tunnel(); action != translator.Pass || got != tunnel {
@@ -32,7 +32,7 @@ func TestPeerIDGivenAgainWhileAway(t *testing.T) {
 	}
 }
 
-// A tunnel may have exchanged more messages without us than can be told from forged ones.
+// A tunnel may have exchanged more messages without the guard than can be distinguished from forged ones.
 func TestAwayForLong(t *testing.T) {
 	b := newFixture(t, t.TempDir())
 	b.connect()
@@ -52,7 +52,7 @@ func TestAwayForLong(t *testing.T) {
 	}
 }
 
-// The IPsec policy drops what is forged in the clear only behind us.
+// The IPsec policy drops what is forged in the clear only behind the guard.
 func TestForgedSCCRPInTheClear(t *testing.T) {
 	b := newFixture(t, t.TempDir())
 	secured := func(raw []byte) {
@@ -64,9 +64,9 @@ func TestForgedSCCRPInTheClear(t *testing.T) {
 	b.handlesRaw(false, assigning(false, l2tp.TypeSCCRQ, 0, 7, 0, 0), translator.Pass)
 	b.handlesRaw(true, assigning(true, l2tp.TypeSCCRP, 7, 666, 0, 500), translator.Pass) // forged
 	secured(assigning(true, l2tp.TypeSCCRP, 7, 9, 0, 1))
-	opened := b.x.list[0]
+	opened := b.table.list[0]
 	secured(assigning(true, l2tp.TypeSCCRP, 7, 9, 0, 1))
-	if b.x.list[0] != opened {
+	if b.table.list[0] != opened {
 		t.Error("forgotten when it comes again")
 	}
 	b.handles(false, l2tp.Message{Type: l2tp.TypeSCCCN, Tunnel: 9, Ns: 1, Nr: 1}, translator.Pass)
@@ -75,7 +75,7 @@ func TestForgedSCCRPInTheClear(t *testing.T) {
 	b.handles(false, l2tp.Message{Tunnel: 9, Ns: 2, Nr: 1}, translator.Pass)
 	b.now = b.now.Add(time.Minute)
 	b.handles(false, ourHello(2), translator.Drop)
-	if all := b.x.list; len(all) != 1 || all[0].translator.Tunnel().PeerID != 9 {
+	if all := b.table.list; len(all) != 1 || all[0].translator.Tunnel().PeerID != 9 {
 		t.Errorf("%d channels", len(all))
 	}
 }
@@ -90,7 +90,7 @@ func TestStopOfAnotherTunnel(t *testing.T) {
 	b.handles(false, l2tp.Message{Type: l2tp.TypeSCCCN, Tunnel: 9, Ns: 1, Nr: 1}, translator.Pass)
 	b.handles(true, l2tp.Message{Tunnel: 8, Ns: 1, Nr: 2}, translator.Pass)
 	b.handle(l2tp.AppendPacket(nil, here, there, l2tp.Message{Type: l2tp.TypeStopCCN, Assigned: 7, Tunnel: 9, Ns: 5, Nr: 4}), outbound, b.now)
-	if b.x.list[0].translator.Closing() || len(b.ends) > 0 {
+	if b.table.list[0].translator.Closing() || len(b.ends) > 0 {
 		t.Errorf("the new tunnel is taken for closed: %+v", b.ends)
 	}
 	b.now = b.now.Add(time.Minute)
@@ -101,8 +101,8 @@ func TestStopOfAnotherTunnel(t *testing.T) {
 func TestNewerThanTheTable(t *testing.T) {
 	b := newFixture(t, t.TempDir())
 	b.connect()
-	b.meet(Host{Daemons: []procfs.ID{watched}, Sessions: []Session{{Tunnel: translator.Tunnel{Local: here, Peer: there, LocalID: 6, PeerID: 9}}}}, b.now)
-	if all := b.x.list; len(all) != 1 || all[0].translator.Tunnel().LocalID != 7 {
+	b.update(Host{Daemons: []procfs.ID{watched}, Sessions: []Session{{Tunnel: translator.Tunnel{Local: here, Peer: there, LocalID: 6, PeerID: 9}}}}, b.now)
+	if all := b.table.list; len(all) != 1 || all[0].translator.Tunnel().LocalID != 7 {
 		t.Errorf("%d channels", len(all))
 	}
 	if b.stand() != 1 {
@@ -125,7 +125,7 @@ func TestFarNumberOfAHeldTunnel(t *testing.T) {
 	b.connect()
 	b.handles(false, ourHello(2), translator.Drop)
 	b.handles(false, l2tp.Message{Type: 10, Tunnel: 9, Ns: 5000, Nr: 1}, translator.Pass)
-	if !b.x.list[0].translator.Diverged() {
+	if !b.table.list[0].translator.Diverged() {
 		t.Error("forgotten")
 	}
 }

@@ -27,8 +27,8 @@ const (
 
 	metaSecpath expr.MetaKey = 25 // NFT_META_SECPATH of linux/netfilter/nf_tables.h
 
-	// late is the priority of the guard's chains: behind every filter, so that what an
-	// administrator drops is never judged.
+	// late is the priority of the guard's chains: behind every filter, so that the guard
+	// never sees what an administrator drops.
 	late = 200
 
 	// maxElements is how many elements of the set go into one message: the length of
@@ -116,7 +116,7 @@ type rules struct {
 	noted          map[path]bool // what dataPeers holds
 
 	senders      *nftables.Set // from which cgroup control messages are sent
-	tellsSenders bool          // the kernel can tell that
+	tellsSenders bool          // the kernel can say that
 	// check is what a loopback check's packets have behind the flags of their L2TP header.
 	check [checkLen]byte
 	// want is how many rules each chain has.
@@ -259,7 +259,7 @@ func (r *rules) remove() error {
 	return flush(c)
 }
 
-// intact tells whether the kernel still has all of it.
+// intact reports whether the kernel still has all of it.
 func (r *rules) intact() (bool, error) {
 	c, err := nftables.New()
 	if err != nil {

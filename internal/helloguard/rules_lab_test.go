@@ -131,7 +131,7 @@ func TestPeersTimeIsRenewed(t *testing.T) {
 	}
 }
 
-// Tunnels that we leave behind are forgotten in time.
+// Tunnels that the guard leaves behind are forgotten in time.
 func TestLeftBehind(t *testing.T) {
 	const while = time.Second
 	r := putRules(t, contents{failClosed: []translator.Tunnel{tunnelTo(1)}}, while)

@@ -21,7 +21,7 @@ import (
 )
 
 // kernel is a packet in the hands of a rule: what nf_tables does with the
-// expressions that we use.
+// expressions that the guard uses.
 type kernel struct {
 	device string
 	ip     []byte
@@ -38,7 +38,7 @@ type kernel struct {
 	updated map[string][]byte // elements that were put into sets
 }
 
-// follow takes the packet through our chains of one direction.
+// follow takes the packet through the guard's chains of one direction.
 func (k *kernel) follow(t *testing.T, to string, chain [][]expr.Any) {
 	var more []expr.Any
 	if to == sent {
@@ -251,7 +251,7 @@ func TestExplain(t *testing.T) {
 	}{
 		{unix.EPERM, "CAP_NET_ADMIN"}, {unix.EBUSY, "another program"}, {unix.EOPNOTSUPP, "nft_queue"}, {io.EOF, "EOF"},
 	} {
-		if got := explain(fmt.Errorf("x: %w", c.err)); !strings.Contains(got.Error(), c.want) || !errors.Is(got, c.err) {
+		if got := withRemedy(fmt.Errorf("x: %w", c.err)); !strings.Contains(got.Error(), c.want) || !errors.Is(got, c.err) {
 			t.Errorf("%v", got)
 		}
 	}

@@ -49,7 +49,7 @@ func inCgroup(t *testing.T, name string, do func()) uint32 {
 	return uint32(info.Sys().(*syscall.Stat_t).Ino)
 }
 
-// Of two sockets on one port, in two cgroups, the kernel tells which has sent a message.
+// Of two sockets on one port, in two cgroups, the kernel shows which has sent a message.
 func TestTellsWhoSends(t *testing.T) {
 	if !canTellSenders() {
 		t.Skip("this kernel does not tell: Linux 5.13 and later do")

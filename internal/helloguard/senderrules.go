@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Two xl2tpds may have one port. A queued packet does not name the socket that has sent it, but
-// from Linux 5.13 on a rule can look at that socket's cgroup (nft_socket.c). So the kernel notes
+// Two xl2tpds may have one port. A queued packet does not name the socket that has sent it. From
+// Linux 5.13 on a rule can look at that socket's cgroup (nft_socket.c). So the kernel notes
 // for each control message the cgroups that hold its sender's socket: that cgroup itself, and
 // those above it.
 

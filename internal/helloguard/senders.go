@@ -14,15 +14,15 @@ func (h *handler) restore(now time.Time) error {
 		os.Remove(path)
 	})
 	for i, c := range channels {
-		if len(h.x.list) == maxChannels || !h.confirmOwner(c, now) && !c.needsGuard() {
+		if len(h.table.list) == maxChannels || !h.confirmOwner(c, now) && !c.mustFailClosed() {
 			h.forget(c)
 			continue
 		}
-		c.restored, c.established, c.review = true, true, now.Add(time.Duration(i)*reviewPace)
-		c.failClosed, c.listening = c.needsGuard(), true // as the rules will be installed
-		h.x.add(c)
+		c.restored, c.phase, c.review = true, established, now.Add(time.Duration(i)*reviewPace)
+		c.failClosed, c.listening = c.mustFailClosed(), true // as the rules will be installed
+		h.table.add(c)
 		h.plan(c)
-		if c.reason != nil && c.closed { // the supervisor may be a new one too
+		if c.reason != nil && c.reported != noEnd { // the supervisor may be a new one too
 			h.ended(c.connection(), *c.reason)
 		}
 	}
@@ -42,7 +42,7 @@ func (h *handler) confirmOwner(c *channel, now time.Time) bool {
 	if !c.written.proven && is != c.owner || is.ownership == foreign {
 		c.owner = owner{ownership: unclear}
 	}
-	return is.ownership != foreign || h.x.has(t)
+	return is.ownership != foreign || h.table.has(t)
 }
 
 // aliveFor is for how long a process that ran counts as running while a connection is being
@@ -53,7 +53,7 @@ const aliveFor = 100 * time.Millisecond
 // be a second old.
 func (h *handler) ownerOf(at path, opens bool, now time.Time) owner {
 	for range 2 {
-		f := h.ask(at.local.Port(), now)
+		f := h.factsOf(at.local.Port(), now)
 		o := f.owner(at.local, at.peer, opens)
 		if o.ownership == unclear {
 			o = h.bySender(f, at, opens, now)
@@ -79,7 +79,7 @@ const cheapRead = 5 * time.Millisecond
 // bySender asks the kernel who sends the message at hand, where several programs can. If the
 // answer takes long, it is asked so seldom that it costs one part in dataCost of the time.
 func (h *handler) bySender(f facts, at path, opens bool, now time.Time) owner {
-	if h.sending.path == at && !f.blind && f.certain(f.sockets) && !now.Before(h.sendersAt) {
+	if h.sending.path == at && !f.unread && f.certain(f.sockets) && !now.Before(h.sendersAt) {
 		began := time.Now()
 		cgroups := h.fx.sentFrom(h.sending)
 		if took := time.Since(began); took > cheapRead {
@@ -95,27 +95,27 @@ func (h *handler) bySender(f facts, at path, opens bool, now time.Time) owner {
 // hasEnded reports whether an owner is known, and has ended.
 func (h *handler) hasEnded(o owner) bool { return o.ownership == known && h.gone(o.process) }
 
-// strangerEvery is the shortest time between two calls of Guard.Stranger.
-const strangerEvery = time.Second
+// unlistedEvery is the shortest time between two calls of Guard.Unlisted.
+const unlistedEvery = time.Second
 
-// ask returns the facts about a port, and says if they name an xl2tpd that is not known yet.
-func (h *handler) ask(port uint16, now time.Time) facts {
+// factsOf returns the facts about a port, and says if they name an xl2tpd that is not known yet.
+func (h *handler) factsOf(port uint16, now time.Time) facts {
 	f := h.facts.of(port, now)
 	unknown := func(d Daemon) bool { return !slices.Contains(h.host.Daemons, d.ID) }
-	if slices.ContainsFunc(f.daemons, unknown) && h.stranger != nil && now.Sub(h.strangerAt) >= strangerEvery {
-		h.strangerAt = now
-		h.stranger()
+	if slices.ContainsFunc(f.daemons, unknown) && h.unlisted != nil && now.Sub(h.unlistedAt) >= unlistedEvery {
+		h.unlistedAt = now
+		h.unlisted()
 	}
 	return f
 }
 
-// serves reports whether the guard may touch an owner's connections on a path. It says so
+// mayServe reports whether the guard may touch an owner's connections on a path. It says so
 // in the log, once for each process, if it may not because of `ipsec saref`.
-func (h *handler) serves(o owner, at path, now time.Time) bool {
+func (h *handler) mayServe(o owner, at path, now time.Time) bool {
 	if o.ownership == foreign {
 		return false
 	}
-	if !h.ask(at.local.Port(), now).sendsThroughLo(o, at.local.Addr()) {
+	if !h.factsOf(at.local.Port(), now).sendsThroughLo(o, at.local.Addr()) {
 		return true
 	}
 	if h.leftAlone != o.process {

@@ -41,7 +41,7 @@ type session struct {
 	rules *rules
 
 	busy     sync.Mutex // of all but the hints and what serve alone uses
-	ended    bool       // nothing is to be done any more
+	ended    bool       // nothing must be done any more
 	h        *handler
 	starting bool      // the sets are about to be written as a whole
 	armed    time.Time // when serve wakes up to see what is due; zero: it does not
@@ -61,7 +61,7 @@ func (g *Guard) work(ctx context.Context, working func()) error {
 	defer cancel()
 	in, err := newInjector()
 	if err != nil {
-		return explain(err)
+		return withRemedy(err)
 	}
 	defer in.close()
 
@@ -73,25 +73,25 @@ func (g *Guard) work(ctx context.Context, working func()) error {
 	if err := s.h.restore(time.Now()); err != nil {
 		return err
 	}
-	g.at(s)
+	g.setSession(s)
 	defer s.end()
 
-	s.hold(func() { err = s.rules.installForCheck(s.contents()) })
+	s.locked(func() { err = s.rules.installForCheck(s.contents()) })
 	if err != nil {
-		return explain(err)
+		return withRemedy(err)
 	}
 	failed := make(chan error, 3) // one of each queue, and of watchTables
 	for _, num := range []uint16{plainQueue, securedQueue} {
 		q, err := s.open(ctx, num, failed)
 		if err != nil {
-			return errors.Join(explain(fmt.Errorf("nfnetlink_queue: %w", err)), s.leave())
+			return errors.Join(withRemedy(fmt.Errorf("nfnetlink_queue: %w", err)), s.leave())
 		}
 		defer q.Close()
 		defer cancel() // before Close, which waits for it
 	}
 	s.checkLoopback(ctx)
 	if err := s.begin(host); err != nil {
-		return explain(err)
+		return withRemedy(err)
 	}
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -99,12 +99,12 @@ func (g *Guard) work(ctx context.Context, working func()) error {
 	wg.Go(func() { failed <- watchTables(ctx, s.wrong.Send) })
 	wg.Go(func() { s.watchLoopback(ctx) })
 	working()
-	s.hold(s.sayBlocked)
+	s.locked(s.sayBlocked)
 	return s.serve(ctx, failed)
 }
 
-// begin has packets come to the guard. None did before it was known whether xl2tpd can be
-// answered: a Hello that passes meanwhile costs nothing, one that is acknowledged behind a
+// begin makes packets come to the guard. None did before it was known whether xl2tpd can be
+// answered. A Hello that passes meanwhile costs nothing; one that is acknowledged behind a
 // firewall costs the tunnel. What is met once packets come is put into the sets as a whole.
 func (s *session) begin(host Host) error {
 	s.busy.Lock()
@@ -115,7 +115,7 @@ func (s *session) begin(host Host) error {
 	}
 	s.h.watched = now
 	s.starting = true
-	s.h.look(host.Sessions, now)
+	s.h.takeSessions(host.Sessions, now)
 	s.starting = false
 	return s.rules.install(host.Ports, s.contents(), 0)
 }
@@ -161,76 +161,78 @@ func (s *session) serve(ctx context.Context, failed <-chan error) error {
 	again := time.NewTimer(0) // to look after the table
 	defer again.Stop()
 	for {
+		var done bool
+		var err error
 		select {
 		case <-ctx.Done():
 			return s.leave()
-		case err := <-failed:
+		case err = <-failed:
 			if ctx.Err() != nil {
 				return s.leave()
 			}
 			return err
 		case <-s.changed.C():
-			if done, err := s.told(); done || err != nil {
-				return err
-			}
+			done, err = s.applySettings()
 		case <-s.wrong.C():
 			s.recheck.Send()
 			again.Reset(s.restorations.wait(time.Now()))
 		case <-again.C:
-			if err := s.repair(again); err != nil {
-				return err
-			}
+			err = s.repair(again)
 		case <-tidy.C:
 			again.Reset(0)
-			s.hold(func() { s.h.tidy(time.Now()) })
-			if done, err := s.told(); done || err != nil {
-				return err
-			}
+			s.locked(func() { s.h.tidy(time.Now()) })
+			done, err = s.applySettings()
 		case <-timer.C:
 		case <-s.alarm.C():
 		}
-		s.hold(func() {
-			now := time.Now()
-			s.armed = time.Time{}
-			if next, ok := s.h.due(now); ok {
-				s.armed = next
-				timer.Reset(next.Sub(now))
-			}
-		})
+		if done || err != nil {
+			return err
+		}
+		s.locked(func() { s.handleTimers(timer) })
 	}
 }
 
-// hold calls do with busy held, and lets it go whatever happens: the queues' ends wait
+// handleTimers does what is due, and sets the timer to what comes next.
+func (s *session) handleTimers(timer *time.Timer) {
+	now := time.Now()
+	s.armed = time.Time{}
+	if next, ok := s.h.due(now); ok {
+		s.armed = next
+		timer.Reset(next.Sub(now))
+	}
+}
+
+// locked calls do with busy held, and lets it go whatever happens: the queues' ends wait
 // for their callbacks, which wait for busy.
-func (s *session) hold(do func()) {
+func (s *session) locked(do func()) {
 	s.busy.Lock()
 	defer s.busy.Unlock()
 	do()
 }
 
-// told takes in what Configure and Tell have said; done means that the guard is
+// applySettings takes in what Configure and Tell have said; done means that the guard is
 // off and nobody needs it.
-func (s *session) told() (done bool, err error) {
+func (s *session) applySettings() (done bool, err error) {
 	on, _, host := s.settings()
 	var ports []uint16
-	var apart int
-	s.hold(func() {
+	var diverged int
+	s.locked(func() {
 		ports = s.h.host.Ports
-		s.h.meet(host, time.Now())
-		apart = len(s.h.apart())
+		s.h.update(host, time.Now())
+		diverged = len(s.h.diverged())
 	})
-	if !on && apart == 0 {
+	if !on && diverged == 0 {
 		return true, s.leave()
 	}
 	if !slices.Equal(ports, host.Ports) {
-		s.hold(func() { err = s.rules.install(host.Ports, s.contents(), 0) })
+		s.locked(func() { err = s.rules.install(host.Ports, s.contents(), 0) })
 	}
 	return false, err
 }
 
 // contents are what the sets have to hold.
 func (s *session) contents() contents {
-	return contents{failClosed: s.h.needGuard(), listen: s.h.listening(), data: s.h.data.paths()}
+	return contents{failClosed: s.h.failClosedSet(), listen: s.h.listening(), data: s.h.data.paths()}
 }
 
 // repair puts the table back if somebody has taken it, or a part of it, away. If that happens
@@ -251,7 +253,7 @@ func (s *session) repair(again *time.Timer) error {
 	}
 	if s.restored {
 		s.restored = false
-		s.h.missed(now)
+		s.h.resync(now)
 	}
 	if !s.restorations.calm(s.Log, now) {
 		again.Reset(calmAfter)
@@ -298,8 +300,8 @@ func (s *session) orInstall(err error) error {
 
 // end stops all calls from outside.
 func (s *session) end() {
-	s.at(nil)
-	s.hold(func() { s.ended = true })
+	s.setSession(nil)
+	s.locked(func() { s.ended = true })
 }
 
 // leave takes the table away, unless a tunnel needs the guard: its packets
@@ -309,19 +311,19 @@ func (s *session) leave() error {
 	defer s.busy.Unlock()
 	s.ended = true
 	s.h.leave(time.Now())
-	apart := s.h.apart()
-	if len(apart) == 0 {
+	diverged := s.h.diverged()
+	if len(diverged) == 0 {
 		return s.rules.remove()
 	}
-	return s.rules.install(s.h.host.Ports, contents{failClosed: apart}, leftFor)
+	return s.rules.install(s.h.host.Ports, contents{failClosed: diverged}, leftFor)
 }
 
 // held is a packet that waits for its verdict.
 type held struct {
 	q    *nfqueue.Nfqueue
 	id   uint32
-	raw  []byte // nil: the kernel has not said
 	from direction
+	l2tp.Packet
 }
 
 // packet is called for each packet in a queue. One that is still there when the session has left is
@@ -340,36 +342,43 @@ func (s *session) packet(q *nfqueue.Nfqueue, secured bool, a nfqueue.Attribute) 
 		s.accept(h)
 		return
 	}
-	h.raw = *a.Payload
-	if *a.Hook == hookInput {
-		h.from = inbound
-		if secured {
-			h.from = inboundSecured
-		}
-		if verified(a.SkbInfo) {
-			l2tp.TrustChecksum(h.raw)
-		}
-		if isCheck(h.raw, s.rules.check) {
-			s.back(h.raw)
-			s.verdict(q.SetVerdict(h.id, nfqueue.NfDrop))
-			return
-		}
+	raw := *a.Payload
+	h.from = directionOf(*a.Hook, secured)
+	if h.from != outbound && verified(a.SkbInfo) {
+		l2tp.TrustChecksum(raw)
 	}
-	s.whenChecked(h, func() { s.handle(h) })
+	var err error
+	h.Packet, err = l2tp.ParsePacket(raw)
+	switch {
+	case h.from != outbound && isCheck(raw, s.rules.check):
+		if err == nil {
+			s.back(path{h.Dst, h.Src})
+		}
+		s.verdict(q.SetVerdict(h.id, nfqueue.NfDrop))
+	case err != nil:
+		s.accept(h)
+	default:
+		s.whenChecked(h, func() { s.handle(h) })
+	}
 }
 
-// whenChecked calls do, for a Hello of xl2tpd only when it is known whether the guard could
-// acknowledge it: a firewall rule may have come since the last one. Packets behind the Hello wait
-// too, for the peer must see them in order. Where xl2tpd could not be answered lately, the Hello
-// passes, and nothing waits.
-func (s *session) whenChecked(h held, do func()) {
-	p, err := l2tp.ParsePacket(h.raw)
-	if err != nil || h.from != outbound {
-		do()
-		return
+func directionOf(hook uint8, secured bool) direction {
+	switch {
+	case hook != hookInput:
+		return outbound
+	case secured:
+		return inboundSecured
 	}
-	at := path{p.Src, p.Dst}
-	if s.h.x.known(at, p.Msg.Tunnel, true) == nil { // another program's, or not guarded
+	return inbound
+}
+
+// whenChecked calls do. For a Hello of xl2tpd it does so only when it is known whether the guard
+// could acknowledge the Hello: a firewall rule may have come since the last one. Packets behind the
+// Hello wait too, for the peer must see them in order. Where xl2tpd could not be answered lately,
+// the Hello passes, and nothing waits.
+func (s *session) whenChecked(h held, do func()) {
+	at := path{h.Src, h.Dst}
+	if h.from != outbound || s.h.table.known(at, h.Msg.Tunnel, true) == nil { // or another program's
 		do()
 		return
 	}
@@ -377,7 +386,7 @@ func (s *session) whenChecked(h held, do func()) {
 		s.checks.behind[at] = append(line, do)
 		return
 	}
-	if p.Msg.Type != l2tp.TypeHello {
+	if h.Msg.Type != l2tp.TypeHello {
 		do()
 		return
 	}
@@ -400,17 +409,17 @@ func (s *session) whenChecked(h held, do func()) {
 }
 
 func (s *session) handle(h held) {
-	action, changed, c := s.h.handle(h.raw, h.from, time.Now())
-	switch action {
+	o := s.h.handle(&h.Packet, h.from, time.Now())
+	switch o.action {
 	case translator.Drop:
 		s.verdict(h.q.SetVerdict(h.id, nfqueue.NfDrop))
 	case translator.Rewrite:
-		s.verdict(h.q.SetVerdictWithOption(h.id, nfqueue.NfAccept, nfqueue.WithAlteredPacket(changed)))
+		s.verdict(h.q.SetVerdictWithOption(h.id, nfqueue.NfAccept, nfqueue.WithAlteredPacket(o.packet)))
 	default:
 		s.accept(h)
 	}
-	if c != nil {
-		s.h.catchUp(c, time.Now())
+	if o.channel != nil {
+		s.h.catchUp(o.channel, time.Now())
 	}
 	if next := s.h.next(); !next.IsZero() && (s.armed.IsZero() || next.Before(s.armed)) {
 		s.alarm.Send()
@@ -429,8 +438,8 @@ func verified(info *[]byte) bool {
 	return info == nil || len(*info) == 4 && binary.BigEndian.Uint32(*info)&notVerified == 0
 }
 
-// explain adds to an error of the kernel what an operator can do about it.
-func explain(err error) error {
+// withRemedy adds to an error of the kernel what an operator can do about it.
+func withRemedy(err error) error {
 	switch {
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
 		return fmt.Errorf("%w (needs CAP_NET_ADMIN and CAP_NET_RAW, and queues %d and %d free)", err, plainQueue, securedQueue)

@@ -13,14 +13,14 @@ func TestNobodyIsAtWorkAfterTheEnd(t *testing.T) {
 	calls := 0
 	ask := func() { g.with(func(*handler) { calls++ }) }
 	ask()
-	g.at(w)
+	g.setSession(w)
 	ask()
 	if calls != 1 {
 		t.Errorf("%d calls, want 1", calls)
 	}
 	w.end()
 	ask()
-	g.at(w) // as it looked to him
+	g.setSession(w) // as it looked to him
 	ask()
 	w.packet(nil, false, nfqueue.Attribute{PacketID: new(uint32)}) // has no queue to answer to
 	if calls != 1 {

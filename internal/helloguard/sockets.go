@@ -55,7 +55,7 @@ func (r *factReader) of(port uint16, now time.Time) facts {
 	if len(f.daemons) > 0 {
 		var err error
 		f.sockets, err = readSockets(port)
-		f.blind = err != nil
+		f.unread = err != nil
 	}
 	r.ports[port] = f
 	return f

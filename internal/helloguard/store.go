@@ -62,7 +62,7 @@ func (s store) file(t translator.Tunnel) string {
 // save writes the file of a channel if it would not say what it says already. Only a
 // channel that needs the guard has a file that changes with each message.
 func (s store) save(c *channel) error {
-	next := written{plain: !c.needsGuard() && !c.translator.Closing(), owner: c.owner, reason: c.reason, about: c.vendor, proven: true}
+	next := written{plain: !c.mustFailClosed() && !c.translator.Closing(), owner: c.owner, reason: c.reason, about: c.vendor, proven: true}
 	if c.secured {
 		next.about += " secured"
 	}
@@ -95,7 +95,7 @@ func (s store) save(c *channel) error {
 
 func (s store) forget(t translator.Tunnel) error { return os.Remove(s.file(t)) }
 
-// load returns all channels kept. A file that can't be used is told to bad.
+// load returns all channels kept. It calls bad for a file that can't be used.
 func (s store) load(now time.Time, bad func(path string, err error)) ([]*channel, error) {
 	if err := os.MkdirAll(string(s), 0o700); err != nil {
 		return nil, err
@@ -136,7 +136,10 @@ func read(path string, now time.Time) (*channel, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &channel{translator: t, secured: r.Secured, vendor: clip(r.Vendor), seen: now, closed: t.Closing(), reason: r.Ending}
+	c := &channel{translator: t, secured: r.Secured, vendor: clip(r.Vendor), seen: now, reason: r.Ending}
+	if t.Closing() {
+		c.reported = tunnelEnd
+	}
 	c.written = written{proven: r.Proven, sum: sha256.Sum256(data)}
 	process, err := procfs.ParseID(r.Daemon)
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// watchTables calls changed at once and after each change of nftables' tables, whoever made
+// watchTables calls changed immediately and after each change of nftables' tables, whoever made
 // it, until ctx ends. changed must not block: while nobody reads, the kernel discards notices.
 func watchTables(ctx context.Context, changed func()) error {
 	c, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
@@ -40,8 +40,8 @@ func watchTables(ctx context.Context, changed func()) error {
 	}
 }
 
-// changesRules tells a notice of what may concern the guard's chains from one of a set's
-// elements, which change all the time, or of a transaction's end.
+// changesRules reports whether a notice may concern the guard's chains. Those of a set's elements,
+// which change all the time, and of a transaction's end do not.
 func changesRules(m netlink.Message) bool {
 	switch uint16(m.Header.Type) &^ (unix.NFNL_SUBSYS_NFTABLES << 8) {
 	case unix.NFT_MSG_NEWSETELEM, unix.NFT_MSG_DELSETELEM, unix.NFT_MSG_NEWGEN:

@@ -9,7 +9,7 @@ import (
 // MessageType is the value of the Message Type AVP (RFC 2661 §3.2).
 type MessageType uint16
 
-// The control messages this package tells apart; every other one is simply a
+// The control messages that this package distinguishes. Every other one is simply a
 // message that has to arrive.
 const (
 	TypeNone    MessageType = 0 // a ZLB, or a message whose first AVP is no Message Type
@@ -177,9 +177,9 @@ func Result(b []byte) (code uint16, message string, ok bool) {
 	return 0, "", false
 }
 
-// AppendMessage appends m to b: a ZLB for TypeNone, a general request to clear
-// the control connection for a TypeStopCCN with m.Assigned, else a message of the
-// type with no further AVP. m.Length is ignored.
+// AppendMessage appends m to b. TypeNone makes a ZLB. TypeStopCCN with m.Assigned makes a
+// general request to clear the control connection. Any other type makes a message with no
+// further AVP. m.Length is ignored.
 func AppendMessage(b []byte, m Message) []byte {
 	n := uint16(HeaderLen)
 	stop := m.Type == TypeStopCCN && m.Assigned != 0

@@ -208,7 +208,7 @@ func TestChecksumZero(t *testing.T) {
 	}
 }
 
-// A checksum that the kernel vouches for is taken out, wherever the IP header
+// A checksum that the kernel has verified is taken out, wherever the IP header
 // ends; nothing else is touched.
 func TestTrustChecksum(t *testing.T) {
 	src, dst := netip.MustParseAddrPort("192.0.2.1:1701"), netip.MustParseAddrPort("192.0.2.2:1701")

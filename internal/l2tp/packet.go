@@ -15,7 +15,7 @@ const (
 	MaxInjectLen = ipHeaderLen + udpHeaderLen + StopLen
 )
 
-// Why an IPv4 packet is not one that can be judged. All such packets pass
+// Why an IPv4 packet is none that this package reads. All such packets pass
 // untouched.
 var (
 	ErrIPv4     = errors.New("not a whole IPv4 packet")

@@ -49,7 +49,7 @@ func New(s Supervisor, watcher Watcher, reported func(), log *slog.Logger) *Guar
 	g := &Guard{supervisor: s, reported: reported}
 	g.Guard = &helloguard.Guard{
 		Dir: helloguard.DefaultDir, Log: log,
-		Signs: g.signs, Daemons: daemons, Stranger: watcher.Look,
+		Signs: g.signs, Daemons: daemons, Unlisted: watcher.Look,
 		Dials: g.dials, Ended: g.ended, Report: g.report,
 	}
 	return g
@@ -82,7 +82,7 @@ func (g *Guard) dials(owner procfs.ID, peer netip.Addr) {
 func (g *Guard) ended(c helloguard.Connection, e helloguard.CloseReason) {
 	g.supervisor.Post(supervisor.Ending{
 		Tunnel: control(c), Reason: e.Reason, Unexplained: e.ByPeer && e.Vague,
-		Operator: e.Operator, Half: e.Half, Unanswered: e.Unanswered, Buried: e.Buried,
+		Operator: e.Operator, Half: e.Half, Unanswered: e.Unanswered, Buried: e.StopAcked,
 	})
 }
 

@@ -48,7 +48,7 @@ type Control interface {
 type Guard interface {
 	Channels() []helloguard.Channel
 	Ask(daemon procfs.ID, peer netip.Addr) (asked bool)
-	Bury(daemon procfs.ID, peer netip.Addr) (any bool)
+	AckStops(daemon procfs.ID, peer netip.Addr) (any bool)
 	Hanging(daemon procfs.ID, peer netip.Addr, is bool)
 	Dialling(daemon procfs.ID, peer netip.Addr) (is, known bool)
 }
@@ -194,7 +194,7 @@ func (e *Executor) hangUp(ctx context.Context, r supervisor.Recover) error {
 		return err
 	}
 	if r.Dead {
-		e.guard.Bury(r.To.Process, r.Peer)
+		e.guard.AckStops(r.To.Process, r.Peer)
 	}
 	if err := e.disconnect(ctx, r); err != nil || r.Dead {
 		return err
@@ -207,7 +207,7 @@ func (e *Executor) hangUp(ctx context.Context, r supervisor.Recover) error {
 			return nil
 		}
 	}
-	if !e.guard.Bury(r.To.Process, r.Peer) {
+	if !e.guard.AckStops(r.To.Process, r.Peer) {
 		return nil // xl2tpd still waits for the acknowledgement
 	}
 	return supervisor.ErrUnheard

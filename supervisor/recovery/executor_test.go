@@ -170,20 +170,20 @@ func TestHangUp(t *testing.T) {
 		want              []string
 		err               error
 	}{
-		"proven dead":     {true, true, true, false, false, 0, []string{"bury after 0s", "d /ctl office after 0s"}, nil},
+		"proven dead":     {true, true, true, false, false, 0, []string{"ackStops after 0s", "d /ctl office after 0s"}, nil},
 		"speaks":          {true, false, true, true, false, 0, []string{"done after 0s"}, supervisor.ErrAlive},
 		"listens":         {false, false, true, false, false, time.Millisecond, []string{"d /ctl office after 0s", "done after 1s"}, nil},
 		"listens late":    {false, false, true, false, false, 2500 * time.Millisecond, []string{"d /ctl office after 0s", "done after 3s"}, nil},
-		"does not listen": {false, false, true, true, false, 0, []string{"d /ctl office after 0s", "bury after 3s", "done after 3s"}, supervisor.ErrUnheard},
-		"not known whose": {false, false, true, true, true, 0, []string{"d /ctl office after 0s", "bury after 3s", "done after 3s"}, nil},
+		"does not listen": {false, false, true, true, false, 0, []string{"d /ctl office after 0s", "ackStops after 3s", "done after 3s"}, supervisor.ErrUnheard},
+		"not known whose": {false, false, true, true, true, 0, []string{"d /ctl office after 0s", "ackStops after 3s", "done after 3s"}, nil},
 		"no guard":        {false, false, false, false, false, 0, []string{"d /ctl office after 0s", "done after 1s"}, nil},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			x := &told{began: time.Now()}
 			guard := fakeGuard{
-				bury: func(a netip.Addr) bool {
+				ackStops: func(a netip.Addr) bool {
 					if a == peer {
-						x.note("bury")
+						x.note("ackStops")
 					}
 					return a == peer && !tc.unclear
 				},

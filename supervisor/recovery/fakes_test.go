@@ -39,14 +39,14 @@ func (c *fakeCharon) TerminateIKE(_ context.Context, uniqueID string) error {
 
 // fakeGuard is asked only what a test has an answer for.
 type fakeGuard struct {
-	channels  func() []helloguard.Channel
-	ask, bury func(peer netip.Addr) bool
-	dialling  func() (is, known bool)
+	channels      func() []helloguard.Channel
+	ask, ackStops func(peer netip.Addr) bool
+	dialling      func() (is, known bool)
 }
 
 func (g fakeGuard) Channels() []helloguard.Channel                  { return g.channels() }
 func (g fakeGuard) Ask(_ procfs.ID, peer netip.Addr) bool           { return g.ask(peer) }
-func (g fakeGuard) Bury(_ procfs.ID, peer netip.Addr) bool          { return g.bury(peer) }
+func (g fakeGuard) AckStops(_ procfs.ID, peer netip.Addr) bool      { return g.ackStops(peer) }
 func (fakeGuard) Hanging(procfs.ID, netip.Addr, bool)               {}
 func (g fakeGuard) Dialling(procfs.ID, netip.Addr) (is, known bool) { return g.dialling() }
 

@@ -6,106 +6,98 @@ import (
 	"xl2tpd-keepalive/internal/l2tp"
 )
 
-// answerTime is how long xl2tpd may take to acknowledge the peer's Hello. It does so at
-// once unless it hangs.
+// answerTime is how long xl2tpd may take to acknowledge the peer's Hello. It does so
+// immediately unless it hangs.
 const answerTime = 2 * time.Second
 
-// ackForLocal is the Nr for xl2tpd: the peer has acknowledged everything before it, or
+// nrToXl2tpd is the Nr for xl2tpd: the peer has acknowledged everything before it, or
 // it is a Hello acknowledged for the peer. It never goes past a message that still has
 // to arrive, unless the peer is dead: what that sent before may still come.
-func (t *Translator) ackForLocal() uint16 {
-	if t.deadPeer {
-		return t.next.n
+func (t *Translator) nrToXl2tpd() uint16 {
+	if t.phase == deadPeer {
+		return t.out.next.number
 	}
-	n := t.seqs.local(t.acked.n)
-	if t.hello.adopted && t.acked.n == t.hello.wire {
-		return l2tp.Later(n, t.seqs.local(t.hello.wire+1))
+	n := t.out.local(t.out.acked.number)
+	if t.hello.ackedForPeer() && t.out.acked.number == t.hello.wire {
+		return l2tp.Later(n, t.out.local(t.hello.wire+1))
 	}
 	return n
 }
 
-// ackedForLocal reports whether xl2tpd may be told that its message ns has arrived.
-func (t *Translator) ackedForLocal(ns uint16) bool {
-	return t.acked.known && l2tp.Before(ns, t.ackForLocal())
+// ackedForXl2tpd reports whether xl2tpd may be told that its message ns has arrived.
+func (t *Translator) ackedForXl2tpd(ns uint16) bool {
+	return t.out.acked.known && l2tp.Before(ns, t.nrToXl2tpd())
 }
 
-// acknowledge sends xl2tpd a ZLB from the peer. xl2tpd takes it only with the Ns that it
-// expects; if a message just passed has not reached it, it sends the Hello again, and
-// gets another. What it expects may be known from a retransmission only, which repeats
-// an old Nr: then the next numbers get a ZLB too.
+// acknowledge sends xl2tpd a ZLB from the peer.
 func (t *Translator) acknowledge() {
-	if t.expects.known && t.acked.known {
-		t.tellLocal(t.ackForLocal())
+	if t.in.expects.known && t.out.acked.known {
+		t.sendZLBs(t.nrToXl2tpd())
 	}
 }
 
-func (t *Translator) tellLocal(nr uint16) {
-	last := t.expected
-	if !t.exact {
+// sendZLBs sends xl2tpd a ZLB from the peer. xl2tpd takes it only with the Ns that it expects.
+// If a message just passed has not reached xl2tpd, it sends the Hello again, and gets another
+// ZLB. What it expects may be known from a retransmission only, which repeats an old Nr: then
+// the next numbers get a ZLB too.
+func (t *Translator) sendZLBs(nr uint16) {
+	last := t.in.expected
+	if !t.out.exact {
 		last += maxMissed
 	}
-	for ns := t.expected; !l2tp.Before(last, ns); ns++ {
-		t.send(ToLocal, l2tp.Message{Ns: ns, Nr: nr})
+	for ns := t.in.expected; !l2tp.Before(last, ns); ns++ {
+		t.send(ToXl2tpd, l2tp.Message{Ns: ns, Nr: nr})
 	}
 }
 
-// nrToPeer never goes behind what the peer was told, by xl2tpd or for it: RFC 2661 §5.8
-// wants a retransmission to carry the current Nr, xl2tpd repeats the old one.
-func (t *Translator) nrToPeer() uint16 {
-	if t.vouched {
-		return l2tp.Later(t.expects.n, t.told)
-	}
-	return t.expects.n
-}
-
-// NextTimer returns when HandleTimers wants to be called, which may be at once, and
+// NextTimer returns when HandleTimers wants to be called, which may be now, and
 // false if it does not. It can change with every packet, and has to be asked after
 // Restore too.
 func (t *Translator) NextTimer() (time.Time, bool) {
-	asks := t.hello.set && !t.hello.askAt.IsZero() && !t.closing
-	if asks && (!t.waiting || t.hello.askAt.Before(t.waitUntil)) {
+	asks := t.hello.hasTimer() && t.phase == open
+	if asks && (!t.in.unacked.known || t.hello.askAt.Before(t.in.ackAt)) {
 		return t.hello.askAt, true
 	}
-	return t.waitUntil, t.waiting
+	return t.in.ackAt, t.in.unacked.known
 }
 
 // HandleTimers does what waited for the time now.
-func (t *Translator) HandleTimers(now time.Time, life Life) *Verdict {
-	t.begin(Drop)
-	if h := &t.hello; h.set && !h.askAt.IsZero() && !now.Before(h.askAt) && !t.closing {
-		t.handleHelloTimer(now, life)
+func (t *Translator) HandleTimers(now time.Time, live Liveness) *Verdict {
+	t.reply.begin(Drop)
+	if t.hello.hasTimer() && t.phase == open && !now.Before(t.hello.askAt) {
+		t.handleHelloTimer(now, live)
 	}
-	if t.waiting && !now.Before(t.waitUntil) {
-		t.ackForXl2tpd(now, life)
+	if t.in.unacked.known && !now.Before(t.in.ackAt) {
+		t.ackForXl2tpd(now, live)
 	}
-	return &t.out
+	return &t.reply.Verdict
 }
 
 // ackForXl2tpd acknowledges the peer's Hello if xl2tpd has not done so in time. It does
 // so only for a living tunnel of a living xl2tpd, and only a few in a row. What xl2tpd has
-// acknowledged itself is said again for any tunnel: its ZLB may have been held back.
-func (t *Translator) ackForXl2tpd(now time.Time, life Life) {
-	t.waitUntil = now.Add(answerTime)
-	nr := t.nrToPeer()
-	if life.Tunnel {
-		nr = l2tp.Later(nr, t.helloTo)
+// acknowledged itself is repeated for any tunnel: its ZLB may have been held back.
+func (t *Translator) ackForXl2tpd(now time.Time, live Liveness) {
+	in := &t.in
+	in.ackAt = now.Add(answerTime)
+	nr := in.nrToPeer()
+	if live.Peer {
+		nr = l2tp.Later(nr, in.helloTo)
 	}
-	if !life.Daemon || t.closing || !t.next.known || !l2tp.Before(t.waitNs, nr) ||
-		!l2tp.Near(nr, t.expects.n, 0, maxVouched) {
+	if !live.Xl2tpd || t.phase != open || !t.out.next.known || !l2tp.Before(in.unacked.number, nr) ||
+		!l2tp.Near(nr, in.expects.number, 0, maxAckedForXl2tpd) {
 		return
 	}
 	ns, both, wait := t.zlbNumber(now)
 	if wait {
 		return
 	}
-	t.waiting = false
-	if l2tp.Before(t.expects.n, nr) {
-		t.vouched, t.told = true, nr
-		t.out.Save = true
+	in.unacked = seq{}
+	if l2tp.Before(in.expects.number, nr) {
+		in.told, t.reply.Save = seq{nr, true}, true
 	}
 	t.send(ToPeer, l2tp.Message{Ns: ns, Nr: nr})
 	if both {
 		t.send(ToPeer, l2tp.Message{Ns: t.hello.wire, Nr: nr})
 	}
-	t.out.Reason = PeerHelloAcked
+	t.reply.Reason = PeerHelloAcked
 }

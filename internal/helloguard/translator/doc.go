@@ -1,20 +1,20 @@
 // Package translator keeps xl2tpd's Hellos from closing living tunnels. RFC 2661 §5.5
 // wants a Hello only when nothing has been received for a while; xl2tpd sends one every
-// 60 s, and closes the tunnel if the Hello stays unanswered. A peer that lives and does
-// not count the Hello is told nothing of it, and xl2tpd gets the peer's acknowledgement.
-// From then on the two ends count differently. Every message of the control channel is
-// renumbered on its way, so that neither end sees a gap.
+// 60 s, and closes the tunnel if the Hello stays unanswered. If a living peer does not count the
+// Hello, the translator acknowledges it in the peer's name. From then on the two ends count
+// differently. The translator renumbers every message of the control channel on its way, so
+// that neither end sees a gap.
 //
 // The package is pure: it turns packets and the time into verdicts. It opens no socket,
 // starts no goroutine and reads no clock.
 //
 // # Whether the peer has counted a Hello
 //
-// That is asked. When the Hello and its copies stay unanswered, the peer is sent a message
-// again that it has acknowledged before and that is no Hello. RFC 2661 §5.8 has a duplicate
-// acknowledged, and the acknowledgement carries the number that the peer expects: the
-// Hello's, or the next one. The answer counts only if it can belong to nothing else that
-// the peer was sent (see pendingHello.before). A wrong decision is taken back when the peer
+// The translator asks the peer. When the Hello and its copies stay unanswered, it repeats a
+// message that the peer has acknowledged before and that is no Hello. A peer acknowledges a
+// duplicate (RFC 2661 §5.8), and that acknowledgement carries the number that the peer expects:
+// the Hello's, or the next one. The answer counts only if it can belong to nothing else that
+// the peer was sent (see helloInFlight.before). A wrong decision is taken back when the peer
 // acknowledges more than was sent (see takeBack).
 //
 // A peer that does not answer duplicates leaves the Hello undecided. If its links show that
@@ -33,7 +33,7 @@
 //     on before the version, the reserved bits or any AVP is read. An old message is
 //     answered with a ZLB, an old or early ZLB is ignored.
 //   - control.c handle_control() and network.c network_thread() answer every accepted
-//     message at once, with a ZLB or with the next message.
+//     message immediately, with a ZLB or with the next message.
 //   - call.c call_close() forgets every other message when it sends a StopCCN.
 //     handle_control() is done with the tunnel at the first ZLB behind which everything
 //     before the StopCCN is acknowledged (cLr >= closeSs); control_xmit() after 31 s
@@ -42,6 +42,6 @@
 //     made here always names session 0.
 //   - control_xmit() and check_control() compare as plain integers. So xl2tpd never takes
 //     its message 65535 as acknowledged and closes a tunnel at its 65536th control message
-//     (some 45 days of Hellos), and it does not answer a duplicate from before the wrap. The
-//     first can't be cured from outside, the second is by HandleTimers.
+//     (some 45 days of Hellos). That can't be cured from outside. It does not answer a duplicate
+//     from before the wrap either. HandleTimers does so for it.
 package translator

@@ -47,7 +47,7 @@ func FuzzTranslator(f *testing.F) {
 			op := script[0]
 			a, b := binary.BigEndian.Uint16(script[1:]), binary.BigEndian.Uint16(script[3:])
 			now = now.Add(time.Duration(op>>5) * time.Second)
-			life := Life{Tunnel: a&1 == 0, Daemon: b&1 == 0, PassFirst: a&2 == 0}
+			live := Liveness{Peer: a&1 == 0, Xl2tpd: b&1 == 0, PassFirst: a&2 == 0}
 			typ := [...]l2tp.MessageType{l2tp.TypeHello, l2tp.TypeNone, typeOther, l2tp.TypeStopCCN}[op>>1&3]
 			var v *Verdict
 			var pkt []byte
@@ -56,9 +56,9 @@ func FuzzTranslator(f *testing.F) {
 				pkt = packet(op&1 == 0, typ, 0, a, b)
 			case 1:
 				if op&1 == 0 {
-					pkt = packet(true, typ, 0, tr.next.n+uint16(int8(a)), tr.expected+uint16(int8(b)))
+					pkt = packet(true, typ, 0, tr.out.next.number+uint16(int8(a)), tr.in.expected+uint16(int8(b)))
 				} else {
-					pkt = packet(false, typ, 0, tr.expected+uint16(int8(a)), tr.acked.n+uint16(int8(b)))
+					pkt = packet(false, typ, 0, tr.in.expected+uint16(int8(a)), tr.out.acked.number+uint16(int8(b)))
 				}
 			case 2:
 				pkt = packet(op&1 == 0, typ, 0, a, b)
@@ -76,14 +76,14 @@ func FuzzTranslator(f *testing.F) {
 				}
 				switch a & 3 {
 				case 0:
-					v = tr.Ask(now, life)
+					v = tr.Ask(now, live)
 				case 1:
 					v = tr.AckStop()
 				case 2:
 					v = tr.Close()
 				default:
 					tr.Resync(now)
-					v = tr.HandleTimers(now, life)
+					v = tr.HandleTimers(now, live)
 				}
 			}
 			was := bytes.Clone(pkt)
@@ -93,7 +93,7 @@ func FuzzTranslator(f *testing.F) {
 				case err != nil:
 					continue
 				case op&1 == 0:
-					v = tr.Out(&p, now, life)
+					v = tr.Out(&p, now, live)
 				default:
 					v = tr.In(&p, now)
 				}
@@ -111,7 +111,7 @@ func FuzzTranslator(f *testing.F) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if i.To == ToLocal && p.Msg.Tunnel != xID || i.To == ToPeer && p.Msg.Tunnel != pID {
+				if i.To == ToXl2tpd && p.Msg.Tunnel != xID || i.To == ToPeer && p.Msg.Tunnel != pID {
 					t.Fatalf("injected %+v", p)
 				}
 			}
@@ -119,7 +119,7 @@ func FuzzTranslator(f *testing.F) {
 	})
 }
 
-// Any file is refused, or gives a translator that goes on: it judges packets, does
+// Any file is refused, or gives a translator that goes on: it decides about packets, does
 // what is due, and can be stored again.
 func FuzzRestore(f *testing.F) {
 	for _, tr := range []*Translator{New(Tunnel{Local: hostAddr, Peer: peerAddr}, epoch), inStep(f)} {
@@ -129,7 +129,7 @@ func FuzzRestore(f *testing.F) {
 				f.Fatal(err)
 			}
 			f.Add(state)
-			fromXl2tpd(tr, l2tp.TypeHello, tr.next.n, 2, epoch, alive)
+			fromXl2tpd(tr, l2tp.TypeHello, tr.out.next.number, 2, epoch, alive)
 		}
 	}
 	for _, state := range corpus(f, "restore") {
@@ -143,8 +143,8 @@ func FuzzRestore(f *testing.F) {
 		now := epoch
 		for i := range uint16(12) {
 			now = now.Add(10 * time.Second)
-			tr.In(parsed(l2tp.AppendPacket(nil, tr.tun.Peer, tr.tun.Local, l2tp.Message{Tunnel: max(tr.tun.LocalID, 1), Type: l2tp.TypeHello, Ns: tr.expected + i&1, Nr: tr.acked.n})), now)
-			tr.Out(parsed(l2tp.AppendPacket(nil, tr.tun.Local, tr.tun.Peer, l2tp.Message{Tunnel: max(tr.tun.PeerID, 1), Type: l2tp.TypeHello, Ns: tr.next.n, Nr: tr.expected})), now, alive)
+			tr.In(parsed(l2tp.AppendPacket(nil, tr.tunnel.Peer, tr.tunnel.Local, l2tp.Message{Tunnel: max(tr.tunnel.LocalID, 1), Type: l2tp.TypeHello, Ns: tr.in.expected + i&1, Nr: tr.out.acked.number})), now)
+			tr.Out(parsed(l2tp.AppendPacket(nil, tr.tunnel.Local, tr.tunnel.Peer, l2tp.Message{Tunnel: max(tr.tunnel.PeerID, 1), Type: l2tp.TypeHello, Ns: tr.out.next.number, Nr: tr.in.expected})), now, alive)
 			tr.Ask(now, alive)
 			if at, ok := tr.NextTimer(); ok {
 				tr.HandleTimers(at, alive)

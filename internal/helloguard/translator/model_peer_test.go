@@ -176,7 +176,7 @@ func (w *world) pLook(m l2tp.Message) {
 	}
 }
 
-// pAnswer sends a ZLB, at once or later with others.
+// pAnswer sends a ZLB, immediately or later with others.
 func (w *world) pAnswer() {
 	p := w.peer()
 	if p.piggyback && len(w.pOut) > 0 {

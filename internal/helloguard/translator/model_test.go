@@ -46,10 +46,10 @@ import (
 //  7. A packet with wrong ids, ports or checksum, or with numbers out of reach,
 //     leaves the state as it was.
 //  8. On such a network, where Hellos are offered, the numbers of a peer that
-//     answers them agree with xl2tpd's in the end: it can do without us.
+//     answers them agree with xl2tpd's in the end: it can do without the guard.
 //  9. When xl2tpd has died, and the translator closes the tunnel in its name, the
-//     peer takes a StopCCN; when the peer has died, and the translator buries it,
-//     xl2tpd is done with the tunnel at once. On a network that loses nothing, and
+//     peer takes a StopCCN; when the peer has died, and the translator acknowledges its StopCCN,
+//     xl2tpd is done with the tunnel immediately. On a network that loses nothing, and
 //     as far as the translator knows the numbers.
 //
 //  10. The exceptions: a Hello may have gone out before the translator looked, and
@@ -63,7 +63,7 @@ import (
 //     more. The peer gives up on it. Without the guard it waited for no answer when
 //     the line went, and does not notice; xl2tpd does as soon in either case, see 4.
 //
-// What the model leaves out, because no one in the middle can mend it: a packet
+// What the model leaves out, because no one in the middle can help: a packet
 // that lives longer than Timing.Lifetime, and an xl2tpd that hangs while a
 // translator without any state listens.
 
@@ -89,7 +89,7 @@ type course struct {
 	forge, passFirst    bool
 	storm               bool
 	asks                int  // times that the peer is asked for a sign of life
-	mourns              bool // StopCCN to a dead peer is acknowledged, and sent for a dead xl2tpd
+	acksStops           bool // StopCCN to a dead peer is acknowledged, and sent for a dead xl2tpd
 	cross               bool // the ends send their Hellos at the same moments
 }
 
@@ -124,7 +124,7 @@ func (w *world) inOrder() bool {
 func (h *course) fast() bool { return h.delay < 500 && h.peer.ackDelay < 1000 }
 
 // unknowable: a Hello is pending.
-func (w *world) unknowable() bool { return w.last != nil && w.last.hello.set }
+func (w *world) unknowable() bool { return w.last != nil && w.last.hello.inFlight() }
 
 // gaveUp: one of the ends has closed the tunnel since the other did not answer.
 func (w *world) gaveUp() bool { return w.xClosed && w.xWhy != theEnd || w.pClosed }
@@ -135,7 +135,7 @@ const (
 )
 
 func (w *world) forgery() {
-	if w.guard == nil || !w.guard.next.known || !w.guard.expects.known {
+	if w.guard == nil || !w.guard.out.next.known || !w.guard.in.expects.known {
 		return
 	}
 	m := l2tp.Message{Tunnel: xID, Ns: w.xr, Nr: w.pr, Type: l2tp.TypeHello}
@@ -158,12 +158,12 @@ func (w *world) forgery() {
 		b[flip] ^= 1 << w.forged.IntN(8)
 	}
 	was, _ := json.Marshal(w.guard)
-	waiting := w.guard.waiting
+	waiting := w.guard.in.unacked.known
 	if p, err := l2tp.ParsePacket(b); err == nil {
 		w.guard.In(&p, w.time())
 	}
 	is, _ := json.Marshal(w.guard)
-	if string(was) != string(is) || waiting != w.guard.waiting {
+	if string(was) != string(is) || waiting != w.guard.in.unacked.known {
 		w.fail("a forged packet changed\n%s to\n%s", was, is)
 	}
 }
@@ -243,11 +243,11 @@ func (w *world) run() {
 	for range h.asks {
 		w.after(w.rnd.Int64N(h.length), func() {
 			if w.guard != nil {
-				w.obey(w.guard.Ask(w.time(), w.life()), nil, ToPeer)
+				w.obey(w.guard.Ask(w.time(), w.liveness()), nil, ToPeer)
 			}
 		})
 	}
-	if h.mourns && h.crash != 0 {
+	if h.acksStops && h.crash != 0 {
 		for _, d := range []millis{3000, 4000, 6000, 10000} {
 			w.after(h.crash+d, func() {
 				if w.guard != nil && !w.pClosed {
@@ -281,10 +281,10 @@ func (w *world) run() {
 func (w *world) setUp() {
 	was := w.time().Add(-time.Minute)
 	w.guard = New(Tunnel{hostAddr, peerAddr, xID, pID}, was)
-	w.guard.Out(parsed(packet(true, typeOther, 0, w.h.xStart-1, w.h.pStart)), was, w.life())
+	w.guard.Out(parsed(packet(true, typeOther, 0, w.h.xStart-1, w.h.pStart)), was, w.liveness())
 	was = was.Add(time.Duration(40+2*w.h.delay) * time.Millisecond)
 	w.guard.In(parsed(packet(false, l2tp.TypeNone, 0, w.h.pStart, w.h.xStart)), was)
-	w.guard.Out(parsed(packet(true, l2tp.TypeNone, 0, w.h.xStart, w.h.pStart)), was, w.life())
+	w.guard.Out(parsed(packet(true, l2tp.TypeNone, 0, w.h.xStart, w.h.pStart)), was, w.liveness())
 	w.last = w.guard
 	s := *w.guard
 	w.snapshot = &s
@@ -327,7 +327,7 @@ func (w *world) check() {
 		w.fail("gave up: xl2tpd %v (%s), peer %v", w.xClosed, w.xWhy, w.pClosed)
 		return
 	}
-	if w.unknowable() || w.last.next.n != w.xs { // or the latest Hello went past a guard that was down
+	if w.unknowable() || w.last.out.next.number != w.xs { // or the latest Hello went past a guard that was down
 		return
 	}
 	for _, m := range w.xOut {
@@ -423,7 +423,7 @@ func drawCourse(t *rapid.T) course {
 		storm:      rapid.IntRange(0, 5).Draw(t, "storm") == 0,
 		cross:      rapid.Bool().Draw(t, "cross"),
 		asks:       rapid.SampledFrom([]int{0, 0, 3}).Draw(t, "asks"),
-		mourns:     rapid.Bool().Draw(t, "mourns"),
+		acksStops:  rapid.Bool().Draw(t, "acksStops"),
 		pStart:     uint16(65536 - rapid.IntRange(-3, 30).Draw(t, "pStart")),
 		seed:       rapid.Uint64().Draw(t, "seed"),
 	}

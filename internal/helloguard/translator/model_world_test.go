@@ -186,17 +186,17 @@ func (w *world) xHung() bool {
 	return w.h.hang != 0 && w.now >= w.h.hang && w.now < w.h.hang+8000
 }
 
-func (w *world) life() Life {
-	l := Life{Daemon: w.xAlive(), PassFirst: w.h.passFirst}
+func (w *world) liveness() Liveness {
+	l := Liveness{Xl2tpd: w.xAlive(), PassFirst: w.h.passFirst}
 	switch w.h.fresh {
 	case 0:
-		l.Tunnel = true
+		l.Peer = true
 	case 2:
 		// Changes every 13 s, by a fixed but arbitrary rule.
-		l.Tunnel = (w.h.seed>>(uint(w.now/13000)%64))&1 == 1
+		l.Peer = (w.h.seed>>(uint(w.now/13000)%64))&1 == 1
 	}
 	if w.h.unplug != 0 && w.now >= w.h.unplug+12000 {
-		l.Tunnel = false
+		l.Peer = false
 	}
 	return l
 }
@@ -257,7 +257,7 @@ func (w *world) leaves(to Side, pkt []byte) {
 	if l.known && l2tp.Before(p.Msg.Nr, l.nr) {
 		w.fail("Nr %d to side %d after %d", p.Msg.Nr, to, l.nr)
 	}
-	l.known, l.nr = to == ToPeer || !w.guard.claimed.known, p.Msg.Nr
+	l.known, l.nr = to == ToPeer || !w.guard.out.claimed.known, p.Msg.Nr
 	w.note([...]string{"  to xl2tpd", "  to the peer"}[to], pkt)
 	b := append([]byte(nil), pkt...)
 	if to == ToPeer {
@@ -292,7 +292,7 @@ func (w *world) obey(v *Verdict, pkt []byte, to Side) {
 	w.plan()
 }
 
-// plan keeps one timer for Due, always for the time the translator wants.
+// plan keeps one timer for HandleTimers, always for the time the translator wants.
 func (w *world) plan() {
 	g := w.guard
 	at, ok := g.NextTimer()
@@ -303,7 +303,7 @@ func (w *world) plan() {
 	w.after(max(at.Sub(w.time()).Milliseconds(), 0), func() {
 		if w.guard == g && at.Equal(w.wake) && w.planned {
 			w.planned = false
-			w.obey(g.HandleTimers(w.time(), w.life()), nil, ToPeer)
+			w.obey(g.HandleTimers(w.time(), w.liveness()), nil, ToPeer)
 		}
 	})
 }
@@ -318,7 +318,7 @@ func (w *world) xTransmit(pkt []byte) {
 		w.excused = true
 	}
 	b := append([]byte(nil), pkt...)
-	w.obey(w.guard.Out(parsed(b), w.time(), w.life()), b, ToPeer)
+	w.obey(w.guard.Out(parsed(b), w.time(), w.liveness()), b, ToPeer)
 }
 
 func (w *world) pTransmit(pkt []byte) {
@@ -328,7 +328,7 @@ func (w *world) pTransmit(pkt []byte) {
 			w.past(b, func() { w.after(1, func() { w.xReceive(b) }) })
 			return
 		}
-		w.obey(w.guard.In(parsed(b), w.time()), b, ToLocal)
+		w.obey(w.guard.In(parsed(b), w.time()), b, ToXl2tpd)
 	})
 }
 
@@ -336,7 +336,7 @@ func (w *world) pTransmit(pkt []byte) {
 func (w *world) past(pkt []byte, do func()) {
 	p, _ := l2tp.ParsePacket(pkt)
 	for _, m := range w.xOut {
-		// So does what tells that one has arrived.
+		// So does what shows that one has arrived.
 		if m.typ == typeOther && p.Src == peerAddr && l2tp.Before(m.ns, p.Msg.Nr) {
 			w.excused = true
 		}
@@ -400,6 +400,6 @@ func (w *world) kill(at, gone millis) {
 // hungEarly: xl2tpd hung while the translator was listening for what is still
 // unacknowledged, so it heard less than Timing.Quiet promises.
 func (w *world) hungEarly() bool {
-	since := w.last.since.Sub(epoch).Milliseconds()
+	since := w.last.watched.Sub(epoch).Milliseconds()
 	return w.h.hang != 0 && w.h.hang < since+quiet.Milliseconds() && since < w.h.hang+8000
 }

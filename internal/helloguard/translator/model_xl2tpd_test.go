@@ -40,14 +40,14 @@ func (w *world) xXmit(m *endpointMessage) {
 
 func (w *world) xClose(why string) {
 	w.xClosed, w.xWhy = true, why
-	w.excused = w.excused || w.starved() || w.last == nil || !w.last.acked.known || w.now < w.h.firstUp+roundTrip.Milliseconds()+1000
+	w.excused = w.excused || w.starved() || w.last == nil || !w.last.out.acked.known || w.now < w.h.firstUp+roundTrip.Milliseconds()+1000
 	w.xClosing = w.xs
 	w.xOut = nil // call.c call_close()
 	w.xSend(l2tp.TypeStopCCN, 0)
-	if w.h.mourns && w.h.unplug != 0 && w.now >= w.h.unplug && w.guard != nil && w.xAlive() && !w.xHung() {
+	if w.h.acksStops && w.h.unplug != 0 && w.now >= w.h.unplug && w.guard != nil && w.xAlive() && !w.xHung() {
 		v := w.guard.AckStop()
 		w.acked = v.Reason != Nothing
-		w.obey(v, nil, ToLocal)
+		w.obey(v, nil, ToXl2tpd)
 	}
 }
 

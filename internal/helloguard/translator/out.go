@@ -7,35 +7,24 @@ import (
 	"xl2tpd-keepalive/internal/l2tp"
 )
 
-// Out judges a packet from xl2tpd on its way to the peer.
-func (t *Translator) Out(p *l2tp.Packet, now time.Time, life Life) *Verdict {
-	t.begin(Pass)
+// Out decides about a packet from xl2tpd on its way to the peer.
+func (t *Translator) Out(p *l2tp.Packet, now time.Time, live Liveness) *Verdict {
+	t.reply.begin(Pass)
 	m := p.Msg
-	if t.foreignOut(p) {
-		return t.pass(Foreign)
+	switch {
+	case t.foreignOut(p):
+		return t.reply.pass(Foreign)
+	case !t.possibleOut(m):
+		return t.reply.pass(OutOfReach)
 	}
-	newest := ahead
-	if !t.exact {
-		newest = reach
-	}
-	if t.next.known && !l2tp.Near(m.Ns, t.next.n, reach, reach) ||
-		t.expects.known && !l2tp.Near(m.Nr, t.expected, reach, newest) {
-		return t.pass(OutOfReach)
-	}
-	t.tun.PeerID = m.Tunnel
-	if !t.next.known {
-		t.next = seq{m.Ns, true}
-	}
-	t.heardNr(m.Nr)
-	t.seqs.forget(t.next.n - history)
-	if w := t.seqs.wire(m.Ns); !t.oldest.known || l2tp.Before(w, t.oldest.n) {
-		t.oldest = seq{w, true}
-	}
+	t.learnOut(m)
 	switch {
 	case m.Type == l2tp.TypeHello && m.Length == l2tp.HelloLen:
-		return t.outHello(p, now, life)
+		return t.outHello(p, now, live)
 	case m.ZLB():
 		return t.outZLB(p, now)
+	case m.Type == l2tp.TypeStopCCN:
+		return t.outStop(p, now)
 	}
 	return t.outMessage(p, now)
 }
@@ -43,15 +32,36 @@ func (t *Translator) Out(p *l2tp.Packet, now time.Time, life Life) *Verdict {
 // foreignOut reports whether the packet is another tunnel's. A peer that has restarted may
 // have given another tunnel's id again, and xl2tpd only now gives that one up.
 func (t *Translator) foreignOut(p *l2tp.Packet) bool {
-	m := p.Msg
-	if p.Src != t.tun.Local || p.Dst != t.tun.Peer || m.Tunnel == 0 || t.tun.PeerID != 0 && m.Tunnel != t.tun.PeerID {
+	m, own := p.Msg, t.tunnel
+	if p.Src != own.Local || p.Dst != own.Peer || m.Tunnel == 0 || own.PeerID != 0 && m.Tunnel != own.PeerID {
 		return true
 	}
-	if m.Type == l2tp.TypeStopCCN && t.tun.LocalID != 0 {
-		own, ok := l2tp.AssignedTunnel(p.Payload())
-		return ok && own != t.tun.LocalID
+	if m.Type == l2tp.TypeStopCCN && own.LocalID != 0 {
+		id, ok := l2tp.AssignedTunnel(p.Payload())
+		return ok && id != own.LocalID
 	}
 	return false
+}
+
+// possibleOut reports whether the numbers of a message of xl2tpd are near those expected.
+func (t *Translator) possibleOut(m l2tp.Message) bool {
+	newest := reach
+	if t.out.exact {
+		newest = ahead
+	}
+	return (!t.out.next.known || l2tp.Near(m.Ns, t.out.next.number, reach, reach)) &&
+		(!t.in.expects.known || l2tp.Near(m.Nr, t.in.expected, reach, newest))
+}
+
+// learnOut takes in the header of a message of xl2tpd.
+func (t *Translator) learnOut(m l2tp.Message) {
+	t.tunnel.PeerID = m.Tunnel
+	if !t.out.next.known {
+		t.out.next = seq{m.Ns, true}
+	}
+	t.in.heardNr(m.Nr)
+	t.refill()
+	t.out.note(m.Ns)
 }
 
 // seen notes a message that is not older than all seen. Behind a gap, or as the first of
@@ -59,277 +69,293 @@ func (t *Translator) foreignOut(p *l2tp.Packet) bool {
 func (t *Translator) seen(ns uint16, now time.Time) {
 	t.skip(ns)
 	t.advance(ns, now)
-	t.sent = now
+	t.out.sent = now
 	t.confirm(now)
 }
 
 // advance notes that xl2tpd's next message is the one behind ns.
 func (t *Translator) advance(ns uint16, now time.Time) {
-	t.exact = ns == t.next.n && t.exact || !t.exact && t.certain(now)
-	t.next.n = ns + 1
+	t.out.exact = ns == t.out.next.number && t.out.exact || !t.out.exact && t.certain(now)
+	t.out.next.number = ns + 1
 }
 
-// skip notes that messages before ns may have gone past: they are behind a pending Hello.
+// skip notes that messages before ns may have gone past: they are behind the Hello in flight.
 func (t *Translator) skip(ns uint16) {
-	if t.hello.set && !t.gapless && ns != t.next.n {
-		t.hello.overtaken, t.out.Save = true, true
+	if t.hello.inFlight() && !t.out.gapless && ns != t.out.next.number {
+		t.hello.overtaken, t.reply.Save = true, true
 	}
 }
 
 // certain reports whether all that xl2tpd has on the wire was seen: nothing could go past,
-// or it was watched for so long that xl2tpd has sent again what did.
+// or the translator has watched for so long that xl2tpd has sent again what did.
 func (t *Translator) certain(now time.Time) bool {
 	closed := t.hello.closed
-	return t.exact || t.gapless || now.Sub(t.since) >= quiet || !closed.IsZero() && now.Sub(closed) >= quiet
+	return t.out.exact || t.out.gapless || now.Sub(t.watched) >= quiet || !closed.IsZero() && now.Sub(closed) >= quiet
 }
 
 // confirm believes what the peer acknowledged beyond all that was seen, now that xl2tpd
 // itself shows that it has sent so much.
 func (t *Translator) confirm(now time.Time) {
-	if t.claimed.known && !l2tp.Before(t.wireNext(), t.claimed.n) {
-		t.acked, t.claimed = t.claimed, seq{}
-		t.out.Save = true
+	if t.out.claimed.known && !l2tp.Before(t.out.wireNext(), t.out.claimed.number) {
+		t.out.acked, t.out.claimed = t.out.claimed, seq{}
+		t.reply.Save = true
 		t.decide(false, now)
 	}
 }
 
 // outHello decides about a Hello of xl2tpd. What was swallowed stays swallowed, and what
-// is on the wire stays there, whatever life says later.
-func (t *Translator) outHello(p *l2tp.Packet, now time.Time, life Life) *Verdict {
-	ns := p.Msg.Ns
-	w := t.seqs.wire(ns)
-	isNew := !l2tp.Before(ns, t.next.n)
-	switch {
-	case t.seqs.has(ns):
-		return t.outSwallowed(p, now, life)
-	case t.hello.set && ns == t.hello.local:
-		return t.outCopy(p, now, life)
-	case isNew && t.heard && !life.LetGo && (t.deaf || t.hello.set && (t.certain(now) || t.hello.adopted && now.Sub(t.hello.latest) >= roundTrip)):
-		// The peer gets no Hello any more once it has left one uncounted, and none behind
-		// a pending one: one Hello asks as well as two.
-		return t.swallow(p, now, life)
-	case isNew && t.mayHold(w, now, life):
-		return t.swallow(p, now, life)
+// is on the wire stays there, whatever is known of life later.
+func (t *Translator) outHello(p *l2tp.Packet, now time.Time, live Liveness) *Verdict {
+	switch ns := p.Msg.Ns; {
+	case t.out.has(ns):
+		return t.outSwallowed(p, now, live)
+	case t.hello.inFlight() && ns == t.hello.local:
+		return t.outCopy(p, now, live)
+	case t.out.isNew(ns) && (t.mustHold(now, live) || t.mayHold(ns, now, live)):
+		return t.swallow(ns, now, live)
 	}
-	if isNew {
+	return t.passHello(p, now)
+}
+
+// mustHold reports whether a new Hello is kept from the peer in any case: the peer has left
+// one uncounted, or one is in flight. One Hello asks as well as two.
+func (t *Translator) mustHold(now time.Time, live Liveness) bool {
+	h := &t.hello
+	if !t.peer.heard || live.LetGo {
+		return false
+	}
+	return t.peer.deaf || h.inFlight() && (t.certain(now) || h.ackedForPeer() && now.Sub(h.latest) >= roundTrip)
+}
+
+// mayHold reports whether a new Hello may be kept from a peer that counts like xl2tpd.
+func (t *Translator) mayHold(ns uint16, now time.Time, live Liveness) bool {
+	return live.Peer && !live.PassFirst && t.phase == open && t.certain(now) && t.peer.heard && t.out.acked.is(t.out.wire(ns))
+}
+
+// passHello lets a Hello through that the translator has not let through before.
+func (t *Translator) passHello(p *l2tp.Packet, now time.Time) *Verdict {
+	ns := p.Msg.Ns
+	w := t.out.wire(ns)
+	if t.out.isNew(ns) {
 		t.seen(ns, now)
 	}
-	if t.acked.known && l2tp.Before(w, t.acked.n) {
+	if t.out.acked.covers(w) {
 		t.acknowledge() // xl2tpd has missed the peer's acknowledgement
 		t.mustAnswer(now)
 		return t.forwardOut(p, w)
 	}
-	t.out.Reason = HelloPassed
-	if t.hello.set && t.heard { // one that may have been on the wire before all was seen
+	t.reply.Reason = HelloPassed
+	if t.hello.inFlight() && t.peer.heard { // one that may have been on the wire before all was seen
 		t.hello.overtaken = true
 		t.mustAnswer(now)
 	} else {
-		t.pend(ns, now)
+		t.launch(ns, now)
 	}
 	return t.forwardOut(p, w)
 }
 
-// mayHold reports whether a Hello that was never on the wire may be kept from a peer
-// that counts like xl2tpd.
-func (t *Translator) mayHold(w uint16, now time.Time, life Life) bool {
-	return life.Tunnel && !life.PassFirst && !t.closing && t.certain(now) && t.heard && t.acked.known && t.acked.n == w
-}
-
-// outCopy judges another copy of the pending Hello.
-func (t *Translator) outCopy(p *l2tp.Packet, now time.Time, life Life) *Verdict {
-	t.out.Reason = HelloPassed
-	if t.hello.adopted {
+// outCopy decides about another copy of the Hello in flight.
+func (t *Translator) outCopy(p *l2tp.Packet, now time.Time, live Liveness) *Verdict {
+	h := &t.hello
+	t.reply.Reason = HelloPassed
+	if h.ackedForPeer() {
 		t.acknowledge()
-		t.out.Reason = HelloAdopted
+		t.reply.Reason = HelloAckedForPeer
 	}
-	if t.hello.asked || !t.hello.waits.IsZero() && t.wait(now) {
+	if h.asked || !h.waits.IsZero() && t.mustWait(now) {
 		// A copy now would spoil the answers to the questions.
-		t.hello.latest = now
-		t.ask(now, life)
-		t.out.Action = Drop
-		return &t.out
+		h.latest = now
+		t.ask(now, live)
+		return t.reply.drop(t.reply.Reason)
 	}
-	t.copied(now)
-	return t.forwardOut(p, t.hello.wire)
+	h.last, h.latest, t.reply.Save = now, now, true
+	h.plan()
+	return t.forwardOut(p, h.wire)
 }
 
 // swallow keeps a new Hello from the peer.
-func (t *Translator) swallow(p *l2tp.Packet, now time.Time, life Life) *Verdict {
-	ns := p.Msg.Ns
+func (t *Translator) swallow(ns uint16, now time.Time, live Liveness) *Verdict {
 	t.advance(ns, now)
-	t.seqs.add(ns)
+	t.out.add(ns)
 	t.confirm(now)
-	t.out.Save = true
-	return t.answerSwallowed(ns, now, life)
+	t.reply.Save = true
+	return t.answerSwallowed(ns, now, live)
 }
 
-// outSwallowed judges another copy of a Hello that was swallowed.
-func (t *Translator) outSwallowed(p *l2tp.Packet, now time.Time, life Life) *Verdict {
+// outSwallowed decides about another copy of a Hello that was swallowed.
+func (t *Translator) outSwallowed(p *l2tp.Packet, now time.Time, live Liveness) *Verdict {
 	ns := p.Msg.Ns
-	// The acknowledgement for xl2tpd has not arrived. A peer that has been kept from no
-	// other Hello gets this one after all: it may well answer.
-	if t.Offset() == 1 && ns+1 == t.next.n && t.seqs.lastStart(ns) && !t.returned.known && !t.hello.set && !t.owed {
-		t.seqs.remove(ns)
-		t.pend(ns, now)
-		t.adopt(now)
-		return t.outCopy(p, now, life)
+	// The acknowledgement for xl2tpd has not arrived. If the peer was kept from no other
+	// Hello, it gets this one after all: it may well answer.
+	only := t.out.offset() == 1 && ns+1 == t.out.next.number && t.out.lastStart(ns)
+	if only && !t.out.returned.known && !t.hello.inFlight() && !t.out.waits {
+		t.out.remove(ns)
+		t.launch(ns, now)
+		t.ackForPeer(now)
+		return t.outCopy(p, now, live)
 	}
-	return t.answerSwallowed(ns, now, life)
+	return t.answerSwallowed(ns, now, live)
 }
 
-// answerSwallowed answers a swallowed Hello if the tunnel lives, and else asks whether
-// it does.
-func (t *Translator) answerSwallowed(ns uint16, now time.Time, life Life) *Verdict {
-	if life.LetGo {
-		t.owed = false
-		return t.drop(HelloWaits)
+// answerSwallowed answers a swallowed Hello if the tunnel lives. If not, it asks the peer for a
+// sign of life.
+func (t *Translator) answerSwallowed(ns uint16, now time.Time, live Liveness) *Verdict {
+	if live.LetGo {
+		t.out.waits = false
+		return t.reply.drop(HelloWaits)
 	}
-	if t.hello.set || !life.Tunnel {
-		t.ask(now, life)
+	if t.hello.inFlight() || !live.Peer {
+		t.ask(now, live)
 	}
-	if life.Tunnel && !t.closing && t.ackedForLocal(ns) {
-		t.owed = false
+	if live.Peer && t.phase == open && t.ackedForXl2tpd(ns) {
+		t.out.waits = false
 		t.acknowledge()
-		return t.drop(HelloAcked)
+		return t.reply.drop(HelloAcked)
 	}
-	t.owed = !t.closing
-	return t.drop(HelloWaits)
+	t.out.waits = t.phase == open
+	return t.reply.drop(HelloWaits)
 }
 
-// outZLB judges an acknowledgement of xl2tpd's. Its number is that of xl2tpd's next
+// outZLB decides about an acknowledgement of xl2tpd's. Its number is that of xl2tpd's next
 // message (control.c, add_control_hdr).
 func (t *Translator) outZLB(p *l2tp.Packet, now time.Time) *Verdict {
 	ns := p.Msg.Ns
-	if l2tp.Before(ns, t.next.n) {
-		return t.forwardOut(p, t.seqs.wire(ns))
+	if !t.out.isNew(ns) {
+		return t.forwardOut(p, t.out.wire(ns))
 	}
 	// Gapless, the messages before it that were not seen are not on the wire.
-	if !t.gapless {
+	if !t.out.gapless {
 		t.skip(ns)
-		t.next.n = ns
+		t.out.next.number = ns
 	}
-	t.exact = true
+	t.out.exact = true
 	t.confirm(now)
 	w, both, wait := t.zlbNumber(now)
-	if wait {
-		t.hello.zlbWaits, t.out.Save = true, true
-		return t.drop(ZLBWaits)
+	if t.hello.zlbWaits = wait; wait {
+		t.reply.Save = true
+		return t.reply.drop(ZLBWaits)
 	}
-	t.hello.zlbWaits = false
 	if both {
-		t.send(ToPeer, l2tp.Message{Ns: t.hello.wire, Nr: t.nrToPeer()})
+		t.send(ToPeer, l2tp.Message{Ns: t.hello.wire, Nr: t.in.nrToPeer()})
 	}
 	return t.forwardOut(p, w)
 }
 
 // zlbNumber is the number of a ZLB to the peer: the one that the peer expects. Some peers
-// ignore a ZLB with another number (xl2tpd: check_control). While a Hello is pending, the
-// peer expects the next number or the Hello's. What it says in a new message a round trip and
-// 2 s after the Hello tells which. The ZLB for an earlier message waits as long, until that is
-// decided or ackForXl2tpd sends one. Then it goes out under both numbers: some peers say nothing
-// before their message is acknowledged. So does one to a peer that sends its messages again and
-// again, or whose round trip is not known, and one behind a restart.
+// ignore a ZLB with another number (xl2tpd: check_control). While a Hello is in flight, the
+// peer expects the next number or the Hello's. A new message of the peer shows which, if it
+// comes a round trip and lateness after the Hello.
+//
+// The ZLB for an earlier message waits as long, until that is decided or ackForXl2tpd sends
+// one. Then it goes out under both numbers: some peers say nothing before their message is
+// acknowledged. A ZLB goes out under both in three more cases: the peer repeats its messages
+// again and again, its round trip is not known, or the translator was restored.
 func (t *Translator) zlbNumber(now time.Time) (ns uint16, both, wait bool) {
-	h := &t.hello
-	next := t.wireNext()
+	h, p := &t.hello, t.peer
+	next := t.out.wireNext()
 	switch {
-	case !h.set || !t.acked.known || t.acked.n != h.wire:
+	case !h.inFlight() || !t.out.acked.is(h.wire):
 		return next, false, false
-	case t.rtt >= slowAnswer: // it has counted the Hello when the ZLB arrives, if it counts any
-		return next, h.adopted && !t.counts, false
-	case t.rtt == 0:
-		return next, now.Sub(h.first) >= settle, false
-	case h.restored || h.repeats > 2 || h.repeats > 1 && t.counts:
+	case p.rtt >= slowAnswer: // it has counted the Hello when the ZLB arrives, if it counts any
+		return next, h.ackedForPeer() && !p.counts, false
+	case p.rtt == 0:
+		return next, now.Sub(h.first) >= lateness, false
+	case h.restored || h.repeats > 2 || h.repeats > 1 && p.counts:
 		return next, true, false
-	case t.counts:
+	case p.counts:
 		return next, false, false
-	case t.lastNew.Sub(h.last) >= settle+t.rtt:
+	case t.in.lastNew.Sub(h.last) >= lateness+p.rtt:
 		return h.wire, false, false
-	case now.Sub(h.last) >= settle+t.rtt:
+	case now.Sub(h.last) >= lateness+p.rtt:
 		return next, true, false
 	}
 	return next, false, true
 }
 
-// outMessage judges a message of xl2tpd that is no Hello: it has to arrive, in order
-// and once.
+// outMessage decides about a message of xl2tpd that has to arrive, in order and once.
 func (t *Translator) outMessage(p *l2tp.Packet, now time.Time) *Verdict {
-	ns, stop := p.Msg.Ns, p.Msg.Type == l2tp.TypeStopCCN
-	if t.gapless && l2tp.Before(t.next.n, ns) {
-		// The messages between were lost while nobody was on the queue.
-		if !stop && now.Sub(t.since) < quiet {
-			// They come again and one may be a Hello: its number would have to be
-			// known by now.
-			return t.drop(MessageEarly)
+	ns := p.Msg.Ns
+	if t.out.gapless && l2tp.Before(t.out.next.number, ns) && now.Sub(t.watched) < quiet {
+		// The messages between were lost while nobody was on the queue. xl2tpd sends them
+		// again, and one may be a Hello: its number would have to be known by now.
+		return t.reply.drop(MessageEarly)
+	}
+	w := t.take(ns, now)
+	if t.hello.isBefore(w) {
+		if t.mustWait(now) {
+			return t.reply.drop(MessageWaits)
 		}
-		if stop {
-			// call.c call_close() has forgotten them: they never come.
-			for lost := t.next.n; lost != ns; lost++ {
-				t.seqs.add(lost)
-			}
+		t.hello.overtaken, t.reply.Save = true, true
+		if t.hello.ackedForPeer() { // xl2tpd sends the Hello no more
+			t.send(ToPeer, l2tp.Message{Type: l2tp.TypeHello, Ns: t.hello.wire, Nr: t.in.nrToPeer()})
 		}
 	}
-	w := t.seqs.wire(ns)
-	if !l2tp.Before(ns, t.next.n) {
+	return t.deliver(p, w, now)
+}
+
+// outStop decides about xl2tpd's StopCCN. Behind a Hello in flight it goes out under the Hello's number
+// as well. A peer that has counted the Hello sees a duplicate. Another one sees the end of the
+// tunnel under the number that it expects.
+func (t *Translator) outStop(p *l2tp.Packet, now time.Time) *Verdict {
+	ns := p.Msg.Ns
+	if t.out.gapless {
+		// The messages between were lost while nobody was on the queue. call.c call_close()
+		// has forgotten them: they never come.
+		for lost := t.out.next.number; l2tp.Before(lost, ns); lost++ {
+			t.out.add(lost)
+		}
+	}
+	w := t.take(ns, now)
+	t.beginClosing()
+	if t.hello.isBefore(w) {
+		t.hello.overtaken, t.reply.Save = true, true
+		if first, err := l2tp.ParsePacket(bytes.Clone(p.Raw())); err == nil && !t.reply.full() {
+			first.SetSeq(t.hello.wire, t.in.nrToPeer())
+			t.reply.Inject = append(t.reply.Inject, Injection{To: ToPeer, Packet: first.Raw()})
+		}
+	}
+	return t.deliver(p, w, now)
+}
+
+// take notes a message of xl2tpd that has to arrive, and returns its wire number.
+func (t *Translator) take(ns uint16, now time.Time) uint16 {
+	w := t.out.wire(ns)
+	if t.out.isNew(ns) {
 		t.seen(ns, now)
-		t.out.Save = true
+		t.reply.Save = true
 	}
-	if t.ackedForLocal(ns) {
+	if t.ackedForXl2tpd(ns) {
 		t.acknowledge() // xl2tpd has missed the peer's acknowledgement
 	}
-	if stop && !t.closing {
-		t.closing, t.out.Save = true, true
-	}
-	h := &t.hello
-	if h.set && !l2tp.Before(w, h.wire+1) {
-		if !stop && t.wait(now) {
-			return t.drop(MessageWaits)
-		}
-		t.overtake(p, stop)
-	}
-	if h.set || !l2tp.Before(w, t.acked.n) {
-		t.returned = seq{}
+	return w
+}
+
+// deliver lets a message through that the peer has to answer.
+func (t *Translator) deliver(p *l2tp.Packet, w uint16, now time.Time) *Verdict {
+	if t.hello.inFlight() || !l2tp.Before(w, t.out.acked.number) {
+		t.out.returned = seq{}
 	}
 	t.mustAnswer(now)
 	return t.forwardOut(p, w)
 }
 
-// wait reports whether a message that has to go out behind the pending Hello waits for
+// mustWait reports whether a message that has to go out behind the Hello in flight waits for
 // the peer's word: a deaf peer expects it under the Hello's number. xl2tpd sends it again.
-func (t *Translator) wait(now time.Time) bool {
+func (t *Translator) mustWait(now time.Time) bool {
 	h := &t.hello
 	if h.waits.IsZero() {
 		h.waits = now
 		h.plan()
 	}
-	return t.fast() && !t.counts && !h.overtaken && now.Sub(h.waits) < waitMost
-}
-
-// overtake sends the pending Hello again ahead of a message behind it, if xl2tpd no
-// longer does so. A StopCCN goes out under the Hello's number as well: a peer that has
-// counted the Hello sees a duplicate, and another one the end of the tunnel where it
-// expects the next message.
-func (t *Translator) overtake(p *l2tp.Packet, stop bool) {
-	h := &t.hello
-	h.overtaken, t.out.Save = true, true
-	if !stop {
-		if h.adopted {
-			t.send(ToPeer, l2tp.Message{Type: l2tp.TypeHello, Ns: h.wire, Nr: t.nrToPeer()})
-		}
-		return
-	}
-	if first, err := l2tp.ParsePacket(bytes.Clone(p.Raw())); err == nil && len(t.out.Inject) < maxInject {
-		first.SetSeq(h.wire, t.nrToPeer())
-		t.out.Inject = append(t.out.Inject, Injection{To: ToPeer, Packet: first.Raw()})
-	}
+	return t.peer.fast() && !t.peer.counts && !h.overtaken && now.Sub(h.waits) < waitMost
 }
 
 // forwardOut lets xl2tpd's p through with the newest Nr. A peer that is deaf to Hellos does
 // not see the one of a Hello.
 func (t *Translator) forwardOut(p *l2tp.Packet, ns uint16) *Verdict {
-	nr := t.nrToPeer()
-	if t.waiting && l2tp.Before(t.waitNs, nr) && p.Msg.Type != l2tp.TypeHello {
-		t.waiting = false
+	nr := t.in.nrToPeer()
+	if t.in.unacked.known && l2tp.Before(t.in.unacked.number, nr) && p.Msg.Type != l2tp.TypeHello {
+		t.in.unacked = seq{}
 	}
-	return t.forward(p, ns, nr)
+	return t.reply.forward(p, ns, nr)
 }

@@ -9,7 +9,7 @@ import (
 )
 
 // deafTo plays a Hello and its copies to a peer that answers nothing, and then lets time pass
-// until it ends, calling each for every tenth of a second. It returns the seconds at which xl2tpd
+// until end. It calls each for every tenth of a second. It returns the seconds at which xl2tpd
 // was first told nr.
 func deafTo(t *testing.T, tr **Translator, ns, nr uint16, began float64, end float64, each func(s float64)) (told float64) {
 	t.Helper()
@@ -17,7 +17,7 @@ func deafTo(t *testing.T, tr **Translator, ns, nr uint16, began float64, end flo
 	for i := range int((end - began) * 10) {
 		s := began + float64(i)/10
 		see := func(v *Verdict) {
-			if told == 0 && slices.ContainsFunc(injected(t, v), func(x sent) bool { return x.to == ToLocal && x.nr == nr }) {
+			if told == 0 && slices.ContainsFunc(injected(t, v), func(x sent) bool { return x.to == ToXl2tpd && x.nr == nr }) {
 				told = s
 			}
 		}
@@ -124,9 +124,9 @@ func TestHelloCountedLateBehindASwallowedOne(t *testing.T) {
 // Nothing is asked in the name of a process that is not certainly the tunnel's.
 func TestNothingIsAskedForAnUnknownProcess(t *testing.T) {
 	tr := inStep(t)
-	wantInjected(t, "asked", tr.Ask(epoch, Life{Tunnel: true}))
+	wantInjected(t, "asked", tr.Ask(epoch, Liveness{Peer: true}))
 	for _, s := range []float64{0, 1, 3, 7, 15} {
-		fromXl2tpd(tr, l2tp.TypeHello, 3, 2, at(s), Life{Tunnel: true, PassFirst: true})
+		fromXl2tpd(tr, l2tp.TypeHello, 3, 2, at(s), Liveness{Peer: true, PassFirst: true})
 	}
-	wantInjected(t, "timer", tr.HandleTimers(at(17), Life{Tunnel: true, PassFirst: true}))
+	wantInjected(t, "timer", tr.HandleTimers(at(17), Liveness{Peer: true, PassFirst: true}))
 }

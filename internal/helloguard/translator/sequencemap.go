@@ -3,7 +3,7 @@ package translator
 import "xl2tpd-keepalive/internal/l2tp"
 
 // maxRuns bounds the memory of a sequenceMap. A run ends where a message went out
-// that was not swallowed; only runs behind an unacknowledged message still
+// that was not swallowed. Only runs behind an unacknowledged message still
 // matter, and xl2tpd gives such a message 31 s.
 const maxRuns = 16
 
@@ -17,7 +17,7 @@ type run struct {
 // sequenceMap relates xl2tpd's numbering (local) to the one the peer sees (wire):
 // a message's wire number is its local number less the swallowed before it.
 type sequenceMap struct {
-	offset uint16 // swallowed before the first run
+	folded uint16 // swallowed before the first run
 	runs   [maxRuns]run
 	n      int
 }
@@ -36,7 +36,7 @@ func (l *sequenceMap) has(ns uint16) bool {
 // first run it may come out too low, never too high: the peer then sees a
 // duplicate of something it already has.
 func (l *sequenceMap) wire(ns uint16) uint16 {
-	w := ns - l.offset
+	w := ns - l.folded
 	for _, r := range l.runs[:l.n] {
 		if !l2tp.Before(r.Start, ns) {
 			break
@@ -49,7 +49,7 @@ func (l *sequenceMap) wire(ns uint16) uint16 {
 // local returns the largest local number whose wire number is w: swallowed
 // messages that directly follow are passed over.
 func (l *sequenceMap) local(w uint16) uint16 {
-	ns := w + l.offset
+	ns := w + l.folded
 	for _, r := range l.runs[:l.n] {
 		if l2tp.Before(ns, r.Start) {
 			break
@@ -79,32 +79,23 @@ func (l *sequenceMap) add(ns uint16) {
 		l.runs[i].Start--
 		l.runs[i].Count++
 	default:
-		if l.n == maxRuns {
-			l.offset += l.runs[0].Count
-			copy(l.runs[:], l.runs[1:])
-			l.n--
-			i = max(i-1, 0)
-		}
-		copy(l.runs[i+1:], l.runs[i:l.n])
-		l.runs[i] = run{Start: ns, Count: 1}
-		l.n++
+		l.insert(i, run{Start: ns, Count: 1})
 	}
 }
 
-// forget folds what was swallowed before local number ns into the offset. Runs
+// forget folds what was swallowed before local number ns into one number. Runs
 // must not grow old: numbers compare only within half their range.
 func (l *sequenceMap) forget(ns uint16) {
 	for l.n > 0 && l2tp.Before(l.runs[0].Start, ns) {
 		r := &l.runs[0]
 		k := min(r.Count, ns-r.Start)
-		l.offset += k
+		l.folded += k
 		r.Start += k
 		r.Count -= k
 		if r.Count > 0 {
 			return
 		}
-		copy(l.runs[:], l.runs[1:l.n])
-		l.n--
+		l.dropFirst()
 	}
 }
 
@@ -120,22 +111,28 @@ func (l *sequenceMap) remove(ns uint16) {
 		r.Count--
 	default:
 		r.Count = before
-		l.push(run{Start: ns + 1, Count: behind})
+		l.insert(l.n, run{Start: ns + 1, Count: behind})
 	}
 	if l.runs[l.n-1].Count == 0 {
 		l.n--
 	}
 }
 
-// push appends a run.
-func (l *sequenceMap) push(r run) {
+// insert puts a run at index i. If there is no room, the first run is folded.
+func (l *sequenceMap) insert(i int, r run) {
 	if l.n == maxRuns {
-		l.offset += l.runs[0].Count
-		copy(l.runs[:], l.runs[1:])
-		l.n--
+		l.folded += l.runs[0].Count
+		l.dropFirst()
+		i = max(i-1, 0)
 	}
-	l.runs[l.n] = r
+	copy(l.runs[i+1:], l.runs[i:l.n])
+	l.runs[i] = r
 	l.n++
+}
+
+func (l *sequenceMap) dropFirst() {
+	copy(l.runs[:], l.runs[1:l.n])
+	l.n--
 }
 
 // lastStart reports whether local number ns is the first of the last run.

@@ -6,8 +6,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// The ledger agrees with a list of every message and whether it was swallowed.
-func TestLedger(t *testing.T) {
+// The sequence map agrees with a list of every message and whether it was swallowed.
+func TestSequenceMap(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var l sequenceMap
 		start := rapid.Uint16().Draw(t, "start")
@@ -44,7 +44,7 @@ func TestLedger(t *testing.T) {
 }
 
 // Years of nothing but Hellos: the numbers stay right through every wrap.
-func TestLedgerLongLife(t *testing.T) {
+func TestSequenceMapLongLife(t *testing.T) {
 	var l sequenceMap
 	for i := range 300_000 {
 		ns := uint16(i)
@@ -60,7 +60,7 @@ func TestLedgerLongLife(t *testing.T) {
 }
 
 // More runs than fit: the newest numbers stay right.
-func TestLedgerFull(t *testing.T) {
+func TestSequenceMapFull(t *testing.T) {
 	var l sequenceMap
 	for i := range uint16(100) {
 		l.add(2 * i)

@@ -12,64 +12,65 @@ import (
 // stateVersion counts the meanings the stored state has had.
 const stateVersion = 1
 
-// state is what a Translator stores. Points in time are left out, but for the pending
-// Hello's: a restart begins to watch anew.
+// state is what a Translator stores. Points in time are left out, but for those
+// of the Hello in flight: a restart begins to watch anew.
 type state struct {
 	Version int `json:"version"`
 	Tunnel
-	Offset        uint16  `json:"debt"`
-	Runs          []run   `json:"runs,omitempty"`
-	NextKnown     bool    `json:"high_known"`
-	Next          uint16  `json:"high"`
-	Exact         bool    `json:"synced"`
-	AckedKnown    bool    `json:"acked_known"`
-	Acked         uint16  `json:"acked"`
-	HelloWire     uint16  `json:"limbo_first"`
-	HelloCount    uint16  `json:"limbo_count"` // 1: a Hello is pending. Earlier versions could store more
-	HelloAdopted  bool    `json:"limbo_adopted"`
-	HelloLast     int64   `json:"hello_last,omitempty"`   // Unix time in ms; 0: not stored
-	HelloLatest   int64   `json:"hello_latest,omitempty"` // the same
-	HelloBefore   int64   `json:"hello_before,omitempty"` // the same
-	HelloClosed   int64   `json:"hello_closed,omitempty"` // the same
-	Overtaken     bool    `json:"overtaken,omitempty"`
-	ZLBWaits      bool    `json:"zlb_waits,omitempty"`
-	Returned      *uint16 `json:"returned,omitempty"`
-	Counts        bool    `json:"counts,omitempty"`
-	RTT           int64   `json:"rtt,omitempty"` // in ms
-	Deaf          bool    `json:"deaf,omitempty"`
-	Heard         *bool   `json:"heard,omitempty"` // earlier versions did not store it
-	Closing       bool    `json:"closing"`
-	ExpectedKnown bool    `json:"expected_known"`
-	Expects       uint16  `json:"confirmed"`
-	Expected      uint16  `json:"expected"`
-	HelloTo       uint16  `json:"hello_to"`
-	Vouched       bool    `json:"vouched"`
-	Told          uint16  `json:"told"`
+	Offset         uint16  `json:"debt"`
+	Runs           []run   `json:"runs,omitempty"`
+	NextKnown      bool    `json:"high_known"`
+	Next           uint16  `json:"high"`
+	Exact          bool    `json:"synced"`
+	AckedKnown     bool    `json:"acked_known"`
+	Acked          uint16  `json:"acked"`
+	HelloWire      uint16  `json:"limbo_first"`
+	HelloCount     uint16  `json:"limbo_count"` // 1: a Hello is in flight. Earlier versions could store more
+	HelloAcked     bool    `json:"limbo_adopted"`
+	HelloLast      int64   `json:"hello_last,omitempty"`   // Unix time in ms; 0: not stored
+	HelloLatest    int64   `json:"hello_latest,omitempty"` // the same
+	HelloBefore    int64   `json:"hello_before,omitempty"` // the same
+	HelloClosed    int64   `json:"hello_closed,omitempty"` // the same
+	Overtaken      bool    `json:"overtaken,omitempty"`
+	ZLBWaits       bool    `json:"zlb_waits,omitempty"`
+	Returned       *uint16 `json:"returned,omitempty"`
+	Counts         bool    `json:"counts,omitempty"`
+	RTT            int64   `json:"rtt,omitempty"` // in ms
+	Deaf           bool    `json:"deaf,omitempty"`
+	Heard          *bool   `json:"heard,omitempty"` // earlier versions did not store it
+	Closing        bool    `json:"closing"`
+	ExpectedKnown  bool    `json:"expected_known"`
+	Expects        uint16  `json:"confirmed"`
+	Expected       uint16  `json:"expected"`
+	HelloTo        uint16  `json:"hello_to"`
+	AckedForXl2tpd bool    `json:"vouched"`
+	Told           uint16  `json:"told"`
 }
 
 // MarshalJSON gives the state to be stored whenever a Verdict says so.
 func (t *Translator) MarshalJSON() ([]byte, error) {
+	out, in, h := &t.out, &t.in, &t.hello
 	s := state{
-		Version: stateVersion, Tunnel: t.tun,
-		Offset: t.seqs.offset, Runs: t.seqs.runs[:t.seqs.n],
-		NextKnown: t.next.known, Next: t.next.n, Exact: t.exact || t.gapless,
-		AckedKnown: t.acked.known, Acked: t.acked.n,
-		HelloWire: t.hello.wire, HelloAdopted: t.hello.adopted, Overtaken: t.hello.overtaken,
-		Counts: t.counts, RTT: t.rtt.Milliseconds(), Deaf: t.deaf, Heard: &t.heard, Closing: t.closing,
-		ExpectedKnown: t.expects.known, Expects: t.expects.n, Expected: t.expected,
-		HelloTo: t.helloTo, Vouched: t.vouched, Told: t.told,
+		Version: stateVersion, Tunnel: t.tunnel,
+		Offset: out.folded, Runs: out.runs[:out.n],
+		NextKnown: out.next.known, Next: out.next.number, Exact: out.exact || out.gapless,
+		AckedKnown: out.acked.known, Acked: out.acked.number,
+		HelloWire: h.wire, HelloAcked: h.ackedForPeer(), Overtaken: h.overtaken,
+		Counts: t.peer.counts, RTT: t.peer.rtt.Milliseconds(), Deaf: t.peer.deaf, Heard: &t.peer.heard, Closing: t.Closing(),
+		ExpectedKnown: in.expects.known, Expects: in.expects.number, Expected: in.expected,
+		HelloTo: in.helloTo, AckedForXl2tpd: in.told.known, Told: in.told.number,
 	}
-	if t.hello.set {
+	if h.inFlight() {
 		s.HelloCount = 1
-		s.HelloLast, s.HelloLatest = t.hello.last.UnixMilli(), t.hello.latest.UnixMilli()
-		s.HelloBefore = t.hello.before.UnixMilli()
-		s.ZLBWaits = t.hello.zlbWaits
-		if !t.hello.closed.IsZero() {
-			s.HelloClosed = t.hello.closed.UnixMilli()
+		s.HelloLast, s.HelloLatest = h.last.UnixMilli(), h.latest.UnixMilli()
+		s.HelloBefore = h.before.UnixMilli()
+		s.ZLBWaits = h.zlbWaits
+		if !h.closed.IsZero() {
+			s.HelloClosed = h.closed.UnixMilli()
 		}
 	}
-	if t.returned.known {
-		s.Returned = &t.returned.n
+	if out.returned.known {
+		s.Returned = &out.returned.number
 	}
 	return json.Marshal(s)
 }
@@ -85,40 +86,45 @@ func Restore(b []byte, now time.Time) (*Translator, error) {
 		return nil, fmt.Errorf("Hello guard state: %w", err)
 	}
 	t := &Translator{
-		tun: s.Tunnel, since: now, heard: s.AckedKnown,
-		next: seq{s.Next, s.NextKnown}, acked: seq{s.Acked, s.AckedKnown}, counts: s.Counts, rtt: time.Duration(s.RTT) * time.Millisecond, deaf: s.Deaf, closing: s.Closing,
-		expects: seq{s.Expects, s.ExpectedKnown}, expected: s.Expected,
-		helloTo: s.HelloTo, vouched: s.Vouched, told: s.Told,
+		tunnel: s.Tunnel, watched: now,
+		peer: peerTraits{counts: s.Counts, deaf: s.Deaf, rtt: time.Duration(s.RTT) * time.Millisecond},
+		out:  toPeer{next: seq{s.Next, s.NextKnown}, acked: seq{s.Acked, s.AckedKnown}},
+		in: toXl2tpd{expects: seq{s.Expects, s.ExpectedKnown}, expected: s.Expected,
+			helloTo: s.HelloTo, told: seq{s.Told, s.AckedForXl2tpd}},
 	}
-	if s.Heard != nil {
-		t.heard = *s.Heard
+	if s.Closing {
+		t.phase = closing
 	}
 	if s.Returned != nil {
-		t.returned = seq{*s.Returned, true}
+		t.out.returned = seq{*s.Returned, true}
 	}
-	t.seqs.offset = s.Offset
-	t.seqs.n = copy(t.seqs.runs[:], s.Runs)
-	if s.Heard == nil {
-		t.deaf = t.Offset() != 0
+	t.out.folded = s.Offset
+	t.out.n = copy(t.out.runs[:], s.Runs)
+	if s.Heard != nil {
+		t.peer.heard = *s.Heard
+	} else {
+		t.peer.heard, t.peer.deaf = s.AckedKnown, t.out.offset() != 0
 	}
-	t.restoreHello(s, now)
-	t.gapless = t.Offset() > 0 || s.Exact && (t.hello.adopted || t.Undecided())
+	if s.HelloCount > 0 {
+		t.restoreHello(s, now)
+	}
+	t.out.gapless = t.Offset() > 0 || s.Exact && (t.hello.ackedForPeer() || t.Undecided())
 	return t, nil
 }
 
-// restoreHello takes over the pending Hello. An earlier version's further ones were on
+// restoreHello takes over the Hello in flight. An earlier version's further ones were on
 // the wire to a peer that had left the first one unanswered.
 func (t *Translator) restoreHello(s state, now time.Time) {
-	if s.HelloCount == 0 {
-		return
-	}
-	local := t.seqs.local(s.HelloWire+1) - 1
-	for t.seqs.has(local) {
+	local := t.out.local(s.HelloWire+1) - 1
+	for t.out.has(local) {
 		local--
 	}
-	t.hello = pendingHello{
-		set: true, wire: s.HelloWire, local: local, adopted: s.HelloAdopted, overtaken: s.Overtaken || s.HelloCount > 1,
+	t.hello = helloInFlight{
+		state: unanswered, wire: s.HelloWire, local: local, overtaken: s.Overtaken || s.HelloCount > 1,
 		last: ago(s.HelloLast, now), latest: ago(s.HelloLatest, now), before: ago(s.HelloBefore, now), restored: true,
+	}
+	if s.HelloAcked {
+		t.hello.state = ackedForThePeer
 	}
 	if s.HelloClosed != 0 {
 		t.hello.closed = ago(s.HelloClosed, now)
@@ -126,7 +132,7 @@ func (t *Translator) restoreHello(s state, now time.Time) {
 	t.hello.plan()
 	if s.ZLBWaits && s.ExpectedKnown { // some peers do not repeat their message for a minute
 		t.hello.zlbWaits = true
-		t.waiting, t.waitNs, t.waitUntil = true, s.Expects-1, now
+		t.in.unacked, t.in.ackAt = seq{s.Expects - 1, true}, now
 	}
 }
 
@@ -146,7 +152,7 @@ func (s *state) check() error {
 		return fmt.Errorf("version %d, want %d", s.Version, stateVersion)
 	case !s.Local.Addr().Is4() || !s.Peer.Addr().Is4():
 		return fmt.Errorf("addresses %v, %v: want IPv4", s.Local, s.Peer)
-	case len(s.Runs) > maxRuns || s.HelloCount > reach || s.Vouched && !l2tp.Near(s.Told, s.Expects, 0, maxVouched):
+	case len(s.Runs) > maxRuns || s.HelloCount > reach || s.AckedForXl2tpd && !l2tp.Near(s.Told, s.Expects, 0, maxAckedForXl2tpd):
 		return fmt.Errorf("%d runs, %d Hellos under way, %d acknowledged for xl2tpd: too many", len(s.Runs), s.HelloCount, s.Told-s.Expects)
 	case !s.NextKnown && (s.Offset != 0 || len(s.Runs) > 0 || s.HelloCount > 0):
 		return errors.New("Hellos of a tunnel whose numbers are not known")

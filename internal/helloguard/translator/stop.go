@@ -3,46 +3,47 @@ package translator
 import "xl2tpd-keepalive/internal/l2tp"
 
 // AckStop acknowledges xl2tpd's StopCCN, and all before it, for a peer that is known to
-// be dead. xl2tpd would hold on to the tunnel for 31 s more (network.c, control_xmit),
-// and place new calls inside it. Without a StopCCN it does nothing.
+// be dead. If nobody does, xl2tpd keeps the closing tunnel for 31 s (network.c, control_xmit),
+// and would place new calls inside it. Without a StopCCN it does nothing.
 func (t *Translator) AckStop() *Verdict {
-	t.begin(Drop)
-	if t.closing && t.next.known && t.expects.known {
-		t.deadPeer = true
-		t.tellLocal(t.ackForLocal())
-		t.out.Reason = StopAcked
+	t.reply.begin(Drop)
+	if t.Closing() && t.out.next.known && t.in.expects.known {
+		t.phase = deadPeer
+		t.sendZLBs(t.nrToXl2tpd())
+		t.reply.Reason = StopAcked
 	}
-	return &t.out
+	return &t.reply.Verdict
 }
 
-// Close sends the peer a StopCCN for an xl2tpd that has ended: it has left the peer a
-// tunnel that takes up room there, and may swallow the data of the next one. RFC 2661
-// §5.7. It is to be called again after a while, and does nothing once the peer has
-// acknowledged that, or if the numbers are not known.
+// Close sends the peer a StopCCN for an xl2tpd that has ended (RFC 2661 §5.7). The peer still
+// has the tunnel: it takes up room there, and may swallow the data of the next one. Close is to
+// be called again after a while. It does nothing once the peer has acknowledged the StopCCN, or
+// if the numbers are not known.
 func (t *Translator) Close() *Verdict {
-	t.begin(Drop)
-	if !t.next.known || !t.acked.known || !t.expects.known || t.tun.LocalID == 0 || t.tun.PeerID == 0 {
-		return &t.out
+	t.reply.begin(Drop)
+	out := &t.out
+	if !out.next.known || !out.acked.known || !t.in.expects.known || t.tunnel.LocalID == 0 || t.tunnel.PeerID == 0 {
+		return &t.reply.Verdict
 	}
-	if !t.closing {
-		t.closing, t.out.Save = true, true
-		t.next.n++
-		t.returned = seq{}
+	if t.phase == open {
+		t.beginClosing()
+		out.next.number++
+		out.returned = seq{}
 	}
-	last := t.seqs.wire(t.next.n - 1)
-	if l2tp.Before(last, t.acked.n) {
-		return &t.out
+	last := out.wire(out.next.number - 1)
+	if out.acked.covers(last) {
+		return &t.reply.Verdict
 	}
 	// What xl2tpd has sent before may not have arrived, or be a Hello that the peer does
 	// not count. It takes the one that it expects.
-	for ns := t.acked.n; ns != last && ns-t.acked.n < maxStopNumbers-1; ns++ {
+	for ns := out.acked.number; ns != last && ns-out.acked.number < maxStopNumbers-1; ns++ {
 		t.sendStop(ns)
 	}
 	t.sendStop(last)
-	t.out.Reason = StopSent
-	return &t.out
+	t.reply.Reason = StopSent
+	return &t.reply.Verdict
 }
 
 func (t *Translator) sendStop(ns uint16) {
-	t.send(ToPeer, l2tp.Message{Type: l2tp.TypeStopCCN, Assigned: t.tun.LocalID, Ns: ns, Nr: t.nrToPeer()})
+	t.send(ToPeer, l2tp.Message{Type: l2tp.TypeStopCCN, Assigned: t.tunnel.LocalID, Ns: ns, Nr: t.in.nrToPeer()})
 }

@@ -12,16 +12,16 @@ import (
 )
 
 var (
-	alive     = Life{Tunnel: true, Daemon: true}
-	passFirst = Life{Tunnel: true, Daemon: true, PassFirst: true}
-	unknown   = Life{Daemon: true, PassFirst: true}
+	alive     = Liveness{Peer: true, Xl2tpd: true}
+	passFirst = Liveness{Peer: true, Xl2tpd: true, PassFirst: true}
+	unknown   = Liveness{Xl2tpd: true, PassFirst: true}
 )
 
 func at(seconds float64) time.Time { return epoch.Add(time.Duration(seconds * float64(time.Second))) }
 
 // fromXl2tpd and fromPeer show the translator a packet.
-func fromXl2tpd(tr *Translator, typ l2tp.MessageType, ns, nr uint16, now time.Time, life Life) *Verdict {
-	return tr.Out(parsed(packet(true, typ, 0, ns, nr)), now, life)
+func fromXl2tpd(tr *Translator, typ l2tp.MessageType, ns, nr uint16, now time.Time, live Liveness) *Verdict {
+	return tr.Out(parsed(packet(true, typ, 0, ns, nr)), now, live)
 }
 
 func fromPeer(tr *Translator, typ l2tp.MessageType, ns, nr uint16, now time.Time) *Verdict {
@@ -36,7 +36,7 @@ func inStep(t testing.TB) *Translator {
 	fromXl2tpd(tr, typeOther, 2, 1, at(-60), alive)
 	fromPeer(tr, typeOther, 1, 3, at(-60))
 	fromXl2tpd(tr, l2tp.TypeNone, 3, 2, at(-60), alive)
-	if !tr.exact || tr.acked != (seq{3, true}) || tr.next.n != 3 || tr.expects.n != 2 {
+	if !tr.out.exact || tr.out.acked != (seq{3, true}) || tr.out.next.number != 3 || tr.in.expects.number != 2 {
 		t.Fatalf("not in step: %+v", tr)
 	}
 	return tr
@@ -96,7 +96,7 @@ func wantReason(t testing.TB, what string, v *Verdict, action Action, reason Rea
 }
 
 // toLocal and question are the usual injections.
-func toLocal(ns, nr uint16) sent { return sent{ToLocal, l2tp.TypeNone, ns, nr} }
+func toLocal(ns, nr uint16) sent { return sent{ToXl2tpd, l2tp.TypeNone, ns, nr} }
 
 func question(ns, nr uint16) sent { return sent{ToPeer, l2tp.TypeSCCCN, ns, nr} }
 
@@ -149,7 +149,7 @@ func TestAcknowledgementThatDoesNotArrive(t *testing.T) {
 	tr := inStep(t)
 	fromXl2tpd(tr, l2tp.TypeHello, 3, 2, epoch, alive)
 	v := fromXl2tpd(tr, l2tp.TypeHello, 3, 2, at(1), alive)
-	wantReason(t, "copy", v, Pass, HelloAdopted)
+	wantReason(t, "copy", v, Pass, HelloAckedForPeer)
 	wantInjected(t, "copy", v, toLocal(2, 4))
 	v = fromPeer(tr, l2tp.TypeNone, 2, 4, at(1.1))
 	if v.Action != Pass || tr.Offset() != 0 || tr.Diverged() {
@@ -159,14 +159,14 @@ func TestAcknowledgementThatDoesNotArrive(t *testing.T) {
 
 // Nothing is acknowledged past a message that still has to arrive.
 func TestHelloBehindAMessage(t *testing.T) {
-	for name, life := range map[string]Life{"alive": alive, "passFirst": passFirst} {
+	for name, live := range map[string]Liveness{"alive": alive, "passFirst": passFirst} {
 		tr := inStep(t)
-		fromXl2tpd(tr, typeOther, 3, 2, epoch, life)
-		v := fromXl2tpd(tr, l2tp.TypeHello, 4, 2, at(1), life)
+		fromXl2tpd(tr, typeOther, 3, 2, epoch, live)
+		v := fromXl2tpd(tr, l2tp.TypeHello, 4, 2, at(1), live)
 		wantReason(t, name, v, Pass, HelloPassed)
 		wantInjected(t, name, v)
-		v = tr.HandleTimers(at(25), life) // the peer has not said that it has the message
-		if got := injected(t, v); slices.ContainsFunc(got, func(s sent) bool { return s.to == ToLocal }) {
+		v = tr.HandleTimers(at(25), live) // the peer has not said that it has the message
+		if got := injected(t, v); slices.ContainsFunc(got, func(s sent) bool { return s.to == ToXl2tpd }) {
 			t.Errorf("%s: %v: want nothing for xl2tpd", name, got)
 		}
 	}
@@ -271,10 +271,10 @@ func TestSlowPeer(t *testing.T) {
 			answered := now.Add(time.Duration(delay * float64(time.Second)))
 			for _, s := range []time.Duration{0, 1, 3, 7, 15} {
 				if at := now.Add(s * time.Second); at.Before(answered) {
-					fromXl2tpd(tr, l2tp.TypeHello, hello, tr.expects.n, at, passFirst)
+					fromXl2tpd(tr, l2tp.TypeHello, hello, tr.in.expects.number, at, passFirst)
 				}
 			}
-			fromPeer(tr, l2tp.TypeHello, tr.expected, hello, answered.Add(-900*time.Millisecond))
+			fromPeer(tr, l2tp.TypeHello, tr.in.expected, hello, answered.Add(-900*time.Millisecond))
 			for {
 				at, ok := tr.NextTimer()
 				if !ok || at.After(answered) {
@@ -282,8 +282,8 @@ func TestSlowPeer(t *testing.T) {
 				}
 				tr.HandleTimers(at, passFirst)
 			}
-			fromXl2tpd(tr, l2tp.TypeNone, hello+1, tr.expected, answered, passFirst)
-			v := fromPeer(tr, l2tp.TypeNone, tr.expected, hello+1, answered)
+			fromXl2tpd(tr, l2tp.TypeNone, hello+1, tr.in.expected, answered, passFirst)
+			v := fromPeer(tr, l2tp.TypeNone, tr.in.expected, hello+1, answered)
 			if v.Action != Pass || tr.Offset() != 0 || tr.HelloUnanswered() {
 				t.Fatalf("%v s, Hello %d: %+v, offset %d", delay, hello, v, tr.Offset())
 			}
@@ -292,7 +292,7 @@ func TestSlowPeer(t *testing.T) {
 	}
 }
 
-// Life returns when xl2tpd sends no copy any more, and before it gives up.
+// Liveness returns when xl2tpd sends no copy any more, and before it gives up.
 func TestLifeReturns(t *testing.T) {
 	for name, tc := range map[string]struct {
 		from   float64 // the peer is reachable, and the links show it
@@ -314,13 +314,13 @@ func TestLifeReturns(t *testing.T) {
 			if !ok || !when.Before(at(31)) {
 				break
 			}
-			life := unknown
+			live := unknown
 			if !when.Before(at(tc.from)) {
-				life = passFirst
+				live = passFirst
 			}
-			v := tr.HandleTimers(when, life)
+			v := tr.HandleTimers(when, live)
 			held = held || slices.Contains(injected(t, v), toLocal(2, 4))
-			if life == passFirst && !tc.silent && slices.Contains(injected(t, v), question(2, 2)) {
+			if live == passFirst && !tc.silent && slices.Contains(injected(t, v), question(2, 2)) {
 				fromPeer(tr, l2tp.TypeNone, 2, 3, when)
 				held = held || tr.Offset() == 1
 			}
@@ -363,11 +363,11 @@ func TestLetGo(t *testing.T) {
 	tr.HandleTimers(at(17), passFirst)
 	fromPeer(tr, l2tp.TypeNone, 2, 3, at(17))
 	for _, s := range []float64{60, 61, 63, 67, 75} {
-		v := fromXl2tpd(tr, l2tp.TypeHello, 4, 2, at(s), Life{Daemon: true, LetGo: true})
+		v := fromXl2tpd(tr, l2tp.TypeHello, 4, 2, at(s), Liveness{Xl2tpd: true, LetGo: true})
 		wantReason(t, "let go", v, Rewrite, HelloPassed)
 		wantInjected(t, "let go", v)
 		if when, ok := tr.NextTimer(); ok {
-			wantInjected(t, "timer", tr.HandleTimers(when, Life{Daemon: true, LetGo: true}))
+			wantInjected(t, "timer", tr.HandleTimers(when, Liveness{Xl2tpd: true, LetGo: true}))
 		}
 		v = fromPeer(tr, l2tp.TypeHello, 2, 3, at(s+0.5))
 		if m := message(t, v.Packet); m.Nr != 4 {
@@ -427,9 +427,9 @@ func TestMessageBehindAnUndecidedHello(t *testing.T) {
 	// A peer that answers nothing, or not soon, gets it under its own number.
 	for name, fast := range map[string]bool{"fast until now": true, "slow": false} {
 		tr := inStep(t)
-		tr.rtt = 20 * time.Millisecond
+		tr.peer.rtt = 20 * time.Millisecond
 		if !fast {
-			tr.rtt = 3 * time.Second
+			tr.peer.rtt = 3 * time.Second
 		}
 		fromXl2tpd(tr, l2tp.TypeHello, 3, 2, epoch, passFirst)
 		for _, s := range []float64{0.5, 1.5, 3.5, 7.5, 15.5} {
@@ -481,7 +481,7 @@ func TestZLBBehindAnUndecidedHello(t *testing.T) {
 		"round trip not known":           {0, false, 0, 5, Pass, 4, both},
 	} {
 		tr := inStep(t)
-		tr.rtt, tr.counts = tc.rtt, tc.counts
+		tr.peer.rtt, tr.peer.counts = tc.rtt, tc.counts
 		fromXl2tpd(tr, l2tp.TypeHello, 3, 2, epoch, passFirst)
 		for range tc.repeats + 1 {
 			fromPeer(tr, l2tp.TypeHello, 2, 3, at(tc.after))
@@ -502,7 +502,7 @@ func TestZLBBehindAnUndecidedHello(t *testing.T) {
 // has seen the ZLBs.
 func TestZLBForOldAndNewMessages(t *testing.T) {
 	tr := inStep(t)
-	tr.rtt, tr.counts = 20*time.Millisecond, true
+	tr.peer.rtt, tr.peer.counts = 20*time.Millisecond, true
 	fromXl2tpd(tr, l2tp.TypeHello, 3, 2, epoch, passFirst)
 	for _, ns := range []uint16{2, 2, 3, 2, 3, 4} {
 		fromPeer(tr, l2tp.TypeHello, ns, 3, at(float64(ns)))
@@ -514,7 +514,7 @@ func TestZLBForOldAndNewMessages(t *testing.T) {
 // A ZLB that was held back is sent by the guard's next life: the peer may not ask for it in time.
 func TestZLBHeldBackBehindARestart(t *testing.T) {
 	tr := inStep(t)
-	tr.rtt = 20 * time.Millisecond
+	tr.peer.rtt = 20 * time.Millisecond
 	fromXl2tpd(tr, l2tp.TypeHello, 3, 2, epoch, passFirst)
 	fromPeer(tr, l2tp.TypeHello, 2, 3, at(0.1))
 	v := fromXl2tpd(tr, l2tp.TypeNone, 4, 3, at(0.1), passFirst)
@@ -530,7 +530,7 @@ func TestZLBHeldBackBehindARestart(t *testing.T) {
 // they acknowledge.
 func TestZLBBehindARestart(t *testing.T) {
 	tr := inStep(t)
-	tr.rtt = 20 * time.Millisecond
+	tr.peer.rtt = 20 * time.Millisecond
 	fromXl2tpd(tr, l2tp.TypeHello, 3, 2, epoch, passFirst)
 	fromPeer(tr, l2tp.TypeHello, 2, 3, at(5))
 	v := fromXl2tpd(tr, l2tp.TypeNone, 4, 3, at(5), passFirst)
@@ -545,21 +545,21 @@ func TestZLBBehindARestart(t *testing.T) {
 // A ZLB that was held back is not lost: the peer's Hello is acknowledged as soon as the peer's word
 // is known. xl2tpd has said it itself, so that the links need not show life.
 func TestZLBHeldBack(t *testing.T) {
-	for name, life := range map[string]Life{"living": passFirst, "no sign of life": unknown} {
+	for name, live := range map[string]Liveness{"living": passFirst, "no sign of life": unknown} {
 		tr := inStep(t)
-		tr.rtt = 20 * time.Millisecond
+		tr.peer.rtt = 20 * time.Millisecond
 		var acked float64
 		for i := range 100 {
 			s := float64(i) / 10
 			if slices.Contains([]int{0, 10, 30, 70}, i) {
-				fromXl2tpd(tr, l2tp.TypeHello, 3, 2, at(s), life)
+				fromXl2tpd(tr, l2tp.TypeHello, 3, 2, at(s), live)
 			}
 			if i == 0 {
 				fromPeer(tr, l2tp.TypeHello, 2, 3, at(s))
-				wantReason(t, name+": crossing", fromXl2tpd(tr, l2tp.TypeNone, 4, 3, at(s), life), Drop, ZLBWaits)
+				wantReason(t, name+": crossing", fromXl2tpd(tr, l2tp.TypeNone, 4, 3, at(s), live), Drop, ZLBWaits)
 			}
 			if when, ok := tr.NextTimer(); ok && !when.After(at(s)) {
-				if v := tr.HandleTimers(at(s), life); acked == 0 && slices.Contains(injected(t, v), sent{ToPeer, l2tp.TypeNone, 3, 3}) {
+				if v := tr.HandleTimers(at(s), live); acked == 0 && slices.Contains(injected(t, v), sent{ToPeer, l2tp.TypeNone, 3, 3}) {
 					acked = s
 				}
 			}
@@ -586,8 +586,8 @@ func TestAcknowledgementBeyondAllSeen(t *testing.T) {
 			fromPeer(tr, l2tp.TypeNone, 2, tc.claim, epoch)
 		}
 		fromXl2tpd(tr, l2tp.TypeNone, tc.next, 2, epoch, alive)
-		if tr.acked.n != tc.acked || tr.next.n != tc.next {
-			t.Errorf("%s: acknowledged %d, next %d; want %d, %d", name, tr.acked.n, tr.next.n, tc.acked, tc.next)
+		if tr.out.acked.number != tc.acked || tr.out.next.number != tc.next {
+			t.Errorf("%s: acknowledged %d, next %d; want %d, %d", name, tr.out.acked.number, tr.out.next.number, tc.acked, tc.next)
 		}
 		v := fromPeer(tr, typeOther, 2, tc.acked, epoch)
 		if m := message(t, packet(false, typeOther, 0, 2, tc.acked)); v.Action != Pass || m.Nr != tc.acked {
@@ -599,12 +599,12 @@ func TestAcknowledgementBeyondAllSeen(t *testing.T) {
 // Only one direction of the connection is seen: the peer answers to another address. Nothing is
 // held, and no number changes.
 func TestOneDirection(t *testing.T) {
-	for name, life := range map[string]Life{"alive": alive, "passFirst": passFirst} {
+	for name, live := range map[string]Liveness{"alive": alive, "passFirst": passFirst} {
 		tr := New(Tunnel{hostAddr, peerAddr, xID, pID}, epoch)
 		ns := uint16(3)
 		for minute := range 30 {
 			for _, s := range []float64{0, 1} {
-				v := fromXl2tpd(tr, l2tp.TypeHello, ns, 2, at(float64(60*minute)+s), life)
+				v := fromXl2tpd(tr, l2tp.TypeHello, ns, 2, at(float64(60*minute)+s), live)
 				if v.Action != Pass || len(v.Inject) > 0 {
 					t.Fatalf("%s: Hello %d: %+v", name, ns, v)
 				}
@@ -614,14 +614,14 @@ func TestOneDirection(t *testing.T) {
 				if !ok || when.After(at(float64(60*minute+59))) {
 					break
 				}
-				for _, s := range injected(t, tr.HandleTimers(when, life)) {
-					if s.to == ToLocal {
+				for _, s := range injected(t, tr.HandleTimers(when, live)) {
+					if s.to == ToXl2tpd {
 						t.Fatalf("%s: xl2tpd was told %+v", name, s)
 					}
 				}
 			}
 			ns++
-			fromXl2tpd(tr, l2tp.TypeNone, ns, 2, at(float64(60*minute+2)), life)
+			fromXl2tpd(tr, l2tp.TypeNone, ns, 2, at(float64(60*minute+2)), live)
 		}
 		if tr.Offset() != 0 || tr.Diverged() {
 			t.Errorf("%s: offset %d", name, tr.Offset())
@@ -636,12 +636,12 @@ func TestPeerHelloAcked(t *testing.T) {
 	for _, tc := range []struct {
 		name  string
 		types []l2tp.MessageType
-		life  Life
+		live  Liveness
 		want  int
 	}{
 		{"living", []l2tp.MessageType{l2tp.TypeHello}, alive, 1},
-		{"dead xl2tpd", []l2tp.MessageType{l2tp.TypeHello}, Life{Tunnel: true}, 0},
-		{"no sign of life", []l2tp.MessageType{l2tp.TypeHello}, Life{Daemon: true}, 0},
+		{"dead xl2tpd", []l2tp.MessageType{l2tp.TypeHello}, Liveness{Peer: true}, 0},
+		{"no sign of life", []l2tp.MessageType{l2tp.TypeHello}, Liveness{Xl2tpd: true}, 0},
 		{"no Hello", []l2tp.MessageType{typeOther}, alive, 0},
 		{"behind another message", []l2tp.MessageType{typeOther, l2tp.TypeHello}, alive, 0},
 	} {
@@ -649,7 +649,7 @@ func TestPeerHelloAcked(t *testing.T) {
 		for i, typ := range tc.types {
 			fromPeer(tr, typ, 2+uint16(i), 3, epoch)
 		}
-		v := tr.HandleTimers(late, tc.life)
+		v := tr.HandleTimers(late, tc.live)
 		if len(v.Inject) != tc.want {
 			t.Errorf("%s: %+v", tc.name, v)
 		}
@@ -662,7 +662,7 @@ func TestPeerHelloAcked(t *testing.T) {
 		if m := message(t, v.Packet); m.Nr != 3 {
 			t.Errorf("Nr %d goes back", m.Nr)
 		}
-		wantInjected(t, "the Hello for xl2tpd", v, sent{ToLocal, l2tp.TypeHello, 2, 3})
+		wantInjected(t, "the Hello for xl2tpd", v, sent{ToXl2tpd, l2tp.TypeHello, 2, 3})
 	}
 }
 
@@ -670,15 +670,15 @@ func TestPeerHelloAcked(t *testing.T) {
 func TestPeerHelloAckedBound(t *testing.T) {
 	tr := inStep(t)
 	now, acked := epoch, 0
-	for i := range uint16(2 * maxVouched) {
+	for i := range uint16(2 * maxAckedForXl2tpd) {
 		fromPeer(tr, l2tp.TypeHello, 2+i, 3, now)
 		now = now.Add(answerTime)
 		if v := tr.HandleTimers(now, alive); v.Reason == PeerHelloAcked {
 			acked++
 		}
 	}
-	if acked != maxVouched {
-		t.Errorf("%d Hellos in a row acknowledged, want %d", acked, maxVouched)
+	if acked != maxAckedForXl2tpd {
+		t.Errorf("%d Hellos in a row acknowledged, want %d", acked, maxAckedForXl2tpd)
 	}
 }
 
@@ -787,8 +787,8 @@ func TestRestoreEarlierVersion(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !tr.Diverged() || !tr.heard {
-		t.Errorf("diverged %v, heard %v; want true, true", tr.Diverged(), tr.heard)
+	if !tr.Diverged() || !tr.peer.heard {
+		t.Errorf("diverged %v, heard %v; want true, true", tr.Diverged(), tr.peer.heard)
 	}
 	v := fromPeer(tr, l2tp.TypeHello, 2, 3, at(1))
 	if m := message(t, v.Packet); m.Nr != 4 {

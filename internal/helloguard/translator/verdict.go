@@ -2,8 +2,8 @@ package translator
 
 import "net/netip"
 
-// Tunnel names a control connection from xl2tpd's side. An id of 0 is not known yet
-// and taken from the first packet of that direction.
+// Tunnel names a control connection from xl2tpd's side. An id of 0 is not known yet: the first
+// packet of that direction shows the id.
 type Tunnel struct {
 	Local   netip.AddrPort `json:"local"`
 	Peer    netip.AddrPort `json:"peer"`
@@ -11,17 +11,17 @@ type Tunnel struct {
 	PeerID  uint16         `json:"peer_id"`  // in the header of outbound packets
 }
 
-// Life is what is known at this moment.
-type Life struct {
-	Tunnel bool // the peer has lately shown that it is alive
-	Daemon bool // xl2tpd is running, and is the process that opened the connection
+// Liveness is what is known at this moment.
+type Liveness struct {
+	Peer   bool // the peer has lately shown that it is alive
+	Xl2tpd bool // xl2tpd is running, and is the process that opened the connection
 	LetGo  bool // no Hello is to be held any more
-	// PassFirst: the peer gets every Hello for as long as the two ends count alike, and
-	// xl2tpd is answered only if the peer leaves all its copies unanswered.
+	// PassFirst: the peer gets every Hello for as long as the two ends count alike. xl2tpd is
+	// answered only if the peer leaves all copies of the Hello unanswered.
 	PassFirst bool
 }
 
-// Action is what to do with the packet judged.
+// Action is what to do with the packet that was given.
 type Action uint8
 
 const (
@@ -34,8 +34,8 @@ const (
 type Side uint8
 
 const (
-	ToLocal Side = iota // to xl2tpd, from the peer's address
-	ToPeer              // to the peer, from xl2tpd's address
+	ToXl2tpd Side = iota // from the peer's address
+	ToPeer               // from xl2tpd's address
 )
 
 // Injection is an IPv4 packet to be sent.
@@ -58,39 +58,39 @@ type Verdict struct {
 type Reason uint8
 
 const (
-	Nothing         Reason = iota // nothing of note
-	Foreign                       // the packet belongs to another tunnel
-	OutOfReach                    // its numbers are impossible: another tunnel's packet, or a forged one
-	HelloPassed                   // the peer gets the Hello
-	HelloAcked                    // the peer does not get it; xl2tpd is answered
-	HelloWaits                    // the peer does not get it; xl2tpd is answered once the peer shows life
-	HelloAdopted                  // the peer has got it and has not answered; xl2tpd is answered
-	HelloNotCounted               // the peer has said that it did not count the Hello; xl2tpd is answered
-	HelloCounted                  // the peer has counted the Hello after all
-	MessageWaits                  // held back until the peer says whether it has counted a Hello
-	ZLBWaits                      // held back until the peer says whether it has counted a Hello
-	MessageEarly                  // held back: xl2tpd will send an earlier message again first
-	PeerHelloAcked                // the peer's Hello is acknowledged for xl2tpd
-	StopAcked                     // StopCCN acknowledged for a dead peer
-	StopSent                      // StopCCN sent for an xl2tpd that has ended
+	Nothing           Reason = iota // nothing of note
+	Foreign                         // the packet belongs to another tunnel
+	OutOfReach                      // its numbers are impossible: another tunnel's packet, or a forged one
+	HelloPassed                     // the peer gets the Hello
+	HelloAcked                      // the peer does not get it; xl2tpd is answered
+	HelloWaits                      // the peer does not get it; xl2tpd is answered once the peer shows life
+	HelloAckedForPeer               // the peer has got it and has not answered; xl2tpd is answered
+	HelloNotCounted                 // the peer has said that it did not count the Hello; xl2tpd is answered
+	HelloCounted                    // the peer has counted the Hello after all
+	MessageWaits                    // held back until the peer says whether it has counted a Hello
+	ZLBWaits                        // held back until the peer says whether it has counted a Hello
+	MessageEarly                    // held back: xl2tpd will send an earlier message again first
+	PeerHelloAcked                  // the peer's Hello is acknowledged for xl2tpd
+	StopAcked                       // StopCCN acknowledged for a dead peer
+	StopSent                        // StopCCN sent for an xl2tpd that has ended
 )
 
 func (r Reason) String() string {
 	return [...]string{
-		Nothing:         "nothing of note",
-		Foreign:         "packet of another tunnel",
-		OutOfReach:      "impossible sequence numbers: a packet of another tunnel, or a forged one",
-		HelloPassed:     "Hello passed to the peer",
-		HelloAcked:      "Hello acknowledged for the peer, which does not get it",
-		HelloWaits:      "Hello held back until the peer shows life",
-		HelloAdopted:    "Hello acknowledged for the peer, which lives and has not answered it",
-		HelloNotCounted: "Hello acknowledged for the peer, which has said that it did not count it",
-		HelloCounted:    "the peer has counted the Hello",
-		MessageWaits:    "message held back until the peer says whether it has counted a Hello",
-		ZLBWaits:        "ZLB held back until the peer says whether it has counted a Hello",
-		MessageEarly:    "message held back: xl2tpd sends an earlier one again first",
-		PeerHelloAcked:  "Hello of the peer acknowledged for xl2tpd",
-		StopAcked:       "StopCCN acknowledged for a dead peer",
-		StopSent:        "StopCCN sent for an xl2tpd that has ended",
+		Nothing:           "nothing of note",
+		Foreign:           "packet of another tunnel",
+		OutOfReach:        "impossible sequence numbers: a packet of another tunnel, or a forged one",
+		HelloPassed:       "Hello passed to the peer",
+		HelloAcked:        "Hello acknowledged for the peer, which does not get it",
+		HelloWaits:        "Hello held back until the peer shows life",
+		HelloAckedForPeer: "Hello acknowledged for the peer, which lives and has not answered it",
+		HelloNotCounted:   "Hello acknowledged for the peer, which has said that it did not count it",
+		HelloCounted:      "the peer has counted the Hello",
+		MessageWaits:      "message held back until the peer says whether it has counted a Hello",
+		ZLBWaits:          "ZLB held back until the peer says whether it has counted a Hello",
+		MessageEarly:      "message held back: xl2tpd sends an earlier one again first",
+		PeerHelloAcked:    "Hello of the peer acknowledged for xl2tpd",
+		StopAcked:         "StopCCN acknowledged for a dead peer",
+		StopSent:          "StopCCN sent for an xl2tpd that has ended",
 	}[r]
 }

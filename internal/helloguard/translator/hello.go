@@ -1,0 +1,259 @@
+package translator
+
+import (
+	"time"
+
+	"xl2tpd-keepalive/internal/l2tp"
+)
+
+const (
+	// lateness is how much later a packet may arrive than one sent behind it. A question
+	// leaves that long after a copy of the Hello. So its answer shows what became of the
+	// copy, however long the way is.
+	lateness = 2 * time.Second
+	// answered is when a message is answered, if it is: even if it and the answer were both
+	// overtaken.
+	answered = roundTrip + 2*lateness
+	// askEvery is how often a question is repeated until xl2tpd is about to give up,
+	// and askOften how often in the last seconds before that.
+	askEvery = 2 * time.Second
+	askOften = 500 * time.Millisecond
+	// ackForPeerAfter is when xl2tpd is answered though the peer has answered nothing: the
+	// links show that it lives. It leaves 6 s, in which the guard may be restarted.
+	ackForPeerAfter = lastGap - 6*time.Second
+	// askLess is how often the peer is asked about a Hello acknowledged for it, and askFor for
+	// how long after the last copy: some peers answer no duplicate.
+	askLess = 10 * time.Second
+	askFor  = 2 * roundTrip
+	// waitMost is how long a message may wait for the answer of a fast peer: its copies of
+	// the first two seconds. A fast peer has answered its messages within fastAnswer.
+	waitMost   = 2500 * time.Millisecond
+	fastAnswer = time.Second
+	// slowAnswer is from when on the peer's word on a Hello would come too late for the ZLBs
+	// behind it.
+	slowAnswer = 3 * time.Second
+)
+
+// helloState is what has become of a Hello in flight.
+type helloState uint8
+
+const (
+	none            helloState = iota
+	unanswered                 // nobody has acknowledged it
+	ackedForThePeer            // xl2tpd was told that it has arrived
+)
+
+// helloInFlight is a Hello on the wire that the peer has not acknowledged. There is
+// one at most: later Hellos are swallowed until that one is decided.
+//
+// Whether the peer has counted it is asked, see the package's comment.
+type helloInFlight struct {
+	state       helloState
+	wire, local uint16
+	first, last time.Time // when the first and the latest copy left
+	latest      time.Time // when xl2tpd sent its latest copy, which may have been held back
+	before      time.Time // when the peer was sent something else last that it has to answer
+	restored    bool      // first is not the time of the first copy
+	overtaken   bool      // a message has left behind it
+	askAt       time.Time // the next question; zero: none
+	asked       bool      // a question has left behind all copies
+	zlbWaits    bool      // xl2tpd's latest ZLB was held back
+	repeats     int       // how often the peer has sent old messages since
+	lastAsk     time.Time // when the timer has asked last
+	closed      time.Time // since when no packet can go past, see Undecided; zero: some can
+	waits       time.Time // since when a message is held back; zero: none is
+}
+
+func (h *helloInFlight) inFlight() bool     { return h.state != none }
+func (h *helloInFlight) ackedForPeer() bool { return h.state == ackedForThePeer }
+
+// isBefore reports whether a message with wire number w is behind the Hello.
+func (h *helloInFlight) isBefore(w uint16) bool { return h.inFlight() && !l2tp.Before(w, h.wire+1) }
+
+func (h *helloInFlight) hasTimer() bool { return h.inFlight() && !h.askAt.IsZero() }
+
+// plan sets the time of the first question: all of xl2tpd's own copies come first, and
+// then what is under way arrives or is lost.
+func (h *helloInFlight) plan() {
+	at := h.last.Add(lateness)
+	if copied := h.first.Add(lastCopy + lateness); !h.restored && h.waits.IsZero() && at.Before(copied) {
+		at = copied
+	}
+	if ack := h.latest.Add(ackForPeerAfter); h.state == unanswered && ack.Before(at) {
+		at = ack
+	}
+	h.askAt = at
+}
+
+func (h *helloInFlight) nextQuestion(now time.Time) time.Time {
+	switch since := now.Sub(h.latest); {
+	case since >= askFor:
+		return time.Time{}
+	case h.ackedForPeer() || since >= lastGap:
+		return now.Add(askLess)
+	case since >= lastGap-2*time.Second:
+		return now.Add(askOften)
+	}
+	return now.Add(askEvery)
+}
+
+// lookAgain makes the timer run when the peer's message may allow to answer xl2tpd. That may be
+// long after the latest question. Questions keep their pace.
+func (h *helloInFlight) lookAgain(now time.Time) {
+	if h.state != unanswered {
+		return
+	}
+	at := h.latest.Add(ackForPeerAfter)
+	if next := h.lastAsk.Add(askOften); at.Before(next) {
+		at = next
+	}
+	if at.Before(now) {
+		at = now
+	}
+	if h.askAt.IsZero() || at.Before(h.askAt) {
+		h.askAt = at
+	}
+}
+
+// launch notes that the Hello with local number ns is on the wire: after a restart too
+// its number must count as used.
+func (t *Translator) launch(ns uint16, now time.Time) {
+	h := helloInFlight{state: unanswered, wire: t.out.wire(ns), local: ns, first: now, last: now, latest: now, before: t.out.elicited}
+	if h.before.Before(t.watched) {
+		h.before = t.watched
+	}
+	if !t.peer.counts {
+		h.closed = now
+	}
+	h.plan()
+	t.hello, t.out.returned, t.reply.Save = h, seq{}, true
+}
+
+// mustAnswer notes that the peer is sent something that it answers. The answer says nothing
+// about a Hello in flight.
+func (t *Translator) mustAnswer(now time.Time) {
+	t.out.elicited = now
+	if t.hello.inFlight() {
+		t.hello.before, t.reply.Save = now, true
+	}
+}
+
+// handleHelloTimer asks about the Hello in flight, and answers xl2tpd if it is about to
+// give up on a peer that lives.
+func (t *Translator) handleHelloTimer(now time.Time, live Liveness) {
+	h := &t.hello
+	if live.LetGo {
+		h.askAt = time.Time{}
+		return
+	}
+	// The Hello has to be all that xl2tpd waits for: what was sent before has arrived, as the
+	// peer said.
+	onlyHello := t.peer.heard && t.out.acked.is(h.wire)
+	if h.state == unanswered && live.Peer && onlyHello && !now.Before(h.latest.Add(ackForPeerAfter)) {
+		t.ackForPeer(now)
+		t.acknowledge()
+		t.reply.Reason = HelloAckedForPeer
+	}
+	t.ask(now, live)
+	h.lastAsk = now
+	h.askAt = h.nextQuestion(now)
+}
+
+// ackForPeer notes that xl2tpd is told that the Hello has arrived.
+func (t *Translator) ackForPeer(now time.Time) {
+	t.hello.state, t.reply.Save = ackedForThePeer, true
+	if t.hello.closed.IsZero() {
+		t.hello.closed = now
+	}
+}
+
+// decide takes in what the peer has just said of the Hello in flight. fresh says that the
+// peer has spoken after all copies had arrived.
+func (t *Translator) decide(fresh bool, now time.Time) {
+	h := &t.hello
+	switch {
+	case !h.inFlight():
+	case l2tp.Before(h.wire, t.out.acked.number):
+		t.peer.counts, t.peer.deaf = true, false
+		t.decided()
+	case fresh && !h.overtaken && t.out.acked.number == h.wire && t.certain(now):
+		// The number is free again, for nothing was sent behind it: a peer may keep what
+		// comes early.
+		t.out.add(h.local)
+		t.out.returned = seq{h.local, true}
+		t.out.waits = true
+		t.peer.deaf, t.reply.Reason = true, HelloNotCounted
+		t.decided()
+	}
+}
+
+// decided ends the Hello in flight. A ZLB that waited for that goes out now: xl2tpd may not
+// send it again.
+func (t *Translator) decided() {
+	waits := t.hello.zlbWaits
+	t.hello, t.reply.Save = helloInFlight{}, true
+	if waits {
+		t.send(ToPeer, l2tp.Message{Ns: t.out.wireNext(), Nr: t.in.nrToPeer()})
+	}
+}
+
+// fresh reports whether a message that the peer sends now was made after all copies of
+// the Hello in flight had arrived. A ZLB answers something. If all else was sent too long
+// ago, then it answers the Hello or a question behind it. A message of the peer's own
+// may have been made before the Hello came, but no longer ago than a round trip.
+func (t *Translator) fresh(m *l2tp.Message, now time.Time) bool {
+	h := &t.hello
+	if m.ZLB() {
+		return h.asked && now.Sub(h.before) > answered
+	}
+	return m.Ns == t.in.expected && now.Sub(h.last) > answered && now.Sub(t.watched) > answered
+}
+
+// takeBack undoes the latest HelloNotCounted: the peer acknowledges r, which nobody has
+// sent. A copy of the Hello has arrived after all, later than lateness allows.
+func (t *Translator) takeBack(r uint16) bool {
+	back := t.out.returned
+	if !back.known || r != t.out.wireNext()+1 || !t.out.has(back.number) {
+		return false
+	}
+	t.out.remove(back.number)
+	t.out.returned, t.peer.counts, t.peer.deaf = seq{}, true, false
+	t.reply.Save, t.reply.Reason = true, HelloCounted
+	return true
+}
+
+// Questioned notes that the peer was sent a message again, before its ids were known.
+func (t *Translator) Questioned(at time.Time) {
+	t.reply.begin(Drop)
+	t.mustAnswer(at)
+}
+
+// Ask sends the peer a message again that it has acknowledged. The peer acknowledges the
+// duplicate (RFC 2661 §5.8), and that is a sign of life. It does nothing if no such
+// message is known, nor if xl2tpd is not certainly the process that opened the connection.
+func (t *Translator) Ask(now time.Time, live Liveness) *Verdict {
+	t.reply.begin(Drop)
+	if t.phase == open {
+		t.ask(now, live)
+	}
+	return &t.reply.Verdict
+}
+
+// ask sends the question, if it can. Nobody reads a duplicate's AVPs
+// (xl2tpd: control.c, check_control), but some peers look at its type. SCCCN needs no
+// further AVP (RFC 2661 §6.3), and is no Hello, which the peer may be deaf to.
+func (t *Translator) ask(now time.Time, live Liveness) {
+	old := t.out.acked
+	if !old.known && t.out.oldest.known && now.Sub(t.watched) >= quiet {
+		old = t.out.oldest // what is older has been acknowledged, or xl2tpd would have sent it again
+	}
+	if !live.Xl2tpd || !old.known || !t.in.expects.known || t.tunnel.PeerID == 0 {
+		return
+	}
+	t.send(ToPeer, l2tp.Message{Type: l2tp.TypeSCCCN, Ns: old.number - 1, Nr: t.in.nrToPeer()})
+	if h := &t.hello; h.inFlight() && now.Sub(h.last) >= lateness {
+		t.out.elicited, h.asked = now, true
+		return
+	}
+	t.mustAnswer(now)
+}
