@@ -135,7 +135,7 @@ func transports(c vici.ChildConfig) bool {
 
 // tunnels tells whether a child in tunnel mode takes the LNS's own packets.
 func tunnels(c vici.ChildConfig, lns netip.Addr) bool {
-	return vici.TakesL2TP(nil, c.RemoteTS) && vici.Selects(c.RemoteTS, lns)
+	return !c.Shunt() && vici.TakesL2TP(nil, c.RemoteTS) && vici.Selects(c.RemoteTS, lns)
 }
 
 // reaches tells whether a connection's remote address is the LNS and no other.

@@ -41,6 +41,7 @@ func TestConnection(t *testing.T) {
 		{"a prefix", []vici.Connection{conn("a", "192.0.2.0/24", transport)}, "", "", ""},
 		{"another name, as the last time", []vici.Connection{conn("b", "b.example.org", transport), conn("a", "a-1.example.org", transport)}, "a", "a", "l2tp"},
 		{"not as the last time", []vici.Connection{conn("a", "%any", transport), conn("b", "192.0.2.1", transport)}, "a", "b", "l2tp"},
+		{"a shunt", []vici.Connection{conn("a", "192.0.2.1", vici.ChildConfig{Name: "clear", Mode: "PASS", RemoteTS: []string{"192.0.2.1/32[udp/l2f]"}})}, "", "", ""},
 		{"no child", []vici.Connection{conn("a", "192.0.2.1")}, "a", "", ""},
 		{"a name with a dot", []vici.Connection{conn("a", "vpn.example.org.", transport)}, "", "a", "l2tp"},
 		{"none", nil, "a", "", ""},
