@@ -21,7 +21,7 @@ func TestConnection(t *testing.T) {
 	net := vici.ChildConfig{Name: "net", Mode: "TUNNEL", RemoteTS: []string{"198.51.100.0/24"}}
 	host := vici.ChildConfig{Name: "host", Mode: "TUNNEL", RemoteTS: []string{"dynamic"}}
 	conn := func(name, remote string, children ...vici.ChildConfig) vici.Connection {
-		return vici.Connection{Name: name, RemoteAddrs: []string{"%any", remote}, Children: children}
+		return vici.Connection{Name: name, RemoteAddrs: []string{"198.51.100.0/24", remote}, Children: children}
 	}
 	for _, tc := range []struct {
 		name             string
