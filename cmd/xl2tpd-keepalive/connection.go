@@ -81,23 +81,34 @@ func (l *listing) byName(ctx context.Context, all []vici.Connection, r superviso
 		if !r.LNS.IsValid() {
 			return "", "", false, fmt.Errorf("%s can't be looked up, so nobody can say which connection of strongSwan is for it", r.Host)
 		}
-		for _, remote := range c.RemoteAddrs {
-			if _, err := netip.ParseAddr(remote); err == nil || !single(remote) {
-				continue
-			}
-			addrs, err := l.lookup(ctx, strings.TrimSuffix(remote, "."))
-			if none := (*net.DNSError)(nil); errors.As(err, &none) && none.IsNotFound {
-				continue // there is no such name
-			}
-			if err != nil {
-				return "", "", false, fmt.Errorf("%s of the connection %s can't be looked up, so it may be the LNS: %w", remote, c.Name, err)
-			}
-			if slices.ContainsFunc(addrs, func(a netip.Addr) bool { return a.Unmap() == r.LNS }) {
-				return c.Name, c.Children[i].Name, true, nil
-			}
+		leads, err := l.leads(ctx, c, r.LNS)
+		if err != nil {
+			return "", "", false, err
+		}
+		if leads {
+			return c.Name, c.Children[i].Name, true, nil
 		}
 	}
 	return "", "", false, nil
+}
+
+// leads tells whether charon dials the LNS when it looks up a connection's addresses now. It takes the
+// first that has an address.
+func (l *listing) leads(ctx context.Context, c vici.Connection, lns netip.Addr) (bool, error) {
+	for _, remote := range dialled(c) {
+		if a, err := netip.ParseAddr(remote); err == nil {
+			return a.Unmap() == lns, nil
+		}
+		addrs, err := l.lookup(ctx, strings.TrimSuffix(remote, "."))
+		if none := (*net.DNSError)(nil); errors.As(err, &none) && none.IsNotFound {
+			continue // there is no such name
+		}
+		if err != nil {
+			return false, fmt.Errorf("%s of the connection %s can't be looked up, so it may be the LNS: %w", remote, c.Name, err)
+		}
+		return slices.ContainsFunc(addrs, func(a netip.Addr) bool { return a.Unmap() == lns }), nil
+	}
+	return false, nil
 }
 
 // connection finds the connection for an LNS, which is the one that the last tunnel
@@ -105,9 +116,10 @@ func (l *listing) byName(ctx context.Context, all []vici.Connection, r superviso
 func connection(all []vici.Connection, r supervisor.Recover) (ike, child string, ok bool) {
 	for _, leads := range []func(vici.Connection) bool{
 		func(c vici.Connection) bool {
-			return slices.ContainsFunc(c.RemoteAddrs, func(a string) bool { return reaches(a, r.LNS, r.Host) })
+			hosts := dialled(c)
+			return len(hosts) > 0 && reaches(hosts[0], r.LNS, r.Host)
 		},
-		func(c vici.Connection) bool { return c.Name == r.IKE && slices.ContainsFunc(c.RemoteAddrs, single) },
+		func(c vici.Connection) bool { return c.Name == r.IKE && len(dialled(c)) > 0 },
 	} {
 		for _, takes := range []func(vici.ChildConfig) bool{transports, func(c vici.ChildConfig) bool { return tunnels(c, r.LNS) }} {
 			for _, c := range all {
@@ -118,6 +130,20 @@ func connection(all []vici.Connection, r supervisor.Recover) (ike, child string,
 		}
 	}
 	return "", "", false
+}
+
+// dialled returns the hosts of a connection in the order in which charon tries them. It passes over
+// prefixes and ranges, and with %any it dials nobody (ike_cfg.c, resolve_other).
+func dialled(c vici.Connection) (hosts []string) {
+	for _, remote := range c.RemoteAddrs {
+		if strings.HasPrefix(remote, "%") {
+			break
+		}
+		if single(remote) {
+			hosts = append(hosts, remote)
+		}
+	}
+	return hosts
 }
 
 // single tells whether a connection's remote address is one host, and no range, prefix
