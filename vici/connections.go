@@ -25,12 +25,15 @@ type ChildConfig struct {
 	RemoteTS []string // as 192.0.2.1/32[udp/l2f]; "dynamic" is the peer's address
 }
 
-// Shunt reports whether all that a connection has are shunts: policies of the kernel for packets
-// that pass, or are dropped, without IPsec. It has no peer and no SA.
+// Shunt reports whether it is none that charon negotiates, but a policy of the kernel for packets that
+// pass, or are dropped, without IPsec.
+func (c ChildConfig) Shunt() bool {
+	return strings.EqualFold(c.Mode, "PASS") || strings.EqualFold(c.Mode, "DROP")
+}
+
+// Shunt reports whether all that a connection has are shunts. It has no peer and no SA.
 func (c Connection) Shunt() bool {
-	return len(c.Children) > 0 && !slices.ContainsFunc(c.Children, func(child ChildConfig) bool {
-		return !strings.EqualFold(child.Mode, "PASS") && !strings.EqualFold(child.Mode, "DROP")
-	})
+	return len(c.Children) > 0 && !slices.ContainsFunc(c.Children, func(child ChildConfig) bool { return !child.Shunt() })
 }
 
 // Connections returns charon's connections.

@@ -294,6 +294,7 @@ func newDraft(s xl2tpdconf.Section) (d *draft, mistakes []*xl2tpdconf.Error) {
 	}
 	lines := map[string]int{}
 	for _, k := range s.Keys {
+		k.Name = xl2tpdconf.Fold(k.Name)
 		if first := lines[k.Name]; first != 0 {
 			wrong(k.Line, "'%s' is set a second time, first in line %d; remove one", k.Name, first)
 			continue

@@ -5,6 +5,7 @@ package xl2tpd
 
 import (
 	"bytes"
+	"cmp"
 	"net/netip"
 	"slices"
 	"strings"
@@ -109,7 +110,7 @@ func (c *Conf) LNSFor(caller netip.Addr) *Section {
 }
 
 // ParseConf reads the content of an xl2tpd.conf. The error is a *xl2tpdconf.Error.
-// A key that is not needed here is not looked at, whatever its value.
+// It is one for what makes xl2tpd itself refuse the file, see keyFault.
 func ParseConf(path string, data []byte) (*Conf, error) {
 	f, err := xl2tpdconf.Parse(path, bytes.NewReader(data))
 	if err != nil {
@@ -122,6 +123,7 @@ func ParseConf(path string, data []byte) (*Conf, error) {
 		MaxRetries: defaultMaxRetries,
 	}
 	var lacDefault Section
+	seen := locals{}
 	for _, in := range f.Sections {
 		var s *Section
 		if in.Kind == "lac" && in.Name == "default" {
@@ -130,7 +132,7 @@ func ParseConf(path string, data []byte) (*Conf, error) {
 			s = c.section(in)
 		}
 		for _, k := range in.Keys {
-			if msg := c.set(in.Kind, s, k); msg != "" {
+			if msg := cmp.Or(c.set(in.Kind, s, k), seen.fault(in, k)); msg != "" {
 				return nil, &xl2tpdconf.Error{Path: path, Line: k.Line, Msg: msg}
 			}
 		}
@@ -160,23 +162,10 @@ func (c *Conf) section(in xl2tpdconf.Section) *Section {
 	return &c.Sections[len(c.Sections)-1]
 }
 
-// keyKinds names the keys that are read and the sections they belong to.
-var keyKinds = map[string]string{
-	"port": "global", "listen-addr": "global", "force userspace": "global", "ipsec saref": "global",
-	"max retries": "global", "access control": "global",
-	"lns": "lac", "autodial": "lac", "redial": "lac", "redial timeout": "lac", "max redials": "lac",
-	"ip range": "lns", "no ip range": "lns", "lac": "lns", "no lac": "lns",
-	"pppoptfile": "lac lns",
-}
-
 // set applies one key; s is nil in [global]. It returns what is wrong, or "".
 func (c *Conf) set(kind string, s *Section, k xl2tpdconf.Key) string {
-	kinds, ok := keyKinds[k.Name]
-	if !ok {
-		return ""
-	}
-	if !strings.Contains(kinds, kind) {
-		return "'" + k.Name + "' does not belong into a [" + kind + "] section"
+	if msg := keyFault(kind, k); msg != "" {
+		return msg
 	}
 	var msg string
 	switch k.Name {
@@ -187,12 +176,12 @@ func (c *Conf) set(kind string, s *Section, k xl2tpdconf.Key) string {
 	case "listen-addr":
 		c.ListenAddr, _ = ParseAddr(k.Value)
 	case "force userspace":
-		msg = setBool(k, &c.ForceUserspace)
+		c.ForceUserspace = isYes(k)
 		c.SarefLine = 0 // this is the last word, for now
 	case "access control":
-		msg = setBool(k, &c.AccessControl)
+		c.AccessControl = isYes(k)
 	case "ipsec saref":
-		msg = c.setSaref(k)
+		c.setSaref(k)
 	case "max retries":
 		if n := atoi(k.Value); n >= 0 {
 			c.MaxRetries = n
@@ -207,23 +196,19 @@ func (c *Conf) set(kind string, s *Section, k xl2tpdconf.Key) string {
 		}
 		s.LNS = append(s.LNS, host) // a blank before the colon is part of it
 	case "autodial":
-		msg = setBool(k, &s.Autodial)
+		s.Autodial = isYes(k)
 	case "redial":
-		msg = setBool(k, &s.Redial)
+		s.Redial = isYes(k)
 	case "redial timeout":
-		n := atoi(k.Value)
-		if n < 1 {
-			return atLeastOne(k)
-		}
-		s.RedialTimeout = time.Duration(n) * time.Second
+		s.RedialTimeout = time.Duration(atoi(k.Value)) * time.Second
 	case "max redials":
-		if s.MaxRedials = atoi(k.Value); s.MaxRedials < 1 {
-			return atLeastOne(k)
-		}
+		s.MaxRedials = atoi(k.Value)
 	case "pppoptfile":
 		s.PPPOptFile = k.Value
 	case "ip range", "no ip range":
 		s.IPRanges, msg = addRange(s.IPRanges, k)
+	case "local ip range":
+		_, msg = addRange(nil, k)
 	case "lac", "no lac":
 		s.Callers, msg = addRange(s.Callers, k)
 	}
@@ -231,28 +216,17 @@ func (c *Conf) set(kind string, s *Section, k xl2tpdconf.Key) string {
 }
 
 // setSaref reads `ipsec saref` (file.c, set_ipsec_saref).
-func (c *Conf) setSaref(k xl2tpdconf.Key) string {
+func (c *Conf) setSaref(k xl2tpdconf.Key) {
 	c.Saref = true
 	if !c.ForceUserspace || c.SarefLine != 0 { // else userspace mode is wanted anyway
 		c.SarefLine = k.Line
 	}
-	var on bool
-	msg := setBool(k, &on)
-	c.ForceUserspace = c.ForceUserspace || on
-	return msg
+	c.ForceUserspace = c.ForceUserspace || isYes(k)
 }
 
-func atLeastOne(k xl2tpdconf.Key) string {
-	return "'" + k.Name + "' is " + xl2tpdconf.Quote(k.Value) + ", must be a number of at least 1"
-}
-
-func setBool(k xl2tpdconf.Key, p *bool) string {
-	v, ok := xl2tpdconf.Bool(k.Value)
-	if !ok {
-		return "'" + k.Name + "' is " + xl2tpdconf.Quote(k.Value) + ", must be 'yes' or 'no'"
-	}
-	*p = v
-	return ""
+func isYes(k xl2tpdconf.Key) bool {
+	yes, _ := xl2tpdconf.Bool(k.Value) // else refused before
+	return yes
 }
 
 // addRange reads "A", "A - B" or "A - B's last one to three numbers". An end
@@ -260,28 +234,25 @@ func setBool(k xl2tpdconf.Key, p *bool) string {
 func addRange(to []Range, k xl2tpdconf.Key) ([]Range, string) {
 	first, last, isRange := strings.Cut(k.Value, "-")
 	first, last = strings.TrimSpace(first), strings.TrimSpace(last)
-	if isRange && strings.ContainsFunc(first+last, func(r rune) bool { return r > '9' }) {
-		return to, "" // host names hold dashes of their own
-	}
-	if first == "" || isRange && last == "" {
-		return to, "'" + k.Name + "' is " + xl2tpdconf.Quote(k.Value) + ", must be 'address' or 'address - address'"
-	}
+	named := strings.ContainsFunc(first+last, func(r rune) bool { return r > '9' })
 	if !isRange {
 		last = first
-	} else if missing := 3 - strings.Count(last, "."); missing > 0 {
+	} else if missing := 3 - strings.Count(last, "."); missing > 0 && last != "" && !named {
 		if parts := strings.SplitN(first, ".", 4); len(parts) == 4 {
 			last = strings.Join(parts[:missing], ".") + "." + last
 		}
 	}
-	r := Range{Deny: strings.HasPrefix(k.Name, "no ")}
-	var ok1, ok2 bool
-	r.From, ok1 = ParseAddr(first)
-	r.To, ok2 = ParseAddr(last)
-	if !ok1 || !ok2 {
+	switch {
+	case !mayBeHost(first) || !mayBeHost(last):
+		return to, badValue(k, "must be 'address' or 'address - address', with nothing behind it")
+	case named:
 		return to, ""
 	}
+	r := Range{Deny: strings.HasPrefix(k.Name, "no ")}
+	r.From, _ = ParseAddr(first)
+	r.To, _ = ParseAddr(last)
 	if r.To.Less(r.From) {
-		return to, "'" + k.Name + "' is " + xl2tpdconf.Quote(k.Value) + ", its start lies behind its end"
+		return to, badValue(k, "its start lies behind its end")
 	}
 	return append(to, r), ""
 }

@@ -19,7 +19,7 @@ func TestParseConf(t *testing.T) {
 port = 1702					 	; * Bind to port
 listen-addr = 192.0.2.1
 auth file = /etc/xl2tpd/l2tp-secrets
-Force  Userspace = YES
+Force Userspace = YES
 max retries = 30
 rand source = dev
 access control = y
@@ -110,8 +110,8 @@ func TestParseConfErrors(t *testing.T) {
 		{"[lns a]\nlns = 10.0.0.1", `f:2: 'lns' does not belong into a [lns] section`},
 		{"[global]\npppoptfile = /x", `f:2: 'pppoptfile' does not belong into a [global] section`},
 		{"[lns a]\nip range = 10.0.0.9-10.0.0.1", `f:2: 'ip range' is "10.0.0.9-10.0.0.1", its start lies behind its end`},
-		{"[lns a]\nno ip range = - 10.0.0.1", `f:2: 'no ip range' is "- 10.0.0.1", must be 'address' or 'address - address'`},
-		{"[lns a]\nlac =", `f:2: 'lac' is "", must be 'address' or 'address - address'`},
+		{"[lns a]\nno ip range = - 10.0.0.1", `f:2: 'no ip range' is "- 10.0.0.1", must be 'address' or 'address - address', with nothing behind it`},
+		{"[lns a]\nlac =", `f:2: 'lac' is "", must be 'address' or 'address - address', with nothing behind it`},
 		{"[global]\naccess control = 1", `f:2: 'access control' is "1", must be 'yes' or 'no'`},
 		{"[global]\nipsec saref = 1", `f:2: 'ipsec saref' is "1", must be 'yes' or 'no'`},
 		{"[global]\nforce userspace = 1", `f:2: 'force userspace' is "1", must be 'yes' or 'no'`},

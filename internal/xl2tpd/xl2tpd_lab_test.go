@@ -213,6 +213,21 @@ func real(t rapid.TB, dir, text string) (names []string, refusal string) {
 			return nil, cmp.Or(refusal, "0: no reason given")
 		}
 	}
+	answer := ask(t, control, reply, "x", "lac.count=")
+	for _, m := range regexp.MustCompile(`(?m)AVAILABLE (lac|lns)\.\d+\.name=(.*)$`).FindAllStringSubmatch(answer, -1) {
+		names = append(names, m[1]+" "+m[2])
+	}
+	return names, ""
+}
+
+// ask puts a command into an xl2tpd's control pipe, and returns the answer up to a text in it.
+func ask(t rapid.TB, control, reply, command, upTo string) (answer string) {
+	fatal := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatalf("%s: %v, after %q", command, err, answer)
+		}
+	}
 	_ = os.Remove(reply) // xl2tpd removes it after its answer
 	fatal(syscall.Mkfifo(reply, 0o600))
 	in, err := os.OpenFile(reply, os.O_RDONLY|syscall.O_NONBLOCK, 0)
@@ -220,22 +235,18 @@ func real(t rapid.TB, dir, text string) (names []string, refusal string) {
 	defer in.Close()
 	out, err := os.OpenFile(control, os.O_WRONLY, 0)
 	fatal(err)
-	_, err = fmt.Fprintf(out, "@%s x\n", reply)
+	_, err = fmt.Fprintf(out, "@%s %s\n", reply, command)
 	fatal(err)
 	fatal(out.Close())
 	fatal(in.SetReadDeadline(time.Now().Add(10 * time.Second)))
-	answer := ""
-	for buf := make([]byte, 4096); !strings.Contains(answer, "lac.count="); {
+	for buf := make([]byte, 4096); !strings.Contains(answer, upTo); {
 		n, err := in.Read(buf)
 		if err != nil && !errors.Is(err, io.EOF) {
 			fatal(err)
 		}
 		answer += string(buf[:n])
 	}
-	for _, m := range regexp.MustCompile(`(?m)AVAILABLE (lac|lns)\.\d+\.name=(.*)$`).FindAllStringSubmatch(answer, -1) {
-		names = append(names, m[1]+" "+m[2])
-	}
-	return names, ""
+	return answer
 }
 
 // compare puts one file to xl2tpd and to us.

@@ -50,7 +50,7 @@ func (h Header) String() string { return "[" + h.Kind + " " + h.Name + "]" }
 
 // Key is one "name = value".
 type Key struct {
-	Name  string // lower case, each run of inner white space folded to one space
+	Name  string // lower case, inner white space as written: xl2tpd finds no key with two spaces for one
 	Value string // as written, without the white space around it
 	Line  int    // 1-based
 }
@@ -152,7 +152,7 @@ func (f *File) add(text string, line int, cut bool) string {
 		return "nothing stands before '='; expected 'name = value'"
 	}
 	s := &f.Sections[len(f.Sections)-1]
-	s.Keys = append(s.Keys, Key{Name: Lower(fold(name)), Value: trim(value), Line: line})
+	s.Keys = append(s.Keys, Key{Name: Lower(name), Value: trim(value), Line: line})
 	return ""
 }
 
@@ -199,7 +199,8 @@ func trim(s string) string {
 	return s
 }
 
-func fold(s string) string {
+// Fold makes one space of each run of inner white space.
+func Fold(s string) string {
 	return strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r < 33 }), " ")
 }
 

@@ -28,7 +28,7 @@ func TestParse(t *testing.T) {
 		{"# is text", "[lac a]\nname = a#b # c\n", []Section{
 			{Kind: "lac", Name: "a", Line: 1, Keys: []Key{{"name", "a#b # c", 2}}}}},
 		{"case", "[GLOBAL]\n[Lac Office]\nReDial  \t TimeOut=15\n[LNS DEFAULT]\n", []Section{
-			{Kind: "global", Line: 1}, {Kind: "lac", Name: "Office", Line: 2, Keys: []Key{{"redial timeout", "15", 3}}},
+			{Kind: "global", Line: 1}, {Kind: "lac", Name: "Office", Line: 2, Keys: []Key{{"redial  \t timeout", "15", 3}}},
 			{Kind: "lns", Name: "default", Line: 4}}},
 		{"repeated keys and sections stay in order", "[lac a]\nlns = x\nlns=y\n[lac a]\nlns = x", []Section{
 			{Kind: "lac", Name: "a", Line: 1, Keys: []Key{{"lns", "x", 2}, {"lns", "y", 3}}},

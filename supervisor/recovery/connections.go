@@ -69,8 +69,10 @@ func (l *listing) list(ctx context.Context, r supervisor.Recover) ([]vici.Connec
 }
 
 // byName finds a connection with a name as its remote address that leads to the LNS. While a name
-// can't be looked up, nobody can say that there is no connection.
+// can't be looked up, nobody can say that there is no connection. One that has the LNS as a later address is no reason
+// to dial in the clear.
 func (l *listing) byName(ctx context.Context, all []vici.Connection, r supervisor.Recover) (ike, child string, ok bool, err error) {
+	var elsewhere error
 	for _, c := range all {
 		i := slices.IndexFunc(c.Children, func(child vici.ChildConfig) bool {
 			return transports(child) || tunnels(child, r.LNS)
@@ -88,15 +90,20 @@ func (l *listing) byName(ctx context.Context, all []vici.Connection, r superviso
 		if leads {
 			return c.Name, c.Children[i].Name, true, nil
 		}
+		if hosts := dialled(c); slices.ContainsFunc(hosts, func(h string) bool { return reaches(h, r.LNS, r.Host) }) {
+			err = fmt.Errorf("charon dials %s first of the remote addresses of the connection %s: put the LNS there", hosts[0], c.Name)
+			elsewhere = errors.Join(elsewhere, err)
+		}
 	}
-	return "", "", false, nil
+	return "", "", false, elsewhere
 }
 
-// leadsTo reports whether a remote address of a connection is a name of the LNS.
+// leadsTo reports whether charon dials the LNS when it looks up a connection's addresses now. It takes the
+// first that has an address.
 func (l *listing) leadsTo(ctx context.Context, c vici.Connection, lns netip.Addr) (bool, error) {
-	for _, remote := range c.RemoteAddrs {
-		if _, err := netip.ParseAddr(remote); err == nil || !single(remote) {
-			continue
+	for _, remote := range dialled(c) {
+		if a, err := netip.ParseAddr(remote); err == nil {
+			return a.Unmap() == lns, nil
 		}
 		addrs, err := l.names.LookupIPv4(ctx, strings.TrimSuffix(remote, "."))
 		if none := (*net.DNSError)(nil); errors.As(err, &none) && none.IsNotFound {
@@ -105,21 +112,20 @@ func (l *listing) leadsTo(ctx context.Context, c vici.Connection, lns netip.Addr
 		if err != nil {
 			return false, fmt.Errorf("%s of the connection %s can't be looked up, so it may be the LNS: %w", remote, c.Name, err)
 		}
-		if slices.ContainsFunc(addrs, func(a netip.Addr) bool { return a.Unmap() == lns }) {
-			return true, nil
-		}
+		return slices.ContainsFunc(addrs, func(a netip.Addr) bool { return a.Unmap() == lns }), nil
 	}
 	return false, nil
 }
 
-// connection finds the connection for an LNS and its child for L2TP. If no remote address is the
-// LNS, it is the connection that the last tunnel came through. A child in transport mode comes first.
+// connection finds the connection for an LNS and its child for L2TP. If charon dials the LNS with none, it is the
+// connection that the last tunnel came through. A child in transport mode comes first.
 func connection(all []vici.Connection, r supervisor.Recover) (ike, child string, ok bool) {
 	for _, leads := range []func(vici.Connection) bool{
 		func(c vici.Connection) bool {
-			return slices.ContainsFunc(c.RemoteAddrs, func(a string) bool { return reaches(a, r.LNS, r.Host) })
+			hosts := dialled(c)
+			return len(hosts) > 0 && reaches(hosts[0], r.LNS, r.Host)
 		},
-		func(c vici.Connection) bool { return c.Name == r.IKE && slices.ContainsFunc(c.RemoteAddrs, single) },
+		func(c vici.Connection) bool { return c.Name == r.IKE && len(dialled(c)) > 0 },
 	} {
 		for _, takes := range []func(vici.ChildConfig) bool{transports, func(c vici.ChildConfig) bool { return tunnels(c, r.LNS) }} {
 			for _, c := range all {
@@ -132,8 +138,22 @@ func connection(all []vici.Connection, r supervisor.Recover) (ike, child string,
 	return "", "", false
 }
 
-// single reports whether a connection's remote address is one host, and no range, prefix or %any:
-// charon can initiate nothing else.
+// dialled returns the hosts of a connection in the order in which charon tries them. It passes over
+// prefixes and ranges, and with %any it dials nobody (ike_cfg.c, resolve_other).
+func dialled(c vici.Connection) (hosts []string) {
+	for _, remote := range c.RemoteAddrs {
+		if strings.HasPrefix(remote, "%") {
+			break
+		}
+		if single(remote) {
+			hosts = append(hosts, remote)
+		}
+	}
+	return hosts
+}
+
+// single reports whether a connection's remote address is one host, and no range, prefix
+// or %any: charon can initiate nothing else.
 func single(remote string) bool {
 	from, _, _ := strings.Cut(remote, "-")
 	_, err := netip.ParseAddr(from)
@@ -148,7 +168,7 @@ func transports(c vici.ChildConfig) bool {
 
 // tunnels reports whether a child in tunnel mode takes the LNS's own packets.
 func tunnels(c vici.ChildConfig, lns netip.Addr) bool {
-	return vici.TakesL2TP(nil, c.RemoteTS) && vici.Selects(c.RemoteTS, lns)
+	return !c.Shunt() && vici.TakesL2TP(nil, c.RemoteTS) && vici.Selects(c.RemoteTS, lns)
 }
 
 // reaches reports whether a connection's remote address is the LNS and no other.

@@ -21,7 +21,7 @@ func TestConnection(t *testing.T) {
 	net := vici.ChildConfig{Name: "net", Mode: "TUNNEL", RemoteTS: []string{"198.51.100.0/24"}}
 	host := vici.ChildConfig{Name: "host", Mode: "TUNNEL", RemoteTS: []string{"dynamic"}}
 	conn := func(name, remote string, children ...vici.ChildConfig) vici.Connection {
-		return vici.Connection{Name: name, RemoteAddrs: []string{"%any", remote}, Children: children}
+		return vici.Connection{Name: name, RemoteAddrs: []string{"198.51.100.0/24", remote}, Children: children}
 	}
 	for _, tc := range []struct {
 		name             string
@@ -41,6 +41,12 @@ func TestConnection(t *testing.T) {
 		{"a prefix", []vici.Connection{conn("a", "192.0.2.0/24", transport)}, "", "", ""},
 		{"another name, as the last time", []vici.Connection{conn("b", "b.example.org", transport), conn("a", "a-1.example.org", transport)}, "a", "a", "l2tp"},
 		{"not as the last time", []vici.Connection{conn("a", "%any", transport), conn("b", "192.0.2.1", transport)}, "a", "b", "l2tp"},
+		{"the second address", []vici.Connection{
+			{Name: "a", RemoteAddrs: []string{"2001:db8::1", "192.0.2.1"}, Children: []vici.ChildConfig{transport}},
+			{Name: "b", RemoteAddrs: []string{"%any", "192.0.2.1"}, Children: []vici.ChildConfig{transport}},
+			conn("c", "192.0.2.1", transport)}, "", "c", "l2tp"},
+		{"whoever, as the last time", []vici.Connection{{Name: "a", RemoteAddrs: []string{"%any", "192.0.2.1"}, Children: []vici.ChildConfig{transport}}}, "a", "", ""},
+		{"a shunt", []vici.Connection{conn("a", "192.0.2.1", vici.ChildConfig{Name: "clear", Mode: "PASS", RemoteTS: []string{"192.0.2.1/32[udp/l2f]"}})}, "", "", ""},
 		{"no child", []vici.Connection{conn("a", "192.0.2.1")}, "a", "", ""},
 		{"a name with a dot", []vici.Connection{conn("a", "vpn.example.org.", transport)}, "", "a", "l2tp"},
 		{"none", nil, "a", "", ""},
@@ -69,6 +75,9 @@ func TestConnectionByName(t *testing.T) {
 		fails  bool
 	}{
 		"leads to it":              {[]vici.Connection{{Name: "a", RemoteAddrs: []string{"vpn.example.net."}, Children: l2tp}}, lns, []netip.Addr{lns}, nil, "a", false},
+		"the address behind it":    {[]vici.Connection{{Name: "a", RemoteAddrs: []string{"vpn.example.net", "192.0.2.1"}, Children: l2tp}}, lns, []netip.Addr{lns.Next()}, nil, "", true},
+		"and one that leads to it": {[]vici.Connection{{Name: "a", RemoteAddrs: []string{"192.0.2.9", "192.0.2.1"}, Children: l2tp}, {Name: "b", RemoteAddrs: []string{"vpn.example.net"}, Children: l2tp}}, lns, []netip.Addr{lns}, nil, "b", false},
+		"no such name, an address": {[]vici.Connection{{Name: "a", RemoteAddrs: []string{"gone.example.net", "192.0.2.1"}, Children: l2tp}}, lns, nil, &net.DNSError{IsNotFound: true}, "a", false},
 		"leads elsewhere":          {[]vici.Connection{{Name: "a", RemoteAddrs: []string{"vpn.example.net"}, Children: l2tp}}, lns, []netip.Addr{lns.Next()}, nil, "", false},
 		"can't be looked up":       {[]vici.Connection{{Name: "a", RemoteAddrs: []string{"vpn.example.net"}, Children: l2tp}}, lns, nil, down, "", true},
 		"there is no such name":    {[]vici.Connection{{Name: "a", RemoteAddrs: []string{"gone.example.net"}, Children: l2tp}}, lns, nil, &net.DNSError{IsNotFound: true}, "", false},

@@ -34,6 +34,7 @@ var System = []string{"/etc/ppp/options", "/root/.ppprc"}
 
 // Of returns the options of a pppd that is started with `file PATH`, in the order in which it
 // takes them. What pppd would not start with is an error; the options before that are returned too.
+// A word that pppd does not know is none: a plugin may bring options of its own.
 func Of(read func(path string) ([]byte, error), path string) ([]Option, error) {
 	l := list{read: read}
 	for _, system := range System {

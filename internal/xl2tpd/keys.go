@@ -1,0 +1,144 @@
+package xl2tpd
+
+import (
+	"strconv"
+	"strings"
+
+	"xl2tpd-keepalive/internal/xl2tpdconf"
+)
+
+// keyRule is what xl2tpd asks of some keys.
+type keyRule struct {
+	sections string // where they may stand
+	names    string
+	fault    func(value string) string // what the value must be, if it is not
+}
+
+// keyRules are the keys of xl2tpd 1.3.12 to 1.3.20 (file.c, words). One mistake in any of them, and
+// xl2tpd does not start.
+var keyRules = byName([]keyRule{
+	{"global", "port, saref refinfo, max retries, cap backoff", anything},
+	{"global", "access control, force userspace, ipsec saref", yesOrNo},
+	{"global", "debug avp, debug network, debug packet, debug state, debug tunnel", yesOrNo},
+	{"global", "auth file", something},
+	{"global", "rand source", randSource},
+	{"global", "listen-addr", knownHost},
+
+	{"lac", "lns", anything},
+	{"lac", "autodial, redial, defaultroute", yesOrNo},
+	{"lac", "redial timeout, max redials", atLeast(1)},
+	{"lac", "remote ip", knownHost},
+
+	{"lns", "ip range, no ip range, local ip range, lac, no lac", anything}, // see addRange
+	{"lns", "exclusive, assign ip, unix authentication, unix auth", yesOrNo},
+
+	{"lac lns", "name, hostname, pppoptfile", anything},
+	{"lac lns", "local ip", knownHost},
+	{"lac lns", "length bit, hidden bit, flow bit, challenge, ppp debug, pass peer", yesOrNo},
+	{"lac lns", "require pap, require chap, require authentication, require auth", yesOrNo},
+	{"lac lns", "refuse pap, refuse chap, refuse authentication, refuse auth", yesOrNo},
+	{"lac lns", "tx bps, rx bps, bps, tunnel rws", atLeast(1)},
+	{"lac lns", "call rws", atLeast(-1)},
+})
+
+func byName(all []keyRule) map[string]keyRule {
+	named := map[string]keyRule{}
+	for _, rule := range all {
+		for name := range strings.SplitSeq(rule.names, ", ") {
+			named[name] = rule
+		}
+	}
+	return named
+}
+
+// keyFault says why xl2tpd refuses a key; empty: it does not. A key that no xl2tpd up to 1.3.20 has
+// is passed over: a later or a patched one may have it.
+func keyFault(kind string, k xl2tpdconf.Key) string {
+	rule, ok := keyRules[k.Name]
+	folded := xl2tpdconf.Fold(k.Name)
+	_, spaced := keyRules[folded]
+	switch {
+	case !ok && spaced:
+		return "'" + folded + "' is written " + xl2tpdconf.Quote(k.Name) + "; put one space between its words"
+	case !ok:
+		return ""
+	case !strings.Contains(rule.sections, kind):
+		return "'" + k.Name + "' does not belong into a [" + kind + "] section"
+	}
+	if fault := rule.fault(k.Value); fault != "" {
+		return badValue(k, fault)
+	}
+	return ""
+}
+
+func badValue(k xl2tpdconf.Key, fault string) string {
+	return "'" + k.Name + "' is " + xl2tpdconf.Quote(k.Value) + ", " + fault
+}
+
+func anything(string) string { return "" }
+
+func something(value string) string {
+	if value == "" {
+		return "must not be empty"
+	}
+	return ""
+}
+
+func yesOrNo(value string) string {
+	if _, ok := xl2tpdconf.Bool(value); !ok {
+		return "must be 'yes' or 'no'"
+	}
+	return ""
+}
+
+func atLeast(n int) func(string) string {
+	return func(value string) string {
+		if atoi(value) < n {
+			return "must be a number of at least " + strconv.Itoa(n)
+		}
+		return ""
+	}
+}
+
+// randSource is file.c's set_rand_source, which looks at three letters.
+func randSource(value string) string {
+	if !strings.HasPrefix(value, "dev") && !strings.HasPrefix(value, "sys") {
+		return "must be 'dev' or 'sys'"
+	}
+	return ""
+}
+
+// knownHost finds what no host can look up. Whether a name can be looked up, only xl2tpd's host knows.
+func knownHost(value string) string {
+	if !mayBeHost(value) {
+		return "must be an address or a host name, with nothing behind it"
+	}
+	return ""
+}
+
+func mayBeHost(value string) bool {
+	if numeric(value) {
+		_, ok := ParseAddr(value)
+		return ok
+	}
+	return value != "" && !strings.ContainsFunc(value, neverInName)
+}
+
+// locals are the LNS sections that have a `local ip` or a `local ip range`, of which xl2tpd takes only
+// one in a section (file.c, set_localaddr).
+type locals map[string]string
+
+func (l locals) fault(in xl2tpdconf.Section, k xl2tpdconf.Key) string {
+	if in.Kind != "lns" || k.Name != "local ip" && k.Name != "local ip range" {
+		return ""
+	}
+	id := xl2tpdconf.Lower(in.Name)
+	if id == "" {
+		id = strconv.Itoa(in.Line) // each header without a name is a section of its own
+	}
+	if before, ok := l[id]; ok && before != k.Name {
+		return "'" + k.Name + "' and '" + before + "' exclude each other; remove one"
+	}
+	l[id] = k.Name
+	return ""
+}
