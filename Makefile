@@ -52,11 +52,20 @@ DEB_DISK    := $(CACHE)/deb-disk
 DEB_VERSION ?= $(shell sed -n '1s/.*(\(.*\)).*/\1/p' deploy/debian/changelog)
 ARCH        ?= $(shell dpkg --print-architecture)
 
+# Stops with one line if Go is missing or too old. An old Go only says that it does not understand go.mod, and a newer
+# one may get the right version by itself, but not outside the module.
+go_needed = $(shell sed -n 's/^go //p' go.mod)
+go_found  = $(shell { $(GO) env GOVERSION || { cd / && $(GO) env GOVERSION; }; } 2>/dev/null | sed 's/^devel //; s/ .*//')
+check_go  = $(if $(shell printf '%s\n' go$(go_needed) $(or $(go_found),go0) | sort -VC && echo new enough),,$(error \
+	Go $(go_needed) or later is needed, and $(GO) is $(or $(go_found),not there). Get it from https://go.dev/dl/, \
+	then: make GO=/usr/local/go/bin/go))
+
 .PHONY: build install uninstall deb test unit bench monitoring fuzz demo pictures soak matrix chaos scale links throughput instances lab lab-debian disk tools deb-tools links-tools clean
 
 build: xl2tpd-keepalive
 
 xl2tpd-keepalive: go.mod go.sum $(shell find $(CODE) -name '*.go' ! -name '*_test.go')
+	$(check_go)
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o xl2tpd-keepalive ./cmd/xl2tpd-keepalive
 
 install: build
@@ -77,15 +86,25 @@ uninstall:
 		share/bash-completion/completions/xl2tpd-keepalive share/zsh/vendor-completions/_xl2tpd-keepalive \
 		share/fish/vendor_completions.d/xl2tpd-keepalive.fish)
 
-# debhelper wants debian/ at the root of a tree, and replaces HOME, where Go has its settings and caches.
-# -d: Go comes from PATH, not from a package.
+# $(call source_tree,FOLDER,COMMAND): what a package is built from, out of the archive that COMMAND writes. debhelper
+# wants debian/ at the root. The modules are in vendor/, so that the build needs no network.
+define source_tree
+	rm -rf $(dir $(1)) && mkdir -p $(1)
+	$(2) | tar -x -C $(1)
+	mv $(1)/deploy/debian $(1)/debian
+	sed -i '1s/(.*)/($(DEB_VERSION))/' $(1)/debian/changelog
+	cd $(1) && $(GO) mod vendor
+	chmod -R u=rwX,go=rX $(1)
+endef
+
+# -d: Go comes from PATH, not from a package. debhelper replaces HOME, where Go has its cache.
+BUILD_DEB = GO="$$($(GO) env GOROOT)/bin/go" GOCACHE="$$($(GO) env GOCACHE)" dpkg-buildpackage -d -b -us -uc
+
 deb: deb-tools
-	rm -rf $(DEB)/tree $(DEB)/*_$(ARCH).deb && mkdir -p $(DEB)/tree
-	cp -r $(CODE) deploy go.mod go.sum Makefile LICENSE CHANGELOG.md $(DEB)/tree
-	mv $(DEB)/tree/deploy/debian $(DEB)/tree/debian
-	sed -i '1s/(.*)/($(DEB_VERSION))/' $(DEB)/tree/debian/changelog
-	cd $(DEB)/tree && GO="$(GO)" GOENV="$$($(GO) env GOENV)" GOCACHE="$$($(GO) env GOCACHE)" GOMODCACHE="$$($(GO) env GOMODCACHE)" \
-		dpkg-buildpackage -d -b -us -uc -a$(ARCH)
+	$(check_go)
+	$(call source_tree,$(DEB)/new/tree,tar -c $(CODE) deploy go.mod go.sum Makefile LICENSE CHANGELOG.md)
+	cd $(DEB)/new/tree && $(BUILD_DEB) -a$(ARCH)
+	rm -f $(DEB)/*_$(ARCH).deb && mv $(DEB)/new/*_$(ARCH).deb $(DEB) && rm -r $(DEB)/new
 
 test: unit monitoring $(IMAGE)/root.ext4 disk
 	$(LAB) test
