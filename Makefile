@@ -2,6 +2,7 @@
 # make install    install it, its unit, manual and configuration (DESTDIR for packagers)
 # make uninstall  take that away again, but for the configuration
 # make deb        build .cache/deb/xl2tpd-keepalive_VERSION_ARCH.deb, for Debian 11, 12 and 13 (ARCH=arm64 for another one)
+# make release    what is published, in .cache/release: packages for ARCHES, their source, an SBOM and SHA256SUMS
 # make test       every test, and every scenario of the lab without a command of its own
 # make unit       those that need no virtual machine
 # make monitoring the alert rules and the dashboard, with a real Prometheus
@@ -51,6 +52,8 @@ DEB         := .cache/deb
 DEB_DISK    := $(CACHE)/deb-disk
 DEB_VERSION ?= $(shell sed -n '1s/.*(\(.*\)).*/\1/p' deploy/debian/changelog)
 ARCH        ?= $(shell dpkg --print-architecture)
+RELEASE     := .cache/release
+ARCHES      ?= amd64 arm64 armhf i386
 
 # Stops with one line if Go is missing or too old. An old Go only says that it does not understand go.mod, and a newer
 # one may get the right version by itself, but not outside the module.
@@ -60,7 +63,7 @@ check_go  = $(if $(shell printf '%s\n' go$(go_needed) $(or $(go_found),go0) | so
 	Go $(go_needed) or later is needed, and $(GO) is $(or $(go_found),not there). Get it from https://go.dev/dl/, \
 	then: make GO=/usr/local/go/bin/go))
 
-.PHONY: build install uninstall deb test unit bench monitoring fuzz demo pictures soak matrix chaos scale links throughput instances lab lab-debian disk tools deb-tools links-tools clean
+.PHONY: build install uninstall deb release test unit bench monitoring fuzz demo pictures soak matrix chaos scale links throughput instances lab lab-debian disk tools deb-tools release-tools links-tools clean
 
 build: xl2tpd-keepalive
 
@@ -105,6 +108,25 @@ deb: deb-tools
 	$(call source_tree,$(DEB)/new/tree,tar -c $(CODE) deploy go.mod go.sum Makefile LICENSE CHANGELOG.md)
 	cd $(DEB)/new/tree && $(BUILD_DEB) -a$(ARCH)
 	rm -f $(DEB)/*_$(ARCH).deb && mv $(DEB)/new/*_$(ARCH).deb $(DEB) && rm -r $(DEB)/new
+
+# Built from the newest commit, by way of the source package. The same commit gives the same files, byte for byte.
+release: export LC_ALL = C
+release: NEW = $(RELEASE).new
+release: TREE = xl2tpd-keepalive-$(DEB_VERSION)
+release: release-tools
+	$(check_go)
+	@if [ -n "$$(git status --porcelain)" ]; then echo "make release: commit or stash your changes first" >&2; exit 1; fi
+	@tag=$$(git describe --tags --exact-match --match 'v*' 2>/dev/null) || exit 0; \
+	if [ "$$tag" != v$(DEB_VERSION) ]; then echo "make release: the tag is $$tag, and deploy/debian/changelog says $(DEB_VERSION)" >&2; exit 1; fi; \
+	if git grep -n 'xl2tpd-keepalive[.]invalid'; then echo "make release: put real addresses in these places before a release" >&2; exit 1; fi
+	$(call source_tree,$(NEW)/$(TREE),git archive HEAD)
+	cd $(NEW) && dpkg-source -b $(TREE) && rm -r $(TREE) && dpkg-source -x xl2tpd-keepalive_$(DEB_VERSION).dsc $(TREE)
+	for arch in $(ARCHES); do (cd $(NEW)/$(TREE) && $(BUILD_DEB) -a$$arch) || exit; done
+	SOURCE_DATE_EPOCH=$$(dpkg-parsechangelog -l deploy/debian/changelog -S Timestamp) \
+		$(GO) run ./deploy/sbom $(NEW)/*.deb > $(NEW)/xl2tpd-keepalive_$(DEB_VERSION).cdx.json
+	cd $(NEW) && rm -r $(TREE) *.buildinfo *.changes && lintian --allow-root -I --pedantic --fail-on error,warning *.dsc *.deb
+	cd $(NEW) && sha256sum * > SHA256SUMS && cat SHA256SUMS
+	rm -rf $(RELEASE) && mv $(NEW) $(RELEASE)
 
 test: unit monitoring $(IMAGE)/root.ext4 disk
 	$(LAB) test
@@ -213,8 +235,9 @@ disk:
 
 tools: NEEDED = $(TOOLS)
 deb-tools: NEEDED = debhelper
+release-tools: NEEDED = debhelper git lintian
 links-tools: NEEDED = iputils-ping
-tools deb-tools links-tools:
+tools deb-tools release-tools links-tools:
 	@missing=$$(for p in $(NEEDED); do dpkg-query -W -f='$${db:Status-Status}\n' $$p 2>/dev/null | grep -qx installed || echo $$p; done); \
 	if [ -n "$$missing" ]; then apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $$missing; fi
 
