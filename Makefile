@@ -5,6 +5,8 @@
 # make release    what is published, in .cache/release: packages for ARCHES, their source, an SBOM and SHA256SUMS
 # make test       every test, and every scenario of the lab without a command of its own
 # make unit       those that need no virtual machine
+# make lint       the shell scripts, and how much the units lock in
+# make test-architectures   the unit tests on the other architectures that packages are built for, with QEMU's help
 # make monitoring the alert rules and the dashboard, with a real Prometheus
 # make fuzz       look for packets that break the Hello guard, FUZZTIME=10m for each part
 # make demo       the same tunnels without and with xl2tpd-keepalive, as a timeline
@@ -44,7 +46,7 @@ LAB     := $(GO) run ./lab -image $(IMAGE) -disk $(DISK) -out $(CACHE)/out -cloc
            -set SEED=$(SEED) -set SPAN=$(SPAN) -set TUNNELS=$(TUNNELS) -set SAS=$(SAS)
 # Packages with tests that need a real daemon or kernel facility: *_lab_test.go.
 LAB_TESTS := $(sort $(dir $(shell find . -name '*_lab_test.go' -not -path './.cache/*')))
-TOOLS   := qemu-system-x86 mmdebstrap e2fsprogs gcc libc6-dev iproute2 git mandoc man-db zsh fish
+TOOLS   := qemu-system-x86 mmdebstrap e2fsprogs gcc libc6-dev iproute2 git mandoc man-db zsh fish shellcheck systemd
 DEBIANS ?= bullseye bookworm trixie
 CODE    := $(filter-out deploy/ lab/,$(wildcard */))
 
@@ -63,7 +65,7 @@ check_go  = $(if $(shell printf '%s\n' go$(go_needed) $(or $(go_found),go0) | so
 	Go $(go_needed) or later is needed, and $(GO) is $(or $(go_found),not there). Get it from https://go.dev/dl/, \
 	then: make GO=/usr/local/go/bin/go))
 
-.PHONY: build install uninstall deb release test unit bench monitoring fuzz demo pictures soak matrix chaos scale links throughput instances lab lab-debian disk tools deb-tools release-tools links-tools clean
+.PHONY: build install uninstall deb release test unit lint test-architectures bench monitoring fuzz demo pictures soak matrix chaos scale links throughput instances lab lab-debian disk tools deb-tools release-tools links-tools architectures-tools clean
 
 build: xl2tpd-keepalive
 
@@ -128,12 +130,31 @@ release: release-tools
 	cd $(NEW) && sha256sum * > SHA256SUMS && cat SHA256SUMS
 	rm -rf $(RELEASE) && mv $(NEW) $(RELEASE)
 
-test: unit monitoring $(IMAGE)/root.ext4 disk
+test: unit lint monitoring $(IMAGE)/root.ext4 disk
 	$(LAB) test
 
 unit: tools
 	$(GO) vet ./... && $(GO) vet -tags lab ./...
 	CGO_ENABLED=1 $(GO) test -race ./...
+
+SCRIPTS := .ci/run lab/image/build vici/testdata/charons.sh deploy/debian/tests/service \
+           $(wildcard $(addprefix deploy/debian/*.,preinst postinst prerm postrm))
+
+# SC2016 and SC2125: what stands in quotes is for another shell to expand. bash's own way to complete is SC2207 and, for
+# the word do, SC1010. An exposure of 15 is 1.5 in the table that is printed when a unit has more.
+lint: tools
+	shellcheck -e SC2016,SC2125 $(SCRIPTS)
+	shellcheck -s bash -e SC2207,SC1010 deploy/completion/xl2tpd-keepalive.bash
+	@for unit in deploy/*.service; do \
+		table=$$(systemd-analyze security --offline=yes --threshold=15 --no-pager $$unit) || { echo "$$table"; exit 1; }; \
+	done
+
+# Some tests execute themselves, so the kernel must know QEMU, too.
+test-architectures: architectures-tools
+	GOARCH=386 GO386=softfloat CGO_ENABLED=0 $(GO) test ./...
+	update-binfmts --enable
+	GOARCH=arm64 CGO_ENABLED=0 $(GO) test -timeout 60m ./...
+	GOARCH=arm GOARM=7 CGO_ENABLED=0 $(GO) test -timeout 60m ./...
 
 BENCHTIME ?= 300ms
 # Files lie in memory, as /run and /proc do.
@@ -237,7 +258,8 @@ tools: NEEDED = $(TOOLS)
 deb-tools: NEEDED = debhelper
 release-tools: NEEDED = debhelper git lintian
 links-tools: NEEDED = iputils-ping
-tools deb-tools release-tools links-tools:
+architectures-tools: NEEDED = qemu-user-static binfmt-support
+tools deb-tools release-tools links-tools architectures-tools:
 	@missing=$$(for p in $(NEEDED); do dpkg-query -W -f='$${db:Status-Status}\n' $$p 2>/dev/null | grep -qx installed || echo $$p; done); \
 	if [ -n "$$missing" ]; then apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $$missing; fi
 
