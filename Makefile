@@ -2,8 +2,11 @@
 # make install    install it, its unit, manual and configuration (DESTDIR for packagers)
 # make uninstall  take that away again, but for the configuration
 # make deb        build .cache/deb/xl2tpd-keepalive_VERSION_ARCH.deb, for Debian 11, 12 and 13 (ARCH=arm64 for another one)
+# make release    what is published, in .cache/release: packages for ARCHES, their source, an SBOM and SHA256SUMS
 # make test       every test, and every scenario of the lab without a command of its own
 # make unit       those that need no virtual machine
+# make lint       the shell scripts, and how much the units lock in
+# make test-architectures   the unit tests on the other architectures that packages are built for, with QEMU's help
 # make monitoring the alert rules and the dashboard, with a real Prometheus
 # make fuzz       look for packets that break the Hello guard, FUZZTIME=10m for each part
 # make demo       the same tunnels without and with xl2tpd-keepalive, as a timeline
@@ -43,7 +46,7 @@ LAB     := $(GO) run ./lab -image $(IMAGE) -disk $(DISK) -out $(CACHE)/out -cloc
            -set SEED=$(SEED) -set SPAN=$(SPAN) -set TUNNELS=$(TUNNELS) -set SAS=$(SAS)
 # Packages with tests that need a real daemon or kernel facility: *_lab_test.go.
 LAB_TESTS := $(sort $(dir $(shell find . -name '*_lab_test.go' -not -path './.cache/*')))
-TOOLS   := qemu-system-x86 mmdebstrap e2fsprogs gcc libc6-dev iproute2 git mandoc man-db zsh fish
+TOOLS   := qemu-system-x86 mmdebstrap e2fsprogs gcc libc6-dev iproute2 git mandoc man-db zsh fish shellcheck systemd
 DEBIANS ?= bullseye bookworm trixie
 CODE    := $(filter-out deploy/ lab/,$(wildcard */))
 
@@ -51,12 +54,23 @@ DEB         := .cache/deb
 DEB_DISK    := $(CACHE)/deb-disk
 DEB_VERSION ?= $(shell sed -n '1s/.*(\(.*\)).*/\1/p' deploy/debian/changelog)
 ARCH        ?= $(shell dpkg --print-architecture)
+RELEASE     := .cache/release
+ARCHES      ?= amd64 arm64 armhf i386
 
-.PHONY: build install uninstall deb test unit bench monitoring fuzz demo pictures soak matrix chaos scale links throughput instances lab lab-debian disk tools deb-tools links-tools clean
+# Stops with one line if Go is missing or too old. An old Go only says that it does not understand go.mod, and a newer
+# one may get the right version by itself, but not outside the module.
+go_needed = $(shell sed -n 's/^go //p' go.mod)
+go_found  = $(shell { $(GO) env GOVERSION || { cd / && $(GO) env GOVERSION; }; } 2>/dev/null | sed 's/^devel //; s/ .*//')
+check_go  = $(if $(shell printf '%s\n' go$(go_needed) $(or $(go_found),go0) | sort -VC && echo new enough),,$(error \
+	Go $(go_needed) or later is needed, and $(GO) is $(or $(go_found),not there). Get it from https://go.dev/dl/, \
+	then: make GO=/usr/local/go/bin/go))
+
+.PHONY: build install uninstall deb release test unit lint test-architectures bench monitoring fuzz demo pictures soak matrix chaos scale links throughput instances lab lab-debian disk tools deb-tools release-tools links-tools architectures-tools clean
 
 build: xl2tpd-keepalive
 
 xl2tpd-keepalive: go.mod go.sum $(shell find $(CODE) -name '*.go' ! -name '*_test.go')
+	$(check_go)
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o xl2tpd-keepalive ./cmd/xl2tpd-keepalive
 
 install: build
@@ -80,22 +94,70 @@ uninstall:
 		share/bash-completion/completions/xl2tpd-keepalive share/zsh/vendor-completions/_xl2tpd-keepalive \
 		share/fish/vendor_completions.d/xl2tpd-keepalive.fish)
 
-# debhelper wants debian/ at the root of a tree, and replaces HOME, where Go has its settings and caches.
-# -d: Go comes from PATH, not from a package.
-deb: deb-tools
-	rm -rf $(DEB)/tree $(DEB)/*_$(ARCH).deb && mkdir -p $(DEB)/tree
-	cp -r $(CODE) deploy go.mod go.sum Makefile LICENSE CHANGELOG.md $(DEB)/tree
-	mv $(DEB)/tree/deploy/debian $(DEB)/tree/debian
-	sed -i '1s/(.*)/($(DEB_VERSION))/' $(DEB)/tree/debian/changelog
-	cd $(DEB)/tree && GO="$(GO)" GOENV="$$($(GO) env GOENV)" GOCACHE="$$($(GO) env GOCACHE)" GOMODCACHE="$$($(GO) env GOMODCACHE)" \
-		dpkg-buildpackage -d -b -us -uc -a$(ARCH)
+# $(call source_tree,FOLDER,COMMAND): what a package is built from, out of the archive that COMMAND writes. debhelper
+# wants debian/ at the root. The modules are in vendor/, so that the build needs no network.
+define source_tree
+	rm -rf $(dir $(1)) && mkdir -p $(1)
+	$(2) | tar -x -C $(1)
+	mv $(1)/deploy/debian $(1)/debian
+	sed -i '1s/(.*)/($(DEB_VERSION))/' $(1)/debian/changelog
+	cd $(1) && $(GO) mod vendor
+	chmod -R u=rwX,go=rX $(1)
+endef
 
-test: unit monitoring $(IMAGE)/root.ext4 disk
+# -d: Go comes from PATH, not from a package. debhelper replaces HOME, where Go has its cache.
+BUILD_DEB = GO="$$($(GO) env GOROOT)/bin/go" GOCACHE="$$($(GO) env GOCACHE)" dpkg-buildpackage -d -b -us -uc
+
+deb: deb-tools
+	$(check_go)
+	$(call source_tree,$(DEB)/new/tree,tar -c $(CODE) deploy go.mod go.sum Makefile LICENSE CHANGELOG.md)
+	cd $(DEB)/new/tree && $(BUILD_DEB) -a$(ARCH)
+	rm -f $(DEB)/*_$(ARCH).deb && mv $(DEB)/new/*_$(ARCH).deb $(DEB) && rm -r $(DEB)/new
+
+# Built from the newest commit, by way of the source package. The same commit gives the same files, byte for byte.
+release: export LC_ALL = C
+release: NEW = $(RELEASE).new
+release: TREE = xl2tpd-keepalive-$(DEB_VERSION)
+release: release-tools
+	$(check_go)
+	@if [ -n "$$(git status --porcelain)" ]; then echo "make release: commit or stash your changes first" >&2; exit 1; fi
+	@tag=$$(git describe --tags --exact-match --match 'v*' 2>/dev/null) || exit 0; \
+	if [ "$$tag" != v$(DEB_VERSION) ]; then echo "make release: the tag is $$tag, and deploy/debian/changelog says $(DEB_VERSION)" >&2; exit 1; fi; \
+	if git grep -n 'xl2tpd-keepalive[.]invalid'; then echo "make release: put real addresses in these places before a release" >&2; exit 1; fi
+	$(call source_tree,$(NEW)/$(TREE),git archive HEAD)
+	cd $(NEW) && dpkg-source -b $(TREE) && rm -r $(TREE) && dpkg-source -x xl2tpd-keepalive_$(DEB_VERSION).dsc $(TREE)
+	for arch in $(ARCHES); do (cd $(NEW)/$(TREE) && $(BUILD_DEB) -a$$arch) || exit; done
+	SOURCE_DATE_EPOCH=$$(dpkg-parsechangelog -l deploy/debian/changelog -S Timestamp) \
+		$(GO) run ./deploy/sbom $(NEW)/*.deb > $(NEW)/xl2tpd-keepalive_$(DEB_VERSION).cdx.json
+	cd $(NEW) && rm -r $(TREE) *.buildinfo *.changes && lintian --allow-root -I --pedantic --fail-on error,warning *.dsc *.deb
+	cd $(NEW) && sha256sum * > SHA256SUMS && cat SHA256SUMS
+	rm -rf $(RELEASE) && mv $(NEW) $(RELEASE)
+
+test: unit lint monitoring $(IMAGE)/root.ext4 disk
 	$(LAB) test
 
 unit: tools
 	$(GO) vet ./... && $(GO) vet -tags lab ./...
 	CGO_ENABLED=1 $(GO) test -race ./...
+
+SCRIPTS := .ci/run lab/image/build vici/testdata/charons.sh deploy/debian/tests/service \
+           $(wildcard $(addprefix deploy/debian/*.,preinst postinst prerm postrm))
+
+# SC2016 and SC2125: what stands in quotes is for another shell to expand. bash's own way to complete is SC2207 and, for
+# the word do, SC1010. An exposure of 15 is 1.5 in the table that is printed when a unit has more.
+lint: tools
+	shellcheck -e SC2016,SC2125 $(SCRIPTS)
+	shellcheck -s bash -e SC2207,SC1010 deploy/completion/xl2tpd-keepalive.bash
+	@for unit in deploy/*.service; do \
+		table=$$(systemd-analyze security --offline=yes --threshold=15 --no-pager $$unit) || { echo "$$table"; exit 1; }; \
+	done
+
+# Some tests execute themselves, so the kernel must know QEMU, too.
+test-architectures: architectures-tools
+	GOARCH=386 GO386=softfloat CGO_ENABLED=0 $(GO) test ./...
+	update-binfmts --enable
+	GOARCH=arm64 CGO_ENABLED=0 $(GO) test -timeout 60m ./...
+	GOARCH=arm GOARM=7 CGO_ENABLED=0 $(GO) test -timeout 60m ./...
 
 BENCHTIME ?= 300ms
 # Files lie in memory, as /run and /proc do.
@@ -197,8 +259,10 @@ disk:
 
 tools: NEEDED = $(TOOLS)
 deb-tools: NEEDED = debhelper
+release-tools: NEEDED = debhelper git lintian
 links-tools: NEEDED = iputils-ping
-tools deb-tools links-tools:
+architectures-tools: NEEDED = qemu-user-static binfmt-support
+tools deb-tools release-tools links-tools architectures-tools:
 	@missing=$$(for p in $(NEEDED); do dpkg-query -W -f='$${db:Status-Status}\n' $$p 2>/dev/null | grep -qx installed || echo $$p; done); \
 	if [ -n "$$missing" ]; then apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $$missing; fi
 
