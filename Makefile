@@ -190,7 +190,8 @@ disk:
 	$(GO) build -o $(DISK)/agent ./lab/agent
 	$(GO) build -o $(DISK)/bin/lns ./lab/lns
 	cp -r lab/scenarios lab/firewalls $(DISK)
-	$(foreach d,$(LAB_TESTS),$(GO) test -c -tags lab -o $(DISK)/tests/$(notdir $(d:/=)).test ./$(d) &&) true
+	$(foreach d,$(LAB_TESTS),$(GO) test -c -tags lab -o $(DISK)/tests/$(notdir $(d:/=)).test ./$(d) && \
+		grep -ho '^func Test[A-Za-z0-9_]*' $(d)*_lab_test.go | cut -c 6- > $(DISK)/tests/$(notdir $(d:/=)).names &&) true
 
 tools: NEEDED = $(TOOLS)
 deb-tools: NEEDED = debhelper

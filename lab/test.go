@@ -126,6 +126,7 @@ func (l lab) test(ctx context.Context) bool {
 		return false
 	}
 	scenarios = slices.DeleteFunc(scenarios, func(name string) bool { return slices.Contains(asked, name) })
+	tests = slices.DeleteFunc(tests, func(name string) bool { return !strings.HasSuffix(name, ".test") })
 	r := &results{}
 	cases := split(scenarios, tests, 2)
 	machines := newCrew(len(cases))
