@@ -43,7 +43,7 @@ LAB     := $(GO) run ./lab -image $(IMAGE) -disk $(DISK) -out $(CACHE)/out -cloc
            -set SEED=$(SEED) -set SPAN=$(SPAN) -set TUNNELS=$(TUNNELS) -set SAS=$(SAS)
 # Packages with tests that need a real daemon or kernel facility: *_lab_test.go.
 LAB_TESTS := $(sort $(dir $(shell find . -name '*_lab_test.go' -not -path './.cache/*')))
-TOOLS   := qemu-system-x86 mmdebstrap e2fsprogs gcc libc6-dev iproute2 git mandoc man-db zsh fish
+TOOLS   := qemu-system-x86 mmdebstrap e2fsprogs xz-utils gcc libc6-dev iproute2 git mandoc man-db zsh fish
 DEBIANS ?= bullseye bookworm trixie
 CODE    := $(filter-out deploy/ lab/,$(wildcard */))
 
