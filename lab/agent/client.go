@@ -123,7 +123,7 @@ func (c *client) configure(set settings) error {
 		i.stop() // if it runs
 	}
 	// xl2tpd's pppds outlive it for a while and would hold the old links.
-	if err := do("systemctl", "stop", "xl2tpd"); err != nil {
+	if err := systemd("stop", "xl2tpd"); err != nil {
 		return err
 	}
 	if err := poll(60*time.Second, noPPPD); err != nil {
@@ -167,7 +167,7 @@ func (c *client) nameAll() error {
 
 // restartDaemons returns when xl2tpd takes commands.
 func restartDaemons() error {
-	if err := do("systemctl", "restart", "strongswan", "xl2tpd"); err != nil {
+	if err := systemd("restart", "strongswan", "xl2tpd"); err != nil {
 		return err
 	}
 	return poll(10*time.Second, func() bool { return isPipe(controlPipe) })
@@ -306,10 +306,10 @@ func reason(records []record, tunnel string, at time.Time) string {
 
 // close takes everything down that the scenario brought up.
 func (c *client) close() {
-	exec.Command("systemctl", "stop", "xl2tpd-keepalive").Run()
+	systemd("stop", "xl2tpd-keepalive")
 	exec.Command("xl2tpd-keepalive", "remove-table").Run() // a stop leaves it behind for tunnels that were held
 	os.RemoveAll("/run/xl2tpd-keepalive")
-	exec.Command("systemctl", "stop", "xl2tpd", "NetworkManager").Run()
+	systemd("stop", "xl2tpd", "NetworkManager")
 	for _, i := range c.instances {
 		i.remove()
 	}

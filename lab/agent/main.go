@@ -66,6 +66,11 @@ func run(out *reporter) error {
 	for _, file := range c.Scenarios {
 		play(out, watch, filepath.Join(disk, "scenarios", file), c.Env)
 	}
+	if len(c.Tests) > 0 { // the last scenario has stopped it
+		if err := systemd("start", "strongswan"); err != nil {
+			return err
+		}
+	}
 	for _, name := range c.Tests {
 		goTest(out, name)
 	}
@@ -126,12 +131,12 @@ func play(out *reporter, watch *witnesses, file string, env map[string]string) {
 
 func goTest(out *reporter, name string) {
 	out.start(name)
+	began := busyTime()
 	tests, err := labTests(name)
 	if err != nil {
 		out.end(event.Fail, err.Error(), 0)
 		return
 	}
-	began := busyTime()
 	command := exec.Command(filepath.Join(disk, "tests", name), "-test.v", "-test.timeout=10m", "-test.run="+tests)
 	command.Dir = "/tmp"
 	pipe, err := command.StdoutPipe()
