@@ -78,7 +78,7 @@ type settings struct {
 // configure writes the client's strongSwan, xl2tpd and pppd configuration for all its peers, a LAC or an LNS for each,
 // and restarts the daemons.
 func (c *client) configure(set settings) error {
-	var swan strings.Builder
+	swan := section{}
 	sections := map[*instance]string{} // of each xl2tpd.conf; nil is that of xl2tpd.service
 	files := map[string]string{}
 	if set.names {
@@ -102,11 +102,11 @@ func (c *client) configure(set settings) error {
 			files[set.dialOptions(p)] = quiet
 		}
 		if p.ipsec {
-			swan.WriteString(connection(p.name, where, set.selector, port, !p.calls(), p.crowd > 0))
+			maps.Copy(swan, connection(p.name, where, set.selector, port, !p.calls(), p.crowd > 0))
 		}
 	}
 	maps.Copy(files, map[string]string{
-		swanctlConf:   swan.String() + secrets,
+		swanctlConf:   section{"connections": swan}.text() + secrets,
 		swanLog:       "charon-systemd {\n journal {\n  default = 0\n  ike = 1\n }\n}\n",
 		xl2tpdConf:    set.globalSection() + sections[nil],
 		answerOptions: quiet + "ipcp-accept-remote\n",
@@ -323,8 +323,8 @@ func (c *client) close() {
 		os.Remove(path)
 	}
 	os.WriteFile(xl2tpdConf, c.debians, 0o644)
-	exec.Command("systemctl", "restart", "strongswan").Run()
-	exec.Command("sh", "-c", "for l in $(ip -o link | grep -o ' to[0-9]*'); do ip link del $l; done").Run()
+	systemd("stop", "strongswan") // it would react to each address of the next scenario's peers
+	removeWires()
 }
 
 func newClient(dir string, out *reporter) (*client, error) {
