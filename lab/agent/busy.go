@@ -26,6 +26,9 @@ func busyTime() time.Duration {
 	return time.Duration(now.Nano())*time.Duration(runtime.NumCPU()) - time.Duration(idle*float64(time.Second))
 }
 
+// precision is /proc/uptime's.
+const precision = 10 * time.Millisecond
+
 // ledger is how long the guest worked for each word of a scenario.
 type ledger struct {
 	mu    sync.Mutex
@@ -51,13 +54,15 @@ func (l *ledger) total() (all time.Duration, text string) {
 	defer l.mu.Unlock()
 	all = busyTime() - l.began
 	l.words["rest"] = all
-	var names []string
+	names := []string{"rest"}
 	for name, spent := range l.words {
-		if name != "rest" {
-			l.words["rest"] -= spent
+		if name == "rest" {
+			continue
 		}
+		l.words["rest"] -= spent
 		names = append(names, name)
 	}
+	names = slices.DeleteFunc(names, func(name string) bool { return l.words[name] < precision })
 	slices.SortFunc(names, func(a, b string) int { return int(l.words[b] - l.words[a]) })
 	for i, name := range names {
 		names[i] = fmt.Sprintf("%s %.2f", name, l.words[name].Seconds())
