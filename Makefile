@@ -46,7 +46,7 @@ LAB     := $(GO) run ./lab -image $(IMAGE) -disk $(DISK) -out $(CACHE)/out -cloc
            -set SEED=$(SEED) -set SPAN=$(SPAN) -set TUNNELS=$(TUNNELS) -set SAS=$(SAS)
 # Packages with tests that need a real daemon or kernel facility: *_lab_test.go.
 LAB_TESTS := $(sort $(dir $(shell find . -name '*_lab_test.go' -not -path './.cache/*')))
-TOOLS   := qemu-system-x86 mmdebstrap e2fsprogs gcc libc6-dev iproute2 git mandoc man-db zsh fish shellcheck systemd
+TOOLS   := qemu-system-x86 mmdebstrap e2fsprogs xz-utils gcc libc6-dev iproute2 git mandoc man-db zsh fish shellcheck systemd
 DEBIANS ?= bullseye bookworm trixie
 CODE    := $(filter-out deploy/ lab/,$(wildcard */))
 
@@ -255,7 +255,8 @@ disk:
 	$(GO) build -o $(DISK)/agent ./lab/agent
 	$(GO) build -o $(DISK)/bin/lns ./lab/lns
 	cp -r lab/scenarios lab/firewalls $(DISK)
-	$(foreach d,$(LAB_TESTS),$(GO) test -c -tags lab -o $(DISK)/tests/$(notdir $(d:/=)).test ./$(d) &&) true
+	$(foreach d,$(LAB_TESTS),$(GO) test -c -tags lab -o $(DISK)/tests/$(notdir $(d:/=)).test ./$(d) && \
+		grep -ho '^func Test[A-Za-z0-9_]*' $(d)*_lab_test.go | cut -c 6- > $(DISK)/tests/$(notdir $(d:/=)).names &&) true
 
 tools: NEEDED = $(TOOLS)
 deb-tools: NEEDED = debhelper

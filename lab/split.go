@@ -14,15 +14,19 @@ const usual = 50
 // took is how many seconds of this host's time each one takes, roughly. It
 // decides only which of them share a machine.
 var took = map[string]int{
-	"busy-link.txtar": 40, "clock.txtar": 45, "come-back.txtar": 60, "configuration.txtar": 45, "doctor-host.txtar": 75,
-	"doctor.txtar": 75, "guard-evidence.txtar": 50, "guard-firewalls.txtar": 110, "guard-foreign.txtar": 35,
-	"guard-kills.txtar": 110, "guard-life-returns.txtar": 70, "guard-lns-userspace.txtar": 65, "guard-lns.txtar": 80,
-	"guard-nat.txtar": 70, "guard-peers.txtar": 100, "guard-port.txtar": 60, "guard-restart.txtar": 80,
-	"guard-slow.txtar": 80, "guard-stopped.txtar": 50, "guard-twins.txtar": 40, "half-closed.txtar": 40,
-	"hello-deaf-userspace.txtar": 35, "hook.txtar": 60, "hostile.txtar": 140, "hung-up.txtar": 50, "idle-timer.txtar": 35,
-	"killed-daemons.txtar": 120, "late-userspace.txtar": 60, "network-manager.txtar": 60, "nat.txtar": 130, "recovery.txtar": 170,
-	"wrong-password-userspace.txtar": 150,
-	"helloguard.test":                35, "lns.test": 10, "probe.test": 15, "xl2tpd.test": 60,
+	"busy-link.txtar": 40, "come-back.txtar": 40, "configuration.txtar": 75, "doctor-host.txtar": 90,
+	"doctor.txtar": 95, "guard-blocked.txtar": 35, "guard-clock.txtar": 215, "guard-deaf.txtar": 75,
+	"guard-firewalls.txtar": 115, "guard-flood.txtar": 150, "guard-flush.txtar": 135, "guard-foreign.txtar": 35,
+	"guard-kills.txtar": 195, "guard-late.txtar": 100, "guard-life-returns.txtar": 90,
+	"guard-lns-userspace.txtar": 70, "guard-lns.txtar": 90, "guard-lo-rule.txtar": 65, "guard-load.txtar": 65,
+	"guard-no-clear.txtar": 35, "guard-peers.txtar": 125, "guard-port.txtar": 70, "guard-restart.txtar": 80,
+	"guard-sccrq.txtar": 30, "guard-slow-userspace.txtar": 60, "guard-slow.txtar": 95,
+	"guard-unavailable.txtar": 75, "guard-userspace.txtar": 75, "half-closed.txtar": 40, "helloguard.test": 35,
+	"hook.txtar": 30, "hostile.txtar": 125, "killed-daemons.txtar": 65, "l2tp.test": 5, "late-userspace.txtar": 110,
+	"lns.test": 10, "nat.txtar": 70, "network-manager-ipsec.txtar": 35, "options.test": 5, "ping.txtar": 15,
+	"ppp.test": 110, "probe.test": 20, "recovery.txtar": 130, "second-xl2tpd.txtar": 35,
+	"stalled-journald.txtar": 80, "suspend.txtar": 70, "vici.test": 120, "wrong-password-userspace.txtar": 155,
+	"wrong-password.txtar": 115, "xl2tpd.test": 60,
 }
 
 // split spreads work over machines: the longest first, each to the machine

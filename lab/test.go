@@ -52,7 +52,8 @@ type results struct {
 func (r *results) print(clock vm.Clock, e event.Event, guest, host time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	took := fmt.Sprintf("%6.1f s of guest time (clock: %s), %.0f s here", guest.Seconds(), clock, host.Seconds())
+	took := fmt.Sprintf("%6.1f s of guest time (clock: %s), %.1f s of them busy, %.0f s here",
+		guest.Seconds(), clock, e.Busy, host.Seconds())
 	switch e.Kind {
 	case event.Pass:
 		r.passed++
@@ -125,6 +126,7 @@ func (l lab) test(ctx context.Context) bool {
 		fmt.Fprintln(os.Stderr, "lab:", err)
 		return false
 	}
+	tests = slices.DeleteFunc(tests, func(name string) bool { return !strings.HasSuffix(name, ".test") })
 	scenarios = slices.DeleteFunc(scenarios, func(name string) bool { return slices.Contains(asked, name) })
 	r := &results{}
 	cases := split(scenarios, tests, 2)

@@ -100,7 +100,7 @@ func keepaliveCommand(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		ts.Check(write(ourConf, os.Expand(ts.ReadFile(args[1]), ts.Getenv)))
 	default:
-		ts.Check(do("systemctl", args[0], "xl2tpd-keepalive"))
+		ts.Check(systemd(args[0], "xl2tpd-keepalive"))
 	}
 }
 

@@ -78,7 +78,7 @@ type settings struct {
 // configure writes the client's strongSwan, xl2tpd and pppd configuration for all its peers, a LAC or an LNS for each,
 // and restarts the daemons.
 func (c *client) configure(set settings) error {
-	var swan strings.Builder
+	swan := section{}
 	sections := map[*instance]string{} // of each xl2tpd.conf; nil is that of xl2tpd.service
 	files := map[string]string{}
 	if set.names {
@@ -102,11 +102,11 @@ func (c *client) configure(set settings) error {
 			files[set.dialOptions(p)] = quiet
 		}
 		if p.ipsec {
-			swan.WriteString(connection(p.name, where, set.selector, port, !p.calls(), p.crowd > 0))
+			maps.Copy(swan, connection(p.name, where, set.selector, port, !p.calls(), p.crowd > 0))
 		}
 	}
 	maps.Copy(files, map[string]string{
-		swanctlConf:   swan.String() + secrets,
+		swanctlConf:   section{"connections": swan}.text() + secrets,
 		swanLog:       "charon-systemd {\n journal {\n  default = 0\n  ike = 1\n }\n}\n",
 		xl2tpdConf:    set.globalSection() + sections[nil],
 		answerOptions: quiet + "ipcp-accept-remote\n",
@@ -123,7 +123,7 @@ func (c *client) configure(set settings) error {
 		i.stop() // if it runs
 	}
 	// xl2tpd's pppds outlive it for a while and would hold the old links.
-	if err := do("systemctl", "stop", "xl2tpd"); err != nil {
+	if err := systemd("stop", "xl2tpd"); err != nil {
 		return err
 	}
 	if err := poll(60*time.Second, noPPPD); err != nil {
@@ -167,7 +167,7 @@ func (c *client) nameAll() error {
 
 // restartDaemons returns when xl2tpd takes commands.
 func restartDaemons() error {
-	if err := do("systemctl", "restart", "strongswan", "xl2tpd"); err != nil {
+	if err := systemd("restart", "strongswan", "xl2tpd"); err != nil {
 		return err
 	}
 	return poll(10*time.Second, func() bool { return isPipe(controlPipe) })
@@ -306,10 +306,10 @@ func reason(records []record, tunnel string, at time.Time) string {
 
 // close takes everything down that the scenario brought up.
 func (c *client) close() {
-	exec.Command("systemctl", "stop", "xl2tpd-keepalive").Run()
+	systemd("stop", "xl2tpd-keepalive")
 	exec.Command("xl2tpd-keepalive", "remove-table").Run() // a stop leaves it behind for tunnels that were held
 	os.RemoveAll("/run/xl2tpd-keepalive")
-	exec.Command("systemctl", "stop", "xl2tpd", "NetworkManager").Run()
+	systemd("stop", "xl2tpd", "NetworkManager")
 	for _, i := range c.instances {
 		i.remove()
 	}
@@ -323,8 +323,8 @@ func (c *client) close() {
 		os.Remove(path)
 	}
 	os.WriteFile(xl2tpdConf, c.debians, 0o644)
-	exec.Command("systemctl", "restart", "strongswan").Run()
-	exec.Command("sh", "-c", "for l in $(ip -o link | grep -o ' to[0-9]*'); do ip link del $l; done").Run()
+	systemd("stop", "strongswan") // it would react to each address of the next scenario's peers
+	removeWires()
 }
 
 func newClient(dir string, out *reporter) (*client, error) {

@@ -10,8 +10,10 @@ import (
 	"xl2tpd-keepalive/lab/event"
 )
 
+type word = func(ts *testscript.TestScript, neg bool, args []string)
+
 // commands are what a scenario can say besides testscript's own words; lab/README.md lists them.
-var commands = map[string]func(*testscript.TestScript, bool, []string){
+var commands = map[string]word{
 	"peer":      peerCommand,
 	"twin":      twinCommand,
 	"crowd":     crowdCommand,

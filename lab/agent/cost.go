@@ -72,7 +72,7 @@ func ratioCommand(ts *testscript.TestScript, neg bool, args []string) {
 func startupCommand(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, neg, len(args) == 1, "startup LIMIT")
 	c := clientOf(ts)
-	ts.Check(do("systemctl", "restart", "xl2tpd-keepalive"))
+	ts.Check(systemd("restart", "xl2tpd-keepalive"))
 	var now unix.Timespec
 	ts.Check(unix.ClockGettime(unix.CLOCK_MONOTONIC, &now))
 	monotonic := func(name string) time.Duration {

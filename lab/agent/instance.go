@@ -101,7 +101,7 @@ func (i *instance) start() error {
 
 func (i *instance) stop() error {
 	if i.unit != "" {
-		return do("systemctl", "stop", i.unit)
+		return systemd("stop", i.unit)
 	}
 	return i.signal("TERM")
 }
@@ -215,9 +215,9 @@ func controlMain(verb string) error {
 	case "kill-all":
 		return killAll("/run/xl2tpd.pid")
 	case "stop":
-		return do("systemctl", "stop", "xl2tpd")
+		return systemd("stop", "xl2tpd")
 	case "start", "restart":
-		if err := do("systemctl", "restart", "xl2tpd"); err != nil {
+		if err := systemd("restart", "xl2tpd"); err != nil {
 			return err
 		}
 		return poll(10*time.Second, func() bool { return isPipe(controlPipe) })

@@ -19,9 +19,9 @@ const callerLAC = "host"
 // configureLAC writes what a caller's charon, xl2tpd and pppd read. It asks for its own address inside the tunnel, by
 // which it is known. `debug tunnel` makes xl2tpd say what comes out of order.
 func (p *peer) configureLAC() error {
+	p.connection = connection("l2tp", p.host.String(), p.selector(), "udp/1701", true, false)
 	options := filepath.Join(p.dir, "ppp-options")
 	for name, text := range map[string]string{
-		filepath.Join(p.dir, "swanctl/l2tp.conf"): connection("l2tp", p.host.String(), p.selector(), "udp/1701", true, false) + secrets,
 		filepath.Join(p.dir, "xl2tpd/xl2tpd.conf"): p.global() + fmt.Sprintf("debug tunnel = yes\n[lac %s]\nlns = %v\npppoptfile = %s\n",
 			callerLAC, p.host, options),
 		options: quiet + p.ppp.String() + ":\n",
@@ -45,7 +45,7 @@ func (p *peer) startLAC() error {
 
 // controlPipe is a caller's xl2tpd's, as seen from outside its namespaces.
 func (p *peer) controlPipe() string {
-	return fmt.Sprintf("/proc/%d/root%s", p.hold.Process.Pid, controlPipe)
+	return p.space.root() + controlPipe
 }
 
 func isPipe(path string) bool {

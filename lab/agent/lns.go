@@ -13,15 +13,10 @@ import (
 
 // configureLNS writes what charon reads, and xl2tpd and its pppd where the peer is a Debian one.
 func (p *peer) configureLNS() error {
-	if err := write(filepath.Join(p.dir, "swanctl/l2tp.conf"), connection("l2tp", "%any", p.selector(), "udp", false, false)+secrets); err != nil {
-		return err
-	}
+	p.connection = connection("l2tp", "%any", p.selector(), "udp", false, false)
 	options, require := "noauth\n", "require authentication = no\n"
 	if p.secret != "" {
 		options, require = "auth\nrequire-mschap-v2\n", "require authentication = yes\nrefuse pap = yes\n"
-		if err := write(filepath.Join(p.dir, "chap-secrets"), "lab * "+p.secret+" *\n"); err != nil {
-			return err
-		}
 	}
 	if err := write(filepath.Join(p.dir, "ppp-options"), options+"noccp\nlcp-echo-interval 0\nlcp-echo-failure 0\nipcp-accept-remote\n"); err != nil {
 		return err
@@ -63,7 +58,7 @@ func (p *peer) startLNS() error {
 	if err := command.Start(); err != nil {
 		return err
 	}
-	p.procs = append(p.procs, command)
+	p.procs = append(p.procs, command.Cmd)
 	listening := make(chan struct{})
 	go func() {
 		defer log.Close()

@@ -19,7 +19,7 @@ func (p *peer) iperf(mbits, seconds int, download bool) (float64, error) {
 	if err := server.Start(); err != nil {
 		return 0, err
 	}
-	defer end(server) // another one finds its port free
+	defer end(server.Cmd) // another one finds its port free
 	if err := poll(5*time.Second, func() bool { return p.exec("sh", "-c", "ss -tln | grep -q :5201").Run() == nil }); err != nil {
 		return 0, fmt.Errorf("iperf3's server: %w", err)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -32,8 +33,10 @@ type peer struct {
 	crowd             int  // so many LNSs in one process
 	said              int  // how much a real xl2tpd had logged when it was last dialled
 
-	hold  *exec.Cmd // keeps the namespaces
-	procs []*exec.Cmd
+	connection section // that its charon has
+
+	space, natSpace *space
+	procs           []*exec.Cmd
 }
 
 // newPeer makes peer number n.
@@ -83,7 +86,7 @@ func (p *peer) selector() string {
 	return "udp/1701"
 }
 
-// start brings up the namespaces' holder, charon and the L2TP daemon.
+// start gives the peer its own files, and starts charon and the L2TP daemon.
 func (p *peer) start() error {
 	configure, serve := p.configureLNS, p.startLNS
 	if p.calls() {
@@ -92,18 +95,15 @@ func (p *peer) start() error {
 	if err := configure(); err != nil {
 		return err
 	}
-	lend := ""
-	if p.secret != "" {
-		lend = fmt.Sprintf("mount --bind %s/chap-secrets /etc/ppp/chap-secrets && ", p.dir)
-	}
-	script := fmt.Sprintf("mount -t tmpfs tmpfs /run && mkdir -p /run/xl2tpd && mount --bind %s/swanctl /etc/swanctl/conf.d && "+
-		"mount --bind %s/xl2tpd /etc/xl2tpd && %smkdir /run/ready && exec sleep infinity", p.dir, p.dir, lend)
-	p.hold = exec.Command("ip", "netns", "exec", "peer-"+p.name, "unshare", "--mount", "--propagation", "private", "sh", "-c", script)
-	if err := p.hold.Start(); err != nil {
+	if err := p.configurePPP(); err != nil {
 		return err
 	}
-	if err := poll(5*time.Second, func() bool { return p.exec("test", "-d", "/run/ready").Run() == nil }); err != nil {
-		return fmt.Errorf("peer %s: its namespaces: %w", p.name, err)
+	mounts := map[string]string{
+		filepath.Join(p.dir, "xl2tpd"): "/etc/xl2tpd",
+		filepath.Join(p.dir, "ppp"):    "/etc/ppp",
+	}
+	if err := p.space.mount(mounts); err != nil {
+		return fmt.Errorf("peer %s: %w", p.name, err)
 	}
 	if p.ipsec {
 		if err := p.startCharon(); err != nil {
@@ -113,11 +113,24 @@ func (p *peer) start() error {
 	return serve()
 }
 
-// exec makes a command that will run in the peer's network and mount namespaces.
-func (p *peer) exec(args ...string) *exec.Cmd {
-	pid := fmt.Sprint(p.hold.Process.Pid)
-	return exec.Command("nsenter", append([]string{"-t", pid, "-m", "-n", "--"}, args...)...)
+// configurePPP writes the peer's /etc/ppp, which has Debian's options and none of its scripts.
+func (p *peer) configurePPP() error {
+	options, err := os.ReadFile("/etc/ppp/options")
+	if err != nil {
+		return err
+	}
+	secrets := ""
+	if p.secret != "" {
+		secrets = "lab * " + p.secret + " *\n"
+	}
+	return errors.Join(
+		write(filepath.Join(p.dir, "ppp/options"), string(options)),
+		write(filepath.Join(p.dir, "ppp/chap-secrets"), secrets),
+	)
 }
+
+// exec makes a command that will run in the peer's network and mount namespaces.
+func (p *peer) exec(args ...string) *job { return p.space.command(args...) }
 
 func (p *peer) run(log string, args ...string) error {
 	file, err := os.Create(filepath.Join(p.dir, log))
@@ -130,7 +143,7 @@ func (p *peer) run(log string, args ...string) error {
 	if err := command.Start(); err != nil {
 		return err
 	}
-	p.procs = append(p.procs, command)
+	p.procs = append(p.procs, command.Cmd)
 	return nil
 }
 
@@ -150,11 +163,10 @@ func (p *peer) stop() {
 	for i := len(p.procs) - 1; i >= 0; i-- {
 		end(p.procs[i])
 	}
-	if p.hold != nil {
-		end(p.hold)
-	}
-	for _, ns := range []string{"peer-", "nat-"} {
-		exec.Command("ip", "netns", "del", ns+p.name).Run()
+	for _, s := range []*space{p.space, p.natSpace} {
+		if s != nil {
+			s.close()
+		}
 	}
 }
 

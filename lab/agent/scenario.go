@@ -14,6 +14,7 @@ import (
 // the client host.
 type scenarioT struct {
 	out    *reporter
+	ledger *ledger
 	failed bool
 	reason string
 }
@@ -27,11 +28,13 @@ func (t *scenarioT) Run(name string, f func(testscript.T)) {
 		f(sub)
 	}()
 	<-done
+	busy, words := t.ledger.total()
+	t.out.report(event.Event{Kind: event.Log, Text: "busy seconds: " + words})
 	if sub.failed {
-		t.out.end(event.Fail, sub.reason)
+		t.out.end(event.Fail, sub.reason, busy)
 		return
 	}
-	t.out.end(event.Pass, "")
+	t.out.end(event.Pass, "", busy)
 }
 
 func (t *scenarioT) Log(args ...any) {

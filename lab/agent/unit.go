@@ -261,7 +261,7 @@ func pinnedCommand(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func property(ts *testscript.TestScript, name string) string {
-	text, err := output("systemctl", "show", "--value", "-p", name, "xl2tpd-keepalive")
+	text, err := serviceProperty(name)
 	ts.Check(err)
 	return text
 }

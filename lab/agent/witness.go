@@ -141,7 +141,8 @@ func htons(v uint16) uint16 { return binary.NativeEndian.Uint16(binary.BigEndian
 
 // watchJournal reports each journal message from now on.
 func watchJournal(seen func(identifier, text string, at time.Time)) error {
-	command := exec.Command("journalctl", "--follow", "--lines=0", "--output=json")
+	command := exec.Command("journalctl", "--follow", "--lines=0", "--output=json",
+		"--output-fields=SYSLOG_IDENTIFIER,_COMM,MESSAGE")
 	pipe, err := command.StdoutPipe()
 	if err != nil {
 		return err

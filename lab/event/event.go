@@ -28,6 +28,7 @@ type Event struct {
 	Reason   string    `json:"reason,omitempty"`
 	Text     string    `json:"text,omitempty"`
 	Name     string    `json:"name,omitempty"`
+	Busy     float64   `json:"busy,omitempty"` // seconds that the guest's processors worked for what held or did not
 }
 
 // Case is what the host asks of the guest: the file case.json on the second disk.
