@@ -233,14 +233,14 @@ func (b *Brain) absent(in *instance, s *xl2tpd.Section, last *closing, now time.
 	case b.climbing(l, s, now) != "":
 		r.Doing = b.climbing(l, s, now)
 	case l.last != nil && l.last.operator:
-		r.Doing = "stays down until it is dialled again"
+		r.Doing, r.ByHand = "stays down until it is dialled again", true
 	case s.Redial || s.Autodial:
 		r.Doing = "xl2tpd redials, unless it was hung up"
 	default:
-		r.Doing = "waits to be dialled"
+		r.Doing, r.ByHand = "waits to be dialled", true
 	}
 	if !b.configured(in.name(s)).Keepalive {
-		r.State, r.Doing = Off.String(), "nothing: keepalive = no"
+		r.State, r.Doing, r.ByHand = Off.String(), "nothing: keepalive = no", false
 	}
 	return r
 }

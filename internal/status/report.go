@@ -27,8 +27,9 @@ type Tunnel struct {
 	// Vendor is what the far end calls itself; empty if not known.
 	Vendor string    `json:"vendor,omitempty"`
 	State  string    `json:"state"`
-	Since  time.Time `json:"since,omitzero"` // of State; zero: not known
-	Doing  string    `json:"doing"`          // what is being done about it now
+	Since  time.Time `json:"since,omitzero"`    // of State; zero: not known
+	Doing  string    `json:"doing"`             // what is being done about it now
+	ByHand bool      `json:"by_hand,omitempty"` // down until somebody dials it: nothing is wrong
 
 	Link  *Link  `json:"link"`  // null: none
 	SA    *SA    `json:"sa"`    // null: none
