@@ -15,9 +15,9 @@ import (
 	"xl2tpd-keepalive/internal/xl2tpdconf"
 )
 
-// check reads both files and says what is wrong. Files that are not named need
+// checkConfig reads both files and says what is wrong. Files that are not named need
 // not be there.
-func check(o options, stdout, stderr io.Writer) int {
+func checkConfig(o options, stdout, stderr io.Writer) int {
 	if len(o.names) > 0 {
 		if o.config != "" {
 			return misused(stderr, "check-config", "two files: %s and %s", o.config, o.names[0])
@@ -45,7 +45,7 @@ func check(o options, stdout, stderr io.Writer) int {
 	x, err := xl2tpd.ReadConf(xl2tpdConf)
 	switch {
 	case o.xl2tpdConf == "" && errors.Is(err, fs.ErrNotExist):
-		fmt.Fprintf(stderr, "warning: no %s, so section names can't be compared; name it with -xl2tpd-config\n", xl2tpd.DefaultConfPath)
+		fmt.Fprintf(stderr, "warning: no %s, so section names can't be compared; name it with --xl2tpd-config\n", xl2tpd.DefaultConfPath)
 	case err != nil:
 		cantRead(stderr, xl2tpdConf, err)
 		return exitError

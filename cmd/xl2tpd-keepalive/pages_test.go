@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"flag"
 	"os"
 	"os/exec"
 	"regexp"
@@ -14,14 +15,13 @@ import (
 
 const deploy = "../../deploy/"
 
-// commandLines returns the commands of usage, each with its flags.
+// commandLines returns the commands, each with its flags.
 func commandLines() map[string][]string {
 	lines := map[string][]string{}
-	for _, line := range regexp.MustCompile(`(?m)^  (\S+) .*(\n {16}.*)?$`).FindAllStringSubmatch(usage, -1) {
-		lines[line[1]] = nil
-		for _, flag := range regexp.MustCompile(`\[(-[-a-zA-Z0-9]+)`).FindAllStringSubmatch(line[0], -1) {
-			lines[line[1]] = append(lines[line[1]], flag[1])
-		}
+	for _, c := range commands() {
+		lines[c.name] = nil
+		o := defaults()
+		c.flagSet(&o).VisitAll(func(f *flag.Flag) { lines[c.name] = append(lines[c.name], dashed(f.Name)) })
 	}
 	return lines
 }
@@ -58,6 +58,8 @@ func TestManualOfCommands(t *testing.T) {
 		for _, m := range regexp.MustCompile(`(?m)^\.Op Fl (\S+)`).FindAllStringSubmatch(synopsis, -1) {
 			described = append(described, "-"+m[1])
 		}
+		slices.Sort(described)
+		slices.Sort(flags)
 		if !slices.Equal(described, flags) {
 			t.Errorf("xl2tpd-keepalive(8): %s has flags %q, usage %q", command, described, flags)
 		}

@@ -18,10 +18,10 @@ import (
 	"xl2tpd-keepalive/internal/status"
 )
 
-// show prints the report of the running service, again each second with -watch.
+// show prints the report of the running service, again each second with --watch.
 func show(o options, stdout, stderr io.Writer) int {
 	if o.json && o.short {
-		return misused(stderr, "status", "-json and -short exclude each other")
+		return misused(stderr, "status", "--json and --short exclude each other")
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
@@ -118,7 +118,7 @@ func clip(text string, columns, rows int) string {
 		used += needed[shown]
 		shown++
 	}
-	return strings.Join(lines[:shown], "") + fmt.Sprintf("… more lines: %d; name tunnels, or use -short\n", len(lines)-shown)
+	return strings.Join(lines[:shown], "") + fmt.Sprintf("… more lines: %d; name tunnels, or use --short\n", len(lines)-shown)
 }
 
 // coloured tells whether colours are welcome, see https://no-color.org.

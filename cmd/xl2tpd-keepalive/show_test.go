@@ -14,8 +14,8 @@ func TestClip(t *testing.T) {
 	}{
 		{80, 24, page},
 		{80, 5, page},
-		{80, 4, "one\ntwo\n… more lines: 2; name tunnels, or use -short\n"},
-		{2, 7, "one\ntwo\n… more lines: 2; name tunnels, or use -short\n"}, // lines of two rows, and of three
+		{80, 4, "one\ntwo\n… more lines: 2; name tunnels, or use --short\n"},
+		{2, 7, "one\ntwo\n… more lines: 2; name tunnels, or use --short\n"}, // lines of two rows, and of three
 		{0, 0, page}, // not known
 		{80, 1, page},
 	} {
