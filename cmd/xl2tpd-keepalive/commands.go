@@ -67,8 +67,11 @@ func commands() []command {
 		name: "doctor", brief: "look for what closes tunnels",
 		about:   "It changes nothing. The exit status is 1 if anything was found.",
 		example: "sudo xl2tpd-keepalive doctor",
-		flags:   defineJSON,
-		run:     examine,
+		flags: func(f *flag.FlagSet, o *options) {
+			defineJSON(f, o)
+			f.BoolVar(&o.problems, "problems", false, "print only what is wrong")
+		},
+		run: examine,
 	}, {
 		name: "check-config", args: "[FILE]", words: 1, brief: "tell what is wrong with keepalive.conf",
 		about:   "It reads xl2tpd.conf too, and compares the names of the sections.",

@@ -57,6 +57,7 @@ type options struct {
 	json       bool
 	watch      bool
 	short      bool
+	problems   bool
 	ping       pingOptions
 	names      []string // words behind the flags, or between them
 }

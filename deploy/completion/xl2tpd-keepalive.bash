@@ -24,7 +24,7 @@ _xl2tpd_keepalive() {
 	check-config) flags+=' --config --xl2tpd-config' ;;
 	status) flags+=' --json --short --watch' ;;
 	ping) flags+=' -c -i -s -M --json' ;;
-	doctor) flags+=' --json' ;;
+	doctor) flags+=' --json --problems' ;;
 	help) flags=$commands ;;
 	esac
 	COMPREPLY=($(compgen -W "$flags" -- "$word"))

@@ -23,3 +23,4 @@ complete -c xl2tpd-keepalive -n '__fish_seen_subcommand_from ping' -o c -x -d 'S
 complete -c xl2tpd-keepalive -n '__fish_seen_subcommand_from ping' -o i -x -d 'Send one every so many seconds'
 complete -c xl2tpd-keepalive -n '__fish_seen_subcommand_from ping' -o s -x -d 'Send so many bytes of data'
 complete -c xl2tpd-keepalive -n '__fish_seen_subcommand_from ping' -o M -x -a do -d 'Do not fragment'
+complete -c xl2tpd-keepalive -n '__fish_seen_subcommand_from doctor' -l problems -d 'Only what is wrong'

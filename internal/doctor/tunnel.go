@@ -12,18 +12,16 @@ import (
 // tunnels checks each tunnel there is.
 func (e *exam) tunnels() []Finding {
 	var all []Finding
-	var routers []string
+	var routers []*status.Tunnel
 	for _, t := range e.report.Tunnels {
 		name := title(&t)
 		all = append(all, e.tunnel(name, &t)...)
 		if yamaha(t.Vendor) {
-			routers = append(routers, name)
+			routers = append(routers, &t)
 		}
 	}
 	if routers != nil {
-		f := good("router", strings.Join(routers, ", "), "Yamaha; these lines, entered there, would spare all its clients the trouble")
-		f.Remedy = yamahaLines
-		all = append(all, f)
+		all = append(all, router(routers))
 	}
 	return all
 }
@@ -65,6 +63,9 @@ func (e *exam) state(name string, t *status.Tunnel) Finding {
 			why += "; ended last by: " + t.Last.Reason
 		}
 		f := bad(check, name, why)
+		if t.ByHand {
+			f = note(check, name, why)
+		}
 		i := e.instance(t.Instance)
 		switch {
 		case i == nil || !i.Runs(): // no wonder, and it has a check of its own
@@ -73,10 +74,9 @@ func (e *exam) state(name string, t *status.Tunnel) Finding {
 		case isLAC && strings.Contains(lac, ", "): // one of several that nobody can tell apart
 			f.Remedy = []string{"give each of them a pppoptfile of its own, then this says which one is down", journal(*i)}
 		case isLAC && t.Link == nil:
-			f.Remedy = []string{
-				tell(i.Pipe, "c", lac, ""),
-				"if it is to be down: `keepalive = no` in its section of /etc/xl2tpd/keepalive.conf",
-				journal(*i),
+			f.Remedy = []string{tell(i.Pipe, "c", lac, "")}
+			if !t.ByHand {
+				f.Remedy = append(f.Remedy, "if it is to be down: `keepalive = no` in its section of /etc/xl2tpd/keepalive.conf", journal(*i))
 			}
 		default:
 			f.Remedy = []string{journal(*i)}
@@ -94,11 +94,13 @@ func (e *exam) state(name string, t *status.Tunnel) Finding {
 	return good(check, name, "%s", t.State)
 }
 
-// tell is how to have xl2tpd dial a LAC or hang it up, with a remark, or why that can't
-// be done from outside.
+// renamed is what to do with a LAC whose name xl2tpd's control pipe does not take.
+const renamed = "give it another name in xl2tpd.conf, without white space: xl2tpd can't be told to dial it, or to hang it up, by this one"
+
+// tell is how to have xl2tpd dial a LAC or hang it up, with a remark.
 func tell(pipe, verb, lac, remark string) string {
-	if err := xl2tpd.CheckLAC(lac); err != nil {
-		return err.Error()
+	if xl2tpd.CheckLAC(lac) != nil {
+		return renamed
 	}
 	return fmt.Sprintf("echo %s > %s", quoted(verb+" "+lac), pipe) + remark
 }
