@@ -200,12 +200,14 @@ func (s sa) report() *status.SA {
 
 // doing says what is done for a tunnel.
 func (t *tunnel) doing(now time.Time) string {
-	switch t.state {
-	case Down:
+	switch {
+	case t.state == Down:
 		return "waits for the link's addresses"
-	case Off:
+	case t.state == Off:
 		return "nothing: keepalive = no"
-	case Silent:
+	case t.settings.Observe:
+		return "watches only: keepalive = observe"
+	case t.state == Silent:
 		return fmt.Sprintf("asks every %v, %d echo requests unanswered", t.settings.Interval, t.lost)
 	}
 	if t.inFlight == echoing {

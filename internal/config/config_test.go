@@ -266,7 +266,7 @@ func TestInstalledFile(t *testing.T) {
 	if len(c.Sections) != 2 {
 		t.Errorf("%+v", c.Sections)
 	}
-	for _, key := range []string{"keepalive", "interval", "timeout", "target", "hello guard", "recover", "hook", "metrics"} {
+	for _, key := range []string{"keepalive", "interval", "timeout", "failures", "target", "hello guard", "recover", "hook", "metrics"} {
 		if !strings.Contains(text, "\n;"+key+" = ") {
 			t.Errorf("%s is not in it", key)
 		}
@@ -328,7 +328,9 @@ func TestGuard(t *testing.T) {
 		"[global]\nhello guard = on\n":   GuardOn,
 		"[global]\nhello guard = off\n":  GuardOff,
 		"[global]\nkeepalive = no\n":     GuardOff,
-		"[lac a]\nhello guard = off\n":   GuardAuto,
+		"[global]\nkeepalive = observe\nhello guard = on\n":          GuardOff,
+		"[global]\nkeepalive = observe\n[lac a]\nkeepalive = yes\n":  GuardAuto,
+		"[lac a]\nhello guard = off\n":                               GuardAuto,
 		"[global]\nhello guard = off\n[lac a]\nhello guard = on\n":   GuardOn,
 		"[global]\nhello guard = off\n[lac a]\nhello guard = auto\n": GuardAuto,
 	} {
@@ -339,6 +341,20 @@ func TestGuard(t *testing.T) {
 		if got := c.Guard(); got != want {
 			t.Errorf("%q: %v, want %v", text, got, want)
 		}
+	}
+}
+
+// A tunnel that is watched only is not brought back, whatever recover says.
+func TestObserve(t *testing.T) {
+	c, err := Parse("f", []byte("[global]\nkeepalive = observe\nrecover = full\n[lac a]\nkeepalive = yes\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := c.Global; !s.Keepalive || !s.Observe || s.Recovery(true) != RecoverOff {
+		t.Errorf("%+v", s)
+	}
+	if s := c.For("", "lac", "a"); s.Observe || s.Recovery(true) != RecoverFull {
+		t.Errorf("%+v", s)
 	}
 }
 
@@ -374,6 +390,8 @@ func TestFormatParse(t *testing.T) {
 				interval := rapid.IntRange(minInterval, maxInterval).Draw(t, "interval")
 				timeout := rapid.IntRange(minTimeout, min(maxTimeout, interval)).Draw(t, "timeout")
 				s := set(rapid.Bool().Draw(t, "keepalive"), interval, timeout, "")
+				s.Failures = rapid.IntRange(minFailures, maxFailures).Draw(t, "failures")
+				s.Observe = s.Keepalive && rapid.Bool().Draw(t, "observe")
 				if kind == "lac" {
 					s.Target = netip.AddrFrom4([4]byte{192, 0, 2, rapid.Byte().Draw(t, "target")})
 				}
@@ -395,8 +413,12 @@ func TestFormatParse(t *testing.T) {
 
 func format(kind, name string, s Settings) string {
 	keepalive := map[bool]string{true: "yes", false: "no"}[s.Keepalive]
+	if s.Observe {
+		keepalive = "Observe"
+	}
 	text := "[" + kind + " " + name + "]\nkeepalive = " + keepalive +
-		"\ninterval = " + strconv.Itoa(int(s.Interval.Seconds())) + " ; seconds\ntimeout=" + strconv.Itoa(int(s.Timeout.Seconds())) + "\n"
+		"\ninterval = " + strconv.Itoa(int(s.Interval.Seconds())) + " ; seconds\ntimeout=" + strconv.Itoa(int(s.Timeout.Seconds())) +
+		"\nfailures = " + strconv.Itoa(s.Failures) + "\n"
 	if s.Target.IsValid() {
 		text += "target = " + s.Target.String() + "\n"
 	}
