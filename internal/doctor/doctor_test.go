@@ -627,6 +627,26 @@ func TestYamaha(t *testing.T) {
 	}
 }
 
+// Where the far end is a Yamaha, the interval has to suit its idle timer.
+func TestIntervalForYamaha(t *testing.T) {
+	for conf, want := range map[string]bool{
+		"":                              false,
+		"[global]\ninterval = 44\n":     false,
+		"[global]\ninterval = 45\n":     true,
+		"[lac office]\ninterval = 60\n": true,
+		"[lac /etc/other.conf office]\ninterval = 60\n":  false,
+		"[global]\ninterval = 60\nkeepalive = observe\n": false,
+	} {
+		p := healthy(t)
+		p.report.Tunnels[0].Vendor = "YAMAHA Corporation"
+		p.write(config.DefaultPath, conf)
+		all := Examine(t.Context(), p.Host)
+		if got := slices.ContainsFunc(all, func(f Finding) bool { return f.Check == "interval" && f.Kind == Note }); got != want {
+			t.Errorf("%q: %v, want %v", conf, got, want)
+		}
+	}
+}
+
 func TestText(t *testing.T) {
 	all := []Finding{good("VICI", "", "answers\x1b[2J"), bad("state", "lac office", "down", "do this", "then that"),
 		unknown("unanswered Hellos", "", "no journal"), note("router", "lac office", "a Yamaha", "where N is")}

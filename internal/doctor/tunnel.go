@@ -16,7 +16,8 @@ func (e *exam) tunnels() []Finding {
 	for _, t := range e.report.Tunnels {
 		name := title(&t)
 		all = append(all, e.tunnel(name, &t)...)
-		if yamaha(t.Vendor) {
+		if t.Yamaha() {
+			all = append(all, e.interval(name, &t)...)
 			routers = append(routers, &t)
 		}
 	}
@@ -24,6 +25,23 @@ func (e *exam) tunnels() []Finding {
 		all = append(all, router(routers))
 	}
 	return all
+}
+
+// interval looks whether echo requests are too rare for the idle timer of a Yamaha. Whether that is on, nobody can know.
+func (e *exam) interval(name string, t *status.Tunnel) []Finding {
+	kind, section, known := strings.Cut(t.Name, " ")
+	if e.conf == nil || !known {
+		return nil
+	}
+	path := ""
+	if i := e.instance(t.Instance); i != nil {
+		path = i.Path
+	}
+	text := e.conf.For(path, kind, section).TooRare()
+	if text == "" {
+		return nil
+	}
+	return []Finding{note("interval", name, text)}
 }
 
 func title(t *status.Tunnel) string {

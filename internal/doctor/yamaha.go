@@ -7,9 +7,6 @@ import (
 	"xl2tpd-keepalive/internal/status"
 )
 
-// yamaha tells a Yamaha router by its Vendor Name.
-func yamaha(vendor string) bool { return strings.Contains(strings.ToLower(vendor), "yamaha") }
-
 // router has lines for the console of a Yamaha router, to which these tunnels lead. The lines belong to one of the
 // router's own tunnels.
 func router(tunnels []*status.Tunnel) Finding {

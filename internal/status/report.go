@@ -2,6 +2,7 @@ package status
 
 import (
 	"net/netip"
+	"strings"
 	"time"
 )
 
@@ -36,6 +37,9 @@ type Tunnel struct {
 	Guard *Guard `json:"guard"` // null: no control packet was seen
 	Last  *Close `json:"last_close"`
 }
+
+// Yamaha tells a Yamaha router by its Vendor Name.
+func (t *Tunnel) Yamaha() bool { return strings.Contains(strings.ToLower(t.Vendor), "yamaha") }
 
 // Link is the tunnel's pppN.
 type Link struct {
