@@ -111,6 +111,17 @@ func TestInstalledConfig(t *testing.T) {
 	}
 }
 
+// A reload with a wrong file fails before the service is told.
+func TestReloadChecksFirst(t *testing.T) {
+	var all []string
+	for _, m := range regexp.MustCompile(`(?m)^ExecReload=(.*)$`).FindAllStringSubmatch(read(t, "xl2tpd-keepalive.service"), -1) {
+		all = append(all, m[1])
+	}
+	if want := []string{"/usr/sbin/xl2tpd-keepalive check-config", "/bin/kill -HUP $MAINPID"}; !slices.Equal(all, want) {
+		t.Errorf("%q, want %q", all, want)
+	}
+}
+
 func TestManualForm(t *testing.T) {
 	for _, page := range []string{"xl2tpd-keepalive.8", "keepalive.conf.5"} {
 		for _, command := range [][]string{
