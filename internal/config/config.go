@@ -55,6 +55,10 @@ const (
 	RecoverAuto                  // as RecoverFull, if xl2tpd.conf has `redial` or `autodial` for the LAC
 )
 
+func (r Recover) String() string {
+	return [...]string{RecoverOff: "off", RecoverRedial: "redial", RecoverFull: "full", RecoverAuto: "auto"}[r]
+}
+
 // Guard says which of xl2tpd's Hellos are held back on a tunnel that is alive.
 type Guard int
 
@@ -63,6 +67,10 @@ const (
 	GuardAuto              // those that the peer leaves unanswered
 	GuardOn                // all, as in RFC 2661 §5.5
 )
+
+func (g Guard) String() string {
+	return [...]string{GuardOff: "off", GuardAuto: "auto", GuardOn: "on"}[g]
+}
 
 // HelloGuard is what Guard comes to: a tunnel that is not watched, or watched only, has no guard.
 func (s Settings) HelloGuard() Guard {
@@ -163,6 +171,39 @@ func (c *Config) Hooks() []string {
 	slices.Sort(all)
 	return slices.DeleteFunc(slices.Compact(all), func(path string) bool { return path == "" })
 }
+
+// summary is what holds for every tunnel without a section of its own, and how many have one, for the log.
+func (c *Config) summary() []any {
+	g := c.Global
+	keepalive := map[bool]string{true: "yes", false: "no"}[g.Keepalive]
+	if g.Observe {
+		keepalive = "observe"
+	}
+	all := []any{"keepalive", keepalive, "interval", g.Interval, "timeout", g.Timeout, "hello_guard", g.Guard.String(), "recover", g.Recover.String()}
+	if n := len(c.Sections); n > 0 {
+		all = append(all, "own_sections", n)
+	}
+	return all
+}
+
+// MetricsFault says why metrics are not read as they should be: by more people than this host's own, or by nobody;
+// empty: they are.
+func (c *Config) MetricsFault() string {
+	switch c.Metrics.Network {
+	case "tcp":
+		if at, err := netip.ParseAddrPort(c.Metrics.Address); err == nil && at.Addr().IsUnspecified() {
+			return fmt.Sprintf("metrics = %s: everybody who reaches this host can read them; 127.0.0.1:%d is for this host alone", c.Metrics.Address, at.Port())
+		}
+	case "unix":
+		if !strings.HasPrefix(c.Metrics.Address, runDir) {
+			return fmt.Sprintf("metrics = %s: the service's sandbox has no such place; put the socket below %s", c.Metrics.Address, runDir)
+		}
+	}
+	return ""
+}
+
+// runDir is the only folder that the service can write to.
+const runDir = "/run/xl2tpd-keepalive/"
 
 func (c *Config) find(kind, name string) *Section {
 	for i := range c.Sections {

@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"net/netip"
 	"os"
@@ -368,6 +369,39 @@ func TestMetrics(t *testing.T) {
 		c, err := Parse("f", []byte(text))
 		if err != nil || c.Metrics != want {
 			t.Errorf("%q: %v %v, want %v", text, c, err, want)
+		}
+	}
+}
+
+// Metrics that everybody may read, or nobody, are worth a word.
+func TestMetricsFault(t *testing.T) {
+	for value, want := range map[string]string{
+		"off": "", "127.0.0.1:9174": "", "192.0.2.1:9174": "", "/run/xl2tpd-keepalive/metrics": "",
+		"0.0.0.0:9174": "127.0.0.1:9174 is for this host alone", "[::]:1": "127.0.0.1:1 is for this host alone",
+		"/tmp/x.sock": "below /run/xl2tpd-keepalive/", "/run/xl2tpd-keepalive-other/x": "below /run/xl2tpd-keepalive/",
+	} {
+		c, err := Parse("f", []byte("[global]\nmetrics = "+value+"\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := c.MetricsFault(); (got == "") != (want == "") || !strings.Contains(got, want) {
+			t.Errorf("%s: %q, want …%s…", value, got, want)
+		}
+	}
+}
+
+// The log says what has been read, also of a file with [global] alone.
+func TestSummary(t *testing.T) {
+	for text, want := range map[string]string{
+		"[global]\ninterval = 20\nrecover = yes\n": "[keepalive yes interval 20s timeout 3s hello_guard auto recover auto]",
+		"[global]\nkeepalive = observe\n[lac a]\n": "[keepalive observe interval 10s timeout 3s hello_guard auto recover off own_sections 1]",
+	} {
+		c, err := Parse("f", []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprint(c.summary()); got != want {
+			t.Errorf("%q: %s, want %s", text, got, want)
 		}
 	}
 }

@@ -627,6 +627,15 @@ func TestYamaha(t *testing.T) {
 	}
 }
 
+func TestOpenMetrics(t *testing.T) {
+	p := healthy(t)
+	p.write(config.DefaultPath, "[global]\nmetrics = 0.0.0.0:9174\n")
+	all := Examine(t.Context(), p.Host)
+	if !slices.ContainsFunc(all, func(f Finding) bool { return f.Check == "metrics" && f.Kind == Note }) {
+		t.Errorf("%+v", all)
+	}
+}
+
 // Where the far end is a Yamaha, the interval has to suit its idle timer.
 func TestIntervalForYamaha(t *testing.T) {
 	for conf, want := range map[string]bool{
