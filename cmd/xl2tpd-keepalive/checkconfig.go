@@ -94,6 +94,9 @@ func checkConfig(o options, stdout, stderr io.Writer) int {
 			fmt.Fprintln(stderr, "warning:", line)
 		}
 	}
+	if fault := c.MetricsFault(); fault != "" {
+		fmt.Fprintln(stderr, "warning:", fault)
+	}
 	for _, path := range c.Hooks() {
 		if err := hook.CheckForService(path); err != nil {
 			fmt.Fprintln(stderr, "warning: hook will not be run:", err)

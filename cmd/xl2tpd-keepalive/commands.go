@@ -7,6 +7,8 @@ import (
 	"os"
 	"slices"
 
+	"golang.org/x/term"
+
 	"xl2tpd-keepalive/internal/status"
 )
 
@@ -33,7 +35,7 @@ func commands() []command {
 		example: "sudo systemctl stop xl2tpd-keepalive && sudo xl2tpd-keepalive run --debug",
 		flags: func(f *flag.FlagSet, o *options) {
 			defineFiles(f, o)
-			f.BoolVar(&o.debug, "debug", false, "log more")
+			f.BoolVar(&o.debug, "debug", false, "log each echo request and each verdict on a Hello too")
 		},
 		run: func(o options, _, stderr io.Writer) int { return keepalive(o, stderr) },
 	}, {
@@ -87,7 +89,7 @@ func commands() []command {
 		name: "control", brief: "have xl2tpd dial or hang up, as standard input says", hidden: true,
 		about:   "The service asks for this through xl2tpd-keepalive-control.socket. It is no command for people.",
 		example: "systemctl status xl2tpd-keepalive-control.socket",
-		run:     func(_ options, stdout, stderr io.Writer) int { return helpDial(os.Stdin, stdout, stderr) },
+		run:     answerRequest,
 	}, {
 		name: "version", brief: "print the version",
 		about:   "The commit, the version of Go and the platform follow.",
@@ -102,6 +104,14 @@ func commands() []command {
 		example: "xl2tpd-keepalive help status",
 		run:     helpOf,
 	}}
+}
+
+// answerRequest does what one request asks for. A person who has typed it waits for nothing.
+func answerRequest(_ options, stdout, stderr io.Writer) int {
+	if term.IsTerminal(int(os.Stdin.Fd())) {
+		return misused(stderr, "control", "reads a request of the service from a socket, and is not for people")
+	}
+	return helpDial(os.Stdin, stdout, stderr)
 }
 
 func defineFiles(f *flag.FlagSet, o *options) {

@@ -167,7 +167,7 @@ func host(s xl2tpd.Snapshot, parents map[int]int) helloguard.Host {
 // for our return if a tunnel needs us.
 func removeTable(stderr io.Writer) int {
 	if err := helloguard.RemoveTable(); err != nil {
-		fmt.Fprintln(stderr, "xl2tpd-keepalive:", err)
+		fmt.Fprintln(stderr, "xl2tpd-keepalive:", withSudo(err))
 		return exitError
 	}
 	return exitOK

@@ -6,6 +6,8 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"regexp"
 	"runtime"
 	"runtime/debug"
@@ -88,6 +90,14 @@ func meant(typed string, words []string) string {
 		return fmt.Sprintf(", did you mean %q?", best)
 	}
 	return ""
+}
+
+// withSudo adds what a user who is not root can do about a lack of rights.
+func withSudo(err error) error {
+	if errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0 {
+		return fmt.Errorf("%w; run this with sudo", err)
+	}
+	return err
 }
 
 // build says which program this is: its version, the commit, Go's version and the platform.
