@@ -744,7 +744,7 @@ func TestFailuresAreToldOnce(t *testing.T) {
 	}
 	n.wantNotes("VICI does not work, trying again reason=connection refused")
 	n.links(link("ppp0", 5, true))
-	if got := n.b.Status(); got != "1 tunnel up; VICI unreachable" {
+	if got := n.b.Status(); got != "1 tunnel up; strongSwan (VICI) does not answer: the state of its SAs is not known" {
 		t.Error(got)
 	}
 	n.notes = nil

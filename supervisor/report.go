@@ -163,12 +163,11 @@ func (b *Brain) problems() []string {
 	return all
 }
 
-// failure says what does not work. The text is the same as long as the reason is: why strongSwan
-// does not answer changes while it starts, and doctor looks for it.
+// failure says what does not work.
 func failure(task string, err error) string {
 	switch {
 	case task == EyeVICI:
-		return task + " unreachable"
+		return status.NoVICI
 	case strings.HasPrefix(err.Error(), task+": "):
 		return err.Error()
 	}

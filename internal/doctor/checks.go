@@ -82,7 +82,7 @@ func (e *exam) process() string { return e.read(fmt.Sprintf("/proc/%d/status", e
 // own finds too, and knows more about.
 func (e *exam) checkedElsewhere(problem string) bool {
 	return strings.HasPrefix(problem, "hello guard") ||
-		problem == "VICI unreachable" && e.viciErr != nil ||
+		problem == status.NoVICI && e.viciErr != nil ||
 		slices.Contains(e.unknown(), problem) ||
 		e.confErr != nil && problem == e.confErr.Error() && !errors.Is(e.confErr, fs.ErrPermission) ||
 		slices.ContainsFunc(e.seen.Instances, func(i xl2tpd.Instance) bool {

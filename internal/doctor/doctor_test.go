@@ -179,7 +179,7 @@ func TestFindings(t *testing.T) {
 		{"no guard", func(p *patient) { p.report.Problems = []string{"hello guard unavailable: no such module"} }, "Hello guard", "no such module"},
 		{"no strongSwan", func(p *patient) { p.viciErr = errors.New("vici: no such socket") }, "VICI", "no such socket"},
 		{"no strongSwan, as the service says too", func(p *patient) {
-			p.viciErr, p.report.Problems = errors.New("vici: no such socket"), []string{"VICI unreachable"}
+			p.viciErr, p.report.Problems = errors.New("vici: no such socket"), []string{status.NoVICI}
 		}, "VICI", "no such socket"},
 		{"no DPD", func(p *patient) { p.conns[0].DPDDelay = 0 }, "DPD", "off"},
 		{"a shunt has no peer", func(p *patient) {

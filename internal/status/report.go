@@ -6,6 +6,10 @@ import (
 	"time"
 )
 
+// NoVICI is the problem that strongSwan does not answer. The text is the same as long as that is so: why it does not
+// changes while strongSwan starts.
+const NoVICI = "strongSwan (VICI) does not answer: the state of its SAs is not known"
+
 // Report is everything there is to see, at one moment. As JSON, a time is RFC 3339
 // and a duration a number of seconds.
 type Report struct {

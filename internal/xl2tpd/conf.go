@@ -176,7 +176,7 @@ func (c *Conf) set(kind string, s *Section, k xl2tpdconf.Key) string {
 		return ""
 	}
 	if !strings.Contains(kinds, kind) {
-		return "'" + k.Name + "' does not belong into a [" + kind + "] section"
+		return "'" + k.Name + "' does not belong in a [" + kind + "] section"
 	}
 	var msg string
 	switch k.Name {
