@@ -17,7 +17,7 @@ const usage = `usage: lab [-image DIR] [-disk DIR] [-out DIR] [-clock skip|real]
 -set gives scenarios a variable.
   test                 every scenario and every lab test, two VMs at a time (clock: skip)
   demo                 the same tunnels without and with xl2tpd-keepalive, with a timeline
-  pictures             what status, status -watch and doctor look like, as pictures
+  pictures             what status, status --watch and doctor look like, as pictures
   soak DURATION        many tunnels without and with the guard for that long, in two VMs side by side
   matrix               what brings a tunnel back after which trouble, and when, in three VMs
   chaos SEED N         random faults for $SPAN, by N seeds from SEED on, two VMs at a time

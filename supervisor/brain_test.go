@@ -384,6 +384,52 @@ func TestQuickRetriesThenSilentThenAlive(t *testing.T) {
 	n.wantNotes("tunnel alive again tunnel=lac tokyo peer=192.0.2.1 link=ppp0 reason=echo reply in 12ms silent=28s")
 }
 
+// How many lost echo requests make a tunnel silent can be set.
+func TestFailures(t *testing.T) {
+	n := newBench(t, oneLAC, "[global]\nfailures = 5\n")
+	l := link("ppp0", 5, true)
+	n.links(l)
+	for lostNow := 1; lostNow <= 5; lostNow++ {
+		n.counter(l, 70)
+		n.result(l, lost)
+		if got, want := n.tunnel(l).State == Silent, lostNow == 5; got != want {
+			t.Fatalf("silent after %d: %v", lostNow, got)
+		}
+		n.after(10500 * time.Millisecond)
+	}
+}
+
+// A tunnel that is watched only gets no echo request. Its data is seen all the same, and it is never silent.
+func TestObserve(t *testing.T) {
+	n := newBench(t, oneLAC, "[global]\nkeepalive = observe\nrecover = full\n")
+	l := link("ppp0", 5, true)
+	n.links(l)
+	n.want(read(l))
+	for range 10 {
+		n.counter(l, 70)
+		n.want()
+		n.after(11 * time.Second)
+		n.want(read(l))
+	}
+	if s := n.tunnel(l).State; s != Up {
+		t.Errorf("%v without data", s)
+	}
+	n.counter(l, 71)
+	n.wantNotes("tunnel up", "tunnel alive tunnel=lac tokyo peer=192.0.2.1 link=ppp0 reason=data received")
+	if doing := n.report()[0].Doing; doing != "watches only: keepalive = observe" {
+		t.Error(doing)
+	}
+	if g := n.tunnel(l).Guard; g != config.GuardOff {
+		t.Errorf("guard %v", g)
+	}
+
+	n.step(n.config("")) // from now on in earnest
+	n.after(10500 * time.Millisecond)
+	n.want(read(l))
+	n.counter(l, 71)
+	n.want(echo(l))
+}
+
 func TestDataMakesAliveAgain(t *testing.T) {
 	n := newBench(t, oneLAC, "")
 	l := link("ppp0", 5, true)
@@ -698,7 +744,7 @@ func TestFailuresAreToldOnce(t *testing.T) {
 	}
 	n.wantNotes("VICI does not work, trying again reason=connection refused")
 	n.links(link("ppp0", 5, true))
-	if got := n.b.Status(); got != "1 tunnel up; VICI unreachable" {
+	if got := n.b.Status(); got != "1 tunnel up; strongSwan (VICI) does not answer: the state of its SAs is not known" {
 		t.Error(got)
 	}
 	n.notes = nil

@@ -15,10 +15,6 @@ const (
 	tick = 100 * time.Millisecond // several tunnels' echoes then cost one waking up
 
 	looks = 4 // at the counter in each interval, or a bit more than one
-
-	// silentAfter is how many echoes in a row must be lost before a tunnel is
-	// called silent.
-	silentAfter = 3
 )
 
 // retries are the waits after the first losses in a row, before it is the
@@ -41,7 +37,12 @@ func (b *Brain) look(t *tunnel, now time.Time) {
 	b.do(ReadCounter{Link: t.key})
 }
 
+// echo sends a tunnel's echo request. One that is watched only goes without: its counter is read on.
 func (b *Brain) echo(t *tunnel, now time.Time) {
+	if t.settings.Observe {
+		b.idle(t, now, b.jittered())
+		return
+	}
 	t.inFlight = echoing
 	if t.lost == 0 {
 		t.asked = now
@@ -176,7 +177,7 @@ func (b *Brain) alive(t *tunnel, sign string, now time.Time) {
 // don't on a link that shows signs of life but has never answered an echo: many a router
 // drops them.
 func (b *Brain) silent(t *tunnel, err error, now time.Time) bool {
-	if t.state == Silent || t.lost < silentAfter || !t.replied && !t.evidence.Last().IsZero() {
+	if t.state == Silent || t.lost < t.settings.Failures || !t.replied && !t.evidence.Last().IsZero() {
 		return false
 	}
 	reason := fmt.Sprintf("%d echo requests unanswered: %v", t.lost, err)

@@ -163,12 +163,11 @@ func (b *Brain) problems() []string {
 	return all
 }
 
-// failure says what does not work. The text is the same as long as the reason is: why strongSwan
-// does not answer changes while it starts, and doctor looks for it.
+// failure says what does not work.
 func failure(task string, err error) string {
 	switch {
 	case task == EyeVICI:
-		return task + " unreachable"
+		return status.NoVICI
 	case strings.HasPrefix(err.Error(), task+": "):
 		return err.Error()
 	}
@@ -200,12 +199,14 @@ func (s sa) report() *status.SA {
 
 // doing says what is done for a tunnel.
 func (t *tunnel) doing(now time.Time) string {
-	switch t.state {
-	case Down:
+	switch {
+	case t.state == Down:
 		return "waits for the link's addresses"
-	case Off:
+	case t.state == Off:
 		return "nothing: keepalive = no"
-	case Silent:
+	case t.settings.Observe:
+		return "watches only: keepalive = observe"
+	case t.state == Silent:
 		return fmt.Sprintf("asks every %v, %d echo requests unanswered", t.settings.Interval, t.lost)
 	}
 	if t.inFlight == echoing {
@@ -233,14 +234,14 @@ func (b *Brain) absent(in *instance, s *xl2tpd.Section, last *closing, now time.
 	case b.climbing(l, s, now) != "":
 		r.Doing = b.climbing(l, s, now)
 	case l.last != nil && l.last.operator:
-		r.Doing = "stays down until it is dialled again"
+		r.Doing, r.ByHand = "stays down until it is dialled again", true
 	case s.Redial || s.Autodial:
 		r.Doing = "xl2tpd redials, unless it was hung up"
 	default:
-		r.Doing = "waits to be dialled"
+		r.Doing, r.ByHand = "waits to be dialled", true
 	}
 	if !b.configured(in.name(s)).Keepalive {
-		r.State, r.Doing = Off.String(), "nothing: keepalive = no"
+		r.State, r.Doing, r.ByHand = Off.String(), "nothing: keepalive = no", false
 	}
 	return r
 }

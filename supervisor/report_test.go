@@ -83,13 +83,14 @@ func TestWhyItEnded(t *testing.T) {
 
 // A report has the links there are and the LACs without one, by name.
 func TestReport(t *testing.T) {
-	n := newBench(t, oneLAC+"[lac osaka]\nlns = 192.0.2.2\nredial = yes\n[lac nara]\nlns = 192.0.2.3\n", "[lac nara]\nkeepalive = no\n")
+	n := newBench(t, oneLAC+"[lac osaka]\nlns = 192.0.2.2\nredial = yes\n[lac nara]\nlns = 192.0.2.3\n[lac kobe]\nlns = 192.0.2.4\n", "[lac nara]\nkeepalive = no\n")
 	n.up()
 	all := n.report()
-	if len(all) != 3 {
+	if len(all) != 4 {
 		t.Fatalf("%+v", all)
 	}
 	for i, want := range []string{
+		"lac kobe 192.0.2.4 down waits to be dialled",
 		"lac nara 192.0.2.3 off nothing: keepalive = no",
 		"lac osaka 192.0.2.2 down xl2tpd redials, unless it was hung up",
 		"lac tokyo 192.0.2.1 alive echo request in 7s unless data comes",
@@ -98,7 +99,12 @@ func TestReport(t *testing.T) {
 			t.Errorf("got %s, want %s", got, want)
 		}
 	}
-	got := all[2]
+	for _, r := range all {
+		if r.ByHand != (r.Name == "lac kobe") {
+			t.Errorf("%s: by hand: %v", r.Name, r.ByHand)
+		}
+	}
+	got := all[3]
 	if got.SA == nil || got.SA.Name != "tokyo" || got.Link == nil || got.Link.Name != "ppp0" || got.Link.Echoes.Sent != 1 ||
 		got.Link.Signs.Reply != n.now || got.Last != nil {
 		t.Errorf("%+v %+v %+v", got, got.Link, got.SA)

@@ -6,7 +6,7 @@ import (
 )
 
 // Status is the state of everything in one line, such as
-// "3 tunnels up, 1 silent; VICI unreachable".
+// "3 tunnels up, 1 silent; xl2tpd not running".
 func (b *Brain) Status() string {
 	var s strings.Builder
 	switch n := b.count[Up] + b.count[Alive]; n {

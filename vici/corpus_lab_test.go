@@ -55,7 +55,7 @@ func (d *daemon) until(t *testing.T, wanted func([]Connection) bool) (all []Conn
 	t.Helper()
 	for range 600 {
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-		got, err := Connections(ctx, d.socket)
+		got, err := (&Commander{sockets: []string{d.socket}}).Connections(ctx)
 		cancel()
 		ended := false
 		select {
@@ -111,7 +111,7 @@ func TestRealSwanctlSamples(t *testing.T) {
 			cmd := exec.Command("swanctl", "--load-conns", "--file", filepath.Join(dir, name), "--uri", "unix://"+d.socket)
 			cmd.Stdout, cmd.Stderr = &said, &said
 			failed := cmd.Run() != nil
-			got, err := Connections(t.Context(), d.socket)
+			got, err := (&Commander{sockets: []string{d.socket}}).Connections(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -18,11 +18,15 @@ func examine(o options, stdout, stderr io.Writer) int {
 	ctx, cancel := context.WithTimeout(context.Background(), examineIn)
 	defer cancel()
 	all := doctor.Examine(ctx, doctor.ThisHost())
+	shown := all
+	if o.problems {
+		shown = doctor.Problems(all)
+	}
 	var err error
 	if o.json {
-		err = json.NewEncoder(stdout).Encode(all)
-	} else {
-		err = doctor.Text(stdout, all, coloured(stdout))
+		err = json.NewEncoder(stdout).Encode(shown)
+	} else if err = doctor.Text(stdout, shown, coloured(stdout)); err == nil {
+		_, err = fmt.Fprintln(stdout, doctor.Summary(all))
 	}
 	if err != nil {
 		fmt.Fprintln(stderr, "xl2tpd-keepalive:", err)

@@ -79,8 +79,8 @@ func literals(line string) (found [][2]string) {
 	return found
 }
 
-// page is a manual page as far as it is not translated.
-type page struct {
+// manPage is a manual manPage as far as it is not translated.
+type manPage struct {
 	words    map[string][]string // by their macro
 	items    []string            // what is not translated of each .It line
 	synopsis []string            // each command with its flags and names
@@ -95,8 +95,8 @@ var (
 	exitStatus = regexp.MustCompile(`^\.It \d+$`)
 )
 
-func parsePage(text string) page {
-	p := page{words: map[string][]string{}}
+func parseManPage(text string) manPage {
+	p := manPage{words: map[string][]string{}}
 	example := false
 	for line := range strings.Lines(text) {
 		line = strings.TrimRight(line, "\n")
@@ -119,7 +119,7 @@ func parsePage(text string) page {
 	return p
 }
 
-func (p *page) add(line string) {
+func (p *manPage) add(line string) {
 	var item []string
 	for _, found := range literals(line) {
 		kind, word := found[0], found[1]
@@ -138,7 +138,7 @@ func (p *page) add(line string) {
 }
 
 // usage adds a line of the synopsis, and what of it is not translated.
-func (p *page) usage(line string, words []string) {
+func (p *manPage) usage(line string, words []string) {
 	last := len(p.synopsis) - 1
 	switch {
 	case strings.HasPrefix(line, ".Cm "):
@@ -152,12 +152,12 @@ func (p *page) usage(line string, words []string) {
 	}
 }
 
-// A Japanese page has what the English one has and is not translated, and nothing else. It has every number of the
+// A Japanese manPage has what the English one has and is not translated, and nothing else. It has every number of the
 // English one, and the date of its last change.
 func TestJapaneseManual(t *testing.T) {
 	for _, name := range pages {
 		english, japanese := "deploy/"+name, "deploy/ja/"+name
-		en, ja := parsePage(read(t, name)), parsePage(read(t, "ja/"+name))
+		en, ja := parseManPage(read(t, name)), parseManPage(read(t, "ja/"+name))
 		for _, kind := range slices.Sorted(maps.Keys(literal)) {
 			sameSet(t, english, japanese, en.words[kind], ja.words[kind], literal[kind]+" (."+kind+")")
 		}
@@ -180,7 +180,7 @@ func TestJapaneseManual(t *testing.T) {
 // What mandoc has against pages whose sections have Japanese names: it looks for "NAME".
 var japaneseNames = regexp.MustCompile(`(?m)^.*WARNING: (first section is not "NAME"|description line outside NAME section): .*\n`)
 
-// man breaks Japanese lines if it finds the page where it is installed.
+// man breaks Japanese lines if it finds the manPage where it is installed.
 func TestJapaneseManualForm(t *testing.T) {
 	for _, name := range pages {
 		file := filepath.Join(t.TempDir(), "ja", "man"+name[len(name)-1:], name)
@@ -204,7 +204,7 @@ func TestJapaneseManualForm(t *testing.T) {
 	}
 }
 
-// "make install" puts each Japanese page where man looks for it, and "make uninstall" takes away all but the configuration.
+// "make install" puts each Japanese manPage where man looks for it, and "make uninstall" takes away all but the configuration.
 func TestJapaneseManualInstalled(t *testing.T) {
 	dry := func(target string) string {
 		out, err := exec.Command("make", "-C", root, "--no-print-directory", "-n", target, "DESTDIR=/there").CombinedOutput()
@@ -251,7 +251,7 @@ func codeLines(d document) (lines []string) {
 	return lines
 }
 
-// linkTargets are where a document's links lead, without those between the languages. A page that is there in Japanese
+// linkTargets are where a document's links lead, without those between the languages. A manPage that is there in Japanese
 // counts as the English one; its chapters have other names.
 func linkTargets(d document) (targets []string) {
 	for _, m := range markdownLink.FindAllStringSubmatch(d.text, -1) {

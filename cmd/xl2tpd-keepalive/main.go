@@ -3,36 +3,16 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
 	"runtime"
-	"strings"
 )
 
 // version is set by the linker.
 var version = "unknown"
-
-const usage = `usage: xl2tpd-keepalive COMMAND [FLAG...]
-
-  run           keep the tunnels up, as the service does
-                [-config FILE] [-xl2tpd-config FILE] [-debug]
-  status        show the tunnels of the running service
-                [-json] [-short] [-watch] [NAME...]
-  ping NAME     tell which half of a tunnel's path is slow, or loses packets
-                [-c COUNT] [-i SECONDS] [-s BYTES] [-M do] [-json]
-  doctor        look for what closes tunnels
-                [-json]
-  check-config  tell what is wrong with keepalive.conf
-                [-config FILE] [-xl2tpd-config FILE] [FILE]
-  remove-table  take away the nftables table that a stop may leave
-  control       have xl2tpd dial or hang up, as standard input says
-  version       print the version
-  help          print this
-
-See xl2tpd-keepalive(8) and keepalive.conf(5).
-`
 
 const (
 	exitOK    = 0
@@ -48,67 +28,25 @@ func main() {
 // run is the program; it returns the exit status.
 func run(args []string, stdout, stderr io.Writer) int {
 	if len(args) == 0 {
-		fmt.Fprint(stderr, usage)
+		fmt.Fprint(stderr, help())
 		return exitUsage
 	}
-	var o options
-	var p pingOptions
-	flags := flag.NewFlagSet(args[0], flag.ContinueOnError)
-	flags.SetOutput(io.Discard) // its errors are told below, in one line
-	var command func() int
-	names := 0 // words that may follow the flags
-	switch args[0] {
-	case "run":
-		o.define(flags)
-		flags.BoolVar(&o.debug, "debug", false, "")
-		command = func() int { return keepalive(o, stderr) }
-	case "status":
-		flags.BoolVar(&o.json, "json", false, "")
-		flags.BoolVar(&o.watch, "watch", false, "")
-		flags.BoolVar(&o.short, "short", false, "")
-		names = len(args)
-		command = func() int { return show(o, stdout, stderr) }
-	case "ping":
-		p.define(flags)
-		names = len(args) // a tunnel's name may have a blank
-		command = func() int {
-			if p.name = strings.Join(o.names, " "); p.name == "" {
-				return misused(stderr, "ping", "needs the name of a tunnel, as status has it")
-			}
-			return ping(p, stdout, stderr)
-		}
-	case "doctor":
-		flags.BoolVar(&o.json, "json", false, "")
-		command = func() int { return examine(o, stdout, stderr) }
-	case "check-config":
-		o.define(flags)
-		names = 1
-		command = func() int { return check(o, stdout, stderr) }
-	case "remove-table":
-		command = func() int { return removeTable(stderr) }
-	case "control":
-		command = func() int { return serveControl(os.Stdin, stdout, stderr) }
-	case "version", "-version", "--version", "-V":
-		command = func() int {
-			fmt.Fprintln(stdout, "xl2tpd-keepalive", build())
-			return exitOK
-		}
-	case "help", "-h", "-help", "--help":
-		fmt.Fprint(stdout, usage)
-		return exitOK
-	default:
-		return misused(stderr, "", "there is no command %q%s", args[0], meant(args[0], commands()))
+	c := find(args[0])
+	if c == nil {
+		return misused(stderr, "", "there is no command %q%s", args[0], meant(args[0], commandNames()))
 	}
+	o := defaults()
+	flags := c.flagSet(&o)
 	switch err := parse(flags, args[1:], &o.names); {
-	case err == flag.ErrHelp:
-		fmt.Fprint(stdout, usage)
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprint(stdout, c.help())
 		return exitOK
 	case err != nil:
-		return misused(stderr, args[0], "%v", err)
-	case len(o.names) > names:
-		return misused(stderr, args[0], "does not take %q", o.names[names])
+		return c.misused(stderr, "%v", err)
+	case c.words >= 0 && len(o.names) > c.words:
+		return c.misused(stderr, "does not take %q", o.names[c.words])
 	}
-	return command()
+	return c.run(o, stdout, stderr)
 }
 
 // options are what the flags say.
@@ -119,10 +57,11 @@ type options struct {
 	json       bool
 	watch      bool
 	short      bool
+	problems   bool
+	ping       pingOptions
 	names      []string // words behind the flags, or between them
 }
 
-func (o *options) define(flags *flag.FlagSet) {
-	flags.StringVar(&o.config, "config", "", "")
-	flags.StringVar(&o.xl2tpdConf, "xl2tpd-config", "", "")
+func defaults() options {
+	return options{ping: pingOptions{interval: defaultInterval, size: defaultData}}
 }

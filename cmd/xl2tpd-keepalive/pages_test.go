@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"flag"
 	"os"
 	"os/exec"
 	"regexp"
@@ -14,14 +15,13 @@ import (
 
 const deploy = "../../deploy/"
 
-// commandLines returns the commands of usage, each with its flags.
+// commandLines returns the commands, each with its flags.
 func commandLines() map[string][]string {
 	lines := map[string][]string{}
-	for _, line := range regexp.MustCompile(`(?m)^  (\S+) .*(\n {16}.*)?$`).FindAllStringSubmatch(usage, -1) {
-		lines[line[1]] = nil
-		for _, flag := range regexp.MustCompile(`\[(-[-a-zA-Z0-9]+)`).FindAllStringSubmatch(line[0], -1) {
-			lines[line[1]] = append(lines[line[1]], flag[1])
-		}
+	for _, c := range commands() {
+		lines[c.name] = nil
+		o := defaults()
+		c.flagSet(&o).VisitAll(func(f *flag.Flag) { lines[c.name] = append(lines[c.name], dashed(f.Name)) })
 	}
 	return lines
 }
@@ -58,6 +58,8 @@ func TestManualOfCommands(t *testing.T) {
 		for _, m := range regexp.MustCompile(`(?m)^\.Op Fl (\S+)`).FindAllStringSubmatch(synopsis, -1) {
 			described = append(described, "-"+m[1])
 		}
+		slices.Sort(described)
+		slices.Sort(flags)
 		if !slices.Equal(described, flags) {
 			t.Errorf("xl2tpd-keepalive(8): %s has flags %q, usage %q", command, described, flags)
 		}
@@ -109,6 +111,17 @@ func TestInstalledConfig(t *testing.T) {
 	}
 }
 
+// A reload with a wrong file fails before the service is told.
+func TestReloadChecksFirst(t *testing.T) {
+	var all []string
+	for _, m := range regexp.MustCompile(`(?m)^ExecReload=(.*)$`).FindAllStringSubmatch(read(t, "xl2tpd-keepalive.service"), -1) {
+		all = append(all, m[1])
+	}
+	if want := []string{"/usr/sbin/xl2tpd-keepalive check-config", "/bin/kill -HUP $MAINPID"}; !slices.Equal(all, want) {
+		t.Errorf("%q, want %q", all, want)
+	}
+}
+
 func TestManualForm(t *testing.T) {
 	for _, page := range []string{"xl2tpd-keepalive.8", "keepalive.conf.5"} {
 		for _, command := range [][]string{
@@ -133,10 +146,10 @@ func TestManualForm(t *testing.T) {
 	}
 }
 
-// The binary carries other people's code, and the package their terms.
+// The source package carries the code of other modules in vendor/, and debian/copyright has the terms of each.
 func TestCopyright(t *testing.T) {
 	text := read(t, "debian/copyright")
-	out, err := exec.Command("go", "list", "-deps", "-f", "{{with .Module}}{{if not .Main}}{{.Path}}{{end}}{{end}}", ".").Output()
+	out, err := exec.Command("go", "list", "-deps", "-test", "-f", "{{with .Module}}{{if not .Main}}{{.Path}}{{end}}{{end}}", "../../...").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,14 +157,18 @@ func TestCopyright(t *testing.T) {
 	if len(modules) == 0 {
 		t.Error("no modules")
 	}
+	var folders []string
+	for _, m := range regexp.MustCompile(`(?m)^(?:Files:)? +vendor/(\S+/)\*$`).FindAllStringSubmatch(text, -1) {
+		folders = append(folders, m[1])
+	}
 	for _, m := range modules {
-		if m = regexp.MustCompile(`/v\d+$`).ReplaceAllString(m, ""); !strings.Contains(text, m) {
+		if !slices.ContainsFunc(folders, func(f string) bool { return strings.HasPrefix(m+"/", f) }) {
 			t.Errorf("debian/copyright lacks %s", m)
 		}
 	}
-	for _, named := range regexp.MustCompile(`(github\.com|go\w*\.org)/[\w.-]+/[\w-]+`).FindAllString(text, -1) {
-		if !slices.ContainsFunc(modules, func(m string) bool { return strings.HasPrefix(m, named) }) {
-			t.Errorf("debian/copyright names %s, of which nothing is in the binary", named)
+	for _, f := range folders {
+		if !slices.ContainsFunc(modules, func(m string) bool { return strings.HasPrefix(m+"/", f) || strings.HasPrefix(f, m+"/") }) {
+			t.Errorf("debian/copyright names %s, of which nothing is used", f)
 		}
 	}
 }

@@ -27,7 +27,8 @@ const (
 	leastInterval = 200 * time.Millisecond
 	mostInterval  = time.Hour
 
-	defaultData = 56 // bytes, as ping(8)
+	defaultInterval = time.Second // as ping(8)
+	defaultData     = 56          // bytes, as ping(8)
 )
 
 // pingOptions are what the flags of ping say.
@@ -41,12 +42,11 @@ type pingOptions struct {
 }
 
 func (o *pingOptions) define(flags *flag.FlagSet) {
-	o.interval, o.size = time.Second, defaultData
-	flags.Func("c", "", func(s string) (err error) {
+	flags.Func("c", "stop after this `COUNT` of echo requests", func(s string) (err error) {
 		o.count, err = between(s, 1, 1<<31-1)
 		return err
 	})
-	flags.Func("i", "", func(s string) error {
+	flags.Func("i", "time between two echo requests in `SECONDS`, 1 by default", func(s string) error {
 		seconds, err := strconv.ParseFloat(s, 64)
 		if err != nil || !(seconds >= leastInterval.Seconds() && seconds <= mostInterval.Seconds()) {
 			return fmt.Errorf("should be a number of seconds from %v to %v", leastInterval.Seconds(), mostInterval.Seconds())
@@ -54,18 +54,17 @@ func (o *pingOptions) define(flags *flag.FlagSet) {
 		o.interval = time.Duration(seconds * float64(time.Second))
 		return nil
 	})
-	flags.Func("s", "", func(s string) (err error) {
+	flags.Func("s", "data `BYTES` in each, 56 by default", func(s string) (err error) {
 		o.size, err = between(s, probe.MinData, probe.MaxData)
 		return err
 	})
-	flags.Func("M", "", func(s string) error {
+	flags.Func("M", "`do` not fragment: packets that are too long are lost", func(s string) error {
 		if s != "do" {
 			return errors.New(`should be "do": do not fragment`)
 		}
 		o.dontFragment = true
 		return nil
 	})
-	flags.BoolVar(&o.json, "json", false, "")
 }
 
 func between(s string, least, most int) (int, error) {
@@ -74,6 +73,21 @@ func between(s string, least, most int) (int, error) {
 		return 0, fmt.Errorf("should be a whole number from %d to %d", least, most)
 	}
 	return n, nil
+}
+
+// pinged are the options of ping. A tunnel's name may have a blank.
+func (o options) pinged() pingOptions {
+	p := o.ping
+	p.name, p.json = strings.Join(o.names, " "), o.json
+	return p
+}
+
+// pingNamed is the command ping.
+func pingNamed(o options, stdout, stderr io.Writer) int {
+	if len(o.names) == 0 {
+		return misused(stderr, "ping", "needs the name of a tunnel, as status has it")
+	}
+	return ping(o.pinged(), stdout, stderr)
 }
 
 // ping pings the two halves of a tunnel's path. The exit status tells whether the inner one had a reply.

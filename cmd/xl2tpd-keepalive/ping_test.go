@@ -88,13 +88,10 @@ func TestPingOptions(t *testing.T) {
 		"-s 65507 -- -c":             {name: "-c", interval: time.Second, size: 65507},
 		"-i 3600 -c 2147483647 ppp0": {name: "ppp0", count: 1<<31 - 1, interval: time.Hour, size: 56},
 	} {
-		var o pingOptions
-		flags := flag.NewFlagSet("ping", flag.ContinueOnError)
-		o.define(flags)
-		var words []string
-		err := parse(flags, strings.Fields(line), &words)
-		if o.name = strings.Join(words, " "); err != nil || o != want {
-			t.Errorf("%s: %+v, %v", line, o, err)
+		o := defaults()
+		err := parse(find("ping").flagSet(&o), strings.Fields(line), &o.names)
+		if got := o.pinged(); err != nil || got != want {
+			t.Errorf("%s: %+v, %v", line, got, err)
 		}
 	}
 }

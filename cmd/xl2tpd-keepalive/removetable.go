@@ -11,7 +11,7 @@ import (
 // table behind for the next start if a tunnel needs the guard.
 func removeTable(stderr io.Writer) int {
 	if err := helloguard.RemoveTable(); err != nil {
-		fmt.Fprintln(stderr, "xl2tpd-keepalive:", err)
+		fmt.Fprintln(stderr, "xl2tpd-keepalive:", withSudo(err))
 		return exitError
 	}
 	return exitOK

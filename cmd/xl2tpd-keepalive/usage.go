@@ -1,10 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"regexp"
 	"runtime"
 	"runtime/debug"
@@ -15,20 +18,27 @@ import (
 
 // misused says in one line what is wrong with a command line.
 func misused(stderr io.Writer, command, format string, args ...any) int {
-	what := fmt.Sprintf(format, args...)
+	what, where := fmt.Sprintf(format, args...), "xl2tpd-keepalive --help"
 	if command != "" {
-		what = command + ": " + what
+		what, where = command+": "+what, "xl2tpd-keepalive "+command+" --help"
 	}
-	fmt.Fprintf(stderr, "xl2tpd-keepalive: %s; see xl2tpd-keepalive --help\n", what)
+	fmt.Fprintf(stderr, "xl2tpd-keepalive: %s; see %s\n", what, where)
 	return exitUsage
+}
+
+func (c *command) misused(stderr io.Writer, format string, args ...any) int {
+	misused(stderr, c.name, format, args...)
+	return cmp.Or(c.exitUsage, exitUsage)
 }
 
 // parse reads flags and names in any order. Its errors name the flag as it was typed and what
 // would be right.
 func parse(flags *flag.FlagSet, args []string, names *[]string) error {
 	for {
-		if err := flags.Parse(args); err != nil {
-			return clearer(flags, args, err)
+		if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
+			return err
+		} else if err != nil {
+			return clearer(flags, err)
 		}
 		rest := flags.Args()
 		if len(rest) == 0 {
@@ -44,51 +54,50 @@ func parse(flags *flag.FlagSet, args []string, names *[]string) error {
 }
 
 var (
-	noFlag  = regexp.MustCompile(`^flag provided but not defined: -(.*)$`)
-	noValue = regexp.MustCompile(`^flag needs an argument: (-.*)$`)
-	badBool = regexp.MustCompile(`^invalid boolean value "(.*)" for (-[^:]*): .*$`)
+	noFlag   = regexp.MustCompile(`^flag provided but not defined: -(.*)$`)
+	noValue  = regexp.MustCompile(`^flag needs an argument: -(.*)$`)
+	badBool  = regexp.MustCompile(`^invalid boolean value (".*") for -([^:]*): .*$`)
+	badValue = regexp.MustCompile(`(?s)^invalid value (".*") for flag -([^:]*): (.*)$`)
 )
 
 // clearer says what package flag has found in other words.
-func clearer(flags *flag.FlagSet, args []string, err error) error {
-	if errors.Is(err, flag.ErrHelp) {
-		return err
-	}
+func clearer(flags *flag.FlagSet, err error) error {
 	text := err.Error()
 	if m := noFlag.FindStringSubmatch(text); m != nil {
 		var known []string
 		flags.VisitAll(func(f *flag.Flag) { known = append(known, f.Name) })
-		return fmt.Errorf("there is no flag -%s%s", m[1], meant(m[1], known))
+		name := typo.Nearest(m[1], known)
+		if name != "" {
+			name = fmt.Sprintf(", did you mean %s?", dashed(name))
+		}
+		return fmt.Errorf("there is no flag %s%s", dashed(m[1]), name)
 	}
 	if m := noValue.FindStringSubmatch(text); m != nil {
-		return fmt.Errorf("%s needs a value", m[1])
+		return fmt.Errorf("%s needs a value", dashed(m[1]))
 	}
 	if m := badBool.FindStringSubmatch(text); m != nil {
-		return fmt.Errorf("%s takes no value, got %q", m[2], m[1])
+		return fmt.Errorf("%s takes no value, got %s", dashed(m[2]), m[1])
+	}
+	if m := badValue.FindStringSubmatch(text); m != nil {
+		return fmt.Errorf("%s is %s, %s", dashed(m[2]), m[1], m[3])
 	}
 	return err
 }
 
-// commands are those of usage.
-func commands() (names []string) {
-	for _, m := range regexp.MustCompile(`(?m)^  (\S+) `).FindAllStringSubmatch(usage, -1) {
-		names = append(names, m[1])
+// meant asks whether the nearest of these words was meant.
+func meant(typed string, words []string) string {
+	if best := typo.Nearest(typed, words); best != "" {
+		return fmt.Sprintf(", did you mean %q?", best)
 	}
-	return names
+	return ""
 }
 
-// meant suggests the word that a mistyped one is closest to, if it is close.
-func meant(typed string, words []string) string {
-	best, least := "", 3
-	for _, w := range words {
-		if d := typo.Distance(typed, w); d < least && d < len(w) {
-			best, least = w, d
-		}
+// withSudo adds what a user who is not root can do about a lack of rights.
+func withSudo(err error) error {
+	if errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0 {
+		return fmt.Errorf("%w; run this with sudo", err)
 	}
-	if best == "" {
-		return ""
-	}
-	return fmt.Sprintf(", did you mean %q?", best)
+	return err
 }
 
 // build says which program this is: its version, the commit, Go's version and the platform.

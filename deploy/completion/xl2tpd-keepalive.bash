@@ -1,14 +1,15 @@
 # bash completion of xl2tpd-keepalive
 
 _xl2tpd_keepalive() {
-	local word=${COMP_WORDS[COMP_CWORD]} flags=
+	local word=${COMP_WORDS[COMP_CWORD]} flags=--help
+	local commands='run check-config status check ping doctor remove-table version help'
 	COMPREPLY=()
 	if ((COMP_CWORD == 1)); then
-		COMPREPLY=($(compgen -W 'run check-config status ping doctor remove-table control version help' -- "$word"))
+		COMPREPLY=($(compgen -W "$commands" -- "$word"))
 		return
 	fi
 	case ${COMP_WORDS[COMP_CWORD - 1]} in
-	-config | -xl2tpd-config)
+	--config | --xl2tpd-config | -config | -xl2tpd-config)
 		compopt -o filenames
 		mapfile -t COMPREPLY < <(compgen -f -- "$word")
 		return
@@ -19,13 +20,13 @@ _xl2tpd_keepalive() {
 		;;
 	esac
 	case ${COMP_WORDS[1]} in
-	run) flags='-config -xl2tpd-config -debug' ;;
-	check-config) flags='-config -xl2tpd-config' ;;
-	status) flags='-json -short -watch' ;;
-	ping) flags='-c -i -s -M -json' ;;
-	doctor) flags='-json' ;;
+	run) flags+=' --config --xl2tpd-config --debug' ;;
+	check-config) flags+=' --config --xl2tpd-config' ;;
+	status) flags+=' --json --short --watch' ;;
+	ping) flags+=' -c -i -s -M --json' ;;
+	doctor) flags+=' --json --problems' ;;
+	help) flags=$commands ;;
 	esac
-	[[ $word == --* ]] && flags=${flags//-/--} flags=${flags//xl2tpd--config/xl2tpd-config}
 	COMPREPLY=($(compgen -W "$flags" -- "$word"))
 	if [[ ${COMP_WORDS[1]} == check-config && $word != -* ]]; then
 		compopt -o filenames

@@ -30,11 +30,15 @@ const (
 	minTimeout, maxTimeout   = 1, 60
 )
 
+const minFailures, maxFailures = 1, 20
+
 // Settings are what holds for one LAC or LNS.
 type Settings struct {
 	Keepalive bool          // watch its links and send echo requests
+	Observe   bool          // with Keepalive: watch only; nothing is sent, held or brought back
 	Interval  time.Duration // idle time of a link until an echo request
 	Timeout   time.Duration // wait for the reply; never longer than Interval
+	Failures  int           // lost echo requests in a row until a tunnel is silent
 	Target    netip.Addr    // echo this address; invalid: the far-end PPP peer
 	Guard     Guard
 	Recover   Recover
@@ -51,6 +55,10 @@ const (
 	RecoverAuto                  // as RecoverFull, if xl2tpd.conf has `redial` or `autodial` for the LAC
 )
 
+func (r Recover) String() string {
+	return [...]string{RecoverOff: "off", RecoverRedial: "redial", RecoverFull: "full", RecoverAuto: "auto"}[r]
+}
+
 // Guard says which of xl2tpd's Hellos are held back on a tunnel that is alive.
 type Guard int
 
@@ -60,19 +68,23 @@ const (
 	GuardOn                // all, as in RFC 2661 §5.5
 )
 
-// HelloGuard is what Guard comes to: a tunnel that is not watched has no guard.
+func (g Guard) String() string {
+	return [...]string{GuardOff: "off", GuardAuto: "auto", GuardOn: "on"}[g]
+}
+
+// HelloGuard is what Guard comes to: a tunnel that is not watched, or watched only, has no guard.
 func (s Settings) HelloGuard() Guard {
-	if !s.Keepalive {
+	if !s.Keepalive || s.Observe {
 		return GuardOff
 	}
 	return s.Guard
 }
 
 // Recovery is what Recover comes to, RecoverAuto by whether xl2tpd.conf wants the tunnel
-// up: one that is not watched is not brought back.
+// up: one that is not watched, or watched only, is not brought back.
 func (s Settings) Recovery(wanted bool) Recover {
 	switch {
-	case !s.Keepalive, s.Recover == RecoverAuto && !wanted:
+	case !s.Keepalive, s.Observe, s.Recover == RecoverAuto && !wanted:
 		return RecoverOff
 	case s.Recover == RecoverAuto:
 		return RecoverFull
@@ -80,9 +92,24 @@ func (s Settings) Recovery(wanted bool) Recover {
 	return s.Recover
 }
 
+// idleTimer is that of a Yamaha router (`l2tp tunnel disconnect time`), unless it is set otherwise.
+const idleTimer = 60 * time.Second
+
+// TooRare says why a router's idle timer may end a tunnel in spite of the echo requests; empty: it does not. Data is seen
+// up to a quarter of the interval late, and the interval is up to a tenth longer than it says.
+func (s Settings) TooRare() string {
+	longest := s.Interval * 135 / 100
+	if !s.Keepalive || s.Observe || longest < idleTimer {
+		return ""
+	}
+	return fmt.Sprintf("`interval = %d` lets the link be idle for up to %d s, and the router, a Yamaha, closes the tunnel after %d s "+
+		"unless its `l2tp tunnel disconnect time` is longer; use 40 or less",
+		int(s.Interval.Seconds()), int(longest.Seconds()), int(idleTimer.Seconds()))
+}
+
 // Defaults are the settings without any file.
 func Defaults() Settings {
-	return Settings{Keepalive: true, Interval: 10 * time.Second, Timeout: 3 * time.Second, Guard: GuardAuto, Recover: RecoverOff}
+	return Settings{Keepalive: true, Interval: 10 * time.Second, Timeout: 3 * time.Second, Failures: 3, Guard: GuardAuto, Recover: RecoverOff}
 }
 
 // Config is one good keepalive.conf. It is never changed once delivered.
@@ -144,6 +171,39 @@ func (c *Config) Hooks() []string {
 	slices.Sort(all)
 	return slices.DeleteFunc(slices.Compact(all), func(path string) bool { return path == "" })
 }
+
+// summary is what holds for every tunnel without a section of its own, and how many have one, for the log.
+func (c *Config) summary() []any {
+	g := c.Global
+	keepalive := map[bool]string{true: "yes", false: "no"}[g.Keepalive]
+	if g.Observe {
+		keepalive = "observe"
+	}
+	all := []any{"keepalive", keepalive, "interval", g.Interval, "timeout", g.Timeout, "hello_guard", g.Guard.String(), "recover", g.Recover.String()}
+	if n := len(c.Sections); n > 0 {
+		all = append(all, "own_sections", n)
+	}
+	return all
+}
+
+// MetricsFault says why metrics are not read as they should be: by more people than this host's own, or by nobody;
+// empty: they are.
+func (c *Config) MetricsFault() string {
+	switch c.Metrics.Network {
+	case "tcp":
+		if at, err := netip.ParseAddrPort(c.Metrics.Address); err == nil && at.Addr().IsUnspecified() {
+			return fmt.Sprintf("metrics = %s: everybody who reaches this host can read them; 127.0.0.1:%d is for this host alone", c.Metrics.Address, at.Port())
+		}
+	case "unix":
+		if !strings.HasPrefix(c.Metrics.Address, runDir) {
+			return fmt.Sprintf("metrics = %s: the service's sandbox has no such place; put the socket below %s", c.Metrics.Address, runDir)
+		}
+	}
+	return ""
+}
+
+// runDir is the only folder that the service can write to.
+const runDir = "/run/xl2tpd-keepalive/"
 
 func (c *Config) find(kind, name string) *Section {
 	for i := range c.Sections {
@@ -255,8 +315,10 @@ type draft struct {
 	id, title string
 	line      int
 	keepalive *bool
+	observe   bool // if keepalive is set
 	interval  *seconds
 	timeout   *seconds
+	failures  int // 0: not set
 	target    netip.Addr
 	guard     *Guard
 	recover   *Recover
@@ -314,14 +376,18 @@ func (d *draft) set(kind string, k xl2tpdconf.Key) (err *xl2tpdconf.Error) {
 	switch k.Name {
 	case "keepalive":
 		v, ok := parseBool(k.Value)
-		if !ok {
-			return fail(k.Line, "'keepalive' is %s, must be 'yes' or 'no'%s", xl2tpdconf.Quote(k.Value), noQuotes(k.Value))
+		d.observe = strings.EqualFold(k.Value, "observe")
+		if !ok && !d.observe {
+			return fail(k.Line, "'keepalive' is %s, must be 'yes', 'observe' or 'no'%s", xl2tpdconf.Quote(k.Value), noQuotes(k.Value))
 		}
+		v = v || d.observe
 		d.keepalive = &v
 	case "interval":
 		d.interval, err = parseSeconds(k, minInterval, maxInterval)
 	case "timeout":
 		d.timeout, err = parseSeconds(k, minTimeout, maxTimeout)
+	case "failures":
+		d.failures, err = parseFailures(k)
 	case "target":
 		if kind != "lac" {
 			return fail(k.Line, "'target' belongs in a [lac NAME] section, not in [%s]", d.title)
@@ -342,7 +408,7 @@ func (d *draft) set(kind string, k xl2tpdconf.Key) (err *xl2tpdconf.Error) {
 		}
 		d.metrics, err = parseListen(k)
 	default:
-		return fail(k.Line, "unknown key %s%s; there are keepalive, interval, timeout, target, hello guard, recover, hook and metrics",
+		return fail(k.Line, "unknown key %s%s; there are keepalive, interval, timeout, failures, target, hello guard, recover, hook and metrics",
 			xl2tpdconf.Quote(k.Name), suggestion(k.Name))
 	}
 	return err
@@ -354,6 +420,14 @@ func parseSeconds(k xl2tpdconf.Key, low, high int) (*seconds, *xl2tpdconf.Error)
 		return nil, fail(k.Line, "'%s' is %s, must be a whole number of seconds from %d to %d%s", k.Name, xl2tpdconf.Quote(k.Value), low, high, noQuotes(k.Value))
 	}
 	return &seconds{int(n), k.Line}, nil
+}
+
+func parseFailures(k xl2tpdconf.Key) (int, *xl2tpdconf.Error) {
+	n, err := strconv.ParseUint(k.Value, 10, 31)
+	if err != nil || n < minFailures || n > maxFailures {
+		return 0, fail(k.Line, "'failures' is %s, must be a whole number from %d to %d%s", xl2tpdconf.Quote(k.Value), minFailures, maxFailures, noQuotes(k.Value))
+	}
+	return int(n), nil
 }
 
 // parseBool reads every word for yes and no. xl2tpd.conf knows no on and off.
@@ -457,13 +531,16 @@ func settle(drafts ...*draft) (Settings, *xl2tpdconf.Error) {
 			continue
 		}
 		if d.keepalive != nil {
-			s.Keepalive = *d.keepalive
+			s.Keepalive, s.Observe = *d.keepalive, d.observe
 		}
 		if d.interval != nil {
 			interval = d.interval
 		}
 		if d.timeout != nil {
 			timeout = d.timeout
+		}
+		if d.failures > 0 {
+			s.Failures = d.failures
 		}
 		if d.target.IsValid() {
 			s.Target = d.target

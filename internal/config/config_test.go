@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"net/netip"
 	"os"
@@ -266,7 +267,7 @@ func TestInstalledFile(t *testing.T) {
 	if len(c.Sections) != 2 {
 		t.Errorf("%+v", c.Sections)
 	}
-	for _, key := range []string{"keepalive", "interval", "timeout", "target", "hello guard", "recover", "hook", "metrics"} {
+	for _, key := range []string{"keepalive", "interval", "timeout", "failures", "target", "hello guard", "recover", "hook", "metrics"} {
 		if !strings.Contains(text, "\n;"+key+" = ") {
 			t.Errorf("%s is not in it", key)
 		}
@@ -328,7 +329,9 @@ func TestGuard(t *testing.T) {
 		"[global]\nhello guard = on\n":   GuardOn,
 		"[global]\nhello guard = off\n":  GuardOff,
 		"[global]\nkeepalive = no\n":     GuardOff,
-		"[lac a]\nhello guard = off\n":   GuardAuto,
+		"[global]\nkeepalive = observe\nhello guard = on\n":          GuardOff,
+		"[global]\nkeepalive = observe\n[lac a]\nkeepalive = yes\n":  GuardAuto,
+		"[lac a]\nhello guard = off\n":                               GuardAuto,
 		"[global]\nhello guard = off\n[lac a]\nhello guard = on\n":   GuardOn,
 		"[global]\nhello guard = off\n[lac a]\nhello guard = auto\n": GuardAuto,
 	} {
@@ -342,6 +345,20 @@ func TestGuard(t *testing.T) {
 	}
 }
 
+// A tunnel that is watched only is not brought back, whatever recover says.
+func TestObserve(t *testing.T) {
+	c, err := Parse("f", []byte("[global]\nkeepalive = observe\nrecover = full\n[lac a]\nkeepalive = yes\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := c.Global; !s.Keepalive || !s.Observe || s.Recovery(true) != RecoverOff {
+		t.Errorf("%+v", s)
+	}
+	if s := c.For("", "lac", "a"); s.Observe || s.Recovery(true) != RecoverFull {
+		t.Errorf("%+v", s)
+	}
+}
+
 func TestMetrics(t *testing.T) {
 	for text, want := range map[string]Listen{
 		"": {}, "[global]\nmetrics = Off\n": {},
@@ -352,6 +369,39 @@ func TestMetrics(t *testing.T) {
 		c, err := Parse("f", []byte(text))
 		if err != nil || c.Metrics != want {
 			t.Errorf("%q: %v %v, want %v", text, c, err, want)
+		}
+	}
+}
+
+// Metrics that everybody may read, or nobody, are worth a word.
+func TestMetricsFault(t *testing.T) {
+	for value, want := range map[string]string{
+		"off": "", "127.0.0.1:9174": "", "192.0.2.1:9174": "", "/run/xl2tpd-keepalive/metrics": "",
+		"0.0.0.0:9174": "127.0.0.1:9174 is for this host alone", "[::]:1": "127.0.0.1:1 is for this host alone",
+		"/tmp/x.sock": "below /run/xl2tpd-keepalive/", "/run/xl2tpd-keepalive-other/x": "below /run/xl2tpd-keepalive/",
+	} {
+		c, err := Parse("f", []byte("[global]\nmetrics = "+value+"\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := c.MetricsFault(); (got == "") != (want == "") || !strings.Contains(got, want) {
+			t.Errorf("%s: %q, want …%s…", value, got, want)
+		}
+	}
+}
+
+// The log says what has been read, also of a file with [global] alone.
+func TestSummary(t *testing.T) {
+	for text, want := range map[string]string{
+		"[global]\ninterval = 20\nrecover = yes\n": "[keepalive yes interval 20s timeout 3s hello_guard auto recover auto]",
+		"[global]\nkeepalive = observe\n[lac a]\n": "[keepalive observe interval 10s timeout 3s hello_guard auto recover off own_sections 1]",
+	} {
+		c, err := Parse("f", []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprint(c.summary()); got != want {
+			t.Errorf("%q: %s, want %s", text, got, want)
 		}
 	}
 }
@@ -374,6 +424,8 @@ func TestFormatParse(t *testing.T) {
 				interval := rapid.IntRange(minInterval, maxInterval).Draw(t, "interval")
 				timeout := rapid.IntRange(minTimeout, min(maxTimeout, interval)).Draw(t, "timeout")
 				s := set(rapid.Bool().Draw(t, "keepalive"), interval, timeout, "")
+				s.Failures = rapid.IntRange(minFailures, maxFailures).Draw(t, "failures")
+				s.Observe = s.Keepalive && rapid.Bool().Draw(t, "observe")
 				if kind == "lac" {
 					s.Target = netip.AddrFrom4([4]byte{192, 0, 2, rapid.Byte().Draw(t, "target")})
 				}
@@ -395,8 +447,12 @@ func TestFormatParse(t *testing.T) {
 
 func format(kind, name string, s Settings) string {
 	keepalive := map[bool]string{true: "yes", false: "no"}[s.Keepalive]
+	if s.Observe {
+		keepalive = "Observe"
+	}
 	text := "[" + kind + " " + name + "]\nkeepalive = " + keepalive +
-		"\ninterval = " + strconv.Itoa(int(s.Interval.Seconds())) + " ; seconds\ntimeout=" + strconv.Itoa(int(s.Timeout.Seconds())) + "\n"
+		"\ninterval = " + strconv.Itoa(int(s.Interval.Seconds())) + " ; seconds\ntimeout=" + strconv.Itoa(int(s.Timeout.Seconds())) +
+		"\nfailures = " + strconv.Itoa(s.Failures) + "\n"
 	if s.Target.IsValid() {
 		text += "target = " + s.Target.String() + "\n"
 	}

@@ -110,7 +110,7 @@ func (w *Watcher) read(log *slog.Logger, path string, asked bool) (changed bool)
 	case err == nil && missing:
 		log.Info("no " + path + ", the defaults hold")
 	case err == nil:
-		log.Info("configuration read", "file", path, "sections", len(c.Sections))
+		log.Info("configuration read", append([]any{"file", path}, c.summary()...)...)
 	case w.good != nil:
 		log.Error(err.Error() + "; keeping the previous configuration")
 		return false

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -23,6 +22,9 @@ import (
 func Examine(ctx context.Context, h *Host) []Finding {
 	e := &exam{Host: h, ctx: ctx}
 	e.report, e.reportErr = h.Report(ctx)
+	if errors.Is(e.reportErr, fs.ErrPermission) {
+		return []Finding{bad("xl2tpd-keepalive", "", e.reportErr.Error(), "sudo xl2tpd-keepalive doctor")}
+	}
 	e.seen, e.seenErr = h.Xl2tpd(ctx)
 	e.names = e.seen.Names()
 	e.conns, e.viciErr = h.Connections(ctx)
@@ -80,7 +82,7 @@ func (e *exam) process() string { return e.read(fmt.Sprintf("/proc/%d/status", e
 // own finds too, and knows more about.
 func (e *exam) checkedElsewhere(problem string) bool {
 	return strings.HasPrefix(problem, "hello guard") ||
-		problem == "VICI unreachable" && e.viciErr != nil ||
+		problem == status.NoVICI && e.viciErr != nil ||
 		slices.Contains(e.unknown(), problem) ||
 		e.confErr != nil && problem == e.confErr.Error() && !errors.Is(e.confErr, fs.ErrPermission) ||
 		slices.ContainsFunc(e.seen.Instances, func(i xl2tpd.Instance) bool {
@@ -98,8 +100,8 @@ func (e *exam) strongSwan() []Finding {
 		remedy := []string{"apt install strongswan-swanctl", "systemctl restart " + unit}
 		switch {
 		case errors.Is(e.viciErr, fs.ErrPermission):
-			remedy = []string{"sudo xl2tpd-keepalive doctor"}
-		case errors.Is(e.viciErr, syscall.ECONNREFUSED):
+			return []Finding{unknown("VICI", "", e.viciErr.Error(), "sudo xl2tpd-keepalive doctor")}
+		case errors.Is(e.viciErr, syscall.ECONNREFUSED), e.hasVICI():
 			remedy = remedy[1:] // it is installed
 		}
 		return []Finding{bad("VICI", "", e.viciErr.Error(), remedy...)}
@@ -121,6 +123,11 @@ func (e *exam) strongSwan() []Finding {
 	return append(all, good("DPD", "", "on"))
 }
 
+// hasVICI reports whether the plugin is installed that serves VICI. Debian has it in strongswan-swanctl.
+func (e *exam) hasVICI() bool {
+	return e.glob("/usr/lib/ipsec/plugins/libstrongswan-vici.so") != nil || e.glob("/usr/lib/*/ipsec/plugins/libstrongswan-vici.so") != nil
+}
+
 // modules are those that the tunnels need, and what for.
 var modules = []struct{ name, use string }{
 	{"ppp_generic", "PPP"},
@@ -135,26 +142,31 @@ func (e *exam) modules() []Finding {
 	dir := "/lib/modules/" + e.Kernel()
 	loaded := e.read("/proc/modules")
 	available := e.read(dir+"/modules.builtin") + e.read(dir+"/modules.dep")
-	var all []Finding
+	var missing, uses []string
 	for _, m := range modules {
 		switch {
 		case e.exists("/sys/module/" + m.name), strings.Contains("\n"+loaded, "\n"+m.name+" "):
 		case strings.Contains(available, "/"+m.name+".ko"):
 		default:
-			all = append(all, bad(check, "", fmt.Sprintf("no %s, for %s", m.name, m.use), "apt install linux-image-"+runtime.GOARCH+" (the cloud kernels lack it), then reboot"))
+			missing = append(missing, m.name)
+			uses = append(uses, m.name+" for "+m.use)
 		}
 	}
-	if all == nil {
-		all = append(all, good(check, "", "PPP, L2TP, ESP and nft_queue are there"))
+	if missing != nil {
+		return []Finding{bad(check, "", "there is no "+strings.Join(uses, ", no "), e.getModules(missing)...)}
 	}
-	return all
+	return []Finding{good(check, "", "PPP, L2TP, ESP and nft_queue are there")}
 }
 
 // hellos reads from the journal whether unanswered Hellos close tunnels.
 func (e *exam) hellos() []Finding {
 	const check = "unanswered Hellos"
 	if e.journalErr != nil {
-		return []Finding{bad(check, "", e.journalErr.Error(), "be root or in the group adm")}
+		f := unknown(check, "", e.journalErr.Error())
+		if !e.Superuser {
+			f.Remedy = []string{"sudo xl2tpd-keepalive doctor"}
+		}
+		return []Finding{f}
 	}
 	n := len(e.givenUp)
 	if n == 0 {

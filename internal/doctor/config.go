@@ -25,6 +25,9 @@ func (e *exam) keepaliveConf() []Finding {
 	if all == nil {
 		all = append(all, good(check, "", "%s is good", config.DefaultPath))
 	}
+	if fault := e.conf.MetricsFault(); fault != "" {
+		all = append(all, note("metrics", "", fault))
+	}
 	for _, path := range e.conf.Hooks() {
 		if err := e.Hook(path); err != nil {
 			all = append(all, bad("hook", "", "will not be run: "+err.Error())) // which has the remedy

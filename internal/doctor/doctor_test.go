@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -42,6 +43,8 @@ type patient struct {
 	socket  string // the control socket's unit
 	givenUp []time.Time
 	down    error // of the service
+
+	noJournal, noSystemd error
 }
 
 const ourPid = 4242
@@ -68,13 +71,14 @@ func healthy(t *testing.T) *patient {
 		Source: func(netip.AddrPort) (netip.Addr, error) { return p.source, nil },
 		Unit: func(_ context.Context, name string) (string, error) {
 			if name == controlSocket {
-				return p.socket, nil
+				return p.socket, p.noSystemd
 			}
-			return p.unit, nil
+			return p.unit, p.noSystemd
 		},
-		GivenUp: func(context.Context) ([]time.Time, error) { return p.givenUp, nil },
+		GivenUp: func(context.Context) ([]time.Time, error) { return p.givenUp, p.noJournal },
 		Hook:    func(path string) error { return hook.Check(p.path(path)) },
 		Kernel:  func() string { return "6.1" },
+		Arch:    "amd64",
 	}
 	p.must(os.Chmod(p.Root, 0o755)) // whatever the umask
 	p.xl2tpd("[lac office]\nlns = 192.0.2.1\nredial = yes\npppoptfile = /etc/ppp/options.l2tpd\n")
@@ -175,7 +179,7 @@ func TestFindings(t *testing.T) {
 		{"no guard", func(p *patient) { p.report.Problems = []string{"hello guard unavailable: no such module"} }, "Hello guard", "no such module"},
 		{"no strongSwan", func(p *patient) { p.viciErr = errors.New("vici: no such socket") }, "VICI", "no such socket"},
 		{"no strongSwan, as the service says too", func(p *patient) {
-			p.viciErr, p.report.Problems = errors.New("vici: no such socket"), []string{"VICI unreachable"}
+			p.viciErr, p.report.Problems = errors.New("vici: no such socket"), []string{status.NoVICI}
 		}, "VICI", "no such socket"},
 		{"no DPD", func(p *patient) { p.conns[0].DPDDelay = 0 }, "DPD", "off"},
 		{"a shunt has no peer", func(p *patient) {
@@ -258,7 +262,7 @@ func TestFindings(t *testing.T) {
 			p.write("/run/xl2tpd/l2tp-control", "c office\n")
 		}, "control pipe", "is no pipe"},
 		{"no pipe", func(p *patient) { p.must(os.Remove(p.path("/run/xl2tpd/l2tp-control"))) }, "control pipe", "no such file"},
-		{"cloud kernel", func(p *patient) { p.write("/lib/modules/6.1/modules.dep", "kernel/net/netfilter/nft_queue.ko:\n") }, "kernel modules", "no l2tp_ppp"},
+		{"cloud kernel", func(p *patient) { p.write("/lib/modules/6.1/modules.dep", "") }, "kernel modules", "there is no l2tp_ppp for L2TP in the kernel (without it data goes through xl2tpd), no nft_queue for the Hello guard"},
 		{"pppd redials too", func(p *patient) { p.write("/etc/ppp/options.l2tpd", "noauth\npersist\n") }, "redialling", "pppd (persist in /etc/ppp/options.l2tpd:2), xl2tpd (redial = yes)"},
 		{"pppd redials too, by a word among others", func(p *patient) {
 			p.write("/etc/ppp/options.l2tpd", "noauth  persist maxfail 0\n")
@@ -491,14 +495,42 @@ func TestRemedies(t *testing.T) {
 		}, "Hello guard", "iptables -I INPUT 1 -i lo -p udp --dport 1701 -j ACCEPT"},
 		{"no modules", func(p *patient) { p.report.Problems = []string{"hello guard unavailable: no such module"} },
 			"Hello guard", "modprobe -a nf_tables nft_queue nfnetlink_queue"},
-		{"not root", func(p *patient) { p.viciErr = fs.ErrPermission }, "VICI", "sudo xl2tpd-keepalive doctor"},
+		{"not root, nor in the group", func(p *patient) { p.down = fmt.Errorf("status: %w", fs.ErrPermission) }, "xl2tpd-keepalive", "sudo xl2tpd-keepalive doctor"},
+		{"charon not started", func(p *patient) {
+			p.viciErr = errors.New("no such socket")
+			p.write("/usr/lib/ipsec/plugins/libstrongswan-vici.so", "")
+		}, "VICI", "systemctl restart strongswan"},
+		{"cloud kernel", func(p *patient) { p.write("/lib/modules/6.1/modules.dep", "") }, "kernel modules", "apt install linux-image-amd64 (the cloud kernels lack them), then reboot"},
+		{"small kernel of a board", func(p *patient) {
+			p.write("/lib/modules/6.1/modules.dep", "")
+			p.Arch = "arm"
+		}, "kernel modules", "apt install linux-image-armmp (the cloud kernels lack them), then reboot"},
+		{"cloud kernel of an architecture that is rare", func(p *patient) {
+			p.write("/lib/modules/6.1/modules.dep", "")
+			p.Arch = "loong64"
+		}, "kernel modules", "boot a kernel of Debian's that has them; those called `cloud` do not"},
+		{"Ubuntu", func(p *patient) {
+			p.write("/lib/modules/6.1/modules.dep", "")
+			p.write("/etc/os-release", "NAME=\"Linux Mint\"\nID=linuxmint\nID_LIKE=\"ubuntu debian\"\n")
+		}, "kernel modules", "apt install linux-modules-extra-6.1"},
+		{"Raspberry Pi OS", func(p *patient) {
+			p.write("/lib/modules/6.1/modules.dep", "")
+			p.write("/etc/os-release", "ID=debian\n")
+			p.write("/etc/rpi-issue", "Raspberry Pi reference\n")
+		}, "kernel modules", "apt full-upgrade, then reboot: the kernel of Raspberry Pi OS has them, others may not"},
+		{"kernel upgraded, not rebooted", func(p *patient) { p.must(os.RemoveAll(p.path("/lib/modules/6.1"))) },
+			"kernel modules", "reboot: there is no /lib/modules/6.1, as after an upgrade of the kernel"},
+		{"recovery of a LAC that can't be dialled", func(p *patient) {
+			p.xl2tpd("[lac two words]\nlns = 192.0.2.1\nredial = yes\n")
+			p.write(config.DefaultPath, "[global]\nrecover = auto\n")
+		}, "recovery", renamed},
 		{"charon gone", func(p *patient) { p.viciErr = unix.ECONNREFUSED }, "VICI", "systemctl restart strongswan"},
 		{"charon gone, started by ipsec", func(p *patient) { p.viciErr, p.unit = unix.ECONNREFUSED, "" }, "VICI", "systemctl restart strongswan-starter"},
 		{"no VICI", func(p *patient) { p.viciErr = errors.New("no such socket") }, "VICI", "apt install strongswan-swanctl"},
 		{"LAC down", func(p *patient) { p.report.Tunnels[0].State, p.report.Tunnels[0].Link = "down", nil }, "state", "echo 'c office' > /run/xl2tpd/l2tp-control"},
 		{"LAC that can't be dialled", func(p *patient) {
 			p.report.Tunnels[0].State, p.report.Tunnels[0].Link, p.report.Tunnels[0].Name = "down", nil, "lac two words"
-		}, "state", `LAC "two words": xl2tpd cannot be told to dial a name with a space; change it in xl2tpd.conf`},
+		}, "state", renamed},
 		{"LAC coming up, or going", func(p *patient) { p.report.Tunnels[0].State = "down" }, "state", "journalctl -u xl2tpd -u xl2tpd-keepalive"},
 		{"LNS down", func(p *patient) { p.report.Tunnels[0].State, p.report.Tunnels[0].Name = "down", "lns office" },
 			"state", "journalctl -u xl2tpd -u xl2tpd-keepalive"},
@@ -582,22 +614,137 @@ func TestYamaha(t *testing.T) {
 	p := healthy(t)
 	for vendor, want := range map[string]bool{"YAMAHA Corporation": true, "xelerance.com": false, "": false} {
 		p.report.Tunnels[0].Vendor = vendor
+		p.report.Tunnels[0].Local = p.source
 		all := Examine(t.Context(), p.Host)
 		i := slices.IndexFunc(all, func(f Finding) bool { return f.Check == "router" })
-		if (i >= 0) != want || want && (!all[i].OK || !strings.Contains(all[i].Remedy[0], "l2tp tunnel disconnect time off")) {
+		if (i >= 0) != want || want && (all[i].Kind != Note || !strings.Contains(all[i].Remedy[0], "198.51.100.2 or its NAT's")) {
 			t.Errorf("%q: %+v", vendor, all)
+			continue
+		}
+		if want && (all[i].Paste[1] != "tunnel select N" || !slices.Contains(all[i].Paste, "l2tp tunnel disconnect time off") || all[i].Paste[len(all[i].Paste)-1] != "save") {
+			t.Errorf("%q", all[i].Paste)
+		}
+	}
+}
+
+func TestOpenMetrics(t *testing.T) {
+	p := healthy(t)
+	p.write(config.DefaultPath, "[global]\nmetrics = 0.0.0.0:9174\n")
+	all := Examine(t.Context(), p.Host)
+	if !slices.ContainsFunc(all, func(f Finding) bool { return f.Check == "metrics" && f.Kind == Note }) {
+		t.Errorf("%+v", all)
+	}
+}
+
+// Where the far end is a Yamaha, the interval has to suit its idle timer.
+func TestIntervalForYamaha(t *testing.T) {
+	for conf, want := range map[string]bool{
+		"":                              false,
+		"[global]\ninterval = 44\n":     false,
+		"[global]\ninterval = 45\n":     true,
+		"[lac office]\ninterval = 60\n": true,
+		"[lac /etc/other.conf office]\ninterval = 60\n":  false,
+		"[global]\ninterval = 60\nkeepalive = observe\n": false,
+	} {
+		p := healthy(t)
+		p.report.Tunnels[0].Vendor = "YAMAHA Corporation"
+		p.write(config.DefaultPath, conf)
+		all := Examine(t.Context(), p.Host)
+		if got := slices.ContainsFunc(all, func(f Finding) bool { return f.Check == "interval" && f.Kind == Note }); got != want {
+			t.Errorf("%q: %v, want %v", conf, got, want)
 		}
 	}
 }
 
 func TestText(t *testing.T) {
-	all := []Finding{good("VICI", "", "answers\x1b[2J"), bad("state", "lac office", "down", "do this", "then that")}
+	all := []Finding{good("VICI", "", "answers\x1b[2J"), bad("state", "lac office", "down", "do this", "then that"),
+		unknown("unanswered Hellos", "", "no journal"), note("router", "lac office", "a Yamaha", "where N is")}
+	all[3].Paste = []string{"tunnel select N"}
 	var b bytes.Buffer
 	if err := Text(&b, all, false); err != nil {
 		t.Fatal(err)
 	}
-	if want := "✓ VICI: answers?[2J\n✗ lac office, state: down\n    → do this\n    → then that\n"; b.String() != want {
+	if want := "✓ VICI: answers?[2J\n✗ lac office, state: down\n    → do this\n    → then that\n" +
+		"? unanswered Hellos: no journal\n• lac office, router: a Yamaha\n    → where N is\n      tunnel select N\n"; b.String() != want {
 		t.Errorf("got\n%swant\n%s", b.String(), want)
+	}
+}
+
+func TestSummary(t *testing.T) {
+	p, q := good("a", "", ""), bad("b", "", "")
+	for want, all := range map[string][]Finding{
+		"0 problems":                 nil,
+		"0 problems, 1 check passed": {p},
+		"2 problems, 1 not known, 2 notes, 3 checks passed": {p, q, p, unknown("c", "", ""), note("d", "", ""), note("d", "", ""), q, p},
+		"1 problem": {q},
+	} {
+		if got := Summary(all); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
+// What can't be looked at is neither good nor bad, and has its reason.
+func TestNotKnown(t *testing.T) {
+	for _, tc := range []struct {
+		name  string
+		ill   func(*patient)
+		check string
+		text  string
+	}{
+		{"no journal", func(p *patient) { p.noJournal = errNoJournal }, "unanswered Hellos", "this host has no journal"},
+		{"VICI is root's", func(p *patient) { p.viciErr = fmt.Errorf("vici: %w", fs.ErrPermission) }, "VICI", "permission denied"},
+		{"no systemd", func(p *patient) {
+			p.write(config.DefaultPath, "[global]\nrecover = auto\n")
+			p.noSystemd = errors.New("systemctl: System has not been booted with systemd")
+		}, "recovery", "not been booted with systemd"},
+		{"no look at xl2tpd.conf", func(p *patient) { p.home.Conf, p.home.ConfErr = nil, nil }, "max retries", "/etc/xl2tpd/xl2tpd.conf can't be read"},
+	} {
+		p := healthy(t)
+		tc.ill(p)
+		all := Examine(t.Context(), p.Host)
+		i := slices.IndexFunc(all, func(f Finding) bool { return f.Check == tc.check })
+		if i < 0 || all[i].Kind != Unknown || !strings.Contains(all[i].Text, tc.text) || !Healthy(all) {
+			t.Errorf("%s: %+v", tc.name, all)
+		}
+	}
+}
+
+// A tunnel that is dialled by hand may be down.
+func TestDownByHand(t *testing.T) {
+	p := healthy(t)
+	p.report.Tunnels[0].State, p.report.Tunnels[0].Link, p.report.Tunnels[0].ByHand = "down", nil, true
+	all := Examine(t.Context(), p.Host)
+	i := slices.IndexFunc(all, func(f Finding) bool { return f.Check == "state" })
+	if !Healthy(all) || all[i].Kind != Note || !slices.Equal(all[i].Remedy, []string{"echo 'c office' > /run/xl2tpd/l2tp-control"}) {
+		t.Errorf("%+v", all[i])
+	}
+}
+
+// Programs that fail are quoted: the exit status alone says nothing.
+func TestOutput(t *testing.T) {
+	for script, want := range map[string]string{
+		"echo 'no bus' >&2; echo more >&2; exit 1": "sh: no bus",
+		"exit 3":     "sh: exit status 3, without a reason",
+		"kill -9 $$": "sh: signal: killed, without a reason",
+	} {
+		if _, err := output(t.Context(), "sh", "-c", script); err == nil || err.Error() != want {
+			t.Errorf("%s: %v, want %s", script, err, want)
+		}
+	}
+	if _, err := output(t.Context(), "no-such-program"); !errors.Is(err, exec.ErrNotFound) {
+		t.Error(err)
+	}
+}
+
+func TestHasJournal(t *testing.T) {
+	root := t.TempDir()
+	dir := filepath.Join(root, "run/log/journal/0123")
+	if err := os.MkdirAll(dir, 0o755); err != nil || hasJournal(root) {
+		t.Errorf("a folder without files: %v", err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "system.journal"), nil, 0o644); err != nil || !hasJournal(root) {
+		t.Errorf("a file: %v", err)
 	}
 }
 
@@ -612,7 +759,7 @@ func TestTell(t *testing.T) {
 	for lac, want := range map[string]string{
 		"office":    "echo 'd office' > /run/xl2tpd/l2tp-control if that is too long",
 		"o'brien":   `echo 'd o'\''brien' > /run/xl2tpd/l2tp-control if that is too long`,
-		"two words": `LAC "two words": xl2tpd cannot be told to dial a name with a space; change it in xl2tpd.conf`,
+		"two words": renamed,
 	} {
 		if got := tell("/run/xl2tpd/l2tp-control", "d", lac, " if that is too long"); got != want {
 			t.Errorf("%s: %s; want %s", lac, got, want)

@@ -3,6 +3,7 @@ package doctor
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"xl2tpd-keepalive/internal/status"
@@ -12,50 +13,110 @@ import (
 type Finding struct {
 	Check  string `json:"check"`            // its name, for scripts
 	Tunnel string `json:"tunnel,omitempty"` // what it is about; empty: the host
-	OK     bool   `json:"ok"`
+	OK     bool   `json:"ok"`               // Kind is no problem
+	Kind   Kind   `json:"kind"`
 	Text   string `json:"text"`
 	// Remedy is what to do, a line for each step; if OK, what makes it better still.
 	Remedy []string `json:"remedy,omitempty"`
+	// Paste are lines for a router's console, as they are to be entered.
+	Paste []string `json:"paste,omitempty"`
+}
+
+// Kind is how good an outcome is.
+type Kind string
+
+// The kinds of findings. Only a problem makes a host ill.
+const (
+	Passed  Kind = "passed"
+	Problem Kind = "problem"
+	Unknown Kind = "unknown" // the check could not be made; Text says why
+	Note    Kind = "note"    // nothing is wrong, but there is something to know or to improve
+)
+
+// kinds are in the order of a summary.
+var kinds = []struct {
+	Kind
+	mark, colour string // SGR parameters (ECMA-48)
+	one, many    string
+}{
+	{Problem, "✗", "31", "problem", "problems"},
+	{Unknown, "?", "33", "not known", "not known"},
+	{Note, "•", "36", "note", "notes"},
+	{Passed, "✓", "32", "check passed", "checks passed"},
 }
 
 func good(check, tunnel, format string, a ...any) Finding {
-	return Finding{Check: check, Tunnel: tunnel, OK: true, Text: fmt.Sprintf(format, a...)}
+	return Finding{Check: check, Tunnel: tunnel, OK: true, Kind: Passed, Text: fmt.Sprintf(format, a...)}
 }
 
 func bad(check, tunnel, text string, remedy ...string) Finding {
-	return Finding{Check: check, Tunnel: tunnel, Text: text, Remedy: remedy}
+	return Finding{Check: check, Tunnel: tunnel, Kind: Problem, Text: text, Remedy: remedy}
 }
 
-// Healthy tells whether nothing was found.
-func Healthy(all []Finding) bool {
-	for _, f := range all {
-		if !f.OK {
-			return false
-		}
-	}
-	return true
+func unknown(check, tunnel, text string, remedy ...string) Finding {
+	return Finding{Check: check, Tunnel: tunnel, OK: true, Kind: Unknown, Text: text, Remedy: remedy}
 }
+
+func note(check, tunnel, text string, remedy ...string) Finding {
+	return Finding{Check: check, Tunnel: tunnel, OK: true, Kind: Note, Text: text, Remedy: remedy}
+}
+
+// Problems are the findings that are problems.
+func Problems(all []Finding) []Finding {
+	return slices.DeleteFunc(slices.Clone(all), func(f Finding) bool { return f.OK })
+}
+
+// Healthy tells whether no problem was found.
+func Healthy(all []Finding) bool { return len(Problems(all)) == 0 }
 
 // Text writes findings for a person: a line for each, its remedy below.
 func Text(w io.Writer, all []Finding, colours bool) error {
 	var b strings.Builder
 	for _, f := range all {
-		mark, colour := "✓", "32"
-		if !f.OK {
-			mark, colour = "✗", "31"
-		}
-		if colours {
-			mark = "\x1b[" + colour + "m" + mark + "\x1b[0m"
-		}
 		about := f.Check
 		if f.Tunnel != "" {
 			about = f.Tunnel + ", " + about
 		}
-		fmt.Fprintf(&b, "%s %s: %s\n", mark, status.Printable(about), status.Printable(f.Text))
+		fmt.Fprintf(&b, "%s %s: %s\n", f.Kind.mark(colours), status.Printable(about), status.Printable(f.Text))
 		for _, r := range f.Remedy {
 			fmt.Fprintf(&b, "    → %s\n", status.Printable(r))
+		}
+		for _, line := range f.Paste {
+			fmt.Fprintf(&b, "      %s\n", status.Printable(line))
 		}
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+func (k Kind) mark(colours bool) string {
+	for _, is := range kinds {
+		switch {
+		case is.Kind == k && colours:
+			return "\x1b[" + is.colour + "m" + is.mark + "\x1b[0m"
+		case is.Kind == k:
+			return is.mark
+		}
+	}
+	return ""
+}
+
+// Summary counts the findings in one line.
+func Summary(all []Finding) string {
+	var parts []string
+	for _, k := range kinds {
+		n := 0
+		for _, f := range all {
+			if f.Kind == k.Kind {
+				n++
+			}
+		}
+		switch {
+		case n == 1:
+			parts = append(parts, "1 "+k.one)
+		case n > 1 || k.Kind == Problem:
+			parts = append(parts, fmt.Sprintf("%d %s", n, k.many))
+		}
+	}
+	return strings.Join(parts, ", ")
 }

@@ -48,7 +48,7 @@ func (e *exam) guard() []Finding {
 	case owners != nil:
 		return []Finding{good(check, "", "at work, on NFQUEUE 1701 and 1702")}
 	case errors.Is(err, fs.ErrPermission):
-		return []Finding{good(check, "", "at work or off, which root can see")}
+		return []Finding{unknown(check, "", "at work or off, which root can see", "sudo xl2tpd-keepalive doctor")}
 	}
 	return []Finding{good(check, "", "off")}
 }

@@ -5,12 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 
@@ -41,6 +41,9 @@ type Host struct {
 	Hook func(path string) error
 	// Kernel is the running kernel's release.
 	Kernel func() string
+	Arch   string // GOARCH
+	// Superuser tells that who looks is root, so that what can't be read has another reason.
+	Superuser bool
 }
 
 // ThisHost looks at the host itself.
@@ -56,6 +59,8 @@ func ThisHost() *Host {
 		GivenUp:     givenUp,
 		Hook:        hook.CheckForService,
 		Kernel:      kernel,
+		Arch:        runtime.GOARCH,
+		Superuser:   os.Geteuid() == 0,
 	}
 }
 
@@ -89,10 +94,41 @@ func source(to netip.AddrPort) (netip.Addr, error) {
 	return c.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap(), nil
 }
 
-func unit(ctx context.Context, name string) (string, error) {
-	out, err := exec.CommandContext(ctx, "systemctl", "show", "--property=LoadState,ActiveState,SubState", name).Output()
+// output runs a program. Its errors have what that has said.
+func output(ctx context.Context, name string, args ...string) ([]byte, error) {
+	out, err := exec.CommandContext(ctx, name, args...).Output()
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		return out, &failed{name, exit.ProcessState, firstLine(exit.Stderr)}
+	}
 	if err != nil {
-		return "", fmt.Errorf("systemctl show %s: %w", name, err)
+		return nil, err // which names the program
+	}
+	return out, nil
+}
+
+// failed is how a program has ended.
+type failed struct {
+	name string
+	how  *os.ProcessState
+	said string // on standard error, in one line
+}
+
+func (f *failed) Error() string {
+	if f.said == "" {
+		return fmt.Sprintf("%s: %v, without a reason", f.name, f.how)
+	}
+	return f.name + ": " + f.said
+}
+
+func firstLine(b []byte) string {
+	line, _, _ := strings.Cut(strings.TrimSpace(string(b)), "\n")
+	return line
+}
+
+func unit(ctx context.Context, name string) (string, error) {
+	out, err := output(ctx, "systemctl", "show", "--property=LoadState,ActiveState,SubState", name)
+	if err != nil {
+		return "", err
 	}
 	is := map[string]string{}
 	for line := range strings.Lines(string(out)) {
@@ -108,20 +144,21 @@ func unit(ctx context.Context, name string) (string, error) {
 	return fmt.Sprintf("%s (%s)", is["ActiveState"], is["SubState"]), nil
 }
 
+// errNoJournal is why nobody can say what has happened.
+var errNoJournal = errors.New("this host has no journal (/var/log/journal, /run/log/journal)")
+
 // givenUp reads the last day's journal.
 func givenUp(ctx context.Context) ([]time.Time, error) {
-	cmd := exec.CommandContext(ctx, "journalctl", "--quiet", "--no-pager", "--since=-1d", "--output=short-unix",
+	if !hasJournal("/") {
+		return nil, errNoJournal
+	}
+	out, err := output(ctx, "journalctl", "--quiet", "--no-pager", "--since=-1d", "--output=short-unix",
 		"--grep=Maximum retries exceeded", "SYSLOG_IDENTIFIER=xl2tpd", "+", "_COMM=xl2tpd") // NetworkManager's has another identifier
-	out, err := cmd.Output()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) && len(exit.Stderr) == 0 {
+	if f, ok := errors.AsType[*failed](err); ok && f.how.ExitCode() == 1 && f.said == "" {
 		err = nil // nothing found
 	}
-	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
 	if err != nil {
-		return nil, fmt.Errorf("journalctl: %w", err)
+		return nil, err
 	}
 	var all []time.Time
 	for line := range bytes.Lines(out) {
@@ -139,4 +176,15 @@ func kernel() string {
 		return ""
 	}
 	return unix.ByteSliceToString(u.Release[:])
+}
+
+// hasJournal reports whether there are files that journalctl can read: where there are none, it says
+// just as little as where it finds nothing.
+func hasJournal(root string) bool {
+	for _, dir := range []string{"/var/log/journal", "/run/log/journal"} {
+		if files, _ := filepath.Glob(filepath.Join(root, dir, "*", "*.journal*")); files != nil {
+			return true
+		}
+	}
+	return false
 }

@@ -24,26 +24,32 @@ func (e *exam) recovery() []Finding {
 		return nil
 	}
 	var lacs []string
+	var all []Finding
 	for i, s := range e.lacs {
-		if e.recovers(i, s) {
-			lacs = append(lacs, s.Name)
+		if !e.recovers(i, s) {
+			continue
 		}
+		if err := xl2tpd.CheckLAC(s.Name); err != nil && s.Name != "default" {
+			all = append(all, bad(check, "", "none of "+err.Error(), renamed))
+			continue
+		}
+		lacs = append(lacs, s.Name)
 	}
 	if lacs == nil {
-		return nil
+		return all
 	}
 	state, err := e.Unit(e.ctx, controlSocket)
 	uid, _ := procfs.User([]byte(e.process())) // 0 too if it does not run
 	switch {
 	case err != nil:
-		return []Finding{bad(check, "", err.Error())}
+		return append(all, unknown(check, "", err.Error()))
 	case uid != 0 && !strings.HasPrefix(state, "active"):
 		if state == "" {
 			state = "not installed"
 		}
-		return []Finding{bad(check, "", controlSocket+" is "+state+": no LAC can be dialled or hung up", "systemctl start "+controlSocket)}
+		return append(all, bad(check, "", controlSocket+" is "+state+": no LAC can be dialled or hung up", "systemctl start "+controlSocket))
 	}
-	return []Finding{good(check, "", "of %s", strings.Join(lacs, ", "))}
+	return append(all, good(check, "", "of %s", strings.Join(lacs, ", ")))
 }
 
 // lacs are the LACs of every xl2tpd but those of NetworkManager, which dials by itself.

@@ -12,20 +12,36 @@ import (
 // tunnels checks each tunnel there is.
 func (e *exam) tunnels() []Finding {
 	var all []Finding
-	var routers []string
+	var routers []*status.Tunnel
 	for _, t := range e.report.Tunnels {
 		name := title(&t)
 		all = append(all, e.tunnel(name, &t)...)
-		if yamaha(t.Vendor) {
-			routers = append(routers, name)
+		if t.Yamaha() {
+			all = append(all, e.interval(name, &t)...)
+			routers = append(routers, &t)
 		}
 	}
 	if routers != nil {
-		f := good("router", strings.Join(routers, ", "), "Yamaha; these lines, entered there, would spare all its clients the trouble")
-		f.Remedy = yamahaLines
-		all = append(all, f)
+		all = append(all, router(routers))
 	}
 	return all
+}
+
+// interval looks whether echo requests are too rare for the idle timer of a Yamaha. Whether that is on, nobody can know.
+func (e *exam) interval(name string, t *status.Tunnel) []Finding {
+	kind, section, known := strings.Cut(t.Name, " ")
+	if e.conf == nil || !known {
+		return nil
+	}
+	path := ""
+	if i := e.instance(t.Instance); i != nil {
+		path = i.Path
+	}
+	text := e.conf.For(path, kind, section).TooRare()
+	if text == "" {
+		return nil
+	}
+	return []Finding{note("interval", name, text)}
 }
 
 func title(t *status.Tunnel) string {
@@ -65,6 +81,9 @@ func (e *exam) state(name string, t *status.Tunnel) Finding {
 			why += "; ended last by: " + t.Last.Reason
 		}
 		f := bad(check, name, why)
+		if t.ByHand {
+			f = note(check, name, why)
+		}
 		i := e.instance(t.Instance)
 		switch {
 		case i == nil || !i.Runs(): // no wonder, and it has a check of its own
@@ -73,10 +92,9 @@ func (e *exam) state(name string, t *status.Tunnel) Finding {
 		case isLAC && strings.Contains(lac, ", "): // one of several that nobody can tell apart
 			f.Remedy = []string{"give each of them a pppoptfile of its own, then this says which one is down", journal(*i)}
 		case isLAC && t.Link == nil:
-			f.Remedy = []string{
-				tell(i.Pipe, "c", lac, ""),
-				"if it is to be down: `keepalive = no` in its section of /etc/xl2tpd/keepalive.conf",
-				journal(*i),
+			f.Remedy = []string{tell(i.Pipe, "c", lac, "")}
+			if !t.ByHand {
+				f.Remedy = append(f.Remedy, "if it is to be down: `keepalive = no` in its section of /etc/xl2tpd/keepalive.conf", journal(*i))
 			}
 		default:
 			f.Remedy = []string{journal(*i)}
@@ -94,11 +112,13 @@ func (e *exam) state(name string, t *status.Tunnel) Finding {
 	return good(check, name, "%s", t.State)
 }
 
-// tell is how to have xl2tpd dial a LAC or hang it up, with a remark, or why that can't
-// be done from outside.
+// renamed is what to do with a LAC whose name xl2tpd's control pipe does not take.
+const renamed = "give it another name in xl2tpd.conf, without white space: xl2tpd can't be told to dial it, or to hang it up, by this one"
+
+// tell is how to have xl2tpd dial a LAC or hang it up, with a remark.
 func tell(pipe, verb, lac, remark string) string {
-	if err := xl2tpd.CheckLAC(lac); err != nil {
-		return err.Error()
+	if xl2tpd.CheckLAC(lac) != nil {
+		return renamed
 	}
 	return fmt.Sprintf("echo %s > %s", quoted(verb+" "+lac), pipe) + remark
 }

@@ -14,7 +14,7 @@ import (
 // xl2tpds checks every xl2tpd of this host.
 func (e *exam) xl2tpds() []Finding {
 	if e.seenErr != nil {
-		return []Finding{bad("xl2tpd", "", e.seenErr.Error())}
+		return []Finding{unknown("xl2tpd", "", e.seenErr.Error())}
 	}
 	var all []Finding
 	for n, i := range e.seen.Instances {
@@ -88,7 +88,7 @@ func (e *exam) stopped() Finding {
 	state, err := e.Unit(e.ctx, ownUnit)
 	switch {
 	case err != nil:
-		return bad(check, e.names[0], err.Error())
+		return bad(check, e.names[0], fmt.Sprintf("not running, and its unit is not known: %v", err), "start it as it was started before")
 	case strings.HasPrefix(state, "active"):
 		// The generated unit of an init script stays active when the daemon dies.
 		return bad(check, e.names[0], fmt.Sprintf("its unit is %s, but there is no process", state), "systemctl restart xl2tpd")
@@ -131,7 +131,7 @@ func (e *exam) maxRetries(n int, i xl2tpd.Instance) Finding {
 	const check = "max retries"
 	switch c := i.Conf; {
 	case c == nil:
-		return good(check, e.names[n], "not known")
+		return unknown(check, e.names[n], i.Path+" can't be read")
 	case c.MaxRetries > 5:
 		return bad(check, e.names[n], fmt.Sprintf("%s says %d: a dead peer is found after hours, and its Hellos pile up until then", c.Path, c.MaxRetries),
 			"take `max retries` out of [global]: the Hello guard does what it was for")

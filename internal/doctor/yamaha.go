@@ -1,18 +1,42 @@
 package doctor
 
-import "strings"
+import (
+	"slices"
+	"strings"
 
-// yamaha tells a Yamaha router by its Vendor Name.
-func yamaha(vendor string) bool { return strings.Contains(strings.ToLower(vendor), "yamaha") }
+	"xl2tpd-keepalive/internal/status"
+)
 
-// yamahaLines are for the router's console; GATEWAY is the number behind `ipsec
-// tunnel` and `ipsec ike`.
+// router has lines for the console of a Yamaha router, to which these tunnels lead. The lines belong to one of the
+// router's own tunnels.
+func router(tunnels []*status.Tunnel) Finding {
+	var names, locals []string
+	for _, t := range tunnels {
+		names = append(names, title(t))
+		if t.Local.IsValid() {
+			locals = append(locals, t.Local.String())
+		}
+	}
+	slices.Sort(locals)
+	client := strings.Join(append(slices.Compact(locals), "its NAT's"), " or ")
+	f := note("router", strings.Join(names, ", "), "a Yamaha; these lines at its console would spare all its clients the trouble",
+		"N is the number of its tunnel: while it is up, `show status l2tp` lists it with the address of its client, "+client,
+		"G is the number in the `ipsec ike` lines of that tunnel in `show config`",
+		"clients that stop answering its Hello under load, such as macOS, need `l2tp keepalive use off` instead")
+	f.Paste = yamahaLines
+	return f
+}
+
+// yamahaLines switch its idle timer off; let its L2TP keepalive bear six lost packets in a row, not three;
+// end the SA of a client that is gone; let in clients behind a NAT; and have its log say who closed a tunnel.
 var yamahaLines = []string{
-	"`l2tp tunnel disconnect time off`: its idle timer, 60 s by default, closes no tunnel any more",
-	"`l2tp keepalive use on 10 6`: with `10 3`, three lost packets in a row cost the tunnel",
-	"`ipsec ike keepalive use GATEWAY on dpd 10 6`: the SA of a client that is gone does not keep it out",
-	"`ipsec ike nat-traversal GATEWAY on`: clients behind a NAT, which is off by default",
-	"`l2tp syslog on`: its log says who closed a tunnel, and why",
-	"for Windows and macOS clients the same; those that stop answering its Hello under load (macOS) need `l2tp keepalive use off`",
-	"`save` when all is well",
+	"administrator",
+	"tunnel select N",
+	"l2tp tunnel disconnect time off",
+	"l2tp keepalive use on 10 6",
+	"l2tp syslog on",
+	"ipsec ike keepalive use G on dpd 10 6",
+	"ipsec ike nat-traversal G on",
+	"tunnel enable N",
+	"save",
 }

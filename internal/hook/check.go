@@ -1,7 +1,9 @@
 package hook
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -21,10 +23,44 @@ func Check(path string) error { return check(path, os.Geteuid()) }
 // check is Check for whoever has that user id.
 func check(path string, uid int) error {
 	info, err := follow(path, uid, maxLinks)
-	if err == nil && (!info.Mode().IsRegular() || info.Mode()&0o111 == 0) {
-		err = fmt.Errorf("%s: not an executable file; chmod 755 it", path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && strings.Contains(path, " "):
+		return fmt.Errorf("there is no file %q; arguments are not possible, call the program from a script", path)
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("there is no file %s", path)
+	case err != nil:
+		return err
+	case !info.Mode().IsRegular() || info.Mode()&0o111 == 0:
+		return fmt.Errorf("%s: not an executable file; chmod 755 it", path)
 	}
-	return err
+	return checkInterpreter(path)
+}
+
+// maxFirstLine is how much of a script the kernel reads for its interpreter (BINPRM_BUF_SIZE).
+const maxFirstLine = 256
+
+// checkInterpreter looks for the program that a script names in its first line. The kernel says of one that is not
+// there that the script is not.
+func checkInterpreter(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil // it may be executed all the same
+	}
+	defer f.Close()
+	buf := make([]byte, maxFirstLine)
+	n, _ := io.ReadFull(f, buf)
+	line, _, _ := strings.Cut(string(buf[:n]), "\n")
+	words := strings.Fields(strings.TrimPrefix(line, "#!"))
+	if !strings.HasPrefix(line, "#!") || len(words) == 0 {
+		return nil
+	}
+	if strings.HasSuffix(line, "\r") {
+		return fmt.Errorf("%s: its lines end with CR LF, so its interpreter is not found; remove the CRs (sed -i 's/\\r$//')", path)
+	}
+	if _, err := os.Stat(words[0]); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s: its interpreter %s does not exist; correct its first line", path, words[0])
+	}
+	return nil
 }
 
 // hidden are the directories of which the unit's sandbox shows nothing.

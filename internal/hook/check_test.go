@@ -37,7 +37,21 @@ func TestCheck(t *testing.T) {
 			must(os.Symlink(dir+"/hook", dir+"/link"))
 			return dir + "/link"
 		}, ""},
-		{"missing", func(dir string) string { return dir + "/none" }, "no such file"},
+		{"missing", func(dir string) string { return dir + "/none" }, "there is no file /"},
+		{"missing, in a folder that is", func(dir string) string { return dir + "/none/hook" }, "/none/hook"},
+		{"with an argument", func(dir string) string { return dir + "/hook up" }, "/hook up\"; arguments are not possible"},
+		{"without its interpreter", func(dir string) string {
+			must(os.WriteFile(dir+"/hook", []byte("#! /bin/nosuchshell -e\nexit\n"), 0o755))
+			return dir + "/hook"
+		}, "hook: its interpreter /bin/nosuchshell does not exist"},
+		{"written on Windows", func(dir string) string {
+			must(os.WriteFile(dir+"/hook", []byte("#!/bin/sh\r\nexit\r\n"), 0o755))
+			return dir + "/hook"
+		}, "hook: its lines end with CR LF"},
+		{"a binary, or a script without a first line", func(dir string) string {
+			must(os.WriteFile(dir+"/hook", []byte("\x7fELF"), 0o755))
+			return dir + "/hook"
+		}, ""},
 		{"a directory", func(dir string) string { return dir }, "not an executable file"},
 		{"not executable", func(dir string) string {
 			must(os.Chmod(dir+"/hook", 0o644))

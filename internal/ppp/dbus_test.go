@@ -149,7 +149,7 @@ func TestRunWithoutBus(t *testing.T) {
 	if after := openFiles(t); after != before {
 		t.Errorf("%d open files before, %d after", before, after)
 	}
-	if !bytes.Contains(logged.Bytes(), []byte("source lost")) {
+	if !bytes.Contains(logged.Bytes(), []byte("can't watch PPP links")) {
 		t.Errorf("nothing logged of the missing bus: %s", logged.String())
 	}
 }

@@ -111,9 +111,9 @@ func (l *loop) note(c change) {
 	}
 	*up = c.err == nil
 	if *up {
-		l.log.Info("hints about PPP links: source works", "source", c.source)
+		l.log.Info("watching PPP links", "through", c.source)
 	} else {
-		l.log.Warn("hints about PPP links: source lost, trying again", "source", c.source, "err", c.err)
+		l.log.Warn("can't watch PPP links, trying again", "through", c.source, "err", c.err)
 	}
 }
 

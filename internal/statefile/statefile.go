@@ -31,6 +31,9 @@ func write(path string, data []byte) error {
 		return err
 	}
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("there is no folder %s; the service's unit makes it (RuntimeDirectory=)", filepath.Dir(path))
+	}
 	if err != nil {
 		return err
 	}

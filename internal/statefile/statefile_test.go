@@ -86,3 +86,12 @@ func TestSaveForTheOwner(t *testing.T) {
 		t.Errorf("belongs to %d:%d, %v", st.Uid, st.Gid, err)
 	}
 }
+
+// The folder is the unit's to make; the file's own name would say nothing to anybody.
+func TestSaveWithoutFolder(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "none")
+	err := Save(filepath.Join(dir, "lacs"), nil)
+	if want := "there is no folder " + dir + "; the service's unit makes it (RuntimeDirectory=)"; err == nil || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
+	}
+}

@@ -2,8 +2,13 @@ package status
 
 import (
 	"net/netip"
+	"strings"
 	"time"
 )
+
+// NoVICI is the problem that strongSwan does not answer. The text is the same as long as that is so: why it does not
+// changes while strongSwan starts.
+const NoVICI = "strongSwan (VICI) does not answer: the state of its SAs is not known"
 
 // Report is everything there is to see, at one moment. As JSON, a time is RFC 3339
 // and a duration a number of seconds.
@@ -27,14 +32,18 @@ type Tunnel struct {
 	// Vendor is what the far end calls itself; empty if not known.
 	Vendor string    `json:"vendor,omitempty"`
 	State  string    `json:"state"`
-	Since  time.Time `json:"since,omitzero"` // of State; zero: not known
-	Doing  string    `json:"doing"`          // what is being done about it now
+	Since  time.Time `json:"since,omitzero"`    // of State; zero: not known
+	Doing  string    `json:"doing"`             // what is being done about it now
+	ByHand bool      `json:"by_hand,omitempty"` // down until somebody dials it: nothing is wrong
 
 	Link  *Link  `json:"link"`  // null: none
 	SA    *SA    `json:"sa"`    // null: none
 	Guard *Guard `json:"guard"` // null: no control packet was seen
 	Last  *Close `json:"last_close"`
 }
+
+// Yamaha tells a Yamaha router by its Vendor Name.
+func (t *Tunnel) Yamaha() bool { return strings.Contains(strings.ToLower(t.Vendor), "yamaha") }
 
 // Link is the tunnel's pppN.
 type Link struct {

@@ -7,23 +7,48 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"xl2tpd-keepalive/internal/typo"
 	"xl2tpd-keepalive/internal/xl2tpdconf"
 )
 
 // Named returns the tunnels with these names, all if there are none: "lac office", "office",
-// or the link's name. A name that no tunnel has is an error.
+// or the link's name. A name that no tunnel has is an error. All words together may be one name, for
+// nobody wants to quote it.
 func Named(all []Tunnel, names []string) ([]Tunnel, error) {
 	if len(names) == 0 {
 		return all, nil
 	}
+	if whole := strings.Join(names, " "); known(all, whole) {
+		names = []string{whole}
+	}
 	for _, name := range names {
-		if !slices.ContainsFunc(all, func(t Tunnel) bool { return t.called(name) }) {
-			return nil, fmt.Errorf("there is no tunnel %q", name)
+		if !known(all, name) {
+			return nil, stranger(all, name)
 		}
 	}
 	return slices.DeleteFunc(slices.Clone(all), func(t Tunnel) bool {
 		return !slices.ContainsFunc(names, t.called)
 	}), nil
+}
+
+func known(all []Tunnel, name string) bool {
+	return slices.ContainsFunc(all, func(t Tunnel) bool { return t.called(name) })
+}
+
+// stranger says that no tunnel has a name, and which one may have been meant.
+func stranger(all []Tunnel, name string) error {
+	var names []string
+	for _, t := range all {
+		_, section, _ := strings.Cut(t.Name, " ")
+		names = append(names, t.Name, section)
+		if t.Link != nil {
+			names = append(names, t.Link.Name)
+		}
+	}
+	if meant := typo.Nearest(name, names); meant != "" {
+		return fmt.Errorf("there is no tunnel %q, did you mean %q?", name, meant)
+	}
+	return fmt.Errorf("there is no tunnel %q", name)
 }
 
 func (t Tunnel) called(name string) bool {

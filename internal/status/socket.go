@@ -102,27 +102,56 @@ func Listen(path string) (net.Listener, error) {
 	return l, nil
 }
 
+// Why there is no report. Who may not ask sees fs.ErrPermission.
+var (
+	ErrNotRunning = errors.New("the service is not running")
+	ErrNoAnswer   = errors.New("the service does not answer")
+)
+
+// readError says what to do, and Unwraps to what it is.
+type readError struct {
+	text string
+	is   error
+}
+
+func (e *readError) Error() string { return e.text }
+func (e *readError) Unwrap() error { return e.is }
+
 // Read reads a report from the socket of a Server. Its errors say what to do.
 func Read(ctx context.Context, path string) (Report, error) {
-	var r Report
 	ctx, cancel := context.WithTimeout(ctx, 2*patience)
 	defer cancel()
 	c, err := new(net.Dialer).DialContext(ctx, "unix", path)
 	switch {
 	case errors.Is(err, syscall.EACCES):
-		return r, fmt.Errorf("%s: permission denied (be root or in the socket's group, adm)", path)
+		return Report{}, &readError{path + ": permission denied (run this with sudo, or as a member of the group adm)", fs.ErrPermission}
 	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ECONNREFUSED):
-		return r, fmt.Errorf("%s: xl2tpd-keepalive is not running (systemctl start xl2tpd-keepalive)", path)
+		return Report{}, &readError{path + ": xl2tpd-keepalive is not running (systemctl start xl2tpd-keepalive)", ErrNotRunning}
 	case err != nil:
-		return r, err
+		return Report{}, noAnswer(path, err)
 	}
 	defer c.Close()
 	if at, ok := ctx.Deadline(); ok {
 		c.SetDeadline(at)
 	}
-	err = json.NewDecoder(io.LimitReader(c, maxReport)).Decode(&r)
-	if err != nil {
-		return r, fmt.Errorf("%s: no report (journalctl -u xl2tpd-keepalive): %w", path, err)
+	var r Report
+	if err := json.NewDecoder(io.LimitReader(c, maxReport)).Decode(&r); err != nil {
+		return r, noAnswer(path, err)
 	}
 	return r, nil
+}
+
+func noAnswer(path string, err error) error {
+	var syntax *json.SyntaxError
+	var form *json.UnmarshalTypeError
+	text := fmt.Sprintf("the service does not answer: %v", err)
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
+		text = fmt.Sprintf("the service has not answered for %v", 2*patience)
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		text = "the service is busy, its answer is empty or cut short"
+	case errors.As(err, &syntax), errors.As(err, &form):
+		text = "the answer is no report: another program, or another version, listens there"
+	}
+	return &readError{path + ": " + text + " (systemctl status xl2tpd-keepalive)", errors.Join(ErrNoAnswer, err)}
 }

@@ -120,14 +120,35 @@ func TestReadErrors(t *testing.T) {
 	dir := t.TempDir()
 	leave(t, filepath.Join(dir, "left"))
 	for _, name := range []string{"none", "left"} {
-		if _, err := Read(t.Context(), filepath.Join(dir, name)); err == nil || !strings.Contains(err.Error(), "is not running (systemctl start") {
+		if _, err := Read(t.Context(), filepath.Join(dir, name)); !errors.Is(err, ErrNotRunning) || !strings.Contains(err.Error(), "is not running (systemctl start") {
 			t.Error(name, err)
 		}
 	}
 	path := filepath.Join(dir, "busy")
 	serve(t, path, func(context.Context) (Report, error) { return Report{}, context.DeadlineExceeded })
-	if _, err := Read(t.Context(), path); !errors.Is(err, io.EOF) || !strings.Contains(err.Error(), "no report") {
+	if _, err := Read(t.Context(), path); !errors.Is(err, io.EOF) || !strings.Contains(err.Error(), "its answer is empty") {
 		t.Error(err)
+	}
+	for answer, want := range map[string]string{
+		"hello\n":            "the answer is no report",
+		`{"tunnels": "all"}`: "the answer is no report",
+		`{"tunnels": [`:      "cut short",
+	} {
+		path := filepath.Join(t.TempDir(), "other")
+		l, err := net.Listen("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			if c, err := l.Accept(); err == nil {
+				io.WriteString(c, answer)
+				c.Close()
+			}
+		}()
+		if _, err := Read(t.Context(), path); !errors.Is(err, ErrNoAnswer) || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "invalid character") {
+			t.Errorf("%q: %v, want %s", answer, err, want)
+		}
+		l.Close()
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Nanosecond)
 	defer cancel()

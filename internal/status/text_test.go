@@ -93,7 +93,7 @@ func TestShort(t *testing.T) {
 func TestNamed(t *testing.T) {
 	all := sample().Tunnels
 	all[2].Link.Name = "ppp1"
-	for names, want := range map[string]int{"": 3, "office": 1, "LAC Branch": 1, "office|branch": 2, "ppp1": 1, "office|office": 1} {
+	for names, want := range map[string]int{"": 3, "office": 1, "LAC Branch": 1, "office|branch": 2, "ppp1": 1, "office|office": 1, "lac|office": 1} {
 		got, err := Named(all, strings.FieldsFunc(names, func(r rune) bool { return r == '|' }))
 		if err != nil || len(got) != want {
 			t.Errorf("%q: %d tunnels, want %d; %v", names, len(got), want, err)
@@ -103,6 +103,9 @@ func TestNamed(t *testing.T) {
 		if _, err := Named(all, []string{"office", name}); err == nil {
 			t.Errorf("%q is the name of a tunnel", name)
 		}
+	}
+	if _, err := Named(all, []string{"ofice"}); err == nil || err.Error() != `there is no tunnel "ofice", did you mean "office"?` {
+		t.Error(err)
 	}
 	if len(all) != 3 {
 		t.Error("the report has been changed")

@@ -24,3 +24,11 @@ func TestDistance(t *testing.T) {
 		}
 	}
 }
+
+func TestNearest(t *testing.T) {
+	for typed, want := range map[string]string{"stauts": "status", "status": "status", "pnig": "ping", "xyz": "", "": ""} {
+		if got := Nearest(typed, []string{"status", "ping", "a"}); got != want {
+			t.Errorf("%q: got %q, want %q", typed, got, want)
+		}
+	}
+}

@@ -93,7 +93,8 @@ func obey(ctx context.Context, in io.Reader, c *Control) error {
 	if err != nil {
 		return fmt.Errorf("no request, or none that ends within %d bytes", maxRequest)
 	}
-	f := strings.Split(strings.TrimSuffix(request, "\n"), " ")
+	request = strings.TrimSuffix(request, "\n")
+	f := strings.Split(request, " ")
 	if len(f) < 5 {
 		return fmt.Errorf("no such request: %.20q; the service and its helper differ in version: systemctl restart xl2tpd-keepalive", request)
 	}

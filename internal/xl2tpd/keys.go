@@ -63,7 +63,7 @@ func keyFault(kind string, k xl2tpdconf.Key) string {
 	case !ok:
 		return ""
 	case !strings.Contains(rule.sections, kind):
-		return "'" + k.Name + "' does not belong into a [" + kind + "] section"
+		return "'" + k.Name + "' does not belong in a [" + kind + "] section"
 	}
 	if fault := rule.fault(k.Value); fault != "" {
 		return badValue(k, fault)

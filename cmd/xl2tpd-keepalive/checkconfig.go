@@ -2,22 +2,26 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"strings"
 
 	"xl2tpd-keepalive/internal/config"
 	"xl2tpd-keepalive/internal/hook"
 	"xl2tpd-keepalive/internal/serviceuser"
+	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/internal/xl2tpdconf"
 )
 
-// check reads both files and says what is wrong. Files that are not named need
+// checkConfig reads both files and says what is wrong. Files that are not named need
 // not be there.
-func check(o options, stdout, stderr io.Writer) int {
+func checkConfig(o options, stdout, stderr io.Writer) int {
 	if len(o.names) > 0 {
 		if o.config != "" {
 			return misused(stderr, "check-config", "two files: %s and %s", o.config, o.names[0])
@@ -45,7 +49,9 @@ func check(o options, stdout, stderr io.Writer) int {
 	x, err := xl2tpd.ReadConf(xl2tpdConf)
 	switch {
 	case o.xl2tpdConf == "" && errors.Is(err, fs.ErrNotExist):
-		fmt.Fprintf(stderr, "warning: no %s, so section names can't be compared; name it with -xl2tpd-config\n", xl2tpd.DefaultConfPath)
+		fmt.Fprintf(stderr, "warning: no %s, so section names can't be compared; name it with --xl2tpd-config\n", xl2tpd.DefaultConfPath)
+	case o.xl2tpdConf == "" && errors.Is(err, fs.ErrPermission):
+		fmt.Fprintf(stderr, "warning: %s can't be read, so section names can't be compared: permission denied\n", xl2tpdConf)
 	case err != nil:
 		cantRead(stderr, xl2tpdConf, err)
 		return exitError
@@ -83,6 +89,14 @@ func check(o options, stdout, stderr io.Writer) int {
 	if o.xl2tpdConf == "" && x != nil {
 		readable(x.Path)
 	}
+	if o.config == "" {
+		for _, line := range tooRare(c) {
+			fmt.Fprintln(stderr, "warning:", line)
+		}
+	}
+	if fault := c.MetricsFault(); fault != "" {
+		fmt.Fprintln(stderr, "warning:", fault)
+	}
 	for _, path := range c.Hooks() {
 		if err := hook.CheckForService(path); err != nil {
 			fmt.Fprintln(stderr, "warning: hook will not be run:", err)
@@ -100,6 +114,25 @@ func check(o options, stdout, stderr io.Writer) int {
 	return exitOK
 }
 
+// tooRare warns of echo requests that are too rare for a far end, as far as the running service knows its vendor.
+func tooRare(c *config.Config) (lines []string) {
+	r, err := status.Read(context.Background(), status.DefaultSocket)
+	if err != nil {
+		return nil
+	}
+	for _, t := range r.Tunnels {
+		kind, section, _ := strings.Cut(t.Name, " ")
+		path := ""
+		if filepath.IsAbs(t.Instance) {
+			path = t.Instance
+		}
+		if text := c.For(path, kind, section).TooRare(); t.Yamaha() && text != "" {
+			lines = append(lines, fmt.Sprintf("[%s] %s", t.Name, text))
+		}
+	}
+	return lines
+}
+
 // cantRead says why a file can't be read, or what is wrong in it. The advice of xl2tpdconf.Read is
 // for the service; another user lacks rights of their own.
 func cantRead(stderr io.Writer, path string, err error) {
@@ -107,7 +140,7 @@ func cantRead(stderr io.Writer, path string, err error) {
 	switch {
 	case errors.As(err, &wrong):
 		fmt.Fprintln(stderr, err)
-	case errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0:
+	case errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0 && os.Geteuid() != serviceuser.User():
 		fmt.Fprintf(stderr, "xl2tpd-keepalive: %s can't be read: permission denied; run this with sudo\n", path)
 	case errors.Is(err, fs.ErrNotExist):
 		fmt.Fprintf(stderr, "xl2tpd-keepalive: there is no file %s\n", path)

@@ -1,0 +1,163 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+
+	"golang.org/x/term"
+
+	"xl2tpd-keepalive/internal/status"
+)
+
+// command is one of the program's.
+type command struct {
+	name    string
+	args    string // the words behind its flags, for its synopsis
+	words   int    // how many of them it takes; -1: any number
+	brief   string // what it does, in a few words
+	about   string // what else its user has to know
+	example string
+	hidden  bool // for other programs: no help lists it
+	// exitUsage is the exit status of a wrong command line; zero: exitUsage.
+	exitUsage int
+	flags     func(*flag.FlagSet, *options)
+	run       func(o options, stdout, stderr io.Writer) int
+}
+
+// commands are in the order of the help. It is a func, for help is one of them.
+func commands() []command {
+	return []command{{
+		name: "run", brief: "keep the tunnels up, as the service does",
+		about:   "The service xl2tpd-keepalive.service does this. It logs each change of a tunnel's state.",
+		example: "sudo systemctl stop xl2tpd-keepalive && sudo xl2tpd-keepalive run --debug",
+		flags: func(f *flag.FlagSet, o *options) {
+			defineFiles(f, o)
+			f.BoolVar(&o.debug, "debug", false, "log each echo request and each verdict on a Hello too")
+		},
+		run: func(o options, _, stderr io.Writer) int { return keepalive(o, stderr) },
+	}, {
+		name: "status", args: "[NAME...]", words: -1, brief: "show the tunnels of the running service",
+		about:   "NAME is a section of xl2tpd.conf or the name of a link: \"lac office\", office or ppp0.",
+		example: "sudo xl2tpd-keepalive status office --watch",
+		flags: func(f *flag.FlagSet, o *options) {
+			defineJSON(f, o)
+			f.BoolVar(&o.short, "short", false, "print one line for each tunnel")
+			f.BoolVar(&o.watch, "watch", false, "show it again each second, until Ctrl-C")
+		},
+		run: show,
+	}, {
+		name: "check", args: "[NAME...]", words: -1, brief: "one line and an exit status for Nagios, Icinga, Zabbix or monit",
+		about: "The exit status is 0 (OK), 1 (WARNING), 2 (CRITICAL) or 3 (UNKNOWN). With NAME, that tunnel has to be up,\n" +
+			"and its round trips and losses follow. The user that runs this has to be in the group adm.",
+		example: "xl2tpd-keepalive check office",
+		// 2 would be CRITICAL.
+		exitUsage: int(status.LevelUnknown),
+		run:       func(o options, stdout, _ io.Writer) int { return monitor(o, stdout) },
+	}, {
+		name: "ping", args: "NAME", words: -1, brief: "tell which half of a tunnel's path is slow, or loses packets",
+		about:   "Two pings run side by side, one inside the tunnel and one outside. Ctrl-C ends both.",
+		example: "sudo xl2tpd-keepalive ping office -c 20",
+		flags: func(f *flag.FlagSet, o *options) {
+			o.ping.define(f)
+			defineJSON(f, o)
+		},
+		run: pingNamed,
+	}, {
+		name: "doctor", brief: "look for what closes tunnels",
+		about:   "It changes nothing. The exit status is 1 if anything was found.",
+		example: "sudo xl2tpd-keepalive doctor",
+		flags: func(f *flag.FlagSet, o *options) {
+			defineJSON(f, o)
+			f.BoolVar(&o.problems, "problems", false, "print only what is wrong")
+		},
+		run: examine,
+	}, {
+		name: "check-config", args: "[FILE]", words: 1, brief: "tell what is wrong with keepalive.conf",
+		about:   "It reads xl2tpd.conf too, and compares the names of the sections.",
+		example: "sudo xl2tpd-keepalive check-config ./keepalive.conf",
+		flags:   defineFiles,
+		run:     checkConfig,
+	}, {
+		name: "remove-table", brief: "take away the nftables table that a stop may leave",
+		about:   "A tunnel that the Hello guard holds closes within 91 seconds without it.",
+		example: "sudo systemctl disable --now xl2tpd-keepalive && sudo xl2tpd-keepalive remove-table",
+		run:     func(_ options, _, stderr io.Writer) int { return removeTable(stderr) },
+	}, {
+		name: "control", brief: "have xl2tpd dial or hang up, as standard input says", hidden: true,
+		about:   "The service asks for this through xl2tpd-keepalive-control.socket. It is no command for people.",
+		example: "systemctl status xl2tpd-keepalive-control.socket",
+		run:     answerRequest,
+	}, {
+		name: "version", brief: "print the version",
+		about:   "The commit, the version of Go and the platform follow.",
+		example: "xl2tpd-keepalive version",
+		run: func(_ options, stdout, _ io.Writer) int {
+			fmt.Fprintln(stdout, "xl2tpd-keepalive", build())
+			return exitOK
+		},
+	}, {
+		name: "help", args: "[COMMAND]", words: 1, brief: "print this, or more about one command",
+		about:   "COMMAND --help prints the same.",
+		example: "xl2tpd-keepalive help status",
+		run:     helpOf,
+	}}
+}
+
+// answerRequest does what one request asks for. A person who has typed it waits for nothing.
+func answerRequest(_ options, stdout, stderr io.Writer) int {
+	if term.IsTerminal(int(os.Stdin.Fd())) {
+		return misused(stderr, "control", "reads a request of the service from a socket, and is not for people")
+	}
+	return serveControl(os.Stdin, stdout, stderr)
+}
+
+func defineFiles(f *flag.FlagSet, o *options) {
+	f.StringVar(&o.config, "config", "", "read this `FILE` instead of /etc/xl2tpd/keepalive.conf")
+	f.StringVar(&o.xl2tpdConf, "xl2tpd-config", "", "read this `FILE` instead of /etc/xl2tpd/xl2tpd.conf")
+}
+
+func defineJSON(f *flag.FlagSet, o *options) {
+	f.BoolVar(&o.json, "json", false, "print JSON, for programs")
+}
+
+// aliases are what other programs call version and help.
+var aliases = map[string]string{
+	"-version": "version", "--version": "version", "-V": "version", "-v": "version",
+	"-help": "help", "--help": "help", "-h": "help",
+}
+
+// find returns the command of that name, nil if there is none.
+func find(name string) *command {
+	if is, ok := aliases[name]; ok {
+		name = is
+	}
+	all := commands()
+	i := slices.IndexFunc(all, func(c command) bool { return c.name == name })
+	if i < 0 {
+		return nil
+	}
+	return &all[i]
+}
+
+// commandNames are those of the help.
+func commandNames() (names []string) {
+	for _, c := range commands() {
+		if !c.hidden {
+			names = append(names, c.name)
+		}
+	}
+	return names
+}
+
+// flagSet has the flags of a command; what is read goes to o.
+func (c *command) flagSet(o *options) *flag.FlagSet {
+	f := flag.NewFlagSet(c.name, flag.ContinueOnError)
+	f.SetOutput(io.Discard) // its errors are told in one line
+	if c.flags != nil {
+		c.flags(f, o)
+	}
+	return f
+}

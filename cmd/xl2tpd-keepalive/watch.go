@@ -1,0 +1,175 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"regexp"
+	"strings"
+	"syscall"
+	"time"
+	"unicode/utf8"
+
+	"golang.org/x/term"
+)
+
+const watchEvery = time.Second
+
+// watch prints a page each second, for a file or a pipe. The service may come back, so its absence is no end.
+func watch(ctx context.Context, look func(io.Writer) error, stdout, stderr io.Writer, json bool) int {
+	again := time.NewTicker(watchEvery)
+	defer again.Stop()
+	for {
+		var text strings.Builder
+		err := look(&text)
+		if ctx.Err() != nil {
+			return exitOK
+		}
+		switch {
+		case err != nil && json: // standard output is for objects alone
+			fmt.Fprintln(stderr, "xl2tpd-keepalive:", err)
+		case err != nil:
+			fmt.Fprintln(&text, "xl2tpd-keepalive:", err)
+		}
+		if _, err := io.WriteString(stdout, text.String()); err != nil {
+			return exitError
+		}
+		select {
+		case <-ctx.Done():
+			return exitOK
+		case <-again.C:
+		}
+	}
+}
+
+// What xterm and its kin understand. Others show it again, or nothing.
+const (
+	enterScreen = "\x1b[?1049h\x1b[?25l\x1b[?7l" // the alternate screen, without a cursor, and no line wraps
+	leaveScreen = "\x1b[?7h\x1b[?25h\x1b[?1049l"
+)
+
+// watchScreen shows a page each second on a screen of its own. The terminal is as before in the end, and while the
+// program is stopped by Ctrl-Z.
+func watchScreen(ctx context.Context, look func(io.Writer) error, stdout io.Writer) int {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGTSTP, syscall.SIGWINCH)
+	defer signal.Stop(signals)
+	again := time.NewTicker(watchEvery)
+	defer again.Stop()
+	io.WriteString(stdout, enterScreen)
+	defer io.WriteString(stdout, leaveScreen)
+	text := ""
+	for fresh := true; ; {
+		if fresh {
+			text = lookedUp(look)
+		}
+		if ctx.Err() != nil {
+			return exitOK
+		}
+		columns, rows := size(stdout)
+		if _, err := io.WriteString(stdout, repaint(clip(text, columns, rows))); err != nil {
+			return exitError
+		}
+		fresh = true
+		select {
+		case <-ctx.Done():
+			return exitOK
+		case s := <-signals:
+			if s == syscall.SIGTSTP {
+				io.WriteString(stdout, leaveScreen)
+				syscall.Kill(os.Getpid(), syscall.SIGSTOP) // until the shell's fg
+				io.WriteString(stdout, enterScreen)
+			}
+			fresh = false
+		case <-again.C:
+		}
+	}
+}
+
+func lookedUp(look func(io.Writer) error) string {
+	var text strings.Builder
+	if err := look(&text); err != nil { // it may come back
+		fmt.Fprintln(&text, "xl2tpd-keepalive:", err)
+	}
+	return text.String()
+}
+
+// repaint draws over what is on the screen, without a flicker: from the corner, the rest of each line and then of the
+// screen cleared.
+func repaint(text string) string {
+	return "\x1b[H" + strings.ReplaceAll(text, "\n", "\x1b[K\n") + "\x1b[J"
+}
+
+// size is that of a terminal, in columns and rows; zero: not known.
+func size(w io.Writer) (columns, rows int) {
+	if f, ok := w.(*os.File); ok {
+		columns, rows, _ = term.GetSize(int(f.Fd()))
+	}
+	return columns, rows
+}
+
+// clip cuts a page to what a terminal can show, less the row that the cursor stands in.
+func clip(text string, columns, rows int) string {
+	lines := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
+	if most := rows - 1; rows > 2 && len(lines) > most {
+		more := len(lines) - most + 1
+		lines = append(lines[:most-1:most-1], fmt.Sprintf("… more lines: %d; name tunnels, or use --short", more))
+	}
+	var b strings.Builder
+	for _, line := range lines {
+		b.WriteString(cut(line, columns) + "\n")
+	}
+	return b.String()
+}
+
+var colour = regexp.MustCompile("^\x1b\\[[0-9;]*m")
+
+// cut leaves as much of a line as there are columns. What follows keeps its colours, for they end there too.
+func cut(line string, columns int) string {
+	if columns < 1 || width(line) <= columns {
+		return line
+	}
+	var b strings.Builder
+	for used := 0; line != ""; {
+		if c := colour.FindString(line); c != "" {
+			b.WriteString(c)
+			line = line[len(c):]
+			continue
+		}
+		r, n := utf8.DecodeRuneInString(line)
+		if used += cells(r); used < columns {
+			b.WriteRune(r)
+		} else if used-cells(r) < columns {
+			b.WriteRune('…')
+			used = columns + 1
+		}
+		line = line[n:]
+	}
+	return b.String()
+}
+
+// width is how many columns a line takes.
+func width(line string) (n int) {
+	for line != "" {
+		if c := colour.FindString(line); c != "" {
+			line = line[len(c):]
+			continue
+		}
+		r, size := utf8.DecodeRuneInString(line)
+		n += cells(r)
+		line = line[size:]
+	}
+	return n
+}
+
+// cells is how many columns a letter takes. Section names may be Japanese. The terminal does not wrap, so a mistake
+// harms no more than the end of the line.
+func cells(r rune) int {
+	if r >= 0x1100 && r <= 0x115f || r >= 0x2e80 && r <= 0xa4cf || r >= 0xac00 && r <= 0xd7a3 ||
+		r >= 0xf900 && r <= 0xfaff || r >= 0xfe30 && r <= 0xfe6f || r >= 0xff00 && r <= 0xff60 || r >= 0x20000 && r <= 0x3fffd {
+		return 2
+	}
+	return 1
+}

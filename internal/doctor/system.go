@@ -1,0 +1,60 @@
+package doctor
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// system is the distribution, by what it has instead of Debian's own packages.
+type system int
+
+const (
+	debian system = iota // or one that nobody has told of
+	ubuntu
+	raspberryPi
+)
+
+// system reads os-release(5). The 64-bit Raspberry Pi OS calls itself Debian there.
+func (h *Host) system() system {
+	is := map[string]string{}
+	for line := range strings.Lines(h.read("/etc/os-release")) {
+		k, v, _ := strings.Cut(strings.TrimSpace(line), "=")
+		is[k] = strings.Trim(v, `"'`)
+	}
+	family := append(strings.Fields(is["ID_LIKE"]), is["ID"])
+	switch {
+	case is["ID"] == "raspbian", h.exists("/etc/rpi-issue"):
+		return raspberryPi
+	case slices.Contains(family, "ubuntu"):
+		return ubuntu
+	}
+	return debian
+}
+
+// kernels are the ends of the names of Debian's kernel packages, by GOARCH. Some are Debian's own names for an
+// architecture, some name a kind of processor.
+var kernels = map[string]string{
+	"amd64": "amd64", "386": "686", "arm64": "arm64", "arm": "armmp", "riscv64": "riscv64", "ppc64le": "powerpc64le", "s390x": "s390x",
+}
+
+// getModules says how to get kernel modules that the running kernel does not have.
+func (h *Host) getModules(missing []string) []string {
+	if !h.exists("/lib/modules/" + h.Kernel()) {
+		return []string{
+			"reboot: there is no /lib/modules/" + h.Kernel() + ", as after an upgrade of the kernel",
+			"in a container: on its host, modprobe -a " + strings.Join(missing, " "),
+		}
+	}
+	switch h.system() {
+	case ubuntu:
+		return []string{"apt install linux-modules-extra-" + h.Kernel()}
+	case raspberryPi:
+		return []string{"apt full-upgrade, then reboot: the kernel of Raspberry Pi OS has them, others may not"}
+	}
+	name, known := kernels[h.Arch]
+	if !known {
+		return []string{"boot a kernel of Debian's that has them; those called `cloud` do not"}
+	}
+	return []string{fmt.Sprintf("apt install linux-image-%s (the cloud kernels lack them), then reboot", name)}
+}

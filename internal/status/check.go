@@ -1,0 +1,167 @@
+package status
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Level is the exit status of a plugin of Nagios, see https://www.monitoring-plugins.org/doc/guidelines.html.
+type Level int
+
+// The levels of the guidelines.
+const (
+	LevelOK       Level = iota
+	LevelWarning        // something does not work, but the tunnels do
+	LevelCritical       // a tunnel does not work, or the service does not
+	LevelUnknown        // nobody can say: no right to ask, or no such tunnel
+)
+
+func (l Level) String() string {
+	return [...]string{LevelOK: "OK", LevelWarning: "WARNING", LevelCritical: "CRITICAL", LevelUnknown: "UNKNOWN"}[l]
+}
+
+// mostNamed is how many tunnels one line names.
+const mostNamed = 5
+
+// Check judges a report in one line with figures, as the guidelines have it. named says that
+// somebody has asked for these tunnels: then each of them has to be up, whoever dials it.
+func Check(r Report, named bool) (Level, string) {
+	c := check{named: named}
+	for i := range r.Tunnels {
+		c.tunnel(&r.Tunnels[i])
+	}
+	level, text := c.verdict(r.Problems)
+	return level, CheckLine(level, text, c.figures(r)...)
+}
+
+// CheckLine is a line of a plugin. A bar would begin the figures.
+func CheckLine(level Level, text string, figures ...string) string {
+	line := fmt.Sprintf("XL2TPD-KEEPALIVE %v - %s", level, strings.ReplaceAll(Printable(text), "|", "/"))
+	if len(figures) > 0 {
+		line += " | " + strings.Join(figures, " ")
+	}
+	return line
+}
+
+// check counts tunnels.
+type check struct {
+	named                             bool
+	up, silent, down, byHand, ignored int
+	wrong                             []string // the tunnels that do not work, and why
+}
+
+func (c *check) tunnel(t *Tunnel) {
+	switch {
+	case t.State == "alive", t.State == "up": // up is alive or silent within seconds
+		c.up++
+	case t.State == "silent":
+		c.silent++
+		c.fault(t)
+	case t.State == "off":
+		c.ignored++
+	case t.ByHand && !c.named:
+		c.byHand++
+	default:
+		c.down++
+		c.fault(t)
+	}
+}
+
+func (c *check) fault(t *Tunnel) {
+	text := title(t) + " " + t.State
+	if t.State == "down" && t.Last != nil {
+		text += ": " + t.Last.Reason
+	}
+	c.wrong = append(c.wrong, text)
+}
+
+// title is a tunnel's name, or that of its link.
+func title(t *Tunnel) string {
+	name := t.Name
+	if name == "" && t.Link != nil {
+		name = t.Link.Name
+	}
+	if t.Instance != "" {
+		name += " (" + t.Instance + ")"
+	}
+	return name
+}
+
+func (c *check) verdict(problems []string) (Level, string) {
+	parts := list(c.wrong)
+	if c.up > 0 || len(parts) == 0 && c.ignored == 0 {
+		parts = append(parts, count(c.up, "tunnel")+" up")
+	}
+	if c.byHand > 0 {
+		parts = append(parts, fmt.Sprintf("%d to be dialled by hand", c.byHand))
+	}
+	if c.ignored > 0 {
+		parts = append(parts, fmt.Sprintf("%d with keepalive = no", c.ignored))
+	}
+	parts = append(parts, list(problems)...)
+	text := strings.Join(parts, "; ")
+	switch {
+	case c.wrong != nil:
+		return LevelCritical, text
+	case c.named && c.ignored > 0:
+		return LevelUnknown, text
+	case len(problems) > 0:
+		return LevelWarning, text
+	}
+	return LevelOK, text
+}
+
+// list is all of them, or the first and how many more.
+func list(all []string) []string {
+	if more := len(all) - mostNamed; more > 0 {
+		return append(slices.Clone(all[:mostNamed]), fmt.Sprintf("%d more", more))
+	}
+	return slices.Clone(all)
+}
+
+// figures are those of all tunnels, and of each that was named. The last value of the form
+// label=value;warn;crit;min;max is how many there are.
+func (c *check) figures(r Report) []string {
+	n := len(r.Tunnels)
+	all := []string{
+		fmt.Sprintf("up=%d;;;0;%d", c.up, n),
+		fmt.Sprintf("silent=%d;;0;0;%d", c.silent, n),
+		fmt.Sprintf("down=%d;;0;0;%d", c.down, n),
+		fmt.Sprintf("problems=%d;0;;0", len(r.Problems)),
+	}
+	if !c.named {
+		return all
+	}
+	for i := range r.Tunnels {
+		all = append(all, echoFigures(&r.Tunnels[i])...)
+	}
+	return all
+}
+
+// echoFigures are the mean round trip of the latest echo requests, and the share that was lost.
+func echoFigures(t *Tunnel) []string {
+	if t.Link == nil || len(t.Link.Echoes.Recent) == 0 {
+		return nil
+	}
+	var sum time.Duration
+	recent := t.Link.Echoes.Recent
+	got := 0
+	for _, trip := range recent {
+		if trip != nil {
+			sum += time.Duration(*trip)
+			got++
+		}
+	}
+	var all []string
+	if got > 0 {
+		all = append(all, fmt.Sprintf("%s=%.6fs;;;0", label(t, "rtt"), (sum/time.Duration(got)).Seconds()))
+	}
+	return append(all, fmt.Sprintf("%s=%.1f%%;;;0;100", label(t, "loss"), 100*float64(len(recent)-got)/float64(len(recent))))
+}
+
+// label has neither a quote nor an equals sign, which the guidelines forbid.
+func label(t *Tunnel, what string) string {
+	return "'" + strings.NewReplacer("'", "_", "=", "_", "|", "_").Replace(Printable(title(t))) + " " + what + "'"
+}
