@@ -3,6 +3,7 @@ package supervisor
 import (
 	"flag"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 )
@@ -252,33 +253,48 @@ func (h *simHost) wanted(d *dialler) bool {
 	return true
 }
 
+// The same events always have the same outcome.
+func TestHistoriesAreRepeatable(t *testing.T) {
+	for seed := range uint64(100) {
+		first, again := newHost(t, seed), newHost(t, seed)
+		first.plays()
+		again.plays()
+		if !slices.Equal(first.asked, again.asked) {
+			t.Errorf("seed %d: %q, and then %q", seed, first.asked, again.asked)
+		}
+	}
+}
+
 // Whatever happens, recovery harms nothing that lives (see simHost), and in the end what is wanted is up.
 func TestNothingLivingIsHarmed(t *testing.T) {
 	var worst time.Duration
 	most, back, left := 0, 0, 0
 	for n := range uint64(*histories) {
-		h := newHost(t, *from+n)
-		h.plays()
-		began := h.now
-		for _, d := range h.lacs {
-			if !h.wanted(d) {
-				left++
-				continue
-			}
-			for !h.living(d) {
-				if h.now.Sub(began) > 3*maxPause {
-					h.failed(d, "not back")
+		seed := *from + n
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			h := newHost(t, seed)
+			h.plays()
+			began := h.now
+			for _, d := range h.lacs {
+				if !h.wanted(d) {
+					left++
+					continue
 				}
-				h.live(time.Second)
+				for !h.living(d) {
+					if h.now.Sub(began) > 3*maxPause {
+						h.failed(d, "not back")
+					}
+					h.live(time.Second)
+				}
+				back++
 			}
-			back++
-		}
-		for _, d := range h.lacs {
-			for _, times := range d.steps {
-				most = max(most, len(times))
+			for _, d := range h.lacs {
+				for _, times := range d.steps {
+					most = max(most, len(times))
+				}
 			}
-		}
-		worst = max(worst, h.now.Sub(began))
+			worst = max(worst, h.now.Sub(began))
+		})
 	}
 	t.Logf("%d LACs back after %v at worst, %d not wanted; tried up to %d times in an hour", back, worst, left, most)
 }

@@ -41,6 +41,7 @@ type simHost struct {
 	id     uint16    // of control connections, given last
 	heard  time.Time // when the LNS's control messages came in last
 	events []string
+	asked  []string // steps of recovery
 
 	cut       bool      // the wire is
 	healed    time.Time // when something that was in the way went last
@@ -372,6 +373,7 @@ func (h *simHost) failed(d *dialler, format string, args ...any) {
 // mend begins a step of recovery, as the executor does.
 func (h *simHost) mend(r Recover) {
 	d := h.lacs[slices.IndexFunc(h.lacs, func(d *dialler) bool { return d.name == r.LAC.Name })]
+	h.asked = append(h.asked, fmt.Sprintf("%v %s: %v", h.now.Sub(epoch), r.LAC.Name, r.Step))
 	end, takes := h.begin(d, r), time.Duration(0)
 	if r.Step != StepDial && h.rng.IntN(3) == 0 {
 		takes = time.Duration(h.rng.IntN(8)) * time.Second

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"xl2tpd-keepalive/internal/config"
@@ -30,6 +31,7 @@ func (b *Brain) recover(now time.Time) {
 	for _, l := range b.climbs.Take(now) {
 		b.touchLAC(l)
 	}
+	slices.SortFunc(b.touched, func(x, y *lac) int { return strings.Compare(x.key, y.key) })
 	for _, l := range b.touched {
 		l.touched = false
 		if !b.ready {
@@ -49,11 +51,22 @@ func (b *Brain) next() (first *lac) {
 		return nil
 	}
 	for l := range b.waiting {
-		if first == nil || l.ladder.before(&first.ladder) {
+		if first == nil || l.before(first) {
 			first = l
 		}
 	}
 	return first
+}
+
+// before reports whether the turn is this one's if both wait for it.
+func (l *lac) before(other *lac) bool {
+	switch {
+	case l.ladder.before(&other.ladder):
+		return true
+	case other.ladder.before(&l.ladder):
+		return false
+	}
+	return l.key < other.key // any order, but always the same one
 }
 
 // attend sees to what a LAC needs.

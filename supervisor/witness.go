@@ -95,7 +95,7 @@ func (b *Brain) places() *book {
 	}
 	b.book = &book{lacs: make(map[string]*claims), bySA: make(map[string][]*tunnel)}
 	crowds := make(map[*name]*[]*tunnel)
-	for _, t := range b.tunnels {
+	for _, t := range b.inOrder() {
 		if t.gone {
 			continue
 		}
