@@ -200,7 +200,7 @@ func (b *Brain) newDaemon(instance string, runs bool, now time.Time) {
 		} else {
 			l.last, l.perhaps = nil, nil
 		}
-		l.silent, l.attempt, l.rests, l.ladder.next = time.Time{}, time.Time{}, time.Time{}, time.Time{}
+		l.silent, l.attempt, l.rests, l.planned, l.ladder.next = time.Time{}, time.Time{}, time.Time{}, time.Time{}, time.Time{}
 		l.idle = l.seen
 		if s := b.section(l); !hungUp && runs && s != nil && s.Autodial {
 			l.idle, l.attempt = false, now

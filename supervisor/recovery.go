@@ -92,6 +92,7 @@ func (b *Brain) climb(l *lac, s *xl2tpd.Section, now time.Time) {
 		l.silent, l.attempt, l.rests = time.Time{}, time.Time{}, time.Time{}
 		l.ike, l.ikeTo = b.lnsSA(l, s).Name, lnsHost(s)
 	}
+	b.noteCall(l)
 	b.noteShared(l)
 	step, again := l.ladder.climb(is, b.turns < maxTurns, b.jitter(), now)
 	b.climbs.Set(l, earlier(at, again))
@@ -106,6 +107,9 @@ func (b *Brain) climb(l *lac, s *xl2tpd.Section, now time.Time) {
 	}
 	if !step.asks() {
 		b.turns++
+	}
+	if step == StepHangUp {
+		l.guessed = is.up && len(b.claims(l).sole) == 0
 	}
 	r := Recover{
 		LAC: LAC{l.instance, s.Name}, To: b.target(l), Step: step, Up: is.up, Dead: l.ladder.dead,
@@ -136,6 +140,20 @@ func (b *Brain) renewed(t *tunnel, now time.Time) {
 		if n.kind == "lac" {
 			b.lac(n).ladder.renewedByOthers(now)
 		}
+	}
+}
+
+// noteCall notes that a call of the LAC has begun after an end of which nobody knows the cause: xl2tpd dials no LAC that was
+// hung up.
+func (b *Brain) noteCall(l *lac) {
+	if !l.last.hangUp() || l.last.sure {
+		return
+	}
+	pid, told := b.daemon(l).Pid, l.last.Time.Add(late)
+	if slices.ContainsFunc(b.claims(l).sole, func(t *tunnel) bool {
+		return !t.found && t.link.Xl2tpdPid == pid && t.since.After(told)
+	}) {
+		l.last, l.silent, l.seen, l.idle = nil, time.Time{}, true, false
 	}
 }
 
@@ -190,10 +208,11 @@ func (b *Brain) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situatio
 		secured: sa.Child, connecting: sa.State == "CONNECTING" && b.failing[EyeVICI] == nil, free: l.free(),
 		lost:   !l.silent.IsZero(),
 		trying: !l.attempt.IsZero() && now.Sub(l.attempt) < answerTime, tried: l.attempt.Add(answerTime),
+		asked: l.asked, planned: l.planned,
 		unclear: l.perhaps.hangUp() || b.perhapsDialled(l, s),
-		proven:  b.carriesOthers(sa, l), shared: b.sharesLNS(l, s),
+		proven:  b.carriesOthers(sa, l), shared: b.sharesLNS(l, s), renewing: b.renewedForAnother(l, s),
 	}
-	is.kept = sa.Others || is.proven
+	is.kept = sa.Others || is.proven || b.mayCarryOthers(l)
 	switch {
 	case l.idle:
 	case s.Redial && (l.seen || l.mayHave || s.Autodial): // it has been dialled, or may have been
@@ -304,6 +323,9 @@ func (b *Brain) recovered(ev Recovered, now time.Time) {
 	if l.ladder.busy != ev.Step {
 		return
 	}
+	if ev.Step == StepRenew {
+		b.touchNeighbours(l)
+	}
 	if l.stale {
 		l.ladder.busy, l.stale = StepNone, false
 		return
@@ -330,6 +352,9 @@ func (b *Brain) recovered(ev Recovered, now time.Time) {
 		}
 	}
 	if ev.Step == StepHangUp && ev.Err == nil || errors.Is(ev.Err, ErrDropped) {
+		if s := b.section(l); ev.Step == StepHangUp && l.guessed && s != nil && s.Redial {
+			l.planned = now.Add(s.RedialTimeout)
+		}
 		l.idle, l.attempt = true, time.Time{} // xl2tpd no longer redials
 		if l.last != nil {
 			l.last.half = false

@@ -41,6 +41,7 @@ func TestEachRule(t *testing.T) {
 		{"xl2tpd has redialled, and the SA has to stay", func(l *ladder, s *situation) { s.owner, s.kept = hour, true }},
 		{"xl2tpd redials", func(l *ladder, s *situation) { s.owner, s.kept, s.proven = hour, true, true }},
 		{"the last tunnel still closes", func(l *ladder, s *situation) { s.free = origin0.Add(time.Second) }},
+		{"hung up while xl2tpd may redial", func(l *ladder, s *situation) { s.planned = origin0.Add(time.Second) }},
 		{"xl2tpd dials one of several already", func(l *ladder, s *situation) { s.trying, s.shared, s.tried = true, true, origin0.Add(answerTime) }},
 		{"xl2tpd dials already", func(l *ladder, s *situation) { s.trying = true }},
 		{"nobody dials", func(l *ladder, s *situation) {}},

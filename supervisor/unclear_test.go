@@ -16,7 +16,7 @@ func alikeUp(t *testing.T, more, keepalive string) *bench {
 	n.step(secured("1"))
 	n.links(inUserspace(link("ppp0", 5, true), link("ppp1", 6, true))...)
 	n.plays(time.Minute, probe.Result{RTT: time.Millisecond}, func(Recover) error { return nil })
-	n.actions, n.rules = nil, nil
+	n.rules = nil
 	return n
 }
 
@@ -152,5 +152,58 @@ func TestOneOfTwoAlikeIsReported(t *testing.T) {
 	n.links(inUserspace(link("ppp1", 7, true))...)
 	if got := down(); got != nil {
 		t.Errorf("only one is to be kept up: %q", got)
+	}
+}
+
+// Of two LACs that can't be told apart one was hung up. If xl2tpd asks for a tunnel and gets none, the SA is renewed as
+// often as any; if nobody asks, ever less often.
+func TestOldSAOfTwoAlike(t *testing.T) {
+	for name, tc := range map[string]struct {
+		asks bool
+		want int
+	}{"nobody asks": {false, 5}, "xl2tpd asks": {true, 24}} {
+		n := alikeUp(t, "redial = yes\n", "recover = full\n")
+		n.step(Ending{Tunnel: closer, Reason: "hung up on this host", Operator: true})
+		n.links(inUserspace(link("ppp1", 6, true))...)
+		n.after(time.Minute)
+		n.step(Ending{Tunnel: closerOf("192.0.2.1", 8), Reason: "closed by the peer"})
+		n.links()
+		renewed := 0
+		come := func(r Recover) error {
+			if r.Step == StepRenew && r.LAC.Name == "home" {
+				renewed++
+			}
+			return nil
+		}
+		if tc.asks {
+			n.attempts(2*time.Hour, time.Minute, come)
+		} else {
+			n.plays(2*time.Hour, probe.Result{Err: lost}, come)
+		}
+		if renewed != tc.want {
+			t.Errorf("%s: renewed %d times in two hours, want %d", name, renewed, tc.want)
+		}
+	}
+}
+
+// Without the Hello guard nobody knows why a tunnel has ended, and it may have been hung up. xl2tpd dials no LAC that was:
+// if a call of it comes, it is wanted.
+func TestCallAfterAnEndThatNobodyExplains(t *testing.T) {
+	for name, tc := range map[string]struct {
+		after time.Duration
+		want  bool
+	}{"in time": {30 * time.Second, true}, "with the end": {time.Second, false}} {
+		n := established(t, redials, "")
+		n.plays(time.Minute, probe.Result{RTT: time.Millisecond}, func(Recover) error { return nil })
+		n.links()
+		n.after(tc.after)
+		call := link("ppp0", 6, false)
+		n.links(call)
+		n.after(5 * time.Second)
+		n.links()
+		n.step(vici.Snapshot{})
+		if got := n.steps(10*time.Minute, nil); slices.Contains(got, StepSecure) != tc.want {
+			t.Errorf("%s: %v", name, got)
+		}
 	}
 }
