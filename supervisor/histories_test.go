@@ -137,6 +137,7 @@ func (h *simHost) operatorHangsUp(d *dialler) {
 func (h *simHost) operatorDials(d *dialler) {
 	d.hungUp, d.off = false, false
 	h.dial(d, false)
+	d.hidden = h.kind.named && h.deafDNS || !h.kind.guarded
 }
 
 func (h *simHost) restartService(*dialler) {
@@ -144,7 +145,15 @@ func (h *simHost) restartService(*dialler) {
 		return
 	}
 	h.restarted(h.daemons(), h.sas(), h.devices()...)
+	h.showGuard()
 	h.flights = nil
+}
+
+// showGuard tells that the Hello guard is unavailable, if it is.
+func (h *simHost) showGuard() {
+	if !h.kind.guarded {
+		h.step(Fault{What: TaskGuard, Text: "hello guard unavailable"})
+	}
 }
 
 func (h *simHost) answerNames() {
@@ -184,6 +193,7 @@ func (h *simHost) begins() {
 	h.resolved = !h.kind.named || h.rng.IntN(4) > 0
 	h.deafDNS = !h.resolved
 	h.step(h.daemons())
+	h.showGuard()
 	h.step(h.config("[global]\nrecover = " + h.kind.recover + "\n"))
 	h.charon()
 	h.links()
@@ -243,8 +253,8 @@ func (h *simHost) wanted(d *dialler) bool {
 		return false
 	case h.kind.oldest && d.again.IsZero() && d.dialled.IsZero():
 		return false // its redial has died
-	case !h.kind.guarded && (d.redial == 0 || d.half):
-		return false // nobody can say why a tunnel has ended
+	case d.unsaid && (d.redial == 0 || d.half || !d.active):
+		return false // an operator may have hung it up, and xl2tpd does not redial it
 	case h.kind.optFile && (!h.kind.guarded || h.kind.shares || !d.active || d.redial == 0 || d.half):
 		return false // whose link is up, or has ended, nobody can tell, and xl2tpd does not redial
 	case h.kind.recover == "redial" && !h.kind.plain:

@@ -103,6 +103,8 @@ type dialler struct {
 	ours    bool      // the attempt or tunnel was asked for by recovery
 	hungUp  bool      // by an operator, and nobody has dialled it since
 	off     bool      // the same, whether anybody could see it or not
+	hidden  bool      // that redial follows a dial of an operator's that nobody saw
+	unsaid  bool      // nobody can say why its latest tunnel has ended
 	steps   map[Step][]time.Time
 }
 
@@ -324,6 +326,9 @@ func (h *simHost) down(d *dialler, e *Ending) {
 		h.tells(*e)
 	}
 	had := d.index > 0
+	if had && !d.call {
+		d.unsaid = !h.tellable()
+	}
 	d.index, d.dialled, d.alive, d.call = 0, time.Time{}, false, false
 	if had {
 		h.show()
@@ -331,6 +336,11 @@ func (h *simHost) down(d *dialler, e *Ending) {
 	if d.redial > 0 && d.active && !d.half {
 		d.again = h.now.Add(d.redial)
 	}
+}
+
+// tellable reports whether the Hello guard can tell why a tunnel ends. In userspace mode its peer's address says whose it is.
+func (h *simHost) tellable() bool {
+	return h.kind.guarded && (h.kind.kernel || !h.kind.named || h.resolved)
 }
 
 // dial has xl2tpd dial. Names are xl2tpd's to look up.
@@ -346,7 +356,7 @@ func (h *simHost) dial(d *dialler, ours bool) {
 		return
 	}
 	h.id++
-	d.id, d.dialled = h.id, h.now
+	d.id, d.dialled, d.hidden = h.id, h.now, d.hidden && (ours || !h.kind.guarded)
 	c := h.control(d)
 	h.tells(Dials{Daemon: c.Owner, Peer: d.peer.Addr()})
 }
@@ -540,6 +550,7 @@ func (h *simHost) hangUpOurs(d *dialler, r Recover) func() error {
 		h.failed(d, "a tunnel that lives is hung up")
 	}
 	was, heard := h.hangUp(d, false)
+	d.unsaid = false
 	if heard || r.Dead || !was || !h.kind.guarded {
 		return fails(nil)
 	}
@@ -583,7 +594,7 @@ func (h *simHost) goOn(d *dialler) {
 	switch {
 	case !d.again.IsZero() && !h.now.Before(d.again):
 		d.again = time.Time{}
-		if d.active && (d.index > 0 || !d.dialled.IsZero()) && d.ours {
+		if d.active && (d.index > 0 || !d.dialled.IsZero()) && d.ours && !d.hidden {
 			h.failed(d, "xl2tpd calls a second time")
 		}
 		if d.active {
