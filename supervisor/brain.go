@@ -45,6 +45,7 @@ type Brain struct {
 	waiting map[*lac]bool    // for their turn to take a step
 	turns   int              // that are taken
 
+	guardAt  time.Time // since when the Hello guard sees what xl2tpd sends; zero: it does not
 	secured  bool      // a tunnel has had an SA
 	listedAt time.Time // when charon has listed its SAs last
 
@@ -139,6 +140,7 @@ func (b *Brain) Step(ev Event, now time.Time) []Action {
 	default:
 		panic(fmt.Sprintf("supervisor: no such event: %T", ev))
 	}
+	b.watchGuard(now)
 	b.start(now)
 	b.recover(now)
 	for _, t := range b.due.Take(now) {

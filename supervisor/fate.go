@@ -144,6 +144,7 @@ func (b *Brain) dials(daemon procfs.ID, lns netip.Addr, now time.Time) {
 	for _, l := range lacs {
 		l.asked = now
 	}
+	b.revive(lacs)
 	if len(lacs) != 1 {
 		for _, l := range lacs {
 			if !l.rests.IsZero() && !b.claims(l).up() {

@@ -149,15 +149,16 @@ func (h *simHost) restartService(*dialler) {
 	h.flights = nil
 }
 
-// showGuard tells that the Hello guard is unavailable, if it is.
+// showGuard tells whether the Hello guard is available.
 func (h *simHost) showGuard() {
 	if !h.kind.guarded {
 		h.step(Fault{What: TaskGuard, Text: "hello guard unavailable"})
 	}
+	h.step(TaskWorks{Task: TaskGuard})
 }
 
 func (h *simHost) answerNames() {
-	h.deafDNS, h.resolved = false, true
+	h.deafDNS, h.resolved, h.unresolved = false, true, false
 	h.step(h.daemons())
 }
 
@@ -251,8 +252,8 @@ func (h *simHost) wanted(d *dialler) bool {
 	switch {
 	case d.off:
 		return false
-	case h.kind.oldest && d.again.IsZero() && d.dialled.IsZero():
-		return false // its redial has died
+	case h.kind.oldest && (!h.kind.guarded || h.kind.optFile) && d.again.IsZero() && d.dialled.IsZero():
+		return false // its redial has died, and nobody can see that, or whose it was
 	case d.unsaid && (d.redial == 0 || d.half || !d.active):
 		return false // an operator may have hung it up, and xl2tpd does not redial it
 	case h.kind.optFile && (!h.kind.guarded || h.kind.shares || !d.active || d.redial == 0 || d.half):

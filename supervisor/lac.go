@@ -6,7 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"xl2tpd-keepalive/internal/config"
 	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/internal/xl2tpdconf"
@@ -25,6 +24,8 @@ type lac struct {
 	dialled  time.Time  // when recovery had it dialled last
 	attempt  time.Time  // since when xl2tpd dials, as far as is known; zero: it does not
 	asked    time.Time  // when xl2tpd has last asked its LNS for a tunnel, of this LAC or another one
+	hidden   bool       // xl2tpd may be dialling it without being seen to
+	hiddenAt time.Time  // when that was so last; zero: it was not
 	rests    time.Time  // since when it is known not to; zero: it may
 	called   netip.Addr // where it has dialled last; invalid: nobody has seen it
 	ike      string     // the connection that its latest tunnel came through; empty: none
@@ -121,6 +122,11 @@ func (c *claims) links(yield func(*tunnel) bool) {
 	}
 }
 
+// any reports whether there is a link, or a call.
+func (c *claims) any() bool {
+	return len(c.sole) > 0 || slices.ContainsFunc(c.shared, func(crowd *[]*tunnel) bool { return len(*crowd) > 0 })
+}
+
 // up reports whether there is such a link.
 func (c *claims) up() bool {
 	for range c.links {
@@ -166,8 +172,7 @@ func (b *Brain) carriesOthers(s sa, l *lac) bool {
 // mayCarryOthers reports whether any SA may carry a tunnel that may live: nobody knows where its far end is, and no Hello
 // guard can tell.
 func (b *Brain) mayCarryOthers(l *lac) bool {
-	blind := b.config.Guard() == config.GuardOff || b.faults[TaskGuard] != ""
-	return blind && slices.ContainsFunc(b.places().far, l.othersMayLive)
+	return b.blind() && slices.ContainsFunc(b.places().far, l.othersMayLive)
 }
 
 // othersMayLive reports whether a tunnel may live, and is not certainly this LAC's.

@@ -125,6 +125,7 @@ type situation struct {
 	trying        bool      // xl2tpd may be dialling
 	tried         time.Time // until then
 	asked         time.Time // when xl2tpd has asked the LNS for a tunnel last, for this LAC or another one
+	redialDue     time.Time // then xl2tpd should have redialled; zero: nobody would see it
 	planned       time.Time // until then xl2tpd may redial, as it had planned before it was hung up
 	kept          bool      // the IKE SA carries something else that lives, and must not be ended
 	proven        bool      // that is another tunnel, so the SA works

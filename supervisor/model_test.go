@@ -43,11 +43,12 @@ type simHost struct {
 	events []string
 	asked  []string // steps of recovery
 
-	cut       bool      // the wire is
-	healed    time.Time // when something that was in the way went last
-	deafDNS   bool      // name servers do not answer
-	targetOff bool      // what echo requests go to is switched off
-	resolved  bool      // the LNS's name has been, by us
+	cut        bool      // the wire is
+	healed     time.Time // when something that was in the way went last
+	deafDNS    bool      // name servers do not answer
+	targetOff  bool      // what echo requests go to is switched off
+	resolved   bool      // the LNS's name has been, by us
+	unresolved bool      // our latest lookup has failed
 
 	here, there int       // the CHILD for L2TP that either end has; 0: none
 	ids         int       // of IKE SAs, given last
@@ -196,7 +197,7 @@ func (h *simHost) daemons() xl2tpd.Snapshot {
 	s.Home().Process = h.process()
 	for i := range s.Home().Conf.Sections {
 		if c := &s.Home().Conf.Sections[i]; c.Kind == "lac" && h.kind.named && h.resolved {
-			c.LNSIPs = []netip.Addr{closer.Peer.Addr()}
+			c.LNSIPs, c.Unresolved = []netip.Addr{closer.Peer.Addr()}, h.unresolved
 		}
 	}
 	for _, d := range h.all() {
@@ -387,6 +388,10 @@ func (h *simHost) mend(r Recover) {
 	end, takes := h.begin(d, r), time.Duration(0)
 	if r.Step != StepDial && h.rng.IntN(3) == 0 {
 		takes = time.Duration(h.rng.IntN(8)) * time.Second
+	}
+	if h.kind.named && h.unresolved != h.deafDNS { // a step has it looked up
+		h.unresolved = h.deafDNS
+		h.step(h.daemons())
 	}
 	h.flights = append(h.flights, flying{h.now.Add(takes), Recovered{LAC: r.LAC, Step: r.Step}, end})
 }

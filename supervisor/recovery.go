@@ -86,6 +86,10 @@ func (b *Brain) climb(l *lac, s *xl2tpd.Section, now time.Time) {
 	if !l.rests.IsZero() && !now.Before(l.rests.Add(s.RedialTimeout+2*answerTime)) {
 		l.idle, l.rests = true, time.Time{} // it should have redialled by then
 	}
+	b.noteHidden(l, s, now)
+	if due := b.redialDue(l, s); !due.IsZero() && !now.Before(due) {
+		l.idle, l.rests = true, time.Time{}
+	}
 	is, at := b.situation(l, s, now)
 	if is.well() && b.claims(l).sure(b.daemon(l).Pid) {
 		l.seen, l.idle, l.last, l.said = true, false, nil, ""
@@ -208,7 +212,7 @@ func (b *Brain) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situatio
 		secured: sa.Child, connecting: sa.State == "CONNECTING" && b.failing[EyeVICI] == nil, free: l.free(),
 		lost:   !l.silent.IsZero(),
 		trying: !l.attempt.IsZero() && now.Sub(l.attempt) < answerTime, tried: l.attempt.Add(answerTime),
-		asked: l.asked, planned: l.planned,
+		asked: l.asked, planned: l.planned, redialDue: b.redialDue(l, s),
 		unclear: l.perhaps.hangUp() || b.perhapsDialled(l, s),
 		proven:  b.carriesOthers(sa, l), shared: b.sharesLNS(l, s), renewing: b.renewedForAnother(l, s),
 	}

@@ -273,7 +273,7 @@ func (m *moment) afterOwnAttempt() time.Time {
 }
 
 func (m *moment) untilOwnerEnds() time.Time {
-	return earlier(m.l.since.Add(m.s.owner), m.now.Add(maxPause))
+	return earlier(earlier(m.l.since.Add(m.s.owner), m.now.Add(maxPause)), m.s.redialDue)
 }
 
 func (m *moment) untilTried() time.Time { return m.s.tried }
