@@ -147,8 +147,15 @@ func (b *Brain) dials(daemon procfs.ID, lns netip.Addr, now time.Time) {
 	b.revive(lacs)
 	if len(lacs) != 1 {
 		for _, l := range lacs {
-			if !l.rests.IsZero() && !b.claims(l).up() {
+			if b.claims(l).up() {
+				continue
+			}
+			if !l.rests.IsZero() {
 				l.rests = now
+			}
+			if !l.mayHave && !l.seen && !l.leftDown() && b.ifDialled(l) {
+				l.mayHave = true
+				b.touchLAC(l)
 			}
 		}
 		return

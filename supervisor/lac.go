@@ -169,6 +169,13 @@ func (b *Brain) carriesOthers(s sa, l *lac) bool {
 	return slices.ContainsFunc(b.places().bySA[s.UniqueID], l.othersMayLive)
 }
 
+// proves reports whether an SA carries another tunnel that shows that it works, or that nobody is to watch.
+func (b *Brain) proves(s sa, l *lac) bool {
+	return s.UniqueID != "" && slices.ContainsFunc(b.places().bySA[s.UniqueID], func(t *tunnel) bool {
+		return l.othersMayLive(t) && (t.state == Alive || t.state == Off)
+	})
+}
+
 // mayCarryOthers reports whether any SA may carry a tunnel that may live: nobody knows where its far end is, and no Hello
 // guard can tell.
 func (b *Brain) mayCarryOthers(l *lac) bool {

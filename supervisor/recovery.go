@@ -214,9 +214,9 @@ func (b *Brain) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situatio
 		trying: !l.attempt.IsZero() && now.Sub(l.attempt) < answerTime, tried: l.attempt.Add(answerTime),
 		asked: l.asked, planned: l.planned, redialDue: b.redialDue(l, s),
 		unclear: l.perhaps.hangUp() || b.perhapsDialled(l, s),
-		proven:  b.carriesOthers(sa, l), shared: b.sharesLNS(l, s), renewing: b.renewedForAnother(l, s),
+		proven:  b.proves(sa, l), shared: b.sharesLNS(l, s), renewing: b.renewedForAnother(l, s),
 	}
-	is.kept = sa.Others || is.proven || b.mayCarryOthers(l)
+	is.kept = sa.Others || b.carriesOthers(sa, l) || b.mayCarryOthers(l)
 	switch {
 	case l.idle:
 	case s.Redial && (l.seen || l.mayHave || s.Autodial): // it has been dialled, or may have been
@@ -313,8 +313,13 @@ func (b *Brain) wish(l *lac, s *xl2tpd.Section) wish {
 // perhapsDialled reports whether a LAC is wanted only if it has been dialled, and nobody knows
 // whether it has.
 func (b *Brain) perhapsDialled(l *lac, s *xl2tpd.Section) bool {
-	recovery := b.configured(name{s.Kind, s.Name, l.instance}).Recovery
-	return l.mayHave && !l.seen && !s.Autodial && recovery(true) != recovery(false)
+	return l.mayHave && !l.seen && !s.Autodial && b.ifDialled(l)
+}
+
+// ifDialled reports whether a LAC is wanted only if it has been dialled.
+func (b *Brain) ifDialled(l *lac) bool {
+	recovery := b.configured(name{"lac", l.name, l.instance}).Recovery
+	return recovery(true) != recovery(false)
 }
 
 // recovered takes in what a step has come to.

@@ -30,6 +30,8 @@ var rules = []rule{
 		why: "Of several LACs nobody knows which was hung up. xl2tpd may redial it, and needs the SA."},
 	{name: "perhaps hung up, and an old SA", holds: (*moment).unclearWithOldSA, step: StepRenew,
 		why: "The same, and the peer may have forgotten the SA. Unless xl2tpd dials, a new one is made less and less often."},
+	{name: "perhaps hung up, and the SA has to stay", holds: (*moment).unclearOverKept, step: StepSecure,
+		why: "The same. If the peer has forgotten the SA, charon finds that out in its own negotiation."},
 	{name: "perhaps hung up", holds: (*moment).unclear, step: StepNone, until: (*moment).afterMaxPause, notes: (*ladder).countsAsDial,
 		why: "What an operator has hung up stays down, so it is neither dialled nor hung up: that is left to xl2tpd."},
 	{name: "silent for too long", holds: (*moment).overdue, step: StepHangUp,
@@ -169,8 +171,16 @@ func (m *moment) unclear() bool { return m.s.unclear }
 func (m *moment) unclearWithoutSA() bool { return m.s.unclear && m.unsecured() && m.redialled() }
 
 func (m *moment) unclearWithOldSA() bool {
-	return m.s.unclear && m.renews() && m.redialled() && (!m.l.fresh || m.now.Sub(m.l.doneAt) >= m.unclearPause())
+	return m.s.unclear && m.renews() && m.redialled() && m.unclearFor()
 }
+
+// unclearOverKept reports whether an SA that has to stay is to be tried.
+func (m *moment) unclearOverKept() bool {
+	return m.s.unclear && m.doubtful() && m.redialled() && m.unclearFor()
+}
+
+// unclearFor reports whether the latest new SA has had its time.
+func (m *moment) unclearFor() bool { return !m.l.fresh || m.now.Sub(m.l.doneAt) >= m.unclearPause() }
 
 // unclearPause is how long a new SA has its time. If nobody asks for a tunnel, each pause is as long as all before together.
 func (m *moment) unclearPause() time.Duration {

@@ -207,3 +207,42 @@ func TestCallAfterAnEndThatNobodyExplains(t *testing.T) {
 		}
 	}
 }
+
+// Two LACs of one LNS that xl2tpd has not dialled yet: it dials one of them, and nobody knows which. The SA is kept in order
+// for it, and neither is dialled.
+func TestDialOfOneOfTwoNew(t *testing.T) {
+	conf := twoLACs("192.0.2.1", "192.0.2.1", "redial = yes\n")
+	n := newBench(t, conf, "[global]\nrecover = auto\n")
+	n.step(vici.Snapshot{})
+	n.links()
+	if got := n.steps(time.Minute, nil); got != nil {
+		t.Errorf("%v before anything was dialled", got)
+	}
+	var got []Step
+	for _, r := range n.attempts(10*time.Minute, time.Minute, func(Recover) error { return nil }) {
+		got = append(got, r.Step)
+	}
+	if !slices.Contains(got, StepSecure) || slices.Contains(got, StepDial) {
+		t.Errorf("%v", got)
+	}
+}
+
+// The other tunnel that an SA carries has shown nothing: the peer may have forgotten the SA. It is initiated once more, also
+// if one of the LACs may have been hung up.
+func TestSAOfATunnelThatHasShownNothing(t *testing.T) {
+	n, _ := oneLNS(t, "redial = yes\n", "[lac default]\nrecover = full\n")
+	s := n.xl2tpd(twoLACs("192.0.2.1", "192.0.2.1", "redial = yes\n"))
+	s.Home().Conf.Sections[1].PPPOptFile = "/etc/ppp/home"
+	caller := link("ppp2", 9, true)
+	caller.OptFile = "/etc/ppp/callers"
+	s.Sessions = []xl2tpd.Session{{Ifindex: 9, Local: closer.Local, Peer: closer.Peer, LocalTunnel: 20, LNS: true}}
+	n.step(s)
+	for _, id := range []uint16{7, 8} {
+		n.step(Ending{Tunnel: closerOf("192.0.2.1", id), Reason: "closed by the peer"})
+	}
+	n.links(caller)
+	n.step(Ending{Tunnel: closerOf("192.0.2.1", 30), Reason: "hung up on this host", Operator: true})
+	if got := n.steps(10*time.Minute, nil); !slices.Contains(got, StepSecure) || slices.Contains(got, StepDial) || slices.Contains(got, StepRenew) {
+		t.Errorf("%v", got)
+	}
+}
