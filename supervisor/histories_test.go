@@ -130,14 +130,21 @@ func (h *simHost) terminate(*dialler) {
 
 func (h *simHost) operatorHangsUp(d *dialler) {
 	seen := h.living(d) || h.kind.guarded && (d.index > 0 || d.half || !d.dialled.IsZero())
+	if d.index == 0 && h.kind.guarded { // an attempt may be the other one's
+		for _, o := range h.lacs {
+			o.quiet = o.quiet || o != d && o.index == 0
+		}
+	}
 	h.hangUp(d, true)
 	d.hungUp, d.off = d.hungUp || seen, true
 }
 
 func (h *simHost) operatorDials(d *dialler) {
+	unseen := !h.sees(d)
+	d.quiet = d.quiet || d.hungUp
 	d.hungUp, d.off = false, false
 	h.dial(d, false)
-	d.hidden = h.kind.named && h.deafDNS || !h.kind.guarded
+	d.hidden = unseen
 }
 
 func (h *simHost) restartService(*dialler) {
@@ -254,6 +261,8 @@ func (h *simHost) wanted(d *dialler) bool {
 		return false
 	case h.kind.oldest && (!h.kind.guarded || h.kind.optFile) && d.again.IsZero() && d.dialled.IsZero():
 		return false // its redial has died, and nobody can see that, or whose it was
+	case d.quiet && d.redial == 0:
+		return false // nobody can see that an operator has dialled it again, or that he has hung up the other one
 	case d.unsaid && (d.redial == 0 || d.half || !d.active):
 		return false // an operator may have hung it up, and xl2tpd does not redial it
 	case h.kind.optFile && (!h.kind.guarded || h.kind.shares || !d.active || d.redial == 0 || d.half):

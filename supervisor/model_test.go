@@ -104,6 +104,7 @@ type dialler struct {
 	ours    bool      // the attempt or tunnel was asked for by recovery
 	hungUp  bool      // by an operator, and nobody has dialled it since
 	off     bool      // the same, whether anybody could see it or not
+	quiet   bool      // it was hung up, or it seems so, and nobody sees that it is wanted
 	hidden  bool      // that redial follows a dial of an operator's that nobody saw
 	unsaid  bool      // nobody can say why its latest tunnel has ended
 	steps   map[Step][]time.Time
@@ -317,6 +318,7 @@ func (h *simHost) charon() {
 func (h *simHost) up(d *dialler) {
 	h.index++
 	d.index, d.parent, d.call, d.alive, d.lives, d.dialled = h.index, h.pid, d.refused, true, h.now, time.Time{}
+	d.quiet = d.quiet && d.call
 	h.show()
 }
 
@@ -344,6 +346,13 @@ func (h *simHost) tellable() bool {
 	return h.kind.guarded && (h.kind.kernel || !h.kind.named || h.resolved)
 }
 
+// sees reports whether somebody sees that xl2tpd dials a LAC: another one that it may redial would be taken for it.
+func (h *simHost) sees(d *dialler) bool {
+	return h.kind.guarded && !(h.kind.named && h.deafDNS) && !slices.ContainsFunc(h.lacs, func(o *dialler) bool {
+		return o != d && o.index == 0 && (o.active || o.auto)
+	})
+}
+
 // dial has xl2tpd dial. Names are xl2tpd's to look up.
 func (h *simHost) dial(d *dialler, ours bool) {
 	if d.active = true; d.index > 0 || !d.dialled.IsZero() || d.half {
@@ -357,7 +366,7 @@ func (h *simHost) dial(d *dialler, ours bool) {
 		return
 	}
 	h.id++
-	d.id, d.dialled, d.hidden = h.id, h.now, d.hidden && (ours || !h.kind.guarded)
+	d.id, d.dialled, d.hidden = h.id, h.now, d.hidden && (ours || !h.sees(d))
 	c := h.control(d)
 	h.tells(Dials{Daemon: c.Owner, Peer: d.peer.Addr()})
 }
