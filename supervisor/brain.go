@@ -1,8 +1,12 @@
 package supervisor
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"xl2tpd-keepalive/internal/config"
@@ -41,6 +45,7 @@ type Brain struct {
 	waiting map[*lac]bool    // for their turn to take a step
 	turns   int              // that are taken
 
+	guardAt  time.Time // since when the Hello guard sees what xl2tpd sends; zero: it does not
 	secured  bool      // a tunnel has had an SA
 	listedAt time.Time // when charon has listed its SAs last
 
@@ -135,6 +140,7 @@ func (b *Brain) Step(ev Event, now time.Time) []Action {
 	default:
 		panic(fmt.Sprintf("supervisor: no such event: %T", ev))
 	}
+	b.watchGuard(now)
 	b.start(now)
 	b.recover(now)
 	for _, t := range b.due.Take(now) {
@@ -172,7 +178,7 @@ func (b *Brain) note(level slog.Level, text string, attrs ...slog.Attr) {
 func (b *Brain) start(now time.Time) {
 	if !b.open && (b.eyes[EyeXl2tpd] && b.eyes[EyeConfig] || !now.Before(b.began.Add(patience))) {
 		b.open = true
-		for _, t := range b.tunnels {
+		for _, t := range b.inOrder() {
 			b.settle(t, now)
 		}
 	}
@@ -232,8 +238,8 @@ func (b *Brain) links(links []ppp.Link, now time.Time) {
 		b.touch(p) // it may be a call
 		b.settle(t, now)
 	}
-	for k, t := range b.tunnels {
-		if !here[k] && !t.gone {
+	for _, t := range b.inOrder() {
+		if !here[t.key] && !t.gone {
 			t.gone = true
 			b.book = nil
 			b.touch(t.place)
@@ -256,7 +262,7 @@ func (b *Brain) find(l ppp.Link) place {
 
 // replace finds the place and the settings of every tunnel anew.
 func (b *Brain) replace(now time.Time) {
-	for _, t := range b.tunnels {
+	for _, t := range b.inOrder() {
 		if t.gone {
 			continue
 		}
@@ -273,6 +279,13 @@ func (b *Brain) replace(now time.Time) {
 			b.renewed(t, now)
 		}
 	}
+}
+
+// inOrder are the tunnels in the order of their links, so that the same events always have the same outcome.
+func (b *Brain) inOrder() []*tunnel {
+	return slices.SortedFunc(maps.Values(b.tunnels), func(x, y *tunnel) int {
+		return cmp.Or(cmp.Compare(x.key.Index, y.key.Index), strings.Compare(x.key.Name, y.key.Name))
+	})
 }
 
 // forget drops a tunnel that is gone, once nothing is in flight for it.

@@ -1,8 +1,10 @@
 package supervisor
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"xl2tpd-keepalive/internal/status"
@@ -55,6 +57,7 @@ type ending struct {
 type closing struct {
 	status.Close
 	place      place
+	link       Key
 	sure       bool    // somebody has said why
 	operator   bool    // and that it was the operator
 	unanswered bool    // or that the peer did not answer
@@ -65,7 +68,8 @@ type closing struct {
 }
 
 // hear takes in why a control tunnel is being closed. The link may have gone
-// already; it returns those ends of which more is known now.
+// already; it returns those ends of which more is known now,
+// in the order of their links.
 func (c *closes) hear(e Ending, now time.Time) (told []*closing) {
 	for _, one := range c.last {
 		switch {
@@ -80,6 +84,7 @@ func (c *closes) hear(e Ending, now time.Time) (told []*closing) {
 			told = append(told, one)
 		}
 	}
+	slices.SortFunc(told, func(x, y *closing) int { return cmp.Compare(x.link.Index, y.link.Index) })
 	keep := c.endings[:0]
 	for _, old := range c.endings {
 		if now.Sub(old.at) <= soon {
@@ -125,7 +130,7 @@ func (b *Brain) closed(t *tunnel, reason string, was State, now time.Time) strin
 	b.closes.prune()
 	c := &closing{
 		Close: status.Close{Time: now, After: status.Seconds(now.Sub(t.up)), Reason: reason},
-		place: t.place, failed: failed,
+		place: t.place, link: t.key, failed: failed,
 	}
 	if sure {
 		c.said(why)

@@ -85,6 +85,9 @@ const (
 	EyeConfig = "keepalive.conf"
 )
 
+// TaskGuard is the Hello guard's name in a Fault that says that it is unavailable.
+const TaskGuard = "hello guard"
+
 // An Action is something the loop should do.
 type Action interface{ action() }
 

@@ -144,10 +144,18 @@ func (b *Brain) dials(daemon procfs.ID, lns netip.Addr, now time.Time) {
 	for _, l := range lacs {
 		l.asked = now
 	}
+	b.revive(lacs)
 	if len(lacs) != 1 {
 		for _, l := range lacs {
-			if !l.rests.IsZero() && !b.claims(l).up() {
+			if b.claims(l).up() {
+				continue
+			}
+			if !l.rests.IsZero() {
 				l.rests = now
+			}
+			if !l.mayHave && !l.seen && !l.leftDown() && b.ifDialled(l) {
+				l.mayHave = true
+				b.touchLAC(l)
 			}
 		}
 		return
@@ -200,7 +208,7 @@ func (b *Brain) newDaemon(instance string, runs bool, now time.Time) {
 		} else {
 			l.last, l.perhaps = nil, nil
 		}
-		l.silent, l.attempt, l.rests, l.ladder.next = time.Time{}, time.Time{}, time.Time{}, time.Time{}
+		l.silent, l.attempt, l.rests, l.planned, l.ladder.next = time.Time{}, time.Time{}, time.Time{}, time.Time{}, time.Time{}
 		l.idle = l.seen
 		if s := b.section(l); !hungUp && runs && s != nil && s.Autodial {
 			l.idle, l.attempt = false, now

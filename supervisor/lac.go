@@ -24,6 +24,8 @@ type lac struct {
 	dialled  time.Time  // when recovery had it dialled last
 	attempt  time.Time  // since when xl2tpd dials, as far as is known; zero: it does not
 	asked    time.Time  // when xl2tpd has last asked its LNS for a tunnel, of this LAC or another one
+	hidden   bool       // xl2tpd may be dialling it without being seen to
+	hiddenAt time.Time  // when that was so last; zero: it was not
 	rests    time.Time  // since when it is known not to; zero: it may
 	called   netip.Addr // where it has dialled last; invalid: nobody has seen it
 	ike      string     // the connection that its latest tunnel came through; empty: none
@@ -32,6 +34,8 @@ type lac struct {
 	perhaps  *closing   // how one ended, or an attempt, that may have been its own; nil: none of interest
 	mayHave  bool       // has perhaps had a tunnel of this xl2tpd's, or has one
 	silent   time.Time  // when that was, if it was silent; zero: it was not
+	guessed  bool       // the link for which it is being hung up may be another LAC's
+	planned  time.Time  // until then xl2tpd may redial it, though it was hung up since; zero: it won't
 	said     string     // what the log has told last
 
 	was  bool // seen by the last brain, when the last xl2tpd may have run
@@ -118,6 +122,11 @@ func (c *claims) links(yield func(*tunnel) bool) {
 	}
 }
 
+// any reports whether there is a link, or a call.
+func (c *claims) any() bool {
+	return len(c.sole) > 0 || slices.ContainsFunc(c.shared, func(crowd *[]*tunnel) bool { return len(*crowd) > 0 })
+}
+
 // up reports whether there is such a link.
 func (c *claims) up() bool {
 	for range c.links {
@@ -157,17 +166,54 @@ func (b *Brain) carriesOthers(s sa, l *lac) bool {
 	if s.UniqueID == "" {
 		return false
 	}
-	return slices.ContainsFunc(b.places().bySA[s.UniqueID], func(t *tunnel) bool {
-		n, one := t.place.lac()
-		dead := t.state == Silent && !t.evidence.Last().IsZero()
-		return t.linked() && !dead && !(one && n.key() == l.key)
+	return slices.ContainsFunc(b.places().bySA[s.UniqueID], l.othersMayLive)
+}
+
+// proves reports whether an SA carries another tunnel that shows that it works, or that nobody is to watch.
+func (b *Brain) proves(s sa, l *lac) bool {
+	return s.UniqueID != "" && slices.ContainsFunc(b.places().bySA[s.UniqueID], func(t *tunnel) bool {
+		return l.othersMayLive(t) && (t.state == Alive || t.state == Off)
 	})
+}
+
+// mayCarryOthers reports whether any SA may carry a tunnel that may live: nobody knows where its far end is, and no Hello
+// guard can tell.
+func (b *Brain) mayCarryOthers(l *lac) bool {
+	return b.blind() && slices.ContainsFunc(b.places().far, l.othersMayLive)
+}
+
+// othersMayLive reports whether a tunnel may live, and is not certainly this LAC's.
+func (l *lac) othersMayLive(t *tunnel) bool {
+	n, one := t.place.lac()
+	dead := t.state == Silent && !t.evidence.Last().IsZero()
+	return t.linked() && !dead && !(one && n.key() == l.key)
 }
 
 // sharesLNS reports whether another LAC of the same xl2tpd dials the same LNS.
 func (b *Brain) sharesLNS(l *lac, s *xl2tpd.Section) bool {
 	in := b.atlas.byID[l.instance]
 	return in != nil && slices.ContainsFunc(s.LNSIPs, func(ip netip.Addr) bool { return len(in.byOuter[ip]) > 1 })
+}
+
+// renewedForAnother reports whether the IKE SA with a LAC's LNS is being made anew for another LAC. For a moment there is
+// no SA, and a dial would go out in the clear.
+func (b *Brain) renewedForAnother(l *lac, s *xl2tpd.Section) bool {
+	return slices.ContainsFunc(s.LNSIPs, func(ip netip.Addr) bool {
+		return slices.ContainsFunc(b.lacsOf(procfs.ID{}, ip), func(other *lac) bool {
+			return other != l && other.ladder.busy == StepRenew
+		})
+	})
+}
+
+// touchNeighbours has recovery look at the LACs with the same LNS in the step under way.
+func (b *Brain) touchNeighbours(l *lac) {
+	if s := b.section(l); s != nil {
+		for _, ip := range s.LNSIPs {
+			for _, other := range b.lacsOf(procfs.ID{}, ip) {
+				b.touchLAC(other)
+			}
+		}
+	}
 }
 
 // unique is the id of an SA, or empty while charon does not say what there is: it may have been

@@ -124,9 +124,13 @@ type situation struct {
 	free          time.Time // until then xl2tpd may still be closing the last tunnel
 	trying        bool      // xl2tpd may be dialling
 	tried         time.Time // until then
+	asked         time.Time // when xl2tpd has asked the LNS for a tunnel last, for this LAC or another one
+	redialDue     time.Time // then xl2tpd should have redialled; zero: nobody would see it
+	planned       time.Time // until then xl2tpd may redial, as it had planned before it was hung up
 	kept          bool      // the IKE SA carries something else that lives, and must not be ended
 	proven        bool      // that is another tunnel, so the SA works
 	unclear       bool      // it may have been hung up on this host, or another one like it
+	renewing      bool      // the IKE SA is being made anew for another LAC
 	shared        bool      // other LACs have the same LNS, so nobody can tell which one xl2tpd dials
 }
 
@@ -199,6 +203,9 @@ func (l *ladder) climb(s situation, turn bool, jitter float64, now time.Time) (S
 		return StepNone, time.Time{} // it is not to be out when its turn comes
 	case l.waits:
 		return l.look(now.Add(2*lnsLook), now)
+	}
+	if s.renewing {
+		return StepNone, time.Time{} // the end of that step is looked at
 	}
 	if l.inVain(s, now) {
 		l.failed++

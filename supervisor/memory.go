@@ -39,6 +39,7 @@ type Fate struct {
 	Attempt    time.Time `json:",omitzero"`  // since when xl2tpd dials
 	Silent     time.Time `json:",omitzero"`  // when its last tunnel ended, if it was silent
 	Buried     bool      `json:",omitempty"` // and xl2tpd does not wait for its peer's answer
+	Planned    time.Time `json:",omitzero"`  // until then xl2tpd may redial it, though it was hung up
 	Half       time.Time `json:",omitzero"`  // when xl2tpd closed its last call, and not the tunnel
 	IKE, IKETo string    `json:",omitempty"` // the connection it came through, and to which LNS
 }
@@ -71,7 +72,7 @@ func (b *Brain) Remember(m Memory, now time.Time) {
 			l.was = true
 			continue
 		}
-		l.seen, l.idle, l.attempt, l.silent = true, k.Idle, k.Attempt, k.Silent
+		l.seen, l.idle, l.attempt, l.silent, l.planned = true, k.Idle, k.Attempt, k.Silent, k.Planned
 		l.ike, l.ikeTo = k.IKE, k.IKETo
 		if !k.Silent.IsZero() || !k.Half.IsZero() {
 			l.last = &closing{Close: status.Close{Time: k.Half}, sure: true, failed: true, buried: k.Buried, half: !k.Half.IsZero()}
@@ -114,7 +115,7 @@ func (b *Brain) keep(l *lac) {
 		}
 		fate.HungUp, fate.Unsure = true, !c.operator
 	case l.seen && !l.ladder.since.IsZero():
-		fate = Fate{Idle: l.idle, Attempt: l.attempt, Silent: l.silent, IKE: l.ike, IKETo: l.ikeTo}
+		fate = Fate{Idle: l.idle, Attempt: l.attempt, Silent: l.silent, Planned: l.planned, IKE: l.ike, IKETo: l.ikeTo}
 		if l.last != nil {
 			fate.Buried = l.last.buried
 			if l.last.half {

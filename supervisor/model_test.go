@@ -41,12 +41,14 @@ type simHost struct {
 	id     uint16    // of control connections, given last
 	heard  time.Time // when the LNS's control messages came in last
 	events []string
+	asked  []string // steps of recovery
 
-	cut       bool      // the wire is
-	healed    time.Time // when something that was in the way went last
-	deafDNS   bool      // name servers do not answer
-	targetOff bool      // what echo requests go to is switched off
-	resolved  bool      // the LNS's name has been, by us
+	cut        bool      // the wire is
+	healed     time.Time // when something that was in the way went last
+	deafDNS    bool      // name servers do not answer
+	targetOff  bool      // what echo requests go to is switched off
+	resolved   bool      // the LNS's name has been, by us
+	unresolved bool      // our latest lookup has failed
 
 	here, there int       // the CHILD for L2TP that either end has; 0: none
 	ids         int       // of IKE SAs, given last
@@ -102,6 +104,9 @@ type dialler struct {
 	ours    bool      // the attempt or tunnel was asked for by recovery
 	hungUp  bool      // by an operator, and nobody has dialled it since
 	off     bool      // the same, whether anybody could see it or not
+	quiet   bool      // it was hung up, or it seems so, and nobody sees that it is wanted
+	hidden  bool      // that redial follows a dial of an operator's that nobody saw
+	unsaid  bool      // nobody can say why its latest tunnel has ended
 	steps   map[Step][]time.Time
 }
 
@@ -193,7 +198,7 @@ func (h *simHost) daemons() xl2tpd.Snapshot {
 	s.Home().Process = h.process()
 	for i := range s.Home().Conf.Sections {
 		if c := &s.Home().Conf.Sections[i]; c.Kind == "lac" && h.kind.named && h.resolved {
-			c.LNSIPs = []netip.Addr{closer.Peer.Addr()}
+			c.LNSIPs, c.Unresolved = []netip.Addr{closer.Peer.Addr()}, h.unresolved
 		}
 	}
 	for _, d := range h.all() {
@@ -313,6 +318,7 @@ func (h *simHost) charon() {
 func (h *simHost) up(d *dialler) {
 	h.index++
 	d.index, d.parent, d.call, d.alive, d.lives, d.dialled = h.index, h.pid, d.refused, true, h.now, time.Time{}
+	d.quiet = d.quiet && d.call
 	h.show()
 }
 
@@ -323,6 +329,9 @@ func (h *simHost) down(d *dialler, e *Ending) {
 		h.tells(*e)
 	}
 	had := d.index > 0
+	if had && !d.call {
+		d.unsaid = !h.tellable()
+	}
 	d.index, d.dialled, d.alive, d.call = 0, time.Time{}, false, false
 	if had {
 		h.show()
@@ -330,6 +339,18 @@ func (h *simHost) down(d *dialler, e *Ending) {
 	if d.redial > 0 && d.active && !d.half {
 		d.again = h.now.Add(d.redial)
 	}
+}
+
+// tellable reports whether the Hello guard can tell why a tunnel ends. In userspace mode its peer's address says whose it is.
+func (h *simHost) tellable() bool {
+	return h.kind.guarded && (h.kind.kernel || !h.kind.named || h.resolved)
+}
+
+// sees reports whether somebody sees that xl2tpd dials a LAC: another one that it may redial would be taken for it.
+func (h *simHost) sees(d *dialler) bool {
+	return h.kind.guarded && !(h.kind.named && h.deafDNS) && !slices.ContainsFunc(h.lacs, func(o *dialler) bool {
+		return o != d && o.index == 0 && (o.active || o.auto)
+	})
 }
 
 // dial has xl2tpd dial. Names are xl2tpd's to look up.
@@ -345,7 +366,7 @@ func (h *simHost) dial(d *dialler, ours bool) {
 		return
 	}
 	h.id++
-	d.id, d.dialled = h.id, h.now
+	d.id, d.dialled, d.hidden = h.id, h.now, d.hidden && (ours || !h.sees(d))
 	c := h.control(d)
 	h.tells(Dials{Daemon: c.Owner, Peer: d.peer.Addr()})
 }
@@ -372,9 +393,14 @@ func (h *simHost) failed(d *dialler, format string, args ...any) {
 // mend begins a step of recovery, as the executor does.
 func (h *simHost) mend(r Recover) {
 	d := h.lacs[slices.IndexFunc(h.lacs, func(d *dialler) bool { return d.name == r.LAC.Name })]
+	h.asked = append(h.asked, fmt.Sprintf("%v %s: %v", h.now.Sub(epoch), r.LAC.Name, r.Step))
 	end, takes := h.begin(d, r), time.Duration(0)
 	if r.Step != StepDial && h.rng.IntN(3) == 0 {
 		takes = time.Duration(h.rng.IntN(8)) * time.Second
+	}
+	if h.kind.named && h.unresolved != h.deafDNS { // a step has it looked up
+		h.unresolved = h.deafDNS
+		h.step(h.daemons())
 	}
 	h.flights = append(h.flights, flying{h.now.Add(takes), Recovered{LAC: r.LAC, Step: r.Step}, end})
 }
@@ -538,6 +564,7 @@ func (h *simHost) hangUpOurs(d *dialler, r Recover) func() error {
 		h.failed(d, "a tunnel that lives is hung up")
 	}
 	was, heard := h.hangUp(d, false)
+	d.unsaid = false
 	if heard || r.Dead || !was || !h.kind.guarded {
 		return fails(nil)
 	}
@@ -581,7 +608,7 @@ func (h *simHost) goOn(d *dialler) {
 	switch {
 	case !d.again.IsZero() && !h.now.Before(d.again):
 		d.again = time.Time{}
-		if d.active && (d.index > 0 || !d.dialled.IsZero()) && d.ours {
+		if d.active && (d.index > 0 || !d.dialled.IsZero()) && d.ours && !d.hidden {
 			h.failed(d, "xl2tpd calls a second time")
 		}
 		if d.active {

@@ -19,6 +19,9 @@ func (b *Brain) recovered(ev Recovered, now time.Time) {
 	if l.ladder.busy != ev.Step {
 		return
 	}
+	if ev.Step == StepRenew {
+		b.touchNeighbours(l)
+	}
 	if l.stale {
 		l.ladder.busy, l.stale = StepNone, false
 		return
@@ -39,7 +42,7 @@ func (b *Brain) recovered(ev Recovered, now time.Time) {
 	case StepRedial:
 		l.afterRedial(err, now)
 	case StepHangUp:
-		l.afterHangUp(err)
+		b.afterHangUp(l, err, now)
 	case StepAsk:
 		b.noteAsked(l, err)
 	}
@@ -80,10 +83,14 @@ func (l *lac) afterRedial(err error, now time.Time) {
 }
 
 // afterHangUp takes in whether xl2tpd was told to hang up.
-func (l *lac) afterHangUp(err error) {
-	if err == nil || errors.Is(err, ErrDropped) {
-		l.noRedial()
+func (b *Brain) afterHangUp(l *lac, err error, now time.Time) {
+	if err != nil && !errors.Is(err, ErrDropped) {
+		return
 	}
+	if s := b.section(l); l.guessed && s != nil && s.Redial {
+		l.planned = now.Add(s.RedialTimeout)
+	}
+	l.noRedial()
 }
 
 // noRedial notes that xl2tpd has hung up and does not redial.

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"xl2tpd-keepalive/internal/config"
@@ -29,6 +30,7 @@ func (b *Brain) recover(now time.Time) {
 	for _, l := range b.climbs.Take(now) {
 		b.touchLAC(l)
 	}
+	slices.SortFunc(b.touched, func(x, y *lac) int { return strings.Compare(x.key, y.key) })
 	for _, l := range b.touched {
 		l.touched = false
 		if !b.ready {
@@ -48,11 +50,22 @@ func (b *Brain) next() (first *lac) {
 		return nil
 	}
 	for l := range b.waiting {
-		if first == nil || l.ladder.before(&first.ladder) {
+		if first == nil || l.before(first) {
 			first = l
 		}
 	}
 	return first
+}
+
+// before reports whether the turn is this one's if both wait for it.
+func (l *lac) before(other *lac) bool {
+	switch {
+	case l.ladder.before(&other.ladder):
+		return true
+	case other.ladder.before(&l.ladder):
+		return false
+	}
+	return l.key < other.key // any order, but always the same one
 }
 
 // attend sees to what a LAC needs.
@@ -72,12 +85,17 @@ func (b *Brain) climb(l *lac, s *xl2tpd.Section, now time.Time) {
 	if !l.rests.IsZero() && !now.Before(l.rests.Add(s.RedialTimeout+2*answerTime)) {
 		l.idle, l.rests = true, time.Time{} // it should have redialled by then
 	}
+	b.noteHidden(l, s, now)
+	if due := b.redialDue(l, s); !due.IsZero() && !now.Before(due) {
+		l.idle, l.rests = true, time.Time{}
+	}
 	is, at := b.situation(l, s, now)
 	if is.well() && b.claims(l).sure(b.daemon(l).Pid) {
 		l.seen, l.idle, l.last, l.said = true, false, nil, ""
 		l.silent, l.attempt, l.rests = time.Time{}, time.Time{}, time.Time{}
 		l.ike, l.ikeTo = b.lnsSA(l, s).Name, lnsHost(s)
 	}
+	b.noteCall(l)
 	b.noteShared(l)
 	step, again := l.ladder.climb(is, b.turns < maxTurns, b.jitter(), now)
 	b.climbs.Set(l, earlier(at, again))
@@ -92,6 +110,9 @@ func (b *Brain) climb(l *lac, s *xl2tpd.Section, now time.Time) {
 	}
 	if !step.asks() {
 		b.turns++
+	}
+	if step == StepHangUp {
+		l.guessed = is.up && len(b.claims(l).sole) == 0
 	}
 	r := Recover{
 		LAC: LAC{l.instance, s.Name}, To: b.target(l), Step: step, Up: is.up, Dead: l.ladder.dead,
@@ -122,6 +143,20 @@ func (b *Brain) renewed(t *tunnel, now time.Time) {
 		if n.kind == "lac" {
 			b.lac(n).ladder.renewedByOthers(now)
 		}
+	}
+}
+
+// noteCall notes that a call of the LAC has begun after an end of which nobody knows the cause: xl2tpd dials no LAC that was
+// hung up.
+func (b *Brain) noteCall(l *lac) {
+	if !l.last.hangUp() || l.last.sure {
+		return
+	}
+	pid, told := b.daemon(l).Pid, l.last.Time.Add(late)
+	if slices.ContainsFunc(b.claims(l).sole, func(t *tunnel) bool {
+		return !t.found && t.link.Xl2tpdPid == pid && t.since.After(told)
+	}) {
+		l.last, l.silent, l.seen, l.idle = nil, time.Time{}, true, false
 	}
 }
 
@@ -176,10 +211,11 @@ func (b *Brain) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situatio
 		secured: sa.Child, connecting: sa.State == "CONNECTING" && b.failing[EyeVICI] == nil, free: l.free(),
 		lost:   !l.silent.IsZero(),
 		trying: !l.attempt.IsZero() && now.Sub(l.attempt) < answerTime, tried: l.attempt.Add(answerTime),
+		asked: l.asked, planned: l.planned, redialDue: b.redialDue(l, s),
 		unclear: l.perhaps.hangUp() || b.perhapsDialled(l, s),
-		proven:  b.carriesOthers(sa, l), shared: b.sharesLNS(l, s),
+		proven:  b.proves(sa, l), shared: b.sharesLNS(l, s), renewing: b.renewedForAnother(l, s),
 	}
-	is.kept = sa.Others || is.proven
+	is.kept = sa.Others || b.carriesOthers(sa, l) || b.mayCarryOthers(l)
 	switch {
 	case l.idle:
 	case s.Redial && (l.seen || l.mayHave || s.Autodial): // it has been dialled, or may have been
@@ -276,8 +312,13 @@ func (b *Brain) wish(l *lac, s *xl2tpd.Section) wish {
 // perhapsDialled reports whether a LAC is wanted only if it has been dialled, and nobody knows
 // whether it has.
 func (b *Brain) perhapsDialled(l *lac, s *xl2tpd.Section) bool {
-	recovery := b.configured(name{s.Kind, s.Name, l.instance}).Recovery
-	return l.mayHave && !l.seen && !s.Autodial && recovery(true) != recovery(false)
+	return l.mayHave && !l.seen && !s.Autodial && b.ifDialled(l)
+}
+
+// ifDialled reports whether a LAC is wanted only if it has been dialled.
+func (b *Brain) ifDialled(l *lac) bool {
+	recovery := b.configured(name{"lac", l.name, l.instance}).Recovery
+	return recovery(true) != recovery(false)
 }
 
 // climbing says what recovery does for a LAC that has no tunnel, or nothing.

@@ -29,7 +29,9 @@ var rules = []rule{
 	{name: "perhaps hung up, and no SA", holds: (*moment).unclearWithoutSA, step: StepSecure,
 		why: "Of several LACs nobody knows which was hung up. xl2tpd may redial it, and needs the SA."},
 	{name: "perhaps hung up, and an old SA", holds: (*moment).unclearWithOldSA, step: StepRenew,
-		why: "The same, and the peer may have forgotten the SA. A new one is made less and less often."},
+		why: "The same, and the peer may have forgotten the SA. Unless xl2tpd dials, a new one is made less and less often."},
+	{name: "perhaps hung up, and the SA has to stay", holds: (*moment).unclearOverKept, step: StepSecure,
+		why: "The same. If the peer has forgotten the SA, charon finds that out in its own negotiation."},
 	{name: "perhaps hung up", holds: (*moment).unclear, step: StepNone, until: (*moment).afterMaxPause, notes: (*ladder).countsAsDial,
 		why: "What an operator has hung up stays down, so it is neither dialled nor hung up: that is left to xl2tpd."},
 	{name: "silent for too long", holds: (*moment).overdue, step: StepHangUp,
@@ -71,6 +73,8 @@ var rules = []rule{
 		why: "Made to dial meanwhile, xl2tpd would call twice."},
 	{name: "the last tunnel still closes", holds: (*moment).closing, step: StepNone, until: (*moment).untilFree,
 		why: "xl2tpd would dial inside the tunnel that it closes."},
+	{name: "hung up while xl2tpd may redial", holds: (*moment).redialPlanned, step: StepNone, until: (*moment).untilPlanned,
+		why: "The silent link may have been another LAC's. xl2tpd keeps to its next redial, and would call twice."},
 	{name: "xl2tpd dials one of several already", holds: (*moment).tryingOneOfSeveral, step: StepNone, until: (*moment).untilTried,
 		why: "The attempt is not given up: xl2tpd's own redial of another LAC would be taken for it."},
 	{name: "xl2tpd dials already", holds: (*moment).trying, step: StepRedial,
@@ -167,8 +171,23 @@ func (m *moment) unclear() bool { return m.s.unclear }
 func (m *moment) unclearWithoutSA() bool { return m.s.unclear && m.unsecured() && m.redialled() }
 
 func (m *moment) unclearWithOldSA() bool {
-	since := max(maxPause, m.l.doneAt.Sub(m.l.since)) // so each wait is as long as all before together
-	return m.s.unclear && m.renews() && m.redialled() && (!m.l.fresh || m.now.Sub(m.l.doneAt) >= since)
+	return m.s.unclear && m.renews() && m.redialled() && m.unclearFor()
+}
+
+// unclearOverKept reports whether an SA that has to stay is to be tried.
+func (m *moment) unclearOverKept() bool {
+	return m.s.unclear && m.doubtful() && m.redialled() && m.unclearFor()
+}
+
+// unclearFor reports whether the latest new SA has had its time.
+func (m *moment) unclearFor() bool { return !m.l.fresh || m.now.Sub(m.l.doneAt) >= m.unclearPause() }
+
+// unclearPause is how long a new SA has its time. If nobody asks for a tunnel, each pause is as long as all before together.
+func (m *moment) unclearPause() time.Duration {
+	if m.s.asked.After(m.l.doneAt) {
+		return maxPause
+	}
+	return max(maxPause, m.l.doneAt.Sub(m.l.since))
 }
 
 func (m *moment) linked() bool { return m.s.up }
@@ -227,6 +246,8 @@ func (m *moment) ownedAndRenewable() bool { return m.owned() && m.renews() }
 
 func (m *moment) closing() bool { return m.now.Before(m.s.free) }
 
+func (m *moment) redialPlanned() bool { return m.now.Before(m.s.planned) }
+
 func (m *moment) trying() bool { return m.s.trying }
 
 func (m *moment) tryingOneOfSeveral() bool { return m.s.trying && m.s.shared }
@@ -262,12 +283,14 @@ func (m *moment) afterOwnAttempt() time.Time {
 }
 
 func (m *moment) untilOwnerEnds() time.Time {
-	return earlier(m.l.since.Add(m.s.owner), m.now.Add(maxPause))
+	return earlier(earlier(m.l.since.Add(m.s.owner), m.now.Add(maxPause)), m.s.redialDue)
 }
 
 func (m *moment) untilTried() time.Time { return m.s.tried }
 
 func (m *moment) untilFree() time.Time { return m.s.free }
+
+func (m *moment) untilPlanned() time.Time { return m.s.planned }
 
 func (m *moment) untilNow() time.Time { return m.l.since }
 

@@ -19,7 +19,10 @@ func TestEachRule(t *testing.T) {
 	}{
 		{"perhaps hung up, and no SA", func(l *ladder, s *situation) { s.unclear, s.secured, s.redial = true, false, time.Minute }},
 		{"perhaps hung up, and an old SA", func(l *ladder, s *situation) { s.unclear, s.redial = true, time.Minute }},
-		{"perhaps hung up", func(l *ladder, s *situation) { s.unclear, s.up, s.quiet, s.kept = true, true, stuckAfter, true }},
+		{"perhaps hung up, and the SA has to stay", func(l *ladder, s *situation) { s.unclear, s.kept, s.redial = true, true, time.Minute }},
+		{"perhaps hung up", func(l *ladder, s *situation) {
+			s.unclear, s.up, s.quiet, s.kept, s.proven = true, true, stuckAfter, true, true
+		}},
 		{"silent for too long", func(l *ladder, s *situation) { s.up, s.quiet = true, stuckAfter }},
 		{"dead, and nothing to renew", func(l *ladder, s *situation) { s.up, s.quiet, s.kept, l.dead = true, time.Second, true, true }},
 		{"the LNS has moved", func(l *ladder, s *situation) {
@@ -41,6 +44,7 @@ func TestEachRule(t *testing.T) {
 		{"xl2tpd has redialled, and the SA has to stay", func(l *ladder, s *situation) { s.owner, s.kept = hour, true }},
 		{"xl2tpd redials", func(l *ladder, s *situation) { s.owner, s.kept, s.proven = hour, true, true }},
 		{"the last tunnel still closes", func(l *ladder, s *situation) { s.free = origin0.Add(time.Second) }},
+		{"hung up while xl2tpd may redial", func(l *ladder, s *situation) { s.planned = origin0.Add(time.Second) }},
 		{"xl2tpd dials one of several already", func(l *ladder, s *situation) { s.trying, s.shared, s.tried = true, true, origin0.Add(answerTime) }},
 		{"xl2tpd dials already", func(l *ladder, s *situation) { s.trying = true }},
 		{"nobody dials", func(l *ladder, s *situation) {}},

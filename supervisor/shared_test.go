@@ -233,3 +233,86 @@ func TestEchoThatCannotBeSent(t *testing.T) {
 		}
 	}
 }
+
+// While the SA is made anew for one LAC, the other one to that LNS is not dialled: for a moment there
+// is no SA, and the dial would go out in the clear.
+func TestNoDialWhileTheSAIsMadeAnew(t *testing.T) {
+	n, _ := oneLNS(t, "", "[lac default]\nrecover = full\n")
+	n.step(Ending{Tunnel: closerOf("192.0.2.1", 7), Reason: "Hello unanswered", Unanswered: true, Buried: true})
+	home := link("ppp1", 6, true)
+	home.OptFile = "/etc/ppp/home"
+	n.links(home)
+	n.after(time.Second)
+	n.step(Ending{Tunnel: closerOf("192.0.2.1", 8), Reason: "closed by the peer"})
+	n.links()
+	var asked, later []string
+	for end := n.now.Add(20 * time.Second); n.now.Before(end); n.after(500 * time.Millisecond) {
+		for _, a := range n.actions {
+			if r, is := a.(Recover); is && !r.Step.asks() {
+				asked = append(asked, r.LAC.Name+": "+r.Step.String())
+			}
+		}
+		n.actions = nil
+	}
+	if !slices.Equal(asked, []string{"office: renew the IPsec SA"}) {
+		t.Fatalf("%q while no step has ended", asked)
+	}
+	n.step(Recovered{LAC: LAC{Name: "office"}, Step: StepRenew})
+	n.plays(10*time.Second, probe.Result{Err: lost}, func(r Recover) error {
+		later = append(later, r.LAC.Name+": "+r.Step.String())
+		return nil
+	})
+	if !slices.Contains(later, "home: dial") {
+		t.Errorf("%q once the SA is there", later)
+	}
+}
+
+// A silent link of userspace mode may be either LAC's, and both are hung up. xl2tpd keeps the time of the
+// redial that it had planned for the one that was down, so that one is not dialled before.
+func TestHungUpWhileXl2tpdMayRedial(t *testing.T) {
+	n := alikeUp(t, "redial = yes\nredial timeout = 60\n", "recover = full\n")
+	n.plays(10*time.Second, probe.Result{RTT: time.Millisecond}, func(Recover) error { return nil })
+	n.step(Ending{Tunnel: closerOf("192.0.2.1", 8), Reason: "closed by the peer"})
+	n.links(inUserspace(link("ppp0", 5, true))...)
+	hungUp := map[string]time.Time{}
+	n.plays(10*time.Minute, probe.Result{Err: lost}, func(r Recover) error {
+		at, is := hungUp[r.LAC.Name]
+		switch {
+		case r.Step == StepHangUp && !is:
+			hungUp[r.LAC.Name] = n.now
+			n.links()
+		case is && (r.Step == StepDial || r.Step == StepRedial) && n.now.Sub(at) < time.Minute:
+			t.Errorf("%v of %s %v after it was hung up", r.Step, r.LAC.Name, n.now.Sub(at))
+		}
+		return nil
+	})
+	if len(hungUp) == 0 {
+		t.Error("nothing was hung up")
+	}
+}
+
+// In userspace mode nobody knows where a caller is. Without the Hello guard, the SA that may carry its
+// tunnel is not ended.
+func TestCallerFromNobodyKnowsWhere(t *testing.T) {
+	for name, blind := range map[string]bool{"without the guard": true, "with the guard": false} {
+		n := newBench(t, oneLAC+"[lns default]\nip range = 10.9.0.1-10.9.0.9\npppoptfile = /etc/ppp/callers\n", "[global]\nrecover = full\n")
+		if blind {
+			n.step(Fault{What: TaskGuard, Text: "hello guard unavailable"})
+		}
+		tokyo, caller := link("ppp0", 5, true), link("ppp1", 6, true)
+		caller.OptFile, caller.Peer = "/etc/ppp/callers", addr("10.9.0.1")
+		n.step(secured("1"))
+		n.links(inUserspace(tokyo, caller)...)
+		n.plays(time.Minute, probe.Result{RTT: time.Millisecond}, func(Recover) error { return nil })
+		n.step(Ending{Tunnel: closer, Reason: "Hello unanswered", Unanswered: true})
+		n.links(inUserspace(caller)...)
+		renewed := false
+		n.plays(2*time.Minute, probe.Result{RTT: time.Millisecond}, func(r Recover) error {
+			renewed = renewed || r.Step == StepRenew
+			return nil
+		})
+		if renewed == blind {
+			t.Errorf("%s: renewed %v", name, renewed)
+		}
+	}
+}

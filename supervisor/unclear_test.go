@@ -16,7 +16,7 @@ func alikeUp(t *testing.T, more, keepalive string) *bench {
 	n.step(secured("1"))
 	n.links(inUserspace(link("ppp0", 5, true), link("ppp1", 6, true))...)
 	n.plays(time.Minute, probe.Result{RTT: time.Millisecond}, func(Recover) error { return nil })
-	n.actions, n.rules = nil, nil
+	n.rules = nil
 	return n
 }
 
@@ -152,5 +152,97 @@ func TestOneOfTwoAlikeIsReported(t *testing.T) {
 	n.links(inUserspace(link("ppp1", 7, true))...)
 	if got := down(); got != nil {
 		t.Errorf("only one is to be kept up: %q", got)
+	}
+}
+
+// Of two LACs that can't be told apart one was hung up. If xl2tpd asks for a tunnel and gets none, the SA is renewed as
+// often as any; if nobody asks, ever less often.
+func TestOldSAOfTwoAlike(t *testing.T) {
+	for name, tc := range map[string]struct {
+		asks bool
+		want int
+	}{"nobody asks": {false, 5}, "xl2tpd asks": {true, 24}} {
+		n := alikeUp(t, "redial = yes\n", "recover = full\n")
+		n.step(Ending{Tunnel: closer, Reason: "hung up on this host", Operator: true})
+		n.links(inUserspace(link("ppp1", 6, true))...)
+		n.after(time.Minute)
+		n.step(Ending{Tunnel: closerOf("192.0.2.1", 8), Reason: "closed by the peer"})
+		n.links()
+		renewed := 0
+		come := func(r Recover) error {
+			if r.Step == StepRenew && r.LAC.Name == "home" {
+				renewed++
+			}
+			return nil
+		}
+		if tc.asks {
+			n.attempts(2*time.Hour, time.Minute, come)
+		} else {
+			n.plays(2*time.Hour, probe.Result{Err: lost}, come)
+		}
+		if renewed != tc.want {
+			t.Errorf("%s: renewed %d times in two hours, want %d", name, renewed, tc.want)
+		}
+	}
+}
+
+// Without the Hello guard nobody knows why a tunnel has ended, and it may have been hung up. xl2tpd dials no LAC that was:
+// if a call of it comes, it is wanted.
+func TestCallAfterAnEndThatNobodyExplains(t *testing.T) {
+	for name, tc := range map[string]struct {
+		after time.Duration
+		want  bool
+	}{"in time": {30 * time.Second, true}, "with the end": {time.Second, false}} {
+		n := established(t, redials, "")
+		n.plays(time.Minute, probe.Result{RTT: time.Millisecond}, func(Recover) error { return nil })
+		n.links()
+		n.after(tc.after)
+		call := link("ppp0", 6, false)
+		n.links(call)
+		n.after(5 * time.Second)
+		n.links()
+		n.step(vici.Snapshot{})
+		if got := n.steps(10*time.Minute, nil); slices.Contains(got, StepSecure) != tc.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+// Two LACs of one LNS that xl2tpd has not dialled yet: it dials one of them, and nobody knows which. The SA is kept in order
+// for it, and neither is dialled.
+func TestDialOfOneOfTwoNew(t *testing.T) {
+	conf := twoLACs("192.0.2.1", "192.0.2.1", "redial = yes\n")
+	n := newBench(t, conf, "[global]\nrecover = auto\n")
+	n.step(vici.Snapshot{})
+	n.links()
+	if got := n.steps(time.Minute, nil); got != nil {
+		t.Errorf("%v before anything was dialled", got)
+	}
+	var got []Step
+	for _, r := range n.attempts(10*time.Minute, time.Minute, func(Recover) error { return nil }) {
+		got = append(got, r.Step)
+	}
+	if !slices.Contains(got, StepSecure) || slices.Contains(got, StepDial) {
+		t.Errorf("%v", got)
+	}
+}
+
+// The other tunnel that an SA carries has shown nothing: the peer may have forgotten the SA. It is initiated once more, also
+// if one of the LACs may have been hung up.
+func TestSAOfATunnelThatHasShownNothing(t *testing.T) {
+	n, _ := oneLNS(t, "redial = yes\n", "[lac default]\nrecover = full\n")
+	s := n.xl2tpd(twoLACs("192.0.2.1", "192.0.2.1", "redial = yes\n"))
+	s.Home().Conf.Sections[1].PPPOptFile = "/etc/ppp/home"
+	caller := link("ppp2", 9, true)
+	caller.OptFile = "/etc/ppp/callers"
+	s.Sessions = []xl2tpd.Session{{Ifindex: 9, Local: closer.Local, Peer: closer.Peer, LocalTunnel: 20, LNS: true}}
+	n.step(s)
+	for _, id := range []uint16{7, 8} {
+		n.step(Ending{Tunnel: closerOf("192.0.2.1", id), Reason: "closed by the peer"})
+	}
+	n.links(caller)
+	n.step(Ending{Tunnel: closerOf("192.0.2.1", 30), Reason: "hung up on this host", Operator: true})
+	if got := n.steps(10*time.Minute, nil); !slices.Contains(got, StepSecure) || slices.Contains(got, StepDial) || slices.Contains(got, StepRenew) {
+		t.Errorf("%v", got)
 	}
 }

@@ -85,6 +85,7 @@ type book struct {
 	lacs  map[string]*claims // by the keys of the LACs that they may belong to
 	links Links[*tunnel]
 	bySA  map[string][]*tunnel // by the unique id of the IKE SA that carries them
+	far   []*tunnel            // those of which nobody knows the outer address of the far end
 }
 
 // places makes the book anew if a place has changed: that comes with a snapshot,
@@ -95,13 +96,16 @@ func (b *Brain) places() *book {
 	}
 	b.book = &book{lacs: make(map[string]*claims), bySA: make(map[string][]*tunnel)}
 	crowds := make(map[*name]*[]*tunnel)
-	for _, t := range b.tunnels {
+	for _, t := range b.inOrder() {
 		if t.gone {
 			continue
 		}
 		b.book.links.Add(t, t.place.session, t.place.outer, t.place.daemon)
 		if id := t.place.sa.UniqueID; id != "" {
 			b.book.bySA[id] = append(b.book.bySA[id], t)
+		}
+		if !t.place.outer.IsValid() {
+			b.book.far = append(b.book.far, t)
 		}
 		names := t.place.names
 		if len(names) == 1 {

@@ -96,6 +96,28 @@ func TestAddressesAreNotLookedUp(t *testing.T) {
 	r.wg.Wait()
 }
 
+// What is known of a host stays if a lookup fails, and that is told until one succeeds.
+func TestFailedLookup(t *testing.T) {
+	r := resolver{hosts: map[string]*host{"vpn.example.net": {}}}
+	now, known := time.Unix(1000, 0), []netip.Addr{netip.MustParseAddr("192.0.2.1")}
+	for i, tc := range []struct {
+		answer  answer
+		failing bool
+	}{
+		{answer{"vpn.example.net", known, nil}, false},
+		{answer{"vpn.example.net", nil, errors.New("no answer")}, true},
+		{answer{"vpn.example.net", known, nil}, false},
+	} {
+		r.take(tc.answer, now)
+		if got := r.failing("vpn.example.net"); got != tc.failing || len(r.hosts["vpn.example.net"].addrs) != 1 {
+			t.Errorf("%d: failing %v, want %v", i, got, tc.failing)
+		}
+	}
+	if r.failing("192.0.2.1") {
+		t.Error("an address is looked up")
+	}
+}
+
 // These LACs can never be dialled, and others can.
 func TestLNSFault(t *testing.T) {
 	for value, want := range map[string]string{

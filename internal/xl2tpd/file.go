@@ -105,7 +105,7 @@ func (l *loop) resolve(ctx context.Context, f *file) *Conf {
 	now := time.Now()
 	for i := range c.Sections {
 		if s := &c.Sections[i]; len(s.LNS) > 0 {
-			s.LNSIPs = l.resolver.addrs(ctx, s.LNS[0], now)
+			s.LNSIPs, s.Unresolved = l.resolver.addrs(ctx, s.LNS[0], now), l.resolver.failing(s.LNS[0])
 		}
 	}
 	return &c

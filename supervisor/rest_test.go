@@ -1,0 +1,157 @@
+package supervisor
+
+import (
+	"maps"
+	"slices"
+	"testing"
+	"time"
+
+	"xl2tpd-keepalive/probe"
+	"xl2tpd-keepalive/vici"
+)
+
+// died is a LAC, or one of two with one LNS, that ends, and that xl2tpd does not redial.
+func died(t *testing.T, keepalive, more string, secured, two bool) *bench {
+	n := established(t, redials+"redial timeout = 15\n"+more, keepalive)
+	if two {
+		n, _ = oneLNS(t, "redial = yes\nredial timeout = 15\n"+more, keepalive)
+	}
+	n.step(TaskWorks{Task: TaskGuard})
+	if !secured {
+		n.step(vici.Snapshot{})
+	}
+	n.plays(time.Minute, probe.Result{RTT: time.Millisecond}, plainly(secured))
+	n.step(Ending{Tunnel: closerOf("192.0.2.1", closer.LocalID), Reason: "closed by the peer"})
+	n.step(Ending{Tunnel: closerOf("192.0.2.1", 7), Reason: "closed by the peer"})
+	return n
+}
+
+// plainly is a host without IPsec, or where every step goes well. xl2tpd does not redial.
+func plainly(secured bool) func(Recover) error {
+	return func(r Recover) error {
+		switch {
+		case !secured && (r.Step == StepSecure || r.Step == StepRenew):
+			return ErrPlain
+		case r.Step == StepRedial:
+			return ErrWaits
+		}
+		return nil
+	}
+}
+
+// dialledIn are the dials of that time, by LAC: when the first one was, and how many.
+func (n *bench) dialledIn(d time.Duration, come func(Recover) error) (first map[string]time.Duration, dials map[string]int) {
+	began := n.now
+	first, dials = map[string]time.Duration{}, map[string]int{}
+	n.plays(d, probe.Result{Err: lost}, func(r Recover) error {
+		if r.Step == StepDial {
+			if dials[r.LAC.Name]++; dials[r.LAC.Name] == 1 {
+				first[r.LAC.Name] = n.now.Sub(began)
+			}
+		}
+		return come(r)
+	})
+	return first, dials
+}
+
+// xl2tpd's redial can die. Whatever the way of recovery, it is dialled once nothing was sent for as long as a redial takes.
+func TestRedialThatHasDied(t *testing.T) {
+	for name, tc := range map[string]struct {
+		keepalive, more string
+		secured, two    bool
+	}{
+		"auto":                            {"", "", true, false},
+		"auto, no IPsec":                  {"", "", false, false},
+		"auto, autodial":                  {"", "autodial = yes\n", false, false},
+		"auto, max redials":               {"", "max redials = 100\n", false, false},
+		"redial":                          {"[lac default]\nrecover = redial\n", "", true, false},
+		"redial, no IPsec":                {"[lac default]\nrecover = redial\n", "", false, false},
+		"full":                            {"[lac default]\nrecover = full\n", "", true, false},
+		"full, no IPsec":                  {"[lac default]\nrecover = full\n", "", false, false},
+		"auto, one of two":                {"", "", true, true},
+		"auto, no IPsec, one of two":      {"", "", false, true},
+		"redial, one of two":              {"[lac default]\nrecover = redial\n", "", true, true},
+		"full, no IPsec, one of two":      {"[lac default]\nrecover = full\n", "", false, true},
+		"full, max redials, one of two":   {"[lac default]\nrecover = full\n", "max redials = 100\n", true, true},
+		"redial, max redials, one of two": {"[lac default]\nrecover = redial\n", "max redials = 100\n", false, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := died(t, tc.keepalive, tc.more, tc.secured, tc.two)
+			n.links()
+			if tc.two {
+				home := link("ppp1", 6, true)
+				home.OptFile = "/etc/ppp/home"
+				n.links(home)
+			}
+			chance := 15*time.Second + 2*answerTime
+			first, dials := n.dialledIn(time.Hour, plainly(tc.secured))
+			if at, is := first["office"]; !is || at < chance || at > chance+2*time.Minute {
+				t.Errorf("dialled after %v", at)
+			}
+			if dials["office"] > 30 {
+				t.Errorf("dialled %d times in an hour", dials["office"])
+			}
+		})
+	}
+}
+
+// As long as xl2tpd redials, or nobody can see that it does not, it is not dialled.
+func TestRedialThatLives(t *testing.T) {
+	for name, happens := range map[string]func(*bench){
+		"it asks":  func(n *bench) { n.step(Dials{Peer: closer.Peer.Addr()}) },
+		"it calls": func(n *bench) { n.links(link("ppp0", 100, false)); n.after(time.Second); n.links() },
+		"no guard": func(n *bench) { n.step(Fault{What: TaskGuard, Text: "hello guard unavailable"}) },
+		"the LNS can't be looked up": func(n *bench) {
+			s := n.xl2tpd(redials + "redial timeout = 15\n")
+			s.Home().Conf.Sections[0].Unresolved = true
+			n.step(s)
+		},
+	} {
+		n := died(t, "", "", false, false)
+		n.links()
+		for range 60 {
+			happens(n)
+			if _, dials := n.dialledIn(time.Minute, plainly(false)); dials["office"] > 0 {
+				t.Errorf("%s: dialled", name)
+				break
+			}
+		}
+	}
+}
+
+// Both LACs of an LNS were thought not to be redialled, and xl2tpd dials: it may redial either.
+func TestRedialThatLivesAgain(t *testing.T) {
+	n, _ := oneLNS(t, "redial = yes\nredial timeout = 15\n", "")
+	n.step(TaskWorks{Task: TaskGuard})
+	for _, id := range []uint16{7, 8} {
+		n.step(Ending{Tunnel: closerOf("192.0.2.1", id), Reason: "closed by the peer"})
+	}
+	n.links()
+	n.plays(10*time.Minute, probe.Result{Err: lost}, func(r Recover) error {
+		if r.Step == StepDial {
+			return lost
+		}
+		return plainly(true)(r)
+	})
+	names := []string{"home", "office"}
+	for _, name := range names {
+		if !n.lac(name).idle {
+			t.Fatalf("%s counts as redialled", name)
+		}
+	}
+	n.step(Dials{Peer: closer.Peer.Addr()})
+	for _, name := range names {
+		if n.lac(name).idle {
+			t.Errorf("%s counts as not redialled", name)
+		}
+	}
+	first, _ := n.dialledIn(time.Hour, plainly(true))
+	if got := slices.Sorted(maps.Keys(first)); !slices.Equal(got, names) {
+		t.Errorf("then %q are dialled", got)
+	}
+	for name, at := range first {
+		if at < 15*time.Second+2*answerTime {
+			t.Errorf("%s is dialled after %v", name, at)
+		}
+	}
+}
