@@ -13,7 +13,7 @@ import (
 )
 
 // The manual pages that deploy has in English, and deploy/ja in Japanese.
-var pages = []string{"keepalive.conf.5", "xl2tpd-keepalive.8"}
+var manualPages = []string{"keepalive.conf.5", "xl2tpd-keepalive.8"}
 
 // lacking reports every word of one text that another one lacks, each in one line. It returns whether there is none.
 func lacking(t *testing.T, words []string, of, other string, others []string, what string) bool {
@@ -79,8 +79,8 @@ func literals(line string) (found [][2]string) {
 	return found
 }
 
-// page is a manual page as far as it is not translated.
-type page struct {
+// manualPage is a manual page as far as it is not translated.
+type manualPage struct {
 	words    map[string][]string // by their macro
 	items    []string            // what is not translated of each .It line
 	synopsis []string            // each command with its flags and names
@@ -95,8 +95,8 @@ var (
 	exitStatus = regexp.MustCompile(`^\.It \d+$`)
 )
 
-func parsePage(text string) page {
-	p := page{words: map[string][]string{}}
+func parsePage(text string) manualPage {
+	p := manualPage{words: map[string][]string{}}
 	example := false
 	for line := range strings.Lines(text) {
 		line = strings.TrimRight(line, "\n")
@@ -119,7 +119,7 @@ func parsePage(text string) page {
 	return p
 }
 
-func (p *page) add(line string) {
+func (p *manualPage) add(line string) {
 	var item []string
 	for _, found := range literals(line) {
 		kind, word := found[0], found[1]
@@ -138,7 +138,7 @@ func (p *page) add(line string) {
 }
 
 // usage adds a line of the synopsis, and what of it is not translated.
-func (p *page) usage(line string, words []string) {
+func (p *manualPage) usage(line string, words []string) {
 	last := len(p.synopsis) - 1
 	switch {
 	case strings.HasPrefix(line, ".Cm "):
@@ -155,7 +155,7 @@ func (p *page) usage(line string, words []string) {
 // A Japanese page has what the English one has and is not translated, and nothing else. It has every number of the
 // English one, and the date of its last change.
 func TestJapaneseManual(t *testing.T) {
-	for _, name := range pages {
+	for _, name := range manualPages {
 		english, japanese := "deploy/"+name, "deploy/ja/"+name
 		en, ja := parsePage(read(t, name)), parsePage(read(t, "ja/"+name))
 		all := true
@@ -185,7 +185,7 @@ var japaneseNames = regexp.MustCompile(`(?m)^.*WARNING: (first section is not "N
 
 // man breaks Japanese lines if it finds the page where it is installed.
 func TestJapaneseManualForm(t *testing.T) {
-	for _, name := range pages {
+	for _, name := range manualPages {
 		file := filepath.Join(t.TempDir(), "ja", "man"+name[len(name)-1:], name)
 		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 			t.Fatal(err)
@@ -217,7 +217,7 @@ func TestJapaneseManualInstalled(t *testing.T) {
 		return string(out)
 	}
 	installed, removed := dry("install"), strings.Fields(dry("uninstall"))
-	for _, name := range pages {
+	for _, name := range manualPages {
 		file := fmt.Sprintf("/there/usr/share/man/ja/man%s/%s", name[len(name)-1:], name)
 		if !strings.Contains(installed, "deploy/ja/"+name+" "+file+"\n") {
 			t.Errorf("make install does not make %s", file)
