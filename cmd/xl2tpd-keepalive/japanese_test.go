@@ -5,7 +5,6 @@ import (
 	"maps"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -183,16 +182,10 @@ func TestJapaneseManual(t *testing.T) {
 // What mandoc has against pages whose sections have Japanese names: it looks for "NAME".
 var japaneseNames = regexp.MustCompile(`(?m)^.*WARNING: (first section is not "NAME"|description line outside NAME section): .*\n`)
 
-// man breaks Japanese lines if it finds the page where it is installed.
+// Programs that know no Japanese break a line at blanks alone. So a line of a page's source is short: it ends behind 。 or 、.
 func TestJapaneseManualForm(t *testing.T) {
 	for _, name := range manualPages {
-		file := filepath.Join(t.TempDir(), "ja", "man"+name[len(name)-1:], name)
-		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(file, []byte(read(t, "ja/"+name)), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		file := deploy + "ja/" + name
 		lint, _ := exec.Command("mandoc", "-Tlint", "-Wwarning", file).CombinedOutput()
 		if rest := japaneseNames.ReplaceAllString(string(lint), ""); rest != "" || len(lint) == 0 {
 			t.Errorf("mandoc of deploy/ja/%s:\n%s", name, rest)
@@ -201,8 +194,11 @@ func TestJapaneseManualForm(t *testing.T) {
 		man.Env = append(man.Environ(), "LC_ALL=C.UTF-8")
 		var errs strings.Builder
 		man.Stderr = &errs
-		if err := man.Run(); err != nil || errs.Len() > 0 {
-			t.Errorf("man of deploy/ja/%s: %v\n%s", name, err, &errs)
+		if err := man.Run(); err != nil {
+			t.Errorf("man of deploy/ja/%s: %v", name, err)
+		}
+		if errs.Len() > 0 {
+			t.Errorf("man of deploy/ja/%s; what it can't break wants a new line behind 。 or 、:\n%s", name, &errs)
 		}
 	}
 }
