@@ -70,7 +70,9 @@ func (l *listing) list(ctx context.Context, r supervisor.Recover) ([]vici.Connec
 
 // byName finds a connection with a name as its remote address that leads to the LNS. While a name
 // can't be looked up, nobody can say that there is no connection.
-func (l *listing) byName(ctx context.Context, all []vici.Connection, r supervisor.Recover) (ike, child string, ok bool, err error) {
+func (l *listing) byName(
+	ctx context.Context, all []vici.Connection, r supervisor.Recover,
+) (ike, child string, ok bool, err error) {
 	for _, c := range all {
 		i := slices.IndexFunc(c.Children, func(child vici.ChildConfig) bool {
 			return transports(child) || tunnels(child, r.LNS)
