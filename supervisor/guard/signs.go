@@ -32,7 +32,9 @@ func signs(links []supervisor.Tunnel, certain bool, global *config.Settings, now
 			return helloguard.Signs{}
 		}
 		which := global.HelloGuard()
-		return helloguard.Signs{Wanted: which != config.GuardOff, Offer: which == config.GuardAuto, Window: supervisor.Window(*global)}
+		return helloguard.Signs{
+			Wanted: which != config.GuardOff, Offer: which == config.GuardAuto, Window: supervisor.Window(*global),
+		}
 	}
 	s := helloguard.Signs{Linked: true, Certain: certain, Wanted: true, Alive: certain, Window: links[0].Window}
 	for _, l := range links {

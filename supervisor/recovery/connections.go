@@ -71,7 +71,9 @@ func (l *listing) list(ctx context.Context, r supervisor.Recover) ([]vici.Connec
 // byName finds a connection with a name as its remote address that leads to the LNS. While a name
 // can't be looked up, nobody can say that there is no connection. One that has the LNS as a later address is no reason
 // to dial in the clear.
-func (l *listing) byName(ctx context.Context, all []vici.Connection, r supervisor.Recover) (ike, child string, ok bool, err error) {
+func (l *listing) byName(
+	ctx context.Context, all []vici.Connection, r supervisor.Recover,
+) (ike, child string, ok bool, err error) {
 	var elsewhere error
 	for _, c := range all {
 		i := slices.IndexFunc(c.Children, func(child vici.ChildConfig) bool {

@@ -1,0 +1,76 @@
+package guard
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"reflect"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"xl2tpd-keepalive/internal/helloguard"
+	"xl2tpd-keepalive/internal/helloguard/translator"
+	"xl2tpd-keepalive/internal/procfs"
+	"xl2tpd-keepalive/supervisor"
+)
+
+// fakeSupervisor notes events. It answers questions with one link after a time.
+type fakeSupervisor struct {
+	events []supervisor.Event
+	takes  time.Duration
+}
+
+func (s *fakeSupervisor) Post(ev supervisor.Event) { s.events = append(s.events, ev) }
+
+func (s *fakeSupervisor) Witnesses(ctx context.Context, _ supervisor.Control) ([]supervisor.Tunnel, bool) {
+	select {
+	case <-time.After(s.takes):
+		return []supervisor.Tunnel{{}}, true
+	case <-ctx.Done():
+		return nil, false
+	}
+}
+
+type fakeWatcher struct{}
+
+func (fakeWatcher) Look() {}
+
+// Whatever the guard says becomes an event.
+func TestCallbacks(t *testing.T) {
+	s := &fakeSupervisor{}
+	reported := 0
+	g := New(s, fakeWatcher{}, func() { reported++ }, slog.New(slog.DiscardHandler))
+	owner, peer := procfs.ID{Pid: 100, Start: 1}, netip.MustParseAddrPort("192.0.2.1:1701")
+	g.Report(errors.New("no such queue"))
+	g.Report(nil)
+	g.Dials(owner, peer.Addr())
+	g.Ended(helloguard.Connection{Tunnel: translator.Tunnel{Peer: peer, LocalID: 7}, Owner: owner},
+		helloguard.CloseReason{Reason: "shut down", ByPeer: true, Vague: true})
+	want := []supervisor.Event{
+		supervisor.Fault{What: Task, Text: "hello guard unavailable: no such queue"},
+		supervisor.TaskWorks{Task: Task},
+		supervisor.Fault{What: Task},
+		supervisor.TaskWorks{Task: Task},
+		supervisor.Dials{Daemon: owner, Peer: peer.Addr()},
+		supervisor.Ending{Tunnel: supervisor.Control{Peer: peer, LocalID: 7, Owner: owner}, Reason: "shut down", Unexplained: true},
+	}
+	if !reflect.DeepEqual(s.events, want) || reported != 2 {
+		t.Errorf("%+v, %d reports, want %+v", s.events, reported, want)
+	}
+}
+
+// A supervisor that does not answer in time has not said that there is no link.
+func TestSignsInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for takes, unknown := range map[time.Duration]bool{0: false, answerIn + time.Millisecond: true} {
+			g := New(&fakeSupervisor{takes: takes}, fakeWatcher{}, func() {}, slog.New(slog.DiscardHandler))
+			began := time.Now()
+			got := g.signs(t.Context(), helloguard.Connection{})
+			if got.Unknown != unknown || !got.Linked || time.Since(began) > answerIn {
+				t.Errorf("after %v: %+v", takes, got)
+			}
+		}
+	})
+}
