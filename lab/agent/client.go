@@ -107,7 +107,7 @@ func (c *client) configure(set settings) error {
 	}
 	maps.Copy(files, map[string]string{
 		swanctlConf:   section{"connections": swan}.text() + secrets,
-		swanLog:       "charon-systemd {\n journal {\n  default = 0\n  ike = 1\n }\n}\n",
+		swanLog:       "charon-systemd {\n " + shortExponents + "\n journal {\n  default = 0\n  ike = 1\n }\n}\n",
 		xl2tpdConf:    set.globalSection() + sections[nil],
 		answerOptions: quiet + "ipcp-accept-remote\n",
 	})
