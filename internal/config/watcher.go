@@ -54,7 +54,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 	}
 	watch, err := start()
 	if err != nil {
-		log.Warn("changes of "+path+" will be seen up to 5 s late, inotify is not to be had", "err", err)
+		log.Warn("changes of "+path+" will be seen up to 5 s late, inotify is unavailable", "err", err)
 		watch = xl2tpdconf.Notify{Check: func(...string) {}, Close: func() {}}
 	}
 	defer watch.Close()
@@ -115,7 +115,7 @@ func (w *Watcher) read(log *slog.Logger, path string, asked bool) (changed bool)
 		log.Error(err.Error() + "; keeping the previous configuration")
 		return false
 	default:
-		log.Error(err.Error() + "; the defaults hold until it is mended")
+		log.Error(err.Error() + "; using the defaults until the file is fixed")
 		c = Default(path)
 	}
 	w.good = c

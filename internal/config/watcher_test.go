@@ -178,7 +178,7 @@ func TestRestart(t *testing.T) {
 		b := newBench(t)
 		b.put("[global]\ninterval = x\n")
 		b.run()
-		b.expect(1, 10, 1, "; the defaults hold until it is mended")
+		b.expect(1, 10, 1, "; using the defaults until the file is fixed")
 		b.put("[global]\ninterval = 7\n")
 		b.w.Reload()
 		b.expect(1, 7, 1, "configuration read")

@@ -16,7 +16,7 @@ func (e *exam) keepaliveConf() []Finding {
 	case errors.Is(e.confErr, fs.ErrPermission):
 		return nil // nothing is known of it; the service tells if it can't read it either
 	case e.confErr != nil:
-		return []Finding{bad(check, "", e.confErr.Error(), "mend it: until then the settings from before hold, and after a restart the defaults")}
+		return []Finding{bad(check, "", e.confErr.Error(), "correct it: until then the settings from before are in use, and after a restart the defaults")}
 	}
 	var all []Finding
 	for _, line := range e.unknown() {

@@ -21,7 +21,7 @@ func (e *exam) xl2tpds() []Finding {
 		all = append(all, e.running(n, i)...)
 		all = append(all, e.lns(n, i)...)
 		if err := i.ConfErr; err != nil && !i.NetworkManager() && (i.Runs() || i.Needed() && !e.others(n)) {
-			all = append(all, bad("xl2tpd.conf", e.names[n], err.Error(), "mend that before xl2tpd is started again"))
+			all = append(all, bad("xl2tpd.conf", e.names[n], err.Error(), "correct that before xl2tpd is started again"))
 		}
 		if i.Runs() {
 			all = append(all, e.pipe(n, i), e.maxRetries(n, i))
@@ -43,7 +43,7 @@ func (e *exam) lns(n int, i xl2tpd.Instance) []Finding {
 			continue
 		}
 		t := status.Tunnel{Name: s.Kind + " " + s.Name, Instance: e.names[n]}
-		f := bad("lns", title(&t), fmt.Sprintf("%s:%d: %s", i.Conf.Path, s.LNSLine, fault), "mend that line")
+		f := bad("lns", title(&t), fmt.Sprintf("%s:%d: %s", i.Conf.Path, s.LNSLine, fault), "correct that line")
 		if i.Runs() {
 			f.Remedy = append(f.Remedy, restart(i)+", at a time when its tunnels may end")
 		}

@@ -100,7 +100,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 	defer cancel()
 
 	watch, err := l.watchFiles()
-	w.complain("watch", "xl2tpd: changes of files will be seen up to 5 s late, inotify is not to be had", err)
+	w.complain("watch", "xl2tpd: changes of files will be seen up to 5 s late, inotify is unavailable", err)
 	if err != nil {
 		watch = xl2tpdconf.Notify{Check: func(...string) {}, Close: func() {}}
 	}
