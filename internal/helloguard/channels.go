@@ -74,7 +74,8 @@ func (p phase) agreed() bool { return p == established || p == orphaned }
 // xl2tpdEnded reports whether the tunnel's xl2tpd has ended; false also if nobody knows.
 func (p phase) xl2tpdEnded() bool { return p == abandoned || p == orphaned }
 
-// reported is which end of a channel was given to Guard.Ended. A later one is only if it is greater.
+// reported is which end of a channel was given to Guard.Ended. A later end is reported only if it is
+// greater.
 type reported uint8
 
 const (
@@ -107,13 +108,13 @@ type channel struct {
 	noted   time.Time // since when its data are noted; zero: they are not
 	review  time.Time // when its links are asked whether they are certain; zero: not before the next tidy
 
-	peerDead    bool      // nothing can come of the peer any more
-	ackStop     bool      // xl2tpd's StopCCN to it waits for its acknowledgement
-	hangingUp   time.Time // when the service has asked xl2tpd to hang up
-	reported    reported
-	reason      *CloseReason // what was reported; nil: nothing, or it is no longer of interest
-	helloSince  time.Time    // since when a Hello of xl2tpd is unanswered; zero: none is
-	unackedFrom time.Time    // since when a message of the peer is unacknowledged; zero: none is
+	peerDead     bool      // nothing can come of the peer any more
+	ackStop      bool      // xl2tpd's StopCCN to it waits for its acknowledgement
+	hangingUp    time.Time // when the service has asked xl2tpd to hang up
+	reported     reported
+	reason       *CloseReason // what was reported; nil: nothing, or it is no longer of interest
+	helloSince   time.Time    // since when a Hello of xl2tpd is unanswered; zero: none is
+	unackedSince time.Time    // since when a message of the peer is unacknowledged; zero: none is
 
 	listening  bool // the peer's messages are queued
 	failClosed bool // its packets must not pass without the guard

@@ -24,7 +24,7 @@ func (h *handler) learn(c *channel, p *l2tp.Packet, byPeer bool, now time.Time) 
 
 // explain reports why a tunnel or call is being closed, once.
 func (h *handler) explain(c *channel, p *l2tp.Packet, byPeer bool, now time.Time) {
-	r := closeReason(p.Msg, p.Payload(), byPeer, since(c.helloSince, now), since(c.unackedFrom, now))
+	r := closeReason(p.Msg, p.Payload(), byPeer, since(c.helloSince, now), since(c.unackedSince, now))
 	r.Half = !byPeer && p.Msg.Type == l2tp.TypeCDN
 	end := tunnelEnd
 	if r.Half {
@@ -57,7 +57,7 @@ func (h *handler) forgetReasons(peer netip.Addr) {
 // clock notes since when either end waits for an acknowledgement.
 func (c *channel) clock(now time.Time) {
 	c.helloSince = begun(c.helloSince, c.translator.HelloUnanswered(), now)
-	c.unackedFrom = begun(c.unackedFrom, c.translator.PeerUnanswered(), now)
+	c.unackedSince = begun(c.unackedSince, c.translator.PeerUnanswered(), now)
 }
 
 func begun(at time.Time, waiting bool, now time.Time) time.Time {

@@ -81,8 +81,8 @@ func (b *fixture) bring(own uint16, now time.Time) {
 	}
 }
 
-// A tunnel in userspace mode that is older than the guard is held from its first Hello on, also
-// if the guard begins between two copies of it.
+// A tunnel in userspace mode that is older than the guard is held from its first Hello on. It is also
+// held if the guard begins between two copies of that Hello.
 func TestLateStart(t *testing.T) {
 	deafOne := deaf{own: 7, id: 9, counts: 5}
 	with := func(change func(*deaf)) []*deaf { p := deafOne; change(&p); return []*deaf{&p} }

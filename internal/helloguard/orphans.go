@@ -1,7 +1,6 @@
 package helloguard
 
 import (
-	"slices"
 	"time"
 
 	"xl2tpd-keepalive/internal/helloguard/translator"
@@ -9,14 +8,7 @@ import (
 	"xl2tpd-keepalive/internal/procfs"
 )
 
-const (
-	// dialling is for how long after an SCCRQ an attempt goes on for certain: 16 s after
-	// its last one xl2tpd gives it up (network.c, control_xmit), and a command may take a
-	// moment to get there.
-	dialling = 13 * time.Second
-
-	maxStops = 5 // as many as xl2tpd sends of a message (network.c, control_xmit)
-)
+const maxStops = 5 // as many as xl2tpd sends of a message (network.c, control_xmit)
 
 // stops are the StopCCNs that the guard sends for an xl2tpd that has ended.
 type stops struct {
@@ -44,89 +36,6 @@ func (c *channel) revive() {
 		c.phase = opening
 	} else {
 		c.phase = established
-	}
-}
-
-// update takes in what is known of the xl2tpds now. One may have dialled before it was known.
-func (h *handler) update(host Host, now time.Time) {
-	another := !slices.Equal(host.Daemons, h.host.Daemons)
-	h.host = host
-	for _, c := range h.table.list {
-		c.wanted = false // perhaps no longer
-	}
-	if another {
-		h.facts.forget()
-		h.reportDials()
-	}
-	h.takeSessions(host.Sessions, now)
-	h.closeOrphans(now)
-}
-
-// runs reports whether the owner is one of the host's xl2tpds, as far as is known.
-func (h *handler) runs(o owner) bool {
-	return o.ownership == known && slices.Contains(h.host.Daemons, o.process)
-}
-
-// reportDials reports the attempts that are not reported yet of xl2tpds that are known now.
-func (h *handler) reportDials() {
-	var late []translator.Tunnel
-	h.table.awaited.all(func(t translator.Tunnel, a awaited) bool {
-		if !a.dialed && h.runs(a.owner) {
-			late = append(late, t)
-		}
-		return true
-	})
-	for _, t := range late {
-		a, _ := h.table.awaited.get(t)
-		a.dialed = true
-		h.table.awaited.put(t, a)
-		h.dials(a.owner.process, t.Peer.Addr())
-	}
-}
-
-// takeSessions takes in the kernel's table of sessions. A tunnel that is met before its first
-// packet is one whose Hello has certainly been seen first.
-//
-// What a file has kept of a tunnel that has ended since goes, if the peer has given its id
-// to another.
-func (h *handler) takeSessions(sessions []Session, now time.Time) {
-	sessions = slices.DeleteFunc(slices.Clone(sessions), Session.incomplete)
-	h.table.setSessions(sessions)
-	for _, s := range sessions {
-		old := h.table.known(path{s.Local, s.Peer}, s.PeerID, true)
-		if old != nil && old.restored && old.translator.Tunnel().LocalID != s.LocalID && !h.table.has(old.translator.Tunnel()) {
-			h.drop(old)
-		}
-	}
-	for _, s := range sessions {
-		if s.Peer.IsValid() {
-			h.takeSession(s, now)
-		}
-	}
-}
-
-func (s Session) incomplete() bool {
-	return !s.Local.Addr().Is4() || s.Local.Addr().IsUnspecified() || s.LocalID == 0 || s.PeerID == 0
-}
-
-// takeSession takes in one session of the kernel.
-func (h *handler) takeSession(s Session, now time.Time) {
-	at := path{s.Local, s.Peer}
-	out, in := h.table.known(at, s.PeerID, true), h.table.known(at, s.LocalID, false)
-	switch {
-	case out == nil && in == nil:
-		if c := h.openSession(s, now); c != nil {
-			h.wanted(c, false, now)
-		}
-	case out == in:
-		out.inKernel = true
-		if out.owner.ownership != unclear || s.Xl2tpd == 0 {
-			return
-		}
-		if o := h.factsOf(s.Local.Port(), now).session(s); o.ownership == known {
-			out.owner = o
-			h.save(out)
-		}
 	}
 }
 

@@ -60,9 +60,9 @@ func TestForeignConnections(t *testing.T) {
 	}
 }
 
-// Of two xl2tpds on one port it is unknown who sends. Their Hellos may be held, but no
-// StopCCN goes out in their name, no message of their peers is dropped, and nobody is said
-// to be the one that dials.
+// Of two xl2tpds on one port it is unknown who sends. Their Hellos may be held. But no StopCCN
+// goes out in their name, and no message of their peers is dropped. An attempt to dial is reported
+// without an owner.
 func TestTwoDaemonsOnOnePort(t *testing.T) {
 	b := newFixture(t, t.TempDir())
 	b.world.start(office, 8)
@@ -396,8 +396,8 @@ func TestOwnerEndsWhileAway(t *testing.T) {
 	}
 }
 
-// Who sends first in a tunnel has opened it, even if another process has asked for it and has
-// ended since, without a word to the service.
+// The process that sends first in a tunnel has opened it. Another process may have asked for the
+// tunnel, and ended since without the service's notice.
 func TestOwnerIsConfirmed(t *testing.T) {
 	again := procfs.ID{Pid: 101, Start: 9}
 	b := newFixture(t, t.TempDir())

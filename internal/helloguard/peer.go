@@ -7,6 +7,11 @@ import (
 	"xl2tpd-keepalive/internal/procfs"
 )
 
+// dialling is for how long after an SCCRQ an attempt goes on for certain: 16 s after
+// its last one xl2tpd gives it up (network.c, control_xmit), and a command may take a
+// moment to get there.
+const dialling = 13 * time.Second
+
 // Ask asks a peer for a sign of life, on every channel that this xl2tpd has with it. It
 // reports whether there is one that can be asked. An answer changes Channel.Heard.
 func (g *Guard) Ask(owner procfs.ID, peer netip.Addr) (asked bool) {

@@ -396,9 +396,9 @@ func (w *histories) keeps() {
 	}
 }
 
-// However programs come and go: no StopCCN in the name of one that lives or is no xl2tpd, no
-// message to one dropped, nobody else's attempt reported, no connection taken for another's
-// or forgotten, and nothing without bound.
+// However programs come and go, the guard sends no StopCCN in the name of a program that lives or is
+// no xl2tpd. It drops no message to one. It reports nobody else's attempt. It takes no connection for
+// another's, forgets none, and keeps nothing without bound.
 func TestHistories(t *testing.T) {
 	dir := memoryDir(t)
 	n := 0

@@ -1,56 +1,44 @@
 package helloguard
 
 import (
-	"log/slog"
+	"os"
 	"time"
 )
 
-const (
-	// restoreEvery is the shortest time between two restorations of the table. A host with
-	// containers may change its tables all the time.
-	restoreEvery = 200 * time.Millisecond
-	// After manyRestorations in a row the log falls silent. calmAfter behind the last one it
-	// says how many there were.
-	manyRestorations = 5
-	calmAfter        = 10 * time.Second
-)
-
-// restorations are those of the table since it was last left alone.
-type restorations struct {
-	n    int
-	last time.Time // zero: none yet
+// restore takes over the channels of an earlier process.
+func (h *handler) restore(now time.Time) error {
+	channels, err := h.store.load(now, func(path string, err error) {
+		h.log.Warn("hello guard: state can't be used, the tunnel begins anew", "file", path, "err", err)
+		os.Remove(path)
+	})
+	for i, c := range channels {
+		if len(h.table.list) == maxChannels || !h.confirmOwner(c, now) && !c.mustFailClosed() {
+			h.forget(c)
+			continue
+		}
+		c.restored, c.phase, c.review = true, established, now.Add(time.Duration(i)*reviewPace)
+		c.failClosed, c.listening = c.mustFailClosed(), true // as the rules will be installed
+		h.table.add(c)
+		h.plan(c)
+		if c.reason != nil && c.reported != noEnd { // the supervisor may be a new one too
+			h.ended(c.connection(), *c.reason)
+		}
+	}
+	return err
 }
 
-// wait is how long the next one has to wait.
-func (r *restorations) wait(now time.Time) time.Duration {
-	if r.last.IsZero() {
-		return 0
+// confirmOwner compares the owner that a file names with the host, and reports whether the
+// channel can be an xl2tpd's. Earlier versions knew one xl2tpd, and took every process for it. An
+// owner that the file does not name is asked for once it sends: who has the port now may not
+// be who opened the connection.
+func (h *handler) confirmOwner(c *channel, now time.Time) bool {
+	t := c.translator.Tunnel()
+	is := owner{ownership: unclear}
+	if !h.hasEnded(c.owner) {
+		is = h.ownerOf(path{t.Local, t.Peer}, false, now)
 	}
-	return max(0, r.last.Add(restoreEvery).Sub(now))
-}
-
-// add notes one.
-func (r *restorations) add(log *slog.Logger, now time.Time) {
-	r.calm(log, now)
-	r.n++
-	r.last = now
-	switch {
-	case r.n < manyRestorations:
-		log.Warn("hello guard: its nftables table was taken away, putting it back", "table", "ip "+tableName)
-	case r.n == manyRestorations:
-		log.Warn("hello guard: its nftables table is taken away again and again, putting it back every time, at most five times a second",
-			"table", "ip "+tableName)
+	if !c.written.proven && is != c.owner || is.ownership == foreign {
+		c.owner = owner{ownership: unclear}
 	}
-}
-
-// calm reports whether the table is left alone now.
-func (r *restorations) calm(log *slog.Logger, now time.Time) bool {
-	if now.Sub(r.last) < calmAfter {
-		return false
-	}
-	if r.n >= manyRestorations {
-		log.Info("hello guard: its nftables table is left alone again", "table", "ip "+tableName, "restored", r.n)
-	}
-	r.n = 0
-	return true
+	return is.ownership != foreign || h.table.has(t)
 }

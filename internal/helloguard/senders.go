@@ -2,48 +2,9 @@ package helloguard
 
 import (
 	"log/slog"
-	"os"
 	"slices"
 	"time"
 )
-
-// restore takes over the channels of an earlier process.
-func (h *handler) restore(now time.Time) error {
-	channels, err := h.store.load(now, func(path string, err error) {
-		h.log.Warn("hello guard: state can't be used, the tunnel begins anew", "file", path, "err", err)
-		os.Remove(path)
-	})
-	for i, c := range channels {
-		if len(h.table.list) == maxChannels || !h.confirmOwner(c, now) && !c.mustFailClosed() {
-			h.forget(c)
-			continue
-		}
-		c.restored, c.phase, c.review = true, established, now.Add(time.Duration(i)*reviewPace)
-		c.failClosed, c.listening = c.mustFailClosed(), true // as the rules will be installed
-		h.table.add(c)
-		h.plan(c)
-		if c.reason != nil && c.reported != noEnd { // the supervisor may be a new one too
-			h.ended(c.connection(), *c.reason)
-		}
-	}
-	return err
-}
-
-// confirmOwner compares the owner that a file names with the host, and reports whether the
-// channel can be an xl2tpd's. Earlier versions knew one xl2tpd, and took every process for it. An
-// owner that the file does not name is asked for once it sends: who has the port now may not
-// be who opened the connection.
-func (h *handler) confirmOwner(c *channel, now time.Time) bool {
-	t := c.translator.Tunnel()
-	is := owner{ownership: unclear}
-	if !h.hasEnded(c.owner) {
-		is = h.ownerOf(path{t.Local, t.Peer}, false, now)
-	}
-	if !c.written.proven && is != c.owner || is.ownership == foreign {
-		c.owner = owner{ownership: unclear}
-	}
-	return is.ownership != foreign || h.table.has(t)
-}
 
 // aliveFor is for how long a process that ran counts as running while a connection is being
 // opened. Whether it still runs is asked again when the connection is established.

@@ -155,7 +155,7 @@ func TestRulesOnLo(t *testing.T) {
 }
 
 // A Hello that could not be acknowledged passes, even if the rule has come unnoticed, as those of
-// the old iptables do, and later Hellos are held again.
+// the old iptables do. Later Hellos are held again.
 func TestHelloPassesBehindAFilter(t *testing.T) {
 	newLine(t)
 	far := listenFar(t, lineThere)

@@ -18,53 +18,58 @@ import (
 	"xl2tpd-keepalive/internal/l2tp"
 )
 
-// The invariants of a tunnel with a translator in between, whatever the network
-// loses, doubles, delays and reorders, whatever the evidence says, wherever the
-// counting starts (Ns and Nr wrap), and wherever the guard is killed and
-// restarted from its last stored state. While it is down packets go past it as
-// long as the numbers agree, and are lost when they do not:
+// The invariants of a tunnel with a translator in between. They hold whatever the network
+// loses, doubles, delays and reorders, and whatever the links show. They hold wherever the
+// counting starts (Ns and Nr wrap), and wherever the guard is killed and restarted from its
+// last stored state. While the guard is down, packets go past it as long as the numbers agree.
+// They are lost when the numbers do not agree:
 //
 //  1. Messages that are no Hello arrive in each direction in order, each once,
 //     none skipped.
 //  2. Neither end ever takes a message for acknowledged that the other has not
-//     taken, but for Hellos: xl2tpd's by the peer's name, the peer's by
-//     xl2tpd's name while xl2tpd is alive.
+//     taken, but for Hellos. xl2tpd's are acknowledged in the peer's name, the
+//     peer's in xl2tpd's name while xl2tpd is alive.
 //  3. While one translator lives, the Nr that leave it never go backwards, in
-//     either direction; but for what the peer acknowledges beyond all that the
-//     translator has seen xl2tpd send.
-//  4. A peer that dies without evidence of life is found dead no later than
-//     xl2tpd would have: one Hello interval and its retransmissions after.
-//  5. On a network that loses nothing, with xl2tpd's own Hello interval (shorter
-//     ones are there to stress the rest), with few kills or one every 7 s (a
-//     guard that is down loses packets), evidence always fresh and xl2tpd alive,
-//     neither end ever gives up, whether the peer answers Hellos, drops them,
-//     takes them without an answer or puts odd numbers into its ZLBs; and in the
-//     end StopCCN arrives and is acknowledged. (But see 10.)
+//     either direction. The exception is what the peer acknowledges beyond all
+//     that the translator has seen xl2tpd send.
+//  4. A peer that dies without a sign of life is found dead no later than
+//     xl2tpd would find it: one Hello interval and its retransmissions after.
+//  5. On a calm line neither end ever gives up. Calm means: the network loses
+//     nothing, the links always show life, xl2tpd is alive and has its own Hello
+//     interval (shorter ones are there to stress the rest). The guard is killed
+//     seldom, or every 7 s: one that is down loses packets. The peer may answer
+//     Hellos, drop them, take them without an answer, or put odd numbers into its
+//     ZLBs. In the end StopCCN arrives and is acknowledged. (But see 10.)
 //  6. On such a network that keeps the order, while every packet meets the
-//     translator, the peer never sees a number ahead of the one it expects, nor
-//     a ZLB with one behind it. (But see 10.)
+//     translator, the peer sees no number ahead of the one that it expects. It
+//     sees no ZLB with a number behind it either. (But see 10.)
 //  7. A packet with wrong ids, ports or checksum, or with numbers out of reach,
 //     leaves the state as it was.
 //  8. On such a network, where Hellos are offered, the numbers of a peer that
 //     answers them agree with xl2tpd's in the end: it can do without the guard.
 //  9. When xl2tpd has died, and the translator closes the tunnel in its name, the
-//     peer takes a StopCCN; when the peer has died, and the translator acknowledges its StopCCN,
-//     xl2tpd is done with the tunnel immediately. On a network that loses nothing, and
-//     as far as the translator knows the numbers.
+//     peer takes a StopCCN. When the peer has died, and the translator
+//     acknowledges xl2tpd's StopCCN, xl2tpd is done with the tunnel immediately.
+//     Both hold on a network that loses nothing, and as far as the translator
+//     knows the numbers.
 //
 //  10. The exceptions: a Hello may have gone out before the translator looked, and
 //     the peer drops Hellos and has not spoken since. Or the translator began in
-//     the middle, the peer has never spoken, and no Timing.Quiet has been free of kills; or it came
-//     after the last retransmission of a Hello. Or several transmissions in 31 s
-//     met a guard that was down; or one other than a Hello did, and no life of
-//     the guard was long enough to work out what became of it. Or the peer's line
-//     has gone less than 7 s after its message. The message met a guard that was
-//     down, or its ZLB was held back for some of the copies, and nobody can send
-//     more. The peer gives up on it. Without the guard it waited for no answer when
-//     the line went, and does not notice; xl2tpd does as soon in either case, see 4.
+//     the middle, the peer has never spoken, and the guard was killed within each
+//     time of length quiet; or the translator came after the last retransmission
+//     of a Hello. Or several transmissions in 31 s met a guard that was down. Or
+//     one other than a Hello did, and no life of the guard was long enough to
+//     work out what became of it. Or the peer's line has gone less than 7 s after
+//     its message. The message met a guard that was down, or its ZLB was held back
+//     for some of the copies, and nobody can send more. The peer gives up on it.
+//     Without the guard it waited for no answer when the line went, and does not
+//     notice. xl2tpd notices as soon in either case, see 4.
 //
-// What the model leaves out, because no one in the middle can help: a packet
-// that lives longer than Timing.Lifetime, and an xl2tpd that hangs while a
+//  11. Where luck plays no part, no end gives up that would not give up without
+//     the guard, see comparable.
+//
+// What the model leaves out, because no one in the middle can help it: a packet
+// that is overtaken by more than lateness, and an xl2tpd that hangs while a
 // translator without any state listens.
 
 type millis = int64
@@ -498,7 +503,7 @@ func TestFoundHistories(t *testing.T) {
 		"ZLBs that waited in an earlier life": {
 			seed: 1, peer: often, helloEvery: 60_000, xStart: 3, length: 100_000, fresh: 1, kills: 5, cross: true,
 		},
-		// xl2tpd does not answer a duplicate from before the wrap, and the ZLB of the first one waited
+		// xl2tpd does not answer a duplicate from before the wrap. The ZLB of the first one waited
 		// without an end since nothing else showed that the tunnel lived.
 		"ZLB that waited without a sign of life": {
 			seed: 1, peer: silent, helloEvery: 60_000, xStart: 3, pStart: 65_530, length: 100_000, fresh: 1, kills: 1, cross: true,

@@ -837,8 +837,8 @@ func TestAckStop(t *testing.T) {
 	}
 }
 
-// The StopCCN for a dead xl2tpd comes under each number that the peer may expect, again until it
-// is acknowledged, and the same after a restart.
+// The StopCCN for a dead xl2tpd comes under each number that the peer may expect. It comes again until
+// it is acknowledged, also after a restart.
 func TestClose(t *testing.T) {
 	tr := inStep(t)
 	fromXl2tpd(tr, l2tp.TypeHello, 3, 2, epoch, passFirst)

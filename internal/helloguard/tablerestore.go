@@ -1,0 +1,56 @@
+package helloguard
+
+import (
+	"log/slog"
+	"time"
+)
+
+const (
+	// restoreEvery is the shortest time between two restorations of the table. A host with
+	// containers may change its tables all the time.
+	restoreEvery = 200 * time.Millisecond
+	// After manyRestorations in a row the log falls silent. calmAfter behind the last one it
+	// says how many there were.
+	manyRestorations = 5
+	calmAfter        = 10 * time.Second
+)
+
+// restorations are those of the table since it was last left alone.
+type restorations struct {
+	n    int
+	last time.Time // zero: none yet
+}
+
+// wait is how long the next one has to wait.
+func (r *restorations) wait(now time.Time) time.Duration {
+	if r.last.IsZero() {
+		return 0
+	}
+	return max(0, r.last.Add(restoreEvery).Sub(now))
+}
+
+// add notes one.
+func (r *restorations) add(log *slog.Logger, now time.Time) {
+	r.calm(log, now)
+	r.n++
+	r.last = now
+	switch {
+	case r.n < manyRestorations:
+		log.Warn("hello guard: its nftables table was taken away, putting it back", "table", "ip "+tableName)
+	case r.n == manyRestorations:
+		log.Warn("hello guard: its nftables table is taken away again and again, putting it back every time, at most five times a second",
+			"table", "ip "+tableName)
+	}
+}
+
+// calm reports whether the table is left alone now.
+func (r *restorations) calm(log *slog.Logger, now time.Time) bool {
+	if now.Sub(r.last) < calmAfter {
+		return false
+	}
+	if r.n >= manyRestorations {
+		log.Info("hello guard: its nftables table is left alone again", "table", "ip "+tableName, "restored", r.n)
+	}
+	r.n = 0
+	return true
+}
