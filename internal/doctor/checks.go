@@ -117,6 +117,7 @@ func (e *exam) strongSwan() []Finding {
 	case len(e.conns) == 0:
 		return all
 	case without != nil:
+		slices.Sort(without)
 		return append(all, bad("DPD", "", "off for "+strings.Join(without, ", ")+": the SA of a peer that is gone stays, and keeps a new one away",
 			"`dpd_delay = 30s` in the connection of swanctl.conf, or `dpddelay=30s` and `dpdaction=restart` in ipsec.conf"))
 	}

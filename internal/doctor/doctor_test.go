@@ -438,6 +438,9 @@ func TestFindings(t *testing.T) {
 			})
 		}, "route to the peer", "192.0.2.1 is reached through ppp1, the tunnel of lac branch"},
 		{"in the clear", func(p *patient) { p.report.Tunnels[0].SA = nil }, "IPsec", "no IKE SA"},
+		{"in the clear for a moment", func(p *patient) {
+			p.report.Tunnels[0].SA, p.report.Tunnels[0].Link.Up = nil, time.Now()
+		}, "", ""},
 		{"no CHILD SA", func(p *patient) { p.report.Tunnels[0].SA.Child, p.report.Tunnels[0].SA.Encap = false, false }, "IPsec", "no CHILD SA"},
 		{"NAT without NAT-T", func(p *patient) { p.report.Tunnels[0].SA.Encap = false }, "NAT-T", "ESP does not go in UDP"},
 	} {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"time"
 
 	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/internal/xl2tpd"
@@ -138,6 +139,9 @@ func (e *exam) ipsec(name string, t *status.Tunnel) []Finding {
 	const check = "IPsec"
 	initiate := "swanctl --initiate --child NAME, or `ipsec up NAME`; and make the LNS refuse L2TP without IPsec"
 	switch {
+	case t.SA != nil && t.SA.Child:
+	case time.Since(t.Link.Up) < listTime:
+		return []Finding{unknown(check, name, "the tunnel has just come up, and strongSwan's SAs may have been listed before", "xl2tpd-keepalive doctor")}
 	case t.SA == nil:
 		return []Finding{bad(check, name, fmt.Sprintf("no IKE SA with %v: its L2TP is in the clear", t.Peer), initiate)}
 	case !t.SA.Child:
@@ -169,6 +173,9 @@ func (e *exam) nat(name string, t *status.Tunnel) []Finding {
 }
 
 const l2tpPort = 1701
+
+// listTime is how old the service's list of SAs may be.
+const listTime = 5 * time.Second
 
 // route finds the peer's own address routed into a tunnel: xl2tpd's control
 // packets then go astray, into its own even round in circles, and the tunnel ends
