@@ -4,9 +4,12 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"xl2tpd-keepalive/internal/xl2tpd"
+	"xl2tpd-keepalive/probe"
 	"xl2tpd-keepalive/vici"
 )
 
@@ -125,5 +128,25 @@ func TestHungUpCall(t *testing.T) {
 	n.step(Ending{Tunnel: closer, Reason: "closed by the peer"})
 	if got := n.steps(30*time.Minute, nil); got != nil {
 		t.Errorf("%v", got)
+	}
+}
+
+// A link outlives its session for a moment. If its LNS has a name that nobody could look up, its SA is not taken for lost then:
+// its end may
+// be a hang-up.
+func TestEndOfALinkWithoutItsSession(t *testing.T) {
+	conf := strings.Replace(redials, "192.0.2.1", "vpn.example.net", 1)
+	n := newBench(t, conf, "[global]\nrecover = full\n")
+	s := n.xl2tpd(conf)
+	s.Sessions = []xl2tpd.Session{{Ifindex: 5, Local: closer.Local, Peer: closer.Peer, LocalTunnel: 7}}
+	n.step(s)
+	n.step(secured("1"))
+	n.links(link("ppp0", 5, true))
+	n.plays(time.Minute, probe.Result{RTT: time.Millisecond}, func(Recover) error { return nil })
+	s.Sessions = nil
+	n.step(s)
+	n.links()
+	if l := n.lac("office"); l.last == nil || l.last.failed {
+		t.Errorf("%+v", l.last)
 	}
 }

@@ -78,6 +78,9 @@ func (p place) since(was place) place {
 	// A link outlives its session for a moment. By its peer alone it would be taken for a sibling.
 	if p.session == (xl2tpd.Session{}) && (p.outer == was.outer || !p.outer.IsValid()) && slices.Equal(p.names, was.names) {
 		p.session = was.session
+		if !p.outer.IsValid() {
+			p.outer, p.sa = was.outer, was.sa
+		}
 	}
 	return p
 }

@@ -579,6 +579,7 @@ func (h *simHost) live(d time.Duration) {
 		}
 		for _, d := range h.lacs {
 			h.goOn(d)
+			h.act()
 		}
 		if !h.dropAt.IsZero() && !h.now.Before(h.dropAt) {
 			h.here, h.ike, h.dropAt = 0, 0, time.Time{}

@@ -48,7 +48,7 @@ type Section struct {
 	LNSLine       int           // of the first
 	LNSPort       uint16        // of the first
 	LNSIPs        []netip.Addr  // IPv4 addresses of the first, newest answer first; empty until resolved
-	Unresolved    bool          // the latest lookup of the first failed
+	Unresolved    bool          // the latest lookup of the first failed, and an earlier one did not
 	Autodial      bool          // dialled when xl2tpd starts
 	Redial        bool          // dialled again after a loss, by xl2tpd itself
 	RedialTimeout time.Duration // pause before that

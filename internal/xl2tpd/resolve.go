@@ -30,7 +30,7 @@ type resolver struct {
 
 type host struct {
 	addrs []netip.Addr
-	lost  bool // the latest lookup failed
+	lost  bool // the latest lookup failed, and an earlier one did not
 	due   time.Time
 	soon  time.Time // the earliest that it can be due
 	busy  bool
@@ -71,7 +71,7 @@ func (r *resolver) addrs(ctx context.Context, name string, now time.Time) []neti
 	return h.addrs
 }
 
-// failing reports whether a host's latest lookup failed.
+// failing reports whether a host's latest lookup failed, and an earlier one did not.
 func (r *resolver) failing(name string) bool { return r.hosts[name] != nil && r.hosts[name].lost }
 
 // hurry makes a host due as soon as it may be.
@@ -85,7 +85,7 @@ func (r *resolver) hurry(name string) {
 func (r *resolver) take(a answer, now time.Time) {
 	h := r.hosts[a.host]
 	h.busy = false
-	h.soon, h.lost = now.Add(lookupRetry), a.err != nil
+	h.soon, h.lost = now.Add(lookupRetry), a.err != nil && len(h.addrs) > 0
 	if a.err != nil {
 		h.due = h.soon
 		return
