@@ -18,7 +18,7 @@ import (
 )
 
 // Task is the name of the guard's task, as the operator reads it.
-const Task = "hello guard"
+const Task = supervisor.TaskGuard
 
 // Supervisor knows the links.
 type Supervisor interface {
