@@ -30,7 +30,7 @@ func inUserspace(links ...ppp.Link) []ppp.Link {
 }
 
 // closerOf is the control tunnel with a peer.
-func closerOf(peer string, id uint16) Control {
+func closerOf(peer string, id uint16) ControlConnection {
 	c := closer
 	c.Peer, c.LocalID = netip.AddrPortFrom(addr(peer), 1701), id
 	return c
@@ -38,7 +38,7 @@ func closerOf(peer string, id uint16) Control {
 
 // The Hello guard knows a LAC by its LNS, whosever its link may be.
 func TestHungUpInUserspace(t *testing.T) {
-	n := newBench(t, twoLACs("192.0.2.1", "192.0.2.2", "autodial = yes\n"), "[global]\nrecover = auto")
+	n := newFixture(t, twoLACs("192.0.2.1", "192.0.2.2", "autodial = yes\n"), "[global]\nrecover = auto")
 	n.step(vici.Snapshot{})
 	both := inUserspace(link("ppp0", 5, true), link("ppp1", 6, true))
 	n.links(both...)
@@ -48,11 +48,11 @@ func TestHungUpInUserspace(t *testing.T) {
 	n.now = n.now.Add(10 * time.Second)
 	n.step(Ending{Tunnel: closerOf("192.0.2.2", 8), Reason: "hung up on this host", Operator: true})
 	n.links()
-	if got := n.steps(5*time.Minute, ErrPlain); got != nil {
+	if got := n.steps(5*time.Minute, ErrNoConnection); got != nil {
 		t.Errorf("%v of what was hung up", got)
 	}
 	n.step(Dials{Peer: addr("192.0.2.2")})
-	if got := n.steps(5*time.Minute, ErrPlain); !slices.Contains(got, StepDial) {
+	if got := n.steps(5*time.Minute, ErrNoConnection); !slices.Contains(got, StepDial) {
 		t.Errorf("%v of what was dialled again", got)
 	}
 }
@@ -60,7 +60,7 @@ func TestHungUpInUserspace(t *testing.T) {
 // Two LACs to one LNS can't be told apart by it.
 func TestHungUpAtOneLNS(t *testing.T) {
 	conf := twoLACs("192.0.2.1", "192.0.2.1", "autodial = yes\n")
-	n := newBench(t, conf, "[global]\nrecover = auto")
+	n := newFixture(t, conf, "[global]\nrecover = auto")
 	s := n.xl2tpd(conf)
 	for i, id := range []uint16{7, 8} {
 		s.Sessions = append(s.Sessions, xl2tpd.Session{Ifindex: 5 + i, Local: closer.Local, Peer: closer.Peer, LocalTunnel: id})
@@ -73,12 +73,12 @@ func TestHungUpAtOneLNS(t *testing.T) {
 		n.step(Ending{Tunnel: closerOf("192.0.2.1", id), Reason: "hung up on this host", Operator: true})
 	}
 	n.links()
-	if got := n.steps(5*time.Minute, ErrPlain); got != nil {
+	if got := n.steps(5*time.Minute, ErrNoConnection); got != nil {
 		t.Errorf("%v of what was hung up", got)
 	}
 	// One of them is dialled again, and only its link will tell which: the other one stays down.
 	n.step(Dials{Peer: closer.Peer.Addr()})
-	if got := n.steps(5*time.Minute, ErrPlain); got != nil {
+	if got := n.steps(5*time.Minute, ErrNoConnection); got != nil {
 		t.Errorf("%v of what was hung up", got)
 	}
 }
@@ -86,7 +86,7 @@ func TestHungUpAtOneLNS(t *testing.T) {
 // What was dialled is wanted, whosever the links were.
 func TestXl2tpdRestartedInUserspace(t *testing.T) {
 	conf := twoLACs("192.0.2.1", "192.0.2.2", "redial = yes\n")
-	n := newBench(t, conf, "[global]\nrecover = auto")
+	n := newFixture(t, conf, "[global]\nrecover = auto")
 	n.step(vici.Snapshot{})
 	n.step(Dials{Peer: addr("192.0.2.1")})
 	n.step(Dials{Peer: addr("192.0.2.2")})
@@ -102,7 +102,7 @@ func TestXl2tpdRestartedInUserspace(t *testing.T) {
 		case StepDial:
 			dialled[r.LAC.Name] = true
 		case StepSecure, StepRenew:
-			return ErrPlain
+			return ErrNoConnection
 		}
 		return nil
 	})
@@ -114,7 +114,7 @@ func TestXl2tpdRestartedInUserspace(t *testing.T) {
 // Of several addresses of an LNS it is the one that was dialled whose end the Hello guard tells.
 func TestEndOfOneOfSeveralAddresses(t *testing.T) {
 	conf := strings.ReplaceAll(oneLAC, "192.0.2.1", "vpn.example.net")
-	n := newBench(t, conf, "[global]\nrecover = full")
+	n := newFixture(t, conf, "[global]\nrecover = full")
 	s := n.xl2tpd(conf)
 	s.Home().Conf.Sections[0].LNSIPs = []netip.Addr{addr("192.0.2.9"), addr("192.0.2.1")}
 	n.step(s)

@@ -61,7 +61,7 @@ func TestAttemptsInAnHour(t *testing.T) {
 			come := func(r Recover) error {
 				err := tc.come(r)
 				if redial > 0 && r.Step == StepRedial {
-					return ErrWaits
+					return ErrRedialsLater
 				}
 				switch {
 				case r.Step == StepDial, r.Step == StepRedial:

@@ -20,7 +20,7 @@ type fleet struct {
 	xl2tpd   xl2tpd.Snapshot
 	vici     vici.Snapshot
 	config   *config.Config
-	controls []Control
+	controls []ControlConnection
 }
 
 func newFleet(n int) *fleet {
@@ -31,7 +31,7 @@ func newFleet(n int) *fleet {
 		outer := netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)})
 		l := link(fmt.Sprint("ppp", i), 1+i, true)
 		l.Peer = netip.AddrFrom4([4]byte{10, 2, byte(i >> 8), byte(i)})
-		c := Control{Local: here, Peer: netip.AddrPortFrom(outer, 1701), LocalID: uint16(1 + i)}
+		c := ControlConnection{Local: here, Peer: netip.AddrPortFrom(outer, 1701), LocalID: uint16(1 + i)}
 		f.links, f.controls = append(f.links, l), append(f.controls, c)
 		f.xl2tpd.Sessions = append(f.xl2tpd.Sessions, xl2tpd.Session{Ifname: l.Name, Ifindex: l.Index, Local: c.Local, Peer: c.Peer, LocalTunnel: c.LocalID})
 		f.xl2tpd.Home().Conf.Sections = append(f.xl2tpd.Home().Conf.Sections, xl2tpd.Section{
@@ -47,7 +47,7 @@ func (f *fleet) ppp() ppp.Snapshot {
 }
 
 // start returns a brain that has just seen all of it.
-func (f *fleet) start() (*Brain, []Action) {
+func (f *fleet) start() (*Core, []Action) {
 	b := New(config.Default(""), func() float64 { return 0.5 })
 	var all []Action
 	for _, ev := range []Event{f.config, f.xl2tpd, f.vici, f.ppp()} {
@@ -57,22 +57,22 @@ func (f *fleet) start() (*Brain, []Action) {
 }
 
 // up returns a brain with all of them alive.
-func (f *fleet) up() *Brain {
+func (f *fleet) up() *Core {
 	b, actions := f.start()
 	b.answer(actions, epoch)
 	return b
 }
 
 // answer gives the brain what it asks for until it asks no more.
-func (b *Brain) answer(actions []Action, now time.Time) {
+func (core *Core) answer(actions []Action, now time.Time) {
 	for len(actions) > 0 {
 		a := actions[0]
 		actions = actions[1:]
 		switch a := a.(type) {
 		case ReadCounter:
-			actions = append(actions, b.Step(Counter{Link: a.Link}, now)...)
+			actions = append(actions, core.Step(Counter{Link: a.Link}, now)...)
 		case SendEcho:
-			actions = append(actions, b.Step(probe.Result{Link: a.Link, Index: a.Index}, now)...)
+			actions = append(actions, core.Step(probe.Result{Link: a.Link, Index: a.Index}, now)...)
 		}
 	}
 }
@@ -134,7 +134,7 @@ func BenchmarkWitness(b *testing.B) {
 		i := 0
 		for b.Loop() {
 			i = (i + 1) % len(f.links)
-			if got, _ := brain.Witnesses(f.controls[i]); len(got) != 1 {
+			if got, _ := brain.LinksOf(f.controls[i]); len(got) != 1 {
 				b.Fatal(got)
 			}
 		}

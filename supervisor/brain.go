@@ -18,43 +18,43 @@ import (
 	"xl2tpd-keepalive/vici"
 )
 
-// patience is how long the brain waits at the start for the configuration,
+// startupTimeout is how long the brain waits at the start for the configuration,
 // which may say that a link is to be left alone.
-const patience = 500 * time.Millisecond
+const startupTimeout = 500 * time.Millisecond
 
-// Brain knows the tunnels and decides. It is not safe for concurrent use.
-type Brain struct {
+// Core knows the tunnels and decides. It is not safe for concurrent use.
+type Core struct {
 	jitter func() float64
 
-	tunnels map[Key]*tunnel
-	due     wake.Queue[*tunnel] // the watched ones that wait for nothing, and those that wait for their sessions
-	atlas   atlas
-	book    *book // of tunnels by their places; nil: one of those has changed
-	config  *config.Config
+	tunnels  map[Key]*tunnel
+	due      wake.Queue[*tunnel] // the watched ones that wait for nothing, and those that wait for their sessions
+	topology topology
+	index    *tunnelIndex // of tunnels by their places; nil: one of those has changed
+	config   *config.Config
 
-	eyes    map[string]bool  // which have reported at all
-	failing map[string]error // tasks by name
-	faults  map[string]string
-	unknown []string // what is wrong with the configuration's sections
-	closes  closes
+	reported map[string]bool  // which have reported at all
+	failing  map[string]error // tasks by name
+	faults   map[string]string
+	unknown  []string // what is wrong with the configuration's sections
+	ends     ends
 
-	lacs    map[string]*lac  // by name in lower case
-	climbs  wake.Queue[*lac] // when recovery has to look at them again, though nothing happens
-	touched []*lac           // it has to look at them in the step under way,
-	changed bool             // or at all of them
-	waiting map[*lac]bool    // for their turn to take a step
-	turns   int              // that are taken
+	lacs       map[string]*lac  // by name in lower case
+	evaluateAt wake.Queue[*lac] // when recovery has to look at them again, though nothing happens
+	marked     []*lac           // it has to look at them in the step under way,
+	changed    bool             // or at all of them
+	waiting    map[*lac]bool    // for their turn to take a step
+	slotsTaken int              // that are taken
 
 	guardAt  time.Time // since when the Hello guard sees what xl2tpd sends; zero: it does not
 	secured  bool      // a tunnel has had an SA
 	listedAt time.Time // when charon has listed its SAs last
 
-	daemons map[string]procfs.ID // of the instances, by id
-	learnt  bool                 // something that the next brain is to be told
-	linked  bool                 // has seen the links
-	began   time.Time
-	open    bool // links may be acted on
-	ready   bool
+	processes map[string]procfs.ID // of the instances, by id
+	dirty     bool                 // something that the next brain is to be told
+	linked    bool                 // has seen the links
+	began     time.Time
+	started   bool // links may be acted on
+	ready     bool
 
 	count   [states]int // tunnels in each state
 	actions []Action    // of the step under way
@@ -62,100 +62,100 @@ type Brain struct {
 
 // New returns a brain that knows nothing but a configuration, which holds until
 // another comes. jitter returns numbers in [0, 1).
-func New(c *config.Config, jitter func() float64) *Brain {
-	return &Brain{
-		config:  c,
-		jitter:  jitter,
-		tunnels: make(map[Key]*tunnel),
-		eyes:    make(map[string]bool),
-		failing: make(map[string]error),
-		waiting: make(map[*lac]bool),
-		faults:  make(map[string]string),
-		daemons: make(map[string]procfs.ID),
-		closes:  closes{died: make(map[string]time.Time)},
+func New(c *config.Config, jitter func() float64) *Core {
+	return &Core{
+		config:    c,
+		jitter:    jitter,
+		tunnels:   make(map[Key]*tunnel),
+		reported:  make(map[string]bool),
+		failing:   make(map[string]error),
+		waiting:   make(map[*lac]bool),
+		faults:    make(map[string]string),
+		processes: make(map[string]procfs.ID),
+		ends:      ends{died: make(map[string]time.Time)},
 	}
 }
 
 // Step takes in one event and returns what is to be done now. The slice is the
 // caller's.
-func (b *Brain) Step(ev Event, now time.Time) []Action {
-	b.actions, b.changed = nil, false
-	if b.began.IsZero() {
-		b.began = now
+func (core *Core) Step(ev Event, now time.Time) []Action {
+	core.actions, core.changed = nil, false
+	if core.began.IsZero() {
+		core.began = now
 	}
 	switch ev := ev.(type) {
 	case ppp.Snapshot:
-		b.seen(EyePPP)
-		b.links(ev.Links, now)
-		b.linked = true
-		b.takeLost(ev.Lost)
-		b.fault("D-Bus", !ev.Sources.DBus, "D-Bus does not answer: links are seen by rtnetlink alone")
-		b.fault("rtnetlink", !ev.Sources.Rtnetlink, "rtnetlink does not work: links are seen by D-Bus alone")
+		core.watcherReported(WatcherPPP)
+		core.takeLinks(ev.Links, now)
+		core.linked = true
+		core.takeLost(ev.Lost)
+		core.fault("D-Bus", !ev.Sources.DBus, "D-Bus does not answer: links are seen by rtnetlink alone")
+		core.fault("rtnetlink", !ev.Sources.Rtnetlink, "rtnetlink does not work: links are seen by D-Bus alone")
 	case xl2tpd.Snapshot:
-		b.takeDaemons(ev, now)
-		b.seen(EyeXl2tpd)
-		b.atlas.chart(ev)
-		b.checkSections()
-		b.replace(now)
-		b.changed = true
+		core.takeDaemons(ev, now)
+		core.watcherReported(WatcherXl2tpd)
+		core.topology.updateInstances(ev)
+		core.checkSections()
+		core.reidentify(now)
+		core.changed = true
 	case vici.Snapshot:
-		b.seen(EyeVICI)
-		b.listedAt = now
-		if b.atlas.secure(ev, now) {
-			b.replace(now)
+		core.watcherReported(WatcherVICI)
+		core.listedAt = now
+		if core.topology.updateSAs(ev, now) {
+			core.reidentify(now)
 		}
-		b.changed = true
+		core.changed = true
 	case *config.Config:
-		b.seen(EyeConfig)
-		b.config = ev
-		b.checkSections()
-		b.replace(now)
-		b.changed = true
+		core.watcherReported(WatcherConfig)
+		core.config = ev
+		core.checkSections()
+		core.reidentify(now)
+		core.changed = true
 	case Counter:
-		b.counter(ev, now)
+		core.takeCounter(ev, now)
 	case probe.Result:
-		b.result(ev, now)
+		core.takeResult(ev, now)
 	case TaskWorks:
-		b.seen(ev.Task)
+		core.watcherReported(ev.Task)
 	case TaskFailed:
-		b.taskFailed(ev)
+		core.taskFailed(ev)
 	case Ending:
-		if ev.Tunnel.Owner == (procfs.ID{}) && len(b.atlas.byPid) > 1 {
-			ev.Tunnel.Owner = nobody
+		if ev.Tunnel.Owner == (procfs.ID{}) && len(core.topology.byPid) > 1 {
+			ev.Tunnel.Owner = unknownOwner
 		}
-		for _, c := range b.closes.hear(ev, now) {
-			b.ascribe(c)
-			b.touch(c.place)
+		for _, c := range core.ends.record(ev, now) {
+			core.attributeEnd(c)
+			core.markLACs(c.identity)
 		}
 		if ev.Operator {
-			b.hungUp(ev.Tunnel)
+			core.operatorHungUp(ev.Tunnel)
 		}
 	case Dials:
-		b.dials(ev.Daemon, ev.Peer, now)
+		core.takeDial(ev.Daemon, ev.Peer, now)
 	case Recovered:
-		b.recovered(ev, now)
+		core.takeOutcome(ev, now)
 	case Fault:
-		b.fault(ev.What, ev.Text != "", ev.Text)
+		core.fault(ev.What, ev.Text != "", ev.Text)
 	case Tick:
 	default:
 		panic(fmt.Sprintf("supervisor: no such event: %T", ev))
 	}
-	b.watchGuard(now)
-	b.start(now)
-	b.recover(now)
-	for _, t := range b.due.Take(now) {
-		b.look(t, now)
+	core.watchGuard(now)
+	core.start(now)
+	core.evaluateLACs(now)
+	for _, t := range core.due.Take(now) {
+		core.check(t, now)
 	}
-	return b.actions
+	return core.actions
 }
 
 // NextWake is when the next Step is needed at the latest; ok is false when
 // nothing is due until something happens.
-func (b *Brain) NextWake() (at time.Time, ok bool) {
-	if !b.open && !b.began.IsZero() {
-		return b.began.Add(patience), true
+func (core *Core) NextWake() (at time.Time, ok bool) {
+	if !core.started && !core.began.IsZero() {
+		return core.began.Add(startupTimeout), true
 	}
-	at = earlier(b.due.Next(), b.climbs.Next())
+	at = earlier(core.due.Next(), core.evaluateAt.Next())
 	return at, !at.IsZero()
 }
 
@@ -167,132 +167,132 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-func (b *Brain) do(a Action) { b.actions = append(b.actions, a) }
+func (core *Core) emit(a Action) { core.actions = append(core.actions, a) }
 
-func (b *Brain) note(level slog.Level, text string, attrs ...slog.Attr) {
-	b.do(Note{Level: level, Text: text, Attrs: attrs})
+func (core *Core) log(level slog.Level, text string, attrs ...slog.Attr) {
+	core.emit(Note{Level: level, Text: text, Attrs: attrs})
 }
 
 // start opens the gate once the configuration is known, or patience has ended,
 // and says Ready once every eye has had a look.
-func (b *Brain) start(now time.Time) {
-	if !b.open && (b.eyes[EyeXl2tpd] && b.eyes[EyeConfig] || !now.Before(b.began.Add(patience))) {
-		b.open = true
-		for _, t := range b.inOrder() {
-			b.settle(t, now)
+func (core *Core) start(now time.Time) {
+	if !core.started && (core.reported[WatcherXl2tpd] && core.reported[WatcherConfig] || !now.Before(core.began.Add(startupTimeout))) {
+		core.started = true
+		for _, t := range core.inOrder() {
+			core.refresh(t, now)
 		}
 	}
-	if !b.ready && b.eyes[EyePPP] && b.eyes[EyeXl2tpd] && b.eyes[EyeVICI] && b.eyes[EyeConfig] {
-		b.ready, b.changed = true, true
-		b.do(Ready{})
+	if !core.ready && core.reported[WatcherPPP] && core.reported[WatcherXl2tpd] && core.reported[WatcherVICI] && core.reported[WatcherConfig] {
+		core.ready, core.changed = true, true
+		core.emit(Ready{})
 	}
 }
 
-// seen notes that an eye has delivered.
-func (b *Brain) seen(eye string) {
-	b.eyes[eye] = true
-	if _, ok := b.failing[eye]; ok {
-		delete(b.failing, eye)
-		b.note(slog.LevelInfo, eye+" works again")
+// watcherReported notes that an eye has delivered.
+func (core *Core) watcherReported(eye string) {
+	core.reported[eye] = true
+	if _, ok := core.failing[eye]; ok {
+		delete(core.failing, eye)
+		core.log(slog.LevelInfo, eye+" works again")
 	}
 }
 
-func (b *Brain) taskFailed(ev TaskFailed) {
-	b.eyes[ev.Task] = true
-	if _, ok := b.failing[ev.Task]; !ok {
-		b.note(slog.LevelWarn, ev.Task+" does not work, trying again", slog.String("reason", ev.Err.Error()))
+func (core *Core) taskFailed(ev TaskFailed) {
+	core.reported[ev.Task] = true
+	if _, ok := core.failing[ev.Task]; !ok {
+		core.log(slog.LevelWarn, ev.Task+" does not work, trying again", slog.String("reason", ev.Err.Error()))
 	}
-	b.failing[ev.Task] = ev.Err
+	core.failing[ev.Task] = ev.Err
 }
 
 // fault keeps what an eye that works complains of; it logs that itself.
-func (b *Brain) fault(what string, bad bool, text string) {
+func (core *Core) fault(what string, bad bool, text string) {
 	if bad {
-		b.faults[what] = text
+		core.faults[what] = text
 	} else {
-		delete(b.faults, what)
+		delete(core.faults, what)
 	}
 }
 
-// links takes in the links there are now.
-func (b *Brain) links(links []ppp.Link, now time.Time) {
+// takeLinks takes in the links there are now.
+func (core *Core) takeLinks(links []ppp.Link, now time.Time) {
 	here := make(map[Key]bool, len(links))
 	for _, l := range links {
 		k := key(l.Name, l.Index)
 		here[k] = true
-		t, known := b.tunnels[k]
+		t, known := core.tunnels[k]
 		if !known {
-			t = &tunnel{key: k, since: now, found: l.Up && !b.linked}
-			b.tunnels[k] = t
-			b.count[Down]++
+			t = &tunnel{key: k, since: now, found: l.Up && !core.linked}
+			core.tunnels[k] = t
+			core.count[Down]++
 		}
 		if known && !t.gone && t.link == l {
 			continue
 		}
-		p := b.find(l)
+		p := core.identify(l)
 		if known && !t.gone && t.link.Pid == l.Pid {
-			p = p.since(t.place)
+			p = p.keepKnown(t.identity)
 		}
-		t.gone, t.link, t.place = false, l, p
-		b.book = nil
-		b.touch(p) // it may be a call
-		b.settle(t, now)
+		t.gone, t.link, t.identity = false, l, p
+		core.index = nil
+		core.markLACs(p) // it may be a call
+		core.refresh(t, now)
 	}
-	for _, t := range b.inOrder() {
+	for _, t := range core.inOrder() {
 		if !here[t.key] && !t.gone {
 			t.gone = true
-			b.book = nil
-			b.touch(t.place)
-			b.settle(t, now)
-			b.forget(t)
+			core.index = nil
+			core.markLACs(t.identity)
+			core.refresh(t, now)
+			core.forget(t)
 		}
 	}
 }
 
-// find tells where a link belongs. Of several addresses of its LNS it is the one that
+// identify tells where a link belongs. Of several addresses of its LNS it is the one that
 // xl2tpd has dialled.
-func (b *Brain) find(l ppp.Link) place {
-	p := b.atlas.find(l)
+func (core *Core) identify(l ppp.Link) identity {
+	p := core.topology.identify(l)
 	if n, ok := p.lac(); ok && !p.outer.IsValid() {
-		p.outer = b.lac(n).called
-		p.sa = b.atlas.sas[p.outer]
+		p.outer = core.lac(n).dialledLNS
+		p.sa = core.topology.sas[p.outer]
 	}
 	return p
 }
 
-// replace finds the place and the settings of every tunnel anew.
-func (b *Brain) replace(now time.Time) {
-	for _, t := range b.inOrder() {
+// reidentify finds the place and the settings of every tunnel anew.
+func (core *Core) reidentify(now time.Time) {
+	for _, t := range core.inOrder() {
 		if t.gone {
 			continue
 		}
-		p := b.find(t.link).since(t.place)
-		fresh := p.sa.Established && p.sa.Child && p.sa != t.place.sa
-		if !p.equal(t.place) {
-			t.place = p
-			b.book = nil
+		p := core.identify(t.link).keepKnown(t.identity)
+		fresh := p.sa.Established && p.sa.Child && p.sa != t.identity.sa
+		if !p.equal(t.identity) {
+			t.identity = p
+			core.index = nil
 		}
-		b.settle(t, now)
+		core.refresh(t, now)
 		if fresh && t.state == Silent { // a new SA may have mended it
-			b.cancel(t)
-			b.hurry(t, now)
-			b.renewed(t, now)
+			core.cancel(t)
+			core.hurry(t, now)
+			core.saRenewed(t, now)
 		}
 	}
 }
 
 // inOrder are the tunnels in the order of their links, so that the same events always have the same outcome.
-func (b *Brain) inOrder() []*tunnel {
-	return slices.SortedFunc(maps.Values(b.tunnels), func(x, y *tunnel) int {
+func (core *Core) inOrder() []*tunnel {
+	return slices.SortedFunc(maps.Values(core.tunnels), func(x, y *tunnel) int {
 		return cmp.Or(cmp.Compare(x.key.Index, y.key.Index), strings.Compare(x.key.Name, y.key.Name))
 	})
 }
 
 // forget drops a tunnel that is gone, once nothing is in flight for it.
-func (b *Brain) forget(t *tunnel) {
+func (core *Core) forget(t *tunnel) {
 	if t.gone && t.inFlight == none {
-		b.unqueue(t)
-		delete(b.tunnels, t.key)
-		b.count[t.state]--
+		core.unqueue(t)
+		delete(core.tunnels, t.key)
+		core.count[t.state]--
 	}
 }

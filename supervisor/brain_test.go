@@ -26,30 +26,30 @@ var (
 
 func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
 
-// bench is a brain on the bench: a clock, and the actions that are not yet
+// fixture is a brain on the bench: a clock, and the actions that are not yet
 // answered.
-type bench struct {
+type fixture struct {
 	t       *testing.T
-	b       *Brain
+	b       *Core
 	now     time.Time
 	actions []Action
 	notes   []string     // in the log
 	rules   []string     // of recovery, that have decided
 	told    []hook.Event // what hooks were called with
-	memory  Memory       // of the brains before
+	memory  SavedState   // of the brains before
 	asked   error        // what asking the peer of a silent link comes to
 }
 
-// newBench has a brain that knows xl2tpd.conf and keepalive.conf.
-func newBench(t *testing.T, xl2tpdConf, keepaliveConf string) *bench {
-	n := &bench{t: t, b: New(config.Default(""), func() float64 { return 0.5 }), now: epoch}
+// newFixture has a brain that knows xl2tpd.conf and keepalive.conf.
+func newFixture(t *testing.T, xl2tpdConf, keepaliveConf string) *fixture {
+	n := &fixture{t: t, b: New(config.Default(""), func() float64 { return 0.5 }), now: epoch}
 	n.step(n.xl2tpd(xl2tpdConf))
 	n.step(n.config(keepaliveConf))
 	n.actions, n.notes = nil, nil
 	return n
 }
 
-func (n *bench) xl2tpd(text string) xl2tpd.Snapshot {
+func (n *fixture) xl2tpd(text string) xl2tpd.Snapshot {
 	n.t.Helper()
 	c, err := xl2tpd.ParseConf("xl2tpd.conf", []byte(text))
 	if err != nil {
@@ -70,9 +70,9 @@ func running(c *xl2tpd.Conf, pid int) xl2tpd.Snapshot {
 	return xl2tpd.Snapshot{Instances: []xl2tpd.Instance{{Process: procfs.ID{Pid: pid}, Conf: c}}}
 }
 
-func (n *bench) lac(called string) *lac { return n.b.lac(name{"lac", called, ""}) }
+func (n *fixture) lac(called string) *lac { return n.b.lac(name{"lac", called, ""}) }
 
-func (n *bench) config(text string) *config.Config {
+func (n *fixture) config(text string) *config.Config {
 	n.t.Helper()
 	c, err := config.Parse("keepalive.conf", []byte(text))
 	if err != nil {
@@ -81,7 +81,7 @@ func (n *bench) config(text string) *config.Config {
 	return c
 }
 
-func (n *bench) step(ev Event) {
+func (n *fixture) step(ev Event) {
 	for _, a := range n.b.Step(ev, n.now) {
 		switch a := a.(type) {
 		case Note:
@@ -96,12 +96,12 @@ func (n *bench) step(ev Event) {
 
 // restarted has another brain, which is told what the last one knew, and sees how it is
 // now.
-func (n *bench) restarted(s xl2tpd.Snapshot, sas vici.Snapshot, links ...ppp.Link) {
-	if m, news := n.b.Memory(); news {
+func (n *fixture) restarted(s xl2tpd.Snapshot, sas vici.Snapshot, links ...ppp.Link) {
+	if m, news := n.b.SavedState(); news {
 		n.memory = m
 	}
 	n.b = New(n.b.config, n.b.jitter)
-	n.b.Remember(n.memory, n.now)
+	n.b.Restore(n.memory, n.now)
 	n.actions = nil
 	n.step(s)
 	n.step(n.b.config)
@@ -110,7 +110,7 @@ func (n *bench) restarted(s xl2tpd.Snapshot, sas vici.Snapshot, links ...ppp.Lin
 }
 
 // noted keeps a line of the log; the debug log has recovery's rules.
-func (n *bench) noted(note Note) {
+func (n *fixture) noted(note Note) {
 	if note.Level >= slog.LevelInfo {
 		n.notes = append(n.notes, text(note))
 	}
@@ -129,18 +129,18 @@ func text(note Note) string {
 	return s
 }
 
-func (n *bench) links(links ...ppp.Link) {
+func (n *fixture) links(links ...ppp.Link) {
 	n.step(ppp.Snapshot{Links: links, Sources: ppp.Sources{DBus: true, Rtnetlink: true}})
 }
 
 // after lets time pass, with a tick at its end.
-func (n *bench) after(d time.Duration) {
+func (n *fixture) after(d time.Duration) {
 	n.now = n.now.Add(d)
 	n.step(Tick{})
 }
 
 // want checks the actions since the last call.
-func (n *bench) want(actions ...Action) {
+func (n *fixture) want(actions ...Action) {
 	n.t.Helper()
 	if !slices.Equal(n.actions, actions) {
 		n.t.Fatalf("at %v:\n got %v\nwant %v", n.now.Sub(epoch), show(n.actions), show(actions))
@@ -149,9 +149,9 @@ func (n *bench) want(actions ...Action) {
 }
 
 // Tunnels returns what is known of every tunnel, in no order.
-func (b *Brain) Tunnels() []Tunnel {
+func (core *Core) Tunnels() []Tunnel {
 	var all []Tunnel
-	for _, t := range b.tunnels {
+	for _, t := range core.tunnels {
 		if !t.gone {
 			all = append(all, t.view())
 		}
@@ -168,7 +168,7 @@ func show(actions []Action) string {
 }
 
 // wantNote checks that the notes since the last call are these, by their start.
-func (n *bench) wantNotes(starts ...string) {
+func (n *fixture) wantNotes(starts ...string) {
 	n.t.Helper()
 	ok := len(n.notes) == len(starts)
 	for i := 0; ok && i < len(starts); i++ {
@@ -196,15 +196,15 @@ func echo(l ppp.Link) Action {
 
 func cancel(l ppp.Link) Action { return CancelEcho{Link: key(l.Name, l.Index)} }
 
-func (n *bench) counter(l ppp.Link, packets uint64) {
+func (n *fixture) counter(l ppp.Link, packets uint64) {
 	n.step(Counter{Link: key(l.Name, l.Index), Packets: packets})
 }
 
-func (n *bench) result(l ppp.Link, err error) {
+func (n *fixture) result(l ppp.Link, err error) {
 	n.step(probe.Result{Link: l.Name, Index: l.Index, Target: l.Peer, RTT: 12 * time.Millisecond, Err: err})
 }
 
-func (n *bench) tunnel(l ppp.Link) Tunnel {
+func (n *fixture) tunnel(l ppp.Link) Tunnel {
 	n.t.Helper()
 	for _, t := range n.b.Tunnels() {
 		if t.Link == key(l.Name, l.Index) {
@@ -216,7 +216,7 @@ func (n *bench) tunnel(l ppp.Link) Tunnel {
 }
 
 // wakes checks when the next step is due.
-func (n *bench) wakes(d time.Duration) {
+func (n *fixture) wakes(d time.Duration) {
 	n.t.Helper()
 	at, ok := n.b.NextWake()
 	if !ok || at.Sub(n.now) != d {
@@ -225,7 +225,7 @@ func (n *bench) wakes(d time.Duration) {
 }
 
 // echoIn checks when an echo is due if nothing comes in.
-func (n *bench) echoIn(l ppp.Link, d time.Duration) {
+func (n *fixture) echoIn(l ppp.Link, d time.Duration) {
 	n.t.Helper()
 	if in := n.b.tunnels[key(l.Name, l.Index)].echoAt().Sub(n.now); in != d {
 		n.t.Fatalf("an echo is due in %v, want %v", in, d)
@@ -235,7 +235,7 @@ func (n *bench) echoIn(l ppp.Link, d time.Duration) {
 const oneLAC = "[lac tokyo]\nlns = 192.0.2.1\npppoptfile = /etc/ppp/options.l2tpd\n"
 
 func TestFirstEchoAtOnce(t *testing.T) {
-	n := newBench(t, oneLAC, "")
+	n := newFixture(t, oneLAC, "")
 	n.links(link("ppp0", 5, false))
 	n.want()
 	l := link("ppp0", 5, true)
@@ -253,7 +253,7 @@ func TestFirstEchoAtOnce(t *testing.T) {
 
 // An echo follows the last data by the interval, its jitter and a quarter.
 func TestLooksOften(t *testing.T) {
-	n := newBench(t, oneLAC, "")
+	n := newFixture(t, oneLAC, "")
 	l := link("ppp0", 5, true)
 	n.links(l)
 	n.counter(l, 70)
@@ -280,7 +280,7 @@ func TestLooksOften(t *testing.T) {
 
 // Tunnels that came up at different times are looked at together, and get their echoes when each is due.
 func TestLooksTogether(t *testing.T) {
-	n := newBench(t, oneLAC, "")
+	n := newFixture(t, oneLAC, "")
 	l, other := link("ppp0", 5, true), link("ppp1", 6, true)
 	n.links(l)
 	n.counter(l, 70)
@@ -310,7 +310,7 @@ func TestLooksTogether(t *testing.T) {
 }
 
 func TestEchoOnlyWhenIdle(t *testing.T) {
-	n := newBench(t, oneLAC, "")
+	n := newFixture(t, oneLAC, "")
 	l := link("ppp0", 5, true)
 	n.links(l)
 	n.counter(l, 70)
@@ -343,7 +343,7 @@ func TestCounterFailsOrFalls(t *testing.T) {
 		"falls": {Packets: 3},
 	} {
 		t.Run(name, func(t *testing.T) {
-			n := newBench(t, oneLAC, "")
+			n := newFixture(t, oneLAC, "")
 			l := link("ppp0", 5, true)
 			n.links(l)
 			n.counter(l, 70)
@@ -358,7 +358,7 @@ func TestCounterFailsOrFalls(t *testing.T) {
 }
 
 func TestQuickRetriesThenSilentThenAlive(t *testing.T) {
-	n := newBench(t, oneLAC, "")
+	n := newFixture(t, oneLAC, "")
 	l := link("ppp0", 5, true)
 	n.links(l)
 	n.counter(l, 70)
@@ -386,7 +386,7 @@ func TestQuickRetriesThenSilentThenAlive(t *testing.T) {
 
 // How many lost echo requests make a tunnel silent can be set.
 func TestFailures(t *testing.T) {
-	n := newBench(t, oneLAC, "[global]\nfailures = 5\n")
+	n := newFixture(t, oneLAC, "[global]\nfailures = 5\n")
 	l := link("ppp0", 5, true)
 	n.links(l)
 	for lostNow := 1; lostNow <= 5; lostNow++ {
@@ -401,7 +401,7 @@ func TestFailures(t *testing.T) {
 
 // A tunnel that is watched only gets no echo request. Its data is seen all the same, and it is never silent.
 func TestObserve(t *testing.T) {
-	n := newBench(t, oneLAC, "[global]\nkeepalive = observe\nrecover = full\n")
+	n := newFixture(t, oneLAC, "[global]\nkeepalive = observe\nrecover = full\n")
 	l := link("ppp0", 5, true)
 	n.links(l)
 	n.want(read(l))
@@ -431,7 +431,7 @@ func TestObserve(t *testing.T) {
 }
 
 func TestDataMakesAliveAgain(t *testing.T) {
-	n := newBench(t, oneLAC, "")
+	n := newFixture(t, oneLAC, "")
 	l := link("ppp0", 5, true)
 	n.links(l)
 	for range 3 {
@@ -476,7 +476,7 @@ func TestGoneAndBack(t *testing.T) {
 		"same after gone":           {nil, l, []Action{cancel(l)}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			n := newBench(t, oneLAC, "")
+			n := newFixture(t, oneLAC, "")
 			n.links(l)
 			n.counter(l, 70)
 			n.want(read(l), echo(l))
@@ -507,7 +507,7 @@ func TestStops(t *testing.T) {
 	l := link("ppp0", 5, true)
 	for name, links := range map[string][]ppp.Link{"gone": nil, "down": {link("ppp0", 5, false)}} {
 		t.Run(name, func(t *testing.T) {
-			n := newBench(t, oneLAC, "")
+			n := newFixture(t, oneLAC, "")
 			n.links(l)
 			n.links(links...) // while the counter is being read
 			n.counter(l, 70)
@@ -528,12 +528,12 @@ func TestStops(t *testing.T) {
 func TestConfig(t *testing.T) {
 	l := link("ppp0", 5, true)
 	off := "[lac tokyo]\nkeepalive = no\n"
-	up := func(t *testing.T, conf string) *bench {
-		n := newBench(t, oneLAC, conf)
+	up := func(t *testing.T, conf string) *fixture {
+		n := newFixture(t, oneLAC, conf)
 		n.links(l)
 		return n
 	}
-	alive := func(t *testing.T, conf string) *bench {
+	alive := func(t *testing.T, conf string) *fixture {
 		n := up(t, conf)
 		n.counter(l, 70)
 		n.result(l, nil)
@@ -622,7 +622,7 @@ func TestConfig(t *testing.T) {
 		n.wakes(time.Second)
 	})
 	t.Run("shorter interval of one of two", func(t *testing.T) {
-		n := newBench(t, bothRoles, "")
+		n := newFixture(t, bothRoles, "")
 		l, other := l, link("ppp1", 6, true)
 		l.OuterPeer, other.OuterPeer = addr("192.0.2.1"), addr("192.0.2.2")
 		n.links(l, other)
@@ -671,7 +671,7 @@ func TestOtherAddresses(t *testing.T) {
 		"of this end":    func(l *ppp.Link) { l.Local = addr("10.0.0.77") },
 	} {
 		t.Run(name, func(t *testing.T) {
-			n := newBench(t, oneLAC, "")
+			n := newFixture(t, oneLAC, "")
 			l := link("ppp0", 5, true)
 			n.links(l)
 			n.counter(l, 70)
@@ -703,14 +703,14 @@ func TestOtherAddresses(t *testing.T) {
 func TestStart(t *testing.T) {
 	l := link("ppp0", 5, true)
 	t.Run("waits for both configurations", func(t *testing.T) {
-		n := &bench{t: t, b: New(config.Default(""), func() float64 { return 0 }), now: epoch}
+		n := &fixture{t: t, b: New(config.Default(""), func() float64 { return 0 }), now: epoch}
 		n.links(l)
 		n.step(n.xl2tpd(oneLAC))
 		n.want()
 		n.step(n.config(""))
 		n.want(read(l))
 
-		n = &bench{t: t, b: New(config.Default(""), func() float64 { return 0 }), now: epoch}
+		n = &fixture{t: t, b: New(config.Default(""), func() float64 { return 0 }), now: epoch}
 		n.links(l)
 		n.step(n.config("[lac tokyo]\nkeepalive = no\n"))
 		n.want() // it is not known yet whose link that is
@@ -718,19 +718,19 @@ func TestStart(t *testing.T) {
 		n.want()
 	})
 	t.Run("but not for long", func(t *testing.T) {
-		n := &bench{t: t, b: New(config.Default(""), func() float64 { return 0 }), now: epoch}
+		n := &fixture{t: t, b: New(config.Default(""), func() float64 { return 0 }), now: epoch}
 		n.links(l)
-		n.wakes(patience)
-		n.after(patience)
+		n.wakes(startupTimeout)
+		n.after(startupTimeout)
 		n.want(read(l))
 	})
 	t.Run("a failed eye is not waited for", func(t *testing.T) {
-		n := &bench{t: t, b: New(config.Default(""), func() float64 { return 0 }), now: epoch}
+		n := &fixture{t: t, b: New(config.Default(""), func() float64 { return 0 }), now: epoch}
 		n.links(l)
 		n.step(n.config(""))
-		n.step(TaskFailed{EyeXl2tpd, lost})
+		n.step(TaskFailed{WatcherXl2tpd, lost})
 		n.want(read(l))
-		n.step(TaskFailed{EyeVICI, lost})
+		n.step(TaskFailed{WatcherVICI, lost})
 		n.want(Ready{})
 		n.step(vici.Snapshot{})
 		n.want()
@@ -738,9 +738,9 @@ func TestStart(t *testing.T) {
 }
 
 func TestFailuresAreToldOnce(t *testing.T) {
-	n := newBench(t, oneLAC, "")
+	n := newFixture(t, oneLAC, "")
 	for range 3 {
-		n.step(TaskFailed{EyeVICI, errors.New("connection refused")})
+		n.step(TaskFailed{WatcherVICI, errors.New("connection refused")})
 	}
 	n.wantNotes("VICI does not work, trying again reason=connection refused")
 	n.links(link("ppp0", 5, true))
@@ -776,7 +776,7 @@ func TestFailuresAreToldOnce(t *testing.T) {
 }
 
 func TestNewSAIsAReasonToAskAgain(t *testing.T) {
-	n := newBench(t, oneLAC, "")
+	n := newFixture(t, oneLAC, "")
 	l := link("ppp0", 5, true)
 	n.links(l)
 	n.counter(l, 70)
@@ -815,7 +815,7 @@ func TestNewSAIsAReasonToAskAgain(t *testing.T) {
 
 // The reason of what does not work is told, and in one place only if it names what that is.
 func TestFailuresHaveTheirReason(t *testing.T) {
-	n := newBench(t, oneLAC, "")
+	n := newFixture(t, oneLAC, "")
 	n.step(TaskFailed{"metrics", errors.New("metrics: listen tcp 127.0.0.1:9174: bind: address already in use")})
 	n.step(TaskFailed{"ICMP socket", errors.New("operation not permitted")})
 	if got := n.b.Status(); got != "no tunnel up; ICMP socket: operation not permitted; metrics: listen tcp 127.0.0.1:9174: bind: address already in use" {

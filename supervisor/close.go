@@ -11,9 +11,9 @@ import (
 )
 
 const (
-	// soon is how long after its cause a link goes away: xl2tpd repeats a
+	// reasonTTL is how long after its cause a link goes away: xl2tpd repeats a
 	// StopCCN for 31 s before it ends the pppd.
-	soon = 40 * time.Second
+	reasonTTL = 40 * time.Second
 	// late is how long after its end the cause of it may become known.
 	late = 2 * time.Second
 
@@ -36,82 +36,82 @@ type origin struct {
 }
 
 func (t *tunnel) origin() origin {
-	if len(t.place.names) == 1 {
-		return origin{section: t.place.names[0], outer: t.place.outer}
+	if len(t.identity.names) == 1 {
+		return origin{section: t.identity.names[0], outer: t.identity.outer}
 	}
-	return origin{section: name{instance: t.place.instance}, link: t.key.Name}
+	return origin{section: name{instance: t.identity.instance}, link: t.key.Name}
 }
 
-// closes knows how tunnels ended.
-type closes struct {
-	endings []ending
-	last    map[origin]*closing
+// ends knows how tunnels ended.
+type ends struct {
+	reasons []closeReason
+	last    map[origin]*end
 	died    map[string]time.Time // when an instance's xl2tpd ended last
 }
 
-type ending struct {
+type closeReason struct {
 	Ending
 	at time.Time
 }
 
-type closing struct {
+type end struct {
 	status.Close
-	place      place
+	identity   identity
 	link       Key
-	sure       bool    // somebody has said why
-	operator   bool    // and that it was the operator
-	unanswered bool    // or that the peer did not answer
-	buried     bool    // and xl2tpd does not wait for its answer
-	half       bool    // and xl2tpd has closed the call alone
-	failed     bool    // something is known to have failed, whatever was said
-	tunnel     Control // that somebody has said it of
+	sure       bool              // somebody has said why
+	operator   bool              // and that it was the operator
+	unanswered bool              // or that the peer did not answer
+	buried     bool              // and xl2tpd does not wait for its answer
+	half       bool              // and xl2tpd has closed the call alone
+	failed     bool              // something is known to have failed, whatever was said
+	tunnel     ControlConnection // that somebody has said it of
 }
 
-// hear takes in why a control tunnel is being closed. The link may have gone
+// record takes in why a control tunnel is being closed. The link may have gone
 // already; it returns those ends of which more is known now,
 // in the order of their links.
-func (c *closes) hear(e Ending, now time.Time) (told []*closing) {
+func (c *ends) record(e Ending, now time.Time) (told []*end) {
 	for _, one := range c.last {
 		switch {
-		case !e.Tunnel.has(one.place):
+		case !e.Tunnel.matches(one.identity):
 		// A pppd whose peer has ended LCP stays for some seconds, and only then xl2tpd closes the call.
-		case !one.sure && (now.Sub(one.Time) <= late || now.Sub(one.Time) <= soon && e.Tunnel.carries(one.place.session)):
+		case !one.sure && (now.Sub(one.Time) <= late || now.Sub(one.Time) <= reasonTTL && e.Tunnel.carries(one.identity.session)):
 			one.Reason = e.Reason
-			one.said(e)
+			one.setReason(e)
 			told = append(told, one)
-		case one.half && !e.Half && one.tunnel.same(e.Tunnel): // the tunnel has followed its call
+		case one.half && !e.Half && one.tunnel.sameAs(e.Tunnel): // the tunnel has followed its call
 			one.half, one.operator = false, one.operator || e.Operator
 			told = append(told, one)
 		}
 	}
-	slices.SortFunc(told, func(x, y *closing) int { return cmp.Compare(x.link.Index, y.link.Index) })
-	keep := c.endings[:0]
-	for _, old := range c.endings {
-		if now.Sub(old.at) <= soon {
+	slices.SortFunc(told, func(x, y *end) int { return cmp.Compare(x.link.Index, y.link.Index) })
+	keep := c.reasons[:0]
+	for _, old := range c.reasons {
+		if now.Sub(old.at) <= reasonTTL {
 			keep = append(keep, old)
 		}
 	}
 	if len(keep) == maxEndings {
 		keep = keep[1:]
 	}
-	c.endings = append(keep, ending{e, now})
+	c.reasons = append(keep, closeReason{e, now})
 	return told
 }
 
-// why is the reason that was heard for a place since then, if any. An earlier one may be
+// reasonFor is the reason that was heard for a place since then, if any. An earlier one may be
 // the last tunnel's, unless a session tells that it is not.
-func (c *closes) why(p place, since, now time.Time) (Ending, bool) {
-	for i := len(c.endings) - 1; i >= 0; i-- {
-		if e := c.endings[i]; now.Sub(e.at) <= soon && e.Tunnel.has(p) && (!e.at.Before(since) || e.Tunnel.carries(p.session)) {
+func (c *ends) reasonFor(p identity, since, now time.Time) (Ending, bool) {
+	for i := len(c.reasons) - 1; i >= 0; i-- {
+		if e := c.reasons[i]; now.Sub(e.at) <= reasonTTL && e.Tunnel.matches(p) && (!e.at.Before(since) || e.Tunnel.carries(p.session)) {
 			return e.Ending, true
 		}
 	}
 	return Ending{}, false
 }
 
-// closed notes that a tunnel has ended and returns why, as far as that is known.
-func (b *Brain) closed(t *tunnel, reason string, was State, now time.Time) string {
-	why, sure := b.closes.why(t.place, t.up, now)
+// recordClose notes that a tunnel has ended and returns why, as far as that is known.
+func (core *Core) recordClose(t *tunnel, reason string, was State, now time.Time) string {
+	why, sure := core.ends.reasonFor(t.identity, t.up, now)
 	failed := was == Silent
 	switch {
 	case sure:
@@ -119,35 +119,35 @@ func (b *Brain) closed(t *tunnel, reason string, was State, now time.Time) strin
 		if quiet := now.Sub(t.evidence.Last()); why.Unexplained && was != Silent && !t.evidence.Last().IsZero() && quiet >= idle {
 			reason = fmt.Sprintf("the peer's idle timer, it seems: nothing came for %.0f s", quiet.Seconds())
 		}
-	case now.Sub(b.closes.died[t.place.instance]) <= late:
+	case now.Sub(core.ends.died[t.identity.instance]) <= late:
 		reason, failed = xl2tpdEnded, true
-	case t.secured && !b.atlas.sas[t.place.outer].there():
+	case t.secured && !core.topology.sas[t.identity.outer].there():
 		reason, failed = "the IPsec SA was lost", true
 	}
-	if b.closes.last == nil {
-		b.closes.last = make(map[origin]*closing)
+	if core.ends.last == nil {
+		core.ends.last = make(map[origin]*end)
 	}
-	b.closes.prune()
-	c := &closing{
-		Close: status.Close{Time: now, After: status.Seconds(now.Sub(t.up)), Reason: reason},
-		place: t.place, link: t.key, failed: failed,
+	core.ends.prune()
+	c := &end{
+		Close:    status.Close{Time: now, After: status.Seconds(now.Sub(t.up)), Reason: reason},
+		identity: t.identity, link: t.key, failed: failed,
 	}
 	if sure {
-		c.said(why)
+		c.setReason(why)
 	}
-	b.closes.last[t.origin()] = c
-	b.ended(t, c, was, now)
+	core.ends.last[t.origin()] = c
+	core.recordEnd(t, c, was, now)
 	return reason
 }
 
-// said notes what somebody has said of it.
-func (c *closing) said(e Ending) {
+// setReason notes what somebody has said of it.
+func (c *end) setReason(e Ending) {
 	c.sure, c.operator, c.half, c.unanswered, c.buried = true, e.Operator, e.Half, e.Unanswered, e.Buried
 	c.tunnel = e.Tunnel
 }
 
 // prune makes room for one more by forgetting the oldest.
-func (c *closes) prune() {
+func (c *ends) prune() {
 	if len(c.last) < maxCloses {
 		return
 	}

@@ -1,13 +1,13 @@
 package supervisor
 
-// crew runs jobs in goroutines, a bounded number at a time, first come first
+// workers runs jobs in goroutines, a bounded number at a time, first come first
 // served. Only the loop uses it.
-type crew struct {
+type workers struct {
 	free    int // how many more may run now
 	waiting []func()
 }
 
-func (c *crew) start(job func()) {
+func (c *workers) start(job func()) {
 	if c.free == 0 {
 		c.waiting = append(c.waiting, job)
 		return
@@ -17,7 +17,7 @@ func (c *crew) start(job func()) {
 }
 
 // done is to be called for each job that has ended.
-func (c *crew) done() {
+func (c *workers) done() {
 	if len(c.waiting) == 0 {
 		c.free++
 		return

@@ -22,40 +22,40 @@ const (
 // a whole interval.
 var retries = [...]time.Duration{time.Second, 2 * time.Second}
 
-// look does what is due for a tunnel: has anything come in? If that was asked a
+// check does what is due for a tunnel: has anything come in? If that was asked a
 // moment ago, it gets its echo.
-func (b *Brain) look(t *tunnel, now time.Time) {
+func (core *Core) check(t *tunnel, now time.Time) {
 	if !t.watched() {
-		b.settle(t, now) // its session has not been seen in time
+		core.refresh(t, now) // its session has not been seen in time
 		return
 	}
 	if t.counted && now.Sub(t.looked) < t.lookEvery() && !now.Before(t.echoAt()) {
-		b.echo(t, now)
+		core.echo(t, now)
 		return
 	}
 	t.inFlight = counting
-	b.do(ReadCounter{Link: t.key})
+	core.emit(ReadCounter{Link: t.key})
 }
 
 // echo sends a tunnel's echo request. One that is watched only goes without: its counter is read on.
-func (b *Brain) echo(t *tunnel, now time.Time) {
+func (core *Core) echo(t *tunnel, now time.Time) {
 	if t.settings.Observe {
-		b.idle(t, now, b.jittered())
+		core.idle(t, now, core.jitterFactor())
 		return
 	}
 	t.inFlight = echoing
 	if t.lost == 0 {
 		t.asked = now
 	}
-	b.do(SendEcho{probe.Request{
+	core.emit(SendEcho{probe.Request{
 		Link: t.key.Name, Index: t.key.Index,
 		Source: t.source, Target: t.target, Timeout: t.settings.Timeout,
 	}})
 }
 
-// counter takes in the receive counter of a tunnel that was due.
-func (b *Brain) counter(ev Counter, now time.Time) {
-	t := b.landed(ev.Link, counting, now)
+// takeCounter takes in the receive counter of a tunnel that was due.
+func (core *Core) takeCounter(ev Counter, now time.Time) {
+	t := core.takeAnswer(ev.Link, counting, now)
 	if t == nil {
 		return
 	}
@@ -63,26 +63,26 @@ func (b *Brain) counter(ev Counter, now time.Time) {
 	t.packets, t.counted = ev.Packets, ev.Err == nil
 	if news {
 		t.evidence.Data = now
-		b.alive(t, "data received", now)
+		core.takeSign(t, "data received", now)
 		return
 	}
 	if now.Before(t.echoAt()) {
-		b.looked(t, now)
-		b.enqueue(t)
+		core.counterRead(t, now)
+		core.enqueue(t)
 		return
 	}
-	b.echo(t, now)
+	core.echo(t, now)
 }
 
-// result takes in how an echo went.
-func (b *Brain) result(ev probe.Result, now time.Time) {
-	t := b.landed(key(ev.Link, ev.Index), echoing, now)
+// takeResult takes in how an echo went.
+func (core *Core) takeResult(ev probe.Result, now time.Time) {
+	t := core.takeAnswer(key(ev.Link, ev.Index), echoing, now)
 	if t == nil {
 		return
 	}
-	b.unsent(ev)
+	core.notSent(ev)
 	if probe.Unsent(ev.Err) {
-		b.idle(t, now, b.jittered())
+		core.idle(t, now, core.jitterFactor())
 		return
 	}
 	t.echoes.add(ev)
@@ -90,52 +90,52 @@ func (b *Brain) result(ev probe.Result, now time.Time) {
 		t.evidence.Reply = now
 		t.replied = true
 		t.packets++ // the reply itself is no data
-		b.alive(t, fmt.Sprintf("echo reply in %v", ev.RTT.Round(100*time.Microsecond)), now)
+		core.takeSign(t, fmt.Sprintf("echo reply in %v", ev.RTT.Round(100*time.Microsecond)), now)
 		return
 	}
 	t.lost++
-	stretch := b.jittered()
-	if b.silent(t, ev.Err, now) {
-		stretch = b.spread()
+	stretch := core.jitterFactor()
+	if core.takeSilence(t, ev.Err, now) {
+		stretch = core.spread()
 	}
 	if t.lost <= len(retries) && retries[t.lost-1] < t.settings.Interval {
-		b.retry(t, now, retries[t.lost-1])
+		core.retry(t, now, retries[t.lost-1])
 		return
 	}
-	b.idle(t, now, stretch)
+	core.idle(t, now, stretch)
 }
 
-// unsent keeps for the operator why echo requests can't be sent, until one can.
-func (b *Brain) unsent(ev probe.Result) {
+// notSent keeps for the operator why echo requests can't be sent, until one can.
+func (core *Core) notSent(ev probe.Result) {
 	text := ""
 	if probe.Unsent(ev.Err) {
 		text = ev.Err.Error()
-		if b.faults[faultEcho] == "" {
-			b.note(slog.LevelWarn, "echo requests can't be sent: no tunnel counts as silent meanwhile", slog.String("reason", text))
+		if core.faults[faultEcho] == "" {
+			core.log(slog.LevelWarn, "echo requests can't be sent: no tunnel counts as silent meanwhile", slog.String("reason", text))
 		}
-	} else if b.faults[faultEcho] != "" {
-		b.note(slog.LevelInfo, "echo requests can be sent again")
+	} else if core.faults[faultEcho] != "" {
+		core.log(slog.LevelInfo, "echo requests can be sent again")
 	}
-	b.fault(faultEcho, text != "", text)
+	core.fault(faultEcho, text != "", text)
 }
 
 // faultEcho is what an echo request that can't be sent is a fault of.
 const faultEcho = "echo requests"
 
-// jittered stretches an interval a little, so that tunnels drift apart.
-func (b *Brain) jittered() float64 { return 1 + maxJitter*b.jitter() }
+// jitterFactor stretches an interval a little, so that tunnels drift apart.
+func (core *Core) jitterFactor() float64 { return 1 + maxJitter*core.jitter() }
 
 // spread is the same for the first interval of a tunnel that shows its life, or none, as
 // many may do at the same moment: no longer, and not shorter than from look to look.
-func (b *Brain) spread() float64 {
+func (core *Core) spread() float64 {
 	const shortest = 1.0 / looks
-	return shortest + (1+maxJitter-shortest)*b.jitter()
+	return shortest + (1+maxJitter-shortest)*core.jitter()
 }
 
-// landed returns the tunnel that waited for what has come in, or nil if it no
+// takeAnswer returns the tunnel that waited for what has come in, or nil if it no
 // longer matters.
-func (b *Brain) landed(k Key, what flight, now time.Time) *tunnel {
-	t := b.tunnels[k]
+func (core *Core) takeAnswer(k Key, what flight, now time.Time) *tunnel {
+	t := core.tunnels[k]
 	if t == nil || t.inFlight != what {
 		return nil
 	}
@@ -143,40 +143,40 @@ func (b *Brain) landed(k Key, what flight, now time.Time) *tunnel {
 	t.inFlight, t.stale = none, false
 	switch {
 	case t.gone:
-		b.forget(t)
+		core.forget(t)
 		return nil
 	case !t.watched():
 		return nil
 	case stale:
-		b.hurry(t, now) // the link has changed meanwhile
+		core.hurry(t, now) // the link has changed meanwhile
 		return nil
 	}
 	return t
 }
 
-// alive takes note of a sign of life.
-func (b *Brain) alive(t *tunnel, sign string, now time.Time) {
+// takeSign takes note of a sign of life.
+func (core *Core) takeSign(t *tunnel, sign string, now time.Time) {
 	t.lost = 0
-	stretch := b.jittered()
+	stretch := core.jitterFactor()
 	if t.state != Alive {
-		stretch = b.spread()
+		stretch = core.spread()
 		attrs := []slog.Attr{slog.String("reason", sign)}
 		text := "tunnel alive"
 		if t.state == Silent {
 			text = "tunnel alive again"
 			attrs = append(attrs, slog.Duration("silent", now.Sub(t.since).Round(time.Second)))
 		}
-		b.set(t, Alive, now)
-		b.noteTunnel(t, slog.LevelInfo, text, attrs...)
-		b.tell(t, hook.Alive, sign)
+		core.setState(t, Alive, now)
+		core.logTunnel(t, slog.LevelInfo, text, attrs...)
+		core.callHook(t, hook.Alive, sign)
 	}
-	b.idle(t, now, stretch)
+	core.idle(t, now, stretch)
 }
 
-// silent decides whether lost echoes mean silence, and returns whether that is new. They
+// takeSilence decides whether lost echoes mean silence, and returns whether that is new. They
 // don't on a link that shows signs of life but has never answered an echo: many a router
 // drops them.
-func (b *Brain) silent(t *tunnel, err error, now time.Time) bool {
+func (core *Core) takeSilence(t *tunnel, err error, now time.Time) bool {
 	if t.state == Silent || t.lost < t.settings.Failures || !t.replied && !t.evidence.Last().IsZero() {
 		return false
 	}
@@ -185,8 +185,8 @@ func (b *Brain) silent(t *tunnel, err error, now time.Time) bool {
 	if !t.replied {
 		attrs = append(attrs, slog.String("hint", "if the far end never answers, give its section another `target`"))
 	}
-	b.set(t, Silent, now)
-	b.noteTunnel(t, slog.LevelWarn, "tunnel silent", attrs...)
-	b.tell(t, hook.Silent, reason)
+	core.setState(t, Silent, now)
+	core.logTunnel(t, slog.LevelWarn, "tunnel silent", attrs...)
+	core.callHook(t, hook.Silent, reason)
 	return true
 }

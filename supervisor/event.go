@@ -45,7 +45,7 @@ type Fault struct{ What, Text string }
 
 // Ending says why xl2tpd or the peer is closing a control tunnel.
 type Ending struct {
-	Tunnel Control
+	Tunnel ControlConnection
 	Reason string // in plain words
 	// Unexplained: it is the peer that closes, and it does not say why.
 	Unexplained bool
@@ -79,10 +79,10 @@ type Tick struct{}
 
 // Names of the eyes, as the operator reads them in the log and in STATUS.
 const (
-	EyePPP    = "PPP links"
-	EyeXl2tpd = "xl2tpd"
-	EyeVICI   = "VICI"
-	EyeConfig = "keepalive.conf"
+	WatcherPPP    = "PPP links"
+	WatcherXl2tpd = "xl2tpd"
+	WatcherVICI   = "VICI"
+	WatcherConfig = "keepalive.conf"
 )
 
 // TaskGuard is the Hello guard's name in a Fault that says that it is unavailable.

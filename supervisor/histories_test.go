@@ -172,7 +172,7 @@ func (h *simHost) answerNames() {
 func (h *simHost) silenceVICI(*dialler) {
 	h.silent = h.rng.IntN(2) == 0
 	h.slow = !h.silent
-	h.step(TaskFailed{Task: EyeVICI, Err: lost})
+	h.step(TaskFailed{Task: WatcherVICI, Err: lost})
 }
 
 func (h *simHost) answerVICI() {

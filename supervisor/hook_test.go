@@ -10,7 +10,7 @@ import (
 )
 
 func TestHook(t *testing.T) {
-	n := newBench(t, oneLAC, "[global]\nhook = /bin/tell\n")
+	n := newFixture(t, oneLAC, "[global]\nhook = /bin/tell\n")
 	l := link("ppp0", 5, true)
 	n.links(l)
 	n.counter(l, 70)
@@ -46,7 +46,7 @@ func TestHook(t *testing.T) {
 // Nobody is told of a tunnel that is left alone, or whose section has no hook.
 func TestNoHook(t *testing.T) {
 	for _, text := range []string{"[global]\nhook = /bin/tell\nkeepalive = no\n", "[global]\nhook = /bin/tell\n[lac tokyo]\nhook = off\n"} {
-		n := newBench(t, oneLAC, text)
+		n := newFixture(t, oneLAC, text)
 		n.links(link("ppp0", 5, true))
 		n.links()
 		if len(n.told) > 0 {

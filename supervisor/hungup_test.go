@@ -37,7 +37,7 @@ func TestHungUpIsLeftDown(t *testing.T) {
 			up = false
 		}
 		for range 30 {
-			ours := n.lac(name).ladder
+			ours := n.lac(name).progress
 			ambiguous := ours.busy != StepNone || ours.last == StepHangUp // it may be us
 			switch what := rng.IntN(10); {
 			case what == 0 && !up:
@@ -112,7 +112,7 @@ func TestHungUpBesideAHalfClosedTunnel(t *testing.T) {
 	n.links(inUserspace(link("ppp0", 5, true))...)
 	n.after(time.Second)
 	n.step(Ending{Tunnel: closer, Reason: "hung up on this host", Operator: true})
-	for _, c := range n.b.closes.last {
+	for _, c := range n.b.ends.last {
 		if c.operator {
 			t.Errorf("%+v", c)
 		}
@@ -136,7 +136,7 @@ func TestHungUpCall(t *testing.T) {
 // be a hang-up.
 func TestEndOfALinkWithoutItsSession(t *testing.T) {
 	conf := strings.Replace(redials, "192.0.2.1", "vpn.example.net", 1)
-	n := newBench(t, conf, "[global]\nrecover = full\n")
+	n := newFixture(t, conf, "[global]\nrecover = full\n")
 	s := n.xl2tpd(conf)
 	s.Sessions = []xl2tpd.Session{{Ifindex: 5, Local: closer.Local, Peer: closer.Peer, LocalTunnel: 7}}
 	n.step(s)
@@ -146,7 +146,7 @@ func TestEndOfALinkWithoutItsSession(t *testing.T) {
 	s.Sessions = nil
 	n.step(s)
 	n.links()
-	if l := n.lac("office"); l.last == nil || l.last.failed {
-		t.Errorf("%+v", l.last)
+	if l := n.lac("office"); l.lastEnd == nil || l.lastEnd.failed {
+		t.Errorf("%+v", l.lastEnd)
 	}
 }

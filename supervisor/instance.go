@@ -17,7 +17,7 @@ type instance struct {
 	lacs    map[string]*xl2tpd.Section       // by name in lower case
 	byOuter map[netip.Addr][]*xl2tpd.Section // LAC sections by address of their LNS
 	byOpt   map[string][]*xl2tpd.Section     // all sections by pppoptfile
-	crowds  map[alike]*crowd                 // LAC sections that only their pppoptfile could tell apart
+	groups  map[groupKey]*group              // LAC sections that only their pppoptfile could tell apart
 }
 
 // instanceID names an instance in saved state, where the first one has no name: a host with one
@@ -38,7 +38,7 @@ func newInstance(id string, is xl2tpd.Instance) *instance {
 		lacs:    make(map[string]*xl2tpd.Section),
 		byOuter: make(map[netip.Addr][]*xl2tpd.Section),
 		byOpt:   make(map[string][]*xl2tpd.Section),
-		crowds:  make(map[alike]*crowd),
+		groups:  make(map[groupKey]*group),
 	}
 	if is.Conf == nil {
 		return in
@@ -48,9 +48,9 @@ func newInstance(id string, is xl2tpd.Instance) *instance {
 		in.byOpt[section.PPPOptFile] = append(in.byOpt[section.PPPOptFile], section)
 		if section.Kind == "lac" {
 			in.lacs[xl2tpdconf.Lower(section.Name)] = section
-			in.join(section, alike{section.PPPOptFile, false})
+			in.addToGroup(section, groupKey{section.PPPOptFile, false})
 			if !literal(section) {
-				in.join(section, alike{section.PPPOptFile, true})
+				in.addToGroup(section, groupKey{section.PPPOptFile, true})
 			}
 		}
 		for _, ip := range section.LNSIPs {
@@ -60,12 +60,12 @@ func newInstance(id string, is xl2tpd.Instance) *instance {
 	return in
 }
 
-// join adds a section to those that have so much in common.
-func (in *instance) join(section *xl2tpd.Section, a alike) {
-	c := in.crowds[a]
+// addToGroup adds a section to those that have so much in common.
+func (in *instance) addToGroup(section *xl2tpd.Section, a groupKey) {
+	c := in.groups[a]
 	if c == nil {
-		c = &crowd{}
-		in.crowds[a] = c
+		c = &group{}
+		in.groups[a] = c
 	}
 	c.sections, c.names = append(c.sections, section), append(c.names, in.name(section))
 }
@@ -73,18 +73,18 @@ func (in *instance) join(section *xl2tpd.Section, a alike) {
 // name names a section of the instance.
 func (in *instance) name(s *xl2tpd.Section) name { return name{s.Kind, s.Name, in.id} }
 
-// doubled reports whether another xl2tpd runs with the same file and pipe: which of them a command
+// ambiguousInstance reports whether another xl2tpd runs with the same file and pipe: which of them a command
 // reaches, and has a tunnel, is not to be told.
-func (b *Brain) doubled(in *instance) bool {
-	return slices.ContainsFunc(b.atlas.instances, func(o *instance) bool {
+func (core *Core) ambiguousInstance(in *instance) bool {
+	return slices.ContainsFunc(core.topology.instances, func(o *instance) bool {
 		return o != in && o.Runs() && o.Path == in.Path && o.Pipe == in.Pipe
 	})
 }
 
-// calls is what operators call the xl2tpd of a place; empty: it is the only one, or not known.
-func (a *atlas) calls(p place) string {
+// displayName is what operators call the xl2tpd of a place; empty: it is the only one, or not known.
+func (a *topology) displayName(p identity) string {
 	if !p.known {
 		return ""
 	}
-	return a.called[p.instance]
+	return a.displayNames[p.instance]
 }

@@ -25,7 +25,7 @@ const (
 )
 
 // several returns a host with a second xl2tpd, whose file is the same.
-func (n *bench) several(text string) xl2tpd.Snapshot {
+func (n *fixture) several(text string) xl2tpd.Snapshot {
 	s := n.xl2tpd(text)
 	s.Instances[0].Key = xl2tpd.Key{Path: xl2tpd.DefaultConfPath, Pipe: "/run/xl2tpd/l2tp-control"}
 	s.Instances[0].Process.Start, s.Instances[0].Unit = 1, "xl2tpd.service"
@@ -42,8 +42,8 @@ func ofBranch(l ppp.Link) ppp.Link {
 	return l
 }
 
-func newSeveral(t *testing.T, conf, keepalive string) (*bench, xl2tpd.Snapshot) {
-	n := &bench{t: t, b: New(config.Default(""), func() float64 { return 0.5 }), now: epoch}
+func newSeveral(t *testing.T, conf, keepalive string) (*fixture, xl2tpd.Snapshot) {
+	n := &fixture{t: t, b: New(config.Default(""), func() float64 { return 0.5 }), now: epoch}
 	s := n.several(conf)
 	n.step(s)
 	n.step(n.config(keepalive))
@@ -59,7 +59,7 @@ func TestLinkOfAnotherXl2tpd(t *testing.T) {
 	stranger.Xl2tpdPid = 999
 	n, _ := newSeveral(t, oneLAC, "")
 	n.links(link("ppp0", 5, true), ofBranch(link("ppp1", 6, true)), stranger)
-	n.after(meeting)
+	n.after(sessionWait)
 	got := map[string]string{}
 	for _, r := range n.report() {
 		if r.Link != nil {
@@ -86,20 +86,20 @@ func TestOperatorOfOneInstance(t *testing.T) {
 	hungUp.Tunnel.Owner = s.Instances[1].Process
 	n.step(hungUp)
 	n.links(first)
-	if last := n.lac("office").last; last != nil {
+	if last := n.lac("office").lastEnd; last != nil {
 		t.Errorf("the first one's is hung up too: %+v", last)
 	}
 	other := n.b.lac(name{"lac", "office", instanceID(1, s.Instances[1].Key)})
-	if other.last == nil || !other.last.operator {
-		t.Fatalf("%+v", other.last)
+	if other.lastEnd == nil || !other.lastEnd.operator {
+		t.Fatalf("%+v", other.lastEnd)
 	}
 	n.step(Dials{Daemon: s.Instances[0].Process, Peer: closer.Peer.Addr()})
-	if other.last == nil {
+	if other.lastEnd == nil {
 		t.Error("a dial of the first one has cleared it")
 	}
 	n.step(Dials{Daemon: s.Instances[1].Process, Peer: closer.Peer.Addr()})
-	if other.last != nil {
-		t.Errorf("it was dialled, and is %+v", other.last)
+	if other.lastEnd != nil {
+		t.Errorf("it was dialled, and is %+v", other.lastEnd)
 	}
 }
 
@@ -134,17 +134,17 @@ func TestRecoveryOfOneInstance(t *testing.T) {
 		}
 		return nil
 	})
-	if l := n.b.lac(name{"lac", "tokyo", branchPath + " " + branchPipe}); l.ladder.dials == 0 {
-		t.Errorf("never dialled: %+v", l.ladder)
+	if l := n.b.lac(name{"lac", "tokyo", branchPath + " " + branchPipe}); l.progress.dials == 0 {
+		t.Errorf("never dialled: %+v", l.progress)
 	}
-	if l := n.lac("tokyo"); l.ladder.dials != 0 {
-		t.Errorf("the first one's is dialled: %+v", l.ladder)
+	if l := n.lac("tokyo"); l.progress.dials != 0 {
+		t.Errorf("the first one's is dialled: %+v", l.progress)
 	}
 }
 
 // NetworkManager brings its tunnels back itself.
 func TestNetworkManagersAreLeftToIt(t *testing.T) {
-	n := &bench{t: t, b: New(config.Default(""), func() float64 { return 0.5 }), now: epoch}
+	n := &fixture{t: t, b: New(config.Default(""), func() float64 { return 0.5 }), now: epoch}
 	s := n.several(redials)
 	s.Instances[1].Connection = "d4a4d2b0"
 	n.step(s)
@@ -173,14 +173,14 @@ func TestNetworkManagersAreLeftToIt(t *testing.T) {
 			t.Errorf("%+v", r)
 		}
 	}
-	if m, _ := n.b.Memory(); len(m.Others) != 0 || slices.ContainsFunc(m.LACs, func(k Kept) bool { return k.Instance != "" }) {
+	if m, _ := n.b.SavedState(); len(m.Others) != 0 || slices.ContainsFunc(m.LACs, func(k SavedLAC) bool { return k.Instance != "" }) {
 		t.Errorf("%+v", m)
 	}
 }
 
 // Of two links without a section the one that stays does not show how the other one has ended.
 func TestCloseOfAnUnknownLink(t *testing.T) {
-	n := newBench(t, "", "")
+	n := newFixture(t, "", "")
 	n.step(vici.Snapshot{})
 	one, two := link("ppp0", 5, true), link("ppp1", 6, true)
 	n.links(one, two)
@@ -266,7 +266,7 @@ func TestDialOfAnUnknownOwner(t *testing.T) {
 			case StepDial:
 				t.Errorf("%+v", r)
 			case StepRedial:
-				return ErrWaits
+				return ErrRedialsLater
 			}
 			return nil
 		})

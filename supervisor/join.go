@@ -21,8 +21,8 @@ func (n name) key() string { return n.instance + "\x00" + n.kind + " " + xl2tpdc
 
 func (n name) String() string { return strings.TrimSpace(n.kind + " " + n.name) }
 
-// place is where a link belongs: what the other daemons call its tunnel.
-type place struct {
+// identity is where a link belongs: what the other daemons call its tunnel.
+type identity struct {
 	instance string // of the xl2tpd whose child its pppd is, if known
 	known    bool
 	daemon   int        // the pid of that xl2tpd
@@ -49,14 +49,14 @@ type sa struct {
 func (s sa) there() bool { return s.Established || s.Child }
 
 // lac is the one LAC that a link belongs to.
-func (p place) lac() (n name, ok bool) {
+func (p identity) lac() (n name, ok bool) {
 	if len(p.names) != 1 || p.names[0].kind != "lac" {
 		return name{}, false
 	}
 	return p.names[0], true
 }
 
-func (p place) equal(o place) bool {
+func (p identity) equal(o identity) bool {
 	return p.instance == o.instance && p.known == o.known && p.daemon == o.daemon &&
 		p.outer == o.outer && p.sa == o.sa && p.session == o.session && (sharedBy(p.names, o.names) || slices.Equal(p.names, o.names))
 }
@@ -65,10 +65,10 @@ func (p place) equal(o place) bool {
 // that may belong to any of a thousand LACs.
 func sharedBy(a, b []name) bool { return len(a) == len(b) && len(a) > 0 && &a[0] == &b[0] }
 
-// since returns the place, seen later, of a link whose place was that before. What
+// keepKnown returns the place, seen later, of a link whose place was that before. What
 // has become unsure is still as it was: when xl2tpd ends, its sessions go before its
 // pppds.
-func (p place) since(was place) place {
+func (p identity) keepKnown(was identity) identity {
 	if len(was.names) == 1 && len(p.names) != 1 && (len(p.names) == 0 || slices.Contains(p.names, was.names[0])) {
 		p.names, p.instance, p.known = was.names, was.instance, was.known
 		if !p.outer.IsValid() {
@@ -86,47 +86,47 @@ func (p place) since(was place) place {
 }
 
 // section is the name of the section, or empty if it is not known for sure.
-func (p place) section() string {
+func (p identity) section() string {
 	if len(p.names) != 1 {
 		return ""
 	}
 	return p.names[0].String()
 }
 
-// atlas finds the place of a link. It is built anew from each snapshot, so
+// topology finds the place of a link. It is built anew from each snapshot, so
 // that finding stays cheap with thousands of links.
-type atlas struct {
-	instances []*instance
-	byID      map[string]*instance
-	byPid     map[int]*instance      // of those that run
-	sessions  map[int]xl2tpd.Session // by index of their network device
-	sas       map[netip.Addr]sa      // by outer address of the far end
-	called    map[string]string      // what operators call the instances, by id
+type topology struct {
+	instances    []*instance
+	byID         map[string]*instance
+	byPid        map[int]*instance      // of those that run
+	sessions     map[int]xl2tpd.Session // by index of their network device
+	sas          map[netip.Addr]sa      // by outer address of the far end
+	displayNames map[string]string      // what operators call the instances, by id
 }
 
-// alike is what the LACs of a crowd have in common: their pppoptfile, or that their
+// groupKey is what the LACs of a crowd have in common: their pppoptfile, or that their
 // LNSs are called by names too.
-type alike struct {
+type groupKey struct {
 	optFile string
 	named   bool
 }
 
-type crowd struct {
+type group struct {
 	sections []*xl2tpd.Section
 	names    []name
 }
 
-// chart takes in what is known of every xl2tpd.
-func (a *atlas) chart(s xl2tpd.Snapshot) {
+// updateInstances takes in what is known of every xl2tpd.
+func (a *topology) updateInstances(s xl2tpd.Snapshot) {
 	a.sessions = make(map[int]xl2tpd.Session, len(s.Sessions))
 	for _, session := range s.Sessions {
 		a.sessions[session.Ifindex] = session
 	}
 	a.instances, a.byID, a.byPid = nil, make(map[string]*instance), make(map[int]*instance)
-	a.called = make(map[string]string)
+	a.displayNames = make(map[string]string)
 	for i, called := range s.Names() {
 		in := newInstance(instanceID(i, s.Instances[i].Key), s.Instances[i])
-		a.called[in.id] = called
+		a.displayNames[in.id] = called
 		a.instances = append(a.instances, in)
 		a.byID[in.id] = in
 		if in.Runs() {
@@ -142,12 +142,12 @@ func literal(s *xl2tpd.Section) bool {
 	return ok
 }
 
-// secure takes in what strongSwan says. Of several SAs with one peer the
+// updateSAs takes in what strongSwan says. Of several SAs with one peer the
 // established one counts, and of those the last; not one whose children all carry
 // something else, such as another network's packets. One without children may be another
 // network's too: it gives way to another connection's that carries L2TP. It tells whether that is
 // news.
-func (a *atlas) secure(s vici.Snapshot, now time.Time) bool {
+func (a *topology) updateSAs(s vici.Snapshot, now time.Time) bool {
 	known := a.sas
 	a.sas = make(map[netip.Addr]sa, len(s.SAs))
 	for _, in := range s.SAs {
@@ -155,7 +155,7 @@ func (a *atlas) secure(s vici.Snapshot, now time.Time) bool {
 		is := sa{Name: in.Name, UniqueID: in.UniqueID, State: in.State, Established: in.State == "ESTABLISHED",
 			NAT: in.NATLocal || in.NATRemote}
 		for _, c := range in.Children {
-			if !carries(c, peer) {
+			if !carriesL2TP(c, peer) {
 				is.Others = is.Others || c.Works()
 				continue
 			}
@@ -191,10 +191,10 @@ func (a *atlas) secure(s vici.Snapshot, now time.Time) bool {
 	return !maps.Equal(known, a.sas)
 }
 
-// carries tells whether a CHILD SA can carry a peer's L2TP packets: one that takes UDP, in
+// carriesL2TP tells whether a CHILD SA can carry a peer's L2TP packets: one that takes UDP, in
 // transport mode or with traffic selectors that have the peer itself. A route-based VPN's
 // may have them too, and takes no packet but those that are routed into it.
-func carries(c vici.Child, peer netip.Addr) bool {
+func carriesL2TP(c vici.Child, peer netip.Addr) bool {
 	if len(c.RemoteTS) == 0 {
 		return true
 	}
@@ -202,24 +202,24 @@ func carries(c vici.Child, peer netip.Addr) bool {
 	return vici.TakesL2TP(c.LocalTS, c.RemoteTS) && (!tunnel || !c.RouteBased && vici.Selects(c.RemoteTS, peer))
 }
 
-// find tells where a link belongs. Its sections are those of the xl2tpd whose child its pppd is.
-func (a *atlas) find(l ppp.Link) place {
+// identify tells where a link belongs. Its sections are those of the xl2tpd whose child its pppd is.
+func (a *topology) identify(l ppp.Link) identity {
 	session, kernel := a.sessions[l.Index]
-	p := place{daemon: l.Xl2tpdPid, outer: l.OuterPeer, session: session}
+	p := identity{daemon: l.Xl2tpdPid, outer: l.OuterPeer, session: session}
 	if kernel && session.Peer.IsValid() {
 		p.outer = session.Peer.Addr()
 	}
 	p.outer = p.outer.Unmap()
 	if in := a.byPid[l.Xl2tpdPid]; in != nil {
 		p.instance, p.known = in.id, true
-		in.find(&p, l, kernel)
+		in.identify(&p, l, kernel)
 	}
 	p.sa = a.sas[p.outer]
 	return p
 }
 
-// find finds the sections that a link may come from.
-func (in *instance) find(p *place, l ppp.Link, kernel bool) {
+// identify finds the sections that a link may come from.
+func (in *instance) identify(p *identity, l ppp.Link, kernel bool) {
 	var found []*xl2tpd.Section
 	switch {
 	case in.Conf == nil:
@@ -283,7 +283,7 @@ func (in *instance) dialled(l ppp.Link, outer netip.Addr) ([]*xl2tpd.Section, []
 		return near, nil // pppoptfile was edited since
 	}
 	// An LNS that is called by a name may be any.
-	if c := in.crowds[alike{l.OptFile, outer.IsValid()}]; c != nil {
+	if c := in.groups[groupKey{l.OptFile, outer.IsValid()}]; c != nil {
 		return c.sections, c.names
 	}
 	return nil, nil

@@ -40,7 +40,7 @@ pppoptfile = /etc/ppp/annex
 `
 
 func TestJoin(t *testing.T) {
-	n := &bench{t: t}
+	n := &fixture{t: t}
 	session := func(peer string, lns bool) []xl2tpd.Session {
 		return []xl2tpd.Session{{Ifname: "ppp0", Ifindex: 5, Peer: netip.AddrPortFrom(addr(peer), 1701), LNS: lns}}
 	}
@@ -72,10 +72,10 @@ func TestJoin(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := n.xl2tpd(bothRoles)
 			s.Sessions = c.sessions
-			var a atlas
-			a.chart(s)
+			var a topology
+			a.updateInstances(s)
 			c.link.Name, c.link.Index, c.link.Xl2tpdPid = "ppp0", 5, 100
-			p := a.find(c.link)
+			p := a.identify(c.link)
 			var names []string
 			for _, n := range p.names {
 				names = append(names, n.String())
@@ -92,9 +92,9 @@ func TestJoin(t *testing.T) {
 }
 
 func TestJoinWithoutConf(t *testing.T) {
-	var a atlas
-	a.chart(xl2tpd.Snapshot{Sessions: []xl2tpd.Session{{Ifname: "ppp0", Ifindex: 5, LNS: true, Peer: netip.MustParseAddrPort("192.0.2.1:1701")}}})
-	if p := a.find(ppp.Link{Name: "ppp0", Index: 5}); len(p.names) != 0 || p.outer != addr("192.0.2.1") {
+	var a topology
+	a.updateInstances(xl2tpd.Snapshot{Sessions: []xl2tpd.Session{{Ifname: "ppp0", Ifindex: 5, LNS: true, Peer: netip.MustParseAddrPort("192.0.2.1:1701")}}})
+	if p := a.identify(ppp.Link{Name: "ppp0", Index: 5}); len(p.names) != 0 || p.outer != addr("192.0.2.1") {
 		t.Errorf("%+v", p)
 	}
 }
@@ -104,9 +104,9 @@ func TestJoinSA(t *testing.T) {
 	old := vici.SA{Name: "tokyo", UniqueID: "1", State: "ESTABLISHED", RemoteHost: peer}
 	fresh := vici.SA{Name: "tokyo", UniqueID: "2", State: "ESTABLISHED", RemoteHost: peer}
 	dying := vici.SA{Name: "tokyo", UniqueID: "3", State: "DELETING", RemoteHost: peer}
-	var a atlas
-	a.secure(vici.Snapshot{SAs: []vici.SA{dying, old, fresh, dying}}, time.Time{})
-	if p := a.find(ppp.Link{OuterPeer: addr("192.0.2.1")}); p.sa.UniqueID != "2" {
+	var a topology
+	a.updateSAs(vici.Snapshot{SAs: []vici.SA{dying, old, fresh, dying}}, time.Time{})
+	if p := a.identify(ppp.Link{OuterPeer: addr("192.0.2.1")}); p.sa.UniqueID != "2" {
 		t.Errorf("%+v", p.sa)
 	}
 
@@ -114,12 +114,12 @@ func TestJoinSA(t *testing.T) {
 	site := vici.SA{Name: "site", UniqueID: "9", State: "ESTABLISHED", RemoteHost: peer, Children: []vici.Child{
 		{State: "INSTALLED", Mode: "TUNNEL", RemoteTS: []string{"198.51.100.0/24"}},
 	}}
-	a.secure(vici.Snapshot{SAs: []vici.SA{old, site}}, time.Time{})
+	a.updateSAs(vici.Snapshot{SAs: []vici.SA{old, site}}, time.Time{})
 	if is := a.sas[addr("192.0.2.1")]; is.UniqueID != "1" || is.Child {
 		t.Errorf("%+v", is)
 	}
 	site.Children = append(site.Children, vici.Child{State: "REKEYING", Mode: "TUNNEL", RemoteTS: []string{"192.0.2.1/32[udp/l2f]"}})
-	a.secure(vici.Snapshot{SAs: []vici.SA{old, site}}, time.Time{})
+	a.updateSAs(vici.Snapshot{SAs: []vici.SA{old, site}}, time.Time{})
 	if is := a.sas[addr("192.0.2.1")]; is.UniqueID != "9" || !is.Child {
 		t.Errorf("%+v", is)
 	}
@@ -128,7 +128,7 @@ func TestJoinSA(t *testing.T) {
 	vti := vici.SA{Name: "vti", UniqueID: "10", State: "ESTABLISHED", RemoteHost: peer, Children: []vici.Child{
 		{State: "INSTALLED", Mode: "TUNNEL", RemoteTS: []string{"0.0.0.0/0"}, RouteBased: true},
 	}}
-	a.secure(vici.Snapshot{SAs: []vici.SA{old, vti}}, time.Time{})
+	a.updateSAs(vici.Snapshot{SAs: []vici.SA{old, vti}}, time.Time{})
 	if is := a.sas[addr("192.0.2.1")]; is.UniqueID != "1" || is.Child {
 		t.Errorf("%+v", is)
 	}
@@ -142,12 +142,12 @@ func TestJoinSA(t *testing.T) {
 		{State: "INSTALLED", Mode: "TRANSPORT", LocalTS: []string{"192.0.2.2/32[udp]"}, RemoteTS: []string{"192.0.2.1/32[udp/4789]"}},
 	}}
 	for _, all := range [][]vici.SA{{carrier, office}, {office, carrier}, {vxlan, carrier}, {carrier, vxlan}, {vxlan, office, carrier, office}} {
-		a.secure(vici.Snapshot{SAs: all}, time.Time{})
+		a.updateSAs(vici.Snapshot{SAs: all}, time.Time{})
 		if is := a.sas[addr("192.0.2.1")]; is.UniqueID != "12" || !is.Child {
 			t.Errorf("%+v of %+v", is, all)
 		}
 	}
-	a.secure(vici.Snapshot{SAs: []vici.SA{vxlan}}, time.Time{})
+	a.updateSAs(vici.Snapshot{SAs: []vici.SA{vxlan}}, time.Time{})
 	if is, ok := a.sas[addr("192.0.2.1")]; ok {
 		t.Errorf("VXLAN's SA is L2TP's: %+v", is)
 	}
@@ -156,7 +156,7 @@ func TestJoinSA(t *testing.T) {
 	old.Children = []vici.Child{{State: "REKEYED", Encap: true}}
 	dying.Children = []vici.Child{{State: "DELETING", Encap: true}}
 	for want, sas := range map[bool][]vici.SA{true: {old, fresh}, false: {fresh, dying}} {
-		a.secure(vici.Snapshot{SAs: sas}, time.Time{})
+		a.updateSAs(vici.Snapshot{SAs: sas}, time.Time{})
 		if is := a.sas[addr("192.0.2.1")]; is.UniqueID != "2" || is.Child != want || is.Encap != want {
 			t.Errorf("%+v", is)
 		}
@@ -177,7 +177,7 @@ func TestAmbiguous(t *testing.T) {
 		"disagree": {"[lac tokyo]\nkeepalive = no\n", true, []string{"tunnel up link=ppp0", "can't tell which section"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			n := newBench(t, bothRoles, c.conf)
+			n := newFixture(t, bothRoles, c.conf)
 			n.links(l)
 			if on := len(n.actions) == 1; on != c.on {
 				t.Errorf("on: %v", on)
@@ -198,17 +198,17 @@ func TestJoinSAsAge(t *testing.T) {
 	}
 	is := at(0)
 	is.State = "CONNECTING"
-	var a atlas
-	a.secure(vici.Snapshot{SAs: []vici.SA{is}}, epoch.Add(-time.Second))
+	var a topology
+	a.updateSAs(vici.Snapshot{SAs: []vici.SA{is}}, epoch.Add(-time.Second))
 	for i, after := range []time.Duration{300 * time.Millisecond, 1200 * time.Millisecond, 2900 * time.Millisecond} {
-		news := a.secure(vici.Snapshot{SAs: []vici.SA{at(after)}}, epoch.Add(after))
+		news := a.updateSAs(vici.Snapshot{SAs: []vici.SA{at(after)}}, epoch.Add(after))
 		if since := a.sas[addr("192.0.2.1")].Since; news != (i == 0) || !since.Equal(epoch.Add(300*time.Millisecond)) {
 			t.Errorf("after %v: since %v, news: %v", after, since, news)
 		}
 	}
 	is = at(time.Second)
 	is.UniqueID = "2"
-	a.secure(vici.Snapshot{SAs: []vici.SA{is}}, epoch.Add(time.Minute))
+	a.updateSAs(vici.Snapshot{SAs: []vici.SA{is}}, epoch.Add(time.Minute))
 	if since := a.sas[addr("192.0.2.1")].Since; !since.Equal(epoch.Add(59 * time.Second)) {
 		t.Errorf("another one since %v", since)
 	}

@@ -13,15 +13,15 @@ var origin0 = time.Unix(1_000_000, 0)
 
 // climbs plays a ladder for a time: it is in that situation, and each step ends at
 // once with what result says. It returns the steps and when they were taken.
-func climbs(l *ladder, span time.Duration, is func(time.Duration) situation, result func(Step) error) (steps []Step, at []time.Duration) {
+func climbs(l *progress, span time.Duration, is func(time.Duration) situation, result func(Step) error) (steps []Step, at []time.Duration) {
 	for t := time.Duration(0); t <= span; t += 100 * time.Millisecond {
 		now := origin0.Add(t)
-		step, _ := l.climb(is(t), true, 0.5, now)
+		step, _ := l.advance(is(t), true, 0.5, now)
 		if step == StepLook || step == StepAsk {
-			l.done(result(step), is(t), 0.5, now)
+			l.stepDone(result(step), is(t), 0.5, now)
 		} else if step != StepNone {
 			steps, at = append(steps, step), append(at, t.Round(time.Second))
-			l.done(result(step), is(t), 0.5, now)
+			l.stepDone(result(step), is(t), 0.5, now)
 		}
 	}
 	return steps, at
@@ -30,10 +30,10 @@ func climbs(l *ladder, span time.Duration, is func(time.Duration) situation, res
 // A LAC that was perhaps hung up gets a new SA less and less often.
 func TestPerhapsHungUpIsRenewedSeldom(t *testing.T) {
 	for name, is := range map[string]situation{
-		"up, and silent": {wish: wishFull, daemon: true, secured: true, unclear: true, up: true, quiet: deadAfter, redial: time.Minute},
-		"down":           {wish: wishFull, daemon: true, secured: true, unclear: true, redial: time.Minute},
+		"up, and silent": {goal: goalFull, daemon: true, secured: true, mayBeHungUp: true, up: true, quiet: deadAfter, redial: time.Minute},
+		"down":           {goal: goalFull, daemon: true, secured: true, mayBeHungUp: true, redial: time.Minute},
 	} {
-		var l ladder
+		var l progress
 		steps, at := climbs(&l, 6*time.Hour, func(time.Duration) situation { return is }, func(Step) error { return nil })
 		for i, step := range steps {
 			if step != StepRenew || i > 1 && at[i]-at[i-1] < at[i-1]-at[i-2] {
@@ -48,7 +48,7 @@ func TestPerhapsHungUpIsRenewedSeldom(t *testing.T) {
 }
 
 func TestLadder(t *testing.T) {
-	down := situation{wish: wishFull, daemon: true, secured: true}
+	down := situation{goal: goalFull, daemon: true, secured: true}
 	for _, tt := range []struct {
 		name   string
 		is     func(*situation)
@@ -58,7 +58,7 @@ func TestLadder(t *testing.T) {
 	}{
 		{"nobody redials", func(*situation) {}, nil, []Step{StepDial, StepRenew, StepDial}, []int{3, 38, 38}},
 		{"xl2tpd redials", func(s *situation) { s.owner, s.redial = 24*time.Hour, 30*time.Second }, nil, []Step{StepRenew}, []int{65}},
-		{"xl2tpd redials, no IPsec", func(s *situation) { s.wish, s.owner, s.redial = wishRedial, 24*time.Hour, 30*time.Second }, nil, nil, nil},
+		{"xl2tpd redials, no IPsec", func(s *situation) { s.goal, s.owner, s.redial = goalRedial, 24*time.Hour, 30*time.Second }, nil, nil, nil},
 		{"xl2tpd has given up", func(s *situation) { s.owner, s.redial = 50*time.Second, 30*time.Second }, nil, []Step{StepDial}, []int{65}},
 		{"the SA is lost", func(s *situation) { s.secured, s.owner, s.redial = false, 24*time.Hour, 30*time.Second }, nil,
 			[]Step{StepSecure, StepSecure, StepSecure}, []int{3, 8, 18}},
@@ -67,33 +67,33 @@ func TestLadder(t *testing.T) {
 			[]Step{StepSecure}, []int{3}},
 		{"the SA does not come", func(s *situation) { s.secured = false }, map[Step]error{StepSecure: errors.New("timeout")},
 			[]Step{StepSecure, StepSecure, StepSecure, StepSecure}, []int{3, 8, 18, 38}},
-		{"no IPsec", func(s *situation) { s.secured = false }, map[Step]error{StepSecure: ErrPlain}, []Step{StepSecure, StepDial}, []int{3, 3}},
+		{"no IPsec", func(s *situation) { s.secured = false }, map[Step]error{StepSecure: ErrNoConnection}, []Step{StepSecure, StepDial}, []int{3, 3}},
 		{"no route", func(s *situation) {}, map[Step]error{StepDial: ErrNoRoute}, []Step{StepDial, StepDial, StepDial}, []int{3, 5, 7}},
-		{"only redial", func(s *situation) { s.wish, s.secured = wishRedial, false }, nil, []Step{StepDial, StepDial}, []int{3, 38}},
-		{"the peer was silent", func(s *situation) { s.lost, s.free = true, origin0.Add(33*time.Second) }, nil,
+		{"only redial", func(s *situation) { s.goal, s.secured = goalRedial, false }, nil, []Step{StepDial, StepDial}, []int{3, 38}},
+		{"the peer was silent", func(s *situation) { s.lost, s.closedAt = true, origin0.Add(33*time.Second) }, nil,
 			[]Step{StepRenew, StepDial}, []int{3, 33}},
 		{"a call is stuck", func(s *situation) { s.stuck, s.owner = true, 24*time.Hour }, nil, []Step{StepHangUp, StepHangUp}, []int{0, 35}},
-		{"nothing is wanted", func(s *situation) { s.wish = wishNothing }, nil, nil, nil},
+		{"nothing is wanted", func(s *situation) { s.goal = goalNone }, nil, nil, nil},
 		{"no xl2tpd", func(s *situation) { s.daemon = false }, nil, nil, nil},
 		{"well", func(s *situation) { s.up = true }, nil, nil, nil},
 		{"silent, and the peer does not answer", func(s *situation) { s.up, s.quiet = true, time.Second }, nil,
 			[]Step{StepRenew, StepHangUp, StepHangUp}, []int{0, 3, 38}},
 		{"silent, and the peer speaks", func(s *situation) { s.up, s.quiet = true, time.Second }, map[Step]error{StepAsk: ErrAlive}, nil, nil},
 		{"silent, and nobody knows", func(s *situation) { s.up, s.quiet = true, time.Second }, map[Step]error{StepAsk: lost}, nil, nil},
-		{"silent and dead, only redial", func(s *situation) { s.wish, s.up, s.quiet = wishRedial, true, time.Second }, nil,
+		{"silent and dead, only redial", func(s *situation) { s.goal, s.up, s.quiet = goalRedial, true, time.Second }, nil,
 			[]Step{StepHangUp, StepHangUp}, []int{0, 35}},
 		{"dead", func(s *situation) { s.up, s.quiet = true, deadAfter }, nil, []Step{StepRenew}, []int{0}},
 		{"dead, but the peer speaks", func(s *situation) { s.up, s.quiet = true, deadAfter }, map[Step]error{StepRenew: ErrAlive},
 			[]Step{StepRenew, StepRenew}, []int{0, 10}},
-		{"dead, only redial", func(s *situation) { s.wish, s.up, s.quiet = wishRedial, true, deadAfter }, map[Step]error{StepAsk: lost}, nil, nil},
-		{"without its SA", func(s *situation) { s.up, s.secured, s.bare, s.owner = true, false, true, 24*time.Hour }, nil,
+		{"dead, only redial", func(s *situation) { s.goal, s.up, s.quiet = goalRedial, true, deadAfter }, map[Step]error{StepAsk: lost}, nil, nil},
+		{"without its SA", func(s *situation) { s.up, s.secured, s.withoutSA, s.owner = true, false, true, 24*time.Hour }, nil,
 			[]Step{StepSecure, StepSecure}, []int{3, 8}},
-		{"without its SA, only redial", func(s *situation) { s.wish, s.up, s.secured, s.bare = wishRedial, true, false, true }, nil, nil, nil},
-		{"stuck", func(s *situation) { s.wish, s.up, s.quiet = wishRedial, true, stuckAfter }, nil, []Step{StepHangUp, StepHangUp}, []int{0, 35}},
+		{"without its SA, only redial", func(s *situation) { s.goal, s.up, s.secured, s.withoutSA = goalRedial, true, false, true }, nil, nil, nil},
+		{"stuck", func(s *situation) { s.goal, s.up, s.quiet = goalRedial, true, stuckAfter }, nil, []Step{StepHangUp, StepHangUp}, []int{0, 35}},
 	} {
 		is := down
 		tt.is(&is)
-		steps, at := climbs(&ladder{}, 69*time.Second, func(time.Duration) situation { return is }, func(s Step) error { return tt.result[s] })
+		steps, at := climbs(&progress{}, 69*time.Second, func(time.Duration) situation { return is }, func(s Step) error { return tt.result[s] })
 		var want []time.Duration
 		for _, s := range tt.at {
 			want = append(want, time.Duration(s)*time.Second)
@@ -114,12 +114,12 @@ func TestLadderRedials(t *testing.T) {
 		at     []time.Duration
 	}{
 		{nil, []Step{StepSecure, StepRedial, StepRenew, StepRedial}, []time.Duration{3, 3, 38, 38}},
-		{ErrWaits, []Step{StepSecure, StepRedial, StepRenew, StepRedial}, []time.Duration{3, 3, 68, 68}},
+		{ErrRedialsLater, []Step{StepSecure, StepRedial, StepRenew, StepRedial}, []time.Duration{3, 3, 68, 68}},
 	} {
-		var l ladder
+		var l progress
 		secured := false
 		steps, at := climbs(&l, 80*time.Second, func(time.Duration) situation {
-			return situation{wish: wishFull, daemon: true, secured: secured, owner: 24 * time.Hour, redial: 30 * time.Second}
+			return situation{goal: goalFull, daemon: true, secured: secured, owner: 24 * time.Hour, redial: 30 * time.Second}
 		}, func(s Step) error {
 			secured = true
 			if s == StepRedial {
@@ -138,11 +138,11 @@ func TestLadderRedials(t *testing.T) {
 
 // Without IPsec a call may get stuck too, after it has been found that there is none.
 func TestLadderStuckInTheClear(t *testing.T) {
-	steps, at := climbs(&ladder{}, 80*time.Second, func(t time.Duration) situation {
-		return situation{wish: wishFull, daemon: true, lost: true, owner: 24 * time.Hour, redial: 30 * time.Second, stuck: t >= callTime}
+	steps, at := climbs(&progress{}, 80*time.Second, func(t time.Duration) situation {
+		return situation{goal: goalFull, daemon: true, lost: true, owner: 24 * time.Hour, redial: 30 * time.Second, stuck: t >= callTime}
 	}, func(s Step) error {
 		if s == StepSecure {
-			return ErrPlain
+			return ErrNoConnection
 		}
 		return nil
 	})
@@ -153,8 +153,8 @@ func TestLadderStuckInTheClear(t *testing.T) {
 
 // A wrong password: each dial is answered, none brings a link.
 func TestLadderPatience(t *testing.T) {
-	is := situation{wish: wishFull, daemon: true, secured: true}
-	steps, at := climbs(&ladder{}, time.Hour, func(time.Duration) situation { return is }, func(Step) error { return nil })
+	is := situation{goal: goalFull, daemon: true, secured: true}
+	steps, at := climbs(&progress{}, time.Hour, func(time.Duration) situation { return is }, func(Step) error { return nil })
 	dials := 0
 	for _, s := range steps {
 		if s == StepDial {
@@ -176,9 +176,9 @@ func TestLadderLooks(t *testing.T) {
 	for deaf, limit := range map[bool]time.Duration{false: lnsLook, true: maxPause} {
 		cut, dead := time.Hour, errors.New("no answer")
 		now := time.Duration(0)
-		steps, at := climbs(&ladder{}, cut+10*time.Minute, func(t time.Duration) situation {
+		steps, at := climbs(&progress{}, cut+10*time.Minute, func(t time.Duration) situation {
 			now = t
-			return situation{wish: wishFull, daemon: true}
+			return situation{goal: goalFull, daemon: true}
 		}, func(s Step) error {
 			if now < cut || deaf && s == StepLook {
 				return dead
@@ -197,14 +197,14 @@ func TestLadderLooks(t *testing.T) {
 
 // A tunnel that comes up and closes again at once is not dialled in a row.
 func TestLadderFlapping(t *testing.T) {
-	var l ladder
+	var l progress
 	up := false
 	var upUntil time.Duration
 	now := time.Duration(0)
 	steps, at := climbs(&l, time.Hour, func(t time.Duration) situation {
 		now = t
 		up = t < upUntil
-		return situation{wish: wishFull, daemon: true, secured: true, up: up}
+		return situation{goal: goalFull, daemon: true, secured: true, up: up}
 	}, func(s Step) error {
 		if s == StepDial {
 			upUntil = now + 2*time.Second
@@ -225,31 +225,31 @@ func TestLadderFlapping(t *testing.T) {
 // has been silent for long; IPsec is left alone where only redialling is wanted.
 func TestLadderHistories(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		var l ladder
+		var l progress
 		now := origin0
 		var failed time.Time
-		s := situation{wish: wishFull, daemon: true}
+		s := situation{goal: goalFull, daemon: true}
 		for range rapid.IntRange(1, 60).Draw(t, "events") {
 			now = now.Add(time.Duration(rapid.Int64Range(0, int64(2*time.Minute)).Draw(t, "wait")))
 			switch rapid.IntRange(0, 8).Draw(t, "what") {
 			case 0:
-				s.wish = rapid.SampledFrom([]wish{wishNothing, wishRedial, wishFull}).Draw(t, "wish")
+				s.goal = rapid.SampledFrom([]goal{goalNone, goalRedial, goalFull}).Draw(t, "wish")
 			case 1:
 				s.daemon = rapid.Bool().Draw(t, "daemon")
 			case 2:
 				s.up, s.quiet = rapid.Bool().Draw(t, "up"), 0
-				s.bare, s.stuck = s.bare && s.up, s.stuck && !s.up
+				s.withoutSA, s.stuck = s.withoutSA && s.up, s.stuck && !s.up
 				if s.up {
 					s.quiet = time.Duration(rapid.SampledFrom([]int64{0, 0, int64(time.Second), int64(deadAfter), int64(stuckAfter)}).Draw(t, "quiet"))
 				}
 			case 3:
 				s.secured = rapid.Bool().Draw(t, "secured")
-				s.bare = !s.secured && s.up && rapid.Bool().Draw(t, "bare")
+				s.withoutSA = !s.secured && s.up && rapid.Bool().Draw(t, "bare")
 			case 4:
 				s.owner = time.Duration(rapid.SampledFrom([]int64{0, int64(time.Hour)}).Draw(t, "owner"))
 				s.redial = min(s.owner, 30*time.Second)
 			case 5:
-				s.lost, s.free = true, now.Add(dyingFor)
+				s.lost, s.closedAt = true, now.Add(closingTime)
 			case 6:
 				s.stuck = !s.up && rapid.Bool().Draw(t, "stuck")
 			default:
@@ -257,19 +257,19 @@ func TestLadderHistories(t *testing.T) {
 					break
 				}
 				done := l.busy
-				err := rapid.SampledFrom([]error{nil, nil, ErrNoRoute, ErrPlain, ErrAlive, ErrWaits, errors.New("other")}).Draw(t, "result")
-				l.done(err, s, rapid.Float64Range(0, 0.999).Draw(t, "jitter"), now)
+				err := rapid.SampledFrom([]error{nil, nil, ErrNoRoute, ErrNoConnection, ErrAlive, ErrRedialsLater, errors.New("other")}).Draw(t, "result")
+				l.stepDone(err, s, rapid.Float64Range(0, 0.999).Draw(t, "jitter"), now)
 				if failed = (time.Time{}); err != nil && err.Error() == "other" && !l.since.IsZero() && done != StepLook && done != StepAsk {
 					failed = now
 				}
 			}
 			busy := l.busy
-			step, again := l.climb(s, true, 0.5, now)
-			if s.well() {
+			step, again := l.advance(s, true, 0.5, now)
+			if s.isWell() {
 				failed = time.Time{}
 			}
 			switch {
-			case (step == StepLook || step == StepAsk && s.silent()) && busy == StepNone && s.wish != wishNothing && !s.well():
+			case (step == StepLook || step == StepAsk && s.silent()) && busy == StepNone && s.goal != goalNone && !s.isWell():
 				continue
 			case step == StepNone:
 				if !again.IsZero() && !again.After(now) {
@@ -278,17 +278,17 @@ func TestLadderHistories(t *testing.T) {
 				continue
 			case busy != StepNone:
 				t.Fatalf("%v while %v", step, busy)
-			case s.wish == wishNothing || !s.daemon || s.well():
+			case s.goal == goalNone || !s.daemon || s.isWell():
 				t.Fatalf("%v in %+v", step, s)
-			case step == StepDial && (s.up || now.Before(s.free) || now.Before(l.since.Add(s.owner))):
+			case step == StepDial && (s.up || now.Before(s.closedAt) || now.Before(l.since.Add(s.owner))):
 				t.Fatalf("%v in %+v", step, s)
 			case step == StepRedial && (s.up || !s.secured || !now.Before(l.since.Add(s.owner))):
 				t.Fatalf("%v in %+v", step, s)
-			case step == StepHangUp && s.quiet < stuckAfter && !s.stuck && !(l.dead && s.silent()):
+			case step == StepHangUp && s.quiet < stuckAfter && !s.stuck && !(l.peerSilent && s.silent()):
 				t.Fatalf("%v in %+v", step, s)
-			case step == StepRenew && s.silent() && s.quiet < deadAfter && !l.dead:
+			case step == StepRenew && s.silent() && s.quiet < deadAfter && !l.peerSilent:
 				t.Fatalf("%v though nothing proves that the peer of %+v is dead", step, s)
-			case s.wish == wishRedial && (step == StepSecure || step == StepRenew):
+			case s.goal == goalRedial && (step == StepSecure || step == StepRenew):
 				t.Fatalf("%v though only redialling is wanted", step)
 			case !failed.IsZero() && now.Sub(failed) < minPause:
 				t.Fatalf("%v %v after a failure", step, now.Sub(failed))
@@ -300,8 +300,8 @@ func TestLadderHistories(t *testing.T) {
 // Who had no answer from the LNS before, and has one now, does not even wait for charon's
 // own new try.
 func TestLadderOfWhoIsBack(t *testing.T) {
-	is := situation{wish: wishFull, daemon: true, trying: true, owner: 24 * time.Hour}
-	l := &ladder{since: origin0, last: StepDial, next: origin0.Add(answerTime), failed: 1, deaf: true}
+	is := situation{goal: goalFull, daemon: true, trying: true, owner: 24 * time.Hour}
+	l := &progress{since: origin0, last: StepDial, next: origin0.Add(answerTime), failed: 1, lnsSilent: true}
 	steps, at := climbs(l, grace-time.Second, func(time.Duration) situation { return is }, func(Step) error { return nil })
 	if !slices.Equal(steps, []Step{StepSecure}) || at[0] != 0 {
 		t.Errorf("%v at %v", steps, at)

@@ -21,44 +21,44 @@ const (
 	maxQuestions = 512
 )
 
-// Hands are what the loop acts with. All may be called from many goroutines.
-type Hands struct {
+// Executors are what the loop acts with. All may be called from many goroutines.
+type Executors struct {
 	Echo     func(context.Context, probe.Request) probe.Result
 	Received func(indexes []int) []ppp.Count
 	Recover  func(context.Context, Recover) error
 	Hook     func(hook.Event) // does not block
 }
 
-// Front is whom the loop tells how it goes. Each func is called from the
+// Notifier is whom the loop tells how it goes. Each func is called from the
 // loop's goroutine and must not block.
-type Front struct {
+type Notifier struct {
 	Ready  func()       // once, when every eye has had its first look
 	Status func(string) // whenever the text changes
 	Pulse  time.Duration
-	Beat   func()       // every half Pulse or so while the brain gets on with its work
-	Keep   func(Memory) // whenever the next brain is to be told something else
+	Beat   func()           // every half Pulse or so while the brain gets on with its work
+	Keep   func(SavedState) // whenever the next brain is to be told something else
 }
 
 // Loop owns a Brain.
 type Loop struct {
-	brain *Brain
-	hands Hands
-	front Front
-	log   *slog.Logger
-	inbox *inbox
+	core      *Core
+	executors Executors
+	notifier  Notifier
+	log       *slog.Logger
+	inbox     *inbox
 
-	echoes    crew
-	counters  crew
-	steps     crew                       // of recovery
-	questions crew                       // those of them that only ask
+	echoes    workers
+	counters  workers
+	steps     workers                    // of recovery
+	questions workers                    // those of them that only ask
 	cancels   map[Key]context.CancelFunc // of echoes
 }
 
 // NewLoop makes a loop; it does nothing before Run.
-func NewLoop(brain *Brain, hands Hands, front Front, log *slog.Logger) *Loop {
+func NewLoop(brain *Core, hands Executors, front Notifier, log *slog.Logger) *Loop {
 	return &Loop{
-		brain: brain, hands: hands, front: front, log: log, inbox: new(inbox),
-		echoes: crew{free: maxEchoes}, counters: crew{free: maxCounters}, steps: crew{free: maxTurns}, questions: crew{free: maxQuestions},
+		core: brain, executors: hands, notifier: front, log: log, inbox: new(inbox),
+		echoes: workers{free: maxEchoes}, counters: workers{free: maxCounters}, steps: workers{free: maxSlots}, questions: workers{free: maxQuestions},
 		cancels: make(map[Key]context.CancelFunc),
 	}
 }
@@ -72,12 +72,12 @@ type readings []Counter
 
 // question has something looked up by the brain's own goroutine.
 type question struct {
-	look func(*Brain)
+	look func(*Core)
 	done chan struct{}
 }
 
 // ask returns false if ctx ends before look could be called.
-func (l *Loop) ask(ctx context.Context, look func(*Brain)) bool {
+func (l *Loop) ask(ctx context.Context, look func(*Core)) bool {
 	q := question{look, make(chan struct{})}
 	l.Post(q)
 	select {
@@ -88,15 +88,15 @@ func (l *Loop) ask(ctx context.Context, look func(*Brain)) bool {
 	}
 }
 
-// Witnesses is Brain.Witnesses; it returns nothing if ctx ends first.
-func (l *Loop) Witnesses(ctx context.Context, c Control) (links []Tunnel, certain bool) {
+// LinksOf is Brain.Witnesses; it returns nothing if ctx ends first.
+func (l *Loop) LinksOf(ctx context.Context, c ControlConnection) (links []Tunnel, certain bool) {
 	type witnesses struct {
 		links   []Tunnel
 		certain bool
 	}
 	answer := make(chan witnesses, 1) // ours alone, should we be gone by then
-	if l.ask(ctx, func(b *Brain) {
-		links, certain := b.Witnesses(c)
+	if l.ask(ctx, func(b *Core) {
+		links, certain := b.LinksOf(c)
 		answer <- witnesses{links, certain}
 	}) {
 		w := <-answer
@@ -115,40 +115,40 @@ func (l *Loop) Run(ctx context.Context) error {
 	for {
 		now := time.Now()
 		for _, ev := range l.inbox.take() {
-			l.arrived(ev)
+			l.jobDone(ev)
 			switch ev := ev.(type) {
 			case question:
-				ev.look(l.brain)
+				ev.look(l.core)
 				close(ev.done)
 			case readings:
 				for _, c := range ev {
-					l.act(ctx, l.brain.Step(c, now))
+					l.act(ctx, l.core.Step(c, now))
 				}
 			default:
-				l.act(ctx, l.brain.Step(ev, now))
+				l.act(ctx, l.core.Step(ev, now))
 			}
 		}
-		l.act(ctx, l.brain.Step(Tick{}, now))
-		if s := l.brain.Status(); s != status {
+		l.act(ctx, l.core.Step(Tick{}, now))
+		if s := l.core.Status(); s != status {
 			status = s
-			l.front.Status(s)
+			l.notifier.Status(s)
 		}
-		if m, news := l.brain.Memory(); news {
-			l.front.Keep(m)
+		if m, news := l.core.SavedState(); news {
+			l.notifier.Keep(m)
 		}
-		if now.Sub(beat) >= l.front.Pulse/2 {
+		if now.Sub(beat) >= l.notifier.Pulse/2 {
 			beat = now
-			l.front.Beat()
+			l.notifier.Beat()
 		}
 
-		wait := beat.Add(l.front.Pulse / 2).Sub(now)
-		if at, ok := l.brain.NextWake(); ok {
+		wait := beat.Add(l.notifier.Pulse / 2).Sub(now)
+		if at, ok := l.core.NextWake(); ok {
 			wait = min(wait, at.Sub(now))
 		}
 		timer.Reset(wait)
 		select {
 		case <-ctx.Done():
-			l.rest() // unless the brain has panicked: then nobody knows who is still out
+			l.drain() // unless the brain has panicked: then nobody knows who is still out
 			return ctx.Err()
 		case <-l.inbox.wake.C():
 		case <-timer.C:
@@ -156,8 +156,8 @@ func (l *Loop) Run(ctx context.Context) error {
 	}
 }
 
-// arrived frees what a job that has ended was holding.
-func (l *Loop) arrived(ev Event) {
+// jobDone frees what a job that has ended was holding.
+func (l *Loop) jobDone(ev Event) {
 	switch ev := ev.(type) {
 	case readings:
 		l.counters.done()
@@ -167,12 +167,12 @@ func (l *Loop) arrived(ev Event) {
 		delete(l.cancels, k)
 		l.echoes.done()
 	case Recovered:
-		l.crew(ev.Step).done()
+		l.workersFor(ev.Step).done()
 	}
 }
 
-// crew is who takes a step of recovery.
-func (l *Loop) crew(s Step) *crew {
+// workersFor is who takes a step of recovery.
+func (l *Loop) workersFor(s Step) *workers {
 	if s.asks() {
 		return &l.questions
 	}
@@ -190,15 +190,15 @@ func (l *Loop) act(ctx context.Context, actions []Action) {
 			l.cancels[key(a.Link, a.Index)] = cancel
 			l.echoes.start(func() { l.Post(l.echo(ctx, a.Request)) })
 		case Recover:
-			l.crew(a.Step).start(func() { l.Post(l.recover(ctx, a)) })
+			l.workersFor(a.Step).start(func() { l.Post(l.recover(ctx, a)) })
 		case CancelEcho:
 			l.cancels[a.Link]()
 		case CallHook:
-			l.hands.Hook(a.Event)
+			l.executors.Hook(a.Event)
 		case Note:
 			l.log.LogAttrs(ctx, a.Level, a.Text, a.Attrs...)
 		case Ready:
-			l.front.Ready()
+			l.notifier.Ready()
 		}
 	}
 	if len(toRead) > 0 {
@@ -206,14 +206,14 @@ func (l *Loop) act(ctx context.Context, actions []Action) {
 	}
 }
 
-// rest waits until no job runs any more. Jobs that wait for their turn are
+// drain waits until no job runs any more. Jobs that wait for their turn are
 // dropped: ctx has ended.
-func (l *Loop) rest() {
+func (l *Loop) drain() {
 	l.echoes.waiting, l.counters.waiting, l.steps.waiting, l.questions.waiting = nil, nil, nil, nil
-	for l.echoes.free < maxEchoes || l.counters.free < maxCounters || l.steps.free < maxTurns || l.questions.free < maxQuestions {
+	for l.echoes.free < maxEchoes || l.counters.free < maxCounters || l.steps.free < maxSlots || l.questions.free < maxQuestions {
 		<-l.inbox.wake.C()
 		for _, ev := range l.inbox.take() {
-			l.arrived(ev)
+			l.jobDone(ev)
 		}
 	}
 	for _, cancel := range l.cancels {
@@ -229,8 +229,8 @@ func (l *Loop) count(links []Key) readings {
 	}
 	var err error
 	counts := func() []ppp.Count {
-		defer l.caught("counter", &err)
-		return l.hands.Received(indexes)
+		defer l.catchPanic("counter", &err)
+		return l.executors.Received(indexes)
 	}()
 	for i := range all {
 		all[i].Err = err
@@ -243,16 +243,16 @@ func (l *Loop) count(links []Key) readings {
 
 func (l *Loop) echo(ctx context.Context, req probe.Request) (res probe.Result) {
 	res = probe.Result{Link: req.Link, Index: req.Index, Target: req.Target}
-	defer l.caught("echo", &res.Err)
-	res = l.hands.Echo(ctx, req)
+	defer l.catchPanic("echo", &res.Err)
+	res = l.executors.Echo(ctx, req)
 	if l.log.Enabled(ctx, slog.LevelDebug) {
-		l.noteEcho(res)
+		l.logEcho(res)
 	}
 	return res
 }
 
-// noteEcho is a line for the log about one echo request, for those who look for a fault.
-func (l *Loop) noteEcho(r probe.Result) {
+// logEcho is a line for the log about one echo request, for those who look for a fault.
+func (l *Loop) logEcho(r probe.Result) {
 	attrs := []slog.Attr{slog.String("link", r.Link), slog.String("target", r.Target.String())}
 	text := "echo request answered"
 	if r.Err != nil {
@@ -265,13 +265,13 @@ func (l *Loop) noteEcho(r probe.Result) {
 
 func (l *Loop) recover(ctx context.Context, r Recover) (ev Recovered) {
 	ev = Recovered{LAC: r.LAC, Step: r.Step}
-	defer l.caught("recovery", &ev.Err)
-	ev.Err = l.hands.Recover(ctx, r)
+	defer l.catchPanic("recovery", &ev.Err)
+	ev.Err = l.executors.Recover(ctx, r)
 	return ev
 }
 
-// caught turns a panic of a hand into its error.
-func (l *Loop) caught(hand string, err *error) {
+// catchPanic turns a panic of a hand into its error.
+func (l *Loop) catchPanic(hand string, err *error) {
 	if p := recover(); p != nil {
 		l.log.Error(hand+" panicked", "panic", p, "stack", string(debug.Stack()))
 		*err = fmt.Errorf("panic: %v", p)

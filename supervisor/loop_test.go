@@ -49,13 +49,13 @@ func live(t *testing.T, d time.Duration, f func(h *host)) *host {
 	synctest.Test(t, func(t *testing.T) {
 		h.began = time.Now()
 		h.loop = NewLoop(New(config.Default(""), func() float64 { return 0 }),
-			Hands{Echo: h.echo, Received: h.received},
-			Front{
+			Executors{Echo: h.echo, Received: h.received},
+			Notifier{
 				Ready:  func() { h.readied++ },
 				Status: func(s string) { h.status = append(h.status, s) },
 				Pulse:  10 * time.Second,
 				Beat:   func() { h.beats = append(h.beats, time.Since(h.began)) },
-				Keep:   func(Memory) {},
+				Keep:   func(SavedState) {},
 			}, slog.New(slog.NewTextHandler(&h.log, nil)))
 		ctx, cancel := context.WithTimeout(t.Context(), d)
 		defer cancel()
@@ -197,9 +197,9 @@ func TestLoopEndsDuringEchoes(t *testing.T) {
 
 // At the end the others finish what they do, and what waits for its turn is dropped too.
 func TestLoopDropsWhatWaits(t *testing.T) {
-	l := NewLoop(New(config.Default(""), nil), Hands{}, Front{}, slog.Default())
+	l := NewLoop(New(config.Default(""), nil), Executors{}, Notifier{}, slog.Default())
 	for _, tc := range []struct {
-		crew *crew
+		crew *workers
 		ends Event
 	}{
 		{&l.counters, readings{}},
@@ -214,7 +214,7 @@ func TestLoopDropsWhatWaits(t *testing.T) {
 			l.Post(tc.ends)
 		})
 	}
-	l.rest()
+	l.drain()
 }
 
 func TestLoopBoundsEchoes(t *testing.T) {
@@ -269,14 +269,14 @@ func TestLoopHandPanics(t *testing.T) {
 // A brain that panics ends the process, whoever is still out: systemd starts another.
 func TestLoopBrainPanics(t *testing.T) {
 	asked, over := make(chan struct{}), make(chan struct{})
-	l := NewLoop(New(config.Default(""), func() float64 { return 0 }), Hands{
+	l := NewLoop(New(config.Default(""), func() float64 { return 0 }), Executors{
 		Echo: func(context.Context, probe.Request) probe.Result {
 			close(asked)
 			<-over
 			return probe.Result{}
 		},
 		Received: func(indexes []int) []ppp.Count { return make([]ppp.Count, len(indexes)) },
-	}, Front{Ready: func() {}, Status: func(string) {}, Pulse: time.Hour, Beat: func() {}, Keep: func(Memory) {}}, slog.New(slog.DiscardHandler))
+	}, Notifier{Ready: func() {}, Status: func(string) {}, Pulse: time.Hour, Beat: func() {}, Keep: func(SavedState) {}}, slog.New(slog.DiscardHandler))
 	for _, ev := range []Event{config.Default(""), running(nil, 100), vici.Snapshot{}, ppp.Snapshot{Links: []ppp.Link{link("ppp0", 5, true)}}} {
 		l.Post(ev)
 	}
@@ -301,7 +301,7 @@ func TestLoopBrainPanics(t *testing.T) {
 func TestInboxKeepsOrderAndNewest(t *testing.T) {
 	in := new(inbox)
 	a, b := &config.Config{Path: "a"}, &config.Config{Path: "b"}
-	for _, ev := range []Event{a, TaskFailed{EyeConfig, nil}, vici.Snapshot{}, TaskFailed{EyeConfig, nil}, b} {
+	for _, ev := range []Event{a, TaskFailed{WatcherConfig, nil}, vici.Snapshot{}, TaskFailed{WatcherConfig, nil}, b} {
 		in.post(ev)
 	}
 	var got []string
@@ -318,11 +318,11 @@ func TestInboxKeepsOrderAndNewest(t *testing.T) {
 func TestEchoesInTheDebugLog(t *testing.T) {
 	var log bytes.Buffer
 	results := []error{nil, errors.New("timeout")}
-	l := NewLoop(nil, Hands{Echo: func(_ context.Context, r probe.Request) probe.Result {
+	l := NewLoop(nil, Executors{Echo: func(_ context.Context, r probe.Request) probe.Result {
 		res := probe.Result{Link: r.Link, Index: r.Index, Target: r.Target, RTT: 5 * time.Millisecond, Err: results[0]}
 		results = results[1:]
 		return res
-	}}, Front{}, slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	}}, Notifier{}, slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	req := probe.Request{Link: "ppp0", Index: 5, Target: addr("10.0.0.1")}
 	l.echo(t.Context(), req)
 	l.echo(t.Context(), req)

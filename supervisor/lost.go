@@ -9,15 +9,15 @@ import (
 const faultLost = "pppd"
 
 // takeLost notes pppds of an xl2tpd whose links nobody can tell: they are left alone.
-func (b *Brain) takeLost(pids []int) {
-	was, text := b.faults[faultLost], ""
+func (core *Core) takeLost(pids []int) {
+	was, text := core.faults[faultLost], ""
 	if len(pids) > 0 {
 		list := strings.Trim(fmt.Sprint(pids), "[]")
 		text = "the pid file of xl2tpd's pppd can't be seen (pid " + list + "), so its link is left alone; " +
 			"run xl2tpd-keepalive in the container that has this xl2tpd"
 	}
 	if text != "" && text != was {
-		b.note(slog.LevelWarn, text)
+		core.log(slog.LevelWarn, text)
 	}
-	b.fault(faultLost, text != "", text)
+	core.fault(faultLost, text != "", text)
 }

@@ -12,24 +12,24 @@ import (
 	"xl2tpd-keepalive/internal/status"
 )
 
-// Memory is what the next brain is to be told of the LACs: what the other daemons do
+// SavedState is what the next brain is to be told of the LACs: what the other daemons do
 // not tell.
-type Memory struct {
+type SavedState struct {
 	Xl2tpd procfs.ID            // of the first instance
 	Others map[string]procfs.ID `json:",omitempty"` // of the other ones, by id
-	LACs   []Kept               // by instance and name
+	LACs   []SavedLAC           // by instance and name
 }
 
-// Kept is a LAC in a Memory.
-type Kept struct {
+// SavedLAC is a LAC in a Memory.
+type SavedLAC struct {
 	Instance string `json:",omitempty"` // of its xl2tpd, see instanceID
 	LAC      []byte // its name, which may be in any encoding
-	Fate
+	LACState
 }
 
-// Fate is how it was about a LAC: its tunnel was up, or why it was not: it was hung up on
+// LACState is how it was about a LAC: its tunnel was up, or why it was not: it was hung up on
 // this host, or was being brought back.
-type Fate struct {
+type LACState struct {
 	Up      bool `json:",omitempty"` // it had a tunnel: of interest if xl2tpd is another by then
 	HungUp  bool `json:",omitempty"`
 	Perhaps bool `json:",omitempty"` // one of several, and which is not known; or that it had a tunnel
@@ -44,24 +44,24 @@ type Fate struct {
 	IKE, IKETo string    `json:",omitempty"` // the connection it came through, and to which LNS
 }
 
-// Remember tells a brain what the last one knew. It is to be called before Step.
-func (b *Brain) Remember(m Memory, now time.Time) {
-	b.daemons[""] = m.Xl2tpd
-	maps.Copy(b.daemons, m.Others)
+// Restore tells a brain what the last one knew. It is to be called before Step.
+func (core *Core) Restore(m SavedState, now time.Time) {
+	core.processes[""] = m.Xl2tpd
+	maps.Copy(core.processes, m.Others)
 	for _, k := range m.LACs {
-		l := b.lac(name{"lac", string(k.LAC), k.Instance})
-		l.kept, l.fate = true, k.Fate
+		l := core.lac(name{"lac", string(k.LAC), k.Instance})
+		l.saved, l.savedAs = true, k.LACState
 		for _, at := range []*time.Time{&k.Attempt, &k.Silent, &k.Half} {
 			if at.After(now) { // the clock has been set back
 				*at = now
 			}
 		}
 		if k.HungUp {
-			c := &closing{sure: !k.Unsure, operator: !k.Unsure}
+			c := &end{sure: !k.Unsure, operator: !k.Unsure}
 			if l.mayHave = k.Perhaps; k.Perhaps {
-				l.perhaps = c
+				l.possibleEnd = c
 			} else {
-				l.last = c
+				l.lastEnd = c
 			}
 			continue
 		}
@@ -69,57 +69,57 @@ func (b *Brain) Remember(m Memory, now time.Time) {
 			continue
 		}
 		if k.Up {
-			l.was = true
+			l.seenBefore = true
 			continue
 		}
 		l.seen, l.idle, l.attempt, l.silent, l.planned = true, k.Idle, k.Attempt, k.Silent, k.Planned
 		l.ike, l.ikeTo = k.IKE, k.IKETo
 		if !k.Silent.IsZero() || !k.Half.IsZero() {
-			l.last = &closing{Close: status.Close{Time: k.Half}, sure: true, failed: true, buried: k.Buried, half: !k.Half.IsZero()}
+			l.lastEnd = &end{Close: status.Close{Time: k.Half}, sure: true, failed: true, buried: k.Buried, half: !k.Half.IsZero()}
 		}
 	}
 }
 
-// Memory is what the next brain is to be told, and whether that is something else than
+// SavedState is what the next brain is to be told, and whether that is something else than
 // Memory has returned last.
-func (b *Brain) Memory() (m Memory, news bool) {
-	if !b.learnt {
-		return Memory{}, false
+func (core *Core) SavedState() (m SavedState, news bool) {
+	if !core.dirty {
+		return SavedState{}, false
 	}
-	b.learnt = false
-	m.Xl2tpd = b.daemons[""]
-	if len(b.daemons) > 1 {
-		m.Others = maps.Clone(b.daemons)
+	core.dirty = false
+	m.Xl2tpd = core.processes[""]
+	if len(core.processes) > 1 {
+		m.Others = maps.Clone(core.processes)
 		delete(m.Others, "")
 	}
-	for _, l := range b.lacs {
-		if _, is := b.daemons[l.instance]; l.kept && is {
-			m.LACs = append(m.LACs, Kept{l.instance, []byte(l.name), l.fate})
+	for _, l := range core.lacs {
+		if _, is := core.processes[l.instance]; l.saved && is {
+			m.LACs = append(m.LACs, SavedLAC{l.instance, []byte(l.name), l.savedAs})
 		}
 	}
-	slices.SortFunc(m.LACs, func(x, y Kept) int {
+	slices.SortFunc(m.LACs, func(x, y SavedLAC) int {
 		return cmp.Or(strings.Compare(x.Instance, y.Instance), bytes.Compare(x.LAC, y.LAC))
 	})
 	return m, true
 }
 
-// keep notes what the next brain is to be told of a LAC.
-func (b *Brain) keep(l *lac) {
-	var fate Fate
+// save notes what the next brain is to be told of a LAC.
+func (core *Core) save(l *lac) {
+	var fate LACState
 	kept := true
 	switch {
-	case l.leftDown():
-		c := l.last
-		if fate.Perhaps = !c.hangUp(); fate.Perhaps {
-			c = l.perhaps
+	case l.mayBeHungUp():
+		c := l.lastEnd
+		if fate.Perhaps = !c.mayBeHangUp(); fate.Perhaps {
+			c = l.possibleEnd
 		}
 		fate.HungUp, fate.Unsure = true, !c.operator
-	case l.seen && !l.ladder.since.IsZero():
-		fate = Fate{Idle: l.idle, Attempt: l.attempt, Silent: l.silent, Planned: l.planned, IKE: l.ike, IKETo: l.ikeTo}
-		if l.last != nil {
-			fate.Buried = l.last.buried
-			if l.last.half {
-				fate.Half = l.last.Time
+	case l.seen && !l.progress.since.IsZero():
+		fate = LACState{Idle: l.idle, Attempt: l.attempt, Silent: l.silent, Planned: l.planned, IKE: l.ike, IKETo: l.ikeTo}
+		if l.lastEnd != nil {
+			fate.Buried = l.lastEnd.buried
+			if l.lastEnd.half {
+				fate.Half = l.lastEnd.Time
 			}
 		}
 	case l.seen:
@@ -128,7 +128,7 @@ func (b *Brain) keep(l *lac) {
 		fate.Perhaps = l.mayHave
 		kept = l.mayHave
 	}
-	if kept != l.kept || fate != l.fate {
-		l.kept, l.fate, b.learnt = kept, fate, true
+	if kept != l.saved || fate != l.savedAs {
+		l.saved, l.savedAs, core.dirty = kept, fate, true
 	}
 }

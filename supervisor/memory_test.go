@@ -14,12 +14,12 @@ func TestDyingTunnelOfBeforeARestart(t *testing.T) {
 		buried bool
 		from   time.Duration // since the tunnel's end, dialled by then
 	}{
-		{"xl2tpd waits for the peer", false, dyingFor},
-		{"the guard has answered for the peer", true, buriedFor},
+		{"xl2tpd waits for the peer", false, closingTime},
+		{"the guard has answered for the peer", true, ackedClosingTime},
 	} {
 		n := established(t, redials, "")
 		n.links()
-		n.lac("office").last = &closing{sure: true, failed: true, buried: tc.buried}
+		n.lac("office").lastEnd = &end{sure: true, failed: true, buried: tc.buried}
 		n.lac("office").silent, n.lac("office").idle = n.now, true
 		n.step(n.config("[global]\nrecover = auto\n"))
 		end := n.now.Add(tc.from)

@@ -29,7 +29,7 @@ import (
 //   - nothing is dialled in the clear where strongSwan has a connection;
 //   - no LAC is dialled, and no SA initiated for it, more than mostAttempts times in an hour.
 type simHost struct {
-	*bench
+	*fixture
 	rng  *rand.Rand
 	seed uint64
 	kind hostKind
@@ -134,8 +134,8 @@ func newHost(t *testing.T, seed uint64) *simHost {
 	rng := rand.New(rand.NewPCG(seed, 3))
 	odds := func(n int) bool { return rng.IntN(n) == 0 }
 	h := &simHost{
-		bench: &bench{t: t, b: New(config.Default(""), func() float64 { return 0.5 }), now: epoch},
-		rng:   rng, seed: seed, pid: 100, resolved: true,
+		fixture: &fixture{t: t, b: New(config.Default(""), func() float64 { return 0.5 }), now: epoch},
+		rng:     rng, seed: seed, pid: 100, resolved: true,
 		kind: hostKind{
 			kernel: odds(2), guarded: !odds(4), owned: odds(2), named: odds(3), byName: odds(3), plain: odds(5), shares: odds(4), dpd: odds(3),
 			oldest: odds(4), optFile: odds(2), calls: odds(2), router: odds(2), half: odds(4), recover: "full",
@@ -244,8 +244,8 @@ func (h *simHost) show() {
 }
 
 // control is a tunnel's control connection.
-func (h *simHost) control(d *dialler) Control {
-	c := Control{Local: closer.Local, Peer: d.peer, LocalID: d.id}
+func (h *simHost) control(d *dialler) ControlConnection {
+	c := ControlConnection{Local: closer.Local, Peer: d.peer, LocalID: d.id}
 	if h.kind.owned {
 		c.Owner = h.process()
 	}
@@ -387,7 +387,7 @@ func (h *simHost) failed(d *dialler, format string, args ...any) {
 	h.t.Helper()
 	l := h.lac(d.name)
 	h.t.Fatalf("seed %d, %s at %v: %s\nafter %q\n%+v\n%s\n%s\nladder %+v\nerr %v, next %v, last %v\nlast %+v\nperhaps %+v\nrules %q", h.seed, d.name, h.now.Sub(epoch), fmt.Sprintf(format, args...),
-		h.events, h.kind, h.lacs[0], h.lacs[1], l.ladder, l.ladder.err, l.ladder.next.Sub(epoch), l.ladder.last, l.last, l.perhaps, h.rules[max(0, len(h.rules)-12):])
+		h.events, h.kind, h.lacs[0], h.lacs[1], l.progress, l.progress.err, l.progress.next.Sub(epoch), l.progress.last, l.lastEnd, l.possibleEnd, h.rules[max(0, len(h.rules)-12):])
 }
 
 // mend begins a step of recovery, as the executor does.
@@ -416,7 +416,7 @@ func (h *simHost) begin(d *dialler, r Recover) func() error {
 		return fails(ErrAnswers)
 	}
 	if r.Step == StepRenew && !r.Up && r.SA != "" && h.kind.guarded && h.speaks() {
-		return fails(ErrCarries)
+		return fails(ErrSAInUse)
 	}
 	switch r.Step {
 	case StepLook:
@@ -465,7 +465,7 @@ func (h *simHost) secure(d *dialler, r Recover) func() error {
 		return fails(lost)
 	case h.now.Before(h.loaded) && r.IKE == "", h.kind.plain && (r.LNS.IsValid() || h.loaded.After(h.now)):
 		h.plainAt = h.now
-		return fails(ErrPlain)
+		return fails(ErrNoConnection)
 	case h.now.Before(h.loaded), h.kind.plain:
 		return fails(lost)
 	case !r.LNS.IsValid() && !(h.kind.byName && h.kind.named) && r.IKE == "":
@@ -551,7 +551,7 @@ func (h *simHost) redial(d *dialler, r Recover) func() error {
 	case !h.kind.guarded:
 		return fails(errors.New("nobody knows whether xl2tpd dials"))
 	case !slices.ContainsFunc(h.lacs, dials):
-		return fails(ErrWaits)
+		return fails(ErrRedialsLater)
 	}
 	h.hangUp(d, true) // the guard is not told
 	h.dialOurs(d, r)
@@ -568,7 +568,7 @@ func (h *simHost) hangUpOurs(d *dialler, r Recover) func() error {
 	if heard || r.Dead || !was || !h.kind.guarded {
 		return fails(nil)
 	}
-	return fails(ErrUnheard)
+	return fails(ErrPeerDead)
 }
 
 // live lets time pass.

@@ -18,7 +18,7 @@ import (
 
 // world is a simulated host: what is really there, as last told to the brain.
 type world struct {
-	b   *Brain
+	b   *Core
 	now time.Time
 
 	links    []ppp.Link
@@ -258,7 +258,7 @@ func TestInvariants(t *testing.T) {
 			},
 			"other news": func(t *rapid.T) {
 				w.step(t, rapid.SampledFrom([]Event{
-					w.xl2tpd(), vici.Snapshot{}, TaskFailed{EyeVICI, lost}, TaskFailed{EyePPP, lost},
+					w.xl2tpd(), vici.Snapshot{}, TaskFailed{WatcherVICI, lost}, TaskFailed{WatcherPPP, lost},
 				}).Draw(t, "event"))
 			},
 			"counter": func(t *rapid.T) {

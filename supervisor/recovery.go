@@ -13,43 +13,43 @@ import (
 	"xl2tpd-keepalive/internal/xl2tpd"
 )
 
-// maxTurns is how many LACs may be brought back at the same time: charon has one of its
+// maxSlots is how many LACs may be brought back at the same time: charon has one of its
 // 16 threads wait for each SA that it initiates for us.
-const maxTurns = 8
+const maxSlots = 8
 
-// recover has the LACs climb their ladders that something has happened to, or
+// evaluateLACs has the LACs climb their ladders that something has happened to, or
 // whose time has come.
-func (b *Brain) recover(now time.Time) {
-	if b.changed {
-		for _, in := range b.atlas.instances {
+func (core *Core) evaluateLACs(now time.Time) {
+	if core.changed {
+		for _, in := range core.topology.instances {
 			for _, s := range in.lacs {
-				b.touchLAC(b.lac(in.name(s)))
+				core.markLAC(core.lac(in.name(s)))
 			}
 		}
 	}
-	for _, l := range b.climbs.Take(now) {
-		b.touchLAC(l)
+	for _, l := range core.evaluateAt.Take(now) {
+		core.markLAC(l)
 	}
-	slices.SortFunc(b.touched, func(x, y *lac) int { return strings.Compare(x.key, y.key) })
-	for _, l := range b.touched {
-		l.touched = false
-		if !b.ready {
+	slices.SortFunc(core.marked, func(x, y *lac) int { return strings.Compare(x.key, y.key) })
+	for _, l := range core.marked {
+		l.marked = false
+		if !core.ready {
 			continue // what is remembered holds
 		}
-		b.attend(l, now)
+		core.evaluate(l, now)
 	}
-	b.touched = b.touched[:0]
-	for l := b.next(); l != nil; l = b.next() {
-		b.attend(l, now)
+	core.marked = core.marked[:0]
+	for l := core.nextWaiting(); l != nil; l = core.nextWaiting() {
+		core.evaluate(l, now)
 	}
 }
 
-// next is the LAC whose turn it is, or nil.
-func (b *Brain) next() (first *lac) {
-	if b.turns == maxTurns {
+// nextWaiting is the LAC whose turn it is, or nil.
+func (core *Core) nextWaiting() (first *lac) {
+	if core.slotsTaken == maxSlots {
 		return nil
 	}
-	for l := range b.waiting {
+	for l := range core.waiting {
 		if first == nil || l.before(first) {
 			first = l
 		}
@@ -60,119 +60,119 @@ func (b *Brain) next() (first *lac) {
 // before reports whether the turn is this one's if both wait for it.
 func (l *lac) before(other *lac) bool {
 	switch {
-	case l.ladder.before(&other.ladder):
+	case l.progress.goesBefore(&other.progress):
 		return true
-	case other.ladder.before(&l.ladder):
+	case other.progress.goesBefore(&l.progress):
 		return false
 	}
 	return l.key < other.key // any order, but always the same one
 }
 
-// attend sees to what a LAC needs.
-func (b *Brain) attend(l *lac, now time.Time) {
-	if s := b.section(l); s != nil && s.Name != "default" && s.Name != "" {
-		b.climb(l, s, now)
+// evaluate sees to what a LAC needs.
+func (core *Core) evaluate(l *lac, now time.Time) {
+	if s := core.section(l); s != nil && s.Name != "default" && s.Name != "" {
+		core.advance(l, s, now)
 	} else {
-		b.climbs.Set(l, time.Time{})
-		delete(b.waiting, l)
+		core.evaluateAt.Set(l, time.Time{})
+		delete(core.waiting, l)
 	}
-	b.keep(l)
+	core.save(l)
 }
 
-// climb has a LAC climb its ladder, and notes when to look again.
-func (b *Brain) climb(l *lac, s *xl2tpd.Section, now time.Time) {
+// advance has a LAC climb its ladder, and notes when to look again.
+func (core *Core) advance(l *lac, s *xl2tpd.Section, now time.Time) {
 	// An attempt that it closes, and nobody acknowledges that, takes twice that time.
-	if !l.rests.IsZero() && !now.Before(l.rests.Add(s.RedialTimeout+2*answerTime)) {
-		l.idle, l.rests = true, time.Time{} // it should have redialled by then
+	if !l.notDiallingSince.IsZero() && !now.Before(l.notDiallingSince.Add(s.RedialTimeout+2*answerTime)) {
+		l.idle, l.notDiallingSince = true, time.Time{} // it should have redialled by then
 	}
-	b.noteHidden(l, s, now)
-	if due := b.redialDue(l, s); !due.IsZero() && !now.Before(due) {
-		l.idle, l.rests = true, time.Time{}
+	core.noteHidden(l, s, now)
+	if due := core.redialDue(l, s); !due.IsZero() && !now.Before(due) {
+		l.idle, l.notDiallingSince = true, time.Time{}
 	}
-	is, at := b.situation(l, s, now)
-	if is.well() && b.claims(l).sure(b.daemon(l).Pid) {
-		l.seen, l.idle, l.last, l.said = true, false, nil, ""
-		l.silent, l.attempt, l.rests = time.Time{}, time.Time{}, time.Time{}
-		l.ike, l.ikeTo = b.lnsSA(l, s).Name, lnsHost(s)
+	is, at := core.situation(l, s, now)
+	if is.isWell() && core.candidates(l).hasExact(core.process(l).Pid) {
+		l.seen, l.idle, l.lastEnd, l.lastLogged = true, false, nil, ""
+		l.silent, l.attempt, l.notDiallingSince = time.Time{}, time.Time{}, time.Time{}
+		l.ike, l.ikeTo = core.lnsSA(l, s).Name, lnsHost(s)
 	}
-	b.noteCall(l)
-	b.noteShared(l)
-	step, again := l.ladder.climb(is, b.turns < maxTurns, b.jitter(), now)
-	b.climbs.Set(l, earlier(at, again))
-	b.noteRule(l, step)
-	if l.ladder.waits {
-		b.waiting[l] = true
+	core.noteCall(l)
+	core.takeAmbiguousLinks(l)
+	step, again := l.progress.advance(is, core.slotsTaken < maxSlots, core.jitter(), now)
+	core.evaluateAt.Set(l, earlier(at, again))
+	core.logRule(l, step)
+	if l.progress.waitsForSlot {
+		core.waiting[l] = true
 	} else {
-		delete(b.waiting, l)
+		delete(core.waiting, l)
 	}
 	if step == StepNone {
 		return
 	}
 	if !step.asks() {
-		b.turns++
+		core.slotsTaken++
 	}
 	if step == StepHangUp {
-		l.guessed = is.up && len(b.claims(l).sole) == 0
+		l.guessed = is.up && len(core.candidates(l).exact) == 0
 	}
 	r := Recover{
-		LAC: LAC{l.instance, s.Name}, To: b.target(l), Step: step, Up: is.up, Dead: l.ladder.dead,
-		SA: b.unique(b.lnsSA(l, s)), LNS: b.lns(l), From: b.from(l), Host: lnsHost(s), Tried: l.tried(),
+		LAC: LAC{l.instance, s.Name}, To: core.target(l), Step: step, Up: is.up, Dead: l.progress.peerSilent,
+		SA: core.uniqueID(core.lnsSA(l, s)), LNS: core.lns(l), From: core.localAddr(l), Host: lnsHost(s), Tried: l.lastAttempt(),
 	}
-	if step == StepHangUp && is.moved && l.ladder.fresh {
-		r.Since = l.ladder.doneAt
+	if step == StepHangUp && is.moved && l.progress.saRenewed {
+		r.Since = l.progress.doneAt
 	}
 	if l.ikeTo == r.Host { // it is still the same LNS
 		r.IKE = l.ike
 	}
 	r.Peer = r.LNS
-	if l.called.IsValid() {
-		r.Peer = l.called
+	if l.dialledLNS.IsValid() {
+		r.Peer = l.dialledLNS
 	}
-	for t := range b.claims(l).links {
-		if t.place.outer.IsValid() {
-			r.Peer = t.place.outer
+	for t := range core.candidates(l).links {
+		if t.identity.outer.IsValid() {
+			r.Peer = t.identity.outer
 		}
 		break
 	}
-	b.do(r)
+	core.emit(r)
 }
 
-// renewed notes that a silent tunnel has a new SA.
-func (b *Brain) renewed(t *tunnel, now time.Time) {
-	for _, n := range t.place.names {
+// saRenewed notes that a silent tunnel has a new SA.
+func (core *Core) saRenewed(t *tunnel, now time.Time) {
+	for _, n := range t.identity.names {
 		if n.kind == "lac" {
-			b.lac(n).ladder.renewedByOthers(now)
+			core.lac(n).progress.renewedByOthers(now)
 		}
 	}
 }
 
 // noteCall notes that a call of the LAC has begun after an end of which nobody knows the cause: xl2tpd dials no LAC that was
 // hung up.
-func (b *Brain) noteCall(l *lac) {
-	if !l.last.hangUp() || l.last.sure {
+func (core *Core) noteCall(l *lac) {
+	if !l.lastEnd.mayBeHangUp() || l.lastEnd.sure {
 		return
 	}
-	pid, told := b.daemon(l).Pid, l.last.Time.Add(late)
-	if slices.ContainsFunc(b.claims(l).sole, func(t *tunnel) bool {
+	pid, told := core.process(l).Pid, l.lastEnd.Time.Add(late)
+	if slices.ContainsFunc(core.candidates(l).exact, func(t *tunnel) bool {
 		return !t.found && t.link.Xl2tpdPid == pid && t.since.After(told)
 	}) {
-		l.last, l.silent, l.seen, l.idle = nil, time.Time{}, true, false
+		l.lastEnd, l.silent, l.seen, l.idle = nil, time.Time{}, true, false
 	}
 }
 
-// noteShared notes what the links say that a LAC has in common with others. If there are as many as
+// takeAmbiguousLinks notes what the links say that a LAC has in common with others. If there are as many as
 // LACs, each of them has one.
-func (b *Brain) noteShared(l *lac) {
-	pid := b.daemon(l).Pid
-	for _, crowd := range b.claims(l).shared {
+func (core *Core) takeAmbiguousLinks(l *lac) {
+	pid := core.process(l).Pid
+	for _, crowd := range core.candidates(l).ambiguous {
 		of := func(t *tunnel) bool { return t.linked() && t.link.Xl2tpdPid == pid }
 		l.mayHave = l.mayHave || slices.ContainsFunc(*crowd, of)
-		if l.leftDown() && count(*crowd, of) >= len((*crowd)[0].place.names) {
-			l.last, l.perhaps, l.silent = nil, nil, time.Time{}
+		if l.mayBeHungUp() && count(*crowd, of) >= len((*crowd)[0].identity.names) {
+			l.lastEnd, l.possibleEnd, l.silent = nil, nil, time.Time{}
 		}
 	}
-	if l.perhaps != nil && b.claims(l).sure(pid) {
-		l.perhaps = nil
+	if l.possibleEnd != nil && core.candidates(l).hasExact(pid) {
+		l.possibleEnd = nil
 	}
 }
 
@@ -185,17 +185,17 @@ func count(all []*tunnel, is func(*tunnel) bool) (n int) {
 	return n
 }
 
-// noteRule has the debug log say which rule has decided.
-func (b *Brain) noteRule(l *lac, step Step) {
-	if l.ladder.rule == "" {
+// logRule has the debug log say which rule has decided.
+func (core *Core) logRule(l *lac, step Step) {
+	if l.progress.rule == "" {
 		return
 	}
-	b.noteLAC(l, slog.LevelDebug, "recovery has decided",
-		slog.String("step", does(step)), slog.String("rule", l.ladder.rule), slog.String("pause", l.ladder.pause))
+	core.logLAC(l, slog.LevelDebug, "recovery has decided",
+		slog.String("step", does(step)), slog.String("rule", l.progress.rule), slog.String("pause", l.progress.pause))
 }
 
-// tried is when xl2tpd has asked the LNS last for a tunnel that may be this LAC's; zero: it has not.
-func (l *lac) tried() time.Time {
+// lastAttempt is when xl2tpd has asked the LNS last for a tunnel that may be this LAC's; zero: it has not.
+func (l *lac) lastAttempt() time.Time {
 	if l.attempt.IsZero() || l.asked.Before(l.attempt) {
 		return l.attempt
 	}
@@ -204,34 +204,34 @@ func (l *lac) tried() time.Time {
 
 // situation is how it is about a LAC, and when that will be another without
 // anything happening.
-func (b *Brain) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situation, at time.Time) {
-	sa := b.lnsSA(l, s)
+func (core *Core) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situation, at time.Time) {
+	sa := core.lnsSA(l, s)
 	is = situation{
-		wish: b.wish(l, s), daemon: b.daemon(l).Pid != 0,
-		secured: sa.Child, connecting: sa.State == "CONNECTING" && b.failing[EyeVICI] == nil, free: l.free(),
+		goal: core.goal(l, s), daemon: core.process(l).Pid != 0,
+		secured: sa.Child, connecting: sa.State == "CONNECTING" && core.failing[WatcherVICI] == nil, closedAt: l.closedAt(),
 		lost:   !l.silent.IsZero(),
 		trying: !l.attempt.IsZero() && now.Sub(l.attempt) < answerTime, tried: l.attempt.Add(answerTime),
-		asked: l.asked, planned: l.planned, redialDue: b.redialDue(l, s),
-		unclear: l.perhaps.hangUp() || b.perhapsDialled(l, s),
-		proven:  b.proves(sa, l), shared: b.sharesLNS(l, s), renewing: b.renewedForAnother(l, s),
+		asked: l.asked, planned: l.planned, redialDue: core.redialDue(l, s),
+		mayBeHungUp: l.possibleEnd.mayBeHangUp() || core.mayBeDialled(l, s),
+		saWorks:     core.proves(sa, l), sharesLNS: core.sharesLNS(l, s), renewing: core.renewedForAnother(l, s),
 	}
-	is.kept = sa.Others || b.carriesOthers(sa, l) || b.mayCarryOthers(l)
+	is.saInUse = sa.Others || core.carriesOthers(sa, l) || core.mayCarryOthers(l)
 	switch {
 	case l.idle:
 	case s.Redial && (l.seen || l.mayHave || s.Autodial): // it has been dialled, or may have been
-		is.owner, is.redial = redialling(s), s.RedialTimeout
-		if since := l.ladder.since; !since.IsZero() && l.dialled.After(since) {
+		is.owner, is.redial = redialTime(s), s.RedialTimeout
+		if since := l.progress.since; !since.IsZero() && l.dialled.After(since) {
 			is.owner += l.dialled.Sub(since)
 		}
 	case s.Autodial && !l.seen:
 		is.owner = answerTime // xl2tpd may have just begun
 	}
-	c := b.claims(l)
-	if b.secured && !is.secured {
+	c := core.candidates(l)
+	if core.secured && !is.secured {
 		for t := range c.links {
-			is.bare = is.bare || t.secured
+			is.withoutSA = is.withoutSA || t.secured
 		}
-		is.moved = is.bare && slices.ContainsFunc(s.LNSIPs, func(ip netip.Addr) bool { return b.atlas.sas[ip].Child })
+		is.moved = is.withoutSA && slices.ContainsFunc(s.LNSIPs, func(ip netip.Addr) bool { return core.topology.sas[ip].Child })
 	}
 	for t := range c.links {
 		is.up = true
@@ -243,30 +243,30 @@ func (b *Brain) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situatio
 			is.quiet = quiet
 		}
 	}
-	if b.failing[EyeVICI] != nil {
+	if core.failing[WatcherVICI] != nil {
 		// What charon has listed last no longer counts, but for what it has said since: its list can
 		// take longer than a step if a script or RADIUS holds it up.
-		d := &l.ladder
+		d := &l.progress
 		at := now
 		if is.trying { // what counts is the SA that the attempt began with
 			at = l.attempt
 		}
-		is.secured = d.secured && d.doneAt.After(b.listedAt) && at.Sub(d.doneAt) < unlistedTime
+		is.secured = d.secured && d.doneAt.After(core.listedAt) && at.Sub(d.doneAt) < unlistedTime
 	}
 	switch {
 	case is.up:
-	case slices.ContainsFunc(c.sole, func(t *tunnel) bool { return t.link.Raised }):
+	case slices.ContainsFunc(c.exact, func(t *tunnel) bool { return t.link.Raised }):
 		is.up = true // it carries IPv6 alone
-	case len(c.sole) > 0:
-		is.stuck, at = stuck(c.sole, now)
-	case l.last != nil && l.last.half:
-		if at = l.last.Time.Add(is.redial + callStart); !now.Before(at) {
+	case len(c.exact) > 0:
+		is.stuck, at = stuck(c.exact, now)
+	case l.lastEnd != nil && l.lastEnd.half:
+		if at = l.lastEnd.Time.Add(is.redial + callStart); !now.Before(at) {
 			is.half, at = true, time.Time{}
 		}
 	}
-	if l.last != nil && !l.last.sure {
-		if told := l.last.Time.Add(late); now.Before(told) { // that the operator has hung up may be heard yet
-			is.wish, at = wishNothing, earlier(at, told)
+	if l.lastEnd != nil && !l.lastEnd.sure {
+		if told := l.lastEnd.Time.Add(late); now.Before(told) { // that the operator has hung up may be heard yet
+			is.goal, at = goalNone, earlier(at, told)
 		}
 	}
 	return is, at
@@ -283,8 +283,8 @@ func stuck(calls []*tunnel, now time.Time) (is bool, at time.Time) {
 	return false, at
 }
 
-// redialling is how long xl2tpd goes on redialling at least.
-func redialling(s *xl2tpd.Section) time.Duration {
+// redialTime is how long xl2tpd goes on redialling at least.
+func redialTime(s *xl2tpd.Section) time.Duration {
 	const forever = 100 * 365 * 24 * time.Hour
 	// The pause, SCCRQ and its retransmissions, and those of StopCCN.
 	each := s.RedialTimeout + 2*answerTime
@@ -294,44 +294,44 @@ func redialling(s *xl2tpd.Section) time.Duration {
 	return forever
 }
 
-// wish is what the configuration and the operator want for a LAC.
-func (b *Brain) wish(l *lac, s *xl2tpd.Section) wish {
-	in := b.atlas.byID[l.instance]
-	if in == nil || in.NetworkManager() || b.doubled(in) || l.last.hangUp() {
-		return wishNothing
+// goal is what the configuration and the operator want for a LAC.
+func (core *Core) goal(l *lac, s *xl2tpd.Section) goal {
+	in := core.topology.byID[l.instance]
+	if in == nil || in.NetworkManager() || core.ambiguousInstance(in) || l.lastEnd.mayBeHangUp() {
+		return goalNone
 	}
-	switch b.config.For(in.Path, s.Kind, s.Name).Recovery(s.Autodial || s.Redial && (l.seen || l.mayHave)) {
+	switch core.config.For(in.Path, s.Kind, s.Name).Recovery(s.Autodial || s.Redial && (l.seen || l.mayHave)) {
 	case config.RecoverFull:
-		return wishFull
+		return goalFull
 	case config.RecoverRedial:
-		return wishRedial
+		return goalRedial
 	}
-	return wishNothing
+	return goalNone
 }
 
-// perhapsDialled reports whether a LAC is wanted only if it has been dialled, and nobody knows
+// mayBeDialled reports whether a LAC is wanted only if it has been dialled, and nobody knows
 // whether it has.
-func (b *Brain) perhapsDialled(l *lac, s *xl2tpd.Section) bool {
-	return l.mayHave && !l.seen && !s.Autodial && b.ifDialled(l)
+func (core *Core) mayBeDialled(l *lac, s *xl2tpd.Section) bool {
+	return l.mayHave && !l.seen && !s.Autodial && core.ifDialled(l)
 }
 
 // ifDialled reports whether a LAC is wanted only if it has been dialled.
-func (b *Brain) ifDialled(l *lac) bool {
-	recovery := b.configured(name{"lac", l.name, l.instance}).Recovery
+func (core *Core) ifDialled(l *lac) bool {
+	recovery := core.configured(name{"lac", l.name, l.instance}).Recovery
 	return recovery(true) != recovery(false)
 }
 
-// climbing says what recovery does for a LAC that has no tunnel, or nothing.
-func (b *Brain) climbing(l *lac, s *xl2tpd.Section, now time.Time) string {
-	d := &l.ladder
+// recoveryText says what recovery does for a LAC that has no tunnel, or nothing.
+func (core *Core) recoveryText(l *lac, s *xl2tpd.Section, now time.Time) string {
+	d := &l.progress
 	switch {
-	case b.wish(l, s) == wishNothing || d.since.IsZero():
+	case core.goal(l, s) == goalNone || d.since.IsZero():
 		return ""
 	case d.busy != StepNone:
 		return d.busy.String()
-	case l.leftDown():
+	case l.mayBeHungUp():
 		return "left to xl2tpd: it, or another LAC like it, was hung up"
-	case d.waits:
+	case d.waitsForSlot:
 		return "waits until it is its turn to be brought back"
 	case errors.Is(d.err, ErrNoRoute):
 		return "waits for a route to the LNS"

@@ -26,7 +26,7 @@ func secured(id string) vici.Snapshot {
 
 // steps plays time and returns the steps that were asked for meanwhile; each is
 // answered at once with err. No echo is answered.
-func (n *bench) steps(d time.Duration, err error) (all []Step) {
+func (n *fixture) steps(d time.Duration, err error) (all []Step) {
 	n.plays(d, probe.Result{Err: lost}, func(r Recover) error {
 		if len(all) > 1000 {
 			n.t.Fatalf("no pause between steps: %v", all[:10])
@@ -38,13 +38,13 @@ func (n *bench) steps(d time.Duration, err error) (all []Step) {
 		case StepLook:
 		default:
 			all = append(all, r.Step)
-			if result == ErrPlain && r.Step != StepSecure && r.Step != StepRenew {
+			if result == ErrNoConnection && r.Step != StepSecure && r.Step != StepRenew {
 				result = nil
 			}
-			if errors.Is(result, ErrDropped) && r.Step != StepRedial {
+			if errors.Is(result, ErrHungUp) && r.Step != StepRedial {
 				result = nil
 			}
-			if result == ErrUnheard && r.Step != StepHangUp {
+			if result == ErrPeerDead && r.Step != StepHangUp {
 				result = nil
 			}
 		}
@@ -54,7 +54,7 @@ func (n *bench) steps(d time.Duration, err error) (all []Step) {
 }
 
 // plays plays time: each echo request comes to echo, and each step to what mend says of it.
-func (n *bench) plays(d time.Duration, echo probe.Result, mend func(Recover) error) {
+func (n *fixture) plays(d time.Duration, echo probe.Result, mend func(Recover) error) {
 	for end := n.now.Add(d); n.now.Before(end); n.after(500 * time.Millisecond) {
 		for done := 0; len(n.actions) > 0; done++ {
 			if done > 10_000 {
@@ -76,8 +76,8 @@ func (n *bench) plays(d time.Duration, echo probe.Result, mend func(Recover) err
 }
 
 // established has a tunnel of that LAC up, with everything that is to be seen seen.
-func established(t *testing.T, xl2tpdConf, keepaliveConf string) *bench {
-	n := newBench(t, xl2tpdConf, "[global]\nrecover = auto\n"+keepaliveConf)
+func established(t *testing.T, xl2tpdConf, keepaliveConf string) *fixture {
+	n := newFixture(t, xl2tpdConf, "[global]\nrecover = auto\n"+keepaliveConf)
 	n.up()
 	n.step(secured("1"))
 	n.notes = nil
@@ -85,30 +85,30 @@ func established(t *testing.T, xl2tpdConf, keepaliveConf string) *bench {
 }
 
 func TestRecovery(t *testing.T) {
-	gone := func(n *bench) { n.links() }
-	after := func(e Ending) func(*bench) {
+	gone := func(n *fixture) { n.links() }
+	after := func(e Ending) func(*fixture) {
 		e.Tunnel = closer
-		return func(n *bench) { n.step(e); n.links() }
+		return func(n *fixture) { n.step(e); n.links() }
 	}
 	closedByPeer := after(Ending{Reason: "closed by the peer"})
 	hungUp := after(Ending{Reason: "hung up on this host", Operator: true})
-	noSA := func(n *bench) { n.step(vici.Snapshot{}) }
+	noSA := func(n *fixture) { n.step(vici.Snapshot{}) }
 	for _, tc := range []struct {
 		name, conf, keepalive string
-		happens               func(*bench)
+		happens               func(*fixture)
 		want                  []Step
 	}{
 		{"the peer closes, xl2tpd redials", redials, "", closedByPeer, nil},
 		{"the operator hangs up", redials, "[lac default]\nrecover = full", hungUp, nil},
 		{"nobody knows why", redials, "", gone, nil},
-		{"the SA is lost", redials, "", func(n *bench) { noSA(n); gone(n) }, []Step{StepSecure, StepSecure}},
-		{"the SA is lost, full", oneLAC, "[lac default]\nrecover = full", func(n *bench) { noSA(n); gone(n) }, []Step{StepSecure, StepSecure}},
+		{"the SA is lost", redials, "", func(n *fixture) { noSA(n); gone(n) }, []Step{StepSecure, StepSecure}},
+		{"the SA is lost, full", oneLAC, "[lac default]\nrecover = full", func(n *fixture) { noSA(n); gone(n) }, []Step{StepSecure, StepSecure}},
 		{"nothing says that it is wanted", oneLAC, "", closedByPeer, nil},
 		{"[lac default]\nrecover = redial", oneLAC, "[lac default]\nrecover = redial", closedByPeer, []Step{StepDial}},
 		{"[lac default]\nrecover = off", redials, "[lac default]\nrecover = off", closedByPeer, nil},
 		{"left alone", redials, "keepalive = no", closedByPeer, nil},
 		{"the peer was silent", redials, "", after(Ending{Reason: "Hello unanswered", Unanswered: true}), []Step{StepRenew, StepRedial}},
-		{"xl2tpd is stopped", redials, "", func(n *bench) {
+		{"xl2tpd is stopped", redials, "", func(n *fixture) {
 			s := n.xl2tpd(redials)
 			s.Home().Process.Pid = 0
 			n.step(s)
@@ -182,18 +182,18 @@ func TestRecoveryOfXl2tpd(t *testing.T) {
 // One that redials, so that there is nothing to do for recovery, may end before it has
 // been successful.
 func TestRecoveryOfXl2tpdInTheClear(t *testing.T) {
-	n := newBench(t, redials, "[global]\nrecover = auto")
+	n := newFixture(t, redials, "[global]\nrecover = auto")
 	n.step(vici.Snapshot{})
 	n.links(link("ppp0", 5, true))
 	n.step(Ending{Tunnel: closer, Reason: "closed by the peer"})
 	n.links()
-	if got := n.steps(5*time.Minute, ErrPlain); slices.Contains(got, StepDial) {
+	if got := n.steps(5*time.Minute, ErrNoConnection); slices.Contains(got, StepDial) {
 		t.Errorf("%v while xl2tpd redials", got)
 	}
 	s := n.xl2tpd(redials)
 	s.Home().Process.Pid = 200
 	n.step(s)
-	if got := n.steps(10*time.Second, ErrPlain); !slices.Contains(got, StepDial) {
+	if got := n.steps(10*time.Second, ErrNoConnection); !slices.Contains(got, StepDial) {
 		t.Errorf("%v after its end", got)
 	}
 }
@@ -278,7 +278,7 @@ func TestRecoveryAfterAHalfDoneStep(t *testing.T) {
 	n := established(t, redials, "")
 	n.step(Ending{Tunnel: closer, Reason: "Hello unanswered", Unanswered: true, Buried: true})
 	n.links()
-	if got := n.steps(5*time.Second, fmt.Errorf("%w, and then: %w", ErrDropped, lost)); !slices.Equal(got, []Step{StepRenew, StepRedial}) {
+	if got := n.steps(5*time.Second, fmt.Errorf("%w, and then: %w", ErrHungUp, lost)); !slices.Equal(got, []Step{StepRenew, StepRedial}) {
 		t.Fatalf("%v", got)
 	}
 	if got := n.steps(pause(1, 0)+time.Second, nil); len(got) == 0 || got[0] != StepDial {
@@ -343,7 +343,7 @@ func TestRecoveryOfTheProvenDead(t *testing.T) {
 // xl2tpd is done with a tunnel at once if the Hello guard has acknowledged its
 // StopCCN for the dead peer.
 func TestRecoveryOfTheBuried(t *testing.T) {
-	for buried, want := range map[bool]time.Duration{false: dyingFor, true: buriedFor} {
+	for buried, want := range map[bool]time.Duration{false: closingTime, true: ackedClosingTime} {
 		n := established(t, redials, "")
 		if got := n.steps(35*time.Second, nil); !slices.Equal(got, []Step{StepRenew, StepHangUp}) {
 			t.Fatalf("%v", got)
@@ -418,7 +418,7 @@ func TestRecoveryOfAHalfClosedTunnel(t *testing.T) {
 	n.now = n.now.Add(41 * time.Second)
 	n.step(Tick{})
 	n.step(ours)
-	if got := n.steps(5*time.Second, ErrUnheard); !slices.Equal(got, []Step{StepHangUp, StepRenew, StepDial}) {
+	if got := n.steps(5*time.Second, ErrPeerDead); !slices.Equal(got, []Step{StepHangUp, StepRenew, StepDial}) {
 		t.Errorf("%v", got)
 	}
 
@@ -437,7 +437,7 @@ func TestRecoveryOfAHalfClosedTunnel(t *testing.T) {
 func TestRecoveryOfWhatWasHungUpBefore(t *testing.T) {
 	hungUp := Ending{Tunnel: closer, Reason: "hung up on this host", Operator: true}
 	full := "[lac default]\nrecover = full"
-	n := newBench(t, oneLAC, "[global]\nrecover = full")
+	n := newFixture(t, oneLAC, "[global]\nrecover = full")
 	n.step(secured("1"))
 	n.links()
 	if got := n.steps(10*time.Second, nil); !slices.Equal(got, []Step{StepDial}) {
@@ -490,7 +490,7 @@ func TestRecoveryOfWhatIsDialledAgain(t *testing.T) {
 
 // A peer that dies by halves ends PPP first; what xl2tpd makes of that comes later.
 func TestRecoveryHearsLate(t *testing.T) {
-	n := newBench(t, redials, "[global]\nrecover = auto")
+	n := newFixture(t, redials, "[global]\nrecover = auto")
 	s := n.xl2tpd(redials)
 	s.Sessions = []xl2tpd.Session{{Ifname: "ppp0", Ifindex: 5, Local: closer.Local, Peer: closer.Peer, LocalTunnel: closer.LocalID}}
 	n.step(s)
@@ -509,7 +509,7 @@ func TestRecoveryHearsLate(t *testing.T) {
 
 // A tunnel that has never answered is unknown, not dead.
 func TestRecoveryLeavesTheUnknown(t *testing.T) {
-	n := newBench(t, redials, "[global]\nrecover = auto")
+	n := newFixture(t, redials, "[global]\nrecover = auto")
 	n.step(secured("1"))
 	n.links(link("ppp0", 5, true))
 	if got := n.steps(10*time.Minute, nil); got != nil {
@@ -521,7 +521,7 @@ func TestRecoveryLeavesTheUnknown(t *testing.T) {
 // links outlive for a moment. It is still known whose they were.
 func TestRecoveryTellsLACsApart(t *testing.T) {
 	conf := redials + "[lac home]\nlns = 192.0.2.2\npppoptfile = /etc/ppp/options.l2tpd\nredial = yes\n"
-	n := newBench(t, conf, "[global]\nrecover = auto")
+	n := newFixture(t, conf, "[global]\nrecover = auto")
 	session := func(index int, peer string, id uint16) xl2tpd.Session {
 		return xl2tpd.Session{Ifindex: index, Local: closer.Local, Peer: netip.AddrPortFrom(addr(peer), 1701), LocalTunnel: id}
 	}
@@ -549,7 +549,7 @@ func TestRecoveryTellsLACsApart(t *testing.T) {
 
 // xl2tpd takes any address of a name: what it has dialled is looked for where it did.
 func TestRecoveryOfOneOfSeveralAddresses(t *testing.T) {
-	n := newBench(t, redials, "[global]\nrecover = auto")
+	n := newFixture(t, redials, "[global]\nrecover = auto")
 	s := n.xl2tpd(redials)
 	s.Home().Conf.Sections[0].LNSIPs = []netip.Addr{addr("192.0.2.9"), closer.Peer.Addr()}
 	n.step(s)
@@ -647,7 +647,7 @@ func TestRedialling(t *testing.T) {
 		{999_999_999, 30 * time.Second, 100 * 365 * 24 * time.Hour},
 		{2, math.MaxInt32 * time.Second, 100 * 365 * 24 * time.Hour},
 	} {
-		if got := redialling(&xl2tpd.Section{MaxRedials: tc.times, RedialTimeout: tc.pause}); got != tc.want {
+		if got := redialTime(&xl2tpd.Section{MaxRedials: tc.times, RedialTimeout: tc.pause}); got != tc.want {
 			t.Errorf("%d times after %v: %v, want %v", tc.times, tc.pause, got, tc.want)
 		}
 	}
@@ -659,9 +659,9 @@ func TestRecoveryWaitsForTheEyes(t *testing.T) {
 	n := established(t, redials, "")
 	n.step(Ending{Tunnel: closer, Reason: "Hello unanswered", Unanswered: true})
 	n.links()
-	m, _ := n.b.Memory()
+	m, _ := n.b.SavedState()
 	n.b = New(n.b.config, n.b.jitter)
-	n.b.Remember(m, n.now)
+	n.b.Restore(m, n.now)
 	n.actions = nil
 	n.step(n.config("[global]\nrecover = auto\n"))
 	n.step(n.xl2tpd(redials))
@@ -679,8 +679,8 @@ const byName = "[lac office]\nlns = vpn.example.net\npppoptfile = /etc/ppp/optio
 
 // named has a tunnel up with the second address of a name, of which we know those, beside
 // such SAs.
-func named(t *testing.T, known []string, sas ...vici.SA) *bench {
-	n := newBench(t, byName, "[global]\nrecover = auto")
+func named(t *testing.T, known []string, sas ...vici.SA) *fixture {
+	n := newFixture(t, byName, "[global]\nrecover = auto")
 	s := n.xl2tpd(byName)
 	for _, a := range known {
 		s.Home().Conf.Sections[0].LNSIPs = append(s.Home().Conf.Sections[0].LNSIPs, addr(a))
@@ -701,7 +701,7 @@ func worksWith(peer string) vici.SA {
 }
 
 // lives plays time with a tunnel whose echo requests are answered: there is nothing to mend.
-func (n *bench) lives(d time.Duration) {
+func (n *fixture) lives(d time.Duration) {
 	n.t.Helper()
 	n.plays(d, probe.Result{RTT: time.Millisecond}, func(r Recover) error {
 		n.t.Fatalf("%v of a tunnel that lives", r.Step)
@@ -742,7 +742,7 @@ func TestRecoveryRenewsTheSAOfTheTunnel(t *testing.T) {
 // The step then comes to nothing.
 func TestOperatorHangsUpInThatStep(t *testing.T) {
 	n := established(t, redials, "")
-	for n.lac("office").last == nil {
+	for n.lac("office").lastEnd == nil {
 		n.plays(time.Second, probe.Result{Err: lost}, func(r Recover) error {
 			if r.Step != StepHangUp {
 				return nil
@@ -779,14 +779,14 @@ func TestRecoveryFailsToHangUp(t *testing.T) {
 // Without charon nothing is dialled: it would be in the clear.
 func TestRecoveryWithoutCharon(t *testing.T) {
 	n := established(t, oneLAC, "[lac default]\nrecover = full")
-	n.step(TaskFailed{Task: EyeVICI, Err: errors.New("no such socket")})
+	n.step(TaskFailed{Task: WatcherVICI, Err: errors.New("no such socket")})
 	n.after(5 * time.Second)
 	n.step(Ending{Tunnel: closer, Reason: "closed by the peer"})
 	n.links()
 	if got := n.steps(5*time.Minute, errors.New("no such socket")); slices.Contains(got, StepDial) {
 		t.Errorf("%v", got)
 	}
-	n.step(TaskWorks{EyeVICI})
+	n.step(TaskWorks{WatcherVICI})
 	n.step(secured("2"))
 	if got := n.steps(5*time.Minute, nil); !slices.Contains(got, StepDial) {
 		t.Errorf("%v when it is back", got)
@@ -795,7 +795,7 @@ func TestRecoveryWithoutCharon(t *testing.T) {
 
 // A link may carry IPv6 alone. That is no call that hangs.
 func TestRecoveryOfIPv6Alone(t *testing.T) {
-	n := newBench(t, redials, "[lac default]\nrecover = full")
+	n := newFixture(t, redials, "[lac default]\nrecover = full")
 	n.step(secured("1"))
 	l := link("ppp0", 5, false)
 	l.Local, l.Peer, l.Raised = netip.Addr{}, netip.Addr{}, true

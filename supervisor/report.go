@@ -54,35 +54,35 @@ type Detail struct {
 
 // Report is what is known of every tunnel, the LACs without one included, by
 // name, and what does not work.
-func (b *Brain) Report(now time.Time) (details []Detail, problems []string) {
+func (core *Core) Report(now time.Time) (details []Detail, problems []string) {
 	up := map[string]bool{}
-	last := map[string]*closing{} // of each section
-	for _, c := range b.closes.last {
-		if len(c.place.names) != 1 {
+	last := map[string]*end{} // of each section
+	for _, c := range core.ends.last {
+		if len(c.identity.names) != 1 {
 			continue
 		}
-		key := c.place.names[0].key()
+		key := c.identity.names[0].key()
 		if l := last[key]; l == nil || c.Time.After(l.Time) {
 			last[key] = c
 		}
 	}
-	for _, t := range b.tunnels {
+	for _, t := range core.tunnels {
 		if t.gone {
 			continue
 		}
-		for _, n := range t.place.names {
+		for _, n := range t.identity.names {
 			up[n.key()] = true
 		}
-		details = append(details, Detail{t.view(), b.report(t, now)})
+		details = append(details, Detail{t.view(), core.report(t, now)})
 	}
-	for _, in := range b.atlas.instances {
+	for _, in := range core.topology.instances {
 		for _, s := range in.lacs {
 			if key := in.name(s).key(); s.Name != "default" && !up[key] {
-				details = append(details, Detail{Report: b.absent(in, s, last[key], now)})
+				details = append(details, Detail{Report: core.reportAbsent(in, s, last[key], now)})
 			}
 		}
 	}
-	for _, r := range b.someDown() {
+	for _, r := range core.groupsDown() {
 		details = append(details, Detail{Report: r})
 	}
 	slices.SortFunc(details, func(x, y Detail) int {
@@ -93,43 +93,43 @@ func (b *Brain) Report(now time.Time) (details []Detail, problems []string) {
 			strings.Compare(x.Link.Name, y.Link.Name),
 		)
 	})
-	return details, b.problems()
+	return details, core.problems()
 }
 
-// alikes are LACs that can't be told apart, and how many links they have together.
-type alikes struct {
+// ambiguousGroup are LACs that can't be told apart, and how many links they have together.
+type ambiguousGroup struct {
 	names []name // those that are to be kept up
 	links int
 }
 
-// someDown reports LACs that can't be told apart if they have fewer links than they are: one of them
+// groupsDown reports LACs that can't be told apart if they have fewer links than they are: one of them
 // is down.
-func (b *Brain) someDown() (rows []status.Tunnel) {
-	for _, a := range b.alikes() {
+func (core *Core) groupsDown() (rows []status.Tunnel) {
+	for _, a := range core.ambiguousGroups() {
 		missing := len(a.names) - a.links
 		if missing < 1 {
 			continue
 		}
 		rows = append(rows, status.Tunnel{
-			Name: together(a.names), Instance: b.atlas.called[a.names[0].instance], State: Down.String(),
+			Name: together(a.names), Instance: core.topology.displayNames[a.names[0].instance], State: Down.String(),
 			Doing: fmt.Sprintf("%d of these %d LACs are down; which, only a pppoptfile of its own for each could tell", missing, len(a.names)),
 		})
 	}
 	return rows
 }
 
-// alikes finds them by the links that may be any of theirs. One that has a link for sure is not among
+// ambiguousGroups finds them by the links that may be any of theirs. One that has a link for sure is not among
 // them.
-func (b *Brain) alikes() map[string]*alikes {
-	all := make(map[string]*alikes)
-	for _, t := range b.tunnels {
-		if t.gone || len(t.place.names) < 2 || t.place.names[0].kind != "lac" {
+func (core *Core) ambiguousGroups() map[string]*ambiguousGroup {
+	all := make(map[string]*ambiguousGroup)
+	for _, t := range core.tunnels {
+		if t.gone || len(t.identity.names) < 2 || t.identity.names[0].kind != "lac" {
 			continue
 		}
-		key := fmt.Sprint(t.place.names)
+		key := fmt.Sprint(t.identity.names)
 		if all[key] == nil {
-			all[key] = &alikes{names: slices.DeleteFunc(slices.Clone(t.place.names), func(n name) bool {
-				return n.kind != "lac" || !b.configured(n).Keepalive || len(b.places().claims(n).sole) > 0
+			all[key] = &ambiguousGroup{names: slices.DeleteFunc(slices.Clone(t.identity.names), func(n name) bool {
+				return n.kind != "lac" || !core.configured(n).Keepalive || len(core.tunnelIndex().claims(n).exact) > 0
 			})}
 		}
 		all[key].links++
@@ -152,13 +152,13 @@ func together(names []name) string {
 }
 
 // problems are what does not work.
-func (b *Brain) problems() []string {
+func (core *Core) problems() []string {
 	var all []string
-	for _, name := range slices.Sorted(maps.Keys(b.failing)) {
-		all = append(all, failure(name, b.failing[name]))
+	for _, name := range slices.Sorted(maps.Keys(core.failing)) {
+		all = append(all, failure(name, core.failing[name]))
 	}
-	for _, what := range slices.Sorted(maps.Keys(b.faults)) {
-		all = append(all, b.faults[what])
+	for _, what := range slices.Sorted(maps.Keys(core.faults)) {
+		all = append(all, core.faults[what])
 	}
 	return all
 }
@@ -166,7 +166,7 @@ func (b *Brain) problems() []string {
 // failure says what does not work.
 func failure(task string, err error) string {
 	switch {
-	case task == EyeVICI:
+	case task == WatcherVICI:
 		return status.NoVICI
 	case strings.HasPrefix(err.Error(), task+": "):
 		return err.Error()
@@ -174,17 +174,17 @@ func failure(task string, err error) string {
 	return task + ": " + err.Error()
 }
 
-func (b *Brain) report(t *tunnel, now time.Time) status.Tunnel {
+func (core *Core) report(t *tunnel, now time.Time) status.Tunnel {
 	r := status.Tunnel{
-		Name: t.place.section(), Instance: b.atlas.calls(t.place), Peer: t.place.outer, State: t.state.String(), Since: t.since, Doing: t.doing(now),
+		Name: t.identity.section(), Instance: core.topology.displayName(t.identity), Peer: t.identity.outer, State: t.state.String(), Since: t.since, Doing: t.doing(now),
 		Link: &status.Link{
 			Name: t.key.Name, Local: t.link.Local, Remote: t.link.Peer, Up: t.up, Target: t.target,
 			Echoes: t.echoes.report(),
 			Signs:  status.Signs{Reply: t.evidence.Reply, Data: t.evidence.Data},
 		},
 	}
-	r.SA = t.place.sa.report()
-	if c := b.closes.last[t.origin()]; c != nil {
+	r.SA = t.identity.sa.report()
+	if c := core.ends.last[t.origin()]; c != nil {
 		r.Last = &c.Close
 	}
 	return r
@@ -215,32 +215,32 @@ func (t *tunnel) doing(now time.Time) string {
 	return fmt.Sprintf("echo request in %v unless data comes", max(t.echoAt().Sub(now), 0).Round(time.Second))
 }
 
-// absent reports a LAC that has no link; last is how its latest tunnel ended.
-func (b *Brain) absent(in *instance, s *xl2tpd.Section, last *closing, now time.Time) status.Tunnel {
-	r := status.Tunnel{Name: in.name(s).String(), Instance: b.atlas.called[in.id], State: Down.String()}
+// reportAbsent reports a LAC that has no link; last is how its latest tunnel ended.
+func (core *Core) reportAbsent(in *instance, s *xl2tpd.Section, last *end, now time.Time) status.Tunnel {
+	r := status.Tunnel{Name: in.name(s).String(), Instance: core.topology.displayNames[in.id], State: Down.String()}
 	if len(s.LNSIPs) > 0 {
 		r.Peer = s.LNSIPs[0]
 	}
 	if last != nil {
 		r.Last, r.Since = &last.Close, last.Time
 	}
-	r.SA = b.atlas.sas[r.Peer].report()
-	l := b.lac(in.name(s))
+	r.SA = core.topology.sas[r.Peer].report()
+	l := core.lac(in.name(s))
 	switch {
 	case in.NetworkManager():
 		r.Doing = "waits for NetworkManager"
 	case !in.Runs():
 		r.Doing = "waits for xl2tpd"
-	case b.climbing(l, s, now) != "":
-		r.Doing = b.climbing(l, s, now)
-	case l.last != nil && l.last.operator:
+	case core.recoveryText(l, s, now) != "":
+		r.Doing = core.recoveryText(l, s, now)
+	case l.lastEnd != nil && l.lastEnd.operator:
 		r.Doing, r.ByHand = "stays down until it is dialled again", true
 	case s.Redial || s.Autodial:
 		r.Doing = "xl2tpd redials, unless it was hung up"
 	default:
 		r.Doing, r.ByHand = "waits to be dialled", true
 	}
-	if !b.configured(in.name(s)).Keepalive {
+	if !core.configured(in.name(s)).Keepalive {
 		r.State, r.Doing, r.ByHand = Off.String(), "nothing: keepalive = no", false
 	}
 	return r
@@ -258,7 +258,7 @@ func (l *Loop) Report(ctx context.Context) (details []Detail, problems []string,
 		problems []string
 	}
 	answer := make(chan report, 1) // ours alone, should we be gone by then
-	if !l.ask(ctx, func(b *Brain) {
+	if !l.ask(ctx, func(b *Core) {
 		details, problems := b.Report(time.Now())
 		answer <- report{details, problems}
 	}) {

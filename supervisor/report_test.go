@@ -13,7 +13,7 @@ import (
 )
 
 // up brings ppp0 of oneLAC up, with an answered echo.
-func (n *bench) up() ppp.Link {
+func (n *fixture) up() ppp.Link {
 	l := link("ppp0", 5, true)
 	n.step(secured("1"))
 	n.links(l)
@@ -23,7 +23,7 @@ func (n *bench) up() ppp.Link {
 	return l
 }
 
-func (n *bench) report() []status.Tunnel {
+func (n *fixture) report() []status.Tunnel {
 	details, _ := n.b.Report(n.now)
 	var all []status.Tunnel
 	for _, d := range details {
@@ -32,39 +32,39 @@ func (n *bench) report() []status.Tunnel {
 	return all
 }
 
-var closer = Control{Local: netip.MustParseAddrPort("192.0.2.100:1701"), Peer: netip.MustParseAddrPort("192.0.2.1:1701"), LocalID: 7}
+var closer = ControlConnection{Local: netip.MustParseAddrPort("192.0.2.100:1701"), Peer: netip.MustParseAddrPort("192.0.2.1:1701"), LocalID: 7}
 
 // Why a tunnel ended is what was heard of it, before or just after; else what
 // else has happened.
 func TestWhyItEnded(t *testing.T) {
 	other := closer
 	other.Peer = netip.MustParseAddrPort("192.0.2.77:1701")
-	hear := func(e Ending) func(*bench) { return func(n *bench) { n.step(e) } }
+	hear := func(e Ending) func(*fixture) { return func(n *fixture) { n.step(e) } }
 	for _, tc := range []struct {
 		name          string
-		before, after func(*bench)
+		before, after func(*fixture)
 		want          string
 	}{
 		{"heard", hear(Ending{Tunnel: closer, Reason: "hung up"}), nil, "hung up"},
 		{"heard of another", hear(Ending{Tunnel: other, Reason: "hung up"}), nil, "the link is gone"},
-		{"heard long ago", func(n *bench) {
+		{"heard long ago", func(n *fixture) {
 			n.step(Ending{Tunnel: closer, Reason: "hung up"})
 			n.now = n.now.Add(time.Minute)
 		}, nil, "the link is gone"},
 		{"heard late", nil, hear(Ending{Tunnel: closer, Reason: "hung up"}), "hung up"},
 		{"unexplained, after data", hear(Ending{Tunnel: closer, Reason: "closed by the peer", Unexplained: true}), nil, "closed by the peer"},
-		{"unexplained, after a silence", func(n *bench) {
+		{"unexplained, after a silence", func(n *fixture) {
 			n.now = n.now.Add(time.Minute)
 			n.step(Ending{Tunnel: closer, Reason: "closed by the peer", Unexplained: true})
 		}, nil, "the peer's idle timer, it seems: nothing came for 61 s"},
-		{"xl2tpd died", func(n *bench) {
+		{"xl2tpd died", func(n *fixture) {
 			s := n.xl2tpd(oneLAC)
 			s.Home().Process.Pid = 0
 			n.step(s)
 		}, nil, "xl2tpd ended"},
-		{"SA lost", func(n *bench) { n.step(vici.Snapshot{}) }, nil, "the IPsec SA was lost"},
+		{"SA lost", func(n *fixture) { n.step(vici.Snapshot{}) }, nil, "the IPsec SA was lost"},
 	} {
-		n := newBench(t, oneLAC, "")
+		n := newFixture(t, oneLAC, "")
 		n.up()
 		if tc.before != nil {
 			tc.before(n)
@@ -83,7 +83,7 @@ func TestWhyItEnded(t *testing.T) {
 
 // A report has the links there are and the LACs without one, by name.
 func TestReport(t *testing.T) {
-	n := newBench(t, oneLAC+"[lac osaka]\nlns = 192.0.2.2\nredial = yes\n[lac nara]\nlns = 192.0.2.3\n[lac kobe]\nlns = 192.0.2.4\n", "[lac nara]\nkeepalive = no\n")
+	n := newFixture(t, oneLAC+"[lac osaka]\nlns = 192.0.2.2\nredial = yes\n[lac nara]\nlns = 192.0.2.3\n[lac kobe]\nlns = 192.0.2.4\n", "[lac nara]\nkeepalive = no\n")
 	n.up()
 	all := n.report()
 	if len(all) != 4 {
@@ -113,7 +113,7 @@ func TestReport(t *testing.T) {
 
 // A link that was up before us came up when its pppd was started, and then when we see it.
 func TestUpBeforeUs(t *testing.T) {
-	n := newBench(t, oneLAC, "")
+	n := newFixture(t, oneLAC, "")
 	old := link("ppp0", 5, true)
 	old.Started = epoch.Add(-time.Hour)
 	n.links(old)
@@ -150,7 +150,7 @@ func TestEchoes(t *testing.T) {
 
 // Callers from ever new addresses do not fill the memory.
 func TestClosesAreBounded(t *testing.T) {
-	n := newBench(t, "[lns default]\nip range = 10.0.0.1-10.0.255.254\npppoptfile = /etc/ppp/options.l2tpd\n", "")
+	n := newFixture(t, "[lns default]\nip range = 10.0.0.1-10.0.255.254\npppoptfile = /etc/ppp/options.l2tpd\n", "")
 	for i := range maxCloses + 10 {
 		l := link("ppp0", 5+i, true)
 		l.OuterPeer = netip.AddrFrom4([4]byte{192, 0, byte(i >> 8), byte(i)})
@@ -159,7 +159,7 @@ func TestClosesAreBounded(t *testing.T) {
 		n.links()
 		n.step(Ending{Tunnel: closer})
 	}
-	if len(n.b.closes.last) != maxCloses || len(n.b.closes.endings) > 100 {
-		t.Errorf("%d closes, %d endings", len(n.b.closes.last), len(n.b.closes.endings))
+	if len(n.b.ends.last) != maxCloses || len(n.b.ends.reasons) > 100 {
+		t.Errorf("%d closes, %d endings", len(n.b.ends.last), len(n.b.ends.reasons))
 	}
 }

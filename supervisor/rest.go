@@ -9,24 +9,24 @@ import (
 )
 
 // watchGuard notes since when the Hello guard sees what xl2tpd sends.
-func (b *Brain) watchGuard(now time.Time) {
-	switch sees := b.eyes[TaskGuard] && !b.blind(); {
+func (core *Core) watchGuard(now time.Time) {
+	switch sees := core.reported[TaskGuard] && !core.blind(); {
 	case !sees:
-		b.guardAt = time.Time{}
-	case b.guardAt.IsZero():
-		b.guardAt, b.changed = now, true
+		core.guardAt = time.Time{}
+	case core.guardAt.IsZero():
+		core.guardAt, core.changed = now, true
 	}
 }
 
 // blind reports whether no Hello guard sees what xl2tpd sends.
-func (b *Brain) blind() bool {
-	return b.config.Guard() == config.GuardOff || b.faults[TaskGuard] != "" || b.failing[TaskGuard] != nil
+func (core *Core) blind() bool {
+	return core.config.Guard() == config.GuardOff || core.faults[TaskGuard] != "" || core.failing[TaskGuard] != nil
 }
 
 // noteHidden notes until when xl2tpd may have dialled a LAC without being seen to: while there is a call, and as long as
 // the LNS's name can't be looked up.
-func (b *Brain) noteHidden(l *lac, s *xl2tpd.Section, now time.Time) {
-	hidden := b.claims(l).any() || len(s.LNSIPs) == 0 || s.Unresolved
+func (core *Core) noteHidden(l *lac, s *xl2tpd.Section, now time.Time) {
+	hidden := core.candidates(l).any() || len(s.LNSIPs) == 0 || s.Unresolved
 	if hidden || l.hidden {
 		l.hiddenAt = now
 	}
@@ -35,17 +35,17 @@ func (b *Brain) noteHidden(l *lac, s *xl2tpd.Section, now time.Time) {
 
 // revive notes that xl2tpd dials one of these LACs, though it should redial none, and recovery has dialled none: somebody
 // else has, or xl2tpd could not look up their LNS before. So it may redial any of them.
-func (b *Brain) revive(lacs []*lac) {
-	down := slices.DeleteFunc(slices.Clone(lacs), func(l *lac) bool { return b.claims(l).up() })
+func (core *Core) revive(lacs []*lac) {
+	down := slices.DeleteFunc(slices.Clone(lacs), func(l *lac) bool { return core.candidates(l).up() })
 	if slices.ContainsFunc(down, func(l *lac) bool {
-		return !l.idle || l.ladder.busy == StepDial || l.ladder.busy == StepRedial
+		return !l.idle || l.progress.busy == StepDial || l.progress.busy == StepRedial
 	}) {
 		return
 	}
 	for _, l := range down {
-		if s := b.section(l); s != nil && s.Redial && !l.leftDown() {
+		if s := core.section(l); s != nil && s.Redial && !l.mayBeHungUp() {
 			l.idle = false
-			b.touchLAC(l)
+			core.markLAC(l)
 		}
 	}
 }
@@ -53,12 +53,12 @@ func (b *Brain) revive(lacs []*lac) {
 // redialDue is when xl2tpd should have redialled a LAC that is down; zero: it does not redial, or nobody would see it. A
 // redial can die: xl2tpd before 1.3.18 stops after a failed name lookup (xl2tpd.c, magic_lac_tunnel), and after `max redials`
 // it gives up (magic_lac_dial). An attempt that it closes, and nobody acknowledges that, takes two answerTimes.
-func (b *Brain) redialDue(l *lac, s *xl2tpd.Section) time.Time {
-	since := l.ladder.since
-	if !s.Redial || l.idle || l.hidden || l.leftDown() || b.perhapsDialled(l, s) || since.IsZero() || b.guardAt.IsZero() {
+func (core *Core) redialDue(l *lac, s *xl2tpd.Section) time.Time {
+	since := l.progress.since
+	if !s.Redial || l.idle || l.hidden || l.mayBeHungUp() || core.mayBeDialled(l, s) || since.IsZero() || core.guardAt.IsZero() {
 		return time.Time{}
 	}
-	for _, at := range []time.Time{b.guardAt, l.asked, l.attempt, l.hiddenAt, l.planned} {
+	for _, at := range []time.Time{core.guardAt, l.asked, l.attempt, l.hiddenAt, l.planned} {
 		if at.After(since) {
 			since = at
 		}

@@ -11,7 +11,7 @@ import (
 )
 
 // died is a LAC, or one of two with one LNS, that ends, and that xl2tpd does not redial.
-func died(t *testing.T, keepalive, more string, secured, two bool) *bench {
+func died(t *testing.T, keepalive, more string, secured, two bool) *fixture {
 	n := established(t, redials+"redial timeout = 15\n"+more, keepalive)
 	if two {
 		n, _ = oneLNS(t, "redial = yes\nredial timeout = 15\n"+more, keepalive)
@@ -31,16 +31,16 @@ func plainly(secured bool) func(Recover) error {
 	return func(r Recover) error {
 		switch {
 		case !secured && (r.Step == StepSecure || r.Step == StepRenew):
-			return ErrPlain
+			return ErrNoConnection
 		case r.Step == StepRedial:
-			return ErrWaits
+			return ErrRedialsLater
 		}
 		return nil
 	}
 }
 
 // dialledIn are the dials of that time, by LAC: when the first one was, and how many.
-func (n *bench) dialledIn(d time.Duration, come func(Recover) error) (first map[string]time.Duration, dials map[string]int) {
+func (n *fixture) dialledIn(d time.Duration, come func(Recover) error) (first map[string]time.Duration, dials map[string]int) {
 	began := n.now
 	first, dials = map[string]time.Duration{}, map[string]int{}
 	n.plays(d, probe.Result{Err: lost}, func(r Recover) error {
@@ -97,11 +97,11 @@ func TestRedialThatHasDied(t *testing.T) {
 
 // As long as xl2tpd redials, or nobody can see that it does not, it is not dialled.
 func TestRedialThatLives(t *testing.T) {
-	for name, happens := range map[string]func(*bench){
-		"it asks":  func(n *bench) { n.step(Dials{Peer: closer.Peer.Addr()}) },
-		"it calls": func(n *bench) { n.links(link("ppp0", 100, false)); n.after(time.Second); n.links() },
-		"no guard": func(n *bench) { n.step(Fault{What: TaskGuard, Text: "hello guard unavailable"}) },
-		"the LNS can't be looked up": func(n *bench) {
+	for name, happens := range map[string]func(*fixture){
+		"it asks":  func(n *fixture) { n.step(Dials{Peer: closer.Peer.Addr()}) },
+		"it calls": func(n *fixture) { n.links(link("ppp0", 100, false)); n.after(time.Second); n.links() },
+		"no guard": func(n *fixture) { n.step(Fault{What: TaskGuard, Text: "hello guard unavailable"}) },
+		"the LNS can't be looked up": func(n *fixture) {
 			s := n.xl2tpd(redials + "redial timeout = 15\n")
 			s.Home().Conf.Sections[0].Unresolved = true
 			n.step(s)

@@ -15,43 +15,45 @@ func TestEachRule(t *testing.T) {
 	covered := map[string]bool{}
 	for _, tc := range []struct {
 		rule string
-		is   func(*ladder, *situation)
+		is   func(*progress, *situation)
 	}{
-		{"perhaps hung up, and no SA", func(l *ladder, s *situation) { s.unclear, s.secured, s.redial = true, false, time.Minute }},
-		{"perhaps hung up, and an old SA", func(l *ladder, s *situation) { s.unclear, s.redial = true, time.Minute }},
-		{"perhaps hung up, and the SA has to stay", func(l *ladder, s *situation) { s.unclear, s.kept, s.redial = true, true, time.Minute }},
-		{"perhaps hung up", func(l *ladder, s *situation) {
-			s.unclear, s.up, s.quiet, s.kept, s.proven = true, true, stuckAfter, true, true
+		{"perhaps hung up, and no SA", func(l *progress, s *situation) { s.mayBeHungUp, s.secured, s.redial = true, false, time.Minute }},
+		{"perhaps hung up, and an old SA", func(l *progress, s *situation) { s.mayBeHungUp, s.redial = true, time.Minute }},
+		{"perhaps hung up, and the SA has to stay", func(l *progress, s *situation) { s.mayBeHungUp, s.saInUse, s.redial = true, true, time.Minute }},
+		{"perhaps hung up", func(l *progress, s *situation) {
+			s.mayBeHungUp, s.up, s.quiet, s.saInUse, s.saWorks = true, true, stuckAfter, true, true
 		}},
-		{"silent for too long", func(l *ladder, s *situation) { s.up, s.quiet = true, stuckAfter }},
-		{"dead, and nothing to renew", func(l *ladder, s *situation) { s.up, s.quiet, s.kept, l.dead = true, time.Second, true, true }},
-		{"the LNS has moved", func(l *ladder, s *situation) {
-			s.up, s.quiet, s.bare, s.moved, l.fresh = true, time.Second, true, true, true
+		{"silent for too long", func(l *progress, s *situation) { s.up, s.quiet = true, stuckAfter }},
+		{"dead, and nothing to renew", func(l *progress, s *situation) {
+			s.up, s.quiet, s.saInUse, l.peerSilent = true, time.Second, true, true
 		}},
-		{"up without its SA", func(l *ladder, s *situation) { s.up, s.bare, s.secured = true, true, false }},
-		{"up without its SA, IPsec not ours", func(l *ladder, s *situation) { s.up, s.bare, s.secured, s.wish = true, true, false, wishRedial }},
-		{"silent", func(l *ladder, s *situation) { s.up, s.quiet = true, deadAfter }},
-		{"silent, and the SA has to stay", func(l *ladder, s *situation) { s.up, s.quiet, s.kept = true, deadAfter, true }},
-		{"a call without link", func(l *ladder, s *situation) { s.stuck, s.secured = true, false }},
-		{"no SA", func(l *ladder, s *situation) { s.secured, s.half = false, true }},
-		{"a tunnel without call", func(l *ladder, s *situation) { s.half = true }},
-		{"ended in silence", func(l *ladder, s *situation) { s.lost = true }},
-		{"dialled without answer", func(l *ladder, s *situation) { l.last, l.dials = StepDial, 4 }},
-		{"dialled without answer, and the SA has to stay", func(l *ladder, s *situation) { l.last, l.dials, s.kept = StepDial, 4, true }},
-		{"xl2tpd redials one of several", func(l *ladder, s *situation) { l.last, s.owner, s.shared = StepSecure, hour, true }},
-		{"xl2tpd dials from before the SA", func(l *ladder, s *situation) { l.last, s.owner = StepSecure, hour }},
-		{"xl2tpd has redialled without success", func(l *ladder, s *situation) { s.owner = hour }},
-		{"xl2tpd has redialled, and the SA has to stay", func(l *ladder, s *situation) { s.owner, s.kept = hour, true }},
-		{"xl2tpd redials", func(l *ladder, s *situation) { s.owner, s.kept, s.proven = hour, true, true }},
-		{"the last tunnel still closes", func(l *ladder, s *situation) { s.free = origin0.Add(time.Second) }},
-		{"hung up while xl2tpd may redial", func(l *ladder, s *situation) { s.planned = origin0.Add(time.Second) }},
-		{"xl2tpd dials one of several already", func(l *ladder, s *situation) { s.trying, s.shared, s.tried = true, true, origin0.Add(answerTime) }},
-		{"xl2tpd dials already", func(l *ladder, s *situation) { s.trying = true }},
-		{"nobody dials", func(l *ladder, s *situation) {}},
+		{"the LNS has moved", func(l *progress, s *situation) {
+			s.up, s.quiet, s.withoutSA, s.moved, l.saRenewed = true, time.Second, true, true, true
+		}},
+		{"up without its SA", func(l *progress, s *situation) { s.up, s.withoutSA, s.secured = true, true, false }},
+		{"up without its SA, IPsec not ours", func(l *progress, s *situation) { s.up, s.withoutSA, s.secured, s.goal = true, true, false, goalRedial }},
+		{"silent", func(l *progress, s *situation) { s.up, s.quiet = true, deadAfter }},
+		{"silent, and the SA has to stay", func(l *progress, s *situation) { s.up, s.quiet, s.saInUse = true, deadAfter, true }},
+		{"a call without link", func(l *progress, s *situation) { s.stuck, s.secured = true, false }},
+		{"no SA", func(l *progress, s *situation) { s.secured, s.half = false, true }},
+		{"a tunnel without call", func(l *progress, s *situation) { s.half = true }},
+		{"ended in silence", func(l *progress, s *situation) { s.lost = true }},
+		{"dialled without answer", func(l *progress, s *situation) { l.last, l.dials = StepDial, 4 }},
+		{"dialled without answer, and the SA has to stay", func(l *progress, s *situation) { l.last, l.dials, s.saInUse = StepDial, 4, true }},
+		{"xl2tpd redials one of several", func(l *progress, s *situation) { l.last, s.owner, s.sharesLNS = StepSecure, hour, true }},
+		{"xl2tpd dials from before the SA", func(l *progress, s *situation) { l.last, s.owner = StepSecure, hour }},
+		{"xl2tpd has redialled without success", func(l *progress, s *situation) { s.owner = hour }},
+		{"xl2tpd has redialled, and the SA has to stay", func(l *progress, s *situation) { s.owner, s.saInUse = hour, true }},
+		{"xl2tpd redials", func(l *progress, s *situation) { s.owner, s.saInUse, s.saWorks = hour, true, true }},
+		{"the last tunnel still closes", func(l *progress, s *situation) { s.closedAt = origin0.Add(time.Second) }},
+		{"hung up while xl2tpd may redial", func(l *progress, s *situation) { s.planned = origin0.Add(time.Second) }},
+		{"xl2tpd dials one of several already", func(l *progress, s *situation) { s.trying, s.sharesLNS, s.tried = true, true, origin0.Add(answerTime) }},
+		{"xl2tpd dials already", func(l *progress, s *situation) { s.trying = true }},
+		{"nobody dials", func(l *progress, s *situation) {}},
 	} {
-		l, s := ladder{since: origin0}, situation{wish: wishFull, daemon: true, secured: true}
+		l, s := progress{since: origin0}, situation{goal: goalFull, daemon: true, secured: true}
 		tc.is(&l, &s)
-		step, at := l.choose(s, 0.5, origin0)
+		step, at := l.decide(s, 0.5, origin0)
 		r := rules[slices.IndexFunc(rules, func(r rule) bool { return r.name == l.rule })]
 		if l.rule != tc.rule || step != r.step {
 			t.Errorf("%s: %q decided for %q", tc.rule, l.rule, step)
@@ -70,28 +72,28 @@ func TestEachRule(t *testing.T) {
 
 // So does each pause.
 func TestEachPause(t *testing.T) {
-	next, free := origin0.Add(time.Minute), origin0.Add(dyingFor)
+	next, free := origin0.Add(time.Minute), origin0.Add(closingTime)
 	covered := map[string]bool{}
 	for _, tc := range []struct {
 		pause string
-		is    func(*ladder, *situation)
+		is    func(*progress, *situation)
 		want  time.Duration
 	}{
-		{"a new SA", func(l *ladder, s *situation) { l.last, l.next = StepRenew, next }, 0},
-		{"in the way of a dial", func(l *ladder, s *situation) { l.last, l.next, s.stuck = StepDial, next, true }, 0},
-		{"hung up, and the peer was dead", func(l *ladder, s *situation) { l.last, l.next, s.lost, s.free = StepHangUp, next, true, free }, dyingFor},
-		{"the LNS has moved", func(l *ladder, s *situation) {
-			l.last, l.next, l.fresh, l.settling, s.up, s.quiet, s.bare, s.moved = StepRenew, next, true, true, true, time.Second, true, true
+		{"a new SA", func(l *progress, s *situation) { l.last, l.next = StepRenew, next }, 0},
+		{"in the way of a dial", func(l *progress, s *situation) { l.last, l.next, s.stuck = StepDial, next, true }, 0},
+		{"hung up, and the peer was dead", func(l *progress, s *situation) { l.last, l.next, s.lost, s.closedAt = StepHangUp, next, true, free }, closingTime},
+		{"the LNS has moved", func(l *progress, s *situation) {
+			l.last, l.next, l.saRenewed, l.settling, s.up, s.quiet, s.withoutSA, s.moved = StepRenew, next, true, true, true, time.Second, true, true
 		}, 0},
-		{"dialled without SA", func(l *ladder, s *situation) { l.last, l.next, s.trying, s.secured = StepDial, next, true, false }, grace},
-		{"after a step", func(l *ladder, s *situation) { l.last, l.next, l.err = StepDial, next, errors.New("lost") }, time.Minute},
-		{"a silent link", func(l *ladder, s *situation) { s.up, s.quiet = true, deadAfter }, 0},
-		{"xl2tpd redials", func(l *ladder, s *situation) { s.owner, s.redial = time.Hour, 30*time.Second }, 30*time.Second + answerTime},
-		{"the tunnel has just ended", func(l *ladder, s *situation) { s.connecting = true }, connectTime},
+		{"dialled without SA", func(l *progress, s *situation) { l.last, l.next, s.trying, s.secured = StepDial, next, true, false }, grace},
+		{"after a step", func(l *progress, s *situation) { l.last, l.next, l.err = StepDial, next, errors.New("lost") }, time.Minute},
+		{"a silent link", func(l *progress, s *situation) { s.up, s.quiet = true, deadAfter }, 0},
+		{"xl2tpd redials", func(l *progress, s *situation) { s.owner, s.redial = time.Hour, 30*time.Second }, 30*time.Second + answerTime},
+		{"the tunnel has just ended", func(l *progress, s *situation) { s.connecting = true }, connectTime},
 	} {
-		l, s := ladder{since: origin0}, situation{wish: wishFull, daemon: true, secured: true}
+		l, s := progress{since: origin0}, situation{goal: goalFull, daemon: true, secured: true}
 		tc.is(&l, &s)
-		if at := l.when(s, origin0); l.pause != tc.pause || at.Sub(origin0) != tc.want {
+		if at := l.dueAt(s, origin0); l.pause != tc.pause || at.Sub(origin0) != tc.want {
 			t.Errorf("%s: %q until %v, want %v", tc.pause, l.pause, at.Sub(origin0), tc.want)
 		}
 		covered[tc.pause] = true

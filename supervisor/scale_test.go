@@ -85,7 +85,7 @@ func TestLostCrowd(t *testing.T) {
 		fmt.Sscanf(lac, "Branch%d", &i)
 		return i < n/4 || i < n/2 && time.Since(began) < back
 	}
-	hands := Hands{
+	hands := Executors{
 		Echo: func(_ context.Context, r probe.Request) probe.Result {
 			return probe.Result{Link: r.Link, Index: r.Index, Target: r.Target, RTT: 20 * time.Millisecond}
 		},
@@ -121,7 +121,7 @@ func TestLostCrowd(t *testing.T) {
 		mu.Lock()
 		tried := len(secured)
 		mu.Unlock()
-		if want := 4 * 60 / 15 * maxTurns * 8 / 10; tried < want {
+		if want := 4 * 60 / 15 * maxSlots * 8 / 10; tried < want {
 			t.Errorf("%d of %d were tried in 4 min, want %d", tried, n/2, want)
 		}
 		at := time.Since(began)
@@ -151,7 +151,7 @@ func fates(t *testing.T, n int, lasts time.Duration, answered func(at time.Durat
 	var mu sync.Mutex
 	sent = map[string][]time.Duration{}
 	var began time.Time
-	hands := Hands{
+	hands := Executors{
 		Echo: func(_ context.Context, r probe.Request) probe.Result {
 			at := time.Since(began)
 			mu.Lock()
@@ -183,8 +183,8 @@ func fates(t *testing.T, n int, lasts time.Duration, answered func(at time.Durat
 }
 
 // loop returns a loop that is about to see all of it.
-func (f *fleet) loop(hands Hands) *Loop {
-	front := Front{Ready: func() {}, Status: func(string) {}, Pulse: 10 * time.Second, Beat: func() {}, Keep: func(Memory) {}}
+func (f *fleet) loop(hands Executors) *Loop {
+	front := Notifier{Ready: func() {}, Status: func(string) {}, Pulse: 10 * time.Second, Beat: func() {}, Keep: func(SavedState) {}}
 	jitter := rand.New(rand.NewPCG(1, 0)).Float64 // the same each time: chance has no say in whether a test holds
 	l := NewLoop(New(f.config, jitter), hands, front, slog.New(slog.DiscardHandler))
 	for _, ev := range []Event{f.config, f.xl2tpd, f.vici, f.ppp()} {

@@ -9,23 +9,23 @@ import (
 
 // checkSections finds sections of keepalive.conf that are for no LAC and no LNS: a wrong name
 // in one would do nothing without a word.
-func (b *Brain) checkSections() {
-	if !b.eyes[EyeXl2tpd] || !b.eyes[EyeConfig] {
+func (core *Core) checkSections() {
+	if !core.reported[WatcherXl2tpd] || !core.reported[WatcherConfig] {
 		return
 	}
 	var s xl2tpd.Snapshot
-	for _, in := range b.atlas.instances {
+	for _, in := range core.topology.instances {
 		s.Instances = append(s.Instances, in.Instance)
 	}
-	unknown := b.config.Unknown(s.Headers)
-	for _, text := range b.unknown {
-		b.fault(text, slices.Contains(unknown, text), text)
+	unknown := core.config.Unknown(s.Headers)
+	for _, text := range core.unknown {
+		core.fault(text, slices.Contains(unknown, text), text)
 	}
 	for _, text := range unknown {
-		if !slices.Contains(b.unknown, text) {
-			b.note(slog.LevelWarn, text)
-			b.fault(text, true, text)
+		if !slices.Contains(core.unknown, text) {
+			core.log(slog.LevelWarn, text)
+			core.fault(text, true, text)
 		}
 	}
-	b.unknown = unknown
+	core.unknown = unknown
 }

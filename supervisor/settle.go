@@ -10,22 +10,22 @@ import (
 	"xl2tpd-keepalive/internal/xl2tpd"
 )
 
-// meeting is how long a link that is up waits at most for the kernel's table of sessions to
+// sessionWait is how long a link that is up waits at most for the kernel's table of sessions to
 // tell which section it belongs to: its settings and its name depend on that. The table is
 // read the less often the more tunnels there are.
-const meeting = time.Second
+const sessionWait = time.Second
 
-// settle brings a tunnel's state in line with its link, its place and the
+// refresh brings a tunnel's state in line with its link, its place and the
 // configuration, all of which may have changed.
-func (b *Brain) settle(t *tunnel, now time.Time) {
-	if !b.open {
+func (core *Core) refresh(t *tunnel, now time.Time) {
+	if !core.started {
 		return
 	}
-	t.secured = t.secured || t.place.sa.Child
-	b.secured = b.secured || t.secured
+	t.secured = t.secured || t.identity.sa.Child
+	core.secured = core.secured || t.secured
 	old := t.settings
 	var sure bool
-	t.settings, sure = b.settings(t.place)
+	t.settings, sure = core.settings(t.identity)
 	source, target := t.link.Local, t.link.Peer
 	if t.settings.Target.IsValid() {
 		target = t.settings.Target
@@ -33,67 +33,67 @@ func (b *Brain) settle(t *tunnel, now time.Time) {
 
 	switch {
 	case t.gone:
-		b.stop(t, Down, "the link is gone", now)
+		core.unwatch(t, Down, "the link is gone", now)
 	case !t.link.Up || !source.IsValid() || !target.IsValid():
-		b.stop(t, Down, "the link is down", now)
-	case !t.watched() && t.unmet(b.atlas.byID != nil, now):
-		b.due.Set(t, t.met)
+		core.unwatch(t, Down, "the link is down", now)
+	case !t.watched() && t.waitsForSession(core.topology.byID != nil, now):
+		core.due.Set(t, t.sessionUntil)
 	case !t.settings.Keepalive:
-		b.stop(t, Off, "keepalive = no", now)
+		core.unwatch(t, Off, "keepalive = no", now)
 	case !t.watched():
-		b.begin(t, source, target, "", now)
+		core.watch(t, source, target, "", now)
 		if !sure {
-			b.noteTunnel(t, slog.LevelWarn, "can't tell which section the link belongs to, [global] of keepalive.conf counts",
+			core.logTunnel(t, slog.LevelWarn, "can't tell which section the link belongs to, [global] of keepalive.conf counts",
 				slog.String("hint", "give the sections different pppoptfiles or `pass peer = yes`"))
 		}
 	case t.source != source || t.target != target:
-		b.begin(t, source, target, "the address has changed", now)
+		core.watch(t, source, target, "the address has changed", now)
 	case old.Interval != t.settings.Interval:
-		b.rearm(t)
+		core.rearm(t)
 	}
 }
 
-// unmet reports whether more is to be known of a link that is up: its xl2tpd, if those are
+// waitsForSession reports whether more is to be known of a link that is up: its xl2tpd, if those are
 // watched, and in kernel mode its session.
-func (t *tunnel) unmet(watched bool, now time.Time) bool {
-	met := t.link.TTY != "" || t.place.session != (xl2tpd.Session{})
-	if met && (t.place.known || !watched) {
+func (t *tunnel) waitsForSession(watched bool, now time.Time) bool {
+	met := t.link.TTY != "" || t.identity.session != (xl2tpd.Session{})
+	if met && (t.identity.known || !watched) {
 		return false
 	}
-	if t.met.IsZero() {
-		t.met = now.Add(meeting)
+	if t.sessionUntil.IsZero() {
+		t.sessionUntil = now.Add(sessionWait)
 	}
-	return now.Before(t.met)
+	return now.Before(t.sessionUntil)
 }
 
 // settings returns what the configuration says of a place. Where sections that
 // can't be told apart disagree, [global] counts and sure is false.
-func (b *Brain) settings(p place) (s config.Settings, sure bool) {
+func (core *Core) settings(p identity) (s config.Settings, sure bool) {
 	if len(p.names) == 0 {
-		return b.config.Global, true
+		return core.config.Global, true
 	}
-	s = b.configured(p.names[0])
+	s = core.configured(p.names[0])
 	for _, n := range p.names[1:] {
-		if b.configured(n) != s {
-			return b.config.Global, false
+		if core.configured(n) != s {
+			return core.config.Global, false
 		}
 	}
 	return s, true
 }
 
 // configured is what keepalive.conf says of a section.
-func (b *Brain) configured(n name) config.Settings {
+func (core *Core) configured(n name) config.Settings {
 	path := ""
-	if in := b.atlas.byID[n.instance]; in != nil {
+	if in := core.topology.byID[n.instance]; in != nil {
 		path = in.Path
 	}
-	return b.config.For(path, n.kind, n.name)
+	return core.config.For(path, n.kind, n.name)
 }
 
-// begin starts to watch a link that is up, or up with other addresses.
-func (b *Brain) begin(t *tunnel, source, target netip.Addr, reason string, now time.Time) {
-	b.unqueue(t)
-	b.cancel(t)
+// watch starts to watch a link that is up, or up with other addresses.
+func (core *Core) watch(t *tunnel, source, target netip.Addr, reason string, now time.Time) {
+	core.unqueue(t)
+	core.cancel(t)
 	t.source, t.target = source, target
 	t.evidence, t.echoes = Evidence{}, echoes{}
 	t.up = now
@@ -102,129 +102,129 @@ func (b *Brain) begin(t *tunnel, source, target netip.Addr, reason string, now t
 	}
 	t.found = false
 	t.replied, t.lost, t.counted = false, 0, false
-	b.set(t, Up, now)
+	core.setState(t, Up, now)
 	attrs := []slog.Attr{slog.String("target", target.String())}
 	if reason != "" {
 		attrs = append(attrs, slog.String("reason", reason))
 	}
-	b.noteTunnel(t, slog.LevelInfo, "tunnel up", attrs...)
-	b.tell(t, hook.Up, reason)
-	b.hurry(t, now)
+	core.logTunnel(t, slog.LevelInfo, "tunnel up", attrs...)
+	core.callHook(t, hook.Up, reason)
+	core.hurry(t, now)
 }
 
-// stop ends watching a link.
-func (b *Brain) stop(t *tunnel, to State, reason string, now time.Time) {
+// unwatch ends watching a link.
+func (core *Core) unwatch(t *tunnel, to State, reason string, now time.Time) {
 	if t.state == to {
 		return
 	}
-	b.unqueue(t)
-	b.cancel(t)
+	core.unqueue(t)
+	core.cancel(t)
 	was := t.state
-	b.set(t, to, now)
+	core.setState(t, to, now)
 	switch {
 	case to == Off:
-		b.noteTunnel(t, slog.LevelInfo, "tunnel left alone", slog.String("reason", reason))
+		core.logTunnel(t, slog.LevelInfo, "tunnel left alone", slog.String("reason", reason))
 	case was != Off: // one that was never watched: its end is no news
-		reason = b.closed(t, reason, was, now)
+		reason = core.recordClose(t, reason, was, now)
 		level := slog.LevelWarn
-		if b.closes.last[t.origin()].operator {
+		if core.ends.last[t.origin()].operator {
 			level = slog.LevelInfo // as somebody wanted
 		}
-		b.noteTunnel(t, level, "tunnel down", slog.String("reason", reason))
-		b.tell(t, hook.Down, reason)
+		core.logTunnel(t, level, "tunnel down", slog.String("reason", reason))
+		core.callHook(t, hook.Down, reason)
 	}
 }
 
 // cancel makes what is in flight count for nothing.
-func (b *Brain) cancel(t *tunnel) {
+func (core *Core) cancel(t *tunnel) {
 	if t.inFlight == none || t.stale {
 		return
 	}
 	t.stale = true
 	if t.inFlight == echoing {
-		b.do(CancelEcho{Link: t.key})
+		core.emit(CancelEcho{Link: t.key})
 	}
 }
 
 // hurry makes a tunnel due now.
-func (b *Brain) hurry(t *tunnel, now time.Time) {
-	b.retry(t, now, 0)
+func (core *Core) hurry(t *tunnel, now time.Time) {
+	core.retry(t, now, 0)
 }
 
 // retry makes an echo due after a wait of its own, whatever comes in.
-func (b *Brain) retry(t *tunnel, now time.Time, wait time.Duration) {
+func (core *Core) retry(t *tunnel, now time.Time, wait time.Duration) {
 	t.retry = true
-	b.arm(t, now, wait, 1)
+	core.arm(t, now, wait, 1)
 }
 
 // idle makes an echo due if nothing comes in for the interval, times stretch.
-func (b *Brain) idle(t *tunnel, now time.Time, stretch float64) {
+func (core *Core) idle(t *tunnel, now time.Time, stretch float64) {
 	t.retry = false
-	b.arm(t, now, t.settings.Interval, stretch)
+	core.arm(t, now, t.settings.Interval, stretch)
 }
 
-func (b *Brain) arm(t *tunnel, now time.Time, wait time.Duration, stretch float64) {
+func (core *Core) arm(t *tunnel, now time.Time, wait time.Duration, stretch float64) {
 	t.armed, t.wait, t.stretch = now, wait, stretch
-	b.looked(t, now)
-	b.enqueue(t)
+	core.counterRead(t, now)
+	core.enqueue(t)
 }
 
 // rearm applies a new interval to a wait that has begun.
-func (b *Brain) rearm(t *tunnel) {
+func (core *Core) rearm(t *tunnel) {
 	if !t.retry || t.wait > t.settings.Interval {
 		t.wait = t.settings.Interval
 	}
-	b.looked(t, t.looked)
-	b.enqueue(t)
+	core.counterRead(t, t.looked)
+	core.enqueue(t)
 }
 
-// looked notes when the tunnel's counter was read. It is to be read again at the
+// counterRead notes when the tunnel's counter was read. It is to be read again at the
 // same moment as all others with that interval, so that they cost one request.
-func (b *Brain) looked(t *tunnel, at time.Time) {
+func (core *Core) counterRead(t *tunnel, at time.Time) {
 	t.looked, t.lookAt = at, at
 	if every := t.lookEvery(); every > 0 {
-		t.lookAt = at.Add(every - at.Sub(b.began)%every)
+		t.lookAt = at.Add(every - at.Sub(core.began)%every)
 	}
 }
 
-func (b *Brain) enqueue(t *tunnel) {
+func (core *Core) enqueue(t *tunnel) {
 	if t.inFlight == none {
-		b.due.Set(t, t.due(b.began))
+		core.due.Set(t, t.due(core.began))
 	}
 }
 
-func (b *Brain) unqueue(t *tunnel) { b.due.Set(t, time.Time{}) }
+func (core *Core) unqueue(t *tunnel) { core.due.Set(t, time.Time{}) }
 
-func (b *Brain) set(t *tunnel, to State, now time.Time) {
-	b.count[t.state]--
-	b.count[to]++
+func (core *Core) setState(t *tunnel, to State, now time.Time) {
+	core.count[t.state]--
+	core.count[to]++
 	t.state, t.since = to, now
-	b.touch(t.place)
+	core.markLACs(t.identity)
 }
 
-// tell calls the tunnel's hook, if it has one.
-func (b *Brain) tell(t *tunnel, event, reason string) {
+// callHook calls the tunnel's hook, if it has one.
+func (core *Core) callHook(t *tunnel, event, reason string) {
 	if t.settings.Hook == "" {
 		return
 	}
-	b.do(CallHook{hook.Event{
-		Path: t.settings.Hook, Name: event, Tunnel: t.place.section(), Instance: b.atlas.calls(t.place), Peer: t.place.outer, Link: t.key.Name,
+	core.emit(CallHook{hook.Event{
+		Path: t.settings.Hook, Name: event, Tunnel: t.identity.section(), Instance: core.topology.displayName(t.identity), Peer: t.identity.outer, Link: t.key.Name,
 		Local: t.link.Local, Remote: t.link.Peer, Reason: reason,
 	}})
 }
 
-// noteTunnel is a line for the log about one tunnel.
-func (b *Brain) noteTunnel(t *tunnel, level slog.Level, text string, more ...slog.Attr) {
+// logTunnel is a line for the log about one tunnel.
+func (core *Core) logTunnel(t *tunnel, level slog.Level, text string, more ...slog.Attr) {
 	attrs := make([]slog.Attr, 0, 4+len(more))
-	if s := t.place.section(); s != "" {
+	if s := t.identity.section(); s != "" {
 		attrs = append(attrs, slog.String("tunnel", s))
 	}
-	if called := b.atlas.calls(t.place); called != "" {
+	if called := core.topology.displayName(t.identity); called != "" {
 		attrs = append(attrs, slog.String("instance", called))
 	}
-	if t.place.outer.IsValid() {
-		attrs = append(attrs, slog.String("peer", t.place.outer.String()))
+	if t.identity.outer.IsValid() {
+		attrs = append(attrs, slog.String("peer", t.identity.outer.String()))
 	}
 	attrs = append(attrs, slog.String("link", t.key.Name))
-	b.note(level, text, append(attrs, more...)...)
+	core.log(level, text, append(attrs, more...)...)
 }

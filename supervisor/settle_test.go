@@ -14,10 +14,10 @@ func TestLinkWaitsForItsSession(t *testing.T) {
 	kernel := link("ppp0", 5, true)
 	kernel.TTY = ""
 	watched := "[global]\nhook = /bin/tell\n[lac depot]\nkeepalive = no\n"
-	begins := func(conf string) *bench {
-		n := newBench(t, two, conf)
+	begins := func(conf string) *fixture {
+		n := newFixture(t, two, conf)
 		n.links(kernel)
-		n.after(meeting / 2)
+		n.after(sessionWait / 2)
 		n.want()
 		n.wantNotes()
 		return n
@@ -37,7 +37,7 @@ func TestLinkWaitsForItsSession(t *testing.T) {
 	}
 
 	n := begins(watched)
-	n.after(meeting / 2)
+	n.after(sessionWait / 2)
 	n.after(0)
 	n.want(read(kernel))
 	n.wantNotes(`tunnel up link=ppp0 target=10.0.0.1`, "can't tell which section the link belongs to")

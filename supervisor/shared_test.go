@@ -12,9 +12,9 @@ import (
 )
 
 // oneLNS has two LACs of one LNS up over one SA, "office" and "home", told apart by their sessions.
-func oneLNS(t *testing.T, more, keepalive string) (*bench, []xl2tpd.Session) {
+func oneLNS(t *testing.T, more, keepalive string) (*fixture, []xl2tpd.Session) {
 	conf := twoLACs("192.0.2.1", "192.0.2.1", more)
-	n := newBench(t, conf, "[global]\nrecover = auto\n"+keepalive)
+	n := newFixture(t, conf, "[global]\nrecover = auto\n"+keepalive)
 	s := n.xl2tpd(conf)
 	s.Home().Conf.Sections[1].PPPOptFile = "/etc/ppp/home"
 	var sessions []xl2tpd.Session
@@ -33,7 +33,7 @@ func oneLNS(t *testing.T, more, keepalive string) (*bench, []xl2tpd.Session) {
 
 // attempts plays time in which xl2tpd asks the LNS for a tunnel every so often, and what each step
 // comes to. It returns the steps that change something.
-func (n *bench) attempts(d, every time.Duration, come func(Recover) error) (all []Recover) {
+func (n *fixture) attempts(d, every time.Duration, come func(Recover) error) (all []Recover) {
 	for end := n.now.Add(d); n.now.Before(end); {
 		n.step(Dials{Peer: closer.Peer.Addr()})
 		n.plays(every, probe.Result{RTT: time.Millisecond}, func(r Recover) error {
@@ -52,7 +52,7 @@ func (n *bench) attempts(d, every time.Duration, come func(Recover) error) (all 
 // waits is what xl2tpd comes to when it redials by itself.
 func waits(r Recover) error {
 	if r.Step == StepRedial {
-		return ErrWaits
+		return ErrRedialsLater
 	}
 	return nil
 }
@@ -156,8 +156,8 @@ func TestHungUpBesideARedial(t *testing.T) {
 			t.Errorf("%v of what was hung up", r.Step)
 		}
 	}
-	if l := n.lac("home"); l.last == nil || !l.last.operator {
-		t.Errorf("%+v", l.last)
+	if l := n.lac("home"); l.lastEnd == nil || !l.lastEnd.operator {
+		t.Errorf("%+v", l.lastEnd)
 	}
 }
 
@@ -295,7 +295,7 @@ func TestHungUpWhileXl2tpdMayRedial(t *testing.T) {
 // tunnel is not ended.
 func TestCallerFromNobodyKnowsWhere(t *testing.T) {
 	for name, blind := range map[string]bool{"without the guard": true, "with the guard": false} {
-		n := newBench(t, oneLAC+"[lns default]\nip range = 10.9.0.1-10.9.0.9\npppoptfile = /etc/ppp/callers\n", "[global]\nrecover = full\n")
+		n := newFixture(t, oneLAC+"[lns default]\nip range = 10.9.0.1-10.9.0.9\npppoptfile = /etc/ppp/callers\n", "[global]\nrecover = full\n")
 		if blind {
 			n.step(Fault{What: TaskGuard, Text: "hello guard unavailable"})
 		}

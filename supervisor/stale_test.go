@@ -15,7 +15,7 @@ import (
 func TestNoIDOfAnEarlierCharon(t *testing.T) {
 	n := established(t, redials, "[lac default]\nrecover = full\n")
 	n.plays(time.Minute, probe.Result{RTT: time.Millisecond}, func(Recover) error { return nil })
-	n.step(TaskFailed{Task: EyeVICI, Err: errors.New("connection refused")})
+	n.step(TaskFailed{Task: WatcherVICI, Err: errors.New("connection refused")})
 	renewed := 0
 	n.plays(10*time.Minute, probe.Result{Err: lost}, func(r Recover) error {
 		if r.SA != "" {
@@ -36,7 +36,7 @@ func TestNoIDOfAnEarlierCharon(t *testing.T) {
 func TestInitiatedButNotListed(t *testing.T) {
 	n := established(t, oneLAC, "[lac default]\nrecover = full\n")
 	n.plays(time.Minute, probe.Result{RTT: time.Millisecond}, func(Recover) error { return nil })
-	n.step(TaskFailed{Task: EyeVICI, Err: errors.New("no answer within 10s")})
+	n.step(TaskFailed{Task: WatcherVICI, Err: errors.New("no answer within 10s")})
 	n.step(Ending{Tunnel: closer, Reason: "closed by the peer"})
 	n.links()
 	var all []Step
@@ -58,7 +58,7 @@ func TestInitiatedButNotListed(t *testing.T) {
 // Each dial meanwhile follows an initiate that has just succeeded: charon may have dropped an earlier SA.
 func TestNoDialAfterAnOldInitiate(t *testing.T) {
 	n := established(t, oneLAC, "[lac default]\nrecover = full\n")
-	n.step(TaskFailed{Task: EyeVICI, Err: errors.New("no answer within 10s")})
+	n.step(TaskFailed{Task: WatcherVICI, Err: errors.New("no answer within 10s")})
 	n.step(Ending{Tunnel: closer, Reason: "closed by the peer"})
 	n.links()
 	var initiated time.Time
@@ -82,7 +82,7 @@ func TestNoDialAfterAnOldInitiate(t *testing.T) {
 // While charon negotiates, the same CHILD is not initiated once more; if nothing comes of that, it is.
 func TestWhileCharonConnects(t *testing.T) {
 	for connecting, want := range map[bool]time.Duration{true: connectTime, false: grace} {
-		n := newBench(t, oneLAC, "[lac default]\nrecover = full\n")
+		n := newFixture(t, oneLAC, "[lac default]\nrecover = full\n")
 		sas := vici.Snapshot{}
 		if connecting {
 			sas.SAs = []vici.SA{{Name: "tokyo", UniqueID: "1", State: "CONNECTING", RemoteHost: netip.MustParseAddrPort("192.0.2.1:500")}}

@@ -7,9 +7,9 @@ import (
 
 // Status is the state of everything in one line, such as
 // "3 tunnels up, 1 silent; xl2tpd not running".
-func (b *Brain) Status() string {
+func (core *Core) Status() string {
 	var s strings.Builder
-	switch n := b.count[Up] + b.count[Alive]; n {
+	switch n := core.count[Up] + core.count[Alive]; n {
 	case 0:
 		s.WriteString("no tunnel up")
 	case 1:
@@ -21,11 +21,11 @@ func (b *Brain) Status() string {
 		state State
 		text  string
 	}{{Silent, "silent"}, {Off, "left alone"}, {Down, "down"}} {
-		if n := b.count[of.state]; n > 0 {
+		if n := core.count[of.state]; n > 0 {
 			fmt.Fprintf(&s, ", %d %s", n, of.text)
 		}
 	}
-	for _, p := range b.problems() {
+	for _, p := range core.problems() {
 		s.WriteString("; " + p)
 	}
 	return s.String()

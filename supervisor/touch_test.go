@@ -28,9 +28,9 @@ func TestForgetsNoLAC(t *testing.T) {
 			asked = append(asked, b.Step(ev, now)...)
 			l := b.lac(name{"lac", section.Name, ""})
 			is, _ := b.situation(l, section, now)
-			ladder := l.ladder
-			next := b.climbs.Next()
-			if step, _ := ladder.climb(is, true, 0.5, now); step != StepNone && step != StepLook && (next.IsZero() || next.Sub(now) > answerTime) {
+			ladder := l.progress
+			next := b.evaluateAt.Next()
+			if step, _ := ladder.advance(is, true, 0.5, now); step != StepNone && step != StepLook && (next.IsZero() || next.Sub(now) > answerTime) {
 				t.Fatalf("at %v, after %T%+v: %v is due, and recovery looks again at %v\n%+v\n%+v", now.Sub(epoch), ev, ev, step, next, is, ladder)
 			}
 		}
@@ -65,7 +65,7 @@ func TestForgetsNoLAC(t *testing.T) {
 			"answers": func(t *rapid.T) {
 				answered := asked
 				asked = nil
-				failed := rapid.SampledFrom([]error{nil, lost, ErrAlive, ErrNoRoute, ErrPlain}).Draw(t, "err")
+				failed := rapid.SampledFrom([]error{nil, lost, ErrAlive, ErrNoRoute, ErrNoConnection}).Draw(t, "err")
 				for _, a := range answered {
 					switch a := a.(type) {
 					case ReadCounter:
@@ -73,7 +73,7 @@ func TestForgetsNoLAC(t *testing.T) {
 					case SendEcho:
 						step(probe.Result{Link: a.Link, Index: a.Index, Err: failed})
 					case Recover:
-						if failed == ErrPlain && a.Step != StepSecure && a.Step != StepRenew {
+						if failed == ErrNoConnection && a.Step != StepSecure && a.Step != StepRenew {
 							failed = lost
 						}
 						step(Recovered{LAC: a.LAC, Step: a.Step, Err: failed})
@@ -102,18 +102,18 @@ func TestOneLinkIsEnough(t *testing.T) {
 	longer.asked = epoch.Add(-2 * time.Minute)
 	l := b.lac(name{"lac", "Branch0", ""})
 	for name, tc := range map[string]struct {
-		claims claims
+		claims candidates
 		quiet  time.Duration
 	}{
-		"lives":               {claims{sole: []*tunnel{lives}}, 0},
-		"silent first":        {claims{sole: []*tunnel{&silent, lives}}, 0},
-		"silent last":         {claims{sole: []*tunnel{lives, &silent}}, 0},
-		"perhaps its own":     {claims{sole: []*tunnel{&silent}, shared: []*[]*tunnel{{lives}}}, 0},
-		"all are silent":      {claims{sole: []*tunnel{&silent}, shared: []*[]*tunnel{{&longer}}}, time.Minute},
-		"the longest first":   {claims{sole: []*tunnel{&longer, &silent}}, time.Minute},
-		"perhaps not its own": {claims{shared: []*[]*tunnel{{&silent}}}, time.Minute},
+		"lives":               {candidates{exact: []*tunnel{lives}}, 0},
+		"silent first":        {candidates{exact: []*tunnel{&silent, lives}}, 0},
+		"silent last":         {candidates{exact: []*tunnel{lives, &silent}}, 0},
+		"perhaps its own":     {candidates{exact: []*tunnel{&silent}, ambiguous: []*[]*tunnel{{lives}}}, 0},
+		"all are silent":      {candidates{exact: []*tunnel{&silent}, ambiguous: []*[]*tunnel{{&longer}}}, time.Minute},
+		"the longest first":   {candidates{exact: []*tunnel{&longer, &silent}}, time.Minute},
+		"perhaps not its own": {candidates{ambiguous: []*[]*tunnel{{&silent}}}, time.Minute},
 	} {
-		b.book.lacs[l.key] = &tc.claims
+		b.index.lacs[l.key] = &tc.claims
 		is, _ := b.situation(l, &f.xl2tpd.Home().Conf.Sections[0], epoch)
 		if !is.up || is.quiet != tc.quiet || is.silent() != (tc.quiet > 0) {
 			t.Errorf("%s: %+v", name, is)

@@ -72,9 +72,9 @@ type tunnel struct {
 	link ppp.Link
 	gone bool // no longer in the snapshot, but something is still in flight
 
-	place    place
-	met      time.Time // until then its session is waited for; zero: it has not been up
-	settings config.Settings
+	identity     identity
+	sessionUntil time.Time // until then its session is waited for; zero: it has not been up
+	settings     config.Settings
 
 	state    State
 	since    time.Time
@@ -135,8 +135,8 @@ func (t *tunnel) lookEvery() time.Duration { return t.wait / looks }
 
 func (t *tunnel) view() Tunnel {
 	return Tunnel{
-		Link: t.key, State: t.state, Since: t.since, Section: t.place.section(),
-		Outer: t.place.outer, Target: t.target, SA: t.place.sa.Name, Evidence: t.evidence,
-		Daemon: t.place.daemon, Session: t.place.session, Guard: t.settings.HelloGuard(), Window: Window(t.settings),
+		Link: t.key, State: t.state, Since: t.since, Section: t.identity.section(),
+		Outer: t.identity.outer, Target: t.target, SA: t.identity.sa.Name, Evidence: t.evidence,
+		Daemon: t.identity.daemon, Session: t.identity.session, Guard: t.settings.HelloGuard(), Window: Window(t.settings),
 	}
 }

@@ -11,8 +11,8 @@ import (
 )
 
 // alikeUp has two LACs of one LNS up, which nothing tells apart.
-func alikeUp(t *testing.T, more, keepalive string) *bench {
-	n := newBench(t, twoLACs("192.0.2.1", "192.0.2.1", more), "[global]\n"+keepalive)
+func alikeUp(t *testing.T, more, keepalive string) *fixture {
+	n := newFixture(t, twoLACs("192.0.2.1", "192.0.2.1", more), "[global]\n"+keepalive)
 	n.step(secured("1"))
 	n.links(inUserspace(link("ppp0", 5, true), link("ppp1", 6, true))...)
 	n.plays(time.Minute, probe.Result{RTT: time.Millisecond}, func(Recover) error { return nil })
@@ -105,8 +105,8 @@ func TestLinkWithoutItsSession(t *testing.T) {
 	n.step(s)
 	n.links(link("ppp0", 5, true))
 	n.step(Ending{Tunnel: closer, Reason: "hung up on this host", Operator: true})
-	if l := n.lac("home"); l.last == nil || l.last.operator {
-		t.Errorf("%+v", l.last)
+	if l := n.lac("home"); l.lastEnd == nil || l.lastEnd.operator {
+		t.Errorf("%+v", l.lastEnd)
 	}
 }
 
@@ -212,7 +212,7 @@ func TestCallAfterAnEndThatNobodyExplains(t *testing.T) {
 // for it, and neither is dialled.
 func TestDialOfOneOfTwoNew(t *testing.T) {
 	conf := twoLACs("192.0.2.1", "192.0.2.1", "redial = yes\n")
-	n := newBench(t, conf, "[global]\nrecover = auto\n")
+	n := newFixture(t, conf, "[global]\nrecover = auto\n")
 	n.step(vici.Snapshot{})
 	n.links()
 	if got := n.steps(time.Minute, nil); got != nil {

@@ -16,7 +16,7 @@ import (
 // Which links speak for a control tunnel, by their names.
 func TestControlLinks(t *testing.T) {
 	at := func(s string) netip.AddrPort { return netip.AddrPortFrom(addr(s), 1701) }
-	c := Control{Local: at("192.0.2.100"), Peer: at("192.0.2.1"), LocalID: 7}
+	c := ControlConnection{Local: at("192.0.2.100"), Peer: at("192.0.2.1"), LocalID: 7}
 	own := Tunnel{Link: Key{Name: "own"}, Outer: addr("192.0.2.1"),
 		Session: xl2tpd.Session{Ifname: "own", Local: c.Local, Peer: c.Peer, LocalTunnel: 7}}
 	twin := own // another caller behind the same address
@@ -27,7 +27,7 @@ func TestControlLinks(t *testing.T) {
 	mine, theirs := c, c
 	mine.Owner, theirs.Owner = procfs.ID{Pid: 100, Start: 1}, procfs.ID{Pid: 200, Start: 1}
 	for name, k := range map[string]struct {
-		of      Control
+		of      ControlConnection
 		links   []Tunnel
 		want    string
 		certain bool
@@ -43,7 +43,7 @@ func TestControlLinks(t *testing.T) {
 		"none that can be any's":      {c, []Tunnel{far, stray}, "", false},
 		"nothing":                     {c, nil, "", false},
 	} {
-		var all Links[string]
+		var all ConnectionLinks[string]
 		for _, l := range k.links {
 			all.Add(l.Link.Name, l.Session, l.Outer, 100)
 		}
@@ -58,8 +58,8 @@ func TestControlLinks(t *testing.T) {
 	}
 }
 
-func nobodys(c Control) Control {
-	c.Owner = nobody
+func nobodys(c ControlConnection) ControlConnection {
+	c.Owner = unknownOwner
 	return c
 }
 
@@ -79,7 +79,7 @@ func TestFresh(t *testing.T) {
 // at all once ctx has ended.
 func TestLoopWitnesses(t *testing.T) {
 	var all []Tunnel
-	c := Control{Peer: netip.MustParseAddrPort("192.0.2.1:1701")}
+	c := ControlConnection{Peer: netip.MustParseAddrPort("192.0.2.1:1701")}
 	near := func(name string, index int) ppp.Link {
 		l := link(name, index, true)
 		l.OuterPeer = c.Peer.Addr()
@@ -91,15 +91,15 @@ func TestLoopWitnesses(t *testing.T) {
 		h.loop.Post(conf)
 		h.links(near("ppp0", 5))
 		h.links(near("ppp0", 5), near("ppp1", 6))
-		all, _ = h.loop.Witnesses(context.Background(), c)
+		all, _ = h.loop.LinksOf(context.Background(), c)
 	})
 	if len(all) != 2 || all[0].Window != 39*time.Second || all[0].Guard != config.GuardOn {
 		t.Errorf("%+v", all)
 	}
 	ended, cancel := context.WithCancel(context.Background())
 	cancel()
-	idle := NewLoop(New(config.Default(""), nil), Hands{}, Front{}, slog.Default())
-	if all, _ := idle.Witnesses(ended, c); all != nil {
+	idle := NewLoop(New(config.Default(""), nil), Executors{}, Notifier{}, slog.Default())
+	if all, _ := idle.LinksOf(ended, c); all != nil {
 		t.Errorf("%+v", all)
 	}
 }

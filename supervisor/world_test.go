@@ -23,7 +23,7 @@ var hosts = flag.Int("hosts", 300, "how many hosts TestWhatIsWantedComesBack pla
 // site is a host with one LAC whose daemons do what they are told: a model of
 // charon, xl2tpd and the LNS behind a wire that may be cut.
 type site struct {
-	*bench
+	*fixture
 	all    []*site // of the host, each with an xl2tpd of its own
 	key    xl2tpd.Key
 	peer   netip.AddrPort // of the LNS
@@ -91,8 +91,8 @@ func (h *site) daemons() (all xl2tpd.Snapshot) {
 func (h *site) process() procfs.ID { return procfs.ID{Pid: h.pid} }
 
 // control is the control connection of the site's tunnel.
-func (h *site) control() Control {
-	return Control{Local: closer.Local, Peer: h.peer, LocalID: closer.LocalID, Owner: h.process()}
+func (h *site) control() ControlConnection {
+	return ControlConnection{Local: closer.Local, Peer: h.peer, LocalID: closer.LocalID, Owner: h.process()}
 }
 
 // down takes the link away, for a reason if there is one.
@@ -129,7 +129,7 @@ func (h *site) hangUp(dead bool) error {
 	if heard || dead {
 		return nil
 	}
-	return ErrUnheard
+	return ErrPeerDead
 }
 
 func (h *site) charon() { h.step(h.seen()) }
@@ -151,7 +151,7 @@ func (h *site) seen() vici.Snapshot {
 func (h *site) initiate() error {
 	switch {
 	case h.plain, h.now.Before(h.loaded):
-		return ErrPlain
+		return ErrNoConnection
 	case h.cut:
 		return lost
 	}
@@ -190,7 +190,7 @@ func (h *site) recover(r Recover) error {
 		h.dial()
 	case StepRedial:
 		if h.dialled.IsZero() {
-			return ErrWaits
+			return ErrRedialsLater
 		}
 		h.dialled = h.now
 	case StepHangUp:
@@ -362,7 +362,7 @@ func (h *site) happens(what int, rng *rand.Rand) {
 	case what == 11 && !h.plain && !h.link && h.dialled.IsZero() && !h.half: // xl2tpd no longer redials, and nobody knows why
 		h.active, h.again = false, time.Time{}
 	case what == 10: // other LACs are brought back, as many as may be
-		h.b.turns = maxTurns
+		h.b.slotsTaken = maxSlots
 	}
 }
 
@@ -379,9 +379,9 @@ func TestWhatIsWantedComesBack(t *testing.T) {
 			sites[i] = s
 			conf += keepalive
 		}
-		n := &bench{t: t, b: New(config.Default(""), func() float64 { return 0.5 }), now: epoch}
+		n := &fixture{t: t, b: New(config.Default(""), func() float64 { return 0.5 }), now: epoch}
 		for _, s := range sites {
-			s.bench, s.all = n, sites
+			s.fixture, s.all = n, sites
 		}
 		n.step(sites[0].daemons())
 		n.step(n.config(conf))
@@ -398,8 +398,8 @@ func TestWhatIsWantedComesBack(t *testing.T) {
 				s.done = append(s.done, fmt.Sprint(h.pid, " ", what, " ", wait))
 			}
 			h.live(wait)
-			if n.b.turns > 0 { // they are back
-				n.b.turns = 1
+			if n.b.slotsTaken > 0 { // they are back
+				n.b.slotsTaken = 1
 				h.step(Recovered{LAC: LAC{Name: "other"}, Step: StepSecure})
 			}
 		}
@@ -411,7 +411,7 @@ func TestWhatIsWantedComesBack(t *testing.T) {
 			for !(h.link && h.alive && h.passes()) {
 				if h.now.Sub(began) > 2*maxPause {
 					l := h.b.lac(name{"lac", h.lacName(), instanceID(i, h.key)})
-					t.Fatalf("seed %d: not back after %q\n%+v\n%+v\nlast %+v", seed, h.done, h, l.ladder, l.last)
+					t.Fatalf("seed %d: not back after %q\n%+v\n%+v\nlast %+v", seed, h.done, h, l.progress, l.lastEnd)
 				}
 				h.live(time.Second)
 			}

@@ -77,9 +77,9 @@ func newService(o options, systemd *sdnotify.Notifier, saver *savedstate.Saver, 
 	s.hooks = &hook.Runner{Log: log}
 
 	brain := supervisor.New(config.Default(path), rand.Float64)
-	brain.Remember(saver.Load(), time.Now())
+	brain.Restore(saver.Load(), time.Now())
 	s.loop = supervisor.NewLoop(brain,
-		supervisor.Hands{Echo: s.pinger.Echo, Received: s.links.Received, Recover: s.takeStep, Hook: s.hooks.Call},
+		supervisor.Executors{Echo: s.pinger.Echo, Received: s.links.Received, Recover: s.takeStep, Hook: s.hooks.Call},
 		front(systemd, saver, looked, log), log)
 	s.guard = guard.New(s.loop, s.xl2tpds, guarded, log)
 	s.executor = recovery.New(&vici.Commander{}, newControl(), s.guard, hostNames{s.xl2tpds}, s.pinger)
@@ -93,10 +93,10 @@ func newService(o options, systemd *sdnotify.Notifier, saver *savedstate.Saver, 
 // tasks are what has to run beside the loop.
 func (s *service) tasks() []supervisor.Task {
 	return []supervisor.Task{
-		{Name: supervisor.EyeConfig, Run: s.settings.Run},
-		{Name: supervisor.EyeXl2tpd, Run: s.xl2tpds.Run},
-		{Name: supervisor.EyePPP, Run: s.links.Run},
-		{Name: supervisor.EyeVICI, Run: s.sas.Run},
+		{Name: supervisor.WatcherConfig, Run: s.settings.Run},
+		{Name: supervisor.WatcherXl2tpd, Run: s.xl2tpds.Run},
+		{Name: supervisor.WatcherPPP, Run: s.links.Run},
+		{Name: supervisor.WatcherVICI, Run: s.sas.Run},
 		{Name: taskEcho, Run: s.pinger.Run},
 		{Name: guard.Task, Run: s.guard.Run},
 		{Name: taskHooks, Run: s.runHooks},
@@ -167,8 +167,8 @@ func (s *service) reloadOn(ctx context.Context, hangups <-chan os.Signal) {
 
 // front is whom the loop tells how it goes: systemd and its watchdog, and the file for the next
 // process.
-func front(systemd *sdnotify.Notifier, saver *savedstate.Saver, ready func(), log *slog.Logger) supervisor.Front {
-	f := supervisor.Front{
+func front(systemd *sdnotify.Notifier, saver *savedstate.Saver, ready func(), log *slog.Logger) supervisor.Notifier {
+	f := supervisor.Notifier{
 		Ready:  ready,
 		Status: func(s string) { systemd.Tell("STATUS=" + s) },
 		Keep:   saver.Keep,

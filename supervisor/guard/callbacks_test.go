@@ -24,7 +24,7 @@ type fakeSupervisor struct {
 
 func (s *fakeSupervisor) Post(ev supervisor.Event) { s.events = append(s.events, ev) }
 
-func (s *fakeSupervisor) Witnesses(ctx context.Context, _ supervisor.Control) ([]supervisor.Tunnel, bool) {
+func (s *fakeSupervisor) LinksOf(ctx context.Context, _ supervisor.ControlConnection) ([]supervisor.Tunnel, bool) {
 	select {
 	case <-time.After(s.takes):
 		return []supervisor.Tunnel{{}}, true
@@ -54,7 +54,7 @@ func TestCallbacks(t *testing.T) {
 		supervisor.Fault{What: Task},
 		supervisor.TaskWorks{Task: Task},
 		supervisor.Dials{Daemon: owner, Peer: peer.Addr()},
-		supervisor.Ending{Tunnel: supervisor.Control{Peer: peer, LocalID: 7, Owner: owner}, Reason: "shut down", Unexplained: true},
+		supervisor.Ending{Tunnel: supervisor.ControlConnection{Peer: peer, LocalID: 7, Owner: owner}, Reason: "shut down", Unexplained: true},
 	}
 	if !reflect.DeepEqual(s.events, want) || reported != 2 {
 		t.Errorf("%+v, %d reports, want %+v", s.events, reported, want)

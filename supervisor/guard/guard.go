@@ -23,7 +23,7 @@ const Task = supervisor.TaskGuard
 // Supervisor knows the links.
 type Supervisor interface {
 	Post(supervisor.Event)
-	Witnesses(context.Context, supervisor.Control) (links []supervisor.Tunnel, certain bool)
+	LinksOf(context.Context, supervisor.ControlConnection) (links []supervisor.Tunnel, certain bool)
 }
 
 // Watcher looks for xl2tpds.
@@ -86,6 +86,6 @@ func (g *Guard) ended(c helloguard.Connection, e helloguard.CloseReason) {
 	})
 }
 
-func control(c helloguard.Connection) supervisor.Control {
-	return supervisor.Control{Local: c.Local, Peer: c.Peer, LocalID: c.LocalID, Owner: c.Owner}
+func control(c helloguard.Connection) supervisor.ControlConnection {
+	return supervisor.ControlConnection{Local: c.Local, Peer: c.Peer, LocalID: c.LocalID, Owner: c.Owner}
 }

@@ -16,7 +16,7 @@ const answerIn = 200 * time.Millisecond
 func (g *Guard) signs(ctx context.Context, c helloguard.Connection) helloguard.Signs {
 	ctx, cancel := context.WithTimeout(ctx, answerIn)
 	defer cancel()
-	links, certain := g.supervisor.Witnesses(ctx, control(c))
+	links, certain := g.supervisor.LinksOf(ctx, control(c))
 	s := signs(links, certain, g.global.Load(), time.Now())
 	if ctx.Err() != nil { // nobody has said that there is no link
 		s.Unknown, s.Linked = true, true

@@ -129,7 +129,7 @@ func (e *Executor) renew(ctx context.Context, r supervisor.Recover) error {
 		return supervisor.ErrAnswers
 	}
 	if !r.Up && r.SA != "" && e.carriesAnother(ctx, r) {
-		return supervisor.ErrCarries
+		return supervisor.ErrSAInUse
 	}
 	ike, child, err := e.connection(ctx, r)
 	if err != nil {
@@ -152,7 +152,7 @@ func (e *Executor) connection(ctx context.Context, r supervisor.Recover) (ike, c
 	case !ok && r.IKE != "": // the tunnel must not go on in the clear
 		return "", "", fmt.Errorf("strongSwan has no connection for the LNS any more; the last tunnel came through %s", r.IKE)
 	case !ok:
-		return "", "", supervisor.ErrPlain
+		return "", "", supervisor.ErrNoConnection
 	}
 	return ike, child, nil
 }
@@ -172,7 +172,7 @@ func (e *Executor) redial(ctx context.Context, r supervisor.Recover) error {
 	case !known:
 		return errors.New("xl2tpd may be dialling, and the Hello guard can't tell")
 	case !is:
-		return supervisor.ErrWaits
+		return supervisor.ErrRedialsLater
 	}
 	if err := e.control.Disconnect(ctx, r.To, r.LAC.Name); err != nil {
 		return err
@@ -210,7 +210,7 @@ func (e *Executor) hangUp(ctx context.Context, r supervisor.Recover) error {
 	if !e.guard.AckStops(r.To.Process, r.Peer) {
 		return nil // xl2tpd still waits for the acknowledgement
 	}
-	return supervisor.ErrUnheard
+	return supervisor.ErrPeerDead
 }
 
 // disconnect makes xl2tpd hang up. The Hello guard is told before: the StopCCN that follows is not
@@ -225,7 +225,7 @@ func (e *Executor) disconnect(ctx context.Context, r supervisor.Recover) error {
 }
 
 // dropped is the error of a step that fails after xl2tpd has hung up.
-func dropped(err error) error { return fmt.Errorf("%w, and then: %w", supervisor.ErrDropped, err) }
+func dropped(err error) error { return fmt.Errorf("%w, and then: %w", supervisor.ErrHungUp, err) }
 
 // look sends an echo request to an LNS, outside the tunnel.
 func (e *Executor) look(ctx context.Context, lns, from netip.Addr) error {

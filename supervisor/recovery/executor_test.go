@@ -151,7 +151,7 @@ func TestRedial(t *testing.T) {
 			x := &told{began: time.Now()}
 			guard := fakeGuard{dialling: func() (is, known bool) { return tc.is, tc.known }}
 			err := New(nil, x, guard, unknownNames, nil).Do(t.Context(), supervisor.Recover{LAC: office, To: officeIsOf, Step: supervisor.StepRedial})
-			if !slices.Equal(x.all, tc.want) || errors.Is(err, supervisor.ErrWaits) != tc.waits || (err == nil) != tc.is {
+			if !slices.Equal(x.all, tc.want) || errors.Is(err, supervisor.ErrRedialsLater) != tc.waits || (err == nil) != tc.is {
 				t.Errorf("%s: %q, %v", name, x.all, err)
 			}
 		})
@@ -174,7 +174,7 @@ func TestHangUp(t *testing.T) {
 		"speaks":          {true, false, true, true, false, 0, []string{"done after 0s"}, supervisor.ErrAlive},
 		"listens":         {false, false, true, false, false, time.Millisecond, []string{"d /ctl office after 0s", "done after 1s"}, nil},
 		"listens late":    {false, false, true, false, false, 2500 * time.Millisecond, []string{"d /ctl office after 0s", "done after 3s"}, nil},
-		"does not listen": {false, false, true, true, false, 0, []string{"d /ctl office after 0s", "ackStops after 3s", "done after 3s"}, supervisor.ErrUnheard},
+		"does not listen": {false, false, true, true, false, 0, []string{"d /ctl office after 0s", "ackStops after 3s", "done after 3s"}, supervisor.ErrPeerDead},
 		"not known whose": {false, false, true, true, true, 0, []string{"d /ctl office after 0s", "ackStops after 3s", "done after 3s"}, nil},
 		"no guard":        {false, false, false, false, false, 0, []string{"d /ctl office after 0s", "done after 1s"}, nil},
 	} {
@@ -301,8 +301,8 @@ func TestSecure(t *testing.T) {
 		"renew what is gone":  {supervisor.Recover{Step: supervisor.StepRenew}, tokyo, nil, []string{"initiate tokyo/l2tp"}, nil},
 		"can't be ended":      {supervisor.Recover{Step: supervisor.StepRenew, SA: "?"}, tokyo, nil, nil, other},
 		"speaks":              {supervisor.Recover{Step: supervisor.StepRenew, SA: "7", Up: true}, tokyo, nil, nil, supervisor.ErrAlive},
-		"carries another":     {supervisor.Recover{Step: supervisor.StepRenew, SA: "8"}, tokyo, nil, nil, supervisor.ErrCarries},
-		"no IPsec":            {supervisor.Recover{Step: supervisor.StepRenew, SA: "7"}, nil, nil, nil, supervisor.ErrPlain},
+		"carries another":     {supervisor.Recover{Step: supervisor.StepRenew, SA: "8"}, tokyo, nil, nil, supervisor.ErrSAInUse},
+		"no IPsec":            {supervisor.Recover{Step: supervisor.StepRenew, SA: "7"}, nil, nil, nil, supervisor.ErrNoConnection},
 		"connection gone":     {supervisor.Recover{Step: supervisor.StepRenew, SA: "7", IKE: "tokyo"}, nil, nil, nil, other},
 		"charon is not there": {supervisor.Recover{Step: supervisor.StepRenew, SA: "7"}, nil, other, nil, other},
 	} {
@@ -317,7 +317,7 @@ func TestSecure(t *testing.T) {
 		}
 		tc.r.Host, tc.r.Peer = "vpn.example.org", peer
 		err := New(charon, nil, guard, unknownNames, nil).Do(t.Context(), tc.r)
-		known := errors.Is(err, supervisor.ErrAlive) || errors.Is(err, supervisor.ErrPlain) || errors.Is(err, supervisor.ErrCarries)
+		known := errors.Is(err, supervisor.ErrAlive) || errors.Is(err, supervisor.ErrNoConnection) || errors.Is(err, supervisor.ErrSAInUse)
 		if !slices.Equal(charon.commands, tc.want) || !errors.Is(err, tc.err) && (tc.err != other || err == nil || known) {
 			t.Errorf("%s: %q, %v", name, charon.commands, err)
 		}

@@ -13,7 +13,7 @@ import (
 // join adds what the guard has done to the tunnels it did it for. In userspace mode nothing tells the
 // links of one peer apart: each shows all that was done for that peer.
 func join(details []supervisor.Detail, channels []helloguard.Channel) {
-	var links supervisor.Links[*supervisor.Detail]
+	var links supervisor.ConnectionLinks[*supervisor.Detail]
 	strays := map[int][]*supervisor.Detail{} // links without a known peer, by their xl2tpd
 	for i := range details {
 		d := &details[i]
@@ -28,7 +28,7 @@ func join(details []supervisor.Detail, channels []helloguard.Channel) {
 	}
 	unmatched := map[int][]helloguard.Channel{} // by their xl2tpd
 	for _, c := range channels {
-		of, _ := links.Of(supervisor.Control{Local: c.Tunnel.Local, Peer: c.Tunnel.Peer, LocalID: c.Tunnel.LocalID, Owner: c.Owner})
+		of, _ := links.Of(supervisor.ControlConnection{Local: c.Tunnel.Local, Peer: c.Tunnel.Peer, LocalID: c.Tunnel.LocalID, Owner: c.Owner})
 		for _, d := range of {
 			add(d, c)
 		}

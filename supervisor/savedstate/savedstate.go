@@ -23,23 +23,23 @@ type file struct {
 }
 
 // load reads the file. Without one, or with one that can't be used, nothing is known.
-func (f *file) load() (m supervisor.Memory) {
+func (f *file) load() (m supervisor.SavedState) {
 	data, err := statefile.Read(f.path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return supervisor.Memory{}
+		return supervisor.SavedState{}
 	}
 	if err == nil {
 		err = json.Unmarshal(data, &m)
 	}
 	if err != nil {
 		f.log.Warn("state can't be used, which LACs were hung up, or are to be brought back, is not known", "file", f.path, "err", err)
-		return supervisor.Memory{}
+		return supervisor.SavedState{}
 	}
 	return m
 }
 
 // save writes the file. The log says once that this fails, and once that it works again.
-func (f *file) save(m supervisor.Memory) {
+func (f *file) save(m supervisor.SavedState) {
 	data, err := json.Marshal(m)
 	if err == nil {
 		err = statefile.Save(f.path, data)
@@ -61,13 +61,13 @@ func (f *file) save(m supervisor.Memory) {
 // Saver saves in a goroutine of its own: with thousands of LACs it takes milliseconds.
 type Saver struct {
 	file   file
-	latest chan supervisor.Memory
+	latest chan supervisor.SavedState
 	done   chan struct{}
 }
 
 // NewSaver starts a saver. It is to be closed.
 func NewSaver(path string, log *slog.Logger) *Saver {
-	s := &Saver{file: file{path: path, log: log}, latest: make(chan supervisor.Memory, 1), done: make(chan struct{})}
+	s := &Saver{file: file{path: path, log: log}, latest: make(chan supervisor.SavedState, 1), done: make(chan struct{})}
 	go func() {
 		defer close(s.done)
 		for m := range s.latest {
@@ -78,11 +78,11 @@ func NewSaver(path string, log *slog.Logger) *Saver {
 }
 
 // Load reads what the last process has saved. It is to be called before Keep.
-func (s *Saver) Load() supervisor.Memory { return s.file.load() }
+func (s *Saver) Load() supervisor.SavedState { return s.file.load() }
 
 // Keep saves a state soon. It takes the place of an earlier one that still waits. Only one goroutine
 // may call it.
-func (s *Saver) Keep(m supervisor.Memory) {
+func (s *Saver) Keep(m supervisor.SavedState) {
 	select {
 	case <-s.latest:
 	default:

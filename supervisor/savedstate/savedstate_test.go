@@ -16,14 +16,14 @@ import (
 func TestFile(t *testing.T) {
 	var log strings.Builder
 	f := file{path: filepath.Join(t.TempDir(), "lacs"), log: slog.New(slog.NewTextHandler(&log, nil))}
-	if got := f.load(); !reflect.DeepEqual(got, supervisor.Memory{}) {
+	if got := f.load(); !reflect.DeepEqual(got, supervisor.SavedState{}) {
 		t.Errorf("of no file: %+v", got)
 	}
 	at := time.Date(2026, 3, 1, 12, 0, 0, 1, time.UTC)
-	for _, m := range []supervisor.Memory{
-		{Xl2tpd: procfs.ID{Pid: 100, Start: 1 << 63}, LACs: []supervisor.Kept{
-			{LAC: []byte("\x93\x8c\x8b\x9e"), Fate: supervisor.Fate{HungUp: true}}, // in Shift_JIS
-			{LAC: []byte("two words"), Fate: supervisor.Fate{Idle: true, Silent: at, Buried: true, IKE: "office", IKETo: "vpn.example.net"}},
+	for _, m := range []supervisor.SavedState{
+		{Xl2tpd: procfs.ID{Pid: 100, Start: 1 << 63}, LACs: []supervisor.SavedLAC{
+			{LAC: []byte("\x93\x8c\x8b\x9e"), LACState: supervisor.LACState{HungUp: true}}, // in Shift_JIS
+			{LAC: []byte("two words"), LACState: supervisor.LACState{Idle: true, Silent: at, Buried: true, IKE: "office", IKETo: "vpn.example.net"}},
 		}},
 		{},
 	} {
@@ -51,11 +51,11 @@ func TestFileThatCannotBeUsed(t *testing.T) {
 		if err := plant(f.path); err != nil {
 			t.Fatal(err)
 		}
-		if got := f.load(); !reflect.DeepEqual(got, supervisor.Memory{}) {
+		if got := f.load(); !reflect.DeepEqual(got, supervisor.SavedState{}) {
 			t.Errorf("of %s: %+v", what, got)
 		}
 		if what == "a directory" {
-			f.save(supervisor.Memory{})
+			f.save(supervisor.SavedState{})
 		}
 		want := map[bool]int{true: 2, false: 1}[what == "a directory"]
 		if lines := strings.Count(log.String(), "\n"); lines != want {
@@ -70,13 +70,13 @@ func TestFileOnAFullDisk(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "not there yet")
 	f := file{path: filepath.Join(dir, "lacs"), log: slog.New(slog.NewTextHandler(&log, nil))}
 	for range 3 {
-		f.save(supervisor.Memory{})
+		f.save(supervisor.SavedState{})
 	}
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	for range 3 {
-		f.save(supervisor.Memory{})
+		f.save(supervisor.SavedState{})
 	}
 	lines := strings.Split(strings.TrimSpace(log.String()), "\n")
 	if len(lines) != 2 || !strings.Contains(lines[0], "can't be kept") || !strings.Contains(lines[1], "kept again") {
@@ -88,7 +88,7 @@ func TestFileOnAFullDisk(t *testing.T) {
 func TestSaver(t *testing.T) {
 	s := NewSaver(filepath.Join(t.TempDir(), "lacs"), slog.New(slog.DiscardHandler))
 	for pid := range 100 {
-		s.Keep(supervisor.Memory{Xl2tpd: procfs.ID{Pid: pid}})
+		s.Keep(supervisor.SavedState{Xl2tpd: procfs.ID{Pid: pid}})
 	}
 	s.Close()
 	if got := s.Load(); got.Xl2tpd.Pid != 99 {
