@@ -35,7 +35,8 @@ type Core struct {
 	reported map[string]bool  // which have reported at all
 	failing  map[string]error // tasks by name
 	faults   map[string]string
-	unknown  []string // what is wrong with the configuration's sections
+	unsent   map[Key]string // why echo requests can't be sent, by link
+	unknown  []string       // what is wrong with the configuration's sections
 	ends     ends
 
 	lacs       map[string]*lac  // by name in lower case
@@ -71,6 +72,7 @@ func New(c *config.Config, jitter func() float64) *Core {
 		failing:   make(map[string]error),
 		waiting:   make(map[*lac]bool),
 		faults:    make(map[string]string),
+		unsent:    make(map[Key]string),
 		processes: make(map[string]procfs.ID),
 		ends:      ends{died: make(map[string]time.Time)},
 	}
@@ -267,7 +269,7 @@ func (core *Core) reidentify(now time.Time) {
 			continue
 		}
 		p := core.identify(t.link).keepKnown(t.identity)
-		fresh := p.sa.Established && p.sa.Child && p.sa != t.identity.sa
+		fresh := p.sa.works() && (!t.identity.sa.works() || p.sa.UniqueID != t.identity.sa.UniqueID)
 		if !p.equal(t.identity) {
 			t.identity = p
 			core.index = nil
@@ -293,6 +295,7 @@ func (core *Core) forget(t *tunnel) {
 	if t.gone && t.inFlight == none {
 		core.unqueue(t)
 		delete(core.tunnels, t.key)
+		core.forgetUnsent(t.key)
 		core.count[t.state]--
 	}
 }

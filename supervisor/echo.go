@@ -1,8 +1,12 @@
 package supervisor
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"xl2tpd-keepalive/internal/hook"
@@ -80,7 +84,7 @@ func (core *Core) takeResult(ev probe.Result, now time.Time) {
 	if t == nil {
 		return
 	}
-	core.notSent(ev)
+	core.notSent(t.key, ev.Err)
 	if probe.Unsent(ev.Err) {
 		core.idle(t, now, core.jitterFactor())
 		return
@@ -105,18 +109,46 @@ func (core *Core) takeResult(ev probe.Result, now time.Time) {
 	core.idle(t, now, stretch)
 }
 
-// notSent keeps for the operator why echo requests can't be sent, until one can.
-func (core *Core) notSent(ev probe.Result) {
-	text := ""
-	if probe.Unsent(ev.Err) {
-		text = ev.Err.Error()
-		if core.faults[faultEcho] == "" {
-			core.log(slog.LevelWarn, "echo requests can't be sent: no tunnel counts as silent meanwhile", slog.String("reason", text))
-		}
-	} else if core.faults[faultEcho] != "" {
+// notSent keeps for the operator why echo requests can't be sent through a link, until one can. Links are apart: a filter
+// may refuse those of one link alone.
+func (core *Core) notSent(link Key, err error) {
+	if !probe.Unsent(err) {
+		core.forgetUnsent(link)
+		return
+	}
+	if len(core.unsent) == 0 {
+		core.log(slog.LevelWarn, "echo requests can't be sent: no tunnel counts as silent meanwhile",
+			slog.String("link", link.Name), slog.String("reason", err.Error()))
+	}
+	core.unsent[link] = err.Error()
+	core.fault(faultEcho, true, core.unsentText())
+}
+
+// forgetUnsent notes that echo requests can be sent through a link, or that the link is gone.
+func (core *Core) forgetUnsent(link Key) {
+	if _, was := core.unsent[link]; !was {
+		return
+	}
+	delete(core.unsent, link)
+	if len(core.unsent) == 0 {
 		core.log(slog.LevelInfo, "echo requests can be sent again")
 	}
-	core.fault(faultEcho, text != "", text)
+	core.fault(faultEcho, len(core.unsent) > 0, core.unsentText())
+}
+
+// unsentText says through which link echo requests can't be sent, and why.
+func (core *Core) unsentText() string {
+	if len(core.unsent) == 0 {
+		return ""
+	}
+	first := slices.MinFunc(slices.Collect(maps.Keys(core.unsent)), func(a, b Key) int {
+		return cmp.Or(strings.Compare(a.Name, b.Name), a.Index-b.Index)
+	})
+	text := first.Name + ": " + core.unsent[first]
+	if more := len(core.unsent) - 1; more > 0 {
+		text += fmt.Sprintf(" (and %d more links)", more)
+	}
+	return text
 }
 
 // faultEcho is what an echo request that can't be sent is a fault of.

@@ -45,6 +45,9 @@ type sa struct {
 	Child, Encap   bool // installed, and in UDP: of any SA with that peer
 }
 
+// works reports whether an IKE SA is established and carries packets.
+func (s sa) works() bool { return s.Established && s.Child }
+
 // there reports whether there is an SA that can carry packets, or will.
 func (s sa) there() bool { return s.Established || s.Child }
 

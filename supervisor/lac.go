@@ -252,3 +252,12 @@ func (core *Core) section(l *lac) *xl2tpd.Section {
 	}
 	return in.lacs[xl2tpdconf.Lower(l.name)]
 }
+
+// plannedUntil returns until when xl2tpd may redial a LAC that was hung up; zero: it won't. The time may have been saved
+// before the clock was set back.
+func (l *lac) plannedUntil(s *xl2tpd.Section, now time.Time) time.Time {
+	if latest := now.Add(s.RedialTimeout); l.planned.After(latest) {
+		l.planned = latest
+	}
+	return l.planned
+}

@@ -211,7 +211,7 @@ func (core *Core) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situat
 		secured: sa.Child, connecting: sa.State == "CONNECTING" && core.failing[WatcherVICI] == nil, closedAt: l.closedAt(),
 		lost:   !l.silent.IsZero(),
 		trying: !l.attempt.IsZero() && now.Sub(l.attempt) < answerTime, tried: l.attempt.Add(answerTime),
-		asked: l.asked, planned: l.planned, redialDue: core.redialDue(l, s),
+		asked: l.asked, planned: l.plannedUntil(s, now), redialDue: core.redialDue(l, s),
 		mayBeHungUp: l.possibleEnd.mayBeHangUp() || core.mayBeDialled(l, s),
 		saWorks:     core.proves(sa, l), sharesLNS: core.sharesLNS(l, s), renewing: core.renewedForAnother(l, s),
 	}

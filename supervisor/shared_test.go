@@ -223,7 +223,7 @@ func TestEchoThatCannotBeSent(t *testing.T) {
 			t.Errorf("%s: %+v", name, all[0])
 		}
 		n.wantNotes("echo requests can't be sent")
-		if got := n.b.problems(); len(got) != 1 || got[0] != err.Error() {
+		if got := n.b.problems(); len(got) != 1 || got[0] != "ppp0: "+err.Error() {
 			t.Errorf("%s: %q", name, got)
 		}
 		n.plays(time.Minute, probe.Result{RTT: time.Millisecond}, func(Recover) error { return nil })
@@ -231,6 +231,33 @@ func TestEchoThatCannotBeSent(t *testing.T) {
 		if got := n.b.problems(); got != nil {
 			t.Errorf("%s: %q", name, got)
 		}
+	}
+}
+
+// Echo requests that are refused on one link say nothing of another link's.
+func TestEchoThatCannotBeSentThroughOneLink(t *testing.T) {
+	n, _ := oneLNS(t, "", "")
+	refused := fmt.Errorf("echo: %w: operation not permitted", probe.ErrSend)
+	n.notes = nil
+	for end := n.now.Add(5 * time.Minute); n.now.Before(end); n.after(500 * time.Millisecond) {
+		for len(n.actions) > 0 {
+			a := n.actions[0]
+			n.actions = n.actions[1:]
+			switch a := a.(type) {
+			case ReadCounter:
+				n.step(Counter{Link: a.Link})
+			case SendEcho:
+				r := probe.Result{Link: a.Link, Index: a.Index, RTT: time.Millisecond}
+				if a.Link == "ppp0" {
+					r.RTT, r.Err = 0, refused
+				}
+				n.step(r)
+			}
+		}
+	}
+	n.wantNotes("echo requests can't be sent")
+	if got := n.b.problems(); len(got) != 1 || got[0] != "ppp0: "+refused.Error() {
+		t.Errorf("got %q", got)
 	}
 }
 

@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"net/netip"
+	"strings"
 	"time"
 
 	"xl2tpd-keepalive/internal/config"
@@ -97,7 +98,8 @@ func (core *Core) tunnelIndex() *tunnelIndex {
 		return core.index
 	}
 	core.index = &tunnelIndex{lacs: make(map[string]*candidates), bySA: make(map[string][]*tunnel)}
-	crowds := make(map[*name]*[]*tunnel)
+	groups := make(map[string]*[]*tunnel)
+	keys := make(map[*name]string) // of lists that links share
 	for _, t := range core.inOrder() {
 		if t.gone {
 			continue
@@ -116,18 +118,32 @@ func (core *Core) tunnelIndex() *tunnelIndex {
 		if len(names) < 2 {
 			continue
 		}
-		crowd := crowds[&names[0]]
-		if crowd == nil {
-			crowd = new([]*tunnel)
-			crowds[&names[0]] = crowd
+		key, known := keys[&names[0]]
+		if !known {
+			key = groupOf(names)
+			keys[&names[0]] = key
+		}
+		group := groups[key]
+		if group == nil {
+			group = new([]*tunnel)
+			groups[key] = group
 			for _, n := range names {
 				c := core.index.claims(n)
-				c.ambiguous = append(c.ambiguous, crowd)
+				c.ambiguous = append(c.ambiguous, group)
 			}
 		}
-		*crowd = append(*crowd, t)
+		*group = append(*group, t)
 	}
 	return core.index
+}
+
+// groupOf returns the key of the links that may belong to any of these sections.
+func groupOf(names []name) string {
+	var key strings.Builder
+	for _, n := range names {
+		key.WriteString(n.key() + "\x00")
+	}
+	return key.String()
 }
 
 // claims are the links that a section has; those of an LNS are of no use.

@@ -110,7 +110,11 @@ func isBlocked(err error) bool {
 // pick forgets paths that are no more, and returns the one to be checked: one that is blocked,
 // or else the next of all.
 func (l *loopbackChecks) pick(all []path) path {
-	maps.DeleteFunc(l.results, func(at path, _ error) bool { return !slices.Contains(all, at) })
+	now := make(map[path]bool, len(all))
+	for _, at := range all {
+		now[at] = true
+	}
+	maps.DeleteFunc(l.results, func(at path, _ error) bool { return !now[at] })
 	for at, err := range l.results {
 		if isBlocked(err) {
 			return at
