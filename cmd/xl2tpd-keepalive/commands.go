@@ -67,7 +67,7 @@ func commands() []command {
 		run: pingNamed,
 	}, {
 		name: "doctor", brief: "look for what closes tunnels",
-		about:   "It changes nothing. The exit status is 1 if anything was found.",
+		about:   "It changes nothing. The exit status is 1 if there is a problem.",
 		example: "sudo xl2tpd-keepalive doctor",
 		flags: func(f *flag.FlagSet, o *options) {
 			defineJSON(f, o)

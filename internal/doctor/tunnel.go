@@ -140,7 +140,7 @@ func (e *exam) ipsec(name string, t *status.Tunnel) []Finding {
 	initiate := "swanctl --initiate --child NAME, or `ipsec up NAME`; and make the LNS refuse L2TP without IPsec"
 	switch {
 	case t.SA != nil && t.SA.Child:
-	case time.Since(t.Link.Up) < listTime:
+	case len(e.conns) > 0 && time.Since(t.Link.Up) < listTime:
 		return []Finding{unknown(check, name, "the tunnel has just come up, and strongSwan's SAs may have been listed before", "xl2tpd-keepalive doctor")}
 	case t.SA == nil:
 		return []Finding{bad(check, name, fmt.Sprintf("no IKE SA with %v: its L2TP is in the clear", t.Peer), initiate)}
