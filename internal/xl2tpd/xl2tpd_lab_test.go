@@ -149,8 +149,10 @@ func TestLabDebianSample(t *testing.T) {
 	if err != nil || len(c.Sections) != 0 {
 		t.Fatalf("as installed: %+v %v", c, err)
 	}
-	// Everything in it is commented out; take its examples at their word.
+	// Everything in it is commented out; take its examples at their word. Of `local ip` and `local ip range`, xl2tpd takes
+	// only one in a section.
 	examples := regexp.MustCompile(`(?m)^; ?(\[|[a-z ]+ = )`).ReplaceAllString(string(data), "$1")
+	examples = regexp.MustCompile(`(?m)^local ip range = `).ReplaceAllString(examples, "; $0")
 	c, err = ParseConf("sample", []byte(examples))
 	if err != nil {
 		t.Fatal(err)
