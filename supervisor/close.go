@@ -121,7 +121,7 @@ func (core *Core) recordClose(t *tunnel, reason string, was State, now time.Time
 		}
 	case now.Sub(core.ends.died[t.identity.instance]) <= late:
 		reason, failed = xl2tpdEnded, true
-	case t.secured && !core.topology.sas[t.identity.outer].there():
+	case !t.saLostAt.IsZero() && !t.evidence.Last().After(t.saLostAt): // one that has lived on has another cause
 		reason, failed = "the IPsec SA was lost", true
 	}
 	if core.ends.last == nil {

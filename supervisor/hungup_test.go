@@ -150,3 +150,15 @@ func TestEndOfALinkWithoutItsSession(t *testing.T) {
 		t.Errorf("%+v", l.lastEnd)
 	}
 }
+
+// charon was killed, and the kernel has kept its SAs: the tunnel lives on. If it ends then and nobody says why, the operator
+// may have hung it up.
+func TestEndOfATunnelThatHasLivedOnWithoutItsSA(t *testing.T) {
+	n := established(t, oneLAC, "[lac default]\nrecover = redial\n")
+	n.step(vici.Snapshot{})
+	n.plays(5*time.Minute, probe.Result{RTT: time.Millisecond}, func(Recover) error { return nil })
+	n.links()
+	if got := n.steps(30*time.Minute, nil); got != nil {
+		t.Errorf("%v", got)
+	}
+}
