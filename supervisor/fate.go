@@ -91,6 +91,9 @@ func (l *lac) mayBeHungUp() bool {
 	return l.lastEnd.mayBeHangUp() || l.possibleEnd.mayBeHangUp()
 }
 
+// hungUp reports whether the operator is known to have hung up a LAC's latest tunnel.
+func (l *lac) hungUp() bool { return l.lastEnd != nil && l.lastEnd.operator }
+
 // operatorHungUp notes that the operator has hung up an attempt, or a tunnel of which no link
 // has come. One that has a link is told of by its end.
 func (core *Core) operatorHungUp(c ControlConnection) {
