@@ -90,6 +90,7 @@ func (h *simHost) restartXl2tpd(*dialler) {
 		d.ours = false
 		if d.auto {
 			h.dial(d, false)
+			d.quiet = d.quiet || d.hungUp && !(h.kind.guarded && !d.dialled.IsZero())
 			d.active, d.hungUp, d.off = d.redial > 0, false, false
 		}
 	}

@@ -37,6 +37,7 @@ type lac struct {
 	guessed          bool       // the link for which it is being hung up may be another LAC's, or its tunnel may be gone already
 	planned          time.Time  // until then xl2tpd may redial it, though it was hung up since; zero: it won't
 	lastLogged       string     // what the log has told last
+	startedAt        time.Time  // when its xl2tpd was seen to begin to run, which was to dial it; zero: it has begun to dial since, or was not
 
 	seenBefore bool     // seen by the last brain, when the last xl2tpd may have run
 	saved      bool     // for the next brain

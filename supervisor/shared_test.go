@@ -205,6 +205,51 @@ func TestRefusedByTheLNS(t *testing.T) {
 	}
 }
 
+// Of two LACs with one LNS that were hung up xl2tpd dials those again that have `autodial`, when it begins to run.
+func TestAutodialOfWhatWasHungUp(t *testing.T) {
+	for more, want := range map[string]bool{"autodial = yes\n": true, "": false} {
+		n, _ := oneLNS(t, more, "[lac default]\nrecover = full\n")
+		for _, id := range []uint16{7, 8} {
+			n.step(Ending{Tunnel: closerOf("192.0.2.1", id), Reason: "hung up on this host", Operator: true})
+		}
+		n.links()
+		n.after(time.Minute)
+		s := n.xl2tpd(twoLACs("192.0.2.1", "192.0.2.1", more))
+		s.Home().Conf.Sections[1].PPPOptFile = "/etc/ppp/home"
+		s.Home().Process.Pid++
+		n.step(s)
+		if got := n.steps(time.Minute, nil); got != nil {
+			t.Errorf("%q: %v of what was hung up", more, got)
+		}
+		s.Home().Process.Pid++
+		n.step(s)
+		n.step(Dials{Peer: closer.Peer.Addr()})
+		if got := n.steps(10*time.Minute, nil); slices.Contains(got, StepDial) != want {
+			t.Errorf("%q: %v once xl2tpd has begun to dial", more, got)
+		}
+	}
+}
+
+// Two LACs of one LNS were hung up, and xl2tpd dials one of them. The SA is kept in order for it, and neither is dialled.
+func TestDialOfOneOfTwoHungUp(t *testing.T) {
+	n, _ := oneLNS(t, "redial = yes\n", "[lac default]\nrecover = full\n")
+	for _, id := range []uint16{7, 8} {
+		n.step(Ending{Tunnel: closerOf("192.0.2.1", id), Reason: "hung up on this host", Operator: true})
+	}
+	n.links()
+	n.step(vici.Snapshot{})
+	if got := n.steps(time.Minute, nil); got != nil {
+		t.Errorf("%v of what was hung up", got)
+	}
+	var got []Step
+	for _, r := range n.attempts(10*time.Minute, time.Minute, func(Recover) error { return nil }) {
+		got = append(got, r.Step)
+	}
+	if !slices.Contains(got, StepSecure) || slices.ContainsFunc(got, func(s Step) bool { return s != StepSecure && s != StepRenew }) {
+		t.Errorf("%v", got)
+	}
+}
+
 // A call has just begun, and its link has no addresses yet: xl2tpd is not made to call a second time.
 func TestNoDialBesideACall(t *testing.T) {
 	n := established(t, oneLAC, "[lac default]\nrecover = full\n")
