@@ -51,7 +51,18 @@ type ends struct {
 
 type closeReason struct {
 	Ending
-	at time.Time
+	at    time.Time
+	spent time.Time // when the end of a link that it has explained right away was seen; zero: none was
+}
+
+// explains reports whether it can be why the link of a place ends. In userspace mode only the peer's address ties it to a
+// link, so one that has explained the end of a link explains none that ends later.
+func (r *closeReason) explains(p identity, since, now time.Time) bool {
+	if now.Sub(r.at) > reasonTTL || !r.Tunnel.matches(p) {
+		return false
+	}
+	certain := r.Tunnel.carries(p.session)
+	return certain || !r.at.Before(since) && (r.spent.IsZero() || now.Sub(r.spent) <= late)
 }
 
 type end struct {
@@ -94,7 +105,11 @@ func (c *ends) record(e Ending, now time.Time) (told []*end) {
 	if len(keep) == maxEndings {
 		keep = keep[1:]
 	}
-	c.reasons = append(keep, closeReason{e, now})
+	heard := closeReason{Ending: e, at: now}
+	if len(told) > 0 {
+		heard.spent = now
+	}
+	c.reasons = append(keep, heard)
 	return told
 }
 
@@ -102,7 +117,10 @@ func (c *ends) record(e Ending, now time.Time) (told []*end) {
 // the last tunnel's, unless a session tells that it is not.
 func (c *ends) reasonFor(p identity, since, now time.Time) (Ending, bool) {
 	for i := len(c.reasons) - 1; i >= 0; i-- {
-		if e := c.reasons[i]; now.Sub(e.at) <= reasonTTL && e.Tunnel.matches(p) && (!e.at.Before(since) || e.Tunnel.carries(p.session)) {
+		if e := &c.reasons[i]; e.explains(p, since, now) {
+			if e.spent.IsZero() && now.Sub(e.at) <= late {
+				e.spent = now
+			}
 			return e.Ending, true
 		}
 	}
@@ -121,7 +139,7 @@ func (core *Core) recordClose(t *tunnel, reason string, was State, now time.Time
 		}
 	case now.Sub(core.ends.died[t.identity.instance]) <= late:
 		reason, failed = xl2tpdEnded, true
-	case t.secured && !core.topology.sas[t.identity.outer].there():
+	case !t.saLostAt.IsZero() && !t.evidence.Last().After(t.saLostAt): // one that has lived on has another cause
 		reason, failed = "the IPsec SA was lost", true
 	}
 	if core.ends.last == nil {

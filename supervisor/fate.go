@@ -91,6 +91,9 @@ func (l *lac) mayBeHungUp() bool {
 	return l.lastEnd.mayBeHangUp() || l.possibleEnd.mayBeHangUp()
 }
 
+// hungUp reports whether the operator is known to have hung up a LAC's latest tunnel.
+func (l *lac) hungUp() bool { return l.lastEnd != nil && l.lastEnd.operator }
+
 // operatorHungUp notes that the operator has hung up an attempt, or a tunnel of which no link
 // has come. One that has a link is told of by its end.
 func (core *Core) operatorHungUp(c ControlConnection) {
@@ -148,7 +151,12 @@ func (core *Core) takeDial(daemon procfs.ID, lns netip.Addr, now time.Time) {
 	}
 	core.revive(lacs)
 	if len(lacs) != 1 {
+		core.dialsHungUp(lacs)
 		for _, l := range lacs {
+			if l.autodials(now) {
+				core.dialledAgain(l, now)
+				continue
+			}
 			if core.candidates(l).up() {
 				continue
 			}
@@ -168,12 +176,39 @@ func (core *Core) takeDial(daemon procfs.ID, lns netip.Addr, now time.Time) {
 	if l.lastEnd != nil {
 		l.lastEnd.half = false // it would not ask for another tunnel
 	}
-	if !l.mayBeHungUp() || l.progress.busy != StepNone {
+	if l.mayBeHungUp() && l.progress.busy == StepNone {
+		core.dialledAgain(l, now)
+	}
+}
+
+// dialledAgain notes that a LAC that was left down is wanted again.
+func (core *Core) dialledAgain(l *lac, now time.Time) {
+	l.seen, l.idle, l.lastEnd, l.possibleEnd, l.silent = true, false, nil, nil, time.Time{}
+	l.attempt, l.notDiallingSince = now, time.Time{}
+	l.progress = dialling(now)
+	core.markLAC(l)
+	core.logLAC(l, slog.LevelInfo, "tunnel dialled again on this host")
+}
+
+// autodials reports whether xl2tpd dials a LAC that was left down because it has just begun to run: its first dials are those
+// of the LACs that have `autodial`.
+func (l *lac) autodials(now time.Time) bool {
+	began := l.startedAt
+	l.startedAt = time.Time{}
+	return !began.IsZero() && now.Sub(began) <= late && l.mayBeHungUp() && l.progress.busy == StepNone
+}
+
+// dialsHungUp notes that xl2tpd dials one of these LACs, though each one that is down was hung up: somebody wants one of them
+// again. Nobody can tell which one, so none is dialled, but the SA is kept in order for it.
+func (core *Core) dialsHungUp(lacs []*lac) {
+	down := slices.DeleteFunc(slices.Clone(lacs), func(l *lac) bool { return core.candidates(l).up() })
+	if slices.ContainsFunc(down, func(l *lac) bool { return !l.lastEnd.mayBeHangUp() || l.progress.busy != StepNone }) {
 		return
 	}
-	l.seen, l.idle, l.lastEnd, l.possibleEnd, l.silent = true, false, nil, nil, time.Time{}
-	l.progress = dialling(now)
-	core.logLAC(l, slog.LevelInfo, "tunnel dialled again on this host")
+	for _, l := range down {
+		l.lastEnd, l.possibleEnd, l.mayHave = nil, &end{sure: true, operator: true}, true
+		core.markLAC(l)
+	}
 }
 
 // closedAt is when xl2tpd has certainly done with the last tunnel, if the peer did not
@@ -211,8 +246,13 @@ func (core *Core) daemonReplaced(instance string, runs bool, now time.Time) {
 			l.lastEnd, l.possibleEnd = nil, nil
 		}
 		l.silent, l.attempt, l.notDiallingSince, l.planned, l.progress.next = time.Time{}, time.Time{}, time.Time{}, time.Time{}, time.Time{}
-		l.idle = l.seen
-		if s := core.section(l); !hungUp && runs && s != nil && s.Autodial {
+		l.idle, l.startedAt = l.seen, time.Time{}
+		s := core.section(l)
+		autodials := runs && s != nil && s.Autodial
+		if autodials && core.reported[WatcherXl2tpd] {
+			l.startedAt = now
+		}
+		if autodials && !hungUp {
 			l.idle, l.attempt = false, now
 			busy := l.progress.busy
 			l.progress = dialling(now)

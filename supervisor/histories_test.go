@@ -90,6 +90,7 @@ func (h *simHost) restartXl2tpd(*dialler) {
 		d.ours = false
 		if d.auto {
 			h.dial(d, false)
+			d.quiet = d.quiet || d.hungUp && !(h.kind.guarded && !d.dialled.IsZero())
 			d.active, d.hungUp, d.off = d.redial > 0, false, false
 		}
 	}
@@ -261,7 +262,7 @@ func (h *simHost) wanted(d *dialler) bool {
 		return false
 	case h.kind.oldest && (!h.kind.guarded || h.kind.optFile) && d.again.IsZero() && d.dialled.IsZero():
 		return false // its redial has died, and nobody can see that, or whose it was
-	case d.quiet && d.redial == 0:
+	case d.quiet && !d.redials():
 		return false // nobody can see that an operator has dialled it again, or that he has hung up the other one
 	case d.unsaid && (d.redial == 0 || d.half || !d.active):
 		return false // an operator may have hung it up, and xl2tpd does not redial it

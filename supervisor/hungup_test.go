@@ -119,6 +119,27 @@ func TestHungUpBesideAHalfClosedTunnel(t *testing.T) {
 	}
 }
 
+// In userspace mode two tunnels have one peer. One is hung up, and the other one ends soon after, for another reason. If both end
+// together, nobody can tell which one was hung up.
+func TestEndSoonAfterAHangUp(t *testing.T) {
+	for after, want := range map[time.Duration]bool{time.Second: true, 10 * time.Second: false} {
+		n := newFixture(t, twoLACs("192.0.2.1", "192.0.2.1", "")+"pppoptfile = /etc/ppp/home\n", "[global]\nrecover = full\n")
+		n.step(secured("1"))
+		home := link("ppp1", 6, true)
+		home.OptFile = "/etc/ppp/home"
+		n.links(inUserspace(link("ppp0", 5, true), home)...)
+		n.plays(time.Minute, probe.Result{RTT: time.Millisecond}, func(Recover) error { return nil })
+		n.step(Ending{Tunnel: closerOf("192.0.2.1", 7), Reason: "hung up on this host", Operator: true})
+		n.links(inUserspace(link("ppp0", 5, true))...)
+		n.after(after)
+		n.links()
+		home1, office := n.lac("home").lastEnd, n.lac("office").lastEnd
+		if home1 == nil || !home1.operator || office == nil || office.operator != want {
+			t.Errorf("after %v: home %+v, office %+v", after, home1, office)
+		}
+	}
+}
+
 // A call that the operator has hung up leaves its tunnel, which the peer then closes.
 func TestHungUpCall(t *testing.T) {
 	n := established(t, redials, "")
@@ -148,5 +169,17 @@ func TestEndOfALinkWithoutItsSession(t *testing.T) {
 	n.links()
 	if l := n.lac("office"); l.lastEnd == nil || l.lastEnd.failed {
 		t.Errorf("%+v", l.lastEnd)
+	}
+}
+
+// charon was killed, and the kernel has kept its SAs: the tunnel lives on. If it ends then and nobody says why, the operator
+// may have hung it up.
+func TestEndOfATunnelThatHasLivedOnWithoutItsSA(t *testing.T) {
+	n := established(t, oneLAC, "[lac default]\nrecover = redial\n")
+	n.step(vici.Snapshot{})
+	n.plays(5*time.Minute, probe.Result{RTT: time.Millisecond}, func(Recover) error { return nil })
+	n.links()
+	if got := n.steps(30*time.Minute, nil); got != nil {
+		t.Errorf("%v", got)
 	}
 }

@@ -34,9 +34,10 @@ type lac struct {
 	possibleEnd      *end       // how one ended, or an attempt, that may have been its own; nil: none of interest
 	mayHave          bool       // has perhaps had a tunnel of this xl2tpd's, or has one
 	silent           time.Time  // when that was, if it was silent; zero: it was not
-	guessed          bool       // the link for which it is being hung up may be another LAC's
+	guessed          bool       // the link for which it is being hung up may be another LAC's, or its tunnel may be gone already
 	planned          time.Time  // until then xl2tpd may redial it, though it was hung up since; zero: it won't
 	lastLogged       string     // what the log has told last
+	startedAt        time.Time  // when its xl2tpd was seen to begin to run, which was to dial it; zero: it has begun to dial since, or was not
 
 	seenBefore bool     // seen by the last brain, when the last xl2tpd may have run
 	saved      bool     // for the next brain

@@ -115,6 +115,7 @@ type situation struct {
 	withoutSA  bool          // the link is up, and its tunnel has lost the SA that it had
 	moved      bool          // and there is one with another address of the LNS
 	stuck      bool          // there is a call of which no link comes
+	calling    time.Time     // until then a link may come of a call that may be this LAC's; zero: there is no call
 	half       bool          // the tunnel stands without a call, and xl2tpd has had its time to make one
 	// owner is how long xl2tpd goes on redialling by itself, 0: it does not; redial
 	// is the pause before each time. Made to dial meanwhile, it would call twice

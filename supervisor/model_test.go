@@ -110,6 +110,11 @@ type dialler struct {
 	steps   map[Step][]time.Time
 }
 
+// redials reports whether xl2tpd dials a LAC that is down by itself.
+func (d *dialler) redials() bool {
+	return d.redial > 0 && d.active && !d.half && (!d.again.IsZero() || !d.dialled.IsZero())
+}
+
 func (d *dialler) String() string {
 	ago := func(t time.Time) string {
 		if t.IsZero() {

@@ -112,7 +112,8 @@ func (core *Core) advance(l *lac, s *xl2tpd.Section, now time.Time) {
 		core.slotsTaken++
 	}
 	if step == StepHangUp {
-		l.guessed = is.up && len(core.candidates(l).exact) == 0
+		// Of several LACs with one LNS nobody sees that xl2tpd dials this one, so it may have no such tunnel any more.
+		l.guessed = is.up && len(core.candidates(l).exact) == 0 || is.half && is.sharesLNS
 	}
 	r := Recover{
 		LAC: LAC{l.instance, s.Name}, To: core.target(l), Step: step, Up: is.up, Dead: l.progress.peerSilent,
@@ -253,6 +254,7 @@ func (core *Core) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situat
 		}
 		is.secured = d.secured && d.doneAt.After(core.listedAt) && at.Sub(d.doneAt) < unlistedTime
 	}
+	is.calling = c.callingUntil(core.process(l).Pid)
 	switch {
 	case is.up:
 	case slices.ContainsFunc(c.exact, func(t *tunnel) bool { return t.link.Raised }):
@@ -281,6 +283,18 @@ func stuck(calls []*tunnel, now time.Time) (is bool, at time.Time) {
 		}
 	}
 	return false, at
+}
+
+// callingUntil is until when a link may come of one of the calls that xl2tpd has; zero: it has none.
+func (c *candidates) callingUntil(pid int) (until time.Time) {
+	for _, calls := range append([]*[]*tunnel{&c.exact}, c.ambiguous...) {
+		for _, t := range *calls {
+			if at := t.since.Add(callTime); !t.linked() && t.link.Xl2tpdPid == pid && at.After(until) {
+				until = at
+			}
+		}
+	}
+	return until
 }
 
 // redialTime is how long xl2tpd goes on redialling at least.

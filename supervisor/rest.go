@@ -34,15 +34,25 @@ func (core *Core) noteHidden(l *lac, s *xl2tpd.Section, now time.Time) {
 }
 
 // revive notes that xl2tpd dials one of these LACs, though it should redial none, and recovery has dialled none: somebody
-// else has, or xl2tpd could not look up their LNS before. So it may redial any of them.
+// else has, or xl2tpd could not look up their LNS before. So it may redial any of them. A link that may be another LAC's does
+// not show that one is up.
 func (core *Core) revive(lacs []*lac) {
-	down := slices.DeleteFunc(slices.Clone(lacs), func(l *lac) bool { return core.candidates(l).up() })
-	if slices.ContainsFunc(down, func(l *lac) bool {
-		return !l.idle || l.progress.busy == StepDial || l.progress.busy == StepRedial
-	}) {
-		return
+	var down, unsure []*lac
+	for _, l := range lacs {
+		switch {
+		case l.progress.busy == StepDial || l.progress.busy == StepRedial:
+			return
+		case core.candidates(l).hasExact(core.process(l).Pid):
+		case core.candidates(l).up():
+			unsure = append(unsure, l)
+		default:
+			down = append(down, l)
+		}
 	}
-	for _, l := range down {
+	if slices.ContainsFunc(down, func(l *lac) bool { return !l.idle && !l.hungUp() }) {
+		down = nil
+	}
+	for _, l := range append(down, unsure...) {
 		if s := core.section(l); s != nil && s.Redial && !l.mayBeHungUp() {
 			l.idle = false
 			core.markLAC(l)

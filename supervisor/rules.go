@@ -74,7 +74,9 @@ var rules = []rule{
 	{name: "the last tunnel still closes", holds: (*ruleInput).closing, step: StepNone, until: (*ruleInput).untilFree,
 		why: "xl2tpd would dial inside the tunnel that it closes."},
 	{name: "hung up while xl2tpd may redial", holds: (*ruleInput).redialPlanned, step: StepNone, until: (*ruleInput).untilPlanned,
-		why: "The silent link may have been another LAC's. xl2tpd keeps to its next redial, and would call twice."},
+		why: "What was hung up may have been another LAC's, or gone already. xl2tpd keeps to its next redial, and would call twice."},
+	{name: "a call waits for PPP", holds: (*ruleInput).calling, step: StepNone, until: (*ruleInput).untilCalled,
+		why: "xl2tpd has a call already, and a second one must not be made."},
 	{name: "xl2tpd dials one of several already", holds: (*ruleInput).tryingOneOfSeveral, step: StepNone, until: (*ruleInput).untilTried,
 		why: "The attempt is not given up: xl2tpd's own redial of another LAC would be taken for it."},
 	{name: "xl2tpd dials already", holds: (*ruleInput).trying, step: StepRedial,
@@ -254,6 +256,8 @@ func (m *ruleInput) closing() bool { return m.now.Before(m.s.closedAt) }
 
 func (m *ruleInput) redialPlanned() bool { return m.now.Before(m.s.planned) }
 
+func (m *ruleInput) calling() bool { return m.now.Before(m.s.calling) }
+
 func (m *ruleInput) trying() bool { return m.s.trying }
 
 func (m *ruleInput) tryingOneOfSeveral() bool { return m.s.trying && m.s.sharesLNS }
@@ -291,6 +295,8 @@ func (m *ruleInput) afterXl2tpdsAttempt() time.Time {
 func (m *ruleInput) untilXl2tpdGivesUp() time.Time {
 	return earlier(earlier(m.l.since.Add(m.s.owner), m.now.Add(maxPause)), m.s.redialDue)
 }
+
+func (m *ruleInput) untilCalled() time.Time { return m.s.calling }
 
 func (m *ruleInput) untilTried() time.Time { return m.s.tried }
 

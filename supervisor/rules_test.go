@@ -47,6 +47,7 @@ func TestEachRule(t *testing.T) {
 		{"xl2tpd redials", func(l *progress, s *situation) { s.owner, s.saInUse, s.saWorks = hour, true, true }},
 		{"the last tunnel still closes", func(l *progress, s *situation) { s.closedAt = origin0.Add(time.Second) }},
 		{"hung up while xl2tpd may redial", func(l *progress, s *situation) { s.planned = origin0.Add(time.Second) }},
+		{"a call waits for PPP", func(l *progress, s *situation) { s.calling, s.trying = origin0.Add(callTime), true }},
 		{"xl2tpd dials one of several already", func(l *progress, s *situation) { s.trying, s.sharesLNS, s.tried = true, true, origin0.Add(answerTime) }},
 		{"xl2tpd dials already", func(l *progress, s *situation) { s.trying = true }},
 		{"nobody dials", func(l *progress, s *situation) {}},

@@ -23,6 +23,7 @@ func (core *Core) refresh(t *tunnel, now time.Time) {
 	}
 	t.secured = t.secured || t.identity.sa.Child
 	core.secured = core.secured || t.secured
+	core.noteSALost(t, now)
 	old := t.settings
 	var sure bool
 	t.settings, sure = core.settings(t.identity)
@@ -50,6 +51,16 @@ func (core *Core) refresh(t *tunnel, now time.Time) {
 		core.watch(t, source, target, "the address has changed", now)
 	case old.Interval != t.settings.Interval:
 		core.rearm(t)
+	}
+}
+
+// noteSALost notes since when a tunnel has lost the SA that it had.
+func (core *Core) noteSALost(t *tunnel, now time.Time) {
+	switch {
+	case !t.secured || core.topology.sas[t.identity.outer].there():
+		t.saLostAt = time.Time{}
+	case t.saLostAt.IsZero():
+		t.saLostAt = now
 	}
 }
 

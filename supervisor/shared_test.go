@@ -205,6 +205,88 @@ func TestRefusedByTheLNS(t *testing.T) {
 	}
 }
 
+// Of two LACs with one LNS that were hung up xl2tpd dials those again that have `autodial`, when it begins to run.
+func TestAutodialOfWhatWasHungUp(t *testing.T) {
+	for more, want := range map[string]bool{"autodial = yes\n": true, "": false} {
+		n, _ := oneLNS(t, more, "[lac default]\nrecover = full\n")
+		for _, id := range []uint16{7, 8} {
+			n.step(Ending{Tunnel: closerOf("192.0.2.1", id), Reason: "hung up on this host", Operator: true})
+		}
+		n.links()
+		n.after(time.Minute)
+		s := n.xl2tpd(twoLACs("192.0.2.1", "192.0.2.1", more))
+		s.Home().Conf.Sections[1].PPPOptFile = "/etc/ppp/home"
+		s.Home().Process.Pid++
+		n.step(s)
+		if got := n.steps(time.Minute, nil); got != nil {
+			t.Errorf("%q: %v of what was hung up", more, got)
+		}
+		s.Home().Process.Pid++
+		n.step(s)
+		n.step(Dials{Peer: closer.Peer.Addr()})
+		if got := n.steps(10*time.Minute, nil); slices.Contains(got, StepDial) != want {
+			t.Errorf("%q: %v once xl2tpd has begun to dial", more, got)
+		}
+	}
+}
+
+// Two LACs of one LNS were hung up, and xl2tpd dials one of them. The SA is kept in order for it, and neither is dialled.
+func TestDialOfOneOfTwoHungUp(t *testing.T) {
+	n, _ := oneLNS(t, "redial = yes\n", "[lac default]\nrecover = full\n")
+	for _, id := range []uint16{7, 8} {
+		n.step(Ending{Tunnel: closerOf("192.0.2.1", id), Reason: "hung up on this host", Operator: true})
+	}
+	n.links()
+	n.step(vici.Snapshot{})
+	if got := n.steps(time.Minute, nil); got != nil {
+		t.Errorf("%v of what was hung up", got)
+	}
+	var got []Step
+	for _, r := range n.attempts(10*time.Minute, time.Minute, func(Recover) error { return nil }) {
+		got = append(got, r.Step)
+	}
+	if !slices.Contains(got, StepSecure) || slices.ContainsFunc(got, func(s Step) bool { return s != StepSecure && s != StepRenew }) {
+		t.Errorf("%v", got)
+	}
+}
+
+// A call has just begun, and its link has no addresses yet: xl2tpd is not made to call a second time.
+func TestNoDialBesideACall(t *testing.T) {
+	n := established(t, oneLAC, "[lac default]\nrecover = full\n")
+	n.step(Ending{Tunnel: closer, Reason: "closed by the peer"})
+	n.links()
+	n.after(2 * time.Second)
+	n.links(link("ppp0", 6, false))
+	if got := n.steps(callTime-time.Second, nil); slices.Contains(got, StepDial) || slices.Contains(got, StepRedial) {
+		t.Errorf("%v beside a call", got)
+	}
+	n.links()
+	if got := n.steps(3*time.Minute, nil); !slices.Contains(got, StepDial) {
+		t.Errorf("%v once it has ended", got)
+	}
+}
+
+// xl2tpd may have redialled a LAC whose call was closed alone, and nobody sees that. Once it is hung up, xl2tpd keeps to the
+// redial that it has planned, so that LAC is not dialled before.
+func TestHalfClosedOfTwo(t *testing.T) {
+	n, _ := oneLNS(t, "redial = yes\nredial timeout = 60\n", "")
+	n.step(Ending{Tunnel: closerOf("192.0.2.1", 8), Reason: "closed by xl2tpd", Half: true})
+	n.links(link("ppp0", 5, true))
+	var hungUp time.Time
+	n.plays(10*time.Minute, probe.Result{RTT: time.Millisecond}, func(r Recover) error {
+		switch {
+		case r.Step == StepHangUp:
+			hungUp = n.now
+		case (r.Step == StepDial || r.Step == StepRedial) && n.now.Sub(hungUp) < time.Minute:
+			t.Errorf("%v %v after it was hung up", r.Step, n.now.Sub(hungUp))
+		}
+		return nil
+	})
+	if hungUp.IsZero() {
+		t.Error("nothing was hung up")
+	}
+}
+
 // That an echo request can't be sent says nothing about the far end: no tunnel counts as silent, and
 // the operator is told once.
 func TestEchoThatCannotBeSent(t *testing.T) {

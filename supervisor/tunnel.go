@@ -81,6 +81,7 @@ type tunnel struct {
 	found    bool      // up at our first look, and not watched yet
 	up       time.Time // when it came up last
 	secured  bool      // has had an SA that carries it
+	saLostAt time.Time // since when there is none, though there was; zero: there is one, or there never was
 	echoes   echoes
 	source   netip.Addr
 	target   netip.Addr

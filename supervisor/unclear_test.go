@@ -245,6 +245,33 @@ func TestDialOfOneOfTwoNew(t *testing.T) {
 	}
 }
 
+// xl2tpd dials no LAC that was hung up, so it is the other one that it dials, and redials.
+func TestDialBesideAHungUpLAC(t *testing.T) {
+	n, _ := oneLNS(t, "redial = yes\n", "")
+	n.step(Ending{Tunnel: closer, Reason: "hung up on this host", Operator: true})
+	n.step(Ending{Tunnel: closerOf("192.0.2.1", 8), Reason: "closed by the peer"})
+	n.links()
+	n.after(time.Second)
+	n.lac("home").idle = true
+	n.step(Dials{Peer: closer.Peer.Addr()})
+	if n.lac("home").idle {
+		t.Error("xl2tpd is taken not to redial")
+	}
+}
+
+// Of two LACs that can't be told apart one is up, and the other one was hung up by recovery. If xl2tpd dials, that may be the
+// other one, and then xl2tpd redials it.
+func TestDialBesideALinkOfTwoAlike(t *testing.T) {
+	n := alikeUp(t, "redial = yes\n", "recover = full\n")
+	n.step(Ending{Tunnel: closerOf("192.0.2.1", 8), Reason: "closed by the peer"})
+	n.links(inUserspace(link("ppp0", 5, true))...)
+	n.lac("home").idle = true
+	n.step(Dials{Peer: closer.Peer.Addr()})
+	if n.lac("home").idle {
+		t.Error("xl2tpd is taken not to redial")
+	}
+}
+
 // The other tunnel that an SA carries has shown nothing: the peer may have forgotten the SA. It is initiated once more, also
 // if one of the LACs may have been hung up.
 func TestSAOfATunnelThatHasShownNothing(t *testing.T) {
