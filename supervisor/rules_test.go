@@ -70,7 +70,7 @@ func TestEachRule(t *testing.T) {
 	}
 }
 
-// So does each pause.
+// Each pause decides in a case of its own.
 func TestEachPause(t *testing.T) {
 	next, free := origin0.Add(time.Minute), origin0.Add(closingTime)
 	covered := map[string]bool{}
