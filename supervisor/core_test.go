@@ -35,8 +35,8 @@ type fixture struct {
 	notes   []string     // in the log
 	rules   []string     // of recovery, that have decided
 	told    []hook.Event // what hooks were called with
-	memory  SavedState   // of the brains before
-	asked   error        // what asking the peer of a silent link comes to
+	memory  SavedState   // of the cores before
+	asked   error        // the result of asking the peer of a silent link
 }
 
 // newFixture returns a fixture whose core knows xl2tpd.conf and keepalive.conf.
@@ -711,7 +711,7 @@ func TestStart(t *testing.T) {
 		n = &fixture{t: t, b: New(config.Default(""), func() float64 { return 0 }), now: epoch}
 		n.links(l)
 		n.step(n.config("[lac tokyo]\nkeepalive = no\n"))
-		n.want() // it is not known yet whose link that is
+		n.want() // the section of the link is not known yet
 		n.step(n.xl2tpd(oneLAC))
 		n.want()
 	})
@@ -781,7 +781,7 @@ func TestNewSAIsAReasonToAskAgain(t *testing.T) {
 	n.result(l, nil)
 	n.actions = nil
 	n.step(vici.Snapshot{SAs: []vici.SA{{Name: "old", UniqueID: "6", State: "ESTABLISHED", RemoteHost: netip.MustParseAddrPort("192.0.2.1:500")}}})
-	n.want(Ready{}) // a tunnel that lives needs no other question
+	n.want(Ready{}) // a tunnel that is alive needs no other question
 	n.after(10500 * time.Millisecond)
 	for range 3 {
 		n.counter(l, 71)

@@ -18,7 +18,7 @@ var (
 type event struct {
 	name    string
 	happens func(*simHost, *dialler)
-	anew    bool // what is tried is tried anew
+	anew    bool // failed steps are tried again
 }
 
 var events = []event{
@@ -260,15 +260,15 @@ func (h *simHost) wanted(d *dialler) bool {
 	case d.off:
 		return false
 	case h.kind.oldest && (!h.kind.guarded || h.kind.optFile) && d.again.IsZero() && d.dialled.IsZero():
-		return false // its redial has died, and nobody can see that, or whose it was
+		return false // xl2tpd has stopped redialling it, and nobody can see that, or which LAC it was
 	case d.quiet && d.redial == 0:
 		return false // nobody can see that an operator has dialled it again, or that he has hung up the other one
 	case d.unsaid && (d.redial == 0 || d.half || !d.active):
 		return false // an operator may have hung it up, and xl2tpd does not redial it
 	case h.kind.optFile && (!h.kind.guarded || h.kind.shares || !d.active || d.redial == 0 || d.half):
-		return false // whose link is up, or has ended, nobody can tell, and xl2tpd does not redial
+		return false // nobody can tell which LAC has, or had, the link, and xl2tpd does not redial
 	case h.kind.recover == "redial" && !h.kind.plain:
-		return false // nobody mends the SA
+		return false // nobody renews the SA
 	}
 	return true
 }

@@ -20,8 +20,7 @@ func ambiguousUp(t *testing.T, more, keepalive string) *fixture {
 	return n
 }
 
-// Of two LACs that can't be told apart one is hung up, and the other one ends later: neither is
-// dialled, until both are up again.
+// One of two LACs that can't be told apart is hung up, and the other one ends later. Neither is dialled until both are up again.
 func TestHungUpOfTwoAmbiguous(t *testing.T) {
 	n := ambiguousUp(t, "", "recover = full\n")
 	n.step(Ending{Tunnel: closer, Reason: "hung up on this host", Operator: true})

@@ -17,9 +17,7 @@ import (
 	"xl2tpd-keepalive/vici"
 )
 
-// simHost is a model of a host and its neighbours: one xl2tpd with two LACs of one LNS, and a caller of
-// its own; charon with several connections to that router; name servers; operators. The executor of
-// the steps is part of it, as far as it asks before it acts.
+// simHost is a model of a host and its neighbours. There are one xl2tpd with two LACs of one LNS and a caller, charon with several connections to that router, name servers, and operators. The checks that the executor makes before it acts are part of the model.
 //
 // What must hold, whatever happens:
 //   - no IKE SA is ended that carries a living tunnel, or anything else that lives;
@@ -48,7 +46,7 @@ type simHost struct {
 	deafDNS    bool      // name servers do not answer
 	targetOff  bool      // what echo requests go to is switched off
 	resolved   bool      // the LNS's name has been, by this service
-	unresolved bool      // our latest lookup has failed
+	unresolved bool      // this service's latest lookup has failed
 
 	here, there int       // the CHILD for L2TP that either end has; 0: none
 	ids         int       // of IKE SAs, given last
@@ -66,9 +64,9 @@ type simHost struct {
 
 // hostKind is what stays the same on a host.
 type hostKind struct {
-	kernel  bool // the kernel tells which link is whose
+	kernel  bool // the kernel shows the session of each link
 	guarded bool // the Hello guard sees control messages
-	owned   bool // and knows whose they are
+	owned   bool // and knows the owner of each
 	named   bool // xl2tpd.conf calls the LNS by a name
 	byName  bool // swanctl.conf does
 	plain   bool // there is no connection for L2TP

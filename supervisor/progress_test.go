@@ -217,12 +217,14 @@ func TestProgressFlapping(t *testing.T) {
 	}
 }
 
-// What holds in every history: no step unless the tunnel is wanted, xl2tpd runs and
-// no other step is under way; none at a tunnel that is well; a step that failed is
-// followed by a pause that never shrinks below five seconds; xl2tpd is never made to
-// dial while it may be closing a tunnel, or redials by itself; only one that is stuck
-// or dead is hung up; the SA of a silent link is renewed only when that is dead, or
-// has been silent for long; IPsec is left alone where only redialling is wanted.
+// In every history these hold:
+//   - there is no step unless the tunnel is wanted, xl2tpd runs and no other step is under way;
+//   - there is no step for a tunnel that is well;
+//   - a pause of at least five seconds follows a step that failed;
+//   - xl2tpd is never made to dial while it may be closing a tunnel, or redials by itself;
+//   - only a tunnel that is stuck or dead is hung up;
+//   - the SA of a silent link is renewed only if its peer is dead, or has been silent for long;
+//   - IPsec is left alone if only redialling is wanted.
 func TestProgressHistories(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var l progress

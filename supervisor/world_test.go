@@ -330,7 +330,7 @@ func (h *site) happens(what int, rng *rand.Rand) {
 		h.there = 0
 	case what == 3: // it reboots
 		h.there, h.alive = 0, false
-	case what == 4: // our SA is ended
+	case what == 4: // the SA of the site is ended
 		h.here = 0
 		h.charon()
 	case what == 5 && h.link: // pppd dies
