@@ -165,7 +165,7 @@ bench: export TMPDIR = $(wildcard /dev/shm)
 bench: export GOTMPDIR = /tmp
 bench:
 	@{ $(GO) test -p 1 -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./internal/... ./supervisor/... ./probe ./vici; \
-	for n in 1000 4000; do $(GO) test ./supervisor -run TestCrowd -v -args -tunnels $$n -minutes 10; done; } | awk ' \
+	for n in 1000 4000; do $(GO) test ./supervisor -run TestFleet -v -args -tunnels $$n -minutes 10; done; } | awk ' \
 		BEGIN { printf "%-45s %12s %10s %10s %8s\n", "", "ns", "ns/tunnel", "bytes", "allocs" } \
 		/^pkg:/ { package = $$2; sub("[^/]*/", "", package) } \
 		/^Benchmark/ { sub("Benchmark", ""); sub("-[0-9]+$$", "", $$1); delete v; for (i = 3; i < NF; i += 2) v[$$(i+1)] = $$i; \

@@ -12,8 +12,8 @@ import (
 	"xl2tpd-keepalive/vici"
 )
 
-// What cannot be mended is tried ever less often: no more than 30 dials, or initiations, in an hour,
-// and no IKE SA is ended for a fault of PPP. The table is that of docs/recovery.md (go test -v).
+// Recovery tries less and less often: at most 30 dials and 30 initiations in an hour. It ends no IKE SA for a fault of
+// PPP. The table is that of docs/recovery.md (go test -v).
 func TestAttemptsInAnHour(t *testing.T) {
 	refused := errors.New("no proposal chosen")
 	table := []string{

@@ -13,8 +13,7 @@ import (
 	"xl2tpd-keepalive/vici"
 )
 
-// fleet is a host with that many tunnels in kernel mode, each to an LNS of its
-// own by an SA of its own, which recovery looks after.
+// fleet is a host with many tunnels in kernel mode under recovery. Each has an LNS and an SA of its own.
 type fleet struct {
 	links    []ppp.Link
 	xl2tpd   xl2tpd.Snapshot
@@ -46,7 +45,7 @@ func (f *fleet) ppp() ppp.Snapshot {
 	return ppp.Snapshot{Links: f.links, Sources: ppp.Sources{DBus: true, Rtnetlink: true}}
 }
 
-// start returns a brain that has just seen all of it.
+// start returns a core that has just got all snapshots.
 func (f *fleet) start() (*Core, []Action) {
 	b := New(config.Default(""), func() float64 { return 0.5 })
 	var all []Action
@@ -56,14 +55,14 @@ func (f *fleet) start() (*Core, []Action) {
 	return b, all
 }
 
-// up returns a brain with all of them alive.
+// up returns a core with all tunnels alive.
 func (f *fleet) up() *Core {
 	b, actions := f.start()
 	b.answer(actions, epoch)
 	return b
 }
 
-// answer gives the brain what it asks for until it asks no more.
+// answer answers the actions of the core until there are none.
 func (core *Core) answer(actions []Action, now time.Time) {
 	for len(actions) > 0 {
 		a := actions[0]
@@ -91,22 +90,21 @@ func each(b *testing.B, f *fleet) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(f.links)), "ns/tunnel")
 }
 
-// What a tunnel costs in each interval when all is well: readings of its counter,
-// an echo and its reply.
+// The cost of a tunnel in each interval: readings of its counter, an echo and its reply.
 func BenchmarkStep(b *testing.B) {
 	sizes(b, func(b *testing.B, f *fleet) {
-		brain, until := f.up(), epoch
+		core, until := f.up(), epoch
 		for b.Loop() {
 			until = until.Add(10 * time.Second)
-			for at, _ := brain.NextWake(); !at.After(until); at, _ = brain.NextWake() {
-				brain.answer(brain.Step(Tick{}, at), at)
+			for at, _ := core.NextWake(); !at.After(until); at, _ = core.NextWake() {
+				core.answer(core.Step(Tick{}, at), at)
 			}
 		}
 		each(b, f)
 	})
 }
 
-// What each of many tunnels costs until it is alive, after a start of ours.
+// The cost of each of many tunnels after a start, until it is alive.
 func BenchmarkStart(b *testing.B) {
 	sizes(b, func(b *testing.B, f *fleet) {
 		for b.Loop() {
@@ -116,25 +114,25 @@ func BenchmarkStart(b *testing.B) {
 	})
 }
 
-// What it costs to hear that one of the SAs is another now.
+// The cost of a snapshot in which one SA has changed.
 func BenchmarkRekeyed(b *testing.B) {
 	sizes(b, func(b *testing.B, f *fleet) {
-		brain := f.up()
+		core := f.up()
 		for i := 0; b.Loop(); i++ {
 			f.vici.SAs[0].UniqueID = fmt.Sprint(-i)
-			brain.Step(f.vici, epoch)
+			core.Step(f.vici, epoch)
 		}
 	})
 }
 
-// What it costs to tell the Hello guard about one control tunnel.
-func BenchmarkWitness(b *testing.B) {
+// The cost of an answer to the Hello guard about one control connection.
+func BenchmarkLinksOf(b *testing.B) {
 	sizes(b, func(b *testing.B, f *fleet) {
-		brain := f.up()
+		core := f.up()
 		i := 0
 		for b.Loop() {
 			i = (i + 1) % len(f.links)
-			if got, _ := brain.LinksOf(f.controls[i]); len(got) != 1 {
+			if got, _ := core.LinksOf(f.controls[i]); len(got) != 1 {
 				b.Fatal(got)
 			}
 		}

@@ -11,7 +11,7 @@ import (
 	"xl2tpd-keepalive/internal/xl2tpd"
 )
 
-// takeDaemons takes in how every xl2tpd itself is. The atlas still has what was known before.
+// takeDaemons takes the state of every xl2tpd's process and file. The topology still holds the snapshot before.
 func (core *Core) takeDaemons(s xl2tpd.Snapshot, now time.Time) {
 	here := make(map[string]bool)
 	others := false // that run
@@ -29,12 +29,12 @@ func (core *Core) takeDaemons(s xl2tpd.Snapshot, now time.Time) {
 	}
 	if !core.reported[WatcherXl2tpd] {
 		for _, l := range core.lacs {
-			l.seenBefore = false // if it is still that xl2tpd, its tunnels are seen, or have ended
+			l.seenBefore = false // if the same xl2tpd still runs, its tunnels are seen, or have ended
 		}
 	}
 }
 
-// takeDaemon takes in how one instance is.
+// takeDaemon takes the state of one instance.
 func (core *Core) takeDaemon(in *instance, others bool, now time.Time) {
 	was, met := core.processes[in.id]
 	is := in.Process
@@ -57,12 +57,12 @@ func (core *Core) takeDaemon(in *instance, others bool, now time.Time) {
 		of = " of " + in.Path
 	}
 	core.fault("xl2tpd"+of, missing, "xl2tpd"+of+" not running")
-	// NetworkManager lets only root read its files, and nothing is amiss.
+	// Only root may read the files of NetworkManager: that is no fault.
 	wrong := in.ConfErr != nil && !in.NetworkManager() && (in.Runs() || missing || !others)
 	core.fault("xl2tpd.conf"+of, wrong, fmt.Sprint(in.ConfErr))
 }
 
-// processChanged notes that an instance's process has ended, or is another one.
+// processChanged notes that an instance's process has ended, or was replaced.
 func (core *Core) processChanged(id string, was, is procfs.ID, now time.Time) {
 	if was.Pid != 0 {
 		core.ends.died[id] = now
@@ -70,7 +70,7 @@ func (core *Core) processChanged(id string, was, is procfs.ID, now time.Time) {
 	core.daemonReplaced(id, is.Pid != 0, now)
 }
 
-// forgetInstance forgets an instance that is no more.
+// forgetInstance forgets an instance that no longer exists.
 func (core *Core) forgetInstance(id string, now time.Time) {
 	core.processChanged(id, core.processes[id], procfs.ID{}, now)
 	delete(core.processes, id)
@@ -90,7 +90,7 @@ func (core *Core) forgetInstance(id string, now time.Time) {
 	}
 }
 
-// instanceAttrs name an instance in the log, if there is more than one.
+// instanceAttrs returns log attributes that name an instance; nil if there is only one.
 func (core *Core) instanceAttrs(in *instance) []slog.Attr {
 	if in.id == "" && len(core.processes) < 2 {
 		return nil
@@ -98,10 +98,10 @@ func (core *Core) instanceAttrs(in *instance) []slog.Attr {
 	return []slog.Attr{slog.String("config", in.Path)}
 }
 
-// process is the process of a LAC's xl2tpd; zero: none.
+// process returns the process of a LAC's xl2tpd; zero: none.
 func (core *Core) process(l *lac) procfs.ID { return core.processes[l.instance] }
 
-// localAddr is the address that the file of a LAC's xl2tpd has it send from, or invalid.
+// localAddr returns the address that a LAC's xl2tpd sends from, as its file says. It is invalid if the file names none.
 func (core *Core) localAddr(l *lac) netip.Addr {
 	in := core.topology.byID[l.instance]
 	if in == nil || in.Conf == nil || in.Conf.ListenAddr.IsUnspecified() {
@@ -110,7 +110,7 @@ func (core *Core) localAddr(l *lac) netip.Addr {
 	return in.Conf.ListenAddr
 }
 
-// target is whom a command about a LAC is for.
+// target returns the xl2tpd that gets commands about a LAC.
 func (core *Core) target(l *lac) xl2tpd.Target {
 	t := xl2tpd.Target{Process: core.process(l)}
 	if in := core.topology.byID[l.instance]; in != nil {

@@ -1,7 +1,5 @@
-// Package supervisor is the brain: what is known of each tunnel, and what to
-// do next.
+// Package supervisor decides what to do about each tunnel.
 //
-// Brain is a pure function of the events it is given: it starts no goroutine,
-// reads no clock and does no I/O. Loop owns one Brain, feeds it what the eyes
-// see, and lets the hands do what it says. Runner keeps the eyes running.
+// Core turns events into actions. It starts no goroutine, reads no clock and does no I/O. Loop owns one Core: it passes
+// on the events of the watchers, and gives the actions to the executors. Runner restarts watchers that fail.
 package supervisor

@@ -16,21 +16,20 @@ import (
 const (
 	maxJitter = 0.1 // of the interval, added to it
 
-	tick = 100 * time.Millisecond // several tunnels' echoes then cost one waking up
+	tick = 100 * time.Millisecond // echoes are due at multiples of this, so several need one wake-up
 
-	looks = 4 // at the counter in each interval, or a bit more than one
+	looks = 4 // how often the counter is read in each interval
 )
 
-// retries are the waits after the first losses in a row, before it is the
-// interval again: a single lost packet should not look like a dead tunnel for
-// a whole interval.
+// retries are the waits after the first losses in a row. After them the interval is the wait again. So a single lost
+// packet does not look like a dead tunnel for a whole interval.
 var retries = [...]time.Duration{time.Second, 2 * time.Second}
 
-// check does what is due for a tunnel: has anything come in? If that was asked a
-// moment ago, it gets its echo.
+// check does what is due for a tunnel. It asks for the receive counter first. If the counter was read a moment ago, it
+// sends the echo request.
 func (core *Core) check(t *tunnel, now time.Time) {
 	if !t.watched() {
-		core.refresh(t, now) // its session has not been seen in time
+		core.refresh(t, now) // the time to wait for its session is over
 		return
 	}
 	if t.counted && now.Sub(t.looked) < t.lookEvery() && !now.Before(t.echoAt()) {
@@ -41,7 +40,7 @@ func (core *Core) check(t *tunnel, now time.Time) {
 	core.emit(ReadCounter{Link: t.key})
 }
 
-// echo sends a tunnel's echo request. One that is watched only goes without: its counter is read on.
+// echo sends a tunnel's echo request. With keepalive = observe it sends none, and only the counter is read.
 func (core *Core) echo(t *tunnel, now time.Time) {
 	if t.settings.Observe {
 		core.idle(t, now, core.jitterFactor())
@@ -57,7 +56,7 @@ func (core *Core) echo(t *tunnel, now time.Time) {
 	}})
 }
 
-// takeCounter takes in the receive counter of a tunnel that was due.
+// takeCounter takes the receive counter of a tunnel that was due.
 func (core *Core) takeCounter(ev Counter, now time.Time) {
 	t := core.takeAnswer(ev.Link, counting, now)
 	if t == nil {
@@ -78,7 +77,7 @@ func (core *Core) takeCounter(ev Counter, now time.Time) {
 	core.echo(t, now)
 }
 
-// takeResult takes in how an echo went.
+// takeResult takes the result of an echo request.
 func (core *Core) takeResult(ev probe.Result, now time.Time) {
 	t := core.takeAnswer(key(ev.Link, ev.Index), echoing, now)
 	if t == nil {
@@ -93,7 +92,7 @@ func (core *Core) takeResult(ev probe.Result, now time.Time) {
 	if ev.Err == nil {
 		t.evidence.Reply = now
 		t.replied = true
-		t.packets++ // the reply itself is no data
+		t.packets++ // the reply itself does not count as data
 		core.takeSign(t, fmt.Sprintf("echo reply in %v", ev.RTT.Round(100*time.Microsecond)), now)
 		return
 	}
@@ -151,21 +150,20 @@ func (core *Core) unsentText() string {
 	return text
 }
 
-// faultEcho is what an echo request that can't be sent is a fault of.
+// faultEcho is the name of the fault that echo requests can't be sent.
 const faultEcho = "echo requests"
 
-// jitterFactor stretches an interval a little, so that tunnels drift apart.
+// jitterFactor returns by how much to stretch an interval: from 1 to 1 + maxJitter. So tunnels drift apart.
 func (core *Core) jitterFactor() float64 { return 1 + maxJitter*core.jitter() }
 
-// spread is the same for the first interval of a tunnel that shows its life, or none, as
-// many may do at the same moment: no longer, and not shorter than from look to look.
+// spread is jitterFactor for the first interval after a tunnel became alive or silent. Many tunnels may do so at the
+// same moment, so the range is wider: it begins at the time between two readings of the counter.
 func (core *Core) spread() float64 {
 	const shortest = 1.0 / looks
 	return shortest + (1+maxJitter-shortest)*core.jitter()
 }
 
-// takeAnswer returns the tunnel that waited for what has come in, or nil if it no
-// longer matters.
+// takeAnswer returns the tunnel that has waited for this answer, or nil if the answer no longer matters.
 func (core *Core) takeAnswer(k Key, what flight, now time.Time) *tunnel {
 	t := core.tunnels[k]
 	if t == nil || t.inFlight != what {
@@ -180,13 +178,13 @@ func (core *Core) takeAnswer(k Key, what flight, now time.Time) *tunnel {
 	case !t.watched():
 		return nil
 	case stale:
-		core.hurry(t, now) // the link has changed meanwhile
+		core.hurry(t, now) // the link changed after the question
 		return nil
 	}
 	return t
 }
 
-// takeSign takes note of a sign of life.
+// takeSign takes a sign of life. sign is the reason in the log.
 func (core *Core) takeSign(t *tunnel, sign string, now time.Time) {
 	t.lost = 0
 	stretch := core.jitterFactor()
@@ -205,9 +203,8 @@ func (core *Core) takeSign(t *tunnel, sign string, now time.Time) {
 	core.idle(t, now, stretch)
 }
 
-// takeSilence decides whether lost echoes mean silence, and returns whether that is new. They
-// don't on a link that shows signs of life but has never answered an echo: many a router
-// drops them.
+// takeSilence decides whether lost echoes make a tunnel silent, and reports whether they have just done so. They do not
+// on a link that shows signs of life but has never answered an echo request: many routers drop echo requests.
 func (core *Core) takeSilence(t *tunnel, err error, now time.Time) bool {
 	if t.state == Silent || t.lost < t.settings.Failures || !t.replied && !t.evidence.Last().IsZero() {
 		return false

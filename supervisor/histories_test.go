@@ -18,7 +18,7 @@ var (
 type event struct {
 	name    string
 	happens func(*simHost, *dialler)
-	anew    bool // what is tried is tried anew
+	anew    bool // failed steps are tried again
 }
 
 var events = []event{
@@ -50,7 +50,7 @@ var events = []event{
 
 func (h *simHost) mendWire(*dialler) { h.cut, h.healed = false, h.now }
 
-// forget has the router lose what it has of the SA.
+// forget makes the router lose its SA.
 func (h *simHost) forget() {
 	h.there = 0
 	if h.kind.dpd && h.here > 0 && h.dropAt.IsZero() {
@@ -87,7 +87,7 @@ func (h *simHost) restartXl2tpd(*dialler) {
 	h.step(h.daemons())
 	for _, d := range h.all() {
 		h.down(d, nil)
-		d.ours = false
+		d.byRecovery = false
 		if d.auto {
 			h.dial(d, false)
 			d.quiet = d.quiet || d.hungUp && !(h.kind.guarded && !d.dialled.IsZero())
@@ -96,7 +96,7 @@ func (h *simHost) restartXl2tpd(*dialler) {
 	}
 }
 
-// killCharon leaves the kernel what charon had, which forgets it, and begins its ids anew.
+// killCharon makes charon forget its SAs, which stay in the kernel. The new charon reuses the ids.
 func (h *simHost) killCharon(*dialler) {
 	h.unlisted, h.loaded, h.dropAt = true, h.now.Add(time.Duration(h.rng.IntN(10))*time.Second), time.Time{}
 	h.ids, h.ike, h.site, h.vxlan = 3, 0, 1, 2
@@ -157,7 +157,7 @@ func (h *simHost) restartService(*dialler) {
 	h.flights = nil
 }
 
-// showGuard tells whether the Hello guard is available.
+// showGuard reports whether the Hello guard is available.
 func (h *simHost) showGuard() {
 	if !h.kind.guarded {
 		h.step(Fault{What: TaskGuard, Text: "hello guard unavailable"})
@@ -267,9 +267,9 @@ func (h *simHost) wanted(d *dialler) bool {
 	case d.unsaid && (d.redial == 0 || d.half || !d.active):
 		return false // an operator may have hung it up, and xl2tpd does not redial it
 	case h.kind.optFile && (!h.kind.guarded || h.kind.shares || !d.active || d.redial == 0 || d.half):
-		return false // whose link is up, or has ended, nobody can tell, and xl2tpd does not redial
+		return false // nobody can tell which LAC has, or had, the link, and xl2tpd does not redial
 	case h.kind.recover == "redial" && !h.kind.plain:
-		return false // nobody mends the SA
+		return false // nobody renews the SA
 	}
 	return true
 }
@@ -286,7 +286,7 @@ func TestHistoriesAreRepeatable(t *testing.T) {
 	}
 }
 
-// Whatever happens, recovery harms nothing that lives (see simHost), and in the end what is wanted is up.
+// In every history recovery harms nothing that is alive (see simHost), and in the end each wanted LAC is up.
 func TestNothingLivingIsHarmed(t *testing.T) {
 	var worst time.Duration
 	most, back, left := 0, 0, 0

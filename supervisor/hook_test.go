@@ -43,7 +43,7 @@ func TestHook(t *testing.T) {
 	}
 }
 
-// Nobody is told of a tunnel that is left alone, or whose section has no hook.
+// No hook is called for a tunnel that is left alone, or whose section has no hook.
 func TestNoHook(t *testing.T) {
 	for _, text := range []string{"[global]\nhook = /bin/tell\nkeepalive = no\n", "[global]\nhook = /bin/tell\n[lac tokyo]\nhook = off\n"} {
 		n := newFixture(t, oneLAC, text)
@@ -55,7 +55,7 @@ func TestNoHook(t *testing.T) {
 	}
 }
 
-// Of recovery it is told what was done, not what was tried in vain.
+// The hook is called for a step of recovery that has succeeded, and not for one that has failed.
 func TestHookOfRecovery(t *testing.T) {
 	for _, err := range []error{nil, lost} {
 		n := established(t, redials, "hook = /bin/tell\n")

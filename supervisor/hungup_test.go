@@ -13,8 +13,8 @@ import (
 	"xl2tpd-keepalive/vici"
 )
 
-// Whatever happens, and in whatever order, a restart of ours included: what the
-// operator has hung up is left alone until it is up again.
+// A LAC that the operator has hung up is left alone until it is up again. That holds for any events in any order, with
+// restarts of this service.
 func TestHungUpIsLeftDown(t *testing.T) {
 	for seed := range uint64(300) {
 		rng := rand.New(rand.NewPCG(seed, 0))
@@ -37,8 +37,8 @@ func TestHungUpIsLeftDown(t *testing.T) {
 			up = false
 		}
 		for range 30 {
-			ours := n.lac(name).progress
-			ambiguous := ours.busy != StepNone || ours.last == StepHangUp // it may be us
+			own := n.lac(name).progress
+			ambiguous := own.busy != StepNone || own.last == StepHangUp // recovery may have caused it
 			switch what := rng.IntN(10); {
 			case what == 0 && !up:
 				done = append(done, "up")
@@ -80,7 +80,7 @@ func TestHungUpIsLeftDown(t *testing.T) {
 				n.links()
 				up = false
 			case what == 8:
-				done = append(done, "we")
+				done = append(done, "this service")
 				s := n.xl2tpd(conf)
 				s.Home().Process.Pid = pid
 				if up {
@@ -104,10 +104,10 @@ func TestHungUpIsLeftDown(t *testing.T) {
 	}
 }
 
-// In userspace mode nothing but the peer's address ties a link to its tunnel. A tunnel whose call has
-// ended is not taken for hung up because another one with that peer is.
+// In userspace mode only the peer's address connects a link and its tunnel. If a tunnel with that peer is hung up,
+// another one whose call has ended does not count as hung up.
 func TestHungUpBesideAHalfClosedTunnel(t *testing.T) {
-	n := alikeUp(t, "", "recover = full\n")
+	n := ambiguousUp(t, "", "recover = full\n")
 	n.step(Ending{Tunnel: closerOf("192.0.2.1", 8), Reason: "closed by xl2tpd", Half: true})
 	n.links(inUserspace(link("ppp0", 5, true))...)
 	n.after(time.Second)
@@ -148,13 +148,12 @@ func TestHungUpCall(t *testing.T) {
 	n.now = n.now.Add(5 * time.Second)
 	n.step(Ending{Tunnel: closer, Reason: "closed by the peer"})
 	if got := n.steps(30*time.Minute, nil); got != nil {
-		t.Errorf("%v", got)
+		t.Errorf("got %v, want none", got)
 	}
 }
 
-// A link outlives its session for a moment. If its LNS has a name that nobody could look up, its SA is not taken for lost then:
-// its end may
-// be a hang-up.
+// A link outlives its session for a moment. If the name of its LNS could not be looked up, its SA does not count as
+// lost then: its end may be a hang-up.
 func TestEndOfALinkWithoutItsSession(t *testing.T) {
 	conf := strings.Replace(redials, "192.0.2.1", "vpn.example.net", 1)
 	n := newFixture(t, conf, "[global]\nrecover = full\n")

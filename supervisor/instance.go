@@ -9,7 +9,7 @@ import (
 	"xl2tpd-keepalive/internal/xl2tpdconf"
 )
 
-// instance is one xl2tpd: its process, and its configuration in an order that makes finding cheap.
+// instance is one xl2tpd: its process, and its configuration with indexes of the sections.
 type instance struct {
 	xl2tpd.Instance
 	id string // see instanceID
@@ -17,11 +17,11 @@ type instance struct {
 	lacs    map[string]*xl2tpd.Section       // by name in lower case
 	byOuter map[netip.Addr][]*xl2tpd.Section // LAC sections by address of their LNS
 	byOpt   map[string][]*xl2tpd.Section     // all sections by pppoptfile
-	groups  map[groupKey]*group              // LAC sections that only their pppoptfile could tell apart
+	groups  map[groupKey]*group              // LAC sections that share a pppoptfile
 }
 
-// instanceID names an instance in saved state, where the first one has no name: a host with one
-// xl2tpd has files as before.
+// instanceID returns the id of an instance in the saved state. The first one has the empty id, so the files of a host
+// with one xl2tpd stay as they were.
 func instanceID(i int, k xl2tpd.Key) string {
 	switch {
 	case i == 0:
@@ -60,7 +60,7 @@ func newInstance(id string, is xl2tpd.Instance) *instance {
 	return in
 }
 
-// addToGroup adds a section to those that have so much in common.
+// addToGroup adds a section to the group with that key.
 func (in *instance) addToGroup(section *xl2tpd.Section, a groupKey) {
 	c := in.groups[a]
 	if c == nil {
@@ -70,18 +70,18 @@ func (in *instance) addToGroup(section *xl2tpd.Section, a groupKey) {
 	c.sections, c.names = append(c.sections, section), append(c.names, in.name(section))
 }
 
-// name names a section of the instance.
+// name returns the name of a section of the instance.
 func (in *instance) name(s *xl2tpd.Section) name { return name{s.Kind, s.Name, in.id} }
 
-// ambiguousInstance reports whether another xl2tpd runs with the same file and pipe: which of them a command
-// reaches, and has a tunnel, is not to be told.
+// ambiguousInstance reports whether another xl2tpd runs with the same file and pipe. Then nobody can tell which of them
+// gets a command, or owns a tunnel.
 func (core *Core) ambiguousInstance(in *instance) bool {
 	return slices.ContainsFunc(core.topology.instances, func(o *instance) bool {
 		return o != in && o.Runs() && o.Path == in.Path && o.Pipe == in.Pipe
 	})
 }
 
-// displayName is what operators call the xl2tpd of a place; empty: it is the only one, or not known.
+// displayName returns what operators call the xl2tpd of an identity; empty: it is the only one, or not known.
 func (a *topology) displayName(p identity) string {
 	if !p.known {
 		return ""

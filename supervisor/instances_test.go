@@ -53,7 +53,7 @@ func newSeveral(t *testing.T, conf, keepalive string) (*fixture, xl2tpd.Snapshot
 	return n, s
 }
 
-// A link belongs to the xl2tpd whose child its pppd is, and to no section of another one.
+// A link belongs to the xl2tpd that is the parent of its pppd, and to no section of another one.
 func TestLinkOfAnotherXl2tpd(t *testing.T) {
 	stranger := link("ppp2", 7, true)
 	stranger.Xl2tpdPid = 999
@@ -74,7 +74,7 @@ func TestLinkOfAnotherXl2tpd(t *testing.T) {
 	}
 }
 
-// Whoever hangs up or dials does so in one xl2tpd: the LAC of that name in another one is as it was.
+// An operator hangs up or dials in one xl2tpd: the LAC of that name in another one does not change.
 func TestOperatorOfOneInstance(t *testing.T) {
 	const conf = redials
 	n, s := newSeveral(t, conf, "[lac default]\nrecover = full\n")
@@ -103,7 +103,7 @@ func TestOperatorOfOneInstance(t *testing.T) {
 	}
 }
 
-// An end in userspace mode whose owner is not known is nobody's where several xl2tpds run.
+// If several xl2tpds run, an end with an unknown owner in userspace mode counts for no LAC.
 func TestEndOfAnUnknownOwner(t *testing.T) {
 	n, _ := newSeveral(t, oneLAC, "")
 	n.links(link("ppp0", 5, true), ofBranch(link("ppp1", 6, true)))
@@ -117,7 +117,7 @@ func TestEndOfAnUnknownOwner(t *testing.T) {
 	}
 }
 
-// A step goes to the xl2tpd whose LAC it is, and what it comes to is that LAC's.
+// A step goes to the xl2tpd of its LAC, and its result counts for that LAC.
 func TestRecoveryOfOneInstance(t *testing.T) {
 	n, s := newSeveral(t, oneLAC, "[lac "+branchPath+" tokyo]\nrecover = redial\n")
 	first, second := link("ppp0", 5, true), ofBranch(link("ppp1", 6, true))
@@ -178,7 +178,7 @@ func TestNetworkManagersAreLeftToIt(t *testing.T) {
 	}
 }
 
-// Of two links without a section the one that stays does not show how the other one has ended.
+// Two links have no section, and one ends. The report of the other one does not show that end.
 func TestCloseOfAnUnknownLink(t *testing.T) {
 	n := newFixture(t, "", "")
 	n.step(vici.Snapshot{})
@@ -198,9 +198,9 @@ func TestCloseOfAnUnknownLink(t *testing.T) {
 	}
 }
 
-// A restart of ours keeps apart what was hung up in either xl2tpd. A state file of one instance is
-// as before there were several.
-func TestMemoryOfSeveral(t *testing.T) {
+// After a restart of this service, a hang-up still counts for its own xl2tpd only. The state of a single instance has
+// no ids.
+func TestSavedStateOfSeveral(t *testing.T) {
 	n, s := newSeveral(t, redials, "[lac default]\nrecover = full\n")
 	first, second := link("ppp0", 5, true), ofBranch(link("ppp1", 6, true))
 	n.links(first, second)
@@ -223,8 +223,8 @@ func TestMemoryOfSeveral(t *testing.T) {
 	}
 }
 
-// A host with NetworkManager's tunnels alone lacks nothing; one whose file has tunnels, or that
-// has no xl2tpd at all, does.
+// A host that only has NetworkManager's tunnels needs no other xl2tpd. If a file has tunnels, or there is no xl2tpd at
+// all, that is a fault.
 func TestMissingXl2tpd(t *testing.T) {
 	nm := xl2tpd.Instance{Key: xl2tpd.Key{Path: "/run/nm-l2tp-u/xl2tpd.conf"}, Connection: "u", Process: procfs.ID{Pid: 3}}
 	lac := &xl2tpd.Conf{Sections: []xl2tpd.Section{{Kind: "lac", Name: "a", LNSIPs: []netip.Addr{addr("192.0.2.1")}}}}
@@ -252,8 +252,7 @@ func TestMissingXl2tpd(t *testing.T) {
 	}
 }
 
-// While somebody dials an LNS, and nobody knows which xl2tpd it is, no LAC of that LNS that xl2tpd
-// redials is dialled beside.
+// While an unknown xl2tpd dials an LNS, recovery dials no LAC of that LNS that xl2tpd redials.
 func TestDialOfAnUnknownOwner(t *testing.T) {
 	n, _ := newSeveral(t, redials, "[lac default]\nrecover = auto\n")
 	n.links(link("ppp0", 5, true), ofBranch(link("ppp1", 6, true)))
@@ -273,7 +272,7 @@ func TestDialOfAnUnknownOwner(t *testing.T) {
 	}
 }
 
-// A second xl2tpd with the same file and pipe: whose the pipe is nobody knows, so nothing is dialled.
+// If a second xl2tpd has the same file and pipe, nobody knows which one reads the pipe. So nothing is dialled.
 func TestSameFileTwice(t *testing.T) {
 	n, s := newSeveral(t, redials, "")
 	n.links(link("ppp0", 5, true))

@@ -11,17 +11,17 @@ import (
 	"xl2tpd-keepalive/internal/xl2tpdconf"
 )
 
-// lac is what recovery knows of a LAC of xl2tpd.conf.
+// lac is what recovery knows about one LAC of xl2tpd.conf.
 type lac struct {
 	instance         string // of its xl2tpd, see instanceID
 	name             string
 	key              string // see name.key
 	progress         progress
-	marked           bool       // recovery has to look at it in the step under way
-	stale            bool       // the step under way was begun before xl2tpd was
-	seen             bool       // has had a tunnel, or was dialled, and nobody has hung up since
-	idle             bool       // xl2tpd has not planned to dial it
-	dialled          time.Time  // when recovery had it dialled last
+	marked           bool       // to be evaluated in the step under way
+	stale            bool       // the recovery step under way began before the present xl2tpd did
+	seen             bool       // it has had a tunnel, or was dialled, and nobody has hung up since
+	idle             bool       // xl2tpd has no plan to dial it
+	dialled          time.Time  // when recovery last made xl2tpd dial it
 	attempt          time.Time  // since when xl2tpd dials, as far as is known; zero: it does not
 	asked            time.Time  // when xl2tpd has last asked its LNS for a tunnel, of this LAC or another one
 	hidden           bool       // xl2tpd may be dialling it without being seen to
@@ -39,9 +39,9 @@ type lac struct {
 	lastLogged       string     // what the log has told last
 	startedAt        time.Time  // when its xl2tpd was seen to begin to run, which was to dial it; zero: it has begun to dial since, or was not
 
-	seenBefore bool     // seen by the last brain, when the last xl2tpd may have run
-	saved      bool     // for the next brain
-	savedAs    LACState // which is to be told this
+	seenBefore bool     // seen by the last process of this service, when the last xl2tpd may have run
+	saved      bool     // it is in the saved state
+	savedAs    LACState // as this
 }
 
 func (core *Core) lac(n name) *lac {
@@ -55,8 +55,8 @@ func (core *Core) lac(n name) *lac {
 	return core.lacs[key]
 }
 
-// lacsOf returns the LACs of an xl2tpd with that LNS. If it is not known which xl2tpd it is,
-// they are those of every one that runs, or of the first if none does.
+// lacsOf returns the LACs of an xl2tpd with that LNS. If the xl2tpd is not known (zero), it returns the LACs of every
+// xl2tpd that runs, or of the first instance if none runs.
 func (core *Core) lacsOf(daemon procfs.ID, lns netip.Addr) (all []*lac) {
 	for _, in := range core.topology.instances {
 		unknown := daemon == (procfs.ID{}) && (in.Runs() || in.id == "" && len(core.topology.byPid) == 0)
@@ -70,7 +70,7 @@ func (core *Core) lacsOf(daemon procfs.ID, lns netip.Addr) (all []*lac) {
 	return all
 }
 
-// markLACs has recovery look at the LACs of a place in the step under way.
+// markLACs marks the LACs of an identity: they will be evaluated in the step under way.
 func (core *Core) markLACs(p identity) {
 	for _, n := range p.names {
 		if n.kind == "lac" {
@@ -86,7 +86,7 @@ func (core *Core) markLAC(l *lac) {
 	}
 }
 
-// lnsHost is what xl2tpd.conf calls a LAC's first LNS.
+// lnsHost returns a LAC's first LNS, as xl2tpd.conf calls it; empty: none.
 func lnsHost(s *xl2tpd.Section) string {
 	if len(s.LNS) == 0 {
 		return ""
@@ -96,8 +96,8 @@ func lnsHost(s *xl2tpd.Section) string {
 
 // candidates are the links that may be a LAC's.
 type candidates struct {
-	exact     []*tunnel    // no other's
-	ambiguous []*[]*tunnel // crowds of those that may be any of several LACs'
+	exact     []*tunnel    // links that can't be another LAC's
+	ambiguous []*[]*tunnel // groups of links, each of which may belong to any of several LACs
 }
 
 func (core *Core) candidates(l *lac) *candidates {
@@ -107,15 +107,15 @@ func (core *Core) candidates(l *lac) *candidates {
 	return &candidates{}
 }
 
-// links are those with addresses; the others are calls.
+// links iterates over the links with addresses. The others are calls.
 func (c *candidates) links(yield func(*tunnel) bool) {
 	for _, t := range c.exact {
 		if t.linked() && !yield(t) {
 			return
 		}
 	}
-	for _, crowd := range c.ambiguous {
-		for _, t := range *crowd {
+	for _, group := range c.ambiguous {
+		for _, t := range *group {
 			if t.linked() && !yield(t) {
 				return
 			}
@@ -125,10 +125,10 @@ func (c *candidates) links(yield func(*tunnel) bool) {
 
 // any reports whether there is a link, or a call.
 func (c *candidates) any() bool {
-	return len(c.exact) > 0 || slices.ContainsFunc(c.ambiguous, func(crowd *[]*tunnel) bool { return len(*crowd) > 0 })
+	return len(c.exact) > 0 || slices.ContainsFunc(c.ambiguous, func(group *[]*tunnel) bool { return len(*group) > 0 })
 }
 
-// up reports whether there is such a link.
+// up reports whether there is a link with addresses.
 func (c *candidates) up() bool {
 	for range c.links {
 		return true
@@ -136,14 +136,14 @@ func (c *candidates) up() bool {
 	return false
 }
 
-// hasExact reports whether one of the links is known to be the LAC's, and of the xl2tpd
-// that runs: those of one that has ended may outlive it for a moment.
+// hasExact reports whether a link is certainly the LAC's, and of the xl2tpd with that pid. The links of an xl2tpd that
+// has ended outlive it for a moment.
 func (c *candidates) hasExact(pid int) bool {
 	return slices.ContainsFunc(c.exact, func(t *tunnel) bool { return t.linked() && t.link.Xl2tpdPid == pid })
 }
 
-// lnsSA is the SA with the LNS of a section: with the one that its link leads to, or else
-// with any that its name stands for.
+// lnsSA returns the SA with the LNS of a section. If the LAC has a link, it is the SA with the far end of that link.
+// Otherwise it is the SA with any address of the LNS, preferably one with an installed CHILD SA.
 func (core *Core) lnsSA(l *lac, s *xl2tpd.Section) (any sa) {
 	for _, t := range core.candidates(l).exact {
 		if t.linked() && t.identity.outer.IsValid() {
@@ -161,8 +161,7 @@ func (core *Core) lnsSA(l *lac, s *xl2tpd.Section) (any sa) {
 	return any
 }
 
-// carriesOthers reports whether an SA carries a tunnel that may live, and is not certainly this
-// LAC's.
+// carriesOthers reports whether an SA carries a tunnel that may be alive, and may be another LAC's.
 func (core *Core) carriesOthers(s sa, l *lac) bool {
 	if s.UniqueID == "" {
 		return false
@@ -170,20 +169,21 @@ func (core *Core) carriesOthers(s sa, l *lac) bool {
 	return slices.ContainsFunc(core.tunnelIndex().bySA[s.UniqueID], l.othersMayLive)
 }
 
-// proves reports whether an SA carries another tunnel that shows that it works, or that nobody is to watch.
+// proves reports whether another tunnel shows that an SA works. The SA carries that tunnel, and the tunnel is alive, or
+// is not watched at all (keepalive = no).
 func (core *Core) proves(s sa, l *lac) bool {
 	return s.UniqueID != "" && slices.ContainsFunc(core.tunnelIndex().bySA[s.UniqueID], func(t *tunnel) bool {
 		return l.othersMayLive(t) && (t.state == Alive || t.state == Off)
 	})
 }
 
-// mayCarryOthers reports whether any SA may carry a tunnel that may live: nobody knows where its far end is, and no Hello
-// guard can tell.
+// mayCarryOthers reports whether any SA may carry a tunnel that may be alive. That is so if nobody knows the outer
+// address of its far end, and no Hello guard works.
 func (core *Core) mayCarryOthers(l *lac) bool {
 	return core.blind() && slices.ContainsFunc(core.tunnelIndex().far, l.othersMayLive)
 }
 
-// othersMayLive reports whether a tunnel may live, and is not certainly this LAC's.
+// othersMayLive reports whether a tunnel may be alive, and may be another LAC's.
 func (l *lac) othersMayLive(t *tunnel) bool {
 	n, one := t.identity.lac()
 	dead := t.state == Silent && !t.evidence.Last().IsZero()
@@ -196,8 +196,8 @@ func (core *Core) sharesLNS(l *lac, s *xl2tpd.Section) bool {
 	return in != nil && slices.ContainsFunc(s.LNSIPs, func(ip netip.Addr) bool { return len(in.byOuter[ip]) > 1 })
 }
 
-// renewedForAnother reports whether the IKE SA with a LAC's LNS is being made anew for another LAC. For a moment there is
-// no SA, and a dial would go out in the clear.
+// renewedForAnother reports whether recovery is renewing the IKE SA with a LAC's LNS for another LAC. For a moment
+// there is no SA, and a dial would go out in the clear.
 func (core *Core) renewedForAnother(l *lac, s *xl2tpd.Section) bool {
 	return slices.ContainsFunc(s.LNSIPs, func(ip netip.Addr) bool {
 		return slices.ContainsFunc(core.lacsOf(procfs.ID{}, ip), func(other *lac) bool {
@@ -206,7 +206,7 @@ func (core *Core) renewedForAnother(l *lac, s *xl2tpd.Section) bool {
 	})
 }
 
-// markNeighbours has recovery look at the LACs with the same LNS in the step under way.
+// markNeighbours marks the LACs with the same LNS: they will be evaluated in the step under way.
 func (core *Core) markNeighbours(l *lac) {
 	if s := core.section(l); s != nil {
 		for _, ip := range s.LNSIPs {
@@ -217,8 +217,8 @@ func (core *Core) markNeighbours(l *lac) {
 	}
 }
 
-// uniqueID is the id of an SA, or empty while charon does not say what there is: it may have been
-// restarted, and then its ids begin anew.
+// uniqueID returns the id of an SA. It is empty while charon can't be asked: charon may have been restarted, and a new
+// charon reuses the ids.
 func (core *Core) uniqueID(s sa) string {
 	if core.failing[WatcherVICI] != nil {
 		return ""
@@ -226,6 +226,7 @@ func (core *Core) uniqueID(s sa) string {
 	return s.UniqueID
 }
 
+// logLAC emits a log line about a LAC.
 func (core *Core) logLAC(l *lac, level slog.Level, text string, more ...slog.Attr) {
 	attrs := []slog.Attr{slog.String("tunnel", "lac "+l.name)}
 	if called := core.topology.displayNames[l.instance]; called != "" {
@@ -237,7 +238,7 @@ func (core *Core) logLAC(l *lac, level slog.Level, text string, more ...slog.Att
 	core.log(level, text, append(attrs, more...)...)
 }
 
-// lns is the address of a LAC's first LNS, or invalid.
+// lns returns the address of a LAC's first LNS, or an invalid one.
 func (core *Core) lns(l *lac) (a netip.Addr) {
 	if s := core.section(l); s != nil && len(s.LNSIPs) > 0 {
 		a = s.LNSIPs[0]
@@ -245,7 +246,7 @@ func (core *Core) lns(l *lac) (a netip.Addr) {
 	return a
 }
 
-// section is what the file of its xl2tpd says of a LAC, or nil.
+// section returns the section of a LAC in xl2tpd.conf, or nil.
 func (core *Core) section(l *lac) *xl2tpd.Section {
 	in := core.topology.byID[l.instance]
 	if in == nil {

@@ -13,15 +13,15 @@ import (
 )
 
 const (
-	// Many tunnels that come up at once are asked one wave after the other.
+	// maxEchoes is how many echo requests run at the same time. If more tunnels come up together, their requests wait.
 	maxEchoes = 512
-	// Reading a counter waits for nothing but the kernel.
+	// maxCounters is how many readings of counters run at the same time. A reading only waits for the kernel.
 	maxCounters = 4
-	// Those that wait are asked for by the brain.
+	// maxQuestions is how many recovery steps that only ask run at the same time.
 	maxQuestions = 512
 )
 
-// Executors are what the loop acts with. All may be called from many goroutines.
+// Executors carry out the loop's actions. All may be called from many goroutines.
 type Executors struct {
 	Echo     func(context.Context, probe.Request) probe.Result
 	Received func(indexes []int) []ppp.Count
@@ -29,17 +29,16 @@ type Executors struct {
 	Hook     func(hook.Event) // does not block
 }
 
-// Notifier is whom the loop tells how it goes. Each func is called from the
-// loop's goroutine and must not block.
+// Notifier gets the loop's own state. Each func is called from the loop's goroutine and must not block.
 type Notifier struct {
-	Ready  func()       // once, when every eye has had its first look
+	Ready  func()       // once, when every watcher has reported
 	Status func(string) // whenever the text changes
 	Pulse  time.Duration
-	Beat   func()           // every half Pulse or so while the brain gets on with its work
-	Keep   func(SavedState) // whenever the next brain is to be told something else
+	Beat   func()           // about every half Pulse, as long as the loop works
+	Keep   func(SavedState) // whenever the saved state changes
 }
 
-// Loop owns a Brain.
+// Loop owns a Core: it feeds it with events and carries out its actions.
 type Loop struct {
 	core      *Core
 	executors Executors
@@ -50,27 +49,26 @@ type Loop struct {
 	echoes    workers
 	counters  workers
 	steps     workers                    // of recovery
-	questions workers                    // those of them that only ask
+	questions workers                    // recovery steps that only ask
 	cancels   map[Key]context.CancelFunc // of echoes
 }
 
-// NewLoop makes a loop; it does nothing before Run.
-func NewLoop(brain *Core, hands Executors, front Notifier, log *slog.Logger) *Loop {
+// NewLoop makes a loop. It does nothing before Run.
+func NewLoop(core *Core, executors Executors, notifier Notifier, log *slog.Logger) *Loop {
 	return &Loop{
-		core: brain, executors: hands, notifier: front, log: log, inbox: new(inbox),
+		core: core, executors: executors, notifier: notifier, log: log, inbox: new(inbox),
 		echoes: workers{free: maxEchoes}, counters: workers{free: maxCounters}, steps: workers{free: maxSlots}, questions: workers{free: maxQuestions},
 		cancels: make(map[Key]context.CancelFunc),
 	}
 }
 
-// Post hands an event to the brain. It never blocks and may be called from any
-// goroutine, before and after Run too.
+// Post adds an event for the core. It never blocks and may be called from any goroutine, also before and after Run.
 func (l *Loop) Post(ev Event) { l.inbox.post(ev) }
 
-// readings are counters that were read together.
+// readings are the counters of one reading.
 type readings []Counter
 
-// question has something looked up by the brain's own goroutine.
+// question is a func that the loop's goroutine calls, so that it may read the core.
 type question struct {
 	look func(*Core)
 	done chan struct{}
@@ -88,16 +86,16 @@ func (l *Loop) ask(ctx context.Context, look func(*Core)) bool {
 	}
 }
 
-// LinksOf is Brain.Witnesses; it returns nothing if ctx ends first.
+// LinksOf is Core.LinksOf, for other goroutines. It returns nothing if ctx ends first.
 func (l *Loop) LinksOf(ctx context.Context, c ControlConnection) (links []Tunnel, certain bool) {
-	type witnesses struct {
+	type found struct {
 		links   []Tunnel
 		certain bool
 	}
-	answer := make(chan witnesses, 1) // ours alone, should we be gone by then
-	if l.ask(ctx, func(b *Core) {
-		links, certain := b.LinksOf(c)
-		answer <- witnesses{links, certain}
+	answer := make(chan found, 1) // buffered: nobody receives if ctx has ended
+	if l.ask(ctx, func(core *Core) {
+		links, certain := core.LinksOf(c)
+		answer <- found{links, certain}
 	}) {
 		w := <-answer
 		return w.links, w.certain
@@ -105,8 +103,7 @@ func (l *Loop) LinksOf(ctx context.Context, c ControlConnection) (links []Tunnel
 	return nil, false
 }
 
-// Run works until ctx ends, then waits for the hands to come back, and returns
-// ctx's error. It is to be called once.
+// Run works until ctx ends. Then it waits for the jobs that run, and returns ctx's error. It must be called once.
 func (l *Loop) Run(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -148,7 +145,7 @@ func (l *Loop) Run(ctx context.Context) error {
 		timer.Reset(wait)
 		select {
 		case <-ctx.Done():
-			l.drain() // unless the brain has panicked: then nobody knows who is still out
+			l.drain() // a panic of the core does not wait: nobody knows then which jobs run
 			return ctx.Err()
 		case <-l.inbox.wake.C():
 		case <-timer.C:
@@ -156,7 +153,7 @@ func (l *Loop) Run(ctx context.Context) error {
 	}
 }
 
-// jobDone frees what a job that has ended was holding.
+// jobDone releases what a job that has ended was using, if the event is the result of a job.
 func (l *Loop) jobDone(ev Event) {
 	switch ev := ev.(type) {
 	case readings:
@@ -171,7 +168,7 @@ func (l *Loop) jobDone(ev Event) {
 	}
 }
 
-// workersFor is who takes a step of recovery.
+// workersFor returns the workers for a step of recovery.
 func (l *Loop) workersFor(s Step) *workers {
 	if s.asks() {
 		return &l.questions
@@ -180,7 +177,7 @@ func (l *Loop) workersFor(s Step) *workers {
 }
 
 func (l *Loop) act(ctx context.Context, actions []Action) {
-	var toRead []Key // at once
+	var toRead []Key // in one request
 	for _, a := range actions {
 		switch a := a.(type) {
 		case ReadCounter:
@@ -206,8 +203,7 @@ func (l *Loop) act(ctx context.Context, actions []Action) {
 	}
 }
 
-// drain waits until no job runs any more. Jobs that wait for their turn are
-// dropped: ctx has ended.
+// drain waits until no job runs any more. It drops the jobs that have not begun: ctx has ended.
 func (l *Loop) drain() {
 	l.echoes.waiting, l.counters.waiting, l.steps.waiting, l.questions.waiting = nil, nil, nil, nil
 	for l.echoes.free < maxEchoes || l.counters.free < maxCounters || l.steps.free < maxSlots || l.questions.free < maxQuestions {
@@ -251,7 +247,7 @@ func (l *Loop) echo(ctx context.Context, req probe.Request) (res probe.Result) {
 	return res
 }
 
-// logEcho is a line for the log about one echo request, for those who look for a fault.
+// logEcho writes the debug line about one echo request.
 func (l *Loop) logEcho(r probe.Result) {
 	attrs := []slog.Attr{slog.String("link", r.Link), slog.String("target", r.Target.String())}
 	text := "echo request answered"
@@ -270,10 +266,10 @@ func (l *Loop) recover(ctx context.Context, r Recover) (ev Recovered) {
 	return ev
 }
 
-// catchPanic turns a panic of a hand into its error.
-func (l *Loop) catchPanic(hand string, err *error) {
+// catchPanic turns a panic of an executor into its error.
+func (l *Loop) catchPanic(executor string, err *error) {
 	if p := recover(); p != nil {
-		l.log.Error(hand+" panicked", "panic", p, "stack", string(debug.Stack()))
+		l.log.Error(executor+" panicked", "panic", p, "stack", string(debug.Stack()))
 		*err = fmt.Errorf("panic: %v", p)
 	}
 }

@@ -156,7 +156,7 @@ func TestLoopBusyLink(t *testing.T) {
 	}
 }
 
-// A link that moves during a lost echo gets its next at once.
+// A link that gets another address during a lost echo is asked again without delay.
 func TestLoopLinkMoves(t *testing.T) {
 	moved := link("ppp1", 6, true)
 	renumbered := moved
@@ -195,7 +195,7 @@ func TestLoopEndsDuringEchoes(t *testing.T) {
 	}
 }
 
-// At the end the others finish what they do, and what waits for its turn is dropped too.
+// At the end the jobs that run are finished, and those that wait are dropped.
 func TestLoopDropsWhatWaits(t *testing.T) {
 	l := NewLoop(New(config.Default(""), nil), Executors{}, Notifier{}, slog.Default())
 	for _, tc := range []struct {
@@ -240,7 +240,7 @@ func TestLoopBeatsWhileIdle(t *testing.T) {
 	}
 }
 
-// What happens just before a beat does not put it off.
+// An event just before a beat does not delay it.
 func TestLoopBeatsWhileBusy(t *testing.T) {
 	h := live(t, 16*time.Second, func(h *host) {
 		time.Sleep(4900 * time.Millisecond)
@@ -266,8 +266,8 @@ func TestLoopHandPanics(t *testing.T) {
 	}
 }
 
-// A brain that panics ends the process, whoever is still out: systemd starts another.
-func TestLoopBrainPanics(t *testing.T) {
+// A core that panics ends the process, even if jobs still run: systemd starts another.
+func TestLoopCorePanics(t *testing.T) {
 	asked, over := make(chan struct{}), make(chan struct{})
 	l := NewLoop(New(config.Default(""), func() float64 { return 0 }), Executors{
 		Echo: func(context.Context, probe.Request) probe.Result {
@@ -314,7 +314,7 @@ func TestInboxKeepsOrderAndNewest(t *testing.T) {
 	}
 }
 
-// Whoever wants to see each echo request can.
+// The debug log shows each echo request.
 func TestEchoesInTheDebugLog(t *testing.T) {
 	var log bytes.Buffer
 	results := []error{nil, errors.New("timeout")}

@@ -17,9 +17,7 @@ import (
 	"xl2tpd-keepalive/vici"
 )
 
-// simHost is a model of a host and its neighbours: one xl2tpd with two LACs of one LNS, and a caller of
-// its own; charon with several connections to that router; name servers; operators. The executor of
-// the steps is part of it, as far as it asks before it acts.
+// simHost is a model of a host and its neighbours. There are one xl2tpd with two LACs of one LNS and a caller, charon with several connections to that router, name servers, and operators. The checks that the executor makes before it acts are part of the model.
 //
 // What must hold, whatever happens:
 //   - no IKE SA is ended that carries a living tunnel, or anything else that lives;
@@ -47,8 +45,8 @@ type simHost struct {
 	healed     time.Time // when something that was in the way went last
 	deafDNS    bool      // name servers do not answer
 	targetOff  bool      // what echo requests go to is switched off
-	resolved   bool      // the LNS's name has been, by us
-	unresolved bool      // our latest lookup has failed
+	resolved   bool      // the LNS's name has been, by this service
+	unresolved bool      // this service's latest lookup has failed
 
 	here, there int       // the CHILD for L2TP that either end has; 0: none
 	ids         int       // of IKE SAs, given last
@@ -66,9 +64,9 @@ type simHost struct {
 
 // hostKind is what stays the same on a host.
 type hostKind struct {
-	kernel  bool // the kernel tells which link is whose
+	kernel  bool // the kernel shows the session of each link
 	guarded bool // the Hello guard sees control messages
-	owned   bool // and knows whose they are
+	owned   bool // and knows the owner of each
 	named   bool // xl2tpd.conf calls the LNS by a name
 	byName  bool // swanctl.conf does
 	plain   bool // there is no connection for L2TP
@@ -91,23 +89,23 @@ type dialler struct {
 	auto    bool
 	refused bool // by the LNS: the password is wrong
 
-	id      uint16 // of its control connection
-	index   int    // of its link; 0: none
-	parent  int    // the pid of its xl2tpd
-	call    bool   // the link has no addresses
-	alive   bool   // the LNS knows of the tunnel
-	half    bool   // the tunnel stands without a call
-	active  bool   // xl2tpd's redial is on
-	lives   time.Time
-	dialled time.Time // an attempt is under way since
-	again   time.Time // when xl2tpd redials
-	ours    bool      // the attempt or tunnel was asked for by recovery
-	hungUp  bool      // by an operator, and nobody has dialled it since
-	off     bool      // the same, whether anybody could see it or not
-	quiet   bool      // it was hung up, or it seems so, and nobody sees that it is wanted
-	hidden  bool      // that redial follows a dial of an operator's that nobody saw
-	unsaid  bool      // nobody can say why its latest tunnel has ended
-	steps   map[Step][]time.Time
+	id         uint16 // of its control connection
+	index      int    // of its link; 0: none
+	parent     int    // the pid of its xl2tpd
+	call       bool   // the link has no addresses
+	alive      bool   // the LNS knows of the tunnel
+	half       bool   // the tunnel stands without a call
+	active     bool   // xl2tpd's redial is on
+	lives      time.Time
+	dialled    time.Time // an attempt is under way since
+	again      time.Time // when xl2tpd redials
+	byRecovery bool      // the attempt or tunnel was asked for by recovery
+	hungUp     bool      // by an operator, and nobody has dialled it since
+	off        bool      // the same, whether anybody could see it or not
+	quiet      bool      // it was hung up, or it seems so, and nobody sees that it is wanted
+	hidden     bool      // that redial follows a dial of an operator's that nobody saw
+	unsaid     bool      // nobody can say why its latest tunnel has ended
+	steps      map[Step][]time.Time
 }
 
 // redials reports whether xl2tpd dials a LAC that is down by itself.
@@ -122,11 +120,11 @@ func (d *dialler) String() string {
 		}
 		return t.Sub(epoch).String()
 	}
-	return fmt.Sprintf("%s: redial %v, auto %v, active %v; link %d, alive %v, half %v, lives %s, dialled %s, again %s, ours %v; hung up %v, off %v, refused %v, steps %v",
-		d.name, d.redial, d.auto, d.active, d.index, d.alive, d.half, ago(d.lives), ago(d.dialled), ago(d.again), d.ours, d.hungUp, d.off, d.refused, d.steps)
+	return fmt.Sprintf("%s: redial %v, auto %v, active %v; link %d, alive %v, half %v, lives %s, dialled %s, again %s, by recovery %v; hung up %v, off %v, refused %v, steps %v",
+		d.name, d.redial, d.auto, d.active, d.index, d.alive, d.half, ago(d.lives), ago(d.dialled), ago(d.again), d.byRecovery, d.hungUp, d.off, d.refused, d.steps)
 }
 
-// flying is a step under way.
+// flying is a step in flight.
 type flying struct {
 	at  time.Time
 	of  Recovered
@@ -197,7 +195,7 @@ func (h *simHost) process() procfs.ID { return procfs.ID{Pid: h.pid} }
 
 func (h *simHost) all() []*dialler { return append(slices.Clone(h.lacs), h.caller) }
 
-// daemons is what is seen of xl2tpd.
+// daemons returns the snapshot of xl2tpd.
 func (h *simHost) daemons() xl2tpd.Snapshot {
 	s := h.xl2tpd(h.conf())
 	s.Home().Process = h.process()
@@ -235,7 +233,7 @@ func (h *simHost) devices() (all []ppp.Link) {
 	return all
 }
 
-// show tells of the links, and of their sessions, before or after them.
+// show reports the links, and their sessions before or after them.
 func (h *simHost) show() {
 	if h.kind.kernel && h.rng.IntN(2) == 0 {
 		h.step(h.daemons())
@@ -257,7 +255,7 @@ func (h *simHost) control(d *dialler) ControlConnection {
 	return c
 }
 
-// tells has the Hello guard tell something, if there is one.
+// tells reports an event of the Hello guard, if there is one.
 func (h *simHost) tells(ev Event) {
 	if h.kind.guarded {
 		h.step(ev)
@@ -312,7 +310,7 @@ func (h *simHost) sas() vici.Snapshot {
 	return all
 }
 
-// charon tells of its SAs, if it answers.
+// charon reports its SAs, if it answers.
 func (h *simHost) charon() {
 	if !h.silent && !h.slow {
 		h.step(h.sas())
@@ -346,7 +344,8 @@ func (h *simHost) down(d *dialler, e *Ending) {
 	}
 }
 
-// tellable reports whether the Hello guard can tell why a tunnel ends. In userspace mode its peer's address says whose it is.
+// tellable reports whether the Hello guard can tell why a tunnel ends. In userspace mode its peer's address says whose
+// it is.
 func (h *simHost) tellable() bool {
 	return h.kind.guarded && (h.kind.kernel || !h.kind.named || h.resolved)
 }
@@ -358,12 +357,12 @@ func (h *simHost) sees(d *dialler) bool {
 	})
 }
 
-// dial has xl2tpd dial. Names are xl2tpd's to look up.
-func (h *simHost) dial(d *dialler, ours bool) {
+// dial makes xl2tpd dial. xl2tpd looks up names itself.
+func (h *simHost) dial(d *dialler, byRecovery bool) {
 	if d.active = true; d.index > 0 || !d.dialled.IsZero() || d.half {
 		return
 	}
-	d.ours = ours
+	d.byRecovery = byRecovery
 	if h.kind.named && h.deafDNS {
 		if d.redial > 0 && !h.kind.oldest {
 			d.again = h.now.Add(d.redial)
@@ -371,13 +370,13 @@ func (h *simHost) dial(d *dialler, ours bool) {
 		return
 	}
 	h.id++
-	d.id, d.dialled, d.hidden = h.id, h.now, d.hidden && (ours || !h.sees(d))
+	d.id, d.dialled, d.hidden = h.id, h.now, d.hidden && (byRecovery || !h.sees(d))
 	c := h.control(d)
 	h.tells(Dials{Daemon: c.Owner, Peer: d.peer.Addr()})
 }
 
-// hangUp has xl2tpd hang up, for an operator or for recovery. It reports whether there was something,
-// and whether the LNS has acknowledged that.
+// hangUp makes xl2tpd hang up, for an operator or for recovery. It reports whether there was something to hang up, and
+// whether the LNS has acknowledged the hang-up.
 func (h *simHost) hangUp(d *dialler, operator bool) (was, heard bool) {
 	was, heard = d.index > 0 || d.half || !d.dialled.IsZero(), d.alive && h.passes()
 	d.active, d.half = false, false
@@ -433,16 +432,16 @@ func (h *simHost) begin(d *dialler, r Recover) func() error {
 	case StepSecure, StepRenew:
 		return h.secure(d, r)
 	case StepDial:
-		h.dialOurs(d, r)
+		h.dialForRecovery(d, r)
 	case StepRedial:
 		return h.redial(d, r)
 	case StepHangUp:
-		return h.hangUpOurs(d, r)
+		return h.hangUpForRecovery(d, r)
 	}
 	return fails(nil)
 }
 
-// askPeer is what asking the peer of a silent link comes to.
+// askPeer returns the result of asking the peer of a silent link.
 func (h *simHost) askPeer() error {
 	switch {
 	case h.kind.guarded && h.speaks():
@@ -485,7 +484,7 @@ func (h *simHost) secure(d *dialler, r Recover) func() error {
 	return h.initiate
 }
 
-// ends ends an IKE SA, which has to be L2TP's alone, and of no use.
+// ends ends an IKE SA. It must only carry L2TP, and be of no use.
 func (h *simHost) ends(d *dialler, id string) bool {
 	switch id {
 	case fmt.Sprint(h.site):
@@ -534,14 +533,14 @@ func (h *simHost) initiate() error {
 	return nil
 }
 
-// dialOurs has xl2tpd dial for recovery.
-func (h *simHost) dialOurs(d *dialler, r Recover) {
+// dialForRecovery makes xl2tpd dial for recovery.
+func (h *simHost) dialForRecovery(d *dialler, r Recover) {
 	h.counts(d, StepDial)
 	inClear := !h.kind.plain && h.here == 0 && h.kind.recover != "redial"
 	switch {
 	case d.hungUp:
 		h.failed(d, "%v of what an operator has hung up", r.Step)
-	case d.index > 0 || d.ours && !d.dialled.IsZero(): // xl2tpd ignores it while an attempt of another's making lasts
+	case d.index > 0 || d.byRecovery && !d.dialled.IsZero(): // xl2tpd ignores it while an attempt that it did not make lasts
 		h.failed(d, "xl2tpd is made to call a second time")
 	case inClear && h.now.Sub(h.plainAt) > time.Minute:
 		h.failed(d, "%v in the clear", r.Step)
@@ -549,7 +548,7 @@ func (h *simHost) dialOurs(d *dialler, r Recover) {
 	h.dial(d, true)
 }
 
-// redial has xl2tpd give up an attempt, and dial.
+// redial makes xl2tpd drop an attempt and dial.
 func (h *simHost) redial(d *dialler, r Recover) func() error {
 	dials := func(d *dialler) bool { return d.peer == closer.Peer && !d.dialled.IsZero() }
 	switch {
@@ -559,12 +558,12 @@ func (h *simHost) redial(d *dialler, r Recover) func() error {
 		return fails(ErrRedialsLater)
 	}
 	h.hangUp(d, true) // the guard is not told
-	h.dialOurs(d, r)
+	h.dialForRecovery(d, r)
 	return fails(nil)
 }
 
-// hangUpOurs has xl2tpd hang up for recovery.
-func (h *simHost) hangUpOurs(d *dialler, r Recover) func() error {
+// hangUpForRecovery makes xl2tpd hang up for recovery.
+func (h *simHost) hangUpForRecovery(d *dialler, r Recover) func() error {
 	if h.living(d) && !h.recently() {
 		h.failed(d, "a tunnel that lives is hung up")
 	}
@@ -597,7 +596,7 @@ func (h *simHost) live(d time.Duration) {
 	}
 }
 
-// bounded checks how often it was tried.
+// bounded checks how often recovery has tried.
 func (h *simHost) bounded(d *dialler) {
 	for s, times := range d.steps {
 		for len(times) > 0 && h.now.Sub(times[0]) > time.Hour {
@@ -609,12 +608,12 @@ func (h *simHost) bounded(d *dialler) {
 	}
 }
 
-// goOn is what happens to a LAC by itself.
+// goOn does what happens to a LAC by itself.
 func (h *simHost) goOn(d *dialler) {
 	switch {
 	case !d.again.IsZero() && !h.now.Before(d.again):
 		d.again = time.Time{}
-		if d.active && (d.index > 0 || !d.dialled.IsZero()) && d.ours && !d.hidden {
+		if d.active && (d.index > 0 || !d.dialled.IsZero()) && d.byRecovery && !d.hidden {
 			h.failed(d, "xl2tpd calls a second time")
 		}
 		if d.active {
@@ -635,7 +634,7 @@ func (h *simHost) goOn(d *dialler) {
 	}
 }
 
-// answered is what the LNS makes of an attempt.
+// answered does what the LNS does with an attempt.
 func (h *simHost) answered(d *dialler) {
 	h.heard = h.now
 	if d.refused && !h.kind.calls {
@@ -645,7 +644,7 @@ func (h *simHost) answered(d *dialler) {
 	h.up(d)
 }
 
-// act does what is asked for, and ends the steps whose time has come.
+// act carries out actions, and ends the steps that are due.
 func (h *simHost) act() {
 	for n := 0; ; n++ {
 		if n > 1000 {

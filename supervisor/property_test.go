@@ -16,7 +16,7 @@ import (
 	"xl2tpd-keepalive/vici"
 )
 
-// world is a simulated host: what is really there, as last told to the brain.
+// world is a simulated host as the core was last told about it.
 type world struct {
 	b   *Core
 	now time.Time
@@ -69,7 +69,7 @@ func (w *world) xl2tpd() xl2tpd.Snapshot {
 
 func (w *world) snapshot() ppp.Snapshot { return ppp.Snapshot{Links: slices.Clone(w.links)} }
 
-// watched tells whether a link should get echo requests, and to whom.
+// watched reports whether a link should get echo requests, and their target.
 func (w *world) watched(k Key) (l ppp.Link, s config.Settings, target netip.Addr, ok bool) {
 	for _, l := range w.links {
 		if key(l.Name, l.Index) == k {
@@ -84,7 +84,7 @@ func (w *world) watched(k Key) (l ppp.Link, s config.Settings, target netip.Addr
 	return
 }
 
-// step feeds the brain and checks each action.
+// step gives an event to the core and checks each action.
 func (w *world) step(t *rapid.T, ev Event) {
 	for _, a := range w.b.Step(ev, w.now) {
 		switch a := a.(type) {
@@ -158,7 +158,7 @@ func (w *world) check(t *rapid.T) {
 			t.Fatalf("%v is due and nothing is done", k)
 		}
 		if !waking || wake.After(due) {
-			t.Fatalf("the brain sleeps past the time when %v is due", k)
+			t.Fatalf("the core sleeps past the time when %v is due", k)
 		}
 	}
 }
@@ -169,7 +169,7 @@ func (w *world) check(t *rapid.T) {
 //     each goes to the address that holds now;
 //   - a link whose counter grows all the time gets no echo but the first;
 //   - every watched link is due on the tick behind its interval and a tenth, or waits for
-//     an answer, and the brain wakes for it;
+//     an answer, and the core wakes for it;
 //   - no tunnel is lost track of.
 func TestInvariants(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -221,7 +221,7 @@ func TestInvariants(t *testing.T) {
 				w.links = slices.Delete(w.links, i, i+1)
 				w.step(t, w.snapshot())
 			},
-			"the eye blinks": func(t *rapid.T) { // all gone, and back as they were
+			"the watcher sees nothing for a moment": func(t *rapid.T) { // all gone, and back as they were
 				for _, l := range w.links {
 					restart(key(l.Name, l.Index))
 				}

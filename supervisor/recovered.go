@@ -9,7 +9,7 @@ import (
 	"xl2tpd-keepalive/internal/hook"
 )
 
-// takeOutcome takes in what a step has come to.
+// takeOutcome takes the result of a step.
 func (core *Core) takeOutcome(ev Recovered, now time.Time) {
 	if !ev.Step.asks() {
 		core.slotsTaken--
@@ -27,7 +27,7 @@ func (core *Core) takeOutcome(ev Recovered, now time.Time) {
 		return
 	}
 	err := ev.Err
-	if errors.Is(err, ErrPeerDead) { // xl2tpd has hung up all the same
+	if errors.Is(err, ErrPeerDead) { // xl2tpd has hung up, so the step has succeeded
 		err = nil
 		l.peerIsDead(now)
 	}
@@ -44,21 +44,21 @@ func (core *Core) takeOutcome(ev Recovered, now time.Time) {
 	case StepHangUp:
 		core.afterHangUp(l, err, now)
 	case StepAsk:
-		core.noteAsked(l, err)
+		core.logAsked(l, err)
 	}
 	if ev.Step.asks() || isAny(err, ErrNoConnection, ErrAlive, ErrRedialsLater, ErrSAInUse) {
 		return // nothing was done
 	}
 	core.callRecoverHook(l, ev.Step, err)
-	core.noteStep(l, ev.Step, err)
+	core.logStep(l, ev.Step, err)
 }
 
-// isAny reports whether an error is one of those.
+// isAny reports whether an error is one of several.
 func isAny(err error, those ...error) bool {
 	return slices.ContainsFunc(those, func(one error) bool { return errors.Is(err, one) })
 }
 
-// afterDial takes in whether xl2tpd was told to dial. From then on it redials.
+// afterDial takes the result of StepDial. After a dial xl2tpd redials by itself.
 func (l *lac) afterDial(err error, now time.Time) {
 	if err != nil {
 		return
@@ -67,7 +67,7 @@ func (l *lac) afterDial(err error, now time.Time) {
 	l.attempt, l.notDiallingSince = now, time.Time{}
 }
 
-// afterRedial takes in whether xl2tpd was told to drop its attempt and to dial anew.
+// afterRedial takes the result of StepRedial.
 func (l *lac) afterRedial(err error, now time.Time) {
 	switch {
 	case err == nil:
@@ -82,7 +82,7 @@ func (l *lac) afterRedial(err error, now time.Time) {
 	}
 }
 
-// afterHangUp takes in whether xl2tpd was told to hang up.
+// afterHangUp takes the result of StepHangUp.
 func (core *Core) afterHangUp(l *lac, err error, now time.Time) {
 	if err != nil && !errors.Is(err, ErrHungUp) {
 		return
@@ -101,8 +101,8 @@ func (l *lac) noRedial() {
 	}
 }
 
-// noteAsked logs what the peer of a silent link has answered.
-func (core *Core) noteAsked(l *lac, err error) {
+// logAsked logs the result of StepAsk.
+func (core *Core) logAsked(l *lac, err error) {
 	came := "no answer, but from the LNS itself: it is dead"
 	if err != nil {
 		came = err.Error()
@@ -110,7 +110,7 @@ func (core *Core) noteAsked(l *lac, err error) {
 	core.logLAC(l, slog.LevelDebug, "the peer of the silent link was asked", slog.String("reason", came))
 }
 
-// callRecoverHook tells the operator's hook about a step that was taken.
+// callRecoverHook calls the operator's hook about a step that has succeeded.
 func (core *Core) callRecoverHook(l *lac, step Step, err error) {
 	path := core.configured(name{"lac", l.name, l.instance}).Hook
 	if path == "" || err != nil {
@@ -122,8 +122,8 @@ func (core *Core) callRecoverHook(l *lac, step Step, err error) {
 	}})
 }
 
-// noteStep logs a step. A repetition is no news.
-func (core *Core) noteStep(l *lac, step Step, err error) {
+// logStep logs the result of a step, unless it is the same as in the last log line.
+func (core *Core) logStep(l *lac, step Step, err error) {
 	level, text, attr := slog.LevelInfo, "bringing the tunnel back", slog.String("step", step.String())
 	if err != nil {
 		level, text, attr = slog.LevelWarn, "can't "+step.String()+", trying again", slog.String("reason", err.Error())
@@ -131,8 +131,8 @@ func (core *Core) noteStep(l *lac, step Step, err error) {
 	if errors.Is(err, ErrAnswers) {
 		text = "the tunnel is refused: look at the user name and password, or at the LNS's own log"
 	}
-	if said := text + attr.String(); said != l.lastLogged {
-		l.lastLogged = said
+	if line := text + attr.String(); line != l.lastLogged {
+		l.lastLogged = line
 		core.logLAC(l, level, text, attr)
 	}
 }

@@ -13,12 +13,12 @@ import (
 	"xl2tpd-keepalive/internal/xl2tpd"
 )
 
-// maxSlots is how many LACs may be brought back at the same time: charon has one of its
-// 16 threads wait for each SA that it initiates for us.
+// maxSlots is how many recovery steps may be under way at the same time. For each SA that recovery initiates, one of
+// charon's 16 threads waits.
 const maxSlots = 8
 
-// evaluateLACs has the LACs climb their ladders that something has happened to, or
-// whose time has come.
+// evaluateLACs evaluates the LACs that something has happened to, or that are due. Then it gives free slots to those
+// that wait.
 func (core *Core) evaluateLACs(now time.Time) {
 	if core.changed {
 		for _, in := range core.topology.instances {
@@ -34,7 +34,7 @@ func (core *Core) evaluateLACs(now time.Time) {
 	for _, l := range core.marked {
 		l.marked = false
 		if !core.ready {
-			continue // what is remembered holds
+			continue // until then, what was restored holds
 		}
 		core.evaluate(l, now)
 	}
@@ -44,7 +44,7 @@ func (core *Core) evaluateLACs(now time.Time) {
 	}
 }
 
-// nextWaiting is the LAC whose turn it is, or nil.
+// nextWaiting returns the LAC that gets the next slot, or nil if none waits or no slot is free.
 func (core *Core) nextWaiting() (first *lac) {
 	if core.slotsTaken == maxSlots {
 		return nil
@@ -57,7 +57,7 @@ func (core *Core) nextWaiting() (first *lac) {
 	return first
 }
 
-// before reports whether the turn is this one's if both wait for it.
+// before reports whether this LAC gets a slot before the other one.
 func (l *lac) before(other *lac) bool {
 	switch {
 	case l.progress.goesBefore(&other.progress):
@@ -68,7 +68,7 @@ func (l *lac) before(other *lac) bool {
 	return l.key < other.key // any order, but always the same one
 }
 
-// evaluate sees to what a LAC needs.
+// evaluate decides what to do about a LAC, and notes what to save.
 func (core *Core) evaluate(l *lac, now time.Time) {
 	if s := core.section(l); s != nil && s.Name != "default" && s.Name != "" {
 		core.advance(l, s, now)
@@ -79,11 +79,11 @@ func (core *Core) evaluate(l *lac, now time.Time) {
 	core.save(l)
 }
 
-// advance has a LAC climb its ladder, and notes when to look again.
+// advance takes the next step of a LAC's recovery, if one is due, and notes when to evaluate the LAC again.
 func (core *Core) advance(l *lac, s *xl2tpd.Section, now time.Time) {
-	// An attempt that it closes, and nobody acknowledges that, takes twice that time.
+	// If nobody acknowledges xl2tpd's StopCCN, an attempt takes two answerTimes.
 	if !l.notDiallingSince.IsZero() && !now.Before(l.notDiallingSince.Add(s.RedialTimeout+2*answerTime)) {
-		l.idle, l.notDiallingSince = true, time.Time{} // it should have redialled by then
+		l.idle, l.notDiallingSince = true, time.Time{} // xl2tpd should have redialled by now
 	}
 	core.noteHidden(l, s, now)
 	if due := core.redialDue(l, s); !due.IsZero() && !now.Before(due) {
@@ -122,7 +122,7 @@ func (core *Core) advance(l *lac, s *xl2tpd.Section, now time.Time) {
 	if step == StepHangUp && is.moved && l.progress.saRenewed {
 		r.Since = l.progress.doneAt
 	}
-	if l.ikeTo == r.Host { // it is still the same LNS
+	if l.ikeTo == r.Host { // xl2tpd.conf still has the same LNS
 		r.IKE = l.ike
 	}
 	r.Peer = r.LNS
@@ -147,8 +147,8 @@ func (core *Core) saRenewed(t *tunnel, now time.Time) {
 	}
 }
 
-// noteCall notes that a call of the LAC has begun after an end of which nobody knows the cause: xl2tpd dials no LAC that was
-// hung up.
+// noteCall notes that a call of the LAC has begun after an end without a known reason. Then the LAC was not hung up:
+// xl2tpd dials no LAC that was.
 func (core *Core) noteCall(l *lac) {
 	if !l.lastEnd.mayBeHangUp() || l.lastEnd.sure {
 		return
@@ -161,14 +161,14 @@ func (core *Core) noteCall(l *lac) {
 	}
 }
 
-// takeAmbiguousLinks notes what the links say that a LAC has in common with others. If there are as many as
-// LACs, each of them has one.
+// takeAmbiguousLinks notes what ambiguous links show about a LAC. If a group has as many links as LACs, each LAC has
+// one.
 func (core *Core) takeAmbiguousLinks(l *lac) {
 	pid := core.process(l).Pid
-	for _, crowd := range core.candidates(l).ambiguous {
+	for _, group := range core.candidates(l).ambiguous {
 		of := func(t *tunnel) bool { return t.linked() && t.link.Xl2tpdPid == pid }
-		l.mayHave = l.mayHave || slices.ContainsFunc(*crowd, of)
-		if l.mayBeHungUp() && count(*crowd, of) >= len((*crowd)[0].identity.names) {
+		l.mayHave = l.mayHave || slices.ContainsFunc(*group, of)
+		if l.mayBeHungUp() && count(*group, of) >= len((*group)[0].identity.names) {
 			l.lastEnd, l.possibleEnd, l.silent = nil, nil, time.Time{}
 		}
 	}
@@ -177,6 +177,7 @@ func (core *Core) takeAmbiguousLinks(l *lac) {
 	}
 }
 
+// count returns how many of the tunnels a func holds for.
 func count(all []*tunnel, is func(*tunnel) bool) (n int) {
 	for _, t := range all {
 		if is(t) {
@@ -186,7 +187,7 @@ func count(all []*tunnel, is func(*tunnel) bool) (n int) {
 	return n
 }
 
-// logRule has the debug log say which rule has decided.
+// logRule writes to the debug log which rule has decided.
 func (core *Core) logRule(l *lac, step Step) {
 	if l.progress.rule == "" {
 		return
@@ -195,7 +196,7 @@ func (core *Core) logRule(l *lac, step Step) {
 		slog.String("step", does(step)), slog.String("rule", l.progress.rule), slog.String("pause", l.progress.pause))
 }
 
-// lastAttempt is when xl2tpd has asked the LNS last for a tunnel that may be this LAC's; zero: it has not.
+// lastAttempt returns when xl2tpd last asked the LNS for a tunnel that may be this LAC's; zero: it has not.
 func (l *lac) lastAttempt() time.Time {
 	if l.attempt.IsZero() || l.asked.Before(l.attempt) {
 		return l.attempt
@@ -203,8 +204,7 @@ func (l *lac) lastAttempt() time.Time {
 	return l.asked
 }
 
-// situation is how it is about a LAC, and when that will be another without
-// anything happening.
+// situation returns the situation of a LAC, and when it will change even if nothing happens; zero: it won't.
 func (core *Core) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situation, at time.Time) {
 	sa := core.lnsSA(l, s)
 	is = situation{
@@ -219,7 +219,7 @@ func (core *Core) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situat
 	is.saInUse = sa.Others || core.carriesOthers(sa, l) || core.mayCarryOthers(l)
 	switch {
 	case l.idle:
-	case s.Redial && (l.seen || l.mayHave || s.Autodial): // it has been dialled, or may have been
+	case s.Redial && (l.seen || l.mayHave || s.Autodial): // the LAC was dialled, or may have been
 		is.owner, is.redial = redialTime(s), s.RedialTimeout
 		if since := l.progress.since; !since.IsZero() && l.dialled.After(since) {
 			is.owner += l.dialled.Sub(since)
@@ -238,18 +238,18 @@ func (core *Core) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situat
 		is.up = true
 		if t.state != Silent || t.evidence.Last().IsZero() {
 			is.quiet = 0
-			break // one that lives is enough
+			break // one link that is alive is enough
 		}
 		if quiet := now.Sub(t.asked); is.quiet == 0 || quiet < is.quiet {
 			is.quiet = quiet
 		}
 	}
 	if core.failing[WatcherVICI] != nil {
-		// What charon has listed last no longer counts, but for what it has said since: its list can
-		// take longer than a step if a script or RADIUS holds it up.
+		// charon can't be asked, so its latest list no longer counts. What it has answered to a step since then does: a
+		// script or RADIUS may delay its list for longer than a step takes.
 		d := &l.progress
 		at := now
-		if is.trying { // what counts is the SA that the attempt began with
+		if is.trying { // only an SA from before the attempt counts
 			at = l.attempt
 		}
 		is.secured = d.secured && d.doneAt.After(core.listedAt) && at.Sub(d.doneAt) < unlistedTime
@@ -258,7 +258,7 @@ func (core *Core) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situat
 	switch {
 	case is.up:
 	case slices.ContainsFunc(c.exact, func(t *tunnel) bool { return t.link.Raised }):
-		is.up = true // it carries IPv6 alone
+		is.up = true // the link carries only IPv6
 	case len(c.exact) > 0:
 		is.stuck, at = stuck(c.exact, now)
 	case l.lastEnd != nil && l.lastEnd.half:
@@ -267,14 +267,14 @@ func (core *Core) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situat
 		}
 	}
 	if l.lastEnd != nil && !l.lastEnd.sure {
-		if told := l.lastEnd.Time.Add(late); now.Before(told) { // that the operator has hung up may be heard yet
+		if told := l.lastEnd.Time.Add(late); now.Before(told) { // a hang-up by the operator may still be reported
 			is.goal, at = goalNone, earlier(at, told)
 		}
 	}
 	return is, at
 }
 
-// stuck reports whether one of the calls has had its time, or when it will have.
+// stuck reports whether one of the calls has been without addresses for callTime. If not, at is when that will be so.
 func stuck(calls []*tunnel, now time.Time) (is bool, at time.Time) {
 	for _, t := range calls {
 		at = t.since.Add(callTime)
@@ -308,7 +308,7 @@ func redialTime(s *xl2tpd.Section) time.Duration {
 	return forever
 }
 
-// goal is what the configuration and the operator want for a LAC.
+// goal returns what the configuration and the operator want for a LAC.
 func (core *Core) goal(l *lac, s *xl2tpd.Section) goal {
 	in := core.topology.byID[l.instance]
 	if in == nil || in.NetworkManager() || core.ambiguousInstance(in) || l.lastEnd.mayBeHangUp() {
@@ -323,19 +323,18 @@ func (core *Core) goal(l *lac, s *xl2tpd.Section) goal {
 	return goalNone
 }
 
-// mayBeDialled reports whether a LAC is wanted only if it has been dialled, and nobody knows
-// whether it has.
+// mayBeDialled reports whether a LAC is wanted only if it was dialled, and nobody knows whether it was.
 func (core *Core) mayBeDialled(l *lac, s *xl2tpd.Section) bool {
 	return l.mayHave && !l.seen && !s.Autodial && core.ifDialled(l)
 }
 
-// ifDialled reports whether a LAC is wanted only if it has been dialled.
+// ifDialled reports whether keepalive.conf wants a LAC recovered only if it was dialled (recover = auto).
 func (core *Core) ifDialled(l *lac) bool {
 	recovery := core.configured(name{"lac", l.name, l.instance}).Recovery
 	return recovery(true) != recovery(false)
 }
 
-// recoveryText says what recovery does for a LAC that has no tunnel, or nothing.
+// recoveryText returns what recovery does for a LAC without a tunnel, for the status; empty: nothing.
 func (core *Core) recoveryText(l *lac, s *xl2tpd.Section, now time.Time) string {
 	d := &l.progress
 	switch {

@@ -24,8 +24,7 @@ func secured(id string) vici.Snapshot {
 	}}}
 }
 
-// steps plays time and returns the steps that were asked for meanwhile; each is
-// answered at once with err. No echo is answered.
+// steps plays time and returns the steps of that time. Each step ends immediately with err. No echo is answered.
 func (n *fixture) steps(d time.Duration, err error) (all []Step) {
 	n.plays(d, probe.Result{Err: lost}, func(r Recover) error {
 		if len(all) > 1000 {
@@ -53,7 +52,7 @@ func (n *fixture) steps(d time.Duration, err error) (all []Step) {
 	return all
 }
 
-// plays plays time: each echo request comes to echo, and each step to what mend says of it.
+// plays plays time. Each echo request ends with echo, and each step with the error of mend.
 func (n *fixture) plays(d time.Duration, echo probe.Result, mend func(Recover) error) {
 	for end := n.now.Add(d); n.now.Before(end); n.after(500 * time.Millisecond) {
 		for done := 0; len(n.actions) > 0; done++ {
@@ -75,7 +74,7 @@ func (n *fixture) plays(d time.Duration, echo probe.Result, mend func(Recover) e
 	}
 }
 
-// established has a tunnel of that LAC up, with everything that is to be seen seen.
+// established returns a fixture with the tunnel of a LAC up. All watchers have reported.
 func established(t *testing.T, xl2tpdConf, keepaliveConf string) *fixture {
 	n := newFixture(t, xl2tpdConf, "[global]\nrecover = auto\n"+keepaliveConf)
 	n.up()
@@ -124,7 +123,7 @@ func TestRecovery(t *testing.T) {
 	}
 }
 
-// xl2tpd has its chance first; what is tried in vain is said once.
+// xl2tpd redials first. A step that keeps failing is logged once.
 func TestRecoveryInTurn(t *testing.T) {
 	n := established(t, redials+"max redials = 1\n", "")
 	n.step(Ending{Tunnel: closer, Reason: "closed by the peer"})
@@ -146,21 +145,20 @@ func TestRecoveryInTurn(t *testing.T) {
 	}
 }
 
-// When we had it dialled, xl2tpd begins to count its redials anew.
+// After a dial by recovery, xl2tpd counts its redials from the beginning.
 func TestRecoveryLetsXl2tpdRedialAgain(t *testing.T) {
 	n := established(t, redials+"max redials = 1\n", "")
 	n.step(Ending{Tunnel: closer, Reason: "closed by the peer"})
 	n.links()
 	if got := n.steps(101*time.Second, nil); !slices.Equal(got, []Step{StepRenew, StepRedial, StepDial}) {
-		t.Fatalf("%v", got)
+		t.Fatalf("got %v, want %v", got, []Step{StepRenew, StepRedial, StepDial})
 	}
 	if got := n.steps(95*time.Second, nil); slices.Contains(got, StepDial) {
 		t.Errorf("%v while xl2tpd redials", got)
 	}
 }
 
-// After a restart of xl2tpd a LAC that was up is brought back, and one that had been
-// hung up is not.
+// After a restart of xl2tpd, recovery brings back a LAC that was up, and not one that had been hung up.
 func TestRecoveryOfXl2tpd(t *testing.T) {
 	for _, operator := range []bool{false, true} {
 		n := established(t, redials, "")
@@ -179,8 +177,7 @@ func TestRecoveryOfXl2tpd(t *testing.T) {
 	}
 }
 
-// One that redials, so that there is nothing to do for recovery, may end before it has
-// been successful.
+// xl2tpd may end before its own redial, which recovery waits for, has succeeded.
 func TestRecoveryOfXl2tpdInTheClear(t *testing.T) {
 	n := newFixture(t, redials, "[global]\nrecover = auto")
 	n.step(vici.Snapshot{})
@@ -198,7 +195,7 @@ func TestRecoveryOfXl2tpdInTheClear(t *testing.T) {
 	}
 }
 
-// The links may be seen to go before xl2tpd is.
+// The links may be seen to go before their xl2tpd.
 func TestRecoveryOfXl2tpdSeenLate(t *testing.T) {
 	n := established(t, redials, "")
 	n.now = n.now.Add(time.Second)
@@ -215,8 +212,8 @@ func TestRecoveryOfXl2tpdSeenLate(t *testing.T) {
 	}
 }
 
-// What a step has come to that was begun before xl2tpd was restarted says nothing of the
-// attempt that the new one makes: that has its time. Nor does another begin meanwhile.
+// The result of a step that began before xl2tpd was restarted says nothing about the attempt of the new xl2tpd. That
+// attempt has its time, and no other step begins meanwhile.
 func TestRecoveryOfXl2tpdDuringAStep(t *testing.T) {
 	for _, err := range []error{nil, lost} {
 		conf := redials + "autodial = yes\n"
@@ -242,8 +239,8 @@ func TestRecoveryOfXl2tpdDuringAStep(t *testing.T) {
 	}
 }
 
-// A tunnel whose link is up but which has been silent for long is mended, and at last
-// hung up; that it is then hung up is no operator's will.
+// If a link is up and silent for long, recovery renews its SA, and at last hangs it up. That hang-up does not count as
+// the operator's.
 func TestRecoveryOfTheDead(t *testing.T) {
 	n := established(t, redials, "")
 	n.asked = errors.New("the LNS does not answer either")
@@ -260,8 +257,7 @@ func TestRecoveryOfTheDead(t *testing.T) {
 	}
 }
 
-// A link that nobody has asked for long is not silent for that long: three lost echo
-// requests are no more than with a short interval.
+// The silence of a link begins with its first lost echo request, even if the last sign of life is much older.
 func TestRecoveryOfTheIdle(t *testing.T) {
 	n := established(t, redials, "interval = 300")
 	n.asked = errors.New("the LNS does not answer either")
@@ -273,20 +269,20 @@ func TestRecoveryOfTheIdle(t *testing.T) {
 	}
 }
 
-// A step that fails after xl2tpd has hung up leaves nobody who redials but us.
+// If a step fails after xl2tpd has hung up, only recovery redials.
 func TestRecoveryAfterAHalfDoneStep(t *testing.T) {
 	n := established(t, redials, "")
 	n.step(Ending{Tunnel: closer, Reason: "Hello unanswered", Unanswered: true, Buried: true})
 	n.links()
 	if got := n.steps(5*time.Second, fmt.Errorf("%w, and then: %w", ErrHungUp, lost)); !slices.Equal(got, []Step{StepRenew, StepRedial}) {
-		t.Fatalf("%v", got)
+		t.Fatalf("got %v, want %v", got, []Step{StepRenew, StepRedial})
 	}
 	if got := n.steps(pause(1, 0)+time.Second, nil); len(got) == 0 || got[0] != StepDial {
 		t.Errorf("%v", got)
 	}
 }
 
-// The attempt that xl2tpd drops for us was not hung up by the operator.
+// The operator has not hung up an attempt that xl2tpd drops for recovery.
 func TestRecoveryDropsAnAttempt(t *testing.T) {
 	n := established(t, redials, "")
 	n.step(Ending{Tunnel: closer, Reason: "Hello unanswered", Unanswered: true})
@@ -299,11 +295,11 @@ func TestRecoveryDropsAnAttempt(t *testing.T) {
 	n.step(dropped) // it is heard before the step has ended
 	n.wantNotes("bringing the tunnel back tunnel=lac office peer=192.0.2.1 step=renew the IPsec SA")
 	if got := n.steps(40*time.Second, nil); !slices.Equal(got, []Step{StepRedial, StepRenew, StepRedial}) {
-		t.Errorf("%v", got)
+		t.Errorf("got %v, want %v", got, []Step{StepRedial, StepRenew, StepRedial})
 	}
 }
 
-// The connection of the last tunnel is of use for that LNS alone.
+// The connection of the last tunnel is only used for the LNS of that tunnel.
 func TestRecoveryKnowsTheConnection(t *testing.T) {
 	for conf, want := range map[string]string{redials: "tokyo", strings.ReplaceAll(redials, "192.0.2.1", "192.0.2.9"): ""} {
 		n := established(t, redials, "")
@@ -326,7 +322,7 @@ func TestRecoveryKnowsTheConnection(t *testing.T) {
 	}
 }
 
-// With proof it goes faster; and not at all while the peer speaks.
+// With proof that the peer is dead, the step comes earlier. While the peer speaks, there is none.
 func TestRecoveryOfTheProvenDead(t *testing.T) {
 	for _, tc := range []struct {
 		asked error
@@ -340,27 +336,26 @@ func TestRecoveryOfTheProvenDead(t *testing.T) {
 	}
 }
 
-// xl2tpd is done with a tunnel at once if the Hello guard has acknowledged its
-// StopCCN for the dead peer.
-func TestRecoveryOfTheBuried(t *testing.T) {
-	for buried, want := range map[bool]time.Duration{false: closingTime, true: ackedClosingTime} {
+// xl2tpd closes a tunnel within a second if the Hello guard has acknowledged its StopCCN for the dead peer.
+func TestRecoveryAfterAnAckedStop(t *testing.T) {
+	for stopAcked, want := range map[bool]time.Duration{false: closingTime, true: ackedClosingTime} {
 		n := established(t, redials, "")
 		if got := n.steps(35*time.Second, nil); !slices.Equal(got, []Step{StepRenew, StepHangUp}) {
-			t.Fatalf("%v", got)
+			t.Fatalf("got %v, want %v", got, []Step{StepRenew, StepHangUp})
 		}
-		n.step(Ending{Tunnel: closer, Reason: "hung up on this host", Buried: buried})
+		n.step(Ending{Tunnel: closer, Reason: "hung up on this host", Buried: stopAcked})
 		n.links()
 		if got := n.steps(want-time.Second, nil); got != nil {
-			t.Errorf("buried %v: %v within %v", buried, got, want)
+			t.Errorf("stopAcked %v: %v within %v", stopAcked, got, want)
 		}
 		if got := n.steps(2*time.Second, nil); !slices.Equal(got, []Step{StepDial}) {
-			t.Errorf("buried %v: %v after %v", buried, got, want)
+			t.Errorf("stopAcked %v: %v after %v", stopAcked, got, want)
 		}
 	}
 }
 
-// A call whose pppd waits for LCP for ever is hung up, and another one made: xl2tpd
-// would refuse it before.
+// If pppd waits for LCP for ever, recovery hangs up the call and makes another one. Before the hang-up xl2tpd would
+// refuse to dial.
 func TestRecoveryOfAStuckCall(t *testing.T) {
 	n := established(t, redials, "")
 	n.step(Ending{Tunnel: closer, Reason: "closed by the peer"})
@@ -371,22 +366,21 @@ func TestRecoveryOfAStuckCall(t *testing.T) {
 	if got := n.steps(20*time.Second, nil); !slices.Contains(got, StepHangUp) || slices.Contains(got, StepDial) {
 		t.Errorf("%v, want it hung up", got)
 	}
-	ours := Ending{Tunnel: closer, Reason: "hung up on this host"}
-	ours.Tunnel.LocalID++
-	n.step(ours) // it is heard after the step has ended
+	own := Ending{Tunnel: closer, Reason: "hung up on this host"}
+	own.Tunnel.LocalID++
+	n.step(own) // it is heard after the step has ended
 	n.links()
 	if got := n.steps(40*time.Second, nil); !slices.Equal(got, []Step{StepDial}) {
 		t.Errorf("%v, want another call", got)
 	}
 }
 
-// A tunnel may stand though its call has ended, and xl2tpd never make another one in
-// it: once it has had its time to, the tunnel is hung up and dialled anew. If that
-// goes first, or the operator hangs up, there is no need.
+// A tunnel may stay after its call has ended, and xl2tpd may never make another call in it. After some time recovery
+// hangs up the tunnel and dials. It does not if the tunnel ends before, or the operator hangs up.
 func TestRecoveryOfAHalfClosedTunnel(t *testing.T) {
 	half := Ending{Tunnel: closer, Reason: "closed by xl2tpd: loss of carrier", Half: true}
 	hungUp := Ending{Tunnel: closer, Reason: "hung up on this host", Operator: true}
-	ours := Ending{Tunnel: closer, Reason: "hung up on this host"}
+	own := Ending{Tunnel: closer, Reason: "hung up on this host"}
 	n := established(t, redials, "")
 	n.step(half)
 	n.links()
@@ -395,9 +389,9 @@ func TestRecoveryOfAHalfClosedTunnel(t *testing.T) {
 	}
 	n.now = n.now.Add(2 * time.Second)
 	n.step(Tick{})
-	n.step(ours) // it is heard before the step has ended
+	n.step(own) // it is heard before the step has ended
 	if got := n.steps(5*time.Second, nil); !slices.Equal(got, []Step{StepHangUp, StepDial}) {
-		t.Errorf("%v", got)
+		t.Errorf("got %v, want %v", got, []Step{StepHangUp, StepDial})
 	}
 
 	for _, then := range []Ending{hungUp, {Tunnel: closer, Reason: "closed by the peer"}} {
@@ -407,33 +401,32 @@ func TestRecoveryOfAHalfClosedTunnel(t *testing.T) {
 		n.now = n.now.Add(5 * time.Second)
 		n.step(then)
 		if got := n.steps(55*time.Second, nil); slices.Contains(got, StepHangUp) || then.Operator && got != nil {
-			t.Errorf("%v after %q", got, then.Reason)
+			t.Errorf("got %v, want none after %q", got, then.Reason)
 		}
 	}
 
-	// Its peer has restarted, and lost more than that.
+	// The peer has restarted, and has lost the SA too.
 	n = established(t, redials, "")
 	n.step(half)
 	n.links()
 	n.now = n.now.Add(41 * time.Second)
 	n.step(Tick{})
-	n.step(ours)
+	n.step(own)
 	if got := n.steps(5*time.Second, ErrPeerDead); !slices.Equal(got, []Step{StepHangUp, StepRenew, StepDial}) {
-		t.Errorf("%v", got)
+		t.Errorf("got %v, want %v", got, []Step{StepHangUp, StepRenew, StepDial})
 	}
 
-	// Nobody redials: the first dial is in vain.
+	// xl2tpd does not redial: the first dial does not help.
 	n = established(t, oneLAC, "[lac default]\nrecover = full")
 	n.step(half)
 	n.links()
 	if got := n.steps(15*time.Second, nil); !slices.Equal(got, []Step{StepDial, StepHangUp, StepDial}) {
-		t.Errorf("%v", got)
+		t.Errorf("got %v, want %v", got, []Step{StepDial, StepHangUp, StepDial})
 	}
 }
 
-// The operator may hang up while there is no link: an attempt of xl2tpd's, or a tunnel
-// whose calls all fail. That is left down, until it has been up again. What recovery
-// hangs up itself is not.
+// The operator may hang up while there is no link: an attempt of xl2tpd, or a tunnel whose calls all fail. The LAC
+// stays down until it has been up again. A LAC that recovery hangs up does not.
 func TestRecoveryOfWhatWasHungUpBefore(t *testing.T) {
 	hungUp := Ending{Tunnel: closer, Reason: "hung up on this host", Operator: true}
 	full := "[lac default]\nrecover = full"
@@ -441,11 +434,11 @@ func TestRecoveryOfWhatWasHungUpBefore(t *testing.T) {
 	n.step(secured("1"))
 	n.links()
 	if got := n.steps(10*time.Second, nil); !slices.Equal(got, []Step{StepDial}) {
-		t.Fatalf("%v", got)
+		t.Fatalf("got %v, want %v", got, []Step{StepDial})
 	}
 	n.step(hungUp)
 	if got := n.steps(time.Hour, nil); got != nil {
-		t.Errorf("%v after the first attempt was hung up", got)
+		t.Errorf("got %v, want none after the first attempt was hung up", got)
 	}
 	n.links(link("ppp0", 5, true))
 	n.step(Ending{Tunnel: closer, Reason: "closed by the peer"})
@@ -464,11 +457,11 @@ func TestRecoveryOfWhatWasHungUpBefore(t *testing.T) {
 	n.step(other)
 	n.wantNotes("tunnel left down tunnel=lac office")
 	if got := n.steps(time.Hour, nil); got != nil {
-		t.Errorf("%v after a later attempt was hung up", got)
+		t.Errorf("got %v, want none after a later attempt was hung up", got)
 	}
 }
 
-// Once it is dialled by hand again, it is wanted again: also if that brings nothing.
+// If somebody dials it again, it is wanted again, even if that dial fails.
 func TestRecoveryOfWhatIsDialledAgain(t *testing.T) {
 	for _, conf := range []string{redials, oneLAC} {
 		n := established(t, conf, "[lac default]\nrecover = full")
@@ -488,7 +481,7 @@ func TestRecoveryOfWhatIsDialledAgain(t *testing.T) {
 	}
 }
 
-// A peer that dies by halves ends PPP first; what xl2tpd makes of that comes later.
+// A peer may end PPP first. The reason that xl2tpd gives then comes later.
 func TestRecoveryHearsLate(t *testing.T) {
 	n := newFixture(t, redials, "[global]\nrecover = auto")
 	s := n.xl2tpd(redials)
@@ -503,7 +496,7 @@ func TestRecoveryHearsLate(t *testing.T) {
 	}
 	n.step(Ending{Tunnel: closer, Reason: "closed by xl2tpd: loss of carrier", Half: true})
 	if got := n.steps(40*time.Second, nil); !slices.Equal(got, []Step{StepHangUp, StepDial}) {
-		t.Errorf("%v", got)
+		t.Errorf("got %v, want %v", got, []Step{StepHangUp, StepDial})
 	}
 }
 
@@ -513,12 +506,12 @@ func TestRecoveryLeavesTheUnknown(t *testing.T) {
 	n.step(secured("1"))
 	n.links(link("ppp0", 5, true))
 	if got := n.steps(10*time.Minute, nil); got != nil {
-		t.Errorf("%v", got)
+		t.Errorf("got %v, want none", got)
 	}
 }
 
-// LACs that share a pppoptfile can't be told apart once xl2tpd has gone, which its
-// links outlive for a moment. It is still known whose they were.
+// Links outlive their xl2tpd for a moment, and then LACs that share a pppoptfile can't be told apart. The core still
+// knows the LAC of each link.
 func TestRecoveryTellsLACsApart(t *testing.T) {
 	conf := redials + "[lac home]\nlns = 192.0.2.2\npppoptfile = /etc/ppp/options.l2tpd\nredial = yes\n"
 	n := newFixture(t, conf, "[global]\nrecover = auto")
@@ -547,7 +540,7 @@ func TestRecoveryTellsLACsApart(t *testing.T) {
 	}
 }
 
-// xl2tpd takes any address of a name: what it has dialled is looked for where it did.
+// xl2tpd dials any address of a name: recovery uses the address that it has dialled.
 func TestRecoveryOfOneOfSeveralAddresses(t *testing.T) {
 	n := newFixture(t, redials, "[global]\nrecover = auto")
 	s := n.xl2tpd(redials)
@@ -572,8 +565,8 @@ func TestRecoveryOfOneOfSeveralAddresses(t *testing.T) {
 	t.Error("nothing was dialled")
 }
 
-// It may also have two: then the tunnel's own SA is initiated first, and nothing is hung up
-// that lives.
+// There may also be SAs with two addresses. Then the tunnel's own SA is initiated first, and no tunnel that is alive is
+// hung up.
 func TestRecoveryAtAnLNSWithTwoAddresses(t *testing.T) {
 	for echo, want := range map[error][]Step{lost: {StepSecure, StepHangUp}, nil: {StepSecure}} {
 		n := named(t, []string{"192.0.2.9", "192.0.2.2"}, worksWith("192.0.2.2"), worksWith("192.0.2.9"))
@@ -591,7 +584,7 @@ func TestRecoveryAtAnLNSWithTwoAddresses(t *testing.T) {
 	}
 }
 
-// The SA that is renewed may be with another address than the tunnel: the LNS has moved.
+// The renewed SA may be with another address than the tunnel: the LNS has moved.
 func TestRecoveryOfAnLNSThatHasMoved(t *testing.T) {
 	n := named(t, []string{"192.0.2.9", "192.0.2.2"}, worksWith("192.0.2.2"))
 	var got []Step
@@ -605,12 +598,12 @@ func TestRecoveryOfAnLNSThatHasMoved(t *testing.T) {
 		return nil
 	})
 	if want := []Step{StepRenew, StepHangUp}; !slices.Equal(got, want) {
-		t.Errorf("%v, want %v", got, want)
+		t.Errorf("got %v, want %v", got, want)
 	}
 }
 
-// Its tunnel is then hung up at once, unless its peer has been heard since the SA was made: if that
-// is so, it is asked again after a while.
+// Its tunnel is then hung up without a pause, unless its peer was heard after the SA was made. In that case the peer is
+// asked again later.
 func TestAnLNSThatHasMovedIsHungUpAtOnce(t *testing.T) {
 	n := named(t, []string{"192.0.2.9", "192.0.2.2"}, worksWith("192.0.2.2"))
 	var renewed time.Time
@@ -634,7 +627,7 @@ func TestAnLNSThatHasMovedIsHungUpAtOnce(t *testing.T) {
 	}
 }
 
-// However often xl2tpd redials, and after however long, that is no negative time.
+// No number of redials and no redial timeout overflows to a negative time.
 func TestRedialling(t *testing.T) {
 	for _, tc := range []struct {
 		times int
@@ -653,9 +646,9 @@ func TestRedialling(t *testing.T) {
 	}
 }
 
-// Until each eye has had a look after a restart of ours, what is remembered of a LAC holds:
-// that it has no link, or no SA, is not known yet.
-func TestRecoveryWaitsForTheEyes(t *testing.T) {
+// After a restart, the restored state of a LAC counts until every watcher has reported. Until then nobody knows whether
+// it has a link or an SA.
+func TestRecoveryWaitsForTheWatchers(t *testing.T) {
 	n := established(t, redials, "")
 	n.step(Ending{Tunnel: closer, Reason: "Hello unanswered", Unanswered: true})
 	n.links()
@@ -677,8 +670,7 @@ func TestRecoveryWaitsForTheEyes(t *testing.T) {
 
 const byName = "[lac office]\nlns = vpn.example.net\npppoptfile = /etc/ppp/options.l2tpd\nredial = yes\nautodial = yes\n"
 
-// named has a tunnel up with the second address of a name, of which we know those, beside
-// such SAs.
+// named returns a fixture with a tunnel up to the second address of a name. The core knows the given addresses and SAs.
 func named(t *testing.T, known []string, sas ...vici.SA) *fixture {
 	n := newFixture(t, byName, "[global]\nrecover = auto")
 	s := n.xl2tpd(byName)
@@ -700,7 +692,7 @@ func worksWith(peer string) vici.SA {
 		Children: []vici.Child{{State: "INSTALLED", Mode: "TRANSPORT"}}}
 }
 
-// lives plays time with a tunnel whose echo requests are answered: there is nothing to mend.
+// lives plays time with a tunnel whose echo requests are answered: no step may be taken.
 func (n *fixture) lives(d time.Duration) {
 	n.t.Helper()
 	n.plays(d, probe.Result{RTT: time.Millisecond}, func(r Recover) error {
@@ -709,8 +701,8 @@ func (n *fixture) lives(d time.Duration) {
 	})
 }
 
-// A name that leads xl2tpd elsewhere than us makes no stranger of the tunnel.
-func TestRecoveryOfAnotherAddressThanOurs(t *testing.T) {
+// A tunnel still belongs to its LAC if a name resolves to another address for xl2tpd than for this service.
+func TestRecoveryOfAnotherAddress(t *testing.T) {
 	n := named(t, []string{"192.0.2.1"}, worksWith("192.0.2.2"))
 	if r := n.report()[0]; r.Name != "lac office" || r.Link == nil {
 		t.Errorf("%+v", r)
@@ -718,8 +710,7 @@ func TestRecoveryOfAnotherAddressThanOurs(t *testing.T) {
 	n.lives(20 * time.Minute)
 }
 
-// The SA of a tunnel is the one with the address that it leads to, whatever else the name
-// stands for.
+// The SA of a tunnel is the one with the address of its far end, even if the name has other addresses too.
 func TestRecoveryRenewsTheSAOfTheTunnel(t *testing.T) {
 	connecting := vici.SA{Name: "tokyo", UniqueID: "3", State: "CONNECTING", RemoteHost: netip.MustParseAddrPort("192.0.2.1:500")}
 	n := named(t, []string{"192.0.2.1", "192.0.2.2"}, connecting, worksWith("192.0.2.2"))
@@ -738,8 +729,7 @@ func TestRecoveryRenewsTheSAOfTheTunnel(t *testing.T) {
 	}
 }
 
-// While recovery still asks the peer of a tunnel that it is about to hang up, the operator hangs up.
-// The step then comes to nothing.
+// The operator hangs up while recovery still asks the peer before its own hang-up. The step then does nothing.
 func TestOperatorHangsUpInThatStep(t *testing.T) {
 	n := established(t, redials, "")
 	for n.lac("office").lastEnd == nil {
@@ -757,7 +747,7 @@ func TestOperatorHangsUpInThatStep(t *testing.T) {
 	}
 }
 
-// When we fail to hang up, it is the operator who has done so next.
+// If recovery fails to hang up, the next hang-up is the operator's.
 func TestRecoveryFailsToHangUp(t *testing.T) {
 	n := established(t, redials, "")
 	for hung := false; !hung; {
@@ -776,7 +766,7 @@ func TestRecoveryFailsToHangUp(t *testing.T) {
 	}
 }
 
-// Without charon nothing is dialled: it would be in the clear.
+// Without charon nothing is dialled: the call would be in the clear.
 func TestRecoveryWithoutCharon(t *testing.T) {
 	n := established(t, oneLAC, "[lac default]\nrecover = full")
 	n.step(TaskFailed{Task: WatcherVICI, Err: errors.New("no such socket")})
@@ -793,7 +783,7 @@ func TestRecoveryWithoutCharon(t *testing.T) {
 	}
 }
 
-// A link may carry IPv6 alone. That is no call that hangs.
+// A link may only carry IPv6. Then it is not a stuck call.
 func TestRecoveryOfIPv6Alone(t *testing.T) {
 	n := newFixture(t, redials, "[lac default]\nrecover = full")
 	n.step(secured("1"))
@@ -801,7 +791,7 @@ func TestRecoveryOfIPv6Alone(t *testing.T) {
 	l.Local, l.Peer, l.Raised = netip.Addr{}, netip.Addr{}, true
 	n.links(l)
 	if got := n.steps(30*time.Minute, nil); got != nil {
-		t.Errorf("%v", got)
+		t.Errorf("got %v, want none", got)
 	}
 	n.links()
 	if got := n.steps(10*time.Minute, nil); !slices.Contains(got, StepDial) {

@@ -15,7 +15,7 @@ import (
 	"xl2tpd-keepalive/probe"
 )
 
-// recent is how many round trips a tunnel remembers.
+// recent is how many round-trip times are kept for a tunnel.
 const recent = 20
 
 // echoes are a tunnel's echo requests since it came up.
@@ -45,15 +45,14 @@ func (e *echoes) report() status.Echoes {
 	return out
 }
 
-// A Detail is a tunnel as it is reported, and as it can be joined with what is
-// known of its control channel.
+// A Detail is the report of a tunnel, with what is needed to find its control connection.
 type Detail struct {
 	Tunnel
 	Report status.Tunnel
 }
 
-// Report is what is known of every tunnel, the LACs without one included, by
-// name, and what does not work.
+// Report returns the details of every tunnel and of LACs without one, sorted by name, and texts about what does not
+// work.
 func (core *Core) Report(now time.Time) (details []Detail, problems []string) {
 	up := map[string]bool{}
 	last := map[string]*end{} // of each section
@@ -96,14 +95,13 @@ func (core *Core) Report(now time.Time) (details []Detail, problems []string) {
 	return details, core.problems()
 }
 
-// ambiguousGroup are LACs that can't be told apart, and how many links they have together.
+// ambiguousGroup is a set of LACs that can't be told apart, and how many links they have together.
 type ambiguousGroup struct {
-	names []name // those that are to be kept up
+	names []name // of those that are watched
 	links int
 }
 
-// groupsDown reports LACs that can't be told apart if they have fewer links than they are: one of them
-// is down.
+// groupsDown returns a row for each group with fewer links than LACs: at least one of them is down.
 func (core *Core) groupsDown() (rows []status.Tunnel) {
 	for _, a := range core.ambiguousGroups() {
 		missing := len(a.names) - a.links
@@ -118,8 +116,7 @@ func (core *Core) groupsDown() (rows []status.Tunnel) {
 	return rows
 }
 
-// ambiguousGroups finds them by the links that may be any of theirs. One that has a link for sure is not among
-// them.
+// ambiguousGroups finds the groups by their ambiguous links. A LAC that certainly has a link is not in a group.
 func (core *Core) ambiguousGroups() map[string]*ambiguousGroup {
 	all := make(map[string]*ambiguousGroup)
 	for _, t := range core.tunnels {
@@ -129,7 +126,7 @@ func (core *Core) ambiguousGroups() map[string]*ambiguousGroup {
 		key := fmt.Sprint(t.identity.names)
 		if all[key] == nil {
 			all[key] = &ambiguousGroup{names: slices.DeleteFunc(slices.Clone(t.identity.names), func(n name) bool {
-				return n.kind != "lac" || !core.configured(n).Keepalive || len(core.tunnelIndex().claims(n).exact) > 0
+				return n.kind != "lac" || !core.configured(n).Keepalive || len(core.tunnelIndex().candidates(n).exact) > 0
 			})}
 		}
 		all[key].links++
@@ -137,7 +134,7 @@ func (core *Core) ambiguousGroups() map[string]*ambiguousGroup {
 	return all
 }
 
-// together names several LACs of one xl2tpd; of many only the first.
+// together returns one name for several LACs of an xl2tpd. It lists at most the first eight.
 func together(names []name) string {
 	const most = 8
 	var called []string
@@ -151,7 +148,7 @@ func together(names []name) string {
 	return text
 }
 
-// problems are what does not work.
+// problems returns texts about what does not work.
 func (core *Core) problems() []string {
 	var all []string
 	for _, name := range slices.Sorted(maps.Keys(core.failing)) {
@@ -163,7 +160,7 @@ func (core *Core) problems() []string {
 	return all
 }
 
-// failure says what does not work.
+// failure returns the text about a failing task.
 func failure(task string, err error) string {
 	switch {
 	case task == WatcherVICI:
@@ -174,6 +171,7 @@ func failure(task string, err error) string {
 	return task + ": " + err.Error()
 }
 
+// report returns the report of a tunnel.
 func (core *Core) report(t *tunnel, now time.Time) status.Tunnel {
 	r := status.Tunnel{
 		Name: t.identity.section(), Instance: core.topology.displayName(t.identity), Peer: t.identity.outer, State: t.state.String(), Since: t.since, Doing: t.doing(now),
@@ -197,7 +195,7 @@ func (s sa) report() *status.SA {
 	return &status.SA{Name: s.Name, State: s.State, Since: s.Since, NAT: s.NAT, Child: s.Child, Encap: s.Encap}
 }
 
-// doing says what is done for a tunnel.
+// doing returns what the service does for a tunnel.
 func (t *tunnel) doing(now time.Time) string {
 	switch {
 	case t.state == Down:
@@ -215,7 +213,7 @@ func (t *tunnel) doing(now time.Time) string {
 	return fmt.Sprintf("echo request in %v unless data comes", max(t.echoAt().Sub(now), 0).Round(time.Second))
 }
 
-// reportAbsent reports a LAC that has no link; last is how its latest tunnel ended.
+// reportAbsent returns the report of a LAC without a link. last is how its latest tunnel ended; nil: not known.
 func (core *Core) reportAbsent(in *instance, s *xl2tpd.Section, last *end, now time.Time) status.Tunnel {
 	r := status.Tunnel{Name: in.name(s).String(), Instance: core.topology.displayNames[in.id], State: Down.String()}
 	if len(s.LNSIPs) > 0 {
@@ -246,20 +244,20 @@ func (core *Core) reportAbsent(in *instance, s *xl2tpd.Section, last *end, now t
 	return r
 }
 
-// GuardName is how keepalive.conf calls a setting of the Hello guard.
+// GuardName returns a setting of the Hello guard as keepalive.conf spells it.
 func GuardName(g config.Guard) string {
 	return [...]string{config.GuardOff: "off", config.GuardAuto: "auto", config.GuardOn: "on"}[g]
 }
 
-// Report asks the brain for its report; ok is false if ctx ends first.
+// Report is Core.Report, for other goroutines. ok is false if ctx ends first.
 func (l *Loop) Report(ctx context.Context) (details []Detail, problems []string, ok bool) {
 	type report struct {
 		details  []Detail
 		problems []string
 	}
-	answer := make(chan report, 1) // ours alone, should we be gone by then
-	if !l.ask(ctx, func(b *Core) {
-		details, problems := b.Report(time.Now())
+	answer := make(chan report, 1) // buffered: nobody receives if ctx has ended
+	if !l.ask(ctx, func(core *Core) {
+		details, problems := core.Report(time.Now())
 		answer <- report{details, problems}
 	}) {
 		return nil, nil, false

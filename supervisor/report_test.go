@@ -34,8 +34,7 @@ func (n *fixture) report() []status.Tunnel {
 
 var closer = ControlConnection{Local: netip.MustParseAddrPort("192.0.2.100:1701"), Peer: netip.MustParseAddrPort("192.0.2.1:1701"), LocalID: 7}
 
-// Why a tunnel ended is what was heard of it, before or just after; else what
-// else has happened.
+// The reason of an end is what was reported before it or just after it. Otherwise it is what else has happened.
 func TestWhyItEnded(t *testing.T) {
 	other := closer
 	other.Peer = netip.MustParseAddrPort("192.0.2.77:1701")
@@ -81,7 +80,7 @@ func TestWhyItEnded(t *testing.T) {
 	}
 }
 
-// A report has the links there are and the LACs without one, by name.
+// A report has all links and the LACs without one, by name.
 func TestReport(t *testing.T) {
 	n := newFixture(t, oneLAC+"[lac osaka]\nlns = 192.0.2.2\nredial = yes\n[lac nara]\nlns = 192.0.2.3\n[lac kobe]\nlns = 192.0.2.4\n", "[lac nara]\nkeepalive = no\n")
 	n.up()
@@ -111,7 +110,7 @@ func TestReport(t *testing.T) {
 	}
 }
 
-// A link that was up before us came up when its pppd was started, and then when we see it.
+// A link that was up before this service started came up when its pppd was started. Later it comes up when it is seen.
 func TestUpBeforeUs(t *testing.T) {
 	n := newFixture(t, oneLAC, "")
 	old := link("ppp0", 5, true)
@@ -148,10 +147,10 @@ func TestEchoes(t *testing.T) {
 	}
 }
 
-// Callers from ever new addresses do not fill the memory.
+// Callers with always new addresses do not fill the memory.
 func TestClosesAreBounded(t *testing.T) {
 	n := newFixture(t, "[lns default]\nip range = 10.0.0.1-10.0.255.254\npppoptfile = /etc/ppp/options.l2tpd\n", "")
-	for i := range maxCloses + 10 {
+	for i := range maxEnds + 10 {
 		l := link("ppp0", 5+i, true)
 		l.OuterPeer = netip.AddrFrom4([4]byte{192, 0, byte(i >> 8), byte(i)})
 		n.now = n.now.Add(time.Second)
@@ -159,7 +158,7 @@ func TestClosesAreBounded(t *testing.T) {
 		n.links()
 		n.step(Ending{Tunnel: closer})
 	}
-	if len(n.b.ends.last) != maxCloses || len(n.b.ends.reasons) > 100 {
+	if len(n.b.ends.last) != maxEnds || len(n.b.ends.reasons) > 100 {
 		t.Errorf("%d closes, %d endings", len(n.b.ends.last), len(n.b.ends.reasons))
 	}
 }

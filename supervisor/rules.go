@@ -2,16 +2,15 @@ package supervisor
 
 import "time"
 
-// ruleInput is what a rule looks at: how far a LAC's recovery has come, and how it is about the LAC.
+// ruleInput is what a rule looks at: the progress of a LAC's recovery, and the LAC's situation.
 type ruleInput struct {
-	l      *progress
+	p      *progress
 	s      situation
 	jitter float64 // in [0, 1)
 	now    time.Time
 }
 
-// rule is a step of recovery and when it is the right one. Of the rules the first one that holds
-// decides.
+// rule is a step of recovery and the condition for it. The first rule that holds decides.
 type rule struct {
 	name  string // in the log
 	holds func(*ruleInput) bool
@@ -21,16 +20,15 @@ type rule struct {
 	why   string
 }
 
-// rules are the escalation policy: which step is taken once one is due. The order is: what may
-// have been hung up, tunnels with a link, what is in the way of a dial, the IKE SA, xl2tpd's own
-// dials, and dials that recovery asks for.
-// docs/recovery.md has the same table.
+// rules are the escalation policy: which step is taken once one is due. First come LACs that may have been hung up,
+// tunnels with a link, and what prevents a dial. Then come the IKE SA, xl2tpd's own dials, and dials that recovery asks
+// for. docs/recovery.md has the same table.
 var rules = []rule{
 	{name: "perhaps hung up, and no SA", holds: (*ruleInput).mayBeHungUpWithoutSA, step: StepSecure,
 		why: "Of several LACs nobody knows which was hung up. xl2tpd may redial it, and needs the SA."},
 	{name: "perhaps hung up, and an old SA", holds: (*ruleInput).mayBeHungUpWithOldSA, step: StepRenew,
 		why: "The same, and the peer may have forgotten the SA. Unless xl2tpd dials, a new one is made less and less often."},
-	{name: "perhaps hung up, and the SA has to stay", holds: (*ruleInput).unclearOverKept, step: StepSecure,
+	{name: "perhaps hung up, and the SA has to stay", holds: (*ruleInput).mayBeHungUpAndSAInUse, step: StepSecure,
 		why: "The same. If the peer has forgotten the SA, charon finds that out in its own negotiation."},
 	{name: "perhaps hung up", holds: (*ruleInput).mayBeHungUp, step: StepNone, until: (*ruleInput).afterMaxPause, notes: (*progress).countAsDial,
 		why: "What an operator has hung up stays down, so it is neither dialled nor hung up: that is left to xl2tpd."},
@@ -42,11 +40,11 @@ var rules = []rule{
 		why: "The new SA is with another address of the LNS: it is of no use to this tunnel."},
 	{name: "up without its SA", holds: (*ruleInput).upWithoutSA, step: StepSecure,
 		why: "The tunnel would go on in the clear, or die."},
-	{name: "up without its SA, IPsec not ours", holds: (*ruleInput).upWithoutForeignSA, step: StepNone, until: (*ruleInput).afterLasting,
+	{name: "up without its SA, and IPsec is left alone", holds: (*ruleInput).upWithoutForeignSA, step: StepNone, until: (*ruleInput).afterStable,
 		why: "A new call would not bring the SA back."},
 	{name: "silent", holds: (*ruleInput).silentAndRenewable, step: StepRenew,
 		why: "The peer may have lost the SA; a new one saves the tunnel."},
-	{name: "silent, and the SA has to stay", holds: (*ruleInput).linked, step: StepNone, until: (*ruleInput).untilOverdue,
+	{name: "silent, and nothing to renew", holds: (*ruleInput).linked, step: StepNone, until: (*ruleInput).untilOverdue,
 		why: "xl2tpd's next Hello finds out whether the peer is dead."},
 	{name: "a call without link", holds: (*ruleInput).stuckCall, step: StepHangUp,
 		why: "xl2tpd dials no other call while this one waits for PPP."},
@@ -71,7 +69,7 @@ var rules = []rule{
 		why: "The same, if no other tunnel shows that the SA works."},
 	{name: "xl2tpd redials", holds: (*ruleInput).xl2tpdRedials, step: StepNone, until: (*ruleInput).untilXl2tpdGivesUp, notes: (*progress).askForConnectionAgain,
 		why: "Made to dial meanwhile, xl2tpd would call twice."},
-	{name: "the last tunnel still closes", holds: (*ruleInput).closing, step: StepNone, until: (*ruleInput).untilFree,
+	{name: "the last tunnel still closes", holds: (*ruleInput).closing, step: StepNone, until: (*ruleInput).untilClosed,
 		why: "xl2tpd would dial inside the tunnel that it closes."},
 	{name: "hung up while xl2tpd may redial", holds: (*ruleInput).redialPlanned, step: StepNone, until: (*ruleInput).untilPlanned,
 		why: "What was hung up may have been another LAC's, or gone already. xl2tpd keeps to its next redial, and would call twice."},
@@ -85,7 +83,7 @@ var rules = []rule{
 		why: "Nothing is in the way, and xl2tpd does not redial."},
 }
 
-// does is what a rule with that step does.
+// does returns what a rule with that step does, for the log and docs/recovery.md.
 func does(s Step) string {
 	if s == StepNone {
 		return "wait"
@@ -93,8 +91,7 @@ func does(s Step) string {
 	return s.String()
 }
 
-// pauseRule is a time of the next step and when it is the right one. Of the pauses the first one
-// that holds decides.
+// pauseRule is a time of the next step and the condition for it. The first pause that holds decides.
 type pauseRule struct {
 	name  string
 	holds func(*ruleInput) bool
@@ -105,217 +102,220 @@ type pauseRule struct {
 // pauses say when the next step is due. docs/recovery.md has the same table.
 var pauses = []pauseRule{
 	{"a new SA", (*ruleInput).readyToDial, (*ruleInput).untilNow,
-		"None: the way is free for a dial."},
+		"Now: nothing is in the way of a dial."},
 	{"in the way of a dial", (*ruleInput).blocked, (*ruleInput).untilNow,
-		"None: neither a call without link nor a tunnel without call mends itself."},
-	{"hung up, and the peer was dead", (*ruleInput).hungUpDead, (*ruleInput).untilFree,
+		"Now: a call without link, or a tunnel without call, does not recover by itself."},
+	{"hung up, and the peer was dead", (*ruleInput).hungUpDead, (*ruleInput).untilClosed,
 		"Until xl2tpd has finished with the tunnel: up to 33 s, or 1 s if the Hello guard acknowledged the StopCCN."},
 	{"the LNS has moved", (*ruleInput).justMovedAway, (*ruleInput).untilNow,
-		"None: the new SA can't help this tunnel, and its peer is asked once more before it is hung up."},
+		"Now: the new SA can't help this tunnel. Its peer is asked once more before the tunnel is hung up."},
 	{"dialled without SA", (*ruleInput).dialsWithoutSA, (*ruleInput).untilGraceOrNext,
 		"3 s, or 10 s while charon negotiates: the attempt fails, or is in the clear."},
 	{"after a step", (*ruleInput).stepped, (*ruleInput).untilNext,
 		"As long as the step may take to help; after failures, ever longer."},
 	{"a silent link", (*ruleInput).linkedWithSA, (*ruleInput).untilNow,
-		"None: the peer has been asked already, or has been silent for long."},
+		"Now: the peer has been asked already, or has been silent for long."},
 	{"xl2tpd redials", (*ruleInput).redialsFirst, (*ruleInput).afterFirstRedial,
 		"`redial timeout` and 35 s: xl2tpd tries first."},
 	{"the tunnel has just ended", (*ruleInput).always, (*ruleInput).untilGrace,
 		"3 s, or 10 s while charon negotiates: charon may try by itself, and the reason may come late."},
 }
 
-// decide takes the step of the first rule that holds.
-func (l *progress) decide(s situation, jitter float64, now time.Time) (Step, time.Time) {
-	m := &ruleInput{l, s, jitter, now}
+// decide returns the step of the first rule that holds, and when to look again if that step is StepNone.
+func (p *progress) decide(s situation, jitter float64, now time.Time) (Step, time.Time) {
+	in := &ruleInput{p, s, jitter, now}
 	r := rules[len(rules)-1]
 	for _, one := range rules {
-		if one.holds(m) {
+		if one.holds(in) {
 			r = one
 			break
 		}
 	}
-	l.rule = r.name
+	p.rule = r.name
 	at := now
 	if r.until != nil {
-		at = r.until(m)
+		at = r.until(in)
 	}
 	if r.notes != nil {
-		r.notes(l)
+		r.notes(p)
 	}
 	return r.step, at
 }
 
-// dueAt is the time of the next step.
-func (l *progress) dueAt(s situation, now time.Time) time.Time {
-	m := &ruleInput{l: l, s: s, now: now}
-	for _, p := range pauses {
-		if p.holds(m) {
-			l.pause = p.name
-			return p.until(m)
+// dueAt returns when the next step is due, as the first pause that holds says.
+func (p *progress) dueAt(s situation, now time.Time) time.Time {
+	in := &ruleInput{p: p, s: s, now: now}
+	for _, one := range pauses {
+		if one.holds(in) {
+			p.pause = one.name
+			return one.until(in)
 		}
 	}
 	return now
 }
 
 // ipsec reports whether there may be an SA that recovery can bring back.
-func (m *ruleInput) ipsec() bool { return m.s.goal == goalFull && !m.l.noConnection }
+func (in *ruleInput) ipsec() bool { return in.s.goal == goalFull && !in.p.noConnection }
 
 // renews reports whether recovery may end the IKE SA.
-func (m *ruleInput) renews() bool { return m.ipsec() && !m.s.saInUse }
+func (in *ruleInput) renews() bool { return in.ipsec() && !in.s.saInUse }
 
-func (m *ruleInput) always() bool { return true }
+func (in *ruleInput) always() bool { return true }
 
-// redialled reports whether the tunnel is up, or xl2tpd may redial it.
-func (m *ruleInput) redialled() bool { return m.s.up || m.s.redial > 0 }
+// redialled reports whether the tunnel has a link, or xl2tpd may redial it.
+func (in *ruleInput) redialled() bool { return in.s.up || in.s.redial > 0 }
 
-func (m *ruleInput) mayBeHungUp() bool { return m.s.mayBeHungUp }
+func (in *ruleInput) mayBeHungUp() bool { return in.s.mayBeHungUp }
 
-func (m *ruleInput) mayBeHungUpWithoutSA() bool {
-	return m.s.mayBeHungUp && m.unsecured() && m.redialled()
+func (in *ruleInput) mayBeHungUpWithoutSA() bool {
+	return in.s.mayBeHungUp && in.unsecured() && in.redialled()
 }
 
-func (m *ruleInput) mayBeHungUpWithOldSA() bool {
-	return m.s.mayBeHungUp && m.renews() && m.redialled() && m.unclearFor()
+func (in *ruleInput) mayBeHungUpWithOldSA() bool {
+	return in.s.mayBeHungUp && in.renews() && in.redialled() && in.saTrialOver()
 }
 
-// unclearOverKept reports whether an SA that has to stay is to be tried.
-func (m *ruleInput) unclearOverKept() bool {
-	return m.s.mayBeHungUp && m.saInUseAndUnproven() && m.redialled() && m.unclearFor()
+// mayBeHungUpAndSAInUse reports whether charon should try an SA that must stay.
+func (in *ruleInput) mayBeHungUpAndSAInUse() bool {
+	return in.s.mayBeHungUp && in.saInUseAndUnproven() && in.redialled() && in.saTrialOver()
 }
 
-// unclearFor reports whether the latest new SA has had its time.
-func (m *ruleInput) unclearFor() bool {
-	return !m.l.saRenewed || m.now.Sub(m.l.doneAt) >= m.unclearPause()
+// saTrialOver reports whether the time in which the latest new SA may help is over.
+func (in *ruleInput) saTrialOver() bool {
+	return !in.p.saRenewed || in.now.Sub(in.p.doneAt) >= in.saTrialTime()
 }
 
-// unclearPause is how long a new SA has its time. If nobody asks for a tunnel, each pause is as long as all before together.
-func (m *ruleInput) unclearPause() time.Duration {
-	if m.s.asked.After(m.l.doneAt) {
+// saTrialTime returns the time in which a new SA may help. If xl2tpd asks for no tunnel, it is as long as the trouble
+// had lasted when the SA was made. So it doubles with each new SA.
+func (in *ruleInput) saTrialTime() time.Duration {
+	if in.s.asked.After(in.p.doneAt) {
 		return maxPause
 	}
-	return max(maxPause, m.l.doneAt.Sub(m.l.since))
+	return max(maxPause, in.p.doneAt.Sub(in.p.since))
 }
 
-func (m *ruleInput) linked() bool { return m.s.up }
+func (in *ruleInput) linked() bool { return in.s.up }
 
-func (m *ruleInput) overdue() bool { return m.s.up && m.s.quiet >= stuckAfter }
+func (in *ruleInput) overdue() bool { return in.s.up && in.s.quiet >= stuckAfter }
 
-func (m *ruleInput) deadAndNotRenewable() bool {
-	return m.s.silent() && m.l.peerSilent && (!m.renews() || m.l.renewed())
+func (in *ruleInput) deadAndNotRenewable() bool {
+	return in.s.silent() && in.p.peerSilent && (!in.renews() || in.p.renewed())
 }
 
-func (m *ruleInput) movedAway() bool { return m.s.moved && m.ipsec() && m.l.saRenewed && m.s.quiet > 0 }
-
-// justMovedAway reports the same right after the SA was made.
-func (m *ruleInput) justMovedAway() bool { return m.movedAway() && m.l.settling }
-
-func (m *ruleInput) upWithoutSA() bool { return m.s.withoutSA && m.ipsec() }
-
-func (m *ruleInput) upWithoutForeignSA() bool { return m.s.withoutSA && m.s.quiet < deadAfter }
-
-func (m *ruleInput) silentAndRenewable() bool { return m.s.up && m.renews() }
-
-func (m *ruleInput) stuckCall() bool { return m.s.stuck }
-
-func (m *ruleInput) unsecured() bool { return m.ipsec() && !m.s.secured }
-
-// halfClosed reports whether the tunnel stands without a call, and nothing else is wrong.
-func (m *ruleInput) halfClosed() bool {
-	return m.s.half && (m.s.secured || m.l.noConnection || m.s.goal == goalRedial)
+func (in *ruleInput) movedAway() bool {
+	return in.s.moved && in.ipsec() && in.p.saRenewed && in.s.quiet > 0
 }
 
-func (m *ruleInput) lostWithOldSA() bool { return m.renews() && m.s.lost && !m.l.saRenewed }
+// justMovedAway is movedAway right after the SA was made.
+func (in *ruleInput) justMovedAway() bool { return in.movedAway() && in.p.settling }
 
-func (m *ruleInput) dialUnanswered() bool {
-	return m.renews() && m.l.last == StepDial && m.l.dials%3 == 1
+func (in *ruleInput) upWithoutSA() bool { return in.s.withoutSA && in.ipsec() }
+
+func (in *ruleInput) upWithoutForeignSA() bool { return in.s.withoutSA && in.s.quiet < deadAfter }
+
+func (in *ruleInput) silentAndRenewable() bool { return in.s.up && in.renews() }
+
+func (in *ruleInput) stuckCall() bool { return in.s.stuck }
+
+func (in *ruleInput) unsecured() bool { return in.ipsec() && !in.s.secured }
+
+// halfClosed reports whether the tunnel has no call, and its SA is not what prevents one.
+func (in *ruleInput) halfClosed() bool {
+	return in.s.half && (in.s.secured || in.p.noConnection || in.s.goal == goalRedial)
 }
 
-// saInUseAndUnproven reports whether the SA has to stay, though nothing shows that it works.
-func (m *ruleInput) saInUseAndUnproven() bool { return m.ipsec() && m.s.saInUse && !m.s.saWorks }
+func (in *ruleInput) lostWithOldSA() bool { return in.renews() && in.s.lost && !in.p.saRenewed }
 
-func (m *ruleInput) dialUnansweredAndSAInUse() bool {
-	return m.saInUseAndUnproven() && m.l.last == StepDial && m.l.dials%3 == 1
+func (in *ruleInput) dialUnanswered() bool {
+	return in.renews() && in.p.last == StepDial && in.p.dials%3 == 1
 }
 
-func (m *ruleInput) xl2tpdRedialsAndSAInUse() bool {
-	return m.xl2tpdRedials() && m.saInUseAndUnproven()
+// saInUseAndUnproven reports whether the SA must stay, although nothing shows that it works.
+func (in *ruleInput) saInUseAndUnproven() bool { return in.ipsec() && in.s.saInUse && !in.s.saWorks }
+
+func (in *ruleInput) dialUnansweredAndSAInUse() bool {
+	return in.saInUseAndUnproven() && in.p.last == StepDial && in.p.dials%3 == 1
 }
 
-// xl2tpdRedials reports whether dialling is xl2tpd's own business.
-func (m *ruleInput) xl2tpdRedials() bool { return m.now.Before(m.l.since.Add(m.s.owner)) }
-
-func (m *ruleInput) readyToDial() bool { return m.l.readyToDial(m.s) }
-
-func (m *ruleInput) readyForXl2tpd() bool { return m.xl2tpdRedials() && m.readyToDial() }
-
-func (m *ruleInput) readyForOneOfSeveral() bool { return m.readyForXl2tpd() && m.s.sharesLNS }
-
-func (m *ruleInput) xl2tpdRedialsAndRenewable() bool { return m.xl2tpdRedials() && m.renews() }
-
-func (m *ruleInput) closing() bool { return m.now.Before(m.s.closedAt) }
-
-func (m *ruleInput) redialPlanned() bool { return m.now.Before(m.s.planned) }
-
-func (m *ruleInput) calling() bool { return m.now.Before(m.s.calling) }
-
-func (m *ruleInput) trying() bool { return m.s.trying }
-
-func (m *ruleInput) tryingOneOfSeveral() bool { return m.s.trying && m.s.sharesLNS }
-
-func (m *ruleInput) blocked() bool {
-	return (m.s.stuck || m.halfClosed()) && m.l.last != StepHangUp && m.l.err == nil
+func (in *ruleInput) xl2tpdRedialsAndSAInUse() bool {
+	return in.xl2tpdRedials() && in.saInUseAndUnproven()
 }
 
-func (m *ruleInput) hungUpDead() bool {
-	return m.l.last == StepHangUp && m.l.err == nil && !m.s.up && !m.s.stuck && m.s.lost
+// xl2tpdRedials reports whether xl2tpd still redials by itself.
+func (in *ruleInput) xl2tpdRedials() bool { return in.now.Before(in.p.since.Add(in.s.owner)) }
+
+func (in *ruleInput) readyToDial() bool { return in.p.readyToDial(in.s) }
+
+func (in *ruleInput) readyForXl2tpd() bool { return in.xl2tpdRedials() && in.readyToDial() }
+
+func (in *ruleInput) readyForOneOfSeveral() bool { return in.readyForXl2tpd() && in.s.sharesLNS }
+
+func (in *ruleInput) xl2tpdRedialsAndRenewable() bool { return in.xl2tpdRedials() && in.renews() }
+
+func (in *ruleInput) closing() bool { return in.now.Before(in.s.closedAt) }
+
+func (in *ruleInput) redialPlanned() bool { return in.now.Before(in.s.planned) }
+
+func (in *ruleInput) calling() bool { return in.now.Before(in.s.calling) }
+
+func (in *ruleInput) trying() bool { return in.s.trying }
+
+func (in *ruleInput) tryingOneOfSeveral() bool { return in.s.trying && in.s.sharesLNS }
+
+func (in *ruleInput) blocked() bool {
+	return (in.s.stuck || in.halfClosed()) && in.p.last != StepHangUp && in.p.err == nil
 }
 
-func (m *ruleInput) dialsWithoutSA() bool {
-	return m.s.trying && m.l.last == StepDial && m.l.err == nil && m.unsecured()
+func (in *ruleInput) hungUpDead() bool {
+	return in.p.last == StepHangUp && in.p.err == nil && !in.s.up && !in.s.stuck && in.s.lost
 }
 
-func (m *ruleInput) stepped() bool { return !m.l.next.IsZero() }
-
-func (m *ruleInput) linkedWithSA() bool { return m.s.up && !m.s.withoutSA }
-
-func (m *ruleInput) redialsFirst() bool {
-	return m.s.owner > 0 && !m.s.lost && (m.s.secured || m.l.noConnection || m.s.goal == goalRedial)
+func (in *ruleInput) dialsWithoutSA() bool {
+	return in.s.trying && in.p.last == StepDial && in.p.err == nil && in.unsecured()
 }
 
-func (m *ruleInput) afterLasting() time.Time { return m.now.Add(stableAfter) }
+func (in *ruleInput) stepped() bool { return !in.p.next.IsZero() }
 
-func (m *ruleInput) afterMaxPause() time.Time { return m.now.Add(maxPause) }
+func (in *ruleInput) linkedWithSA() bool { return in.s.up && !in.s.withoutSA }
 
-func (m *ruleInput) untilOverdue() time.Time { return m.now.Add(stuckAfter - m.s.quiet) }
-
-func (m *ruleInput) afterXl2tpdsAttempt() time.Time {
-	return m.now.Add(max(m.s.redial+answerTime, pause(m.l.failed+1, m.jitter)))
+func (in *ruleInput) redialsFirst() bool {
+	return in.s.owner > 0 && !in.s.lost && (in.s.secured || in.p.noConnection || in.s.goal == goalRedial)
 }
 
-func (m *ruleInput) untilXl2tpdGivesUp() time.Time {
-	return earlier(earlier(m.l.since.Add(m.s.owner), m.now.Add(maxPause)), m.s.redialDue)
+func (in *ruleInput) afterStable() time.Time { return in.now.Add(stableAfter) }
+
+func (in *ruleInput) afterMaxPause() time.Time { return in.now.Add(maxPause) }
+
+func (in *ruleInput) untilOverdue() time.Time { return in.now.Add(stuckAfter - in.s.quiet) }
+
+func (in *ruleInput) afterXl2tpdsAttempt() time.Time {
+	return in.now.Add(max(in.s.redial+answerTime, pause(in.p.failed+1, in.jitter)))
 }
 
-func (m *ruleInput) untilCalled() time.Time { return m.s.calling }
+func (in *ruleInput) untilXl2tpdGivesUp() time.Time {
+	return earlier(earlier(in.p.since.Add(in.s.owner), in.now.Add(maxPause)), in.s.redialDue)
+}
 
-func (m *ruleInput) untilTried() time.Time { return m.s.tried }
+func (in *ruleInput) untilCalled() time.Time { return in.s.calling }
 
-func (m *ruleInput) untilFree() time.Time { return m.s.closedAt }
+func (in *ruleInput) untilTried() time.Time { return in.s.tried }
 
-func (m *ruleInput) untilPlanned() time.Time { return m.s.planned }
+func (in *ruleInput) untilClosed() time.Time { return in.s.closedAt }
 
-func (m *ruleInput) untilNow() time.Time { return m.l.since }
+func (in *ruleInput) untilPlanned() time.Time { return in.s.planned }
 
-func (m *ruleInput) untilNext() time.Time { return m.l.next }
+func (in *ruleInput) untilNow() time.Time { return in.p.since }
 
-func (m *ruleInput) untilGrace() time.Time { return m.l.since.Add(m.s.grace()) }
+func (in *ruleInput) untilNext() time.Time { return in.p.next }
 
-func (m *ruleInput) untilGraceOrNext() time.Time { return earlier(m.untilGrace(), m.l.next) }
+func (in *ruleInput) untilGrace() time.Time { return in.p.since.Add(in.s.grace()) }
 
-func (m *ruleInput) afterFirstRedial() time.Time { return m.l.since.Add(m.s.redial + answerTime) }
+func (in *ruleInput) untilGraceOrNext() time.Time { return earlier(in.untilGrace(), in.p.next) }
 
-// countAsDial has xl2tpd's own next attempt count as the latest dial.
-func (l *progress) countAsDial() { l.last = StepDial }
+func (in *ruleInput) afterFirstRedial() time.Time { return in.p.since.Add(in.s.redial + answerTime) }
 
-// askForConnectionAgain has charon be asked again whether it has a connection.
-func (l *progress) askForConnectionAgain() { l.noConnection = false }
+// countAsDial makes xl2tpd's own next attempt count as the latest dial.
+func (p *progress) countAsDial() { p.last = StepDial }
+
+// askForConnectionAgain makes the next step ask charon again whether it has a connection for the LNS.
+func (p *progress) askForConnectionAgain() { p.noConnection = false }

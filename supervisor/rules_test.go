@@ -31,9 +31,9 @@ func TestEachRule(t *testing.T) {
 			s.up, s.quiet, s.withoutSA, s.moved, l.saRenewed = true, time.Second, true, true, true
 		}},
 		{"up without its SA", func(l *progress, s *situation) { s.up, s.withoutSA, s.secured = true, true, false }},
-		{"up without its SA, IPsec not ours", func(l *progress, s *situation) { s.up, s.withoutSA, s.secured, s.goal = true, true, false, goalRedial }},
+		{"up without its SA, and IPsec is left alone", func(l *progress, s *situation) { s.up, s.withoutSA, s.secured, s.goal = true, true, false, goalRedial }},
 		{"silent", func(l *progress, s *situation) { s.up, s.quiet = true, deadAfter }},
-		{"silent, and the SA has to stay", func(l *progress, s *situation) { s.up, s.quiet, s.saInUse = true, deadAfter, true }},
+		{"silent, and nothing to renew", func(l *progress, s *situation) { s.up, s.quiet, s.saInUse = true, deadAfter, true }},
 		{"a call without link", func(l *progress, s *situation) { s.stuck, s.secured = true, false }},
 		{"no SA", func(l *progress, s *situation) { s.secured, s.half = false, true }},
 		{"a tunnel without call", func(l *progress, s *situation) { s.half = true }},
@@ -71,7 +71,7 @@ func TestEachRule(t *testing.T) {
 	}
 }
 
-// So does each pause.
+// Each pause decides in a case of its own.
 func TestEachPause(t *testing.T) {
 	next, free := origin0.Add(time.Minute), origin0.Add(closingTime)
 	covered := map[string]bool{}

@@ -23,16 +23,16 @@ import (
 )
 
 var (
-	tunnels = flag.Int("tunnels", 1000, "of TestCrowd")
-	minutes = flag.Int("minutes", 1, "of TestCrowd")
+	tunnels = flag.Int("tunnels", 1000, "of TestFleet")
+	minutes = flag.Int("minutes", 1, "of TestFleet")
 )
 
-// A host with many tunnels, on a clock that skips idle time: each gets its echo
-// requests, at once and then every 10 s, spread over them. The rest is told for make bench.
-func TestCrowd(t *testing.T) {
+// On a host with many tunnels, each gets an echo request when it comes up and then every 10 s. The requests are spread
+// over that time. The clock skips idle time. The log is for make bench.
+func TestFleet(t *testing.T) {
 	lasts := time.Duration(*minutes) * time.Minute
 	before := cpuTime(t)
-	sent, heap := fates(t, *tunnels, lasts, func(time.Duration) bool { return true })
+	sent, heap := playFleet(t, *tunnels, lasts, func(time.Duration) bool { return true })
 	used := cpuTime(t) - before
 	var first time.Duration
 	var all []time.Duration
@@ -54,11 +54,11 @@ func TestCrowd(t *testing.T) {
 		*tunnels, lasts, 100*used.Seconds()/lasts.Seconds(), heap, first, mean, most)
 }
 
-// No far end answers when we start, as when the line is cut. They are asked at
-// different moments soon.
-func TestSilentCrowd(t *testing.T) {
+// When the service starts, no far end answers, because the line is cut. Soon the far ends are asked at different
+// moments.
+func TestSilentFleet(t *testing.T) {
 	const spread, end = time.Minute, 3 * time.Minute
-	sent, _ := fates(t, 200, end, func(time.Duration) bool { return false })
+	sent, _ := playFleet(t, 200, end, func(time.Duration) bool { return false })
 	var all []time.Duration
 	for _, at := range sent {
 		all = append(all, at...)
@@ -68,9 +68,9 @@ func TestSilentCrowd(t *testing.T) {
 	}
 }
 
-// Half of many LNSs are gone for long. A tunnel that is lost meanwhile does not wait until
-// all of those have been tried, and of those that come back none waits for the others.
-func TestLostCrowd(t *testing.T) {
+// Half of many LNSs are away for long. A tunnel that is lost meanwhile does not wait until all of them were tried. An
+// LNS that comes back does not wait for the others.
+func TestOneLostAmongMany(t *testing.T) {
 	const (
 		n     = 1000
 		other = "Branch999"
@@ -85,7 +85,7 @@ func TestLostCrowd(t *testing.T) {
 		fmt.Sscanf(lac, "Branch%d", &i)
 		return i < n/4 || i < n/2 && time.Since(began) < back
 	}
-	hands := Executors{
+	executors := Executors{
 		Echo: func(_ context.Context, r probe.Request) probe.Result {
 			return probe.Result{Link: r.Link, Index: r.Index, Target: r.Target, RTT: 20 * time.Millisecond}
 		},
@@ -111,7 +111,7 @@ func TestLostCrowd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		began = time.Now()
 		ctx, cancel := context.WithCancel(t.Context())
-		l := f.loop(hands)
+		l := f.loop(executors)
 		ended := make(chan error)
 		go func() { ended <- l.Run(ctx) }()
 
@@ -144,14 +144,14 @@ func TestLostCrowd(t *testing.T) {
 	})
 }
 
-// fates plays a fleet and returns when each link had its echo requests, and the heap
+// playFleet plays a fleet and returns when each link had its echo requests, and the heap
 // in MB at the end. They are answered as that says of their time.
-func fates(t *testing.T, n int, lasts time.Duration, answered func(at time.Duration) bool) (sent map[string][]time.Duration, heap float64) {
+func playFleet(t *testing.T, n int, lasts time.Duration, answered func(at time.Duration) bool) (sent map[string][]time.Duration, heap float64) {
 	f := newFleet(n)
 	var mu sync.Mutex
 	sent = map[string][]time.Duration{}
 	var began time.Time
-	hands := Executors{
+	executors := Executors{
 		Echo: func(_ context.Context, r probe.Request) probe.Result {
 			at := time.Since(began)
 			mu.Lock()
@@ -171,7 +171,7 @@ func fates(t *testing.T, n int, lasts time.Duration, answered func(at time.Durat
 		began = time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), lasts)
 		defer cancel()
-		l := f.loop(hands)
+		l := f.loop(executors)
 		if err := l.Run(ctx); err != context.DeadlineExceeded {
 			t.Error(err)
 		}
@@ -182,18 +182,18 @@ func fates(t *testing.T, n int, lasts time.Duration, answered func(at time.Durat
 	return sent, float64(m.HeapAlloc) / (1 << 20)
 }
 
-// loop returns a loop that is about to see all of it.
-func (f *fleet) loop(hands Executors) *Loop {
-	front := Notifier{Ready: func() {}, Status: func(string) {}, Pulse: 10 * time.Second, Beat: func() {}, Keep: func(SavedState) {}}
+// loop returns a loop that will get the snapshots of the whole fleet.
+func (f *fleet) loop(executors Executors) *Loop {
+	notifier := Notifier{Ready: func() {}, Status: func(string) {}, Pulse: 10 * time.Second, Beat: func() {}, Keep: func(SavedState) {}}
 	jitter := rand.New(rand.NewPCG(1, 0)).Float64 // the same each time: chance has no say in whether a test holds
-	l := NewLoop(New(f.config, jitter), hands, front, slog.New(slog.DiscardHandler))
+	l := NewLoop(New(f.config, jitter), executors, notifier, slog.New(slog.DiscardHandler))
 	for _, ev := range []Event{f.config, f.xl2tpd, f.vici, f.ppp()} {
 		l.Post(ev)
 	}
 	return l
 }
 
-// lose has the tunnels from one to before another end, and their SAs vanish.
+// lose ends a range of tunnels and removes their SAs.
 func (f *fleet) lose(l *Loop, from, to int) {
 	gone := make(map[netip.Addr]bool)
 	for _, c := range f.controls[from:to] {
@@ -227,7 +227,7 @@ func busiest(all []time.Duration, from, to time.Duration) (most int, mean float6
 	return most, float64(len(all)) / (to - from).Seconds()
 }
 
-// cpuTime is what this process has used of the processor so far.
+// cpuTime returns the processor time of this process so far.
 func cpuTime(t *testing.T) time.Duration {
 	t.Helper()
 	var u unix.Rusage

@@ -7,8 +7,8 @@ import (
 	"xl2tpd-keepalive/internal/xl2tpd"
 )
 
-// checkSections finds sections of keepalive.conf that are for no LAC and no LNS: a wrong name
-// in one would do nothing without a word.
+// checkSections reports sections of keepalive.conf that match no LAC and no LNS. Otherwise nobody would notice a wrong
+// name.
 func (core *Core) checkSections() {
 	if !core.reported[WatcherXl2tpd] || !core.reported[WatcherConfig] {
 		return

@@ -45,7 +45,7 @@ func TestUnknownSection(t *testing.T) {
 		t.Errorf("nobody knows: %q", got)
 	}
 	if got := step(f.xl2tpd); !slices.Equal(got, []string{typo}) {
-		t.Errorf("%q", got)
+		t.Errorf("got %q, want %q", got, []string{typo})
 	}
 	if got := step(parse("[lac branch0]\nkeepalive = no\n")); len(got) > 0 {
 		t.Errorf("%q", got)

@@ -31,8 +31,7 @@ func oneLNS(t *testing.T, more, keepalive string) (*fixture, []xl2tpd.Session) {
 	return n, sessions
 }
 
-// attempts plays time in which xl2tpd asks the LNS for a tunnel every so often, and what each step
-// comes to. It returns the steps that change something.
+// attempts plays time in which xl2tpd regularly asks the LNS for a tunnel. It returns the steps that change something.
 func (n *fixture) attempts(d, every time.Duration, come func(Recover) error) (all []Recover) {
 	for end := n.now.Add(d); n.now.Before(end); {
 		n.step(Dials{Peer: closer.Peer.Addr()})
@@ -49,7 +48,7 @@ func (n *fixture) attempts(d, every time.Duration, come func(Recover) error) (al
 	return all
 }
 
-// waits is what xl2tpd comes to when it redials by itself.
+// waits is the result of a step if xl2tpd redials by itself.
 func waits(r Recover) error {
 	if r.Step == StepRedial {
 		return ErrRedialsLater
@@ -57,8 +56,8 @@ func waits(r Recover) error {
 	return nil
 }
 
-// With two LACs to one LNS, the one that is refused has nothing done to the SA that carries the
-// other one, and xl2tpd, which redials it, is left alone.
+// One of two LACs with one LNS is refused. Recovery does not touch the SA, which carries the other LAC, and leaves the
+// redials to xl2tpd.
 func TestNeighbourIsLeftAlone(t *testing.T) {
 	for name, more := range map[string]string{"redial": "redial = yes\nredial timeout = 15\n", "autodial and redial": "autodial = yes\nredial = yes\n"} {
 		n, _ := oneLNS(t, more, "")
@@ -71,7 +70,7 @@ func TestNeighbourIsLeftAlone(t *testing.T) {
 	}
 }
 
-// Without `redial` it is dialled, ever less often; the SA that carries the other one is not ended.
+// Without `redial` recovery dials it, less and less often. It does not end the SA that carries the other LAC.
 func TestNeighboursSAIsKept(t *testing.T) {
 	n, _ := oneLNS(t, "", "[lac default]\nrecover = full\n")
 	n.step(Ending{Tunnel: closerOf("192.0.2.1", 8), Reason: "closed by the peer"})
@@ -91,7 +90,7 @@ func TestNeighboursSAIsKept(t *testing.T) {
 	}
 }
 
-// Nor is it while the other one is not watched, or has shown nothing yet.
+// The SA is not ended either while the other LAC is not watched, or has shown no sign of life yet.
 func TestNeighbourThatIsNotWatched(t *testing.T) {
 	n, _ := oneLNS(t, "redial = yes\n", "[lac office]\nkeepalive = no\n")
 	n.step(Ending{Tunnel: closerOf("192.0.2.1", 8), Reason: "Hello unanswered", Unanswered: true})
@@ -103,7 +102,7 @@ func TestNeighbourThatIsNotWatched(t *testing.T) {
 	}
 }
 
-// Two LACs whose LNS answers IKE and no L2TP renew the SA ever less often.
+// Two LACs whose LNS answers IKE and no L2TP renew the SA less and less often.
 func TestTwoThatAreNotAnswered(t *testing.T) {
 	n, _ := oneLNS(t, "redial = yes\nredial timeout = 15\n", "")
 	for _, id := range []uint16{7, 8} {
@@ -143,7 +142,7 @@ func TestSAWithOtherTraffic(t *testing.T) {
 	}
 }
 
-// What the operator hung up stays down, whatever xl2tpd dials at the same LNS by itself.
+// A LAC that the operator hung up stays down, even if xl2tpd dials another LAC of that LNS.
 func TestHungUpBesideARedial(t *testing.T) {
 	n, _ := oneLNS(t, "redial = yes\n", "")
 	n.step(Ending{Tunnel: closerOf("192.0.2.1", 8), Reason: "hung up on this host", Operator: true})
@@ -376,10 +375,10 @@ func TestNoDialWhileTheSAIsMadeAnew(t *testing.T) {
 	}
 }
 
-// A silent link of userspace mode may be either LAC's, and both are hung up. xl2tpd keeps the time of the
-// redial that it had planned for the one that was down, so that one is not dialled before.
+// A silent link of userspace mode may be either LAC's, and both are hung up. xl2tpd keeps the redial that it had
+// planned for the LAC that was down. So recovery does not dial that LAC before then.
 func TestHungUpWhileXl2tpdMayRedial(t *testing.T) {
-	n := alikeUp(t, "redial = yes\nredial timeout = 60\n", "recover = full\n")
+	n := ambiguousUp(t, "redial = yes\nredial timeout = 60\n", "recover = full\n")
 	n.plays(10*time.Second, probe.Result{RTT: time.Millisecond}, func(Recover) error { return nil })
 	n.step(Ending{Tunnel: closerOf("192.0.2.1", 8), Reason: "closed by the peer"})
 	n.links(inUserspace(link("ppp0", 5, true))...)
@@ -400,8 +399,8 @@ func TestHungUpWhileXl2tpdMayRedial(t *testing.T) {
 	}
 }
 
-// In userspace mode nobody knows where a caller is. Without the Hello guard, the SA that may carry its
-// tunnel is not ended.
+// In userspace mode nobody knows the address of a caller. Without the Hello guard, an SA that may carry its tunnel is
+// not ended.
 func TestCallerFromNobodyKnowsWhere(t *testing.T) {
 	for name, blind := range map[string]bool{"without the guard": true, "with the guard": false} {
 		n := newFixture(t, oneLAC+"[lns default]\nip range = 10.9.0.1-10.9.0.9\npppoptfile = /etc/ppp/callers\n", "[global]\nrecover = full\n")

@@ -10,8 +10,7 @@ import (
 	"xl2tpd-keepalive/vici"
 )
 
-// While charon does not say what there is, no step carries an id of before: a charon that was
-// restarted gives its ids anew.
+// While charon can't be asked, no step has an earlier id of an SA: a restarted charon reuses the ids.
 func TestNoIDOfAnEarlierCharon(t *testing.T) {
 	n := established(t, redials, "[lac default]\nrecover = full\n")
 	n.plays(time.Minute, probe.Result{RTT: time.Millisecond}, func(Recover) error { return nil })
@@ -31,8 +30,8 @@ func TestNoIDOfAnEarlierCharon(t *testing.T) {
 	}
 }
 
-// charon initiates, and does not list what it has: the SA is initiated once for each dial, and no
-// more: charon may have dropped it since.
+// charon initiates, but does not list its SAs. Recovery initiates the SA once for each dial: charon may have dropped it
+// after the last one.
 func TestInitiatedButNotListed(t *testing.T) {
 	n := established(t, oneLAC, "[lac default]\nrecover = full\n")
 	n.plays(time.Minute, probe.Result{RTT: time.Millisecond}, func(Recover) error { return nil })
@@ -55,7 +54,8 @@ func TestInitiatedButNotListed(t *testing.T) {
 	}
 }
 
-// Each dial meanwhile follows an initiate that has just succeeded: charon may have dropped an earlier SA.
+// While charon lists nothing, each dial follows an initiate that has just succeeded: charon may have dropped an earlier
+// SA.
 func TestNoDialAfterAnOldInitiate(t *testing.T) {
 	n := established(t, oneLAC, "[lac default]\nrecover = full\n")
 	n.step(TaskFailed{Task: WatcherVICI, Err: errors.New("no answer within 10s")})
@@ -79,7 +79,7 @@ func TestNoDialAfterAnOldInitiate(t *testing.T) {
 	}
 }
 
-// While charon negotiates, the same CHILD is not initiated once more; if nothing comes of that, it is.
+// While charon negotiates, recovery does not initiate the same CHILD SA. It does once charon has had its time.
 func TestWhileCharonConnects(t *testing.T) {
 	for connecting, want := range map[bool]time.Duration{true: connectTime, false: grace} {
 		n := newFixture(t, oneLAC, "[lac default]\nrecover = full\n")

@@ -12,21 +12,21 @@ import (
 const (
 	minBackoff = 100 * time.Millisecond
 	maxBackoff = 2 * time.Second
-	// A task that has run this long was healthy: its backoff begins anew.
+	// healthyAfter is how long a task must run to count as healthy. Its backoff then starts again at minBackoff.
 	healthyAfter = 10 * time.Second
 )
 
-// Task is something that runs as long as the program does.
+// Task is work that runs as long as the program does.
 type Task struct {
 	Name string
 	Run  func(context.Context) error
 }
 
-// Runner runs tasks, each on its own: one that fails or panics is restarted
-// alone, after a pause that grows while it keeps failing.
+// Runner runs tasks. A task that fails or panics is restarted alone, after a pause. The pause grows while the task
+// keeps failing.
 type Runner struct {
 	Log    *slog.Logger
-	Post   func(Event)    // is told of each failure
+	Post   func(Event)    // gets each failure
 	Jitter func() float64 // numbers in [0, 1); safe for concurrent use
 }
 
@@ -43,7 +43,7 @@ func (r *Runner) Run(ctx context.Context, t Task) {
 		if time.Since(began) >= healthyAfter {
 			backoff = minBackoff
 		}
-		// Full jitter: tasks that fell together should not come back together.
+		// Full jitter: tasks that failed together should not restart together.
 		pause := time.NewTimer(time.Duration(r.Jitter() * float64(backoff)))
 		select {
 		case <-ctx.Done():

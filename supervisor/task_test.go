@@ -25,7 +25,7 @@ func tries(t *testing.T, d time.Duration, run func(ctx context.Context, try int)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), d)
 		defer cancel()
-		r.Run(ctx, Task{Name: "eye", Run: func(ctx context.Context) error {
+		r.Run(ctx, Task{Name: "watcher", Run: func(ctx context.Context) error {
 			at = append(at, time.Since(began).Round(time.Millisecond))
 			return run(ctx, len(at))
 		}})
@@ -47,7 +47,7 @@ func TestBackoff(t *testing.T) {
 		t.Errorf("started at %v, want %v", at, want)
 	}
 	for _, ev := range posted {
-		if f := ev.(TaskFailed); f.Task != "eye" || f.Err != lost {
+		if f := ev.(TaskFailed); f.Task != "watcher" || f.Err != lost {
 			t.Errorf("%+v", f)
 		}
 	}

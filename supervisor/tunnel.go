@@ -9,15 +9,15 @@ import (
 	"xl2tpd-keepalive/internal/xl2tpd"
 )
 
-// State is what the brain makes of a tunnel.
+// State is the state of a tunnel.
 type State int
 
 const (
-	Down   State = iota // the link is not up, or gone
-	Off                 // up, but its section says keepalive = no
+	Down   State = iota // the link is not up, or has gone
+	Off                 // up, but its section has keepalive = no
 	Up                  // up, no sign of life yet
-	Alive               // something has been received from the far end
-	Silent              // echo requests stay unanswered and nothing else comes
+	Alive               // something was received from the far end
+	Silent              // echo requests are unanswered, and nothing else was received
 	states
 )
 
@@ -25,14 +25,13 @@ func (s State) String() string {
 	return [...]string{"down", "off", "up", "alive", "silent"}[s]
 }
 
-// Evidence has the time of the latest sign of life of each kind since the link
-// came up; zero: none.
+// Evidence holds the time of the latest sign of life of each kind since the link came up; zero: none.
 type Evidence struct {
 	Reply time.Time // an echo reply came in
-	Data  time.Time // the receive counter was found grown
+	Data  time.Time // the receive counter had grown
 }
 
-// Last is the time of the latest sign of life of any kind.
+// Last returns the time of the latest sign of life of any kind; zero: none.
 func (e Evidence) Last() time.Time {
 	if e.Data.After(e.Reply) {
 		return e.Data
@@ -40,7 +39,7 @@ func (e Evidence) Last() time.Time {
 	return e.Reply
 }
 
-// Tunnel is what is known of one tunnel, for others to read.
+// Tunnel is what other packages may know about a tunnel.
 type Tunnel struct {
 	Link     Key
 	State    State
@@ -53,11 +52,11 @@ type Tunnel struct {
 
 	Daemon  int            // the pid of its xl2tpd
 	Session xl2tpd.Session // in kernel mode; zero if not known
-	Guard   config.Guard   // which of its Hellos are to be held back while it is alive
+	Guard   config.Guard   // which Hellos the guard holds back while the tunnel is alive
 	Window  time.Duration  // for how long evidence is fresh
 }
 
-// flight is what a tunnel waits for.
+// flight is the answer that a tunnel waits for.
 type flight int
 
 const (
@@ -66,14 +65,14 @@ const (
 	echoing
 )
 
-// tunnel is the brain's own record, keyed by link.
+// tunnel is the core's record of a tunnel, keyed by its link.
 type tunnel struct {
 	key  Key
 	link ppp.Link
 	gone bool // no longer in the snapshot, but something is still in flight
 
 	identity     identity
-	sessionUntil time.Time // until then its session is waited for; zero: it has not been up
+	sessionUntil time.Time // until then refresh waits for its session; zero: it has not waited
 	settings     config.Settings
 
 	state    State
@@ -86,40 +85,39 @@ type tunnel struct {
 	source   netip.Addr
 	target   netip.Addr
 	evidence Evidence
-	replied  bool      // has answered an echo since it came up
+	replied  bool      // its far end has answered an echo since it came up
 	lost     int       // echoes in a row without an answer
 	asked    time.Time // when the first of those was sent
 
-	packets uint64 // receive counter, up to which everything has been seen
+	packets uint64 // receive counter as last read, and echo replies since
 	counted bool   // packets is known
 
 	inFlight flight
-	stale    bool // what is in flight was asked before the link changed
+	stale    bool // the question in flight is from before the link changed
 
 	// An echo is due at armed + wait*stretch if nothing comes in until then.
 	armed   time.Time
 	wait    time.Duration
 	stretch float64
 	retry   bool      // wait is not the interval
-	looked  time.Time // when the counter was read last
-	lookAt  time.Time // when it is to be read again
+	looked  time.Time // when the counter was last read
+	lookAt  time.Time // when to read it again
 }
 
-// linked tells whether there is a link with addresses.
+// linked reports whether there is a link with addresses.
 func (t *tunnel) linked() bool { return t.state != Down }
 
-// watched tells whether the tunnel should get echo requests at all.
+// watched reports whether the tunnel is watched.
 func (t *tunnel) watched() bool { return t.state >= Up }
 
-// echoAt is when the link will have been idle for long enough.
+// echoAt returns when the link has been idle for long enough for an echo request.
 func (t *tunnel) echoAt() time.Time {
 	return t.armed.Add(time.Duration(float64(t.wait) * t.stretch))
 }
 
-// due is when something is to be done about the tunnel next. The counter does
-// not tell when data came, so it is read a few times in each interval: an echo
-// then follows the last data by little more than the interval. It waits for the next
-// tick, counted from epoch.
+// due returns when to do something about the tunnel next. The counter does not show when data came, so it is read a few
+// times in each interval. An echo request then follows the last data by little more than the interval. It waits for the
+// next tick, counted from epoch.
 func (t *tunnel) due(epoch time.Time) time.Time {
 	at := t.echoAt()
 	switch {
@@ -131,9 +129,10 @@ func (t *tunnel) due(epoch time.Time) time.Time {
 	return at.Add((tick - at.Sub(epoch)%tick) % tick)
 }
 
-// lookEvery is the time between two readings of the counter.
+// lookEvery returns the time between two readings of the counter.
 func (t *tunnel) lookEvery() time.Duration { return t.wait / looks }
 
+// view returns what other packages may know about the tunnel.
 func (t *tunnel) view() Tunnel {
 	return Tunnel{
 		Link: t.key, State: t.state, Since: t.since, Section: t.identity.section(),

@@ -20,8 +20,7 @@ import (
 // go test -run WhatIsWanted ./supervisor -args -hosts 20000
 var hosts = flag.Int("hosts", 300, "how many hosts TestWhatIsWantedComesBack plays")
 
-// site is a host with one LAC whose daemons do what they are told: a model of
-// charon, xl2tpd and the LNS behind a wire that may be cut.
+// site is a model of a host with one LAC: charon, xl2tpd, and the LNS behind a line that may be cut.
 type site struct {
 	*fixture
 	all    []*site // of the host, each with an xl2tpd of its own
@@ -35,7 +34,7 @@ type site struct {
 
 	cut             bool
 	here, there     int       // which SA either end has; 0: none
-	killed          bool      // charon knows nothing of ours, which it has left to the kernel
+	killed          bool      // charon does not know the SA any more, which is still in the kernel
 	loaded          time.Time // since when it knows its connections again
 	sas, index, pid int
 	away            bool // xl2tpd is not there
@@ -75,7 +74,7 @@ func (h *site) devices() (all []ppp.Link) {
 	return all
 }
 
-// daemons is what is seen of the host's xl2tpds.
+// daemons returns the snapshot of the host's xl2tpds.
 func (h *site) daemons() (all xl2tpd.Snapshot) {
 	for _, s := range h.all {
 		in := s.xl2tpd(s.conf).Instances[0]
@@ -134,7 +133,7 @@ func (h *site) hangUp(dead bool) error {
 
 func (h *site) charon() { h.step(h.seen()) }
 
-// seen is what charon says.
+// seen returns the snapshot of charon.
 func (h *site) seen() vici.Snapshot {
 	var all vici.Snapshot
 	for i, s := range h.all {
@@ -209,7 +208,7 @@ func (h *site) live(d time.Duration) {
 	}
 }
 
-// goOn is what happens at the site by itself.
+// goOn does what happens at the site by itself.
 func (h *site) goOn() {
 	switch {
 	case h.link && h.alive && h.passes():
@@ -232,7 +231,7 @@ func (h *site) goOn() {
 	}
 }
 
-// of is the site of a step, which has to be for the xl2tpd that runs there.
+// of returns the site of a step. The step must be for the xl2tpd that runs there.
 func (h *site) of(r Recover) *site {
 	for i, s := range h.all {
 		if instanceID(i, s.key) != r.LAC.Instance {
@@ -243,11 +242,11 @@ func (h *site) of(r Recover) *site {
 		}
 		return s
 	}
-	h.t.Fatalf("no xl2tpd of ours has %+v", r.LAC)
+	h.t.Fatalf("no xl2tpd of the host has %+v", r.LAC)
 	return nil
 }
 
-// act does what is asked for.
+// act carries out actions.
 func (h *site) act() {
 	for steps := 0; len(h.actions) > 0; steps++ {
 		a := h.actions[0]
@@ -320,7 +319,7 @@ func (h *site) begin(rng *rand.Rand) {
 	h.up()
 }
 
-// happens lets one thing happen to a site.
+// happens makes one thing happen to a site.
 func (h *site) happens(what int, rng *rand.Rand) {
 	switch {
 	case what == 0:
@@ -331,7 +330,7 @@ func (h *site) happens(what int, rng *rand.Rand) {
 		h.there = 0
 	case what == 3: // it reboots
 		h.there, h.alive = 0, false
-	case what == 4: // our SA is ended
+	case what == 4: // the SA of the site is ended
 		h.here = 0
 		h.charon()
 	case what == 5 && h.link: // pppd dies
@@ -366,8 +365,8 @@ func (h *site) happens(what int, rng *rand.Rand) {
 	}
 }
 
-// Whatever has happened to a tunnel that is wanted: once nothing stands in its way, it
-// is up again before long. On some hosts there are two xl2tpds, and each thing happens to one.
+// In every history a wanted tunnel is soon up again once nothing prevents it. Some hosts have two xl2tpds, and each
+// event happens to one.
 func TestWhatIsWantedComesBack(t *testing.T) {
 	var worst time.Duration
 	for seed := range uint64(*hosts) {

@@ -1,5 +1,5 @@
-// Package guard ties the Hello guard to the supervisor: the guard learns what the links of a tunnel
-// show and which xl2tpds run, and the supervisor learns why a tunnel is closed.
+// Package guard connects the Hello guard and the supervisor. The guard learns what the links of a tunnel show, and
+// which xl2tpds run. The supervisor learns why a tunnel is closed.
 package guard
 
 import (
@@ -20,7 +20,7 @@ import (
 // Task is the name of the guard's task, as the operator reads it.
 const Task = supervisor.TaskGuard
 
-// Supervisor knows the links.
+// Supervisor answers which links a control connection has.
 type Supervisor interface {
 	Post(supervisor.Event)
 	LinksOf(context.Context, supervisor.ControlConnection) (links []supervisor.Tunnel, certain bool)
@@ -36,15 +36,15 @@ type Guard struct {
 	*helloguard.Guard
 	supervisor Supervisor
 	reported   func()
-	global     atomic.Pointer[config.Settings] // for a tunnel without known links
+	global     atomic.Pointer[config.Settings] // settings of a tunnel without known links
 
 	mu      sync.Mutex
 	seen    xl2tpd.Snapshot
 	parents map[int]int // of the links' pppds, by interface index
 }
 
-// New makes the guard. watcher gets a hint of an xl2tpd that it does not know yet. reported is called
-// whenever the guard has said whether it works.
+// New makes the guard. The guard calls watcher.Look when it sees an unknown xl2tpd. It calls reported whenever it has
+// said whether it works.
 func New(s Supervisor, watcher Watcher, reported func(), log *slog.Logger) *Guard {
 	g := &Guard{supervisor: s, reported: reported}
 	g.Guard = &helloguard.Guard{
@@ -55,7 +55,7 @@ func New(s Supervisor, watcher Watcher, reported func(), log *slog.Logger) *Guar
 	return g
 }
 
-// Apply takes in a configuration. The guard waits for the first one.
+// Apply takes a configuration. The guard does nothing before the first one.
 func (g *Guard) Apply(c *config.Config) {
 	g.global.Store(&c.Global)
 	most := c.Guard()

@@ -13,7 +13,7 @@ import (
 	"xl2tpd-keepalive/supervisor"
 )
 
-// What the links of a tunnel come to: all have to be alive, and wanted.
+// A tunnel is alive and wanted if all its links are.
 func TestSigns(t *testing.T) {
 	now := time.Now()
 	link := func(age time.Duration, which config.Guard) supervisor.Tunnel {
@@ -71,7 +71,7 @@ func TestHost(t *testing.T) {
 	}
 }
 
-// Of a file that can't be read, and of any free port, nothing is known.
+// Without a readable file, a fixed port or an address, the guard does not know where xl2tpd listens.
 func TestDaemon(t *testing.T) {
 	id := procfs.ID{Pid: 12, Start: 34}
 	all := netip.IPv4Unspecified()

@@ -10,7 +10,7 @@ import (
 	"xl2tpd-keepalive/internal/xl2tpd"
 )
 
-// TellDaemons tells the guard about every xl2tpd.
+// TellDaemons passes the snapshot of every xl2tpd to the guard.
 func (g *Guard) TellDaemons(s xl2tpd.Snapshot) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -18,7 +18,7 @@ func (g *Guard) TellDaemons(s xl2tpd.Snapshot) {
 	g.Tell(host(s, g.parents))
 }
 
-// TellLinks tells the guard which xl2tpd the kernel's sessions belong to.
+// TellLinks passes to the guard which xl2tpd each of the kernel's sessions belongs to.
 func (g *Guard) TellLinks(links []ppp.Link) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -9,7 +9,7 @@ import (
 	"xl2tpd-keepalive/supervisor"
 )
 
-// answerIn is how long a control packet may wait for what the supervisor knows.
+// answerIn is how long a control packet may wait for the supervisor's answer.
 const answerIn = 200 * time.Millisecond
 
 // signs asks the supervisor for the links of a control connection.
@@ -18,14 +18,14 @@ func (g *Guard) signs(ctx context.Context, c helloguard.Connection) helloguard.S
 	defer cancel()
 	links, certain := g.supervisor.LinksOf(ctx, control(c))
 	s := signs(links, certain, g.global.Load(), time.Now())
-	if ctx.Err() != nil { // nobody has said that there is no link
+	if ctx.Err() != nil { // without an answer, there may be a link
 		s.Unknown, s.Linked = true, true
 	}
 	return s
 }
 
-// signs returns what the links of a control connection show. One without links goes by [global]: it is
-// only being set up, or is one of several in userspace mode.
+// signs returns what the links of a control connection show. Without links, [global] counts: the connection is only
+// being set up, or is one of several in userspace mode.
 func signs(links []supervisor.Tunnel, certain bool, global *config.Settings, now time.Time) helloguard.Signs {
 	if len(links) == 0 {
 		if global == nil {

@@ -16,11 +16,11 @@ import (
 	"xl2tpd-keepalive/vici"
 )
 
-// listedFor is for how long a list of connections is good for a LAC that has its connection in it.
+// listedFor is for how long a list of connections may be used again for a LAC whose connection is in it.
 const listedFor = 10 * time.Second
 
-// listing is charon's list of connections. charon is asked once for many LACs that are brought back
-// at the same time: where there are many LACs, the list is long.
+// listing is charon's list of connections. charon is asked once for many LACs that recover at the same time: with many
+// LACs, the list is long.
 type listing struct {
 	charon Charon
 	names  Names
@@ -33,7 +33,7 @@ func newListing(charon Charon, names Names) *listing {
 	return &listing{charon: charon, names: names, lock: semaphore.NewWeighted(1)}
 }
 
-// find finds the connection through which a LAC is brought back, and its child for L2TP. Only a list
+// find finds strongSwan's connection for a LAC, and its child for L2TP. Only a list
 // that charon was asked for after the call can say that there is none.
 func (l *listing) find(ctx context.Context, r supervisor.Recover) (ike, child string, ok bool, err error) {
 	all, err := l.list(ctx, r)
@@ -46,8 +46,7 @@ func (l *listing) find(ctx context.Context, r supervisor.Recover) (ike, child st
 	return l.byName(ctx, all, r)
 }
 
-// list returns charon's connections. An earlier list will do if it is recent and has the LAC's
-// connection.
+// list returns charon's connections. An earlier list is enough if it is recent and has the LAC's connection.
 func (l *listing) list(ctx context.Context, r supervisor.Recover) ([]vici.Connection, error) {
 	called := time.Now()
 	if err := l.lock.Acquire(ctx, 1); err != nil {
@@ -68,9 +67,9 @@ func (l *listing) list(ctx context.Context, r supervisor.Recover) ([]vici.Connec
 	return all, nil
 }
 
-// byName finds a connection with a name as its remote address that leads to the LNS. While a name
-// can't be looked up, nobody can say that there is no connection. One that has the LNS as a later address is no reason
-// to dial in the clear.
+// byName finds a connection with a name as its remote address that leads to the LNS. While a name can't be looked up,
+// it may be the LNS, so that is an error. A connection that has the LNS only as a later address is an error too: the
+// LNS must not be dialled in the clear.
 func (l *listing) byName(
 	ctx context.Context, all []vici.Connection, r supervisor.Recover,
 ) (ike, child string, ok bool, err error) {
@@ -100,8 +99,8 @@ func (l *listing) byName(
 	return "", "", false, elsewhere
 }
 
-// leadsTo reports whether charon dials the LNS when it looks up a connection's addresses now. It takes the
-// first that has an address.
+// leadsTo reports whether charon would dial the LNS if it looked up a connection's addresses now. charon takes the
+// first one that it can resolve.
 func (l *listing) leadsTo(ctx context.Context, c vici.Connection, lns netip.Addr) (bool, error) {
 	for _, remote := range dialled(c) {
 		if a, err := netip.ParseAddr(remote); err == nil {
@@ -154,8 +153,8 @@ func dialled(c vici.Connection) (hosts []string) {
 	return hosts
 }
 
-// single reports whether a connection's remote address is one host, and no range, prefix
-// or %any: charon can initiate nothing else.
+// single reports whether a connection's remote address is one host, and not a range, a prefix or %any. charon can
+// initiate only to one host.
 func single(remote string) bool {
 	from, _, _ := strings.Cut(remote, "-")
 	_, err := netip.ParseAddr(from)

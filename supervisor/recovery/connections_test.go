@@ -59,8 +59,8 @@ func TestConnection(t *testing.T) {
 	}
 }
 
-// A connection by a name that leads to the LNS is the LNS's. What can't be looked up is not "none":
-// the tunnel would go on in the clear.
+// A connection with a name that leads to the LNS is the LNS's. A failed lookup is not "none": the tunnel would continue
+// in the clear.
 func TestConnectionByName(t *testing.T) {
 	down := errors.New("no name server")
 	l2tp := []vici.ChildConfig{{Name: "l2tp", Mode: "TRANSPORT", RemoteTS: []string{"dynamic[udp/l2f]"}}}
@@ -101,7 +101,7 @@ func TestConnectionByName(t *testing.T) {
 	}
 }
 
-// Only one host can be called.
+// Only a single host can be dialled.
 func TestSingle(t *testing.T) {
 	for remote, want := range map[string]bool{
 		"192.0.2.1": true, "2001:db8::1": true, "vpn-1.example.org": true,
@@ -113,8 +113,7 @@ func TestSingle(t *testing.T) {
 	}
 }
 
-// Many LACs at once cost a few lists. One that is not in the list is told so by a list that
-// was asked for after it.
+// Many LACs together need only a few lists. For a LAC that is not in the list, charon is asked again.
 func TestListing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n = 100

@@ -38,13 +38,13 @@ type Charon interface {
 	TerminateIKE(ctx context.Context, uniqueID string) error
 }
 
-// Control tells an xl2tpd to dial and to hang up.
+// Control makes an xl2tpd dial and hang up.
 type Control interface {
 	Connect(ctx context.Context, to xl2tpd.Target, lac string) error
 	Disconnect(ctx context.Context, to xl2tpd.Target, lac string) error
 }
 
-// Guard is the Hello guard, which sees the control messages of every tunnel.
+// Guard is the Hello guard. It sees the control messages of every tunnel.
 type Guard interface {
 	Channels() []helloguard.Channel
 	Ask(daemon procfs.ID, peer netip.Addr) (asked bool)
@@ -75,7 +75,7 @@ type Executor struct {
 	listing *listing
 }
 
-// New makes an executor of what it acts with.
+// New makes an executor.
 func New(charon Charon, control Control, guard Guard, names Names, pinger Pinger) *Executor {
 	return &Executor{
 		charon: charon, control: control, guard: guard, names: names, pinger: pinger,
@@ -83,7 +83,7 @@ func New(charon Charon, control Control, guard Guard, names Names, pinger Pinger
 	}
 }
 
-// Do takes a step. What it can come to is listed with the supervisor's Err variables.
+// Do takes a step. The supervisor's Err variables list the errors that the core treats differently.
 func (e *Executor) Do(ctx context.Context, r supervisor.Recover) error {
 	ctx, cancel := context.WithTimeout(ctx, StepTime)
 	defer cancel()
@@ -119,8 +119,8 @@ func (e *Executor) secure(ctx context.Context, r supervisor.Recover) error {
 	return e.charon.Initiate(ctx, child, ike)
 }
 
-// renew ends the IKE SA with the LNS, if there is one, and initiates it anew. Nothing is ended if a
-// living tunnel needs that SA, or if nothing could be initiated in its place.
+// renew ends the IKE SA with the LNS, if there is one, and initiates it anew. It ends nothing if a tunnel that is alive
+// needs that SA, or if strongSwan has no connection to initiate.
 func (e *Executor) renew(ctx context.Context, r supervisor.Recover) error {
 	if err := e.spareLiving(ctx, r); err != nil {
 		return err
@@ -213,8 +213,8 @@ func (e *Executor) hangUp(ctx context.Context, r supervisor.Recover) error {
 	return supervisor.ErrPeerDead
 }
 
-// disconnect makes xl2tpd hang up. The Hello guard is told before: the StopCCN that follows is not
-// an operator's.
+// disconnect makes xl2tpd hang up. It announces that to the Hello guard first: the StopCCN that follows is not an
+// operator's.
 func (e *Executor) disconnect(ctx context.Context, r supervisor.Recover) error {
 	e.guard.Hanging(r.To.Process, r.Peer, true)
 	err := e.control.Disconnect(ctx, r.To, r.LAC.Name)

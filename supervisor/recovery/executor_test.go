@@ -50,8 +50,8 @@ func TestHeard(t *testing.T) {
 	}
 }
 
-// A peer is dead if its host answers outside the tunnel and nothing comes on the
-// control channel, whether or not it was asked for; or if the LNS answers elsewhere now.
+// A peer is dead if its host answers outside the tunnel, and nothing comes on the control channel. It is also dead if
+// the LNS answers at another address now.
 func TestDead(t *testing.T) {
 	peer, elsewhere := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
 	unreachable, unknown := errors.New("unreachable"), errors.New("some other")
@@ -109,7 +109,7 @@ func TestDead(t *testing.T) {
 	}
 }
 
-// told is what xl2tpd was told, and when.
+// told notes the commands to xl2tpd, and when they came.
 type told struct {
 	began time.Time
 	all   []string
@@ -132,7 +132,7 @@ func (x *told) Disconnect(_ context.Context, to xl2tpd.Target, lac string) error
 	return x.say("d", to.Pipe+" "+lac)
 }
 
-// office is the LAC that is brought back, by the pipe of its own xl2tpd.
+// office is the LAC of the tests, with the pipe of its own xl2tpd.
 var (
 	office     = supervisor.LAC{Name: "office"}
 	officeIsOf = xl2tpd.Target{Process: procfs.ID{Pid: 100, Start: 1}, Pipe: "/ctl"}
@@ -158,8 +158,8 @@ func TestRedial(t *testing.T) {
 	}
 }
 
-// A peer that is proven dead is buried before its tunnel is hung up, one that does not
-// listen after that; where nobody can tell, none is. One that speaks is left alone.
+// For a peer that is proven dead, the guard acknowledges the StopCCN from the start. For one that then does not answer,
+// it does so later. Without proof it does not. A peer that speaks is left alone.
 func TestHangUp(t *testing.T) {
 	peer := netip.MustParseAddr("192.0.2.1")
 	for name, tc := range map[string]struct {
@@ -188,7 +188,7 @@ func TestHangUp(t *testing.T) {
 					return a == peer && !tc.unclear
 				},
 				channels: func() []helloguard.Channel {
-					// What else the peer sends meanwhile, such as a Hello, is no answer.
+					// Another message of the peer, such as a Hello, is no answer.
 					c := helloguard.Channel{Tunnel: translator.Tunnel{Peer: netip.AddrPortFrom(peer, 1701)}, Heard: time.Now(), Closing: true}
 					if tc.hears > 0 && !time.Now().Before(x.began.Add(tc.hears)) {
 						c.Closing = false
@@ -211,8 +211,8 @@ func TestHangUp(t *testing.T) {
 	}
 }
 
-// The new SA of a tunnel may be with another address. What the peer said before that does not keep
-// the tunnel, unless the peer can't be asked.
+// The new SA of a tunnel may be with another address. Earlier messages of the peer then count only if the peer can't be
+// asked.
 func TestHangUpOfAMovedLNS(t *testing.T) {
 	peer := netip.MustParseAddr("192.0.2.1")
 	for name, tc := range map[string]struct {
@@ -254,7 +254,7 @@ func TestHangUpOfAMovedLNS(t *testing.T) {
 	}
 }
 
-// An SA carries what any xl2tpd of the host has with that peer, and has been heard of lately.
+// An SA may carry the tunnel of any xl2tpd with that peer, if the peer was heard lately.
 func TestCarriesAnother(t *testing.T) {
 	peer, second := netip.MustParseAddr("192.0.2.1"), procfs.ID{Pid: 200, Start: 6}
 	r := supervisor.Recover{To: officeIsOf, Peer: peer}
@@ -283,8 +283,7 @@ func TestCarriesAnother(t *testing.T) {
 	}
 }
 
-// To renew an SA is to end it first: but not that of a link whose peer speaks, nor where
-// nothing could be initiated in its place.
+// Renewing an SA ends it first. It does not if the link's peer speaks, or if strongSwan has no connection to initiate.
 func TestSecure(t *testing.T) {
 	tokyo := []vici.Connection{{Name: "tokyo", RemoteAddrs: []string{"vpn.example.org"}, Children: []vici.ChildConfig{{Name: "l2tp", Mode: "TRANSPORT"}}}}
 	other := errors.New("some other")

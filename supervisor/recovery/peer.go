@@ -23,7 +23,7 @@ const (
 	asks        = 3
 )
 
-// answer is what came of asking a peer.
+// answer is the result of asking a peer.
 type answer int
 
 const (
@@ -32,10 +32,9 @@ const (
 	answered
 )
 
-// confirmDead reports whether the tunnel of a silent link is certainly dead. There are two proofs:
-// its peer can be reached and answers nothing on the control channel; or its peer can't be reached,
-// and the LNS answers at another address. The error says why nobody can tell. The control channel is
-// asked first: a peer may let no echo request in.
+// confirmDead reports whether the tunnel of a silent link is certainly dead. There are two proofs. Either its peer can
+// be reached and answers nothing on the control channel. Or its peer can't be reached, and the LNS answers at another
+// address. The error says why there is no proof. The control channel is asked first: a peer may let no echo request in.
 func (e *Executor) confirmDead(ctx context.Context, r supervisor.Recover) (bool, error) {
 	if heard(e.guard.Channels(), r, time.Now().Add(-helloLately)) {
 		return false, nil
@@ -86,10 +85,10 @@ func (e *Executor) speaks(ctx context.Context, r supervisor.Recover) (bool, erro
 	return came == answered || came == unasked && heard(e.guard.Channels(), r, lately), nil
 }
 
-// carriesAnother reports whether another tunnel with that peer lives, as far as its control messages
-// show: the IKE SA may carry that tunnel and must not be ended. Its link may be silent because only
-// the target of the echo requests is switched off. The guard asks a peer for this xl2tpd alone, so
-// for a tunnel of another xl2tpd a recent message is enough.
+// carriesAnother reports whether the control messages show that another tunnel with that peer is alive. The IKE SA may
+// carry that tunnel and must not be ended. Its link may be silent because only the target of the echo requests is
+// switched off. The guard asks a peer for this xl2tpd alone, so for a tunnel of another xl2tpd a recent message is
+// enough.
 func (e *Executor) carriesAnother(ctx context.Context, r supervisor.Recover) bool {
 	lately := time.Now().Add(-heardLately)
 	up := slices.DeleteFunc(slices.Clone(e.guard.Channels()), func(c helloguard.Channel) bool { return !c.Up })
@@ -124,8 +123,8 @@ func (e *Executor) askPeer(ctx context.Context, r supervisor.Recover) (answer, e
 	return came, nil
 }
 
-// closing reports whether a StopCCN was sent to the LAC's peer, and the peer has not acknowledged it
-// yet, as far as the Hello guard has seen.
+// closing reports whether a StopCCN to the LAC's peer still waits for its acknowledgement, as far as the Hello guard
+// has seen.
 func closing(channels []helloguard.Channel, r supervisor.Recover) bool {
 	return slices.ContainsFunc(channels, func(c helloguard.Channel) bool { return concerns(c, r) && c.Closing })
 }
@@ -137,8 +136,8 @@ func heard(channels []helloguard.Channel, r supervisor.Recover, since time.Time)
 	})
 }
 
-// concerns reports whether a control connection can be the LAC's. One with an unknown owner can be:
-// a tunnel that may live is not given up.
+// concerns reports whether a control connection can be the LAC's. A control connection with an unknown owner can:
+// recovery does not give up a tunnel that may be alive.
 func concerns(c helloguard.Channel, r supervisor.Recover) bool {
 	return c.Tunnel.Peer.Addr() == r.Peer && (c.Owner == r.To.Process || c.Owner == procfs.ID{})
 }

@@ -10,8 +10,8 @@ import (
 	"xl2tpd-keepalive/supervisor"
 )
 
-// join adds what the guard has done to the tunnels it did it for. In userspace mode nothing tells the
-// links of one peer apart: each shows all that was done for that peer.
+// join adds to each tunnel what the guard has done for it. In userspace mode the links of one peer can't be told apart:
+// each shows all that was done for that peer.
 func join(details []supervisor.Detail, channels []helloguard.Channel) {
 	var links supervisor.ConnectionLinks[*supervisor.Detail]
 	strays := map[int][]*supervisor.Detail{} // links without a known peer, by their xl2tpd
@@ -58,7 +58,8 @@ func add(d *supervisor.Detail, c helloguard.Channel) {
 	g.Held, g.Passed, g.Answered = g.Held+c.Held, g.Passed+c.Passed, g.Answered+c.Answered
 }
 
-// setLocal notes this end's outer address, if it is one. The kernel's own address comes first.
+// setLocal sets the outer address of this end, unless it is known already or not specified. The kernel's own address
+// comes first.
 func setLocal(d *supervisor.Detail, local netip.AddrPort) {
 	if a := local.Addr().Unmap(); !d.Report.Local.IsValid() && a.IsValid() && !a.IsUnspecified() {
 		d.Report.Local = a

@@ -1,4 +1,4 @@
-// Package report puts together what the supervisor and the Hello guard know of each tunnel.
+// Package report combines what the supervisor and the Hello guard know about each tunnel.
 package report
 
 import (
@@ -11,12 +11,12 @@ import (
 	"xl2tpd-keepalive/supervisor"
 )
 
-// Supervisor knows every tunnel. ok is false if ctx ends first.
+// Supervisor reports every tunnel. ok is false if ctx ends first.
 type Supervisor interface {
 	Report(ctx context.Context) (details []supervisor.Detail, problems []string, ok bool)
 }
 
-// Guard knows every control connection.
+// Guard lists every control connection.
 type Guard interface {
 	Channels() []helloguard.Channel
 }
@@ -28,7 +28,7 @@ type Reporter struct {
 	guard      Guard
 }
 
-// New makes a reporter of the program's version and of those it asks.
+// New makes a reporter. version is the program's.
 func New(version string, s Supervisor, g Guard) *Reporter {
 	return &Reporter{version: version, supervisor: s, guard: g}
 }
@@ -51,9 +51,9 @@ func (r *Reporter) Report(ctx context.Context) (status.Report, error) {
 	return all, nil
 }
 
-// rebaseTimes puts a report's times on the clock as it is now. The clock may have been set since
-// they were taken, but how long ago that was is known. The two clocks are not read at one instant,
-// so the difference between them is rounded: a time is the same in each report.
+// rebaseTimes converts a report's times to the clock as it is now. The clock may have been set since they were taken,
+// but the time that has passed is known. The wall clock and the monotonic clock are not read at the same instant, so
+// their difference is rounded. A time is then the same in each report.
 func rebaseTimes(t *status.Tunnel, now time.Time) {
 	times := []*time.Time{&t.Since}
 	if l := t.Link; l != nil {
@@ -63,7 +63,7 @@ func rebaseTimes(t *status.Tunnel, now time.Time) {
 		times = append(times, &t.SA.Since)
 	}
 	if t.Last != nil {
-		last := *t.Last // the supervisor's own
+		last := *t.Last // not the supervisor's own copy
 		t.Last = &last
 		times = append(times, &last.Time)
 	}

@@ -37,8 +37,8 @@ func set(t *testing.T, at time.Time, by time.Duration) time.Time {
 	return is
 }
 
-// If the clock was set, all of a report's times are by the new one; the brain's own stay as
-// they are, and what never was has no time.
+// If the clock was set, all times of a report follow the new clock. The core's own times do not change, and a zero time
+// stays zero.
 func TestRebaseTimes(t *testing.T) {
 	was := time.Now()
 	for _, by := range []time.Duration{time.Hour, -time.Hour} {
@@ -58,8 +58,8 @@ func TestRebaseTimes(t *testing.T) {
 	}
 }
 
-// What was done for a peer is shown as a whole: a counter that shows one connection's figures now
-// and another's then would go down. A LAC without a link has none.
+// The report adds up what was done for a peer. A counter that alternates between the figures of two connections would
+// go down. A LAC without a link has no figures.
 func TestJoin(t *testing.T) {
 	peer := netip.MustParseAddr("192.0.2.1")
 	now := time.Now()
@@ -97,7 +97,7 @@ func TestJoin(t *testing.T) {
 	}
 }
 
-// Where more than one is left, nobody can tell which is whose.
+// If more than one link or connection is left, nobody can match them.
 func TestJoinStrays(t *testing.T) {
 	owner := procfs.ID{Pid: 100, Start: 1}
 	channel := helloguard.Channel{Tunnel: translator.Tunnel{Peer: netip.MustParseAddrPort("192.0.2.1:1701")}, Owner: owner}
@@ -123,7 +123,7 @@ func TestJoinStrays(t *testing.T) {
 	}
 }
 
-// This end's outer address is the kernel's word, else the one of the packets that the guard has seen.
+// This end's outer address is the kernel's, or else the one of the packets that the guard has seen.
 func TestJoinLocal(t *testing.T) {
 	addr := netip.MustParseAddrPort
 	peer := addr("192.0.2.1:1701")

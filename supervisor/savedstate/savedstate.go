@@ -1,5 +1,5 @@
-// Package savedstate keeps what the supervisor knows of LACs without a tunnel in a file: the next
-// process goes on from there.
+// Package savedstate saves in a file what the supervisor knows about LACs without a tunnel. The next process continues
+// from there.
 package savedstate
 
 import (
@@ -22,7 +22,7 @@ type file struct {
 	failed string // why the latest save failed; empty: it did not
 }
 
-// load reads the file. Without one, or with one that can't be used, nothing is known.
+// load reads the file. If there is no file, or it can't be used, the state is empty.
 func (f *file) load() (m supervisor.SavedState) {
 	data, err := statefile.Read(f.path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -65,7 +65,7 @@ type Saver struct {
 	done   chan struct{}
 }
 
-// NewSaver starts a saver. It is to be closed.
+// NewSaver starts a saver. The caller must close it.
 func NewSaver(path string, log *slog.Logger) *Saver {
 	s := &Saver{file: file{path: path, log: log}, latest: make(chan supervisor.SavedState, 1), done: make(chan struct{})}
 	go func() {
@@ -77,11 +77,10 @@ func NewSaver(path string, log *slog.Logger) *Saver {
 	return s
 }
 
-// Load reads what the last process has saved. It is to be called before Keep.
+// Load reads what the last process has saved. It must be called before Keep.
 func (s *Saver) Load() supervisor.SavedState { return s.file.load() }
 
-// Keep saves a state soon. It takes the place of an earlier one that still waits. Only one goroutine
-// may call it.
+// Keep saves a state soon. The state replaces an earlier one that still waits. Only one goroutine may call Keep.
 func (s *Saver) Keep(m supervisor.SavedState) {
 	select {
 	case <-s.latest:
@@ -90,7 +89,7 @@ func (s *Saver) Keep(m supervisor.SavedState) {
 	s.latest <- m
 }
 
-// Close saves what waits. Keep must not be called any more.
+// Close saves the state that waits. Keep must not be called after it.
 func (s *Saver) Close() {
 	close(s.latest)
 	<-s.done

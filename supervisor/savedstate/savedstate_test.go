@@ -37,7 +37,7 @@ func TestFile(t *testing.T) {
 	}
 }
 
-// What can't be used is told in one line each.
+// A file that can't be used gives one log line.
 func TestFileThatCannotBeUsed(t *testing.T) {
 	for what, plant := range map[string]func(path string) error{
 		"a directory": func(path string) error { return os.Mkdir(path, 0o700) },
@@ -64,7 +64,7 @@ func TestFileThatCannotBeUsed(t *testing.T) {
 	}
 }
 
-// That the state can't be kept is said once, and so is that it can again.
+// The log says once that saving fails, and once that it works again.
 func TestFileOnAFullDisk(t *testing.T) {
 	var log strings.Builder
 	dir := filepath.Join(t.TempDir(), "not there yet")
@@ -84,7 +84,7 @@ func TestFileOnAFullDisk(t *testing.T) {
 	}
 }
 
-// What is kept last is what is saved, whatever came before.
+// The state that was kept last is saved.
 func TestSaver(t *testing.T) {
 	s := NewSaver(filepath.Join(t.TempDir(), "lacs"), slog.New(slog.DiscardHandler))
 	for pid := range 100 {

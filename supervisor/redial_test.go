@@ -10,7 +10,7 @@ import (
 	"xl2tpd-keepalive/vici"
 )
 
-// died is a LAC, or one of two with one LNS, that ends, and that xl2tpd does not redial.
+// died returns a host with a LAC, or two of one LNS, whose tunnel ends, and that xl2tpd does not redial.
 func died(t *testing.T, keepalive, more string, secured, two bool) *fixture {
 	n := established(t, redials+"redial timeout = 15\n"+more, keepalive)
 	if two {
@@ -26,7 +26,8 @@ func died(t *testing.T, keepalive, more string, secured, two bool) *fixture {
 	return n
 }
 
-// plainly is a host without IPsec, or where every step goes well. xl2tpd does not redial.
+// plainly returns the result of each step, on a host without IPsec or one where each step succeeds. xl2tpd does not
+// redial.
 func plainly(secured bool) func(Recover) error {
 	return func(r Recover) error {
 		switch {
@@ -39,7 +40,7 @@ func plainly(secured bool) func(Recover) error {
 	}
 }
 
-// dialledIn are the dials of that time, by LAC: when the first one was, and how many.
+// dialledIn returns the dials in a time, by LAC: when the first one was, and how many.
 func (n *fixture) dialledIn(d time.Duration, come func(Recover) error) (first map[string]time.Duration, dials map[string]int) {
 	began := n.now
 	first, dials = map[string]time.Duration{}, map[string]int{}
@@ -54,7 +55,8 @@ func (n *fixture) dialledIn(d time.Duration, come func(Recover) error) (first ma
 	return first, dials
 }
 
-// xl2tpd's redial can die. Whatever the way of recovery, it is dialled once nothing was sent for as long as a redial takes.
+// xl2tpd can stop redialling. With each setting of recover, the LAC is dialled once nothing was sent for as long as a
+// redial takes.
 func TestRedialThatHasDied(t *testing.T) {
 	for name, tc := range map[string]struct {
 		keepalive, more string
@@ -95,7 +97,7 @@ func TestRedialThatHasDied(t *testing.T) {
 	}
 }
 
-// As long as xl2tpd redials, or nobody can see that it does not, it is not dialled.
+// A LAC is not dialled as long as xl2tpd redials, or nobody can see that it does not.
 func TestRedialThatLives(t *testing.T) {
 	for name, happens := range map[string]func(*fixture){
 		"it asks":  func(n *fixture) { n.step(Dials{Peer: closer.Peer.Addr()}) },
@@ -119,7 +121,7 @@ func TestRedialThatLives(t *testing.T) {
 	}
 }
 
-// Both LACs of an LNS were thought not to be redialled, and xl2tpd dials: it may redial either.
+// Recovery assumes that xl2tpd redials neither LAC of an LNS. If xl2tpd dials, it may redial either.
 func TestRedialThatLivesAgain(t *testing.T) {
 	n, _ := oneLNS(t, "redial = yes\nredial timeout = 15\n", "")
 	n.step(TaskWorks{Task: TaskGuard})

@@ -9,31 +9,30 @@ import (
 	"xl2tpd-keepalive/internal/procfs"
 )
 
-// closingTime is how long xl2tpd holds on to a tunnel whose StopCCN nobody
-// acknowledges; buriedFor the same if the Hello guard does, in the name of a dead
-// peer.
+// closingTime is how long xl2tpd keeps a tunnel whose StopCCN nobody acknowledges. ackedClosingTime is the same if the
+// Hello guard acknowledges the StopCCN for a dead peer.
 const (
 	closingTime      = 33 * time.Second
 	ackedClosingTime = time.Second
 )
 
-// isFailure reports whether a tunnel has ended against the operator's will, as far as
-// can be told. Where nobody has said why, he may have hung up.
+// isFailure reports whether it is known that the operator has not hung up. If nobody has said why the tunnel ended, the
+// operator may have.
 func (c *end) isFailure() bool { return !c.operator && (c.sure || c.failed) }
 
-// mayBeHangUp reports whether there was an end that may have been a hang-up by the operator; nil: none.
+// mayBeHangUp reports whether the operator may have hung up. It is false if there was no end (nil).
 func (c *end) mayBeHangUp() bool { return c != nil && !c.isFailure() }
 
-// peerIsDead notes that the peer of the tunnel that recovery has hung up is dead, and that
-// xl2tpd does not wait for its answer.
+// peerIsDead notes that recovery has hung up a tunnel of a dead peer, and that xl2tpd does not wait for the peer's
+// answer.
 func (l *lac) peerIsDead(now time.Time) {
 	if l.lastEnd == nil {
 		l.lastEnd = &end{sure: true, failed: true}
 	}
-	l.lastEnd.buried, l.silent = true, now
+	l.lastEnd.stopAcked, l.silent = true, now
 }
 
-// recordEnd notes for recovery how a tunnel has ended.
+// recordEnd notes in the LAC of a tunnel how the tunnel has ended.
 func (core *Core) recordEnd(t *tunnel, c *end, was State, now time.Time) {
 	if n, ok := t.identity.lac(); ok {
 		l := core.lac(n)
@@ -45,9 +44,9 @@ func (core *Core) recordEnd(t *tunnel, c *end, was State, now time.Time) {
 	core.attributeEnd(c)
 }
 
-// attributeEnd tells a hang-up by recovery from one by the operator. The Hello guard is told before
-// recovery hangs up, so what the guard says of an operator holds. The operator may have hung up one
-// of several LACs that can't be told apart: then all of them are left to xl2tpd.
+// attributeEnd distinguishes a hang-up by recovery from one by the operator. Recovery announces its hang-ups to the
+// Hello guard, so the guard names the operator only where it was the operator. If several LACs can't be told apart, the
+// operator may have hung up any of them. Then recovery leaves all of them to xl2tpd.
 func (core *Core) attributeEnd(c *end) {
 	if n, ok := c.identity.lac(); ok {
 		l := core.lac(n)
@@ -71,12 +70,12 @@ func (core *Core) attributeEnd(c *end) {
 	}
 }
 
-// isHangingUp reports whether recovery hangs up a LAC, or has done so last.
+// isHangingUp reports whether recovery hangs up a LAC, or did so in its latest step.
 func (core *Core) isHangingUp(n name) bool {
 	return n.kind == "lac" && core.lac(n).progress.isHangingUp()
 }
 
-// clearPossibleEnds notes that a tunnel that was hung up was one LAC's: it was none of the others'.
+// clearPossibleEnds notes that the hung-up tunnel was this LAC's. So it was not the tunnel of any other LAC.
 func (core *Core) clearPossibleEnds(l *lac, c *end) {
 	for _, other := range core.lacsOf(c.tunnel.Owner, c.tunnel.Peer.Addr()) {
 		if other != l && other.possibleEnd != nil && other.possibleEnd.tunnel == c.tunnel {
@@ -102,7 +101,7 @@ func (core *Core) operatorHungUp(c ControlConnection) {
 	}
 	all := core.lacsOf(c.Owner, c.Peer.Addr())
 	if slices.ContainsFunc(all, func(l *lac) bool { return l.progress.busy == StepRedial }) {
-		return // it was recovery: the guard is not told
+		return // it was recovery's StepRedial, which is not announced to the guard
 	}
 	lacs := slices.DeleteFunc(slices.Clone(all), func(l *lac) bool {
 		return slices.ContainsFunc(core.candidates(l).exact, (*tunnel).linked)
@@ -119,15 +118,15 @@ func (core *Core) operatorHungUp(c ControlConnection) {
 		l.lastEnd = &end{}
 	}
 	if l.lastEnd.operator {
-		return // and that is known
+		return // that is known already
 	}
 	l.lastEnd.sure, l.lastEnd.operator, l.lastEnd.half = true, true, false
 	core.markLAC(l)
 	core.logLAC(l, slog.LevelInfo, "tunnel left down", slog.String("reason", "hung up on this host"))
 }
 
-// operatorMayHaveHungUp notes that the operator has hung up an attempt of one of these LACs. If the tunnel
-// was another's that has a link, the end of that tells.
+// operatorMayHaveHungUp notes that the operator has hung up an attempt of one of these LACs. If it was the tunnel of
+// another LAC with a link, clearPossibleEnds corrects that once the link has gone.
 func (core *Core) operatorMayHaveHungUp(lacs []*lac, c ControlConnection) {
 	for _, l := range lacs {
 		if l.mayBeHungUp() {
@@ -139,11 +138,11 @@ func (core *Core) operatorMayHaveHungUp(lacs []*lac, c ControlConnection) {
 	}
 }
 
-// takeDial notes that an xl2tpd dials. If the LAC was left down, somebody wants it again:
-// xl2tpd does not redial what was hung up. That dial counts as recovery's.
+// takeDial notes that an xl2tpd dials. xl2tpd does not redial a LAC that was hung up. So if it dials such a LAC,
+// somebody wants it again, and that dial counts as recovery's.
 //
-// Of several LACs with one LNS nobody can tell which is dialled. What was hung up stays down, and
-// xl2tpd may be dialling any other one that is down.
+// If several LACs have this LNS, nobody can see which one xl2tpd dials. A LAC that was hung up stays down. xl2tpd may
+// be dialling any other LAC that is down.
 func (core *Core) takeDial(daemon procfs.ID, lns netip.Addr, now time.Time) {
 	lacs := core.lacsOf(daemon, lns)
 	for _, l := range lacs {
@@ -174,7 +173,7 @@ func (core *Core) takeDial(daemon procfs.ID, lns netip.Addr, now time.Time) {
 	l.attempt, l.notDiallingSince, l.dialledLNS, l.seen = now, time.Time{}, lns, l.seen || !l.mayBeHungUp() && l.lastEnd == nil
 	core.markLAC(l)
 	if l.lastEnd != nil {
-		l.lastEnd.half = false // it would not ask for another tunnel
+		l.lastEnd.half = false // with a tunnel that stands, xl2tpd would not ask for another
 	}
 	if l.mayBeHungUp() && l.progress.busy == StepNone {
 		core.dialledAgain(l, now)
@@ -211,21 +210,20 @@ func (core *Core) dialsHungUp(lacs []*lac) {
 	}
 }
 
-// closedAt is when xl2tpd has certainly done with the last tunnel, if the peer did not
-// answer. What the Hello guard says of that may come late.
+// closedAt returns when xl2tpd has certainly closed the last tunnel, if the peer did not answer; zero: the peer did. It
+// can change: the Hello guard may report late that it has acknowledged the StopCCN.
 func (l *lac) closedAt() time.Time {
 	switch {
 	case l.silent.IsZero():
 		return time.Time{}
-	case l.lastEnd.buried:
+	case l.lastEnd.stopAcked:
 		return l.silent.Add(ackedClosingTime)
 	}
 	return l.silent.Add(closingTime)
 }
 
-// daemonReplaced notes that an instance's xl2tpd is another one, or gone: it knows nothing of what
-// the last one was told. What was hung up stays so. Where there is `autodial`, it dials as
-// soon as it runs.
+// daemonReplaced notes that an instance's xl2tpd is another process, or has ended. A new xl2tpd does not know what the
+// old one was told. A LAC that was hung up stays down. A LAC with `autodial` is dialled as soon as xl2tpd runs.
 func (core *Core) daemonReplaced(instance string, runs bool, now time.Time) {
 	for _, l := range core.lacs {
 		if l.instance != instance {
@@ -233,7 +231,7 @@ func (core *Core) daemonReplaced(instance string, runs bool, now time.Time) {
 		}
 		l.seen = l.seen || l.seenBefore
 		if l.lastEnd != nil && !l.lastEnd.sure && now.Sub(l.lastEnd.Time) <= late {
-			l.lastEnd.failed, l.lastEnd.Reason = true, xl2tpdEnded // its links were seen to go first
+			l.lastEnd.failed, l.lastEnd.Reason = true, xl2tpdEnded // the links were seen to go before their xl2tpd
 		}
 		if l.possibleEnd != nil && !l.possibleEnd.sure && now.Sub(l.possibleEnd.Time) <= late {
 			l.possibleEnd = nil

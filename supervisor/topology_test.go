@@ -110,7 +110,7 @@ func TestJoinSA(t *testing.T) {
 		t.Errorf("%+v", p.sa)
 	}
 
-	// Another network's packets are none of ours.
+	// A CHILD SA for another network does not count.
 	site := vici.SA{Name: "site", UniqueID: "9", State: "ESTABLISHED", RemoteHost: peer, Children: []vici.Child{
 		{State: "INSTALLED", Mode: "TUNNEL", RemoteTS: []string{"198.51.100.0/24"}},
 	}}
@@ -124,7 +124,7 @@ func TestJoinSA(t *testing.T) {
 		t.Errorf("%+v", is)
 	}
 
-	// Nor are those that are led into a route-based VPN, whatever its traffic selectors have.
+	// A route-based VPN does not count either, with any traffic selectors.
 	vti := vici.SA{Name: "vti", UniqueID: "10", State: "ESTABLISHED", RemoteHost: peer, Children: []vici.Child{
 		{State: "INSTALLED", Mode: "TUNNEL", RemoteTS: []string{"0.0.0.0/0"}, RouteBased: true},
 	}}
@@ -133,7 +133,7 @@ func TestJoinSA(t *testing.T) {
 		t.Errorf("%+v", is)
 	}
 
-	// Nor is one without children that of L2TP, if another connection's carries it.
+	// An SA without children does not count if another connection has one for L2TP.
 	office := vici.SA{Name: "office", UniqueID: "11", State: "ESTABLISHED", RemoteHost: peer}
 	carrier := vici.SA{Name: "tokyo", UniqueID: "12", State: "ESTABLISHED", RemoteHost: peer, Children: []vici.Child{
 		{State: "INSTALLED", Mode: "TRANSPORT", LocalTS: []string{"192.0.2.2/32[udp/l2f]"}, RemoteTS: []string{"192.0.2.1/32[udp/l2f]"}},
@@ -152,7 +152,7 @@ func TestJoinSA(t *testing.T) {
 		t.Errorf("VXLAN's SA is L2TP's: %+v", is)
 	}
 
-	// A CHILD SA may be another IKE SA's with that peer.
+	// The CHILD SA may belong to another IKE SA with that peer.
 	old.Children = []vici.Child{{State: "REKEYED", Encap: true}}
 	dying.Children = []vici.Child{{State: "DELETING", Encap: true}}
 	for want, sas := range map[bool][]vici.SA{true: {old, fresh}, false: {fresh, dying}} {
@@ -163,8 +163,7 @@ func TestJoinSA(t *testing.T) {
 	}
 }
 
-// Sections that can't be told apart must agree, else [global] counts and the
-// operator is told.
+// If sections that can't be told apart have different settings, [global] counts, and the log says so.
 func TestAmbiguous(t *testing.T) {
 	l := link("ppp0", 5, true)
 	l.OptFile = "/etc/ppp/client"
@@ -187,8 +186,7 @@ func TestAmbiguous(t *testing.T) {
 	}
 }
 
-// An SA has begun at the same moment in each look, however old charon rounds it to be;
-// nothing has changed then.
+// The start of an SA is the same in each snapshot, although charon rounds its age. So nothing has changed then.
 func TestJoinSAsAge(t *testing.T) {
 	at := func(after time.Duration) vici.SA {
 		return vici.SA{

@@ -1,7 +1,6 @@
 package supervisor
 
-// workers runs jobs in goroutines, a bounded number at a time, first come first
-// served. Only the loop uses it.
+// workers runs jobs in goroutines: a bounded number at a time, in the order in which they came. Only the loop uses it.
 type workers struct {
 	free    int // how many more may run now
 	waiting []func()
@@ -16,7 +15,7 @@ func (c *workers) start(job func()) {
 	go job()
 }
 
-// done is to be called for each job that has ended.
+// done must be called once for each job that has ended. It starts the next job.
 func (c *workers) done() {
 	if len(c.waiting) == 0 {
 		c.free++

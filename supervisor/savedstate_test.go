@@ -6,20 +6,19 @@ import (
 	"time"
 )
 
-// A restart of ours is none for xl2tpd, which may still hold on to a tunnel that was
-// hung up: nothing is dialled through that.
+// xl2tpd may still keep a tunnel that was hung up before this service was restarted: no call is dialled inside it.
 func TestDyingTunnelOfBeforeARestart(t *testing.T) {
 	for _, tc := range []struct {
-		name   string
-		buried bool
-		from   time.Duration // since the tunnel's end, dialled by then
+		name      string
+		stopAcked bool
+		from      time.Duration // since the tunnel's end, dialled by then
 	}{
 		{"xl2tpd waits for the peer", false, closingTime},
 		{"the guard has answered for the peer", true, ackedClosingTime},
 	} {
 		n := established(t, redials, "")
 		n.links()
-		n.lac("office").lastEnd = &end{sure: true, failed: true, buried: tc.buried}
+		n.lac("office").lastEnd = &end{sure: true, failed: true, stopAcked: tc.stopAcked}
 		n.lac("office").silent, n.lac("office").idle = n.now, true
 		n.step(n.config("[global]\nrecover = auto\n"))
 		end := n.now.Add(tc.from)
@@ -33,7 +32,7 @@ func TestDyingTunnelOfBeforeARestart(t *testing.T) {
 	}
 }
 
-// What was hung up is reported as that, by the next brain too; what may have been is not.
+// A LAC that was hung up is reported as such, also after a restart. One that may have been is not.
 func TestHungUpIsReported(t *testing.T) {
 	for _, tc := range []struct {
 		ends *Ending
@@ -59,8 +58,8 @@ func TestHungUpIsReported(t *testing.T) {
 	}
 }
 
-// Where xl2tpd was restarted with us, or while we were away, its tunnels are gone.
-func TestXl2tpdRestartedWithUs(t *testing.T) {
+// If xl2tpd was restarted together with this service, or while it did not run, the tunnels are gone.
+func TestXl2tpdRestartedToo(t *testing.T) {
 	for pid, want := range map[int]bool{200: true, 100: false} {
 		n := established(t, redials, "")
 		n.after(time.Minute)
@@ -73,7 +72,7 @@ func TestXl2tpdRestartedWithUs(t *testing.T) {
 		if want {
 			continue
 		}
-		// What has ended while we were away nobody has told of: it is no xl2tpd's of later.
+		// It ended while this service did not run, so its end has no reason: a later xl2tpd does not matter.
 		s.Home().Process.Pid = 200
 		n.step(s)
 		if got := n.steps(10*time.Minute, nil); got != nil {
@@ -82,7 +81,7 @@ func TestXl2tpdRestartedWithUs(t *testing.T) {
 	}
 }
 
-// Times before a step back of the clock are none to wait for.
+// If the clock was set back, saved times that lie in the future are not waited for.
 func TestClockSetBackBeforeARestart(t *testing.T) {
 	n := established(t, oneLAC, "[lac default]\nrecover = full")
 	n.step(Ending{Tunnel: closer, Reason: "Hello unanswered", Unanswered: true})

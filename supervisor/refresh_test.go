@@ -7,8 +7,7 @@ import (
 	"xl2tpd-keepalive/internal/xl2tpd"
 )
 
-// Of a link in kernel mode nothing is said before its session has told whose it is, but
-// not for ever.
+// A link in kernel mode waits for its session, which shows its section. It does not wait for ever.
 func TestLinkWaitsForItsSession(t *testing.T) {
 	two := redials + "[lac depot]\nlns = 192.0.2.2\npppoptfile = /etc/ppp/options.l2tpd\n"
 	kernel := link("ppp0", 5, true)
@@ -23,7 +22,7 @@ func TestLinkWaitsForItsSession(t *testing.T) {
 		return n
 	}
 
-	// Nor that it is left alone, where [global] says so and its section does not.
+	// The link does not count as left alone either, if [global] says so and its section does not.
 	for _, conf := range []string{watched, "[global]\nkeepalive = no\n[lac office]\nkeepalive = yes\nhook = /bin/tell\n"} {
 		n := begins(conf)
 		s := n.xl2tpd(two)

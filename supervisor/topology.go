@@ -16,18 +16,18 @@ import (
 // name is the name of a section of an xl2tpd's file.
 type name struct{ kind, name, instance string }
 
-// key is the name as xl2tpd compares names.
+// key returns the name in the form in which xl2tpd compares names.
 func (n name) key() string { return n.instance + "\x00" + n.kind + " " + xl2tpdconf.Lower(n.name) }
 
 func (n name) String() string { return strings.TrimSpace(n.kind + " " + n.name) }
 
-// identity is where a link belongs: what the other daemons call its tunnel.
+// identity is what the other daemons know a link's tunnel by: its xl2tpd, section, outer address and SA.
 type identity struct {
-	instance string // of the xl2tpd whose child its pppd is, if known
-	known    bool
+	instance string     // id of the xl2tpd that is the parent of the link's pppd
+	known    bool       // instance is known
 	daemon   int        // the pid of that xl2tpd
-	names    []name     // its section; several when they can't be told apart, none when unknown
-	outer    netip.Addr // outer address of the far end; invalid when unknown
+	names    []name     // the section; several if they can't be told apart, none if it is unknown
+	outer    netip.Addr // outer address of the far end; invalid if unknown
 	sa       sa
 
 	session xl2tpd.Session // in kernel mode
@@ -40,9 +40,9 @@ type sa struct {
 	Established    bool
 	Since          time.Time
 	NAT            bool
-	L2TP           bool // has a CHILD SA that carries L2TP, or did
-	Others         bool // has one that works and carries something else
-	Child, Encap   bool // installed, and in UDP: of any SA with that peer
+	L2TP           bool // has a CHILD SA for L2TP, installed or not
+	Others         bool // has an installed CHILD SA for something else
+	Child, Encap   bool // any SA with that peer has an installed CHILD SA for L2TP, and one in UDP
 }
 
 // works reports whether an IKE SA is established and carries packets.
@@ -51,7 +51,7 @@ func (s sa) works() bool { return s.Established && s.Child }
 // there reports whether there is an SA that can carry packets, or will.
 func (s sa) there() bool { return s.Established || s.Child }
 
-// lac is the one LAC that a link belongs to.
+// lac returns the LAC of a link. ok is false if it is not known for sure, or the section is an LNS.
 func (p identity) lac() (n name, ok bool) {
 	if len(p.names) != 1 || p.names[0].kind != "lac" {
 		return name{}, false
@@ -61,16 +61,15 @@ func (p identity) lac() (n name, ok bool) {
 
 func (p identity) equal(o identity) bool {
 	return p.instance == o.instance && p.known == o.known && p.daemon == o.daemon &&
-		p.outer == o.outer && p.sa == o.sa && p.session == o.session && (sharedBy(p.names, o.names) || slices.Equal(p.names, o.names))
+		p.outer == o.outer && p.sa == o.sa && p.session == o.session && (sameNames(p.names, o.names) || slices.Equal(p.names, o.names))
 }
 
-// sharedBy tells whether two places have the very same names, as all those have
-// that may belong to any of a thousand LACs.
-func sharedBy(a, b []name) bool { return len(a) == len(b) && len(a) > 0 && &a[0] == &b[0] }
+// sameNames reports whether two lists of names are one slice. All links of a large group share one, so comparing is
+// cheap.
+func sameNames(a, b []name) bool { return len(a) == len(b) && len(a) > 0 && &a[0] == &b[0] }
 
-// keepKnown returns the place, seen later, of a link whose place was that before. What
-// has become unsure is still as it was: when xl2tpd ends, its sessions go before its
-// pppds.
+// keepKnown returns the identity of a link, completed by what was known about the link before. When xl2tpd ends, its
+// sessions go before its pppds: what can't be seen any more has not changed.
 func (p identity) keepKnown(was identity) identity {
 	if len(was.names) == 1 && len(p.names) != 1 && (len(p.names) == 0 || slices.Contains(p.names, was.names[0])) {
 		p.names, p.instance, p.known = was.names, was.instance, was.known
@@ -78,7 +77,7 @@ func (p identity) keepKnown(was identity) identity {
 			p.outer, p.session, p.sa = was.outer, was.session, was.sa
 		}
 	}
-	// A link outlives its session for a moment. By its peer alone it would be taken for a sibling.
+	// A link outlives its session for a moment. By its peer alone, it could be mistaken for another link of that peer.
 	if p.session == (xl2tpd.Session{}) && (p.outer == was.outer || !p.outer.IsValid()) && slices.Equal(p.names, was.names) {
 		p.session = was.session
 		if !p.outer.IsValid() {
@@ -88,7 +87,7 @@ func (p identity) keepKnown(was identity) identity {
 	return p
 }
 
-// section is the name of the section, or empty if it is not known for sure.
+// section returns the name of the section; empty if it is not known for sure.
 func (p identity) section() string {
 	if len(p.names) != 1 {
 		return ""
@@ -96,8 +95,8 @@ func (p identity) section() string {
 	return p.names[0].String()
 }
 
-// topology finds the place of a link. It is built anew from each snapshot, so
-// that finding stays cheap with thousands of links.
+// topology finds the identity of a link. It is built from each snapshot with indexes, so finding stays cheap with
+// thousands of links.
 type topology struct {
 	instances    []*instance
 	byID         map[string]*instance
@@ -107,19 +106,20 @@ type topology struct {
 	displayNames map[string]string      // what operators call the instances, by id
 }
 
-// groupKey is what the LACs of a crowd have in common: their pppoptfile, or that their
-// LNSs are called by names too.
+// groupKey is what the LACs of a group have in common: their pppoptfile. If named is true, their LNSs are also given by
+// host names.
 type groupKey struct {
 	optFile string
 	named   bool
 }
 
+// group is LAC sections that can't be told apart by their pppoptfile.
 type group struct {
 	sections []*xl2tpd.Section
 	names    []name
 }
 
-// updateInstances takes in what is known of every xl2tpd.
+// updateInstances takes a snapshot of every xl2tpd.
 func (a *topology) updateInstances(s xl2tpd.Snapshot) {
 	a.sessions = make(map[int]xl2tpd.Session, len(s.Sessions))
 	for _, session := range s.Sessions {
@@ -138,18 +138,17 @@ func (a *topology) updateInstances(s xl2tpd.Snapshot) {
 	}
 }
 
-// literal tells whether a LAC's LNS is called by its address. A name may lead elsewhere for
-// xl2tpd than for us.
+// literal reports whether xl2tpd.conf gives a LAC's LNS as an address. A host name may resolve to another address for
+// xl2tpd than for this service.
 func literal(s *xl2tpd.Section) bool {
 	_, ok := xl2tpd.ParseAddr(lnsHost(s))
 	return ok
 }
 
-// updateSAs takes in what strongSwan says. Of several SAs with one peer the
-// established one counts, and of those the last; not one whose children all carry
-// something else, such as another network's packets. One without children may be another
-// network's too: it gives way to another connection's that carries L2TP. It tells whether that is
-// news.
+// updateSAs takes a snapshot of strongSwan's SAs, and reports whether anything has changed. Of several SAs with one
+// peer the established one counts, and of several established ones the last. An SA whose children all carry something
+// else does not count. An SA without children may be for something else too: if another connection has an SA for L2TP,
+// that one counts.
 func (a *topology) updateSAs(s vici.Snapshot, now time.Time) bool {
 	known := a.sas
 	a.sas = make(map[netip.Addr]sa, len(s.SAs))
@@ -173,7 +172,7 @@ func (a *topology) updateSAs(s vici.Snapshot, now time.Time) bool {
 		if is.Established {
 			is.Since = now.Add(-in.Established)
 		}
-		// Its age comes in whole seconds; the first look is as good as any.
+		// charon gives the age in whole seconds. Keeping the first value keeps the SA equal to itself.
 		if was := known[peer]; was.UniqueID == is.UniqueID && was.Established == is.Established {
 			is.Since = was.Since
 		}
@@ -194,9 +193,9 @@ func (a *topology) updateSAs(s vici.Snapshot, now time.Time) bool {
 	return !maps.Equal(known, a.sas)
 }
 
-// carriesL2TP tells whether a CHILD SA can carry a peer's L2TP packets: one that takes UDP, in
-// transport mode or with traffic selectors that have the peer itself. A route-based VPN's
-// may have them too, and takes no packet but those that are routed into it.
+// carriesL2TP reports whether a CHILD SA can carry a peer's L2TP packets. It must take UDP, and be in transport mode or
+// have traffic selectors that contain the peer itself. The selectors of a route-based VPN may contain the peer too, but
+// such an SA only takes packets that are routed into it.
 func carriesL2TP(c vici.Child, peer netip.Addr) bool {
 	if len(c.RemoteTS) == 0 {
 		return true
@@ -205,7 +204,7 @@ func carriesL2TP(c vici.Child, peer netip.Addr) bool {
 	return vici.TakesL2TP(c.LocalTS, c.RemoteTS) && (!tunnel || !c.RouteBased && vici.Selects(c.RemoteTS, peer))
 }
 
-// identify tells where a link belongs. Its sections are those of the xl2tpd whose child its pppd is.
+// identify returns the identity of a link. Its sections are from the file of the xl2tpd that is the parent of its pppd.
 func (a *topology) identify(l ppp.Link) identity {
 	session, kernel := a.sessions[l.Index]
 	p := identity{daemon: l.Xl2tpdPid, outer: l.OuterPeer, session: session}
@@ -233,8 +232,7 @@ func (in *instance) identify(p *identity, l ppp.Link, kernel bool) {
 	case kernel && !p.session.LNS:
 		found, p.names = in.dialled(l, p.outer)
 	default:
-		// The role is not known. A call that xl2tpd has dialled is the better
-		// guess when its LNS fits.
+		// Nobody knows which side has dialled. If a LAC's LNS fits, a call that xl2tpd has dialled is the better guess.
 		found, p.names = in.dialled(l, p.outer)
 		if len(found) == 0 || !p.outer.IsValid() {
 			if more := in.answered(l, p.outer); len(more) > 0 {
@@ -252,7 +250,7 @@ func (in *instance) identify(p *identity, l ppp.Link, kernel bool) {
 	}
 }
 
-// oneLNSOf is the address of the LNS that LACs have in common, if they have no other; or invalid.
+// oneLNSOf returns the one address that is the LNS of all these sections. It is invalid if there is no such address.
 func oneLNSOf(sections []*xl2tpd.Section) (lns netip.Addr) {
 	for _, s := range sections {
 		if s.Kind != "lac" || len(s.LNSIPs) != 1 || lns.IsValid() && s.LNSIPs[0] != lns {
@@ -263,8 +261,8 @@ func oneLNSOf(sections []*xl2tpd.Section) (lns netip.Addr) {
 	return lns
 }
 
-// dialled returns the LAC sections that the link may come from, and their names, if
-// they are a crowd's.
+// dialled returns the LAC sections that the link may come from. It also returns their names if the sections are a
+// group.
 func (in *instance) dialled(l ppp.Link, outer netip.Addr) ([]*xl2tpd.Section, []name) {
 	var near []*xl2tpd.Section
 	if outer.IsValid() {
@@ -283,9 +281,9 @@ func (in *instance) dialled(l ppp.Link, outer netip.Addr) ([]*xl2tpd.Section, []
 	case len(fit) > 0:
 		return fit, nil
 	case len(near) > 0:
-		return near, nil // pppoptfile was edited since
+		return near, nil // pppoptfile in xl2tpd.conf was edited after the link came up
 	}
-	// An LNS that is called by a name may be any.
+	// An LNS that is given by a host name may have any address.
 	if c := in.groups[groupKey{l.OptFile, outer.IsValid()}]; c != nil {
 		return c.sections, c.names
 	}
@@ -307,8 +305,7 @@ func (in *instance) answered(l ppp.Link, outer netip.Addr) []*xl2tpd.Section {
 	return fit
 }
 
-// gives tells whether an LNS section hands out this address to its callers.
-// Without an `ip range` it leaves that to pppd.
+// gives reports whether an LNS section may assign this address to a caller. Without an `ip range`, pppd decides.
 func gives(s *xl2tpd.Section, peer netip.Addr) bool {
 	if len(s.IPRanges) == 0 || !peer.IsValid() {
 		return true

@@ -11,9 +11,9 @@ import (
 
 var origin0 = time.Unix(1_000_000, 0)
 
-// climbs plays a ladder for a time: it is in that situation, and each step ends at
-// once with what result says. It returns the steps and when they were taken.
-func climbs(l *progress, span time.Duration, is func(time.Duration) situation, result func(Step) error) (steps []Step, at []time.Duration) {
+// play plays recovery for a time in a situation. Each step ends immediately with the result. It returns the steps and
+// when they were taken.
+func play(l *progress, span time.Duration, is func(time.Duration) situation, result func(Step) error) (steps []Step, at []time.Duration) {
 	for t := time.Duration(0); t <= span; t += 100 * time.Millisecond {
 		now := origin0.Add(t)
 		step, _ := l.advance(is(t), true, 0.5, now)
@@ -27,14 +27,14 @@ func climbs(l *progress, span time.Duration, is func(time.Duration) situation, r
 	return steps, at
 }
 
-// A LAC that was perhaps hung up gets a new SA less and less often.
+// A LAC that may have been hung up gets a new SA less and less often.
 func TestPerhapsHungUpIsRenewedSeldom(t *testing.T) {
 	for name, is := range map[string]situation{
 		"up, and silent": {goal: goalFull, daemon: true, secured: true, mayBeHungUp: true, up: true, quiet: deadAfter, redial: time.Minute},
 		"down":           {goal: goalFull, daemon: true, secured: true, mayBeHungUp: true, redial: time.Minute},
 	} {
 		var l progress
-		steps, at := climbs(&l, 6*time.Hour, func(time.Duration) situation { return is }, func(Step) error { return nil })
+		steps, at := play(&l, 6*time.Hour, func(time.Duration) situation { return is }, func(Step) error { return nil })
 		for i, step := range steps {
 			if step != StepRenew || i > 1 && at[i]-at[i-1] < at[i-1]-at[i-2] {
 				t.Errorf("%s: got %v at %v, want a renewal after ever longer waits", name, steps, at)
@@ -47,7 +47,7 @@ func TestPerhapsHungUpIsRenewedSeldom(t *testing.T) {
 	}
 }
 
-func TestLadder(t *testing.T) {
+func TestProgress(t *testing.T) {
 	down := situation{goal: goalFull, daemon: true, secured: true}
 	for _, tt := range []struct {
 		name   string
@@ -93,7 +93,7 @@ func TestLadder(t *testing.T) {
 	} {
 		is := down
 		tt.is(&is)
-		steps, at := climbs(&progress{}, 69*time.Second, func(time.Duration) situation { return is }, func(s Step) error { return tt.result[s] })
+		steps, at := play(&progress{}, 69*time.Second, func(time.Duration) situation { return is }, func(s Step) error { return tt.result[s] })
 		var want []time.Duration
 		for _, s := range tt.at {
 			want = append(want, time.Duration(s)*time.Second)
@@ -105,9 +105,9 @@ func TestLadder(t *testing.T) {
 	}
 }
 
-// The SA is back while xl2tpd redials: an attempt from before can't succeed any more.
-// If there is none, xl2tpd has its turn.
-func TestLadderRedials(t *testing.T) {
+// The SA is back while xl2tpd redials: an attempt from before can't succeed any more. Without such an attempt, xl2tpd
+// redials first.
+func TestProgressRedials(t *testing.T) {
 	for _, tc := range []struct {
 		redial error
 		steps  []Step
@@ -118,7 +118,7 @@ func TestLadderRedials(t *testing.T) {
 	} {
 		var l progress
 		secured := false
-		steps, at := climbs(&l, 80*time.Second, func(time.Duration) situation {
+		steps, at := play(&l, 80*time.Second, func(time.Duration) situation {
 			return situation{goal: goalFull, daemon: true, secured: secured, owner: 24 * time.Hour, redial: 30 * time.Second}
 		}, func(s Step) error {
 			secured = true
@@ -136,9 +136,9 @@ func TestLadderRedials(t *testing.T) {
 	}
 }
 
-// Without IPsec a call may get stuck too, after it has been found that there is none.
-func TestLadderStuckInTheClear(t *testing.T) {
-	steps, at := climbs(&progress{}, 80*time.Second, func(t time.Duration) situation {
+// A call may also get stuck on a host without IPsec, once recovery knows that there is no connection.
+func TestProgressStuckInTheClear(t *testing.T) {
+	steps, at := play(&progress{}, 80*time.Second, func(t time.Duration) situation {
 		return situation{goal: goalFull, daemon: true, lost: true, owner: 24 * time.Hour, redial: 30 * time.Second, stuck: t >= callTime}
 	}, func(s Step) error {
 		if s == StepSecure {
@@ -151,10 +151,10 @@ func TestLadderStuckInTheClear(t *testing.T) {
 	}
 }
 
-// A wrong password: each dial is answered, none brings a link.
-func TestLadderPatience(t *testing.T) {
+// With a wrong password each dial is answered, and none brings a link.
+func TestProgressWithWrongPassword(t *testing.T) {
 	is := situation{goal: goalFull, daemon: true, secured: true}
-	steps, at := climbs(&progress{}, time.Hour, func(time.Duration) situation { return is }, func(Step) error { return nil })
+	steps, at := play(&progress{}, time.Hour, func(time.Duration) situation { return is }, func(Step) error { return nil })
 	dials := 0
 	for _, s := range steps {
 		if s == StepDial {
@@ -172,11 +172,11 @@ func TestLadderPatience(t *testing.T) {
 
 // A line that was cut for an hour: soon after the LNS can be reached again there is
 // another try, whatever the pause. One that answers no echoes costs the whole pause.
-func TestLadderLooks(t *testing.T) {
+func TestProgressLooks(t *testing.T) {
 	for deaf, limit := range map[bool]time.Duration{false: lnsLook, true: maxPause} {
 		cut, dead := time.Hour, errors.New("no answer")
 		now := time.Duration(0)
-		steps, at := climbs(&progress{}, cut+10*time.Minute, func(t time.Duration) situation {
+		steps, at := play(&progress{}, cut+10*time.Minute, func(t time.Duration) situation {
 			now = t
 			return situation{goal: goalFull, daemon: true}
 		}, func(s Step) error {
@@ -195,13 +195,13 @@ func TestLadderLooks(t *testing.T) {
 	}
 }
 
-// A tunnel that comes up and closes again at once is not dialled in a row.
-func TestLadderFlapping(t *testing.T) {
+// A tunnel that closes right after it came up is not dialled without a pause.
+func TestProgressFlapping(t *testing.T) {
 	var l progress
 	up := false
 	var upUntil time.Duration
 	now := time.Duration(0)
-	steps, at := climbs(&l, time.Hour, func(t time.Duration) situation {
+	steps, at := play(&l, time.Hour, func(t time.Duration) situation {
 		now = t
 		up = t < upUntil
 		return situation{goal: goalFull, daemon: true, secured: true, up: up}
@@ -217,13 +217,15 @@ func TestLadderFlapping(t *testing.T) {
 	}
 }
 
-// What holds in every history: no step unless the tunnel is wanted, xl2tpd runs and
-// no other step is under way; none at a tunnel that is well; a step that failed is
-// followed by a pause that never shrinks below five seconds; xl2tpd is never made to
-// dial while it may be closing a tunnel, or redials by itself; only one that is stuck
-// or dead is hung up; the SA of a silent link is renewed only when that is dead, or
-// has been silent for long; IPsec is left alone where only redialling is wanted.
-func TestLadderHistories(t *testing.T) {
+// In every history these hold:
+//   - there is no step unless the tunnel is wanted, xl2tpd runs and no other step is under way;
+//   - there is no step for a tunnel that is well;
+//   - a pause of at least five seconds follows a step that failed;
+//   - xl2tpd is never made to dial while it may be closing a tunnel, or redials by itself;
+//   - only a tunnel that is stuck or dead is hung up;
+//   - the SA of a silent link is renewed only if its peer is dead, or has been silent for long;
+//   - IPsec is left alone if only redialling is wanted.
+func TestProgressHistories(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var l progress
 		now := origin0
@@ -297,12 +299,11 @@ func TestLadderHistories(t *testing.T) {
 	})
 }
 
-// Who had no answer from the LNS before, and has one now, does not even wait for charon's
-// own new try.
-func TestLadderOfWhoIsBack(t *testing.T) {
+// If the LNS did not answer before and answers now, recovery does not even wait for charon's own new try.
+func TestProgressOfALateAnswer(t *testing.T) {
 	is := situation{goal: goalFull, daemon: true, trying: true, owner: 24 * time.Hour}
 	l := &progress{since: origin0, last: StepDial, next: origin0.Add(answerTime), failed: 1, lnsSilent: true}
-	steps, at := climbs(l, grace-time.Second, func(time.Duration) situation { return is }, func(Step) error { return nil })
+	steps, at := play(l, grace-time.Second, func(time.Duration) situation { return is }, func(Step) error { return nil })
 	if !slices.Equal(steps, []Step{StepSecure}) || at[0] != 0 {
 		t.Errorf("%v at %v", steps, at)
 	}

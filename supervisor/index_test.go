@@ -13,7 +13,7 @@ import (
 	"xl2tpd-keepalive/internal/xl2tpd"
 )
 
-// Which links speak for a control tunnel, by their names.
+// These are the links of a control connection, by their names.
 func TestControlLinks(t *testing.T) {
 	at := func(s string) netip.AddrPort { return netip.AddrPortFrom(addr(s), 1701) }
 	c := ControlConnection{Local: at("192.0.2.100"), Peer: at("192.0.2.1"), LocalID: 7}
@@ -75,9 +75,8 @@ func TestFresh(t *testing.T) {
 	}
 }
 
-// The loop answers with the links it knows, those that have come last too, and not
-// at all once ctx has ended.
-func TestLoopWitnesses(t *testing.T) {
+// The loop answers with the links that it knows, including the latest. It does not answer once ctx has ended.
+func TestLoopLinksOf(t *testing.T) {
 	var all []Tunnel
 	c := ControlConnection{Peer: netip.MustParseAddrPort("192.0.2.1:1701")}
 	near := func(name string, index int) ppp.Link {

@@ -10,27 +10,26 @@ import (
 	"xl2tpd-keepalive/internal/xl2tpd"
 )
 
-// missable is how many echoes in a row may be lost, or be late, before there is
-// no fresh evidence.
+// missable is how many echoes in a row may be lost or late before the evidence is no longer fresh.
 const missable = 3
 
-// Window is for how long a sign of life is fresh.
+// Window returns for how long a sign of life is fresh.
 func Window(s config.Settings) time.Duration { return missable * (s.Interval + s.Timeout) }
 
-// Fresh tells whether the tunnel has lately shown that it is alive.
+// Fresh reports whether the latest sign of life is fresh.
 func (t Tunnel) Fresh(now time.Time) bool {
 	at := t.Evidence.Last()
 	return !at.IsZero() && now.Sub(at) <= t.Window
 }
 
-// ControlConnection is a control connection of an xl2tpd, as its packets show it.
+// ControlConnection identifies a control connection by what its packets show.
 type ControlConnection struct {
 	Local, Peer netip.AddrPort
 	LocalID     uint16
 	Owner       procfs.ID // the xl2tpd that has opened it; zero: not known
 }
 
-// ConnectionLinks are all links, by what ties them to control connections. The zero value has none.
+// ConnectionLinks finds the links of a control connection. The zero value has no links.
 type ConnectionLinks[L any] struct {
 	bySession map[uint16][]sessionLink[L]     // by xl2tpd's id of the control connection
 	byPeer    map[netip.Addr][]sessionLink[L] // those without a session, by the peer's address
@@ -55,9 +54,9 @@ func (ls *ConnectionLinks[L]) Add(link L, s xl2tpd.Session, outer netip.Addr, da
 	}
 }
 
-// Of returns the links of a control connection. Only a session of the kernel makes certain
-// which they are. In userspace mode nothing ties a link to its control connection but the
-// peer's address and the xl2tpd, which several may have in common.
+// Of returns the links of a control connection. certain is true if sessions of the kernel prove that they are its
+// links. In userspace mode only the peer's address and the xl2tpd connect them, and several control connections may
+// share those.
 func (ls *ConnectionLinks[L]) Of(c ControlConnection) (links []L, certain bool) {
 	for _, t := range ls.bySession[c.LocalID] {
 		if c.carries(t.Session) {
@@ -75,24 +74,24 @@ func (ls *ConnectionLinks[L]) Of(c ControlConnection) (links []L, certain bool) 
 	return links, false
 }
 
-// unknownOwner has no links. It stands for an owner that is not known where several could be it.
+// unknownOwner stands for an unknown owner if several xl2tpds could be it. It has no links.
 var unknownOwner = procfs.ID{Pid: -1}
 
-// canBelongTo reports whether the control connection can be that xl2tpd's.
+// canBelongTo reports whether the control connection can belong to the xl2tpd with that pid.
 func (c ControlConnection) canBelongTo(daemon int) bool {
 	return c.Owner == (procfs.ID{}) || c.Owner.Pid == daemon
 }
 
-// tunnelIndex has the tunnels by their places.
+// tunnelIndex finds tunnels by their identities.
 type tunnelIndex struct {
-	lacs  map[string]*candidates // by the keys of the LACs that they may belong to
+	lacs  map[string]*candidates // by the keys of their LACs
 	links ConnectionLinks[*tunnel]
 	bySA  map[string][]*tunnel // by the unique id of the IKE SA that carries them
-	far   []*tunnel            // those of which nobody knows the outer address of the far end
+	far   []*tunnel            // those without a known outer address of the far end
 }
 
-// tunnelIndex makes the book anew if a place has changed: that comes with a snapshot,
-// which costs as much.
+// tunnelIndex returns the index of all tunnels. If an identity has changed, it builds the index again: identities only
+// change with a snapshot, which costs as much.
 func (core *Core) tunnelIndex() *tunnelIndex {
 	if core.index != nil {
 		return core.index
@@ -113,7 +112,7 @@ func (core *Core) tunnelIndex() *tunnelIndex {
 		}
 		names := t.identity.names
 		if len(names) == 1 {
-			core.index.claims(names[0]).exact = append(core.index.claims(names[0]).exact, t)
+			core.index.candidates(names[0]).exact = append(core.index.candidates(names[0]).exact, t)
 		}
 		if len(names) < 2 {
 			continue
@@ -128,7 +127,7 @@ func (core *Core) tunnelIndex() *tunnelIndex {
 			group = new([]*tunnel)
 			groups[key] = group
 			for _, n := range names {
-				c := core.index.claims(n)
+				c := core.index.candidates(n)
 				c.ambiguous = append(c.ambiguous, group)
 			}
 		}
@@ -146,8 +145,8 @@ func groupOf(names []name) string {
 	return key.String()
 }
 
-// claims are the links that a section has; those of an LNS are of no use.
-func (k *tunnelIndex) claims(n name) *candidates {
+// candidates returns the links that may be a LAC's. Those of an LNS are not recorded.
+func (k *tunnelIndex) candidates(n name) *candidates {
 	if n.kind != "lac" {
 		return &candidates{}
 	}
@@ -158,7 +157,7 @@ func (k *tunnelIndex) claims(n name) *candidates {
 	return k.lacs[key]
 }
 
-// LinksOf returns what is known of a control connection's links, see Links.Of.
+// LinksOf returns the tunnels of a control connection, see ConnectionLinks.Of.
 func (core *Core) LinksOf(c ControlConnection) (all []Tunnel, certain bool) {
 	links, certain := core.tunnelIndex().links.Of(c)
 	for _, t := range links {
@@ -167,12 +166,12 @@ func (core *Core) LinksOf(c ControlConnection) (all []Tunnel, certain bool) {
 	return all, certain
 }
 
-// sameAs reports whether it is the same control connection, whether its owner is known by now or not.
+// sameAs reports whether both are the same control connection. The owner does not count: it may become known later.
 func (c ControlConnection) sameAs(o ControlConnection) bool {
 	return c.LocalID == o.LocalID && c.Local == o.Local && c.Peer == o.Peer
 }
 
-// matches reports whether a place can be the control connection's.
+// matches reports whether a link with that identity can belong to the control connection.
 func (c ControlConnection) matches(p identity) bool {
 	if p.session != (xl2tpd.Session{}) {
 		return c.carries(p.session)
@@ -180,6 +179,7 @@ func (c ControlConnection) matches(p identity) bool {
 	return p.outer == c.Peer.Addr() && c.canBelongTo(p.daemon)
 }
 
+// carries reports whether the control connection has that session.
 func (c ControlConnection) carries(s xl2tpd.Session) bool {
 	return s.LocalTunnel != 0 && s.LocalTunnel == c.LocalID && s.Local == c.Local &&
 		(!s.Peer.IsValid() || s.Peer == c.Peer)

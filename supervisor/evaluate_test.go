@@ -13,9 +13,8 @@ import (
 	"xl2tpd-keepalive/vici"
 )
 
-// Recovery looks at a LAC when something happens to it, and at times that it notes.
-// Whenever there is something to be done, it has either been done or such a time
-// is near.
+// Recovery evaluates a LAC when something happens to it, and at times that it notes. So whenever a step is due, it was
+// taken, or such a time is near.
 func TestForgetsNoLAC(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		f := newFleet(1)
@@ -28,10 +27,10 @@ func TestForgetsNoLAC(t *testing.T) {
 			asked = append(asked, b.Step(ev, now)...)
 			l := b.lac(name{"lac", section.Name, ""})
 			is, _ := b.situation(l, section, now)
-			ladder := l.progress
+			progress := l.progress
 			next := b.evaluateAt.Next()
-			if step, _ := ladder.advance(is, true, 0.5, now); step != StepNone && step != StepLook && (next.IsZero() || next.Sub(now) > answerTime) {
-				t.Fatalf("at %v, after %T%+v: %v is due, and recovery looks again at %v\n%+v\n%+v", now.Sub(epoch), ev, ev, step, next, is, ladder)
+			if step, _ := progress.advance(is, true, 0.5, now); step != StepNone && step != StepLook && (next.IsZero() || next.Sub(now) > answerTime) {
+				t.Fatalf("at %v, after %T%+v: %v is due, and recovery looks again at %v\n%+v\n%+v", now.Sub(epoch), ev, ev, step, next, is, progress)
 			}
 		}
 		t.Repeat(map[string]func(*rapid.T){
@@ -59,7 +58,7 @@ func TestForgetsNoLAC(t *testing.T) {
 			"ending": func(t *rapid.T) {
 				step(Ending{
 					Tunnel: f.controls[0], Reason: "so",
-					Operator: rapid.Bool().Draw(t, "operator"), Unanswered: rapid.Bool().Draw(t, "unanswered"), Buried: rapid.Bool().Draw(t, "buried"),
+					Operator: rapid.Bool().Draw(t, "operator"), Unanswered: rapid.Bool().Draw(t, "unanswered"), Buried: rapid.Bool().Draw(t, "stopAcked"),
 				})
 			},
 			"answers": func(t *rapid.T) {
@@ -90,8 +89,8 @@ func TestForgetsNoLAC(t *testing.T) {
 	})
 }
 
-// A LAC that has several links, or may have, is well if one of them lives, whichever
-// comes first; if none does, it is silent since the last of them is.
+// A LAC that has or may have several links is well if one of them is alive, in any order. If none is, the LAC has been
+// silent since the last link became silent.
 func TestOneLinkIsEnough(t *testing.T) {
 	f := newFleet(1)
 	b := f.up()
@@ -102,8 +101,8 @@ func TestOneLinkIsEnough(t *testing.T) {
 	longer.asked = epoch.Add(-2 * time.Minute)
 	l := b.lac(name{"lac", "Branch0", ""})
 	for name, tc := range map[string]struct {
-		claims candidates
-		quiet  time.Duration
+		candidates candidates
+		quiet      time.Duration
 	}{
 		"lives":               {candidates{exact: []*tunnel{lives}}, 0},
 		"silent first":        {candidates{exact: []*tunnel{&silent, lives}}, 0},
@@ -113,7 +112,7 @@ func TestOneLinkIsEnough(t *testing.T) {
 		"the longest first":   {candidates{exact: []*tunnel{&longer, &silent}}, time.Minute},
 		"perhaps not its own": {candidates{ambiguous: []*[]*tunnel{{&silent}}}, time.Minute},
 	} {
-		b.index.lacs[l.key] = &tc.claims
+		b.index.lacs[l.key] = &tc.candidates
 		is, _ := b.situation(l, &f.xl2tpd.Home().Conf.Sections[0], epoch)
 		if !is.up || is.quiet != tc.quiet || is.silent() != (tc.quiet > 0) {
 			t.Errorf("%s: %+v", name, is)

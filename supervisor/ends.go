@@ -11,24 +11,24 @@ import (
 )
 
 const (
-	// reasonTTL is how long after its cause a link goes away: xl2tpd repeats a
-	// StopCCN for 31 s before it ends the pppd.
+	// reasonTTL is how long after its cause a link may go away: xl2tpd repeats a StopCCN for 31 s before it ends the
+	// pppd.
 	reasonTTL = 40 * time.Second
-	// late is how long after its end the cause of it may become known.
+	// late is how long after a tunnel's end its reason may become known.
 	late = 2 * time.Second
 
-	// idle is the shortest idle timer that anybody sets.
+	// idle is the shortest idle timer that a peer may have.
 	idle = 20 * time.Second
 
-	maxEndings = 1000
-	maxCloses  = 1000 // of callers from ever new addresses
+	maxReasons = 1000
+	maxEnds    = 1000 // of callers from ever new addresses
 )
 
-// xl2tpdEnded is why all tunnels have ended at once.
+// xl2tpdEnded is the reason when all tunnels of an xl2tpd have ended together.
 const xl2tpdEnded = "xl2tpd ended"
 
-// origin is what a tunnel has in common with the one before it: its section and peer, or if its
-// section is not known, its link.
+// origin is what a tunnel has in common with the one before it: its section and peer. If the section is not known, it
+// is the name of the link.
 type origin struct {
 	section name
 	outer   netip.Addr
@@ -42,11 +42,11 @@ func (t *tunnel) origin() origin {
 	return origin{section: name{instance: t.identity.instance}, link: t.key.Name}
 }
 
-// ends knows how tunnels ended.
+// ends records how tunnels ended.
 type ends struct {
 	reasons []closeReason
 	last    map[origin]*end
-	died    map[string]time.Time // when an instance's xl2tpd ended last
+	died    map[string]time.Time // when an instance's xl2tpd last ended
 }
 
 type closeReason struct {
@@ -69,18 +69,17 @@ type end struct {
 	status.Close
 	identity   identity
 	link       Key
-	sure       bool              // somebody has said why
-	operator   bool              // and that it was the operator
+	sure       bool              // an Ending has said why
+	operator   bool              // and that the operator has hung up
 	unanswered bool              // or that the peer did not answer
-	buried     bool              // and xl2tpd does not wait for its answer
-	half       bool              // and xl2tpd has closed the call alone
-	failed     bool              // something is known to have failed, whatever was said
-	tunnel     ControlConnection // that somebody has said it of
+	stopAcked  bool              // and that xl2tpd does not wait for the peer's answer
+	half       bool              // and that xl2tpd has closed only the call
+	failed     bool              // something is known to have failed, whatever the Ending said
+	tunnel     ControlConnection // of the Ending
 }
 
-// record takes in why a control tunnel is being closed. The link may have gone
-// already; it returns those ends of which more is known now,
-// in the order of their links.
+// record takes the reason why a control tunnel is being closed. Its links may have gone already: record returns the
+// ends of which it has learnt more, in the order of their links.
 func (c *ends) record(e Ending, now time.Time) (told []*end) {
 	for _, one := range c.last {
 		switch {
@@ -90,7 +89,7 @@ func (c *ends) record(e Ending, now time.Time) (told []*end) {
 			one.Reason = e.Reason
 			one.setReason(e)
 			told = append(told, one)
-		case one.half && !e.Half && one.tunnel.sameAs(e.Tunnel): // the tunnel has followed its call
+		case one.half && !e.Half && one.tunnel.sameAs(e.Tunnel): // after the call, the tunnel is closed too
 			one.half, one.operator = false, one.operator || e.Operator
 			told = append(told, one)
 		}
@@ -102,7 +101,7 @@ func (c *ends) record(e Ending, now time.Time) (told []*end) {
 			keep = append(keep, old)
 		}
 	}
-	if len(keep) == maxEndings {
+	if len(keep) == maxReasons {
 		keep = keep[1:]
 	}
 	heard := closeReason{Ending: e, at: now}
@@ -113,8 +112,8 @@ func (c *ends) record(e Ending, now time.Time) (told []*end) {
 	return told
 }
 
-// reasonFor is the reason that was heard for a place since then, if any. An earlier one may be
-// the last tunnel's, unless a session tells that it is not.
+// reasonFor returns the latest reason for an identity that came after since. An earlier one may belong to the tunnel
+// before, unless the session proves that it does not.
 func (c *ends) reasonFor(p identity, since, now time.Time) (Ending, bool) {
 	for i := len(c.reasons) - 1; i >= 0; i-- {
 		if e := &c.reasons[i]; e.explains(p, since, now) {
@@ -127,7 +126,7 @@ func (c *ends) reasonFor(p identity, since, now time.Time) (Ending, bool) {
 	return Ending{}, false
 }
 
-// recordClose notes that a tunnel has ended and returns why, as far as that is known.
+// recordClose notes that a tunnel has ended, and returns the reason, as far as it is known.
 func (core *Core) recordClose(t *tunnel, reason string, was State, now time.Time) string {
 	why, sure := core.ends.reasonFor(t.identity, t.up, now)
 	failed := was == Silent
@@ -158,15 +157,15 @@ func (core *Core) recordClose(t *tunnel, reason string, was State, now time.Time
 	return reason
 }
 
-// setReason notes what somebody has said of it.
+// setReason notes the reason of an end.
 func (c *end) setReason(e Ending) {
-	c.sure, c.operator, c.half, c.unanswered, c.buried = true, e.Operator, e.Half, e.Unanswered, e.Buried
+	c.sure, c.operator, c.half, c.unanswered, c.stopAcked = true, e.Operator, e.Half, e.Unanswered, e.Buried
 	c.tunnel = e.Tunnel
 }
 
-// prune makes room for one more by forgetting the oldest.
+// prune makes room for one more end: it forgets the oldest.
 func (c *ends) prune() {
-	if len(c.last) < maxCloses {
+	if len(c.last) < maxEnds {
 		return
 	}
 	var oldest origin

@@ -23,8 +23,8 @@ func (core *Core) blind() bool {
 	return core.config.Guard() == config.GuardOff || core.faults[TaskGuard] != "" || core.failing[TaskGuard] != nil
 }
 
-// noteHidden notes until when xl2tpd may have dialled a LAC without being seen to: while there is a call, and as long as
-// the LNS's name can't be looked up.
+// noteHidden notes whether xl2tpd may be dialling a LAC while nobody would see that. That is so while there is a call,
+// and while the LNS's name can't be looked up.
 func (core *Core) noteHidden(l *lac, s *xl2tpd.Section, now time.Time) {
 	hidden := core.candidates(l).any() || len(s.LNSIPs) == 0 || s.Unresolved
 	if hidden || l.hidden {
@@ -60,9 +60,10 @@ func (core *Core) revive(lacs []*lac) {
 	}
 }
 
-// redialDue is when xl2tpd should have redialled a LAC that is down; zero: it does not redial, or nobody would see it. A
-// redial can die: xl2tpd before 1.3.18 stops after a failed name lookup (xl2tpd.c, magic_lac_tunnel), and after `max redials`
-// it gives up (magic_lac_dial). An attempt that it closes, and nobody acknowledges that, takes two answerTimes.
+// redialDue returns when xl2tpd should have redialled a LAC that is down; zero: it does not redial, or nobody would see
+// it. xl2tpd can stop redialling: before 1.3.18 it stops after a failed name lookup (xl2tpd.c, magic_lac_tunnel), and
+// after `max redials` it gives up (magic_lac_dial). If nobody acknowledges xl2tpd's StopCCN, an attempt takes two
+// answerTimes.
 func (core *Core) redialDue(l *lac, s *xl2tpd.Section) time.Time {
 	since := l.progress.since
 	if !s.Redial || l.idle || l.hidden || l.mayBeHungUp() || core.mayBeDialled(l, s) || since.IsZero() || core.guardAt.IsZero() {

@@ -10,13 +10,11 @@ import (
 	"xl2tpd-keepalive/internal/xl2tpd"
 )
 
-// sessionWait is how long a link that is up waits at most for the kernel's table of sessions to
-// tell which section it belongs to: its settings and its name depend on that. The table is
-// read the less often the more tunnels there are.
+// sessionWait is how long a link that is up waits at most for its session in the kernel's table. The session shows its
+// section, and so its settings and its name. The more tunnels there are, the less often the table is read.
 const sessionWait = time.Second
 
-// refresh brings a tunnel's state in line with its link, its place and the
-// configuration, all of which may have changed.
+// refresh updates a tunnel's state after its link, its identity or the configuration may have changed.
 func (core *Core) refresh(t *tunnel, now time.Time) {
 	if !core.started {
 		return
@@ -77,8 +75,8 @@ func (t *tunnel) waitsForSession(watched bool, now time.Time) bool {
 	return now.Before(t.sessionUntil)
 }
 
-// settings returns what the configuration says of a place. Where sections that
-// can't be told apart disagree, [global] counts and sure is false.
+// settings returns the settings of an identity. If sections that can't be told apart have different settings, it
+// returns those of [global], and sure is false.
 func (core *Core) settings(p identity) (s config.Settings, sure bool) {
 	if len(p.names) == 0 {
 		return core.config.Global, true
@@ -92,7 +90,7 @@ func (core *Core) settings(p identity) (s config.Settings, sure bool) {
 	return s, true
 }
 
-// configured is what keepalive.conf says of a section.
+// configured returns the settings of a section in keepalive.conf.
 func (core *Core) configured(n name) config.Settings {
 	path := ""
 	if in := core.topology.byID[n.instance]; in != nil {
@@ -101,7 +99,7 @@ func (core *Core) configured(n name) config.Settings {
 	return core.config.For(path, n.kind, n.name)
 }
 
-// watch starts to watch a link that is up, or up with other addresses.
+// watch starts to watch a link that came up, or that has other addresses now.
 func (core *Core) watch(t *tunnel, source, target netip.Addr, reason string, now time.Time) {
 	core.unqueue(t)
 	core.cancel(t)
@@ -109,7 +107,7 @@ func (core *Core) watch(t *tunnel, source, target netip.Addr, reason string, now
 	t.evidence, t.echoes = Evidence{}, echoes{}
 	t.up = now
 	if t.found && !t.link.Started.IsZero() {
-		t.up = now.Add(-max(now.Sub(t.link.Started), 0)) // before us
+		t.up = now.Add(-max(now.Sub(t.link.Started), 0)) // it was up before this service started
 	}
 	t.found = false
 	t.replied, t.lost, t.counted = false, 0, false
@@ -135,18 +133,18 @@ func (core *Core) unwatch(t *tunnel, to State, reason string, now time.Time) {
 	switch {
 	case to == Off:
 		core.logTunnel(t, slog.LevelInfo, "tunnel left alone", slog.String("reason", reason))
-	case was != Off: // one that was never watched: its end is no news
+	case was != Off: // nobody wants to know about the end of a tunnel that was not watched
 		reason = core.recordClose(t, reason, was, now)
 		level := slog.LevelWarn
 		if core.ends.last[t.origin()].operator {
-			level = slog.LevelInfo // as somebody wanted
+			level = slog.LevelInfo // the operator wanted that
 		}
 		core.logTunnel(t, level, "tunnel down", slog.String("reason", reason))
 		core.callHook(t, hook.Down, reason)
 	}
 }
 
-// cancel makes what is in flight count for nothing.
+// cancel makes sure that the answer in flight, if there is one, is ignored.
 func (core *Core) cancel(t *tunnel) {
 	if t.inFlight == none || t.stale {
 		return
@@ -157,12 +155,12 @@ func (core *Core) cancel(t *tunnel) {
 	}
 }
 
-// hurry makes a tunnel due now.
+// hurry makes a tunnel's echo due now.
 func (core *Core) hurry(t *tunnel, now time.Time) {
 	core.retry(t, now, 0)
 }
 
-// retry makes an echo due after a wait of its own, whatever comes in.
+// retry makes an echo due after a wait, even if data comes in meanwhile.
 func (core *Core) retry(t *tunnel, now time.Time, wait time.Duration) {
 	t.retry = true
 	core.arm(t, now, wait, 1)
@@ -189,8 +187,8 @@ func (core *Core) rearm(t *tunnel) {
 	core.enqueue(t)
 }
 
-// counterRead notes when the tunnel's counter was read. It is to be read again at the
-// same moment as all others with that interval, so that they cost one request.
+// counterRead notes when the tunnel's counter was read, and when to read it again. The counters of all tunnels with one
+// interval are read at the same moment, so that they need one request.
 func (core *Core) counterRead(t *tunnel, at time.Time) {
 	t.looked, t.lookAt = at, at
 	if every := t.lookEvery(); every > 0 {
@@ -206,6 +204,7 @@ func (core *Core) enqueue(t *tunnel) {
 
 func (core *Core) unqueue(t *tunnel) { core.due.Set(t, time.Time{}) }
 
+// setState changes a tunnel's state and marks its LACs.
 func (core *Core) setState(t *tunnel, to State, now time.Time) {
 	core.count[t.state]--
 	core.count[to]++
@@ -224,7 +223,7 @@ func (core *Core) callHook(t *tunnel, event, reason string) {
 	}})
 }
 
-// logTunnel is a line for the log about one tunnel.
+// logTunnel emits a log line about a tunnel.
 func (core *Core) logTunnel(t *tunnel, level slog.Level, text string, more ...slog.Attr) {
 	attrs := make([]slog.Attr, 0, 4+len(more))
 	if s := t.identity.section(); s != "" {

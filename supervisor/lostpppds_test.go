@@ -8,7 +8,7 @@ import (
 	"xl2tpd-keepalive/internal/ppp"
 )
 
-// A pppd whose link nobody can tell is named in the log, once, and in the report while it is there.
+// A pppd whose link can't be found is named once in the log, and in the report while it exists.
 func TestLostPppd(t *testing.T) {
 	f := newFleet(1)
 	b, _ := f.start()

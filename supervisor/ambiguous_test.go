@@ -21,7 +21,7 @@ func twoLACs(lns1, lns2, more string) string {
 	return lac("office", lns1) + lac("home", lns2)
 }
 
-// inUserspace are links of userspace mode: which LAC they belong to only pppd's options tell.
+// inUserspace makes links of userspace mode: only pppd's options show their LACs.
 func inUserspace(links ...ppp.Link) []ppp.Link {
 	for i := range links {
 		links[i].TTY = "/dev/pts/1"
@@ -36,7 +36,7 @@ func closerOf(peer string, id uint16) ControlConnection {
 	return c
 }
 
-// The Hello guard knows a LAC by its LNS, whosever its link may be.
+// The Hello guard identifies a LAC by its LNS, even if several LACs may have the link.
 func TestHungUpInUserspace(t *testing.T) {
 	n := newFixture(t, twoLACs("192.0.2.1", "192.0.2.2", "autodial = yes\n"), "[global]\nrecover = auto")
 	n.step(vici.Snapshot{})
@@ -76,14 +76,14 @@ func TestHungUpAtOneLNS(t *testing.T) {
 	if got := n.steps(5*time.Minute, ErrNoConnection); got != nil {
 		t.Errorf("%v of what was hung up", got)
 	}
-	// One of them is dialled again, and only its link will tell which: the other one stays down.
+	// One of them is dialled again, and only its link will show which: the other one stays down.
 	n.step(Dials{Peer: closer.Peer.Addr()})
 	if got := n.steps(5*time.Minute, ErrNoConnection); got != nil {
 		t.Errorf("%v of what was hung up", got)
 	}
 }
 
-// What was dialled is wanted, whosever the links were.
+// A LAC that was dialled is wanted, even if several LACs may have had the links.
 func TestXl2tpdRestartedInUserspace(t *testing.T) {
 	conf := twoLACs("192.0.2.1", "192.0.2.2", "redial = yes\n")
 	n := newFixture(t, conf, "[global]\nrecover = auto")
@@ -111,7 +111,7 @@ func TestXl2tpdRestartedInUserspace(t *testing.T) {
 	}
 }
 
-// Of several addresses of an LNS it is the one that was dialled whose end the Hello guard tells.
+// If an LNS has several addresses, the Hello guard reports the end of the tunnel with the dialled one.
 func TestEndOfOneOfSeveralAddresses(t *testing.T) {
 	conf := strings.ReplaceAll(oneLAC, "192.0.2.1", "vpn.example.net")
 	n := newFixture(t, conf, "[global]\nrecover = full")

@@ -26,8 +26,7 @@ var (
 
 func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
 
-// fixture is a brain on the bench: a clock, and the actions that are not yet
-// answered.
+// fixture is a core with a clock, and with the actions that are not answered yet.
 type fixture struct {
 	t       *testing.T
 	b       *Core
@@ -36,11 +35,11 @@ type fixture struct {
 	notes   []string     // in the log
 	rules   []string     // of recovery, that have decided
 	told    []hook.Event // what hooks were called with
-	memory  SavedState   // of the brains before
-	asked   error        // what asking the peer of a silent link comes to
+	memory  SavedState   // of the cores before
+	asked   error        // the result of asking the peer of a silent link
 }
 
-// newFixture has a brain that knows xl2tpd.conf and keepalive.conf.
+// newFixture returns a fixture whose core knows xl2tpd.conf and keepalive.conf.
 func newFixture(t *testing.T, xl2tpdConf, keepaliveConf string) *fixture {
 	n := &fixture{t: t, b: New(config.Default(""), func() float64 { return 0.5 }), now: epoch}
 	n.step(n.xl2tpd(xl2tpdConf))
@@ -94,8 +93,7 @@ func (n *fixture) step(ev Event) {
 	}
 }
 
-// restarted has another brain, which is told what the last one knew, and sees how it is
-// now.
+// restarted replaces the core by a new one. The new core gets the saved state, and sees the host as it is now.
 func (n *fixture) restarted(s xl2tpd.Snapshot, sas vici.Snapshot, links ...ppp.Link) {
 	if m, news := n.b.SavedState(); news {
 		n.memory = m
@@ -278,7 +276,7 @@ func TestLooksOften(t *testing.T) {
 	n.want(echo(l)) // it has been looked at a moment ago
 }
 
-// Tunnels that came up at different times are looked at together, and get their echoes when each is due.
+// Tunnels that came up at different times have their counters read together. Each gets its echo when it is due.
 func TestLooksTogether(t *testing.T) {
 	n := newFixture(t, oneLAC, "")
 	l, other := link("ppp0", 5, true), link("ppp1", 6, true)
@@ -399,7 +397,7 @@ func TestFailures(t *testing.T) {
 	}
 }
 
-// A tunnel that is watched only gets no echo request. Its data is seen all the same, and it is never silent.
+// A tunnel that is only observed gets no echo request. Its data is still seen, and it is never silent.
 func TestObserve(t *testing.T) {
 	n := newFixture(t, oneLAC, "[global]\nkeepalive = observe\nrecover = full\n")
 	l := link("ppp0", 5, true)
@@ -664,7 +662,7 @@ func TestConfig(t *testing.T) {
 	})
 }
 
-// Other addresses make another link of it: nothing that was known holds.
+// A link with other addresses is another link: nothing that was known about it counts.
 func TestOtherAddresses(t *testing.T) {
 	for name, change := range map[string]func(*ppp.Link){
 		"of the far end": func(l *ppp.Link) { l.Peer = addr("10.0.0.77") },
@@ -699,7 +697,7 @@ func TestOtherAddresses(t *testing.T) {
 	}
 }
 
-// What comes first must not matter, and nothing must wait for long.
+// The order of the first events must not matter, and nothing may wait for long.
 func TestStart(t *testing.T) {
 	l := link("ppp0", 5, true)
 	t.Run("waits for both configurations", func(t *testing.T) {
@@ -713,7 +711,7 @@ func TestStart(t *testing.T) {
 		n = &fixture{t: t, b: New(config.Default(""), func() float64 { return 0 }), now: epoch}
 		n.links(l)
 		n.step(n.config("[lac tokyo]\nkeepalive = no\n"))
-		n.want() // it is not known yet whose link that is
+		n.want() // the section of the link is not known yet
 		n.step(n.xl2tpd(oneLAC))
 		n.want()
 	})
@@ -724,7 +722,7 @@ func TestStart(t *testing.T) {
 		n.after(startupTimeout)
 		n.want(read(l))
 	})
-	t.Run("a failed eye is not waited for", func(t *testing.T) {
+	t.Run("a failed watcher is not waited for", func(t *testing.T) {
 		n := &fixture{t: t, b: New(config.Default(""), func() float64 { return 0 }), now: epoch}
 		n.links(l)
 		n.step(n.config(""))
@@ -783,7 +781,7 @@ func TestNewSAIsAReasonToAskAgain(t *testing.T) {
 	n.result(l, nil)
 	n.actions = nil
 	n.step(vici.Snapshot{SAs: []vici.SA{{Name: "old", UniqueID: "6", State: "ESTABLISHED", RemoteHost: netip.MustParseAddrPort("192.0.2.1:500")}}})
-	n.want(Ready{}) // a tunnel that lives needs no other question
+	n.want(Ready{}) // a tunnel that is alive needs no other question
 	n.after(10500 * time.Millisecond)
 	for range 3 {
 		n.counter(l, 71)
@@ -813,7 +811,7 @@ func TestNewSAIsAReasonToAskAgain(t *testing.T) {
 	}
 }
 
-// The reason of what does not work is told, and in one place only if it names what that is.
+// A problem has its reason. A reason that names the task is not prefixed by the task again.
 func TestFailuresHaveTheirReason(t *testing.T) {
 	n := newFixture(t, oneLAC, "")
 	n.step(TaskFailed{"metrics", errors.New("metrics: listen tcp 127.0.0.1:9174: bind: address already in use")})

@@ -8,7 +8,7 @@ import (
 
 const faultLost = "pppd"
 
-// takeLost notes pppds of an xl2tpd whose links nobody can tell: they are left alone.
+// takeLost notes the pids of pppds whose links can't be found: those links are left alone.
 func (core *Core) takeLost(pids []int) {
 	was, text := core.faults[faultLost], ""
 	if len(pids) > 0 {

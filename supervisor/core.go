@@ -18,18 +18,18 @@ import (
 	"xl2tpd-keepalive/vici"
 )
 
-// startupTimeout is how long the brain waits at the start for the configuration,
-// which may say that a link is to be left alone.
+// startupTimeout is how long the core waits at the start for the configuration. The configuration may say that a link
+// is to be left alone.
 const startupTimeout = 500 * time.Millisecond
 
-// Core knows the tunnels and decides. It is not safe for concurrent use.
+// Core decides what to do about each tunnel. It is not safe for concurrent use.
 type Core struct {
 	jitter func() float64
 
 	tunnels  map[Key]*tunnel
-	due      wake.Queue[*tunnel] // the watched ones that wait for nothing, and those that wait for their sessions
+	due      wake.Queue[*tunnel] // watched tunnels with nothing in flight, and tunnels that wait for their sessions
 	topology topology
-	index    *tunnelIndex // of tunnels by their places; nil: one of those has changed
+	index    *tunnelIndex // of the tunnels by their identities; nil: an identity has changed
 	config   *config.Config
 
 	reported map[string]bool  // which have reported at all
@@ -40,19 +40,19 @@ type Core struct {
 	ends     ends
 
 	lacs       map[string]*lac  // by name in lower case
-	evaluateAt wake.Queue[*lac] // when recovery has to look at them again, though nothing happens
-	marked     []*lac           // it has to look at them in the step under way,
-	changed    bool             // or at all of them
-	waiting    map[*lac]bool    // for their turn to take a step
-	slotsTaken int              // that are taken
+	evaluateAt wake.Queue[*lac] // when to evaluate them again, even if nothing happens
+	marked     []*lac           // to be evaluated in the step under way
+	changed    bool             // all LACs are to be evaluated in the step under way
+	waiting    map[*lac]bool    // for a slot
+	slotsTaken int              // of maxSlots
 
 	guardAt  time.Time // since when the Hello guard sees what xl2tpd sends; zero: it does not
 	secured  bool      // a tunnel has had an SA
-	listedAt time.Time // when charon has listed its SAs last
+	listedAt time.Time // when charon last listed its SAs
 
 	processes map[string]procfs.ID // of the instances, by id
-	dirty     bool                 // something that the next brain is to be told
-	linked    bool                 // has seen the links
+	dirty     bool                 // the saved state has changed
+	linked    bool                 // the watcher of links has reported
 	began     time.Time
 	started   bool // links may be acted on
 	ready     bool
@@ -61,8 +61,8 @@ type Core struct {
 	actions []Action    // of the step under way
 }
 
-// New returns a brain that knows nothing but a configuration, which holds until
-// another comes. jitter returns numbers in [0, 1).
+// New returns a core that knows only a configuration. The configuration holds until another one comes. jitter returns
+// numbers in [0, 1).
 func New(c *config.Config, jitter func() float64) *Core {
 	return &Core{
 		config:    c,
@@ -78,8 +78,7 @@ func New(c *config.Config, jitter func() float64) *Core {
 	}
 }
 
-// Step takes in one event and returns what is to be done now. The slice is the
-// caller's.
+// Step takes one event and returns the actions to take now. The slice is the caller's.
 func (core *Core) Step(ev Event, now time.Time) []Action {
 	core.actions, core.changed = nil, false
 	if core.began.IsZero() {
@@ -151,8 +150,7 @@ func (core *Core) Step(ev Event, now time.Time) []Action {
 	return core.actions
 }
 
-// NextWake is when the next Step is needed at the latest; ok is false when
-// nothing is due until something happens.
+// NextWake returns when the next Step is needed at the latest. ok is false if nothing is due before the next event.
 func (core *Core) NextWake() (at time.Time, ok bool) {
 	if !core.started && !core.began.IsZero() {
 		return core.began.Add(startupTimeout), true
@@ -161,7 +159,7 @@ func (core *Core) NextWake() (at time.Time, ok bool) {
 	return at, !at.IsZero()
 }
 
-// earlier is the earlier of two times; zero: there is none.
+// earlier returns the earlier of two times. A zero time means that there is none.
 func earlier(a, b time.Time) time.Time {
 	if a.IsZero() || !b.IsZero() && b.Before(a) {
 		return b
@@ -175,8 +173,8 @@ func (core *Core) log(level slog.Level, text string, attrs ...slog.Attr) {
 	core.emit(Note{Level: level, Text: text, Attrs: attrs})
 }
 
-// start opens the gate once the configuration is known, or patience has ended,
-// and says Ready once every eye has had a look.
+// start lets the core act on links once the configuration is known, or startupTimeout has passed. It emits Ready once
+// every watcher has reported.
 func (core *Core) start(now time.Time) {
 	if !core.started && (core.reported[WatcherXl2tpd] && core.reported[WatcherConfig] || !now.Before(core.began.Add(startupTimeout))) {
 		core.started = true
@@ -190,12 +188,12 @@ func (core *Core) start(now time.Time) {
 	}
 }
 
-// watcherReported notes that an eye has delivered.
-func (core *Core) watcherReported(eye string) {
-	core.reported[eye] = true
-	if _, ok := core.failing[eye]; ok {
-		delete(core.failing, eye)
-		core.log(slog.LevelInfo, eye+" works again")
+// watcherReported notes that a watcher has reported.
+func (core *Core) watcherReported(watcher string) {
+	core.reported[watcher] = true
+	if _, ok := core.failing[watcher]; ok {
+		delete(core.failing, watcher)
+		core.log(slog.LevelInfo, watcher+" works again")
 	}
 }
 
@@ -207,7 +205,8 @@ func (core *Core) taskFailed(ev TaskFailed) {
 	core.failing[ev.Task] = ev.Err
 }
 
-// fault keeps what an eye that works complains of; it logs that itself.
+// fault records a fault that a working watcher reports, or removes it if bad is false. The watcher logs the fault
+// itself.
 func (core *Core) fault(what string, bad bool, text string) {
 	if bad {
 		core.faults[what] = text
@@ -216,7 +215,7 @@ func (core *Core) fault(what string, bad bool, text string) {
 	}
 }
 
-// takeLinks takes in the links there are now.
+// takeLinks takes the links that exist now.
 func (core *Core) takeLinks(links []ppp.Link, now time.Time) {
 	here := make(map[Key]bool, len(links))
 	for _, l := range links {
@@ -237,7 +236,7 @@ func (core *Core) takeLinks(links []ppp.Link, now time.Time) {
 		}
 		t.gone, t.link, t.identity = false, l, p
 		core.index = nil
-		core.markLACs(p) // it may be a call
+		core.markLACs(p) // the link may be a call without addresses
 		core.refresh(t, now)
 	}
 	for _, t := range core.inOrder() {
@@ -251,8 +250,8 @@ func (core *Core) takeLinks(links []ppp.Link, now time.Time) {
 	}
 }
 
-// identify tells where a link belongs. Of several addresses of its LNS it is the one that
-// xl2tpd has dialled.
+// identify returns the identity of a link. If its LNS has several addresses, the outer address is the one that xl2tpd
+// has dialled.
 func (core *Core) identify(l ppp.Link) identity {
 	p := core.topology.identify(l)
 	if n, ok := p.lac(); ok && !p.outer.IsValid() {
@@ -262,7 +261,7 @@ func (core *Core) identify(l ppp.Link) identity {
 	return p
 }
 
-// reidentify finds the place and the settings of every tunnel anew.
+// reidentify finds the identity and the settings of every tunnel again.
 func (core *Core) reidentify(now time.Time) {
 	for _, t := range core.inOrder() {
 		if t.gone {
@@ -275,7 +274,7 @@ func (core *Core) reidentify(now time.Time) {
 			core.index = nil
 		}
 		core.refresh(t, now)
-		if fresh && t.state == Silent { // a new SA may have mended it
+		if fresh && t.state == Silent { // a new SA may have repaired the tunnel
 			core.cancel(t)
 			core.hurry(t, now)
 			core.saRenewed(t, now)
@@ -283,14 +282,14 @@ func (core *Core) reidentify(now time.Time) {
 	}
 }
 
-// inOrder are the tunnels in the order of their links, so that the same events always have the same outcome.
+// inOrder returns the tunnels in the order of their links. So the same events always have the same outcome.
 func (core *Core) inOrder() []*tunnel {
 	return slices.SortedFunc(maps.Values(core.tunnels), func(x, y *tunnel) int {
 		return cmp.Or(cmp.Compare(x.key.Index, y.key.Index), strings.Compare(x.key.Name, y.key.Name))
 	})
 }
 
-// forget drops a tunnel that is gone, once nothing is in flight for it.
+// forget drops a tunnel whose link is gone, unless something is still in flight for it.
 func (core *Core) forget(t *tunnel) {
 	if t.gone && t.inFlight == none {
 		core.unqueue(t)

@@ -12,39 +12,38 @@ import (
 	"xl2tpd-keepalive/internal/status"
 )
 
-// SavedState is what the next brain is to be told of the LACs: what the other daemons do
-// not tell.
+// SavedState is what the next process of this service needs to know about the LACs, and can't learn from the other
+// daemons.
 type SavedState struct {
 	Xl2tpd procfs.ID            // of the first instance
 	Others map[string]procfs.ID `json:",omitempty"` // of the other ones, by id
 	LACs   []SavedLAC           // by instance and name
 }
 
-// SavedLAC is a LAC in a Memory.
+// SavedLAC is a LAC in a SavedState.
 type SavedLAC struct {
 	Instance string `json:",omitempty"` // of its xl2tpd, see instanceID
-	LAC      []byte // its name, which may be in any encoding
+	LAC      []byte // its name, in any encoding
 	LACState
 }
 
-// LACState is how it was about a LAC: its tunnel was up, or why it was not: it was hung up on
-// this host, or was being brought back.
+// LACState is the saved state of a LAC: its tunnel was up, or it was hung up on this host, or it was being recovered.
 type LACState struct {
-	Up      bool `json:",omitempty"` // it had a tunnel: of interest if xl2tpd is another by then
+	Up      bool `json:",omitempty"` // it had a tunnel; needed if xl2tpd was replaced meanwhile
 	HungUp  bool `json:",omitempty"`
-	Perhaps bool `json:",omitempty"` // one of several, and which is not known; or that it had a tunnel
-	Unsure  bool `json:",omitempty"` // nobody has said so, or anything else
+	Perhaps bool `json:",omitempty"` // HungUp is of this LAC or another one; without HungUp: it may have had a tunnel
+	Unsure  bool `json:",omitempty"` // the end had no reason, so it may have been a hang-up
 
 	Idle       bool      `json:",omitempty"` // xl2tpd does not redial it
 	Attempt    time.Time `json:",omitzero"`  // since when xl2tpd dials
-	Silent     time.Time `json:",omitzero"`  // when its last tunnel ended, if it was silent
-	Buried     bool      `json:",omitempty"` // and xl2tpd does not wait for its peer's answer
-	Planned    time.Time `json:",omitzero"`  // until then xl2tpd may redial it, though it was hung up
+	Silent     time.Time `json:",omitzero"`  // when its last tunnel ended, if the peer was silent
+	Buried     bool      `json:",omitempty"` // and xl2tpd does not wait for the peer's answer
+	Planned    time.Time `json:",omitzero"`  // until then xl2tpd may redial it, although it was hung up
 	Half       time.Time `json:",omitzero"`  // when xl2tpd closed its last call, and not the tunnel
-	IKE, IKETo string    `json:",omitempty"` // the connection it came through, and to which LNS
+	IKE, IKETo string    `json:",omitempty"` // strongSwan's connection for its last tunnel, and the LNS of that
 }
 
-// Restore tells a brain what the last one knew. It is to be called before Step.
+// Restore takes what the last process has saved. It must be called before Step.
 func (core *Core) Restore(m SavedState, now time.Time) {
 	core.processes[""] = m.Xl2tpd
 	maps.Copy(core.processes, m.Others)
@@ -75,13 +74,12 @@ func (core *Core) Restore(m SavedState, now time.Time) {
 		l.seen, l.idle, l.attempt, l.silent, l.planned = true, k.Idle, k.Attempt, k.Silent, k.Planned
 		l.ike, l.ikeTo = k.IKE, k.IKETo
 		if !k.Silent.IsZero() || !k.Half.IsZero() {
-			l.lastEnd = &end{Close: status.Close{Time: k.Half}, sure: true, failed: true, buried: k.Buried, half: !k.Half.IsZero()}
+			l.lastEnd = &end{Close: status.Close{Time: k.Half}, sure: true, failed: true, stopAcked: k.Buried, half: !k.Half.IsZero()}
 		}
 	}
 }
 
-// SavedState is what the next brain is to be told, and whether that is something else than
-// Memory has returned last.
+// SavedState returns the state to save. news is false if it has not changed since the last call.
 func (core *Core) SavedState() (m SavedState, news bool) {
 	if !core.dirty {
 		return SavedState{}, false
@@ -103,32 +101,32 @@ func (core *Core) SavedState() (m SavedState, news bool) {
 	return m, true
 }
 
-// save notes what the next brain is to be told of a LAC.
+// save updates a LAC's part of the saved state.
 func (core *Core) save(l *lac) {
-	var fate LACState
-	kept := true
+	var state LACState
+	known := true
 	switch {
 	case l.mayBeHungUp():
 		c := l.lastEnd
-		if fate.Perhaps = !c.mayBeHangUp(); fate.Perhaps {
+		if state.Perhaps = !c.mayBeHangUp(); state.Perhaps {
 			c = l.possibleEnd
 		}
-		fate.HungUp, fate.Unsure = true, !c.operator
+		state.HungUp, state.Unsure = true, !c.operator
 	case l.seen && !l.progress.since.IsZero():
-		fate = LACState{Idle: l.idle, Attempt: l.attempt, Silent: l.silent, Planned: l.planned, IKE: l.ike, IKETo: l.ikeTo}
+		state = LACState{Idle: l.idle, Attempt: l.attempt, Silent: l.silent, Planned: l.planned, IKE: l.ike, IKETo: l.ikeTo}
 		if l.lastEnd != nil {
-			fate.Buried = l.lastEnd.buried
+			state.Buried = l.lastEnd.stopAcked
 			if l.lastEnd.half {
-				fate.Half = l.lastEnd.Time
+				state.Half = l.lastEnd.Time
 			}
 		}
 	case l.seen:
-		fate.Up = true
+		state.Up = true
 	default:
-		fate.Perhaps = l.mayHave
-		kept = l.mayHave
+		state.Perhaps = l.mayHave
+		known = l.mayHave
 	}
-	if kept != l.saved || fate != l.savedAs {
-		l.saved, l.savedAs, core.dirty = kept, fate, true
+	if known != l.saved || state != l.savedAs {
+		l.saved, l.savedAs, core.dirty = known, state, true
 	}
 }

@@ -10,8 +10,8 @@ import (
 	"xl2tpd-keepalive/vici"
 )
 
-// alikeUp has two LACs of one LNS up, which nothing tells apart.
-func alikeUp(t *testing.T, more, keepalive string) *fixture {
+// ambiguousUp has two LACs of one LNS up that can't be told apart.
+func ambiguousUp(t *testing.T, more, keepalive string) *fixture {
 	n := newFixture(t, twoLACs("192.0.2.1", "192.0.2.1", more), "[global]\n"+keepalive)
 	n.step(secured("1"))
 	n.links(inUserspace(link("ppp0", 5, true), link("ppp1", 6, true))...)
@@ -20,10 +20,9 @@ func alikeUp(t *testing.T, more, keepalive string) *fixture {
 	return n
 }
 
-// Of two LACs that can't be told apart one is hung up, and the other one ends later: neither is
-// dialled, until both are up again.
-func TestHungUpOfTwoAlike(t *testing.T) {
-	n := alikeUp(t, "", "recover = full\n")
+// One of two LACs that can't be told apart is hung up, and the other one ends later. Neither is dialled until both are up again.
+func TestHungUpOfTwoAmbiguous(t *testing.T) {
+	n := ambiguousUp(t, "", "recover = full\n")
 	n.step(Ending{Tunnel: closer, Reason: "hung up on this host", Operator: true})
 	n.links(inUserspace(link("ppp1", 6, true))...)
 	n.after(time.Minute)
@@ -45,7 +44,7 @@ func TestHungUpOfTwoAlike(t *testing.T) {
 
 // The same if the service has heard of xl2tpd once more meanwhile: a list of names is then another one with the same names.
 func TestBothAlikeUpAgain(t *testing.T) {
-	n := alikeUp(t, "", "recover = full\n")
+	n := ambiguousUp(t, "", "recover = full\n")
 	n.step(Ending{Tunnel: closer, Reason: "hung up on this host", Operator: true})
 	n.links(inUserspace(link("ppp1", 6, true))...)
 	n.after(time.Minute)
@@ -63,7 +62,7 @@ func TestBothAlikeUpAgain(t *testing.T) {
 
 // Nor are they while xl2tpd redials them.
 func TestXl2tpdRedialsTwoAlike(t *testing.T) {
-	n := alikeUp(t, "redial = yes\n", "recover = full\n")
+	n := ambiguousUp(t, "redial = yes\n", "recover = full\n")
 	n.step(Ending{Tunnel: closer, Reason: "closed by the peer"})
 	n.links(inUserspace(link("ppp1", 6, true))...)
 	n.step(Ending{Tunnel: closerOf("192.0.2.1", 8), Reason: "closed by the peer"})
@@ -89,8 +88,8 @@ func TestHungUpAttemptOfOneOfTwo(t *testing.T) {
 	}
 }
 
-// A silent tunnel gets a new SA that another LAC's recovery has made: that one is not ended before it
-// has had its chance.
+// A silent tunnel gets a new SA that another LAC's recovery has made. That SA is not ended before it had its time to
+// help.
 func TestNewSAOfANeighbour(t *testing.T) {
 	n := established(t, redials, "")
 	n.plays(time.Minute, probe.Result{RTT: time.Millisecond}, func(Recover) error { return nil })
@@ -112,8 +111,8 @@ func TestNewSAOfANeighbour(t *testing.T) {
 	}
 }
 
-// A link outlives its session for a moment. What is heard of a sibling's tunnel then is not taken for
-// its own.
+// A link outlives its session for a moment. The reason of another tunnel with the same peer is not taken for the link's
+// then.
 func TestLinkWithoutItsSession(t *testing.T) {
 	n, sessions := oneLNS(t, "", "[lac default]\nrecover = full\n")
 	s := n.xl2tpd(twoLACs("192.0.2.1", "192.0.2.1", ""))
@@ -128,8 +127,8 @@ func TestLinkWithoutItsSession(t *testing.T) {
 	}
 }
 
-// The peer may have forgotten an SA that must not be ended. Then it is initiated once more, which has
-// charon find that out.
+// The peer may have forgotten an SA that must not be ended. Recovery then initiates it once more, so that charon finds
+// that out.
 func TestForgottenSAThatHasToStay(t *testing.T) {
 	for name, conf := range map[string]string{"nobody redials": oneLAC, "xl2tpd redials": redials} {
 		n := established(t, conf, "[lac default]\nrecover = full\n")
@@ -144,9 +143,9 @@ func TestForgottenSAThatHasToStay(t *testing.T) {
 	}
 }
 
-// Of two LACs that can't be told apart one is down: a row says so, of both, as long as it is.
-func TestOneOfTwoAlikeIsReported(t *testing.T) {
-	n := alikeUp(t, "", "recover = off\n")
+// If one of two LACs that can't be told apart is down, a row of the report says so about both.
+func TestOneOfTwoAmbiguousIsReported(t *testing.T) {
+	n := ambiguousUp(t, "", "recover = off\n")
 	down := func() (rows []string) {
 		for _, r := range n.report() {
 			if r.Link == nil {
@@ -173,14 +172,14 @@ func TestOneOfTwoAlikeIsReported(t *testing.T) {
 	}
 }
 
-// Of two LACs that can't be told apart one was hung up. If xl2tpd asks for a tunnel and gets none, the SA is renewed as
-// often as any; if nobody asks, ever less often.
-func TestOldSAOfTwoAlike(t *testing.T) {
+// One of two LACs that can't be told apart was hung up. If xl2tpd asks for a tunnel and gets none, the SA is renewed as
+// often as usual. If it does not ask, the SA is renewed less and less often.
+func TestOldSAOfTwoAmbiguous(t *testing.T) {
 	for name, tc := range map[string]struct {
 		asks bool
 		want int
 	}{"nobody asks": {false, 5}, "xl2tpd asks": {true, 24}} {
-		n := alikeUp(t, "redial = yes\n", "recover = full\n")
+		n := ambiguousUp(t, "redial = yes\n", "recover = full\n")
 		n.step(Ending{Tunnel: closer, Reason: "hung up on this host", Operator: true})
 		n.links(inUserspace(link("ppp1", 6, true))...)
 		n.after(time.Minute)
@@ -204,8 +203,8 @@ func TestOldSAOfTwoAlike(t *testing.T) {
 	}
 }
 
-// Without the Hello guard nobody knows why a tunnel has ended, and it may have been hung up. xl2tpd dials no LAC that was:
-// if a call of it comes, it is wanted.
+// Without the Hello guard nobody knows why a tunnel has ended, and it may have been hung up. xl2tpd dials no LAC that
+// was hung up: if a call comes, the LAC is wanted.
 func TestCallAfterAnEndThatNobodyExplains(t *testing.T) {
 	for name, tc := range map[string]struct {
 		after time.Duration
@@ -226,8 +225,8 @@ func TestCallAfterAnEndThatNobodyExplains(t *testing.T) {
 	}
 }
 
-// Two LACs of one LNS that xl2tpd has not dialled yet: it dials one of them, and nobody knows which. The SA is kept in order
-// for it, and neither is dialled.
+// xl2tpd dials one of two LACs of one LNS, and nobody knows which. Recovery keeps the SA in order for it, and dials
+// neither.
 func TestDialOfOneOfTwoNew(t *testing.T) {
 	conf := twoLACs("192.0.2.1", "192.0.2.1", "redial = yes\n")
 	n := newFixture(t, conf, "[global]\nrecover = auto\n")
@@ -262,7 +261,7 @@ func TestDialBesideAHungUpLAC(t *testing.T) {
 // Of two LACs that can't be told apart one is up, and the other one was hung up by recovery. If xl2tpd dials, that may be the
 // other one, and then xl2tpd redials it.
 func TestDialBesideALinkOfTwoAlike(t *testing.T) {
-	n := alikeUp(t, "redial = yes\n", "recover = full\n")
+	n := ambiguousUp(t, "redial = yes\n", "recover = full\n")
 	n.step(Ending{Tunnel: closerOf("192.0.2.1", 8), Reason: "closed by the peer"})
 	n.links(inUserspace(link("ppp0", 5, true))...)
 	n.lac("home").idle = true

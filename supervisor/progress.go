@@ -1,0 +1,392 @@
+package supervisor
+
+import (
+	"errors"
+	"time"
+)
+
+// Step is one step of recovery, the gentlest first.
+type Step int
+
+const (
+	StepNone   Step = iota
+	StepSecure      // initiate the CHILD SA
+	StepDial        // make xl2tpd dial
+	StepRedial      // make xl2tpd drop an attempt that can't succeed, and dial
+	StepRenew       // terminate the IKE SA and initiate a new one
+	StepHangUp      // make xl2tpd close a tunnel that is of no use any more
+	StepLook        // send the LNS an echo request outside the tunnel; changes nothing
+	StepAsk         // ask the peer of a silent link for a control message; changes nothing
+)
+
+// asks reports whether a step only asks: it changes nothing and needs no slot.
+func (s Step) asks() bool { return s == StepLook || s == StepAsk }
+
+func (s Step) String() string {
+	return [...]string{"", "initiate the IPsec SA", "dial", "dial anew", "renew the IPsec SA", "hang up", "look for the LNS", "ask the peer"}[s]
+}
+
+// Errors of a step that the core treats differently from all others.
+var (
+	// ErrNoRoute says that this host has no route to the LNS: nothing was tried.
+	ErrNoRoute = errors.New("no route to the LNS")
+	// ErrNoConnection says that strongSwan has no connection for the LNS.
+	ErrNoConnection = errors.New("strongSwan has no connection for the LNS")
+	// ErrRedialsLater says that xl2tpd is not dialling now: it will, after its redial timeout.
+	ErrRedialsLater = errors.New("xl2tpd waits before it redials")
+	// ErrPeerDead says that xl2tpd has hung up, and that the peer does not answer. A peer that has restarted has lost
+	// the tunnel and the SA.
+	ErrPeerDead = errors.New("the peer does not listen")
+	// ErrAnswers says that the LNS has answered the latest attempt: the SA is not the reason why the attempt failed.
+	ErrAnswers = errors.New("the LNS answers, and refuses the tunnel or call")
+	// ErrSAInUse says that the SA was not ended: it may carry another tunnel that is alive.
+	ErrSAInUse = errors.New("the LNS still speaks to another tunnel")
+	// ErrHungUp says that xl2tpd has hung up before the step failed.
+	ErrHungUp = errors.New("xl2tpd has hung up")
+	// ErrAlive says that the peer still sends control messages: nothing was done to the tunnel.
+	ErrAlive = errors.New("the peer's control messages still come in")
+)
+
+const (
+	// grace is how long to wait before the first step: charon may already be retrying, and the close reason may arrive
+	// late.
+	grace = late + time.Second
+	// connectTime is grace while charon is negotiating. Initiating the same CHILD SA then would make a second pair of
+	// SAs.
+	connectTime = 10 * time.Second
+	// answerTime is how long xl2tpd tries to reach an LNS: SCCRQ and its retransmissions take 31 s (network.c,
+	// control_xmit). A second request in that time does nothing.
+	answerTime = 35 * time.Second
+	// deadAfter is the silence after which a tunnel counts as dead without proof. It is longer than the time between
+	// two Hellos, which a living peer answers.
+	deadAfter = 65 * time.Second
+	// stuckAfter is the silence after which xl2tpd should have closed the tunnel: evidence stays fresh for a while,
+	// then a Hello passes and goes unanswered.
+	stuckAfter = 150 * time.Second
+	// callTime is how long a call may be without addresses: pppd gives LCP and authentication 30 s each. xl2tpd starts
+	// pppd with `passive`, so after that pppd waits for ever. As long as it waits, xl2tpd refuses to dial.
+	callTime = 75 * time.Second
+	// callStart is how long xl2tpd may take to make a call in a tunnel without one. While xl2tpd waits for the
+	// acknowledgement of an earlier call's end, it makes none. It takes that acknowledgement only under the session id
+	// of the call (control.c, handle_control). RFC 2661 does not require that session id in a ZLB.
+	callStart = 10 * time.Second
+	// stableAfter is how long a tunnel must be up to count as recovered.
+	stableAfter = time.Minute
+	// unlistedTime is how long an initiated SA counts while charon does not list its SAs. The SA may be lost after
+	// that, and then a dial would go out in the clear.
+	unlistedTime = 10 * time.Second
+	// routeLook and lnsLook are how often, in the pauses between steps, recovery looks for a route and for the LNS.
+	routeLook = 2 * time.Second
+	lnsLook   = 5 * time.Second
+	// aliveLook is how long to wait after the peer of a silent link was found alive. After other answers it is lnsLook.
+	aliveLook = 10 * time.Second
+
+	minPause    = 5 * time.Second // after the first step that failed or did not help
+	jitterAfter = time.Minute     // pauses up to this one double
+	maxPause    = 5 * time.Minute // and later ones are random, from jitterAfter to at most this
+)
+
+// goal is how much recovery may do for a LAC.
+type goal int
+
+const (
+	goalNone   goal = iota // nothing
+	goalRedial             // dial and hang up
+	goalFull               // dial and hang up, and initiate and renew IPsec SAs
+)
+
+// situation is what recovery knows about a LAC at one time.
+type situation struct {
+	goal       goal
+	daemon     bool          // xl2tpd is running
+	up         bool          // there is a link with addresses
+	quiet      time.Duration // for how long a silent link has not answered; 0: it is not silent
+	secured    bool          // an SA with the LNS carries the LAC's packets
+	connecting bool          // charon is negotiating with the LNS
+	withoutSA  bool          // the link is up, and its tunnel has lost the SA that it had
+	moved      bool          // and there is an SA with another address of the LNS
+	stuck      bool          // there is a call that has had no addresses for callTime
+	calling    time.Time     // until then a link may come of a call that may be this LAC's; zero: there is no call
+	half       bool          // the tunnel has no call, and the time for xl2tpd to make one is over
+	// owner is how long xl2tpd continues to redial by itself, from the start of the trouble; 0: it does not redial.
+	// redial is the pause before each redial. If recovery made xl2tpd dial in that time, xl2tpd would call twice
+	// (xl2tpd.c, control_handle_lac_connect).
+	owner, redial time.Duration
+	lost          bool      // the last tunnel ended because the peer was silent
+	closedAt      time.Time // until then xl2tpd may still be closing the last tunnel
+	trying        bool      // xl2tpd may be dialling
+	tried         time.Time // until then
+	asked         time.Time // when xl2tpd last asked the LNS for a tunnel, for this LAC or another one
+	redialDue     time.Time // by then xl2tpd should have redialled; zero: it does not redial, or nobody would see it
+	planned       time.Time // until then xl2tpd may redial, as it had planned before the hang-up
+	saInUse       bool      // the IKE SA may carry something else that is alive, and must not be ended
+	saWorks       bool      // another tunnel shows that the SA works
+	mayBeHungUp   bool      // this LAC, or one that can't be told apart from it, may have been hung up on this host
+	renewing      bool      // the IKE SA is being renewed for another LAC
+	sharesLNS     bool      // other LACs have the same LNS, so nobody can tell which one xl2tpd dials
+}
+
+func (s situation) isWell() bool { return s.up && s.quiet == 0 && !s.withoutSA }
+
+// silent reports whether the link is up and has its SA, and nothing comes from its peer.
+func (s situation) silent() bool { return s.up && s.quiet > 0 && !s.withoutSA }
+
+// progress is how far the recovery of one LAC's tunnel has come.
+type progress struct {
+	since        time.Time // when the trouble was first seen; zero: there is none
+	well         time.Time // when the tunnel was up again
+	next         time.Time // no step before this time; zero: as the situation says
+	busy         Step      // the step under way
+	last         Step      // the latest step
+	failed       int       // steps in a row that failed or did not help
+	dials        int       // since the trouble was first seen
+	saRenewed    bool      // recovery has made a new SA since then, or has tried to
+	noConnection bool      // strongSwan had no connection for the LNS when it was last asked
+	lookAt       time.Time // when to look for the LNS again
+	lnsSilent    bool      // the LNS did not answer the latest look
+	waitsForSlot bool      // a step is due, and all slots are taken
+	askAt        time.Time // when to ask the peer of the silent link again
+	peerSilent   bool      // the peer did not answer last, although its host, or the LNS elsewhere, can be reached
+	outdated     bool      // the link got a new SA while its peer was being asked
+	err          error     // why the latest step failed
+	doneAt       time.Time // when charon last answered a request for an SA
+	secured      bool      // and it said that there is one
+	settling     bool      // until next, this SA has its time to help a link
+	rule         string    // the rule that has decided in the latest advance; empty: none
+	pause        string    // the pause that has decided when
+}
+
+// dialling returns the progress of a LAC that somebody has just dialled.
+func dialling(now time.Time) progress {
+	return progress{since: now, last: StepDial, dials: 1, next: now.Add(answerTime)}
+}
+
+// advance returns the step to take now, or when to look again; zero: when something has changed. If turn is false, no
+// slot is free: only steps that ask are taken. jitter is in [0, 1).
+func (p *progress) advance(s situation, turn bool, jitter float64, now time.Time) (Step, time.Time) {
+	p.waitsForSlot, p.rule = false, ""
+	if s.isWell() {
+		return StepNone, p.recovered(s, now)
+	}
+	if p.since.IsZero() {
+		p.since, p.dials, p.noConnection, p.saRenewed = now, 0, false, false
+		p.lookAt, p.lnsSilent = time.Time{}, false
+		switch {
+		case s.trying:
+			p.last, p.next = StepDial, now.Add(answerTime)
+		case p.last != StepNone: // the tunnel was up, but not for stableAfter
+			p.failed++
+			p.last, p.next = StepNone, now.Add(pause(p.failed, jitter))
+		}
+	}
+	if s.goal == goalNone || !s.daemon || p.busy != StepNone {
+		return StepNone, time.Time{}
+	}
+	if s.silent() && !p.peerSilent {
+		if left := p.silenceLimit() - s.quiet; left > 0 {
+			return p.askPeer(now.Add(left), now)
+		}
+	}
+	if at := p.dueAt(s, now); now.Before(at) {
+		return p.lookForLNS(at, now)
+	}
+	switch p.waitsForSlot = !turn; {
+	case p.waitsForSlot && !p.lookAt.IsZero() && !p.lnsSilent:
+		return StepNone, time.Time{} // a look under way would delay the step when a slot becomes free
+	case p.waitsForSlot:
+		return p.lookForLNS(now.Add(2*lnsLook), now)
+	}
+	if s.renewing {
+		return StepNone, time.Time{} // the end of that step marks this LAC
+	}
+	if p.fruitless(s, now) {
+		p.failed++
+		p.noConnection = false // charon may have been asked before it had loaded its connections
+	}
+	step, at := p.decide(s, jitter, now)
+	if step == StepNone {
+		p.next = at
+		return StepNone, at
+	}
+	p.busy = step
+	return step, time.Time{}
+}
+
+// goesBefore reports whether this LAC gets a slot before the other one. The one with fewer failures goes first, so many
+// hopeless LACs do not delay the others.
+func (p *progress) goesBefore(other *progress) bool {
+	if a, b := p.failures(), other.failures(); a != b {
+		return a < b
+	}
+	return p.since.Before(other.since)
+}
+
+// failures returns how many steps in a row failed or did not help. If the LNS does not answer, it returns more: the
+// next step will probably fail too.
+func (p *progress) failures() int {
+	if p.lnsSilent {
+		return p.failed + 3
+	}
+	return p.failed
+}
+
+// lookForLNS returns StepLook when it is time to look for the LNS, and otherwise when to look, at most until. The LNS
+// may have been out of reach and be back.
+func (p *progress) lookForLNS(until, now time.Time) (Step, time.Time) {
+	if p.failed == 0 && !p.waitsForSlot {
+		return StepNone, until
+	}
+	switch {
+	case !p.lookAt.Before(until):
+		return StepNone, until
+	case now.Before(p.lookAt):
+		return StepNone, p.lookAt
+	}
+	p.busy = StepLook
+	return StepLook, time.Time{}
+}
+
+// silenceLimit returns the silence after which the next step needs no proof that the peer is dead.
+func (p *progress) silenceLimit() time.Duration {
+	if p.renewed() {
+		return stuckAfter
+	}
+	return deadAfter
+}
+
+// renewed reports whether the silent link has a new SA already, or was hung up last.
+func (p *progress) renewed() bool { return p.last == StepRenew && p.err == nil || p.last == StepHangUp }
+
+// askPeer returns StepAsk when it is time to ask the peer of a silent link, and otherwise when to look, at most until.
+func (p *progress) askPeer(until, now time.Time) (Step, time.Time) {
+	if now.Before(p.askAt) {
+		return StepNone, earlier(p.askAt, until)
+	}
+	p.busy, p.outdated = StepAsk, false
+	return StepAsk, time.Time{}
+}
+
+// renewedByOthers notes that the silent link has a new SA that recovery has not made for this LAC. An answer over the
+// old SA says nothing about the new one.
+func (p *progress) renewedByOthers(now time.Time) {
+	p.peerSilent, p.outdated, p.askAt = false, true, time.Time{}
+	if p.busy == StepSecure || p.busy == StepRenew || p.since.IsZero() {
+		return
+	}
+	p.last, p.err, p.next = StepRenew, nil, now.Add(grace)
+}
+
+// isHangingUp reports whether recovery hangs up, or did so in its latest step.
+func (p *progress) isHangingUp() bool {
+	return p.busy == StepHangUp || p.last == StepHangUp && p.err == nil
+}
+
+// recovered notes that the tunnel is up. Earlier failures are forgotten only after stableAfter; recovered returns when
+// that is.
+func (p *progress) recovered(s situation, now time.Time) time.Time {
+	if p.well.IsZero() || !p.since.IsZero() {
+		p.well = now
+	}
+	p.since, p.next, p.err = time.Time{}, time.Time{}, nil
+	p.askAt, p.peerSilent = time.Time{}, false
+	if p.last == StepNone && p.failed == 0 {
+		return time.Time{}
+	}
+	if at := p.well.Add(stableAfter); now.Before(at) {
+		return at
+	}
+	p.last, p.failed = StepNone, 0
+	return time.Time{}
+}
+
+// fruitless reports whether the latest step succeeded, and its time is over, but it did not help.
+func (p *progress) fruitless(s situation, now time.Time) bool {
+	return p.last != StepNone && p.err == nil && !p.next.IsZero() && !p.readyToDial(s)
+}
+
+// readyToDial reports whether the latest step has made an SA, so that a dial can succeed.
+func (p *progress) readyToDial(s situation) bool {
+	return !s.up && s.secured && p.err == nil && (p.last == StepSecure || p.last == StepRenew)
+}
+
+// grace returns how long to wait before the first step.
+func (s situation) grace() time.Duration {
+	if s.connecting {
+		return connectTime
+	}
+	return grace
+}
+
+// stepDone takes the result of the step under way.
+func (p *progress) stepDone(err error, s situation, jitter float64, now time.Time) {
+	step := p.busy
+	if step == StepLook {
+		if p.lnsSilent && err == nil {
+			p.next = now
+		}
+		p.busy, p.lookAt, p.lnsSilent = StepNone, now.Add(spread(lnsLook, jitter)), err != nil
+		return
+	}
+	if step == StepAsk {
+		p.busy, p.askAt, p.peerSilent = StepNone, now.Add(spread(lnsLook, jitter)), err == nil && !p.outdated
+		if errors.Is(err, ErrAlive) {
+			p.askAt = now.Add(spread(aliveLook, jitter))
+		}
+		return
+	}
+	p.askAt, p.peerSilent, p.settling = time.Time{}, false, false // after a step, earlier answers no longer count
+	if errors.Is(err, ErrAlive) {
+		p.busy, p.next = StepNone, now.Add(aliveLook)
+		return
+	}
+	p.busy, p.last, p.err = StepNone, step, err
+	if step == StepSecure || step == StepRenew {
+		p.doneAt, p.secured, p.settling = now, err == nil, err == nil
+	}
+	p.saRenewed = p.saRenewed || (step == StepSecure || step == StepRenew) && !errors.Is(err, ErrNoRoute)
+	if errors.Is(err, ErrRedialsLater) {
+		p.err, p.next = nil, now.Add(max(s.redial+answerTime, pause(p.failed+1, jitter)))
+		if s.owner == 0 { // xl2tpd does not redial
+			p.next = now
+		}
+		return
+	}
+	if errors.Is(err, ErrAnswers) || errors.Is(err, ErrSAInUse) {
+		p.last, p.saRenewed = StepNone, true // the SA works and was left alone
+	}
+	switch {
+	case p.since.IsZero(): // the tunnel is up already
+	case errors.Is(err, ErrNoRoute):
+		p.next = now.Add(routeLook)
+	case errors.Is(err, ErrNoConnection):
+		p.noConnection, p.last, p.err, p.next = true, StepNone, nil, time.Time{} // nothing was tried
+	case err != nil:
+		p.failed++
+		p.next = now.Add(pause(p.failed, jitter))
+	case step == StepRenew && s.up:
+		p.next = now.Add(grace)
+	case step == StepDial, step == StepRedial:
+		p.dials++
+		p.next = now.Add(max(answerTime, pause(p.failed+1, jitter)))
+	case step == StepHangUp && !s.up && !s.stuck && !s.lost:
+		p.next = now.Add(grace) // the tunnel had no call, and its peer answers
+	case step == StepHangUp:
+		p.next = now.Add(answerTime)
+	default:
+		p.next = now.Add(pause(p.failed+1, jitter))
+	}
+}
+
+// spread shortens a wait by up to a fifth, so that many LACs do not look at the same time.
+func spread(d time.Duration, jitter float64) time.Duration {
+	return d - time.Duration(jitter*float64(d)/5)
+}
+
+// pause returns how long to wait after so many failures in a row. jitter is in [0, 1).
+func pause(failed int, jitter float64) time.Duration {
+	d := minPause << min(failed-1, 16)
+	if d <= jitterAfter {
+		return d
+	}
+	return jitterAfter + time.Duration(jitter*float64(min(d, maxPause)-jitterAfter))
+}
