@@ -115,7 +115,7 @@ func TestInstance(t *testing.T) {
 	}
 }
 
-// Each has its own file, and each end is seen by itself (C2).
+// Each instance has its own file, and the end of one does not affect the other.
 func TestTwoInstances(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
@@ -275,7 +275,7 @@ func TestUnitWithAnotherFile(t *testing.T) {
 	})
 }
 
-// NetworkManager's goes at once, and its name is asked for once.
+// An instance of NetworkManager is dropped when it ends, and its name is asked for only once.
 func TestNetworkManagersInstance(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
@@ -393,7 +393,7 @@ func TestStays(t *testing.T) {
 	}
 }
 
-// Without its usual file xl2tpd reads the old one (C18).
+// Without its usual file xl2tpd reads the old one.
 func TestOldConf(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
@@ -447,7 +447,7 @@ func TestConfPaths(t *testing.T) {
 	}
 }
 
-// All of /proc is gone through on hints and each 5 s, not for a name or an end.
+// The Watcher searches all of /proc on hints and each 5 s, not for a host name or an end.
 func TestSearchesAreFew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)

@@ -2,19 +2,19 @@ package xl2tpd
 
 import "time"
 
-// leisure is how many times as long as something costly took has to pass before
-// it is done again.
+// leisure is how many times as long as the last run of a task must pass before the
+// next run.
 const leisure = 10
 
-// pace spaces out something costly that is done on hints.
+// pace spaces out the runs of a costly task that hints ask for.
 type pace struct {
-	stale  bool          // there is a hint
-	last   time.Time     // when it was done
-	took   time.Duration // and for how long
+	stale  bool          // there was a hint since the last run
+	last   time.Time     // end of the last run
+	took   time.Duration // length of the last run
 	rested <-chan time.Time
 }
 
-// ready reports whether it is to be done now. If it has to wait, rested says when to ask again.
+// ready reports whether the task is to run now. If it has to wait, rested fires when to ask again.
 func (p *pace) ready(now time.Time) bool {
 	age, rest := now.Sub(p.last), leisure*p.took
 	if p.stale && age < rest && p.rested == nil {
@@ -23,7 +23,7 @@ func (p *pace) ready(now time.Time) bool {
 	return p.stale && age >= rest
 }
 
-// done is called when it has been done since begin.
+// done records a run that began at begin and ends now.
 func (p *pace) done(begin time.Time) {
 	p.stale, p.last = false, time.Now()
 	p.took = p.last.Sub(begin)

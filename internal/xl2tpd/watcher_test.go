@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// bench is a Watcher whose every source is in the test's hands.
+// bench runs a Watcher on sources that the test controls.
 type bench struct {
 	t       *testing.T
 	w       *Watcher
@@ -108,7 +108,7 @@ func (b *bench) start(pid int, start int64, args ...string) {
 	b.proc.add(pid, 1, "xl2tpd", "S", start, "self", append([]string{"xl2tpd", "-c", b.conf}, args...)...)
 }
 
-// end ends one as the kernel tells: it is not reaped, so its entry in /proc is still there.
+// end ends an xl2tpd that is not reaped yet: the pidfd reports it, and its entry in /proc is still there.
 func (b *bench) end(pid int) {
 	b.t.Helper()
 	go b.exits[pid]()
@@ -206,7 +206,7 @@ func TestConfIsFollowed(t *testing.T) {
 		if n := strings.Count(b.log.String(), "maybe"); n != 1 {
 			t.Errorf("%d log lines:\n%s", n, b.log.String())
 		}
-		// Mended behind inotify's back: the slow look sees it.
+		// Fixed without a notice from inotify: the slow look sees it.
 		b.put(b.conf, "[lac b]\n")
 		time.Sleep(slowLook)
 		if s := b.take().Home(); s.ConfErr != nil || s.Conf.Sections[0].Name != "b" {
@@ -215,7 +215,7 @@ func TestConfIsFollowed(t *testing.T) {
 		if !slices.Equal(b.checked, []string{b.conf, b.pidFile}) {
 			t.Errorf("watched: %v", b.checked)
 		}
-		// A restart of the task tells all again, and has not forgotten the good one.
+		// A restart of the task delivers everything again, with the last good file.
 		b.put(b.conf, "[lac")
 		b.stop()
 		b.run()
@@ -249,7 +249,7 @@ func TestProcessIsFollowed(t *testing.T) {
 		if s := b.take().Home(); s.Process.Pid != 78 {
 			t.Errorf("%+v", s)
 		}
-		// Gone without a word of the pidfd, as on an old kernel.
+		// Gone without a notice from the pidfd, as on an old kernel.
 		b.proc.remove(78)
 		b.proc.remove(77)
 		time.Sleep(slowLook)
@@ -398,7 +398,7 @@ func TestNames(t *testing.T) {
 			return strings.Join(out, " ")
 		}
 		b.run()
-		if got := ips(b.take()); got != "b=192.0.2.7" { // at once: nobody waits for a name
+		if got := ips(b.take()); got != "b=192.0.2.7" { // immediately: no look waits for a name
 			t.Error(got)
 		}
 		time.Sleep(3 * time.Second)
