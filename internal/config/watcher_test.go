@@ -20,7 +20,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// bench is a Watcher with the notices of changes in the test's hands.
+// bench runs a Watcher with notices of changes that the test sends.
 type bench struct {
 	t       *testing.T
 	w       *Watcher
@@ -31,7 +31,7 @@ type bench struct {
 	mu  sync.Mutex
 	log bytes.Buffer
 	got []*Config
-	why error // that Report was told last
+	why error // last argument of Report
 }
 
 func (b *bench) Write(p []byte) (int, error) {
@@ -145,7 +145,7 @@ func TestReload(t *testing.T) {
 		time.Sleep(slowLook)
 		b.expect(0, 0, 1, "ten")
 
-		// Mended, with no notice from the system.
+		// Fixed, without a notice from the system.
 		b.put("[global]\ninterval = 20\n")
 		time.Sleep(slowLook)
 		b.expect(1, 20, 1, "configuration read")
@@ -186,7 +186,7 @@ func TestRestart(t *testing.T) {
 		b.w.Reload()
 		b.expect(0, 0, 1, "keeping")
 		b.stop()
-		b.run() // the task starts again: all is told again, nothing is lost
+		b.run() // the task starts again: it delivers everything again, and nothing is lost
 		b.expect(1, 7, 0, "")
 		b.stop()
 	})
