@@ -128,7 +128,7 @@ func TestOrder(t *testing.T) {
 	}
 }
 
-// All callers of an LNS may come or go at once; none waits for another.
+// All callers of an LNS may come or go at the same time; no hook waits for another caller's.
 func TestCallers(t *testing.T) {
 	const callers = 3 * maxWaiting
 	b := newBench(t, 0)
