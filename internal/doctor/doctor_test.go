@@ -28,7 +28,7 @@ import (
 
 var now = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 
-// patient is a host that is in good health until a test makes it ill.
+// patient is a healthy host that each test breaks in one way.
 type patient struct {
 	*Host
 	t       *testing.T
@@ -122,7 +122,7 @@ func (p *patient) office() *xl2tpd.Instance {
 	return &p.others[len(p.others)-1]
 }
 
-// networkManager is an xl2tpd of NetworkManager's, beside the package's own, which has nothing to do.
+// networkManager adds an xl2tpd of NetworkManager. The xl2tpd of the distribution has no tunnels.
 func (p *patient) networkManager() *xl2tpd.Instance {
 	p.xl2tpd("")
 	p.home.Process, p.home.Unit, p.unit = procfs.ID{}, "", "inactive (dead)"
@@ -581,8 +581,8 @@ func TestRemedies(t *testing.T) {
 	}
 }
 
-// IKE finds no NAT if the far end has no NAT-T; a tunnel that is up all the same
-// is none of our business.
+// IKE detects no NAT if the far end has no NAT-T. A tunnel that is up in spite of
+// that is no problem.
 func TestUnseenNAT(t *testing.T) {
 	for _, tc := range []struct {
 		source, state string

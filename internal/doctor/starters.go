@@ -8,13 +8,13 @@ import (
 	"strings"
 )
 
-// A starter is a place whose files somebody starts.
+// A starter is a place where a daemon starts the files.
 type starter struct {
 	pattern string
 	starts  func(e *exam, path string) bool
 }
 
-// runParts are the names that run-parts and Debian's cron take: one with a dot is left out.
+// runParts matches the names that run-parts and Debian's cron accept: none with a dot.
 var runParts = regexp.MustCompile(`^[a-zA-Z0-9_-]+$`)
 
 func always(*exam, string) bool { return true }
@@ -28,7 +28,7 @@ func named(_ *exam, path string) bool { return runParts.MatchString(filepath.Bas
 
 func namedAndExecutable(e *exam, path string) bool { return named(e, path) && e.executable(path) }
 
-// wanted reports whether a service is started by a target, or by a timer that is.
+// wanted reports whether a target starts a service, or a timer that a target starts.
 func wanted(e *exam, path string) bool {
 	name := filepath.Base(path)
 	timer := strings.TrimSuffix(name, ".service") + ".timer"
@@ -74,13 +74,13 @@ var starters = []starter{
 	{"/etc/NetworkManager/dispatcher.d/*", (*exam).executable},
 }
 
-// Where administrators keep scripts that anybody may start.
+// Directories where administrators keep scripts.
 var scriptFolders = []string{
 	"/usr/local/sbin/*", "/usr/local/bin/*", "/root/*", "/root/bin/*", "/opt/*", "/opt/*/*", "/opt/*/bin/*",
 }
 
-// dialers are the files that dial, or restart what carries the tunnels: those that somebody
-// starts, and those of which nobody is seen to do so.
+// dialers returns the files that dial, or restart a daemon that carries the tunnels: those that a
+// daemon surely starts, and those without a known starter.
 func (e *exam) dialers() (sure, perhaps []string) {
 	started := map[string]string{}
 	for _, s := range starters {

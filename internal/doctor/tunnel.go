@@ -10,7 +10,7 @@ import (
 	"xl2tpd-keepalive/internal/xl2tpd"
 )
 
-// tunnels checks each tunnel there is.
+// tunnels checks each tunnel.
 func (e *exam) tunnels() []Finding {
 	var all []Finding
 	var routers []*status.Tunnel
@@ -28,7 +28,7 @@ func (e *exam) tunnels() []Finding {
 	return all
 }
 
-// interval looks whether echo requests are too rare for the idle timer of a Yamaha. Whether that is on, nobody can know.
+// interval checks whether echo requests are too rare for a Yamaha's idle timer. It can't know whether the timer is on.
 func (e *exam) interval(name string, t *status.Tunnel) []Finding {
 	kind, section, known := strings.Cut(t.Name, " ")
 	if e.conf == nil || !known {
@@ -87,10 +87,10 @@ func (e *exam) state(name string, t *status.Tunnel) Finding {
 		}
 		i := e.instance(t.Instance)
 		switch {
-		case i == nil || !i.Runs(): // no wonder, and it has a check of its own
+		case i == nil || !i.Runs(): // then the tunnel is down; a separate check reports that
 		case i.NetworkManager():
 			f.Remedy = []string{restart(*i), "journalctl -u NetworkManager -u xl2tpd-keepalive"}
-		case isLAC && strings.Contains(lac, ", "): // one of several that nobody can tell apart
+		case isLAC && strings.Contains(lac, ", "): // one of several LACs that look the same
 			f.Remedy = []string{"give each of them a pppoptfile of its own, then this says which one is down", journal(*i)}
 		case isLAC && t.Link == nil:
 			f.Remedy = []string{tell(i.Pipe, "c", lac, "")}
@@ -113,10 +113,10 @@ func (e *exam) state(name string, t *status.Tunnel) Finding {
 	return good(check, name, "%s", t.State)
 }
 
-// renamed is what to do with a LAC whose name xl2tpd's control pipe does not take.
+// renamed is the remedy for a LAC with a name that xl2tpd's control pipe does not accept.
 const renamed = "give it another name in xl2tpd.conf, without white space: xl2tpd can't be told to dial it, or to hang it up, by this one"
 
-// tell is how to have xl2tpd dial a LAC or hang it up, with a remark.
+// tell returns the shell command that makes xl2tpd dial a LAC or hang it up, with a remark.
 func tell(pipe, verb, lac, remark string) string {
 	if xl2tpd.CheckLAC(lac) != nil {
 		return renamed
@@ -124,10 +124,10 @@ func tell(pipe, verb, lac, remark string) string {
 	return fmt.Sprintf("echo %s > %s", quoted(verb+" "+lac), pipe) + remark
 }
 
-// quoted is a word for a shell.
+// quoted quotes a word for a shell.
 func quoted(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
-// journal is how to read what an xl2tpd and the service have logged.
+// journal returns the command that shows the logs of an xl2tpd and of the service.
 func journal(i xl2tpd.Instance) string {
 	if i.Unit == "" {
 		return "journalctl _COMM=xl2tpd + _COMM=pppd + _SYSTEMD_UNIT=xl2tpd-keepalive.service"
@@ -150,8 +150,8 @@ func (e *exam) ipsec(name string, t *status.Tunnel) []Finding {
 	return nil
 }
 
-// nat looks for NATs that ESP does not get through. IKE finds a NAT only if both
-// ends have NAT-T, and ESP then goes in UDP.
+// nat looks for NATs that drop ESP. IKE detects a NAT only if both ends have NAT-T;
+// ESP then goes in UDP.
 func (e *exam) nat(name string, t *status.Tunnel) []Finding {
 	const check = "NAT-T"
 	if t.SA.NAT && t.SA.Encap {
@@ -174,12 +174,12 @@ func (e *exam) nat(name string, t *status.Tunnel) []Finding {
 
 const l2tpPort = 1701
 
-// listTime is how old the service's list of SAs may be.
+// listTime is the maximum age of the service's list of SAs.
 const listTime = 5 * time.Second
 
-// route finds the peer's own address routed into a tunnel: xl2tpd's control
-// packets then go astray, into its own even round in circles, and the tunnel ends
-// after some 90 s.
+// route finds a route that leads the peer's own address into a tunnel. xl2tpd's
+// control packets then do not reach the peer; in the peer's own tunnel they loop.
+// The tunnel ends after some 90 s.
 func (e *exam) route(name string, t *status.Tunnel) []Finding {
 	const check = "route to the peer"
 	device := ""
