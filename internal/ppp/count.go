@@ -10,14 +10,14 @@ import (
 )
 
 const (
-	// few is up to how many devices are asked for one by one: the list of all may
-	// have thousands that are no business of ours.
+	// few is how many devices are asked for one by one. Beyond that, one request
+	// lists all devices of the host, and may list thousands of other programs.
 	few = 8
 
 	sizeofIfStatsMsg = 12 // struct if_stats_msg of linux/if_link.h
 )
 
-// Count is how many packets a device has received since it exists.
+// Count is how many packets a device has received since it was created.
 type Count struct {
 	Packets uint64
 	Err     error
@@ -47,8 +47,8 @@ func (k *kernel) received(indexes []int) []Count {
 	return counts
 }
 
-// statistics returns the receive counters by the devices' indexes: of one, or of
-// all with netlink.Dump.
+// statistics returns receive counters by device index: of one device, or with
+// netlink.Dump of all.
 func (k *kernel) statistics(index int, flags netlink.HeaderFlags) (map[int]uint64, error) {
 	req := make([]byte, sizeofIfStatsMsg)
 	binary.NativeEndian.PutUint32(req[4:], uint32(index))

@@ -5,10 +5,10 @@ import (
 	"slices"
 )
 
-// view is what one look has found.
+// view is the result of one look.
 type view struct {
 	links []Link // by index
-	// strangers are the indexes of PPP devices whose pppd can't be seen.
+	// strangers are the indexes of PPP devices whose pppd is not known.
 	strangers []int
 }
 
@@ -29,8 +29,8 @@ func look(k *kernel, o *owners) (view, error) {
 	return join(devices, addresses, o.of(devices)), nil
 }
 
-// join makes the links out of what the kernel and /proc say; pppds has the
-// owner of each device by index.
+// join combines the devices, the addresses and the pppds of the devices (by
+// index) to links.
 func join(devices []device, addresses []address, pppds map[int]process) view {
 	first := make(map[int]address, len(addresses)) // the one that pppd has set
 	for _, a := range addresses {

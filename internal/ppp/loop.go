@@ -11,20 +11,19 @@ import (
 
 const (
 	coalesce = 20 * time.Millisecond // hints within this time make one look
-	// leisure is how many times as long as the last look took hints wait for the next
-	// one, but no longer than longest: while a thousand links come up, there are hints
-	// all the time.
+	// After a look, hints wait leisure times as long as that look took, but at most
+	// longest. While a thousand links come up, hints arrive all the time.
 	leisure = 4
 	longest = 200 * time.Millisecond
-	resync  = 30 * time.Second // a look without any hint
+	resync  = 30 * time.Second // between looks without a hint
 	// blindResync is resync while no source of hints works.
 	blindResync = time.Second
 
-	// A pppd that can't be seen may be about to write its pid file, or may
-	// not be there at all: look again ever more slowly, then leave it.
+	// The pppd of a device without a pid file may be about to write one, or there
+	// may be none: look again ever more rarely, and stop after this time.
 	strangerTime = 10 * time.Second
 
-	// Without rtnetlink nothing tells that IPCP has set the addresses, nor
+	// Without rtnetlink no event reports that IPCP has set the addresses, nor
 	// that pppd has then put the device up.
 	notUpPoll = 250 * time.Millisecond
 	notUpTime = time.Minute
@@ -43,24 +42,24 @@ type loop struct {
 
 	sources Sources
 	last    *Snapshot // delivered last
-	sent    time.Time // when
+	sent    time.Time // when last was delivered
 
-	// Since when a device has no visible pppd, or a link is not up, by index.
+	// Since when a device has no known pppd, or a link is not up, by index.
 	strangers, notUp map[int]time.Time
 
 	lost     []int // see Snapshot
 	searched time.Time
 }
 
-// change says that a source of hints has come (err nil) or gone.
+// change reports that a source of hints works now (err is nil) or has failed.
 type change struct {
 	source string
 	err    error
 }
 
-// run looks and delivers until ctx ends or looking fails for good.
+// run looks and delivers until ctx ends or lookTries looks in a row have failed.
 func (l *loop) run(ctx context.Context) error {
-	// Each will say within busTime what it is, and that makes a look.
+	// Each source reports within busTime whether it works, and that causes a look.
 	l.sources = Sources{DBus: true, Rtnetlink: true}
 	due := time.Now().Add(coalesce)
 	timer := time.NewTimer(coalesce)
@@ -103,7 +102,7 @@ func (l *loop) run(ctx context.Context) error {
 	}
 }
 
-// note records and logs that a source has come or gone.
+// note records and logs that a source works or has failed.
 func (l *loop) note(c change) {
 	up := &l.sources.DBus
 	if c.source == sourceRtnetlink {
@@ -117,7 +116,7 @@ func (l *loop) note(c change) {
 	}
 }
 
-// tell delivers what was seen, if it is new or the last time was long ago.
+// tell delivers a snapshot if it is new or the last one is older than resync.
 func (l *loop) tell(v view) {
 	s := Snapshot{Links: v.links, Sources: l.sources, Lost: l.lost}
 	if l.last != nil && same(s, *l.last) && time.Since(l.sent) < resync {
@@ -127,7 +126,7 @@ func (l *loop) tell(v view) {
 	l.deliver(s)
 }
 
-// next says how long to wait for a hint before looking again anyway.
+// next returns how long to wait for a hint before the next look.
 func (l *loop) next(v view, now time.Time) time.Duration {
 	l.strangers = since(l.strangers, v.strangers, now)
 	var notUp []int
@@ -157,8 +156,8 @@ func (l *loop) next(v view, now time.Time) time.Duration {
 	return wait
 }
 
-// since returns since when each index has been in the set, given the old
-// answer and the set as of now.
+// since returns since when each index has been in the set. old is the last
+// result, set the indexes as of now.
 func since(old map[int]time.Time, set []int, now time.Time) map[int]time.Time {
 	times := make(map[int]time.Time, len(set))
 	for _, i := range set {

@@ -124,8 +124,8 @@ func TestFirstSnapshot(t *testing.T) {
 	})
 }
 
-// Looks that take long, as they do with a thousand links, leave four fifths of the
-// time alone, however many hints there are.
+// Looks that take long, as with a thousand links, use at most a fifth of the
+// time, however many hints there are.
 func TestLeisure(t *testing.T) {
 	onBench(t, func(t *testing.T, b *bench) {
 		b.mu.Lock()
@@ -142,7 +142,7 @@ func TestLeisure(t *testing.T) {
 	})
 }
 
-// A bus that is being logged in to is not one that is unreachable.
+// A bus counts as working while the login is still under way.
 func TestSourceNotHeardOf(t *testing.T) {
 	onBench(t, func(t *testing.T, b *bench) {
 		b.pass(coalesce)
@@ -228,7 +228,7 @@ func TestStrangerIsLookedForThenLeft(t *testing.T) {
 			t.Errorf("%d looks for an unknown owner, want some tens", n)
 		}
 		for i := 1; i < len(looks); i++ {
-			// Found late by no more than a third of the time it took.
+			// A look comes late by at most a third of the time that has passed.
 			if gap, age := looks[i]-looks[i-1], looks[i]-looks[0]; gap > max(coalesce, age/3) {
 				t.Errorf("look at %v after %v without one", age, gap)
 			}

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// lost returns the pids of xl2tpd's pppds in this network namespace that run none of the devices
-// whose owners are known: their pid files can't be seen from here.
+// lost returns the pids of xl2tpd's pppds in this network namespace whose device is not known: the
+// service cannot see their pid files.
 func (o *owners) lost(now time.Time) []int {
 	entries, err := fs.ReadDir(o.root, "proc")
 	if err != nil {
@@ -33,8 +33,8 @@ func (o *owners) lost(now time.Time) []int {
 	return all
 }
 
-// findLost looks for the pppds of devices that have had no owner for some time. Such devices may
-// be another program's, and there may be many: all of /proc is searched now and then only.
+// findLost looks for the pppds of devices that have had no known pppd for strangerTime. Such devices
+// may belong to another program, and there may be many, so findLost searches /proc once per resync.
 func (l *loop) findLost(now time.Time) {
 	waiting := false
 	for _, seen := range l.strangers {

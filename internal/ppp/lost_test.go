@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Of xl2tpd's pppds in this network those are lost that run no known device.
+// A pppd of xl2tpd in this network namespace that runs no known device is lost.
 func TestLost(t *testing.T) {
 	h := newHost()
 	h.net("self", 1)
@@ -36,7 +36,7 @@ func TestLost(t *testing.T) {
 	}
 }
 
-// What is lost is told once a device has had no owner for a while, and no more when that is gone.
+// Lost pppds are delivered once a device has had no known pppd for a while, until that device is gone.
 func TestTellsWhatIsLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t.Context())

@@ -12,11 +12,11 @@ import (
 	"xl2tpd-keepalive/internal/procfs"
 )
 
-// owners tells whose a PPP device is, from pppd's pid files and /proc.
+// owners finds the pppd of each PPP device, from pppd's pid files and /proc.
 type owners struct {
 	root fs.FS // the host's root directory
-	// known has the processes found so far by device index: a device that is
-	// renamed keeps its pppd, whose pid file keeps the old name.
+	// known maps device indexes to the processes found so far. A device that is
+	// renamed keeps its pppd, and the pid file keeps the old name.
 	known map[int]process
 	boot  time.Time // of the host, in the look under way; zero: not read yet
 }
@@ -30,10 +30,10 @@ type process struct {
 	args        arguments
 }
 
-// belongs says whether the pppd is an xl2tpd's.
+// belongs reports whether the pppd's parent is an xl2tpd.
 func (p process) belongs() bool { return p.parentName == "xl2tpd" }
 
-// arguments are the pppd arguments that tell its tunnel.
+// arguments are the pppd arguments that identify its tunnel.
 type arguments struct {
 	optFile string
 	ipparam netip.Addr
@@ -48,7 +48,7 @@ func (o *owners) of(devices []device) map[int]process {
 	for _, d := range devices {
 		old, ok := o.known[d.index]
 		var p process
-		if ok { // as long as it lives the device is its own, and the pid file need not be read again
+		if ok { // while that pppd lives it owns the device, and its pid file need not be read again
 			p, ok = o.process(old.pid, old)
 			ok = ok && p.ticks == old.ticks
 		}
@@ -81,9 +81,9 @@ func (o *owners) named(device string) (process, bool) {
 	return process{}, false
 }
 
-// process reads a live pppd from /proc. A pid file outlives a killed pppd, so
-// anything else that has its number now does not count, nor does a zombie. Of old,
-// the process as it was, only the parent can have changed.
+// process reads a live pppd from /proc. A pid file outlives a killed pppd, so a
+// zombie and another program with that pid do not count. old is the process as it
+// was read before; only its parent can have changed.
 func (o *owners) process(pid int, old process) (process, bool) {
 	dir := path.Join("proc", strconv.Itoa(pid))
 	b, err := fs.ReadFile(o.root, path.Join(dir, "stat"))
@@ -115,9 +115,9 @@ func (o *owners) process(pid int, old process) (process, bool) {
 	return p, true
 }
 
-// local reports whether a process is in this network namespace: another one may have a device of
-// the same name, and share /run with this host. Each namespace has a file of its own here; a look
-// at /proc/PID/ns/net would take CAP_SYS_PTRACE.
+// local reports whether a process is in this network namespace. Another namespace may have a device
+// of the same name and share /run with this host. Each namespace has its own /proc/PID/net/dev;
+// reading /proc/PID/ns/net would take CAP_SYS_PTRACE.
 func (o *owners) local(pid int) bool {
 	ours, known := o.inode("proc/self/net/dev")
 	theirs, ok := o.inode(path.Join("proc", strconv.Itoa(pid), "net/dev"))
@@ -138,7 +138,7 @@ func (o *owners) inode(name string) (inode, bool) {
 	return inode{uint64(s.Dev), s.Ino}, true // Dev has 32 bits on some machines
 }
 
-// since is the time so many ticks after boot.
+// since returns the time so many ticks after boot; zero: the time of boot is unknown.
 func (o *owners) since(ticks uint64) time.Time {
 	if o.boot.IsZero() {
 		b, err := fs.ReadFile(o.root, "proc/stat")
@@ -173,8 +173,8 @@ func parseArguments(cmdline []byte) (a arguments) {
 	for len(args) > 0 {
 		arg, value := args[0], ""
 		args = args[1:]
-		// The options with a value that xl2tpd passes: a value is never an
-		// option, whatever it looks like.
+		// xl2tpd passes these options with a value. The value is never taken for
+		// an option, even if it looks like one.
 		switch arg {
 		case "file", "ipparam", "name", "plugin", "passwordfd",
 			"pppol2tp", "pppol2tp_tunnel_id", "pppol2tp_session_id":

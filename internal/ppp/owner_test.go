@@ -39,7 +39,7 @@ func (h host) net(process string, namespace uint64) {
 	h.MapFS["proc/"+process+"/net/dev"] = &fstest.MapFile{Sys: &syscall.Stat_t{Dev: 4, Ino: namespace}}
 }
 
-// A pid file of another network namespace says nothing about this one's device of the same name.
+// A pid file of another network namespace does not name the pppd of a device of the same name here.
 func TestOwnerIsInThisNetwork(t *testing.T) {
 	for _, tc := range []struct {
 		name string

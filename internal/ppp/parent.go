@@ -8,14 +8,14 @@ import (
 	"xl2tpd-keepalive/internal/procfs"
 )
 
-// parents hints when an xl2tpd has ended. Its pppds may live on for long,
-// with their devices unchanged, so nobody else tells.
+// parents hints when an xl2tpd has ended. Its pppds may run on for a long time
+// with their devices unchanged, so no other source reports the end.
 type parents struct {
 	hint  func()
 	stops map[int]func() // by process
 }
 
-// follow follows the xl2tpds of these links, and no others any more.
+// follow waits for the ends of the xl2tpds of these links, and of no others.
 func (p *parents) follow(links []Link) {
 	old := p.stops
 	p.stops = make(map[int]func())
@@ -33,7 +33,7 @@ func (p *parents) follow(links []Link) {
 		if errors.Is(err, unix.ESRCH) {
 			p.hint()
 		}
-		if err == nil { // else the slow look must do
+		if err == nil { // else the next slow look finds out
 			p.stops[pid] = stop
 		}
 	}
