@@ -126,7 +126,7 @@ func (l lab) measureLinks(ctx context.Context, n int) error {
 	return c.compare(ctx)
 }
 
-// comeUp has all links come up at the same time while we run.
+// comeUp brings all links up at the same time while the keeper runs.
 func (c crowd) comeUp(ctx context.Context) error {
 	r, err := c.start(linkKeepers[0].script)
 	if err != nil {

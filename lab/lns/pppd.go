@@ -59,8 +59,8 @@ func (p pppd) start(socket *os.File, tunnel, session uint16, client, assigned ne
 	cmd.ExtraFiles = []*os.File{socket} // descriptor 3
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Setpgid: true, // a ^C at the terminal is ours to handle
-		// The end of a tunnel in the kernel does not end pppd: when we are
-		// killed, this does.
+		// The end of a tunnel in the kernel does not end pppd. If this process
+		// is killed, Pdeathsig does.
 		Pdeathsig: syscall.SIGTERM,
 	}
 	cmd.WaitDelay = obey

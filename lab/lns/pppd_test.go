@@ -40,7 +40,7 @@ func TestArguments(t *testing.T) {
 	}
 }
 
-// script is a pppd of ours.
+// script is a fake pppd.
 func script(t *testing.T, body string) pppd {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "pppd")

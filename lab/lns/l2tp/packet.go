@@ -1,4 +1,4 @@
-// Package l2tp is the control channel of an L2TPv2 LNS (RFC 2661) as a codec
+// Package l2tp implements the control channel of an L2TPv2 LNS (RFC 2661) as a codec
 // and a pure state machine: packets and times go in, packets, events and
 // orders for the data plane come out. It owns no socket, clock or goroutine.
 package l2tp
