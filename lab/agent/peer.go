@@ -22,7 +22,7 @@ type peer struct {
 	ipsec             bool
 	secret            string     // that the client has to know, as "lab"; empty: it need not
 	settings          []string   // key=value, of the lab's LNS or for a real xl2tpd's [global]
-	neighbour         *peer      // the caller behind whose NAT it sits too
+	neighbour         *peer      // the caller behind the same NAT
 	host              netip.Addr // the client host's end of the wire
 	reach             netip.Addr // where the client host finds it
 	ppp               netip.Addr // its end of the PPP link

@@ -90,7 +90,7 @@ func (p *peer) answers() bool {
 	return exec.Command("ping", "-n", "-c", "1", "-W", "1", p.ppp.String()).Run() == nil
 }
 
-// settled waits until the tunnel works. One that nobody has brought back is brought back by hand, from the very beginning.
+// settled waits until the tunnel works. If no keeper has brought it back, settled itself sets it up from the beginning.
 func (p *peer) settled() error {
 	for range 4 {
 		if poll(5*time.Second, p.answers) == nil {
