@@ -39,10 +39,10 @@ func BenchmarkLook(b *testing.B) {
 			if err := os.WriteFile(filepath.Join(root, "proc/stat"), append(stat, interrupts...), 0o600); err != nil {
 				b.Fatal(err)
 			}
-			o := owners{root: os.DirFS(root)}
+			o := pppdFinder{root: os.DirFS(root)}
 			b.ReportAllocs()
 			for b.Loop() {
-				if v := join(devices, addresses, o.of(devices)); len(v.links) != n {
+				if v := combine(devices, addresses, o.find(devices)); len(v.links) != n {
 					b.Fatalf("%d links", len(v.links))
 				}
 			}

@@ -10,9 +10,9 @@ import (
 )
 
 const (
-	// few is how many devices are asked for one by one. Beyond that, one request
+	// maxSingle is how many devices are asked for one by one. Beyond that, one request
 	// lists all devices of the host, and may list thousands of other programs.
-	few = 8
+	maxSingle = 8
 
 	sizeofIfStatsMsg = 12 // struct if_stats_msg of linux/if_link.h
 )
@@ -27,7 +27,7 @@ func (k *kernel) received(indexes []int) []Count {
 	counts := make([]Count, len(indexes))
 	var all map[int]uint64
 	var err error
-	many := len(indexes) > few
+	many := len(indexes) > maxSingle
 	if many {
 		all, err = k.statistics(0, netlink.Dump)
 	}
@@ -53,7 +53,7 @@ func (k *kernel) statistics(index int, flags netlink.HeaderFlags) (map[int]uint6
 	req := make([]byte, sizeofIfStatsMsg)
 	binary.NativeEndian.PutUint32(req[4:], uint32(index))
 	binary.NativeEndian.PutUint32(req[8:], 1<<(unix.IFLA_STATS_LINK_64-1)) // IFLA_STATS_FILTER_BIT
-	msgs, err := k.ask(unix.RTM_GETSTATS, flags, req)
+	msgs, err := k.request(unix.RTM_GETSTATS, flags, req)
 	if err != nil {
 		return nil, err
 	}

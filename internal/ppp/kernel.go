@@ -63,7 +63,7 @@ func (k *kernel) devices() ([]device, error) {
 	if err != nil {
 		return nil, err
 	}
-	msgs, err := k.ask(unix.RTM_GETLINK, netlink.Dump, append(make([]byte, unix.SizeofIfInfomsg), mask...))
+	msgs, err := k.request(unix.RTM_GETLINK, netlink.Dump, append(make([]byte, unix.SizeofIfInfomsg), mask...))
 	if err != nil {
 		return nil, fmt.Errorf("list devices: %w", err)
 	}
@@ -87,7 +87,7 @@ func (k *kernel) devices() ([]device, error) {
 func (k *kernel) addresses() ([]address, error) {
 	req := make([]byte, unix.SizeofIfAddrmsg)
 	req[0] = unix.AF_INET
-	msgs, err := k.ask(unix.RTM_GETADDR, netlink.Dump, req)
+	msgs, err := k.request(unix.RTM_GETADDR, netlink.Dump, req)
 	if err != nil {
 		return nil, fmt.Errorf("list addresses: %w", err)
 	}
@@ -107,9 +107,9 @@ func (k *kernel) addresses() ([]address, error) {
 	return all, nil
 }
 
-// ask sends one request and returns the answer. When the socket fails, ask
+// request sends one request and returns the answer. When the socket fails, request
 // tries once more on a new one.
-func (k *kernel) ask(kind uint16, flags netlink.HeaderFlags, body []byte) ([]netlink.Message, error) {
+func (k *kernel) request(kind uint16, flags netlink.HeaderFlags, body []byte) ([]netlink.Message, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if !k.held {

@@ -172,7 +172,7 @@ func TestKernel(t *testing.T) {
 		}
 		conn.Close()
 		// One by one, and so many that the list of all is asked for.
-		for _, n := range []int{2, few + 1} {
+		for _, n := range []int{2, maxSingle + 1} {
 			indexes := slices.Repeat([]int{lo.Index}, n)
 			indexes[1] = 1 << 30
 			two := k.received(indexes)

@@ -8,15 +8,15 @@ import (
 	"xl2tpd-keepalive/internal/procfs"
 )
 
-// parents hints when an xl2tpd has ended. Its pppds may run on for a long time
+// exitWatcher hints when an xl2tpd has ended. Its pppds may run on for a long time
 // with their devices unchanged, so no other source reports the end.
-type parents struct {
+type exitWatcher struct {
 	hint  func()
 	stops map[int]func() // by process
 }
 
 // follow waits for the ends of the xl2tpds of these links, and of no others.
-func (p *parents) follow(links []Link) {
+func (p *exitWatcher) follow(links []Link) {
 	old := p.stops
 	p.stops = make(map[int]func())
 	for _, l := range links {
@@ -43,4 +43,4 @@ func (p *parents) follow(links []Link) {
 }
 
 // close stops following.
-func (p *parents) close() { p.follow(nil) }
+func (p *exitWatcher) close() { p.follow(nil) }

@@ -83,21 +83,21 @@ func (w *Watcher) Run(ctx context.Context) error {
 		deliver: w.Deliver,
 		changes: make(chan change),
 	}
-	o := owners{root: w.root}
+	o := pppdFinder{root: w.root}
 	if o.root == nil {
 		o.root = os.DirFS("/")
 	}
-	p := parents{hint: l.again.Send}
+	p := exitWatcher{hint: l.again.Send}
 	defer p.close()
-	l.look = func() (view, error) {
-		v, err := look(&w.kernel, &o)
+	l.read = func() (state, error) {
+		v, err := readState(&w.kernel, &o)
 		if err == nil {
 			p.follow(v.links)
 		}
 		return v, err
 	}
 
-	l.search = o.lost
+	l.findPppds = o.lost
 
 	dbus, rtnetlink := w.streamDBus, w.streamRtnetlink
 	if dbus == nil {

@@ -76,7 +76,7 @@ func TestSamples(t *testing.T) {
 				want[i] = strings.TrimPrefix(want[i], "+ ")
 			}
 			if d := cmp.Diff(want, got); d != "" {
-				t.Error(d)
+				t.Errorf("mismatch (-want +got):\n%s", d)
 			}
 		})
 	}
