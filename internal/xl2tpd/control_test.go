@@ -264,7 +264,7 @@ func TestControlOccupied(t *testing.T) {
 		}
 		time.Sleep(2 * takePoll)
 		if got := take(t, fd); got != "c office\n" {
-			t.Errorf("%q", got)
+			t.Errorf("got %q, want %q", got, "c office\n")
 		}
 		if err := <-done; err != nil {
 			t.Error(err)
@@ -285,7 +285,7 @@ func TestControlSlowReader(t *testing.T) {
 		for range 2 {
 			time.Sleep(10 * time.Second)
 			if got := take(t, fd); got != "c office\n" {
-				t.Errorf("%q", got)
+				t.Errorf("got %q, want %q", got, "c office\n")
 			}
 			if err := <-done; err != nil {
 				t.Error(err)
@@ -305,7 +305,7 @@ func TestControlReopened(t *testing.T) {
 		fd := hold(t, path)
 		time.Sleep(2 * takePoll)
 		if got := take(t, fd); got != "c office\n" {
-			t.Errorf("%q", got)
+			t.Errorf("got %q, want %q", got, "c office\n")
 		}
 		if err := <-done; err != nil {
 			t.Error(err)

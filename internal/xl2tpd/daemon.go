@@ -102,8 +102,8 @@ func (l *loop) inspect(ctx context.Context, x process) *daemon {
 			"start xl2tpd with the whole path behind -c", d.conf, d.Pid, err)
 		return d
 	}
-	theirs, ok1 := l.procs.place(pid, d.conf)
-	home, ok2 := l.procs.place("self", l.home)
+	theirs, ok1 := l.procs.fileID(pid, d.conf)
+	home, ok2 := l.procs.fileID("self", l.home)
 	switch {
 	case ok1 && ok2 && theirs == home: // under another name in a container, perhaps
 		d.conf = l.home
@@ -118,7 +118,7 @@ func (l *loop) inspect(ctx context.Context, x process) *daemon {
 // started last gets the key without a pid: it has created the pipe again.
 func (l *loop) assignKeys() {
 	l.byKey = map[Key]*daemon{}
-	for _, d := range slices.SortedFunc(maps.Values(l.running), byClaim) {
+	for _, d := range slices.SortedFunc(maps.Values(l.running), comparePipeClaim) {
 		key := Key{Path: d.conf, Pipe: d.pipe}
 		if d.confErr != nil {
 			key.Pid = d.Pid
@@ -129,7 +129,7 @@ func (l *loop) assignKeys() {
 	}
 }
 
-// byClaim compares which of two processes is likelier to own a pipe; the likeliest sorts last.
-func byClaim(a, b *daemon) int {
+// comparePipeClaim compares which of two processes is likelier to own a pipe; the likeliest sorts last.
+func comparePipeClaim(a, b *daemon) int {
 	return cmp.Or(cmp.Compare(truth(a.ownPipe), truth(b.ownPipe)), byStart(a.process, b.process))
 }

@@ -76,10 +76,10 @@ func (h Helper) ask(ctx context.Context, verb byte, t Target, lac string) error 
 	return nil
 }
 
-// Help is the helper's side: it reads one request, serves it and writes the reply.
+// ServeRequest is the helper's side: it reads one request, serves it and writes the reply.
 // The error is the one that the reply contains.
-func Help(ctx context.Context, in io.Reader, out io.Writer, c *Control) error {
-	err := obey(ctx, in, c)
+func ServeRequest(ctx context.Context, in io.Reader, out io.Writer, c *Control) error {
+	err := serveRequest(ctx, in, c)
 	answer := done
 	if err != nil {
 		answer = strings.ReplaceAll(err.Error(), "\n", "; ")
@@ -88,7 +88,7 @@ func Help(ctx context.Context, in io.Reader, out io.Writer, c *Control) error {
 	return errors.Join(err, told)
 }
 
-func obey(ctx context.Context, in io.Reader, c *Control) error {
+func serveRequest(ctx context.Context, in io.Reader, c *Control) error {
 	request, err := bufio.NewReader(io.LimitReader(in, maxRequest)).ReadString('\n')
 	if err != nil {
 		return fmt.Errorf("no request, or none that ends within %d bytes", maxRequest)

@@ -74,8 +74,8 @@ func (r *resolver) addrs(ctx context.Context, name string, now time.Time) []neti
 // failing reports whether a host's latest lookup failed, and an earlier one did not.
 func (r *resolver) failing(name string) bool { return r.hosts[name] != nil && r.hosts[name].lost }
 
-// hurry makes the next lookup of a host due as soon as lookupRetry allows.
-func (r *resolver) hurry(name string) {
+// lookUpSoon makes the next lookup of a host due as soon as lookupRetry allows.
+func (r *resolver) lookUpSoon(name string) {
 	if h := r.hosts[name]; h != nil {
 		h.due = h.soon
 	}

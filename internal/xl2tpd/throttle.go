@@ -2,12 +2,12 @@ package xl2tpd
 
 import "time"
 
-// leisure is how many times as long as the last run of a task must pass before the
+// cooldownFactor is how many times as long as the last run of a task must pass before the
 // next run.
-const leisure = 10
+const cooldownFactor = 10
 
-// pace spaces out the runs of a costly task that hints ask for.
-type pace struct {
+// throttle spaces out the runs of a costly task that hints ask for.
+type throttle struct {
 	stale  bool          // there was a hint since the last run
 	last   time.Time     // end of the last run
 	took   time.Duration // length of the last run
@@ -15,8 +15,8 @@ type pace struct {
 }
 
 // ready reports whether the task is to run now. If it has to wait, rested fires when to ask again.
-func (p *pace) ready(now time.Time) bool {
-	age, rest := now.Sub(p.last), leisure*p.took
+func (p *throttle) ready(now time.Time) bool {
+	age, rest := now.Sub(p.last), cooldownFactor*p.took
 	if p.stale && age < rest && p.rested == nil {
 		p.rested = time.After(rest - age)
 	}
@@ -24,7 +24,7 @@ func (p *pace) ready(now time.Time) bool {
 }
 
 // done records a run that began at begin and ends now.
-func (p *pace) done(begin time.Time) {
+func (p *throttle) done(begin time.Time) {
 	p.stale, p.last = false, time.Now()
 	p.took = p.last.Sub(begin)
 }

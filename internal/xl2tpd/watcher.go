@@ -134,11 +134,11 @@ type loop struct {
 	byKey     map[Key]*daemon    // the same
 	ended     map[procfs.ID]bool // processes that have ended but may still be in /proc
 	exits     chan procfs.ID
-	searching pace // the search through all of /proc
+	searching throttle // the search through all of /proc
 
 	sessions []Session // of the kernel, as its table was read last
 	peersOf  map[tunnel]netip.AddrPort
-	reading  pace // of the kernel's table
+	reading  throttle // of the kernel's table
 
 	settled <-chan time.Time // a file has changed or a process has ended, and this is when to search
 }
@@ -160,8 +160,8 @@ func (w *Watcher) newLoop() *loop {
 		running:   map[procfs.ID]*daemon{},
 		ended:     map[procfs.ID]bool{},
 		exits:     make(chan procfs.ID),
-		searching: pace{stale: true},
-		reading:   pace{stale: true},
+		searching: throttle{stale: true},
+		reading:   throttle{stale: true},
 	}
 	if path, err := filepath.Abs(w.ConfPath); err == nil && w.ConfPath != "" {
 		l.home = normal(path)
@@ -193,7 +193,7 @@ func (l *loop) wait(ctx context.Context, changed <-chan struct{}, slow <-chan ti
 			l.forget(id)
 			l.settled = time.After(settle)
 		case host := <-l.hosts():
-			l.resolver.hurry(host)
+			l.resolver.lookUpSoon(host)
 		case a := <-l.resolver.done:
 			l.resolver.take(a, time.Now())
 		case n := <-l.names.done:
