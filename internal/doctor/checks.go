@@ -20,7 +20,7 @@ import (
 
 // Examine makes every check.
 func Examine(ctx context.Context, h *Host) []Finding {
-	e := &exam{Host: h, ctx: ctx}
+	e := &checker{Host: h, ctx: ctx}
 	e.report, e.reportErr = h.Report(ctx)
 	if errors.Is(e.reportErr, fs.ErrPermission) {
 		return []Finding{bad("xl2tpd-keepalive", "", e.reportErr.Error(), "sudo xl2tpd-keepalive doctor")}
@@ -36,8 +36,8 @@ func Examine(ctx context.Context, h *Host) []Finding {
 	)
 }
 
-// exam is one round of checks, with the data that several checks need.
-type exam struct {
+// checker is one round of checks, with the data that several checks need.
+type checker struct {
 	*Host
 	ctx context.Context
 
@@ -54,7 +54,7 @@ type exam struct {
 	confErr    error
 }
 
-func (e *exam) service() []Finding {
+func (e *checker) service() []Finding {
 	const check = "xl2tpd-keepalive"
 	if e.reportErr != nil {
 		return []Finding{bad(check, "", e.reportErr.Error(), "systemctl enable --now xl2tpd-keepalive", "journalctl -u xl2tpd-keepalive")}
@@ -76,11 +76,11 @@ func (e *exam) service() []Finding {
 }
 
 // process returns /proc/PID/status of the service's process; empty: it does not run.
-func (e *exam) process() string { return e.read(fmt.Sprintf("/proc/%d/status", e.report.Pid)) }
+func (e *checker) process() string { return e.read(fmt.Sprintf("/proc/%d/status", e.report.Pid)) }
 
 // checkedElsewhere reports whether a separate check also finds this problem of the
 // service, and knows more about it.
-func (e *exam) checkedElsewhere(problem string) bool {
+func (e *checker) checkedElsewhere(problem string) bool {
 	return strings.HasPrefix(problem, "hello guard") ||
 		problem == status.NoVICI && e.viciErr != nil ||
 		slices.Contains(e.unknown(), problem) ||
@@ -91,7 +91,7 @@ func (e *exam) checkedElsewhere(problem string) bool {
 		})
 }
 
-func (e *exam) strongSwan() []Finding {
+func (e *checker) strongSwan() []Finding {
 	if e.viciErr != nil {
 		unit := "strongswan-starter"
 		if state, err := e.Unit(e.ctx, "strongswan.service"); err == nil && state != "" && state != "masked" {
@@ -125,7 +125,7 @@ func (e *exam) strongSwan() []Finding {
 }
 
 // hasVICI reports whether the plugin is installed that serves VICI. Debian has it in strongswan-swanctl.
-func (e *exam) hasVICI() bool {
+func (e *checker) hasVICI() bool {
 	return e.glob("/usr/lib/ipsec/plugins/libstrongswan-vici.so") != nil || e.glob("/usr/lib/*/ipsec/plugins/libstrongswan-vici.so") != nil
 }
 
@@ -138,7 +138,7 @@ var modules = []struct{ name, use string }{
 	{"nfnetlink_queue", "the Hello guard"},
 }
 
-func (e *exam) modules() []Finding {
+func (e *checker) modules() []Finding {
 	const check = "kernel modules"
 	dir := "/lib/modules/" + e.Kernel()
 	loaded := e.read("/proc/modules")
@@ -160,7 +160,7 @@ func (e *exam) modules() []Finding {
 }
 
 // hellos finds out from the journal whether unanswered Hellos close tunnels.
-func (e *exam) hellos() []Finding {
+func (e *checker) hellos() []Finding {
 	const check = "unanswered Hellos"
 	if e.journalErr != nil {
 		f := unknown(check, "", e.journalErr.Error())

@@ -8,7 +8,7 @@ import (
 )
 
 // keepaliveConf checks keepalive.conf, and the executables that it names.
-func (e *exam) keepaliveConf() []Finding {
+func (e *checker) keepaliveConf() []Finding {
 	const check = "keepalive.conf"
 	switch {
 	case errors.Is(e.confErr, fs.ErrNotExist):
@@ -39,7 +39,7 @@ func (e *exam) keepaliveConf() []Finding {
 }
 
 // unknown returns the sections that match no LAC and no LNS.
-func (e *exam) unknown() []string {
+func (e *checker) unknown() []string {
 	if e.conf == nil || e.seenErr != nil {
 		return nil
 	}

@@ -15,7 +15,7 @@ import (
 // queues are the guard's NFQUEUE numbers.
 var queues = []int{1701, 1702}
 
-func (e *exam) guard() []Finding {
+func (e *checker) guard() []Finding {
 	const check = "Hello guard"
 	if e.reportErr != nil {
 		return nil
@@ -65,7 +65,7 @@ func acceptOnLo(chain, option, device, port string) []string {
 
 // answers returns which port of the guard's answers is 1701: the destination port. If an xl2tpd has
 // another port, it is the source port, which is the peer's.
-func (e *exam) answers() string {
+func (e *checker) answers() string {
 	for _, i := range e.seen.Instances {
 		if i.Runs() && i.Conf != nil && i.Conf.Port != l2tpPort {
 			return "sport"
@@ -75,7 +75,7 @@ func (e *exam) answers() string {
 }
 
 // other returns what to do about another program that listens to the guard's queues.
-func (e *exam) other(pid int) string {
+func (e *checker) other(pid int) string {
 	who := "another program"
 	if name := strings.TrimSpace(e.read(fmt.Sprintf("/proc/%d/comm", pid))); name != "" {
 		who = fmt.Sprintf("%s, pid %d,", name, pid)
@@ -86,7 +86,7 @@ func (e *exam) other(pid int) string {
 // queueOwners returns the port ids of the sockets that listen to the guard's queues.
 // The port id of a program's first netlink socket is its pid, that of others is any
 // number. Only root may read them.
-func (e *exam) queueOwners() ([]int, error) {
+func (e *checker) queueOwners() ([]int, error) {
 	text, err := os.ReadFile(e.path("/proc/net/netfilter/nfnetlink_queue"))
 	var all []int
 	for line := range strings.Lines(string(text)) {

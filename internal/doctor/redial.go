@@ -18,7 +18,7 @@ const controlSocket = "xl2tpd-keepalive-control.socket"
 
 // recovery checks whether the service can reach the helper that writes to xl2tpd's
 // control pipes. A service that runs as root writes to them itself.
-func (e *exam) recovery() []Finding {
+func (e *checker) recovery() []Finding {
 	const check = "recovery"
 	if e.confErr != nil && !errors.Is(e.confErr, fs.ErrNotExist) {
 		return nil
@@ -53,7 +53,7 @@ func (e *exam) recovery() []Finding {
 }
 
 // lacs yields the LACs of every xl2tpd but those of NetworkManager, which dials by itself.
-func (e *exam) lacs(yield func(xl2tpd.Instance, xl2tpd.Section) bool) {
+func (e *checker) lacs(yield func(xl2tpd.Instance, xl2tpd.Section) bool) {
 	for _, i := range e.seen.Instances {
 		if i.Conf == nil || i.NetworkManager() {
 			continue
@@ -67,13 +67,13 @@ func (e *exam) lacs(yield func(xl2tpd.Instance, xl2tpd.Section) bool) {
 }
 
 // recovers reports whether the service brings a LAC back.
-func (e *exam) recovers(i xl2tpd.Instance, s xl2tpd.Section) bool {
+func (e *checker) recovers(i xl2tpd.Instance, s xl2tpd.Section) bool {
 	return e.conf != nil && e.conf.For(i.Path, s.Kind, s.Name).Recovery(s.Autodial || s.Redial) != config.RecoverOff
 }
 
 // redialOwners looks for all programs that dial. Two of them hang up each other's
 // tunnels.
-func (e *exam) redialOwners() []Finding {
+func (e *checker) redialOwners() []Finding {
 	const check = "redialling"
 	var owners []string
 	dials := ""
@@ -115,7 +115,7 @@ func may(scripts []string) string {
 }
 
 // persist returns the option that makes a section's pppd dial by itself; ok is false if there is none.
-func (e *exam) persist(s xl2tpd.Section) (by options.Option, ok bool) {
+func (e *checker) persist(s xl2tpd.Section) (by options.Option, ok bool) {
 	all, _ := options.Of(func(path string) ([]byte, error) { return xl2tpdconf.Read(e.path(path)) }, s.PPPOptFile) // with an error, the options before it
 	return options.Persist(all)
 }

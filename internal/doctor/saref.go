@@ -9,7 +9,7 @@ import (
 )
 
 // saref finds an `ipsec saref` line, common in recipes, that keeps xl2tpd from using the kernel's L2TP.
-func (e *exam) saref(n int, i xl2tpd.Instance) []Finding {
+func (e *checker) saref(n int, i xl2tpd.Instance) []Finding {
 	c := i.Conf
 	if c == nil {
 		return nil
@@ -35,7 +35,7 @@ const maxExecutable = 16 << 20 // bytes of an executable to read
 
 // version returns the version of the running process, even if another has been installed since. Only
 // root may read it.
-func (e *exam) version(i xl2tpd.Instance) xl2tpd.Version {
+func (e *checker) version(i xl2tpd.Instance) xl2tpd.Version {
 	f, err := os.Open(e.path(fmt.Sprintf("/proc/%d/exe", i.Process.Pid)))
 	if err != nil {
 		return xl2tpd.Version{}

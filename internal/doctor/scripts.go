@@ -38,7 +38,7 @@ var (
 )
 
 // dials reports whether a command of a line dials, or restarts a daemon that carries the tunnels.
-func (e *exam) dials(line string) bool {
+func (e *checker) dials(line string) bool {
 	for _, command := range between.Split(line, -1) {
 		if writesPipe.MatchString(command) && !handlesIt.MatchString(command) || restarts.MatchString(command) || e.restartsUnit(command) {
 			return true
@@ -48,7 +48,7 @@ func (e *exam) dials(line string) bool {
 }
 
 // restartsUnit reports whether a line restarts the unit of an xl2tpd with another name.
-func (e *exam) restartsUnit(line string) bool {
+func (e *checker) restartsUnit(line string) bool {
 	for _, i := range e.seen.Instances {
 		name := strings.TrimSuffix(i.Unit, ".service")
 		if name != "" && !i.NetworkManager() && strings.Contains(line, name) &&
@@ -77,7 +77,7 @@ func commands(path, text string) (lines []string) {
 }
 
 // text returns the content of a file that may be a script; empty: it is not one.
-func (e *exam) text(path string) string {
+func (e *checker) text(path string) string {
 	info, err := os.Stat(e.path(path))
 	if err != nil || !info.Mode().IsRegular() || info.Size() > maxScript {
 		return ""
@@ -87,7 +87,7 @@ func (e *exam) text(path string) string {
 
 // runs returns the file that dials: path, or a script that it starts directly or indirectly; empty:
 // none. started caches the result for each script.
-func (e *exam) runs(path string, started map[string]string, depth int) (by string) {
+func (e *checker) runs(path string, started map[string]string, depth int) (by string) {
 	lines := commands(path, e.text(path))
 	for _, line := range lines {
 		if e.dials(line) {
@@ -116,7 +116,7 @@ func (e *exam) runs(path string, started map[string]string, depth int) (by strin
 
 // scriptsIn returns the administrator's own scripts that a line names: by path, or in /usr/local by
 // name. A file that the line writes to does not count.
-func (e *exam) scriptsIn(line string) (all []string) {
+func (e *checker) scriptsIn(line string) (all []string) {
 	line = redirected.ReplaceAllString(line, "")
 	for _, path := range pathInText.FindAllString(line, -1) {
 		path = filepath.Clean(path)

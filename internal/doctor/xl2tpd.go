@@ -12,7 +12,7 @@ import (
 )
 
 // xl2tpds checks every xl2tpd of this host.
-func (e *exam) xl2tpds() []Finding {
+func (e *checker) xl2tpds() []Finding {
 	if e.seenErr != nil {
 		return []Finding{unknown("xl2tpd", "", e.seenErr.Error())}
 	}
@@ -32,7 +32,7 @@ func (e *exam) xl2tpds() []Finding {
 }
 
 // lns finds LACs that xl2tpd can never dial, because of their `lns`.
-func (e *exam) lns(n int, i xl2tpd.Instance) []Finding {
+func (e *checker) lns(n int, i xl2tpd.Instance) []Finding {
 	if i.Conf == nil || i.NetworkManager() {
 		return nil
 	}
@@ -53,7 +53,7 @@ func (e *exam) lns(n int, i xl2tpd.Instance) []Finding {
 }
 
 // others reports whether another xl2tpd runs.
-func (e *exam) others(n int) bool {
+func (e *checker) others(n int) bool {
 	for m, i := range e.seen.Instances {
 		if m != n && i.Runs() {
 			return true
@@ -63,7 +63,7 @@ func (e *exam) others(n int) bool {
 }
 
 // running checks whether an instance runs, if it has tunnels.
-func (e *exam) running(n int, i xl2tpd.Instance) []Finding {
+func (e *checker) running(n int, i xl2tpd.Instance) []Finding {
 	const check = "xl2tpd"
 	switch {
 	case i.Runs() && i.NetworkManager():
@@ -83,7 +83,7 @@ func (e *exam) running(n int, i xl2tpd.Instance) []Finding {
 const ownUnit = "xl2tpd.service"
 
 // stopped returns the finding for the xl2tpd of the default file, which does not run.
-func (e *exam) stopped() Finding {
+func (e *checker) stopped() Finding {
 	const check = "xl2tpd"
 	state, err := e.Unit(e.ctx, ownUnit)
 	switch {
@@ -113,7 +113,7 @@ func restart(i xl2tpd.Instance) string {
 
 // pipe checks an xl2tpd's control pipe. A shell that writes to its path while xl2tpd
 // is down creates a regular file there.
-func (e *exam) pipe(n int, i xl2tpd.Instance) Finding {
+func (e *checker) pipe(n int, i xl2tpd.Instance) Finding {
 	const check = "control pipe"
 	info, err := os.Lstat(e.path(i.Pipe))
 	switch {
@@ -127,7 +127,7 @@ func (e *exam) pipe(n int, i xl2tpd.Instance) Finding {
 
 // maxRetries finds a raised `max retries`: a common workaround for unanswered Hellos,
 // which now only keeps dead tunnels.
-func (e *exam) maxRetries(n int, i xl2tpd.Instance) Finding {
+func (e *checker) maxRetries(n int, i xl2tpd.Instance) Finding {
 	const check = "max retries"
 	switch c := i.Conf; {
 	case c == nil:
@@ -142,7 +142,7 @@ func (e *exam) maxRetries(n int, i xl2tpd.Instance) Finding {
 
 // networkManagers reports whether a connection of strongSwan is NetworkManager's, which rewrites its
 // file each time.
-func (e *exam) networkManagers(connection string) bool {
+func (e *checker) networkManagers(connection string) bool {
 	return slices.ContainsFunc(e.seen.Instances, func(i xl2tpd.Instance) bool {
 		return i.NetworkManager() && i.Connection == connection
 	})
@@ -150,7 +150,7 @@ func (e *exam) networkManagers(connection string) bool {
 
 // instance returns the xl2tpd of a tunnel; nil: not known. The service also knows instances that have
 // ended, so it may name one that is the only one here.
-func (e *exam) instance(called string) *xl2tpd.Instance {
+func (e *checker) instance(called string) *xl2tpd.Instance {
 	var only *xl2tpd.Instance
 	running := 0
 	for n := range e.seen.Instances {
