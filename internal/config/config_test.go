@@ -261,7 +261,7 @@ func TestInstalledFile(t *testing.T) {
 		{c.Global, Defaults()}, {c.For("", "lns", "x"), Defaults()}, {c.For("", "lac", "x"), Defaults()}, {c.For("", "lac", "office"), withTarget},
 	} {
 		if d := cmp.Diff(s.want, s.got, addrs); d != "" {
-			t.Error(d)
+			t.Errorf("mismatch (-want +got):\n%s", d)
 		}
 	}
 	if len(c.Sections) != 2 {

@@ -95,7 +95,7 @@ func follow(path string, uid, links int) (info fs.FileInfo, err error) {
 	names := strings.Split(strings.TrimPrefix(filepath.Clean(path), "/"), "/")
 	for i, name := range names {
 		here := filepath.Join(at, name)
-		if info, err = ours(here, uid); err != nil {
+		if info, err = checkWriters(here, uid); err != nil {
 			return nil, err
 		}
 		if info.Mode()&fs.ModeSymlink == 0 {
@@ -117,9 +117,9 @@ func follow(path string, uid, links int) (info fs.FileInfo, err error) {
 	return info, nil
 }
 
-// ours fails if anyone but root and that user owns the file or can write to it. Sticky directories
+// checkWriters fails if anyone but root and that user owns the file or can write to it. Sticky directories
 // pass: others can't rename or delete files there that they don't own.
-func ours(path string, uid int) (fs.FileInfo, error) {
+func checkWriters(path string, uid int) (fs.FileInfo, error) {
 	info, err := os.Lstat(path)
 	if err != nil {
 		return nil, err

@@ -13,8 +13,8 @@ import (
 	"xl2tpd-keepalive/internal/status"
 )
 
-// patience is how long a scrape waits for a report.
-const patience = 5 * time.Second
+// reportTimeout is how long a scrape waits for a report.
+const reportTimeout = 5 * time.Second
 
 var (
 	byTunnel = []string{"tunnel", "link", "xl2tpd"} // the last one is empty, as if it were not there, where there is one xl2tpd alone
@@ -51,7 +51,7 @@ func (c collector) Describe(ch chan<- *prometheus.Desc) {
 }
 
 func (c collector) Collect(ch chan<- prometheus.Metric) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), reportTimeout)
 	defer cancel()
 	r, err := c.report(ctx)
 	if err != nil {

@@ -23,7 +23,7 @@ func Named(all []Tunnel, names []string) ([]Tunnel, error) {
 	}
 	for _, name := range names {
 		if !known(all, name) {
-			return nil, stranger(all, name)
+			return nil, unknownName(all, name)
 		}
 	}
 	return slices.DeleteFunc(slices.Clone(all), func(t Tunnel) bool {
@@ -35,8 +35,8 @@ func known(all []Tunnel, name string) bool {
 	return slices.ContainsFunc(all, func(t Tunnel) bool { return t.called(name) })
 }
 
-// stranger returns the error for an unknown name, with the name that was probably meant.
-func stranger(all []Tunnel, name string) error {
+// unknownName returns the error for an unknown name, with the name that was probably meant.
+func unknownName(all []Tunnel, name string) error {
 	var names []string
 	for _, t := range all {
 		_, section, _ := strings.Cut(t.Name, " ")

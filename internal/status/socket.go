@@ -19,10 +19,10 @@ import (
 const DefaultSocket = "/run/xl2tpd-keepalive/status"
 
 const (
-	mode       = 0o660
-	maxReaders = 16              // at the same time; more have to wait
-	patience   = 5 * time.Second // for one reader
-	maxReport  = 64 << 20        // bytes; a few thousand tunnels take one or two
+	mode          = 0o660
+	maxReaders    = 16              // at the same time; more have to wait
+	readerTimeout = 5 * time.Second // for one reader
+	maxReport     = 64 << 20        // bytes; a few thousand tunnels take one or two
 )
 
 // Server writes a report to each client of a Unix socket: one JSON document, then it
@@ -67,7 +67,7 @@ func (s *Server) Run(ctx context.Context) error {
 
 func (s *Server) serve(ctx context.Context, c net.Conn) {
 	defer c.Close()
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, readerTimeout)
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { c.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
@@ -119,7 +119,7 @@ func (e *readError) Unwrap() error { return e.is }
 
 // Read reads a report from a Server's socket. Its errors say what to do.
 func Read(ctx context.Context, path string) (Report, error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*patience)
+	ctx, cancel := context.WithTimeout(ctx, 2*readerTimeout)
 	defer cancel()
 	c, err := new(net.Dialer).DialContext(ctx, "unix", path)
 	switch {
@@ -147,7 +147,7 @@ func noAnswer(path string, err error) error {
 	text := fmt.Sprintf("the service does not answer: %v", err)
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
-		text = fmt.Sprintf("the service has not answered for %v", 2*patience)
+		text = fmt.Sprintf("the service has not answered for %v", 2*readerTimeout)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		text = "the service is busy, its answer is empty or cut short"
 	case errors.As(err, &syntax), errors.As(err, &form):
