@@ -126,7 +126,7 @@ func (l lab) measureLinks(ctx context.Context, n int) error {
 	return c.compare(ctx)
 }
 
-// comeUp has all links come up at the same time while we run.
+// comeUp brings all links up at the same time while the keeper runs.
 func (c crowd) comeUp(ctx context.Context) error {
 	r, err := c.start(linkKeepers[0].script)
 	if err != nil {
@@ -237,8 +237,8 @@ func (c crowd) firstEchoes(since func(link int) time.Time) ([]time.Duration, err
 	return all, nil
 }
 
-// printLinkCosts prints a row for each keeper: its medians, and how many times ours the processor time is, in the same
-// round.
+// printLinkCosts prints a row for each keeper: its medians, and its processor time as a multiple of the service's in the
+// same round.
 func printLinkCosts(costs [][]linkCost) {
 	fmt.Printf("| | of the core | times ours | resident MB | shared pages counted once | echo requests in a second | at most |\n|---|%s\n", strings.Repeat("---|", 6))
 	for i, rounds := range costs {

@@ -81,7 +81,7 @@ func (s *soaking) add(e event.Event) {
 		}
 	case event.Measure:
 		s.say(mode, "%s", e.Text)
-	default: // a line of the log tells how far the machine has come
+	default: // a line of the log shows how far the machine has come
 		s.timeline.Add(e)
 		if e.Kind == event.Down && part == guarded {
 			s.say(mode, "%s closed: %s", e.Tunnel, timeline.Words(e.Reason))

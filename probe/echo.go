@@ -1,10 +1,10 @@
-// Package probe asks the far end of a PPP link for a sign of life: one ICMP
-// echo request, sent through that link only.
+// Package probe sends ICMP echo requests to the far end of a PPP link, through that
+// link only.
 //
-// All links share one raw socket, with a filter for its own replies. A pinger for
-// each echo, as libraries have it, opens a socket that gets every ICMP packet of
-// the host, and lists all interfaces to find one: that made an echo cost a hundred
-// times as much, and more with each tunnel.
+// All links share one raw socket with a filter for its own replies. Libraries use one
+// pinger for each echo. Each pinger opens a socket that receives every ICMP packet of
+// the host, and lists all interfaces to find one. An echo then cost a hundred times
+// as much, and more with each tunnel.
 package probe
 
 import (
@@ -18,8 +18,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The kinds of failure of an echo, to be told apart by errors.Is. A context
-// that ends first gives its own error.
+// The kinds of failure of an echo, for errors.Is. If the context ends first, the
+// error is the context's.
 var (
 	ErrTimeout    = errors.New("no reply")
 	ErrGone       = errors.New("interface is gone")
@@ -27,17 +27,17 @@ var (
 	ErrSend       = errors.New("cannot send")
 )
 
-// Unsent reports whether an echo request failed on this host and never left it: that says
-// nothing about the far end.
+// Unsent reports whether an echo request failed on this host and never left it. Such a failure
+// does not show that the far end is dead.
 func Unsent(err error) bool { return errors.Is(err, ErrSend) || errors.Is(err, ErrPermission) }
 
-// Request says what to ask, and through which link.
+// Request is the target of an echo, and the link to send it through.
 type Request struct {
 	Link    string        // the interface's name, for the operator
-	Index   int           // its index, 0: as the routes say
+	Index   int           // its index; 0: by the routes
 	Source  netip.Addr    // sender's IPv4 address; zero: the kernel chooses
-	Target  netip.Addr    // whom to ask, IPv4
-	Timeout time.Duration // Echo takes no longer
+	Target  netip.Addr    // destination, IPv4
+	Timeout time.Duration // how long Echo may take
 }
 
 // Result is the outcome of one echo.
@@ -60,7 +60,7 @@ func (p *Pinger) Echo(ctx context.Context, req Request) Result {
 	var err error
 	if res.RTT, err = p.exchange(ctx, req); err != nil {
 		if !errors.Is(err, ErrSend) && gone(req.Index) {
-			err = ErrGone // it says more than a lost echo does
+			err = ErrGone // more specific than a lost echo
 		}
 		res.Err = fmt.Errorf("echo %s through %s: %w", req.Target, cmp.Or(req.Link, "any interface"), err)
 	}
@@ -98,7 +98,7 @@ func (p *Pinger) exchange(ctx context.Context, req Request) (time.Duration, erro
 	}
 }
 
-// await waits for the socket. That none is opened in time is no silence of the far end.
+// await waits for the socket. If none is opened in time, the error is not that of a lost reply.
 func (p *Pinger) await(ctx context.Context) error {
 	select {
 	case <-p.changed:
@@ -116,7 +116,7 @@ func (p *Pinger) await(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
-// gone tells whether there is no interface with that index.
+// gone reports whether there is no interface with that index.
 func gone(index int) bool {
 	if index == 0 {
 		return false

@@ -203,7 +203,7 @@ func TestRecreatedLink(t *testing.T) {
 	}
 }
 
-// A link that goes while its echo is under way is gone, not silent.
+// If a link goes while its echo is under way, the error is ErrGone.
 func TestLinkGoesWhileWaiting(t *testing.T) {
 	if !alone(t, syscall.CLONE_NEWNET) {
 		return

@@ -9,18 +9,17 @@ import (
 )
 
 const (
-	// MinData is the least that an echo request of a Ping carries: the library's time and token.
+	// MinData is the least data in bytes of a Ping's echo request: the library's time and token.
 	MinData = 24
 
-	// MaxData is the most that an IPv4 packet can carry behind its own header and that of ICMP.
+	// MaxData is the most data in bytes that an IPv4 packet holds behind its own and the ICMP header.
 	MaxData = 0xffff - 28
 
 	// longestRun is how many echo requests one pinger of the library sends: it remembers each one that is lost.
 	longestRun = 1000
 )
 
-// Ping sends echo requests to one target and counts the replies, for a person who reads the figures. The service
-// itself uses Pinger.
+// Ping sends echo requests to one target and collects figures for a person. The service itself uses Pinger.
 //
 // A pinger of the library never recovers once its interface has gone, waits for each reply without a limit, and
 // measures by the wall clock. A Ping therefore takes a new one after each failure, limits the wait, and measures
@@ -90,7 +89,7 @@ func (p *Ping) left() int {
 	return p.Count - p.seq
 }
 
-// settle counts an echo request. p.mu is held.
+// settle counts a finished echo request. p.mu is held.
 func (p *Ping) settle(pong Pong) {
 	if pong.Err == nil {
 		p.stats.Reply(pong.RTT)
@@ -102,7 +101,7 @@ func (p *Ping) settle(pong Pong) {
 	}
 }
 
-// pause lets time pass, and returns an error if ctx ends first.
+// pause waits for d, and returns an error if ctx ends first.
 func pause(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

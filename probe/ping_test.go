@@ -13,7 +13,7 @@ import (
 	"go.uber.org/goleak"
 )
 
-// ping runs p until it ends, and returns what it has told. It must leave no goroutine and no open file behind.
+// ping runs p until it ends, and returns its notifications. p must leave no goroutine and no open file behind.
 func ping(t *testing.T, ctx context.Context, p *Ping) (pongs []Pong) {
 	t.Helper()
 	before, files := goleak.IgnoreCurrent(), openFiles(t)
@@ -108,7 +108,7 @@ func TestPingNoReply(t *testing.T) {
 	}
 }
 
-// What is under way when the person has seen enough is not lost.
+// Requests that are under way when the user stops the ping do not count as lost.
 func TestPingCancel(t *testing.T) {
 	if !alone(t, syscall.CLONE_NEWNET) {
 		return

@@ -16,8 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Pinger sends echo requests through one raw socket and hands the replies out.
-// The zero value is ready; its methods may be called from many goroutines.
+// Pinger sends echo requests through one raw socket and passes each reply to its
+// caller. The zero value is ready; its methods are safe for concurrent use.
 type Pinger struct {
 	Ready func() // if set: called by Run when echoes can be sent
 
@@ -44,8 +44,8 @@ func (p *Pinger) init() {
 	})
 }
 
-// Run holds the socket until ctx ends, then returns its error. Any other error
-// is one of the socket's; Run may be called again then.
+// Run keeps the socket open until ctx ends, then returns ctx's error. Any other error
+// is the socket's; then Run may be called again.
 func (p *Pinger) Run(ctx context.Context) error {
 	p.init()
 	s, err := open(uint16(rand.Uint32()))
@@ -78,7 +78,7 @@ func (p *Pinger) set(s *socket, err error) {
 	}
 }
 
-// receive hands out replies until the socket fails or is closed.
+// receive passes on replies until the socket fails or is closed.
 func (p *Pinger) receive(s *socket) error {
 	buf := make([]byte, 512)
 	for {
@@ -153,8 +153,8 @@ func open(id uint16) (*socket, error) {
 	return &socket{os.NewFile(uintptr(fd), "ICMP socket"), id}, nil
 }
 
-// filter lets only echo replies with that identifier in: a raw socket gets every
-// ICMP packet of the host.
+// filter makes the socket receive only echo replies with that identifier. Without it
+// a raw socket receives every ICMP packet of the host.
 func filter(fd int, id uint16) error {
 	program, err := bpf.Assemble([]bpf.Instruction{
 		bpf.LoadMemShift{Off: 0}, // the length of the IP header
@@ -176,7 +176,7 @@ func filter(fd int, id uint16) error {
 		&unix.SockFprog{Len: uint16(len(code)), Filter: &code[0]})
 }
 
-// send sends one echo request. The interface's index fixes the way out.
+// send sends one echo request through the interface with the request's index.
 func (s *socket) send(req Request, seq uint16, token [8]byte) error {
 	echo := icmp.Message{Type: ipv4.ICMPTypeEcho, Body: &icmp.Echo{ID: int(s.id), Seq: int(seq), Data: token[:]}}
 	packet, err := echo.Marshal(nil)
@@ -191,7 +191,7 @@ func (s *socket) send(req Request, seq uint16, token [8]byte) error {
 	if err != nil {
 		return err
 	}
-	// It must not wait: what fills the buffer may be another link, that hangs.
+	// It must not block: another link that hangs may have filled the buffer.
 	sent := raw.Control(func(fd uintptr) {
 		err = unix.Sendmsg(int(fd), packet, unix.PktInfo4(&info), &unix.SockaddrInet4{Addr: req.Target.As4()}, unix.MSG_DONTWAIT)
 	})

@@ -27,8 +27,8 @@ type pingRun struct {
 	open    map[int]request
 }
 
-// request is an echo request that is under way. pingRun.open has them by the number that the library gives them:
-// no more than Wait and Interval allow.
+// request is an echo request that is under way. pingRun.open maps the library's numbers to them. Wait and Interval
+// limit how many there are.
 type request struct {
 	seq int
 	at  time.Time
@@ -51,7 +51,7 @@ func (p *Ping) newRun() *pingRun {
 	return r
 }
 
-// do runs the pinger until each of its echo requests has ended.
+// do runs the pinger until all of its echo requests have ended.
 func (r *pingRun) do(outer context.Context) {
 	ctx, cancel := context.WithCancel(outer)
 	defer cancel()
@@ -83,7 +83,7 @@ func (r *pingRun) retire() {
 	}
 }
 
-// expire ends the requests that have been under way for so long.
+// expire ends the requests that have been under way for at least age.
 func (r *pingRun) expire(age time.Duration) {
 	for _, n := range slices.Sorted(maps.Keys(r.open)) {
 		if q := r.open[n]; time.Since(q.at) >= age {
@@ -100,7 +100,7 @@ func (r *pingRun) fail(err error) {
 	r.settle(Pong{Seq: r.seq, Err: r.unsent(err)})
 }
 
-// unsent says in short why nothing was sent.
+// unsent returns a short reason why nothing was sent.
 func (r *pingRun) unsent(err error) error {
 	var no unix.Errno
 	if _, missing := net.InterfaceByName(r.Link); r.Link != "" && missing != nil || errors.Is(err, unix.ENODEV) {
@@ -145,7 +145,7 @@ func (r *pingRun) received(p *probing.Packet) {
 	r.settle(Pong{Seq: q.seq, Size: p.Nbytes, RTT: at.Sub(q.at)})
 }
 
-// failed has the pinger send nothing more: after some errors it would never send again. It still waits for replies.
+// failed makes the pinger stop sending: after some errors it would never send again. It still waits for replies.
 func (r *pingRun) failed(_ *probing.Packet, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -154,7 +154,7 @@ func (r *pingRun) failed(_ *probing.Packet, err error) {
 	r.retire()
 }
 
-// quiet is the logger of a pinger: failures come by other ways.
+// quiet is the logger of a pinger. It logs nothing: callbacks report the failures.
 type quiet struct{ *pingRun }
 
 // Infof is called each time the kernel refuses a packet with EACCES, as by a prohibit route. The library takes the

@@ -6,14 +6,14 @@ import (
 	"time"
 )
 
-// The buckets of round-trip times. The first ends at 1 µs, and each next one a hundredth later; the last ends after more than
-// a minute, and has everything longer.
+// The buckets of round-trip times. The first ends at 1 µs, and each next one ends 1 % later. The last one ends after more
+// than a minute, and also holds all longer times.
 const (
 	buckets = 1820
 	growth  = 1.01
 )
 
-// Stats are the figures of a Ping. They need the same memory, however many echo requests there are.
+// Stats are the figures of a Ping. Their memory does not grow with the number of echo requests.
 type Stats struct {
 	Sent, Received int
 	Min, Max       time.Duration // 0: no reply
@@ -25,7 +25,7 @@ type Stats struct {
 // Lose counts an echo request without a reply.
 func (s *Stats) Lose() { s.Sent++ }
 
-// Reply counts one with a reply.
+// Reply counts an echo request with a reply.
 func (s *Stats) Reply(rtt time.Duration) {
 	s.Sent++
 	s.Received++
@@ -40,10 +40,10 @@ func (s *Stats) Reply(rtt time.Duration) {
 	s.counts[bucket(rtt)]++
 }
 
-// Lost is how many echo requests had no reply, or could not be sent.
+// Lost returns how many echo requests had no reply, or could not be sent.
 func (s *Stats) Lost() int { return s.Sent - s.Received }
 
-// Loss is the lost part of all, from 0 to 1.
+// Loss returns the share of lost echo requests, from 0 to 1.
 func (s *Stats) Loss() float64 {
 	if s.Sent == 0 {
 		return 0
@@ -51,10 +51,10 @@ func (s *Stats) Loss() float64 {
 	return float64(s.Lost()) / float64(s.Sent)
 }
 
-// Avg is the mean of the round-trip times; 0: no reply.
+// Avg returns the mean of the round-trip times; 0: no reply.
 func (s *Stats) Avg() time.Duration { return time.Duration(math.Round(s.mean)) }
 
-// MDev is the standard deviation of the round-trip times, as ping(8) has it; 0: no reply.
+// MDev returns the standard deviation of the round-trip times, as ping(8) prints it; 0: no reply.
 func (s *Stats) MDev() time.Duration {
 	if s.Received == 0 {
 		return 0
@@ -62,8 +62,8 @@ func (s *Stats) MDev() time.Duration {
 	return time.Duration(math.Round(math.Sqrt(s.squares / float64(s.Received))))
 }
 
-// P99 is a time that 99 % of the round trips did not exceed. It is at most 1 % longer than the shortest such one of
-// those measured; 0: no reply.
+// P99 returns a time that 99 % of the round trips did not exceed; 0: no reply. It is at most 1 % longer than the
+// shortest measured time with that property.
 func (s *Stats) P99() time.Duration {
 	rank := (99*s.Received + 99) / 100
 	for i, n := range s.counts {
@@ -74,12 +74,12 @@ func (s *Stats) P99() time.Duration {
 	return 0
 }
 
-// bucket is the number of the bucket of a round-trip time.
+// bucket returns the number of the bucket of a round-trip time.
 func bucket(rtt time.Duration) int {
 	return sort.Search(buckets-1, func(i int) bool { return rtt <= end(i) })
 }
 
-// end is the longest round-trip time of a bucket.
+// end returns the longest round-trip time of a bucket.
 func end(i int) time.Duration {
 	if i == buckets-1 {
 		return math.MaxInt64

@@ -12,13 +12,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrNoRoute is said of an address that the kernel sends nothing to: no
-// route, or one that is unreachable, prohibit or blackhole.
+// ErrNoRoute is the error for an address that the kernel sends nothing to: there is
+// no route, or its type is unreachable, prohibit or blackhole.
 var ErrNoRoute = errors.New("no route")
 
 // Routed asks the kernel (RTM_GETROUTE, as `ip route get`) by which device a
-// packet to an IPv4 address would leave now. That the device has a carrier does
-// not follow. An error is ErrNoRoute, or else a failure to ask.
+// packet to an IPv4 address would leave now. The device may be without a carrier.
+// The error is ErrNoRoute, or the failure to ask.
 func Routed(to netip.Addr) (device string, err error) {
 	if to = to.Unmap(); !to.Is4() {
 		return "", fmt.Errorf("route to %v: not IPv4", to)
@@ -53,8 +53,8 @@ func Routed(to netip.Addr) (device string, err error) {
 	return i.Name, nil
 }
 
-// Route returns ErrNoRoute if the kernel would send nothing to an IPv4 address now: from that
-// address of this host if it is valid, for rules may go by it. It connects a UDP socket, which sends
+// Route returns ErrNoRoute if the kernel would send nothing to an IPv4 address now. If from is valid
+// it is the source address, because rules may depend on it. Route connects a UDP socket, which sends
 // nothing.
 func Route(to, from netip.Addr) error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)

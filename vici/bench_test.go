@@ -8,7 +8,7 @@ import (
 	govici "github.com/strongswan/govici/vici"
 )
 
-// What a list of all SAs costs on our side.
+// Measures the client's part of one list of all SAs.
 func BenchmarkList(b *testing.B) {
 	for _, n := range []int{10, 100, 1000, 4000} {
 		b.Run(fmt.Sprint("SAs=", n), func(b *testing.B) {
@@ -35,7 +35,7 @@ func BenchmarkList(b *testing.B) {
 	}
 }
 
-// full is a list-sa message with all that charon 5.9 tells of an SA and its child.
+// full returns a list-sa message with all fields that charon 5.9 sends for an SA and its child.
 func full(b *testing.B, i int) *govici.Message {
 	peer := fmt.Sprintf("10.1.%d.%d", i>>8, i&255)
 	return fields(b, fmt.Sprint("branch", i), fields(b,

@@ -13,7 +13,7 @@ import (
 	govici "github.com/strongswan/govici/vici"
 )
 
-// charon is a stand-in for the daemon at the far end of its socket.
+// charon is a fake of the daemon at the far end of its socket.
 type charon struct {
 	mu       sync.Mutex
 	sas      []*govici.Message
@@ -110,7 +110,7 @@ func (c *charon) serve(p *peer) {
 	}
 }
 
-// emit sends an event to who has registered for it.
+// emit sends an event to the clients that have registered for it.
 func (c *charon) emit(name string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

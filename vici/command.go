@@ -13,32 +13,32 @@ import (
 )
 
 const (
-	commandTimeout = 30 * time.Second // without a deadline of the context
-	// commandMargin is what charon gets less than that: for its answer to arrive,
-	// and to end what the command has left behind.
+	commandTimeout = 30 * time.Second // if the context has no deadline
+	// commandMargin is how much earlier charon's own timeout is. In that time the
+	// answer arrives, and the Commander ends what the command has left behind.
 	commandMargin = time.Second
 )
 
-// Commander has charon bring SAs up and down, each time by a session of its own.
-// The zero value is ready; its methods may be called from many goroutines.
+// Commander makes charon bring SAs up and down. Each call uses its own session.
+// The zero value is ready; its methods are safe for concurrent use.
 //
-// Each takes as long as charon does, but no longer than the deadline of its
-// context, or 30 s without one. Its errors give charon's own words.
+// A call takes as long as charon does, but no longer than the deadline of its
+// context, or 30 s without one. The errors contain charon's own messages.
 type Commander struct {
 	// Tests replace these; zero means the real thing.
 	sockets []string
 	dial    dialer
 }
 
-// Initiate brings up a CHILD SA of connection ike, with an IKE SA if there is
-// none, and returns when it is installed. If there is one already, charon makes
+// Initiate brings up a CHILD SA of connection ike, and an IKE SA if there is none.
+// It returns when the CHILD SA is installed. If there is one already, charon makes
 // another one in IKEv1, and fails in IKEv2.
 //
-// An IKE SA that has not been established by then is ended: charon would go on
-// sending at ever longer intervals (4, 7, 13, 23, 42, 76 s by default), and a
-// later attempt would wait with it for the next. One that is established stays,
-// even if its peer no longer knows it: see TerminateIKE. A wrong PSK looks like a
-// dead peer in IKEv1.
+// If the IKE SA is not established in time, Initiate ends it. Otherwise charon would
+// continue to send at growing intervals (4, 7, 13, 23, 42, 76 s by default), and a
+// later attempt would have to wait for the next interval. An established IKE SA
+// stays, even if the peer no longer has it: see TerminateIKE. In IKEv1 a wrong PSK
+// looks like a dead peer.
 func (c *Commander) Initiate(ctx context.Context, child, ike string) error {
 	limited, cancel := limit(ctx)
 	defer cancel()
@@ -50,7 +50,7 @@ func (c *Commander) Initiate(ctx context.Context, child, ike string) error {
 	case !errors.Is(ctx.Err(), context.Canceled): // done, or charon does not answer
 		return err
 	}
-	// Although ctx may be at its end: nobody else ends it.
+	// Without ctx, which may have ended: nothing else would end the IKE SA.
 	rest, cancel := context.WithTimeout(context.WithoutCancel(ctx), commandMargin)
 	defer cancel()
 	if c.endHalfOpen(rest, ike) != nil {
@@ -59,8 +59,8 @@ func (c *Commander) Initiate(ctx context.Context, child, ike string) error {
 	return err
 }
 
-// endHalfOpen ends what this side has begun to set up by a connection. A
-// reauthentication in IKEv1 looks the same, but for the CHILD SAs that it takes along.
+// endHalfOpen ends the IKE SAs of a connection that this side has initiated and that are
+// not established. A reauthentication in IKEv1 looks the same, but has CHILD SAs.
 func (c *Commander) endHalfOpen(ctx context.Context, ike string) error {
 	sas, err := c.list(ctx, "ike", ike)
 	if err != nil {
@@ -77,11 +77,11 @@ func (c *Commander) endHalfOpen(ctx context.Context, ike string) error {
 }
 
 // TerminateIKE ends an IKE SA and its CHILD SAs by SA.UniqueID, and returns when
-// it has gone; one that is not there is no error. The peer is told. In IKEv1 it
-// has nothing to answer to that; in IKEv2 charon waits for its answer, and ends
-// the SA without one when the time is up.
+// it is gone. An unknown id is no error. charon notifies the peer. In IKEv1 the
+// peer sends no answer. In IKEv2 charon waits for the answer, and ends the SA
+// without one after the timeout.
 func (c *Commander) TerminateIKE(ctx context.Context, uniqueID string) error {
-	// Of anything but a number charon makes 0, which selects every SA.
+	// charon reads anything but a number as 0, which selects every SA.
 	if n, err := strconv.ParseUint(uniqueID, 10, 32); err != nil || n == 0 {
 		return fmt.Errorf("vici: terminate: %q is no id of an IKE SA", uniqueID)
 	}
@@ -90,8 +90,8 @@ func (c *Commander) TerminateIKE(ctx context.Context, uniqueID string) error {
 	what := "terminate IKE SA " + uniqueID
 	errmsg, err := c.call(limited, what, "terminate", "ike-id", uniqueID, "force", "yes")
 	if err == nil && errmsg != "" {
-		// charon also calls it a failure if it was not there, or had to be ended
-		// without an answer.
+		// charon also reports a failure if there was no such SA, or if it has ended
+		// the SA without an answer.
 		var left []SA
 		if left, err = c.list(limited, "ike-id", uniqueID); err == nil && len(left) > 0 {
 			err = fmt.Errorf("vici: %s: %s, it is %s", what, errmsg, left[0].State)
@@ -100,8 +100,8 @@ func (c *Commander) TerminateIKE(ctx context.Context, uniqueID string) error {
 	return err
 }
 
-// limit gives a command its deadline: without one, govici would end the session
-// after 5 s, and charon would try for ever.
+// limit gives a command its deadline. Without one, govici would end the session after
+// 5 s, and charon would try without a limit.
 func limit(ctx context.Context) (context.Context, context.CancelFunc) {
 	if _, ok := ctx.Deadline(); ok {
 		return context.WithCancel(ctx)
@@ -109,15 +109,15 @@ func limit(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, commandTimeout)
 }
 
-// call sends one command with keys and values in turn, and returns charon's
-// words if it refuses or fails. An error says what was to be done.
+// call sends one command with alternating keys and values. If charon refuses or
+// fails, the error has charon's message and names the action.
 func (c *Commander) call(ctx context.Context, what, command string, kv ...string) (errmsg string, err error) {
 	s, err := open(ctx, c.sockets, c.dial, false)
 	if err != nil {
 		return "", err
 	}
 	defer s.Close()
-	in, err := arguments(append(kv, "timeout", share(ctx), "loglevel", "0")...)
+	in, err := arguments(append(kv, "timeout", charonTimeout(ctx), "loglevel", "0")...)
 	if err != nil {
 		return "", err
 	}
@@ -137,8 +137,8 @@ func (c *Commander) call(ctx context.Context, what, command string, kv ...string
 	return errmsg, nil
 }
 
-// share is how long charon may take, in ms. 0 would mean for ever.
-func share(ctx context.Context) string {
+// charonTimeout returns how long charon may take, in ms, never 0: to charon 0 means no limit.
+func charonTimeout(ctx context.Context) string {
 	end, _ := ctx.Deadline()
 	rest := time.Until(end)
 	return strconv.FormatInt(max(1, (rest-min(commandMargin, rest/2)).Milliseconds()), 10)
@@ -158,7 +158,7 @@ func (c *Commander) list(ctx context.Context, key, value string) ([]SA, error) {
 	return s.list(ctx, in)
 }
 
-// arguments is a message of keys and values in turn.
+// arguments builds a message from alternating keys and values.
 func arguments(kv ...string) (*govici.Message, error) {
 	m := govici.NewMessage()
 	for i := 0; i+1 < len(kv); i += 2 {

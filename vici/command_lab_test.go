@@ -63,7 +63,7 @@ func edit(t *testing.T, change string, both bool) {
 	}
 }
 
-// cut sends what is for the peer to nobody, with no one the wiser; mend ends that.
+// cut drops all packets to the peer silently; mend ends that.
 func cut(t *testing.T) {
 	t.Helper()
 	shell(t, "ip", "neigh", "replace", "192.0.2.2", "lladdr", "02:00:00:00:00:99", "dev", "peer0")
@@ -128,7 +128,7 @@ func TestRealCommands(t *testing.T) {
 				t.Error(err)
 			}
 
-			// An established SA with a dead peer: a second CHILD SA is in vain, and
+			// An established SA with a dead peer: a second CHILD SA fails, and
 			// the SA is ended in time.
 			cut(t)
 			if err, _ := within(t, 6*time.Second, "initiate by an SA of a dead peer", l2tp); err == nil {

@@ -14,9 +14,9 @@ import (
 	govici "github.com/strongswan/govici/vici"
 )
 
-// obey runs a command of a Commander at a charon that answers as told, and
+// execute runs a command of a Commander at a charon that answers as told, and
 // returns what charon received, the error and how long it took.
-func obey(t *testing.T, c *charon, limit time.Duration, command func(context.Context, *Commander) error) (commands []string, err error, took time.Duration) {
+func execute(t *testing.T, c *charon, limit time.Duration, command func(context.Context, *Commander) error) (commands []string, err error, took time.Duration) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		ctx := t.Context()
@@ -41,7 +41,7 @@ func TestInitiate(t *testing.T) {
 		time.Sleep(20 * time.Second) // longer than govici waits without a deadline
 		return nil, fields(t, "success", "yes")
 	}}
-	got, err, took := obey(t, c, 0, initiate)
+	got, err, took := execute(t, c, 0, initiate)
 	if want := []string{"initiate child=l2tp ike=tokyo timeout=29000 loglevel=0"}; err != nil || !slices.Equal(got, want) || took != 20*time.Second {
 		t.Errorf("%v after %v: %v", got, took, err)
 	}
@@ -50,7 +50,7 @@ func TestInitiate(t *testing.T) {
 	}
 }
 
-// What this side has begun and not brought to its end is ended, no more.
+// Initiate ends only the IKE SAs that this side has begun and that are not established.
 func TestInitiateInVain(t *testing.T) {
 	half := func(id, state, initiator string) *govici.Message {
 		return fields(t, "tokyo", fields(t, "uniqueid", id, "state", state, "initiator", initiator))
@@ -69,7 +69,7 @@ func TestInitiateInVain(t *testing.T) {
 			return nil, fields(t, "success", "yes")
 		}
 	}
-	got, err, took := obey(t, c, 10*time.Second, initiate)
+	got, err, took := execute(t, c, 10*time.Second, initiate)
 	want := []string{"initiate child=l2tp ike=tokyo timeout=9000 loglevel=0", "list-sas ike=tokyo", "terminate ike-id=3 force=yes timeout=500 loglevel=0"}
 	if !slices.Equal(got, want) || took != 9*time.Second {
 		t.Errorf("%q after %v", got, took)
@@ -83,14 +83,14 @@ func TestInitiateInVain(t *testing.T) {
 func TestCommandUnanswered(t *testing.T) {
 	for what, command := range map[string]func(context.Context, *Commander) error{"initiate": initiate, "terminate": terminate} {
 		c := &charon{silent: map[string]bool{"initiate": true, "terminate": true, "list-sa": true}}
-		_, err, took := obey(t, c, 10*time.Second, command)
+		_, err, took := execute(t, c, 10*time.Second, command)
 		if !errors.Is(err, context.DeadlineExceeded) || strings.Contains(err.Error(), "\n") || took != 10*time.Second {
 			t.Errorf("%s: after %v: %v", what, took, err)
 		}
 	}
 	for what, command := range map[string]func(context.Context, *Commander) error{"initiate": initiate, "terminate": terminate} {
 		c := &charon{refuse: fs.ErrPermission}
-		_, err, took := obey(t, c, 0, command)
+		_, err, took := execute(t, c, 0, command)
 		if err == nil || !strings.HasPrefix(err.Error(), "vici: /run/charon.vici: permission denied") || took != 0 || len(c.dialled) != 1 {
 			t.Errorf("%s: after %v: %v", what, took, err)
 		}
@@ -117,7 +117,7 @@ func TestTerminateIKE(t *testing.T) {
 			}
 			return nil, nil
 		}}
-		got, err, _ := obey(t, c, 5*time.Second, terminate)
+		got, err, _ := execute(t, c, 5*time.Second, terminate)
 		if got[0] != "terminate ike-id=7 force=yes timeout=4000 loglevel=0" {
 			t.Errorf("%s: %q", test.what, got)
 		}
@@ -128,7 +128,7 @@ func TestTerminateIKE(t *testing.T) {
 	// charon would take these for every SA.
 	for _, id := range []string{"", "0", "all", "-1", "7 8"} {
 		c := &charon{}
-		got, err, _ := obey(t, c, 0, func(ctx context.Context, c *Commander) error { return c.TerminateIKE(ctx, id) })
+		got, err, _ := execute(t, c, 0, func(ctx context.Context, c *Commander) error { return c.TerminateIKE(ctx, id) })
 		if err == nil || len(got) > 0 {
 			t.Errorf("%q: %v %v", id, got, err)
 		}

@@ -12,28 +12,29 @@ import (
 const (
 	packetEvent = 7         // type of a packet that carries an event
 	maxPacket   = 512 << 10 // charon's own limit, bytes
-	maxUnread   = 64        // events handed out at a time; govici drops those beyond 128
+	maxUnread   = 64        // events passed on but not fetched yet; govici drops those beyond 128
 )
 
-// conn hands charon's packets to govici one by one, and keeps back the events
+// conn passes charon's packets to govici one by one, and holds back the events
 // that govici cannot take at the moment:
 //
-//   - While it subscribes, an event that overtakes the confirmation of charon
-//     would lock it up for good, even if closed.
-//   - While it lists, its queue drops what the caller has not yet fetched.
+//   - While govici subscribes, an event that overtakes charon's confirmation
+//     would lock it up permanently, even after a close.
+//   - While govici lists, its queue drops the events that the caller has not
+//     fetched yet.
 //
-// As govici's reader can hang nowhere else, closing conn always ends it.
+// govici's reader can hang nowhere else, so closing conn always ends it.
 type conn struct {
 	net.Conn
-	deaf   atomic.Bool   // drop events
-	unread chan struct{} // nil, or one token for each event not yet fetched
-	once   sync.Once
-	closed chan struct{}
-	rest   []byte // of the packet being handed out
+	dropEvents atomic.Bool   // drop events
+	unread     chan struct{} // nil, or one token for each event not yet fetched
+	once       sync.Once
+	closed     chan struct{}
+	rest       []byte // unread rest of the current packet
 }
 
-// newConn counts unread events only if asked to: then fetched must be called
-// for each.
+// newConn returns a conn. If counted, it limits unread events: then the caller must
+// call fetched for each event.
 func newConn(c net.Conn, counted bool) *conn {
 	n := &conn{Conn: c, closed: make(chan struct{})}
 	if counted {
@@ -42,7 +43,7 @@ func newConn(c net.Conn, counted bool) *conn {
 	return n
 }
 
-// fetched says that one event has reached its destination.
+// fetched records that the caller has fetched one event.
 func (c *conn) fetched() {
 	<-c.unread
 }
@@ -62,7 +63,7 @@ func (c *conn) Read(b []byte) (int, error) {
 			c.rest = packet
 			break
 		}
-		if c.deaf.Load() {
+		if c.dropEvents.Load() {
 			continue
 		}
 		if c.unread != nil {

@@ -9,8 +9,8 @@ import (
 	govici "github.com/strongswan/govici/vici"
 )
 
-// Connection is one of charon's configured connections, from whichever of
-// swanctl.conf and ipsec.conf.
+// Connection is one of charon's configured connections, from swanctl.conf or
+// ipsec.conf.
 type Connection struct {
 	Name        string
 	RemoteAddrs []string      // as configured: addresses, prefixes, ranges, host names, %any
@@ -25,13 +25,13 @@ type ChildConfig struct {
 	RemoteTS []string // as 192.0.2.1/32[udp/l2f]; "dynamic" is the peer's address
 }
 
-// Shunt reports whether it is none that charon negotiates, but a policy of the kernel for packets that
+// Shunt reports whether charon does not negotiate this child: it is a kernel policy for packets that
 // pass, or are dropped, without IPsec.
 func (c ChildConfig) Shunt() bool {
 	return strings.EqualFold(c.Mode, "PASS") || strings.EqualFold(c.Mode, "DROP")
 }
 
-// Shunt reports whether all that a connection has are shunts. It has no peer and no SA.
+// Shunt reports whether all children of a connection are shunts. It has no peer and no SA.
 func (c Connection) Shunt() bool {
 	return len(c.Children) > 0 && !slices.ContainsFunc(c.Children, func(child ChildConfig) bool { return !child.Shunt() })
 }

@@ -87,7 +87,7 @@ func checkSample(t *testing.T, name string, got []Connection, said string, faile
 	slices.SortFunc(want.Connections, byName)
 	slices.SortFunc(got, byName)
 	if d := gocmp.Diff(want.Connections, got, cmpopts.EquateEmpty()); d != "" {
-		t.Error(d)
+		t.Errorf("mismatch (-want +got):\n%s", d)
 	}
 }
 

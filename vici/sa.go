@@ -1,4 +1,4 @@
-// Package vici sees strongSwan's security associations, and brings them up and
+// Package vici watches strongSwan's security associations, and brings them up and
 // down, through charon's control socket.
 package vici
 
@@ -16,16 +16,16 @@ type Snapshot struct {
 	SAs []SA
 }
 
-// SA is an IKE SA. What charon does not tell, or tells in an unknown form, is
-// left zero.
+// SA is an IKE SA. Fields that charon does not report, or reports in an unknown
+// form, are zero.
 type SA struct {
-	Name                string // of the connection in swanctl.conf
+	Name                string // the connection in swanctl.conf
 	UniqueID            string // changes with each new SA, also by rekeying
 	State               string // ESTABLISHED, CONNECTING, DELETING, …
 	Initiator           bool   // this side began it
 	RemoteHost          netip.AddrPort
 	Established         time.Duration // age, in whole seconds
-	NATLocal, NATRemote bool          // that end is behind a NAT
+	NATLocal, NATRemote bool          // this end, or the far end, is behind a NAT
 	Children            []Child
 }
 
@@ -36,18 +36,18 @@ type Child struct {
 	State             string   // INSTALLED, REKEYED, DELETING, …
 	Mode              string   // TRANSPORT, TUNNEL, …
 	Encap             bool     // ESP in UDP
-	RouteBased        bool     // takes only what an XFRM interface, or a mark, leads to it
+	RouteBased        bool     // takes only packets with a mark or from an XFRM interface
 	LocalTS, RemoteTS []string // traffic selectors, as 192.0.2.1/32[udp/l2f]
 }
 
-// Works reports whether the CHILD SA carries packets. One that is being rekeyed does
-// until its successor is there.
+// Works reports whether the CHILD SA carries packets. A CHILD SA that is being rekeyed
+// carries packets until its successor is installed.
 func (c Child) Works() bool {
 	return c.State == "INSTALLED" || c.State == "REKEYED" || c.State == "REKEYING"
 }
 
-// settled reports whether no SA is coming or going. One that was rekeyed is at
-// rest: in IKEv1 it stays beside its successor until its lifetime ends.
+// settled reports whether no SA is coming or going. A rekeyed SA counts as settled:
+// in IKEv1 it stays beside its successor until its lifetime ends.
 func (s Snapshot) settled() bool {
 	for _, sa := range s.SAs {
 		if sa.State != "ESTABLISHED" && sa.State != "REKEYED" {
@@ -63,7 +63,7 @@ func (s Snapshot) settled() bool {
 }
 
 // parse reads one list-sa message: a section for each IKE SA, named as its
-// connection. It takes any message; unknown parts are passed over.
+// connection. It accepts any message and ignores unknown parts.
 func parse(m *govici.Message) []SA {
 	var sas []SA
 	for name, s := range sections(m) {
@@ -131,7 +131,7 @@ func seconds(m *govici.Message, key string) time.Duration {
 	return time.Duration(n) * time.Second
 }
 
-// host is the zero AddrPort for an end that is not known yet ("%any").
+// host returns an end's address and port; zero: not known yet ("%any").
 func host(m *govici.Message, addr, port string) netip.AddrPort {
 	a, err := netip.ParseAddr(text(m, addr))
 	if err != nil {

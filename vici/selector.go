@@ -10,9 +10,9 @@ import (
 // l2tpPort is the UDP port of an LNS (RFC 2661 §8.1).
 const l2tpPort = 1701
 
-// Selects reports whether traffic selectors take packets to a peer itself, and not only
-// those to a network behind it. Child and ChildConfig have such selectors. "dynamic" is the
-// peer, and what is in another form may be.
+// Selects reports whether traffic selectors, in the form of Child and ChildConfig, take packets
+// to a peer itself and not only to a network behind it. "dynamic" is the peer. A selector in an
+// unknown form counts as the peer.
 func Selects(selectors []string, peer netip.Addr) bool {
 	return slices.ContainsFunc(selectors, func(ts string) bool {
 		prefix, _, _ := strings.Cut(ts, "[")
@@ -22,8 +22,8 @@ func Selects(selectors []string, peer netip.Addr) bool {
 }
 
 // TakesL2TP reports whether a CHILD SA with these traffic selectors takes L2TP packets: to port
-// 1701 of the peer, or if that is the caller, which may have any port, from port 1701 of this
-// host. Selectors are as Child and ChildConfig have them; none take everything.
+// 1701 of the peer, or, if the peer is the caller with any port, from port 1701 of this host. The
+// selectors have the form of Child and ChildConfig. Without selectors it takes everything.
 func TakesL2TP(local, remote []string) bool {
 	if len(remote) == 0 {
 		return true
@@ -44,7 +44,7 @@ var anyPort = portRange{0, 65535}
 
 // udpPorts returns the ports of a traffic selector such as 192.0.2.1/32[udp/l2f]; ok is false if it
 // takes no UDP. charon writes 0 for any protocol, and names from /etc/services for ports
-// (traffic_selector.c, print). A port that can't be read may be any.
+// (traffic_selector.c, print). A port that can't be read counts as any port.
 func udpPorts(selector string) (ports portRange, ok bool) {
 	_, limits, _ := strings.Cut(strings.TrimSuffix(selector, "]"), "[")
 	protocol, port, _ := strings.Cut(limits, "/")

@@ -12,15 +12,14 @@ import (
 	govici "github.com/strongswan/govici/vici"
 )
 
-// Deadlines for charon's answer. Listing waits for each SA that charon is
-// working on at the moment. govici's own, for an answer without a deadline, is
-// 5 s.
+// Deadlines for charon's answer. A list waits for each SA that charon is working on
+// at the moment. Without a deadline govici waits 5 s.
 const (
 	subscribeTimeout = 4 * time.Second
 	listTimeout      = 10 * time.Second
 )
 
-// session is a govici session whose connection we can always take away.
+// session is a govici session with a connection that can be closed at any time.
 type session struct {
 	*govici.Session
 	conn *conn
@@ -53,7 +52,7 @@ func open(ctx context.Context, sockets []string, dial dialer, counted bool) (*se
 	return nil, unreachable(sockets[0], fs.ErrNotExist)
 }
 
-// unreachable says what to do about a socket that cannot be connected to.
+// unreachable returns the error for a socket that refuses the connection, with a remedy.
 func unreachable(socket string, err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -67,7 +66,7 @@ func unreachable(socket string, err error) error {
 	}
 }
 
-// subscribe asks for events. Those that come before it returns are lost, so
+// subscribe asks for events. Events before it returns are lost, so the caller must
 // list afterwards.
 func (s *session) subscribe(ctx context.Context, events ...string) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, subscribeTimeout,
@@ -77,9 +76,9 @@ func (s *session) subscribe(ctx context.Context, events ...string) error {
 	stop := context.AfterFunc(ctx, func() { s.Close() })
 	defer stop()
 
-	s.conn.deaf.Store(true)
+	s.conn.dropEvents.Store(true)
 	err := s.Subscribe(events...)
-	s.conn.deaf.Store(false)
+	s.conn.dropEvents.Store(false)
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
@@ -89,16 +88,16 @@ func (s *session) subscribe(ctx context.Context, events ...string) error {
 	return nil
 }
 
-// list asks for the SAs that in selects; nil: all. The session is of no more use
-// after an error.
+// list asks for the SAs that in selects; nil: all. After an error the session is
+// unusable.
 func (s *session) list(ctx context.Context, in *govici.Message) ([]SA, error) {
 	var sas []SA
 	err := s.stream(ctx, "list-sas", "list-sa", in, func(m *govici.Message) { sas = append(sas, parse(m)...) })
 	return sas, err
 }
 
-// stream gives a command and hands over each event that is its answer. The
-// session, which must be a counted one, is of no more use after an error.
+// stream sends a command and passes on each event of its answer. The session must
+// be a counted one. After an error the session is unusable.
 func (s *session) stream(ctx context.Context, command, event string, in *govici.Message, each func(*govici.Message)) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, listTimeout,
 		fmt.Errorf("charon has not answered within %s", listTimeout))

@@ -10,17 +10,16 @@ import (
 )
 
 const (
-	settle  = 50 * time.Millisecond // events come in bursts; list once for all
-	leisure = 4                     // or so many times as long as the last list took: with a thousand SAs there is always one,
-	longest = time.Second           // but no longer: charon may just have been slow
-	passing = time.Second           // until the next list, when an SA begins to come or go
-	resync  = 30 * time.Second      // until the next list otherwise
+	settle          = 50 * time.Millisecond // events come in bursts: one list for all
+	cooldownFactor  = 4                     // or so many times as long as the last list took: with a thousand SAs there is always one,
+	maxCooldown     = time.Second           // but no longer: charon may just have been slow
+	transientResync = time.Second           // until the next list, when an SA begins to come or go
+	resync          = 30 * time.Second      // until the next list otherwise
 )
 
-// Watcher delivers snapshots of charon's SAs: one at once, one after each
-// change and rekeying, 1, 3, 7 and 15 s after one in which an SA is coming or
-// going (charon has no event for the end of that), and each 30 s anyway. Log
-// and Deliver must be set.
+// Watcher delivers snapshots of charon's SAs: at its start, after each change and
+// rekeying, and each 30 s. While an SA is coming or going it also lists after 1, 3,
+// 7 and 15 s: charon has no event for the end of that. Log and Deliver must be set.
 type Watcher struct {
 	Log     *slog.Logger
 	Deliver func(Snapshot) // called by Run alone; must not block
@@ -46,14 +45,14 @@ func (w *Watcher) watch(ctx context.Context) error {
 		return err
 	}
 	defer events.Close()
-	hints := make(chan govici.Event, 1) // one is enough: look again now
+	hints := make(chan govici.Event, 1) // one is enough: list again
 	events.NotifyEvents(hints)
 	if err := events.subscribe(ctx, "ike-updown", "child-updown", "ike-rekey", "child-rekey"); err != nil {
 		return err
 	}
 
-	// Another session for commands: on one, their answers and events get in
-	// each other's way.
+	// A separate session for lists: in one session, answers and events disturb
+	// each other.
 	lists, err := open(ctx, w.sockets, w.dial, true)
 	if err != nil {
 		return err
@@ -61,13 +60,13 @@ func (w *Watcher) watch(ctx context.Context) error {
 	defer lists.Close()
 	w.Log.Debug("watching strongswan", "socket", lists.conn.RemoteAddr().String())
 
-	for wait := passing; ; {
+	for wait := transientResync; ; {
 		began := time.Now()
 		sas, err := lists.list(ctx, nil)
 		if err != nil {
 			return err
 		}
-		settle := max(settle, min(leisure*time.Since(began), longest))
+		settle := max(settle, min(cooldownFactor*time.Since(began), maxCooldown))
 		snap := Snapshot{SAs: sas}
 		w.Deliver(snap)
 		settled := snap.settled()
@@ -79,7 +78,7 @@ func (w *Watcher) watch(ctx context.Context) error {
 			return err
 		}
 		if wait = min(2*wait, resync); hinted || settled {
-			wait = passing
+			wait = transientResync
 		}
 	}
 }

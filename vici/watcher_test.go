@@ -102,26 +102,26 @@ func TestWatch(t *testing.T) {
 	})
 }
 
-// An SA that is going is looked at soon, then ever more rarely: charon tells
-// nobody when it has gone.
+// The Watcher lists an SA that is going soon, then ever more rarely: charon sends
+// no event when the SA is gone.
 func TestPassingState(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &charon{}
 		c.set(fields(t, "a", fields(t, "uniqueid", "1", "state", "DELETING")))
 		w, seen := watcher(c)
 		stop := start(t, w)
-		time.Sleep(62 * passing)
+		time.Sleep(62 * transientResync)
 		c.set()
-		time.Sleep(31 * passing)
+		time.Sleep(31 * transientResync)
 		synctest.Wait()
-		want := []time.Duration{0, passing, 3 * passing, 7 * passing, 15 * passing, 31 * passing, 61 * passing, 91 * passing}
+		want := []time.Duration{0, transientResync, 3 * transientResync, 7 * transientResync, 15 * transientResync, 31 * transientResync, 61 * transientResync, 91 * transientResync}
 		if !slices.Equal(seen.at, want) || len(seen.snaps[7].SAs) != 0 {
 			t.Errorf("got %+v", seen)
 		}
 		// The next one begins anew.
 		c.set(fields(t, "a", fields(t, "uniqueid", "2", "state", "DELETING")))
 		c.emit("ike-updown")
-		time.Sleep(passing + passing/2)
+		time.Sleep(transientResync + transientResync/2)
 		synctest.Wait()
 		if n := c.listed(); n != 10 {
 			t.Errorf("%d lists, wanted one at the event and one a second later", n)
@@ -130,8 +130,8 @@ func TestPassingState(t *testing.T) {
 	})
 }
 
-// Lists that take long, as they do with a thousand SAs, leave four fifths of the time
-// alone, however many events there are; but a second is enough.
+// Lists that take long, as with a thousand SAs, use at most a fifth of the time,
+// however many events there are; but a pause is never longer than a second.
 func TestLeisure(t *testing.T) {
 	for takes, want := range map[time.Duration]int{50 * time.Millisecond: 40, 4 * time.Second: 3} {
 		synctest.Test(t, func(t *testing.T) {
@@ -192,7 +192,7 @@ func TestEventBeforeConfirmation(t *testing.T) {
 	})
 }
 
-// What charon leaves unanswered ends Run in its time, and leaves nothing.
+// If charon does not answer, Run ends after its timeout and leaves nothing behind.
 func TestSilence(t *testing.T) {
 	for _, tt := range []struct {
 		silent string
@@ -219,7 +219,7 @@ func TestSilence(t *testing.T) {
 	}
 }
 
-// The end of the context ends Run at once, whatever it is waiting for.
+// The end of the context ends Run immediately, whatever it is waiting for.
 func TestCancel(t *testing.T) {
 	for _, silent := range []string{"", "ike-updown", "list-sas", "list-sa"} {
 		t.Run("silent "+silent, func(t *testing.T) {
@@ -261,7 +261,7 @@ func TestRestart(t *testing.T) {
 	})
 }
 
-// More SAs than the queue of govici holds, all of them there at once.
+// charon has more SAs than the queue of govici holds.
 func TestManySAs(t *testing.T) {
 	c := &charon{}
 	const n = 5000

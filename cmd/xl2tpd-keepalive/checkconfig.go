@@ -19,8 +19,8 @@ import (
 	"xl2tpd-keepalive/internal/xl2tpdconf"
 )
 
-// checkConfig reads both files and says what is wrong. Files that are not named need
-// not be there.
+// checkConfig reads both files and prints what is wrong. Only files that the user has
+// named must exist.
 func checkConfig(o options, stdout, stderr io.Writer) int {
 	if len(o.names) > 0 {
 		if o.config != "" {
@@ -114,7 +114,7 @@ func checkConfig(o options, stdout, stderr io.Writer) int {
 	return exitOK
 }
 
-// tooRare warns of echo requests that are too rare for a far end, as far as the running service knows its vendor.
+// tooRare returns warnings about echo requests that are too rare for a far end, if the running service knows its vendor.
 func tooRare(c *config.Config) (lines []string) {
 	r, err := status.Read(context.Background(), status.DefaultSocket)
 	if err != nil {
@@ -133,8 +133,8 @@ func tooRare(c *config.Config) (lines []string) {
 	return lines
 }
 
-// cantRead says why a file can't be read, or what is wrong in it. The advice of xl2tpdconf.Read is
-// for the service; another user lacks rights of their own.
+// cantRead prints why a file can't be read, or what is wrong in it. The remedy of xl2tpdconf.Read is
+// for the service; another user needs another one.
 func cantRead(stderr io.Writer, path string, err error) {
 	var wrong *xl2tpdconf.Error
 	switch {
@@ -149,8 +149,8 @@ func cantRead(stderr io.Writer, path string, err error) {
 	}
 }
 
-// headers tells what xl2tpd's files have: the one that was read, and those of the xl2tpds that run
-// if that is the host's own.
+// headers returns a function that returns the sections of xl2tpd's files: those of the file that was
+// read. If that is the host's own, also those of the running xl2tpds.
 func headers(o options, x *xl2tpd.Conf, stderr io.Writer) func(path string) ([]xl2tpdconf.Header, bool) {
 	host := xl2tpd.Snapshot{Instances: []xl2tpd.Instance{{Conf: x}}}
 	if o.xl2tpdConf == "" {
@@ -169,7 +169,7 @@ func headers(o options, x *xl2tpd.Conf, stderr io.Writer) func(path string) ([]x
 		other, err := xl2tpd.ReadConf(path)
 		if err != nil {
 			fmt.Fprintln(stderr, "warning:", err)
-			return nil, errors.Is(err, fs.ErrNotExist) // then no section of it does anything
+			return nil, errors.Is(err, fs.ErrNotExist) // then no section for that file has an effect
 		}
 		return other.Headers(), true
 	}

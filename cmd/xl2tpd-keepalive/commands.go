@@ -12,13 +12,13 @@ import (
 	"xl2tpd-keepalive/internal/status"
 )
 
-// command is one of the program's.
+// command is one of the program's commands.
 type command struct {
 	name    string
 	args    string // the words behind its flags, for its synopsis
-	words   int    // how many of them it takes; -1: any number
+	words   int    // how many words it takes; -1: any number
 	brief   string // what it does, in a few words
-	about   string // what else its user has to know
+	about   string // further text of its help
 	example string
 	hidden  bool // for other programs: no help lists it
 	// exitUsage is the exit status of a wrong command line; zero: exitUsage.
@@ -27,7 +27,7 @@ type command struct {
 	run       func(o options, stdout, stderr io.Writer) int
 }
 
-// commands are in the order of the help. It is a func, for help is one of them.
+// commands returns the commands in the order of the help. It is a func because help is one of them.
 func commands() []command {
 	return []command{{
 		name: "run", brief: "keep the tunnels up, as the service does",
@@ -106,7 +106,7 @@ func commands() []command {
 	}}
 }
 
-// answerRequest does what one request asks for. A person who has typed it waits for nothing.
+// answerRequest serves one request. If a person runs it at a terminal, it does not wait for one.
 func answerRequest(_ options, stdout, stderr io.Writer) int {
 	if term.IsTerminal(int(os.Stdin.Fd())) {
 		return misused(stderr, "control", "reads a request of the service from a socket, and is not for people")
@@ -123,13 +123,13 @@ func defineJSON(f *flag.FlagSet, o *options) {
 	f.BoolVar(&o.json, "json", false, "print JSON, for programs")
 }
 
-// aliases are what other programs call version and help.
+// aliases are other programs' names for version and help.
 var aliases = map[string]string{
 	"-version": "version", "--version": "version", "-V": "version", "-v": "version",
 	"-help": "help", "--help": "help", "-h": "help",
 }
 
-// find returns the command of that name, nil if there is none.
+// find returns the command with that name; nil: there is none.
 func find(name string) *command {
 	if is, ok := aliases[name]; ok {
 		name = is
@@ -142,7 +142,7 @@ func find(name string) *command {
 	return &all[i]
 }
 
-// commandNames are those of the help.
+// commandNames returns the names of the commands that the help lists.
 func commandNames() (names []string) {
 	for _, c := range commands() {
 		if !c.hidden {
@@ -152,10 +152,10 @@ func commandNames() (names []string) {
 	return names
 }
 
-// flagSet has the flags of a command; what is read goes to o.
+// flagSet returns the flags of a command; parsing stores the values in o.
 func (c *command) flagSet(o *options) *flag.FlagSet {
 	f := flag.NewFlagSet(c.name, flag.ContinueOnError)
-	f.SetOutput(io.Discard) // its errors are told in one line
+	f.SetOutput(io.Discard) // misused prints its errors, in one line
 	if c.flags != nil {
 		c.flags(f, o)
 	}

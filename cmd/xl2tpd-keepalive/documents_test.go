@@ -381,7 +381,7 @@ func TestNamedIdentifiers(t *testing.T) {
 	}
 }
 
-// What a document tells people to type is a command of the program, with flags that it takes.
+// Each command line of the program in a document is a command with flags that it takes.
 func TestNamedCommands(t *testing.T) {
 	known := commandLines()
 	typed := regexp.MustCompile(`(?:^|[ /])xl2tpd-keepalive ([a-z][a-z-]*)((?: --?[a-z][a-z0-9-]*)*)$`)

@@ -13,7 +13,7 @@ import (
 // examineIn is how long a round of checks may take.
 const examineIn = 30 * time.Second
 
-// examine checks this host; the exit status tells whether anything was found.
+// examine checks this host; the exit status shows whether there is a problem.
 func examine(o options, stdout, stderr io.Writer) int {
 	ctx, cancel := context.WithTimeout(context.Background(), examineIn)
 	defer cancel()

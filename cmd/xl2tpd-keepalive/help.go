@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// help is the help of the whole program.
+// help returns the help of the whole program.
 func help() string {
 	var s strings.Builder
 	s.WriteString("usage: xl2tpd-keepalive COMMAND [FLAG...] [NAME...]\n\n")
@@ -21,7 +21,7 @@ func help() string {
 	return s.String()
 }
 
-// help is the help of one command.
+// help returns the help of one command.
 func (c *command) help() string {
 	var s strings.Builder
 	o := defaults()
@@ -47,13 +47,13 @@ func (c *command) help() string {
 	return s.String()
 }
 
-// spelled is a flag as it is typed, with its value.
+// spelled returns a flag as a user types it, with its value.
 func spelled(f *flag.Flag) string {
 	value, _ := flag.UnquoteUsage(f)
 	return strings.TrimSpace(dashed(f.Name) + " " + value)
 }
 
-// dashed puts one dash before a letter, and two before a word. Either number is taken.
+// dashed puts one dash before a letter, and two before a word. The parser accepts both.
 func dashed(name string) string {
 	if len(name) == 1 {
 		return "-" + name
@@ -61,7 +61,7 @@ func dashed(name string) string {
 	return "--" + name
 }
 
-// helpOf is the command help.
+// helpOf runs the command help.
 func helpOf(o options, stdout, stderr io.Writer) int {
 	if len(o.names) == 0 {
 		fmt.Fprint(stdout, help())

@@ -36,7 +36,7 @@ func same(t *testing.T, english, japanese string, en, ja []string, what string) 
 	}
 }
 
-// sameSet is same for words whose order and number differ by language. It returns whether both texts have all.
+// sameSet is same for words with an order and number that differ by language. It reports whether both texts have all.
 func sameSet(t *testing.T, english, japanese string, en, ja []string, what string) bool {
 	t.Helper()
 	all := lacking(t, en, english, japanese, ja, what)
@@ -44,7 +44,7 @@ func sameSet(t *testing.T, english, japanese string, en, ja []string, what strin
 }
 
 var (
-	// Macros whose words are not translated, and what each of them marks.
+	// Macros with words that are not translated, and what each of them marks.
 	literal = map[string]string{"Ic": "the key", "Cm": "the command or value", "Fl": "the flag", "Pa": "the file",
 		"Ev": "the variable", "Dv": "the constant", "Li": "the name", "Xr": "the page", "Ql": "the text"}
 	macro     = regexp.MustCompile(`^[A-Z][a-z]$`)
@@ -179,7 +179,7 @@ func TestJapaneseManual(t *testing.T) {
 	}
 }
 
-// What mandoc has against pages whose sections have Japanese names: it looks for "NAME".
+// mandoc's complaints about pages with Japanese section names: it looks for "NAME".
 var japaneseNames = regexp.MustCompile(`(?m)^.*WARNING: (first section is not "NAME"|description line outside NAME section): .*\n`)
 
 // Programs that know no Japanese break a line at blanks alone. So a line of a page's source is short: it ends behind 。 or 、.

@@ -1,5 +1,5 @@
 // Command xl2tpd-keepalive keeps the L2TP/IPsec tunnels of strongSwan and xl2tpd
-// from dropping. It stands beside them and changes none of their settings.
+// from dropping. It runs beside them and changes none of their settings.
 package main
 
 import (
@@ -21,11 +21,11 @@ const (
 )
 
 func main() {
-	runtime.GOMAXPROCS(1) // there is too little to do for two: they would only wake each other up
+	runtime.GOMAXPROCS(1) // with so little work, more threads would only wake each other up
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// run is the program; it returns the exit status.
+// run runs the program and returns the exit status.
 func run(args []string, stdout, stderr io.Writer) int {
 	if len(args) == 0 {
 		fmt.Fprint(stderr, help())
@@ -49,10 +49,10 @@ func run(args []string, stdout, stderr io.Writer) int {
 	return c.run(o, stdout, stderr)
 }
 
-// options are what the flags say.
+// options are the values of the flags.
 type options struct {
-	config     string // keepalive.conf; empty: the default, which need not be there
-	xl2tpdConf string // empty: the one xl2tpd was started with, or its default
+	config     string // keepalive.conf; empty: the default, which need not exist
+	xl2tpdConf string // empty: the file that xl2tpd was started with, or its default
 	debug      bool
 	json       bool
 	watch      bool

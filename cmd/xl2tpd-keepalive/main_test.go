@@ -83,7 +83,7 @@ func start(t *testing.T, args ...string) *systemd {
 	return s
 }
 
-// until reads what the program tells until a message begins like this.
+// until reads the program's messages until one begins like this.
 func (s *systemd) until(start string) {
 	s.t.Helper()
 	buf := make([]byte, 4096)

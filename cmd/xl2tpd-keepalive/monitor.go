@@ -10,17 +10,17 @@ import (
 	"xl2tpd-keepalive/internal/status"
 )
 
-// monitor is a plugin of Nagios: one line on standard output, also for what goes wrong.
+// monitor is a Nagios plugin: it prints one line on standard output, for errors too.
 func monitor(o options, stdout io.Writer) int {
 	r, err := status.Read(context.Background(), status.DefaultSocket)
-	level, line := judge(r, err, o.names)
+	level, line := assess(r, err, o.names)
 	fmt.Fprintln(stdout, line)
 	return int(level)
 }
 
-// judge says what came of asking for a report. The guidelines call a service that does not run
-// CRITICAL. UNKNOWN is for a plugin that may not look, or was asked for what there is not.
-func judge(r status.Report, err error, names []string) (status.Level, string) {
+// assess returns the level and the line for a report, or for the failure to read one. By the guidelines
+// a service that does not run is CRITICAL. Without permission, or for an unknown tunnel, it is UNKNOWN.
+func assess(r status.Report, err error, names []string) (status.Level, string) {
 	level := status.LevelCritical
 	if errors.Is(err, fs.ErrPermission) {
 		level = status.LevelUnknown

@@ -23,7 +23,7 @@ const (
 	// replyTime is how long an echo reply may take. A later one counts as lost.
 	replyTime = 5 * time.Second
 
-	// Above the least interval no router takes two pings for a flood.
+	// leastInterval keeps routers from taking two pings for a flood.
 	leastInterval = 200 * time.Millisecond
 	mostInterval  = time.Hour
 
@@ -31,7 +31,7 @@ const (
 	defaultData     = 56          // bytes, as ping(8)
 )
 
-// pingOptions are what the flags of ping say.
+// pingOptions are the values of ping's flags.
 type pingOptions struct {
 	name         string
 	count        int // 0: until Ctrl-C
@@ -75,14 +75,14 @@ func between(s string, least, most int) (int, error) {
 	return n, nil
 }
 
-// pinged are the options of ping. A tunnel's name may have a blank.
+// pinged returns the options of ping. A tunnel's name may have a blank.
 func (o options) pinged() pingOptions {
 	p := o.ping
 	p.name, p.json = strings.Join(o.names, " "), o.json
 	return p
 }
 
-// pingNamed is the command ping.
+// pingNamed runs the command ping.
 func pingNamed(o options, stdout, stderr io.Writer) int {
 	if len(o.names) == 0 {
 		return misused(stderr, "ping", "needs the name of a tunnel, as status has it")
@@ -90,7 +90,7 @@ func pingNamed(o options, stdout, stderr io.Writer) int {
 	return ping(o.pinged(), stdout, stderr)
 }
 
-// ping pings the two halves of a tunnel's path. The exit status tells whether the inner one had a reply.
+// ping pings the two halves of a tunnel's path. The exit status shows whether the inner one had a reply.
 func ping(o pingOptions, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
@@ -129,7 +129,7 @@ func ping(o pingOptions, stdout, stderr io.Writer) int {
 	return exitOK
 }
 
-// pair is the two pings of one tunnel. The inner half goes through its pppN, and by that over the outer one too.
+// pair holds the two pings of one tunnel. The inner one goes through pppN, and so over the outer path too.
 type pair struct {
 	tunnel       *status.Tunnel
 	inner, outer *half // outer is nil if the peer's address is not known
@@ -139,7 +139,7 @@ type pair struct {
 type half struct {
 	name string
 	probe.Ping
-	figures *probe.Stats // once it has ended
+	figures *probe.Stats // nil: it has not ended yet
 	unsent  string       // why the latest request could not be sent; empty: each could
 }
 
@@ -173,7 +173,7 @@ func (p *pair) ping(ctx context.Context, w io.Writer) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	p.head(w)
-	var mu sync.Mutex // of w
+	var mu sync.Mutex // guards w
 	var done sync.WaitGroup
 	errs := make([]error, len(p.halves()))
 	for i, h := range p.halves() {
@@ -195,7 +195,7 @@ func (p *pair) ping(ctx context.Context, w io.Writer) error {
 	return errors.Join(slices.Compact(errs)...)
 }
 
-// findTunnel finds a tunnel that has a link by any of its names. Its errors say which tunnels there are.
+// findTunnel finds a tunnel that has a link, by any of its names. Its errors list the tunnels.
 func findTunnel(all []status.Tunnel, name string) (*status.Tunnel, error) {
 	var found []*status.Tunnel
 	for i := range all {
@@ -217,8 +217,8 @@ func findTunnel(all []status.Tunnel, name string) (*status.Tunnel, error) {
 	return found[0], nil
 }
 
-// names are what a tunnel may be called: its section, with or without lac or lns, and with or without its xl2tpd, in
-// the order of status or of keepalive.conf; and its pppN.
+// names returns a tunnel's possible names: its pppN; and its section, with or without lac or lns, and with or without
+// its xl2tpd, in the order of status or of keepalive.conf.
 func names(t *status.Tunnel) (all []string) {
 	if t.Link != nil {
 		all = append(all, t.Link.Name)
@@ -234,7 +234,7 @@ func names(t *status.Tunnel) (all []string) {
 	return all
 }
 
-// title is a tunnel's name as status prints it.
+// title returns a tunnel's name as status prints it.
 func title(t *status.Tunnel) string {
 	name := t.Name
 	if name == "" {

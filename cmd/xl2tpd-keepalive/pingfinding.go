@@ -9,13 +9,13 @@ import (
 )
 
 const (
-	// enough is how many echo requests each half must have sent before the figures say anything.
+	// enough is how many echo requests each half must have sent before the figures count.
 	enough = 3
 
-	// certain is how many standard errors a difference must be. Chance makes one of three in 400 pings.
+	// certain is how many standard errors a difference must be. By chance one of 400 pings has three.
 	certain = 3
 
-	// Smaller differences, and losses, are nobody's trouble.
+	// Users do not notice smaller differences and losses.
 	leastLoss  = 0.01
 	leastDelay = 5 * time.Millisecond
 
@@ -23,7 +23,7 @@ const (
 	slow = 100 * time.Millisecond
 )
 
-// finding is one sentence about which half loses packets or is slow; empty if the figures do not say so.
+// finding returns one sentence about which half loses packets or is slow; empty: the figures do not show it.
 func (p *pair) finding() string {
 	if p.outer == nil {
 		return ""
@@ -31,7 +31,7 @@ func (p *pair) finding() string {
 	return finding(p.inner.figures, p.outer.figures)
 }
 
-// finding looks at losses first: a half that loses packets has no fair times.
+// finding checks losses first: the round trips of a half that loses packets are not comparable.
 func finding(inner, outer *probe.Stats) string {
 	if min(inner.Sent, outer.Sent) < enough {
 		return ""
@@ -64,7 +64,7 @@ func losesMore(one, other *probe.Stats) bool {
 	return one.Loss()-other.Loss() >= max(leastLoss, certain*math.Sqrt(all*(1-all)*(1/n+1/m)))
 }
 
-// slower reports whether the round trips of one half certainly take longer than the other's, and by much.
+// slower reports whether the round trips of one half certainly take much longer than the other's.
 func slower(one, other *probe.Stats) bool {
 	if min(one.Received, other.Received) < enough {
 		return false
@@ -74,7 +74,7 @@ func slower(one, other *probe.Stats) bool {
 	return longer >= max(leastDelay, other.Avg()/2) && float64(longer) >= certain*uncertain
 }
 
-// standardError is that of the mean round trip, in ns.
+// standardError returns the standard error of the mean round trip, in ns.
 func standardError(s *probe.Stats) float64 {
 	return float64(s.MDev()) / math.Sqrt(float64(s.Received-1))
 }

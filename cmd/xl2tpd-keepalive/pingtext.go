@@ -13,7 +13,7 @@ import (
 	"xl2tpd-keepalive/probe"
 )
 
-// head says what is pinged.
+// head prints what is pinged.
 func (p *pair) head(w io.Writer) {
 	for _, h := range p.halves() {
 		way := "outside the tunnel"
@@ -30,7 +30,7 @@ func (p *pair) head(w io.Writer) {
 	}
 }
 
-// line says what became of an echo request, and notes why one could not be sent.
+// line prints the result of an echo request, and records why one could not be sent.
 func (h *half) line(w io.Writer, pong probe.Pong) {
 	if pong.Err == nil {
 		fmt.Fprintf(w, "%s %d bytes from %v: icmp_seq=%d time=%s ms\n", h.name, pong.Size, h.Target, pong.Seq, ms(pong.RTT))
@@ -42,7 +42,7 @@ func (h *half) line(w io.Writer, pong probe.Pong) {
 	fmt.Fprintf(w, "%s %v: icmp_seq=%d %v\n", h.name, h.Target, pong.Seq, pong.Err)
 }
 
-// summary writes the figures of both halves, and what they say.
+// summary writes the figures of both halves, and the finding.
 func (p *pair) summary(w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\n--- %s, times in ms ---\n", title(p.tunnel))
@@ -87,7 +87,7 @@ type pingFigures struct {
 	Sent     int             `json:"sent"`
 	Received int             `json:"received"`
 	Lost     int             `json:"lost"`
-	Min      *status.Seconds `json:"min"` // these are null without a reply
+	Min      *status.Seconds `json:"min"` // the times are null without a reply
 	Avg      *status.Seconds `json:"avg"`
 	Max      *status.Seconds `json:"max"`
 	MDev     *status.Seconds `json:"mdev"`
@@ -102,7 +102,7 @@ func (p *pair) json(w io.Writer) error {
 	})
 }
 
-// result is null if there is no such half.
+// result returns the figures; nil if there is no such half.
 func (h *half) result() *pingFigures {
 	if h == nil {
 		return nil

@@ -23,10 +23,10 @@ import (
 
 const (
 	// readyAfter is how long systemd waits at most for the watchers and the Hello guard: the
-	// service is of use without strongSwan, D-Bus or nftables too.
+	// service also works without strongSwan, D-Bus or nftables.
 	readyAfter = 2 * time.Second
 
-	// lastWords is how long the end waits for a journal, or a systemd, that does not listen.
+	// lastWords is how long the end waits for a journal, or a systemd, that does not read.
 	lastWords = 500 * time.Millisecond
 )
 
@@ -56,7 +56,7 @@ func keepalive(o options, stderr io.Writer) int {
 
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	defer stop() // should the loop panic
+	defer stop() // if the loop panics
 	runner := &supervisor.Runner{Log: log, Post: s.loop.Post, Jitter: rand.Float64}
 	for _, t := range s.tasks() {
 		wg.Go(func() { runner.Run(ctx, t) })
@@ -67,7 +67,7 @@ func keepalive(o options, stderr io.Writer) int {
 	return exitOK
 }
 
-// logHandler writes to the journal if that reads stderr, else as text.
+// logHandler returns a handler that writes to the journal if stderr leads there, else as text.
 func logHandler(stderr io.Writer, debug bool) slog.Handler {
 	level := slog.LevelInfo
 	if debug {

@@ -39,9 +39,9 @@ const (
 	idlePulse = time.Minute // without systemd's watchdog
 )
 
-// service is every part of the program that runs. Watchers tell the loop what they see, the loop
-// acts through executors, and executors ask watchers. Such a circle is closed by a method of service
-// as the callback, which finds the service complete.
+// service holds all running parts of the program. Watchers report to the loop, the loop acts through
+// executors, and executors ask watchers. Such circles use a method of service as the callback: when it
+// is called, the service is complete.
 type service struct {
 	systemd *sdnotify.Notifier
 	loop    *supervisor.Loop
@@ -59,7 +59,7 @@ type service struct {
 	socket  *status.Server
 	scrapes *metrics.Server
 
-	known []ppp.Link // told to the guard last
+	known []ppp.Link // last passed to the guard
 }
 
 // newService makes a service. Nothing runs yet. ready is called once the watchers have had their
@@ -90,7 +90,7 @@ func newService(o options, systemd *sdnotify.Notifier, saver *savedstate.Saver, 
 	return s
 }
 
-// tasks are what has to run beside the loop.
+// tasks returns the tasks that run beside the loop.
 func (s *service) tasks() []supervisor.Task {
 	return []supervisor.Task{
 		{Name: supervisor.WatcherConfig, Run: s.settings.Run},
@@ -105,7 +105,7 @@ func (s *service) tasks() []supervisor.Task {
 	}
 }
 
-// works returns what a task calls when it works.
+// works returns the function that a task calls when it works.
 func (s *service) works(task string) func() {
 	return func() { s.loop.Post(supervisor.TaskWorks{Task: task}) }
 }
@@ -149,7 +149,7 @@ func (s *service) sawLinks(all ppp.Snapshot) {
 
 func (s *service) sawSAs(all vici.Snapshot) { s.loop.Post(all) }
 
-// reloadOn reads the files again on each SIGHUP, and tells systemd when ctx ends.
+// reloadOn reads the files again on each SIGHUP, and notifies systemd when ctx ends.
 func (s *service) reloadOn(ctx context.Context, hangups <-chan os.Signal) {
 	for {
 		select {
@@ -165,8 +165,8 @@ func (s *service) reloadOn(ctx context.Context, hangups <-chan os.Signal) {
 	}
 }
 
-// front is whom the loop tells how it goes: systemd and its watchdog, and the file for the next
-// process.
+// front returns the receivers of the loop's state: systemd and its watchdog, and the file for the
+// next process.
 func front(systemd *sdnotify.Notifier, saver *savedstate.Saver, ready func(), log *slog.Logger) supervisor.Notifier {
 	f := supervisor.Notifier{
 		Ready:  ready,

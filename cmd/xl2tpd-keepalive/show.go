@@ -36,7 +36,7 @@ func show(o options, stdout, stderr io.Writer) int {
 	return exitOK
 }
 
-// page writes what there is to see now.
+// page writes the present report.
 func page(ctx context.Context, w io.Writer, o options, colours bool) error {
 	r, err := status.Read(ctx, status.DefaultSocket)
 	if err != nil {
@@ -54,7 +54,7 @@ func page(ctx context.Context, w io.Writer, o options, colours bool) error {
 	return status.Text(w, r, colours)
 }
 
-// coloured tells whether colours are welcome, see https://no-color.org.
+// coloured reports whether to use colours, see https://no-color.org.
 func coloured(w io.Writer) bool { return isTerminal(w) && os.Getenv("NO_COLOR") == "" }
 
 func isTerminal(w io.Writer) bool {

@@ -16,7 +16,7 @@ import (
 	"xl2tpd-keepalive/internal/typo"
 )
 
-// misused says in one line what is wrong with a command line.
+// misused prints in one line what is wrong with a command line.
 func misused(stderr io.Writer, command, format string, args ...any) int {
 	what, where := fmt.Sprintf(format, args...), "xl2tpd-keepalive --help"
 	if command != "" {
@@ -31,8 +31,8 @@ func (c *command) misused(stderr io.Writer, format string, args ...any) int {
 	return cmp.Or(c.exitUsage, exitUsage)
 }
 
-// parse reads flags and names in any order. Its errors name the flag as it was typed and what
-// would be right.
+// parse reads flags and names in any order. Its errors name the flag as the user typed it, and the
+// right use.
 func parse(flags *flag.FlagSet, args []string, names *[]string) error {
 	for {
 		if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
@@ -60,7 +60,7 @@ var (
 	badValue = regexp.MustCompile(`(?s)^invalid value (".*") for flag -([^:]*): (.*)$`)
 )
 
-// clearer says what package flag has found in other words.
+// clearer rewords the errors of package flag.
 func clearer(flags *flag.FlagSet, err error) error {
 	text := err.Error()
 	if m := noFlag.FindStringSubmatch(text); m != nil {
@@ -92,7 +92,7 @@ func meant(typed string, words []string) string {
 	return ""
 }
 
-// withSudo adds what a user who is not root can do about a lack of rights.
+// withSudo adds a remedy for a user who is not root and lacks permission.
 func withSudo(err error) error {
 	if errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0 {
 		return fmt.Errorf("%w; run this with sudo", err)
@@ -100,7 +100,7 @@ func withSudo(err error) error {
 	return err
 }
 
-// build says which program this is: its version, the commit, Go's version and the platform.
+// build returns the program's version, the commit, Go's version and the platform.
 func build() string {
 	commit := ""
 	if info, ok := debug.ReadBuildInfo(); ok {
@@ -113,7 +113,7 @@ func build() string {
 	return strings.Join(append(parts, runtime.Version(), runtime.GOOS+"/"+runtime.GOARCH), ", ")
 }
 
-// revision is the commit that a program was built from, as far as Go knows.
+// revision returns the commit that a program was built from; empty: Go does not know it.
 func revision(settings []debug.BuildSetting) (commit string) {
 	dirty := ""
 	for _, s := range settings {

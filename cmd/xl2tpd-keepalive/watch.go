@@ -17,7 +17,7 @@ import (
 
 const watchEvery = time.Second
 
-// watch prints a page each second, for a file or a pipe. The service may come back, so its absence is no end.
+// watch prints a page each second, for a file or a pipe. It continues without the service, which may come back.
 func watch(ctx context.Context, look func(io.Writer) error, stdout, stderr io.Writer, json bool) int {
 	again := time.NewTicker(watchEvery)
 	defer again.Stop()
@@ -28,7 +28,7 @@ func watch(ctx context.Context, look func(io.Writer) error, stdout, stderr io.Wr
 			return exitOK
 		}
 		switch {
-		case err != nil && json: // standard output is for objects alone
+		case err != nil && json: // standard output is for JSON objects only
 			fmt.Fprintln(stderr, "xl2tpd-keepalive:", err)
 		case err != nil:
 			fmt.Fprintln(&text, "xl2tpd-keepalive:", err)
@@ -44,14 +44,14 @@ func watch(ctx context.Context, look func(io.Writer) error, stdout, stderr io.Wr
 	}
 }
 
-// What xterm and its kin understand. Others show it again, or nothing.
+// Control sequences of xterm and similar terminals.
 const (
 	enterScreen = "\x1b[?1049h\x1b[?25l\x1b[?7l" // the alternate screen, without a cursor, and no line wraps
 	leaveScreen = "\x1b[?7h\x1b[?25h\x1b[?1049l"
 )
 
-// watchScreen shows a page each second on a screen of its own. The terminal is as before in the end, and while the
-// program is stopped by Ctrl-Z.
+// watchScreen shows a page each second on the alternate screen. It restores the terminal at the end, and while Ctrl-Z
+// stops the program.
 func watchScreen(ctx context.Context, look func(io.Writer) error, stdout io.Writer) int {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGTSTP, syscall.SIGWINCH)
@@ -90,7 +90,7 @@ func watchScreen(ctx context.Context, look func(io.Writer) error, stdout io.Writ
 
 func lookedUp(look func(io.Writer) error) string {
 	var text strings.Builder
-	if err := look(&text); err != nil { // it may come back
+	if err := look(&text); err != nil { // the service may come back
 		fmt.Fprintln(&text, "xl2tpd-keepalive:", err)
 	}
 	return text.String()
@@ -102,7 +102,7 @@ func repaint(text string) string {
 	return "\x1b[H" + strings.ReplaceAll(text, "\n", "\x1b[K\n") + "\x1b[J"
 }
 
-// size is that of a terminal, in columns and rows; zero: not known.
+// size returns a terminal's size in columns and rows; zero: not known.
 func size(w io.Writer) (columns, rows int) {
 	if f, ok := w.(*os.File); ok {
 		columns, rows, _ = term.GetSize(int(f.Fd()))
@@ -110,7 +110,7 @@ func size(w io.Writer) (columns, rows int) {
 	return columns, rows
 }
 
-// clip cuts a page to what a terminal can show, less the row that the cursor stands in.
+// clip cuts a page to the size of a terminal, less the row of the cursor.
 func clip(text string, columns, rows int) string {
 	lines := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
 	if most := rows - 1; rows > 2 && len(lines) > most {
@@ -126,7 +126,7 @@ func clip(text string, columns, rows int) string {
 
 var colour = regexp.MustCompile("^\x1b\\[[0-9;]*m")
 
-// cut leaves as much of a line as there are columns. What follows keeps its colours, for they end there too.
+// cut shortens a line to the columns. It keeps the colour sequences behind the cut, so that colours end.
 func cut(line string, columns int) string {
 	if columns < 1 || width(line) <= columns {
 		return line
@@ -150,7 +150,7 @@ func cut(line string, columns int) string {
 	return b.String()
 }
 
-// width is how many columns a line takes.
+// width returns how many columns a line takes.
 func width(line string) (n int) {
 	for line != "" {
 		if c := colour.FindString(line); c != "" {
@@ -164,8 +164,8 @@ func width(line string) (n int) {
 	return n
 }
 
-// cells is how many columns a letter takes. Section names may be Japanese. The terminal does not wrap, so a mistake
-// harms no more than the end of the line.
+// cells returns how many columns a letter takes. Section names may be Japanese. The terminal does not wrap, so a mistake
+// affects only the end of the line.
 func cells(r rune) int {
 	if r >= 0x1100 && r <= 0x115f || r >= 0x2e80 && r <= 0xa4cf || r >= 0xac00 && r <= 0xd7a3 ||
 		r >= 0xf900 && r <= 0xfaff || r >= 0xfe30 && r <= 0xfe6f || r >= 0xff00 && r <= 0xff60 || r >= 0x20000 && r <= 0x3fffd {

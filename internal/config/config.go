@@ -1,6 +1,8 @@
-// Package config reads keepalive.conf: optional, written in xl2tpd.conf's
-// dialect with its section names, and strict: whatever is not understood is an
-// error with its file and line.
+// Package config reads keepalive.conf.
+//
+// The file is optional, and has the format and the section names of xl2tpd.conf.
+// The package is strict: it returns an error with file and line for anything that
+// it does not know.
 package config
 
 import (
@@ -18,10 +20,10 @@ import (
 	"xl2tpd-keepalive/internal/xl2tpdconf"
 )
 
-// DefaultPath is where the file is looked for.
+// DefaultPath is the path of the file.
 const DefaultPath = "/etc/xl2tpd/keepalive.conf"
 
-// maxMistakes is how many lines that can't be read are told at a time.
+// maxMistakes is how many unreadable lines are reported at a time.
 const maxMistakes = 10
 
 // Limits of the keys, in seconds.
@@ -32,26 +34,26 @@ const (
 
 const minFailures, maxFailures = 1, 20
 
-// Settings are what holds for one LAC or LNS.
+// Settings are the settings of one LAC or LNS.
 type Settings struct {
 	Keepalive bool          // watch its links and send echo requests
-	Observe   bool          // with Keepalive: watch only; nothing is sent, held or brought back
+	Observe   bool          // with Keepalive: watch only; the service sends, holds and recovers nothing
 	Interval  time.Duration // idle time of a link until an echo request
 	Timeout   time.Duration // wait for the reply; never longer than Interval
 	Failures  int           // lost echo requests in a row until a tunnel is silent
 	Target    netip.Addr    // echo this address; invalid: the far-end PPP peer
 	Guard     Guard
 	Recover   Recover
-	Hook      string // executable that is told what happens; empty: none
+	Hook      string // executable to run at events; empty: none
 }
 
-// Recover says how a LAC's tunnel that has ended, or is dead, is brought back.
+// Recover is how the service brings back a LAC's tunnel that has ended or is dead.
 type Recover int
 
 const (
 	RecoverOff    Recover = iota // not at all
-	RecoverRedial                // xl2tpd is made to dial
-	RecoverFull                  // the IPsec SA is initiated or renewed too
+	RecoverRedial                // make xl2tpd dial
+	RecoverFull                  // also initiate or renew the IPsec SA
 	RecoverAuto                  // as RecoverFull, if xl2tpd.conf has `redial` or `autodial` for the LAC
 )
 
@@ -59,7 +61,7 @@ func (r Recover) String() string {
 	return [...]string{RecoverOff: "off", RecoverRedial: "redial", RecoverFull: "full", RecoverAuto: "auto"}[r]
 }
 
-// Guard says which of xl2tpd's Hellos are held back on a tunnel that is alive.
+// Guard is which of xl2tpd's Hellos the Hello guard holds back on a tunnel that is alive.
 type Guard int
 
 const (
@@ -72,7 +74,7 @@ func (g Guard) String() string {
 	return [...]string{GuardOff: "off", GuardAuto: "auto", GuardOn: "on"}[g]
 }
 
-// HelloGuard is what Guard comes to: a tunnel that is not watched, or watched only, has no guard.
+// HelloGuard returns the Guard in effect: a tunnel that is not watched, or only observed, has none.
 func (s Settings) HelloGuard() Guard {
 	if !s.Keepalive || s.Observe {
 		return GuardOff
@@ -80,8 +82,8 @@ func (s Settings) HelloGuard() Guard {
 	return s.Guard
 }
 
-// Recovery is what Recover comes to, RecoverAuto by whether xl2tpd.conf wants the tunnel
-// up: one that is not watched, or watched only, is not brought back.
+// Recovery returns the Recover in effect: off for a tunnel that is not watched, or only observed.
+// wanted decides RecoverAuto: whether xl2tpd.conf has `redial` or `autodial` for the LAC.
 func (s Settings) Recovery(wanted bool) Recover {
 	switch {
 	case !s.Keepalive, s.Observe, s.Recover == RecoverAuto && !wanted:
@@ -92,11 +94,11 @@ func (s Settings) Recovery(wanted bool) Recover {
 	return s.Recover
 }
 
-// idleTimer is that of a Yamaha router (`l2tp tunnel disconnect time`), unless it is set otherwise.
+// idleTimer is the default of a Yamaha router's `l2tp tunnel disconnect time`.
 const idleTimer = 60 * time.Second
 
-// TooRare says why a router's idle timer may end a tunnel in spite of the echo requests; empty: it does not. Data is seen
-// up to a quarter of the interval late, and the interval is up to a tenth longer than it says.
+// TooRare returns why a router's idle timer may end a tunnel in spite of the echo requests; empty: it does not. The
+// service sees data up to a quarter of the interval late, and lengthens the interval by up to a tenth.
 func (s Settings) TooRare() string {
 	longest := s.Interval * 135 / 100
 	if !s.Keepalive || s.Observe || longest < idleTimer {
@@ -115,23 +117,23 @@ func Defaults() Settings {
 // Config is one good keepalive.conf. It is never changed once delivered.
 type Config struct {
 	Path     string
-	Global   Settings  // of every section that says nothing else
+	Global   Settings  // for every section that sets nothing else
 	Sections []Section // [lac …] and [lns …], in the file's order
-	Metrics  Listen    // where Prometheus may scrape; zero: nowhere
+	Metrics  Listen    // where the service serves metrics; zero: nowhere
 }
 
-// Listen is a place to listen at, as net.Listen takes it.
+// Listen is a network and an address as net.Listen takes them.
 type Listen struct {
 	Network string // "unix" or "tcp"
 	Address string
 }
 
-// Section is one [lac NAME] or [lns NAME]; Name "default" stands for all of the
-// kind that have no section, or say nothing of a key in theirs.
+// Section is one [lac NAME] or [lns NAME]. Name "default" holds for all of the kind
+// that have no section, and for keys that their section does not set.
 type Section struct {
 	Kind, Name string
 	Line       int
-	Settings   Settings // complete: with what it takes from [KIND default] and [global]
+	Settings   Settings // complete: includes the keys from [KIND default] and [global]
 }
 
 // Default is the configuration without any file.
@@ -140,7 +142,7 @@ func Default(path string) *Config {
 }
 
 // For returns the settings of a LAC (kind "lac") or LNS (kind "lns") of an xl2tpd with that
-// configuration file. [KIND FILE NAME] is for that one alone, [KIND NAME] for all.
+// configuration file. [KIND FILE NAME] is for that xl2tpd only, [KIND NAME] for all.
 func (c *Config) For(path, kind, name string) Settings {
 	for _, name := range []string{path + " " + name, name} {
 		if s := c.find(kind, name); s != nil {
@@ -153,7 +155,7 @@ func (c *Config) For(path, kind, name string) Settings {
 	return c.Global
 }
 
-// Guard is the most that any tunnel asks of the Hello guard.
+// Guard returns the highest Guard of any tunnel.
 func (c *Config) Guard() Guard {
 	most := c.Global.HelloGuard()
 	for _, s := range c.Sections {
@@ -162,7 +164,7 @@ func (c *Config) Guard() Guard {
 	return most
 }
 
-// Hooks are the executables that any section names.
+// Hooks returns the executables of all sections.
 func (c *Config) Hooks() []string {
 	all := []string{c.Global.Hook}
 	for _, s := range c.Sections {
@@ -172,7 +174,7 @@ func (c *Config) Hooks() []string {
 	return slices.DeleteFunc(slices.Compact(all), func(path string) bool { return path == "" })
 }
 
-// summary is what holds for every tunnel without a section of its own, and how many have one, for the log.
+// summary returns, for the log, the settings of tunnels without a section, and the number of sections.
 func (c *Config) summary() []any {
 	g := c.Global
 	keepalive := map[bool]string{true: "yes", false: "no"}[g.Keepalive]
@@ -186,8 +188,7 @@ func (c *Config) summary() []any {
 	return all
 }
 
-// MetricsFault says why metrics are not read as they should be: by more people than this host's own, or by nobody;
-// empty: they are.
+// MetricsFault returns why the metrics are open to other hosts, or to no reader at all; empty: neither.
 func (c *Config) MetricsFault() string {
 	switch c.Metrics.Network {
 	case "tcp":
@@ -202,7 +203,7 @@ func (c *Config) MetricsFault() string {
 	return ""
 }
 
-// runDir is the only folder that the service can write to.
+// runDir is the only directory that the service can write to.
 const runDir = "/run/xl2tpd-keepalive/"
 
 func (c *Config) find(kind, name string) *Section {
@@ -214,8 +215,8 @@ func (c *Config) find(kind, name string) *Section {
 	return nil
 }
 
-// Load reads a file. The error is a *xl2tpdconf.Error, or the system's when the file
-// can't be read; fs.ErrNotExist when there is none.
+// Load reads a file. The error is a *xl2tpdconf.Error, or the system's if the file
+// can't be read; fs.ErrNotExist if there is none.
 func Load(path string) (*Config, error) {
 	data, err := xl2tpdconf.Read(path)
 	if err != nil {
@@ -247,8 +248,8 @@ func Mistakes(path string, data []byte) []*xl2tpdconf.Error {
 	return slices.CompactFunc(all, func(a, b *xl2tpdconf.Error) bool { return *a == *b })
 }
 
-// legible is what is left of a file without the lines that are no settings. After a section
-// whose name can't be read nothing is: nobody knows where it would belong.
+// legible returns a file without the lines that can't be read. It also drops the settings behind a
+// section header that can't be read: their section is unknown.
 func legible(path string, data []byte) (f *xl2tpdconf.File, all []*xl2tpdconf.Error) {
 	lines := bytes.Split(data, []byte("\n"))
 	for {
@@ -267,8 +268,8 @@ func legible(path string, data []byte) (f *xl2tpdconf.File, all []*xl2tpdconf.Er
 	}
 }
 
-// interpret takes in the sections of a file, and says what is wrong with them. If anything is, the
-// configuration is not complete.
+// interpret builds a Config from the sections of a file, and returns their mistakes. With a mistake
+// the Config is incomplete.
 func interpret(path string, f *xl2tpdconf.File) (c *Config, mistakes []*xl2tpdconf.Error) {
 	drafts := map[string]*draft{}
 	c = Default(path)
@@ -291,7 +292,7 @@ func interpret(path string, f *xl2tpdconf.File) (c *Config, mistakes []*xl2tpdco
 	if global != nil {
 		c.Metrics = global.metrics
 	}
-	complete := len(mistakes) == 0 // else the default of a key that can't be read may not suit another
+	complete := len(mistakes) == 0 // else the default of an unreadable key may contradict another key
 	settled := func(of ...*draft) Settings {
 		s, wrong := settle(of...)
 		if wrong != nil && complete {
@@ -310,7 +311,7 @@ func interpret(path string, f *xl2tpdconf.File) (c *Config, mistakes []*xl2tpdco
 	return c, mistakes
 }
 
-// draft is one section as written: only the keys it has.
+// draft is one section with only the keys that it sets.
 type draft struct {
 	id, title string
 	line      int
@@ -334,7 +335,7 @@ func fail(line int, format string, args ...any) *xl2tpdconf.Error {
 	return &xl2tpdconf.Error{Line: line, Msg: fmt.Sprintf(format, args...)}
 }
 
-// newDraft returns no draft if the section's name is wrong.
+// newDraft reads a section; d is nil if the section's name is wrong.
 func newDraft(s xl2tpdconf.Section) (d *draft, mistakes []*xl2tpdconf.Error) {
 	wrong := func(line int, format string, args ...any) {
 		mistakes = append(mistakes, fail(line, format, args...))
@@ -430,7 +431,7 @@ func parseFailures(k xl2tpdconf.Key) (int, *xl2tpdconf.Error) {
 	return int(n), nil
 }
 
-// parseBool reads every word for yes and no. xl2tpd.conf knows no on and off.
+// parseBool reads xl2tpd.conf's words for yes and no, and also on and off.
 func parseBool(value string) (v, ok bool) {
 	switch xl2tpdconf.Lower(value) {
 	case "on":
@@ -441,7 +442,7 @@ func parseBool(value string) (v, ok bool) {
 	return xl2tpdconf.Bool(value)
 }
 
-// noQuotes explains a value in quotes: nothing is quoted in this file.
+// noQuotes returns a hint if a value is in quotes: this file has no quotes.
 func noQuotes(value string) string {
 	if len(value) > 1 && strings.ContainsRune("\"'", rune(value[0])) {
 		return "; quotes are not allowed"
@@ -449,7 +450,7 @@ func noQuotes(value string) string {
 	return ""
 }
 
-// suggestion names the key that somebody meant who wrote its two words in another way.
+// suggestion returns a hint if `hello guard` was written with another separator, or none.
 func suggestion(name string) string {
 	if strings.NewReplacer("_", "", "-", "", " ", "").Replace(name) == "helloguard" {
 		return ", did you mean 'hello guard'?"
@@ -469,8 +470,8 @@ func parseGuard(k xl2tpdconf.Key) (*Guard, *xl2tpdconf.Error) {
 	return nil, fail(k.Line, "'hello guard' is %s, must be 'auto', 'on' or 'off'", xl2tpdconf.Quote(k.Value))
 }
 
-// parseRecover reads how far recovery goes. A plain yes is auto: it never dials a tunnel that
-// xl2tpd.conf leaves to be dialled by hand.
+// parseRecover reads `recover`. A plain yes is auto: the service never dials a tunnel that, by
+// xl2tpd.conf, a person dials.
 func parseRecover(k xl2tpdconf.Key) (*Recover, *xl2tpdconf.Error) {
 	if v, ok := parseBool(k.Value); ok {
 		far := map[bool]Recover{true: RecoverAuto, false: RecoverOff}[v]
@@ -522,7 +523,7 @@ func parseTarget(k xl2tpdconf.Key) (netip.Addr, *xl2tpdconf.Error) {
 	return a, nil
 }
 
-// settle lays the drafts over the defaults, the later over the earlier.
+// settle applies the drafts to the defaults, the later over the earlier.
 func settle(drafts ...*draft) (Settings, *xl2tpdconf.Error) {
 	s := Defaults()
 	var interval, timeout *seconds

@@ -40,7 +40,7 @@ func read(t *testing.T, path string) string {
 	return string(b)
 }
 
-// Each wrong file has one error; the .err beside it has its one line.
+// Each wrong file has one error, which is the line in the .err file beside it.
 func TestWrongFiles(t *testing.T) {
 	for _, path := range glob(t, "testdata/wrong/*.conf") {
 		want := strings.TrimSuffix(read(t, strings.TrimSuffix(path, "conf")+"err"), "\n")
@@ -157,7 +157,7 @@ func TestUnknown(t *testing.T) {
 	}
 }
 
-// What was meant is said if a name comes near.
+// A misspelt name gets a suggestion if a known name is close.
 func TestMeant(t *testing.T) {
 	headers := []xl2tpdconf.Header{{Kind: "lac", Name: "Office"}, {Kind: "lac", Name: "tokyo branch"}, {Kind: "lns", Name: "pool"}, {Kind: "lac", Name: ""}}
 	for section, want := range map[string]string{
@@ -234,7 +234,7 @@ func TestLoadMissing(t *testing.T) {
 	}
 }
 
-// The installed file has only [global] and comments, and what it says of the defaults is true.
+// The installed file has only [global] and comments, and its comments state the real defaults.
 func TestInstalledFile(t *testing.T) {
 	const path = "../../deploy/keepalive.conf"
 	text := read(t, path)
@@ -261,7 +261,7 @@ func TestInstalledFile(t *testing.T) {
 		{c.Global, Defaults()}, {c.For("", "lns", "x"), Defaults()}, {c.For("", "lac", "x"), Defaults()}, {c.For("", "lac", "office"), withTarget},
 	} {
 		if d := cmp.Diff(s.want, s.got, addrs); d != "" {
-			t.Error(d)
+			t.Errorf("mismatch (-want +got):\n%s", d)
 		}
 	}
 	if len(c.Sections) != 2 {
@@ -321,7 +321,7 @@ func check(t fataler, s Settings) {
 	}
 }
 
-// What counts is the tunnel that asks the most of the guard.
+// Config.Guard is the highest of all tunnels.
 func TestGuard(t *testing.T) {
 	for text, want := range map[string]Guard{
 		"":                               GuardAuto,
@@ -345,7 +345,7 @@ func TestGuard(t *testing.T) {
 	}
 }
 
-// A tunnel that is watched only is not brought back, whatever recover says.
+// A tunnel that is only observed is not recovered, whatever recover says.
 func TestObserve(t *testing.T) {
 	c, err := Parse("f", []byte("[global]\nkeepalive = observe\nrecover = full\n[lac a]\nkeepalive = yes\n"))
 	if err != nil {
@@ -373,7 +373,7 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
-// Metrics that everybody may read, or nobody, are worth a word.
+// Metrics that everybody or nobody can read get a warning.
 func TestMetricsFault(t *testing.T) {
 	for value, want := range map[string]string{
 		"off": "", "127.0.0.1:9174": "", "192.0.2.1:9174": "", "/run/xl2tpd-keepalive/metrics": "",
@@ -490,14 +490,14 @@ func TestWordsForYesAndNo(t *testing.T) {
 	}
 }
 
-// All mistakes are told, each with its line, and no more than there are.
+// Each mistake is reported with its line, and nothing else is.
 func TestMistakes(t *testing.T) {
 	for text, want := range map[string][]int{
 		"[global]\ninterval = 5\n":                                           nil,
 		"[global]\ninterval = x\n# c\nhook\n[lac a]\nrecover = 1\n":          {2, 3, 4, 6},
 		"interval = 5\n[lac a]\ntarget = x\n[lac A]\ntarget = y\n":           {1, 3, 4, 5},
 		"[global]\ninterval = x\ntimeout = 20\n":                             {2},    // timeout may be right
-		"[global]\ntimeout = 0\n[lac a\nmetrics = off\nhook = x\n":           {2, 3}, // whose keys these are, nobody knows
+		"[global]\ntimeout = 0\n[lac a\nmetrics = off\nhook = x\n":           {2, 3}, // the section of these keys is unknown
 		"[lac a]\ntimeout = 20\n[lac b]\ntimeout = 30\n":                     {2, 4},
 		"[global]\ntimeout = 20\n[lac b]\nkeepalive = no\n":                  {2}, // once, not for each section
 		"[global]\n" + strings.Repeat("#\n", 20) + "[lac a]\ninterval = x\n": {2, 3, 4, 5, 6, 7, 8, 9, 10, 11},

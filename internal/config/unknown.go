@@ -9,10 +9,10 @@ import (
 	"xl2tpd-keepalive/internal/xl2tpdconf"
 )
 
-// Unknown says of each section that names no LAC or LNS, in one line, that it does nothing.
-// headers tells what xl2tpd's file with that path has, or with an empty path all of them; known
-// is false if nobody can say. LACs that were added at run time are in no file, and no section is
-// for them.
+// Unknown returns one line for each section that names no LAC or LNS and so has no effect.
+// headers returns the sections of xl2tpd's file with that path, or of all files for an empty path;
+// known is false if they are not known. LACs that were added at run time are in no file, and no
+// section applies to them.
 func (c *Config) Unknown(headers func(path string) (all []xl2tpdconf.Header, known bool)) []string {
 	var lines []string
 	for _, s := range c.Sections {
@@ -29,7 +29,7 @@ func (c *Config) Unknown(headers func(path string) (all []xl2tpdconf.Header, kno
 	return lines
 }
 
-// unknown says that a file has no such section.
+// unknown returns the line for a section that a file does not have.
 func unknown(path string, is xl2tpdconf.Header, all []xl2tpdconf.Header) string {
 	text := fmt.Sprintf("no xl2tpd has a %v, this section does nothing", is)
 	if path != "" {
@@ -51,14 +51,14 @@ func has(all []xl2tpdconf.Header, is xl2tpdconf.Header) bool {
 	return false
 }
 
-// nearest is the section that was meant, as it seems: one of nearly the same name, or of the
-// same name and the other kind.
+// nearest returns the section that was probably meant: one of nearly the same name, or of the same
+// name and the other kind.
 func nearest(is xl2tpdconf.Header, all []xl2tpdconf.Header) (meant xl2tpdconf.Header, ok bool) {
 	least := max(1, len(is.Name)/3) + 1
 	all = append(all[:len(all):len(all)], xl2tpdconf.Header{Kind: is.Kind, Name: "default"})
 	for _, h := range all {
 		if h.Name == "" {
-			continue // it can't be named
+			continue // no section can name it
 		}
 		d := typo.Distance(xl2tpdconf.Lower(is.Name), xl2tpdconf.Lower(h.Name))
 		if h.Kind != is.Kind {
@@ -71,8 +71,8 @@ func nearest(is xl2tpdconf.Header, all []xl2tpdconf.Header) (meant xl2tpdconf.He
 	return meant, ok
 }
 
-// file takes the name of a section for one xl2tpd alone apart: its file, and the section's name
-// there. In a name for all of them the file is empty.
+// file splits the name of a section for one xl2tpd into its file and the section's name there. For a
+// section that is for every xl2tpd the file is empty.
 func file(name string) (path, rest string) {
 	if path, rest, ok := strings.Cut(name, " "); ok && filepath.IsAbs(path) {
 		return path, rest

@@ -15,30 +15,30 @@ import (
 
 const (
 	settled  = 100 * time.Millisecond // editors write in several steps
-	slowLook = 5 * time.Second        // in case a notice of the system was lost
+	slowLook = 5 * time.Second        // in case a notice from inotify was lost
 )
 
-// Watcher delivers the configuration, now and after each change of the file.
-// A file that is wrong or can't be read changes nothing and is logged once;
-// without a file the defaults hold.
+// Watcher delivers the configuration at its start and after each change of the file.
+// It logs a file that is wrong or can't be read once, and keeps the last good one.
+// Without a file the defaults hold.
 type Watcher struct {
 	Path    string        // default DefaultPath
 	Log     *slog.Logger  // default slog.Default()
-	Deliver func(*Config) // called from Run, first at once
-	// Report, if not nil, is told why the file is not in use, nil when it is.
+	Deliver func(*Config) // called from Run: right after its start, then on each change
+	// Report, if not nil, is called with the reason why the file is not in use, or nil.
 	Report func(error)
 
 	reload wake.Signal
 
-	// What a restart of Run must not forget.
+	// State that a restart of Run keeps.
 	good *Config // delivered last
-	seen string  // what reading the file gave last: its content, or the failure
+	seen string  // result of the last reading: the content, or the failure
 
 	watchFiles func() (xl2tpdconf.Notify, error) // replaced in tests
 }
 
-// Reload reads the file again now and says what came of it, even if nothing has
-// changed: for SIGHUP. It never blocks.
+// Reload makes Run read the file again and log the result, even if nothing has
+// changed. It is for SIGHUP, and never blocks.
 func (w *Watcher) Reload() { w.reload.Send() }
 
 // Run watches until ctx ends, then returns its error; nothing else ends it.
@@ -64,7 +64,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 	first, asked := true, false
 	var changed <-chan time.Time
 	for {
-		watch.Check(path) // first watch, then read: no change falls in between
+		watch.Check(path) // watch before reading, so that no change is missed in between
 		if w.read(log, path, asked) || first {
 			w.Deliver(w.good)
 		}
@@ -87,8 +87,8 @@ func (w *Watcher) Run(ctx context.Context) error {
 	}
 }
 
-// read takes in what the file says now and tells whether good has changed.
-// It logs what is new; asked, it logs in any case.
+// read reads the file and reports whether good has changed. It logs a new result;
+// if asked, it logs in any case.
 func (w *Watcher) read(log *slog.Logger, path string, asked bool) (changed bool) {
 	data, err := xl2tpdconf.Read(path)
 	c := Default(path)

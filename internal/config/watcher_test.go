@@ -20,8 +20,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// bench is a Watcher with the notices of changes in the test's hands.
-type bench struct {
+// fixture runs a Watcher with notices of changes that the test sends.
+type fixture struct {
 	t       *testing.T
 	w       *Watcher
 	changed chan struct{}
@@ -31,17 +31,17 @@ type bench struct {
 	mu  sync.Mutex
 	log bytes.Buffer
 	got []*Config
-	why error // that Report was told last
+	why error // last argument of Report
 }
 
-func (b *bench) Write(p []byte) (int, error) {
+func (b *fixture) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.log.Write(p)
 }
 
-func newBench(t *testing.T) *bench {
-	b := &bench{t: t, changed: make(chan struct{}, 1), ended: make(chan error, 1)}
+func newFixture(t *testing.T) *fixture {
+	b := &fixture{t: t, changed: make(chan struct{}, 1), ended: make(chan error, 1)}
 	b.w = &Watcher{
 		Path: filepath.Join(t.TempDir(), "keepalive.conf"),
 		Log:  slog.New(slog.NewTextHandler(b, nil)),
@@ -62,13 +62,13 @@ func newBench(t *testing.T) *bench {
 	return b
 }
 
-func (b *bench) run() {
+func (b *fixture) run() {
 	ctx, cancel := context.WithCancel(context.Background())
 	b.cancel = cancel
 	go func() { b.ended <- b.w.Run(ctx) }()
 }
 
-func (b *bench) stop() {
+func (b *fixture) stop() {
 	b.t.Helper()
 	b.cancel()
 	if err := <-b.ended; !errors.Is(err, context.Canceled) {
@@ -76,7 +76,7 @@ func (b *bench) stop() {
 	}
 }
 
-func (b *bench) put(text string) {
+func (b *fixture) put(text string) {
 	b.t.Helper()
 	if err := os.WriteFile(b.w.Path, []byte(text), 0o600); err != nil {
 		b.t.Fatal(err)
@@ -85,7 +85,7 @@ func (b *bench) put(text string) {
 
 // expect wants so many deliveries since the last call, the last with this
 // interval in seconds, and so many log lines that contain the text.
-func (b *bench) expect(deliveries, interval int, lines int, text string) {
+func (b *fixture) expect(deliveries, interval int, lines int, text string) {
 	b.t.Helper()
 	synctest.Wait()
 	b.mu.Lock()
@@ -104,7 +104,7 @@ func (b *bench) expect(deliveries, interval int, lines int, text string) {
 }
 
 // wrong wants the file to be reported wrong for that reason; empty: not to be.
-func (b *bench) wrong(text string) {
+func (b *fixture) wrong(text string) {
 	b.t.Helper()
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -115,7 +115,7 @@ func (b *bench) wrong(text string) {
 
 func TestReload(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
+		b := newFixture(t)
 		b.run()
 		b.expect(1, 10, 1, "the defaults hold")
 
@@ -145,7 +145,7 @@ func TestReload(t *testing.T) {
 		time.Sleep(slowLook)
 		b.expect(0, 0, 1, "ten")
 
-		// Mended, with no notice from the system.
+		// Fixed, without a notice from the system.
 		b.put("[global]\ninterval = 20\n")
 		time.Sleep(slowLook)
 		b.expect(1, 20, 1, "configuration read")
@@ -175,7 +175,7 @@ func TestReload(t *testing.T) {
 
 func TestRestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
+		b := newFixture(t)
 		b.put("[global]\ninterval = x\n")
 		b.run()
 		b.expect(1, 10, 1, "; using the defaults until the file is fixed")
@@ -186,7 +186,7 @@ func TestRestart(t *testing.T) {
 		b.w.Reload()
 		b.expect(0, 0, 1, "keeping")
 		b.stop()
-		b.run() // the task starts again: all is told again, nothing is lost
+		b.run() // the task starts again: it delivers everything again, and nothing is lost
 		b.expect(1, 7, 0, "")
 		b.stop()
 	})
@@ -194,7 +194,7 @@ func TestRestart(t *testing.T) {
 
 func TestWithoutInotify(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
+		b := newFixture(t)
 		b.w.watchFiles = func() (xl2tpdconf.Notify, error) { return xl2tpdconf.Notify{}, errors.New("too many open files") }
 		b.run()
 		b.expect(1, 10, 2, "too many open files")

@@ -20,7 +20,7 @@ import (
 
 // Examine makes every check.
 func Examine(ctx context.Context, h *Host) []Finding {
-	e := &exam{Host: h, ctx: ctx}
+	e := &checker{Host: h, ctx: ctx}
 	e.report, e.reportErr = h.Report(ctx)
 	if errors.Is(e.reportErr, fs.ErrPermission) {
 		return []Finding{bad("xl2tpd-keepalive", "", e.reportErr.Error(), "sudo xl2tpd-keepalive doctor")}
@@ -36,8 +36,8 @@ func Examine(ctx context.Context, h *Host) []Finding {
 	)
 }
 
-// exam is one round, with what several checks need.
-type exam struct {
+// checker is one round of checks, with the data that several checks need.
+type checker struct {
 	*Host
 	ctx context.Context
 
@@ -45,7 +45,7 @@ type exam struct {
 	reportErr  error
 	seen       xl2tpd.Snapshot
 	seenErr    error
-	names      []string // of its instances
+	names      []string // names of the instances
 	conns      []vici.Connection
 	viciErr    error
 	givenUp    []time.Time
@@ -54,7 +54,7 @@ type exam struct {
 	confErr    error
 }
 
-func (e *exam) service() []Finding {
+func (e *checker) service() []Finding {
 	const check = "xl2tpd-keepalive"
 	if e.reportErr != nil {
 		return []Finding{bad(check, "", e.reportErr.Error(), "systemctl enable --now xl2tpd-keepalive", "journalctl -u xl2tpd-keepalive")}
@@ -75,12 +75,12 @@ func (e *exam) service() []Finding {
 	return all
 }
 
-// process is the status of the service's process, as /proc has it; empty: it does not run.
-func (e *exam) process() string { return e.read(fmt.Sprintf("/proc/%d/status", e.report.Pid)) }
+// process returns /proc/PID/status of the service's process; empty: it does not run.
+func (e *checker) process() string { return e.read(fmt.Sprintf("/proc/%d/status", e.report.Pid)) }
 
-// checkedElsewhere tells whether the service's problem is one that a check of its
-// own finds too, and knows more about.
-func (e *exam) checkedElsewhere(problem string) bool {
+// checkedElsewhere reports whether a separate check also finds this problem of the
+// service, and knows more about it.
+func (e *checker) checkedElsewhere(problem string) bool {
 	return strings.HasPrefix(problem, "hello guard") ||
 		problem == status.NoVICI && e.viciErr != nil ||
 		slices.Contains(e.unknown(), problem) ||
@@ -91,7 +91,7 @@ func (e *exam) checkedElsewhere(problem string) bool {
 		})
 }
 
-func (e *exam) strongSwan() []Finding {
+func (e *checker) strongSwan() []Finding {
 	if e.viciErr != nil {
 		unit := "strongswan-starter"
 		if state, err := e.Unit(e.ctx, "strongswan.service"); err == nil && state != "" && state != "masked" {
@@ -125,11 +125,11 @@ func (e *exam) strongSwan() []Finding {
 }
 
 // hasVICI reports whether the plugin is installed that serves VICI. Debian has it in strongswan-swanctl.
-func (e *exam) hasVICI() bool {
+func (e *checker) hasVICI() bool {
 	return e.glob("/usr/lib/ipsec/plugins/libstrongswan-vici.so") != nil || e.glob("/usr/lib/*/ipsec/plugins/libstrongswan-vici.so") != nil
 }
 
-// modules are those that the tunnels need, and what for.
+// modules are the kernel modules that the tunnels need, and what for.
 var modules = []struct{ name, use string }{
 	{"ppp_generic", "PPP"},
 	{"l2tp_ppp", "L2TP in the kernel (without it data goes through xl2tpd)"},
@@ -138,7 +138,7 @@ var modules = []struct{ name, use string }{
 	{"nfnetlink_queue", "the Hello guard"},
 }
 
-func (e *exam) modules() []Finding {
+func (e *checker) modules() []Finding {
 	const check = "kernel modules"
 	dir := "/lib/modules/" + e.Kernel()
 	loaded := e.read("/proc/modules")
@@ -159,8 +159,8 @@ func (e *exam) modules() []Finding {
 	return []Finding{good(check, "", "PPP, L2TP, ESP and nft_queue are there")}
 }
 
-// hellos reads from the journal whether unanswered Hellos close tunnels.
-func (e *exam) hellos() []Finding {
+// hellos finds out from the journal whether unanswered Hellos close tunnels.
+func (e *checker) hellos() []Finding {
 	const check = "unanswered Hellos"
 	if e.journalErr != nil {
 		f := unknown(check, "", e.journalErr.Error())
@@ -184,7 +184,7 @@ func (e *exam) hellos() []Finding {
 		"if the peer was really away, nothing: that is xl2tpd's way to notice")}
 }
 
-// period is the median distance, or 0 for fewer than three points.
+// period returns the median interval between the times, or 0 for fewer than three.
 func period(at []time.Time) time.Duration {
 	if len(at) < 3 {
 		return 0
@@ -197,17 +197,17 @@ func period(at []time.Time) time.Duration {
 	return between[len(between)/2]
 }
 
-// Capabilities that the service needs, by their bit (linux/capability.h).
+// Capabilities that the service needs, by bit number (linux/capability.h).
 const netAdmin, netRaw = 12, 13
 
-// able tells whether a process has what the service needs; status is the content
-// of its /proc/PID/status.
+// able reports whether a process has the capabilities that the service needs; status
+// is its /proc/PID/status.
 func able(status string) bool {
 	caps, err := strconv.ParseUint(procfs.Field(status, "CapEff"), 16, 64)
 	return err == nil && caps>>netAdmin&1 == 1 && caps>>netRaw&1 == 1
 }
 
-// count is a number of things, in English.
+// count formats a number of things in English.
 func count(n int, thing string) string {
 	if n != 1 {
 		thing += "s"

@@ -7,14 +7,14 @@ import (
 	"xl2tpd-keepalive/internal/config"
 )
 
-// keepaliveConf looks at our own configuration, and at the executables that it names.
-func (e *exam) keepaliveConf() []Finding {
+// keepaliveConf checks keepalive.conf, and the executables that it names.
+func (e *checker) keepaliveConf() []Finding {
 	const check = "keepalive.conf"
 	switch {
 	case errors.Is(e.confErr, fs.ErrNotExist):
 		return []Finding{good(check, "", "there is none: the defaults hold")}
 	case errors.Is(e.confErr, fs.ErrPermission):
-		return nil // nothing is known of it; the service tells if it can't read it either
+		return nil // not known; the service reports if it can't read the file either
 	case e.confErr != nil:
 		return []Finding{bad(check, "", e.confErr.Error(), "correct it: until then the settings from before are in use, and after a restart the defaults")}
 	}
@@ -38,8 +38,8 @@ func (e *exam) keepaliveConf() []Finding {
 	return all
 }
 
-// unknown says which sections are for no LAC and no LNS.
-func (e *exam) unknown() []string {
+// unknown returns the sections that match no LAC and no LNS.
+func (e *checker) unknown() []string {
 	if e.conf == nil || e.seenErr != nil {
 		return nil
 	}

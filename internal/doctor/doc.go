@@ -1,3 +1,3 @@
-// Package doctor checks a host and its tunnels for everything that is known to
-// break them, and says what to do about each. It changes nothing.
+// Package doctor checks a host and its tunnels for known causes of failure. For each
+// problem it says what to do. It changes nothing.
 package doctor

@@ -28,8 +28,8 @@ import (
 
 var now = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 
-// patient is a host that is in good health until a test makes it ill.
-type patient struct {
+// testHost is a healthy host that each test breaks in one way.
+type testHost struct {
 	*Host
 	t       *testing.T
 	report  status.Report
@@ -49,9 +49,9 @@ type patient struct {
 
 const ourPid = 4242
 
-func healthy(t *testing.T) *patient {
+func healthy(t *testing.T) *testHost {
 	addr := netip.MustParseAddr
-	p := &patient{
+	p := &testHost{
 		t: t, unit: "active (running)", socket: "active (listening)", device: "eth0", source: addr("198.51.100.2"),
 		conns: []vici.Connection{{Name: "tokyo", DPDDelay: 30 * time.Second}},
 		report: status.Report{Version: "1.0", Pid: ourPid, Time: now, Tunnels: []status.Tunnel{{
@@ -94,14 +94,14 @@ func healthy(t *testing.T) *patient {
 	return p
 }
 
-func (p *patient) must(err error) {
+func (p *testHost) must(err error) {
 	p.t.Helper()
 	if err != nil {
 		p.t.Fatal(err)
 	}
 }
 
-func (p *patient) xl2tpd(text string) {
+func (p *testHost) xl2tpd(text string) {
 	c, err := xl2tpd.ParseConf("/etc/xl2tpd/xl2tpd.conf", []byte(text))
 	p.must(err)
 	p.home = xl2tpd.Instance{
@@ -111,7 +111,7 @@ func (p *patient) xl2tpd(text string) {
 }
 
 // office is a second xl2tpd, with a unit and a pipe of its own.
-func (p *patient) office() *xl2tpd.Instance {
+func (p *testHost) office() *xl2tpd.Instance {
 	c, err := xl2tpd.ParseConf("/etc/office.conf", []byte("[lac office]\nlns = 192.0.2.1\nredial = yes\n"))
 	p.must(err)
 	p.must(os.MkdirAll(p.path("/run/office"), 0o755))
@@ -122,8 +122,8 @@ func (p *patient) office() *xl2tpd.Instance {
 	return &p.others[len(p.others)-1]
 }
 
-// networkManager is an xl2tpd of NetworkManager's, beside the package's own, which has nothing to do.
-func (p *patient) networkManager() *xl2tpd.Instance {
+// networkManager adds an xl2tpd of NetworkManager. The xl2tpd of the distribution has no tunnels.
+func (p *testHost) networkManager() *xl2tpd.Instance {
 	p.xl2tpd("")
 	p.home.Process, p.home.Unit, p.unit = procfs.ID{}, "", "inactive (dead)"
 	i := p.office()
@@ -131,7 +131,7 @@ func (p *patient) networkManager() *xl2tpd.Instance {
 	return i
 }
 
-func (p *patient) write(name, text string) {
+func (p *testHost) write(name, text string) {
 	p.t.Helper()
 	path := p.path(name)
 	p.must(os.MkdirAll(filepath.Dir(path), 0o755))
@@ -139,7 +139,7 @@ func (p *patient) write(name, text string) {
 }
 
 // script writes one that is executable.
-func (p *patient) script(name, text string) {
+func (p *testHost) script(name, text string) {
 	p.t.Helper()
 	p.write(name, text)
 	p.must(os.Chmod(p.path(name), 0o755))
@@ -163,180 +163,180 @@ func TestPerhapsRedials(t *testing.T) {
 func TestFindings(t *testing.T) {
 	for _, tc := range []struct {
 		name  string
-		ill   func(*patient)
+		ill   func(*testHost)
 		check string // empty: none
 		text  string // part of the finding
 	}{
-		{"healthy", func(*patient) {}, "", ""},
-		{"service stopped", func(p *patient) { p.down = errors.New("is not running") }, "xl2tpd-keepalive", "is not running"},
-		{"service has a problem", func(p *patient) { p.report.Problems = []string{"D-Bus unreachable"} }, "xl2tpd-keepalive", "D-Bus unreachable"},
-		{"no rights", func(p *patient) { p.write(fmt.Sprintf("/proc/%d/status", ourPid), "CapEff:\t0000000000001000\n") }, "xl2tpd-keepalive", "lacks CAP_NET_ADMIN or CAP_NET_RAW"},
-		{"no guard, its queue taken", func(p *patient) {
+		{"healthy", func(*testHost) {}, "", ""},
+		{"service stopped", func(p *testHost) { p.down = errors.New("is not running") }, "xl2tpd-keepalive", "is not running"},
+		{"service has a problem", func(p *testHost) { p.report.Problems = []string{"D-Bus unreachable"} }, "xl2tpd-keepalive", "D-Bus unreachable"},
+		{"no rights", func(p *testHost) { p.write(fmt.Sprintf("/proc/%d/status", ourPid), "CapEff:\t0000000000001000\n") }, "xl2tpd-keepalive", "lacks CAP_NET_ADMIN or CAP_NET_RAW"},
+		{"no guard, its queue taken", func(p *testHost) {
 			p.report.Problems = []string{"hello guard unavailable: operation not permitted"}
 			p.write("/proc/net/netfilter/nfnetlink_queue", " 1701   4343     0 2 65531     0     0        7  1\n")
 			p.write("/proc/4343/comm", "suricata\n")
 		}, "Hello guard", "operation not permitted"},
-		{"no guard", func(p *patient) { p.report.Problems = []string{"hello guard unavailable: no such module"} }, "Hello guard", "no such module"},
-		{"no strongSwan", func(p *patient) { p.viciErr = errors.New("vici: no such socket") }, "VICI", "no such socket"},
-		{"no strongSwan, as the service says too", func(p *patient) {
+		{"no guard", func(p *testHost) { p.report.Problems = []string{"hello guard unavailable: no such module"} }, "Hello guard", "no such module"},
+		{"no strongSwan", func(p *testHost) { p.viciErr = errors.New("vici: no such socket") }, "VICI", "no such socket"},
+		{"no strongSwan, as the service says too", func(p *testHost) {
 			p.viciErr, p.report.Problems = errors.New("vici: no such socket"), []string{status.NoVICI}
 		}, "VICI", "no such socket"},
-		{"no DPD", func(p *patient) { p.conns[0].DPDDelay = 0 }, "DPD", "off"},
-		{"a shunt has no peer", func(p *patient) {
+		{"no DPD", func(p *testHost) { p.conns[0].DPDDelay = 0 }, "DPD", "off"},
+		{"a shunt has no peer", func(p *testHost) {
 			p.conns = append(p.conns, vici.Connection{Name: "lan", Children: []vici.ChildConfig{{Name: "lan", Mode: "PASS"}}})
 		}, "", ""},
-		{"a shunt that drops, and one that passes", func(p *patient) {
+		{"a shunt that drops, and one that passes", func(p *testHost) {
 			p.conns = append(p.conns, vici.Connection{Name: "clear", Children: []vici.ChildConfig{{Name: "a", Mode: "DROP"}, {Name: "b", Mode: "pass"}}})
 		}, "", ""},
-		{"a shunt beside a peer", func(p *patient) {
+		{"a shunt beside a peer", func(p *testHost) {
 			p.conns = append(p.conns, vici.Connection{Name: "osaka", Children: []vici.ChildConfig{{Name: "a", Mode: "PASS"}, {Name: "b", Mode: "TRANSPORT"}}})
 		}, "DPD", "off for osaka:"},
-		{"no child at all", func(p *patient) { p.conns = append(p.conns, vici.Connection{Name: "osaka"}) }, "DPD", "off for osaka:"},
-		{"xl2tpd dead, unit active", func(p *patient) { p.home.Process.Pid, p.unit = 0, "active (exited)" }, "xl2tpd", "its unit is active (exited), but there is no process"},
-		{"xl2tpd stopped", func(p *patient) { p.home.Process.Pid, p.unit = 0, "inactive (dead)" }, "xl2tpd", "not running"},
-		{"xl2tpd stopped, as the service says too", func(p *patient) {
+		{"no child at all", func(p *testHost) { p.conns = append(p.conns, vici.Connection{Name: "osaka"}) }, "DPD", "off for osaka:"},
+		{"xl2tpd dead, unit active", func(p *testHost) { p.home.Process.Pid, p.unit = 0, "active (exited)" }, "xl2tpd", "its unit is active (exited), but there is no process"},
+		{"xl2tpd stopped", func(p *testHost) { p.home.Process.Pid, p.unit = 0, "inactive (dead)" }, "xl2tpd", "not running"},
+		{"xl2tpd stopped, as the service says too", func(p *testHost) {
 			p.home.Process.Pid, p.unit, p.report.Problems = 0, "inactive (dead)", []string{"xl2tpd not running"}
 		}, "xl2tpd", "not running"},
-		{"xl2tpd of another unit", func(p *patient) { p.unit, p.home.Unit = "inactive (dead)", "office-l2tp.service" }, "", ""},
-		{"xl2tpd of no unit", func(p *patient) { p.unit, p.home.Unit = "masked", "" }, "", ""},
-		{"two xl2tpds", func(p *patient) { p.office() }, "", ""},
-		{"two xl2tpds, one stopped", func(p *patient) {
+		{"xl2tpd of another unit", func(p *testHost) { p.unit, p.home.Unit = "inactive (dead)", "office-l2tp.service" }, "", ""},
+		{"xl2tpd of no unit", func(p *testHost) { p.unit, p.home.Unit = "masked", "" }, "", ""},
+		{"two xl2tpds", func(p *testHost) { p.office() }, "", ""},
+		{"two xl2tpds, one stopped", func(p *testHost) {
 			p.office()
 			p.home.Process.Pid, p.unit, p.report.Problems = 0, "inactive (dead)", []string{"xl2tpd not running"}
 		}, "xl2tpd", "not running"},
-		{"two xl2tpds, the second stopped, which the service alone knows", func(p *patient) {
+		{"two xl2tpds, the second stopped, which the service alone knows", func(p *testHost) {
 			p.report.Problems = []string{"xl2tpd of /etc/office.conf not running"}
 		}, "xl2tpd-keepalive", "xl2tpd of /etc/office.conf not running"},
-		{"second pipe is a file", func(p *patient) {
+		{"second pipe is a file", func(p *testHost) {
 			p.office()
 			p.must(os.Remove(p.path("/run/office/ctl")))
 			p.write("/run/office/ctl", "c office\n")
 		}, "control pipe", "/run/office/ctl is no pipe"},
-		{"masked and stopped", func(p *patient) { p.home.Process.Pid, p.unit = 0, "masked" }, "xl2tpd", "its unit is masked"},
-		{"NetworkManager's alone", func(p *patient) {
+		{"masked and stopped", func(p *testHost) { p.home.Process.Pid, p.unit = 0, "masked" }, "xl2tpd", "its unit is masked"},
+		{"NetworkManager's alone", func(p *testHost) {
 			i := p.networkManager()
 			p.conns = []vici.Connection{{Name: i.Connection}} // without DPD, as its plugin writes it
 		}, "", ""},
-		{"NetworkManager's alone, without any file", func(p *patient) {
+		{"NetworkManager's alone, without any file", func(p *testHost) {
 			p.networkManager()
 			p.home.Conf, p.home.ConfErr = nil, fs.ErrNotExist
 		}, "", ""},
-		{"NetworkManager's, whose file root alone may read", func(p *patient) {
+		{"NetworkManager's, whose file root alone may read", func(p *testHost) {
 			i := p.networkManager()
 			i.Conf, i.ConfErr = nil, fs.ErrPermission
 		}, "", ""},
-		{"retries of the second one", func(p *patient) { p.office().Conf.MaxRetries = 100 }, "max retries", "says 100"},
-		{"bad xl2tpd.conf, as the service says too", func(p *patient) {
+		{"retries of the second one", func(p *testHost) { p.office().Conf.MaxRetries = 100 }, "max retries", "says 100"},
+		{"bad xl2tpd.conf, as the service says too", func(p *testHost) {
 			p.home.ConfErr, p.report.Problems = errors.New("xl2tpd.conf:3: no"), []string{"xl2tpd.conf:3: no"}
 		}, "xl2tpd.conf", "xl2tpd.conf:3: no"},
-		{"bad keepalive.conf, as the service says too", func(p *patient) {
+		{"bad keepalive.conf, as the service says too", func(p *testHost) {
 			p.write(config.DefaultPath, "[global]\ninterval = soon\n")
 			p.report.Problems = []string{p.path(config.DefaultPath) + ":2: 'interval' is \"soon\", must be a whole number of seconds from 1 to 3600"}
 		}, "keepalive.conf", "keepalive.conf:2: 'interval'"},
-		{"keepalive.conf that the service can't read", func(p *patient) {
+		{"keepalive.conf that the service can't read", func(p *testHost) {
 			p.write(config.DefaultPath, "")
 			p.report.Problems = []string{"open keepalive.conf: permission denied"}
 		}, "xl2tpd-keepalive", "open keepalive.conf: permission denied"},
-		{"a wrong name in keepalive.conf, as the service says too", func(p *patient) {
+		{"a wrong name in keepalive.conf, as the service says too", func(p *testHost) {
 			p.write(config.DefaultPath, "[lac ofice]\nkeepalive = no\n")
 			p.report.Problems = []string{p.path(config.DefaultPath) + ":1: no xl2tpd has a [lac ofice], this section does nothing; did you mean [lac office]?"}
 		}, "keepalive.conf", "keepalive.conf:1: no xl2tpd has a [lac ofice], this section does nothing; did you mean [lac office]?"},
-		{"a wrong kind in keepalive.conf", func(p *patient) {
+		{"a wrong kind in keepalive.conf", func(p *testHost) {
 			p.write(config.DefaultPath, "[lac office]\n[lns office]\nkeepalive = no\n")
 		}, "keepalive.conf", "keepalive.conf:2: no xl2tpd has a [lns office]"},
-		{"a wrong name for one file", func(p *patient) {
+		{"a wrong name for one file", func(p *testHost) {
 			p.office()
 			p.write(config.DefaultPath, "[lac /etc/office.conf home]\nkeepalive = no\n")
 		}, "keepalive.conf", "keepalive.conf:1: /etc/office.conf has no [lac home]"},
-		{"a name that only the second one has", func(p *patient) {
+		{"a name that only the second one has", func(p *testHost) {
 			p.office()
 			p.xl2tpd("[lac home]\nlns = 192.0.2.1\nredial = yes\n")
 			p.write(config.DefaultPath, "[lac office]\nkeepalive = no\n")
 		}, "", ""},
-		{"a name, and a file that nobody can read", func(p *patient) {
+		{"a name, and a file that nobody can read", func(p *testHost) {
 			p.write(config.DefaultPath, "[lac ofice]\nkeepalive = no\n")
 			p.home.Conf, p.home.ConfErr = nil, fs.ErrPermission
 		}, "xl2tpd.conf", ""},
-		{"pipe is a file", func(p *patient) {
+		{"pipe is a file", func(p *testHost) {
 			p.must(os.Remove(p.path("/run/xl2tpd/l2tp-control")))
 			p.write("/run/xl2tpd/l2tp-control", "c office\n")
 		}, "control pipe", "is no pipe"},
-		{"no pipe", func(p *patient) { p.must(os.Remove(p.path("/run/xl2tpd/l2tp-control"))) }, "control pipe", "no such file"},
-		{"cloud kernel", func(p *patient) { p.write("/lib/modules/6.1/modules.dep", "") }, "kernel modules", "there is no l2tp_ppp for L2TP in the kernel (without it data goes through xl2tpd), no nft_queue for the Hello guard"},
-		{"pppd redials too", func(p *patient) { p.write("/etc/ppp/options.l2tpd", "noauth\npersist\n") }, "redialling", "pppd (persist in /etc/ppp/options.l2tpd:2), xl2tpd (redial = yes)"},
-		{"pppd redials too, by a word among others", func(p *patient) {
+		{"no pipe", func(p *testHost) { p.must(os.Remove(p.path("/run/xl2tpd/l2tp-control"))) }, "control pipe", "no such file"},
+		{"cloud kernel", func(p *testHost) { p.write("/lib/modules/6.1/modules.dep", "") }, "kernel modules", "there is no l2tp_ppp for L2TP in the kernel (without it data goes through xl2tpd), no nft_queue for the Hello guard"},
+		{"pppd redials too", func(p *testHost) { p.write("/etc/ppp/options.l2tpd", "noauth\npersist\n") }, "redialling", "pppd (persist in /etc/ppp/options.l2tpd:2), xl2tpd (redial = yes)"},
+		{"pppd redials too, by a word among others", func(p *testHost) {
 			p.write("/etc/ppp/options.l2tpd", "noauth  persist maxfail 0\n")
 		}, "redialling", "pppd (persist in /etc/ppp/options.l2tpd:1), xl2tpd (redial = yes)"},
-		{"pppd redials too, by another file", func(p *patient) {
+		{"pppd redials too, by another file", func(p *testHost) {
 			p.write("/etc/ppp/options.l2tpd", "noauth\nfile /etc/ppp/common\n")
 			p.write("/etc/ppp/common", "mtu 1400\n\n persist\n")
 		}, "redialling", "pppd (persist in /etc/ppp/common:3), xl2tpd (redial = yes)"},
-		{"pppd redials too, for every link of the host", func(p *patient) {
+		{"pppd redials too, for every link of the host", func(p *testHost) {
 			p.write("/etc/ppp/options", "persist\n")
 		}, "redialling", "pppd (persist in /etc/ppp/options:1), xl2tpd (redial = yes)"},
-		{"pppd does not redial after all", func(p *patient) {
+		{"pppd does not redial after all", func(p *testHost) {
 			p.write("/etc/ppp/options.l2tpd", "persist\nuser \"me\npersist\" nopersist\n")
 		}, "", ""},
-		{"cron redials too", func(p *patient) {
+		{"cron redials too", func(p *testHost) {
 			p.write("/etc/cron.d/vpn", "* * * * * root echo c office > /run/xl2tpd/l2tp-control\n")
 		}, "redialling", "/etc/cron.d/vpn, xl2tpd (redial = yes)"},
-		{"cron restarts xl2tpd", func(p *patient) {
+		{"cron restarts xl2tpd", func(p *testHost) {
 			p.write("/etc/crontab", "0 4 * * * root systemctl restart xl2tpd\n")
 		}, "redialling", "/etc/crontab, xl2tpd (redial = yes)"},
-		{"cron restarts this program alone", func(p *patient) {
+		{"cron restarts this program alone", func(p *testHost) {
 			p.write("/etc/crontab", "0 4 * * * root systemctl restart xl2tpd-keepalive.service\n0 5 * * * root pkill -HUP xl2tpd-keepalive\n")
 		}, "", ""},
-		{"cron starts xl2tpd behind another stop", func(p *patient) {
+		{"cron starts xl2tpd behind another stop", func(p *testHost) {
 			p.write("/etc/crontab", "0 4 * * * root systemctl stop apache2; systemctl start xl2tpd\n")
 		}, "", ""},
-		{"cron asks for the status", func(p *patient) {
+		{"cron asks for the status", func(p *testHost) {
 			p.write("/etc/crontab", "*/5 * * * * root xl2tpd-control status\n")
 		}, "", ""},
-		{"cron redials behind a test", func(p *patient) {
+		{"cron redials behind a test", func(p *testHost) {
 			p.write("/etc/crontab", "* * * * * root [ -p /run/xl2tpd/l2tp-control ] && echo c office > /run/xl2tpd/l2tp-control\n")
 		}, "redialling", "/etc/crontab, xl2tpd (redial = yes)"},
-		{"a log that tells of restarts", func(p *patient) {
+		{"a log that tells of restarts", func(p *testHost) {
 			p.write("/etc/crontab", "* * * * * root /usr/local/sbin/check >> /var/log/vpn.log\n")
 			p.script("/usr/local/sbin/check", "#!/bin/sh\nping -c1 10.0.0.1\n")
 			p.write("/var/log/vpn.log", "systemctl restart xl2tpd\n")
 		}, "", ""},
-		{"two run one script", func(p *patient) {
+		{"two run one script", func(p *testHost) {
 			p.write("/etc/cron.d/a", "* * * * * root /root/vpn\n")
 			p.write("/etc/cron.d/b", "* * * * * root /root/vpn\n")
 			p.write("/root/vpn", "systemctl restart xl2tpd\n")
 		}, "redialling", "/etc/cron.d/a (runs /root/vpn), /etc/cron.d/b (runs /root/vpn), xl2tpd"},
-		{"cron restarts IPsec", func(p *patient) {
+		{"cron restarts IPsec", func(p *testHost) {
 			p.write("/var/spool/cron/crontabs/root", "*/5 * * * * ping -c1 10.0.0.1 || ipsec restart\n")
 		}, "redialling", "/var/spool/cron/crontabs/root, xl2tpd"},
-		{"cron runs a script that does", func(p *patient) {
+		{"cron runs a script that does", func(p *testHost) {
 			p.write("/etc/cron.d/vpn", "*/5 * * * * root /root/check.sh >/dev/null\n")
 			p.write("/root/check.sh", "#!/bin/sh\nping -c1 10.0.0.1 || vpn-fix\n")
 			p.write("/usr/local/sbin/vpn-fix", "#!/bin/sh\nservice xl2tpd restart\n")
 		}, "redialling", "/etc/cron.d/vpn (runs /usr/local/sbin/vpn-fix), xl2tpd"},
-		{"a timer restarts it", func(p *patient) {
+		{"a timer restarts it", func(p *testHost) {
 			p.write("/etc/systemd/system/vpn.service", "[Service]\nExecStart=/opt/vpn/watch.sh\n")
 			p.write("/etc/systemd/system/timers.target.wants/vpn.timer", "")
 			p.write("/opt/vpn/watch.sh", "invoke-rc.d xl2tpd force-reload\n")
 		}, "redialling", "/etc/systemd/system/vpn.service (runs /opt/vpn/watch.sh), xl2tpd"},
-		{"a timer of another name", func(p *patient) {
+		{"a timer of another name", func(p *testHost) {
 			p.write("/etc/systemd/system/vpn.service", "[Service]\nExecStart=-/usr/bin/systemctl restart strongswan-starter\n")
 			p.write("/etc/systemd/system/each-minute.timer", "[Timer]\nUnit=vpn.service\n")
 		}, "redialling", "/etc/systemd/system/vpn.service, xl2tpd"},
-		{"the unit of the second one is restarted", func(p *patient) {
+		{"the unit of the second one is restarted", func(p *testHost) {
 			p.office()
 			p.write("/etc/cron.d/vpn", "0 4 * * * root systemctl restart office-l2tp\n")
 		}, "redialling", "/etc/cron.d/vpn, xl2tpd"},
-		{"ip-down redials", func(p *patient) {
+		{"ip-down redials", func(p *testHost) {
 			p.script("/etc/ppp/ip-down.d/redial", "#!/bin/sh\nCTL=/run/xl2tpd/l2tp-control\necho c office > $CTL\n")
 		}, "redialling", "/etc/ppp/ip-down.d/redial, xl2tpd"},
-		{"ip-down.local redials", func(p *patient) {
+		{"ip-down.local redials", func(p *testHost) {
 			p.script("/etc/ppp/ip-down.local", "sleep 5; xl2tpd-control connect-lac office\n")
 		}, "redialling", "/etc/ppp/ip-down.local, xl2tpd"},
-		{"rc.local has a loop", func(p *patient) {
+		{"rc.local has a loop", func(p *testHost) {
 			p.script("/etc/rc.local", "#!/bin/sh -e\n/home/vpn/loop &\n")
 			p.write("/home/vpn/loop", "while sleep 60; do killall xl2tpd; xl2tpd; done\n")
 		}, "redialling", "/etc/rc.local (runs /home/vpn/loop), xl2tpd"},
-		{"comments, and what nobody starts", func(p *patient) {
+		{"comments, and what nobody starts", func(p *testHost) {
 			p.write("/etc/crontab", "# 0 4 * * * root systemctl restart xl2tpd\n")
 			p.write("/etc/cron.d/vpn.bak", "0 4 * * * root systemctl restart xl2tpd\n")
 			p.write("/etc/ppp/ip-down.d/redial", "echo c office > /run/xl2tpd/l2tp-control\n")
@@ -344,105 +344,105 @@ func TestFindings(t *testing.T) {
 			p.write("/usr/local/bin/vpn", "echo c office > /run/xl2tpd/l2tp-control\n")
 			p.write("/root/vpn.sh", "ipsec restart\n")
 		}, "", ""},
-		{"a unit that starts an xl2tpd", func(p *patient) {
+		{"a unit that starts an xl2tpd", func(p *testHost) {
 			p.write("/etc/systemd/system/office-l2tp.service", "[Service]\nExecStartPre=rm -f /run/office/l2tp-control\nExecStart=/usr/sbin/xl2tpd -D -C /run/office/l2tp-control\n")
 			p.write("/etc/systemd/system/multi-user.target.wants/office-l2tp.service", "")
 			p.script("/etc/rc.local", "systemctl start xl2tpd\n")
 		}, "", ""},
-		{"recovery", func(p *patient) { p.write(config.DefaultPath, "[global]\nrecover = auto\n") }, "", ""},
-		{"recovery, nobody to ask", func(p *patient) {
+		{"recovery", func(p *testHost) { p.write(config.DefaultPath, "[global]\nrecover = auto\n") }, "", ""},
+		{"recovery, nobody to ask", func(p *testHost) {
 			p.write(config.DefaultPath, "[global]\nrecover = auto\n")
 			p.socket = "failed (resources)"
 		}, "recovery", controlSocket + " is failed (resources): no LAC can be dialled or hung up"},
-		{"recovery, nobody to ask, nor ever was", func(p *patient) {
+		{"recovery, nobody to ask, nor ever was", func(p *testHost) {
 			p.write(config.DefaultPath, "[lac office]\nrecover = redial\n")
 			p.socket = ""
 		}, "recovery", controlSocket + " is not installed"},
-		{"recovery by root", func(p *patient) {
+		{"recovery by root", func(p *testHost) {
 			p.write(config.DefaultPath, "[global]\nrecover = auto\n")
 			p.write(fmt.Sprintf("/proc/%d/status", ourPid), "Uid:\t0\t0\t0\t0\nCapEff:\t0000000000003000\n")
 			p.socket = ""
 		}, "", ""},
-		{"recovery of none", func(p *patient) {
+		{"recovery of none", func(p *testHost) {
 			p.write(config.DefaultPath, "[global]\nrecover = full\n[lac office]\nkeepalive = no\n")
 			p.socket = "inactive (dead)"
 		}, "", ""},
-		{"recovery where nobody wants it", func(p *patient) {
+		{"recovery where nobody wants it", func(p *testHost) {
 			p.xl2tpd("[lac office]\nlns = 192.0.2.1\n")
 			p.write(config.DefaultPath, "[global]\nrecover = auto\n")
 			p.socket = "inactive (dead)"
 		}, "", ""},
-		{"cron redials beside us", func(p *patient) {
+		{"cron redials beside us", func(p *testHost) {
 			p.xl2tpd("[lac office]\nlns = 192.0.2.1\nautodial = yes\n")
 			p.write(config.DefaultPath, "[global]\nrecover = auto\n")
 			p.write("/etc/cron.d/vpn", "* * * * * root echo c office > /run/xl2tpd/l2tp-control\n")
 		}, "redialling", "/etc/cron.d/vpn, xl2tpd-keepalive (recover)"},
-		{"max retries", func(p *patient) { p.xl2tpd("[global]\nmax retries = 100\n") }, "max retries", "says 100"},
-		{"a comment that is none", func(p *patient) {
+		{"max retries", func(p *testHost) { p.xl2tpd("[global]\nmax retries = 100\n") }, "max retries", "says 100"},
+		{"a comment that is none", func(p *testHost) {
 			p.xl2tpd("[lac office]\nredial = yes\nlns = 192.0.2.1 # office\n")
 		}, "lns", "/etc/xl2tpd/xl2tpd.conf:3: `lns` is \"192.0.2.1 # office\", and xl2tpd looks all of that up as one name"},
-		{"two addresses in one lns", func(p *patient) {
+		{"two addresses in one lns", func(p *testHost) {
 			p.xl2tpd("[lac default]\nlns = 192.0.2.1, 192.0.2.2\n[lac office]\nredial = yes\n")
 		}, "lns", "/etc/xl2tpd/xl2tpd.conf:2: `lns` is"},
-		{"no address, of the second one", func(p *patient) {
+		{"no address, of the second one", func(p *testHost) {
 			c, err := xl2tpd.ParseConf("/etc/office.conf", []byte("[lac office]\nlns = 192.0.2.08\nredial = yes\n"))
 			p.must(err)
 			p.office().Conf = c
 		}, "lns", "/etc/office.conf:2: `lns` is \"192.0.2.08\", which is no address"},
-		{"zeros before numbers", func(p *patient) { p.xl2tpd("[lac office]\nlns = 192.000.002.001\nredial = yes\n") }, "", ""},
-		{"saref", func(p *patient) { p.xl2tpd("[global]\nipsec saref = no\n") }, "userspace mode", "/etc/xl2tpd/xl2tpd.conf:2: `ipsec saref` forces userspace mode with xl2tpd up to 1.3.18, whatever its value"},
-		{"saref, in the version that runs", func(p *patient) {
+		{"zeros before numbers", func(p *testHost) { p.xl2tpd("[lac office]\nlns = 192.000.002.001\nredial = yes\n") }, "", ""},
+		{"saref", func(p *testHost) { p.xl2tpd("[global]\nipsec saref = no\n") }, "userspace mode", "/etc/xl2tpd/xl2tpd.conf:2: `ipsec saref` forces userspace mode with xl2tpd up to 1.3.18, whatever its value"},
+		{"saref, in the version that runs", func(p *testHost) {
 			p.xl2tpd("[global]\nport = 1701\nipsec saref = no\n")
 			p.write("/proc/100/exe", "\x00xl2tpd-1.3.12\x00")
 		}, "userspace mode", "/etc/xl2tpd/xl2tpd.conf:3: `ipsec saref` forces userspace mode with xl2tpd 1.3.12, whatever its value"},
-		{"saref, and it is meant", func(p *patient) {
+		{"saref, and it is meant", func(p *testHost) {
 			p.xl2tpd("[global]\nipsec saref = yes\n")
 			p.write("/proc/100/exe", "\x00xl2tpd-1.3.20\x00")
 		}, "userspace mode", "/etc/xl2tpd/xl2tpd.conf:2: `ipsec saref` forces userspace mode with xl2tpd 1.3.20"},
-		{"saref of the second one", func(p *patient) {
+		{"saref of the second one", func(p *testHost) {
 			p.office().Conf.SarefLine = 7
 		}, "userspace mode", "/etc/office.conf:7: "},
-		{"saref in a version that is mended", func(p *patient) {
+		{"saref in a version that is mended", func(p *testHost) {
 			p.xl2tpd("[global]\nipsec saref = no\n")
 			p.write("/proc/100/exe", "\x00xl2tpd-1.3.19\x00")
 		}, "", ""},
-		{"userspace mode that is wanted", func(p *patient) { p.xl2tpd("[global]\nforce userspace = yes\nipsec saref = no\n") }, "", ""},
-		{"Hellos close tunnels", func(p *patient) {
+		{"userspace mode that is wanted", func(p *testHost) { p.xl2tpd("[global]\nforce userspace = yes\nipsec saref = no\n") }, "", ""},
+		{"Hellos close tunnels", func(p *testHost) {
 			p.givenUp = []time.Time{now.Add(-300 * time.Second), now.Add(-209 * time.Second), now.Add(-118 * time.Second)}
 		}, "unanswered Hellos", "one every 1m31s"},
-		{"they did an hour ago", func(p *patient) { p.givenUp = []time.Time{now.Add(-time.Hour)} }, "", ""},
-		{"hook that others can change", func(p *patient) {
+		{"they did an hour ago", func(p *testHost) { p.givenUp = []time.Time{now.Add(-time.Hour)} }, "", ""},
+		{"hook that others can change", func(p *testHost) {
 			p.write(config.DefaultPath, "[global]\nhook = /etc/xl2tpd/hook\n")
 			p.write("/etc/xl2tpd/hook", "#!/bin/sh\n")
 			p.must(os.Chmod(p.path("/etc/xl2tpd/hook"), 0o775))
 		}, "hook", "hook: others than its owner can write to it; chmod go-w it"},
-		{"hook", func(p *patient) {
+		{"hook", func(p *testHost) {
 			p.write(config.DefaultPath, "[global]\nhook = /etc/xl2tpd/hook\n")
 			p.write("/etc/xl2tpd/hook", "#!/bin/sh\n")
 			p.must(os.Chmod(p.path("/etc/xl2tpd/hook"), 0o755))
 		}, "", ""},
-		{"tunnel down", func(p *patient) {
+		{"tunnel down", func(p *testHost) {
 			p.report.Tunnels[0].State, p.report.Tunnels[0].Link = "down", nil
 			p.report.Tunnels[0].Last = &status.Close{Reason: "hung up on this host"}
 		}, "state", "ended last by: hung up on this host"},
-		{"tunnel down, its link still there", func(p *patient) {
+		{"tunnel down, its link still there", func(p *testHost) {
 			p.report.Tunnels[0].State, p.report.Tunnels[0].SA = "down", nil
 		}, "state", "down"},
-		{"tunnel silent", func(p *patient) { p.report.Tunnels[0].State = "silent" }, "state", "answers no echo request"},
-		{"routed into itself", func(p *patient) { p.device = "ppp0" }, "route to the peer", "192.0.2.1 is reached through ppp0, its own tunnel"},
-		{"a link with the host's own address", func(p *patient) { p.report.Tunnels[0].Link.Local = p.source }, "", ""},
-		{"routed into another tunnel", func(p *patient) {
+		{"tunnel silent", func(p *testHost) { p.report.Tunnels[0].State = "silent" }, "state", "answers no echo request"},
+		{"routed into itself", func(p *testHost) { p.device = "ppp0" }, "route to the peer", "192.0.2.1 is reached through ppp0, its own tunnel"},
+		{"a link with the host's own address", func(p *testHost) { p.report.Tunnels[0].Link.Local = p.source }, "", ""},
+		{"routed into another tunnel", func(p *testHost) {
 			p.device = "ppp1"
 			p.report.Tunnels = append(p.report.Tunnels, status.Tunnel{
 				Name: "lac branch", State: "alive", Link: &status.Link{Name: "ppp1"},
 			})
 		}, "route to the peer", "192.0.2.1 is reached through ppp1, the tunnel of lac branch"},
-		{"in the clear", func(p *patient) { p.report.Tunnels[0].SA = nil }, "IPsec", "no IKE SA"},
-		{"in the clear for a moment", func(p *patient) {
+		{"in the clear", func(p *testHost) { p.report.Tunnels[0].SA = nil }, "IPsec", "no IKE SA"},
+		{"in the clear for a moment", func(p *testHost) {
 			p.report.Tunnels[0].SA, p.report.Tunnels[0].Link.Up = nil, time.Now()
 		}, "", ""},
-		{"no CHILD SA", func(p *patient) { p.report.Tunnels[0].SA.Child, p.report.Tunnels[0].SA.Encap = false, false }, "IPsec", "no CHILD SA"},
-		{"NAT without NAT-T", func(p *patient) { p.report.Tunnels[0].SA.Encap = false }, "NAT-T", "ESP does not go in UDP"},
+		{"no CHILD SA", func(p *testHost) { p.report.Tunnels[0].SA.Child, p.report.Tunnels[0].SA.Encap = false, false }, "IPsec", "no CHILD SA"},
+		{"NAT without NAT-T", func(p *testHost) { p.report.Tunnels[0].SA.Encap = false }, "NAT-T", "ESP does not go in UDP"},
 	} {
 		p := healthy(t)
 		tc.ill(p)
@@ -469,104 +469,104 @@ func TestFindings(t *testing.T) {
 func TestRemedies(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
-		ill    func(*patient)
+		ill    func(*testHost)
 		check  string
 		remedy string // the first one
 	}{
-		{"queue taken", func(p *patient) {
+		{"queue taken", func(p *testHost) {
 			p.report.Problems = []string{"hello guard unavailable: operation not permitted"}
 			p.write("/proc/net/netfilter/nfnetlink_queue", " 1701   4343     0 2 65531     0     0        7  1\n")
 			p.write("/proc/4343/comm", "suricata\n")
 		}, "Hello guard", "suricata, pid 4343, has the guard's NFQUEUE: stop it, or give it another queue than 1701 and 1702"},
-		{"queue taken by who knows", func(p *patient) {
+		{"queue taken by who knows", func(p *testHost) {
 			p.report.Problems = []string{"hello guard unavailable: operation not permitted"}
 			p.write("/proc/net/netfilter/nfnetlink_queue", " 1702 2790921746     0 2 65531     0     0       43  1\n")
 		}, "Hello guard", "another program has the guard's NFQUEUE: stop it, or give it another queue than 1701 and 1702"},
-		{"OUTPUT drops the guard's answers", func(p *patient) {
+		{"OUTPUT drops the guard's answers", func(p *testHost) {
 			p.report.Problems = []string{"hello guard unavailable: " + helloguard.ErrBlockedOutput.Error()}
 		}, "Hello guard", "iptables -I OUTPUT 1 -o lo -p udp --dport 1701 -j ACCEPT"},
-		{"OUTPUT drops the guard's answers to another port", func(p *patient) {
+		{"OUTPUT drops the guard's answers to another port", func(p *testHost) {
 			p.xl2tpd("[global]\nport = 1702\n")
 			p.report.Problems = []string{"hello guard unavailable: " + helloguard.ErrBlockedOutput.Error()}
 		}, "Hello guard", "iptables -I OUTPUT 1 -o lo -p udp --sport 1701 -j ACCEPT"},
-		{"INPUT drops the guard's answers to any free port", func(p *patient) {
+		{"INPUT drops the guard's answers to any free port", func(p *testHost) {
 			p.office().Conf.Port = 0
 			p.report.Problems = []string{"hello guard unavailable: " + helloguard.ErrBlockedInput.Error()}
 		}, "Hello guard", "iptables -I INPUT 1 -i lo -p udp --sport 1701 -j ACCEPT"},
-		{"INPUT drops the guard's answers", func(p *patient) {
+		{"INPUT drops the guard's answers", func(p *testHost) {
 			p.report.Problems = []string{"hello guard unavailable: " + helloguard.ErrBlockedInput.Error()}
 		}, "Hello guard", "iptables -I INPUT 1 -i lo -p udp --dport 1701 -j ACCEPT"},
-		{"no modules", func(p *patient) { p.report.Problems = []string{"hello guard unavailable: no such module"} },
+		{"no modules", func(p *testHost) { p.report.Problems = []string{"hello guard unavailable: no such module"} },
 			"Hello guard", "modprobe -a nf_tables nft_queue nfnetlink_queue"},
-		{"not root, nor in the group", func(p *patient) { p.down = fmt.Errorf("status: %w", fs.ErrPermission) }, "xl2tpd-keepalive", "sudo xl2tpd-keepalive doctor"},
-		{"charon not started", func(p *patient) {
+		{"not root, nor in the group", func(p *testHost) { p.down = fmt.Errorf("status: %w", fs.ErrPermission) }, "xl2tpd-keepalive", "sudo xl2tpd-keepalive doctor"},
+		{"charon not started", func(p *testHost) {
 			p.viciErr = errors.New("no such socket")
 			p.write("/usr/lib/ipsec/plugins/libstrongswan-vici.so", "")
 		}, "VICI", "systemctl restart strongswan"},
-		{"cloud kernel", func(p *patient) { p.write("/lib/modules/6.1/modules.dep", "") }, "kernel modules", "apt install linux-image-amd64 (the cloud kernels lack them), then reboot"},
-		{"small kernel of a board", func(p *patient) {
+		{"cloud kernel", func(p *testHost) { p.write("/lib/modules/6.1/modules.dep", "") }, "kernel modules", "apt install linux-image-amd64 (the cloud kernels lack them), then reboot"},
+		{"small kernel of a board", func(p *testHost) {
 			p.write("/lib/modules/6.1/modules.dep", "")
 			p.Arch = "arm"
 		}, "kernel modules", "apt install linux-image-armmp (the cloud kernels lack them), then reboot"},
-		{"cloud kernel of an architecture that is rare", func(p *patient) {
+		{"cloud kernel of an architecture that is rare", func(p *testHost) {
 			p.write("/lib/modules/6.1/modules.dep", "")
 			p.Arch = "loong64"
 		}, "kernel modules", "boot a kernel of Debian's that has them; those called `cloud` do not"},
-		{"Ubuntu", func(p *patient) {
+		{"Ubuntu", func(p *testHost) {
 			p.write("/lib/modules/6.1/modules.dep", "")
 			p.write("/etc/os-release", "NAME=\"Linux Mint\"\nID=linuxmint\nID_LIKE=\"ubuntu debian\"\n")
 		}, "kernel modules", "apt install linux-modules-extra-6.1"},
-		{"Raspberry Pi OS", func(p *patient) {
+		{"Raspberry Pi OS", func(p *testHost) {
 			p.write("/lib/modules/6.1/modules.dep", "")
 			p.write("/etc/os-release", "ID=debian\n")
 			p.write("/etc/rpi-issue", "Raspberry Pi reference\n")
 		}, "kernel modules", "apt full-upgrade, then reboot: the kernel of Raspberry Pi OS has them, others may not"},
-		{"kernel upgraded, not rebooted", func(p *patient) { p.must(os.RemoveAll(p.path("/lib/modules/6.1"))) },
+		{"kernel upgraded, not rebooted", func(p *testHost) { p.must(os.RemoveAll(p.path("/lib/modules/6.1"))) },
 			"kernel modules", "reboot: there is no /lib/modules/6.1, as after an upgrade of the kernel"},
-		{"recovery of a LAC that can't be dialled", func(p *patient) {
+		{"recovery of a LAC that can't be dialled", func(p *testHost) {
 			p.xl2tpd("[lac two words]\nlns = 192.0.2.1\nredial = yes\n")
 			p.write(config.DefaultPath, "[global]\nrecover = auto\n")
 		}, "recovery", renamed},
-		{"charon gone", func(p *patient) { p.viciErr = unix.ECONNREFUSED }, "VICI", "systemctl restart strongswan"},
-		{"charon gone, started by ipsec", func(p *patient) { p.viciErr, p.unit = unix.ECONNREFUSED, "" }, "VICI", "systemctl restart strongswan-starter"},
-		{"no VICI", func(p *patient) { p.viciErr = errors.New("no such socket") }, "VICI", "apt install strongswan-swanctl"},
-		{"LAC down", func(p *patient) { p.report.Tunnels[0].State, p.report.Tunnels[0].Link = "down", nil }, "state", "echo 'c office' > /run/xl2tpd/l2tp-control"},
-		{"LAC that can't be dialled", func(p *patient) {
+		{"charon gone", func(p *testHost) { p.viciErr = unix.ECONNREFUSED }, "VICI", "systemctl restart strongswan"},
+		{"charon gone, started by ipsec", func(p *testHost) { p.viciErr, p.unit = unix.ECONNREFUSED, "" }, "VICI", "systemctl restart strongswan-starter"},
+		{"no VICI", func(p *testHost) { p.viciErr = errors.New("no such socket") }, "VICI", "apt install strongswan-swanctl"},
+		{"LAC down", func(p *testHost) { p.report.Tunnels[0].State, p.report.Tunnels[0].Link = "down", nil }, "state", "echo 'c office' > /run/xl2tpd/l2tp-control"},
+		{"LAC that can't be dialled", func(p *testHost) {
 			p.report.Tunnels[0].State, p.report.Tunnels[0].Link, p.report.Tunnels[0].Name = "down", nil, "lac two words"
 		}, "state", renamed},
-		{"LAC coming up, or going", func(p *patient) { p.report.Tunnels[0].State = "down" }, "state", "journalctl -u xl2tpd -u xl2tpd-keepalive"},
-		{"LNS down", func(p *patient) { p.report.Tunnels[0].State, p.report.Tunnels[0].Name = "down", "lns office" },
+		{"LAC coming up, or going", func(p *testHost) { p.report.Tunnels[0].State = "down" }, "state", "journalctl -u xl2tpd -u xl2tpd-keepalive"},
+		{"LNS down", func(p *testHost) { p.report.Tunnels[0].State, p.report.Tunnels[0].Name = "down", "lns office" },
 			"state", "journalctl -u xl2tpd -u xl2tpd-keepalive"},
-		{"unit without process", func(p *patient) { p.home.Process.Pid = 0 }, "xl2tpd", "systemctl restart xl2tpd"},
-		{"LAC of the second one down", func(p *patient) {
+		{"unit without process", func(p *testHost) { p.home.Process.Pid = 0 }, "xl2tpd", "systemctl restart xl2tpd"},
+		{"LAC of the second one down", func(p *testHost) {
 			p.office()
 			t := &p.report.Tunnels[0]
 			t.State, t.Link, t.Instance = "down", nil, "office-l2tp.service"
 		}, "state", "echo 'c office' > /run/office/ctl"},
-		{"LAC of the one that is left down, by its unit", func(p *patient) {
+		{"LAC of the one that is left down, by its unit", func(p *testHost) {
 			t := &p.report.Tunnels[0]
 			t.State, t.Link, t.Instance = "down", nil, "xl2tpd.service"
 		}, "state", "echo 'c office' > /run/xl2tpd/l2tp-control"},
-		{"LAC of the one that is left down, by its file", func(p *patient) {
+		{"LAC of the one that is left down, by its file", func(p *testHost) {
 			t := &p.report.Tunnels[0]
 			t.State, t.Link, t.Instance = "down", nil, "/etc/xl2tpd/xl2tpd.conf"
 		}, "state", "echo 'c office' > /run/xl2tpd/l2tp-control"},
-		{"LAC of who knows which down", func(p *patient) {
+		{"LAC of who knows which down", func(p *testHost) {
 			p.office()
 			t := &p.report.Tunnels[0]
 			t.State, t.Instance = "silent", ""
 		}, "state", "if it never answers: `target = ADDRESS` behind the tunnel in its section of /etc/xl2tpd/keepalive.conf"},
-		{"NetworkManager's down", func(p *patient) {
+		{"NetworkManager's down", func(p *testHost) {
 			p.networkManager()
 			t := &p.report.Tunnels[0]
 			t.State, t.Link, t.Instance = "down", nil, ""
 		}, "state", "nmcli connection up 'd4a4'"},
-		{"saref", func(p *patient) { p.xl2tpd("[global]\nipsec saref = no\n") }, "userspace mode", "take that line out: SAref needs a kernel that is patched for it"},
-		{"pipe of no unit's gone", func(p *patient) {
+		{"saref", func(p *testHost) { p.xl2tpd("[global]\nipsec saref = no\n") }, "userspace mode", "take that line out: SAref needs a kernel that is patched for it"},
+		{"pipe of no unit's gone", func(p *testHost) {
 			p.home.Unit = ""
 			p.must(os.Remove(p.path("/run/xl2tpd/l2tp-control")))
 		}, "control pipe", "end pid 100, and start xl2tpd as it was started before"},
-		{"pipe of another unit's gone", func(p *patient) {
+		{"pipe of another unit's gone", func(p *testHost) {
 			p.home.Unit = "office-l2tp.service"
 			p.must(os.Remove(p.path("/run/xl2tpd/l2tp-control")))
 		}, "control pipe", "systemctl restart office-l2tp"},
@@ -581,8 +581,8 @@ func TestRemedies(t *testing.T) {
 	}
 }
 
-// IKE finds no NAT if the far end has no NAT-T; a tunnel that is up all the same
-// is none of our business.
+// IKE detects no NAT if the far end has no NAT-T. A tunnel that is up in spite of
+// that is no problem.
 func TestUnseenNAT(t *testing.T) {
 	for _, tc := range []struct {
 		source, state string
@@ -691,17 +691,17 @@ func TestSummary(t *testing.T) {
 func TestNotKnown(t *testing.T) {
 	for _, tc := range []struct {
 		name  string
-		ill   func(*patient)
+		ill   func(*testHost)
 		check string
 		text  string
 	}{
-		{"no journal", func(p *patient) { p.noJournal = errNoJournal }, "unanswered Hellos", "this host has no journal"},
-		{"VICI is root's", func(p *patient) { p.viciErr = fmt.Errorf("vici: %w", fs.ErrPermission) }, "VICI", "permission denied"},
-		{"no systemd", func(p *patient) {
+		{"no journal", func(p *testHost) { p.noJournal = errNoJournal }, "unanswered Hellos", "this host has no journal"},
+		{"VICI is root's", func(p *testHost) { p.viciErr = fmt.Errorf("vici: %w", fs.ErrPermission) }, "VICI", "permission denied"},
+		{"no systemd", func(p *testHost) {
 			p.write(config.DefaultPath, "[global]\nrecover = auto\n")
 			p.noSystemd = errors.New("systemctl: System has not been booted with systemd")
 		}, "recovery", "not been booted with systemd"},
-		{"no look at xl2tpd.conf", func(p *patient) { p.home.Conf, p.home.ConfErr = nil, nil }, "max retries", "/etc/xl2tpd/xl2tpd.conf can't be read"},
+		{"no look at xl2tpd.conf", func(p *testHost) { p.home.Conf, p.home.ConfErr = nil, nil }, "max retries", "/etc/xl2tpd/xl2tpd.conf can't be read"},
 	} {
 		p := healthy(t)
 		tc.ill(p)
@@ -758,13 +758,13 @@ func TestThisHost(t *testing.T) {
 	}
 }
 
-func TestTell(t *testing.T) {
+func TestPipeCommand(t *testing.T) {
 	for lac, want := range map[string]string{
 		"office":    "echo 'd office' > /run/xl2tpd/l2tp-control if that is too long",
 		"o'brien":   `echo 'd o'\''brien' > /run/xl2tpd/l2tp-control if that is too long`,
 		"two words": renamed,
 	} {
-		if got := tell("/run/xl2tpd/l2tp-control", "d", lac, " if that is too long"); got != want {
+		if got := pipeCommand("/run/xl2tpd/l2tp-control", "d", lac, " if that is too long"); got != want {
 			t.Errorf("%s: %s; want %s", lac, got, want)
 		}
 	}

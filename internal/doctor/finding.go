@@ -12,11 +12,11 @@ import (
 // Finding is the outcome of one check.
 type Finding struct {
 	Check  string `json:"check"`            // its name, for scripts
-	Tunnel string `json:"tunnel,omitempty"` // what it is about; empty: the host
+	Tunnel string `json:"tunnel,omitempty"` // the tunnel or xl2tpd that was checked; empty: the host
 	OK     bool   `json:"ok"`               // Kind is no problem
 	Kind   Kind   `json:"kind"`
 	Text   string `json:"text"`
-	// Remedy is what to do, a line for each step; if OK, what makes it better still.
+	// Remedy is what to do, a line for each step; if OK, a possible improvement.
 	Remedy []string `json:"remedy,omitempty"`
 	// Paste are lines for a router's console, as they are to be entered.
 	Paste []string `json:"paste,omitempty"`
@@ -25,11 +25,11 @@ type Finding struct {
 // Kind is how good an outcome is.
 type Kind string
 
-// The kinds of findings. Only a problem makes a host ill.
+// The kinds of findings. A host without a problem is healthy.
 const (
 	Passed  Kind = "passed"
 	Problem Kind = "problem"
-	Unknown Kind = "unknown" // the check could not be made; Text says why
+	Unknown Kind = "unknown" // the check was not possible; Text says why
 	Note    Kind = "note"    // nothing is wrong, but there is something to know or to improve
 )
 
@@ -61,12 +61,12 @@ func note(check, tunnel, text string, remedy ...string) Finding {
 	return Finding{Check: check, Tunnel: tunnel, OK: true, Kind: Note, Text: text, Remedy: remedy}
 }
 
-// Problems are the findings that are problems.
+// Problems returns the findings that are problems.
 func Problems(all []Finding) []Finding {
 	return slices.DeleteFunc(slices.Clone(all), func(f Finding) bool { return f.OK })
 }
 
-// Healthy tells whether no problem was found.
+// Healthy reports whether there is no problem among the findings.
 func Healthy(all []Finding) bool { return len(Problems(all)) == 0 }
 
 // Text writes findings for a person: a line for each, its remedy below.

@@ -15,7 +15,7 @@ import (
 // queues are the guard's NFQUEUE numbers.
 var queues = []int{1701, 1702}
 
-func (e *exam) guard() []Finding {
+func (e *checker) guard() []Finding {
 	const check = "Hello guard"
 	if e.reportErr != nil {
 		return nil
@@ -53,9 +53,9 @@ func (e *exam) guard() []Finding {
 	return []Finding{good(check, "", "off")}
 }
 
-// acceptOnLo are rules that let the guard's answers through to xl2tpd. They concern lo alone: L2TP
-// to a peer still takes the way that the firewall wants. An nftables rule that accepts a packet
-// counts in its own chain only; iptables has one chain for each hook.
+// acceptOnLo returns firewall rules that let the guard's answers through to xl2tpd. They match lo
+// only: the firewall still decides about L2TP to a peer. An nftables accept is final in its own
+// chain only; iptables has one chain for each hook.
 func acceptOnLo(chain, option, device, port string) []string {
 	return []string{
 		fmt.Sprintf("iptables -I %s 1 %s lo -p udp --%s 1701 -j ACCEPT", chain, option, port),
@@ -63,9 +63,9 @@ func acceptOnLo(chain, option, device, port string) []string {
 	}
 }
 
-// answers says which port of the guard's answers is 1701: their destination, or, if an xl2tpd
-// has another port, their source, which is the peer's port.
-func (e *exam) answers() string {
+// answers returns which port of the guard's answers is 1701: the destination port. If an xl2tpd has
+// another port, it is the source port, which is the peer's.
+func (e *checker) answers() string {
 	for _, i := range e.seen.Instances {
 		if i.Runs() && i.Conf != nil && i.Conf.Port != l2tpPort {
 			return "sport"
@@ -74,8 +74,8 @@ func (e *exam) answers() string {
 	return "dport"
 }
 
-// other says what to do about another listener on the guard's queues.
-func (e *exam) other(pid int) string {
+// other returns what to do about another program that listens to the guard's queues.
+func (e *checker) other(pid int) string {
 	who := "another program"
 	if name := strings.TrimSpace(e.read(fmt.Sprintf("/proc/%d/comm", pid))); name != "" {
 		who = fmt.Sprintf("%s, pid %d,", name, pid)
@@ -83,9 +83,10 @@ func (e *exam) other(pid int) string {
 	return who + " has the guard's NFQUEUE: stop it, or give it another queue than 1701 and 1702"
 }
 
-// queueOwners are the processes that listen to the guard's queues: a program's
-// first netlink socket bears its pid, others any number. Only root may know.
-func (e *exam) queueOwners() ([]int, error) {
+// queueOwners returns the port ids of the sockets that listen to the guard's queues.
+// The port id of a program's first netlink socket is its pid, that of others is any
+// number. Only root may read them.
+func (e *checker) queueOwners() ([]int, error) {
 	text, err := os.ReadFile(e.path("/proc/net/netfilter/nfnetlink_queue"))
 	var all []int
 	for line := range strings.Lines(string(text)) {

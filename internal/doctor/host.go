@@ -23,30 +23,30 @@ import (
 	"xl2tpd-keepalive/vici"
 )
 
-// Host is what the checks look at. Each func is the seam for a test.
+// Host gives the checks access to a host. Tests replace its funcs.
 type Host struct {
-	Root        string // of the file system, "/" in earnest
+	Root        string // root directory; "/" except in tests
 	Report      func(context.Context) (status.Report, error)
 	Connections func(context.Context) ([]vici.Connection, error)
 	Xl2tpd      func(context.Context) (xl2tpd.Snapshot, error)
-	// Device is the one by which packets to an address would leave.
+	// Device returns the device by which packets to an address would leave.
 	Device func(to netip.Addr) (string, error)
-	// Source is the address that packets to another would come from.
+	// Source returns the source address that packets to an address would have.
 	Source func(to netip.AddrPort) (netip.Addr, error)
-	// Unit is the state of a systemd unit, such as "active (exited)"; empty: none.
+	// Unit returns the state of a systemd unit, such as "active (exited)"; empty: no such unit.
 	Unit func(ctx context.Context, name string) (string, error)
-	// GivenUp has the times at which xl2tpd logged "Maximum retries exceeded".
+	// GivenUp returns the times at which xl2tpd logged "Maximum retries exceeded".
 	GivenUp func(context.Context) ([]time.Time, error)
-	// Hook says why the service will not run an executable.
+	// Hook returns why the service will not run an executable.
 	Hook func(path string) error
-	// Kernel is the running kernel's release.
+	// Kernel returns the running kernel's release.
 	Kernel func() string
 	Arch   string // GOARCH
-	// Superuser tells that who looks is root, so that what can't be read has another reason.
+	// Superuser: doctor runs as root, so a failure to read has another reason than permissions.
 	Superuser bool
 }
 
-// ThisHost looks at the host itself.
+// ThisHost returns the Host that this process runs on.
 func ThisHost() *Host {
 	return &Host{
 		Root:        "/",
@@ -79,7 +79,7 @@ func (h *Host) exists(name string) bool {
 func (h *Host) read(name string) string {
 	b, err := os.ReadFile(h.path(name))
 	if err != nil {
-		return "" // the checks take a file that is not there for an empty one
+		return "" // for the checks a missing file is an empty one
 	}
 	return string(b)
 }
@@ -94,7 +94,7 @@ func source(to netip.AddrPort) (netip.Addr, error) {
 	return c.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap(), nil
 }
 
-// output runs a program. Its errors have what that has said.
+// output runs a program and returns its output. Its errors contain the program's standard error.
 func output(ctx context.Context, name string, args ...string) ([]byte, error) {
 	out, err := exec.CommandContext(ctx, name, args...).Output()
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
@@ -106,11 +106,11 @@ func output(ctx context.Context, name string, args ...string) ([]byte, error) {
 	return out, nil
 }
 
-// failed is how a program has ended.
+// failed is the error of a program that has failed.
 type failed struct {
 	name string
 	how  *os.ProcessState
-	said string // on standard error, in one line
+	said string // its standard error, in one line
 }
 
 func (f *failed) Error() string {
@@ -144,10 +144,10 @@ func unit(ctx context.Context, name string) (string, error) {
 	return fmt.Sprintf("%s (%s)", is["ActiveState"], is["SubState"]), nil
 }
 
-// errNoJournal is why nobody can say what has happened.
+// errNoJournal is the error when there is no journal to read.
 var errNoJournal = errors.New("this host has no journal (/var/log/journal, /run/log/journal)")
 
-// givenUp reads the last day's journal.
+// givenUp searches the last day's journal.
 func givenUp(ctx context.Context) ([]time.Time, error) {
 	if !hasJournal("/") {
 		return nil, errNoJournal
@@ -178,8 +178,8 @@ func kernel() string {
 	return unix.ByteSliceToString(u.Release[:])
 }
 
-// hasJournal reports whether there are files that journalctl can read: where there are none, it says
-// just as little as where it finds nothing.
+// hasJournal reports whether there are files that journalctl can read. Without files journalctl
+// prints nothing, just as when it finds nothing.
 func hasJournal(root string) bool {
 	for _, dir := range []string{"/var/log/journal", "/run/log/journal"} {
 		if files, _ := filepath.Glob(filepath.Join(root, dir, "*", "*.journal*")); files != nil {

@@ -16,9 +16,9 @@ import (
 
 const controlSocket = "xl2tpd-keepalive-control.socket"
 
-// recovery looks whether who writes to xl2tpd's control pipe for the service can be
-// asked; a service that is root does so itself.
-func (e *exam) recovery() []Finding {
+// recovery checks whether the service can reach the helper that writes to xl2tpd's
+// control pipes. A service that runs as root writes to them itself.
+func (e *checker) recovery() []Finding {
 	const check = "recovery"
 	if e.confErr != nil && !errors.Is(e.confErr, fs.ErrNotExist) {
 		return nil
@@ -52,8 +52,8 @@ func (e *exam) recovery() []Finding {
 	return append(all, good(check, "", "of %s", strings.Join(lacs, ", ")))
 }
 
-// lacs are the LACs of every xl2tpd but those of NetworkManager, which dials by itself.
-func (e *exam) lacs(yield func(xl2tpd.Instance, xl2tpd.Section) bool) {
+// lacs yields the LACs of every xl2tpd but those of NetworkManager, which dials by itself.
+func (e *checker) lacs(yield func(xl2tpd.Instance, xl2tpd.Section) bool) {
 	for _, i := range e.seen.Instances {
 		if i.Conf == nil || i.NetworkManager() {
 			continue
@@ -66,19 +66,19 @@ func (e *exam) lacs(yield func(xl2tpd.Instance, xl2tpd.Section) bool) {
 	}
 }
 
-// recovers tells whether the service brings a LAC back.
-func (e *exam) recovers(i xl2tpd.Instance, s xl2tpd.Section) bool {
+// recovers reports whether the service brings a LAC back.
+func (e *checker) recovers(i xl2tpd.Instance, s xl2tpd.Section) bool {
 	return e.conf != nil && e.conf.For(i.Path, s.Kind, s.Name).Recovery(s.Autodial || s.Redial) != config.RecoverOff
 }
 
-// redialOwners looks for everyone who dials. Two that do so hang up each other's
+// redialOwners looks for all programs that dial. Two of them hang up each other's
 // tunnels.
-func (e *exam) redialOwners() []Finding {
+func (e *checker) redialOwners() []Finding {
 	const check = "redialling"
 	var owners []string
 	dials := ""
 	for i, s := range e.lacs {
-		switch { // the service leaves to xl2tpd what it redials
+		switch { // the service does not dial a LAC that xl2tpd redials
 		case s.Redial:
 			dials = "xl2tpd (redial = yes)"
 		case dials == "" && e.recovers(i, s):
@@ -106,7 +106,7 @@ func (e *exam) redialOwners() []Finding {
 		"keep one of them; `redial = yes` in xl2tpd.conf is enough")}
 }
 
-// may names the scripts that dial if somebody starts them.
+// may describes the scripts that dial if a program starts them.
 func may(scripts []string) string {
 	if len(scripts) == 0 {
 		return ""
@@ -114,8 +114,8 @@ func may(scripts []string) string {
 	return "; " + strings.Join(scripts, ", ") + " may do so too, if anybody starts it"
 }
 
-// persist is the option by which a section's pppd dials by itself; ok is false if none does.
-func (e *exam) persist(s xl2tpd.Section) (by options.Option, ok bool) {
-	all, _ := options.Of(func(path string) ([]byte, error) { return xl2tpdconf.Read(e.path(path)) }, s.PPPOptFile) // as far as is known
+// persist returns the option that makes a section's pppd dial by itself; ok is false if there is none.
+func (e *checker) persist(s xl2tpd.Section) (by options.Option, ok bool) {
+	all, _ := options.Of(func(path string) ([]byte, error) { return xl2tpdconf.Read(e.path(path)) }, s.PPPOptFile) // with an error, the options before it
 	return options.Persist(all)
 }

@@ -8,8 +8,8 @@ import (
 	"xl2tpd-keepalive/internal/xl2tpd"
 )
 
-// saref finds the line of many recipes that takes the kernel's L2TP away from xl2tpd.
-func (e *exam) saref(n int, i xl2tpd.Instance) []Finding {
+// saref finds an `ipsec saref` line, common in recipes, that keeps xl2tpd from using the kernel's L2TP.
+func (e *checker) saref(n int, i xl2tpd.Instance) []Finding {
 	c := i.Conf
 	if c == nil {
 		return nil
@@ -31,11 +31,11 @@ func (e *exam) saref(n int, i xl2tpd.Instance) []Finding {
 		restart(i)+", at a time when its tunnels may end")}
 }
 
-const maxExecutable = 16 << 20 // bytes that are looked at
+const maxExecutable = 16 << 20 // bytes of an executable to read
 
-// version is the one of the running process, also if another has been installed since. Only root
-// may see it.
-func (e *exam) version(i xl2tpd.Instance) xl2tpd.Version {
+// version returns the version of the running process, even if another has been installed since. Only
+// root may read it.
+func (e *checker) version(i xl2tpd.Instance) xl2tpd.Version {
 	f, err := os.Open(e.path(fmt.Sprintf("/proc/%d/exe", i.Process.Pid)))
 	if err != nil {
 		return xl2tpd.Version{}

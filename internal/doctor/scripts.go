@@ -9,18 +9,18 @@ import (
 )
 
 const (
-	maxScript = 256 << 10 // bytes of a file that are looked at
+	maxScript = 256 << 10 // bytes of a script to read
 	maxDepth  = 4         // of scripts that run scripts
 )
 
-// The daemons that carry the tunnels, as units and as init scripts. What begins with such a name, as
-// xl2tpd-keepalive does, is something else.
+// The daemons that carry the tunnels, as units and as init scripts. A longer name that begins with one
+// of these, such as xl2tpd-keepalive, does not match.
 const (
 	carriers = `(?:xl2tpd|strongswan(?:-starter|-swanctl)?|ipsec|charon-systemd)(?:\.service)?`
 	nameEnds = `(?:$|[^\w.@-])`
 )
 
-// Commands that dial, or that end tunnels of others by the way.
+// Commands that dial, or that also end other tunnels.
 var (
 	writesPipe = regexp.MustCompile(`\bxl2tpd-control\b|\bl2tp-control\b`)
 	handlesIt  = regexp.MustCompile(`-C\s*\S*l2tp-control|^\s*(?:(?:if|while|until|!)\s+)*(?:rm|mkdir|mkfifo|chmod|chown|ls|test|\[)\s|` +
@@ -37,8 +37,8 @@ var (
 	wordInText = regexp.MustCompile(`[\w.+@-]+`)
 )
 
-// dials reports whether a command of a line dials, or restarts what carries the tunnels.
-func (e *exam) dials(line string) bool {
+// dials reports whether a command of a line dials, or restarts a daemon that carries the tunnels.
+func (e *checker) dials(line string) bool {
 	for _, command := range between.Split(line, -1) {
 		if writesPipe.MatchString(command) && !handlesIt.MatchString(command) || restarts.MatchString(command) || e.restartsUnit(command) {
 			return true
@@ -47,8 +47,8 @@ func (e *exam) dials(line string) bool {
 	return false
 }
 
-// restartsUnit reports whether a line restarts the unit of an xl2tpd that is called otherwise.
-func (e *exam) restartsUnit(line string) bool {
+// restartsUnit reports whether a line restarts the unit of an xl2tpd with another name.
+func (e *checker) restartsUnit(line string) bool {
 	for _, i := range e.seen.Instances {
 		name := strings.TrimSuffix(i.Unit, ".service")
 		if name != "" && !i.NetworkManager() && strings.Contains(line, name) &&
@@ -59,7 +59,7 @@ func (e *exam) restartsUnit(line string) bool {
 	return false
 }
 
-// commands are the lines of a file that are no comments; of a unit those that run something.
+// commands returns the lines of a file without comments; of a unit, the lines that run a command.
 func commands(path, text string) (lines []string) {
 	unit := strings.HasSuffix(path, ".service")
 	for line := range strings.Lines(strings.ReplaceAll(text, "\\\n", " ")) {
@@ -76,8 +76,8 @@ func commands(path, text string) (lines []string) {
 	return lines
 }
 
-// text is the content of a file that may be a script; empty: it is none.
-func (e *exam) text(path string) string {
+// text returns the content of a file that may be a script; empty: it is not one.
+func (e *checker) text(path string) string {
 	info, err := os.Stat(e.path(path))
 	if err != nil || !info.Mode().IsRegular() || info.Size() > maxScript {
 		return ""
@@ -85,9 +85,9 @@ func (e *exam) text(path string) string {
 	return e.read(path)
 }
 
-// runs looks for the file, started by this one or this one itself, that dials. started has that of
-// each script that was looked at.
-func (e *exam) runs(path string, started map[string]string, depth int) (by string) {
+// runs returns the file that dials: path, or a script that it starts directly or indirectly; empty:
+// none. started caches the result for each script.
+func (e *checker) runs(path string, started map[string]string, depth int) (by string) {
 	lines := commands(path, e.text(path))
 	for _, line := range lines {
 		if e.dials(line) {
@@ -104,7 +104,7 @@ func (e *exam) runs(path string, started map[string]string, depth int) (by strin
 			}
 			found, looked := started[script]
 			if !looked {
-				started[script] = "" // it may run itself in turn
+				started[script] = "" // ends the recursion if the script runs itself
 				found = e.runs(script, started, depth+1)
 				started[script] = found
 			}
@@ -114,9 +114,9 @@ func (e *exam) runs(path string, started map[string]string, depth int) (by strin
 	return by
 }
 
-// scriptsIn are the administrator's own scripts that a line names: by their paths, or those in
-// /usr/local by their names. What the line writes to is none.
-func (e *exam) scriptsIn(line string) (all []string) {
+// scriptsIn returns the administrator's own scripts that a line names: by path, or in /usr/local by
+// name. A file that the line writes to does not count.
+func (e *checker) scriptsIn(line string) (all []string) {
 	line = redirected.ReplaceAllString(line, "")
 	for _, path := range pathInText.FindAllString(line, -1) {
 		path = filepath.Clean(path)
@@ -134,7 +134,7 @@ func (e *exam) scriptsIn(line string) (all []string) {
 	return all
 }
 
-// packaged reports whether a path is where packages put their own programs.
+// packaged reports whether a path is where packages install their programs.
 func packaged(path string) bool {
 	for _, dir := range []string{"/bin/", "/sbin/", "/lib/", "/usr/bin/", "/usr/sbin/", "/usr/lib/", "/usr/share/", "/etc/init.d/", "/proc/", "/sys/", "/dev/"} {
 		if strings.HasPrefix(path, dir) {

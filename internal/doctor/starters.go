@@ -8,28 +8,28 @@ import (
 	"strings"
 )
 
-// A starter is a place whose files somebody starts.
+// A starter is a place where a daemon starts the files.
 type starter struct {
 	pattern string
-	starts  func(e *exam, path string) bool
+	starts  func(e *checker, path string) bool
 }
 
-// runParts are the names that run-parts and Debian's cron take: one with a dot is left out.
+// runParts matches the names that run-parts and Debian's cron accept: none with a dot.
 var runParts = regexp.MustCompile(`^[a-zA-Z0-9_-]+$`)
 
-func always(*exam, string) bool { return true }
+func always(*checker, string) bool { return true }
 
-func (e *exam) executable(path string) bool {
+func (e *checker) executable(path string) bool {
 	info, err := os.Stat(e.path(path))
 	return err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0
 }
 
-func named(_ *exam, path string) bool { return runParts.MatchString(filepath.Base(path)) }
+func named(_ *checker, path string) bool { return runParts.MatchString(filepath.Base(path)) }
 
-func namedAndExecutable(e *exam, path string) bool { return named(e, path) && e.executable(path) }
+func namedAndExecutable(e *checker, path string) bool { return named(e, path) && e.executable(path) }
 
-// wanted reports whether a service is started by a target, or by a timer that is.
-func wanted(e *exam, path string) bool {
+// wanted reports whether a target starts a service, or a timer that a target starts.
+func wanted(e *checker, path string) bool {
 	name := filepath.Base(path)
 	timer := strings.TrimSuffix(name, ".service") + ".timer"
 	for _, unit := range []string{name, timer} {
@@ -43,7 +43,7 @@ func wanted(e *exam, path string) bool {
 }
 
 // otherUnit reports whether another unit, such as a timer of another name, starts a service.
-func (e *exam) otherUnit(name string) bool {
+func (e *checker) otherUnit(name string) bool {
 	paths, _ := filepath.Glob(e.path("/etc/systemd/system/*"))
 	for _, p := range paths {
 		for line := range strings.Lines(e.text(e.name(p))) {
@@ -64,24 +64,24 @@ var starters = []starter{
 	{"/etc/cron.daily/*", namedAndExecutable},
 	{"/etc/cron.weekly/*", namedAndExecutable},
 	{"/etc/systemd/system/*.service", wanted},
-	{"/etc/ppp/ip-up", (*exam).executable},
-	{"/etc/ppp/ip-down", (*exam).executable},
-	{"/etc/ppp/ip-up.local", (*exam).executable},
-	{"/etc/ppp/ip-down.local", (*exam).executable},
+	{"/etc/ppp/ip-up", (*checker).executable},
+	{"/etc/ppp/ip-down", (*checker).executable},
+	{"/etc/ppp/ip-up.local", (*checker).executable},
+	{"/etc/ppp/ip-down.local", (*checker).executable},
 	{"/etc/ppp/ip-up.d/*", namedAndExecutable},
 	{"/etc/ppp/ip-down.d/*", namedAndExecutable},
-	{"/etc/rc.local", (*exam).executable},
-	{"/etc/NetworkManager/dispatcher.d/*", (*exam).executable},
+	{"/etc/rc.local", (*checker).executable},
+	{"/etc/NetworkManager/dispatcher.d/*", (*checker).executable},
 }
 
-// Where administrators keep scripts that anybody may start.
+// Directories where administrators keep scripts.
 var scriptFolders = []string{
 	"/usr/local/sbin/*", "/usr/local/bin/*", "/root/*", "/root/bin/*", "/opt/*", "/opt/*/*", "/opt/*/bin/*",
 }
 
-// dialers are the files that dial, or restart what carries the tunnels: those that somebody
-// starts, and those of which nobody is seen to do so.
-func (e *exam) dialers() (sure, perhaps []string) {
+// dialers returns the files that dial, or restart a daemon that carries the tunnels: those that a
+// daemon surely starts, and those without a known starter.
+func (e *checker) dialers() (sure, perhaps []string) {
 	started := map[string]string{}
 	for _, s := range starters {
 		for _, path := range e.glob(s.pattern) {
@@ -114,7 +114,7 @@ func (e *exam) dialers() (sure, perhaps []string) {
 	return sure, perhaps
 }
 
-func (e *exam) glob(pattern string) (all []string) {
+func (e *checker) glob(pattern string) (all []string) {
 	paths, _ := filepath.Glob(e.path(pattern)) // the patterns are good
 	for _, p := range paths {
 		all = append(all, e.name(p))

@@ -6,11 +6,11 @@ import (
 	"strings"
 )
 
-// system is the distribution, by what it has instead of Debian's own packages.
+// system is the kind of distribution, by how it differs from Debian's packages.
 type system int
 
 const (
-	debian system = iota // or one that nobody has told of
+	debian system = iota // or an unknown distribution
 	ubuntu
 	raspberryPi
 )

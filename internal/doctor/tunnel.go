@@ -10,8 +10,8 @@ import (
 	"xl2tpd-keepalive/internal/xl2tpd"
 )
 
-// tunnels checks each tunnel there is.
-func (e *exam) tunnels() []Finding {
+// tunnels checks each tunnel.
+func (e *checker) tunnels() []Finding {
 	var all []Finding
 	var routers []*status.Tunnel
 	for _, t := range e.report.Tunnels {
@@ -28,8 +28,8 @@ func (e *exam) tunnels() []Finding {
 	return all
 }
 
-// interval looks whether echo requests are too rare for the idle timer of a Yamaha. Whether that is on, nobody can know.
-func (e *exam) interval(name string, t *status.Tunnel) []Finding {
+// interval checks whether echo requests are too rare for a Yamaha's idle timer. It can't know whether the timer is on.
+func (e *checker) interval(name string, t *status.Tunnel) []Finding {
 	kind, section, known := strings.Cut(t.Name, " ")
 	if e.conf == nil || !known {
 		return nil
@@ -55,7 +55,7 @@ func title(t *status.Tunnel) string {
 	return t.Name
 }
 
-func (e *exam) tunnel(name string, t *status.Tunnel) []Finding {
+func (e *checker) tunnel(name string, t *status.Tunnel) []Finding {
 	all := []Finding{e.state(name, t)}
 	if t.State != "down" && t.Link != nil && t.Peer.IsValid() {
 		all = append(all, e.route(name, t)...)
@@ -72,7 +72,7 @@ func (e *exam) tunnel(name string, t *status.Tunnel) []Finding {
 	return all
 }
 
-func (e *exam) state(name string, t *status.Tunnel) Finding {
+func (e *checker) state(name string, t *status.Tunnel) Finding {
 	const check = "state"
 	lac, isLAC := strings.CutPrefix(t.Name, "lac ")
 	switch t.State {
@@ -87,13 +87,13 @@ func (e *exam) state(name string, t *status.Tunnel) Finding {
 		}
 		i := e.instance(t.Instance)
 		switch {
-		case i == nil || !i.Runs(): // no wonder, and it has a check of its own
+		case i == nil || !i.Runs(): // then the tunnel is down; a separate check reports that
 		case i.NetworkManager():
 			f.Remedy = []string{restart(*i), "journalctl -u NetworkManager -u xl2tpd-keepalive"}
-		case isLAC && strings.Contains(lac, ", "): // one of several that nobody can tell apart
+		case isLAC && strings.Contains(lac, ", "): // one of several LACs that look the same
 			f.Remedy = []string{"give each of them a pppoptfile of its own, then this says which one is down", journal(*i)}
 		case isLAC && t.Link == nil:
-			f.Remedy = []string{tell(i.Pipe, "c", lac, "")}
+			f.Remedy = []string{pipeCommand(i.Pipe, "c", lac, "")}
 			if !t.ByHand {
 				f.Remedy = append(f.Remedy, "if it is to be down: `keepalive = no` in its section of /etc/xl2tpd/keepalive.conf", journal(*i))
 			}
@@ -106,28 +106,28 @@ func (e *exam) state(name string, t *status.Tunnel) Finding {
 			"if it never answers: `target = ADDRESS` behind the tunnel in its section of /etc/xl2tpd/keepalive.conf",
 			"if it did: xl2tpd closes the tunnel once a Hello is unanswered, within some two minutes")
 		if i := e.instance(t.Instance); isLAC && i != nil && !i.NetworkManager() {
-			f.Remedy = append(f.Remedy, tell(i.Pipe, "d", lac, " if that is too long, then the same with c"))
+			f.Remedy = append(f.Remedy, pipeCommand(i.Pipe, "d", lac, " if that is too long, then the same with c"))
 		}
 		return f
 	}
 	return good(check, name, "%s", t.State)
 }
 
-// renamed is what to do with a LAC whose name xl2tpd's control pipe does not take.
+// renamed is the remedy for a LAC with a name that xl2tpd's control pipe does not accept.
 const renamed = "give it another name in xl2tpd.conf, without white space: xl2tpd can't be told to dial it, or to hang it up, by this one"
 
-// tell is how to have xl2tpd dial a LAC or hang it up, with a remark.
-func tell(pipe, verb, lac, remark string) string {
+// pipeCommand returns the shell command that makes xl2tpd dial a LAC or hang it up, with a remark.
+func pipeCommand(pipe, verb, lac, remark string) string {
 	if xl2tpd.CheckLAC(lac) != nil {
 		return renamed
 	}
 	return fmt.Sprintf("echo %s > %s", quoted(verb+" "+lac), pipe) + remark
 }
 
-// quoted is a word for a shell.
+// quoted quotes a word for a shell.
 func quoted(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
-// journal is how to read what an xl2tpd and the service have logged.
+// journal returns the command that shows the logs of an xl2tpd and of the service.
 func journal(i xl2tpd.Instance) string {
 	if i.Unit == "" {
 		return "journalctl _COMM=xl2tpd + _COMM=pppd + _SYSTEMD_UNIT=xl2tpd-keepalive.service"
@@ -135,7 +135,7 @@ func journal(i xl2tpd.Instance) string {
 	return "journalctl -u " + strings.TrimSuffix(i.Unit, ".service") + " -u xl2tpd-keepalive"
 }
 
-func (e *exam) ipsec(name string, t *status.Tunnel) []Finding {
+func (e *checker) ipsec(name string, t *status.Tunnel) []Finding {
 	const check = "IPsec"
 	initiate := "swanctl --initiate --child NAME, or `ipsec up NAME`; and make the LNS refuse L2TP without IPsec"
 	switch {
@@ -150,9 +150,9 @@ func (e *exam) ipsec(name string, t *status.Tunnel) []Finding {
 	return nil
 }
 
-// nat looks for NATs that ESP does not get through. IKE finds a NAT only if both
-// ends have NAT-T, and ESP then goes in UDP.
-func (e *exam) nat(name string, t *status.Tunnel) []Finding {
+// nat looks for NATs that drop ESP. IKE detects a NAT only if both ends have NAT-T;
+// ESP then goes in UDP.
+func (e *checker) nat(name string, t *status.Tunnel) []Finding {
 	const check = "NAT-T"
 	if t.SA.NAT && t.SA.Encap {
 		return []Finding{good(check, name, "a NAT is on the way, ESP goes in UDP")}
@@ -174,13 +174,13 @@ func (e *exam) nat(name string, t *status.Tunnel) []Finding {
 
 const l2tpPort = 1701
 
-// listTime is how old the service's list of SAs may be.
+// listTime is the maximum age of the service's list of SAs.
 const listTime = 5 * time.Second
 
-// route finds the peer's own address routed into a tunnel: xl2tpd's control
-// packets then go astray, into its own even round in circles, and the tunnel ends
-// after some 90 s.
-func (e *exam) route(name string, t *status.Tunnel) []Finding {
+// route finds a route that leads the peer's own address into a tunnel. xl2tpd's
+// control packets then do not reach the peer; in the peer's own tunnel they loop.
+// The tunnel ends after some 90 s.
+func (e *checker) route(name string, t *status.Tunnel) []Finding {
 	const check = "route to the peer"
 	device := ""
 	source, err := e.Source(netip.AddrPortFrom(t.Peer, l2tpPort))

@@ -12,7 +12,7 @@ import (
 )
 
 // xl2tpds checks every xl2tpd of this host.
-func (e *exam) xl2tpds() []Finding {
+func (e *checker) xl2tpds() []Finding {
 	if e.seenErr != nil {
 		return []Finding{unknown("xl2tpd", "", e.seenErr.Error())}
 	}
@@ -31,8 +31,8 @@ func (e *exam) xl2tpds() []Finding {
 	return all
 }
 
-// lns finds LACs that can never be dialled for what their `lns` says.
-func (e *exam) lns(n int, i xl2tpd.Instance) []Finding {
+// lns finds LACs that xl2tpd can never dial, because of their `lns`.
+func (e *checker) lns(n int, i xl2tpd.Instance) []Finding {
 	if i.Conf == nil || i.NetworkManager() {
 		return nil
 	}
@@ -53,7 +53,7 @@ func (e *exam) lns(n int, i xl2tpd.Instance) []Finding {
 }
 
 // others reports whether another xl2tpd runs.
-func (e *exam) others(n int) bool {
+func (e *checker) others(n int) bool {
 	for m, i := range e.seen.Instances {
 		if m != n && i.Runs() {
 			return true
@@ -62,8 +62,8 @@ func (e *exam) others(n int) bool {
 	return false
 }
 
-// running checks whether an instance runs, if it has something to do.
-func (e *exam) running(n int, i xl2tpd.Instance) []Finding {
+// running checks whether an instance runs, if it has tunnels.
+func (e *checker) running(n int, i xl2tpd.Instance) []Finding {
 	const check = "xl2tpd"
 	switch {
 	case i.Runs() && i.NetworkManager():
@@ -82,8 +82,8 @@ func (e *exam) running(n int, i xl2tpd.Instance) []Finding {
 
 const ownUnit = "xl2tpd.service"
 
-// stopped says what to do about the xl2tpd of the default file, which does not run.
-func (e *exam) stopped() Finding {
+// stopped returns the finding for the xl2tpd of the default file, which does not run.
+func (e *checker) stopped() Finding {
 	const check = "xl2tpd"
 	state, err := e.Unit(e.ctx, ownUnit)
 	switch {
@@ -100,7 +100,7 @@ func (e *exam) stopped() Finding {
 	return bad(check, e.names[0], "not running", "systemctl start xl2tpd", "journalctl -u xl2tpd")
 }
 
-// restart is how an xl2tpd that runs is started again: by who has started it.
+// restart returns how to restart a running xl2tpd, by what has started it.
 func restart(i xl2tpd.Instance) string {
 	switch {
 	case i.NetworkManager():
@@ -111,9 +111,9 @@ func restart(i xl2tpd.Instance) string {
 	return fmt.Sprintf("end pid %d, and start xl2tpd as it was started before", i.Process.Pid)
 }
 
-// pipe looks at an xl2tpd's control pipe. A shell that wrote to it while xl2tpd was
-// down has made a file of it.
-func (e *exam) pipe(n int, i xl2tpd.Instance) Finding {
+// pipe checks an xl2tpd's control pipe. A shell that writes to its path while xl2tpd
+// is down creates a regular file there.
+func (e *checker) pipe(n int, i xl2tpd.Instance) Finding {
 	const check = "control pipe"
 	info, err := os.Lstat(e.path(i.Pipe))
 	switch {
@@ -125,9 +125,9 @@ func (e *exam) pipe(n int, i xl2tpd.Instance) Finding {
 	return good(check, e.names[n], "%s is a pipe", i.Pipe)
 }
 
-// maxRetries: a popular way round the unanswered Hello, which now only keeps
-// dead tunnels.
-func (e *exam) maxRetries(n int, i xl2tpd.Instance) Finding {
+// maxRetries finds a raised `max retries`: a common workaround for unanswered Hellos,
+// which now only keeps dead tunnels.
+func (e *checker) maxRetries(n int, i xl2tpd.Instance) Finding {
 	const check = "max retries"
 	switch c := i.Conf; {
 	case c == nil:
@@ -140,17 +140,17 @@ func (e *exam) maxRetries(n int, i xl2tpd.Instance) Finding {
 	}
 }
 
-// networkManagers reports whether a connection of strongSwan is NetworkManager's, which writes
-// its file anew each time.
-func (e *exam) networkManagers(connection string) bool {
+// networkManagers reports whether a connection of strongSwan is NetworkManager's, which rewrites its
+// file each time.
+func (e *checker) networkManagers(connection string) bool {
 	return slices.ContainsFunc(e.seen.Instances, func(i xl2tpd.Instance) bool {
 		return i.NetworkManager() && i.Connection == connection
 	})
 }
 
-// instance is the xl2tpd that has a tunnel, as far as is known; nil: it is not. The service also
-// knows those that have ended, and may need a name for one that is alone here.
-func (e *exam) instance(called string) *xl2tpd.Instance {
+// instance returns the xl2tpd of a tunnel; nil: not known. The service also knows instances that have
+// ended, so it may name one that is the only one here.
+func (e *checker) instance(called string) *xl2tpd.Instance {
 	var only *xl2tpd.Instance
 	running := 0
 	for n := range e.seen.Instances {

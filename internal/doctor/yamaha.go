@@ -7,8 +7,8 @@ import (
 	"xl2tpd-keepalive/internal/status"
 )
 
-// router has lines for the console of a Yamaha router, to which these tunnels lead. The lines belong to one of the
-// router's own tunnels.
+// router returns lines for the console of a Yamaha router, to which these tunnels lead. They go into the configuration
+// of one of the router's own tunnels.
 func router(tunnels []*status.Tunnel) Finding {
 	var names, locals []string
 	for _, t := range tunnels {
@@ -27,8 +27,8 @@ func router(tunnels []*status.Tunnel) Finding {
 	return f
 }
 
-// yamahaLines switch its idle timer off; let its L2TP keepalive bear six lost packets in a row, not three;
-// end the SA of a client that is gone; let in clients behind a NAT; and have its log say who closed a tunnel.
+// yamahaLines switch the router's idle timer off. They raise its L2TP keepalive from three to six lost packets in a row.
+// They end the SA of a client that is gone, admit clients behind a NAT, and log which end closed a tunnel.
 var yamahaLines = []string{
 	"administrator",
 	"tunnel select N",

@@ -13,14 +13,15 @@ import (
 	"xl2tpd-keepalive/internal/serviceuser"
 )
 
-// maxLinks is how many symbolic links a path may lead through, as for the kernel.
+// maxLinks is how many symbolic links a path may contain, as in the kernel.
 const maxLinks = 40
 
-// Check says why an executable is not to be run: it runs with our rights, so
-// nobody but root (and whoever we are) may be able to change it, or the way to it.
+// Check returns why this process must not run an executable; nil: it may. The executable
+// gets this process's rights. So only root and this process's user may be able to change
+// it, or a directory or link on its path.
 func Check(path string) error { return check(path, os.Geteuid()) }
 
-// check is Check for whoever has that user id.
+// check is Check for a process with that user id.
 func check(path string, uid int) error {
 	info, err := follow(path, uid, maxLinks)
 	switch {
@@ -39,12 +40,12 @@ func check(path string, uid int) error {
 // maxFirstLine is how much of a script the kernel reads for its interpreter (BINPRM_BUF_SIZE).
 const maxFirstLine = 256
 
-// checkInterpreter looks for the program that a script names in its first line. The kernel says of one that is not
-// there that the script is not.
+// checkInterpreter checks that the program in a script's first line exists. If it does not, the kernel reports that the
+// script does not exist.
 func checkInterpreter(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil // it may be executed all the same
+		return nil // the kernel may be able to execute it anyway
 	}
 	defer f.Close()
 	buf := make([]byte, maxFirstLine)
@@ -63,11 +64,11 @@ func checkInterpreter(path string) error {
 	return nil
 }
 
-// hidden are the directories of which the unit's sandbox shows nothing.
+// hidden are the directories that the unit's sandbox hides from the service.
 var hidden = []string{"/home", "/root", "/run/user", "/tmp", "/var/tmp"}
 
-// CheckForService says why the service will not run an executable, also if somebody
-// else asks.
+// CheckForService returns why the service will not run an executable. Other users than
+// the service's may call it.
 func CheckForService(path string) error {
 	if err := check(path, serviceuser.User()); err != nil {
 		return err
@@ -87,14 +88,14 @@ func CheckForService(path string) error {
 	return nil
 }
 
-// follow goes to the file at an absolute path and looks at every directory and
-// link on the way.
+// follow resolves an absolute path and checks every directory and link on it. links
+// is how many links it has followed so far.
 func follow(path string, uid, links int) (info fs.FileInfo, err error) {
 	at := "/"
 	names := strings.Split(strings.TrimPrefix(filepath.Clean(path), "/"), "/")
 	for i, name := range names {
 		here := filepath.Join(at, name)
-		if info, err = ours(here, uid); err != nil {
+		if info, err = checkWriters(here, uid); err != nil {
 			return nil, err
 		}
 		if info.Mode()&fs.ModeSymlink == 0 {
@@ -116,9 +117,9 @@ func follow(path string, uid, links int) (info fs.FileInfo, err error) {
 	return info, nil
 }
 
-// ours fails if others than root and that user own the file, or can write to it. They can
-// rename nothing in a sticky directory that is not theirs.
-func ours(path string, uid int) (fs.FileInfo, error) {
+// checkWriters fails if anyone but root and that user owns the file or can write to it. Sticky directories
+// pass: others can't rename or delete files there that they don't own.
+func checkWriters(path string, uid int) (fs.FileInfo, error) {
 	info, err := os.Lstat(path)
 	if err != nil {
 		return nil, err

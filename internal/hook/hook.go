@@ -1,5 +1,4 @@
-// Package hook runs the executable that keepalive.conf names when something
-// happens to a tunnel.
+// Package hook runs the executable that keepalive.conf names, at each event of a tunnel.
 package hook
 
 import (
@@ -22,28 +21,28 @@ const (
 	// runTime is how long one run may take before it is killed.
 	runTime = 30 * time.Second
 
-	// maxAtOnce bounds the runs at one time, of all tunnels; those of one tunnel
-	// follow each other.
+	// maxAtOnce bounds the concurrent runs of all tunnels. The hooks of one tunnel
+	// run one after the other.
 	maxAtOnce = 8
-	// maxWaiting bounds the events of one tunnel that wait for their turn.
+	// maxWaiting bounds the waiting events of one tunnel.
 	maxWaiting = 16
 )
 
 // Names of events.
 const (
 	Up      = "up"      // the link has its addresses
-	Alive   = "alive"   // its far end has shown a sign of life, or does so again
-	Silent  = "silent"  // it no longer does
+	Alive   = "alive"   // the far end has shown a sign of life, for the first time or again
+	Silent  = "silent"  // the far end shows no sign of life any more
 	Down    = "down"    // the link is gone, or down
-	Recover = "recover" // a step to bring the tunnel back has been done
+	Recover = "recover" // the service has taken a step to bring the tunnel back
 )
 
-// Event is what a hook is told, in its environment and as its one argument.
+// Event is what a hook gets in its environment and as its only argument.
 type Event struct {
-	Path   string // of the executable
+	Path   string // the executable
 	Name   string
 	Tunnel string // section of xl2tpd.conf, such as "lac office"; empty: not known
-	// Instance is the xl2tpd that has the tunnel; empty: there is one alone.
+	// Instance is the xl2tpd that has the tunnel; empty: there is only one.
 	Instance string
 	Peer     netip.Addr
 	Link     string // pppN
@@ -52,8 +51,8 @@ type Event struct {
 	Reason   string
 }
 
-// environ is all that the hook finds in its environment. The names are those of
-// the journal's fields.
+// environ returns the hook's whole environment. The names are those of the
+// journal's fields.
 func (e Event) environ() []string {
 	env := []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "EVENT=" + e.Name}
 	for name, value := range map[string]string{"TUNNEL": e.Tunnel, "INSTANCE": e.Instance, "LINK": e.Link, "REASON": e.Reason} {
@@ -69,7 +68,7 @@ func (e Event) environ() []string {
 	return env
 }
 
-// printable keeps what a peer has sent from being more than one line.
+// printable replaces characters that would spread a peer's text over several lines.
 func printable(r rune) rune {
 	if unicode.IsControl(r) {
 		return ' '
@@ -77,8 +76,8 @@ func printable(r rune) rune {
 	return r
 }
 
-// key names the tunnel whose events follow each other. Callers share the name of
-// their section.
+// key identifies the tunnel: events with the same key run in order. Callers share the
+// name of their section.
 func (e Event) key() string {
 	if strings.HasPrefix(e.Tunnel, "lac ") {
 		return e.Instance + " " + e.Tunnel
@@ -99,8 +98,8 @@ type Runner struct {
 	wg      sync.WaitGroup
 }
 
-// Run lets hooks run until ctx ends, kills those that still do, and returns
-// ctx's error.
+// Run lets hooks run until ctx ends. Then it kills the hooks that still run, and
+// returns ctx's error.
 func (r *Runner) Run(ctx context.Context) error {
 	r.mu.Lock()
 	r.ctx, r.waiting, r.turns = ctx, map[string][]Event{}, make(chan struct{}, maxAtOnce)
@@ -113,8 +112,8 @@ func (r *Runner) Run(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// Call has the hook run when it is the event's turn. It does not block. Events
-// while Run does not run, and the oldest of too many, are dropped.
+// Call queues an event for its hook. It does not block. It drops events while Run
+// does not run, and the oldest event of a tunnel beyond maxWaiting.
 func (r *Runner) Call(e Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -134,7 +133,7 @@ func (r *Runner) Call(e Event) {
 	}
 }
 
-// work runs the hooks of one tunnel until none waits.
+// work runs the hooks of one tunnel until no event waits.
 func (r *Runner) work(ctx context.Context, key string) {
 	for {
 		r.mu.Lock()
@@ -167,8 +166,8 @@ func (r *Runner) run(ctx context.Context, e Event) {
 	}
 }
 
-// execute runs the hook in a process group of its own. Nothing is left of that group
-// when it returns.
+// execute runs the hook in its own process group. No process of that group is left when
+// it returns.
 func execute(ctx context.Context, e Event, limit time.Duration) error {
 	slow := fmt.Errorf("%s: killed after %v", e.Path, limit)
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, slow)
@@ -181,7 +180,7 @@ func execute(ctx context.Context, e Event, limit time.Duration) error {
 	cmd.Cancel = group
 	err := cmd.Run()
 	if cmd.Process != nil {
-		group() // what it has left in the background
+		group() // kills what the hook has left in the background
 	}
 	if cause := context.Cause(ctx); errors.Is(cause, slow) {
 		return cause

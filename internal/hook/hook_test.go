@@ -41,7 +41,7 @@ func (j *journal) String() string {
 	return j.text.String()
 }
 
-type bench struct {
+type fixture struct {
 	t *testing.T
 	*Runner
 	dir  string
@@ -49,8 +49,8 @@ type bench struct {
 	stop func()
 }
 
-func newBench(t *testing.T, limit time.Duration) *bench {
-	b := &bench{t: t, dir: t.TempDir(), said: &journal{}}
+func newFixture(t *testing.T, limit time.Duration) *fixture {
+	b := &fixture{t: t, dir: t.TempDir(), said: &journal{}}
 	b.Runner = &Runner{Log: slog.New(slog.NewTextHandler(b.said, nil)), limit: limit}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
@@ -73,8 +73,8 @@ func newBench(t *testing.T, limit time.Duration) *bench {
 	return nil
 }
 
-// script writes a hook that begins in the bench's directory.
-func (b *bench) script(name, text string) string {
+// script writes a hook that begins in the fixture's directory.
+func (b *fixture) script(name, text string) string {
 	b.t.Helper()
 	path := filepath.Join(b.dir, name)
 	if err := os.WriteFile(path, []byte("#!/bin/sh\ncd "+b.dir+"\n"+text), 0o755); err != nil {
@@ -84,7 +84,7 @@ func (b *bench) script(name, text string) string {
 }
 
 // lines waits until a file that hooks write has that many lines.
-func (b *bench) lines(name string, n int) []string {
+func (b *fixture) lines(name string, n int) []string {
 	b.t.Helper()
 	deadline := time.Now().Add(20 * time.Second)
 	for {
@@ -100,7 +100,7 @@ func (b *bench) lines(name string, n int) []string {
 }
 
 func TestEnvironment(t *testing.T) {
-	b := newBench(t, 0)
+	b := newFixture(t, 0)
 	path := b.script("hook", "{ env | grep -v ^PWD= | grep -v ^_= | grep -v ^SHLVL= | LC_ALL=C sort; echo \"$@\"; pwd; } | tr ' ' '~' > new; mv new out\n")
 	b.Call(Event{
 		Path: path, Name: Down, Tunnel: "lac office", Peer: netip.MustParseAddr("192.0.2.1"), Link: "ppp0",
@@ -116,7 +116,7 @@ func TestEnvironment(t *testing.T) {
 
 // Events of one tunnel keep their order; another tunnel's do not wait for them.
 func TestOrder(t *testing.T) {
-	b := newBench(t, 0)
+	b := newFixture(t, 0)
 	slow := b.script("slow", "echo $1 >> out; while [ ! -e go ]; do sleep 0.01; done; echo $1 >> out\n")
 	quick := b.script("quick", "echo $1 >> out; touch go\n")
 	b.Call(Event{Path: slow, Name: Up, Tunnel: "lac a"})
@@ -128,10 +128,10 @@ func TestOrder(t *testing.T) {
 	}
 }
 
-// All callers of an LNS may come or go at once; none waits for another.
+// All callers of an LNS may come or go at the same time; no hook waits for another caller's.
 func TestCallers(t *testing.T) {
 	const callers = 3 * maxWaiting
-	b := newBench(t, 0)
+	b := newFixture(t, 0)
 	path := b.script("hook", "echo $LINK >> out\n")
 	for i := range callers {
 		b.Call(Event{Path: path, Name: Down, Tunnel: "lns default", Link: fmt.Sprintf("ppp%d", i)})
@@ -141,7 +141,7 @@ func TestCallers(t *testing.T) {
 
 // A hook that hangs is killed with all it has started, and the next one runs.
 func TestLimit(t *testing.T) {
-	b := newBench(t, 2*time.Second)
+	b := newFixture(t, 2*time.Second)
 	b.Call(Event{Path: b.script("hangs", "sleep 600 & echo $! $$ > pids; wait\n"), Name: Up, Link: "ppp0"})
 	b.Call(Event{Path: b.script("next", "echo ran > next.out\n"), Name: Down, Link: "ppp0"})
 	b.lines("next.out", 1)
@@ -152,7 +152,7 @@ func TestLimit(t *testing.T) {
 }
 
 // dead waits until none of the processes runs: a killed one may wait for init.
-func (b *bench) dead(pids []string) {
+func (b *fixture) dead(pids []string) {
 	b.t.Helper()
 	for _, text := range pids {
 		pid, err := strconv.Atoi(text)
@@ -175,7 +175,7 @@ func running(pid int) bool {
 
 // Nothing outlives Run, and what a hook leaves in the background does not outlive it.
 func TestNothingIsLeft(t *testing.T) {
-	b := newBench(t, 0)
+	b := newFixture(t, 0)
 	b.Call(Event{Path: b.script("leaves", "sleep 600 & echo $! > left\n"), Name: Up, Tunnel: "lac a"})
 	b.dead(b.lines("left", 1))
 	b.Call(Event{Path: b.script("hangs", "echo $$ > pid; sleep 600\n"), Name: Up, Tunnel: "lac b"})
@@ -189,7 +189,7 @@ func TestNothingIsLeft(t *testing.T) {
 }
 
 func TestTooManyEvents(t *testing.T) {
-	b := newBench(t, 0)
+	b := newFixture(t, 0)
 	path := b.script("slow", "echo $1 >> out; while [ ! -e go ]; do sleep 0.01; done\n")
 	b.Call(Event{Path: path, Name: "first", Tunnel: "lac a"})
 	b.lines("out", 1)
@@ -207,7 +207,7 @@ func TestTooManyEvents(t *testing.T) {
 
 // A hook that fails says so; one that others can change is not run at all.
 func TestFailures(t *testing.T) {
-	b := newBench(t, 0)
+	b := newFixture(t, 0)
 	b.Call(Event{Path: b.script("fails", "exit 3\n"), Name: Up, Tunnel: "lac a"})
 	loose := b.script("loose", "touch ran\n")
 	if err := os.Chmod(loose, 0o777); err != nil {

@@ -1,5 +1,4 @@
-// Package journal writes log records to the systemd journal, or as text, without making the caller
-// wait.
+// Package journal writes log records to the systemd journal, or as text, and never blocks the caller.
 package journal
 
 import (
@@ -12,8 +11,8 @@ import (
 	"github.com/coreos/go-systemd/v22/journal"
 )
 
-// NewHandler returns a handler that gives each record to the journal: as a line for people, and
-// its attributes as fields of their own, such as TUNNEL=, PEER= and REASON=.
+// NewHandler returns a handler that sends each record to the journal: as a line of text, and its
+// attributes also as fields such as TUNNEL=, PEER= and REASON=.
 func NewHandler(send SendFunc, level slog.Level) slog.Handler {
 	return &handler{send: send, level: level}
 }
@@ -25,7 +24,7 @@ type handler struct {
 	send  SendFunc
 	level slog.Level
 	attrs []slog.Attr
-	group string // of the attributes to come, with a dot
+	group string // prefix of further attributes, with a dot at its end
 }
 
 func (h *handler) Enabled(_ context.Context, l slog.Level) bool { return l >= h.level }
@@ -68,7 +67,7 @@ func (h *handler) WithGroup(name string) slog.Handler {
 	return &n
 }
 
-// attrText is an attribute as slog's own text has it: key=value, quoted if need be.
+// attrText formats an attribute as slog's text handler does: key=value, quoted if necessary.
 func attrText(a slog.Attr) string {
 	v := a.Value.Resolve().String()
 	if q := strconv.Quote(v); v == "" || len(q) != len(v)+2 || strings.ContainsAny(v, " =") {
@@ -77,9 +76,9 @@ func attrText(a slog.Attr) string {
 	return a.Key + "=" + v
 }
 
-// fieldName is an attribute's name as the journal allows it: letters, digits and
-// underscores, not an underscore first. It is empty if nothing is left, or if
-// it is one of the journal's own.
+// fieldName returns an attribute's name as the journal allows it: letters, digits and
+// underscores, not an underscore first. It is empty if nothing is left, or if the
+// name is one of the journal's own.
 func fieldName(key string) string {
 	name := strings.Map(func(r rune) rune {
 		switch {

@@ -40,6 +40,6 @@ func TestJournalLines(t *testing.T) {
 		{"shown", journal.PriDebug, map[string]string{}},
 	}
 	if d := cmp.Diff(want, got); d != "" {
-		t.Error(d)
+		t.Errorf("mismatch (-want +got):\n%s", d)
 	}
 }

@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// maxQueued is how many records wait at most. A stuck journal costs a few hundred KB.
+// maxQueued is how many records may wait. With a stuck journal they take a few hundred KB.
 const maxQueued = 1024
 
-// Queue hands records to other handlers in a goroutine of its own, so that a stuck journal
-// stops nobody who logs. While too many records wait, later ones are dropped and counted.
+// Queue passes records to other handlers in its own goroutine, so that a stuck journal blocks no
+// caller. While maxQueued records wait, it drops and counts further ones.
 type Queue struct {
 	records chan queued
 	dropped atomic.Int64
@@ -31,10 +31,10 @@ func NewQueue() *Queue {
 	return q
 }
 
-// Handler returns a handler whose records reach another one through the queue.
+// Handler returns a handler that passes its records through the queue to another handler.
 func (q *Queue) Handler(to slog.Handler) slog.Handler { return &sender{q, to} }
 
-// Close waits until every record is written, but no longer than that. It is to be called once.
+// Close waits until every record is written, but no longer than longest. Call it once.
 func (q *Queue) Close(longest time.Duration) {
 	close(q.closing)
 	select {
@@ -62,7 +62,7 @@ func (q *Queue) run() {
 	}
 }
 
-// write writes a record, and then how many were dropped: only now the journal takes any.
+// write writes a record, and then the number of dropped ones: now the journal accepts records again.
 func (q *Queue) write(r queued) {
 	if err := r.to.Handle(context.Background(), r.record); err != nil {
 		q.dropped.Add(1)
@@ -77,7 +77,7 @@ func (q *Queue) write(r queued) {
 	}
 }
 
-// sender is a slog.Handler that never waits.
+// sender is a slog.Handler that never blocks.
 type sender struct {
 	q  *Queue
 	to slog.Handler

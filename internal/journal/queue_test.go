@@ -85,7 +85,7 @@ func TestQueueWhileStuck(t *testing.T) {
 			t.Errorf("%q", lost)
 		}
 		if last := to.lines[len(to.lines)-1]; last != "last" {
-			t.Errorf("%q", last)
+			t.Errorf("got %q, want %q", last, "last")
 		}
 	})
 }

@@ -9,8 +9,8 @@ import (
 // MessageType is the value of the Message Type AVP (RFC 2661 §3.2).
 type MessageType uint16
 
-// The control messages that this package distinguishes. Every other one is simply a
-// message that has to arrive.
+// The control messages that this package distinguishes. It treats all others alike: each
+// must arrive.
 const (
 	TypeNone    MessageType = 0 // a ZLB, or a message whose first AVP is no Message Type
 	TypeSCCRQ   MessageType = 1
@@ -22,7 +22,7 @@ const (
 	TypeCDN     MessageType = 14
 )
 
-// Sizes in bytes of what is built here.
+// Sizes in bytes of the messages that this package builds.
 const (
 	HeaderLen = 12            // control header, and so a ZLB (RFC 2661 §3.1, §5.8)
 	HelloLen  = HeaderLen + 8 // header and Message Type AVP (§6.5)
@@ -76,10 +76,10 @@ type Message struct {
 // sequence number (RFC 2661 §5.8).
 func (m Message) ZLB() bool { return m.Length == HeaderLen }
 
-// ParseMessage reads the UDP payload b. It takes what xl2tpd counts, and no more. xl2tpd
-// (control.c, check_control) counts a message before it looks at the version, the other
-// bits or the AVPs. It never finds the numbers of one without L or S (network.c, fix_hdr
-// and extract), and it drops one whose length is not the datagram's.
+// ParseMessage reads the UDP payload b. It accepts exactly the messages that xl2tpd counts.
+// xl2tpd (control.c, check_control) counts a message before it checks the version, the other
+// bits or the AVPs. Without L or S it never finds the numbers (network.c, fix_hdr and
+// extract). It drops a message if the Length field is not the datagram's length.
 func ParseMessage(b []byte) (Message, error) {
 	if len(b) < 2 {
 		return Message{}, ErrShort
@@ -143,9 +143,9 @@ func avps(b []byte) iter.Seq[avp] {
 }
 
 // AssignedTunnel finds the Assigned Tunnel ID (RFC 2661 §4.4.3) in the UDP
-// payload b of an SCCRQ, SCCRP or StopCCN: the id that the sender gave itself.
-// In an SCCRP it stands beside the receiver's id in the header, and so pairs
-// the two ids of a tunnel beyond doubt.
+// payload b of an SCCRQ, SCCRP or StopCCN: the id that the sender has chosen.
+// The header of an SCCRP also has the receiver's id, so an SCCRP pairs the two
+// ids of a tunnel unambiguously.
 func AssignedTunnel(b []byte) (uint16, bool) {
 	for a := range avps(b[min(HeaderLen, len(b)):]) {
 		if a.is(avpAssignedTunnel) && len(a.value) == 2 {
@@ -155,8 +155,8 @@ func AssignedTunnel(b []byte) (uint16, bool) {
 	return 0, false
 }
 
-// Vendor finds the Vendor Name (RFC 2661 §4.4.3) in the UDP payload b of an SCCRQ
-// or SCCRP: what its sender calls itself, or "".
+// Vendor returns the Vendor Name (RFC 2661 §4.4.3) in the UDP payload b of an SCCRQ
+// or SCCRP, or "".
 func Vendor(b []byte) string {
 	for a := range avps(b[min(HeaderLen, len(b)):]) {
 		if a.is(avpVendor) {
@@ -167,7 +167,7 @@ func Vendor(b []byte) string {
 }
 
 // Result finds the Result Code (RFC 2661 §4.4.2) in the UDP payload b of a
-// StopCCN or CDN: the code, and the sender's own words, which may be empty.
+// StopCCN or CDN: the code, and the sender's message, which may be empty.
 func Result(b []byte) (code uint16, message string, ok bool) {
 	for a := range avps(b[min(HeaderLen, len(b)):]) {
 		if v := a.value; a.is(avpResult) && len(v) >= 2 {

@@ -216,7 +216,7 @@ func TestTrustChecksum(t *testing.T) {
 	wrong := bytes.Clone(good)
 	wrong[13]++ // as behind a NAT
 	if _, err := ParsePacket(wrong); err != ErrChecksum {
-		t.Errorf("%v", err)
+		t.Errorf("got %v, want %v", err, ErrChecksum)
 	}
 	TrustChecksum(wrong)
 	if _, err := ParsePacket(wrong); err != nil {

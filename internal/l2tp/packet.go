@@ -11,12 +11,12 @@ const (
 	udpHeaderLen = 8
 	protoUDP     = 17
 
-	// MaxInjectLen is the size in bytes of the largest packet built here.
+	// MaxInjectLen is the size in bytes of the largest packet that this package builds.
 	MaxInjectLen = ipHeaderLen + udpHeaderLen + StopLen
 )
 
-// Why an IPv4 packet is none that this package reads. All such packets pass
-// untouched.
+// Reasons why this package does not read an IPv4 packet. The caller passes all such
+// packets untouched.
 var (
 	ErrIPv4     = errors.New("not a whole IPv4 packet")
 	ErrFragment = errors.New("a fragment")
@@ -33,9 +33,9 @@ type Packet struct {
 	udp int    // offset of the UDP header: the IP header may carry options
 }
 
-// ParsePacket reads the IPv4 packet b, which the result keeps. The UDP checksum
-// is verified (0 means none was made, RFC 768): a damaged packet must not
-// change any state, and the host's own check comes later than this one.
+// ParsePacket reads the IPv4 packet b, which the result keeps. It verifies the UDP
+// checksum (0 means that there is none, RFC 768): a damaged packet must not change
+// any state, and the host's own check comes later.
 func ParsePacket(b []byte) (Packet, error) {
 	if len(b) < ipHeaderLen || b[0]>>4 != 4 {
 		return Packet{}, ErrIPv4
@@ -74,10 +74,10 @@ func ParsePacket(b []byte) (Packet, error) {
 	}, nil
 }
 
-// TrustChecksum takes the UDP checksum out of the IPv4 packet b, for a packet
-// that the kernel has found good without it: one from an ESP transport SA behind
-// a NAT carries a checksum over addresses that are no longer its own (RFC 3948
-// §3.1.2).
+// TrustChecksum removes the UDP checksum from the IPv4 packet b. It is for packets
+// that the kernel accepts without the checksum. A packet from an ESP transport SA
+// behind a NAT has a checksum over addresses that the NAT has changed since
+// (RFC 3948 §3.1.2).
 func TrustChecksum(b []byte) {
 	if len(b) < ipHeaderLen || b[9] != protoUDP {
 		return
@@ -96,9 +96,9 @@ func (p Packet) Payload() []byte {
 // Raw returns the whole IPv4 packet, as SetSeq may have changed it.
 func (p Packet) Raw() []byte { return p.raw }
 
-// SetSeq writes Ns and Nr into the packet in place. The checksum is corrected
-// by the difference (RFC 1624), so that damage stays visible; one that was left
-// out stays left out.
+// SetSeq writes Ns and Nr into the packet in place. It corrects the checksum by the
+// difference (RFC 1624), so that a wrong checksum stays wrong. A packet without a
+// checksum gets none.
 func (p *Packet) SetSeq(ns, nr uint16) {
 	udp := p.raw[p.udp:]
 	sum := udp[6:8]

@@ -4,7 +4,7 @@ package l2tp
 // the 32767 values that follow a (RFC 2661 §5.8).
 func Before(a, b uint16) bool { return int16(a-b) < 0 }
 
-// Later returns the one of a and b that the other does not follow.
+// Later returns the later of the sequence numbers a and b, modulo 65536.
 func Later(a, b uint16) uint16 {
 	if Before(a, b) {
 		return b

@@ -1,4 +1,4 @@
-// Package metrics serves Prometheus metrics: what status shows to a person.
+// Package metrics serves Prometheus metrics: the figures that status shows to a person.
 package metrics
 
 import (
@@ -13,8 +13,8 @@ import (
 	"xl2tpd-keepalive/internal/status"
 )
 
-// patience is how long a scrape waits for a report.
-const patience = 5 * time.Second
+// reportTimeout is how long a scrape waits for a report.
+const reportTimeout = 5 * time.Second
 
 var (
 	byTunnel = []string{"tunnel", "link", "xl2tpd"} // the last one is empty, as if it were not there, where there is one xl2tpd alone
@@ -38,8 +38,8 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc("xl2tpd_keepalive_"+name, help, labels, nil)
 }
 
-// collector makes its metrics from a report, at each scrape. There are as many
-// series as there are tunnels at that moment; no peer's address is a label.
+// collector makes the metrics from a report at each scrape. The number of series
+// follows the number of tunnels at that moment; no peer's address is a label.
 type collector struct {
 	report func(context.Context) (status.Report, error)
 }
@@ -51,7 +51,7 @@ func (c collector) Describe(ch chan<- *prometheus.Desc) {
 }
 
 func (c collector) Collect(ch chan<- prometheus.Metric) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), reportTimeout)
 	defer cancel()
 	r, err := c.report(ctx)
 	if err != nil {
@@ -66,7 +66,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	gauge(build, 1, r.Version)
 	gauge(problems, float64(len(r.Problems)))
-	down := map[string]bool{} // sections without a name are all called the same
+	down := map[string]bool{} // sections without a name share one label
 	for i := range r.Tunnels {
 		t := &r.Tunnels[i]
 		if t.State == "off" {
@@ -104,7 +104,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// label makes a section's name fit for Prometheus, which wants UTF-8; xl2tpd does not.
+// label makes a section's name valid UTF-8 for Prometheus; xl2tpd accepts any bytes.
 func label(name string) string {
 	if utf8.ValidString(name) {
 		return name

@@ -20,7 +20,7 @@ import (
 	"xl2tpd-keepalive/internal/config"
 )
 
-// A real Prometheus scrapes us, and each query of the Grafana dashboard has an
+// A real Prometheus scrapes the server, and each query of the Grafana dashboard has an
 // answer. $PROMETHEUS is the program; see make monitoring.
 func TestDashboard(t *testing.T) {
 	ours, theirs := freePort(t), freePort(t)

@@ -18,17 +18,17 @@ import (
 	"xl2tpd-keepalive/internal/wake"
 )
 
-// Server answers scrapes of /metrics where the configuration says.
+// Server serves /metrics at the address from the configuration.
 type Server struct {
 	Report func(context.Context) (status.Report, error)
-	Ready  func() // called once all is as configured
+	Ready  func() // called once the server listens as configured
 
 	changed wake.Signal
 	mu      sync.Mutex
 	at      config.Listen
 }
 
-// Configure says where to listen from now on.
+// Configure sets where the server listens from now on.
 func (s *Server) Configure(at config.Listen) {
 	s.mu.Lock()
 	s.at = at
@@ -42,8 +42,8 @@ func (s *Server) where() config.Listen {
 	return s.at
 }
 
-// Run serves until ctx ends, then returns its error; any other means that it
-// can't listen.
+// Run serves until ctx ends, then returns its error. Any other error means that the
+// server can't listen.
 func (s *Server) Run(ctx context.Context) error {
 	registry := prometheus.NewPedanticRegistry()
 	registry.MustRegister(collector{s.Report})
@@ -56,7 +56,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 }
 
-// serve listens at a place until another is configured.
+// serve listens at an address until another one is configured.
 func (s *Server) serve(ctx context.Context, at config.Listen, handler http.Handler) error {
 	failed := make(chan error, 1)
 	if at.Network != "" {

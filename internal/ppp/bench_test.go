@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What a look at all links costs, apart from the kernel's lists: each hint that
-// something has changed makes one.
+// Measures one look at all links without the kernel's lists. Each hint that
+// something has changed causes such a look.
 func BenchmarkLook(b *testing.B) {
 	for _, n := range []int{10, 100, 1000, 4000} {
 		b.Run(fmt.Sprint("tunnels=", n), func(b *testing.B) {
@@ -29,7 +29,7 @@ func BenchmarkLook(b *testing.B) {
 				devices = append(devices, d)
 				addresses = append(addresses, address{d.index, netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr("10.0.0.1")})
 			}
-			// Files cost what they cost, as in /proc.
+			// Real files: reading them costs about as much as in /proc.
 			root := b.TempDir()
 			if err := os.CopyFS(root, h); err != nil {
 				b.Fatal(err)
@@ -39,10 +39,10 @@ func BenchmarkLook(b *testing.B) {
 			if err := os.WriteFile(filepath.Join(root, "proc/stat"), append(stat, interrupts...), 0o600); err != nil {
 				b.Fatal(err)
 			}
-			o := owners{root: os.DirFS(root)}
+			o := pppdFinder{root: os.DirFS(root)}
 			b.ReportAllocs()
 			for b.Loop() {
-				if v := join(devices, addresses, o.of(devices)); len(v.links) != n {
+				if v := combine(devices, addresses, o.find(devices)); len(v.links) != n {
 					b.Fatalf("%d links", len(v.links))
 				}
 			}
@@ -50,12 +50,12 @@ func BenchmarkLook(b *testing.B) {
 	}
 }
 
-// What it costs to read the counters of all links: it is done four times in each
-// interval. The devices are no PPP devices, which the kernel does not care about.
+// Measures one reading of the counters of all links. The service reads them four
+// times per interval. The devices are veths: the kernel treats them as PPP devices.
 func BenchmarkReceived(b *testing.B) {
 	for _, n := range []int{10, 100, 1000} {
 		b.Run(fmt.Sprint("tunnels=", n), func(b *testing.B) {
-			runtime.LockOSThread() // for good: the thread ends with its namespace
+			runtime.LockOSThread() // never unlocked: the thread ends with its namespace
 			if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 				b.Skip(err)
 			}

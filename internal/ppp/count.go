@@ -10,14 +10,14 @@ import (
 )
 
 const (
-	// few is up to how many devices are asked for one by one: the list of all may
-	// have thousands that are no business of ours.
-	few = 8
+	// maxSingle is how many devices are asked for one by one. Beyond that, one request
+	// lists all devices of the host, and may list thousands of other programs.
+	maxSingle = 8
 
 	sizeofIfStatsMsg = 12 // struct if_stats_msg of linux/if_link.h
 )
 
-// Count is how many packets a device has received since it exists.
+// Count is how many packets a device has received since it was created.
 type Count struct {
 	Packets uint64
 	Err     error
@@ -27,7 +27,7 @@ func (k *kernel) received(indexes []int) []Count {
 	counts := make([]Count, len(indexes))
 	var all map[int]uint64
 	var err error
-	many := len(indexes) > few
+	many := len(indexes) > maxSingle
 	if many {
 		all, err = k.statistics(0, netlink.Dump)
 	}
@@ -47,13 +47,13 @@ func (k *kernel) received(indexes []int) []Count {
 	return counts
 }
 
-// statistics returns the receive counters by the devices' indexes: of one, or of
-// all with netlink.Dump.
+// statistics returns receive counters by device index: of one device, or with
+// netlink.Dump of all.
 func (k *kernel) statistics(index int, flags netlink.HeaderFlags) (map[int]uint64, error) {
 	req := make([]byte, sizeofIfStatsMsg)
 	binary.NativeEndian.PutUint32(req[4:], uint32(index))
 	binary.NativeEndian.PutUint32(req[8:], 1<<(unix.IFLA_STATS_LINK_64-1)) // IFLA_STATS_FILTER_BIT
-	msgs, err := k.ask(unix.RTM_GETSTATS, flags, req)
+	msgs, err := k.request(unix.RTM_GETSTATS, flags, req)
 	if err != nil {
 		return nil, err
 	}

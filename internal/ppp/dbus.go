@@ -16,7 +16,7 @@ import (
 const (
 	busTime = 5 * time.Second // for the bus, or systemd, to answer
 
-	// A bus that is stuck closes nothing: ask now and then.
+	// A bus that is stuck closes no connection: ping systemd this often.
 	busCheck = 30 * time.Second
 
 	systemd     = "org.freedesktop.systemd1"
@@ -31,14 +31,14 @@ var errSystemdLeft = errors.New("systemd has left the bus")
 // streamDBus hints whenever systemd says that the device unit of a network
 // device has come, changed or gone.
 //
-// This is done with three match rules of its own on one connection, not by
-// go-systemd's subscription: that one misses the first sign of a device (a
-// UnitNew without a change of properties), is sent each change of each unit of
-// the host, and does not tell when the bus dies.
+// streamDBus uses its own match rules on one connection, not go-systemd's
+// subscription. The subscription misses the first sign of a device (a UnitNew
+// without a change of properties), receives each change of each unit of the
+// host, and does not report the end of the bus.
 func streamDBus(ctx context.Context, ready, hint func()) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	// Logging in to a bus that is stuck would wait for ever.
+	// Without this limit, logging in to a bus that is stuck would never return.
 	slow := time.AfterFunc(busTime, func() { cancel(errors.New("no answer from the bus")) })
 	defer slow.Stop()
 
@@ -56,8 +56,8 @@ func streamDBus(ctx context.Context, ready, hint func()) error {
 	}
 	defer conn.Close()
 
-	// After a restart of the bus we may be back before systemd is: don't let
-	// the bus try to start it.
+	// After a restart of the bus this connection may be up before systemd's: don't
+	// let the bus try to start systemd.
 	manager := conn.Object(systemd, systemdPath)
 	if err := manager.CallWithContext(ctx, systemd+".Manager.Subscribe", dbus.FlagNoAutoStart).Err; err != nil {
 		return reason(ctx, fmt.Errorf("D-Bus: subscribe to systemd: %w", err))
@@ -97,7 +97,7 @@ func streamDBus(ctx context.Context, ready, hint func()) error {
 	}
 }
 
-// reason prefers the reason why ctx ended over the error that this made.
+// reason returns the cause of ctx's end if it has ended, else err.
 func reason(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
 		return fmt.Errorf("D-Bus: %w", cause)
@@ -111,19 +111,19 @@ type signals func(name string, s *dbus.Signal)
 
 func (f signals) DeliverSignal(_, name string, s *dbus.Signal) { f(name, s) }
 
-// Anybody may send a signal to this connection alone: match rules hold for broadcasts only. Who
-// has sent one is said by the bus.
+// Anybody may send a signal to this connection directly: match rules filter broadcasts only. The
+// bus itself names the sender of each signal.
 
-// systemdLeft reports whether a signal says that systemd's name has another owner, or none.
+// systemdLeft reports whether a signal means that systemd's name has another owner, or none.
 func systemdLeft(member string, s *dbus.Signal) bool {
 	return s.Sender == busName && member == "NameOwnerChanged"
 }
 
-// isSystemds reports whether systemd has sent a signal. owner is its own name on the bus; nil: not
-// known yet.
+// isSystemds reports whether systemd has sent a signal. owner is systemd's unique name on the bus;
+// nil: not known yet.
 func isSystemds(s *dbus.Signal, owner *string) bool { return owner != nil && s.Sender == *owner }
 
-// isNetDevice says whether a signal is about the unit
+// isNetDevice reports whether a signal is about a unit
 // sys-subsystem-net-devices-NAME.device. pppd's `ifname` option allows any
 // NAME.
 func isNetDevice(s *dbus.Signal) bool {

@@ -34,7 +34,7 @@ func TestIsNetDevice(t *testing.T) {
 	}
 }
 
-// A signal counts for what it says only if it comes from whom it would come from.
+// A signal counts only if its real sender has sent it.
 func TestForgedSignals(t *testing.T) {
 	systemds := ":1.2"
 	device := []any{"sys-subsystem-net-devices-ppp0.device", dbus.ObjectPath("/x")}
@@ -61,7 +61,7 @@ func TestForgedSignals(t *testing.T) {
 	}
 }
 
-// listen makes a system bus of our own.
+// listen makes a system bus for the test.
 func listen(t *testing.T, serve func(net.Conn)) {
 	path := filepath.Join(t.TempDir(), "bus")
 	l, err := net.Listen("unix", path)

@@ -15,8 +15,8 @@ import (
 // answerTime is how long the kernel may take for one part of an answer.
 const answerTime = 5 * time.Second
 
-// kernel asks the kernel for devices and addresses. The zero value is ready;
-// it may be used from several goroutines at once.
+// kernel asks the kernel for devices and addresses. The zero value is ready, and
+// safe for concurrent use.
 type kernel struct {
 	mu   sync.Mutex
 	conn *netlink.Conn
@@ -36,7 +36,7 @@ type address struct {
 	local, peer netip.Addr
 }
 
-// keep says whether to keep the socket open between requests.
+// keep sets whether the socket stays open between requests.
 func (k *kernel) keep(held bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -63,7 +63,7 @@ func (k *kernel) devices() ([]device, error) {
 	if err != nil {
 		return nil, err
 	}
-	msgs, err := k.ask(unix.RTM_GETLINK, netlink.Dump, append(make([]byte, unix.SizeofIfInfomsg), mask...))
+	msgs, err := k.request(unix.RTM_GETLINK, netlink.Dump, append(make([]byte, unix.SizeofIfInfomsg), mask...))
 	if err != nil {
 		return nil, fmt.Errorf("list devices: %w", err)
 	}
@@ -87,7 +87,7 @@ func (k *kernel) devices() ([]device, error) {
 func (k *kernel) addresses() ([]address, error) {
 	req := make([]byte, unix.SizeofIfAddrmsg)
 	req[0] = unix.AF_INET
-	msgs, err := k.ask(unix.RTM_GETADDR, netlink.Dump, req)
+	msgs, err := k.request(unix.RTM_GETADDR, netlink.Dump, req)
 	if err != nil {
 		return nil, fmt.Errorf("list addresses: %w", err)
 	}
@@ -107,9 +107,9 @@ func (k *kernel) addresses() ([]address, error) {
 	return all, nil
 }
 
-// ask sends one request and returns the answer. When the socket fails, a
-// second try is made on a fresh one.
-func (k *kernel) ask(kind uint16, flags netlink.HeaderFlags, body []byte) ([]netlink.Message, error) {
+// request sends one request and returns the answer. When the socket fails, request
+// tries once more on a new one.
+func (k *kernel) request(kind uint16, flags netlink.HeaderFlags, body []byte) ([]netlink.Message, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if !k.held {
@@ -158,11 +158,11 @@ func (k *kernel) exchange(kind uint16, flags netlink.HeaderFlags, body []byte) (
 	return msgs, nil
 }
 
-// The decoders read only what is needed, and leniently: messages grow from
-// kernel to kernel, and that must not blind us.
+// The decoders read only the attributes that they need and ignore all others:
+// newer kernels add attributes.
 
-// decodeDevice reads an RTM_NEWLINK or RTM_DELLINK message; ppp says whether
-// the device is a PPP device at all.
+// decodeDevice reads an RTM_NEWLINK or RTM_DELLINK message; ppp reports whether
+// the device is a PPP device.
 func decodeDevice(b []byte) (d device, ppp bool, err error) {
 	if len(b) < unix.SizeofIfInfomsg {
 		return d, false, fmt.Errorf("device message of %d bytes", len(b))
@@ -182,7 +182,7 @@ func decodeDevice(b []byte) (d device, ppp bool, err error) {
 	return d, ppp, attrs.Err()
 }
 
-// decodeAddress reads an RTM_NEWADDR or RTM_DELADDR message; ptp says whether
+// decodeAddress reads an RTM_NEWADDR or RTM_DELADDR message; ptp reports whether
 // it is a point-to-point IPv4 address.
 func decodeAddress(b []byte) (a address, ptp bool, err error) {
 	if len(b) < unix.SizeofIfAddrmsg {

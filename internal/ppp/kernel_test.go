@@ -71,7 +71,7 @@ func TestDecodeDevice(t *testing.T) {
 }
 
 func TestDecodeStatistics(t *testing.T) {
-	// Those of a kernel yet to come, of today's, and no more than is read.
+	// Sizes of a future kernel, of today's, and the least that the decoder reads.
 	for _, size := range []int{400, 200, 8} {
 		index, packets, err := decodeStatistics(statisticsMessage(t, 5, 7, size))
 		if err != nil || index != 5 || packets != 7 {
@@ -172,7 +172,7 @@ func TestKernel(t *testing.T) {
 		}
 		conn.Close()
 		// One by one, and so many that the list of all is asked for.
-		for _, n := range []int{2, few + 1} {
+		for _, n := range []int{2, maxSingle + 1} {
 			indexes := slices.Repeat([]int{lo.Index}, n)
 			indexes[1] = 1 << 30
 			two := k.received(indexes)
@@ -184,7 +184,7 @@ func TestKernel(t *testing.T) {
 			}
 		}
 		if held {
-			// The socket has died under us.
+			// The socket is closed while it is in use.
 			k.conn.Close()
 			if c := k.received([]int{lo.Index})[0]; c.Err != nil {
 				t.Errorf("after the socket died: %v", c.Err)

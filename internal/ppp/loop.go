@@ -11,20 +11,19 @@ import (
 
 const (
 	coalesce = 20 * time.Millisecond // hints within this time make one look
-	// leisure is how many times as long as the last look took hints wait for the next
-	// one, but no longer than longest: while a thousand links come up, there are hints
-	// all the time.
-	leisure = 4
-	longest = 200 * time.Millisecond
-	resync  = 30 * time.Second // a look without any hint
+	// After a look, hints wait cooldownFactor times as long as that look took, but at most
+	// maxCooldown. While a thousand links come up, hints arrive all the time.
+	cooldownFactor = 4
+	maxCooldown    = 200 * time.Millisecond
+	resync         = 30 * time.Second // between looks without a hint
 	// blindResync is resync while no source of hints works.
 	blindResync = time.Second
 
-	// A pppd that can't be seen may be about to write its pid file, or may
-	// not be there at all: look again ever more slowly, then leave it.
-	strangerTime = 10 * time.Second
+	// The pppd of a device without a pid file may be about to write one, or there
+	// may be none: look again ever more rarely, and stop after this time.
+	unownedTime = 10 * time.Second
 
-	// Without rtnetlink nothing tells that IPCP has set the addresses, nor
+	// Without rtnetlink no event reports that IPCP has set the addresses, nor
 	// that pppd has then put the device up.
 	notUpPoll = 250 * time.Millisecond
 	notUpTime = time.Minute
@@ -34,33 +33,33 @@ const (
 
 // loop owns all state: it alone looks and delivers.
 type loop struct {
-	log     *slog.Logger
-	deliver func(Snapshot)
-	look    func() (view, error)
-	search  func(now time.Time) []int // for lost pppds
-	again   wake.Signal               // look again
-	changes chan change
+	log       *slog.Logger
+	deliver   func(Snapshot)
+	read      func() (state, error)
+	findPppds func(now time.Time) []int // for lost pppds
+	again     wake.Signal               // look again
+	changes   chan change
 
 	sources Sources
 	last    *Snapshot // delivered last
-	sent    time.Time // when
+	sent    time.Time // when last was delivered
 
-	// Since when a device has no visible pppd, or a link is not up, by index.
-	strangers, notUp map[int]time.Time
+	// Since when a device has no known pppd, or a link is not up, by index.
+	unowned, notUp map[int]time.Time
 
 	lost     []int // see Snapshot
 	searched time.Time
 }
 
-// change says that a source of hints has come (err nil) or gone.
+// change reports that a source of hints works now (err is nil) or has failed.
 type change struct {
 	source string
 	err    error
 }
 
-// run looks and delivers until ctx ends or looking fails for good.
+// run looks and delivers until ctx ends or lookTries looks in a row have failed.
 func (l *loop) run(ctx context.Context) error {
-	// Each will say within busTime what it is, and that makes a look.
+	// Each source reports within busTime whether it works, and that causes a look.
 	l.sources = Sources{DBus: true, Rtnetlink: true}
 	due := time.Now().Add(coalesce)
 	timer := time.NewTimer(coalesce)
@@ -78,14 +77,14 @@ func (l *loop) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case c := <-l.changes:
-			l.note(c)
+			l.sourceChanged(c)
 			soon()
 		case <-l.again.C():
 			soon()
 		case <-timer.C:
 			wait, began := coalesce, time.Now()
-			v, err := l.look()
-			pause = max(coalesce, min(leisure*time.Since(began), longest))
+			v, err := l.read()
+			pause = max(coalesce, min(cooldownFactor*time.Since(began), maxCooldown))
 			if err != nil {
 				if failed++; failed == lookTries {
 					return fmt.Errorf("look at PPP links: %w", err)
@@ -93,9 +92,9 @@ func (l *loop) run(ctx context.Context) error {
 				wait = restartDelay(failed)
 			} else {
 				failed = 0
-				wait = l.next(v, time.Now())
+				wait = l.nextWait(v, time.Now())
 				l.findLost(time.Now())
-				l.tell(v)
+				l.deliverIfNew(v)
 			}
 			due = time.Now().Add(wait)
 			timer.Reset(wait)
@@ -103,8 +102,8 @@ func (l *loop) run(ctx context.Context) error {
 	}
 }
 
-// note records and logs that a source has come or gone.
-func (l *loop) note(c change) {
+// sourceChanged records and logs that a source works or has failed.
+func (l *loop) sourceChanged(c change) {
 	up := &l.sources.DBus
 	if c.source == sourceRtnetlink {
 		up = &l.sources.Rtnetlink
@@ -117,8 +116,8 @@ func (l *loop) note(c change) {
 	}
 }
 
-// tell delivers what was seen, if it is new or the last time was long ago.
-func (l *loop) tell(v view) {
+// deliverIfNew delivers a snapshot if it is new or the last one is older than resync.
+func (l *loop) deliverIfNew(v state) {
 	s := Snapshot{Links: v.links, Sources: l.sources, Lost: l.lost}
 	if l.last != nil && same(s, *l.last) && time.Since(l.sent) < resync {
 		return
@@ -127,23 +126,23 @@ func (l *loop) tell(v view) {
 	l.deliver(s)
 }
 
-// next says how long to wait for a hint before looking again anyway.
-func (l *loop) next(v view, now time.Time) time.Duration {
-	l.strangers = since(l.strangers, v.strangers, now)
+// nextWait returns how long to wait for a hint before the next look.
+func (l *loop) nextWait(v state, now time.Time) time.Duration {
+	l.unowned = firstSeen(l.unowned, v.unowned, now)
 	var notUp []int
 	for _, k := range v.links {
 		if !k.Up {
 			notUp = append(notUp, k.Index)
 		}
 	}
-	l.notUp = since(l.notUp, notUp, now)
+	l.notUp = firstSeen(l.notUp, notUp, now)
 
 	wait := resync
 	if l.sources == (Sources{}) {
 		wait = blindResync
 	}
-	for _, t := range l.strangers {
-		if age := now.Sub(t); age < strangerTime {
+	for _, t := range l.unowned {
+		if age := now.Sub(t); age < unownedTime {
 			wait = min(wait, max(coalesce, age/4))
 		}
 	}
@@ -157,9 +156,9 @@ func (l *loop) next(v view, now time.Time) time.Duration {
 	return wait
 }
 
-// since returns since when each index has been in the set, given the old
-// answer and the set as of now.
-func since(old map[int]time.Time, set []int, now time.Time) map[int]time.Time {
+// firstSeen returns since when each index has been in the set. old is the last
+// result, set the indexes as of now.
+func firstSeen(old map[int]time.Time, set []int, now time.Time) map[int]time.Time {
 	times := make(map[int]time.Time, len(set))
 	for _, i := range set {
 		t, ok := old[i]

@@ -16,21 +16,21 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// bench runs a loop on a fake clock.
-type bench struct {
+// fixture runs a loop on a fake clock.
+type fixture struct {
 	*loop
 	done chan error
 
 	mu    sync.Mutex
-	now   view // what a look finds
+	now   state // what a look finds
 	err   error
 	takes time.Duration
 	looks []time.Duration // since the start
 	sent  []Snapshot
 }
 
-func newBench(ctx context.Context) *bench {
-	b := &bench{done: make(chan error, 1)}
+func newFixture(ctx context.Context) *fixture {
+	b := &fixture{done: make(chan error, 1)}
 	start := time.Now()
 	b.loop = &loop{
 		log: slog.New(slog.DiscardHandler),
@@ -39,41 +39,41 @@ func newBench(ctx context.Context) *bench {
 			defer b.mu.Unlock()
 			b.sent = append(b.sent, s)
 		},
-		look: func() (view, error) {
+		read: func() (state, error) {
 			b.mu.Lock()
 			defer b.mu.Unlock()
 			b.looks = append(b.looks, time.Since(start))
 			time.Sleep(b.takes)
 			return b.now, b.err
 		},
-		search:  func(time.Time) []int { return nil },
-		changes: make(chan change),
+		findPppds: func(time.Time) []int { return nil },
+		changes:   make(chan change),
 	}
 	go func() { b.done <- b.run(ctx) }()
 	return b
 }
 
 // set says what looks find from now on.
-func (b *bench) set(v view, err error) {
+func (b *fixture) set(v state, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.now, b.err = v, err
 }
 
-func (b *bench) looked() []time.Duration {
+func (b *fixture) looked() []time.Duration {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return slices.Clone(b.looks)
 }
 
-func (b *bench) delivered() []Snapshot {
+func (b *fixture) delivered() []Snapshot {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return slices.Clone(b.sent)
 }
 
 // pass lets time pass and returns the looks made in it, since the start.
-func (b *bench) pass(d time.Duration) []time.Duration {
+func (b *fixture) pass(d time.Duration) []time.Duration {
 	synctest.Wait()
 	n := len(b.looked())
 	time.Sleep(d)
@@ -81,12 +81,12 @@ func (b *bench) pass(d time.Duration) []time.Duration {
 	return b.looked()[n:]
 }
 
-func (b *bench) latest() Snapshot {
+func (b *fixture) latest() Snapshot {
 	all := b.delivered()
 	return all[len(all)-1]
 }
 
-func (b *bench) end(t *testing.T, cancel func()) {
+func (b *fixture) end(t *testing.T, cancel func()) {
 	t.Helper()
 	cancel()
 	if err := <-b.done; !errors.Is(err, context.Canceled) {
@@ -94,10 +94,10 @@ func (b *bench) end(t *testing.T, cancel func()) {
 	}
 }
 
-func onBench(t *testing.T, f func(t *testing.T, b *bench)) {
+func onFixture(t *testing.T, f func(t *testing.T, b *fixture)) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
-		b := newBench(ctx)
+		b := newFixture(ctx)
 		f(t, b)
 		b.end(t, cancel)
 	})
@@ -109,13 +109,13 @@ var (
 	bareLink = Link{Name: "ppp0", Index: 5, Pid: 7, Xl2tpdPid: 6}
 )
 
-func (b *bench) bothUp() {
+func (b *fixture) bothUp() {
 	b.changes <- change{source: sourceDBus}
 	b.changes <- change{source: sourceRtnetlink}
 }
 
 func TestFirstSnapshot(t *testing.T) {
-	onBench(t, func(t *testing.T, b *bench) {
+	onFixture(t, func(t *testing.T, b *fixture) {
 		b.bothUp()
 		b.pass(coalesce)
 		if len(b.delivered()) != 1 || len(b.delivered()[0].Links) != 0 || b.delivered()[0].Sources != (Sources{true, true}) {
@@ -124,10 +124,10 @@ func TestFirstSnapshot(t *testing.T) {
 	})
 }
 
-// Looks that take long, as they do with a thousand links, leave four fifths of the
-// time alone, however many hints there are.
+// Looks that take long, as with a thousand links, use at most a fifth of the
+// time, however many hints there are.
 func TestLeisure(t *testing.T) {
-	onBench(t, func(t *testing.T, b *bench) {
+	onFixture(t, func(t *testing.T, b *fixture) {
 		b.mu.Lock()
 		b.takes = 50 * time.Millisecond
 		b.mu.Unlock()
@@ -142,9 +142,9 @@ func TestLeisure(t *testing.T) {
 	})
 }
 
-// A bus that is being logged in to is not one that is unreachable.
+// A bus counts as working while the login is still under way.
 func TestSourceNotHeardOf(t *testing.T) {
-	onBench(t, func(t *testing.T, b *bench) {
+	onFixture(t, func(t *testing.T, b *fixture) {
 		b.pass(coalesce)
 		if got := b.latest().Sources; got != (Sources{true, true}) {
 			t.Errorf("before any source has spoken: %+v, want none lost", got)
@@ -158,10 +158,10 @@ func TestSourceNotHeardOf(t *testing.T) {
 }
 
 func TestHintsAreCoalesced(t *testing.T) {
-	onBench(t, func(t *testing.T, b *bench) {
+	onFixture(t, func(t *testing.T, b *fixture) {
 		b.bothUp()
 		b.pass(time.Second)
-		b.set(view{links: []Link{upLink}}, nil)
+		b.set(state{links: []Link{upLink}}, nil)
 		for range 10 {
 			b.again.Send()
 			time.Sleep(time.Millisecond)
@@ -185,9 +185,9 @@ func TestHintsAreCoalesced(t *testing.T) {
 }
 
 func TestOnlyNewsAreDelivered(t *testing.T) {
-	onBench(t, func(t *testing.T, b *bench) {
+	onFixture(t, func(t *testing.T, b *fixture) {
 		b.bothUp()
-		b.set(view{links: []Link{upLink}}, nil)
+		b.set(state{links: []Link{upLink}}, nil)
 		b.pass(time.Second)
 		b.again.Send()
 		b.pass(time.Second)
@@ -207,9 +207,9 @@ func TestOnlyNewsAreDelivered(t *testing.T) {
 }
 
 func TestQuietWhenAllIsKnown(t *testing.T) {
-	onBench(t, func(t *testing.T, b *bench) {
+	onFixture(t, func(t *testing.T, b *fixture) {
 		b.bothUp()
-		b.set(view{links: []Link{upLink, bareLink}}, nil)
+		b.set(state{links: []Link{upLink, bareLink}}, nil)
 		b.pass(time.Second)
 		if n := len(b.pass(10 * time.Minute)); n != 20 {
 			t.Errorf("%d looks in 10 quiet minutes, want 20", n)
@@ -218,17 +218,17 @@ func TestQuietWhenAllIsKnown(t *testing.T) {
 }
 
 func TestStrangerIsLookedForThenLeft(t *testing.T) {
-	onBench(t, func(t *testing.T, b *bench) {
+	onFixture(t, func(t *testing.T, b *fixture) {
 		b.bothUp()
 		b.pass(time.Second)
-		b.set(view{strangers: []int{5}}, nil)
+		b.set(state{unowned: []int{5}}, nil)
 		b.again.Send()
-		looks := b.pass(strangerTime + time.Second)
+		looks := b.pass(unownedTime + time.Second)
 		if n := len(looks); n < 10 || n > 50 {
 			t.Errorf("%d looks for an unknown owner, want some tens", n)
 		}
 		for i := 1; i < len(looks); i++ {
-			// Found late by no more than a third of the time it took.
+			// A look comes late by at most a third of the time that has passed.
 			if gap, age := looks[i]-looks[i-1], looks[i]-looks[0]; gap > max(coalesce, age/3) {
 				t.Errorf("look at %v after %v without one", age, gap)
 			}
@@ -237,7 +237,7 @@ func TestStrangerIsLookedForThenLeft(t *testing.T) {
 			t.Errorf("%d looks in 10 minutes for an owner that is never seen, want 20", n)
 		}
 		// Another device starts afresh.
-		b.set(view{strangers: []int{5, 6}}, nil)
+		b.set(state{unowned: []int{5, 6}}, nil)
 		b.again.Send()
 		if n := len(b.pass(time.Second)); n < 5 {
 			t.Errorf("%d looks for a new device, want some", n)
@@ -246,13 +246,13 @@ func TestStrangerIsLookedForThenLeft(t *testing.T) {
 }
 
 func TestLatePidFile(t *testing.T) {
-	onBench(t, func(t *testing.T, b *bench) {
+	onFixture(t, func(t *testing.T, b *fixture) {
 		b.bothUp()
 		b.pass(time.Second)
-		b.set(view{strangers: []int{5}}, nil)
+		b.set(state{unowned: []int{5}}, nil)
 		b.again.Send()
 		b.pass(500 * time.Millisecond)
-		b.set(view{links: []Link{upLink}}, nil)
+		b.set(state{links: []Link{upLink}}, nil)
 		b.pass(150 * time.Millisecond)
 		if n := len(b.delivered()); n != 2 || len(b.delivered()[1].Links) != 1 {
 			t.Errorf("pid file half a second late: %+v, want the link", b.delivered())
@@ -261,17 +261,17 @@ func TestLatePidFile(t *testing.T) {
 }
 
 func TestLinkIsPolledWithoutRtnetlink(t *testing.T) {
-	onBench(t, func(t *testing.T, b *bench) {
+	onFixture(t, func(t *testing.T, b *fixture) {
 		b.changes <- change{source: sourceRtnetlink, err: errors.New("no socket")}
 		b.pass(time.Second)
-		b.set(view{links: []Link{bareLink}}, nil)
+		b.set(state{links: []Link{bareLink}}, nil)
 		b.again.Send()
 		b.pass(10 * time.Second)
 		down := upLink // the address is set before the device is up
 		down.Up = false
-		b.set(view{links: []Link{down}}, nil)
+		b.set(state{links: []Link{down}}, nil)
 		b.pass(10 * time.Second)
-		b.set(view{links: []Link{upLink}}, nil)
+		b.set(state{links: []Link{upLink}}, nil)
 		b.pass(notUpPoll)
 		if last := b.latest(); !last.Links[0].Up {
 			t.Errorf("got %+v, want the link up", last)
@@ -279,7 +279,7 @@ func TestLinkIsPolledWithoutRtnetlink(t *testing.T) {
 		if n := len(b.pass(5 * time.Minute)); n > 10 {
 			t.Errorf("%d looks in 5 minutes with the link up, want 10", n)
 		}
-		b.set(view{links: []Link{bareLink}}, nil)
+		b.set(state{links: []Link{bareLink}}, nil)
 		b.again.Send()
 		b.pass(notUpTime + time.Second)
 		if n := len(b.pass(5 * time.Minute)); n > 10 {
@@ -289,11 +289,11 @@ func TestLinkIsPolledWithoutRtnetlink(t *testing.T) {
 }
 
 func TestBlind(t *testing.T) {
-	onBench(t, func(t *testing.T, b *bench) {
+	onFixture(t, func(t *testing.T, b *fixture) {
 		b.changes <- change{source: sourceDBus, err: errors.New("no bus")}
 		b.changes <- change{source: sourceRtnetlink, err: errors.New("no socket")}
 		b.pass(time.Second)
-		b.set(view{links: []Link{upLink}}, nil)
+		b.set(state{links: []Link{upLink}}, nil)
 		b.pass(blindResync)
 		if last := b.latest(); len(last.Links) != 1 || last.Sources != (Sources{}) {
 			t.Errorf("got %+v, want the link though no source works", last)
@@ -304,18 +304,18 @@ func TestBlind(t *testing.T) {
 func TestLookFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		broken := errors.New("no sockets left")
-		b := newBench(t.Context())
+		b := newFixture(t.Context())
 		b.bothUp()
 		b.pass(time.Second)
-		b.set(view{}, broken)
+		b.set(state{}, broken)
 		b.again.Send()
 		b.pass(200 * time.Millisecond)
-		b.set(view{links: []Link{upLink}}, nil)
+		b.set(state{links: []Link{upLink}}, nil)
 		b.pass(2 * time.Second)
 		if n := len(b.delivered()); n != 2 {
 			t.Errorf("after a look that failed at first: %d snapshots, want 2", n)
 		}
-		b.set(view{}, broken)
+		b.set(state{}, broken)
 		b.again.Send()
 		start := time.Now()
 		if err := <-b.done; !errors.Is(err, broken) {
@@ -328,7 +328,7 @@ func TestLookFails(t *testing.T) {
 }
 
 func TestSourceIsRestarted(t *testing.T) {
-	onBench(t, func(t *testing.T, b *bench) {
+	onFixture(t, func(t *testing.T, b *fixture) {
 		lost := errors.New("lost")
 		ctx, cancel := context.WithCancel(t.Context())
 		start := time.Now()

@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// lost returns the pids of xl2tpd's pppds in this network namespace that run none of the devices
-// whose owners are known: their pid files can't be seen from here.
-func (o *owners) lost(now time.Time) []int {
+// lost returns the pids of xl2tpd's pppds in this network namespace whose device is not known: the
+// service cannot see their pid files.
+func (o *pppdFinder) lost(now time.Time) []int {
 	entries, err := fs.ReadDir(o.root, "proc")
 	if err != nil {
 		return nil
@@ -25,7 +25,7 @@ func (o *owners) lost(now time.Time) []int {
 		if err != nil || placed[pid] {
 			continue
 		}
-		if p, ok := o.process(pid, process{}); ok && p.belongs() && now.Sub(p.started) >= strangerTime {
+		if p, ok := o.process(pid, process{}); ok && p.ofXl2tpd() && now.Sub(p.started) >= unownedTime {
 			all = append(all, pid)
 		}
 	}
@@ -33,17 +33,17 @@ func (o *owners) lost(now time.Time) []int {
 	return all
 }
 
-// findLost looks for the pppds of devices that have had no owner for some time. Such devices may
-// be another program's, and there may be many: all of /proc is searched now and then only.
+// findLost looks for the pppds of devices that have had no known pppd for unownedTime. Such devices
+// may belong to another program, and there may be many, so findLost searches /proc once per resync.
 func (l *loop) findLost(now time.Time) {
 	waiting := false
-	for _, seen := range l.strangers {
-		waiting = waiting || now.Sub(seen) >= strangerTime
+	for _, seen := range l.unowned {
+		waiting = waiting || now.Sub(seen) >= unownedTime
 	}
 	switch {
 	case !waiting:
 		l.lost, l.searched = nil, time.Time{}
 	case now.Sub(l.searched) >= resync:
-		l.lost, l.searched = l.search(now), now
+		l.lost, l.searched = l.findPppds(now), now
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Of xl2tpd's pppds in this network those are lost that run no known device.
+// A pppd of xl2tpd in this network namespace that runs no known device is lost.
 func TestLost(t *testing.T) {
 	h := newHost()
 	h.net("self", 1)
@@ -21,8 +21,8 @@ func TestLost(t *testing.T) {
 	h.net("500", 1)
 	h.pidFile("run/ppp0.pid", "406\n")
 	h.process(410, 400, "pppd", "Z", 250)
-	o := owners{root: h}
-	o.of([]device{{index: 5, name: "ppp0"}, {index: 6, name: "ppp1"}})
+	o := pppdFinder{root: h}
+	o.find([]device{{index: 5, name: "ppp0"}, {index: 6, name: "ppp1"}})
 	if got := o.lost(time.Now()); !slices.Equal(got, []int{407, 409}) {
 		t.Errorf("%v", got)
 	}
@@ -30,28 +30,28 @@ func TestLost(t *testing.T) {
 		t.Errorf("just started: %v", got)
 	}
 	h.pidFile("run/ppp1.pid", "409\n")
-	o.of([]device{{index: 5, name: "ppp0"}, {index: 6, name: "ppp1"}})
+	o.find([]device{{index: 5, name: "ppp0"}, {index: 6, name: "ppp1"}})
 	if got := o.lost(time.Now()); !slices.Equal(got, []int{407}) {
 		t.Errorf("%v", got)
 	}
 }
 
-// What is lost is told once a device has had no owner for a while, and no more when that is gone.
+// Lost pppds are delivered once a device has had no known pppd for a while, until that device is gone.
 func TestTellsWhatIsLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t.Context())
+		b := newFixture(t.Context())
 		searches := 0
-		b.search = func(time.Time) []int { searches++; return []int{407} }
-		b.set(view{strangers: []int{6}}, nil)
+		b.findPppds = func(time.Time) []int { searches++; return []int{407} }
+		b.set(state{unowned: []int{6}}, nil)
 		lost := func() []int {
 			all := b.delivered()
 			return all[len(all)-1].Lost
 		}
-		b.pass(strangerTime / 2)
+		b.pass(unownedTime / 2)
 		if lost() != nil || searches > 0 {
 			t.Errorf("%v after %d searches", lost(), searches)
 		}
-		b.pass(strangerTime/2 + resync + time.Second)
+		b.pass(unownedTime/2 + resync + time.Second)
 		if !slices.Equal(lost(), []int{407}) || searches == 0 {
 			t.Errorf("%v", lost())
 		}
@@ -63,7 +63,7 @@ func TestTellsWhatIsLost(t *testing.T) {
 		if searches > 1 {
 			t.Errorf("%d searches in %v", searches, resync/2)
 		}
-		b.set(view{}, nil)
+		b.set(state{}, nil)
 		b.pass(resync + time.Second)
 		if lost() != nil {
 			t.Errorf("%v", lost())

@@ -12,11 +12,11 @@ import (
 	"xl2tpd-keepalive/internal/procfs"
 )
 
-// owners tells whose a PPP device is, from pppd's pid files and /proc.
-type owners struct {
+// pppdFinder finds the pppd of each PPP device, from pppd's pid files and /proc.
+type pppdFinder struct {
 	root fs.FS // the host's root directory
-	// known has the processes found so far by device index: a device that is
-	// renamed keeps its pppd, whose pid file keeps the old name.
+	// known maps device indexes to the processes found so far. A device that is
+	// renamed keeps its pppd, and the pid file keeps the old name.
 	known map[int]process
 	boot  time.Time // of the host, in the look under way; zero: not read yet
 }
@@ -30,30 +30,30 @@ type process struct {
 	args        arguments
 }
 
-// belongs says whether the pppd is an xl2tpd's.
-func (p process) belongs() bool { return p.parentName == "xl2tpd" }
+// ofXl2tpd reports whether the pppd's parent is an xl2tpd.
+func (p process) ofXl2tpd() bool { return p.parentName == "xl2tpd" }
 
-// arguments are the pppd arguments that tell its tunnel.
+// arguments are the pppd arguments that identify its tunnel.
 type arguments struct {
 	optFile string
 	ipparam netip.Addr
 	tty     string
 }
 
-// of returns the pppds that run the devices, by index. One may be missing because
+// find returns the pppds that run the devices, by index. One may be missing because
 // its pid file is not written yet.
-func (o *owners) of(devices []device) map[int]process {
+func (o *pppdFinder) find(devices []device) map[int]process {
 	found := make(map[int]process, len(devices))
 	o.boot = time.Time{}
 	for _, d := range devices {
 		old, ok := o.known[d.index]
 		var p process
-		if ok { // as long as it lives the device is its own, and the pid file need not be read again
+		if ok { // while that pppd lives it owns the device, and its pid file need not be read again
 			p, ok = o.process(old.pid, old)
 			ok = ok && p.ticks == old.ticks
 		}
 		if !ok {
-			p, ok = o.named(d.name)
+			p, ok = o.readPidFile(d.name)
 		}
 		if ok {
 			found[d.index] = p
@@ -63,8 +63,8 @@ func (o *owners) of(devices []device) map[int]process {
 	return found
 }
 
-// named returns the pppd that the device's pid file names.
-func (o *owners) named(device string) (process, bool) {
+// readPidFile returns the pppd that the device's pid file names.
+func (o *pppdFinder) readPidFile(device string) (process, bool) {
 	for _, dir := range []string{"run", "var/run", "run/pppd", "var/run/pppd"} { // pppd 2.5 may be built for these
 		b, err := fs.ReadFile(o.root, path.Join(dir, device+".pid"))
 		if err != nil {
@@ -81,10 +81,10 @@ func (o *owners) named(device string) (process, bool) {
 	return process{}, false
 }
 
-// process reads a live pppd from /proc. A pid file outlives a killed pppd, so
-// anything else that has its number now does not count, nor does a zombie. Of old,
-// the process as it was, only the parent can have changed.
-func (o *owners) process(pid int, old process) (process, bool) {
+// process reads a live pppd from /proc. A pid file outlives a killed pppd, so a
+// zombie and another program with that pid do not count. old is the process as it
+// was read before; only its parent can have changed.
+func (o *pppdFinder) process(pid int, old process) (process, bool) {
 	dir := path.Join("proc", strconv.Itoa(pid))
 	b, err := fs.ReadFile(o.root, path.Join(dir, "stat"))
 	if err != nil {
@@ -98,7 +98,7 @@ func (o *owners) process(pid int, old process) (process, bool) {
 	if same && old.parent == s.Parent {
 		return old, true
 	}
-	if !same && !o.local(pid) {
+	if !same && !o.sameNetwork(pid) {
 		return process{}, false
 	}
 	p := process{pid: pid, parent: s.Parent, ticks: s.Ticks}
@@ -110,15 +110,15 @@ func (o *owners) process(pid int, old process) (process, bool) {
 	}
 	p.args = parseArguments(b)
 	if p.started = old.started; !same { // the time of boot moves when the clock is set
-		p.started = o.since(s.Ticks)
+		p.started = o.startTime(s.Ticks)
 	}
 	return p, true
 }
 
-// local reports whether a process is in this network namespace: another one may have a device of
-// the same name, and share /run with this host. Each namespace has a file of its own here; a look
-// at /proc/PID/ns/net would take CAP_SYS_PTRACE.
-func (o *owners) local(pid int) bool {
+// sameNetwork reports whether a process is in this network namespace. Another namespace may have a device
+// of the same name and share /run with this host. Each namespace has its own /proc/PID/net/dev;
+// reading /proc/PID/ns/net would take CAP_SYS_PTRACE.
+func (o *pppdFinder) sameNetwork(pid int) bool {
 	ours, known := o.inode("proc/self/net/dev")
 	theirs, ok := o.inode(path.Join("proc", strconv.Itoa(pid), "net/dev"))
 	return !known || ok && ours == theirs
@@ -126,7 +126,7 @@ func (o *owners) local(pid int) bool {
 
 type inode struct{ device, number uint64 }
 
-func (o *owners) inode(name string) (inode, bool) {
+func (o *pppdFinder) inode(name string) (inode, bool) {
 	info, err := fs.Stat(o.root, name)
 	if err != nil {
 		return inode{}, false
@@ -138,8 +138,8 @@ func (o *owners) inode(name string) (inode, bool) {
 	return inode{uint64(s.Dev), s.Ino}, true // Dev has 32 bits on some machines
 }
 
-// since is the time so many ticks after boot.
-func (o *owners) since(ticks uint64) time.Time {
+// startTime returns the time so many ticks after boot; zero: the time of boot is unknown.
+func (o *pppdFinder) startTime(ticks uint64) time.Time {
 	if o.boot.IsZero() {
 		b, err := fs.ReadFile(o.root, "proc/stat")
 		if err != nil {
@@ -173,8 +173,8 @@ func parseArguments(cmdline []byte) (a arguments) {
 	for len(args) > 0 {
 		arg, value := args[0], ""
 		args = args[1:]
-		// The options with a value that xl2tpd passes: a value is never an
-		// option, whatever it looks like.
+		// xl2tpd passes these options with a value. The value is never taken for
+		// an option, even if it looks like one.
 		switch arg {
 		case "file", "ipparam", "name", "plugin", "passwordfd",
 			"pppol2tp", "pppol2tp_tunnel_id", "pppol2tp_session_id":

@@ -39,7 +39,7 @@ func (h host) net(process string, namespace uint64) {
 	h.MapFS["proc/"+process+"/net/dev"] = &fstest.MapFile{Sys: &syscall.Stat_t{Dev: 4, Ino: namespace}}
 }
 
-// A pid file of another network namespace says nothing about this one's device of the same name.
+// A pid file of another network namespace does not name the pppd of a device of the same name here.
 func TestOwnerIsInThisNetwork(t *testing.T) {
 	for _, tc := range []struct {
 		name string
@@ -63,8 +63,8 @@ func TestOwnerIsInThisNetwork(t *testing.T) {
 		h.pidFile("run/ppp0.pid", "406\n")
 		h.process(406, 400, "pppd", "S", 250, kernelArgs...)
 		tc.host(h)
-		o := owners{root: h}
-		if p := o.of([]device{{index: 5, name: "ppp0"}})[5]; p.pid != tc.pid {
+		o := pppdFinder{root: h}
+		if p := o.find([]device{{index: 5, name: "ppp0"}})[5]; p.pid != tc.pid {
 			t.Errorf("%s: %+v, want pid %d", tc.name, p, tc.pid)
 		}
 	}
@@ -203,8 +203,8 @@ func TestOwner(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			h := newHost()
 			tc.host(h)
-			o := owners{root: h, known: tc.known}
-			got, ok := o.of([]device{d})[d.index]
+			o := pppdFinder{root: h, known: tc.known}
+			got, ok := o.find([]device{d})[d.index]
 			if ok != tc.ok {
 				t.Fatalf("ok = %v, want %v (%+v)", ok, tc.ok, got)
 			}
@@ -239,17 +239,17 @@ func TestJoin(t *testing.T) {
 		8: {pid: 108, parent: 100, parentName: "xl2tpd"},
 		9: {pid: 109, parent: 100, parentName: "xl2tpd", args: arguments{tty: "/dev/pts/0"}},
 	}
-	want := view{
+	want := state{
 		links: []Link{
 			{Name: "ppp0", Index: 5, Raised: true, Up: true, Local: ip("10.0.0.2"), Peer: ip("10.0.0.1"),
 				Pid: 105, Xl2tpdPid: 100, Started: start, OptFile: "f", OuterPeer: ip("192.0.2.1")},
 			{Name: "ppp4", Index: 8, Local: ip("10.3.0.2"), Peer: ip("10.3.0.1"), Pid: 108, Xl2tpdPid: 100},
 			{Name: "ppp3", Index: 9, Raised: true, Pid: 109, Xl2tpdPid: 100, TTY: "/dev/pts/0"},
 		},
-		strangers: []int{7},
+		unowned: []int{7},
 	}
-	got := join(devices, addresses, pppds)
-	if d := cmp.Diff(want, got, cmp.AllowUnexported(view{}), cmpopts.EquateComparable(netip.Addr{})); d != "" {
-		t.Error(d)
+	got := combine(devices, addresses, pppds)
+	if d := cmp.Diff(want, got, cmp.AllowUnexported(state{}), cmpopts.EquateComparable(netip.Addr{})); d != "" {
+		t.Errorf("mismatch (-want +got):\n%s", d)
 	}
 }

@@ -142,7 +142,7 @@ func (p *pair) hangUp() {
 	}
 }
 
-// wait is for what no event tells of.
+// wait polls for a change that no event reports.
 func (p *pair) wait(what string, done func() bool) {
 	p.t.Helper()
 	tick := time.NewTicker(50 * time.Millisecond)

@@ -8,15 +8,15 @@ import (
 	"xl2tpd-keepalive/internal/procfs"
 )
 
-// parents hints when an xl2tpd has ended. Its pppds may live on for long,
-// with their devices unchanged, so nobody else tells.
-type parents struct {
+// exitWatcher hints when an xl2tpd has ended. Its pppds may run on for a long time
+// with their devices unchanged, so no other source reports the end.
+type exitWatcher struct {
 	hint  func()
 	stops map[int]func() // by process
 }
 
-// follow follows the xl2tpds of these links, and no others any more.
-func (p *parents) follow(links []Link) {
+// follow waits for the ends of the xl2tpds of these links, and of no others.
+func (p *exitWatcher) follow(links []Link) {
 	old := p.stops
 	p.stops = make(map[int]func())
 	for _, l := range links {
@@ -33,7 +33,7 @@ func (p *parents) follow(links []Link) {
 		if errors.Is(err, unix.ESRCH) {
 			p.hint()
 		}
-		if err == nil { // else the slow look must do
+		if err == nil { // else the next slow look finds out
 			p.stops[pid] = stop
 		}
 	}
@@ -43,4 +43,4 @@ func (p *parents) follow(links []Link) {
 }
 
 // close stops following.
-func (p *parents) close() { p.follow(nil) }
+func (p *exitWatcher) close() { p.follow(nil) }

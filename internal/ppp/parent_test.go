@@ -18,7 +18,7 @@ func TestParentEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	hints := make(chan struct{}, 9)
-	p := parents{hint: func() { hints <- struct{}{} }}
+	p := exitWatcher{hint: func() { hints <- struct{}{} }}
 	links := []Link{{Index: 5, Xl2tpdPid: cmd.Process.Pid}, {Index: 6, Xl2tpdPid: cmd.Process.Pid}}
 	p.follow(links)
 	p.follow(append(links, Link{Index: 7, Xl2tpdPid: os.Getpid()}))

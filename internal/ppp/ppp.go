@@ -1,8 +1,8 @@
 // Package ppp watches pppd's links: which pppN devices belong to an xl2tpd, whether they are up, and with which
 // addresses.
 //
-// No event has to arrive. systemd's device units (over D-Bus) and rtnetlink's multicast groups are only hints to look
-// again. Each look reads the whole state from the kernel, pppd's pid files and /proc.
+// The package does not rely on events. systemd's device units (over D-Bus) and rtnetlink's multicast groups are only
+// hints to look again. Each look reads the whole state from the kernel, pppd's pid files and /proc.
 package ppp
 
 import (
@@ -21,8 +21,8 @@ type Link struct {
 	Name  string // network device, usually pppN
 	Index int    // its interface index; a new device never reuses the old one's
 
-	// Raised says that pppd has brought the device up, be it for IPv6 alone; Up that it
-	// has both addresses too.
+	// Raised: pppd has brought the device up, perhaps for IPv6 only.
+	// Up: the device also has both IPv4 addresses.
 	Raised, Up bool
 
 	Local netip.Addr // own IPv4 address; invalid before IPCP is done
@@ -39,9 +39,9 @@ type Link struct {
 	TTY       string // "/dev/pts/N" in userspace mode, "" in kernel mode
 }
 
-// Sources says which of the two sources of hints work, as far as is known: one
-// that has not been heard of yet is not lost. With either of them links are
-// seen at once; with neither, within a second.
+// Sources reports which of the two sources of hints work. A source that has not
+// reported yet counts as working. With either source the Watcher sees a change
+// within milliseconds; with neither, within a second.
 type Sources struct {
 	DBus      bool // systemd's device units
 	Rtnetlink bool // the kernel's link and address groups
@@ -51,8 +51,8 @@ type Sources struct {
 type Snapshot struct {
 	Links   []Link // by index
 	Sources Sources
-	// Lost are the pids of xl2tpd's pppds of which nobody can say which device they run: their
-	// pid files lie in another /run, such as a container's.
+	// Lost holds the pids of xl2tpd's pppds whose device is not known: their pid files lie in
+	// another /run, such as a container's.
 	Lost []int
 }
 
@@ -71,9 +71,9 @@ type Watcher struct {
 	root                        fs.FS
 }
 
-// Run watches until ctx ends, and then returns ctx's error. A source of hints
-// that fails is restarted inside; Run itself fails only when the links can't
-// be read at all. It may be called again after it has returned.
+// Run watches until ctx ends, and then returns ctx's error. Run restarts a source
+// of hints that fails. Run itself fails only when the links can't be read at all.
+// It may be called again after it has returned.
 func (w *Watcher) Run(ctx context.Context) error {
 	w.kernel.keep(true)
 	defer w.kernel.keep(false)
@@ -83,21 +83,21 @@ func (w *Watcher) Run(ctx context.Context) error {
 		deliver: w.Deliver,
 		changes: make(chan change),
 	}
-	o := owners{root: w.root}
+	o := pppdFinder{root: w.root}
 	if o.root == nil {
 		o.root = os.DirFS("/")
 	}
-	p := parents{hint: l.again.Send}
+	p := exitWatcher{hint: l.again.Send}
 	defer p.close()
-	l.look = func() (view, error) {
-		v, err := look(&w.kernel, &o)
+	l.read = func() (state, error) {
+		v, err := readState(&w.kernel, &o)
 		if err == nil {
 			p.follow(v.links)
 		}
 		return v, err
 	}
 
-	l.search = o.lost
+	l.findPppds = o.lost
 
 	dbus, rtnetlink := w.streamDBus, w.streamRtnetlink
 	if dbus == nil {

@@ -383,7 +383,7 @@ func TestLabForeignPppd(t *testing.T) {
 	quiet("someone else's pppds, first", 150)
 	quiet("someone else's pppds, then", 4)
 
-	// The worst case: no telling whose they are.
+	// The worst case: the pppds of the devices are not known.
 	for _, e := range []event{one, two} {
 		dev, err := net.InterfaceByIndex(e.index)
 		if err != nil {

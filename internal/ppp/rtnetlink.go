@@ -32,7 +32,7 @@ func streamRtnetlink(ctx context.Context, ready, hint func()) error {
 		msgs, err := conn.Receive()
 		switch {
 		case errors.Is(err, unix.ENOBUFS):
-			// Events were lost, and nothing says which.
+			// The kernel has dropped events and does not say which.
 			hint()
 		case err != nil:
 			return fmt.Errorf("rtnetlink: %w", err)
@@ -45,8 +45,8 @@ func streamRtnetlink(ctx context.Context, ready, hint func()) error {
 	}
 }
 
-// concerns says whether an event may be about a PPP link. One that can't be
-// read may be.
+// concerns reports whether an event may be about a PPP link. An event that
+// can't be read may be.
 func concerns(m netlink.Message) bool {
 	switch m.Header.Type {
 	case unix.RTM_NEWLINK, unix.RTM_DELLINK:

@@ -11,9 +11,9 @@ const (
 	sourceRtnetlink = "rtnetlink"
 )
 
-// stream follows one source of hints: it calls ready once when no event can
-// be missed any more, hint at each event, neither of which block, and returns
-// when the source is lost or ctx has ended.
+// stream follows one source of hints. It calls ready once, when no event can be
+// missed any more, and hint at each event; neither blocks. It returns when the
+// source has failed or ctx has ended.
 type stream func(ctx context.Context, ready, hint func()) error
 
 const (
@@ -21,8 +21,8 @@ const (
 	slowRestart  = 2 * time.Second
 )
 
-// restartDelay is how long to wait after the n-th failure in a row: twice as
-// long each time, within limits, less up to a quarter by chance.
+// restartDelay returns how long to wait after the n-th failure in a row: from
+// firstRestart, doubled each time, up to slowRestart, less a random quarter at most.
 func restartDelay(n int) time.Duration {
 	d := slowRestart
 	if shift := n - 1; shift < 5 {
@@ -31,7 +31,7 @@ func restartDelay(n int) time.Duration {
 	return d - rand.N(d/4)
 }
 
-// feed runs one source until ctx ends, again and again.
+// feed runs one source until ctx ends, and restarts it when it fails.
 func (l *loop) feed(ctx context.Context, name string, follow stream) {
 	report := func(c change) {
 		select {
@@ -40,7 +40,7 @@ func (l *loop) feed(ctx context.Context, name string, follow stream) {
 		}
 	}
 	failed := 0
-	lost := false // reported so
+	lost := false // the failure was reported
 	for {
 		start := time.Now()
 		err := follow(ctx, func() {
@@ -54,7 +54,7 @@ func (l *loop) feed(ctx context.Context, name string, follow stream) {
 			lost = true
 			report(change{source: name, err: err})
 		}
-		// One that has held for a while starts afresh.
+		// After a longer run the delays start from the shortest again.
 		if time.Since(start) > slowRestart {
 			failed = 0
 		}

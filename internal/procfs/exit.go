@@ -6,10 +6,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// OnExit has ended called once, when a process ends. stop takes that back; when it
-// returns, no call comes any more. It waits through a pidfd in the runtime's poller, with no
-// thread and no polling of its own. Kernels before 5.3 have none, which is an error; so is
-// a process that is not there (unix.ESRCH).
+// OnExit calls ended once, when a process ends. stop cancels that; no call comes after stop has
+// returned. OnExit waits through a pidfd in the runtime's poller, without a thread and without
+// polling. It returns an error on kernels before 5.3, which have no pidfd, and unix.ESRCH if there is
+// no such process.
 func OnExit(pid int, ended func()) (stop func(), err error) {
 	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
@@ -32,7 +32,7 @@ func OnExit(pid int, ended func()) (stop func(), err error) {
 			n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
 			return n > 0 && err == nil
 		})
-		if err == nil { // it was not closed
+		if err == nil { // else stop has closed it
 			ended()
 		}
 	}()

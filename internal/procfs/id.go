@@ -7,14 +7,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ID names a process: another one may get its pid, but not its start as well. The zero
-// ID names none.
+// ID identifies a process: another process may get the same pid, but not with the same start. The
+// zero ID is no process.
 type ID struct {
 	Pid   int
 	Start uint64 `json:"Started"` // clock ticks from boot to its start; saved states have the other name
 }
 
-// String is the form in which files keep an ID; empty: none.
+// String returns the form that files use; empty: no process.
 func (id ID) String() string {
 	if id == (ID{}) {
 		return ""
@@ -22,7 +22,7 @@ func (id ID) String() string {
 	return fmt.Sprintf("%d %d", id.Pid, id.Start)
 }
 
-// ParseID reads what String has written.
+// ParseID reads what String returns.
 func ParseID(s string) (id ID, err error) {
 	if s == "" {
 		return ID{}, nil

@@ -1,4 +1,4 @@
-// Package procfs reads /proc/PID, and reports when a process ends.
+// Package procfs reads /proc/PID and reports when a process ends.
 package procfs
 
 import (
@@ -17,11 +17,11 @@ type Stat struct {
 	Ticks  uint64 // start, in 1/100 s since boot: with the pid, its identity
 }
 
-// Dead reports whether it is a zombie.
+// Dead reports whether the process has ended: it is a zombie, or about to vanish.
 func (s Stat) Dead() bool { return s.State == 'Z' || s.State == 'X' }
 
-// User is the real user id of a process, from its /proc/PID/status. Neither a program that is
-// setuid nor one that hides its memory makes it another's, as they do to the directory's owner.
+// User returns the real user id of a process, from its /proc/PID/status. The owner of /proc/PID is
+// no substitute: it differs for a setuid program, and for one that is not dumpable.
 func User(status []byte) (uid int, err error) {
 	f := strings.Fields(Field(string(status), "Uid"))
 	if len(f) == 0 {
@@ -30,7 +30,7 @@ func User(status []byte) (uid int, err error) {
 	return strconv.Atoi(f[0])
 }
 
-// Field is what a line of /proc/PID/status says; empty: there is no such line.
+// Field returns the value of a line of /proc/PID/status; empty: there is no such line.
 func Field(status, name string) string {
 	for line := range strings.Lines(status) {
 		if v, is := strings.CutPrefix(line, name+":"); is {

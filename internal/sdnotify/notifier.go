@@ -1,4 +1,4 @@
-// Package sdnotify tells systemd how the service is, see sd_notify(3).
+// Package sdnotify sends the service's state to systemd, see sd_notify(3).
 package sdnotify
 
 import (
@@ -13,8 +13,8 @@ import (
 	"xl2tpd-keepalive/internal/wake"
 )
 
-// Notifier sends states to systemd, if systemd has started the service. No caller waits for a
-// systemd that does not listen.
+// Notifier sends states to systemd, if systemd has started the service. It never blocks a caller,
+// even if systemd does not read.
 type Notifier struct {
 	log  *slog.Logger
 	send func(state string) error // replaced in tests
@@ -26,7 +26,7 @@ type Notifier struct {
 	pending []string // states to be sent, one of each variable
 }
 
-// New starts a notifier. It is to be closed.
+// New starts a notifier. The caller must close it.
 func New(log *slog.Logger) *Notifier {
 	return start(log, func(state string) error {
 		_, err := daemon.SdNotify(false, state)
@@ -40,8 +40,7 @@ func start(log *slog.Logger, send func(state string) error) *Notifier {
 	return n
 }
 
-// Tell sends a state soon. It takes the place of an earlier state of the same variable that still
-// waits.
+// Tell queues a state. It replaces an earlier state of the same variable that still waits.
 func (n *Notifier) Tell(state string) {
 	variable := func(s string) string { name, _, _ := strings.Cut(s, "="); return name }
 	n.mu.Lock()
@@ -76,7 +75,7 @@ func (n *Notifier) flush() {
 	}
 }
 
-// Close waits until all is sent, but no longer than longest. It is to be called once.
+// Close waits until all states are sent, but no longer than longest. Call it once.
 func (n *Notifier) Close(longest time.Duration) {
 	close(n.end)
 	select {

@@ -1,5 +1,5 @@
-// Package serviceuser reports which files the service's user may open. check-config and doctor are run by root, who may
-// open more.
+// Package serviceuser reports which files the service's user may open. Root runs check-config and doctor, and may open
+// more.
 package serviceuser
 
 import (
@@ -11,13 +11,13 @@ import (
 	"syscall"
 )
 
-// Of the unit.
+// User and group of the systemd unit.
 const (
 	name  = "xl2tpd-keepalive"
 	group = "adm"
 )
 
-// User is the id of the service's user, or root's if there is none.
+// User returns the id of the service's user, or root's if there is none.
 func User() int {
 	u, err := user.Lookup(name)
 	if err != nil {
@@ -26,8 +26,8 @@ func User() int {
 	return int(number(u.Uid))
 }
 
-// Can reports whether the service may read (what is "r") or execute ("x") a file, or
-// that this can't be told: it takes root, and the service's user.
+// Can reports whether the service may read (what is "r") or execute ("x") a file. It also
+// returns true if it can't find out: that takes root, and the service's user.
 func Can(what, path string) bool {
 	u, err := user.Lookup(name)
 	if err != nil || os.Geteuid() != 0 {
@@ -43,14 +43,14 @@ func Can(what, path string) bool {
 	}
 	as := &syscall.Credential{Uid: number(u.Uid), Gid: number(g.Gid)}
 	for _, id := range others {
-		if id != u.Gid { // Group= of the unit is in its place
+		if id != u.Gid { // Group= of the unit replaces it
 			as.Groups = append(as.Groups, number(id))
 		}
 	}
 	return can(as, what, path)
 }
 
-// can has test(1) ask the kernel, which knows of more than mode bits.
+// can runs test(1), so that the kernel decides: it considers more than mode bits.
 func can(as *syscall.Credential, what, path string) bool {
 	ask := exec.Command("test", "-"+what, path)
 	ask.SysProcAttr = &syscall.SysProcAttr{Credential: as}

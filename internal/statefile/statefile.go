@@ -13,10 +13,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Max is how large a file may be, in bytes: far more than ten thousand LACs need.
+// Max is the largest file in bytes: far more than ten thousand LACs need.
 const Max = 16 << 20
 
-// Save writes a file, or leaves the one that is there as it was.
+// Save writes a file. On an error the old file stays as it was.
 func Save(path string, data []byte) error {
 	if err := write(path+".new", data); err != nil {
 		return err
@@ -24,8 +24,8 @@ func Save(path string, data []byte) error {
 	return os.Rename(path+".new", path)
 }
 
-// write makes a file, in place of whatever is there. It belongs to its directory's owner: root
-// may have been asked to do the service's work by hand.
+// write creates a file, and replaces what is there. It gives the file to its directory's owner: root
+// may run the service by hand.
 func write(path string, data []byte) error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -53,8 +53,8 @@ func give(f *os.File, dir string) error {
 	return f.Chown(int(owner.Uid), int(owner.Gid))
 }
 
-// Read reads a file as Save makes it. What may be in its place is not waited for, nor
-// followed.
+// Read reads a file that Save has written. It neither follows a link nor blocks on a FIFO in its
+// place.
 func Read(path string) ([]byte, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {

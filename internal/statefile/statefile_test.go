@@ -24,7 +24,7 @@ func TestSave(t *testing.T) {
 	}
 }
 
-// What is no file of ours is refused, and at once.
+// Read refuses anything but a file of Save, and does not block.
 func TestReadRefuses(t *testing.T) {
 	for name, plant := range map[string]func(path string) error{
 		"nothing": func(string) error { return nil },

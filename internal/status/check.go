@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Level is the exit status of a plugin of Nagios, see https://www.monitoring-plugins.org/doc/guidelines.html.
+// Level is the exit status of a Nagios plugin, see https://www.monitoring-plugins.org/doc/guidelines.html.
 type Level int
 
 // The levels of the guidelines.
@@ -15,7 +15,7 @@ const (
 	LevelOK       Level = iota
 	LevelWarning        // something does not work, but the tunnels do
 	LevelCritical       // a tunnel does not work, or the service does not
-	LevelUnknown        // nobody can say: no right to ask, or no such tunnel
+	LevelUnknown        // the state is not known: no permission to ask, or no such tunnel
 )
 
 func (l Level) String() string {
@@ -25,8 +25,8 @@ func (l Level) String() string {
 // mostNamed is how many tunnels one line names.
 const mostNamed = 5
 
-// Check judges a report in one line with figures, as the guidelines have it. named says that
-// somebody has asked for these tunnels: then each of them has to be up, whoever dials it.
+// Check returns the level of a report, and one line with figures, as the guidelines require. named:
+// the user has named these tunnels, so each of them has to be up, even if it is dialled by hand.
 func Check(r Report, named bool) (Level, string) {
 	c := check{named: named}
 	for i := range r.Tunnels {
@@ -36,7 +36,7 @@ func Check(r Report, named bool) (Level, string) {
 	return level, CheckLine(level, text, c.figures(r)...)
 }
 
-// CheckLine is a line of a plugin. A bar would begin the figures.
+// CheckLine formats a plugin's line. It replaces bars in the text: a bar begins the figures.
 func CheckLine(level Level, text string, figures ...string) string {
 	line := fmt.Sprintf("XL2TPD-KEEPALIVE %v - %s", level, strings.ReplaceAll(Printable(text), "|", "/"))
 	if len(figures) > 0 {
@@ -77,7 +77,7 @@ func (c *check) fault(t *Tunnel) {
 	c.wrong = append(c.wrong, text)
 }
 
-// title is a tunnel's name, or that of its link.
+// title returns a tunnel's name, or that of its link.
 func title(t *Tunnel) string {
 	name := t.Name
 	if name == "" && t.Link != nil {
@@ -113,7 +113,7 @@ func (c *check) verdict(problems []string) (Level, string) {
 	return LevelOK, text
 }
 
-// list is all of them, or the first and how many more.
+// list returns all names, or the first ones and how many more there are.
 func list(all []string) []string {
 	if more := len(all) - mostNamed; more > 0 {
 		return append(slices.Clone(all[:mostNamed]), fmt.Sprintf("%d more", more))
@@ -121,8 +121,8 @@ func list(all []string) []string {
 	return slices.Clone(all)
 }
 
-// figures are those of all tunnels, and of each that was named. The last value of the form
-// label=value;warn;crit;min;max is how many there are.
+// figures returns the figures of all tunnels, and of each named one, in the form
+// label=value;warn;crit;min;max. max is the number of tunnels.
 func (c *check) figures(r Report) []string {
 	n := len(r.Tunnels)
 	all := []string{
@@ -140,7 +140,7 @@ func (c *check) figures(r Report) []string {
 	return all
 }
 
-// echoFigures are the mean round trip of the latest echo requests, and the share that was lost.
+// echoFigures returns the mean round trip of the latest echo requests, and the share that was lost.
 func echoFigures(t *Tunnel) []string {
 	if t.Link == nil || len(t.Link.Echoes.Recent) == 0 {
 		return nil
@@ -161,7 +161,7 @@ func echoFigures(t *Tunnel) []string {
 	return append(all, fmt.Sprintf("%s=%.1f%%;;;0;100", label(t, "loss"), 100*float64(len(recent)-got)/float64(len(recent))))
 }
 
-// label has neither a quote nor an equals sign, which the guidelines forbid.
+// label returns a label without quotes and equals signs, which the guidelines forbid.
 func label(t *Tunnel, what string) string {
 	return "'" + strings.NewReplacer("'", "_", "=", "_", "|", "_").Replace(Printable(title(t))) + " " + what + "'"
 }

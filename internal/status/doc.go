@@ -1,3 +1,3 @@
-// Package status is what an operator sees of the tunnels: the report itself, the
-// socket it is read from, and its form on a terminal.
+// Package status defines the report on the tunnels that operators see. It serves and
+// reads the report through a socket, and formats it for a terminal.
 package status

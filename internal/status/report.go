@@ -6,12 +6,12 @@ import (
 	"time"
 )
 
-// NoVICI is the problem that strongSwan does not answer. The text is the same as long as that is so: why it does not
-// changes while strongSwan starts.
+// NoVICI is the problem that strongSwan does not answer. The text has no reason, because the reason changes while
+// strongSwan starts.
 const NoVICI = "strongSwan (VICI) does not answer: the state of its SAs is not known"
 
-// Report is everything there is to see, at one moment. As JSON, a time is RFC 3339
-// and a duration a number of seconds.
+// Report is the state of the service and of all tunnels at one moment. In JSON, a
+// time is RFC 3339 and a duration a number of seconds.
 type Report struct {
 	Version  string    `json:"version"`
 	Pid      int       `json:"pid"`
@@ -23,18 +23,18 @@ type Report struct {
 // Tunnel is one tunnel, or a LAC of xl2tpd.conf that has none.
 type Tunnel struct {
 	Name string `json:"name"` // "lac NAME" or "lns NAME"; empty if not known
-	// Instance is the xl2tpd that has it: a unit, a file, or a connection of
-	// NetworkManager; empty if there is one xl2tpd alone.
+	// Instance is the xl2tpd of the tunnel: a unit, a file, or a connection of
+	// NetworkManager; empty if there is only one xl2tpd.
 	Instance string     `json:"instance,omitempty"`
 	Peer     netip.Addr `json:"peer"` // outer address of the far end
 	// Local is this end's outer address; invalid if not known.
 	Local netip.Addr `json:"local,omitzero"`
-	// Vendor is what the far end calls itself; empty if not known.
+	// Vendor is the far end's Vendor Name (RFC 2661 §4.4.3); empty if not known.
 	Vendor string    `json:"vendor,omitempty"`
 	State  string    `json:"state"`
 	Since  time.Time `json:"since,omitzero"`    // of State; zero: not known
-	Doing  string    `json:"doing"`             // what is being done about it now
-	ByHand bool      `json:"by_hand,omitempty"` // down until somebody dials it: nothing is wrong
+	Doing  string    `json:"doing"`             // what the service is doing about it now
+	ByHand bool      `json:"by_hand,omitempty"` // down until a person dials it: nothing is wrong
 
 	Link  *Link  `json:"link"`  // null: none
 	SA    *SA    `json:"sa"`    // null: none
@@ -42,7 +42,7 @@ type Tunnel struct {
 	Last  *Close `json:"last_close"`
 }
 
-// Yamaha tells a Yamaha router by its Vendor Name.
+// Yamaha reports whether the far end is a Yamaha router, by its Vendor Name.
 func (t *Tunnel) Yamaha() bool { return strings.Contains(strings.ToLower(t.Vendor), "yamaha") }
 
 // Link is the tunnel's pppN.
@@ -72,7 +72,7 @@ type Signs struct {
 	Control time.Time `json:"control,omitzero"` // L2TP control message
 }
 
-// Last is the latest of all and its kind, or zero.
+// Last returns the latest sign and its kind, or the zero time.
 func (s Signs) Last() (at time.Time, kind string) {
 	at, kind = s.Reply, "echo reply"
 	if s.Data.After(at) {
@@ -87,7 +87,7 @@ func (s Signs) Last() (at time.Time, kind string) {
 // SA is the IKE SA that carries the tunnel.
 type SA struct {
 	Name  string    `json:"name"`
-	State string    `json:"state"` // as strongSwan says: ESTABLISHED, CONNECTING, …
+	State string    `json:"state"` // as strongSwan reports it: ESTABLISHED, CONNECTING, …
 	Since time.Time `json:"since,omitzero"`
 	NAT   bool      `json:"nat"`   // one end is behind a NAT
 	Child bool      `json:"child"` // a CHILD SA is installed

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Seconds is a duration; as JSON a number of seconds.
+// Seconds is a duration; in JSON it is a number of seconds.
 type Seconds time.Duration
 
 // MarshalJSON writes whole microseconds.
@@ -14,7 +14,7 @@ func (s Seconds) MarshalJSON() ([]byte, error) {
 	return strconv.AppendFloat(nil, time.Duration(s).Round(time.Microsecond).Seconds(), 'f', -1, 64), nil
 }
 
-// UnmarshalJSON reads what MarshalJSON writes.
+// UnmarshalJSON reads the form that MarshalJSON writes.
 func (s *Seconds) UnmarshalJSON(b []byte) error {
 	var f float64
 	if err := json.Unmarshal(b, &f); err != nil {

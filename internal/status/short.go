@@ -11,9 +11,9 @@ import (
 	"xl2tpd-keepalive/internal/xl2tpdconf"
 )
 
-// Named returns the tunnels with these names, all if there are none: "lac office", "office",
-// or the link's name. A name that no tunnel has is an error. All words together may be one name, for
-// nobody wants to quote it.
+// Named returns the tunnels with these names; without names, all. A name is "lac office", "office",
+// or that of the link. A name that no tunnel has is an error. All words together may be one name, so
+// that users need no quotes.
 func Named(all []Tunnel, names []string) ([]Tunnel, error) {
 	if len(names) == 0 {
 		return all, nil
@@ -23,7 +23,7 @@ func Named(all []Tunnel, names []string) ([]Tunnel, error) {
 	}
 	for _, name := range names {
 		if !known(all, name) {
-			return nil, stranger(all, name)
+			return nil, unknownName(all, name)
 		}
 	}
 	return slices.DeleteFunc(slices.Clone(all), func(t Tunnel) bool {
@@ -35,8 +35,8 @@ func known(all []Tunnel, name string) bool {
 	return slices.ContainsFunc(all, func(t Tunnel) bool { return t.called(name) })
 }
 
-// stranger says that no tunnel has a name, and which one may have been meant.
-func stranger(all []Tunnel, name string) error {
+// unknownName returns the error for an unknown name, with the name that was probably meant.
+func unknownName(all []Tunnel, name string) error {
 	var names []string
 	for _, t := range all {
 		_, section, _ := strings.Cut(t.Name, " ")
@@ -56,8 +56,8 @@ func (t Tunnel) called(name string) bool {
 	return name != "" && (xl2tpdconf.SameName(t.Name, name) || xl2tpdconf.SameName(section, name) || t.Link != nil && t.Link.Name == name)
 }
 
-// Short writes a report with one line for each tunnel: its name, its state and since when, the
-// peer, the link, and its echo requests. Problems come first.
+// Short writes a report with one line for each tunnel: name, state, since when, peer, link and echo
+// requests. Problems come first.
 func Short(w io.Writer, r Report, colours bool) error {
 	p := &page{now: r.Time, colours: colours}
 	for _, s := range r.Problems {
@@ -86,7 +86,7 @@ func Short(w io.Writer, r Report, colours bool) error {
 	return err
 }
 
-// columns are the cells of a tunnel's line; "-" is what is not known.
+// columns returns the cells of a tunnel's line; "-" means not known.
 func (p *page) columns(t *Tunnel) []string {
 	cells := []string{"(unknown section)", Printable(t.State), "-", "-", "-", "-"}
 	if t.Name != "" {
@@ -108,7 +108,7 @@ func (p *page) columns(t *Tunnel) []string {
 	return cells
 }
 
-// short is the latest round trip, and how many were lost.
+// short returns the latest round trip and the number of lost echo requests.
 func (e *Echoes) short() string {
 	if e.Sent == 0 {
 		return "-"

@@ -15,22 +15,22 @@ import (
 	"time"
 )
 
-// DefaultSocket is where a report can be read.
+// DefaultSocket is the path of the service's socket.
 const DefaultSocket = "/run/xl2tpd-keepalive/status"
 
 const (
-	mode       = 0o660
-	maxReaders = 16              // at once; more have to wait
-	patience   = 5 * time.Second // with one reader
-	maxReport  = 64 << 20        // bytes; a few thousand tunnels take one or two
+	mode          = 0o660
+	maxReaders    = 16              // at the same time; more have to wait
+	readerTimeout = 5 * time.Second // for one reader
+	maxReport     = 64 << 20        // bytes; a few thousand tunnels take one or two
 )
 
-// Server hands a report to everyone who connects to a Unix socket: it writes one
-// JSON document and hangs up. It never reads, so there is nothing to attack.
+// Server writes a report to each client of a Unix socket: one JSON document, then it
+// closes the connection. It never reads, so clients can't send it anything harmful.
 type Server struct {
 	Path   string
 	Report func(context.Context) (Report, error)
-	Ready  func() // called once readers may come
+	Ready  func() // called once the socket listens
 }
 
 // Run serves until ctx ends, then returns its error and leaves no socket behind.
@@ -67,7 +67,7 @@ func (s *Server) Run(ctx context.Context) error {
 
 func (s *Server) serve(ctx context.Context, c net.Conn) {
 	defer c.Close()
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, readerTimeout)
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { c.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
@@ -75,11 +75,11 @@ func (s *Server) serve(ctx context.Context, c net.Conn) {
 	if err != nil {
 		return // the reader sees an empty answer
 	}
-	json.NewEncoder(c).Encode(r) // if the reader has gone, so be it
+	json.NewEncoder(c).Encode(r) // an error means that the reader has gone
 }
 
-// Listen opens a Unix socket for our user and group, which is the unit's Group=. It
-// takes the place of one that an earlier life has left, and of nothing else.
+// Listen opens a Unix socket for this process's user and group, which is the unit's Group=. It
+// replaces a socket that an earlier run has left, and nothing else.
 func Listen(path string) (net.Listener, error) {
 	if info, err := os.Lstat(path); err == nil && info.Mode().Type() == fs.ModeSocket {
 		c, err := net.Dial("unix", path)
@@ -102,13 +102,13 @@ func Listen(path string) (net.Listener, error) {
 	return l, nil
 }
 
-// Why there is no report. Who may not ask sees fs.ErrPermission.
+// Reasons why there is no report. Without permission the error is fs.ErrPermission.
 var (
 	ErrNotRunning = errors.New("the service is not running")
 	ErrNoAnswer   = errors.New("the service does not answer")
 )
 
-// readError says what to do, and Unwraps to what it is.
+// readError has a text that says what to do, and unwraps to the cause.
 type readError struct {
 	text string
 	is   error
@@ -117,9 +117,9 @@ type readError struct {
 func (e *readError) Error() string { return e.text }
 func (e *readError) Unwrap() error { return e.is }
 
-// Read reads a report from the socket of a Server. Its errors say what to do.
+// Read reads a report from a Server's socket. Its errors say what to do.
 func Read(ctx context.Context, path string) (Report, error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*patience)
+	ctx, cancel := context.WithTimeout(ctx, 2*readerTimeout)
 	defer cancel()
 	c, err := new(net.Dialer).DialContext(ctx, "unix", path)
 	switch {
@@ -147,7 +147,7 @@ func noAnswer(path string, err error) error {
 	text := fmt.Sprintf("the service does not answer: %v", err)
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
-		text = fmt.Sprintf("the service has not answered for %v", 2*patience)
+		text = fmt.Sprintf("the service has not answered for %v", 2*readerTimeout)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		text = "the service is busy, its answer is empty or cut short"
 	case errors.As(err, &syntax), errors.As(err, &form):

@@ -72,7 +72,7 @@ func TestReadWhatIsServed(t *testing.T) {
 			t.Fatal(err)
 		}
 		if d := cmp.Diff(want, got, cmpopts.EquateComparable(want.Tunnels[0].Peer)); d != "" {
-			t.Fatal(d)
+			t.Fatalf("mismatch (-want +got):\n%s", d)
 		}
 	}
 }
@@ -99,7 +99,7 @@ func TestListenTakesNothingAway(t *testing.T) {
 	}
 }
 
-// Readers that never read, or leave at once, keep nobody waiting for long.
+// Readers that never read, or leave immediately, do not block others for long.
 func TestBadReaders(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "status")
 	serve(t, path, func(context.Context) (Report, error) { return sample(), nil })

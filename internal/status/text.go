@@ -166,7 +166,7 @@ func trip(s Seconds) string {
 	return fmt.Sprintf("%d µs", time.Duration(s).Microseconds())
 }
 
-// span is a length of time, as short as it can be read: 12s, 3m05s, 4h12m, 9d4h.
+// span formats a duration briefly: 12s, 3m05s, 4h12m, 9d4h.
 func span(d time.Duration) string {
 	d = max(d, 0).Round(time.Second)
 	day := 24 * time.Hour
@@ -188,8 +188,8 @@ func count(n int, what string) string {
 	return fmt.Sprintf("%d %s", n, what)
 }
 
-// Printable keeps what comes from configurations and peers from moving the
-// cursor.
+// Printable replaces control characters, so that text from configurations and peers
+// can't move the cursor.
 func Printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r >= 0x7f && r < 0xa0 {

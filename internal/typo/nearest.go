@@ -1,6 +1,6 @@
 package typo
 
-// Nearest is the word that a mistyped one is closest to; empty: none is close.
+// Nearest returns the word that is closest to a mistyped one; empty: none is close.
 func Nearest(typed string, words []string) string {
 	best, least := "", 3
 	for _, w := range words {

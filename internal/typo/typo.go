@@ -1,8 +1,8 @@
 // Package typo measures how far a mistyped word is from a known one.
 package typo
 
-// Distance is how many bytes have to be added, left out, replaced, or swapped with the next one to
-// turn a into b (the optimal string alignment distance).
+// Distance returns how many bytes must be inserted, deleted, replaced, or swapped with the next one
+// to turn a into b (the optimal string alignment distance).
 func Distance(a, b string) int {
 	var before []int // the line before the last
 	last := make([]int, len(b)+1)

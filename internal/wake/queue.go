@@ -42,7 +42,7 @@ func (q *Queue[K]) Next() time.Time {
 	return q.waiting[0].at
 }
 
-// Take removes and returns all whose time is not after now, the earliest first.
+// Take removes and returns all keys with a time not after now, the earliest first.
 func (q *Queue[K]) Take(now time.Time) []K {
 	var all []K
 	for len(q.waiting) > 0 && !q.waiting[0].at.After(now) {

@@ -1,4 +1,4 @@
-// Package wake tells a goroutine that it has something to do: now (Signal), or at a given time (Queue).
+// Package wake wakes a goroutine that has something to do: now (Signal), or at a given time (Queue).
 package wake
 
 import "sync"

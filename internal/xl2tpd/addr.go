@@ -6,15 +6,15 @@ import (
 	"strings"
 )
 
-// numeric reports whether a host is taken for an address and never looked up as a name: it is
-// made of digits and dots, and the last byte is no dot (glibc, nss/digits_dots.c).
+// numeric reports whether glibc takes a host for an address and never looks it up as a name: it
+// consists of digits and dots, and does not end in a dot (glibc, nss/digits_dots.c).
 func numeric(host string) bool {
 	return host != "" && strings.Trim(host, "0123456789.") == "" && host[0] != '.' && !strings.HasSuffix(host, ".")
 }
 
-// ParseAddr reads an IPv4 address as xl2tpd does, which leaves that to gethostbyname and so to
-// inet_aton: a number that begins with 0 is octal, and the last of fewer than four numbers fills
-// the bytes that are left.
+// ParseAddr reads an IPv4 address as xl2tpd does. xl2tpd uses gethostbyname, which uses inet_aton: a
+// number that begins with 0 is octal, and the last of fewer than four numbers fills the remaining
+// bytes.
 func ParseAddr(host string) (a netip.Addr, ok bool) {
 	parts := strings.Split(host, ".")
 	if !numeric(host) || len(parts) > 4 {
@@ -43,7 +43,7 @@ func ParseAddr(host string) (a netip.Addr, ok bool) {
 	return netip.AddrFrom4(b), true
 }
 
-// LNSFault says why xl2tpd can never dial a LAC; empty: it can, as far as the file tells.
+// LNSFault returns why xl2tpd can never dial a LAC; empty: the file shows no reason.
 func (s *Section) LNSFault() string {
 	if len(s.LNS) == 0 {
 		return ""
@@ -65,7 +65,7 @@ func (s *Section) LNSFault() string {
 	return ""
 }
 
-// neverInName tells what no resolver takes in a host's name.
+// neverInName reports whether no resolver accepts this character in a host name.
 func neverInName(r rune) bool {
 	return r <= ' ' || r == 0x7f || r < 0x80 && strings.ContainsRune(`"'/,;@%&()<>[]{}=\|*?!$^~+`+"`", r)
 }

@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// What a look at xl2tpd costs, with a LAC and a session for each tunnel: there is
-// one every 5 s, and whenever a link comes or goes.
+// Measures one look with a LAC and a session for each tunnel. The Watcher looks every
+// 5 s, and whenever a link comes or goes.
 func BenchmarkLook(b *testing.B) {
 	for _, n := range []int{10, 100, 1000, 4000} {
 		b.Run(fmt.Sprint("tunnels=", n), func(b *testing.B) {
@@ -48,7 +48,7 @@ func BenchmarkLook(b *testing.B) {
 	}
 }
 
-// What a search for xl2tpds costs on this host: there is one every 5 s, and on hints.
+// Measures one search for xl2tpds on this host. The Watcher searches every 5 s, and on hints.
 func BenchmarkSearch(b *testing.B) {
 	p := theProcs()
 	for b.Loop() {

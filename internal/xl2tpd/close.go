@@ -6,12 +6,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// AwaitClose calls closed once the other end of a socket has been closed: whoever has given up no
-// longer wants what they asked for. It blocks until then. It returns without a call if f is no
-// socket.
+// AwaitClose blocks until the other end of a socket has been closed, and then calls closed: the
+// client has given up its request. If f is no socket, it returns without a call.
 func AwaitClose(f *os.File, closed func()) {
 	if info, err := f.Stat(); err != nil || info.Mode()&os.ModeSocket == 0 {
-		return // such as a file, which always looks closed
+		return // a file, for example, always looks closed
 	}
 	end := []unix.PollFd{{Fd: int32(f.Fd()), Events: unix.POLLRDHUP}}
 	for {

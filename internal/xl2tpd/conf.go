@@ -1,6 +1,8 @@
-// Package xl2tpd watches every xl2tpd of the network namespace: its process, its
-// configuration file, and the kernel's table of L2TP sessions, which says which
-// pppN is which. Control tells an xl2tpd to dial and to hang up.
+// Package xl2tpd watches every xl2tpd of the network namespace.
+//
+// It watches their processes, their configuration files, and the kernel's table of
+// L2TP sessions, which maps each pppN to its tunnel. Control makes an xl2tpd dial
+// and hang up.
 package xl2tpd
 
 import (
@@ -20,18 +22,18 @@ const (
 	defaultRedial     = 30 * time.Second
 )
 
-// Conf is what xl2tpd.conf says, with xl2tpd's defaults filled in. It is never
-// changed once delivered. xl2tpd reads the file at its start only, so a running
-// one may still go by what the file said then.
+// Conf is the content of an xl2tpd.conf, with xl2tpd's defaults filled in. It is
+// never changed once delivered. xl2tpd reads the file at its start only, so a
+// running xl2tpd may still use an older content.
 type Conf struct {
 	Path           string
 	Port           uint16     // UDP port xl2tpd listens on; 0: any that is free
 	ListenAddr     netip.Addr // 0.0.0.0: all; invalid: the file gives a host name
 	ForceUserspace bool       // no kernel mode: data goes through xl2tpd and a pty
 	Saref          bool       // `ipsec saref` is there, whatever its value
-	SarefLine      int        // of the `ipsec saref` that forces userspace mode, see SarefForces; 0: none
+	SarefLine      int        // line of the `ipsec saref` that forces userspace mode, see SarefForces; 0: none
 	MaxRetries     int        // retransmissions of a control message before the tunnel is closed
-	AccessControl  bool       // callers that no LNS section admits are refused
+	AccessControl  bool       // xl2tpd refuses callers that no LNS section admits
 	Sections       []Section  // in the file's order; [lac default] is folded into the others
 }
 
@@ -40,23 +42,23 @@ type Conf struct {
 type Section struct {
 	Kind       string // "lac" or "lns"
 	Name       string // as written; "default" for [lns default], "" for a header without a name
-	Line       int    // of its first header
+	Line       int    // line of its first header
 	PPPOptFile string // pppd's `file` argument
 
 	// LAC only.
 	LNS           []string      // hosts of `lns =`; xl2tpd dials only the first
-	LNSLine       int           // of the first
-	LNSPort       uint16        // of the first
+	LNSLine       int           // line of the first
+	LNSPort       uint16        // port of the first
 	LNSIPs        []netip.Addr  // IPv4 addresses of the first, newest answer first; empty until resolved
 	Unresolved    bool          // the latest lookup of the first failed, and an earlier one did not
 	Autodial      bool          // dialled when xl2tpd starts
-	Redial        bool          // dialled again after a loss, by xl2tpd itself
+	Redial        bool          // xl2tpd itself dials again after a loss
 	RedialTimeout time.Duration // pause before that
 	MaxRedials    int           // then xl2tpd gives up; 0: never
 
 	// LNS only.
 	IPRanges []Range // addresses given to the callers' links
-	Callers  []Range // outer addresses of the callers it is for
+	Callers  []Range // outer addresses of the callers that it admits
 }
 
 // Range is one `ip range`, `no ip range`, `lac` or `no lac`, both ends included.
@@ -68,7 +70,7 @@ type Range struct {
 
 func (r Range) contains(a netip.Addr) bool { return !a.Less(r.From) && !r.To.Less(a) }
 
-// Has tells whether there is a section of this kind and name.
+// Has reports whether there is a section of this kind and name.
 func (c *Conf) Has(kind, name string) bool {
 	return slices.ContainsFunc(c.Sections, func(s Section) bool {
 		return s.Kind == kind && xl2tpdconf.SameName(s.Name, name)
@@ -110,8 +112,8 @@ func (c *Conf) LNSFor(caller netip.Addr) *Section {
 	return fallback
 }
 
-// ParseConf reads the content of an xl2tpd.conf. The error is a *xl2tpdconf.Error.
-// It is one for what makes xl2tpd itself refuse the file, see keyFault.
+// ParseConf reads the content of an xl2tpd.conf. The error is a *xl2tpdconf.Error:
+// xl2tpd itself would refuse the file, see keyFault.
 func ParseConf(path string, data []byte) (*Conf, error) {
 	f, err := xl2tpdconf.Parse(path, bytes.NewReader(data))
 	if err != nil {
@@ -139,7 +141,7 @@ func ParseConf(path string, data []byte) (*Conf, error) {
 		}
 	}
 	for i := range c.Sections {
-		// The one key that [lac default] lends to the others.
+		// The only key that xl2tpd takes from [lac default] for the other sections.
 		if s := &c.Sections[i]; s.Kind == "lac" && len(s.LNS) == 0 {
 			s.LNS, s.LNSLine, s.LNSPort = lacDefault.LNS, lacDefault.LNSLine, lacDefault.LNSPort
 		}
@@ -147,7 +149,7 @@ func ParseConf(path string, data []byte) (*Conf, error) {
 	return c, nil
 }
 
-// section finds the section that a header opens, or adds it.
+// section returns the section that a header opens, and adds it if it is new.
 func (c *Conf) section(in xl2tpdconf.Section) *Section {
 	for i := range c.Sections {
 		if s := &c.Sections[i]; in.Name != "" && s.Kind == in.Kind && xl2tpdconf.SameName(s.Name, in.Name) {
@@ -258,8 +260,8 @@ func addRange(to []Range, k xl2tpdconf.Key) ([]Range, string) {
 	return append(to, r), ""
 }
 
-// atoi is C's: leading white space, a sign, digits; anything else ends it.
-// It stays within 32 bits.
+// atoi reads a number as C's atoi does: leading white space, a sign, digits; anything
+// else ends the number. The result stays within 32 bits.
 func atoi(s string) int {
 	s = strings.TrimLeft(s, " \t\r\v\f")
 	neg := strings.HasPrefix(s, "-")

@@ -72,7 +72,7 @@ name = myhostname
 		},
 	}
 	if d := cmp.Diff(want, c, addrs); d != "" {
-		t.Error(d)
+		t.Errorf("mismatch (-want +got):\n%s", d)
 	}
 	if !c.Has("lac", "office") || !c.Has("lns", "DEFAULT") || c.Has("lns", "office") || c.Has("lac", "default") {
 		t.Error("Has is wrong")
@@ -84,7 +84,7 @@ name = myhostname
 	}
 	want = &Conf{Path: "f", Port: 1701, ListenAddr: ip("0.0.0.0"), MaxRetries: 5}
 	if d := cmp.Diff(want, c, addrs); d != "" {
-		t.Error(d)
+		t.Errorf("mismatch (-want +got):\n%s", d)
 	}
 	c, err = ParseConf("f", []byte("[global]\nport = -1\nmax retries = -1\nlisten-addr = myhost\nipsec saref = yes\n[lac]\n[lac]\n"))
 	if err != nil {

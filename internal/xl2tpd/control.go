@@ -15,8 +15,8 @@ const (
 	// maxLACName is the longest name in bytes that xl2tpd keeps whole: its
 	// entname (file.h) is 100 bytes with the NUL.
 	maxLACName = 99
-	// takeTimeout is for xl2tpd to read a command. It reads nothing while it
-	// resolves a host name, which takes the C library 20 s with two dead servers.
+	// takeTimeout is how long xl2tpd may take to read a command. It reads nothing while
+	// it resolves a host name, which takes the C library 20 s with two dead servers.
 	takeTimeout = 30 * time.Second
 )
 
@@ -29,14 +29,14 @@ type Target struct {
 // Control writes commands into the control pipes of xl2tpds. Its methods may be
 // called from many goroutines; the zero value is ready.
 //
-// What is in the pipe at one time xl2tpd takes for one command (xl2tpd.c,
-// do_control), whatever the newlines, so a command is written only into an empty
-// pipe and has been read when its method returns. xl2tpd's log and the tunnel show
-// what comes of the command. xl2tpd is never asked for a reply: it would wait for
-// the reader of the reply without end.
+// xl2tpd takes all bytes in the pipe for one command, whatever the newlines
+// (xl2tpd.c, do_control). Control therefore writes only into an empty pipe, and
+// returns when xl2tpd has read the command. xl2tpd's log and the tunnel show the
+// outcome. Control never asks for a reply: xl2tpd would wait for the reader of the
+// reply without a limit.
 //
-// An error says that the command was not taken; it is not left in the pipe to be
-// obeyed later. It wraps unix.ESRCH if the process has ended, fs.ErrNotExist or
+// An error means that xl2tpd has not taken the command, and that the command is no
+// longer in the pipe. It wraps unix.ESRCH if the process has ended, fs.ErrNotExist or
 // unix.ENXIO if nobody reads the pipe, and the error of a context that ended first,
 // the caller's or the one of takeTimeout.
 type Control struct {
@@ -46,24 +46,24 @@ type Control struct {
 	turns map[string]chan struct{} // by pipe; one holds a token while someone writes
 }
 
-// Connect dials a LAC ("c NAME") and switches its redial on. One that is up stays
-// as it is. xl2tpd does not look whether it is dialling already or has a redial
-// scheduled (control_handle_lac_connect, magic_lac_dial): then it makes a second
-// call through the same tunnel, at once or at the time of the redial. And while
-// a tunnel is being closed, it calls through that.
+// Connect dials a LAC ("c NAME") and switches its redial on. A LAC that is up stays
+// as it is. xl2tpd does not check whether it is dialling already or has a redial
+// scheduled (control_handle_lac_connect, magic_lac_dial). In that case it places a
+// second call through the same tunnel, immediately or at the time of the redial.
+// While a tunnel is being closed, xl2tpd places the call through that tunnel.
 //
-// A name that the running xl2tpd does not know it takes for the id of a tunnel,
-// as far as it begins with a number.
+// If the running xl2tpd does not know the name and the name begins with a number,
+// xl2tpd takes that number for a tunnel id.
 func (c *Control) Connect(ctx context.Context, t Target, lac string) error {
 	return c.command(ctx, t, 'c', lac)
 }
 
-// Disconnect closes a LAC's tunnel ("d NAME"), and is harmless when there is
-// none. xl2tpd also switches the LAC's redial off, until the next Connect. The
-// tunnel goes when the peer has acknowledged StopCCN; a dead one never does:
-// pppd gives up after some 6 s and xl2tpd after 31 s (1+2+4+8+16, with `max
-// retries = 5`), logging "Unable to deliver closing message". A Connect before
-// that calls through the dying tunnel.
+// Disconnect closes a LAC's tunnel ("d NAME"); without a tunnel it does nothing.
+// xl2tpd also switches the LAC's redial off, until the next Connect. The tunnel
+// is gone when the peer has acknowledged StopCCN. A dead peer never does: pppd
+// gives up after some 6 s and xl2tpd after 31 s (1+2+4+8+16, with `max retries =
+// 5`), and logs "Unable to deliver closing message". A Connect before that places
+// its call through the closing tunnel.
 func (c *Control) Disconnect(ctx context.Context, t Target, lac string) error {
 	return c.command(ctx, t, 'd', lac)
 }
@@ -105,9 +105,9 @@ func (c *Control) turn(pipe string) chan struct{} {
 	return c.turns[pipe]
 }
 
-// CheckLAC refuses what xl2tpd's control pipe would not take for a name, or would crash on:
-// `c` with nothing or blanks behind it makes it compare a null pointer; what
-// follows a space it takes for a user's name and password.
+// CheckLAC refuses names that xl2tpd misreads in its control pipe, or that crash it.
+// After `c` with nothing or blanks behind it xl2tpd compares a null pointer. It takes
+// the text behind a space for a user's name and password.
 func CheckLAC(name string) error {
 	switch {
 	case name == "":

@@ -28,10 +28,10 @@ func fifo(t *testing.T) string {
 	return path
 }
 
-// pid is the xl2tpd whose pipes the tests of Control have.
+// pid is the pid of the xl2tpd that owns the pipes in the tests of Control.
 const pid = 77
 
-// control is a Control on a host with one xl2tpd, whose pipe is path.
+// control returns a Control on a host with one xl2tpd, and its pipe at path.
 func control(t *testing.T, path string) (*Control, Target) {
 	t.Helper()
 	p := newProc(t)
@@ -126,7 +126,7 @@ func TestControl(t *testing.T) {
 	}
 }
 
-// However many write at once, each command has a read of its own.
+// With many writers at the same time, xl2tpd still gets each command in a separate read.
 func TestControlManyAtOnce(t *testing.T) {
 	path := fifo(t)
 	commands := serve(t, path)
@@ -237,7 +237,7 @@ func TestControlWithdrawn(t *testing.T) {
 	}
 }
 
-// What another has left in the pipe stays, and is not mixed with ours.
+// A command that another program has left in the pipe stays, and is not mixed with Control's.
 func TestControlOccupied(t *testing.T) {
 	path := fifo(t)
 	fd := hold(t, path)
@@ -264,7 +264,7 @@ func TestControlOccupied(t *testing.T) {
 		}
 		time.Sleep(2 * takePoll)
 		if got := take(t, fd); got != "c office\n" {
-			t.Errorf("%q", got)
+			t.Errorf("got %q, want %q", got, "c office\n")
 		}
 		if err := <-done; err != nil {
 			t.Error(err)
@@ -285,7 +285,7 @@ func TestControlSlowReader(t *testing.T) {
 		for range 2 {
 			time.Sleep(10 * time.Second)
 			if got := take(t, fd); got != "c office\n" {
-				t.Errorf("%q", got)
+				t.Errorf("got %q, want %q", got, "c office\n")
 			}
 			if err := <-done; err != nil {
 				t.Error(err)
@@ -305,7 +305,7 @@ func TestControlReopened(t *testing.T) {
 		fd := hold(t, path)
 		time.Sleep(2 * takePoll)
 		if got := take(t, fd); got != "c office\n" {
-			t.Errorf("%q", got)
+			t.Errorf("got %q, want %q", got, "c office\n")
 		}
 		if err := <-done; err != nil {
 			t.Error(err)

@@ -117,7 +117,7 @@ func TestSamples(t *testing.T) {
 				return
 			}
 			if d := cmp.Diff(s.want, outline(c)); d != "" {
-				t.Error(d)
+				t.Errorf("mismatch (-want +got):\n%s", d)
 			}
 		})
 	}

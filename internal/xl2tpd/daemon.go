@@ -13,13 +13,13 @@ import (
 	"xl2tpd-keepalive/internal/procfs"
 )
 
-// daemon is a running xl2tpd and what has been found out about it.
+// daemon is a running xl2tpd and what is known about it.
 type daemon struct {
 	process
 	unit    string
-	confErr error  // why its file is not known; then its pid alone tells it from others
-	ownPipe bool   // the path of its pipe leads this process to the same file
-	stop    func() // the wait for its end
+	confErr error  // why its file is not known; then only its pid identifies it
+	ownPipe bool   // the path of its pipe names the same file for this process
+	stop    func() // ends the wait for its exit
 }
 
 // findDaemons keeps running up to date.
@@ -38,7 +38,7 @@ func (l *loop) findDaemons(ctx context.Context) {
 	l.learn()
 }
 
-// update adds what has been found and is new.
+// update adds the processes that are new.
 func (l *loop) update(ctx context.Context, found []process) {
 	maps.DeleteFunc(l.ended, func(id procfs.ID, _ bool) bool {
 		return !slices.ContainsFunc(found, func(x process) bool { return x.ID == id })
@@ -52,7 +52,7 @@ func (l *loop) update(ctx context.Context, found []process) {
 
 func (l *loop) add(ctx context.Context, x process) {
 	stop, err := l.follow(x.ID)
-	// The pid may have passed on to another process before the wait began.
+	// Another process may have got the pid before the wait began.
 	if !l.procs.alive(x.ID) {
 		stop()
 		return
@@ -92,7 +92,7 @@ func (l *loop) forgetAll() {
 	}
 }
 
-// inspect finds out what does not change while the process runs.
+// inspect reads what does not change while the process runs.
 func (l *loop) inspect(ctx context.Context, x process) *daemon {
 	pid := strconv.Itoa(x.Pid)
 	x, err := l.procs.locate(ctx, x)
@@ -102,8 +102,8 @@ func (l *loop) inspect(ctx context.Context, x process) *daemon {
 			"start xl2tpd with the whole path behind -c", d.conf, d.Pid, err)
 		return d
 	}
-	theirs, ok1 := l.procs.place(pid, d.conf)
-	home, ok2 := l.procs.place("self", l.home)
+	theirs, ok1 := l.procs.fileID(pid, d.conf)
+	home, ok2 := l.procs.fileID("self", l.home)
 	switch {
 	case ok1 && ok2 && theirs == home: // under another name in a container, perhaps
 		d.conf = l.home
@@ -114,11 +114,11 @@ func (l *loop) inspect(ctx context.Context, x process) *daemon {
 	return d
 }
 
-// assignKeys names the running ones. Of several with the same file and pipe the last started
-// has the plain key, since it has made the pipe anew.
+// assignKeys gives each running xl2tpd its key. Of several with the same file and pipe the one that
+// started last gets the key without a pid: it has created the pipe again.
 func (l *loop) assignKeys() {
 	l.byKey = map[Key]*daemon{}
-	for _, d := range slices.SortedFunc(maps.Values(l.running), byClaim) {
+	for _, d := range slices.SortedFunc(maps.Values(l.running), comparePipeClaim) {
 		key := Key{Path: d.conf, Pipe: d.pipe}
 		if d.confErr != nil {
 			key.Pid = d.Pid
@@ -129,7 +129,7 @@ func (l *loop) assignKeys() {
 	}
 }
 
-// byClaim sorts by who has the better claim to a pipe, the best last.
-func byClaim(a, b *daemon) int {
+// comparePipeClaim compares which of two processes is likelier to own a pipe; the likeliest sorts last.
+func comparePipeClaim(a, b *daemon) int {
 	return cmp.Or(cmp.Compare(truth(a.ownPipe), truth(b.ownPipe)), byStart(a.process, b.process))
 }

@@ -15,12 +15,12 @@ import (
 	"xl2tpd-keepalive/internal/procfs"
 )
 
-// Daemon is one running xl2tpd, whoever has started it.
+// Daemon is one running xl2tpd, no matter who has started it.
 type Daemon struct {
 	procfs.ID
 	Cgroup uint32 // see CgroupID; 0: not known
-	Alone  bool   // only its descendants are in its cgroup beside it; not looked at if its file names its port
-	Conf   *Conf  // what its file says now; nil: it can't be read
+	Alone  bool   // its cgroup holds only it and its descendants; not checked if its file names its port
+	Conf   *Conf  // its file as of now; nil: it can't be read
 }
 
 // Daemons returns every xl2tpd of this network namespace, NetworkManager's too, by pid.
@@ -39,8 +39,8 @@ func Daemons() []Daemon {
 	return all
 }
 
-// confOf reads a process's file, which may have changed since the process read it. A
-// relative path counts from a folder that only root may know.
+// confOf reads a process's file, which may have changed since the process read it. A relative path
+// is relative to the working directory, which only root may know.
 func (p procs) confOf(x process) *Conf {
 	path := normal(x.conf)
 	if !filepath.IsAbs(path) || !p.sameFile(strconv.Itoa(x.Pid), path) {
@@ -53,12 +53,11 @@ func (p procs) confOf(x process) *Conf {
 	return c
 }
 
-// CgroupID shortens the number that the kernel gives a cgroup: on a 32-bit kernel an inode
-// number has no more bits.
+// CgroupID shortens the kernel's number of a cgroup to 32 bits: on a 32-bit kernel an inode number
+// has no more.
 func CgroupID(id uint64) uint32 { return uint32(id) }
 
-// cgroupMounts are where systemd mounts the second version's hierarchy: alone, or beside
-// those of the first.
+// cgroupMounts are where systemd mounts the cgroup v2 hierarchy: alone, or beside those of v1.
 var cgroupMounts = [...]string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"}
 
 // cgroupOf returns a process's cgroup: its folder, and its number, which is the inode number of
@@ -87,8 +86,8 @@ func cgroupOf(procs fs.FS, mounts []string, pid int) (folder string, id uint32) 
 	return "", 0
 }
 
-// alone reports whether the cgroup with that folder holds this process and its descendants only.
-// Everybody may read cgroup.procs (Documentation/admin-guide/cgroup-v2.rst of Linux).
+// alone reports whether the cgroup with that folder holds only this process and its descendants. Any
+// user may read cgroup.procs (Documentation/admin-guide/cgroup-v2.rst of Linux).
 func (p procs) alone(folder string, pid int) bool {
 	b, err := os.ReadFile(filepath.Join(folder, "cgroup.procs"))
 	if err != nil {
@@ -103,7 +102,7 @@ func (p procs) alone(folder string, pid int) bool {
 	return true
 }
 
-// descends reports whether a process is the other one, or a descendant of it.
+// descends reports whether a process is from, or a descendant of from.
 func (p procs) descends(pid, from int) bool {
 	for pid > 1 && pid != from {
 		s, ok := p.anyStat(pid)

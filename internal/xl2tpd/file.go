@@ -11,19 +11,20 @@ import (
 	"xl2tpd-keepalive/internal/xl2tpdconf"
 )
 
-// file is a configuration file as it was read last.
+// file is a configuration file and the result of its last reading.
 type file struct {
 	seen string // its content, or the failure
-	good *Conf  // the last that could be used
-	err  error  // why good is not what the file says now
+	good *Conf  // the last that could be parsed
+	err  error  // why good is not the file's present content
 }
 
-// confPaths are xl2tpd's own: without the usual file it reads the old one (file.c, init_config).
+// confPaths are xl2tpd's default paths: without the usual file xl2tpd reads the old one (file.c,
+// init_config).
 type confPaths struct{ usual, old string }
 
 func theConfPaths() confPaths { return confPaths{DefaultConfPath, "/etc/l2tp/l2tpd.conf"} }
 
-// read reads a configuration file, and says where that has been found.
+// read reads a configuration file, and returns at which path it was.
 func (c confPaths) read(path string) (at string, data []byte, err error) {
 	data, err = xl2tpdconf.Read(path)
 	if path == c.usual && errors.Is(err, fs.ErrNotExist) {
@@ -80,12 +81,12 @@ func (w *Watcher) complainOf(path string, f *file) {
 	}
 	err := f.err
 	if connectionOf(path) != "" && errors.Is(err, fs.ErrPermission) {
-		err = nil // nobody can mend that
+		err = nil // no operator can fix that
 	}
 	w.complain("conf "+path, msg, err)
 }
 
-// forgetFiles drops what no instance reads.
+// forgetFiles drops the files that no instance uses.
 func (w *Watcher) forgetFiles(all []Instance) {
 	for path := range w.files {
 		if !slices.ContainsFunc(all, func(i Instance) bool { return i.Path == path }) {

@@ -7,11 +7,11 @@ import (
 	"xl2tpd-keepalive/internal/xl2tpdconf"
 )
 
-// networkManagersLAC is the one section of every file that NetworkManager-l2tp writes.
+// networkManagersLAC is the name of the only section in the files that NetworkManager-l2tp writes.
 const networkManagersLAC = "l2tp"
 
-// Headers returns the headers of the sections that the instances with that file have, or with an
-// empty path all of them. known is false if a file can't be read, or there is none.
+// Headers returns the section headers of the instances with that file; with an empty path, of all
+// instances. known is false if a file can't be read or does not exist.
 func (s Snapshot) Headers(path string) (all []xl2tpdconf.Header, known bool) {
 	for _, i := range s.Instances {
 		switch {

@@ -25,12 +25,12 @@ const (
 	maxRequest = 1 + 1 + maxID + 1 + maxPipe + 1 + maxLACName + 1
 )
 
-// done is the helper's answer when xl2tpd has taken a command.
+// done is the helper's reply when xl2tpd has taken a command.
 const done = "done"
 
-// Helper asks a process that is root to write into an xl2tpd's control pipe, which
-// is root's alone. Its methods are those of Control, and may be called from many
-// goroutines.
+// Helper asks a process of root to write into an xl2tpd's control pipe, which only
+// root may write to. Its methods are those of Control, and are safe for concurrent
+// use.
 type Helper struct {
 	Socket string // empty: DefaultHelper
 }
@@ -76,10 +76,10 @@ func (h Helper) ask(ctx context.Context, verb byte, t Target, lac string) error 
 	return nil
 }
 
-// Help is the other end: it reads one request and writes the answer. The error
-// is about the request, and has been told to whoever has asked.
-func Help(ctx context.Context, in io.Reader, out io.Writer, c *Control) error {
-	err := obey(ctx, in, c)
+// ServeRequest is the helper's side: it reads one request, serves it and writes the reply.
+// The error is the one that the reply contains.
+func ServeRequest(ctx context.Context, in io.Reader, out io.Writer, c *Control) error {
+	err := serveRequest(ctx, in, c)
 	answer := done
 	if err != nil {
 		answer = strings.ReplaceAll(err.Error(), "\n", "; ")
@@ -88,7 +88,7 @@ func Help(ctx context.Context, in io.Reader, out io.Writer, c *Control) error {
 	return errors.Join(err, told)
 }
 
-func obey(ctx context.Context, in io.Reader, c *Control) error {
+func serveRequest(ctx context.Context, in io.Reader, c *Control) error {
 	request, err := bufio.NewReader(io.LimitReader(in, maxRequest)).ReadString('\n')
 	if err != nil {
 		return fmt.Errorf("no request, or none that ends within %d bytes", maxRequest)
@@ -115,7 +115,7 @@ func obey(ctx context.Context, in io.Reader, c *Control) error {
 	return fmt.Errorf("no such request: %.20q", request)
 }
 
-// checkPath refuses what is no path of a pipe in a request.
+// checkPath refuses a path that cannot be that of a control pipe.
 func checkPath(pipe string) error {
 	switch {
 	case !filepath.IsAbs(pipe):

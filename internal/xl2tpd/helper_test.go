@@ -32,7 +32,7 @@ func help(t *testing.T, c *Control) Helper {
 			if err != nil {
 				return
 			}
-			Help(context.Background(), conn, conn, c)
+			ServeRequest(context.Background(), conn, conn, c)
 			conn.Close()
 		}
 	}()
@@ -130,7 +130,7 @@ func TestHelpRefuses(t *testing.T) {
 		"pipe too long":            "c 77 5 /" + strings.Repeat("x", maxPipe) + " office\n",
 	} {
 		var out bytes.Buffer
-		if err := Help(t.Context(), strings.NewReader(request), &out, c); err == nil {
+		if err := ServeRequest(t.Context(), strings.NewReader(request), &out, c); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 		if answer := out.String(); answer == done+"\n" || strings.Count(answer, "\n") != 1 {
@@ -147,7 +147,7 @@ func TestHelpRefuses(t *testing.T) {
 // A service of the version before asks in another form.
 func TestHelpOldRequest(t *testing.T) {
 	c, _ := control(t, "/nonexistent")
-	err := Help(t.Context(), strings.NewReader("c office\n"), io.Discard, c)
+	err := ServeRequest(t.Context(), strings.NewReader("c office\n"), io.Discard, c)
 	if err == nil || !strings.Contains(err.Error(), "systemctl restart xl2tpd-keepalive") {
 		t.Error(err)
 	}
@@ -158,7 +158,7 @@ func FuzzHelp(f *testing.F) {
 	f.Add("c office\n")
 	f.Add("d 1 2  \n")
 	f.Fuzz(func(t *testing.T, request string) {
-		if Help(t.Context(), strings.NewReader(request), io.Discard, &Control{procs: &procs{root: "/nonexistent"}}) == nil {
+		if ServeRequest(t.Context(), strings.NewReader(request), io.Discard, &Control{procs: &procs{root: "/nonexistent"}}) == nil {
 			t.Errorf("%q is obeyed", request)
 		}
 	})

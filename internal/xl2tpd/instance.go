@@ -12,23 +12,22 @@ import (
 	"xl2tpd-keepalive/internal/procfs"
 )
 
-// Instance is one xl2tpd of this network namespace: one that runs, or one that ran or is
-// configured and does not run now.
+// Instance is one xl2tpd of this network namespace. It runs, has run, or is only configured.
 type Instance struct {
 	Key
-	Process    procfs.ID // zero: it does not run
+	Process    procfs.ID // zero: not running
 	Unit       string    // systemd service that runs it, or has run it, such as "office-l2tp.service"; empty: none
-	Connection string    // UUID of the NetworkManager connection that it is for; empty: none
+	Connection string    // UUID of its NetworkManager connection; empty: none
 	Name       string    // what NetworkManager calls that connection; empty: not known
 	Conf       *Conf     // nil while its file has never been good
-	ConfErr    error     // why Conf is not what the file says now; nil if it is
+	ConfErr    error     // why Conf is not the file's present content; nil if it is
 }
 
 // Key identifies an instance, also across restarts of the daemon.
 type Key struct {
 	Path string // of the configuration file, absolute; relative only if its folder is not known
 	Pipe string // control pipe, likewise
-	Pid  int    // if another running one has the same file and pipe, or its file is not known; else 0
+	Pid  int    // set if another running instance has the same file and pipe, or the file is not known; else 0
 }
 
 func (k Key) compare(other Key) int {
@@ -41,10 +40,10 @@ func (i Instance) Runs() bool { return i.Process != procfs.ID{} }
 // NetworkManager reports whether NetworkManager starts, dials and ends it.
 func (i Instance) NetworkManager() bool { return i.Connection != "" }
 
-// Snapshot is all that is known now.
+// Snapshot is all that is known of the instances and sessions at one moment.
 type Snapshot struct {
-	// Instances are in the order of their keys, but first comes the one of
-	// DefaultConfPath (or Watcher.ConfPath), which is always there.
+	// Instances are in the order of their keys. The instance of DefaultConfPath
+	// (or Watcher.ConfPath) comes first and always exists.
 	Instances []Instance
 	Sessions  []Session // of the kernel; none in userspace mode
 }
@@ -57,7 +56,7 @@ func (s Snapshot) Home() *Instance {
 	return &s.Instances[0]
 }
 
-// Of is the instance that a process is; nil: none.
+// Of returns the instance with that pid; nil: none.
 func (s Snapshot) Of(pid int) *Instance {
 	for i := range s.Instances {
 		if one := &s.Instances[i]; one.Runs() && one.Process.Pid == pid {
@@ -67,7 +66,7 @@ func (s Snapshot) Of(pid int) *Instance {
 	return nil
 }
 
-// record is what is kept of an instance, running or not.
+// record is what the Watcher remembers of an instance, running or not.
 type record struct{ unit, pidFile string }
 
 // instances returns those that run, those that have ended and may come back, and the first one.
@@ -87,8 +86,8 @@ func (l *loop) instances(ctx context.Context) []Instance {
 	return all
 }
 
-// learn adds the running instances to the known ones. A new one takes the place of those that have
-// ended and had the same unit or file: its command line was changed.
+// learn adds the running instances to the known ones. A new instance replaces those that have ended
+// and had the same unit or file: the command line was changed.
 func (l *loop) learn() {
 	for key, d := range l.byKey {
 		if _, old := l.known[key]; !old {
@@ -100,7 +99,7 @@ func (l *loop) learn() {
 	}
 }
 
-// instance puts together what is known of one; d is nil if it does not run.
+// instance builds an Instance; d is nil if it does not run.
 func (l *loop) instance(ctx context.Context, key Key, r record, d *daemon) Instance {
 	i := Instance{Key: key, Unit: r.unit, Connection: connectionOf(key.Path)}
 	i.Name = l.names.name(ctx, i.Connection)
@@ -138,7 +137,7 @@ func (l *loop) order(ctx context.Context, all []Instance) []Instance {
 	return all
 }
 
-// before reports whether this one of the same file is rather the host's own.
+// before reports whether, of two instances with the same file, i is likelier the host's own.
 func (i Instance) before(other Instance) bool {
 	return cmp.Or(
 		-cmp.Compare(truth(i.Runs()), truth(other.Runs())),

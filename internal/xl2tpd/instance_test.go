@@ -18,13 +18,13 @@ import (
 )
 
 // xl2tpd starts one with exactly these arguments.
-func (b *bench) xl2tpd(pid int, start int64, args ...string) {
+func (b *fixture) xl2tpd(pid int, start int64, args ...string) {
 	b.t.Helper()
 	b.proc.add(pid, 1, "xl2tpd", "S", start, "self", append([]string{"xl2tpd"}, args...)...)
 }
 
 // file writes a configuration file with one LAC, which has the file's name.
-func (b *bench) file(name string) string {
+func (b *fixture) file(name string) string {
 	b.t.Helper()
 	path := filepath.Join(filepath.Dir(b.conf), name)
 	b.put(path, "[lac "+strings.TrimSuffix(name, ".conf")+"]\n")
@@ -80,7 +80,7 @@ func TestInstance(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b := newBench(t)
+				b := newFixture(t)
 				dir := filepath.Dir(b.file("site.conf"))
 				b.put(b.conf, "[lac home]\n")
 				b.unitDir = dir
@@ -115,10 +115,10 @@ func TestInstance(t *testing.T) {
 	}
 }
 
-// Each has its own file, and each end is seen by itself (C2).
+// Each instance has its own file, and the end of one does not affect the other.
 func TestTwoInstances(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
+		b := newFixture(t)
 		b.put(b.conf, "[lac home]\n")
 		office := b.file("office.conf")
 		b.start(100, 5)
@@ -175,7 +175,7 @@ func TestTwoInstances(t *testing.T) {
 // An ended instance outlives a restart of Run.
 func TestRunAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
+		b := newFixture(t)
 		b.put(b.conf, "")
 		b.xl2tpd(90, 9, "-c", b.file("site.conf"))
 		b.run()
@@ -195,7 +195,7 @@ func TestRunAgain(t *testing.T) {
 // Of two with the same file and pipe the later has the pipe.
 func TestSameFileAndPipe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
+		b := newFixture(t)
 		b.put(b.conf, "")
 		b.start(100, 5)
 		b.run()
@@ -226,7 +226,7 @@ func TestSameFileAndPipe(t *testing.T) {
 // The same file with pipes of their own are two instances; the first one is stable.
 func TestSameFileOtherPipe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
+		b := newFixture(t)
 		b.put(b.conf, "")
 		b.start(100, 5, "-C", "/a/ctl")
 		b.run()
@@ -248,7 +248,7 @@ func TestSameFileOtherPipe(t *testing.T) {
 // A unit with another command line is the old one no more.
 func TestUnitWithAnotherFile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
+		b := newFixture(t)
 		b.put(b.conf, "")
 		start := func(pid int, unit, file string) {
 			b.xl2tpd(pid, int64(pid), "-c", file)
@@ -275,10 +275,10 @@ func TestUnitWithAnotherFile(t *testing.T) {
 	})
 }
 
-// NetworkManager's goes at once, and its name is asked for once.
+// An instance of NetworkManager is dropped when it ends, and its name is asked for only once.
 func TestNetworkManagersInstance(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
+		b := newFixture(t)
 		b.put(b.conf, "")
 		b.start(100, 5)
 		b.xl2tpd(90, 9, "-D", "-c", "/run/nm-l2tp-4f-1/xl2tpd.conf")
@@ -325,7 +325,7 @@ func TestNetworkManagersInstance(t *testing.T) {
 // xl2tpd in a container has the host's network and other files.
 func TestContainer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
+		b := newFixture(t)
 		b.put(b.conf, "[lac home]\n")
 		b.start(100, 5)
 		b.start(200, 6) // the same arguments
@@ -359,7 +359,7 @@ func TestContainer(t *testing.T) {
 // A container that shares the file, but not /run, has not made the host's pipe.
 func TestContainerSharesTheFile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
+		b := newFixture(t)
 		b.put(b.conf, "[lac home]\n")
 		b.start(100, 5)
 		b.start(200, 6)
@@ -393,10 +393,10 @@ func TestStays(t *testing.T) {
 	}
 }
 
-// Without its usual file xl2tpd reads the old one (C18).
+// Without its usual file xl2tpd reads the old one.
 func TestOldConf(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
+		b := newFixture(t)
 		usual, old := b.w.sys.confs.usual, b.w.sys.confs.old
 		b.w.ConfPath = ""
 		b.run()
@@ -447,10 +447,10 @@ func TestConfPaths(t *testing.T) {
 	}
 }
 
-// All of /proc is gone through on hints and each 5 s, not for a name or an end.
+// The Watcher searches all of /proc on hints and each 5 s, not for a host name or an end.
 func TestSearchesAreFew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
+		b := newFixture(t)
 		b.put(b.conf, "")
 		b.start(100, 5)
 		b.run()
@@ -473,7 +473,7 @@ func TestSearchesAreFew(t *testing.T) {
 // always there, and one of each file and pipe has the plain key.
 func TestInstancesProperty(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		b := newBench(t)
+		b := newFixture(t)
 		b.put(b.conf, "")
 		files := []string{b.conf, b.file("a.conf"), "/run/nm-l2tp-1/xl2tpd.conf", "relative.conf"}
 		pipes := []string{DefaultPipe, "/run/a/ctl"}

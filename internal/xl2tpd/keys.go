@@ -7,14 +7,14 @@ import (
 	"xl2tpd-keepalive/internal/xl2tpdconf"
 )
 
-// keyRule is what xl2tpd asks of some keys.
+// keyRule is what xl2tpd requires of some keys.
 type keyRule struct {
-	sections string // where they may stand
+	sections string // kinds of sections that may have them
 	names    string
-	fault    func(value string) string // what the value must be, if it is not
+	fault    func(value string) string // what a wrong value must be; empty: the value is right
 }
 
-// keyRules are the keys of xl2tpd 1.3.12 to 1.3.20 (file.c, words). One mistake in any of them, and
+// keyRules are the keys of xl2tpd 1.3.12 to 1.3.20 (file.c, words). With one mistake in any of them
 // xl2tpd does not start.
 var keyRules = byName([]keyRule{
 	{"global", "port, saref refinfo, max retries, cap backoff", anything},
@@ -51,8 +51,8 @@ func byName(all []keyRule) map[string]keyRule {
 	return named
 }
 
-// keyFault says why xl2tpd refuses a key; empty: it does not. A key that no xl2tpd up to 1.3.20 has
-// is passed over: a later or a patched one may have it.
+// keyFault returns why xl2tpd refuses a key; empty: it does not. It ignores keys that no xl2tpd up to
+// 1.3.20 has: a later or a patched xl2tpd may have them.
 func keyFault(kind string, k xl2tpdconf.Key) string {
 	rule, ok := keyRules[k.Name]
 	folded := xl2tpdconf.Fold(k.Name)
@@ -100,7 +100,7 @@ func atLeast(n int) func(string) string {
 	}
 }
 
-// randSource is file.c's set_rand_source, which looks at three letters.
+// randSource checks a value as set_rand_source (file.c) does, which compares three letters.
 func randSource(value string) string {
 	if !strings.HasPrefix(value, "dev") && !strings.HasPrefix(value, "sys") {
 		return "must be 'dev' or 'sys'"
@@ -108,7 +108,7 @@ func randSource(value string) string {
 	return ""
 }
 
-// knownHost finds what no host can look up. Whether a name can be looked up, only xl2tpd's host knows.
+// knownHost refuses values that no host can look up. Only xl2tpd's host knows whether a name exists.
 func knownHost(value string) string {
 	if !mayBeHost(value) {
 		return "must be an address or a host name, with nothing behind it"
@@ -124,8 +124,8 @@ func mayBeHost(value string) bool {
 	return value != "" && !strings.ContainsFunc(value, neverInName)
 }
 
-// locals are the LNS sections that have a `local ip` or a `local ip range`, of which xl2tpd takes only
-// one in a section (file.c, set_localaddr).
+// locals maps the LNS sections to their key `local ip` or `local ip range`. xl2tpd takes only one of
+// the two in a section (file.c, set_localaddr).
 type locals map[string]string
 
 func (l locals) fault(in xl2tpdconf.Section, k xl2tpdconf.Key) string {

@@ -5,7 +5,7 @@ import (
 	"log/slog"
 )
 
-// Look watches until the first snapshot and returns that.
+// Look runs a Watcher until the first snapshot and returns that.
 func Look(ctx context.Context) (Snapshot, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

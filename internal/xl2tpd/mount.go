@@ -6,33 +6,32 @@ import (
 	"strings"
 )
 
-// place is where a path leads, whatever the mount namespace: a file system and a path in that.
-type place struct{ device, path string }
+// fileID identifies a file in any mount namespace: by its file system and its path in that.
+type fileID struct{ device, path string }
 
-// place finds where a path leads for a process, "self" or a pid. Links in the path are not
-// followed. An xl2tpd in a container, or one whose unit has folders of its own, may see
-// another file than this process under the same name.
-func (p procs) place(process, path string) (place, bool) {
+// fileID identifies the file that a path names for a process ("self" or a pid). It does not follow
+// links. In a container, or a unit with its own mounts, the same path may name another file.
+func (p procs) fileID(process, path string) (fileID, bool) {
 	b, err := os.ReadFile(filepath.Join(p.root, process, "mountinfo"))
 	if err != nil {
-		return place{}, false
+		return fileID{}, false
 	}
 	return parseMounts(string(b), path)
 }
 
-// sameFile reports whether a path leads a process to the file that it leads this one to.
+// sameFile reports whether a path names the same file for that process and for this one.
 func (p procs) sameFile(pid, path string) bool {
-	theirs, ok1 := p.place(pid, path)
-	ours, ok2 := p.place("self", path)
+	theirs, ok1 := p.fileID(pid, path)
+	ours, ok2 := p.fileID("self", path)
 	return ok1 && ok2 && theirs == ours
 }
 
-// parseMounts looks a path up in a /proc/PID/mountinfo (proc_pid_mountinfo(5)):
+// parseMounts finds the file of a path in a /proc/PID/mountinfo (proc_pid_mountinfo(5)):
 //
 //	36 35 98:0 /root/of/mount /mount/point rw,noatime master:1 - ext3 /dev/root rw
 //
-// The longest mount point at or above the path holds it, of several on one point the last.
-func parseMounts(text, path string) (at place, ok bool) {
+// The longest mount point at or above the path decides; of several mounts on one point, the last.
+func parseMounts(text, path string) (at fileID, ok bool) {
 	longest := 0
 	for line := range strings.Lines(text) {
 		f := strings.Fields(line)
@@ -45,7 +44,7 @@ func parseMounts(text, path string) (at place, ok bool) {
 			continue
 		}
 		longest, ok = len(f[4]), true
-		at = place{f[2], filepath.Join(unescape.Replace(f[3]), rest)}
+		at = fileID{f[2], filepath.Join(unescape.Replace(f[3]), rest)}
 	}
 	return at, ok
 }

@@ -2,14 +2,14 @@ package xl2tpd
 
 import "fmt"
 
-// Needed reports whether something is wrong while the instance does not run: its file has
-// tunnels, or is not known. NetworkManager starts and ends its own.
+// Needed reports whether the instance ought to run: its file has tunnels, or is not known.
+// NetworkManager starts and ends its own xl2tpds.
 func (i Instance) Needed() bool {
 	return !i.NetworkManager() && (i.Conf == nil || len(i.Conf.Sections) > 0)
 }
 
-// Names returns what operators call the instances, in their order: by their units if these tell
-// them apart, else by their files. One that is alone needs no name.
+// Names returns the instances' names for operators, in the order of Instances: their units if these
+// differ, else their files. A single instance needs no name.
 func (s Snapshot) Names() []string {
 	names := make([]string, len(s.Instances))
 	units := make(map[string]int)

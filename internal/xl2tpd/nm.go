@@ -17,9 +17,9 @@ const (
 	nmSettings     = "/org/freedesktop/NetworkManager/Settings"
 )
 
-// connectionOf returns the UUID of the NetworkManager connection that a configuration file
-// belongs to; empty: none. NetworkManager-l2tp starts an xl2tpd for each connection, dials
-// with it and ends it.
+// connectionOf returns the UUID of the NetworkManager connection that a configuration file belongs
+// to; empty: none. NetworkManager-l2tp starts an xl2tpd for each connection, makes it dial, and ends
+// it.
 func connectionOf(conf string) string {
 	rest, ok := strings.CutPrefix(conf, "/run/nm-l2tp-")
 	if !ok {
@@ -37,7 +37,7 @@ func connectionOf(conf string) string {
 }
 
 // ConnectionName asks NetworkManager for the name of a connection. It does not start
-// NetworkManager for that.
+// NetworkManager.
 func ConnectionName(ctx context.Context, uuid string) (string, error) {
 	conn, err := systembus.Connect(ctx)
 	if err != nil {
@@ -59,15 +59,15 @@ func ConnectionName(ctx context.Context, uuid string) (string, error) {
 	return name, nil
 }
 
-// call does not let the bus start whoever is called.
+// call calls a method and does not let the bus start the called program.
 func call(ctx context.Context, conn *dbus.Conn, dest string, path dbus.ObjectPath, method string, args ...any) *dbus.Call {
 	return conn.Object(dest, path).CallWithContext(ctx, method, dbus.FlagNoAutoStart, args...)
 }
 
-// nameTimeout is for NetworkManager to say a name.
+// nameTimeout is how long NetworkManager may take to answer.
 const nameTimeout = 5 * time.Second
 
-// names keeps the names of NetworkManager's connections. It asks for each once, on the side.
+// names keeps the names of NetworkManager's connections. It asks for each once, in a goroutine.
 type names struct {
 	lookup func(ctx context.Context, uuid string) (string, error)
 	done   chan naming
@@ -77,7 +77,7 @@ type names struct {
 
 type naming struct{ uuid, name string }
 
-// name is what is known of a connection now; empty: nothing.
+// name returns the known name of a connection; empty: not known yet.
 func (n *names) name(ctx context.Context, uuid string) string {
 	name, asked := n.known[uuid]
 	if uuid == "" || asked {

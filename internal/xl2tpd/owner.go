@@ -10,9 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// checkOwner returns nil if the target runs and its pipe is the one that its process has
-// made. The helper is root and has the target from a service that is not: so nothing but
-// /proc counts, and what cannot be found out is refused.
+// checkOwner returns nil if the target runs and its process has created the target's pipe. The
+// helper is root and gets the target from an unprivileged service. It therefore trusts only /proc,
+// and refuses what it cannot verify.
 func (c *Control) checkOwner(ctx context.Context, t Target) error {
 	p := theProcs()
 	if c.procs != nil {
@@ -33,7 +33,7 @@ func (c *Control) checkOwner(ctx context.Context, t Target) error {
 	case !p.sameFile(pid, x.pipe):
 		return fmt.Errorf("refused, xl2tpd (pid %s) has another file there: it runs in a container, or a sandbox hides the pipe", pid)
 	}
-	for _, later := range all[n+1:] { // it has made the pipe anew
+	for _, later := range all[n+1:] { // a later one has created the pipe again
 		if filepath.Base(later.pipe) != filepath.Base(x.pipe) {
 			continue
 		}

@@ -14,7 +14,7 @@ import (
 	"xl2tpd-keepalive/internal/procfs"
 )
 
-// Whose pipe it is, /proc says, and nobody else.
+// Only /proc decides which process owns a pipe.
 func TestCheckOwner(t *testing.T) {
 	target := func(pipe string) Target { return Target{procfs.ID{Pid: pid, Start: 5}, pipe} }
 	add := func(p procDir, args ...string) {

@@ -14,13 +14,13 @@ import (
 
 const (
 	takePoll = 2 * time.Millisecond
-	// reopenTimeout is for xl2tpd to open the pipe again: it does so after each
-	// command, and for that moment nobody reads.
+	// reopenTimeout is how long xl2tpd may take to open the pipe again. It does so
+	// after each command, and until then nobody reads.
 	reopenTimeout = 200 * time.Millisecond
 )
 
-// deliver writes command as soon as it may, and returns when xl2tpd has read it. owned is
-// asked right before it writes, when the pipe is open: no other pipe can take its place then.
+// deliver writes command as soon as the pipe is free, and returns when xl2tpd has read it. It calls
+// owned right before it writes, while the pipe is open: no other pipe can take its place then.
 func deliver(ctx context.Context, path string, command []byte, owned func() error) error {
 	for begin := time.Now(); ; {
 		fd, err := openPipe(path)
@@ -43,8 +43,8 @@ func deliver(ctx context.Context, path string, command []byte, owned func() erro
 	}
 }
 
-// openPipe opens the pipe for writing if it is what xl2tpd makes when it starts:
-// a FIFO of root's (or of whom we run as) that not everyone may write to.
+// openPipe opens the pipe for writing if it is as xl2tpd creates it at its start:
+// a FIFO of root (or of this process's user) that not everyone may write to.
 func openPipe(path string) (int, error) {
 	fd, err := unix.Open(path, unix.O_WRONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW|unix.O_CLOEXEC|unix.O_NOCTTY, 0)
 	if errors.Is(err, unix.ENOENT) {
@@ -82,14 +82,14 @@ func checkPipe(fd int) error {
 var errOccupied = errors.New("another command is in the pipe")
 
 // put writes command into the pipe if that is empty, and waits until xl2tpd has
-// taken it. The pipe stays open meanwhile: xl2tpd closes and reopens it after
-// each command, which could discard one that nobody holds. But no longer, since
-// xl2tpd itself waits for our end to close before it goes on.
+// taken it. Meanwhile put keeps the pipe open: xl2tpd closes and reopens it after
+// each command, which discards the content of a pipe that nobody else holds open.
+// Then put closes it, since xl2tpd waits for that before it goes on.
 func put(ctx context.Context, fd int, command []byte, owned func() error) error {
 	if err := owned(); err != nil {
 		return err
 	}
-	// Each request to the helper has a process of its own.
+	// Each request to the helper starts another process, so a mutex is not enough.
 	if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
 		return errOccupied
 	} else if err != nil {
@@ -124,13 +124,13 @@ func put(ctx context.Context, fd int, command []byte, owned func() error) error 
 	}
 }
 
-// unread tells how many bytes are in the pipe.
+// unread returns how many bytes are in the pipe.
 func unread(fd int) (int, error) {
 	n, err := unix.IoctlGetInt(fd, unix.TIOCINQ) // FIONREAD by another name
 	return n, os.NewSyscallError("ioctl FIONREAD", err)
 }
 
-// withdraw takes command out of the pipe, unless xl2tpd has taken it just now.
+// withdraw removes command from the pipe, unless xl2tpd has taken it just now.
 func withdraw(fd int, command []byte) (taken bool, err error) {
 	in, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", fd), unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {

@@ -33,13 +33,13 @@ const (
 type process struct {
 	procfs.ID
 	parent  int
-	conf    string // configuration file; a relative path counts from the working directory
+	conf    string // configuration file; may be relative to the working directory
 	pipe    string // control pipe, likewise
 	pidFile string // likewise
 }
 
-// procs finds every xl2tpd in a /proc. All that it needs is open to any user, so it works
-// without CAP_SYS_PTRACE.
+// procs finds every xl2tpd in a /proc. Any user may read what it needs, so it works without
+// CAP_SYS_PTRACE.
 type procs struct {
 	root    string
 	unitDir func(ctx context.Context, unit string) (string, error)
@@ -93,8 +93,8 @@ func byStart(a, b process) int {
 	return cmp.Or(cmp.Compare(a.Start, b.Start), cmp.Compare(a.Pid, b.Pid))
 }
 
-// sameNet compares a file that each network namespace has of its own: a look
-// at /proc/PID/ns/net would take CAP_SYS_PTRACE.
+// sameNet reports whether a process is in this network namespace. It compares
+// /proc/PID/net/dev: reading /proc/PID/ns/net would take CAP_SYS_PTRACE.
 func (p procs) sameNet(pid int) bool {
 	a, err1 := os.Stat(filepath.Join(p.root, "self/net/dev"))
 	b, err2 := os.Stat(p.file(pid, "net/dev"))
@@ -107,7 +107,7 @@ func (p procs) alive(id procfs.ID) bool {
 	return ok && s.Ticks == id.Start
 }
 
-// stat is of a living process called xl2tpd.
+// stat returns the state of a live process called xl2tpd; ok is false if there is none.
 func (p procs) stat(pid int) (procfs.Stat, bool) {
 	s, ok := p.anyStat(pid)
 	return s, ok && s.Name == "xl2tpd" && !s.Dead()
@@ -122,8 +122,8 @@ func (p procs) anyStat(pid int) (procfs.Stat, bool) {
 	return s, err == nil
 }
 
-// read returns a living process called xl2tpd that is root's or our own user's: what another
-// user calls so is none.
+// read returns a live process called xl2tpd of root or of this process's user. Other users may give
+// any program that name.
 func (p procs) read(pid int) (process, bool) {
 	if pid <= 0 || !p.called(pid) {
 		return process{}, false
@@ -153,7 +153,7 @@ func (p procs) read(pid int) (process, bool) {
 	return x, true
 }
 
-// called reports whether a process has xl2tpd's name. This is asked of every process of the
+// called reports whether a process has xl2tpd's name. The search asks this of every process of the
 // host, and `comm` costs the kernel a third of what `stat` does.
 func (p procs) called(pid int) bool {
 	fd, err := unix.Open(p.file(pid, "comm"), unix.O_RDONLY|unix.O_CLOEXEC, 0)
@@ -166,8 +166,8 @@ func (p procs) called(pid int) bool {
 	return err == nil && string(name[:n]) == "xl2tpd\n"
 }
 
-// parseArgs reads a command line as xl2tpd does (xl2tpd.c, init_args): of an option it looks
-// at two characters, and its value is the next argument, whatever that is.
+// parseArgs reads a command line as xl2tpd does (xl2tpd.c, init_args). xl2tpd compares two characters
+// of an option, and takes the next argument for its value.
 func parseArgs(args []string) process {
 	x := process{conf: DefaultConfPath, pipe: DefaultPipe, pidFile: defaultPidFile}
 	for len(args) > 0 {
@@ -190,10 +190,10 @@ func parseArgs(args []string) process {
 	return x
 }
 
-// errNoDir is why a relative path stays one.
+// errNoDir is the error when a process's working directory is not known.
 var errNoDir = errors.New("no systemd unit runs it, and only root may see its folder")
 
-// locate makes a process's paths absolute. On an error those that are relative stay so.
+// locate makes a process's paths absolute. On an error, relative paths stay relative.
 func (p procs) locate(ctx context.Context, x process) (process, error) {
 	var dir string
 	var err error
@@ -204,8 +204,8 @@ func (p procs) locate(ctx context.Context, x process) (process, error) {
 	return x, err
 }
 
-// workingDir is the folder that a process's relative paths count from: xl2tpd does not leave
-// the one that it was started in. Only root may see it, but systemd says where it starts a unit.
+// workingDir returns a process's working directory. xl2tpd never changes the one that it was started
+// in. Only root may read it from /proc; systemd reports the one in which it starts a unit.
 func (p procs) workingDir(ctx context.Context, pid int) (string, error) {
 	if dir, err := os.Readlink(p.file(pid, "cwd")); err == nil && filepath.IsAbs(dir) {
 		return dir, nil
@@ -221,7 +221,7 @@ func (p procs) workingDir(ctx context.Context, pid int) (string, error) {
 	return dir, nil
 }
 
-// from makes a path absolute that counts from dir; an empty dir leaves a relative one as it is.
+// from makes a path that is relative to dir absolute; with an empty dir a relative path stays.
 func from(dir, path string) string {
 	if dir == "" && !filepath.IsAbs(path) {
 		return path
@@ -232,7 +232,7 @@ func from(dir, path string) string {
 	return normal(path)
 }
 
-// normal is the one spelling of an absolute path: /var/run is /run by another name.
+// normal returns one spelling for an absolute path: /var/run is a link to /run.
 func normal(path string) string {
 	path = filepath.Clean(path)
 	if rest, ok := strings.CutPrefix(path, "/var/run/"); ok {

@@ -17,7 +17,7 @@ import (
 // oneMount is a host with one file system.
 const oneMount = "21 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw\n"
 
-// procDir is a /proc of our own making.
+// procDir is a fake /proc.
 type procDir struct {
 	t    *testing.T
 	root string
@@ -67,7 +67,7 @@ func (p procDir) remove(pid int) {
 	}
 }
 
-// owner says whose a process is, by its real user id; its effective one is root's.
+// owner sets the real user id of a process; the effective one is root's.
 func (p procDir) owner(pid, uid int) {
 	p.write(fmt.Sprint(pid, "/status"), fmt.Sprintf("Name:\txl2tpd\nUid:\t%d\t0\t0\t0\n", uid))
 }

@@ -15,24 +15,24 @@ const (
 	lookupKeep    = 16              // addresses kept per host
 )
 
-// resolver keeps the addresses of the hosts in `lns =`. Nobody waits for it: it
-// answers from what it has, looks up what is due on the side, and says on done
-// that there is something new. A failure only means trying again.
+// resolver keeps the addresses of the hosts in `lns =`. It never blocks: it returns
+// the known addresses, looks hosts up in goroutines, and sends each answer on done.
+// After a failure it tries again.
 //
-// Addresses of earlier answers are kept behind the newest, since a tunnel stays
-// on the address it was dialled to.
+// Addresses of earlier answers stay behind the newest, since a tunnel stays on the
+// address to which it was dialled.
 type resolver struct {
 	lookup func(ctx context.Context, host string) ([]netip.Addr, error)
 	done   chan answer
 	wg     sync.WaitGroup
-	hosts  map[string]*host // touched by the loop only
+	hosts  map[string]*host // used by the loop only
 }
 
 type host struct {
 	addrs []netip.Addr
 	lost  bool // the latest lookup failed, and an earlier one did not
 	due   time.Time
-	soon  time.Time // the earliest that it can be due
+	soon  time.Time // the earliest time of the next lookup
 	busy  bool
 }
 
@@ -42,7 +42,7 @@ type answer struct {
 	err   error
 }
 
-// addrs is what is known of a host now.
+// addrs returns the known addresses of a host, and starts a lookup if one is due.
 func (r *resolver) addrs(ctx context.Context, name string, now time.Time) []netip.Addr {
 	if a, ok := ParseAddr(name); ok {
 		return []netip.Addr{a}
@@ -74,8 +74,8 @@ func (r *resolver) addrs(ctx context.Context, name string, now time.Time) []neti
 // failing reports whether a host's latest lookup failed, and an earlier one did not.
 func (r *resolver) failing(name string) bool { return r.hosts[name] != nil && r.hosts[name].lost }
 
-// hurry makes a host due as soon as it may be.
-func (r *resolver) hurry(name string) {
+// lookUpSoon makes the next lookup of a host due as soon as lookupRetry allows.
+func (r *resolver) lookUpSoon(name string) {
 	if h := r.hosts[name]; h != nil {
 		h.due = h.soon
 	}

@@ -11,23 +11,23 @@ import (
 	"strings"
 )
 
-// Session is one L2TP session of kernel mode, from /proc/net/pppol2tp. The
-// table is the network namespace's: sessions of other programs stand in it too.
+// Session is one L2TP session of kernel mode, from /proc/net/pppol2tp. That table
+// lists all sessions of the network namespace, those of other programs too.
 type Session struct {
 	Ifname      string         // pppN
 	Ifindex     int            // of that device when the table was read: another may get its name; 0: it has just gone
 	Local       netip.AddrPort // outer address and UDP port, this end
-	Peer        netip.AddrPort // the other end; invalid when the kernel would not tell (needs CAP_NET_ADMIN)
-	LocalTunnel uint16         // the id this end chose, seen in packets from the peer
-	PeerTunnel  uint16         // the id the peer chose
+	Peer        netip.AddrPort // the other end; invalid without CAP_NET_ADMIN
+	LocalTunnel uint16         // the id that this end chose, seen in packets from the peer
+	PeerTunnel  uint16         // the id that the peer chose
 
 	LocalSession, PeerSession uint16
 	LNS                       bool // this end is the LNS
 }
 
 // parseSessions reads /proc/net/pppol2tp (net/l2tp/l2tp_ppp.c,
-// pppol2tp_seq_session_show). Left out is what has no interface: the tunnel's
-// own entry, a session still being set up; and anything not understood.
+// pppol2tp_seq_session_show). It leaves out entries without an interface (the
+// tunnel's own entry, a session still being set up) and those that it can't read.
 //
 //	SESSION 'sess 7/1' 0A000001/1701 1F2E/3D4C -> 5B6A/7988 4 Y
 //	 0/0/-/-/LAC 00000000 0

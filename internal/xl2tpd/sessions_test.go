@@ -44,7 +44,7 @@ func TestParseSessions(t *testing.T) {
 		{Ifname: "ppp1", Local: ap("192.0.2.1:1701"), LocalTunnel: 0x1f1e, PeerTunnel: 0x5b6a, LocalSession: 0x3d4c, PeerSession: 0x7988, LNS: true},
 	}
 	if d := cmp.Diff(want, parseSessions([]byte(pppol2tp)), cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })); d != "" {
-		t.Error(d)
+		t.Errorf("mismatch (-want +got):\n%s", d)
 	}
 	for _, in := range []string{
 		"", "interface ppp0\n", "SESSION 'x\ninterface ppp0\n",

@@ -11,18 +11,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// For its table the kernel needs time in the square of the number of tunnels. So it is
-// read when there is a hint; without one each tableEvery, and not before idleness times as
-// long as that took has passed.
+// The kernel's time for its table grows with the square of the number of tunnels. The loop
+// therefore reads the table when there is a hint. Without a hint it reads it each tableEvery,
+// and not before idleness times the length of the last reading has passed.
 const (
 	tableEvery = time.Minute
 	idleness   = 200
 )
 
-// tunnel is the two ends' ids of one L2TP tunnel.
+// tunnel is the pair of ids of one L2TP tunnel.
 type tunnel struct{ local, peer uint16 }
 
-// table returns the kernel's sessions, as far as they are known now.
+// table returns the kernel's sessions as of the last reading, and reads them again if that is due.
 func (l *loop) table(now time.Time) []Session {
 	if now.Sub(l.reading.last) >= max(tableEvery, idleness*l.reading.took) {
 		l.reading.stale = true
@@ -34,8 +34,8 @@ func (l *loop) table(now time.Time) []Session {
 	return l.sessions
 }
 
-// readTable reads the kernel's table. The far ends are asked for only when a tunnel
-// is new: they never change.
+// readTable reads the kernel's table. It asks for the far ends only when a tunnel is
+// new: they never change.
 func (l *loop) readTable() []Session {
 	data, err := l.readFile(filepath.Join(l.procs.root, "self/net/pppol2tp"))
 	if errors.Is(err, fs.ErrNotExist) { // the module is not loaded
@@ -69,7 +69,7 @@ func (l *loop) readTable() []Session {
 	return out
 }
 
-// index adds the devices' indexes to their names.
+// index sets Ifindex of each session by its Ifname.
 func index(sessions []Session) error {
 	if len(sessions) == 0 {
 		return nil

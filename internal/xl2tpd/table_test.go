@@ -25,7 +25,7 @@ func TestTableHasItsShareOfTheTime(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b := newBench(t)
+				b := newFixture(t)
 				b.put(b.conf, "")
 				var reads atomic.Int64
 				b.w.sys.readFile = func(string) ([]byte, error) {
@@ -34,7 +34,7 @@ func TestTableHasItsShareOfTheTime(t *testing.T) {
 					return []byte(pppol2tp), nil
 				}
 				b.run()
-				time.Sleep(test.took + leisure*test.took)
+				time.Sleep(test.took + cooldownFactor*test.took)
 				first := reads.Load()
 				for end := time.Now().Add(test.over); time.Now().Before(end); {
 					if test.hintEvery == 0 {
@@ -56,7 +56,7 @@ func TestTableHasItsShareOfTheTime(t *testing.T) {
 // What a hint that came too early was about is seen without another.
 func TestHintWhileTheTableRests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
+		b := newFixture(t)
 		b.put(b.conf, "")
 		table := ""
 		b.w.sys.readFile = func(string) ([]byte, error) {
@@ -71,7 +71,7 @@ func TestHintWhileTheTableRests(t *testing.T) {
 		b.take()
 		table = pppol2tp
 		b.w.Look()
-		time.Sleep(leisure*100*time.Millisecond + 100*time.Millisecond)
+		time.Sleep(cooldownFactor*100*time.Millisecond + 100*time.Millisecond)
 		if s := b.take(); len(s.Sessions) != 2 {
 			t.Errorf("%+v", s.Sessions)
 		}

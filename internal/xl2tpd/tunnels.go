@@ -20,9 +20,9 @@ const (
 	l2tpAttrUDPDport = 27
 )
 
-// kernelPeers asks the kernel for the far ends of its L2TP tunnels by local
+// kernelPeers asks the kernel for the far ends of its L2TP tunnels, by local
 // tunnel id: /proc/net/pppol2tp shows only this end's address. It needs
-// CAP_NET_ADMIN. A kernel without L2TP has no tunnels, which is no error.
+// CAP_NET_ADMIN. A kernel without L2TP is no error.
 func kernelPeers() (map[uint16]netip.AddrPort, error) {
 	c, err := genetlink.Dial(nil)
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 	"xl2tpd-keepalive/internal/systembus"
 )
 
-// busTimeout is for systemd to say where it starts a unit: a look waits for that.
+// busTimeout is how long systemd may take to answer. A look waits for the answer.
 const busTimeout = 2 * time.Second
 
 const (
@@ -21,7 +21,7 @@ const (
 	systemdPath = "/org/freedesktop/systemd1"
 )
 
-// unit returns the service of systemd that runs a process; empty: none.
+// unit returns the systemd service that runs a process; empty: none.
 func (p procs) unit(pid int) string {
 	b, err := os.ReadFile(p.file(pid, "cgroup"))
 	if err != nil {
@@ -37,10 +37,9 @@ func (p procs) unit(pid int) string {
 	return ""
 }
 
-// serviceOf finds the service in a cgroup's path, as systemd does (cg_path_get_unit): the
-// unit lies below nothing but slices, and what is below the unit, such as the services of a
-// container, is not systemd's. A scope starts no process, and a service of a user's session
-// is not one of the host's.
+// serviceOf finds the service in a cgroup's path, as systemd does (cg_path_get_unit). Only slices
+// are above a unit. Services below the unit, such as those of a container, are not the host's. A
+// scope starts no process, and a service of a user's session is not one of the host's.
 func serviceOf(path string) string {
 	for name := range strings.SplitSeq(strings.TrimPrefix(path, "/"), "/") {
 		switch {
@@ -48,7 +47,7 @@ func serviceOf(path string) string {
 			return ""
 		case strings.HasSuffix(name, ".slice"):
 		case strings.HasSuffix(name, ".service"):
-			return strings.TrimPrefix(name, "_") // so systemd escapes a name that cgroups have too
+			return strings.TrimPrefix(name, "_") // systemd's escape for a name that cgroups use too
 		default:
 			return ""
 		}
@@ -56,8 +55,8 @@ func serviceOf(path string) string {
 	return ""
 }
 
-// cgroupPath finds the cgroup of one hierarchy in a /proc/PID/cgroup: of the second version's
-// if the name is empty. One outside this process's cgroup namespace has no path here.
+// cgroupPath finds the cgroup of one hierarchy in a /proc/PID/cgroup; an empty name means cgroup v2.
+// A cgroup outside this process's cgroup namespace has no path here.
 func cgroupPath(text, hierarchy string) (string, bool) {
 	for line := range strings.Lines(text) {
 		_, line, _ = strings.Cut(strings.TrimSuffix(line, "\n"), ":")

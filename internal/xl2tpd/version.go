@@ -12,10 +12,10 @@ type Version struct {
 	numbers [3]int
 }
 
-// An xl2tpd has its version as a text of its own (l2tp.h, SERVER_VERSION).
+// The executable of xl2tpd contains its version as a separate C string (l2tp.h, SERVER_VERSION).
 var serverVersion = regexp.MustCompile(`\x00xl2tpd-((\d{1,6})\.(\d{1,6})\.(\d{1,6})[0-9A-Za-z.+~-]*)\x00`)
 
-// FindVersion looks for the version in the content of an xl2tpd's executable.
+// FindVersion finds the version in the content of an xl2tpd's executable.
 func FindVersion(executable []byte) Version {
 	m := serverVersion.FindSubmatch(executable)
 	if m == nil {
@@ -28,16 +28,16 @@ func FindVersion(executable []byte) Version {
 	return v
 }
 
-// Known reports whether it is known.
+// Known reports whether the version is known.
 func (v Version) Known() bool { return v != Version{} }
 
-// before compares releases. A candidate counts as the release.
+// before reports whether v is older than that release. A release candidate counts as the release.
 func (v Version) before(major, minor, patch int) bool {
 	return cmp.Or(cmp.Compare(v.numbers[0], major), cmp.Compare(v.numbers[1], minor), cmp.Compare(v.numbers[2], patch)) < 0
 }
 
 // SarefForces reports whether `ipsec saref` makes an xl2tpd of this version use userspace mode.
-// Before 1.3.19 it does so whatever its value; one whose version is not known may be such.
+// Before 1.3.19 xl2tpd does so whatever the value. An unknown version may be older too.
 func (c *Conf) SarefForces(v Version) bool {
 	return c.SarefLine != 0 && (c.ForceUserspace || !v.Known() || v.before(1, 3, 19))
 }

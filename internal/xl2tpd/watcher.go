@@ -19,20 +19,20 @@ import (
 
 const (
 	settle   = 100 * time.Millisecond // editors and daemons write in several steps
-	slowLook = 5 * time.Second        // for what brings no notice of its own
+	slowLook = 5 * time.Second        // for changes that cause no notice
 )
 
 // Watcher watches every xl2tpd. The zero value of each field but Deliver works.
 type Watcher struct {
-	ConfPath string         // of the instance that comes first; "": DefaultConfPath
+	ConfPath string         // file of the first instance; "": DefaultConfPath
 	Log      *slog.Logger   // default slog.Default()
-	Deliver  func(Snapshot) // called from Run, first at once, then on each change
+	Deliver  func(Snapshot) // called from Run: right after its start, then on each change
 
 	changed wake.Signal
 	once    sync.Once
-	urgent  chan string // hosts to be looked up
+	urgent  chan string // hosts to look up soon
 
-	// What a restart of Run must not forget.
+	// State that a restart of Run keeps.
 	known    map[Key]record   // instances, running or not
 	files    map[string]*file // by path
 	reported map[string]string
@@ -69,19 +69,19 @@ func theSystem() *system {
 
 // LookupIPv4 asks the system's name servers for the IPv4 addresses of a host.
 func LookupIPv4(ctx context.Context, host string) ([]netip.Addr, error) {
-	r := net.Resolver{PreferGo: true} // the C library's can't be interrupted
+	r := net.Resolver{PreferGo: true} // the C library's resolver can't be interrupted
 	return r.LookupNetIP(ctx, "ip4", host)
 }
 
 // Look hints that something may have changed: look again now. It never blocks.
 func (w *Watcher) Look() { w.changed.Send() }
 
-// Resolve hints that a host of `lns = HOST` may have another address: look it up
-// now, if that was not done in the last 5 s. It never blocks.
+// Resolve hints that a host of `lns = HOST` may have another address. The Watcher
+// looks it up now, unless it has done so in the last 5 s. Resolve never blocks.
 func (w *Watcher) Resolve(host string) {
 	select {
 	case w.hosts() <- host:
-	default: // it will be said again
+	default: // the caller will ask again
 	}
 }
 
@@ -126,19 +126,19 @@ func (w *Watcher) Run(ctx context.Context) error {
 type loop struct {
 	*Watcher
 	*system
-	home     string // path of the first instance's file
+	home     string // path of the file of the first instance
 	resolver resolver
 	names    names
 
 	running   map[procfs.ID]*daemon
 	byKey     map[Key]*daemon    // the same
-	ended     map[procfs.ID]bool // their end was seen, but they may still be in /proc
+	ended     map[procfs.ID]bool // processes that have ended but may still be in /proc
 	exits     chan procfs.ID
-	searching pace // through all of /proc
+	searching throttle // the search through all of /proc
 
 	sessions []Session // of the kernel, as its table was read last
 	peersOf  map[tunnel]netip.AddrPort
-	reading  pace // of the kernel's table
+	reading  throttle // of the kernel's table
 
 	settled <-chan time.Time // a file has changed or a process has ended, and this is when to search
 }
@@ -160,8 +160,8 @@ func (w *Watcher) newLoop() *loop {
 		running:   map[procfs.ID]*daemon{},
 		ended:     map[procfs.ID]bool{},
 		exits:     make(chan procfs.ID),
-		searching: pace{stale: true},
-		reading:   pace{stale: true},
+		searching: throttle{stale: true},
+		reading:   throttle{stale: true},
 	}
 	if path, err := filepath.Abs(w.ConfPath); err == nil && w.ConfPath != "" {
 		l.home = normal(path)
@@ -188,12 +188,12 @@ func (l *loop) wait(ctx context.Context, changed <-chan struct{}, slow <-chan ti
 		case <-l.reading.rested:
 			l.reading.rested = nil
 		case id := <-l.exits:
-			// The end is told at once, and the search for another comes after that.
+			// The loop delivers the end first, and then searches for a successor.
 			l.ended[id] = true
 			l.forget(id)
 			l.settled = time.After(settle)
 		case host := <-l.hosts():
-			l.resolver.hurry(host)
+			l.resolver.lookUpSoon(host)
 		case a := <-l.resolver.done:
 			l.resolver.take(a, time.Now())
 		case n := <-l.names.done:
@@ -206,7 +206,7 @@ func (l *loop) wait(ctx context.Context, changed <-chan struct{}, slow <-chan ti
 }
 
 func (l *loop) look(ctx context.Context, check func(paths ...string)) Snapshot {
-	// Watch first, read second: no change falls in between.
+	// Watch before reading, so that no change is missed in between.
 	before := l.watched()
 	check(before...)
 	l.findDaemons(ctx)
@@ -216,7 +216,7 @@ func (l *loop) look(ctx context.Context, check func(paths ...string)) Snapshot {
 	return Snapshot{Instances: l.instances(ctx), Sessions: l.table(time.Now())}
 }
 
-// watched returns the files that bring news when they change.
+// watched returns the files to watch for changes.
 func (l *loop) watched() []string {
 	paths := append([]string{l.home}, l.pidFiles...)
 	for key, r := range l.known {
@@ -229,7 +229,7 @@ func (l *loop) watched() []string {
 	return slices.Compact(paths)
 }
 
-// complain logs a failure once, until it changes or is over.
+// complain logs a failure once, and again when it changes or has ended before.
 func (w *Watcher) complain(topic, msg string, err error) {
 	text := ""
 	if err != nil {

@@ -30,8 +30,8 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// bench is a Watcher whose every source is in the test's hands.
-type bench struct {
+// fixture runs a Watcher on sources that the test controls.
+type fixture struct {
 	t       *testing.T
 	w       *Watcher
 	proc    procDir
@@ -54,8 +54,8 @@ type bench struct {
 	ended  chan error
 }
 
-func newBench(t *testing.T) *bench {
-	b := &bench{t: t, proc: newProc(t), changed: make(chan struct{}, 1), exits: map[int]func(){}, ended: make(chan error, 1)}
+func newFixture(t *testing.T) *fixture {
+	b := &fixture{t: t, proc: newProc(t), changed: make(chan struct{}, 1), exits: map[int]func(){}, ended: make(chan error, 1)}
 	dir := t.TempDir()
 	b.conf, b.pidFile = filepath.Join(dir, "xl2tpd.conf"), filepath.Join(dir, "xl2tpd.pid")
 	b.answer = func(string) ([]netip.Addr, error) { return nil, errors.New("no such host") }
@@ -103,39 +103,39 @@ func newBench(t *testing.T) *bench {
 }
 
 // start starts an xl2tpd: with the first file, unless the arguments say another.
-func (b *bench) start(pid int, start int64, args ...string) {
+func (b *fixture) start(pid int, start int64, args ...string) {
 	b.t.Helper()
 	b.proc.add(pid, 1, "xl2tpd", "S", start, "self", append([]string{"xl2tpd", "-c", b.conf}, args...)...)
 }
 
-// end ends one as the kernel tells: it is not reaped, so its entry in /proc is still there.
-func (b *bench) end(pid int) {
+// end ends an xl2tpd that is not reaped yet: the pidfd reports it, and its entry in /proc is still there.
+func (b *fixture) end(pid int) {
 	b.t.Helper()
 	go b.exits[pid]()
 }
 
 // look hints, and returns the snapshot that comes of it.
-func (b *bench) look() Snapshot {
+func (b *fixture) look() Snapshot {
 	b.t.Helper()
 	b.w.Look()
 	return b.take()
 }
 
-func (b *bench) put(path, text string) {
+func (b *fixture) put(path, text string) {
 	b.t.Helper()
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		b.t.Fatal(err)
 	}
 }
 
-func (b *bench) run() {
+func (b *fixture) run() {
 	ctx, cancel := context.WithCancel(context.Background())
 	b.cancel = cancel
 	go func() { b.ended <- b.w.Run(ctx) }()
 	synctest.Wait()
 }
 
-func (b *bench) stop() {
+func (b *fixture) stop() {
 	b.t.Helper()
 	b.cancel()
 	if err := <-b.ended; !errors.Is(err, context.Canceled) {
@@ -144,7 +144,7 @@ func (b *bench) stop() {
 }
 
 // take returns the one snapshot delivered since the last take.
-func (b *bench) take() Snapshot {
+func (b *fixture) take() Snapshot {
 	b.t.Helper()
 	synctest.Wait()
 	b.mu.Lock()
@@ -157,7 +157,7 @@ func (b *bench) take() Snapshot {
 	return s
 }
 
-func (b *bench) none() {
+func (b *fixture) none() {
 	b.t.Helper()
 	synctest.Wait()
 	b.mu.Lock()
@@ -167,7 +167,7 @@ func (b *bench) none() {
 	}
 }
 
-func (b *bench) answers(f func(string) ([]netip.Addr, error)) {
+func (b *fixture) answers(f func(string) ([]netip.Addr, error)) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.answer = f
@@ -175,7 +175,7 @@ func (b *bench) answers(f func(string) ([]netip.Addr, error)) {
 
 func TestConfIsFollowed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
+		b := newFixture(t)
 		b.run()
 		s := b.take()
 		if h := s.Home(); len(s.Instances) != 1 || h.Key != (Key{b.conf, DefaultPipe, 0}) || h.Conf != nil ||
@@ -206,7 +206,7 @@ func TestConfIsFollowed(t *testing.T) {
 		if n := strings.Count(b.log.String(), "maybe"); n != 1 {
 			t.Errorf("%d log lines:\n%s", n, b.log.String())
 		}
-		// Mended behind inotify's back: the slow look sees it.
+		// Fixed without a notice from inotify: the slow look sees it.
 		b.put(b.conf, "[lac b]\n")
 		time.Sleep(slowLook)
 		if s := b.take().Home(); s.ConfErr != nil || s.Conf.Sections[0].Name != "b" {
@@ -215,7 +215,7 @@ func TestConfIsFollowed(t *testing.T) {
 		if !slices.Equal(b.checked, []string{b.conf, b.pidFile}) {
 			t.Errorf("watched: %v", b.checked)
 		}
-		// A restart of the task tells all again, and has not forgotten the good one.
+		// A restart of the task delivers everything again, with the last good file.
 		b.put(b.conf, "[lac")
 		b.stop()
 		b.run()
@@ -228,7 +228,7 @@ func TestConfIsFollowed(t *testing.T) {
 
 func TestProcessIsFollowed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
+		b := newFixture(t)
 		b.put(b.conf, "")
 		b.start(77, 5)
 		b.run()
@@ -249,7 +249,7 @@ func TestProcessIsFollowed(t *testing.T) {
 		if s := b.take().Home(); s.Process.Pid != 78 {
 			t.Errorf("%+v", s)
 		}
-		// Gone without a word of the pidfd, as on an old kernel.
+		// Gone without a notice from the pidfd, as on an old kernel.
 		b.proc.remove(78)
 		b.proc.remove(77)
 		time.Sleep(slowLook)
@@ -271,7 +271,7 @@ func TestProcessIsFollowed(t *testing.T) {
 // The pid may pass on to another process before the wait for its end begins.
 func TestEndedBeforeTheWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
+		b := newFixture(t)
 		b.put(b.conf, "")
 		b.start(77, 5)
 		b.w.sys.waitExit = func(pid int, _ func()) (func(), error) {
@@ -290,7 +290,7 @@ func TestEndedBeforeTheWait(t *testing.T) {
 // An end is often a restart: the new process is looked for soon after.
 func TestRestartIsSeenSoon(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
+		b := newFixture(t)
 		b.put(b.conf, "")
 		b.start(77, 5)
 		b.run()
@@ -308,7 +308,7 @@ func TestRestartIsSeenSoon(t *testing.T) {
 
 func TestSystemWithoutPidfdAndInotify(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
+		b := newFixture(t)
 		b.w.sys.waitExit = func(int, func()) (func(), error) { return nil, errors.New("function not implemented") }
 		b.w.sys.watchFiles = func() (xl2tpdconf.Notify, error) { return xl2tpdconf.Notify{}, errors.New("too many open files") }
 		b.start(77, 5)
@@ -333,7 +333,7 @@ func TestSystemWithoutPidfdAndInotify(t *testing.T) {
 
 func TestSessionsAndTheirPeers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
+		b := newFixture(t)
 		b.put(b.conf, "")
 		b.proc.write("self/net/pppol2tp", pppol2tp)
 		b.run()
@@ -382,7 +382,7 @@ func TestSessionsAndTheirPeers(t *testing.T) {
 
 func TestNames(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
+		b := newFixture(t)
 		b.put(b.conf, "[lac a]\nlns = vpn.example.net\nlns = backup.example.net\n[lac b]\nlns = 192.0.2.7\n[lac c]\nlns=vpn.example.net\n")
 		b.answer = func(string) ([]netip.Addr, error) {
 			time.Sleep(time.Second)
@@ -398,7 +398,7 @@ func TestNames(t *testing.T) {
 			return strings.Join(out, " ")
 		}
 		b.run()
-		if got := ips(b.take()); got != "b=192.0.2.7" { // at once: nobody waits for a name
+		if got := ips(b.take()); got != "b=192.0.2.7" { // immediately: no look waits for a name
 			t.Error(got)
 		}
 		time.Sleep(3 * time.Second)

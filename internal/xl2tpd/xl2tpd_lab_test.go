@@ -251,18 +251,18 @@ func ask(t rapid.TB, control, reply, command, upTo string) (answer string) {
 	return answer
 }
 
-// compare puts one file to xl2tpd and to us.
+// compare gives one file to xl2tpd and to ParseConf, and compares the results.
 func compare(t rapid.TB, dir, text string) {
 	want, refusal := real(t, dir, text)
 	if strings.Contains(refusal, "Unknown field") {
-		return // we let pass what a later xl2tpd may know
+		return // ParseConf accepts keys that a later xl2tpd may know
 	}
 	c, err := ParseConf("f", []byte(text))
 	if (refusal != "") != (err != nil) {
 		t.Fatalf("xl2tpd: %q, we: %v, file:\n%q", refusal, err, text)
 	}
 	if err != nil {
-		// Of several errors, we name those of the form before those of values.
+		// Of several errors, ParseConf reports those of the form before those of values.
 		var e *xl2tpdconf.Error
 		if errors.As(err, &e); e.Line < atoi(refusal) {
 			t.Fatalf("xl2tpd: %q, we: %v, file:\n%q", refusal, err, text)
@@ -280,7 +280,7 @@ func compare(t rapid.TB, dir, text string) {
 	}
 }
 
-// The judge of our parser is xl2tpd itself.
+// ParseConf reads random files as xl2tpd itself does.
 func TestLabDialect(t *testing.T) {
 	halt(t)
 	dir := t.TempDir()

@@ -1,5 +1,6 @@
-// Package xl2tpdconf reads the dialect of xl2tpd.conf the way xl2tpd's own
-// reader (file.c) does:
+// Package xl2tpdconf reads files in the format of xl2tpd.conf.
+//
+// It reads them the way xl2tpd itself does (file.c):
 //
 //   - ";" starts a comment wherever it stands; nothing quotes it. "#" does not.
 //   - "[global]", "[lac NAME]" and "[lns NAME]" open a section. One space ends
@@ -12,8 +13,8 @@
 //   - A line is read in pieces of 1023 bytes, each a line of its own, unless
 //     a comment began in an earlier piece.
 //
-// Sections and keys are kept in the file's order, repeated ones too. Which keys
-// exist and what their values mean is the caller's business.
+// Sections and keys keep the file's order, repeated ones too. The caller decides
+// which keys exist and what their values mean.
 package xl2tpdconf
 
 import (
@@ -38,24 +39,24 @@ type File struct {
 type Section struct {
 	Kind string // "global", "lac" or "lns"
 	Name string // as written; "" for global and for a header without a name; "default" for [lac default]
-	Rest string // what xl2tpd ignores of the header: the name in [global NAME], text after "]"
+	Rest string // the part of the header that xl2tpd ignores: the name in [global NAME], text after "]"
 	Line int    // 1-based
 	Keys []Key
 }
 
-// Header is what tells a section from others.
+// Header identifies a section.
 type Header struct{ Kind, Name string }
 
 func (h Header) String() string { return "[" + h.Kind + " " + h.Name + "]" }
 
 // Key is one "name = value".
 type Key struct {
-	Name  string // lower case, inner white space as written: xl2tpd finds no key with two spaces for one
+	Name  string // lower case, inner white space as written: xl2tpd does not know a key with two spaces in a row
 	Value string // as written, without the white space around it
 	Line  int    // 1-based
 }
 
-// Error says what is wrong, and where. Its text is a single line.
+// Error is a mistake in a file, with its line. Its text is a single line.
 type Error struct {
 	Path string
 	Line int // 1-based
@@ -64,12 +65,12 @@ type Error struct {
 
 func (e *Error) Error() string { return fmt.Sprintf("%s:%d: %s", e.Path, e.Line, e.Msg) }
 
-// SameName tells whether xl2tpd takes two names of sections for the same.
+// SameName reports whether xl2tpd takes two section names for the same.
 func SameName(a, b string) bool {
 	if len(a) != len(b) {
 		return false
 	}
-	for i := range len(a) { // each section of a long file is compared with all others
+	for i := range len(a) { // without allocation: a long file compares each section with all others
 		if lowerByte(a[i]) != lowerByte(b[i]) {
 			return false
 		}
@@ -126,8 +127,8 @@ func cutPiece(data []byte) (piece, rest []byte, ended bool) {
 	return data[:n], data[n:], false
 }
 
-// add takes one line without its comment. cut says that the line goes on past
-// xl2tpd's buffer. It returns what is wrong, or "".
+// add adds one line without its comment. cut: the line is longer than xl2tpd's
+// buffer. It returns what is wrong, or "".
 func (f *File) add(text string, line int, cut bool) string {
 	if strings.IndexByte(text, 0) >= 0 {
 		return "NUL byte: this is not a text file"
@@ -179,7 +180,7 @@ func (f *File) addSection(text string, line int) string {
 	return ""
 }
 
-// Quote shows text from a file inside a message of one line.
+// Quote quotes text from a file for a message of one line.
 func Quote(s string) string {
 	if len(s) > 60 {
 		s = s[:57] + "..."
@@ -199,13 +200,13 @@ func trim(s string) string {
 	return s
 }
 
-// Fold makes one space of each run of inner white space.
+// Fold replaces each run of inner white space with one space.
 func Fold(s string) string {
 	return strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r < 33 }), " ")
 }
 
-// Lower is C's tolower in the "C" locale: ASCII only, other bytes untouched. Names of
-// sections are the same if it makes them the same.
+// Lower converts a string as C's tolower does in the "C" locale: ASCII only, other bytes stay.
+// Section names are the same if their Lower is the same.
 func Lower(s string) string {
 	b := []byte(s)
 	for i, c := range b {

@@ -143,7 +143,7 @@ func TestFormatParse(t *testing.T) {
 			t.Fatal(err)
 		}
 		if d := cmp.Diff(want, got); d != "" {
-			t.Fatal(d)
+			t.Fatalf("mismatch (-want +got):\n%s", d)
 		}
 	})
 }

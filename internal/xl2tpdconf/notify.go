@@ -8,15 +8,15 @@ import (
 	"github.com/fsnotify/fsnotify"
 )
 
-// Notify tells when one of a few files may have changed: written in place,
-// replaced by rename, created, removed. It is made of funcs so that a test can
-// put its own in.
+// Notify reports when one of a few files may have changed: written in place,
+// replaced by rename, created, removed. It consists of funcs so that a test can
+// replace them.
 type Notify struct {
 	C <-chan struct{} // a file may have changed; holds one pending notice
 
-	// Check sets the files to watch and mends watches that were lost; whoever
-	// looks at the files on a slow timer calls it then. It costs one stat per
-	// directory. Not for two goroutines at once, nor after Close.
+	// Check sets the files to watch and renews watches that were lost. Callers
+	// also call it on a slow timer. It costs one stat per directory. It is not
+	// safe for concurrent use, nor after Close.
 	Check func(paths ...string)
 
 	// Close frees everything and returns when nothing is left running.
@@ -36,9 +36,9 @@ func NewNotify() (Notify, error) {
 	return Notify{C: c, Check: n.check, Close: n.close}, nil
 }
 
-// notify watches directories, since a file replaced by rename takes a watch on
-// itself along. A directory that is itself replaced loses its watch without
-// a word, and one that does not exist yet can't be watched: check mends both.
+// notify watches directories: after a rename, a watch on the old file would not see
+// the new one. The kernel drops the watch of a replaced directory without a notice,
+// and a directory that does not exist yet can't be watched. check handles both.
 type notify struct {
 	w    *fsnotify.Watcher
 	set  chan map[string]bool

@@ -37,7 +37,7 @@ func Read(path string) ([]byte, error) {
 	return data, nil
 }
 
-// Grant tells how the service gets to read a file of root's.
+// Grant returns how an operator lets the service read a file of root.
 func Grant(path string) string {
 	return fmt.Sprintf("the service is in the group root: chgrp root %s && chmod g+r %s", path, path)
 }

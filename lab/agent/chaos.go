@@ -16,11 +16,11 @@ import (
 	"xl2tpd-keepalive/lab/event"
 )
 
-// operator is the one fault that is no trouble: somebody hangs up, and dials again later.
+// operator is the only harmless fault: an operator hangs up, and dials again later.
 const operator = "operator"
 
-// faults are what chaos draws from, each as often as its weight says. Those of one group hold each other off at the
-// same end. One that comes over the client host comes over all its tunnels.
+// faults are what chaos draws from, by weight. Of one group, only one fault is active at each end. A fault of the client
+// host affects all its tunnels.
 var faults = []struct {
 	name, group string
 	weight      int
@@ -39,12 +39,12 @@ var faults = []struct {
 const (
 	between = 75 * time.Second // faults, on average
 	calm    = 10 * time.Minute // at the end: twice the longest pause of recovery
-	offFor  = 8 * time.Minute  // before the end one tunnel is hung up for good
-	// underWay is for a step that recovery has begun before it could know of the operator's will.
+	offFor  = 8 * time.Minute  // before the end one tunnel is hung up and stays down
+	// underWay is how long a step may last that recovery began before it could know of the hang-up.
 	underWay = 16 * time.Second
 )
 
-// blow is one fault that will come.
+// blow is one planned fault.
 type blow struct {
 	at    time.Duration // after the beginning
 	fault int
@@ -70,7 +70,7 @@ func plan(seed uint64, peers int, span time.Duration) (blows []blow, off int) {
 	}
 }
 
-// chaos is one seed's play.
+// chaos is the run of one seed.
 type chaos struct {
 	client *client
 	began  time.Time
@@ -141,7 +141,7 @@ func chaosCommand(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// complain notes what should not be.
+// complain records a failure.
 func (c *chaos) complain(format string, args ...any) {
 	text := fmt.Sprintf("after %v: ", time.Since(c.began).Round(time.Second)) + fmt.Sprintf(format, args...)
 	c.client.mark("WRONG %s", text)
@@ -335,7 +335,7 @@ func recoveries(records []record, tunnel string, since time.Time, step string) (
 	return said
 }
 
-// lately is what our journal has told of a tunnel last.
+// lately returns the service's latest log lines about a tunnel.
 func (c *chaos) lately(tunnel string) string {
 	records := c.client.history.all()
 	for _, r := range slices.Backward(records) {
@@ -346,7 +346,7 @@ func (c *chaos) lately(tunnel string) string {
 	return "the journal has no word of it"
 }
 
-// use is what our process uses, with the files that it keeps of control channels.
+// use is what the service's process uses, with the files that it keeps of control channels.
 type use struct {
 	process
 	files int

@@ -104,8 +104,8 @@ func call(s *vici.Session, command string, in section) error {
 	return err
 }
 
-// secure has the caller's charon initiate what it does not have yet: in IKEv1 another Quick Mode would leave the old
-// CHILD SA beside the new one for an hour.
+// secure makes the caller's charon initiate the SAs that it does not have yet: in IKEv1 another Quick Mode would leave
+// the old CHILD SA beside the new one for an hour.
 func (p *peer) secure() error {
 	if p.calls() {
 		return p.vici(func(s *vici.Session) error { return initiateOnce(s, "l2tp") })
@@ -113,7 +113,7 @@ func (p *peer) secure() error {
 	return withCharon(charonSocket, func(s *vici.Session) error { return initiateOnce(s, p.name) })
 }
 
-// initiateOnce has charon make the connection's SAs if there are none. Connections are named as their children.
+// initiateOnce makes charon initiate the connection's SAs if there are none. Connections are named as their children.
 func initiateOnce(s *vici.Session, name string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 25*time.Second)
 	defer cancel()

@@ -129,8 +129,8 @@ func echoesCommand(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // peerlogCommand holds when the peer's daemon has logged that since the peer was last dialled, or with ! when it has not:
-// our LNS an event, with that reason or about that message if one is given, a real xl2tpd a text. There may be
-// several names with commas; "all" are the peers that have an LNS of ours.
+// the lab's LNS an event, with that reason or about that message if one is given, a real xl2tpd a text. There may be
+// several names with commas; "all" are the peers that have the lab's LNS.
 func peerlogCommand(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, false, len(args) == 2 || len(args) == 3, "peerlog NAMES|all EVENT [REASON|MESSAGE] | peerlog NAME TEXT")
 	c := clientOf(ts)

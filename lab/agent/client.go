@@ -62,8 +62,8 @@ func (c *client) find(like func(*peer) bool) *peer {
 }
 
 // quiet are pppd's options of both ends. The LCP echo of Debian's /etc/ppp/options is off: with it a router's idle timer
-// would see data every 30 s, and the tunnel's fate would hide behind pppd's. So is IPv6, whose router solicitations are
-// data in the first minute.
+// would see data every 30 s, and pppd could end the tunnel first. IPv6 is off too: its router solicitations are data in
+// the first minute.
 const quiet = "noauth\nnoccp\nnodefaultroute\nnoipv6\nmtu 1400\nlcp-echo-interval 0\nlcp-echo-failure 0\n"
 
 // settings are lines of xl2tpd.conf, for [global], for each [lac] and [lns], and for each [lac] alone; what the traffic
@@ -173,7 +173,7 @@ func restartDaemons() error {
 	return poll(10*time.Second, func() bool { return isPipe(controlPipe) })
 }
 
-// noPPPD tells whether no pppd of the client host runs.
+// noPPPD reports whether no pppd of the client host runs.
 func noPPPD() bool { return len(runningPPPDs()) == 0 }
 
 // runningPPPDs are the process ids of the client host's pppds. A killed one leaves its pid file behind.
@@ -189,7 +189,7 @@ func runningPPPDs() (pids []string) {
 	return pids
 }
 
-// dial brings the SA up, if there is none, and has xl2tpd call, from the end that does so.
+// dial brings the SA up, if there is none, and makes the caller's xl2tpd call.
 func (c *client) dial(p *peer) error {
 	if p.ipsec {
 		if err := p.secure(); err != nil {
@@ -235,7 +235,7 @@ func (c *client) sawAddress(up bool, link string, own, far netip.Addr, at time.T
 		return
 	}
 	c.history.add(record{at: at, kind: kind, tunnel: p.name, link: link})
-	// The journal and the peer's log tell the reason a moment later than the kernel tells the fact.
+	// The journal and the peer's log report the reason a moment later than the kernel reports the close.
 	time.AfterFunc(time.Second, func() {
 		e := event.Event{Time: at, Kind: kind, Tunnel: p.name, Link: link}
 		if !up {
@@ -262,7 +262,7 @@ var (
 	exceeded  = regexp.MustCompile(`Maximum retries exceeded for tunnel (\d+)`)
 )
 
-// sawJournal keeps what xl2tpd and we say.
+// sawJournal records the messages of xl2tpd and of the service.
 func (c *client) sawJournal(identifier, text string, at time.Time) {
 	switch identifier {
 	case "xl2tpd", "xl2tpd-keepalive", "keepalive-hook", "pppd", "charon-systemd", "systemd", "NetworkManager":

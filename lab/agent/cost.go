@@ -68,7 +68,7 @@ func ratioCommand(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// startupCommand restarts our unit under all tunnels, and holds when each has had an echo request within the limit.
+// startupCommand restarts the service under all tunnels, and holds when each has had an echo request within the limit.
 func startupCommand(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, neg, len(args) == 1, "startup LIMIT")
 	c := clientOf(ts)
@@ -102,7 +102,7 @@ func startupCommand(ts *testscript.TestScript, neg bool, args []string) {
 	if !all || worst > limit {
 		ts.Fatalf("not every tunnel had an echo request within %v of the start", limit)
 	}
-	var first time.Time // of our own code: before that, systemd makes its sandbox
+	var first time.Time // start of the service's code: before that, systemd makes its sandbox
 	told := c.history.await(10*time.Second, func(records []record) bool {
 		for _, r := range records {
 			if r.kind == "journal" && r.at.After(start) && strings.HasPrefix(r.text, "xl2tpd-keepalive starts") {

@@ -80,7 +80,7 @@ func last(records []record, kind, tunnel string) (record, bool) {
 	return record{}, false
 }
 
-// isUp tells whether the tunnel is up now, and since when.
+// isUp reports whether the tunnel is up now, and since when.
 func isUp(records []record, tunnel string) (time.Time, bool) {
 	for _, r := range slices.Backward(records) {
 		if r.tunnel != tunnel {

@@ -46,7 +46,7 @@ func (i *instance) globalSection(set settings) string {
 
 func (i *instance) unitFile() string { return "/run/systemd/system/" + i.unit + ".service" }
 
-// label is what our status calls it.
+// label is what the service's status calls it.
 func (i *instance) label() string {
 	switch {
 	case i == nil:

@@ -94,7 +94,7 @@ func loopbackUp() error {
 	return (*space)(nil).netlink(func(conn *rtnl.Conn) error { return conn.LinkUp(&net.Interface{Index: 1}) })
 }
 
-// removeWires takes away what is left of the wires. They go with their namespaces, but not at once.
+// removeWires removes the wires that are left. They go with their namespaces, but not immediately.
 func removeWires() error {
 	return (*space)(nil).netlink(func(conn *rtnl.Conn) error {
 		devices, err := conn.Links()

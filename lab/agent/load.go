@@ -78,10 +78,9 @@ func loadCommand(ts *testscript.TestScript, neg bool, args []string) {
 	clientOf(ts).measure("%s: %.1f Mbit/s received for %d s", p.name, bits/1e6, seconds)
 }
 
-// compareCommand loads a tunnel as much as it bears, time and again, in turn with one configuration of ours and with
-// the other, and holds when the second is not slower: the median of the pairs' ratios counts. So it does with the
-// idle tunnel's round trip. Each run has a tunnel of its own, and every other pair begins with the second configuration
-// and loads the other direction.
+// compareCommand loads a tunnel to its limit several times, alternately with two configurations of the service. It holds
+// when the second is not slower, by the median of the pairs' ratios. It also compares the idle tunnel's round trip. Each
+// run has its own tunnel, and every other pair begins with the second configuration and loads the other direction.
 func compareCommand(ts *testscript.TestScript, neg bool, args []string) {
 	words, opts := options(args)
 	usage(ts, neg, len(words) == 3 && len(opts) == 3, "compare NAME FILE FILE pairs=N seconds=N least=RATIO")

@@ -99,7 +99,7 @@ func play(out *reporter, watch *witnesses, file string, env map[string]string) {
 	testscript.RunT(&scenarioT{out: out, ledger: busy}, testscript.Params{
 		Files: []string{file},
 		Cmds:  counted(busy),
-		// [echo] and [guard] tell which of the demo's runs this is.
+		// [echo] and [guard] select the demo's run.
 		Condition: func(word string) (bool, error) {
 			switch keepalive := env["KEEPALIVE"]; word {
 			case "echo":

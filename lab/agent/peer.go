@@ -21,8 +21,8 @@ type peer struct {
 	nat               string    // "", "client": the end that dials sits behind a NAT; "server": the other does
 	ipsec             bool
 	secret            string     // that the client has to know, as "lab"; empty: it need not
-	settings          []string   // key=value, of our LNS or for a real xl2tpd's [global]
-	neighbour         *peer      // the caller behind whose NAT it sits too
+	settings          []string   // key=value, of the lab's LNS or for a real xl2tpd's [global]
+	neighbour         *peer      // the caller behind the same NAT
 	host              netip.Addr // the client host's end of the wire
 	reach             netip.Addr // where the client host finds it
 	ppp               netip.Addr // its end of the PPP link
@@ -67,10 +67,10 @@ func newTwin(p *peer, name string) *peer {
 // hostname is what the client host may call it.
 func (p *peer) hostname() string { return p.name + ".lab" }
 
-// calls tells whether the peer is the end that dials.
+// calls reports whether the peer is the end that dials.
 func (p *peer) calls() bool { return p.personality == "caller" }
 
-// isXl2tpd tells whether the peer is a real xl2tpd and not our LNS.
+// isXl2tpd reports whether the peer is a real xl2tpd and not the lab's LNS.
 func (p *peer) isXl2tpd() bool { return p.calls() || p.personality == "debian" }
 
 // global is the beginning of a real xl2tpd's configuration.

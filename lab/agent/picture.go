@@ -9,7 +9,7 @@ import (
 	"xl2tpd-keepalive/lab/event"
 )
 
-// pictureCommand runs a command at a terminal and hands on what it writes, whatever its exit status.
+// pictureCommand runs a command at a terminal and reports its output, whatever its exit status.
 func pictureCommand(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, neg, len(args) >= 2, "picture NAME COMMAND...")
 	line := strings.Join(args[1:], " ")

@@ -48,7 +48,7 @@ func systemd(verb string, units ...string) error {
 	return errors.Join(errs...)
 }
 
-// serviceProperty is what systemd says of our service.
+// serviceProperty is what systemd says of the service.
 func serviceProperty(name string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()

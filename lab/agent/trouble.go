@@ -85,12 +85,12 @@ func summary(took []time.Duration, limit time.Duration) string {
 	return fmt.Sprintf("median %.1f s, worst %.1f s of %d", median.Seconds(), took[n-1].Seconds(), n)
 }
 
-// answers tells whether the far end of the tunnel answers now.
+// answers reports whether the far end of the tunnel answers now.
 func (p *peer) answers() bool {
 	return exec.Command("ping", "-n", "-c", "1", "-W", "1", p.ppp.String()).Run() == nil
 }
 
-// settled waits until the tunnel works. One that nobody has brought back is brought back by hand, from the very beginning.
+// settled waits until the tunnel works. If no keeper has brought it back, settled itself sets it up from the beginning.
 func (p *peer) settled() error {
 	for range 4 {
 		if poll(5*time.Second, p.answers) == nil {
@@ -153,7 +153,7 @@ func killed(unit, command string) error {
 
 func killPPPD(p *peer) error { return p.signalPPPD("KILL") }
 
-// hangPPPD has the client's pppd hang for a while.
+// hangPPPD stops the client's pppd for a while.
 func hangPPPD(p *peer) error {
 	if err := p.signalPPPD("STOP"); err != nil {
 		return err
@@ -171,7 +171,7 @@ func (p *peer) signalPPPD(signal string) error {
 	return do("kill", "-"+signal, strings.TrimSpace(string(pid)))
 }
 
-// refusePPP has the tunnel end, and the LNS take calls that it then wants to see authenticated, for a while.
+// refusePPP ends the tunnel. For a while the LNS then accepts calls, but requires authentication.
 func (p *peer) refusePPP() error {
 	options := filepath.Join(p.dir, "ppp-options")
 	usual, err := os.ReadFile(options)
@@ -188,7 +188,7 @@ func (p *peer) refusePPP() error {
 	return write(options, string(usual))
 }
 
-// holdSA has the client host lose charon and its SAs, while the peer takes no new ones in place of those that it has.
+// holdSA makes the client host lose charon and its SAs, while the peer refuses to replace the SAs that it has.
 func (p *peer) holdSA() error {
 	if err := p.exec("nft", "table inet hold { chain i { type filter hook input priority -400; udp dport { 500, 4500 } drop; }; }").Run(); err != nil {
 		return err
@@ -208,7 +208,7 @@ func (p *peer) renumberAgain() error {
 	return p.renumber(other(p.ppp, 100))
 }
 
-// other is one of two addresses, so far apart, in a network of ours: the one that a is not.
+// other returns the other one of two addresses, so far apart, in a network of the lab.
 func other(a netip.Addr, apart byte) netip.Addr {
 	b := a.As4()
 	if b[3] < apart {
@@ -219,7 +219,7 @@ func other(a netip.Addr, apart byte) netip.Addr {
 	return netip.AddrFrom4(b)
 }
 
-// move gives the peer one of two addresses, the one that it does not have, and tells whoever asks for it by name.
+// move gives the peer the other one of two addresses, and updates the names.
 func (p *peer) move() error {
 	was := p.reach
 	p.client.mu.Lock()

@@ -19,7 +19,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// statusCommand waits until our unit's STATUS is that text.
+// statusCommand waits until the service's STATUS is that text.
 func statusCommand(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, neg, len(args) == 2, "status TEXT DURATION")
 	began, got := time.Now(), ""
@@ -33,7 +33,7 @@ func statusCommand(ts *testscript.TestScript, neg bool, args []string) {
 	clientOf(ts).measure("status %q after %.1f s", got, time.Since(began).Seconds())
 }
 
-// sasCommand waits until our status shows so many tunnels, or LACs without one, with an SA.
+// sasCommand waits until the service's status shows so many tunnels, or LACs without one, with an SA.
 func sasCommand(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, neg, len(args) == 2, "sas N DURATION")
 	want, err := strconv.Atoi(args[0])
@@ -69,7 +69,7 @@ func seenSAs() (n int, err error) {
 	return n, err
 }
 
-// reportedTunnel is what the lab reads of a tunnel in our status.
+// reportedTunnel is what the lab reads of a tunnel in the service's status.
 type reportedTunnel struct {
 	Name     string
 	Instance string
@@ -79,7 +79,7 @@ type reportedTunnel struct {
 	Guard    struct{ Holding bool }
 }
 
-// isOf tells whether it is the peer's. In userspace mode its section may be unknown.
+// isOf reports whether it is the peer's. In userspace mode its section may be unknown.
 func (t reportedTunnel) isOf(p *peer) bool {
 	if p.own.IsValid() {
 		return t.Link.Local == p.own
@@ -87,7 +87,7 @@ func (t reportedTunnel) isOf(p *peer) bool {
 	return t.Peer == p.reach || t.Link.Remote == p.ppp
 }
 
-// reported asks our status socket.
+// reported asks the service's status socket.
 func reported() ([]reportedTunnel, error) {
 	conn, err := net.Dial("unix", "/run/xl2tpd-keepalive/status")
 	if err != nil {
@@ -99,7 +99,7 @@ func reported() ([]reportedTunnel, error) {
 	return report.Tunnels, err
 }
 
-// heldCommand holds when these tunnels depend on the guard, by our status; with ! when none does.
+// heldCommand holds when these tunnels depend on the guard, by the service's status; with ! when none does.
 func heldCommand(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, false, len(args) > 0, "held NAME...")
 	tunnels, err := reported()
@@ -120,7 +120,7 @@ func heldCommand(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// namedCommand holds when our status has one tunnel or LAC with each of these peers, by its section's name and, where the
+// namedCommand holds when the service's status has one tunnel or LAC with each of these peers, by its section's name and, where the
 // client host has several xl2tpds, with the instance that dials it. In userspace mode a shared pppoptfile can leave both
 // unknown: with maybe=unknown they may be, but never wrong.
 func namedCommand(ts *testscript.TestScript, neg bool, args []string) {
@@ -154,7 +154,7 @@ func namedCommand(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// boundedCommand holds when our process has never used more memory, and its directory holds no more now.
+// boundedCommand holds when the service's process has never used more memory, and its directory holds no more now.
 func boundedCommand(ts *testscript.TestScript, neg bool, args []string) {
 	words, opts := options(args)
 	usage(ts, neg, len(words) == 0 && len(opts) == 3, "bounded rss=MB state=KB files=N")
@@ -188,7 +188,7 @@ func peakMemory(pid int) (int, error) {
 	return strconv.Atoi(fields[0])
 }
 
-// stateSize is how many files our directory has, and how much room they take.
+// stateSize is how many files the service's directory has, and how much room they take.
 func stateSize() (files, size int, err error) {
 	err = filepath.WalkDir("/run/xl2tpd-keepalive", func(_ string, e fs.DirEntry, err error) error {
 		var info fs.FileInfo
@@ -207,7 +207,7 @@ func stateSize() (files, size int, err error) {
 	return files, size, err
 }
 
-// process is how our process is: which one, and what it uses.
+// process is how the service's process is: which one, and what it uses.
 type process struct{ pid, descriptors, threads, rss int }
 
 func ourProcess(ts *testscript.TestScript) process {
@@ -228,7 +228,7 @@ func (p process) String() string {
 	return fmt.Sprintf("%d file descriptors, %d threads, %d KB", p.descriptors, p.threads, p.rss)
 }
 
-// pinCommand remembers our process, pinnedCommand compares: the same process with the same number of file
+// pinCommand remembers the service's process, pinnedCommand compares: the same process with the same number of file
 // descriptors and, if that is asked for, so much more memory at most.
 func pinCommand(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, neg, len(args) == 0, "pin")

@@ -17,7 +17,7 @@ import (
 )
 
 // witnesses look at the client host without any code of the product: the kernel's own address messages,
-// a packet socket, and the journal. They live as long as the agent and tell the scenario's client.
+// a packet socket, and the journal. They run as long as the agent and report to the scenario's client.
 type witnesses struct{ client atomic.Pointer[client] }
 
 func startWitnesses() (*witnesses, error) {
@@ -95,7 +95,7 @@ func tap() (int, error) {
 	program, err := bpf.Assemble([]bpf.Instruction{
 		bpf.LoadAbsolute{Off: 9, Size: 1},
 		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.IPPROTO_ICMP, SkipTrue: 3},
-		bpf.LoadAbsolute{Off: 20, Size: 1}, // no IP options in an echo request of ours
+		bpf.LoadAbsolute{Off: 20, Size: 1}, // the service's echo requests have no IP options
 		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: 8, SkipTrue: 1},
 		bpf.RetConstant{Val: 64},
 		bpf.RetConstant{Val: 0},

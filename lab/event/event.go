@@ -1,4 +1,4 @@
-// Package event is what the guest tells the host while a lab run is under way: one JSON object per line.
+// Package event defines what the guest reports to the host during a lab run: one JSON object per line.
 package event
 
 import "time"

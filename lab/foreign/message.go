@@ -14,7 +14,7 @@ type message struct {
 	avps   []avp
 }
 
-// avp is one whose value is a number of its own for each packet, or fixed.
+// avp is an AVP with a fixed value, or with a random one for each packet.
 type avp struct {
 	kind  uint16
 	value []byte // nil: 16 random bits

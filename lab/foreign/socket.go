@@ -1,5 +1,5 @@
-// Package foreign is other programs than xl2tpd that use L2TP's port: one that
-// floods it, and a LAC of its own.
+// Package foreign implements other programs than xl2tpd that use L2TP's port: one
+// that floods it, and a LAC.
 package foreign
 
 import (

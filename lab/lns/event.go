@@ -14,7 +14,7 @@ type record struct {
 	Time    string `json:"t"` // RFC 3339 with nanoseconds
 	Peer    string `json:"peer"`
 	Event   string `json:"event"`
-	Tunnel  uint16 `json:"tunnel,omitempty"` // our id
+	Tunnel  uint16 `json:"tunnel,omitempty"` // the LNS's id
 	Session uint16 `json:"session,omitempty"`
 	Remote  string `json:"remote,omitempty"`
 	Reason  string `json:"reason,omitempty"`
@@ -24,7 +24,7 @@ type record struct {
 	Try       int            `json:"try,omitempty"`
 	WaitedMS  float64        `json:"waited_ms,omitempty"`
 	Interface string         `json:"interface,omitempty"` // of ppp-up
-	Local     string         `json:"local,omitempty"`     // PPP address, ours
+	Local     string         `json:"local,omitempty"`     // PPP address of the LNS
 	Assigned  string         `json:"assigned,omitempty"`  // PPP address, the client's
 	Detail    string         `json:"detail,omitempty"`
 }

@@ -89,8 +89,8 @@ func run(args []string, stdout, stderr io.Writer) error {
 	}
 	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level}))
 
-	// Whatever the binary is called: who looks for xl2tpd, or for its pppds
-	// by their parent, must not find us.
+	// Whatever the binary is called: a search for xl2tpd, or for its pppds by
+	// their parent, must not find this process.
 	if err := os.WriteFile("/proc/self/comm", []byte("lab-lns"), 0); err != nil {
 		return fmt.Errorf("name the process: %w", err)
 	}

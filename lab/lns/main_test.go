@@ -96,7 +96,7 @@ func TestRun(t *testing.T) {
 // Each of a crowd answers by itself.
 func TestCrowd(t *testing.T) {
 	defer goleak.VerifyNone(t)
-	// No other run's, which would take our packets, and no port that is given out.
+	// Addresses of this process only, so that no other run takes its packets, and no ephemeral port.
 	pid := os.Getpid()
 	first := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, byte(64 + pid>>14&63), byte(pid >> 7), byte(pid<<1 | 1)}), 21701)
 	out, stdout := io.Pipe()

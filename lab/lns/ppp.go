@@ -10,11 +10,11 @@ import (
 // answerer is a data plane without the kernel's L2TP and without pppd, for an LNS among too many for that. It speaks
 // just enough PPP to give a client its address, and answers the client's echo requests.
 type answerer struct {
-	local netip.Addr // our PPP address
+	local netip.Addr // PPP address of the LNS
 	send  func(netip.AddrPort, []byte)
 
 	mu       sync.Mutex
-	sessions map[[2]uint16]*answering // by our ids of tunnel and session
+	sessions map[[2]uint16]*answering // by the LNS's ids of tunnel and session
 }
 
 type answeringTunnel struct {
@@ -32,7 +32,7 @@ type answering struct {
 	news        func(pppNews)
 
 	ours, theirs map[uint16]bool // protocols in which that end's request has been acknowledged
-	asked        map[uint16]byte // those in which we have made ours, by the id of the client's that it followed
+	asked        map[uint16]byte // those in which the LNS has sent its request, by the id of the client's request before it
 	up           bool
 }
 
@@ -158,7 +158,7 @@ func (s *answering) negotiate(proto uint16, code, id byte, data []byte) {
 	case termReq:
 		s.say(proto, termAck, id, nil)
 	case echoReq:
-		s.say(proto, echoRep, id, make([]byte, 4)) // we have no magic number
+		s.say(proto, echoRep, id, make([]byte, 4)) // the LNS has no magic number
 	}
 	if !s.up && s.ours[protoIPCP] && s.theirs[protoIPCP] {
 		s.up = true
@@ -192,7 +192,7 @@ func (s *answering) judge(proto uint16, options []byte) (code byte, answer []byt
 
 func addressOption(a netip.Addr) []byte { return append([]byte{optionAddress, 6}, a.AsSlice()...) }
 
-// ip answers an echo request to us, with what was asked (RFC 792).
+// ip answers an echo request to the LNS, with the request's data (RFC 792).
 func (s *answering) ip(b []byte) {
 	if len(b) < 20 {
 		return

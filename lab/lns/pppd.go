@@ -21,10 +21,10 @@ const obey = 2 * time.Second
 // pppd says how to run pppd.
 type pppd struct {
 	path  string
-	local netip.Addr // our PPP address
+	local netip.Addr // PPP address of the LNS
 	mtu   int
 	auth  string // "none", or what is required of the client: "pap", "chap", "mschap-v2"
-	name  string // ours, for the secrets files
+	name  string // the LNS's name in the secrets files
 	log   *slog.Logger
 }
 
@@ -58,9 +58,9 @@ func (p pppd) start(socket *os.File, tunnel, session uint16, client, assigned ne
 	cmd := exec.Command(p.path, p.arguments(tunnel, session, client, assigned)...)
 	cmd.ExtraFiles = []*os.File{socket} // descriptor 3
 	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Setpgid: true, // a ^C at the terminal is ours to handle
-		// The end of a tunnel in the kernel does not end pppd: when we are
-		// killed, this does.
+		Setpgid: true, // the LNS itself handles a ^C at the terminal
+		// The end of a tunnel in the kernel does not end pppd. If this process
+		// is killed, Pdeathsig does.
 		Pdeathsig: syscall.SIGTERM,
 	}
 	cmd.WaitDelay = obey

@@ -40,7 +40,7 @@ func TestArguments(t *testing.T) {
 	}
 }
 
-// script is a pppd of ours.
+// script is a fake pppd.
 func script(t *testing.T, body string) pppd {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "pppd")
@@ -127,7 +127,7 @@ func TestPPPDMissing(t *testing.T) {
 	}
 }
 
-// When we are killed pppd ends too. The killed one is this test binary, run
+// When the LNS is killed, pppd ends too. The killed one is this test binary, run
 // again; the writing end of the FIFO is open as long as its pppd lives.
 func TestPPPDDiesWithUs(t *testing.T) {
 	const variable = "LNS_TEST_FIFO"

@@ -19,7 +19,7 @@ type dataPlane interface {
 // dataTunnel is the kernel's side of one tunnel.
 type dataTunnel interface {
 	// session starts PPP. news is called from another goroutine; its last
-	// call, which always comes, tells of the end.
+	// call, which always comes, reports the end.
 	session(local, peer uint16, assigned netip.Addr, news func(pppNews)) (dataSession, error)
 	// packets counts the data packets of both directions since the start.
 	packets() (uint64, error)

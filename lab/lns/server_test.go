@@ -19,7 +19,7 @@ import (
 	"xl2tpd-keepalive/lab/lns/l2tp"
 )
 
-// fakePlane is a kernel of ours. The server's goroutine calls it, because of
+// fakePlane is a fake kernel. The server's goroutine calls it, because of
 // what a test has delivered.
 type fakePlane struct {
 	fail    error // of tunnel

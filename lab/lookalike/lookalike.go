@@ -1,5 +1,5 @@
-// Package lookalike makes network devices that look like the PPP links of an xl2tpd, more of them than a kernel or a
-// virtual machine carries real ones of. Their far ends answer echo requests.
+// Package lookalike makes network devices that look like the PPP links of an xl2tpd. It can make more of them than a
+// kernel or a virtual machine can carry real links. Their far ends answer echo requests.
 package lookalike
 
 import (

@@ -1,4 +1,4 @@
-// Package measure is what the lab measures in the guest and on the host alike.
+// Package measure takes measurements that the lab needs in the guest and on the host.
 package measure
 
 import "time"

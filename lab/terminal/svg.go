@@ -1,4 +1,4 @@
-// Package terminal draws what a program writes to a terminal.
+// Package terminal draws a program's terminal output.
 package terminal
 
 import (

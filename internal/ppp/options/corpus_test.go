@@ -10,9 +10,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// Files of options as they occur in the field. Beside each lies how it is read (.want), or why pppd
-// would not start with it (.err). pppd does not know a word in those called unknown-*, which is not
-// noticed here: a plugin may bring options of its own.
+// Option files as they occur in the field. Beside each lies how it is read (.want), or why pppd
+// would not start with it (.err). Those called unknown-* hold a word that pppd does not know; the
+// package accepts it, because a plugin may add options.
 //
 //go:embed testdata/options
 var sampleFiles embed.FS
@@ -76,7 +76,7 @@ func TestSamples(t *testing.T) {
 				want[i] = strings.TrimPrefix(want[i], "+ ")
 			}
 			if d := cmp.Diff(want, got); d != "" {
-				t.Error(d)
+				t.Errorf("mismatch (-want +got):\n%s", d)
 			}
 		})
 	}

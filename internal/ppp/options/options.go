@@ -1,6 +1,7 @@
-// Package options reads pppd's files of options the way pppd 2.4.9 does (options.c): words
-// and not lines count, with quotes, backslashes and comments from "#" on; `file` and `call`
-// put another file in; and of options that contradict each other the last one holds.
+// Package options reads pppd's option files the way pppd 2.4.9 does (options.c).
+//
+// A file is a list of words, not of lines, with quotes, backslashes and comments from "#" on.
+// `file` and `call` insert another file. Of options that contradict each other the last one holds.
 package options
 
 import (
@@ -25,16 +26,16 @@ const (
 	maxOptions = 10_000 // far beyond any real file
 )
 
-// errDepth is why a file that names itself is read no further.
+// errDepth is the error for files that insert each other more than maxDepth deep.
 var errDepth = errors.New("the files name each other without end")
 
-// System are the files that pppd reads before its command line, if they are there: what its
-// command line says, or a file named there, comes later. pppd is root here.
+// System lists the files that pppd reads before its command line, if they exist. Options on the
+// command line, or in a file named there, come later. pppd runs as root here.
 var System = []string{"/etc/ppp/options", "/root/.ppprc"}
 
-// Of returns the options of a pppd that is started with `file PATH`, in the order in which it
-// takes them. What pppd would not start with is an error; the options before that are returned too.
-// A word that pppd does not know is none: a plugin may bring options of its own.
+// Of returns the options of a pppd that is started with `file PATH`, in the order in which pppd
+// takes them. An error means that pppd would not start; Of then also returns the options before it.
+// A word that pppd does not know is no error: a plugin may add options.
 func Of(read func(path string) ([]byte, error), path string) ([]Option, error) {
 	l := list{read: read}
 	for _, system := range System {
@@ -51,7 +52,7 @@ func Of(read func(path string) ([]byte, error), path string) ([]Option, error) {
 	return l.options, err
 }
 
-// Last is the one that holds of options that contradict each other.
+// Last returns the one of these options that takes effect: the last. ok is false if none is set.
 func Last(all []Option, names ...string) (Option, bool) {
 	for _, o := range slices.Backward(all) {
 		if slices.Contains(names, o.Name) {
@@ -61,13 +62,13 @@ func Last(all []Option, names ...string) (Option, bool) {
 	return Option{}, false
 }
 
-// Persist is the option that makes pppd connect again after a loss; ok is false if none does.
+// Persist returns the option that makes pppd connect again after a loss; ok is false if none does.
 func Persist(all []Option) (by Option, ok bool) {
 	by, ok = Last(all, "persist", "nopersist", "demand")
 	return by, ok && by.Name != "nopersist"
 }
 
-// list is what has been read.
+// list collects the options in the order in which pppd takes them.
 type list struct {
 	read    func(path string) ([]byte, error)
 	options []Option
@@ -81,7 +82,7 @@ func (l *list) file(path string, depth int) error {
 	return l.take(path, data, depth)
 }
 
-// take reads a file's content.
+// take adds the options of a file's content.
 func (l *list) take(path string, data []byte, depth int) error {
 	r := reader{data: data}
 	for {
@@ -101,7 +102,7 @@ func (l *list) take(path string, data []byte, depth int) error {
 	}
 }
 
-// add takes one option, and what is in the file that it may name.
+// add adds one option, and the options of the file that it may name.
 func (l *list) add(o Option, depth int) error {
 	other := o.Value
 	switch o.Name {
@@ -124,8 +125,8 @@ func (l *list) add(o Option, depth int) error {
 	return nil
 }
 
-// valued are the options whose next word is their value, whatever it looks like: those of pppd
-// 2.4.9 and 2.5.2, and of the plugins that come with them.
+// valued are the options that take the next word as their value: those of pppd 2.4.9 and 2.5.2,
+// and of the plugins that come with them.
 var valued = set(`
 	+ua -as active-filter allow-ip allow-number asyncmap avpair bsdcomp bundle ca call callback
 	capath cert chap-interval chap-max-challenge chap-restart chap-secrets chap-timeout

@@ -7,7 +7,7 @@ const maxWord = 1023
 
 const eof = -1
 
-// reader takes a file apart into words, as pppd does (options.c, getword).
+// reader splits a file into words, as pppd does (options.c, getword).
 type reader struct {
 	data []byte
 	next int // index of the next byte
@@ -26,7 +26,7 @@ func (r *reader) peek() int {
 	return int(r.data[r.next])
 }
 
-// word is the next word and the line in which it begins; ok is false at the end of the file.
+// word returns the next word and the line in which it begins; ok is false at the end of the file.
 func (r *reader) word() (word string, line int, ok bool) {
 	r.skip()
 	line = 1 + bytes.Count(r.data[:min(r.next, len(r.data))], []byte("\n"))
@@ -52,8 +52,8 @@ func (r *reader) word() (word string, line int, ok bool) {
 	}
 }
 
-// skip goes to the first byte of a word, over white space, comments and newlines that a
-// backslash hides.
+// skip advances to the first byte of a word. It skips white space, comments and newlines behind a
+// backslash.
 func (r *reader) skip() {
 	for {
 		switch c := r.peek(); {
@@ -71,10 +71,10 @@ func (r *reader) skip() {
 	}
 }
 
-// escaped are the letters that stand for another character behind a backslash.
+// escaped maps the letters that stand for another character behind a backslash.
 var escaped = map[int]byte{'a': '\a', 'b': '\b', 'f': '\f', 'n': '\n', 'r': '\r', 's': ' ', 't': '\t'}
 
-// escape adds what a backslash and the bytes behind it stand for.
+// escape appends the character that a backslash and the bytes behind it stand for.
 func (r *reader) escape(text []byte) []byte {
 	r.next++
 	c := r.peek()
@@ -128,7 +128,7 @@ func octal(c int) bool { return '0' <= c && c <= '7' }
 // space is C's isspace.
 func space(c int) bool { return c == ' ' || '\t' <= c && c <= '\r' }
 
-// keep cuts a word where pppd's string of it ends.
+// keep cuts a word at the first NUL, where pppd's C string ends.
 func keep(text []byte) string {
 	text = text[:min(len(text), maxWord)]
 	if i := bytes.IndexByte(text, 0); i >= 0 {

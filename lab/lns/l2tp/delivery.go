@@ -144,7 +144,7 @@ func (t *Tunnel) retransmit(now time.Time) {
 			t.close(now, reason, fmt.Sprintf("%s unacknowledged after %d sends", m.packet.Type(), m.sends))
 			return
 		default:
-			// Nobody is left to hear our StopCCN.
+			// The peer has not acknowledged the StopCCN either: give up.
 			t.queue, t.state = nil, gone
 			return
 		}

@@ -25,7 +25,7 @@ type CloseTunnel struct{}
 // constants; the rest is set where it applies.
 type Event struct {
 	Name    string
-	Session uint16        // our id
+	Session uint16        // the LNS's id
 	Message string        // the type of the control message
 	Seq     *Seq          // of a received message
 	Answer  HelloMode     // hello-received: what becomes of it
@@ -75,7 +75,7 @@ const (
 	ReasonStopCCNFromPeer   = "stopccn-from-peer"
 	ReasonCDNFromPeer       = "cdn-from-peer"
 	ReasonMaxClients        = "max-clients"
-	ReasonChallenged        = "challenged" // the peer wants a shared secret; we have none
+	ReasonChallenged        = "challenged" // the peer wants a shared secret; the LNS has none
 	ReasonPPPExit           = "ppp-exit"
 	ReasonUnexpected        = "unexpected" // a message without meaning here
 	ReasonDataPlane         = "data-plane" // the kernel or pppd could not be set up

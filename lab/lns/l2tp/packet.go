@@ -1,4 +1,4 @@
-// Package l2tp is the control channel of an L2TPv2 LNS (RFC 2661) as a codec
+// Package l2tp implements the control channel of an L2TPv2 LNS (RFC 2661) as a codec
 // and a pure state machine: packets and times go in, packets, events and
 // orders for the data plane come out. It owns no socket, clock or goroutine.
 package l2tp
@@ -41,7 +41,7 @@ func (p Packet) Type() MessageType {
 	return MessageType(binary.BigEndian.Uint16(p.AVPs[0].Value))
 }
 
-// IsControl tells a control message from a data packet by its T bit.
+// IsControl reports whether a packet is a control message, by its T bit.
 func IsControl(b []byte) bool { return len(b) > 0 && b[0]&0x80 != 0 }
 
 // Parse reads one control message. The result shares no memory with b.

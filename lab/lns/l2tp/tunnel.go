@@ -36,9 +36,9 @@ type Tunnel struct {
 	state       state
 	deadline    time.Time // of opening and of lingering
 
-	expected uint16 // the Ns due from the peer; our Nr
+	expected uint16 // the Ns due from the peer; the LNS's Nr
 	nrSent   uint16 // the last Nr sent: when it differs, an acknowledgement is owed
-	ns       uint16 // the Ns of our next message
+	ns       uint16 // the Ns of the LNS's next message
 	window   int    // messages the peer takes at one time
 	queue    []*outgoing
 
@@ -55,7 +55,7 @@ type Tunnel struct {
 	collected []Output
 }
 
-// Accept answers an SCCRQ. local is the id for our end of the tunnel,
+// Accept answers an SCCRQ. local is the id for this end of the tunnel,
 // firstSession the id of its first session, both not 0. With a refusal, a
 // reason to refuse, StopCCN is all that happens. An error means that the
 // message names no tunnel to answer to.
@@ -100,7 +100,7 @@ func (t *Tunnel) Asked(sccrq Packet) bool {
 // Active reports whether the tunnel is up or on its way up.
 func (t *Tunnel) Active() bool { return t.state == opening || t.state == established }
 
-// Pending reports whether the peer still has to acknowledge our StopCCN.
+// Pending reports whether the peer still has to acknowledge the LNS's StopCCN.
 func (t *Tunnel) Pending() bool { return t.state == closing }
 
 // Gone reports whether nothing more can come of the tunnel.
@@ -166,7 +166,7 @@ func (t *Tunnel) incomingCall(now time.Time, p Packet) bool {
 	return true
 }
 
-// stopped takes the peer's StopCCN. When ours is under way too, they have
+// stopped takes the peer's StopCCN. When the LNS's is under way too, they have
 // crossed and both ends are done.
 func (t *Tunnel) stopped(now time.Time, p Packet) {
 	if t.Active() {
@@ -212,7 +212,7 @@ func (t *Tunnel) end(reason, detail string) {
 	t.output(CloseTunnel{})
 }
 
-// SessionEnded tells that PPP on a session is over, for one of the Reason…
+// SessionEnded reports the end of PPP on a session, for one of the Reason…
 // constants: the peer gets a CDN. An unknown session is no error, it has been
 // closed already.
 func (t *Tunnel) SessionEnded(now time.Time, local uint16, reason, detail string) []Output {
@@ -239,7 +239,7 @@ func (t *Tunnel) find(local uint16) *session {
 }
 
 // findCDN finds the session of a CDN. Its header may carry 0 when the peer
-// had not yet learned our id; the AVP always has the peer's own (§4.4.4).
+// had not yet learned the LNS's id; the AVP always has the peer's own (§4.4.4).
 func (t *Tunnel) findCDN(p Packet) *session {
 	if s := t.find(p.Session); s != nil {
 		return s
@@ -253,7 +253,7 @@ func (t *Tunnel) findCDN(p Packet) *session {
 	return nil
 }
 
-// Data tells how many data packets, of both directions, the tunnel has
+// Data reports how many data packets, of both directions, the tunnel has
 // carried since it came up. The idle timer knows of data only from here.
 func (t *Tunnel) Data(now time.Time, packets uint64) {
 	if packets != t.packets {

@@ -10,7 +10,7 @@ import (
 
 const second = Duration(time.Second)
 
-// inCall is a peer whose call is up, with nothing unacknowledged.
+// inCall is a peer with a call that is up, and nothing unacknowledged.
 func inCall(t *testing.T, change func(*Behaviour)) *peer {
 	t.Helper()
 	b := Defaults()
@@ -146,7 +146,7 @@ func TestZLBModes(t *testing.T) {
 		mode     ZLBMode
 		alone    int         // answers to a Hello while nothing is in flight
 		inFlight MessageType // what answers one while the own Hello is
-		at       int         // how many answers come at once then
+		at       int         // how many answers arrive together then
 	}{
 		{ZLBAlways, 1, 0, 1},
 		{ZLBHeld, 1, Hello, 0},

@@ -5,47 +5,47 @@ import (
 	"slices"
 )
 
-// view is what one look has found.
-type view struct {
+// state is the result of one look.
+type state struct {
 	links []Link // by index
-	// strangers are the indexes of PPP devices whose pppd can't be seen.
-	strangers []int
+	// unowned are the indexes of PPP devices whose pppd is not known.
+	unowned []int
 }
 
-// look reads the whole state once.
-func look(k *kernel, o *owners) (view, error) {
+// readState reads the whole state once.
+func readState(k *kernel, o *pppdFinder) (state, error) {
 	devices, err := k.devices()
 	if err != nil {
-		return view{}, err
+		return state{}, err
 	}
 	if len(devices) == 0 {
-		o.of(nil)
-		return view{}, nil
+		o.find(nil)
+		return state{}, nil
 	}
 	addresses, err := k.addresses()
 	if err != nil {
-		return view{}, err
+		return state{}, err
 	}
-	return join(devices, addresses, o.of(devices)), nil
+	return combine(devices, addresses, o.find(devices)), nil
 }
 
-// join makes the links out of what the kernel and /proc say; pppds has the
-// owner of each device by index.
-func join(devices []device, addresses []address, pppds map[int]process) view {
+// combine joins the devices, the addresses and the pppds of the devices (by
+// index) to links.
+func combine(devices []device, addresses []address, pppds map[int]process) state {
 	first := make(map[int]address, len(addresses)) // the one that pppd has set
 	for _, a := range addresses {
 		if _, ok := first[a.index]; !ok {
 			first[a.index] = a
 		}
 	}
-	var v view
+	var v state
 	for _, d := range devices {
 		p, ok := pppds[d.index]
 		if !ok {
-			v.strangers = append(v.strangers, d.index)
+			v.unowned = append(v.unowned, d.index)
 			continue
 		}
-		if !p.belongs() {
+		if !p.ofXl2tpd() {
 			continue
 		}
 		l := Link{
