@@ -216,7 +216,7 @@ func (l *lac) closedAt() time.Time {
 	switch {
 	case l.silent.IsZero():
 		return time.Time{}
-	case l.lastEnd.stopAcked:
+	case l.lastEnd != nil && l.lastEnd.stopAcked:
 		return l.silent.Add(ackedClosingTime)
 	}
 	return l.silent.Add(closingTime)

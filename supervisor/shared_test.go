@@ -231,21 +231,23 @@ func TestAutodialOfWhatWasHungUp(t *testing.T) {
 
 // Two LACs of one LNS were hung up, and xl2tpd dials one of them. The SA is kept in order for it, and neither is dialled.
 func TestDialOfOneOfTwoHungUp(t *testing.T) {
-	n, _ := oneLNS(t, "redial = yes\n", "[lac default]\nrecover = full\n")
-	for _, id := range []uint16{7, 8} {
-		n.step(Ending{Tunnel: closerOf("192.0.2.1", id), Reason: "hung up on this host", Operator: true})
-	}
-	n.links()
-	n.step(vici.Snapshot{})
-	if got := n.steps(time.Minute, nil); got != nil {
-		t.Errorf("%v of what was hung up", got)
-	}
-	var got []Step
-	for _, r := range n.attempts(10*time.Minute, time.Minute, func(Recover) error { return nil }) {
-		got = append(got, r.Step)
-	}
-	if !slices.Contains(got, StepSecure) || slices.ContainsFunc(got, func(s Step) bool { return s != StepSecure && s != StepRenew }) {
-		t.Errorf("%v", got)
+	for _, unanswered := range []bool{false, true} {
+		n, _ := oneLNS(t, "redial = yes\n", "[lac default]\nrecover = full\n")
+		for _, id := range []uint16{7, 8} {
+			n.step(Ending{Tunnel: closerOf("192.0.2.1", id), Reason: "hung up on this host", Operator: true, Unanswered: unanswered})
+		}
+		n.links()
+		n.step(vici.Snapshot{})
+		if got := n.steps(time.Minute, nil); got != nil {
+			t.Errorf("unanswered %v: %v of what was hung up", unanswered, got)
+		}
+		var got []Step
+		for _, r := range n.attempts(10*time.Minute, time.Minute, func(Recover) error { return nil }) {
+			got = append(got, r.Step)
+		}
+		if !slices.Contains(got, StepSecure) || slices.ContainsFunc(got, func(s Step) bool { return s != StepSecure && s != StepRenew }) {
+			t.Errorf("unanswered %v: got %v, want the SA and no dial", unanswered, got)
+		}
 	}
 }
 
