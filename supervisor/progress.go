@@ -72,6 +72,9 @@ const (
 	callStart = 10 * time.Second
 	// stableAfter is how long a tunnel must be up to count as recovered.
 	stableAfter = time.Minute
+	// noConnectionTime is for how long an answer of charon's that it has no connection for the LNS is enough to dial in the
+	// clear. charon may have been asked before it had loaded its connections.
+	noConnectionTime = 30 * time.Second
 	// unlistedTime is how long an initiated SA counts while charon does not list its SAs. The SA may be lost after
 	// that, and then a dial would go out in the clear.
 	unlistedTime = 10 * time.Second

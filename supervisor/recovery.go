@@ -89,14 +89,14 @@ func (core *Core) advance(l *lac, s *xl2tpd.Section, now time.Time) {
 	if due := core.redialDue(l, s); !due.IsZero() && !now.Before(due) {
 		l.idle, l.notDiallingSince = true, time.Time{}
 	}
+	core.noteCall(l)
+	core.takeAmbiguousLinks(l)
 	is, at := core.situation(l, s, now)
 	if is.isWell() && core.candidates(l).hasExact(core.process(l).Pid) {
 		l.seen, l.idle, l.lastEnd, l.lastLogged = true, false, nil, ""
 		l.silent, l.attempt, l.notDiallingSince = time.Time{}, time.Time{}, time.Time{}
 		l.ike, l.ikeTo = core.lnsSA(l, s).Name, lnsHost(s)
 	}
-	core.noteCall(l)
-	core.takeAmbiguousLinks(l)
 	step, again := l.progress.advance(is, core.slotsTaken < maxSlots, core.jitter(), now)
 	core.evaluateAt.Set(l, earlier(at, again))
 	core.logRule(l, step)

@@ -124,12 +124,10 @@ var pauses = []pauseRule{
 // decide returns the step of the first rule that holds, and when to look again if that step is StepNone.
 func (p *progress) decide(s situation, jitter float64, now time.Time) (Step, time.Time) {
 	in := &ruleInput{p, s, jitter, now}
-	r := rules[len(rules)-1]
-	for _, one := range rules {
-		if one.holds(in) {
-			r = one
-			break
-		}
+	r := in.rule()
+	if r.step == StepDial && p.noConnection && now.Sub(p.doneAt) > noConnectionTime {
+		p.noConnection = false
+		r = in.rule()
 	}
 	p.rule = r.name
 	at := now
@@ -140,6 +138,16 @@ func (p *progress) decide(s situation, jitter float64, now time.Time) (Step, tim
 		r.notes(p)
 	}
 	return r.step, at
+}
+
+// rule returns the first rule that holds.
+func (in *ruleInput) rule() rule {
+	for _, one := range rules {
+		if one.holds(in) {
+			return one
+		}
+	}
+	return rules[len(rules)-1]
 }
 
 // dueAt returns when the next step is due, as the first pause that holds says.
