@@ -89,7 +89,7 @@ func (core *Core) advance(l *lac, s *xl2tpd.Section, now time.Time) {
 	if due := core.redialDue(l, s); !due.IsZero() && !now.Before(due) {
 		l.idle, l.notDiallingSince = true, time.Time{}
 	}
-	core.noteCall(l)
+	core.noteCall(l, now)
 	core.takeAmbiguousLinks(l)
 	is, at := core.situation(l, s, now)
 	if is.isWell() && core.candidates(l).hasExact(core.process(l).Pid) {
@@ -148,8 +148,8 @@ func (core *Core) saRenewed(t *tunnel, now time.Time) {
 }
 
 // noteCall notes that a call of the LAC has begun after an end without a known reason. Then the LAC was not hung up:
-// xl2tpd dials no LAC that was.
-func (core *Core) noteCall(l *lac) {
+// xl2tpd dials no LAC that was. The call has its time like any dial.
+func (core *Core) noteCall(l *lac, now time.Time) {
 	if !l.lastEnd.mayBeHangUp() || l.lastEnd.sure {
 		return
 	}
@@ -158,6 +158,9 @@ func (core *Core) noteCall(l *lac) {
 		return !t.found && t.link.Xl2tpdPid == pid && t.since.After(told)
 	}) {
 		l.lastEnd, l.silent, l.seen, l.idle = nil, time.Time{}, true, false
+		if l.progress.busy == StepNone {
+			l.attempt, l.progress = now, dialling(now)
+		}
 	}
 }
 
