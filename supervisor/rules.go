@@ -304,7 +304,8 @@ func (in *ruleInput) untilXl2tpdGivesUp() time.Time {
 	return earlier(earlier(in.p.since.Add(in.s.owner), in.now.Add(maxPause)), in.s.redialDue)
 }
 
-func (in *ruleInput) untilCalled() time.Time { return in.s.calling }
+// untilCalled is short: a call may be one that ends.
+func (in *ruleInput) untilCalled() time.Time { return earlier(in.s.calling, in.now.Add(grace)) }
 
 func (in *ruleInput) untilTried() time.Time { return in.s.tried }
 
