@@ -32,11 +32,11 @@ type Core struct {
 	index    *tunnelIndex // of the tunnels by their identities; nil: an identity has changed
 	config   *config.Config
 
-	reported map[string]bool  // which have reported at all
-	failing  map[string]error // tasks by name
-	faults   map[string]string
-	unsent   map[Key]string // why echo requests can't be sent, by link
-	unknown  []string       // what is wrong with the configuration's sections
+	reported map[string]bool   // watchers, and other tasks, that have reported, by name
+	failing  map[string]error  // tasks by name
+	faults   map[string]string // their texts, by what is faulty
+	unsent   map[Key]string    // why echo requests can't be sent, by link
+	unknown  []string          // what is wrong with the sections of keepalive.conf
 	ends     ends
 
 	lacs       map[string]*lac  // by name in lower case
@@ -240,13 +240,14 @@ func (core *Core) takeLinks(links []ppp.Link, now time.Time) {
 		core.refresh(t, now)
 	}
 	for _, t := range core.inOrder() {
-		if !here[t.key] && !t.gone {
-			t.gone = true
-			core.index = nil
-			core.markLACs(t.identity)
-			core.refresh(t, now)
-			core.forget(t)
+		if here[t.key] || t.gone {
+			continue
 		}
+		t.gone = true
+		core.index = nil
+		core.markLACs(t.identity)
+		core.refresh(t, now)
+		core.forget(t)
 	}
 }
 

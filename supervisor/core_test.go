@@ -29,7 +29,7 @@ func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
 // fixture is a core with a clock, and with the actions that are not answered yet.
 type fixture struct {
 	t       *testing.T
-	b       *Core
+	core    *Core
 	now     time.Time
 	actions []Action
 	notes   []string     // in the log
@@ -41,7 +41,7 @@ type fixture struct {
 
 // newFixture returns a fixture whose core knows xl2tpd.conf and keepalive.conf.
 func newFixture(t *testing.T, xl2tpdConf, keepaliveConf string) *fixture {
-	n := &fixture{t: t, b: New(config.Default(""), func() float64 { return 0.5 }), now: epoch}
+	n := &fixture{t: t, core: New(config.Default(""), func() float64 { return 0.5 }), now: epoch}
 	n.step(n.xl2tpd(xl2tpdConf))
 	n.step(n.config(keepaliveConf))
 	n.actions, n.notes = nil, nil
@@ -69,7 +69,7 @@ func running(c *xl2tpd.Conf, pid int) xl2tpd.Snapshot {
 	return xl2tpd.Snapshot{Instances: []xl2tpd.Instance{{Process: procfs.ID{Pid: pid}, Conf: c}}}
 }
 
-func (n *fixture) lac(called string) *lac { return n.b.lac(name{"lac", called, ""}) }
+func (n *fixture) lac(called string) *lac { return n.core.lac(name{"lac", called, ""}) }
 
 func (n *fixture) config(text string) *config.Config {
 	n.t.Helper()
@@ -81,7 +81,7 @@ func (n *fixture) config(text string) *config.Config {
 }
 
 func (n *fixture) step(ev Event) {
-	for _, a := range n.b.Step(ev, n.now) {
+	for _, a := range n.core.Step(ev, n.now) {
 		switch a := a.(type) {
 		case Note:
 			n.noted(a)
@@ -95,14 +95,14 @@ func (n *fixture) step(ev Event) {
 
 // restarted replaces the core by a new one. The new core gets the saved state, and sees the host as it is now.
 func (n *fixture) restarted(s xl2tpd.Snapshot, sas vici.Snapshot, links ...ppp.Link) {
-	if m, news := n.b.SavedState(); news {
+	if m, news := n.core.SavedState(); news {
 		n.memory = m
 	}
-	n.b = New(n.b.config, n.b.jitter)
-	n.b.Restore(n.memory, n.now)
+	n.core = New(n.core.config, n.core.jitter)
+	n.core.Restore(n.memory, n.now)
 	n.actions = nil
 	n.step(s)
-	n.step(n.b.config)
+	n.step(n.core.config)
 	n.step(sas)
 	n.links(links...)
 }
@@ -204,7 +204,7 @@ func (n *fixture) result(l ppp.Link, err error) {
 
 func (n *fixture) tunnel(l ppp.Link) Tunnel {
 	n.t.Helper()
-	for _, t := range n.b.Tunnels() {
+	for _, t := range n.core.Tunnels() {
 		if t.Link == key(l.Name, l.Index) {
 			return t
 		}
@@ -216,7 +216,7 @@ func (n *fixture) tunnel(l ppp.Link) Tunnel {
 // wakes checks when the next step is due.
 func (n *fixture) wakes(d time.Duration) {
 	n.t.Helper()
-	at, ok := n.b.NextWake()
+	at, ok := n.core.NextWake()
 	if !ok || at.Sub(n.now) != d {
 		n.t.Fatalf("wakes in %v (%v), want %v", at.Sub(n.now), ok, d)
 	}
@@ -225,7 +225,7 @@ func (n *fixture) wakes(d time.Duration) {
 // echoIn checks when an echo is due if nothing comes in.
 func (n *fixture) echoIn(l ppp.Link, d time.Duration) {
 	n.t.Helper()
-	if in := n.b.tunnels[key(l.Name, l.Index)].echoAt().Sub(n.now); in != d {
+	if in := n.core.tunnels[key(l.Name, l.Index)].echoAt().Sub(n.now); in != d {
 		n.t.Fatalf("an echo is due in %v, want %v", in, d)
 	}
 }
@@ -373,7 +373,7 @@ func TestQuickRetriesThenSilentThenAlive(t *testing.T) {
 		n.result(l, lost)
 	}
 	n.wantNotes("tunnel silent tunnel=lac tokyo peer=192.0.2.1 link=ppp0 reason=3 echo requests unanswered: no answer")
-	if got := n.b.Status(); got != "no tunnel up, 1 silent" {
+	if got := n.core.Status(); got != "no tunnel up, 1 silent" {
 		t.Error(got)
 	}
 	n.after(10500 * time.Millisecond)
@@ -491,10 +491,10 @@ func TestGoneAndBack(t *testing.T) {
 			}
 			n.counter(c.next, 0)
 			n.want(echo(c.next))
-			if got := len(n.b.Tunnels()); got != 1 {
+			if got := len(n.core.Tunnels()); got != 1 {
 				t.Errorf("%d tunnels", got)
 			}
-			if n.b.tunnels[key(c.next.Name, c.next.Index)].lost != 0 {
+			if n.core.tunnels[key(c.next.Name, c.next.Index)].lost != 0 {
 				t.Error("a cancelled echo counts as lost")
 			}
 		})
@@ -512,11 +512,11 @@ func TestStops(t *testing.T) {
 			n.after(time.Hour)
 			n.want(read(l))
 			n.wantNotes("tunnel up", "tunnel down")
-			if _, ok := n.b.NextWake(); ok {
+			if _, ok := n.core.NextWake(); ok {
 				t.Error("it still wakes")
 			}
 			n.links()
-			if len(n.b.tunnels) != 0 {
+			if len(n.core.tunnels) != 0 {
 				t.Error("it is still remembered")
 			}
 		})
@@ -545,7 +545,7 @@ func TestConfig(t *testing.T) {
 		n.after(time.Hour)
 		n.want()
 		n.wantNotes("tunnel left alone tunnel=lac tokyo peer=192.0.2.1 link=ppp0 reason=keepalive = no")
-		if got := n.b.Status(); got != "no tunnel up, 1 left alone" {
+		if got := n.core.Status(); got != "no tunnel up, 1 left alone" {
 			t.Error(got)
 		}
 		n.links()
@@ -701,14 +701,14 @@ func TestOtherAddresses(t *testing.T) {
 func TestStart(t *testing.T) {
 	l := link("ppp0", 5, true)
 	t.Run("waits for both configurations", func(t *testing.T) {
-		n := &fixture{t: t, b: New(config.Default(""), func() float64 { return 0 }), now: epoch}
+		n := &fixture{t: t, core: New(config.Default(""), func() float64 { return 0 }), now: epoch}
 		n.links(l)
 		n.step(n.xl2tpd(oneLAC))
 		n.want()
 		n.step(n.config(""))
 		n.want(read(l))
 
-		n = &fixture{t: t, b: New(config.Default(""), func() float64 { return 0 }), now: epoch}
+		n = &fixture{t: t, core: New(config.Default(""), func() float64 { return 0 }), now: epoch}
 		n.links(l)
 		n.step(n.config("[lac tokyo]\nkeepalive = no\n"))
 		n.want() // the section of the link is not known yet
@@ -716,14 +716,14 @@ func TestStart(t *testing.T) {
 		n.want()
 	})
 	t.Run("but not for long", func(t *testing.T) {
-		n := &fixture{t: t, b: New(config.Default(""), func() float64 { return 0 }), now: epoch}
+		n := &fixture{t: t, core: New(config.Default(""), func() float64 { return 0 }), now: epoch}
 		n.links(l)
 		n.wakes(startupTimeout)
 		n.after(startupTimeout)
 		n.want(read(l))
 	})
 	t.Run("a failed watcher is not waited for", func(t *testing.T) {
-		n := &fixture{t: t, b: New(config.Default(""), func() float64 { return 0 }), now: epoch}
+		n := &fixture{t: t, core: New(config.Default(""), func() float64 { return 0 }), now: epoch}
 		n.links(l)
 		n.step(n.config(""))
 		n.step(TaskFailed{WatcherXl2tpd, lost})
@@ -742,7 +742,7 @@ func TestFailuresAreToldOnce(t *testing.T) {
 	}
 	n.wantNotes("VICI does not work, trying again reason=connection refused")
 	n.links(link("ppp0", 5, true))
-	if got := n.b.Status(); got != "1 tunnel up; strongSwan (VICI) does not answer: the state of its SAs is not known" {
+	if got := n.core.Status(); got != "1 tunnel up; strongSwan (VICI) does not answer: the state of its SAs is not known" {
 		t.Error(got)
 	}
 	n.notes = nil
@@ -757,18 +757,18 @@ func TestFailuresAreToldOnce(t *testing.T) {
 	n.step(s)
 	n.wantNotes("xl2tpd is not running")
 	n.step(ppp.Snapshot{Links: []ppp.Link{link("ppp0", 5, true)}})
-	if got := n.b.Status(); got != "1 tunnel up; D-Bus does not answer: links are seen by rtnetlink alone; rtnetlink does not work: links are seen by D-Bus alone; xl2tpd not running; /etc/xl2tpd/xl2tpd.conf:3: what is this?" {
+	if got := n.core.Status(); got != "1 tunnel up; D-Bus does not answer: links are seen by rtnetlink alone; rtnetlink does not work: links are seen by D-Bus alone; xl2tpd not running; /etc/xl2tpd/xl2tpd.conf:3: what is this?" {
 		t.Error(got)
 	}
 	n.step(n.xl2tpd(oneLAC))
 	n.links(link("ppp0", 5, true))
 	n.wantNotes("xl2tpd is running pid=100")
 	n.step(Fault{"hello guard", "hello guard unavailable: no such kernel"})
-	if got := n.b.Status(); got != "1 tunnel up; hello guard unavailable: no such kernel" {
+	if got := n.core.Status(); got != "1 tunnel up; hello guard unavailable: no such kernel" {
 		t.Error(got)
 	}
 	n.step(Fault{What: "hello guard"})
-	if got := n.b.Status(); got != "1 tunnel up" {
+	if got := n.core.Status(); got != "1 tunnel up" {
 		t.Error(got)
 	}
 }
@@ -816,7 +816,7 @@ func TestFailuresHaveTheirReason(t *testing.T) {
 	n := newFixture(t, oneLAC, "")
 	n.step(TaskFailed{"metrics", errors.New("metrics: listen tcp 127.0.0.1:9174: bind: address already in use")})
 	n.step(TaskFailed{"ICMP socket", errors.New("operation not permitted")})
-	if got := n.b.Status(); got != "no tunnel up; ICMP socket: operation not permitted; metrics: listen tcp 127.0.0.1:9174: bind: address already in use" {
+	if got := n.core.Status(); got != "no tunnel up; ICMP socket: operation not permitted; metrics: listen tcp 127.0.0.1:9174: bind: address already in use" {
 		t.Error(got)
 	}
 }
@@ -831,8 +831,8 @@ func TestLevelOfEnds(t *testing.T) {
 		{Ending{Tunnel: closer, Reason: "hung up", Operator: true}, slog.LevelInfo},
 	} {
 		n := established(t, oneLAC, "")
-		n.b.Step(tc.ending, n.now)
-		actions := n.b.Step(ppp.Snapshot{}, n.now)
+		n.core.Step(tc.ending, n.now)
+		actions := n.core.Step(ppp.Snapshot{}, n.now)
 		i := slices.IndexFunc(actions, func(a Action) bool { note, ok := a.(Note); return ok && note.Text == "tunnel down" })
 		if i < 0 {
 			t.Fatalf("no note in %v", show(actions))

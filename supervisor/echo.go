@@ -108,8 +108,8 @@ func (core *Core) takeResult(ev probe.Result, now time.Time) {
 	core.idle(t, now, stretch)
 }
 
-// notSent keeps for the operator why echo requests can't be sent through a link, until one can. Links are apart: a filter
-// may refuse those of one link alone.
+// notSent records why a link's echo requests can't be sent, and forgets that once one can. Each link counts by itself: a
+// filter may refuse the echo requests of one link only.
 func (core *Core) notSent(link Key, err error) {
 	if !probe.Unsent(err) {
 		core.forgetUnsent(link)
@@ -135,7 +135,7 @@ func (core *Core) forgetUnsent(link Key) {
 	core.fault(faultEcho, len(core.unsent) > 0, core.unsentText())
 }
 
-// unsentText says through which link echo requests can't be sent, and why.
+// unsentText returns the first link whose echo requests can't be sent, the reason, and how many more there are.
 func (core *Core) unsentText() string {
 	if len(core.unsent) == 0 {
 		return ""

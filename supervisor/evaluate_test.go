@@ -58,7 +58,7 @@ func TestForgetsNoLAC(t *testing.T) {
 			"ending": func(t *rapid.T) {
 				step(Ending{
 					Tunnel: f.controls[0], Reason: "so",
-					Operator: rapid.Bool().Draw(t, "operator"), Unanswered: rapid.Bool().Draw(t, "unanswered"), Buried: rapid.Bool().Draw(t, "stopAcked"),
+					Operator: rapid.Bool().Draw(t, "operator"), Unanswered: rapid.Bool().Draw(t, "unanswered"), StopAcked: rapid.Bool().Draw(t, "stopAcked"),
 				})
 			},
 			"answers": func(t *rapid.T) {

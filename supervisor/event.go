@@ -49,7 +49,7 @@ type Ending struct {
 	Operator    bool // somebody has hung up on this host
 	Half        bool // xl2tpd has closed the call, and not the tunnel
 	Unanswered  bool // xl2tpd gave up, because the peer does not answer
-	Buried      bool // the peer is dead, and the guard has acknowledged the StopCCN for it: xl2tpd does not wait
+	StopAcked   bool // the peer is dead, and the guard has acknowledged the StopCCN for it: xl2tpd does not wait
 }
 
 // Dials says that xl2tpd asks a peer for a tunnel, for whatever reason.

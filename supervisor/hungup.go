@@ -93,8 +93,8 @@ func (l *lac) mayBeHungUp() bool {
 // hungUp reports whether the operator is known to have hung up a LAC's latest tunnel.
 func (l *lac) hungUp() bool { return l.lastEnd != nil && l.lastEnd.operator }
 
-// operatorHungUp notes that the operator has hung up an attempt, or a tunnel of which no link
-// has come. One that has a link is told of by its end.
+// operatorHungUp notes that the operator has hung up an attempt, or a tunnel that has no link yet. For a tunnel with a
+// link, attributeEnd does that.
 func (core *Core) operatorHungUp(c ControlConnection) {
 	if _, certain := core.tunnelIndex().links.Of(c); certain {
 		return
@@ -152,7 +152,7 @@ func (core *Core) takeDial(daemon procfs.ID, lns netip.Addr, now time.Time) {
 	if len(lacs) != 1 {
 		core.dialsHungUp(lacs)
 		for _, l := range lacs {
-			if l.autodials(now) {
+			if l.takeAutodial(now) {
 				core.dialledAgain(l, now)
 				continue
 			}
@@ -180,7 +180,7 @@ func (core *Core) takeDial(daemon procfs.ID, lns netip.Addr, now time.Time) {
 	}
 }
 
-// dialledAgain notes that a LAC that was left down is wanted again.
+// dialledAgain notes that somebody wants a LAC again that was left down.
 func (core *Core) dialledAgain(l *lac, now time.Time) {
 	l.seen, l.idle, l.lastEnd, l.possibleEnd, l.silent = true, false, nil, nil, time.Time{}
 	l.attempt, l.notDiallingSince = now, time.Time{}
@@ -189,16 +189,16 @@ func (core *Core) dialledAgain(l *lac, now time.Time) {
 	core.logLAC(l, slog.LevelInfo, "tunnel dialled again on this host")
 }
 
-// autodials reports whether xl2tpd dials a LAC that was left down because it has just begun to run: its first dials are those
-// of the LACs that have `autodial`.
-func (l *lac) autodials(now time.Time) bool {
+// takeAutodial reports whether a dial may be that of a LAC that was left down: xl2tpd has just started, and first dials the
+// LACs with `autodial`. It is true at most once for each start.
+func (l *lac) takeAutodial(now time.Time) bool {
 	began := l.startedAt
 	l.startedAt = time.Time{}
 	return !began.IsZero() && now.Sub(began) <= late && l.mayBeHungUp() && l.progress.busy == StepNone
 }
 
-// dialsHungUp notes that xl2tpd dials one of these LACs, though each one that is down was hung up: somebody wants one of them
-// again. Nobody can tell which one, so none is dialled, but the SA is kept in order for it.
+// dialsHungUp notes that xl2tpd dials one of these LACs, although each of them that is down was hung up. So somebody wants
+// one again, and nobody can tell which. Recovery dials none of them, but keeps their SA in order.
 func (core *Core) dialsHungUp(lacs []*lac) {
 	down := slices.DeleteFunc(slices.Clone(lacs), func(l *lac) bool { return core.candidates(l).up() })
 	if slices.ContainsFunc(down, func(l *lac) bool { return !l.lastEnd.mayBeHangUp() || l.progress.busy != StepNone }) {

@@ -12,8 +12,8 @@ import (
 	"xl2tpd-keepalive/vici"
 )
 
-// inbox keeps events until the loop takes them, in their order. A snapshot replaces an earlier one of its kind. So many
-// snapshots in a row cost little.
+// inbox keeps events until the loop takes them, in their order. A snapshot replaces an earlier one of its kind, so
+// that many snapshots in a row cost little.
 type inbox struct {
 	wake wake.Signal // there is something to take
 

@@ -146,15 +146,15 @@ func groupOf(names []name) string {
 }
 
 // candidates returns the links that may be a LAC's. Those of an LNS are not recorded.
-func (k *tunnelIndex) candidates(n name) *candidates {
+func (index *tunnelIndex) candidates(n name) *candidates {
 	if n.kind != "lac" {
 		return &candidates{}
 	}
 	key := n.key()
-	if k.lacs[key] == nil {
-		k.lacs[key] = &candidates{}
+	if index.lacs[key] == nil {
+		index.lacs[key] = &candidates{}
 	}
-	return k.lacs[key]
+	return index.lacs[key]
 }
 
 // LinksOf returns the tunnels of a control connection, see ConnectionLinks.Of.

@@ -43,7 +43,7 @@ func ofBranch(l ppp.Link) ppp.Link {
 }
 
 func newSeveral(t *testing.T, conf, keepalive string) (*fixture, xl2tpd.Snapshot) {
-	n := &fixture{t: t, b: New(config.Default(""), func() float64 { return 0.5 }), now: epoch}
+	n := &fixture{t: t, core: New(config.Default(""), func() float64 { return 0.5 }), now: epoch}
 	s := n.several(conf)
 	n.step(s)
 	n.step(n.config(keepalive))
@@ -89,7 +89,7 @@ func TestOperatorOfOneInstance(t *testing.T) {
 	if last := n.lac("office").lastEnd; last != nil {
 		t.Errorf("the first one's is hung up too: %+v", last)
 	}
-	other := n.b.lac(name{"lac", "office", instanceID(1, s.Instances[1].Key)})
+	other := n.core.lac(name{"lac", "office", instanceID(1, s.Instances[1].Key)})
 	if other.lastEnd == nil || !other.lastEnd.operator {
 		t.Fatalf("%+v", other.lastEnd)
 	}
@@ -134,7 +134,7 @@ func TestRecoveryOfOneInstance(t *testing.T) {
 		}
 		return nil
 	})
-	if l := n.b.lac(name{"lac", "tokyo", branchPath + " " + branchPipe}); l.progress.dials == 0 {
+	if l := n.core.lac(name{"lac", "tokyo", branchPath + " " + branchPipe}); l.progress.dials == 0 {
 		t.Errorf("never dialled: %+v", l.progress)
 	}
 	if l := n.lac("tokyo"); l.progress.dials != 0 {
@@ -144,7 +144,7 @@ func TestRecoveryOfOneInstance(t *testing.T) {
 
 // NetworkManager brings its tunnels back itself.
 func TestNetworkManagersAreLeftToIt(t *testing.T) {
-	n := &fixture{t: t, b: New(config.Default(""), func() float64 { return 0.5 }), now: epoch}
+	n := &fixture{t: t, core: New(config.Default(""), func() float64 { return 0.5 }), now: epoch}
 	s := n.several(redials)
 	s.Instances[1].Connection = "d4a4d2b0"
 	n.step(s)
@@ -173,7 +173,7 @@ func TestNetworkManagersAreLeftToIt(t *testing.T) {
 			t.Errorf("%+v", r)
 		}
 	}
-	if m, _ := n.b.SavedState(); len(m.Others) != 0 || slices.ContainsFunc(m.LACs, func(k SavedLAC) bool { return k.Instance != "" }) {
+	if m, _ := n.core.SavedState(); len(m.Others) != 0 || slices.ContainsFunc(m.LACs, func(k SavedLAC) bool { return k.Instance != "" }) {
 		t.Errorf("%+v", m)
 	}
 }

@@ -23,21 +23,21 @@ type lac struct {
 	idle             bool       // xl2tpd has no plan to dial it
 	dialled          time.Time  // when recovery last made xl2tpd dial it
 	attempt          time.Time  // since when xl2tpd dials, as far as is known; zero: it does not
-	asked            time.Time  // when xl2tpd has last asked its LNS for a tunnel, of this LAC or another one
-	hidden           bool       // xl2tpd may be dialling it without being seen to
-	hiddenAt         time.Time  // when that was so last; zero: it was not
-	notDiallingSince time.Time  // since when it is known not to; zero: it may
-	dialledLNS       netip.Addr // where it has dialled last; invalid: nobody has seen it
-	ike              string     // the connection that its latest tunnel came through; empty: none
-	ikeTo            string     // and the LNS that was, as xl2tpd.conf calls it
-	lastEnd          *end       // how its latest tunnel ended; nil: it is up, or none has
-	possibleEnd      *end       // how one ended, or an attempt, that may have been its own; nil: none of interest
-	mayHave          bool       // has perhaps had a tunnel of this xl2tpd's, or has one
-	silent           time.Time  // when that was, if it was silent; zero: it was not
-	guessed          bool       // the link for which it is being hung up may be another LAC's, or its tunnel may be gone already
-	planned          time.Time  // until then xl2tpd may redial it, though it was hung up since; zero: it won't
-	lastLogged       string     // what the log has told last
-	startedAt        time.Time  // when its xl2tpd was seen to begin to run, which was to dial it; zero: it has begun to dial since, or was not
+	asked            time.Time  // when xl2tpd last asked the LNS for a tunnel, for this LAC or another one
+	hidden           bool       // xl2tpd may be dialling it, and nobody would see that
+	hiddenAt         time.Time  // when hidden was last true; zero: never
+	notDiallingSince time.Time  // since when xl2tpd is known not to dial it; zero: it may
+	dialledLNS       netip.Addr // the address that xl2tpd last dialled; invalid: nobody has seen it
+	ike              string     // strongSwan's connection for its latest tunnel; empty: none
+	ikeTo            string     // and the LNS of that tunnel, as xl2tpd.conf calls it
+	lastEnd          *end       // how its latest tunnel ended; nil: it is up, or there was none
+	possibleEnd      *end       // how a tunnel or attempt ended that may have been this LAC's; nil: none of interest
+	mayHave          bool       // it may have a tunnel of the present xl2tpd, or may have had one
+	silent           time.Time  // when its latest tunnel ended, if the peer was silent; zero: it was not
+	guessed          bool       // the link for which it is being hung up may be another LAC's, or its tunnel may be gone
+	planned          time.Time  // until then xl2tpd may redial it, although it was hung up; zero: it won't
+	lastLogged       string     // the latest log line about a step
+	startedAt        time.Time  // when an xl2tpd started that should dial it by `autodial`; zero: none did, or it has begun to dial
 
 	seenBefore bool     // seen by the last process of this service, when the last xl2tpd may have run
 	saved      bool     // it is in the saved state
@@ -255,11 +255,10 @@ func (core *Core) section(l *lac) *xl2tpd.Section {
 	return in.lacs[xl2tpdconf.Lower(l.name)]
 }
 
-// plannedUntil returns until when xl2tpd may redial a LAC that was hung up; zero: it won't. The time may have been saved
-// before the clock was set back.
-func (l *lac) plannedUntil(s *xl2tpd.Section, now time.Time) time.Time {
+// capPlanned limits the time of xl2tpd's planned redial to what is possible: it may have been saved before the clock was
+// set back.
+func (l *lac) capPlanned(s *xl2tpd.Section, now time.Time) {
 	if latest := now.Add(s.RedialTimeout); l.planned.After(latest) {
 		l.planned = latest
 	}
-	return l.planned
 }

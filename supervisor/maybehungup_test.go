@@ -32,32 +32,31 @@ func TestHungUpOfTwoAmbiguous(t *testing.T) {
 		t.Errorf("%v, and one of them was hung up", got)
 	}
 	n.links(inUserspace(link("ppp0", 7, true), link("ppp1", 8, true))...)
+	n.bothEndAndAreDialled()
+}
+
+// bothEndAndAreDialled ends the tunnels of two LACs that are up. Neither is taken for hung up.
+func (n *fixture) bothEndAndAreDialled() {
+	n.t.Helper()
 	n.after(time.Minute)
 	for _, id := range []uint16{9, 10} {
 		n.step(Ending{Tunnel: closerOf("192.0.2.1", id), Reason: "closed by the peer"})
 	}
 	n.links()
 	if got := n.steps(10*time.Minute, nil); !slices.Contains(got, StepDial) {
-		t.Errorf("%v after both were up again", got)
+		n.t.Errorf("got %v, want a dial after both were up", got)
 	}
 }
 
-// The same if the service has heard of xl2tpd once more meanwhile: a list of names is then another one with the same names.
-func TestBothAlikeUpAgain(t *testing.T) {
+// The same if a new snapshot of xl2tpd comes between: the two links then have different lists of the same names.
+func TestBothAmbiguousUpAgain(t *testing.T) {
 	n := ambiguousUp(t, "", "recover = full\n")
 	n.step(Ending{Tunnel: closer, Reason: "hung up on this host", Operator: true})
 	n.links(inUserspace(link("ppp1", 6, true))...)
 	n.after(time.Minute)
 	n.step(n.xl2tpd(twoLACs("192.0.2.1", "192.0.2.1", "")))
 	n.links(inUserspace(link("ppp0", 7, true), link("ppp1", 6, true))...)
-	n.after(time.Minute)
-	for _, id := range []uint16{9, 10} {
-		n.step(Ending{Tunnel: closerOf("192.0.2.1", id), Reason: "closed by the peer"})
-	}
-	n.links()
-	if got := n.steps(10*time.Minute, nil); !slices.Contains(got, StepDial) {
-		t.Errorf("got %v, want a dial after both were up again", got)
-	}
+	n.bothEndAndAreDialled()
 }
 
 // Nor are they while xl2tpd redials them.

@@ -137,7 +137,7 @@ func newHost(t *testing.T, seed uint64) *simHost {
 	rng := rand.New(rand.NewPCG(seed, 3))
 	odds := func(n int) bool { return rng.IntN(n) == 0 }
 	h := &simHost{
-		fixture: &fixture{t: t, b: New(config.Default(""), func() float64 { return 0.5 }), now: epoch},
+		fixture: &fixture{t: t, core: New(config.Default(""), func() float64 { return 0.5 }), now: epoch},
 		rng:     rng, seed: seed, pid: 100, resolved: true,
 		kind: hostKind{
 			kernel: odds(2), guarded: !odds(4), owned: odds(2), named: odds(3), byName: odds(3), plain: odds(5), shares: odds(4), dpd: odds(3),

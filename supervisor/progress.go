@@ -385,7 +385,7 @@ func spread(d time.Duration, jitter float64) time.Duration {
 	return d - time.Duration(jitter*float64(d)/5)
 }
 
-// pause returns how long to wait after so many failures in a row. jitter is in [0, 1).
+// pause returns how long to wait after that many failures in a row. jitter is in [0, 1).
 func pause(failed int, jitter float64) time.Duration {
 	d := minPause << min(failed-1, 16)
 	if d <= jitterAfter {

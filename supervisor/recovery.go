@@ -85,6 +85,7 @@ func (core *Core) advance(l *lac, s *xl2tpd.Section, now time.Time) {
 	if !l.notDiallingSince.IsZero() && !now.Before(l.notDiallingSince.Add(s.RedialTimeout+2*answerTime)) {
 		l.idle, l.notDiallingSince = true, time.Time{} // xl2tpd should have redialled by now
 	}
+	l.capPlanned(s, now)
 	core.noteHidden(l, s, now)
 	if due := core.redialDue(l, s); !due.IsZero() && !now.Before(due) {
 		l.idle, l.notDiallingSince = true, time.Time{}
@@ -112,7 +113,7 @@ func (core *Core) advance(l *lac, s *xl2tpd.Section, now time.Time) {
 		core.slotsTaken++
 	}
 	if step == StepHangUp {
-		// Of several LACs with one LNS nobody sees that xl2tpd dials this one, so it may have no such tunnel any more.
+		// If several LACs have one LNS, nobody sees which one xl2tpd dials. So the half-closed tunnel may be gone.
 		l.guessed = is.up && len(core.candidates(l).exact) == 0 || is.half && is.sharesLNS
 	}
 	r := Recover{
@@ -215,7 +216,7 @@ func (core *Core) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situat
 		secured: sa.Child, connecting: sa.State == "CONNECTING" && core.failing[WatcherVICI] == nil, closedAt: l.closedAt(),
 		lost:   !l.silent.IsZero(),
 		trying: !l.attempt.IsZero() && now.Sub(l.attempt) < answerTime, tried: l.attempt.Add(answerTime),
-		asked: l.asked, planned: l.plannedUntil(s, now), redialDue: core.redialDue(l, s),
+		asked: l.asked, planned: l.planned, redialDue: core.redialDue(l, s),
 		mayBeHungUp: l.possibleEnd.mayBeHangUp() || core.mayBeDialled(l, s),
 		saWorks:     core.proves(sa, l), sharesLNS: core.sharesLNS(l, s), renewing: core.renewedForAnother(l, s),
 	}
@@ -288,7 +289,7 @@ func stuck(calls []*tunnel, now time.Time) (is bool, at time.Time) {
 	return false, at
 }
 
-// callingUntil is until when a link may come of one of the calls that xl2tpd has; zero: it has none.
+// callingUntil returns until when a call of that xl2tpd may still become a link; zero: it has no such call.
 func (c *candidates) callingUntil(pid int) (until time.Time) {
 	for _, calls := range append([]*[]*tunnel{&c.exact}, c.ambiguous...) {
 		for _, t := range *calls {
@@ -300,7 +301,7 @@ func (c *candidates) callingUntil(pid int) (until time.Time) {
 	return until
 }
 
-// redialTime is how long xl2tpd goes on redialling at least.
+// redialTime returns for how long xl2tpd continues to redial an LNS that never answers.
 func redialTime(s *xl2tpd.Section) time.Duration {
 	const forever = 100 * 365 * 24 * time.Hour
 	// The pause, SCCRQ and its retransmissions, and those of StopCCN.

@@ -272,7 +272,7 @@ func TestRecoveryOfTheIdle(t *testing.T) {
 // If a step fails after xl2tpd has hung up, only recovery redials.
 func TestRecoveryAfterAHalfDoneStep(t *testing.T) {
 	n := established(t, redials, "")
-	n.step(Ending{Tunnel: closer, Reason: "Hello unanswered", Unanswered: true, Buried: true})
+	n.step(Ending{Tunnel: closer, Reason: "Hello unanswered", Unanswered: true, StopAcked: true})
 	n.links()
 	if got := n.steps(5*time.Second, fmt.Errorf("%w, and then: %w", ErrHungUp, lost)); !slices.Equal(got, []Step{StepRenew, StepRedial}) {
 		t.Fatalf("got %v, want %v", got, []Step{StepRenew, StepRedial})
@@ -343,7 +343,7 @@ func TestRecoveryAfterAnAckedStop(t *testing.T) {
 		if got := n.steps(35*time.Second, nil); !slices.Equal(got, []Step{StepRenew, StepHangUp}) {
 			t.Fatalf("got %v, want %v", got, []Step{StepRenew, StepHangUp})
 		}
-		n.step(Ending{Tunnel: closer, Reason: "hung up on this host", Buried: stopAcked})
+		n.step(Ending{Tunnel: closer, Reason: "hung up on this host", StopAcked: stopAcked})
 		n.links()
 		if got := n.steps(want-time.Second, nil); got != nil {
 			t.Errorf("stopAcked %v: %v within %v", stopAcked, got, want)
@@ -551,7 +551,7 @@ func TestRecoveryOfOneOfSeveralAddresses(t *testing.T) {
 	l.OuterPeer = closer.Peer.Addr()
 	n.step(Dials{Peer: l.OuterPeer})
 	n.links(l)
-	n.step(Ending{Tunnel: closer, Reason: "Hello unanswered", Unanswered: true, Buried: true})
+	n.step(Ending{Tunnel: closer, Reason: "Hello unanswered", Unanswered: true, StopAcked: true})
 	n.links()
 	for n.after(time.Minute); len(n.actions) > 0; n.actions = n.actions[1:] {
 		if r, ok := n.actions[0].(Recover); ok && r.Step == StepRenew {
@@ -652,9 +652,9 @@ func TestRecoveryWaitsForTheWatchers(t *testing.T) {
 	n := established(t, redials, "")
 	n.step(Ending{Tunnel: closer, Reason: "Hello unanswered", Unanswered: true})
 	n.links()
-	m, _ := n.b.SavedState()
-	n.b = New(n.b.config, n.b.jitter)
-	n.b.Restore(m, n.now)
+	m, _ := n.core.SavedState()
+	n.core = New(n.core.config, n.core.jitter)
+	n.core.Restore(m, n.now)
 	n.actions = nil
 	n.step(n.config("[global]\nrecover = auto\n"))
 	n.step(n.xl2tpd(redials))

@@ -33,9 +33,9 @@ func (core *Core) noteHidden(l *lac, s *xl2tpd.Section, now time.Time) {
 	l.hidden = hidden
 }
 
-// revive notes that xl2tpd dials one of these LACs, though it should redial none, and recovery has dialled none: somebody
-// else has, or xl2tpd could not look up their LNS before. So it may redial any of them. A link that may be another LAC's does
-// not show that one is up.
+// revive notes that xl2tpd dials one of these LACs, although it should redial none and recovery has dialled none. Somebody
+// else has dialled, or xl2tpd could not look up their LNS before. So xl2tpd may redial any of them. An ambiguous link does
+// not prove that a LAC is up.
 func (core *Core) revive(lacs []*lac) {
 	var down, unsure []*lac
 	for _, l := range lacs {

@@ -52,7 +52,7 @@ func (core *Core) refresh(t *tunnel, now time.Time) {
 	}
 }
 
-// noteSALost notes since when a tunnel has lost the SA that it had.
+// noteSALost notes since when a tunnel is without the SA that it had.
 func (core *Core) noteSALost(t *tunnel, now time.Time) {
 	switch {
 	case !t.secured || core.topology.sas[t.identity.outer].there():
@@ -62,8 +62,8 @@ func (core *Core) noteSALost(t *tunnel, now time.Time) {
 	}
 }
 
-// waitsForSession reports whether more is to be known of a link that is up: its xl2tpd, if those are
-// watched, and in kernel mode its session.
+// waitsForSession reports whether the xl2tpd of a link that is up, or its session in kernel mode, may still become
+// known. The xl2tpd only matters if xl2tpds are watched.
 func (t *tunnel) waitsForSession(watched bool, now time.Time) bool {
 	met := t.link.TTY != "" || t.identity.session != (xl2tpd.Session{})
 	if met && (t.identity.known || !watched) {

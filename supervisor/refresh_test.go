@@ -46,7 +46,7 @@ func TestLinkWaitsForItsSession(t *testing.T) {
 	n.after(2 * time.Hour)
 	n.want()
 	n.wantNotes()
-	if at, ok := n.b.NextWake(); ok {
+	if at, ok := n.core.NextWake(); ok {
 		t.Errorf("a link that is gone is waited for until %v", at)
 	}
 }

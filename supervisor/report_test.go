@@ -24,7 +24,7 @@ func (n *fixture) up() ppp.Link {
 }
 
 func (n *fixture) report() []status.Tunnel {
-	details, _ := n.b.Report(n.now)
+	details, _ := n.core.Report(n.now)
 	var all []status.Tunnel
 	for _, d := range details {
 		all = append(all, d.Report)
@@ -158,7 +158,7 @@ func TestClosesAreBounded(t *testing.T) {
 		n.links()
 		n.step(Ending{Tunnel: closer})
 	}
-	if len(n.b.ends.last) != maxEnds || len(n.b.ends.reasons) > 100 {
-		t.Errorf("%d closes, %d endings", len(n.b.ends.last), len(n.b.ends.reasons))
+	if len(n.core.ends.last) != maxEnds || len(n.core.ends.reasons) > 100 {
+		t.Errorf("%d closes, %d endings", len(n.core.ends.last), len(n.core.ends.reasons))
 	}
 }

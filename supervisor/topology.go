@@ -48,7 +48,7 @@ type sa struct {
 // works reports whether an IKE SA is established and carries packets.
 func (s sa) works() bool { return s.Established && s.Child }
 
-// there reports whether there is an SA that can carry packets, or will.
+// there reports whether there is an SA that carries packets, or soon will.
 func (s sa) there() bool { return s.Established || s.Child }
 
 // lac returns the LAC of a link. ok is false if it is not known for sure, or the section is an LNS.

@@ -77,10 +77,10 @@ type tunnel struct {
 
 	state    State
 	since    time.Time
-	found    bool      // up at our first look, and not watched yet
-	up       time.Time // when it came up last
-	secured  bool      // has had an SA that carries it
-	saLostAt time.Time // since when there is none, though there was; zero: there is one, or there never was
+	found    bool      // up when the links were first seen, and not watched yet
+	up       time.Time // when it last came up
+	secured  bool      // an SA has carried it
+	saLostAt time.Time // since when it is without that SA; zero: it has one, or never had
 	echoes   echoes
 	source   netip.Addr
 	target   netip.Addr

@@ -47,7 +47,7 @@ func parseLicences(copyright string) licences {
 				for _, folder := range folders {
 					all[folder] = value
 				}
-				folders = nil // what follows is the licence's text
+				folders = nil // the text of the licence comes next
 			}
 		}
 	}

@@ -138,7 +138,7 @@ func (o *pppdFinder) inode(name string) (inode, bool) {
 	return inode{uint64(s.Dev), s.Ino}, true // Dev has 32 bits on some machines
 }
 
-// startTime returns the time so many ticks after boot; zero: the time of boot is unknown.
+// startTime returns the time that is ticks after boot, in 1/100 s; zero: the time of boot is unknown.
 func (o *pppdFinder) startTime(ticks uint64) time.Time {
 	if o.boot.IsZero() {
 		b, err := fs.ReadFile(o.root, "proc/stat")

@@ -33,7 +33,7 @@ func statusCommand(ts *testscript.TestScript, neg bool, args []string) {
 	clientOf(ts).measure("status %q after %.1f s", got, time.Since(began).Seconds())
 }
 
-// sasCommand waits until the service's status shows so many tunnels, or LACs without one, with an SA.
+// sasCommand waits until the service's status shows N tunnels with an SA. LACs without a tunnel count too.
 func sasCommand(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, neg, len(args) == 2, "sas N DURATION")
 	want, err := strconv.Atoi(args[0])
