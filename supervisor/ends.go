@@ -159,7 +159,7 @@ func (core *Core) recordClose(t *tunnel, reason string, was State, now time.Time
 
 // setReason notes the reason of an end.
 func (c *end) setReason(e Ending) {
-	c.sure, c.operator, c.half, c.unanswered, c.stopAcked = true, e.Operator, e.Half, e.Unanswered, e.StopAcked
+	c.sure, c.operator, c.half, c.unanswered, c.stopAcked = !e.MayBeOperator, e.Operator, e.Half, e.Unanswered, e.StopAcked
 	c.tunnel = e.Tunnel
 }
 

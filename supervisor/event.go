@@ -47,9 +47,11 @@ type Ending struct {
 	// Unexplained: the peer closes the tunnel, and does not say why.
 	Unexplained bool
 	Operator    bool // somebody has hung up on this host
-	Half        bool // xl2tpd has closed the call, and not the tunnel
-	Unanswered  bool // xl2tpd gave up, because the peer does not answer
-	StopAcked   bool // the peer is dead, and the guard has acknowledged the StopCCN for it: xl2tpd does not wait
+	// MayBeOperator: the operator or recovery has hung up, and nobody can tell which.
+	MayBeOperator bool
+	Half          bool // xl2tpd has closed the call, and not the tunnel
+	Unanswered    bool // xl2tpd gave up, because the peer does not answer
+	StopAcked     bool // the peer is dead, and the guard has acknowledged the StopCCN for it: xl2tpd does not wait
 }
 
 // Dials says that xl2tpd asks a peer for a tunnel, for whatever reason.
@@ -107,8 +109,10 @@ type Recover struct {
 	From netip.Addr // the address that xl2tpd sends from; invalid: as the routes say
 	LNS  netip.Addr // the address that xl2tpd would dial now; invalid: the name could not be resolved
 	Peer netip.Addr // the far end of its link, or else of xl2tpd's latest attempt, or else the LNS
-	Host string     // the LNS as xl2tpd.conf calls it
-	SA   string     // unique id of the IKE SA with the LNS; empty: there is none
+	// TunnelID is xl2tpd's id of the control connection of its link; 0: not known, as in userspace mode.
+	TunnelID uint16
+	Host     string // the LNS as xl2tpd.conf calls it
+	SA       string // unique id of the IKE SA with the LNS; empty: there is none
 	// Tried is when xl2tpd last asked for the tunnel, as far as is known; zero: not since the latest one was up.
 	Tried time.Time
 	IKE   string // the connection that its latest tunnel came through; empty: none

@@ -136,6 +136,9 @@ func (core *Core) advance(l *lac, s *xl2tpd.Section, now time.Time) {
 		}
 		break
 	}
+	if only := core.candidates(l).exact; len(only) == 1 {
+		r.TunnelID = only[0].identity.session.LocalTunnel
+	}
 	core.emit(r)
 }
 

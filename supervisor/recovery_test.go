@@ -747,6 +747,54 @@ func TestOperatorHangsUpInThatStep(t *testing.T) {
 	}
 }
 
+// The guard does not know the owner of a tunnel, so it can't tell whether the operator or recovery hangs up. Recovery
+// knows when it hangs up itself. Any other time it may be the operator.
+func TestHangUpOfAnUnknownOwner(t *testing.T) {
+	for name, during := range map[string]bool{"during a hang-up by recovery": true, "at any other time": false} {
+		n := established(t, redials, "")
+		hangUp := func() {
+			n.step(Ending{Tunnel: closer, Reason: "hung up on this host", MayBeOperator: true})
+			n.links()
+		}
+		if !during {
+			hangUp()
+		}
+		for n.lac("office").lastEnd == nil {
+			n.plays(time.Second, probe.Result{Err: lost}, func(r Recover) error {
+				if r.Step == StepHangUp {
+					hangUp()
+				}
+				return nil
+			})
+		}
+		if got := n.steps(5*time.Minute, nil); slices.Contains(got, StepDial) != during {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+// Recovery names the control connection of its LAC's only link, if the kernel has its session.
+func TestStepNamesItsTunnel(t *testing.T) {
+	for name, want := range map[string]uint16{"kernel mode": closer.LocalID, "userspace mode": 0} {
+		n := established(t, redials, "")
+		if want != 0 {
+			s := n.xl2tpd(redials)
+			s.Sessions = []xl2tpd.Session{{Ifindex: 5, Local: closer.Local, Peer: closer.Peer, LocalTunnel: closer.LocalID}}
+			n.step(s)
+		}
+		steps := 0
+		n.plays(2*time.Minute, probe.Result{Err: lost}, func(r Recover) error {
+			if steps++; r.Up && r.TunnelID != want {
+				t.Errorf("%s: %v of the tunnel %d, want %d", name, r.Step, r.TunnelID, want)
+			}
+			return nil
+		})
+		if steps == 0 {
+			t.Errorf("%s: no step", name)
+		}
+	}
+}
+
 // If recovery fails to hang up, the next hang-up is the operator's.
 func TestRecoveryFailsToHangUp(t *testing.T) {
 	n := established(t, redials, "")

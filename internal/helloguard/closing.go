@@ -32,8 +32,11 @@ func (h *handler) explain(c *channel, p *l2tp.Packet, byPeer bool, now time.Time
 	}
 	c.peerDead = c.peerDead || r.Unanswered
 	c.ackStop = c.peerDead && !byPeer && p.Msg.Type == l2tp.TypeStopCCN
-	if now.Sub(c.hangingUp) < hangUpTime || c.owner.ownership != known {
-		r.Operator = false // it was the service, or nobody knows which xl2tpd's
+	switch {
+	case now.Sub(c.hangingUp) < hangUpTime:
+		r.Operator = false // it was the service
+	case c.owner.ownership != known: // the service can't say that it hangs up such a tunnel
+		r.Operator, r.MayBeOperator = false, r.Operator
 	}
 	if end > c.reported {
 		r.StopAcked = c.peerDead

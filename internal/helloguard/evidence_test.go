@@ -87,13 +87,17 @@ func (b *fixture) session(there_ bool) {
 // xl2tpd's.
 func TestServiceConcernsOneOwner(t *testing.T) {
 	for name, tc := range map[string]struct {
-		owner owner
-		want  bool
+		owner   owner
+		localID uint16
+		want    bool
 	}{
-		"its own":      {owner{known, watched}, true},
-		"nobody knows": {owner{ownership: unclear}, false},
-		"another's":    {owner{known, office}, false},
+		"its own":                   {owner{known, watched}, 0, true},
+		"its own, and that one":     {owner{known, watched}, 7, true},
+		"its own, and not that one": {owner{known, watched}, 8, false},
+		"nobody knows":              {owner{ownership: unclear}, 0, false},
+		"another's":                 {owner{known, office}, 0, false},
 	} {
+		which := Selector{Owner: watched, Peer: there.Addr(), LocalID: tc.localID}
 		b := newFixture(t, t.TempDir())
 		b.connect()
 		c := b.table.list[0]
@@ -101,13 +105,13 @@ func TestServiceConcernsOneOwner(t *testing.T) {
 		c.owner = tc.owner
 		g := &Guard{}
 		g.setSession(&session{Guard: g, h: b.handler})
-		if g.Ask(watched, there.Addr()) != tc.want {
+		if g.Ask(which) != tc.want {
 			t.Errorf("%s: asked %v", name, !tc.want)
 		}
-		if g.Hanging(watched, there.Addr(), true); c.hangingUp.IsZero() == tc.want {
+		if g.Hanging(which, true); c.hangingUp.IsZero() == tc.want {
 			t.Errorf("%s: hanging up at %v", name, c.hangingUp)
 		}
-		if g.AckStops(watched, there.Addr()); c.peerDead != tc.want {
+		if g.AckStops(which); c.peerDead != tc.want {
 			t.Errorf("%s: dead %v", name, c.peerDead)
 		}
 		if got := g.Channels()[0].Owner; got != tc.owner.process {

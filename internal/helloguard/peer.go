@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"xl2tpd-keepalive/internal/helloguard/translator"
 	"xl2tpd-keepalive/internal/procfs"
 )
 
@@ -12,10 +13,22 @@ import (
 // moment to get there.
 const dialling = 13 * time.Second
 
-// Ask asks a peer for a sign of life, on every channel that this xl2tpd has with it. It
+// Selector selects control connections of one xl2tpd with one peer.
+type Selector struct {
+	Owner   procfs.ID // the xl2tpd
+	Peer    netip.Addr
+	LocalID uint16 // xl2tpd's id of the control connection; 0: any
+}
+
+// Selects reports whether a selector selects a tunnel, whoever its owner is.
+func (s Selector) Selects(t translator.Tunnel) bool {
+	return t.Peer.Addr() == s.Peer && (s.LocalID == 0 || s.LocalID == t.LocalID)
+}
+
+// Ask asks a peer for a sign of life, on every control connection that is selected. It
 // reports whether there is one that can be asked. An answer changes Channel.Heard.
-func (g *Guard) Ask(owner procfs.ID, peer netip.Addr) (asked bool) {
-	g.each(owner, peer, func(h *handler, c *channel) {
+func (g *Guard) Ask(which Selector) (asked bool) {
+	g.each(which, func(h *handler, c *channel) {
 		now := time.Now()
 		live, _ := h.liveness(c, now)
 		v := c.translator.Ask(now, live)
@@ -25,11 +38,11 @@ func (g *Guard) Ask(owner procfs.ID, peer netip.Addr) (asked bool) {
 	return asked
 }
 
-// AckStops says that a peer is dead. The guard then acknowledges the StopCCN that this xl2tpd sends
+// AckStops says that a peer is dead. The guard then acknowledges the StopCCN that xl2tpd sends
 // the peer, or has sent, so that xl2tpd can dial a new tunnel immediately. It reports whether
-// there is a tunnel with that peer.
-func (g *Guard) AckStops(owner procfs.ID, peer netip.Addr) (any bool) {
-	g.each(owner, peer, func(h *handler, c *channel) {
+// a tunnel was selected.
+func (g *Guard) AckStops(which Selector) (any bool) {
+	g.each(which, func(h *handler, c *channel) {
 		any = true
 		c.peerDead, c.ackStop = true, c.translator.Closing()
 		h.catchUp(c, time.Now())
@@ -37,10 +50,10 @@ func (g *Guard) AckStops(owner procfs.ID, peer netip.Addr) (any bool) {
 	return any
 }
 
-// Hanging says that the service, and no operator, asks this xl2tpd to hang up its tunnel
-// with a peer; or that nothing has come of that.
-func (g *Guard) Hanging(owner procfs.ID, peer netip.Addr, is bool) {
-	g.each(owner, peer, func(_ *handler, c *channel) {
+// Hanging says that the service, and no operator, asks xl2tpd to hang up a tunnel; or that
+// nothing has come of that.
+func (g *Guard) Hanging(which Selector, is bool) {
+	g.each(which, func(_ *handler, c *channel) {
 		if c.hangingUp = time.Now(); !is {
 			c.hangingUp = time.Time{}
 		}
@@ -57,11 +70,11 @@ func (g *Guard) Dialling(owner procfs.ID, peer netip.Addr) (is, known bool) {
 	return is, known
 }
 
-// each calls do for every channel with a peer that is certainly this xl2tpd's.
-func (g *Guard) each(owner procfs.ID, peer netip.Addr, do func(*handler, *channel)) {
+// each calls do for every selected channel that is certainly this xl2tpd's.
+func (g *Guard) each(which Selector, do func(*handler, *channel)) {
 	g.with(func(h *handler) {
 		for _, c := range h.table.all() {
-			if c.translator.Tunnel().Peer.Addr() == peer && c.owner.is(owner) {
+			if which.Selects(c.translator.Tunnel()) && c.owner.is(which.Owner) {
 				do(h, c)
 			}
 		}

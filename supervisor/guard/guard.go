@@ -82,7 +82,7 @@ func (g *Guard) dials(owner procfs.ID, peer netip.Addr) {
 func (g *Guard) ended(c helloguard.Connection, e helloguard.CloseReason) {
 	g.supervisor.Post(supervisor.Ending{
 		Tunnel: control(c), Reason: e.Reason, Unexplained: e.ByPeer && e.Vague,
-		Operator: e.Operator, Half: e.Half, Unanswered: e.Unanswered, StopAcked: e.StopAcked,
+		Operator: e.Operator, MayBeOperator: e.MayBeOperator, Half: e.Half, Unanswered: e.Unanswered, StopAcked: e.StopAcked,
 	})
 }
 

@@ -47,9 +47,9 @@ type Control interface {
 // Guard is the Hello guard. It sees the control messages of every tunnel.
 type Guard interface {
 	Channels() []helloguard.Channel
-	Ask(daemon procfs.ID, peer netip.Addr) (asked bool)
-	AckStops(daemon procfs.ID, peer netip.Addr) (any bool)
-	Hanging(daemon procfs.ID, peer netip.Addr, is bool)
+	Ask(which helloguard.Selector) (asked bool)
+	AckStops(which helloguard.Selector) (any bool)
+	Hanging(which helloguard.Selector, is bool)
 	Dialling(daemon procfs.ID, peer netip.Addr) (is, known bool)
 }
 
@@ -194,7 +194,7 @@ func (e *Executor) hangUp(ctx context.Context, r supervisor.Recover) error {
 		return err
 	}
 	if r.Dead {
-		e.guard.AckStops(r.To.Process, r.Peer)
+		e.guard.AckStops(selector(r))
 	}
 	if err := e.disconnect(ctx, r); err != nil || r.Dead {
 		return err
@@ -207,7 +207,7 @@ func (e *Executor) hangUp(ctx context.Context, r supervisor.Recover) error {
 			return nil
 		}
 	}
-	if !e.guard.AckStops(r.To.Process, r.Peer) {
+	if !e.guard.AckStops(selector(r)) {
 		return nil // xl2tpd still waits for the acknowledgement
 	}
 	return supervisor.ErrPeerDead
@@ -216,10 +216,10 @@ func (e *Executor) hangUp(ctx context.Context, r supervisor.Recover) error {
 // disconnect makes xl2tpd hang up. It announces that to the Hello guard first: the StopCCN that follows is not an
 // operator's.
 func (e *Executor) disconnect(ctx context.Context, r supervisor.Recover) error {
-	e.guard.Hanging(r.To.Process, r.Peer, true)
+	e.guard.Hanging(selector(r), true)
 	err := e.control.Disconnect(ctx, r.To, r.LAC.Name)
 	if err != nil {
-		e.guard.Hanging(r.To.Process, r.Peer, false)
+		e.guard.Hanging(selector(r), false)
 	}
 	return err
 }

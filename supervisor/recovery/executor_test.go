@@ -283,6 +283,29 @@ func TestCarriesAnother(t *testing.T) {
 	}
 }
 
+// A message proves that a tunnel is alive if it belongs to the LAC's own control connection, not to another LAC's
+// with that peer.
+func TestHeardOnItsOwnConnection(t *testing.T) {
+	peer := netip.MustParseAddr("192.0.2.1")
+	one := func(id uint16) []helloguard.Channel {
+		tunnel := translator.Tunnel{Peer: netip.AddrPortFrom(peer, 1701), LocalID: id}
+		return []helloguard.Channel{{Tunnel: tunnel, Owner: officeIsOf.Process, Up: true, Heard: time.Now()}}
+	}
+	for name, tc := range map[string]struct {
+		of, on uint16
+		want   bool
+	}{
+		"its own":         {7, 7, true},
+		"another LAC's":   {7, 8, false},
+		"nobody can tell": {0, 8, true},
+	} {
+		r := supervisor.Recover{To: officeIsOf, Peer: peer, TunnelID: tc.of}
+		if got := heard(one(tc.on), r, time.Now().Add(-time.Minute)); got != tc.want {
+			t.Errorf("%s: got %v, want %v", name, got, tc.want)
+		}
+	}
+}
+
 // Renewing an SA ends it first. It does not if the link's peer speaks, or if strongSwan has no connection to initiate.
 func TestSecure(t *testing.T) {
 	tokyo := []vici.Connection{{Name: "tokyo", RemoteAddrs: []string{"vpn.example.org"}, Children: []vici.ChildConfig{{Name: "l2tp", Mode: "TRANSPORT"}}}}

@@ -45,9 +45,9 @@ type fakeGuard struct {
 }
 
 func (g fakeGuard) Channels() []helloguard.Channel                  { return g.channels() }
-func (g fakeGuard) Ask(_ procfs.ID, peer netip.Addr) bool           { return g.ask(peer) }
-func (g fakeGuard) AckStops(_ procfs.ID, peer netip.Addr) bool      { return g.ackStops(peer) }
-func (fakeGuard) Hanging(procfs.ID, netip.Addr, bool)               {}
+func (g fakeGuard) Ask(w helloguard.Selector) bool                  { return g.ask(w.Peer) }
+func (g fakeGuard) AckStops(w helloguard.Selector) bool             { return g.ackStops(w.Peer) }
+func (fakeGuard) Hanging(helloguard.Selector, bool)                 {}
 func (g fakeGuard) Dialling(procfs.ID, netip.Addr) (is, known bool) { return g.dialling() }
 
 // fakeNames answers lookups.

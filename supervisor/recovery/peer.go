@@ -109,7 +109,7 @@ func (e *Executor) askPeer(ctx context.Context, r supervisor.Recover) (answer, e
 	began := time.Now()
 	came := unasked
 	for range asks {
-		if !e.guard.Ask(r.To.Process, r.Peer) {
+		if !e.guard.Ask(selector(r)) {
 			return came, nil
 		}
 		came = noAnswer
@@ -136,8 +136,13 @@ func heard(channels []helloguard.Channel, r supervisor.Recover, since time.Time)
 	})
 }
 
+// selector selects the control connections that can be the LAC's.
+func selector(r supervisor.Recover) helloguard.Selector {
+	return helloguard.Selector{Owner: r.To.Process, Peer: r.Peer, LocalID: r.TunnelID}
+}
+
 // concerns reports whether a control connection can be the LAC's. A control connection with an unknown owner can:
 // recovery does not give up a tunnel that may be alive.
 func concerns(c helloguard.Channel, r supervisor.Recover) bool {
-	return c.Tunnel.Peer.Addr() == r.Peer && (c.Owner == r.To.Process || c.Owner == procfs.ID{})
+	return selector(r).Selects(c.Tunnel) && (c.Owner == r.To.Process || c.Owner == procfs.ID{})
 }
