@@ -36,6 +36,8 @@ type connection struct {
 	established bool
 	closed      bool // a StopCCN has gone, of either end
 	ns, peerNs  uint16
+	began       time.Time
+	spoke       time.Time // when either end last sent a message
 }
 
 // histories is a host with several programs, and what the guard makes of it.
@@ -184,7 +186,7 @@ func (w *histories) out(c *connection, m l2tp.Message, own uint16) {
 	if c.by.user != 0 {
 		return // the nftables rules queue root's packets alone
 	}
-	w.sender = c.by
+	w.sender, c.spoke = c.by, w.now
 	w.handle(between(c.Local, c.Peer, m, own), outbound, c)
 	w.sender = nil
 }
@@ -194,6 +196,7 @@ func (w *histories) in(c *connection, m l2tp.Message, own uint16) {
 	if !w.listened[key] && !w.listened[translator.Tunnel{Local: c.Local, Peer: c.Peer}] {
 		return
 	}
+	c.spoke = w.now
 	w.handle(between(c.Peer, c.Local, m, own), inbound, c)
 }
 
@@ -269,7 +272,7 @@ func (w *histories) open() {
 		return
 	}
 	w.nextID++
-	c := &connection{by: p, Tunnel: translator.Tunnel{
+	c := &connection{by: p, began: w.now, Tunnel: translator.Tunnel{
 		Local: netip.AddrPortFrom(here.Addr(), p.port), Peer: peerNumber(rapid.IntRange(0, 2).Draw(w.t, "peer")),
 		LocalID: w.nextID, PeerID: 30000 + w.nextID,
 	}}
@@ -376,7 +379,8 @@ func (w *histories) check() {
 }
 
 // keeps lets minutes pass, and checks that no established connection of an xl2tpd that lives
-// is forgotten.
+// is forgotten. xl2tpd sends a Hello every minute, so a connection that is silent for longer may be,
+// if no data has come either for dataTTL.
 func (w *histories) keeps() {
 	had := map[*channel]*connection{}
 	for _, c := range w.conns {
@@ -390,7 +394,8 @@ func (w *histories) keeps() {
 		w.h.tidy(w.now)
 	}
 	for k, c := range had {
-		if !k.translator.Closing() && !slices.Contains(w.h.table.list, k) {
+		lasts := w.now.Sub(c.spoke) <= silentRounds*tidyEvery || w.now.Sub(c.began) <= dataTTL
+		if lasts && !k.translator.Closing() && !slices.Contains(w.h.table.list, k) {
 			w.t.Fatalf("%v of %v is forgotten", c.Tunnel, c.by.ID)
 		}
 	}
