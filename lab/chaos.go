@@ -30,7 +30,7 @@ func (l lab) chaos(ctx context.Context, args []string) bool {
 	began := time.Now()
 	var mu sync.Mutex
 	held := 0
-	machines := newCrew(2)
+	machines := newJobs(2)
 	for seed := first; seed < first+seeds; seed++ {
 		m := l.machine(vm.Skip, event.Case{
 			Scenarios: []string{chaosScenario},

@@ -30,7 +30,7 @@ var variants = []struct{ keepalive, title string }{
 func (l lab) demo(ctx context.Context) bool {
 	show := &screen{timeline: timeline.Timeline{Span: 4 * time.Minute}, live: term.IsTerminal(int(os.Stdout.Fd()))}
 	fmt.Println("Six VMs, two at a time (clock: skip). Booting takes about half a minute.")
-	machines := newCrew(2)
+	machines := newJobs(2)
 	for _, mode := range []string{"kernel", "userspace"} {
 		for _, v := range variants {
 			name := mode + " mode, " + v.title

@@ -24,7 +24,7 @@ type running struct {
 	notify *net.UnixConn
 }
 
-func (c crowd) start(script string) (*running, error) {
+func (c linkSet) start(script string) (*running, error) {
 	socket := filepath.Join(c.dir, "notify")
 	os.Remove(socket)
 	notify, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})

@@ -89,8 +89,8 @@ func isolate() error {
 		exec.Command("ip", "link", "set", "lo", "up").Run())
 }
 
-// crowd is a number of links, and what a keeper is started with.
-type crowd struct {
+// linkSet is a number of links, and what a keeper is started with.
+type linkSet struct {
 	*lookalike.Links
 	dir  string
 	args []string
@@ -114,7 +114,7 @@ func (l lab) measureLinks(ctx context.Context, n int) error {
 	for _, link := range links.All {
 		fmt.Fprintln(&list, link.Device, link.Far)
 	}
-	c := crowd{links, dir, []string{filepath.Join(dir, "list"), ours, filepath.Join(dir, "keepalive.conf")}}
+	c := linkSet{links, dir, []string{filepath.Join(dir, "list"), ours, filepath.Join(dir, "keepalive.conf")}}
 	if err := errors.Join(os.WriteFile(c.args[0], []byte(list.String()), 0o644),
 		os.WriteFile(c.args[2], []byte("[global]\nhello guard = off\n"), 0o644)); err != nil {
 		return err
@@ -127,7 +127,7 @@ func (l lab) measureLinks(ctx context.Context, n int) error {
 }
 
 // comeUp brings all links up at the same time while the keeper runs.
-func (c crowd) comeUp(ctx context.Context) error {
+func (c linkSet) comeUp(ctx context.Context) error {
 	r, err := c.start(linkKeepers[0].script)
 	if err != nil {
 		return err
@@ -152,7 +152,7 @@ func (c crowd) comeUp(ctx context.Context) error {
 }
 
 // compare starts one keeper after the other, a few times.
-func (c crowd) compare(ctx context.Context) error {
+func (c linkSet) compare(ctx context.Context) error {
 	var ready, echoed []time.Duration
 	costs := make([][]linkCost, len(linkKeepers))
 	for range linkRounds {
@@ -187,7 +187,7 @@ func (c crowd) compare(ctx context.Context) error {
 }
 
 // measure measures what a keeper takes once it has settled.
-func (c crowd) measure(ctx context.Context, script string, settle func(*running) error) (linkCost, error) {
+func (c linkSet) measure(ctx context.Context, script string, settle func(*running) error) (linkCost, error) {
 	r, err := c.start(script)
 	if err != nil {
 		return linkCost{}, err
@@ -220,7 +220,7 @@ type linkCost struct {
 }
 
 // firstEchoes is how long after its time each link had its first echo request.
-func (c crowd) firstEchoes(since func(link int) time.Time) ([]time.Duration, error) {
+func (c linkSet) firstEchoes(since func(link int) time.Time) ([]time.Duration, error) {
 	delays := map[int]time.Duration{}
 	for _, e := range c.Echoes(since(0)) {
 		if _, later := delays[e.Link]; !later {

@@ -26,7 +26,7 @@ func (l lab) matrix(ctx context.Context) bool {
 	var mu sync.Mutex
 	var rows []string
 	cells := map[string]string{}
-	machines := newCrew(2)
+	machines := newJobs(2)
 	for _, k := range keepers {
 		m := l.machine(vm.Skip, event.Case{
 			Scenarios: []string{matrixScenario},

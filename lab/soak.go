@@ -35,7 +35,7 @@ func (l lab) soak(ctx context.Context, args []string) bool {
 	}
 	s := &soaking{began: time.Now(), part: map[string]string{}}
 	modes := []string{"kernel", "userspace"}
-	machines := newCrew(len(modes))
+	machines := newJobs(len(modes))
 	for _, mode := range modes {
 		m := l.machine(vm.Skip, event.Case{
 			Scenarios: []string{soakScenario},
@@ -103,7 +103,7 @@ func (s *soaking) table(w io.Writer, mode string) {
 		died := "not yet dialled"
 		for _, other := range without.Rows {
 			if other.Tunnel == row.Tunnel {
-				died = fate(other.Lives[0], without.Now())
+				died = ending(other.Lives[0], without.Now())
 			}
 		}
 		fmt.Fprintf(w, "%-9s  %-17s  %5d  %5.1f%%  %8v  %s\n", mode, row.Tunnel, len(row.Drops(with.Now())),
@@ -111,8 +111,8 @@ func (s *soaking) table(w io.Writer, mode string) {
 	}
 }
 
-// fate says how a tunnel without the guard ended; those that live on are hung up by hand.
-func fate(l timeline.Life, now time.Duration) string {
+// ending says how a tunnel without the guard ended; those that live on are hung up by hand.
+func ending(l timeline.Life, now time.Duration) string {
 	life := l.Upto(now) - l.From
 	if l.Reason == "" || l.Reason == "operator" {
 		return fmt.Sprintf("up for the %v it was watched", life.Round(time.Second))

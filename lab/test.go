@@ -130,7 +130,7 @@ func (l lab) test(ctx context.Context) bool {
 	scenarios = slices.DeleteFunc(scenarios, func(name string) bool { return slices.Contains(asked, name) })
 	r := &results{}
 	cases := split(scenarios, tests, 2)
-	machines := newCrew(len(cases))
+	machines := newJobs(len(cases))
 	for i, c := range cases {
 		c.Env = map[string]string{"DURATION": testSpan}
 		machines.start(func() error {

@@ -79,7 +79,7 @@ type end struct {
 }
 
 // record takes the reason why a control tunnel is being closed. Its links may have gone already: record returns the
-// ends of which it has learnt more, in the order of their links.
+// ends about which it has something new, in the order of their links.
 func (c *ends) record(e Ending, now time.Time) (told []*end) {
 	for _, one := range c.last {
 		switch {

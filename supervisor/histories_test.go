@@ -23,7 +23,7 @@ type event struct {
 
 var events = []event{
 	{"the wire is cut", func(h *simHost, _ *dialler) { h.cut = true }, false},
-	{"the wire is mended", (*simHost).mendWire, false},
+	{"the wire is repaired", (*simHost).mendWire, false},
 	{"the LNS forgets its SA", func(h *simHost, _ *dialler) { h.forget() }, false},
 	{"the LNS restarts", (*simHost).restartLNS, false},
 	{"the LNS forgets a tunnel", func(_ *simHost, d *dialler) { d.alive = false }, false},

@@ -55,10 +55,10 @@ func newSeveral(t *testing.T, conf, keepalive string) (*fixture, xl2tpd.Snapshot
 
 // A link belongs to the xl2tpd that is the parent of its pppd, and to no section of another one.
 func TestLinkOfAnotherXl2tpd(t *testing.T) {
-	stranger := link("ppp2", 7, true)
-	stranger.Xl2tpdPid = 999
+	other := link("ppp2", 7, true)
+	other.Xl2tpdPid = 999
 	n, _ := newSeveral(t, oneLAC, "")
-	n.links(link("ppp0", 5, true), ofBranch(link("ppp1", 6, true)), stranger)
+	n.links(link("ppp0", 5, true), ofBranch(link("ppp1", 6, true)), other)
 	n.after(sessionWait)
 	got := map[string]string{}
 	for _, r := range n.report() {

@@ -394,8 +394,8 @@ func (h *simHost) failed(d *dialler, format string, args ...any) {
 		h.events, h.kind, h.lacs[0], h.lacs[1], l.progress, l.progress.err, l.progress.next.Sub(epoch), l.progress.last, l.lastEnd, l.possibleEnd, h.rules[max(0, len(h.rules)-12):])
 }
 
-// mend begins a step of recovery, as the executor does.
-func (h *simHost) mend(r Recover) {
+// takeStep begins a step of recovery, as the executor does.
+func (h *simHost) takeStep(r Recover) {
 	d := h.lacs[slices.IndexFunc(h.lacs, func(d *dialler) bool { return d.name == r.LAC.Name })]
 	h.asked = append(h.asked, fmt.Sprintf("%v %s: %v", h.now.Sub(epoch), r.LAC.Name, r.Step))
 	end, takes := h.begin(d, r), time.Duration(0)
@@ -670,7 +670,7 @@ func (h *simHost) act() {
 func (h *simHost) does(a Action) {
 	switch a := a.(type) {
 	case Recover:
-		h.mend(a)
+		h.takeStep(a)
 	case ReadCounter:
 		h.step(Counter{Link: a.Link})
 	case SendEcho:

@@ -77,7 +77,7 @@ func TestOneLostAmongMany(t *testing.T) {
 		back  = 10 * time.Minute
 	)
 	f := newFleet(n)
-	secured := make(map[string][]time.Duration) // when a LAC's SA was initiated, in vain or not
+	secured := make(map[string][]time.Duration) // when a LAC's SA was initiated, with or without success
 	var mu sync.Mutex
 	var began time.Time
 	dead := func(lac string) bool {

@@ -76,9 +76,9 @@ func newService(o options, systemd *sdnotify.Notifier, saver *savedstate.Saver, 
 	s.pinger = &probe.Pinger{Ready: s.works(taskEcho)}
 	s.hooks = &hook.Runner{Log: log}
 
-	brain := supervisor.New(config.Default(path), rand.Float64)
-	brain.Restore(saver.Load(), time.Now())
-	s.loop = supervisor.NewLoop(brain,
+	core := supervisor.New(config.Default(path), rand.Float64)
+	core.Restore(saver.Load(), time.Now())
+	s.loop = supervisor.NewLoop(core,
 		supervisor.Executors{Echo: s.pinger.Echo, Received: s.links.Received, Recover: s.takeStep, Hook: s.hooks.Call},
 		front(systemd, saver, looked, log), log)
 	s.guard = guard.New(s.loop, s.xl2tpds, guarded, log)

@@ -402,7 +402,7 @@ func TestFindings(t *testing.T) {
 		{"saref of the second one", func(p *testHost) {
 			p.office().Conf.SarefLine = 7
 		}, "userspace mode", "/etc/office.conf:7: "},
-		{"saref in a version that is mended", func(p *testHost) {
+		{"saref in a version without the fault", func(p *testHost) {
 			p.xl2tpd("[global]\nipsec saref = no\n")
 			p.write("/proc/100/exe", "\x00xl2tpd-1.3.19\x00")
 		}, "", ""},

@@ -259,7 +259,7 @@ func within(window time.Duration, at, now time.Time) bool {
 	return !at.IsZero() && now.Sub(at) <= window
 }
 
-// act does what comes before the packet's own fate, in the order that a sudden end can't
+// act does what comes before the packet's own verdict, in the order that a sudden end can't
 // harm: what is kept, what must not pass without the guard, what is sent.
 func (h *handler) act(c *channel, v *translator.Verdict, now time.Time) {
 	t := c.translator.Tunnel()

@@ -136,8 +136,8 @@ func holding(c contents) *kernel {
 	return k
 }
 
-// fate says in a word what has become of the packet.
-func (k *kernel) fate() string {
+// outcome says in a word what has become of the packet.
+func (k *kernel) outcome() string {
 	switch {
 	case k.drop:
 		return "drop"
@@ -196,7 +196,7 @@ func TestOutgoing(t *testing.T) {
 		k := holding(contents{failClosed: []translator.Tunnel{failClosed}})
 		k.device, k.uid, k.ip = c.device, c.uid, c.ip
 		k.follow(t, sent, newRules().outgoing([]uint16{1701, 1801}))
-		if got := k.fate(); got != c.want || k.queue != nil && k.queue.Num != securedQueue {
+		if got := k.outcome(); got != c.want || k.queue != nil && k.queue.Num != securedQueue {
 			t.Errorf("%s: %s, want %s", name, got, c.want)
 		}
 	}
@@ -237,7 +237,7 @@ func TestIncoming(t *testing.T) {
 			}
 			k.device, k.ip, k.ipsec = c.device, c.ip, ipsec
 			k.follow(t, received, r.incoming())
-			if got := k.fate(); got != c.want || k.queue != nil && k.queue.Num != queue {
+			if got := k.outcome(); got != c.want || k.queue != nil && k.queue.Num != queue {
 				t.Errorf("%s, IPsec %v: %s, want %s", name, ipsec, got, c.want)
 			}
 		}

@@ -9,7 +9,7 @@ import (
 // MessageType is the value of the Message Type AVP (RFC 2661 §3.2).
 type MessageType uint16
 
-// The control messages that this package distinguishes. It treats all others alike: each
+// The control messages that this package distinguishes. It treats all others the same way: each
 // must arrive.
 const (
 	TypeNone    MessageType = 0 // a ZLB, or a message whose first AVP is no Message Type

@@ -152,7 +152,7 @@ func (p *pair) wait(what string, done func() bool) {
 		select {
 		case <-tick.C:
 		case <-timeout:
-			p.t.Fatal("waited in vain for ", what)
+			p.t.Fatal("waited without result for ", what)
 		}
 	}
 }

@@ -98,7 +98,7 @@ func (w *watch) until(what string, within time.Duration, ok func(Snapshot) bool)
 		select {
 		case w.last = <-w.got:
 		case <-timeout:
-			w.t.Fatalf("waited %v in vain for %s; last snapshot %+v", within, what, w.last)
+			w.t.Fatalf("waited %v without result for %s; last snapshot %+v", within, what, w.last)
 		}
 	}
 	return w.last

@@ -225,7 +225,7 @@ func TestLabControl(t *testing.T) {
 	command("d eye")
 	command("c 4711")
 	command("c eye")
-	within(t, 20*time.Second, "dialled after what was in vain", up(t, 1))
+	within(t, 20*time.Second, "dialled after attempts that failed", up(t, 1))
 }
 
 func TestLabControlTwoAtOnce(t *testing.T) {

@@ -29,53 +29,55 @@ func busyTime() time.Duration {
 // precision is /proc/uptime's.
 const precision = 10 * time.Millisecond
 
-// ledger is how long the guest worked for each word of a scenario.
-type ledger struct {
+// busyTimes is how long the guest worked for each word of a scenario.
+type busyTimes struct {
 	mu    sync.Mutex
 	began time.Duration
 	words map[string]time.Duration
 }
 
-func newLedger() *ledger { return &ledger{began: busyTime(), words: map[string]time.Duration{}} }
+func newBusyTimes() *busyTimes {
+	return &busyTimes{began: busyTime(), words: map[string]time.Duration{}}
+}
 
 // count begins a word; what it returns ends it.
-func (l *ledger) count(name string) (end func()) {
+func (b *busyTimes) count(name string) (end func()) {
 	began := busyTime()
 	return func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		l.words[name] += busyTime() - began
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.words[name] += busyTime() - began
 	}
 }
 
 // total says how long the guest worked, the dearest words first. The rest is what has no word of the lab's, such as exec.
-func (l *ledger) total() (all time.Duration, text string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	all = busyTime() - l.began
-	l.words["rest"] = all
+func (b *busyTimes) total() (all time.Duration, text string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	all = busyTime() - b.began
+	b.words["rest"] = all
 	names := []string{"rest"}
-	for name, spent := range l.words {
+	for name, spent := range b.words {
 		if name == "rest" {
 			continue
 		}
-		l.words["rest"] -= spent
+		b.words["rest"] -= spent
 		names = append(names, name)
 	}
-	names = slices.DeleteFunc(names, func(name string) bool { return l.words[name] < precision })
-	slices.SortFunc(names, func(a, b string) int { return int(l.words[b] - l.words[a]) })
+	names = slices.DeleteFunc(names, func(name string) bool { return b.words[name] < precision })
+	slices.SortFunc(names, func(x, y string) int { return int(b.words[y] - b.words[x]) })
 	for i, name := range names {
-		names[i] = fmt.Sprintf("%s %.2f", name, l.words[name].Seconds())
+		names[i] = fmt.Sprintf("%s %.2f", name, b.words[name].Seconds())
 	}
 	return all, strings.Join(names, ", ")
 }
 
-// counted are the lab's words, each of which adds what it costs to the scenario's ledger.
-func counted(l *ledger) map[string]word {
+// counted are the lab's words, each of which adds what it costs to the scenario's busy times.
+func counted(b *busyTimes) map[string]word {
 	all := map[string]word{}
 	for name, run := range commands {
 		all[name] = func(ts *testscript.TestScript, neg bool, args []string) {
-			defer l.count(name)()
+			defer b.count(name)()
 			run(ts, neg, args)
 		}
 	}

@@ -102,7 +102,7 @@ func (c *client) configure(set settings) error {
 			files[set.dialOptions(p)] = quiet
 		}
 		if p.ipsec {
-			maps.Copy(swan, connection(p.name, where, set.selector, port, !p.calls(), p.crowd > 0))
+			maps.Copy(swan, connection(p.name, where, set.selector, port, !p.calls(), p.count > 0))
 		}
 	}
 	maps.Copy(files, map[string]string{

@@ -16,7 +16,7 @@ type word = func(ts *testscript.TestScript, neg bool, args []string)
 var commands = map[string]word{
 	"peer":      peerCommand,
 	"twin":      twinCommand,
-	"crowd":     crowdCommand,
+	"peers":     peersCommand,
 	"client":    clientCommand,
 	"keepalive": keepaliveCommand,
 	"dial":      dialCommand,

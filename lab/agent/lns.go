@@ -39,8 +39,8 @@ func (p *peer) startLNS() error {
 	}
 	args := []string{disk + "/bin/lns", "-peer", p.name, "-personality", p.personality,
 		"-local", p.ppp.String(), "-pool", p.pool()}
-	if p.crowd > 0 {
-		args = append(args, "-count", fmt.Sprint(p.crowd), "-listen", p.reach.String()+":1701", "-pool", crowdClient.String())
+	if p.count > 0 {
+		args = append(args, "-count", fmt.Sprint(p.count), "-listen", p.reach.String()+":1701", "-pool", firstClient.String())
 	}
 	for _, s := range p.settings {
 		args = append(args, "-set", s)

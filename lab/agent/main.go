@@ -95,8 +95,8 @@ func prepare() error {
 
 // play runs one scenario file by testscript, with the client host and its peers as extra commands.
 func play(out *reporter, watch *witnesses, file string, env map[string]string) {
-	busy := newLedger()
-	testscript.RunT(&scenarioT{out: out, ledger: busy}, testscript.Params{
+	busy := newBusyTimes()
+	testscript.RunT(&scenarioT{out: out, busy: busy}, testscript.Params{
 		Files: []string{file},
 		Cmds:  counted(busy),
 		// [echo] and [guard] select the demo's run.

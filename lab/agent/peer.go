@@ -29,8 +29,8 @@ type peer struct {
 	own               netip.Addr // the client's end, where several links have the same other one
 	dir               string
 	client            *client
-	twin              bool // another's LNS under another name, or one of its crowd
-	crowd             int  // so many LNSs in one process
+	twin              bool // another's LNS under another name, or one of many in its process
+	count             int  // so many LNSs in one process
 	said              int  // how much a real xl2tpd had logged when it was last dialled
 
 	connection section // that its charon has

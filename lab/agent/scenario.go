@@ -14,7 +14,7 @@ import (
 // the client host.
 type scenarioT struct {
 	out    *reporter
-	ledger *ledger
+	busy   *busyTimes
 	failed bool
 	reason string
 }
@@ -28,7 +28,7 @@ func (t *scenarioT) Run(name string, f func(testscript.T)) {
 		f(sub)
 	}()
 	<-done
-	busy, words := t.ledger.total()
+	busy, words := t.busy.total()
 	t.out.report(event.Event{Kind: event.Log, Text: "busy seconds: " + words})
 	if sub.failed {
 		t.out.end(event.Fail, sub.reason, busy)

@@ -99,8 +99,8 @@ func run(args []string, stdout, stderr io.Writer) error {
 	defer cancel()
 	events := journal{peer: *peer, out: stdout}
 	if *count > 0 {
-		c := crowd{behaviour: behaviour, journal: events, grace: *grace, log: log}
-		return c.run(ctx, *count, address, ours, pool.first)
+		s := servers{behaviour: behaviour, journal: events, grace: *grace, log: log}
+		return s.run(ctx, *count, address, ours, pool.first)
 	}
 	conn, send, err := listenAt(ctx, address, log)
 	if err != nil {

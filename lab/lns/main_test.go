@@ -93,8 +93,8 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// Each of a crowd answers by itself.
-func TestCrowd(t *testing.T) {
+// Each of many servers answers by itself.
+func TestManyServers(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	// Addresses of this process only, so that no other run takes its packets, and no ephemeral port.
 	pid := os.Getpid()

@@ -141,7 +141,7 @@ func (s *answering) frame(b []byte) {
 func (s *answering) negotiate(proto uint16, code, id byte, data []byte) {
 	switch code {
 	case confReq:
-		verdict, options := s.judge(proto, data)
+		verdict, options := s.answerTo(proto, data)
 		s.say(proto, verdict, id, options)
 		s.theirs[proto] = verdict == confAck
 		// One more request than needed would make pppd begin anew; it repeats its own when one was lost.
@@ -166,8 +166,8 @@ func (s *answering) negotiate(proto uint16, code, id byte, data []byte) {
 	}
 }
 
-// judge answers a request: LCP may have any options, IPCP only the address that the client has been assigned.
-func (s *answering) judge(proto uint16, options []byte) (code byte, answer []byte) {
+// answerTo answers a request: LCP may have any options, IPCP only the address that the client has been assigned.
+func (s *answering) answerTo(proto uint16, options []byte) (code byte, answer []byte) {
 	if proto == protoLCP {
 		return confAck, options
 	}

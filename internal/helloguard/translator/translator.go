@@ -79,12 +79,12 @@ func New(tunnel Tunnel, now time.Time) *Translator {
 }
 
 // Traits returns a translator that knows no number, but how the peer behaves: that stays true
-// without the guard. Its state is what is worth storing while the two ends count alike.
+// without the guard. Its state is what is worth storing while the two ends count the same.
 func (t *Translator) Traits() *Translator {
 	return &Translator{tunnel: t.tunnel, peer: peerTraits{rtt: t.peer.rtt, counts: t.peer.counts}}
 }
 
-// Tunnel returns the addresses and ids, those learnt included.
+// Tunnel returns the addresses and ids, with what packets have shown.
 func (t *Translator) Tunnel() Tunnel { return t.tunnel }
 
 // Offset is by how much the peer's numbers lie behind xl2tpd's, modulo 65536.

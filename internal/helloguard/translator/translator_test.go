@@ -256,7 +256,7 @@ func TestProofByAMessage(t *testing.T) {
 		fromXl2tpd(tr, l2tp.TypeHello, 3, 2, at(s), passFirst)
 	}
 	tr.HandleTimers(at(17), passFirst)
-	wantInjected(t, "at the end of xl2tpd's patience", tr.HandleTimers(at(25), passFirst), toLocal(2, 4), question(2, 2))
+	wantInjected(t, "at the end of the time that xl2tpd waits", tr.HandleTimers(at(25), passFirst), toLocal(2, 4), question(2, 2))
 	if v := fromPeer(tr, l2tp.TypeHello, 2, 3, at(51)); v.Reason != HelloNotCounted || tr.Offset() != 1 {
 		t.Errorf("got %q, offset %d; want %q, 1", v.Reason, tr.Offset(), HelloNotCounted)
 	}
@@ -740,7 +740,7 @@ func TestForeign(t *testing.T) {
 		wantReason(t, name, tr.Out(parsed(b), epoch, alive), Pass, Foreign)
 	}
 	wantReason(t, "far", fromXl2tpd(tr, l2tp.TypeHello, 9000, 2, epoch, alive), Pass, OutOfReach)
-	// Beyond what xl2tpd has sent: nothing is learnt, and xl2tpd does not believe it.
+	// Beyond what xl2tpd has sent: the translator takes nothing from it, and xl2tpd does not believe it.
 	v := fromPeer(tr, typeOther, 2, 9, epoch)
 	wantReason(t, "Nr", v, Rewrite, OutOfReach)
 	if m := message(t, v.Packet); m.Nr != 3 || m.Ns != 2 {

@@ -16,7 +16,7 @@ type Liveness struct {
 	Peer   bool // the peer has lately shown that it is alive
 	Xl2tpd bool // xl2tpd is running, and is the process that opened the connection
 	LetGo  bool // no Hello is to be held any more
-	// PassFirst: the peer gets every Hello for as long as the two ends count alike. xl2tpd is
+	// PassFirst: the peer gets every Hello for as long as the two ends count the same. xl2tpd is
 	// answered only if the peer leaves all copies of the Hello unanswered.
 	PassFirst bool
 }
