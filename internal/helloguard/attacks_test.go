@@ -29,7 +29,7 @@ func (b *fixture) helloCopies(ns uint16) {
 // Nothing is sent in the name of an xl2tpd that is not certainly the tunnel's.
 func TestNothingIsAskedForAnUnclearOwner(t *testing.T) {
 	b := newFixture(t, t.TempDir())
-	b.signs.Offer = true
+	b.links.Offer = true
 	b.world.start(office, 0) // cgroups show nothing
 	b.world.daemons[0].Cgroup, b.world.sockets[0].cgroup, b.world.sockets[1].cgroup = 0, 0, 0
 	b.connect()
@@ -66,7 +66,7 @@ func TestSCCRQSentAgainBehindTheSCCRP(t *testing.T) {
 // A tunnel with a Hello acknowledged for the peer is stopped: that Hello was answered.
 func TestReasonBehindAHelloAckedForThePeer(t *testing.T) {
 	b := newFixture(t, t.TempDir())
-	b.signs.Offer = true
+	b.links.Offer = true
 	b.connect()
 	b.helloCopies(2)
 	b.run(14 * time.Second) // acknowledged for the peer: the links show life
@@ -84,7 +84,7 @@ func TestReasonBehindAHelloAckedForThePeer(t *testing.T) {
 // queue, and the peer's true answer comes through IPsec.
 func TestPairForgedInTheClear(t *testing.T) {
 	b := newFixture(t, t.TempDir())
-	b.signs.Offer = true
+	b.links.Offer = true
 	b.handle(asks(false, 9), outbound, b.now)
 	b.handle(answers(true, 666, 6), inbound, b.now) // forged, in the clear
 	// healthy peer answers each, through IPsec
@@ -106,7 +106,7 @@ func TestPairForgedInTheClear(t *testing.T) {
 // Forged messages in the clear come before the first one through IPsec.
 func TestNumbersForgedInTheClear(t *testing.T) {
 	b := newFixture(t, t.TempDir())
-	b.signs.Offer = true
+	b.links.Offer = true
 	b.session(true)
 	b.handle(packet(false, ourHello(5)), outbound, b.now) // Nr 1
 	for ns := uint16(1); ns < 11; ns++ {

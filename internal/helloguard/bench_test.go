@@ -35,8 +35,8 @@ func BenchmarkHandle(b *testing.B) {
 func benchmarkHandle(b *testing.B, n int, one bool) {
 	d := newHandler(b.Context(), &Guard{
 		Dir: memoryDir(b), Log: slog.New(slog.DiscardHandler),
-		Signs: func(context.Context, Connection) Signs {
-			return Signs{Certain: true, Linked: true, Wanted: true, Offer: true, Alive: true}
+		Links: func(context.Context, Connection) Links {
+			return Links{Certain: true, Linked: true, Wanted: true, Offer: true, Alive: true}
 		},
 	}, Host{Daemons: []procfs.ID{watched}}, nothing{})
 	d.facts, d.gone = newFakeHost(), func(procfs.ID) bool { return false }

@@ -322,7 +322,7 @@ func TestStopsListening(t *testing.T) {
 		},
 		"not wanted": func(b *fixture) {
 			b.connect()
-			b.signs.Wanted = false
+			b.links.Wanted = false
 			b.handles(false, ourHello(2), translator.Pass)
 		},
 		"its xl2tpd has ended": func(b *fixture) {

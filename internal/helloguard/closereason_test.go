@@ -57,7 +57,7 @@ func TestCloseReason(t *testing.T) {
 // An end is reported once, with what led to it.
 func TestEnds(t *testing.T) {
 	b := newFixture(t, t.TempDir())
-	b.signs.Alive = false
+	b.links.Alive = false
 	b.connect()
 	b.now = b.now.Add(time.Hour) // nothing heard for long
 	b.handles(false, ourHello(2), translator.Pass)

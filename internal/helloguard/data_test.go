@@ -18,9 +18,9 @@ import (
 // peer's packets come through IPsec, others count for nothing.
 func TestDataAreEvidence(t *testing.T) {
 	const window = 39 * time.Second
-	unsure := Signs{Linked: true, Wanted: true, Alive: true, Window: window}
+	unsure := Links{Linked: true, Wanted: true, Alive: true, Window: window}
 	for name, tc := range map[string]struct {
-		signs          Signs
+		links          Links
 		secured        bool
 		id             uint16
 		clear, through time.Duration // how long ago data came in; 0: none did
@@ -34,14 +34,14 @@ func TestDataAreEvidence(t *testing.T) {
 		"through IPsec, late":          {unsure, true, 7, time.Second, time.Minute, false},
 		"forged in the clear":          {unsure, true, 7, time.Second, 0, false},
 		"of a tunnel not in IPsec":     {unsure, false, 7, 0, time.Second, true},
-		"not wanted":                   {Signs{Linked: true, Window: window}, false, 7, time.Second, 0, false},
-		"links that are surely silent": {Signs{Certain: true, Linked: true, Wanted: true, Window: window}, false, 7, time.Second, 0, false},
-		"xl2tpd can't be answered":     {Signs{Wanted: true, Window: -1}, false, 7, time.Second, 0, false},
+		"not wanted":                   {Links{Linked: true, Window: window}, false, 7, time.Second, 0, false},
+		"links that are surely silent": {Links{Certain: true, Linked: true, Wanted: true, Window: window}, false, 7, time.Second, 0, false},
+		"xl2tpd can't be answered":     {Links{Wanted: true, Window: -1}, false, 7, time.Second, 0, false},
 	} {
 		b := newFixture(t, t.TempDir())
 		b.connect()
 		b.now = b.now.Add(time.Hour)
-		b.signs = tc.signs
+		b.links = tc.links
 		c := b.table.list[0]
 		c.secured = tc.secured
 		a := arrival{}
@@ -55,7 +55,7 @@ func TestDataAreEvidence(t *testing.T) {
 		if live, _ := b.liveness(c, b.now); live.Peer != tc.want {
 			t.Errorf("%s: alive %v", name, live.Peer)
 		}
-		if noted := b.noted[c.path()]; noted != (tc.signs.Wanted && !tc.signs.Certain) {
+		if noted := b.noted[c.path()]; noted != (tc.links.Wanted && !tc.links.Certain) {
 			t.Errorf("%s: noted %v", name, noted)
 		}
 	}
@@ -66,13 +66,13 @@ func TestDataAreEvidence(t *testing.T) {
 func TestWhenDataAreNoted(t *testing.T) {
 	at := path{here, there}
 	for name, ends := range map[string]func(b *fixture){
-		"its link is certain": func(b *fixture) { b.signs.Certain = true },
-		"it is not wanted":    func(b *fixture) { b.signs.Wanted = false },
+		"its link is certain": func(b *fixture) { b.links.Certain = true },
+		"it is not wanted":    func(b *fixture) { b.links.Wanted = false },
 		"it closes":           func(b *fixture) { b.handle(closing(false, l2tp.TypeStopCCN, 2, 1, 1, ""), outbound, b.now) },
 		"its xl2tpd ends":     func(b *fixture) { b.world.end(watched) },
 	} {
 		b := newFixture(t, t.TempDir())
-		b.signs.Certain = false
+		b.links.Certain = false
 		b.connect()
 		if b.noted[at] {
 			t.Error("noted though the tunnel is only being set up")
@@ -101,7 +101,7 @@ func TestTunnelsOfOnePathAreNotedTogether(t *testing.T) {
 // What the kernel has noted is read once for many.
 func TestDataAreReadOnce(t *testing.T) {
 	b := newFixture(t, t.TempDir())
-	b.signs.Certain = false
+	b.links.Certain = false
 	for i := range 100 {
 		b.dial(i)
 	}
@@ -134,7 +134,7 @@ func TestSilentTunnelWithData(t *testing.T) {
 	} {
 		b := newFixture(t, t.TempDir())
 		b.connect()
-		b.signs.Certain, b.signs.Linked, b.unread = false, tc.linked, tc.unread
+		b.links.Certain, b.links.Linked, b.unread = false, tc.linked, tc.unread
 		for range 60 {
 			if tc.data {
 				b.bring(7, b.now)

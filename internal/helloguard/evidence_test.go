@@ -12,23 +12,23 @@ import (
 // The peer's own message of a moment ago is a sign of life whatever is known of links.
 func TestPeersMessagesAreEvidence(t *testing.T) {
 	for name, tc := range map[string]struct {
-		signs Signs
+		links Links
 		ago   time.Duration
 		want  bool
 	}{
-		"no links known":                  {Signs{Wanted: true, Window: 39 * time.Second}, 39 * time.Second, true},
-		"no links known, late":            {Signs{Wanted: true, Window: 39 * time.Second}, 40 * time.Second, false},
-		"silent links":                    {Signs{Linked: true, Wanted: true, Window: 39 * time.Second}, time.Second, true},
-		"living links":                    {Signs{Certain: true, Linked: true, Wanted: true, Alive: true, Window: 39 * time.Second}, time.Hour, true},
-		"living links, perhaps another's": {Signs{Linked: true, Wanted: true, Alive: true, Window: 39 * time.Second}, time.Hour, false},
-		"not wanted":                      {Signs{Linked: true, Alive: true, Window: 39 * time.Second}, time.Second, false},
-		"silent links, and all":           {Signs{Linked: true, Wanted: true, Window: 39 * time.Second}, time.Minute, false},
+		"no links known":                  {Links{Wanted: true, Window: 39 * time.Second}, 39 * time.Second, true},
+		"no links known, late":            {Links{Wanted: true, Window: 39 * time.Second}, 40 * time.Second, false},
+		"silent links":                    {Links{Linked: true, Wanted: true, Window: 39 * time.Second}, time.Second, true},
+		"living links":                    {Links{Certain: true, Linked: true, Wanted: true, Alive: true, Window: 39 * time.Second}, time.Hour, true},
+		"living links, perhaps another's": {Links{Linked: true, Wanted: true, Alive: true, Window: 39 * time.Second}, time.Hour, false},
+		"not wanted":                      {Links{Linked: true, Alive: true, Window: 39 * time.Second}, time.Second, false},
+		"silent links, and all":           {Links{Linked: true, Wanted: true, Window: 39 * time.Second}, time.Minute, false},
 	} {
 		b := newFixture(t, t.TempDir())
 		b.connect()
 		b.now = b.now.Add(time.Hour)
 		b.handle(packet(true, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 7, Ns: 1, Nr: 2}), inbound, b.now)
-		b.signs = tc.signs
+		b.links = tc.links
 		if live, _ := b.liveness(b.table.list[0], b.now.Add(tc.ago)); live.Peer != tc.want {
 			t.Errorf("%s: alive %v", name, live.Peer)
 		}
@@ -44,10 +44,10 @@ func TestSilence(t *testing.T) {
 		kept    bool
 	}{
 		"userspace mode, its link is there":   {func(*fixture) {}, true},
-		"userspace mode, its link is gone":    {func(b *fixture) { b.signs.Linked = false }, false},
-		"held, and its link is gone":          {func(b *fixture) { b.handle(packet(false, ourHello(2)), outbound, b.now); b.signs.Linked = false }, false},
+		"userspace mode, its link is gone":    {func(b *fixture) { b.links.Linked = false }, false},
+		"held, and its link is gone":          {func(b *fixture) { b.handle(packet(false, ourHello(2)), outbound, b.now); b.links.Linked = false }, false},
 		"nobody knows whose, its link is":     {func(b *fixture) { b.table.list[0].owner = owner{ownership: unclear} }, true},
-		"kernel mode, its session is there":   {func(b *fixture) { b.session(true); b.signs.Linked = false }, true},
+		"kernel mode, its session is there":   {func(b *fixture) { b.session(true); b.links.Linked = false }, true},
 		"kernel mode, its session is gone":    {func(b *fixture) { b.session(true); b.session(false) }, false},
 		"its xl2tpd has ended":                {func(b *fixture) { b.world.end(watched); b.host = Host{} }, false},
 		"xl2tpd has sent a StopCCN":           {func(b *fixture) { b.handle(closing(false, l2tp.TypeStopCCN, 2, 1, 1, ""), outbound, b.now) }, false},

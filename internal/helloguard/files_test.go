@@ -33,7 +33,7 @@ func (w *writes) look() {
 // once the peer has shown that it takes Hellos.
 func TestWritesOnlyWhatChanges(t *testing.T) {
 	b := newFixture(t, memoryDir(t))
-	b.signs.Offer = true
+	b.links.Offer = true
 	tunnel := b.connect()
 	w := writes{path: b.store.file(tunnel)}
 	w.look()
@@ -106,7 +106,7 @@ func TestNeverHeard(t *testing.T) {
 			t.Errorf("heard at %v", c.heard)
 		}
 	}
-	next.signs.Alive = false
+	next.links.Alive = false
 	if live, _ := next.liveness(next.table.list[0], next.now); live.Peer {
 		t.Error("alive without links and without a message")
 	}

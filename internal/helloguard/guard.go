@@ -58,8 +58,8 @@ type Session struct {
 	Xl2tpd            int // pid of its pppd's parent; 0: not known
 }
 
-// Signs are what the tunnel's links say.
-type Signs struct {
+// Links is what is known of the links of a control connection.
+type Links struct {
 	Unknown bool          // the links did not say in time; the rest goes by [global]
 	Certain bool          // the links are surely this tunnel's
 	Linked  bool          // there is a link that can be the tunnel's
@@ -73,8 +73,8 @@ type Signs struct {
 type Guard struct {
 	Dir string
 	Log *slog.Logger
-	// Signs returns what the links of a tunnel say. It must answer soon: packets wait for it.
-	Signs func(ctx context.Context, c Connection) Signs
+	// Links returns what is known of the links of a control connection. It must answer soon: packets wait for it.
+	Links func(ctx context.Context, c Connection) Links
 	// Daemons returns every xl2tpd that runs in this network namespace.
 	Daemons func() []Daemon
 	// Ended is called with why a tunnel is being closed. It must not block.

@@ -39,7 +39,7 @@ type sources interface {
 type handler struct {
 	ctx    context.Context
 	log    packetLog
-	signs  func(ctx context.Context, c Connection) Signs
+	links  func(ctx context.Context, c Connection) Links
 	store  store
 	host   Host
 	facts  sources
@@ -67,7 +67,7 @@ type handler struct {
 // newHandler makes the handler of a guard.
 func newHandler(ctx context.Context, g *Guard, host Host, fx effects) *handler {
 	h := &handler{
-		ctx: ctx, log: newPacketLog(g.Log), signs: g.Signs, store: store(g.Dir), host: host,
+		ctx: ctx, log: newPacketLog(g.Log), links: g.Links, store: store(g.Dir), host: host,
 		facts: &factReader{daemons: g.Daemons}, gone: procfs.ID.Gone, fx: fx,
 		ended: g.Ended, dials: g.Dials, unlisted: g.Unlisted, data: newDataWatch(fx),
 	}
@@ -234,7 +234,7 @@ func (h *handler) save(c *channel) {
 // liveness is what is known of the channel's tunnel now. What the connection itself has brought
 // is a sign of life whatever is known of links.
 func (h *handler) liveness(c *channel, now time.Time) (live translator.Liveness, wanted bool) {
-	s := h.ownSigns(c, now)
+	s := h.ownLinks(c, now)
 	return translator.Liveness{
 		Peer:      s.Wanted && (s.Certain && s.Alive || within(s.Window, c.heard, now) || within(s.Window, h.dataOf(c, now), now)),
 		LetGo:     !s.Wanted,
@@ -243,10 +243,10 @@ func (h *handler) liveness(c *channel, now time.Time) (live translator.Liveness,
 	}, s.Wanted
 }
 
-// ownSigns asks for the signs of a channel's tunnel. If they may be another tunnel's, its
+// ownLinks asks for the links of a channel's tunnel. If they may be another tunnel's, its
 // data are noted.
-func (h *handler) ownSigns(c *channel, now time.Time) Signs {
-	s := h.signs(h.ctx, c.connection())
+func (h *handler) ownLinks(c *channel, now time.Time) Links {
+	s := h.links(h.ctx, c.connection())
 	if s.Unknown {
 		s.Wanted = s.Wanted || c.wanted
 		return s

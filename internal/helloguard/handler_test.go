@@ -75,7 +75,7 @@ type fixture struct {
 	*handler
 	t             testing.TB
 	now           time.Time
-	signs         Signs
+	links         Links
 	world         *fakeHost
 	acts          []string
 	noted         map[path]bool
@@ -96,7 +96,7 @@ type fixture struct {
 func newFixture(t testing.TB, dir string) *fixture {
 	b := &fixture{t: t, now: epoch, world: newFakeHost(), listened: map[translator.Tunnel]bool{},
 		noted: map[path]bool{}, came: map[address]arrival{},
-		signs: Signs{Certain: true, Linked: true, Wanted: true, Alive: true, Window: 39 * time.Second}}
+		links: Links{Certain: true, Linked: true, Wanted: true, Alive: true, Window: 39 * time.Second}}
 	b.handler = newHandler(t.Context(), &Guard{
 		Dir: dir, Log: slog.New(slog.NewTextHandler(&b.log, nil)),
 		Ended: func(c Connection, r CloseReason) {
@@ -108,7 +108,7 @@ func newFixture(t testing.TB, dir string) *fixture {
 			b.dialledBy = append(b.dialledBy, by)
 		},
 		Unlisted: func() { b.unlistedCalls++ },
-		Signs:    func(context.Context, Connection) Signs { return b.signs },
+		Links:    func(context.Context, Connection) Links { return b.links },
 	}, Host{Daemons: []procfs.ID{watched}}, b)
 	b.watched = epoch
 	b.facts, b.gone = b.world, func(p procfs.ID) bool { return b.world.ended[p] }
@@ -237,7 +237,7 @@ func ourHello(ns uint16) l2tp.Message {
 // unanswered is asked about, and the peer's word decides.
 func TestOfferedHello(t *testing.T) {
 	b := newFixture(t, t.TempDir())
-	b.signs.Offer = true
+	b.links.Offer = true
 	b.connect()
 	b.handles(false, ourHello(2), translator.Pass)
 	if want := []string{"fail closed"}; !slices.Equal(b.acts, want) || len(b.diverged()) != 0 || b.log.Len() != 0 {
@@ -291,7 +291,7 @@ func TestHolds(t *testing.T) {
 func TestPasses(t *testing.T) {
 	b := newFixture(t, t.TempDir())
 	b.connect()
-	b.signs.Alive = false
+	b.links.Alive = false
 	b.handles(false, ourHello(2), translator.Pass)
 	b.handles(true, l2tp.Message{Tunnel: 7, Ns: 1, Nr: 3}, translator.Pass)
 	b.now = b.now.Add(20 * time.Second)
@@ -306,12 +306,12 @@ func TestNotWanted(t *testing.T) {
 	b := newFixture(t, t.TempDir())
 	tunnel := b.connect()
 	b.handles(false, ourHello(2), translator.Drop)
-	b.signs.Wanted = false
+	b.links.Wanted = false
 	b.handles(false, l2tp.Message{Tunnel: 9, Ns: 3, Nr: 1}, translator.Rewrite)
 
 	b = newFixture(t, t.TempDir())
 	b.connect()
-	b.signs.Wanted = false
+	b.links.Wanted = false
 	b.handles(false, ourHello(2), translator.Pass)
 	if len(b.table.list) != 0 || b.kept(tunnel) {
 		t.Errorf("%d channels", len(b.table.list))
@@ -515,7 +515,7 @@ func TestGivesUp(t *testing.T) {
 		"not wanted":    {7, false, nil},
 	} {
 		b := newFixture(t, t.TempDir())
-		b.signs.Wanted = tc.wanted
+		b.links.Wanted = tc.wanted
 		b.handlesRaw(false, assigning(false, l2tp.TypeSCCRQ, 0, 7, 0, 0), translator.Pass)
 		for range 2 {
 			b.handlesRaw(false, assigning(false, l2tp.TypeStopCCN, 0, tc.id, 1, 0), translator.Pass)
@@ -599,9 +599,9 @@ func TestAsksAboutHellos(t *testing.T) {
 	b := newFixture(t, t.TempDir())
 	b.connect()
 	asked := 0
-	b.handler.signs = func(context.Context, Connection) Signs {
+	b.handler.links = func(context.Context, Connection) Links {
 		asked++
-		return b.signs
+		return b.links
 	}
 	b.handles(true, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 7, Ns: 1, Nr: 2}, translator.Pass)
 	b.handles(false, l2tp.Message{Tunnel: 9, Ns: 2, Nr: 2}, translator.Pass)
@@ -609,7 +609,7 @@ func TestAsksAboutHellos(t *testing.T) {
 		t.Errorf("asked %d times", asked)
 	}
 	b.handles(false, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 9, Ns: 2, Nr: 2}, translator.Drop)
-	b.signs.Wanted = false
+	b.links.Wanted = false
 	b.table.list[0].wanted = false
 	b.handles(true, l2tp.Message{Tunnel: 7, Ns: 2, Nr: 2}, translator.Rewrite)
 	if asked != 2 {

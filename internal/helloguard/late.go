@@ -162,7 +162,7 @@ func (h *handler) unpaired(at path, now time.Time) *unpaired {
 	}
 	o := h.ownerOf(at, false, now)
 	t := translator.Tunnel{Local: at.local, Peer: at.peer}
-	if !h.mayServe(o, at, now) || !h.signs(h.ctx, Connection{t, o.process}).Wanted {
+	if !h.mayServe(o, at, now) || !h.links(h.ctx, Connection{t, o.process}).Wanted {
 		return nil
 	}
 	u = &unpaired{since: now, owner: o, halves: map[uint16]*half{}}

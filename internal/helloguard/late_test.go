@@ -107,7 +107,7 @@ func TestLateStart(t *testing.T) {
 		for _, begins := range []time.Duration{0, 500 * time.Millisecond, 2 * time.Second, 5 * time.Second, 12 * time.Second} {
 			for _, offer := range []bool{false, true} {
 				b := newFixture(t, t.TempDir())
-				if b.signs.Offer, b.signs.Certain = offer, false; tc.owner != nil {
+				if b.links.Offer, b.links.Certain = offer, false; tc.owner != nil {
 					tc.owner(b.world)
 				}
 				if got := b.live(begins, tc.peers...); !slices.Equal(got, tc.closed) {
@@ -130,7 +130,7 @@ func TestPairsWhatBelongsTogether(t *testing.T) {
 		"the other is silent": {{own: 7, id: 9, counts: 5}, {own: 8, id: 10, counts: 5, data: true, mute: true}},
 	} {
 		b := newFixture(t, t.TempDir())
-		b.signs.Certain = false
+		b.links.Certain = false
 		b.live(0, peers...)
 		for _, c := range b.table.list {
 			if got := c.translator.Tunnel(); got.PeerID != got.LocalID+2 {
@@ -154,7 +154,7 @@ func TestGuessIsTakenBack(t *testing.T) {
 		"by an answer": func(b *fixture) { b.handle(answers(true, 8, 5), inbound, b.now) },
 	} {
 		b := newFixture(t, t.TempDir())
-		b.signs.Certain = false
+		b.links.Certain = false
 		b.handle(hello(9), outbound, b.now)
 		b.now = b.now.Add(time.Second)
 		own := uint16(8)
@@ -178,7 +178,7 @@ func TestForgedDataPairNothing(t *testing.T) {
 	at := path{here, there}
 	hello := packet(false, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 9, Ns: 5, Nr: 3})
 	b := newFixture(t, t.TempDir())
-	b.signs.Certain = false
+	b.links.Certain = false
 	b.handle(hello, outbound, b.now)
 	b.now = b.now.Add(time.Second)
 	b.came[address{at, 66, false}] = arrival{clear: b.now}
@@ -199,7 +199,7 @@ func TestZLBToAStopMakesNoChannel(t *testing.T) {
 	} {
 		for _, other := range []bool{true, false} {
 			b := newFixture(t, t.TempDir())
-			b.signs.Certain, b.watched = false, epoch.Add(-time.Minute)
+			b.links.Certain, b.watched = false, epoch.Add(-time.Minute)
 			if other {
 				b.handle(packet(false, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 9, Ns: 9, Nr: 1}), outbound, b.now)
 				b.now = b.now.Add(pairEvery)
@@ -224,7 +224,7 @@ func TestZLBToAStopMakesNoChannel(t *testing.T) {
 func TestAsksOnceXl2tpdWasWatched(t *testing.T) {
 	hello := packet(false, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 9, Ns: 5, Nr: 3})
 	b := newFixture(t, t.TempDir())
-	b.signs.Certain, b.signs.Offer = false, true
+	b.links.Certain, b.links.Offer = false, true
 	for at := range 9 {
 		if b.now = epoch.Add(time.Duration(at) * time.Second); at == 0 || at == 7 {
 			b.handle(hello, outbound, b.now)
@@ -249,7 +249,7 @@ func TestAsksOnceXl2tpdWasWatched(t *testing.T) {
 // What waits for its pair is bounded, and forgotten in time.
 func TestUnpairedIsBounded(t *testing.T) {
 	b := newFixture(t, t.TempDir())
-	b.signs.Certain = false
+	b.links.Certain = false
 	for id := range uint16(200) {
 		b.handle(packet(false, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 100 + id, Ns: 5, Nr: 3}), outbound, b.now)
 	}

@@ -10,7 +10,7 @@ func (h *handler) due(now time.Time) (next time.Time, ok bool) {
 	for _, c := range h.timers.Take(now) {
 		if !c.review.IsZero() && !now.Before(c.review) {
 			c.review = time.Time{}
-			h.ownSigns(c, now)
+			h.ownLinks(c, now)
 		}
 		h.catchUp(c, now)
 		h.sendStop(c, now)
@@ -71,7 +71,7 @@ func (h *handler) tidy(now time.Time) {
 		case h.isOver(c, now):
 			h.drop(c)
 		case !c.inKernel || !c.noted.IsZero():
-			h.ownSigns(c, now) // its links may be certain now, or no longer
+			h.ownLinks(c, now) // its links may be certain now, or no longer
 		}
 	}
 }
@@ -88,7 +88,7 @@ func (h *handler) isOver(c *channel, now time.Time) bool {
 	case c.inKernel:
 		return true
 	}
-	s := h.ownSigns(c, now)
+	s := h.ownLinks(c, now)
 	if !s.Certain && !s.Unknown && !c.noted.IsZero() && h.data.works(now) {
 		return now.Sub(later(c.noted, h.dataOf(c, now))) > dataTTL
 	}

@@ -256,12 +256,12 @@ func (s *session) sayBlocked() {
 	s.logUnavailable(s.h.ctx, is, forced)
 }
 
-// signs are what a tunnel's links say. A tunnel whose xl2tpd can't be answered counts as one that
-// shows no life.
-func (s *session) signs(ctx context.Context, c Connection) Signs {
-	signs := s.Signs(ctx, c)
+// links is what is known of a connection's links. If xl2tpd can't be answered, they count as links
+// without a sign of life.
+func (s *session) links(ctx context.Context, c Connection) Links {
+	links := s.Links(ctx, c)
 	if !s.checks.answerable(path{c.Local, c.Peer}) {
-		signs.Alive, signs.Window = false, -1
+		links.Alive, links.Window = false, -1
 	}
-	return signs
+	return links
 }

@@ -91,7 +91,7 @@ func (h *handler) givenUp(p *l2tp.Packet, now time.Time) {
 	if r := closeReason(p.Msg, p.Payload(), false, 0, 0); r.Operator {
 		h.ended(of, r)
 	}
-	if !h.signs(h.ctx, of).Wanted {
+	if !h.links(h.ctx, of).Wanted {
 		return
 	}
 	ack := l2tp.Message{Tunnel: own, Nr: p.Msg.Ns + 1} // the first of its peer

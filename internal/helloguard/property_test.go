@@ -143,9 +143,9 @@ func (w *histories) send(i translator.Injection) error {
 func (w *histories) start() {
 	w.h = newHandler(context.Background(), &Guard{
 		Dir: w.dir, Log: slog.New(slog.DiscardHandler),
-		Signs: func(_ context.Context, t Connection) Signs {
+		Links: func(_ context.Context, t Connection) Links {
 			linked := slices.ContainsFunc(w.conns, func(c *connection) bool { return c.established && !c.closed && c.by.alive && c.Peer == t.Peer })
-			return Signs{Certain: t.LocalID%5 == 1, Linked: linked, Wanted: true, Offer: t.LocalID%2 == 0, Alive: t.LocalID%3 != 0, Window: time.Minute}
+			return Links{Certain: t.LocalID%5 == 1, Linked: linked, Wanted: true, Offer: t.LocalID%2 == 0, Alive: t.LocalID%3 != 0, Window: time.Minute}
 		},
 		Ended: func(Connection, CloseReason) {},
 		Dials: func(by procfs.ID, _ netip.Addr) { w.dialled = append(w.dialled, by) },

@@ -31,8 +31,8 @@ func TestWayThroughTheQueue(t *testing.T) {
 
 	g := &Guard{
 		Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler),
-		Signs: func(context.Context, Connection) Signs {
-			return Signs{Certain: true, Wanted: true, Alive: true, Offer: true}
+		Links: func(context.Context, Connection) Links {
+			return Links{Certain: true, Wanted: true, Alive: true, Offer: true}
 		},
 		Daemons: func() []Daemon { return []Daemon{{ID: procfs.ID{Pid: 1, Start: 1}}} },
 		Ended:   func(Connection, CloseReason) {},

@@ -69,7 +69,7 @@ func (g *Guard) work(ctx context.Context, working func()) error {
 	s := &session{Guard: g, in: in, rules: newRules(), checks: newLoopbackChecks()}
 	s.rules.tellsSenders = canTellSenders()
 	s.h = newHandler(ctx, g, host, s)
-	s.h.signs = s.signs
+	s.h.links = s.links
 	if err := s.h.restore(time.Now()); err != nil {
 		return err
 	}

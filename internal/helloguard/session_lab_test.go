@@ -67,7 +67,7 @@ func runGuard(t *testing.T, sessions ...translator.Tunnel) *running {
 	r := &running{t: t, err: errors.New("has not begun")}
 	g := &Guard{
 		Dir: t.TempDir(), Log: slog.New(slog.NewTextHandler(r, nil)),
-		Signs:   func(context.Context, Connection) Signs { return Signs{Certain: true, Wanted: true, Alive: true} },
+		Links:   func(context.Context, Connection) Links { return Links{Certain: true, Wanted: true, Alive: true} },
 		Daemons: func() []Daemon { return []Daemon{{ID: procfs.ID{Pid: 1, Start: 1}}} },
 		Ended:   func(Connection, CloseReason) {},
 		Dials:   func(procfs.ID, netip.Addr) {}, Report: r.report,

@@ -67,7 +67,7 @@ func TestSignsInTime(t *testing.T) {
 		for takes, unknown := range map[time.Duration]bool{0: false, answerIn + time.Millisecond: true} {
 			g := New(&fakeSupervisor{takes: takes}, fakeWatcher{}, func() {}, slog.New(slog.DiscardHandler))
 			began := time.Now()
-			got := g.signs(t.Context(), helloguard.Connection{})
+			got := g.linksOf(t.Context(), helloguard.Connection{})
 			if got.Unknown != unknown || !got.Linked || time.Since(began) > answerIn {
 				t.Errorf("after %v: %+v", takes, got)
 			}

@@ -49,7 +49,7 @@ func New(s Supervisor, watcher Watcher, reported func(), log *slog.Logger) *Guar
 	g := &Guard{supervisor: s, reported: reported}
 	g.Guard = &helloguard.Guard{
 		Dir: helloguard.DefaultDir, Log: log,
-		Signs: g.signs, Daemons: daemons, Unlisted: watcher.Look,
+		Links: g.linksOf, Daemons: daemons, Unlisted: watcher.Look,
 		Dials: g.dials, Ended: g.ended, Report: g.report,
 	}
 	return g

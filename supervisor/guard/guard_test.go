@@ -30,21 +30,21 @@ func TestSigns(t *testing.T) {
 		links   []supervisor.Tunnel
 		certain bool
 		global  *config.Settings
-		want    helloguard.Signs
+		want    helloguard.Links
 	}{
-		"alive":            {[]supervisor.Tunnel{fresh}, true, &off, helloguard.Signs{Linked: true, Certain: true, Wanted: true, Alive: true, Window: fresh.Window}},
-		"silent":           {[]supervisor.Tunnel{stale}, true, &on, helloguard.Signs{Linked: true, Certain: true, Wanted: true, Window: fresh.Window}},
-		"one of two":       {[]supervisor.Tunnel{fresh, stale}, true, &on, helloguard.Signs{Linked: true, Certain: true, Wanted: true, Window: fresh.Window}},
-		"not wanted":       {[]supervisor.Tunnel{alone}, true, &on, helloguard.Signs{Linked: true, Certain: true, Alive: true, Window: fresh.Window}},
-		"offered":          {[]supervisor.Tunnel{fresh, offered}, true, &on, helloguard.Signs{Linked: true, Certain: true, Wanted: true, Offer: true, Alive: true, Window: fresh.Window}},
-		"perhaps its own":  {[]supervisor.Tunnel{fresh, offered}, false, &on, helloguard.Signs{Linked: true, Wanted: true, Offer: true, Window: fresh.Window}},
-		"no links":         {nil, false, &on, helloguard.Signs{Wanted: true, Window: window}},
-		"no links, auto":   {nil, false, &auto, helloguard.Signs{Wanted: true, Offer: true, Window: window}},
-		"no keepalive":     {nil, false, &idle, helloguard.Signs{Window: window}},
-		"no links, off":    {nil, false, &off, helloguard.Signs{Window: window}},
-		"no configuration": {nil, false, nil, helloguard.Signs{}},
+		"alive":            {[]supervisor.Tunnel{fresh}, true, &off, helloguard.Links{Linked: true, Certain: true, Wanted: true, Alive: true, Window: fresh.Window}},
+		"silent":           {[]supervisor.Tunnel{stale}, true, &on, helloguard.Links{Linked: true, Certain: true, Wanted: true, Window: fresh.Window}},
+		"one of two":       {[]supervisor.Tunnel{fresh, stale}, true, &on, helloguard.Links{Linked: true, Certain: true, Wanted: true, Window: fresh.Window}},
+		"not wanted":       {[]supervisor.Tunnel{alone}, true, &on, helloguard.Links{Linked: true, Certain: true, Alive: true, Window: fresh.Window}},
+		"offered":          {[]supervisor.Tunnel{fresh, offered}, true, &on, helloguard.Links{Linked: true, Certain: true, Wanted: true, Offer: true, Alive: true, Window: fresh.Window}},
+		"perhaps its own":  {[]supervisor.Tunnel{fresh, offered}, false, &on, helloguard.Links{Linked: true, Wanted: true, Offer: true, Window: fresh.Window}},
+		"no links":         {nil, false, &on, helloguard.Links{Wanted: true, Window: window}},
+		"no links, auto":   {nil, false, &auto, helloguard.Links{Wanted: true, Offer: true, Window: window}},
+		"no keepalive":     {nil, false, &idle, helloguard.Links{Window: window}},
+		"no links, off":    {nil, false, &off, helloguard.Links{Window: window}},
+		"no configuration": {nil, false, nil, helloguard.Links{}},
 	} {
-		if got := signs(c.links, c.certain, c.global, now); got != c.want {
+		if got := linksShow(c.links, c.certain, c.global, now); got != c.want {
 			t.Errorf("%s: %+v, want %+v", name, got, c.want)
 		}
 	}

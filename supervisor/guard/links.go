@@ -12,31 +12,31 @@ import (
 // answerIn is how long a control packet may wait for the supervisor's answer.
 const answerIn = 200 * time.Millisecond
 
-// signs asks the supervisor for the links of a control connection.
-func (g *Guard) signs(ctx context.Context, c helloguard.Connection) helloguard.Signs {
+// linksOf asks the supervisor for the links of a control connection.
+func (g *Guard) linksOf(ctx context.Context, c helloguard.Connection) helloguard.Links {
 	ctx, cancel := context.WithTimeout(ctx, answerIn)
 	defer cancel()
 	links, certain := g.supervisor.LinksOf(ctx, control(c))
-	s := signs(links, certain, g.global.Load(), time.Now())
+	s := linksShow(links, certain, g.global.Load(), time.Now())
 	if ctx.Err() != nil { // without an answer, there may be a link
 		s.Unknown, s.Linked = true, true
 	}
 	return s
 }
 
-// signs returns what the links of a control connection show. Without links, [global] counts: the connection is only
+// linksShow returns what the links of a control connection show. Without links, [global] counts: the connection is only
 // being set up, or is one of several in userspace mode.
-func signs(links []supervisor.Tunnel, certain bool, global *config.Settings, now time.Time) helloguard.Signs {
+func linksShow(links []supervisor.Tunnel, certain bool, global *config.Settings, now time.Time) helloguard.Links {
 	if len(links) == 0 {
 		if global == nil {
-			return helloguard.Signs{}
+			return helloguard.Links{}
 		}
 		which := global.HelloGuard()
-		return helloguard.Signs{
+		return helloguard.Links{
 			Wanted: which != config.GuardOff, Offer: which == config.GuardAuto, Window: supervisor.Window(*global),
 		}
 	}
-	s := helloguard.Signs{Linked: true, Certain: certain, Wanted: true, Alive: certain, Window: links[0].Window}
+	s := helloguard.Links{Linked: true, Certain: certain, Wanted: true, Alive: certain, Window: links[0].Window}
 	for _, l := range links {
 		s.Wanted = s.Wanted && l.Guard != config.GuardOff
 		s.Offer = s.Offer || l.Guard == config.GuardAuto
