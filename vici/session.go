@@ -30,9 +30,7 @@ type dialer func(ctx context.Context, network, address string) (net.Conn, error)
 
 // open connects to the first socket that exists; without sockets, the default ones.
 func open(ctx context.Context, sockets []string, dial dialer, counted bool) (*session, error) {
-	if len(sockets) == 0 {
-		sockets = []string{"/run/charon.vici", "/var/run/charon.vici"}
-	}
+	sockets = orDefault(sockets)
 	if dial == nil {
 		dial = new(net.Dialer).DialContext
 	}
@@ -49,14 +47,26 @@ func open(ctx context.Context, sockets []string, dial dialer, counted bool) (*se
 			func(context.Context, string, string) (net.Conn, error) { return s.conn, nil }))
 		return s, err
 	}
-	return nil, unreachable(sockets[0], fs.ErrNotExist)
+	return nil, noSocket(sockets[0])
+}
+
+func orDefault(sockets []string) []string {
+	if len(sockets) == 0 {
+		return []string{"/run/charon.vici", "/var/run/charon.vici"}
+	}
+	return sockets
+}
+
+// noSocket is the error when no socket exists. Its text is the path of the first one.
+type noSocket string
+
+func (path noSocket) Error() string {
+	return fmt.Sprintf("vici: %s: no such socket: is strongswan running with the vici plugin (Debian: package strongswan-swanctl)?", string(path))
 }
 
 // unreachable returns the error for a socket that refuses the connection, with a remedy.
 func unreachable(socket string, err error) error {
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("vici: %s: no such socket: is strongswan running with the vici plugin (Debian: package strongswan-swanctl)?", socket)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("vici: %s: %w: run as root or in the socket's group (charon.group in strongswan.conf)", socket, fs.ErrPermission)
 	case errors.Is(err, syscall.ECONNREFUSED):

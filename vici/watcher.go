@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"os"
 	"time"
 
 	govici "github.com/strongswan/govici/vici"
+
+	"xl2tpd-keepalive/internal/filewatch"
 )
 
 const (
@@ -24,19 +27,46 @@ type Watcher struct {
 	Log     *slog.Logger
 	Deliver func(Snapshot) // called by Run alone; must not block
 
+	missing bool // there was no socket when Run was called last
+
 	// Tests replace these; zero means the real thing.
 	sockets []string
 	dial    dialer
 }
 
 // Run watches until ctx ends or charon goes, and returns the reason. It may be
-// called again then.
+// called again then. If there was no socket, it first waits for one, for 30 s at most.
 func (w *Watcher) Run(ctx context.Context) error {
+	if w.missing {
+		awaitSocket(ctx, orDefault(w.sockets))
+	}
 	err := w.watch(ctx)
+	w.missing = errors.As(err, new(noSocket))
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
 	return err
+}
+
+// awaitSocket returns when one of the sockets may exist. On a host without strongSwan,
+// it spares the tries to connect.
+func awaitSocket(ctx context.Context, sockets []string) {
+	created, err := filewatch.New()
+	if err != nil {
+		return // the caller's pauses have to do
+	}
+	defer created.Close()
+	created.Check(sockets...)
+	for _, socket := range sockets {
+		if _, err := os.Stat(socket); err == nil {
+			return
+		}
+	}
+	select {
+	case <-ctx.Done():
+	case <-created.C:
+	case <-time.After(resync):
+	}
 }
 
 func (w *Watcher) watch(ctx context.Context) error {

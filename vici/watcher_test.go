@@ -44,6 +44,17 @@ func watcher(c *charon) (*Watcher, *seen) {
 	}, s
 }
 
+// accept serves connections until the listener is closed.
+func (c *charon) accept(l net.Listener) {
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		go c.serve(&peer{Conn: conn, events: map[string]bool{}})
+	}
+}
+
 // start runs w in a bubble of synctest; stop ends it and returns its error.
 func start(t *testing.T, w *Watcher) (stop func() error) {
 	ctx, cancel := context.WithCancel(t.Context())
@@ -319,6 +330,48 @@ func TestSockets(t *testing.T) {
 	}
 }
 
+// Without a socket, the next Run waits until there is one.
+func TestRunWaitsForTheSocket(t *testing.T) {
+	c := &charon{}
+	c.set(established(t, "a", "1"))
+	w, seen := watcher(c)
+	w.dial = nil
+	w.sockets = []string{filepath.Join(t.TempDir(), "charon.vici")}
+	if err := w.Run(t.Context()); err == nil {
+		t.Fatal("no error without a socket")
+	}
+
+	ctx, cancel := context.WithCancel(t.Context())
+	note := w.Deliver
+	w.Deliver = func(s Snapshot) { note(s); cancel() }
+	ended := make(chan error)
+	go func() {
+		for ctx.Err() == nil {
+			ended <- w.Run(ctx)
+		}
+		close(ended)
+	}()
+	select {
+	case err := <-ended:
+		t.Fatal("did not wait: ", err)
+	case <-time.After(50 * time.Millisecond):
+	}
+	l, err := net.Listen("unix", w.sockets[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go c.accept(l)
+	for err := range ended { // a socket refuses connections until its owner listens
+		if err != context.Canceled && !errors.Is(err, syscall.ECONNREFUSED) {
+			t.Error(err)
+		}
+	}
+	if len(seen.snaps) != 1 {
+		t.Errorf("%d snapshots, want 1", len(seen.snaps))
+	}
+}
+
 // The same on real sockets.
 func TestUnixSocket(t *testing.T) {
 	dir := t.TempDir()
@@ -336,15 +389,7 @@ func TestUnixSocket(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go c.serve(&peer{Conn: conn, events: map[string]bool{}})
-		}
-	}()
+	go c.accept(l)
 	ctx, cancel := context.WithCancel(t.Context())
 	note := w.Deliver
 	w.Deliver = func(s Snapshot) { note(s); cancel() }

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"time"
 
+	"xl2tpd-keepalive/internal/filewatch"
 	"xl2tpd-keepalive/internal/wake"
 	"xl2tpd-keepalive/internal/xl2tpdconf"
 )
@@ -34,7 +35,7 @@ type Watcher struct {
 	good *Config // delivered last
 	seen string  // result of the last reading: the content, or the failure
 
-	watchFiles func() (xl2tpdconf.Notify, error) // replaced in tests
+	watchFiles func() (filewatch.Watch, error) // replaced in tests
 }
 
 // Reload makes Run read the file again and log the result, even if nothing has
@@ -50,12 +51,12 @@ func (w *Watcher) Run(ctx context.Context) error {
 	}
 	start := w.watchFiles
 	if start == nil {
-		start = xl2tpdconf.NewNotify
+		start = filewatch.New
 	}
 	watch, err := start()
 	if err != nil {
 		log.Warn("changes of "+path+" will be seen up to 5 s late, inotify is unavailable", "err", err)
-		watch = xl2tpdconf.Notify{Check: func(...string) {}, Close: func() {}}
+		watch = filewatch.Watch{Check: func(...string) {}, Close: func() {}}
 	}
 	defer watch.Close()
 	slow := time.NewTicker(slowLook)

@@ -15,7 +15,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"xl2tpd-keepalive/internal/xl2tpdconf"
+	"xl2tpd-keepalive/internal/filewatch"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -55,8 +55,8 @@ func newFixture(t *testing.T) *fixture {
 			defer b.mu.Unlock()
 			b.why = err
 		},
-		watchFiles: func() (xl2tpdconf.Notify, error) {
-			return xl2tpdconf.Notify{C: b.changed, Check: func(...string) {}, Close: func() {}}, nil
+		watchFiles: func() (filewatch.Watch, error) {
+			return filewatch.Watch{C: b.changed, Check: func(...string) {}, Close: func() {}}, nil
 		},
 	}
 	return b
@@ -195,7 +195,7 @@ func TestRestart(t *testing.T) {
 func TestWithoutInotify(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newFixture(t)
-		b.w.watchFiles = func() (xl2tpdconf.Notify, error) { return xl2tpdconf.Notify{}, errors.New("too many open files") }
+		b.w.watchFiles = func() (filewatch.Watch, error) { return filewatch.Watch{}, errors.New("too many open files") }
 		b.run()
 		b.expect(1, 10, 2, "too many open files")
 		b.put("[global]\ninterval = 7\n")

@@ -18,14 +18,15 @@ type stream func(ctx context.Context, ready, hint func()) error
 
 const (
 	firstRestart = 100 * time.Millisecond
-	slowRestart  = 2 * time.Second
+	slowRestart  = 30 * time.Second // a host without D-Bus is asked for it no more often
+	healthyAfter = 2 * time.Second
 )
 
 // restartDelay returns how long to wait after the n-th failure in a row: from
 // firstRestart, doubled each time, up to slowRestart, less a random quarter at most.
 func restartDelay(n int) time.Duration {
 	d := slowRestart
-	if shift := n - 1; shift < 5 {
+	if shift := n - 1; shift < 9 {
 		d = min(d, firstRestart<<shift)
 	}
 	return d - rand.N(d/4)
@@ -55,7 +56,7 @@ func (l *loop) feed(ctx context.Context, name string, follow stream) {
 			report(change{source: name, err: err})
 		}
 		// After a longer run the delays start from the shortest again.
-		if time.Since(start) > slowRestart {
+		if time.Since(start) > healthyAfter {
 			failed = 0
 		}
 		failed++

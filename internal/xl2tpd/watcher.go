@@ -12,9 +12,9 @@ import (
 	"sync"
 	"time"
 
+	"xl2tpd-keepalive/internal/filewatch"
 	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/internal/wake"
-	"xl2tpd-keepalive/internal/xl2tpdconf"
 )
 
 const (
@@ -45,7 +45,7 @@ type system struct {
 	procs          procs
 	confs          confPaths
 	pidFiles       []string // watched whatever runs
-	watchFiles     func() (xl2tpdconf.Notify, error)
+	watchFiles     func() (filewatch.Watch, error)
 	waitExit       func(pid int, ended func()) (stop func(), err error)
 	peers          func() (map[uint16]netip.AddrPort, error)
 	readFile       func(path string) ([]byte, error)
@@ -58,7 +58,7 @@ func theSystem() *system {
 		procs:          theProcs(),
 		confs:          theConfPaths(),
 		pidFiles:       []string{defaultPidFile, "/var" + defaultPidFile},
-		watchFiles:     xl2tpdconf.NewNotify,
+		watchFiles:     filewatch.New,
 		waitExit:       procfs.OnExit,
 		peers:          kernelPeers,
 		readFile:       os.ReadFile,
@@ -102,7 +102,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 	watch, err := l.watchFiles()
 	w.complain("watch", "xl2tpd: changes of files will be seen up to 5 s late, inotify is unavailable", err)
 	if err != nil {
-		watch = xl2tpdconf.Notify{Check: func(...string) {}, Close: func() {}}
+		watch = filewatch.Watch{Check: func(...string) {}, Close: func() {}}
 	}
 	defer watch.Close()
 	defer l.forgetAll()
@@ -135,6 +135,7 @@ type loop struct {
 	ended     map[procfs.ID]bool // processes that have ended but may still be in /proc
 	exits     chan procfs.ID
 	searching throttle // the search through all of /proc
+	forks     forks
 
 	sessions []Session // of the kernel, as its table was read last
 	peersOf  map[tunnel]netip.AddrPort
@@ -199,7 +200,9 @@ func (l *loop) wait(ctx context.Context, changed <-chan struct{}, slow <-chan ti
 		case n := <-l.names.done:
 			l.names.take(n)
 		case <-slow:
-			l.searching.stale = true
+			if l.forks.possible(l.procs.latestPid(), time.Since(l.searching.last)) {
+				l.searching.stale = true
+			}
 		}
 		return nil
 	}

@@ -18,6 +18,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"xl2tpd-keepalive/internal/filewatch"
 	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/internal/xl2tpdconf"
 )
@@ -86,8 +87,8 @@ func newFixture(t *testing.T) *fixture {
 				<-ctx.Done()
 				return "", ctx.Err()
 			},
-			watchFiles: func() (xl2tpdconf.Notify, error) {
-				return xl2tpdconf.Notify{C: b.changed, Check: func(p ...string) { b.checked = p }, Close: func() {}}, nil
+			watchFiles: func() (filewatch.Watch, error) {
+				return filewatch.Watch{C: b.changed, Check: func(p ...string) { b.checked = p }, Close: func() {}}, nil
 			},
 			waitExit: func(pid int, ended func()) (func(), error) {
 				b.exits[pid] = ended
@@ -310,7 +311,7 @@ func TestSystemWithoutPidfdAndInotify(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newFixture(t)
 		b.w.sys.waitExit = func(int, func()) (func(), error) { return nil, errors.New("function not implemented") }
-		b.w.sys.watchFiles = func() (xl2tpdconf.Notify, error) { return xl2tpdconf.Notify{}, errors.New("too many open files") }
+		b.w.sys.watchFiles = func() (filewatch.Watch, error) { return filewatch.Watch{}, errors.New("too many open files") }
 		b.start(77, 5)
 		b.run()
 		if s := b.take().Home(); s.Process.Pid != 77 {

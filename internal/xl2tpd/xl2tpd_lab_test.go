@@ -25,6 +25,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"xl2tpd-keepalive/internal/filewatch"
 	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/internal/xl2tpdconf"
 )
@@ -401,7 +402,7 @@ func TestLabOtherInstance(t *testing.T) {
 	write(t, dir+"/xl2tpd.conf", "[global]\nport = 0\n")
 	pidFile := dir + "/xl2tpd.pid"
 	spawn(t, "xl2tpd", "-D", "-c", dir+"/xl2tpd.conf", "-C", dir+"/control", "-p", pidFile)
-	n, err := xl2tpdconf.NewNotify()
+	n, err := filewatch.New()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,9 +1,8 @@
-package xl2tpdconf
+package filewatch
 
 import (
 	"os"
 	"path/filepath"
-	"syscall"
 	"testing"
 	"time"
 
@@ -26,13 +25,13 @@ func do(t *testing.T, err error) {
 	}
 }
 
-func TestNotify(t *testing.T) {
+func TestWatch(t *testing.T) {
 	base := t.TempDir()
 	dir := filepath.Join(base, "etc")
 	file := filepath.Join(dir, "a.conf")
 	do(t, os.Mkdir(dir, 0o700))
 	do(t, os.Symlink(dir, filepath.Join(base, "link")))
-	n, err := NewNotify()
+	n, err := New()
 	do(t, err)
 	defer n.Close()
 	expect := func(what string) {
@@ -93,28 +92,4 @@ func TestNotify(t *testing.T) {
 	put(t, filepath.Join(base, "missing/other"), "1")
 	put(t, filepath.Join(base, "missing/b.conf"), "1")
 	expect("created in a directory that came later")
-}
-
-func TestRead(t *testing.T) {
-	dir := t.TempDir()
-	path := filepath.Join(dir, "f")
-	if _, err := Read(path); !os.IsNotExist(err) {
-		t.Error(err)
-	}
-	put(t, path, "text")
-	if b, err := Read(path); err != nil || string(b) != "text" {
-		t.Error(b, err)
-	}
-	do(t, os.Truncate(path, 1<<20+1))
-	if _, err := Read(path); err == nil || err.Error() != path+": larger than 1 MiB" {
-		t.Error(err)
-	}
-	if _, err := Read(dir); err == nil || err.Error() != dir+": not a regular file (d---------)" {
-		t.Error(err)
-	}
-	fifo := filepath.Join(dir, "fifo")
-	do(t, syscall.Mkfifo(fifo, 0o600))
-	if _, err := Read(fifo); err == nil || err.Error() != fifo+": not a regular file (p---------)" {
-		t.Error(err)
-	}
 }

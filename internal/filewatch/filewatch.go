@@ -1,4 +1,5 @@
-package xl2tpdconf
+// Package filewatch notices by inotify when a few files have changed.
+package filewatch
 
 import (
 	"os"
@@ -8,10 +9,10 @@ import (
 	"github.com/fsnotify/fsnotify"
 )
 
-// Notify reports when one of a few files may have changed: written in place,
+// Watch reports when one of a few files may have changed: written in place,
 // replaced by rename, created, removed. It consists of funcs so that a test can
 // replace them.
-type Notify struct {
+type Watch struct {
 	C <-chan struct{} // a file may have changed; holds one pending notice
 
 	// Check sets the files to watch and renews watches that were lost. Callers
@@ -23,30 +24,30 @@ type Notify struct {
 	Close func()
 }
 
-// NewNotify starts watching. The error is the system's: out of inotify
+// New starts watching. The error is the system's: out of inotify
 // instances or file descriptors.
-func NewNotify() (Notify, error) {
+func New() (Watch, error) {
 	w, err := fsnotify.NewWatcher()
 	if err != nil {
-		return Notify{}, err
+		return Watch{}, err
 	}
 	c := make(chan struct{}, 1)
-	n := &notify{w: w, set: make(chan map[string]bool), gone: make(chan struct{}), dirs: map[string]os.FileInfo{}}
+	n := &watch{w: w, set: make(chan map[string]bool), gone: make(chan struct{}), dirs: map[string]os.FileInfo{}}
 	go n.run(c)
-	return Notify{C: c, Check: n.check, Close: n.close}, nil
+	return Watch{C: c, Check: n.check, Close: n.close}, nil
 }
 
-// notify watches directories: after a rename, a watch on the old file would not see
+// watch watches directories: after a rename, a watch on the old file would not see
 // the new one. The kernel drops the watch of a replaced directory without a notice,
 // and a directory that does not exist yet can't be watched. check handles both.
-type notify struct {
+type watch struct {
 	w    *fsnotify.Watcher
 	set  chan map[string]bool
 	gone chan struct{} // closed when the goroutine has returned
 	dirs map[string]os.FileInfo
 }
 
-func (n *notify) check(paths ...string) {
+func (n *watch) check(paths ...string) {
 	names := map[string]bool{}
 	dirs := map[string]os.FileInfo{}
 	for _, p := range paths {
@@ -80,12 +81,12 @@ func (n *notify) check(paths ...string) {
 	}
 }
 
-func (n *notify) close() {
+func (n *watch) close() {
 	n.w.Close()
 	<-n.gone
 }
 
-func (n *notify) run(c chan<- struct{}) {
+func (n *watch) run(c chan<- struct{}) {
 	defer close(n.gone)
 	var names map[string]bool
 	notice := func() {
