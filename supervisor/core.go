@@ -3,7 +3,6 @@ package supervisor
 import (
 	"cmp"
 	"fmt"
-	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -32,12 +31,8 @@ type Core struct {
 	index    *tunnelIndex // of the tunnels by their identities; nil: an identity has changed
 	config   *config.Config
 
-	reported map[string]bool   // watchers, and other tasks, that have reported, by name
-	failing  map[string]error  // tasks by name
-	faults   map[string]string // their texts, by what is faulty
-	unsent   map[Key]string    // why echo requests can't be sent, by link
-	unknown  []string          // what is wrong with the sections of keepalive.conf
-	ends     ends
+	health *health
+	ends   ends
 
 	lacs       map[string]*lac  // by name in lower case
 	evaluateAt wake.Queue[*lac] // when to evaluate them again, even if nothing happens
@@ -46,7 +41,6 @@ type Core struct {
 	waiting    map[*lac]bool    // for a slot
 	slotsTaken int              // of maxSlots
 
-	guardAt  time.Time // since when the Hello guard sees what xl2tpd sends; zero: it does not
 	secured  bool      // a tunnel has had an SA
 	listedAt time.Time // when charon last listed its SAs
 
@@ -57,22 +51,21 @@ type Core struct {
 	started   bool // links may be acted on
 	ready     bool
 
-	count   [states]int // tunnels in each state
-	actions []Action    // of the step under way
+	count [states]int // tunnels in each state
+	out   *outbox
 }
 
 // New returns a core that knows only a configuration. The configuration holds until another one comes. jitter returns
 // numbers in [0, 1).
 func New(c *config.Config, jitter func() float64) *Core {
+	out := new(outbox)
 	return &Core{
 		config:    c,
 		jitter:    jitter,
 		tunnels:   make(map[Key]*tunnel),
-		reported:  make(map[string]bool),
-		failing:   make(map[string]error),
+		health:    newHealth(out),
+		out:       out,
 		waiting:   make(map[*lac]bool),
-		faults:    make(map[string]string),
-		unsent:    make(map[Key]string),
 		processes: make(map[string]procfs.ID),
 		ends:      ends{died: make(map[string]time.Time)},
 	}
@@ -80,34 +73,34 @@ func New(c *config.Config, jitter func() float64) *Core {
 
 // Step takes one event and returns the actions to take now. The slice is the caller's.
 func (core *Core) Step(ev Event, now time.Time) []Action {
-	core.actions, core.changed = nil, false
+	core.changed = false
 	if core.began.IsZero() {
 		core.began = now
 	}
 	switch ev := ev.(type) {
 	case ppp.Snapshot:
-		core.watcherReported(WatcherPPP)
+		core.health.watcherReported(WatcherPPP)
 		core.takeLinks(ev.Links, now)
 		core.linked = true
-		core.takeLost(ev.Lost)
-		core.fault("D-Bus", !ev.Sources.DBus, "D-Bus does not answer: links are seen by rtnetlink alone")
-		core.fault("rtnetlink", !ev.Sources.Rtnetlink, "rtnetlink does not work: links are seen by D-Bus alone")
+		core.health.takeLost(ev.Lost)
+		core.health.fault("D-Bus", !ev.Sources.DBus, "D-Bus does not answer: links are seen by rtnetlink alone")
+		core.health.fault("rtnetlink", !ev.Sources.Rtnetlink, "rtnetlink does not work: links are seen by D-Bus alone")
 	case xl2tpd.Snapshot:
 		core.takeDaemons(ev, now)
-		core.watcherReported(WatcherXl2tpd)
+		core.health.watcherReported(WatcherXl2tpd)
 		core.topology.updateInstances(ev)
 		core.checkSections()
 		core.reidentify(now)
 		core.changed = true
 	case vici.Snapshot:
-		core.watcherReported(WatcherVICI)
+		core.health.watcherReported(WatcherVICI)
 		core.listedAt = now
 		if core.topology.updateSAs(ev, now) {
 			core.reidentify(now)
 		}
 		core.changed = true
 	case *config.Config:
-		core.watcherReported(WatcherConfig)
+		core.health.watcherReported(WatcherConfig)
 		core.config = ev
 		core.checkSections()
 		core.reidentify(now)
@@ -117,9 +110,9 @@ func (core *Core) Step(ev Event, now time.Time) []Action {
 	case probe.Result:
 		core.takeResult(ev, now)
 	case TaskWorks:
-		core.watcherReported(ev.Task)
+		core.health.watcherReported(ev.Task)
 	case TaskFailed:
-		core.taskFailed(ev)
+		core.health.taskFailed(ev)
 	case Ending:
 		if ev.Tunnel.Owner == (procfs.ID{}) && len(core.topology.byPid) > 1 {
 			ev.Tunnel.Owner = unknownOwner
@@ -136,18 +129,18 @@ func (core *Core) Step(ev Event, now time.Time) []Action {
 	case Recovered:
 		core.takeOutcome(ev, now)
 	case Fault:
-		core.fault(ev.What, ev.Text != "", ev.Text)
+		core.health.fault(ev.What, ev.Text != "", ev.Text)
 	case Tick:
 	default:
 		panic(fmt.Sprintf("supervisor: no such event: %T", ev))
 	}
-	core.watchGuard(now)
+	core.changed = core.health.watchGuard(core.config, now) || core.changed
 	core.start(now)
 	core.evaluateLACs(now)
 	for _, t := range core.due.Take(now) {
 		core.check(t, now)
 	}
-	return core.actions
+	return core.out.take()
 }
 
 // NextWake returns when the next Step is needed at the latest. ok is false if nothing is due before the next event.
@@ -167,51 +160,18 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-func (core *Core) emit(a Action) { core.actions = append(core.actions, a) }
-
-func (core *Core) log(level slog.Level, text string, attrs ...slog.Attr) {
-	core.emit(Note{Level: level, Text: text, Attrs: attrs})
-}
-
 // start lets the core act on links once the configuration is known, or startupTimeout has passed. It emits Ready once
 // every watcher has reported.
 func (core *Core) start(now time.Time) {
-	if !core.started && (core.reported[WatcherXl2tpd] && core.reported[WatcherConfig] || !now.Before(core.began.Add(startupTimeout))) {
+	if !core.started && (core.health.haveReported(WatcherXl2tpd, WatcherConfig) || !now.Before(core.began.Add(startupTimeout))) {
 		core.started = true
 		for _, t := range core.inOrder() {
 			core.refresh(t, now)
 		}
 	}
-	if !core.ready && core.reported[WatcherPPP] && core.reported[WatcherXl2tpd] && core.reported[WatcherVICI] && core.reported[WatcherConfig] {
+	if !core.ready && core.health.haveReported(WatcherPPP, WatcherXl2tpd, WatcherVICI, WatcherConfig) {
 		core.ready, core.changed = true, true
-		core.emit(Ready{})
-	}
-}
-
-// watcherReported notes that a watcher has reported.
-func (core *Core) watcherReported(watcher string) {
-	core.reported[watcher] = true
-	if _, ok := core.failing[watcher]; ok {
-		delete(core.failing, watcher)
-		core.log(slog.LevelInfo, watcher+" works again")
-	}
-}
-
-func (core *Core) taskFailed(ev TaskFailed) {
-	core.reported[ev.Task] = true
-	if _, ok := core.failing[ev.Task]; !ok {
-		core.log(slog.LevelWarn, ev.Task+" does not work, trying again", slog.String("reason", ev.Err.Error()))
-	}
-	core.failing[ev.Task] = ev.Err
-}
-
-// fault records a fault that a working watcher reports, or removes it if bad is false. The watcher logs the fault
-// itself.
-func (core *Core) fault(what string, bad bool, text string) {
-	if bad {
-		core.faults[what] = text
-	} else {
-		delete(core.faults, what)
+		core.out.emit(Ready{})
 	}
 }
 
@@ -283,6 +243,13 @@ func (core *Core) reidentify(now time.Time) {
 	}
 }
 
+// checkSections checks the sections of keepalive.conf once both files are known.
+func (core *Core) checkSections() {
+	if core.health.haveReported(WatcherXl2tpd, WatcherConfig) {
+		core.health.takeUnknown(core.topology.unknownSections(core.config))
+	}
+}
+
 // inOrder returns the tunnels in the order of their links. So the same events always have the same outcome.
 func (core *Core) inOrder() []*tunnel {
 	return slices.SortedFunc(maps.Values(core.tunnels), func(x, y *tunnel) int {
@@ -295,7 +262,7 @@ func (core *Core) forget(t *tunnel) {
 	if t.gone && t.inFlight == none {
 		core.unqueue(t)
 		delete(core.tunnels, t.key)
-		core.forgetUnsent(t.key)
+		core.health.forgetUnsent(t.key)
 		core.count[t.state]--
 	}
 }

@@ -27,7 +27,7 @@ func (core *Core) takeDaemons(s xl2tpd.Snapshot, now time.Time) {
 	for i, is := range s.Instances {
 		core.takeDaemon(newInstance(instanceID(i, is.Key), is), others, now)
 	}
-	if !core.reported[WatcherXl2tpd] {
+	if !core.health.reported[WatcherXl2tpd] {
 		for _, l := range core.lacs {
 			l.seenBefore = false // if the same xl2tpd still runs, its tunnels are seen, or have ended
 		}
@@ -42,13 +42,13 @@ func (core *Core) takeDaemon(in *instance, others bool, now time.Time) {
 		core.processChanged(in.id, was, is, now)
 	}
 	missing := !in.Runs() && in.Needed() && !(others && in.Conf == nil)
-	if is != was || !met || !core.reported[WatcherXl2tpd] {
+	if is != was || !met || !core.health.reported[WatcherXl2tpd] {
 		attrs := core.instanceAttrs(in)
 		switch {
 		case in.Runs():
-			core.log(slog.LevelInfo, "xl2tpd is running", append(attrs, slog.Int("pid", is.Pid))...)
+			core.out.log(slog.LevelInfo, "xl2tpd is running", append(attrs, slog.Int("pid", is.Pid))...)
 		case missing:
-			core.log(slog.LevelWarn, "xl2tpd is not running", attrs...)
+			core.out.log(slog.LevelWarn, "xl2tpd is not running", attrs...)
 		}
 		core.processes[in.id], core.dirty = is, true
 	}
@@ -56,10 +56,10 @@ func (core *Core) takeDaemon(in *instance, others bool, now time.Time) {
 	if in.id != "" {
 		of = " of " + in.Path
 	}
-	core.fault("xl2tpd"+of, missing, "xl2tpd"+of+" not running")
+	core.health.fault("xl2tpd"+of, missing, "xl2tpd"+of+" not running")
 	// Only root may read the files of NetworkManager: that is no fault.
 	wrong := in.ConfErr != nil && !in.NetworkManager() && (in.Runs() || missing || !others)
-	core.fault("xl2tpd.conf"+of, wrong, fmt.Sprint(in.ConfErr))
+	core.health.fault("xl2tpd.conf"+of, wrong, fmt.Sprint(in.ConfErr))
 }
 
 // processChanged notes that an instance's process has ended, or was replaced.
@@ -85,8 +85,8 @@ func (core *Core) forgetInstance(id string, now time.Time) {
 		return gone
 	})
 	if in := core.topology.byID[id]; in != nil {
-		core.fault("xl2tpd of "+in.Path, false, "")
-		core.fault("xl2tpd.conf of "+in.Path, false, "")
+		core.health.fault("xl2tpd of "+in.Path, false, "")
+		core.health.fault("xl2tpd.conf of "+in.Path, false, "")
 	}
 }
 

@@ -1,12 +1,8 @@
 package supervisor
 
 import (
-	"cmp"
 	"fmt"
 	"log/slog"
-	"maps"
-	"slices"
-	"strings"
 	"time"
 
 	"xl2tpd-keepalive/internal/hook"
@@ -37,7 +33,7 @@ func (core *Core) check(t *tunnel, now time.Time) {
 		return
 	}
 	t.inFlight = counting
-	core.emit(ReadCounter{Link: t.key})
+	core.out.emit(ReadCounter{Link: t.key})
 }
 
 // echo sends a tunnel's echo request. With keepalive = observe it sends none, and only the counter is read.
@@ -50,7 +46,7 @@ func (core *Core) echo(t *tunnel, now time.Time) {
 	if t.lost == 0 {
 		t.asked = now
 	}
-	core.emit(SendEcho{probe.Request{
+	core.out.emit(SendEcho{probe.Request{
 		Link: t.key.Name, Index: t.key.Index,
 		Source: t.source, Target: t.target, Timeout: t.settings.Timeout,
 	}})
@@ -83,7 +79,7 @@ func (core *Core) takeResult(ev probe.Result, now time.Time) {
 	if t == nil {
 		return
 	}
-	core.notSent(t.key, ev.Err)
+	core.health.notSent(t.key, ev.Err)
 	if probe.Unsent(ev.Err) {
 		core.idle(t, now, core.jitterFactor())
 		return
@@ -107,51 +103,6 @@ func (core *Core) takeResult(ev probe.Result, now time.Time) {
 	}
 	core.idle(t, now, stretch)
 }
-
-// notSent records why a link's echo requests can't be sent, and forgets that once one can. Each link counts by itself: a
-// filter may refuse the echo requests of one link only.
-func (core *Core) notSent(link Key, err error) {
-	if !probe.Unsent(err) {
-		core.forgetUnsent(link)
-		return
-	}
-	if len(core.unsent) == 0 {
-		core.log(slog.LevelWarn, "echo requests can't be sent: no tunnel counts as silent meanwhile",
-			slog.String("link", link.Name), slog.String("reason", err.Error()))
-	}
-	core.unsent[link] = err.Error()
-	core.fault(faultEcho, true, core.unsentText())
-}
-
-// forgetUnsent notes that echo requests can be sent through a link, or that the link is gone.
-func (core *Core) forgetUnsent(link Key) {
-	if _, was := core.unsent[link]; !was {
-		return
-	}
-	delete(core.unsent, link)
-	if len(core.unsent) == 0 {
-		core.log(slog.LevelInfo, "echo requests can be sent again")
-	}
-	core.fault(faultEcho, len(core.unsent) > 0, core.unsentText())
-}
-
-// unsentText returns the first link whose echo requests can't be sent, the reason, and how many more there are.
-func (core *Core) unsentText() string {
-	if len(core.unsent) == 0 {
-		return ""
-	}
-	first := slices.MinFunc(slices.Collect(maps.Keys(core.unsent)), func(a, b Key) int {
-		return cmp.Or(strings.Compare(a.Name, b.Name), a.Index-b.Index)
-	})
-	text := first.Name + ": " + core.unsent[first]
-	if more := len(core.unsent) - 1; more > 0 {
-		text += fmt.Sprintf(" (and %d more links)", more)
-	}
-	return text
-}
-
-// faultEcho is the name of the fault that echo requests can't be sent.
-const faultEcho = "echo requests"
 
 // jitterFactor returns by how much to stretch an interval: from 1 to 1 + maxJitter. So tunnels drift apart.
 func (core *Core) jitterFactor() float64 { return 1 + maxJitter*core.jitter() }

@@ -247,7 +247,7 @@ func (core *Core) daemonReplaced(instance string, runs bool, now time.Time) {
 		l.idle, l.startedAt = l.seen, time.Time{}
 		s := core.section(l)
 		autodials := runs && s != nil && s.Autodial
-		if autodials && core.reported[WatcherXl2tpd] {
+		if autodials && core.health.reported[WatcherXl2tpd] {
 			l.startedAt = now
 		}
 		if autodials && !hungUp {

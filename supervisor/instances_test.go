@@ -246,7 +246,7 @@ func TestMissingXl2tpd(t *testing.T) {
 	} {
 		b := New(config.Default(""), func() float64 { return 0.5 })
 		b.Step(xl2tpd.Snapshot{Instances: tc.all}, epoch)
-		if got := b.problems(); !slices.Equal(got, tc.want) {
+		if got := b.health.problems(); !slices.Equal(got, tc.want) {
 			t.Errorf("%s: %q, want %q", name, got, tc.want)
 		}
 	}

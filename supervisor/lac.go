@@ -180,7 +180,7 @@ func (core *Core) proves(s sa, l *lac) bool {
 // mayCarryOthers reports whether any SA may carry a tunnel that may be alive. That is so if nobody knows the outer
 // address of its far end, and no Hello guard works.
 func (core *Core) mayCarryOthers(l *lac) bool {
-	return core.blind() && slices.ContainsFunc(core.tunnelIndex().far, l.othersMayLive)
+	return core.health.blind(core.config) && slices.ContainsFunc(core.tunnelIndex().far, l.othersMayLive)
 }
 
 // othersMayLive reports whether a tunnel may be alive, and may be another LAC's.
@@ -220,7 +220,7 @@ func (core *Core) markNeighbours(l *lac) {
 // uniqueID returns the id of an SA. It is empty while charon can't be asked: charon may have been restarted, and a new
 // charon reuses the ids.
 func (core *Core) uniqueID(s sa) string {
-	if core.failing[WatcherVICI] != nil {
+	if core.health.failing[WatcherVICI] != nil {
 		return ""
 	}
 	return s.UniqueID
@@ -235,7 +235,7 @@ func (core *Core) logLAC(l *lac, level slog.Level, text string, more ...slog.Att
 	if a := core.lns(l); a.IsValid() {
 		attrs = append(attrs, slog.String("peer", a.String()))
 	}
-	core.log(level, text, append(attrs, more...)...)
+	core.out.log(level, text, append(attrs, more...)...)
 }
 
 // lns returns the address of a LAC's first LNS, or an invalid one.

@@ -116,7 +116,7 @@ func (core *Core) callRecoverHook(l *lac, step Step, err error) {
 	if path == "" || err != nil {
 		return
 	}
-	core.emit(CallHook{hook.Event{
+	core.out.emit(CallHook{hook.Event{
 		Path: path, Name: hook.Recover, Tunnel: "lac " + l.name, Instance: core.topology.displayNames[l.instance],
 		Peer: core.lns(l), Reason: step.String(),
 	}})

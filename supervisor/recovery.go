@@ -136,7 +136,7 @@ func (core *Core) advance(l *lac, s *xl2tpd.Section, now time.Time) {
 		}
 		break
 	}
-	core.emit(r)
+	core.out.emit(r)
 }
 
 // saRenewed notes that a silent tunnel has a new SA.
@@ -213,7 +213,7 @@ func (core *Core) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situat
 	sa := core.lnsSA(l, s)
 	is = situation{
 		goal: core.goal(l, s), daemon: core.process(l).Pid != 0,
-		secured: sa.Child, connecting: sa.State == "CONNECTING" && core.failing[WatcherVICI] == nil, closedAt: l.closedAt(),
+		secured: sa.Child, connecting: sa.State == "CONNECTING" && core.health.failing[WatcherVICI] == nil, closedAt: l.closedAt(),
 		lost:   !l.silent.IsZero(),
 		trying: !l.attempt.IsZero() && now.Sub(l.attempt) < answerTime, tried: l.attempt.Add(answerTime),
 		asked: l.asked, planned: l.planned, redialDue: core.redialDue(l, s),
@@ -248,7 +248,7 @@ func (core *Core) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situat
 			is.quiet = quiet
 		}
 	}
-	if core.failing[WatcherVICI] != nil {
+	if core.health.failing[WatcherVICI] != nil {
 		// charon can't be asked, so its latest list no longer counts. What it has answered to a step since then does: a
 		// script or RADIUS may delay its list for longer than a step takes.
 		d := &l.progress

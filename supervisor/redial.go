@@ -8,19 +8,20 @@ import (
 	"xl2tpd-keepalive/internal/xl2tpd"
 )
 
-// watchGuard notes since when the Hello guard sees what xl2tpd sends.
-func (core *Core) watchGuard(now time.Time) {
-	switch sees := core.reported[TaskGuard] && !core.blind(); {
+// watchGuard notes since when the Hello guard sees what xl2tpd sends. news is true if it has just begun to.
+func (h *health) watchGuard(c *config.Config, now time.Time) (news bool) {
+	switch sees := h.reported[TaskGuard] && !h.blind(c); {
 	case !sees:
-		core.guardAt = time.Time{}
-	case core.guardAt.IsZero():
-		core.guardAt, core.changed = now, true
+		h.guardAt = time.Time{}
+	case h.guardAt.IsZero():
+		h.guardAt, news = now, true
 	}
+	return news
 }
 
 // blind reports whether no Hello guard sees what xl2tpd sends.
-func (core *Core) blind() bool {
-	return core.config.Guard() == config.GuardOff || core.faults[TaskGuard] != "" || core.failing[TaskGuard] != nil
+func (h *health) blind(c *config.Config) bool {
+	return c.Guard() == config.GuardOff || h.faults[TaskGuard] != "" || h.failing[TaskGuard] != nil
 }
 
 // noteHidden notes whether xl2tpd may be dialling a LAC while nobody would see that. That is so while there is a call,
@@ -66,10 +67,10 @@ func (core *Core) revive(lacs []*lac) {
 // answerTimes.
 func (core *Core) redialDue(l *lac, s *xl2tpd.Section) time.Time {
 	since := l.progress.since
-	if !s.Redial || l.idle || l.hidden || l.mayBeHungUp() || core.mayBeDialled(l, s) || since.IsZero() || core.guardAt.IsZero() {
+	if !s.Redial || l.idle || l.hidden || l.mayBeHungUp() || core.mayBeDialled(l, s) || since.IsZero() || core.health.guardAt.IsZero() {
 		return time.Time{}
 	}
-	for _, at := range []time.Time{core.guardAt, l.asked, l.attempt, l.hiddenAt, l.planned} {
+	for _, at := range []time.Time{core.health.guardAt, l.asked, l.attempt, l.hiddenAt, l.planned} {
 		if at.After(since) {
 			since = at
 		}

@@ -151,7 +151,7 @@ func (core *Core) cancel(t *tunnel) {
 	}
 	t.stale = true
 	if t.inFlight == echoing {
-		core.emit(CancelEcho{Link: t.key})
+		core.out.emit(CancelEcho{Link: t.key})
 	}
 }
 
@@ -217,7 +217,7 @@ func (core *Core) callHook(t *tunnel, event, reason string) {
 	if t.settings.Hook == "" {
 		return
 	}
-	core.emit(CallHook{hook.Event{
+	core.out.emit(CallHook{hook.Event{
 		Path: t.settings.Hook, Name: event, Tunnel: t.identity.section(), Instance: core.topology.displayName(t.identity), Peer: t.identity.outer, Link: t.key.Name,
 		Local: t.link.Local, Remote: t.link.Peer, Reason: reason,
 	}})
@@ -236,5 +236,5 @@ func (core *Core) logTunnel(t *tunnel, level slog.Level, text string, more ...sl
 		attrs = append(attrs, slog.String("peer", t.identity.outer.String()))
 	}
 	attrs = append(attrs, slog.String("link", t.key.Name))
-	core.log(level, text, append(attrs, more...)...)
+	core.out.log(level, text, append(attrs, more...)...)
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -92,7 +91,7 @@ func (core *Core) Report(now time.Time) (details []Detail, problems []string) {
 			strings.Compare(x.Link.Name, y.Link.Name),
 		)
 	})
-	return details, core.problems()
+	return details, core.health.problems()
 }
 
 // ambiguousGroup is a set of LACs that can't be told apart, and how many links they have together.
@@ -146,29 +145,6 @@ func together(names []name) string {
 		text += fmt.Sprintf(" and %d more", more)
 	}
 	return text
-}
-
-// problems returns texts about what does not work.
-func (core *Core) problems() []string {
-	var all []string
-	for _, name := range slices.Sorted(maps.Keys(core.failing)) {
-		all = append(all, failure(name, core.failing[name]))
-	}
-	for _, what := range slices.Sorted(maps.Keys(core.faults)) {
-		all = append(all, core.faults[what])
-	}
-	return all
-}
-
-// failure returns the text about a failing task.
-func failure(task string, err error) string {
-	switch {
-	case task == WatcherVICI:
-		return status.NoVICI
-	case strings.HasPrefix(err.Error(), task+": "):
-		return err.Error()
-	}
-	return task + ": " + err.Error()
 }
 
 // report returns the report of a tunnel.

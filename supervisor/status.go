@@ -25,7 +25,7 @@ func (core *Core) Status() string {
 			fmt.Fprintf(&s, ", %d %s", n, of.text)
 		}
 	}
-	for _, p := range core.problems() {
+	for _, p := range core.health.problems() {
 		s.WriteString("; " + p)
 	}
 	return s.String()
