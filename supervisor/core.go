@@ -27,9 +27,8 @@ type Core struct {
 
 	tunnels  map[Key]*tunnel
 	due      wake.Queue[*tunnel] // watched tunnels with nothing in flight, and tunnels that wait for their sessions
-	topology topology
+	topology *topology
 	index    *tunnelIndex // of the tunnels by their identities; nil: an identity has changed
-	config   *config.Config
 
 	health *health
 	ends   ends
@@ -41,8 +40,7 @@ type Core struct {
 	waiting    map[*lac]bool    // for a slot
 	slotsTaken int              // of maxSlots
 
-	secured  bool      // a tunnel has had an SA
-	listedAt time.Time // when charon last listed its SAs
+	secured bool // a tunnel has had an SA
 
 	processes map[string]procfs.ID // of the instances, by id
 	dirty     bool                 // the saved state has changed
@@ -60,7 +58,7 @@ type Core struct {
 func New(c *config.Config, jitter func() float64) *Core {
 	out := new(outbox)
 	return &Core{
-		config:    c,
+		topology:  &topology{config: c},
 		jitter:    jitter,
 		tunnels:   make(map[Key]*tunnel),
 		health:    newHealth(out),
@@ -94,14 +92,13 @@ func (core *Core) Step(ev Event, now time.Time) []Action {
 		core.changed = true
 	case vici.Snapshot:
 		core.health.watcherReported(WatcherVICI)
-		core.listedAt = now
 		if core.topology.updateSAs(ev, now) {
 			core.reidentify(now)
 		}
 		core.changed = true
 	case *config.Config:
 		core.health.watcherReported(WatcherConfig)
-		core.config = ev
+		core.topology.config = ev
 		core.checkSections()
 		core.reidentify(now)
 		core.changed = true
@@ -134,7 +131,7 @@ func (core *Core) Step(ev Event, now time.Time) []Action {
 	default:
 		panic(fmt.Sprintf("supervisor: no such event: %T", ev))
 	}
-	core.changed = core.health.watchGuard(core.config, now) || core.changed
+	core.changed = core.health.watchGuard(core.topology.config, now) || core.changed
 	core.start(now)
 	core.evaluateLACs(now)
 	for _, t := range core.due.Take(now) {
@@ -246,7 +243,7 @@ func (core *Core) reidentify(now time.Time) {
 // checkSections checks the sections of keepalive.conf once both files are known.
 func (core *Core) checkSections() {
 	if core.health.haveReported(WatcherXl2tpd, WatcherConfig) {
-		core.health.takeUnknown(core.topology.unknownSections(core.config))
+		core.health.takeUnknown(core.topology.unknownSections())
 	}
 }
 

@@ -98,11 +98,11 @@ func (n *fixture) restarted(s xl2tpd.Snapshot, sas vici.Snapshot, links ...ppp.L
 	if m, news := n.core.SavedState(); news {
 		n.memory = m
 	}
-	n.core = New(n.core.config, n.core.jitter)
+	n.core = New(n.core.topology.config, n.core.jitter)
 	n.core.Restore(n.memory, n.now)
 	n.actions = nil
 	n.step(s)
-	n.step(n.core.config)
+	n.step(n.core.topology.config)
 	n.step(sas)
 	n.links(links...)
 }

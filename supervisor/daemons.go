@@ -102,8 +102,8 @@ func (core *Core) instanceAttrs(in *instance) []slog.Attr {
 func (core *Core) process(l *lac) procfs.ID { return core.processes[l.instance] }
 
 // localAddr returns the address that a LAC's xl2tpd sends from, as its file says. It is invalid if the file names none.
-func (core *Core) localAddr(l *lac) netip.Addr {
-	in := core.topology.byID[l.instance]
+func (a *topology) localAddr(l *lac) netip.Addr {
+	in := a.byID[l.instance]
 	if in == nil || in.Conf == nil || in.Conf.ListenAddr.IsUnspecified() {
 		return netip.Addr{}
 	}

@@ -162,7 +162,7 @@ func (core *Core) takeDial(daemon procfs.ID, lns netip.Addr, now time.Time) {
 			if !l.notDiallingSince.IsZero() {
 				l.notDiallingSince = now
 			}
-			if !l.mayHave && !l.seen && !l.mayBeHungUp() && core.ifDialled(l) {
+			if !l.mayHave && !l.seen && !l.mayBeHungUp() && core.topology.ifDialled(l) {
 				l.mayHave = true
 				core.markLAC(l)
 			}
@@ -245,7 +245,7 @@ func (core *Core) daemonReplaced(instance string, runs bool, now time.Time) {
 		}
 		l.silent, l.attempt, l.notDiallingSince, l.planned, l.progress.next = time.Time{}, time.Time{}, time.Time{}, time.Time{}, time.Time{}
 		l.idle, l.startedAt = l.seen, time.Time{}
-		s := core.section(l)
+		s := core.topology.section(l)
 		autodials := runs && s != nil && s.Autodial
 		if autodials && core.health.reported[WatcherXl2tpd] {
 			l.startedAt = now

@@ -180,7 +180,7 @@ func (core *Core) proves(s sa, l *lac) bool {
 // mayCarryOthers reports whether any SA may carry a tunnel that may be alive. That is so if nobody knows the outer
 // address of its far end, and no Hello guard works.
 func (core *Core) mayCarryOthers(l *lac) bool {
-	return core.health.blind(core.config) && slices.ContainsFunc(core.tunnelIndex().far, l.othersMayLive)
+	return core.health.blind(core.topology.config) && slices.ContainsFunc(core.tunnelIndex().far, l.othersMayLive)
 }
 
 // othersMayLive reports whether a tunnel may be alive, and may be another LAC's.
@@ -191,8 +191,8 @@ func (l *lac) othersMayLive(t *tunnel) bool {
 }
 
 // sharesLNS reports whether another LAC of the same xl2tpd dials the same LNS.
-func (core *Core) sharesLNS(l *lac, s *xl2tpd.Section) bool {
-	in := core.topology.byID[l.instance]
+func (a *topology) sharesLNS(l *lac, s *xl2tpd.Section) bool {
+	in := a.byID[l.instance]
 	return in != nil && slices.ContainsFunc(s.LNSIPs, func(ip netip.Addr) bool { return len(in.byOuter[ip]) > 1 })
 }
 
@@ -208,7 +208,7 @@ func (core *Core) renewedForAnother(l *lac, s *xl2tpd.Section) bool {
 
 // markNeighbours marks the LACs with the same LNS: they will be evaluated in the step under way.
 func (core *Core) markNeighbours(l *lac) {
-	if s := core.section(l); s != nil {
+	if s := core.topology.section(l); s != nil {
 		for _, ip := range s.LNSIPs {
 			for _, other := range core.lacsOf(procfs.ID{}, ip) {
 				core.markLAC(other)
@@ -232,23 +232,23 @@ func (core *Core) logLAC(l *lac, level slog.Level, text string, more ...slog.Att
 	if called := core.topology.displayNames[l.instance]; called != "" {
 		attrs = append(attrs, slog.String("instance", called))
 	}
-	if a := core.lns(l); a.IsValid() {
+	if a := core.topology.lns(l); a.IsValid() {
 		attrs = append(attrs, slog.String("peer", a.String()))
 	}
 	core.out.log(level, text, append(attrs, more...)...)
 }
 
 // lns returns the address of a LAC's first LNS, or an invalid one.
-func (core *Core) lns(l *lac) (a netip.Addr) {
-	if s := core.section(l); s != nil && len(s.LNSIPs) > 0 {
-		a = s.LNSIPs[0]
+func (a *topology) lns(l *lac) (lns netip.Addr) {
+	if s := a.section(l); s != nil && len(s.LNSIPs) > 0 {
+		lns = s.LNSIPs[0]
 	}
-	return a
+	return lns
 }
 
 // section returns the section of a LAC in xl2tpd.conf, or nil.
-func (core *Core) section(l *lac) *xl2tpd.Section {
-	in := core.topology.byID[l.instance]
+func (a *topology) section(l *lac) *xl2tpd.Section {
+	in := a.byID[l.instance]
 	if in == nil {
 		return nil
 	}

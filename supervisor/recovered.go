@@ -32,7 +32,7 @@ func (core *Core) takeOutcome(ev Recovered, now time.Time) {
 		l.peerIsDead(now)
 	}
 	var is situation
-	if s := core.section(l); s != nil {
+	if s := core.topology.section(l); s != nil {
 		is, _ = core.situation(l, s, now)
 	}
 	l.progress.stepDone(err, is, core.jitter(), now)
@@ -87,7 +87,7 @@ func (core *Core) afterHangUp(l *lac, err error, now time.Time) {
 	if err != nil && !errors.Is(err, ErrHungUp) {
 		return
 	}
-	if s := core.section(l); l.guessed && s != nil && s.Redial {
+	if s := core.topology.section(l); l.guessed && s != nil && s.Redial {
 		l.planned = now.Add(s.RedialTimeout)
 	}
 	l.noRedial()
@@ -112,13 +112,13 @@ func (core *Core) logAsked(l *lac, err error) {
 
 // callRecoverHook calls the operator's hook about a step that has succeeded.
 func (core *Core) callRecoverHook(l *lac, step Step, err error) {
-	path := core.configured(name{"lac", l.name, l.instance}).Hook
+	path := core.topology.configured(name{"lac", l.name, l.instance}).Hook
 	if path == "" || err != nil {
 		return
 	}
 	core.out.emit(CallHook{hook.Event{
 		Path: path, Name: hook.Recover, Tunnel: "lac " + l.name, Instance: core.topology.displayNames[l.instance],
-		Peer: core.lns(l), Reason: step.String(),
+		Peer: core.topology.lns(l), Reason: step.String(),
 	}})
 }
 

@@ -70,7 +70,7 @@ func (l *lac) before(other *lac) bool {
 
 // evaluate decides what to do about a LAC, and notes what to save.
 func (core *Core) evaluate(l *lac, now time.Time) {
-	if s := core.section(l); s != nil && s.Name != "default" && s.Name != "" {
+	if s := core.topology.section(l); s != nil && s.Name != "default" && s.Name != "" {
 		core.advance(l, s, now)
 	} else {
 		core.evaluateAt.Set(l, time.Time{})
@@ -118,7 +118,7 @@ func (core *Core) advance(l *lac, s *xl2tpd.Section, now time.Time) {
 	}
 	r := Recover{
 		LAC: LAC{l.instance, s.Name}, To: core.target(l), Step: step, Up: is.up, Dead: l.progress.peerSilent,
-		SA: core.uniqueID(core.lnsSA(l, s)), LNS: core.lns(l), From: core.localAddr(l), Host: lnsHost(s), Tried: l.lastAttempt(),
+		SA: core.uniqueID(core.lnsSA(l, s)), LNS: core.topology.lns(l), From: core.topology.localAddr(l), Host: lnsHost(s), Tried: l.lastAttempt(),
 	}
 	if step == StepHangUp && is.moved && l.progress.saRenewed {
 		r.Since = l.progress.doneAt
@@ -218,7 +218,7 @@ func (core *Core) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situat
 		trying: !l.attempt.IsZero() && now.Sub(l.attempt) < answerTime, tried: l.attempt.Add(answerTime),
 		asked: l.asked, planned: l.planned, redialDue: core.redialDue(l, s),
 		mayBeHungUp: l.possibleEnd.mayBeHangUp() || core.mayBeDialled(l, s),
-		saWorks:     core.proves(sa, l), sharesLNS: core.sharesLNS(l, s), renewing: core.renewedForAnother(l, s),
+		saWorks:     core.proves(sa, l), sharesLNS: core.topology.sharesLNS(l, s), renewing: core.renewedForAnother(l, s),
 	}
 	is.saInUse = sa.Others || core.carriesOthers(sa, l) || core.mayCarryOthers(l)
 	switch {
@@ -256,7 +256,7 @@ func (core *Core) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situat
 		if is.trying { // only an SA from before the attempt counts
 			at = l.attempt
 		}
-		is.secured = d.secured && d.doneAt.After(core.listedAt) && at.Sub(d.doneAt) < unlistedTime
+		is.secured = d.secured && d.doneAt.After(core.topology.listedAt) && at.Sub(d.doneAt) < unlistedTime
 	}
 	is.calling = c.callingUntil(core.process(l).Pid)
 	switch {
@@ -315,10 +315,10 @@ func redialTime(s *xl2tpd.Section) time.Duration {
 // goal returns what the configuration and the operator want for a LAC.
 func (core *Core) goal(l *lac, s *xl2tpd.Section) goal {
 	in := core.topology.byID[l.instance]
-	if in == nil || in.NetworkManager() || core.ambiguousInstance(in) || l.lastEnd.mayBeHangUp() {
+	if in == nil || in.NetworkManager() || core.topology.ambiguousInstance(in) || l.lastEnd.mayBeHangUp() {
 		return goalNone
 	}
-	switch core.config.For(in.Path, s.Kind, s.Name).Recovery(s.Autodial || s.Redial && (l.seen || l.mayHave)) {
+	switch core.topology.config.For(in.Path, s.Kind, s.Name).Recovery(s.Autodial || s.Redial && (l.seen || l.mayHave)) {
 	case config.RecoverFull:
 		return goalFull
 	case config.RecoverRedial:
@@ -329,12 +329,12 @@ func (core *Core) goal(l *lac, s *xl2tpd.Section) goal {
 
 // mayBeDialled reports whether a LAC is wanted only if it was dialled, and nobody knows whether it was.
 func (core *Core) mayBeDialled(l *lac, s *xl2tpd.Section) bool {
-	return l.mayHave && !l.seen && !s.Autodial && core.ifDialled(l)
+	return l.mayHave && !l.seen && !s.Autodial && core.topology.ifDialled(l)
 }
 
 // ifDialled reports whether keepalive.conf wants a LAC recovered only if it was dialled (recover = auto).
-func (core *Core) ifDialled(l *lac) bool {
-	recovery := core.configured(name{"lac", l.name, l.instance}).Recovery
+func (a *topology) ifDialled(l *lac) bool {
+	recovery := a.configured(name{"lac", l.name, l.instance}).Recovery
 	return recovery(true) != recovery(false)
 }
 

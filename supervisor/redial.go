@@ -54,7 +54,7 @@ func (core *Core) revive(lacs []*lac) {
 		down = nil
 	}
 	for _, l := range append(down, unsure...) {
-		if s := core.section(l); s != nil && s.Redial && !l.mayBeHungUp() {
+		if s := core.topology.section(l); s != nil && s.Redial && !l.mayBeHungUp() {
 			l.idle = false
 			core.markLAC(l)
 		}

@@ -24,7 +24,7 @@ func (core *Core) refresh(t *tunnel, now time.Time) {
 	core.noteSALost(t, now)
 	old := t.settings
 	var sure bool
-	t.settings, sure = core.settings(t.identity)
+	t.settings, sure = core.topology.settings(t.identity)
 	source, target := t.link.Local, t.link.Peer
 	if t.settings.Target.IsValid() {
 		target = t.settings.Target
@@ -77,26 +77,26 @@ func (t *tunnel) waitsForSession(watched bool, now time.Time) bool {
 
 // settings returns the settings of an identity. If sections that can't be told apart have different settings, it
 // returns those of [global], and sure is false.
-func (core *Core) settings(p identity) (s config.Settings, sure bool) {
+func (a *topology) settings(p identity) (s config.Settings, sure bool) {
 	if len(p.names) == 0 {
-		return core.config.Global, true
+		return a.config.Global, true
 	}
-	s = core.configured(p.names[0])
+	s = a.configured(p.names[0])
 	for _, n := range p.names[1:] {
-		if core.configured(n) != s {
-			return core.config.Global, false
+		if a.configured(n) != s {
+			return a.config.Global, false
 		}
 	}
 	return s, true
 }
 
 // configured returns the settings of a section in keepalive.conf.
-func (core *Core) configured(n name) config.Settings {
+func (a *topology) configured(n name) config.Settings {
 	path := ""
-	if in := core.topology.byID[n.instance]; in != nil {
+	if in := a.byID[n.instance]; in != nil {
 		path = in.Path
 	}
-	return core.config.For(path, n.kind, n.name)
+	return a.config.For(path, n.kind, n.name)
 }
 
 // watch starts to watch a link that came up, or that has other addresses now.

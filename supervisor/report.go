@@ -125,7 +125,7 @@ func (core *Core) ambiguousGroups() map[string]*ambiguousGroup {
 		key := fmt.Sprint(t.identity.names)
 		if all[key] == nil {
 			all[key] = &ambiguousGroup{names: slices.DeleteFunc(slices.Clone(t.identity.names), func(n name) bool {
-				return n.kind != "lac" || !core.configured(n).Keepalive || len(core.tunnelIndex().candidates(n).exact) > 0
+				return n.kind != "lac" || !core.topology.configured(n).Keepalive || len(core.tunnelIndex().candidates(n).exact) > 0
 			})}
 		}
 		all[key].links++
@@ -214,7 +214,7 @@ func (core *Core) reportAbsent(in *instance, s *xl2tpd.Section, last *end, now t
 	default:
 		r.Doing, r.ByHand = "waits to be dialled", true
 	}
-	if !core.configured(in.name(s)).Keepalive {
+	if !core.topology.configured(in.name(s)).Keepalive {
 		r.State, r.Doing, r.ByHand = Off.String(), "nothing: keepalive = no", false
 	}
 	return r

@@ -4,17 +4,16 @@ import (
 	"log/slog"
 	"slices"
 
-	"xl2tpd-keepalive/internal/config"
 	"xl2tpd-keepalive/internal/xl2tpd"
 )
 
 // unknownSections returns texts about the sections of keepalive.conf that match no LAC and no LNS.
-func (a *topology) unknownSections(c *config.Config) []string {
+func (a *topology) unknownSections() []string {
 	var s xl2tpd.Snapshot
 	for _, in := range a.instances {
 		s.Instances = append(s.Instances, in.Instance)
 	}
-	return c.Unknown(s.Headers)
+	return a.config.Unknown(s.Headers)
 }
 
 // takeUnknown reports sections of keepalive.conf that match no LAC and no LNS. Otherwise nobody would notice a wrong
