@@ -30,8 +30,9 @@ type Core struct {
 	topology *topology
 	index    *tunnelIndex // of the tunnels by their identities; nil: an identity has changed
 
-	health *health
-	ends   ends
+	daemons *daemons
+	health  *health
+	ends    ends
 
 	lacs       map[string]*lac  // by name in lower case
 	evaluateAt wake.Queue[*lac] // when to evaluate them again, even if nothing happens
@@ -42,12 +43,11 @@ type Core struct {
 
 	secured bool // a tunnel has had an SA
 
-	processes map[string]procfs.ID // of the instances, by id
-	dirty     bool                 // the saved state has changed
-	linked    bool                 // the watcher of links has reported
-	began     time.Time
-	started   bool // links may be acted on
-	ready     bool
+	dirty   bool // the saved state has changed
+	linked  bool // the watcher of links has reported
+	began   time.Time
+	started bool // links may be acted on
+	ready   bool
 
 	count [states]int // tunnels in each state
 	out   *outbox
@@ -57,15 +57,16 @@ type Core struct {
 // numbers in [0, 1).
 func New(c *config.Config, jitter func() float64) *Core {
 	out := new(outbox)
+	health := newHealth(out)
 	return &Core{
-		topology:  &topology{config: c},
-		jitter:    jitter,
-		tunnels:   make(map[Key]*tunnel),
-		health:    newHealth(out),
-		out:       out,
-		waiting:   make(map[*lac]bool),
-		processes: make(map[string]procfs.ID),
-		ends:      ends{died: make(map[string]time.Time)},
+		topology: &topology{config: c},
+		jitter:   jitter,
+		tunnels:  make(map[Key]*tunnel),
+		health:   health,
+		daemons:  &daemons{processes: make(map[string]procfs.ID), health: health, out: out},
+		out:      out,
+		waiting:  make(map[*lac]bool),
+		ends:     ends{died: make(map[string]time.Time)},
 	}
 }
 
@@ -84,7 +85,10 @@ func (core *Core) Step(ev Event, now time.Time) []Action {
 		core.health.fault("D-Bus", !ev.Sources.DBus, "D-Bus does not answer: links are seen by rtnetlink alone")
 		core.health.fault("rtnetlink", !ev.Sources.Rtnetlink, "rtnetlink does not work: links are seen by D-Bus alone")
 	case xl2tpd.Snapshot:
-		core.takeDaemons(ev, now)
+		first := !core.health.haveReported(WatcherXl2tpd)
+		changes := core.daemons.take(ev, first, core.topology)
+		core.ends.xl2tpdEnded(changes, now)
+		core.takeProcesses(changes, first, now)
 		core.health.watcherReported(WatcherXl2tpd)
 		core.topology.updateInstances(ev)
 		core.checkSections()

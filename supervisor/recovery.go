@@ -93,7 +93,7 @@ func (core *Core) advance(l *lac, s *xl2tpd.Section, now time.Time) {
 	core.noteCall(l, now)
 	core.takeAmbiguousLinks(l)
 	is, at := core.situation(l, s, now)
-	if is.isWell() && core.candidates(l).hasExact(core.process(l).Pid) {
+	if is.isWell() && core.candidates(l).hasExact(core.daemons.of(l).Pid) {
 		l.seen, l.idle, l.lastEnd, l.lastLogged = true, false, nil, ""
 		l.silent, l.attempt, l.notDiallingSince = time.Time{}, time.Time{}, time.Time{}
 		l.ike, l.ikeTo = core.lnsSA(l, s).Name, lnsHost(s)
@@ -154,7 +154,7 @@ func (core *Core) noteCall(l *lac, now time.Time) {
 	if !l.lastEnd.mayBeHangUp() || l.lastEnd.sure {
 		return
 	}
-	pid, told := core.process(l).Pid, l.lastEnd.Time.Add(late)
+	pid, told := core.daemons.of(l).Pid, l.lastEnd.Time.Add(late)
 	if slices.ContainsFunc(core.candidates(l).exact, func(t *tunnel) bool {
 		return !t.found && t.link.Xl2tpdPid == pid && t.since.After(told)
 	}) {
@@ -168,7 +168,7 @@ func (core *Core) noteCall(l *lac, now time.Time) {
 // takeAmbiguousLinks notes what ambiguous links show about a LAC. If a group has as many links as LACs, each LAC has
 // one.
 func (core *Core) takeAmbiguousLinks(l *lac) {
-	pid := core.process(l).Pid
+	pid := core.daemons.of(l).Pid
 	for _, group := range core.candidates(l).ambiguous {
 		of := func(t *tunnel) bool { return t.linked() && t.link.Xl2tpdPid == pid }
 		l.mayHave = l.mayHave || slices.ContainsFunc(*group, of)
@@ -212,7 +212,7 @@ func (l *lac) lastAttempt() time.Time {
 func (core *Core) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situation, at time.Time) {
 	sa := core.lnsSA(l, s)
 	is = situation{
-		goal: core.goal(l, s), daemon: core.process(l).Pid != 0,
+		goal: core.goal(l, s), daemon: core.daemons.of(l).Pid != 0,
 		secured: sa.Child, connecting: sa.State == "CONNECTING" && core.health.failing[WatcherVICI] == nil, closedAt: l.closedAt(),
 		lost:   !l.silent.IsZero(),
 		trying: !l.attempt.IsZero() && now.Sub(l.attempt) < answerTime, tried: l.attempt.Add(answerTime),
@@ -258,7 +258,7 @@ func (core *Core) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situat
 		}
 		is.secured = d.secured && d.doneAt.After(core.topology.listedAt) && at.Sub(d.doneAt) < unlistedTime
 	}
-	is.calling = c.callingUntil(core.process(l).Pid)
+	is.calling = c.callingUntil(core.daemons.of(l).Pid)
 	switch {
 	case is.up:
 	case slices.ContainsFunc(c.exact, func(t *tunnel) bool { return t.link.Raised }):

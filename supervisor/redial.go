@@ -43,7 +43,7 @@ func (core *Core) revive(lacs []*lac) {
 		switch {
 		case l.progress.busy == StepDial || l.progress.busy == StepRedial:
 			return
-		case core.candidates(l).hasExact(core.process(l).Pid):
+		case core.candidates(l).hasExact(core.daemons.of(l).Pid):
 		case core.candidates(l).up():
 			unsure = append(unsure, l)
 		default:

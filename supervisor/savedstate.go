@@ -45,8 +45,7 @@ type LACState struct {
 
 // Restore takes what the last process has saved. It must be called before Step.
 func (core *Core) Restore(m SavedState, now time.Time) {
-	core.processes[""] = m.Xl2tpd
-	maps.Copy(core.processes, m.Others)
+	core.daemons.restore(m)
 	for _, k := range m.LACs {
 		l := core.lac(name{"lac", string(k.LAC), k.Instance})
 		l.saved, l.savedAs = true, k.LACState
@@ -79,19 +78,28 @@ func (core *Core) Restore(m SavedState, now time.Time) {
 	}
 }
 
-// SavedState returns the state to save. news is false if it has not changed since the last call.
-func (core *Core) SavedState() (m SavedState, news bool) {
-	if !core.dirty {
-		return SavedState{}, false
-	}
-	core.dirty = false
-	m.Xl2tpd = core.processes[""]
-	if len(core.processes) > 1 {
-		m.Others = maps.Clone(core.processes)
+func (ds *daemons) restore(m SavedState) {
+	ds.processes[""] = m.Xl2tpd
+	maps.Copy(ds.processes, m.Others)
+}
+
+func (ds *daemons) saveTo(m *SavedState) {
+	m.Xl2tpd = ds.processes[""]
+	if len(ds.processes) > 1 {
+		m.Others = maps.Clone(ds.processes)
 		delete(m.Others, "")
 	}
+}
+
+// SavedState returns the state to save. news is false if it has not changed since the last call.
+func (core *Core) SavedState() (m SavedState, news bool) {
+	if !core.dirty && !core.daemons.dirty {
+		return SavedState{}, false
+	}
+	core.dirty, core.daemons.dirty = false, false
+	core.daemons.saveTo(&m)
 	for _, l := range core.lacs {
-		if _, is := core.processes[l.instance]; l.saved && is {
+		if _, is := core.daemons.processes[l.instance]; l.saved && is {
 			m.LACs = append(m.LACs, SavedLAC{l.instance, []byte(l.name), l.savedAs})
 		}
 	}
