@@ -1,11 +1,7 @@
 package supervisor
 
 import (
-	"cmp"
 	"fmt"
-	"maps"
-	"slices"
-	"strings"
 	"time"
 
 	"xl2tpd-keepalive/internal/config"
@@ -23,16 +19,10 @@ const startupTimeout = 500 * time.Millisecond
 
 // Core decides what to do about each tunnel. It is not safe for concurrent use.
 type Core struct {
-	jitter func() float64
-
-	tunnels  map[Key]*tunnel
-	due      wake.Queue[*tunnel] // watched tunnels with nothing in flight, and tunnels that wait for their sessions
 	topology *topology
-	index    *tunnelIndex // of the tunnels by their identities; nil: an identity has changed
-
-	daemons *daemons
-	health  *health
-	ends    ends
+	daemons  *daemons
+	health   *health
+	tunnels  *tunnelTable
 
 	lacs       map[string]*lac  // by name in lower case
 	evaluateAt wake.Queue[*lac] // when to evaluate them again, even if nothing happens
@@ -41,16 +31,11 @@ type Core struct {
 	waiting    map[*lac]bool    // for a slot
 	slotsTaken int              // of maxSlots
 
-	secured bool // a tunnel has had an SA
+	dirty  bool // the saved state has changed
+	ready  bool
+	jitter jitter
 
-	dirty   bool // the saved state has changed
-	linked  bool // the watcher of links has reported
-	began   time.Time
-	started bool // links may be acted on
-	ready   bool
-
-	count [states]int // tunnels in each state
-	out   *outbox
+	out *outbox
 }
 
 // New returns a core that knows only a configuration. The configuration holds until another one comes. jitter returns
@@ -58,58 +43,57 @@ type Core struct {
 func New(c *config.Config, jitter func() float64) *Core {
 	out := new(outbox)
 	health := newHealth(out)
+	topology := &topology{config: c}
 	return &Core{
-		topology: &topology{config: c},
+		topology: topology,
+		tunnels:  newTunnelTable(jitter, topology, health, out),
 		jitter:   jitter,
-		tunnels:  make(map[Key]*tunnel),
 		health:   health,
 		daemons:  &daemons{processes: make(map[string]procfs.ID), health: health, out: out},
 		out:      out,
 		waiting:  make(map[*lac]bool),
-		ends:     ends{died: make(map[string]time.Time)},
 	}
 }
 
 // Step takes one event and returns the actions to take now. The slice is the caller's.
 func (core *Core) Step(ev Event, now time.Time) []Action {
 	core.changed = false
-	if core.began.IsZero() {
-		core.began = now
+	if core.tunnels.began.IsZero() {
+		core.tunnels.began = now
 	}
 	switch ev := ev.(type) {
 	case ppp.Snapshot:
 		core.health.watcherReported(WatcherPPP)
-		core.takeLinks(ev.Links, now)
-		core.linked = true
+		core.tunnels.takeLinks(ev.Links, core.dialledLNS, now)
 		core.health.takeLost(ev.Lost)
 		core.health.fault("D-Bus", !ev.Sources.DBus, "D-Bus does not answer: links are seen by rtnetlink alone")
 		core.health.fault("rtnetlink", !ev.Sources.Rtnetlink, "rtnetlink does not work: links are seen by D-Bus alone")
 	case xl2tpd.Snapshot:
 		first := !core.health.haveReported(WatcherXl2tpd)
 		changes := core.daemons.take(ev, first, core.topology)
-		core.ends.xl2tpdEnded(changes, now)
+		core.tunnels.ends.xl2tpdEnded(changes, now)
 		core.takeProcesses(changes, first, now)
 		core.health.watcherReported(WatcherXl2tpd)
 		core.topology.updateInstances(ev)
 		core.checkSections()
-		core.reidentify(now)
+		core.tunnels.reidentify(core.dialledLNS, now)
 		core.changed = true
 	case vici.Snapshot:
 		core.health.watcherReported(WatcherVICI)
 		if core.topology.updateSAs(ev, now) {
-			core.reidentify(now)
+			core.tunnels.reidentify(core.dialledLNS, now)
 		}
 		core.changed = true
 	case *config.Config:
 		core.health.watcherReported(WatcherConfig)
 		core.topology.config = ev
 		core.checkSections()
-		core.reidentify(now)
+		core.tunnels.reidentify(core.dialledLNS, now)
 		core.changed = true
 	case Counter:
-		core.takeCounter(ev, now)
+		core.tunnels.takeCounter(ev, now)
 	case probe.Result:
-		core.takeResult(ev, now)
+		core.tunnels.takeResult(ev, now)
 	case TaskWorks:
 		core.health.watcherReported(ev.Task)
 	case TaskFailed:
@@ -118,9 +102,9 @@ func (core *Core) Step(ev Event, now time.Time) []Action {
 		if ev.Tunnel.Owner == (procfs.ID{}) && len(core.topology.byPid) > 1 {
 			ev.Tunnel.Owner = unknownOwner
 		}
-		for _, c := range core.ends.record(ev, now) {
+		for _, c := range core.tunnels.ends.record(ev, now) {
 			core.attributeEnd(c)
-			core.markLACs(c.identity)
+			core.markLACs(c.identity.names)
 		}
 		if ev.Operator {
 			core.operatorHungUp(ev.Tunnel)
@@ -137,19 +121,16 @@ func (core *Core) Step(ev Event, now time.Time) []Action {
 	}
 	core.changed = core.health.watchGuard(core.topology.config, now) || core.changed
 	core.start(now)
+	core.takeNews(core.tunnels.takeNews(), now)
 	core.evaluateLACs(now)
-	for _, t := range core.due.Take(now) {
-		core.check(t, now)
-	}
+	core.tunnels.checkDue(now)
+	core.takeNews(core.tunnels.takeNews(), now)
 	return core.out.take()
 }
 
 // NextWake returns when the next Step is needed at the latest. ok is false if nothing is due before the next event.
 func (core *Core) NextWake() (at time.Time, ok bool) {
-	if !core.started && !core.began.IsZero() {
-		return core.began.Add(startupTimeout), true
-	}
-	at = earlier(core.due.Next(), core.evaluateAt.Next())
+	at = earlier(core.tunnels.nextWake(), core.evaluateAt.Next())
 	return at, !at.IsZero()
 }
 
@@ -164,83 +145,10 @@ func earlier(a, b time.Time) time.Time {
 // start lets the core act on links once the configuration is known, or startupTimeout has passed. It emits Ready once
 // every watcher has reported.
 func (core *Core) start(now time.Time) {
-	if !core.started && (core.health.haveReported(WatcherXl2tpd, WatcherConfig) || !now.Before(core.began.Add(startupTimeout))) {
-		core.started = true
-		for _, t := range core.inOrder() {
-			core.refresh(t, now)
-		}
-	}
+	core.tunnels.start(core.health.haveReported(WatcherXl2tpd, WatcherConfig), now)
 	if !core.ready && core.health.haveReported(WatcherPPP, WatcherXl2tpd, WatcherVICI, WatcherConfig) {
 		core.ready, core.changed = true, true
 		core.out.emit(Ready{})
-	}
-}
-
-// takeLinks takes the links that exist now.
-func (core *Core) takeLinks(links []ppp.Link, now time.Time) {
-	here := make(map[Key]bool, len(links))
-	for _, l := range links {
-		k := key(l.Name, l.Index)
-		here[k] = true
-		t, known := core.tunnels[k]
-		if !known {
-			t = &tunnel{key: k, since: now, found: l.Up && !core.linked}
-			core.tunnels[k] = t
-			core.count[Down]++
-		}
-		if known && !t.gone && t.link == l {
-			continue
-		}
-		p := core.identify(l)
-		if known && !t.gone && t.link.Pid == l.Pid {
-			p = p.keepKnown(t.identity)
-		}
-		t.gone, t.link, t.identity = false, l, p
-		core.index = nil
-		core.markLACs(p) // the link may be a call without addresses
-		core.refresh(t, now)
-	}
-	for _, t := range core.inOrder() {
-		if here[t.key] || t.gone {
-			continue
-		}
-		t.gone = true
-		core.index = nil
-		core.markLACs(t.identity)
-		core.refresh(t, now)
-		core.forget(t)
-	}
-}
-
-// identify returns the identity of a link. If its LNS has several addresses, the outer address is the one that xl2tpd
-// has dialled.
-func (core *Core) identify(l ppp.Link) identity {
-	p := core.topology.identify(l)
-	if n, ok := p.lac(); ok && !p.outer.IsValid() {
-		p.outer = core.lac(n).dialledLNS
-		p.sa = core.topology.sas[p.outer]
-	}
-	return p
-}
-
-// reidentify finds the identity and the settings of every tunnel again.
-func (core *Core) reidentify(now time.Time) {
-	for _, t := range core.inOrder() {
-		if t.gone {
-			continue
-		}
-		p := core.identify(t.link).keepKnown(t.identity)
-		fresh := p.sa.works() && (!t.identity.sa.works() || p.sa.UniqueID != t.identity.sa.UniqueID)
-		if !p.equal(t.identity) {
-			t.identity = p
-			core.index = nil
-		}
-		core.refresh(t, now)
-		if fresh && t.state == Silent { // a new SA may have repaired the tunnel
-			core.cancel(t)
-			core.hurry(t, now)
-			core.saRenewed(t, now)
-		}
 	}
 }
 
@@ -248,22 +156,5 @@ func (core *Core) reidentify(now time.Time) {
 func (core *Core) checkSections() {
 	if core.health.haveReported(WatcherXl2tpd, WatcherConfig) {
 		core.health.takeUnknown(core.topology.unknownSections())
-	}
-}
-
-// inOrder returns the tunnels in the order of their links. So the same events always have the same outcome.
-func (core *Core) inOrder() []*tunnel {
-	return slices.SortedFunc(maps.Values(core.tunnels), func(x, y *tunnel) int {
-		return cmp.Or(cmp.Compare(x.key.Index, y.key.Index), strings.Compare(x.key.Name, y.key.Name))
-	})
-}
-
-// forget drops a tunnel whose link is gone, unless something is still in flight for it.
-func (core *Core) forget(t *tunnel) {
-	if t.gone && t.inFlight == none {
-		core.unqueue(t)
-		delete(core.tunnels, t.key)
-		core.health.forgetUnsent(t.key)
-		core.count[t.state]--
 	}
 }

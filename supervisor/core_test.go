@@ -149,7 +149,7 @@ func (n *fixture) want(actions ...Action) {
 // Tunnels returns what is known of every tunnel, in no order.
 func (core *Core) Tunnels() []Tunnel {
 	var all []Tunnel
-	for _, t := range core.tunnels {
+	for _, t := range core.tunnels.byKey {
 		if !t.gone {
 			all = append(all, t.view())
 		}
@@ -225,7 +225,7 @@ func (n *fixture) wakes(d time.Duration) {
 // echoIn checks when an echo is due if nothing comes in.
 func (n *fixture) echoIn(l ppp.Link, d time.Duration) {
 	n.t.Helper()
-	if in := n.core.tunnels[key(l.Name, l.Index)].echoAt().Sub(n.now); in != d {
+	if in := n.core.tunnels.byKey[key(l.Name, l.Index)].echoAt().Sub(n.now); in != d {
 		n.t.Fatalf("an echo is due in %v, want %v", in, d)
 	}
 }
@@ -494,7 +494,7 @@ func TestGoneAndBack(t *testing.T) {
 			if got := len(n.core.Tunnels()); got != 1 {
 				t.Errorf("%d tunnels", got)
 			}
-			if n.core.tunnels[key(c.next.Name, c.next.Index)].lost != 0 {
+			if n.core.tunnels.byKey[key(c.next.Name, c.next.Index)].lost != 0 {
 				t.Error("a cancelled echo counts as lost")
 			}
 		})
@@ -516,7 +516,7 @@ func TestStops(t *testing.T) {
 				t.Error("it still wakes")
 			}
 			n.links()
-			if len(n.core.tunnels) != 0 {
+			if len(n.core.tunnels.byKey) != 0 {
 				t.Error("it is still remembered")
 			}
 		})

@@ -127,8 +127,8 @@ func (c *ends) reasonFor(p identity, since, now time.Time) (Ending, bool) {
 }
 
 // recordClose notes that a tunnel has ended, and returns the reason, as far as it is known.
-func (core *Core) recordClose(t *tunnel, reason string, was State, now time.Time) string {
-	why, sure := core.ends.reasonFor(t.identity, t.up, now)
+func (ts *tunnelTable) recordClose(t *tunnel, reason string, was State, now time.Time) string {
+	why, sure := ts.ends.reasonFor(t.identity, t.up, now)
 	failed := was == Silent
 	switch {
 	case sure:
@@ -136,15 +136,12 @@ func (core *Core) recordClose(t *tunnel, reason string, was State, now time.Time
 		if quiet := now.Sub(t.evidence.Last()); why.Unexplained && was != Silent && !t.evidence.Last().IsZero() && quiet >= idle {
 			reason = fmt.Sprintf("the peer's idle timer, it seems: nothing came for %.0f s", quiet.Seconds())
 		}
-	case now.Sub(core.ends.died[t.identity.instance]) <= late:
+	case now.Sub(ts.ends.died[t.identity.instance]) <= late:
 		reason, failed = xl2tpdEnded, true
 	case !t.saLostAt.IsZero() && !t.evidence.Last().After(t.saLostAt): // one that has lived on has another cause
 		reason, failed = "the IPsec SA was lost", true
 	}
-	if core.ends.last == nil {
-		core.ends.last = make(map[origin]*end)
-	}
-	core.ends.prune()
+	ts.ends.prune()
 	c := &end{
 		Close:    status.Close{Time: now, After: status.Seconds(now.Sub(t.up)), Reason: reason},
 		identity: t.identity, link: t.key, failed: failed,
@@ -152,8 +149,8 @@ func (core *Core) recordClose(t *tunnel, reason string, was State, now time.Time
 	if sure {
 		c.setReason(why)
 	}
-	core.ends.last[t.origin()] = c
-	core.recordEnd(t, c, was, now)
+	ts.ends.last[t.origin()] = c
+	ts.news = append(ts.news, news{names: t.identity.names, end: c, silent: was == Silent})
 	return reason
 }
 

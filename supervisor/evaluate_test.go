@@ -94,7 +94,7 @@ func TestForgetsNoLAC(t *testing.T) {
 func TestOneLinkIsEnough(t *testing.T) {
 	f := newFleet(1)
 	b := f.up()
-	lives := b.tunnels[key("ppp0", 1)]
+	lives := b.tunnels.byKey[key("ppp0", 1)]
 	silent := *lives
 	silent.state, silent.evidence, silent.asked = Silent, Evidence{Data: epoch.Add(-time.Minute)}, epoch.Add(-time.Minute)
 	longer := silent
@@ -112,7 +112,7 @@ func TestOneLinkIsEnough(t *testing.T) {
 		"the longest first":   {candidates{exact: []*tunnel{&longer, &silent}}, time.Minute},
 		"perhaps not its own": {candidates{ambiguous: []*[]*tunnel{{&silent}}}, time.Minute},
 	} {
-		b.index.lacs[l.key] = &tc.candidates
+		b.tunnels.index.lacs[l.key] = &tc.candidates
 		is, _ := b.situation(l, &f.xl2tpd.Home().Conf.Sections[0], epoch)
 		if !is.up || is.quiet != tc.quiet || is.silent() != (tc.quiet > 0) {
 			t.Errorf("%s: %+v", name, is)

@@ -32,12 +32,12 @@ func (l *lac) peerIsDead(now time.Time) {
 	l.lastEnd.stopAcked, l.silent = true, now
 }
 
-// recordEnd notes in the LAC of a tunnel how the tunnel has ended.
-func (core *Core) recordEnd(t *tunnel, c *end, was State, now time.Time) {
-	if n, ok := t.identity.lac(); ok {
+// recordEnd notes in the LAC of a tunnel how the tunnel has ended. silent is true if its peer was silent.
+func (core *Core) recordEnd(c *end, silent bool, now time.Time) {
+	if n, ok := c.identity.lac(); ok {
 		l := core.lac(n)
 		l.lastEnd, l.silent = c, time.Time{}
-		if was == Silent || c.unanswered {
+		if silent || c.unanswered {
 			l.silent = now
 		}
 	}
@@ -96,7 +96,7 @@ func (l *lac) hungUp() bool { return l.lastEnd != nil && l.lastEnd.operator }
 // operatorHungUp notes that the operator has hung up an attempt, or a tunnel that has no link yet. For a tunnel with a
 // link, attributeEnd does that.
 func (core *Core) operatorHungUp(c ControlConnection) {
-	if _, certain := core.tunnelIndex().links.Of(c); certain {
+	if _, certain := core.tunnels.tunnelIndex().links.Of(c); certain {
 		return
 	}
 	all := core.lacsOf(c.Owner, c.Peer.Addr())

@@ -112,7 +112,7 @@ func TestHungUpBesideAHalfClosedTunnel(t *testing.T) {
 	n.links(inUserspace(link("ppp0", 5, true))...)
 	n.after(time.Second)
 	n.step(Ending{Tunnel: closer, Reason: "hung up on this host", Operator: true})
-	for _, c := range n.core.ends.last {
+	for _, c := range n.core.tunnels.ends.last {
 		if c.operator {
 			t.Errorf("%+v", c)
 		}

@@ -70,9 +70,26 @@ func (core *Core) lacsOf(daemon procfs.ID, lns netip.Addr) (all []*lac) {
 	return all
 }
 
-// markLACs marks the LACs of an identity: they will be evaluated in the step under way.
-func (core *Core) markLACs(p identity) {
-	for _, n := range p.names {
+// dialledLNS is a dialledFunc.
+func (core *Core) dialledLNS(n name) netip.Addr { return core.lac(n).dialledLNS }
+
+// takeNews takes what has happened to tunnels.
+func (core *Core) takeNews(all []news, now time.Time) {
+	for _, one := range all {
+		switch {
+		case one.end != nil:
+			core.recordEnd(one.end, one.silent, now)
+		case one.renewed:
+			core.saRenewed(one.names, now)
+		default:
+			core.markLACs(one.names)
+		}
+	}
+}
+
+// markLACs marks the LACs of these sections: they will be evaluated in the step under way.
+func (core *Core) markLACs(names []name) {
+	for _, n := range names {
 		if n.kind == "lac" {
 			core.markLAC(core.lac(n))
 		}
@@ -101,7 +118,7 @@ type candidates struct {
 }
 
 func (core *Core) candidates(l *lac) *candidates {
-	if c := core.tunnelIndex().lacs[l.key]; c != nil {
+	if c := core.tunnels.tunnelIndex().lacs[l.key]; c != nil {
 		return c
 	}
 	return &candidates{}
@@ -166,13 +183,13 @@ func (core *Core) carriesOthers(s sa, l *lac) bool {
 	if s.UniqueID == "" {
 		return false
 	}
-	return slices.ContainsFunc(core.tunnelIndex().bySA[s.UniqueID], l.othersMayLive)
+	return slices.ContainsFunc(core.tunnels.tunnelIndex().bySA[s.UniqueID], l.othersMayLive)
 }
 
 // proves reports whether another tunnel shows that an SA works. The SA carries that tunnel, and the tunnel is alive, or
 // is not watched at all (keepalive = no).
 func (core *Core) proves(s sa, l *lac) bool {
-	return s.UniqueID != "" && slices.ContainsFunc(core.tunnelIndex().bySA[s.UniqueID], func(t *tunnel) bool {
+	return s.UniqueID != "" && slices.ContainsFunc(core.tunnels.tunnelIndex().bySA[s.UniqueID], func(t *tunnel) bool {
 		return l.othersMayLive(t) && (t.state == Alive || t.state == Off)
 	})
 }
@@ -180,7 +197,7 @@ func (core *Core) proves(s sa, l *lac) bool {
 // mayCarryOthers reports whether any SA may carry a tunnel that may be alive. That is so if nobody knows the outer
 // address of its far end, and no Hello guard works.
 func (core *Core) mayCarryOthers(l *lac) bool {
-	return core.health.blind(core.topology.config) && slices.ContainsFunc(core.tunnelIndex().far, l.othersMayLive)
+	return core.health.blind(core.topology.config) && slices.ContainsFunc(core.tunnels.tunnelIndex().far, l.othersMayLive)
 }
 
 // othersMayLive reports whether a tunnel may be alive, and may be another LAC's.

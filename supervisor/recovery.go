@@ -139,9 +139,9 @@ func (core *Core) advance(l *lac, s *xl2tpd.Section, now time.Time) {
 	core.out.emit(r)
 }
 
-// saRenewed notes that a silent tunnel has a new SA.
-func (core *Core) saRenewed(t *tunnel, now time.Time) {
-	for _, n := range t.identity.names {
+// saRenewed notes that a silent tunnel of one of these sections has a new SA.
+func (core *Core) saRenewed(names []name, now time.Time) {
+	for _, n := range names {
 		if n.kind == "lac" {
 			core.lac(n).progress.renewedByOthers(now)
 		}
@@ -232,7 +232,7 @@ func (core *Core) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situat
 		is.owner = answerTime // xl2tpd may have just begun
 	}
 	c := core.candidates(l)
-	if core.secured && !is.secured {
+	if core.tunnels.secured && !is.secured {
 		for t := range c.links {
 			is.withoutSA = is.withoutSA || t.secured
 		}

@@ -158,7 +158,7 @@ func TestClosesAreBounded(t *testing.T) {
 		n.links()
 		n.step(Ending{Tunnel: closer})
 	}
-	if len(n.core.ends.last) != maxEnds || len(n.core.ends.reasons) > 100 {
-		t.Errorf("%d closes, %d endings", len(n.core.ends.last), len(n.core.ends.reasons))
+	if len(n.core.tunnels.ends.last) != maxEnds || len(n.core.tunnels.ends.reasons) > 100 {
+		t.Errorf("%d closes, %d endings", len(n.core.tunnels.ends.last), len(n.core.tunnels.ends.reasons))
 	}
 }
