@@ -7,7 +7,6 @@ import (
 	"xl2tpd-keepalive/internal/config"
 	"xl2tpd-keepalive/internal/ppp"
 	"xl2tpd-keepalive/internal/procfs"
-	"xl2tpd-keepalive/internal/wake"
 	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/probe"
 	"xl2tpd-keepalive/vici"
@@ -24,47 +23,33 @@ type Core struct {
 	health   *health
 	tunnels  *tunnelTable
 
-	lacs       map[string]*lac  // by name in lower case
-	evaluateAt wake.Queue[*lac] // when to evaluate them again, even if nothing happens
-	marked     []*lac           // to be evaluated in the step under way
-	changed    bool             // all LACs are to be evaluated in the step under way
-	waiting    map[*lac]bool    // for a slot
-	slotsTaken int              // of maxSlots
-
-	dirty  bool // the saved state has changed
-	ready  bool
-	jitter jitter
-
-	out *outbox
+	lacs *lacTable
+	out  *outbox
 }
 
 // New returns a core that knows only a configuration. The configuration holds until another one comes. jitter returns
 // numbers in [0, 1).
 func New(c *config.Config, jitter func() float64) *Core {
 	out := new(outbox)
-	health := newHealth(out)
-	topology := &topology{config: c}
-	return &Core{
-		topology: topology,
-		tunnels:  newTunnelTable(jitter, topology, health, out),
-		jitter:   jitter,
-		health:   health,
-		daemons:  &daemons{processes: make(map[string]procfs.ID), health: health, out: out},
-		out:      out,
-		waiting:  make(map[*lac]bool),
+	topology, health := &topology{config: c}, newHealth(out)
+	daemons := &daemons{processes: make(map[string]procfs.ID), health: health, out: out}
+	tunnels := newTunnelTable(jitter, topology, health, out)
+	lacs := &lacTable{
+		byKey: make(map[string]*lac), agenda: agenda{waiting: make(map[*lac]bool)},
+		jitter: jitter, topology: topology, daemons: daemons, health: health, tunnels: tunnels, out: out,
 	}
+	return &Core{topology, daemons, health, tunnels, lacs, out}
 }
 
 // Step takes one event and returns the actions to take now. The slice is the caller's.
 func (core *Core) Step(ev Event, now time.Time) []Action {
-	core.changed = false
 	if core.tunnels.began.IsZero() {
 		core.tunnels.began = now
 	}
 	switch ev := ev.(type) {
 	case ppp.Snapshot:
 		core.health.watcherReported(WatcherPPP)
-		core.tunnels.takeLinks(ev.Links, core.dialledLNS, now)
+		core.tunnels.takeLinks(ev.Links, core.lacs.dialledLNS, now)
 		core.health.takeLost(ev.Lost)
 		core.health.fault("D-Bus", !ev.Sources.DBus, "D-Bus does not answer: links are seen by rtnetlink alone")
 		core.health.fault("rtnetlink", !ev.Sources.Rtnetlink, "rtnetlink does not work: links are seen by D-Bus alone")
@@ -72,24 +57,24 @@ func (core *Core) Step(ev Event, now time.Time) []Action {
 		first := !core.health.haveReported(WatcherXl2tpd)
 		changes := core.daemons.take(ev, first, core.topology)
 		core.tunnels.ends.xl2tpdEnded(changes, now)
-		core.takeProcesses(changes, first, now)
+		core.lacs.takeProcesses(changes, first, now)
 		core.health.watcherReported(WatcherXl2tpd)
 		core.topology.updateInstances(ev)
 		core.checkSections()
-		core.tunnels.reidentify(core.dialledLNS, now)
-		core.changed = true
+		core.tunnels.reidentify(core.lacs.dialledLNS, now)
+		core.lacs.changed = true
 	case vici.Snapshot:
 		core.health.watcherReported(WatcherVICI)
 		if core.topology.updateSAs(ev, now) {
-			core.tunnels.reidentify(core.dialledLNS, now)
+			core.tunnels.reidentify(core.lacs.dialledLNS, now)
 		}
-		core.changed = true
+		core.lacs.changed = true
 	case *config.Config:
 		core.health.watcherReported(WatcherConfig)
 		core.topology.config = ev
 		core.checkSections()
-		core.tunnels.reidentify(core.dialledLNS, now)
-		core.changed = true
+		core.tunnels.reidentify(core.lacs.dialledLNS, now)
+		core.lacs.changed = true
 	case Counter:
 		core.tunnels.takeCounter(ev, now)
 	case probe.Result:
@@ -102,35 +87,31 @@ func (core *Core) Step(ev Event, now time.Time) []Action {
 		if ev.Tunnel.Owner == (procfs.ID{}) && len(core.topology.byPid) > 1 {
 			ev.Tunnel.Owner = unknownOwner
 		}
-		for _, c := range core.tunnels.ends.record(ev, now) {
-			core.attributeEnd(c)
-			core.markLACs(c.identity.names)
-		}
-		if ev.Operator {
-			core.operatorHungUp(ev.Tunnel)
-		}
+		core.lacs.takeEnding(ev, core.tunnels.ends.record(ev, now))
 	case Dials:
-		core.takeDial(ev.Daemon, ev.Peer, now)
+		core.lacs.takeDial(ev.Daemon, ev.Peer, now)
 	case Recovered:
-		core.takeOutcome(ev, now)
+		core.lacs.takeOutcome(ev, now)
 	case Fault:
 		core.health.fault(ev.What, ev.Text != "", ev.Text)
 	case Tick:
 	default:
 		panic(fmt.Sprintf("supervisor: no such event: %T", ev))
 	}
-	core.changed = core.health.watchGuard(core.topology.config, now) || core.changed
+	if core.health.watchGuard(core.topology.config, now) {
+		core.lacs.changed = true
+	}
 	core.start(now)
-	core.takeNews(core.tunnels.takeNews(), now)
-	core.evaluateLACs(now)
+	core.lacs.takeNews(core.tunnels.takeNews(), now)
+	core.lacs.evaluateLACs(now)
 	core.tunnels.checkDue(now)
-	core.takeNews(core.tunnels.takeNews(), now)
+	core.lacs.takeNews(core.tunnels.takeNews(), now)
 	return core.out.take()
 }
 
 // NextWake returns when the next Step is needed at the latest. ok is false if nothing is due before the next event.
 func (core *Core) NextWake() (at time.Time, ok bool) {
-	at = earlier(core.tunnels.nextWake(), core.evaluateAt.Next())
+	at = earlier(core.tunnels.nextWake(), core.lacs.agenda.evaluateAt.Next())
 	return at, !at.IsZero()
 }
 
@@ -146,8 +127,8 @@ func earlier(a, b time.Time) time.Time {
 // every watcher has reported.
 func (core *Core) start(now time.Time) {
 	core.tunnels.start(core.health.haveReported(WatcherXl2tpd, WatcherConfig), now)
-	if !core.ready && core.health.haveReported(WatcherPPP, WatcherXl2tpd, WatcherVICI, WatcherConfig) {
-		core.ready, core.changed = true, true
+	if !core.lacs.ready && core.health.haveReported(WatcherPPP, WatcherXl2tpd, WatcherVICI, WatcherConfig) {
+		core.lacs.start()
 		core.out.emit(Ready{})
 	}
 }

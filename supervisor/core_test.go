@@ -69,7 +69,7 @@ func running(c *xl2tpd.Conf, pid int) xl2tpd.Snapshot {
 	return xl2tpd.Snapshot{Instances: []xl2tpd.Instance{{Process: procfs.ID{Pid: pid}, Conf: c}}}
 }
 
-func (n *fixture) lac(called string) *lac { return n.core.lac(name{"lac", called, ""}) }
+func (n *fixture) lac(called string) *lac { return n.core.lacs.lac(name{"lac", called, ""}) }
 
 func (n *fixture) config(text string) *config.Config {
 	n.t.Helper()
@@ -98,7 +98,7 @@ func (n *fixture) restarted(s xl2tpd.Snapshot, sas vici.Snapshot, links ...ppp.L
 	if m, news := n.core.SavedState(); news {
 		n.memory = m
 	}
-	n.core = New(n.core.topology.config, n.core.jitter)
+	n.core = New(n.core.topology.config, n.core.lacs.jitter)
 	n.core.Restore(n.memory, n.now)
 	n.actions = nil
 	n.step(s)

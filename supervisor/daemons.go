@@ -111,27 +111,26 @@ func (c *ends) xl2tpdEnded(changes []processChange, now time.Time) {
 }
 
 // takeProcesses takes what has changed about the processes of the xl2tpds. first is true for the first snapshot.
-func (core *Core) takeProcesses(changes []processChange, first bool, now time.Time) {
+func (ls *lacTable) takeProcesses(changes []processChange, first bool, now time.Time) {
 	for _, one := range changes {
-		core.daemonReplaced(one.instance, one.runs, now)
+		ls.daemonReplaced(one.instance, one.runs, now)
 		if one.gone {
-			core.forgetInstance(one.instance)
+			ls.forgetInstance(one.instance)
 		}
 	}
 	if first {
-		for _, l := range core.lacs {
+		for _, l := range ls.byKey {
 			l.seenBefore = false // if the same xl2tpd still runs, its tunnels are seen, or have ended
 		}
 	}
 }
 
 // forgetInstance forgets the LACs of an instance that no longer exists.
-func (core *Core) forgetInstance(id string) {
-	maps.DeleteFunc(core.lacs, func(_ string, l *lac) bool {
+func (ls *lacTable) forgetInstance(id string) {
+	maps.DeleteFunc(ls.byKey, func(_ string, l *lac) bool {
 		gone := l.instance == id && l.progress.busy == StepNone
 		if gone {
-			core.evaluateAt.Set(l, time.Time{})
-			delete(core.waiting, l)
+			ls.agenda.drop(l)
 		}
 		return gone
 	})
@@ -147,9 +146,9 @@ func (a *topology) localAddr(l *lac) netip.Addr {
 }
 
 // target returns the xl2tpd that gets commands about a LAC.
-func (core *Core) target(l *lac) xl2tpd.Target {
-	t := xl2tpd.Target{Process: core.daemons.of(l)}
-	if in := core.topology.byID[l.instance]; in != nil {
+func (ls *lacTable) target(l *lac) xl2tpd.Target {
+	t := xl2tpd.Target{Process: ls.daemons.of(l)}
+	if in := ls.topology.byID[l.instance]; in != nil {
 		t.Pipe = in.Pipe
 	}
 	return t

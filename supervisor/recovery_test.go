@@ -653,7 +653,7 @@ func TestRecoveryWaitsForTheWatchers(t *testing.T) {
 	n.step(Ending{Tunnel: closer, Reason: "Hello unanswered", Unanswered: true})
 	n.links()
 	m, _ := n.core.SavedState()
-	n.core = New(n.core.topology.config, n.core.jitter)
+	n.core = New(n.core.topology.config, n.core.lacs.jitter)
 	n.core.Restore(m, n.now)
 	n.actions = nil
 	n.step(n.config("[global]\nrecover = auto\n"))

@@ -58,7 +58,7 @@ func (core *Core) Report(now time.Time) (details []Detail, problems []string) {
 	for _, in := range core.topology.instances {
 		for _, s := range in.lacs {
 			if key := in.name(s).key(); s.Name != "default" && !up[key] {
-				details = append(details, Detail{Report: core.reportAbsent(in, s, last[key], now)})
+				details = append(details, Detail{Report: core.lacs.reportAbsent(in, s, last[key], now)})
 			}
 		}
 	}
@@ -202,23 +202,23 @@ func (t *tunnel) doing(now time.Time) string {
 }
 
 // reportAbsent returns the report of a LAC without a link. last is how its latest tunnel ended; nil: not known.
-func (core *Core) reportAbsent(in *instance, s *xl2tpd.Section, last *end, now time.Time) status.Tunnel {
-	r := status.Tunnel{Name: in.name(s).String(), Instance: core.topology.displayNames[in.id], State: Down.String()}
+func (ls *lacTable) reportAbsent(in *instance, s *xl2tpd.Section, last *end, now time.Time) status.Tunnel {
+	r := status.Tunnel{Name: in.name(s).String(), Instance: ls.topology.displayNames[in.id], State: Down.String()}
 	if len(s.LNSIPs) > 0 {
 		r.Peer = s.LNSIPs[0]
 	}
 	if last != nil {
 		r.Last, r.Since = &last.Close, last.Time
 	}
-	r.SA = core.topology.sas[r.Peer].report()
-	l := core.lac(in.name(s))
+	r.SA = ls.topology.sas[r.Peer].report()
+	l := ls.lac(in.name(s))
 	switch {
 	case in.NetworkManager():
 		r.Doing = "waits for NetworkManager"
 	case !in.Runs():
 		r.Doing = "waits for xl2tpd"
-	case core.recoveryText(l, s, now) != "":
-		r.Doing = core.recoveryText(l, s, now)
+	case l.recoveryText(ls.topology, s, now) != "":
+		r.Doing = l.recoveryText(ls.topology, s, now)
 	case l.lastEnd != nil && l.lastEnd.operator:
 		r.Doing, r.ByHand = "stays down until it is dialled again", true
 	case s.Redial || s.Autodial:
@@ -226,7 +226,7 @@ func (core *Core) reportAbsent(in *instance, s *xl2tpd.Section, last *end, now t
 	default:
 		r.Doing, r.ByHand = "waits to be dialled", true
 	}
-	if !core.topology.configured(in.name(s)).Keepalive {
+	if !ls.topology.configured(in.name(s)).Keepalive {
 		r.State, r.Doing, r.ByHand = Off.String(), "nothing: keepalive = no", false
 	}
 	return r

@@ -46,8 +46,36 @@ type LACState struct {
 // Restore takes what the last process has saved. It must be called before Step.
 func (core *Core) Restore(m SavedState, now time.Time) {
 	core.daemons.restore(m)
-	for _, k := range m.LACs {
-		l := core.lac(name{"lac", string(k.LAC), k.Instance})
+	core.lacs.restore(m.LACs, now)
+}
+
+// SavedState returns the state to save. news is false if it has not changed since the last call.
+func (core *Core) SavedState() (m SavedState, news bool) {
+	if !core.lacs.dirty && !core.daemons.dirty {
+		return SavedState{}, false
+	}
+	core.daemons.saveTo(&m)
+	core.lacs.saveTo(&m)
+	return m, true
+}
+
+func (ds *daemons) restore(m SavedState) {
+	ds.processes[""] = m.Xl2tpd
+	maps.Copy(ds.processes, m.Others)
+}
+
+func (ds *daemons) saveTo(m *SavedState) {
+	ds.dirty = false
+	m.Xl2tpd = ds.processes[""]
+	if len(ds.processes) > 1 {
+		m.Others = maps.Clone(ds.processes)
+		delete(m.Others, "")
+	}
+}
+
+func (ls *lacTable) restore(all []SavedLAC, now time.Time) {
+	for _, k := range all {
+		l := ls.lac(name{"lac", string(k.LAC), k.Instance})
 		l.saved, l.savedAs = true, k.LACState
 		for _, at := range []*time.Time{&k.Attempt, &k.Silent, &k.Half} {
 			if at.After(now) { // the clock has been set back
@@ -78,39 +106,20 @@ func (core *Core) Restore(m SavedState, now time.Time) {
 	}
 }
 
-func (ds *daemons) restore(m SavedState) {
-	ds.processes[""] = m.Xl2tpd
-	maps.Copy(ds.processes, m.Others)
-}
-
-func (ds *daemons) saveTo(m *SavedState) {
-	m.Xl2tpd = ds.processes[""]
-	if len(ds.processes) > 1 {
-		m.Others = maps.Clone(ds.processes)
-		delete(m.Others, "")
-	}
-}
-
-// SavedState returns the state to save. news is false if it has not changed since the last call.
-func (core *Core) SavedState() (m SavedState, news bool) {
-	if !core.dirty && !core.daemons.dirty {
-		return SavedState{}, false
-	}
-	core.dirty, core.daemons.dirty = false, false
-	core.daemons.saveTo(&m)
-	for _, l := range core.lacs {
-		if _, is := core.daemons.processes[l.instance]; l.saved && is {
+func (ls *lacTable) saveTo(m *SavedState) {
+	ls.dirty = false
+	for _, l := range ls.byKey {
+		if _, is := ls.daemons.processes[l.instance]; l.saved && is {
 			m.LACs = append(m.LACs, SavedLAC{l.instance, []byte(l.name), l.savedAs})
 		}
 	}
 	slices.SortFunc(m.LACs, func(x, y SavedLAC) int {
 		return cmp.Or(strings.Compare(x.Instance, y.Instance), bytes.Compare(x.LAC, y.LAC))
 	})
-	return m, true
 }
 
 // save updates a LAC's part of the saved state.
-func (core *Core) save(l *lac) {
+func (ls *lacTable) save(l *lac) {
 	var state LACState
 	known := true
 	switch {
@@ -135,6 +144,6 @@ func (core *Core) save(l *lac) {
 		known = l.mayHave
 	}
 	if known != l.saved || state != l.savedAs {
-		l.saved, l.savedAs, core.dirty = known, state, true
+		l.saved, l.savedAs, ls.dirty = known, state, true
 	}
 }

@@ -77,6 +77,9 @@ func (ts *tunnelTable) nextWake() time.Time {
 	return ts.due.Next()
 }
 
+// everSecured reports whether a tunnel has had an SA.
+func (ts *tunnelTable) everSecured() bool { return ts.secured }
+
 // checkDue does what is due.
 func (ts *tunnelTable) checkDue(now time.Time) {
 	for _, t := range ts.due.Take(now) {

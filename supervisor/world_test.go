@@ -361,7 +361,7 @@ func (h *site) happens(what int, rng *rand.Rand) {
 	case what == 11 && !h.plain && !h.link && h.dialled.IsZero() && !h.half: // xl2tpd no longer redials, and nobody knows why
 		h.active, h.again = false, time.Time{}
 	case what == 10: // other LACs are brought back, as many as may be
-		h.core.slotsTaken = maxSlots
+		h.core.lacs.agenda.slotsTaken = maxSlots
 	}
 }
 
@@ -397,8 +397,8 @@ func TestWhatIsWantedComesBack(t *testing.T) {
 				s.done = append(s.done, fmt.Sprint(h.pid, " ", what, " ", wait))
 			}
 			h.live(wait)
-			if n.core.slotsTaken > 0 { // they are back
-				n.core.slotsTaken = 1
+			if n.core.lacs.agenda.slotsTaken > 0 { // they are back
+				n.core.lacs.agenda.slotsTaken = 1
 				h.step(Recovered{LAC: LAC{Name: "other"}, Step: StepSecure})
 			}
 		}
@@ -409,7 +409,7 @@ func TestWhatIsWantedComesBack(t *testing.T) {
 		for i, h := range sites {
 			for !(h.link && h.alive && h.passes()) {
 				if h.now.Sub(began) > 2*maxPause {
-					l := h.core.lac(name{"lac", h.lacName(), instanceID(i, h.key)})
+					l := h.core.lacs.lac(name{"lac", h.lacName(), instanceID(i, h.key)})
 					t.Fatalf("seed %d: not back after %q\n%+v\n%+v\nlast %+v", seed, h.done, h, l.progress, l.lastEnd)
 				}
 				h.live(time.Second)
