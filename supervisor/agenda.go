@@ -52,6 +52,9 @@ func (a *agenda) set(l *lac, at time.Time, waits bool) {
 // drop makes a LAC wait for nothing.
 func (a *agenda) drop(l *lac) { a.set(l, time.Time{}, false) }
 
+// nextWake returns when a LAC is due; zero: none is.
+func (a *agenda) nextWake() time.Time { return a.evaluateAt.Next() }
+
 // slotFree reports whether another step of recovery may begin.
 func (a *agenda) slotFree() bool { return a.slotsTaken < maxSlots }
 

@@ -17,64 +17,54 @@ import (
 const startupTimeout = 500 * time.Millisecond
 
 // Core decides what to do about each tunnel. It is not safe for concurrent use.
+//
+// Core passes each event on to the owners of what the event changes, and collects their actions. An owner reads from
+// the owners above it, and from no other: what the tunnels tell the LACs, and the other way round, Core passes on.
 type Core struct {
+	out      *outbox
+	health   *health
 	topology *topology
 	daemons  *daemons
-	health   *health
 	tunnels  *tunnelTable
-
-	lacs *lacTable
-	out  *outbox
+	lacs     *lacTable
 }
 
 // New returns a core that knows only a configuration. The configuration holds until another one comes. jitter returns
 // numbers in [0, 1).
 func New(c *config.Config, jitter func() float64) *Core {
 	out := new(outbox)
-	topology, health := &topology{config: c}, newHealth(out)
-	daemons := &daemons{processes: make(map[string]procfs.ID), health: health, out: out}
-	tunnels := newTunnelTable(jitter, topology, health, out)
-	lacs := &lacTable{
-		byKey: make(map[string]*lac), agenda: agenda{waiting: make(map[*lac]bool)},
-		jitter: jitter, topology: topology, daemons: daemons, health: health, tunnels: tunnels, out: out,
-	}
-	return &Core{topology, daemons, health, tunnels, lacs, out}
+	health, topology := newHealth(out), &topology{config: c}
+	daemons, tunnels := newDaemons(health, out), newTunnelTable(jitter, topology, health, out)
+	lacs := newLACTable(jitter, topology, daemons, health, tunnels, out)
+	return &Core{out, health, topology, daemons, tunnels, lacs}
 }
 
 // Step takes one event and returns the actions to take now. The slice is the caller's.
 func (core *Core) Step(ev Event, now time.Time) []Action {
-	if core.tunnels.began.IsZero() {
-		core.tunnels.began = now
+	core.tunnels.begin(now)
+	core.dispatch(ev, now)
+	if core.health.watchGuard(core.topology.config, now) {
+		core.lacs.markAll()
 	}
+	core.start(now)
+	core.lacs.takeNews(core.tunnels.takeNews(), now)
+	core.lacs.evaluateLACs(now)
+	core.tunnels.checkDue(now)
+	core.lacs.takeNews(core.tunnels.takeNews(), now)
+	return core.out.take()
+}
+
+// dispatch passes an event on to its owners.
+func (core *Core) dispatch(ev Event, now time.Time) {
 	switch ev := ev.(type) {
 	case ppp.Snapshot:
-		core.health.watcherReported(WatcherPPP)
-		core.tunnels.takeLinks(ev.Links, core.lacs.dialledLNS, now)
-		core.health.takeLost(ev.Lost)
-		core.health.fault("D-Bus", !ev.Sources.DBus, "D-Bus does not answer: links are seen by rtnetlink alone")
-		core.health.fault("rtnetlink", !ev.Sources.Rtnetlink, "rtnetlink does not work: links are seen by D-Bus alone")
+		core.takeLinks(ev, now)
 	case xl2tpd.Snapshot:
-		first := !core.health.haveReported(WatcherXl2tpd)
-		changes := core.daemons.take(ev, first, core.topology)
-		core.tunnels.ends.xl2tpdEnded(changes, now)
-		core.lacs.takeProcesses(changes, first, now)
-		core.health.watcherReported(WatcherXl2tpd)
-		core.topology.updateInstances(ev)
-		core.checkSections()
-		core.tunnels.reidentify(core.lacs.dialledLNS, now)
-		core.lacs.changed = true
+		core.takeDaemons(ev, now)
 	case vici.Snapshot:
-		core.health.watcherReported(WatcherVICI)
-		if core.topology.updateSAs(ev, now) {
-			core.tunnels.reidentify(core.lacs.dialledLNS, now)
-		}
-		core.lacs.changed = true
+		core.takeSAs(ev, now)
 	case *config.Config:
-		core.health.watcherReported(WatcherConfig)
-		core.topology.config = ev
-		core.checkSections()
-		core.tunnels.reidentify(core.lacs.dialledLNS, now)
-		core.lacs.changed = true
+		core.takeConfig(ev, now)
 	case Counter:
 		core.tunnels.takeCounter(ev, now)
 	case probe.Result:
@@ -84,10 +74,7 @@ func (core *Core) Step(ev Event, now time.Time) []Action {
 	case TaskFailed:
 		core.health.taskFailed(ev)
 	case Ending:
-		if ev.Tunnel.Owner == (procfs.ID{}) && len(core.topology.byPid) > 1 {
-			ev.Tunnel.Owner = unknownOwner
-		}
-		core.lacs.takeEnding(ev, core.tunnels.ends.record(ev, now))
+		core.takeEnding(ev, now)
 	case Dials:
 		core.lacs.takeDial(ev.Daemon, ev.Peer, now)
 	case Recovered:
@@ -98,20 +85,55 @@ func (core *Core) Step(ev Event, now time.Time) []Action {
 	default:
 		panic(fmt.Sprintf("supervisor: no such event: %T", ev))
 	}
-	if core.health.watchGuard(core.topology.config, now) {
-		core.lacs.changed = true
+}
+
+func (core *Core) takeLinks(s ppp.Snapshot, now time.Time) {
+	core.health.watcherReported(WatcherPPP)
+	core.tunnels.takeLinks(s.Links, core.lacs.dialledLNS, now)
+	core.health.takeLost(s.Lost)
+	core.health.fault("D-Bus", !s.Sources.DBus, "D-Bus does not answer: links are seen by rtnetlink alone")
+	core.health.fault("rtnetlink", !s.Sources.Rtnetlink, "rtnetlink does not work: links are seen by D-Bus alone")
+}
+
+// takeDaemons takes a snapshot of every xl2tpd. The topology still holds the one before when the processes are compared.
+func (core *Core) takeDaemons(s xl2tpd.Snapshot, now time.Time) {
+	first := !core.health.haveReported(WatcherXl2tpd)
+	changes := core.daemons.take(s, first, core.topology)
+	core.tunnels.ends.xl2tpdEnded(changes, now)
+	core.lacs.takeProcesses(changes, first, now)
+	core.health.watcherReported(WatcherXl2tpd)
+	core.topology.updateInstances(s)
+	core.checkSections()
+	core.tunnels.reidentify(core.lacs.dialledLNS, now)
+	core.lacs.markAll()
+}
+
+func (core *Core) takeSAs(s vici.Snapshot, now time.Time) {
+	core.health.watcherReported(WatcherVICI)
+	if core.topology.updateSAs(s, now) {
+		core.tunnels.reidentify(core.lacs.dialledLNS, now)
 	}
-	core.start(now)
-	core.lacs.takeNews(core.tunnels.takeNews(), now)
-	core.lacs.evaluateLACs(now)
-	core.tunnels.checkDue(now)
-	core.lacs.takeNews(core.tunnels.takeNews(), now)
-	return core.out.take()
+	core.lacs.markAll()
+}
+
+func (core *Core) takeConfig(c *config.Config, now time.Time) {
+	core.health.watcherReported(WatcherConfig)
+	core.topology.config = c
+	core.checkSections()
+	core.tunnels.reidentify(core.lacs.dialledLNS, now)
+	core.lacs.markAll()
+}
+
+func (core *Core) takeEnding(e Ending, now time.Time) {
+	if e.Tunnel.Owner == (procfs.ID{}) && len(core.topology.byPid) > 1 {
+		e.Tunnel.Owner = unknownOwner
+	}
+	core.lacs.takeEnding(e, core.tunnels.ends.record(e, now))
 }
 
 // NextWake returns when the next Step is needed at the latest. ok is false if nothing is due before the next event.
 func (core *Core) NextWake() (at time.Time, ok bool) {
-	at = earlier(core.tunnels.nextWake(), core.lacs.agenda.evaluateAt.Next())
+	at = earlier(core.tunnels.nextWake(), core.lacs.agenda.nextWake())
 	return at, !at.IsZero()
 }
 

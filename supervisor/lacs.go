@@ -27,6 +27,13 @@ type lacTable struct {
 	out      *outbox
 }
 
+func newLACTable(jitter jitter, topology *topology, daemons *daemons, health *health, tunnels tunnelView, out *outbox) *lacTable {
+	return &lacTable{
+		byKey: make(map[string]*lac), agenda: agenda{waiting: make(map[*lac]bool)},
+		jitter: jitter, topology: topology, daemons: daemons, health: health, tunnels: tunnels, out: out,
+	}
+}
+
 // dialledLNS is a dialledFunc.
 func (ls *lacTable) dialledLNS(n name) netip.Addr { return ls.lac(n).dialledLNS }
 
@@ -56,4 +63,10 @@ func (ls *lacTable) takeEnding(e Ending, explained []*end) {
 }
 
 // start lets recovery begin.
-func (ls *lacTable) start() { ls.ready, ls.changed = true, true }
+func (ls *lacTable) start() {
+	ls.ready = true
+	ls.markAll()
+}
+
+// markAll makes sure that all LACs are evaluated in the step under way.
+func (ls *lacTable) markAll() { ls.changed = true }

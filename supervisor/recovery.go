@@ -123,8 +123,8 @@ func (ls *lacTable) saRenewed(names []name, now time.Time) {
 	}
 }
 
-// noteCall notes that a call of the LAC, among these links, has begun after an end without a known reason. Then the LAC was not hung up:
-// xl2tpd dials no LAC that was. The call has its time like any dial.
+// noteCall notes that a call of the LAC has begun after an end without a known reason. Then the LAC was not hung up:
+// xl2tpd dials no LAC that was. The call has its time like any dial. pid is that of the LAC's xl2tpd.
 func (l *lac) noteCall(c *candidates, pid int, now time.Time) {
 	if !l.lastEnd.mayBeHangUp() || l.lastEnd.sure {
 		return

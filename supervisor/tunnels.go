@@ -58,6 +58,13 @@ func (ts *tunnelTable) takeNews() []news {
 	return all
 }
 
+// begin notes the time of the first step.
+func (ts *tunnelTable) begin(now time.Time) {
+	if ts.began.IsZero() {
+		ts.began = now
+	}
+}
+
 // start lets the service act on links once the configuration is known, or startupTimeout has passed.
 func (ts *tunnelTable) start(known bool, now time.Time) {
 	if ts.started || !known && now.Before(ts.began.Add(startupTimeout)) {
