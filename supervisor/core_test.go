@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/internal/config"
+	"xl2tpd-keepalive/internal/helloguard"
 	"xl2tpd-keepalive/internal/hook"
 	"xl2tpd-keepalive/internal/ppp"
 	"xl2tpd-keepalive/internal/procfs"
@@ -23,6 +24,9 @@ var (
 	epoch = time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC)
 	lost  = errors.New("no answer")
 )
+
+// why is why a tunnel is closed.
+type why = helloguard.CloseReason
 
 func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
 
@@ -827,8 +831,8 @@ func TestLevelOfEnds(t *testing.T) {
 		ending Ending
 		want   slog.Level
 	}{
-		{Ending{Tunnel: closer, Reason: "closed by the peer"}, slog.LevelWarn},
-		{Ending{Tunnel: closer, Reason: "hung up", Operator: true}, slog.LevelInfo},
+		{Ending{Tunnel: closer, CloseReason: why{Reason: "closed by the peer"}}, slog.LevelWarn},
+		{Ending{Tunnel: closer, CloseReason: why{Reason: "hung up", Operator: true}}, slog.LevelInfo},
 	} {
 		n := established(t, oneLAC, "")
 		n.core.Step(tc.ending, n.now)

@@ -57,8 +57,9 @@ func TestForgetsNoLAC(t *testing.T) {
 			},
 			"ending": func(t *rapid.T) {
 				step(Ending{
-					Tunnel: f.controls[0], Reason: "so",
-					Operator: rapid.Bool().Draw(t, "operator"), Unanswered: rapid.Bool().Draw(t, "unanswered"), StopAcked: rapid.Bool().Draw(t, "stopAcked"),
+					Tunnel: f.controls[0], CloseReason: why{
+						Reason: "so", Operator: rapid.Bool().Draw(t, "operator"), Unanswered: rapid.Bool().Draw(t, "unanswered"), StopAcked: rapid.Bool().Draw(t, "stopAcked"),
+					},
 				})
 			},
 			"answers": func(t *rapid.T) {

@@ -18,7 +18,7 @@ const (
 
 // isFailure reports whether it is known that the operator has not hung up. If nobody has said why the tunnel ended, the
 // operator may have.
-func (c *end) isFailure() bool { return !c.operator && (c.sure || c.failed) }
+func (c *end) isFailure() bool { return !c.Operator && (c.sure || c.failed) }
 
 // mayBeHangUp reports whether the operator may have hung up. It is false if there was no end (nil).
 func (c *end) mayBeHangUp() bool { return c != nil && !c.isFailure() }
@@ -29,7 +29,7 @@ func (l *lac) peerIsDead(now time.Time) {
 	if l.lastEnd == nil {
 		l.lastEnd = &end{sure: true, failed: true}
 	}
-	l.lastEnd.stopAcked, l.silent = true, now
+	l.lastEnd.StopAcked, l.silent = true, now
 }
 
 // recordEnd notes in the LAC of a tunnel how the tunnel has ended. silent is true if its peer was silent.
@@ -37,7 +37,7 @@ func (ls *lacTable) recordEnd(c *end, silent bool, now time.Time) {
 	if n, ok := c.identity.lac(); ok {
 		l := ls.lac(n)
 		l.lastEnd, l.silent = c, time.Time{}
-		if silent || c.unanswered {
+		if silent || c.Unanswered {
 			l.silent = now
 		}
 	}
@@ -50,15 +50,15 @@ func (ls *lacTable) recordEnd(c *end, silent bool, now time.Time) {
 func (ls *lacTable) attributeEnd(c *end) {
 	if n, ok := c.identity.lac(); ok {
 		l := ls.lac(n)
-		if l.lastEnd == c && l.progress.isHangingUp() && !c.operator {
+		if l.lastEnd == c && l.progress.isHangingUp() && !c.Operator {
 			c.failed, l.idle = true, true
 		}
-		if c.operator {
+		if c.Operator {
 			ls.clearPossibleEnds(l, c)
 		}
 		return
 	}
-	if c.isFailure() || !c.operator && slices.ContainsFunc(c.identity.names, ls.isHangingUp) {
+	if c.isFailure() || !c.Operator && slices.ContainsFunc(c.identity.names, ls.isHangingUp) {
 		return
 	}
 	for _, n := range c.identity.names {
@@ -77,8 +77,8 @@ func (ls *lacTable) isHangingUp(n name) bool {
 
 // clearPossibleEnds notes that the hung-up tunnel was this LAC's. So it was not the tunnel of any other LAC.
 func (ls *lacTable) clearPossibleEnds(l *lac, c *end) {
-	for _, other := range ls.lacsOf(c.tunnel.Owner, c.tunnel.Peer.Addr()) {
-		if other != l && other.possibleEnd != nil && other.possibleEnd.tunnel == c.tunnel {
+	for _, other := range ls.lacsOf(c.Tunnel.Owner, c.Tunnel.Peer.Addr()) {
+		if other != l && other.possibleEnd != nil && other.possibleEnd.Tunnel == c.Tunnel {
 			other.possibleEnd = nil
 			ls.agenda.mark(other)
 		}
@@ -91,7 +91,7 @@ func (l *lac) mayBeHungUp() bool {
 }
 
 // hungUp reports whether the operator is known to have hung up a LAC's latest tunnel.
-func (l *lac) hungUp() bool { return l.lastEnd != nil && l.lastEnd.operator }
+func (l *lac) hungUp() bool { return l.lastEnd != nil && l.lastEnd.Operator }
 
 // operatorHungUp notes that the operator has hung up an attempt, or a tunnel that has no link yet. For a tunnel with a
 // link, attributeEnd does that.
@@ -117,10 +117,10 @@ func (ls *lacTable) operatorHungUp(c ControlConnection) {
 	if l.lastEnd == nil {
 		l.lastEnd = &end{}
 	}
-	if l.lastEnd.operator {
+	if l.lastEnd.Operator {
 		return // that is known already
 	}
-	l.lastEnd.sure, l.lastEnd.operator, l.lastEnd.half = true, true, false
+	l.lastEnd.sure, l.lastEnd.Operator, l.lastEnd.Half = true, true, false
 	ls.agenda.mark(l)
 	ls.logLAC(l, slog.LevelInfo, "tunnel left down", slog.String("reason", "hung up on this host"))
 }
@@ -132,7 +132,7 @@ func (ls *lacTable) operatorMayHaveHungUp(lacs []*lac, c ControlConnection) {
 		if l.mayBeHungUp() {
 			continue
 		}
-		l.possibleEnd = &end{sure: true, operator: true, tunnel: c}
+		l.possibleEnd = endByOperator(c)
 		ls.agenda.mark(l)
 		ls.logLAC(l, slog.LevelInfo, "tunnel left down", slog.String("reason", "it, or another one to this LNS, was hung up on this host"))
 	}
@@ -173,7 +173,7 @@ func (ls *lacTable) takeDial(daemon procfs.ID, lns netip.Addr, now time.Time) {
 	l.attempt, l.notDiallingSince, l.dialledLNS, l.seen = now, time.Time{}, lns, l.seen || !l.mayBeHungUp() && l.lastEnd == nil
 	ls.agenda.mark(l)
 	if l.lastEnd != nil {
-		l.lastEnd.half = false // with a tunnel that stands, xl2tpd would not ask for another
+		l.lastEnd.Half = false // with a tunnel that stands, xl2tpd would not ask for another
 	}
 	if l.mayBeHungUp() && l.progress.busy == StepNone {
 		ls.dialledAgain(l, now)
@@ -205,7 +205,7 @@ func (ls *lacTable) dialsHungUp(lacs []*lac) {
 		return
 	}
 	for _, l := range down {
-		l.lastEnd, l.possibleEnd, l.mayHave = nil, &end{sure: true, operator: true}, true
+		l.lastEnd, l.possibleEnd, l.mayHave = nil, endByOperator(ControlConnection{}), true
 		ls.agenda.mark(l)
 	}
 }
@@ -216,7 +216,7 @@ func (l *lac) closedAt() time.Time {
 	switch {
 	case l.silent.IsZero():
 		return time.Time{}
-	case l.lastEnd != nil && l.lastEnd.stopAcked:
+	case l.lastEnd != nil && l.lastEnd.StopAcked:
 		return l.silent.Add(ackedClosingTime)
 	}
 	return l.silent.Add(closingTime)

@@ -82,7 +82,7 @@ func TestOperatorOfOneInstance(t *testing.T) {
 	n.links(first, second)
 	n.after(time.Minute)
 	n.actions = nil
-	hungUp := Ending{Tunnel: closer, Reason: "hung up on this host", Operator: true}
+	hungUp := Ending{Tunnel: closer, CloseReason: why{Reason: "hung up on this host", Operator: true}}
 	hungUp.Tunnel.Owner = s.Instances[1].Process
 	n.step(hungUp)
 	n.links(first)
@@ -90,7 +90,7 @@ func TestOperatorOfOneInstance(t *testing.T) {
 		t.Errorf("the first one's is hung up too: %+v", last)
 	}
 	other := n.core.lacs.lac(name{"lac", "office", instanceID(1, s.Instances[1].Key)})
-	if other.lastEnd == nil || !other.lastEnd.operator {
+	if other.lastEnd == nil || !other.lastEnd.Operator {
 		t.Fatalf("%+v", other.lastEnd)
 	}
 	n.step(Dials{Daemon: s.Instances[0].Process, Peer: closer.Peer.Addr()})
@@ -108,7 +108,7 @@ func TestEndOfAnUnknownOwner(t *testing.T) {
 	n, _ := newSeveral(t, oneLAC, "")
 	n.links(link("ppp0", 5, true), ofBranch(link("ppp1", 6, true)))
 	n.after(time.Minute)
-	n.step(Ending{Tunnel: closer, Reason: "hung up on this host", Operator: true})
+	n.step(Ending{Tunnel: closer, CloseReason: why{Reason: "hung up on this host", Operator: true}})
 	n.links()
 	for _, r := range n.report() {
 		if r.Last == nil || strings.Contains(r.Last.Reason, "hung up") {
@@ -123,7 +123,7 @@ func TestRecoveryOfOneInstance(t *testing.T) {
 	first, second := link("ppp0", 5, true), ofBranch(link("ppp1", 6, true))
 	n.links(first, second)
 	n.after(2 * time.Minute)
-	closed := Ending{Tunnel: closer, Reason: "closed by the peer"}
+	closed := Ending{Tunnel: closer, CloseReason: why{Reason: "closed by the peer"}}
 	closed.Tunnel.Owner = s.Instances[1].Process
 	n.step(closed)
 	n.links(first)
@@ -205,7 +205,7 @@ func TestSavedStateOfSeveral(t *testing.T) {
 	first, second := link("ppp0", 5, true), ofBranch(link("ppp1", 6, true))
 	n.links(first, second)
 	n.after(time.Minute)
-	hungUp := Ending{Tunnel: closer, Reason: "hung up on this host", Operator: true}
+	hungUp := Ending{Tunnel: closer, CloseReason: why{Reason: "hung up on this host", Operator: true}}
 	hungUp.Tunnel.Owner = s.Instances[1].Process
 	n.step(hungUp)
 	n.links(first)

@@ -97,7 +97,7 @@ func (ls *lacTable) afterHangUp(l *lac, err error, now time.Time) {
 func (l *lac) noRedial() {
 	l.idle, l.attempt = true, time.Time{}
 	if l.lastEnd != nil {
-		l.lastEnd.half = false
+		l.lastEnd.Half = false
 	}
 }
 

@@ -240,7 +240,7 @@ func (ls *lacTable) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situ
 		is.up = true // the link carries only IPv6
 	case len(c.exact) > 0:
 		is.stuck, at = stuck(c.exact, now)
-	case l.lastEnd != nil && l.lastEnd.half:
+	case l.lastEnd != nil && l.lastEnd.Half:
 		if at = l.lastEnd.Time.Add(is.redial + callStart); !now.Before(at) {
 			is.half, at = true, time.Time{}
 		}

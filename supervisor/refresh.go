@@ -136,7 +136,7 @@ func (ts *tunnelTable) unwatch(t *tunnel, to State, reason string, now time.Time
 	case was != Off: // nobody wants to know about the end of a tunnel that was not watched
 		reason = ts.recordClose(t, reason, was, now)
 		level := slog.LevelWarn
-		if ts.ends.last[t.origin()].operator {
+		if ts.ends.last[t.origin()].Operator {
 			level = slog.LevelInfo // the operator wanted that
 		}
 		ts.logTunnel(t, level, "tunnel down", slog.String("reason", reason))

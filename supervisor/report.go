@@ -171,7 +171,7 @@ func (ts *tunnelTable) report(t *tunnel, now time.Time) status.Tunnel {
 	}
 	r.SA = t.identity.sa.report()
 	if c := ts.ends.last[t.origin()]; c != nil {
-		r.Last = &c.Close
+		r.Last = c.report()
 	}
 	return r
 }
@@ -208,7 +208,7 @@ func (ls *lacTable) reportAbsent(in *instance, s *xl2tpd.Section, last *end, now
 		r.Peer = s.LNSIPs[0]
 	}
 	if last != nil {
-		r.Last, r.Since = &last.Close, last.Time
+		r.Last, r.Since = last.report(), last.Time
 	}
 	r.SA = ls.topology.sas[r.Peer].report()
 	l := ls.lac(in.name(s))
@@ -219,7 +219,7 @@ func (ls *lacTable) reportAbsent(in *instance, s *xl2tpd.Section, last *end, now
 		r.Doing = "waits for xl2tpd"
 	case l.recoveryText(ls.topology, s, now) != "":
 		r.Doing = l.recoveryText(ls.topology, s, now)
-	case l.lastEnd != nil && l.lastEnd.operator:
+	case l.lastEnd != nil && l.lastEnd.Operator:
 		r.Doing, r.ByHand = "stays down until it is dialled again", true
 	case s.Redial || s.Autodial:
 		r.Doing = "xl2tpd redials, unless it was hung up"

@@ -8,8 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"xl2tpd-keepalive/internal/helloguard"
 	"xl2tpd-keepalive/internal/procfs"
-	"xl2tpd-keepalive/internal/status"
 )
 
 // SavedState is what the next process of this service needs to know about the LACs, and can't learn from the other
@@ -83,7 +83,10 @@ func (ls *lacTable) restore(all []SavedLAC, now time.Time) {
 			}
 		}
 		if k.HungUp {
-			c := &end{sure: !k.Unsure, operator: !k.Unsure}
+			c := &end{}
+			if !k.Unsure {
+				c = endByOperator(ControlConnection{})
+			}
 			if l.mayHave = k.Perhaps; k.Perhaps {
 				l.possibleEnd = c
 			} else {
@@ -101,7 +104,8 @@ func (ls *lacTable) restore(all []SavedLAC, now time.Time) {
 		l.seen, l.idle, l.attempt, l.silent, l.planned = true, k.Idle, k.Attempt, k.Silent, k.Planned
 		l.ike, l.ikeTo = k.IKE, k.IKETo
 		if !k.Silent.IsZero() || !k.Half.IsZero() {
-			l.lastEnd = &end{Close: status.Close{Time: k.Half}, sure: true, failed: true, stopAcked: k.Buried, half: !k.Half.IsZero()}
+			why := helloguard.CloseReason{StopAcked: k.Buried, Half: !k.Half.IsZero()}
+			l.lastEnd = &end{Ending: Ending{CloseReason: why}, Time: k.Half, sure: true, failed: true}
 		}
 	}
 }
@@ -128,12 +132,12 @@ func (ls *lacTable) save(l *lac) {
 		if state.Perhaps = !c.mayBeHangUp(); state.Perhaps {
 			c = l.possibleEnd
 		}
-		state.HungUp, state.Unsure = true, !c.operator
+		state.HungUp, state.Unsure = true, !c.Operator
 	case l.seen && !l.progress.since.IsZero():
 		state = LACState{Idle: l.idle, Attempt: l.attempt, Silent: l.silent, Planned: l.planned, IKE: l.ike, IKETo: l.ikeTo}
 		if l.lastEnd != nil {
-			state.Buried = l.lastEnd.stopAcked
-			if l.lastEnd.half {
+			state.Buried = l.lastEnd.StopAcked
+			if l.lastEnd.Half {
 				state.Half = l.lastEnd.Time
 			}
 		}

@@ -119,9 +119,9 @@ func (h *site) hangUp(dead bool) error {
 	was, heard := h.half, h.alive && h.passes()
 	h.active, h.half, h.dialled = false, false, time.Time{}
 	if h.link {
-		h.down(&Ending{Reason: "hung up"})
+		h.down(&Ending{CloseReason: why{Reason: "hung up"}})
 	} else if was {
-		h.step(Ending{Tunnel: h.control(), Reason: "hung up"})
+		h.step(Ending{Tunnel: h.control(), CloseReason: why{Reason: "hung up"}})
 	} else {
 		return nil
 	}
@@ -214,7 +214,7 @@ func (h *site) goOn() {
 	case h.link && h.alive && h.passes():
 		h.heard = h.now
 	case h.link && h.now.Sub(h.heard) > 130*time.Second: // a Hello has gone unanswered
-		h.down(&Ending{Reason: "Hello unanswered", Unanswered: true})
+		h.down(&Ending{CloseReason: why{Reason: "Hello unanswered", Unanswered: true}})
 	case !h.again.IsZero() && !h.now.Before(h.again):
 		h.again = time.Time{}
 		if h.active {
@@ -335,7 +335,7 @@ func (h *site) happens(what int, rng *rand.Rand) {
 		h.charon()
 	case what == 5 && h.link: // pppd dies
 		h.half = h.router
-		h.down(&Ending{Reason: "closed by xl2tpd", Half: true})
+		h.down(&Ending{CloseReason: why{Reason: "closed by xl2tpd", Half: true}})
 	case what == 6: // xl2tpd is restarted
 		h.active, h.half, h.again = false, false, time.Time{}
 		if away := time.Duration(rng.IntN(3)*rng.IntN(60)) * time.Second; away > 0 {
@@ -352,7 +352,7 @@ func (h *site) happens(what int, rng *rand.Rand) {
 			h.active = h.redial > 0
 		}
 	case what == 7 && h.link && h.passes():
-		h.down(&Ending{Reason: "closed by the peer"})
+		h.down(&Ending{CloseReason: why{Reason: "closed by the peer"}})
 	case what == 8: // charon is killed and comes back
 		h.killed, h.loaded = true, h.now.Add(time.Duration(rng.IntN(10))*time.Second)
 		h.charon()
