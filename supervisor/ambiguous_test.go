@@ -43,10 +43,10 @@ func TestHungUpInUserspace(t *testing.T) {
 	both := inUserspace(link("ppp0", 5, true), link("ppp1", 6, true))
 	n.links(both...)
 	n.now = n.now.Add(10 * time.Minute)
-	n.step(Ending{Tunnel: closer, Reason: "hung up on this host", Operator: true})
+	n.step(Ending{Tunnel: closer, CloseReason: why{Reason: "hung up on this host", Operator: true}})
 	n.links(both[1])
 	n.now = n.now.Add(10 * time.Second)
-	n.step(Ending{Tunnel: closerOf("192.0.2.2", 8), Reason: "hung up on this host", Operator: true})
+	n.step(Ending{Tunnel: closerOf("192.0.2.2", 8), CloseReason: why{Reason: "hung up on this host", Operator: true}})
 	n.links()
 	if got := n.steps(5*time.Minute, ErrNoConnection); got != nil {
 		t.Errorf("%v of what was hung up", got)
@@ -70,7 +70,7 @@ func TestHungUpAtOneLNS(t *testing.T) {
 	n.links(link("ppp0", 5, true), link("ppp1", 6, true))
 	n.now = n.now.Add(10 * time.Minute)
 	for _, id := range []uint16{7, 8} {
-		n.step(Ending{Tunnel: closerOf("192.0.2.1", id), Reason: "hung up on this host", Operator: true})
+		n.step(Ending{Tunnel: closerOf("192.0.2.1", id), CloseReason: why{Reason: "hung up on this host", Operator: true}})
 	}
 	n.links()
 	if got := n.steps(5*time.Minute, ErrNoConnection); got != nil {
@@ -124,7 +124,7 @@ func TestEndOfOneOfSeveralAddresses(t *testing.T) {
 	n.step(Counter{Link: key("ppp0", 5)})
 	n.step(probe.Result{Link: "ppp0", Index: 5, RTT: time.Millisecond})
 	n.after(time.Second)
-	n.step(Ending{Tunnel: closer, Reason: "closed by the peer"})
+	n.step(Ending{Tunnel: closer, CloseReason: why{Reason: "closed by the peer"}})
 	n.links()
 	if got := n.steps(10*time.Minute, nil); !slices.Contains(got, StepDial) {
 		t.Errorf("%v, never dialled", got)

@@ -52,7 +52,7 @@ func TestAttemptsInAnHour(t *testing.T) {
 			}
 			n := established(t, conf, keepalive)
 			n.plays(time.Minute, probe.Result{RTT: time.Millisecond}, func(Recover) error { return nil })
-			n.step(Ending{Tunnel: closer, Reason: "closed by the peer"})
+			n.step(Ending{Tunnel: closer, CloseReason: why{Reason: "closed by the peer"}})
 			n.links()
 			if !tc.sa {
 				n.step(vici.Snapshot{})

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/internal/config"
+	"xl2tpd-keepalive/internal/helloguard"
 	"xl2tpd-keepalive/internal/hook"
 	"xl2tpd-keepalive/internal/ppp"
 	"xl2tpd-keepalive/internal/procfs"
@@ -23,6 +24,9 @@ var (
 	epoch = time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC)
 	lost  = errors.New("no answer")
 )
+
+// why is why a tunnel is closed.
+type why = helloguard.CloseReason
 
 func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
 
@@ -69,7 +73,7 @@ func running(c *xl2tpd.Conf, pid int) xl2tpd.Snapshot {
 	return xl2tpd.Snapshot{Instances: []xl2tpd.Instance{{Process: procfs.ID{Pid: pid}, Conf: c}}}
 }
 
-func (n *fixture) lac(called string) *lac { return n.core.lac(name{"lac", called, ""}) }
+func (n *fixture) lac(called string) *lac { return n.core.lacs.lac(name{"lac", called, ""}) }
 
 func (n *fixture) config(text string) *config.Config {
 	n.t.Helper()
@@ -98,11 +102,11 @@ func (n *fixture) restarted(s xl2tpd.Snapshot, sas vici.Snapshot, links ...ppp.L
 	if m, news := n.core.SavedState(); news {
 		n.memory = m
 	}
-	n.core = New(n.core.config, n.core.jitter)
+	n.core = New(n.core.topology.config, n.core.lacs.jitter)
 	n.core.Restore(n.memory, n.now)
 	n.actions = nil
 	n.step(s)
-	n.step(n.core.config)
+	n.step(n.core.topology.config)
 	n.step(sas)
 	n.links(links...)
 }
@@ -149,7 +153,7 @@ func (n *fixture) want(actions ...Action) {
 // Tunnels returns what is known of every tunnel, in no order.
 func (core *Core) Tunnels() []Tunnel {
 	var all []Tunnel
-	for _, t := range core.tunnels {
+	for _, t := range core.tunnels.byKey {
 		if !t.gone {
 			all = append(all, t.view())
 		}
@@ -225,7 +229,7 @@ func (n *fixture) wakes(d time.Duration) {
 // echoIn checks when an echo is due if nothing comes in.
 func (n *fixture) echoIn(l ppp.Link, d time.Duration) {
 	n.t.Helper()
-	if in := n.core.tunnels[key(l.Name, l.Index)].echoAt().Sub(n.now); in != d {
+	if in := n.core.tunnels.byKey[key(l.Name, l.Index)].echoAt().Sub(n.now); in != d {
 		n.t.Fatalf("an echo is due in %v, want %v", in, d)
 	}
 }
@@ -494,7 +498,7 @@ func TestGoneAndBack(t *testing.T) {
 			if got := len(n.core.Tunnels()); got != 1 {
 				t.Errorf("%d tunnels", got)
 			}
-			if n.core.tunnels[key(c.next.Name, c.next.Index)].lost != 0 {
+			if n.core.tunnels.byKey[key(c.next.Name, c.next.Index)].lost != 0 {
 				t.Error("a cancelled echo counts as lost")
 			}
 		})
@@ -516,7 +520,7 @@ func TestStops(t *testing.T) {
 				t.Error("it still wakes")
 			}
 			n.links()
-			if len(n.core.tunnels) != 0 {
+			if len(n.core.tunnels.byKey) != 0 {
 				t.Error("it is still remembered")
 			}
 		})
@@ -827,8 +831,8 @@ func TestLevelOfEnds(t *testing.T) {
 		ending Ending
 		want   slog.Level
 	}{
-		{Ending{Tunnel: closer, Reason: "closed by the peer"}, slog.LevelWarn},
-		{Ending{Tunnel: closer, Reason: "hung up", Operator: true}, slog.LevelInfo},
+		{Ending{Tunnel: closer, CloseReason: why{Reason: "closed by the peer"}}, slog.LevelWarn},
+		{Ending{Tunnel: closer, CloseReason: why{Reason: "hung up", Operator: true}}, slog.LevelInfo},
 	} {
 		n := established(t, oneLAC, "")
 		n.core.Step(tc.ending, n.now)

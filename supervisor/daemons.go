@@ -11,99 +11,138 @@ import (
 	"xl2tpd-keepalive/internal/xl2tpd"
 )
 
-// takeDaemons takes the state of every xl2tpd's process and file. The topology still holds the snapshot before.
-func (core *Core) takeDaemons(s xl2tpd.Snapshot, now time.Time) {
+// daemons owns the processes of the xl2tpds. The last process of this service may have saved them.
+type daemons struct {
+	processes map[string]procfs.ID // of the instances, by id; zero: none
+	dirty     bool                 // they have changed since they were last saved
+
+	health *health
+	out    *outbox
+}
+
+func newDaemons(health *health, out *outbox) *daemons {
+	return &daemons{processes: make(map[string]procfs.ID), health: health, out: out}
+}
+
+// processChange says that the process of an instance has ended, or was replaced, or that the instance is gone.
+type processChange struct {
+	instance string // its id
+	ended    bool   // there was a process
+	runs     bool   // there is one now
+	gone     bool
+}
+
+// take takes the state of every xl2tpd's process and file. first is true for the first snapshot, before is the topology
+// before the snapshot.
+func (ds *daemons) take(s xl2tpd.Snapshot, first bool, before *topology) (changes []processChange) {
 	here := make(map[string]bool)
 	others := false // that run
 	for i, is := range s.Instances {
 		here[instanceID(i, is.Key)] = true
 		others = others || i > 0 && is.Runs()
 	}
-	for id := range core.processes {
+	for id, was := range ds.processes {
 		if !here[id] {
-			core.forgetInstance(id, now)
+			ds.forget(before.byID[id], id)
+			changes = append(changes, processChange{instance: id, ended: was.Pid != 0, gone: true})
 		}
 	}
 	for i, is := range s.Instances {
-		core.takeDaemon(newInstance(instanceID(i, is.Key), is), others, now)
-	}
-	if !core.reported[WatcherXl2tpd] {
-		for _, l := range core.lacs {
-			l.seenBefore = false // if the same xl2tpd still runs, its tunnels are seen, or have ended
+		in := newInstance(instanceID(i, is.Key), is)
+		was := ds.processes[in.id]
+		if in.Process != was {
+			changes = append(changes, processChange{instance: in.id, ended: was.Pid != 0, runs: in.Process.Pid != 0})
 		}
+		ds.takeDaemon(in, others, first)
 	}
+	return changes
 }
 
 // takeDaemon takes the state of one instance.
-func (core *Core) takeDaemon(in *instance, others bool, now time.Time) {
-	was, met := core.processes[in.id]
+func (ds *daemons) takeDaemon(in *instance, others, first bool) {
+	was, met := ds.processes[in.id]
 	is := in.Process
-	if is != was {
-		core.processChanged(in.id, was, is, now)
-	}
 	missing := !in.Runs() && in.Needed() && !(others && in.Conf == nil)
-	if is != was || !met || !core.reported[WatcherXl2tpd] {
-		attrs := core.instanceAttrs(in)
+	if is != was || !met || first {
+		attrs := ds.instanceAttrs(in)
 		switch {
 		case in.Runs():
-			core.log(slog.LevelInfo, "xl2tpd is running", append(attrs, slog.Int("pid", is.Pid))...)
+			ds.out.log(slog.LevelInfo, "xl2tpd is running", append(attrs, slog.Int("pid", is.Pid))...)
 		case missing:
-			core.log(slog.LevelWarn, "xl2tpd is not running", attrs...)
+			ds.out.log(slog.LevelWarn, "xl2tpd is not running", attrs...)
 		}
-		core.processes[in.id], core.dirty = is, true
+		ds.processes[in.id], ds.dirty = is, true
 	}
 	of := ""
 	if in.id != "" {
 		of = " of " + in.Path
 	}
-	core.fault("xl2tpd"+of, missing, "xl2tpd"+of+" not running")
+	ds.health.fault("xl2tpd"+of, missing, "xl2tpd"+of+" not running")
 	// Only root may read the files of NetworkManager: that is no fault.
 	wrong := in.ConfErr != nil && !in.NetworkManager() && (in.Runs() || missing || !others)
-	core.fault("xl2tpd.conf"+of, wrong, fmt.Sprint(in.ConfErr))
+	ds.health.fault("xl2tpd.conf"+of, wrong, fmt.Sprint(in.ConfErr))
 }
 
-// processChanged notes that an instance's process has ended, or was replaced.
-func (core *Core) processChanged(id string, was, is procfs.ID, now time.Time) {
-	if was.Pid != 0 {
-		core.ends.died[id] = now
-	}
-	core.daemonReplaced(id, is.Pid != 0, now)
-}
-
-// forgetInstance forgets an instance that no longer exists.
-func (core *Core) forgetInstance(id string, now time.Time) {
-	core.processChanged(id, core.processes[id], procfs.ID{}, now)
-	delete(core.processes, id)
-	core.dirty = true
-	maps.DeleteFunc(core.ends.died, func(_ string, at time.Time) bool { return now.Sub(at) > late })
-	maps.DeleteFunc(core.lacs, func(_ string, l *lac) bool {
-		gone := l.instance == id && l.progress.busy == StepNone
-		if gone {
-			core.evaluateAt.Set(l, time.Time{})
-			delete(core.waiting, l)
-		}
-		return gone
-	})
-	if in := core.topology.byID[id]; in != nil {
-		core.fault("xl2tpd of "+in.Path, false, "")
-		core.fault("xl2tpd.conf of "+in.Path, false, "")
+// forget forgets an instance that no longer exists. was is the instance in the topology before; nil: it was not there.
+func (ds *daemons) forget(was *instance, id string) {
+	delete(ds.processes, id)
+	ds.dirty = true
+	if was != nil {
+		ds.health.fault("xl2tpd of "+was.Path, false, "")
+		ds.health.fault("xl2tpd.conf of "+was.Path, false, "")
 	}
 }
 
 // instanceAttrs returns log attributes that name an instance; nil if there is only one.
-func (core *Core) instanceAttrs(in *instance) []slog.Attr {
-	if in.id == "" && len(core.processes) < 2 {
+func (ds *daemons) instanceAttrs(in *instance) []slog.Attr {
+	if in.id == "" && len(ds.processes) < 2 {
 		return nil
 	}
 	return []slog.Attr{slog.String("config", in.Path)}
 }
 
-// process returns the process of a LAC's xl2tpd; zero: none.
-func (core *Core) process(l *lac) procfs.ID { return core.processes[l.instance] }
+// of returns the process of a LAC's xl2tpd; zero: none.
+func (ds *daemons) of(l *lac) procfs.ID { return ds.processes[l.instance] }
+
+// xl2tpdEnded notes when the xl2tpds of instances have ended.
+func (c *ends) xl2tpdEnded(changes []processChange, now time.Time) {
+	maps.DeleteFunc(c.died, func(_ string, at time.Time) bool { return now.Sub(at) > late })
+	for _, one := range changes {
+		if one.ended {
+			c.died[one.instance] = now
+		}
+	}
+}
+
+// takeProcesses takes what has changed about the processes of the xl2tpds. first is true for the first snapshot.
+func (ls *lacTable) takeProcesses(changes []processChange, first bool, now time.Time) {
+	for _, one := range changes {
+		ls.daemonReplaced(one.instance, one.runs, now)
+		if one.gone {
+			ls.forgetInstance(one.instance)
+		}
+	}
+	if first {
+		for _, l := range ls.byKey {
+			l.seenBefore = false // if the same xl2tpd still runs, its tunnels are seen, or have ended
+		}
+	}
+}
+
+// forgetInstance forgets the LACs of an instance that no longer exists.
+func (ls *lacTable) forgetInstance(id string) {
+	maps.DeleteFunc(ls.byKey, func(_ string, l *lac) bool {
+		gone := l.instance == id && l.progress.busy == StepNone
+		if gone {
+			ls.agenda.drop(l)
+		}
+		return gone
+	})
+}
 
 // localAddr returns the address that a LAC's xl2tpd sends from, as its file says. It is invalid if the file names none.
-func (core *Core) localAddr(l *lac) netip.Addr {
-	in := core.topology.byID[l.instance]
+func (a *topology) localAddr(l *lac) netip.Addr {
+	in := a.byID[l.instance]
 	if in == nil || in.Conf == nil || in.Conf.ListenAddr.IsUnspecified() {
 		return netip.Addr{}
 	}
@@ -111,9 +150,9 @@ func (core *Core) localAddr(l *lac) netip.Addr {
 }
 
 // target returns the xl2tpd that gets commands about a LAC.
-func (core *Core) target(l *lac) xl2tpd.Target {
-	t := xl2tpd.Target{Process: core.process(l)}
-	if in := core.topology.byID[l.instance]; in != nil {
+func (ls *lacTable) target(l *lac) xl2tpd.Target {
+	t := xl2tpd.Target{Process: ls.daemons.of(l)}
+	if in := ls.topology.byID[l.instance]; in != nil {
 		t.Pipe = in.Pipe
 	}
 	return t

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"xl2tpd-keepalive/internal/helloguard"
 	"xl2tpd-keepalive/internal/status"
 )
 
@@ -44,12 +45,12 @@ func (t *tunnel) origin() origin {
 
 // ends records how tunnels ended.
 type ends struct {
-	reasons []closeReason
+	reasons []heardEnding
 	last    map[origin]*end
 	died    map[string]time.Time // when an instance's xl2tpd last ended
 }
 
-type closeReason struct {
+type heardEnding struct {
 	Ending
 	at    time.Time
 	spent time.Time // when the end of a link that it has explained right away was seen; zero: none was
@@ -57,7 +58,7 @@ type closeReason struct {
 
 // explains reports whether it can be why the link of a place ends. In userspace mode only the peer's address ties it to a
 // link, so one that has explained the end of a link explains none that ends later.
-func (r *closeReason) explains(p identity, since, now time.Time) bool {
+func (r *heardEnding) explains(p identity, since, now time.Time) bool {
 	if now.Sub(r.at) > reasonTTL || !r.Tunnel.matches(p) {
 		return false
 	}
@@ -65,17 +66,20 @@ func (r *closeReason) explains(p identity, since, now time.Time) bool {
 	return certain || !r.at.Before(since) && (r.spent.IsZero() || now.Sub(r.spent) <= late)
 }
 
+// end is how a tunnel has ended.
 type end struct {
-	status.Close
-	identity   identity
-	link       Key
-	sure       bool              // an Ending has said why
-	operator   bool              // and that the operator has hung up
-	unanswered bool              // or that the peer did not answer
-	stopAcked  bool              // and that xl2tpd does not wait for the peer's answer
-	half       bool              // and that xl2tpd has closed only the call
-	failed     bool              // something is known to have failed, whatever the Ending said
-	tunnel     ControlConnection // of the Ending
+	Ending   // why, as far as it is known
+	Time     time.Time
+	after    time.Duration // since it came up
+	identity identity
+	link     Key
+	sure     bool // somebody has said why
+	failed   bool // something is known to have failed, whatever the Ending said
+}
+
+// report returns the report of an end.
+func (c *end) report() *status.Close {
+	return &status.Close{Time: c.Time, After: status.Seconds(c.after), Reason: c.Reason}
 }
 
 // record takes the reason why a control tunnel is being closed. Its links may have gone already: record returns the
@@ -86,11 +90,10 @@ func (c *ends) record(e Ending, now time.Time) (told []*end) {
 		case !e.Tunnel.matches(one.identity):
 		// A pppd whose peer has ended LCP stays for some seconds, and only then xl2tpd closes the call.
 		case !one.sure && (now.Sub(one.Time) <= late || now.Sub(one.Time) <= reasonTTL && e.Tunnel.carries(one.identity.session)):
-			one.Reason = e.Reason
 			one.setReason(e)
 			told = append(told, one)
-		case one.half && !e.Half && one.tunnel.sameAs(e.Tunnel): // after the call, the tunnel is closed too
-			one.half, one.operator = false, one.operator || e.Operator
+		case one.Half && !e.Half && one.Tunnel.sameAs(e.Tunnel): // after the call, the tunnel is closed too
+			one.Half, one.Operator = false, one.Operator || e.Operator
 			told = append(told, one)
 		}
 	}
@@ -104,7 +107,7 @@ func (c *ends) record(e Ending, now time.Time) (told []*end) {
 	if len(keep) == maxReasons {
 		keep = keep[1:]
 	}
-	heard := closeReason{Ending: e, at: now}
+	heard := heardEnding{Ending: e, at: now}
 	if len(told) > 0 {
 		heard.spent = now
 	}
@@ -127,40 +130,37 @@ func (c *ends) reasonFor(p identity, since, now time.Time) (Ending, bool) {
 }
 
 // recordClose notes that a tunnel has ended, and returns the reason, as far as it is known.
-func (core *Core) recordClose(t *tunnel, reason string, was State, now time.Time) string {
-	why, sure := core.ends.reasonFor(t.identity, t.up, now)
+func (ts *tunnelTable) recordClose(t *tunnel, reason string, was State, now time.Time) string {
+	why, sure := ts.ends.reasonFor(t.identity, t.up, now)
 	failed := was == Silent
 	switch {
 	case sure:
 		reason = why.Reason
-		if quiet := now.Sub(t.evidence.Last()); why.Unexplained && was != Silent && !t.evidence.Last().IsZero() && quiet >= idle {
+		if quiet := now.Sub(t.evidence.Last()); why.Unexplained() && was != Silent && !t.evidence.Last().IsZero() && quiet >= idle {
 			reason = fmt.Sprintf("the peer's idle timer, it seems: nothing came for %.0f s", quiet.Seconds())
 		}
-	case now.Sub(core.ends.died[t.identity.instance]) <= late:
+	case now.Sub(ts.ends.died[t.identity.instance]) <= late:
 		reason, failed = xl2tpdEnded, true
 	case !t.saLostAt.IsZero() && !t.evidence.Last().After(t.saLostAt): // one that has lived on has another cause
 		reason, failed = "the IPsec SA was lost", true
 	}
-	if core.ends.last == nil {
-		core.ends.last = make(map[origin]*end)
-	}
-	core.ends.prune()
-	c := &end{
-		Close:    status.Close{Time: now, After: status.Seconds(now.Sub(t.up)), Reason: reason},
-		identity: t.identity, link: t.key, failed: failed,
-	}
+	ts.ends.prune()
+	c := &end{Time: now, after: now.Sub(t.up), identity: t.identity, link: t.key, failed: failed}
 	if sure {
 		c.setReason(why)
 	}
-	core.ends.last[t.origin()] = c
-	core.recordEnd(t, c, was, now)
+	c.Reason = reason
+	ts.ends.last[t.origin()] = c
+	ts.news = append(ts.news, news{names: t.identity.names, end: c, silent: was == Silent})
 	return reason
 }
 
 // setReason notes the reason of an end.
-func (c *end) setReason(e Ending) {
-	c.sure, c.operator, c.half, c.unanswered, c.stopAcked = !e.MayBeOperator, e.Operator, e.Half, e.Unanswered, e.StopAcked
-	c.tunnel = e.Tunnel
+func (c *end) setReason(e Ending) { c.sure, c.Ending = !e.MayBeOperator, e }
+
+// endByOperator returns the end of a tunnel that the operator has hung up.
+func endByOperator(c ControlConnection) *end {
+	return &end{Ending: Ending{Tunnel: c, CloseReason: helloguard.CloseReason{Operator: true}}, sure: true}
 }
 
 // prune makes room for one more end: it forgets the oldest.

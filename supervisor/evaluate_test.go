@@ -25,10 +25,10 @@ func TestForgetsNoLAC(t *testing.T) {
 		now := epoch
 		step := func(ev Event) {
 			asked = append(asked, b.Step(ev, now)...)
-			l := b.lac(name{"lac", section.Name, ""})
-			is, _ := b.situation(l, section, now)
+			l := b.lacs.lac(name{"lac", section.Name, ""})
+			is, _ := b.lacs.situation(l, section, now)
 			progress := l.progress
-			next := b.evaluateAt.Next()
+			next := b.lacs.agenda.evaluateAt.Next()
 			if step, _ := progress.advance(is, true, 0.5, now); step != StepNone && step != StepLook && (next.IsZero() || next.Sub(now) > answerTime) {
 				t.Fatalf("at %v, after %T%+v: %v is due, and recovery looks again at %v\n%+v\n%+v", now.Sub(epoch), ev, ev, step, next, is, progress)
 			}
@@ -57,8 +57,9 @@ func TestForgetsNoLAC(t *testing.T) {
 			},
 			"ending": func(t *rapid.T) {
 				step(Ending{
-					Tunnel: f.controls[0], Reason: "so",
-					Operator: rapid.Bool().Draw(t, "operator"), Unanswered: rapid.Bool().Draw(t, "unanswered"), StopAcked: rapid.Bool().Draw(t, "stopAcked"),
+					Tunnel: f.controls[0], CloseReason: why{
+						Reason: "so", Operator: rapid.Bool().Draw(t, "operator"), Unanswered: rapid.Bool().Draw(t, "unanswered"), StopAcked: rapid.Bool().Draw(t, "stopAcked"),
+					},
 				})
 			},
 			"answers": func(t *rapid.T) {
@@ -94,12 +95,12 @@ func TestForgetsNoLAC(t *testing.T) {
 func TestOneLinkIsEnough(t *testing.T) {
 	f := newFleet(1)
 	b := f.up()
-	lives := b.tunnels[key("ppp0", 1)]
+	lives := b.tunnels.byKey[key("ppp0", 1)]
 	silent := *lives
 	silent.state, silent.evidence, silent.asked = Silent, Evidence{Data: epoch.Add(-time.Minute)}, epoch.Add(-time.Minute)
 	longer := silent
 	longer.asked = epoch.Add(-2 * time.Minute)
-	l := b.lac(name{"lac", "Branch0", ""})
+	l := b.lacs.lac(name{"lac", "Branch0", ""})
 	for name, tc := range map[string]struct {
 		candidates candidates
 		quiet      time.Duration
@@ -112,8 +113,8 @@ func TestOneLinkIsEnough(t *testing.T) {
 		"the longest first":   {candidates{exact: []*tunnel{&longer, &silent}}, time.Minute},
 		"perhaps not its own": {candidates{ambiguous: []*[]*tunnel{{&silent}}}, time.Minute},
 	} {
-		b.index.lacs[l.key] = &tc.candidates
-		is, _ := b.situation(l, &f.xl2tpd.Home().Conf.Sections[0], epoch)
+		b.tunnels.index.lacs[l.key] = &tc.candidates
+		is, _ := b.lacs.situation(l, &f.xl2tpd.Home().Conf.Sections[0], epoch)
 		if !is.up || is.quiet != tc.quiet || is.silent() != (tc.quiet > 0) {
 			t.Errorf("%s: %+v", name, is)
 		}

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"xl2tpd-keepalive/internal/helloguard"
 	"xl2tpd-keepalive/internal/hook"
 	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/internal/xl2tpd"
@@ -43,15 +44,7 @@ type Fault struct{ What, Text string }
 // Ending says why xl2tpd or the peer is closing a control tunnel.
 type Ending struct {
 	Tunnel ControlConnection
-	Reason string // in plain words
-	// Unexplained: the peer closes the tunnel, and does not say why.
-	Unexplained bool
-	Operator    bool // somebody has hung up on this host
-	// MayBeOperator: the operator or recovery has hung up, and nobody can tell which.
-	MayBeOperator bool
-	Half          bool // xl2tpd has closed the call, and not the tunnel
-	Unanswered    bool // xl2tpd gave up, because the peer does not answer
-	StopAcked     bool // the peer is dead, and the guard has acknowledged the StopCCN for it: xl2tpd does not wait
+	helloguard.CloseReason
 }
 
 // Dials says that xl2tpd asks a peer for a tunnel, for whatever reason.

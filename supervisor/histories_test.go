@@ -70,12 +70,12 @@ func (h *simHost) killPPPD(d *dialler) {
 		return
 	}
 	d.half = h.kind.half
-	h.down(d, &Ending{Reason: "closed by xl2tpd", Half: true})
+	h.down(d, &Ending{CloseReason: why{Reason: "closed by xl2tpd", Half: true}})
 }
 
 func (h *simHost) closeTunnel(d *dialler) {
 	if h.living(d) {
-		h.down(d, &Ending{Reason: "closed by the peer"})
+		h.down(d, &Ending{CloseReason: why{Reason: "closed by the peer"}})
 	}
 }
 
@@ -193,7 +193,7 @@ func (h *simHost) callerComes(*dialler) {
 
 func (h *simHost) callerGoes(*dialler) {
 	if h.caller.index > 0 {
-		h.down(h.caller, &Ending{Reason: "closed by the peer"})
+		h.down(h.caller, &Ending{CloseReason: why{Reason: "closed by the peer"}})
 	}
 }
 

@@ -18,7 +18,7 @@ const (
 
 // isFailure reports whether it is known that the operator has not hung up. If nobody has said why the tunnel ended, the
 // operator may have.
-func (c *end) isFailure() bool { return !c.operator && (c.sure || c.failed) }
+func (c *end) isFailure() bool { return !c.Operator && (c.sure || c.failed) }
 
 // mayBeHangUp reports whether the operator may have hung up. It is false if there was no end (nil).
 func (c *end) mayBeHangUp() bool { return c != nil && !c.isFailure() }
@@ -29,58 +29,58 @@ func (l *lac) peerIsDead(now time.Time) {
 	if l.lastEnd == nil {
 		l.lastEnd = &end{sure: true, failed: true}
 	}
-	l.lastEnd.stopAcked, l.silent = true, now
+	l.lastEnd.StopAcked, l.silent = true, now
 }
 
-// recordEnd notes in the LAC of a tunnel how the tunnel has ended.
-func (core *Core) recordEnd(t *tunnel, c *end, was State, now time.Time) {
-	if n, ok := t.identity.lac(); ok {
-		l := core.lac(n)
+// recordEnd notes in the LAC of a tunnel how the tunnel has ended. silent is true if its peer was silent.
+func (ls *lacTable) recordEnd(c *end, silent bool, now time.Time) {
+	if n, ok := c.identity.lac(); ok {
+		l := ls.lac(n)
 		l.lastEnd, l.silent = c, time.Time{}
-		if was == Silent || c.unanswered {
+		if silent || c.Unanswered {
 			l.silent = now
 		}
 	}
-	core.attributeEnd(c)
+	ls.attributeEnd(c)
 }
 
 // attributeEnd distinguishes a hang-up by recovery from one by the operator. Recovery announces its hang-ups to the
 // Hello guard, so the guard names the operator only where it was the operator. If several LACs can't be told apart, the
 // operator may have hung up any of them. Then recovery leaves all of them to xl2tpd.
-func (core *Core) attributeEnd(c *end) {
+func (ls *lacTable) attributeEnd(c *end) {
 	if n, ok := c.identity.lac(); ok {
-		l := core.lac(n)
-		if l.lastEnd == c && l.progress.isHangingUp() && !c.operator {
+		l := ls.lac(n)
+		if l.lastEnd == c && l.progress.isHangingUp() && !c.Operator {
 			c.failed, l.idle = true, true
 		}
-		if c.operator {
-			core.clearPossibleEnds(l, c)
+		if c.Operator {
+			ls.clearPossibleEnds(l, c)
 		}
 		return
 	}
-	if c.isFailure() || !c.operator && slices.ContainsFunc(c.identity.names, core.isHangingUp) {
+	if c.isFailure() || !c.Operator && slices.ContainsFunc(c.identity.names, ls.isHangingUp) {
 		return
 	}
 	for _, n := range c.identity.names {
 		if n.kind == "lac" {
-			l := core.lac(n)
+			l := ls.lac(n)
 			l.possibleEnd = c
-			core.markLAC(l)
+			ls.agenda.mark(l)
 		}
 	}
 }
 
 // isHangingUp reports whether recovery hangs up a LAC, or did so in its latest step.
-func (core *Core) isHangingUp(n name) bool {
-	return n.kind == "lac" && core.lac(n).progress.isHangingUp()
+func (ls *lacTable) isHangingUp(n name) bool {
+	return n.kind == "lac" && ls.lac(n).progress.isHangingUp()
 }
 
 // clearPossibleEnds notes that the hung-up tunnel was this LAC's. So it was not the tunnel of any other LAC.
-func (core *Core) clearPossibleEnds(l *lac, c *end) {
-	for _, other := range core.lacsOf(c.tunnel.Owner, c.tunnel.Peer.Addr()) {
-		if other != l && other.possibleEnd != nil && other.possibleEnd.tunnel == c.tunnel {
+func (ls *lacTable) clearPossibleEnds(l *lac, c *end) {
+	for _, other := range ls.lacsOf(c.Tunnel.Owner, c.Tunnel.Peer.Addr()) {
+		if other != l && other.possibleEnd != nil && other.possibleEnd.Tunnel == c.Tunnel {
 			other.possibleEnd = nil
-			core.markLAC(other)
+			ls.agenda.mark(other)
 		}
 	}
 }
@@ -91,23 +91,23 @@ func (l *lac) mayBeHungUp() bool {
 }
 
 // hungUp reports whether the operator is known to have hung up a LAC's latest tunnel.
-func (l *lac) hungUp() bool { return l.lastEnd != nil && l.lastEnd.operator }
+func (l *lac) hungUp() bool { return l.lastEnd != nil && l.lastEnd.Operator }
 
 // operatorHungUp notes that the operator has hung up an attempt, or a tunnel that has no link yet. For a tunnel with a
 // link, attributeEnd does that.
-func (core *Core) operatorHungUp(c ControlConnection) {
-	if _, certain := core.tunnelIndex().links.Of(c); certain {
+func (ls *lacTable) operatorHungUp(c ControlConnection) {
+	if _, certain := ls.tunnels.tunnelIndex().links.Of(c); certain {
 		return
 	}
-	all := core.lacsOf(c.Owner, c.Peer.Addr())
+	all := ls.lacsOf(c.Owner, c.Peer.Addr())
 	if slices.ContainsFunc(all, func(l *lac) bool { return l.progress.busy == StepRedial }) {
 		return // it was recovery's StepRedial, which is not announced to the guard
 	}
 	lacs := slices.DeleteFunc(slices.Clone(all), func(l *lac) bool {
-		return slices.ContainsFunc(core.candidates(l).exact, (*tunnel).linked)
+		return slices.ContainsFunc(ls.candidates(l).exact, (*tunnel).linked)
 	})
 	if len(lacs) > 0 && len(all) > 1 {
-		core.operatorMayHaveHungUp(lacs, c)
+		ls.operatorMayHaveHungUp(lacs, c)
 		return
 	}
 	if len(lacs) == 0 {
@@ -117,24 +117,24 @@ func (core *Core) operatorHungUp(c ControlConnection) {
 	if l.lastEnd == nil {
 		l.lastEnd = &end{}
 	}
-	if l.lastEnd.operator {
+	if l.lastEnd.Operator {
 		return // that is known already
 	}
-	l.lastEnd.sure, l.lastEnd.operator, l.lastEnd.half = true, true, false
-	core.markLAC(l)
-	core.logLAC(l, slog.LevelInfo, "tunnel left down", slog.String("reason", "hung up on this host"))
+	l.lastEnd.sure, l.lastEnd.Operator, l.lastEnd.Half = true, true, false
+	ls.agenda.mark(l)
+	ls.logLAC(l, slog.LevelInfo, "tunnel left down", slog.String("reason", "hung up on this host"))
 }
 
 // operatorMayHaveHungUp notes that the operator has hung up an attempt of one of these LACs. If it was the tunnel of
 // another LAC with a link, clearPossibleEnds corrects that once the link has gone.
-func (core *Core) operatorMayHaveHungUp(lacs []*lac, c ControlConnection) {
+func (ls *lacTable) operatorMayHaveHungUp(lacs []*lac, c ControlConnection) {
 	for _, l := range lacs {
 		if l.mayBeHungUp() {
 			continue
 		}
-		l.possibleEnd = &end{sure: true, operator: true, tunnel: c}
-		core.markLAC(l)
-		core.logLAC(l, slog.LevelInfo, "tunnel left down", slog.String("reason", "it, or another one to this LNS, was hung up on this host"))
+		l.possibleEnd = endByOperator(c)
+		ls.agenda.mark(l)
+		ls.logLAC(l, slog.LevelInfo, "tunnel left down", slog.String("reason", "it, or another one to this LNS, was hung up on this host"))
 	}
 }
 
@@ -143,50 +143,50 @@ func (core *Core) operatorMayHaveHungUp(lacs []*lac, c ControlConnection) {
 //
 // If several LACs have this LNS, nobody can see which one xl2tpd dials. A LAC that was hung up stays down. xl2tpd may
 // be dialling any other LAC that is down.
-func (core *Core) takeDial(daemon procfs.ID, lns netip.Addr, now time.Time) {
-	lacs := core.lacsOf(daemon, lns)
+func (ls *lacTable) takeDial(daemon procfs.ID, lns netip.Addr, now time.Time) {
+	lacs := ls.lacsOf(daemon, lns)
 	for _, l := range lacs {
 		l.asked = now
 	}
-	core.revive(lacs)
+	ls.revive(lacs)
 	if len(lacs) != 1 {
-		core.dialsHungUp(lacs)
+		ls.dialsHungUp(lacs)
 		for _, l := range lacs {
 			if l.takeAutodial(now) {
-				core.dialledAgain(l, now)
+				ls.dialledAgain(l, now)
 				continue
 			}
-			if core.candidates(l).up() {
+			if ls.candidates(l).up() {
 				continue
 			}
 			if !l.notDiallingSince.IsZero() {
 				l.notDiallingSince = now
 			}
-			if !l.mayHave && !l.seen && !l.mayBeHungUp() && core.ifDialled(l) {
+			if !l.mayHave && !l.seen && !l.mayBeHungUp() && ls.topology.ifDialled(l) {
 				l.mayHave = true
-				core.markLAC(l)
+				ls.agenda.mark(l)
 			}
 		}
 		return
 	}
 	l := lacs[0]
 	l.attempt, l.notDiallingSince, l.dialledLNS, l.seen = now, time.Time{}, lns, l.seen || !l.mayBeHungUp() && l.lastEnd == nil
-	core.markLAC(l)
+	ls.agenda.mark(l)
 	if l.lastEnd != nil {
-		l.lastEnd.half = false // with a tunnel that stands, xl2tpd would not ask for another
+		l.lastEnd.Half = false // with a tunnel that stands, xl2tpd would not ask for another
 	}
 	if l.mayBeHungUp() && l.progress.busy == StepNone {
-		core.dialledAgain(l, now)
+		ls.dialledAgain(l, now)
 	}
 }
 
 // dialledAgain notes that somebody wants a LAC again that was left down.
-func (core *Core) dialledAgain(l *lac, now time.Time) {
+func (ls *lacTable) dialledAgain(l *lac, now time.Time) {
 	l.seen, l.idle, l.lastEnd, l.possibleEnd, l.silent = true, false, nil, nil, time.Time{}
 	l.attempt, l.notDiallingSince = now, time.Time{}
 	l.progress = dialling(now)
-	core.markLAC(l)
-	core.logLAC(l, slog.LevelInfo, "tunnel dialled again on this host")
+	ls.agenda.mark(l)
+	ls.logLAC(l, slog.LevelInfo, "tunnel dialled again on this host")
 }
 
 // takeAutodial reports whether a dial may be that of a LAC that was left down: xl2tpd has just started, and first dials the
@@ -199,14 +199,14 @@ func (l *lac) takeAutodial(now time.Time) bool {
 
 // dialsHungUp notes that xl2tpd dials one of these LACs, although each of them that is down was hung up. So somebody wants
 // one again, and nobody can tell which. Recovery dials none of them, but keeps their SA in order.
-func (core *Core) dialsHungUp(lacs []*lac) {
-	down := slices.DeleteFunc(slices.Clone(lacs), func(l *lac) bool { return core.candidates(l).up() })
+func (ls *lacTable) dialsHungUp(lacs []*lac) {
+	down := slices.DeleteFunc(slices.Clone(lacs), func(l *lac) bool { return ls.candidates(l).up() })
 	if slices.ContainsFunc(down, func(l *lac) bool { return !l.lastEnd.mayBeHangUp() || l.progress.busy != StepNone }) {
 		return
 	}
 	for _, l := range down {
-		l.lastEnd, l.possibleEnd, l.mayHave = nil, &end{sure: true, operator: true}, true
-		core.markLAC(l)
+		l.lastEnd, l.possibleEnd, l.mayHave = nil, endByOperator(ControlConnection{}), true
+		ls.agenda.mark(l)
 	}
 }
 
@@ -216,7 +216,7 @@ func (l *lac) closedAt() time.Time {
 	switch {
 	case l.silent.IsZero():
 		return time.Time{}
-	case l.lastEnd != nil && l.lastEnd.stopAcked:
+	case l.lastEnd != nil && l.lastEnd.StopAcked:
 		return l.silent.Add(ackedClosingTime)
 	}
 	return l.silent.Add(closingTime)
@@ -224,8 +224,8 @@ func (l *lac) closedAt() time.Time {
 
 // daemonReplaced notes that an instance's xl2tpd is another process, or has ended. A new xl2tpd does not know what the
 // old one was told. A LAC that was hung up stays down. A LAC with `autodial` is dialled as soon as xl2tpd runs.
-func (core *Core) daemonReplaced(instance string, runs bool, now time.Time) {
-	for _, l := range core.lacs {
+func (ls *lacTable) daemonReplaced(instance string, runs bool, now time.Time) {
+	for _, l := range ls.byKey {
 		if l.instance != instance {
 			continue
 		}
@@ -245,9 +245,9 @@ func (core *Core) daemonReplaced(instance string, runs bool, now time.Time) {
 		}
 		l.silent, l.attempt, l.notDiallingSince, l.planned, l.progress.next = time.Time{}, time.Time{}, time.Time{}, time.Time{}, time.Time{}
 		l.idle, l.startedAt = l.seen, time.Time{}
-		s := core.section(l)
+		s := ls.topology.section(l)
 		autodials := runs && s != nil && s.Autodial
-		if autodials && core.reported[WatcherXl2tpd] {
+		if autodials && ls.health.reported[WatcherXl2tpd] {
 			l.startedAt = now
 		}
 		if autodials && !hungUp {

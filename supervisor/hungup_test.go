@@ -49,17 +49,17 @@ func TestHungUpIsLeftDown(t *testing.T) {
 				up, off = true, false
 			case what == 1 && up:
 				done = append(done, "closed")
-				ends(Ending{Reason: "closed by the peer"})
+				ends(Ending{CloseReason: why{Reason: "closed by the peer"}})
 			case what == 2 && up:
 				done = append(done, "half")
-				ends(Ending{Reason: "closed by xl2tpd", Half: true})
+				ends(Ending{CloseReason: why{Reason: "closed by xl2tpd", Half: true}})
 			case what == 3 && up && !ambiguous:
 				done = append(done, "hung up")
-				ends(Ending{Reason: "hung up", Operator: true})
+				ends(Ending{CloseReason: why{Reason: "hung up", Operator: true}})
 				off = true
 			case what == 4 && !up && !ambiguous:
 				done = append(done, "attempt hung up")
-				e := Ending{Tunnel: closer, Reason: "hung up", Operator: true}
+				e := Ending{Tunnel: closer, CloseReason: why{Reason: "hung up", Operator: true}}
 				e.Tunnel.LocalID += uint16(rng.IntN(2))
 				n.step(e)
 				off = true
@@ -108,12 +108,12 @@ func TestHungUpIsLeftDown(t *testing.T) {
 // another one whose call has ended does not count as hung up.
 func TestHungUpBesideAHalfClosedTunnel(t *testing.T) {
 	n := ambiguousUp(t, "", "recover = full\n")
-	n.step(Ending{Tunnel: closerOf("192.0.2.1", 8), Reason: "closed by xl2tpd", Half: true})
+	n.step(Ending{Tunnel: closerOf("192.0.2.1", 8), CloseReason: why{Reason: "closed by xl2tpd", Half: true}})
 	n.links(inUserspace(link("ppp0", 5, true))...)
 	n.after(time.Second)
-	n.step(Ending{Tunnel: closer, Reason: "hung up on this host", Operator: true})
-	for _, c := range n.core.ends.last {
-		if c.operator {
+	n.step(Ending{Tunnel: closer, CloseReason: why{Reason: "hung up on this host", Operator: true}})
+	for _, c := range n.core.tunnels.ends.last {
+		if c.Operator {
 			t.Errorf("%+v", c)
 		}
 	}
@@ -129,12 +129,12 @@ func TestEndSoonAfterAHangUp(t *testing.T) {
 		home.OptFile = "/etc/ppp/home"
 		n.links(inUserspace(link("ppp0", 5, true), home)...)
 		n.plays(time.Minute, probe.Result{RTT: time.Millisecond}, func(Recover) error { return nil })
-		n.step(Ending{Tunnel: closerOf("192.0.2.1", 7), Reason: "hung up on this host", Operator: true})
+		n.step(Ending{Tunnel: closerOf("192.0.2.1", 7), CloseReason: why{Reason: "hung up on this host", Operator: true}})
 		n.links(inUserspace(link("ppp0", 5, true))...)
 		n.after(after)
 		n.links()
 		home1, office := n.lac("home").lastEnd, n.lac("office").lastEnd
-		if home1 == nil || !home1.operator || office == nil || office.operator != want {
+		if home1 == nil || !home1.Operator || office == nil || office.Operator != want {
 			t.Errorf("after %v: home %+v, office %+v", after, home1, office)
 		}
 	}
@@ -143,10 +143,10 @@ func TestEndSoonAfterAHangUp(t *testing.T) {
 // A call that the operator has hung up leaves its tunnel, which the peer then closes.
 func TestHungUpCall(t *testing.T) {
 	n := established(t, redials, "")
-	n.step(Ending{Tunnel: closer, Reason: "hung up on this host", Operator: true, Half: true})
+	n.step(Ending{Tunnel: closer, CloseReason: why{Reason: "hung up on this host", Operator: true, Half: true}})
 	n.links()
 	n.now = n.now.Add(5 * time.Second)
-	n.step(Ending{Tunnel: closer, Reason: "closed by the peer"})
+	n.step(Ending{Tunnel: closer, CloseReason: why{Reason: "closed by the peer"}})
 	if got := n.steps(30*time.Minute, nil); got != nil {
 		t.Errorf("got %v, want none", got)
 	}

@@ -92,27 +92,27 @@ type tunnelIndex struct {
 
 // tunnelIndex returns the index of all tunnels. If an identity has changed, it builds the index again: identities only
 // change with a snapshot, which costs as much.
-func (core *Core) tunnelIndex() *tunnelIndex {
-	if core.index != nil {
-		return core.index
+func (ts *tunnelTable) tunnelIndex() *tunnelIndex {
+	if ts.index != nil {
+		return ts.index
 	}
-	core.index = &tunnelIndex{lacs: make(map[string]*candidates), bySA: make(map[string][]*tunnel)}
+	ts.index = &tunnelIndex{lacs: make(map[string]*candidates), bySA: make(map[string][]*tunnel)}
 	groups := make(map[string]*[]*tunnel)
 	keys := make(map[*name]string) // of lists that links share
-	for _, t := range core.inOrder() {
+	for _, t := range ts.inOrder() {
 		if t.gone {
 			continue
 		}
-		core.index.links.Add(t, t.identity.session, t.identity.outer, t.identity.daemon)
+		ts.index.links.Add(t, t.identity.session, t.identity.outer, t.identity.daemon)
 		if id := t.identity.sa.UniqueID; id != "" {
-			core.index.bySA[id] = append(core.index.bySA[id], t)
+			ts.index.bySA[id] = append(ts.index.bySA[id], t)
 		}
 		if !t.identity.outer.IsValid() {
-			core.index.far = append(core.index.far, t)
+			ts.index.far = append(ts.index.far, t)
 		}
 		names := t.identity.names
 		if len(names) == 1 {
-			core.index.candidates(names[0]).exact = append(core.index.candidates(names[0]).exact, t)
+			ts.index.candidates(names[0]).exact = append(ts.index.candidates(names[0]).exact, t)
 		}
 		if len(names) < 2 {
 			continue
@@ -127,13 +127,13 @@ func (core *Core) tunnelIndex() *tunnelIndex {
 			group = new([]*tunnel)
 			groups[key] = group
 			for _, n := range names {
-				c := core.index.candidates(n)
+				c := ts.index.candidates(n)
 				c.ambiguous = append(c.ambiguous, group)
 			}
 		}
 		*group = append(*group, t)
 	}
-	return core.index
+	return ts.index
 }
 
 // groupOf returns the key of the links that may belong to any of these sections.
@@ -159,7 +159,7 @@ func (index *tunnelIndex) candidates(n name) *candidates {
 
 // LinksOf returns the tunnels of a control connection, see ConnectionLinks.Of.
 func (core *Core) LinksOf(c ControlConnection) (all []Tunnel, certain bool) {
-	links, certain := core.tunnelIndex().links.Of(c)
+	links, certain := core.tunnels.tunnelIndex().links.Of(c)
 	for _, t := range links {
 		all = append(all, t.view())
 	}

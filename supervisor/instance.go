@@ -75,8 +75,8 @@ func (in *instance) name(s *xl2tpd.Section) name { return name{s.Kind, s.Name, i
 
 // ambiguousInstance reports whether another xl2tpd runs with the same file and pipe. Then nobody can tell which of them
 // gets a command, or owns a tunnel.
-func (core *Core) ambiguousInstance(in *instance) bool {
-	return slices.ContainsFunc(core.topology.instances, func(o *instance) bool {
+func (a *topology) ambiguousInstance(in *instance) bool {
+	return slices.ContainsFunc(a.instances, func(o *instance) bool {
 		return o != in && o.Runs() && o.Path == in.Path && o.Pipe == in.Pipe
 	})
 }

@@ -82,15 +82,15 @@ func TestOperatorOfOneInstance(t *testing.T) {
 	n.links(first, second)
 	n.after(time.Minute)
 	n.actions = nil
-	hungUp := Ending{Tunnel: closer, Reason: "hung up on this host", Operator: true}
+	hungUp := Ending{Tunnel: closer, CloseReason: why{Reason: "hung up on this host", Operator: true}}
 	hungUp.Tunnel.Owner = s.Instances[1].Process
 	n.step(hungUp)
 	n.links(first)
 	if last := n.lac("office").lastEnd; last != nil {
 		t.Errorf("the first one's is hung up too: %+v", last)
 	}
-	other := n.core.lac(name{"lac", "office", instanceID(1, s.Instances[1].Key)})
-	if other.lastEnd == nil || !other.lastEnd.operator {
+	other := n.core.lacs.lac(name{"lac", "office", instanceID(1, s.Instances[1].Key)})
+	if other.lastEnd == nil || !other.lastEnd.Operator {
 		t.Fatalf("%+v", other.lastEnd)
 	}
 	n.step(Dials{Daemon: s.Instances[0].Process, Peer: closer.Peer.Addr()})
@@ -108,7 +108,7 @@ func TestEndOfAnUnknownOwner(t *testing.T) {
 	n, _ := newSeveral(t, oneLAC, "")
 	n.links(link("ppp0", 5, true), ofBranch(link("ppp1", 6, true)))
 	n.after(time.Minute)
-	n.step(Ending{Tunnel: closer, Reason: "hung up on this host", Operator: true})
+	n.step(Ending{Tunnel: closer, CloseReason: why{Reason: "hung up on this host", Operator: true}})
 	n.links()
 	for _, r := range n.report() {
 		if r.Last == nil || strings.Contains(r.Last.Reason, "hung up") {
@@ -123,7 +123,7 @@ func TestRecoveryOfOneInstance(t *testing.T) {
 	first, second := link("ppp0", 5, true), ofBranch(link("ppp1", 6, true))
 	n.links(first, second)
 	n.after(2 * time.Minute)
-	closed := Ending{Tunnel: closer, Reason: "closed by the peer"}
+	closed := Ending{Tunnel: closer, CloseReason: why{Reason: "closed by the peer"}}
 	closed.Tunnel.Owner = s.Instances[1].Process
 	n.step(closed)
 	n.links(first)
@@ -134,7 +134,7 @@ func TestRecoveryOfOneInstance(t *testing.T) {
 		}
 		return nil
 	})
-	if l := n.core.lac(name{"lac", "tokyo", branchPath + " " + branchPipe}); l.progress.dials == 0 {
+	if l := n.core.lacs.lac(name{"lac", "tokyo", branchPath + " " + branchPipe}); l.progress.dials == 0 {
 		t.Errorf("never dialled: %+v", l.progress)
 	}
 	if l := n.lac("tokyo"); l.progress.dials != 0 {
@@ -205,7 +205,7 @@ func TestSavedStateOfSeveral(t *testing.T) {
 	first, second := link("ppp0", 5, true), ofBranch(link("ppp1", 6, true))
 	n.links(first, second)
 	n.after(time.Minute)
-	hungUp := Ending{Tunnel: closer, Reason: "hung up on this host", Operator: true}
+	hungUp := Ending{Tunnel: closer, CloseReason: why{Reason: "hung up on this host", Operator: true}}
 	hungUp.Tunnel.Owner = s.Instances[1].Process
 	n.step(hungUp)
 	n.links(first)
@@ -246,7 +246,7 @@ func TestMissingXl2tpd(t *testing.T) {
 	} {
 		b := New(config.Default(""), func() float64 { return 0.5 })
 		b.Step(xl2tpd.Snapshot{Instances: tc.all}, epoch)
-		if got := b.problems(); !slices.Equal(got, tc.want) {
+		if got := b.health.problems(); !slices.Equal(got, tc.want) {
 			t.Errorf("%s: %q, want %q", name, got, tc.want)
 		}
 	}

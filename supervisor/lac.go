@@ -44,45 +44,35 @@ type lac struct {
 	savedAs    LACState // as this
 }
 
-func (core *Core) lac(n name) *lac {
-	if core.lacs == nil {
-		core.lacs = make(map[string]*lac)
-	}
+func (ls *lacTable) lac(n name) *lac {
 	key := n.key()
-	if core.lacs[key] == nil {
-		core.lacs[key] = &lac{instance: n.instance, name: n.name, key: key}
+	if ls.byKey[key] == nil {
+		ls.byKey[key] = &lac{instance: n.instance, name: n.name, key: key}
 	}
-	return core.lacs[key]
+	return ls.byKey[key]
 }
 
 // lacsOf returns the LACs of an xl2tpd with that LNS. If the xl2tpd is not known (zero), it returns the LACs of every
 // xl2tpd that runs, or of the first instance if none runs.
-func (core *Core) lacsOf(daemon procfs.ID, lns netip.Addr) (all []*lac) {
-	for _, in := range core.topology.instances {
-		unknown := daemon == (procfs.ID{}) && (in.Runs() || in.id == "" && len(core.topology.byPid) == 0)
+func (ls *lacTable) lacsOf(daemon procfs.ID, lns netip.Addr) (all []*lac) {
+	for _, in := range ls.topology.instances {
+		unknown := daemon == (procfs.ID{}) && (in.Runs() || in.id == "" && len(ls.topology.byPid) == 0)
 		if !unknown && (daemon == (procfs.ID{}) || in.Process != daemon) {
 			continue
 		}
 		for _, s := range in.byOuter[lns] {
-			all = append(all, core.lac(in.name(s)))
+			all = append(all, ls.lac(in.name(s)))
 		}
 	}
 	return all
 }
 
-// markLACs marks the LACs of an identity: they will be evaluated in the step under way.
-func (core *Core) markLACs(p identity) {
-	for _, n := range p.names {
+// markLACs marks the LACs of these sections: they will be evaluated in the step under way.
+func (ls *lacTable) markLACs(names []name) {
+	for _, n := range names {
 		if n.kind == "lac" {
-			core.markLAC(core.lac(n))
+			ls.agenda.mark(ls.lac(n))
 		}
-	}
-}
-
-func (core *Core) markLAC(l *lac) {
-	if !l.marked {
-		l.marked = true
-		core.marked = append(core.marked, l)
 	}
 }
 
@@ -100,8 +90,8 @@ type candidates struct {
 	ambiguous []*[]*tunnel // groups of links, each of which may belong to any of several LACs
 }
 
-func (core *Core) candidates(l *lac) *candidates {
-	if c := core.tunnelIndex().lacs[l.key]; c != nil {
+func (ls *lacTable) candidates(l *lac) *candidates {
+	if c := ls.tunnels.tunnelIndex().lacs[l.key]; c != nil {
 		return c
 	}
 	return &candidates{}
@@ -142,16 +132,17 @@ func (c *candidates) hasExact(pid int) bool {
 	return slices.ContainsFunc(c.exact, func(t *tunnel) bool { return t.linked() && t.link.Xl2tpdPid == pid })
 }
 
-// lnsSA returns the SA with the LNS of a section. If the LAC has a link, it is the SA with the far end of that link.
-// Otherwise it is the SA with any address of the LNS, preferably one with an installed CHILD SA.
-func (core *Core) lnsSA(l *lac, s *xl2tpd.Section) (any sa) {
-	for _, t := range core.candidates(l).exact {
+// lnsSA returns the SA with the LNS of a LAC with that section and these links. If the LAC has a link, it is the SA with
+// the far end of that link. Otherwise it is the SA with any address of the LNS, preferably one with an installed CHILD
+// SA.
+func (a *topology) lnsSA(c *candidates, s *xl2tpd.Section) (any sa) {
+	for _, t := range c.exact {
 		if t.linked() && t.identity.outer.IsValid() {
-			return core.topology.sas[t.identity.outer]
+			return a.sas[t.identity.outer]
 		}
 	}
 	for _, ip := range s.LNSIPs {
-		if sa := core.topology.sas[ip]; sa.Child || any.UniqueID == "" {
+		if sa := a.sas[ip]; sa.Child || any.UniqueID == "" {
 			any = sa
 		}
 		if any.Child {
@@ -162,25 +153,25 @@ func (core *Core) lnsSA(l *lac, s *xl2tpd.Section) (any sa) {
 }
 
 // carriesOthers reports whether an SA carries a tunnel that may be alive, and may be another LAC's.
-func (core *Core) carriesOthers(s sa, l *lac) bool {
+func (index *tunnelIndex) carriesOthers(s sa, l *lac) bool {
 	if s.UniqueID == "" {
 		return false
 	}
-	return slices.ContainsFunc(core.tunnelIndex().bySA[s.UniqueID], l.othersMayLive)
+	return slices.ContainsFunc(index.bySA[s.UniqueID], l.othersMayLive)
 }
 
 // proves reports whether another tunnel shows that an SA works. The SA carries that tunnel, and the tunnel is alive, or
 // is not watched at all (keepalive = no).
-func (core *Core) proves(s sa, l *lac) bool {
-	return s.UniqueID != "" && slices.ContainsFunc(core.tunnelIndex().bySA[s.UniqueID], func(t *tunnel) bool {
+func (index *tunnelIndex) proves(s sa, l *lac) bool {
+	return s.UniqueID != "" && slices.ContainsFunc(index.bySA[s.UniqueID], func(t *tunnel) bool {
 		return l.othersMayLive(t) && (t.state == Alive || t.state == Off)
 	})
 }
 
-// mayCarryOthers reports whether any SA may carry a tunnel that may be alive. That is so if nobody knows the outer
-// address of its far end, and no Hello guard works.
-func (core *Core) mayCarryOthers(l *lac) bool {
-	return core.blind() && slices.ContainsFunc(core.tunnelIndex().far, l.othersMayLive)
+// mayCarryOthers reports whether any SA may carry a tunnel that may be alive, because nobody knows the outer address of
+// its far end.
+func (index *tunnelIndex) mayCarryOthers(l *lac) bool {
+	return slices.ContainsFunc(index.far, l.othersMayLive)
 }
 
 // othersMayLive reports whether a tunnel may be alive, and may be another LAC's.
@@ -191,27 +182,27 @@ func (l *lac) othersMayLive(t *tunnel) bool {
 }
 
 // sharesLNS reports whether another LAC of the same xl2tpd dials the same LNS.
-func (core *Core) sharesLNS(l *lac, s *xl2tpd.Section) bool {
-	in := core.topology.byID[l.instance]
+func (a *topology) sharesLNS(l *lac, s *xl2tpd.Section) bool {
+	in := a.byID[l.instance]
 	return in != nil && slices.ContainsFunc(s.LNSIPs, func(ip netip.Addr) bool { return len(in.byOuter[ip]) > 1 })
 }
 
 // renewedForAnother reports whether recovery is renewing the IKE SA with a LAC's LNS for another LAC. For a moment
 // there is no SA, and a dial would go out in the clear.
-func (core *Core) renewedForAnother(l *lac, s *xl2tpd.Section) bool {
+func (ls *lacTable) renewedForAnother(l *lac, s *xl2tpd.Section) bool {
 	return slices.ContainsFunc(s.LNSIPs, func(ip netip.Addr) bool {
-		return slices.ContainsFunc(core.lacsOf(procfs.ID{}, ip), func(other *lac) bool {
+		return slices.ContainsFunc(ls.lacsOf(procfs.ID{}, ip), func(other *lac) bool {
 			return other != l && other.progress.busy == StepRenew
 		})
 	})
 }
 
 // markNeighbours marks the LACs with the same LNS: they will be evaluated in the step under way.
-func (core *Core) markNeighbours(l *lac) {
-	if s := core.section(l); s != nil {
+func (ls *lacTable) markNeighbours(l *lac) {
+	if s := ls.topology.section(l); s != nil {
 		for _, ip := range s.LNSIPs {
-			for _, other := range core.lacsOf(procfs.ID{}, ip) {
-				core.markLAC(other)
+			for _, other := range ls.lacsOf(procfs.ID{}, ip) {
+				ls.agenda.mark(other)
 			}
 		}
 	}
@@ -219,36 +210,36 @@ func (core *Core) markNeighbours(l *lac) {
 
 // uniqueID returns the id of an SA. It is empty while charon can't be asked: charon may have been restarted, and a new
 // charon reuses the ids.
-func (core *Core) uniqueID(s sa) string {
-	if core.failing[WatcherVICI] != nil {
+func (h *health) uniqueID(s sa) string {
+	if h.failing[WatcherVICI] != nil {
 		return ""
 	}
 	return s.UniqueID
 }
 
 // logLAC emits a log line about a LAC.
-func (core *Core) logLAC(l *lac, level slog.Level, text string, more ...slog.Attr) {
+func (ls *lacTable) logLAC(l *lac, level slog.Level, text string, more ...slog.Attr) {
 	attrs := []slog.Attr{slog.String("tunnel", "lac "+l.name)}
-	if called := core.topology.displayNames[l.instance]; called != "" {
+	if called := ls.topology.displayNames[l.instance]; called != "" {
 		attrs = append(attrs, slog.String("instance", called))
 	}
-	if a := core.lns(l); a.IsValid() {
+	if a := ls.topology.lns(l); a.IsValid() {
 		attrs = append(attrs, slog.String("peer", a.String()))
 	}
-	core.log(level, text, append(attrs, more...)...)
+	ls.out.log(level, text, append(attrs, more...)...)
 }
 
 // lns returns the address of a LAC's first LNS, or an invalid one.
-func (core *Core) lns(l *lac) (a netip.Addr) {
-	if s := core.section(l); s != nil && len(s.LNSIPs) > 0 {
-		a = s.LNSIPs[0]
+func (a *topology) lns(l *lac) (lns netip.Addr) {
+	if s := a.section(l); s != nil && len(s.LNSIPs) > 0 {
+		lns = s.LNSIPs[0]
 	}
-	return a
+	return lns
 }
 
 // section returns the section of a LAC in xl2tpd.conf, or nil.
-func (core *Core) section(l *lac) *xl2tpd.Section {
-	in := core.topology.byID[l.instance]
+func (a *topology) section(l *lac) *xl2tpd.Section {
+	in := a.byID[l.instance]
 	if in == nil {
 		return nil
 	}

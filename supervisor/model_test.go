@@ -381,7 +381,7 @@ func (h *simHost) hangUp(d *dialler, operator bool) (was, heard bool) {
 	was, heard = d.index > 0 || d.half || !d.dialled.IsZero(), d.alive && h.passes()
 	d.active, d.half = false, false
 	if was {
-		h.down(d, &Ending{Reason: "hung up", Operator: operator})
+		h.down(d, &Ending{CloseReason: why{Reason: "hung up", Operator: operator}})
 	}
 	return was, heard
 }
@@ -620,12 +620,12 @@ func (h *simHost) goOn(d *dialler) {
 			h.dial(d, false)
 		}
 	case d.call && h.now.Sub(d.lives) > 3*time.Second: // PPP has failed
-		h.down(d, &Ending{Reason: "closed by the peer"})
+		h.down(d, &Ending{CloseReason: why{Reason: "closed by the peer"}})
 	case d.call:
 	case h.living(d):
 		d.lives = h.now
 	case d.index > 0 && h.now.Sub(d.lives) > 130*time.Second: // a Hello has gone unanswered
-		h.down(d, &Ending{Reason: "Hello unanswered", Unanswered: true})
+		h.down(d, &Ending{CloseReason: why{Reason: "Hello unanswered", Unanswered: true}})
 	case d.dialled.IsZero() || h.now.Sub(d.dialled) < time.Second:
 	case h.passes():
 		h.answered(d)
@@ -638,7 +638,7 @@ func (h *simHost) goOn(d *dialler) {
 func (h *simHost) answered(d *dialler) {
 	h.heard = h.now
 	if d.refused && !h.kind.calls {
-		h.down(d, &Ending{Reason: "closed by the peer"})
+		h.down(d, &Ending{CloseReason: why{Reason: "closed by the peer"}})
 		return
 	}
 	h.up(d)

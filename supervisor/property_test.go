@@ -129,11 +129,11 @@ func (w *world) step(t *rapid.T, ev Event) {
 func (w *world) check(t *rapid.T) {
 	wake, waking := w.b.NextWake()
 	total := 0
-	for _, n := range w.b.count {
+	for _, n := range w.b.tunnels.count {
 		total += n
 	}
-	if total != len(w.b.tunnels) {
-		t.Fatalf("the states add up to %d of %d tunnels", total, len(w.b.tunnels))
+	if total != len(w.b.tunnels.byKey) {
+		t.Fatalf("the states add up to %d of %d tunnels", total, len(w.b.tunnels.byKey))
 	}
 	for _, tun := range w.b.Tunnels() {
 		k := tun.Link
@@ -150,7 +150,7 @@ func (w *world) check(t *rapid.T) {
 		if _, out := w.echoing[k]; out {
 			continue
 		}
-		due := w.b.tunnels[k].due(w.b.began)
+		due := w.b.tunnels.byKey[k].due(w.b.tunnels.began)
 		if latest := w.now.Add(s.Interval*11/10 + tick); due.After(latest) {
 			t.Fatalf("%v is due only in %v", k, due.Sub(w.now))
 		}

@@ -10,17 +10,17 @@ import (
 )
 
 // takeOutcome takes the result of a step.
-func (core *Core) takeOutcome(ev Recovered, now time.Time) {
+func (ls *lacTable) takeOutcome(ev Recovered, now time.Time) {
 	if !ev.Step.asks() {
-		core.slotsTaken--
+		ls.agenda.slotsTaken--
 	}
-	l := core.lac(name{"lac", ev.LAC.Name, ev.LAC.Instance})
-	core.markLAC(l)
+	l := ls.lac(name{"lac", ev.LAC.Name, ev.LAC.Instance})
+	ls.agenda.mark(l)
 	if l.progress.busy != ev.Step {
 		return
 	}
 	if ev.Step == StepRenew {
-		core.markNeighbours(l)
+		ls.markNeighbours(l)
 	}
 	if l.stale {
 		l.progress.busy, l.stale = StepNone, false
@@ -32,25 +32,25 @@ func (core *Core) takeOutcome(ev Recovered, now time.Time) {
 		l.peerIsDead(now)
 	}
 	var is situation
-	if s := core.section(l); s != nil {
-		is, _ = core.situation(l, s, now)
+	if s := ls.topology.section(l); s != nil {
+		is, _ = ls.situation(l, s, now)
 	}
-	l.progress.stepDone(err, is, core.jitter(), now)
+	l.progress.stepDone(err, is, ls.jitter(), now)
 	switch ev.Step {
 	case StepDial:
 		l.afterDial(err, now)
 	case StepRedial:
 		l.afterRedial(err, now)
 	case StepHangUp:
-		core.afterHangUp(l, err, now)
+		ls.afterHangUp(l, err, now)
 	case StepAsk:
-		core.logAsked(l, err)
+		ls.logAsked(l, err)
 	}
 	if ev.Step.asks() || isAny(err, ErrNoConnection, ErrAlive, ErrRedialsLater, ErrSAInUse) {
 		return // nothing was done
 	}
-	core.callRecoverHook(l, ev.Step, err)
-	core.logStep(l, ev.Step, err)
+	ls.callRecoverHook(l, ev.Step, err)
+	ls.logStep(l, ev.Step, err)
 }
 
 // isAny reports whether an error is one of several.
@@ -83,11 +83,11 @@ func (l *lac) afterRedial(err error, now time.Time) {
 }
 
 // afterHangUp takes the result of StepHangUp.
-func (core *Core) afterHangUp(l *lac, err error, now time.Time) {
+func (ls *lacTable) afterHangUp(l *lac, err error, now time.Time) {
 	if err != nil && !errors.Is(err, ErrHungUp) {
 		return
 	}
-	if s := core.section(l); l.guessed && s != nil && s.Redial {
+	if s := ls.topology.section(l); l.guessed && s != nil && s.Redial {
 		l.planned = now.Add(s.RedialTimeout)
 	}
 	l.noRedial()
@@ -97,33 +97,33 @@ func (core *Core) afterHangUp(l *lac, err error, now time.Time) {
 func (l *lac) noRedial() {
 	l.idle, l.attempt = true, time.Time{}
 	if l.lastEnd != nil {
-		l.lastEnd.half = false
+		l.lastEnd.Half = false
 	}
 }
 
 // logAsked logs the result of StepAsk.
-func (core *Core) logAsked(l *lac, err error) {
+func (ls *lacTable) logAsked(l *lac, err error) {
 	came := "no answer, but from the LNS itself: it is dead"
 	if err != nil {
 		came = err.Error()
 	}
-	core.logLAC(l, slog.LevelDebug, "the peer of the silent link was asked", slog.String("reason", came))
+	ls.logLAC(l, slog.LevelDebug, "the peer of the silent link was asked", slog.String("reason", came))
 }
 
 // callRecoverHook calls the operator's hook about a step that has succeeded.
-func (core *Core) callRecoverHook(l *lac, step Step, err error) {
-	path := core.configured(name{"lac", l.name, l.instance}).Hook
+func (ls *lacTable) callRecoverHook(l *lac, step Step, err error) {
+	path := ls.topology.configured(name{"lac", l.name, l.instance}).Hook
 	if path == "" || err != nil {
 		return
 	}
-	core.emit(CallHook{hook.Event{
-		Path: path, Name: hook.Recover, Tunnel: "lac " + l.name, Instance: core.topology.displayNames[l.instance],
-		Peer: core.lns(l), Reason: step.String(),
+	ls.out.emit(CallHook{hook.Event{
+		Path: path, Name: hook.Recover, Tunnel: "lac " + l.name, Instance: ls.topology.displayNames[l.instance],
+		Peer: ls.topology.lns(l), Reason: step.String(),
 	}})
 }
 
 // logStep logs the result of a step, unless it is the same as in the last log line.
-func (core *Core) logStep(l *lac, step Step, err error) {
+func (ls *lacTable) logStep(l *lac, step Step, err error) {
 	level, text, attr := slog.LevelInfo, "bringing the tunnel back", slog.String("step", step.String())
 	if err != nil {
 		level, text, attr = slog.LevelWarn, "can't "+step.String()+", trying again", slog.String("reason", err.Error())
@@ -133,6 +133,6 @@ func (core *Core) logStep(l *lac, step Step, err error) {
 	}
 	if line := text + attr.String(); line != l.lastLogged {
 		l.lastLogged = line
-		core.logLAC(l, level, text, attr)
+		ls.logLAC(l, level, text, attr)
 	}
 }

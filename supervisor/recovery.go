@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"xl2tpd-keepalive/internal/config"
@@ -19,42 +18,23 @@ const maxSlots = 8
 
 // evaluateLACs evaluates the LACs that something has happened to, or that are due. Then it gives free slots to those
 // that wait.
-func (core *Core) evaluateLACs(now time.Time) {
-	if core.changed {
-		for _, in := range core.topology.instances {
+func (ls *lacTable) evaluateLACs(now time.Time) {
+	if ls.changed {
+		for _, in := range ls.topology.instances {
 			for _, s := range in.lacs {
-				core.markLAC(core.lac(in.name(s)))
+				ls.agenda.mark(ls.lac(in.name(s)))
 			}
 		}
 	}
-	for _, l := range core.evaluateAt.Take(now) {
-		core.markLAC(l)
-	}
-	slices.SortFunc(core.marked, func(x, y *lac) int { return strings.Compare(x.key, y.key) })
-	for _, l := range core.marked {
-		l.marked = false
-		if !core.ready {
-			continue // until then, what was restored holds
-		}
-		core.evaluate(l, now)
-	}
-	core.marked = core.marked[:0]
-	for l := core.nextWaiting(); l != nil; l = core.nextWaiting() {
-		core.evaluate(l, now)
-	}
-}
-
-// nextWaiting returns the LAC that gets the next slot, or nil if none waits or no slot is free.
-func (core *Core) nextWaiting() (first *lac) {
-	if core.slotsTaken == maxSlots {
-		return nil
-	}
-	for l := range core.waiting {
-		if first == nil || l.before(first) {
-			first = l
+	ls.changed = false
+	for _, l := range ls.agenda.take(now) {
+		if ls.ready {
+			ls.evaluate(l, now)
 		}
 	}
-	return first
+	for l := ls.agenda.nextWaiting(); l != nil; l = ls.agenda.nextWaiting() {
+		ls.evaluate(l, now)
+	}
 }
 
 // before reports whether this LAC gets a slot before the other one.
@@ -69,56 +49,51 @@ func (l *lac) before(other *lac) bool {
 }
 
 // evaluate decides what to do about a LAC, and notes what to save.
-func (core *Core) evaluate(l *lac, now time.Time) {
-	if s := core.section(l); s != nil && s.Name != "default" && s.Name != "" {
-		core.advance(l, s, now)
+func (ls *lacTable) evaluate(l *lac, now time.Time) {
+	if s := ls.topology.section(l); s != nil && s.Name != "default" && s.Name != "" {
+		ls.advance(l, s, now)
 	} else {
-		core.evaluateAt.Set(l, time.Time{})
-		delete(core.waiting, l)
+		ls.agenda.drop(l)
 	}
-	core.save(l)
+	ls.save(l)
 }
 
 // advance takes the next step of a LAC's recovery, if one is due, and notes when to evaluate the LAC again.
-func (core *Core) advance(l *lac, s *xl2tpd.Section, now time.Time) {
+func (ls *lacTable) advance(l *lac, s *xl2tpd.Section, now time.Time) {
 	// If nobody acknowledges xl2tpd's StopCCN, an attempt takes two answerTimes.
 	if !l.notDiallingSince.IsZero() && !now.Before(l.notDiallingSince.Add(s.RedialTimeout+2*answerTime)) {
 		l.idle, l.notDiallingSince = true, time.Time{} // xl2tpd should have redialled by now
 	}
 	l.capPlanned(s, now)
-	core.noteHidden(l, s, now)
-	if due := core.redialDue(l, s); !due.IsZero() && !now.Before(due) {
+	c := ls.candidates(l)
+	l.noteHidden(c, s, now)
+	if due := l.redialDue(ls.topology, s, ls.health.guardAt); !due.IsZero() && !now.Before(due) {
 		l.idle, l.notDiallingSince = true, time.Time{}
 	}
-	core.noteCall(l, now)
-	core.takeAmbiguousLinks(l)
-	is, at := core.situation(l, s, now)
-	if is.isWell() && core.candidates(l).hasExact(core.process(l).Pid) {
+	l.noteCall(c, ls.daemons.of(l).Pid, now)
+	l.takeAmbiguousLinks(c, ls.daemons.of(l).Pid)
+	is, at := ls.situation(l, s, now)
+	if is.isWell() && c.hasExact(ls.daemons.of(l).Pid) {
 		l.seen, l.idle, l.lastEnd, l.lastLogged = true, false, nil, ""
 		l.silent, l.attempt, l.notDiallingSince = time.Time{}, time.Time{}, time.Time{}
-		l.ike, l.ikeTo = core.lnsSA(l, s).Name, lnsHost(s)
+		l.ike, l.ikeTo = ls.topology.lnsSA(c, s).Name, lnsHost(s)
 	}
-	step, again := l.progress.advance(is, core.slotsTaken < maxSlots, core.jitter(), now)
-	core.evaluateAt.Set(l, earlier(at, again))
-	core.logRule(l, step)
-	if l.progress.waitsForSlot {
-		core.waiting[l] = true
-	} else {
-		delete(core.waiting, l)
-	}
+	step, again := l.progress.advance(is, ls.agenda.slotFree(), ls.jitter(), now)
+	ls.agenda.set(l, earlier(at, again), l.progress.waitsForSlot)
+	ls.logRule(l, step)
 	if step == StepNone {
 		return
 	}
 	if !step.asks() {
-		core.slotsTaken++
+		ls.agenda.slotsTaken++
 	}
 	if step == StepHangUp {
 		// If several LACs have one LNS, nobody sees which one xl2tpd dials. So the half-closed tunnel may be gone.
-		l.guessed = is.up && len(core.candidates(l).exact) == 0 || is.half && is.sharesLNS
+		l.guessed = is.up && len(c.exact) == 0 || is.half && is.sharesLNS
 	}
 	r := Recover{
-		LAC: LAC{l.instance, s.Name}, To: core.target(l), Step: step, Up: is.up, Dead: l.progress.peerSilent,
-		SA: core.uniqueID(core.lnsSA(l, s)), LNS: core.lns(l), From: core.localAddr(l), Host: lnsHost(s), Tried: l.lastAttempt(),
+		LAC: LAC{l.instance, s.Name}, To: ls.target(l), Step: step, Up: is.up, Dead: l.progress.peerSilent,
+		SA: ls.health.uniqueID(ls.topology.lnsSA(c, s)), LNS: ls.topology.lns(l), From: ls.topology.localAddr(l), Host: lnsHost(s), Tried: l.lastAttempt(),
 	}
 	if step == StepHangUp && is.moved && l.progress.saRenewed {
 		r.Since = l.progress.doneAt
@@ -130,35 +105,35 @@ func (core *Core) advance(l *lac, s *xl2tpd.Section, now time.Time) {
 	if l.dialledLNS.IsValid() {
 		r.Peer = l.dialledLNS
 	}
-	for t := range core.candidates(l).links {
+	for t := range c.links {
 		if t.identity.outer.IsValid() {
 			r.Peer = t.identity.outer
 		}
 		break
 	}
-	if only := core.candidates(l).exact; len(only) == 1 {
+	if only := ls.candidates(l).exact; len(only) == 1 {
 		r.TunnelID = only[0].identity.session.LocalTunnel
 	}
-	core.emit(r)
+	ls.out.emit(r)
 }
 
-// saRenewed notes that a silent tunnel has a new SA.
-func (core *Core) saRenewed(t *tunnel, now time.Time) {
-	for _, n := range t.identity.names {
+// saRenewed notes that a silent tunnel of one of these sections has a new SA.
+func (ls *lacTable) saRenewed(names []name, now time.Time) {
+	for _, n := range names {
 		if n.kind == "lac" {
-			core.lac(n).progress.renewedByOthers(now)
+			ls.lac(n).progress.renewedByOthers(now)
 		}
 	}
 }
 
 // noteCall notes that a call of the LAC has begun after an end without a known reason. Then the LAC was not hung up:
-// xl2tpd dials no LAC that was. The call has its time like any dial.
-func (core *Core) noteCall(l *lac, now time.Time) {
+// xl2tpd dials no LAC that was. The call has its time like any dial. pid is that of the LAC's xl2tpd.
+func (l *lac) noteCall(c *candidates, pid int, now time.Time) {
 	if !l.lastEnd.mayBeHangUp() || l.lastEnd.sure {
 		return
 	}
-	pid, told := core.process(l).Pid, l.lastEnd.Time.Add(late)
-	if slices.ContainsFunc(core.candidates(l).exact, func(t *tunnel) bool {
+	told := l.lastEnd.Time.Add(late)
+	if slices.ContainsFunc(c.exact, func(t *tunnel) bool {
 		return !t.found && t.link.Xl2tpdPid == pid && t.since.After(told)
 	}) {
 		l.lastEnd, l.silent, l.seen, l.idle = nil, time.Time{}, true, false
@@ -170,16 +145,15 @@ func (core *Core) noteCall(l *lac, now time.Time) {
 
 // takeAmbiguousLinks notes what ambiguous links show about a LAC. If a group has as many links as LACs, each LAC has
 // one.
-func (core *Core) takeAmbiguousLinks(l *lac) {
-	pid := core.process(l).Pid
-	for _, group := range core.candidates(l).ambiguous {
+func (l *lac) takeAmbiguousLinks(c *candidates, pid int) {
+	for _, group := range c.ambiguous {
 		of := func(t *tunnel) bool { return t.linked() && t.link.Xl2tpdPid == pid }
 		l.mayHave = l.mayHave || slices.ContainsFunc(*group, of)
 		if l.mayBeHungUp() && count(*group, of) >= len((*group)[0].identity.names) {
 			l.lastEnd, l.possibleEnd, l.silent = nil, nil, time.Time{}
 		}
 	}
-	if l.possibleEnd != nil && core.candidates(l).hasExact(pid) {
+	if l.possibleEnd != nil && c.hasExact(pid) {
 		l.possibleEnd = nil
 	}
 }
@@ -195,11 +169,11 @@ func count(all []*tunnel, is func(*tunnel) bool) (n int) {
 }
 
 // logRule writes to the debug log which rule has decided.
-func (core *Core) logRule(l *lac, step Step) {
+func (ls *lacTable) logRule(l *lac, step Step) {
 	if l.progress.rule == "" {
 		return
 	}
-	core.logLAC(l, slog.LevelDebug, "recovery has decided",
+	ls.logLAC(l, slog.LevelDebug, "recovery has decided",
 		slog.String("step", does(step)), slog.String("rule", l.progress.rule), slog.String("pause", l.progress.pause))
 }
 
@@ -212,18 +186,20 @@ func (l *lac) lastAttempt() time.Time {
 }
 
 // situation returns the situation of a LAC, and when it will change even if nothing happens; zero: it won't.
-func (core *Core) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situation, at time.Time) {
-	sa := core.lnsSA(l, s)
+func (ls *lacTable) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situation, at time.Time) {
+	c, index := ls.candidates(l), ls.tunnels.tunnelIndex()
+	sa := ls.topology.lnsSA(c, s)
 	is = situation{
-		goal: core.goal(l, s), daemon: core.process(l).Pid != 0,
-		secured: sa.Child, connecting: sa.State == "CONNECTING" && core.failing[WatcherVICI] == nil, closedAt: l.closedAt(),
+		goal: l.goal(ls.topology, s), daemon: ls.daemons.of(l).Pid != 0,
+		secured: sa.Child, connecting: sa.State == "CONNECTING" && ls.health.failing[WatcherVICI] == nil, closedAt: l.closedAt(),
 		lost:   !l.silent.IsZero(),
 		trying: !l.attempt.IsZero() && now.Sub(l.attempt) < answerTime, tried: l.attempt.Add(answerTime),
-		asked: l.asked, planned: l.planned, redialDue: core.redialDue(l, s),
-		mayBeHungUp: l.possibleEnd.mayBeHangUp() || core.mayBeDialled(l, s),
-		saWorks:     core.proves(sa, l), sharesLNS: core.sharesLNS(l, s), renewing: core.renewedForAnother(l, s),
+		asked: l.asked, planned: l.planned, redialDue: l.redialDue(ls.topology, s, ls.health.guardAt),
+		mayBeHungUp: l.possibleEnd.mayBeHangUp() || l.mayBeDialled(ls.topology, s),
+		saWorks:     index.proves(sa, l), sharesLNS: ls.topology.sharesLNS(l, s), renewing: ls.renewedForAnother(l, s),
 	}
-	is.saInUse = sa.Others || core.carriesOthers(sa, l) || core.mayCarryOthers(l)
+	is.saInUse = sa.Others || index.carriesOthers(sa, l) ||
+		ls.health.blind(ls.topology.config) && index.mayCarryOthers(l)
 	switch {
 	case l.idle:
 	case s.Redial && (l.seen || l.mayHave || s.Autodial): // the LAC was dialled, or may have been
@@ -234,12 +210,11 @@ func (core *Core) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situat
 	case s.Autodial && !l.seen:
 		is.owner = answerTime // xl2tpd may have just begun
 	}
-	c := core.candidates(l)
-	if core.secured && !is.secured {
+	if ls.tunnels.everSecured() && !is.secured {
 		for t := range c.links {
 			is.withoutSA = is.withoutSA || t.secured
 		}
-		is.moved = is.withoutSA && slices.ContainsFunc(s.LNSIPs, func(ip netip.Addr) bool { return core.topology.sas[ip].Child })
+		is.moved = is.withoutSA && slices.ContainsFunc(s.LNSIPs, func(ip netip.Addr) bool { return ls.topology.sas[ip].Child })
 	}
 	for t := range c.links {
 		is.up = true
@@ -251,7 +226,7 @@ func (core *Core) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situat
 			is.quiet = quiet
 		}
 	}
-	if core.failing[WatcherVICI] != nil {
+	if ls.health.failing[WatcherVICI] != nil {
 		// charon can't be asked, so its latest list no longer counts. What it has answered to a step since then does: a
 		// script or RADIUS may delay its list for longer than a step takes.
 		d := &l.progress
@@ -259,16 +234,16 @@ func (core *Core) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situat
 		if is.trying { // only an SA from before the attempt counts
 			at = l.attempt
 		}
-		is.secured = d.secured && d.doneAt.After(core.listedAt) && at.Sub(d.doneAt) < unlistedTime
+		is.secured = d.secured && d.doneAt.After(ls.topology.listedAt) && at.Sub(d.doneAt) < unlistedTime
 	}
-	is.calling = c.callingUntil(core.process(l).Pid)
+	is.calling = c.callingUntil(ls.daemons.of(l).Pid)
 	switch {
 	case is.up:
 	case slices.ContainsFunc(c.exact, func(t *tunnel) bool { return t.link.Raised }):
 		is.up = true // the link carries only IPv6
 	case len(c.exact) > 0:
 		is.stuck, at = stuck(c.exact, now)
-	case l.lastEnd != nil && l.lastEnd.half:
+	case l.lastEnd != nil && l.lastEnd.Half:
 		if at = l.lastEnd.Time.Add(is.redial + callStart); !now.Before(at) {
 			is.half, at = true, time.Time{}
 		}
@@ -316,12 +291,12 @@ func redialTime(s *xl2tpd.Section) time.Duration {
 }
 
 // goal returns what the configuration and the operator want for a LAC.
-func (core *Core) goal(l *lac, s *xl2tpd.Section) goal {
-	in := core.topology.byID[l.instance]
-	if in == nil || in.NetworkManager() || core.ambiguousInstance(in) || l.lastEnd.mayBeHangUp() {
+func (l *lac) goal(a *topology, s *xl2tpd.Section) goal {
+	in := a.byID[l.instance]
+	if in == nil || in.NetworkManager() || a.ambiguousInstance(in) || l.lastEnd.mayBeHangUp() {
 		return goalNone
 	}
-	switch core.config.For(in.Path, s.Kind, s.Name).Recovery(s.Autodial || s.Redial && (l.seen || l.mayHave)) {
+	switch a.config.For(in.Path, s.Kind, s.Name).Recovery(s.Autodial || s.Redial && (l.seen || l.mayHave)) {
 	case config.RecoverFull:
 		return goalFull
 	case config.RecoverRedial:
@@ -331,21 +306,21 @@ func (core *Core) goal(l *lac, s *xl2tpd.Section) goal {
 }
 
 // mayBeDialled reports whether a LAC is wanted only if it was dialled, and nobody knows whether it was.
-func (core *Core) mayBeDialled(l *lac, s *xl2tpd.Section) bool {
-	return l.mayHave && !l.seen && !s.Autodial && core.ifDialled(l)
+func (l *lac) mayBeDialled(a *topology, s *xl2tpd.Section) bool {
+	return l.mayHave && !l.seen && !s.Autodial && a.ifDialled(l)
 }
 
 // ifDialled reports whether keepalive.conf wants a LAC recovered only if it was dialled (recover = auto).
-func (core *Core) ifDialled(l *lac) bool {
-	recovery := core.configured(name{"lac", l.name, l.instance}).Recovery
+func (a *topology) ifDialled(l *lac) bool {
+	recovery := a.configured(name{"lac", l.name, l.instance}).Recovery
 	return recovery(true) != recovery(false)
 }
 
 // recoveryText returns what recovery does for a LAC without a tunnel, for the status; empty: nothing.
-func (core *Core) recoveryText(l *lac, s *xl2tpd.Section, now time.Time) string {
+func (l *lac) recoveryText(a *topology, s *xl2tpd.Section, now time.Time) string {
 	d := &l.progress
 	switch {
-	case core.goal(l, s) == goalNone || d.since.IsZero():
+	case l.goal(a, s) == goalNone || d.since.IsZero():
 		return ""
 	case d.busy != StepNone:
 		return d.busy.String()

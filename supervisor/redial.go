@@ -8,25 +8,26 @@ import (
 	"xl2tpd-keepalive/internal/xl2tpd"
 )
 
-// watchGuard notes since when the Hello guard sees what xl2tpd sends.
-func (core *Core) watchGuard(now time.Time) {
-	switch sees := core.reported[TaskGuard] && !core.blind(); {
+// watchGuard notes since when the Hello guard sees what xl2tpd sends. news is true if it has just begun to.
+func (h *health) watchGuard(c *config.Config, now time.Time) (news bool) {
+	switch sees := h.reported[TaskGuard] && !h.blind(c); {
 	case !sees:
-		core.guardAt = time.Time{}
-	case core.guardAt.IsZero():
-		core.guardAt, core.changed = now, true
+		h.guardAt = time.Time{}
+	case h.guardAt.IsZero():
+		h.guardAt, news = now, true
 	}
+	return news
 }
 
 // blind reports whether no Hello guard sees what xl2tpd sends.
-func (core *Core) blind() bool {
-	return core.config.Guard() == config.GuardOff || core.faults[TaskGuard] != "" || core.failing[TaskGuard] != nil
+func (h *health) blind(c *config.Config) bool {
+	return c.Guard() == config.GuardOff || h.faults[TaskGuard] != "" || h.failing[TaskGuard] != nil
 }
 
-// noteHidden notes whether xl2tpd may be dialling a LAC while nobody would see that. That is so while there is a call,
-// and while the LNS's name can't be looked up.
-func (core *Core) noteHidden(l *lac, s *xl2tpd.Section, now time.Time) {
-	hidden := core.candidates(l).any() || len(s.LNSIPs) == 0 || s.Unresolved
+// noteHidden notes whether xl2tpd may be dialling a LAC while nobody would see that. That is so while it has a link or
+// call, and while the LNS's name can't be looked up.
+func (l *lac) noteHidden(c *candidates, s *xl2tpd.Section, now time.Time) {
+	hidden := c.any() || len(s.LNSIPs) == 0 || s.Unresolved
 	if hidden || l.hidden {
 		l.hiddenAt = now
 	}
@@ -36,14 +37,14 @@ func (core *Core) noteHidden(l *lac, s *xl2tpd.Section, now time.Time) {
 // revive notes that xl2tpd dials one of these LACs, although it should redial none and recovery has dialled none. Somebody
 // else has dialled, or xl2tpd could not look up their LNS before. So xl2tpd may redial any of them. An ambiguous link does
 // not prove that a LAC is up.
-func (core *Core) revive(lacs []*lac) {
+func (ls *lacTable) revive(lacs []*lac) {
 	var down, unsure []*lac
 	for _, l := range lacs {
 		switch {
 		case l.progress.busy == StepDial || l.progress.busy == StepRedial:
 			return
-		case core.candidates(l).hasExact(core.process(l).Pid):
-		case core.candidates(l).up():
+		case ls.candidates(l).hasExact(ls.daemons.of(l).Pid):
+		case ls.candidates(l).up():
 			unsure = append(unsure, l)
 		default:
 			down = append(down, l)
@@ -53,9 +54,9 @@ func (core *Core) revive(lacs []*lac) {
 		down = nil
 	}
 	for _, l := range append(down, unsure...) {
-		if s := core.section(l); s != nil && s.Redial && !l.mayBeHungUp() {
+		if s := ls.topology.section(l); s != nil && s.Redial && !l.mayBeHungUp() {
 			l.idle = false
-			core.markLAC(l)
+			ls.agenda.mark(l)
 		}
 	}
 }
@@ -63,13 +64,13 @@ func (core *Core) revive(lacs []*lac) {
 // redialDue returns when xl2tpd should have redialled a LAC that is down; zero: it does not redial, or nobody would see
 // it. xl2tpd can stop redialling: before 1.3.18 it stops after a failed name lookup (xl2tpd.c, magic_lac_tunnel), and
 // after `max redials` it gives up (magic_lac_dial). If nobody acknowledges xl2tpd's StopCCN, an attempt takes two
-// answerTimes.
-func (core *Core) redialDue(l *lac, s *xl2tpd.Section) time.Time {
+// answerTimes. guardAt is since when the Hello guard sees what xl2tpd sends; zero: it does not.
+func (l *lac) redialDue(a *topology, s *xl2tpd.Section, guardAt time.Time) time.Time {
 	since := l.progress.since
-	if !s.Redial || l.idle || l.hidden || l.mayBeHungUp() || core.mayBeDialled(l, s) || since.IsZero() || core.guardAt.IsZero() {
+	if !s.Redial || l.idle || l.hidden || l.mayBeHungUp() || l.mayBeDialled(a, s) || since.IsZero() || guardAt.IsZero() {
 		return time.Time{}
 	}
-	for _, at := range []time.Time{core.guardAt, l.asked, l.attempt, l.hiddenAt, l.planned} {
+	for _, at := range []time.Time{guardAt, l.asked, l.attempt, l.hiddenAt, l.planned} {
 		if at.After(since) {
 			since = at
 		}

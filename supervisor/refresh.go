@@ -15,16 +15,16 @@ import (
 const sessionWait = time.Second
 
 // refresh updates a tunnel's state after its link, its identity or the configuration may have changed.
-func (core *Core) refresh(t *tunnel, now time.Time) {
-	if !core.started {
+func (ts *tunnelTable) refresh(t *tunnel, now time.Time) {
+	if !ts.started {
 		return
 	}
 	t.secured = t.secured || t.identity.sa.Child
-	core.secured = core.secured || t.secured
-	core.noteSALost(t, now)
+	ts.secured = ts.secured || t.secured
+	t.noteSALost(ts.topology.sas[t.identity.outer].there(), now)
 	old := t.settings
 	var sure bool
-	t.settings, sure = core.settings(t.identity)
+	t.settings, sure = ts.topology.settings(t.identity)
 	source, target := t.link.Local, t.link.Peer
 	if t.settings.Target.IsValid() {
 		target = t.settings.Target
@@ -32,30 +32,30 @@ func (core *Core) refresh(t *tunnel, now time.Time) {
 
 	switch {
 	case t.gone:
-		core.unwatch(t, Down, "the link is gone", now)
+		ts.unwatch(t, Down, "the link is gone", now)
 	case !t.link.Up || !source.IsValid() || !target.IsValid():
-		core.unwatch(t, Down, "the link is down", now)
-	case !t.watched() && t.waitsForSession(core.topology.byID != nil, now):
-		core.due.Set(t, t.sessionUntil)
+		ts.unwatch(t, Down, "the link is down", now)
+	case !t.watched() && t.waitsForSession(ts.topology.byID != nil, now):
+		ts.due.Set(t, t.sessionUntil)
 	case !t.settings.Keepalive:
-		core.unwatch(t, Off, "keepalive = no", now)
+		ts.unwatch(t, Off, "keepalive = no", now)
 	case !t.watched():
-		core.watch(t, source, target, "", now)
+		ts.watch(t, source, target, "", now)
 		if !sure {
-			core.logTunnel(t, slog.LevelWarn, "can't tell which section the link belongs to, [global] of keepalive.conf counts",
+			ts.logTunnel(t, slog.LevelWarn, "can't tell which section the link belongs to, [global] of keepalive.conf counts",
 				slog.String("hint", "give the sections different pppoptfiles or `pass peer = yes`"))
 		}
 	case t.source != source || t.target != target:
-		core.watch(t, source, target, "the address has changed", now)
+		ts.watch(t, source, target, "the address has changed", now)
 	case old.Interval != t.settings.Interval:
-		core.rearm(t)
+		ts.rearm(t)
 	}
 }
 
-// noteSALost notes since when a tunnel is without the SA that it had.
-func (core *Core) noteSALost(t *tunnel, now time.Time) {
+// noteSALost notes since when a tunnel is without the SA that it had. there is true if there is an SA.
+func (t *tunnel) noteSALost(there bool, now time.Time) {
 	switch {
-	case !t.secured || core.topology.sas[t.identity.outer].there():
+	case !t.secured || there:
 		t.saLostAt = time.Time{}
 	case t.saLostAt.IsZero():
 		t.saLostAt = now
@@ -77,32 +77,32 @@ func (t *tunnel) waitsForSession(watched bool, now time.Time) bool {
 
 // settings returns the settings of an identity. If sections that can't be told apart have different settings, it
 // returns those of [global], and sure is false.
-func (core *Core) settings(p identity) (s config.Settings, sure bool) {
+func (a *topology) settings(p identity) (s config.Settings, sure bool) {
 	if len(p.names) == 0 {
-		return core.config.Global, true
+		return a.config.Global, true
 	}
-	s = core.configured(p.names[0])
+	s = a.configured(p.names[0])
 	for _, n := range p.names[1:] {
-		if core.configured(n) != s {
-			return core.config.Global, false
+		if a.configured(n) != s {
+			return a.config.Global, false
 		}
 	}
 	return s, true
 }
 
 // configured returns the settings of a section in keepalive.conf.
-func (core *Core) configured(n name) config.Settings {
+func (a *topology) configured(n name) config.Settings {
 	path := ""
-	if in := core.topology.byID[n.instance]; in != nil {
+	if in := a.byID[n.instance]; in != nil {
 		path = in.Path
 	}
-	return core.config.For(path, n.kind, n.name)
+	return a.config.For(path, n.kind, n.name)
 }
 
 // watch starts to watch a link that came up, or that has other addresses now.
-func (core *Core) watch(t *tunnel, source, target netip.Addr, reason string, now time.Time) {
-	core.unqueue(t)
-	core.cancel(t)
+func (ts *tunnelTable) watch(t *tunnel, source, target netip.Addr, reason string, now time.Time) {
+	ts.unqueue(t)
+	ts.cancel(t)
 	t.source, t.target = source, target
 	t.evidence, t.echoes = Evidence{}, echoes{}
 	t.up = now
@@ -111,130 +111,130 @@ func (core *Core) watch(t *tunnel, source, target netip.Addr, reason string, now
 	}
 	t.found = false
 	t.replied, t.lost, t.counted = false, 0, false
-	core.setState(t, Up, now)
+	ts.setState(t, Up, now)
 	attrs := []slog.Attr{slog.String("target", target.String())}
 	if reason != "" {
 		attrs = append(attrs, slog.String("reason", reason))
 	}
-	core.logTunnel(t, slog.LevelInfo, "tunnel up", attrs...)
-	core.callHook(t, hook.Up, reason)
-	core.hurry(t, now)
+	ts.logTunnel(t, slog.LevelInfo, "tunnel up", attrs...)
+	ts.callHook(t, hook.Up, reason)
+	ts.hurry(t, now)
 }
 
 // unwatch ends watching a link.
-func (core *Core) unwatch(t *tunnel, to State, reason string, now time.Time) {
+func (ts *tunnelTable) unwatch(t *tunnel, to State, reason string, now time.Time) {
 	if t.state == to {
 		return
 	}
-	core.unqueue(t)
-	core.cancel(t)
+	ts.unqueue(t)
+	ts.cancel(t)
 	was := t.state
-	core.setState(t, to, now)
+	ts.setState(t, to, now)
 	switch {
 	case to == Off:
-		core.logTunnel(t, slog.LevelInfo, "tunnel left alone", slog.String("reason", reason))
+		ts.logTunnel(t, slog.LevelInfo, "tunnel left alone", slog.String("reason", reason))
 	case was != Off: // nobody wants to know about the end of a tunnel that was not watched
-		reason = core.recordClose(t, reason, was, now)
+		reason = ts.recordClose(t, reason, was, now)
 		level := slog.LevelWarn
-		if core.ends.last[t.origin()].operator {
+		if ts.ends.last[t.origin()].Operator {
 			level = slog.LevelInfo // the operator wanted that
 		}
-		core.logTunnel(t, level, "tunnel down", slog.String("reason", reason))
-		core.callHook(t, hook.Down, reason)
+		ts.logTunnel(t, level, "tunnel down", slog.String("reason", reason))
+		ts.callHook(t, hook.Down, reason)
 	}
 }
 
 // cancel makes sure that the answer in flight, if there is one, is ignored.
-func (core *Core) cancel(t *tunnel) {
+func (ts *tunnelTable) cancel(t *tunnel) {
 	if t.inFlight == none || t.stale {
 		return
 	}
 	t.stale = true
 	if t.inFlight == echoing {
-		core.emit(CancelEcho{Link: t.key})
+		ts.out.emit(CancelEcho{Link: t.key})
 	}
 }
 
 // hurry makes a tunnel's echo due now.
-func (core *Core) hurry(t *tunnel, now time.Time) {
-	core.retry(t, now, 0)
+func (ts *tunnelTable) hurry(t *tunnel, now time.Time) {
+	ts.retry(t, now, 0)
 }
 
 // retry makes an echo due after a wait, even if data comes in meanwhile.
-func (core *Core) retry(t *tunnel, now time.Time, wait time.Duration) {
+func (ts *tunnelTable) retry(t *tunnel, now time.Time, wait time.Duration) {
 	t.retry = true
-	core.arm(t, now, wait, 1)
+	ts.arm(t, now, wait, 1)
 }
 
 // idle makes an echo due if nothing comes in for the interval, times stretch.
-func (core *Core) idle(t *tunnel, now time.Time, stretch float64) {
+func (ts *tunnelTable) idle(t *tunnel, now time.Time, stretch float64) {
 	t.retry = false
-	core.arm(t, now, t.settings.Interval, stretch)
+	ts.arm(t, now, t.settings.Interval, stretch)
 }
 
-func (core *Core) arm(t *tunnel, now time.Time, wait time.Duration, stretch float64) {
+func (ts *tunnelTable) arm(t *tunnel, now time.Time, wait time.Duration, stretch float64) {
 	t.armed, t.wait, t.stretch = now, wait, stretch
-	core.counterRead(t, now)
-	core.enqueue(t)
+	t.counterRead(now, ts.began)
+	ts.enqueue(t)
 }
 
 // rearm applies a new interval to a wait that has begun.
-func (core *Core) rearm(t *tunnel) {
+func (ts *tunnelTable) rearm(t *tunnel) {
 	if !t.retry || t.wait > t.settings.Interval {
 		t.wait = t.settings.Interval
 	}
-	core.counterRead(t, t.looked)
-	core.enqueue(t)
+	t.counterRead(t.looked, ts.began)
+	ts.enqueue(t)
 }
 
 // counterRead notes when the tunnel's counter was read, and when to read it again. The counters of all tunnels with one
-// interval are read at the same moment, so that they need one request.
-func (core *Core) counterRead(t *tunnel, at time.Time) {
+// interval are read at the same moment, counted from epoch, so that they need one request.
+func (t *tunnel) counterRead(at, epoch time.Time) {
 	t.looked, t.lookAt = at, at
 	if every := t.lookEvery(); every > 0 {
-		t.lookAt = at.Add(every - at.Sub(core.began)%every)
+		t.lookAt = at.Add(every - at.Sub(epoch)%every)
 	}
 }
 
-func (core *Core) enqueue(t *tunnel) {
+func (ts *tunnelTable) enqueue(t *tunnel) {
 	if t.inFlight == none {
-		core.due.Set(t, t.due(core.began))
+		ts.due.Set(t, t.due(ts.began))
 	}
 }
 
-func (core *Core) unqueue(t *tunnel) { core.due.Set(t, time.Time{}) }
+func (ts *tunnelTable) unqueue(t *tunnel) { ts.due.Set(t, time.Time{}) }
 
 // setState changes a tunnel's state and marks its LACs.
-func (core *Core) setState(t *tunnel, to State, now time.Time) {
-	core.count[t.state]--
-	core.count[to]++
+func (ts *tunnelTable) setState(t *tunnel, to State, now time.Time) {
+	ts.count[t.state]--
+	ts.count[to]++
 	t.state, t.since = to, now
-	core.markLACs(t.identity)
+	ts.changed(t.identity)
 }
 
 // callHook calls the tunnel's hook, if it has one.
-func (core *Core) callHook(t *tunnel, event, reason string) {
+func (ts *tunnelTable) callHook(t *tunnel, event, reason string) {
 	if t.settings.Hook == "" {
 		return
 	}
-	core.emit(CallHook{hook.Event{
-		Path: t.settings.Hook, Name: event, Tunnel: t.identity.section(), Instance: core.topology.displayName(t.identity), Peer: t.identity.outer, Link: t.key.Name,
+	ts.out.emit(CallHook{hook.Event{
+		Path: t.settings.Hook, Name: event, Tunnel: t.identity.section(), Instance: ts.topology.displayName(t.identity), Peer: t.identity.outer, Link: t.key.Name,
 		Local: t.link.Local, Remote: t.link.Peer, Reason: reason,
 	}})
 }
 
 // logTunnel emits a log line about a tunnel.
-func (core *Core) logTunnel(t *tunnel, level slog.Level, text string, more ...slog.Attr) {
+func (ts *tunnelTable) logTunnel(t *tunnel, level slog.Level, text string, more ...slog.Attr) {
 	attrs := make([]slog.Attr, 0, 4+len(more))
 	if s := t.identity.section(); s != "" {
 		attrs = append(attrs, slog.String("tunnel", s))
 	}
-	if called := core.topology.displayName(t.identity); called != "" {
+	if called := ts.topology.displayName(t.identity); called != "" {
 		attrs = append(attrs, slog.String("instance", called))
 	}
 	if t.identity.outer.IsValid() {
 		attrs = append(attrs, slog.String("peer", t.identity.outer.String()))
 	}
 	attrs = append(attrs, slog.String("link", t.key.Name))
-	core.log(level, text, append(attrs, more...)...)
+	ts.out.log(level, text, append(attrs, more...)...)
 }

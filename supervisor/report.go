@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -54,34 +53,16 @@ type Detail struct {
 // Report returns the details of every tunnel and of LACs without one, sorted by name, and texts about what does not
 // work.
 func (core *Core) Report(now time.Time) (details []Detail, problems []string) {
-	up := map[string]bool{}
-	last := map[string]*end{} // of each section
-	for _, c := range core.ends.last {
-		if len(c.identity.names) != 1 {
-			continue
-		}
-		key := c.identity.names[0].key()
-		if l := last[key]; l == nil || c.Time.After(l.Time) {
-			last[key] = c
-		}
-	}
-	for _, t := range core.tunnels {
-		if t.gone {
-			continue
-		}
-		for _, n := range t.identity.names {
-			up[n.key()] = true
-		}
-		details = append(details, Detail{t.view(), core.report(t, now)})
-	}
+	details, up := core.tunnels.details(now)
+	last := core.tunnels.ends.ofSections()
 	for _, in := range core.topology.instances {
 		for _, s := range in.lacs {
 			if key := in.name(s).key(); s.Name != "default" && !up[key] {
-				details = append(details, Detail{Report: core.reportAbsent(in, s, last[key], now)})
+				details = append(details, Detail{Report: core.lacs.reportAbsent(in, s, last[key], now)})
 			}
 		}
 	}
-	for _, r := range core.groupsDown() {
+	for _, r := range core.tunnels.groupsDown() {
 		details = append(details, Detail{Report: r})
 	}
 	slices.SortFunc(details, func(x, y Detail) int {
@@ -92,7 +73,37 @@ func (core *Core) Report(now time.Time) (details []Detail, problems []string) {
 			strings.Compare(x.Link.Name, y.Link.Name),
 		)
 	})
-	return details, core.problems()
+	return details, core.health.problems()
+}
+
+// ofSections returns how the latest tunnel of each section ended, by name.key.
+func (c *ends) ofSections() map[string]*end {
+	last := make(map[string]*end)
+	for _, one := range c.last {
+		if len(one.identity.names) != 1 {
+			continue
+		}
+		key := one.identity.names[0].key()
+		if l := last[key]; l == nil || one.Time.After(l.Time) {
+			last[key] = one
+		}
+	}
+	return last
+}
+
+// details returns the details of every tunnel, and the sections that they may come from, by name.key.
+func (ts *tunnelTable) details(now time.Time) (details []Detail, up map[string]bool) {
+	up = make(map[string]bool)
+	for _, t := range ts.byKey {
+		if t.gone {
+			continue
+		}
+		for _, n := range t.identity.names {
+			up[n.key()] = true
+		}
+		details = append(details, Detail{t.view(), ts.report(t, now)})
+	}
+	return details, up
 }
 
 // ambiguousGroup is a set of LACs that can't be told apart, and how many links they have together.
@@ -102,14 +113,14 @@ type ambiguousGroup struct {
 }
 
 // groupsDown returns a row for each group with fewer links than LACs: at least one of them is down.
-func (core *Core) groupsDown() (rows []status.Tunnel) {
-	for _, a := range core.ambiguousGroups() {
+func (ts *tunnelTable) groupsDown() (rows []status.Tunnel) {
+	for _, a := range ts.ambiguousGroups() {
 		missing := len(a.names) - a.links
 		if missing < 1 {
 			continue
 		}
 		rows = append(rows, status.Tunnel{
-			Name: together(a.names), Instance: core.topology.displayNames[a.names[0].instance], State: Down.String(),
+			Name: together(a.names), Instance: ts.topology.displayNames[a.names[0].instance], State: Down.String(),
 			Doing: fmt.Sprintf("%d of these %d LACs are down; which, only a pppoptfile of its own for each could tell", missing, len(a.names)),
 		})
 	}
@@ -117,16 +128,16 @@ func (core *Core) groupsDown() (rows []status.Tunnel) {
 }
 
 // ambiguousGroups finds the groups by their ambiguous links. A LAC that certainly has a link is not in a group.
-func (core *Core) ambiguousGroups() map[string]*ambiguousGroup {
+func (ts *tunnelTable) ambiguousGroups() map[string]*ambiguousGroup {
 	all := make(map[string]*ambiguousGroup)
-	for _, t := range core.tunnels {
+	for _, t := range ts.byKey {
 		if t.gone || len(t.identity.names) < 2 || t.identity.names[0].kind != "lac" {
 			continue
 		}
 		key := fmt.Sprint(t.identity.names)
 		if all[key] == nil {
 			all[key] = &ambiguousGroup{names: slices.DeleteFunc(slices.Clone(t.identity.names), func(n name) bool {
-				return n.kind != "lac" || !core.configured(n).Keepalive || len(core.tunnelIndex().candidates(n).exact) > 0
+				return n.kind != "lac" || !ts.topology.configured(n).Keepalive || len(ts.tunnelIndex().candidates(n).exact) > 0
 			})}
 		}
 		all[key].links++
@@ -148,33 +159,10 @@ func together(names []name) string {
 	return text
 }
 
-// problems returns texts about what does not work.
-func (core *Core) problems() []string {
-	var all []string
-	for _, name := range slices.Sorted(maps.Keys(core.failing)) {
-		all = append(all, failure(name, core.failing[name]))
-	}
-	for _, what := range slices.Sorted(maps.Keys(core.faults)) {
-		all = append(all, core.faults[what])
-	}
-	return all
-}
-
-// failure returns the text about a failing task.
-func failure(task string, err error) string {
-	switch {
-	case task == WatcherVICI:
-		return status.NoVICI
-	case strings.HasPrefix(err.Error(), task+": "):
-		return err.Error()
-	}
-	return task + ": " + err.Error()
-}
-
 // report returns the report of a tunnel.
-func (core *Core) report(t *tunnel, now time.Time) status.Tunnel {
+func (ts *tunnelTable) report(t *tunnel, now time.Time) status.Tunnel {
 	r := status.Tunnel{
-		Name: t.identity.section(), Instance: core.topology.displayName(t.identity), Peer: t.identity.outer, State: t.state.String(), Since: t.since, Doing: t.doing(now),
+		Name: t.identity.section(), Instance: ts.topology.displayName(t.identity), Peer: t.identity.outer, State: t.state.String(), Since: t.since, Doing: t.doing(now),
 		Link: &status.Link{
 			Name: t.key.Name, Local: t.link.Local, Remote: t.link.Peer, Up: t.up, Target: t.target,
 			Echoes: t.echoes.report(),
@@ -182,8 +170,8 @@ func (core *Core) report(t *tunnel, now time.Time) status.Tunnel {
 		},
 	}
 	r.SA = t.identity.sa.report()
-	if c := core.ends.last[t.origin()]; c != nil {
-		r.Last = &c.Close
+	if c := ts.ends.last[t.origin()]; c != nil {
+		r.Last = c.report()
 	}
 	return r
 }
@@ -214,31 +202,31 @@ func (t *tunnel) doing(now time.Time) string {
 }
 
 // reportAbsent returns the report of a LAC without a link. last is how its latest tunnel ended; nil: not known.
-func (core *Core) reportAbsent(in *instance, s *xl2tpd.Section, last *end, now time.Time) status.Tunnel {
-	r := status.Tunnel{Name: in.name(s).String(), Instance: core.topology.displayNames[in.id], State: Down.String()}
+func (ls *lacTable) reportAbsent(in *instance, s *xl2tpd.Section, last *end, now time.Time) status.Tunnel {
+	r := status.Tunnel{Name: in.name(s).String(), Instance: ls.topology.displayNames[in.id], State: Down.String()}
 	if len(s.LNSIPs) > 0 {
 		r.Peer = s.LNSIPs[0]
 	}
 	if last != nil {
-		r.Last, r.Since = &last.Close, last.Time
+		r.Last, r.Since = last.report(), last.Time
 	}
-	r.SA = core.topology.sas[r.Peer].report()
-	l := core.lac(in.name(s))
+	r.SA = ls.topology.sas[r.Peer].report()
+	l := ls.lac(in.name(s))
 	switch {
 	case in.NetworkManager():
 		r.Doing = "waits for NetworkManager"
 	case !in.Runs():
 		r.Doing = "waits for xl2tpd"
-	case core.recoveryText(l, s, now) != "":
-		r.Doing = core.recoveryText(l, s, now)
-	case l.lastEnd != nil && l.lastEnd.operator:
+	case l.recoveryText(ls.topology, s, now) != "":
+		r.Doing = l.recoveryText(ls.topology, s, now)
+	case l.lastEnd != nil && l.lastEnd.Operator:
 		r.Doing, r.ByHand = "stays down until it is dialled again", true
 	case s.Redial || s.Autodial:
 		r.Doing = "xl2tpd redials, unless it was hung up"
 	default:
 		r.Doing, r.ByHand = "waits to be dialled", true
 	}
-	if !core.configured(in.name(s)).Keepalive {
+	if !ls.topology.configured(in.name(s)).Keepalive {
 		r.State, r.Doing, r.ByHand = Off.String(), "nothing: keepalive = no", false
 	}
 	return r

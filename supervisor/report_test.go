@@ -44,17 +44,17 @@ func TestWhyItEnded(t *testing.T) {
 		before, after func(*fixture)
 		want          string
 	}{
-		{"heard", hear(Ending{Tunnel: closer, Reason: "hung up"}), nil, "hung up"},
-		{"heard of another", hear(Ending{Tunnel: other, Reason: "hung up"}), nil, "the link is gone"},
+		{"heard", hear(Ending{Tunnel: closer, CloseReason: why{Reason: "hung up"}}), nil, "hung up"},
+		{"heard of another", hear(Ending{Tunnel: other, CloseReason: why{Reason: "hung up"}}), nil, "the link is gone"},
 		{"heard long ago", func(n *fixture) {
-			n.step(Ending{Tunnel: closer, Reason: "hung up"})
+			n.step(Ending{Tunnel: closer, CloseReason: why{Reason: "hung up"}})
 			n.now = n.now.Add(time.Minute)
 		}, nil, "the link is gone"},
-		{"heard late", nil, hear(Ending{Tunnel: closer, Reason: "hung up"}), "hung up"},
-		{"unexplained, after data", hear(Ending{Tunnel: closer, Reason: "closed by the peer", Unexplained: true}), nil, "closed by the peer"},
+		{"heard late", nil, hear(Ending{Tunnel: closer, CloseReason: why{Reason: "hung up"}}), "hung up"},
+		{"unexplained, after data", hear(Ending{Tunnel: closer, CloseReason: why{Reason: "closed by the peer", ByPeer: true, Vague: true}}), nil, "closed by the peer"},
 		{"unexplained, after a silence", func(n *fixture) {
 			n.now = n.now.Add(time.Minute)
-			n.step(Ending{Tunnel: closer, Reason: "closed by the peer", Unexplained: true})
+			n.step(Ending{Tunnel: closer, CloseReason: why{Reason: "closed by the peer", ByPeer: true, Vague: true}})
 		}, nil, "the peer's idle timer, it seems: nothing came for 61 s"},
 		{"xl2tpd died", func(n *fixture) {
 			s := n.xl2tpd(oneLAC)
@@ -158,7 +158,7 @@ func TestClosesAreBounded(t *testing.T) {
 		n.links()
 		n.step(Ending{Tunnel: closer})
 	}
-	if len(n.core.ends.last) != maxEnds || len(n.core.ends.reasons) > 100 {
-		t.Errorf("%d closes, %d endings", len(n.core.ends.last), len(n.core.ends.reasons))
+	if len(n.core.tunnels.ends.last) != maxEnds || len(n.core.tunnels.ends.reasons) > 100 {
+		t.Errorf("%d closes, %d endings", len(n.core.tunnels.ends.last), len(n.core.tunnels.ends.reasons))
 	}
 }

@@ -8,8 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"xl2tpd-keepalive/internal/helloguard"
 	"xl2tpd-keepalive/internal/procfs"
-	"xl2tpd-keepalive/internal/status"
 )
 
 // SavedState is what the next process of this service needs to know about the LACs, and can't learn from the other
@@ -45,10 +45,37 @@ type LACState struct {
 
 // Restore takes what the last process has saved. It must be called before Step.
 func (core *Core) Restore(m SavedState, now time.Time) {
-	core.processes[""] = m.Xl2tpd
-	maps.Copy(core.processes, m.Others)
-	for _, k := range m.LACs {
-		l := core.lac(name{"lac", string(k.LAC), k.Instance})
+	core.daemons.restore(m)
+	core.lacs.restore(m.LACs, now)
+}
+
+// SavedState returns the state to save. news is false if it has not changed since the last call.
+func (core *Core) SavedState() (m SavedState, news bool) {
+	if !core.lacs.dirty && !core.daemons.dirty {
+		return SavedState{}, false
+	}
+	core.daemons.saveTo(&m)
+	core.lacs.saveTo(&m)
+	return m, true
+}
+
+func (ds *daemons) restore(m SavedState) {
+	ds.processes[""] = m.Xl2tpd
+	maps.Copy(ds.processes, m.Others)
+}
+
+func (ds *daemons) saveTo(m *SavedState) {
+	ds.dirty = false
+	m.Xl2tpd = ds.processes[""]
+	if len(ds.processes) > 1 {
+		m.Others = maps.Clone(ds.processes)
+		delete(m.Others, "")
+	}
+}
+
+func (ls *lacTable) restore(all []SavedLAC, now time.Time) {
+	for _, k := range all {
+		l := ls.lac(name{"lac", string(k.LAC), k.Instance})
 		l.saved, l.savedAs = true, k.LACState
 		for _, at := range []*time.Time{&k.Attempt, &k.Silent, &k.Half} {
 			if at.After(now) { // the clock has been set back
@@ -56,7 +83,10 @@ func (core *Core) Restore(m SavedState, now time.Time) {
 			}
 		}
 		if k.HungUp {
-			c := &end{sure: !k.Unsure, operator: !k.Unsure}
+			c := &end{}
+			if !k.Unsure {
+				c = endByOperator(ControlConnection{})
+			}
 			if l.mayHave = k.Perhaps; k.Perhaps {
 				l.possibleEnd = c
 			} else {
@@ -74,35 +104,26 @@ func (core *Core) Restore(m SavedState, now time.Time) {
 		l.seen, l.idle, l.attempt, l.silent, l.planned = true, k.Idle, k.Attempt, k.Silent, k.Planned
 		l.ike, l.ikeTo = k.IKE, k.IKETo
 		if !k.Silent.IsZero() || !k.Half.IsZero() {
-			l.lastEnd = &end{Close: status.Close{Time: k.Half}, sure: true, failed: true, stopAcked: k.Buried, half: !k.Half.IsZero()}
+			why := helloguard.CloseReason{StopAcked: k.Buried, Half: !k.Half.IsZero()}
+			l.lastEnd = &end{Ending: Ending{CloseReason: why}, Time: k.Half, sure: true, failed: true}
 		}
 	}
 }
 
-// SavedState returns the state to save. news is false if it has not changed since the last call.
-func (core *Core) SavedState() (m SavedState, news bool) {
-	if !core.dirty {
-		return SavedState{}, false
-	}
-	core.dirty = false
-	m.Xl2tpd = core.processes[""]
-	if len(core.processes) > 1 {
-		m.Others = maps.Clone(core.processes)
-		delete(m.Others, "")
-	}
-	for _, l := range core.lacs {
-		if _, is := core.processes[l.instance]; l.saved && is {
+func (ls *lacTable) saveTo(m *SavedState) {
+	ls.dirty = false
+	for _, l := range ls.byKey {
+		if _, is := ls.daemons.processes[l.instance]; l.saved && is {
 			m.LACs = append(m.LACs, SavedLAC{l.instance, []byte(l.name), l.savedAs})
 		}
 	}
 	slices.SortFunc(m.LACs, func(x, y SavedLAC) int {
 		return cmp.Or(strings.Compare(x.Instance, y.Instance), bytes.Compare(x.LAC, y.LAC))
 	})
-	return m, true
 }
 
 // save updates a LAC's part of the saved state.
-func (core *Core) save(l *lac) {
+func (ls *lacTable) save(l *lac) {
 	var state LACState
 	known := true
 	switch {
@@ -111,12 +132,12 @@ func (core *Core) save(l *lac) {
 		if state.Perhaps = !c.mayBeHangUp(); state.Perhaps {
 			c = l.possibleEnd
 		}
-		state.HungUp, state.Unsure = true, !c.operator
+		state.HungUp, state.Unsure = true, !c.Operator
 	case l.seen && !l.progress.since.IsZero():
 		state = LACState{Idle: l.idle, Attempt: l.attempt, Silent: l.silent, Planned: l.planned, IKE: l.ike, IKETo: l.ikeTo}
 		if l.lastEnd != nil {
-			state.Buried = l.lastEnd.stopAcked
-			if l.lastEnd.half {
+			state.Buried = l.lastEnd.StopAcked
+			if l.lastEnd.Half {
 				state.Half = l.lastEnd.Time
 			}
 		}
@@ -127,6 +148,6 @@ func (core *Core) save(l *lac) {
 		known = l.mayHave
 	}
 	if known != l.saved || state != l.savedAs {
-		l.saved, l.savedAs, core.dirty = known, state, true
+		l.saved, l.savedAs, ls.dirty = known, state, true
 	}
 }

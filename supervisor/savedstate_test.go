@@ -18,7 +18,7 @@ func TestDyingTunnelOfBeforeARestart(t *testing.T) {
 	} {
 		n := established(t, redials, "")
 		n.links()
-		n.lac("office").lastEnd = &end{sure: true, failed: true, stopAcked: tc.stopAcked}
+		n.lac("office").lastEnd = &end{Ending: Ending{CloseReason: why{StopAcked: tc.stopAcked}}, sure: true, failed: true}
 		n.lac("office").silent, n.lac("office").idle = n.now, true
 		n.step(n.config("[global]\nrecover = auto\n"))
 		end := n.now.Add(tc.from)
@@ -38,7 +38,7 @@ func TestHungUpIsReported(t *testing.T) {
 		ends *Ending
 		want string
 	}{
-		{&Ending{Reason: "hung up", Operator: true}, "stays down until it is dialled again"},
+		{&Ending{CloseReason: why{Reason: "hung up", Operator: true}}, "stays down until it is dialled again"},
 		{nil, "xl2tpd redials, unless it was hung up"},
 	} {
 		n := established(t, redials, "")
@@ -84,7 +84,7 @@ func TestXl2tpdRestartedToo(t *testing.T) {
 // If the clock was set back, saved times that lie in the future are not waited for.
 func TestClockSetBackBeforeARestart(t *testing.T) {
 	n := established(t, oneLAC, "[lac default]\nrecover = full")
-	n.step(Ending{Tunnel: closer, Reason: "Hello unanswered", Unanswered: true})
+	n.step(Ending{Tunnel: closer, CloseReason: why{Reason: "Hello unanswered", Unanswered: true}})
 	n.links()
 	n.after(time.Second)
 	n.now = n.now.Add(-2 * time.Hour)

@@ -7,25 +7,26 @@ import (
 	"xl2tpd-keepalive/internal/xl2tpd"
 )
 
-// checkSections reports sections of keepalive.conf that match no LAC and no LNS. Otherwise nobody would notice a wrong
-// name.
-func (core *Core) checkSections() {
-	if !core.reported[WatcherXl2tpd] || !core.reported[WatcherConfig] {
-		return
-	}
+// unknownSections returns texts about the sections of keepalive.conf that match no LAC and no LNS.
+func (a *topology) unknownSections() []string {
 	var s xl2tpd.Snapshot
-	for _, in := range core.topology.instances {
+	for _, in := range a.instances {
 		s.Instances = append(s.Instances, in.Instance)
 	}
-	unknown := core.config.Unknown(s.Headers)
-	for _, text := range core.unknown {
-		core.fault(text, slices.Contains(unknown, text), text)
+	return a.config.Unknown(s.Headers)
+}
+
+// takeUnknown reports sections of keepalive.conf that match no LAC and no LNS. Otherwise nobody would notice a wrong
+// name.
+func (h *health) takeUnknown(unknown []string) {
+	for _, text := range h.unknown {
+		h.fault(text, slices.Contains(unknown, text), text)
 	}
 	for _, text := range unknown {
-		if !slices.Contains(core.unknown, text) {
-			core.log(slog.LevelWarn, text)
-			core.fault(text, true, text)
+		if !slices.Contains(h.unknown, text) {
+			h.out.log(slog.LevelWarn, text)
+			h.fault(text, true, text)
 		}
 	}
-	core.unknown = unknown
+	h.unknown = unknown
 }

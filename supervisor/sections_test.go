@@ -23,7 +23,7 @@ func TestUnknownSection(t *testing.T) {
 	logged := 0
 	step := func(ev Event) []string {
 		for _, a := range b.Step(ev, epoch) {
-			if n, ok := a.(Note); ok && slices.Contains(b.unknown, n.Text) {
+			if n, ok := a.(Note); ok && slices.Contains(b.health.unknown, n.Text) {
 				logged++
 			}
 		}

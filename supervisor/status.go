@@ -9,7 +9,7 @@ import (
 // "3 tunnels up, 1 silent; xl2tpd not running".
 func (core *Core) Status() string {
 	var s strings.Builder
-	switch n := core.count[Up] + core.count[Alive]; n {
+	switch n := core.tunnels.count[Up] + core.tunnels.count[Alive]; n {
 	case 0:
 		s.WriteString("no tunnel up")
 	case 1:
@@ -21,11 +21,11 @@ func (core *Core) Status() string {
 		state State
 		text  string
 	}{{Silent, "silent"}, {Off, "left alone"}, {Down, "down"}} {
-		if n := core.count[of.state]; n > 0 {
+		if n := core.tunnels.count[of.state]; n > 0 {
 			fmt.Fprintf(&s, ", %d %s", n, of.text)
 		}
 	}
-	for _, p := range core.problems() {
+	for _, p := range core.health.problems() {
 		s.WriteString("; " + p)
 	}
 	return s.String()

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"xl2tpd-keepalive/internal/config"
 	"xl2tpd-keepalive/internal/ppp"
 	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/internal/xl2tpdconf"
@@ -95,7 +96,7 @@ func (p identity) section() string {
 	return p.names[0].String()
 }
 
-// topology finds the identity of a link. It is built from each snapshot with indexes, so finding stays cheap with
+// topology finds the identity and the settings of a link, and the section of a LAC. It is built from each snapshot with indexes, so finding stays cheap with
 // thousands of links.
 type topology struct {
 	instances    []*instance
@@ -104,6 +105,8 @@ type topology struct {
 	sessions     map[int]xl2tpd.Session // by index of their network device
 	sas          map[netip.Addr]sa      // by outer address of the far end
 	displayNames map[string]string      // what operators call the instances, by id
+	listedAt     time.Time              // when charon last listed its SAs
+	config       *config.Config
 }
 
 // groupKey is what the LACs of a group have in common: their pppoptfile. If named is true, their LNSs are also given by
@@ -151,6 +154,7 @@ func literal(s *xl2tpd.Section) bool {
 // that one counts.
 func (a *topology) updateSAs(s vici.Snapshot, now time.Time) bool {
 	known := a.sas
+	a.listedAt = now
 	a.sas = make(map[netip.Addr]sa, len(s.SAs))
 	for _, in := range s.SAs {
 		peer := in.RemoteHost.Addr().Unmap()

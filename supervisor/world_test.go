@@ -119,9 +119,9 @@ func (h *site) hangUp(dead bool) error {
 	was, heard := h.half, h.alive && h.passes()
 	h.active, h.half, h.dialled = false, false, time.Time{}
 	if h.link {
-		h.down(&Ending{Reason: "hung up"})
+		h.down(&Ending{CloseReason: why{Reason: "hung up"}})
 	} else if was {
-		h.step(Ending{Tunnel: h.control(), Reason: "hung up"})
+		h.step(Ending{Tunnel: h.control(), CloseReason: why{Reason: "hung up"}})
 	} else {
 		return nil
 	}
@@ -214,7 +214,7 @@ func (h *site) goOn() {
 	case h.link && h.alive && h.passes():
 		h.heard = h.now
 	case h.link && h.now.Sub(h.heard) > 130*time.Second: // a Hello has gone unanswered
-		h.down(&Ending{Reason: "Hello unanswered", Unanswered: true})
+		h.down(&Ending{CloseReason: why{Reason: "Hello unanswered", Unanswered: true}})
 	case !h.again.IsZero() && !h.now.Before(h.again):
 		h.again = time.Time{}
 		if h.active {
@@ -335,7 +335,7 @@ func (h *site) happens(what int, rng *rand.Rand) {
 		h.charon()
 	case what == 5 && h.link: // pppd dies
 		h.half = h.router
-		h.down(&Ending{Reason: "closed by xl2tpd", Half: true})
+		h.down(&Ending{CloseReason: why{Reason: "closed by xl2tpd", Half: true}})
 	case what == 6: // xl2tpd is restarted
 		h.active, h.half, h.again = false, false, time.Time{}
 		if away := time.Duration(rng.IntN(3)*rng.IntN(60)) * time.Second; away > 0 {
@@ -352,7 +352,7 @@ func (h *site) happens(what int, rng *rand.Rand) {
 			h.active = h.redial > 0
 		}
 	case what == 7 && h.link && h.passes():
-		h.down(&Ending{Reason: "closed by the peer"})
+		h.down(&Ending{CloseReason: why{Reason: "closed by the peer"}})
 	case what == 8: // charon is killed and comes back
 		h.killed, h.loaded = true, h.now.Add(time.Duration(rng.IntN(10))*time.Second)
 		h.charon()
@@ -361,7 +361,7 @@ func (h *site) happens(what int, rng *rand.Rand) {
 	case what == 11 && !h.plain && !h.link && h.dialled.IsZero() && !h.half: // xl2tpd no longer redials, and nobody knows why
 		h.active, h.again = false, time.Time{}
 	case what == 10: // other LACs are brought back, as many as may be
-		h.core.slotsTaken = maxSlots
+		h.core.lacs.agenda.slotsTaken = maxSlots
 	}
 }
 
@@ -397,8 +397,8 @@ func TestWhatIsWantedComesBack(t *testing.T) {
 				s.done = append(s.done, fmt.Sprint(h.pid, " ", what, " ", wait))
 			}
 			h.live(wait)
-			if n.core.slotsTaken > 0 { // they are back
-				n.core.slotsTaken = 1
+			if n.core.lacs.agenda.slotsTaken > 0 { // they are back
+				n.core.lacs.agenda.slotsTaken = 1
 				h.step(Recovered{LAC: LAC{Name: "other"}, Step: StepSecure})
 			}
 		}
@@ -409,7 +409,7 @@ func TestWhatIsWantedComesBack(t *testing.T) {
 		for i, h := range sites {
 			for !(h.link && h.alive && h.passes()) {
 				if h.now.Sub(began) > 2*maxPause {
-					l := h.core.lac(name{"lac", h.lacName(), instanceID(i, h.key)})
+					l := h.core.lacs.lac(name{"lac", h.lacName(), instanceID(i, h.key)})
 					t.Fatalf("seed %d: not back after %q\n%+v\n%+v\nlast %+v", seed, h.done, h, l.progress, l.lastEnd)
 				}
 				h.live(time.Second)

@@ -23,6 +23,9 @@ type CloseReason struct {
 	StopAcked bool `json:"Buried"`
 }
 
+// Unexplained reports whether the peer closes the tunnel, and does not say why.
+func (r CloseReason) Unexplained() bool { return r.ByPeer && r.Vague }
+
 const (
 	// An end that gives up on a message has sent it for a while: xl2tpd 31 s,
 	// routers 30 s and more.

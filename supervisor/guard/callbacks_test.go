@@ -46,15 +46,15 @@ func TestCallbacks(t *testing.T) {
 	g.Report(errors.New("no such queue"))
 	g.Report(nil)
 	g.Dials(owner, peer.Addr())
-	g.Ended(helloguard.Connection{Tunnel: translator.Tunnel{Peer: peer, LocalID: 7}, Owner: owner},
-		helloguard.CloseReason{Reason: "shut down", ByPeer: true, Vague: true})
+	why := helloguard.CloseReason{Reason: "shut down", ByPeer: true, Vague: true}
+	g.Ended(helloguard.Connection{Tunnel: translator.Tunnel{Peer: peer, LocalID: 7}, Owner: owner}, why)
 	want := []supervisor.Event{
 		supervisor.Fault{What: Task, Text: "hello guard unavailable: no such queue"},
 		supervisor.TaskWorks{Task: Task},
 		supervisor.Fault{What: Task},
 		supervisor.TaskWorks{Task: Task},
 		supervisor.Dials{Daemon: owner, Peer: peer.Addr()},
-		supervisor.Ending{Tunnel: supervisor.ControlConnection{Peer: peer, LocalID: 7, Owner: owner}, Reason: "shut down", Unexplained: true},
+		supervisor.Ending{Tunnel: supervisor.ControlConnection{Peer: peer, LocalID: 7, Owner: owner}, CloseReason: why},
 	}
 	if !reflect.DeepEqual(s.events, want) || reported != 2 {
 		t.Errorf("%+v, %d reports, want %+v", s.events, reported, want)

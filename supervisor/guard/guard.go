@@ -80,10 +80,7 @@ func (g *Guard) dials(owner procfs.ID, peer netip.Addr) {
 
 // ended passes on why a tunnel is closed.
 func (g *Guard) ended(c helloguard.Connection, e helloguard.CloseReason) {
-	g.supervisor.Post(supervisor.Ending{
-		Tunnel: control(c), Reason: e.Reason, Unexplained: e.ByPeer && e.Vague,
-		Operator: e.Operator, MayBeOperator: e.MayBeOperator, Half: e.Half, Unanswered: e.Unanswered, StopAcked: e.StopAcked,
-	})
+	g.supervisor.Post(supervisor.Ending{Tunnel: control(c), CloseReason: e})
 }
 
 func control(c helloguard.Connection) supervisor.ControlConnection {

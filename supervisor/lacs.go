@@ -1,0 +1,72 @@
+package supervisor
+
+import (
+	"net/netip"
+	"time"
+)
+
+// tunnelView is what the LACs see of the tunnels. They change nothing there.
+type tunnelView interface {
+	tunnelIndex() *tunnelIndex
+	everSecured() bool // a tunnel has had an SA
+}
+
+// lacTable owns the LACs: which of them are wanted, how their latest tunnels ended, and their recovery.
+type lacTable struct {
+	byKey   map[string]*lac // by name.key
+	agenda  agenda
+	changed bool // all LACs are to be evaluated in the step under way
+	ready   bool // every watcher has reported; until then, what was restored holds
+	dirty   bool // the saved state has changed
+
+	jitter   jitter
+	topology *topology
+	daemons  *daemons
+	health   *health
+	tunnels  tunnelView
+	out      *outbox
+}
+
+func newLACTable(jitter jitter, topology *topology, daemons *daemons, health *health, tunnels tunnelView, out *outbox) *lacTable {
+	return &lacTable{
+		byKey: make(map[string]*lac), agenda: agenda{waiting: make(map[*lac]bool)},
+		jitter: jitter, topology: topology, daemons: daemons, health: health, tunnels: tunnels, out: out,
+	}
+}
+
+// dialledLNS is a dialledFunc.
+func (ls *lacTable) dialledLNS(n name) netip.Addr { return ls.lac(n).dialledLNS }
+
+// takeNews takes what has happened to tunnels.
+func (ls *lacTable) takeNews(all []news, now time.Time) {
+	for _, one := range all {
+		switch {
+		case one.end != nil:
+			ls.recordEnd(one.end, one.silent, now)
+		case one.renewed:
+			ls.saRenewed(one.names, now)
+		default:
+			ls.markLACs(one.names)
+		}
+	}
+}
+
+// takeEnding takes the reason why a control tunnel is being closed, and the ends of links that it explains.
+func (ls *lacTable) takeEnding(e Ending, explained []*end) {
+	for _, c := range explained {
+		ls.attributeEnd(c)
+		ls.markLACs(c.identity.names)
+	}
+	if e.Operator {
+		ls.operatorHungUp(e.Tunnel)
+	}
+}
+
+// start lets recovery begin.
+func (ls *lacTable) start() {
+	ls.ready = true
+	ls.markAll()
+}
+
+// markAll makes sure that all LACs are evaluated in the step under way.
+func (ls *lacTable) markAll() { ls.changed = true }

@@ -1,0 +1,184 @@
+package supervisor
+
+import (
+	"cmp"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"xl2tpd-keepalive/internal/ppp"
+	"xl2tpd-keepalive/internal/wake"
+)
+
+// tunnelTable owns the tunnels: what their links and echo requests show, and how they end.
+type tunnelTable struct {
+	byKey map[Key]*tunnel
+	due   wake.Queue[*tunnel] // watched tunnels with nothing in flight, and tunnels that wait for their sessions
+	index *tunnelIndex        // of the tunnels by their identities; nil: an identity has changed
+	ends  ends
+	count [states]int // tunnels in each state
+	news  []news      // for the LACs, the oldest first
+
+	secured bool // a tunnel has had an SA
+	linked  bool // the watcher of links has reported
+	began   time.Time
+	started bool // links may be acted on
+
+	jitter   jitter
+	topology *topology
+	health   *health
+	out      *outbox
+}
+
+func newTunnelTable(jitter jitter, topology *topology, health *health, out *outbox) *tunnelTable {
+	return &tunnelTable{
+		byKey:  make(map[Key]*tunnel),
+		ends:   ends{died: make(map[string]time.Time), last: make(map[origin]*end)},
+		jitter: jitter, topology: topology, health: health, out: out,
+	}
+}
+
+// news says what has happened to a tunnel. The LACs that it may belong to have to know that.
+type news struct {
+	names   []name // of the sections that it may come from
+	end     *end   // how it has ended; nil: something else has changed
+	silent  bool   // and its peer was silent
+	renewed bool   // it is silent, and has a new SA
+}
+
+// changed notes that something about a tunnel with that identity has changed.
+func (ts *tunnelTable) changed(p identity) { ts.news = append(ts.news, news{names: p.names}) }
+
+// takeNews returns the news since the last call.
+func (ts *tunnelTable) takeNews() []news {
+	all := ts.news
+	ts.news = nil
+	return all
+}
+
+// begin notes the time of the first step.
+func (ts *tunnelTable) begin(now time.Time) {
+	if ts.began.IsZero() {
+		ts.began = now
+	}
+}
+
+// start lets the service act on links once the configuration is known, or startupTimeout has passed.
+func (ts *tunnelTable) start(known bool, now time.Time) {
+	if ts.started || !known && now.Before(ts.began.Add(startupTimeout)) {
+		return
+	}
+	ts.started = true
+	for _, t := range ts.inOrder() {
+		ts.refresh(t, now)
+	}
+}
+
+// nextWake returns when something is due for a tunnel; zero: nothing is.
+func (ts *tunnelTable) nextWake() time.Time {
+	if !ts.started && !ts.began.IsZero() {
+		return ts.began.Add(startupTimeout)
+	}
+	return ts.due.Next()
+}
+
+// everSecured reports whether a tunnel has had an SA.
+func (ts *tunnelTable) everSecured() bool { return ts.secured }
+
+// checkDue does what is due.
+func (ts *tunnelTable) checkDue(now time.Time) {
+	for _, t := range ts.due.Take(now) {
+		ts.check(t, now)
+	}
+}
+
+// takeLinks takes the links that exist now.
+func (ts *tunnelTable) takeLinks(links []ppp.Link, dialled dialledFunc, now time.Time) {
+	here := make(map[Key]bool, len(links))
+	for _, l := range links {
+		k := key(l.Name, l.Index)
+		here[k] = true
+		t, known := ts.byKey[k]
+		if !known {
+			t = &tunnel{key: k, since: now, found: l.Up && !ts.linked}
+			ts.byKey[k] = t
+			ts.count[Down]++
+		}
+		if known && !t.gone && t.link == l {
+			continue
+		}
+		p := ts.identify(l, dialled)
+		if known && !t.gone && t.link.Pid == l.Pid {
+			p = p.keepKnown(t.identity)
+		}
+		t.gone, t.link, t.identity = false, l, p
+		ts.index = nil
+		ts.changed(p) // the link may be a call without addresses
+		ts.refresh(t, now)
+	}
+	for _, t := range ts.inOrder() {
+		if here[t.key] || t.gone {
+			continue
+		}
+		t.gone = true
+		ts.index = nil
+		ts.changed(t.identity)
+		ts.refresh(t, now)
+		ts.forget(t)
+	}
+	ts.linked = true
+}
+
+// dialledFunc returns the address that xl2tpd last dialled for a LAC. It is invalid if nobody has seen it.
+type dialledFunc func(name) netip.Addr
+
+// identify returns the identity of a link. If its LNS has several addresses, the outer address is the one that xl2tpd
+// has dialled.
+func (ts *tunnelTable) identify(l ppp.Link, dialled dialledFunc) identity {
+	p := ts.topology.identify(l)
+	if n, ok := p.lac(); ok && !p.outer.IsValid() {
+		p.outer = dialled(n)
+		p.sa = ts.topology.sas[p.outer]
+	}
+	return p
+}
+
+// reidentify finds the identity and the settings of every tunnel again.
+func (ts *tunnelTable) reidentify(dialled dialledFunc, now time.Time) {
+	for _, t := range ts.inOrder() {
+		if t.gone {
+			continue
+		}
+		p := ts.identify(t.link, dialled).keepKnown(t.identity)
+		fresh := p.sa.works() && (!t.identity.sa.works() || p.sa.UniqueID != t.identity.sa.UniqueID)
+		if !p.equal(t.identity) {
+			t.identity = p
+			ts.index = nil
+		}
+		ts.refresh(t, now)
+		if fresh && t.state == Silent { // a new SA may have repaired the tunnel
+			ts.cancel(t)
+			ts.hurry(t, now)
+			ts.news = append(ts.news, news{names: t.identity.names, renewed: true})
+		}
+	}
+}
+
+// inOrder returns the tunnels in the order of their links. So the same events always have the same outcome.
+func (ts *tunnelTable) inOrder() []*tunnel {
+	return slices.SortedFunc(maps.Values(ts.byKey), func(x, y *tunnel) int {
+		return cmp.Or(cmp.Compare(x.key.Index, y.key.Index), strings.Compare(x.key.Name, y.key.Name))
+	})
+}
+
+// forget drops a tunnel whose link is gone, unless something is still in flight for it.
+func (ts *tunnelTable) forget(t *tunnel) {
+	if t.gone && t.inFlight == none {
+		ts.unqueue(t)
+		delete(ts.byKey, t.key)
+		ts.health.forgetUnsent(t.key)
+		ts.count[t.state]--
+	}
+}
