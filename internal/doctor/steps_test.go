@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/vici"
@@ -158,6 +159,35 @@ func TestUnknownKey(t *testing.T) {
 			t.Errorf("%s: %+v", tc.name, all[i])
 		case tc.kind == "":
 		case i < 0 || all[i].Kind != tc.kind || all[i].Text != tc.text:
+			t.Errorf("%s: %+v", tc.name, all)
+		}
+	}
+}
+
+// What the file says is in force only if xl2tpd has started after its last change.
+func TestStaleFile(t *testing.T) {
+	boot := time.Unix(1_700_000_000, 0)
+	for _, tc := range []struct {
+		name    string
+		changed time.Duration // after the boot
+		stat    string
+		want    bool
+	}{
+		{"changed before the start", 59 * time.Second, "cpu  1 2\nbtime 1700000000\nprocesses 9\n", false},
+		{"changed in the moment of the start", 61 * time.Second, "cpu  1 2\nbtime 1700000000\nprocesses 9\n", false},
+		{"changed after the start", 63 * time.Second, "cpu  1 2\nbtime 1700000000\nprocesses 9\n", true},
+		{"no time of the boot", 63 * time.Second, "", false},
+	} {
+		p := healthy(t)
+		p.home.Process.Start = 6000
+		p.write("/proc/stat", tc.stat)
+		p.write("/etc/xl2tpd/xl2tpd.conf", "")
+		p.must(os.Chtimes(p.path("/etc/xl2tpd/xl2tpd.conf"), boot, boot.Add(tc.changed)))
+		all := Examine(t.Context(), p.Host)
+		got := slices.ContainsFunc(all, func(f Finding) bool {
+			return f.Check == "xl2tpd.conf" && f.Kind == Note && slices.Equal(f.Remedy, []string{"systemctl restart xl2tpd" + whenIdle})
+		})
+		if got != tc.want || !Healthy(all) {
 			t.Errorf("%s: %+v", tc.name, all)
 		}
 	}

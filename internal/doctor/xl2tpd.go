@@ -25,6 +25,7 @@ func (e *checker) xl2tpds() []Finding {
 			all = append(all, bad("xl2tpd.conf", e.names[n], err.Error(), "correct that before xl2tpd is started again"))
 		}
 		if i.Runs() {
+			all = append(all, e.stale(n, i)...)
 			all = append(all, e.pipe(n, i), e.maxRetries(n, i))
 			all = append(all, e.saref(n, i)...)
 		}
