@@ -137,11 +137,21 @@ func (e *checker) strongSwan() []Finding {
 	return append(all, good("DPD", "", "on"))
 }
 
-// charonUnit is the unit of a charon that swanctl.conf configures. Another one is the starter's, with ipsec.conf.
-const charonUnit = "strongswan.service"
+// Debian has two units for charon. A host may have both, and uses one of them.
+const (
+	charonUnit  = "strongswan.service"         // with swanctl.conf
+	starterUnit = "strongswan-starter.service" // with ipsec.conf
+)
+
+func (e *checker) active(unit string) bool {
+	state, err := e.Unit(e.ctx, unit)
+	return err == nil && strings.HasPrefix(state, "active")
+}
 
 func (e *checker) restartStrongSwan() string {
-	if state, err := e.Unit(e.ctx, charonUnit); err == nil && state != "" && state != "masked" {
+	state, err := e.Unit(e.ctx, charonUnit)
+	there := err == nil && state != "" && state != "masked"
+	if there && (e.active(charonUnit) || !e.active(starterUnit)) {
 		return "systemctl restart strongswan"
 	}
 	return "systemctl restart strongswan-starter"
@@ -149,7 +159,7 @@ func (e *checker) restartStrongSwan() string {
 
 // loadConnections returns how a changed configuration takes effect, by who has started charon.
 func (e *checker) loadConnections() string {
-	if state, err := e.Unit(e.ctx, charonUnit); err == nil && strings.HasPrefix(state, "active") {
+	if e.active(charonUnit) {
 		return "swanctl --load-conns"
 	}
 	return "ipsec update  # swanctl --load-conns, if the connection is in swanctl.conf"

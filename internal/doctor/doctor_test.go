@@ -40,6 +40,7 @@ type testHost struct {
 	device  string // towards a peer
 	source  netip.Addr
 	unit    string
+	starter string // the unit of strongSwan's starter, if not as unit
 	socket  string // the control socket's unit
 	givenUp []time.Time
 	down    error // of the service
@@ -70,8 +71,11 @@ func healthy(t *testing.T) *testHost {
 		Device: func(netip.Addr) (string, error) { return p.device, nil },
 		Source: func(netip.AddrPort) (netip.Addr, error) { return p.source, nil },
 		Unit: func(_ context.Context, name string) (string, error) {
-			if name == controlSocket {
+			switch {
+			case name == controlSocket:
 				return p.socket, p.noSystemd
+			case name == starterUnit && p.starter != "":
+				return p.starter, p.noSystemd
 			}
 			return p.unit, p.noSystemd
 		},

@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -88,6 +89,16 @@ func TestSteps(t *testing.T) {
 			p.container()
 			p.viciErr = gone
 		}, "VICI", []string{"give the container the socket /run/charon.vici of the strongSwan that does its IPsec"}},
+		{"charon of the starter gone, the other unit unused", func(p *testHost) {
+			p.viciErr, p.unit, p.starter = syscall.ECONNREFUSED, "inactive (dead)", "active (running)"
+		}, "VICI", []string{"systemctl restart strongswan-starter"}},
+		{"pppd redials too", func(p *testHost) { p.write("/etc/ppp/options.l2tpd", "persist\n") }, "redialling", []string{
+			"keep one of them; `redial = yes` in xl2tpd.conf is enough",
+			"pkill -KILL -P 100 pppd; systemctl restart xl2tpd" + idle + ", without persist: a pppd with it can outlive xl2tpd"}},
+		{"pppd would redial too", func(p *testHost) {
+			p.write("/etc/ppp/options.l2tpd", "persist\n")
+			p.home.Process = procfs.ID{}
+		}, "redialling", []string{"keep one of them; `redial = yes` in xl2tpd.conf is enough"}},
 		{"Libreswan stopped", func(p *testHost) {
 			p.viciErr = gone
 			p.write("/usr/libexec/ipsec/pluto", "")
@@ -112,6 +123,15 @@ func childrenOf(name string) []vici.ChildConfig {
 
 // container takes systemd away.
 func (p *testHost) container() { p.must(os.RemoveAll(p.path("/run/systemd"))) }
+
+// NetworkManager's tunnels are not all dialled by hand.
+func TestNetworkManagerDials(t *testing.T) {
+	p := healthy(t)
+	p.networkManager()
+	if f := find(t, p, "redialling", Passed); f.Text != "nobody but NetworkManager" {
+		t.Errorf("%+v", f)
+	}
+}
 
 // Libreswan does IPsec without VICI. It is not to be replaced by strongSwan.
 func TestLibreswan(t *testing.T) {
