@@ -57,7 +57,7 @@ type checker struct {
 func (e *checker) service() []Finding {
 	const check = "xl2tpd-keepalive"
 	if e.reportErr != nil {
-		return []Finding{bad(check, "", e.reportErr.Error(), "systemctl enable --now xl2tpd-keepalive", "journalctl -u xl2tpd-keepalive")}
+		return []Finding{bad(check, "", e.reportErr.Error(), e.startService()...)}
 	}
 	var all []Finding
 	for _, p := range e.report.Problems {
@@ -73,6 +73,17 @@ func (e *checker) service() []Finding {
 		all = append(all, good(check, "", "running, version %s, with the rights it needs", e.report.Version))
 	}
 	return all
+}
+
+// booted reports whether systemd has started this host, as sd_booted(3). In most containers it has not.
+func (e *checker) booted() bool { return e.exists("/run/systemd/system") }
+
+// startService returns how to start the service.
+func (e *checker) startService() []string {
+	if e.booted() {
+		return []string{"systemctl enable --now xl2tpd-keepalive", "journalctl -u xl2tpd-keepalive"}
+	}
+	return []string{"xl2tpd-keepalive run  # as root, by what starts xl2tpd here: there is no systemd"}
 }
 
 // process returns /proc/PID/status of the service's process; empty: it does not run.
@@ -93,11 +104,13 @@ func (e *checker) checkedElsewhere(problem string) bool {
 
 func (e *checker) strongSwan() []Finding {
 	if e.viciErr != nil {
-		unit := "strongswan-starter"
-		if state, err := e.Unit(e.ctx, "strongswan.service"); err == nil && state != "" && state != "masked" {
-			unit = "strongswan"
+		if f, is := e.libreswan(); is {
+			return []Finding{f}
 		}
-		remedy := []string{"apt install strongswan-swanctl", "systemctl restart " + unit}
+		if !e.booted() {
+			return []Finding{bad("VICI", "", e.viciErr.Error(), "give the container the socket /run/charon.vici of the strongSwan that does its IPsec")}
+		}
+		remedy := []string{"apt install strongswan-swanctl", e.restartStrongSwan()}
 		switch {
 		case errors.Is(e.viciErr, fs.ErrPermission):
 			return []Finding{unknown("VICI", "", e.viciErr.Error(), "sudo xl2tpd-keepalive doctor")}
@@ -119,9 +132,50 @@ func (e *checker) strongSwan() []Finding {
 	case without != nil:
 		slices.Sort(without)
 		return append(all, bad("DPD", "", "off for "+strings.Join(without, ", ")+": the SA of a peer that is gone stays, and keeps a new one away",
-			"`dpd_delay = 30s` in the connection of swanctl.conf, or `dpddelay=30s` and `dpdaction=restart` in ipsec.conf"))
+			"`dpd_delay = 30s` in the connection of swanctl.conf, or `dpddelay=30s` and `dpdaction=restart` in ipsec.conf", e.loadConnections()))
 	}
 	return append(all, good("DPD", "", "on"))
+}
+
+// Debian has two units for charon. A host may have both, and uses one of them.
+const (
+	charonUnit  = "strongswan.service"         // with swanctl.conf
+	starterUnit = "strongswan-starter.service" // with ipsec.conf
+)
+
+func (e *checker) active(unit string) bool {
+	state, err := e.Unit(e.ctx, unit)
+	return err == nil && strings.HasPrefix(state, "active")
+}
+
+func (e *checker) restartStrongSwan() string {
+	state, err := e.Unit(e.ctx, charonUnit)
+	there := err == nil && state != "" && state != "masked"
+	if there && (e.active(charonUnit) || !e.active(starterUnit)) {
+		return "systemctl restart strongswan"
+	}
+	return "systemctl restart strongswan-starter"
+}
+
+// loadConnections returns how a changed configuration takes effect, by who has started charon.
+func (e *checker) loadConnections() string {
+	if e.active(charonUnit) {
+		return "swanctl --load-conns"
+	}
+	return "ipsec update  # swanctl --load-conns, if the connection is in swanctl.conf"
+}
+
+// libreswan returns the finding for a host whose IPsec is Libreswan. It has no VICI, and conflicts with strongSwan.
+func (e *checker) libreswan() (f Finding, is bool) {
+	const check = "VICI"
+	switch {
+	case e.exists("/run/pluto/pluto.ctl"):
+		return unknown(check, "", "Libreswan does IPsec here: whether a tunnel's L2TP is in the clear is not checked",
+			"ipsec trafficstatus  # lists its SAs: each tunnel's peer should have one"), true
+	case e.exists("/usr/libexec/ipsec/pluto") && !e.hasVICI():
+		return bad(check, "", "Libreswan is here, and is not running", "systemctl restart ipsec"), true
+	}
+	return Finding{}, false
 }
 
 // hasVICI reports whether the plugin is installed that serves VICI. Debian has it in strongswan-swanctl.
@@ -140,10 +194,18 @@ var modules = []struct{ name, use string }{
 
 func (e *checker) modules() []Finding {
 	const check = "kernel modules"
+	missing, uses := e.missingModules()
+	if missing != nil {
+		return []Finding{bad(check, "", "there is no "+strings.Join(uses, ", no "), e.getModules(missing)...)}
+	}
+	return []Finding{good(check, "", "PPP, L2TP, ESP and nft_queue are there")}
+}
+
+// missingModules returns the modules that this kernel has not loaded and can't load, and each with its use.
+func (e *checker) missingModules() (missing, uses []string) {
 	dir := "/lib/modules/" + e.Kernel()
 	loaded := e.read("/proc/modules")
 	available := e.read(dir+"/modules.builtin") + e.read(dir+"/modules.dep")
-	var missing, uses []string
 	for _, m := range modules {
 		switch {
 		case e.exists("/sys/module/" + m.name), strings.Contains("\n"+loaded, "\n"+m.name+" "):
@@ -153,10 +215,7 @@ func (e *checker) modules() []Finding {
 			uses = append(uses, m.name+" for "+m.use)
 		}
 	}
-	if missing != nil {
-		return []Finding{bad(check, "", "there is no "+strings.Join(uses, ", no "), e.getModules(missing)...)}
-	}
-	return []Finding{good(check, "", "PPP, L2TP, ESP and nft_queue are there")}
+	return missing, uses
 }
 
 // hellos finds out from the journal whether unanswered Hellos close tunnels.

@@ -40,6 +40,7 @@ type testHost struct {
 	device  string // towards a peer
 	source  netip.Addr
 	unit    string
+	starter string // the unit of strongSwan's starter, if not as unit
 	socket  string // the control socket's unit
 	givenUp []time.Time
 	down    error // of the service
@@ -70,8 +71,11 @@ func healthy(t *testing.T) *testHost {
 		Device: func(netip.Addr) (string, error) { return p.device, nil },
 		Source: func(netip.AddrPort) (netip.Addr, error) { return p.source, nil },
 		Unit: func(_ context.Context, name string) (string, error) {
-			if name == controlSocket {
+			switch {
+			case name == controlSocket:
 				return p.socket, p.noSystemd
+			case name == starterUnit && p.starter != "":
+				return p.starter, p.noSystemd
 			}
 			return p.unit, p.noSystemd
 		},
@@ -88,6 +92,7 @@ func healthy(t *testing.T) *testHost {
 	p.write("/lib/modules/6.1/modules.dep", "kernel/net/l2tp/l2tp_ppp.ko:\nkernel/net/netfilter/nft_queue.ko: x.ko\n")
 	p.write("/etc/ppp/options.l2tpd", "noauth\n")
 	p.write(fmt.Sprintf("/proc/%d/status", ourPid), "Name:\tx\nUid:\t998\t998\t998\t998\nCapEff:\t0000000000003000\n")
+	p.must(os.MkdirAll(p.path("/run/systemd/system"), 0o755))
 	pipe := p.path("/run/xl2tpd/l2tp-control")
 	p.must(os.MkdirAll(filepath.Dir(pipe), 0o755))
 	p.must(unix.Mkfifo(pipe, 0o600))
@@ -503,11 +508,11 @@ func TestRemedies(t *testing.T) {
 			p.viciErr = errors.New("no such socket")
 			p.write("/usr/lib/ipsec/plugins/libstrongswan-vici.so", "")
 		}, "VICI", "systemctl restart strongswan"},
-		{"cloud kernel", func(p *testHost) { p.write("/lib/modules/6.1/modules.dep", "") }, "kernel modules", "apt install linux-image-amd64 (the cloud kernels lack them), then reboot"},
+		{"cloud kernel", func(p *testHost) { p.write("/lib/modules/6.1/modules.dep", "") }, "kernel modules", "apt install linux-image-amd64"},
 		{"small kernel of a board", func(p *testHost) {
 			p.write("/lib/modules/6.1/modules.dep", "")
 			p.Arch = "arm"
-		}, "kernel modules", "apt install linux-image-armmp (the cloud kernels lack them), then reboot"},
+		}, "kernel modules", "apt install linux-image-armmp"},
 		{"cloud kernel of an architecture that is rare", func(p *testHost) {
 			p.write("/lib/modules/6.1/modules.dep", "")
 			p.Arch = "loong64"
@@ -520,9 +525,9 @@ func TestRemedies(t *testing.T) {
 			p.write("/lib/modules/6.1/modules.dep", "")
 			p.write("/etc/os-release", "ID=debian\n")
 			p.write("/etc/rpi-issue", "Raspberry Pi reference\n")
-		}, "kernel modules", "apt full-upgrade, then reboot: the kernel of Raspberry Pi OS has them, others may not"},
+		}, "kernel modules", "apt full-upgrade  # the kernel of Raspberry Pi OS has them, others may not"},
 		{"kernel upgraded, not rebooted", func(p *testHost) { p.must(os.RemoveAll(p.path("/lib/modules/6.1"))) },
-			"kernel modules", "reboot: there is no /lib/modules/6.1, as after an upgrade of the kernel"},
+			"kernel modules", "reboot  # there is no /lib/modules/6.1, as after an upgrade of the kernel"},
 		{"recovery of a LAC that can't be dialled", func(p *testHost) {
 			p.xl2tpd("[lac two words]\nlns = 192.0.2.1\nredial = yes\n")
 			p.write(config.DefaultPath, "[global]\nrecover = auto\n")

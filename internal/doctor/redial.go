@@ -77,6 +77,7 @@ func (e *checker) redialOwners() []Finding {
 	const check = "redialling"
 	var owners []string
 	dials := ""
+	remedy := []string{"keep one of them; `redial = yes` in xl2tpd.conf is enough"}
 	for i, s := range e.lacs {
 		switch { // the service does not dial a LAC that xl2tpd redials
 		case s.Redial:
@@ -86,6 +87,7 @@ func (e *checker) redialOwners() []Finding {
 		}
 		if o, ok := e.persist(s); ok {
 			owners = append(owners, fmt.Sprintf("pppd (%s in %s:%d)", o.Name, o.Path, o.Line))
+			remedy = append(remedy, endPersistent(i)...)
 		}
 	}
 	if dials != "" {
@@ -96,14 +98,24 @@ func (e *checker) redialOwners() []Finding {
 	slices.Sort(owners)
 	owners = slices.Compact(owners)
 	others := may(perhaps)
-	switch len(owners) {
-	case 0:
+	switch {
+	case len(owners) == 0 && slices.ContainsFunc(e.seen.Instances, xl2tpd.Instance.NetworkManager):
+		return []Finding{good(check, "", "nobody but NetworkManager%s", others)}
+	case len(owners) == 0:
 		return []Finding{good(check, "", "nobody: tunnels are dialled by hand%s", others)}
-	case 1:
+	case len(owners) == 1:
 		return []Finding{good(check, "", "%s alone%s", owners[0], others)}
 	}
-	return []Finding{bad(check, "", strings.Join(owners, ", ")+": they hang up each other's tunnels"+others,
-		"keep one of them; `redial = yes` in xl2tpd.conf is enough")}
+	return []Finding{bad(check, "", strings.Join(owners, ", ")+": they hang up each other's tunnels"+others, slices.Compact(remedy)...)}
+}
+
+// endPersistent returns how to get rid of pppds with `persist`. In userspace mode, without a terminal, such a pppd tries
+// to open it without a pause and without a look at signals (pppd 2.4.9, main.c): it outlives its xl2tpd.
+func endPersistent(i xl2tpd.Instance) []string {
+	if !i.Runs() {
+		return nil
+	}
+	return []string{fmt.Sprintf("pkill -KILL -P %d pppd; %s%s, without persist: a pppd with it can outlive xl2tpd", i.Process.Pid, restart(i), whenIdle)}
 }
 
 // may describes the scripts that dial if a program starts them.

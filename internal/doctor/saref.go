@@ -28,7 +28,7 @@ func (e *checker) saref(n int, i xl2tpd.Instance) []Finding {
 	}
 	return []Finding{bad("userspace mode", e.names[n], text+": all data goes through xl2tpd",
 		"take that line out: SAref needs a kernel that is patched for it",
-		restart(i)+", at a time when its tunnels may end")}
+		restart(i)+whenIdle)}
 }
 
 const maxExecutable = 16 << 20 // bytes of an executable to read
@@ -36,14 +36,19 @@ const maxExecutable = 16 << 20 // bytes of an executable to read
 // version returns the version of the running process, even if another has been installed since. Only
 // root may read it.
 func (e *checker) version(i xl2tpd.Instance) xl2tpd.Version {
-	f, err := os.Open(e.path(fmt.Sprintf("/proc/%d/exe", i.Process.Pid)))
+	return xl2tpd.FindVersion(e.executableOf(fmt.Sprintf("/proc/%d/exe", i.Process.Pid)))
+}
+
+// executableOf returns the content of an executable; nil: it can't be read.
+func (e *checker) executableOf(name string) []byte {
+	f, err := os.Open(e.path(name))
 	if err != nil {
-		return xl2tpd.Version{}
+		return nil
 	}
 	defer f.Close()
 	content, err := io.ReadAll(io.LimitReader(f, maxExecutable))
 	if err != nil {
-		return xl2tpd.Version{}
+		return nil
 	}
-	return xl2tpd.FindVersion(content)
+	return content
 }

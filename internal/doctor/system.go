@@ -42,7 +42,7 @@ var kernels = map[string]string{
 func (h *Host) getModules(missing []string) []string {
 	if !h.exists("/lib/modules/" + h.Kernel()) {
 		return []string{
-			"reboot: there is no /lib/modules/" + h.Kernel() + ", as after an upgrade of the kernel",
+			"reboot  # there is no /lib/modules/" + h.Kernel() + ", as after an upgrade of the kernel",
 			"in a container: on its host, modprobe -a " + strings.Join(missing, " "),
 		}
 	}
@@ -50,11 +50,20 @@ func (h *Host) getModules(missing []string) []string {
 	case ubuntu:
 		return []string{"apt install linux-modules-extra-" + h.Kernel()}
 	case raspberryPi:
-		return []string{"apt full-upgrade, then reboot: the kernel of Raspberry Pi OS has them, others may not"}
+		return []string{"apt full-upgrade  # the kernel of Raspberry Pi OS has them, others may not", "reboot"}
 	}
 	name, known := kernels[h.Arch]
 	if !known {
 		return []string{"boot a kernel of Debian's that has them; those called `cloud` do not"}
 	}
-	return []string{fmt.Sprintf("apt install linux-image-%s (the cloud kernels lack them), then reboot", name)}
+	install := "apt install linux-image-" + name
+	if !strings.Contains(h.Kernel(), "-cloud-") {
+		return []string{install, "reboot"}
+	}
+	return []string{
+		install,
+		// GRUB puts versions in the order of sort -rV: a cloud kernel comes before the other of its version.
+		fmt.Sprintf("apt purge linux-image-cloud-%s linux-image-%s  # else GRUB boots the cloud kernel again", name, h.Kernel()),
+		"reboot",
+	}
 }

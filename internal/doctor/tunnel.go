@@ -3,6 +3,7 @@ package doctor
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -106,7 +107,7 @@ func (e *checker) state(name string, t *status.Tunnel) Finding {
 			"if it never answers: `target = ADDRESS` behind the tunnel in its section of /etc/xl2tpd/keepalive.conf",
 			"if it did: xl2tpd closes the tunnel once a Hello is unanswered, within some two minutes")
 		if i := e.instance(t.Instance); isLAC && i != nil && !i.NetworkManager() {
-			f.Remedy = append(f.Remedy, pipeCommand(i.Pipe, "d", lac, " if that is too long, then the same with c"))
+			f.Remedy = append(f.Remedy, pipeCommand(i.Pipe, "d", lac, "  # if that is too long, then the same with c"))
 		}
 		return f
 	}
@@ -137,17 +138,46 @@ func journal(i xl2tpd.Instance) string {
 
 func (e *checker) ipsec(name string, t *status.Tunnel) []Finding {
 	const check = "IPsec"
-	initiate := "swanctl --initiate --child NAME, or `ipsec up NAME`; and make the LNS refuse L2TP without IPsec"
 	switch {
 	case t.SA != nil && t.SA.Child:
 	case len(e.conns) > 0 && time.Since(t.Link.Up) < listTime:
 		return []Finding{unknown(check, name, "the tunnel has just come up, and strongSwan's SAs may have been listed before", "xl2tpd-keepalive doctor")}
 	case t.SA == nil:
-		return []Finding{bad(check, name, fmt.Sprintf("no IKE SA with %v: its L2TP is in the clear", t.Peer), initiate)}
+		return []Finding{bad(check, name, fmt.Sprintf("no IKE SA with %v: its L2TP is in the clear", t.Peer), e.encrypt(t)...)}
 	case !t.SA.Child:
-		return []Finding{bad(check, name, fmt.Sprintf("the IKE SA with %v has no CHILD SA: its L2TP is in the clear", t.Peer), initiate)}
+		return []Finding{bad(check, name, fmt.Sprintf("the IKE SA with %v has no CHILD SA: its L2TP is in the clear", t.Peer), e.encrypt(t)...)}
 	}
 	return nil
+}
+
+// encrypt returns how to get IPsec for a tunnel that is in the clear.
+func (e *checker) encrypt(t *status.Tunnel) []string {
+	const refuse = "make the LNS refuse L2TP without IPsec"
+	if i := e.instance(t.Instance); i != nil && i.NetworkManager() {
+		return []string{
+			fmt.Sprintf("nmcli connection modify %s +vpn.data ipsec-enabled=yes +vpn.secrets ipsec-psk=KEY", quoted(i.Connection)),
+			restart(*i), refuse,
+		}
+	}
+	if child := e.childFor(t); child != "" {
+		return []string{"swanctl --initiate --child " + child, refuse}
+	}
+	return []string{fmt.Sprintf("give strongSwan a connection with %v, for UDP port %d in transport mode", t.Peer, l2tpPort), refuse}
+}
+
+// childFor returns the name of a child that strongSwan may initiate for a tunnel; empty: none is known.
+func (e *checker) childFor(t *status.Tunnel) string {
+	for _, c := range e.conns {
+		if (t.SA == nil || t.SA.Name != c.Name) && !slices.Contains(c.RemoteAddrs, t.Peer.String()) {
+			continue
+		}
+		for _, child := range c.Children {
+			if !child.Shunt() {
+				return child.Name
+			}
+		}
+	}
+	return ""
 }
 
 // nat looks for NATs that drop ESP. IKE detects a NAT only if both ends have NAT-T;

@@ -20,10 +20,12 @@ func (e *checker) xl2tpds() []Finding {
 	for n, i := range e.seen.Instances {
 		all = append(all, e.running(n, i)...)
 		all = append(all, e.lns(n, i)...)
+		all = append(all, e.unknownKeys(n, i)...)
 		if err := i.ConfErr; err != nil && !i.NetworkManager() && (i.Runs() || i.Needed() && !e.others(n)) {
 			all = append(all, bad("xl2tpd.conf", e.names[n], err.Error(), "correct that before xl2tpd is started again"))
 		}
 		if i.Runs() {
+			all = append(all, e.stale(n, i)...)
 			all = append(all, e.pipe(n, i), e.maxRetries(n, i))
 			all = append(all, e.saref(n, i)...)
 		}
@@ -45,7 +47,7 @@ func (e *checker) lns(n int, i xl2tpd.Instance) []Finding {
 		t := status.Tunnel{Name: s.Kind + " " + s.Name, Instance: e.names[n]}
 		f := bad("lns", title(&t), fmt.Sprintf("%s:%d: %s", i.Conf.Path, s.LNSLine, fault), "correct that line")
 		if i.Runs() {
-			f.Remedy = append(f.Remedy, restart(i)+", at a time when its tunnels may end")
+			f.Remedy = append(f.Remedy, restart(i)+whenIdle)
 		}
 		all = append(all, f)
 	}
@@ -111,6 +113,9 @@ func restart(i xl2tpd.Instance) string {
 	return fmt.Sprintf("end pid %d, and start xl2tpd as it was started before", i.Process.Pid)
 }
 
+// whenIdle is a remark on a command that ends tunnels, as a shell's comment: the line can be pasted.
+const whenIdle = "  # at a time when its tunnels may end"
+
 // pipe checks an xl2tpd's control pipe. A shell that writes to its path while xl2tpd
 // is down creates a regular file there.
 func (e *checker) pipe(n int, i xl2tpd.Instance) Finding {
@@ -134,7 +139,7 @@ func (e *checker) maxRetries(n int, i xl2tpd.Instance) Finding {
 		return unknown(check, e.names[n], i.Path+" can't be read")
 	case c.MaxRetries > 5:
 		return bad(check, e.names[n], fmt.Sprintf("%s says %d: a dead peer is found after hours, and its Hellos pile up until then", c.Path, c.MaxRetries),
-			"take `max retries` out of [global]: the Hello guard does what it was for")
+			"take `max retries` out of [global]: the Hello guard does what it was for", restart(i)+whenIdle)
 	default:
 		return good(check, e.names[n], "%d", c.MaxRetries)
 	}

@@ -35,6 +35,14 @@ type Conf struct {
 	MaxRetries     int        // retransmissions of a control message before the tunnel is closed
 	AccessControl  bool       // xl2tpd refuses callers that no LNS section admits
 	Sections       []Section  // in the file's order; [lac default] is folded into the others
+	Unknown        []Unknown  // keys that no xl2tpd up to 1.3.20 has
+}
+
+// Unknown is a key that is not xl2tpd's. Its parser ends with one (file.c, parse_config), and so does the start of
+// xl2tpd. A later or a patched xl2tpd may have the key.
+type Unknown struct {
+	Name string
+	Line int
 }
 
 // Section is one LAC (this host dials) or LNS (this host is dialled). Sections
@@ -169,6 +177,9 @@ func (c *Conf) section(in xl2tpdconf.Section) *Section {
 func (c *Conf) set(kind string, s *Section, k xl2tpdconf.Key) string {
 	if msg := keyFault(kind, k); msg != "" {
 		return msg
+	}
+	if _, ok := keyRules[k.Name]; !ok {
+		c.Unknown = append(c.Unknown, Unknown{Name: k.Name, Line: k.Line})
 	}
 	var msg string
 	switch k.Name {

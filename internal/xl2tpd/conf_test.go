@@ -70,6 +70,7 @@ name = myhostname
 				{From: ip("10.0.0.250"), To: ip("10.0.1.3")},
 			}, Callers: []Range{{From: ip("192.0.2.4"), To: ip("192.0.2.8")}}},
 		},
+		Unknown: []Unknown{{Name: "some key of a later xl2tpd", Line: 11}},
 	}
 	if d := cmp.Diff(want, c, addrs); d != "" {
 		t.Errorf("mismatch (-want +got):\n%s", d)

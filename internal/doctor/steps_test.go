@@ -1,0 +1,214 @@
+package doctor
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"xl2tpd-keepalive/internal/procfs"
+	"xl2tpd-keepalive/vici"
+)
+
+// find returns the only finding of a check that is like that.
+func find(t *testing.T, p *testHost, check string, kind Kind) Finding {
+	t.Helper()
+	all := Examine(t.Context(), p.Host)
+	i := slices.IndexFunc(all, func(f Finding) bool { return f.Check == check && f.Kind == kind })
+	if i < 0 {
+		t.Fatalf("no %s of %s: %+v", kind, check, all)
+	}
+	return all[i]
+}
+
+// A remedy has every step that it takes, and a step that is a command can be pasted.
+func TestSteps(t *testing.T) {
+	const idle = "  # at a time when its tunnels may end"
+	gone := errors.New("vici: no such socket")
+	for _, tc := range []struct {
+		name  string
+		ill   func(*testHost)
+		check string
+		steps []string
+	}{
+		{"no DPD in swanctl.conf", func(p *testHost) { p.conns[0].DPDDelay = 0 }, "DPD", []string{
+			"`dpd_delay = 30s` in the connection of swanctl.conf, or `dpddelay=30s` and `dpdaction=restart` in ipsec.conf",
+			"swanctl --load-conns"}},
+		{"no DPD in ipsec.conf", func(p *testHost) {
+			p.conns[0].DPDDelay, p.unit = 0, "inactive (dead)"
+		}, "DPD", []string{
+			"`dpd_delay = 30s` in the connection of swanctl.conf, or `dpddelay=30s` and `dpdaction=restart` in ipsec.conf",
+			"ipsec update  # swanctl --load-conns, if the connection is in swanctl.conf"}},
+		{"max retries", func(p *testHost) { p.home.Conf.MaxRetries = 100 }, "max retries", []string{
+			"take `max retries` out of [global]: the Hello guard does what it was for", "systemctl restart xl2tpd" + idle}},
+		{"saref", func(p *testHost) { p.home.Conf.SarefLine = 2 }, "userspace mode", []string{
+			"take that line out: SAref needs a kernel that is patched for it", "systemctl restart xl2tpd" + idle}},
+		{"a wrong lns", func(p *testHost) { p.home.Conf.Sections[0].LNS[0] = "192.0.2.1 # x" }, "lns", []string{
+			"correct that line", "systemctl restart xl2tpd" + idle}},
+		{"in the clear", func(p *testHost) {
+			p.report.Tunnels[0].SA = nil
+			p.conns[0].RemoteAddrs, p.conns[0].Children = []string{"192.0.2.1"}, childrenOf("tokyo-l2tp")
+		}, "IPsec", []string{"swanctl --initiate --child tokyo-l2tp", "make the LNS refuse L2TP without IPsec"}},
+		{"no CHILD SA of an SA whose connection has a host name", func(p *testHost) {
+			p.report.Tunnels[0].SA.Child, p.report.Tunnels[0].SA.Encap = false, false
+			p.conns[0].Children = childrenOf("l2tp")
+		}, "IPsec", []string{"swanctl --initiate --child l2tp", "make the LNS refuse L2TP without IPsec"}},
+		{"in the clear, and no connection", func(p *testHost) { p.report.Tunnels[0].SA = nil }, "IPsec", []string{
+			"give strongSwan a connection with 192.0.2.1, for UDP port 1701 in transport mode", "make the LNS refuse L2TP without IPsec"}},
+		{"NetworkManager's in the clear", func(p *testHost) {
+			p.networkManager()
+			p.report.Tunnels[0].SA = nil
+		}, "IPsec", []string{
+			"nmcli connection modify 'd4a4' +vpn.data ipsec-enabled=yes +vpn.secrets ipsec-psk=KEY", "nmcli connection up 'd4a4'",
+			"make the LNS refuse L2TP without IPsec"}},
+		{"silent", func(p *testHost) { p.report.Tunnels[0].State = "silent" }, "state", []string{
+			"if it never answers: `target = ADDRESS` behind the tunnel in its section of /etc/xl2tpd/keepalive.conf",
+			"if it did: xl2tpd closes the tunnel once a Hello is unanswered, within some two minutes",
+			"echo 'd office' > /run/xl2tpd/l2tp-control  # if that is too long, then the same with c"}},
+		{"cloud kernel", func(p *testHost) {
+			p.Kernel = func() string { return "6.1.0-57-cloud-amd64" }
+			p.write("/lib/modules/6.1.0-57-cloud-amd64/modules.dep", "")
+		}, "kernel modules", []string{"apt install linux-image-amd64",
+			"apt purge linux-image-cloud-amd64 linux-image-6.1.0-57-cloud-amd64  # else GRUB boots the cloud kernel again", "reboot"}},
+		{"another kernel without modules", func(p *testHost) { p.write("/lib/modules/6.1/modules.dep", "") }, "kernel modules",
+			[]string{"apt install linux-image-amd64", "reboot"}},
+		{"a guard that no modprobe helps", func(p *testHost) {
+			p.report.Problems = []string{"hello guard unavailable: no such module"}
+			p.write("/lib/modules/6.1/modules.dep", "")
+		}, "Hello guard", []string{"get the kernel modules that are missing, as below",
+			"if it is not wanted: `hello guard = off` in /etc/xl2tpd/keepalive.conf"}},
+		{"a container's service", func(p *testHost) {
+			p.container()
+			p.down = fs.ErrNotExist
+		}, "xl2tpd-keepalive", []string{"xl2tpd-keepalive run  # as root, by what starts xl2tpd here: there is no systemd"}},
+		{"a container without strongSwan", func(p *testHost) {
+			p.container()
+			p.viciErr = gone
+		}, "VICI", []string{"give the container the socket /run/charon.vici of the strongSwan that does its IPsec"}},
+		{"charon of the starter gone, the other unit unused", func(p *testHost) {
+			p.viciErr, p.unit, p.starter = syscall.ECONNREFUSED, "inactive (dead)", "active (running)"
+		}, "VICI", []string{"systemctl restart strongswan-starter"}},
+		{"pppd redials too", func(p *testHost) { p.write("/etc/ppp/options.l2tpd", "persist\n") }, "redialling", []string{
+			"keep one of them; `redial = yes` in xl2tpd.conf is enough",
+			"pkill -KILL -P 100 pppd; systemctl restart xl2tpd" + idle + ", without persist: a pppd with it can outlive xl2tpd"}},
+		{"pppd would redial too", func(p *testHost) {
+			p.write("/etc/ppp/options.l2tpd", "persist\n")
+			p.home.Process = procfs.ID{}
+		}, "redialling", []string{"keep one of them; `redial = yes` in xl2tpd.conf is enough"}},
+		{"Libreswan stopped", func(p *testHost) {
+			p.viciErr = gone
+			p.write("/usr/libexec/ipsec/pluto", "")
+		}, "VICI", []string{"systemctl restart ipsec"}},
+		{"Libreswan's leftovers beside strongSwan", func(p *testHost) {
+			p.viciErr = gone
+			p.write("/usr/libexec/ipsec/pluto", "")
+			p.write("/usr/lib/ipsec/plugins/libstrongswan-vici.so", "")
+		}, "VICI", []string{"systemctl restart strongswan"}},
+	} {
+		p := healthy(t)
+		tc.ill(p)
+		if f := find(t, p, tc.check, Problem); !slices.Equal(f.Remedy, tc.steps) {
+			t.Errorf("%s: %q\nwant %q", tc.name, f.Remedy, tc.steps)
+		}
+	}
+}
+
+func childrenOf(name string) []vici.ChildConfig {
+	return []vici.ChildConfig{{Name: name, Mode: "TRANSPORT"}}
+}
+
+// container takes systemd away.
+func (p *testHost) container() { p.must(os.RemoveAll(p.path("/run/systemd"))) }
+
+// NetworkManager's tunnels are not all dialled by hand.
+func TestNetworkManagerDials(t *testing.T) {
+	p := healthy(t)
+	p.networkManager()
+	if f := find(t, p, "redialling", Passed); f.Text != "nobody but NetworkManager" {
+		t.Errorf("%+v", f)
+	}
+}
+
+// Libreswan does IPsec without VICI. It is not to be replaced by strongSwan.
+func TestLibreswan(t *testing.T) {
+	p := healthy(t)
+	p.viciErr = errors.New("vici: no such socket")
+	p.write("/run/pluto/pluto.ctl", "")
+	p.write("/usr/libexec/ipsec/pluto", "")
+	f := find(t, p, "VICI", Unknown)
+	if !strings.HasPrefix(f.Text, "Libreswan does IPsec here") || !Healthy(Examine(t.Context(), p.Host)) {
+		t.Errorf("%+v", f)
+	}
+}
+
+// A key that the running xl2tpd does not have is named, with its line.
+func TestUnknownKey(t *testing.T) {
+	const exe = "/proc/100/exe"
+	for _, tc := range []struct {
+		name string
+		host func(*testHost)
+		kind Kind // empty: no finding
+		text string
+	}{
+		{"the running one lacks it", func(p *testHost) { p.write(exe, "\x00redial\x00redial timeout\x00") },
+			Problem, `/etc/xl2tpd/xl2tpd.conf:3: xl2tpd knows no "timeout", and does not start with it`},
+		{"the running one has it", func(p *testHost) { p.write(exe, "\x00redial\x00TimeOut\x00") }, "", ""},
+		{"nobody may read the executable", func(*testHost) {},
+			Note, `/etc/xl2tpd/xl2tpd.conf:3: xl2tpd knows no "timeout" up to 1.3.20, and does not start with it; a later one may`},
+		{"none runs, and the installed one lacks it", func(p *testHost) {
+			p.home.Process = procfs.ID{}
+			p.write("/usr/sbin/xl2tpd", "\x00redial\x00")
+		}, Problem, `/etc/xl2tpd/xl2tpd.conf:3: xl2tpd knows no "timeout", and does not start with it`},
+		{"none runs, and another one does", func(p *testHost) {
+			p.home.Process = procfs.ID{}
+			p.write("/usr/sbin/xl2tpd", "\x00redial\x00")
+			p.office()
+		}, "", ""},
+	} {
+		p := healthy(t)
+		p.xl2tpd("[lac office]\nredial = yes\nTimeout = 15\nlns = 192.0.2.1\n")
+		tc.host(p)
+		all := Examine(t.Context(), p.Host)
+		i := slices.IndexFunc(all, func(f Finding) bool { return f.Check == "xl2tpd.conf" })
+		switch {
+		case tc.kind == "" && i >= 0:
+			t.Errorf("%s: %+v", tc.name, all[i])
+		case tc.kind == "":
+		case i < 0 || all[i].Kind != tc.kind || all[i].Text != tc.text:
+			t.Errorf("%s: %+v", tc.name, all)
+		}
+	}
+}
+
+// What the file says is in force only if xl2tpd has started after its last change.
+func TestStaleFile(t *testing.T) {
+	boot := time.Unix(1_700_000_000, 0)
+	for _, tc := range []struct {
+		name    string
+		changed time.Duration // after the boot
+		stat    string
+		want    bool
+	}{
+		{"changed before the start", 59 * time.Second, "cpu  1 2\nbtime 1700000000\nprocesses 9\n", false},
+		{"changed in the moment of the start", 61 * time.Second, "cpu  1 2\nbtime 1700000000\nprocesses 9\n", false},
+		{"changed after the start", 63 * time.Second, "cpu  1 2\nbtime 1700000000\nprocesses 9\n", true},
+		{"no time of the boot", 63 * time.Second, "", false},
+	} {
+		p := healthy(t)
+		p.home.Process.Start = 6000
+		p.write("/proc/stat", tc.stat)
+		p.write("/etc/xl2tpd/xl2tpd.conf", "")
+		p.must(os.Chtimes(p.path("/etc/xl2tpd/xl2tpd.conf"), boot, boot.Add(tc.changed)))
+		all := Examine(t.Context(), p.Host)
+		got := slices.ContainsFunc(all, func(f Finding) bool {
+			return f.Check == "xl2tpd.conf" && f.Kind == Note && slices.Equal(f.Remedy, []string{"systemctl restart xl2tpd" + whenIdle})
+		})
+		if got != tc.want || !Healthy(all) {
+			t.Errorf("%s: %+v", tc.name, all)
+		}
+	}
+}
