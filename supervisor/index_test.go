@@ -97,7 +97,7 @@ func TestLoopLinksOf(t *testing.T) {
 	}
 	ended, cancel := context.WithCancel(context.Background())
 	cancel()
-	idle := NewLoop(New(config.Default(""), nil), Executors{}, Notifier{}, slog.Default())
+	idle := NewLoop(New(config.Default(""), nil), fakeExecutors{}, quiet(0), slog.Default())
 	if all, _ := idle.LinksOf(ended, c); all != nil {
 		t.Errorf("%+v", all)
 	}

@@ -22,20 +22,20 @@ const (
 )
 
 // Executors carry out the loop's actions. All may be called from many goroutines.
-type Executors struct {
-	Echo     func(context.Context, probe.Request) probe.Result
-	Received func(indexes []int) []ppp.Count
-	Recover  func(context.Context, Recover) error
-	Hook     func(hook.Event) // does not block
+type Executors interface {
+	Echo(context.Context, probe.Request) probe.Result
+	Received(indexes []int) []ppp.Count
+	Recover(context.Context, Recover) error
+	CallHook(hook.Event) // does not block
 }
 
-// Notifier gets the loop's own state. Each func is called from the loop's goroutine and must not block.
-type Notifier struct {
-	Ready  func()       // once, when every watcher has reported
-	Status func(string) // whenever the text changes
-	Pulse  time.Duration
-	Beat   func()           // about every half Pulse, as long as the loop works
-	Keep   func(SavedState) // whenever the saved state changes
+// Notifier gets the loop's own state. It is called from the loop's goroutine and must not block.
+type Notifier interface {
+	Ready()          // once, when every watcher has reported
+	Status(string)   // whenever the text changes
+	Keep(SavedState) // whenever the saved state changes
+	Beat()           // about every half Pulse, as long as the loop works
+	Pulse() time.Duration
 }
 
 // Loop owns a Core: it feeds it with events and carries out its actions.
@@ -108,6 +108,7 @@ func (l *Loop) Run(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	status := ""
+	pulse := l.notifier.Pulse()
 	var beat time.Time
 	for {
 		now := time.Now()
@@ -133,12 +134,12 @@ func (l *Loop) Run(ctx context.Context) error {
 		if m, news := l.core.SavedState(); news {
 			l.notifier.Keep(m)
 		}
-		if now.Sub(beat) >= l.notifier.Pulse/2 {
+		if now.Sub(beat) >= pulse/2 {
 			beat = now
 			l.notifier.Beat()
 		}
 
-		wait := beat.Add(l.notifier.Pulse / 2).Sub(now)
+		wait := beat.Add(pulse / 2).Sub(now)
 		if at, ok := l.core.NextWake(); ok {
 			wait = min(wait, at.Sub(now))
 		}
@@ -191,7 +192,7 @@ func (l *Loop) act(ctx context.Context, actions []Action) {
 		case CancelEcho:
 			l.cancels[a.Link]()
 		case CallHook:
-			l.executors.Hook(a.Event)
+			l.executors.CallHook(a.Event)
 		case Note:
 			l.log.LogAttrs(ctx, a.Level, a.Text, a.Attrs...)
 		case Ready:

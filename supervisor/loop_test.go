@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"xl2tpd-keepalive/internal/config"
+	"xl2tpd-keepalive/internal/hook"
 	"xl2tpd-keepalive/internal/ppp"
 	"xl2tpd-keepalive/probe"
 	"xl2tpd-keepalive/vici"
@@ -43,20 +44,44 @@ type host struct {
 	readied int
 }
 
+// fakeExecutors are functions of a test. A test that needs one of them sets it.
+type fakeExecutors struct {
+	echo     func(context.Context, probe.Request) probe.Result
+	received func(indexes []int) []ppp.Count
+	recover  func(context.Context, Recover) error
+}
+
+func (e fakeExecutors) Echo(ctx context.Context, r probe.Request) probe.Result { return e.echo(ctx, r) }
+func (e fakeExecutors) Received(indexes []int) []ppp.Count                     { return e.received(indexes) }
+func (e fakeExecutors) Recover(ctx context.Context, r Recover) error           { return e.recover(ctx, r) }
+func (e fakeExecutors) CallHook(hook.Event)                                    {}
+
+// quiet is a Notifier that ignores everything, with this pulse.
+type quiet time.Duration
+
+func (q quiet) Ready()               {}
+func (q quiet) Status(string)        {}
+func (q quiet) Keep(SavedState)      {}
+func (q quiet) Beat()                {}
+func (q quiet) Pulse() time.Duration { return time.Duration(q) }
+
+// hostNotifier keeps what a host is told.
+type hostNotifier struct {
+	quiet
+	h *host
+}
+
+func (n hostNotifier) Ready()          { n.h.readied++ }
+func (n hostNotifier) Status(s string) { n.h.status = append(n.h.status, s) }
+func (n hostNotifier) Beat()           { n.h.beats = append(n.h.beats, time.Since(n.h.began)) }
+
 // live runs a loop for a while beside f, in fake time.
 func live(t *testing.T, d time.Duration, f func(h *host)) *host {
 	h := &host{rtt: 20 * time.Millisecond}
 	synctest.Test(t, func(t *testing.T) {
 		h.began = time.Now()
 		h.loop = NewLoop(New(config.Default(""), func() float64 { return 0 }),
-			Executors{Echo: h.echo, Received: h.received},
-			Notifier{
-				Ready:  func() { h.readied++ },
-				Status: func(s string) { h.status = append(h.status, s) },
-				Pulse:  10 * time.Second,
-				Beat:   func() { h.beats = append(h.beats, time.Since(h.began)) },
-				Keep:   func(SavedState) {},
-			}, slog.New(slog.NewTextHandler(&h.log, nil)))
+			fakeExecutors{echo: h.echo, received: h.received}, hostNotifier{quiet(10 * time.Second), h}, slog.New(slog.NewTextHandler(&h.log, nil)))
 		ctx, cancel := context.WithTimeout(t.Context(), d)
 		defer cancel()
 		var wg sync.WaitGroup
@@ -197,7 +222,7 @@ func TestLoopEndsDuringEchoes(t *testing.T) {
 
 // At the end the jobs that run are finished, and those that wait are dropped.
 func TestLoopDropsWhatWaits(t *testing.T) {
-	l := NewLoop(New(config.Default(""), nil), Executors{}, Notifier{}, slog.Default())
+	l := NewLoop(New(config.Default(""), nil), fakeExecutors{}, quiet(0), slog.Default())
 	for _, tc := range []struct {
 		crew *workers
 		ends Event
@@ -269,14 +294,14 @@ func TestLoopHandPanics(t *testing.T) {
 // A core that panics ends the process, even if jobs still run: systemd starts another.
 func TestLoopCorePanics(t *testing.T) {
 	asked, over := make(chan struct{}), make(chan struct{})
-	l := NewLoop(New(config.Default(""), func() float64 { return 0 }), Executors{
-		Echo: func(context.Context, probe.Request) probe.Result {
+	l := NewLoop(New(config.Default(""), func() float64 { return 0 }), fakeExecutors{
+		echo: func(context.Context, probe.Request) probe.Result {
 			close(asked)
 			<-over
 			return probe.Result{}
 		},
-		Received: func(indexes []int) []ppp.Count { return make([]ppp.Count, len(indexes)) },
-	}, Notifier{Ready: func() {}, Status: func(string) {}, Pulse: time.Hour, Beat: func() {}, Keep: func(SavedState) {}}, slog.New(slog.DiscardHandler))
+		received: func(indexes []int) []ppp.Count { return make([]ppp.Count, len(indexes)) },
+	}, quiet(time.Hour), slog.New(slog.DiscardHandler))
 	for _, ev := range []Event{config.Default(""), running(nil, 100), vici.Snapshot{}, ppp.Snapshot{Links: []ppp.Link{link("ppp0", 5, true)}}} {
 		l.Post(ev)
 	}
@@ -318,11 +343,11 @@ func TestInboxKeepsOrderAndNewest(t *testing.T) {
 func TestEchoesInTheDebugLog(t *testing.T) {
 	var log bytes.Buffer
 	results := []error{nil, errors.New("timeout")}
-	l := NewLoop(nil, Executors{Echo: func(_ context.Context, r probe.Request) probe.Result {
+	l := NewLoop(nil, fakeExecutors{echo: func(_ context.Context, r probe.Request) probe.Result {
 		res := probe.Result{Link: r.Link, Index: r.Index, Target: r.Target, RTT: 5 * time.Millisecond, Err: results[0]}
 		results = results[1:]
 		return res
-	}}, Notifier{}, slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	}}, quiet(0), slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	req := probe.Request{Link: "ppp0", Index: 5, Target: addr("10.0.0.1")}
 	l.echo(t.Context(), req)
 	l.echo(t.Context(), req)

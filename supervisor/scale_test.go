@@ -85,12 +85,12 @@ func TestOneLostAmongMany(t *testing.T) {
 		fmt.Sscanf(lac, "Branch%d", &i)
 		return i < n/4 || i < n/2 && time.Since(began) < back
 	}
-	executors := Executors{
-		Echo: func(_ context.Context, r probe.Request) probe.Result {
+	executors := fakeExecutors{
+		echo: func(_ context.Context, r probe.Request) probe.Result {
 			return probe.Result{Link: r.Link, Index: r.Index, Target: r.Target, RTT: 20 * time.Millisecond}
 		},
-		Received: func(indexes []int) []ppp.Count { return make([]ppp.Count, len(indexes)) },
-		Recover: func(_ context.Context, r Recover) error {
+		received: func(indexes []int) []ppp.Count { return make([]ppp.Count, len(indexes)) },
+		recover: func(_ context.Context, r Recover) error {
 			if r.Step == StepSecure || r.Step == StepRenew {
 				mu.Lock()
 				secured[r.LAC.Name] = append(secured[r.LAC.Name], time.Since(began))
@@ -151,8 +151,8 @@ func playFleet(t *testing.T, n int, lasts time.Duration, answered func(at time.D
 	var mu sync.Mutex
 	sent = map[string][]time.Duration{}
 	var began time.Time
-	executors := Executors{
-		Echo: func(_ context.Context, r probe.Request) probe.Result {
+	executors := fakeExecutors{
+		echo: func(_ context.Context, r probe.Request) probe.Result {
 			at := time.Since(began)
 			mu.Lock()
 			sent[r.Link] = append(sent[r.Link], at)
@@ -164,7 +164,7 @@ func playFleet(t *testing.T, n int, lasts time.Duration, answered func(at time.D
 			time.Sleep(res.RTT)
 			return res
 		},
-		Received: func(indexes []int) []ppp.Count { return make([]ppp.Count, len(indexes)) },
+		received: func(indexes []int) []ppp.Count { return make([]ppp.Count, len(indexes)) },
 	}
 	var m runtime.MemStats
 	synctest.Test(t, func(t *testing.T) {
@@ -184,9 +184,8 @@ func playFleet(t *testing.T, n int, lasts time.Duration, answered func(at time.D
 
 // loop returns a loop that will get the snapshots of the whole fleet.
 func (f *fleet) loop(executors Executors) *Loop {
-	notifier := Notifier{Ready: func() {}, Status: func(string) {}, Pulse: 10 * time.Second, Beat: func() {}, Keep: func(SavedState) {}}
 	jitter := rand.New(rand.NewPCG(1, 0)).Float64 // the same each time: chance has no say in whether a test holds
-	l := NewLoop(New(f.config, jitter), executors, notifier, slog.New(slog.DiscardHandler))
+	l := NewLoop(New(f.config, jitter), executors, quiet(10*time.Second), slog.New(slog.DiscardHandler))
 	for _, ev := range []Event{f.config, f.xl2tpd, f.vici, f.ppp()} {
 		l.Post(ev)
 	}

@@ -35,8 +35,6 @@ const (
 	taskHooks   = "hooks"
 	taskStatus  = "status socket"
 	taskMetrics = "metrics"
-
-	idlePulse = time.Minute // without systemd's watchdog
 )
 
 // service holds all running parts of the program. Watchers report to the loop, the loop acts through
@@ -78,9 +76,7 @@ func newService(o options, systemd *sdnotify.Notifier, saver *savedstate.Saver, 
 
 	core := supervisor.New(config.Default(path), rand.Float64)
 	core.Restore(saver.Load(), time.Now())
-	s.loop = supervisor.NewLoop(core,
-		supervisor.Executors{Echo: s.pinger.Echo, Received: s.links.Received, Recover: s.takeStep, Hook: s.hooks.Call},
-		front(systemd, saver, looked, log), log)
+	s.loop = supervisor.NewLoop(core, executors{s}, newNotifier(systemd, saver, looked, log), log)
 	s.guard = guard.New(s.loop, s.xl2tpds, guarded, log)
 	s.executor = recovery.New(&vici.Commander{}, newControl(), s.guard, hostNames{s.xl2tpds}, s.pinger)
 
@@ -113,10 +109,6 @@ func (s *service) works(task string) func() {
 func (s *service) runHooks(ctx context.Context) error {
 	s.works(taskHooks)()
 	return s.hooks.Run(ctx)
-}
-
-func (s *service) takeStep(ctx context.Context, r supervisor.Recover) error {
-	return s.executor.Do(ctx, r)
 }
 
 func (s *service) configured(c *config.Config) {
@@ -163,26 +155,6 @@ func (s *service) reloadOn(ctx context.Context, hangups <-chan os.Signal) {
 			s.systemd.Tell(daemon.SdNotifyReady)
 		}
 	}
-}
-
-// front returns the receivers of the loop's state: systemd and its watchdog, and the file for the
-// next process.
-func front(systemd *sdnotify.Notifier, saver *savedstate.Saver, ready func(), log *slog.Logger) supervisor.Notifier {
-	f := supervisor.Notifier{
-		Ready:  ready,
-		Status: func(s string) { systemd.Tell("STATUS=" + s) },
-		Keep:   saver.Keep,
-		Pulse:  idlePulse,
-		Beat:   func() {},
-	}
-	watchdog, err := daemon.SdWatchdogEnabled(false)
-	if err != nil {
-		log.Warn("no watchdog", "err", err)
-	} else if watchdog > 0 {
-		f.Pulse = watchdog
-		f.Beat = func() { systemd.Tell(daemon.SdNotifyWatchdog) }
-	}
-	return f
 }
 
 // hostNames looks up the LNSs of xl2tpd.conf and other hosts.
