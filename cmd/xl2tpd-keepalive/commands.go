@@ -58,7 +58,8 @@ func commands() []command {
 		run:       func(o options, stdout, _ io.Writer) int { return monitor(o, stdout) },
 	}, {
 		name: "ping", args: "NAME", words: -1, brief: "tell which half of a tunnel's path is slow, or loses packets",
-		about:   "Two pings run side by side, one inside the tunnel and one outside. Ctrl-C ends both.",
+		about: "Two pings run side by side, one inside the tunnel and one outside. Ctrl-C ends both.\n" +
+			"With --mtu it finds the largest packet that passes, and what to enter if pages hang.",
 		example: "sudo xl2tpd-keepalive ping office -c 20",
 		flags: func(f *flag.FlagSet, o *options) {
 			o.ping.define(f)

@@ -23,7 +23,7 @@ _xl2tpd_keepalive() {
 	run) flags+=' --config --xl2tpd-config --debug' ;;
 	check-config) flags+=' --config --xl2tpd-config' ;;
 	status) flags+=' --json --short --watch' ;;
-	ping) flags+=' -c -i -s -M --json' ;;
+	ping) flags+=' -c -i -s -M --mtu --json' ;;
 	doctor) flags+=' --json --problems' ;;
 	help) flags=$commands ;;
 	esac

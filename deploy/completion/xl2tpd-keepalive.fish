@@ -23,4 +23,5 @@ complete -c xl2tpd-keepalive -n '__fish_seen_subcommand_from ping' -o c -x -d 'S
 complete -c xl2tpd-keepalive -n '__fish_seen_subcommand_from ping' -o i -x -d 'Send one every so many seconds'
 complete -c xl2tpd-keepalive -n '__fish_seen_subcommand_from ping' -o s -x -d 'Send so many bytes of data'
 complete -c xl2tpd-keepalive -n '__fish_seen_subcommand_from ping' -o M -x -a do -d 'Do not fragment'
+complete -c xl2tpd-keepalive -n '__fish_seen_subcommand_from ping' -l mtu -d 'Find the largest packet that passes'
 complete -c xl2tpd-keepalive -n '__fish_seen_subcommand_from doctor' -l problems -d 'Only what is wrong'
