@@ -76,6 +76,15 @@ func commands() []command {
 		},
 		run: examine,
 	}, {
+		name: "report", args: "[FILE]", words: 1, brief: "collect what others need to find out why tunnels close",
+		about: "It writes a tar.gz file that only root may read, and prints what is in it and what was left out.\n" +
+			"No password and no key is in it. Look at it before you send it.",
+		example: "sudo xl2tpd-keepalive report --anonymise",
+		flags: func(f *flag.FlagSet, o *options) {
+			f.BoolVar(&o.anonymise, "anonymise", false, "replace names and addresses, each always by the same one")
+		},
+		run: writeReport,
+	}, {
 		name: "check-config", args: "[FILE]", words: 1, brief: "tell what is wrong with keepalive.conf",
 		about:   "It reads xl2tpd.conf too, and compares the names of the sections.",
 		example: "sudo xl2tpd-keepalive check-config ./keepalive.conf",
