@@ -16,7 +16,8 @@ const (
 	// headers are those of IPv4 and ICMP before the data of an echo request.
 	headers = 20 + 8
 
-	// mtuPace is the least time between two echo requests of a search.
+	// mtuPace is the least time between two echo requests of a search. The first two, which are all where all is well,
+	// follow each other.
 	mtuPace = 250 * time.Millisecond
 
 	// A reply counts as lost after four times the longest round trip so far, within these limits.
@@ -81,6 +82,7 @@ type walk struct {
 	path   Path
 	search *MTUSearch
 	wait   time.Duration // for a reply
+	sent   time.Time     // when the latest echo request was sent
 	asked  bool          // Likely was called
 }
 
@@ -93,7 +95,12 @@ func (w *walk) step(ctx context.Context, size int) error {
 		}
 		return ctx.Err() // the search may choose another size now
 	}
-	sent := time.Now()
+	if w.search.sent > 1 {
+		if err := pause(ctx, mtuPace-time.Since(w.sent)); err != nil {
+			return err
+		}
+	}
+	w.sent = time.Now()
 	pong := w.path.echo(ctx, size, w.wait)
 	switch {
 	case ctx.Err() != nil:
@@ -101,15 +108,14 @@ func (w *walk) step(ctx context.Context, size int) error {
 	case pong.Err == nil:
 		w.search.Passed(size)
 		w.patience(pong.RTT)
-	case errors.Is(pong.Err, unix.EMSGSIZE): // nothing was sent
+	case errors.Is(pong.Err, unix.EMSGSIZE):
 		w.search.TooBig(size, w.path.known())
-		return nil
 	case errors.Is(pong.Err, ErrTimeout), errors.Is(pong.Err, unix.ENOBUFS):
 		w.search.Silent(size)
 	default:
 		return pong.Err
 	}
-	return pause(ctx, mtuPace-time.Since(sent))
+	return nil
 }
 
 // patience sets how long to wait for the next replies.
