@@ -144,6 +144,16 @@ func charonTimeout(ctx context.Context) string {
 	return strconv.FormatInt(max(1, (rest-min(commandMargin, rest/2)).Milliseconds()), 10)
 }
 
+// SAs returns charon's IKE SAs.
+func (c *Commander) SAs(ctx context.Context) ([]SA, error) {
+	s, err := open(ctx, c.sockets, c.dial, true)
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	return s.list(ctx, nil)
+}
+
 // list asks for the SAs that a key of list-sas selects.
 func (c *Commander) list(ctx context.Context, key, value string) ([]SA, error) {
 	s, err := open(ctx, c.sockets, c.dial, true)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -161,4 +162,19 @@ func TestConnections(t *testing.T) {
 			t.Errorf("want -, got +:\n%s", diff)
 		}
 	})
+}
+
+func TestSAs(t *testing.T) {
+	c := &charon{answer: func(command string) ([]*govici.Message, *govici.Message) {
+		return []*govici.Message{fields(t, "tokyo", fields(t, "uniqueid", "7")), fields(t, "osaka", fields(t))}, nil
+	}}
+	var all []SA
+	commands, err, _ := execute(t, c, time.Second, func(ctx context.Context, c *Commander) (err error) {
+		all, err = c.SAs(ctx)
+		return err
+	})
+	if diff := cmp.Diff([]SA{{Name: "tokyo", UniqueID: "7"}, {Name: "osaka"}}, all,
+		cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })); diff != "" || err != nil || !slices.Equal(commands, []string{"list-sas"}) {
+		t.Errorf("%v, %q, want -, got +:\n%s", err, commands, diff)
+	}
 }

@@ -38,6 +38,7 @@ type Child struct {
 	Encap             bool     // ESP in UDP
 	RouteBased        bool     // takes only packets with a mark or from an XFRM interface
 	LocalTS, RemoteTS []string // traffic selectors, as 192.0.2.1/32[udp/l2f]
+	Cipher, Integrity string   // of ESP, as AES_CBC and HMAC_SHA2_256_128; Integrity is empty if the cipher has its own
 }
 
 // Works reports whether the CHILD SA carries packets. A CHILD SA that is being rekeyed
@@ -88,6 +89,8 @@ func parse(m *govici.Message) []SA {
 				RouteBased: strings.Trim(text(c, "if-id-out")+text(c, "mark-out"), "0") != "",
 				LocalTS:    list(c, "local-ts"),
 				RemoteTS:   list(c, "remote-ts"),
+				Cipher:     text(c, "encr-alg"),
+				Integrity:  text(c, "integ-alg"),
 			}
 			if child.Name == "" {
 				child.Name = key

@@ -34,6 +34,7 @@ func TestParse(t *testing.T) {
 			"child-sas", f("l2tp-3", f(
 				"name", "l2tp", "uniqueid", "3", "reqid", "1", "state", "INSTALLED", "mode", "TRANSPORT",
 				"protocol", "ESP", "encap", "yes", "spi-in", "c0ffee00", "spi-out", "0badcafe",
+				"encr-alg", "AES_CBC", "encr-keysize", "256", "integ-alg", "HMAC_SHA2_256_128",
 				"bytes-in", "1000", "packets-in", "10", "use-in", "2",
 				"bytes-out", "18446744073709551615", "packets-out", "20", "use-out", "1",
 				"rekey-time", "3000", "life-time", "3899", "install-time", "61",
@@ -47,6 +48,7 @@ func TestParse(t *testing.T) {
 					Name: "l2tp", UniqueID: "3", State: "INSTALLED", Mode: "TRANSPORT", Encap: true,
 					LocalTS:  []string{"192.168.0.2/32[udp/l2f]"},
 					RemoteTS: []string{"203.0.113.9/32[udp/l2f]"},
+					Cipher:   "AES_CBC", Integrity: "HMAC_SHA2_256_128",
 				}},
 			}}},
 		{"route-based", f("vti", f("child-sas", f("a-1", f("if-id-out", "0000002a"), "b-2", f("mark-out", "00000001"), "c-3", f("if-id-out", "00000000")))),

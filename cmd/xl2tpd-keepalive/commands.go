@@ -58,7 +58,8 @@ func commands() []command {
 		run:       func(o options, stdout, _ io.Writer) int { return monitor(o, stdout) },
 	}, {
 		name: "ping", args: "NAME", words: -1, brief: "tell which half of a tunnel's path is slow, or loses packets",
-		about:   "Two pings run side by side, one inside the tunnel and one outside. Ctrl-C ends both.",
+		about: "Two pings run side by side, one inside the tunnel and one outside. Ctrl-C ends both.\n" +
+			"With --mtu it finds the largest packet that passes, and what to enter if pages hang.",
 		example: "sudo xl2tpd-keepalive ping office -c 20",
 		flags: func(f *flag.FlagSet, o *options) {
 			o.ping.define(f)
@@ -74,6 +75,15 @@ func commands() []command {
 			f.BoolVar(&o.problems, "problems", false, "print only what is wrong")
 		},
 		run: examine,
+	}, {
+		name: "report", args: "[FILE]", words: 1, brief: "collect what others need to find out why tunnels close",
+		about: "It writes a tar.gz file that only root may read, and prints what is in it and what was left out.\n" +
+			"No password and no key is in it. Look at it before you send it.",
+		example: "sudo xl2tpd-keepalive report --anonymise",
+		flags: func(f *flag.FlagSet, o *options) {
+			f.BoolVar(&o.anonymise, "anonymise", false, "replace names and addresses, each always by the same one")
+		},
+		run: writeReport,
 	}, {
 		name: "check-config", args: "[FILE]", words: 1, brief: "tell what is wrong with keepalive.conf",
 		about:   "It reads xl2tpd.conf too, and compares the names of the sections.",

@@ -58,6 +58,7 @@ type options struct {
 	watch      bool
 	short      bool
 	problems   bool
+	anonymise  bool
 	ping       pingOptions
 	names      []string // words behind the flags, or between them
 }

@@ -38,6 +38,7 @@ type pingOptions struct {
 	interval     time.Duration
 	size         int
 	dontFragment bool
+	mtu          bool // find the largest packet that passes, instead
 	json         bool
 }
 
@@ -65,6 +66,12 @@ func (o *pingOptions) define(flags *flag.FlagSet) {
 		o.dontFragment = true
 		return nil
 	})
+	flags.BoolVar(&o.mtu, "mtu", false, "find the largest packet that passes, in seconds")
+}
+
+// chosen reports whether any flag says how to ping.
+func (o *pingOptions) chosen() bool {
+	return o.count != 0 || o.interval != defaultInterval || o.size != defaultData || o.dontFragment
 }
 
 func between(s string, least, most int) (int, error) {
@@ -87,24 +94,21 @@ func pingNamed(o options, stdout, stderr io.Writer) int {
 	if len(o.names) == 0 {
 		return misused(stderr, "ping", "needs the name of a tunnel, as status has it")
 	}
-	return ping(o.pinged(), stdout, stderr)
+	switch p := o.pinged(); {
+	case p.mtu && p.chosen():
+		return misused(stderr, "ping", "--mtu chooses number, pace and size itself, so it takes no -c, -i, -s or -M")
+	case p.mtu:
+		return pingMTU(p, stdout, stderr)
+	default:
+		return ping(p, stdout, stderr)
+	}
 }
 
 // ping pings the two halves of a tunnel's path. The exit status shows whether the inner one had a reply.
 func ping(o pingOptions, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	r, err := status.Read(ctx, status.DefaultSocket)
-	if err != nil {
-		fmt.Fprintln(stderr, "xl2tpd-keepalive:", err)
-		return exitError
-	}
-	t, err := findTunnel(r.Tunnels, o.name)
-	if err == nil {
-		if err = probe.Permitted(); errors.Is(err, probe.ErrPermission) {
-			err = fmt.Errorf("%w (sudo xl2tpd-keepalive ping %s)", err, o.name)
-		}
-	}
+	t, err := pingable(ctx, o.name)
 	if err != nil {
 		fmt.Fprintln(stderr, "xl2tpd-keepalive:", err)
 		return exitError
@@ -127,6 +131,23 @@ func ping(o pingOptions, stdout, stderr io.Writer) int {
 		return exitError
 	}
 	return exitOK
+}
+
+// pingable returns the tunnel of that name, if this process may ping it.
+func pingable(ctx context.Context, name string) (*status.Tunnel, error) {
+	r, err := status.Read(ctx, status.DefaultSocket)
+	if err != nil {
+		return nil, err
+	}
+	t, err := findTunnel(r.Tunnels, name)
+	if err != nil {
+		return nil, err
+	}
+	err = probe.Permitted()
+	if errors.Is(err, probe.ErrPermission) {
+		err = fmt.Errorf("%w (sudo xl2tpd-keepalive ping %s)", err, name)
+	}
+	return t, err
 }
 
 // pair holds the two pings of one tunnel. The inner one goes through pppN, and so over the outer path too.

@@ -86,6 +86,7 @@ func TestPingOptions(t *testing.T) {
 		"-c 3 lac office -i 0.2":     {name: "lac office", count: 3, interval: 200 * time.Millisecond, size: 56},
 		"office -s 24 -M do --json":  {name: "office", interval: time.Second, size: 24, dontFragment: true, json: true},
 		"-s 65507 -- -c":             {name: "-c", interval: time.Second, size: 65507},
+		"office --mtu":               {name: "office", interval: time.Second, size: 56, mtu: true},
 		"-i 3600 -c 2147483647 ppp0": {name: "ppp0", count: 1<<31 - 1, interval: time.Hour, size: 56},
 	} {
 		o := defaults()
@@ -99,16 +100,19 @@ func TestPingOptions(t *testing.T) {
 // Wrong values are usage errors, with the right ones in the message.
 func TestPingUsage(t *testing.T) {
 	for line, want := range map[string]string{
-		"":          "ping: needs the name of a tunnel",
-		"-c 0 x":    "a whole number from 1 to 2147483647",
-		"x -c many": "a whole number from 1 to",
-		"-i 0.1 x":  "a number of seconds from 0.2 to 3600",
-		"-i NaN x":  "a number of seconds from 0.2 to 3600",
-		"-i 1s x":   "a number of seconds from 0.2 to 3600",
-		"-s 23 x":   "a whole number from 24 to 65507",
-		"-s 65508":  "a whole number from 24 to 65507",
-		"-M want x": `should be "do"`,
-		"-f x":      "there is no flag -f",
+		"":              "ping: needs the name of a tunnel",
+		"-c 0 x":        "a whole number from 1 to 2147483647",
+		"x -c many":     "a whole number from 1 to",
+		"-i 0.1 x":      "a number of seconds from 0.2 to 3600",
+		"-i NaN x":      "a number of seconds from 0.2 to 3600",
+		"-i 1s x":       "a number of seconds from 0.2 to 3600",
+		"-s 23 x":       "a whole number from 24 to 65507",
+		"-s 65508":      "a whole number from 24 to 65507",
+		"-M want x":     `should be "do"`,
+		"-f x":          "there is no flag -f",
+		"--mtu":         "ping: needs the name of a tunnel",
+		"--mtu -c 3 x":  "--mtu chooses number, pace and size itself",
+		"x -M do --mtu": "--mtu chooses number, pace and size itself",
 	} {
 		var out, errs bytes.Buffer
 		if code := run(append([]string{"ping"}, strings.Fields(line)...), &out, &errs); code != exitUsage {

@@ -2,7 +2,7 @@
 
 _xl2tpd_keepalive() {
 	local word=${COMP_WORDS[COMP_CWORD]} flags=--help
-	local commands='run check-config status check ping doctor remove-table version help'
+	local commands='run check-config status check ping doctor report remove-table version help'
 	COMPREPLY=()
 	if ((COMP_CWORD == 1)); then
 		COMPREPLY=($(compgen -W "$commands" -- "$word"))
@@ -23,8 +23,9 @@ _xl2tpd_keepalive() {
 	run) flags+=' --config --xl2tpd-config --debug' ;;
 	check-config) flags+=' --config --xl2tpd-config' ;;
 	status) flags+=' --json --short --watch' ;;
-	ping) flags+=' -c -i -s -M --json' ;;
+	ping) flags+=' -c -i -s -M --mtu --json' ;;
 	doctor) flags+=' --json --problems' ;;
+	report) flags+=' --anonymise' ;;
 	help) flags=$commands ;;
 	esac
 	COMPREPLY=($(compgen -W "$flags" -- "$word"))

@@ -8,6 +8,7 @@ complete -c xl2tpd-keepalive -n __fish_use_subcommand -a status -d 'Show the tun
 complete -c xl2tpd-keepalive -n __fish_use_subcommand -a check -d 'One line and an exit status for Nagios and others'
 complete -c xl2tpd-keepalive -n __fish_use_subcommand -a ping -d 'Tell which half of a path is slow'
 complete -c xl2tpd-keepalive -n __fish_use_subcommand -a doctor -d 'Look for what closes tunnels'
+complete -c xl2tpd-keepalive -n __fish_use_subcommand -a report -d 'Collect what others need to help'
 complete -c xl2tpd-keepalive -n __fish_use_subcommand -a remove-table -d 'Take away the nftables table that a stop may leave'
 complete -c xl2tpd-keepalive -n __fish_use_subcommand -a version -d 'Print the version'
 complete -c xl2tpd-keepalive -n __fish_use_subcommand -a help -d 'Print the commands, or more about one'
@@ -23,4 +24,7 @@ complete -c xl2tpd-keepalive -n '__fish_seen_subcommand_from ping' -o c -x -d 'S
 complete -c xl2tpd-keepalive -n '__fish_seen_subcommand_from ping' -o i -x -d 'Send one every so many seconds'
 complete -c xl2tpd-keepalive -n '__fish_seen_subcommand_from ping' -o s -x -d 'Send so many bytes of data'
 complete -c xl2tpd-keepalive -n '__fish_seen_subcommand_from ping' -o M -x -a do -d 'Do not fragment'
+complete -c xl2tpd-keepalive -n '__fish_seen_subcommand_from ping' -l mtu -d 'Find the largest packet that passes'
 complete -c xl2tpd-keepalive -n '__fish_seen_subcommand_from doctor' -l problems -d 'Only what is wrong'
+complete -c xl2tpd-keepalive -n '__fish_seen_subcommand_from report' -l anonymise -d 'Replace names and addresses'
+complete -c xl2tpd-keepalive -n '__fish_seen_subcommand_from report' -F

@@ -32,7 +32,7 @@ func Examine(ctx context.Context, h *Host) []Finding {
 	e.conf, e.confErr = config.Load(h.path(config.DefaultPath))
 	return slices.Concat(
 		e.service(), e.keepaliveConf(), e.guard(), e.strongSwan(), e.xl2tpds(), e.recovery(), e.modules(),
-		e.redialOwners(), e.hellos(), e.tunnels(),
+		e.redialOwners(), e.hellos(), e.tunnels(), e.mtus(),
 	)
 }
 

@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"xl2tpd-keepalive/internal/clamp"
 	"xl2tpd-keepalive/internal/hook"
 	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/internal/xl2tpd"
@@ -39,6 +40,11 @@ type Host struct {
 	GivenUp func(context.Context) ([]time.Time, error)
 	// Hook returns why the service will not run an executable.
 	Hook func(path string) error
+	// PathMTU finds the largest packet that passes.
+	PathMTU func(context.Context, probe.Path) (probe.PathMTU, error)
+	// Clamps returns the firewall rules that clamp forwarded TCP connections which leave by a link.
+	Clamps func(ctx context.Context, link string) ([]clamp.Rule, error)
+	SAs    func(context.Context) ([]vici.SA, error)
 	// Kernel returns the running kernel's release.
 	Kernel func() string
 	Arch   string // GOARCH
@@ -58,6 +64,9 @@ func ThisHost() *Host {
 		Unit:        unit,
 		GivenUp:     givenUp,
 		Hook:        hook.CheckForService,
+		PathMTU:     func(ctx context.Context, p probe.Path) (probe.PathMTU, error) { return p.MTU(ctx) },
+		Clamps:      clamp.Look,
+		SAs:         new(vici.Commander).SAs,
 		Kernel:      kernel,
 		Arch:        runtime.GOARCH,
 		Superuser:   os.Geteuid() == 0,

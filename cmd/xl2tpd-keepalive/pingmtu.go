@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"xl2tpd-keepalive/internal/clamp"
+	"xl2tpd-keepalive/internal/doctor"
+	"xl2tpd-keepalive/internal/status"
+	"xl2tpd-keepalive/probe"
+)
+
+// pingMTU finds the largest packet that passes through a tunnel. The exit status shows whether it is the one that the
+// link claims.
+func pingMTU(o pingOptions, stdout, stderr io.Writer) int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	t, err := pingable(ctx, o.name)
+	if err != nil {
+		fmt.Fprintln(stderr, "xl2tpd-keepalive:", err)
+		return exitError
+	}
+	m, finding := doctor.MeasureMTU(ctx, doctor.ThisHost(), t)
+	if o.json {
+		err = json.NewEncoder(stdout).Encode(mtuResultOf(t, m, finding))
+	} else {
+		err = mtuText(stdout, t, m, finding, coloured(stdout))
+	}
+	if err != nil {
+		fmt.Fprintln(stderr, "xl2tpd-keepalive:", err)
+		return exitError
+	}
+	if finding.Kind == doctor.Problem || finding.Kind == doctor.Unknown {
+		return exitError
+	}
+	return exitOK
+}
+
+// mtuText writes what was measured, and the finding.
+func mtuText(w io.Writer, t *status.Tunnel, m doctor.MTU, finding doctor.Finding, colours bool) error {
+	var b strings.Builder
+	link := status.Printable(t.Link.Name)
+	fmt.Fprintf(&b, "inner: %s claims %d bytes; %s\n", link, m.Inner.Claimed, passes(m.Inner))
+	if m.Outer == nil {
+		b.WriteString("outer: not known; the LNS answers no echo request outside the tunnel\n")
+	} else {
+		fmt.Fprintf(&b, "outer: the device to %v claims %d bytes; %s\n", t.Peer, m.Outer.Claimed, passes(*m.Outer))
+	}
+	if add := m.Overhead(); add > 0 {
+		fmt.Fprintf(&b, "IPsec and L2TP need %d bytes of each packet\n", add)
+	}
+	fmt.Fprintf(&b, "forwarded TCP: %s\n", clamped(m))
+	if err := doctor.Text(&b, []doctor.Finding{finding}, colours); err != nil {
+		return err
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// passes says what passes, and what becomes of larger packets.
+func passes(m probe.PathMTU) string {
+	switch {
+	case m.Passes == 0:
+		return "no echo request has a reply"
+	case m.Limited() && m.Told:
+		return fmt.Sprintf(`%d pass, larger ones are refused (ICMP "fragmentation needed", or the route)`, m.Passes)
+	case m.Limited():
+		return fmt.Sprintf("%d pass, larger ones are lost without a word", m.Passes)
+	}
+	return fmt.Sprintf("%d pass", m.Passes)
+}
+
+// clamped says what happens to the TCP connections of other hosts.
+func clamped(m doctor.MTU) string {
+	switch {
+	case !m.Forwards:
+		return "none, this host forwards no packets into the tunnel"
+	case m.ClampErr != nil:
+		return "not known whether it is clamped: " + m.ClampErr.Error()
+	case len(m.Clamps) == 0:
+		return "not clamped, there is no rule for it"
+	}
+	var all []string
+	for _, r := range m.Clamps {
+		all = append(all, r.String())
+	}
+	return "clamped " + strings.Join(all, "; ")
+}
+
+// mtuResult is what --mtu --json prints.
+type mtuResult struct {
+	Name     string         `json:"name"`
+	Instance string         `json:"instance,omitempty"`
+	Link     string         `json:"link"`
+	Inner    mtuFigures     `json:"inner"`
+	Outer    *mtuFigures    `json:"outer"`              // null: the LNS answers no echo request outside the tunnel
+	Overhead int            `json:"overhead,omitempty"` // bytes that IPsec and L2TP need of each packet
+	Forwards bool           `json:"forwards"`
+	Clamps   []clamp.Rule   `json:"clamps"`
+	Finding  doctor.Finding `json:"finding"`
+}
+
+type mtuFigures struct {
+	Claimed int  `json:"claimed"`
+	Passes  int  `json:"passes"` // 0: no reply
+	Told    bool `json:"told"`   // larger packets are refused, not lost
+	Sent    int  `json:"sent"`
+	Certain bool `json:"certain"`
+}
+
+func mtuResultOf(t *status.Tunnel, m doctor.MTU, finding doctor.Finding) mtuResult {
+	r := mtuResult{
+		Name: t.Name, Instance: t.Instance, Link: t.Link.Name, Inner: mtuFigures(m.Inner),
+		Overhead: m.Overhead(), Forwards: m.Forwards, Clamps: m.Clamps, Finding: finding,
+	}
+	if m.Outer != nil {
+		outer := mtuFigures(*m.Outer)
+		r.Outer = &outer
+	}
+	return r
+}

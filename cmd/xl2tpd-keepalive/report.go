@@ -1,0 +1,91 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"xl2tpd-keepalive/internal/bundle"
+	"xl2tpd-keepalive/internal/doctor"
+	"xl2tpd-keepalive/internal/status"
+)
+
+// reportIn is how long a report may take: one round of checks, and the programs that it asks.
+const reportIn = 2 * time.Minute
+
+// writeReport writes a support bundle, and prints what is in it.
+func writeReport(o options, stdout, stderr io.Writer) int {
+	if os.Geteuid() != 0 {
+		fmt.Fprintln(stderr, "xl2tpd-keepalive: a report needs root, to know the secrets that it has to leave out (sudo xl2tpd-keepalive report)")
+		return exitError
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	ctx, cancel := context.WithTimeout(ctx, reportIn)
+	defer cancel()
+	s := reportSource(ctx, o.anonymise)
+	b := bundle.Collect(ctx, s)
+	path := b.Name + ".tar.gz"
+	if len(o.names) > 0 {
+		path = o.names[0]
+	}
+	err := ctx.Err()
+	if err == nil {
+		err = b.Save(path, s.Now)
+	}
+	if err != nil {
+		fmt.Fprintln(stderr, "xl2tpd-keepalive:", err)
+		return exitError
+	}
+	listReport(stdout, b, path, o.anonymise)
+	return exitOK
+}
+
+// reportSource asks this host for what a report has.
+func reportSource(ctx context.Context, anonymous bool) bundle.Source {
+	host := doctor.ThisHost()
+	s := bundle.Source{Root: "/", Now: time.Now(), Version: build(), Run: bundle.Run}
+	s.Hostname, _ = os.Hostname() // without one there is none to hide
+	s.Report, s.ReportErr = host.Report(ctx)
+	if seen, err := host.Xl2tpd(ctx); err == nil {
+		s.Instances = seen.Instances
+	}
+	if conns, err := host.Connections(ctx); err == nil {
+		for _, c := range conns {
+			s.Names = append(s.Names, c.Name)
+			s.Names = append(s.Names, c.RemoteAddrs...)
+			for _, child := range c.Children {
+				s.Names = append(s.Names, child.Name)
+			}
+		}
+	}
+	checks, cancel := context.WithTimeout(ctx, examineIn)
+	defer cancel()
+	s.Findings = doctor.Examine(checks, host)
+	if anonymous {
+		s.AnonymousKey = make([]byte, 32)
+		rand.Read(s.AnonymousKey) // it never fails
+	}
+	return s
+}
+
+// listReport prints what is in a report and what is not.
+func listReport(w io.Writer, b *bundle.Bundle, path string, anonymous bool) {
+	fmt.Fprintf(w, "%s has:\n", path)
+	for _, f := range b.Files {
+		fmt.Fprintf(w, "  %s, %d bytes\n", status.Printable(f.Name), len(f.Text))
+	}
+	fmt.Fprintln(w, "Left out:")
+	for _, left := range b.Left {
+		fmt.Fprintf(w, "  %s\n", status.Printable(left))
+	}
+	if !anonymous {
+		fmt.Fprintln(w, "Names and addresses are in it; with --anonymise others stand in their place.")
+	}
+	fmt.Fprintln(w, "Look at it before you send it.")
+}

@@ -1,0 +1,47 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"xl2tpd-keepalive/internal/bundle"
+)
+
+func TestListReport(t *testing.T) {
+	b := &bundle.Bundle{Files: []bundle.File{{Name: "version.txt", Text: "1.0\n"}, {Name: "config/\x1b", Text: ""}}, Left: []string{"/etc/ppp/chap-secrets: a file of secrets"}}
+	const want = "r.tar.gz has:\n  version.txt, 4 bytes\n  config/?, 0 bytes\nLeft out:\n  /etc/ppp/chap-secrets: a file of secrets\n"
+	for anonymous, hint := range map[bool]string{true: "", false: "Names and addresses are in it; with --anonymise others stand in their place.\n"} {
+		var out bytes.Buffer
+		listReport(&out, b, "r.tar.gz", anonymous)
+		if out.String() != want+hint+"Look at it before you send it.\n" {
+			t.Errorf("%v: %s", anonymous, &out)
+		}
+	}
+}
+
+// On this host, whatever it is, there is a report. It does not overwrite another file.
+func TestReport(t *testing.T) {
+	if os.Geteuid() != 0 {
+		var out, errs bytes.Buffer
+		if code := run([]string{"report"}, &out, &errs); code != exitError || !strings.Contains(errs.String(), "needs root") {
+			t.Errorf("status %d: %s", code, &errs)
+		}
+		return
+	}
+	path := filepath.Join(t.TempDir(), "r.tar.gz")
+	var out, errs bytes.Buffer
+	if code := run([]string{"report", "--anonymise", path}, &out, &errs); code != exitOK {
+		t.Fatalf("status %d: %s", code, &errs)
+	}
+	for _, want := range []string{"  README.txt, ", "  doctor.json, ", "Left out:\n", "Look at it before you send it.\n"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("lacks %q:\n%s", want, &out)
+		}
+	}
+	if code := run([]string{"report", path}, &out, &errs); code != exitError || !strings.Contains(errs.String(), "file exists") {
+		t.Errorf("status %d: %s", code, &errs)
+	}
+}

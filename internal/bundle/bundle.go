@@ -1,0 +1,171 @@
+// Package bundle collects what a stranger needs to find out why tunnels close: the state of this program and of the
+// host, without any secret.
+package bundle
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"xl2tpd-keepalive/internal/doctor"
+	"xl2tpd-keepalive/internal/status"
+	"xl2tpd-keepalive/internal/xl2tpd"
+	"xl2tpd-keepalive/internal/xl2tpdconf"
+)
+
+// Source is where a bundle comes from. Tests replace its funcs.
+type Source struct {
+	Root      string // "/" except in tests
+	Now       time.Time
+	Version   string
+	Hostname  string
+	Report    status.Report
+	ReportErr error // why there is no Report
+	Findings  []doctor.Finding
+	Instances []xl2tpd.Instance
+	Names     []string // of connections, that an anonymous bundle hides
+	Run       func(ctx context.Context, name string, args ...string) ([]byte, error)
+
+	AnonymousKey []byte // random; empty: the bundle is not anonymous
+}
+
+// Bundle is what goes into the archive.
+type Bundle struct {
+	Name  string // of the folder in the archive
+	Files []File
+	Left  []string // what was left out, and why
+}
+
+// File is one file of the archive.
+type File struct {
+	Name string
+	Text string
+}
+
+// Run runs a program. Its errors contain the program's standard error.
+func Run(ctx context.Context, name string, args ...string) ([]byte, error) {
+	out, err := exec.CommandContext(ctx, name, args...).Output()
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		said, _, _ := strings.Cut(strings.TrimSpace(string(exit.Stderr)), "\n")
+		return out, fmt.Errorf("%s: %v: %s", name, exit, said)
+	}
+	return out, err
+}
+
+// Collect makes a bundle. What can't be had is named as left out.
+func Collect(ctx context.Context, s Source) *Bundle {
+	b := &Bundle{Name: "xl2tpd-keepalive-report-" + s.Now.Format("20060102-150405")}
+	c := collector{Source: s, Bundle: b, ctx: ctx}
+	c.state()
+	c.host()
+	c.configuration()
+	c.secrets()
+	c.add("README.txt", c.readme())
+	c.clean()
+	return b
+}
+
+type collector struct {
+	Source
+	*Bundle
+	ctx context.Context
+
+	sources []string // the whole texts of the configuration files
+	hidden  []string // the texts of the files of secrets
+}
+
+// most is how much of a file is taken.
+const most = 4 << 20
+
+func (c *collector) add(name, text string) {
+	if len(text) > most {
+		text = text[len(text)-most:]
+		c.leave("the beginning of %s, which is longer than 4 MiB", name)
+	}
+	c.Files = append(c.Files, File{name, text})
+}
+
+func (c *collector) leave(format string, a ...any) {
+	c.Left = append(c.Left, fmt.Sprintf(format, a...))
+}
+
+func (c *collector) path(name string) string { return filepath.Join(c.Root, name) }
+
+func (c *collector) read(name string) (string, error) {
+	b, err := xl2tpdconf.Read(c.path(name))
+	return string(b), err
+}
+
+// glob returns the names that match, as they are without Root.
+func (c *collector) glob(pattern string) (names []string) {
+	found, _ := filepath.Glob(c.path(pattern))
+	for _, path := range found {
+		name, _ := strings.CutPrefix(path, filepath.Clean(c.Root))
+		names = append(names, "/"+strings.TrimPrefix(name, "/"))
+	}
+	return names
+}
+
+// clean takes secrets out of every file, and then names and addresses if that is wanted.
+func (c *collector) clean() {
+	scrub := newScrubber(c.hidden, c.sources)
+	var anonymous *anonymiser
+	if len(c.AnonymousKey) > 0 {
+		anonymous = newAnonymiser(c.AnonymousKey, c.allNames())
+	}
+	for i := range c.Files {
+		text := scrub.clean(c.Files[i].Text)
+		if anonymous != nil {
+			text = anonymous.text(text)
+			c.Files[i].Name = anonymous.text(c.Files[i].Name)
+		}
+		c.Files[i].Text = text
+	}
+	if anonymous != nil {
+		for i := range c.Left {
+			c.Left[i] = anonymous.text(c.Left[i])
+		}
+	}
+}
+
+// Write writes the archive. Only its owner may read what is unpacked.
+func (b *Bundle) Write(w io.Writer, now time.Time) error {
+	zipped := gzip.NewWriter(w)
+	archive := tar.NewWriter(zipped)
+	for _, f := range b.Files {
+		head := tar.Header{Name: b.Name + "/" + f.Name, Mode: 0o600, Size: int64(len(f.Text)), ModTime: now, Typeflag: tar.TypeReg}
+		if err := archive.WriteHeader(&head); err != nil {
+			return err
+		}
+		if _, err := io.WriteString(archive, f.Text); err != nil {
+			return err
+		}
+	}
+	return errors.Join(archive.Close(), zipped.Close())
+}
+
+// Save writes the archive into a new file that only its owner may read.
+func (b *Bundle) Save(path string, now time.Time) error {
+	var data bytes.Buffer
+	if err := b.Write(&data, now); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data.Bytes())
+	if err = errors.Join(err, f.Close()); err != nil {
+		os.Remove(path)
+	}
+	return err
+}

@@ -1,0 +1,245 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"xl2tpd-keepalive/internal/clamp"
+	"xl2tpd-keepalive/internal/status"
+	"xl2tpd-keepalive/probe"
+	"xl2tpd-keepalive/vici"
+)
+
+const (
+	// mtuTime is how long the search in one tunnel may take. Where all is well it takes two round trips.
+	mtuTime = 20 * time.Second
+
+	// mtuSearches is how many tunnels are looked at side by side.
+	mtuSearches = 8
+
+	// ethernet is the MTU of the hosts behind this one.
+	ethernet = 1500
+)
+
+// MTU is what echo requests that must not be fragmented have shown of a tunnel's path.
+type MTU struct {
+	Inner    probe.PathMTU
+	Outer    *probe.PathMTU // to the LNS, outside the tunnel; nil: not looked at, or not possible
+	Err      error          // why Inner is not known, or not for certain
+	Forwards bool           // this host forwards the packets of others into the tunnel
+	Clamps   []clamp.Rule   // what clamps their TCP connections
+	ClampErr error          // why that is not known
+
+	link  string
+	child vici.Child // the CHILD SA of the tunnel
+}
+
+// mtus looks at each tunnel where a far end answers echo requests. A healthy tunnel costs two of them: one of the
+// smallest size, and one as long as the link claims to take. Only if the second stays unanswered a search follows, and
+// only that takes seconds. So each round of doctor can afford it.
+func (e *checker) mtus() []Finding {
+	var due []*status.Tunnel
+	for i := range e.report.Tunnels {
+		if t := &e.report.Tunnels[i]; t.State == "alive" && t.Link != nil && !t.Link.Signs.Reply.IsZero() {
+			due = append(due, t)
+		}
+	}
+	all := make([]Finding, len(due))
+	var work errgroup.Group
+	work.SetLimit(mtuSearches)
+	for i, t := range due {
+		work.Go(func() error {
+			m := e.mtu(e.ctx, t, false)
+			all[i] = e.mtuFinding(t, &m)
+			return nil
+		})
+	}
+	_ = work.Wait() // they return none
+	return all
+}
+
+// MeasureMTU looks at the path of one tunnel, also outside the tunnel, and says what is wrong.
+func MeasureMTU(ctx context.Context, h *Host, t *status.Tunnel) (MTU, Finding) {
+	e := &checker{Host: h, ctx: ctx}
+	e.seen, e.seenErr = h.Xl2tpd(ctx)
+	e.names = e.seen.Names()
+	m := e.mtu(ctx, t, true)
+	return m, e.mtuFinding(t, &m)
+}
+
+// mtu measures one tunnel's path. The way outside the tunnel is measured first if it is wanted, and else only if the
+// link claims too much: the search inside is then shorter.
+func (e *checker) mtu(ctx context.Context, t *status.Tunnel, outside bool) MTU {
+	ctx, cancel := context.WithTimeout(ctx, mtuTime)
+	defer cancel()
+	m := MTU{link: t.Link.Name}
+	if outside {
+		e.outside(ctx, t, &m)
+	}
+	target := t.Link.Target
+	if !target.IsValid() {
+		target = t.Link.Remote
+	}
+	m.Inner, m.Err = e.PathMTU(ctx, probe.Path{
+		Link: t.Link.Name, Source: t.Link.Local, Target: target,
+		Likely: func(ctx context.Context) []int {
+			if !outside {
+				e.outside(ctx, t, &m)
+			}
+			return m.likely()
+		},
+	})
+	m.Forwards = e.forwards(t.Link.Name)
+	if m.Forwards {
+		m.Clamps, m.ClampErr = e.Clamps(ctx, t.Link.Name)
+	}
+	return m
+}
+
+// outside measures the path to the LNS outside the tunnel, and looks for the CHILD SA. What fails stays unknown.
+func (e *checker) outside(ctx context.Context, t *status.Tunnel, m *MTU) {
+	if all, err := e.SAs(ctx); err == nil {
+		m.child = childOf(all, t)
+	}
+	if !t.Peer.IsValid() {
+		return
+	}
+	outer, err := e.PathMTU(ctx, probe.Path{
+		Source: t.Local, Target: t.Peer, Likely: func(context.Context) []int { return probe.LineMTUs },
+	})
+	if err == nil && outer.Passes > 0 {
+		m.Outer = &outer
+	}
+}
+
+// childOf returns the CHILD SA that carries a tunnel; the zero one if it is not known.
+func childOf(all []vici.SA, t *status.Tunnel) vici.Child {
+	for _, sa := range all {
+		if t.SA == nil || sa.Name != t.SA.Name || sa.RemoteHost.Addr() != t.Peer {
+			continue
+		}
+		for _, c := range sa.Children {
+			if c.Works() {
+				return c
+			}
+		}
+	}
+	return vici.Child{}
+}
+
+// likely returns what may pass inside, by what passes outside and what ESP, L2TP and PPP add.
+func (m *MTU) likely() (sizes []int) {
+	s, known := suiteOf(m.child)
+	if m.Outer == nil || !known {
+		return nil
+	}
+	for _, header := range l2tpHeaders {
+		sizes = append(sizes, s.inner(m.Outer.Passes, header, m.child.Encap))
+	}
+	return sizes
+}
+
+// Overhead returns how much more passes outside the tunnel than inside; 0: not known, since something else limits what
+// passes inside.
+func (m *MTU) Overhead() int {
+	if m.Outer == nil || !m.Inner.Limited() {
+		return 0
+	}
+	return max(0, m.Outer.Passes-m.Inner.Passes)
+}
+
+// unbroken returns the longest packet whose ESP packet needs no fragments; 0: not known, or the link takes no longer ones.
+func (m *MTU) unbroken() int {
+	s, known := suiteOf(m.child)
+	if m.Outer == nil || !known || s.outer(m.Inner.Passes, l2tpHeader+pppHeader, m.child.Encap) <= m.Outer.Passes {
+		return 0
+	}
+	return s.inner(m.Outer.Passes, l2tpHeader+pppHeader+2, m.child.Encap)
+}
+
+// clamped reports whether a rule keeps forwarded TCP connections within that MTU.
+func (m *MTU) clamped(mtu int) bool {
+	for _, r := range m.Clamps {
+		if r.Fits(mtu) {
+			return true
+		}
+	}
+	return false
+}
+
+// unclamped reports whether this host forwards TCP connections with too long segments.
+func (m *MTU) unclamped() bool {
+	return m.Forwards && m.ClampErr == nil && m.Inner.Passes < ethernet && !m.clamped(m.Inner.Passes)
+}
+
+// forwards reports whether the kernel forwards packets into a link.
+func (e *checker) forwards(link string) bool {
+	return e.read("/proc/sys/net/ipv4/conf/"+link+"/forwarding") == "1\n"
+}
+
+const mtuCheck = "path MTU"
+
+func (e *checker) mtuFinding(t *status.Tunnel, m *MTU) Finding {
+	name := title(t)
+	switch {
+	case errors.Is(m.Err, probe.ErrPermission):
+		return unknown(mtuCheck, name, m.Err.Error(), "sudo xl2tpd-keepalive doctor")
+	case errors.Is(m.Err, context.DeadlineExceeded):
+		return unknown(mtuCheck, name, fmt.Sprintf("not found within %v; at least %d of the %d bytes that %s claims pass",
+			mtuTime, m.Inner.Passes, m.Inner.Claimed, m.link), "xl2tpd-keepalive ping --mtu "+m.link)
+	case m.Err != nil:
+		return unknown(mtuCheck, name, m.Err.Error())
+	case m.Inner.Passes == 0:
+		return unknown(mtuCheck, name, "the far end answers not even the smallest echo request",
+			"if it never answers: `target = ADDRESS` behind the tunnel in its section of /etc/xl2tpd/keepalive.conf")
+	case !m.Inner.Certain:
+		return unknown(mtuCheck, name, fmt.Sprintf("the tunnel loses too many echo requests; at least %d of the %d bytes that %s claims pass",
+			m.Inner.Passes, m.Inner.Claimed, m.link))
+	case m.Inner.Limited():
+		return e.tooLong(name, t, m)
+	}
+	return e.allPasses(name, t, m)
+}
+
+// tooLong is the finding for a link that claims more than what passes.
+func (e *checker) tooLong(name string, t *status.Tunnel, m *MTU) Finding {
+	text := fmt.Sprintf("%s claims %d bytes, but only %d pass: larger packets are lost without a word, so pages and downloads hang",
+		m.link, m.Inner.Claimed, m.Inner.Passes)
+	if m.Inner.Told {
+		text = fmt.Sprintf("%s claims %d bytes, but only %d pass: larger packets are refused", m.link, m.Inner.Claimed, m.Inner.Passes)
+	}
+	if add := m.Overhead(); add > 0 {
+		text += fmt.Sprintf("; the path to the LNS takes %d, of which IPsec and L2TP need %d", m.Outer.Passes, add)
+	}
+	f := bad(mtuCheck, name, text, e.pppMTU(t, m.Inner.Passes)...)
+	if m.unclamped() {
+		f.Remedy = append(f.Remedy, clampLine(m))
+	}
+	if t.Yamaha() {
+		f.Remedy = append(f.Remedy, "at the router, in the lines of its tunnel: `ip tunnel tcp mss limit auto`")
+	}
+	return f
+}
+
+// allPasses is the finding for a link that takes what it claims. Something may still be worth knowing.
+func (e *checker) allPasses(name string, t *status.Tunnel, m *MTU) Finding {
+	text := fmt.Sprintf("%d bytes pass, as %s claims", m.Inner.Passes, m.link)
+	var remedy []string
+	if size := m.unbroken(); size > 0 {
+		text += fmt.Sprintf("; those over %d go in fragments, because the path to the LNS takes %d", size, m.Outer.Passes)
+		remedy = append(remedy, "to spare the fragments, which some lines lose:")
+		remedy = append(remedy, e.pppMTU(t, size)...)
+	}
+	if m.unclamped() {
+		text += "; TCP that this host forwards is not clamped to that"
+		remedy = append(remedy, clampLine(m)+", if pages hang for hosts behind this one")
+	}
+	if remedy != nil {
+		return note(mtuCheck, name, text, remedy...)
+	}
+	return good(mtuCheck, name, "%s", text)
+}
