@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/internal/config"
+	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/ppp"
 	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/internal/wake"
@@ -32,11 +33,11 @@ type Core struct {
 	index    *tunnelIndex // of the tunnels by their identities; nil: an identity has changed
 	config   *config.Config
 
-	reported map[string]bool   // watchers, and other tasks, that have reported, by name
-	failing  map[string]error  // tasks by name
-	faults   map[string]string // their texts, by what is faulty
-	unsent   map[Key]string    // why echo requests can't be sent, by link
-	unknown  []string          // what is wrong with the sections of keepalive.conf
+	reported map[string]bool         // watchers, and other tasks, that have reported, by name
+	failing  map[string]error        // tasks by name
+	faults   map[string]message.Text // their texts, by what is faulty
+	unsent   map[Key]message.Text    // why echo requests can't be sent, by link
+	unknown  []message.Text          // what is wrong with the sections of keepalive.conf
 	ends     ends
 
 	lacs       map[string]*lac  // by name in lower case
@@ -71,8 +72,8 @@ func New(c *config.Config, jitter func() float64) *Core {
 		reported:  make(map[string]bool),
 		failing:   make(map[string]error),
 		waiting:   make(map[*lac]bool),
-		faults:    make(map[string]string),
-		unsent:    make(map[Key]string),
+		faults:    make(map[string]message.Text),
+		unsent:    make(map[Key]message.Text),
 		processes: make(map[string]procfs.ID),
 		ends:      ends{died: make(map[string]time.Time)},
 	}
@@ -207,7 +208,7 @@ func (core *Core) taskFailed(ev TaskFailed) {
 
 // fault records a fault that a working watcher reports, or removes it if bad is false. The watcher logs the fault
 // itself.
-func (core *Core) fault(what string, bad bool, text string) {
+func (core *Core) fault(what string, bad bool, text message.Text) {
 	if bad {
 		core.faults[what] = text
 	} else {

@@ -1,12 +1,12 @@
 package supervisor
 
 import (
-	"fmt"
 	"log/slog"
 	"maps"
 	"net/netip"
 	"time"
 
+	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/internal/xl2tpd"
 )
@@ -52,14 +52,18 @@ func (core *Core) takeDaemon(in *instance, others bool, now time.Time) {
 		}
 		core.processes[in.id], core.dirty = is, true
 	}
-	of := ""
+	of, notRunning := "", message.Text("xl2tpd not running")
 	if in.id != "" {
-		of = " of " + in.Path
+		of, notRunning = " of "+in.Path, message.Sprintf("xl2tpd of %s not running", in.Path)
 	}
-	core.fault("xl2tpd"+of, missing, "xl2tpd"+of+" not running")
+	core.fault("xl2tpd"+of, missing, notRunning)
 	// Only root may read the files of NetworkManager: that is no fault.
 	wrong := in.ConfErr != nil && !in.NetworkManager() && (in.Runs() || missing || !others)
-	core.fault("xl2tpd.conf"+of, wrong, fmt.Sprint(in.ConfErr))
+	text := message.Text("")
+	if wrong {
+		text = message.TextOf(in.ConfErr)
+	}
+	core.fault("xl2tpd.conf"+of, wrong, text)
 }
 
 // processChanged notes that an instance's process has ended, or was replaced.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/internal/hook"
+	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/probe"
 )
 
@@ -119,7 +120,7 @@ func (core *Core) notSent(link Key, err error) {
 		core.log(slog.LevelWarn, "echo requests can't be sent: no tunnel counts as silent meanwhile",
 			slog.String("link", link.Name), slog.String("reason", err.Error()))
 	}
-	core.unsent[link] = err.Error()
+	core.unsent[link] = message.TextOf(err)
 	core.fault(faultEcho, true, core.unsentText())
 }
 
@@ -136,16 +137,16 @@ func (core *Core) forgetUnsent(link Key) {
 }
 
 // unsentText returns the first link whose echo requests can't be sent, the reason, and how many more there are.
-func (core *Core) unsentText() string {
+func (core *Core) unsentText() message.Text {
 	if len(core.unsent) == 0 {
 		return ""
 	}
 	first := slices.MinFunc(slices.Collect(maps.Keys(core.unsent)), func(a, b Key) int {
 		return cmp.Or(strings.Compare(a.Name, b.Name), a.Index-b.Index)
 	})
-	text := first.Name + ": " + core.unsent[first]
+	text := message.Sprintf("%s: %s", first.Name, core.unsent[first])
 	if more := len(core.unsent) - 1; more > 0 {
-		text += fmt.Sprintf(" (and %d more links)", more)
+		text = message.Sprintf("%s (and %d more links)", text, more)
 	}
 	return text
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/internal/hook"
+	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/probe"
@@ -38,12 +39,15 @@ type TaskFailed struct {
 type TaskWorks struct{ Task string }
 
 // Fault says that something other than a task does not work. An empty Text says that it works again.
-type Fault struct{ What, Text string }
+type Fault struct {
+	What string
+	Text message.Text
+}
 
 // Ending says why xl2tpd or the peer is closing a control tunnel.
 type Ending struct {
 	Tunnel ControlConnection
-	Reason string // in plain words
+	Reason message.Text // in plain words
 	// Unexplained: the peer closes the tunnel, and does not say why.
 	Unexplained bool
 	Operator    bool // somebody has hung up on this host

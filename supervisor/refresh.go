@@ -7,6 +7,7 @@ import (
 
 	"xl2tpd-keepalive/internal/config"
 	"xl2tpd-keepalive/internal/hook"
+	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/xl2tpd"
 )
 
@@ -100,7 +101,7 @@ func (core *Core) configured(n name) config.Settings {
 }
 
 // watch starts to watch a link that came up, or that has other addresses now.
-func (core *Core) watch(t *tunnel, source, target netip.Addr, reason string, now time.Time) {
+func (core *Core) watch(t *tunnel, source, target netip.Addr, reason message.Text, now time.Time) {
 	core.unqueue(t)
 	core.cancel(t)
 	t.source, t.target = source, target
@@ -114,15 +115,15 @@ func (core *Core) watch(t *tunnel, source, target netip.Addr, reason string, now
 	core.setState(t, Up, now)
 	attrs := []slog.Attr{slog.String("target", target.String())}
 	if reason != "" {
-		attrs = append(attrs, slog.String("reason", reason))
+		attrs = append(attrs, slog.String("reason", reason.String()))
 	}
 	core.logTunnel(t, slog.LevelInfo, "tunnel up", attrs...)
-	core.callHook(t, hook.Up, reason)
+	core.callHook(t, hook.Up, reason.String())
 	core.hurry(t, now)
 }
 
 // unwatch ends watching a link.
-func (core *Core) unwatch(t *tunnel, to State, reason string, now time.Time) {
+func (core *Core) unwatch(t *tunnel, to State, reason message.Text, now time.Time) {
 	if t.state == to {
 		return
 	}
@@ -132,15 +133,15 @@ func (core *Core) unwatch(t *tunnel, to State, reason string, now time.Time) {
 	core.setState(t, to, now)
 	switch {
 	case to == Off:
-		core.logTunnel(t, slog.LevelInfo, "tunnel left alone", slog.String("reason", reason))
+		core.logTunnel(t, slog.LevelInfo, "tunnel left alone", slog.String("reason", reason.String()))
 	case was != Off: // nobody wants to know about the end of a tunnel that was not watched
 		reason = core.recordClose(t, reason, was, now)
 		level := slog.LevelWarn
 		if core.ends.last[t.origin()].operator {
 			level = slog.LevelInfo // the operator wanted that
 		}
-		core.logTunnel(t, level, "tunnel down", slog.String("reason", reason))
-		core.callHook(t, hook.Down, reason)
+		core.logTunnel(t, level, "tunnel down", slog.String("reason", reason.String()))
+		core.callHook(t, hook.Down, reason.String())
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/internal/config"
+	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/probe"
@@ -53,7 +54,7 @@ type Detail struct {
 
 // Report returns the details of every tunnel and of LACs without one, sorted by name, and texts about what does not
 // work.
-func (core *Core) Report(now time.Time) (details []Detail, problems []string) {
+func (core *Core) Report(now time.Time) (details []Detail, problems []message.Text) {
 	up := map[string]bool{}
 	last := map[string]*end{} // of each section
 	for _, c := range core.ends.last {
@@ -110,7 +111,7 @@ func (core *Core) groupsDown() (rows []status.Tunnel) {
 		}
 		rows = append(rows, status.Tunnel{
 			Name: together(a.names), Instance: core.topology.displayNames[a.names[0].instance], State: Down.String(),
-			Doing: fmt.Sprintf("%d of these %d LACs are down; which, only a pppoptfile of its own for each could tell", missing, len(a.names)),
+			Doing: message.Sprintf("%d of these %d LACs are down; which, only a pppoptfile of its own for each could tell", missing, len(a.names)),
 		})
 	}
 	return rows
@@ -149,8 +150,8 @@ func together(names []name) string {
 }
 
 // problems returns texts about what does not work.
-func (core *Core) problems() []string {
-	var all []string
+func (core *Core) problems() []message.Text {
+	var all []message.Text
 	for _, name := range slices.Sorted(maps.Keys(core.failing)) {
 		all = append(all, failure(name, core.failing[name]))
 	}
@@ -161,14 +162,14 @@ func (core *Core) problems() []string {
 }
 
 // failure returns the text about a failing task.
-func failure(task string, err error) string {
+func failure(task string, err error) message.Text {
 	switch {
 	case task == WatcherVICI:
 		return status.NoVICI
 	case strings.HasPrefix(err.Error(), task+": "):
-		return err.Error()
+		return message.TextOf(err)
 	}
-	return task + ": " + err.Error()
+	return message.Sprintf("%s: %s", task, err)
 }
 
 // report returns the report of a tunnel.
@@ -196,7 +197,7 @@ func (s sa) report() *status.SA {
 }
 
 // doing returns what the service does for a tunnel.
-func (t *tunnel) doing(now time.Time) string {
+func (t *tunnel) doing(now time.Time) message.Text {
 	switch {
 	case t.state == Down:
 		return "waits for the link's addresses"
@@ -205,12 +206,12 @@ func (t *tunnel) doing(now time.Time) string {
 	case t.settings.Observe:
 		return "watches only: keepalive = observe"
 	case t.state == Silent:
-		return fmt.Sprintf("asks every %v, %d echo requests unanswered", t.settings.Interval, t.lost)
+		return message.Sprintf("asks every %v, %d echo requests unanswered", t.settings.Interval, t.lost)
 	}
 	if t.inFlight == echoing {
 		return "waits for an echo reply"
 	}
-	return fmt.Sprintf("echo request in %v unless data comes", max(t.echoAt().Sub(now), 0).Round(time.Second))
+	return message.Sprintf("echo request in %v unless data comes", max(t.echoAt().Sub(now), 0).Round(time.Second))
 }
 
 // reportAbsent returns the report of a LAC without a link. last is how its latest tunnel ended; nil: not known.
@@ -250,10 +251,10 @@ func GuardName(g config.Guard) string {
 }
 
 // Report is Core.Report, for other goroutines. ok is false if ctx ends first.
-func (l *Loop) Report(ctx context.Context) (details []Detail, problems []string, ok bool) {
+func (l *Loop) Report(ctx context.Context) (details []Detail, problems []message.Text, ok bool) {
 	type report struct {
 		details  []Detail
-		problems []string
+		problems []message.Text
 	}
 	answer := make(chan report, 1) // buffered: nobody receives if ctx has ended
 	if !l.ask(ctx, func(core *Core) {

@@ -19,12 +19,12 @@ func (core *Core) checkSections() {
 	}
 	unknown := core.config.Unknown(s.Headers)
 	for _, text := range core.unknown {
-		core.fault(text, slices.Contains(unknown, text), text)
+		core.fault(text.String(), slices.Contains(unknown, text), text)
 	}
 	for _, text := range unknown {
 		if !slices.Contains(core.unknown, text) {
-			core.log(slog.LevelWarn, text)
-			core.fault(text, true, text)
+			core.log(slog.LevelWarn, text.String())
+			core.fault(text.String(), true, text)
 		}
 	}
 	core.unknown = unknown

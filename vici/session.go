@@ -10,6 +10,8 @@ import (
 	"time"
 
 	govici "github.com/strongswan/govici/vici"
+
+	texts "xl2tpd-keepalive/internal/message"
 )
 
 // Deadlines for charon's answer. A list waits for each SA that charon is working on
@@ -56,13 +58,13 @@ func open(ctx context.Context, sockets []string, dial dialer, counted bool) (*se
 func unreachable(socket string, err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("vici: %s: no such socket: is strongswan running with the vici plugin (Debian: package strongswan-swanctl)?", socket)
+		return texts.Errorf("vici: %s: no such socket: is strongswan running with the vici plugin (Debian: package strongswan-swanctl)?", socket)
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("vici: %s: %w: run as root or in the socket's group (charon.group in strongswan.conf)", socket, fs.ErrPermission)
+		return texts.Errorf("vici: %s: %v: run as root or in the socket's group (charon.group in strongswan.conf)", socket, fs.ErrPermission)
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return fmt.Errorf("vici: %s: %w: charon has gone and left its socket; is strongswan running?", socket, syscall.ECONNREFUSED)
+		return texts.Errorf("vici: %s: %v: charon has gone and left its socket; is strongswan running?", socket, syscall.ECONNREFUSED)
 	default:
-		return fmt.Errorf("vici: %s: %w", socket, err)
+		return texts.Errorf("vici: %s: %v", socket, err)
 	}
 }
 

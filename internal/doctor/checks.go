@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/internal/config"
+	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/internal/xl2tpd"
@@ -23,7 +24,7 @@ func Examine(ctx context.Context, h *Host) []Finding {
 	e := &checker{Host: h, ctx: ctx}
 	e.report, e.reportErr = h.Report(ctx)
 	if errors.Is(e.reportErr, fs.ErrPermission) {
-		return []Finding{bad("xl2tpd-keepalive", "", e.reportErr.Error(), "sudo xl2tpd-keepalive doctor")}
+		return []Finding{bad("xl2tpd-keepalive", "", message.TextOf(e.reportErr), asRoot)}
 	}
 	e.seen, e.seenErr = h.Xl2tpd(ctx)
 	e.names = e.seen.Names()
@@ -57,12 +58,12 @@ type checker struct {
 func (e *checker) service() []Finding {
 	const check = "xl2tpd-keepalive"
 	if e.reportErr != nil {
-		return []Finding{bad(check, "", e.reportErr.Error(), "systemctl enable --now xl2tpd-keepalive", "journalctl -u xl2tpd-keepalive")}
+		return []Finding{bad(check, "", message.TextOf(e.reportErr), command("systemctl enable --now xl2tpd-keepalive"), command("journalctl -u xl2tpd-keepalive"))}
 	}
 	var all []Finding
 	for _, p := range e.report.Problems {
 		if !e.checkedElsewhere(p) {
-			all = append(all, bad(check, "", p, "journalctl -u xl2tpd-keepalive"))
+			all = append(all, bad(check, "", p, command("journalctl -u xl2tpd-keepalive")))
 		}
 	}
 	if !able(e.process()) {
@@ -80,10 +81,11 @@ func (e *checker) process() string { return e.read(fmt.Sprintf("/proc/%d/status"
 
 // checkedElsewhere reports whether a separate check also finds this problem of the
 // service, and knows more about it.
-func (e *checker) checkedElsewhere(problem string) bool {
+func (e *checker) checkedElsewhere(text message.Text) bool {
+	problem := text.String()
 	return strings.HasPrefix(problem, "hello guard") ||
-		problem == status.NoVICI && e.viciErr != nil ||
-		slices.Contains(e.unknown(), problem) ||
+		text == status.NoVICI && e.viciErr != nil ||
+		slices.ContainsFunc(e.unknown(), func(t message.Text) bool { return t.String() == problem }) ||
 		e.confErr != nil && problem == e.confErr.Error() && !errors.Is(e.confErr, fs.ErrPermission) ||
 		slices.ContainsFunc(e.seen.Instances, func(i xl2tpd.Instance) bool {
 			return i.ConfErr != nil && problem == i.ConfErr.Error() ||
@@ -97,16 +99,16 @@ func (e *checker) strongSwan() []Finding {
 		if state, err := e.Unit(e.ctx, "strongswan.service"); err == nil && state != "" && state != "masked" {
 			unit = "strongswan"
 		}
-		remedy := []string{"apt install strongswan-swanctl", "systemctl restart " + unit}
+		remedy := []message.Text{command("apt install strongswan-swanctl"), command("systemctl restart " + unit)}
 		switch {
 		case errors.Is(e.viciErr, fs.ErrPermission):
-			return []Finding{unknown("VICI", "", e.viciErr.Error(), "sudo xl2tpd-keepalive doctor")}
+			return []Finding{unknown("VICI", "", message.TextOf(e.viciErr), asRoot)}
 		case errors.Is(e.viciErr, syscall.ECONNREFUSED), e.hasVICI():
 			remedy = remedy[1:] // it is installed
 		}
-		return []Finding{bad("VICI", "", e.viciErr.Error(), remedy...)}
+		return []Finding{bad("VICI", "", message.TextOf(e.viciErr), remedy...)}
 	}
-	all := []Finding{good("VICI", "", "strongSwan answers, %s", count(len(e.conns), "connection"))}
+	all := []Finding{good("VICI", "", "strongSwan answers, %s", count(len(e.conns), "%d connection", "%d connections"))}
 	var without []string
 	for _, c := range e.conns {
 		if c.DPDDelay == 0 && !c.Shunt() && !e.networkManagers(c.Name) {
@@ -118,7 +120,7 @@ func (e *checker) strongSwan() []Finding {
 		return all
 	case without != nil:
 		slices.Sort(without)
-		return append(all, bad("DPD", "", "off for "+strings.Join(without, ", ")+": the SA of a peer that is gone stays, and keeps a new one away",
+		return append(all, bad("DPD", "", message.Sprintf("off for %s: the SA of a peer that is gone stays, and keeps a new one away", strings.Join(without, ", ")),
 			"`dpd_delay = 30s` in the connection of swanctl.conf, or `dpddelay=30s` and `dpdaction=restart` in ipsec.conf"))
 	}
 	return append(all, good("DPD", "", "on"))
@@ -130,7 +132,10 @@ func (e *checker) hasVICI() bool {
 }
 
 // modules are the kernel modules that the tunnels need, and what for.
-var modules = []struct{ name, use string }{
+var modules = []struct {
+	name string
+	use  message.Text
+}{
 	{"ppp_generic", "PPP"},
 	{"l2tp_ppp", "L2TP in the kernel (without it data goes through xl2tpd)"},
 	{"esp4", "IPsec"},
@@ -143,18 +148,19 @@ func (e *checker) modules() []Finding {
 	dir := "/lib/modules/" + e.Kernel()
 	loaded := e.read("/proc/modules")
 	available := e.read(dir+"/modules.builtin") + e.read(dir+"/modules.dep")
-	var missing, uses []string
+	var missing []string
+	var uses []message.Text
 	for _, m := range modules {
 		switch {
 		case e.exists("/sys/module/" + m.name), strings.Contains("\n"+loaded, "\n"+m.name+" "):
 		case strings.Contains(available, "/"+m.name+".ko"):
 		default:
 			missing = append(missing, m.name)
-			uses = append(uses, m.name+" for "+m.use)
+			uses = append(uses, message.Sprintf("%s for %s", m.name, m.use))
 		}
 	}
 	if missing != nil {
-		return []Finding{bad(check, "", "there is no "+strings.Join(uses, ", no "), e.getModules(missing)...)}
+		return []Finding{bad(check, "", message.Sprintf("there is no %s", message.Join(uses, "%s, no %s")), e.getModules(missing)...)}
 	}
 	return []Finding{good(check, "", "PPP, L2TP, ESP and nft_queue are there")}
 }
@@ -163,9 +169,9 @@ func (e *checker) modules() []Finding {
 func (e *checker) hellos() []Finding {
 	const check = "unanswered Hellos"
 	if e.journalErr != nil {
-		f := unknown(check, "", e.journalErr.Error())
+		f := unknown(check, "", message.TextOf(e.journalErr))
 		if !e.Superuser {
-			f.Remedy = []string{"sudo xl2tpd-keepalive doctor"}
+			f.Remedy = []message.Text{asRoot}
 		}
 		return []Finding{f}
 	}
@@ -173,12 +179,12 @@ func (e *checker) hellos() []Finding {
 	if n == 0 {
 		return []Finding{good(check, "", "none closed a tunnel in the last 24 h")}
 	}
-	text := fmt.Sprintf("%s closed in the last 24 h (Maximum retries exceeded), the last at %s", count(n, "tunnel"), e.givenUp[n-1].Format(time.TimeOnly))
+	text := message.Sprintf("%s closed in the last 24 h (Maximum retries exceeded), the last at %s", count(n, "%d tunnel", "%d tunnels"), e.givenUp[n-1].Format(time.TimeOnly))
 	if p := period(e.givenUp); p > 0 {
-		text += fmt.Sprintf(", one every %v", p.Round(time.Second))
+		text = message.Sprintf("%s, one every %v", text, p.Round(time.Second))
 	}
 	if e.reportErr == nil && e.givenUp[n-1].Before(e.report.Time.Add(-10*time.Minute)) {
-		return []Finding{good(check, "", "%s", text+"; none in the last 10 min")}
+		return []Finding{good(check, "", "%s; none in the last 10 min", text)}
 	}
 	return []Finding{bad(check, "", text, "let the Hello guard work: no `hello guard = off` in /etc/xl2tpd/keepalive.conf",
 		"if the peer was really away, nothing: that is xl2tpd's way to notice")}
@@ -207,10 +213,13 @@ func able(status string) bool {
 	return err == nil && caps>>netAdmin&1 == 1 && caps>>netRaw&1 == 1
 }
 
-// count formats a number of things in English.
-func count(n int, thing string) string {
-	if n != 1 {
-		thing += "s"
+// asRoot is the remedy for a lack of permission.
+var asRoot = command("sudo xl2tpd-keepalive doctor")
+
+// count formats a number of things.
+func count(n int, one, many message.Format) message.Text {
+	if n == 1 {
+		return message.Sprintf(one, n)
 	}
-	return fmt.Sprintf("%d %s", n, thing)
+	return message.Sprintf(many, n)
 }

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"xl2tpd-keepalive/internal/hook"
+	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/probe"
@@ -113,11 +114,14 @@ type failed struct {
 	said string // its standard error, in one line
 }
 
-func (f *failed) Error() string {
+func (f *failed) Error() string { return f.Text().String() }
+
+// Text returns the text of the error.
+func (f *failed) Text() message.Text {
 	if f.said == "" {
-		return fmt.Sprintf("%s: %v, without a reason", f.name, f.how)
+		return message.Sprintf("%s: %v, without a reason", f.name, f.how)
 	}
-	return f.name + ": " + f.said
+	return message.Sprintf("%s: %s", f.name, f.said)
 }
 
 func firstLine(b []byte) string {
@@ -145,7 +149,7 @@ func unit(ctx context.Context, name string) (string, error) {
 }
 
 // errNoJournal is the error when there is no journal to read.
-var errNoJournal = errors.New("this host has no journal (/var/log/journal, /run/log/journal)")
+var errNoJournal = message.Errorf("this host has no journal (/var/log/journal, /run/log/journal)")
 
 // givenUp searches the last day's journal.
 func givenUp(ctx context.Context) ([]time.Time, error) {

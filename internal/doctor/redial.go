@@ -2,12 +2,12 @@ package doctor
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"slices"
 	"strings"
 
 	"xl2tpd-keepalive/internal/config"
+	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/ppp/options"
 	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/internal/xl2tpd"
@@ -30,7 +30,7 @@ func (e *checker) recovery() []Finding {
 			continue
 		}
 		if err := xl2tpd.CheckLAC(s.Name); err != nil && s.Name != "default" {
-			all = append(all, bad(check, "", "none of "+err.Error(), renamed))
+			all = append(all, bad(check, "", message.Sprintf("none of %v", err), renamed))
 			continue
 		}
 		lacs = append(lacs, s.Name)
@@ -42,12 +42,14 @@ func (e *checker) recovery() []Finding {
 	uid, _ := procfs.User([]byte(e.process())) // 0 too if it does not run
 	switch {
 	case err != nil:
-		return append(all, unknown(check, "", err.Error()))
+		return append(all, unknown(check, "", message.TextOf(err)))
 	case uid != 0 && !strings.HasPrefix(state, "active"):
+		is := message.Data(state)
 		if state == "" {
-			state = "not installed"
+			is = "not installed"
 		}
-		return append(all, bad(check, "", controlSocket+" is "+state+": no LAC can be dialled or hung up", "systemctl start "+controlSocket))
+		return append(all, bad(check, "", message.Sprintf("%s is %s: no LAC can be dialled or hung up", controlSocket, is),
+			command("systemctl start "+controlSocket)))
 	}
 	return append(all, good(check, "", "of %s", strings.Join(lacs, ", ")))
 }
@@ -75,17 +77,17 @@ func (e *checker) recovers(i xl2tpd.Instance, s xl2tpd.Section) bool {
 // tunnels.
 func (e *checker) redialOwners() []Finding {
 	const check = "redialling"
-	var owners []string
-	dials := ""
+	var owners []message.Text
+	var dials message.Text
 	for i, s := range e.lacs {
 		switch { // the service does not dial a LAC that xl2tpd redials
 		case s.Redial:
-			dials = "xl2tpd (redial = yes)"
+			dials = message.Data("xl2tpd (redial = yes)")
 		case dials == "" && e.recovers(i, s):
-			dials = "xl2tpd-keepalive (recover)"
+			dials = message.Data("xl2tpd-keepalive (recover)")
 		}
 		if o, ok := e.persist(s); ok {
-			owners = append(owners, fmt.Sprintf("pppd (%s in %s:%d)", o.Name, o.Path, o.Line))
+			owners = append(owners, message.Sprintf("pppd (%s in %s:%d)", o.Name, o.Path, o.Line))
 		}
 	}
 	if dials != "" {
@@ -102,16 +104,16 @@ func (e *checker) redialOwners() []Finding {
 	case 1:
 		return []Finding{good(check, "", "%s alone%s", owners[0], others)}
 	}
-	return []Finding{bad(check, "", strings.Join(owners, ", ")+": they hang up each other's tunnels"+others,
+	return []Finding{bad(check, "", message.Sprintf("%s: they hang up each other's tunnels%s", message.Join(owners, "%s, %s"), others),
 		"keep one of them; `redial = yes` in xl2tpd.conf is enough")}
 }
 
 // may describes the scripts that dial if a program starts them.
-func may(scripts []string) string {
+func may(scripts []message.Text) message.Text {
 	if len(scripts) == 0 {
 		return ""
 	}
-	return "; " + strings.Join(scripts, ", ") + " may do so too, if anybody starts it"
+	return message.Sprintf("; %s may do so too, if anybody starts it", message.Join(scripts, "%s, %s"))
 }
 
 // persist returns the option that makes a section's pppd dial by itself; ok is false if there is none.

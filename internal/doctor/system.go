@@ -1,9 +1,10 @@
 package doctor
 
 import (
-	"fmt"
 	"slices"
 	"strings"
+
+	"xl2tpd-keepalive/internal/message"
 )
 
 // system is the kind of distribution, by how it differs from Debian's packages.
@@ -39,22 +40,22 @@ var kernels = map[string]string{
 }
 
 // getModules says how to get kernel modules that the running kernel does not have.
-func (h *Host) getModules(missing []string) []string {
+func (h *Host) getModules(missing []string) []message.Text {
 	if !h.exists("/lib/modules/" + h.Kernel()) {
-		return []string{
-			"reboot: there is no /lib/modules/" + h.Kernel() + ", as after an upgrade of the kernel",
-			"in a container: on its host, modprobe -a " + strings.Join(missing, " "),
+		return []message.Text{
+			message.Sprintf("reboot: there is no /lib/modules/%s, as after an upgrade of the kernel", h.Kernel()),
+			message.Sprintf("in a container: on its host, modprobe -a %s", strings.Join(missing, " ")),
 		}
 	}
 	switch h.system() {
 	case ubuntu:
-		return []string{"apt install linux-modules-extra-" + h.Kernel()}
+		return []message.Text{command("apt install linux-modules-extra-" + h.Kernel())}
 	case raspberryPi:
-		return []string{"apt full-upgrade, then reboot: the kernel of Raspberry Pi OS has them, others may not"}
+		return []message.Text{"apt full-upgrade, then reboot: the kernel of Raspberry Pi OS has them, others may not"}
 	}
 	name, known := kernels[h.Arch]
 	if !known {
-		return []string{"boot a kernel of Debian's that has them; those called `cloud` do not"}
+		return []message.Text{"boot a kernel of Debian's that has them; those called `cloud` do not"}
 	}
-	return []string{fmt.Sprintf("apt install linux-image-%s (the cloud kernels lack them), then reboot", name)}
+	return []message.Text{message.Sprintf("apt install linux-image-%s (the cloud kernels lack them), then reboot", name)}
 }
