@@ -49,9 +49,13 @@ type page struct {
 	lang    *message.Language
 }
 
+// problems writes what does not work, and where to look next.
 func (p *page) problems(all []message.Text) {
 	for _, s := range all {
 		p.printf("%s %s\n", p.paint("31", "!"), Printable(p.lang.Text(s)))
+	}
+	if len(all) > 0 {
+		p.printf("  → %s\n", p.lang.Text("sudo xl2tpd-keepalive doctor looks for the reason"))
 	}
 }
 

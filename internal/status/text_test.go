@@ -83,6 +83,7 @@ func TestShort(t *testing.T) {
 	}
 	want := strings.Join([]string{
 		"! VICI unreachable",
+		"  → sudo xl2tpd-keepalive doctor looks for the reason",
 		"lac office         alive  1d2h  192.0.2.1  ppp0      8.0 ms, 0.2 % lost",
 		"lac branch         down   -     192.0.2.9  -         -",
 		"(unknown section)  up     1s    -          ppp1?[2J  lost, 100.0 % lost",
