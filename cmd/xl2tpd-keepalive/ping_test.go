@@ -156,7 +156,7 @@ func TestFinding(t *testing.T) {
 		{"one lost by chance", figures(1, around(9*ms, 19)...), figures(0, around(8*ms, 20)...), ""},
 		{"inner loses", figures(20, around(9*ms, 80)...), figures(0, around(8*ms, 100)...), "The inner half loses packets (20.0 %, outer 0.0 %)"},
 		{"outer loses", figures(1, around(9*ms, 99)...), figures(30, around(8*ms, 70)...), "The outer half loses more (30.0 %, inner 1.0 %)"},
-		{"both lose", figures(9, around(9*ms, 91)...), figures(7, around(8*ms, 93)...), "Both halves lose packets alike (inner 9.0 %, outer 7.0 %)"},
+		{"both lose", figures(9, around(9*ms, 91)...), figures(7, around(8*ms, 93)...), "Both halves lose packets equally (inner 9.0 %, outer 7.0 %)"},
 		{"hardly any lost", figures(4, around(9*ms, 996)...), figures(4, around(9*ms, 996)...), ""},
 		{"inner slow", figures(0, around(40*ms, 20)...), figures(0, around(8*ms, 20)...), "The inner half is slow: it takes 40.00 ms, the path to the LNS only 8.00 ms"},
 		{"inner loses, and is slow", figures(20, around(40*ms, 80)...), figures(0, around(8*ms, 100)...), "The inner half loses"},

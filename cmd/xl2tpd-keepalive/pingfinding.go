@@ -48,7 +48,7 @@ func finding(inner, outer *probe.Stats) message.Text {
 	case losesMore(outer, inner):
 		return message.Sprintf("The outer half loses more (%s, inner %s), which the tunnel does not: the LNS may limit its echo replies.", percent(outer), percent(inner))
 	case min(inner.Lost(), outer.Lost()) >= enough && min(inner.Loss(), outer.Loss()) >= leastLoss:
-		return message.Sprintf("Both halves lose packets alike (inner %s, outer %s): look at the path to the LNS.", percent(inner), percent(outer))
+		return message.Sprintf("Both halves lose packets equally (inner %s, outer %s): look at the path to the LNS.", percent(inner), percent(outer))
 	case slower(inner, outer):
 		return message.Sprintf("The inner half is slow: it takes %s ms, the path to the LNS only %s ms of that.", ms(inner.Avg()), ms(outer.Avg()))
 	case outer.Avg() >= slow && outer.Avg() >= inner.Avg()*4/5 && outer.Avg() <= inner.Avg()*5/4:
