@@ -73,10 +73,10 @@ func (l *Language) parse(s string) (key string, args []string) {
 			at = len(s)
 		}
 		b.WriteString(strings.ReplaceAll(s[:at], "%", "%%"))
-		inner, rest, translate := cutArgument(s[at:])
-		if at == len(s) {
+		if s = s[at:]; s == "" {
 			break
 		}
+		inner, rest, translate := cutArgument(s)
 		if translate {
 			inner = l.Text(Text(inner))
 		}
