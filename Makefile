@@ -69,7 +69,7 @@ check_go  = $(if $(shell printf '%s\n' go$(go_needed) $(or $(go_found),go0) | so
 
 build: xl2tpd-keepalive
 
-xl2tpd-keepalive: go.mod go.sum $(shell find $(CODE) -name '*.go' ! -name '*_test.go')
+xl2tpd-keepalive: go.mod go.sum $(shell find $(CODE) -name '*.go' ! -name '*_test.go' -o -name '*.po')
 	$(check_go)
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o xl2tpd-keepalive ./cmd/xl2tpd-keepalive
 

@@ -1,12 +1,12 @@
 package supervisor
 
 import (
-	"fmt"
 	"log/slog"
 	"maps"
 	"net/netip"
 	"time"
 
+	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/internal/xl2tpd"
 )
@@ -73,14 +73,18 @@ func (ds *daemons) takeDaemon(in *instance, others, first bool) {
 		}
 		ds.processes[in.id], ds.dirty = is, true
 	}
-	of := ""
+	of, notRunning := "", message.Text("xl2tpd not running")
 	if in.id != "" {
-		of = " of " + in.Path
+		of, notRunning = " of "+in.Path, message.Sprintf("xl2tpd of %s not running", in.Path)
 	}
-	ds.health.fault("xl2tpd"+of, missing, "xl2tpd"+of+" not running")
+	ds.health.fault("xl2tpd"+of, missing, notRunning)
 	// Only root may read the files of NetworkManager: that is no fault.
 	wrong := in.ConfErr != nil && !in.NetworkManager() && (in.Runs() || missing || !others)
-	ds.health.fault("xl2tpd.conf"+of, wrong, fmt.Sprint(in.ConfErr))
+	text := message.Text("")
+	if wrong {
+		text = message.TextOf(in.ConfErr)
+	}
+	ds.health.fault("xl2tpd.conf"+of, wrong, text)
 }
 
 // forget forgets an instance that no longer exists. was is the instance in the topology before; nil: it was not there.

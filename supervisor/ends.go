@@ -2,12 +2,12 @@ package supervisor
 
 import (
 	"cmp"
-	"fmt"
 	"net/netip"
 	"slices"
 	"time"
 
 	"xl2tpd-keepalive/internal/helloguard"
+	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/status"
 )
 
@@ -26,7 +26,7 @@ const (
 )
 
 // xl2tpdEnded is the reason when all tunnels of an xl2tpd have ended together.
-const xl2tpdEnded = "xl2tpd ended"
+const xl2tpdEnded message.Text = "xl2tpd ended"
 
 // origin is what a tunnel has in common with the one before it: its section and peer. If the section is not known, it
 // is the name of the link.
@@ -130,14 +130,14 @@ func (c *ends) reasonFor(p identity, since, now time.Time) (Ending, bool) {
 }
 
 // recordClose notes that a tunnel has ended, and returns the reason, as far as it is known.
-func (ts *tunnelTable) recordClose(t *tunnel, reason string, was State, now time.Time) string {
+func (ts *tunnelTable) recordClose(t *tunnel, reason message.Text, was State, now time.Time) message.Text {
 	why, sure := ts.ends.reasonFor(t.identity, t.up, now)
 	failed := was == Silent
 	switch {
 	case sure:
 		reason = why.Reason
 		if quiet := now.Sub(t.evidence.Last()); why.Unexplained() && was != Silent && !t.evidence.Last().IsZero() && quiet >= idle {
-			reason = fmt.Sprintf("the peer's idle timer, it seems: nothing came for %.0f s", quiet.Seconds())
+			reason = message.Sprintf("the peer's idle timer, it seems: nothing came for %.0f s", quiet.Seconds())
 		}
 	case now.Sub(ts.ends.died[t.identity.instance]) <= late:
 		reason, failed = xl2tpdEnded, true

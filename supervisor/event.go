@@ -7,6 +7,7 @@ import (
 
 	"xl2tpd-keepalive/internal/helloguard"
 	"xl2tpd-keepalive/internal/hook"
+	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/probe"
@@ -39,7 +40,10 @@ type TaskFailed struct {
 type TaskWorks struct{ Task string }
 
 // Fault says that something other than a task does not work. An empty Text says that it works again.
-type Fault struct{ What, Text string }
+type Fault struct {
+	What string
+	Text message.Text
+}
 
 // Ending says why xl2tpd or the peer is closing a control tunnel.
 type Ending struct {

@@ -2,25 +2,25 @@ package supervisor
 
 import (
 	"cmp"
-	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
 	"strings"
 	"time"
 
+	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/probe"
 )
 
 // health knows which watchers and tasks work, and what else is wrong.
 type health struct {
-	reported map[string]bool   // watchers, and other tasks, that have reported, by name
-	failing  map[string]error  // tasks by name
-	faults   map[string]string // their texts, by what is faulty
-	unsent   map[Key]string    // why echo requests can't be sent, by link
-	unknown  []string          // what is wrong with the sections of keepalive.conf
-	guardAt  time.Time         // since when the Hello guard sees what xl2tpd sends; zero: it does not
+	reported map[string]bool         // watchers, and other tasks, that have reported, by name
+	failing  map[string]error        // tasks by name
+	faults   map[string]message.Text // their texts, by what is faulty
+	unsent   map[Key]message.Text    // why echo requests can't be sent, by link
+	unknown  []message.Text          // what is wrong with the sections of keepalive.conf
+	guardAt  time.Time               // since when the Hello guard sees what xl2tpd sends; zero: it does not
 
 	out *outbox
 }
@@ -29,8 +29,8 @@ func newHealth(out *outbox) *health {
 	return &health{
 		reported: make(map[string]bool),
 		failing:  make(map[string]error),
-		faults:   make(map[string]string),
-		unsent:   make(map[Key]string),
+		faults:   make(map[string]message.Text),
+		unsent:   make(map[Key]message.Text),
 		out:      out,
 	}
 }
@@ -59,7 +59,7 @@ func (h *health) taskFailed(ev TaskFailed) {
 
 // fault records a fault that a working watcher reports, or removes it if bad is false. The watcher logs the fault
 // itself.
-func (h *health) fault(what string, bad bool, text string) {
+func (h *health) fault(what string, bad bool, text message.Text) {
 	if bad {
 		h.faults[what] = text
 	} else {
@@ -68,8 +68,8 @@ func (h *health) fault(what string, bad bool, text string) {
 }
 
 // problems returns texts about what does not work.
-func (h *health) problems() []string {
-	var all []string
+func (h *health) problems() []message.Text {
+	var all []message.Text
 	for _, name := range slices.Sorted(maps.Keys(h.failing)) {
 		all = append(all, failure(name, h.failing[name]))
 	}
@@ -80,14 +80,14 @@ func (h *health) problems() []string {
 }
 
 // failure returns the text about a failing task.
-func failure(task string, err error) string {
+func failure(task string, err error) message.Text {
 	switch {
 	case task == WatcherVICI:
 		return status.NoVICI
 	case strings.HasPrefix(err.Error(), task+": "):
-		return err.Error()
+		return message.TextOf(err)
 	}
-	return task + ": " + err.Error()
+	return message.Sprintf("%s: %s", task, err)
 }
 
 // faultEcho is the name of the fault that echo requests can't be sent.
@@ -104,7 +104,7 @@ func (h *health) notSent(link Key, err error) {
 		h.out.log(slog.LevelWarn, "echo requests can't be sent: no tunnel counts as silent meanwhile",
 			slog.String("link", link.Name), slog.String("reason", err.Error()))
 	}
-	h.unsent[link] = err.Error()
+	h.unsent[link] = message.TextOf(err)
 	h.fault(faultEcho, true, h.unsentText())
 }
 
@@ -121,16 +121,16 @@ func (h *health) forgetUnsent(link Key) {
 }
 
 // unsentText returns the first link whose echo requests can't be sent, the reason, and how many more there are.
-func (h *health) unsentText() string {
+func (h *health) unsentText() message.Text {
 	if len(h.unsent) == 0 {
 		return ""
 	}
 	first := slices.MinFunc(slices.Collect(maps.Keys(h.unsent)), func(a, b Key) int {
 		return cmp.Or(strings.Compare(a.Name, b.Name), a.Index-b.Index)
 	})
-	text := first.Name + ": " + h.unsent[first]
+	text := message.Sprintf("%s: %s", first.Name, h.unsent[first])
 	if more := len(h.unsent) - 1; more > 0 {
-		text += fmt.Sprintf(" (and %d more links)", more)
+		text = message.Sprintf("%s (and %d more links)", text, more)
 	}
 	return text
 }

@@ -3,6 +3,8 @@ package supervisor
 import (
 	"errors"
 	"time"
+
+	"xl2tpd-keepalive/internal/message"
 )
 
 // Step is one step of recovery, the gentlest first.
@@ -22,8 +24,10 @@ const (
 // asks reports whether a step only asks: it changes nothing and needs no slot.
 func (s Step) asks() bool { return s == StepLook || s == StepAsk }
 
-func (s Step) String() string {
-	return [...]string{"", "initiate the IPsec SA", "dial", "dial anew", "renew the IPsec SA", "hang up", "look for the LNS", "ask the peer"}[s]
+func (s Step) String() string { return s.text().String() }
+
+func (s Step) text() message.Text {
+	return [...]message.Text{"", "initiate the IPsec SA", "dial", "dial anew", "renew the IPsec SA", "hang up", "look for the LNS", "ask the peer"}[s]
 }
 
 // Errors of a step that the core treats differently from all others.

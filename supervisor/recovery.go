@@ -2,13 +2,13 @@ package supervisor
 
 import (
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/netip"
 	"slices"
 	"time"
 
 	"xl2tpd-keepalive/internal/config"
+	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/xl2tpd"
 )
 
@@ -317,13 +317,13 @@ func (a *topology) ifDialled(l *lac) bool {
 }
 
 // recoveryText returns what recovery does for a LAC without a tunnel, for the status; empty: nothing.
-func (l *lac) recoveryText(a *topology, s *xl2tpd.Section, now time.Time) string {
+func (l *lac) recoveryText(a *topology, s *xl2tpd.Section, now time.Time) message.Text {
 	d := &l.progress
 	switch {
 	case l.goal(a, s) == goalNone || d.since.IsZero():
 		return ""
 	case d.busy != StepNone:
-		return d.busy.String()
+		return d.busy.text()
 	case l.mayBeHungUp():
 		return "left to xl2tpd: it, or another LAC like it, was hung up"
 	case d.waitsForSlot:
@@ -333,7 +333,7 @@ func (l *lac) recoveryText(a *topology, s *xl2tpd.Section, now time.Time) string
 	case (d.last == StepDial || d.last == StepRedial) && d.err == nil:
 		return "waits for the LNS to answer"
 	case d.failed > 0:
-		return fmt.Sprintf("tries again in %v (%d failed)", max(d.next.Sub(now), 0).Round(time.Second), d.failed)
+		return message.Sprintf("tries again in %v (%d failed)", max(d.next.Sub(now), 0).Round(time.Second), d.failed)
 	case s.Redial:
 		return "xl2tpd redials"
 	}

@@ -136,7 +136,7 @@ func TestRecoveryInTurn(t *testing.T) {
 		t.Errorf("then %v", got)
 	}
 	n.wantNotes("can't renew the IPsec SA, trying again tunnel=lac office peer=192.0.2.1 reason=charon is busy", "can't dial, trying again")
-	if doing := n.report()[0].Doing; !strings.HasPrefix(doing, "tries again in") {
+	if doing := n.report()[0].Doing; !strings.HasPrefix(doing.String(), "tries again in") {
 		t.Errorf("status: %s", doing)
 	}
 	n.links(link("ppp0", 6, true))

@@ -7,6 +7,7 @@ import (
 
 	"xl2tpd-keepalive/internal/config"
 	"xl2tpd-keepalive/internal/hook"
+	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/xl2tpd"
 )
 
@@ -100,7 +101,7 @@ func (a *topology) configured(n name) config.Settings {
 }
 
 // watch starts to watch a link that came up, or that has other addresses now.
-func (ts *tunnelTable) watch(t *tunnel, source, target netip.Addr, reason string, now time.Time) {
+func (ts *tunnelTable) watch(t *tunnel, source, target netip.Addr, reason message.Text, now time.Time) {
 	ts.unqueue(t)
 	ts.cancel(t)
 	t.source, t.target = source, target
@@ -114,15 +115,15 @@ func (ts *tunnelTable) watch(t *tunnel, source, target netip.Addr, reason string
 	ts.setState(t, Up, now)
 	attrs := []slog.Attr{slog.String("target", target.String())}
 	if reason != "" {
-		attrs = append(attrs, slog.String("reason", reason))
+		attrs = append(attrs, slog.String("reason", reason.String()))
 	}
 	ts.logTunnel(t, slog.LevelInfo, "tunnel up", attrs...)
-	ts.callHook(t, hook.Up, reason)
+	ts.callHook(t, hook.Up, reason.String())
 	ts.hurry(t, now)
 }
 
 // unwatch ends watching a link.
-func (ts *tunnelTable) unwatch(t *tunnel, to State, reason string, now time.Time) {
+func (ts *tunnelTable) unwatch(t *tunnel, to State, reason message.Text, now time.Time) {
 	if t.state == to {
 		return
 	}
@@ -132,15 +133,15 @@ func (ts *tunnelTable) unwatch(t *tunnel, to State, reason string, now time.Time
 	ts.setState(t, to, now)
 	switch {
 	case to == Off:
-		ts.logTunnel(t, slog.LevelInfo, "tunnel left alone", slog.String("reason", reason))
+		ts.logTunnel(t, slog.LevelInfo, "tunnel left alone", slog.String("reason", reason.String()))
 	case was != Off: // nobody wants to know about the end of a tunnel that was not watched
 		reason = ts.recordClose(t, reason, was, now)
 		level := slog.LevelWarn
 		if ts.ends.last[t.origin()].Operator {
 			level = slog.LevelInfo // the operator wanted that
 		}
-		ts.logTunnel(t, level, "tunnel down", slog.String("reason", reason))
-		ts.callHook(t, hook.Down, reason)
+		ts.logTunnel(t, level, "tunnel down", slog.String("reason", reason.String()))
+		ts.callHook(t, hook.Down, reason.String())
 	}
 }
 

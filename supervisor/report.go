@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/internal/config"
+	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/probe"
@@ -52,7 +53,7 @@ type Detail struct {
 
 // Report returns the details of every tunnel and of LACs without one, sorted by name, and texts about what does not
 // work.
-func (core *Core) Report(now time.Time) (details []Detail, problems []string) {
+func (core *Core) Report(now time.Time) (details []Detail, problems []message.Text) {
 	details, up := core.tunnels.details(now)
 	last := core.tunnels.ends.ofSections()
 	for _, in := range core.topology.instances {
@@ -121,7 +122,7 @@ func (ts *tunnelTable) groupsDown() (rows []status.Tunnel) {
 		}
 		rows = append(rows, status.Tunnel{
 			Name: together(a.names), Instance: ts.topology.displayNames[a.names[0].instance], State: Down.String(),
-			Doing: fmt.Sprintf("%d of these %d LACs are down; which, only a pppoptfile of its own for each could tell", missing, len(a.names)),
+			Doing: message.Sprintf("%d of these %d LACs are down; which, only a pppoptfile of its own for each could tell", missing, len(a.names)),
 		})
 	}
 	return rows
@@ -184,7 +185,7 @@ func (s sa) report() *status.SA {
 }
 
 // doing returns what the service does for a tunnel.
-func (t *tunnel) doing(now time.Time) string {
+func (t *tunnel) doing(now time.Time) message.Text {
 	switch {
 	case t.state == Down:
 		return "waits for the link's addresses"
@@ -193,12 +194,12 @@ func (t *tunnel) doing(now time.Time) string {
 	case t.settings.Observe:
 		return "watches only: keepalive = observe"
 	case t.state == Silent:
-		return fmt.Sprintf("asks every %v, %d echo requests unanswered", t.settings.Interval, t.lost)
+		return message.Sprintf("asks every %v, %d echo requests unanswered", t.settings.Interval, t.lost)
 	}
 	if t.inFlight == echoing {
 		return "waits for an echo reply"
 	}
-	return fmt.Sprintf("echo request in %v unless data comes", max(t.echoAt().Sub(now), 0).Round(time.Second))
+	return message.Sprintf("echo request in %v unless data comes", max(t.echoAt().Sub(now), 0).Round(time.Second))
 }
 
 // reportAbsent returns the report of a LAC without a link. last is how its latest tunnel ended; nil: not known.
@@ -238,10 +239,10 @@ func GuardName(g config.Guard) string {
 }
 
 // Report is Core.Report, for other goroutines. ok is false if ctx ends first.
-func (l *Loop) Report(ctx context.Context) (details []Detail, problems []string, ok bool) {
+func (l *Loop) Report(ctx context.Context) (details []Detail, problems []message.Text, ok bool) {
 	type report struct {
 		details  []Detail
-		problems []string
+		problems []message.Text
 	}
 	answer := make(chan report, 1) // buffered: nobody receives if ctx has ended
 	if !l.ask(ctx, func(core *Core) {

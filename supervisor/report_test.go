@@ -74,7 +74,7 @@ func TestWhyItEnded(t *testing.T) {
 			tc.after(n)
 		}
 		all := n.report()
-		if len(all) != 1 || all[0].Last == nil || all[0].Last.Reason != tc.want || all[0].State != "down" {
+		if len(all) != 1 || all[0].Last == nil || all[0].Last.Reason.String() != tc.want || all[0].State != "down" {
 			t.Errorf("%s: %+v, want %s", tc.name, all, tc.want)
 		}
 	}

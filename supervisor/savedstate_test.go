@@ -50,7 +50,7 @@ func TestHungUpIsReported(t *testing.T) {
 		n.after(2 * late)
 		for range 2 {
 			all := n.report()
-			if len(all) != 1 || all[0].Doing != tc.want || all[0].ByHand != (tc.ends != nil) {
+			if len(all) != 1 || all[0].Doing.String() != tc.want || all[0].ByHand != (tc.ends != nil) {
 				t.Errorf("%+v: %+v", tc.ends, all)
 			}
 			n.restarted(n.xl2tpd(redials), secured("1"))

@@ -4,11 +4,12 @@ import (
 	"log/slog"
 	"slices"
 
+	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/xl2tpd"
 )
 
 // unknownSections returns texts about the sections of keepalive.conf that match no LAC and no LNS.
-func (a *topology) unknownSections() []string {
+func (a *topology) unknownSections() []message.Text {
 	var s xl2tpd.Snapshot
 	for _, in := range a.instances {
 		s.Instances = append(s.Instances, in.Instance)
@@ -18,14 +19,14 @@ func (a *topology) unknownSections() []string {
 
 // takeUnknown reports sections of keepalive.conf that match no LAC and no LNS. Otherwise nobody would notice a wrong
 // name.
-func (h *health) takeUnknown(unknown []string) {
+func (h *health) takeUnknown(unknown []message.Text) {
 	for _, text := range h.unknown {
-		h.fault(text, slices.Contains(unknown, text), text)
+		h.fault(text.String(), slices.Contains(unknown, text), text)
 	}
 	for _, text := range unknown {
 		if !slices.Contains(h.unknown, text) {
-			h.out.log(slog.LevelWarn, text)
-			h.fault(text, true, text)
+			h.out.log(slog.LevelWarn, text.String())
+			h.fault(text.String(), true, text)
 		}
 	}
 	h.unknown = unknown

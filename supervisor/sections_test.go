@@ -3,9 +3,11 @@ package supervisor
 import (
 	"io/fs"
 	"slices"
+	"strings"
 	"testing"
 
 	"xl2tpd-keepalive/internal/config"
+	"xl2tpd-keepalive/internal/message"
 )
 
 // No xl2tpd may have the LAC or LNS of a section in keepalive.conf. That is a problem, logged once,
@@ -23,12 +25,18 @@ func TestUnknownSection(t *testing.T) {
 	logged := 0
 	step := func(ev Event) []string {
 		for _, a := range b.Step(ev, epoch) {
-			if n, ok := a.(Note); ok && slices.Contains(b.health.unknown, n.Text) {
+			if n, ok := a.(Note); ok && slices.ContainsFunc(b.health.unknown, func(t message.Text) bool { return t.String() == n.Text }) {
 				logged++
 			}
 		}
 		_, problems := b.Report(epoch)
-		return slices.DeleteFunc(problems, func(p string) bool { return p[:2] != "k:" })
+		var all []string
+		for _, p := range problems {
+			if text := p.String(); strings.HasPrefix(text, "k:") {
+				all = append(all, text)
+			}
+		}
+		return all
 	}
 	const kind = "k:3: no xl2tpd has a [lns branch0], this section does nothing; did you mean [lac Branch0]?"
 	const typo = "k:1: no xl2tpd has a [lac brnach0], this section does nothing; did you mean [lac Branch0]?"

@@ -306,7 +306,7 @@ func TestEchoThatCannotBeSent(t *testing.T) {
 			t.Errorf("%s: %+v", name, all[0])
 		}
 		n.wantNotes("echo requests can't be sent")
-		if got := n.core.health.problems(); len(got) != 1 || got[0] != "ppp0: "+err.Error() {
+		if got := n.core.health.problems(); len(got) != 1 || got[0].String() != "ppp0: "+err.Error() {
 			t.Errorf("%s: %q", name, got)
 		}
 		n.plays(time.Minute, probe.Result{RTT: time.Millisecond}, func(Recover) error { return nil })
@@ -339,7 +339,7 @@ func TestEchoThatCannotBeSentThroughOneLink(t *testing.T) {
 		}
 	}
 	n.wantNotes("echo requests can't be sent")
-	if got := n.core.health.problems(); len(got) != 1 || got[0] != "ppp0: "+refused.Error() {
+	if got := n.core.health.problems(); len(got) != 1 || got[0].String() != "ppp0: "+refused.Error() {
 		t.Errorf("got %q", got)
 	}
 }

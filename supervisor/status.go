@@ -26,7 +26,7 @@ func (core *Core) Status() string {
 		}
 	}
 	for _, p := range core.health.problems() {
-		s.WriteString("; " + p)
+		s.WriteString("; " + p.String())
 	}
 	return s.String()
 }

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	govici "github.com/strongswan/govici/vici"
+
+	texts "xl2tpd-keepalive/internal/message"
 )
 
 // Deadlines for charon's answer. A list waits for each SA that charon is working on
@@ -60,19 +62,21 @@ func orDefault(sockets []string) []string {
 // noSocket is the error when no socket exists. Its text is the path of the first one.
 type noSocket string
 
-func (path noSocket) Error() string {
-	return fmt.Sprintf("vici: %s: no such socket: is strongswan running with the vici plugin (Debian: package strongswan-swanctl)?", string(path))
+func (path noSocket) Error() string { return path.Text().String() }
+
+func (path noSocket) Text() texts.Text {
+	return texts.Sprintf("vici: %s: no such socket: is strongswan running with the vici plugin (Debian: package strongswan-swanctl)?", string(path))
 }
 
 // unreachable returns the error for a socket that refuses the connection, with a remedy.
 func unreachable(socket string, err error) error {
 	switch {
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("vici: %s: %w: run as root or in the socket's group (charon.group in strongswan.conf)", socket, fs.ErrPermission)
+		return texts.Errorf("vici: %s: %v: run as root or in the socket's group (charon.group in strongswan.conf)", socket, fs.ErrPermission)
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return fmt.Errorf("vici: %s: %w: charon has gone and left its socket; is strongswan running?", socket, syscall.ECONNREFUSED)
+		return texts.Errorf("vici: %s: %v: charon has gone and left its socket; is strongswan running?", socket, syscall.ECONNREFUSED)
 	default:
-		return fmt.Errorf("vici: %s: %w", socket, err)
+		return texts.Errorf("vici: %s: %v", socket, err)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"xl2tpd-keepalive/internal/config"
 	"xl2tpd-keepalive/internal/hook"
+	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/serviceuser"
 	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/internal/xl2tpd"
@@ -24,7 +25,7 @@ import (
 func checkConfig(o options, stdout, stderr io.Writer) int {
 	if len(o.names) > 0 {
 		if o.config != "" {
-			return misused(stderr, "check-config", "two files: %s and %s", o.config, o.names[0])
+			return o.misused(stderr, "check-config", "two files: %s and %s", o.config, o.names[0])
 		}
 		o.config = o.names[0]
 	}
@@ -32,14 +33,14 @@ func checkConfig(o options, stdout, stderr io.Writer) int {
 	data, err := xl2tpdconf.Read(path)
 	missing := o.config == "" && errors.Is(err, fs.ErrNotExist)
 	if err != nil && !missing {
-		cantRead(stderr, path, err)
+		o.cantRead(stderr, path, err)
 		return exitError
 	}
 	c := config.Default(path)
 	if !missing {
 		if c, err = config.Parse(path, data); err != nil {
 			for _, e := range config.Mistakes(path, data) {
-				fmt.Fprintln(stderr, e)
+				fmt.Fprintln(stderr, o.lang.Error(e))
 			}
 			return exitError
 		}
@@ -49,17 +50,17 @@ func checkConfig(o options, stdout, stderr io.Writer) int {
 	x, err := xl2tpd.ReadConf(xl2tpdConf)
 	switch {
 	case o.xl2tpdConf == "" && errors.Is(err, fs.ErrNotExist):
-		fmt.Fprintf(stderr, "warning: no %s, so section names can't be compared; name it with --xl2tpd-config\n", xl2tpd.DefaultConfPath)
+		o.warn(stderr, message.Sprintf("no %s, so section names can't be compared; name it with --xl2tpd-config", xl2tpd.DefaultConfPath))
 	case o.xl2tpdConf == "" && errors.Is(err, fs.ErrPermission):
-		fmt.Fprintf(stderr, "warning: %s can't be read, so section names can't be compared: permission denied\n", xl2tpdConf)
+		o.warn(stderr, message.Sprintf("%s can't be read, so section names can't be compared: permission denied", xl2tpdConf))
 	case err != nil:
-		cantRead(stderr, xl2tpdConf, err)
+		o.cantRead(stderr, xl2tpdConf, err)
 		return exitError
 	}
 
 	problems := 0
-	problem := func(a ...any) {
-		fmt.Fprintln(stderr, a...)
+	problem := func(text message.Text) {
+		fmt.Fprintln(stderr, o.lang.Text(text))
 		problems++
 	}
 	if x != nil {
@@ -68,19 +69,19 @@ func checkConfig(o options, stdout, stderr io.Writer) int {
 		}
 		for _, s := range x.Sections {
 			if fault := s.LNSFault(); fault != "" {
-				problem(fmt.Sprintf("%s:%d: [lac %s] can't be dialled: %s", x.Path, s.LNSLine, s.Name, fault))
+				problem(message.Sprintf("%s:%d: [lac %s] can't be dialled: %s", x.Path, s.LNSLine, s.Name, fault))
 			}
 			if s.Kind != "lac" || s.Name == "default" || c.For(x.Path, "lac", s.Name).Recover == config.RecoverOff {
 				continue
 			}
 			if err := xl2tpd.CheckLAC(s.Name); err != nil {
-				fmt.Fprintln(stderr, "warning: recover can't help:", err)
+				o.warn(stderr, message.Sprintf("recover can't help: %v", err))
 			}
 		}
 	}
 	readable := func(path string) {
 		if !serviceuser.Can("r", path) {
-			fmt.Fprintf(stderr, "warning: %s can't be read by the service; %s\n", path, xl2tpdconf.Grant(path))
+			o.warn(stderr, message.Sprintf("%s can't be read by the service; %s", path, xl2tpdconf.Grant(path)))
 		}
 	}
 	if o.config == "" && !missing {
@@ -91,15 +92,15 @@ func checkConfig(o options, stdout, stderr io.Writer) int {
 	}
 	if o.config == "" {
 		for _, line := range tooRare(c) {
-			fmt.Fprintln(stderr, "warning:", line)
+			o.warn(stderr, line)
 		}
 	}
 	if fault := c.MetricsFault(); fault != "" {
-		fmt.Fprintln(stderr, "warning:", fault)
+		o.warn(stderr, fault)
 	}
 	for _, path := range c.Hooks() {
 		if err := hook.CheckForService(path); err != nil {
-			fmt.Fprintln(stderr, "warning: hook will not be run:", err)
+			o.warn(stderr, message.Sprintf("hook will not be run: %v", err))
 		}
 	}
 
@@ -107,15 +108,15 @@ func checkConfig(o options, stdout, stderr io.Writer) int {
 		return exitError
 	}
 	if missing {
-		fmt.Fprintf(stdout, "no %s: the defaults hold\n", path)
+		fmt.Fprintln(stdout, o.lang.Sprintf("no %s: the defaults hold", path))
 	} else {
-		fmt.Fprintf(stdout, "%s is good\n", path)
+		fmt.Fprintln(stdout, o.lang.Sprintf("%s is good", path))
 	}
 	return exitOK
 }
 
 // tooRare returns warnings about echo requests that are too rare for a far end, if the running service knows its vendor.
-func tooRare(c *config.Config) (lines []string) {
+func tooRare(c *config.Config) (lines []message.Text) {
 	r, err := status.Read(context.Background(), status.DefaultSocket)
 	if err != nil {
 		return nil
@@ -127,7 +128,7 @@ func tooRare(c *config.Config) (lines []string) {
 			path = t.Instance
 		}
 		if text := c.For(path, kind, section).TooRare(); t.Yamaha() && text != "" {
-			lines = append(lines, fmt.Sprintf("[%s] %s", t.Name, text))
+			lines = append(lines, message.Sprintf("[%s] %s", t.Name, text))
 		}
 	}
 	return lines
@@ -135,18 +136,22 @@ func tooRare(c *config.Config) (lines []string) {
 
 // cantRead prints why a file can't be read, or what is wrong in it. The remedy of xl2tpdconf.Read is
 // for the service; another user needs another one.
-func cantRead(stderr io.Writer, path string, err error) {
+func (o options) cantRead(stderr io.Writer, path string, err error) {
 	var wrong *xl2tpdconf.Error
 	switch {
 	case errors.As(err, &wrong):
-		fmt.Fprintln(stderr, err)
+		fmt.Fprintln(stderr, o.lang.Error(err))
 	case errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0 && os.Geteuid() != serviceuser.User():
-		fmt.Fprintf(stderr, "xl2tpd-keepalive: %s can't be read: permission denied; run this with sudo\n", path)
+		o.fail(stderr, message.Errorf("%s can't be read: permission denied; run this with sudo", path))
 	case errors.Is(err, fs.ErrNotExist):
-		fmt.Fprintf(stderr, "xl2tpd-keepalive: there is no file %s\n", path)
+		o.fail(stderr, message.Errorf("there is no file %s", path))
 	default:
-		fmt.Fprintf(stderr, "xl2tpd-keepalive: %s can't be read: %v\n", path, err)
+		o.fail(stderr, message.Errorf("%s can't be read: %v", path, err))
 	}
+}
+
+func (o options) warn(stderr io.Writer, text message.Text) {
+	fmt.Fprintln(stderr, o.lang.Sprintf("warning: %s", text))
 }
 
 // headers returns a function that returns the sections of xl2tpd's files: those of the file that was
@@ -162,13 +167,13 @@ func headers(o options, x *xl2tpd.Conf, stderr io.Writer) func(path string) ([]x
 		if path == "" {
 			all, known := host.Headers("")
 			if !known {
-				fmt.Fprintln(stderr, "warning: section names can't be compared: the file of an xl2tpd that runs can't be read")
+				o.warn(stderr, "section names can't be compared: the file of an xl2tpd that runs can't be read")
 			}
 			return all, known
 		}
 		other, err := xl2tpd.ReadConf(path)
 		if err != nil {
-			fmt.Fprintln(stderr, "warning:", err)
+			o.warn(stderr, message.TextOf(err))
 			return nil, errors.Is(err, fs.ErrNotExist) // then no section for that file has an effect
 		}
 		return other.Headers(), true

@@ -9,16 +9,17 @@ import (
 
 	"golang.org/x/term"
 
+	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/status"
 )
 
 // command is one of the program's commands.
 type command struct {
 	name    string
-	args    string // the words behind its flags, for its synopsis
-	words   int    // how many words it takes; -1: any number
-	brief   string // what it does, in a few words
-	about   string // further text of its help
+	args    string       // the words behind its flags, for its synopsis
+	words   int          // how many words it takes; -1: any number
+	brief   message.Text // what it does, in a few words
+	about   message.Text // further text of its help
 	example string
 	hidden  bool // for other programs: no help lists it
 	// exitUsage is the exit status of a wrong command line; zero: exitUsage.
@@ -35,7 +36,7 @@ func commands() []command {
 		example: "sudo systemctl stop xl2tpd-keepalive && sudo xl2tpd-keepalive run --debug",
 		flags: func(f *flag.FlagSet, o *options) {
 			defineFiles(f, o)
-			f.BoolVar(&o.debug, "debug", false, "log each echo request and each verdict on a Hello too")
+			boolean(f, &o.debug, "debug", "log each echo request and each verdict on a Hello too")
 		},
 		run: func(o options, _, stderr io.Writer) int { return keepalive(o, stderr) },
 	}, {
@@ -44,8 +45,8 @@ func commands() []command {
 		example: "sudo xl2tpd-keepalive status office --watch",
 		flags: func(f *flag.FlagSet, o *options) {
 			defineJSON(f, o)
-			f.BoolVar(&o.short, "short", false, "print one line for each tunnel")
-			f.BoolVar(&o.watch, "watch", false, "show it again each second, until Ctrl-C")
+			boolean(f, &o.short, "short", "print one line for each tunnel")
+			boolean(f, &o.watch, "watch", "show it again each second, until Ctrl-C")
 		},
 		run: show,
 	}, {
@@ -72,7 +73,7 @@ func commands() []command {
 		example: "sudo xl2tpd-keepalive doctor",
 		flags: func(f *flag.FlagSet, o *options) {
 			defineJSON(f, o)
-			f.BoolVar(&o.problems, "problems", false, "print only what is wrong")
+			boolean(f, &o.problems, "problems", "print only what is wrong")
 		},
 		run: examine,
 	}, {
@@ -81,7 +82,7 @@ func commands() []command {
 			"No password and no key is in it. Look at it before you send it.",
 		example: "sudo xl2tpd-keepalive report --anonymise",
 		flags: func(f *flag.FlagSet, o *options) {
-			f.BoolVar(&o.anonymise, "anonymise", false, "replace names and addresses, each always by the same one")
+			boolean(f, &o.anonymise, "anonymise", "replace names and addresses, each always by the same one")
 		},
 		run: writeReport,
 	}, {
@@ -94,7 +95,7 @@ func commands() []command {
 		name: "remove-table", brief: "take away the nftables table that a stop may leave",
 		about:   "A tunnel that the Hello guard holds closes within 91 seconds without it.",
 		example: "sudo systemctl disable --now xl2tpd-keepalive && sudo xl2tpd-keepalive remove-table",
-		run:     func(_ options, _, stderr io.Writer) int { return removeTable(stderr) },
+		run:     func(o options, _, stderr io.Writer) int { return removeTable(o, stderr) },
 	}, {
 		name: "control", brief: "have xl2tpd dial or hang up, as standard input says", hidden: true,
 		about:   "The service asks for this through xl2tpd-keepalive-control.socket. It is no command for people.",
@@ -117,20 +118,29 @@ func commands() []command {
 }
 
 // answerRequest serves one request. If a person runs it at a terminal, it does not wait for one.
-func answerRequest(_ options, stdout, stderr io.Writer) int {
+func answerRequest(o options, stdout, stderr io.Writer) int {
 	if term.IsTerminal(int(os.Stdin.Fd())) {
-		return misused(stderr, "control", "reads a request of the service from a socket, and is not for people")
+		return o.misused(stderr, "control", "reads a request of the service from a socket, and is not for people")
 	}
 	return serveControl(os.Stdin, stdout, stderr)
 }
 
+// boolean defines a flag without a value, word one with a value.
+func boolean(f *flag.FlagSet, p *bool, name string, usage message.Text) {
+	f.BoolVar(p, name, false, string(usage))
+}
+
+func word(f *flag.FlagSet, p *string, name string, usage message.Text) {
+	f.StringVar(p, name, "", string(usage))
+}
+
 func defineFiles(f *flag.FlagSet, o *options) {
-	f.StringVar(&o.config, "config", "", "read this `FILE` instead of /etc/xl2tpd/keepalive.conf")
-	f.StringVar(&o.xl2tpdConf, "xl2tpd-config", "", "read this `FILE` instead of /etc/xl2tpd/xl2tpd.conf")
+	word(f, &o.config, "config", "read this `FILE` instead of /etc/xl2tpd/keepalive.conf")
+	word(f, &o.xl2tpdConf, "xl2tpd-config", "read this `FILE` instead of /etc/xl2tpd/xl2tpd.conf")
 }
 
 func defineJSON(f *flag.FlagSet, o *options) {
-	f.BoolVar(&o.json, "json", false, "print JSON, for programs")
+	boolean(f, &o.json, "json", "print JSON, for programs")
 }
 
 // aliases are other programs' names for version and help.

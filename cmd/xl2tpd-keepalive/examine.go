@@ -25,12 +25,11 @@ func examine(o options, stdout, stderr io.Writer) int {
 	var err error
 	if o.json {
 		err = json.NewEncoder(stdout).Encode(shown)
-	} else if err = doctor.Text(stdout, shown, coloured(stdout)); err == nil {
-		_, err = fmt.Fprintln(stdout, doctor.Summary(all))
+	} else if err = doctor.Text(stdout, shown, coloured(stdout), o.lang); err == nil {
+		_, err = fmt.Fprintln(stdout, doctor.Summary(all, o.lang))
 	}
 	if err != nil {
-		fmt.Fprintln(stderr, "xl2tpd-keepalive:", err)
-		return exitError
+		return o.fail(stderr, err)
 	}
 	if !doctor.Healthy(all) {
 		return exitError

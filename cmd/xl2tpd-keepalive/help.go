@@ -5,46 +5,61 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"xl2tpd-keepalive/internal/message"
 )
 
 // help returns the help of the whole program.
-func help() string {
+func help(lang *message.Language) string {
 	var s strings.Builder
-	s.WriteString("usage: xl2tpd-keepalive COMMAND [FLAG...] [NAME...]\n\n")
+	s.WriteString(lang.Sprintf("usage: %s", "xl2tpd-keepalive COMMAND [FLAG...] [NAME...]") + "\n\n")
 	for _, c := range commands() {
 		if !c.hidden {
-			fmt.Fprintf(&s, "  %-13s %s\n", c.name, c.brief)
+			fmt.Fprintf(&s, "  %-13s %s\n", c.name, lang.Text(c.brief))
 		}
 	}
-	s.WriteString("\nxl2tpd-keepalive COMMAND --help has the flags and an example of each.\n" +
-		"See xl2tpd-keepalive(8) and keepalive.conf(5).\n")
+	s.WriteString("\n" + lang.Text("xl2tpd-keepalive COMMAND --help has the flags and an example of each.\n"+
+		"See xl2tpd-keepalive(8) and keepalive.conf(5).") + "\n")
 	return s.String()
 }
 
 // help returns the help of one command.
-func (c *command) help() string {
+func (c *command) help(lang *message.Language) string {
 	var s strings.Builder
 	o := defaults()
 	flags := c.flagSet(&o)
 	width := 0
 	flags.VisitAll(func(f *flag.Flag) { width = max(width, len(spelled(f))) })
-	s.WriteString("usage: xl2tpd-keepalive " + c.name)
+	usage := "xl2tpd-keepalive " + c.name
 	if width > 0 {
-		s.WriteString(" [FLAG...]")
+		usage += " [FLAG...]"
 	}
 	if c.args != "" {
-		s.WriteString(" " + c.args)
+		usage += " " + c.args
 	}
-	fmt.Fprintf(&s, "\n\n%s%s.\n%s\n\n", strings.ToUpper(c.brief[:1]), c.brief[1:], c.about)
+	fmt.Fprintf(&s, "%s\n\n%s\n%s\n\n", lang.Sprintf("usage: %s", usage), sentence(c.brief, lang), lang.Text(c.about))
 	flags.VisitAll(func(f *flag.Flag) {
-		_, text := flag.UnquoteUsage(f)
+		translated := *f
+		translated.Usage = lang.Text(message.Text(f.Usage))
+		_, text := flag.UnquoteUsage(&translated)
 		fmt.Fprintf(&s, "  %-*s  %s\n", width, spelled(f), text)
 	})
 	if width > 0 {
 		s.WriteByte('\n')
 	}
-	fmt.Fprintf(&s, "Example:\n  %s\n", c.example)
+	fmt.Fprintf(&s, "%s\n  %s\n", lang.Text("Example:"), c.example)
 	return s.String()
+}
+
+// sentence makes a sentence of what a command does.
+func sentence(brief message.Text, lang *message.Language) string {
+	first, n := utf8.DecodeRuneInString(string(brief))
+	if lang == nil {
+		brief = message.Text(string(unicode.ToUpper(first)) + string(brief[n:]))
+	}
+	return lang.Sprintf("%s.", brief)
 }
 
 // spelled returns a flag as a user types it, with its value.
@@ -64,13 +79,13 @@ func dashed(name string) string {
 // helpOf runs the command help.
 func helpOf(o options, stdout, stderr io.Writer) int {
 	if len(o.names) == 0 {
-		fmt.Fprint(stdout, help())
+		fmt.Fprint(stdout, help(o.lang))
 		return exitOK
 	}
 	c := find(o.names[0])
 	if c == nil {
-		return misused(stderr, "", "there is no command %q%s", o.names[0], meant(o.names[0], commandNames()))
+		return o.misused(stderr, "", "%s", unknownCommand(o.names[0]))
 	}
-	fmt.Fprint(stdout, c.help())
+	fmt.Fprint(stdout, c.help(o.lang))
 	return exitOK
 }

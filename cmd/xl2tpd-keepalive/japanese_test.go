@@ -237,7 +237,7 @@ func documentNamed(t *testing.T, name string) document {
 }
 
 // codeLines are those of a document's code blocks without their comments, which are translated. So are the words beside a
-// drawn line.
+// drawn line, and the output of status, of which the addresses stay.
 func codeLines(d document) (lines []string) {
 	code, _, _ := d.split()
 	for _, line := range code {
@@ -245,10 +245,15 @@ func codeLines(d document) (lines []string) {
 		if at := strings.IndexRune(line, '━'); at >= 0 {
 			line = line[at : strings.LastIndex(line, "━")+len("━")]
 		}
+		if strings.Contains(line, "●") || strings.HasPrefix(line, "    ") {
+			line = strings.Join(address.FindAllString(line, -1), " ")
+		}
 		lines = append(lines, strings.TrimSpace(line))
 	}
 	return lines
 }
+
+var address = regexp.MustCompile(`\d+\.\d+\.\d+\.\d+`)
 
 // linkTargets are where a document's links lead, without those between the languages. A page that is there in Japanese
 // counts as the English one; its chapters have other names.

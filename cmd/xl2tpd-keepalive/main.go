@@ -9,6 +9,8 @@ import (
 	"io"
 	"os"
 	"runtime"
+
+	"xl2tpd-keepalive/internal/message"
 )
 
 // version is set by the linker.
@@ -27,24 +29,25 @@ func main() {
 
 // run runs the program and returns the exit status.
 func run(args []string, stdout, stderr io.Writer) int {
+	o := defaults()
+	o.lang = message.Of(os.Getenv)
 	if len(args) == 0 {
-		fmt.Fprint(stderr, help())
+		fmt.Fprint(stderr, help(o.lang))
 		return exitUsage
 	}
 	c := find(args[0])
 	if c == nil {
-		return misused(stderr, "", "there is no command %q%s", args[0], meant(args[0], commandNames()))
+		return o.misused(stderr, "", "%s", unknownCommand(args[0]))
 	}
-	o := defaults()
 	flags := c.flagSet(&o)
 	switch err := parse(flags, args[1:], &o.names); {
 	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprint(stdout, c.help())
+		fmt.Fprint(stdout, c.help(o.lang))
 		return exitOK
 	case err != nil:
-		return c.misused(stderr, "%v", err)
+		return c.misused(o, stderr, "%v", err)
 	case c.words >= 0 && len(o.names) > c.words:
-		return c.misused(stderr, "does not take %q", o.names[c.words])
+		return c.misused(o, stderr, "does not take %q", o.names[c.words])
 	}
 	return c.run(o, stdout, stderr)
 }
@@ -60,7 +63,8 @@ type options struct {
 	problems   bool
 	anonymise  bool
 	ping       pingOptions
-	names      []string // words behind the flags, or between them
+	lang       *message.Language // of the texts for people
+	names      []string          // words behind the flags, or between them
 }
 
 func defaults() options {

@@ -17,6 +17,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if filepath.Base(os.Args[0]) != "xl2tpd-keepalive" { // the tests, and not the program that they run
+		os.Setenv("LC_ALL", "C")
+	}
 	testscript.Main(m, map[string]func(){"xl2tpd-keepalive": main})
 }
 

@@ -42,7 +42,7 @@ func TestCheckOfService(t *testing.T) {
 		}
 	}
 	for range 100 { // what is missing is noticed a bit later
-		if strings.Contains(ask("xl2tpd-keepalive status --short"), status.NoVICI) {
+		if strings.Contains(ask("xl2tpd-keepalive status --short"), string(status.NoVICI)) {
 			break
 		}
 	}
@@ -80,7 +80,7 @@ func TestJudge(t *testing.T) {
 		{"one that is silent", nil, []string{"home"}, status.LevelCritical, "lac home silent | "},
 		{"none", nil, []string{"offce"}, status.LevelUnknown, `there is no tunnel "offce", did you mean "office"?`},
 	} {
-		level, line := assess(r, tc.err, tc.names)
+		level, line := assess(r, tc.err, tc.names, nil)
 		if level != tc.level || !strings.Contains(line, tc.text) || strings.Contains(line, "\n") {
 			t.Errorf("%s: %v, %q; want %v, …%s…", tc.name, level, line, tc.level, tc.text)
 		}

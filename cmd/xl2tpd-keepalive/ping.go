@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"flag"
-	"fmt"
 	"io"
 	"net/netip"
 	"os/signal"
@@ -15,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/probe"
 )
@@ -43,30 +43,30 @@ type pingOptions struct {
 }
 
 func (o *pingOptions) define(flags *flag.FlagSet) {
-	flags.Func("c", "stop after this `COUNT` of echo requests", func(s string) (err error) {
+	parsed(flags, "c", "stop after this `COUNT` of echo requests", func(s string) (err error) {
 		o.count, err = between(s, 1, 1<<31-1)
 		return err
 	})
-	flags.Func("i", "time between two echo requests in `SECONDS`, 1 by default", func(s string) error {
+	parsed(flags, "i", "time between two echo requests in `SECONDS`, 1 by default", func(s string) error {
 		seconds, err := strconv.ParseFloat(s, 64)
 		if err != nil || !(seconds >= leastInterval.Seconds() && seconds <= mostInterval.Seconds()) {
-			return fmt.Errorf("should be a number of seconds from %v to %v", leastInterval.Seconds(), mostInterval.Seconds())
+			return message.Errorf("should be a number of seconds from %v to %v", leastInterval.Seconds(), mostInterval.Seconds())
 		}
 		o.interval = time.Duration(seconds * float64(time.Second))
 		return nil
 	})
-	flags.Func("s", "data `BYTES` in each, 56 by default", func(s string) (err error) {
+	parsed(flags, "s", "data `BYTES` in each, 56 by default", func(s string) (err error) {
 		o.size, err = between(s, probe.MinData, probe.MaxData)
 		return err
 	})
-	flags.Func("M", "`do` not fragment: packets that are too long are lost", func(s string) error {
+	parsed(flags, "M", "`do` not fragment: packets that are too long are lost", func(s string) error {
 		if s != "do" {
-			return errors.New(`should be "do": do not fragment`)
+			return message.Errorf("should be %q: do not fragment", "do")
 		}
 		o.dontFragment = true
 		return nil
 	})
-	flags.BoolVar(&o.mtu, "mtu", false, "find the largest packet that passes, in seconds")
+	boolean(flags, &o.mtu, "mtu", "find the largest packet that passes, in seconds")
 }
 
 // chosen reports whether any flag says how to ping.
@@ -74,10 +74,20 @@ func (o *pingOptions) chosen() bool {
 	return o.count != 0 || o.interval != defaultInterval || o.size != defaultData || o.dontFragment
 }
 
+// parsed defines a flag with a value that set reads.
+func parsed(flags *flag.FlagSet, name string, usage message.Text, set func(string) error) {
+	flags.Func(name, string(usage), func(s string) error {
+		if err := set(s); err != nil {
+			return message.Marked(err) // package flag puts its string into another error
+		}
+		return nil
+	})
+}
+
 func between(s string, least, most int) (int, error) {
 	n, err := strconv.Atoi(s)
 	if err != nil || n < least || n > most {
-		return 0, fmt.Errorf("should be a whole number from %d to %d", least, most)
+		return 0, message.Errorf("should be a whole number from %d to %d", least, most)
 	}
 	return n, nil
 }
@@ -92,40 +102,39 @@ func (o options) pinged() pingOptions {
 // pingNamed runs the command ping.
 func pingNamed(o options, stdout, stderr io.Writer) int {
 	if len(o.names) == 0 {
-		return misused(stderr, "ping", "needs the name of a tunnel, as status has it")
+		return o.misused(stderr, "ping", "needs the name of a tunnel, as status has it")
 	}
 	switch p := o.pinged(); {
 	case p.mtu && p.chosen():
-		return misused(stderr, "ping", "--mtu chooses number, pace and size itself, so it takes no -c, -i, -s or -M")
+		return o.misused(stderr, "ping", "--mtu chooses number, pace and size itself, so it takes no -c, -i, -s or -M")
 	case p.mtu:
-		return pingMTU(p, stdout, stderr)
+		return pingMTU(o, stdout, stderr)
 	default:
-		return ping(p, stdout, stderr)
+		return ping(o, stdout, stderr)
 	}
 }
 
 // ping pings the two halves of a tunnel's path. The exit status shows whether the inner one had a reply.
-func ping(o pingOptions, stdout, stderr io.Writer) int {
+func ping(with options, stdout, stderr io.Writer) int {
+	o := with.pinged()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	t, err := pingable(ctx, o.name)
 	if err != nil {
-		fmt.Fprintln(stderr, "xl2tpd-keepalive:", err)
-		return exitError
+		return with.fail(stderr, err)
 	}
 	p := newPair(t, o)
 	out := stdout
 	if o.json {
 		out = io.Discard
 	}
-	if err := p.ping(ctx, out); err != nil {
-		fmt.Fprintln(stderr, "xl2tpd-keepalive:", err)
-		return exitError
+	if err := p.ping(ctx, out, with.lang); err != nil {
+		return with.fail(stderr, err)
 	}
 	if o.json {
 		err = p.json(stdout)
 	} else {
-		err = p.summary(stdout)
+		err = p.summary(stdout, with.lang)
 	}
 	if err != nil || p.inner.figures.Received == 0 {
 		return exitError
@@ -145,7 +154,7 @@ func pingable(ctx context.Context, name string) (*status.Tunnel, error) {
 	}
 	err = probe.Permitted()
 	if errors.Is(err, probe.ErrPermission) {
-		err = fmt.Errorf("%w (sudo xl2tpd-keepalive ping %s)", err, name)
+		err = message.Errorf("%v (sudo xl2tpd-keepalive ping %s)", err, name)
 	}
 	return t, err
 }
@@ -190,10 +199,10 @@ func (p *pair) halves() []*half {
 }
 
 // ping pings both halves side by side, with a line for each reply, until both are done or ctx ends.
-func (p *pair) ping(ctx context.Context, w io.Writer) error {
+func (p *pair) ping(ctx context.Context, w io.Writer, lang *message.Language) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	p.head(w)
+	p.head(w, lang)
 	var mu sync.Mutex // guards w
 	var done sync.WaitGroup
 	errs := make([]error, len(p.halves()))
@@ -226,14 +235,14 @@ func findTunnel(all []status.Tunnel, name string) (*status.Tunnel, error) {
 	}
 	switch {
 	case len(all) == 0:
-		return nil, errors.New("there is no tunnel (xl2tpd-keepalive doctor looks for the reason)")
+		return nil, message.Errorf("there is no tunnel (xl2tpd-keepalive doctor looks for the reason)")
 	case len(found) == 0:
-		return nil, fmt.Errorf("there is no tunnel %q: name one of %s", status.Printable(name), list(pointers(all)))
+		return nil, message.Errorf("there is no tunnel %q: name one of %s", status.Printable(name), list(pointers(all)))
 	case len(found) > 1:
-		return nil, fmt.Errorf("%q is not one tunnel alone: name one of %s by its pppN", status.Printable(name), list(found))
+		return nil, message.Errorf("%q is not one tunnel alone: name one of %s by its pppN", status.Printable(name), list(found))
 	case found[0].Link == nil || !found[0].Link.Remote.IsValid():
-		return nil, fmt.Errorf("%s has no link now, so there is nothing to ping: %s (xl2tpd-keepalive status)",
-			title(found[0]), status.Printable(found[0].Doing))
+		return nil, message.Errorf("%s has no link now, so there is nothing to ping: %s (xl2tpd-keepalive status)",
+			title(found[0]), found[0].Doing)
 	}
 	return found[0], nil
 }
@@ -268,16 +277,16 @@ func title(t *status.Tunnel) string {
 }
 
 // list names tunnels in one line.
-func list(tunnels []*status.Tunnel) string {
-	var all []string
+func list(tunnels []*status.Tunnel) message.Text {
+	var all []message.Text
 	for _, t := range tunnels {
-		link := "no link"
+		link := message.Text("no link")
 		if t.Link != nil {
-			link = status.Printable(t.Link.Name)
+			link = message.Data(status.Printable(t.Link.Name))
 		}
-		all = append(all, title(t)+", "+link)
+		all = append(all, message.Sprintf("%s, %s", title(t), link))
 	}
-	return strings.Join(all, "; ")
+	return message.Join(all, "%s; %s")
 }
 
 func pointers(all []status.Tunnel) (p []*status.Tunnel) {

@@ -170,7 +170,7 @@ func TestFinding(t *testing.T) {
 		{"the LNS is slow to answer", figures(0, around(9*ms, 20)...), figures(0, around(240*ms, 20)...), ""},
 		{"one reply each", figures(2, 300*ms), figures(2, ms), ""},
 	} {
-		got := finding(tt.inner, tt.outer)
+		got := finding(tt.inner, tt.outer).String()
 		if !strings.HasPrefix(got, tt.want) || tt.want == "" && got != "" {
 			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
 		}
@@ -191,7 +191,7 @@ func TestFindingBlamesNobody(t *testing.T) {
 		for _, rtt := range trips {
 			rtts = append(rtts, time.Duration(rtt))
 		}
-		if says := finding(figures(lost, rtts...), figures(lost, rtts...)); strings.HasPrefix(says, "The inner") {
+		if says := finding(figures(lost, rtts...), figures(lost, rtts...)); strings.HasPrefix(says.String(), "The inner") {
 			t.Error(says)
 		}
 	})
@@ -204,7 +204,7 @@ func TestPingText(t *testing.T) {
 	p := newPair(&pingTunnels()[0], pingOptions{size: 56})
 	alone := newPair(&pingTunnels()[1], pingOptions{size: 1400})
 	var b bytes.Buffer
-	p.head(&b)
+	p.head(&b, nil)
 	p.inner.line(&b, probe.Pong{Seq: 1, Size: 64, RTT: 40123 * time.Microsecond})
 	p.outer.line(&b, probe.Pong{Seq: 1, Size: 64, RTT: 8 * ms})
 	p.inner.line(&b, probe.Pong{Seq: 2, Err: lost})
@@ -213,10 +213,10 @@ func TestPingText(t *testing.T) {
 	for _, p := range []*pair{p, alone} {
 		if p == alone {
 			b.WriteString("\n")
-			p.head(&b)
+			p.head(&b, nil)
 			p.inner.figures = figures(3)
 		}
-		if err := p.summary(&b); err != nil {
+		if err := p.summary(&b, nil); err != nil {
 			t.Fatal(err)
 		}
 		b.WriteString("\n")
@@ -246,7 +246,7 @@ func TestPingBothHalves(t *testing.T) {
 	tunnel := status.Tunnel{Name: "lac office", Peer: loopback, Link: &status.Link{Name: "lo", Local: loopback, Remote: loopback}}
 	p := newPair(&tunnel, pingOptions{count: 3, interval: 10 * time.Millisecond, size: 56})
 	var b bytes.Buffer
-	if err := p.ping(t.Context(), &b); err != nil {
+	if err := p.ping(t.Context(), &b, nil); err != nil {
 		t.Fatal(err)
 	}
 	goleak.VerifyNone(t, before)

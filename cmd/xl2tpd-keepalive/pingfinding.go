@@ -1,10 +1,10 @@
 package main
 
 import (
-	"fmt"
 	"math"
 	"time"
 
+	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/probe"
 )
 
@@ -24,7 +24,7 @@ const (
 )
 
 // finding returns one sentence about which half loses packets or is slow; empty: the figures do not show it.
-func (p *pair) finding() string {
+func (p *pair) finding() message.Text {
 	if p.outer == nil {
 		return ""
 	}
@@ -32,7 +32,7 @@ func (p *pair) finding() string {
 }
 
 // finding checks losses first: the round trips of a half that loses packets are not comparable.
-func finding(inner, outer *probe.Stats) string {
+func finding(inner, outer *probe.Stats) message.Text {
 	if min(inner.Sent, outer.Sent) < enough {
 		return ""
 	}
@@ -44,15 +44,15 @@ func finding(inner, outer *probe.Stats) string {
 	case outer.Received == 0:
 		return "The LNS answers no echo requests outside the tunnel, which is common; only the inner figures count."
 	case losesMore(inner, outer):
-		return fmt.Sprintf("The inner half loses packets (%s, outer %s): look at the tunnel and at what is behind it.", percent(inner), percent(outer))
+		return message.Sprintf("The inner half loses packets (%s, outer %s): look at the tunnel and at what is behind it.", percent(inner), percent(outer))
 	case losesMore(outer, inner):
-		return fmt.Sprintf("The outer half loses more (%s, inner %s), which the tunnel does not: the LNS may limit its echo replies.", percent(outer), percent(inner))
+		return message.Sprintf("The outer half loses more (%s, inner %s), which the tunnel does not: the LNS may limit its echo replies.", percent(outer), percent(inner))
 	case min(inner.Lost(), outer.Lost()) >= enough && min(inner.Loss(), outer.Loss()) >= leastLoss:
-		return fmt.Sprintf("Both halves lose packets equally (inner %s, outer %s): look at the path to the LNS.", percent(inner), percent(outer))
+		return message.Sprintf("Both halves lose packets equally (inner %s, outer %s): look at the path to the LNS.", percent(inner), percent(outer))
 	case slower(inner, outer):
-		return fmt.Sprintf("The inner half is slow: it takes %s ms, the path to the LNS only %s ms of that.", ms(inner.Avg()), ms(outer.Avg()))
+		return message.Sprintf("The inner half is slow: it takes %s ms, the path to the LNS only %s ms of that.", ms(inner.Avg()), ms(outer.Avg()))
 	case outer.Avg() >= slow && outer.Avg() >= inner.Avg()*4/5 && outer.Avg() <= inner.Avg()*5/4:
-		return fmt.Sprintf("The outer half is slow: the path to the LNS alone takes %s ms, and through the tunnel it is %s ms.", ms(outer.Avg()), ms(inner.Avg()))
+		return message.Sprintf("The outer half is slow: the path to the LNS alone takes %s ms, and through the tunnel it is %s ms.", ms(outer.Avg()), ms(inner.Avg()))
 	}
 	return ""
 }

@@ -11,29 +11,29 @@ import (
 
 	"xl2tpd-keepalive/internal/clamp"
 	"xl2tpd-keepalive/internal/doctor"
+	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/probe"
 )
 
 // pingMTU finds the largest packet that passes through a tunnel. The exit status shows whether it is the one that the
 // link claims.
-func pingMTU(o pingOptions, stdout, stderr io.Writer) int {
+func pingMTU(with options, stdout, stderr io.Writer) int {
+	o := with.pinged()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	t, err := pingable(ctx, o.name)
 	if err != nil {
-		fmt.Fprintln(stderr, "xl2tpd-keepalive:", err)
-		return exitError
+		return with.fail(stderr, err)
 	}
 	m, finding := doctor.MeasureMTU(ctx, doctor.ThisHost(), t)
 	if o.json {
 		err = json.NewEncoder(stdout).Encode(mtuResultOf(t, m, finding))
 	} else {
-		err = mtuText(stdout, t, m, finding, coloured(stdout))
+		err = mtuText(stdout, t, m, finding, coloured(stdout), with.lang)
 	}
 	if err != nil {
-		fmt.Fprintln(stderr, "xl2tpd-keepalive:", err)
-		return exitError
+		return with.fail(stderr, err)
 	}
 	if finding.Kind == doctor.Problem || finding.Kind == doctor.Unknown {
 		return exitError
@@ -42,20 +42,20 @@ func pingMTU(o pingOptions, stdout, stderr io.Writer) int {
 }
 
 // mtuText writes what was measured, and the finding.
-func mtuText(w io.Writer, t *status.Tunnel, m doctor.MTU, finding doctor.Finding, colours bool) error {
+func mtuText(w io.Writer, t *status.Tunnel, m doctor.MTU, finding doctor.Finding, colours bool, lang *message.Language) error {
 	var b strings.Builder
 	link := status.Printable(t.Link.Name)
-	fmt.Fprintf(&b, "inner: %s claims %d bytes; %s\n", link, m.Inner.Claimed, passes(m.Inner))
+	fmt.Fprintln(&b, lang.Sprintf("inner: %s claims %d bytes; %s", link, m.Inner.Claimed, passes(m.Inner)))
 	if m.Outer == nil {
-		b.WriteString("outer: not known; the LNS answers no echo request outside the tunnel\n")
+		fmt.Fprintln(&b, lang.Text("outer: not known; the LNS answers no echo request outside the tunnel"))
 	} else {
-		fmt.Fprintf(&b, "outer: the device to %v claims %d bytes; %s\n", t.Peer, m.Outer.Claimed, passes(*m.Outer))
+		fmt.Fprintln(&b, lang.Sprintf("outer: the device to %v claims %d bytes; %s", t.Peer, m.Outer.Claimed, passes(*m.Outer)))
 	}
 	if add := m.Overhead(); add > 0 {
-		fmt.Fprintf(&b, "IPsec and L2TP need %d bytes of each packet\n", add)
+		fmt.Fprintln(&b, lang.Sprintf("IPsec and L2TP need %d bytes of each packet", add))
 	}
-	fmt.Fprintf(&b, "forwarded TCP: %s\n", clamped(m))
-	if err := doctor.Text(&b, []doctor.Finding{finding}, colours); err != nil {
+	fmt.Fprintln(&b, lang.Sprintf("forwarded TCP: %s", clamped(m)))
+	if err := doctor.Text(&b, []doctor.Finding{finding}, colours, lang); err != nil {
 		return err
 	}
 	_, err := io.WriteString(w, b.String())
@@ -63,33 +63,33 @@ func mtuText(w io.Writer, t *status.Tunnel, m doctor.MTU, finding doctor.Finding
 }
 
 // passes says what passes, and what becomes of larger packets.
-func passes(m probe.PathMTU) string {
+func passes(m probe.PathMTU) message.Text {
 	switch {
 	case m.Passes == 0:
 		return "no echo request has a reply"
 	case m.Limited() && m.Told:
-		return fmt.Sprintf(`%d pass, larger ones are refused (ICMP "fragmentation needed", or the route)`, m.Passes)
+		return message.Sprintf(`%d pass, larger ones are refused (ICMP "fragmentation needed", or the route)`, m.Passes)
 	case m.Limited():
-		return fmt.Sprintf("%d pass, larger ones are lost without a word", m.Passes)
+		return message.Sprintf("%d pass, larger ones are lost without a word", m.Passes)
 	}
-	return fmt.Sprintf("%d pass", m.Passes)
+	return message.Sprintf("%d pass", m.Passes)
 }
 
 // clamped says what happens to the TCP connections of other hosts.
-func clamped(m doctor.MTU) string {
+func clamped(m doctor.MTU) message.Text {
 	switch {
 	case !m.Forwards:
 		return "none, this host forwards no packets into the tunnel"
 	case m.ClampErr != nil:
-		return "not known whether it is clamped: " + m.ClampErr.Error()
+		return message.Sprintf("not known whether it is clamped: %v", m.ClampErr)
 	case len(m.Clamps) == 0:
 		return "not clamped, there is no rule for it"
 	}
-	var all []string
+	var all []message.Text
 	for _, r := range m.Clamps {
-		all = append(all, r.String())
+		all = append(all, r.Text())
 	}
-	return "clamped " + strings.Join(all, "; ")
+	return message.Sprintf("clamped %s", message.Join(all, "%s; %s"))
 }
 
 // mtuResult is what --mtu --json prints.

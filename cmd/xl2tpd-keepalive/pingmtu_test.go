@@ -8,12 +8,13 @@ import (
 
 	"xl2tpd-keepalive/internal/clamp"
 	"xl2tpd-keepalive/internal/doctor"
+	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/probe"
 )
 
 func TestMTUText(t *testing.T) {
 	tunnel := &pingTunnels()[0]
-	finding := doctor.Finding{Check: "path MTU", Tunnel: "lac office", Kind: doctor.Problem, Text: "it is too much", Remedy: []string{"less"}}
+	finding := doctor.Finding{Check: "path MTU", Tunnel: "lac office", Kind: doctor.Problem, Text: "it is too much", Remedy: []message.Text{"less"}}
 	const end = "✗ lac office, path MTU: it is too much\n    → less\n"
 	inner := probe.PathMTU{Claimed: 1500, Passes: 1374, Sent: 11, Certain: true}
 	for _, tc := range []struct {
@@ -39,7 +40,7 @@ func TestMTUText(t *testing.T) {
 				"forwarded TCP: not known whether it is clamped: no right\n"},
 	} {
 		var b bytes.Buffer
-		if err := mtuText(&b, tunnel, tc.m, finding, false); err != nil || b.String() != tc.want+end {
+		if err := mtuText(&b, tunnel, tc.m, finding, false, nil); err != nil || b.String() != tc.want+end {
 			t.Errorf("%v\n%swant\n%s", err, &b, tc.want+end)
 		}
 	}

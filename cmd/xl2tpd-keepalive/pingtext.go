@@ -9,24 +9,25 @@ import (
 	"strings"
 	"time"
 
+	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/probe"
 )
 
 // head prints what is pinged.
-func (p *pair) head(w io.Writer) {
+func (p *pair) head(w io.Writer, lang *message.Language) {
 	for _, h := range p.halves() {
-		way := "outside the tunnel"
+		way := message.Text("outside the tunnel")
 		if h.Link != "" {
-			way = "through " + status.Printable(h.Link)
+			way = message.Sprintf("through %s", status.Printable(h.Link))
 		}
 		if h.Source.IsValid() {
-			way += fmt.Sprintf(" from %v", h.Source)
+			way = message.Sprintf("%s from %v", way, h.Source)
 		}
-		fmt.Fprintf(w, "%s %v %s, %d bytes of data\n", h.name, h.Target, way, h.Size)
+		fmt.Fprintln(w, lang.Sprintf("%s %v %s, %d bytes of data", h.name, h.Target, way, h.Size))
 	}
 	if p.outer == nil {
-		fmt.Fprintln(w, "outer: the peer's address is not known")
+		fmt.Fprintln(w, lang.Text("outer: the peer's address is not known"))
 	}
 }
 
@@ -43,9 +44,9 @@ func (h *half) line(w io.Writer, pong probe.Pong) {
 }
 
 // summary writes the figures of both halves, and the finding.
-func (p *pair) summary(w io.Writer) error {
+func (p *pair) summary(w io.Writer, lang *message.Language) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "\n--- %s, times in ms ---\n", title(p.tunnel))
+	fmt.Fprintf(&b, "\n--- %s ---\n", lang.Sprintf("%s, times in ms", title(p.tunnel)))
 	fmt.Fprintf(&b, "%5s %6s %8s %7s %9s %9s %9s %9s %9s\n", "", "sent", "received", "loss", "min", "avg", "max", "mdev", "p99")
 	for _, h := range p.halves() {
 		s := h.figures
@@ -60,7 +61,7 @@ func (p *pair) summary(w io.Writer) error {
 		b.WriteByte('\n')
 	}
 	if says := p.finding(); says != "" {
-		fmt.Fprintln(&b, says)
+		fmt.Fprintln(&b, lang.Text(says))
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
@@ -77,7 +78,7 @@ type pingResult struct {
 	Link     string       `json:"link"`
 	Inner    *pingFigures `json:"inner"`
 	Outer    *pingFigures `json:"outer"`   // null: the peer's address is not known
-	Finding  string       `json:"finding"` // empty: the figures do not say which half is worse
+	Finding  message.Text `json:"finding"` // empty: the figures do not say which half is worse
 }
 
 // pingFigures are those of one half.

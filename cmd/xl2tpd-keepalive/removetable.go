@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"io"
 
 	"xl2tpd-keepalive/internal/helloguard"
@@ -9,10 +8,9 @@ import (
 
 // removeTable is for an operator who stops the service and does not start it again. A stop leaves the
 // table behind for the next start if a tunnel needs the guard.
-func removeTable(stderr io.Writer) int {
+func removeTable(o options, stderr io.Writer) int {
 	if err := helloguard.RemoveTable(); err != nil {
-		fmt.Fprintln(stderr, "xl2tpd-keepalive:", withSudo(err))
-		return exitError
+		return o.fail(stderr, withSudo(err))
 	}
 	return exitOK
 }

@@ -12,6 +12,7 @@ import (
 
 	"xl2tpd-keepalive/internal/bundle"
 	"xl2tpd-keepalive/internal/doctor"
+	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/status"
 )
 
@@ -21,8 +22,7 @@ const reportIn = 2 * time.Minute
 // writeReport writes a support bundle, and prints what is in it.
 func writeReport(o options, stdout, stderr io.Writer) int {
 	if os.Geteuid() != 0 {
-		fmt.Fprintln(stderr, "xl2tpd-keepalive: a report needs root, to know the secrets that it has to leave out (sudo xl2tpd-keepalive report)")
-		return exitError
+		return o.fail(stderr, message.Errorf("a report needs root, to know the secrets that it has to leave out (sudo xl2tpd-keepalive report)"))
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
@@ -39,10 +39,9 @@ func writeReport(o options, stdout, stderr io.Writer) int {
 		err = b.Save(path, s.Now)
 	}
 	if err != nil {
-		fmt.Fprintln(stderr, "xl2tpd-keepalive:", err)
-		return exitError
+		return o.fail(stderr, err)
 	}
-	listReport(stdout, b, path, o.anonymise)
+	o.listReport(stdout, b, path)
 	return exitOK
 }
 
@@ -75,17 +74,17 @@ func reportSource(ctx context.Context, anonymous bool) bundle.Source {
 }
 
 // listReport prints what is in a report and what is not.
-func listReport(w io.Writer, b *bundle.Bundle, path string, anonymous bool) {
-	fmt.Fprintf(w, "%s has:\n", path)
+func (o options) listReport(w io.Writer, b *bundle.Bundle, path string) {
+	fmt.Fprintln(w, o.lang.Sprintf("%s has:", path))
 	for _, f := range b.Files {
-		fmt.Fprintf(w, "  %s, %d bytes\n", status.Printable(f.Name), len(f.Text))
+		fmt.Fprintf(w, "  %s\n", o.lang.Sprintf("%s, %d bytes", status.Printable(f.Name), len(f.Text)))
 	}
-	fmt.Fprintln(w, "Left out:")
+	fmt.Fprintln(w, o.lang.Text("Left out:"))
 	for _, left := range b.Left {
-		fmt.Fprintf(w, "  %s\n", status.Printable(left))
+		fmt.Fprintf(w, "  %s\n", status.Printable(o.lang.Text(left)))
 	}
-	if !anonymous {
-		fmt.Fprintln(w, "Names and addresses are in it; with --anonymise others stand in their place.")
+	if !o.anonymise {
+		fmt.Fprintln(w, o.lang.Text("Names and addresses are in it; with --anonymise others stand in their place."))
 	}
-	fmt.Fprintln(w, "Look at it before you send it.")
+	fmt.Fprintln(w, o.lang.Text("Look at it before you send it."))
 }

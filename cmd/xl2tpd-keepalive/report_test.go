@@ -8,14 +8,15 @@ import (
 	"testing"
 
 	"xl2tpd-keepalive/internal/bundle"
+	"xl2tpd-keepalive/internal/message"
 )
 
 func TestListReport(t *testing.T) {
-	b := &bundle.Bundle{Files: []bundle.File{{Name: "version.txt", Text: "1.0\n"}, {Name: "config/\x1b", Text: ""}}, Left: []string{"/etc/ppp/chap-secrets: a file of secrets"}}
+	b := &bundle.Bundle{Files: []bundle.File{{Name: "version.txt", Text: "1.0\n"}, {Name: "config/\x1b", Text: ""}}, Left: []message.Text{"/etc/ppp/chap-secrets: a file of secrets"}}
 	const want = "r.tar.gz has:\n  version.txt, 4 bytes\n  config/?, 0 bytes\nLeft out:\n  /etc/ppp/chap-secrets: a file of secrets\n"
 	for anonymous, hint := range map[bool]string{true: "", false: "Names and addresses are in it; with --anonymise others stand in their place.\n"} {
 		var out bytes.Buffer
-		listReport(&out, b, "r.tar.gz", anonymous)
+		options{anonymise: anonymous}.listReport(&out, b, "r.tar.gz")
 		if out.String() != want+hint+"Look at it before you send it.\n" {
 			t.Errorf("%v: %s", anonymous, &out)
 		}

@@ -16,6 +16,7 @@ import (
 
 	"xl2tpd-keepalive/internal/config"
 	"xl2tpd-keepalive/internal/hook"
+	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/metrics"
 	"xl2tpd-keepalive/internal/ppp"
 	"xl2tpd-keepalive/internal/sdnotify"
@@ -120,7 +121,7 @@ func (s *service) configured(c *config.Config) {
 func (s *service) configFault(err error) {
 	f := supervisor.Fault{What: "keepalive.conf"}
 	if err != nil {
-		f.Text = err.Error()
+		f.Text = message.TextOf(err)
 	}
 	s.loop.Post(f)
 }

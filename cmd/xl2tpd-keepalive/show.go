@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"io"
 	"os"
 	"os/signal"
@@ -18,20 +17,19 @@ import (
 // show prints the report of the running service, again each second with --watch.
 func show(o options, stdout, stderr io.Writer) int {
 	if o.json && o.short {
-		return misused(stderr, "status", "--json and --short exclude each other")
+		return o.misused(stderr, "status", "--json and --short exclude each other")
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	look := func(w io.Writer) error { return page(ctx, w, o, coloured(stdout)) }
 	switch {
 	case o.watch && isTerminal(stdout) && !o.json:
-		return watchScreen(ctx, look, stdout)
+		return watchScreen(ctx, o, look, stdout)
 	case o.watch:
-		return watch(ctx, look, stdout, stderr, o.json)
+		return watch(ctx, o, look, stdout, stderr)
 	}
 	if err := look(stdout); err != nil {
-		fmt.Fprintln(stderr, "xl2tpd-keepalive:", err)
-		return exitError
+		return o.fail(stderr, err)
 	}
 	return exitOK
 }
@@ -49,9 +47,9 @@ func page(ctx context.Context, w io.Writer, o options, colours bool) error {
 	case o.json:
 		return json.NewEncoder(w).Encode(r)
 	case o.short:
-		return status.Short(w, r, colours)
+		return status.Short(w, r, colours, o.lang)
 	}
-	return status.Text(w, r, colours)
+	return status.Text(w, r, colours, o.lang)
 }
 
 // coloured reports whether to use colours, see https://no-color.org.

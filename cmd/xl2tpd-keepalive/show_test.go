@@ -24,7 +24,7 @@ func TestClip(t *testing.T) {
 		{0, 0, page}, // not known
 		{80, 1, page},
 	} {
-		if got := clip(page, tc.columns, tc.rows); got != tc.want {
+		if got := clip(page, tc.columns, tc.rows, nil); got != tc.want {
 			t.Errorf("%d × %d: %q, want %q", tc.columns, tc.rows, got, tc.want)
 		}
 	}

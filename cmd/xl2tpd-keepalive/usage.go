@@ -13,22 +13,29 @@ import (
 	"runtime/debug"
 	"strings"
 
+	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/typo"
 )
 
 // misused prints in one line what is wrong with a command line.
-func misused(stderr io.Writer, command, format string, args ...any) int {
-	what, where := fmt.Sprintf(format, args...), "xl2tpd-keepalive --help"
+func (o options) misused(stderr io.Writer, command string, format message.Format, args ...any) int {
+	what, where := message.Sprintf(format, args...), "xl2tpd-keepalive --help"
 	if command != "" {
-		what, where = command+": "+what, "xl2tpd-keepalive "+command+" --help"
+		what, where = message.Sprintf("%s: %s", command, what), "xl2tpd-keepalive "+command+" --help"
 	}
-	fmt.Fprintf(stderr, "xl2tpd-keepalive: %s; see %s\n", what, where)
+	fmt.Fprintf(stderr, "xl2tpd-keepalive: %s\n", o.lang.Sprintf("%s; see %s", what, where))
 	return exitUsage
 }
 
-func (c *command) misused(stderr io.Writer, format string, args ...any) int {
-	misused(stderr, c.name, format, args...)
+func (c *command) misused(o options, stderr io.Writer, format message.Format, args ...any) int {
+	o.misused(stderr, c.name, format, args...)
 	return cmp.Or(c.exitUsage, exitUsage)
+}
+
+// fail prints an error.
+func (o options) fail(stderr io.Writer, err error) int {
+	fmt.Fprintf(stderr, "xl2tpd-keepalive: %s\n", o.lang.Error(err))
+	return exitError
 }
 
 // parse reads flags and names in any order. Its errors name the flag as the user typed it, and the
@@ -66,36 +73,35 @@ func clearer(flags *flag.FlagSet, err error) error {
 	if m := noFlag.FindStringSubmatch(text); m != nil {
 		var known []string
 		flags.VisitAll(func(f *flag.Flag) { known = append(known, f.Name) })
-		name := typo.Nearest(m[1], known)
-		if name != "" {
-			name = fmt.Sprintf(", did you mean %s?", dashed(name))
+		if name := typo.Nearest(m[1], known); name != "" {
+			return message.Errorf("there is no flag %s, did you mean %s?", dashed(m[1]), dashed(name))
 		}
-		return fmt.Errorf("there is no flag %s%s", dashed(m[1]), name)
+		return message.Errorf("there is no flag %s", dashed(m[1]))
 	}
 	if m := noValue.FindStringSubmatch(text); m != nil {
-		return fmt.Errorf("%s needs a value", dashed(m[1]))
+		return message.Errorf("%s needs a value", dashed(m[1]))
 	}
 	if m := badBool.FindStringSubmatch(text); m != nil {
-		return fmt.Errorf("%s takes no value, got %s", dashed(m[2]), m[1])
+		return message.Errorf("%s takes no value, got %s", dashed(m[2]), m[1])
 	}
 	if m := badValue.FindStringSubmatch(text); m != nil {
-		return fmt.Errorf("%s is %s, %s", dashed(m[2]), m[1], m[3])
+		return message.Errorf("%s is %s, %s", dashed(m[2]), m[1], message.Text(m[3]))
 	}
 	return err
 }
 
-// meant asks whether the nearest of these words was meant.
-func meant(typed string, words []string) string {
-	if best := typo.Nearest(typed, words); best != "" {
-		return fmt.Sprintf(", did you mean %q?", best)
+// unknownCommand says that there is no such command, and asks whether the nearest one was meant.
+func unknownCommand(typed string) message.Text {
+	if best := typo.Nearest(typed, commandNames()); best != "" {
+		return message.Sprintf("there is no command %q, did you mean %q?", typed, best)
 	}
-	return ""
+	return message.Sprintf("there is no command %q", typed)
 }
 
 // withSudo adds a remedy for a user who is not root and lacks permission.
 func withSudo(err error) error {
 	if errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0 {
-		return fmt.Errorf("%w; run this with sudo", err)
+		return message.Errorf("%v; run this with sudo", err)
 	}
 	return err
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"os"
 	"os/signal"
@@ -13,12 +12,14 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/term"
+
+	"xl2tpd-keepalive/internal/message"
 )
 
 const watchEvery = time.Second
 
 // watch prints a page each second, for a file or a pipe. It continues without the service, which may come back.
-func watch(ctx context.Context, look func(io.Writer) error, stdout, stderr io.Writer, json bool) int {
+func watch(ctx context.Context, o options, look func(io.Writer) error, stdout, stderr io.Writer) int {
 	again := time.NewTicker(watchEvery)
 	defer again.Stop()
 	for {
@@ -28,10 +29,10 @@ func watch(ctx context.Context, look func(io.Writer) error, stdout, stderr io.Wr
 			return exitOK
 		}
 		switch {
-		case err != nil && json: // standard output is for JSON objects only
-			fmt.Fprintln(stderr, "xl2tpd-keepalive:", err)
+		case err != nil && o.json: // standard output is for JSON objects only
+			o.fail(stderr, err)
 		case err != nil:
-			fmt.Fprintln(&text, "xl2tpd-keepalive:", err)
+			o.fail(&text, err)
 		}
 		if _, err := io.WriteString(stdout, text.String()); err != nil {
 			return exitError
@@ -52,7 +53,7 @@ const (
 
 // watchScreen shows a page each second on the alternate screen. It restores the terminal at the end, and while Ctrl-Z
 // stops the program.
-func watchScreen(ctx context.Context, look func(io.Writer) error, stdout io.Writer) int {
+func watchScreen(ctx context.Context, o options, look func(io.Writer) error, stdout io.Writer) int {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGTSTP, syscall.SIGWINCH)
 	defer signal.Stop(signals)
@@ -63,13 +64,13 @@ func watchScreen(ctx context.Context, look func(io.Writer) error, stdout io.Writ
 	text := ""
 	for fresh := true; ; {
 		if fresh {
-			text = lookedUp(look)
+			text = lookedUp(o, look)
 		}
 		if ctx.Err() != nil {
 			return exitOK
 		}
 		columns, rows := size(stdout)
-		if _, err := io.WriteString(stdout, repaint(clip(text, columns, rows))); err != nil {
+		if _, err := io.WriteString(stdout, repaint(clip(text, columns, rows, o.lang))); err != nil {
 			return exitError
 		}
 		fresh = true
@@ -88,10 +89,10 @@ func watchScreen(ctx context.Context, look func(io.Writer) error, stdout io.Writ
 	}
 }
 
-func lookedUp(look func(io.Writer) error) string {
+func lookedUp(o options, look func(io.Writer) error) string {
 	var text strings.Builder
 	if err := look(&text); err != nil { // the service may come back
-		fmt.Fprintln(&text, "xl2tpd-keepalive:", err)
+		o.fail(&text, err)
 	}
 	return text.String()
 }
@@ -111,11 +112,11 @@ func size(w io.Writer) (columns, rows int) {
 }
 
 // clip cuts a page to the size of a terminal, less the row of the cursor.
-func clip(text string, columns, rows int) string {
+func clip(text string, columns, rows int, lang *message.Language) string {
 	lines := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
 	if most := rows - 1; rows > 2 && len(lines) > most {
 		more := len(lines) - most + 1
-		lines = append(lines[:most-1:most-1], fmt.Sprintf("… more lines: %d; name tunnels, or use --short", more))
+		lines = append(lines[:most-1:most-1], lang.Sprintf("… more lines: %d; name tunnels, or use --short", more))
 	}
 	var b strings.Builder
 	for _, line := range lines {
@@ -139,9 +140,9 @@ func cut(line string, columns int) string {
 			continue
 		}
 		r, n := utf8.DecodeRuneInString(line)
-		if used += cells(r); used < columns {
+		if used += message.Cells(r); used < columns {
 			b.WriteRune(r)
-		} else if used-cells(r) < columns {
+		} else if used-message.Cells(r) < columns {
 			b.WriteRune('…')
 			used = columns + 1
 		}
@@ -158,18 +159,8 @@ func width(line string) (n int) {
 			continue
 		}
 		r, size := utf8.DecodeRuneInString(line)
-		n += cells(r)
+		n += message.Cells(r)
 		line = line[size:]
 	}
 	return n
-}
-
-// cells returns how many columns a letter takes. Section names may be Japanese. The terminal does not wrap, so a mistake
-// affects only the end of the line.
-func cells(r rune) int {
-	if r >= 0x1100 && r <= 0x115f || r >= 0x2e80 && r <= 0xa4cf || r >= 0xac00 && r <= 0xd7a3 ||
-		r >= 0xf900 && r <= 0xfaff || r >= 0xfe30 && r <= 0xfe6f || r >= 0xff00 && r <= 0xff60 || r >= 0x20000 && r <= 0x3fffd {
-		return 2
-	}
-	return 1
 }

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/internal/doctor"
+	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/internal/xl2tpdconf"
@@ -42,7 +43,7 @@ type Source struct {
 type Bundle struct {
 	Name  string // of the folder in the archive
 	Files []File
-	Left  []string // what was left out, and why
+	Left  []message.Text // what was left out, and why
 }
 
 // File is one file of the archive.
@@ -94,8 +95,8 @@ func (c *collector) add(name, text string) {
 	c.Files = append(c.Files, File{name, text})
 }
 
-func (c *collector) leave(format string, a ...any) {
-	c.Left = append(c.Left, fmt.Sprintf(format, a...))
+func (c *collector) leave(format message.Format, a ...any) {
+	c.Left = append(c.Left, message.Sprintf(format, a...))
 }
 
 func (c *collector) path(name string) string { return filepath.Join(c.Root, name) }
@@ -132,7 +133,7 @@ func (c *collector) clean() {
 	}
 	if anonymous != nil {
 		for i := range c.Left {
-			c.Left[i] = anonymous.text(c.Left[i])
+			c.Left[i] = message.Text(anonymous.text(string(c.Left[i])))
 		}
 	}
 }

@@ -106,7 +106,15 @@ func (b *Bundle) all() string {
 	for _, f := range b.Files {
 		s.WriteString("== " + f.Name + "\n" + f.Text)
 	}
-	return s.String() + strings.Join(b.Left, "\n")
+	return s.String() + strings.Join(b.left(), "\n")
+}
+
+// left returns what was left out, in English.
+func (b *Bundle) left() (all []string) {
+	for _, one := range b.Left {
+		all = append(all, one.String())
+	}
+	return all
 }
 
 func (b *Bundle) file(t *testing.T, name string) string {
@@ -168,7 +176,7 @@ func TestOfUse(t *testing.T) {
 	}
 	for _, want := range []string{"/etc/ipsec.secrets: a file of secrets", "/etc/xl2tpd/other-secrets: a file of secrets",
 		"/etc/swanctl/private: private keys, 1 files", "dpkg-query -W xl2tpd"} {
-		if !slices.ContainsFunc(b.Left, func(left string) bool { return strings.HasPrefix(left, want) }) {
+		if !slices.ContainsFunc(b.left(), func(left string) bool { return strings.HasPrefix(left, want) }) {
 			t.Errorf("left out lacks %q: %q", want, b.Left)
 		}
 	}
@@ -208,7 +216,7 @@ func TestNoService(t *testing.T) {
 	s := plant(t)
 	s.Report, s.ReportErr = status.Report{}, errors.New("is not running")
 	b := Collect(t.Context(), s)
-	if !slices.Contains(b.Left, "status: is not running") || !strings.Contains(b.file(t, "README.txt"), "The service does not tell about tunnels: is not running") {
+	if !slices.Contains(b.left(), "status: is not running") || !strings.Contains(b.file(t, "README.txt"), "The service does not tell about tunnels: is not running") {
 		t.Errorf("%q", b.Left)
 	}
 }

@@ -24,13 +24,13 @@ func (c *collector) state() {
 	} else {
 		c.addJSON("status.json", c.Report)
 		var text bytes.Buffer
-		_ = status.Text(&text, c.Report, false) // a buffer takes all
+		_ = status.Text(&text, c.Report, false, nil) // a buffer takes all
 		c.add("status.txt", text.String())
 	}
 	c.addJSON("doctor.json", c.Findings)
 	var text bytes.Buffer
-	_ = doctor.Text(&text, c.Findings, false)
-	c.add("doctor.txt", text.String()+doctor.Summary(c.Findings)+"\n")
+	_ = doctor.Text(&text, c.Findings, false, nil)
+	c.add("doctor.txt", text.String()+doctor.Summary(c.Findings, nil)+"\n")
 }
 
 func (c *collector) addJSON(name string, v any) {
@@ -234,14 +234,14 @@ func (c *collector) readme() string {
 		fmt.Fprintf(&b, "The service does not tell about tunnels: %v\n", c.ReportErr)
 	}
 	b.WriteString("\nWhat doctor has found:\n")
-	_ = doctor.Text(&b, doctor.Problems(c.Findings), false)
-	b.WriteString(doctor.Summary(c.Findings) + "\n\nIn this report:\n")
+	_ = doctor.Text(&b, doctor.Problems(c.Findings), false, nil)
+	b.WriteString(doctor.Summary(c.Findings, nil) + "\n\nIn this report:\n")
 	for _, f := range c.Files {
 		b.WriteString("  " + f.Name + "\n")
 	}
 	b.WriteString("\nLeft out:\n")
 	for _, left := range c.Left {
-		b.WriteString("  " + left + "\n")
+		b.WriteString("  " + left.String() + "\n")
 	}
 	return b.String()
 }

@@ -5,9 +5,10 @@
 package clamp
 
 import (
-	"fmt"
 	"slices"
 	"strings"
+
+	"xl2tpd-keepalive/internal/message"
 )
 
 // Rule is a rule that clamps the MSS of what leaves by an interface.
@@ -20,13 +21,16 @@ type Rule struct {
 // Fits reports whether the rule keeps each segment within that MTU. The interface has to have that MTU itself.
 func (r Rule) Fits(mtu int) bool { return !r.Limited && r.MSS+tcpHeaders <= mtu }
 
-func (r Rule) String() string {
-	text := "to the MTU of the route by " + r.Where
+func (r Rule) String() string { return r.Text().String() }
+
+// Text says to what and by what the rule clamps.
+func (r Rule) Text() message.Text {
+	text := message.Sprintf("to the MTU of the route by %s", r.Where)
 	if r.MSS > 0 {
-		text = fmt.Sprintf("to %d by %s", r.MSS, r.Where)
+		text = message.Sprintf("to %d by %s", r.MSS, r.Where)
 	}
 	if r.Limited {
-		text += ", for some connections only"
+		text = message.Sprintf("%s, for some connections only", text)
 	}
 	return text
 }

@@ -9,7 +9,6 @@ import (
 	"bytes"
 	"cmp"
 	"errors"
-	"fmt"
 	"net/netip"
 	"path/filepath"
 	"slices"
@@ -17,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/xl2tpdconf"
 )
 
@@ -99,12 +99,12 @@ const idleTimer = 60 * time.Second
 
 // TooRare returns why a router's idle timer may end a tunnel in spite of the echo requests; empty: it does not. The
 // service sees data up to a quarter of the interval late, and lengthens the interval by up to a tenth.
-func (s Settings) TooRare() string {
+func (s Settings) TooRare() message.Text {
 	longest := s.Interval * 135 / 100
 	if !s.Keepalive || s.Observe || longest < idleTimer {
 		return ""
 	}
-	return fmt.Sprintf("`interval = %d` lets the link be idle for up to %d s, and the router, a Yamaha, closes the tunnel after %d s "+
+	return message.Sprintf("`interval = %d` lets the link be idle for up to %d s, and the router, a Yamaha, closes the tunnel after %d s "+
 		"unless its `l2tp tunnel disconnect time` is longer; use 40 or less",
 		int(s.Interval.Seconds()), int(longest.Seconds()), int(idleTimer.Seconds()))
 }
@@ -189,15 +189,15 @@ func (c *Config) summary() []any {
 }
 
 // MetricsFault returns why the metrics are open to other hosts, or to no reader at all; empty: neither.
-func (c *Config) MetricsFault() string {
+func (c *Config) MetricsFault() message.Text {
 	switch c.Metrics.Network {
 	case "tcp":
 		if at, err := netip.ParseAddrPort(c.Metrics.Address); err == nil && at.Addr().IsUnspecified() {
-			return fmt.Sprintf("metrics = %s: everybody who reaches this host can read them; 127.0.0.1:%d is for this host alone", c.Metrics.Address, at.Port())
+			return message.Sprintf("metrics = %s: everybody who reaches this host can read them; 127.0.0.1:%d is for this host alone", c.Metrics.Address, at.Port())
 		}
 	case "unix":
 		if !strings.HasPrefix(c.Metrics.Address, runDir) {
-			return fmt.Sprintf("metrics = %s: the service's sandbox has no such place; put the socket below %s", c.Metrics.Address, runDir)
+			return message.Sprintf("metrics = %s: the service's sandbox has no such place; put the socket below %s", c.Metrics.Address, runDir)
 		}
 	}
 	return ""
@@ -331,13 +331,13 @@ type seconds struct{ n, line int }
 
 func id(kind, name string) string { return kind + " " + xl2tpdconf.Lower(name) }
 
-func fail(line int, format string, args ...any) *xl2tpdconf.Error {
-	return &xl2tpdconf.Error{Line: line, Msg: fmt.Sprintf(format, args...)}
+func fail(line int, format message.Format, args ...any) *xl2tpdconf.Error {
+	return &xl2tpdconf.Error{Line: line, Msg: message.Sprintf(format, args...)}
 }
 
 // newDraft reads a section; d is nil if the section's name is wrong.
 func newDraft(s xl2tpdconf.Section) (d *draft, mistakes []*xl2tpdconf.Error) {
-	wrong := func(line int, format string, args ...any) {
+	wrong := func(line int, format message.Format, args ...any) {
 		mistakes = append(mistakes, fail(line, format, args...))
 	}
 	d = &draft{id: "global", title: "global", line: s.Line}
@@ -443,7 +443,7 @@ func parseBool(value string) (v, ok bool) {
 }
 
 // noQuotes returns a hint if a value is in quotes: this file has no quotes.
-func noQuotes(value string) string {
+func noQuotes(value string) message.Text {
 	if len(value) > 1 && strings.ContainsRune("\"'", rune(value[0])) {
 		return "; quotes are not allowed"
 	}
@@ -451,7 +451,7 @@ func noQuotes(value string) string {
 }
 
 // suggestion returns a hint if `hello guard` was written with another separator, or none.
-func suggestion(name string) string {
+func suggestion(name string) message.Text {
 	if strings.NewReplacer("_", "", "-", "", " ", "").Replace(name) == "helloguard" {
 		return ", did you mean 'hello guard'?"
 	}
@@ -565,9 +565,9 @@ func settle(drafts ...*draft) (Settings, *xl2tpdconf.Error) {
 		s.Timeout = min(s.Timeout, s.Interval)
 	}
 	if s.Timeout > s.Interval {
-		line, where := timeout.line, "the default"
+		line, where := timeout.line, message.Text("the default")
 		if interval != nil {
-			line, where = max(line, interval.line), fmt.Sprintf("from line %d", interval.line)
+			line, where = max(line, interval.line), message.Sprintf("from line %d", interval.line)
 			if line == interval.line {
 				where = "here"
 			}

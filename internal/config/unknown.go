@@ -1,10 +1,10 @@
 package config
 
 import (
-	"fmt"
 	"path/filepath"
 	"strings"
 
+	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/typo"
 	"xl2tpd-keepalive/internal/xl2tpdconf"
 )
@@ -13,8 +13,8 @@ import (
 // headers returns the sections of xl2tpd's file with that path, or of all files for an empty path;
 // known is false if they are not known. LACs that were added at run time are in no file, and no
 // section applies to them.
-func (c *Config) Unknown(headers func(path string) (all []xl2tpdconf.Header, known bool)) []string {
-	var lines []string
+func (c *Config) Unknown(headers func(path string) (all []xl2tpdconf.Header, known bool)) []message.Text {
+	var lines []message.Text
 	for _, s := range c.Sections {
 		path, name := file(s.Name)
 		if name == "default" {
@@ -23,21 +23,21 @@ func (c *Config) Unknown(headers func(path string) (all []xl2tpdconf.Header, kno
 		all, known := headers(path)
 		is := xl2tpdconf.Header{Kind: s.Kind, Name: name}
 		if known && !has(all, is) {
-			lines = append(lines, c.Path+fmt.Sprintf(":%d: ", s.Line)+unknown(path, is, all))
+			lines = append(lines, message.Sprintf("%s:%d: %s", c.Path, s.Line, unknown(path, is, all)))
 		}
 	}
 	return lines
 }
 
 // unknown returns the line for a section that a file does not have.
-func unknown(path string, is xl2tpdconf.Header, all []xl2tpdconf.Header) string {
-	text := fmt.Sprintf("no xl2tpd has a %v, this section does nothing", is)
+func unknown(path string, is xl2tpdconf.Header, all []xl2tpdconf.Header) message.Text {
+	text := message.Sprintf("no xl2tpd has a %v, this section does nothing", is)
 	if path != "" {
-		text = fmt.Sprintf("%s has no %v, this section does nothing", path, is)
+		text = message.Sprintf("%s has no %v, this section does nothing", path, is)
 	}
 	if meant, ok := nearest(is, all); ok {
 		meant.Name = strings.TrimSpace(path + " " + meant.Name)
-		text += fmt.Sprintf("; did you mean %v?", meant)
+		text = message.Sprintf("%s; did you mean %v?", text, meant)
 	}
 	return text
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/internal/config"
+	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/internal/xl2tpd"
@@ -23,7 +24,7 @@ func Examine(ctx context.Context, h *Host) []Finding {
 	e := &checker{Host: h, ctx: ctx}
 	e.report, e.reportErr = h.Report(ctx)
 	if errors.Is(e.reportErr, fs.ErrPermission) {
-		return []Finding{bad("xl2tpd-keepalive", "", e.reportErr.Error(), "sudo xl2tpd-keepalive doctor")}
+		return []Finding{bad("xl2tpd-keepalive", "", message.TextOf(e.reportErr), asRoot)}
 	}
 	e.seen, e.seenErr = h.Xl2tpd(ctx)
 	e.names = e.seen.Names()
@@ -57,12 +58,12 @@ type checker struct {
 func (e *checker) service() []Finding {
 	const check = "xl2tpd-keepalive"
 	if e.reportErr != nil {
-		return []Finding{bad(check, "", e.reportErr.Error(), e.startService()...)}
+		return []Finding{bad(check, "", message.TextOf(e.reportErr), e.startService()...)}
 	}
 	var all []Finding
 	for _, p := range e.report.Problems {
 		if !e.checkedElsewhere(p) {
-			all = append(all, bad(check, "", p, "journalctl -u xl2tpd-keepalive"))
+			all = append(all, bad(check, "", p, command("journalctl -u xl2tpd-keepalive")))
 		}
 	}
 	if !able(e.process()) {
@@ -79,11 +80,11 @@ func (e *checker) service() []Finding {
 func (e *checker) booted() bool { return e.exists("/run/systemd/system") }
 
 // startService returns how to start the service.
-func (e *checker) startService() []string {
+func (e *checker) startService() []message.Text {
 	if e.booted() {
-		return []string{"systemctl enable --now xl2tpd-keepalive", "journalctl -u xl2tpd-keepalive"}
+		return []message.Text{command("systemctl enable --now xl2tpd-keepalive"), command("journalctl -u xl2tpd-keepalive")}
 	}
-	return []string{"xl2tpd-keepalive run  # as root, by what starts xl2tpd here: there is no systemd"}
+	return []message.Text{"xl2tpd-keepalive run  # as root, by what starts xl2tpd here: there is no systemd"}
 }
 
 // process returns /proc/PID/status of the service's process; empty: it does not run.
@@ -91,10 +92,11 @@ func (e *checker) process() string { return e.read(fmt.Sprintf("/proc/%d/status"
 
 // checkedElsewhere reports whether a separate check also finds this problem of the
 // service, and knows more about it.
-func (e *checker) checkedElsewhere(problem string) bool {
+func (e *checker) checkedElsewhere(text message.Text) bool {
+	problem := text.String()
 	return strings.HasPrefix(problem, "hello guard") ||
-		problem == status.NoVICI && e.viciErr != nil ||
-		slices.Contains(e.unknown(), problem) ||
+		text == status.NoVICI && e.viciErr != nil ||
+		slices.ContainsFunc(e.unknown(), func(t message.Text) bool { return t.String() == problem }) ||
 		e.confErr != nil && problem == e.confErr.Error() && !errors.Is(e.confErr, fs.ErrPermission) ||
 		slices.ContainsFunc(e.seen.Instances, func(i xl2tpd.Instance) bool {
 			return i.ConfErr != nil && problem == i.ConfErr.Error() ||
@@ -108,18 +110,18 @@ func (e *checker) strongSwan() []Finding {
 			return []Finding{f}
 		}
 		if !e.booted() {
-			return []Finding{bad("VICI", "", e.viciErr.Error(), "give the container the socket /run/charon.vici of the strongSwan that does its IPsec")}
+			return []Finding{bad("VICI", "", message.TextOf(e.viciErr), "give the container the socket /run/charon.vici of the strongSwan that does its IPsec")}
 		}
-		remedy := []string{"apt install strongswan-swanctl", e.restartStrongSwan()}
+		remedy := []message.Text{command("apt install strongswan-swanctl"), e.restartStrongSwan()}
 		switch {
 		case errors.Is(e.viciErr, fs.ErrPermission):
-			return []Finding{unknown("VICI", "", e.viciErr.Error(), "sudo xl2tpd-keepalive doctor")}
+			return []Finding{unknown("VICI", "", message.TextOf(e.viciErr), asRoot)}
 		case errors.Is(e.viciErr, syscall.ECONNREFUSED), e.hasVICI():
 			remedy = remedy[1:] // it is installed
 		}
-		return []Finding{bad("VICI", "", e.viciErr.Error(), remedy...)}
+		return []Finding{bad("VICI", "", message.TextOf(e.viciErr), remedy...)}
 	}
-	all := []Finding{good("VICI", "", "strongSwan answers, %s", count(len(e.conns), "connection"))}
+	all := []Finding{good("VICI", "", "strongSwan answers, %s", count(len(e.conns), "%d connection", "%d connections"))}
 	var without []string
 	for _, c := range e.conns {
 		if c.DPDDelay == 0 && !c.Shunt() && !e.networkManagers(c.Name) {
@@ -131,7 +133,7 @@ func (e *checker) strongSwan() []Finding {
 		return all
 	case without != nil:
 		slices.Sort(without)
-		return append(all, bad("DPD", "", "off for "+strings.Join(without, ", ")+": the SA of a peer that is gone stays, and keeps a new one away",
+		return append(all, bad("DPD", "", message.Sprintf("off for %s: the SA of a peer that is gone stays, and keeps a new one away", strings.Join(without, ", ")),
 			"`dpd_delay = 30s` in the connection of swanctl.conf, or `dpddelay=30s` and `dpdaction=restart` in ipsec.conf", e.loadConnections()))
 	}
 	return append(all, good("DPD", "", "on"))
@@ -148,19 +150,19 @@ func (e *checker) active(unit string) bool {
 	return err == nil && strings.HasPrefix(state, "active")
 }
 
-func (e *checker) restartStrongSwan() string {
+func (e *checker) restartStrongSwan() message.Text {
 	state, err := e.Unit(e.ctx, charonUnit)
 	there := err == nil && state != "" && state != "masked"
 	if there && (e.active(charonUnit) || !e.active(starterUnit)) {
-		return "systemctl restart strongswan"
+		return command("systemctl restart strongswan")
 	}
-	return "systemctl restart strongswan-starter"
+	return command("systemctl restart strongswan-starter")
 }
 
 // loadConnections returns how a changed configuration takes effect, by who has started charon.
-func (e *checker) loadConnections() string {
+func (e *checker) loadConnections() message.Text {
 	if e.active(charonUnit) {
-		return "swanctl --load-conns"
+		return command("swanctl --load-conns")
 	}
 	return "ipsec update  # swanctl --load-conns, if the connection is in swanctl.conf"
 }
@@ -173,7 +175,7 @@ func (e *checker) libreswan() (f Finding, is bool) {
 		return unknown(check, "", "Libreswan does IPsec here: whether a tunnel's L2TP is in the clear is not checked",
 			"ipsec trafficstatus  # lists its SAs: each tunnel's peer should have one"), true
 	case e.exists("/usr/libexec/ipsec/pluto") && !e.hasVICI():
-		return bad(check, "", "Libreswan is here, and is not running", "systemctl restart ipsec"), true
+		return bad(check, "", "Libreswan is here, and is not running", command("systemctl restart ipsec")), true
 	}
 	return Finding{}, false
 }
@@ -184,7 +186,10 @@ func (e *checker) hasVICI() bool {
 }
 
 // modules are the kernel modules that the tunnels need, and what for.
-var modules = []struct{ name, use string }{
+var modules = []struct {
+	name string
+	use  message.Text
+}{
 	{"ppp_generic", "PPP"},
 	{"l2tp_ppp", "L2TP in the kernel (without it data goes through xl2tpd)"},
 	{"esp4", "IPsec"},
@@ -196,13 +201,13 @@ func (e *checker) modules() []Finding {
 	const check = "kernel modules"
 	missing, uses := e.missingModules()
 	if missing != nil {
-		return []Finding{bad(check, "", "there is no "+strings.Join(uses, ", no "), e.getModules(missing)...)}
+		return []Finding{bad(check, "", message.Sprintf("there is no %s", message.Join(uses, "%s, no %s")), e.getModules(missing)...)}
 	}
 	return []Finding{good(check, "", "PPP, L2TP, ESP and nft_queue are there")}
 }
 
 // missingModules returns the modules that this kernel has not loaded and can't load, and each with its use.
-func (e *checker) missingModules() (missing, uses []string) {
+func (e *checker) missingModules() (missing []string, uses []message.Text) {
 	dir := "/lib/modules/" + e.Kernel()
 	loaded := e.read("/proc/modules")
 	available := e.read(dir+"/modules.builtin") + e.read(dir+"/modules.dep")
@@ -212,7 +217,7 @@ func (e *checker) missingModules() (missing, uses []string) {
 		case strings.Contains(available, "/"+m.name+".ko"):
 		default:
 			missing = append(missing, m.name)
-			uses = append(uses, m.name+" for "+m.use)
+			uses = append(uses, message.Sprintf("%s for %s", m.name, m.use))
 		}
 	}
 	return missing, uses
@@ -222,9 +227,9 @@ func (e *checker) missingModules() (missing, uses []string) {
 func (e *checker) hellos() []Finding {
 	const check = "unanswered Hellos"
 	if e.journalErr != nil {
-		f := unknown(check, "", e.journalErr.Error())
+		f := unknown(check, "", message.TextOf(e.journalErr))
 		if !e.Superuser {
-			f.Remedy = []string{"sudo xl2tpd-keepalive doctor"}
+			f.Remedy = []message.Text{asRoot}
 		}
 		return []Finding{f}
 	}
@@ -232,12 +237,12 @@ func (e *checker) hellos() []Finding {
 	if n == 0 {
 		return []Finding{good(check, "", "none closed a tunnel in the last 24 h")}
 	}
-	text := fmt.Sprintf("%s closed in the last 24 h (Maximum retries exceeded), the last at %s", count(n, "tunnel"), e.givenUp[n-1].Format(time.TimeOnly))
+	text := message.Sprintf("%s closed in the last 24 h (Maximum retries exceeded), the last at %s", count(n, "%d tunnel", "%d tunnels"), e.givenUp[n-1].Format(time.TimeOnly))
 	if p := period(e.givenUp); p > 0 {
-		text += fmt.Sprintf(", one every %v", p.Round(time.Second))
+		text = message.Sprintf("%s, one every %v", text, p.Round(time.Second))
 	}
 	if e.reportErr == nil && e.givenUp[n-1].Before(e.report.Time.Add(-10*time.Minute)) {
-		return []Finding{good(check, "", "%s", text+"; none in the last 10 min")}
+		return []Finding{good(check, "", "%s; none in the last 10 min", text)}
 	}
 	return []Finding{bad(check, "", text, "let the Hello guard work: no `hello guard = off` in /etc/xl2tpd/keepalive.conf",
 		"if the peer was really away, nothing: that is xl2tpd's way to notice")}
@@ -266,10 +271,13 @@ func able(status string) bool {
 	return err == nil && caps>>netAdmin&1 == 1 && caps>>netRaw&1 == 1
 }
 
-// count formats a number of things in English.
-func count(n int, thing string) string {
-	if n != 1 {
-		thing += "s"
+// asRoot is the remedy for a lack of permission.
+var asRoot = command("sudo xl2tpd-keepalive doctor")
+
+// count formats a number of things.
+func count(n int, one, many message.Format) message.Text {
+	if n == 1 {
+		return message.Sprintf(one, n)
 	}
-	return fmt.Sprintf("%d %s", n, thing)
+	return message.Sprintf(many, n)
 }

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 
 	"xl2tpd-keepalive/internal/config"
+	"xl2tpd-keepalive/internal/message"
 )
 
 // keepaliveConf checks keepalive.conf, and the executables that it names.
@@ -16,7 +17,7 @@ func (e *checker) keepaliveConf() []Finding {
 	case errors.Is(e.confErr, fs.ErrPermission):
 		return nil // not known; the service reports if it can't read the file either
 	case e.confErr != nil:
-		return []Finding{bad(check, "", e.confErr.Error(), "correct it: until then the settings from before are in use, and after a restart the defaults")}
+		return []Finding{bad(check, "", message.TextOf(e.confErr), "correct it: until then the settings from before are in use, and after a restart the defaults")}
 	}
 	var all []Finding
 	for _, line := range e.unknown() {
@@ -30,7 +31,7 @@ func (e *checker) keepaliveConf() []Finding {
 	}
 	for _, path := range e.conf.Hooks() {
 		if err := e.Hook(path); err != nil {
-			all = append(all, bad("hook", "", "will not be run: "+err.Error())) // which has the remedy
+			all = append(all, bad("hook", "", message.Sprintf("will not be run: %v", err))) // which has the remedy
 		} else {
 			all = append(all, good("hook", "", "%s can be run", path))
 		}
@@ -39,7 +40,7 @@ func (e *checker) keepaliveConf() []Finding {
 }
 
 // unknown returns the sections that match no LAC and no LNS.
-func (e *checker) unknown() []string {
+func (e *checker) unknown() []message.Text {
 	if e.conf == nil || e.seenErr != nil {
 		return nil
 	}

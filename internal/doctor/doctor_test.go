@@ -3,6 +3,7 @@ package doctor
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -20,6 +21,7 @@ import (
 	"xl2tpd-keepalive/internal/config"
 	"xl2tpd-keepalive/internal/helloguard"
 	"xl2tpd-keepalive/internal/hook"
+	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/internal/xl2tpd"
@@ -158,7 +160,7 @@ func TestPerhapsRedials(t *testing.T) {
 	all := Examine(t.Context(), p.Host)
 	i := slices.IndexFunc(all, func(f Finding) bool { return f.Check == "redialling" })
 	const want = "xl2tpd (redial = yes) alone; /usr/local/bin/vpn, /etc/cron.hourly/vpn.sh may do so too, if anybody starts it"
-	if !all[i].OK || all[i].Text != want {
+	if !all[i].OK || all[i].Text.String() != want {
 		t.Errorf("%+v, want %s", all[i], want)
 	}
 }
@@ -174,17 +176,17 @@ func TestFindings(t *testing.T) {
 	}{
 		{"healthy", func(*testHost) {}, "", ""},
 		{"service stopped", func(p *testHost) { p.down = errors.New("is not running") }, "xl2tpd-keepalive", "is not running"},
-		{"service has a problem", func(p *testHost) { p.report.Problems = []string{"D-Bus unreachable"} }, "xl2tpd-keepalive", "D-Bus unreachable"},
+		{"service has a problem", func(p *testHost) { p.report.Problems = []message.Text{"D-Bus unreachable"} }, "xl2tpd-keepalive", "D-Bus unreachable"},
 		{"no rights", func(p *testHost) { p.write(fmt.Sprintf("/proc/%d/status", ourPid), "CapEff:\t0000000000001000\n") }, "xl2tpd-keepalive", "lacks CAP_NET_ADMIN or CAP_NET_RAW"},
 		{"no guard, its queue taken", func(p *testHost) {
-			p.report.Problems = []string{"hello guard unavailable: operation not permitted"}
+			p.report.Problems = []message.Text{"hello guard unavailable: operation not permitted"}
 			p.write("/proc/net/netfilter/nfnetlink_queue", " 1701   4343     0 2 65531     0     0        7  1\n")
 			p.write("/proc/4343/comm", "suricata\n")
 		}, "Hello guard", "operation not permitted"},
-		{"no guard", func(p *testHost) { p.report.Problems = []string{"hello guard unavailable: no such module"} }, "Hello guard", "no such module"},
+		{"no guard", func(p *testHost) { p.report.Problems = []message.Text{"hello guard unavailable: no such module"} }, "Hello guard", "no such module"},
 		{"no strongSwan", func(p *testHost) { p.viciErr = errors.New("vici: no such socket") }, "VICI", "no such socket"},
 		{"no strongSwan, as the service says too", func(p *testHost) {
-			p.viciErr, p.report.Problems = errors.New("vici: no such socket"), []string{status.NoVICI}
+			p.viciErr, p.report.Problems = errors.New("vici: no such socket"), []message.Text{status.NoVICI}
 		}, "VICI", "no such socket"},
 		{"no DPD", func(p *testHost) { p.conns[0].DPDDelay = 0 }, "DPD", "off"},
 		{"a shunt has no peer", func(p *testHost) {
@@ -200,17 +202,17 @@ func TestFindings(t *testing.T) {
 		{"xl2tpd dead, unit active", func(p *testHost) { p.home.Process.Pid, p.unit = 0, "active (exited)" }, "xl2tpd", "its unit is active (exited), but there is no process"},
 		{"xl2tpd stopped", func(p *testHost) { p.home.Process.Pid, p.unit = 0, "inactive (dead)" }, "xl2tpd", "not running"},
 		{"xl2tpd stopped, as the service says too", func(p *testHost) {
-			p.home.Process.Pid, p.unit, p.report.Problems = 0, "inactive (dead)", []string{"xl2tpd not running"}
+			p.home.Process.Pid, p.unit, p.report.Problems = 0, "inactive (dead)", []message.Text{"xl2tpd not running"}
 		}, "xl2tpd", "not running"},
 		{"xl2tpd of another unit", func(p *testHost) { p.unit, p.home.Unit = "inactive (dead)", "office-l2tp.service" }, "", ""},
 		{"xl2tpd of no unit", func(p *testHost) { p.unit, p.home.Unit = "masked", "" }, "", ""},
 		{"two xl2tpds", func(p *testHost) { p.office() }, "", ""},
 		{"two xl2tpds, one stopped", func(p *testHost) {
 			p.office()
-			p.home.Process.Pid, p.unit, p.report.Problems = 0, "inactive (dead)", []string{"xl2tpd not running"}
+			p.home.Process.Pid, p.unit, p.report.Problems = 0, "inactive (dead)", []message.Text{"xl2tpd not running"}
 		}, "xl2tpd", "not running"},
 		{"two xl2tpds, the second stopped, which the service alone knows", func(p *testHost) {
-			p.report.Problems = []string{"xl2tpd of /etc/office.conf not running"}
+			p.report.Problems = []message.Text{"xl2tpd of /etc/office.conf not running"}
 		}, "xl2tpd-keepalive", "xl2tpd of /etc/office.conf not running"},
 		{"second pipe is a file", func(p *testHost) {
 			p.office()
@@ -232,19 +234,19 @@ func TestFindings(t *testing.T) {
 		}, "", ""},
 		{"retries of the second one", func(p *testHost) { p.office().Conf.MaxRetries = 100 }, "max retries", "says 100"},
 		{"bad xl2tpd.conf, as the service says too", func(p *testHost) {
-			p.home.ConfErr, p.report.Problems = errors.New("xl2tpd.conf:3: no"), []string{"xl2tpd.conf:3: no"}
+			p.home.ConfErr, p.report.Problems = errors.New("xl2tpd.conf:3: no"), []message.Text{"xl2tpd.conf:3: no"}
 		}, "xl2tpd.conf", "xl2tpd.conf:3: no"},
 		{"bad keepalive.conf, as the service says too", func(p *testHost) {
 			p.write(config.DefaultPath, "[global]\ninterval = soon\n")
-			p.report.Problems = []string{p.path(config.DefaultPath) + ":2: 'interval' is \"soon\", must be a whole number of seconds from 1 to 3600"}
+			p.report.Problems = []message.Text{message.Text(p.path(config.DefaultPath)) + ":2: 'interval' is \"soon\", must be a whole number of seconds from 1 to 3600"}
 		}, "keepalive.conf", "keepalive.conf:2: 'interval'"},
 		{"keepalive.conf that the service can't read", func(p *testHost) {
 			p.write(config.DefaultPath, "")
-			p.report.Problems = []string{"open keepalive.conf: permission denied"}
+			p.report.Problems = []message.Text{"open keepalive.conf: permission denied"}
 		}, "xl2tpd-keepalive", "open keepalive.conf: permission denied"},
 		{"a wrong name in keepalive.conf, as the service says too", func(p *testHost) {
 			p.write(config.DefaultPath, "[lac ofice]\nkeepalive = no\n")
-			p.report.Problems = []string{p.path(config.DefaultPath) + ":1: no xl2tpd has a [lac ofice], this section does nothing; did you mean [lac office]?"}
+			p.report.Problems = []message.Text{message.Text(p.path(config.DefaultPath)) + ":1: no xl2tpd has a [lac ofice], this section does nothing; did you mean [lac office]?"}
 		}, "keepalive.conf", "keepalive.conf:1: no xl2tpd has a [lac ofice], this section does nothing; did you mean [lac office]?"},
 		{"a wrong kind in keepalive.conf", func(p *testHost) {
 			p.write(config.DefaultPath, "[lac office]\n[lns office]\nkeepalive = no\n")
@@ -464,7 +466,7 @@ func TestFindings(t *testing.T) {
 			}
 			continue
 		}
-		if len(ill) != 1 || ill[0].Check != tc.check || !strings.Contains(ill[0].Text, tc.text) || Healthy(all) {
+		if len(ill) != 1 || ill[0].Check != tc.check || !strings.Contains(ill[0].Text.String(), tc.text) || Healthy(all) {
 			t.Errorf("%s: %+v, want %s: …%s…", tc.name, ill, tc.check, tc.text)
 		}
 	}
@@ -479,29 +481,29 @@ func TestRemedies(t *testing.T) {
 		remedy string // the first one
 	}{
 		{"queue taken", func(p *testHost) {
-			p.report.Problems = []string{"hello guard unavailable: operation not permitted"}
+			p.report.Problems = []message.Text{"hello guard unavailable: operation not permitted"}
 			p.write("/proc/net/netfilter/nfnetlink_queue", " 1701   4343     0 2 65531     0     0        7  1\n")
 			p.write("/proc/4343/comm", "suricata\n")
 		}, "Hello guard", "suricata, pid 4343, has the guard's NFQUEUE: stop it, or give it another queue than 1701 and 1702"},
 		{"queue taken by who knows", func(p *testHost) {
-			p.report.Problems = []string{"hello guard unavailable: operation not permitted"}
+			p.report.Problems = []message.Text{"hello guard unavailable: operation not permitted"}
 			p.write("/proc/net/netfilter/nfnetlink_queue", " 1702 2790921746     0 2 65531     0     0       43  1\n")
 		}, "Hello guard", "another program has the guard's NFQUEUE: stop it, or give it another queue than 1701 and 1702"},
 		{"OUTPUT drops the guard's answers", func(p *testHost) {
-			p.report.Problems = []string{"hello guard unavailable: " + helloguard.ErrBlockedOutput.Error()}
+			p.report.Problems = []message.Text{message.Text("hello guard unavailable: " + helloguard.ErrBlockedOutput.Error())}
 		}, "Hello guard", "iptables -I OUTPUT 1 -o lo -p udp --dport 1701 -j ACCEPT"},
 		{"OUTPUT drops the guard's answers to another port", func(p *testHost) {
 			p.xl2tpd("[global]\nport = 1702\n")
-			p.report.Problems = []string{"hello guard unavailable: " + helloguard.ErrBlockedOutput.Error()}
+			p.report.Problems = []message.Text{message.Text("hello guard unavailable: " + helloguard.ErrBlockedOutput.Error())}
 		}, "Hello guard", "iptables -I OUTPUT 1 -o lo -p udp --sport 1701 -j ACCEPT"},
 		{"INPUT drops the guard's answers to any free port", func(p *testHost) {
 			p.office().Conf.Port = 0
-			p.report.Problems = []string{"hello guard unavailable: " + helloguard.ErrBlockedInput.Error()}
+			p.report.Problems = []message.Text{message.Text("hello guard unavailable: " + helloguard.ErrBlockedInput.Error())}
 		}, "Hello guard", "iptables -I INPUT 1 -i lo -p udp --sport 1701 -j ACCEPT"},
 		{"INPUT drops the guard's answers", func(p *testHost) {
-			p.report.Problems = []string{"hello guard unavailable: " + helloguard.ErrBlockedInput.Error()}
+			p.report.Problems = []message.Text{message.Text("hello guard unavailable: " + helloguard.ErrBlockedInput.Error())}
 		}, "Hello guard", "iptables -I INPUT 1 -i lo -p udp --dport 1701 -j ACCEPT"},
-		{"no modules", func(p *testHost) { p.report.Problems = []string{"hello guard unavailable: no such module"} },
+		{"no modules", func(p *testHost) { p.report.Problems = []message.Text{"hello guard unavailable: no such module"} },
 			"Hello guard", "modprobe -a nf_tables nft_queue nfnetlink_queue"},
 		{"not root, nor in the group", func(p *testHost) { p.down = fmt.Errorf("status: %w", fs.ErrPermission) }, "xl2tpd-keepalive", "sudo xl2tpd-keepalive doctor"},
 		{"charon not started", func(p *testHost) {
@@ -531,14 +533,14 @@ func TestRemedies(t *testing.T) {
 		{"recovery of a LAC that can't be dialled", func(p *testHost) {
 			p.xl2tpd("[lac two words]\nlns = 192.0.2.1\nredial = yes\n")
 			p.write(config.DefaultPath, "[global]\nrecover = auto\n")
-		}, "recovery", renamed},
+		}, "recovery", string(renamed)},
 		{"charon gone", func(p *testHost) { p.viciErr = unix.ECONNREFUSED }, "VICI", "systemctl restart strongswan"},
 		{"charon gone, started by ipsec", func(p *testHost) { p.viciErr, p.unit = unix.ECONNREFUSED, "" }, "VICI", "systemctl restart strongswan-starter"},
 		{"no VICI", func(p *testHost) { p.viciErr = errors.New("no such socket") }, "VICI", "apt install strongswan-swanctl"},
 		{"LAC down", func(p *testHost) { p.report.Tunnels[0].State, p.report.Tunnels[0].Link = "down", nil }, "state", "echo 'c office' > /run/xl2tpd/l2tp-control"},
 		{"LAC that can't be dialled", func(p *testHost) {
 			p.report.Tunnels[0].State, p.report.Tunnels[0].Link, p.report.Tunnels[0].Name = "down", nil, "lac two words"
-		}, "state", renamed},
+		}, "state", string(renamed)},
 		{"LAC coming up, or going", func(p *testHost) { p.report.Tunnels[0].State = "down" }, "state", "journalctl -u xl2tpd -u xl2tpd-keepalive"},
 		{"LNS down", func(p *testHost) { p.report.Tunnels[0].State, p.report.Tunnels[0].Name = "down", "lns office" },
 			"state", "journalctl -u xl2tpd -u xl2tpd-keepalive"},
@@ -580,7 +582,7 @@ func TestRemedies(t *testing.T) {
 		tc.ill(p)
 		all := Examine(t.Context(), p.Host)
 		i := slices.IndexFunc(all, func(f Finding) bool { return f.Check == tc.check })
-		if i < 0 || all[i].OK || len(all[i].Remedy) == 0 || all[i].Remedy[0] != tc.remedy {
+		if i < 0 || all[i].OK || len(all[i].Remedy) == 0 || all[i].Remedy[0].String() != tc.remedy {
 			t.Errorf("%s: %+v", tc.name, all)
 		}
 	}
@@ -625,7 +627,7 @@ func TestYamaha(t *testing.T) {
 		p.report.Tunnels[0].Local = p.source
 		all := Examine(t.Context(), p.Host)
 		i := slices.IndexFunc(all, func(f Finding) bool { return f.Check == "router" })
-		if (i >= 0) != want || want && (all[i].Kind != Note || !strings.Contains(all[i].Remedy[0], "198.51.100.2 or its NAT's")) {
+		if (i >= 0) != want || want && (all[i].Kind != Note || !strings.Contains(all[i].Remedy[0].String(), "198.51.100.2 or its NAT's")) {
 			t.Errorf("%q: %+v", vendor, all)
 			continue
 		}
@@ -669,12 +671,38 @@ func TestText(t *testing.T) {
 		unknown("unanswered Hellos", "", "no journal"), note("router", "lac office", "a Yamaha", "where N is")}
 	all[3].Paste = []string{"tunnel select N"}
 	var b bytes.Buffer
-	if err := Text(&b, all, false); err != nil {
+	if err := Text(&b, all, false, nil); err != nil {
 		t.Fatal(err)
 	}
 	if want := "✓ VICI: answers?[2J\n✗ lac office, state: down\n    → do this\n    → then that\n" +
 		"? unanswered Hellos: no journal\n• lac office, router: a Yamaha\n    → where N is\n      tunnel select N\n"; b.String() != want {
 		t.Errorf("got\n%swant\n%s", b.String(), want)
+	}
+}
+
+func TestTextInJapanese(t *testing.T) {
+	lang := message.Japanese()
+	tunnel := status.Tunnel{Name: "lac office", Local: netip.MustParseAddr("198.51.100.2"), Vendor: "YAMAHA Corporation"}
+	all := []Finding{good("Hello guard", "", "at work, on NFQUEUE 1701 and 1702"), router([]*status.Tunnel{&tunnel})}
+	var b bytes.Buffer
+	if err := Text(&b, all, false, lang); err != nil {
+		t.Fatal(err)
+	}
+	want := "✓ Hello ガード: 動作中、NFQUEUE は 1701 と 1702\n" +
+		"• lac office、ルーター: 相手はヤマハルーターです。次の設定をルーターに入力すると、すべてのクライアントで切断を防げます\n" +
+		"    → N はルーターのトンネル番号です。接続中に `show status l2tp` を見ると、クライアントのアドレスとともに表示されます: 198.51.100.2、または NAT のアドレス\n" +
+		"    → G は、`show config` で、そのトンネルの `ipsec ike` の行にある番号です\n" +
+		"    → macOS など、高負荷のときに Hello に応答しなくなるクライアントがある場合は、代わりに `l2tp keepalive use off` を設定する\n"
+	if got, _, _ := strings.Cut(b.String(), "      administrator\n"); got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+	if got, want := Summary(all, lang), "問題 0 件、参考 1 件、正常 1 件"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	for _, f := range all {
+		if text, err := json.Marshal(f); err != nil || !strings.HasPrefix(string(text), `{"check":"`) || strings.ContainsFunc(string(text), func(r rune) bool { return r > 0x7f }) {
+			t.Errorf("%s, %v: JSON is English", text, err)
+		}
 	}
 }
 
@@ -686,7 +714,7 @@ func TestSummary(t *testing.T) {
 		"2 problems, 1 not known, 2 notes, 3 checks passed": {p, q, p, unknown("c", "", ""), note("d", "", ""), note("d", "", ""), q, p},
 		"1 problem": {q},
 	} {
-		if got := Summary(all); got != want {
+		if got := Summary(all, nil); got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	}
@@ -712,7 +740,7 @@ func TestNotKnown(t *testing.T) {
 		tc.ill(p)
 		all := Examine(t.Context(), p.Host)
 		i := slices.IndexFunc(all, func(f Finding) bool { return f.Check == tc.check })
-		if i < 0 || all[i].Kind != Unknown || !strings.Contains(all[i].Text, tc.text) || !Healthy(all) {
+		if i < 0 || all[i].Kind != Unknown || !strings.Contains(all[i].Text.String(), tc.text) || !Healthy(all) {
 			t.Errorf("%s: %+v", tc.name, all)
 		}
 	}
@@ -724,7 +752,7 @@ func TestDownByHand(t *testing.T) {
 	p.report.Tunnels[0].State, p.report.Tunnels[0].Link, p.report.Tunnels[0].ByHand = "down", nil, true
 	all := Examine(t.Context(), p.Host)
 	i := slices.IndexFunc(all, func(f Finding) bool { return f.Check == "state" })
-	if !Healthy(all) || all[i].Kind != Note || !slices.Equal(all[i].Remedy, []string{"echo 'c office' > /run/xl2tpd/l2tp-control"}) {
+	if !Healthy(all) || all[i].Kind != Note || fmt.Sprint(all[i].Remedy) != "[echo 'c office' > /run/xl2tpd/l2tp-control]" {
 		t.Errorf("%+v", all[i])
 	}
 }
@@ -767,9 +795,9 @@ func TestPipeCommand(t *testing.T) {
 	for lac, want := range map[string]string{
 		"office":    "echo 'd office' > /run/xl2tpd/l2tp-control if that is too long",
 		"o'brien":   `echo 'd o'\''brien' > /run/xl2tpd/l2tp-control if that is too long`,
-		"two words": renamed,
+		"two words": string(renamed),
 	} {
-		if got := pipeCommand("/run/xl2tpd/l2tp-control", "d", lac, " if that is too long"); got != want {
+		if got := pipeCommand("/run/xl2tpd/l2tp-control", "d", lac, "%s if that is too long"); got.String() != want {
 			t.Errorf("%s: %s; want %s", lac, got, want)
 		}
 	}

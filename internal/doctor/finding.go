@@ -6,18 +6,19 @@ import (
 	"slices"
 	"strings"
 
+	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/status"
 )
 
 // Finding is the outcome of one check.
 type Finding struct {
-	Check  string `json:"check"`            // its name, for scripts
-	Tunnel string `json:"tunnel,omitempty"` // the tunnel or xl2tpd that was checked; empty: the host
-	OK     bool   `json:"ok"`               // Kind is no problem
-	Kind   Kind   `json:"kind"`
-	Text   string `json:"text"`
+	Check  string       `json:"check"`            // its name in English, for scripts
+	Tunnel string       `json:"tunnel,omitempty"` // the tunnel or xl2tpd that was checked; empty: the host
+	OK     bool         `json:"ok"`               // Kind is no problem
+	Kind   Kind         `json:"kind"`
+	Text   message.Text `json:"text"`
 	// Remedy is what to do, a line for each step; if OK, a possible improvement.
-	Remedy []string `json:"remedy,omitempty"`
+	Remedy []message.Text `json:"remedy,omitempty"`
 	// Paste are lines for a router's console, as they are to be entered.
 	Paste []string `json:"paste,omitempty"`
 }
@@ -37,29 +38,32 @@ const (
 var kinds = []struct {
 	Kind
 	mark, colour string // SGR parameters (ECMA-48)
-	one, many    string
+	one, many    message.Format
 }{
-	{Problem, "✗", "31", "problem", "problems"},
-	{Unknown, "?", "33", "not known", "not known"},
-	{Note, "•", "36", "note", "notes"},
-	{Passed, "✓", "32", "check passed", "checks passed"},
+	{Problem, "✗", "31", "%d problem", "%d problems"},
+	{Unknown, "?", "33", "%d not known", "%d not known"},
+	{Note, "•", "36", "%d note", "%d notes"},
+	{Passed, "✓", "32", "%d check passed", "%d checks passed"},
 }
 
-func good(check, tunnel, format string, a ...any) Finding {
-	return Finding{Check: check, Tunnel: tunnel, OK: true, Kind: Passed, Text: fmt.Sprintf(format, a...)}
+func good(check message.Text, tunnel string, format message.Format, a ...any) Finding {
+	return Finding{Check: string(check), Tunnel: tunnel, OK: true, Kind: Passed, Text: message.Sprintf(format, a...)}
 }
 
-func bad(check, tunnel, text string, remedy ...string) Finding {
-	return Finding{Check: check, Tunnel: tunnel, Kind: Problem, Text: text, Remedy: remedy}
+func bad(check message.Text, tunnel string, text message.Text, remedy ...message.Text) Finding {
+	return Finding{Check: string(check), Tunnel: tunnel, Kind: Problem, Text: text, Remedy: remedy}
 }
 
-func unknown(check, tunnel, text string, remedy ...string) Finding {
-	return Finding{Check: check, Tunnel: tunnel, OK: true, Kind: Unknown, Text: text, Remedy: remedy}
+func unknown(check message.Text, tunnel string, text message.Text, remedy ...message.Text) Finding {
+	return Finding{Check: string(check), Tunnel: tunnel, OK: true, Kind: Unknown, Text: text, Remedy: remedy}
 }
 
-func note(check, tunnel, text string, remedy ...string) Finding {
-	return Finding{Check: check, Tunnel: tunnel, OK: true, Kind: Note, Text: text, Remedy: remedy}
+func note(check message.Text, tunnel string, text message.Text, remedy ...message.Text) Finding {
+	return Finding{Check: string(check), Tunnel: tunnel, OK: true, Kind: Note, Text: text, Remedy: remedy}
 }
+
+// command is a remedy that is the same in each language.
+func command(line string) message.Text { return message.Data(line) }
 
 // Problems returns the findings that are problems.
 func Problems(all []Finding) []Finding {
@@ -70,16 +74,16 @@ func Problems(all []Finding) []Finding {
 func Healthy(all []Finding) bool { return len(Problems(all)) == 0 }
 
 // Text writes findings for a person: a line for each, its remedy below.
-func Text(w io.Writer, all []Finding, colours bool) error {
+func Text(w io.Writer, all []Finding, colours bool, lang *message.Language) error {
 	var b strings.Builder
 	for _, f := range all {
-		about := f.Check
+		about := message.Text(f.Check)
 		if f.Tunnel != "" {
-			about = f.Tunnel + ", " + about
+			about = message.Sprintf("%s, %s", f.Tunnel, about)
 		}
-		fmt.Fprintf(&b, "%s %s: %s\n", f.Kind.mark(colours), status.Printable(about), status.Printable(f.Text))
+		fmt.Fprintf(&b, "%s %s: %s\n", f.Kind.mark(colours), status.Printable(lang.Text(about)), status.Printable(lang.Text(f.Text)))
 		for _, r := range f.Remedy {
-			fmt.Fprintf(&b, "    → %s\n", status.Printable(r))
+			fmt.Fprintf(&b, "    → %s\n", status.Printable(lang.Text(r)))
 		}
 		for _, line := range f.Paste {
 			fmt.Fprintf(&b, "      %s\n", status.Printable(line))
@@ -102,8 +106,8 @@ func (k Kind) mark(colours bool) string {
 }
 
 // Summary counts the findings in one line.
-func Summary(all []Finding) string {
-	var parts []string
+func Summary(all []Finding, lang *message.Language) string {
+	var parts []message.Text
 	for _, k := range kinds {
 		n := 0
 		for _, f := range all {
@@ -113,10 +117,10 @@ func Summary(all []Finding) string {
 		}
 		switch {
 		case n == 1:
-			parts = append(parts, "1 "+k.one)
+			parts = append(parts, message.Sprintf(k.one, n))
 		case n > 1 || k.Kind == Problem:
-			parts = append(parts, fmt.Sprintf("%d %s", n, k.many))
+			parts = append(parts, message.Sprintf(k.many, n))
 		}
 	}
-	return strings.Join(parts, ", ")
+	return lang.Text(message.Join(parts, "%s, %s"))
 }

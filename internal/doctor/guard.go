@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"xl2tpd-keepalive/internal/helloguard"
+	"xl2tpd-keepalive/internal/message"
 )
 
 // queues are the guard's NFQUEUE numbers.
@@ -22,25 +23,26 @@ func (e *checker) guard() []Finding {
 	}
 	owners, err := e.queueOwners()
 	for _, p := range e.report.Problems {
-		reason, is := strings.CutPrefix(p, "hello guard unavailable: ")
+		text, is := strings.CutPrefix(string(p), "hello guard unavailable: ")
 		if !is {
 			continue
 		}
-		var remedy []string
+		reason := message.Text(text)
+		var remedy []message.Text
 		others := slices.DeleteFunc(owners, func(pid int) bool { return pid == e.report.Pid })
 		for _, pid := range others {
 			remedy = append(remedy, e.other(pid))
 		}
 		switch {
-		case reason == helloguard.ErrBlockedInput.Error():
+		case reason.String() == helloguard.ErrBlockedInput.Error():
 			remedy = acceptOnLo("INPUT", "-i", "iif", e.answers())
-		case reason == helloguard.ErrBlockedOutput.Error():
+		case reason.String() == helloguard.ErrBlockedOutput.Error():
 			remedy = acceptOnLo("OUTPUT", "-o", "oif", e.answers())
 		case len(others) == 0 && e.missesQueue():
-			remedy = []string{"get the kernel modules that are missing, as below"}
+			remedy = []message.Text{"get the kernel modules that are missing, as below"}
 		case len(others) == 0:
-			remedy = []string{
-				"modprobe -a nf_tables nft_queue nfnetlink_queue",
+			remedy = []message.Text{
+				command("modprobe -a nf_tables nft_queue nfnetlink_queue"),
 				"in a container: give it CAP_NET_ADMIN and CAP_NET_RAW, and the modules to its host",
 			}
 		}
@@ -50,7 +52,7 @@ func (e *checker) guard() []Finding {
 	case owners != nil:
 		return []Finding{good(check, "", "at work, on NFQUEUE 1701 and 1702")}
 	case errors.Is(err, fs.ErrPermission):
-		return []Finding{unknown(check, "", "at work or off, which root can see", "sudo xl2tpd-keepalive doctor")}
+		return []Finding{unknown(check, "", "at work or off, which root can see", asRoot)}
 	}
 	return []Finding{good(check, "", "off")}
 }
@@ -64,10 +66,10 @@ func (e *checker) missesQueue() bool {
 // acceptOnLo returns firewall rules that let the guard's answers through to xl2tpd. They match lo
 // only: the firewall still decides about L2TP to a peer. An nftables accept is final in its own
 // chain only; iptables has one chain for each hook.
-func acceptOnLo(chain, option, device, port string) []string {
-	return []string{
-		fmt.Sprintf("iptables -I %s 1 %s lo -p udp --%s 1701 -j ACCEPT", chain, option, port),
-		fmt.Sprintf("if the rule is one of nft: nft insert rule FAMILY TABLE CHAIN %s lo udp %s 1701 accept, for its own chain", device, port),
+func acceptOnLo(chain, option, device, port string) []message.Text {
+	return []message.Text{
+		command(fmt.Sprintf("iptables -I %s 1 %s lo -p udp --%s 1701 -j ACCEPT", chain, option, port)),
+		message.Sprintf("if the rule is one of nft: nft insert rule FAMILY TABLE CHAIN %s lo udp %s 1701 accept, for its own chain", device, port),
 	}
 }
 
@@ -83,12 +85,12 @@ func (e *checker) answers() string {
 }
 
 // other returns what to do about another program that listens to the guard's queues.
-func (e *checker) other(pid int) string {
-	who := "another program"
+func (e *checker) other(pid int) message.Text {
+	who := message.Text("another program")
 	if name := strings.TrimSpace(e.read(fmt.Sprintf("/proc/%d/comm", pid))); name != "" {
-		who = fmt.Sprintf("%s, pid %d,", name, pid)
+		who = message.Sprintf("%s, pid %d,", name, pid)
 	}
-	return who + " has the guard's NFQUEUE: stop it, or give it another queue than 1701 and 1702"
+	return message.Sprintf("%s has the guard's NFQUEUE: stop it, or give it another queue than 1701 and 1702", who)
 }
 
 // queueOwners returns the port ids of the sockets that listen to the guard's queues.

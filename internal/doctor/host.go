@@ -18,6 +18,7 @@ import (
 
 	"xl2tpd-keepalive/internal/clamp"
 	"xl2tpd-keepalive/internal/hook"
+	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/probe"
@@ -122,11 +123,14 @@ type failed struct {
 	said string // its standard error, in one line
 }
 
-func (f *failed) Error() string {
+func (f *failed) Error() string { return f.Text().String() }
+
+// Text returns the text of the error.
+func (f *failed) Text() message.Text {
 	if f.said == "" {
-		return fmt.Sprintf("%s: %v, without a reason", f.name, f.how)
+		return message.Sprintf("%s: %v, without a reason", f.name, f.how)
 	}
-	return f.name + ": " + f.said
+	return message.Sprintf("%s: %s", f.name, f.said)
 }
 
 func firstLine(b []byte) string {
@@ -154,7 +158,7 @@ func unit(ctx context.Context, name string) (string, error) {
 }
 
 // errNoJournal is the error when there is no journal to read.
-var errNoJournal = errors.New("this host has no journal (/var/log/journal, /run/log/journal)")
+var errNoJournal = message.Errorf("this host has no journal (/var/log/journal, /run/log/journal)")
 
 // givenUp searches the last day's journal.
 func givenUp(ctx context.Context) ([]time.Time, error) {

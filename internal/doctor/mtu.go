@@ -3,12 +3,12 @@ package doctor
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"xl2tpd-keepalive/internal/clamp"
+	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/probe"
 	"xl2tpd-keepalive/vici"
@@ -187,17 +187,17 @@ func (e *checker) mtuFinding(t *status.Tunnel, m *MTU) Finding {
 	name := title(t)
 	switch {
 	case errors.Is(m.Err, probe.ErrPermission):
-		return unknown(mtuCheck, name, m.Err.Error(), "sudo xl2tpd-keepalive doctor")
+		return unknown(mtuCheck, name, message.TextOf(m.Err), asRoot)
 	case errors.Is(m.Err, context.DeadlineExceeded):
-		return unknown(mtuCheck, name, fmt.Sprintf("not found within %v; at least %d of the %d bytes that %s claims pass",
-			mtuTime, m.Inner.Passes, m.Inner.Claimed, m.link), "xl2tpd-keepalive ping --mtu "+m.link)
+		return unknown(mtuCheck, name, message.Sprintf("not found within %v; at least %d of the %d bytes that %s claims pass",
+			mtuTime, m.Inner.Passes, m.Inner.Claimed, m.link), command("xl2tpd-keepalive ping --mtu "+m.link))
 	case m.Err != nil:
-		return unknown(mtuCheck, name, m.Err.Error())
+		return unknown(mtuCheck, name, message.TextOf(m.Err))
 	case m.Inner.Passes == 0:
 		return unknown(mtuCheck, name, "the far end answers not even the smallest echo request",
 			"if it never answers: `target = ADDRESS` behind the tunnel in its section of /etc/xl2tpd/keepalive.conf")
 	case !m.Inner.Certain:
-		return unknown(mtuCheck, name, fmt.Sprintf("the tunnel loses too many echo requests; at least %d of the %d bytes that %s claims pass",
+		return unknown(mtuCheck, name, message.Sprintf("the tunnel loses too many echo requests; at least %d of the %d bytes that %s claims pass",
 			m.Inner.Passes, m.Inner.Claimed, m.link))
 	case m.Inner.Limited():
 		return e.tooLong(name, t, m)
@@ -207,13 +207,13 @@ func (e *checker) mtuFinding(t *status.Tunnel, m *MTU) Finding {
 
 // tooLong is the finding for a link that claims more than what passes.
 func (e *checker) tooLong(name string, t *status.Tunnel, m *MTU) Finding {
-	text := fmt.Sprintf("%s claims %d bytes, but only %d pass: larger packets are lost without a word, so pages and downloads hang",
+	text := message.Sprintf("%s claims %d bytes, but only %d pass: larger packets are lost without a word, so pages and downloads hang",
 		m.link, m.Inner.Claimed, m.Inner.Passes)
 	if m.Inner.Told {
-		text = fmt.Sprintf("%s claims %d bytes, but only %d pass: larger packets are refused", m.link, m.Inner.Claimed, m.Inner.Passes)
+		text = message.Sprintf("%s claims %d bytes, but only %d pass: larger packets are refused", m.link, m.Inner.Claimed, m.Inner.Passes)
 	}
 	if add := m.Overhead(); add > 0 {
-		text += fmt.Sprintf("; the path to the LNS takes %d, of which IPsec and L2TP need %d", m.Outer.Passes, add)
+		text = message.Sprintf("%s; the path to the LNS takes %d, of which IPsec and L2TP need %d", text, m.Outer.Passes, add)
 	}
 	f := bad(mtuCheck, name, text, e.pppMTU(t, m.Inner.Passes)...)
 	if m.unclamped() {
@@ -227,16 +227,16 @@ func (e *checker) tooLong(name string, t *status.Tunnel, m *MTU) Finding {
 
 // allPasses is the finding for a link that takes what it claims. Something may still be worth knowing.
 func (e *checker) allPasses(name string, t *status.Tunnel, m *MTU) Finding {
-	text := fmt.Sprintf("%d bytes pass, as %s claims", m.Inner.Passes, m.link)
-	var remedy []string
+	text := message.Sprintf("%d bytes pass, as %s claims", m.Inner.Passes, m.link)
+	var remedy []message.Text
 	if size := m.unbroken(); size > 0 {
-		text += fmt.Sprintf("; those over %d go in fragments, because the path to the LNS takes %d", size, m.Outer.Passes)
+		text = message.Sprintf("%s; those over %d go in fragments, because the path to the LNS takes %d", text, size, m.Outer.Passes)
 		remedy = append(remedy, "to spare the fragments, which some lines lose:")
 		remedy = append(remedy, e.pppMTU(t, size)...)
 	}
 	if m.unclamped() {
-		text += "; TCP that this host forwards is not clamped to that"
-		remedy = append(remedy, clampLine(m)+", if pages hang for hosts behind this one")
+		text = message.Sprintf("%s; TCP that this host forwards is not clamped to that", text)
+		remedy = append(remedy, message.Sprintf("%s, if pages hang for hosts behind this one", clampLine(m)))
 	}
 	if remedy != nil {
 		return note(mtuCheck, name, text, remedy...)

@@ -79,7 +79,7 @@ func (m *mtuHost) measured() string {
 
 func text(t *testing.T, all []Finding) string {
 	var b bytes.Buffer
-	if err := Text(&b, all, false); err != nil {
+	if err := Text(&b, all, false, nil); err != nil {
 		t.Fatal(err)
 	}
 	return b.String()

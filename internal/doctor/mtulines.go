@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/ppp/options"
 	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/internal/xl2tpd"
@@ -12,53 +13,54 @@ import (
 
 // pppMTU returns what to enter, and where, so that both ends of a link send packets of that size at most: `mtu` limits
 // this end, and `mru` is what the other end is told.
-func (e *checker) pppMTU(t *status.Tunnel, size int) []string {
+func (e *checker) pppMTU(t *status.Tunnel, size int) []message.Text {
 	i := e.instance(t.Instance)
 	kind, section, _ := strings.Cut(t.Name, " ")
 	if i != nil && i.NetworkManager() {
-		return []string{
-			fmt.Sprintf("nmcli connection modify %s +vpn.data mtu=%d,mru=%d", quoted(i.Connection), size, size),
+		return []message.Text{
+			command(fmt.Sprintf("nmcli connection modify %s +vpn.data mtu=%d,mru=%d", quoted(i.Connection), size, size)),
 			restart(*i),
 		}
 	}
-	lines := []string{fmt.Sprintf("`mtu %d` and `mru %d` in the pppoptfile%s", size, size, e.pppNow(i, kind, section))}
+	lines := []message.Text{e.pppLine(i, kind, section, size)}
 	if i != nil && kind == "lac" && !strings.Contains(section, ", ") {
-		return append(lines, pipeCommand(i.Pipe, "d", section, ", then the same with c"))
+		return append(lines, pipeCommand(i.Pipe, "d", section, "%s, then the same with c"))
 	}
 	return append(lines, "then close the tunnel, so that it is made anew")
 }
 
-// pppNow names the pppoptfile of a section, and the options there that are to be replaced.
-func (e *checker) pppNow(i *xl2tpd.Instance, kind, section string) string {
+// pppLine returns the options to enter. It names the pppoptfile of the section, and the options there that are to be
+// replaced.
+func (e *checker) pppLine(i *xl2tpd.Instance, kind, section string, size int) message.Text {
+	text := message.Sprintf("`mtu %d` and `mru %d` in the pppoptfile", size, size)
 	if i == nil || i.Conf == nil {
-		return ""
+		return text
 	}
 	for _, s := range i.Conf.Sections {
 		if s.Kind != kind || s.Name != section {
 			continue
 		}
-		text := ""
 		if s.PPPOptFile != "" {
-			text = " " + s.PPPOptFile
+			text = message.Sprintf("`mtu %d` and `mru %d` in the pppoptfile %s", size, size, s.PPPOptFile)
 		}
 		all, _ := options.Of(func(path string) ([]byte, error) { return xl2tpdconf.Read(e.path(path)) }, s.PPPOptFile) // with an error, the options before it
 		for _, name := range []string{"mtu", "mru"} {
 			if o, ok := options.Last(all, name); ok {
-				text += fmt.Sprintf(", instead of `%s %s` in %s:%d", o.Name, o.Value, o.Path, o.Line)
+				text = message.Sprintf("%s, instead of `%s %s` in %s:%d", text, o.Name, o.Value, o.Path, o.Line)
 			}
 		}
-		return text
+		break
 	}
-	return ""
+	return text
 }
 
 // clampLine returns a command that clamps what this host forwards. A link's number may change, so it is for all.
-func clampLine(m *MTU) string {
+func clampLine(m *MTU) message.Text {
 	for _, r := range m.Clamps {
 		if r.MSS > 0 && !r.Limited {
-			return fmt.Sprintf("lower the MSS to %d: forwarded TCP is clamped %v", m.Inner.Passes-40, r)
+			return message.Sprintf("lower the MSS to %d: forwarded TCP is clamped %v", m.Inner.Passes-40, r)
 		}
 	}
-	return `nft 'table inet l2tp_mss { chain forward { type filter hook forward priority mangle; ` +
-		`oifname "ppp*" tcp flags syn tcp option maxseg size set rt mtu; } }'`
+	return command(`nft 'table inet l2tp_mss { chain forward { type filter hook forward priority mangle; ` +
+		`oifname "ppp*" tcp flags syn tcp option maxseg size set rt mtu; } }'`)
 }

@@ -2,12 +2,12 @@ package doctor
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"slices"
 	"strings"
 
 	"xl2tpd-keepalive/internal/config"
+	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/ppp/options"
 	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/internal/xl2tpd"
@@ -30,7 +30,7 @@ func (e *checker) recovery() []Finding {
 			continue
 		}
 		if err := xl2tpd.CheckLAC(s.Name); err != nil && s.Name != "default" {
-			all = append(all, bad(check, "", "none of "+err.Error(), renamed))
+			all = append(all, bad(check, "", message.Sprintf("none of %v", err), renamed))
 			continue
 		}
 		lacs = append(lacs, s.Name)
@@ -42,12 +42,14 @@ func (e *checker) recovery() []Finding {
 	uid, _ := procfs.User([]byte(e.process())) // 0 too if it does not run
 	switch {
 	case err != nil:
-		return append(all, unknown(check, "", err.Error()))
+		return append(all, unknown(check, "", message.TextOf(err)))
 	case uid != 0 && !strings.HasPrefix(state, "active"):
+		is := message.Data(state)
 		if state == "" {
-			state = "not installed"
+			is = "not installed"
 		}
-		return append(all, bad(check, "", controlSocket+" is "+state+": no LAC can be dialled or hung up", "systemctl start "+controlSocket))
+		return append(all, bad(check, "", message.Sprintf("%s is %s: no LAC can be dialled or hung up", controlSocket, is),
+			command("systemctl start "+controlSocket)))
 	}
 	return append(all, good(check, "", "of %s", strings.Join(lacs, ", ")))
 }
@@ -75,18 +77,18 @@ func (e *checker) recovers(i xl2tpd.Instance, s xl2tpd.Section) bool {
 // tunnels.
 func (e *checker) redialOwners() []Finding {
 	const check = "redialling"
-	var owners []string
-	dials := ""
-	remedy := []string{"keep one of them; `redial = yes` in xl2tpd.conf is enough"}
+	var owners []message.Text
+	var dials message.Text
+	remedy := []message.Text{"keep one of them; `redial = yes` in xl2tpd.conf is enough"}
 	for i, s := range e.lacs {
 		switch { // the service does not dial a LAC that xl2tpd redials
 		case s.Redial:
-			dials = "xl2tpd (redial = yes)"
+			dials = message.Data("xl2tpd (redial = yes)")
 		case dials == "" && e.recovers(i, s):
-			dials = "xl2tpd-keepalive (recover)"
+			dials = message.Data("xl2tpd-keepalive (recover)")
 		}
 		if o, ok := e.persist(s); ok {
-			owners = append(owners, fmt.Sprintf("pppd (%s in %s:%d)", o.Name, o.Path, o.Line))
+			owners = append(owners, message.Sprintf("pppd (%s in %s:%d)", o.Name, o.Path, o.Line))
 			remedy = append(remedy, endPersistent(i)...)
 		}
 	}
@@ -95,7 +97,7 @@ func (e *checker) redialOwners() []Finding {
 	}
 	sure, perhaps := e.dialers()
 	owners = append(owners, sure...)
-	slices.Sort(owners)
+	slices.SortFunc(owners, func(a, b message.Text) int { return strings.Compare(a.String(), b.String()) })
 	owners = slices.Compact(owners)
 	others := may(perhaps)
 	switch {
@@ -106,24 +108,26 @@ func (e *checker) redialOwners() []Finding {
 	case len(owners) == 1:
 		return []Finding{good(check, "", "%s alone%s", owners[0], others)}
 	}
-	return []Finding{bad(check, "", strings.Join(owners, ", ")+": they hang up each other's tunnels"+others, slices.Compact(remedy)...)}
+	return []Finding{bad(check, "", message.Sprintf("%s: they hang up each other's tunnels%s", message.Join(owners, "%s, %s"), others),
+		slices.Compact(remedy)...)}
 }
 
 // endPersistent returns how to get rid of pppds with `persist`. In userspace mode, without a terminal, such a pppd tries
 // to open it without a pause and without a look at signals (pppd 2.4.9, main.c): it outlives its xl2tpd.
-func endPersistent(i xl2tpd.Instance) []string {
+func endPersistent(i xl2tpd.Instance) []message.Text {
 	if !i.Runs() {
 		return nil
 	}
-	return []string{fmt.Sprintf("pkill -KILL -P %d pppd; %s%s, without persist: a pppd with it can outlive xl2tpd", i.Process.Pid, restart(i), whenIdle)}
+	return []message.Text{message.Sprintf("pkill -KILL -P %d pppd; %s  # at a time when its tunnels may end, "+
+		"without persist: a pppd with it can outlive xl2tpd", i.Process.Pid, restart(i))}
 }
 
 // may describes the scripts that dial if a program starts them.
-func may(scripts []string) string {
+func may(scripts []message.Text) message.Text {
 	if len(scripts) == 0 {
 		return ""
 	}
-	return "; " + strings.Join(scripts, ", ") + " may do so too, if anybody starts it"
+	return message.Sprintf("; %s may do so too, if anybody starts it", message.Join(scripts, "%s, %s"))
 }
 
 // persist returns the option that makes a section's pppd dial by itself; ok is false if there is none.

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 
+	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/xl2tpd"
 )
 
@@ -18,17 +19,17 @@ func (e *checker) saref(n int, i xl2tpd.Instance) []Finding {
 	if !c.SarefForces(v) {
 		return nil
 	}
-	which := "up to 1.3.18"
+	which := message.Text("up to 1.3.18")
 	if v.Known() {
-		which = v.Text
+		which = message.Data(v.Text)
 	}
-	text := fmt.Sprintf("%s:%d: `ipsec saref` forces userspace mode with xl2tpd %s", c.Path, c.SarefLine, which)
+	format := message.Format("%s:%d: `ipsec saref` forces userspace mode with xl2tpd %s: all data goes through xl2tpd")
 	if !c.ForceUserspace {
-		text += ", whatever its value"
+		format = "%s:%d: `ipsec saref` forces userspace mode with xl2tpd %s, whatever its value: all data goes through xl2tpd"
 	}
-	return []Finding{bad("userspace mode", e.names[n], text+": all data goes through xl2tpd",
+	return []Finding{bad("userspace mode", e.names[n], message.Sprintf(format, c.Path, c.SarefLine, which),
 		"take that line out: SAref needs a kernel that is patched for it",
-		restart(i)+whenIdle)}
+		whenIdle(restart(i)))}
 }
 
 const maxExecutable = 16 << 20 // bytes of an executable to read

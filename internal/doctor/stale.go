@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/internal/xl2tpd"
 )
@@ -23,7 +24,7 @@ func (e *checker) stale(n int, i xl2tpd.Instance) []Finding {
 		return nil
 	}
 	return []Finding{note("xl2tpd.conf", e.names[n],
-		i.Path+" has changed since xl2tpd started: what it says is not in force", restart(i)+whenIdle)}
+		message.Sprintf("%s has changed since xl2tpd started: what it says is not in force", i.Path), whenIdle(restart(i)))}
 }
 
 // started returns when a process started; zero: not known.

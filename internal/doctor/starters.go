@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"xl2tpd-keepalive/internal/message"
 )
 
 // A starter is a place where a daemon starts the files.
@@ -81,7 +83,7 @@ var scriptFolders = []string{
 
 // dialers returns the files that dial, or restart a daemon that carries the tunnels: those that a
 // daemon surely starts, and those without a known starter.
-func (e *checker) dialers() (sure, perhaps []string) {
+func (e *checker) dialers() (sure, perhaps []message.Text) {
 	started := map[string]string{}
 	for _, s := range starters {
 		for _, path := range e.glob(s.pattern) {
@@ -94,9 +96,9 @@ func (e *checker) dialers() (sure, perhaps []string) {
 			switch by {
 			case "":
 			case path:
-				sure = append(sure, path)
+				sure = append(sure, message.Data(path))
 			default:
-				sure = append(sure, path+" (runs "+by+")")
+				sure = append(sure, message.Sprintf("%s (runs %s)", path, by))
 			}
 		}
 	}
@@ -107,7 +109,7 @@ func (e *checker) dialers() (sure, perhaps []string) {
 	for _, pattern := range patterns {
 		for _, path := range e.glob(pattern) {
 			if _, known := started[path]; !known && slices.ContainsFunc(commands(path, e.text(path)), e.dials) {
-				perhaps = append(perhaps, path)
+				perhaps = append(perhaps, message.Data(path))
 			}
 		}
 	}

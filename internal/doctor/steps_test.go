@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/vici"
 )
@@ -23,6 +24,14 @@ func find(t *testing.T, p *testHost, check string, kind Kind) Finding {
 		t.Fatalf("no %s of %s: %+v", kind, check, all)
 	}
 	return all[i]
+}
+
+// steps returns a remedy in English.
+func steps(f Finding) (all []string) {
+	for _, r := range f.Remedy {
+		all = append(all, r.String())
+	}
+	return all
 }
 
 // A remedy has every step that it takes, and a step that is a command can be pasted.
@@ -77,7 +86,7 @@ func TestSteps(t *testing.T) {
 		{"another kernel without modules", func(p *testHost) { p.write("/lib/modules/6.1/modules.dep", "") }, "kernel modules",
 			[]string{"apt install linux-image-amd64", "reboot"}},
 		{"a guard that no modprobe helps", func(p *testHost) {
-			p.report.Problems = []string{"hello guard unavailable: no such module"}
+			p.report.Problems = []message.Text{"hello guard unavailable: no such module"}
 			p.write("/lib/modules/6.1/modules.dep", "")
 		}, "Hello guard", []string{"get the kernel modules that are missing, as below",
 			"if it is not wanted: `hello guard = off` in /etc/xl2tpd/keepalive.conf"}},
@@ -111,7 +120,7 @@ func TestSteps(t *testing.T) {
 	} {
 		p := healthy(t)
 		tc.ill(p)
-		if f := find(t, p, tc.check, Problem); !slices.Equal(f.Remedy, tc.steps) {
+		if f := find(t, p, tc.check, Problem); !slices.Equal(steps(f), tc.steps) {
 			t.Errorf("%s: %q\nwant %q", tc.name, f.Remedy, tc.steps)
 		}
 	}
@@ -128,7 +137,7 @@ func (p *testHost) container() { p.must(os.RemoveAll(p.path("/run/systemd"))) }
 func TestNetworkManagerDials(t *testing.T) {
 	p := healthy(t)
 	p.networkManager()
-	if f := find(t, p, "redialling", Passed); f.Text != "nobody but NetworkManager" {
+	if f := find(t, p, "redialling", Passed); f.Text.String() != "nobody but NetworkManager" {
 		t.Errorf("%+v", f)
 	}
 }
@@ -140,7 +149,7 @@ func TestLibreswan(t *testing.T) {
 	p.write("/run/pluto/pluto.ctl", "")
 	p.write("/usr/libexec/ipsec/pluto", "")
 	f := find(t, p, "VICI", Unknown)
-	if !strings.HasPrefix(f.Text, "Libreswan does IPsec here") || !Healthy(Examine(t.Context(), p.Host)) {
+	if !strings.HasPrefix(f.Text.String(), "Libreswan does IPsec here") || !Healthy(Examine(t.Context(), p.Host)) {
 		t.Errorf("%+v", f)
 	}
 }
@@ -178,7 +187,7 @@ func TestUnknownKey(t *testing.T) {
 		case tc.kind == "" && i >= 0:
 			t.Errorf("%s: %+v", tc.name, all[i])
 		case tc.kind == "":
-		case i < 0 || all[i].Kind != tc.kind || all[i].Text != tc.text:
+		case i < 0 || all[i].Kind != tc.kind || all[i].Text.String() != tc.text:
 			t.Errorf("%s: %+v", tc.name, all)
 		}
 	}
@@ -205,7 +214,7 @@ func TestStaleFile(t *testing.T) {
 		p.must(os.Chtimes(p.path("/etc/xl2tpd/xl2tpd.conf"), boot, boot.Add(tc.changed)))
 		all := Examine(t.Context(), p.Host)
 		got := slices.ContainsFunc(all, func(f Finding) bool {
-			return f.Check == "xl2tpd.conf" && f.Kind == Note && slices.Equal(f.Remedy, []string{"systemctl restart xl2tpd" + whenIdle})
+			return f.Check == "xl2tpd.conf" && f.Kind == Note && slices.Equal(steps(f), []string{"systemctl restart xl2tpd  # at a time when its tunnels may end"})
 		})
 		if got != tc.want || !Healthy(all) {
 			t.Errorf("%s: %+v", tc.name, all)

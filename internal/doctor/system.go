@@ -1,9 +1,10 @@
 package doctor
 
 import (
-	"fmt"
 	"slices"
 	"strings"
+
+	"xl2tpd-keepalive/internal/message"
 )
 
 // system is the kind of distribution, by how it differs from Debian's packages.
@@ -38,32 +39,35 @@ var kernels = map[string]string{
 	"amd64": "amd64", "386": "686", "arm64": "arm64", "arm": "armmp", "riscv64": "riscv64", "ppc64le": "powerpc64le", "s390x": "s390x",
 }
 
+// reboot is the same in each language.
+var reboot = command("reboot")
+
 // getModules says how to get kernel modules that the running kernel does not have.
-func (h *Host) getModules(missing []string) []string {
+func (h *Host) getModules(missing []string) []message.Text {
 	if !h.exists("/lib/modules/" + h.Kernel()) {
-		return []string{
-			"reboot  # there is no /lib/modules/" + h.Kernel() + ", as after an upgrade of the kernel",
-			"in a container: on its host, modprobe -a " + strings.Join(missing, " "),
+		return []message.Text{
+			message.Sprintf("reboot  # there is no /lib/modules/%s, as after an upgrade of the kernel", h.Kernel()),
+			message.Sprintf("in a container: on its host, modprobe -a %s", strings.Join(missing, " ")),
 		}
 	}
 	switch h.system() {
 	case ubuntu:
-		return []string{"apt install linux-modules-extra-" + h.Kernel()}
+		return []message.Text{command("apt install linux-modules-extra-" + h.Kernel())}
 	case raspberryPi:
-		return []string{"apt full-upgrade  # the kernel of Raspberry Pi OS has them, others may not", "reboot"}
+		return []message.Text{"apt full-upgrade  # the kernel of Raspberry Pi OS has them, others may not", reboot}
 	}
 	name, known := kernels[h.Arch]
 	if !known {
-		return []string{"boot a kernel of Debian's that has them; those called `cloud` do not"}
+		return []message.Text{"boot a kernel of Debian's that has them; those called `cloud` do not"}
 	}
-	install := "apt install linux-image-" + name
+	install := command("apt install linux-image-" + name)
 	if !strings.Contains(h.Kernel(), "-cloud-") {
-		return []string{install, "reboot"}
+		return []message.Text{install, reboot}
 	}
-	return []string{
+	return []message.Text{
 		install,
 		// GRUB puts versions in the order of sort -rV: a cloud kernel comes before the other of its version.
-		fmt.Sprintf("apt purge linux-image-cloud-%s linux-image-%s  # else GRUB boots the cloud kernel again", name, h.Kernel()),
-		"reboot",
+		message.Sprintf("apt purge linux-image-cloud-%s linux-image-%s  # else GRUB boots the cloud kernel again", name, h.Kernel()),
+		reboot,
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/internal/xl2tpd"
 )
@@ -78,9 +79,9 @@ func (e *checker) state(name string, t *status.Tunnel) Finding {
 	lac, isLAC := strings.CutPrefix(t.Name, "lac ")
 	switch t.State {
 	case "down":
-		why := "down; " + t.Doing
+		why := message.Sprintf("down; %s", t.Doing)
 		if t.Last != nil {
-			why += "; ended last by: " + t.Last.Reason
+			why = message.Sprintf("%s; ended last by: %s", why, t.Last.Reason)
 		}
 		f := bad(check, name, why)
 		if t.ByHand {
@@ -90,16 +91,16 @@ func (e *checker) state(name string, t *status.Tunnel) Finding {
 		switch {
 		case i == nil || !i.Runs(): // then the tunnel is down; a separate check reports that
 		case i.NetworkManager():
-			f.Remedy = []string{restart(*i), "journalctl -u NetworkManager -u xl2tpd-keepalive"}
+			f.Remedy = []message.Text{restart(*i), command("journalctl -u NetworkManager -u xl2tpd-keepalive")}
 		case isLAC && strings.Contains(lac, ", "): // one of several LACs that look the same
-			f.Remedy = []string{"give each of them a pppoptfile of its own, then this says which one is down", journal(*i)}
+			f.Remedy = []message.Text{"give each of them a pppoptfile of its own, then this says which one is down", journal(*i)}
 		case isLAC && t.Link == nil:
-			f.Remedy = []string{pipeCommand(i.Pipe, "c", lac, "")}
+			f.Remedy = []message.Text{pipeCommand(i.Pipe, "c", lac, "%s")}
 			if !t.ByHand {
 				f.Remedy = append(f.Remedy, "if it is to be down: `keepalive = no` in its section of /etc/xl2tpd/keepalive.conf", journal(*i))
 			}
 		default:
-			f.Remedy = []string{journal(*i)}
+			f.Remedy = []message.Text{journal(*i)}
 		}
 		return f
 	case "silent":
@@ -107,33 +108,33 @@ func (e *checker) state(name string, t *status.Tunnel) Finding {
 			"if it never answers: `target = ADDRESS` behind the tunnel in its section of /etc/xl2tpd/keepalive.conf",
 			"if it did: xl2tpd closes the tunnel once a Hello is unanswered, within some two minutes")
 		if i := e.instance(t.Instance); isLAC && i != nil && !i.NetworkManager() {
-			f.Remedy = append(f.Remedy, pipeCommand(i.Pipe, "d", lac, "  # if that is too long, then the same with c"))
+			f.Remedy = append(f.Remedy, pipeCommand(i.Pipe, "d", lac, "%s  # if that is too long, then the same with c"))
 		}
 		return f
 	}
-	return good(check, name, "%s", t.State)
+	return good(check, name, "%s", t.StateText())
 }
 
 // renamed is the remedy for a LAC with a name that xl2tpd's control pipe does not accept.
-const renamed = "give it another name in xl2tpd.conf, without white space: xl2tpd can't be told to dial it, or to hang it up, by this one"
+const renamed message.Text = "give it another name in xl2tpd.conf, without white space: xl2tpd can't be told to dial it, or to hang it up, by this one"
 
-// pipeCommand returns the shell command that makes xl2tpd dial a LAC or hang it up, with a remark.
-func pipeCommand(pipe, verb, lac, remark string) string {
+// pipeCommand returns the shell command that makes xl2tpd dial a LAC or hang it up, in a format with a remark.
+func pipeCommand(pipe, verb, lac string, format message.Format) message.Text {
 	if xl2tpd.CheckLAC(lac) != nil {
 		return renamed
 	}
-	return fmt.Sprintf("echo %s > %s", quoted(verb+" "+lac), pipe) + remark
+	return message.Sprintf(format, fmt.Sprintf("echo %s > %s", quoted(verb+" "+lac), pipe))
 }
 
 // quoted quotes a word for a shell.
 func quoted(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
 // journal returns the command that shows the logs of an xl2tpd and of the service.
-func journal(i xl2tpd.Instance) string {
+func journal(i xl2tpd.Instance) message.Text {
 	if i.Unit == "" {
-		return "journalctl _COMM=xl2tpd + _COMM=pppd + _SYSTEMD_UNIT=xl2tpd-keepalive.service"
+		return command("journalctl _COMM=xl2tpd + _COMM=pppd + _SYSTEMD_UNIT=xl2tpd-keepalive.service")
 	}
-	return "journalctl -u " + strings.TrimSuffix(i.Unit, ".service") + " -u xl2tpd-keepalive"
+	return command("journalctl -u " + strings.TrimSuffix(i.Unit, ".service") + " -u xl2tpd-keepalive")
 }
 
 func (e *checker) ipsec(name string, t *status.Tunnel) []Finding {
@@ -141,28 +142,28 @@ func (e *checker) ipsec(name string, t *status.Tunnel) []Finding {
 	switch {
 	case t.SA != nil && t.SA.Child:
 	case len(e.conns) > 0 && time.Since(t.Link.Up) < listTime:
-		return []Finding{unknown(check, name, "the tunnel has just come up, and strongSwan's SAs may have been listed before", "xl2tpd-keepalive doctor")}
+		return []Finding{unknown(check, name, "the tunnel has just come up, and strongSwan's SAs may have been listed before", command("xl2tpd-keepalive doctor"))}
 	case t.SA == nil:
-		return []Finding{bad(check, name, fmt.Sprintf("no IKE SA with %v: its L2TP is in the clear", t.Peer), e.encrypt(t)...)}
+		return []Finding{bad(check, name, message.Sprintf("no IKE SA with %v: its L2TP is in the clear", t.Peer), e.encrypt(t)...)}
 	case !t.SA.Child:
-		return []Finding{bad(check, name, fmt.Sprintf("the IKE SA with %v has no CHILD SA: its L2TP is in the clear", t.Peer), e.encrypt(t)...)}
+		return []Finding{bad(check, name, message.Sprintf("the IKE SA with %v has no CHILD SA: its L2TP is in the clear", t.Peer), e.encrypt(t)...)}
 	}
 	return nil
 }
 
 // encrypt returns how to get IPsec for a tunnel that is in the clear.
-func (e *checker) encrypt(t *status.Tunnel) []string {
-	const refuse = "make the LNS refuse L2TP without IPsec"
+func (e *checker) encrypt(t *status.Tunnel) []message.Text {
+	const refuse message.Text = "make the LNS refuse L2TP without IPsec"
 	if i := e.instance(t.Instance); i != nil && i.NetworkManager() {
-		return []string{
-			fmt.Sprintf("nmcli connection modify %s +vpn.data ipsec-enabled=yes +vpn.secrets ipsec-psk=KEY", quoted(i.Connection)),
+		return []message.Text{
+			command(fmt.Sprintf("nmcli connection modify %s +vpn.data ipsec-enabled=yes +vpn.secrets ipsec-psk=KEY", quoted(i.Connection))),
 			restart(*i), refuse,
 		}
 	}
 	if child := e.childFor(t); child != "" {
-		return []string{"swanctl --initiate --child " + child, refuse}
+		return []message.Text{command("swanctl --initiate --child " + child), refuse}
 	}
-	return []string{fmt.Sprintf("give strongSwan a connection with %v, for UDP port %d in transport mode", t.Peer, l2tpPort), refuse}
+	return []message.Text{message.Sprintf("give strongSwan a connection with %v, for UDP port %d in transport mode", t.Peer, l2tpPort), refuse}
 }
 
 // childFor returns the name of a child that strongSwan may initiate for a tunnel; empty: none is known.
@@ -187,13 +188,13 @@ func (e *checker) nat(name string, t *status.Tunnel) []Finding {
 	if t.SA.NAT && t.SA.Encap {
 		return []Finding{good(check, name, "a NAT is on the way, ESP goes in UDP")}
 	}
-	text := ""
+	text := message.Text("")
 	if t.SA.NAT && t.SA.Child {
 		text = "there is a NAT on the way, but ESP does not go in UDP: most NATs drop that"
 	}
 	if source, err := e.Source(netip.AddrPortFrom(t.Peer, l2tpPort)); err == nil &&
 		t.State == "down" && !t.SA.NAT && source.IsPrivate() && !t.Peer.IsPrivate() {
-		text = fmt.Sprintf("%v is a private address and %v is not, but IKE has found no NAT: the far end has no NAT-T", source, t.Peer)
+		text = message.Sprintf("%v is a private address and %v is not, but IKE has found no NAT: the far end has no NAT-T", source, t.Peer)
 	}
 	if text == "" {
 		return nil
@@ -218,22 +219,22 @@ func (e *checker) route(name string, t *status.Tunnel) []Finding {
 		device, err = e.Device(t.Peer)
 	}
 	if err != nil {
-		return []Finding{bad(check, name, err.Error(), "ip route get "+t.Peer.String())}
+		return []Finding{bad(check, name, message.TextOf(err), command("ip route get "+t.Peer.String()))}
 	}
-	into := ""
+	into := message.Text("")
 	for _, other := range e.report.Tunnels {
 		switch {
 		case other.Link == nil || other.Link.Name != device:
 		case other.Link.Name == t.Link.Name:
 			into = "its own tunnel"
 		default:
-			into = "the tunnel of " + title(&other)
+			into = message.Sprintf("the tunnel of %s", title(&other))
 		}
 	}
 	if into == "" {
 		return []Finding{good(check, name, "outside the tunnel, from %v", source)}
 	}
-	return []Finding{bad(check, name, fmt.Sprintf("%v is reached through %s, %s", t.Peer, device, into),
-		fmt.Sprintf("ip route replace %v via GATEWAY (the router outside the tunnel), best in /etc/ppp/ip-up.d", t.Peer),
+	return []Finding{bad(check, name, message.Sprintf("%v is reached through %s, %s", t.Peer, device, into),
+		message.Sprintf("ip route replace %v via GATEWAY (the router outside the tunnel), best in /etc/ppp/ip-up.d", t.Peer),
 		"or no `defaultroute` in the pppoptfile")}
 }

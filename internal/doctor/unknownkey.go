@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 
+	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/internal/xl2tpdconf"
 )
@@ -16,13 +17,15 @@ func (e *checker) unknownKeys(n int, i xl2tpd.Instance) []Finding {
 	}
 	var all []Finding
 	for _, k := range i.Conf.Unknown {
-		text := fmt.Sprintf("%s:%d: xl2tpd knows no %s", i.Conf.Path, k.Line, xl2tpdconf.Quote(k.Name))
+		name := xl2tpdconf.Quote(k.Name)
 		switch has, known := e.hasKey(i, k.Name); {
 		case has:
 		case known:
-			all = append(all, bad(check, e.names[n], text+", and does not start with it", "correct that line, or take it out"))
+			all = append(all, bad(check, e.names[n],
+				message.Sprintf("%s:%d: xl2tpd knows no %s, and does not start with it", i.Conf.Path, k.Line, name), "correct that line, or take it out"))
 		default:
-			all = append(all, note(check, e.names[n], text+" up to 1.3.20, and does not start with it; a later one may"))
+			all = append(all, note(check, e.names[n],
+				message.Sprintf("%s:%d: xl2tpd knows no %s up to 1.3.20, and does not start with it; a later one may", i.Conf.Path, k.Line, name)))
 		}
 	}
 	return all

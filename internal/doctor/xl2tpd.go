@@ -1,12 +1,12 @@
 package doctor
 
 import (
-	"fmt"
 	"io/fs"
 	"os"
 	"slices"
 	"strings"
 
+	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/internal/xl2tpd"
 )
@@ -14,7 +14,7 @@ import (
 // xl2tpds checks every xl2tpd of this host.
 func (e *checker) xl2tpds() []Finding {
 	if e.seenErr != nil {
-		return []Finding{unknown("xl2tpd", "", e.seenErr.Error())}
+		return []Finding{unknown("xl2tpd", "", message.TextOf(e.seenErr))}
 	}
 	var all []Finding
 	for n, i := range e.seen.Instances {
@@ -22,7 +22,7 @@ func (e *checker) xl2tpds() []Finding {
 		all = append(all, e.lns(n, i)...)
 		all = append(all, e.unknownKeys(n, i)...)
 		if err := i.ConfErr; err != nil && !i.NetworkManager() && (i.Runs() || i.Needed() && !e.others(n)) {
-			all = append(all, bad("xl2tpd.conf", e.names[n], err.Error(), "correct that before xl2tpd is started again"))
+			all = append(all, bad("xl2tpd.conf", e.names[n], message.TextOf(err), "correct that before xl2tpd is started again"))
 		}
 		if i.Runs() {
 			all = append(all, e.stale(n, i)...)
@@ -45,9 +45,9 @@ func (e *checker) lns(n int, i xl2tpd.Instance) []Finding {
 			continue
 		}
 		t := status.Tunnel{Name: s.Kind + " " + s.Name, Instance: e.names[n]}
-		f := bad("lns", title(&t), fmt.Sprintf("%s:%d: %s", i.Conf.Path, s.LNSLine, fault), "correct that line")
+		f := bad("lns", title(&t), message.Sprintf("%s:%d: %s", i.Conf.Path, s.LNSLine, fault), "correct that line")
 		if i.Runs() {
-			f.Remedy = append(f.Remedy, restart(i)+whenIdle)
+			f.Remedy = append(f.Remedy, whenIdle(restart(i)))
 		}
 		all = append(all, f)
 	}
@@ -90,31 +90,33 @@ func (e *checker) stopped() Finding {
 	state, err := e.Unit(e.ctx, ownUnit)
 	switch {
 	case err != nil:
-		return bad(check, e.names[0], fmt.Sprintf("not running, and its unit is not known: %v", err), "start it as it was started before")
+		return bad(check, e.names[0], message.Sprintf("not running, and its unit is not known: %v", err), "start it as it was started before")
 	case strings.HasPrefix(state, "active"):
 		// The generated unit of an init script stays active when the daemon dies.
-		return bad(check, e.names[0], fmt.Sprintf("its unit is %s, but there is no process", state), "systemctl restart xl2tpd")
+		return bad(check, e.names[0], message.Sprintf("its unit is %s, but there is no process", state), command("systemctl restart xl2tpd"))
 	case strings.HasPrefix(state, "masked"):
-		return bad(check, e.names[0], "not running, and its unit is masked", "systemctl unmask xl2tpd", "systemctl start xl2tpd")
+		return bad(check, e.names[0], "not running, and its unit is masked", command("systemctl unmask xl2tpd"), command("systemctl start xl2tpd"))
 	case state == "":
-		return bad(check, e.names[0], "not running, and there is no "+ownUnit, "apt install xl2tpd", "or start it as it was started before")
+		return bad(check, e.names[0], message.Sprintf("not running, and there is no %s", ownUnit), command("apt install xl2tpd"), "or start it as it was started before")
 	}
-	return bad(check, e.names[0], "not running", "systemctl start xl2tpd", "journalctl -u xl2tpd")
+	return bad(check, e.names[0], "not running", command("systemctl start xl2tpd"), command("journalctl -u xl2tpd"))
 }
 
 // restart returns how to restart a running xl2tpd, by what has started it.
-func restart(i xl2tpd.Instance) string {
+func restart(i xl2tpd.Instance) message.Text {
 	switch {
 	case i.NetworkManager():
-		return "nmcli connection up " + quoted(i.Connection)
+		return command("nmcli connection up " + quoted(i.Connection))
 	case i.Unit != "":
-		return "systemctl restart " + strings.TrimSuffix(i.Unit, ".service")
+		return command("systemctl restart " + strings.TrimSuffix(i.Unit, ".service"))
 	}
-	return fmt.Sprintf("end pid %d, and start xl2tpd as it was started before", i.Process.Pid)
+	return message.Sprintf("end pid %d, and start xl2tpd as it was started before", i.Process.Pid)
 }
 
-// whenIdle is a remark on a command that ends tunnels, as a shell's comment: the line can be pasted.
-const whenIdle = "  # at a time when its tunnels may end"
+// whenIdle adds a remark to a command that ends tunnels, as a shell's comment: the line can be pasted.
+func whenIdle(command message.Text) message.Text {
+	return message.Sprintf("%s  # at a time when its tunnels may end", command)
+}
 
 // pipe checks an xl2tpd's control pipe. A shell that writes to its path while xl2tpd
 // is down creates a regular file there.
@@ -123,9 +125,9 @@ func (e *checker) pipe(n int, i xl2tpd.Instance) Finding {
 	info, err := os.Lstat(e.path(i.Pipe))
 	switch {
 	case err != nil:
-		return bad(check, e.names[n], err.Error(), restart(i))
+		return bad(check, e.names[n], message.TextOf(err), restart(i))
 	case info.Mode().Type() != fs.ModeNamedPipe:
-		return bad(check, e.names[n], i.Pipe+" is no pipe: commands go nowhere", "rm "+i.Pipe, restart(i))
+		return bad(check, e.names[n], message.Sprintf("%s is no pipe: commands go nowhere", i.Pipe), command("rm "+i.Pipe), restart(i))
 	}
 	return good(check, e.names[n], "%s is a pipe", i.Pipe)
 }
@@ -136,10 +138,10 @@ func (e *checker) maxRetries(n int, i xl2tpd.Instance) Finding {
 	const check = "max retries"
 	switch c := i.Conf; {
 	case c == nil:
-		return unknown(check, e.names[n], i.Path+" can't be read")
+		return unknown(check, e.names[n], message.Sprintf("%s can't be read", i.Path))
 	case c.MaxRetries > 5:
-		return bad(check, e.names[n], fmt.Sprintf("%s says %d: a dead peer is found after hours, and its Hellos pile up until then", c.Path, c.MaxRetries),
-			"take `max retries` out of [global]: the Hello guard does what it was for", restart(i)+whenIdle)
+		return bad(check, e.names[n], message.Sprintf("%s says %d: a dead peer is found after hours, and its Hellos pile up until then", c.Path, c.MaxRetries),
+			"take `max retries` out of [global]: the Hello guard does what it was for", whenIdle(restart(i)))
 	default:
 		return good(check, e.names[n], "%d", c.MaxRetries)
 	}

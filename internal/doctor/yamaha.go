@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/status"
 )
 
@@ -18,9 +19,12 @@ func router(tunnels []*status.Tunnel) Finding {
 		}
 	}
 	slices.Sort(locals)
-	client := strings.Join(append(slices.Compact(locals), "its NAT's"), " or ")
+	client := message.Text("its NAT's")
+	if locals = slices.Compact(locals); locals != nil {
+		client = message.Sprintf("%s or its NAT's", strings.Join(locals, ", "))
+	}
 	f := note("router", strings.Join(names, ", "), "a Yamaha; these lines at its console would spare all its clients the trouble",
-		"N is the number of its tunnel: while it is up, `show status l2tp` lists it with the address of its client, "+client,
+		message.Sprintf("N is the number of its tunnel: while it is up, `show status l2tp` lists it with the address of its client, %s", client),
 		"G is the number in the `ipsec ike` lines of that tunnel in `show config`",
 		"clients that stop answering its Hello under load, such as macOS, need `l2tp keepalive use off` instead")
 	f.Paste = yamahaLines

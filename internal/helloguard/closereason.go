@@ -1,17 +1,17 @@
 package helloguard
 
 import (
-	"fmt"
 	"strconv"
 	"time"
 
 	"xl2tpd-keepalive/internal/l2tp"
+	"xl2tpd-keepalive/internal/message"
 )
 
 // CloseReason is why a tunnel or call is being closed.
 type CloseReason struct {
 	ByPeer bool
-	Reason string // in plain words
+	Reason message.Text // in plain words
 	// Vague: the reason is no more than what the message says.
 	Vague    bool
 	Operator bool // somebody has hung up on this host
@@ -40,7 +40,7 @@ const (
 	timedOut = "Timeout"
 )
 
-var xl2tpdSays = map[string]string{
+var xl2tpdSays = map[string]message.Text{
 	hungUp:           "hung up on this host",
 	"Server closing": "xl2tpd was stopped",
 	timedOut:         "the peer left xl2tpd's messages unanswered",
@@ -48,9 +48,9 @@ var xl2tpdSays = map[string]string{
 
 // Result codes of a StopCCN and a CDN (RFC 2661 §4.4.2).
 var (
-	stopResults = []string{1: "request to clear", 2: "general error", 3: "tunnel already exists", 4: "not authorized",
+	stopResults = []message.Text{1: "request to clear", 2: "general error", 3: "tunnel already exists", 4: "not authorized",
 		5: "protocol version not supported", 6: "requester is being shut down", 7: "protocol error"}
-	callResults = []string{1: "loss of carrier", 2: "general error", 3: "administrative reasons", 4: "no facilities at present",
+	callResults = []message.Text{1: "loss of carrier", 2: "general error", 3: "administrative reasons", 4: "no facilities at present",
 		5: "no facilities", 6: "invalid destination", 7: "no carrier", 8: "busy", 9: "no dial tone", 10: "timeout",
 		11: "no framing"}
 )
@@ -61,9 +61,9 @@ func closeReason(m l2tp.Message, payload []byte, byPeer bool, unanswered, unacke
 	code, words, _ := l2tp.Result(payload)
 	switch {
 	case !byPeer && unanswered >= gaveUp && words != hungUp:
-		return CloseReason{Reason: fmt.Sprintf("xl2tpd's Hello was unanswered for %.0f s", unanswered.Seconds()), Unanswered: true}
+		return CloseReason{Reason: message.Sprintf("xl2tpd's Hello was unanswered for %.0f s", unanswered.Seconds()), Unanswered: true}
 	case byPeer && unacked >= gaveUp:
-		return CloseReason{ByPeer: true, Reason: fmt.Sprintf("the peer's keepalive: its Hello was unanswered for %.0f s", unacked.Seconds())}
+		return CloseReason{ByPeer: true, Reason: message.Sprintf("the peer's keepalive: its Hello was unanswered for %.0f s", unacked.Seconds())}
 	}
 	if plain, ok := xl2tpdSays[words]; ok && !byPeer {
 		return CloseReason{Reason: plain, Operator: words == hungUp, Unanswered: words == timedOut}
@@ -72,23 +72,25 @@ func closeReason(m l2tp.Message, payload []byte, byPeer bool, unanswered, unacke
 	if byPeer {
 		e.Reason = "closed by the peer"
 	}
-	e.Reason += resultText(m.Type, code)
+	if result := resultText(m.Type, code); result != "" {
+		e.Reason = message.Sprintf("%s: %s", e.Reason, result)
+	}
 	if words != "" {
-		e.Reason += " " + strconv.QuoteToASCII(words[:min(len(words), maxWords)])
+		e.Reason = message.Sprintf("%s %s", e.Reason, strconv.QuoteToASCII(words[:min(len(words), maxWords)]))
 	}
 	return e
 }
 
-func resultText(kind l2tp.MessageType, code uint16) string {
+func resultText(kind l2tp.MessageType, code uint16) message.Text {
 	names := stopResults
 	if kind == l2tp.TypeCDN {
 		names = callResults
 	}
 	switch {
 	case int(code) < len(names) && names[code] != "":
-		return ": " + names[code]
+		return names[code]
 	case code != 0:
-		return fmt.Sprintf(": result code %d", code)
+		return message.Sprintf("result code %d", code)
 	}
 	return ""
 }

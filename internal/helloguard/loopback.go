@@ -14,16 +14,17 @@ import (
 	"golang.org/x/sys/unix"
 
 	"xl2tpd-keepalive/internal/l2tp"
+	"xl2tpd-keepalive/internal/message"
 )
 
 // A firewall of the host may drop what the guard sends to xl2tpd.
 var (
-	ErrBlockedOutput = errors.New("a firewall rule of this host drops L2TP on lo in OUTPUT, and so the guard's answers to xl2tpd")
-	ErrBlockedInput  = errors.New("a firewall rule of this host drops L2TP on lo in INPUT, and so the guard's answers to xl2tpd")
+	ErrBlockedOutput = message.Errorf("a firewall rule of this host drops L2TP on lo in OUTPUT, and so the guard's answers to xl2tpd")
+	ErrBlockedInput  = message.Errorf("a firewall rule of this host drops L2TP on lo in INPUT, and so the guard's answers to xl2tpd")
 )
 
 // errNoTable says that a check came to nothing because the guard's own table was away.
-var errNoTable = errors.New("the guard's nftables table was taken away")
+var errNoTable = message.Errorf("the guard's nftables table was taken away")
 
 const (
 	checkEvery = time.Minute

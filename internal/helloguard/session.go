@@ -15,6 +15,7 @@ import (
 
 	"xl2tpd-keepalive/internal/helloguard/translator"
 	"xl2tpd-keepalive/internal/l2tp"
+	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/wake"
 )
 
@@ -442,11 +443,11 @@ func verified(info *[]byte) bool {
 func withRemedy(err error) error {
 	switch {
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
-		return fmt.Errorf("%w (needs CAP_NET_ADMIN and CAP_NET_RAW, and queues %d and %d free)", err, plainQueue, securedQueue)
+		return message.Errorf("%v (needs CAP_NET_ADMIN and CAP_NET_RAW, and queues %d and %d free)", err, plainQueue, securedQueue)
 	case errors.Is(err, unix.EBUSY):
-		return fmt.Errorf("%w (another program has queue %d or %d)", err, plainQueue, securedQueue)
+		return message.Errorf("%v (another program has queue %d or %d)", err, plainQueue, securedQueue)
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EPROTONOSUPPORT), errors.Is(err, unix.EINVAL):
-		return fmt.Errorf("%w (the kernel needs nf_tables, nft_queue and nfnetlink_queue)", err)
+		return message.Errorf("%v (the kernel needs nf_tables, nft_queue and nfnetlink_queue)", err)
 	}
 	return err
 }

@@ -2,7 +2,6 @@ package hook
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -10,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 
+	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/serviceuser"
 )
 
@@ -26,13 +26,13 @@ func check(path string, uid int) error {
 	info, err := follow(path, uid, maxLinks)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && strings.Contains(path, " "):
-		return fmt.Errorf("there is no file %q; arguments are not possible, call the program from a script", path)
+		return message.Errorf("there is no file %q; arguments are not possible, call the program from a script", path)
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("there is no file %s", path)
+		return message.Errorf("there is no file %s", path)
 	case err != nil:
 		return err
 	case !info.Mode().IsRegular() || info.Mode()&0o111 == 0:
-		return fmt.Errorf("%s: not an executable file; chmod 755 it", path)
+		return message.Errorf("%s: not an executable file; chmod 755 it", path)
 	}
 	return checkInterpreter(path)
 }
@@ -56,10 +56,10 @@ func checkInterpreter(path string) error {
 		return nil
 	}
 	if strings.HasSuffix(line, "\r") {
-		return fmt.Errorf("%s: its lines end with CR LF, so its interpreter is not found; remove the CRs (sed -i 's/\\r$//')", path)
+		return message.Errorf("%s: its lines end with CR LF, so its interpreter is not found; remove the CRs (sed -i 's/\\r$//')", path)
 	}
 	if _, err := os.Stat(words[0]); errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%s: its interpreter %s does not exist; correct its first line", path, words[0])
+		return message.Errorf("%s: its interpreter %s does not exist; correct its first line", path, words[0])
 	}
 	return nil
 }
@@ -79,11 +79,11 @@ func CheckForService(path string) error {
 	}
 	for _, dir := range hidden {
 		if strings.HasPrefix(path, dir+"/") || strings.HasPrefix(end, dir+"/") {
-			return fmt.Errorf("%s: the service's sandbox hides %s; put it into /etc/xl2tpd", path, dir)
+			return message.Errorf("%s: the service's sandbox hides %s; put it into /etc/xl2tpd", path, dir)
 		}
 	}
 	if !serviceuser.Can("x", path) {
-		return fmt.Errorf("%s: the service's user must not execute it; chmod o+x it, and the directories above it", path)
+		return message.Errorf("%s: the service's user must not execute it; chmod o+x it, and the directories above it", path)
 	}
 	return nil
 }
@@ -103,7 +103,7 @@ func follow(path string, uid, links int) (info fs.FileInfo, err error) {
 			continue
 		}
 		if links == 0 {
-			return nil, fmt.Errorf("%s: too many symbolic links", path)
+			return nil, message.Errorf("%s: too many symbolic links", path)
 		}
 		to, err := os.Readlink(here)
 		if err != nil {
@@ -125,11 +125,11 @@ func checkWriters(path string, uid int) (fs.FileInfo, error) {
 		return nil, err
 	}
 	if owner := int(info.Sys().(*syscall.Stat_t).Uid); owner != 0 && owner != uid {
-		return nil, fmt.Errorf("%s: belongs to uid %d; chown it to root", path, owner)
+		return nil, message.Errorf("%s: belongs to uid %d; chown it to root", path, owner)
 	}
 	sticky := info.IsDir() && info.Mode()&fs.ModeSticky != 0
 	if info.Mode()&fs.ModeSymlink == 0 && !sticky && info.Mode().Perm()&0o022 != 0 {
-		return nil, fmt.Errorf("%s: others than its owner can write to it; chmod go-w it", path)
+		return nil, message.Errorf("%s: others than its owner can write to it; chmod go-w it", path)
 	}
 	return info, nil
 }

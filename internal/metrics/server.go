@@ -3,7 +3,6 @@ package metrics
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"net"
 	"net/http"
@@ -14,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"xl2tpd-keepalive/internal/config"
+	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/internal/wake"
 )
@@ -76,7 +76,7 @@ func (s *Server) serve(ctx context.Context, at config.Listen, handler http.Handl
 		case <-ctx.Done():
 			return ctx.Err()
 		case err := <-failed:
-			return fmt.Errorf("metrics: %w", err)
+			return message.Errorf("metrics: %v", err)
 		case <-s.changed.C():
 			if s.where() != at {
 				return nil
@@ -92,10 +92,10 @@ func listen(at config.Listen) (l net.Listener, err error) {
 		l, err = net.Listen(at.Network, at.Address)
 	}
 	if errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) {
-		err = fmt.Errorf("%w (the service may write to /run/xl2tpd-keepalive alone)", err)
+		err = message.Errorf("%v (the service may write to /run/xl2tpd-keepalive alone)", err)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("metrics: %w", err)
+		return nil, message.Errorf("metrics: %v", err)
 	}
 	return l, nil
 }

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"xl2tpd-keepalive/internal/message"
 )
 
 // Level is the exit status of a Nagios plugin, see https://www.monitoring-plugins.org/doc/guidelines.html.
@@ -27,13 +29,13 @@ const mostNamed = 5
 
 // Check returns the level of a report, and one line with figures, as the guidelines require. named:
 // the user has named these tunnels, so each of them has to be up, even if it is dialled by hand.
-func Check(r Report, named bool) (Level, string) {
+func Check(r Report, named bool, lang *message.Language) (Level, string) {
 	c := check{named: named}
 	for i := range r.Tunnels {
 		c.tunnel(&r.Tunnels[i])
 	}
 	level, text := c.verdict(r.Problems)
-	return level, CheckLine(level, text, c.figures(r)...)
+	return level, CheckLine(level, lang.Text(text), c.figures(r)...)
 }
 
 // CheckLine formats a plugin's line. It replaces bars in the text: a bar begins the figures.
@@ -49,7 +51,7 @@ func CheckLine(level Level, text string, figures ...string) string {
 type check struct {
 	named                             bool
 	up, silent, down, byHand, ignored int
-	wrong                             []string // the tunnels that do not work, and why
+	wrong                             []message.Text // the tunnels that do not work, and why
 }
 
 func (c *check) tunnel(t *Tunnel) {
@@ -70,9 +72,9 @@ func (c *check) tunnel(t *Tunnel) {
 }
 
 func (c *check) fault(t *Tunnel) {
-	text := title(t) + " " + t.State
+	text := message.Sprintf("%s %s", title(t), t.StateText())
 	if t.State == "down" && t.Last != nil {
-		text += ": " + t.Last.Reason
+		text = message.Sprintf("%s: %s", text, t.Last.Reason)
 	}
 	c.wrong = append(c.wrong, text)
 }
@@ -89,19 +91,19 @@ func title(t *Tunnel) string {
 	return name
 }
 
-func (c *check) verdict(problems []string) (Level, string) {
+func (c *check) verdict(problems []message.Text) (Level, message.Text) {
 	parts := list(c.wrong)
 	if c.up > 0 || len(parts) == 0 && c.ignored == 0 {
-		parts = append(parts, count(c.up, "tunnel")+" up")
+		parts = append(parts, message.Sprintf("%s up", tunnels(c.up)))
 	}
 	if c.byHand > 0 {
-		parts = append(parts, fmt.Sprintf("%d to be dialled by hand", c.byHand))
+		parts = append(parts, message.Sprintf("%d to be dialled by hand", c.byHand))
 	}
 	if c.ignored > 0 {
-		parts = append(parts, fmt.Sprintf("%d with keepalive = no", c.ignored))
+		parts = append(parts, message.Sprintf("%d with keepalive = no", c.ignored))
 	}
 	parts = append(parts, list(problems)...)
-	text := strings.Join(parts, "; ")
+	text := message.Join(parts, "%s; %s")
 	switch {
 	case c.wrong != nil:
 		return LevelCritical, text
@@ -114,9 +116,9 @@ func (c *check) verdict(problems []string) (Level, string) {
 }
 
 // list returns all names, or the first ones and how many more there are.
-func list(all []string) []string {
+func list(all []message.Text) []message.Text {
 	if more := len(all) - mostNamed; more > 0 {
-		return append(slices.Clone(all[:mostNamed]), fmt.Sprintf("%d more", more))
+		return append(slices.Clone(all[:mostNamed]), message.Sprintf("%d more", more))
 	}
 	return slices.Clone(all)
 }

@@ -4,6 +4,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"xl2tpd-keepalive/internal/message"
 )
 
 // Each state of the tunnels and of the service has its level, and its words.
@@ -14,7 +16,7 @@ func TestCheck(t *testing.T) {
 	for _, tc := range []struct {
 		name     string
 		tunnels  []Tunnel
-		problems []string
+		problems []message.Text
 		named    bool
 		level    Level
 		text     string
@@ -24,18 +26,29 @@ func TestCheck(t *testing.T) {
 		{"just up", []Tunnel{is("lac office", "up"), is("lns x", "alive")}, nil, true, LevelOK, "2 tunnels up"},
 		{"silent", []Tunnel{is("lac office", "silent"), is("lns x", "alive")}, nil, false, LevelCritical, "lac office silent; 1 tunnel up"},
 		{"down", []Tunnel{down}, nil, false, LevelCritical, "lac office down: the peer closed it/again"},
-		{"down with a fault", []Tunnel{down}, []string{"VICI unreachable"}, false, LevelCritical, "lac office down: the peer closed it/again; VICI unreachable"},
+		{"down with a fault", []Tunnel{down}, []message.Text{"VICI unreachable"}, false, LevelCritical, "lac office down: the peer closed it/again; VICI unreachable"},
 		{"by hand", []Tunnel{byHand}, nil, false, LevelOK, "0 tunnels up; 1 to be dialled by hand"},
 		{"by hand, but asked for", []Tunnel{byHand}, nil, true, LevelCritical, "lac hand down"},
 		{"left alone", []Tunnel{is("lac a", "off"), is("lac b", "up")}, nil, false, LevelOK, "1 tunnel up; 1 with keepalive = no"},
 		{"left alone, but asked for", []Tunnel{is("lac a", "off")}, nil, true, LevelUnknown, "1 with keepalive = no"},
-		{"a fault", []Tunnel{is("lac b", "up")}, []string{"D-Bus unreachable"}, false, LevelWarning, "1 tunnel up; D-Bus unreachable"},
+		{"a fault", []Tunnel{is("lac b", "up")}, []message.Text{"D-Bus unreachable"}, false, LevelWarning, "1 tunnel up; D-Bus unreachable"},
 	} {
-		level, line := Check(Report{Tunnels: tc.tunnels, Problems: tc.problems}, tc.named)
+		level, line := Check(Report{Tunnels: tc.tunnels, Problems: tc.problems}, tc.named, nil)
 		text, _, _ := strings.Cut(line, " | ")
 		if want := "XL2TPD-KEEPALIVE " + tc.level.String() + " - " + tc.text; level != tc.level || text != want {
 			t.Errorf("%s: %d, %q; want %d, %q", tc.name, level, text, tc.level, want)
 		}
+	}
+}
+
+// The text is for people, the figures are for programs.
+func TestCheckInJapanese(t *testing.T) {
+	down := Tunnel{Name: "lac office", State: "down", Last: &Close{Reason: message.Sprintf("xl2tpd's Hello was unanswered for %.0f s", 31.0)}}
+	_, line := Check(Report{Tunnels: []Tunnel{down, {Name: "lns x", State: "alive"}}}, false, message.Japanese())
+	want := "XL2TPD-KEEPALIVE CRITICAL - lac office 切断: xl2tpd の Hello に 31 秒間応答なし; トンネル 1 本が接続中" +
+		" | up=1;;;0;2 silent=0;;0;0;2 down=1;;0;0;2 problems=0;0;;0"
+	if line != want {
+		t.Errorf("%s\nwant\n%s", line, want)
 	}
 }
 
@@ -45,7 +58,7 @@ func TestCheckNamesAFew(t *testing.T) {
 	for i := range all {
 		all[i] = Tunnel{Name: "lac x", State: "down"}
 	}
-	_, line := Check(Report{Tunnels: all}, false)
+	_, line := Check(Report{Tunnels: all}, false, nil)
 	if want := "CRITICAL - " + strings.Repeat("lac x down; ", mostNamed) + "35 more | "; !strings.Contains(line, want) {
 		t.Errorf("%q, want %q", line, want)
 	}
@@ -53,12 +66,12 @@ func TestCheckNamesAFew(t *testing.T) {
 
 // The figures have the form of the guidelines, whatever a section is called.
 func TestCheckFigures(t *testing.T) {
-	r := Report{Problems: []string{"a"}, Tunnels: []Tunnel{
+	r := Report{Problems: []message.Text{"a"}, Tunnels: []Tunnel{
 		{Name: "lac it's=o|k", State: "alive", Link: &Link{Echoes: Echoes{Sent: 30, Recent: []*Seconds{ms(1), nil, ms(2), ms(3)}}}},
 		{Name: "lac b", State: "silent", Link: &Link{Echoes: Echoes{Sent: 1, Recent: []*Seconds{nil}}}},
 		{Name: "lac c", State: "down"},
 	}}
-	_, line := Check(r, true)
+	_, line := Check(r, true, nil)
 	_, figures, _ := strings.Cut(line, " | ")
 	want := "up=1;;;0;3 silent=1;;0;0;3 down=1;;0;0;3 problems=1;0;;0 " +
 		"'lac it_s_o_k rtt'=0.002000s;;;0 'lac it_s_o_k loss'=25.0%;;;0;100 'lac b loss'=100.0%;;;0;100"
@@ -69,7 +82,7 @@ func TestCheckFigures(t *testing.T) {
 	if !form.MatchString(figures) {
 		t.Errorf("%s is not of the form %v", figures, form)
 	}
-	if _, line := Check(r, false); strings.Contains(line, "rtt") {
+	if _, line := Check(r, false, nil); strings.Contains(line, "rtt") {
 		t.Errorf("%s: one line has no room for the figures of all tunnels", line)
 	}
 }

@@ -4,20 +4,22 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+
+	"xl2tpd-keepalive/internal/message"
 )
 
 // NoVICI is the problem that strongSwan does not answer. The text has no reason, because the reason changes while
 // strongSwan starts.
-const NoVICI = "strongSwan (VICI) does not answer: the state of its SAs is not known"
+const NoVICI message.Text = "strongSwan (VICI) does not answer: the state of its SAs is not known"
 
 // Report is the state of the service and of all tunnels at one moment. In JSON, a
 // time is RFC 3339 and a duration a number of seconds.
 type Report struct {
-	Version  string    `json:"version"`
-	Pid      int       `json:"pid"`
-	Time     time.Time `json:"time"`
-	Problems []string  `json:"problems"` // what does not work, in plain words
-	Tunnels  []Tunnel  `json:"tunnels"`
+	Version  string         `json:"version"`
+	Pid      int            `json:"pid"`
+	Time     time.Time      `json:"time"`
+	Problems []message.Text `json:"problems"` // what does not work, in plain words
+	Tunnels  []Tunnel       `json:"tunnels"`
 }
 
 // Tunnel is one tunnel, or a LAC of xl2tpd.conf that has none.
@@ -30,11 +32,11 @@ type Tunnel struct {
 	// Local is this end's outer address; invalid if not known.
 	Local netip.Addr `json:"local,omitzero"`
 	// Vendor is the far end's Vendor Name (RFC 2661 §4.4.3); empty if not known.
-	Vendor string    `json:"vendor,omitempty"`
-	State  string    `json:"state"`
-	Since  time.Time `json:"since,omitzero"`    // of State; zero: not known
-	Doing  string    `json:"doing"`             // what the service is doing about it now
-	ByHand bool      `json:"by_hand,omitempty"` // down until a person dials it: nothing is wrong
+	Vendor string       `json:"vendor,omitempty"`
+	State  string       `json:"state"`
+	Since  time.Time    `json:"since,omitzero"`    // of State; zero: not known
+	Doing  message.Text `json:"doing"`             // what the service is doing about it now
+	ByHand bool         `json:"by_hand,omitempty"` // down until a person dials it: nothing is wrong
 
 	Link  *Link  `json:"link"`  // null: none
 	SA    *SA    `json:"sa"`    // null: none
@@ -73,7 +75,7 @@ type Signs struct {
 }
 
 // Last returns the latest sign and its kind, or the zero time.
-func (s Signs) Last() (at time.Time, kind string) {
+func (s Signs) Last() (at time.Time, kind message.Text) {
 	at, kind = s.Reply, "echo reply"
 	if s.Data.After(at) {
 		at, kind = s.Data, "data"
@@ -105,7 +107,23 @@ type Guard struct {
 
 // Close is how the tunnel ended last.
 type Close struct {
-	Time   time.Time `json:"time"`
-	After  Seconds   `json:"after"` // how long it had been up
-	Reason string    `json:"reason"`
+	Time   time.Time    `json:"time"`
+	After  Seconds      `json:"after"` // how long it had been up
+	Reason message.Text `json:"reason"`
+}
+
+// texts returns where the report has texts of the service.
+func (r *Report) texts() []*message.Text {
+	var all []*message.Text
+	for i := range r.Problems {
+		all = append(all, &r.Problems[i])
+	}
+	for i := range r.Tunnels {
+		t := &r.Tunnels[i]
+		all = append(all, &t.Doing)
+		if t.Last != nil {
+			all = append(all, &t.Last.Reason)
+		}
+	}
+	return all
 }

@@ -1,12 +1,11 @@
 package status
 
 import (
-	"fmt"
 	"io"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
+	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/typo"
 	"xl2tpd-keepalive/internal/xl2tpdconf"
 )
@@ -46,9 +45,9 @@ func unknownName(all []Tunnel, name string) error {
 		}
 	}
 	if meant := typo.Nearest(name, names); meant != "" {
-		return fmt.Errorf("there is no tunnel %q, did you mean %q?", name, meant)
+		return message.Errorf("there is no tunnel %q, did you mean %q?", name, meant)
 	}
-	return fmt.Errorf("there is no tunnel %q", name)
+	return message.Errorf("there is no tunnel %q", name)
 }
 
 func (t Tunnel) called(name string) bool {
@@ -58,27 +57,25 @@ func (t Tunnel) called(name string) bool {
 
 // Short writes a report with one line for each tunnel: name, state, since when, peer, link and echo
 // requests. Problems come first.
-func Short(w io.Writer, r Report, colours bool) error {
-	p := &page{now: r.Time, colours: colours}
-	for _, s := range r.Problems {
-		p.printf("%s %s\n", p.paint("31", "!"), Printable(s))
-	}
+func Short(w io.Writer, r Report, colours bool, lang *message.Language) error {
+	p := &page{now: r.Time, colours: colours, lang: lang}
+	p.problems(r.Problems)
 	rows := make([][]string, len(r.Tunnels))
 	var widths [6]int
 	for i := range r.Tunnels {
 		rows[i] = p.columns(&r.Tunnels[i])
 		for j, cell := range rows[i] {
-			widths[j] = max(widths[j], utf8.RuneCountInString(cell))
+			widths[j] = max(widths[j], message.Width(cell))
 		}
 	}
 	for i, row := range rows {
 		var line strings.Builder
 		for j, cell := range row {
-			pad := strings.Repeat(" ", widths[j]-utf8.RuneCountInString(cell)+2)
+			padded := message.Pad(cell, widths[j]+2)
 			if j == 1 {
-				cell = p.paint(stateColours[r.Tunnels[i].State], cell)
+				padded = p.paint(stateColours[r.Tunnels[i].State], cell) + padded[len(cell):]
 			}
-			line.WriteString(cell + pad)
+			line.WriteString(padded)
 		}
 		p.printf("%s\n", strings.TrimRight(line.String(), " "))
 	}
@@ -88,34 +85,31 @@ func Short(w io.Writer, r Report, colours bool) error {
 
 // columns returns the cells of a tunnel's line; "-" means not known.
 func (p *page) columns(t *Tunnel) []string {
-	cells := []string{"(unknown section)", Printable(t.State), "-", "-", "-", "-"}
-	if t.Name != "" {
-		cells[0] = Printable(t.Name)
-	}
+	cells := []string{p.name(t), Printable(p.lang.Text(t.StateText())), "-", "-", "-", "-"}
 	if t.Instance != "" {
 		cells[0] += " (" + Printable(t.Instance) + ")"
 	}
 	if !t.Since.IsZero() {
-		cells[2] = span(p.now.Sub(t.Since))
+		cells[2] = p.span(p.now.Sub(t.Since))
 	}
 	if t.Peer.IsValid() {
 		cells[3] = t.Peer.String()
 	}
 	if l := t.Link; l != nil {
 		cells[4] = Printable(l.Name)
-		cells[5] = l.Echoes.short()
+		cells[5] = p.lang.Text(l.Echoes.short())
 	}
 	return cells
 }
 
 // short returns the latest round trip and the number of lost echo requests.
-func (e *Echoes) short() string {
+func (e *Echoes) short() message.Text {
 	if e.Sent == 0 {
-		return "-"
+		return message.Data("-")
 	}
-	latest := "lost"
+	latest := message.Text("lost")
 	if n := len(e.Recent); n > 0 && e.Recent[n-1] != nil {
-		latest = trip(*e.Recent[n-1])
+		latest = message.Data(trip(*e.Recent[n-1]))
 	}
-	return fmt.Sprintf("%s, %.1f %% lost", latest, 100*float64(e.Lost)/float64(e.Sent))
+	return message.Sprintf("%s, %.1f %% lost", latest, 100*float64(e.Lost)/float64(e.Sent))
 }

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"xl2tpd-keepalive/internal/message"
 )
 
 // DefaultSocket is the path of the service's socket.
@@ -75,7 +77,38 @@ func (s *Server) serve(ctx context.Context, c net.Conn) {
 	if err != nil {
 		return // the reader sees an empty answer
 	}
-	json.NewEncoder(c).Encode(r) // an error means that the reader has gone
+	json.NewEncoder(c).Encode(markedReport(r)) // an error means that the reader has gone
+}
+
+// marked is a report on its way to a reader of this program. Texts are those of its texts that have arguments, with the
+// marks around them. In the rest of the JSON the texts are plain.
+type marked struct {
+	Report
+	Texts []string `json:"texts,omitempty"`
+}
+
+func markedReport(r Report) marked {
+	m := marked{Report: r}
+	for _, t := range r.texts() {
+		if s := string(*t); s != t.String() {
+			m.Texts = append(m.Texts, s)
+		}
+	}
+	return m
+}
+
+// report returns the report with the marks in its texts.
+func (m marked) report() Report {
+	known := map[string]message.Text{}
+	for _, s := range m.Texts {
+		known[message.Text(s).String()] = message.Text(s)
+	}
+	for _, t := range m.texts() {
+		if with, ok := known[string(*t)]; ok {
+			*t = with
+		}
+	}
+	return m.Report
 }
 
 // Listen opens a Unix socket for this process's user and group, which is the unit's Group=. It
@@ -110,12 +143,13 @@ var (
 
 // readError has a text that says what to do, and unwraps to the cause.
 type readError struct {
-	text string
+	text message.Text
 	is   error
 }
 
-func (e *readError) Error() string { return e.text }
-func (e *readError) Unwrap() error { return e.is }
+func (e *readError) Error() string      { return e.text.String() }
+func (e *readError) Text() message.Text { return e.text }
+func (e *readError) Unwrap() error      { return e.is }
 
 // Read reads a report from a Server's socket. Its errors say what to do.
 func Read(ctx context.Context, path string) (Report, error) {
@@ -124,9 +158,9 @@ func Read(ctx context.Context, path string) (Report, error) {
 	c, err := new(net.Dialer).DialContext(ctx, "unix", path)
 	switch {
 	case errors.Is(err, syscall.EACCES):
-		return Report{}, &readError{path + ": permission denied (run this with sudo, or as a member of the group adm)", fs.ErrPermission}
+		return Report{}, &readError{message.Sprintf("%s: permission denied (run this with sudo, or as a member of the group adm)", path), fs.ErrPermission}
 	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ECONNREFUSED):
-		return Report{}, &readError{path + ": xl2tpd-keepalive is not running (systemctl start xl2tpd-keepalive)", ErrNotRunning}
+		return Report{}, &readError{message.Sprintf("%s: xl2tpd-keepalive is not running (systemctl start xl2tpd-keepalive)", path), ErrNotRunning}
 	case err != nil:
 		return Report{}, noAnswer(path, err)
 	}
@@ -134,24 +168,24 @@ func Read(ctx context.Context, path string) (Report, error) {
 	if at, ok := ctx.Deadline(); ok {
 		c.SetDeadline(at)
 	}
-	var r Report
-	if err := json.NewDecoder(io.LimitReader(c, maxReport)).Decode(&r); err != nil {
-		return r, noAnswer(path, err)
+	var m marked
+	if err := json.NewDecoder(io.LimitReader(c, maxReport)).Decode(&m); err != nil {
+		return Report{}, noAnswer(path, err)
 	}
-	return r, nil
+	return m.report(), nil
 }
 
 func noAnswer(path string, err error) error {
 	var syntax *json.SyntaxError
 	var form *json.UnmarshalTypeError
-	text := fmt.Sprintf("the service does not answer: %v", err)
+	text := message.Sprintf("the service does not answer: %v", err)
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
-		text = fmt.Sprintf("the service has not answered for %v", 2*readerTimeout)
+		text = message.Sprintf("the service has not answered for %v", 2*readerTimeout)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		text = "the service is busy, its answer is empty or cut short"
 	case errors.As(err, &syntax), errors.As(err, &form):
 		text = "the answer is no report: another program, or another version, listens there"
 	}
-	return &readError{path + ": " + text + " (systemctl status xl2tpd-keepalive)", errors.Join(ErrNoAnswer, err)}
+	return &readError{message.Sprintf("%s: %s (systemctl status xl2tpd-keepalive)", path, text), errors.Join(ErrNoAnswer, err)}
 }

@@ -5,24 +5,36 @@ import (
 	"io"
 	"strings"
 	"time"
+
+	"xl2tpd-keepalive/internal/message"
 )
 
 // stateColours are SGR parameters (ECMA-48).
 var stateColours = map[string]string{"alive": "32", "up": "36", "silent": "31", "down": "31", "off": "90"}
 
+// states are the names of the states, for people.
+var states = map[string]message.Text{"alive": "alive", "up": "up", "silent": "silent", "down": "down", "off": "off"}
+
+// StateText returns the name of the tunnel's state.
+func (t *Tunnel) StateText() message.Text {
+	if name, known := states[t.State]; known {
+		return name
+	}
+	return message.Data(t.State) // of another version
+}
+
 // Text writes a report for a person. Colours are for terminals alone.
-func Text(w io.Writer, r Report, colours bool) error {
-	p := &page{now: r.Time, colours: colours}
+func Text(w io.Writer, r Report, colours bool, lang *message.Language) error {
+	p := &page{now: r.Time, colours: colours, lang: lang}
 	up := 0
 	for _, t := range r.Tunnels {
 		if t.State == "alive" || t.State == "up" {
 			up++
 		}
 	}
-	p.printf("xl2tpd-keepalive %s · %s, %d up · %s\n", Printable(r.Version), count(len(r.Tunnels), "tunnel"), up, r.Time.Local().Format(time.DateTime))
-	for _, s := range r.Problems {
-		p.printf("%s %s\n", p.paint("31", "!"), Printable(s))
-	}
+	p.printf("xl2tpd-keepalive %s · %s · %s\n", Printable(r.Version),
+		lang.Sprintf("%s, %d up", tunnels(len(r.Tunnels)), up), r.Time.Local().Format(time.DateTime))
+	p.problems(r.Problems)
 	for _, t := range r.Tunnels {
 		p.tunnel(&t)
 	}
@@ -34,6 +46,17 @@ type page struct {
 	strings.Builder
 	now     time.Time
 	colours bool
+	lang    *message.Language
+}
+
+// problems writes what does not work, and where to look next.
+func (p *page) problems(all []message.Text) {
+	for _, s := range all {
+		p.printf("%s %s\n", p.paint("31", "!"), Printable(p.lang.Text(s)))
+	}
+	if len(all) > 0 {
+		p.printf("  → %s\n", p.lang.Text("sudo xl2tpd-keepalive doctor looks for the reason"))
+	}
 }
 
 func (p *page) printf(format string, a ...any) { fmt.Fprintf(p, format, a...) }
@@ -45,26 +68,30 @@ func (p *page) paint(colour, s string) string {
 	return "\x1b[" + colour + "m" + s + "\x1b[0m"
 }
 
-func (p *page) row(name, format string, a ...any) {
-	p.printf("    %-7s %s\n", name, fmt.Sprintf(format, a...))
+func (p *page) row(name message.Text, text string) {
+	p.printf("    %s %s\n", message.Pad(p.lang.Text(name), 7), text)
+}
+
+// name returns the tunnel's section.
+func (p *page) name(t *Tunnel) string {
+	if t.Name == "" {
+		return p.lang.Text("(unknown section)")
+	}
+	return Printable(t.Name)
 }
 
 func (p *page) tunnel(t *Tunnel) {
-	name := t.Name
-	if name == "" {
-		name = "(unknown section)"
-	}
-	state := p.paint(stateColours[t.State], "● "+Printable(t.State))
+	state := p.paint(stateColours[t.State], "● "+Printable(p.lang.Text(t.StateText())))
 	if !t.Since.IsZero() {
-		state += " " + span(p.now.Sub(t.Since))
+		state += " " + p.span(p.now.Sub(t.Since))
 	}
-	p.printf("\n%s", p.paint("1", Printable(name)))
+	p.printf("\n%s", p.paint("1", p.name(t)))
 	if t.Instance != "" {
 		p.printf(" (%s)", Printable(t.Instance))
 	}
 	p.printf("  %s", state)
 	if t.Peer.IsValid() {
-		p.printf("  peer %v", t.Peer)
+		p.printf("  %s", p.lang.Sprintf("peer %v", t.Peer))
 	}
 	if l := t.Link; l != nil {
 		p.printf("  %s", Printable(l.Name))
@@ -73,13 +100,13 @@ func (p *page) tunnel(t *Tunnel) {
 		}
 	}
 	p.WriteByte('\n')
-	p.row("now", "%s", Printable(t.Doing))
+	p.row("now", Printable(p.lang.Text(t.Doing)))
 	if l := t.Link; l != nil && !l.Up.IsZero() {
-		p.row("up", "since %s, for %s", l.Up.Local().Format(time.DateTime), span(p.now.Sub(l.Up)))
+		p.row("up", p.lang.Sprintf("since %s, for %s", l.Up.Local().Format(time.DateTime), span(p.now.Sub(l.Up))))
 		if at, kind := l.Signs.Last(); !at.IsZero() {
-			p.row("life", "%s %s ago", kind, span(p.now.Sub(at)))
+			p.row("life", p.lang.Sprintf("%s %s ago", kind, span(p.now.Sub(at))))
 		} else {
-			p.row("life", "no sign yet")
+			p.row("life", p.lang.Text("no sign yet"))
 		}
 		p.echoes(l)
 	}
@@ -89,10 +116,10 @@ func (p *page) tunnel(t *Tunnel) {
 	if s := t.SA; s != nil {
 		p.sa(s)
 	} else {
-		p.row("SA", "none")
+		p.row("SA", p.lang.Text("none"))
 	}
 	if c := t.Last; c != nil {
-		p.row("before", "closed %s ago after %s: %s", span(p.now.Sub(c.Time)), span(time.Duration(c.After)), Printable(c.Reason))
+		p.row("before", Printable(p.lang.Sprintf("closed %s ago after %s: %s", span(p.now.Sub(c.Time)), span(time.Duration(c.After)), c.Reason)))
 	}
 }
 
@@ -101,7 +128,7 @@ func (p *page) echoes(l *Link) {
 	if e.Sent == 0 {
 		return
 	}
-	line := "lost"
+	line := p.lang.Text("lost")
 	if n := len(e.Recent); n > 0 && e.Recent[n-1] != nil {
 		line = trip(*e.Recent[n-1])
 	}
@@ -109,30 +136,30 @@ func (p *page) echoes(l *Link) {
 	if l.Target.IsValid() && l.Target != l.Remote {
 		line = fmt.Sprintf("%v %s", l.Target, line)
 	}
-	p.row("echo", "%s  %d sent, %d lost (%.1f %%)", line, e.Sent, e.Lost, 100*float64(e.Lost)/float64(e.Sent))
+	p.row("echo", line+"  "+p.lang.Sprintf("%d sent, %d lost (%.1f %%)", e.Sent, e.Lost, 100*float64(e.Lost)/float64(e.Sent)))
 }
 
 func (p *page) guard(g *Guard) {
-	what := "not needed"
+	what := p.lang.Text("not needed")
 	if g.Holding {
-		what = p.paint("33", "holds the tunnel")
+		what = p.paint("33", p.lang.Text("holds the tunnel"))
 	}
-	line := fmt.Sprintf("guard %s: %s, %d shown to the peer, %d answered in its name", Printable(g.Mode), what, g.Passed, g.Held)
+	line := p.lang.Sprintf("guard %s: %s, %d shown to the peer, %d answered in its name", Printable(g.Mode), what, g.Passed, g.Held)
 	if g.Answered > 0 {
-		line += fmt.Sprintf(", %d of its own answered for xl2tpd", g.Answered)
+		line += p.lang.Sprintf(", %d of its own answered for xl2tpd", g.Answered)
 	}
-	p.row("Hello", "%s", line)
+	p.row("Hello", line)
 }
 
 func (p *page) sa(s *SA) {
 	line := Printable(s.Name) + " " + Printable(s.State)
 	if !s.Since.IsZero() {
-		line += " " + span(p.now.Sub(s.Since))
+		line += " " + p.span(p.now.Sub(s.Since))
 	}
 	if s.NAT {
-		line += ", behind a NAT"
+		line += p.lang.Text(", behind a NAT")
 	}
-	p.row("SA", "%s", line)
+	p.row("SA", line)
 }
 
 // sparkline draws round trips, the longest as a full block and a lost one as ×.
@@ -167,25 +194,28 @@ func trip(s Seconds) string {
 }
 
 // span formats a duration briefly: 12s, 3m05s, 4h12m, 9d4h.
-func span(d time.Duration) string {
+func span(d time.Duration) message.Text {
 	d = max(d, 0).Round(time.Second)
 	day := 24 * time.Hour
 	switch {
 	case d < time.Minute:
-		return fmt.Sprintf("%ds", d/time.Second)
+		return message.Sprintf("%ds", d/time.Second)
 	case d < time.Hour:
-		return fmt.Sprintf("%dm%02ds", d/time.Minute, d%time.Minute/time.Second)
+		return message.Sprintf("%dm%02ds", d/time.Minute, d%time.Minute/time.Second)
 	case d < day:
-		return fmt.Sprintf("%dh%02dm", d/time.Hour, d%time.Hour/time.Minute)
+		return message.Sprintf("%dh%02dm", d/time.Hour, d%time.Hour/time.Minute)
 	}
-	return fmt.Sprintf("%dd%dh", d/day, d%day/time.Hour)
+	return message.Sprintf("%dd%dh", d/day, d%day/time.Hour)
 }
 
-func count(n int, what string) string {
-	if n != 1 {
-		what += "s"
+func (p *page) span(d time.Duration) string { return p.lang.Text(span(d)) }
+
+// tunnels formats a number of tunnels.
+func tunnels(n int) message.Text {
+	if n == 1 {
+		return message.Sprintf("%d tunnel", n)
 	}
-	return fmt.Sprintf("%d %s", n, what)
+	return message.Sprintf("%d tunnels", n)
 }
 
 // Printable replaces control characters, so that text from configurations and peers

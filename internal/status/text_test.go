@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"xl2tpd-keepalive/internal/message"
 )
 
 var update = flag.Bool("update", false, "write testdata anew")
@@ -23,10 +25,10 @@ func sample() Report {
 	ago := func(d time.Duration) time.Time { return now.Add(-d) }
 	addr := netip.MustParseAddr
 	return Report{
-		Version: "1.0", Time: now, Problems: []string{"VICI unreachable"},
+		Version: "1.0", Time: now, Problems: []message.Text{"VICI unreachable"},
 		Tunnels: []Tunnel{{
 			Name: "lac office", Peer: addr("192.0.2.1"), State: "alive", Since: ago(26 * time.Hour),
-			Doing: "echo request in 7s unless data comes",
+			Doing: message.Sprintf("echo request in %v unless data comes", 7*time.Second),
 			Link: &Link{
 				Name: "ppp0", Local: addr("10.0.0.2"), Remote: addr("10.0.0.1"), Up: ago(26 * time.Hour), Target: addr("10.0.0.1"),
 				Echoes: Echoes{Sent: 1204, Lost: 2, Recent: []*Seconds{ms(8), ms(1), nil, ms(4), ms(8)}},
@@ -34,7 +36,7 @@ func sample() Report {
 			},
 			SA:    &SA{Name: "tokyo", State: "ESTABLISHED", Since: ago(27 * time.Hour), NAT: true},
 			Guard: &Guard{Mode: "auto", Holding: true, Held: 251, Passed: 2, Answered: 3},
-			Last:  &Close{Time: ago(27 * time.Hour), After: Seconds(91 * time.Second), Reason: "xl2tpd's Hello was unanswered for 31 s"},
+			Last:  &Close{Time: ago(27 * time.Hour), After: Seconds(91 * time.Second), Reason: message.Sprintf("xl2tpd's Hello was unanswered for %.0f s", 31.0)},
 		}, {
 			Name: "lac branch", Peer: addr("192.0.2.9"), State: "down", Doing: "xl2tpd redials",
 		}, {
@@ -48,9 +50,10 @@ func sample() Report {
 
 // The page as it is, compared line by line; -update writes it anew.
 func TestText(t *testing.T) {
-	for name, colours := range map[string]bool{"plain": false, "colours": true} {
+	for name, lang := range map[string]*message.Language{"plain": nil, "colours": nil, "japanese": message.Japanese()} {
+		colours := name == "colours"
 		var b bytes.Buffer
-		if err := Text(&b, sample(), colours); err != nil {
+		if err := Text(&b, sample(), colours, lang); err != nil {
 			t.Fatal(err)
 		}
 		path := "testdata/" + name + ".txt"
@@ -75,11 +78,12 @@ func TestText(t *testing.T) {
 // Each tunnel has one line, in columns.
 func TestShort(t *testing.T) {
 	var b bytes.Buffer
-	if err := Short(&b, sample(), false); err != nil {
+	if err := Short(&b, sample(), false, nil); err != nil {
 		t.Fatal(err)
 	}
 	want := strings.Join([]string{
 		"! VICI unreachable",
+		"  → sudo xl2tpd-keepalive doctor looks for the reason",
 		"lac office         alive  1d2h  192.0.2.1  ppp0      8.0 ms, 0.2 % lost",
 		"lac branch         down   -     192.0.2.9  -         -",
 		"(unknown section)  up     1s    -          ppp1?[2J  lost, 100.0 % lost",
@@ -87,6 +91,30 @@ func TestShort(t *testing.T) {
 	}, "\n")
 	if b.String() != want {
 		t.Errorf("%s\nwant\n%s", b.String(), want)
+	}
+}
+
+// A Japanese letter takes two columns.
+func TestShortInJapanese(t *testing.T) {
+	r := sample()
+	r.Problems, r.Tunnels[1].Name, r.Tunnels = nil, "lac 大阪", r.Tunnels[:2]
+	var b bytes.Buffer
+	if err := Short(&b, r, true, message.Japanese()); err != nil {
+		t.Fatal(err)
+	}
+	want := "lac office  \x1b[32m疎通あり\x1b[0m  1 日 2 時間  192.0.2.1  ppp0  8.0 ms、損失 0.2 %\n" +
+		"lac 大阪    \x1b[31m切断\x1b[0m      -            192.0.2.9  -     -\n"
+	if b.String() != want {
+		t.Errorf("%s\nwant\n%s", b.String(), want)
+	}
+}
+
+// JSON is English, and has no marks.
+func TestJSONIsPlain(t *testing.T) {
+	b, err := json.Marshal(sample())
+	if err != nil || !strings.Contains(string(b), `"echo request in 7s unless data comes"`) ||
+		!strings.Contains(string(b), `"xl2tpd's Hello was unanswered for 31 s"`) {
+		t.Errorf("%s %v", b, err)
 	}
 }
 
@@ -128,7 +156,7 @@ func TestSpan(t *testing.T) {
 		4*time.Hour + time.Minute: "4h01m",
 		220 * time.Hour:           "9d4h",
 	} {
-		if got := span(d); got != want {
+		if got := span(d).String(); got != want {
 			t.Errorf("%v: %s, want %s", d, got, want)
 		}
 	}

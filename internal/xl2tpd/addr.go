@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+
+	"xl2tpd-keepalive/internal/message"
 )
 
 // numeric reports whether glibc takes a host for an address and never looks it up as a name: it
@@ -44,7 +46,7 @@ func ParseAddr(host string) (a netip.Addr, ok bool) {
 }
 
 // LNSFault returns why xl2tpd can never dial a LAC; empty: the file shows no reason.
-func (s *Section) LNSFault() string {
+func (s *Section) LNSFault() message.Text {
 	if len(s.LNS) == 0 {
 		return ""
 	}
@@ -54,13 +56,13 @@ func (s *Section) LNSFault() string {
 	case host == "":
 		return "`lns` has no value: there is nobody to dial"
 	case strings.Contains(host, "#"):
-		return "`lns` is " + strconv.Quote(host) + ", and xl2tpd looks all of that up as one name: a comment starts with ';' here"
+		return message.Sprintf("`lns` is %q, and xl2tpd looks all of that up as one name: a comment starts with ';' here", host)
 	case numeric(host) && !address && (strings.HasPrefix(host, "0") || strings.Contains(host, ".0")):
-		return "`lns` is " + strconv.Quote(host) + ", which is no address: a number that begins with 0 is octal"
+		return message.Sprintf("`lns` is %q, which is no address: a number that begins with 0 is octal", host)
 	case numeric(host) && !address:
-		return "`lns` is " + strconv.Quote(host) + ", which is no IPv4 address"
+		return message.Sprintf("`lns` is %q, which is no IPv4 address", host)
 	case strings.ContainsFunc(host, neverInName):
-		return "`lns` is " + strconv.Quote(host) + ", and xl2tpd looks all of that up as one name: give one host, and its port behind ':' without a blank"
+		return message.Sprintf("`lns` is %q, and xl2tpd looks all of that up as one name: give one host, and its port behind ':' without a blank", host)
 	}
 	return ""
 }

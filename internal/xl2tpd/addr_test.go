@@ -148,7 +148,7 @@ func TestLNSFault(t *testing.T) {
 			t.Fatal(err)
 		}
 		s := &c.Sections[0]
-		if got := s.LNSFault(); (got == "") != (want == "") || !strings.Contains(got, want) || s.LNSLine != 3 {
+		if got := s.LNSFault(); (got == "") != (want == "") || !strings.Contains(got.String(), want) || s.LNSLine != 3 {
 			t.Errorf("%q: line %d, %q, want %q", value, s.LNSLine, got, want)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/xl2tpdconf"
 )
 
@@ -174,14 +175,14 @@ func (c *Conf) section(in xl2tpdconf.Section) *Section {
 }
 
 // set applies one key; s is nil in [global]. It returns what is wrong, or "".
-func (c *Conf) set(kind string, s *Section, k xl2tpdconf.Key) string {
+func (c *Conf) set(kind string, s *Section, k xl2tpdconf.Key) message.Text {
 	if msg := keyFault(kind, k); msg != "" {
 		return msg
 	}
 	if _, ok := keyRules[k.Name]; !ok {
 		c.Unknown = append(c.Unknown, Unknown{Name: k.Name, Line: k.Line})
 	}
-	var msg string
+	var msg message.Text
 	switch k.Name {
 	case "port":
 		if n := atoi(k.Value); n >= 0 { // xl2tpd ignores a negative one
@@ -245,7 +246,7 @@ func isYes(k xl2tpdconf.Key) bool {
 
 // addRange reads "A", "A - B" or "A - B's last one to three numbers". An end
 // that is no address is a host name, and the range is left out.
-func addRange(to []Range, k xl2tpdconf.Key) ([]Range, string) {
+func addRange(to []Range, k xl2tpdconf.Key) ([]Range, message.Text) {
 	first, last, isRange := strings.Cut(k.Value, "-")
 	first, last = strings.TrimSpace(first), strings.TrimSpace(last)
 	named := strings.ContainsFunc(first+last, func(r rune) bool { return r > '9' })

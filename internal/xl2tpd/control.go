@@ -2,12 +2,12 @@ package xl2tpd
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"sync"
 	"time"
 
+	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/procfs"
 )
 
@@ -111,13 +111,13 @@ func (c *Control) turn(pipe string) chan struct{} {
 func CheckLAC(name string) error {
 	switch {
 	case name == "":
-		return errors.New("LAC without a name: xl2tpd cannot be told to dial it; give it one in xl2tpd.conf")
+		return message.Errorf("LAC without a name: xl2tpd cannot be told to dial it; give it one in xl2tpd.conf")
 	case len(name) > maxLACName:
-		return fmt.Errorf("LAC %.20q...: a name of %d bytes, xl2tpd keeps %d; shorten it in xl2tpd.conf", name, len(name), maxLACName)
+		return message.Errorf("LAC %.20q...: a name of %d bytes, xl2tpd keeps %d; shorten it in xl2tpd.conf", name, len(name), maxLACName)
 	case strings.Contains(name, " "):
-		return fmt.Errorf("LAC %q: xl2tpd cannot be told to dial a name with a space; change it in xl2tpd.conf", name)
+		return message.Errorf("LAC %q: xl2tpd cannot be told to dial a name with a space; change it in xl2tpd.conf", name)
 	case strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f }):
-		return fmt.Errorf("LAC %q: control character in the name; change it in xl2tpd.conf", name)
+		return message.Errorf("LAC %q: control character in the name; change it in xl2tpd.conf", name)
 	}
 	return nil
 }

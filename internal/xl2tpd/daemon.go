@@ -3,13 +3,13 @@ package xl2tpd
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"maps"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"time"
 
+	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/procfs"
 )
 
@@ -98,7 +98,7 @@ func (l *loop) inspect(ctx context.Context, x process) *daemon {
 	x, err := l.procs.locate(ctx, x)
 	d := &daemon{process: x, unit: l.procs.unit(x.Pid), ownPipe: l.procs.sameFile(pid, x.pipe)}
 	if !filepath.IsAbs(d.conf) {
-		d.confErr = fmt.Errorf("%s: a path relative to the folder in which xl2tpd (pid %d) was started, and that is not known (%w): "+
+		d.confErr = message.Errorf("%s: a path relative to the folder in which xl2tpd (pid %d) was started, and that is not known (%v): "+
 			"start xl2tpd with the whole path behind -c", d.conf, d.Pid, err)
 		return d
 	}
@@ -108,7 +108,7 @@ func (l *loop) inspect(ctx context.Context, x process) *daemon {
 	case ok1 && ok2 && theirs == home: // under another name in a container, perhaps
 		d.conf = l.home
 	case !l.procs.sameFile(pid, d.conf):
-		d.confErr = fmt.Errorf("%s: xl2tpd (pid %d) has another file there than this program: "+
+		d.confErr = message.Errorf("%s: xl2tpd (pid %d) has another file there than this program: "+
 			"it runs in a container, or the sandbox of xl2tpd-keepalive.service hides the file", d.conf, d.Pid)
 	}
 	return d

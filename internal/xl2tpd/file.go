@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/xl2tpdconf"
 )
 
@@ -33,7 +34,7 @@ func (c confPaths) read(path string) (at string, data []byte, err error) {
 		}
 	}
 	if connectionOf(path) != "" && errors.Is(err, fs.ErrPermission) {
-		err = fmt.Errorf("%s: NetworkManager lets only root read it (%w)", path, fs.ErrPermission)
+		err = message.Errorf("%s: NetworkManager lets only root read it (%v)", path, fs.ErrPermission)
 	}
 	return path, data, err
 }

@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"strings"
 
+	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/xl2tpdconf"
 )
 
@@ -11,7 +12,7 @@ import (
 type keyRule struct {
 	sections string // kinds of sections that may have them
 	names    string
-	fault    func(value string) string // what a wrong value must be; empty: the value is right
+	fault    func(value string) message.Text // what a wrong value must be; empty: the value is right
 }
 
 // keyRules are the keys of xl2tpd 1.3.12 to 1.3.20 (file.c, words). With one mistake in any of them
@@ -53,17 +54,17 @@ func byName(all []keyRule) map[string]keyRule {
 
 // keyFault returns why xl2tpd refuses a key; empty: it does not. It ignores keys that no xl2tpd up to
 // 1.3.20 has: a later or a patched xl2tpd may have them.
-func keyFault(kind string, k xl2tpdconf.Key) string {
+func keyFault(kind string, k xl2tpdconf.Key) message.Text {
 	rule, ok := keyRules[k.Name]
 	folded := xl2tpdconf.Fold(k.Name)
 	_, spaced := keyRules[folded]
 	switch {
 	case !ok && spaced:
-		return "'" + folded + "' is written " + xl2tpdconf.Quote(k.Name) + "; put one space between its words"
+		return message.Sprintf("'%s' is written %s; put one space between its words", folded, xl2tpdconf.Quote(k.Name))
 	case !ok:
 		return ""
 	case !strings.Contains(rule.sections, kind):
-		return "'" + k.Name + "' does not belong in a [" + kind + "] section"
+		return message.Sprintf("'%s' does not belong in a [%s] section", k.Name, kind)
 	}
 	if fault := rule.fault(k.Value); fault != "" {
 		return badValue(k, fault)
@@ -71,37 +72,37 @@ func keyFault(kind string, k xl2tpdconf.Key) string {
 	return ""
 }
 
-func badValue(k xl2tpdconf.Key, fault string) string {
-	return "'" + k.Name + "' is " + xl2tpdconf.Quote(k.Value) + ", " + fault
+func badValue(k xl2tpdconf.Key, fault message.Text) message.Text {
+	return message.Sprintf("'%s' is %s, %s", k.Name, xl2tpdconf.Quote(k.Value), fault)
 }
 
-func anything(string) string { return "" }
+func anything(string) message.Text { return "" }
 
-func something(value string) string {
+func something(value string) message.Text {
 	if value == "" {
 		return "must not be empty"
 	}
 	return ""
 }
 
-func yesOrNo(value string) string {
+func yesOrNo(value string) message.Text {
 	if _, ok := xl2tpdconf.Bool(value); !ok {
 		return "must be 'yes' or 'no'"
 	}
 	return ""
 }
 
-func atLeast(n int) func(string) string {
-	return func(value string) string {
+func atLeast(n int) func(string) message.Text {
+	return func(value string) message.Text {
 		if atoi(value) < n {
-			return "must be a number of at least " + strconv.Itoa(n)
+			return message.Sprintf("must be a number of at least %d", n)
 		}
 		return ""
 	}
 }
 
 // randSource checks a value as set_rand_source (file.c) does, which compares three letters.
-func randSource(value string) string {
+func randSource(value string) message.Text {
 	if !strings.HasPrefix(value, "dev") && !strings.HasPrefix(value, "sys") {
 		return "must be 'dev' or 'sys'"
 	}
@@ -109,7 +110,7 @@ func randSource(value string) string {
 }
 
 // knownHost refuses values that no host can look up. Only xl2tpd's host knows whether a name exists.
-func knownHost(value string) string {
+func knownHost(value string) message.Text {
 	if !mayBeHost(value) {
 		return "must be an address or a host name, with nothing behind it"
 	}
@@ -128,7 +129,7 @@ func mayBeHost(value string) bool {
 // the two in a section (file.c, set_localaddr).
 type locals map[string]string
 
-func (l locals) fault(in xl2tpdconf.Section, k xl2tpdconf.Key) string {
+func (l locals) fault(in xl2tpdconf.Section, k xl2tpdconf.Key) message.Text {
 	if in.Kind != "lns" || k.Name != "local ip" && k.Name != "local ip range" {
 		return ""
 	}
@@ -137,7 +138,7 @@ func (l locals) fault(in xl2tpdconf.Section, k xl2tpdconf.Key) string {
 		id = strconv.Itoa(in.Line) // each header without a name is a section of its own
 	}
 	if before, ok := l[id]; ok && before != k.Name {
-		return "'" + k.Name + "' and '" + before + "' exclude each other; remove one"
+		return message.Sprintf("'%s' and '%s' exclude each other; remove one", k.Name, before)
 	}
 	l[id] = k.Name
 	return ""

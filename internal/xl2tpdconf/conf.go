@@ -22,6 +22,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"xl2tpd-keepalive/internal/message"
 )
 
 const (
@@ -60,10 +62,13 @@ type Key struct {
 type Error struct {
 	Path string
 	Line int // 1-based
-	Msg  string
+	Msg  message.Text
 }
 
-func (e *Error) Error() string { return fmt.Sprintf("%s:%d: %s", e.Path, e.Line, e.Msg) }
+// Text returns the whole text.
+func (e *Error) Text() message.Text { return message.Sprintf("%s:%d: %s", e.Path, e.Line, e.Msg) }
+
+func (e *Error) Error() string { return e.Text().String() }
 
 // SameName reports whether xl2tpd takes two section names for the same.
 func SameName(a, b string) bool {
@@ -83,8 +88,8 @@ func Parse(path string, r io.Reader) (*File, error) {
 	f := &File{Path: path}
 	data, err := io.ReadAll(io.LimitReader(r, maxFile+1))
 	line := 1
-	fail := func(format string, args ...any) (*File, error) {
-		return nil, &Error{Path: path, Line: line, Msg: fmt.Sprintf(format, args...)}
+	fail := func(format message.Format, args ...any) (*File, error) {
+		return nil, &Error{Path: path, Line: line, Msg: message.Sprintf(format, args...)}
 	}
 	if err != nil {
 		line += bytes.Count(data, []byte("\n"))
@@ -108,7 +113,7 @@ func Parse(path string, r io.Reader) (*File, error) {
 			inComment = comment && !ended
 			cut := !ended && !comment && len(data) > 0
 			if msg := f.add(string(text), line, cut); msg != "" {
-				return fail("%s", msg)
+				return nil, &Error{Path: path, Line: line, Msg: msg}
 			}
 		}
 		if ended {
@@ -129,7 +134,7 @@ func cutPiece(data []byte) (piece, rest []byte, ended bool) {
 
 // add adds one line without its comment. cut: the line is longer than xl2tpd's
 // buffer. It returns what is wrong, or "".
-func (f *File) add(text string, line int, cut bool) string {
+func (f *File) add(text string, line int, cut bool) message.Text {
 	if strings.IndexByte(text, 0) >= 0 {
 		return "NUL byte: this is not a text file"
 	}
@@ -142,13 +147,13 @@ func (f *File) add(text string, line int, cut bool) string {
 	case text[0] == '#':
 		return "comments start with ';', not with '#'"
 	case len(f.Sections) == 0:
-		return fmt.Sprintf("%s stands before the first section; start with [global], [lac NAME] or [lns NAME]", Quote(text))
+		return message.Sprintf("%s stands before the first section; start with [global], [lac NAME] or [lns NAME]", Quote(text))
 	}
 	name, value, ok := strings.Cut(text, "=")
 	if name = trim(name); !ok && cut {
-		return fmt.Sprintf("line longer than %d bytes, xl2tpd's limit", maxLine)
+		return message.Sprintf("line longer than %d bytes, xl2tpd's limit", maxLine)
 	} else if !ok {
-		return fmt.Sprintf("%s: expected 'name = value'", Quote(text))
+		return message.Sprintf("%s: expected 'name = value'", Quote(text))
 	} else if name == "" {
 		return "nothing stands before '='; expected 'name = value'"
 	}
@@ -157,10 +162,10 @@ func (f *File) add(text string, line int, cut bool) string {
 	return ""
 }
 
-func (f *File) addSection(text string, line int) string {
+func (f *File) addSection(text string, line int) message.Text {
 	header, rest, ok := strings.Cut(text, "]")
 	if !ok {
-		return fmt.Sprintf("%s: closing ']' is missing", Quote("["+text))
+		return message.Sprintf("%s: closing ']' is missing", Quote("["+text))
 	}
 	kind, name, _ := strings.Cut(header, " ")
 	s := Section{Kind: Lower(kind), Name: name, Rest: trim(rest), Line: line}
@@ -174,7 +179,7 @@ func (f *File) addSection(text string, line int) string {
 			s.Name = "default"
 		}
 	default:
-		return fmt.Sprintf("unknown section %s; expected [global], [lac NAME] or [lns NAME]", Quote("["+header+"]"))
+		return message.Sprintf("unknown section %s; expected [global], [lac NAME] or [lns NAME]", Quote("["+header+"]"))
 	}
 	f.Sections = append(f.Sections, s)
 	return ""

@@ -2,11 +2,12 @@ package xl2tpdconf
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"syscall"
+
+	"xl2tpd-keepalive/internal/message"
 )
 
 // Read returns the content of a regular file of at most 1 MiB. A FIFO or
@@ -14,7 +15,7 @@ import (
 func Read(path string) ([]byte, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrPermission) {
-		return nil, fmt.Errorf("%w; %s", err, Grant(path))
+		return nil, message.Errorf("%v; %s", err, Grant(path))
 	}
 	if err != nil {
 		return nil, err
@@ -25,19 +26,19 @@ func Read(path string) ([]byte, error) {
 		return nil, err
 	}
 	if !fi.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s: not a regular file (%s)", path, fi.Mode().Type())
+		return nil, message.Errorf("%s: not a regular file (%s)", path, fi.Mode().Type())
 	}
 	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {
 		return nil, err
 	}
 	if len(data) > maxFile {
-		return nil, fmt.Errorf("%s: larger than 1 MiB", path)
+		return nil, message.Errorf("%s: larger than 1 MiB", path)
 	}
 	return data, nil
 }
 
 // Grant returns how an operator lets the service read a file of root.
-func Grant(path string) string {
-	return fmt.Sprintf("the service is in the group root: chgrp root %s && chmod g+r %s", path, path)
+func Grant(path string) message.Text {
+	return message.Sprintf("the service is in the group root: chgrp root %s && chmod g+r %s", path, path)
 }

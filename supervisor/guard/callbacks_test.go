@@ -12,6 +12,7 @@ import (
 
 	"xl2tpd-keepalive/internal/helloguard"
 	"xl2tpd-keepalive/internal/helloguard/translator"
+	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/supervisor"
 )
@@ -49,7 +50,7 @@ func TestCallbacks(t *testing.T) {
 	why := helloguard.CloseReason{Reason: "shut down", ByPeer: true, Vague: true}
 	g.Ended(helloguard.Connection{Tunnel: translator.Tunnel{Peer: peer, LocalID: 7}, Owner: owner}, why)
 	want := []supervisor.Event{
-		supervisor.Fault{What: Task, Text: "hello guard unavailable: no such queue"},
+		supervisor.Fault{What: Task, Text: message.Sprintf("hello guard unavailable: %v", "no such queue")},
 		supervisor.TaskWorks{Task: Task},
 		supervisor.Fault{What: Task},
 		supervisor.TaskWorks{Task: Task},

@@ -4,7 +4,6 @@ package guard
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"net/netip"
 	"sync"
@@ -12,6 +11,7 @@ import (
 
 	"xl2tpd-keepalive/internal/config"
 	"xl2tpd-keepalive/internal/helloguard"
+	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/supervisor"
@@ -66,7 +66,7 @@ func (g *Guard) Apply(c *config.Config) {
 func (g *Guard) report(err error) {
 	f := supervisor.Fault{What: Task}
 	if err != nil {
-		f.Text = fmt.Sprintf("hello guard unavailable: %v", err)
+		f.Text = message.Sprintf("hello guard unavailable: %v", err)
 	}
 	g.supervisor.Post(f)
 	g.supervisor.Post(supervisor.TaskWorks{Task: Task})
