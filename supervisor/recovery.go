@@ -217,7 +217,7 @@ func (core *Core) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situat
 		lost:   !l.silent.IsZero(),
 		trying: !l.attempt.IsZero() && now.Sub(l.attempt) < answerTime, tried: l.attempt.Add(answerTime),
 		asked: l.asked, planned: l.planned, redialDue: core.redialDue(l, s),
-		mayBeHungUp: l.possibleEnd.mayBeHangUp() || core.mayBeDialled(l, s),
+		mayBeHungUp: l.mayBeHungUp() || core.mayBeDialled(l, s),
 		saWorks:     core.proves(sa, l), sharesLNS: core.sharesLNS(l, s), renewing: core.renewedForAnother(l, s),
 	}
 	is.saInUse = sa.Others || core.carriesOthers(sa, l) || core.mayCarryOthers(l)
@@ -315,7 +315,7 @@ func redialTime(s *xl2tpd.Section) time.Duration {
 // goal returns what the configuration and the operator want for a LAC.
 func (core *Core) goal(l *lac, s *xl2tpd.Section) goal {
 	in := core.topology.byID[l.instance]
-	if in == nil || in.NetworkManager() || core.ambiguousInstance(in) || l.lastEnd.mayBeHangUp() {
+	if in == nil || in.NetworkManager() || core.ambiguousInstance(in) || l.lastEnd.mayBeHangUp() && !core.leftToXl2tpd(l, s) {
 		return goalNone
 	}
 	switch core.config.For(in.Path, s.Kind, s.Name).Recovery(s.Autodial || s.Redial && (l.seen || l.mayHave)) {
@@ -325,6 +325,12 @@ func (core *Core) goal(l *lac, s *xl2tpd.Section) goal {
 		return goalRedial
 	}
 	return goalNone
+}
+
+// leftToXl2tpd reports whether xl2tpd may redial a LAC whose latest end nobody can explain, because no Hello guard works.
+// Recovery then keeps its SA in order, and nothing more.
+func (core *Core) leftToXl2tpd(l *lac, s *xl2tpd.Section) bool {
+	return s.Redial && !l.idle && !l.lastEnd.sure && core.blind()
 }
 
 // mayBeDialled reports whether a LAC is wanted only if it was dialled, and nobody knows whether it was.
@@ -346,6 +352,8 @@ func (core *Core) recoveryText(l *lac, s *xl2tpd.Section, now time.Time) string 
 		return ""
 	case d.busy != StepNone:
 		return d.busy.String()
+	case l.lastEnd.mayBeHangUp():
+		return "" // xl2tpd redials, unless it was hung up
 	case l.mayBeHungUp():
 		return "left to xl2tpd: it, or another LAC like it, was hung up"
 	case d.waitsForSlot:

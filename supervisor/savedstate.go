@@ -60,7 +60,7 @@ func (core *Core) Restore(m SavedState, now time.Time) {
 			if l.mayHave = k.Perhaps; k.Perhaps {
 				l.possibleEnd = c
 			} else {
-				l.lastEnd = c
+				l.lastEnd, l.seen = c, k.Unsure
 			}
 			continue
 		}
