@@ -129,7 +129,7 @@ func (c *ends) reasonFor(p identity, since, now time.Time) (Ending, bool) {
 // recordClose notes that a tunnel has ended, and returns the reason, as far as it is known.
 func (core *Core) recordClose(t *tunnel, reason string, was State, now time.Time) string {
 	why, sure := core.ends.reasonFor(t.identity, t.up, now)
-	failed := was == Silent
+	failed := was == Silent && core.shownDead(t, now)
 	switch {
 	case sure:
 		reason = why.Reason
@@ -155,6 +155,14 @@ func (core *Core) recordClose(t *tunnel, reason string, was State, now time.Time
 	core.ends.last[t.origin()] = c
 	core.recordEnd(t, c, was, now)
 	return reason
+}
+
+// shownDead reports whether the silence of a link is a reason for its end. It is none if the link never showed a sign of
+// life, or if its peer has just answered recovery in another way: then only the target is silent.
+func (core *Core) shownDead(t *tunnel, now time.Time) bool {
+	return !t.evidence.Last().IsZero() && !slices.ContainsFunc(t.identity.names, func(n name) bool {
+		return n.kind == "lac" && now.Sub(core.lac(n).progress.aliveAt) < aliveTime
+	})
 }
 
 // setReason notes the reason of an end.

@@ -44,7 +44,7 @@ var events = []event{
 	{"VICI answers", func(h *simHost, _ *dialler) { h.answerVICI() }, false},
 	{"a caller comes", (*simHost).callerComes, false},
 	{"a caller goes", (*simHost).callerGoes, false},
-	{"the target is switched off", func(h *simHost, _ *dialler) { h.targetOff = h.kind.guarded }, false},
+	{"the target is switched off", func(h *simHost, _ *dialler) { h.targetOff = h.kind.guarded || !h.kind.shy }, false},
 	{"the target is back", func(h *simHost, _ *dialler) { h.targetOff, h.healed = false, h.now }, false},
 }
 
@@ -203,7 +203,7 @@ func (h *simHost) begins() {
 	h.deafDNS = !h.resolved
 	h.step(h.daemons())
 	h.showGuard()
-	h.step(h.config("[global]\nrecover = " + h.kind.recover + "\n"))
+	h.step(h.config("[global]\nrecover = " + h.kind.recover + "\n[lac default]\ntarget = 172.16.0.1\n"))
 	h.charon()
 	h.links()
 	for _, d := range h.lacs {

@@ -83,6 +83,8 @@ const (
 	lnsLook   = 5 * time.Second
 	// aliveLook is how long to wait after the peer of a silent link was found alive. After other answers it is lnsLook.
 	aliveLook = 10 * time.Second
+	// aliveTime is how long such an answer counts. It leaves the next question time to be answered.
+	aliveTime = aliveLook + 5*time.Second
 
 	minPause    = 5 * time.Second // after the first step that failed or did not help
 	jitterAfter = time.Minute     // pauses up to this one double
@@ -150,6 +152,7 @@ type progress struct {
 	waitsForSlot bool      // a step is due, and all slots are taken
 	askAt        time.Time // when to ask the peer of the silent link again
 	peerSilent   bool      // the peer did not answer last, although its host, or the LNS elsewhere, can be reached
+	aliveAt      time.Time // when the peer of the silent link last answered, or was known to have done so
 	outdated     bool      // the link got a new SA while its peer was being asked
 	err          error     // why the latest step failed
 	doneAt       time.Time // when charon last answered a request for an SA
@@ -329,6 +332,9 @@ func (p *progress) stepDone(err error, s situation, jitter float64, now time.Tim
 		}
 		p.busy, p.lookAt, p.lnsSilent = StepNone, now.Add(spread(lnsLook, jitter)), err != nil
 		return
+	}
+	if errors.Is(err, ErrAlive) {
+		p.aliveAt = now
 	}
 	if step == StepAsk {
 		p.busy, p.askAt, p.peerSilent = StepNone, now.Add(spread(lnsLook, jitter)), err == nil && !p.outdated

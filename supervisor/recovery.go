@@ -120,6 +120,7 @@ func (core *Core) advance(l *lac, s *xl2tpd.Section, now time.Time) {
 		LAC: LAC{l.instance, s.Name}, To: core.target(l), Step: step, Up: is.up, Dead: l.progress.peerSilent,
 		SA: core.uniqueID(core.lnsSA(l, s)), LNS: core.lns(l), From: core.localAddr(l), Host: lnsHost(s), Tried: l.lastAttempt(),
 	}
+	r.Inside, r.Beside = core.unasked(l, r.SA)
 	if step == StepHangUp && is.moved && l.progress.saRenewed {
 		r.Since = l.progress.doneAt
 	}
