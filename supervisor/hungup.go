@@ -182,11 +182,17 @@ func (core *Core) takeDial(daemon procfs.ID, lns netip.Addr, now time.Time) {
 
 // dialledAgain notes that somebody wants a LAC again that was left down.
 func (core *Core) dialledAgain(l *lac, now time.Time) {
-	l.seen, l.idle, l.lastEnd, l.possibleEnd, l.silent = true, false, nil, nil, time.Time{}
-	l.attempt, l.notDiallingSince = now, time.Time{}
-	l.progress = dialling(now)
+	l.startAgain(now)
 	core.markLAC(l)
 	core.logLAC(l, slog.LevelInfo, "tunnel dialled again on this host")
+}
+
+// startAgain notes that a LAC is wanted, and that xl2tpd dials it. If recovery is taking a step, that step still counts.
+func (l *lac) startAgain(now time.Time) {
+	l.seen, l.idle, l.lastEnd, l.possibleEnd, l.silent = true, false, nil, nil, time.Time{}
+	if l.progress.busy == StepNone {
+		l.attempt, l.notDiallingSince, l.progress = now, time.Time{}, dialling(now)
+	}
 }
 
 // takeAutodial reports whether a dial may be that of a LAC that was left down: xl2tpd has just started, and first dials the

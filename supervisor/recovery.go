@@ -159,10 +159,7 @@ func (core *Core) noteCall(l *lac, now time.Time) {
 	if slices.ContainsFunc(core.candidates(l).exact, func(t *tunnel) bool {
 		return !t.found && t.link.Xl2tpdPid == pid && t.since.After(told)
 	}) {
-		l.lastEnd, l.silent, l.seen, l.idle = nil, time.Time{}, true, false
-		if l.progress.busy == StepNone {
-			l.attempt, l.progress = now, dialling(now)
-		}
+		l.startAgain(now)
 	}
 }
 
