@@ -157,6 +157,7 @@ type progress struct {
 	err          error     // why the latest step failed
 	doneAt       time.Time // when charon last answered a request for an SA
 	secured      bool      // and it said that there is one
+	awaitsCall   bool      // until next, or until there is no call any more
 	settling     bool      // until next, this SA has its time to help a link
 	rule         string    // the rule that has decided in the latest advance; empty: none
 	pause        string    // the pause that has decided when
@@ -184,6 +185,9 @@ func (p *progress) advance(s situation, turn bool, jitter float64, now time.Time
 			p.failed++
 			p.last, p.next = StepNone, now.Add(pause(p.failed, jitter))
 		}
+	}
+	if p.awaitsCall && s.calling.IsZero() {
+		p.awaitsCall, p.next = false, time.Time{}
 	}
 	if s.goal == goalNone || !s.daemon || p.busy != StepNone {
 		return StepNone, time.Time{}
@@ -294,7 +298,7 @@ func (p *progress) recovered(s situation, now time.Time) time.Time {
 		p.well = now
 	}
 	p.since, p.next, p.err = time.Time{}, time.Time{}, nil
-	p.askAt, p.peerSilent = time.Time{}, false
+	p.askAt, p.peerSilent, p.awaitsCall = time.Time{}, false, false
 	if p.last == StepNone && p.failed == 0 {
 		return time.Time{}
 	}
