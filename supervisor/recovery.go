@@ -256,7 +256,7 @@ func (core *Core) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situat
 		}
 		is.secured = d.secured && d.doneAt.After(core.listedAt) && at.Sub(d.doneAt) < unlistedTime
 	}
-	is.calling = c.callingUntil(core.process(l).Pid)
+	is.calling = core.callingUntil(c, core.process(l).Pid)
 	switch {
 	case is.up:
 	case slices.ContainsFunc(c.exact, func(t *tunnel) bool { return t.link.Raised }):
@@ -288,15 +288,22 @@ func stuck(calls []*tunnel, now time.Time) (is bool, at time.Time) {
 }
 
 // callingUntil returns until when a call of that xl2tpd may still become a link; zero: it has no such call.
-func (c *candidates) callingUntil(pid int) (until time.Time) {
+func (core *Core) callingUntil(c *candidates, pid int) (until time.Time) {
 	for _, calls := range append([]*[]*tunnel{&c.exact}, c.ambiguous...) {
 		for _, t := range *calls {
-			if at := t.since.Add(callTime); !t.linked() && t.link.Xl2tpdPid == pid && at.After(until) {
+			if at := t.since.Add(callTime); !t.linked() && t.link.Xl2tpdPid == pid && at.After(until) && !core.callClosed(t) {
 				until = at
 			}
 		}
 	}
 	return until
+}
+
+// callClosed reports whether xl2tpd has closed the call of a link that was up. Only its pppd is left: pppd waits up to 6 s
+// for an answer of the peer, and xl2tpd can dial meanwhile.
+func (core *Core) callClosed(t *tunnel) bool {
+	c := core.ends.last[t.origin()]
+	return c != nil && c.link == t.key && (c.sure || slices.ContainsFunc(t.identity.names, core.isHangingUp))
 }
 
 // redialTime returns for how long xl2tpd continues to redial an LNS that never answers.

@@ -857,3 +857,55 @@ func TestEndOfASilentLink(t *testing.T) {
 		}
 	}
 }
+
+// Once xl2tpd has closed a call, its pppd may take some seconds to end, and a dial does not wait for that. If the call ends
+// by itself, xl2tpd refuses to dial until it has.
+func TestDialBesideAPPPDThatEnds(t *testing.T) {
+	const pppdEnds = 6 * time.Second
+	for name, tc := range map[string]struct {
+		hangsUp bool // recovery does; else the tunnel just ends
+		losesSA bool
+		says    Ending
+		want    time.Duration
+	}{
+		"recovery hangs up": {true, false, Ending{Reason: "hung up", StopAcked: true}, ackedClosingTime},
+		"the peer closes":   {false, false, Ending{Reason: "closed by the peer"}, grace},
+		"it ends by itself": {false, true, Ending{}, pppdEnds},
+	} {
+		n := established(t, oneLAC, "[lac default]\nrecover = full\n")
+		n.plays(time.Minute, probe.Result{RTT: time.Millisecond}, func(Recover) error { return nil })
+		var ended, dialled time.Time
+		ends := func() {
+			if tc.says.Tunnel = closer; tc.says.Reason != "" {
+				n.step(tc.says)
+			}
+			n.links(link("ppp0", 5, false))
+			ended = n.now
+		}
+		if tc.losesSA {
+			n.step(vici.Snapshot{})
+		}
+		if !tc.hangsUp {
+			ends()
+		}
+		for limit := n.now.Add(2 * time.Minute); dialled.IsZero() && n.now.Before(limit); {
+			n.plays(500*time.Millisecond, probe.Result{Err: lost}, func(r Recover) error {
+				switch r.Step {
+				case StepSecure:
+					n.step(secured("2"))
+				case StepHangUp:
+					ends()
+				case StepDial:
+					dialled = n.now
+				}
+				return nil
+			})
+			if !ended.IsZero() && n.now.Sub(ended) >= pppdEnds {
+				n.links()
+			}
+		}
+		if got := dialled.Sub(ended); got < tc.want || got > tc.want+500*time.Millisecond {
+			t.Errorf("%s: dialled after %v, want %v", name, got, tc.want)
+		}
+	}
+}
