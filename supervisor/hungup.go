@@ -162,7 +162,7 @@ func (core *Core) takeDial(daemon procfs.ID, lns netip.Addr, now time.Time) {
 			if !l.notDiallingSince.IsZero() {
 				l.notDiallingSince = now
 			}
-			if !l.mayHave && !l.seen && !l.mayBeHungUp() && core.ifDialled(l) {
+			if !l.mayHave && !l.seen && !l.lastEnd.mayBeHangUp() && core.ifDialled(l) {
 				l.mayHave = true
 				core.markLAC(l)
 			}
