@@ -268,6 +268,8 @@ func (h *simHost) wanted(d *dialler) bool {
 		return false // an operator may have hung it up, and xl2tpd does not redial it
 	case h.kind.optFile && (!h.kind.guarded || h.kind.shares || !d.active || d.redial == 0 || d.half):
 		return false // nobody can tell which LAC has, or had, the link, and xl2tpd does not redial
+	case h.kind.recover == "auto" && !h.kind.guarded && !d.auto && d.lives.IsZero():
+		return false // it has never been up, and nobody has seen that it was dialled
 	case h.kind.recover == "redial" && !h.kind.plain:
 		return false // nobody renews the SA
 	}
