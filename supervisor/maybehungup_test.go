@@ -289,3 +289,26 @@ func TestSAOfATunnelThatHasShownNothing(t *testing.T) {
 		t.Errorf("%v", got)
 	}
 }
+
+// Nobody knows which of two LACs was hung up, and a new xl2tpd dials neither. If it is made to dial one, the SA is needed
+// again.
+func TestOneOfTwoIsDialledByANewXl2tpd(t *testing.T) {
+	const more = "redial = yes\n"
+	n, _ := oneLNS(t, more, "")
+	for _, id := range []uint16{7, 8} {
+		n.step(Ending{Tunnel: closerOf("192.0.2.1", id), CloseReason: why{Reason: "closed by the peer"}})
+	}
+	n.links()
+	n.step(Ending{Tunnel: closerOf("192.0.2.1", 9), CloseReason: why{Reason: "hung up", Operator: true}})
+	restarted := n.xl2tpd(twoLACs("192.0.2.1", "192.0.2.1", more))
+	restarted.Home().Process.Pid = 101
+	n.step(restarted)
+	n.step(vici.Snapshot{})
+	if got := n.steps(time.Hour, nil); got != nil {
+		t.Errorf("got %v, although nobody has dialled", got)
+	}
+	n.step(Dials{Peer: closer.Peer.Addr()})
+	if got := n.steps(time.Minute, nil); len(got) == 0 || slices.ContainsFunc(got, func(s Step) bool { return s != StepSecure }) {
+		t.Errorf("got %v, want the SA initiated, and nothing else", got)
+	}
+}
