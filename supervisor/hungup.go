@@ -96,10 +96,16 @@ func (l *lac) hungUp() bool { return l.lastEnd != nil && l.lastEnd.operator }
 // operatorHungUp notes that the operator has hung up an attempt, or a tunnel that has no link yet. For a tunnel with a
 // link, attributeEnd does that.
 func (core *Core) operatorHungUp(c ControlConnection) {
-	if _, certain := core.tunnelIndex().links.Of(c); certain {
-		return
-	}
 	all := core.lacsOf(c.Owner, c.Peer.Addr())
+	if links, certain := core.tunnelIndex().links.Of(c); certain {
+		n, ok := links[0].identity.lac()
+		switch {
+		case slices.ContainsFunc(links, (*tunnel).linked):
+			return
+		case ok: // of a call without addresses
+			all = []*lac{core.lac(n)}
+		}
+	}
 	if slices.ContainsFunc(all, func(l *lac) bool { return l.progress.busy == StepRedial }) {
 		return // it was recovery's StepRedial, which is not announced to the guard
 	}
