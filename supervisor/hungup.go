@@ -154,6 +154,7 @@ func (core *Core) takeDial(daemon procfs.ID, lns netip.Addr, now time.Time) {
 	for _, l := range lacs {
 		l.asked = now
 	}
+	core.mayBeUp(lacs, now)
 	core.revive(lacs)
 	if len(lacs) != 1 {
 		core.dialsHungUp(lacs)
@@ -256,7 +257,7 @@ func (core *Core) daemonReplaced(instance string, runs bool, now time.Time) {
 			l.lastEnd, l.possibleEnd = nil, nil
 		}
 		l.silent, l.attempt, l.notDiallingSince, l.planned, l.progress.next = time.Time{}, time.Time{}, time.Time{}, time.Time{}, time.Time{}
-		l.idle, l.startedAt = l.seen, time.Time{}
+		l.idle, l.startedAt, l.downAt = l.seen, time.Time{}, time.Time{}
 		s := core.section(l)
 		autodials := runs && s != nil && s.Autodial
 		if autodials && core.reported[WatcherXl2tpd] {

@@ -230,6 +230,9 @@ func (core *Core) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situat
 		is.owner = answerTime // xl2tpd may have just begun
 	}
 	c := core.candidates(l)
+	if core.certainlyDown(l) {
+		c = &candidates{exact: c.exact}
+	}
 	if core.secured && !is.secured {
 		for t := range c.links {
 			is.withoutSA = is.withoutSA || t.secured
