@@ -108,10 +108,16 @@ func (l *lac) hungUp() bool { return l.lastEnd != nil && l.lastEnd.Operator }
 // operatorHungUp notes that the operator has hung up an attempt, or a tunnel that has no link yet. For a tunnel with a
 // link, attributeEnd does that.
 func (ls *lacTable) operatorHungUp(c ControlConnection) {
-	if _, certain := ls.tunnels.tunnelIndex().links.Of(c); certain {
-		return
-	}
 	all := ls.lacsOf(c.Owner, c.Peer.Addr())
+	if links, certain := ls.tunnels.tunnelIndex().links.Of(c); certain {
+		n, ok := links[0].identity.lac()
+		switch {
+		case slices.ContainsFunc(links, (*tunnel).linked):
+			return
+		case ok: // of a call without addresses
+			all = []*lac{ls.lac(n)}
+		}
+	}
 	if slices.ContainsFunc(all, func(l *lac) bool { return l.progress.busy == StepRedial }) {
 		return // it was recovery's StepRedial, which is not announced to the guard
 	}
@@ -160,6 +166,7 @@ func (ls *lacTable) takeDial(daemon procfs.ID, lns netip.Addr, now time.Time) {
 	for _, l := range lacs {
 		l.asked = now
 	}
+	ls.mayBeUp(lacs, now)
 	ls.revive(lacs)
 	if len(lacs) != 1 {
 		ls.dialsHungUp(lacs)
@@ -262,7 +269,7 @@ func (ls *lacTable) daemonReplaced(instance string, runs bool, now time.Time) {
 			l.lastEnd, l.possibleEnd = nil, nil
 		}
 		l.silent, l.attempt, l.notDiallingSince, l.planned, l.progress.next = time.Time{}, time.Time{}, time.Time{}, time.Time{}, time.Time{}
-		l.idle, l.startedAt = l.seen, time.Time{}
+		l.idle, l.startedAt, l.downAt = l.seen, time.Time{}, time.Time{}
 		s := ls.topology.section(l)
 		autodials := runs && s != nil && s.Autodial
 		if autodials && ls.health.reported[WatcherXl2tpd] {

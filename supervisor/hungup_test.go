@@ -216,3 +216,23 @@ func TestUnexplainedEndWithoutGuard(t *testing.T) {
 		}
 	}
 }
+
+// An operator hangs up one of two LACs with one LNS while PPP begins. The kernel's session shows which: that one stays down.
+func TestHungUpWhilePPPBegins(t *testing.T) {
+	n, sessions := oneLNS(t, "redial = yes\n", "")
+	n.step(TaskWorks{Task: TaskGuard})
+	n.step(Ending{Tunnel: closerOf("192.0.2.1", sessions[0].LocalTunnel), CloseReason: why{Reason: "closed by the peer"}})
+	home := link("ppp1", 6, true)
+	home.OptFile = "/etc/ppp/home"
+	n.links(home)
+	n.after(time.Minute)
+	n.links(link("ppp0", 5, false), home)
+	n.step(Ending{Tunnel: closerOf("192.0.2.1", sessions[0].LocalTunnel), CloseReason: why{Reason: "hung up", Operator: true}})
+	n.links(home)
+	if !n.lac("office").hungUp() || n.lac("home").mayBeHungUp() {
+		t.Errorf("got office hung up: %v, home perhaps: %v", n.lac("office").hungUp(), n.lac("home").mayBeHungUp())
+	}
+	if got := n.steps(time.Hour, nil); slices.Contains(got, StepDial) {
+		t.Errorf("got %v, want no dial", got)
+	}
+}

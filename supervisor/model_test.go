@@ -285,6 +285,11 @@ func (h *simHost) speaks() bool {
 	})
 }
 
+// spoke reports whether the LNS has just sent control messages to a tunnel that is alive, such as a new one.
+func (h *simHost) spoke() bool {
+	return h.now.Sub(h.heard) < 15*time.Second && slices.ContainsFunc(h.lacs, h.living)
+}
+
 // answersInside reports whether the LNS answers one of the echo requests to its own end of a tunnel.
 func (h *simHost) answersInside(asked []probe.Request) bool {
 	return !h.kind.shy && slices.ContainsFunc(h.all(), func(d *dialler) bool {
@@ -433,7 +438,7 @@ func (h *simHost) begin(d *dialler, r Recover) func() error {
 	if r.Step == StepRenew && !r.Up && !r.Tried.IsZero() && h.kind.guarded && h.heard.After(r.Tried) {
 		return fails(ErrAnswers)
 	}
-	if r.Step == StepRenew && r.SA != "" && (h.answersInside(r.Beside) || !r.Up && h.kind.guarded && h.speaks()) {
+	if r.Step == StepRenew && r.SA != "" && (h.answersInside(r.Beside) || !r.Up && h.kind.guarded && (h.speaks() || h.spoke())) {
 		return fails(ErrSAInUse)
 	}
 	switch r.Step {

@@ -208,6 +208,9 @@ func (ls *lacTable) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situ
 	case s.Autodial && !l.seen:
 		is.owner = answerTime // xl2tpd may have just begun
 	}
+	if l.certainlyDown(ls.health.guardAt) {
+		c = &candidates{exact: c.exact}
+	}
 	if ls.tunnels.everSecured() && !is.secured {
 		for t := range c.links {
 			is.withoutSA = is.withoutSA || t.secured

@@ -106,6 +106,9 @@ func (e *Executor) carriesAnother(ctx context.Context, r supervisor.Recover) boo
 	if !heard(up, r, lately) {
 		return false
 	}
+	if heard(up, r, time.Now().Add(-helloLately)) { // a tunnel that is new, or one whose peer leaves questions unanswered
+		return true
+	}
 	came, _ := e.askPeer(ctx, r)
 	return came != noAnswer
 }
