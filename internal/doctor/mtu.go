@@ -197,7 +197,8 @@ func (e *checker) mtuFinding(t *status.Tunnel, m *MTU) Finding {
 		return unknown(mtuCheck, name, "the far end answers not even the smallest echo request",
 			"if it never answers: `target = ADDRESS` behind the tunnel in its section of /etc/xl2tpd/keepalive.conf")
 	case !m.Inner.Certain:
-		return unknown(mtuCheck, name, fmt.Sprintf("the tunnel loses too many echo requests; at least %d of the %d bytes that %s claims pass",
+		return unknown(mtuCheck, name, fmt.Sprintf(
+			"the tunnel loses too many echo requests; at least %d of the %d bytes that %s claims pass",
 			m.Inner.Passes, m.Inner.Claimed, m.link))
 	case m.Inner.Limited():
 		return e.tooLong(name, t, m)
@@ -207,10 +208,12 @@ func (e *checker) mtuFinding(t *status.Tunnel, m *MTU) Finding {
 
 // tooLong is the finding for a link that claims more than what passes.
 func (e *checker) tooLong(name string, t *status.Tunnel, m *MTU) Finding {
-	text := fmt.Sprintf("%s claims %d bytes, but only %d pass: larger packets are lost without a word, so pages and downloads hang",
+	text := fmt.Sprintf(
+		"%s claims %d bytes, but only %d pass: larger packets are lost without a word, so pages and downloads hang",
 		m.link, m.Inner.Claimed, m.Inner.Passes)
 	if m.Inner.Told {
-		text = fmt.Sprintf("%s claims %d bytes, but only %d pass: larger packets are refused", m.link, m.Inner.Claimed, m.Inner.Passes)
+		text = fmt.Sprintf("%s claims %d bytes, but only %d pass: larger packets are refused",
+			m.link, m.Inner.Claimed, m.Inner.Passes)
 	}
 	if add := m.Overhead(); add > 0 {
 		text += fmt.Sprintf("; the path to the LNS takes %d, of which IPsec and L2TP need %d", m.Outer.Passes, add)
