@@ -15,8 +15,11 @@ import (
 )
 
 const (
-	// mtuTime is how long the search in one tunnel may take. Where all is well it takes two round trips.
+	// mtuTime is how long doctor's search in one tunnel may take. Where all is well it takes two round trips.
 	mtuTime = 20 * time.Second
+
+	// mtuTimeAsked is the same where a person asks for it: each silence costs up to two seconds, and some lines are slow.
+	mtuTimeAsked = 90 * time.Second
 
 	// mtuSearches is how many tunnels are looked at side by side.
 	mtuSearches = 8
@@ -35,7 +38,8 @@ type MTU struct {
 	ClampErr error          // why that is not known
 
 	link  string
-	child vici.Child // the CHILD SA of the tunnel
+	limit time.Duration // of the search
+	child vici.Child    // the CHILD SA of the tunnel
 }
 
 // mtus looks at each tunnel where a far end answers echo requests. A healthy tunnel costs two of them: one of the
@@ -74,9 +78,12 @@ func MeasureMTU(ctx context.Context, h *Host, t *status.Tunnel) (MTU, Finding) {
 // mtu measures one tunnel's path. The way outside the tunnel is measured first if it is wanted, and else only if the
 // link claims too much: the search inside is then shorter.
 func (e *checker) mtu(ctx context.Context, t *status.Tunnel, outside bool) MTU {
-	ctx, cancel := context.WithTimeout(ctx, mtuTime)
+	m := MTU{link: t.Link.Name, limit: mtuTime}
+	if outside {
+		m.limit = mtuTimeAsked
+	}
+	ctx, cancel := context.WithTimeout(ctx, m.limit)
 	defer cancel()
-	m := MTU{link: t.Link.Name}
 	if outside {
 		e.outside(ctx, t, &m)
 	}
@@ -190,7 +197,7 @@ func (e *checker) mtuFinding(t *status.Tunnel, m *MTU) Finding {
 		return unknown(mtuCheck, name, m.Err.Error(), "sudo xl2tpd-keepalive doctor")
 	case errors.Is(m.Err, context.DeadlineExceeded):
 		return unknown(mtuCheck, name, fmt.Sprintf("not found within %v; at least %d of the %d bytes that %s claims pass",
-			mtuTime, m.Inner.Passes, m.Inner.Claimed, m.link), "xl2tpd-keepalive ping --mtu "+m.link)
+			m.limit, m.Inner.Passes, m.Inner.Claimed, m.link), "xl2tpd-keepalive ping --mtu "+m.link)
 	case m.Err != nil:
 		return unknown(mtuCheck, name, m.Err.Error())
 	case m.Inner.Passes == 0:
