@@ -38,6 +38,7 @@ type MTU struct {
 	ClampErr error          // why that is not known
 
 	link  string
+	asked bool          // a person has asked for it
 	limit time.Duration // of the search
 	child vici.Child    // the CHILD SA of the tunnel
 }
@@ -75,16 +76,16 @@ func MeasureMTU(ctx context.Context, h *Host, t *status.Tunnel) (MTU, Finding) {
 	return m, e.mtuFinding(t, &m)
 }
 
-// mtu measures one tunnel's path. The way outside the tunnel is measured first if it is wanted, and else only if the
-// link claims too much: the search inside is then shorter.
-func (e *checker) mtu(ctx context.Context, t *status.Tunnel, outside bool) MTU {
-	m := MTU{link: t.Link.Name, limit: mtuTime}
-	if outside {
+// mtu measures one tunnel's path. The way outside the tunnel is measured first if a person has asked, and else only if
+// the link claims too much: the search inside is then shorter.
+func (e *checker) mtu(ctx context.Context, t *status.Tunnel, asked bool) MTU {
+	m := MTU{link: t.Link.Name, asked: asked, limit: mtuTime}
+	if asked {
 		m.limit = mtuTimeAsked
 	}
 	ctx, cancel := context.WithTimeout(ctx, m.limit)
 	defer cancel()
-	if outside {
+	if asked {
 		e.outside(ctx, t, &m)
 	}
 	target := t.Link.Target
@@ -94,7 +95,7 @@ func (e *checker) mtu(ctx context.Context, t *status.Tunnel, outside bool) MTU {
 	m.Inner, m.Err = e.PathMTU(ctx, probe.Path{
 		Link: t.Link.Name, Source: t.Link.Local, Target: target,
 		Likely: func(ctx context.Context) []int {
-			if !outside {
+			if !asked {
 				e.outside(ctx, t, &m)
 			}
 			return m.likely()
@@ -235,7 +236,8 @@ func (e *checker) tooLong(name string, t *status.Tunnel, m *MTU) Finding {
 	return f
 }
 
-// allPasses is the finding for a link that takes what it claims. Something may still be worth knowing.
+// allPasses is the finding for a link that takes what it claims. Something may still be worth knowing for a person who
+// asks. doctor does not say it: many hosts forward packets, and few of them into a tunnel.
 func (e *checker) allPasses(name string, t *status.Tunnel, m *MTU) Finding {
 	text := fmt.Sprintf("%d bytes pass, as %s claims", m.Inner.Passes, m.link)
 	var remedy []string
@@ -244,7 +246,7 @@ func (e *checker) allPasses(name string, t *status.Tunnel, m *MTU) Finding {
 		remedy = append(remedy, "to spare the fragments, which some lines lose:")
 		remedy = append(remedy, e.pppMTU(t, size)...)
 	}
-	if m.unclamped() {
+	if m.asked && m.unclamped() {
 		text += "; TCP that this host forwards is not clamped to that"
 		remedy = append(remedy, clampLine(m)+", if pages hang for hosts behind this one")
 	}
