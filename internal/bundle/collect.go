@@ -79,10 +79,13 @@ func (c *collector) host() {
 		ctx, cancel := context.WithTimeout(c.ctx, commandTime)
 		out, err := c.Run(ctx, words[0], words[1:]...)
 		cancel()
-		if err != nil {
+		switch {
+		case err != nil && len(out) == 0:
 			c.leave("%s: %v", command.line, err)
-		}
-		if len(out) == 0 {
+			continue
+		case err != nil:
+			out = fmt.Appendf(out, "(%v)\n", err)
+		case len(out) == 0:
 			continue
 		}
 		if texts[command.file] == "" {
