@@ -21,7 +21,8 @@ const reportIn = 2 * time.Minute
 // writeReport writes a support bundle, and prints what is in it.
 func writeReport(o options, stdout, stderr io.Writer) int {
 	if os.Geteuid() != 0 {
-		fmt.Fprintln(stderr, "xl2tpd-keepalive: a report needs root, to know the secrets that it has to leave out (sudo xl2tpd-keepalive report)")
+		fmt.Fprintln(stderr, "xl2tpd-keepalive: a report needs root, to know the secrets that it has to leave out "+
+			"(sudo xl2tpd-keepalive report)")
 		return exitError
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)

@@ -41,7 +41,8 @@ func (e *checker) pppNow(i *xl2tpd.Instance, kind, section string) string {
 		if s.PPPOptFile != "" {
 			text = " " + s.PPPOptFile
 		}
-		all, _ := options.Of(func(path string) ([]byte, error) { return xl2tpdconf.Read(e.path(path)) }, s.PPPOptFile) // with an error, the options before it
+		read := func(path string) ([]byte, error) { return xl2tpdconf.Read(e.path(path)) }
+		all, _ := options.Of(read, s.PPPOptFile) // with an error, the options before it
 		for _, name := range []string{"mtu", "mru"} {
 			if o, ok := options.Last(all, name); ok {
 				text += fmt.Sprintf(", instead of `%s %s` in %s:%d", o.Name, o.Value, o.Path, o.Line)
