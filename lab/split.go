@@ -14,7 +14,7 @@ const usual = 50
 // took is how many seconds of this host's time each one takes, roughly. It
 // decides only which of them share a machine.
 var took = map[string]int{
-	"busy-link.txtar": 40, "come-back.txtar": 40, "configuration.txtar": 75, "doctor-host.txtar": 90,
+	"busy-link.txtar": 40, "clamp.test": 5, "come-back.txtar": 40, "configuration.txtar": 75, "doctor-host.txtar": 90,
 	"doctor.txtar": 95, "guard-blocked.txtar": 35, "guard-clock.txtar": 215, "guard-deaf.txtar": 75,
 	"guard-firewalls.txtar": 115, "guard-flood.txtar": 150, "guard-flush.txtar": 135, "guard-foreign.txtar": 35,
 	"guard-kills.txtar": 195, "guard-late.txtar": 100, "guard-life-returns.txtar": 90,
@@ -23,10 +23,10 @@ var took = map[string]int{
 	"guard-sccrq.txtar": 30, "guard-slow-userspace.txtar": 60, "guard-slow.txtar": 95,
 	"guard-unavailable.txtar": 75, "guard-userspace.txtar": 75, "half-closed.txtar": 40, "helloguard.test": 35,
 	"hook.txtar": 30, "hostile.txtar": 125, "killed-daemons.txtar": 65, "l2tp.test": 5, "late-userspace.txtar": 110,
-	"lns.test": 10, "nat.txtar": 70, "network-manager-ipsec.txtar": 35, "options.test": 5, "ping.txtar": 15,
-	"ppp.test": 110, "probe.test": 20, "recovery.txtar": 130, "second-xl2tpd.txtar": 35,
-	"stalled-journald.txtar": 80, "suspend.txtar": 70, "vici.test": 120, "wrong-password-userspace.txtar": 155,
-	"wrong-password.txtar": 115, "xl2tpd.test": 60,
+	"lns.test": 10, "mtu.txtar": 60, "mtu-remedy.txtar": 30, "nat.txtar": 70, "network-manager-ipsec.txtar": 35,
+	"options.test": 5, "ping.txtar": 15, "ppp.test": 110, "probe.test": 20, "recovery.txtar": 130, "report.txtar": 30,
+	"second-xl2tpd.txtar": 35, "stalled-journald.txtar": 80, "suspend.txtar": 70, "vici.test": 120,
+	"wrong-password-userspace.txtar": 155, "wrong-password.txtar": 115, "xl2tpd.test": 60,
 }
 
 // split spreads work over machines: the longest first, each to the machine

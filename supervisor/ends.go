@@ -132,7 +132,7 @@ func (c *ends) reasonFor(p identity, since, now time.Time) (Ending, bool) {
 // recordClose notes that a tunnel has ended, and returns the reason, as far as it is known.
 func (ts *tunnelTable) recordClose(t *tunnel, reason message.Text, was State, now time.Time) message.Text {
 	why, sure := ts.ends.reasonFor(t.identity, t.up, now)
-	failed := was == Silent
+	var failed bool
 	switch {
 	case sure:
 		reason = why.Reason
@@ -151,8 +151,16 @@ func (ts *tunnelTable) recordClose(t *tunnel, reason message.Text, was State, no
 	}
 	c.Reason = reason
 	ts.ends.last[t.origin()] = c
-	ts.news = append(ts.news, news{names: t.identity.names, end: c, silent: was == Silent})
+	ts.news = append(ts.news, news{names: t.identity.names, end: c, silent: was == Silent, lived: !t.evidence.Last().IsZero()})
 	return reason
+}
+
+// endOf returns how a link has ended; nil: it has not, or another one of the same origin has ended since.
+func (ts *tunnelTable) endOf(t *tunnel) *end {
+	if c := ts.ends.last[t.origin()]; c != nil && c.link == t.key {
+		return c
+	}
+	return nil
 }
 
 // setReason notes the reason of an end.

@@ -116,6 +116,9 @@ type Recover struct {
 	// Since is when an SA with another address of the LNS replaced the SA of the link; zero: none has. Earlier messages
 	// of the peer say nothing about the link.
 	Since time.Time
+	// Inside are echo requests through its links to the far ends of these. None is for a link that has its far end as
+	// the target: that end has been asked already. Beside are the same of other silent links that the SA may carry.
+	Inside, Beside []probe.Request
 }
 
 // CallHook asks for a call of the operator's hook.

@@ -44,7 +44,7 @@ var events = []event{
 	{"VICI answers", func(h *simHost, _ *dialler) { h.answerVICI() }, false},
 	{"a caller comes", (*simHost).callerComes, false},
 	{"a caller goes", (*simHost).callerGoes, false},
-	{"the target is switched off", func(h *simHost, _ *dialler) { h.targetOff = h.kind.guarded }, false},
+	{"the target is switched off", func(h *simHost, _ *dialler) { h.targetOff = h.kind.guarded || !h.kind.shy }, false},
 	{"the target is back", func(h *simHost, _ *dialler) { h.targetOff, h.healed = false, h.now }, false},
 }
 
@@ -203,7 +203,7 @@ func (h *simHost) begins() {
 	h.deafDNS = !h.resolved
 	h.step(h.daemons())
 	h.showGuard()
-	h.step(h.config("[global]\nrecover = " + h.kind.recover + "\n"))
+	h.step(h.config("[global]\nrecover = " + h.kind.recover + "\n[lac default]\ntarget = 172.16.0.1\n"))
 	h.charon()
 	h.links()
 	for _, d := range h.lacs {
@@ -268,6 +268,8 @@ func (h *simHost) wanted(d *dialler) bool {
 		return false // an operator may have hung it up, and xl2tpd does not redial it
 	case h.kind.optFile && (!h.kind.guarded || h.kind.shares || !d.active || d.redial == 0 || d.half):
 		return false // nobody can tell which LAC has, or had, the link, and xl2tpd does not redial
+	case h.kind.recover == "auto" && !h.kind.guarded && !d.auto && d.lives.IsZero():
+		return false // it has never been up, and nobody has seen that it was dialled
 	case h.kind.recover == "redial" && !h.kind.plain:
 		return false // nobody renews the SA
 	}

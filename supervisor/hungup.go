@@ -32,16 +32,28 @@ func (l *lac) peerIsDead(now time.Time) {
 	l.lastEnd.StopAcked, l.silent = true, now
 }
 
-// recordEnd notes in the LAC of a tunnel how the tunnel has ended. silent is true if its peer was silent.
-func (ls *lacTable) recordEnd(c *end, silent bool, now time.Time) {
+// recordEnd notes in the LAC of a tunnel how the tunnel has ended.
+func (ls *lacTable) recordEnd(one news, now time.Time) {
+	c := one.end
+	if one.silent && one.lived && !ls.answers(one.names, now) {
+		c.failed = true
+	}
 	if n, ok := c.identity.lac(); ok {
 		l := ls.lac(n)
 		l.lastEnd, l.silent = c, time.Time{}
-		if silent || c.Unanswered {
+		if one.silent || c.Unanswered {
 			l.silent = now
 		}
 	}
 	ls.attributeEnd(c)
+}
+
+// answers reports whether the peer of a silent link of one of these sections has just answered recovery in another way.
+// Then only the target is silent, and the silence is no reason for the link's end.
+func (ls *lacTable) answers(names []name, now time.Time) bool {
+	return slices.ContainsFunc(names, func(n name) bool {
+		return n.kind == "lac" && now.Sub(ls.lac(n).progress.aliveAt) < aliveTime
+	})
 }
 
 // attributeEnd distinguishes a hang-up by recovery from one by the operator. Recovery announces its hang-ups to the
@@ -96,10 +108,16 @@ func (l *lac) hungUp() bool { return l.lastEnd != nil && l.lastEnd.Operator }
 // operatorHungUp notes that the operator has hung up an attempt, or a tunnel that has no link yet. For a tunnel with a
 // link, attributeEnd does that.
 func (ls *lacTable) operatorHungUp(c ControlConnection) {
-	if _, certain := ls.tunnels.tunnelIndex().links.Of(c); certain {
-		return
-	}
 	all := ls.lacsOf(c.Owner, c.Peer.Addr())
+	if links, certain := ls.tunnels.tunnelIndex().links.Of(c); certain {
+		n, ok := links[0].identity.lac()
+		switch {
+		case slices.ContainsFunc(links, (*tunnel).linked):
+			return
+		case ok: // of a call without addresses
+			all = []*lac{ls.lac(n)}
+		}
+	}
 	if slices.ContainsFunc(all, func(l *lac) bool { return l.progress.busy == StepRedial }) {
 		return // it was recovery's StepRedial, which is not announced to the guard
 	}
@@ -148,6 +166,7 @@ func (ls *lacTable) takeDial(daemon procfs.ID, lns netip.Addr, now time.Time) {
 	for _, l := range lacs {
 		l.asked = now
 	}
+	ls.mayBeUp(lacs, now)
 	ls.revive(lacs)
 	if len(lacs) != 1 {
 		ls.dialsHungUp(lacs)
@@ -162,7 +181,7 @@ func (ls *lacTable) takeDial(daemon procfs.ID, lns netip.Addr, now time.Time) {
 			if !l.notDiallingSince.IsZero() {
 				l.notDiallingSince = now
 			}
-			if !l.mayHave && !l.seen && !l.mayBeHungUp() && ls.topology.ifDialled(l) {
+			if !l.mayHave && !l.seen && !l.lastEnd.mayBeHangUp() && ls.topology.ifDialled(l) {
 				l.mayHave = true
 				ls.agenda.mark(l)
 			}
@@ -182,11 +201,17 @@ func (ls *lacTable) takeDial(daemon procfs.ID, lns netip.Addr, now time.Time) {
 
 // dialledAgain notes that somebody wants a LAC again that was left down.
 func (ls *lacTable) dialledAgain(l *lac, now time.Time) {
-	l.seen, l.idle, l.lastEnd, l.possibleEnd, l.silent = true, false, nil, nil, time.Time{}
-	l.attempt, l.notDiallingSince = now, time.Time{}
-	l.progress = dialling(now)
+	l.startAgain(now)
 	ls.agenda.mark(l)
 	ls.logLAC(l, slog.LevelInfo, "tunnel dialled again on this host")
+}
+
+// startAgain notes that a LAC is wanted, and that xl2tpd dials it. If recovery is taking a step, that step still counts.
+func (l *lac) startAgain(now time.Time) {
+	l.seen, l.idle, l.lastEnd, l.possibleEnd, l.silent = true, false, nil, nil, time.Time{}
+	if l.progress.busy == StepNone {
+		l.attempt, l.notDiallingSince, l.progress = now, time.Time{}, dialling(now)
+	}
 }
 
 // takeAutodial reports whether a dial may be that of a LAC that was left down: xl2tpd has just started, and first dials the
@@ -244,7 +269,7 @@ func (ls *lacTable) daemonReplaced(instance string, runs bool, now time.Time) {
 			l.lastEnd, l.possibleEnd = nil, nil
 		}
 		l.silent, l.attempt, l.notDiallingSince, l.planned, l.progress.next = time.Time{}, time.Time{}, time.Time{}, time.Time{}, time.Time{}
-		l.idle, l.startedAt = l.seen, time.Time{}
+		l.idle, l.startedAt, l.downAt = l.seen, time.Time{}, time.Time{}
 		s := ls.topology.section(l)
 		autodials := runs && s != nil && s.Autodial
 		if autodials && ls.health.reported[WatcherXl2tpd] {

@@ -182,3 +182,57 @@ func TestEndOfATunnelThatHasLivedOnWithoutItsSA(t *testing.T) {
 		t.Errorf("%v", got)
 	}
 }
+
+// Without the Hello guard nobody can say why a tunnel has ended. If xl2tpd may redial, recovery keeps the SA in order, but
+// it neither dials nor hangs up. That holds after a restart of this service too.
+func TestUnexplainedEndWithoutGuard(t *testing.T) {
+	away := Fault{What: TaskGuard, Text: "hello guard unavailable"}
+	for name, tc := range map[string]struct {
+		conf, keepalive string
+		guard           Event
+		restart, want   bool
+	}{
+		"xl2tpd redials":              {redials, "", away, false, true},
+		"xl2tpd redials, and restart": {redials, "", away, true, true},
+		"xl2tpd does not redial":      {oneLAC, "[lac default]\nrecover = full", away, false, false},
+		"the guard works":             {redials, "", TaskWorks{Task: TaskGuard}, false, false},
+	} {
+		n := established(t, tc.conf, tc.keepalive)
+		n.step(tc.guard)
+		n.plays(time.Minute, probe.Result{RTT: time.Millisecond}, func(Recover) error { return nil })
+		n.links()
+		n.plays(time.Minute, probe.Result{}, func(Recover) error { return nil })
+		if tc.restart {
+			n.restarted(n.xl2tpd(tc.conf), vici.Snapshot{})
+			n.step(tc.guard)
+		}
+		n.step(vici.Snapshot{})
+		steps := n.steps(time.Hour, nil)
+		if slices.Contains(steps, StepSecure) != tc.want || slices.ContainsFunc(steps, func(s Step) bool { return s != StepSecure && s != StepRenew }) {
+			t.Errorf("%s: got %v, want the SA initiated: %v", name, steps, tc.want)
+		}
+		if text := n.report()[0].Doing; tc.want && text != "xl2tpd redials, unless it was hung up" {
+			t.Errorf("%s: status says %q", name, text)
+		}
+	}
+}
+
+// An operator hangs up one of two LACs with one LNS while PPP begins. The kernel's session shows which: that one stays down.
+func TestHungUpWhilePPPBegins(t *testing.T) {
+	n, sessions := oneLNS(t, "redial = yes\n", "")
+	n.step(TaskWorks{Task: TaskGuard})
+	n.step(Ending{Tunnel: closerOf("192.0.2.1", sessions[0].LocalTunnel), CloseReason: why{Reason: "closed by the peer"}})
+	home := link("ppp1", 6, true)
+	home.OptFile = "/etc/ppp/home"
+	n.links(home)
+	n.after(time.Minute)
+	n.links(link("ppp0", 5, false), home)
+	n.step(Ending{Tunnel: closerOf("192.0.2.1", sessions[0].LocalTunnel), CloseReason: why{Reason: "hung up", Operator: true}})
+	n.links(home)
+	if !n.lac("office").hungUp() || n.lac("home").mayBeHungUp() {
+		t.Errorf("got office hung up: %v, home perhaps: %v", n.lac("office").hungUp(), n.lac("home").mayBeHungUp())
+	}
+	if got := n.steps(time.Hour, nil); slices.Contains(got, StepDial) {
+		t.Errorf("got %v, want no dial", got)
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/internal/xl2tpdconf"
+	"xl2tpd-keepalive/probe"
 )
 
 // lac is what recovery knows about one LAC of xl2tpd.conf.
@@ -35,6 +36,7 @@ type lac struct {
 	mayHave          bool       // it may have a tunnel of the present xl2tpd, or may have had one
 	silent           time.Time  // when its latest tunnel ended, if the peer was silent; zero: it was not
 	guessed          bool       // the link for which it is being hung up may be another LAC's, or its tunnel may be gone
+	downAt           time.Time  // when recovery hung it up; zero: it may have been dialled since, see certainlyDown
 	planned          time.Time  // until then xl2tpd may redial it, although it was hung up; zero: it won't
 	lastLogged       string     // the latest log line about a step
 	startedAt        time.Time  // when an xl2tpd started that should dial it by `autodial`; zero: none did, or it has begun to dial
@@ -206,6 +208,26 @@ func (ls *lacTable) markNeighbours(l *lac) {
 			}
 		}
 	}
+}
+
+// unasked returns echo requests to the far ends of a LAC's links, and to those of the other silent links that an IKE SA
+// may carry. It leaves out far ends that are asked anyway, because they are the targets.
+func (ls *lacTable) unasked(c *candidates, uniqueID string) (own, others []probe.Request) {
+	mine := make(map[*tunnel]bool)
+	for t := range c.links {
+		mine[t] = true
+		own = t.askFarEnd(own)
+	}
+	if uniqueID == "" {
+		return own, nil
+	}
+	index := ls.tunnels.tunnelIndex()
+	for _, t := range slices.Concat(index.bySA[uniqueID], index.far) {
+		if !mine[t] && t.state == Silent {
+			others = t.askFarEnd(others)
+		}
+	}
+	return own, others
 }
 
 // uniqueID returns the id of an SA. It is empty while charon can't be asked: charon may have been restarted, and a new

@@ -8,7 +8,8 @@ import (
 // tunnelView is what the LACs see of the tunnels. They change nothing there.
 type tunnelView interface {
 	tunnelIndex() *tunnelIndex
-	everSecured() bool // a tunnel has had an SA
+	everSecured() bool    // a tunnel has had an SA
+	endOf(t *tunnel) *end // how a link has ended, whose pppd may still be there; nil: not known
 }
 
 // lacTable owns the LACs: which of them are wanted, how their latest tunnels ended, and their recovery.
@@ -42,7 +43,7 @@ func (ls *lacTable) takeNews(all []news, now time.Time) {
 	for _, one := range all {
 		switch {
 		case one.end != nil:
-			ls.recordEnd(one.end, one.silent, now)
+			ls.recordEnd(one, now)
 		case one.renewed:
 			ls.saRenewed(one.names, now)
 		default:

@@ -289,3 +289,96 @@ func TestSAOfATunnelThatHasShownNothing(t *testing.T) {
 		t.Errorf("%v", got)
 	}
 }
+
+// Nobody knows which of two LACs was hung up, and a new xl2tpd dials neither. If it is made to dial one, the SA is needed
+// again.
+func TestOneOfTwoIsDialledByANewXl2tpd(t *testing.T) {
+	const more = "redial = yes\n"
+	n, _ := oneLNS(t, more, "")
+	for _, id := range []uint16{7, 8} {
+		n.step(Ending{Tunnel: closerOf("192.0.2.1", id), CloseReason: why{Reason: "closed by the peer"}})
+	}
+	n.links()
+	n.step(Ending{Tunnel: closerOf("192.0.2.1", 9), CloseReason: why{Reason: "hung up", Operator: true}})
+	restarted := n.xl2tpd(twoLACs("192.0.2.1", "192.0.2.1", more))
+	restarted.Home().Process.Pid = 101
+	n.step(restarted)
+	n.step(vici.Snapshot{})
+	if got := n.steps(time.Hour, nil); got != nil {
+		t.Errorf("got %v, although nobody has dialled", got)
+	}
+	n.step(Dials{Peer: closer.Peer.Addr()})
+	if got := n.steps(time.Minute, nil); len(got) == 0 || slices.ContainsFunc(got, func(s Step) bool { return s != StepSecure }) {
+		t.Errorf("got %v, want the SA initiated, and nothing else", got)
+	}
+}
+
+// Recovery hangs up the dead tunnels of two LACs that can't be told apart, and dials one. The link that comes is not the
+// other one's, which is dialled too, unless somebody may have done so.
+func TestHungUpByRecoveryBesideALink(t *testing.T) {
+	n := ambiguousUp(t, "", "recover = full\n")
+	n.step(TaskWorks{Task: TaskGuard})
+	n.after(time.Second)
+	left := inUserspace(link("ppp0", 5, true), link("ppp1", 6, true))
+	var dialled []string
+	n.plays(3*time.Minute, probe.Result{Err: lost}, func(r Recover) error {
+		switch {
+		case r.Step == StepHangUp && len(left) > 0:
+			n.step(Ending{Tunnel: closerOf("192.0.2.1", uint16(left[0].Index)), CloseReason: why{Reason: "hung up", StopAcked: true}})
+			left = left[1:]
+			n.links(left...)
+		case r.Step == StepDial:
+			if dialled = append(dialled, r.LAC.Name); len(dialled) == 1 {
+				n.links(inUserspace(link("ppp0", 7, true))...)
+			}
+		}
+		return nil
+	})
+	if slices.Sort(dialled); !slices.Equal(slices.Compact(dialled), []string{"home", "office"}) {
+		t.Fatalf("got %q dialled, want both", dialled)
+	}
+}
+
+// A LAC that recovery has hung up is certainly down until the Hello guard sees a dial that may be its, or can't see one.
+func TestCertainlyDown(t *testing.T) {
+	for name, tc := range map[string]struct {
+		happens func(*fixture)
+		want    bool
+	}{
+		"nothing":                {func(*fixture) {}, true},
+		"its LNS is dialled":     {func(n *fixture) { n.step(Dials{Peer: closer.Peer.Addr()}) }, false},
+		"some LNS is dialled":    {func(n *fixture) { n.step(Dials{Peer: addr("192.0.2.9")}) }, false},
+		"recovery dials another": {func(n *fixture) { n.lac("home").dialled = n.now; n.step(Dials{Peer: closer.Peer.Addr()}) }, true},
+		"the guard was away": {func(n *fixture) {
+			n.step(Fault{What: TaskGuard, Text: "no such queue"})
+			n.after(time.Second)
+			n.step(Fault{What: TaskGuard})
+		}, false},
+		"its LNS can't be looked up": {func(n *fixture) {
+			s := n.xl2tpd(twoLACs("192.0.2.1", "192.0.2.1", ""))
+			s.Home().Conf.Sections[0].Unresolved = true
+			n.step(s)
+		}, false},
+		"xl2tpd is replaced": {func(n *fixture) {
+			s := n.xl2tpd(twoLACs("192.0.2.1", "192.0.2.1", ""))
+			s.Home().Process.Pid = 101
+			n.step(s)
+		}, false},
+		"one link comes": {func(n *fixture) { n.links(inUserspace(link("ppp0", 7, true))...) }, true},
+		"two links come": {func(n *fixture) { n.links(inUserspace(link("ppp0", 7, true), link("ppp1", 8, true))...) }, false},
+	} {
+		n := ambiguousUp(t, "", "recover = full\n")
+		n.step(TaskWorks{Task: TaskGuard})
+		n.after(time.Second)
+		n.lac("office").progress.busy = StepHangUp
+		n.core.lacs.agenda.slotsTaken++
+		n.step(Recovered{LAC: LAC{Name: "office"}, Step: StepHangUp})
+		n.links()
+		n.after(time.Second)
+		tc.happens(n)
+		n.after(time.Second)
+		if got := n.lac("office").certainlyDown(n.core.health.guardAt); got != tc.want {
+			t.Errorf("%s: got %v, want %v", name, got, tc.want)
+		}
+	}
+}

@@ -77,6 +77,8 @@ type hostKind struct {
 	calls   bool // a refused call has a link for some seconds
 	router  bool // the caller is the LNS itself
 	half    bool // the LNS acknowledges the end of a call without its id
+	mute    bool // the LNS answers no question on the control channel of a LAC's tunnel
+	shy     bool // and no echo request to its own end of a tunnel
 	recover string
 }
 
@@ -144,6 +146,9 @@ func newHost(t *testing.T, seed uint64) *simHost {
 			oldest: odds(4), optFile: odds(2), calls: odds(2), router: odds(2), half: odds(4), recover: "full",
 		},
 	}
+	nature := rand.New(rand.NewPCG(seed, 4))
+	h.kind.mute = nature.IntN(3) == 0
+	h.kind.shy = !h.kind.mute && nature.IntN(2) == 0
 	h.ids, h.ike, h.site, h.vxlan, h.here, h.there = 3, 1, 2, 3, 1, 1
 	if h.kind.plain {
 		h.ike, h.here, h.there, h.kind.shares = 0, 0, 0, false
@@ -275,7 +280,21 @@ func (h *simHost) living(d *dialler) bool {
 
 // speaks reports whether the LNS sends control messages to any tunnel of this host.
 func (h *simHost) speaks() bool {
-	return slices.ContainsFunc(h.all(), func(d *dialler) bool { return d.peer == closer.Peer && h.living(d) })
+	return slices.ContainsFunc(h.all(), func(d *dialler) bool {
+		return d.peer == closer.Peer && h.living(d) && (d == h.caller || !h.kind.mute)
+	})
+}
+
+// spoke reports whether the LNS has just sent control messages to a tunnel that is alive, such as a new one.
+func (h *simHost) spoke() bool {
+	return h.now.Sub(h.heard) < 15*time.Second && slices.ContainsFunc(h.lacs, h.living)
+}
+
+// answersInside reports whether the LNS answers one of the echo requests to its own end of a tunnel.
+func (h *simHost) answersInside(asked []probe.Request) bool {
+	return !h.kind.shy && slices.ContainsFunc(h.all(), func(d *dialler) bool {
+		return d.peer == closer.Peer && h.living(d) && slices.ContainsFunc(asked, func(r probe.Request) bool { return r.Index == d.index })
+	})
 }
 
 // sas is what charon lists.
@@ -413,13 +432,13 @@ func fails(err error) func() error { return func() error { return err } }
 
 // begin does what a step does first, and returns what it does at its end.
 func (h *simHost) begin(d *dialler, r Recover) func() error {
-	if (r.Step == StepRenew || r.Step == StepHangUp) && r.Up && !r.Dead && h.kind.guarded && h.speaks() {
+	if (r.Step == StepRenew || r.Step == StepHangUp) && r.Up && !r.Dead && h.askPeer(r) == ErrAlive {
 		return fails(ErrAlive)
 	}
 	if r.Step == StepRenew && !r.Up && !r.Tried.IsZero() && h.kind.guarded && h.heard.After(r.Tried) {
 		return fails(ErrAnswers)
 	}
-	if r.Step == StepRenew && !r.Up && r.SA != "" && h.kind.guarded && h.speaks() {
+	if r.Step == StepRenew && r.SA != "" && (h.answersInside(r.Beside) || !r.Up && h.kind.guarded && (h.speaks() || h.spoke())) {
 		return fails(ErrSAInUse)
 	}
 	switch r.Step {
@@ -428,7 +447,7 @@ func (h *simHost) begin(d *dialler, r Recover) func() error {
 			return fails(lost)
 		}
 	case StepAsk:
-		return fails(h.askPeer())
+		return fails(h.askPeer(r))
 	case StepSecure, StepRenew:
 		return h.secure(d, r)
 	case StepDial:
@@ -442,9 +461,9 @@ func (h *simHost) begin(d *dialler, r Recover) func() error {
 }
 
 // askPeer returns the result of asking the peer of a silent link.
-func (h *simHost) askPeer() error {
+func (h *simHost) askPeer(r Recover) error {
 	switch {
-	case h.kind.guarded && h.speaks():
+	case h.kind.guarded && h.speaks(), h.answersInside(r.Inside):
 		return ErrAlive
 	case h.cut:
 		return lost
@@ -676,7 +695,7 @@ func (h *simHost) does(a Action) {
 	case SendEcho:
 		r := probe.Result{Link: a.Link, Index: a.Index, Err: lost}
 		for _, d := range h.all() {
-			if d.index == a.Index && h.living(d) && !h.targetOff {
+			if d.index == a.Index && h.living(d) && (!h.targetOff || d == h.caller) {
 				r.Err, r.RTT = nil, time.Millisecond
 			}
 		}

@@ -87,6 +87,8 @@ const (
 	lnsLook   = 5 * time.Second
 	// aliveLook is how long to wait after the peer of a silent link was found alive. After other answers it is lnsLook.
 	aliveLook = 10 * time.Second
+	// aliveTime is how long such an answer counts. It leaves the next question time to be answered.
+	aliveTime = aliveLook + 5*time.Second
 
 	minPause    = 5 * time.Second // after the first step that failed or did not help
 	jitterAfter = time.Minute     // pauses up to this one double
@@ -154,10 +156,12 @@ type progress struct {
 	waitsForSlot bool      // a step is due, and all slots are taken
 	askAt        time.Time // when to ask the peer of the silent link again
 	peerSilent   bool      // the peer did not answer last, although its host, or the LNS elsewhere, can be reached
+	aliveAt      time.Time // when the peer of the silent link last answered, or was known to have done so
 	outdated     bool      // the link got a new SA while its peer was being asked
 	err          error     // why the latest step failed
 	doneAt       time.Time // when charon last answered a request for an SA
 	secured      bool      // and it said that there is one
+	awaitsCall   bool      // until next, or until there is no call any more
 	settling     bool      // until next, this SA has its time to help a link
 	rule         string    // the rule that has decided in the latest advance; empty: none
 	pause        string    // the pause that has decided when
@@ -185,6 +189,9 @@ func (p *progress) advance(s situation, turn bool, jitter float64, now time.Time
 			p.failed++
 			p.last, p.next = StepNone, now.Add(pause(p.failed, jitter))
 		}
+	}
+	if p.awaitsCall && s.calling.IsZero() {
+		p.awaitsCall, p.next = false, time.Time{}
 	}
 	if s.goal == goalNone || !s.daemon || p.busy != StepNone {
 		return StepNone, time.Time{}
@@ -295,7 +302,7 @@ func (p *progress) recovered(s situation, now time.Time) time.Time {
 		p.well = now
 	}
 	p.since, p.next, p.err = time.Time{}, time.Time{}, nil
-	p.askAt, p.peerSilent = time.Time{}, false
+	p.askAt, p.peerSilent, p.awaitsCall = time.Time{}, false, false
 	if p.last == StepNone && p.failed == 0 {
 		return time.Time{}
 	}
@@ -333,6 +340,9 @@ func (p *progress) stepDone(err error, s situation, jitter float64, now time.Tim
 		}
 		p.busy, p.lookAt, p.lnsSilent = StepNone, now.Add(spread(lnsLook, jitter)), err != nil
 		return
+	}
+	if errors.Is(err, ErrAlive) {
+		p.aliveAt = now
 	}
 	if step == StepAsk {
 		p.busy, p.askAt, p.peerSilent = StepNone, now.Add(spread(lnsLook, jitter)), err == nil && !p.outdated

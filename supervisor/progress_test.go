@@ -308,3 +308,19 @@ func TestProgressOfALateAnswer(t *testing.T) {
 		t.Errorf("%v at %v", steps, at)
 	}
 }
+
+// A dial waits for a call without link. It comes as soon as the call is gone, and the wait is no failure.
+func TestDialWaitsForACall(t *testing.T) {
+	const gone = 20 * time.Second
+	l := progress{since: origin0.Add(-time.Minute), last: StepHangUp, next: origin0}
+	steps, at := play(&l, gone+time.Second, func(t time.Duration) situation {
+		is := situation{goal: goalFull, daemon: true, secured: true}
+		if t < gone {
+			is.calling = origin0.Add(callTime)
+		}
+		return is
+	}, func(Step) error { return nil })
+	if !slices.Equal(steps, []Step{StepDial}) || at[0] != gone || l.failed > 1 {
+		t.Errorf("got %v at %v, and %d failures, want a dial at %v", steps, at, l.failed, gone)
+	}
+}

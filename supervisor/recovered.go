@@ -36,6 +36,9 @@ func (ls *lacTable) takeOutcome(ev Recovered, now time.Time) {
 		is, _ = ls.situation(l, s, now)
 	}
 	l.progress.stepDone(err, is, ls.jitter(), now)
+	if ev.Step == StepDial || ev.Step == StepRedial {
+		l.downAt = time.Time{}
+	}
 	switch ev.Step {
 	case StepDial:
 		l.afterDial(err, now)
@@ -87,6 +90,7 @@ func (ls *lacTable) afterHangUp(l *lac, err error, now time.Time) {
 	if err != nil && !errors.Is(err, ErrHungUp) {
 		return
 	}
+	l.downAt = now
 	if s := ls.topology.section(l); l.guessed && s != nil && s.Redial {
 		l.planned = now.Add(s.RedialTimeout)
 	}

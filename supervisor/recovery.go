@@ -95,6 +95,7 @@ func (ls *lacTable) advance(l *lac, s *xl2tpd.Section, now time.Time) {
 		LAC: LAC{l.instance, s.Name}, To: ls.target(l), Step: step, Up: is.up, Dead: l.progress.peerSilent,
 		SA: ls.health.uniqueID(ls.topology.lnsSA(c, s)), LNS: ls.topology.lns(l), From: ls.topology.localAddr(l), Host: lnsHost(s), Tried: l.lastAttempt(),
 	}
+	r.Inside, r.Beside = ls.unasked(c, r.SA)
 	if step == StepHangUp && is.moved && l.progress.saRenewed {
 		r.Since = l.progress.doneAt
 	}
@@ -136,10 +137,7 @@ func (l *lac) noteCall(c *candidates, pid int, now time.Time) {
 	if slices.ContainsFunc(c.exact, func(t *tunnel) bool {
 		return !t.found && t.link.Xl2tpdPid == pid && t.since.After(told)
 	}) {
-		l.lastEnd, l.silent, l.seen, l.idle = nil, time.Time{}, true, false
-		if l.progress.busy == StepNone {
-			l.attempt, l.progress = now, dialling(now)
-		}
+		l.startAgain(now)
 	}
 }
 
@@ -190,12 +188,12 @@ func (ls *lacTable) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situ
 	c, index := ls.candidates(l), ls.tunnels.tunnelIndex()
 	sa := ls.topology.lnsSA(c, s)
 	is = situation{
-		goal: l.goal(ls.topology, s), daemon: ls.daemons.of(l).Pid != 0,
+		goal: ls.goal(l, s), daemon: ls.daemons.of(l).Pid != 0,
 		secured: sa.Child, connecting: sa.State == "CONNECTING" && ls.health.failing[WatcherVICI] == nil, closedAt: l.closedAt(),
 		lost:   !l.silent.IsZero(),
 		trying: !l.attempt.IsZero() && now.Sub(l.attempt) < answerTime, tried: l.attempt.Add(answerTime),
 		asked: l.asked, planned: l.planned, redialDue: l.redialDue(ls.topology, s, ls.health.guardAt),
-		mayBeHungUp: l.possibleEnd.mayBeHangUp() || l.mayBeDialled(ls.topology, s),
+		mayBeHungUp: l.mayBeHungUp() || l.mayBeDialled(ls.topology, s),
 		saWorks:     index.proves(sa, l), sharesLNS: ls.topology.sharesLNS(l, s), renewing: ls.renewedForAnother(l, s),
 	}
 	is.saInUse = sa.Others || index.carriesOthers(sa, l) ||
@@ -209,6 +207,9 @@ func (ls *lacTable) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situ
 		}
 	case s.Autodial && !l.seen:
 		is.owner = answerTime // xl2tpd may have just begun
+	}
+	if l.certainlyDown(ls.health.guardAt) {
+		c = &candidates{exact: c.exact}
 	}
 	if ls.tunnels.everSecured() && !is.secured {
 		for t := range c.links {
@@ -236,7 +237,7 @@ func (ls *lacTable) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situ
 		}
 		is.secured = d.secured && d.doneAt.After(ls.topology.listedAt) && at.Sub(d.doneAt) < unlistedTime
 	}
-	is.calling = c.callingUntil(ls.daemons.of(l).Pid)
+	is.calling = ls.callingUntil(c, ls.daemons.of(l).Pid)
 	switch {
 	case is.up:
 	case slices.ContainsFunc(c.exact, func(t *tunnel) bool { return t.link.Raised }):
@@ -268,15 +269,22 @@ func stuck(calls []*tunnel, now time.Time) (is bool, at time.Time) {
 }
 
 // callingUntil returns until when a call of that xl2tpd may still become a link; zero: it has no such call.
-func (c *candidates) callingUntil(pid int) (until time.Time) {
+func (ls *lacTable) callingUntil(c *candidates, pid int) (until time.Time) {
 	for _, calls := range append([]*[]*tunnel{&c.exact}, c.ambiguous...) {
 		for _, t := range *calls {
-			if at := t.since.Add(callTime); !t.linked() && t.link.Xl2tpdPid == pid && at.After(until) {
+			if at := t.since.Add(callTime); !t.linked() && t.link.Xl2tpdPid == pid && at.After(until) && !ls.callClosed(t) {
 				until = at
 			}
 		}
 	}
 	return until
+}
+
+// callClosed reports whether xl2tpd has closed the call of a link that was up. Only its pppd is left: pppd waits up to 6 s
+// for an answer of the peer, and xl2tpd can dial meanwhile.
+func (ls *lacTable) callClosed(t *tunnel) bool {
+	c := ls.tunnels.endOf(t)
+	return c != nil && (c.sure || slices.ContainsFunc(t.identity.names, ls.isHangingUp))
 }
 
 // redialTime returns for how long xl2tpd continues to redial an LNS that never answers.
@@ -291,9 +299,10 @@ func redialTime(s *xl2tpd.Section) time.Duration {
 }
 
 // goal returns what the configuration and the operator want for a LAC.
-func (l *lac) goal(a *topology, s *xl2tpd.Section) goal {
+func (ls *lacTable) goal(l *lac, s *xl2tpd.Section) goal {
+	a := ls.topology
 	in := a.byID[l.instance]
-	if in == nil || in.NetworkManager() || a.ambiguousInstance(in) || l.lastEnd.mayBeHangUp() {
+	if in == nil || in.NetworkManager() || a.ambiguousInstance(in) || l.lastEnd.mayBeHangUp() && !ls.leftToXl2tpd(l, s) {
 		return goalNone
 	}
 	switch a.config.For(in.Path, s.Kind, s.Name).Recovery(s.Autodial || s.Redial && (l.seen || l.mayHave)) {
@@ -303,6 +312,12 @@ func (l *lac) goal(a *topology, s *xl2tpd.Section) goal {
 		return goalRedial
 	}
 	return goalNone
+}
+
+// leftToXl2tpd reports whether xl2tpd may redial a LAC whose latest end nobody can explain, because no Hello guard works.
+// Recovery then keeps its SA in order, and nothing more.
+func (ls *lacTable) leftToXl2tpd(l *lac, s *xl2tpd.Section) bool {
+	return s.Redial && !l.idle && !l.lastEnd.sure && ls.health.blind(ls.topology.config)
 }
 
 // mayBeDialled reports whether a LAC is wanted only if it was dialled, and nobody knows whether it was.
@@ -317,13 +332,15 @@ func (a *topology) ifDialled(l *lac) bool {
 }
 
 // recoveryText returns what recovery does for a LAC without a tunnel, for the status; empty: nothing.
-func (l *lac) recoveryText(a *topology, s *xl2tpd.Section, now time.Time) message.Text {
+func (ls *lacTable) recoveryText(l *lac, s *xl2tpd.Section, now time.Time) message.Text {
 	d := &l.progress
 	switch {
-	case l.goal(a, s) == goalNone || d.since.IsZero():
+	case ls.goal(l, s) == goalNone || d.since.IsZero():
 		return ""
 	case d.busy != StepNone:
 		return d.busy.text()
+	case l.lastEnd.mayBeHangUp():
+		return "" // xl2tpd redials, unless it was hung up
 	case l.mayBeHungUp():
 		return "left to xl2tpd: it, or another LAC like it, was hung up"
 	case d.waitsForSlot:

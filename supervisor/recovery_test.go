@@ -846,3 +846,114 @@ func TestRecoveryOfIPv6Alone(t *testing.T) {
 		t.Errorf("%v after it has gone", got)
 	}
 }
+
+// The far ends of silent links are asked through the links, if the target of the echo requests is another host. Before an SA
+// is renewed, the far ends of the others that it may carry are asked too.
+func TestFarEndsAreAsked(t *testing.T) {
+	for name, tc := range map[string]struct {
+		keepalive      string
+		inside, beside []probe.Request
+	}{
+		"the target is the far end":    {"", nil, nil},
+		"the target is another host":   {"[lac default]\ntarget = 172.16.0.1\n", farEnd("ppp0", 5), farEnd("ppp1", 6)},
+		"the targets are of each kind": {"[lac home]\ntarget = 172.16.0.1\n", nil, farEnd("ppp1", 6)},
+	} {
+		n, _ := oneLNS(t, "redial = yes\n", tc.keepalive)
+		n.plays(time.Minute, probe.Result{RTT: time.Millisecond}, func(Recover) error { return nil })
+		asked := false
+		n.plays(time.Minute, probe.Result{Err: lost}, func(r Recover) error {
+			asked = asked || r.LAC.Name == "office" && r.Step == StepRenew
+			if r.LAC.Name == "office" && r.Up && !slices.Equal(r.Inside, tc.inside) {
+				t.Errorf("%s: %v asks %+v inside, want %+v", name, r.Step, r.Inside, tc.inside)
+			}
+			if r.LAC.Name == "office" && r.Step == StepRenew && !slices.Equal(r.Beside, tc.beside) {
+				t.Errorf("%s: %v asks %+v beside, want %+v", name, r.Step, r.Beside, tc.beside)
+			}
+			return nil
+		})
+		if !asked {
+			t.Errorf("%s: the SA is not renewed", name)
+		}
+	}
+}
+
+// farEnd is an echo request through a link to its far end.
+func farEnd(name string, index int) []probe.Request {
+	l := link(name, index, true)
+	return []probe.Request{{Link: name, Index: index, Source: l.Local, Target: l.Peer}}
+}
+
+// The end of a silent link is a failure, unless its peer has just answered recovery: then an operator may have hung up.
+func TestEndOfASilentLink(t *testing.T) {
+	for name, tc := range map[string]struct {
+		before probe.Result
+		asked  error
+		want   bool
+	}{
+		"its peer is silent":    {probe.Result{RTT: time.Millisecond}, lost, true},
+		"its peer answers":      {probe.Result{RTT: time.Millisecond}, ErrAlive, false},
+		"nothing has ever come": {probe.Result{Err: lost}, lost, false},
+	} {
+		n := newFixture(t, oneLAC, "[lac default]\nrecover = full\n")
+		n.step(secured("1"))
+		n.links(link("ppp0", 5, true))
+		n.plays(time.Minute, tc.before, func(Recover) error { return tc.asked })
+		n.plays(time.Minute, probe.Result{Err: lost}, func(Recover) error { return tc.asked })
+		n.links()
+		if got := n.lac("tokyo").lastEnd.failed; got != tc.want {
+			t.Errorf("%s: got a failure: %v, want %v", name, got, tc.want)
+		}
+	}
+}
+
+// Once xl2tpd has closed a call, its pppd may take some seconds to end, and a dial does not wait for that. If the call ends
+// by itself, xl2tpd refuses to dial until it has.
+func TestDialBesideAPPPDThatEnds(t *testing.T) {
+	const pppdEnds = 6 * time.Second
+	for name, tc := range map[string]struct {
+		hangsUp bool // recovery does; else the tunnel just ends
+		losesSA bool
+		says    Ending
+		want    time.Duration
+	}{
+		"recovery hangs up": {true, false, Ending{CloseReason: why{Reason: "hung up", StopAcked: true}}, ackedClosingTime},
+		"the peer closes":   {false, false, Ending{CloseReason: why{Reason: "closed by the peer"}}, grace},
+		"it ends by itself": {false, true, Ending{}, pppdEnds},
+	} {
+		n := established(t, oneLAC, "[lac default]\nrecover = full\n")
+		n.plays(time.Minute, probe.Result{RTT: time.Millisecond}, func(Recover) error { return nil })
+		var ended, dialled time.Time
+		ends := func() {
+			if tc.says.Tunnel = closer; tc.says.Reason != "" {
+				n.step(tc.says)
+			}
+			n.links(link("ppp0", 5, false))
+			ended = n.now
+		}
+		if tc.losesSA {
+			n.step(vici.Snapshot{})
+		}
+		if !tc.hangsUp {
+			ends()
+		}
+		for limit := n.now.Add(2 * time.Minute); dialled.IsZero() && n.now.Before(limit); {
+			n.plays(500*time.Millisecond, probe.Result{Err: lost}, func(r Recover) error {
+				switch r.Step {
+				case StepSecure:
+					n.step(secured("2"))
+				case StepHangUp:
+					ends()
+				case StepDial:
+					dialled = n.now
+				}
+				return nil
+			})
+			if !ended.IsZero() && n.now.Sub(ended) >= pppdEnds {
+				n.links()
+			}
+		}
+		if got := dialled.Sub(ended); got < tc.want || got > tc.want+500*time.Millisecond {
+			t.Errorf("%s: dialled after %v, want %v", name, got, tc.want)
+		}
+	}
+}

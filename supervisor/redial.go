@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -32,6 +33,36 @@ func (l *lac) noteHidden(c *candidates, s *xl2tpd.Section, now time.Time) {
 		l.hiddenAt = now
 	}
 	l.hidden = hidden
+	if len(s.LNSIPs) == 0 || s.Unresolved || l.newLinks(c) {
+		l.downAt = time.Time{}
+	}
+}
+
+// certainlyDown reports whether a LAC is down although a link may be its: recovery has hung it up, and the Hello guard has
+// seen no dial since that may be its. guardAt is since when the guard sees what xl2tpd sends; zero: it does not.
+func (l *lac) certainlyDown(guardAt time.Time) bool {
+	return !l.downAt.IsZero() && !guardAt.IsZero() && !l.downAt.Before(guardAt)
+}
+
+// newLinks reports whether more links have come up since a LAC was hung up than the other LACs like it can have.
+func (l *lac) newLinks(c *candidates) bool {
+	return slices.ContainsFunc(c.ambiguous, func(group *[]*tunnel) bool {
+		return len(*group) > 0 && count(*group, func(t *tunnel) bool { return t.linked() && t.up.After(l.downAt) }) >= len((*group)[0].identity.names)
+	})
+}
+
+// mayBeUp notes that xl2tpd dials one of these LACs. Unless it is one that recovery has just dialled, it may be any of them.
+// A dial of an address that is no LAC's may be any LAC's too: a name may have another address by now.
+func (ls *lacTable) mayBeUp(lacs []*lac, now time.Time) {
+	if slices.ContainsFunc(lacs, func(l *lac) bool { return l.progress.busy == StepDial || now.Sub(l.dialled) < answerTime }) {
+		return
+	}
+	if len(lacs) == 0 {
+		lacs = slices.Collect(maps.Values(ls.byKey))
+	}
+	for _, l := range lacs {
+		l.downAt = time.Time{}
+	}
 }
 
 // revive notes that xl2tpd dials one of these LACs, although it should redial none and recovery has dialled none. Somebody

@@ -218,8 +218,8 @@ func (ls *lacTable) reportAbsent(in *instance, s *xl2tpd.Section, last *end, now
 		r.Doing = "waits for NetworkManager"
 	case !in.Runs():
 		r.Doing = "waits for xl2tpd"
-	case l.recoveryText(ls.topology, s, now) != "":
-		r.Doing = l.recoveryText(ls.topology, s, now)
+	case ls.recoveryText(l, s, now) != "":
+		r.Doing = ls.recoveryText(l, s, now)
 	case l.lastEnd != nil && l.lastEnd.Operator:
 		r.Doing, r.ByHand = "stays down until it is dialled again", true
 	case s.Redial || s.Autodial:

@@ -73,7 +73,7 @@ var rules = []rule{
 		why: "xl2tpd would dial inside the tunnel that it closes."},
 	{name: "hung up while xl2tpd may redial", holds: (*ruleInput).redialPlanned, step: StepNone, until: (*ruleInput).untilPlanned,
 		why: "What was hung up may have been another LAC's, or gone already. xl2tpd keeps to its next redial, and would call twice."},
-	{name: "a call waits for PPP", holds: (*ruleInput).calling, step: StepNone, until: (*ruleInput).untilCalled,
+	{name: "a call waits for PPP", holds: (*ruleInput).calling, step: StepNone, until: (*ruleInput).untilCalled, notes: (*progress).awaitCall,
 		why: "xl2tpd has a call already, and a second one must not be made."},
 	{name: "xl2tpd dials one of several already", holds: (*ruleInput).tryingOneOfSeveral, step: StepNone, until: (*ruleInput).untilTried,
 		why: "The attempt is not given up: xl2tpd's own redial of another LAC would be taken for it."},
@@ -129,7 +129,7 @@ func (p *progress) decide(s situation, jitter float64, now time.Time) (Step, tim
 		p.noConnection = false
 		r = in.rule()
 	}
-	p.rule = r.name
+	p.rule, p.awaitsCall = r.name, false
 	at := now
 	if r.until != nil {
 		at = r.until(in)
@@ -304,8 +304,7 @@ func (in *ruleInput) untilXl2tpdGivesUp() time.Time {
 	return earlier(earlier(in.p.since.Add(in.s.owner), in.now.Add(maxPause)), in.s.redialDue)
 }
 
-// untilCalled is short: a call may be one that ends.
-func (in *ruleInput) untilCalled() time.Time { return earlier(in.s.calling, in.now.Add(grace)) }
+func (in *ruleInput) untilCalled() time.Time { return in.s.calling }
 
 func (in *ruleInput) untilTried() time.Time { return in.s.tried }
 
@@ -325,6 +324,9 @@ func (in *ruleInput) afterFirstRedial() time.Time { return in.p.since.Add(in.s.r
 
 // countAsDial makes xl2tpd's own next attempt count as the latest dial.
 func (p *progress) countAsDial() { p.last = StepDial }
+
+// awaitCall makes the next step due as soon as there is no call any more: it may be one that only ends.
+func (p *progress) awaitCall() { p.awaitsCall = true }
 
 // askForConnectionAgain makes the next step ask charon again whether it has a connection for the LNS.
 func (p *progress) askForConnectionAgain() { p.noConnection = false }

@@ -90,7 +90,7 @@ func (ls *lacTable) restore(all []SavedLAC, now time.Time) {
 			if l.mayHave = k.Perhaps; k.Perhaps {
 				l.possibleEnd = c
 			} else {
-				l.lastEnd = c
+				l.lastEnd, l.seen = c, k.Unsure
 			}
 			continue
 		}

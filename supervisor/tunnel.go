@@ -7,6 +7,7 @@ import (
 	"xl2tpd-keepalive/internal/config"
 	"xl2tpd-keepalive/internal/ppp"
 	"xl2tpd-keepalive/internal/xl2tpd"
+	"xl2tpd-keepalive/probe"
 )
 
 // State is the state of a tunnel.
@@ -131,6 +132,14 @@ func (t *tunnel) due(epoch time.Time) time.Time {
 
 // lookEvery returns the time between two readings of the counter.
 func (t *tunnel) lookEvery() time.Duration { return t.wait / looks }
+
+// askFarEnd adds an echo request to the far end, unless the far end is the target and is asked anyway.
+func (t *tunnel) askFarEnd(all []probe.Request) []probe.Request {
+	if !t.watched() || t.target == t.link.Peer || !t.link.Peer.IsValid() {
+		return all
+	}
+	return append(all, probe.Request{Link: t.key.Name, Index: t.key.Index, Source: t.source, Target: t.link.Peer})
+}
 
 // view returns what other packages may know about the tunnel.
 func (t *tunnel) view() Tunnel {

@@ -45,6 +45,7 @@ type news struct {
 	names   []name // of the sections that it may come from
 	end     *end   // how it has ended; nil: something else has changed
 	silent  bool   // and its peer was silent
+	lived   bool   // and it had shown a sign of life
 	renewed bool   // it is silent, and has a new SA
 }
 

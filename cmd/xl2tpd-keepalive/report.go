@@ -22,7 +22,8 @@ const reportIn = 2 * time.Minute
 // writeReport writes a support bundle, and prints what is in it.
 func writeReport(o options, stdout, stderr io.Writer) int {
 	if os.Geteuid() != 0 {
-		return o.fail(stderr, message.Errorf("a report needs root, to know the secrets that it has to leave out (sudo xl2tpd-keepalive report)"))
+		return o.fail(stderr, message.Errorf("a report needs root, to know the secrets that it has to leave out "+
+			"(sudo xl2tpd-keepalive report)"))
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()

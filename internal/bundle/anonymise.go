@@ -27,7 +27,8 @@ func newAnonymiser(key []byte, names []string) *anonymiser {
 	slices.SortFunc(names, func(a, b string) int { return len(b) - len(a) }) // the longest match first
 	var patterns []string
 	for _, name := range names {
-		if len(name) < 2 || vocabulary[strings.ToLower(name)] || a.alias[name] != "" || plain[strings.ToLower(name)] || addressLike.MatchString(name) {
+		word := strings.ToLower(name)
+		if len(name) < 2 || vocabulary[word] || plain[word] || addressLike.MatchString(name) || a.alias[name] != "" {
 			continue
 		}
 		a.alias[name] = fmt.Sprintf("name-%d", len(a.alias)+1)
@@ -85,7 +86,7 @@ func (a *anonymiser) mac(found string) string {
 // ipv6 replaces an address by one of 2001:db8::/32 (RFC 3849), or of the kind that it has.
 func (a *anonymiser) ipv6(found string) string {
 	addr, err := netip.ParseAddr(found)
-	if err != nil || addr.IsLoopback() || addr.IsUnspecified() || addr.IsMulticast() || strings.HasPrefix(found, "02:00:00:00:") {
+	if err != nil || addr.IsLoopback() || addr.IsUnspecified() || addr.IsMulticast() {
 		return found // a time, or an address that says nothing
 	}
 	if a.v6[addr] == 0 {

@@ -143,7 +143,9 @@ func (b *Bundle) Write(w io.Writer, now time.Time) error {
 	zipped := gzip.NewWriter(w)
 	archive := tar.NewWriter(zipped)
 	for _, f := range b.Files {
-		head := tar.Header{Name: b.Name + "/" + f.Name, Mode: 0o600, Size: int64(len(f.Text)), ModTime: now, Typeflag: tar.TypeReg}
+		head := tar.Header{
+			Name: b.Name + "/" + f.Name, Mode: 0o600, Size: int64(len(f.Text)), ModTime: now, Typeflag: tar.TypeReg,
+		}
 		if err := archive.WriteHeader(&head); err != nil {
 			return err
 		}

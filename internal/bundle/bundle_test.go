@@ -92,6 +92,9 @@ func plant(t *testing.T) Source {
 		Findings: []doctor.Finding{{Check: "DPD", Kind: doctor.Problem, Text: "off for tokyo"}, {Check: "xl2tpd", OK: true, Kind: doctor.Passed, Text: "running"}},
 		Run: func(_ context.Context, name string, args ...string) ([]byte, error) {
 			out, ok := outputs[name]
+			if name == "uname" {
+				return []byte(out), errors.New("uname: exit status 1: something is missing")
+			}
 			if !ok {
 				return nil, errors.New(name + ": not found")
 			}
@@ -151,7 +154,7 @@ func TestOfUse(t *testing.T) {
 		"doctor.json":                      {`"check": "DPD"`},
 		"doctor.txt":                       {"1 problem, 1 check passed\n"},
 		"os-release.txt":                   {"ID=debian"},
-		"host.txt":                         {"$ uname -srvm\nLinux 6.1.0"},
+		"host.txt":                         {"$ uname -srvm\nLinux 6.1.0 #1 SMP x86_64\n(uname: exit status 1: something is missing)\n"},
 		"nftables.txt":                     {"table ip xl2tpd_keepalive"},
 		"links.txt":                        {"mtu 1400"},
 		"routes.txt":                       {"$ ip rule show"},

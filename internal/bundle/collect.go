@@ -79,10 +79,13 @@ func (c *collector) host() {
 		ctx, cancel := context.WithTimeout(c.ctx, commandTime)
 		out, err := c.Run(ctx, words[0], words[1:]...)
 		cancel()
-		if err != nil {
+		switch {
+		case err != nil && len(out) == 0:
 			c.leave("%s: %v", command.line, err)
-		}
-		if len(out) == 0 {
+			continue
+		case err != nil:
+			out = fmt.Appendf(out, "(%v)\n", err)
+		case len(out) == 0:
 			continue
 		}
 		if texts[command.file] == "" {
@@ -134,14 +137,15 @@ func (c *collector) configuration() {
 
 // secretFiles hold nothing but secrets. They are read only to look for what they have in all other files.
 var secretFiles = []string{
-	"/etc/ppp/chap-secrets", "/etc/ppp/pap-secrets", "/etc/ppp/srp-secrets", "/etc/ppp/eaptls-client", "/etc/xl2tpd/l2tp-secrets",
-	"/etc/l2tp/l2tp-secrets", "/etc/ipsec.secrets", "/etc/ipsec.d/*.secrets", "/var/lib/strongswan/ipsec.secrets.inc",
+	"/etc/ppp/chap-secrets", "/etc/ppp/pap-secrets", "/etc/ppp/srp-secrets", "/etc/ppp/eaptls-client",
+	"/etc/xl2tpd/l2tp-secrets", "/etc/l2tp/l2tp-secrets", "/etc/ipsec.secrets", "/etc/ipsec.d/*.secrets", "/var/lib/strongswan/ipsec.secrets.inc",
 	"/etc/NetworkManager/system-connections/*", "/run/nm-l2tp-*/ipsec.nm-l2tp.secrets",
 }
 
 // keyFolders hold private keys. They are not read.
 var keyFolders = []string{
-	"/etc/ipsec.d/private", "/etc/swanctl/private", "/etc/swanctl/rsa", "/etc/swanctl/ecdsa", "/etc/swanctl/pkcs8", "/etc/swanctl/pkcs12",
+	"/etc/ipsec.d/private", "/etc/swanctl/private", "/etc/swanctl/rsa", "/etc/swanctl/ecdsa", "/etc/swanctl/pkcs8",
+	"/etc/swanctl/pkcs12",
 }
 
 var authFile = regexp.MustCompile(`(?m)^\s*auth file\s*=\s*([^;\s]+)`)
@@ -175,7 +179,8 @@ func (c *collector) secrets() {
 }
 
 // namesIn are settings with values that name a person, a host or a connection.
-var namesIn = regexp.MustCompile(`(?m)^\s*(?:conn|name|hostname|user|remotename|ipparam|leftid|rightid|id|eap_id|eap_identity|xauth_id|lns)\s*[=\s]\s*"?@?([^"\s:;#]+)`)
+var namesIn = regexp.MustCompile(`(?m)^\s*(?:conn|name|hostname|user|remotename|ipparam|leftid|rightid|id|eap_id|eap_identity|` +
+	`xauth_id|lns)\s*[=\s]\s*"?@?([^"\s:;#]+)`)
 
 // allNames returns the names that an anonymous bundle hides.
 func (c *collector) allNames() (names []string) {
@@ -226,7 +231,8 @@ func (c *collector) readme() string {
 		}
 		fmt.Fprintf(&b, "\n  router: %s", vendor(&t))
 		if l := t.Last; l != nil {
-			fmt.Fprintf(&b, "\n  ended last at %s, after %v: %s", l.Time.Format(time.RFC3339), time.Duration(l.After).Round(time.Second), l.Reason)
+			after := time.Duration(l.After).Round(time.Second)
+			fmt.Fprintf(&b, "\n  ended last at %s, after %v: %s", l.Time.Format(time.RFC3339), after, l.Reason)
 		}
 		b.WriteString("\n")
 	}

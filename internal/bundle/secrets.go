@@ -26,7 +26,8 @@ func newScrubber(secrets, configuration []string) scrubber {
 	for _, text := range configuration {
 		all = append(all, assignedIn(text)...)
 	}
-	slices.SortFunc(all, func(a, b string) int { return cmp.Or(len(b)-len(a), strings.Compare(a, b)) }) // one may be a part of another
+	// The longest first, because one may be a part of another.
+	slices.SortFunc(all, func(a, b string) int { return cmp.Or(len(b)-len(a), strings.Compare(a, b)) })
 	var pairs []string
 	for _, s := range slices.Compact(all) {
 		pairs = append(pairs, s, removed)
@@ -39,7 +40,8 @@ var (
 	afterType  = regexp.MustCompile(`\b(?:PSK|XAUTH|EAP|NTLM|PIN)\s+(\S+)`)
 
 	// assigned is a key that is for secrets, with its value. Sections may open on the same line.
-	assigned = regexp.MustCompile(`(?m)^\s*(?:[\w-]+\s*\{\s*)*[\w-]*(?:secret|password|passwd|psk|challenge)[\w-]*[ \t]*[=:][ \t]*` + word)
+	assigned = regexp.MustCompile(`(?m)^\s*(?:[\w-]+\s*\{\s*)*[\w-]*(?:secret|password|passwd|psk|challenge)[\w-]*` +
+		`[ \t]*[=:][ \t]*` + word)
 
 	// worded is an option of pppd, where the value is the next word, perhaps on the next line.
 	worded = regexp.MustCompile(`(?m)^(?:[^#\n]*\s)?password[\s\\]+` + word)
@@ -91,7 +93,8 @@ func secret(s string) []string {
 
 var (
 	// looksSecret are parts of log lines that hold secrets: pppd with show-password, and what programs log about keys.
-	looksSecret = regexp.MustCompile(`(?i)((?:password|passwd|secret|psk|pre-shared key|challenge|response|skeyid\w*|key)\b"?\s*(?:[=:]\s*|\s))("[^"]*"|0[sx]\S+)`)
+	looksSecret = regexp.MustCompile(`(?i)((?:password|passwd|secret|psk|pre-shared key|challenge|response|skeyid\w*|key)\b"?` +
+		`\s*(?:[=:]\s*|\s))("[^"]*"|0[sx]\S+)`)
 	// hexDump is one line of charon's hexadecimal dumps, which have keys at high log levels.
 	hexDump = regexp.MustCompile(`(?m)^.*\b[0-9]+: (?:[0-9A-Fa-f]{2} ){4,}.*$`)
 	// proof is a challenge or a response of CHAP in pppd's log: with both a password can be guessed.

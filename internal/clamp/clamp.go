@@ -15,7 +15,7 @@ import (
 type Rule struct {
 	Where   string `json:"where"`             // table and chain, for the operator
 	MSS     int    `json:"mss,omitempty"`     // 0: what the MTU of the route allows
-	Limited bool   `json:"limited,omitempty"` // it has further conditions, such as addresses, so that others may pass by it
+	Limited bool   `json:"limited,omitempty"` // it has further conditions, such as addresses
 }
 
 // Fits reports whether the rule keeps each segment within that MTU. The interface has to have that MTU itself.

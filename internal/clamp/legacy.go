@@ -39,7 +39,9 @@ func saved(text string) (all []ruleset) {
 		switch {
 		case len(words) == 0:
 		case strings.HasPrefix(words[0], "*"):
-			all = append(all, ruleset{table: "iptables -t " + words[0][1:], chains: map[string][]rule{}, bases: []string{"FORWARD", "POSTROUTING"}})
+			all = append(all, ruleset{
+				table: "iptables -t " + words[0][1:], chains: map[string][]rule{}, bases: []string{"FORWARD", "POSTROUTING"},
+			})
 		case words[0] == "-A" && len(words) > 1 && len(all) > 0:
 			chains := all[len(all)-1].chains
 			chains[words[1]] = append(chains[words[1]], savedRule(words[2:]))
@@ -49,7 +51,9 @@ func saved(text string) (all []ruleset) {
 }
 
 // harmless are conditions of a rule that do not leave out any connection.
-var harmless = []string{"-p", "-m", "--tcp-flags", "--comment", "--mss", "-i", "-o", "-j", "-g", "--set-mss", "--clamp-mss-to-pmtu"}
+var harmless = []string{
+	"-p", "-m", "--tcp-flags", "--comment", "--mss", "-i", "-o", "-j", "-g", "--set-mss", "--clamp-mss-to-pmtu",
+}
 
 // savedRule reads the words of one rule.
 func savedRule(words []string) (r rule) {

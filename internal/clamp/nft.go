@@ -51,7 +51,8 @@ func nft() ([]ruleset, error) {
 var families = map[nftables.TableFamily]string{nftables.TableFamilyIPv4: "ip", nftables.TableFamilyINet: "inet"}
 
 func (r *ruleset) add(chain *nftables.Chain, rules []*nftables.Rule) {
-	if hook := chain.Hooknum; hook != nil && (*hook == *nftables.ChainHookForward || *hook == *nftables.ChainHookPostrouting) {
+	hook := chain.Hooknum // nil: only other chains lead there
+	if hook != nil && (*hook == *nftables.ChainHookForward || *hook == *nftables.ChainHookPostrouting) {
 		r.bases = append(r.bases, chain.Name)
 	}
 	r.chains[chain.Name] = []rule{}

@@ -15,8 +15,11 @@ import (
 )
 
 const (
-	// mtuTime is how long the search in one tunnel may take. Where all is well it takes two round trips.
+	// mtuTime is how long doctor's search in one tunnel may take. Where all is well it takes two round trips.
 	mtuTime = 20 * time.Second
+
+	// mtuTimeAsked is the same where a person asks for it: each silence costs up to two seconds, and some lines are slow.
+	mtuTimeAsked = 90 * time.Second
 
 	// mtuSearches is how many tunnels are looked at side by side.
 	mtuSearches = 8
@@ -35,7 +38,9 @@ type MTU struct {
 	ClampErr error          // why that is not known
 
 	link  string
-	child vici.Child // the CHILD SA of the tunnel
+	asked bool          // a person has asked for it
+	limit time.Duration // of the search
+	child vici.Child    // the CHILD SA of the tunnel
 }
 
 // mtus looks at each tunnel where a far end answers echo requests. A healthy tunnel costs two of them: one of the
@@ -71,13 +76,16 @@ func MeasureMTU(ctx context.Context, h *Host, t *status.Tunnel) (MTU, Finding) {
 	return m, e.mtuFinding(t, &m)
 }
 
-// mtu measures one tunnel's path. The way outside the tunnel is measured first if it is wanted, and else only if the
-// link claims too much: the search inside is then shorter.
-func (e *checker) mtu(ctx context.Context, t *status.Tunnel, outside bool) MTU {
-	ctx, cancel := context.WithTimeout(ctx, mtuTime)
+// mtu measures one tunnel's path. The way outside the tunnel is measured first if a person has asked, and else only if
+// the link claims too much: the search inside is then shorter.
+func (e *checker) mtu(ctx context.Context, t *status.Tunnel, asked bool) MTU {
+	m := MTU{link: t.Link.Name, asked: asked, limit: mtuTime}
+	if asked {
+		m.limit = mtuTimeAsked
+	}
+	ctx, cancel := context.WithTimeout(ctx, m.limit)
 	defer cancel()
-	m := MTU{link: t.Link.Name}
-	if outside {
+	if asked {
 		e.outside(ctx, t, &m)
 	}
 	target := t.Link.Target
@@ -87,7 +95,7 @@ func (e *checker) mtu(ctx context.Context, t *status.Tunnel, outside bool) MTU {
 	m.Inner, m.Err = e.PathMTU(ctx, probe.Path{
 		Link: t.Link.Name, Source: t.Link.Local, Target: target,
 		Likely: func(ctx context.Context) []int {
-			if !outside {
+			if !asked {
 				e.outside(ctx, t, &m)
 			}
 			return m.likely()
@@ -190,14 +198,15 @@ func (e *checker) mtuFinding(t *status.Tunnel, m *MTU) Finding {
 		return unknown(mtuCheck, name, message.TextOf(m.Err), asRoot)
 	case errors.Is(m.Err, context.DeadlineExceeded):
 		return unknown(mtuCheck, name, message.Sprintf("not found within %v; at least %d of the %d bytes that %s claims pass",
-			mtuTime, m.Inner.Passes, m.Inner.Claimed, m.link), command("xl2tpd-keepalive ping --mtu "+m.link))
+			m.limit, m.Inner.Passes, m.Inner.Claimed, m.link), command("xl2tpd-keepalive ping --mtu "+m.link))
 	case m.Err != nil:
 		return unknown(mtuCheck, name, message.TextOf(m.Err))
 	case m.Inner.Passes == 0:
 		return unknown(mtuCheck, name, "the far end answers not even the smallest echo request",
 			"if it never answers: `target = ADDRESS` behind the tunnel in its section of /etc/xl2tpd/keepalive.conf")
 	case !m.Inner.Certain:
-		return unknown(mtuCheck, name, message.Sprintf("the tunnel loses too many echo requests; at least %d of the %d bytes that %s claims pass",
+		return unknown(mtuCheck, name, message.Sprintf(
+			"the tunnel loses too many echo requests; at least %d of the %d bytes that %s claims pass",
 			m.Inner.Passes, m.Inner.Claimed, m.link))
 	case m.Inner.Limited():
 		return e.tooLong(name, t, m)
@@ -207,13 +216,16 @@ func (e *checker) mtuFinding(t *status.Tunnel, m *MTU) Finding {
 
 // tooLong is the finding for a link that claims more than what passes.
 func (e *checker) tooLong(name string, t *status.Tunnel, m *MTU) Finding {
-	text := message.Sprintf("%s claims %d bytes, but only %d pass: larger packets are lost without a word, so pages and downloads hang",
+	text := message.Sprintf(
+		"%s claims %d bytes, but only %d pass: larger packets are lost without a word, so pages and downloads hang",
 		m.link, m.Inner.Claimed, m.Inner.Passes)
 	if m.Inner.Told {
-		text = message.Sprintf("%s claims %d bytes, but only %d pass: larger packets are refused", m.link, m.Inner.Claimed, m.Inner.Passes)
+		text = message.Sprintf("%s claims %d bytes, but only %d pass: larger packets are refused",
+			m.link, m.Inner.Claimed, m.Inner.Passes)
 	}
 	if add := m.Overhead(); add > 0 {
-		text = message.Sprintf("%s; the path to the LNS takes %d, of which IPsec and L2TP need %d", text, m.Outer.Passes, add)
+		text = message.Sprintf("%s; the path to the LNS takes %d, of which IPsec and L2TP need %d", text,
+			m.Outer.Passes, add)
 	}
 	f := bad(mtuCheck, name, text, e.pppMTU(t, m.Inner.Passes)...)
 	if m.unclamped() {
@@ -225,16 +237,18 @@ func (e *checker) tooLong(name string, t *status.Tunnel, m *MTU) Finding {
 	return f
 }
 
-// allPasses is the finding for a link that takes what it claims. Something may still be worth knowing.
+// allPasses is the finding for a link that takes what it claims. Something may still be worth knowing for a person who
+// asks. doctor does not say it: many hosts forward packets, and few of them into a tunnel.
 func (e *checker) allPasses(name string, t *status.Tunnel, m *MTU) Finding {
 	text := message.Sprintf("%d bytes pass, as %s claims", m.Inner.Passes, m.link)
 	var remedy []message.Text
 	if size := m.unbroken(); size > 0 {
-		text = message.Sprintf("%s; those over %d go in fragments, because the path to the LNS takes %d", text, size, m.Outer.Passes)
+		text = message.Sprintf("%s; those over %d go in fragments, because the path to the LNS takes %d", text,
+			size, m.Outer.Passes)
 		remedy = append(remedy, "to spare the fragments, which some lines lose:")
 		remedy = append(remedy, e.pppMTU(t, size)...)
 	}
-	if m.unclamped() {
+	if m.asked && m.unclamped() {
 		text = message.Sprintf("%s; TCP that this host forwards is not clamped to that", text)
 		remedy = append(remedy, message.Sprintf("%s, if pages hang for hosts behind this one", clampLine(m)))
 	}

@@ -85,18 +85,20 @@ func text(t *testing.T, all []Finding) string {
 	return b.String()
 }
 
+const clampIt = "    → nft 'table inet l2tp_mss { chain forward { type filter hook forward priority mangle; " +
+	"oifname \"ppp*\" tcp flags syn tcp option maxseg size set rt mtu; } }'"
+
+func forwarding(m *mtuHost) { m.write("/proc/sys/net/ipv4/conf/ppp0/forwarding", "1\n") }
+
 const hangUp = "    → echo 'd office' > /run/xl2tpd/l2tp-control, then the same with c\n"
 
 func TestMTUFindings(t *testing.T) {
 	limited := func(m *mtuHost) {
 		m.inner.Passes, m.outer.Passes = 1356, 1454
 	}
-	forwarding := func(m *mtuHost) { m.write("/proc/sys/net/ipv4/conf/ppp0/forwarding", "1\n") }
 	const lost = "✗ lac office, path MTU: ppp0 claims 1400 bytes, but only 1356 pass: larger packets are lost without a word, " +
 		"so pages and downloads hang; the path to the LNS takes 1454, of which IPsec and L2TP need 98\n" +
 		"    → `mtu 1356` and `mru 1356` in the pppoptfile /etc/ppp/options.l2tpd\n" + hangUp
-	const clampIt = "    → nft 'table inet l2tp_mss { chain forward { type filter hook forward priority mangle; " +
-		"oifname \"ppp*\" tcp flags syn tcp option maxseg size set rt mtu; } }'"
 	for _, tc := range []struct {
 		name string
 		ill  func(*mtuHost)
@@ -131,13 +133,7 @@ func TestMTUFindings(t *testing.T) {
 			m.xl2tpd("[lns callers]\npppoptfile = /etc/ppp/options.lns\n")
 		}, strings.Replace(strings.Replace(strings.Replace(lost, "lac office", "lns callers", 1), "options.l2tpd", "options.lns", 1),
 			hangUp, "    → then close the tunnel, so that it is made anew\n", 1)},
-		{"all passes, others behind this host", forwarding,
-			"• lac office, path MTU: 1400 bytes pass, as ppp0 claims; TCP that this host forwards is not clamped to that\n" +
-				clampIt + ", if pages hang for hosts behind this one\n"},
-		{"all passes, others behind this host, of Ethernet's size", func(m *mtuHost) {
-			forwarding(m)
-			m.inner = probe.PathMTU{Claimed: 1500, Passes: 1500, Certain: true}
-		}, "✓ lac office, path MTU: 1500 bytes pass, as ppp0 claims\n"},
+		{"all passes, others behind this host", forwarding, "✓ lac office, path MTU: 1400 bytes pass, as ppp0 claims\n"},
 		{"no answer now", func(m *mtuHost) { m.inner.Passes = 0 },
 			"? lac office, path MTU: the far end answers not even the smallest echo request\n" +
 				"    → if it never answers: `target = ADDRESS` behind the tunnel in its section of /etc/xl2tpd/keepalive.conf\n"},
@@ -208,5 +204,28 @@ func TestMTUsOfMany(t *testing.T) {
 	}
 	if all := strings.Count(m.finding(), "✓"); all != 21 || m.inside != 21 || m.beyond != 0 {
 		t.Errorf("%d findings, %d searches inside, %d outside", all, m.inside, m.beyond)
+	}
+}
+
+// Only a person who asks for it learns that nothing clamps the TCP connections of others.
+func TestMTUUnclamped(t *testing.T) {
+	m := newMTUHost(t)
+	forwarding(m)
+	const want = "• lac office, path MTU: 1400 bytes pass, as ppp0 claims; TCP that this host forwards is not clamped to that\n" +
+		clampIt + ", if pages hang for hosts behind this one\n"
+	if got := m.measured(); got != want {
+		t.Errorf("\n%swant\n%s", got, want)
+	}
+	for what, change := range map[string]func(){
+		"a rule": func() { m.clamps = []clamp.Rule{{}} },
+		"Ethernet's size": func() {
+			m.clamps, m.inner = nil, probe.PathMTU{Claimed: 1500, Passes: 1500, Certain: true}
+			m.outer = probe.PathMTU{Claimed: 9000, Passes: 9000, Certain: true}
+		},
+	} {
+		change()
+		if got := m.measured(); !strings.HasPrefix(got, "✓") {
+			t.Errorf("%s: %s", what, got)
+		}
 	}
 }

@@ -43,7 +43,8 @@ func (e *checker) pppLine(i *xl2tpd.Instance, kind, section string, size int) me
 		if s.PPPOptFile != "" {
 			text = message.Sprintf("`mtu %d` and `mru %d` in the pppoptfile %s", size, size, s.PPPOptFile)
 		}
-		all, _ := options.Of(func(path string) ([]byte, error) { return xl2tpdconf.Read(e.path(path)) }, s.PPPOptFile) // with an error, the options before it
+		read := func(path string) ([]byte, error) { return xl2tpdconf.Read(e.path(path)) }
+		all, _ := options.Of(read, s.PPPOptFile) // with an error, the options before it
 		for _, name := range []string{"mtu", "mru"} {
 			if o, ok := options.Last(all, name); ok {
 				text = message.Sprintf("%s, instead of `%s %s` in %s:%d", text, o.Name, o.Value, o.Path, o.Line)

@@ -3,6 +3,7 @@ package guard
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"reflect"
@@ -51,14 +52,41 @@ func TestCallbacks(t *testing.T) {
 	g.Ended(helloguard.Connection{Tunnel: translator.Tunnel{Peer: peer, LocalID: 7}, Owner: owner}, why)
 	want := []supervisor.Event{
 		supervisor.Fault{What: Task, Text: message.Sprintf("hello guard unavailable: %v", "no such queue")},
+		supervisor.Fault{What: answers},
 		supervisor.TaskWorks{Task: Task},
 		supervisor.Fault{What: Task},
+		supervisor.Fault{What: answers},
 		supervisor.TaskWorks{Task: Task},
 		supervisor.Dials{Daemon: owner, Peer: peer.Addr()},
 		supervisor.Ending{Tunnel: supervisor.ControlConnection{Peer: peer, LocalID: 7, Owner: owner}, CloseReason: why},
 	}
 	if !reflect.DeepEqual(s.events, want) || reported != 2 {
 		t.Errorf("%+v, %d reports, want %+v", s.events, reported, want)
+	}
+}
+
+// A guard that can't answer one xl2tpd still sees what each xl2tpd sends. Only a rule in OUTPUT may hide that from it.
+func TestBlockedPath(t *testing.T) {
+	for name, tc := range map[string]struct {
+		reported error
+		sees     bool
+	}{
+		"INPUT drops it":  {fmt.Errorf("of one peer: %w", helloguard.ErrBlockedInput), true},
+		"OUTPUT drops it": {helloguard.ErrBlockedOutput, false},
+		"no queue":        {errors.New("no such queue"), false},
+	} {
+		s := &fakeSupervisor{}
+		g := New(s, fakeWatcher{}, func() {}, slog.New(slog.DiscardHandler))
+		g.Report(tc.reported)
+		texts := make(map[string]string)
+		for _, ev := range s.events {
+			if f, is := ev.(supervisor.Fault); is {
+				texts[f.What] = f.Text.String()
+			}
+		}
+		if sees := texts[Task] == ""; sees != tc.sees || texts[Task]+texts[answers] != "hello guard unavailable: "+tc.reported.Error() {
+			t.Errorf("%s: got %q, want that it sees: %v", name, texts, tc.sees)
+		}
 	}
 }
 

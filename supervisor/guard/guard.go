@@ -4,6 +4,7 @@ package guard
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/netip"
 	"sync"
@@ -19,6 +20,9 @@ import (
 
 // Task is the name of the guard's task, as the operator reads it.
 const Task = supervisor.TaskGuard
+
+// answers is the name of the fault that the guard can't answer xl2tpd.
+const answers = Task + ": answers"
 
 // Supervisor answers which links a control connection has.
 type Supervisor interface {
@@ -62,13 +66,21 @@ func (g *Guard) Apply(c *config.Config) {
 	g.Configure(most != config.GuardOff, most == config.GuardOn)
 }
 
-// report passes on whether the guard works.
+// report passes on whether the guard works. A firewall rule in INPUT only keeps the guard's answers from one xl2tpd. The
+// guard still sees what each xl2tpd sends, and asks peers, so that is a fault of its own. A rule in OUTPUT may drop what
+// xl2tpd sends before the guard sees it, and a check on lo can't show to which peers.
 func (g *Guard) report(err error) {
-	f := supervisor.Fault{What: Task}
-	if err != nil {
-		f.Text = message.Sprintf("hello guard unavailable: %v", err)
+	absent, unanswered := supervisor.Fault{What: Task}, supervisor.Fault{What: answers}
+	text := message.Sprintf("hello guard unavailable: %v", err)
+	switch {
+	case err == nil:
+	case errors.Is(err, helloguard.ErrBlockedInput):
+		unanswered.Text = text
+	default:
+		absent.Text = text
 	}
-	g.supervisor.Post(f)
+	g.supervisor.Post(absent)
+	g.supervisor.Post(unanswered)
 	g.supervisor.Post(supervisor.TaskWorks{Task: Task})
 	g.reported()
 }

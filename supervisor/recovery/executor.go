@@ -128,7 +128,7 @@ func (e *Executor) renew(ctx context.Context, r supervisor.Recover) error {
 	if !r.Up && !r.Tried.IsZero() && heard(e.guard.Channels(), r, r.Tried) {
 		return supervisor.ErrAnswers
 	}
-	if !r.Up && r.SA != "" && e.carriesAnother(ctx, r) {
+	if r.SA != "" && (e.anyAnswers(ctx, r.Beside) || !r.Up && e.carriesAnother(ctx, r)) {
 		return supervisor.ErrSAInUse
 	}
 	ike, child, err := e.connection(ctx, r)

@@ -270,16 +270,21 @@ func TestCarriesAnother(t *testing.T) {
 		"another xl2tpd's, long silent": {second, true, time.Hour, false},
 		"another xl2tpd's, hung up":     {second, false, time.Second, false},
 		"of an owner that nobody knows": {procfs.ID{}, true, time.Second, true},
+		"new, and answers no question":  {officeIsOf.Process, true, helloLately - time.Second, true},
+		"silent since, and asked":       {officeIsOf.Process, true, helloLately + time.Second, false},
 	} {
-		guard := fakeGuard{
-			channels: func() []helloguard.Channel {
-				return []helloguard.Channel{{Tunnel: translator.Tunnel{Peer: netip.AddrPortFrom(peer, 1701)}, Owner: tc.owner, Up: tc.up, Heard: time.Now().Add(-tc.ago)}}
-			},
-			ask: func(netip.Addr) bool { return false },
-		}
-		if got := New(nil, nil, guard, unknownNames, nil).carriesAnother(t.Context(), r); got != tc.want {
-			t.Errorf("%s: got %v, want %v", name, got, tc.want)
-		}
+		synctest.Test(t, func(t *testing.T) {
+			began := time.Now()
+			guard := fakeGuard{
+				channels: func() []helloguard.Channel {
+					return []helloguard.Channel{{Tunnel: translator.Tunnel{Peer: netip.AddrPortFrom(peer, 1701)}, Owner: tc.owner, Up: tc.up, Heard: began.Add(-tc.ago)}}
+				},
+				ask: func(netip.Addr) bool { return tc.ago != time.Second },
+			}
+			if got := New(nil, nil, guard, unknownNames, nil).carriesAnother(t.Context(), r); got != tc.want {
+				t.Errorf("%s: got %v, want %v", name, got, tc.want)
+			}
+		})
 	}
 }
 

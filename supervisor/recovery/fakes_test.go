@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -59,7 +60,24 @@ func (n fakeNames) LookupIPv4(_ context.Context, host string) ([]netip.Addr, err
 
 var unknownNames = fakeNames(func(string) ([]netip.Addr, error) { return nil, errors.New("no name server") })
 
-// fakePinger returns how an echo request ends.
+// fakePinger returns how an echo request ends that goes outside the tunnel.
 type fakePinger func() error
 
 func (p fakePinger) Echo(context.Context, probe.Request) probe.Result { return probe.Result{Err: p()} }
+
+// farEnds are the interfaces inside which the far end answers, and after how long. All other echo requests are lost; those
+// outside the tunnel are answered.
+type farEnds map[int]time.Duration
+
+func (f farEnds) Echo(ctx context.Context, r probe.Request) probe.Result {
+	takes, answers := f[r.Index]
+	if r.Index == 0 {
+		return probe.Result{}
+	}
+	if !answers {
+		takes = time.Hour
+	}
+	ctx, cancel := context.WithTimeout(ctx, r.Timeout)
+	defer cancel()
+	return probe.Result{Err: pause(ctx, takes)}
+}

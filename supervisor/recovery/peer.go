@@ -9,6 +9,7 @@ import (
 
 	"xl2tpd-keepalive/internal/helloguard"
 	"xl2tpd-keepalive/internal/procfs"
+	"xl2tpd-keepalive/probe"
 	"xl2tpd-keepalive/supervisor"
 )
 
@@ -21,6 +22,10 @@ const (
 	// second apart.
 	helloLately = 15 * time.Second
 	asks        = 3
+
+	// insidePause is the time between echo requests inside the tunnel. The last one may then be answered until the last
+	// question on the control channel may.
+	insidePause = 500 * time.Millisecond
 )
 
 // answer is the result of asking a peer.
@@ -33,13 +38,14 @@ const (
 )
 
 // confirmDead reports whether the tunnel of a silent link is certainly dead. There are two proofs. Either its peer can
-// be reached and answers nothing on the control channel. Or its peer can't be reached, and the LNS answers at another
-// address. The error says why there is no proof. The control channel is asked first: a peer may let no echo request in.
+// be reached and answers nothing, neither on the control channel nor inside the tunnel. Or its peer can't be reached, and
+// the LNS answers at another address. The error says why there is no proof. The peer is asked first, and its host only
+// then: it may let no echo request in.
 func (e *Executor) confirmDead(ctx context.Context, r supervisor.Recover) (bool, error) {
 	if heard(e.guard.Channels(), r, time.Now().Add(-helloLately)) {
 		return false, nil
 	}
-	came, err := e.askPeer(ctx, r)
+	came, err := e.askBothWays(ctx, r)
 	if err != nil || came == answered {
 		return false, err
 	}
@@ -78,7 +84,7 @@ func (e *Executor) speaks(ctx context.Context, r supervisor.Recover) (bool, erro
 	if heard(e.guard.Channels(), r, since) {
 		return true, nil
 	}
-	came, err := e.askPeer(ctx, r)
+	came, err := e.askBothWays(ctx, r)
 	if err != nil {
 		return false, err
 	}
@@ -100,8 +106,44 @@ func (e *Executor) carriesAnother(ctx context.Context, r supervisor.Recover) boo
 	if !heard(up, r, lately) {
 		return false
 	}
+	if heard(up, r, time.Now().Add(-helloLately)) { // a tunnel that is new, or one whose peer leaves questions unanswered
+		return true
+	}
 	came, _ := e.askPeer(ctx, r)
 	return came != noAnswer
+}
+
+// askBothWays asks a peer on the control channel and, at the same time, inside the tunnel. A peer may answer only one.
+func (e *Executor) askBothWays(ctx context.Context, r supervisor.Recover) (answer, error) {
+	inside := make(chan bool, 1)
+	go func() { inside <- e.anyAnswers(ctx, r.Inside) }()
+	came, err := e.askPeer(ctx, r)
+	if <-inside {
+		return answered, nil
+	}
+	return came, err
+}
+
+// anyAnswers sends echo requests through links, each a few times, and reports whether a reply comes.
+func (e *Executor) anyAnswers(ctx context.Context, all []probe.Request) (any bool) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	replies := make(chan bool)
+	for i := range asks * len(all) {
+		go func() {
+			one := all[i/asks]
+			one.Timeout = lookTime
+			late := time.Duration(i%asks) * insidePause
+			replies <- pause(ctx, late) == nil && e.pinger.Echo(ctx, one).Err == nil
+		}()
+	}
+	for range asks * len(all) {
+		if <-replies {
+			any = true
+			cancel() // the others
+		}
+	}
+	return any
 }
 
 // askPeer asks a peer for a control message, a few times. The error is that of ctx.
