@@ -56,3 +56,21 @@ func TestMTUJSON(t *testing.T) {
 		t.Errorf("%v\n%s\nwant\n%s", err, got, want)
 	}
 }
+
+func TestMTUTextInJapanese(t *testing.T) {
+	m := doctor.MTU{
+		Inner: probe.PathMTU{Claimed: 1500, Passes: 1374}, Outer: &probe.PathMTU{Claimed: 1500, Passes: 1454, Told: true},
+		Forwards: true, Clamps: []clamp.Rule{{Where: "a"}, {Where: "b", MSS: 1300, Limited: true}},
+	}
+	finding := doctor.Finding{Check: "path MTU", Tunnel: "lac office", Kind: doctor.Problem, Text: "down"}
+	const want = "inner: ppp0 の MTU は 1500 バイト、1374 バイトまで通過（それより大きいものは黙って失われる）\n" +
+		"outer: 192.0.2.1 へのインターフェースの MTU は 1500 バイト、1454 バイトまで通過（それより大きいものは拒否される。" +
+		"ICMP \"fragmentation needed\" か、経路の設定による）\n" +
+		"IPsec と L2TP が各パケットに加える分: 80 バイト\n" +
+		"転送する TCP の MSS: 制限あり（a で経路の MTU に合わせて; b で 1300 に（一部の接続のみ））\n" +
+		"✗ lac office、パス MTU: 切断\n"
+	var b bytes.Buffer
+	if err := mtuText(&b, &pingTunnels()[0], m, finding, false, message.Japanese()); err != nil || b.String() != want {
+		t.Errorf("%v\n%swant\n%s", err, &b, want)
+	}
+}

@@ -46,3 +46,17 @@ func TestReport(t *testing.T) {
 		t.Errorf("status %d: %s", code, &errs)
 	}
 }
+
+func TestListReportInJapanese(t *testing.T) {
+	b := &bundle.Bundle{
+		Files: []bundle.File{{Name: "version.txt", Text: "1.0\n"}},
+		Left:  []message.Text{message.Sprintf("%s: a file of secrets", "/etc/ppp/chap-secrets")},
+	}
+	const want = "r.tar.gz に含めたもの:\n  version.txt、4 バイト\n含めなかったもの:\n" +
+		"  /etc/ppp/chap-secrets: 秘密を保存するファイル\n送る前に中身を確かめてください。\n"
+	var out bytes.Buffer
+	options{anonymise: true, lang: message.Japanese()}.listReport(&out, b, "r.tar.gz")
+	if out.String() != want {
+		t.Errorf("got\n%swant\n%s", &out, want)
+	}
+}
