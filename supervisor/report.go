@@ -166,8 +166,8 @@ func (ts *tunnelTable) report(t *tunnel, now time.Time) status.Tunnel {
 		Name: t.identity.section(), Instance: ts.topology.displayName(t.identity), Peer: t.identity.outer, State: t.state.String(), Since: t.since, Doing: t.doing(now),
 		Link: &status.Link{
 			Name: t.key.Name, Local: t.link.Local, Remote: t.link.Peer, Up: t.up, Target: t.target,
-			Echoes: t.echoes.report(),
-			Signs:  status.Signs{Reply: t.evidence.Reply, Data: t.evidence.Data},
+			Echoes:   t.echoes.report(),
+			Evidence: status.Evidence{Reply: t.evidence.Reply, Data: t.evidence.Data},
 		},
 	}
 	r.SA = t.identity.sa.report()

@@ -105,7 +105,7 @@ func TestReport(t *testing.T) {
 	}
 	got := all[3]
 	if got.SA == nil || got.SA.Name != "tokyo" || got.Link == nil || got.Link.Name != "ppp0" || got.Link.Echoes.Sent != 1 ||
-		got.Link.Signs.Reply != n.now || got.Last != nil {
+		got.Link.Evidence.Reply != n.now || got.Last != nil {
 		t.Errorf("%+v %+v %+v", got, got.Link, got.SA)
 	}
 }

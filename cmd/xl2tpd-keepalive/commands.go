@@ -75,7 +75,7 @@ func commands() []command {
 			defineJSON(f, o)
 			boolean(f, &o.problems, "problems", "print only what is wrong")
 		},
-		run: examine,
+		run: runDoctor,
 	}, {
 		name: "report", args: "[FILE]", words: 1, brief: "collect what others need to find out why tunnels close",
 		about: "It writes a tar.gz file that only root may read, and prints what is in it and what was left out.\n" +

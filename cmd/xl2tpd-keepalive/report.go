@@ -64,7 +64,7 @@ func reportSource(ctx context.Context, anonymous bool) bundle.Source {
 			}
 		}
 	}
-	checks, cancel := context.WithTimeout(ctx, examineIn)
+	checks, cancel := context.WithTimeout(ctx, doctorIn)
 	defer cancel()
 	s.Findings = doctor.Examine(checks, host)
 	if anonymous {

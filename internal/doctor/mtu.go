@@ -49,7 +49,7 @@ type MTU struct {
 func (e *checker) mtus() []Finding {
 	var due []*status.Tunnel
 	for i := range e.report.Tunnels {
-		if t := &e.report.Tunnels[i]; t.State == "alive" && t.Link != nil && !t.Link.Signs.Reply.IsZero() {
+		if t := &e.report.Tunnels[i]; t.State == "alive" && t.Link != nil && !t.Link.Evidence.Reply.IsZero() {
 			due = append(due, t)
 		}
 	}

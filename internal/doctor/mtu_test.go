@@ -37,7 +37,7 @@ func newMTUHost(t *testing.T) *mtuHost {
 		outer:    probe.PathMTU{Claimed: 1500, Passes: 1500, Certain: true},
 		sa:       vici.Child{State: "INSTALLED", Encap: true, Cipher: "AES_CBC", Integrity: "HMAC_SHA1_96"},
 	}
-	m.report.Tunnels[0].Link.Signs.Reply = now
+	m.report.Tunnels[0].Link.Evidence.Reply = now
 	m.PathMTU = func(ctx context.Context, p probe.Path) (probe.PathMTU, error) {
 		if p.Link == "" {
 			m.count(&m.beyond)
@@ -145,7 +145,7 @@ func TestMTUFindings(t *testing.T) {
 		{"no right", func(m *mtuHost) { m.err = probe.ErrPermission },
 			"? lac office, path MTU: raw ICMP socket not permitted: needs CAP_NET_RAW\n    → sudo xl2tpd-keepalive doctor\n"},
 		{"link gone", func(m *mtuHost) { m.err = probe.ErrGone }, "? lac office, path MTU: interface is gone\n"},
-		{"nothing was ever answered", func(m *mtuHost) { m.report.Tunnels[0].Link.Signs.Reply = time.Time{} }, ""},
+		{"nothing was ever answered", func(m *mtuHost) { m.report.Tunnels[0].Link.Evidence.Reply = time.Time{} }, ""},
 		{"silent", func(m *mtuHost) { m.report.Tunnels[0].State = "silent" }, ""},
 	} {
 		m := newMTUHost(t)

@@ -86,7 +86,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		if !t.Link.Up.IsZero() {
 			gauge(since, seconds(t.Link.Up), labels...)
 		}
-		if at, _ := t.Link.Signs.Last(); !at.IsZero() {
+		if at, _ := t.Link.Evidence.Last(); !at.IsZero() {
 			gauge(life, seconds(at), labels...)
 		}
 		e := &t.Link.Echoes

@@ -30,7 +30,7 @@ func sample(context.Context) (status.Report, error) {
 		Version: "1.0", Time: at, Problems: []message.Text{"VICI unreachable"},
 		Tunnels: []status.Tunnel{
 			{Name: "lac office", Peer: netip.MustParseAddr("192.0.2.1"), State: "alive",
-				Link: &status.Link{Name: "ppp0", Up: at, Signs: status.Signs{Reply: at.Add(time.Minute)},
+				Link: &status.Link{Name: "ppp0", Up: at, Evidence: status.Evidence{Reply: at.Add(time.Minute)},
 					Echoes: status.Echoes{Sent: 10, Lost: 1, Recent: []*status.Seconds{nil, &fast}}},
 				Guard: &status.Guard{Holding: true, Held: 5, Passed: 2}},
 			{Name: "lac branch", State: "down"},

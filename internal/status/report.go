@@ -54,9 +54,9 @@ type Link struct {
 	Remote netip.Addr `json:"remote"`
 	Up     time.Time  `json:"up"`
 
-	Target netip.Addr `json:"target"` // of the echo requests
-	Echoes Echoes     `json:"echoes"`
-	Signs  Signs      `json:"signs"`
+	Target   netip.Addr `json:"target"` // of the echo requests
+	Echoes   Echoes     `json:"echoes"`
+	Evidence Evidence   `json:"signs"`
 }
 
 // Echoes are the echo requests since the link came up.
@@ -67,15 +67,15 @@ type Echoes struct {
 	Recent []*Seconds `json:"recent"`
 }
 
-// Signs has the latest sign of life of each kind; zero: none.
-type Signs struct {
+// Evidence has the latest sign of life of each kind; zero: none.
+type Evidence struct {
 	Reply   time.Time `json:"reply,omitzero"`   // echo reply
 	Data    time.Time `json:"data,omitzero"`    // any packet out of the link
 	Control time.Time `json:"control,omitzero"` // L2TP control message
 }
 
 // Last returns the latest sign and its kind, or the zero time.
-func (s Signs) Last() (at time.Time, kind message.Text) {
+func (s Evidence) Last() (at time.Time, kind message.Text) {
 	at, kind = s.Reply, "echo reply"
 	if s.Data.After(at) {
 		at, kind = s.Data, "data"

@@ -103,7 +103,7 @@ func (p *page) tunnel(t *Tunnel) {
 	p.row("now", Printable(p.lang.Text(t.Doing)))
 	if l := t.Link; l != nil && !l.Up.IsZero() {
 		p.row("up", p.lang.Sprintf("since %s, for %s", l.Up.Local().Format(time.DateTime), span(p.now.Sub(l.Up))))
-		if at, kind := l.Signs.Last(); !at.IsZero() {
+		if at, kind := l.Evidence.Last(); !at.IsZero() {
 			p.row("life", p.lang.Sprintf("%s %s ago", kind, span(p.now.Sub(at))))
 		} else {
 			p.row("life", p.lang.Text("no sign yet"))

@@ -31,8 +31,8 @@ func sample() Report {
 			Doing: message.Sprintf("echo request in %v unless data comes", 7*time.Second),
 			Link: &Link{
 				Name: "ppp0", Local: addr("10.0.0.2"), Remote: addr("10.0.0.1"), Up: ago(26 * time.Hour), Target: addr("10.0.0.1"),
-				Echoes: Echoes{Sent: 1204, Lost: 2, Recent: []*Seconds{ms(8), ms(1), nil, ms(4), ms(8)}},
-				Signs:  Signs{Reply: ago(3 * time.Second), Data: ago(time.Minute), Control: ago(5 * time.Second)},
+				Echoes:   Echoes{Sent: 1204, Lost: 2, Recent: []*Seconds{ms(8), ms(1), nil, ms(4), ms(8)}},
+				Evidence: Evidence{Reply: ago(3 * time.Second), Data: ago(time.Minute), Control: ago(5 * time.Second)},
 			},
 			SA:    &SA{Name: "tokyo", State: "ESTABLISHED", Since: ago(27 * time.Hour), NAT: true},
 			Guard: &Guard{Mode: "auto", Holding: true, Held: 251, Passed: 2, Answered: 3},

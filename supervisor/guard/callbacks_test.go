@@ -91,7 +91,7 @@ func TestBlockedPath(t *testing.T) {
 }
 
 // A supervisor that does not answer in time has not said that there is no link.
-func TestSignsInTime(t *testing.T) {
+func TestLinksInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for takes, unknown := range map[time.Duration]bool{0: false, answerIn + time.Millisecond: true} {
 			g := New(&fakeSupervisor{takes: takes}, fakeWatcher{}, func() {}, slog.New(slog.DiscardHandler))

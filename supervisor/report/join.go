@@ -50,8 +50,8 @@ func add(d *supervisor.Detail, c helloguard.Channel) {
 	if r.Guard == nil {
 		r.Guard = &status.Guard{Mode: supervisor.GuardName(d.Guard)}
 	}
-	if !c.Heard.Before(r.Link.Signs.Control) {
-		r.Link.Signs.Control, r.Vendor = c.Heard, c.Vendor
+	if !c.Heard.Before(r.Link.Evidence.Control) {
+		r.Link.Evidence.Control, r.Vendor = c.Heard, c.Vendor
 	}
 	g := r.Guard
 	g.Holding = g.Holding || c.Holding && d.Guard != config.GuardOff

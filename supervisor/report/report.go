@@ -58,7 +58,7 @@ func (r *Reporter) Report(ctx context.Context) (status.Report, error) {
 func rebaseTimes(t *status.Tunnel, now time.Time) {
 	times := []*time.Time{&t.Since}
 	if l := t.Link; l != nil {
-		times = append(times, &l.Up, &l.Signs.Reply, &l.Signs.Data, &l.Signs.Control)
+		times = append(times, &l.Up, &l.Evidence.Reply, &l.Evidence.Data, &l.Evidence.Control)
 	}
 	if t.SA != nil {
 		times = append(times, &t.SA.Since)

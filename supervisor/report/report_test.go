@@ -44,16 +44,16 @@ func TestRebaseTimes(t *testing.T) {
 	for _, by := range []time.Duration{time.Hour, -time.Hour} {
 		last := status.Close{Time: was}
 		r := status.Tunnel{
-			Since: was, Link: &status.Link{Up: was, Signs: status.Signs{Reply: was, Data: was}}, SA: &status.SA{Since: was}, Last: &last,
+			Since: was, Link: &status.Link{Up: was, Evidence: status.Evidence{Reply: was, Data: was}}, SA: &status.SA{Since: was}, Last: &last,
 		}
 		rebaseTimes(&r, set(t, was.Add(time.Minute), by))
-		for i, at := range []time.Time{r.Since, r.Link.Up, r.Link.Signs.Reply, r.Link.Signs.Data, r.SA.Since, r.Last.Time} {
+		for i, at := range []time.Time{r.Since, r.Link.Up, r.Link.Evidence.Reply, r.Link.Evidence.Data, r.SA.Since, r.Last.Time} {
 			if !at.Equal(was.Round(0).Add(by)) {
 				t.Errorf("set by %v: time %d is %v after", by, i, at.Sub(was.Round(0)))
 			}
 		}
-		if !r.Link.Signs.Control.IsZero() || last.Time != was {
-			t.Errorf("%+v, %+v", r.Link.Signs, last)
+		if !r.Link.Evidence.Control.IsZero() || last.Time != was {
+			t.Errorf("%+v, %+v", r.Link.Evidence, last)
 		}
 	}
 }
@@ -85,7 +85,7 @@ func TestJoin(t *testing.T) {
 			{Tunnel: supervisor.Tunnel{Daemon: 100}, Report: status.Tunnel{Link: &status.Link{}}},
 		}
 		join(details, channels)
-		if r := details[0].Report; r.Vendor != "new" || r.Guard == nil || r.Guard.Held != 503 || !r.Link.Signs.Control.Equal(now) {
+		if r := details[0].Report; r.Vendor != "new" || r.Guard == nil || r.Guard.Held != 503 || !r.Link.Evidence.Control.Equal(now) {
 			t.Errorf("%+v", r)
 		}
 		if details[1].Report.Guard != nil || details[2].Report.Guard != nil {

@@ -10,12 +10,12 @@ import (
 	"xl2tpd-keepalive/internal/doctor"
 )
 
-// examineIn is how long a round of checks may take.
-const examineIn = 30 * time.Second
+// doctorIn is how long a round of checks may take.
+const doctorIn = 30 * time.Second
 
-// examine checks this host; the exit status shows whether there is a problem.
-func examine(o options, stdout, stderr io.Writer) int {
-	ctx, cancel := context.WithTimeout(context.Background(), examineIn)
+// runDoctor checks this host; the exit status shows whether there is a problem.
+func runDoctor(o options, stdout, stderr io.Writer) int {
+	ctx, cancel := context.WithTimeout(context.Background(), doctorIn)
 	defer cancel()
 	all := doctor.Examine(ctx, doctor.ThisHost())
 	shown := all
