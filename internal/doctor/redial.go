@@ -87,7 +87,7 @@ func (e *checker) redialOwners() []Finding {
 		}
 		if o, ok := e.persist(s); ok {
 			owners = append(owners, fmt.Sprintf("pppd (%s in %s:%d)", o.Name, o.Path, o.Line))
-			remedy = append(remedy, endPersistent(i)...)
+			remedy = append(remedy, endPersistent(i, s)...)
 		}
 	}
 	if dials != "" {
@@ -109,13 +109,19 @@ func (e *checker) redialOwners() []Finding {
 	return []Finding{bad(check, "", strings.Join(owners, ", ")+": they hang up each other's tunnels"+others, slices.Compact(remedy)...)}
 }
 
-// endPersistent returns how to get rid of pppds with `persist`. In userspace mode, without a terminal, such a pppd tries
-// to open it without a pause and without a look at signals (pppd 2.4.9, main.c): it outlives its xl2tpd.
-func endPersistent(i xl2tpd.Instance) []string {
-	if !i.Runs() {
+// endPersistent returns how to get rid of a section's pppds with `persist`. In userspace mode, without a terminal, such a
+// pppd tries to open it without a pause and without a look at signals (pppd 2.4.9, main.c): it outlives its xl2tpd.
+func endPersistent(i xl2tpd.Instance, s xl2tpd.Section) []string {
+	if !i.Runs() || i.Unit == "" {
 		return nil
 	}
-	return []string{fmt.Sprintf("pkill -KILL -P %d pppd; %s%s, without persist: a pppd with it can outlive xl2tpd", i.Process.Pid, restart(i), whenIdle)}
+	pattern := "^[^ ]*pppd .*passive nodetach" // as xl2tpd starts it
+	if s.PPPOptFile != "" {
+		pattern += ".* file " + s.PPPOptFile
+	}
+	unit := strings.TrimSuffix(i.Unit, ".service")
+	return []string{fmt.Sprintf("systemctl stop %s; pkill -KILL -f %s; systemctl start %s%s: a pppd with persist can outlive xl2tpd",
+		unit, quoted(pattern), unit, whenIdle)}
 }
 
 // may describes the scripts that dial if a program starts them.
