@@ -89,7 +89,7 @@ func (e *checker) redialOwners() []Finding {
 		}
 		if o, ok := e.persist(s); ok {
 			owners = append(owners, message.Sprintf("pppd (%s in %s:%d)", o.Name, o.Path, o.Line))
-			remedy = append(remedy, endPersistent(i)...)
+			remedy = append(remedy, endPersistent(i, s)...)
 		}
 	}
 	if dials != "" {
@@ -112,14 +112,19 @@ func (e *checker) redialOwners() []Finding {
 		slices.Compact(remedy)...)}
 }
 
-// endPersistent returns how to get rid of pppds with `persist`. In userspace mode, without a terminal, such a pppd tries
-// to open it without a pause and without a look at signals (pppd 2.4.9, main.c): it outlives its xl2tpd.
-func endPersistent(i xl2tpd.Instance) []message.Text {
-	if !i.Runs() {
+// endPersistent returns how to get rid of a section's pppds with `persist`. In userspace mode, without a terminal, such a
+// pppd tries to open it without a pause and without a look at signals (pppd 2.4.9, main.c): it outlives its xl2tpd.
+func endPersistent(i xl2tpd.Instance, s xl2tpd.Section) []message.Text {
+	if !i.Runs() || i.Unit == "" {
 		return nil
 	}
-	return []message.Text{message.Sprintf("pkill -KILL -P %d pppd; %s  # at a time when its tunnels may end, "+
-		"without persist: a pppd with it can outlive xl2tpd", i.Process.Pid, restart(i))}
+	pattern := "^[^ ]*pppd .*passive nodetach" // as xl2tpd starts it
+	if s.PPPOptFile != "" {
+		pattern += ".* file " + s.PPPOptFile
+	}
+	unit := strings.TrimSuffix(i.Unit, ".service")
+	return []message.Text{message.Sprintf("systemctl stop %s; pkill -KILL -f %s; systemctl start %s  # at a time when its tunnels may end: "+
+		"a pppd with persist can outlive xl2tpd", unit, quoted(pattern), unit)}
 }
 
 // may describes the scripts that dial if a program starts them.

@@ -103,7 +103,15 @@ func TestSteps(t *testing.T) {
 		}, "VICI", []string{"systemctl restart strongswan-starter"}},
 		{"pppd redials too", func(p *testHost) { p.write("/etc/ppp/options.l2tpd", "persist\n") }, "redialling", []string{
 			"keep one of them; `redial = yes` in xl2tpd.conf is enough",
-			"pkill -KILL -P 100 pppd; systemctl restart xl2tpd" + idle + ", without persist: a pppd with it can outlive xl2tpd"}},
+			"systemctl stop xl2tpd; pkill -KILL -f '^[^ ]*pppd .*passive nodetach.* file /etc/ppp/options.l2tpd'; systemctl start xl2tpd" +
+				idle + ": a pppd with persist can outlive xl2tpd"}},
+		{"pppd redials too, by the options of every pppd", func(p *testHost) {
+			p.write("/etc/ppp/options", "persist\n")
+			p.home.Conf.Sections[0].PPPOptFile = ""
+		}, "redialling", []string{
+			"keep one of them; `redial = yes` in xl2tpd.conf is enough",
+			"systemctl stop xl2tpd; pkill -KILL -f '^[^ ]*pppd .*passive nodetach'; systemctl start xl2tpd" +
+				idle + ": a pppd with persist can outlive xl2tpd"}},
 		{"pppd would redial too", func(p *testHost) {
 			p.write("/etc/ppp/options.l2tpd", "persist\n")
 			p.home.Process = procfs.ID{}

@@ -26,6 +26,7 @@ type client struct {
 	piping  sync.Mutex
 	pinned  process         // by the word pin
 	costs   map[string]cost // by the word cost, of each unit
+	doctor  examined        // by the words doctor and cure
 
 	instances []*instance // by the word instance
 
@@ -323,7 +324,7 @@ func (c *client) close() {
 		os.Remove(path)
 	}
 	os.WriteFile(xl2tpdConf, c.debians, 0o644)
-	systemd("stop", "strongswan") // it would react to each address of the next scenario's peers
+	systemd("stop", "strongswan", "strongswan-starter") // they would react to each address of the next scenario's peers
 	removeWires()
 }
 
@@ -332,6 +333,6 @@ func newClient(dir string, out *reporter) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &client{dir: dir, out: out, history: newHistory(), debians: debians}
+	c := &client{dir: dir, out: out, history: newHistory(), debians: debians, doctor: examined{dir: dir}}
 	return c, os.MkdirAll(filepath.Join(dir, "peers"), 0o755)
 }

@@ -52,6 +52,8 @@ var commands = map[string]word{
 	"held":      heldCommand,
 	"named":     namedCommand,
 	"bounded":   boundedCommand,
+	"doctor":    doctorCommand,
+	"cure":      cureCommand,
 }
 
 func clientOf(ts *testscript.TestScript) *client { return ts.Value(clientKey{}).(*client) }
