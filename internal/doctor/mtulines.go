@@ -61,5 +61,5 @@ func clampLine(m *MTU) string {
 		}
 	}
 	return `nft 'table inet l2tp_mss { chain forward { type filter hook forward priority mangle; ` +
-		`oifname "ppp*" tcp flags syn tcp option maxseg size set rt mtu; } }'`
+		`oifname "ppp*" tcp flags syn tcp option maxseg size set rt mtu; }; }'`
 }
