@@ -86,7 +86,7 @@ func text(t *testing.T, all []Finding) string {
 }
 
 const clampIt = "    → nft 'table inet l2tp_mss { chain forward { type filter hook forward priority mangle; " +
-	"oifname \"ppp*\" tcp flags syn tcp option maxseg size set rt mtu; } }'"
+	"oifname \"ppp*\" tcp flags syn tcp option maxseg size set rt mtu; }; }'"
 
 func forwarding(m *mtuHost) { m.write("/proc/sys/net/ipv4/conf/ppp0/forwarding", "1\n") }
 

@@ -63,5 +63,5 @@ func clampLine(m *MTU) message.Text {
 		}
 	}
 	return command(`nft 'table inet l2tp_mss { chain forward { type filter hook forward priority mangle; ` +
-		`oifname "ppp*" tcp flags syn tcp option maxseg size set rt mtu; } }'`)
+		`oifname "ppp*" tcp flags syn tcp option maxseg size set rt mtu; }; }'`)
 }
