@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -75,8 +76,11 @@ func TestFarEndAnswers(t *testing.T) {
 func TestFarEndIsAskedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var sent []time.Duration
+		var mu sync.Mutex // each echo request has a goroutine of its own
 		began := time.Now()
 		pinger := fakePinger(func() error {
+			mu.Lock()
+			defer mu.Unlock()
 			if sent = append(sent, time.Since(began)); len(sent) < asks {
 				return probe.ErrTimeout
 			}
