@@ -7,6 +7,7 @@ import (
 	"xl2tpd-keepalive/internal/config"
 	"xl2tpd-keepalive/internal/ppp"
 	"xl2tpd-keepalive/internal/procfs"
+	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/probe"
 	"xl2tpd-keepalive/vici"
@@ -80,7 +81,7 @@ func (core *Core) dispatch(ev Event, now time.Time) {
 	case Recovered:
 		core.lacs.takeOutcome(ev, now)
 	case Fault:
-		core.health.fault(ev.What, ev.Text != "", ev.Text)
+		core.health.fault(ev.What, ev.Text != "", ev.Problem)
 	case Tick:
 	default:
 		panic(fmt.Sprintf("supervisor: no such event: %T", ev))
@@ -91,8 +92,8 @@ func (core *Core) takeLinks(s ppp.Snapshot, now time.Time) {
 	core.health.watcherReported(WatcherPPP)
 	core.tunnels.takeLinks(s.Links, core.lacs.dialledLNS, now)
 	core.health.takeLost(s.Lost)
-	core.health.fault("D-Bus", !s.Sources.DBus, "D-Bus does not answer: links are seen by rtnetlink alone")
-	core.health.fault("rtnetlink", !s.Sources.Rtnetlink, "rtnetlink does not work: links are seen by D-Bus alone")
+	core.health.fault("D-Bus", !s.Sources.DBus, status.Problem{Text: "D-Bus does not answer: links are seen by rtnetlink alone"})
+	core.health.fault("rtnetlink", !s.Sources.Rtnetlink, status.Problem{Text: "rtnetlink does not work: links are seen by D-Bus alone"})
 }
 
 // takeDaemons takes a snapshot of every xl2tpd. The topology still holds the one before when the processes are compared.

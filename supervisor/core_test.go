@@ -15,6 +15,7 @@ import (
 	"xl2tpd-keepalive/internal/hook"
 	"xl2tpd-keepalive/internal/ppp"
 	"xl2tpd-keepalive/internal/procfs"
+	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/probe"
 	"xl2tpd-keepalive/vici"
@@ -767,7 +768,7 @@ func TestFailuresAreToldOnce(t *testing.T) {
 	n.step(n.xl2tpd(oneLAC))
 	n.links(link("ppp0", 5, true))
 	n.wantNotes("xl2tpd is running pid=100")
-	n.step(Fault{"hello guard", "hello guard unavailable: no such kernel"})
+	n.step(Fault{What: "hello guard", Problem: status.Problem{Text: "hello guard unavailable: no such kernel"}})
 	if got := n.core.Status(); got != "1 tunnel up; hello guard unavailable: no such kernel" {
 		t.Error(got)
 	}

@@ -8,6 +8,7 @@ import (
 
 	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/procfs"
+	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/internal/xl2tpd"
 )
 
@@ -77,14 +78,14 @@ func (ds *daemons) takeDaemon(in *instance, others, first bool) {
 	if in.id != "" {
 		of, notRunning = " of "+in.Path, message.Sprintf("xl2tpd of %s not running", in.Path)
 	}
-	ds.health.fault("xl2tpd"+of, missing, notRunning)
+	ds.health.fault("xl2tpd"+of, missing, status.Problem{Code: status.CodeXl2tpd, Text: notRunning})
 	// Only root may read the files of NetworkManager: that is no fault.
 	wrong := in.ConfErr != nil && !in.NetworkManager() && (in.Runs() || missing || !others)
 	text := message.Text("")
 	if wrong {
 		text = message.TextOf(in.ConfErr)
 	}
-	ds.health.fault("xl2tpd.conf"+of, wrong, text)
+	ds.health.fault("xl2tpd.conf"+of, wrong, status.Problem{Code: status.CodeXl2tpdConf, Text: text})
 }
 
 // forget forgets an instance that no longer exists. was is the instance in the topology before; nil: it was not there.
@@ -92,8 +93,8 @@ func (ds *daemons) forget(was *instance, id string) {
 	delete(ds.processes, id)
 	ds.dirty = true
 	if was != nil {
-		ds.health.fault("xl2tpd of "+was.Path, false, "")
-		ds.health.fault("xl2tpd.conf of "+was.Path, false, "")
+		ds.health.fault("xl2tpd of "+was.Path, false, status.Problem{})
+		ds.health.fault("xl2tpd.conf of "+was.Path, false, status.Problem{})
 	}
 }
 

@@ -7,8 +7,8 @@ import (
 
 	"xl2tpd-keepalive/internal/helloguard"
 	"xl2tpd-keepalive/internal/hook"
-	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/procfs"
+	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/probe"
 )
@@ -42,7 +42,7 @@ type TaskWorks struct{ Task string }
 // Fault says that something other than a task does not work. An empty Text says that it works again.
 type Fault struct {
 	What string
-	Text message.Text
+	status.Problem
 }
 
 // Ending says why xl2tpd or the peer is closing a control tunnel.

@@ -15,12 +15,12 @@ import (
 
 // health knows which watchers and tasks work, and what else is wrong.
 type health struct {
-	reported map[string]bool         // watchers, and other tasks, that have reported, by name
-	failing  map[string]error        // tasks by name
-	faults   map[string]message.Text // their texts, by what is faulty
-	unsent   map[Key]message.Text    // why echo requests can't be sent, by link
-	unknown  []message.Text          // what is wrong with the sections of keepalive.conf
-	guardAt  time.Time               // since when the Hello guard sees what xl2tpd sends; zero: it does not
+	reported map[string]bool           // watchers, and other tasks, that have reported, by name
+	failing  map[string]error          // tasks by name
+	faults   map[string]status.Problem // by what is faulty
+	unsent   map[Key]message.Text      // why echo requests can't be sent, by link
+	unknown  []message.Text            // what is wrong with the sections of keepalive.conf
+	guardAt  time.Time                 // since when the Hello guard sees what xl2tpd sends; zero: it does not
 
 	out *outbox
 }
@@ -29,7 +29,7 @@ func newHealth(out *outbox) *health {
 	return &health{
 		reported: make(map[string]bool),
 		failing:  make(map[string]error),
-		faults:   make(map[string]message.Text),
+		faults:   make(map[string]status.Problem),
 		unsent:   make(map[Key]message.Text),
 		out:      out,
 	}
@@ -59,17 +59,17 @@ func (h *health) taskFailed(ev TaskFailed) {
 
 // fault records a fault that a working watcher reports, or removes it if bad is false. The watcher logs the fault
 // itself.
-func (h *health) fault(what string, bad bool, text message.Text) {
+func (h *health) fault(what string, bad bool, p status.Problem) {
 	if bad {
-		h.faults[what] = text
+		h.faults[what] = p
 	} else {
 		delete(h.faults, what)
 	}
 }
 
-// problems returns texts about what does not work.
-func (h *health) problems() []message.Text {
-	var all []message.Text
+// problems returns what does not work.
+func (h *health) problems() []status.Problem {
+	var all []status.Problem
 	for _, name := range slices.Sorted(maps.Keys(h.failing)) {
 		all = append(all, failure(name, h.failing[name]))
 	}
@@ -79,15 +79,15 @@ func (h *health) problems() []message.Text {
 	return all
 }
 
-// failure returns the text about a failing task.
-func failure(task string, err error) message.Text {
+// failure returns the problem that a task fails.
+func failure(task string, err error) status.Problem {
 	switch {
 	case task == WatcherVICI:
-		return status.NoVICI
+		return status.Problem{Code: status.CodeVICI, Text: status.NoVICI}
 	case strings.HasPrefix(err.Error(), task+": "):
-		return message.TextOf(err)
+		return status.Problem{Text: message.TextOf(err)}
 	}
-	return message.Sprintf("%s: %s", task, err)
+	return status.Problem{Text: message.Sprintf("%s: %s", task, err)}
 }
 
 // faultEcho is the name of the fault that echo requests can't be sent.
@@ -105,7 +105,7 @@ func (h *health) notSent(link Key, err error) {
 			slog.String("link", link.Name), slog.String("reason", err.Error()))
 	}
 	h.unsent[link] = message.TextOf(err)
-	h.fault(faultEcho, true, h.unsentText())
+	h.fault(faultEcho, true, status.Problem{Text: h.unsentText()})
 }
 
 // forgetUnsent notes that echo requests can be sent through a link, or that the link is gone.
@@ -117,7 +117,7 @@ func (h *health) forgetUnsent(link Key) {
 	if len(h.unsent) == 0 {
 		h.out.log(slog.LevelInfo, "echo requests can be sent again")
 	}
-	h.fault(faultEcho, len(h.unsent) > 0, h.unsentText())
+	h.fault(faultEcho, len(h.unsent) > 0, status.Problem{Text: h.unsentText()})
 }
 
 // unsentText returns the first link whose echo requests can't be sent, the reason, and how many more there are.

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"xl2tpd-keepalive/internal/status"
 )
 
 // go test -run LivingIsHarmed ./supervisor -args -histories 20000 -from 1
@@ -160,7 +162,7 @@ func (h *simHost) restartService(*dialler) {
 // showGuard reports whether the Hello guard is available.
 func (h *simHost) showGuard() {
 	if !h.kind.guarded {
-		h.step(Fault{What: TaskGuard, Text: "hello guard unavailable"})
+		h.step(Fault{What: TaskGuard, Problem: status.Problem{Text: "hello guard unavailable"}})
 	}
 	h.step(TaskWorks{Task: TaskGuard})
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/probe"
 	"xl2tpd-keepalive/vici"
@@ -186,7 +187,7 @@ func TestEndOfATunnelThatHasLivedOnWithoutItsSA(t *testing.T) {
 // Without the Hello guard nobody can say why a tunnel has ended. If xl2tpd may redial, recovery keeps the SA in order, but
 // it neither dials nor hangs up. That holds after a restart of this service too.
 func TestUnexplainedEndWithoutGuard(t *testing.T) {
-	away := Fault{What: TaskGuard, Text: "hello guard unavailable"}
+	away := Fault{What: TaskGuard, Problem: status.Problem{Text: "hello guard unavailable"}}
 	for name, tc := range map[string]struct {
 		conf, keepalive string
 		guard           Event

@@ -1,7 +1,6 @@
 package supervisor
 
 import (
-	"fmt"
 	"io/fs"
 	"net/netip"
 	"slices"
@@ -247,7 +246,11 @@ func TestMissingXl2tpd(t *testing.T) {
 	} {
 		b := New(config.Default(""), func() float64 { return 0.5 })
 		b.Step(xl2tpd.Snapshot{Instances: tc.all}, epoch)
-		if got := b.health.problems(); fmt.Sprintf("%q", got) != fmt.Sprintf("%q", tc.want) {
+		var got []string
+		for _, p := range b.health.problems() {
+			got = append(got, p.Text.String())
+		}
+		if !slices.Equal(got, tc.want) {
 			t.Errorf("%s: %q, want %q", name, got, tc.want)
 		}
 	}

@@ -6,13 +6,14 @@ import (
 	"strings"
 
 	"xl2tpd-keepalive/internal/message"
+	"xl2tpd-keepalive/internal/status"
 )
 
 const faultLost = "pppd"
 
 // takeLost notes the pids of pppds whose links can't be found: those links are left alone.
 func (h *health) takeLost(pids []int) {
-	was, text := h.faults[faultLost], message.Text("")
+	was, text := h.faults[faultLost].Text, message.Text("")
 	if len(pids) > 0 {
 		list := strings.Trim(fmt.Sprint(pids), "[]")
 		text = message.Sprintf("the pid file of xl2tpd's pppd can't be seen (pid %s), so its link is left alone; "+
@@ -21,5 +22,5 @@ func (h *health) takeLost(pids []int) {
 	if text != "" && text != was {
 		h.out.log(slog.LevelWarn, text.String())
 	}
-	h.fault(faultLost, text != "", text)
+	h.fault(faultLost, text != "", status.Problem{Text: text})
 }

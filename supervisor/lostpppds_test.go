@@ -5,8 +5,8 @@ import (
 	"strings"
 	"testing"
 
-	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/ppp"
+	"xl2tpd-keepalive/internal/status"
 )
 
 // A pppd whose link can't be found is named once in the log, and in the report while it exists.
@@ -32,8 +32,8 @@ func TestLostPppd(t *testing.T) {
 			}
 		}
 		_, problems := b.Report(epoch)
-		is := slices.ContainsFunc(problems, func(p message.Text) bool {
-			return strings.HasPrefix(p.String(), "the pid file of xl2tpd's pppd can't be seen "+tc.part) && tc.part != ""
+		is := slices.ContainsFunc(problems, func(p status.Problem) bool {
+			return strings.HasPrefix(p.Text.String(), "the pid file of xl2tpd's pppd can't be seen "+tc.part) && tc.part != ""
 		})
 		if logged != tc.logged || is != (tc.part != "") {
 			t.Errorf("%v: %d logged, %q", tc.lost, logged, problems)

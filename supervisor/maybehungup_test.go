@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/probe"
 	"xl2tpd-keepalive/vici"
@@ -350,7 +351,7 @@ func TestCertainlyDown(t *testing.T) {
 		"some LNS is dialled":    {func(n *fixture) { n.step(Dials{Peer: addr("192.0.2.9")}) }, false},
 		"recovery dials another": {func(n *fixture) { n.lac("home").dialled = n.now; n.step(Dials{Peer: closer.Peer.Addr()}) }, true},
 		"the guard was away": {func(n *fixture) {
-			n.step(Fault{What: TaskGuard, Text: "no such queue"})
+			n.step(Fault{What: TaskGuard, Problem: status.Problem{Text: "no such queue"}})
 			n.after(time.Second)
 			n.step(Fault{What: TaskGuard})
 		}, false},

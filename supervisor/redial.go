@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/internal/config"
+	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/internal/xl2tpd"
 )
 
@@ -22,7 +23,7 @@ func (h *health) watchGuard(c *config.Config, now time.Time) (news bool) {
 
 // blind reports whether no Hello guard sees what xl2tpd sends.
 func (h *health) blind(c *config.Config) bool {
-	return c.Guard() == config.GuardOff || h.faults[TaskGuard] != "" || h.failing[TaskGuard] != nil
+	return c.Guard() == config.GuardOff || h.faults[TaskGuard] != (status.Problem{}) || h.failing[TaskGuard] != nil
 }
 
 // noteHidden notes whether xl2tpd may be dialling a LAC while nobody would see that. That is so while it has a link or

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/probe"
 	"xl2tpd-keepalive/vici"
 )
@@ -102,7 +103,9 @@ func TestRedialThatLives(t *testing.T) {
 	for name, happens := range map[string]func(*fixture){
 		"it asks":  func(n *fixture) { n.step(Dials{Peer: closer.Peer.Addr()}) },
 		"it calls": func(n *fixture) { n.links(link("ppp0", 100, false)); n.after(time.Second); n.links() },
-		"no guard": func(n *fixture) { n.step(Fault{What: TaskGuard, Text: "hello guard unavailable"}) },
+		"no guard": func(n *fixture) {
+			n.step(Fault{What: TaskGuard, Problem: status.Problem{Text: "hello guard unavailable"}})
+		},
 		"the LNS can't be looked up": func(n *fixture) {
 			s := n.xl2tpd(redials + "redial timeout = 15\n")
 			s.Home().Conf.Sections[0].Unresolved = true

@@ -53,7 +53,7 @@ type Detail struct {
 
 // Report returns the details of every tunnel and of LACs without one, sorted by name, and texts about what does not
 // work.
-func (core *Core) Report(now time.Time) (details []Detail, problems []message.Text) {
+func (core *Core) Report(now time.Time) (details []Detail, problems []status.Problem) {
 	details, up := core.tunnels.details(now)
 	last := core.tunnels.ends.ofSections()
 	for _, in := range core.topology.instances {
@@ -239,10 +239,10 @@ func GuardName(g config.Guard) string {
 }
 
 // Report is Core.Report, for other goroutines. ok is false if ctx ends first.
-func (l *Loop) Report(ctx context.Context) (details []Detail, problems []message.Text, ok bool) {
+func (l *Loop) Report(ctx context.Context) (details []Detail, problems []status.Problem, ok bool) {
 	type report struct {
 		details  []Detail
-		problems []message.Text
+		problems []status.Problem
 	}
 	answer := make(chan report, 1) // buffered: nobody receives if ctx has ended
 	if !l.ask(ctx, func(core *Core) {

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"xl2tpd-keepalive/internal/message"
+	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/internal/xl2tpd"
 )
 
@@ -21,12 +22,12 @@ func (a *topology) unknownSections() []message.Text {
 // name.
 func (h *health) takeUnknown(unknown []message.Text) {
 	for _, text := range h.unknown {
-		h.fault(text.String(), slices.Contains(unknown, text), text)
+		h.fault(text.String(), slices.Contains(unknown, text), status.Problem{Code: status.CodeSection, Text: text})
 	}
 	for _, text := range unknown {
 		if !slices.Contains(h.unknown, text) {
 			h.out.log(slog.LevelWarn, text.String())
-			h.fault(text.String(), true, text)
+			h.fault(text.String(), true, status.Problem{Code: status.CodeSection, Text: text})
 		}
 	}
 	h.unknown = unknown

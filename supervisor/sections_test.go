@@ -32,7 +32,7 @@ func TestUnknownSection(t *testing.T) {
 		_, problems := b.Report(epoch)
 		var all []string
 		for _, p := range problems {
-			if text := p.String(); strings.HasPrefix(text, "k:") {
+			if text := p.Text.String(); strings.HasPrefix(text, "k:") {
 				all = append(all, text)
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/probe"
 	"xl2tpd-keepalive/vici"
@@ -306,7 +307,7 @@ func TestEchoThatCannotBeSent(t *testing.T) {
 			t.Errorf("%s: %+v", name, all[0])
 		}
 		n.wantNotes("echo requests can't be sent")
-		if got := n.core.health.problems(); len(got) != 1 || got[0].String() != "ppp0: "+err.Error() {
+		if got := n.core.health.problems(); len(got) != 1 || got[0].Text.String() != "ppp0: "+err.Error() {
 			t.Errorf("%s: %q", name, got)
 		}
 		n.plays(time.Minute, probe.Result{RTT: time.Millisecond}, func(Recover) error { return nil })
@@ -339,7 +340,7 @@ func TestEchoThatCannotBeSentThroughOneLink(t *testing.T) {
 		}
 	}
 	n.wantNotes("echo requests can't be sent")
-	if got := n.core.health.problems(); len(got) != 1 || got[0].String() != "ppp0: "+refused.Error() {
+	if got := n.core.health.problems(); len(got) != 1 || got[0].Text.String() != "ppp0: "+refused.Error() {
 		t.Errorf("got %q", got)
 	}
 }
@@ -407,7 +408,7 @@ func TestCallerFromNobodyKnowsWhere(t *testing.T) {
 	for name, blind := range map[string]bool{"without the guard": true, "with the guard": false} {
 		n := newFixture(t, oneLAC+"[lns default]\nip range = 10.9.0.1-10.9.0.9\npppoptfile = /etc/ppp/callers\n", "[global]\nrecover = full\n")
 		if blind {
-			n.step(Fault{What: TaskGuard, Text: "hello guard unavailable"})
+			n.step(Fault{What: TaskGuard, Problem: status.Problem{Text: "hello guard unavailable"}})
 		}
 		tokyo, caller := link("ppp0", 5, true), link("ppp1", 6, true)
 		caller.OptFile, caller.Peer = "/etc/ppp/callers", addr("10.9.0.1")

@@ -26,7 +26,7 @@ func (core *Core) Status() string {
 		}
 	}
 	for _, p := range core.health.problems() {
-		s.WriteString("; " + p.String())
+		s.WriteString("; " + p.Text.String())
 	}
 	return s.String()
 }

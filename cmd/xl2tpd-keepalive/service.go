@@ -121,7 +121,7 @@ func (s *service) configured(c *config.Config) {
 func (s *service) configFault(err error) {
 	f := supervisor.Fault{What: "keepalive.conf"}
 	if err != nil {
-		f.Text = message.TextOf(err)
+		f.Problem = status.Problem{Code: status.CodeConfig, Text: message.TextOf(err)}
 	}
 	s.loop.Post(f)
 }

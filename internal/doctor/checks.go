@@ -63,7 +63,7 @@ func (e *checker) service() []Finding {
 	var all []Finding
 	for _, p := range e.report.Problems {
 		if !e.checkedElsewhere(p) {
-			all = append(all, bad(check, "", p, command("journalctl -u xl2tpd-keepalive")))
+			all = append(all, bad(check, "", p.Text, command("journalctl -u xl2tpd-keepalive")))
 		}
 	}
 	if !able(e.process()) {
@@ -90,18 +90,27 @@ func (e *checker) startService() []message.Text {
 // process returns /proc/PID/status of the service's process; empty: it does not run.
 func (e *checker) process() string { return e.read(fmt.Sprintf("/proc/%d/status", e.report.Pid)) }
 
-// checkedElsewhere reports whether a separate check also finds this problem of the
-// service, and knows more about it.
-func (e *checker) checkedElsewhere(text message.Text) bool {
-	problem := text.String()
-	return strings.HasPrefix(problem, "hello guard") ||
-		text == status.NoVICI && e.viciErr != nil ||
-		slices.ContainsFunc(e.unknown(), func(t message.Text) bool { return t.String() == problem }) ||
-		e.confErr != nil && problem == e.confErr.Error() && !errors.Is(e.confErr, fs.ErrPermission) ||
-		slices.ContainsFunc(e.seen.Instances, func(i xl2tpd.Instance) bool {
-			return i.ConfErr != nil && problem == i.ConfErr.Error() ||
-				!i.Runs() && problem == "xl2tpd not running"
+// checkedElsewhere reports whether a separate check also finds this problem of the service, and knows more about it.
+// Where there may be several such problems, their texts have to be the same.
+func (e *checker) checkedElsewhere(p status.Problem) bool {
+	same := func(t message.Text) bool { return t.String() == p.Text.String() }
+	switch p.Code {
+	case status.CodeGuard, status.CodeGuardInput, status.CodeGuardOutput:
+		return true
+	case status.CodeVICI:
+		return e.viciErr != nil
+	case status.CodeConfig:
+		return e.confErr != nil && !errors.Is(e.confErr, fs.ErrPermission)
+	case status.CodeSection:
+		return slices.ContainsFunc(e.unknown(), same)
+	case status.CodeXl2tpd:
+		return slices.ContainsFunc(e.seen.Instances, func(i xl2tpd.Instance) bool { return !i.Runs() })
+	case status.CodeXl2tpdConf:
+		return slices.ContainsFunc(e.seen.Instances, func(i xl2tpd.Instance) bool {
+			return i.ConfErr != nil && same(message.TextOf(i.ConfErr))
 		})
+	}
+	return false
 }
 
 func (e *checker) strongSwan() []Finding {

@@ -52,6 +52,11 @@ type testHost struct {
 
 const ourPid = 4242
 
+// unavailable is the service's problem that there is no Hello guard.
+func unavailable(code status.Code, reason string) status.Problem {
+	return status.Problem{Code: code, Text: message.Text("hello guard unavailable: " + reason), Reason: message.Text(reason)}
+}
+
 func healthy(t *testing.T) *testHost {
 	addr := netip.MustParseAddr
 	p := &testHost{
@@ -176,17 +181,19 @@ func TestFindings(t *testing.T) {
 	}{
 		{"healthy", func(*testHost) {}, "", ""},
 		{"service stopped", func(p *testHost) { p.down = errors.New("is not running") }, "xl2tpd-keepalive", "is not running"},
-		{"service has a problem", func(p *testHost) { p.report.Problems = []message.Text{"D-Bus unreachable"} }, "xl2tpd-keepalive", "D-Bus unreachable"},
+		{"service has a problem", func(p *testHost) { p.report.Problems = []status.Problem{{Text: "D-Bus unreachable"}} }, "xl2tpd-keepalive", "D-Bus unreachable"},
 		{"no rights", func(p *testHost) { p.write(fmt.Sprintf("/proc/%d/status", ourPid), "CapEff:\t0000000000001000\n") }, "xl2tpd-keepalive", "lacks CAP_NET_ADMIN or CAP_NET_RAW"},
 		{"no guard, its queue taken", func(p *testHost) {
-			p.report.Problems = []message.Text{"hello guard unavailable: operation not permitted"}
+			p.report.Problems = []status.Problem{unavailable(status.CodeGuard, "operation not permitted")}
 			p.write("/proc/net/netfilter/nfnetlink_queue", " 1701   4343     0 2 65531     0     0        7  1\n")
 			p.write("/proc/4343/comm", "suricata\n")
 		}, "Hello guard", "operation not permitted"},
-		{"no guard", func(p *testHost) { p.report.Problems = []message.Text{"hello guard unavailable: no such module"} }, "Hello guard", "no such module"},
+		{"no guard", func(p *testHost) {
+			p.report.Problems = []status.Problem{unavailable(status.CodeGuard, "no such module")}
+		}, "Hello guard", "no such module"},
 		{"no strongSwan", func(p *testHost) { p.viciErr = errors.New("vici: no such socket") }, "VICI", "no such socket"},
 		{"no strongSwan, as the service says too", func(p *testHost) {
-			p.viciErr, p.report.Problems = errors.New("vici: no such socket"), []message.Text{status.NoVICI}
+			p.viciErr, p.report.Problems = errors.New("vici: no such socket"), []status.Problem{{Code: status.CodeVICI, Text: status.NoVICI}}
 		}, "VICI", "no such socket"},
 		{"no DPD", func(p *testHost) { p.conns[0].DPDDelay = 0 }, "DPD", "off"},
 		{"a shunt has no peer", func(p *testHost) {
@@ -202,17 +209,17 @@ func TestFindings(t *testing.T) {
 		{"xl2tpd dead, unit active", func(p *testHost) { p.home.Process.Pid, p.unit = 0, "active (exited)" }, "xl2tpd", "its unit is active (exited), but there is no process"},
 		{"xl2tpd stopped", func(p *testHost) { p.home.Process.Pid, p.unit = 0, "inactive (dead)" }, "xl2tpd", "not running"},
 		{"xl2tpd stopped, as the service says too", func(p *testHost) {
-			p.home.Process.Pid, p.unit, p.report.Problems = 0, "inactive (dead)", []message.Text{"xl2tpd not running"}
+			p.home.Process.Pid, p.unit, p.report.Problems = 0, "inactive (dead)", []status.Problem{{Code: status.CodeXl2tpd, Text: "xl2tpd not running"}}
 		}, "xl2tpd", "not running"},
 		{"xl2tpd of another unit", func(p *testHost) { p.unit, p.home.Unit = "inactive (dead)", "office-l2tp.service" }, "", ""},
 		{"xl2tpd of no unit", func(p *testHost) { p.unit, p.home.Unit = "masked", "" }, "", ""},
 		{"two xl2tpds", func(p *testHost) { p.office() }, "", ""},
 		{"two xl2tpds, one stopped", func(p *testHost) {
 			p.office()
-			p.home.Process.Pid, p.unit, p.report.Problems = 0, "inactive (dead)", []message.Text{"xl2tpd not running"}
+			p.home.Process.Pid, p.unit, p.report.Problems = 0, "inactive (dead)", []status.Problem{{Code: status.CodeXl2tpd, Text: "xl2tpd not running"}}
 		}, "xl2tpd", "not running"},
 		{"two xl2tpds, the second stopped, which the service alone knows", func(p *testHost) {
-			p.report.Problems = []message.Text{"xl2tpd of /etc/office.conf not running"}
+			p.report.Problems = []status.Problem{{Code: status.CodeXl2tpd, Text: "xl2tpd of /etc/office.conf not running"}}
 		}, "xl2tpd-keepalive", "xl2tpd of /etc/office.conf not running"},
 		{"second pipe is a file", func(p *testHost) {
 			p.office()
@@ -234,19 +241,19 @@ func TestFindings(t *testing.T) {
 		}, "", ""},
 		{"retries of the second one", func(p *testHost) { p.office().Conf.MaxRetries = 100 }, "max retries", "says 100"},
 		{"bad xl2tpd.conf, as the service says too", func(p *testHost) {
-			p.home.ConfErr, p.report.Problems = errors.New("xl2tpd.conf:3: no"), []message.Text{"xl2tpd.conf:3: no"}
+			p.home.ConfErr, p.report.Problems = errors.New("xl2tpd.conf:3: no"), []status.Problem{{Code: status.CodeXl2tpdConf, Text: "xl2tpd.conf:3: no"}}
 		}, "xl2tpd.conf", "xl2tpd.conf:3: no"},
 		{"bad keepalive.conf, as the service says too", func(p *testHost) {
 			p.write(config.DefaultPath, "[global]\ninterval = soon\n")
-			p.report.Problems = []message.Text{message.Text(p.path(config.DefaultPath)) + ":2: 'interval' is \"soon\", must be a whole number of seconds from 1 to 3600"}
+			p.report.Problems = []status.Problem{{Code: status.CodeConfig, Text: message.Text(p.path(config.DefaultPath)) + ":2: 'interval' is \"soon\", must be a whole number of seconds from 1 to 3600"}}
 		}, "keepalive.conf", "keepalive.conf:2: 'interval'"},
 		{"keepalive.conf that the service can't read", func(p *testHost) {
 			p.write(config.DefaultPath, "")
-			p.report.Problems = []message.Text{"open keepalive.conf: permission denied"}
+			p.report.Problems = []status.Problem{{Code: status.CodeConfig, Text: "open keepalive.conf: permission denied"}}
 		}, "xl2tpd-keepalive", "open keepalive.conf: permission denied"},
 		{"a wrong name in keepalive.conf, as the service says too", func(p *testHost) {
 			p.write(config.DefaultPath, "[lac ofice]\nkeepalive = no\n")
-			p.report.Problems = []message.Text{message.Text(p.path(config.DefaultPath)) + ":1: no xl2tpd has a [lac ofice], this section does nothing; did you mean [lac office]?"}
+			p.report.Problems = []status.Problem{{Code: status.CodeSection, Text: message.Text(p.path(config.DefaultPath)) + ":1: no xl2tpd has a [lac ofice], this section does nothing; did you mean [lac office]?"}}
 		}, "keepalive.conf", "keepalive.conf:1: no xl2tpd has a [lac ofice], this section does nothing; did you mean [lac office]?"},
 		{"a wrong kind in keepalive.conf", func(p *testHost) {
 			p.write(config.DefaultPath, "[lac office]\n[lns office]\nkeepalive = no\n")
@@ -481,29 +488,31 @@ func TestRemedies(t *testing.T) {
 		remedy string // the first one
 	}{
 		{"queue taken", func(p *testHost) {
-			p.report.Problems = []message.Text{"hello guard unavailable: operation not permitted"}
+			p.report.Problems = []status.Problem{unavailable(status.CodeGuard, "operation not permitted")}
 			p.write("/proc/net/netfilter/nfnetlink_queue", " 1701   4343     0 2 65531     0     0        7  1\n")
 			p.write("/proc/4343/comm", "suricata\n")
 		}, "Hello guard", "suricata, pid 4343, has the guard's NFQUEUE: stop it, or give it another queue than 1701 and 1702"},
 		{"queue taken by who knows", func(p *testHost) {
-			p.report.Problems = []message.Text{"hello guard unavailable: operation not permitted"}
+			p.report.Problems = []status.Problem{unavailable(status.CodeGuard, "operation not permitted")}
 			p.write("/proc/net/netfilter/nfnetlink_queue", " 1702 2790921746     0 2 65531     0     0       43  1\n")
 		}, "Hello guard", "another program has the guard's NFQUEUE: stop it, or give it another queue than 1701 and 1702"},
 		{"OUTPUT drops the guard's answers", func(p *testHost) {
-			p.report.Problems = []message.Text{message.Text("hello guard unavailable: " + helloguard.ErrBlockedOutput.Error())}
+			p.report.Problems = []status.Problem{unavailable(status.CodeGuardOutput, helloguard.ErrBlockedOutput.Error())}
 		}, "Hello guard", "iptables -I OUTPUT 1 -o lo -p udp --dport 1701 -j ACCEPT"},
 		{"OUTPUT drops the guard's answers to another port", func(p *testHost) {
 			p.xl2tpd("[global]\nport = 1702\n")
-			p.report.Problems = []message.Text{message.Text("hello guard unavailable: " + helloguard.ErrBlockedOutput.Error())}
+			p.report.Problems = []status.Problem{unavailable(status.CodeGuardOutput, helloguard.ErrBlockedOutput.Error())}
 		}, "Hello guard", "iptables -I OUTPUT 1 -o lo -p udp --sport 1701 -j ACCEPT"},
 		{"INPUT drops the guard's answers to any free port", func(p *testHost) {
 			p.office().Conf.Port = 0
-			p.report.Problems = []message.Text{message.Text("hello guard unavailable: " + helloguard.ErrBlockedInput.Error())}
+			p.report.Problems = []status.Problem{unavailable(status.CodeGuardInput, helloguard.ErrBlockedInput.Error())}
 		}, "Hello guard", "iptables -I INPUT 1 -i lo -p udp --sport 1701 -j ACCEPT"},
 		{"INPUT drops the guard's answers", func(p *testHost) {
-			p.report.Problems = []message.Text{message.Text("hello guard unavailable: " + helloguard.ErrBlockedInput.Error())}
+			p.report.Problems = []status.Problem{unavailable(status.CodeGuardInput, helloguard.ErrBlockedInput.Error())}
 		}, "Hello guard", "iptables -I INPUT 1 -i lo -p udp --dport 1701 -j ACCEPT"},
-		{"no modules", func(p *testHost) { p.report.Problems = []message.Text{"hello guard unavailable: no such module"} },
+		{"no modules", func(p *testHost) {
+			p.report.Problems = []status.Problem{unavailable(status.CodeGuard, "no such module")}
+		},
 			"Hello guard", "modprobe -a nf_tables nft_queue nfnetlink_queue"},
 		{"not root, nor in the group", func(p *testHost) { p.down = fmt.Errorf("status: %w", fs.ErrPermission) }, "xl2tpd-keepalive", "sudo xl2tpd-keepalive doctor"},
 		{"charon not started", func(p *testHost) {

@@ -9,8 +9,8 @@ import (
 	"strconv"
 	"strings"
 
-	"xl2tpd-keepalive/internal/helloguard"
 	"xl2tpd-keepalive/internal/message"
+	"xl2tpd-keepalive/internal/status"
 )
 
 // queues are the guard's NFQUEUE numbers.
@@ -23,20 +23,18 @@ func (e *checker) guard() []Finding {
 	}
 	owners, err := e.queueOwners()
 	for _, p := range e.report.Problems {
-		text, is := strings.CutPrefix(string(p), "hello guard unavailable: ")
-		if !is {
+		if p.Code != status.CodeGuard && p.Code != status.CodeGuardInput && p.Code != status.CodeGuardOutput {
 			continue
 		}
-		reason := message.Text(text)
 		var remedy []message.Text
 		others := slices.DeleteFunc(owners, func(pid int) bool { return pid == e.report.Pid })
 		for _, pid := range others {
 			remedy = append(remedy, e.other(pid))
 		}
 		switch {
-		case reason.String() == helloguard.ErrBlockedInput.Error():
+		case p.Code == status.CodeGuardInput:
 			remedy = acceptOnLo("INPUT", "-i", "iif", e.answers())
-		case reason.String() == helloguard.ErrBlockedOutput.Error():
+		case p.Code == status.CodeGuardOutput:
 			remedy = acceptOnLo("OUTPUT", "-o", "oif", e.answers())
 		case len(others) == 0 && e.missesQueue():
 			remedy = []message.Text{"get the kernel modules that are missing, as below"}
@@ -46,7 +44,7 @@ func (e *checker) guard() []Finding {
 				"in a container: give it CAP_NET_ADMIN and CAP_NET_RAW, and the modules to its host",
 			}
 		}
-		return []Finding{bad(check, "", reason, append(remedy, "if it is not wanted: `hello guard = off` in /etc/xl2tpd/keepalive.conf")...)}
+		return []Finding{bad(check, "", p.Reason, append(remedy, "if it is not wanted: `hello guard = off` in /etc/xl2tpd/keepalive.conf")...)}
 	}
 	switch {
 	case owners != nil:

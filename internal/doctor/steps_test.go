@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/procfs"
+	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/vici"
 )
 
@@ -86,7 +86,7 @@ func TestSteps(t *testing.T) {
 		{"another kernel without modules", func(p *testHost) { p.write("/lib/modules/6.1/modules.dep", "") }, "kernel modules",
 			[]string{"apt install linux-image-amd64", "reboot"}},
 		{"a guard that no modprobe helps", func(p *testHost) {
-			p.report.Problems = []message.Text{"hello guard unavailable: no such module"}
+			p.report.Problems = []status.Problem{unavailable(status.CodeGuard, "no such module")}
 			p.write("/lib/modules/6.1/modules.dep", "")
 		}, "Hello guard", []string{"get the kernel modules that are missing, as below",
 			"if it is not wanted: `hello guard = off` in /etc/xl2tpd/keepalive.conf"}},

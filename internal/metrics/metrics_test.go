@@ -17,7 +17,6 @@ import (
 	"go.uber.org/goleak"
 
 	"xl2tpd-keepalive/internal/config"
-	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/status"
 )
 
@@ -27,7 +26,7 @@ func sample(context.Context) (status.Report, error) {
 	at := time.Unix(1_800_000_000, 0)
 	fast := status.Seconds(8 * time.Millisecond)
 	return status.Report{
-		Version: "1.0", Time: at, Problems: []message.Text{"VICI unreachable"},
+		Version: "1.0", Time: at, Problems: []status.Problem{{Text: "VICI unreachable"}},
 		Tunnels: []status.Tunnel{
 			{Name: "lac office", Peer: netip.MustParseAddr("192.0.2.1"), State: "alive",
 				Link: &status.Link{Name: "ppp0", Up: at, Evidence: status.Evidence{Reply: at.Add(time.Minute)},

@@ -91,7 +91,7 @@ func title(t *Tunnel) string {
 	return name
 }
 
-func (c *check) verdict(problems []message.Text) (Level, message.Text) {
+func (c *check) verdict(problems []Problem) (Level, message.Text) {
 	parts := list(c.wrong)
 	if c.up > 0 || len(parts) == 0 && c.ignored == 0 {
 		parts = append(parts, message.Sprintf("%s up", tunnels(c.up)))
@@ -102,7 +102,7 @@ func (c *check) verdict(problems []message.Text) (Level, message.Text) {
 	if c.ignored > 0 {
 		parts = append(parts, message.Sprintf("%d with keepalive = no", c.ignored))
 	}
-	parts = append(parts, list(problems)...)
+	parts = append(parts, list(texts(problems))...)
 	text := message.Join(parts, "%s; %s")
 	switch {
 	case c.wrong != nil:

@@ -16,7 +16,7 @@ func TestCheck(t *testing.T) {
 	for _, tc := range []struct {
 		name     string
 		tunnels  []Tunnel
-		problems []message.Text
+		problems []Problem
 		named    bool
 		level    Level
 		text     string
@@ -26,12 +26,12 @@ func TestCheck(t *testing.T) {
 		{"just up", []Tunnel{is("lac office", "up"), is("lns x", "alive")}, nil, true, LevelOK, "2 tunnels up"},
 		{"silent", []Tunnel{is("lac office", "silent"), is("lns x", "alive")}, nil, false, LevelCritical, "lac office silent; 1 tunnel up"},
 		{"down", []Tunnel{down}, nil, false, LevelCritical, "lac office down: the peer closed it/again"},
-		{"down with a fault", []Tunnel{down}, []message.Text{"VICI unreachable"}, false, LevelCritical, "lac office down: the peer closed it/again; VICI unreachable"},
+		{"down with a fault", []Tunnel{down}, []Problem{{Text: "VICI unreachable"}}, false, LevelCritical, "lac office down: the peer closed it/again; VICI unreachable"},
 		{"by hand", []Tunnel{byHand}, nil, false, LevelOK, "0 tunnels up; 1 to be dialled by hand"},
 		{"by hand, but asked for", []Tunnel{byHand}, nil, true, LevelCritical, "lac hand down"},
 		{"left alone", []Tunnel{is("lac a", "off"), is("lac b", "up")}, nil, false, LevelOK, "1 tunnel up; 1 with keepalive = no"},
 		{"left alone, but asked for", []Tunnel{is("lac a", "off")}, nil, true, LevelUnknown, "1 with keepalive = no"},
-		{"a fault", []Tunnel{is("lac b", "up")}, []message.Text{"D-Bus unreachable"}, false, LevelWarning, "1 tunnel up; D-Bus unreachable"},
+		{"a fault", []Tunnel{is("lac b", "up")}, []Problem{{Text: "D-Bus unreachable"}}, false, LevelWarning, "1 tunnel up; D-Bus unreachable"},
 	} {
 		level, line := Check(Report{Tunnels: tc.tunnels, Problems: tc.problems}, tc.named, nil)
 		text, _, _ := strings.Cut(line, " | ")
@@ -66,7 +66,7 @@ func TestCheckNamesAFew(t *testing.T) {
 
 // The figures have the form of the guidelines, whatever a section is called.
 func TestCheckFigures(t *testing.T) {
-	r := Report{Problems: []message.Text{"a"}, Tunnels: []Tunnel{
+	r := Report{Problems: []Problem{{Text: "a"}}, Tunnels: []Tunnel{
 		{Name: "lac it's=o|k", State: "alive", Link: &Link{Echoes: Echoes{Sent: 30, Recent: []*Seconds{ms(1), nil, ms(2), ms(3)}}}},
 		{Name: "lac b", State: "silent", Link: &Link{Echoes: Echoes{Sent: 1, Recent: []*Seconds{nil}}}},
 		{Name: "lac c", State: "down"},

@@ -15,11 +15,11 @@ const NoVICI message.Text = "strongSwan (VICI) does not answer: the state of its
 // Report is the state of the service and of all tunnels at one moment. In JSON, a
 // time is RFC 3339 and a duration a number of seconds.
 type Report struct {
-	Version  string         `json:"version"`
-	Pid      int            `json:"pid"`
-	Time     time.Time      `json:"time"`
-	Problems []message.Text `json:"problems"` // what does not work, in plain words
-	Tunnels  []Tunnel       `json:"tunnels"`
+	Version  string    `json:"version"`
+	Pid      int       `json:"pid"`
+	Time     time.Time `json:"time"`
+	Problems []Problem `json:"problems"`
+	Tunnels  []Tunnel  `json:"tunnels"`
 }
 
 // Tunnel is one tunnel, or a LAC of xl2tpd.conf that has none.
@@ -116,7 +116,7 @@ type Close struct {
 func (r *Report) texts() []*message.Text {
 	var all []*message.Text
 	for i := range r.Problems {
-		all = append(all, &r.Problems[i])
+		all = append(all, &r.Problems[i].Text)
 	}
 	for i := range r.Tunnels {
 		t := &r.Tunnels[i]

@@ -84,7 +84,14 @@ func (s *Server) serve(ctx context.Context, c net.Conn) {
 // marks around them. In the rest of the JSON the texts are plain.
 type marked struct {
 	Report
-	Texts []string `json:"texts,omitempty"`
+	Texts   []string `json:"texts,omitempty"`
+	Details []detail `json:"details,omitempty"`
+}
+
+// detail is what a Problem's text does not say, in the order of Report.Problems. The reason has its marks.
+type detail struct {
+	Code   Code   `json:"code,omitempty"`
+	Reason string `json:"reason,omitempty"`
 }
 
 func markedReport(r Report) marked {
@@ -94,10 +101,13 @@ func markedReport(r Report) marked {
 			m.Texts = append(m.Texts, s)
 		}
 	}
+	for _, p := range r.Problems {
+		m.Details = append(m.Details, detail{p.Code, string(p.Reason)})
+	}
 	return m
 }
 
-// report returns the report with the marks in its texts.
+// report returns the report with the marks in its texts, and its problems with their details.
 func (m marked) report() Report {
 	known := map[string]message.Text{}
 	for _, s := range m.Texts {
@@ -107,6 +117,9 @@ func (m marked) report() Report {
 		if with, ok := known[string(*t)]; ok {
 			*t = with
 		}
+	}
+	for i, d := range m.Details[:min(len(m.Details), len(m.Problems))] {
+		m.Problems[i].Code, m.Problems[i].Reason = d.Code, message.Text(d.Reason)
 	}
 	return m.Report
 }

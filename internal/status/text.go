@@ -50,9 +50,9 @@ type page struct {
 }
 
 // problems writes what does not work, and where to look next.
-func (p *page) problems(all []message.Text) {
-	for _, s := range all {
-		p.printf("%s %s\n", p.paint("31", "!"), Printable(p.lang.Text(s)))
+func (p *page) problems(all []Problem) {
+	for _, problem := range all {
+		p.printf("%s %s\n", p.paint("31", "!"), Printable(p.lang.Text(problem.Text)))
 	}
 	if len(all) > 0 {
 		p.printf("  → %s\n", p.lang.Text("sudo xl2tpd-keepalive doctor looks for the reason"))

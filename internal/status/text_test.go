@@ -25,7 +25,7 @@ func sample() Report {
 	ago := func(d time.Duration) time.Time { return now.Add(-d) }
 	addr := netip.MustParseAddr
 	return Report{
-		Version: "1.0", Time: now, Problems: []message.Text{"VICI unreachable"},
+		Version: "1.0", Time: now, Problems: []Problem{{Text: "VICI unreachable"}},
 		Tunnels: []Tunnel{{
 			Name: "lac office", Peer: addr("192.0.2.1"), State: "alive", Since: ago(26 * time.Hour),
 			Doing: message.Sprintf("echo request in %v unless data comes", 7*time.Second),

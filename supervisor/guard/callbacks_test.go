@@ -13,8 +13,8 @@ import (
 
 	"xl2tpd-keepalive/internal/helloguard"
 	"xl2tpd-keepalive/internal/helloguard/translator"
-	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/procfs"
+	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/supervisor"
 )
 
@@ -51,7 +51,7 @@ func TestCallbacks(t *testing.T) {
 	why := helloguard.CloseReason{Reason: "shut down", ByPeer: true, Vague: true}
 	g.Ended(helloguard.Connection{Tunnel: translator.Tunnel{Peer: peer, LocalID: 7}, Owner: owner}, why)
 	want := []supervisor.Event{
-		supervisor.Fault{What: Task, Text: message.Sprintf("hello guard unavailable: %v", "no such queue")},
+		supervisor.Fault{What: Task, Problem: unavailable(status.CodeGuard, errors.New("no such queue"))},
 		supervisor.Fault{What: answers},
 		supervisor.TaskWorks{Task: Task},
 		supervisor.Fault{What: Task},

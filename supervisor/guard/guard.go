@@ -14,6 +14,7 @@ import (
 	"xl2tpd-keepalive/internal/helloguard"
 	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/procfs"
+	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/supervisor"
 )
@@ -71,18 +72,23 @@ func (g *Guard) Apply(c *config.Config) {
 // xl2tpd sends before the guard sees it, and a check on lo can't show to which peers.
 func (g *Guard) report(err error) {
 	absent, unanswered := supervisor.Fault{What: Task}, supervisor.Fault{What: answers}
-	text := message.Sprintf("hello guard unavailable: %v", err)
 	switch {
 	case err == nil:
 	case errors.Is(err, helloguard.ErrBlockedInput):
-		unanswered.Text = text
+		unanswered.Problem = unavailable(status.CodeGuardInput, err)
+	case errors.Is(err, helloguard.ErrBlockedOutput):
+		absent.Problem = unavailable(status.CodeGuardOutput, err)
 	default:
-		absent.Text = text
+		absent.Problem = unavailable(status.CodeGuard, err)
 	}
 	g.supervisor.Post(absent)
 	g.supervisor.Post(unanswered)
 	g.supervisor.Post(supervisor.TaskWorks{Task: Task})
 	g.reported()
+}
+
+func unavailable(code status.Code, err error) status.Problem {
+	return status.Problem{Code: code, Text: message.Sprintf("hello guard unavailable: %v", err), Reason: message.TextOf(err)}
 }
 
 // dials passes on that an xl2tpd asks a peer for a tunnel.

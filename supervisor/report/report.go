@@ -7,14 +7,13 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/internal/helloguard"
-	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/supervisor"
 )
 
 // Supervisor reports every tunnel. ok is false if ctx ends first.
 type Supervisor interface {
-	Report(ctx context.Context) (details []supervisor.Detail, problems []message.Text, ok bool)
+	Report(ctx context.Context) (details []supervisor.Detail, problems []status.Problem, ok bool)
 }
 
 // Guard lists every control connection.
@@ -43,7 +42,7 @@ func (r *Reporter) Report(ctx context.Context) (status.Report, error) {
 	join(details, r.guard.Channels())
 	all := status.Report{
 		Version: r.version, Pid: os.Getpid(), Time: time.Now(),
-		Problems: append([]message.Text{}, problems...), Tunnels: []status.Tunnel{}, // in JSON, none is [] and not null
+		Problems: append([]status.Problem{}, problems...), Tunnels: []status.Tunnel{}, // in JSON, none is [] and not null
 	}
 	for _, d := range details {
 		rebaseTimes(&d.Report, all.Time)
