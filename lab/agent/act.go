@@ -2,8 +2,10 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -59,7 +61,8 @@ func clientCommand(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, neg, true, "client [mode=kernel|userspace] [port=N] [passpeer=yes] [redial=SECONDS|no] [autodial=yes] [retries=N] [names=yes] [options=own]")
 	set := settings{selector: "udp/1701"}
 	_, opts := options(args)
-	for k, v := range opts {
+	for _, k := range slices.Sorted(maps.Keys(opts)) { // the same lines each time
+		v := opts[k]
 		switch {
 		case k == "mode" && v == "userspace":
 			set.global = append(set.global, "force userspace = yes")

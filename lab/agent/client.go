@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -326,6 +327,18 @@ func (c *client) close() {
 	os.WriteFile(xl2tpdConf, c.debians, 0o644)
 	systemd("stop", "strongswan", "strongswan-starter") // they would react to each address of the next scenario's peers
 	removeWires()
+	restoreHost()
+}
+
+// restoreHost takes away what a scenario leaves on the host when it fails: a mask, a mount, a firewall.
+func restoreHost() {
+	if to, _ := os.Readlink("/etc/systemd/system/xl2tpd.service"); to == "/dev/null" {
+		exec.Command("systemctl", "unmask", "xl2tpd").Run()
+	}
+	if mounts, _ := os.ReadFile("/proc/mounts"); bytes.Contains(mounts, []byte("\noverlay /usr ")) {
+		exec.Command("umount", "-l", "/usr").Run()
+	}
+	exec.Command("nft", "flush", "ruleset").Run()
 }
 
 func newClient(dir string, out *reporter) (*client, error) {
