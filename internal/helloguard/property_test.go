@@ -37,7 +37,7 @@ type connection struct {
 	closed      bool // a StopCCN has gone, of either end
 	ns, peerNs  uint16
 	began       time.Time
-	spoke       time.Time // when either end last sent a message
+	spoke       time.Time // when xl2tpd last sent a message
 }
 
 // histories is a host with several programs, and what the guard makes of it.
@@ -196,7 +196,6 @@ func (w *histories) in(c *connection, m l2tp.Message, own uint16) {
 	if !w.listened[key] && !w.listened[translator.Tunnel{Local: c.Local, Peer: c.Peer}] {
 		return
 	}
-	c.spoke = w.now
 	w.handle(between(c.Peer, c.Local, m, own), inbound, c)
 }
 
