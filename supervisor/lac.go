@@ -210,8 +210,8 @@ func (ls *lacTable) markNeighbours(l *lac) {
 	}
 }
 
-// unasked returns echo requests to the far ends of a LAC's links, and to those of the other silent links that an IKE SA
-// may carry. It leaves out far ends that are asked anyway, because they are the targets.
+// unasked returns echo requests to the far ends of a LAC's links. The others are to the far ends of the other silent links
+// that an IKE SA may carry. It leaves out far ends that are asked anyway, because they are the targets.
 func (ls *lacTable) unasked(c *candidates, uniqueID string) (own, others []probe.Request) {
 	mine := make(map[*tunnel]bool)
 	for t := range c.links {

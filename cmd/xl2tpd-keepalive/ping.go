@@ -104,25 +104,25 @@ func pingNamed(o options, stdout, stderr io.Writer) int {
 	if len(o.names) == 0 {
 		return o.misused(stderr, "ping", "needs the name of a tunnel, as status has it")
 	}
-	switch p := o.pinged(); {
-	case p.mtu && p.chosen():
+	p := o.pinged()
+	if p.mtu && p.chosen() {
 		return o.misused(stderr, "ping", "--mtu chooses number, pace and size itself, so it takes no -c, -i, -s or -M")
-	case p.mtu:
-		return pingMTU(o, stdout, stderr)
-	default:
-		return ping(o, stdout, stderr)
 	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	t, err := pingable(ctx, p.name)
+	if err != nil {
+		return o.fail(stderr, err)
+	}
+	if p.mtu {
+		return pingMTU(ctx, t, o, stdout, stderr)
+	}
+	return ping(ctx, t, o, stdout, stderr)
 }
 
 // ping pings the two halves of a tunnel's path. The exit status shows whether the inner one had a reply.
-func ping(with options, stdout, stderr io.Writer) int {
+func ping(ctx context.Context, t *status.Tunnel, with options, stdout, stderr io.Writer) int {
 	o := with.pinged()
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-	defer stop()
-	t, err := pingable(ctx, o.name)
-	if err != nil {
-		return with.fail(stderr, err)
-	}
 	p := newPair(t, o)
 	out := stdout
 	if o.json {
@@ -131,6 +131,7 @@ func ping(with options, stdout, stderr io.Writer) int {
 	if err := p.ping(ctx, out, with.lang); err != nil {
 		return with.fail(stderr, err)
 	}
+	var err error
 	if o.json {
 		err = p.json(stdout)
 	} else {
@@ -180,11 +181,7 @@ func newPair(t *status.Tunnel, o pingOptions) *pair {
 			Count: o.count, Interval: o.interval, Size: o.size, DontFragment: o.dontFragment, Wait: replyTime,
 		}}
 	}
-	target := t.Link.Target
-	if !target.IsValid() {
-		target = t.Link.Remote
-	}
-	p := &pair{tunnel: t, inner: newHalf("inner", t.Link.Name, t.Link.Local, target)}
+	p := &pair{tunnel: t, inner: newHalf("inner", t.Link.Name, t.Link.Local, t.Link.EchoTarget())}
 	if t.Peer.IsValid() {
 		p.outer = newHalf("outer", "", t.Local, t.Peer)
 	}

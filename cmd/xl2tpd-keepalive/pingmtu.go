@@ -5,9 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os/signal"
 	"strings"
-	"syscall"
 
 	"xl2tpd-keepalive/internal/clamp"
 	"xl2tpd-keepalive/internal/doctor"
@@ -18,16 +16,10 @@ import (
 
 // pingMTU finds the largest packet that passes through a tunnel. The exit status shows whether it is the one that the
 // link claims.
-func pingMTU(with options, stdout, stderr io.Writer) int {
-	o := with.pinged()
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-	defer stop()
-	t, err := pingable(ctx, o.name)
-	if err != nil {
-		return with.fail(stderr, err)
-	}
+func pingMTU(ctx context.Context, t *status.Tunnel, with options, stdout, stderr io.Writer) int {
 	m, finding := doctor.MeasureMTU(ctx, doctor.ThisHost(), t)
-	if o.json {
+	var err error
+	if with.json {
 		err = json.NewEncoder(stdout).Encode(mtuResultOf(t, m, finding))
 	} else {
 		err = mtuText(stdout, t, m, finding, coloured(stdout), with.lang)

@@ -114,7 +114,7 @@ var (
 )
 
 // pppOptions redacts an option file of pppd. Options are words, not lines, so the value of an unknown one may stand in
-// the next line. What follows an unknown option or a quote in its line is removed.
+// the next line. Behind an unknown option or a quote, the rest of the line is removed.
 func pppOptions(text string) string {
 	pending := false // the first word of a line may be the value of the last one before
 	return eachLine(text, func(line string) string {

@@ -105,12 +105,7 @@ func (w *settings) next() bool {
 		w.line("}")
 		return true
 	}
-	at := strings.IndexAny(w.rest, "{}=#\n")
-	if at < 0 {
-		at = len(w.rest)
-	}
-	word := strings.TrimSpace(w.rest[:at])
-	w.rest = w.rest[at:]
+	word := w.until("{}=#\n")
 	switch {
 	case strings.HasPrefix(w.rest, "{"):
 		w.rest = w.rest[1:]
@@ -171,11 +166,16 @@ func (w *settings) value() string {
 		w.rest = w.rest[end:]
 		return value
 	}
-	at := strings.IndexAny(w.rest, "#}\n")
+	return w.until("#}\n")
+}
+
+// until takes what is before the next one of these characters, without the blanks around it.
+func (w *settings) until(any string) string {
+	at := strings.IndexAny(w.rest, any)
 	if at < 0 {
 		at = len(w.rest)
 	}
-	value := strings.TrimSpace(w.rest[:at])
+	text := strings.TrimSpace(w.rest[:at])
 	w.rest = w.rest[at:]
-	return value
+	return text
 }

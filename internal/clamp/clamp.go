@@ -19,7 +19,7 @@ type Rule struct {
 }
 
 // Fits reports whether the rule keeps each segment within that MTU. The interface has to have that MTU itself.
-func (r Rule) Fits(mtu int) bool { return !r.Limited && r.MSS+tcpHeaders <= mtu }
+func (r Rule) Fits(mtu int) bool { return !r.Limited && r.MSS <= MSS(mtu) }
 
 func (r Rule) String() string { return r.Text().String() }
 
@@ -34,6 +34,9 @@ func (r Rule) Text() message.Text {
 	}
 	return text
 }
+
+// MSS returns the longest segment that an MTU has room for.
+func MSS(mtu int) int { return mtu - tcpHeaders }
 
 // tcpHeaders are those of IPv4 and TCP, without options.
 const tcpHeaders = 40

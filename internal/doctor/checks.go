@@ -95,8 +95,6 @@ func (e *checker) process() string { return e.read(fmt.Sprintf("/proc/%d/status"
 func (e *checker) checkedElsewhere(p status.Problem) bool {
 	same := func(t message.Text) bool { return t.String() == p.Text.String() }
 	switch p.Code {
-	case status.CodeGuard, status.CodeGuardInput, status.CodeGuardOutput:
-		return true
 	case status.CodeVICI:
 		return e.viciErr != nil
 	case status.CodeConfig:
@@ -110,7 +108,7 @@ func (e *checker) checkedElsewhere(p status.Problem) bool {
 			return i.ConfErr != nil && same(message.TextOf(i.ConfErr))
 		})
 	}
-	return false
+	return p.Code.Guard()
 }
 
 func (e *checker) strongSwan() []Finding {

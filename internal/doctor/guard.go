@@ -23,7 +23,7 @@ func (e *checker) guard() []Finding {
 	}
 	owners, err := e.queueOwners()
 	for _, p := range e.report.Problems {
-		if p.Code != status.CodeGuard && p.Code != status.CodeGuardInput && p.Code != status.CodeGuardOutput {
+		if !p.Code.Guard() {
 			continue
 		}
 		var remedy []message.Text

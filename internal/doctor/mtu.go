@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -88,12 +89,8 @@ func (e *checker) mtu(ctx context.Context, t *status.Tunnel, asked bool) MTU {
 	if asked {
 		e.outside(ctx, t, &m)
 	}
-	target := t.Link.Target
-	if !target.IsValid() {
-		target = t.Link.Remote
-	}
 	m.Inner, m.Err = e.PathMTU(ctx, probe.Path{
-		Link: t.Link.Name, Source: t.Link.Local, Target: target,
+		Link: t.Link.Name, Source: t.Link.Local, Target: t.Link.EchoTarget(),
 		Likely: func(ctx context.Context) []int {
 			if !asked {
 				e.outside(ctx, t, &m)
@@ -171,12 +168,7 @@ func (m *MTU) unbroken() int {
 
 // clamped reports whether a rule keeps forwarded TCP connections within that MTU.
 func (m *MTU) clamped(mtu int) bool {
-	for _, r := range m.Clamps {
-		if r.Fits(mtu) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(m.Clamps, func(r clamp.Rule) bool { return r.Fits(mtu) })
 }
 
 // unclamped reports whether this host forwards TCP connections with too long segments.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"xl2tpd-keepalive/internal/clamp"
 	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/ppp/options"
 	"xl2tpd-keepalive/internal/status"
@@ -59,7 +60,7 @@ func (e *checker) pppLine(i *xl2tpd.Instance, kind, section string, size int) me
 func clampLine(m *MTU) message.Text {
 	for _, r := range m.Clamps {
 		if r.MSS > 0 && !r.Limited {
-			return message.Sprintf("lower the MSS to %d: forwarded TCP is clamped %v", m.Inner.Passes-40, r)
+			return message.Sprintf("lower the MSS to %d: forwarded TCP is clamped %v", clamp.MSS(m.Inner.Passes), r)
 		}
 	}
 	return command(`nft 'table inet l2tp_mss { chain forward { type filter hook forward priority mangle; ` +

@@ -102,7 +102,7 @@ func (c *check) verdict(problems []Problem) (Level, message.Text) {
 	if c.ignored > 0 {
 		parts = append(parts, message.Sprintf("%d with keepalive = no", c.ignored))
 	}
-	parts = append(parts, list(texts(problems))...)
+	parts = append(parts, list(problemTexts(problems))...)
 	text := message.Join(parts, "%s; %s")
 	switch {
 	case c.wrong != nil:

@@ -16,6 +16,9 @@ const (
 	CodeXl2tpdConf  Code = "xl2tpd.conf"    // the file is wrong or can't be read
 )
 
+// Guard reports whether the Hello guard does not work.
+func (c Code) Guard() bool { return c == CodeGuard || c == CodeGuardInput || c == CodeGuardOutput }
+
 // Problem is something that does not work. In JSON it is its Text.
 type Problem struct {
 	Code   Code // empty: nobody needs to tell it from others
@@ -23,8 +26,7 @@ type Problem struct {
 	Reason message.Text // a part of Text, without the name of what does not work; empty: it has no such part
 }
 
-func texts(all []Problem) []message.Text {
-	var texts []message.Text
+func problemTexts(all []Problem) (texts []message.Text) {
 	for _, p := range all {
 		texts = append(texts, p.Text)
 	}

@@ -59,6 +59,14 @@ type Link struct {
 	Evidence Evidence   `json:"signs"`
 }
 
+// EchoTarget returns the target of the echo requests, or the far end if there are none.
+func (l *Link) EchoTarget() netip.Addr {
+	if l.Target.IsValid() {
+		return l.Target
+	}
+	return l.Remote
+}
+
 // Echoes are the echo requests since the link came up.
 type Echoes struct {
 	Sent uint64 `json:"sent"`

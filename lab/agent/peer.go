@@ -30,7 +30,7 @@ type peer struct {
 	dir               string
 	client            *client
 	twin              bool // another's LNS under another name, or one of many in its process
-	count             int  // so many LNSs in one process
+	count             int  // how many LNSs its process has; 0: it alone
 	said              int  // how much a real xl2tpd had logged when it was last dialled
 
 	connection section // that its charon has
