@@ -47,8 +47,8 @@ var (
 	worded = regexp.MustCompile(`(?m)^(?:[^#\n]*\s)?password[\s\\]+` + word)
 )
 
-// secretsOf returns what may be a secret in a file of secrets: each quoted word, the third word of a line as pppd's and
-// xl2tpd's files have them, and what is behind a kind of secret or a key for one.
+// secretsOf returns what may be a secret in a file of secrets. That is each quoted word, and what is behind a kind of
+// secret or a key for one. In pppd's and xl2tpd's files it is the third word of a line.
 func secretsOf(text string) []string {
 	all := assignedIn(text)
 	for _, pattern := range []*regexp.Regexp{quotedWord, afterType} {

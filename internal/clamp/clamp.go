@@ -1,7 +1,7 @@
 // Package clamp finds firewall rules that lower the maximum segment size (MSS) of forwarded TCP connections.
 //
-// Such a rule changes the SYN of a host behind this one, so that the other end sends no segment that is too long for
-// a tunnel. It reads the rules of nf_tables, where iptables-nft has its own too, and those of the older iptables.
+// Such a rule changes the SYN of a host behind this one. The other end then sends no segment that is too long for a
+// tunnel. The package reads the rules of nf_tables, where iptables-nft has its own too, and those of the older iptables.
 package clamp
 
 import (
