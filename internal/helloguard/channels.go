@@ -96,7 +96,6 @@ type channel struct {
 	restored   bool       // from a file
 	inKernel   bool       // the kernel has had a session of it
 	paired     bool       // its ids were paired by what came in from the peer
-	guessed    *half      // what its ids were paired for, by data alone; nil: they were not
 
 	seen    time.Time // latest packet from xl2tpd
 	rounds  int       // of tidy, since that

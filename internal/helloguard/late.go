@@ -9,8 +9,8 @@ import (
 )
 
 // A tunnel that is older than the guard, in userspace mode: xl2tpd's messages show the peer's
-// id, the peer's show xl2tpd's own. Three things say which two belong together: a message and
-// its answer; data, if there is one tunnel only; and the peer, if it is asked.
+// id, the peer's show xl2tpd's own. Two things say which belong together: a message and its
+// answer, and the peer, if it is asked. Data do not: they may be another tunnel's.
 
 const (
 	// answerGap is the longest that a message and its answer are taken to be apart.
@@ -53,7 +53,6 @@ type unpaired struct {
 	halves  map[uint16]*half // by the peer's id
 	asked   *half            // was asked about last; nil: none was
 	tooMany bool             // there are more than halves holds
-	guess   *channel         // what data have paired; nil: nothing
 	closed  time.Time        // when xl2tpd closed an unknown tunnel last
 }
 
@@ -114,15 +113,12 @@ func (h *handler) unpairedSender(p *l2tp.Packet, at path, now time.Time) *channe
 		}
 		return nil
 	}
-	f := h.half(u, at, p.Msg.Tunnel, now)
+	f := h.half(u, p.Msg.Tunnel)
 	if own, ok := u.pair(p.Msg, true, now); ok {
 		return h.openPair(u, at, own, p.Msg.Tunnel, now)
 	}
 	if f == nil {
 		return nil
-	}
-	if c := h.pairByData(u, at, f, now); c != nil {
-		return c
 	}
 	if f.sends(p, now); f.waits(now) {
 		h.pairSoon(now)
@@ -144,13 +140,10 @@ func (h *handler) unpairedReceiver(p *l2tp.Packet, at path, secured bool, now ti
 	if !ok {
 		peerID, ok = u.answer(p.Msg, now)
 	}
-	if ok {
-		return h.openPair(u, at, p.Msg.Tunnel, peerID, now)
+	if !ok {
+		return nil
 	}
-	if p.Msg.ZLB() {
-		h.dropGuess(u, at, now)
-	}
-	return nil
+	return h.openPair(u, at, p.Msg.Tunnel, peerID, now)
 }
 
 // unpaired returns what is known of the tunnels of a path that are older than the guard; nil:
@@ -168,13 +161,11 @@ func (h *handler) unpaired(at path, now time.Time) *unpaired {
 	u = &unpaired{since: now, owner: o, halves: map[uint16]*half{}}
 	h.table.unpaired[at] = u
 	h.listen(t, true, now)
-	h.wantData(at, true, now)
 	return u
 }
 
 // half returns what is known of the tunnel with that id of the peer; nil: there are too many.
-// If data have paired another one, they may have been this one's.
-func (h *handler) half(u *unpaired, at path, id uint16, now time.Time) *half {
+func (h *handler) half(u *unpaired, id uint16) *half {
 	f := u.halves[id]
 	if f != nil {
 		return f
@@ -184,20 +175,7 @@ func (h *handler) half(u *unpaired, at path, id uint16, now time.Time) *half {
 	}
 	f = &half{peerID: id, since: h.watched}
 	u.halves[id] = f
-	h.dropGuess(u, at, now)
 	return f
-}
-
-// dropGuess takes back what data have paired: another tunnel of the path has shown itself, so
-// the data may have been that one's.
-func (h *handler) dropGuess(u *unpaired, at path, now time.Time) {
-	c := u.guess
-	if u.guess = nil; c == nil || c.translator.Diverged() || h.table.known(at, c.translator.Tunnel().LocalID, false) != c {
-		return
-	}
-	u.halves[c.guessed.peerID] = c.guessed
-	h.drop(c)
-	h.pairSoon(now)
 }
 
 // pair pairs the ids of two tunnels' packets, and returns the other one. A message is
@@ -256,7 +234,6 @@ func (h *handler) expireUnpaired(now time.Time) {
 	for at, u := range h.table.unpaired {
 		if now.Sub(u.since) > openTTL {
 			delete(h.table.unpaired, at)
-			h.wantData(at, false, now)
 		}
 	}
 }

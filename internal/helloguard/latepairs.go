@@ -7,48 +7,6 @@ import (
 	"xl2tpd-keepalive/internal/l2tp"
 )
 
-// pairByData pairs a tunnel whose Hello waits, if it is the only one of its path and data
-// have come in for one tunnel only.
-func (h *handler) pairByData(u *unpaired, at path, f *half, now time.Time) *channel {
-	if len(u.halves) > 1 || u.tooMany || !f.waits(now) {
-		return nil
-	}
-	own, ok := h.onlyData(u, at, now)
-	if !ok {
-		return nil
-	}
-	c := h.openPair(u, at, own, f.peerID, now)
-	if c != nil {
-		c.guessed, u.guess = f, c
-	}
-	return c
-}
-
-// onlyData returns xl2tpd's id of the only unknown tunnel of a path for which data came in.
-// If some came through IPsec, others are forged.
-func (h *handler) onlyData(u *unpaired, at path, now time.Time) (own uint16, ok bool) {
-	var clear, secured []uint16
-	for a, came := range h.data.read(now) {
-		if a.path != at || h.table.known(at, a.id, false) != nil {
-			continue
-		}
-		if came.clear.After(u.since) {
-			clear = append(clear, a.id)
-		}
-		if came.secured.After(u.since) {
-			secured = append(secured, a.id)
-		}
-	}
-	if u.secured || len(secured) > 0 {
-		u.secured = true
-		clear = secured
-	}
-	if len(clear) != 1 {
-		return 0, false
-	}
-	return clear[0], true
-}
-
 // openPair opens the channel of a tunnel whose two ids are known now. xl2tpd's Hello may be
 // on its way to the peer since before.
 func (h *handler) openPair(u *unpaired, at path, own, peerID uint16, now time.Time) *channel {
@@ -98,25 +56,22 @@ func (h *handler) pairSoon(now time.Time) {
 	}
 }
 
-// pairWaiting pairs tunnels whose Hellos wait for an answer, or asks their peers.
-func (h *handler) pairWaiting(now time.Time) {
+// askWaiting asks the peers of tunnels whose Hellos wait for an answer.
+func (h *handler) askWaiting(now time.Time) {
 	h.pairAt = time.Time{}
 	for at, u := range h.table.unpaired {
-		if h.pairOne(u, at, now) {
+		if h.askOne(u, at, now) {
 			h.pairAt = now.Add(pairEvery)
 		}
 	}
 }
 
-// pairOne does that on one path, and reports whether a Hello waits there still.
-func (h *handler) pairOne(u *unpaired, at path, now time.Time) (waits bool) {
+// askOne asks for one tunnel of a path, and reports whether a Hello waits there still.
+func (h *handler) askOne(u *unpaired, at path, now time.Time) (waits bool) {
 	var next *half
 	for _, f := range u.halves {
 		if !f.waits(now) {
 			continue
-		}
-		if h.pairByData(u, at, f, now) != nil {
-			return false
 		}
 		if waits = true; next == nil || f.askedAt.Before(next.askedAt) {
 			next = f

@@ -17,7 +17,7 @@ func (h *handler) due(now time.Time) (next time.Time, ok bool) {
 		h.plan(c)
 	}
 	if !h.pairAt.IsZero() && !now.Before(h.pairAt) {
-		h.pairWaiting(now)
+		h.askWaiting(now)
 	}
 	next = h.next()
 	return next, !next.IsZero()
