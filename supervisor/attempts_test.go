@@ -26,7 +26,7 @@ func TestAttemptsInAnHour(t *testing.T) {
 		come func(Recover) error
 	}{
 		{"wrong password, or the call is refused", true, func(r Recover) error {
-			if r.Step == StepRenew && !r.Tried.IsZero() {
+			if r.Step == StepRenew && !r.LastAttempt.IsZero() {
 				return ErrAnswers
 			}
 			return nil

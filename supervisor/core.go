@@ -78,7 +78,7 @@ func (core *Core) dispatch(ev Event, now time.Time) {
 		core.takeEnding(ev, now)
 	case Dials:
 		core.lacs.takeDial(ev.Daemon, ev.Peer, now)
-	case Recovered:
+	case StepDone:
 		core.lacs.takeOutcome(ev, now)
 	case Fault:
 		core.health.fault(ev.What, ev.Text != "", ev.Problem)
@@ -91,7 +91,7 @@ func (core *Core) dispatch(ev Event, now time.Time) {
 func (core *Core) takeLinks(s ppp.Snapshot, now time.Time) {
 	core.health.watcherReported(WatcherPPP)
 	core.tunnels.takeLinks(s.Links, core.lacs.dialledLNS, now)
-	core.health.takeLost(s.Lost)
+	core.health.takePPPDsWithoutLink(s.Lost)
 	core.health.fault("D-Bus", !s.Sources.DBus, status.Problem{Text: "D-Bus does not answer: links are seen by rtnetlink alone"})
 	core.health.fault("rtnetlink", !s.Sources.Rtnetlink, status.Problem{Text: "rtnetlink does not work: links are seen by D-Bus alone"})
 }

@@ -74,7 +74,7 @@ func running(c *xl2tpd.Conf, pid int) xl2tpd.Snapshot {
 	return xl2tpd.Snapshot{Instances: []xl2tpd.Instance{{Process: procfs.ID{Pid: pid}, Conf: c}}}
 }
 
-func (n *fixture) lac(called string) *lac { return n.core.lacs.lac(name{"lac", called, ""}) }
+func (n *fixture) lac(called string) *lac { return n.core.lacs.ensureLAC(name{"lac", called, ""}) }
 
 func (n *fixture) config(text string) *config.Config {
 	n.t.Helper()
@@ -499,7 +499,7 @@ func TestGoneAndBack(t *testing.T) {
 			if got := len(n.core.Tunnels()); got != 1 {
 				t.Errorf("%d tunnels", got)
 			}
-			if n.core.tunnels.byKey[key(c.next.Name, c.next.Index)].lost != 0 {
+			if n.core.tunnels.byKey[key(c.next.Name, c.next.Index)].lostInARow != 0 {
 				t.Error("a cancelled echo counts as lost")
 			}
 		})

@@ -111,10 +111,10 @@ func (ds *daemons) of(l *lac) procfs.ID { return ds.processes[l.instance] }
 
 // xl2tpdEnded notes when the xl2tpds of instances have ended.
 func (c *ends) xl2tpdEnded(changes []processChange, now time.Time) {
-	maps.DeleteFunc(c.died, func(_ string, at time.Time) bool { return now.Sub(at) > late })
+	maps.DeleteFunc(c.xl2tpdEndedAt, func(_ string, at time.Time) bool { return now.Sub(at) > reasonDelay })
 	for _, one := range changes {
 		if one.ended {
-			c.died[one.instance] = now
+			c.xl2tpdEndedAt[one.instance] = now
 		}
 	}
 }

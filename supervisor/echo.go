@@ -39,12 +39,12 @@ func (ts *tunnelTable) check(t *tunnel, now time.Time) {
 // echo sends a tunnel's echo request. With keepalive = observe it sends none, and only the counter is read.
 func (ts *tunnelTable) echo(t *tunnel, now time.Time) {
 	if t.settings.Observe {
-		ts.idle(t, now, ts.jitter.factor())
+		ts.armInterval(t, now, ts.jitter.factor())
 		return
 	}
 	t.inFlight = echoing
-	if t.lost == 0 {
-		t.asked = now
+	if t.lostInARow == 0 {
+		t.firstLostAt = now
 	}
 	ts.out.emit(SendEcho{probe.Request{
 		Link: t.key.Name, Index: t.key.Index,
@@ -81,7 +81,7 @@ func (ts *tunnelTable) takeResult(ev probe.Result, now time.Time) {
 	}
 	ts.health.notSent(t.key, ev.Err)
 	if probe.Unsent(ev.Err) {
-		ts.idle(t, now, ts.jitter.factor())
+		ts.armInterval(t, now, ts.jitter.factor())
 		return
 	}
 	t.echoes.add(ev)
@@ -92,16 +92,16 @@ func (ts *tunnelTable) takeResult(ev probe.Result, now time.Time) {
 		ts.takeSign(t, fmt.Sprintf("echo reply in %v", ev.RTT.Round(100*time.Microsecond)), now)
 		return
 	}
-	t.lost++
+	t.lostInARow++
 	stretch := ts.jitter.factor()
 	if ts.takeSilence(t, ev.Err, now) {
 		stretch = ts.jitter.spread()
 	}
-	if t.lost <= len(retries) && retries[t.lost-1] < t.settings.Interval {
-		ts.retry(t, now, retries[t.lost-1])
+	if t.lostInARow <= len(retries) && retries[t.lostInARow-1] < t.settings.Interval {
+		ts.retry(t, now, retries[t.lostInARow-1])
 		return
 	}
-	ts.idle(t, now, stretch)
+	ts.armInterval(t, now, stretch)
 }
 
 // jitter returns numbers in [0, 1).
@@ -140,7 +140,7 @@ func (ts *tunnelTable) takeAnswer(k Key, what flight, now time.Time) *tunnel {
 
 // takeSign takes a sign of life. sign is the reason in the log.
 func (ts *tunnelTable) takeSign(t *tunnel, sign string, now time.Time) {
-	t.lost = 0
+	t.lostInARow = 0
 	stretch := ts.jitter.factor()
 	if t.state != Alive {
 		stretch = ts.jitter.spread()
@@ -154,16 +154,16 @@ func (ts *tunnelTable) takeSign(t *tunnel, sign string, now time.Time) {
 		ts.logTunnel(t, slog.LevelInfo, text, attrs...)
 		ts.callHook(t, hook.Alive, sign)
 	}
-	ts.idle(t, now, stretch)
+	ts.armInterval(t, now, stretch)
 }
 
 // takeSilence decides whether lost echoes make a tunnel silent, and reports whether they have just done so. They do not
 // on a link that shows signs of life but has never answered an echo request: many routers drop echo requests.
 func (ts *tunnelTable) takeSilence(t *tunnel, err error, now time.Time) bool {
-	if t.state == Silent || t.lost < t.settings.Failures || !t.replied && !t.evidence.Last().IsZero() {
+	if t.state == Silent || t.lostInARow < t.settings.Failures || !t.replied && !t.evidence.Last().IsZero() {
 		return false
 	}
-	reason := fmt.Sprintf("%d echo requests unanswered: %v", t.lost, err)
+	reason := fmt.Sprintf("%d echo requests unanswered: %v", t.lostInARow, err)
 	attrs := []slog.Attr{slog.String("reason", reason)}
 	if !t.replied {
 		attrs = append(attrs, slog.String("hint", "if the far end never answers, give its section another `target`"))

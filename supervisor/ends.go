@@ -15,11 +15,11 @@ const (
 	// reasonTTL is how long after its cause a link may go away: xl2tpd repeats a StopCCN for 31 s before it ends the
 	// pppd.
 	reasonTTL = 40 * time.Second
-	// late is how long after a tunnel's end its reason may become known.
-	late = 2 * time.Second
+	// reasonDelay is how long after a tunnel's end its reason may become known.
+	reasonDelay = 2 * time.Second
 
-	// idle is the shortest idle timer that a peer may have.
-	idle = 20 * time.Second
+	// shortestIdleTimer is the shortest idle timer that a peer may have.
+	shortestIdleTimer = 20 * time.Second
 
 	maxReasons = 1000
 	maxEnds    = 1000 // of callers from ever new addresses
@@ -45,9 +45,9 @@ func (t *tunnel) origin() origin {
 
 // ends records how tunnels ended.
 type ends struct {
-	reasons []heardEnding
-	last    map[origin]*end
-	died    map[string]time.Time // when an instance's xl2tpd last ended
+	reasons       []heardEnding
+	last          map[origin]*end
+	xl2tpdEndedAt map[string]time.Time // when an instance's xl2tpd last ended
 }
 
 type heardEnding struct {
@@ -56,14 +56,14 @@ type heardEnding struct {
 	spent time.Time // when the end of a link that it has explained right away was seen; zero: none was
 }
 
-// explains reports whether it can be why the link of a place ends. In userspace mode only the peer's address ties it to a
+// explains reports whether it can be why a link ends. In userspace mode only the peer's address ties it to a
 // link, so one that has explained the end of a link explains none that ends later.
 func (r *heardEnding) explains(p identity, since, now time.Time) bool {
 	if now.Sub(r.at) > reasonTTL || !r.Tunnel.matches(p) {
 		return false
 	}
 	certain := r.Tunnel.carries(p.session)
-	return certain || !r.at.Before(since) && (r.spent.IsZero() || now.Sub(r.spent) <= late)
+	return certain || !r.at.Before(since) && (r.spent.IsZero() || now.Sub(r.spent) <= reasonDelay)
 }
 
 // end is how a tunnel has ended.
@@ -89,11 +89,11 @@ func (c *ends) record(e Ending, now time.Time) (told []*end) {
 		switch {
 		case !e.Tunnel.matches(one.identity):
 		// A pppd whose peer has ended LCP stays for some seconds, and only then xl2tpd closes the call.
-		case !one.sure && (now.Sub(one.Time) <= late || now.Sub(one.Time) <= reasonTTL && e.Tunnel.carries(one.identity.session)):
+		case !one.sure && (now.Sub(one.Time) <= reasonDelay || now.Sub(one.Time) <= reasonTTL && e.Tunnel.carries(one.identity.session)):
 			one.setReason(e)
 			told = append(told, one)
-		case one.Half && !e.Half && one.Tunnel.sameAs(e.Tunnel): // after the call, the tunnel is closed too
-			one.Half, one.Operator = false, one.Operator || e.Operator
+		case one.CallOnly && !e.CallOnly && one.Tunnel.sameAs(e.Tunnel): // after the call, the tunnel is closed too
+			one.CallOnly, one.Operator = false, one.Operator || e.Operator
 			told = append(told, one)
 		}
 	}
@@ -120,7 +120,7 @@ func (c *ends) record(e Ending, now time.Time) (told []*end) {
 func (c *ends) reasonFor(p identity, since, now time.Time) (Ending, bool) {
 	for i := len(c.reasons) - 1; i >= 0; i-- {
 		if e := &c.reasons[i]; e.explains(p, since, now) {
-			if e.spent.IsZero() && now.Sub(e.at) <= late {
+			if e.spent.IsZero() && now.Sub(e.at) <= reasonDelay {
 				e.spent = now
 			}
 			return e.Ending, true
@@ -136,10 +136,10 @@ func (ts *tunnelTable) recordClose(t *tunnel, reason message.Text, was State, no
 	switch {
 	case sure:
 		reason = why.Reason
-		if quiet := now.Sub(t.evidence.Last()); why.Unexplained() && was != Silent && !t.evidence.Last().IsZero() && quiet >= idle {
+		if quiet := now.Sub(t.evidence.Last()); why.Unexplained() && was != Silent && !t.evidence.Last().IsZero() && quiet >= shortestIdleTimer {
 			reason = message.Sprintf("the peer's idle timer, it seems: nothing came for %.0f s", quiet.Seconds())
 		}
-	case now.Sub(ts.ends.died[t.identity.instance]) <= late:
+	case now.Sub(ts.ends.xl2tpdEndedAt[t.identity.instance]) <= reasonDelay:
 		reason, failed = xl2tpdEnded, true
 	case !t.saLostAt.IsZero() && !t.evidence.Last().After(t.saLostAt): // one that has lived on has another cause
 		reason, failed = "the IPsec SA was lost", true

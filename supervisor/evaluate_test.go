@@ -25,7 +25,7 @@ func TestForgetsNoLAC(t *testing.T) {
 		now := epoch
 		step := func(ev Event) {
 			asked = append(asked, b.Step(ev, now)...)
-			l := b.lacs.lac(name{"lac", section.Name, ""})
+			l := b.lacs.ensureLAC(name{"lac", section.Name, ""})
 			is, _ := b.lacs.situation(l, section, now)
 			progress := l.progress
 			next := b.lacs.agenda.evaluateAt.Next()
@@ -76,7 +76,7 @@ func TestForgetsNoLAC(t *testing.T) {
 						if failed == ErrNoConnection && a.Step != StepSecure && a.Step != StepRenew {
 							failed = lost
 						}
-						step(Recovered{LAC: a.LAC, Step: a.Step, Err: failed})
+						step(StepDone{LAC: a.LAC, Step: a.Step, Err: failed})
 					}
 				}
 			},
@@ -97,10 +97,10 @@ func TestOneLinkIsEnough(t *testing.T) {
 	b := f.up()
 	lives := b.tunnels.byKey[key("ppp0", 1)]
 	silent := *lives
-	silent.state, silent.evidence, silent.asked = Silent, Evidence{Data: epoch.Add(-time.Minute)}, epoch.Add(-time.Minute)
+	silent.state, silent.evidence, silent.firstLostAt = Silent, Evidence{Data: epoch.Add(-time.Minute)}, epoch.Add(-time.Minute)
 	longer := silent
-	longer.asked = epoch.Add(-2 * time.Minute)
-	l := b.lacs.lac(name{"lac", "Branch0", ""})
+	longer.firstLostAt = epoch.Add(-2 * time.Minute)
+	l := b.lacs.ensureLAC(name{"lac", "Branch0", ""})
 	for name, tc := range map[string]struct {
 		candidates candidates
 		quiet      time.Duration

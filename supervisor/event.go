@@ -63,8 +63,8 @@ type LAC struct {
 	Name     string
 }
 
-// Recovered is the result of a Recover.
-type Recovered struct {
+// StepDone is the result of a Recover.
+type StepDone struct {
 	LAC  LAC
 	Step Step
 	Err  error
@@ -110,9 +110,9 @@ type Recover struct {
 	TunnelID uint16
 	Host     string // the LNS as xl2tpd.conf calls it
 	SA       string // unique id of the IKE SA with the LNS; empty: there is none
-	// Tried is when xl2tpd last asked for the tunnel, as far as is known; zero: not since the latest one was up.
-	Tried time.Time
-	IKE   string // the connection that its latest tunnel came through; empty: none
+	// LastAttempt is when xl2tpd last asked for the tunnel, as far as is known; zero: not since the latest one was up.
+	LastAttempt time.Time
+	IKE         string // the connection that its latest tunnel came through; empty: none
 	// Since is when an SA with another address of the LNS replaced the SA of the link; zero: none has. Earlier messages
 	// of the peer say nothing about the link.
 	Since time.Time

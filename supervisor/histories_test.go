@@ -72,7 +72,7 @@ func (h *simHost) killPPPD(d *dialler) {
 		return
 	}
 	d.half = h.kind.half
-	h.down(d, &Ending{CloseReason: why{Reason: "closed by xl2tpd", Half: true}})
+	h.down(d, &Ending{CloseReason: why{Reason: "closed by xl2tpd", CallOnly: true}})
 }
 
 func (h *simHost) closeTunnel(d *dialler) {

@@ -39,7 +39,7 @@ func (ls *lacTable) recordEnd(one news, now time.Time) {
 		c.failed = true
 	}
 	if n, ok := c.identity.lac(); ok {
-		l := ls.lac(n)
+		l := ls.ensureLAC(n)
 		l.lastEnd, l.silent = c, time.Time{}
 		if one.silent || c.Unanswered {
 			l.silent = now
@@ -52,7 +52,7 @@ func (ls *lacTable) recordEnd(one news, now time.Time) {
 // Then only the target is silent, and the silence is no reason for the link's end.
 func (ls *lacTable) answers(names []name, now time.Time) bool {
 	return slices.ContainsFunc(names, func(n name) bool {
-		return n.kind == "lac" && now.Sub(ls.lac(n).progress.aliveAt) < aliveTime
+		return n.kind == "lac" && now.Sub(ls.ensureLAC(n).progress.aliveAt) < aliveTime
 	})
 }
 
@@ -61,9 +61,9 @@ func (ls *lacTable) answers(names []name, now time.Time) bool {
 // operator may have hung up any of them. Then recovery leaves all of them to xl2tpd.
 func (ls *lacTable) attributeEnd(c *end) {
 	if n, ok := c.identity.lac(); ok {
-		l := ls.lac(n)
+		l := ls.ensureLAC(n)
 		if l.lastEnd == c && l.progress.isHangingUp() && !c.Operator {
-			c.failed, l.idle = true, true
+			c.failed, l.notRedialled = true, true
 		}
 		if c.Operator {
 			ls.clearPossibleEnds(l, c)
@@ -75,7 +75,7 @@ func (ls *lacTable) attributeEnd(c *end) {
 	}
 	for _, n := range c.identity.names {
 		if n.kind == "lac" {
-			l := ls.lac(n)
+			l := ls.ensureLAC(n)
 			l.possibleEnd = c
 			ls.agenda.mark(l)
 		}
@@ -84,7 +84,7 @@ func (ls *lacTable) attributeEnd(c *end) {
 
 // isHangingUp reports whether recovery hangs up a LAC, or did so in its latest step.
 func (ls *lacTable) isHangingUp(n name) bool {
-	return n.kind == "lac" && ls.lac(n).progress.isHangingUp()
+	return n.kind == "lac" && ls.ensureLAC(n).progress.isHangingUp()
 }
 
 // clearPossibleEnds notes that the hung-up tunnel was this LAC's. So it was not the tunnel of any other LAC.
@@ -115,7 +115,7 @@ func (ls *lacTable) operatorHungUp(c ControlConnection) {
 		case slices.ContainsFunc(links, (*tunnel).linked):
 			return
 		case ok: // of a call without addresses
-			all = []*lac{ls.lac(n)}
+			all = []*lac{ls.ensureLAC(n)}
 		}
 	}
 	if slices.ContainsFunc(all, func(l *lac) bool { return l.progress.busy == StepRedial }) {
@@ -138,7 +138,7 @@ func (ls *lacTable) operatorHungUp(c ControlConnection) {
 	if l.lastEnd.Operator {
 		return // that is known already
 	}
-	l.lastEnd.sure, l.lastEnd.Operator, l.lastEnd.Half = true, true, false
+	l.lastEnd.sure, l.lastEnd.Operator, l.lastEnd.CallOnly = true, true, false
 	ls.agenda.mark(l)
 	ls.logLAC(l, slog.LevelInfo, "tunnel left down", slog.String("reason", "hung up on this host"))
 }
@@ -164,10 +164,10 @@ func (ls *lacTable) operatorMayHaveHungUp(lacs []*lac, c ControlConnection) {
 func (ls *lacTable) takeDial(daemon procfs.ID, lns netip.Addr, now time.Time) {
 	lacs := ls.lacsOf(daemon, lns)
 	for _, l := range lacs {
-		l.asked = now
+		l.sccrqAt = now
 	}
-	ls.mayBeUp(lacs, now)
-	ls.revive(lacs)
+	ls.clearDownAt(lacs, now)
+	ls.mayRedialAgain(lacs)
 	if len(lacs) != 1 {
 		ls.dialsHungUp(lacs)
 		for _, l := range lacs {
@@ -192,7 +192,7 @@ func (ls *lacTable) takeDial(daemon procfs.ID, lns netip.Addr, now time.Time) {
 	l.attempt, l.notDiallingSince, l.dialledLNS, l.seen = now, time.Time{}, lns, l.seen || !l.mayBeHungUp() && l.lastEnd == nil
 	ls.agenda.mark(l)
 	if l.lastEnd != nil {
-		l.lastEnd.Half = false // with a tunnel that stands, xl2tpd would not ask for another
+		l.lastEnd.CallOnly = false // with a tunnel that stands, xl2tpd would not ask for another
 	}
 	if l.mayBeHungUp() && l.progress.busy == StepNone {
 		ls.dialledAgain(l, now)
@@ -208,7 +208,7 @@ func (ls *lacTable) dialledAgain(l *lac, now time.Time) {
 
 // startAgain notes that a LAC is wanted, and that xl2tpd dials it. If recovery is taking a step, that step still counts.
 func (l *lac) startAgain(now time.Time) {
-	l.seen, l.idle, l.lastEnd, l.possibleEnd, l.silent = true, false, nil, nil, time.Time{}
+	l.seen, l.notRedialled, l.lastEnd, l.possibleEnd, l.silent = true, false, nil, nil, time.Time{}
 	if l.progress.busy == StepNone {
 		l.attempt, l.notDiallingSince, l.progress = now, time.Time{}, dialling(now)
 	}
@@ -219,7 +219,7 @@ func (l *lac) startAgain(now time.Time) {
 func (l *lac) takeAutodial(now time.Time) bool {
 	began := l.startedAt
 	l.startedAt = time.Time{}
-	return !began.IsZero() && now.Sub(began) <= late && l.mayBeHungUp() && l.progress.busy == StepNone
+	return !began.IsZero() && now.Sub(began) <= reasonDelay && l.mayBeHungUp() && l.progress.busy == StepNone
 }
 
 // dialsHungUp notes that xl2tpd dials one of these LACs, although each of them that is down was hung up. So somebody wants
@@ -255,10 +255,10 @@ func (ls *lacTable) daemonReplaced(instance string, runs bool, now time.Time) {
 			continue
 		}
 		l.seen = l.seen || l.seenBefore
-		if l.lastEnd != nil && !l.lastEnd.sure && now.Sub(l.lastEnd.Time) <= late {
+		if l.lastEnd != nil && !l.lastEnd.sure && now.Sub(l.lastEnd.Time) <= reasonDelay {
 			l.lastEnd.failed, l.lastEnd.Reason = true, xl2tpdEnded // the links were seen to go before their xl2tpd
 		}
-		if l.possibleEnd != nil && !l.possibleEnd.sure && now.Sub(l.possibleEnd.Time) <= late {
+		if l.possibleEnd != nil && !l.possibleEnd.sure && now.Sub(l.possibleEnd.Time) <= reasonDelay {
 			l.possibleEnd = nil
 		}
 		hungUp := l.mayBeHungUp()
@@ -269,14 +269,14 @@ func (ls *lacTable) daemonReplaced(instance string, runs bool, now time.Time) {
 			l.lastEnd, l.possibleEnd = nil, nil
 		}
 		l.silent, l.attempt, l.notDiallingSince, l.planned, l.progress.next = time.Time{}, time.Time{}, time.Time{}, time.Time{}, time.Time{}
-		l.idle, l.startedAt, l.downAt = l.seen, time.Time{}, time.Time{}
+		l.notRedialled, l.startedAt, l.downAt = l.seen, time.Time{}, time.Time{}
 		s := ls.topology.section(l)
 		autodials := runs && s != nil && s.Autodial
 		if autodials && ls.health.reported[WatcherXl2tpd] {
 			l.startedAt = now
 		}
 		if autodials && !hungUp {
-			l.idle, l.attempt = false, now
+			l.notRedialled, l.attempt = false, now
 			busy := l.progress.busy
 			l.progress = dialling(now)
 			l.progress.busy, l.stale = busy, busy != StepNone

@@ -53,7 +53,7 @@ func TestHungUpIsLeftDown(t *testing.T) {
 				ends(Ending{CloseReason: why{Reason: "closed by the peer"}})
 			case what == 2 && up:
 				done = append(done, "half")
-				ends(Ending{CloseReason: why{Reason: "closed by xl2tpd", Half: true}})
+				ends(Ending{CloseReason: why{Reason: "closed by xl2tpd", CallOnly: true}})
 			case what == 3 && up && !ambiguous:
 				done = append(done, "hung up")
 				ends(Ending{CloseReason: why{Reason: "hung up", Operator: true}})
@@ -109,7 +109,7 @@ func TestHungUpIsLeftDown(t *testing.T) {
 // another one whose call has ended does not count as hung up.
 func TestHungUpBesideAHalfClosedTunnel(t *testing.T) {
 	n := ambiguousUp(t, "", "recover = full\n")
-	n.step(Ending{Tunnel: closerOf("192.0.2.1", 8), CloseReason: why{Reason: "closed by xl2tpd", Half: true}})
+	n.step(Ending{Tunnel: closerOf("192.0.2.1", 8), CloseReason: why{Reason: "closed by xl2tpd", CallOnly: true}})
 	n.links(inUserspace(link("ppp0", 5, true))...)
 	n.after(time.Second)
 	n.step(Ending{Tunnel: closer, CloseReason: why{Reason: "hung up on this host", Operator: true}})
@@ -144,7 +144,7 @@ func TestEndSoonAfterAHangUp(t *testing.T) {
 // A call that the operator has hung up leaves its tunnel, which the peer then closes.
 func TestHungUpCall(t *testing.T) {
 	n := established(t, redials, "")
-	n.step(Ending{Tunnel: closer, CloseReason: why{Reason: "hung up on this host", Operator: true, Half: true}})
+	n.step(Ending{Tunnel: closer, CloseReason: why{Reason: "hung up on this host", Operator: true, CallOnly: true}})
 	n.links()
 	n.now = n.now.Add(5 * time.Second)
 	n.step(Ending{Tunnel: closer, CloseReason: why{Reason: "closed by the peer"}})

@@ -89,7 +89,7 @@ func TestOperatorOfOneInstance(t *testing.T) {
 	if last := n.lac("office").lastEnd; last != nil {
 		t.Errorf("the first one's is hung up too: %+v", last)
 	}
-	other := n.core.lacs.lac(name{"lac", "office", instanceID(1, s.Instances[1].Key)})
+	other := n.core.lacs.ensureLAC(name{"lac", "office", instanceID(1, s.Instances[1].Key)})
 	if other.lastEnd == nil || !other.lastEnd.Operator {
 		t.Fatalf("%+v", other.lastEnd)
 	}
@@ -134,7 +134,7 @@ func TestRecoveryOfOneInstance(t *testing.T) {
 		}
 		return nil
 	})
-	if l := n.core.lacs.lac(name{"lac", "tokyo", branchPath + " " + branchPipe}); l.progress.dials == 0 {
+	if l := n.core.lacs.ensureLAC(name{"lac", "tokyo", branchPath + " " + branchPipe}); l.progress.dials == 0 {
 		t.Errorf("never dialled: %+v", l.progress)
 	}
 	if l := n.lac("tokyo"); l.progress.dials != 0 {

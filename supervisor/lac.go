@@ -21,10 +21,10 @@ type lac struct {
 	marked           bool       // to be evaluated in the step under way
 	stale            bool       // the recovery step under way began before the present xl2tpd did
 	seen             bool       // it has had a tunnel, or was dialled, and nobody has hung up since
-	idle             bool       // xl2tpd has no plan to dial it
+	notRedialled     bool       // xl2tpd has no plan to dial it
 	dialled          time.Time  // when recovery last made xl2tpd dial it
 	attempt          time.Time  // since when xl2tpd dials, as far as is known; zero: it does not
-	asked            time.Time  // when xl2tpd last asked the LNS for a tunnel, for this LAC or another one
+	sccrqAt          time.Time  // when xl2tpd last asked the LNS for a tunnel, for this LAC or another one
 	hidden           bool       // xl2tpd may be dialling it, and nobody would see that
 	hiddenAt         time.Time  // when hidden was last true; zero: never
 	notDiallingSince time.Time  // since when xl2tpd is known not to dial it; zero: it may
@@ -46,7 +46,7 @@ type lac struct {
 	savedAs    LACState // as this
 }
 
-func (ls *lacTable) lac(n name) *lac {
+func (ls *lacTable) ensureLAC(n name) *lac {
 	key := n.key()
 	if ls.byKey[key] == nil {
 		ls.byKey[key] = &lac{instance: n.instance, name: n.name, key: key}
@@ -63,7 +63,7 @@ func (ls *lacTable) lacsOf(daemon procfs.ID, lns netip.Addr) (all []*lac) {
 			continue
 		}
 		for _, s := range in.byOuter[lns] {
-			all = append(all, ls.lac(in.name(s)))
+			all = append(all, ls.ensureLAC(in.name(s)))
 		}
 	}
 	return all
@@ -73,7 +73,7 @@ func (ls *lacTable) lacsOf(daemon procfs.ID, lns netip.Addr) (all []*lac) {
 func (ls *lacTable) markLACs(names []name) {
 	for _, n := range names {
 		if n.kind == "lac" {
-			ls.agenda.mark(ls.lac(n))
+			ls.agenda.mark(ls.ensureLAC(n))
 		}
 	}
 }
@@ -210,9 +210,9 @@ func (ls *lacTable) markNeighbours(l *lac) {
 	}
 }
 
-// unasked returns echo requests to the far ends of a LAC's links. The others are to the far ends of the other silent links
+// farEndRequests returns echo requests to the far ends of a LAC's links. The others are to the far ends of the other silent links
 // that an IKE SA may carry. It leaves out far ends that are asked anyway, because they are the targets.
-func (ls *lacTable) unasked(c *candidates, uniqueID string) (own, others []probe.Request) {
+func (ls *lacTable) farEndRequests(c *candidates, uniqueID string) (own, others []probe.Request) {
 	mine := make(map[*tunnel]bool)
 	for t := range c.links {
 		mine[t] = true

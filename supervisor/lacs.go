@@ -36,7 +36,7 @@ func newLACTable(jitter jitter, topology *topology, daemons *daemons, health *he
 }
 
 // dialledLNS is a dialledFunc.
-func (ls *lacTable) dialledLNS(n name) netip.Addr { return ls.lac(n).dialledLNS }
+func (ls *lacTable) dialledLNS(n name) netip.Addr { return ls.ensureLAC(n).dialledLNS }
 
 // takeNews takes what has happened to tunnels.
 func (ls *lacTable) takeNews(all []news, now time.Time) {

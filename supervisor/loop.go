@@ -164,7 +164,7 @@ func (l *Loop) jobDone(ev Event) {
 		l.cancels[k]()
 		delete(l.cancels, k)
 		l.echoes.done()
-	case Recovered:
+	case StepDone:
 		l.workersFor(ev.Step).done()
 	}
 }
@@ -188,7 +188,7 @@ func (l *Loop) act(ctx context.Context, actions []Action) {
 			l.cancels[key(a.Link, a.Index)] = cancel
 			l.echoes.start(func() { l.Post(l.echo(ctx, a.Request)) })
 		case Recover:
-			l.workersFor(a.Step).start(func() { l.Post(l.recover(ctx, a)) })
+			l.workersFor(a.Step).start(func() { l.Post(l.takeStep(ctx, a)) })
 		case CancelEcho:
 			l.cancels[a.Link]()
 		case CallHook:
@@ -260,8 +260,8 @@ func (l *Loop) logEcho(r probe.Result) {
 	l.log.LogAttrs(context.Background(), slog.LevelDebug, text, attrs...)
 }
 
-func (l *Loop) recover(ctx context.Context, r Recover) (ev Recovered) {
-	ev = Recovered{LAC: r.LAC, Step: r.Step}
+func (l *Loop) takeStep(ctx context.Context, r Recover) (ev StepDone) {
+	ev = StepDone{LAC: r.LAC, Step: r.Step}
 	defer l.catchPanic("recovery", &ev.Err)
 	ev.Err = l.executors.Recover(ctx, r)
 	return ev

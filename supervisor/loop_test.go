@@ -228,8 +228,8 @@ func TestLoopDropsWhatWaits(t *testing.T) {
 		ends Event
 	}{
 		{&l.counters, readings{}},
-		{&l.steps, Recovered{Step: StepDial}},
-		{&l.questions, Recovered{Step: StepLook}},
+		{&l.steps, StepDone{Step: StepDial}},
+		{&l.questions, StepDone{Step: StepLook}},
 	} {
 		for tc.crew.free > 0 {
 			tc.crew.start(func() { l.Post(tc.ends) })

@@ -11,8 +11,8 @@ import (
 
 const faultLost = "pppd"
 
-// takeLost notes the pids of pppds whose links can't be found: those links are left alone.
-func (h *health) takeLost(pids []int) {
+// takePPPDsWithoutLink notes the pids of pppds whose links can't be found: those links are left alone.
+func (h *health) takePPPDsWithoutLink(pids []int) {
 	was, text := h.faults[faultLost].Text, message.Text("")
 	if len(pids) > 0 {
 		list := strings.Trim(fmt.Sprint(pids), "[]")

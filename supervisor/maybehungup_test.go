@@ -118,7 +118,7 @@ func TestLinkWithoutItsSession(t *testing.T) {
 	s := n.xl2tpd(twoLACs("192.0.2.1", "192.0.2.1", ""))
 	s.Home().Conf.Sections[1].PPPOptFile = "/etc/ppp/home"
 	s.Sessions = []xl2tpd.Session{sessions[0]}
-	n.step(Ending{Tunnel: closerOf("192.0.2.1", 8), CloseReason: why{Reason: "closed by xl2tpd", Half: true}})
+	n.step(Ending{Tunnel: closerOf("192.0.2.1", 8), CloseReason: why{Reason: "closed by xl2tpd", CallOnly: true}})
 	n.step(s)
 	n.links(link("ppp0", 5, true))
 	n.step(Ending{Tunnel: closer, CloseReason: why{Reason: "hung up on this host", Operator: true}})
@@ -251,9 +251,9 @@ func TestDialBesideAHungUpLAC(t *testing.T) {
 	n.step(Ending{Tunnel: closerOf("192.0.2.1", 8), CloseReason: why{Reason: "closed by the peer"}})
 	n.links()
 	n.after(time.Second)
-	n.lac("home").idle = true
+	n.lac("home").notRedialled = true
 	n.step(Dials{Peer: closer.Peer.Addr()})
-	if n.lac("home").idle {
+	if n.lac("home").notRedialled {
 		t.Error("xl2tpd is taken not to redial")
 	}
 }
@@ -264,9 +264,9 @@ func TestDialBesideALinkOfTwoAlike(t *testing.T) {
 	n := ambiguousUp(t, "redial = yes\n", "recover = full\n")
 	n.step(Ending{Tunnel: closerOf("192.0.2.1", 8), CloseReason: why{Reason: "closed by the peer"}})
 	n.links(inUserspace(link("ppp0", 5, true))...)
-	n.lac("home").idle = true
+	n.lac("home").notRedialled = true
 	n.step(Dials{Peer: closer.Peer.Addr()})
-	if n.lac("home").idle {
+	if n.lac("home").notRedialled {
 		t.Error("xl2tpd is taken not to redial")
 	}
 }
@@ -373,7 +373,7 @@ func TestCertainlyDown(t *testing.T) {
 		n.after(time.Second)
 		n.lac("office").progress.busy = StepHangUp
 		n.core.lacs.agenda.slotsTaken++
-		n.step(Recovered{LAC: LAC{Name: "office"}, Step: StepHangUp})
+		n.step(StepDone{LAC: LAC{Name: "office"}, Step: StepHangUp})
 		n.links()
 		n.after(time.Second)
 		tc.happens(n)

@@ -129,7 +129,7 @@ func (d *dialler) String() string {
 // flying is a step in flight.
 type flying struct {
 	at  time.Time
-	of  Recovered
+	of  StepDone
 	end func() error
 }
 
@@ -425,7 +425,7 @@ func (h *simHost) takeStep(r Recover) {
 		h.unresolved = h.deafDNS
 		h.step(h.daemons())
 	}
-	h.flights = append(h.flights, flying{h.now.Add(takes), Recovered{LAC: r.LAC, Step: r.Step}, end})
+	h.flights = append(h.flights, flying{h.now.Add(takes), StepDone{LAC: r.LAC, Step: r.Step}, end})
 }
 
 func fails(err error) func() error { return func() error { return err } }
@@ -435,7 +435,7 @@ func (h *simHost) begin(d *dialler, r Recover) func() error {
 	if (r.Step == StepRenew || r.Step == StepHangUp) && r.Up && !r.Dead && h.askPeer(r) == ErrAlive {
 		return fails(ErrAlive)
 	}
-	if r.Step == StepRenew && !r.Up && !r.Tried.IsZero() && h.kind.guarded && h.heard.After(r.Tried) {
+	if r.Step == StepRenew && !r.Up && !r.LastAttempt.IsZero() && h.kind.guarded && h.heard.After(r.LastAttempt) {
 		return fails(ErrAnswers)
 	}
 	if r.Step == StepRenew && r.SA != "" && (h.answersInside(r.Beside) || !r.Up && h.kind.guarded && (h.speaks() || h.spoke())) {

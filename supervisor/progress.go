@@ -54,7 +54,7 @@ var (
 const (
 	// grace is how long to wait before the first step: charon may already be retrying, and the close reason may arrive
 	// late.
-	grace = late + time.Second
+	grace = reasonDelay + time.Second
 	// connectTime is grace while charon is negotiating. Initiating the same CHILD SA then would make a second pair of
 	// SAs.
 	connectTime = 10 * time.Second
@@ -106,33 +106,33 @@ const (
 
 // situation is what recovery knows about a LAC at one time.
 type situation struct {
-	goal       goal
-	daemon     bool          // xl2tpd is running
-	up         bool          // there is a link with addresses
-	quiet      time.Duration // for how long a silent link has not answered; 0: it is not silent
-	secured    bool          // an SA with the LNS carries the LAC's packets
-	connecting bool          // charon is negotiating with the LNS
-	withoutSA  bool          // the link is up, and its tunnel has lost the SA that it had
-	moved      bool          // and there is an SA with another address of the LNS
-	stuck      bool          // there is a call that has had no addresses for callTime
-	calling    time.Time     // until then a link may come of a call that may be this LAC's; zero: there is no call
-	half       bool          // the tunnel has no call, and the time for xl2tpd to make one is over
-	// owner is how long xl2tpd continues to redial by itself, from the start of the trouble; 0: it does not redial.
-	// redial is the pause before each redial. If recovery made xl2tpd dial in that time, xl2tpd would call twice
+	goal         goal
+	daemon       bool          // xl2tpd is running
+	up           bool          // there is a link with addresses
+	quiet        time.Duration // for how long a silent link has not answered; 0: it is not silent
+	hasSA        bool          // an SA with the LNS carries the LAC's packets
+	connecting   bool          // charon is negotiating with the LNS
+	withoutSA    bool          // the link is up, and its tunnel has lost the SA that it had
+	moved        bool          // and there is an SA with another address of the LNS
+	stuck        bool          // there is a call that has had no addresses for callTime
+	callingUntil time.Time     // until then a link may come of a call that may be this LAC's; zero: there is no call
+	noCall       bool          // the tunnel has no call, and the time for xl2tpd to make one is over
+	// redialsFor is how long xl2tpd continues to redial by itself, from the start of the trouble; 0: it does not redial.
+	// redialPause is the pause before each redial. If recovery made xl2tpd dial in that time, xl2tpd would call twice
 	// (xl2tpd.c, control_handle_lac_connect).
-	owner, redial time.Duration
-	lost          bool      // the last tunnel ended because the peer was silent
-	closedAt      time.Time // until then xl2tpd may still be closing the last tunnel
-	trying        bool      // xl2tpd may be dialling
-	tried         time.Time // until then
-	asked         time.Time // when xl2tpd last asked the LNS for a tunnel, for this LAC or another one
-	redialDue     time.Time // by then xl2tpd should have redialled; zero: it does not redial, or nobody would see it
-	planned       time.Time // until then xl2tpd may redial, as it had planned before the hang-up
-	saInUse       bool      // the IKE SA may carry something else that is alive, and must not be ended
-	saWorks       bool      // another tunnel shows that the SA works
-	mayBeHungUp   bool      // this LAC, or one that can't be told apart from it, may have been hung up on this host
-	renewing      bool      // the IKE SA is being renewed for another LAC
-	sharesLNS     bool      // other LACs have the same LNS, so nobody can tell which one xl2tpd dials
+	redialsFor, redialPause time.Duration
+	endedSilent             bool      // the last tunnel ended because the peer was silent
+	closingUntil            time.Time // until then xl2tpd may still be closing the last tunnel
+	trying                  bool      // xl2tpd may be dialling
+	tryingUntil             time.Time // until then
+	asked                   time.Time // when xl2tpd last asked the LNS for a tunnel, for this LAC or another one
+	redialDue               time.Time // by then xl2tpd should have redialled; zero: it does not redial, or nobody would see it
+	redialPlannedUntil      time.Time // until then xl2tpd may redial, as it had planned before the hang-up
+	saInUse                 bool      // the IKE SA may carry something else that is alive, and must not be ended
+	saWorks                 bool      // another tunnel shows that the SA works
+	mayBeHungUp             bool      // this LAC, or one that can't be told apart from it, may have been hung up on this host
+	renewing                bool      // the IKE SA is being renewed for another LAC
+	sharesLNS               bool      // other LACs have the same LNS, so nobody can tell which one xl2tpd dials
 }
 
 func (s situation) isWell() bool { return s.up && s.quiet == 0 && !s.withoutSA }
@@ -160,7 +160,7 @@ type progress struct {
 	outdated     bool      // the link got a new SA while its peer was being asked
 	err          error     // why the latest step failed
 	doneAt       time.Time // when charon last answered a request for an SA
-	secured      bool      // and it said that there is one
+	saConfirmed  bool      // and it said that there is one
 	awaitsCall   bool      // until next, or until there is no call any more
 	settling     bool      // until next, this SA has its time to help a link
 	rule         string    // the rule that has decided in the latest advance; empty: none
@@ -177,7 +177,7 @@ func dialling(now time.Time) progress {
 func (p *progress) advance(s situation, turn bool, jitter float64, now time.Time) (Step, time.Time) {
 	p.waitsForSlot, p.rule = false, ""
 	if s.isWell() {
-		return StepNone, p.recovered(s, now)
+		return StepNone, p.tunnelIsUp(s, now)
 	}
 	if p.since.IsZero() {
 		p.since, p.dials, p.noConnection, p.saRenewed = now, 0, false, false
@@ -190,7 +190,7 @@ func (p *progress) advance(s situation, turn bool, jitter float64, now time.Time
 			p.last, p.next = StepNone, now.Add(pause(p.failed, jitter))
 		}
 	}
-	if p.awaitsCall && s.calling.IsZero() {
+	if p.awaitsCall && s.callingUntil.IsZero() {
 		p.awaitsCall, p.next = false, time.Time{}
 	}
 	if s.goal == goalNone || !s.daemon || p.busy != StepNone {
@@ -295,9 +295,9 @@ func (p *progress) isHangingUp() bool {
 	return p.busy == StepHangUp || p.last == StepHangUp && p.err == nil
 }
 
-// recovered notes that the tunnel is up. Earlier failures are forgotten only after stableAfter; recovered returns when
+// tunnelIsUp notes that the tunnel is up. Earlier failures are forgotten only after stableAfter; recovered returns when
 // that is.
-func (p *progress) recovered(s situation, now time.Time) time.Time {
+func (p *progress) tunnelIsUp(s situation, now time.Time) time.Time {
 	if p.well.IsZero() || !p.since.IsZero() {
 		p.well = now
 	}
@@ -320,7 +320,7 @@ func (p *progress) fruitless(s situation, now time.Time) bool {
 
 // readyToDial reports whether the latest step has made an SA, so that a dial can succeed.
 func (p *progress) readyToDial(s situation) bool {
-	return !s.up && s.secured && p.err == nil && (p.last == StepSecure || p.last == StepRenew)
+	return !s.up && s.hasSA && p.err == nil && (p.last == StepSecure || p.last == StepRenew)
 }
 
 // grace returns how long to wait before the first step.
@@ -358,12 +358,12 @@ func (p *progress) stepDone(err error, s situation, jitter float64, now time.Tim
 	}
 	p.busy, p.last, p.err = StepNone, step, err
 	if step == StepSecure || step == StepRenew {
-		p.doneAt, p.secured, p.settling = now, err == nil, err == nil
+		p.doneAt, p.saConfirmed, p.settling = now, err == nil, err == nil
 	}
 	p.saRenewed = p.saRenewed || (step == StepSecure || step == StepRenew) && !errors.Is(err, ErrNoRoute)
 	if errors.Is(err, ErrRedialsLater) {
-		p.err, p.next = nil, now.Add(max(s.redial+answerTime, pause(p.failed+1, jitter)))
-		if s.owner == 0 { // xl2tpd does not redial
+		p.err, p.next = nil, now.Add(max(s.redialPause+answerTime, pause(p.failed+1, jitter)))
+		if s.redialsFor == 0 { // xl2tpd does not redial
 			p.next = now
 		}
 		return
@@ -385,7 +385,7 @@ func (p *progress) stepDone(err error, s situation, jitter float64, now time.Tim
 	case step == StepDial, step == StepRedial:
 		p.dials++
 		p.next = now.Add(max(answerTime, pause(p.failed+1, jitter)))
-	case step == StepHangUp && !s.up && !s.stuck && !s.lost:
+	case step == StepHangUp && !s.up && !s.stuck && !s.endedSilent:
 		p.next = now.Add(grace) // the tunnel had no call, and its peer answers
 	case step == StepHangUp:
 		p.next = now.Add(answerTime)

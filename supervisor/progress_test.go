@@ -30,8 +30,8 @@ func play(l *progress, span time.Duration, is func(time.Duration) situation, res
 // A LAC that may have been hung up gets a new SA less and less often.
 func TestPerhapsHungUpIsRenewedSeldom(t *testing.T) {
 	for name, is := range map[string]situation{
-		"up, and silent": {goal: goalFull, daemon: true, secured: true, mayBeHungUp: true, up: true, quiet: deadAfter, redial: time.Minute},
-		"down":           {goal: goalFull, daemon: true, secured: true, mayBeHungUp: true, redial: time.Minute},
+		"up, and silent": {goal: goalFull, daemon: true, hasSA: true, mayBeHungUp: true, up: true, quiet: deadAfter, redialPause: time.Minute},
+		"down":           {goal: goalFull, daemon: true, hasSA: true, mayBeHungUp: true, redialPause: time.Minute},
 	} {
 		var l progress
 		steps, at := play(&l, 6*time.Hour, func(time.Duration) situation { return is }, func(Step) error { return nil })
@@ -48,7 +48,7 @@ func TestPerhapsHungUpIsRenewedSeldom(t *testing.T) {
 }
 
 func TestProgress(t *testing.T) {
-	down := situation{goal: goalFull, daemon: true, secured: true}
+	down := situation{goal: goalFull, daemon: true, hasSA: true}
 	for _, tt := range []struct {
 		name   string
 		is     func(*situation)
@@ -57,22 +57,22 @@ func TestProgress(t *testing.T) {
 		at     []int // seconds
 	}{
 		{"nobody redials", func(*situation) {}, nil, []Step{StepDial, StepRenew, StepDial}, []int{3, 38, 38}},
-		{"xl2tpd redials", func(s *situation) { s.owner, s.redial = 24*time.Hour, 30*time.Second }, nil, []Step{StepRenew}, []int{65}},
-		{"xl2tpd redials, no IPsec", func(s *situation) { s.goal, s.owner, s.redial = goalRedial, 24*time.Hour, 30*time.Second }, nil, nil, nil},
-		{"xl2tpd has given up", func(s *situation) { s.owner, s.redial = 50*time.Second, 30*time.Second }, nil, []Step{StepDial}, []int{65}},
-		{"the SA is lost", func(s *situation) { s.secured, s.owner, s.redial = false, 24*time.Hour, 30*time.Second }, nil,
+		{"xl2tpd redials", func(s *situation) { s.redialsFor, s.redialPause = 24*time.Hour, 30*time.Second }, nil, []Step{StepRenew}, []int{65}},
+		{"xl2tpd redials, no IPsec", func(s *situation) { s.goal, s.redialsFor, s.redialPause = goalRedial, 24*time.Hour, 30*time.Second }, nil, nil, nil},
+		{"xl2tpd has given up", func(s *situation) { s.redialsFor, s.redialPause = 50*time.Second, 30*time.Second }, nil, []Step{StepDial}, []int{65}},
+		{"the SA is lost", func(s *situation) { s.hasSA, s.redialsFor, s.redialPause = false, 24*time.Hour, 30*time.Second }, nil,
 			[]Step{StepSecure, StepSecure, StepSecure}, []int{3, 8, 18}},
-		{"xl2tpd dials", func(s *situation) { s.trying, s.owner, s.redial = true, 24*time.Hour, 30*time.Second }, nil, []Step{StepRenew}, []int{35}},
-		{"xl2tpd dials without its SA", func(s *situation) { s.trying, s.secured, s.owner = true, false, 24*time.Hour }, nil,
+		{"xl2tpd dials", func(s *situation) { s.trying, s.redialsFor, s.redialPause = true, 24*time.Hour, 30*time.Second }, nil, []Step{StepRenew}, []int{35}},
+		{"xl2tpd dials without its SA", func(s *situation) { s.trying, s.hasSA, s.redialsFor = true, false, 24*time.Hour }, nil,
 			[]Step{StepSecure}, []int{3}},
-		{"the SA does not come", func(s *situation) { s.secured = false }, map[Step]error{StepSecure: errors.New("timeout")},
+		{"the SA does not come", func(s *situation) { s.hasSA = false }, map[Step]error{StepSecure: errors.New("timeout")},
 			[]Step{StepSecure, StepSecure, StepSecure, StepSecure}, []int{3, 8, 18, 38}},
-		{"no IPsec", func(s *situation) { s.secured = false }, map[Step]error{StepSecure: ErrNoConnection}, []Step{StepSecure, StepDial}, []int{3, 3}},
+		{"no IPsec", func(s *situation) { s.hasSA = false }, map[Step]error{StepSecure: ErrNoConnection}, []Step{StepSecure, StepDial}, []int{3, 3}},
 		{"no route", func(s *situation) {}, map[Step]error{StepDial: ErrNoRoute}, []Step{StepDial, StepDial, StepDial}, []int{3, 5, 7}},
-		{"only redial", func(s *situation) { s.goal, s.secured = goalRedial, false }, nil, []Step{StepDial, StepDial}, []int{3, 38}},
-		{"the peer was silent", func(s *situation) { s.lost, s.closedAt = true, origin0.Add(33*time.Second) }, nil,
+		{"only redial", func(s *situation) { s.goal, s.hasSA = goalRedial, false }, nil, []Step{StepDial, StepDial}, []int{3, 38}},
+		{"the peer was silent", func(s *situation) { s.endedSilent, s.closingUntil = true, origin0.Add(33*time.Second) }, nil,
 			[]Step{StepRenew, StepDial}, []int{3, 33}},
-		{"a call is stuck", func(s *situation) { s.stuck, s.owner = true, 24*time.Hour }, nil, []Step{StepHangUp, StepHangUp}, []int{0, 35}},
+		{"a call is stuck", func(s *situation) { s.stuck, s.redialsFor = true, 24*time.Hour }, nil, []Step{StepHangUp, StepHangUp}, []int{0, 35}},
 		{"nothing is wanted", func(s *situation) { s.goal = goalNone }, nil, nil, nil},
 		{"no xl2tpd", func(s *situation) { s.daemon = false }, nil, nil, nil},
 		{"well", func(s *situation) { s.up = true }, nil, nil, nil},
@@ -86,9 +86,9 @@ func TestProgress(t *testing.T) {
 		{"dead, but the peer speaks", func(s *situation) { s.up, s.quiet = true, deadAfter }, map[Step]error{StepRenew: ErrAlive},
 			[]Step{StepRenew, StepRenew}, []int{0, 10}},
 		{"dead, only redial", func(s *situation) { s.goal, s.up, s.quiet = goalRedial, true, deadAfter }, map[Step]error{StepAsk: lost}, nil, nil},
-		{"without its SA", func(s *situation) { s.up, s.secured, s.withoutSA, s.owner = true, false, true, 24*time.Hour }, nil,
+		{"without its SA", func(s *situation) { s.up, s.hasSA, s.withoutSA, s.redialsFor = true, false, true, 24*time.Hour }, nil,
 			[]Step{StepSecure, StepSecure}, []int{3, 8}},
-		{"without its SA, only redial", func(s *situation) { s.goal, s.up, s.secured, s.withoutSA = goalRedial, true, false, true }, nil, nil, nil},
+		{"without its SA, only redial", func(s *situation) { s.goal, s.up, s.hasSA, s.withoutSA = goalRedial, true, false, true }, nil, nil, nil},
 		{"stuck", func(s *situation) { s.goal, s.up, s.quiet = goalRedial, true, stuckAfter }, nil, []Step{StepHangUp, StepHangUp}, []int{0, 35}},
 	} {
 		is := down
@@ -119,7 +119,7 @@ func TestProgressRedials(t *testing.T) {
 		var l progress
 		secured := false
 		steps, at := play(&l, 80*time.Second, func(time.Duration) situation {
-			return situation{goal: goalFull, daemon: true, secured: secured, owner: 24 * time.Hour, redial: 30 * time.Second}
+			return situation{goal: goalFull, daemon: true, hasSA: secured, redialsFor: 24 * time.Hour, redialPause: 30 * time.Second}
 		}, func(s Step) error {
 			secured = true
 			if s == StepRedial {
@@ -139,7 +139,7 @@ func TestProgressRedials(t *testing.T) {
 // A call may also get stuck on a host without IPsec, once recovery knows that there is no connection.
 func TestProgressStuckInTheClear(t *testing.T) {
 	steps, at := play(&progress{}, 80*time.Second, func(t time.Duration) situation {
-		return situation{goal: goalFull, daemon: true, lost: true, owner: 24 * time.Hour, redial: 30 * time.Second, stuck: t >= callTime}
+		return situation{goal: goalFull, daemon: true, endedSilent: true, redialsFor: 24 * time.Hour, redialPause: 30 * time.Second, stuck: t >= callTime}
 	}, func(s Step) error {
 		if s == StepSecure {
 			return ErrNoConnection
@@ -153,7 +153,7 @@ func TestProgressStuckInTheClear(t *testing.T) {
 
 // With a wrong password each dial is answered, and none brings a link.
 func TestProgressWithWrongPassword(t *testing.T) {
-	is := situation{goal: goalFull, daemon: true, secured: true}
+	is := situation{goal: goalFull, daemon: true, hasSA: true}
 	steps, at := play(&progress{}, time.Hour, func(time.Duration) situation { return is }, func(Step) error { return nil })
 	dials := 0
 	for _, s := range steps {
@@ -204,7 +204,7 @@ func TestProgressFlapping(t *testing.T) {
 	steps, at := play(&l, time.Hour, func(t time.Duration) situation {
 		now = t
 		up = t < upUntil
-		return situation{goal: goalFull, daemon: true, secured: true, up: up}
+		return situation{goal: goalFull, daemon: true, hasSA: true, up: up}
 	}, func(s Step) error {
 		if s == StepDial {
 			upUntil = now + 2*time.Second
@@ -245,13 +245,13 @@ func TestProgressHistories(t *testing.T) {
 					s.quiet = time.Duration(rapid.SampledFrom([]int64{0, 0, int64(time.Second), int64(deadAfter), int64(stuckAfter)}).Draw(t, "quiet"))
 				}
 			case 3:
-				s.secured = rapid.Bool().Draw(t, "secured")
-				s.withoutSA = !s.secured && s.up && rapid.Bool().Draw(t, "bare")
+				s.hasSA = rapid.Bool().Draw(t, "secured")
+				s.withoutSA = !s.hasSA && s.up && rapid.Bool().Draw(t, "bare")
 			case 4:
-				s.owner = time.Duration(rapid.SampledFrom([]int64{0, int64(time.Hour)}).Draw(t, "owner"))
-				s.redial = min(s.owner, 30*time.Second)
+				s.redialsFor = time.Duration(rapid.SampledFrom([]int64{0, int64(time.Hour)}).Draw(t, "owner"))
+				s.redialPause = min(s.redialsFor, 30*time.Second)
 			case 5:
-				s.lost, s.closedAt = true, now.Add(closingTime)
+				s.endedSilent, s.closingUntil = true, now.Add(closingTime)
 			case 6:
 				s.stuck = !s.up && rapid.Bool().Draw(t, "stuck")
 			default:
@@ -282,9 +282,9 @@ func TestProgressHistories(t *testing.T) {
 				t.Fatalf("%v while %v", step, busy)
 			case s.goal == goalNone || !s.daemon || s.isWell():
 				t.Fatalf("%v in %+v", step, s)
-			case step == StepDial && (s.up || now.Before(s.closedAt) || now.Before(l.since.Add(s.owner))):
+			case step == StepDial && (s.up || now.Before(s.closingUntil) || now.Before(l.since.Add(s.redialsFor))):
 				t.Fatalf("%v in %+v", step, s)
-			case step == StepRedial && (s.up || !s.secured || !now.Before(l.since.Add(s.owner))):
+			case step == StepRedial && (s.up || !s.hasSA || !now.Before(l.since.Add(s.redialsFor))):
 				t.Fatalf("%v in %+v", step, s)
 			case step == StepHangUp && s.quiet < stuckAfter && !s.stuck && !(l.peerSilent && s.silent()):
 				t.Fatalf("%v in %+v", step, s)
@@ -301,7 +301,7 @@ func TestProgressHistories(t *testing.T) {
 
 // If the LNS did not answer before and answers now, recovery does not even wait for charon's own new try.
 func TestProgressOfALateAnswer(t *testing.T) {
-	is := situation{goal: goalFull, daemon: true, trying: true, owner: 24 * time.Hour}
+	is := situation{goal: goalFull, daemon: true, trying: true, redialsFor: 24 * time.Hour}
 	l := &progress{since: origin0, last: StepDial, next: origin0.Add(answerTime), failed: 1, lnsSilent: true}
 	steps, at := play(l, grace-time.Second, func(time.Duration) situation { return is }, func(Step) error { return nil })
 	if !slices.Equal(steps, []Step{StepSecure}) || at[0] != 0 {
@@ -314,9 +314,9 @@ func TestDialWaitsForACall(t *testing.T) {
 	const gone = 20 * time.Second
 	l := progress{since: origin0.Add(-time.Minute), last: StepHangUp, next: origin0}
 	steps, at := play(&l, gone+time.Second, func(t time.Duration) situation {
-		is := situation{goal: goalFull, daemon: true, secured: true}
+		is := situation{goal: goalFull, daemon: true, hasSA: true}
 		if t < gone {
-			is.calling = origin0.Add(callTime)
+			is.callingUntil = origin0.Add(callTime)
 		}
 		return is
 	}, func(Step) error { return nil })

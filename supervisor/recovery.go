@@ -22,7 +22,7 @@ func (ls *lacTable) evaluateLACs(now time.Time) {
 	if ls.changed {
 		for _, in := range ls.topology.instances {
 			for _, s := range in.lacs {
-				ls.agenda.mark(ls.lac(in.name(s)))
+				ls.agenda.mark(ls.ensureLAC(in.name(s)))
 			}
 		}
 	}
@@ -62,19 +62,19 @@ func (ls *lacTable) evaluate(l *lac, now time.Time) {
 func (ls *lacTable) advance(l *lac, s *xl2tpd.Section, now time.Time) {
 	// If nobody acknowledges xl2tpd's StopCCN, an attempt takes two answerTimes.
 	if !l.notDiallingSince.IsZero() && !now.Before(l.notDiallingSince.Add(s.RedialTimeout+2*answerTime)) {
-		l.idle, l.notDiallingSince = true, time.Time{} // xl2tpd should have redialled by now
+		l.notRedialled, l.notDiallingSince = true, time.Time{} // xl2tpd should have redialled by now
 	}
 	l.capPlanned(s, now)
 	c := ls.candidates(l)
 	l.noteHidden(c, s, now)
 	if due := l.redialDue(ls.topology, s, ls.health.guardAt); !due.IsZero() && !now.Before(due) {
-		l.idle, l.notDiallingSince = true, time.Time{}
+		l.notRedialled, l.notDiallingSince = true, time.Time{}
 	}
 	l.noteCall(c, ls.daemons.of(l).Pid, now)
 	l.takeAmbiguousLinks(c, ls.daemons.of(l).Pid)
 	is, at := ls.situation(l, s, now)
 	if is.isWell() && c.hasExact(ls.daemons.of(l).Pid) {
-		l.seen, l.idle, l.lastEnd, l.lastLogged = true, false, nil, ""
+		l.seen, l.notRedialled, l.lastEnd, l.lastLogged = true, false, nil, ""
 		l.silent, l.attempt, l.notDiallingSince = time.Time{}, time.Time{}, time.Time{}
 		l.ike, l.ikeTo = ls.topology.lnsSA(c, s).Name, lnsHost(s)
 	}
@@ -89,13 +89,13 @@ func (ls *lacTable) advance(l *lac, s *xl2tpd.Section, now time.Time) {
 	}
 	if step == StepHangUp {
 		// If several LACs have one LNS, nobody sees which one xl2tpd dials. So the half-closed tunnel may be gone.
-		l.guessed = is.up && len(c.exact) == 0 || is.half && is.sharesLNS
+		l.guessed = is.up && len(c.exact) == 0 || is.noCall && is.sharesLNS
 	}
 	r := Recover{
 		LAC: LAC{l.instance, s.Name}, To: ls.target(l), Step: step, Up: is.up, Dead: l.progress.peerSilent,
-		SA: ls.health.uniqueID(ls.topology.lnsSA(c, s)), LNS: ls.topology.lns(l), From: ls.topology.localAddr(l), Host: lnsHost(s), Tried: l.lastAttempt(),
+		SA: ls.health.uniqueID(ls.topology.lnsSA(c, s)), LNS: ls.topology.lns(l), From: ls.topology.localAddr(l), Host: lnsHost(s), LastAttempt: l.lastAttempt(),
 	}
-	r.Inside, r.Beside = ls.unasked(c, r.SA)
+	r.Inside, r.Beside = ls.farEndRequests(c, r.SA)
 	if step == StepHangUp && is.moved && l.progress.saRenewed {
 		r.Since = l.progress.doneAt
 	}
@@ -122,7 +122,7 @@ func (ls *lacTable) advance(l *lac, s *xl2tpd.Section, now time.Time) {
 func (ls *lacTable) saRenewed(names []name, now time.Time) {
 	for _, n := range names {
 		if n.kind == "lac" {
-			ls.lac(n).progress.renewedByOthers(now)
+			ls.ensureLAC(n).progress.renewedByOthers(now)
 		}
 	}
 }
@@ -133,7 +133,7 @@ func (l *lac) noteCall(c *candidates, pid int, now time.Time) {
 	if !l.lastEnd.mayBeHangUp() || l.lastEnd.sure {
 		return
 	}
-	told := l.lastEnd.Time.Add(late)
+	told := l.lastEnd.Time.Add(reasonDelay)
 	if slices.ContainsFunc(c.exact, func(t *tunnel) bool {
 		return !t.found && t.link.Xl2tpdPid == pid && t.since.After(told)
 	}) {
@@ -177,10 +177,10 @@ func (ls *lacTable) logRule(l *lac, step Step) {
 
 // lastAttempt returns when xl2tpd last asked the LNS for a tunnel that may be this LAC's; zero: it has not.
 func (l *lac) lastAttempt() time.Time {
-	if l.attempt.IsZero() || l.asked.Before(l.attempt) {
+	if l.attempt.IsZero() || l.sccrqAt.Before(l.attempt) {
 		return l.attempt
 	}
-	return l.asked
+	return l.sccrqAt
 }
 
 // situation returns the situation of a LAC, and when it will change even if nothing happens; zero: it won't.
@@ -189,31 +189,64 @@ func (ls *lacTable) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situ
 	sa := ls.topology.lnsSA(c, s)
 	is = situation{
 		goal: ls.goal(l, s), daemon: ls.daemons.of(l).Pid != 0,
-		secured: sa.Child, connecting: sa.State == "CONNECTING" && ls.health.failing[WatcherVICI] == nil, closedAt: l.closedAt(),
-		lost:   !l.silent.IsZero(),
-		trying: !l.attempt.IsZero() && now.Sub(l.attempt) < answerTime, tried: l.attempt.Add(answerTime),
-		asked: l.asked, planned: l.planned, redialDue: l.redialDue(ls.topology, s, ls.health.guardAt),
+		hasSA: sa.Child, connecting: sa.State == "CONNECTING" && ls.health.failing[WatcherVICI] == nil, closingUntil: l.closedAt(),
+		endedSilent: !l.silent.IsZero(),
+		trying:      !l.attempt.IsZero() && now.Sub(l.attempt) < answerTime, tryingUntil: l.attempt.Add(answerTime),
+		asked: l.sccrqAt, redialPlannedUntil: l.planned, redialDue: l.redialDue(ls.topology, s, ls.health.guardAt),
 		mayBeHungUp: l.mayBeHungUp() || l.mayBeDialled(ls.topology, s),
 		saWorks:     index.proves(sa, l), sharesLNS: ls.topology.sharesLNS(l, s), renewing: ls.renewedForAnother(l, s),
 	}
 	is.saInUse = sa.Others || index.carriesOthers(sa, l) ||
 		ls.health.blind(ls.topology.config) && index.mayCarryOthers(l)
-	switch {
-	case l.idle:
-	case s.Redial && (l.seen || l.mayHave || s.Autodial): // the LAC was dialled, or may have been
-		is.owner, is.redial = redialTime(s), s.RedialTimeout
-		if since := l.progress.since; !since.IsZero() && l.dialled.After(since) {
-			is.owner += l.dialled.Sub(since)
-		}
-	case s.Autodial && !l.seen:
-		is.owner = answerTime // xl2tpd may have just begun
-	}
+	is.redialsFor, is.redialPause = l.redials(s)
 	if l.certainlyDown(ls.health.guardAt) {
 		c = &candidates{exact: c.exact}
 	}
-	if ls.tunnels.everSecured() && !is.secured {
+	ls.readLinks(&is, c, s, now)
+	if ls.health.failing[WatcherVICI] != nil {
+		is.hasSA = l.confirmedSA(is.trying, ls.topology.listedAt, now)
+	}
+	is.callingUntil = ls.callingUntil(c, ls.daemons.of(l).Pid)
+	switch {
+	case is.up:
+	case slices.ContainsFunc(c.exact, func(t *tunnel) bool { return t.link.Raised }):
+		is.up = true // the link carries only IPv6
+	case len(c.exact) > 0:
+		is.stuck, at = stuck(c.exact, now)
+	case l.lastEnd != nil && l.lastEnd.CallOnly:
+		if at = l.lastEnd.Time.Add(is.redialPause + callStart); !now.Before(at) {
+			is.noCall, at = true, time.Time{}
+		}
+	}
+	if l.lastEnd != nil && !l.lastEnd.sure {
+		if told := l.lastEnd.Time.Add(reasonDelay); now.Before(told) { // a hang-up by the operator may still be reported
+			is.goal, at = goalNone, earlier(at, told)
+		}
+	}
+	return is, at
+}
+
+// redials returns how long xl2tpd continues to redial a LAC by itself, from the start of the trouble, and its pause before
+// each redial; 0: it does not redial.
+func (l *lac) redials(s *xl2tpd.Section) (redialsFor, pause time.Duration) {
+	switch {
+	case l.notRedialled:
+	case s.Redial && (l.seen || l.mayHave || s.Autodial): // the LAC was dialled, or may have been
+		redialsFor, pause = redialTime(s), s.RedialTimeout
+		if since := l.progress.since; !since.IsZero() && l.dialled.After(since) {
+			redialsFor += l.dialled.Sub(since)
+		}
+	case s.Autodial && !l.seen:
+		redialsFor = answerTime // xl2tpd may have just begun
+	}
+	return redialsFor, pause
+}
+
+// readLinks notes what a LAC's links show: whether one is up, for how long all are silent, and whether one has lost its SA.
+func (ls *lacTable) readLinks(is *situation, c *candidates, s *xl2tpd.Section, now time.Time) {
+	if ls.tunnels.everSecured() && !is.hasSA {
 		for t := range c.links {
-			is.withoutSA = is.withoutSA || t.secured
+			is.withoutSA = is.withoutSA || t.hadSA
 		}
 		is.moved = is.withoutSA && slices.ContainsFunc(s.LNSIPs, func(ip netip.Addr) bool { return ls.topology.sas[ip].Child })
 	}
@@ -221,40 +254,23 @@ func (ls *lacTable) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situ
 		is.up = true
 		if t.state != Silent || t.evidence.Last().IsZero() {
 			is.quiet = 0
-			break // one link that is alive is enough
+			return // one link that is alive is enough
 		}
-		if quiet := now.Sub(t.asked); is.quiet == 0 || quiet < is.quiet {
+		if quiet := now.Sub(t.firstLostAt); is.quiet == 0 || quiet < is.quiet {
 			is.quiet = quiet
 		}
 	}
-	if ls.health.failing[WatcherVICI] != nil {
-		// charon can't be asked, so its latest list no longer counts. What it has answered to a step since then does: a
-		// script or RADIUS may delay its list for longer than a step takes.
-		d := &l.progress
-		at := now
-		if is.trying { // only an SA from before the attempt counts
-			at = l.attempt
-		}
-		is.secured = d.secured && d.doneAt.After(ls.topology.listedAt) && at.Sub(d.doneAt) < unlistedTime
+}
+
+// confirmedSA reports whether charon has confirmed an SA in its answer to a step. While charon can't be asked, its latest
+// list no longer counts, but such an answer does: a script or RADIUS may delay the list for longer than a step takes.
+func (l *lac) confirmedSA(trying bool, listedAt, now time.Time) bool {
+	at := now
+	if trying { // only an SA from before the attempt counts
+		at = l.attempt
 	}
-	is.calling = ls.callingUntil(c, ls.daemons.of(l).Pid)
-	switch {
-	case is.up:
-	case slices.ContainsFunc(c.exact, func(t *tunnel) bool { return t.link.Raised }):
-		is.up = true // the link carries only IPv6
-	case len(c.exact) > 0:
-		is.stuck, at = stuck(c.exact, now)
-	case l.lastEnd != nil && l.lastEnd.Half:
-		if at = l.lastEnd.Time.Add(is.redial + callStart); !now.Before(at) {
-			is.half, at = true, time.Time{}
-		}
-	}
-	if l.lastEnd != nil && !l.lastEnd.sure {
-		if told := l.lastEnd.Time.Add(late); now.Before(told) { // a hang-up by the operator may still be reported
-			is.goal, at = goalNone, earlier(at, told)
-		}
-	}
-	return is, at
+	p := &l.progress
+	return p.saConfirmed && p.doneAt.After(listedAt) && at.Sub(p.doneAt) < unlistedTime
 }
 
 // stuck reports whether one of the calls has been without addresses for callTime. If not, at is when that will be so.
@@ -317,7 +333,7 @@ func (ls *lacTable) goal(l *lac, s *xl2tpd.Section) goal {
 // leftToXl2tpd reports whether xl2tpd may redial a LAC whose latest end nobody can explain, because no Hello guard works.
 // Recovery then keeps its SA in order, and nothing more.
 func (ls *lacTable) leftToXl2tpd(l *lac, s *xl2tpd.Section) bool {
-	return s.Redial && !l.idle && !l.lastEnd.sure && ls.health.blind(ls.topology.config)
+	return s.Redial && !l.notRedialled && !l.lastEnd.sure && ls.health.blind(ls.topology.config)
 }
 
 // mayBeDialled reports whether a LAC is wanted only if it was dialled, and nobody knows whether it was.

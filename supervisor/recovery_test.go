@@ -63,7 +63,7 @@ func (n *fixture) plays(d time.Duration, echo probe.Result, mend func(Recover) e
 			n.actions = n.actions[1:]
 			switch a := a.(type) {
 			case Recover:
-				n.step(Recovered{LAC: a.LAC, Step: a.Step, Err: mend(a)})
+				n.step(StepDone{LAC: a.LAC, Step: a.Step, Err: mend(a)})
 			case ReadCounter:
 				n.step(Counter{Link: a.Link})
 			case SendEcho:
@@ -232,7 +232,7 @@ func TestRecoveryOfXl2tpdDuringAStep(t *testing.T) {
 		if got := n.steps(10*time.Second, nil); got != nil {
 			t.Errorf("%v beside another step", got)
 		}
-		n.step(Recovered{LAC: LAC{Name: "office"}, Step: StepRenew, Err: err})
+		n.step(StepDone{LAC: LAC{Name: "office"}, Step: StepRenew, Err: err})
 		if got := n.steps(24*time.Second, nil); got != nil {
 			t.Errorf("%v: %v", err, got)
 		}
@@ -289,7 +289,7 @@ func TestRecoveryDropsAnAttempt(t *testing.T) {
 	n.links()
 	n.after(5 * time.Second)
 	n.actions, n.notes = nil, nil
-	n.step(Recovered{LAC: LAC{Name: "office"}, Step: StepRenew})
+	n.step(StepDone{LAC: LAC{Name: "office"}, Step: StepRenew})
 	dropped := Ending{Tunnel: closer, CloseReason: why{Reason: "hung up on this host", Operator: true}}
 	dropped.Tunnel.LocalID++
 	n.step(dropped) // it is heard before the step has ended
@@ -378,7 +378,7 @@ func TestRecoveryOfAStuckCall(t *testing.T) {
 // A tunnel may stay after its call has ended, and xl2tpd may never make another call in it. After some time recovery
 // hangs up the tunnel and dials. It does not if the tunnel ends before, or the operator hangs up.
 func TestRecoveryOfAHalfClosedTunnel(t *testing.T) {
-	half := Ending{Tunnel: closer, CloseReason: why{Reason: "closed by xl2tpd: loss of carrier", Half: true}}
+	half := Ending{Tunnel: closer, CloseReason: why{Reason: "closed by xl2tpd: loss of carrier", CallOnly: true}}
 	hungUp := Ending{Tunnel: closer, CloseReason: why{Reason: "hung up on this host", Operator: true}}
 	own := Ending{Tunnel: closer, CloseReason: why{Reason: "hung up on this host"}}
 	n := established(t, redials, "")
@@ -494,7 +494,7 @@ func TestRecoveryHearsLate(t *testing.T) {
 	if got := n.steps(4*time.Second, nil); got != nil {
 		t.Errorf("%v though nobody knows", got)
 	}
-	n.step(Ending{Tunnel: closer, CloseReason: why{Reason: "closed by xl2tpd: loss of carrier", Half: true}})
+	n.step(Ending{Tunnel: closer, CloseReason: why{Reason: "closed by xl2tpd: loss of carrier", CallOnly: true}})
 	if got := n.steps(40*time.Second, nil); !slices.Equal(got, []Step{StepHangUp, StepDial}) {
 		t.Errorf("got %v, want %v", got, []Step{StepHangUp, StepDial})
 	}
@@ -555,7 +555,7 @@ func TestRecoveryOfOneOfSeveralAddresses(t *testing.T) {
 	n.links()
 	for n.after(time.Minute); len(n.actions) > 0; n.actions = n.actions[1:] {
 		if r, ok := n.actions[0].(Recover); ok && r.Step == StepRenew {
-			n.step(Recovered{LAC: r.LAC, Step: r.Step})
+			n.step(StepDone{LAC: r.LAC, Step: r.Step})
 		} else if ok && (r.Step != StepRedial || r.Peer != closer.Peer.Addr() || r.LNS != addr("192.0.2.9")) {
 			t.Errorf("%+v", r)
 		} else if ok {

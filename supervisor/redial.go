@@ -52,9 +52,9 @@ func (l *lac) newLinks(c *candidates) bool {
 	})
 }
 
-// mayBeUp notes that xl2tpd dials one of these LACs. Unless it is one that recovery has just dialled, it may be any of them.
+// clearDownAt notes that xl2tpd dials one of these LACs. Unless it is one that recovery has just dialled, it may be any of them.
 // A dial of an address that is no LAC's may be any LAC's too: a name may have another address by now.
-func (ls *lacTable) mayBeUp(lacs []*lac, now time.Time) {
+func (ls *lacTable) clearDownAt(lacs []*lac, now time.Time) {
 	if slices.ContainsFunc(lacs, func(l *lac) bool { return l.progress.busy == StepDial || now.Sub(l.dialled) < answerTime }) {
 		return
 	}
@@ -66,10 +66,10 @@ func (ls *lacTable) mayBeUp(lacs []*lac, now time.Time) {
 	}
 }
 
-// revive notes that xl2tpd dials one of these LACs, although it should redial none and recovery has dialled none. Somebody
+// mayRedialAgain notes that xl2tpd dials one of these LACs, although it should redial none and recovery has dialled none. Somebody
 // else has dialled, or xl2tpd could not look up their LNS before. So xl2tpd may redial any of them. An ambiguous link does
 // not prove that a LAC is up.
-func (ls *lacTable) revive(lacs []*lac) {
+func (ls *lacTable) mayRedialAgain(lacs []*lac) {
 	var down, unsure []*lac
 	for _, l := range lacs {
 		switch {
@@ -82,12 +82,12 @@ func (ls *lacTable) revive(lacs []*lac) {
 			down = append(down, l)
 		}
 	}
-	if slices.ContainsFunc(down, func(l *lac) bool { return !l.idle && !l.hungUp() }) {
+	if slices.ContainsFunc(down, func(l *lac) bool { return !l.notRedialled && !l.hungUp() }) {
 		down = nil
 	}
 	for _, l := range append(down, unsure...) {
 		if s := ls.topology.section(l); s != nil && s.Redial && !l.mayBeHungUp() {
-			l.idle = false
+			l.notRedialled = false
 			ls.agenda.mark(l)
 		}
 	}
@@ -99,10 +99,10 @@ func (ls *lacTable) revive(lacs []*lac) {
 // answerTimes. guardAt is since when the Hello guard sees what xl2tpd sends; zero: it does not.
 func (l *lac) redialDue(a *topology, s *xl2tpd.Section, guardAt time.Time) time.Time {
 	since := l.progress.since
-	if !s.Redial || l.idle || l.hidden || l.mayBeHungUp() || l.mayBeDialled(a, s) || since.IsZero() || guardAt.IsZero() {
+	if !s.Redial || l.notRedialled || l.hidden || l.mayBeHungUp() || l.mayBeDialled(a, s) || since.IsZero() || guardAt.IsZero() {
 		return time.Time{}
 	}
-	for _, at := range []time.Time{guardAt, l.asked, l.attempt, l.hiddenAt, l.planned} {
+	for _, at := range []time.Time{guardAt, l.sccrqAt, l.attempt, l.hiddenAt, l.planned} {
 		if at.After(since) {
 			since = at
 		}

@@ -140,13 +140,13 @@ func TestRedialThatLivesAgain(t *testing.T) {
 	})
 	names := []string{"home", "office"}
 	for _, name := range names {
-		if !n.lac(name).idle {
+		if !n.lac(name).notRedialled {
 			t.Fatalf("%s counts as redialled", name)
 		}
 	}
 	n.step(Dials{Peer: closer.Peer.Addr()})
 	for _, name := range names {
-		if n.lac(name).idle {
+		if n.lac(name).notRedialled {
 			t.Errorf("%s counts as not redialled", name)
 		}
 	}

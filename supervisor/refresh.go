@@ -20,8 +20,8 @@ func (ts *tunnelTable) refresh(t *tunnel, now time.Time) {
 	if !ts.started {
 		return
 	}
-	t.secured = t.secured || t.identity.sa.Child
-	ts.secured = ts.secured || t.secured
+	t.hadSA = t.hadSA || t.identity.sa.Child
+	ts.anyHadSA = ts.anyHadSA || t.hadSA
 	t.noteSALost(ts.topology.sas[t.identity.outer].there(), now)
 	old := t.settings
 	var sure bool
@@ -56,7 +56,7 @@ func (ts *tunnelTable) refresh(t *tunnel, now time.Time) {
 // noteSALost notes since when a tunnel is without the SA that it had. there is true if there is an SA.
 func (t *tunnel) noteSALost(there bool, now time.Time) {
 	switch {
-	case !t.secured || there:
+	case !t.hadSA || there:
 		t.saLostAt = time.Time{}
 	case t.saLostAt.IsZero():
 		t.saLostAt = now
@@ -111,7 +111,7 @@ func (ts *tunnelTable) watch(t *tunnel, source, target netip.Addr, reason messag
 		t.up = now.Add(-max(now.Sub(t.link.Started), 0)) // it was up before this service started
 	}
 	t.found = false
-	t.replied, t.lost, t.counted = false, 0, false
+	t.replied, t.lostInARow, t.counted = false, 0, false
 	ts.setState(t, Up, now)
 	attrs := []slog.Attr{slog.String("target", target.String())}
 	if reason != "" {
@@ -167,8 +167,8 @@ func (ts *tunnelTable) retry(t *tunnel, now time.Time, wait time.Duration) {
 	ts.arm(t, now, wait, 1)
 }
 
-// idle makes an echo due if nothing comes in for the interval, times stretch.
-func (ts *tunnelTable) idle(t *tunnel, now time.Time, stretch float64) {
+// armInterval makes an echo due if nothing comes in for the interval, times stretch.
+func (ts *tunnelTable) armInterval(t *tunnel, now time.Time, stretch float64) {
 	t.retry = false
 	ts.arm(t, now, t.settings.Interval, stretch)
 }

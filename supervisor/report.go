@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"xl2tpd-keepalive/internal/config"
 	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/internal/xl2tpd"
@@ -194,7 +193,7 @@ func (t *tunnel) doing(now time.Time) message.Text {
 	case t.settings.Observe:
 		return "watches only: keepalive = observe"
 	case t.state == Silent:
-		return message.Sprintf("asks every %v, %d echo requests unanswered", t.settings.Interval, t.lost)
+		return message.Sprintf("asks every %v, %d echo requests unanswered", t.settings.Interval, t.lostInARow)
 	}
 	if t.inFlight == echoing {
 		return "waits for an echo reply"
@@ -212,7 +211,7 @@ func (ls *lacTable) reportAbsent(in *instance, s *xl2tpd.Section, last *end, now
 		r.Last, r.Since = last.report(), last.Time
 	}
 	r.SA = ls.topology.sas[r.Peer].report()
-	l := ls.lac(in.name(s))
+	l := ls.ensureLAC(in.name(s))
 	switch {
 	case in.NetworkManager():
 		r.Doing = "waits for NetworkManager"
@@ -231,11 +230,6 @@ func (ls *lacTable) reportAbsent(in *instance, s *xl2tpd.Section, last *end, now
 		r.State, r.Doing, r.ByHand = Off.String(), "nothing: keepalive = no", false
 	}
 	return r
-}
-
-// GuardName returns a setting of the Hello guard as keepalive.conf spells it.
-func GuardName(g config.Guard) string {
-	return [...]string{config.GuardOff: "off", config.GuardAuto: "auto", config.GuardOn: "on"}[g]
 }
 
 // Report is Core.Report, for other goroutines. ok is false if ctx ends first.

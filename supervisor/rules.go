@@ -44,7 +44,7 @@ var rules = []rule{
 		why: "A new call would not bring the SA back."},
 	{name: "silent", holds: (*ruleInput).silentAndRenewable, step: StepRenew,
 		why: "The peer may have lost the SA; a new one saves the tunnel."},
-	{name: "silent, and nothing to renew", holds: (*ruleInput).linked, step: StepNone, until: (*ruleInput).untilOverdue,
+	{name: "silent, and nothing to renew", holds: (*ruleInput).isUp, step: StepNone, until: (*ruleInput).untilOverdue,
 		why: "xl2tpd's next Hello finds out whether the peer is dead."},
 	{name: "a call without link", holds: (*ruleInput).stuckCall, step: StepHangUp,
 		why: "xl2tpd dials no other call while this one waits for PPP."},
@@ -101,19 +101,19 @@ type pauseRule struct {
 
 // pauses say when the next step is due. docs/recovery.md has the same table.
 var pauses = []pauseRule{
-	{"a new SA", (*ruleInput).readyToDial, (*ruleInput).untilNow,
+	{"a new SA", (*ruleInput).readyToDial, (*ruleInput).noWait,
 		"Now: nothing is in the way of a dial."},
-	{"in the way of a dial", (*ruleInput).blocked, (*ruleInput).untilNow,
+	{"in the way of a dial", (*ruleInput).blocked, (*ruleInput).noWait,
 		"Now: a call without link, or a tunnel without call, does not recover by itself."},
 	{"hung up, and the peer was dead", (*ruleInput).hungUpDead, (*ruleInput).untilClosed,
 		"Until xl2tpd has finished with the tunnel: up to 33 s, or 1 s if the Hello guard acknowledged the StopCCN."},
-	{"the LNS has moved", (*ruleInput).justMovedAway, (*ruleInput).untilNow,
+	{"the LNS has moved", (*ruleInput).justMovedAway, (*ruleInput).noWait,
 		"Now: the new SA can't help this tunnel. Its peer is asked once more before the tunnel is hung up."},
 	{"dialled without SA", (*ruleInput).dialsWithoutSA, (*ruleInput).untilGraceOrNext,
 		"3 s, or 10 s while charon negotiates: the attempt fails, or is in the clear."},
 	{"after a step", (*ruleInput).stepped, (*ruleInput).untilNext,
 		"As long as the step may take to help; after failures, ever longer."},
-	{"a silent link", (*ruleInput).linkedWithSA, (*ruleInput).untilNow,
+	{"a silent link", (*ruleInput).linkedWithSA, (*ruleInput).noWait,
 		"Now: the peer has been asked already, or has been silent for long."},
 	{"xl2tpd redials", (*ruleInput).redialsFirst, (*ruleInput).afterFirstRedial,
 		"`redial timeout` and 35 s: xl2tpd tries first."},
@@ -171,7 +171,7 @@ func (in *ruleInput) renews() bool { return in.ipsec() && !in.s.saInUse }
 func (in *ruleInput) always() bool { return true }
 
 // redialled reports whether the tunnel has a link, or xl2tpd may redial it.
-func (in *ruleInput) redialled() bool { return in.s.up || in.s.redial > 0 }
+func (in *ruleInput) redialled() bool { return in.s.up || in.s.redialPause > 0 }
 
 func (in *ruleInput) mayBeHungUp() bool { return in.s.mayBeHungUp }
 
@@ -202,7 +202,7 @@ func (in *ruleInput) saTrialTime() time.Duration {
 	return max(maxPause, in.p.doneAt.Sub(in.p.since))
 }
 
-func (in *ruleInput) linked() bool { return in.s.up }
+func (in *ruleInput) isUp() bool { return in.s.up }
 
 func (in *ruleInput) overdue() bool { return in.s.up && in.s.quiet >= stuckAfter }
 
@@ -225,14 +225,14 @@ func (in *ruleInput) silentAndRenewable() bool { return in.s.up && in.renews() }
 
 func (in *ruleInput) stuckCall() bool { return in.s.stuck }
 
-func (in *ruleInput) unsecured() bool { return in.ipsec() && !in.s.secured }
+func (in *ruleInput) unsecured() bool { return in.ipsec() && !in.s.hasSA }
 
 // halfClosed reports whether the tunnel has no call, and its SA is not what prevents one.
 func (in *ruleInput) halfClosed() bool {
-	return in.s.half && (in.s.secured || in.p.noConnection || in.s.goal == goalRedial)
+	return in.s.noCall && (in.s.hasSA || in.p.noConnection || in.s.goal == goalRedial)
 }
 
-func (in *ruleInput) lostWithOldSA() bool { return in.renews() && in.s.lost && !in.p.saRenewed }
+func (in *ruleInput) lostWithOldSA() bool { return in.renews() && in.s.endedSilent && !in.p.saRenewed }
 
 func (in *ruleInput) dialUnanswered() bool {
 	return in.renews() && in.p.last == StepDial && in.p.dials%3 == 1
@@ -250,7 +250,7 @@ func (in *ruleInput) xl2tpdRedialsAndSAInUse() bool {
 }
 
 // xl2tpdRedials reports whether xl2tpd still redials by itself.
-func (in *ruleInput) xl2tpdRedials() bool { return in.now.Before(in.p.since.Add(in.s.owner)) }
+func (in *ruleInput) xl2tpdRedials() bool { return in.now.Before(in.p.since.Add(in.s.redialsFor)) }
 
 func (in *ruleInput) readyToDial() bool { return in.p.readyToDial(in.s) }
 
@@ -260,11 +260,11 @@ func (in *ruleInput) readyForOneOfSeveral() bool { return in.readyForXl2tpd() &&
 
 func (in *ruleInput) xl2tpdRedialsAndRenewable() bool { return in.xl2tpdRedials() && in.renews() }
 
-func (in *ruleInput) closing() bool { return in.now.Before(in.s.closedAt) }
+func (in *ruleInput) closing() bool { return in.now.Before(in.s.closingUntil) }
 
-func (in *ruleInput) redialPlanned() bool { return in.now.Before(in.s.planned) }
+func (in *ruleInput) redialPlanned() bool { return in.now.Before(in.s.redialPlannedUntil) }
 
-func (in *ruleInput) calling() bool { return in.now.Before(in.s.calling) }
+func (in *ruleInput) calling() bool { return in.now.Before(in.s.callingUntil) }
 
 func (in *ruleInput) trying() bool { return in.s.trying }
 
@@ -275,7 +275,7 @@ func (in *ruleInput) blocked() bool {
 }
 
 func (in *ruleInput) hungUpDead() bool {
-	return in.p.last == StepHangUp && in.p.err == nil && !in.s.up && !in.s.stuck && in.s.lost
+	return in.p.last == StepHangUp && in.p.err == nil && !in.s.up && !in.s.stuck && in.s.endedSilent
 }
 
 func (in *ruleInput) dialsWithoutSA() bool {
@@ -287,7 +287,7 @@ func (in *ruleInput) stepped() bool { return !in.p.next.IsZero() }
 func (in *ruleInput) linkedWithSA() bool { return in.s.up && !in.s.withoutSA }
 
 func (in *ruleInput) redialsFirst() bool {
-	return in.s.owner > 0 && !in.s.lost && (in.s.secured || in.p.noConnection || in.s.goal == goalRedial)
+	return in.s.redialsFor > 0 && !in.s.endedSilent && (in.s.hasSA || in.p.noConnection || in.s.goal == goalRedial)
 }
 
 func (in *ruleInput) afterStable() time.Time { return in.now.Add(stableAfter) }
@@ -297,22 +297,22 @@ func (in *ruleInput) afterMaxPause() time.Time { return in.now.Add(maxPause) }
 func (in *ruleInput) untilOverdue() time.Time { return in.now.Add(stuckAfter - in.s.quiet) }
 
 func (in *ruleInput) afterXl2tpdsAttempt() time.Time {
-	return in.now.Add(max(in.s.redial+answerTime, pause(in.p.failed+1, in.jitter)))
+	return in.now.Add(max(in.s.redialPause+answerTime, pause(in.p.failed+1, in.jitter)))
 }
 
 func (in *ruleInput) untilXl2tpdGivesUp() time.Time {
-	return earlier(earlier(in.p.since.Add(in.s.owner), in.now.Add(maxPause)), in.s.redialDue)
+	return earlier(earlier(in.p.since.Add(in.s.redialsFor), in.now.Add(maxPause)), in.s.redialDue)
 }
 
-func (in *ruleInput) untilCalled() time.Time { return in.s.calling }
+func (in *ruleInput) untilCalled() time.Time { return in.s.callingUntil }
 
-func (in *ruleInput) untilTried() time.Time { return in.s.tried }
+func (in *ruleInput) untilTried() time.Time { return in.s.tryingUntil }
 
-func (in *ruleInput) untilClosed() time.Time { return in.s.closedAt }
+func (in *ruleInput) untilClosed() time.Time { return in.s.closingUntil }
 
-func (in *ruleInput) untilPlanned() time.Time { return in.s.planned }
+func (in *ruleInput) untilPlanned() time.Time { return in.s.redialPlannedUntil }
 
-func (in *ruleInput) untilNow() time.Time { return in.p.since }
+func (in *ruleInput) noWait() time.Time { return in.p.since }
 
 func (in *ruleInput) untilNext() time.Time { return in.p.next }
 
@@ -320,7 +320,9 @@ func (in *ruleInput) untilGrace() time.Time { return in.p.since.Add(in.s.grace()
 
 func (in *ruleInput) untilGraceOrNext() time.Time { return earlier(in.untilGrace(), in.p.next) }
 
-func (in *ruleInput) afterFirstRedial() time.Time { return in.p.since.Add(in.s.redial + answerTime) }
+func (in *ruleInput) afterFirstRedial() time.Time {
+	return in.p.since.Add(in.s.redialPause + answerTime)
+}
 
 // countAsDial makes xl2tpd's own next attempt count as the latest dial.
 func (p *progress) countAsDial() { p.last = StepDial }

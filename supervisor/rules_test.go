@@ -17,9 +17,9 @@ func TestEachRule(t *testing.T) {
 		rule string
 		is   func(*progress, *situation)
 	}{
-		{"perhaps hung up, and no SA", func(l *progress, s *situation) { s.mayBeHungUp, s.secured, s.redial = true, false, time.Minute }},
-		{"perhaps hung up, and an old SA", func(l *progress, s *situation) { s.mayBeHungUp, s.redial = true, time.Minute }},
-		{"perhaps hung up, and the SA has to stay", func(l *progress, s *situation) { s.mayBeHungUp, s.saInUse, s.redial = true, true, time.Minute }},
+		{"perhaps hung up, and no SA", func(l *progress, s *situation) { s.mayBeHungUp, s.hasSA, s.redialPause = true, false, time.Minute }},
+		{"perhaps hung up, and an old SA", func(l *progress, s *situation) { s.mayBeHungUp, s.redialPause = true, time.Minute }},
+		{"perhaps hung up, and the SA has to stay", func(l *progress, s *situation) { s.mayBeHungUp, s.saInUse, s.redialPause = true, true, time.Minute }},
 		{"perhaps hung up", func(l *progress, s *situation) {
 			s.mayBeHungUp, s.up, s.quiet, s.saInUse, s.saWorks = true, true, stuckAfter, true, true
 		}},
@@ -30,29 +30,31 @@ func TestEachRule(t *testing.T) {
 		{"the LNS has moved", func(l *progress, s *situation) {
 			s.up, s.quiet, s.withoutSA, s.moved, l.saRenewed = true, time.Second, true, true, true
 		}},
-		{"up without its SA", func(l *progress, s *situation) { s.up, s.withoutSA, s.secured = true, true, false }},
-		{"up without its SA, and IPsec is left alone", func(l *progress, s *situation) { s.up, s.withoutSA, s.secured, s.goal = true, true, false, goalRedial }},
+		{"up without its SA", func(l *progress, s *situation) { s.up, s.withoutSA, s.hasSA = true, true, false }},
+		{"up without its SA, and IPsec is left alone", func(l *progress, s *situation) { s.up, s.withoutSA, s.hasSA, s.goal = true, true, false, goalRedial }},
 		{"silent", func(l *progress, s *situation) { s.up, s.quiet = true, deadAfter }},
 		{"silent, and nothing to renew", func(l *progress, s *situation) { s.up, s.quiet, s.saInUse = true, deadAfter, true }},
-		{"a call without link", func(l *progress, s *situation) { s.stuck, s.secured = true, false }},
-		{"no SA", func(l *progress, s *situation) { s.secured, s.half = false, true }},
-		{"a tunnel without call", func(l *progress, s *situation) { s.half = true }},
-		{"ended in silence", func(l *progress, s *situation) { s.lost = true }},
+		{"a call without link", func(l *progress, s *situation) { s.stuck, s.hasSA = true, false }},
+		{"no SA", func(l *progress, s *situation) { s.hasSA, s.noCall = false, true }},
+		{"a tunnel without call", func(l *progress, s *situation) { s.noCall = true }},
+		{"ended in silence", func(l *progress, s *situation) { s.endedSilent = true }},
 		{"dialled without answer", func(l *progress, s *situation) { l.last, l.dials = StepDial, 4 }},
 		{"dialled without answer, and the SA has to stay", func(l *progress, s *situation) { l.last, l.dials, s.saInUse = StepDial, 4, true }},
-		{"xl2tpd redials one of several", func(l *progress, s *situation) { l.last, s.owner, s.sharesLNS = StepSecure, hour, true }},
-		{"xl2tpd dials from before the SA", func(l *progress, s *situation) { l.last, s.owner = StepSecure, hour }},
-		{"xl2tpd has redialled without success", func(l *progress, s *situation) { s.owner = hour }},
-		{"xl2tpd has redialled, and the SA has to stay", func(l *progress, s *situation) { s.owner, s.saInUse = hour, true }},
-		{"xl2tpd redials", func(l *progress, s *situation) { s.owner, s.saInUse, s.saWorks = hour, true, true }},
-		{"the last tunnel still closes", func(l *progress, s *situation) { s.closedAt = origin0.Add(time.Second) }},
-		{"hung up while xl2tpd may redial", func(l *progress, s *situation) { s.planned = origin0.Add(time.Second) }},
-		{"a call waits for PPP", func(l *progress, s *situation) { s.calling, s.trying = origin0.Add(callTime), true }},
-		{"xl2tpd dials one of several already", func(l *progress, s *situation) { s.trying, s.sharesLNS, s.tried = true, true, origin0.Add(answerTime) }},
+		{"xl2tpd redials one of several", func(l *progress, s *situation) { l.last, s.redialsFor, s.sharesLNS = StepSecure, hour, true }},
+		{"xl2tpd dials from before the SA", func(l *progress, s *situation) { l.last, s.redialsFor = StepSecure, hour }},
+		{"xl2tpd has redialled without success", func(l *progress, s *situation) { s.redialsFor = hour }},
+		{"xl2tpd has redialled, and the SA has to stay", func(l *progress, s *situation) { s.redialsFor, s.saInUse = hour, true }},
+		{"xl2tpd redials", func(l *progress, s *situation) { s.redialsFor, s.saInUse, s.saWorks = hour, true, true }},
+		{"the last tunnel still closes", func(l *progress, s *situation) { s.closingUntil = origin0.Add(time.Second) }},
+		{"hung up while xl2tpd may redial", func(l *progress, s *situation) { s.redialPlannedUntil = origin0.Add(time.Second) }},
+		{"a call waits for PPP", func(l *progress, s *situation) { s.callingUntil, s.trying = origin0.Add(callTime), true }},
+		{"xl2tpd dials one of several already", func(l *progress, s *situation) {
+			s.trying, s.sharesLNS, s.tryingUntil = true, true, origin0.Add(answerTime)
+		}},
 		{"xl2tpd dials already", func(l *progress, s *situation) { s.trying = true }},
 		{"nobody dials", func(l *progress, s *situation) {}},
 	} {
-		l, s := progress{since: origin0}, situation{goal: goalFull, daemon: true, secured: true}
+		l, s := progress{since: origin0}, situation{goal: goalFull, daemon: true, hasSA: true}
 		tc.is(&l, &s)
 		step, at := l.decide(s, 0.5, origin0)
 		r := rules[slices.IndexFunc(rules, func(r rule) bool { return r.name == l.rule })]
@@ -82,17 +84,19 @@ func TestEachPause(t *testing.T) {
 	}{
 		{"a new SA", func(l *progress, s *situation) { l.last, l.next = StepRenew, next }, 0},
 		{"in the way of a dial", func(l *progress, s *situation) { l.last, l.next, s.stuck = StepDial, next, true }, 0},
-		{"hung up, and the peer was dead", func(l *progress, s *situation) { l.last, l.next, s.lost, s.closedAt = StepHangUp, next, true, free }, closingTime},
+		{"hung up, and the peer was dead", func(l *progress, s *situation) {
+			l.last, l.next, s.endedSilent, s.closingUntil = StepHangUp, next, true, free
+		}, closingTime},
 		{"the LNS has moved", func(l *progress, s *situation) {
 			l.last, l.next, l.saRenewed, l.settling, s.up, s.quiet, s.withoutSA, s.moved = StepRenew, next, true, true, true, time.Second, true, true
 		}, 0},
-		{"dialled without SA", func(l *progress, s *situation) { l.last, l.next, s.trying, s.secured = StepDial, next, true, false }, grace},
+		{"dialled without SA", func(l *progress, s *situation) { l.last, l.next, s.trying, s.hasSA = StepDial, next, true, false }, grace},
 		{"after a step", func(l *progress, s *situation) { l.last, l.next, l.err = StepDial, next, errors.New("lost") }, time.Minute},
 		{"a silent link", func(l *progress, s *situation) { s.up, s.quiet = true, deadAfter }, 0},
-		{"xl2tpd redials", func(l *progress, s *situation) { s.owner, s.redial = time.Hour, 30*time.Second }, 30*time.Second + answerTime},
+		{"xl2tpd redials", func(l *progress, s *situation) { s.redialsFor, s.redialPause = time.Hour, 30*time.Second }, 30*time.Second + answerTime},
 		{"the tunnel has just ended", func(l *progress, s *situation) { s.connecting = true }, connectTime},
 	} {
-		l, s := progress{since: origin0}, situation{goal: goalFull, daemon: true, secured: true}
+		l, s := progress{since: origin0}, situation{goal: goalFull, daemon: true, hasSA: true}
 		tc.is(&l, &s)
 		if at := l.dueAt(s, origin0); l.pause != tc.pause || at.Sub(origin0) != tc.want {
 			t.Errorf("%s: %q until %v, want %v", tc.pause, l.pause, at.Sub(origin0), tc.want)

@@ -75,7 +75,7 @@ func (ds *daemons) saveTo(m *SavedState) {
 
 func (ls *lacTable) restore(all []SavedLAC, now time.Time) {
 	for _, k := range all {
-		l := ls.lac(name{"lac", string(k.LAC), k.Instance})
+		l := ls.ensureLAC(name{"lac", string(k.LAC), k.Instance})
 		l.saved, l.savedAs = true, k.LACState
 		for _, at := range []*time.Time{&k.Attempt, &k.Silent, &k.Half} {
 			if at.After(now) { // the clock has been set back
@@ -101,10 +101,10 @@ func (ls *lacTable) restore(all []SavedLAC, now time.Time) {
 			l.seenBefore = true
 			continue
 		}
-		l.seen, l.idle, l.attempt, l.silent, l.planned = true, k.Idle, k.Attempt, k.Silent, k.Planned
+		l.seen, l.notRedialled, l.attempt, l.silent, l.planned = true, k.Idle, k.Attempt, k.Silent, k.Planned
 		l.ike, l.ikeTo = k.IKE, k.IKETo
 		if !k.Silent.IsZero() || !k.Half.IsZero() {
-			why := helloguard.CloseReason{StopAcked: k.Buried, Half: !k.Half.IsZero()}
+			why := helloguard.CloseReason{StopAcked: k.Buried, CallOnly: !k.Half.IsZero()}
 			l.lastEnd = &end{Ending: Ending{CloseReason: why}, Time: k.Half, sure: true, failed: true}
 		}
 	}
@@ -134,10 +134,10 @@ func (ls *lacTable) save(l *lac) {
 		}
 		state.HungUp, state.Unsure = true, !c.Operator
 	case l.seen && !l.progress.since.IsZero():
-		state = LACState{Idle: l.idle, Attempt: l.attempt, Silent: l.silent, Planned: l.planned, IKE: l.ike, IKETo: l.ikeTo}
+		state = LACState{Idle: l.notRedialled, Attempt: l.attempt, Silent: l.silent, Planned: l.planned, IKE: l.ike, IKETo: l.ikeTo}
 		if l.lastEnd != nil {
 			state.Buried = l.lastEnd.StopAcked
-			if l.lastEnd.Half {
+			if l.lastEnd.CallOnly {
 				state.Half = l.lastEnd.Time
 			}
 		}

@@ -19,7 +19,7 @@ func TestDyingTunnelOfBeforeARestart(t *testing.T) {
 		n := established(t, redials, "")
 		n.links()
 		n.lac("office").lastEnd = &end{Ending: Ending{CloseReason: why{StopAcked: tc.stopAcked}}, sure: true, failed: true}
-		n.lac("office").silent, n.lac("office").idle = n.now, true
+		n.lac("office").silent, n.lac("office").notRedialled = n.now, true
 		n.step(n.config("[global]\nrecover = auto\n"))
 		end := n.now.Add(tc.from)
 		n.restarted(n.xl2tpd(redials), secured("2"))
@@ -47,7 +47,7 @@ func TestHungUpIsReported(t *testing.T) {
 			n.step(*tc.ends)
 		}
 		n.links()
-		n.after(2 * late)
+		n.after(2 * reasonDelay)
 		for range 2 {
 			all := n.report()
 			if len(all) != 1 || all[0].Doing.String() != tc.want || all[0].ByHand != (tc.ends != nil) {

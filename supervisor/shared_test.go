@@ -178,7 +178,7 @@ func TestRefusedByTheLNS(t *testing.T) {
 			switch {
 			case r.Step != StepRenew:
 				return nil
-			case r.Tried.IsZero():
+			case r.LastAttempt.IsZero():
 				ended++
 				return nil
 			}
@@ -272,7 +272,7 @@ func TestNoDialBesideACall(t *testing.T) {
 // redial that it has planned, so that LAC is not dialled before.
 func TestHalfClosedOfTwo(t *testing.T) {
 	n, _ := oneLNS(t, "redial = yes\nredial timeout = 60\n", "")
-	n.step(Ending{Tunnel: closerOf("192.0.2.1", 8), CloseReason: why{Reason: "closed by xl2tpd", Half: true}})
+	n.step(Ending{Tunnel: closerOf("192.0.2.1", 8), CloseReason: why{Reason: "closed by xl2tpd", CallOnly: true}})
 	n.links(link("ppp0", 5, true))
 	var hungUp time.Time
 	n.plays(10*time.Minute, probe.Result{RTT: time.Millisecond}, func(r Recover) error {
@@ -368,7 +368,7 @@ func TestNoDialWhileTheSAIsMadeAnew(t *testing.T) {
 	if !slices.Equal(asked, []string{"office: renew the IPsec SA"}) {
 		t.Fatalf("%q while no step has ended", asked)
 	}
-	n.step(Recovered{LAC: LAC{Name: "office"}, Step: StepRenew})
+	n.step(StepDone{LAC: LAC{Name: "office"}, Step: StepRenew})
 	n.plays(10*time.Second, probe.Result{Err: lost}, func(r Recover) error {
 		later = append(later, r.LAC.Name+": "+r.Step.String())
 		return nil

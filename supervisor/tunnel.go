@@ -76,19 +76,19 @@ type tunnel struct {
 	sessionUntil time.Time // until then refresh waits for its session; zero: it has not waited
 	settings     config.Settings
 
-	state    State
-	since    time.Time
-	found    bool      // up when the links were first seen, and not watched yet
-	up       time.Time // when it last came up
-	secured  bool      // an SA has carried it
-	saLostAt time.Time // since when it is without that SA; zero: it has one, or never had
-	echoes   echoes
-	source   netip.Addr
-	target   netip.Addr
-	evidence Evidence
-	replied  bool      // its far end has answered an echo since it came up
-	lost     int       // echoes in a row without an answer
-	asked    time.Time // when the first of those was sent
+	state       State
+	since       time.Time
+	found       bool      // up when the links were first seen, and not watched yet
+	up          time.Time // when it last came up
+	hadSA       bool      // an SA has carried it
+	saLostAt    time.Time // since when it is without that SA; zero: it has one, or never had
+	echoes      echoes
+	source      netip.Addr
+	target      netip.Addr
+	evidence    Evidence
+	replied     bool      // its far end has answered an echo since it came up
+	lostInARow  int       // echoes in a row without an answer
+	firstLostAt time.Time // when the first of those was sent
 
 	packets uint64 // receive counter as last read, and echo replies since
 	counted bool   // packets is known

@@ -21,10 +21,10 @@ type tunnelTable struct {
 	count [states]int // tunnels in each state
 	news  []news      // for the LACs, the oldest first
 
-	secured bool // a tunnel has had an SA
-	linked  bool // the watcher of links has reported
-	began   time.Time
-	started bool // links may be acted on
+	anyHadSA      bool // a tunnel has had an SA
+	linksReported bool // the watcher of links has reported
+	began         time.Time
+	started       bool // links may be acted on
 
 	jitter   jitter
 	topology *topology
@@ -35,7 +35,7 @@ type tunnelTable struct {
 func newTunnelTable(jitter jitter, topology *topology, health *health, out *outbox) *tunnelTable {
 	return &tunnelTable{
 		byKey:  make(map[Key]*tunnel),
-		ends:   ends{died: make(map[string]time.Time), last: make(map[origin]*end)},
+		ends:   ends{xl2tpdEndedAt: make(map[string]time.Time), last: make(map[origin]*end)},
 		jitter: jitter, topology: topology, health: health, out: out,
 	}
 }
@@ -86,7 +86,7 @@ func (ts *tunnelTable) nextWake() time.Time {
 }
 
 // everSecured reports whether a tunnel has had an SA.
-func (ts *tunnelTable) everSecured() bool { return ts.secured }
+func (ts *tunnelTable) everSecured() bool { return ts.anyHadSA }
 
 // checkDue does what is due.
 func (ts *tunnelTable) checkDue(now time.Time) {
@@ -103,7 +103,7 @@ func (ts *tunnelTable) takeLinks(links []ppp.Link, dialled dialledFunc, now time
 		here[k] = true
 		t, known := ts.byKey[k]
 		if !known {
-			t = &tunnel{key: k, since: now, found: l.Up && !ts.linked}
+			t = &tunnel{key: k, since: now, found: l.Up && !ts.linksReported}
 			ts.byKey[k] = t
 			ts.count[Down]++
 		}
@@ -129,7 +129,7 @@ func (ts *tunnelTable) takeLinks(links []ppp.Link, dialled dialledFunc, now time
 		ts.refresh(t, now)
 		ts.forget(t)
 	}
-	ts.linked = true
+	ts.linksReported = true
 }
 
 // dialledFunc returns the address that xl2tpd last dialled for a LAC. It is invalid if nobody has seen it.

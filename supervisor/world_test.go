@@ -256,7 +256,7 @@ func (h *site) act() {
 			if steps > 1000 {
 				h.t.Fatal("no pause between steps")
 			}
-			h.step(Recovered{LAC: a.LAC, Step: a.Step, Err: h.of(a).recover(a)})
+			h.step(StepDone{LAC: a.LAC, Step: a.Step, Err: h.of(a).recover(a)})
 		case ReadCounter:
 			h.step(Counter{Link: a.Link})
 		case SendEcho:
@@ -335,7 +335,7 @@ func (h *site) happens(what int, rng *rand.Rand) {
 		h.charon()
 	case what == 5 && h.link: // pppd dies
 		h.half = h.router
-		h.down(&Ending{CloseReason: why{Reason: "closed by xl2tpd", Half: true}})
+		h.down(&Ending{CloseReason: why{Reason: "closed by xl2tpd", CallOnly: true}})
 	case what == 6: // xl2tpd is restarted
 		h.active, h.half, h.again = false, false, time.Time{}
 		if away := time.Duration(rng.IntN(3)*rng.IntN(60)) * time.Second; away > 0 {
@@ -399,7 +399,7 @@ func TestWhatIsWantedComesBack(t *testing.T) {
 			h.live(wait)
 			if n.core.lacs.agenda.slotsTaken > 0 { // they are back
 				n.core.lacs.agenda.slotsTaken = 1
-				h.step(Recovered{LAC: LAC{Name: "other"}, Step: StepSecure})
+				h.step(StepDone{LAC: LAC{Name: "other"}, Step: StepSecure})
 			}
 		}
 		for _, s := range sites {
@@ -409,7 +409,7 @@ func TestWhatIsWantedComesBack(t *testing.T) {
 		for i, h := range sites {
 			for !(h.link && h.alive && h.passes()) {
 				if h.now.Sub(began) > 2*maxPause {
-					l := h.core.lacs.lac(name{"lac", h.lacName(), instanceID(i, h.key)})
+					l := h.core.lacs.ensureLAC(name{"lac", h.lacName(), instanceID(i, h.key)})
 					t.Fatalf("seed %d: not back after %q\n%+v\n%+v\nlast %+v", seed, h.done, h, l.progress, l.lastEnd)
 				}
 				h.live(time.Second)

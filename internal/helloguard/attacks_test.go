@@ -13,7 +13,7 @@ func (b *fixture) run(d time.Duration) {
 	end := b.now.Add(d)
 	for b.now.Before(end) {
 		b.now = b.now.Add(100 * time.Millisecond)
-		b.due(b.now)
+		b.handleTimers(b.now)
 	}
 }
 
@@ -29,11 +29,11 @@ func (b *fixture) helloCopies(ns uint16) {
 // Nothing is sent in the name of an xl2tpd that is not certainly the tunnel's.
 func TestNothingIsAskedForAnUnclearOwner(t *testing.T) {
 	b := newFixture(t, t.TempDir())
-	b.links.Offer = true
+	b.links.PassFirst = true
 	b.world.start(office, 0) // cgroups show nothing
 	b.world.daemons[0].Cgroup, b.world.sockets[0].cgroup, b.world.sockets[1].cgroup = 0, 0, 0
 	b.connect()
-	if o := b.table.list[0].owner; o.ownership != unclear {
+	if o := b.table.list[0].owner; o.ownership != ownerUnclear {
 		t.Fatal(o)
 	}
 	b.acts = nil
@@ -66,7 +66,7 @@ func TestSCCRQSentAgainBehindTheSCCRP(t *testing.T) {
 // A tunnel with a Hello acknowledged for the peer is stopped: that Hello was answered.
 func TestReasonBehindAHelloAckedForThePeer(t *testing.T) {
 	b := newFixture(t, t.TempDir())
-	b.links.Offer = true
+	b.links.PassFirst = true
 	b.connect()
 	b.helloCopies(2)
 	b.run(14 * time.Second) // acknowledged for the peer: the links show life
@@ -84,7 +84,7 @@ func TestReasonBehindAHelloAckedForThePeer(t *testing.T) {
 // queue, and the peer's true answer comes through IPsec.
 func TestPairForgedInTheClear(t *testing.T) {
 	b := newFixture(t, t.TempDir())
-	b.links.Offer = true
+	b.links.PassFirst = true
 	b.handle(asks(false, 9), outbound, b.now)
 	b.handle(answers(true, 666, 6), inbound, b.now) // forged, in the clear
 	// healthy peer answers each, through IPsec
@@ -106,7 +106,7 @@ func TestPairForgedInTheClear(t *testing.T) {
 // Forged messages in the clear come before the first one through IPsec.
 func TestNumbersForgedInTheClear(t *testing.T) {
 	b := newFixture(t, t.TempDir())
-	b.links.Offer = true
+	b.links.PassFirst = true
 	b.session(true)
 	b.handle(packet(false, ourHello(5)), outbound, b.now) // Nr 1
 	for ns := uint16(1); ns < 11; ns++ {

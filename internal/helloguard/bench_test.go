@@ -36,20 +36,20 @@ func benchmarkHandle(b *testing.B, n int, one bool) {
 	d := newHandler(b.Context(), &Guard{
 		Dir: memoryDir(b), Log: slog.New(slog.DiscardHandler),
 		Links: func(context.Context, Connection) Links {
-			return Links{Certain: true, Linked: true, Wanted: true, Offer: true, Alive: true}
+			return Links{Certain: true, Linked: true, Wanted: true, PassFirst: true, Alive: true}
 		},
 	}, Host{Daemons: []procfs.ID{watched}}, nothing{})
 	d.facts, d.gone = newFakeHost(), func(procfs.ID) bool { return false }
 	if _, err := d.store.load(epoch, nil); err != nil { // makes the directory
 		b.Fatal(err)
 	}
-	var all []Session
+	var all []KernelSession
 	for i := range n {
 		peer := there
 		if !one {
 			peer = netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), 1701)
 		}
-		all = append(all, Session{translator.Tunnel{Local: here, Peer: peer, LocalID: uint16(1 + i), PeerID: uint16(10000 + i)}, watched.Pid})
+		all = append(all, KernelSession{translator.Tunnel{Local: here, Peer: peer, LocalID: uint16(1 + i), PeerID: uint16(10000 + i)}, watched.Pid})
 	}
 	d.takeSessions(all, epoch)
 	now, i, ns := epoch.Add(time.Minute), 0, uint16(0)
@@ -57,10 +57,10 @@ func benchmarkHandle(b *testing.B, n int, one bool) {
 		t := all[i]
 		ask := l2tp.AppendPacket(nil, t.Local, t.Peer, l2tp.Message{Type: l2tp.TypeHello, Tunnel: t.PeerID, Ns: ns})
 		handleRaw(d, ask, outbound, now)
-		d.due(now)
+		d.handleTimers(now)
 		ack := l2tp.AppendPacket(nil, t.Peer, t.Local, l2tp.Message{Tunnel: t.LocalID, Nr: ns + 1})
 		handleRaw(d, ack, inbound, now)
-		d.due(now)
+		d.handleTimers(now)
 		if i++; i == n {
 			i, ns = 0, ns+1
 			now = now.Add(time.Minute)

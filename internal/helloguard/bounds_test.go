@@ -196,7 +196,7 @@ func TestFullTable(t *testing.T) {
 	}
 	more := func(i int) bool {
 		b.dialOne(i)
-		return b.table.known(path{here, peerNumber(i)}, uint16(20000+i), true) != nil
+		return b.table.find(path{here, peerNumber(i)}, uint16(20000+i), true) != nil
 	}
 	for i := range 100 {
 		if more(maxChannels + i) {
@@ -208,7 +208,7 @@ func TestFullTable(t *testing.T) {
 		t.Errorf("the log says %d times that the table is full", n)
 	}
 	b.handle(between(here, peerNumber(5), l2tp.Message{Type: l2tp.TypeStopCCN, Assigned: 6, Tunnel: 20005, Ns: 2, Nr: 1}, 0), outbound, b.now)
-	if !more(maxChannels) || b.table.known(path{here, peerNumber(5)}, 20005, true) != nil {
+	if !more(maxChannels) || b.table.find(path{here, peerNumber(5)}, 20005, true) != nil {
 		t.Error("the tunnel that is closing has made no room")
 	}
 	b.within()
@@ -331,7 +331,7 @@ func TestStopsListening(t *testing.T) {
 			b.update(Host{}, b.now)
 			for range maxStops {
 				b.now = b.now.Add(20 * time.Second)
-				b.due(b.now)
+				b.handleTimers(b.now)
 			}
 			b.age(2 + closedRounds)
 		},

@@ -176,7 +176,7 @@ type table struct {
 	awaited  *lru[translator.Tunnel, awaited] // with PeerID 0
 	callers  *lru[callerKey, caller]
 	unpaired map[path]*unpaired
-	sessions map[address][]Session // of the kernel, by local address and each id
+	sessions map[address][]KernelSession // of the kernel, by local address and each id
 }
 
 func newTable(lost func(translator.Tunnel)) *table {
@@ -216,7 +216,7 @@ func (x *table) remove(c *channel) {
 // all returns every channel, in no order.
 func (x *table) all() []*channel { return slices.Clone(x.list) }
 
-func (x *table) known(at path, id uint16, out bool) *channel {
+func (x *table) find(at path, id uint16, out bool) *channel {
 	if all := x.channels[address{at, id, out}]; len(all) > 0 {
 		return all[0]
 	}
@@ -257,19 +257,19 @@ func (x *table) answered(at path, m l2tp.Message) (caller, bool) {
 }
 
 // session finds the kernel's session of a packet.
-func (x *table) session(at path, id uint16, out bool) (Session, bool) {
+func (x *table) session(at path, id uint16, out bool) (KernelSession, bool) {
 	for _, s := range x.sessions[address{path{local: at.local}, id, out}] {
 		if s.Peer == at.peer || !s.Peer.IsValid() {
 			s.Peer = at.peer
 			return s, true
 		}
 	}
-	return Session{}, false
+	return KernelSession{}, false
 }
 
 // setSessions takes in the kernel's table of sessions.
-func (x *table) setSessions(all []Session) {
-	x.sessions = make(map[address][]Session, 2*len(all))
+func (x *table) setSessions(all []KernelSession) {
+	x.sessions = make(map[address][]KernelSession, 2*len(all))
 	for _, s := range all {
 		for _, a := range []address{{path{local: s.Local}, s.PeerID, true}, {path{local: s.Local}, s.LocalID, false}} {
 			x.sessions[a] = append(x.sessions[a], s)
@@ -299,7 +299,7 @@ func (x *table) dials(daemon procfs.ID, peer netip.Addr, since time.Time) (is, k
 			return true
 		}
 		is = is || a.owner.is(daemon)
-		known = known && a.owner.ownership != unclear
+		known = known && a.owner.ownership != ownerUnclear
 		return !is
 	})
 	return is, is || known

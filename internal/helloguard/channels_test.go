@@ -71,7 +71,7 @@ func answers(in bool, to, nr uint16) []byte { return packet(in, l2tp.Message{Tun
 
 func TestFind(t *testing.T) {
 	for name, c := range map[string]struct {
-		sessions []Session
+		sessions []KernelSession
 		steps    []step
 	}{
 		"dialled": {steps: []step{
@@ -116,7 +116,7 @@ func TestFind(t *testing.T) {
 			{in: true, raw: zlb(true, 7)},
 		}},
 		"session": {
-			sessions: []Session{{Tunnel: translator.Tunnel{Local: here, LocalID: 6, PeerID: 8}}, {Tunnel: translator.Tunnel{Local: here, Peer: there, LocalID: 7, PeerID: 9}}},
+			sessions: []KernelSession{{Tunnel: translator.Tunnel{Local: here, LocalID: 6, PeerID: 8}}, {Tunnel: translator.Tunnel{Local: here, Peer: there, LocalID: 7, PeerID: 9}}},
 			steps: []step{
 				{in: true, raw: zlb(true, 7), local: 7, peer: 9},
 				{raw: zlb(false, 8), local: 6, peer: 8},
@@ -182,9 +182,9 @@ func TestFind(t *testing.T) {
 // Tunnels of the kernel's table are met once, and not without an address.
 func TestMeet(t *testing.T) {
 	b := newFixture(t, t.TempDir())
-	s := Session{Tunnel: translator.Tunnel{Local: here, Peer: there, LocalID: 7, PeerID: 9}, Xl2tpd: watched.Pid}
+	s := KernelSession{Tunnel: translator.Tunnel{Local: here, Peer: there, LocalID: 7, PeerID: 9}, Xl2tpd: watched.Pid}
 	for range 2 {
-		b.takeSessions([]Session{s, {Tunnel: translator.Tunnel{Local: here, LocalID: 6, PeerID: 8}}}, epoch)
+		b.takeSessions([]KernelSession{s, {Tunnel: translator.Tunnel{Local: here, LocalID: 6, PeerID: 8}}}, epoch)
 	}
 	if all := b.table.list; len(all) != 1 || all[0].translator.Tunnel() != s.Tunnel || !all[0].owner.is(watched) {
 		t.Errorf("%d channels", len(all))

@@ -17,7 +17,7 @@ type CloseReason struct {
 	Operator bool // somebody has hung up on this host
 	// The operator or the service has hung up, and nobody can tell which.
 	MayBeOperator bool
-	Half          bool // xl2tpd has closed the call, and not the tunnel
+	CallOnly      bool `json:"Half"` // xl2tpd has closed the call, and not the tunnel
 	Unanswered    bool // xl2tpd gave up on a peer that does not answer
 	// The peer is dead, and xl2tpd gets its acknowledgement from the guard.
 	StopAcked bool `json:"Buried"`

@@ -103,7 +103,7 @@ func TestEndsOfCalls(t *testing.T) {
 	b.handles(false, l2tp.Message{Type: l2tp.TypeICRQ, Tunnel: 9, Ns: 3, Nr: 1}, translator.Pass)
 	b.handlesRaw(false, closing(false, l2tp.TypeStopCCN, 4, 1, 1, "Goodbye!"), translator.Pass)
 	want := []CloseReason{
-		{Reason: "closed by xl2tpd: administrative reasons \"pppd\"", Vague: true, Half: true},
+		{Reason: "closed by xl2tpd: administrative reasons \"pppd\"", Vague: true, CallOnly: true},
 		{Reason: "hung up on this host", Operator: true},
 	}
 	if !slices.Equal(plain(b.ends...), want) {

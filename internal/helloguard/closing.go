@@ -25,9 +25,9 @@ func (h *handler) learn(c *channel, p *l2tp.Packet, byPeer bool, now time.Time) 
 // explain reports why a tunnel or call is being closed, once.
 func (h *handler) explain(c *channel, p *l2tp.Packet, byPeer bool, now time.Time) {
 	r := closeReason(p.Msg, p.Payload(), byPeer, since(c.helloSince, now), since(c.unackedSince, now))
-	r.Half = !byPeer && p.Msg.Type == l2tp.TypeCDN
+	r.CallOnly = !byPeer && p.Msg.Type == l2tp.TypeCDN
 	end := tunnelEnd
-	if r.Half {
+	if r.CallOnly {
 		end = callEnd
 	}
 	c.peerDead = c.peerDead || r.Unanswered
@@ -35,7 +35,7 @@ func (h *handler) explain(c *channel, p *l2tp.Packet, byPeer bool, now time.Time
 	switch {
 	case now.Sub(c.hangingUp) < hangUpTime:
 		r.Operator = false // it was the service
-	case c.owner.ownership != known: // the service can't say that it hangs up such a tunnel
+	case c.owner.ownership != ownerKnown: // the service can't say that it hangs up such a tunnel
 		r.Operator, r.MayBeOperator = false, r.Operator
 	}
 	if end > c.reported {

@@ -65,7 +65,7 @@ func (g *Guard) with(do func(*handler)) {
 	})
 }
 
-// setSession makes w who is at work.
+// setSession notes the session that is running; nil: none.
 func (g *Guard) setSession(s *session) {
 	g.mu.Lock()
 	g.session = s

@@ -75,7 +75,7 @@ func (r *rules) addDataHook(c *nftables.Conn) error {
 		}
 	}
 	r.addChain(c, nftables.Chain{Name: noting}, r.noteData()...)
-	r.addBase(c, dataHook, nftables.ChainHookInput, late+1, data(noting))
+	r.addBase(c, dataHook, nftables.ChainHookInput, lastPriority+1, data(noting))
 	return nil
 }
 

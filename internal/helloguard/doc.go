@@ -9,7 +9,7 @@
 // this process does.
 //
 // A tunnel that is older than the guard is known from the kernel's table of sessions. In
-// userspace mode there is none: its two ids have to be paired (late.go).
+// userspace mode there is none: its two ids have to be paired (unpaired.go).
 //
 // The guard speaks to a peer from a UDP socket, as xl2tpd does, so that the same routes,
 // IPsec policies and filters apply. It speaks to xl2tpd through lo, and checks before each

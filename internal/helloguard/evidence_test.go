@@ -46,7 +46,7 @@ func TestSilence(t *testing.T) {
 		"userspace mode, its link is there":   {func(*fixture) {}, true},
 		"userspace mode, its link is gone":    {func(b *fixture) { b.links.Linked = false }, false},
 		"held, and its link is gone":          {func(b *fixture) { b.handle(packet(false, ourHello(2)), outbound, b.now); b.links.Linked = false }, false},
-		"nobody knows whose, its link is":     {func(b *fixture) { b.table.list[0].owner = owner{ownership: unclear} }, true},
+		"nobody knows whose, its link is":     {func(b *fixture) { b.table.list[0].owner = owner{ownership: ownerUnclear} }, true},
 		"kernel mode, its session is there":   {func(b *fixture) { b.session(true); b.links.Linked = false }, true},
 		"kernel mode, its session is gone":    {func(b *fixture) { b.session(true); b.session(false) }, false},
 		"its xl2tpd has ended":                {func(b *fixture) { b.world.end(watched); b.host = Host{} }, false},
@@ -59,7 +59,7 @@ func TestSilence(t *testing.T) {
 		tc.prepare(b)
 		for range hours {
 			b.age(1)
-			b.due(b.now)
+			b.handleTimers(b.now)
 		}
 		if kept := len(b.table.list) == 1; kept != tc.kept {
 			t.Errorf("%s: kept %v", name, kept)
@@ -78,7 +78,7 @@ func TestSilence(t *testing.T) {
 func (b *fixture) session(there_ bool) {
 	h := Host{Daemons: []procfs.ID{watched}}
 	if there_ {
-		h.Sessions = []Session{{translator.Tunnel{Local: here, Peer: there, LocalID: 7, PeerID: 9}, watched.Pid}}
+		h.Sessions = []KernelSession{{translator.Tunnel{Local: here, Peer: there, LocalID: 7, PeerID: 9}, watched.Pid}}
 	}
 	b.update(h, b.now)
 }
@@ -91,11 +91,11 @@ func TestServiceConcernsOneOwner(t *testing.T) {
 		localID uint16
 		want    bool
 	}{
-		"its own":                   {owner{known, watched}, 0, true},
-		"its own, and that one":     {owner{known, watched}, 7, true},
-		"its own, and not that one": {owner{known, watched}, 8, false},
-		"nobody knows":              {owner{ownership: unclear}, 0, false},
-		"another's":                 {owner{known, office}, 0, false},
+		"its own":                   {owner{ownerKnown, watched}, 0, true},
+		"its own, and that one":     {owner{ownerKnown, watched}, 7, true},
+		"its own, and not that one": {owner{ownerKnown, watched}, 8, false},
+		"nobody knows":              {owner{ownership: ownerUnclear}, 0, false},
+		"another's":                 {owner{ownerKnown, office}, 0, false},
 	} {
 		which := Selector{Owner: watched, Peer: there.Addr(), LocalID: tc.localID}
 		b := newFixture(t, t.TempDir())

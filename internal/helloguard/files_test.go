@@ -33,7 +33,7 @@ func (w *writes) look() {
 // once the peer has shown that it takes Hellos.
 func TestWritesOnlyWhatChanges(t *testing.T) {
 	b := newFixture(t, memoryDir(t))
-	b.links.Offer = true
+	b.links.PassFirst = true
 	tunnel := b.connect()
 	w := writes{path: b.store.file(tunnel)}
 	w.look()

@@ -27,9 +27,9 @@ const (
 
 // Host is what is known of the xl2tpds of this host. They are all equal.
 type Host struct {
-	Ports    []uint16    // at which xl2tpds listen; 1701 always counts
-	Daemons  []procfs.ID // every xl2tpd that runs
-	Sessions []Session   // of the kernel, every xl2tpd's
+	Ports    []uint16        // at which xl2tpds listen; 1701 always counts
+	Daemons  []procfs.ID     // every xl2tpd that runs
+	Sessions []KernelSession // of the kernel, every xl2tpd's
 }
 
 // normal returns h with its ports and xl2tpds in order, each once.
@@ -52,24 +52,24 @@ type Connection struct {
 	Owner procfs.ID // zero: not known
 }
 
-// Session is a session of kernel mode.
-type Session struct {
+// KernelSession is a session of kernel mode.
+type KernelSession struct {
 	translator.Tunnel     // Peer may be invalid
 	Xl2tpd            int // pid of its pppd's parent; 0: not known
 }
 
 // Links is what is known of the links of a control connection.
 type Links struct {
-	Unknown bool          // the links did not say in time; the rest goes by [global]
-	Certain bool          // the links are surely this tunnel's
-	Linked  bool          // there is a link that can be the tunnel's
-	Wanted  bool          // the guard is to hold this tunnel
-	Offer   bool          // but only those Hellos that the peer leaves unanswered
-	Alive   bool          // the links show fresh signs of life; it counts only if Certain
-	Window  time.Duration // for how long a sign of life is fresh, that of the connection's own packets too
+	Unknown   bool          // the links did not say in time; the rest goes by [global]
+	Certain   bool          // the links are surely this tunnel's
+	Linked    bool          // there is a link that can be the tunnel's
+	Wanted    bool          // the guard is to hold this tunnel
+	PassFirst bool          // but only those Hellos that the peer leaves unanswered
+	Alive     bool          // the links show fresh signs of life; it counts only if Certain
+	Window    time.Duration // for how long a sign of life is fresh, that of the connection's own packets too
 }
 
-// Guard holds the Hellos of living tunnels back. All fields are to be set.
+// Guard holds the Hellos of living tunnels back. All fields but Unlisted must be set.
 type Guard struct {
 	Dir string
 	Log *slog.Logger

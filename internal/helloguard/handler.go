@@ -80,7 +80,7 @@ func (h *handler) failClosedSet() []translator.Tunnel {
 	return h.tunnels(func(c *channel) bool { return c.failClosed })
 }
 
-// apart returns those of them that need the guard to their end.
+// diverged returns the tunnels that need the guard to their end.
 func (h *handler) diverged() []translator.Tunnel {
 	return h.tunnels(func(c *channel) bool { return c.translator.Diverged() })
 }
@@ -238,8 +238,8 @@ func (h *handler) liveness(c *channel, now time.Time) (live translator.Liveness,
 	return translator.Liveness{
 		Peer:      s.Wanted && (s.Certain && s.Alive || within(s.Window, c.heard, now) || within(s.Window, h.dataOf(c, now), now)),
 		LetGo:     !s.Wanted,
-		PassFirst: s.Offer,
-		Xl2tpd:    c.owner.ownership == known && !h.hasEnded(c.owner),
+		PassFirst: s.PassFirst,
+		Xl2tpd:    c.owner.ownership == ownerKnown && !h.hasEnded(c.owner),
 	}, s.Wanted
 }
 

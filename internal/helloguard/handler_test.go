@@ -237,7 +237,7 @@ func ourHello(ns uint16) l2tp.Message {
 // unanswered is asked about, and the peer's word decides.
 func TestOfferedHello(t *testing.T) {
 	b := newFixture(t, t.TempDir())
-	b.links.Offer = true
+	b.links.PassFirst = true
 	b.connect()
 	b.handles(false, ourHello(2), translator.Pass)
 	if want := []string{"fail closed"}; !slices.Equal(b.acts, want) || len(b.diverged()) != 0 || b.log.Len() != 0 {
@@ -254,7 +254,7 @@ func TestOfferedHello(t *testing.T) {
 		b.handles(false, ourHello(3), translator.Pass)
 	}
 	b.now = b.now.Add(2 * time.Second)
-	b.due(b.now)
+	b.handleTimers(b.now)
 	b.handles(true, l2tp.Message{Tunnel: 7, Ns: 1, Nr: 3}, translator.Rewrite) // the Hello was not counted
 	if want := []string{"to peer", "fail closed", "to local"}; !slices.Equal(b.acts, want) || !strings.Contains(b.log.String(), "holds the tunnel") {
 		t.Errorf("got %q, want %q\n%s", b.acts, want, b.log.String())
@@ -372,11 +372,11 @@ func TestAcksForXl2tpd(t *testing.T) {
 			b.world.end(watched)
 		}
 		b.handles(true, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 7, Ns: 1, Nr: 2}, translator.Pass)
-		next, ok := b.due(b.now)
+		next, ok := b.handleTimers(b.now)
 		if !ok || !next.After(b.now) {
 			t.Fatalf("next at %v %v", next, ok)
 		}
-		b.due(next)
+		b.handleTimers(next)
 		if slices.Contains(b.acts, "to peer") != same {
 			t.Errorf("same daemon %v: %q", same, b.acts)
 		}
@@ -404,7 +404,7 @@ func TestStore(t *testing.T) {
 	if all, err := s.load(epoch, nil); err != nil || len(all) != 0 {
 		t.Fatalf("%v %v", all, err)
 	}
-	c := &channel{owner: owner{known, watched}, translator: translator.New(
+	c := &channel{owner: owner{ownerKnown, watched}, translator: translator.New(
 		translator.Tunnel{Local: here, Peer: there, LocalID: 7, PeerID: 9}, epoch)}
 	if err := s.save(c); err != nil {
 		t.Fatal(err)
@@ -553,22 +553,22 @@ func TestClosesForAnEndedDaemon(t *testing.T) {
 	tunnel := b.connect()
 	b.host.Daemons = nil
 	b.closeOrphans(b.now)
-	if b.due(b.now); b.acts != nil {
+	if b.handleTimers(b.now); b.acts != nil {
 		t.Fatalf("%q for an xl2tpd that runs", b.acts)
 	}
 	b.world.end(watched)
 	b.closeOrphans(b.now)
-	next, ok := b.due(b.now)
+	next, ok := b.handleTimers(b.now)
 	if want := []string{"to peer"}; !slices.Equal(b.acts, want) || !ok || next != b.now.Add(time.Second) {
 		t.Fatalf("%q, want %q; again %v", b.acts, want, next)
 	}
 	b.now = next
 	b.closeOrphans(b.now)
-	if next, _ = b.due(b.now); next != b.now.Add(2*time.Second) || len(b.acts) != 2 {
+	if next, _ = b.handleTimers(b.now); next != b.now.Add(2*time.Second) || len(b.acts) != 2 {
 		t.Errorf("%q, again %v", b.acts, next)
 	}
 	b.handles(true, l2tp.Message{Tunnel: 7, Ns: 1, Nr: 3}, translator.Drop)
-	if _, ok := b.due(next); ok || len(b.acts) != 2 {
+	if _, ok := b.handleTimers(next); ok || len(b.acts) != 2 {
 		t.Errorf("acknowledged, and %q", b.acts)
 	}
 	b.age(1 + closedRounds)

@@ -24,7 +24,7 @@ func (h *handler) update(host Host, now time.Time) {
 
 // runs reports whether the owner is one of the host's xl2tpds, as far as is known.
 func (h *handler) runs(o owner) bool {
-	return o.ownership == known && slices.Contains(h.host.Daemons, o.process)
+	return o.ownership == ownerKnown && slices.Contains(h.host.Daemons, o.process)
 }
 
 // reportDials reports the attempts that are not reported yet of xl2tpds that are known now.
@@ -49,11 +49,11 @@ func (h *handler) reportDials() {
 //
 // What a file has kept of a tunnel that has ended since goes, if the peer has given its id
 // to another.
-func (h *handler) takeSessions(sessions []Session, now time.Time) {
-	sessions = slices.DeleteFunc(slices.Clone(sessions), Session.incomplete)
+func (h *handler) takeSessions(sessions []KernelSession, now time.Time) {
+	sessions = slices.DeleteFunc(slices.Clone(sessions), KernelSession.incomplete)
 	h.table.setSessions(sessions)
 	for _, s := range sessions {
-		old := h.table.known(path{s.Local, s.Peer}, s.PeerID, true)
+		old := h.table.find(path{s.Local, s.Peer}, s.PeerID, true)
 		if old != nil && old.restored && old.translator.Tunnel().LocalID != s.LocalID && !h.table.has(old.translator.Tunnel()) {
 			h.drop(old)
 		}
@@ -65,14 +65,14 @@ func (h *handler) takeSessions(sessions []Session, now time.Time) {
 	}
 }
 
-func (s Session) incomplete() bool {
+func (s KernelSession) incomplete() bool {
 	return !s.Local.Addr().Is4() || s.Local.Addr().IsUnspecified() || s.LocalID == 0 || s.PeerID == 0
 }
 
 // takeSession takes in one session of the kernel.
-func (h *handler) takeSession(s Session, now time.Time) {
+func (h *handler) takeSession(s KernelSession, now time.Time) {
 	at := path{s.Local, s.Peer}
-	out, in := h.table.known(at, s.PeerID, true), h.table.known(at, s.LocalID, false)
+	out, in := h.table.find(at, s.PeerID, true), h.table.find(at, s.LocalID, false)
 	switch {
 	case out == nil && in == nil:
 		if c := h.openSession(s, now); c != nil {
@@ -80,10 +80,10 @@ func (h *handler) takeSession(s Session, now time.Time) {
 		}
 	case out == in:
 		out.inKernel = true
-		if out.owner.ownership != unclear || s.Xl2tpd == 0 {
+		if out.owner.ownership != ownerUnclear || s.Xl2tpd == 0 {
 			return
 		}
-		if o := h.factsOf(s.Local.Port(), now).session(s); o.ownership == known {
+		if o := h.factsOf(s.Local.Port(), now).session(s); o.ownership == ownerKnown {
 			out.owner = o
 			h.save(out)
 		}

@@ -31,7 +31,7 @@ func (h *handler) sender(p *l2tp.Packet, now time.Time) *channel {
 	if p.Msg.Type == l2tp.TypeSCCCN {
 		h.replaced(at, p.Msg.Tunnel)
 	}
-	c := h.table.known(at, p.Msg.Tunnel, true)
+	c := h.table.find(at, p.Msg.Tunnel, true)
 	if c == nil {
 		return h.unpairedSender(p, at, now)
 	}
@@ -47,9 +47,9 @@ func (h *handler) sends(c *channel, p *l2tp.Packet, at path, now time.Time) {
 		h.facts.forget()
 	}
 	stop := p.Msg.Type == l2tp.TypeStopCCN // its sender may have ended since
-	if c.owner.ownership == unclear && !stop && now.Sub(c.asked) >= repeatAfter {
+	if c.owner.ownership == ownerUnclear && !stop && now.Sub(c.asked) >= repeatAfter {
 		c.asked = now
-		if o := h.ownerOf(at, false, now); o.ownership == known {
+		if o := h.ownerOf(at, false, now); o.ownership == ownerKnown {
 			c.owner = o
 			h.save(c)
 		}
@@ -64,7 +64,7 @@ func (h *handler) sends(c *channel, p *l2tp.Packet, at path, now time.Time) {
 // confirmed asks anew who the owner of a connection is that is established now: it may have
 // ended in the meantime, or what was known of the sockets was older than its socket.
 func (h *handler) confirmed(o owner, at path, now time.Time) owner {
-	if o.ownership != known {
+	if o.ownership != ownerKnown {
 		return o
 	}
 	h.facts.forget()
@@ -77,7 +77,7 @@ func (h *handler) request(p *l2tp.Packet, at path, now time.Time) {
 	if !ok || own == 0 {
 		return
 	}
-	if c := h.table.known(at, own, false); c != nil && !c.phase.xl2tpdEnded() && !c.translator.Closing() {
+	if c := h.table.find(at, own, false); c != nil && !c.phase.xl2tpdEnded() && !c.translator.Closing() {
 		return // sent again: the SCCRP was lost behind the guard
 	}
 	t := translator.Tunnel{Local: at.local, Peer: at.peer, LocalID: own}
@@ -87,7 +87,7 @@ func (h *handler) request(p *l2tp.Packet, at path, now time.Time) {
 		if a.owner = h.ownerOf(at, true, now); !h.mayServe(a.owner, at, now) {
 			return
 		}
-		h.dropOrphan(at, own)
+		h.dropEnded(at, own)
 		h.forgetReasons(at.peer.Addr())
 	}
 	a.at, a.dialed = now, h.runs(a.owner)
@@ -95,7 +95,7 @@ func (h *handler) request(p *l2tp.Packet, at path, now time.Time) {
 	if opens {
 		h.listen(t, true, now)
 	}
-	if a.dialed || a.owner.ownership == unclear {
+	if a.dialed || a.owner.ownership == ownerUnclear {
 		h.dials(a.owner.process, at.peer.Addr())
 	}
 }
@@ -106,7 +106,7 @@ func (h *handler) reply(p *l2tp.Packet, at path, now time.Time) {
 	if !ok || own == 0 {
 		return
 	}
-	if c := h.table.known(at, p.Msg.Tunnel, true); c != nil && c.translator.Tunnel().LocalID == own {
+	if c := h.table.find(at, p.Msg.Tunnel, true); c != nil && c.translator.Tunnel().LocalID == own {
 		return // sent again
 	}
 	k := callerKey{at, p.Msg.Tunnel}
@@ -131,7 +131,7 @@ func (h *handler) receiver(p *l2tp.Packet, secured bool, now time.Time) *channel
 	if secured && p.Msg.Type == l2tp.TypeSCCRP {
 		h.distrust(p, now)
 	}
-	if c := h.table.known(at, p.Msg.Tunnel, false); c != nil {
+	if c := h.table.find(at, p.Msg.Tunnel, false); c != nil {
 		switch {
 		case secured:
 			h.trust(c, now)
@@ -185,7 +185,7 @@ func clip(vendor string) string { return vendor[:min(len(vendor), maxVendor)] }
 // comes through IPsec: the policy has dropped the first behind the guard.
 func (h *handler) distrust(p *l2tp.Packet, now time.Time) {
 	at := path{p.Dst, p.Src}
-	c := h.table.known(at, p.Msg.Tunnel, false)
+	c := h.table.find(at, p.Msg.Tunnel, false)
 	if c == nil || c.secured || c.phase.agreed() {
 		return
 	}
@@ -195,7 +195,7 @@ func (h *handler) distrust(p *l2tp.Packet, now time.Time) {
 }
 
 // openSession opens the channel of a session of the kernel.
-func (h *handler) openSession(s Session, now time.Time) *channel {
+func (h *handler) openSession(s KernelSession, now time.Time) *channel {
 	at := path{s.Local, s.Peer}
 	o := h.factsOf(s.Local.Port(), now).session(s)
 	if h.hasEnded(o) {
@@ -213,10 +213,10 @@ func (h *handler) open(c *channel, now time.Time) *channel {
 	t := c.translator.Tunnel()
 	c.seen, c.asked = now, now
 	if at := (path{t.Local, t.Peer}); c.phase.agreed() {
-		for old := h.table.known(at, t.PeerID, true); old != nil; old = h.table.known(at, t.PeerID, true) {
+		for old := h.table.find(at, t.PeerID, true); old != nil; old = h.table.find(at, t.PeerID, true) {
 			h.drop(old)
 		}
-		h.dropOrphan(at, t.LocalID)
+		h.dropEnded(at, t.LocalID)
 	}
 	if len(h.table.list) >= maxChannels {
 		old := h.table.makeRoom()
@@ -239,9 +239,9 @@ func (h *handler) replaced(at path, id uint16) {
 	}
 }
 
-// dropOrphan drops the channel of an xl2tpd that has ended, if another has drawn its id.
-func (h *handler) dropOrphan(at path, id uint16) {
-	if c := h.table.known(at, id, false); c != nil && (c.phase.xl2tpdEnded() || c.translator.Closing()) {
+// dropEnded drops a channel whose xl2tpd has ended, or that is closing, if its id has been given to another one.
+func (h *handler) dropEnded(at path, id uint16) {
+	if c := h.table.find(at, id, false); c != nil && (c.phase.xl2tpdEnded() || c.translator.Closing()) {
 		h.drop(c)
 	}
 }

@@ -31,7 +31,7 @@ func (c *channel) orphan(now time.Time) {
 
 // revive notes that a channel whose xl2tpd has ended is another process's.
 func (c *channel) revive() {
-	c.owner, c.asked = owner{ownership: unclear}, time.Time{}
+	c.owner, c.asked = owner{ownership: ownerUnclear}, time.Time{}
 	if c.phase == abandoned {
 		c.phase = opening
 	} else {
@@ -44,7 +44,7 @@ func (h *handler) closeOrphans(now time.Time) {
 	ended := map[procfs.ID]bool{}
 	for _, c := range h.table.list {
 		p := c.owner.process
-		if c.phase.xl2tpdEnded() || c.owner.ownership != known {
+		if c.phase.xl2tpdEnded() || c.owner.ownership != ownerKnown {
 			continue
 		}
 		if _, looked := ended[p]; !looked {
@@ -84,7 +84,7 @@ func (h *handler) givenUp(p *l2tp.Packet, now time.Time) {
 	}
 	h.table.awaited.delete(t)
 	h.stopListening(t)
-	if a.owner.ownership != known {
+	if a.owner.ownership != ownerKnown {
 		return
 	}
 	of := Connection{t, a.owner.process}

@@ -11,9 +11,9 @@ import (
 type ownership uint8
 
 const (
-	foreign ownership = iota // no xl2tpd
-	unclear                  // perhaps an xl2tpd; it is unknown which process
-	known                    // one xl2tpd
+	ownerForeign ownership = iota // no xl2tpd
+	ownerUnclear                  // perhaps an xl2tpd; it is unknown which process
+	ownerKnown                    // one xl2tpd
 )
 
 // owner is who opened a control connection.
@@ -24,7 +24,7 @@ type owner struct {
 
 // is reports whether the owner is certainly that process.
 func (o owner) is(p procfs.ID) bool {
-	return o.ownership == known && o.process == p && p != procfs.ID{}
+	return o.ownership == ownerKnown && o.process == p && p != procfs.ID{}
 }
 
 // Daemon is one running xl2tpd.
@@ -74,7 +74,7 @@ func (f facts) owner(local, peer netip.AddrPort, opens bool) owner {
 		return owner{}
 	}
 	if f.unread {
-		return owner{ownership: unclear}
+		return owner{ownership: ownerUnclear}
 	}
 	free, connected := f.senders(local, peer)
 	if !opens && len(connected) > 0 {
@@ -87,9 +87,9 @@ func (f facts) owner(local, peer netip.AddrPort, opens bool) owner {
 	case len(possible) == 0 && !(len(free) == 1 && f.listens(local)):
 		return owner{}
 	case len(possible) == 1 && !others && len(free) == 1 && possible[0].has(free[0], local) && f.certain(connected):
-		return owner{known, possible[0].ID}
+		return owner{ownerKnown, possible[0].ID}
 	}
-	return owner{ownership: unclear}
+	return owner{ownership: ownerUnclear}
 }
 
 // of returns the facts with those sockets only that can be in one of these cgroups.
@@ -158,15 +158,15 @@ func (f facts) listens(local netip.AddrPort) bool {
 
 // session finds out which xl2tpd opened a session of the kernel. pppd is a child of the xl2tpd that opened
 // the tunnel. Without that the sockets can't show it: a tunnel may outlive its xl2tpd.
-func (f facts) session(s Session) owner {
+func (f facts) session(s KernelSession) owner {
 	for _, d := range f.daemons {
 		if d.Pid == s.Xl2tpd {
-			return owner{known, d.ID}
+			return owner{ownerKnown, d.ID}
 		}
 	}
 	o := f.owner(s.Local, s.Peer, false)
-	if o.ownership == known || s.Xl2tpd != 0 {
-		return owner{ownership: unclear}
+	if o.ownership == ownerKnown || s.Xl2tpd != 0 {
+		return owner{ownership: ownerUnclear}
 	}
 	return o
 }
@@ -176,7 +176,7 @@ func (f facts) session(s Session) owner {
 // an address of lo does not show.
 func (f facts) sendsThroughLo(o owner, local netip.Addr) bool {
 	return slices.Contains(f.loopback, local) && slices.ContainsFunc(f.daemons, func(d Daemon) bool {
-		return d.Saref && (o.ownership == unclear || o.is(d.ID))
+		return d.Saref && (o.ownership == ownerUnclear || o.is(d.ID))
 	})
 }
 

@@ -51,7 +51,7 @@ func TestOwnersOfRealDaemons(t *testing.T) {
 	is := func(p ownership) func(owner) bool { return func(o owner) bool { return o.ownership == p } }
 
 	command("systemctl", "restart", "xl2tpd")
-	first := owned("one", 1, is(known))
+	first := owned("one", 1, is(ownerKnown))
 	for _, d := range all {
 		if d.Cgroup == 0 {
 			t.Errorf("the cgroup of %v is not known", d.ID)
@@ -62,14 +62,14 @@ func TestOwnersOfRealDaemons(t *testing.T) {
 		t.Fatal(err)
 	}
 	command("systemd-run", "--unit=second-xl2tpd", "/usr/sbin/xl2tpd", "-D", "-c", path, "-p", "/run/second.pid", "-C", "/run/second-control")
-	owned("two on one port", 2, is(unclear))
+	owned("two on one port", 2, is(ownerUnclear))
 	command("systemctl", "kill", "-s", "KILL", "xl2tpd")
-	second := owned("the other one", 1, is(known))
+	second := owned("the other one", 1, is(ownerKnown))
 	if second.process == first.process || second.process == (procfs.ID{}) {
 		t.Errorf("%+v after %+v", second, first)
 	}
 	command("systemctl", "stop", "second-xl2tpd")
-	owned("none", 0, is(foreign))
+	owned("none", 0, is(ownerForeign))
 	command("systemctl", "restart", "xl2tpd")
-	owned("one again", 1, func(o owner) bool { return o.ownership == known && o.process != first.process })
+	owned("one again", 1, func(o owner) bool { return o.ownership == ownerKnown && o.process != first.process })
 }

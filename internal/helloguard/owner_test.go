@@ -25,8 +25,8 @@ func TestOwner(t *testing.T) {
 		kernelOther = socket{local: here, peer: there, cgroup: 9}
 		port1801    = netip.AddrPortFrom(netip.IPv4Unspecified(), 1801)
 		elsewhere   = netip.AddrPortFrom(there.Addr().Next(), l2tpPort)
-		is          = func(p procfs.ID) owner { return owner{known, p} }
-		mixed       = owner{ownership: unclear}
+		is          = func(p procfs.ID) owner { return owner{ownerKnown, p} }
+		mixed       = owner{ownership: ownerUnclear}
 	)
 	listens := func(d Daemon, at netip.AddrPort) Daemon { d.Listens = at; return d }
 	in := func(d Daemon, cgroup uint32) Daemon { d.Cgroup = cgroup; return d }
@@ -126,14 +126,14 @@ func TestOwnerOfSession(t *testing.T) {
 		parent int
 		want   owner
 	}{
-		"the watched one's":        {facts{daemons: both, sockets: []socket{mine}}, watched.Pid, owner{known, watched}},
-		"the other one's":          {facts{daemons: both, sockets: []socket{mine}}, office.Pid, owner{known, office}},
-		"parent not known":         {facts{daemons: both, sockets: []socket{mine}}, 0, owner{ownership: unclear}},
-		"parent is no xl2tpd":      {facts{daemons: both, sockets: []socket{mine}}, 300, owner{ownership: unclear}},
+		"the watched one's":        {facts{daemons: both, sockets: []socket{mine}}, watched.Pid, owner{ownerKnown, watched}},
+		"the other one's":          {facts{daemons: both, sockets: []socket{mine}}, office.Pid, owner{ownerKnown, office}},
+		"parent not known":         {facts{daemons: both, sockets: []socket{mine}}, 0, owner{ownership: ownerUnclear}},
+		"parent is no xl2tpd":      {facts{daemons: both, sockets: []socket{mine}}, 300, owner{ownership: ownerUnclear}},
 		"another program's":        {facts{daemons: both, sockets: []socket{others}}, 0, owner{}},
 		"nothing known, no xl2tpd": {facts{}, 0, owner{}},
 	} {
-		if got := tc.facts.session(Session{tunnel, tc.parent}); got != tc.want {
+		if got := tc.facts.session(KernelSession{tunnel, tc.parent}); got != tc.want {
 			t.Errorf("%s: %+v, want %+v", name, got, tc.want)
 		}
 	}
@@ -146,10 +146,10 @@ func TestSendsThroughLo(t *testing.T) {
 		local netip.Addr
 		want  bool
 	}{
-		{owner{known, office}, here.Addr(), true},
-		{owner{ownership: unclear}, here.Addr(), true},
-		{owner{known, watched}, here.Addr(), false},
-		{owner{known, office}, there.Addr(), false},
+		{owner{ownerKnown, office}, here.Addr(), true},
+		{owner{ownership: ownerUnclear}, here.Addr(), true},
+		{owner{ownerKnown, watched}, here.Addr(), false},
+		{owner{ownerKnown, office}, there.Addr(), false},
 	} {
 		if got := f.sendsThroughLo(tc.o, tc.local); got != tc.want {
 			t.Errorf("%+v at %v: %v", tc.o, tc.local, got)

@@ -50,7 +50,7 @@ func TestForeignConnections(t *testing.T) {
 			b.handles(true, l2tp.Message{Tunnel: 7, Ns: 1, Nr: ns + 1}, translator.Pass)
 		}
 		b.update(Host{Daemons: []procfs.ID{office}}, b.now)
-		b.due(b.now)
+		b.handleTimers(b.now)
 		if len(b.table.list)+b.table.awaited.len()+b.table.callers.len()+len(b.table.unpaired) != 0 || len(b.listened)+len(b.acts)+len(b.dialled)+len(b.ends) != 0 {
 			t.Errorf("%s: kept %d channels; listening to %v, %q, dialled %v", name, len(b.table.list), b.listened, b.acts, b.dialled)
 		}
@@ -74,9 +74,9 @@ func TestTwoDaemonsOnOnePort(t *testing.T) {
 	b.acts = nil
 	b.world.end(watched)
 	b.update(Host{}, b.now)
-	b.due(b.now)
+	b.handleTimers(b.now)
 	b.age(1)
-	if b.due(b.now); toPeers(b.acts) != 0 {
+	if b.handleTimers(b.now); toPeers(b.acts) != 0 {
 		t.Errorf("%q in the name of nobody knows whom", b.acts)
 	}
 	b.handles(true, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 7, Ns: 1, Nr: 2}, translator.Rewrite)
@@ -94,12 +94,12 @@ func TestSenderOfTwoDaemons(t *testing.T) {
 		from []uint32
 		want owner
 	}{
-		"the one's":             {[]uint32{5, 7}, owner{known, watched}},
-		"the other's":           {[]uint32{8}, owner{known, office}},
-		"both have just sent":   {[]uint32{7, 8}, owner{ownership: unclear}},
-		"a third program's":     {[]uint32{9}, owner{ownership: unclear}},
-		"the kernel can't tell": {nil, owner{ownership: unclear}},
-		"a cgroup is not known": {[]uint32{7}, owner{ownership: unclear}},
+		"the one's":             {[]uint32{5, 7}, owner{ownerKnown, watched}},
+		"the other's":           {[]uint32{8}, owner{ownerKnown, office}},
+		"both have just sent":   {[]uint32{7, 8}, owner{ownership: ownerUnclear}},
+		"a third program's":     {[]uint32{9}, owner{ownership: ownerUnclear}},
+		"the kernel can't tell": {nil, owner{ownership: ownerUnclear}},
+		"a cgroup is not known": {[]uint32{7}, owner{ownership: ownerUnclear}},
 	} {
 		b := newFixture(t, t.TempDir())
 		b.world.start(office, map[bool]uint32{true: 0, false: 8}[name == "a cgroup is not known"])
@@ -126,7 +126,7 @@ func TestSocketNewerThanTheFacts(t *testing.T) {
 	b.world.end(watched)
 	b.acts = nil
 	b.update(Host{}, b.now)
-	b.due(b.now)
+	b.handleTimers(b.now)
 	if toPeers(b.acts) != 0 {
 		t.Errorf("%q in another program's tunnel", b.acts)
 	}
@@ -139,13 +139,13 @@ func TestSessionsOfTwoDaemons(t *testing.T) {
 	tunnel := func(id uint16) translator.Tunnel {
 		return translator.Tunnel{Local: here, Peer: there, LocalID: id, PeerID: id + 100}
 	}
-	sessions := []Session{{tunnel(1), watched.Pid}, {tunnel(2), office.Pid}, {tunnel(3), 0}}
+	sessions := []KernelSession{{tunnel(1), watched.Pid}, {tunnel(2), office.Pid}, {tunnel(3), 0}}
 	b.update(Host{Daemons: []procfs.ID{watched}, Sessions: sessions}, b.now)
 	of := map[uint16]owner{}
 	for _, c := range b.table.list {
 		of[c.translator.Tunnel().LocalID] = c.owner
 	}
-	if !of[1].is(watched) || !of[2].is(office) || of[3] != (owner{ownership: unclear}) {
+	if !of[1].is(watched) || !of[2].is(office) || of[3] != (owner{ownership: ownerUnclear}) {
 		t.Fatalf("%+v", of)
 	}
 	// Both ends of each have been seen, so a StopCCN would have its numbers.
@@ -155,7 +155,7 @@ func TestSessionsOfTwoDaemons(t *testing.T) {
 	}
 	b.world.end(watched)
 	b.update(Host{Sessions: sessions}, b.now)
-	b.due(b.now)
+	b.handleTimers(b.now)
 	if len(b.sent) != 1 {
 		t.Fatalf("%d packets sent", len(b.sent))
 	}
@@ -167,13 +167,13 @@ func TestSessionsOfTwoDaemons(t *testing.T) {
 // A parent that is found later is found all the same.
 func TestParentKnownLater(t *testing.T) {
 	b := newFixture(t, t.TempDir())
-	s := Session{Tunnel: translator.Tunnel{Local: here, Peer: there, LocalID: 7, PeerID: 9}}
-	b.update(Host{Daemons: []procfs.ID{watched}, Sessions: []Session{s}}, b.now)
-	if c := b.table.list[0]; c.owner != (owner{ownership: unclear}) {
+	s := KernelSession{Tunnel: translator.Tunnel{Local: here, Peer: there, LocalID: 7, PeerID: 9}}
+	b.update(Host{Daemons: []procfs.ID{watched}, Sessions: []KernelSession{s}}, b.now)
+	if c := b.table.list[0]; c.owner != (owner{ownership: ownerUnclear}) {
 		t.Errorf("%+v", c.owner)
 	}
 	s.Xl2tpd = watched.Pid
-	b.update(Host{Daemons: []procfs.ID{watched}, Sessions: []Session{s}}, b.now)
+	b.update(Host{Daemons: []procfs.ID{watched}, Sessions: []KernelSession{s}}, b.now)
 	if c := b.table.list[0]; !c.owner.is(watched) {
 		t.Errorf("%+v", c.owner)
 	}
@@ -198,7 +198,7 @@ func TestOwnerRestartsWhileDialling(t *testing.T) {
 			b.handles(true, l2tp.Message{Tunnel: 7, Ns: 1, Nr: 2}, translator.Pass)
 		}
 		b.closeOrphans(b.now)
-		b.due(b.now)
+		b.handleTimers(b.now)
 		if id == 7 {
 			if toPeers(b.acts) != 0 || !b.table.list[0].owner.is(again) {
 				t.Errorf("%s: %q, owner %+v", name, b.acts, b.table.list[0].owner)
@@ -221,7 +221,7 @@ func TestPidUsedAgain(t *testing.T) {
 	b.world.end(watched)
 	b.world.start(again, 7)
 	b.update(Host{Daemons: []procfs.ID{again}}, b.now)
-	b.due(b.now)
+	b.handleTimers(b.now)
 	if toPeers(b.acts) != 1 {
 		t.Errorf("%q: the tunnel is not closed for the process that has ended", b.acts)
 	}
@@ -236,7 +236,7 @@ func TestSenderOfAnOrphanLives(t *testing.T) {
 	b.world.end(watched)
 	b.update(Host{Daemons: []procfs.ID{office}}, b.now)
 	b.handles(false, l2tp.Message{Tunnel: 9, Ns: 2, Nr: 1}, translator.Pass)
-	b.due(b.now.Add(time.Hour))
+	b.handleTimers(b.now.Add(time.Hour))
 	if toPeers(b.acts) != 0 || !b.table.list[0].owner.is(office) {
 		t.Errorf("%q, owner %+v", b.acts, b.table.list[0].owner)
 	}
@@ -313,7 +313,7 @@ func TestLeavesSarefOnLoAlone(t *testing.T) {
 		b.handlesRaw(false, assigning(false, l2tp.TypeSCCRQ, 0, 7, 0, 0), translator.Pass)
 		b.handlesRaw(true, assigning(true, l2tp.TypeSCCRP, 7, 9, 0, 1), translator.Pass)
 		b.handles(false, l2tp.Message{Type: l2tp.TypeSCCCN, Tunnel: 9, Ns: 1, Nr: 1}, translator.Pass)
-		b.update(Host{Daemons: []procfs.ID{watched}, Sessions: []Session{{translator.Tunnel{Local: here, Peer: there, LocalID: 7, PeerID: 9}, watched.Pid}}}, b.now)
+		b.update(Host{Daemons: []procfs.ID{watched}, Sessions: []KernelSession{{translator.Tunnel{Local: here, Peer: there, LocalID: 7, PeerID: 9}, watched.Pid}}}, b.now)
 		for ns := uint16(2); ns < 5; ns++ {
 			b.handle(packet(false, ourHello(ns)), outbound, b.now)
 		}
@@ -355,14 +355,14 @@ func TestStateOfAnEarlierVersion(t *testing.T) {
 		between func(f *fakeHost)
 		want    []owner // none: forgotten
 	}{
-		"its owner runs":        {0, func(*fakeHost) {}, []owner{{known, watched}}},
-		"its owner, held":       {1, func(*fakeHost) {}, []owner{{known, watched}}},
-		"another's":             {0, func(f *fakeHost) { f.none(); f.start(office, 8) }, []owner{{ownership: unclear}}},
-		"of two, who knows":     {0, func(f *fakeHost) { f.start(office, 8) }, []owner{{ownership: unclear}}},
+		"its owner runs":        {0, func(*fakeHost) {}, []owner{{ownerKnown, watched}}},
+		"its owner, held":       {1, func(*fakeHost) {}, []owner{{ownerKnown, watched}}},
+		"another's":             {0, func(f *fakeHost) { f.none(); f.start(office, 8) }, []owner{{ownership: ownerUnclear}}},
+		"of two, who knows":     {0, func(f *fakeHost) { f.start(office, 8) }, []owner{{ownership: ownerUnclear}}},
 		"no xl2tpd's":           {0, func(f *fakeHost) { f.none() }, nil},
-		"no xl2tpd's, held":     {1, func(f *fakeHost) { f.none() }, []owner{{ownership: unclear}}},
-		"its owner has ended":   {0, func(f *fakeHost) { f.end(watched) }, []owner{{ownership: unclear}}},
-		"sockets are not known": {0, func(f *fakeHost) { f.unread = true }, []owner{{ownership: unclear}}},
+		"no xl2tpd's, held":     {1, func(f *fakeHost) { f.none() }, []owner{{ownership: ownerUnclear}}},
+		"its owner has ended":   {0, func(f *fakeHost) { f.end(watched) }, []owner{{ownership: ownerUnclear}}},
+		"sockets are not known": {0, func(f *fakeHost) { f.unread = true }, []owner{{ownership: ownerUnclear}}},
 	} {
 		b := newFixture(t, t.TempDir())
 		tunnel := write(b, tc.held)
@@ -376,7 +376,7 @@ func TestStateOfAnEarlierVersion(t *testing.T) {
 			t.Errorf("%s: owners %+v, want %+v", name, got, tc.want)
 		}
 		next.closeOrphans(next.now)
-		if next.due(next.now); toPeers(next.acts) != 0 {
+		if next.handleTimers(next.now); toPeers(next.acts) != 0 {
 			t.Errorf("%s: %q", name, next.acts)
 		}
 	}
@@ -391,7 +391,7 @@ func TestOwnerEndsWhileAway(t *testing.T) {
 	next := b.again()
 	next.host = Host{}
 	next.closeOrphans(next.now)
-	if next.due(next.now); toPeers(next.acts) == 0 {
+	if next.handleTimers(next.now); toPeers(next.acts) == 0 {
 		t.Errorf("%q", next.acts)
 	}
 }

@@ -63,7 +63,7 @@ func installEmpty(r *rules) error {
 	if err != nil {
 		return err
 	}
-	priority := nftables.ChainPriority(late)
+	priority := nftables.ChainPriority(lastPriority)
 	c.AddTable(r.table)
 	c.AddChain(&nftables.Chain{Table: r.table, Name: "output", Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookOutput, Priority: &priority})
 	c.AddChain(&nftables.Chain{Table: r.table, Name: "input", Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookInput, Priority: &priority})

@@ -145,7 +145,7 @@ func (w *histories) start() {
 		Dir: w.dir, Log: slog.New(slog.DiscardHandler),
 		Links: func(_ context.Context, t Connection) Links {
 			linked := slices.ContainsFunc(w.conns, func(c *connection) bool { return c.established && !c.closed && c.by.alive && c.Peer == t.Peer })
-			return Links{Certain: t.LocalID%5 == 1, Linked: linked, Wanted: true, Offer: t.LocalID%2 == 0, Alive: t.LocalID%3 != 0, Window: time.Minute}
+			return Links{Certain: t.LocalID%5 == 1, Linked: linked, Wanted: true, PassFirst: t.LocalID%2 == 0, Alive: t.LocalID%3 != 0, Window: time.Minute}
 		},
 		Ended: func(Connection, CloseReason) {},
 		Dials: func(by procfs.ID, _ netip.Addr) { w.dialled = append(w.dialled, by) },
@@ -173,7 +173,7 @@ func (w *histories) host() Host {
 		if !c.established || c.closed || !c.by.connects {
 			continue
 		}
-		s := Session{Tunnel: c.Tunnel}
+		s := KernelSession{Tunnel: c.Tunnel}
 		if c.by.xl2tpd && c.by.alive && c.LocalID%2 == 0 { // pppd is found, and its parent lives
 			s.Xl2tpd = c.by.Pid
 		}
@@ -349,7 +349,7 @@ func (w *histories) forge() {
 
 func (w *histories) pass() {
 	w.now = w.now.Add(rapid.SampledFrom([]time.Duration{time.Millisecond, time.Second, 30 * time.Second}).Draw(w.t, "time"))
-	w.h.due(w.now)
+	w.h.handleTimers(w.now)
 }
 
 // check compares the guard with what is true.
@@ -358,14 +358,14 @@ func (w *histories) check() {
 		w.t.Fatalf("%d channels of %d connections, %d awaited, %d half open", n, len(w.conns), w.h.table.awaited.len(), w.h.table.callers.len())
 	}
 	for _, c := range w.conns {
-		k := w.h.table.known(path{c.Local, c.Peer}, c.PeerID, true)
+		k := w.h.table.find(path{c.Local, c.Peer}, c.PeerID, true)
 		if k == nil {
 			continue
 		}
 		switch {
-		case !c.by.xl2tpd && k.owner.ownership == known:
+		case !c.by.xl2tpd && k.owner.ownership == ownerKnown:
 			w.t.Fatalf("%v of another program is %+v's", c.Tunnel, k.owner)
-		case k.owner.ownership == known && k.owner.process != c.by.ID:
+		case k.owner.ownership == ownerKnown && k.owner.process != c.by.ID:
 			w.t.Fatalf("%v is %+v's, not that of %v", c.Tunnel, k.owner, c.by.ID)
 		case k.phase.xl2tpdEnded() && c.by.alive:
 			w.t.Fatalf("%v has an xl2tpd that lives", c.Tunnel)
@@ -383,13 +383,13 @@ func (w *histories) check() {
 func (w *histories) keeps() {
 	had := map[*channel]*connection{}
 	for _, c := range w.conns {
-		if k := w.h.table.known(path{c.Local, c.Peer}, c.PeerID, true); k != nil && k.phase.agreed() && c.established && !c.closed && c.by.alive && c.by.xl2tpd {
+		if k := w.h.table.find(path{c.Local, c.Peer}, c.PeerID, true); k != nil && k.phase.agreed() && c.established && !c.closed && c.by.alive && c.by.xl2tpd {
 			had[k] = c
 		}
 	}
 	for range rapid.IntRange(1, 6).Draw(w.t, "minutes") {
 		w.now = w.now.Add(tidyEvery)
-		w.h.due(w.now)
+		w.h.handleTimers(w.now)
 		w.h.tidy(w.now)
 	}
 	for k, c := range had {

@@ -33,12 +33,12 @@ func (h *handler) restore(now time.Time) error {
 // be who opened the connection.
 func (h *handler) confirmOwner(c *channel, now time.Time) bool {
 	t := c.translator.Tunnel()
-	is := owner{ownership: unclear}
+	is := owner{ownership: ownerUnclear}
 	if !h.hasEnded(c.owner) {
 		is = h.ownerOf(path{t.Local, t.Peer}, false, now)
 	}
-	if !c.written.proven && is != c.owner || is.ownership == foreign {
-		c.owner = owner{ownership: unclear}
+	if !c.written.proven && is != c.owner || is.ownership == ownerForeign {
+		c.owner = owner{ownership: ownerUnclear}
 	}
-	return is.ownership != foreign || h.table.has(t)
+	return is.ownership != ownerForeign || h.table.has(t)
 }

@@ -19,7 +19,7 @@ func TestPeerIDGivenAgainWhileAway(t *testing.T) {
 		}
 		next := b.again()
 		tunnel := translator.Tunnel{Local: here, Peer: there, LocalID: 8, PeerID: 9}
-		next.update(Host{Daemons: []procfs.ID{watched}, Sessions: []Session{{tunnel, watched.Pid}}}, next.now)
+		next.update(Host{Daemons: []procfs.ID{watched}, Sessions: []KernelSession{{tunnel, watched.Pid}}}, next.now)
 		for ns := uint16(4); ns < 8; ns++ {
 			action, _, c := next.handle(packet(false, l2tp.Message{Type: 10, Tunnel: 9, Ns: ns, Nr: 3}), outbound, next.now)
 			if got := c.translator.Tunnel(); action != translator.Pass || got != tunnel {
@@ -101,7 +101,7 @@ func TestStopOfAnotherTunnel(t *testing.T) {
 func TestNewerThanTheTable(t *testing.T) {
 	b := newFixture(t, t.TempDir())
 	b.connect()
-	b.update(Host{Daemons: []procfs.ID{watched}, Sessions: []Session{{Tunnel: translator.Tunnel{Local: here, Peer: there, LocalID: 6, PeerID: 9}}}}, b.now)
+	b.update(Host{Daemons: []procfs.ID{watched}, Sessions: []KernelSession{{Tunnel: translator.Tunnel{Local: here, Peer: there, LocalID: 6, PeerID: 9}}}}, b.now)
 	if all := b.table.list; len(all) != 1 || all[0].translator.Tunnel().LocalID != 7 {
 		t.Errorf("%d channels", len(all))
 	}

@@ -27,9 +27,9 @@ const (
 
 	metaSecpath expr.MetaKey = 25 // NFT_META_SECPATH of linux/netfilter/nf_tables.h
 
-	// late is the priority of the guard's chains: behind every filter, so that the guard
+	// lastPriority is the priority of the guard's chains: behind every filter, so that the guard
 	// never sees what an administrator drops.
-	late = 200
+	lastPriority = 200
 
 	// maxElements is how many elements of the set go into one message: the length of
 	// its list has 16 bits, and each takes 32 bytes.
@@ -194,8 +194,8 @@ func (r *rules) put(in contents, timeout time.Duration, outgoing, incoming [][]e
 	}
 	r.addChain(c, nftables.Chain{Name: sent}, outgoing...)
 	r.addChain(c, nftables.Chain{Name: received}, incoming...)
-	r.addBase(c, "output", nftables.ChainHookOutput, late, control(sent, ofRoot()...))
-	r.addBase(c, "input", nftables.ChainHookInput, late, control(received))
+	r.addBase(c, "output", nftables.ChainHookOutput, lastPriority, control(sent, ofRoot()...))
+	r.addBase(c, "input", nftables.ChainHookInput, lastPriority, control(received))
 	if len(in.data) > 0 {
 		if err := r.addDataHook(c); err != nil {
 			return err

@@ -16,10 +16,10 @@ func (h *handler) ownerOf(at path, opens bool, now time.Time) owner {
 	for range 2 {
 		f := h.factsOf(at.local.Port(), now)
 		o := f.owner(at.local, at.peer, opens)
-		if o.ownership == unclear {
+		if o.ownership == ownerUnclear {
 			o = h.bySender(f, at, opens, now)
 		}
-		if o.ownership != known {
+		if o.ownership != ownerKnown {
 			return o
 		}
 		if age := now.Sub(h.aliveAt); o.process == h.alive && age >= 0 && age < aliveFor {
@@ -31,7 +31,7 @@ func (h *handler) ownerOf(at path, opens bool, now time.Time) owner {
 		}
 		h.facts.forget()
 	}
-	return owner{ownership: unclear}
+	return owner{ownership: ownerUnclear}
 }
 
 // cheapRead is how long it may take to ask the kernel who sends without a pause after it.
@@ -46,15 +46,15 @@ func (h *handler) bySender(f facts, at path, opens bool, now time.Time) owner {
 		if took := time.Since(began); took > cheapRead {
 			h.sendersAt = now.Add(dataCost * took)
 		}
-		if o := f.of(cgroups).owner(at.local, at.peer, opens); o.ownership == known {
+		if o := f.of(cgroups).owner(at.local, at.peer, opens); o.ownership == ownerKnown {
 			return o
 		}
 	}
-	return owner{ownership: unclear}
+	return owner{ownership: ownerUnclear}
 }
 
 // hasEnded reports whether an owner is known, and has ended.
-func (h *handler) hasEnded(o owner) bool { return o.ownership == known && h.gone(o.process) }
+func (h *handler) hasEnded(o owner) bool { return o.ownership == ownerKnown && h.gone(o.process) }
 
 // unlistedEvery is the shortest time between two calls of Guard.Unlisted.
 const unlistedEvery = time.Second
@@ -73,7 +73,7 @@ func (h *handler) factsOf(port uint16, now time.Time) facts {
 // mayServe reports whether the guard may touch an owner's connections on a path. It says so
 // in the log, once for each process, if it may not because of `ipsec saref`.
 func (h *handler) mayServe(o owner, at path, now time.Time) bool {
-	if o.ownership == foreign {
+	if o.ownership == ownerForeign {
 		return false
 	}
 	if !h.factsOf(at.local.Port(), now).sendsThroughLo(o, at.local.Addr()) {

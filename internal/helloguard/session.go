@@ -83,7 +83,7 @@ func (g *Guard) work(ctx context.Context, working func()) error {
 	}
 	failed := make(chan error, 3) // one of each queue, and of watchTables
 	for _, num := range []uint16{plainQueue, securedQueue} {
-		q, err := s.open(ctx, num, failed)
+		q, err := s.openQueue(ctx, num, failed)
 		if err != nil {
 			return errors.Join(withRemedy(fmt.Errorf("nfnetlink_queue: %w", err)), s.leave())
 		}
@@ -121,9 +121,9 @@ func (s *session) begin(host Host) error {
 	return s.rules.install(host.Ports, s.contents(), 0)
 }
 
-// open handles the packets of a queue until ctx ends. An error after that it
-// gives to failed.
-func (s *session) open(ctx context.Context, num uint16, failed chan<- error) (*nfqueue.Nfqueue, error) {
+// openQueue handles the packets of a queue until ctx ends. It
+// gives a later error to failed.
+func (s *session) openQueue(ctx context.Context, num uint16, failed chan<- error) (*nfqueue.Nfqueue, error) {
 	q, err := nfqueue.Open(&nfqueue.Config{
 		NfQueue: num, AfFamily: unix.AF_INET, Copymode: nfqueue.NfQnlCopyPacket,
 		MaxPacketLen: 0xffff, WriteTimeout: time.Second,
@@ -197,7 +197,7 @@ func (s *session) serve(ctx context.Context, failed <-chan error) error {
 func (s *session) handleTimers(timer *time.Timer) {
 	now := time.Now()
 	s.armed = time.Time{}
-	if next, ok := s.h.due(now); ok {
+	if next, ok := s.h.handleTimers(now); ok {
 		s.armed = next
 		timer.Reset(next.Sub(now))
 	}
@@ -379,7 +379,7 @@ func directionOf(hook uint8, secured bool) direction {
 // the Hello passes, and nothing waits.
 func (s *session) whenChecked(h held, do func()) {
 	at := path{h.Src, h.Dst}
-	if h.from != outbound || s.h.table.known(at, h.Msg.Tunnel, true) == nil { // or another program's
+	if h.from != outbound || s.h.table.find(at, h.Msg.Tunnel, true) == nil { // or another program's
 		do()
 		return
 	}

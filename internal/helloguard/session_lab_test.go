@@ -74,7 +74,7 @@ func runGuard(t *testing.T, sessions ...translator.Tunnel) *running {
 	}
 	var host Host
 	for _, s := range sessions {
-		host.Sessions = append(host.Sessions, Session{Tunnel: s})
+		host.Sessions = append(host.Sessions, KernelSession{Tunnel: s})
 	}
 	g.Tell(host)
 	g.Configure(true, true)

@@ -145,8 +145,8 @@ func read(path string, now time.Time) (*channel, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.owner.ownership = unclear; process != (procfs.ID{}) {
-		c.owner = owner{known, process}
+	if c.owner.ownership = ownerUnclear; process != (procfs.ID{}) {
+		c.owner = owner{ownerKnown, process}
 	}
 	return c, nil
 }

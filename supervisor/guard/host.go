@@ -41,7 +41,7 @@ func host(s xl2tpd.Snapshot, parents map[int]int) helloguard.Host {
 		}
 	}
 	for _, one := range s.Sessions {
-		h.Sessions = append(h.Sessions, helloguard.Session{
+		h.Sessions = append(h.Sessions, helloguard.KernelSession{
 			Tunnel: translator.Tunnel{Local: one.Local, Peer: one.Peer, LocalID: one.LocalTunnel, PeerID: one.PeerTunnel},
 			Xl2tpd: parents[one.Ifindex],
 		})

@@ -33,13 +33,13 @@ func linksShow(links []supervisor.Tunnel, certain bool, global *config.Settings,
 		}
 		which := global.HelloGuard()
 		return helloguard.Links{
-			Wanted: which != config.GuardOff, Offer: which == config.GuardAuto, Window: supervisor.Window(*global),
+			Wanted: which != config.GuardOff, PassFirst: which == config.GuardAuto, Window: supervisor.Window(*global),
 		}
 	}
 	s := helloguard.Links{Linked: true, Certain: certain, Wanted: true, Alive: certain, Window: links[0].Window}
 	for _, l := range links {
 		s.Wanted = s.Wanted && l.Guard != config.GuardOff
-		s.Offer = s.Offer || l.Guard == config.GuardAuto
+		s.PassFirst = s.PassFirst || l.Guard == config.GuardAuto
 		s.Alive = s.Alive && l.Fresh(now)
 		s.Window = min(s.Window, l.Window)
 	}

@@ -125,7 +125,7 @@ func (e *Executor) renew(ctx context.Context, r supervisor.Recover) error {
 	if err := e.spareLiving(ctx, r); err != nil {
 		return err
 	}
-	if !r.Up && !r.Tried.IsZero() && heard(e.guard.Channels(), r, r.Tried) {
+	if !r.Up && !r.LastAttempt.IsZero() && heard(e.guard.Channels(), r, r.LastAttempt) {
 		return supervisor.ErrAnswers
 	}
 	if r.SA != "" && (e.anyAnswers(ctx, r.Beside) || !r.Up && e.carriesAnother(ctx, r)) {

@@ -48,7 +48,7 @@ func add(d *supervisor.Detail, c helloguard.Channel) {
 	r := &d.Report
 	setLocal(d, c.Tunnel.Local)
 	if r.Guard == nil {
-		r.Guard = &status.Guard{Mode: supervisor.GuardName(d.Guard)}
+		r.Guard = &status.Guard{Mode: d.Guard.String()}
 	}
 	if !c.Heard.Before(r.Link.Evidence.Control) {
 		r.Link.Evidence.Control, r.Vendor = c.Heard, c.Vendor

@@ -10,11 +10,11 @@ import (
 )
 
 // takeOutcome takes the result of a step.
-func (ls *lacTable) takeOutcome(ev Recovered, now time.Time) {
+func (ls *lacTable) takeOutcome(ev StepDone, now time.Time) {
 	if !ev.Step.asks() {
 		ls.agenda.slotsTaken--
 	}
-	l := ls.lac(name{"lac", ev.LAC.Name, ev.LAC.Instance})
+	l := ls.ensureLAC(name{"lac", ev.LAC.Name, ev.LAC.Instance})
 	ls.agenda.mark(l)
 	if l.progress.busy != ev.Step {
 		return
@@ -66,7 +66,7 @@ func (l *lac) afterDial(err error, now time.Time) {
 	if err != nil {
 		return
 	}
-	l.seen, l.idle, l.dialled = true, false, now
+	l.seen, l.notRedialled, l.dialled = true, false, now
 	l.attempt, l.notDiallingSince = now, time.Time{}
 }
 
@@ -99,9 +99,9 @@ func (ls *lacTable) afterHangUp(l *lac, err error, now time.Time) {
 
 // noRedial notes that xl2tpd has hung up and does not redial.
 func (l *lac) noRedial() {
-	l.idle, l.attempt = true, time.Time{}
+	l.notRedialled, l.attempt = true, time.Time{}
 	if l.lastEnd != nil {
-		l.lastEnd.Half = false
+		l.lastEnd.CallOnly = false
 	}
 }
 

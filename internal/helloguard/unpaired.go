@@ -50,14 +50,14 @@ type unpaired struct {
 	owner   owner
 	secured bool // the peer's packets come through IPsec
 	out, in question
-	halves  map[uint16]*half // by the peer's id
-	asked   *half            // was asked about last; nil: none was
-	tooMany bool             // there are more than halves holds
-	closed  time.Time        // when xl2tpd closed an unknown tunnel last
+	halves  map[uint16]*unpairedTunnel // by the peer's id
+	asked   *unpairedTunnel            // was asked about last; nil: none was
+	tooMany bool                       // there are more than halves holds
+	closed  time.Time                  // when xl2tpd closed an unknown tunnel last
 }
 
-// half is what is known of a tunnel of which xl2tpd's own id is not known.
-type half struct {
+// unpairedTunnel is what is known of a tunnel of which xl2tpd's own id is not known.
+type unpairedTunnel struct {
 	peerID  uint16
 	since   time.Time // all messages of xl2tpd are seen from then on, but for its Hello
 	copies  []helloCopy
@@ -73,13 +73,13 @@ type helloCopy struct {
 }
 
 // waits reports whether xl2tpd waits for the answer to its Hello.
-func (f *half) waits(now time.Time) bool {
+func (f *unpairedTunnel) waits(now time.Time) bool {
 	n := len(f.copies)
 	return n > 0 && now.Sub(f.copies[n-1].at) < helloWaits
 }
 
 // sends notes a message of xl2tpd.
-func (f *half) sends(p *l2tp.Packet, now time.Time) {
+func (f *unpairedTunnel) sends(p *l2tp.Packet, now time.Time) {
 	f.nr = p.Msg.Nr
 	switch {
 	case p.Msg.ZLB():
@@ -158,14 +158,14 @@ func (h *handler) unpaired(at path, now time.Time) *unpaired {
 	if !h.mayServe(o, at, now) || !h.links(h.ctx, Connection{t, o.process}).Wanted {
 		return nil
 	}
-	u = &unpaired{since: now, owner: o, halves: map[uint16]*half{}}
+	u = &unpaired{since: now, owner: o, halves: map[uint16]*unpairedTunnel{}}
 	h.table.unpaired[at] = u
 	h.listen(t, true, now)
 	return u
 }
 
 // half returns what is known of the tunnel with that id of the peer; nil: there are too many.
-func (h *handler) half(u *unpaired, id uint16) *half {
+func (h *handler) half(u *unpaired, id uint16) *unpairedTunnel {
 	f := u.halves[id]
 	if f != nil {
 		return f
@@ -173,7 +173,7 @@ func (h *handler) half(u *unpaired, id uint16) *half {
 	if u.tooMany = u.tooMany || len(u.halves) == maxHalves; u.tooMany {
 		return nil
 	}
-	f = &half{peerID: id, since: h.watched}
+	f = &unpairedTunnel{peerID: id, since: h.watched}
 	u.halves[id] = f
 	return f
 }

@@ -40,7 +40,7 @@ func (b *fixture) live(begins time.Duration, peers ...*deaf) (closed []uint16) {
 				b.handle(packet(false, l2tp.Message{Type: l2tp.TypeHello, Tunnel: p.id, Ns: ns, Nr: 3}), outbound, b.now)
 			}
 		}
-		b.due(b.now)
+		b.handleTimers(b.now)
 		for ; len(b.sent) > 0; b.sent = b.sent[1:] {
 			m, err := l2tp.ParsePacket(b.sent[0].Packet)
 			if err != nil {
@@ -107,7 +107,7 @@ func TestLateStart(t *testing.T) {
 		for _, begins := range []time.Duration{0, 500 * time.Millisecond, 2 * time.Second, 5 * time.Second, 12 * time.Second} {
 			for _, offer := range []bool{false, true} {
 				b := newFixture(t, t.TempDir())
-				if b.links.Offer, b.links.Certain = offer, false; tc.owner != nil {
+				if b.links.PassFirst, b.links.Certain = offer, false; tc.owner != nil {
 					tc.owner(b.world)
 				}
 				if got := b.live(begins, tc.peers...); !slices.Equal(got, tc.closed) {
@@ -179,7 +179,7 @@ func TestZLBToAStopMakesNoChannel(t *testing.T) {
 			if other {
 				b.handle(packet(false, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 9, Ns: 9, Nr: 1}), outbound, b.now)
 				b.now = b.now.Add(pairEvery)
-				b.due(b.now) // its peer is asked
+				b.handleTimers(b.now) // its peer is asked
 			}
 			if before != nil {
 				b.handle(packet(false, *before), outbound, b.now)
@@ -200,12 +200,12 @@ func TestZLBToAStopMakesNoChannel(t *testing.T) {
 func TestAsksOnceXl2tpdWasWatched(t *testing.T) {
 	hello := packet(false, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 9, Ns: 5, Nr: 3})
 	b := newFixture(t, t.TempDir())
-	b.links.Certain, b.links.Offer = false, true
+	b.links.Certain, b.links.PassFirst = false, true
 	for at := range 9 {
 		if b.now = epoch.Add(time.Duration(at) * time.Second); at == 0 || at == 7 {
 			b.handle(hello, outbound, b.now)
 		}
-		if b.due(b.now); len(b.sent) != 0 {
+		if b.handleTimers(b.now); len(b.sent) != 0 {
 			t.Fatalf("the peer is asked after %v", b.now.Sub(epoch))
 		}
 	}
@@ -216,7 +216,7 @@ func TestAsksOnceXl2tpdWasWatched(t *testing.T) {
 	b.handle(answers(true, 7, 5), inbound, b.now)
 	b.run(27 * time.Second)
 	b.handle(answers(true, 7, 5), inbound, b.now)
-	c := b.table.known(path{here, there}, 7, false)
+	c := b.table.find(path{here, there}, 7, false)
 	if c == nil || !c.translator.Diverged() || c.translator.Offset() != 0 {
 		t.Error("the tunnel is not held, or the peer is said not to have counted the Hello")
 	}
@@ -234,7 +234,7 @@ func TestUnpairedIsBounded(t *testing.T) {
 		t.Errorf("%d tunnels wait, want %d", n, maxHalves)
 	}
 	b.age(5)
-	if b.due(b.now); len(b.table.unpaired) != 0 || !b.pairAt.IsZero() {
+	if b.handleTimers(b.now); len(b.table.unpaired) != 0 || !b.pairAt.IsZero() {
 		t.Errorf("%d paths wait", len(b.table.unpaired))
 	}
 }

@@ -10,12 +10,12 @@ import (
 // openPair opens the channel of a tunnel whose two ids are known now. xl2tpd's Hello may be
 // on its way to the peer since before.
 func (h *handler) openPair(u *unpaired, at path, own, peerID uint16, now time.Time) *channel {
-	if h.table.known(at, own, false) != nil || h.table.known(at, peerID, true) != nil {
+	if h.table.find(at, own, false) != nil || h.table.find(at, peerID, true) != nil {
 		return nil
 	}
 	f := u.halves[peerID]
 	if f == nil {
-		f = &half{since: now}
+		f = &unpairedTunnel{since: now}
 	}
 	delete(u.halves, peerID)
 	if u.asked == f {
@@ -35,7 +35,7 @@ func (h *handler) openPair(u *unpaired, at path, own, peerID uint16, now time.Ti
 }
 
 // replay shows a channel's translator the copies of the Hello that the peer has got.
-func (h *handler) replay(c *channel, f *half, live translator.Liveness, now time.Time) {
+func (h *handler) replay(c *channel, f *unpairedTunnel, live translator.Liveness, now time.Time) {
 	for _, one := range f.copies {
 		p, err := l2tp.ParsePacket(one.raw)
 		if err != nil {
@@ -68,7 +68,7 @@ func (h *handler) askWaiting(now time.Time) {
 
 // askOne asks for one tunnel of a path, and reports whether a Hello waits there still.
 func (h *handler) askOne(u *unpaired, at path, now time.Time) (waits bool) {
-	var next *half
+	var next *unpairedTunnel
 	for _, f := range u.halves {
 		if !f.waits(now) {
 			continue
@@ -85,8 +85,8 @@ func (h *handler) askOne(u *unpaired, at path, now time.Time) (waits bool) {
 
 // askHalf makes the peer show xl2tpd's own id of a tunnel: it acknowledges a message that it
 // gets again (RFC 2661 §5.8). Only the owner may ask that, so the owner has to be known.
-func (h *handler) askHalf(u *unpaired, at path, f *half, now time.Time) {
-	if u.owner.ownership != known || h.hasEnded(u.owner) || now.Sub(f.since) < watchedFor || now.Sub(f.askedAt) < askAgain {
+func (h *handler) askHalf(u *unpaired, at path, f *unpairedTunnel, now time.Time) {
+	if u.owner.ownership != ownerKnown || h.hasEnded(u.owner) || now.Sub(f.since) < watchedFor || now.Sub(f.askedAt) < askAgain {
 		return
 	}
 	f.askedAt, u.asked = now, f

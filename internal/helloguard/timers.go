@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// due does what waited for the time now, and returns when there is more.
-func (h *handler) due(now time.Time) (next time.Time, ok bool) {
+// handleTimers does what waited for the time now, and returns when there is more.
+func (h *handler) handleTimers(now time.Time) (next time.Time, ok bool) {
 	for _, c := range h.timers.Take(now) {
 		if !c.review.IsZero() && !now.Before(c.review) {
 			c.review = time.Time{}
