@@ -44,12 +44,12 @@ func TestNothingIsAskedForAnUnclearOwner(t *testing.T) {
 	}
 }
 
-// The guard goes on listening to a peer of which an SCCRP was lost behind the queue.
+// The guard goes on listening to a peer of which an SCCRP was lost after the queue.
 func TestSCCRQSentAgainBehindTheSCCRP(t *testing.T) {
 	b := newFixture(t, t.TempDir())
 	b.handlesRaw(false, assigning(false, l2tp.TypeSCCRQ, 0, 7, 0, 0), translator.Pass)
 	b.handlesRaw(true, assigning(true, l2tp.TypeSCCRP, 7, 9, 0, 1), translator.Pass)
-	b.handlesRaw(false, assigning(false, l2tp.TypeSCCRQ, 0, 7, 0, 0), translator.Pass) // the SCCRP was lost behind the queue
+	b.handlesRaw(false, assigning(false, l2tp.TypeSCCRQ, 0, 7, 0, 0), translator.Pass) // the SCCRP was lost after the queue
 	b.handlesRaw(true, assigning(true, l2tp.TypeSCCRP, 7, 9, 0, 1), translator.Pass)
 	b.handles(false, l2tp.Message{Type: l2tp.TypeSCCCN, Tunnel: 9, Ns: 1, Nr: 1}, translator.Pass)
 	b.handles(true, l2tp.Message{Tunnel: 7, Ns: 1, Nr: 2}, translator.Pass)
@@ -80,7 +80,7 @@ func TestReasonBehindAHelloAckedForThePeer(t *testing.T) {
 	}
 }
 
-// A forged answer in the clear pairs two ids that are no pair. The IPsec policy drops it behind the
+// A forged answer in the clear pairs two ids that are no pair. The IPsec policy drops it after the
 // queue, and the peer's true answer comes through IPsec.
 func TestPairForgedInTheClear(t *testing.T) {
 	b := newFixture(t, t.TempDir())

@@ -90,7 +90,7 @@ func (b *fixture) within() {
 	}
 }
 
-// A flood of made-up messages leaves nothing behind but what is bounded, and the log does not
+// A flood of made-up messages leaves nothing but what is bounded, and the log does not
 // grow with it. Tunnels that are up do not notice.
 func TestFloods(t *testing.T) {
 	const real, flood = 4000, 70_000
@@ -220,7 +220,7 @@ func (b *fixture) dialOne(i int) {
 	b.handle(between(here, peerNumber(i), l2tp.Message{Type: l2tp.TypeSCCCN, Tunnel: uint16(20000 + i), Ns: 1, Nr: 1}, 0), outbound, b.now)
 }
 
-// A caller whose SCCRQ comes in the middle of a flood gets its tunnel; so does one behind the
+// A caller whose SCCRQ comes in the middle of a flood gets its tunnel; so does one after the
 // address that floods.
 func TestCallsInAFlood(t *testing.T) {
 	for name, attacker := range map[string]func(i int) netip.AddrPort{

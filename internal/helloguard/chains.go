@@ -55,7 +55,7 @@ func (r *rules) checked() []expr.Any {
 }
 
 // request: meta oif lo @th,192,32 1 queue num securedQueue bypass. It queues the SCCRQs
-// for which there is no SA yet: the kernel drops them behind this hook, and until then their
+// for which there is no SA yet: the kernel drops them after this hook, and until then their
 // device is lo (net/ipv4/route.c, ipv4_blackhole_route).
 func request() []expr.Any {
 	return append(onLoopback(expr.MetaKeyOIF),

@@ -32,7 +32,7 @@ const (
 	// xl2tpd until it counts as silent. A tunnel that is up has a Hello every 60 s.
 	// Rounds, not time: while this process is frozen or stopped, so may xl2tpd be.
 	silentRounds = 3
-	// closedRounds is the same behind a StopCCN, which xl2tpd sends for 31 s at most.
+	// closedRounds is the same after a StopCCN, which xl2tpd sends for 31 s at most.
 	closedRounds = 1
 
 	// openTTL is how long an SCCRQ, an SCCRP or a tunnel with one known id may wait.

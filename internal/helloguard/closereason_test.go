@@ -110,7 +110,7 @@ func TestEndsOfCalls(t *testing.T) {
 		t.Errorf("%+v, want %+v", b.ends, want)
 	}
 
-	// So is the tunnel's own behind that of its call, once.
+	// So is the tunnel's own after that of its call, once.
 	b = newFixture(t, t.TempDir())
 	b.connect()
 	b.handlesRaw(false, closing(false, l2tp.TypeCDN, 2, 1, 3, "pppd"), translator.Pass)

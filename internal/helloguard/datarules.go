@@ -64,7 +64,7 @@ func (r *rules) setData(at path, on bool) error {
 	return flush(c)
 }
 
-// addDataHook adds the sets, the chain that notes, and the hook's chain behind that of control
+// addDataHook adds the sets, the chain that notes, and the hook's chain after that of control
 // messages. For a packet in a queue the kernel keeps only the place of its chain in the list. Another
 // chain before it would move that place, and the packet would go through its chain again
 // (net/netfilter/nf_queue.c, nf_reinject).
@@ -83,7 +83,7 @@ func (r *rules) addDataHook(c *nftables.Conn) error {
 func data(to string) []expr.Any { return messages(0, to) }
 
 // noteData are the rules for data messages: ip saddr . ip daddr . udp sport . udp dport
-// @datapeers update @cleardata (or @secureddata) { the same . tunnel id }. The id lies behind the
+// @datapeers update @cleardata (or @secureddata) { the same . tunnel id }. The id lies after the
 // length, if there is one.
 func (r *rules) noteData() [][]expr.Any {
 	const length = 0x40 // L bit

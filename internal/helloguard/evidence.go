@@ -9,7 +9,7 @@ const (
 	// dataTTL is for how long the kernel remembers when data came in. No longer Window counts.
 	dataTTL = 15 * time.Minute
 
-	// reviewAfter is how long behind its start a tunnel's links are asked whether they are
+	// reviewAfter is how long after its start a tunnel's links are asked whether they are
 	// certain: they are there then, and data can come in before its first Hello.
 	reviewAfter = 5 * time.Second
 	// reviewPace is how far apart the tunnels are that the guard meets all at one time.

@@ -474,7 +474,7 @@ func TestReports(t *testing.T) {
 	})
 }
 
-// What xl2tpd sends to a peer that is known to be dead is acknowledged behind its
+// What xl2tpd sends to a peer that is known to be dead is acknowledged after its
 // StopCCN. If that has gone out before, it is acknowledged immediately.
 func TestAcksStopForADeadPeer(t *testing.T) {
 	stop := l2tp.Message{Type: l2tp.TypeStopCCN, Tunnel: 9, Ns: 2, Nr: 1}

@@ -75,14 +75,14 @@ type waiter struct {
 // loopbackChecks are those of a session. session.busy guards them.
 type loopbackChecks struct {
 	waiting map[path][]*waiter
-	behind  map[path][]func() // a Hello of xl2tpd that waits for its check, and all behind it
+	later   map[path][]func() // a Hello of xl2tpd that waits for its check, and all after it
 	results map[path]error    // what the latest check came to
 	next    int               // of the paths, the one to be checked
 	said    error             // what the operator knows; nil: xl2tpd can be answered
 }
 
 func newLoopbackChecks() loopbackChecks {
-	return loopbackChecks{waiting: map[path][]*waiter{}, behind: map[path][]func(){}, results: map[path]error{}}
+	return loopbackChecks{waiting: map[path][]*waiter{}, later: map[path][]func(){}, results: map[path]error{}}
 }
 
 // answerable reports whether xl2tpd can be answered, as far as is known. Between two addresses

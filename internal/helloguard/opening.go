@@ -78,7 +78,7 @@ func (h *handler) request(p *l2tp.Packet, at path, now time.Time) {
 		return
 	}
 	if c := h.table.find(at, own, false); c != nil && !c.phase.xl2tpdEnded() && !c.translator.Closing() {
-		return // sent again: the SCCRP was lost behind the guard
+		return // sent again: the SCCRP was lost after the guard
 	}
 	t := translator.Tunnel{Local: at.local, Peer: at.peer, LocalID: own}
 	a, again := h.table.awaited.get(t)
@@ -150,7 +150,7 @@ func (h *handler) receiver(p *l2tp.Packet, secured bool, now time.Time) *channel
 }
 
 // trust takes in that the peer's packets come through IPsec. What it seemed to say in the
-// clear before that was forged: the IPsec policy has dropped it behind the guard.
+// clear before that was forged: the IPsec policy has dropped it after the guard.
 func (h *handler) trust(c *channel, now time.Time) {
 	if !c.secured && c.clear && !c.translator.Diverged() {
 		c.translator = translator.New(c.translator.Tunnel(), now)
@@ -182,7 +182,7 @@ const maxVendor = 64
 func clip(vendor string) string { return vendor[:min(len(vendor), maxVendor)] }
 
 // distrust forgets what an SCCRP in the clear has opened, once one for the same tunnel
-// comes through IPsec: the policy has dropped the first behind the guard.
+// comes through IPsec: the policy has dropped the first after the guard.
 func (h *handler) distrust(p *l2tp.Packet, now time.Time) {
 	at := path{p.Dst, p.Src}
 	c := h.table.find(at, p.Msg.Tunnel, false)

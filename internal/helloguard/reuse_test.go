@@ -52,7 +52,7 @@ func TestAwayForLong(t *testing.T) {
 	}
 }
 
-// The IPsec policy drops what is forged in the clear only behind the guard.
+// The IPsec policy drops what is forged in the clear only after the guard.
 func TestForgedSCCRPInTheClear(t *testing.T) {
 	b := newFixture(t, t.TempDir())
 	secured := func(raw []byte) {

@@ -21,13 +21,13 @@ const (
 	l2tpPort  = 1701 // RFC 2661 §8.1
 
 	// The queue of packets that came through IPsec, or from xl2tpd, and the one of all
-	// others: the IPsec policy, which drops what is forged, comes only behind the queue.
+	// others: the IPsec policy, which drops what is forged, comes only after the queue.
 	plainQueue   = 1701
 	securedQueue = 1702
 
 	metaSecpath expr.MetaKey = 25 // NFT_META_SECPATH of linux/netfilter/nf_tables.h
 
-	// lastPriority is the priority of the guard's chains: behind every filter, so that the guard
+	// lastPriority is the priority of the guard's chains: after every filter, so that the guard
 	// never sees what an administrator drops.
 	lastPriority = 200
 
@@ -117,7 +117,7 @@ type rules struct {
 
 	senders      *nftables.Set // from which cgroup control messages are sent
 	tellsSenders bool          // the kernel can say that
-	// check is what a loopback check's packets have behind the flags of their L2TP header.
+	// check is what a loopback check's packets have after the flags of their L2TP header.
 	check [checkLen]byte
 	// want is how many rules each chain has.
 	want map[string]int

@@ -105,7 +105,7 @@ func (g *Guard) work(ctx context.Context, working func()) error {
 }
 
 // begin makes packets come to the guard. None did before it was known whether xl2tpd can be
-// answered. A Hello that passes meanwhile costs nothing; one that is acknowledged behind a
+// answered. A Hello that passes meanwhile costs nothing; one that is acknowledged after a
 // firewall costs the tunnel. What is met once packets come is put into the sets as a whole.
 func (s *session) begin(host Host) error {
 	s.busy.Lock()
@@ -374,7 +374,7 @@ func directionOf(hook uint8, secured bool) direction {
 }
 
 // whenChecked calls do. For a Hello of xl2tpd it does so only when it is known whether the guard
-// could acknowledge the Hello: a firewall rule may have come since the last one. Packets behind the
+// could acknowledge the Hello: a firewall rule may have come since the last one. Packets after the
 // Hello wait too, for the peer must see them in order. Where xl2tpd could not be answered lately,
 // the Hello passes, and nothing waits.
 func (s *session) whenChecked(h held, do func()) {
@@ -383,8 +383,8 @@ func (s *session) whenChecked(h held, do func()) {
 		do()
 		return
 	}
-	if line, waits := s.checks.behind[at]; waits {
-		s.checks.behind[at] = append(line, do)
+	if line, waits := s.checks.later[at]; waits {
+		s.checks.later[at] = append(line, do)
 		return
 	}
 	if h.Msg.Type != l2tp.TypeHello {
@@ -396,13 +396,13 @@ func (s *session) whenChecked(h held, do func()) {
 		do()
 		return
 	}
-	s.checks.behind[at] = []func(){do}
+	s.checks.later[at] = []func(){do}
 	s.check(at, helloTime, func(err error) {
 		if err != nil {
 			s.recheck.Send()
 		}
-		line := s.checks.behind[at]
-		delete(s.checks.behind, at)
+		line := s.checks.later[at]
+		delete(s.checks.later, at)
 		for _, do := range line {
 			do()
 		}

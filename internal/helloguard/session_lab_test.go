@@ -163,7 +163,7 @@ func TestHelloPassesBehindAFilter(t *testing.T) {
 	runGuard(t, translator.Tunnel{Local: lineHere, Peer: lineThere, LocalID: 7, PeerID: 9})
 	awaitTable(t)
 	ns := uint16(3)
-	// hello sends the next Hello, and a ZLB behind it. If the Hello comes to the peer, then before the
+	// hello sends the next Hello, and a ZLB after it. If the Hello comes to the peer, then before the
 	// ZLB, and the peer acknowledges it.
 	hello := func() (passes bool) {
 		payload := l2tp.AppendMessage(nil, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 9, Ns: ns, Nr: 2})

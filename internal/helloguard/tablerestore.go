@@ -9,7 +9,7 @@ const (
 	// restoreEvery is the shortest time between two restorations of the table. A host with
 	// containers may change its tables all the time.
 	restoreEvery = 200 * time.Millisecond
-	// After manyRestorations in a row the log falls silent. calmAfter behind the last one it
+	// After manyRestorations in a row the log falls silent. calmAfter after the last one it
 	// says how many there were.
 	manyRestorations = 5
 	calmAfter        = 10 * time.Second

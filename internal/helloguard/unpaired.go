@@ -19,7 +19,7 @@ const (
 	// pairEvery is how often tunnels are looked at whose Hello waits for an answer.
 	pairEvery = time.Second
 
-	// helloWaits is for how long behind a copy of its Hello xl2tpd goes on without an answer
+	// helloWaits is for how long after a copy of its Hello xl2tpd goes on without an answer
 	// (network.c, control_xmit).
 	helloWaits = 16 * time.Second
 

@@ -23,7 +23,7 @@ func (s seq) covers(n uint16) bool { return s.known && l2tp.Before(n, s.number) 
 // xl2tpd's (local), and the one that the peer sees (wire).
 type toPeer struct {
 	sequenceMap
-	next    seq  // local number behind the latest message
+	next    seq  // local number after the latest message
 	exact   bool // next is certain: nothing can have gone past unseen
 	gapless bool // as restored when no packet could go past: every Hello on the wire is known
 
@@ -78,7 +78,7 @@ func (i *toXl2tpd) heardNr(nr uint16) {
 	}
 }
 
-// nrToPeer never goes behind an Nr that was sent to the peer, by xl2tpd or for it. RFC 2661 §5.8
+// nrToPeer never goes back before an Nr that was sent to the peer, by xl2tpd or for it. RFC 2661 §5.8
 // wants a retransmission to carry the current Nr; xl2tpd repeats the old one.
 func (i *toXl2tpd) nrToPeer() uint16 {
 	if i.told.known {

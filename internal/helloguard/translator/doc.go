@@ -35,7 +35,7 @@
 //   - control.c handle_control() and network.c network_thread() answer every accepted
 //     message immediately, with a ZLB or with the next message.
 //   - call.c call_close() forgets every other message when it sends a StopCCN.
-//     handle_control() is done with the tunnel at the first ZLB behind which everything
+//     handle_control() is done with the tunnel at the first ZLB after which everything
 //     before the StopCCN is acknowledged (cLr >= closeSs); control_xmit() after 31 s
 //     without.
 //   - control.c handle_special() counts a ZLB for an unknown session as a message; so a ZLB

@@ -7,7 +7,7 @@ import (
 )
 
 const (
-	// lateness is how much later a packet may arrive than one sent behind it. A question
+	// lateness is how much later a packet may arrive than one sent after it. A question
 	// leaves that long after a copy of the Hello. So its answer shows what became of the
 	// copy, however long the way is.
 	lateness = 2 * time.Second
@@ -30,7 +30,7 @@ const (
 	waitMost   = 2500 * time.Millisecond
 	fastAnswer = time.Second
 	// slowAnswer is from when on the peer's word on a Hello would come too late for the ZLBs
-	// behind it.
+	// after it.
 	slowAnswer = 3 * time.Second
 )
 
@@ -67,7 +67,7 @@ type helloInFlight struct {
 func (h *helloInFlight) inFlight() bool     { return h.state != none }
 func (h *helloInFlight) ackedForPeer() bool { return h.state == ackedForThePeer }
 
-// isBefore reports whether a message with wire number w is behind the Hello.
+// isBefore reports whether the message with wire number w was sent after the Hello.
 func (h *helloInFlight) isBefore(w uint16) bool { return h.inFlight() && !l2tp.Before(w, h.wire+1) }
 
 func (h *helloInFlight) hasTimer() bool { return h.inFlight() && !h.askAt.IsZero() }
@@ -177,7 +177,7 @@ func (t *Translator) decide(fresh bool, now time.Time) {
 		t.peer.counts, t.peer.deaf = true, false
 		t.decided()
 	case fresh && !h.overtaken && t.out.acked.number == h.wire && t.certain(now):
-		// The number is free again, for nothing was sent behind it: a peer may keep what
+		// The number is free again, for nothing was sent after it: a peer may keep what
 		// comes early.
 		t.out.add(h.local)
 		t.out.returned = seq{h.local, true}
@@ -199,7 +199,7 @@ func (t *Translator) decided() {
 
 // fresh reports whether a message that the peer sends now was made after all copies of
 // the Hello in flight had arrived. A ZLB answers something. If all else was sent too long
-// ago, then it answers the Hello or a question behind it. A message of the peer's own
+// ago, then it answers the Hello or a question after it. A message of the peer's own
 // may have been made before the Hello came, but no longer ago than a round trip.
 func (t *Translator) fresh(m *l2tp.Message, now time.Time) bool {
 	h := &t.hello

@@ -31,7 +31,7 @@ type peer struct {
 	pause        millis // between copies; 0: 1, 2, 4, 8, 16 s
 	most         millis // but no more than that; 0: 16 s
 	wedges       bool   // whatever comes too early holds up all that follows
-	follows      bool   // expects the number behind what came last, whatever that was
+	follows      bool   // expects the number after what came last, whatever that was
 	lazy         bool   // sends an unanswered Hello again only when the next one is due
 	keepalive    millis
 }

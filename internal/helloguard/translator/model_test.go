@@ -42,7 +42,7 @@ import (
 //     ZLBs. In the end StopCCN arrives and is acknowledged. (But see 10.)
 //  6. On such a network that keeps the order, while every packet meets the
 //     translator, the peer sees no number ahead of the one that it expects. It
-//     sees no ZLB with a number behind it either. (But see 10.)
+//     sees no ZLB with a number after it either. (But see 10.)
 //  7. A packet with wrong ids, ports or checksum, or with numbers out of reach,
 //     leaves the state as it was.
 //  8. On such a network, where Hellos are offered, the numbers of a peer that

@@ -73,13 +73,13 @@ func (t *Translator) seen(ns uint16, now time.Time) {
 	t.confirm(now)
 }
 
-// advance notes that xl2tpd's next message is the one behind ns.
+// advance notes that xl2tpd's next message is the one after ns.
 func (t *Translator) advance(ns uint16, now time.Time) {
 	t.out.exact = ns == t.out.next.number && t.out.exact || !t.out.exact && t.certain(now)
 	t.out.next.number = ns + 1
 }
 
-// skip notes that messages before ns may have gone past: they are behind the Hello in flight.
+// skip notes that messages before ns may have gone past: they are after the Hello in flight.
 func (t *Translator) skip(ns uint16) {
 	if t.hello.inFlight() && !t.out.gapless && ns != t.out.next.number {
 		t.hello.overtaken, t.reply.Save = true, true
@@ -339,7 +339,7 @@ func (t *Translator) deliver(p *l2tp.Packet, w uint16, now time.Time) *Verdict {
 	return t.forwardOut(p, w)
 }
 
-// mustWait reports whether a message that has to go out behind the Hello in flight waits for
+// mustWait reports whether a message that has to go out after the Hello in flight waits for
 // the peer's word: a deaf peer expects it under the Hello's number. xl2tpd sends it again.
 func (t *Translator) mustWait(now time.Time) bool {
 	h := &t.hello

@@ -33,7 +33,7 @@ func deafTo(t *testing.T, tr **Translator, ns, nr uint16, began float64, end flo
 }
 
 // The table is flushed, or the guard restarted, while a Hello is pending: xl2tpd gives up 31 s
-// behind the Hello all the same.
+// after the Hello all the same.
 func TestResyncKeepsTheDeadline(t *testing.T) {
 	for name, each := range map[string]func(tr **Translator, s float64){
 		"flushed once": func(tr **Translator, s float64) {

@@ -3,7 +3,7 @@ package translator
 import "xl2tpd-keepalive/internal/l2tp"
 
 // maxRuns bounds the memory of a sequenceMap. A run ends where a message went out
-// that was not swallowed. Only runs behind an unacknowledged message still
+// that was not swallowed. Only runs after an unacknowledged message still
 // matter, and xl2tpd gives such a message 31 s.
 const maxRuns = 16
 
@@ -60,7 +60,7 @@ func (l *sequenceMap) local(w uint16) uint16 {
 }
 
 // add enters ns as swallowed. It must not be in the map, and every run that
-// starts later than it must start right behind it.
+// starts later than it must start right after it.
 func (l *sequenceMap) add(ns uint16) {
 	i := l.n
 	for i > 0 && l2tp.Before(ns, l.runs[i-1].Start) {
@@ -102,16 +102,16 @@ func (l *sequenceMap) forget(ns uint16) {
 // remove takes local number ns of the last run out again: it is on the wire after all.
 func (l *sequenceMap) remove(ns uint16) {
 	r := &l.runs[l.n-1]
-	before, behind := ns-r.Start, r.Start+r.Count-ns-1
+	before, after := ns-r.Start, r.Start+r.Count-ns-1
 	switch {
-	case behind == 0:
+	case after == 0:
 		r.Count--
 	case before == 0:
 		r.Start++
 		r.Count--
 	default:
 		r.Count = before
-		l.insert(l.n, run{Start: ns + 1, Count: behind})
+		l.insert(l.n, run{Start: ns + 1, Count: after})
 	}
 	if l.runs[l.n-1].Count == 0 {
 		l.n--

@@ -29,7 +29,7 @@ const (
 const (
 	// lastCopy is when xl2tpd sends the last copy of a message, after the first one.
 	lastCopy = 15 * time.Second
-	// lastGap is how long xl2tpd waits behind the last copy before it closes the
+	// lastGap is how long xl2tpd waits after the last copy before it closes the
 	// tunnel. It is also the longest gap between two copies.
 	lastGap = 16 * time.Second
 	// roundTrip is the longest that a peer may take to answer: xl2tpd gives up on a slower one.

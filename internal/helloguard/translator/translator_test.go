@@ -248,7 +248,7 @@ func TestNoProof(t *testing.T) {
 	}
 }
 
-// A new message of the peer's, more than a round trip behind the Hello, is a proof as well: some
+// A new message of the peer's, more than a round trip after the Hello, is a proof as well: some
 // peers answer no question.
 func TestProofByAMessage(t *testing.T) {
 	tr := inStep(t)
@@ -401,7 +401,7 @@ func TestHelloCountedLate(t *testing.T) {
 	}
 }
 
-// A message behind an undecided Hello waits for the peer's word, and gets the number it expects.
+// A message after an undecided Hello waits for the peer's word, and gets the number it expects.
 func TestMessageBehindAnUndecidedHello(t *testing.T) {
 	for name, tc := range map[string]struct {
 		nr, ns uint16
@@ -463,7 +463,7 @@ func TestZLBBehindAnUndecidedHello(t *testing.T) {
 		rtt      time.Duration
 		counts   bool
 		repeats  int
-		after    float64 // s behind the Hello
+		after    float64 // s after the Hello
 		action   Action
 		ns       uint16
 		injected []sent
@@ -703,7 +703,7 @@ func TestOddZLB(t *testing.T) {
 	}
 }
 
-// While the guard was down a Hello was lost, so its number is free; the message behind it waits
+// While the guard was down a Hello was lost, so its number is free; the message after it waits
 // for it. Only StopCCN cannot: xl2tpd has forgotten the rest.
 func TestLostWhileDown(t *testing.T) {
 	for _, typ := range []l2tp.MessageType{typeOther, l2tp.TypeStopCCN} {
