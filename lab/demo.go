@@ -68,6 +68,7 @@ func (l lab) show(ctx context.Context, add func(event.Event), name, file string,
 	defer log.Close()
 	var failed error
 	err = m.Run(ctx, func(e event.Event) {
+		l.recorder.saw(file, e)
 		log.WriteString(logLine(e))
 		e.Run = name
 		add(e)
