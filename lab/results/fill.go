@@ -49,7 +49,7 @@ func (all All) Fill(document string) (string, error) {
 func (all All) execute(text string) (string, error) {
 	t, err := template.New("figures").Funcs(template.FuncMap{
 		"n": all.number, "use": all.use, "back": all.back, "files": all.names, "file": all.file,
-		"words": strings.Fields, "split": strings.Split, "took": took, "short": short, "known": known, "parameters": parameters,
+		"words": strings.Fields, "split": strings.Split, "took": took, "short": short, "known": known, "parameters": parameters, "dashed": dashed,
 	}).Parse(text)
 	if err != nil {
 		return "", err
@@ -206,3 +206,6 @@ func parameters(r *Result) string {
 	}
 	return strings.Join(words, " ")
 }
+
+// dashed is the name of what was measured by several words, each of which may have blanks.
+func dashed(words ...string) string { return strings.ReplaceAll(strings.Join(words, "."), " ", "-") }
