@@ -10,7 +10,7 @@
 # make monitoring the alert rules and the dashboard, with a real Prometheus
 # make fuzz       look for packets that break the Hello guard, FUZZTIME=10m for each part
 # make demo       the same tunnels without and with xl2tpd-keepalive, as a timeline
-# make pictures   what status, status --watch and doctor look like, as SVG in lab/
+# make pictures   what status, status --watch and doctor look like, as SVG
 # make soak       many kinds of peers, HOURS=24 of guest time with GUARD=on, and minutes without the guard
 # make matrix     what brings a tunnel back after which trouble, and when: xl2tpd, a script, or we (TIMES=10 of each)
 # make chaos      random faults, SEEDS=20 times for SPAN=1h of guest time; a seed that failed again: SEED=7 SEEDS=1
@@ -227,15 +227,19 @@ monitoring: $(PROMETHEUS)/usr/bin/prometheus
 	$(PROMETHEUS)/usr/bin/promtool test rules deploy/prometheus/xl2tpd-keepalive.rules.test.yml
 	PROMETHEUS=$(abspath $<) $(GO) test -tags monitoring -run Dashboard ./internal/metrics
 
+# Pictures are recorded as figures are.
+keep = test $(RESULTS) != docs/results || cp $(addprefix $(CACHE)/out/,$(1)) lab
+
 results:
 	$(GO) run ./lab results
 
 demo: $(IMAGE)/root.ext4 disk
 	$(LAB) demo
+	$(call keep,demo.svg)
 
 pictures: $(IMAGE)/root.ext4 disk
 	$(LAB) pictures
-	cd $(CACHE)/out && cp status.svg watch.svg doctor.svg $(CURDIR)/lab/
+	$(call keep,status.svg watch.svg doctor.svg)
 
 soak: $(IMAGE)/root.ext4 disk
 	$(LAB) soak $(HOURS)h
@@ -270,7 +274,7 @@ lab-debian: $(DEBIANS:%=$(CACHE)/%/root.ext4) disk
 	$(MAKE) deb
 	cp $(DEB)/xl2tpd-keepalive_$(DEB_VERSION)_$(ARCH).deb $(DEB_DISK)/deb/this.deb
 	cp -r deploy/debian/tests $(DEB_DISK)/deb
-	for suite in $(DEBIANS); do $(GO) run ./lab -image $(CACHE)/$$suite -disk $(DEB_DISK) -out $(CACHE)/out -clock $(CLOCK) run package.txtar || exit; done
+	for suite in $(DEBIANS); do $(GO) run ./lab -image $(CACHE)/$$suite -disk $(DEB_DISK) -out $(CACHE)/out -results $(RESULTS) -clock $(CLOCK) run package.txtar || exit; done
 
 $(CACHE)/%/root.ext4: lab/image/build lab/image/lab.service | tools
 	lab/image/build $(CACHE)/$* $*

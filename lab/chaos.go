@@ -27,9 +27,7 @@ func (l lab) chaos(ctx context.Context, args []string) bool {
 		fmt.Fprint(os.Stderr, usage)
 		return false
 	}
-	l.record("chaos", vm.Skip)
-	l.recorder.result.Parameters = l.parameters([]string{chaosScenario})
-	l.recorder.result.Parameters["SEED"] = args[0]
+	l.record("chaos", vm.Skip, l.parameters([]string{chaosScenario}))
 	began := time.Now()
 	var worst float64
 	var mu sync.Mutex

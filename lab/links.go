@@ -42,8 +42,7 @@ const ourName = "xl2tpd-keepalive"
 // links measures what so many links cost on this machine's own processors, for each number in namespaces of its own.
 // There is no L2TP, and so nothing for the Hello guard to do: it is off.
 func (l lab) links(ctx context.Context, args []string) bool {
-	l.record("links", vm.Real)
-	l.recorder.result.Parameters["LINKS"] = strings.Join(args, " ")
+	l.record("links", vm.Real, map[string]string{"LINKS": strings.Join(args, " ")})
 	for _, n := range args {
 		if count, err := strconv.ParseUint(n, 10, 16); err != nil || count == 0 {
 			fmt.Fprint(os.Stderr, usage)
@@ -275,8 +274,8 @@ func (c linkSet) printCosts(costs [][]linkCost) {
 	fmt.Printf("| | of the core | times ours | resident MB | shared pages counted once | echo requests in a second | at most |\n|---|%s\n", strings.Repeat("---|", 6))
 	for i, rounds := range costs {
 		var cpu, times, rss, pss, echoes, busiest []float64
-		for i, cost := range rounds {
-			cpu, times = append(cpu, 100*cost.cpu), append(times, cost.cpu/costs[0][i].cpu)
+		for round, cost := range rounds {
+			cpu, times = append(cpu, 100*cost.cpu), append(times, cost.cpu/costs[0][round].cpu)
 			rss, pss = append(rss, float64(cost.rss)/1024), append(pss, float64(cost.pss)/1024)
 			echoes, busiest = append(echoes, cost.echoes), append(busiest, float64(cost.busiest))
 		}

@@ -26,8 +26,7 @@ func (l lab) matrix(ctx context.Context) bool {
 	var mu sync.Mutex
 	var rows []string
 	cells := map[string]string{}
-	l.record("matrix", vm.Skip)
-	l.recorder.result.Parameters = l.parameters([]string{matrixScenario})
+	l.record("matrix", vm.Skip, l.parameters([]string{matrixScenario}))
 	machines := newJobs(2)
 	for _, k := range keepers {
 		m := l.machine(vm.Skip, event.Case{

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -30,16 +31,25 @@ type recorder struct {
 	guests map[string]time.Time // when each virtual machine said its first word
 }
 
-// record begins to record a run under that name. It is of what the disk was built from.
-func (l lab) record(name string, clock vm.Clock) {
+// record begins to record a run under that name. It is of what the disk was built from. On another Debian than usual the
+// name says which.
+func (l lab) record(name string, clock vm.Clock, parameters map[string]string) {
 	commit, dirty := "", false
 	text, _ := os.ReadFile(filepath.Join(l.disk, "commit"))
 	if words := strings.Fields(string(text)); len(words) > 0 {
 		commit, dirty = words[0], len(words) > 1
 	}
-	l.recorder.begin(name, results.Begin(commit, dirty))
-	l.recorder.result.Clock = string(clock)
+	debian := filepath.Base(l.image)
+	if name != "" && debian != usualDebian {
+		name += "-" + debian
+	}
+	result := results.Begin(commit, dirty)
+	result.Clock = string(clock)
+	maps.Copy(result.Parameters, parameters)
+	l.recorder.begin(name, result)
 }
+
+const usualDebian = "bookworm"
 
 func (r *recorder) begin(name string, result *results.Result) {
 	r.name, r.result, r.began, r.guests = name, result, time.Now(), map[string]time.Time{}
@@ -68,6 +78,13 @@ func (r *recorder) add(prefix string, figures event.Figures) {
 	if r.name != "" {
 		r.result.Add(prefix, figures)
 	}
+}
+
+// picture records that the run has drawn this file.
+func (r *recorder) picture(file string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.result.AddPicture(file)
 }
 
 // saw notes how much time has passed in a virtual machine.
@@ -117,11 +134,12 @@ func (l lab) command(ctx context.Context, args []string) bool {
 		fmt.Fprint(os.Stderr, usage)
 		return false
 	}
-	l.recorder.begin(args[0], results.Begin(results.Tree(".")))
+	result := results.Begin(results.Tree("."))
 	for _, word := range args[1:dashes] {
 		name, value, _ := strings.Cut(word, "=")
-		l.recorder.result.Parameters[name] = value
+		result.Parameters[name] = value
 	}
+	l.recorder.begin(args[0], result)
 	run := exec.CommandContext(ctx, args[dashes+1], args[dashes+2:]...)
 	run.Stderr = os.Stderr
 	run.Cancel = func() error { return run.Process.Signal(syscall.SIGTERM) }

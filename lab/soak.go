@@ -34,8 +34,7 @@ func (l lab) soak(ctx context.Context, args []string) bool {
 		fmt.Fprintln(os.Stderr, "lab:", err)
 		return false
 	}
-	l.record("soak-"+l.set["GUARD"], vm.Skip)
-	l.recorder.result.Parameters = map[string]string{"GUARD": l.set["GUARD"], "DURATION": span.String()}
+	l.record("soak-"+l.set["GUARD"], vm.Skip, map[string]string{"GUARD": l.set["GUARD"], "DURATION": args[0]})
 	s := &soaking{began: time.Now(), part: map[string]string{}}
 	modes := []string{"kernel", "userspace"}
 	machines := newJobs(len(modes))

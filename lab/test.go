@@ -30,6 +30,7 @@ func (l lab) machine(clock vm.Clock, c event.Case) vm.Machine {
 	env := maps.Clone(l.set)
 	maps.Copy(env, c.Env)
 	c.Env = env
+	l.recorder.result.Parameters["DEBIAN"] = filepath.Base(l.image)
 	return vm.Machine{Image: l.image, Disk: l.disk, Clock: clock, Case: c, Limit: limit}
 }
 
@@ -115,8 +116,7 @@ func (l lab) end(r *tally) bool {
 
 // play runs what is asked for in one VM, log and all on the terminal.
 func (l lab) play(ctx context.Context, clock vm.Clock, name string, scenarios, tests []string) bool {
-	l.record(name, clock)
-	l.recorder.result.Parameters = l.parameters(scenarios)
+	l.record(name, clock, l.parameters(scenarios))
 	r := &tally{}
 	l.follow(ctx, r, "run", l.machine(clock, event.Case{Scenarios: scenarios, Tests: tests}), true)
 	return l.end(r)
@@ -139,7 +139,7 @@ func (l lab) test(ctx context.Context) bool {
 	}
 	tests = slices.DeleteFunc(tests, func(name string) bool { return !strings.HasSuffix(name, ".test") })
 	scenarios = slices.DeleteFunc(scenarios, func(name string) bool { return slices.Contains(asked, name) })
-	l.record("test-"+filepath.Base(l.image), vm.Skip)
+	l.record("scenarios", vm.Skip, nil)
 	if program, err := os.Stat(filepath.Join(l.disk, "install/usr/sbin", ourName)); err == nil {
 		l.recorder.add("", event.Figures{"program_mb": float64(program.Size()) / 1e6})
 	}

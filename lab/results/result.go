@@ -2,6 +2,7 @@
 package results
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -26,7 +27,8 @@ type Result struct {
 	// Guest time is that of the virtual machine that took longest.
 	GuestSeconds float64            `json:"guest_seconds,omitempty"`
 	HostSeconds  float64            `json:"host_seconds,omitempty"`
-	Figures      map[string]float64 `json:"figures"`
+	Figures      map[string]float64 `json:"figures,omitempty"`
+	Pictures     map[string]string  `json:"pictures,omitempty"` // SHA-256 of each that the run has drawn
 }
 
 // Machine is what a run was made on.
@@ -58,8 +60,22 @@ func (m *Machine) String() string {
 func Begin(commit string, dirty bool) *Result {
 	return &Result{
 		Commit: commit, Dirty: dirty, Date: time.Now().UTC().Format(time.DateOnly), Machine: thisMachine(),
-		Parameters: map[string]string{}, Figures: map[string]float64{},
+		Parameters: map[string]string{}, Figures: map[string]float64{}, Pictures: map[string]string{},
 	}
+}
+
+// AddPicture takes in which picture this file is.
+func (r *Result) AddPicture(file string) error {
+	sum, err := checksum(file)
+	if err == nil {
+		r.Pictures[filepath.Base(file)] = sum
+	}
+	return err
+}
+
+func checksum(file string) (string, error) {
+	text, err := os.ReadFile(file)
+	return fmt.Sprintf("%x", sha256.Sum256(text)), err
 }
 
 // Add takes in figures. The second one of the same name gets "#2" behind it, and so on.

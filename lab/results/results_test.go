@@ -77,11 +77,28 @@ func TestFilesAreComplete(t *testing.T) {
 		if r.Clock != "" && r.Clock != "skip" && r.Clock != "real" {
 			t.Errorf("%s: there is no clock %q", name, r.Clock)
 		}
-		if len(r.Figures) == 0 && r.HostSeconds == 0 {
+		if len(r.Figures)+len(r.Pictures) == 0 && r.HostSeconds == 0 {
 			t.Errorf("%s: no figure", name)
 		}
 		if r.Recorded == "" && (r.Machine == nil || r.HostSeconds == 0) {
 			t.Errorf("%s: a run of its own says on which machine, and how long it took", name)
+		}
+	}
+}
+
+// Every picture is one that a run has drawn.
+func TestPicturesAreOfRuns(t *testing.T) {
+	drawn := map[string]string{}
+	for _, r := range ours(t) {
+		maps.Copy(drawn, r.Pictures)
+	}
+	files, err := filepath.Glob(filepath.Join(root, "lab/*.svg"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no pictures: %v", err)
+	}
+	for _, file := range files {
+		if sum, err := checksum(file); err != nil || drawn[filepath.Base(file)] != sum {
+			t.Errorf("%s is not what a run in docs/results has drawn: %v", file, err)
 		}
 	}
 }
