@@ -10,7 +10,7 @@
 # make monitoring the alert rules and the dashboard, with a real Prometheus
 # make fuzz       look for packets that break the Hello guard, FUZZTIME=10m for each part
 # make demo       the same tunnels without and with xl2tpd-keepalive, as a timeline
-# make pictures   what status, status --watch and doctor look like, as SVG in lab/
+# make pictures   what status, status --watch and doctor look like, as SVG
 # make soak       many kinds of peers, HOURS=24 of guest time with GUARD=on, and minutes without the guard
 # make matrix     what brings a tunnel back after which trouble, and when: xl2tpd, a script, or we (TIMES=10 of each)
 # make chaos      random faults, SEEDS=20 times for SPAN=1h of guest time; a seed that failed again: SEED=7 SEEDS=1
@@ -19,6 +19,8 @@
 # make scale      what many tunnels cost: we, ping, smokeping_prober (TUNNELS=100); many lost at once; charon restarts, under 1000 SAs too (SAS=1000)
 # make links      what many links cost on this machine, without a VM: the same three (LINKS="10 100 1000 4000")
 # make throughput a tunnel's data with the guard and without; CLOCK=real wants a quiet machine
+# make model      a model of the Hello guard against peers and bad lines: CHECKS=1000000 histories, and HISTORIES=100 for rates
+# make results    write the figures of docs/results/*.json into the documents; RESULTS=docs/results has a run write its own there
 # make lab RUN=x  one scenario, with its whole log (CLOCK=real for real time)
 # make lab-debian install, upgrade and remove the package under living tunnels on Debian 11, 12 and 13
 
@@ -35,15 +37,19 @@ SPAN    ?= 1h
 TUNNELS ?= 100
 SAS     ?= 1000
 LINKS   ?= 10 100 1000 4000
+RESULTS ?= .cache/results
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 CACHE   := .cache/lab
 PROMETHEUS := .cache/prometheus
 SMOKEPING  := .cache/smokeping
 IMAGE   := $(CACHE)/bookworm
 DISK    := $(CACHE)/disk
-LAB     := $(GO) run ./lab -image $(IMAGE) -disk $(DISK) -out $(CACHE)/out -clock $(CLOCK) \
+LAB     := $(GO) run ./lab -image $(IMAGE) -disk $(DISK) -out $(CACHE)/out -results $(RESULTS) -clock $(CLOCK) \
            -set GUARD=$(GUARD) -set MODE=$(MODE) -set DURATION=$(HOURS)h -set KILLS=$(KILLS) -set TIMES=$(TIMES) \
            -set SEED=$(SEED) -set SPAN=$(SPAN) -set TUNNELS=$(TUNNELS) -set SAS=$(SAS)
+# $(RECORD) NAME -- COMMAND: a command that says figures. AGAIN is $(MAKE), which make would start even with -n.
+RECORD  := $(GO) run ./lab -out $(CACHE)/out -results $(RESULTS) record
+AGAIN   := $(MAKE) --no-print-directory
 # Packages with tests that need a real daemon or kernel facility: *_lab_test.go.
 LAB_TESTS := $(sort $(dir $(shell find . -name '*_lab_test.go' -not -path './.cache/*')))
 TOOLS   := qemu-system-x86 mmdebstrap e2fsprogs xz-utils gcc libc6-dev iproute2 git mandoc man-db zsh fish shellcheck systemd
@@ -65,7 +71,7 @@ check_go  = $(if $(shell printf '%s\n' go$(go_needed) $(or $(go_found),go0) | so
 	Go $(go_needed) or later is needed, and $(GO) is $(or $(go_found),not there). Get it from https://go.dev/dl/, \
 	then: make GO=/usr/local/go/bin/go))
 
-.PHONY: build install uninstall deb release test unit lint test-architectures bench monitoring fuzz demo pictures soak matrix chaos scale links throughput instances lab lab-debian disk tools deb-tools release-tools links-tools architectures-tools clean
+.PHONY: build install uninstall deb release test test-all unit unit-all lint test-architectures bench bench-all monitoring fuzz fuzz-all model model-all results demo pictures soak matrix chaos scale links throughput instances lab lab-debian disk tools deb-tools release-tools links-tools architectures-tools clean
 
 build: xl2tpd-keepalive
 
@@ -133,10 +139,16 @@ release: release-tools
 	cd $(NEW) && sha256sum * > SHA256SUMS && cat SHA256SUMS
 	rm -rf $(RELEASE) && mv $(NEW) $(RELEASE)
 
-test: unit lint monitoring $(IMAGE)/root.ext4 disk
+test:
+	$(RECORD) test -- $(AGAIN) test-all
+
+test-all: unit lint monitoring $(IMAGE)/root.ext4 disk
 	$(LAB) test
 
-unit: tools
+unit:
+	$(RECORD) unit -- $(AGAIN) unit-all
+
+unit-all: tools
 	$(GO) vet ./... && $(GO) vet -tags lab ./...
 	CGO_ENABLED=1 $(GO) test -race ./...
 
@@ -164,8 +176,7 @@ BENCHTIME ?= 300ms
 bench: export TMPDIR = $(wildcard /dev/shm)
 bench: export GOTMPDIR = /tmp
 bench:
-	@{ $(GO) test -p 1 -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./internal/... ./supervisor/... ./probe ./vici; \
-	for n in 1000 4000; do $(GO) test ./supervisor -run TestFleet -v -args -tunnels $$n -minutes 10; done; } | awk ' \
+	@$(RECORD) bench BENCHTIME=$(BENCHTIME) -- $(AGAIN) bench-all | awk ' \
 		BEGIN { printf "%-45s %12s %10s %10s %8s\n", "", "ns", "ns/tunnel", "bytes", "allocs" } \
 		/^pkg:/ { package = $$2; sub("[^/]*/", "", package) } \
 		/^Benchmark/ { sub("Benchmark", ""); sub("-[0-9]+$$", "", $$1); delete v; for (i = 3; i < NF; i += 2) v[$$(i+1)] = $$i; \
@@ -173,16 +184,31 @@ bench:
 		sub(".*scale_test.go:[0-9]+: ", "") { print } \
 		/FAIL/ { print; failed = 1 } END { exit failed }'
 
+bench-all:
+	@$(GO) test -p 1 -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./internal/... ./supervisor/... ./probe ./vici
+	@for n in 1000 4000; do $(GO) test ./supervisor -run TestFleet -v -args -tunnels $$n -minutes 10 || exit; done
+
 FUZZTIME ?= 10m
 # What it finds is kept, if it is short.
 fuzz:
+	$(RECORD) fuzz FUZZTIME=$(FUZZTIME) -- $(AGAIN) fuzz-all
+
+fuzz-all:
 	for f in l2tp/Packet helloguard/translator/Translator helloguard/translator/Restore; do \
 		dir=internal/$$(dirname $$f) name=$$(basename $$f); \
-		$(GO) test ./$$dir -run XXX -fuzz "^Fuzz$$name$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 2s -parallel 1 || exit; \
+		$(GO) test ./$$dir -v -run XXX -fuzz "^Fuzz$$name$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 2s -parallel 1 || exit; \
 		corpus=$$dir/testdata/$$(echo $$name | tr A-Z a-z).corpus; \
 		{ cat $$corpus; sed -n 's/^\[\]byte(\(.*\))$$/\1/p' $$($(GO) env GOCACHE)/fuzz/xl2tpd-keepalive/$$dir/Fuzz$$name/*; } | \
 			awk 'length <= 1200' | LC_ALL=C sort -u > $$corpus.new && mv $$corpus.new $$corpus || exit; \
 	done
+
+CHECKS    ?= 1000000
+HISTORIES ?= 100
+model:
+	$(RECORD) model CHECKS=$(CHECKS) HISTORIES=$(HISTORIES) -- $(AGAIN) model-all
+
+model-all:
+	$(GO) test -v -timeout 24h -run 'TestHistories|TestRates' ./internal/helloguard/translator -args -rapid.checks=$(CHECKS) -histories $(HISTORIES)
 
 unpack = (apt-get download -q $(1) || { apt-get update -q && apt-get download -q $(1); }) && dpkg-deb -x $(1)_*.deb .
 
@@ -201,12 +227,19 @@ monitoring: $(PROMETHEUS)/usr/bin/prometheus
 	$(PROMETHEUS)/usr/bin/promtool test rules deploy/prometheus/xl2tpd-keepalive.rules.test.yml
 	PROMETHEUS=$(abspath $<) $(GO) test -tags monitoring -run Dashboard ./internal/metrics
 
+# Pictures are recorded as figures are.
+keep = test $(RESULTS) != docs/results || cp $(addprefix $(CACHE)/out/,$(1)) lab
+
+results:
+	$(GO) run ./lab results
+
 demo: $(IMAGE)/root.ext4 disk
 	$(LAB) demo
+	$(call keep,demo.svg)
 
 pictures: $(IMAGE)/root.ext4 disk
 	$(LAB) pictures
-	cd $(CACHE)/out && cp status.svg watch.svg doctor.svg $(CURDIR)/lab/
+	$(call keep,status.svg watch.svg doctor.svg)
 
 soak: $(IMAGE)/root.ext4 disk
 	$(LAB) soak $(HOURS)h
@@ -241,7 +274,7 @@ lab-debian: $(DEBIANS:%=$(CACHE)/%/root.ext4) disk
 	$(MAKE) deb
 	cp $(DEB)/xl2tpd-keepalive_$(DEB_VERSION)_$(ARCH).deb $(DEB_DISK)/deb/this.deb
 	cp -r deploy/debian/tests $(DEB_DISK)/deb
-	for suite in $(DEBIANS); do $(GO) run ./lab -image $(CACHE)/$$suite -disk $(DEB_DISK) -out $(CACHE)/out -clock $(CLOCK) run package.txtar || exit; done
+	for suite in $(DEBIANS); do $(GO) run ./lab -image $(CACHE)/$$suite -disk $(DEB_DISK) -out $(CACHE)/out -results $(RESULTS) -clock $(CLOCK) run package.txtar || exit; done
 
 $(CACHE)/%/root.ext4: lab/image/build lab/image/lab.service | tools
 	lab/image/build $(CACHE)/$* $*
@@ -252,6 +285,7 @@ disk:
 	rm -rf $(DISK)
 	mkdir -p $(DISK)/bin $(DISK)/tests
 	$(MAKE) --no-print-directory install DESTDIR=$(DISK)/install
+	$(GO) run ./lab commit > $(DISK)/commit
 	$(GO) build -o $(DISK)/agent ./lab/agent
 	$(GO) build -o $(DISK)/bin/lns ./lab/lns
 	cp -r lab/scenarios lab/firewalls internal/doctor/testdata/hosts $(DISK)

@@ -27,7 +27,9 @@ func (l lab) chaos(ctx context.Context, args []string) bool {
 		fmt.Fprint(os.Stderr, usage)
 		return false
 	}
+	l.record("chaos", vm.Skip, l.parameters([]string{chaosScenario}))
 	began := time.Now()
+	var worst float64
 	var mu sync.Mutex
 	held := 0
 	machines := newJobs(2)
@@ -47,11 +49,14 @@ func (l lab) chaos(ctx context.Context, args []string) bool {
 					held++
 				case e.Kind == event.Measure && e.Name == "chaos":
 					fmt.Println(e.Text)
+					worst = max(worst, e.Figures["worst_s"])
+					l.recorder.add(fmt.Sprintf("seed-%d.", seed), e.Figures)
 				}
 			}, name, name, m)
 		})
 	}
 	failed := machines.wait()
+	l.recorder.add("", event.Figures{"seeds": float64(seeds), "held": float64(held), "worst_s": worst})
 	fmt.Printf("\n%d of %d seeds held, %v of guest time each (clock: %s), took %v\n", held, seeds, span, vm.Skip, time.Since(began).Round(time.Second))
 	if failed != nil {
 		fmt.Fprintln(os.Stderr, "lab:", failed)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -30,6 +31,7 @@ var variants = []struct{ keepalive, title string }{
 func (l lab) demo(ctx context.Context) bool {
 	show := &screen{timeline: timeline.Timeline{Span: 4 * time.Minute}, live: term.IsTerminal(int(os.Stdout.Fd()))}
 	fmt.Println("Six VMs, two at a time (clock: skip). Booting takes about half a minute.")
+	l.record("demo", vm.Skip, nil)
 	machines := newJobs(2)
 	for _, mode := range []string{"kernel", "userspace"} {
 		for _, v := range variants {
@@ -43,6 +45,12 @@ func (l lab) demo(ctx context.Context) bool {
 		}
 	}
 	failed := machines.wait()
+	for _, run := range show.timeline.Runs() {
+		for _, row := range run.Rows {
+			name := strings.ReplaceAll(run.Name+"."+row.Tunnel, " ", "-")
+			l.recorder.add("", event.Figures{name + ".drops": float64(len(row.Drops(show.timeline.Span)))})
+		}
+	}
 	fmt.Println()
 	show.timeline.Table(os.Stdout)
 	picture := filepath.Join(l.out, "demo.svg")
@@ -50,6 +58,9 @@ func (l lab) demo(ctx context.Context) bool {
 	if err == nil {
 		show.timeline.SVG(file)
 		err = file.Close()
+	}
+	if err == nil {
+		err = l.recorder.picture(picture)
 	}
 	if err := errors.Join(failed, err); err != nil {
 		fmt.Fprintln(os.Stderr, "lab:", err)
@@ -68,6 +79,7 @@ func (l lab) show(ctx context.Context, add func(event.Event), name, file string,
 	defer log.Close()
 	var failed error
 	err = m.Run(ctx, func(e event.Event) {
+		l.recorder.saw(file, e)
 		log.WriteString(logLine(e))
 		e.Run = name
 		add(e)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -15,8 +16,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"xl2tpd-keepalive/lab/event"
 	"xl2tpd-keepalive/lab/lookalike"
 	"xl2tpd-keepalive/lab/measure"
+	"xl2tpd-keepalive/lab/vm"
 )
 
 const (
@@ -39,6 +42,7 @@ const ourName = "xl2tpd-keepalive"
 // links measures what so many links cost on this machine's own processors, for each number in namespaces of its own.
 // There is no L2TP, and so nothing for the Hello guard to do: it is off.
 func (l lab) links(ctx context.Context, args []string) bool {
+	l.record("links", vm.Real, map[string]string{"LINKS": strings.Join(args, " ")})
 	for _, n := range args {
 		if count, err := strconv.ParseUint(n, 10, 16); err != nil || count == 0 {
 			fmt.Fprint(os.Stderr, usage)
@@ -50,12 +54,31 @@ func (l lab) links(ctx context.Context, args []string) bool {
 			Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS | syscall.CLONE_NEWPID,
 			Pdeathsig:  syscall.SIGKILL,
 		}
-		if err := inside.Run(); err != nil {
+		figures, err := told(inside)
+		l.recorder.add(n+".", figures)
+		if err != nil {
 			fmt.Fprintf(os.Stderr, "lab: %s links: %v\n", n, err)
 			return false
 		}
 	}
 	return true
+}
+
+// told runs the command and returns the figures that it writes to its fourth file.
+func told(inside *exec.Cmd) (figures event.Figures, err error) {
+	pipe, far, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer pipe.Close()
+	inside.ExtraFiles = []*os.File{far}
+	err = inside.Start()
+	far.Close()
+	if err != nil {
+		return nil, err
+	}
+	err = json.NewDecoder(pipe).Decode(&figures)
+	return figures, errors.Join(inside.Wait(), err)
 }
 
 // inside is what links does in the namespaces.
@@ -64,8 +87,13 @@ func (l lab) inside(ctx context.Context, args []string) bool {
 	if err == nil {
 		err = isolate()
 	}
+	figures := event.Figures{}
+	unix.CloseOnExec(3)
 	if err == nil {
-		err = l.measureLinks(ctx, n)
+		err = l.measureLinks(ctx, n, figures)
+	}
+	if err == nil {
+		err = json.NewEncoder(os.NewFile(3, "figures")).Encode(figures)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "lab:", err)
@@ -92,11 +120,12 @@ func isolate() error {
 // linkSet is a number of links, and what a keeper is started with.
 type linkSet struct {
 	*lookalike.Links
-	dir  string
-	args []string
+	dir     string
+	args    []string
+	figures event.Figures
 }
 
-func (l lab) measureLinks(ctx context.Context, n int) error {
+func (l lab) measureLinks(ctx context.Context, n int, figures event.Figures) error {
 	ours, err := filepath.Abs(filepath.Join(l.disk, "install/usr/sbin", ourName))
 	if err != nil {
 		return err
@@ -114,7 +143,7 @@ func (l lab) measureLinks(ctx context.Context, n int) error {
 	for _, link := range links.All {
 		fmt.Fprintln(&list, link.Device, link.Far)
 	}
-	c := linkSet{links, dir, []string{filepath.Join(dir, "list"), ours, filepath.Join(dir, "keepalive.conf")}}
+	c := linkSet{links, dir, []string{filepath.Join(dir, "list"), ours, filepath.Join(dir, "keepalive.conf")}, figures}
 	if err := errors.Join(os.WriteFile(c.args[0], []byte(list.String()), 0o644),
 		os.WriteFile(c.args[2], []byte("[global]\nhello guard = off\n"), 0o644)); err != nil {
 		return err
@@ -147,6 +176,7 @@ func (c linkSet) comeUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	c.figures["come_up.within_s"], c.figures["come_up.first_echo_worst_s"] = at[len(at)-1].Sub(at[0]).Seconds(), slices.Max(delays).Seconds()
 	fmt.Printf("all come up within %v: first echo request %v\n", at[len(at)-1].Sub(at[0]).Round(time.Millisecond), spread(delays))
 	return nil
 }
@@ -181,8 +211,9 @@ func (c linkSet) compare(ctx context.Context) error {
 			costs[i] = append(costs[i], cost)
 		}
 	}
+	c.figures["start.ready_s"], c.figures["start.echoed_s"] = median(ready).Seconds(), median(echoed).Seconds()
 	fmt.Printf("started with all up: ready %v, the last link's first echo request %v after the start\n", spread(ready), spread(echoed))
-	printLinkCosts(costs)
+	c.printCosts(costs)
 	return nil
 }
 
@@ -237,17 +268,20 @@ func (c linkSet) firstEchoes(since func(link int) time.Time) ([]time.Duration, e
 	return all, nil
 }
 
-// printLinkCosts prints a row for each keeper: its medians, and its processor time as a multiple of the service's in the
+// printCosts prints a row for each keeper: its medians, and its processor time as a multiple of the service's in the
 // same round.
-func printLinkCosts(costs [][]linkCost) {
+func (c linkSet) printCosts(costs [][]linkCost) {
 	fmt.Printf("| | of the core | times ours | resident MB | shared pages counted once | echo requests in a second | at most |\n|---|%s\n", strings.Repeat("---|", 6))
 	for i, rounds := range costs {
 		var cpu, times, rss, pss, echoes, busiest []float64
-		for round, c := range rounds {
-			cpu, times = append(cpu, 100*c.cpu), append(times, c.cpu/costs[0][round].cpu)
-			rss, pss = append(rss, float64(c.rss)/1024), append(pss, float64(c.pss)/1024)
-			echoes, busiest = append(echoes, c.echoes), append(busiest, float64(c.busiest))
+		for round, cost := range rounds {
+			cpu, times = append(cpu, 100*cost.cpu), append(times, cost.cpu/costs[0][round].cpu)
+			rss, pss = append(rss, float64(cost.rss)/1024), append(pss, float64(cost.pss)/1024)
+			echoes, busiest = append(echoes, cost.echoes), append(busiest, float64(cost.busiest))
 		}
+		name := strings.ReplaceAll(linkKeepers[i].name, " ", "-")
+		c.figures[name+".cpu_percent"], c.figures[name+".rss_mb"], c.figures[name+".pss_mb"] = median(cpu), median(rss), median(pss)
+		c.figures[name+".echoes_per_s"], c.figures[name+".echoes_busiest_s"] = median(echoes), slices.Max(busiest)
 		fmt.Printf("| %s | %.3f %% (%.3f to %.3f) | %.2f (%.2f to %.2f) | %.1f | %.1f | %.1f | %.0f |\n", linkKeepers[i].name,
 			median(cpu), slices.Min(cpu), slices.Max(cpu), median(times), slices.Min(times), slices.Max(times),
 			median(rss), median(pss), median(echoes), slices.Max(busiest))

@@ -13,8 +13,9 @@ import (
 	"xl2tpd-keepalive/lab/vm"
 )
 
-const usage = `usage: lab [-image DIR] [-disk DIR] [-out DIR] [-clock skip|real] [-set NAME=VALUE...] COMMAND
--set gives scenarios a variable.
+const usage = `usage: lab [-image DIR] [-disk DIR] [-out DIR] [-results DIR] [-clock skip|real] [-set NAME=VALUE...] COMMAND
+-set gives scenarios a variable. The figures of a run become a file in the folder of results; a run that fails leaves it
+with its log, in the folder of -out. So does a run of code that differs from its commit.
   test                 every scenario and every lab test, two VMs at a time (clock: skip)
   demo                 the same tunnels without and with xl2tpd-keepalive, with a timeline
   pictures             what status, status --watch and doctor look like, as pictures
@@ -26,6 +27,10 @@ const usage = `usage: lab [-image DIR] [-disk DIR] [-out DIR] [-clock skip|real]
   throughput           a tunnel's data with the guard and without, in one VM, with its log
   run SCENARIO...      these files of the disk's scenarios/, in one VM, with its log
   gotest PACKAGE...    these compiled tests of the disk's tests/, in one VM, with their log
+  record NAME [PARAMETER=VALUE...] -- COMMAND...
+                       this command, with its output; figures are what Go's tests and benchmarks say
+  commit               the commit that is checked out, and "dirty" if code differs from it
+  results              writes the figures of all results into the documents
 `
 
 func main() { os.Exit(run(os.Args[1:])) }
@@ -33,10 +38,11 @@ func main() { os.Exit(run(os.Args[1:])) }
 func run(args []string) int {
 	flags := flag.NewFlagSet("lab", flag.ContinueOnError)
 	flags.Usage = func() { fmt.Fprint(os.Stderr, usage) }
-	l := lab{set: map[string]string{"FLOOD": "3s"}}
+	l := lab{set: map[string]string{"FLOOD": "3s"}, recorder: &recorder{}}
 	flags.StringVar(&l.image, "image", ".cache/lab/bookworm", "")
 	flags.StringVar(&l.disk, "disk", ".cache/lab/disk", "")
 	flags.StringVar(&l.out, "out", ".cache/lab/out", "")
+	dir := flags.String("results", ".cache/results", "")
 	flags.Func("set", "", func(text string) error {
 		name, value, ok := strings.Cut(text, "=")
 		if !ok {
@@ -71,20 +77,30 @@ func run(args []string) int {
 	case "chaos":
 		ok = l.chaos(ctx, rest)
 	case "throughput":
-		ok = l.play(ctx, vm.Clock(*clock), []string{throughputScenario}, nil)
+		ok = l.play(ctx, vm.Clock(*clock), "throughput-"+l.set["MODE"], []string{throughputScenario}, nil)
 	case "scale":
-		ok = l.play(ctx, vm.Clock(*clock), scaleScenarios, nil)
+		ok = l.play(ctx, vm.Clock(*clock), "scale-"+l.set["TUNNELS"]+"-"+l.set["GUARD"], scaleScenarios, nil)
 	case "links":
 		ok = l.links(ctx, rest)
 	case "inside":
 		ok = l.inside(ctx, rest)
 	case "run":
-		ok = l.play(ctx, vm.Clock(*clock), rest, nil)
+		ok = l.play(ctx, vm.Clock(*clock), l.runName(rest), rest, nil)
 	case "gotest":
-		ok = l.play(ctx, vm.Clock(*clock), nil, rest)
+		ok = l.play(ctx, vm.Clock(*clock), "", nil, rest)
+	case "record":
+		ok = l.command(ctx, rest)
+	case "commit":
+		ok = printCommit()
+	case "results":
+		ok = writeDocuments()
 	default:
 		flags.Usage()
 		return 2
+	}
+	if err := l.recorder.end(ok, *dir, l.out); err != nil {
+		fmt.Fprintln(os.Stderr, "lab:", err)
+		ok = false
 	}
 	if !ok {
 		return 1

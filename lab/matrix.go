@@ -26,6 +26,7 @@ func (l lab) matrix(ctx context.Context) bool {
 	var mu sync.Mutex
 	var rows []string
 	cells := map[string]string{}
+	l.record("matrix", vm.Skip, l.parameters([]string{matrixScenario}))
 	machines := newJobs(2)
 	for _, k := range keepers {
 		m := l.machine(vm.Skip, event.Case{
@@ -41,6 +42,7 @@ func (l lab) matrix(ctx context.Context) bool {
 				mu.Lock()
 				defer mu.Unlock()
 				fmt.Printf("%-9s  %s\n", k.name, e.Text)
+				l.recorder.add(k.name+"."+e.Name+".", e.Figures)
 				if !slices.Contains(rows, e.Name) {
 					rows = append(rows, e.Name)
 				}

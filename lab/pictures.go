@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -15,6 +16,7 @@ const picturesScenario = "pictures.txtar"
 
 // pictures plays scenarios/pictures.txtar and draws what it shows.
 func (l lab) pictures(ctx context.Context) bool {
+	l.record("pictures", vm.Skip, nil)
 	m := l.machine(vm.Skip, event.Case{Scenarios: []string{picturesScenario}})
 	ok := false
 	err := m.Run(ctx, func(e event.Event) {
@@ -46,5 +48,5 @@ func (l lab) draw(name, text string) error {
 		return err
 	}
 	fmt.Println("picture:", path)
-	return file.Close()
+	return errors.Join(file.Close(), l.recorder.picture(path))
 }

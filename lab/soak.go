@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -33,6 +34,7 @@ func (l lab) soak(ctx context.Context, args []string) bool {
 		fmt.Fprintln(os.Stderr, "lab:", err)
 		return false
 	}
+	l.record("soak-"+l.set["GUARD"], vm.Skip, map[string]string{"GUARD": l.set["GUARD"], "DURATION": args[0]})
 	s := &soaking{began: time.Now(), part: map[string]string{}}
 	modes := []string{"kernel", "userspace"}
 	machines := newJobs(len(modes))
@@ -42,9 +44,15 @@ func (l lab) soak(ctx context.Context, args []string) bool {
 			Env:       map[string]string{"MODE": mode, "DURATION": span.String()},
 		})
 		m.Limit += span / 4 // an hour takes a few minutes
-		machines.start(func() error { return l.show(ctx, s.add, mode, "soak-"+mode, m) })
+		machines.start(func() error {
+			return l.show(ctx, func(e event.Event) {
+				l.recorder.add(mode+".", e.Figures)
+				s.add(e)
+			}, mode, "soak-"+mode, m)
+		})
 	}
 	failed := machines.wait()
+	l.recorder.add("", s.figures(modes))
 	fmt.Println()
 	for _, mode := range modes {
 		s.table(os.Stdout, mode)
@@ -109,6 +117,35 @@ func (s *soaking) table(w io.Writer, mode string) {
 		fmt.Fprintf(w, "%-9s  %-17s  %5d  %5.1f%%  %8v  %s\n", mode, row.Tunnel, len(row.Drops(with.Now())),
 			100*row.Uptime(with.Now()), with.Now().Round(time.Second), died)
 	}
+}
+
+// figures are what became of all tunnels. Without the guard, those that live on are hung up by hand.
+func (s *soaking) figures(modes []string) event.Figures {
+	all := event.Figures{"tunnels": 0, "drops": 0}
+	var ended []float64
+	for _, mode := range modes {
+		with := s.timeline.Run(mode + guarded)
+		for _, row := range with.Rows {
+			drops := float64(len(row.Drops(with.Now())))
+			all[mode+"."+row.Tunnel+".drops"] = drops
+			all["tunnels"]++
+			all["drops"] += drops
+		}
+		for _, row := range s.timeline.Run(mode + unguarded).Rows {
+			life := row.Lives[0]
+			if life.Reason == "" || life.Reason == "operator" {
+				continue
+			}
+			lasted := (life.To - life.From).Seconds()
+			all[mode+"."+row.Tunnel+".unguarded_s"] = lasted
+			ended = append(ended, lasted)
+		}
+	}
+	all["unguarded.closed"] = float64(len(ended))
+	if len(ended) > 0 {
+		all["unguarded.closed_after_s.low"], all["unguarded.closed_after_s.high"] = slices.Min(ended), slices.Max(ended)
+	}
+	return all
 }
 
 // ending says how a tunnel without the guard ended; those that live on are hung up by hand.

@@ -20,6 +20,7 @@ import (
 type lab struct {
 	image, disk, out string
 	set              map[string]string
+	recorder         *recorder
 }
 
 // limit is how long a machine may take, of host time: a day with ten tunnels takes more than an hour.
@@ -29,6 +30,7 @@ func (l lab) machine(clock vm.Clock, c event.Case) vm.Machine {
 	env := maps.Clone(l.set)
 	maps.Copy(env, c.Env)
 	c.Env = env
+	l.recorder.result.Parameters["DEBIAN"] = filepath.Base(l.image)
 	return vm.Machine{Image: l.image, Disk: l.disk, Clock: clock, Case: c, Limit: limit}
 }
 
@@ -42,14 +44,14 @@ var scaleScenarios = []string{"scale.txtar", "charon-restarts.txtar", "cut-line.
 // asked are the scenarios that have a command of their own.
 var asked = append([]string{demoScenario, soakScenario, matrixScenario, chaosScenario, throughputScenario, instancesScenario, picturesScenario, packageScenario}, scaleScenarios...)
 
-// results counts what held and what did not, and prints each as it comes.
-type results struct {
+// tally counts what held and what did not, and prints each as it comes.
+type tally struct {
 	mu             sync.Mutex
 	passed, failed int
 }
 
 // print prints a result, with the guest's time and the host's that it took.
-func (r *results) print(clock vm.Clock, e event.Event, guest, host time.Duration) {
+func (r *tally) print(clock vm.Clock, e event.Event, guest, host time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	took := fmt.Sprintf("%6.1f s of guest time (clock: %s), %.1f s of them busy, %.0f s here",
@@ -68,7 +70,7 @@ func (r *results) print(clock vm.Clock, e event.Event, guest, host time.Duration
 
 // follow runs one machine, prints its results and keeps its whole log in a file. A line of that begins with the host's
 // seconds since the machine was switched on, which show what takes long, and the guest's time.
-func (l lab) follow(ctx context.Context, r *results, name string, m vm.Machine, verbose bool) {
+func (l lab) follow(ctx context.Context, r *tally, name string, m vm.Machine, verbose bool) {
 	log := filepath.Join(l.out, name+".log")
 	file, err := os.Create(log)
 	if err != nil {
@@ -79,6 +81,8 @@ func (l lab) follow(ctx context.Context, r *results, name string, m vm.Machine, 
 	var guest, host time.Time
 	began := time.Now()
 	err = m.Run(ctx, func(e event.Event) {
+		l.recorder.saw(name, e)
+		l.recorder.add(prefix(e.Scenario), e.Figures)
 		if e.Kind == event.Start {
 			guest, host = e.Time, time.Now()
 		}
@@ -95,20 +99,27 @@ func (l lab) follow(ctx context.Context, r *results, name string, m vm.Machine, 
 	fmt.Printf("      whole log: %s\n", log)
 }
 
+// prefix is what the figures of a scenario or a test program have in front of their names.
+func prefix(scenario string) string {
+	return strings.TrimSuffix(scenario, filepath.Ext(scenario)) + "."
+}
+
 func logLine(e event.Event) string {
 	return strings.Join([]string{e.Time.Format("15:04:05.000"), e.Scenario, e.Kind, e.Tunnel, e.Link, e.Reason, e.Text}, " ") + "\n"
 }
 
-func (r *results) end() bool {
+func (l lab) end(r *tally) bool {
+	l.recorder.add("", event.Figures{"passed": float64(r.passed)})
 	fmt.Printf("lab: %d passed, %d failed\n", r.passed, r.failed)
 	return r.failed == 0 && r.passed > 0
 }
 
 // play runs what is asked for in one VM, log and all on the terminal.
-func (l lab) play(ctx context.Context, clock vm.Clock, scenarios, tests []string) bool {
-	r := &results{}
+func (l lab) play(ctx context.Context, clock vm.Clock, name string, scenarios, tests []string) bool {
+	l.record(name, clock, l.parameters(scenarios))
+	r := &tally{}
 	l.follow(ctx, r, "run", l.machine(clock, event.Case{Scenarios: scenarios, Tests: tests}), true)
-	return r.end()
+	return l.end(r)
 }
 
 // packageScenario needs the second disk of make lab-debian.
@@ -128,7 +139,11 @@ func (l lab) test(ctx context.Context) bool {
 	}
 	tests = slices.DeleteFunc(tests, func(name string) bool { return !strings.HasSuffix(name, ".test") })
 	scenarios = slices.DeleteFunc(scenarios, func(name string) bool { return slices.Contains(asked, name) })
-	r := &results{}
+	l.record("scenarios", vm.Skip, nil)
+	if program, err := os.Stat(filepath.Join(l.disk, "install/usr/sbin", ourName)); err == nil {
+		l.recorder.add("", event.Figures{"program_mb": float64(program.Size()) / 1e6})
+	}
+	r := &tally{}
 	cases := split(scenarios, tests, 2)
 	machines := newJobs(len(cases))
 	for i, c := range cases {
@@ -139,7 +154,7 @@ func (l lab) test(ctx context.Context) bool {
 		})
 	}
 	machines.wait()
-	return r.end()
+	return l.end(r)
 }
 
 func names(dir string) ([]string, error) {

@@ -52,6 +52,10 @@ func TestFleet(t *testing.T) {
 	}
 	t.Logf("%d tunnels, %v: %.2f %% of a core, heap %.1f MB; first echo requests within %v, later %.0f in a second and %d in the busiest one",
 		*tunnels, lasts, 100*used.Seconds()/lasts.Seconds(), heap, first, mean, most)
+	fleet := fmt.Sprintf("fleet-%d.", *tunnels)
+	t.Attr(fleet+"cpu_percent", fmt.Sprint(100*used.Seconds()/lasts.Seconds()))
+	t.Attr(fleet+"heap_mb", fmt.Sprint(heap))
+	t.Attr(fleet+"echoes_busiest_s", fmt.Sprint(most))
 }
 
 // When the service starts, no far end answers, because the line is cut. Soon the far ends are asked at different

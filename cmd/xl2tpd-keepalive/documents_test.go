@@ -41,7 +41,7 @@ func documents(t *testing.T) (all []document) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			all = append(all, document{strings.TrimPrefix(name, root), string(text)})
+			all = append(all, document{strings.TrimPrefix(name, root), comment.ReplaceAllString(string(text), "")})
 		}
 	}
 	return all
@@ -50,6 +50,9 @@ func documents(t *testing.T) (all []document) {
 func (d document) dir() string { return path.Dir(d.name) }
 
 func (d document) japanese() bool { return strings.HasSuffix(d.name, ".ja.md") }
+
+// Comments name figures, and have the templates of their tables.
+var comment = regexp.MustCompile(`(?s)<!--.*?-->`)
 
 var fence = regexp.MustCompile("(?ms)^ *```.*?^ *```$")
 

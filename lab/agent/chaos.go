@@ -135,7 +135,9 @@ func chaosCommand(ts *testscript.TestScript, neg bool, args []string) {
 	if len(c.wrong) > 0 {
 		text += "\nWRONG: " + strings.Join(c.wrong, "\nWRONG: ")
 	}
-	c.client.out.report(event.Event{Time: time.Now(), Kind: event.Measure, Name: "chaos", Text: text})
+	c.client.out.report(event.Event{Time: time.Now(), Kind: event.Measure, Name: "chaos", Text: text, Figures: event.Figures{
+		"faults": float64(len(blows) - c.missed), "worst_s": c.worst.Seconds(), "wrong": float64(len(c.wrong)),
+	}})
 	if len(c.wrong) > 0 {
 		ts.Fatalf("%s", strings.Join(c.wrong, "\n"))
 	}

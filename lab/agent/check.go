@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"xl2tpd-keepalive/lab/event"
 )
 
 // awaitCommand waits for tunnels to come up or go down.
@@ -102,7 +104,8 @@ func echoInCommand(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	if len(peers) > many {
-		c.measure("each of %d tunnels: first echo request %d ms after its addresses at the latest", len(peers), worst.Milliseconds())
+		c.measured(event.Figures{"first_echo_worst_s": worst.Seconds()},
+			"each of %d tunnels: first echo request %d ms after its addresses at the latest", len(peers), worst.Milliseconds())
 	}
 }
 
@@ -169,7 +172,7 @@ func peercountCommand(ts *testscript.TestScript, neg bool, args []string) {
 	least, most := bounds(ts, args[1])
 	log := p.log(xl2tpdLog)
 	n := strings.Count(log[min(p.said, len(log)):], args[2])
-	clientOf(ts).measure("%s: %d times %q", p.name, n, args[2])
+	clientOf(ts).measured(event.Figures{p.name + ".count": float64(n)}, "%s: %d times %q", p.name, n, args[2])
 	if n < least || n > most {
 		ts.Fatalf("%s: %d times %q, wanted %s", p.name, n, args[2], args[1])
 	}
@@ -227,7 +230,9 @@ func ackedCommand(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		slices.Sort(waited)
 		median, late := waited[sent/2], waited[sent-1-sent/1000]
-		c.measure("%s: acknowledged after %v (median), %v (99.9 %%), %v at most", p.name, median, late, waited[sent-1])
+		ms := func(d time.Duration) float64 { return d.Seconds() * 1000 }
+		c.measured(event.Figures{p.name + ".acked_median_ms": ms(median), p.name + ".acked_p99.9_ms": ms(late), p.name + ".acked_worst_ms": ms(waited[sent-1])},
+			"%s: acknowledged after %v (median), %v (99.9 %%), %v at most", p.name, median, late, waited[sent-1])
 		if limit, ok := opts["within"]; ok && late > duration(ts, limit) {
 			ts.Fatalf("%s: 99.9 %% of the peer's Hellos were acknowledged within %v, wanted %s", p.name, late, limit)
 		}

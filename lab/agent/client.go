@@ -27,6 +27,7 @@ type client struct {
 	piping  sync.Mutex
 	pinned  process         // by the word pin
 	costs   map[string]cost // by the word cost, of each unit
+	figures string          // by the word figures, in front of their names
 	doctor  examined        // by the words doctor and cure
 
 	instances []*instance // by the word instance

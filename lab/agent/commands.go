@@ -37,6 +37,7 @@ var commands = map[string]word{
 	"in-order":  inOrderCommand,
 	"journal":   journalCommand,
 	"mark":      markCommand,
+	"figures":   figuresCommand,
 	"picture":   pictureCommand,
 	"status":    statusCommand,
 	"sas":       sasCommand,
@@ -120,6 +121,19 @@ func (c *client) mark(format string, args ...any) {
 	c.out.report(event.Event{Kind: event.Mark, Text: fmt.Sprintf(format, args...)})
 }
 
-func (c *client) measure(format string, args ...any) {
-	c.out.report(event.Event{Kind: event.Measure, Text: fmt.Sprintf(format, args...)})
+func (c *client) measure(format string, args ...any) { c.measured(nil, format, args...) }
+
+// measured reports figures too. A word "figures" of the scenario has named what they are of.
+func (c *client) measured(figures event.Figures, format string, args ...any) {
+	named := event.Figures{}
+	for name, value := range figures {
+		named[c.figures+name] = value
+	}
+	c.out.report(event.Event{Kind: event.Measure, Text: fmt.Sprintf(format, args...), Figures: named})
+}
+
+// figuresCommand gives the figures from here on a name in front of their own.
+func figuresCommand(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg, len(args) == 1, "figures NAME")
+	clientOf(ts).figures = args[0] + "."
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
 
+	"xl2tpd-keepalive/lab/event"
 	"xl2tpd-keepalive/lab/measure"
 )
 
@@ -37,7 +38,10 @@ func costCommand(ts *testscript.TestScript, neg bool, args []string) {
 		c.costs = map[string]cost{}
 	}
 	c.costs[args[0]] = is
-	c.measure("%s: %.3f %% of a core, %.1f MB resident (%.1f MB with shared pages counted once), %d processes", args[0],
+	c.measured(event.Figures{
+		args[0] + ".cpu_percent": 100 * is.cpu, args[0] + ".rss_mb": float64(is.rss) / 1024,
+		args[0] + ".pss_mb": float64(is.pss) / 1024, args[0] + ".processes": float64(is.processes),
+	}, "%s: %.3f %% of a core, %.1f MB resident (%.1f MB with shared pages counted once), %d processes", args[0],
 		100*is.cpu, float64(is.rss)/1024, float64(is.pss)/1024, is.processes)
 	var at []time.Time
 	for _, r := range c.history.all() {
@@ -45,8 +49,9 @@ func costCommand(ts *testscript.TestScript, neg bool, args []string) {
 			at = append(at, r.at)
 		}
 	}
-	c.measure("%s: %d echo requests in %v, %.1f in a second, %d in the busiest one", args[0],
-		len(at), took.Round(time.Second), float64(len(at))/took.Seconds(), measure.Busiest(at))
+	rate, busiest := float64(len(at))/took.Seconds(), measure.Busiest(at)
+	c.measured(event.Figures{args[0] + ".echoes_per_s": rate, args[0] + ".echoes_busiest_s": float64(busiest)},
+		"%s: %d echo requests in %v, %.1f in a second, %d in the busiest one", args[0], len(at), took.Round(time.Second), rate, busiest)
 }
 
 // ratioCommand compares what two units have taken, both measured before, and holds when the other has taken so many
@@ -114,8 +119,11 @@ func startupCommand(ts *testscript.TestScript, neg bool, args []string) {
 	if !told {
 		ts.Fatalf("the journal does not tell of a start")
 	}
-	c.measure("ready %d ms after its start, %d of them without systemd's", took.Milliseconds(), start.Add(took).Sub(first).Milliseconds())
-	c.measure("each of %d tunnels had an echo request %d ms after the start at the latest", len(c.peers), worst.Milliseconds())
+	own := start.Add(took).Sub(first)
+	c.measured(event.Figures{"startup.ready_s": took.Seconds(), "startup.own_s": own.Seconds()},
+		"ready %d ms after its start, %d of them without systemd's", took.Milliseconds(), own.Milliseconds())
+	c.measured(event.Figures{"startup.echoed_s": worst.Seconds()},
+		"each of %d tunnels had an echo request %d ms after the start at the latest", len(c.peers), worst.Milliseconds())
 }
 
 func controlGroup(unit string) (string, error) {

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"xl2tpd-keepalive/lab/event"
 )
 
 // iperf runs iperf3 between the client and the peer, at so many Mbit/s (0: as fast as it goes), and returns the bits
@@ -75,7 +77,7 @@ func loadCommand(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	bits, err := p.iperf(mbits, seconds, true)
 	ts.Check(err)
-	clientOf(ts).measure("%s: %.1f Mbit/s received for %d s", p.name, bits/1e6, seconds)
+	clientOf(ts).measured(event.Figures{p.name + ".mbits": bits / 1e6}, "%s: %.1f Mbit/s received for %d s", p.name, bits/1e6, seconds)
 }
 
 // compareCommand loads a tunnel to its limit several times, alternately with two configurations of the service. It holds
@@ -91,7 +93,7 @@ func compareCommand(ts *testscript.TestScript, neg bool, args []string) {
 	least, err := strconv.ParseFloat(opts["least"], 64)
 	ts.Check(err)
 	c, p := clientOf(ts), peersOf(ts, words[:1])[0]
-	var throughput, rtt []float64
+	var throughput, rtt, idle []float64
 	for i := range pairs {
 		var bits, ms [2]float64
 		for j := range bits {
@@ -105,22 +107,24 @@ func compareCommand(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Check(err)
 			hangupCommand(ts, false, words[:1])
 		}
-		throughput, rtt = append(throughput, bits[1]/bits[0]), append(rtt, ms[1]/ms[0])
+		throughput, rtt, idle = append(throughput, bits[1]/bits[0]), append(rtt, ms[1]/ms[0]), append(idle, ms[0])
 		c.measure("%s: %.1f Mbit/s and %.3f ms with %s, %.1f and %.3f with %s: %.3f and %.3f times",
 			p.name, bits[0]/1e6, ms[0], words[1], bits[1]/1e6, ms[1], words[2], throughput[i], rtt[i])
 	}
-	carries := c.median(p.name+": "+words[2]+" has %.3f of the throughput with "+words[1], throughput)
-	takes := c.median(p.name+": "+words[2]+" has %.3f of the round trip with "+words[1], rtt)
+	carries := c.median(p.name+".throughput_ratio", p.name+": "+words[2]+" has %.3f of the throughput with "+words[1], throughput)
+	takes := c.median(p.name+".rtt_ratio", p.name+": "+words[2]+" has %.3f of the round trip with "+words[1], rtt)
+	c.median(p.name+".rtt_ms", p.name+": %.3f ms is the round trip with "+words[1], idle)
 	if carries < least || takes > 1/least {
 		ts.Fatalf("%s: %.3f of the throughput and %.3f of the round trip with %s, wanted %.3f", words[2], carries, takes, words[1], least)
 	}
 }
 
-// median reports and returns the median of the pairs' ratios, which it sorts.
-func (c *client) median(text string, ratios []float64) float64 {
-	slices.Sort(ratios)
-	n := len(ratios)
-	median := (ratios[(n-1)/2] + ratios[n/2]) / 2
-	c.measure(text+", median of %d pairs (%.3f to %.3f)", median, n, ratios[0], ratios[n-1])
+// median reports and returns the median of what the pairs have shown, which it sorts.
+func (c *client) median(name, text string, pairs []float64) float64 {
+	slices.Sort(pairs)
+	n := len(pairs)
+	median := (pairs[(n-1)/2] + pairs[n/2]) / 2
+	c.measured(event.Figures{name: median, name + ".least": pairs[0], name + ".most": pairs[n-1], name + ".pairs": float64(n)},
+		text+", median of %d pairs (%.3f to %.3f)", median, n, pairs[0], pairs[n-1])
 	return median
 }

@@ -17,6 +17,7 @@ import (
 
 	"xl2tpd-keepalive/lab/event"
 	"xl2tpd-keepalive/lab/foreign"
+	"xl2tpd-keepalive/lab/results"
 )
 
 const disk = "/lab"
@@ -153,6 +154,9 @@ func goTest(out *reporter, name string) {
 	for lines := bufio.NewScanner(pipe); lines.Scan(); {
 		line := lines.Text()
 		out.report(event.Event{Kind: event.Log, Text: line})
+		if key, value, ok := results.Attribute(line); ok {
+			out.report(event.Event{Kind: event.Measure, Text: fmt.Sprintf("%s = %v", key, value), Figures: event.Figures{key: value}})
+		}
 		switch mark := strings.TrimSpace(line); {
 		case strings.HasPrefix(mark, "=== RUN"), strings.HasPrefix(mark, "--- PASS"):
 			said.Reset()

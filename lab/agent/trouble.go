@@ -62,11 +62,12 @@ func troubleCommand(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		took = append(took, time.Since(began))
 	}
-	p.client.out.report(event.Event{Time: time.Now(), Kind: event.Measure, Name: words[1], Text: words[1] + ": " + summary(took, limit)})
+	text, figures := summary(took, limit)
+	p.client.out.report(event.Event{Time: time.Now(), Kind: event.Measure, Name: words[1], Text: words[1] + ": " + text, Figures: figures})
 }
 
-// summary says how long a tunnel took to be back.
-func summary(took []time.Duration, limit time.Duration) string {
+// summary says how long a tunnel took to be back. If it was not back most times, there is no median.
+func summary(took []time.Duration, limit time.Duration) (string, event.Figures) {
 	slices.Sort(took)
 	n := len(took)
 	lost := 0
@@ -75,14 +76,18 @@ func summary(took []time.Duration, limit time.Duration) string {
 			lost++
 		}
 	}
-	median := (took[(n-1)/2] + took[n/2]) / 2
-	switch {
-	case took[(n-1)/2] >= limit:
-		return fmt.Sprintf("not back in %v, %d of %d times", limit, lost, n)
-	case lost > 0:
-		return fmt.Sprintf("median %.1f s of %d; not back in %v: %d", median.Seconds(), n, limit, lost)
+	figures := event.Figures{"times": float64(n), "lost": float64(lost)}
+	if took[n/2] >= limit {
+		figures["never"] = 1
+		return fmt.Sprintf("not back in %v, %d of %d times", limit, lost, n), figures
 	}
-	return fmt.Sprintf("median %.1f s, worst %.1f s of %d", median.Seconds(), took[n-1].Seconds(), n)
+	median := (took[(n-1)/2] + took[n/2]) / 2
+	figures["median_s"] = median.Seconds()
+	if lost > 0 {
+		return fmt.Sprintf("median %.1f s of %d; not back in %v: %d", median.Seconds(), n, limit, lost), figures
+	}
+	figures["worst_s"] = took[n-1].Seconds()
+	return fmt.Sprintf("median %.1f s, worst %.1f s of %d", median.Seconds(), took[n-1].Seconds(), n), figures
 }
 
 // answers reports whether the far end of the tunnel answers now.

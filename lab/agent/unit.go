@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"xl2tpd-keepalive/lab/event"
 )
 
 // statusCommand waits until the service's STATUS is that text.
@@ -52,7 +54,8 @@ func sasCommand(ts *testscript.TestScript, neg bool, args []string) {
 	now, records := time.Now(), c.history.all()
 	for _, r := range slices.Backward(records) {
 		if r.kind == "journal" && r.link == "charon-systemd" && strings.HasPrefix(r.text, "CHILD_SA") && strings.Contains(r.text, " established ") {
-			c.measure("%d SAs are seen, %.1f s after charon has established the last one", got, now.Sub(r.at).Seconds())
+			c.measured(event.Figures{"sas_seen_s": now.Sub(r.at).Seconds()},
+				"%d SAs are seen, %.1f s after charon has established the last one", got, now.Sub(r.at).Seconds())
 			return
 		}
 	}
@@ -167,7 +170,8 @@ func boundedCommand(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	files, size, err := stateSize()
 	ts.Check(err)
-	clientOf(ts).measure("our process: %d MB of memory at most; its directory: %d files, %d KB", peak>>10, files, size>>10)
+	clientOf(ts).measured(event.Figures{"peak_mb": float64(peak >> 10), "state_files": float64(files), "state_kb": float64(size >> 10)},
+		"our process: %d MB of memory at most; its directory: %d files, %d KB", peak>>10, files, size>>10)
 	if peak > limit("rss")<<10 || files > limit("files") || size > limit("state")<<10 {
 		ts.Fatalf("%d MB of memory, %d files, %d KB; wanted at most rss=%s files=%s state=%s",
 			peak>>10, files, size>>10, opts["rss"], opts["files"], opts["state"])
@@ -244,7 +248,7 @@ func pinnedCommand(ts *testscript.TestScript, neg bool, args []string) {
 		is = ourProcess(ts)
 		return is.pid == was.pid && is.descriptors <= was.descriptors
 	})
-	c.measure("our process: %v, were %v", is, was)
+	c.measured(event.Figures{"rss_mb": float64(is.rss) / 1024, "rss_before_mb": float64(was.rss) / 1024}, "our process: %v, were %v", is, was)
 	if is.pid != was.pid {
 		ts.Fatalf("another process: %d, was %d", is.pid, was.pid)
 	}

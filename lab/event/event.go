@@ -11,7 +11,7 @@ const (
 	Up      = "up"      // a tunnel's pppN got its addresses
 	Down    = "down"    // pppN lost them; Reason says why
 	Mark    = "mark"    // the scenario reached a point worth showing, named by Text
-	Measure = "measure" // a figure, in Text
+	Measure = "measure" // what was measured, in Text and Figures
 	Picture = "picture" // what a program wrote to a terminal, in Text; Name is the file
 	Log     = "log"     // a line for the run's log file only
 	Done    = "done"    // the guest powers off
@@ -29,7 +29,12 @@ type Event struct {
 	Text     string    `json:"text,omitempty"`
 	Name     string    `json:"name,omitempty"`
 	Busy     float64   `json:"busy,omitempty"` // seconds that the guest's processors worked for what held or did not
+	// Figures are for the run's result, by their names.
+	Figures Figures `json:"figures,omitempty"`
 }
+
+// Figures are figures by their names, such as loss_percent.
+type Figures = map[string]float64
 
 // Case is what the host asks of the guest: the file case.json on the second disk.
 type Case struct {

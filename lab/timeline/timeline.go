@@ -50,6 +50,9 @@ func (t *Timeline) Run(name string) *Run {
 	return r
 }
 
+// Runs are all of them, in that order.
+func (t *Timeline) Runs() []*Run { return t.runs }
+
 // Add takes in one event of a run.
 func (t *Timeline) Add(e event.Event) {
 	r := t.Run(e.Run)

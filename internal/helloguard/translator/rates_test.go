@@ -61,6 +61,9 @@ func TestRates(t *testing.T) {
 				t.Errorf("%s, %s: %d closed, %d without the guard", name, line.name, with, without)
 			}
 			fmt.Fprintf(&table, " %5d → %4d", without, with)
+			rate := strings.ReplaceAll(name+"."+line.name, " ", "-")
+			t.Attr(rate+".without", fmt.Sprint(without))
+			t.Attr(rate+".with", fmt.Sprint(with))
 		}
 	}
 	t.Log("\n" + table.String())
