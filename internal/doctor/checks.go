@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -22,6 +23,7 @@ import (
 // Examine makes every check.
 func Examine(ctx context.Context, h *Host) []Finding {
 	e := &checker{Host: h, ctx: ctx}
+	e.sas = sync.OnceValues(func() ([]vici.SA, error) { return h.SAs(ctx) })
 	e.report, e.reportErr = h.Report(ctx)
 	if errors.Is(e.reportErr, fs.ErrPermission) {
 		return []Finding{bad("xl2tpd-keepalive", "", message.TextOf(e.reportErr), asRoot)}
@@ -49,6 +51,7 @@ type checker struct {
 	names      []string // names of the instances
 	conns      []vici.Connection
 	viciErr    error
+	sas        func() ([]vici.SA, error) // charon's SAs, asked for once
 	givenUp    []time.Time
 	journalErr error
 	conf       *config.Config

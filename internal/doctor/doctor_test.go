@@ -38,6 +38,7 @@ type testHost struct {
 	home    xl2tpd.Instance
 	others  []xl2tpd.Instance
 	conns   []vici.Connection
+	sas     []vici.SA
 	viciErr error
 	device  string // towards a peer
 	source  netip.Addr
@@ -72,6 +73,7 @@ func healthy(t *testing.T) *testHost {
 		Root:        t.TempDir(),
 		Report:      func(context.Context) (status.Report, error) { return p.report, p.down },
 		Connections: func(context.Context) ([]vici.Connection, error) { return p.conns, p.viciErr },
+		SAs:         func(context.Context) ([]vici.SA, error) { return p.sas, nil },
 		Xl2tpd: func(context.Context) (xl2tpd.Snapshot, error) {
 			return xl2tpd.Snapshot{Instances: append([]xl2tpd.Instance{p.home}, p.others...)}, nil
 		},
@@ -104,6 +106,12 @@ func healthy(t *testing.T) *testHost {
 	p.must(os.MkdirAll(filepath.Dir(pipe), 0o755))
 	p.must(unix.Mkfifo(pipe, 0o600))
 	return p
+}
+
+// saOf returns an SA with a CHILD SA in that state.
+func saOf(peer, state string) vici.SA {
+	return vici.SA{Name: "tokyo", State: "ESTABLISHED", RemoteHost: netip.AddrPortFrom(netip.MustParseAddr(peer), 4500),
+		Children: []vici.Child{{State: state, RemoteTS: []string{peer + "/32[udp/l2f]"}}}}
 }
 
 func (p *testHost) must(err error) {
@@ -452,10 +460,23 @@ func TestFindings(t *testing.T) {
 			})
 		}, "route to the peer", "192.0.2.1 is reached through ppp1, the tunnel of lac branch"},
 		{"in the clear", func(p *testHost) { p.report.Tunnels[0].SA = nil }, "IPsec", "no IKE SA"},
-		{"in the clear for a moment", func(p *testHost) {
-			p.report.Tunnels[0].SA, p.report.Tunnels[0].Link.Up = nil, time.Now()
+		{"in the clear as the service knew it, but no longer", func(p *testHost) {
+			p.report.Tunnels[0].SA = nil
+			p.sas = []vici.SA{saOf("192.0.2.1", "INSTALLED")}
 		}, "", ""},
-		{"no CHILD SA", func(p *testHost) { p.report.Tunnels[0].SA.Child, p.report.Tunnels[0].SA.Encap = false, false }, "IPsec", "no CHILD SA"},
+		{"the SA of another peer", func(p *testHost) {
+			p.report.Tunnels[0].SA = nil
+			p.sas = []vici.SA{saOf("192.0.2.9", "INSTALLED")}
+		}, "IPsec", "no IKE SA"},
+		{"an SA for something else", func(p *testHost) {
+			p.report.Tunnels[0].SA = nil
+			p.sas = []vici.SA{saOf("192.0.2.1", "INSTALLED")}
+			p.sas[0].Children[0].RemoteTS = []string{"192.0.2.1/32[gre]"}
+		}, "IPsec", "no IKE SA"},
+		{"no CHILD SA", func(p *testHost) {
+			p.report.Tunnels[0].SA.Child, p.report.Tunnels[0].SA.Encap = false, false
+			p.sas = []vici.SA{saOf("192.0.2.1", "DELETING")}
+		}, "IPsec", "no CHILD SA"},
 		{"NAT without NAT-T", func(p *testHost) { p.report.Tunnels[0].SA.Encap = false }, "NAT-T", "ESP does not go in UDP"},
 	} {
 		p := healthy(t)

@@ -64,6 +64,7 @@ func TestSteps(t *testing.T) {
 		}, "IPsec", []string{"swanctl --initiate --child tokyo-l2tp", "make the LNS refuse L2TP without IPsec"}},
 		{"no CHILD SA of an SA whose connection has a host name", func(p *testHost) {
 			p.report.Tunnels[0].SA.Child, p.report.Tunnels[0].SA.Encap = false, false
+			p.sas = []vici.SA{saOf("192.0.2.1", "DELETING")}
 			p.conns[0].Children = childrenOf("l2tp")
 		}, "IPsec", []string{"swanctl --initiate --child l2tp", "make the LNS refuse L2TP without IPsec"}},
 		{"in the clear, and no connection", func(p *testHost) { p.report.Tunnels[0].SA = nil }, "IPsec", []string{

@@ -5,11 +5,11 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"time"
 
 	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/internal/xl2tpd"
+	"xl2tpd-keepalive/vici"
 )
 
 // tunnels checks each tunnel.
@@ -137,18 +137,36 @@ func journal(i xl2tpd.Instance) message.Text {
 	return command("journalctl -u " + strings.TrimSuffix(i.Unit, ".service") + " -u xl2tpd-keepalive")
 }
 
+// ipsec finds a tunnel in the clear. The service lists SAs only now and then, so charon is asked before that is said.
 func (e *checker) ipsec(name string, t *status.Tunnel) []Finding {
 	const check = "IPsec"
-	switch {
-	case t.SA != nil && t.SA.Child:
-	case len(e.conns) > 0 && time.Since(t.Link.Up) < listTime:
-		return []Finding{unknown(check, name, "the tunnel has just come up, and strongSwan's SAs may have been listed before", command("xl2tpd-keepalive doctor"))}
-	case t.SA == nil:
-		return []Finding{bad(check, name, message.Sprintf("no IKE SA with %v: its L2TP is in the clear", t.Peer), e.encrypt(t)...)}
-	case !t.SA.Child:
+	if t.SA != nil && t.SA.Child {
+		return nil
+	}
+	switch ike, child, err := e.charonHas(t.Peer); {
+	case err != nil:
+		return []Finding{unknown(check, name, message.TextOf(err))}
+	case child:
+		return nil
+	case ike:
 		return []Finding{bad(check, name, message.Sprintf("the IKE SA with %v has no CHILD SA: its L2TP is in the clear", t.Peer), e.encrypt(t)...)}
 	}
-	return nil
+	return []Finding{bad(check, name, message.Sprintf("no IKE SA with %v: its L2TP is in the clear", t.Peer), e.encrypt(t)...)}
+}
+
+// charonHas reports whether charon has an IKE SA with a peer that may be for L2TP, and a CHILD SA that carries it.
+func (e *checker) charonHas(peer netip.Addr) (ike, child bool, err error) {
+	all, err := e.sas()
+	for _, sa := range all {
+		if sa.RemoteHost.Addr().Unmap() != peer {
+			continue
+		}
+		forL2TP := func(c vici.Child) bool { return c.CarriesL2TP(peer) }
+		ike = ike || len(sa.Children) == 0 || slices.ContainsFunc(sa.Children, forL2TP)
+		child = child || sa.State != "DELETING" &&
+			slices.ContainsFunc(sa.Children, func(c vici.Child) bool { return c.Works() && forL2TP(c) })
+	}
+	return ike, child, err
 }
 
 // encrypt returns how to get IPsec for a tunnel that is in the clear.
@@ -204,9 +222,6 @@ func (e *checker) nat(name string, t *status.Tunnel) []Finding {
 }
 
 const l2tpPort = 1701
-
-// listTime is the maximum age of the service's list of SAs.
-const listTime = 5 * time.Second
 
 // route finds a route that leads the peer's own address into a tunnel. xl2tpd's
 // control packets then do not reach the peer; in the peer's own tunnel they loop.
