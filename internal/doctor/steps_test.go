@@ -37,6 +37,7 @@ func steps(f Finding) (all []string) {
 // A remedy has every step that it takes, and a step that is a command can be pasted.
 func TestSteps(t *testing.T) {
 	const idle = "  # at a time when its tunnels may end"
+	const locks = "find /var/lock/ -name 'LCK..*' -empty -delete; "
 	gone := errors.New("vici: no such socket")
 	for _, tc := range []struct {
 		name  string
@@ -104,14 +105,14 @@ func TestSteps(t *testing.T) {
 		}, "VICI", []string{"systemctl restart strongswan-starter"}},
 		{"pppd redials too", func(p *testHost) { p.write("/etc/ppp/options.l2tpd", "persist\n") }, "redialling", []string{
 			"keep one of them; `redial = yes` in xl2tpd.conf is enough",
-			"systemctl stop xl2tpd; pkill -KILL -f '^[^ ]*pppd .*passive nodetach.* file /etc/ppp/options.l2tpd'; systemctl start xl2tpd" +
+			"systemctl stop xl2tpd; pkill -KILL -f '^[^ ]*pppd .*passive nodetach.* file /etc/ppp/options.l2tpd'; " + locks + "systemctl start xl2tpd" +
 				idle + ": a pppd with persist can outlive xl2tpd"}},
 		{"pppd redials too, by the options of every pppd", func(p *testHost) {
 			p.write("/etc/ppp/options", "persist\n")
 			p.home.Conf.Sections[0].PPPOptFile = ""
 		}, "redialling", []string{
 			"keep one of them; `redial = yes` in xl2tpd.conf is enough",
-			"systemctl stop xl2tpd; pkill -KILL -f '^[^ ]*pppd .*passive nodetach'; systemctl start xl2tpd" +
+			"systemctl stop xl2tpd; pkill -KILL -f '^[^ ]*pppd .*passive nodetach'; " + locks + "systemctl start xl2tpd" +
 				idle + ": a pppd with persist can outlive xl2tpd"}},
 		{"pppd would redial too", func(p *testHost) {
 			p.write("/etc/ppp/options.l2tpd", "persist\n")
