@@ -766,6 +766,10 @@ func TestFailuresAreToldOnce(t *testing.T) {
 		t.Error(got)
 	}
 	n.step(n.xl2tpd(oneLAC))
+	n.step(ppp.Snapshot{Links: []ppp.Link{link("ppp0", 5, true)}, Sources: ppp.Sources{Rtnetlink: true, NoSystemd: true}})
+	if got := n.core.Status(); got != "1 tunnel up" {
+		t.Errorf("without systemd: %s", got)
+	}
 	n.links(link("ppp0", 5, true))
 	n.wantNotes("xl2tpd is running pid=100")
 	n.step(Fault{What: "hello guard", Problem: status.Problem{Text: "hello guard unavailable: no such kernel"}})
