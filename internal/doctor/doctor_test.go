@@ -130,6 +130,17 @@ func (p *testHost) xl2tpd(text string) {
 	}
 }
 
+// queueTaken gives the guard's queue to a netlink socket with that port id, of a process.
+func (p *testHost) queueTaken(port, pid int) {
+	p.write("/proc/net/netfilter/nfnetlink_queue", fmt.Sprintf(" 1701 %6d     0 2 65531     0     0        7  1\n", port))
+	p.write("/proc/net/netlink", "sk               Eth Pid        Groups   Rmem     Wmem     Dump  Locks    Drops    Inode\n"+
+		fmt.Sprintf("0000000000000000 0   %-10d 00000000 0        0        0     2        0        1111\n", port)+
+		fmt.Sprintf("0000000000000000 12  %-10d 00000000 0        0        0     2        0        2222\n", port))
+	p.write(fmt.Sprintf("/proc/%d/comm", pid), "suricata\n")
+	p.must(os.Mkdir(p.path(fmt.Sprintf("/proc/%d/fd", pid)), 0o755))
+	p.must(os.Symlink("socket:[2222]", p.path(fmt.Sprintf("/proc/%d/fd/3", pid))))
+}
+
 // office is a second xl2tpd, with a unit and a pipe of its own.
 func (p *testHost) office() *xl2tpd.Instance {
 	c, err := xl2tpd.ParseConf("/etc/office.conf", []byte("[lac office]\nlns = 192.0.2.1\nredial = yes\n"))
@@ -510,8 +521,16 @@ func TestRemedies(t *testing.T) {
 	}{
 		{"queue taken", func(p *testHost) {
 			p.report.Problems = []status.Problem{unavailable(status.CodeGuard, "operation not permitted")}
-			p.write("/proc/net/netfilter/nfnetlink_queue", " 1701   4343     0 2 65531     0     0        7  1\n")
-			p.write("/proc/4343/comm", "suricata\n")
+			p.queueTaken(4343, 4343)
+		}, "Hello guard", "suricata, pid 4343, has the guard's NFQUEUE: stop it, or give it another queue than 1701 and 1702"},
+		{"queue taken by a second socket", func(p *testHost) {
+			p.report.Problems = []status.Problem{unavailable(status.CodeGuard, "operation not permitted")}
+			p.queueTaken(2790921746, 4343)
+		}, "Hello guard", "suricata, pid 4343, has the guard's NFQUEUE: stop it, or give it another queue than 1701 and 1702"},
+		{"queue taken in a container, and its pid is another process here", func(p *testHost) {
+			p.report.Problems = []status.Problem{unavailable(status.CodeGuard, "operation not permitted")}
+			p.queueTaken(30, 4343)
+			p.write("/proc/30/comm", "oom_reaper\n")
 		}, "Hello guard", "suricata, pid 4343, has the guard's NFQUEUE: stop it, or give it another queue than 1701 and 1702"},
 		{"queue taken by who knows", func(p *testHost) {
 			p.report.Problems = []status.Problem{unavailable(status.CodeGuard, "operation not permitted")}
