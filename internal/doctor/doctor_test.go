@@ -616,7 +616,7 @@ func TestRemedies(t *testing.T) {
 			p.networkManager()
 			t := &p.report.Tunnels[0]
 			t.State, t.Link, t.Instance = "down", nil, ""
-		}, "state", "nmcli connection up 'd4a4'"},
+		}, "state", "nmcli connection down 'd4a4'; nmcli connection up 'd4a4'"},
 		{"saref", func(p *testHost) { p.xl2tpd("[global]\nipsec saref = no\n") }, "userspace mode", "take that line out: SAref needs a kernel that is patched for it"},
 		{"pipe of no unit's gone", func(p *testHost) {
 			p.home.Unit = ""

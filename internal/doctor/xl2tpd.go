@@ -106,7 +106,8 @@ func (e *checker) stopped() Finding {
 func restart(i xl2tpd.Instance) message.Text {
 	switch {
 	case i.NetworkManager():
-		return command("nmcli connection up " + quoted(i.Connection))
+		id := quoted(i.Connection) // up refuses a connection that is active already
+		return command("nmcli connection down " + id + "; nmcli connection up " + id)
 	case i.Unit != "":
 		return command("systemctl restart " + strings.TrimSuffix(i.Unit, ".service"))
 	}
