@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"slices"
@@ -96,6 +97,20 @@ func TestSteps(t *testing.T) {
 			p.container()
 			p.down = fs.ErrNotExist
 		}, "xl2tpd-keepalive", []string{"xl2tpd-keepalive run  # as root, by what starts xl2tpd here: there is no systemd"}},
+		{"a container's xl2tpd", func(p *testHost) {
+			p.container()
+			p.home.Process, p.noSystemd = procfs.ID{}, errors.New("not been booted with systemd")
+		}, "xl2tpd", []string{"start it as it was started before"}},
+		{"a container's service with a problem", func(p *testHost) {
+			p.container()
+			p.report.Problems = []status.Problem{{Text: "rtnetlink does not work"}}
+		}, "xl2tpd-keepalive", []string{"what `xl2tpd-keepalive run` prints says more"}},
+		{"a container's tunnel", func(p *testHost) {
+			p.container()
+			p.report.Tunnels[0].State, p.report.Tunnels[0].Link = "down", nil
+		}, "state", []string{"echo 'c office' > /run/xl2tpd/l2tp-control",
+			"if it is to be down: `keepalive = no` in its section of /etc/xl2tpd/keepalive.conf",
+			"what xl2tpd, pppd and `xl2tpd-keepalive run` have logged says more"}},
 		{"a container without strongSwan", func(p *testHost) {
 			p.container()
 			p.viciErr = gone
@@ -138,6 +153,28 @@ func TestSteps(t *testing.T) {
 
 func childrenOf(name string) []vici.ChildConfig {
 	return []vici.ChildConfig{{Name: name, Mode: "TRANSPORT"}}
+}
+
+// In a container nobody can say what the kernel would load. Only its host can.
+func TestContainersModules(t *testing.T) {
+	p := healthy(t)
+	p.container()
+	p.must(os.RemoveAll(p.path("/lib/modules")))
+	f := find(t, p, "kernel modules", Unknown)
+	if want := "not loaded: l2tp_ppp, nft_queue, nfnetlink_queue; only the host of this container knows whether it has them"; f.Text.String() != want ||
+		!slices.Equal(steps(f), []string{"on the host: modprobe -a l2tp_ppp nft_queue nfnetlink_queue"}) {
+		t.Errorf("%+v", f)
+	}
+}
+
+// Where there is no systemd, no text names its commands.
+func TestContainersService(t *testing.T) {
+	p := healthy(t)
+	p.container()
+	p.down = fmt.Errorf("xl2tpd-keepalive is not running (systemctl start xl2tpd-keepalive): %w", status.ErrNotRunning)
+	if f := find(t, p, "xl2tpd-keepalive", Problem); f.Text.String() != "not running" {
+		t.Errorf("%+v", f)
+	}
 }
 
 // container takes systemd away.

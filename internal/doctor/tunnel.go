@@ -93,14 +93,14 @@ func (e *checker) state(name string, t *status.Tunnel) Finding {
 		case i.NetworkManager():
 			f.Remedy = []message.Text{restart(*i), command("journalctl -u NetworkManager -u xl2tpd-keepalive")}
 		case isLAC && strings.Contains(lac, ", "): // one of several LACs that look the same
-			f.Remedy = []message.Text{"give each of them a pppoptfile of its own, then this says which one is down", journal(*i)}
+			f.Remedy = []message.Text{"give each of them a pppoptfile of its own, then this says which one is down", e.logs(*i)}
 		case isLAC && t.Link == nil:
 			f.Remedy = []message.Text{pipeCommand(i.Pipe, "c", lac, "%s")}
 			if !t.ByHand {
-				f.Remedy = append(f.Remedy, "if it is to be down: `keepalive = no` in its section of /etc/xl2tpd/keepalive.conf", journal(*i))
+				f.Remedy = append(f.Remedy, "if it is to be down: `keepalive = no` in its section of /etc/xl2tpd/keepalive.conf", e.logs(*i))
 			}
 		default:
-			f.Remedy = []message.Text{journal(*i)}
+			f.Remedy = []message.Text{e.logs(*i)}
 		}
 		return f
 	case "silent":
@@ -129,9 +129,12 @@ func pipeCommand(pipe, verb, lac string, format message.Format) message.Text {
 // quoted quotes a word for a shell.
 func quoted(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
-// journal returns the command that shows the logs of an xl2tpd and of the service.
-func journal(i xl2tpd.Instance) message.Text {
-	if i.Unit == "" {
+// logs returns what shows the logs of an xl2tpd and of the service.
+func (e *checker) logs(i xl2tpd.Instance) message.Text {
+	switch {
+	case !e.booted():
+		return "what xl2tpd, pppd and `xl2tpd-keepalive run` have logged says more"
+	case i.Unit == "":
 		return command("journalctl _COMM=xl2tpd + _COMM=pppd + _SYSTEMD_UNIT=xl2tpd-keepalive.service")
 	}
 	return command("journalctl -u " + strings.TrimSuffix(i.Unit, ".service") + " -u xl2tpd-keepalive")

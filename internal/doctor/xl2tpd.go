@@ -87,6 +87,9 @@ const ownUnit = "xl2tpd.service"
 // stopped returns the finding for the xl2tpd of the default file, which does not run.
 func (e *checker) stopped() Finding {
 	const check = "xl2tpd"
+	if !e.booted() {
+		return bad(check, e.names[0], "not running", "start it as it was started before")
+	}
 	state, err := e.Unit(e.ctx, ownUnit)
 	switch {
 	case err != nil:
