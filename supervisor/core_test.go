@@ -419,8 +419,8 @@ func TestObserve(t *testing.T) {
 	}
 	n.counter(l, 71)
 	n.wantNotes("tunnel up", "tunnel alive tunnel=lac tokyo peer=192.0.2.1 link=ppp0 reason=data received")
-	if doing := n.report()[0].Doing; doing != "watches only: keepalive = observe" {
-		t.Error(doing)
+	if r := n.report()[0]; r.Doing != "watches only: keepalive = observe" || !r.Observe {
+		t.Errorf("%+v", r)
 	}
 	if g := n.tunnel(l).Guard; g != config.GuardOff {
 		t.Errorf("guard %v", g)

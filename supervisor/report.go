@@ -171,6 +171,7 @@ func (ts *tunnelTable) report(t *tunnel, now time.Time) status.Tunnel {
 		},
 	}
 	r.SA = t.identity.sa.report()
+	r.Observe = t.settings.Keepalive && t.settings.Observe
 	if c := ts.ends.last[t.origin()]; c != nil {
 		r.Last = c.report()
 	}
@@ -227,7 +228,9 @@ func (ls *lacTable) reportAbsent(in *instance, s *xl2tpd.Section, last *end, now
 	default:
 		r.Doing, r.ByHand = "waits to be dialled", true
 	}
-	if !ls.topology.configured(in.name(s)).Keepalive {
+	settings := ls.topology.configured(in.name(s))
+	r.Observe = settings.Keepalive && settings.Observe
+	if !settings.Keepalive {
 		r.State, r.Doing, r.ByHand = Off.String(), "nothing: keepalive = no", false
 	}
 	return r

@@ -15,7 +15,7 @@ type Level int
 // The levels of the guidelines.
 const (
 	LevelOK       Level = iota
-	LevelWarning        // something does not work, but the tunnels do
+	LevelWarning        // something does not work, but the tunnels do; or a tunnel is only observed
 	LevelCritical       // a tunnel does not work, or the service does not
 	LevelUnknown        // the state is not known: no permission to ask, or no such tunnel
 )
@@ -51,10 +51,14 @@ func CheckLine(level Level, text string, figures ...string) string {
 type check struct {
 	named                             bool
 	up, silent, down, byHand, ignored int
+	observed                          int            // of those that are up
 	wrong                             []message.Text // the tunnels that do not work, and why
 }
 
 func (c *check) tunnel(t *Tunnel) {
+	if t.Observe && t.Link != nil {
+		c.observed++
+	}
 	switch {
 	case t.State == "alive", t.State == "up": // up is alive or silent within seconds
 		c.up++
@@ -102,6 +106,9 @@ func (c *check) verdict(problems []Problem) (Level, message.Text) {
 	if c.ignored > 0 {
 		parts = append(parts, message.Sprintf("%d with keepalive = no", c.ignored))
 	}
+	if c.observed > 0 {
+		parts = append(parts, message.Sprintf("%d with keepalive = observe: nothing is asked, held or recovered", c.observed))
+	}
 	parts = append(parts, list(problemTexts(problems))...)
 	text := message.Join(parts, "%s; %s")
 	switch {
@@ -109,7 +116,7 @@ func (c *check) verdict(problems []Problem) (Level, message.Text) {
 		return LevelCritical, text
 	case c.named && c.ignored > 0:
 		return LevelUnknown, text
-	case len(problems) > 0:
+	case len(problems) > 0, c.observed > 0: // nobody asks the far end of an observed tunnel, so it would be up for ever
 		return LevelWarning, text
 	}
 	return LevelOK, text

@@ -37,6 +37,8 @@ type Tunnel struct {
 	Since  time.Time    `json:"since,omitzero"`    // of State; zero: not known
 	Doing  message.Text `json:"doing"`             // what the service is doing about it now
 	ByHand bool         `json:"by_hand,omitempty"` // down until a person dials it: nothing is wrong
+	// Observe: the service sends, holds and recovers nothing (keepalive = observe).
+	Observe bool `json:"observe,omitempty"`
 
 	Link  *Link  `json:"link"`  // null: none
 	SA    *SA    `json:"sa"`    // null: none
