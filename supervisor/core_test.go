@@ -740,6 +740,22 @@ func TestStart(t *testing.T) {
 	})
 }
 
+// Libreswan has no VICI. That is as it should be there.
+func TestLibreswan(t *testing.T) {
+	n := newFixture(t, oneLAC, "")
+	for range 2 {
+		n.step(TaskFailed{WatcherVICI, vici.ErrLibreswan})
+	}
+	n.wantNotes("SAs are not watched reason=Libreswan does IPsec here, and has no VICI")
+	if got := n.core.Status(); got != "no tunnel up" || !n.core.Libreswan() {
+		t.Error(got)
+	}
+	n.step(TaskFailed{WatcherVICI, errors.New("connection refused")})
+	if got := n.core.Status(); got != "no tunnel up; strongSwan (VICI) does not answer: the state of its SAs is not known" || n.core.Libreswan() {
+		t.Error(got)
+	}
+}
+
 func TestFailuresAreToldOnce(t *testing.T) {
 	n := newFixture(t, oneLAC, "")
 	for range 3 {

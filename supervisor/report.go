@@ -77,6 +77,9 @@ func (core *Core) Report(now time.Time) (details []Detail, problems []status.Pro
 	return details, core.health.problems()
 }
 
+// Libreswan reports whether Libreswan does IPsec here, so that SAs are not known.
+func (core *Core) Libreswan() bool { return core.health.libreswan() }
+
 // ofSections returns how the latest tunnel of each section ended, by name.key.
 func (c *ends) ofSections() map[string]*end {
 	last := make(map[string]*end)
@@ -241,19 +244,20 @@ func GuardName(g config.Guard) string {
 	return [...]string{config.GuardOff: "off", config.GuardAuto: "auto", config.GuardOn: "on"}[g]
 }
 
-// Report is Core.Report, for other goroutines. ok is false if ctx ends first.
-func (l *Loop) Report(ctx context.Context) (details []Detail, problems []status.Problem, ok bool) {
+// Report is Core.Report and Core.Libreswan, for other goroutines. ok is false if ctx ends first.
+func (l *Loop) Report(ctx context.Context) (details []Detail, problems []status.Problem, libreswan, ok bool) {
 	type report struct {
-		details  []Detail
-		problems []status.Problem
+		details   []Detail
+		problems  []status.Problem
+		libreswan bool
 	}
 	answer := make(chan report, 1) // buffered: nobody receives if ctx has ended
 	if !l.ask(ctx, func(core *Core) {
 		details, problems := core.Report(time.Now())
-		answer <- report{details, problems}
+		answer <- report{details, problems, core.Libreswan()}
 	}) {
-		return nil, nil, false
+		return nil, nil, false, false
 	}
 	r := <-answer
-	return r.details, r.problems, true
+	return r.details, r.problems, r.libreswan, true
 }

@@ -30,7 +30,7 @@ const mostNamed = 5
 // Check returns the level of a report, and one line with figures, as the guidelines require. named:
 // the user has named these tunnels, so each of them has to be up, even if it is dialled by hand.
 func Check(r Report, named bool, lang *message.Language) (Level, string) {
-	c := check{named: named}
+	c := check{named: named, libreswan: r.Libreswan}
 	for i := range r.Tunnels {
 		c.tunnel(&r.Tunnels[i])
 	}
@@ -53,6 +53,7 @@ type check struct {
 	up, silent, down, byHand, ignored int
 	observed                          int            // of those that are up
 	wrong                             []message.Text // the tunnels that do not work, and why
+	libreswan                         bool
 }
 
 func (c *check) tunnel(t *Tunnel) {
@@ -108,6 +109,9 @@ func (c *check) verdict(problems []Problem) (Level, message.Text) {
 	}
 	if c.observed > 0 {
 		parts = append(parts, message.Sprintf("%d with keepalive = observe: nothing is asked, held or recovered", c.observed))
+	}
+	if c.libreswan {
+		parts = append(parts, libreswan)
 	}
 	parts = append(parts, list(problemTexts(problems))...)
 	text := message.Join(parts, "%s; %s")

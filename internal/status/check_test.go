@@ -44,6 +44,15 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+// Libreswan's SAs can't be watched. That is how it is there, and nothing is wrong.
+func TestCheckWithLibreswan(t *testing.T) {
+	level, line := Check(Report{Libreswan: true, Tunnels: []Tunnel{{Name: "lac office", State: "alive"}}}, false, nil)
+	want := "XL2TPD-KEEPALIVE OK - 1 tunnel up; Libreswan's SAs are not watched; echo requests and the Hello guard do not need them | "
+	if level != LevelOK || !strings.HasPrefix(line, want) {
+		t.Errorf("%d, %q; want %q", level, line, want)
+	}
+}
+
 // The text is for people, the figures are for programs.
 func TestCheckInJapanese(t *testing.T) {
 	down := Tunnel{Name: "lac office", State: "down", Last: &Close{Reason: message.Sprintf("xl2tpd's Hello was unanswered for %.0f s", 31.0)}}
