@@ -75,7 +75,7 @@ func TestSteps(t *testing.T) {
 			p.networkManager()
 			p.report.Tunnels[0].SA = nil
 		}, "IPsec", []string{
-			"nmcli connection modify 'd4a4' +vpn.data ipsec-enabled=yes +vpn.secrets ipsec-psk=KEY", "nmcli connection down 'd4a4'; nmcli connection up 'd4a4'",
+			"nmcli connection modify 'd4a4' +vpn.data ipsec-enabled=yes vpn.secrets password=PASSWORD,ipsec-psk=KEY", "nmcli connection down 'd4a4'; nmcli connection up 'd4a4'",
 			"make the LNS refuse L2TP without IPsec"}},
 		{"silent", func(p *testHost) { p.report.Tunnels[0].State = "silent" }, "state", []string{
 			"if it never answers: `target = ADDRESS` behind the tunnel in its section of /etc/xl2tpd/keepalive.conf",

@@ -176,8 +176,8 @@ func (e *checker) charonHas(peer netip.Addr) (ike, child bool, err error) {
 func (e *checker) encrypt(t *status.Tunnel) []message.Text {
 	const refuse message.Text = "make the LNS refuse L2TP without IPsec"
 	if i := e.instance(t.Instance); i != nil && i.NetworkManager() {
-		return []message.Text{
-			command(fmt.Sprintf("nmcli connection modify %s +vpn.data ipsec-enabled=yes +vpn.secrets ipsec-psk=KEY", quoted(i.Connection))),
+		return []message.Text{ // nmcli does not know the secrets that are there, so it would drop the password
+			command(fmt.Sprintf("nmcli connection modify %s +vpn.data ipsec-enabled=yes vpn.secrets password=PASSWORD,ipsec-psk=KEY", quoted(i.Connection))),
 			restart(*i), refuse,
 		}
 	}
