@@ -92,7 +92,7 @@ func (core *Core) takeLinks(s ppp.Snapshot, now time.Time) {
 	core.health.watcherReported(WatcherPPP)
 	core.tunnels.takeLinks(s.Links, core.lacs.dialledLNS, now)
 	core.health.takePPPDsWithoutLink(s.Lost)
-	core.health.fault("D-Bus", !s.Sources.DBus, status.Problem{Text: "D-Bus does not answer: links are seen by rtnetlink alone"})
+	core.health.fault("D-Bus", !s.Sources.DBus && !s.Sources.NoSystemd, status.Problem{Text: "D-Bus does not answer: links are seen by rtnetlink alone"})
 	core.health.fault("rtnetlink", !s.Sources.Rtnetlink, status.Problem{Text: "rtnetlink does not work: links are seen by D-Bus alone"})
 }
 

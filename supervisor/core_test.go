@@ -419,8 +419,8 @@ func TestObserve(t *testing.T) {
 	}
 	n.counter(l, 71)
 	n.wantNotes("tunnel up", "tunnel alive tunnel=lac tokyo peer=192.0.2.1 link=ppp0 reason=data received")
-	if doing := n.report()[0].Doing; doing != "watches only: keepalive = observe" {
-		t.Error(doing)
+	if r := n.report()[0]; r.Doing != "watches only: keepalive = observe" || !r.Observe {
+		t.Errorf("%+v", r)
 	}
 	if g := n.tunnel(l).Guard; g != config.GuardOff {
 		t.Errorf("guard %v", g)
@@ -740,6 +740,22 @@ func TestStart(t *testing.T) {
 	})
 }
 
+// Libreswan has no VICI. That is as it should be there.
+func TestLibreswan(t *testing.T) {
+	n := newFixture(t, oneLAC, "")
+	for range 2 {
+		n.step(TaskFailed{WatcherVICI, vici.ErrLibreswan})
+	}
+	n.wantNotes("SAs are not watched reason=Libreswan does IPsec here, and has no VICI")
+	if got := n.core.Status(); got != "no tunnel up" || !n.core.Libreswan() {
+		t.Error(got)
+	}
+	n.step(TaskFailed{WatcherVICI, errors.New("connection refused")})
+	if got := n.core.Status(); got != "no tunnel up; strongSwan (VICI) does not answer: the state of its SAs is not known" || n.core.Libreswan() {
+		t.Error(got)
+	}
+}
+
 func TestFailuresAreToldOnce(t *testing.T) {
 	n := newFixture(t, oneLAC, "")
 	for range 3 {
@@ -766,6 +782,10 @@ func TestFailuresAreToldOnce(t *testing.T) {
 		t.Error(got)
 	}
 	n.step(n.xl2tpd(oneLAC))
+	n.step(ppp.Snapshot{Links: []ppp.Link{link("ppp0", 5, true)}, Sources: ppp.Sources{Rtnetlink: true, NoSystemd: true}})
+	if got := n.core.Status(); got != "1 tunnel up" {
+		t.Errorf("without systemd: %s", got)
+	}
 	n.links(link("ppp0", 5, true))
 	n.wantNotes("xl2tpd is running pid=100")
 	n.step(Fault{What: "hello guard", Problem: status.Problem{Text: "hello guard unavailable: no such kernel"}})

@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"cmp"
+	"errors"
 	"log/slog"
 	"maps"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/probe"
+	"xl2tpd-keepalive/vici"
 )
 
 // health knows which watchers and tasks work, and what else is wrong.
@@ -51,7 +53,11 @@ func (h *health) haveReported(watchers ...string) bool {
 
 func (h *health) taskFailed(ev TaskFailed) {
 	h.reported[ev.Task] = true
-	if _, ok := h.failing[ev.Task]; !ok {
+	switch _, known := h.failing[ev.Task]; {
+	case known:
+	case ev.Task == WatcherVICI && errors.Is(ev.Err, vici.ErrLibreswan):
+		h.out.log(slog.LevelInfo, "SAs are not watched", slog.String("reason", ev.Err.Error()))
+	default:
 		h.out.log(slog.LevelWarn, ev.Task+" does not work, trying again", slog.String("reason", ev.Err.Error()))
 	}
 	h.failing[ev.Task] = ev.Err
@@ -67,10 +73,16 @@ func (h *health) fault(what string, bad bool, p status.Problem) {
 	}
 }
 
+// libreswan reports whether Libreswan does IPsec here. Nobody can watch its SAs, so that is no problem.
+func (h *health) libreswan() bool { return errors.Is(h.failing[WatcherVICI], vici.ErrLibreswan) }
+
 // problems returns what does not work.
 func (h *health) problems() []status.Problem {
 	var all []status.Problem
 	for _, name := range slices.Sorted(maps.Keys(h.failing)) {
+		if name == WatcherVICI && h.libreswan() {
+			continue
+		}
 		all = append(all, failure(name, h.failing[name]))
 	}
 	for _, what := range slices.Sorted(maps.Keys(h.faults)) {

@@ -76,6 +76,9 @@ func (core *Core) Report(now time.Time) (details []Detail, problems []status.Pro
 	return details, core.health.problems()
 }
 
+// Libreswan reports whether Libreswan does IPsec here, so that SAs are not known.
+func (core *Core) Libreswan() bool { return core.health.libreswan() }
+
 // ofSections returns how the latest tunnel of each section ended, by name.key.
 func (c *ends) ofSections() map[string]*end {
 	last := make(map[string]*end)
@@ -170,6 +173,7 @@ func (ts *tunnelTable) report(t *tunnel, now time.Time) status.Tunnel {
 		},
 	}
 	r.SA = t.identity.sa.report()
+	r.Observe = t.settings.Keepalive && t.settings.Observe
 	if c := ts.ends.last[t.origin()]; c != nil {
 		r.Last = c.report()
 	}
@@ -226,25 +230,28 @@ func (ls *lacTable) reportAbsent(in *instance, s *xl2tpd.Section, last *end, now
 	default:
 		r.Doing, r.ByHand = "waits to be dialled", true
 	}
-	if !ls.topology.configured(in.name(s)).Keepalive {
+	settings := ls.topology.configured(in.name(s))
+	r.Observe = settings.Keepalive && settings.Observe
+	if !settings.Keepalive {
 		r.State, r.Doing, r.ByHand = Off.String(), "nothing: keepalive = no", false
 	}
 	return r
 }
 
-// Report is Core.Report, for other goroutines. ok is false if ctx ends first.
-func (l *Loop) Report(ctx context.Context) (details []Detail, problems []status.Problem, ok bool) {
+// Report is Core.Report and Core.Libreswan, for other goroutines. ok is false if ctx ends first.
+func (l *Loop) Report(ctx context.Context) (details []Detail, problems []status.Problem, libreswan, ok bool) {
 	type report struct {
-		details  []Detail
-		problems []status.Problem
+		details   []Detail
+		problems  []status.Problem
+		libreswan bool
 	}
 	answer := make(chan report, 1) // buffered: nobody receives if ctx has ended
 	if !l.ask(ctx, func(core *Core) {
 		details, problems := core.Report(time.Now())
-		answer <- report{details, problems}
+		answer <- report{details, problems, core.Libreswan()}
 	}) {
-		return nil, nil, false
+		return nil, nil, false, false
 	}
 	r := <-answer
-	return r.details, r.problems, true
+	return r.details, r.problems, r.libreswan, true
 }

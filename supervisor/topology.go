@@ -161,7 +161,7 @@ func (a *topology) updateSAs(s vici.Snapshot, now time.Time) bool {
 		is := sa{Name: in.Name, UniqueID: in.UniqueID, State: in.State, Established: in.State == "ESTABLISHED",
 			NAT: in.NATLocal || in.NATRemote}
 		for _, c := range in.Children {
-			if !carriesL2TP(c, peer) {
+			if !c.CarriesL2TP(peer) {
 				is.Others = is.Others || c.Works()
 				continue
 			}
@@ -195,17 +195,6 @@ func (a *topology) updateSAs(s vici.Snapshot, now time.Time) bool {
 		a.sas[peer] = is
 	}
 	return !maps.Equal(known, a.sas)
-}
-
-// carriesL2TP reports whether a CHILD SA can carry a peer's L2TP packets. It must take UDP, and be in transport mode or
-// have traffic selectors that contain the peer itself. The selectors of a route-based VPN may contain the peer too, but
-// such an SA only takes packets that are routed into it.
-func carriesL2TP(c vici.Child, peer netip.Addr) bool {
-	if len(c.RemoteTS) == 0 {
-		return true
-	}
-	tunnel := strings.EqualFold(c.Mode, "TUNNEL")
-	return vici.TakesL2TP(c.LocalTS, c.RemoteTS) && (!tunnel || !c.RouteBased && vici.Selects(c.RemoteTS, peer))
 }
 
 // identify returns the identity of a link. Its sections are from the file of the xl2tpd that is the parent of its pppd.

@@ -38,6 +38,17 @@ func TakesL2TP(local, remote []string) bool {
 	})
 }
 
+// CarriesL2TP reports whether a CHILD SA can carry a peer's L2TP packets. It must take UDP, and be in transport mode or
+// have traffic selectors that contain the peer itself. The selectors of a route-based VPN may contain the peer too, but
+// such an SA only takes packets that are routed into it.
+func (c Child) CarriesL2TP(peer netip.Addr) bool {
+	if len(c.RemoteTS) == 0 {
+		return true
+	}
+	tunnel := strings.EqualFold(c.Mode, "TUNNEL")
+	return TakesL2TP(c.LocalTS, c.RemoteTS) && (!tunnel || !c.RouteBased && Selects(c.RemoteTS, peer))
+}
+
 type portRange struct{ from, to int }
 
 var anyPort = portRange{0, 65535}

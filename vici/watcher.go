@@ -1,10 +1,12 @@
 package vici
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
 	"os"
+	"slices"
 	"time"
 
 	govici "github.com/strongswan/govici/vici"
@@ -20,6 +22,12 @@ const (
 	resync          = 30 * time.Second      // until the next list otherwise
 )
 
+// ErrLibreswan is returned where Libreswan does IPsec. It has no VICI, and conflicts with strongSwan.
+var ErrLibreswan = errors.New("Libreswan does IPsec here, and has no VICI")
+
+// plutoDir exists while Libreswan's daemon runs. Only root may look inside.
+const plutoDir = "/run/pluto"
+
 // Watcher delivers snapshots of charon's SAs: at its start, after each change and
 // rekeying, and each 30 s. While an SA is coming or going it also lists after 1, 3,
 // 7 and 15 s: charon has no event for the end of that. Log and Deliver must be set.
@@ -32,9 +40,10 @@ type Watcher struct {
 	// Tests replace these; zero means the real thing.
 	sockets []string
 	dial    dialer
+	pluto   string
 }
 
-// Run watches until ctx ends or charon goes, and returns the reason. It may be
+// Run watches until ctx ends or charon goes, and returns the reason: ErrLibreswan if there is nothing to watch. It may be
 // called again then. If there was no socket, it first waits for one, for 30 s at most.
 func (w *Watcher) Run(ctx context.Context) error {
 	if w.missing {
@@ -42,10 +51,18 @@ func (w *Watcher) Run(ctx context.Context) error {
 	}
 	err := w.watch(ctx)
 	w.missing = errors.As(err, new(noSocket))
-	if ctx.Err() != nil {
+	switch {
+	case ctx.Err() != nil:
 		return ctx.Err()
+	case w.missing && exists(cmp.Or(w.pluto, plutoDir)):
+		return ErrLibreswan
 	}
 	return err
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // awaitSocket returns when one of the sockets may exist. On a host without strongSwan,
@@ -57,10 +74,8 @@ func awaitSocket(ctx context.Context, sockets []string) {
 	}
 	defer created.Close()
 	created.Check(sockets...)
-	for _, socket := range sockets {
-		if _, err := os.Stat(socket); err == nil {
-			return
-		}
+	if slices.ContainsFunc(sockets, exists) {
+		return
 	}
 	select {
 	case <-ctx.Done():

@@ -384,6 +384,11 @@ func TestUnixSocket(t *testing.T) {
 	if err := w.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "missing: no such socket: is strongswan running") {
 		t.Errorf("no socket: %v", err)
 	}
+	w.pluto = dir
+	w.missing = false // else Run waits for a socket
+	if err := w.Run(t.Context()); !errors.Is(err, ErrLibreswan) {
+		t.Errorf("no socket, but Libreswan: %v", err)
+	}
 
 	l, err := net.Listen("unix", socket)
 	if err != nil {

@@ -64,6 +64,14 @@ func checkConfig(o options, stdout, stderr io.Writer) int {
 		problems++
 	}
 	if x != nil {
+		executable, _ := os.ReadFile(xl2tpd.Executable) // without one, nobody knows its keys
+		for _, k := range x.UnknownKeys(executable) {
+			if k.Certain {
+				problem(k.Text)
+			} else {
+				o.warn(stderr, k.Text)
+			}
+		}
 		for _, line := range c.Unknown(headers(o, x, stderr)) {
 			problem(line)
 		}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -22,6 +23,7 @@ import (
 // Examine makes every check.
 func Examine(ctx context.Context, h *Host) []Finding {
 	e := &checker{Host: h, ctx: ctx}
+	e.sas = sync.OnceValues(func() ([]vici.SA, error) { return h.SAs(ctx) })
 	e.report, e.reportErr = h.Report(ctx)
 	if errors.Is(e.reportErr, fs.ErrPermission) {
 		return []Finding{bad("xl2tpd-keepalive", "", message.TextOf(e.reportErr), asRoot)}
@@ -49,6 +51,7 @@ type checker struct {
 	names      []string // names of the instances
 	conns      []vici.Connection
 	viciErr    error
+	sas        func() ([]vici.SA, error) // charon's SAs, asked for once
 	givenUp    []time.Time
 	journalErr error
 	conf       *config.Config
@@ -57,13 +60,16 @@ type checker struct {
 
 func (e *checker) service() []Finding {
 	const check = "xl2tpd-keepalive"
-	if e.reportErr != nil {
+	switch {
+	case errors.Is(e.reportErr, status.ErrNotRunning) && !e.booted(): // the error's text names systemctl
+		return []Finding{bad(check, "", "not running", e.startService()...)}
+	case e.reportErr != nil:
 		return []Finding{bad(check, "", message.TextOf(e.reportErr), e.startService()...)}
 	}
 	var all []Finding
 	for _, p := range e.report.Problems {
 		if !e.checkedElsewhere(p) {
-			all = append(all, bad(check, "", p.Text, command("journalctl -u xl2tpd-keepalive")))
+			all = append(all, bad(check, "", p.Text, e.serviceLog()))
 		}
 	}
 	if !able(e.process()) {
@@ -78,6 +84,14 @@ func (e *checker) service() []Finding {
 
 // booted reports whether systemd has started this host, as sd_booted(3). In most containers it has not.
 func (e *checker) booted() bool { return e.exists("/run/systemd/system") }
+
+// serviceLog returns where the service says more.
+func (e *checker) serviceLog() message.Text {
+	if e.booted() {
+		return command("journalctl -u xl2tpd-keepalive")
+	}
+	return "what `xl2tpd-keepalive run` prints says more"
+}
 
 // startService returns how to start the service.
 func (e *checker) startService() []message.Text {
@@ -207,6 +221,10 @@ var modules = []struct {
 func (e *checker) modules() []Finding {
 	const check = "kernel modules"
 	missing, uses := e.missingModules()
+	if missing != nil && !e.booted() && !e.exists("/lib/modules/"+e.Kernel()) { // its host may load them when they are asked for
+		return []Finding{unknown(check, "", message.Sprintf("not loaded: %s; only the host of this container knows whether it has them", strings.Join(missing, ", ")),
+			message.Sprintf("on the host: modprobe -a %s", strings.Join(missing, " ")))}
+	}
 	if missing != nil {
 		return []Finding{bad(check, "", message.Sprintf("there is no %s", message.Join(uses, "%s, no %s")), e.getModules(missing)...)}
 	}

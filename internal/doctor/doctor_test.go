@@ -38,6 +38,7 @@ type testHost struct {
 	home    xl2tpd.Instance
 	others  []xl2tpd.Instance
 	conns   []vici.Connection
+	sas     []vici.SA
 	viciErr error
 	device  string // towards a peer
 	source  netip.Addr
@@ -72,6 +73,7 @@ func healthy(t *testing.T) *testHost {
 		Root:        t.TempDir(),
 		Report:      func(context.Context) (status.Report, error) { return p.report, p.down },
 		Connections: func(context.Context) ([]vici.Connection, error) { return p.conns, p.viciErr },
+		SAs:         func(context.Context) ([]vici.SA, error) { return p.sas, nil },
 		Xl2tpd: func(context.Context) (xl2tpd.Snapshot, error) {
 			return xl2tpd.Snapshot{Instances: append([]xl2tpd.Instance{p.home}, p.others...)}, nil
 		},
@@ -106,6 +108,12 @@ func healthy(t *testing.T) *testHost {
 	return p
 }
 
+// saOf returns an SA with a CHILD SA in that state.
+func saOf(peer, state string) vici.SA {
+	return vici.SA{Name: "tokyo", State: "ESTABLISHED", RemoteHost: netip.AddrPortFrom(netip.MustParseAddr(peer), 4500),
+		Children: []vici.Child{{State: state, RemoteTS: []string{peer + "/32[udp/l2f]"}}}}
+}
+
 func (p *testHost) must(err error) {
 	p.t.Helper()
 	if err != nil {
@@ -120,6 +128,17 @@ func (p *testHost) xl2tpd(text string) {
 		Key:     xl2tpd.Key{Path: "/etc/xl2tpd/xl2tpd.conf", Pipe: "/run/xl2tpd/l2tp-control"},
 		Process: procfs.ID{Pid: 100}, Unit: "xl2tpd.service", Conf: c,
 	}
+}
+
+// queueTaken gives the guard's queue to a netlink socket with that port id, of a process.
+func (p *testHost) queueTaken(port, pid int) {
+	p.write("/proc/net/netfilter/nfnetlink_queue", fmt.Sprintf(" 1701 %6d     0 2 65531     0     0        7  1\n", port))
+	p.write("/proc/net/netlink", "sk               Eth Pid        Groups   Rmem     Wmem     Dump  Locks    Drops    Inode\n"+
+		fmt.Sprintf("0000000000000000 0   %-10d 00000000 0        0        0     2        0        1111\n", port)+
+		fmt.Sprintf("0000000000000000 12  %-10d 00000000 0        0        0     2        0        2222\n", port))
+	p.write(fmt.Sprintf("/proc/%d/comm", pid), "suricata\n")
+	p.must(os.Mkdir(p.path(fmt.Sprintf("/proc/%d/fd", pid)), 0o755))
+	p.must(os.Symlink("socket:[2222]", p.path(fmt.Sprintf("/proc/%d/fd/3", pid))))
 }
 
 // office is a second xl2tpd, with a unit and a pipe of its own.
@@ -452,10 +471,23 @@ func TestFindings(t *testing.T) {
 			})
 		}, "route to the peer", "192.0.2.1 is reached through ppp1, the tunnel of lac branch"},
 		{"in the clear", func(p *testHost) { p.report.Tunnels[0].SA = nil }, "IPsec", "no IKE SA"},
-		{"in the clear for a moment", func(p *testHost) {
-			p.report.Tunnels[0].SA, p.report.Tunnels[0].Link.Up = nil, time.Now()
+		{"in the clear as the service knew it, but no longer", func(p *testHost) {
+			p.report.Tunnels[0].SA = nil
+			p.sas = []vici.SA{saOf("192.0.2.1", "INSTALLED")}
 		}, "", ""},
-		{"no CHILD SA", func(p *testHost) { p.report.Tunnels[0].SA.Child, p.report.Tunnels[0].SA.Encap = false, false }, "IPsec", "no CHILD SA"},
+		{"the SA of another peer", func(p *testHost) {
+			p.report.Tunnels[0].SA = nil
+			p.sas = []vici.SA{saOf("192.0.2.9", "INSTALLED")}
+		}, "IPsec", "no IKE SA"},
+		{"an SA for something else", func(p *testHost) {
+			p.report.Tunnels[0].SA = nil
+			p.sas = []vici.SA{saOf("192.0.2.1", "INSTALLED")}
+			p.sas[0].Children[0].RemoteTS = []string{"192.0.2.1/32[gre]"}
+		}, "IPsec", "no IKE SA"},
+		{"no CHILD SA", func(p *testHost) {
+			p.report.Tunnels[0].SA.Child, p.report.Tunnels[0].SA.Encap = false, false
+			p.sas = []vici.SA{saOf("192.0.2.1", "DELETING")}
+		}, "IPsec", "no CHILD SA"},
 		{"NAT without NAT-T", func(p *testHost) { p.report.Tunnels[0].SA.Encap = false }, "NAT-T", "ESP does not go in UDP"},
 	} {
 		p := healthy(t)
@@ -489,8 +521,16 @@ func TestRemedies(t *testing.T) {
 	}{
 		{"queue taken", func(p *testHost) {
 			p.report.Problems = []status.Problem{unavailable(status.CodeGuard, "operation not permitted")}
-			p.write("/proc/net/netfilter/nfnetlink_queue", " 1701   4343     0 2 65531     0     0        7  1\n")
-			p.write("/proc/4343/comm", "suricata\n")
+			p.queueTaken(4343, 4343)
+		}, "Hello guard", "suricata, pid 4343, has the guard's NFQUEUE: stop it, or give it another queue than 1701 and 1702"},
+		{"queue taken by a second socket", func(p *testHost) {
+			p.report.Problems = []status.Problem{unavailable(status.CodeGuard, "operation not permitted")}
+			p.queueTaken(2790921746, 4343)
+		}, "Hello guard", "suricata, pid 4343, has the guard's NFQUEUE: stop it, or give it another queue than 1701 and 1702"},
+		{"queue taken in a container, and its pid is another process here", func(p *testHost) {
+			p.report.Problems = []status.Problem{unavailable(status.CodeGuard, "operation not permitted")}
+			p.queueTaken(30, 4343)
+			p.write("/proc/30/comm", "oom_reaper\n")
 		}, "Hello guard", "suricata, pid 4343, has the guard's NFQUEUE: stop it, or give it another queue than 1701 and 1702"},
 		{"queue taken by who knows", func(p *testHost) {
 			p.report.Problems = []status.Problem{unavailable(status.CodeGuard, "operation not permitted")}
@@ -576,7 +616,7 @@ func TestRemedies(t *testing.T) {
 			p.networkManager()
 			t := &p.report.Tunnels[0]
 			t.State, t.Link, t.Instance = "down", nil, ""
-		}, "state", "nmcli connection up 'd4a4'"},
+		}, "state", "nmcli connection down 'd4a4'; nmcli connection up 'd4a4'"},
 		{"saref", func(p *testHost) { p.xl2tpd("[global]\nipsec saref = no\n") }, "userspace mode", "take that line out: SAref needs a kernel that is patched for it"},
 		{"pipe of no unit's gone", func(p *testHost) {
 			p.home.Unit = ""

@@ -9,25 +9,27 @@ import (
 	"strconv"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/status"
 )
 
 // queues are the guard's NFQUEUE numbers.
-var queues = []int{1701, 1702}
+var queues = []string{"1701", "1702"}
 
 func (e *checker) guard() []Finding {
 	const check = "Hello guard"
 	if e.reportErr != nil {
 		return nil
 	}
-	owners, err := e.queueOwners()
+	ports, err := e.queuePorts()
 	for _, p := range e.report.Problems {
 		if !p.Code.Guard() {
 			continue
 		}
 		var remedy []message.Text
-		others := slices.DeleteFunc(owners, func(pid int) bool { return pid == e.report.Pid })
+		others := e.otherHolders(ports)
 		for _, pid := range others {
 			remedy = append(remedy, e.other(pid))
 		}
@@ -47,7 +49,7 @@ func (e *checker) guard() []Finding {
 		return []Finding{bad(check, "", p.Reason, append(remedy, "if it is not wanted: `hello guard = off` in /etc/xl2tpd/keepalive.conf")...)}
 	}
 	switch {
-	case owners != nil:
+	case ports != nil:
 		return []Finding{good(check, "", "at work, on NFQUEUE 1701 and 1702")}
 	case errors.Is(err, fs.ErrPermission):
 		return []Finding{unknown(check, "", "at work or off, which root can see", asRoot)}
@@ -82,30 +84,53 @@ func (e *checker) answers() string {
 	return "dport"
 }
 
+// otherHolders returns the processes but the service that listen to the guard's queues; 0: one that can't be seen from
+// here, as in another container.
+func (e *checker) otherHolders(ports []string) (all []int) {
+	for _, port := range ports {
+		pid := e.holder(port)
+		if pid != e.report.Pid && !slices.Contains(all, pid) {
+			all = append(all, pid)
+		}
+	}
+	return all
+}
+
+// holder returns the process that has a netlink socket for netfilter with that port id. The port id may be a pid, but
+// then one of the namespace that the process is in. So the socket's inode is looked for in all processes.
+func (e *checker) holder(port string) int {
+	for line := range strings.Lines(e.read("/proc/net/netlink")) {
+		f := strings.Fields(line) // sk, protocol, port id, groups, rmem, wmem, dump, locks, drops, inode
+		if len(f) < 10 || f[1] != strconv.Itoa(unix.NETLINK_NETFILTER) || f[2] != port {
+			continue
+		}
+		for _, fd := range e.glob("/proc/[0-9]*/fd/*") {
+			if is, err := os.Readlink(e.path(fd)); err == nil && is == "socket:["+f[9]+"]" {
+				pid, _ := strconv.Atoi(strings.Split(fd, "/")[2])
+				return pid
+			}
+		}
+	}
+	return 0
+}
+
 // other returns what to do about another program that listens to the guard's queues.
 func (e *checker) other(pid int) message.Text {
 	who := message.Text("another program")
-	if name := strings.TrimSpace(e.read(fmt.Sprintf("/proc/%d/comm", pid))); name != "" {
+	if name := strings.TrimSpace(e.read(fmt.Sprintf("/proc/%d/comm", pid))); pid != 0 && name != "" {
 		who = message.Sprintf("%s, pid %d,", name, pid)
 	}
 	return message.Sprintf("%s has the guard's NFQUEUE: stop it, or give it another queue than 1701 and 1702", who)
 }
 
-// queueOwners returns the port ids of the sockets that listen to the guard's queues.
-// The port id of a program's first netlink socket is its pid, that of others is any
-// number. Only root may read them.
-func (e *checker) queueOwners() ([]int, error) {
+// queuePorts returns the port ids of the netlink sockets that listen to the guard's queues. Only root may read them.
+func (e *checker) queuePorts() ([]string, error) {
 	text, err := os.ReadFile(e.path("/proc/net/netfilter/nfnetlink_queue"))
-	var all []int
+	var all []string
 	for line := range strings.Lines(string(text)) {
 		f := strings.Fields(line)
-		if len(f) < 2 {
-			continue
-		}
-		num, err1 := strconv.Atoi(f[0])
-		pid, err2 := strconv.Atoi(f[1])
-		if err1 == nil && err2 == nil && slices.Contains(queues, num) && !slices.Contains(all, pid) {
-			all = append(all, pid)
+		if len(f) >= 2 && slices.Contains(queues, f[0]) && !slices.Contains(all, f[1]) {
+			all = append(all, f[1])
 		}
 	}
 	return all, err

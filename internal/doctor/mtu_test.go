@@ -126,7 +126,7 @@ func TestMTUFindings(t *testing.T) {
 			lost + "    → at the router, in the lines of its tunnel: `ip tunnel tcp mss limit auto`\n"},
 		{"NetworkManager's", func(m *mtuHost) { limited(m); m.networkManager() },
 			strings.Replace(strings.Replace(lost, "`mtu 1356` and `mru 1356` in the pppoptfile /etc/ppp/options.l2tpd",
-				"nmcli connection modify 'd4a4' +vpn.data mtu=1356,mru=1356", 1), hangUp, "    → nmcli connection up 'd4a4'\n", 1)},
+				"nmcli connection modify 'd4a4' +vpn.data mtu=1356,mru=1356", 1), hangUp, "    → nmcli connection down 'd4a4'; nmcli connection up 'd4a4'\n", 1)},
 		{"a caller", func(m *mtuHost) {
 			limited(m)
 			m.report.Tunnels[0].Name = "lns callers"

@@ -113,7 +113,9 @@ func (e *checker) redialOwners() []Finding {
 }
 
 // endPersistent returns how to get rid of a section's pppds with `persist`. In userspace mode, without a terminal, such a
-// pppd tries to open it without a pause and without a look at signals (pppd 2.4.9, main.c): it outlives its xl2tpd.
+// pppd tries to open it without a pause and without a look at signals (pppd 2.4.9, main.c): it outlives its xl2tpd. With
+// each try it makes its lock file anew. One that is killed in between leaves an empty file (utils.c, lock), and no pppd
+// takes that terminal any more.
 func endPersistent(i xl2tpd.Instance, s xl2tpd.Section) []message.Text {
 	if !i.Runs() || i.Unit == "" {
 		return nil
@@ -123,8 +125,8 @@ func endPersistent(i xl2tpd.Instance, s xl2tpd.Section) []message.Text {
 		pattern += ".* file " + s.PPPOptFile
 	}
 	unit := strings.TrimSuffix(i.Unit, ".service")
-	return []message.Text{message.Sprintf("systemctl stop %s; pkill -KILL -f %s; systemctl start %s  # at a time when its tunnels may end: "+
-		"a pppd with persist can outlive xl2tpd", unit, quoted(pattern), unit)}
+	return []message.Text{message.Sprintf("systemctl stop %s; pkill -KILL -f %s; find /var/lock/ -name 'LCK..*' -empty -delete; "+
+		"systemctl start %s  # at a time when its tunnels may end: a pppd with persist can outlive xl2tpd", unit, quoted(pattern), unit)}
 }
 
 // may describes the scripts that dial if a program starts them.

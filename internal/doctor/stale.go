@@ -16,7 +16,8 @@ const (
 	slack = 2 * time.Second // the kernel gives the time of its boot in whole seconds
 )
 
-// stale finds a file that has changed since its xl2tpd read it, which is at the start. The other checks are about the file.
+// stale finds a file that was written after the start of its xl2tpd, which is when xl2tpd reads it. The other checks are
+// about the file. xl2tpd can't be asked for its settings, and a file may be written again as it was.
 func (e *checker) stale(n int, i xl2tpd.Instance) []Finding {
 	start := e.started(i.Process)
 	info, err := os.Stat(e.path(i.Path))
@@ -24,7 +25,7 @@ func (e *checker) stale(n int, i xl2tpd.Instance) []Finding {
 		return nil
 	}
 	return []Finding{note("xl2tpd.conf", e.names[n],
-		message.Sprintf("%s has changed since xl2tpd started: what it says is not in force", i.Path), whenIdle(restart(i)))}
+		message.Sprintf("%s was written after xl2tpd started: what it says may not be in force yet", i.Path), whenIdle(restart(i)))}
 }
 
 // started returns when a process started; zero: not known.

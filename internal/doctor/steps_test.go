@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"slices"
@@ -37,6 +38,7 @@ func steps(f Finding) (all []string) {
 // A remedy has every step that it takes, and a step that is a command can be pasted.
 func TestSteps(t *testing.T) {
 	const idle = "  # at a time when its tunnels may end"
+	const locks = "find /var/lock/ -name 'LCK..*' -empty -delete; "
 	gone := errors.New("vici: no such socket")
 	for _, tc := range []struct {
 		name  string
@@ -64,6 +66,7 @@ func TestSteps(t *testing.T) {
 		}, "IPsec", []string{"swanctl --initiate --child tokyo-l2tp", "make the LNS refuse L2TP without IPsec"}},
 		{"no CHILD SA of an SA whose connection has a host name", func(p *testHost) {
 			p.report.Tunnels[0].SA.Child, p.report.Tunnels[0].SA.Encap = false, false
+			p.sas = []vici.SA{saOf("192.0.2.1", "DELETING")}
 			p.conns[0].Children = childrenOf("l2tp")
 		}, "IPsec", []string{"swanctl --initiate --child l2tp", "make the LNS refuse L2TP without IPsec"}},
 		{"in the clear, and no connection", func(p *testHost) { p.report.Tunnels[0].SA = nil }, "IPsec", []string{
@@ -72,7 +75,7 @@ func TestSteps(t *testing.T) {
 			p.networkManager()
 			p.report.Tunnels[0].SA = nil
 		}, "IPsec", []string{
-			"nmcli connection modify 'd4a4' +vpn.data ipsec-enabled=yes +vpn.secrets ipsec-psk=KEY", "nmcli connection up 'd4a4'",
+			"nmcli connection modify 'd4a4' +vpn.data ipsec-enabled=yes vpn.secrets password=PASSWORD,ipsec-psk=KEY", "nmcli connection down 'd4a4'; nmcli connection up 'd4a4'",
 			"make the LNS refuse L2TP without IPsec"}},
 		{"silent", func(p *testHost) { p.report.Tunnels[0].State = "silent" }, "state", []string{
 			"if it never answers: `target = ADDRESS` behind the tunnel in its section of /etc/xl2tpd/keepalive.conf",
@@ -94,6 +97,20 @@ func TestSteps(t *testing.T) {
 			p.container()
 			p.down = fs.ErrNotExist
 		}, "xl2tpd-keepalive", []string{"xl2tpd-keepalive run  # as root, by what starts xl2tpd here: there is no systemd"}},
+		{"a container's xl2tpd", func(p *testHost) {
+			p.container()
+			p.home.Process, p.noSystemd = procfs.ID{}, errors.New("not been booted with systemd")
+		}, "xl2tpd", []string{"start it as it was started before"}},
+		{"a container's service with a problem", func(p *testHost) {
+			p.container()
+			p.report.Problems = []status.Problem{{Text: "rtnetlink does not work"}}
+		}, "xl2tpd-keepalive", []string{"what `xl2tpd-keepalive run` prints says more"}},
+		{"a container's tunnel", func(p *testHost) {
+			p.container()
+			p.report.Tunnels[0].State, p.report.Tunnels[0].Link = "down", nil
+		}, "state", []string{"echo 'c office' > /run/xl2tpd/l2tp-control",
+			"if it is to be down: `keepalive = no` in its section of /etc/xl2tpd/keepalive.conf",
+			"what xl2tpd, pppd and `xl2tpd-keepalive run` have logged says more"}},
 		{"a container without strongSwan", func(p *testHost) {
 			p.container()
 			p.viciErr = gone
@@ -103,14 +120,14 @@ func TestSteps(t *testing.T) {
 		}, "VICI", []string{"systemctl restart strongswan-starter"}},
 		{"pppd redials too", func(p *testHost) { p.write("/etc/ppp/options.l2tpd", "persist\n") }, "redialling", []string{
 			"keep one of them; `redial = yes` in xl2tpd.conf is enough",
-			"systemctl stop xl2tpd; pkill -KILL -f '^[^ ]*pppd .*passive nodetach.* file /etc/ppp/options.l2tpd'; systemctl start xl2tpd" +
+			"systemctl stop xl2tpd; pkill -KILL -f '^[^ ]*pppd .*passive nodetach.* file /etc/ppp/options.l2tpd'; " + locks + "systemctl start xl2tpd" +
 				idle + ": a pppd with persist can outlive xl2tpd"}},
 		{"pppd redials too, by the options of every pppd", func(p *testHost) {
 			p.write("/etc/ppp/options", "persist\n")
 			p.home.Conf.Sections[0].PPPOptFile = ""
 		}, "redialling", []string{
 			"keep one of them; `redial = yes` in xl2tpd.conf is enough",
-			"systemctl stop xl2tpd; pkill -KILL -f '^[^ ]*pppd .*passive nodetach'; systemctl start xl2tpd" +
+			"systemctl stop xl2tpd; pkill -KILL -f '^[^ ]*pppd .*passive nodetach'; " + locks + "systemctl start xl2tpd" +
 				idle + ": a pppd with persist can outlive xl2tpd"}},
 		{"pppd would redial too", func(p *testHost) {
 			p.write("/etc/ppp/options.l2tpd", "persist\n")
@@ -136,6 +153,28 @@ func TestSteps(t *testing.T) {
 
 func childrenOf(name string) []vici.ChildConfig {
 	return []vici.ChildConfig{{Name: name, Mode: "TRANSPORT"}}
+}
+
+// In a container nobody can say what the kernel would load. Only its host can.
+func TestContainersModules(t *testing.T) {
+	p := healthy(t)
+	p.container()
+	p.must(os.RemoveAll(p.path("/lib/modules")))
+	f := find(t, p, "kernel modules", Unknown)
+	if want := "not loaded: l2tp_ppp, nft_queue, nfnetlink_queue; only the host of this container knows whether it has them"; f.Text.String() != want ||
+		!slices.Equal(steps(f), []string{"on the host: modprobe -a l2tp_ppp nft_queue nfnetlink_queue"}) {
+		t.Errorf("%+v", f)
+	}
+}
+
+// Where there is no systemd, no text names its commands.
+func TestContainersService(t *testing.T) {
+	p := healthy(t)
+	p.container()
+	p.down = fmt.Errorf("xl2tpd-keepalive is not running (systemctl start xl2tpd-keepalive): %w", status.ErrNotRunning)
+	if f := find(t, p, "xl2tpd-keepalive", Problem); f.Text.String() != "not running" {
+		t.Errorf("%+v", f)
+	}
 }
 
 // container takes systemd away.

@@ -5,11 +5,11 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"time"
 
 	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/internal/xl2tpd"
+	"xl2tpd-keepalive/vici"
 )
 
 // tunnels checks each tunnel.
@@ -93,14 +93,14 @@ func (e *checker) state(name string, t *status.Tunnel) Finding {
 		case i.NetworkManager():
 			f.Remedy = []message.Text{restart(*i), command("journalctl -u NetworkManager -u xl2tpd-keepalive")}
 		case isLAC && strings.Contains(lac, ", "): // one of several LACs that look the same
-			f.Remedy = []message.Text{"give each of them a pppoptfile of its own, then this says which one is down", journal(*i)}
+			f.Remedy = []message.Text{"give each of them a pppoptfile of its own, then this says which one is down", e.logs(*i)}
 		case isLAC && t.Link == nil:
 			f.Remedy = []message.Text{pipeCommand(i.Pipe, "c", lac, "%s")}
 			if !t.ByHand {
-				f.Remedy = append(f.Remedy, "if it is to be down: `keepalive = no` in its section of /etc/xl2tpd/keepalive.conf", journal(*i))
+				f.Remedy = append(f.Remedy, "if it is to be down: `keepalive = no` in its section of /etc/xl2tpd/keepalive.conf", e.logs(*i))
 			}
 		default:
-			f.Remedy = []message.Text{journal(*i)}
+			f.Remedy = []message.Text{e.logs(*i)}
 		}
 		return f
 	case "silent":
@@ -129,34 +129,55 @@ func pipeCommand(pipe, verb, lac string, format message.Format) message.Text {
 // quoted quotes a word for a shell.
 func quoted(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
-// journal returns the command that shows the logs of an xl2tpd and of the service.
-func journal(i xl2tpd.Instance) message.Text {
-	if i.Unit == "" {
+// logs returns what shows the logs of an xl2tpd and of the service.
+func (e *checker) logs(i xl2tpd.Instance) message.Text {
+	switch {
+	case !e.booted():
+		return "what xl2tpd, pppd and `xl2tpd-keepalive run` have logged says more"
+	case i.Unit == "":
 		return command("journalctl _COMM=xl2tpd + _COMM=pppd + _SYSTEMD_UNIT=xl2tpd-keepalive.service")
 	}
 	return command("journalctl -u " + strings.TrimSuffix(i.Unit, ".service") + " -u xl2tpd-keepalive")
 }
 
+// ipsec finds a tunnel in the clear. The service lists SAs only now and then, so charon is asked before that is said.
 func (e *checker) ipsec(name string, t *status.Tunnel) []Finding {
 	const check = "IPsec"
-	switch {
-	case t.SA != nil && t.SA.Child:
-	case len(e.conns) > 0 && time.Since(t.Link.Up) < listTime:
-		return []Finding{unknown(check, name, "the tunnel has just come up, and strongSwan's SAs may have been listed before", command("xl2tpd-keepalive doctor"))}
-	case t.SA == nil:
-		return []Finding{bad(check, name, message.Sprintf("no IKE SA with %v: its L2TP is in the clear", t.Peer), e.encrypt(t)...)}
-	case !t.SA.Child:
+	if t.SA != nil && t.SA.Child {
+		return nil
+	}
+	switch ike, child, err := e.charonHas(t.Peer); {
+	case err != nil:
+		return []Finding{unknown(check, name, message.TextOf(err))}
+	case child:
+		return nil
+	case ike:
 		return []Finding{bad(check, name, message.Sprintf("the IKE SA with %v has no CHILD SA: its L2TP is in the clear", t.Peer), e.encrypt(t)...)}
 	}
-	return nil
+	return []Finding{bad(check, name, message.Sprintf("no IKE SA with %v: its L2TP is in the clear", t.Peer), e.encrypt(t)...)}
+}
+
+// charonHas reports whether charon has an IKE SA with a peer that may be for L2TP, and a CHILD SA that carries it.
+func (e *checker) charonHas(peer netip.Addr) (ike, child bool, err error) {
+	all, err := e.sas()
+	for _, sa := range all {
+		if sa.RemoteHost.Addr().Unmap() != peer {
+			continue
+		}
+		forL2TP := func(c vici.Child) bool { return c.CarriesL2TP(peer) }
+		ike = ike || len(sa.Children) == 0 || slices.ContainsFunc(sa.Children, forL2TP)
+		child = child || sa.State != "DELETING" &&
+			slices.ContainsFunc(sa.Children, func(c vici.Child) bool { return c.Works() && forL2TP(c) })
+	}
+	return ike, child, err
 }
 
 // encrypt returns how to get IPsec for a tunnel that is in the clear.
 func (e *checker) encrypt(t *status.Tunnel) []message.Text {
 	const refuse message.Text = "make the LNS refuse L2TP without IPsec"
 	if i := e.instance(t.Instance); i != nil && i.NetworkManager() {
-		return []message.Text{
-			command(fmt.Sprintf("nmcli connection modify %s +vpn.data ipsec-enabled=yes +vpn.secrets ipsec-psk=KEY", quoted(i.Connection))),
+		return []message.Text{ // nmcli does not know the secrets that are there, so it would drop the password
+			command(fmt.Sprintf("nmcli connection modify %s +vpn.data ipsec-enabled=yes vpn.secrets password=PASSWORD,ipsec-psk=KEY", quoted(i.Connection))),
 			restart(*i), refuse,
 		}
 	}
@@ -204,9 +225,6 @@ func (e *checker) nat(name string, t *status.Tunnel) []Finding {
 }
 
 const l2tpPort = 1701
-
-// listTime is the maximum age of the service's list of SAs.
-const listTime = 5 * time.Second
 
 // route finds a route that leads the peer's own address into a tunnel. xl2tpd's
 // control packets then do not reach the peer; in the peer's own tunnel they loop.

@@ -87,6 +87,9 @@ const ownUnit = "xl2tpd.service"
 // stopped returns the finding for the xl2tpd of the default file, which does not run.
 func (e *checker) stopped() Finding {
 	const check = "xl2tpd"
+	if !e.booted() {
+		return bad(check, e.names[0], "not running", "start it as it was started before")
+	}
 	state, err := e.Unit(e.ctx, ownUnit)
 	switch {
 	case err != nil:
@@ -106,7 +109,8 @@ func (e *checker) stopped() Finding {
 func restart(i xl2tpd.Instance) message.Text {
 	switch {
 	case i.NetworkManager():
-		return command("nmcli connection up " + quoted(i.Connection))
+		id := quoted(i.Connection) // up refuses a connection that is active already
+		return command("nmcli connection down " + id + "; nmcli connection up " + id)
 	case i.Unit != "":
 		return command("systemctl restart " + strings.TrimSuffix(i.Unit, ".service"))
 	}

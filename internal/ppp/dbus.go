@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -28,6 +29,9 @@ const (
 // re-executes itself: its list of subscribers may go with it.
 var errSystemdLeft = errors.New("systemd has left the bus")
 
+// errNoSystemd is returned where there is no systemd to ask.
+var errNoSystemd = errors.New("systemd has not started this host")
+
 // streamDBus hints whenever systemd says that the device unit of a network
 // device has come, changed or gone.
 //
@@ -51,6 +55,9 @@ func streamDBus(ctx context.Context, ready, hint func()) error {
 			hint()
 		}
 	})))
+	if err != nil && ctx.Err() == nil && !booted() {
+		return errNoSystemd
+	}
 	if err != nil {
 		return reason(ctx, err)
 	}
@@ -95,6 +102,12 @@ func streamDBus(ctx context.Context, ready, hint func()) error {
 			}
 		}
 	}
+}
+
+// booted reports whether systemd has started this host, as sd_booted(3).
+func booted() bool {
+	_, err := os.Lstat("/run/systemd/system")
+	return err == nil
 }
 
 // reason returns the cause of ctx's end if it has ended, else err.

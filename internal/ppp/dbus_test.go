@@ -131,7 +131,7 @@ func TestRunWithoutBus(t *testing.T) {
 		done := make(chan error, 1)
 		go func() { done <- w.Run(ctx) }()
 		for s := range got {
-			if s.Sources == (Sources{Rtnetlink: true}) {
+			if !s.Sources.DBus && s.Sources.Rtnetlink {
 				break
 			}
 		}

@@ -2,6 +2,7 @@ package ppp
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -107,11 +108,16 @@ func (l *loop) sourceChanged(c change) {
 	up := &l.sources.DBus
 	if c.source == sourceRtnetlink {
 		up = &l.sources.Rtnetlink
+	} else {
+		l.sources.NoSystemd = errors.Is(c.err, errNoSystemd)
 	}
 	*up = c.err == nil
-	if *up {
+	switch {
+	case *up:
 		l.log.Info("watching PPP links", "through", c.source)
-	} else {
+	case errors.Is(c.err, errNoSystemd):
+		l.log.Info("can't watch PPP links, rtnetlink is enough", "through", c.source, "err", c.err)
+	default:
 		l.log.Warn("can't watch PPP links, trying again", "through", c.source, "err", c.err)
 	}
 }

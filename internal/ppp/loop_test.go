@@ -118,7 +118,7 @@ func TestFirstSnapshot(t *testing.T) {
 	onFixture(t, func(t *testing.T, b *fixture) {
 		b.bothUp()
 		b.pass(coalesce)
-		if len(b.delivered()) != 1 || len(b.delivered()[0].Links) != 0 || b.delivered()[0].Sources != (Sources{true, true}) {
+		if len(b.delivered()) != 1 || len(b.delivered()[0].Links) != 0 || b.delivered()[0].Sources != (Sources{DBus: true, Rtnetlink: true}) {
 			t.Errorf("got %+v, want one snapshot without links, both sources up", b.delivered())
 		}
 	})
@@ -146,8 +146,13 @@ func TestLeisure(t *testing.T) {
 func TestSourceNotHeardOf(t *testing.T) {
 	onFixture(t, func(t *testing.T, b *fixture) {
 		b.pass(coalesce)
-		if got := b.latest().Sources; got != (Sources{true, true}) {
+		if got := b.latest().Sources; got != (Sources{DBus: true, Rtnetlink: true}) {
 			t.Errorf("before any source has spoken: %+v, want none lost", got)
+		}
+		b.changes <- change{source: sourceDBus, err: errNoSystemd}
+		b.pass(coalesce)
+		if got := b.latest().Sources; got != (Sources{Rtnetlink: true, NoSystemd: true}) {
+			t.Errorf("without systemd: %+v, want that said", got)
 		}
 		b.changes <- change{source: sourceDBus, err: errors.New("no bus")}
 		b.pass(coalesce)

@@ -45,6 +45,7 @@ type Link struct {
 type Sources struct {
 	DBus      bool // systemd's device units
 	Rtnetlink bool // the kernel's link and address groups
+	NoSystemd bool // DBus does not work because systemd has not started this host, as in most containers
 }
 
 // Snapshot is all that is known of xl2tpd's links at one moment.

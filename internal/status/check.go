@@ -15,7 +15,7 @@ type Level int
 // The levels of the guidelines.
 const (
 	LevelOK       Level = iota
-	LevelWarning        // something does not work, but the tunnels do
+	LevelWarning        // something does not work, but the tunnels do; or a tunnel is only observed
 	LevelCritical       // a tunnel does not work, or the service does not
 	LevelUnknown        // the state is not known: no permission to ask, or no such tunnel
 )
@@ -30,7 +30,7 @@ const mostNamed = 5
 // Check returns the level of a report, and one line with figures, as the guidelines require. named:
 // the user has named these tunnels, so each of them has to be up, even if it is dialled by hand.
 func Check(r Report, named bool, lang *message.Language) (Level, string) {
-	c := check{named: named}
+	c := check{named: named, libreswan: r.Libreswan}
 	for i := range r.Tunnels {
 		c.tunnel(&r.Tunnels[i])
 	}
@@ -51,10 +51,15 @@ func CheckLine(level Level, text string, figures ...string) string {
 type check struct {
 	named                             bool
 	up, silent, down, byHand, ignored int
+	observed                          int            // of those that are up
 	wrong                             []message.Text // the tunnels that do not work, and why
+	libreswan                         bool
 }
 
 func (c *check) tunnel(t *Tunnel) {
+	if t.Observe && t.Link != nil {
+		c.observed++
+	}
 	switch {
 	case t.State == "alive", t.State == "up": // up is alive or silent within seconds
 		c.up++
@@ -102,6 +107,12 @@ func (c *check) verdict(problems []Problem) (Level, message.Text) {
 	if c.ignored > 0 {
 		parts = append(parts, message.Sprintf("%d with keepalive = no", c.ignored))
 	}
+	if c.observed > 0 {
+		parts = append(parts, message.Sprintf("%d with keepalive = observe: nothing is asked, held or recovered", c.observed))
+	}
+	if c.libreswan {
+		parts = append(parts, libreswan)
+	}
 	parts = append(parts, list(problemTexts(problems))...)
 	text := message.Join(parts, "%s; %s")
 	switch {
@@ -109,7 +120,7 @@ func (c *check) verdict(problems []Problem) (Level, message.Text) {
 		return LevelCritical, text
 	case c.named && c.ignored > 0:
 		return LevelUnknown, text
-	case len(problems) > 0:
+	case len(problems) > 0, c.observed > 0: // nobody asks the far end of an observed tunnel, so it would be up for ever
 		return LevelWarning, text
 	}
 	return LevelOK, text

@@ -29,6 +29,9 @@ func TestCheck(t *testing.T) {
 		{"down with a fault", []Tunnel{down}, []Problem{{Text: "VICI unreachable"}}, false, LevelCritical, "lac office down: the peer closed it/again; VICI unreachable"},
 		{"by hand", []Tunnel{byHand}, nil, false, LevelOK, "0 tunnels up; 1 to be dialled by hand"},
 		{"by hand, but asked for", []Tunnel{byHand}, nil, true, LevelCritical, "lac hand down"},
+		{"observed", []Tunnel{is("lac b", "alive"), {Name: "lac a", State: "up", Observe: true, Link: &Link{}}}, nil, false, LevelWarning,
+			"2 tunnels up; 1 with keepalive = observe: nothing is asked, held or recovered"},
+		{"observed and down", []Tunnel{{Name: "lac a", State: "down", Observe: true}}, nil, true, LevelCritical, "lac a down"},
 		{"left alone", []Tunnel{is("lac a", "off"), is("lac b", "up")}, nil, false, LevelOK, "1 tunnel up; 1 with keepalive = no"},
 		{"left alone, but asked for", []Tunnel{is("lac a", "off")}, nil, true, LevelUnknown, "1 with keepalive = no"},
 		{"a fault", []Tunnel{is("lac b", "up")}, []Problem{{Text: "D-Bus unreachable"}}, false, LevelWarning, "1 tunnel up; D-Bus unreachable"},
@@ -38,6 +41,15 @@ func TestCheck(t *testing.T) {
 		if want := "XL2TPD-KEEPALIVE " + tc.level.String() + " - " + tc.text; level != tc.level || text != want {
 			t.Errorf("%s: %d, %q; want %d, %q", tc.name, level, text, tc.level, want)
 		}
+	}
+}
+
+// Libreswan's SAs can't be watched. That is how it is there, and nothing is wrong.
+func TestCheckWithLibreswan(t *testing.T) {
+	level, line := Check(Report{Libreswan: true, Tunnels: []Tunnel{{Name: "lac office", State: "alive"}}}, false, nil)
+	want := "XL2TPD-KEEPALIVE OK - 1 tunnel up; Libreswan's SAs are not watched; echo requests and the Hello guard do not need them | "
+	if level != LevelOK || !strings.HasPrefix(line, want) {
+		t.Errorf("%d, %q; want %q", level, line, want)
 	}
 }
 

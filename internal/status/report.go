@@ -12,6 +12,9 @@ import (
 // strongSwan starts.
 const NoVICI message.Text = "strongSwan (VICI) does not answer: the state of its SAs is not known"
 
+// libreswan is what to know where Libreswan does IPsec.
+const libreswan message.Text = "Libreswan's SAs are not watched; echo requests and the Hello guard do not need them"
+
 // Report is the state of the service and of all tunnels at one moment. In JSON, a
 // time is RFC 3339 and a duration a number of seconds.
 type Report struct {
@@ -19,7 +22,9 @@ type Report struct {
 	Pid      int       `json:"pid"`
 	Time     time.Time `json:"time"`
 	Problems []Problem `json:"problems"`
-	Tunnels  []Tunnel  `json:"tunnels"`
+	// Libreswan: it does IPsec here, so SAs are not known.
+	Libreswan bool     `json:"libreswan,omitempty"`
+	Tunnels   []Tunnel `json:"tunnels"`
 }
 
 // Tunnel is one tunnel, or a LAC of xl2tpd.conf that has none.
@@ -37,6 +42,8 @@ type Tunnel struct {
 	Since  time.Time    `json:"since,omitzero"`    // of State; zero: not known
 	Doing  message.Text `json:"doing"`             // what the service is doing about it now
 	ByHand bool         `json:"by_hand,omitempty"` // down until a person dials it: nothing is wrong
+	// Observe: the service sends, holds and recovers nothing (keepalive = observe).
+	Observe bool `json:"observe,omitempty"`
 
 	Link  *Link  `json:"link"`  // null: none
 	SA    *SA    `json:"sa"`    // null: none

@@ -25,7 +25,7 @@ func (t *Tunnel) StateText() message.Text {
 
 // Text writes a report for a person. Colours are for terminals alone.
 func Text(w io.Writer, r Report, colours bool, lang *message.Language) error {
-	p := &page{now: r.Time, colours: colours, lang: lang}
+	p := &page{now: r.Time, colours: colours, lang: lang, libreswan: r.Libreswan}
 	up := 0
 	for _, t := range r.Tunnels {
 		if t.State == "alive" || t.State == "up" {
@@ -35,6 +35,9 @@ func Text(w io.Writer, r Report, colours bool, lang *message.Language) error {
 	p.printf("xl2tpd-keepalive %s · %s · %s\n", Printable(r.Version),
 		lang.Sprintf("%s, %d up", tunnels(len(r.Tunnels)), up), r.Time.Local().Format(time.DateTime))
 	p.problems(r.Problems)
+	if r.Libreswan {
+		p.printf("%s %s\n", p.paint("36", "•"), p.lang.Text(libreswan))
+	}
 	for _, t := range r.Tunnels {
 		p.tunnel(&t)
 	}
@@ -47,6 +50,8 @@ type page struct {
 	now     time.Time
 	colours bool
 	lang    *message.Language
+
+	libreswan bool
 }
 
 // problems writes what does not work, and where to look next.
@@ -113,9 +118,12 @@ func (p *page) tunnel(t *Tunnel) {
 	if g := t.Guard; g != nil {
 		p.guard(g)
 	}
-	if s := t.SA; s != nil {
+	switch s := t.SA; {
+	case s != nil:
 		p.sa(s)
-	} else {
+	case p.libreswan:
+		p.row("SA", p.lang.Text("not watched"))
+	default:
 		p.row("SA", p.lang.Text("none"))
 	}
 	if c := t.Last; c != nil {

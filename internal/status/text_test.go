@@ -48,6 +48,20 @@ func sample() Report {
 	}
 }
 
+// Where Libreswan does IPsec, that is said once. No SA is then not known, and not none.
+func TestTextWithLibreswan(t *testing.T) {
+	var b strings.Builder
+	r := Report{Libreswan: true, Tunnels: []Tunnel{{Name: "lac a", State: "alive"}, {Name: "lac b", State: "alive"}}}
+	if err := Text(&b, r, false, nil); err != nil {
+		t.Fatal(err)
+	}
+	for text, times := range map[string]int{"• Libreswan's SAs are not watched": 1, "SA      not watched\n": 2, "none": 0, "!": 0} {
+		if n := strings.Count(b.String(), text); n != times {
+			t.Errorf("%q %d times, want %d, in\n%s", text, n, times, b.String())
+		}
+	}
+}
+
 // The page as it is, compared line by line; -update writes it anew.
 func TestText(t *testing.T) {
 	for name, lang := range map[string]*message.Language{"plain": nil, "colours": nil, "japanese": message.Japanese()} {

@@ -39,13 +39,6 @@ type Conf struct {
 	Unknown        []Unknown  // keys that no xl2tpd up to 1.3.20 has
 }
 
-// Unknown is a key that is not xl2tpd's. Its parser ends with one (file.c, parse_config), and so does the start of
-// xl2tpd. A later or a patched xl2tpd may have the key.
-type Unknown struct {
-	Name string
-	Line int
-}
-
 // Section is one LAC (this host dials) or LNS (this host is dialled). Sections
 // of the same name are one, as in xl2tpd.
 type Section struct {

@@ -13,7 +13,7 @@ import (
 
 // Supervisor reports every tunnel. ok is false if ctx ends first.
 type Supervisor interface {
-	Report(ctx context.Context) (details []supervisor.Detail, problems []status.Problem, ok bool)
+	Report(ctx context.Context) (details []supervisor.Detail, problems []status.Problem, libreswan, ok bool)
 }
 
 // Guard lists every control connection.
@@ -35,13 +35,13 @@ func New(version string, s Supervisor, g Guard) *Reporter {
 
 // Report makes a report. The error is that of ctx.
 func (r *Reporter) Report(ctx context.Context) (status.Report, error) {
-	details, problems, ok := r.supervisor.Report(ctx)
+	details, problems, libreswan, ok := r.supervisor.Report(ctx)
 	if !ok {
 		return status.Report{}, ctx.Err()
 	}
 	join(details, r.guard.Channels())
 	all := status.Report{
-		Version: r.version, Pid: os.Getpid(), Time: time.Now(),
+		Version: r.version, Pid: os.Getpid(), Time: time.Now(), Libreswan: libreswan,
 		Problems: append([]status.Problem{}, problems...), Tunnels: []status.Tunnel{}, // in JSON, none is [] and not null
 	}
 	for _, d := range details {
