@@ -243,6 +243,9 @@ func TestFindings(t *testing.T) {
 		{"bad xl2tpd.conf, as the service says too", func(p *testHost) {
 			p.home.ConfErr, p.report.Problems = errors.New("xl2tpd.conf:3: no"), []status.Problem{{Code: status.CodeXl2tpdConf, Text: "xl2tpd.conf:3: no"}}
 		}, "xl2tpd.conf", "xl2tpd.conf:3: no"},
+		{"no xl2tpd.conf", func(p *testHost) {
+			p.home.ConfErr = &fs.PathError{Op: "open", Path: p.home.Path, Err: fs.ErrNotExist}
+		}, "xl2tpd.conf", "there is no file /etc/xl2tpd/xl2tpd.conf"},
 		{"bad keepalive.conf, as the service says too", func(p *testHost) {
 			p.write(config.DefaultPath, "[global]\ninterval = soon\n")
 			p.report.Problems = []status.Problem{{Code: status.CodeConfig, Text: message.Text(p.path(config.DefaultPath)) + ":2: 'interval' is \"soon\", must be a whole number of seconds from 1 to 3600"}}

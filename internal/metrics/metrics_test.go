@@ -41,10 +41,10 @@ func sample(context.Context) (status.Report, error) {
 // What a scrape gives, and what promtool would say of the names.
 func TestCollect(t *testing.T) {
 	want := `
-# HELP xl2tpd_keepalive_build_info A constant 1.
+# HELP xl2tpd_keepalive_build_info Always 1; a label has the version of the service.
 # TYPE xl2tpd_keepalive_build_info gauge
 xl2tpd_keepalive_build_info{version="1.0"} 1
-# HELP xl2tpd_keepalive_echo_requests_lost_total Those without a reply in time.
+# HELP xl2tpd_keepalive_echo_requests_lost_total Echo requests without a reply in time.
 # TYPE xl2tpd_keepalive_echo_requests_lost_total counter
 xl2tpd_keepalive_echo_requests_lost_total{link="ppp0",tunnel="lac office",xl2tpd=""} 1
 # HELP xl2tpd_keepalive_echo_requests_total Echo requests since the link came up.
@@ -117,6 +117,11 @@ func TestServer(t *testing.T) {
 	}
 	s.Configure(config.Listen{Network: "unix", Address: filepath.Join(path, "no", "such")})
 	if err := <-ended; err == nil || !strings.HasPrefix(err.Error(), "metrics: listen unix") {
+		t.Error(err)
+	}
+	s.Configure(config.Listen{Network: "tcp", Address: "192.0.2.1:9174"}) // an address of no host
+	go func() { ended <- s.Run(ctx) }()
+	if err := <-ended; err == nil || err.Error() != "metrics: 192.0.2.1:9174: cannot assign requested address" {
 		t.Error(err)
 	}
 	s.Configure(config.Listen{})
