@@ -476,7 +476,7 @@ func TestFindings(t *testing.T) {
 			}
 			continue
 		}
-		if len(ill) != 1 || ill[0].Check != tc.check || !strings.Contains(ill[0].Text.String(), tc.text) || Healthy(all) {
+		if len(ill) != 1 || ill[0].Check.String() != tc.check || !strings.Contains(ill[0].Text.String(), tc.text) || Healthy(all) {
 			t.Errorf("%s: %+v, want %s: …%s…", tc.name, ill, tc.check, tc.text)
 		}
 	}
@@ -593,7 +593,7 @@ func TestRemedies(t *testing.T) {
 		p := healthy(t)
 		tc.ill(p)
 		all := Examine(t.Context(), p.Host)
-		i := slices.IndexFunc(all, func(f Finding) bool { return f.Check == tc.check })
+		i := slices.IndexFunc(all, func(f Finding) bool { return f.Check.String() == tc.check })
 		if i < 0 || all[i].OK || len(all[i].Remedy) == 0 || all[i].Remedy[0].String() != tc.remedy {
 			t.Errorf("%s: %+v", tc.name, all)
 		}
@@ -751,7 +751,7 @@ func TestNotKnown(t *testing.T) {
 		p := healthy(t)
 		tc.ill(p)
 		all := Examine(t.Context(), p.Host)
-		i := slices.IndexFunc(all, func(f Finding) bool { return f.Check == tc.check })
+		i := slices.IndexFunc(all, func(f Finding) bool { return f.Check.String() == tc.check })
 		if i < 0 || all[i].Kind != Unknown || !strings.Contains(all[i].Text.String(), tc.text) || !Healthy(all) {
 			t.Errorf("%s: %+v", tc.name, all)
 		}
