@@ -7,7 +7,9 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -83,6 +85,22 @@ xl2tpd_keepalive_tunnel_up_since_timestamp_seconds{link="ppp0",tunnel="lac offic
 	problems, err := testutil.GatherAndLint(registry)
 	if err != nil || len(problems) > 0 {
 		t.Error(problems, err)
+	}
+}
+
+// The table of the manual has each metric with its help, and no other.
+func TestTable(t *testing.T) {
+	text, err := os.ReadFile("../../docs/monitoring.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "| metric | meaning |\n|---|---|\n"
+	for _, d := range all {
+		m := regexp.MustCompile(`fqName: "xl2tpd_keepalive_(\w+)", help: "([^"]*)"`).FindStringSubmatch(d.String())
+		want += "| `" + m[1] + "` | " + m[2] + " |\n"
+	}
+	if !strings.Contains(string(text), "\n"+want+"\n") {
+		t.Errorf("docs/monitoring.md should have\n%s", want)
 	}
 }
 
