@@ -52,7 +52,7 @@ RECORD  := $(GO) run ./lab -out $(CACHE)/out -results $(RESULTS) record
 AGAIN   := $(MAKE) --no-print-directory
 # Packages with tests that need a real daemon or kernel facility: *_lab_test.go.
 LAB_TESTS := $(sort $(dir $(shell find . -name '*_lab_test.go' -not -path './.cache/*')))
-TOOLS   := qemu-system-x86 mmdebstrap e2fsprogs xz-utils gcc libc6-dev iproute2 git mandoc man-db zsh fish shellcheck systemd
+TOOLS   := qemu-system-x86 mmdebstrap e2fsprogs xz-utils gcc libc6-dev iproute2 git mandoc man-db zsh fish shellcheck curl systemd
 DEBIANS ?= bullseye bookworm trixie
 CODE    := $(filter-out deploy/ lab/,$(wildcard */))
 
@@ -152,7 +152,7 @@ unit-all: tools
 	$(GO) vet ./... && $(GO) vet -tags lab ./...
 	CGO_ENABLED=1 $(GO) test -race ./...
 
-SCRIPTS := .ci/run lab/image/build vici/testdata/charons.sh deploy/debian/tests/service \
+SCRIPTS := .ci/run lab/image/build vici/testdata/charons.sh deploy/hook/keepalive-hook deploy/debian/tests/service \
            $(wildcard $(addprefix deploy/debian/*.,preinst postinst prerm postrm))
 
 # SC2016 and SC2125: what stands in quotes is for another shell to expand. bash's own way to complete is SC2207 and, for

@@ -127,11 +127,11 @@ func answerRequest(o options, stdout, stderr io.Writer) int {
 
 // boolean defines a flag without a value, word one with a value.
 func boolean(f *flag.FlagSet, p *bool, name string, usage message.Text) {
-	f.BoolVar(p, name, false, string(usage))
+	f.BoolVar(p, name, false, usage.Marked())
 }
 
 func word(f *flag.FlagSet, p *string, name string, usage message.Text) {
-	f.StringVar(p, name, "", string(usage))
+	f.StringVar(p, name, "", usage.Marked())
 }
 
 func defineFiles(f *flag.FlagSet, o *options) {

@@ -55,11 +55,9 @@ func (c *command) help(lang *message.Language) string {
 
 // sentence makes a sentence of what a command does.
 func sentence(brief message.Text, lang *message.Language) string {
-	first, n := utf8.DecodeRuneInString(string(brief))
-	if lang == nil {
-		brief = message.Text(string(unicode.ToUpper(first)) + string(brief[n:]))
-	}
-	return lang.Sprintf("%s.", brief)
+	text := lang.Text(brief)
+	first, n := utf8.DecodeRuneInString(text)
+	return lang.Sprintf("%s.", string(unicode.ToUpper(first))+text[n:])
 }
 
 // spelled returns a flag as a user types it, with its value.

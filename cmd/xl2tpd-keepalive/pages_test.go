@@ -29,11 +29,11 @@ func commandLines() map[string][]string {
 // keys returns the keys of keepalive.conf as its parser names them.
 func keys(t *testing.T) []string {
 	_, err := config.Parse("", []byte("[global]\nno such key = 1\n"))
-	_, list, ok := strings.Cut(err.Error(), "there are ")
+	_, list, ok := strings.Cut(err.Error(), "the keys are ")
 	if !ok {
 		t.Fatal(err)
 	}
-	return strings.Split(strings.ReplaceAll(list, " and ", ", "), ", ")
+	return strings.Split(list, ", ")
 }
 
 func read(t *testing.T, name string) string {

@@ -76,7 +76,7 @@ func (o *pingOptions) chosen() bool {
 
 // parsed defines a flag with a value that set reads.
 func parsed(flags *flag.FlagSet, name string, usage message.Text, set func(string) error) {
-	flags.Func(name, string(usage), func(s string) error {
+	flags.Func(name, usage.Marked(), func(s string) error {
 		if err := set(s); err != nil {
 			return message.Marked(err) // package flag puts its string into another error
 		}

@@ -23,7 +23,7 @@ func (o options) misused(stderr io.Writer, command string, format message.Format
 	if command != "" {
 		what, where = message.Sprintf("%s: %s", command, what), "xl2tpd-keepalive "+command+" --help"
 	}
-	fmt.Fprintf(stderr, "xl2tpd-keepalive: %s\n", o.lang.Sprintf("%s; see %s", what, where))
+	fmt.Fprintf(stderr, "xl2tpd-keepalive: %s\n", o.lang.Sprintf("%s (see %s)", what, where))
 	return exitUsage
 }
 

@@ -133,7 +133,7 @@ func (c *collector) clean() {
 	}
 	if anonymous != nil {
 		for i := range c.Left {
-			c.Left[i] = message.Text(anonymous.text(string(c.Left[i])))
+			c.Left[i] = message.Text(anonymous.text(c.Left[i].Marked()))
 		}
 	}
 }

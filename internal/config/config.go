@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/internal/message"
+	"xl2tpd-keepalive/internal/typo"
 	"xl2tpd-keepalive/internal/xl2tpdconf"
 )
 
@@ -398,7 +399,7 @@ func (d *draft) set(kind string, k xl2tpdconf.Key) (err *xl2tpdconf.Error) {
 		d.guard, err = parseGuard(k)
 	case "recover":
 		if kind == "lns" {
-			return fail(k.Line, "'recover' belongs in [global] or a [lac NAME] section: who calls an LNS is not called back")
+			return fail(k.Line, "'recover' belongs in [global] or a [lac NAME] section: an LNS does not dial its callers")
 		}
 		d.recover, err = parseRecover(k)
 	case "hook":
@@ -409,8 +410,7 @@ func (d *draft) set(kind string, k xl2tpdconf.Key) (err *xl2tpdconf.Error) {
 		}
 		d.metrics, err = parseListen(k)
 	default:
-		return fail(k.Line, "unknown key %s%s; there are keepalive, interval, timeout, failures, target, hello guard, recover, hook and metrics",
-			xl2tpdconf.Quote(k.Name), suggestion(k.Name))
+		return unknownKey(k)
 	}
 	return err
 }
@@ -450,12 +450,14 @@ func noQuotes(value string) message.Text {
 	return ""
 }
 
-// suggestion returns a hint if `hello guard` was written with another separator, or none.
-func suggestion(name string) message.Text {
-	if strings.NewReplacer("_", "", "-", "", " ", "").Replace(name) == "helloguard" {
-		return ", did you mean 'hello guard'?"
+// unknownKey suggests the key that was probably meant. If none is near, it names all.
+func unknownKey(k xl2tpdconf.Key) *xl2tpdconf.Error {
+	keys := []string{"keepalive", "interval", "timeout", "failures", "target", "hello guard", "recover", "hook", "metrics"}
+	spaced := strings.NewReplacer("_", " ", "-", " ").Replace(k.Name)
+	if meant := typo.Nearest(spaced, keys); meant != "" {
+		return fail(k.Line, "unknown key %s, did you mean '%s'?", xl2tpdconf.Quote(k.Name), meant)
 	}
-	return ""
+	return fail(k.Line, "unknown key %s; the keys are %s", xl2tpdconf.Quote(k.Name), strings.Join(keys, ", "))
 }
 
 func parseGuard(k xl2tpdconf.Key) (*Guard, *xl2tpdconf.Error) {
@@ -504,7 +506,11 @@ func parseListen(k xl2tpdconf.Key) (Listen, *xl2tpdconf.Error) {
 	if filepath.IsAbs(k.Value) {
 		return Listen{"unix", k.Value}, nil
 	}
-	if at, err := netip.ParseAddrPort(k.Value); err == nil && at.Port() != 0 {
+	address := k.Value
+	if port, ok := strings.CutPrefix(xl2tpdconf.Lower(address), "localhost:"); ok {
+		address = "127.0.0.1:" + port // without a name lookup, which could fail at the start
+	}
+	if at, err := netip.ParseAddrPort(address); err == nil && at.Port() != 0 {
 		return Listen{"tcp", at.String()}, nil
 	}
 	return Listen{}, fail(k.Line, "'metrics' is %s, must be 'off', the path of a socket, or ADDRESS:PORT such as 127.0.0.1:9174", xl2tpdconf.Quote(k.Value))

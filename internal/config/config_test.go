@@ -367,6 +367,7 @@ func TestMetrics(t *testing.T) {
 		"": {}, "[global]\nmetrics = Off\n": {},
 		"[global]\nmetrics = /run/x/metrics\n": {"unix", "/run/x/metrics"},
 		"[global]\nmetrics = 127.0.0.1:9174\n": {"tcp", "127.0.0.1:9174"},
+		"[global]\nmetrics = localhost:9174\n": {"tcp", "127.0.0.1:9174"},
 		"[global]\nmetrics = [::1]:9174\n":     {"tcp", "[::1]:9174"},
 	} {
 		c, err := Parse("f", []byte(text))

@@ -262,6 +262,9 @@ func TestFindings(t *testing.T) {
 		{"bad xl2tpd.conf, as the service says too", func(p *testHost) {
 			p.home.ConfErr, p.report.Problems = errors.New("xl2tpd.conf:3: no"), []status.Problem{{Code: status.CodeXl2tpdConf, Text: "xl2tpd.conf:3: no"}}
 		}, "xl2tpd.conf", "xl2tpd.conf:3: no"},
+		{"no xl2tpd.conf", func(p *testHost) {
+			p.home.ConfErr = &fs.PathError{Op: "open", Path: p.home.Path, Err: fs.ErrNotExist}
+		}, "xl2tpd.conf", "there is no file /etc/xl2tpd/xl2tpd.conf"},
 		{"bad keepalive.conf, as the service says too", func(p *testHost) {
 			p.write(config.DefaultPath, "[global]\ninterval = soon\n")
 			p.report.Problems = []status.Problem{{Code: status.CodeConfig, Text: message.Text(p.path(config.DefaultPath)) + ":2: 'interval' is \"soon\", must be a whole number of seconds from 1 to 3600"}}
@@ -505,7 +508,7 @@ func TestFindings(t *testing.T) {
 			}
 			continue
 		}
-		if len(ill) != 1 || ill[0].Check != tc.check || !strings.Contains(ill[0].Text.String(), tc.text) || Healthy(all) {
+		if len(ill) != 1 || ill[0].Check.String() != tc.check || !strings.Contains(ill[0].Text.String(), tc.text) || Healthy(all) {
 			t.Errorf("%s: %+v, want %s: …%s…", tc.name, ill, tc.check, tc.text)
 		}
 	}
@@ -630,7 +633,7 @@ func TestRemedies(t *testing.T) {
 		p := healthy(t)
 		tc.ill(p)
 		all := Examine(t.Context(), p.Host)
-		i := slices.IndexFunc(all, func(f Finding) bool { return f.Check == tc.check })
+		i := slices.IndexFunc(all, func(f Finding) bool { return f.Check.String() == tc.check })
 		if i < 0 || all[i].OK || len(all[i].Remedy) == 0 || all[i].Remedy[0].String() != tc.remedy {
 			t.Errorf("%s: %+v", tc.name, all)
 		}
@@ -788,7 +791,7 @@ func TestNotKnown(t *testing.T) {
 		p := healthy(t)
 		tc.ill(p)
 		all := Examine(t.Context(), p.Host)
-		i := slices.IndexFunc(all, func(f Finding) bool { return f.Check == tc.check })
+		i := slices.IndexFunc(all, func(f Finding) bool { return f.Check.String() == tc.check })
 		if i < 0 || all[i].Kind != Unknown || !strings.Contains(all[i].Text.String(), tc.text) || !Healthy(all) {
 			t.Errorf("%s: %+v", tc.name, all)
 		}

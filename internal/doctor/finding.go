@@ -12,7 +12,7 @@ import (
 
 // Finding is the outcome of one check.
 type Finding struct {
-	Check  string       `json:"check"`            // its name in English, for scripts
+	Check  message.Text `json:"check"`            // its name in English, for scripts
 	Tunnel string       `json:"tunnel,omitempty"` // the tunnel or xl2tpd that was checked; empty: the host
 	OK     bool         `json:"ok"`               // Kind is no problem
 	Kind   Kind         `json:"kind"`
@@ -47,19 +47,19 @@ var kinds = []struct {
 }
 
 func good(check message.Text, tunnel string, format message.Format, a ...any) Finding {
-	return Finding{Check: string(check), Tunnel: tunnel, OK: true, Kind: Passed, Text: message.Sprintf(format, a...)}
+	return Finding{Check: check, Tunnel: tunnel, OK: true, Kind: Passed, Text: message.Sprintf(format, a...)}
 }
 
 func bad(check message.Text, tunnel string, text message.Text, remedy ...message.Text) Finding {
-	return Finding{Check: string(check), Tunnel: tunnel, Kind: Problem, Text: text, Remedy: remedy}
+	return Finding{Check: check, Tunnel: tunnel, Kind: Problem, Text: text, Remedy: remedy}
 }
 
 func unknown(check message.Text, tunnel string, text message.Text, remedy ...message.Text) Finding {
-	return Finding{Check: string(check), Tunnel: tunnel, OK: true, Kind: Unknown, Text: text, Remedy: remedy}
+	return Finding{Check: check, Tunnel: tunnel, OK: true, Kind: Unknown, Text: text, Remedy: remedy}
 }
 
 func note(check message.Text, tunnel string, text message.Text, remedy ...message.Text) Finding {
-	return Finding{Check: string(check), Tunnel: tunnel, OK: true, Kind: Note, Text: text, Remedy: remedy}
+	return Finding{Check: check, Tunnel: tunnel, OK: true, Kind: Note, Text: text, Remedy: remedy}
 }
 
 // command is a remedy that is the same in each language.
@@ -77,7 +77,7 @@ func Healthy(all []Finding) bool { return len(Problems(all)) == 0 }
 func Text(w io.Writer, all []Finding, colours bool, lang *message.Language) error {
 	var b strings.Builder
 	for _, f := range all {
-		about := message.Text(f.Check)
+		about := f.Check
 		if f.Tunnel != "" {
 			about = message.Sprintf("%s, %s", f.Tunnel, about)
 		}

@@ -30,7 +30,7 @@ func (e *checker) recovery() []Finding {
 			continue
 		}
 		if err := xl2tpd.CheckLAC(s.Name); err != nil && s.Name != "default" {
-			all = append(all, bad(check, "", message.Sprintf("none of %v", err), renamed))
+			all = append(all, bad(check, "", message.Sprintf("not possible: %v", err), renamed))
 			continue
 		}
 		lacs = append(lacs, s.Name)

@@ -20,7 +20,7 @@ import (
 func find(t *testing.T, p *testHost, check string, kind Kind) Finding {
 	t.Helper()
 	all := Examine(t.Context(), p.Host)
-	i := slices.IndexFunc(all, func(f Finding) bool { return f.Check == check && f.Kind == kind })
+	i := slices.IndexFunc(all, func(f Finding) bool { return f.Check.String() == check && f.Kind == kind })
 	if i < 0 {
 		t.Fatalf("no %s of %s: %+v", kind, check, all)
 	}

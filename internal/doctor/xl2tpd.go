@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 	"slices"
@@ -22,7 +23,7 @@ func (e *checker) xl2tpds() []Finding {
 		all = append(all, e.lns(n, i)...)
 		all = append(all, e.unknownKeys(n, i)...)
 		if err := i.ConfErr; err != nil && !i.NetworkManager() && (i.Runs() || i.Needed() && !e.others(n)) {
-			all = append(all, bad("xl2tpd.conf", e.names[n], message.TextOf(err), "correct that before xl2tpd is started again"))
+			all = append(all, wrongFile(e.names[n], i.Path, err))
 		}
 		if i.Runs() {
 			all = append(all, e.stale(n, i)...)
@@ -31,6 +32,14 @@ func (e *checker) xl2tpds() []Finding {
 		}
 	}
 	return all
+}
+
+// wrongFile is the finding for a file of xl2tpd that can't be read, or has a mistake.
+func wrongFile(instance, path string, err error) Finding {
+	if errors.Is(err, fs.ErrNotExist) {
+		return bad("xl2tpd.conf", instance, message.Sprintf("there is no file %s", path), "write it, see xl2tpd.conf(5)")
+	}
+	return bad("xl2tpd.conf", instance, message.TextOf(err), "correct that before xl2tpd is started again")
 }
 
 // lns finds LACs that xl2tpd can never dial, because of their `lns`.

@@ -30,7 +30,7 @@ type sources struct {
 	fset     *token.FileSet
 	importer types.Importer
 	texts    map[string]string // where each text is, by its id
-	faults   []string          // calls with too few or too many arguments
+	faults   []string          // calls with too few or too many arguments, and conversions that keep the marks
 }
 
 // readSources type-checks every package that may have texts. A constant of type Text or Format is a text.
@@ -76,6 +76,7 @@ func (s *sources) add(t *testing.T, path, dir string, names []string) {
 		ast.Inspect(f, func(n ast.Node) bool {
 			if call, ok := n.(*ast.CallExpr); ok {
 				s.checkCall(info, call)
+				s.checkConversion(info, call)
 			}
 			e, ok := n.(ast.Expr)
 			if !ok {
@@ -113,6 +114,17 @@ func kindOf(t types.Type) string {
 		return name
 	}
 	return ""
+}
+
+// checkConversion finds a conversion of a Text that is no constant: its string has marks, which String removes.
+func (s *sources) checkConversion(info *types.Info, call *ast.CallExpr) {
+	if !info.Types[call.Fun].IsType() || len(call.Args) != 1 {
+		return
+	}
+	from, to := info.Types[call.Args[0]], info.Types[call.Fun]
+	if kindOf(from.Type) == "Text" && from.Value == nil && kindOf(to.Type) == "" {
+		s.faults = append(s.faults, fmt.Sprintf("%v: a conversion keeps the marks, call String or Marked", s.fset.Position(call.Pos())))
+	}
 }
 
 // checkCall compares the verbs of a format with the number of arguments: go vet knows formats of type string only.

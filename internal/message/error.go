@@ -34,4 +34,4 @@ func TextOf(err error) Text {
 
 // Marked returns an error whose Error keeps the marks. It is for errors that pass through a package that keeps only
 // their string: a Text of that string can be translated.
-func Marked(err error) error { return errors.New(string(TextOf(err))) }
+func Marked(err error) error { return errors.New(TextOf(err).Marked()) }

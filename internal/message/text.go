@@ -69,5 +69,9 @@ func Data(s string) Text { return Text(string(dataMark) + unmark.Replace(s) + st
 // String returns the English text.
 func (t Text) String() string { return unmark.Replace(string(t)) }
 
+// Marked returns the English text with its marks, for code that passes it on as a string: a Text of that string can be
+// translated. A conversion would do the same, but reads as if it returned the text alone.
+func (t Text) Marked() string { return string(t) }
+
 // MarshalText writes the English text.
 func (t Text) MarshalText() ([]byte, error) { return []byte(t.String()), nil }

@@ -19,13 +19,13 @@ const reportTimeout = 5 * time.Second
 var (
 	byTunnel = []string{"tunnel", "link", "xl2tpd"} // the last one is empty, as if it were not there, where there is one xl2tpd alone
 
-	build    = desc("build_info", "A constant 1.", "version")
+	build    = desc("build_info", "Always 1; a label has the version of the service.", "version")
 	problems = desc("problems", "How many things do not work; status tells which.")
 	up       = desc("tunnel_up", "1 for a tunnel that is up, 0 for one that is down or silent.", byTunnel...)
 	since    = desc("tunnel_up_since_timestamp_seconds", "When the link came up.", byTunnel...)
 	life     = desc("tunnel_last_sign_of_life_timestamp_seconds", "Latest echo reply, data or control message.", byTunnel...)
 	sent     = desc("echo_requests_total", "Echo requests since the link came up.", byTunnel...)
-	lost     = desc("echo_requests_lost_total", "Those without a reply in time.", byTunnel...)
+	lost     = desc("echo_requests_lost_total", "Echo requests without a reply in time.", byTunnel...)
 	trip     = desc("echo_round_trip_seconds", "Round trip of the latest echo request, if it was answered.", byTunnel...)
 	hellos   = desc("hellos_total", "Hellos by what the guard did: held (xl2tpd's, acknowledged in the peer's name), "+
 		"passed (xl2tpd's, shown to the peer), answered (the peer's, acknowledged in xl2tpd's name).", append(byTunnel, "outcome")...)

@@ -7,7 +7,9 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -41,10 +43,10 @@ func sample(context.Context) (status.Report, error) {
 // What a scrape gives, and what promtool would say of the names.
 func TestCollect(t *testing.T) {
 	want := `
-# HELP xl2tpd_keepalive_build_info A constant 1.
+# HELP xl2tpd_keepalive_build_info Always 1; a label has the version of the service.
 # TYPE xl2tpd_keepalive_build_info gauge
 xl2tpd_keepalive_build_info{version="1.0"} 1
-# HELP xl2tpd_keepalive_echo_requests_lost_total Those without a reply in time.
+# HELP xl2tpd_keepalive_echo_requests_lost_total Echo requests without a reply in time.
 # TYPE xl2tpd_keepalive_echo_requests_lost_total counter
 xl2tpd_keepalive_echo_requests_lost_total{link="ppp0",tunnel="lac office",xl2tpd=""} 1
 # HELP xl2tpd_keepalive_echo_requests_total Echo requests since the link came up.
@@ -86,6 +88,22 @@ xl2tpd_keepalive_tunnel_up_since_timestamp_seconds{link="ppp0",tunnel="lac offic
 	}
 }
 
+// The table of the manual has each metric with its help, and no other.
+func TestTable(t *testing.T) {
+	text, err := os.ReadFile("../../docs/monitoring.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "| metric | meaning |\n|---|---|\n"
+	for _, d := range all {
+		m := regexp.MustCompile(`fqName: "xl2tpd_keepalive_(\w+)", help: "([^"]*)"`).FindStringSubmatch(d.String())
+		want += "| `" + m[1] + "` | " + m[2] + " |\n"
+	}
+	if !strings.Contains(string(text), "\n"+want+"\n") {
+		t.Errorf("docs/monitoring.md should have\n%s", want)
+	}
+}
+
 // It listens where the configuration says, moves with it, and comes back.
 func TestServer(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "metrics")
@@ -117,6 +135,11 @@ func TestServer(t *testing.T) {
 	}
 	s.Configure(config.Listen{Network: "unix", Address: filepath.Join(path, "no", "such")})
 	if err := <-ended; err == nil || !strings.HasPrefix(err.Error(), "metrics: listen unix") {
+		t.Error(err)
+	}
+	s.Configure(config.Listen{Network: "tcp", Address: "192.0.2.1:9174"}) // an address of no host
+	go func() { ended <- s.Run(ctx) }()
+	if err := <-ended; err == nil || err.Error() != "metrics: 192.0.2.1:9174: cannot assign requested address" {
 		t.Error(err)
 	}
 	s.Configure(config.Listen{})

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -86,13 +87,14 @@ func (s *Server) serve(ctx context.Context, at config.Listen, handler http.Handl
 }
 
 func listen(at config.Listen) (l net.Listener, err error) {
+	var number syscall.Errno
 	if at.Network == "unix" {
 		l, err = status.Listen(at.Address)
-	} else {
-		l, err = net.Listen(at.Network, at.Address)
-	}
-	if errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) {
-		err = message.Errorf("%v (the service may write to /run/xl2tpd-keepalive alone)", err)
+		if errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) {
+			err = message.Errorf("%v (the service may write to /run/xl2tpd-keepalive alone)", err)
+		}
+	} else if l, err = net.Listen(at.Network, at.Address); errors.As(err, &number) {
+		err = message.Errorf("%s: %v", at.Address, number) // without Go's names of system calls
 	}
 	if err != nil {
 		return nil, message.Errorf("metrics: %v", err)

@@ -97,12 +97,12 @@ type detail struct {
 func markedReport(r Report) marked {
 	m := marked{Report: r}
 	for _, t := range r.texts() {
-		if s := string(*t); s != t.String() {
+		if s := t.Marked(); s != t.String() {
 			m.Texts = append(m.Texts, s)
 		}
 	}
 	for _, p := range r.Problems {
-		m.Details = append(m.Details, detail{p.Code, string(p.Reason)})
+		m.Details = append(m.Details, detail{p.Code, p.Reason.Marked()})
 	}
 	return m
 }
@@ -114,7 +114,7 @@ func (m marked) report() Report {
 		known[message.Text(s).String()] = message.Text(s)
 	}
 	for _, t := range m.texts() {
-		if with, ok := known[string(*t)]; ok {
+		if with, ok := known[t.String()]; ok {
 			*t = with
 		}
 	}
