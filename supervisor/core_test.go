@@ -230,7 +230,7 @@ func (n *fixture) wakes(d time.Duration) {
 // echoIn checks when an echo is due if nothing comes in.
 func (n *fixture) echoIn(l ppp.Link, d time.Duration) {
 	n.t.Helper()
-	if in := n.core.tunnels.byKey[key(l.Name, l.Index)].echoAt().Sub(n.now); in != d {
+	if in := n.core.tunnels.byKey[key(l.Name, l.Index)].echoAt.Sub(n.now); in != d {
 		n.t.Fatalf("an echo is due in %v, want %v", in, d)
 	}
 }
@@ -250,41 +250,12 @@ func TestFirstEchoAtOnce(t *testing.T) {
 	n.want()
 	n.wantNotes("tunnel up tunnel=lac tokyo peer=192.0.2.1 link=ppp0 target=10.0.0.1",
 		"tunnel alive tunnel=lac tokyo peer=192.0.2.1 link=ppp0 reason=echo reply in 12ms")
-	n.echoIn(l, 6750*time.Millisecond) // half way between a quarter and a tenth more than the interval
-	n.wakes(2500 * time.Millisecond)
+	n.wakes(10 * time.Second) // an interval after the start, as all tunnels do
 }
 
-// An echo follows the last data by the interval, its jitter and a quarter.
-func TestLooksOften(t *testing.T) {
-	n := newFixture(t, oneLAC, "")
-	l := link("ppp0", 5, true)
-	n.links(l)
-	n.counter(l, 70)
-	n.result(l, nil)
-	n.want(read(l), echo(l))
-	for range 2 {
-		n.after(2500 * time.Millisecond)
-		n.want(read(l))
-		n.counter(l, 71)
-	}
-	n.after(2500 * time.Millisecond)
-	n.counter(l, 72)
-	n.want(read(l))
-	for range 4 {
-		n.wakes(2500 * time.Millisecond)
-		n.after(2500 * time.Millisecond)
-		n.counter(l, 72)
-		n.want(read(l))
-	}
-	n.wakes(500 * time.Millisecond)
-	n.after(500 * time.Millisecond)
-	n.want(echo(l)) // it has been looked at a moment ago
-}
-
-// Tunnels that came up at different times have their counters read together. Each gets its echo when it is due.
-func TestLooksTogether(t *testing.T) {
-	n := newFixture(t, oneLAC, "")
-	l, other := link("ppp0", 5, true), link("ppp1", 6, true)
+// idle2 returns a fixture with the tunnels of two links that came up at different times and have had their first echo.
+func idle2(t *testing.T) (n *fixture, l, other ppp.Link) {
+	n, l, other = newFixture(t, oneLAC, ""), link("ppp0", 5, true), link("ppp1", 6, true)
 	n.links(l)
 	n.counter(l, 70)
 	n.result(l, nil)
@@ -293,23 +264,67 @@ func TestLooksTogether(t *testing.T) {
 	n.counter(other, 30)
 	n.result(other, nil)
 	n.actions = nil
-	n.wakes(1500 * time.Millisecond)
-	n.after(1500 * time.Millisecond)
-	n.want(read(l), read(other))
+	return n, l, other
+}
+
+// While nothing but echo replies comes in, an interval takes one wake-up for all tunnels. In each the counters are read
+// once.
+func TestIdleTunnelsShareAWakeUp(t *testing.T) {
+	n, l, other := idle2(t)
+	n.wakes(9 * time.Second)
+	n.after(9 * time.Second)
+	for i := range uint64(3) {
+		n.want(read(l), read(other))
+		n.counter(l, 71+i)
+		n.counter(other, 31+i)
+		n.want(echo(l), echo(other))
+		n.result(l, nil)
+		n.result(other, nil)
+		n.wakes(10 * time.Second)
+		n.after(10 * time.Second)
+	}
+}
+
+// A wake-up that is a little late, and answers that take their time, make no tunnel lose its slot.
+func TestLateWakeUp(t *testing.T) {
+	n, l, other := idle2(t)
+	n.after(9*time.Second + 40*time.Millisecond)
+	n.now = n.now.Add(5 * time.Millisecond)
 	n.counter(l, 71)
 	n.counter(other, 31)
+	n.now = n.now.Add(300 * time.Millisecond)
+	n.result(l, nil)
+	n.result(other, nil)
+	n.wakes(10*time.Second - 345*time.Millisecond)
+}
+
+// The counter does not show when data came. So it is read more often once there was data, and an echo request follows the
+// last data by the interval and a third at most.
+func TestLooksOftenAfterData(t *testing.T) {
+	n, l, other := idle2(t)
+	n.after(9 * time.Second)
+	n.want(read(l), read(other))
+	n.counter(l, 72)
+	n.counter(other, 32)
+	n.wakes(2500 * time.Millisecond)
 	n.after(2500 * time.Millisecond)
-	n.want(read(l), read(other))
-	n.counter(l, 71)
-	n.counter(other, 31)
-	n.wakes(1800 * time.Millisecond)
-	n.after(1800 * time.Millisecond)
-	n.want(echo(l))
-	n.after(700 * time.Millisecond)
-	n.want(read(other))
-	n.counter(other, 31)
-	n.after(300 * time.Millisecond)
-	n.want(echo(other))
+	n.want(read(l), read(other)) // together
+	n.counter(l, 73)
+	n.counter(other, 32)
+	left := 10*time.Second*4/3 - 11500*time.Millisecond // its data may have come right after its echo reply, 11.5 s ago
+	n.wakes(left)
+	n.after(left)
+	n.want(echo(other)) // its counter was read a moment ago
+	n.result(other, nil)
+	const every = 2500 * time.Millisecond
+	for range 4 {
+		n.after(every - n.now.Sub(epoch)%every)
+		n.want(read(l), read(other))
+		n.counter(l, 73)
+		n.counter(other, 33)
+	}
+	n.want()
+	n.wakes(10 * time.Second / 12) // with the interval and 2.5 s for the reading before, that is a third more
 }
 
 func TestEchoOnlyWhenIdle(t *testing.T) {
@@ -334,7 +349,7 @@ func TestEchoOnlyWhenIdle(t *testing.T) {
 	n.want(echo(l))
 	n.result(l, nil)
 
-	n.after(10500 * time.Millisecond)
+	n.after(14 * time.Second)
 	n.want(read(l))
 	n.counter(l, 73) // nothing but the reply
 	n.want(echo(l))
@@ -368,8 +383,7 @@ func TestQuickRetriesThenSilentThenAlive(t *testing.T) {
 	n.result(l, nil)
 	n.want(read(l), echo(l))
 	n.wantNotes("tunnel up", "tunnel alive")
-	for _, wait := range []time.Duration{6750, 1000, 2000, 6750, 10500} {
-		wait *= time.Millisecond
+	for _, wait := range []time.Duration{10 * time.Second, time.Second, 2 * time.Second, 7 * time.Second, 10 * time.Second * 4 / 3} {
 		n.echoIn(l, wait)
 		n.after(wait)
 		n.want(read(l))
@@ -381,10 +395,10 @@ func TestQuickRetriesThenSilentThenAlive(t *testing.T) {
 	if got := n.core.Status(); got != "no tunnel up, 1 silent" {
 		t.Error(got)
 	}
-	n.after(10500 * time.Millisecond)
+	n.after(14 * time.Second)
 	n.counter(l, 71)
 	n.result(l, nil)
-	n.wantNotes("tunnel alive again tunnel=lac tokyo peer=192.0.2.1 link=ppp0 reason=echo reply in 12ms silent=28s")
+	n.wantNotes("tunnel alive again tunnel=lac tokyo peer=192.0.2.1 link=ppp0 reason=echo reply in 12ms silent=34s")
 }
 
 // How many lost echo requests make a tunnel silent can be set.
@@ -398,7 +412,7 @@ func TestFailures(t *testing.T) {
 		if got, want := n.tunnel(l).State == Silent, lostNow == 5; got != want {
 			t.Fatalf("silent after %d: %v", lostNow, got)
 		}
-		n.after(10500 * time.Millisecond)
+		n.after(14 * time.Second)
 	}
 }
 
@@ -540,8 +554,10 @@ func TestConfig(t *testing.T) {
 		n := up(t, conf)
 		n.counter(l, 70)
 		n.result(l, nil)
+		n.after(10 * time.Second)
+		n.counter(l, 72) // data, of no known time
 		n.after(2500 * time.Millisecond)
-		n.counter(l, 72) // data: from now on it is the interval
+		n.counter(l, 73) // and some more: now its time is known better
 		n.actions, n.notes = nil, nil
 		return n
 	}
@@ -593,16 +609,16 @@ func TestConfig(t *testing.T) {
 	t.Run("shorter interval", func(t *testing.T) {
 		n := alive(t, "")
 		n.after(4 * time.Second)
-		n.counter(l, 72)
+		n.counter(l, 73)
 		n.actions = nil
 		n.step(n.config("[global]\ninterval = 5\n"))
 		n.want()
-		n.echoIn(l, 1250*time.Millisecond)
+		n.echoIn(l, 10*time.Second+5*time.Second*4/3-16500*time.Millisecond)
 	})
 	t.Run("much shorter interval", func(t *testing.T) {
 		n := alive(t, "")
 		n.after(9 * time.Second)
-		n.counter(l, 72)
+		n.counter(l, 73)
 		n.want(read(l))
 		n.step(n.config("[global]\ninterval = 5\n"))
 		n.want(echo(l))
@@ -611,7 +627,7 @@ func TestConfig(t *testing.T) {
 		n := alive(t, "")
 		n.after(9 * time.Second)
 		n.step(n.config("[global]\ninterval = 60\n"))
-		n.echoIn(l, 54*time.Second)
+		n.echoIn(l, 10*time.Second+60*time.Second*4/3-21500*time.Millisecond)
 	})
 	t.Run("shorter interval during a retry", func(t *testing.T) {
 		n := up(t, "")
@@ -636,7 +652,7 @@ func TestConfig(t *testing.T) {
 		n.result(other, nil)
 		n.actions = nil
 		n.step(n.config("[lac osaka]\ninterval = 3\n"))
-		n.echoIn(other, 2025*time.Millisecond)
+		n.echoIn(other, 2*time.Second)
 		n.wakes(500 * time.Millisecond) // as those with that interval have it
 		n.after(500 * time.Millisecond)
 		n.want(read(other))
@@ -646,8 +662,8 @@ func TestConfig(t *testing.T) {
 		for range 2 {
 			n.counter(l, 70)
 			n.result(l, lost)
-			n.echoIn(l, 1050*time.Millisecond)
-			n.after(1050 * time.Millisecond)
+			n.echoIn(l, time.Second*4/3)
+			n.after(time.Second * 4 / 3)
 		}
 	})
 	t.Run("timeout", func(t *testing.T) {

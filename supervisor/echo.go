@@ -9,14 +9,6 @@ import (
 	"xl2tpd-keepalive/probe"
 )
 
-const (
-	maxJitter = 0.1 // of the interval, added to it
-
-	tick = 100 * time.Millisecond // echoes are due at multiples of this, so several need one wake-up
-
-	looks = 4 // how often the counter is read in each interval
-)
-
 // retries are the waits after the first losses in a row. After them the interval is the wait again. So a single lost
 // packet does not look like a dead tunnel for a whole interval.
 var retries = [...]time.Duration{time.Second, 2 * time.Second}
@@ -28,7 +20,7 @@ func (ts *tunnelTable) check(t *tunnel, now time.Time) {
 		ts.refresh(t, now) // the time to wait for its session is over
 		return
 	}
-	if t.counted && now.Sub(t.looked) < t.lookEvery() && !now.Before(t.echoAt()) {
+	if t.counted && t.justLooked(now) {
 		ts.echo(t, now)
 		return
 	}
@@ -39,10 +31,12 @@ func (ts *tunnelTable) check(t *tunnel, now time.Time) {
 // echo sends a tunnel's echo request. With keepalive = observe it sends none, and only the counter is read.
 func (ts *tunnelTable) echo(t *tunnel, now time.Time) {
 	if t.settings.Observe {
-		ts.armInterval(t, now, ts.jitter.factor())
+		at := t.inTime(now)
+		ts.armInterval(t, at, at, 1)
 		return
 	}
 	t.inFlight = echoing
+	t.sent = t.inTime(now)
 	if t.lostInARow == 0 {
 		t.firstLostAt = now
 	}
@@ -62,11 +56,12 @@ func (ts *tunnelTable) takeCounter(ev Counter, now time.Time) {
 	t.packets, t.counted = ev.Packets, ev.Err == nil
 	if news {
 		t.evidence.Data = now
-		ts.takeSign(t, "data received", now)
+		t.closely = true
+		ts.takeSign(t, "data received", t.looked, t.inTime(now), ts.jitter.factor(), now)
 		return
 	}
-	if now.Before(t.echoAt()) {
-		t.counterRead(now, ts.began)
+	t.looked = t.inTime(now)
+	if t.looked.Before(t.echoAt) {
 		ts.enqueue(t)
 		return
 	}
@@ -80,8 +75,9 @@ func (ts *tunnelTable) takeResult(ev probe.Result, now time.Time) {
 		return
 	}
 	ts.health.notSent(t.key, ev.Err)
+	t.closely = ev.Err != nil || now.Sub(t.evidence.Data) < closelyFor*t.settings.Interval
 	if probe.Unsent(ev.Err) {
-		ts.armInterval(t, now, ts.jitter.factor())
+		ts.armInterval(t, now, now, ts.jitter.factor())
 		return
 	}
 	t.echoes.add(ev)
@@ -89,7 +85,7 @@ func (ts *tunnelTable) takeResult(ev probe.Result, now time.Time) {
 		t.evidence.Reply = now
 		t.replied = true
 		t.packets++ // the reply itself does not count as data
-		ts.takeSign(t, fmt.Sprintf("echo reply in %v", ev.RTT.Round(100*time.Microsecond)), now)
+		ts.takeSign(t, fmt.Sprintf("echo reply in %v", ev.RTT.Round(100*time.Microsecond)), t.sent, t.sent, 1, now)
 		return
 	}
 	t.lostInARow++
@@ -101,20 +97,21 @@ func (ts *tunnelTable) takeResult(ev probe.Result, now time.Time) {
 		ts.retry(t, now, retries[t.lostInARow-1])
 		return
 	}
-	ts.armInterval(t, now, stretch)
+	ts.armInterval(t, now, now, stretch)
 }
 
 // jitter returns numbers in [0, 1).
 type jitter func() float64
 
-// factor returns by how much to stretch an interval: from 1 to 1 + maxJitter. So tunnels drift apart.
+// factor returns by how much to stretch an interval: from 1 to 1 + maxJitter. So tunnels that had data at the same time
+// drift apart.
 func (j jitter) factor() float64 { return 1 + maxJitter*j() }
 
-// spread is factor for the first interval after a tunnel became alive or silent. Many tunnels may do so at the same
-// moment, so the range is wider: it begins at the time between two readings of the counter.
+// spread returns by how much to stretch the first interval after a tunnel became alive or silent. Many tunnels may do so
+// at the same moment. The range begins at the time between two readings of the counter.
 func (j jitter) spread() float64 {
 	const shortest = 1.0 / looks
-	return shortest + (1+maxJitter-shortest)*j()
+	return shortest + (1-shortest)*j()
 }
 
 // takeAnswer returns the tunnel that has waited for this answer, or nil if the answer no longer matters.
@@ -138,10 +135,9 @@ func (ts *tunnelTable) takeAnswer(k Key, what flight, now time.Time) *tunnel {
 	return t
 }
 
-// takeSign takes a sign of life. sign is the reason in the log.
-func (ts *tunnelTable) takeSign(t *tunnel, sign string, now time.Time) {
+// takeSign takes a sign of life that came in between two times. sign is the reason in the log.
+func (ts *tunnelTable) takeSign(t *tunnel, sign string, after, by time.Time, stretch float64, now time.Time) {
 	t.lostInARow = 0
-	stretch := ts.jitter.factor()
 	if t.state != Alive {
 		stretch = ts.jitter.spread()
 		attrs := []slog.Attr{slog.String("reason", sign)}
@@ -154,7 +150,7 @@ func (ts *tunnelTable) takeSign(t *tunnel, sign string, now time.Time) {
 		ts.logTunnel(t, slog.LevelInfo, text, attrs...)
 		ts.callHook(t, hook.Alive, sign)
 	}
-	ts.armInterval(t, now, stretch)
+	ts.armInterval(t, after, by, stretch)
 }
 
 // takeSilence decides whether lost echoes make a tunnel silent, and reports whether they have just done so. They do not

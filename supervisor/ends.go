@@ -75,6 +75,7 @@ type end struct {
 	link     Key
 	sure     bool // somebody has said why
 	failed   bool // something is known to have failed, whatever the Ending said
+	assumed  bool // failed is only known from a hang-up by recovery that was under way
 }
 
 // report returns the report of an end.

@@ -63,6 +63,7 @@ func (ls *lacTable) attributeEnd(c *end) {
 	if n, ok := c.identity.lac(); ok {
 		l := ls.ensureLAC(n)
 		if l.lastEnd == c && l.progress.isHangingUp() && !c.Operator {
+			c.assumed = !c.failed && l.progress.busy == StepHangUp
 			c.failed, l.notRedialled = true, true
 		}
 		if c.Operator {

@@ -150,8 +150,8 @@ func (w *world) check(t *rapid.T) {
 		if _, out := w.echoing[k]; out {
 			continue
 		}
-		due := w.b.tunnels.byKey[k].due(w.b.tunnels.began)
-		if latest := w.now.Add(s.Interval*11/10 + tick); due.After(latest) {
+		due := w.b.tunnels.byKey[k].planned
+		if latest := w.now.Add(s.Interval * 4 / 3); due.After(latest) {
 			t.Fatalf("%v is due only in %v", k, due.Sub(w.now))
 		}
 		if !due.After(w.now) {

@@ -156,55 +156,6 @@ func (ts *tunnelTable) cancel(t *tunnel) {
 	}
 }
 
-// hurry makes a tunnel's echo due now.
-func (ts *tunnelTable) hurry(t *tunnel, now time.Time) {
-	ts.retry(t, now, 0)
-}
-
-// retry makes an echo due after a wait, even if data comes in meanwhile.
-func (ts *tunnelTable) retry(t *tunnel, now time.Time, wait time.Duration) {
-	t.retry = true
-	ts.arm(t, now, wait, 1)
-}
-
-// armInterval makes an echo due if nothing comes in for the interval, times stretch.
-func (ts *tunnelTable) armInterval(t *tunnel, now time.Time, stretch float64) {
-	t.retry = false
-	ts.arm(t, now, t.settings.Interval, stretch)
-}
-
-func (ts *tunnelTable) arm(t *tunnel, now time.Time, wait time.Duration, stretch float64) {
-	t.armed, t.wait, t.stretch = now, wait, stretch
-	t.counterRead(now, ts.began)
-	ts.enqueue(t)
-}
-
-// rearm applies a new interval to a wait that has begun.
-func (ts *tunnelTable) rearm(t *tunnel) {
-	if !t.retry || t.wait > t.settings.Interval {
-		t.wait = t.settings.Interval
-	}
-	t.counterRead(t.looked, ts.began)
-	ts.enqueue(t)
-}
-
-// counterRead notes when the tunnel's counter was read, and when to read it again. The counters of all tunnels with one
-// interval are read at the same moment, counted from epoch, so that they need one request.
-func (t *tunnel) counterRead(at, epoch time.Time) {
-	t.looked, t.lookAt = at, at
-	if every := t.lookEvery(); every > 0 {
-		t.lookAt = at.Add(every - at.Sub(epoch)%every)
-	}
-}
-
-func (ts *tunnelTable) enqueue(t *tunnel) {
-	if t.inFlight == none {
-		ts.due.Set(t, t.due(ts.began))
-	}
-}
-
-func (ts *tunnelTable) unqueue(t *tunnel) { ts.due.Set(t, time.Time{}) }
-
 // setState changes a tunnel's state and marks its LACs.
 func (ts *tunnelTable) setState(t *tunnel, to State, now time.Time) {
 	ts.count[t.state]--

@@ -202,7 +202,7 @@ func (t *tunnel) doing(now time.Time) message.Text {
 	if t.inFlight == echoing {
 		return "waits for an echo reply"
 	}
-	return message.Sprintf("echo request in %v unless data comes", max(t.echoAt().Sub(now), 0).Round(time.Second))
+	return message.Sprintf("echo request in %v unless data comes", max(t.echoAt.Sub(now), 0).Round(time.Second))
 }
 
 // reportAbsent returns the report of a LAC without a link. last is how its latest tunnel ended; nil: not known.

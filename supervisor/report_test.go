@@ -92,7 +92,7 @@ func TestReport(t *testing.T) {
 		"lac kobe 192.0.2.4 down waits to be dialled",
 		"lac nara 192.0.2.3 off nothing: keepalive = no",
 		"lac osaka 192.0.2.2 down xl2tpd redials, unless it was hung up",
-		"lac tokyo 192.0.2.1 alive echo request in 7s unless data comes",
+		"lac tokyo 192.0.2.1 alive echo request in 10s unless data comes",
 	} {
 		if got := fmt.Sprint(all[i].Name, " ", all[i].Peer, " ", all[i].State, " ", all[i].Doing); got != want {
 			t.Errorf("got %s, want %s", got, want)

@@ -87,6 +87,9 @@ func (l *lac) afterRedial(err error, now time.Time) {
 
 // afterHangUp takes the result of StepHangUp.
 func (ls *lacTable) afterHangUp(l *lac, err error, now time.Time) {
+	if c := l.lastEnd; c != nil && c.assumed && errors.Is(err, ErrAlive) {
+		c.failed = false // recovery has not hung up, so perhaps the operator has
+	}
 	if err != nil && !errors.Is(err, ErrHungUp) {
 		return
 	}

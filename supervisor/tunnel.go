@@ -96,13 +96,7 @@ type tunnel struct {
 	inFlight flight
 	stale    bool // the question in flight is from before the link changed
 
-	// An echo is due at armed + wait*stretch if nothing comes in until then.
-	armed   time.Time
-	wait    time.Duration
-	stretch float64
-	retry   bool      // wait is not the interval
-	looked  time.Time // when the counter was last read
-	lookAt  time.Time // when to read it again
+	pace
 }
 
 // linked reports whether there is a link with addresses.
@@ -110,28 +104,6 @@ func (t *tunnel) linked() bool { return t.state != Down }
 
 // watched reports whether the tunnel is watched.
 func (t *tunnel) watched() bool { return t.state >= Up }
-
-// echoAt returns when the link has been idle for long enough for an echo request.
-func (t *tunnel) echoAt() time.Time {
-	return t.armed.Add(time.Duration(float64(t.wait) * t.stretch))
-}
-
-// due returns when to do something about the tunnel next. The counter does not show when data came, so it is read a few
-// times in each interval. An echo request then follows the last data by little more than the interval. It waits for the
-// next tick, counted from epoch.
-func (t *tunnel) due(epoch time.Time) time.Time {
-	at := t.echoAt()
-	switch {
-	case t.retry:
-		return at
-	case t.lookAt.Before(at):
-		return t.lookAt
-	}
-	return at.Add((tick - at.Sub(epoch)%tick) % tick)
-}
-
-// lookEvery returns the time between two readings of the counter.
-func (t *tunnel) lookEvery() time.Duration { return t.wait / looks }
 
 // askFarEnd adds an echo request to the far end, unless the far end is the target and is asked anyway.
 func (t *tunnel) askFarEnd(all []probe.Request) []probe.Request {

@@ -1,0 +1,134 @@
+package supervisor
+
+import "time"
+
+const (
+	looks = 4 // how often the counter is read in each interval while data comes in now and then
+
+	// closelyFor is for how many intervals after the last data the counter is read that often. While nothing but echo
+	// replies comes in, one reading right before each echo request is enough.
+	closelyFor = 3
+
+	// An echo request may be late by this part of the interval, so that many tunnels need one wake-up.
+	slack = 1.0 / 3
+
+	maxJitter = slack - 1.0/looks // of the interval, added to it: data may be older than the reading by the rest of slack
+
+	slotSize = 32                     // how many tunnels have their echo requests sent in one wake-up
+	minStep  = 100 * time.Millisecond // between two wake-ups, even if more tunnels then share one
+
+	maxDelay = 100 * time.Millisecond // a question that is asked no later than this after its time was asked in time
+)
+
+// pace says when to read a tunnel's counter, and when to send the next echo request.
+type pace struct {
+	// The last sign of life came in between these two times. An echo request is due wait*stretch after the second one,
+	// unless another sign comes in.
+	heardAfter, heardBy time.Time
+	wait                time.Duration
+	stretch             float64
+	retry               bool // wait is not the interval, and data is no reason to wait for longer
+
+	echoAt  time.Time // when the echo request is due
+	closely bool      // read the counter a few times until then
+	looked  time.Time // when the counter was last read
+	planned time.Time // when the latest question was due
+	sent    time.Time // when the echo request in flight was due
+}
+
+// next returns when to do something about the tunnel next. The counters of all tunnels with one interval are read at the
+// same moment, counted from epoch, so that they need one request.
+func (p *pace) next(epoch time.Time) time.Time {
+	every := p.wait / looks
+	if p.retry || every == 0 {
+		return p.echoAt
+	}
+	look := p.looked.Add(every - p.looked.Sub(epoch)%every)
+	if !p.closely {
+		look = p.heardBy.Add(p.wait) // not later, even if the slot is: there may have been data
+		if !p.looked.Before(look) {
+			return p.echoAt
+		}
+	}
+	return earlier(look, p.echoAt)
+}
+
+// justLooked reports whether the counter was read a moment ago, so that an echo request that is due need not wait for
+// another reading.
+func (p *pace) justLooked(now time.Time) bool {
+	return now.Sub(p.looked) < p.wait/looks && !now.Before(p.echoAt)
+}
+
+// inTime returns when the question that was asked now was due. A wake-up is always a little late. If that counted, no two
+// tunnels would stay in one slot.
+func (p *pace) inTime(now time.Time) time.Time {
+	if late := now.Sub(p.planned); late < 0 || late > maxDelay {
+		return now
+	}
+	return p.planned
+}
+
+// hurry makes a tunnel's echo due now.
+func (ts *tunnelTable) hurry(t *tunnel, now time.Time) {
+	ts.retry(t, now, 0)
+}
+
+// retry makes an echo due after a wait, even if data comes in meanwhile.
+func (ts *tunnelTable) retry(t *tunnel, now time.Time, wait time.Duration) {
+	t.retry, t.closely = true, true
+	ts.arm(t, now, now, wait, 1)
+}
+
+// armInterval makes an echo due if nothing comes in for the interval, times stretch. The last sign of life came in between the
+// two times.
+func (ts *tunnelTable) armInterval(t *tunnel, after, by time.Time, stretch float64) {
+	t.retry = false
+	ts.arm(t, after, by, t.settings.Interval, stretch)
+}
+
+func (ts *tunnelTable) arm(t *tunnel, after, by time.Time, wait time.Duration, stretch float64) {
+	t.heardAfter, t.heardBy, t.wait, t.stretch, t.looked = after, by, wait, stretch, by
+	ts.plan(t)
+}
+
+// rearm applies a new interval to a wait that has begun.
+func (ts *tunnelTable) rearm(t *tunnel) {
+	if !t.retry || t.wait > t.settings.Interval {
+		t.wait = t.settings.Interval
+	}
+	t.closely = true
+	ts.plan(t)
+}
+
+// plan plans the next echo request: in the next slot of many tunnels, if that is not too late.
+func (ts *tunnelTable) plan(t *tunnel) {
+	t.echoAt = t.heardBy.Add(time.Duration(float64(t.wait) * t.stretch))
+	if !t.retry {
+		late := time.Duration(slack * float64(t.wait))
+		latest := t.heardAfter.Add(t.wait + late)
+		if soonest := t.heardBy.Add(late); latest.Before(soonest) { // nobody has read the counter for long
+			latest = soonest
+		}
+		t.echoAt = earlier(ts.slot(t.echoAt, t.wait), latest)
+	}
+	ts.enqueue(t)
+}
+
+// slot returns the first time from at on that is a multiple of a part of the interval, counted from the start. The part
+// is the whole interval if there are few tunnels, and else a half, a quarter and so on of it.
+func (ts *tunnelTable) slot(at time.Time, interval time.Duration) time.Time {
+	step := interval
+	for watched := ts.count[Up] + ts.count[Alive] + ts.count[Silent]; watched > slotSize && step >= 2*minStep; watched /= 2 {
+		step /= 2
+	}
+	return at.Add((step - at.Sub(ts.began)%step) % step)
+}
+
+func (ts *tunnelTable) enqueue(t *tunnel) {
+	if t.inFlight == none {
+		t.planned = t.next(ts.began)
+		ts.due.Set(t, t.planned)
+	}
+}
+
+func (ts *tunnelTable) unqueue(t *tunnel) { ts.due.Set(t, time.Time{}) }
