@@ -66,7 +66,7 @@ func troubleCommand(ts *testscript.TestScript, neg bool, args []string) {
 	p.client.out.report(event.Event{Time: time.Now(), Kind: event.Measure, Name: words[1], Text: words[1] + ": " + text, Figures: figures})
 }
 
-// summary says how long a tunnel took to be back. If it was not back most times, there is no median.
+// summary says how long a tunnel took to be back. If it was mostly not back, there is no median.
 func summary(took []time.Duration, limit time.Duration) (string, event.Figures) {
 	slices.Sort(took)
 	n := len(took)

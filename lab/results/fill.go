@@ -50,6 +50,7 @@ func (all All) execute(text string) (string, error) {
 	t, err := template.New("figures").Funcs(template.FuncMap{
 		"n": all.number, "use": all.use, "back": all.back, "files": all.names, "file": all.file,
 		"words": strings.Fields, "split": strings.Split, "took": took, "short": short, "known": known, "parameters": parameters, "dashed": dashed,
+		"groups": all.groups,
 	}).Parse(text)
 	if err != nil {
 		return "", err
@@ -148,6 +149,20 @@ func (all All) file(name string) (*Result, error) {
 	return nil, fmt.Errorf("there is no result %s", name)
 }
 
+// groups are what the names of figures begin with, up to a dot.
+func (all All) groups(name string) (groups []string, err error) {
+	r, err := all.file(name)
+	if err != nil {
+		return nil, err
+	}
+	for _, key := range slices.Sorted(maps.Keys(r.Figures)) {
+		if group, _, ok := strings.Cut(key, "."); ok && !slices.Contains(groups, group) {
+			groups = append(groups, group)
+		}
+	}
+	return groups, nil
+}
+
 func took(seconds float64) string {
 	d := time.Duration(seconds * float64(time.Second))
 	switch {
@@ -207,5 +222,5 @@ func parameters(r *Result) string {
 	return strings.Join(words, " ")
 }
 
-// dashed is the name of what was measured by several words, each of which may have blanks.
+// dashed is the name of a figure that says several things, each of which may have blanks.
 func dashed(words ...string) string { return strings.ReplaceAll(strings.Join(words, "."), " ", "-") }
