@@ -142,19 +142,7 @@ func TestSentences(t *testing.T) {
 			continue // another language, or written for those who look something up
 		}
 		_, prose, cells := d.split()
-		sum, n, longest := 0, 0, 0
-		for _, p := range prose {
-			for _, s := range sentences(p) {
-				size := words(s)
-				if size == 0 {
-					continue
-				}
-				sum, n, longest = sum+size, n+1, max(longest, size)
-				if size > longestSentence {
-					t.Errorf("%s: %d words in one sentence: %s", d.name, size, s)
-				}
-			}
-		}
+		checkSentences(t, d.name, strings.Count(d.text, "\n"), prose)
 		for _, cell := range cells {
 			for _, s := range sentences(cell) {
 				if size := words(s); size > longestSentence {
@@ -162,16 +150,54 @@ func TestSentences(t *testing.T) {
 				}
 			}
 		}
-		if n == 0 {
-			t.Errorf("%s: no sentence", d.name)
-			continue
-		}
-		mean := float64(sum) / float64(n)
-		t.Logf("%-24s %3d lines, %3d sentences of %4.1f words, the longest has %d", d.name, strings.Count(d.text, "\n"), n, mean, longest)
-		if mean > meanSentence {
-			t.Errorf("%s: a sentence has %.1f words on average, should have %.0f", d.name, mean, meanSentence)
+	}
+	for _, name := range manualPages {
+		text := read(t, name)
+		checkSentences(t, "deploy/"+name, strings.Count(text, "\n"), manualProse(t, name))
+	}
+}
+
+// checkSentences checks the sentences of paragraphs, and prints their figures.
+func checkSentences(t *testing.T, name string, lines int, prose []string) {
+	sum, n, longest := 0, 0, 0
+	for _, p := range prose {
+		for _, s := range sentences(p) {
+			size := words(s)
+			if size == 0 {
+				continue
+			}
+			sum, n, longest = sum+size, n+1, max(longest, size)
+			if size > longestSentence {
+				t.Errorf("%s: %d words in one sentence: %s", name, size, s)
+			}
 		}
 	}
+	if n == 0 {
+		t.Errorf("%s: no sentence", name)
+		return
+	}
+	mean := float64(sum) / float64(n)
+	t.Logf("%-27s %3d lines, %3d sentences of %4.1f words, the longest has %d", name, lines, n, mean, longest)
+	if mean > meanSentence {
+		t.Errorf("%s: a sentence has %.1f words on average, should have %.0f", name, mean, meanSentence)
+	}
+}
+
+// manualProse returns the paragraphs of a manual page, but for the sections that are lists of names or code.
+func manualProse(t *testing.T, name string) (prose []string) {
+	markdown, err := exec.Command("mandoc", "-T", "markdown", deploy+name).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	reads, plain := false, strings.NewReplacer("*", "", "\n> ", "\n") // mandoc quotes what it indents
+	for paragraph := range strings.SplitSeq(string(markdown), "\n\n") {
+		if title, ok := strings.CutPrefix(paragraph, "# "); ok {
+			reads = !slices.Contains([]string{"NAME", "SYNOPSIS", "JSON", "EXAMPLES", "SEE ALSO"}, title)
+		} else if reads {
+			prose = append(prose, strings.Join(strings.Fields(plain.Replace("\n"+paragraph)), " "))
+		}
+	}
+	return prose
 }
 
 func TestReadmeIsShort(t *testing.T) {

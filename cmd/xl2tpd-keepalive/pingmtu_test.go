@@ -63,7 +63,7 @@ func TestMTUTextInJapanese(t *testing.T) {
 		Forwards: true, Clamps: []clamp.Rule{{Where: "a"}, {Where: "b", MSS: 1300, Limited: true}},
 	}
 	finding := doctor.Finding{Check: "path MTU", Tunnel: "lac office", Kind: doctor.Problem, Text: "down"}
-	const want = "inner: ppp0 の MTU は 1500 バイト、1374 バイトまで通過（それより大きいものは黙って失われる）\n" +
+	const want = "inner: ppp0 の MTU は 1500 バイト、1374 バイトまで通過（それより大きいものは通知なしに失われる）\n" +
 		"outer: 192.0.2.1 へのインターフェースの MTU は 1500 バイト、1454 バイトまで通過（それより大きいものは拒否される。" +
 		"ICMP \"fragmentation needed\" か、経路の設定による）\n" +
 		"IPsec と L2TP が各パケットに加える分: 80 バイト\n" +

@@ -105,13 +105,13 @@ func (p *page) tunnel(t *Tunnel) {
 		}
 	}
 	p.WriteByte('\n')
-	p.row("now", Printable(p.lang.Text(t.Doing)))
+	p.row("next", Printable(p.lang.Text(t.Doing)))
 	if l := t.Link; l != nil && !l.Up.IsZero() {
 		p.row("up", p.lang.Sprintf("since %s, for %s", l.Up.Local().Format(time.DateTime), span(p.now.Sub(l.Up))))
 		if at, kind := l.Evidence.Last(); !at.IsZero() {
-			p.row("life", p.lang.Sprintf("%s %s ago", kind, span(p.now.Sub(at))))
+			p.row("heard", p.lang.Sprintf("%s %s ago", kind, span(p.now.Sub(at))))
 		} else {
-			p.row("life", p.lang.Text("no sign yet"))
+			p.row("heard", p.lang.Text("nothing yet"))
 		}
 		p.echoes(l)
 	}
@@ -127,7 +127,7 @@ func (p *page) tunnel(t *Tunnel) {
 		p.row("SA", p.lang.Text("none"))
 	}
 	if c := t.Last; c != nil {
-		p.row("before", Printable(p.lang.Sprintf("closed %s ago after %s: %s", span(p.now.Sub(c.Time)), span(time.Duration(c.After)), c.Reason)))
+		p.row("dropped", Printable(p.lang.Sprintf("closed %s ago after %s: %s", span(p.now.Sub(c.Time)), span(time.Duration(c.After)), c.Reason)))
 	}
 }
 
