@@ -59,12 +59,17 @@ func (p *Pinger) Echo(ctx context.Context, req Request) Result {
 	defer cancel()
 	var err error
 	if res.RTT, err = p.exchange(ctx, req); err != nil {
-		if !errors.Is(err, ErrSend) && gone(req.Index) {
-			err = ErrGone // more specific than a lost echo
-		}
-		res.Err = fmt.Errorf("echo %s through %s: %w", req.Target, cmp.Or(req.Link, "any interface"), err)
+		res.Err = echoError(req, err)
 	}
 	return res
+}
+
+// echoError returns the error of an echo that has failed for a reason.
+func echoError(req Request, reason error) error {
+	if !errors.Is(reason, ErrSend) && gone(req.Index) {
+		reason = ErrGone // more specific than a lost echo
+	}
+	return fmt.Errorf("echo %s through %s: %w", req.Target, cmp.Or(req.Link, "any interface"), reason)
 }
 
 func (p *Pinger) exchange(ctx context.Context, req Request) (time.Duration, error) {
@@ -76,25 +81,42 @@ func (p *Pinger) exchange(ctx context.Context, req Request) (time.Duration, erro
 		return 0, err
 	}
 	reply := make(chan time.Time, 1)
-	s, seq, token, err := p.expect(reply)
-	if err != nil {
+	w := &waiter{req: req, reply: reply}
+	if err := p.sendNow(w); err != nil {
 		return 0, err
 	}
-	defer p.giveUp(seq, token)
-	sent := time.Now()
-	switch err := s.send(req, seq, token); {
-	case errors.Is(err, unix.ENODEV):
-		return 0, ErrGone
-	case errors.Is(err, unix.EACCES):
-		return 0, fmt.Errorf("%w: permission denied (a prohibit route?)", ErrSend)
-	case err != nil:
-		return 0, fmt.Errorf("%w: %w", ErrSend, err)
+	defer p.giveUp(w)
+	if w.err != nil {
+		return 0, w.err
 	}
 	select {
 	case at := <-reply:
-		return at.Sub(sent), nil
+		return at.Sub(w.sent), nil
 	case <-ctx.Done():
 		return 0, context.Cause(ctx)
+	}
+}
+
+// sendNow sends one echo request. w.err is the kernel's error.
+func (p *Pinger) sendNow(w *waiter) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.socket == nil {
+		return p.err
+	}
+	if err := p.expect(w); err != nil {
+		return err
+	}
+	p.queue(w)
+	p.flush()
+	return nil
+}
+
+func (p *Pinger) giveUp(w *waiter) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.waiting[w.seq] == w {
+		delete(p.waiting, w.seq)
 	}
 }
 

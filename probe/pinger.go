@@ -2,16 +2,17 @@ package probe
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/net/bpf"
-	"golang.org/x/net/icmp"
 	"golang.org/x/net/ipv4"
 	"golang.org/x/sys/unix"
 )
@@ -19,7 +20,8 @@ import (
 // Pinger sends echo requests through one raw socket and passes each reply to its
 // caller. The zero value is ready; its methods are safe for concurrent use.
 type Pinger struct {
-	Ready func() // if set: called by Run when echoes can be sent
+	Ready func()         // if set: called by Run when echoes can be sent
+	Done  func([]Result) // gets the results of Start; must not block, nor call the Pinger
 
 	once    sync.Once
 	changed chan struct{} // closed when the socket or err is first known
@@ -28,19 +30,32 @@ type Pinger struct {
 	socket  *socket // nil: none
 	err     error   // why there is none
 	seq     uint16
-	waiting map[uint16]waiter // by sequence number
+	waiting map[uint16]*waiter // by sequence number
+	free    []*waiter          // to be used again
+	batch   *sendBatch
+	sending []*waiter // those in batch
+	results []Result  // to be passed to Done
+	started int       // echoes of Start that are under way
+	timer   *time.Timer
+	fires   time.Time // when timer does; zero: it is stopped
 }
 
 // waiter is an echo that is under way. Its token proves that a reply answers it.
 type waiter struct {
-	token [8]byte
-	reply chan<- time.Time
+	seq      uint16
+	token    [8]byte
+	req      Request
+	sent     time.Time        // zero: not yet
+	deadline time.Time        // of one of Start
+	reply    chan<- time.Time // of one of Echo; nil: it is one of Start
+	err      error            // why it can't be sent
 }
 
 func (p *Pinger) init() {
 	p.once.Do(func() {
 		p.changed = make(chan struct{})
-		p.waiting = make(map[uint16]waiter)
+		p.waiting = make(map[uint16]*waiter)
+		p.batch = newSendBatch()
 	})
 }
 
@@ -69,8 +84,9 @@ func (p *Pinger) Run(ctx context.Context) error {
 
 func (p *Pinger) set(s *socket, err error) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
+	defer p.unlock()
 	p.socket, p.err = s, err
+	p.sendEarly()
 	select {
 	case <-p.changed:
 	default:
@@ -80,63 +96,97 @@ func (p *Pinger) set(s *socket, err error) {
 
 // receive passes on replies until the socket fails or is closed.
 func (p *Pinger) receive(s *socket) error {
-	buf := make([]byte, 512)
+	b := newReceiveBatch()
 	for {
-		n, err := s.file.Read(buf)
+		n, err := s.receive(b)
 		if err != nil {
 			return fmt.Errorf("ICMP socket: %w", err)
 		}
 		at := time.Now()
-		seq, token, ok := parseReply(buf[:n], s.id)
-		if !ok {
-			continue
-		}
 		p.mu.Lock()
-		if w, ok := p.waiting[seq]; ok && w.token == token {
-			delete(p.waiting, seq)
-			w.reply <- at
+		for i := range n {
+			if seq, token, ok := parseReply(b.packet(i), s.id); ok {
+				p.answered(seq, token, at)
+			}
 		}
-		p.mu.Unlock()
+		p.unlock()
 	}
 }
 
-// expect takes a free sequence number for an echo.
-func (p *Pinger) expect(reply chan<- time.Time) (s *socket, seq uint16, token [8]byte, err error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.socket == nil {
-		return nil, 0, token, p.err
+// answered passes on a reply, if it is one. p.mu is held.
+func (p *Pinger) answered(seq uint16, token [8]byte, at time.Time) {
+	w := p.waiting[seq]
+	switch {
+	case w == nil || w.token != token || w.sent.IsZero():
+	case w.reply != nil:
+		delete(p.waiting, seq)
+		w.reply <- at
+	default:
+		p.end(w, at.Sub(w.sent), nil)
 	}
+}
+
+// expect takes a free sequence number for an echo. p.mu is held.
+func (p *Pinger) expect(w *waiter) error {
 	if len(p.waiting) > 0xffff {
-		return nil, 0, token, fmt.Errorf("%w: too many echo requests at a time", ErrSend)
+		return fmt.Errorf("%w: too many echo requests at a time", ErrSend)
 	}
 	for {
 		p.seq++
-		if _, taken := p.waiting[p.seq]; !taken {
+		if p.waiting[p.seq] == nil {
 			break
 		}
 	}
-	for i := range token {
-		token[i] = byte(rand.Uint32())
-	}
-	p.waiting[p.seq] = waiter{token, reply}
-	return p.socket, p.seq, token, nil
+	w.seq = p.seq
+	binary.NativeEndian.PutUint64(w.token[:], rand.Uint64())
+	p.waiting[w.seq] = w
+	return nil
 }
 
-func (p *Pinger) giveUp(seq uint16, token [8]byte) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.waiting[seq].token == token {
-		delete(p.waiting, seq)
+// queue puts an echo into the batch, and sends a batch that is full. p.mu is held, and there is a socket.
+func (p *Pinger) queue(w *waiter) {
+	p.batch.add(w, p.socket.id)
+	if p.sending = append(p.sending, w); p.batch.n == batchSize {
+		p.flush()
 	}
+}
+
+// flush sends the batch. p.mu is held, so that no reply is seen before it is known when its request was sent.
+func (p *Pinger) flush() {
+	if p.batch.n == 0 {
+		return
+	}
+	p.socket.send(p.batch, func(i int, at time.Time, err error) {
+		w := p.sending[i]
+		if w.sent, w.err = at, sendError(err); w.err != nil && w.reply == nil {
+			p.end(w, 0, w.err)
+		}
+	})
+	p.sending = p.sending[:0]
+}
+
+// sendError returns the error of an echo that the kernel did not send.
+func sendError(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, unix.ENODEV):
+		return ErrGone
+	case errors.Is(err, unix.EACCES):
+		return fmt.Errorf("%w: permission denied (a prohibit route?)", ErrSend)
+	}
+	return fmt.Errorf("%w: %w", ErrSend, err)
 }
 
 // socket is a raw ICMP socket that sees the replies to its own echo requests
 // only.
 type socket struct {
 	file *os.File
+	conn syscall.RawConn // of file
 	id   uint16
 }
+
+const receiveBuffer = 1 << 20
 
 func open(id uint16) (*socket, error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.IPPROTO_ICMP)
@@ -150,7 +200,15 @@ func open(id uint16) (*socket, error) {
 		unix.Close(fd)
 		return nil, fmt.Errorf("ICMP socket: filter: %w", err)
 	}
-	return &socket{os.NewFile(uintptr(fd), "ICMP socket"), id}, nil
+	// A whole second of many far ends may answer before the replies are read. Without CAP_NET_ADMIN it stays as it is.
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer)
+	file := os.NewFile(uintptr(fd), "ICMP socket")
+	conn, err := file.SyscallConn()
+	if err != nil {
+		file.Close()
+		return nil, fmt.Errorf("ICMP socket: %w", err)
+	}
+	return &socket{file, conn, id}, nil
 }
 
 // filter makes the socket receive only echo replies with that identifier. Without it
@@ -176,44 +234,18 @@ func filter(fd int, id uint16) error {
 		&unix.SockFprog{Len: uint16(len(code)), Filter: &code[0]})
 }
 
-// send sends one echo request through the interface with the request's index.
-func (s *socket) send(req Request, seq uint16, token [8]byte) error {
-	echo := icmp.Message{Type: ipv4.ICMPTypeEcho, Body: &icmp.Echo{ID: int(s.id), Seq: int(seq), Data: token[:]}}
-	packet, err := echo.Marshal(nil)
-	if err != nil {
-		return err
-	}
-	info := unix.Inet4Pktinfo{Ifindex: int32(req.Index)}
-	if req.Source.IsValid() {
-		info.Spec_dst = req.Source.Unmap().As4()
-	}
-	raw, err := s.file.SyscallConn()
-	if err != nil {
-		return err
-	}
-	// It must not block: another link that hangs may have filled the buffer.
-	sent := raw.Control(func(fd uintptr) {
-		err = unix.Sendmsg(int(fd), packet, unix.PktInfo4(&info), &unix.SockaddrInet4{Addr: req.Target.As4()}, unix.MSG_DONTWAIT)
-	})
-	return errors.Join(sent, os.NewSyscallError("sendmsg", err))
-}
-
 // parseReply reads an IPv4 packet that the filter let in.
 func parseReply(packet []byte, id uint16) (seq uint16, token [8]byte, ok bool) {
 	if len(packet) < ipv4.HeaderLen {
 		return 0, token, false
 	}
 	header := int(packet[0]&0xf) * 4
-	if len(packet) < header {
+	if len(packet) != header+echoSize {
 		return 0, token, false
 	}
-	m, err := icmp.ParseMessage(unix.IPPROTO_ICMP, packet[header:])
-	if err != nil {
+	echo := packet[header:]
+	if echo[0] != byte(ipv4.ICMPTypeEchoReply) || echo[1] != 0 || binary.BigEndian.Uint16(echo[4:]) != id {
 		return 0, token, false
 	}
-	echo, ok := m.Body.(*icmp.Echo)
-	if !ok || m.Type != ipv4.ICMPTypeEchoReply || echo.ID != int(id) || len(echo.Data) != len(token) {
-		return 0, token, false
-	}
-	return uint16(echo.Seq), [8]byte(echo.Data), true
+	return binary.BigEndian.Uint16(echo[6:]), [8]byte(echo[8:]), true
 }

@@ -70,6 +70,14 @@ func (core *Core) dispatch(ev Event, now time.Time) {
 		core.tunnels.takeCounter(ev, now)
 	case probe.Result:
 		core.tunnels.takeResult(ev, now)
+	case Counters:
+		for _, c := range ev {
+			core.tunnels.takeCounter(c, now)
+		}
+	case Results:
+		for _, r := range ev {
+			core.tunnels.takeResult(r, now)
+		}
 	case TaskWorks:
 		core.health.watcherReported(ev.Task)
 	case TaskFailed:

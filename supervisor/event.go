@@ -30,6 +30,12 @@ type Counter struct {
 	Err     error
 }
 
+// Counters are the answers of one request.
+type Counters []Counter
+
+// Results are the results of echo requests that have come at the same time.
+type Results []probe.Result
+
 // TaskFailed says that a task has returned an error. The task counts as failing until it delivers a snapshot again.
 type TaskFailed struct {
 	Task string

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"xl2tpd-keepalive/internal/hook"
@@ -23,7 +24,8 @@ const (
 
 // Executors carry out the loop's actions. All may be called from many goroutines.
 type Executors interface {
-	Echo(context.Context, probe.Request) probe.Result
+	StartEchoes([]probe.Request) // does not block; each result comes to EchoesDone
+	CancelEcho(Key)              // its result still comes
 	Received(indexes []int) []ppp.Count
 	Recover(context.Context, Recover) error
 	CallHook(hook.Event) // does not block
@@ -46,27 +48,28 @@ type Loop struct {
 	log       *slog.Logger
 	inbox     *inbox
 
-	echoes    workers
+	echoes    map[Key]bool    // under way
+	toSend    []probe.Request // of the actions
+	waiting   []probe.Request // until fewer are under way
+	toRead    []Key           // of the actions
 	counters  workers
-	steps     workers                    // of recovery
-	questions workers                    // recovery steps that only ask
-	cancels   map[Key]context.CancelFunc // of echoes
+	steps     workers // of recovery
+	questions workers // recovery steps that only ask
 }
 
 // NewLoop makes a loop. It does nothing before Run.
 func NewLoop(core *Core, executors Executors, notifier Notifier, log *slog.Logger) *Loop {
 	return &Loop{
 		core: core, executors: executors, notifier: notifier, log: log, inbox: new(inbox),
-		echoes: workers{free: maxEchoes}, counters: workers{free: maxCounters}, steps: workers{free: maxSlots}, questions: workers{free: maxQuestions},
-		cancels: make(map[Key]context.CancelFunc),
+		echoes: make(map[Key]bool), counters: workers{free: maxCounters}, steps: workers{free: maxSlots}, questions: workers{free: maxQuestions},
 	}
 }
 
 // Post adds an event for the core. It never blocks and may be called from any goroutine, also before and after Run.
 func (l *Loop) Post(ev Event) { l.inbox.post(ev) }
 
-// readings are the counters of one reading.
-type readings []Counter
+// EchoesDone adds the results of echo requests. It never blocks and may be called from any goroutine.
+func (l *Loop) EchoesDone(results []probe.Result) { l.Post(Results(results)) }
 
 // question is a func that the loop's goroutine calls, so that it may read the core.
 type question struct {
@@ -118,15 +121,12 @@ func (l *Loop) Run(ctx context.Context) error {
 			case question:
 				ev.look(l.core)
 				close(ev.done)
-			case readings:
-				for _, c := range ev {
-					l.act(ctx, l.core.Step(c, now))
-				}
 			default:
 				l.act(ctx, l.core.Step(ev, now))
 			}
 		}
 		l.act(ctx, l.core.Step(Tick{}, now))
+		l.askLinks()
 		if s := l.core.Status(); s != status {
 			status = s
 			l.notifier.Status(s)
@@ -157,13 +157,13 @@ func (l *Loop) Run(ctx context.Context) error {
 // jobDone releases what a job that has ended was using, if the event is the result of a job.
 func (l *Loop) jobDone(ev Event) {
 	switch ev := ev.(type) {
-	case readings:
+	case Counters:
 		l.counters.done()
-	case probe.Result:
-		k := key(ev.Link, ev.Index)
-		l.cancels[k]()
-		delete(l.cancels, k)
-		l.echoes.done()
+	case Results:
+		for _, r := range ev {
+			delete(l.echoes, key(r.Link, r.Index))
+			l.logEcho(r)
+		}
 	case StepDone:
 		l.workersFor(ev.Step).done()
 	}
@@ -178,19 +178,16 @@ func (l *Loop) workersFor(s Step) *workers {
 }
 
 func (l *Loop) act(ctx context.Context, actions []Action) {
-	var toRead []Key // in one request
 	for _, a := range actions {
 		switch a := a.(type) {
 		case ReadCounter:
-			toRead = append(toRead, a.Link)
+			l.toRead = append(l.toRead, a.Link)
 		case SendEcho:
-			ctx, cancel := context.WithCancel(ctx)
-			l.cancels[key(a.Link, a.Index)] = cancel
-			l.echoes.start(func() { l.Post(l.echo(ctx, a.Request)) })
+			l.toSend = append(l.toSend, a.Request)
 		case Recover:
 			l.workersFor(a.Step).start(func() { l.Post(l.takeStep(ctx, a)) })
 		case CancelEcho:
-			l.cancels[a.Link]()
+			l.cancel(a.Link)
 		case CallHook:
 			l.executors.CallHook(a.Event)
 		case Note:
@@ -199,27 +196,68 @@ func (l *Loop) act(ctx context.Context, actions []Action) {
 			l.notifier.Ready()
 		}
 	}
-	if len(toRead) > 0 {
-		l.counters.start(func() { l.Post(l.count(toRead)) })
+}
+
+// askLinks does what the actions since the last call ask for: the counters in one request, and the echo requests together.
+func (l *Loop) askLinks() {
+	if len(l.toRead) > 0 {
+		links := l.toRead
+		l.toRead = nil
+		l.counters.start(func() { l.Post(l.count(links)) })
 	}
+	l.waiting = append(l.waiting, l.toSend...)
+	l.toSend = l.toSend[:0]
+	if n := min(len(l.waiting), maxEchoes-len(l.echoes)); n > 0 {
+		l.startEchoes(l.waiting[:n])
+		l.waiting = append(l.waiting[:0], l.waiting[n:]...)
+	}
+}
+
+func (l *Loop) startEchoes(reqs []probe.Request) {
+	for _, r := range reqs {
+		l.echoes[key(r.Link, r.Index)] = true
+	}
+	var err error
+	func() {
+		defer l.catchPanic("echo", &err)
+		l.executors.StartEchoes(reqs)
+	}()
+	if err != nil {
+		failed := make([]probe.Result, len(reqs))
+		for i, r := range reqs {
+			failed[i] = probe.Result{Link: r.Link, Index: r.Index, Target: r.Target, Err: err}
+		}
+		l.EchoesDone(failed)
+	}
+}
+
+// cancel ends an echo request. One that still waits was never sent.
+func (l *Loop) cancel(link Key) {
+	if l.echoes[link] {
+		l.executors.CancelEcho(link)
+		return
+	}
+	is := func(r probe.Request) bool { return key(r.Link, r.Index) == link }
+	l.waiting, l.toSend = slices.DeleteFunc(l.waiting, is), slices.DeleteFunc(l.toSend, is)
+	l.EchoesDone([]probe.Result{{Link: link.Name, Index: link.Index, Err: context.Canceled}})
 }
 
 // drain waits until no job runs any more. It drops the jobs that have not begun: ctx has ended.
 func (l *Loop) drain() {
-	l.echoes.waiting, l.counters.waiting, l.steps.waiting, l.questions.waiting = nil, nil, nil, nil
-	for l.echoes.free < maxEchoes || l.counters.free < maxCounters || l.steps.free < maxSlots || l.questions.free < maxQuestions {
+	l.waiting, l.counters.waiting, l.steps.waiting, l.questions.waiting = nil, nil, nil, nil
+	for link := range l.echoes {
+		l.executors.CancelEcho(link)
+	}
+	for len(l.echoes) > 0 || l.counters.free < maxCounters || l.steps.free < maxSlots || l.questions.free < maxQuestions {
 		<-l.inbox.wake.C()
 		for _, ev := range l.inbox.take() {
 			l.jobDone(ev)
 		}
 	}
-	for _, cancel := range l.cancels {
-		cancel()
-	}
 }
 
-func (l *Loop) count(links []Key) readings {
-	all := make(readings, len(links))
+func (l *Loop) count(links []Key) Counters {
+	all := make(Counters, len(links))
 	indexes := make([]int, len(links))
 	for i, k := range links {
 		all[i].Link, indexes[i] = k, k.Index
@@ -238,18 +276,11 @@ func (l *Loop) count(links []Key) readings {
 	return all
 }
 
-func (l *Loop) echo(ctx context.Context, req probe.Request) (res probe.Result) {
-	res = probe.Result{Link: req.Link, Index: req.Index, Target: req.Target}
-	defer l.catchPanic("echo", &res.Err)
-	res = l.executors.Echo(ctx, req)
-	if l.log.Enabled(ctx, slog.LevelDebug) {
-		l.logEcho(res)
-	}
-	return res
-}
-
 // logEcho writes the debug line about one echo request.
 func (l *Loop) logEcho(r probe.Result) {
+	if !l.log.Enabled(context.Background(), slog.LevelDebug) {
+		return
+	}
 	attrs := []slog.Attr{slog.String("link", r.Link), slog.String("target", r.Target.String())}
 	text := "echo request answered"
 	if r.Err != nil {

@@ -46,15 +46,52 @@ type host struct {
 
 // fakeExecutors are functions of a test. A test that needs one of them sets it.
 type fakeExecutors struct {
+	start    func() // called before echo requests are sent
 	echo     func(context.Context, probe.Request) probe.Result
 	received func(indexes []int) []ppp.Count
 	recover  func(context.Context, Recover) error
+	*flights
 }
 
-func (e fakeExecutors) Echo(ctx context.Context, r probe.Request) probe.Result { return e.echo(ctx, r) }
-func (e fakeExecutors) Received(indexes []int) []ppp.Count                     { return e.received(indexes) }
-func (e fakeExecutors) Recover(ctx context.Context, r Recover) error           { return e.recover(ctx, r) }
-func (e fakeExecutors) CallHook(hook.Event)                                    {}
+// flights are the echo requests under way.
+type flights struct {
+	loop    *Loop
+	mu      sync.Mutex
+	cancels map[Key]context.CancelFunc
+}
+
+// fakeLoop is NewLoop for executors of a test.
+func fakeLoop(core *Core, e fakeExecutors, n Notifier, log *slog.Logger) *Loop {
+	e.flights = &flights{cancels: make(map[Key]context.CancelFunc)}
+	e.loop = NewLoop(core, e, n, log)
+	return e.loop
+}
+
+func (e fakeExecutors) StartEchoes(all []probe.Request) {
+	if e.start != nil {
+		e.start()
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, r := range all {
+		ctx, cancel := context.WithCancel(context.Background())
+		e.cancels[key(r.Link, r.Index)] = cancel
+		go func() {
+			defer cancel()
+			e.loop.EchoesDone([]probe.Result{e.echo(ctx, r)})
+		}()
+	}
+}
+
+func (e fakeExecutors) CancelEcho(link Key) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.cancels[link]()
+}
+
+func (e fakeExecutors) Received(indexes []int) []ppp.Count           { return e.received(indexes) }
+func (e fakeExecutors) Recover(ctx context.Context, r Recover) error { return e.recover(ctx, r) }
+func (e fakeExecutors) CallHook(hook.Event)                          {}
 
 // quiet is a Notifier that ignores everything, with this pulse.
 type quiet time.Duration
@@ -80,8 +117,8 @@ func live(t *testing.T, d time.Duration, f func(h *host)) *host {
 	h := &host{rtt: 20 * time.Millisecond}
 	synctest.Test(t, func(t *testing.T) {
 		h.began = time.Now()
-		h.loop = NewLoop(New(config.Default(""), func() float64 { return 0 }),
-			fakeExecutors{echo: h.echo, received: h.received}, hostNotifier{quiet(10 * time.Second), h}, slog.New(slog.NewTextHandler(&h.log, nil)))
+		h.loop = fakeLoop(New(config.Default(""), func() float64 { return 0 }),
+			fakeExecutors{start: h.start, echo: h.echo, received: h.received}, hostNotifier{quiet(10 * time.Second), h}, slog.New(slog.NewTextHandler(&h.log, nil)))
 		ctx, cancel := context.WithTimeout(t.Context(), d)
 		defer cancel()
 		var wg sync.WaitGroup
@@ -102,21 +139,27 @@ func live(t *testing.T, d time.Duration, f func(h *host)) *host {
 	return h
 }
 
+func (h *host) start() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.panics {
+		h.echoes = append(h.echoes, time.Since(h.began))
+		panic("ouch")
+	}
+}
+
 func (h *host) echo(ctx context.Context, req probe.Request) probe.Result {
 	h.mu.Lock()
 	h.out++
 	h.maxOut = max(h.maxOut, h.out)
 	h.echoes = append(h.echoes, time.Since(h.began))
-	deaf, panics := h.deaf, h.panics
+	deaf := h.deaf
 	h.mu.Unlock()
 	defer func() {
 		h.mu.Lock()
 		h.out--
 		h.mu.Unlock()
 	}()
-	if panics {
-		panic("ouch")
-	}
 	wait := h.rtt
 	if deaf {
 		wait = req.Timeout
@@ -155,8 +198,8 @@ func TestLoopEchoes(t *testing.T) {
 	if want := ms(0, 10000, 20000, 30000); !slices.Equal(h.echoes, want) {
 		t.Errorf("echoes at %v, want %v", h.echoes, want)
 	}
-	if len(h.loop.cancels) != 0 {
-		t.Errorf("%d contexts are still held", len(h.loop.cancels))
+	if n := len(h.loop.echoes); n != 0 {
+		t.Errorf("%d echo requests are still waited for", n)
 	}
 	if h.readied != 1 {
 		t.Errorf("ready %d times", h.readied)
@@ -222,19 +265,19 @@ func TestLoopEndsDuringEchoes(t *testing.T) {
 
 // At the end the jobs that run are finished, and those that wait are dropped.
 func TestLoopDropsWhatWaits(t *testing.T) {
-	l := NewLoop(New(config.Default(""), nil), fakeExecutors{}, quiet(0), slog.Default())
+	l := fakeLoop(New(config.Default(""), nil), fakeExecutors{}, quiet(0), slog.Default())
 	for _, tc := range []struct {
-		crew *workers
+		pool *workers
 		ends Event
 	}{
-		{&l.counters, readings{}},
+		{&l.counters, Counters{}},
 		{&l.steps, StepDone{Step: StepDial}},
 		{&l.questions, StepDone{Step: StepLook}},
 	} {
-		for tc.crew.free > 0 {
-			tc.crew.start(func() { l.Post(tc.ends) })
+		for tc.pool.free > 0 {
+			tc.pool.start(func() { l.Post(tc.ends) })
 		}
-		tc.crew.start(func() {
+		tc.pool.start(func() {
 			t.Errorf("one more that ends with %T%+v", tc.ends, tc.ends)
 			l.Post(tc.ends)
 		})
@@ -294,7 +337,7 @@ func TestLoopHandPanics(t *testing.T) {
 // A core that panics ends the process, even if jobs still run: systemd starts another.
 func TestLoopCorePanics(t *testing.T) {
 	asked, over := make(chan struct{}), make(chan struct{})
-	l := NewLoop(New(config.Default(""), func() float64 { return 0 }), fakeExecutors{
+	l := fakeLoop(New(config.Default(""), func() float64 { return 0 }), fakeExecutors{
 		echo: func(context.Context, probe.Request) probe.Result {
 			close(asked)
 			<-over
@@ -342,15 +385,10 @@ func TestInboxKeepsOrderAndNewest(t *testing.T) {
 // The debug log shows each echo request.
 func TestEchoesInTheDebugLog(t *testing.T) {
 	var log bytes.Buffer
-	results := []error{nil, errors.New("timeout")}
-	l := NewLoop(nil, fakeExecutors{echo: func(_ context.Context, r probe.Request) probe.Result {
-		res := probe.Result{Link: r.Link, Index: r.Index, Target: r.Target, RTT: 5 * time.Millisecond, Err: results[0]}
-		results = results[1:]
-		return res
-	}}, quiet(0), slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})))
-	req := probe.Request{Link: "ppp0", Index: 5, Target: addr("10.0.0.1")}
-	l.echo(t.Context(), req)
-	l.echo(t.Context(), req)
+	l := NewLoop(nil, fakeExecutors{}, quiet(0), slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	for _, err := range []error{nil, errors.New("timeout")} {
+		l.jobDone(Results{{Link: "ppp0", Index: 5, Target: addr("10.0.0.1"), RTT: 5 * time.Millisecond, Err: err}})
+	}
 	for _, want := range []string{`msg="echo request answered" link=ppp0 target=10.0.0.1 rtt=5ms`, `msg="echo request not answered" link=ppp0 target=10.0.0.1 reason=timeout`} {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("no %s in\n%s", want, &log)

@@ -187,9 +187,9 @@ func playFleet(t *testing.T, n int, lasts time.Duration, answered func(at time.D
 }
 
 // loop returns a loop that will get the snapshots of the whole fleet.
-func (f *fleet) loop(executors Executors) *Loop {
+func (f *fleet) loop(executors fakeExecutors) *Loop {
 	jitter := rand.New(rand.NewPCG(1, 0)).Float64 // the same each time: chance has no say in whether a test holds
-	l := NewLoop(New(f.config, jitter), executors, quiet(10*time.Second), slog.New(slog.DiscardHandler))
+	l := fakeLoop(New(f.config, jitter), executors, quiet(10*time.Second), slog.New(slog.DiscardHandler))
 	for _, ev := range []Event{f.config, f.xl2tpd, f.vici, f.ppp()} {
 		l.Post(ev)
 	}

@@ -18,9 +18,9 @@ import (
 // executors passes the actions of the loop on to the parts of the service.
 type executors struct{ s *service }
 
-func (e executors) Echo(ctx context.Context, r probe.Request) probe.Result {
-	return e.s.pinger.Echo(ctx, r)
-}
+func (e executors) StartEchoes(all []probe.Request) { e.s.pinger.Start(all) }
+
+func (e executors) CancelEcho(link supervisor.Key) { e.s.pinger.Cancel(link.Name, link.Index) }
 
 func (e executors) Received(indexes []int) []ppp.Count { return e.s.links.Received(indexes) }
 

@@ -78,6 +78,7 @@ func newService(o options, systemd *sdnotify.Notifier, saver *savedstate.Saver, 
 	core := supervisor.New(config.Default(path), rand.Float64)
 	core.Restore(saver.Load(), time.Now())
 	s.loop = supervisor.NewLoop(core, executors{s}, newNotifier(systemd, saver, looked, log), log)
+	s.pinger.Done = s.loop.EchoesDone
 	s.guard = guard.New(s.loop, s.xl2tpds, guarded, log)
 	s.executor = recovery.New(&vici.Commander{}, newControl(), s.guard, hostNames{s.xl2tpds}, s.pinger)
 

@@ -12,7 +12,7 @@ import (
 const (
 	// maxSingle is how many devices are asked for one by one. Beyond that, one request
 	// lists all devices of the host, and may list thousands of other programs.
-	maxSingle = 8
+	maxSingle = 128
 
 	sizeofIfStatsMsg = 12 // struct if_stats_msg of linux/if_link.h
 )
@@ -25,34 +25,44 @@ type Count struct {
 
 func (k *kernel) received(indexes []int) []Count {
 	counts := make([]Count, len(indexes))
-	var all map[int]uint64
 	var err error
-	many := len(indexes) > maxSingle
-	if many {
-		all, err = k.statistics(0, netlink.Dump)
+	if len(indexes) > maxSingle {
+		err = k.listed(indexes, counts)
+	} else {
+		err = k.tryTwice(func() error { return k.single(indexes, counts) })
 	}
 	for i, index := range indexes {
-		if !many {
-			all, err = k.statistics(index, 0)
-		}
 		c := &counts[i]
-		packets, ok := all[index]
-		switch c.Packets = packets; {
-		case err != nil:
-			c.Err = fmt.Errorf("packet counter of device %d: %w", index, err)
-		case !ok:
-			c.Err = fmt.Errorf("packet counter of device %d: %w", index, unix.ENODEV)
+		if err != nil {
+			c.Err = err
+		}
+		if c.Err != nil {
+			c.Err = fmt.Errorf("packet counter of device %d: %w", index, c.Err)
 		}
 	}
 	return counts
+}
+
+// listed takes the counters out of the list of all devices.
+func (k *kernel) listed(indexes []int, counts []Count) error {
+	all, err := k.statistics(0, netlink.Dump)
+	if err != nil {
+		return err
+	}
+	for i, index := range indexes {
+		var ok bool
+		if counts[i].Packets, ok = all[index]; !ok {
+			counts[i].Err = unix.ENODEV
+		}
+	}
+	return nil
 }
 
 // statistics returns receive counters by device index: of one device, or with
 // netlink.Dump of all.
 func (k *kernel) statistics(index int, flags netlink.HeaderFlags) (map[int]uint64, error) {
 	req := make([]byte, sizeofIfStatsMsg)
-	binary.NativeEndian.PutUint32(req[4:], uint32(index))
-	binary.NativeEndian.PutUint32(req[8:], 1<<(unix.IFLA_STATS_LINK_64-1)) // IFLA_STATS_FILTER_BIT
+	putStatsRequest(req, index)
 	msgs, err := k.request(unix.RTM_GETSTATS, flags, req)
 	if err != nil {
 		return nil, err
@@ -71,21 +81,28 @@ func (k *kernel) statistics(index int, flags netlink.HeaderFlags) (map[int]uint6
 	return all, nil
 }
 
+// putStatsRequest writes a struct if_stats_msg into b, which holds zeros.
+func putStatsRequest(b []byte, index int) {
+	binary.NativeEndian.PutUint32(b[4:], uint32(index))
+	binary.NativeEndian.PutUint32(b[8:], 1<<(unix.IFLA_STATS_LINK_64-1)) // IFLA_STATS_FILTER_BIT
+}
+
 // decodeStatistics reads an RTM_NEWSTATS message.
 func decodeStatistics(b []byte) (index int, packets uint64, err error) {
 	if len(b) < sizeofIfStatsMsg {
 		return 0, 0, fmt.Errorf("statistics message of %d bytes", len(b))
 	}
 	index = int(binary.NativeEndian.Uint32(b[4:]))
-	attrs, err := netlink.NewAttributeDecoder(b[sizeofIfStatsMsg:])
-	if err != nil {
-		return 0, 0, err
-	}
-	for attrs.Next() {
+	for attrs := b[sizeofIfStatsMsg:]; len(attrs) >= unix.SizeofRtAttr; {
+		length := int(binary.NativeEndian.Uint16(attrs))
+		if length < unix.SizeofRtAttr || length > len(attrs) {
+			break
+		}
 		// struct rtnl_link_stats64 begins with rx_packets.
-		if s := attrs.Bytes(); attrs.Type() == unix.IFLA_STATS_LINK_64 && len(s) >= 8 {
+		if s := attrs[unix.SizeofRtAttr:length]; binary.NativeEndian.Uint16(attrs[2:]) == unix.IFLA_STATS_LINK_64 && len(s) >= 8 {
 			return index, binary.NativeEndian.Uint64(s), nil
 		}
+		attrs = attrs[min(len(attrs), (length+3)&^3):]
 	}
-	return 0, 0, errors.Join(attrs.Err(), errors.New("statistics message without counters"))
+	return 0, 0, errors.New("statistics message without counters")
 }

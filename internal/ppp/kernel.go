@@ -21,6 +21,8 @@ type kernel struct {
 	mu   sync.Mutex
 	conn *netlink.Conn
 	held bool // keep conn open between requests
+
+	singles singles
 }
 
 // device is a PPP device as the kernel has it.
@@ -109,35 +111,50 @@ func (k *kernel) addresses() ([]address, error) {
 
 // request sends one request and returns the answer. When the socket fails, request
 // tries once more on a new one.
-func (k *kernel) request(kind uint16, flags netlink.HeaderFlags, body []byte) ([]netlink.Message, error) {
+func (k *kernel) request(kind uint16, flags netlink.HeaderFlags, body []byte) (msgs []netlink.Message, err error) {
+	err = k.tryTwice(func() (err error) {
+		msgs, err = k.exchange(kind, flags, body)
+		return err
+	})
+	return msgs, err
+}
+
+// tryTwice calls do, and calls it once more on a new socket if the socket fails.
+func (k *kernel) tryTwice(do func() error) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if !k.held {
 		defer k.hangUp()
 	}
 	for try := 0; ; try++ {
-		msgs, err := k.exchange(kind, flags, body)
-		if err == nil {
-			return msgs, nil
-		}
+		err := do()
 		// The kernel's own "no such device" is an answer.
-		if errors.Is(err, unix.ENODEV) {
-			return nil, err
+		if err == nil || errors.Is(err, unix.ENODEV) {
+			return err
 		}
 		k.hangUp()
 		if try == 1 {
-			return nil, err
+			return err
 		}
 	}
 }
 
+// dial opens the socket, unless it is open. k.mu is held.
+func (k *kernel) dial() error {
+	if k.conn != nil {
+		return nil
+	}
+	conn, err := netlink.Dial(unix.NETLINK_ROUTE, nil)
+	if err != nil {
+		return err
+	}
+	k.conn = conn
+	return nil
+}
+
 func (k *kernel) exchange(kind uint16, flags netlink.HeaderFlags, body []byte) ([]netlink.Message, error) {
-	if k.conn == nil {
-		conn, err := netlink.Dial(unix.NETLINK_ROUTE, nil)
-		if err != nil {
-			return nil, err
-		}
-		k.conn = conn
+	if err := k.dial(); err != nil {
+		return nil, err
 	}
 	if err := k.conn.SetDeadline(time.Now().Add(answerTime)); err != nil {
 		return nil, err
