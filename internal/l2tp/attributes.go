@@ -86,3 +86,14 @@ func (a avp) secret() bool {
 	}
 	return a.hidden
 }
+
+// TypeOf returns the type of the control message that begins with b, whatever its Length says.
+func TypeOf(b []byte) MessageType {
+	for a := range avps(b[min(HeaderLen, len(b)):]) {
+		if a.is(avpMessageType) && len(a.value) == 2 {
+			return MessageType(binary.BigEndian.Uint16(a.value))
+		}
+		break // it is the first or none
+	}
+	return TypeNone
+}
