@@ -1,6 +1,9 @@
 package l2tp
 
-import "encoding/binary"
+import (
+	"bytes"
+	"encoding/binary"
+)
 
 // AVP numbers that only a person reads (RFC 2661 §4.4).
 const (
@@ -9,9 +12,13 @@ const (
 	avpChallenge       = 11
 	avpResponse        = 13
 	avpAssignedSession = 14
+	avpCalled          = 21
+	avpCalling         = 22
+	avpSubAddress      = 23
 	avpProxyName       = 30
 	avpProxyChallenge  = 31
 	avpProxyResponse   = 33
+	avpGroup           = 37
 )
 
 // Attributes are the AVPs of a control message that help to understand it. A zero value is an AVP that is not there.
@@ -75,6 +82,23 @@ func Blank(b []byte) {
 		rest = rest[avpHeaderLen+len(one.value):]
 	}
 	clear(rest)
+}
+
+// BlankWords overwrites with x what names a host, a person or a number, and the text with a result.
+func BlankWords(b []byte) {
+	for one := range avps(b[min(HeaderLen, len(b)):]) {
+		words := one.value
+		switch one.typ {
+		case avpResult:
+			words = words[min(4, len(words)):] // behind the codes
+		case avpHostName, avpCalled, avpCalling, avpSubAddress, avpGroup:
+		default:
+			continue
+		}
+		if one.plain {
+			copy(words, bytes.Repeat([]byte{'x'}, len(words)))
+		}
+	}
 }
 
 const avpHeaderLen = 6

@@ -27,6 +27,22 @@ func TestParseAttributes(t *testing.T) {
 	}
 }
 
+// What names somebody goes, and the rest stays.
+func TestBlankWords(t *testing.T) {
+	of := func(host, number, text string) []byte {
+		return []byte(string(AppendMessage(nil, Message{Type: TypeStopCCN})) + attribute(avpMandatory, avpHostName, host) +
+			attribute(0, avpVendor, "YAMAHA") + attribute(0, avpCalling, number) + attribute(avpMandatory, avpResult, "\x00\x01\x00\x02"+text) +
+			attribute(avpMandatory, avpResult, "\x00\x01"))
+	}
+	b := of("router", "0312345678", "busy")
+	if BlankWords(b); !bytes.Equal(b, of("xxxxxx", "xxxxxxxxxx", "xxxx")) {
+		t.Errorf("%q", b)
+	}
+	for n := range len(b) {
+		BlankWords(bytes.Clone(b[:n])) // must not panic
+	}
+}
+
 // Nothing secret stays, and no length changes.
 func TestBlank(t *testing.T) {
 	keep := string(AppendMessage(nil, Message{Type: TypeSCCRP, Ns: 1, Nr: 2})) + attribute(avpMandatory, avpHostName, "router") +

@@ -46,6 +46,7 @@ var commands = map[string]word{
 	"cost":      costCommand,
 	"ratio":     ratioCommand,
 	"renumber":  renumberCommand,
+	"traced":    tracedCommand,
 	"trouble":   troubleCommand,
 	"chaos":     chaosCommand,
 	"peercount": peercountCommand,

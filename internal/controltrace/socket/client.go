@@ -42,9 +42,11 @@ func Dial(ctx context.Context, path string, r Request) (*Client, error) {
 // Close ends the connection, and a Next that waits.
 func (c *Client) Close() error { return c.conn.Close() }
 
-// ReadRecordings returns what the service's flight recorders have.
-func ReadRecordings(ctx context.Context, path string) (all []controltrace.Recording, err error) {
-	c, err := Dial(ctx, path, Recorded)
+// ReadRecordings returns what the service's flight recorders have. The request is Recorded or Ended.
+func ReadRecordings(ctx context.Context, path string, r Request) (all []controltrace.Recording, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*clientTimeout)
+	defer cancel()
+	c, err := Dial(ctx, path, r)
 	if err != nil {
 		return nil, err
 	}
@@ -55,7 +57,9 @@ func ReadRecordings(ctx context.Context, path string) (all []controltrace.Record
 		e, err := c.Next()
 		switch {
 		case errors.Is(err, io.EOF):
-			return all, ctx.Err()
+			return all, nil
+		case ctx.Err() != nil:
+			return nil, message.Errorf("%s: the service has not answered for %v", path, 2*clientTimeout)
 		case err != nil:
 			return nil, message.Errorf("%s: the answer is cut short, or of another version: %v", path, err)
 		case e.Begins:

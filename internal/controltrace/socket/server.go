@@ -26,6 +26,7 @@ const (
 	Live     Request = 'l' // each message from now on, without secrets
 	Secrets  Request = 's' // the same with secrets; only root gets them
 	Recorded Request = 'r' // what the flight recorders have
+	Ended    Request = 'e' // the same, of tunnels that have ended
 )
 
 const (
@@ -90,16 +91,19 @@ func (s *Server) serve(ctx context.Context, c net.Conn) {
 	}
 	c.SetReadDeadline(time.Time{})
 	switch r := Request(asked[0]); r {
-	case Recorded:
-		s.sendRecordings(c)
+	case Recorded, Ended:
+		s.sendRecordings(c, r == Ended)
 	case Live, Secrets:
 		s.sendLive(ctx, c, r == Secrets && isRoot(c))
 	}
 }
 
-func (s *Server) sendRecordings(c net.Conn) {
+func (s *Server) sendRecordings(c net.Conn, ended bool) {
 	var frames []byte
 	for _, g := range s.Source.Recordings() {
+		if ended && g.Ended.IsZero() {
+			continue
+		}
 		frames = controltrace.AppendRecording(frames[:0], g)
 		c.SetWriteDeadline(time.Now().Add(clientTimeout))
 		if _, err := c.Write(frames); err != nil {
