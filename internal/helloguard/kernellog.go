@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/florianl/go-nflog/v2"
@@ -63,11 +64,13 @@ func OpenKernelLog(ctx context.Context, ports []uint16) (*KernelLog, error) {
 	return k, nil
 }
 
+// logRemedy adds to an error what a person can do about it. go-nflog passes the kernel's errors on as texts alone.
 func logRemedy(err error) error {
+	is := func(cause unix.Errno) bool { return errors.Is(err, cause) || strings.HasSuffix(err.Error(), cause.Error()) }
 	switch {
-	case errors.Is(err, unix.EPERM):
+	case is(unix.EPERM):
 		return message.Errorf("%v (needs CAP_NET_ADMIN: run this with sudo)", err)
-	case errors.Is(err, unix.EBUSY):
+	case is(unix.EBUSY):
 		return message.Errorf("%v (another trace, or another program, has log group %d)", err, logGroup)
 	}
 	return message.Errorf("%v (the kernel needs nf_tables, nft_log and nfnetlink_log)", err)

@@ -1,9 +1,13 @@
 package helloguard
 
 import (
+	"fmt"
+	"os"
+	"strings"
 	"testing"
 
 	"github.com/florianl/go-nflog/v2"
+	"golang.org/x/sys/unix"
 
 	"xl2tpd-keepalive/internal/controltrace"
 	"xl2tpd-keepalive/internal/l2tp"
@@ -47,5 +51,18 @@ func TestKernelLog(t *testing.T) {
 	logged(true, hello)
 	if e, err := k.Next(); err != nil || e.Missed != 1 {
 		t.Errorf("%+v, %v", e, err)
+	}
+}
+
+// The remedy is found in errors of go-nflog, which do not unwrap.
+func TestLogRemedy(t *testing.T) {
+	for err, want := range map[error]string{
+		fmt.Errorf("could not bind to requested group 1701: %v", os.NewSyscallError("netlink receive", unix.EBUSY)): "another trace",
+		fmt.Errorf("nf_tables: %w", unix.EPERM):  "run this with sudo",
+		fmt.Errorf("nf_tables: %w", unix.ENOENT): "the kernel needs",
+	} {
+		if got := logRemedy(err).Error(); !strings.Contains(got, want) {
+			t.Errorf("%v: %s", err, got)
+		}
 	}
 }
