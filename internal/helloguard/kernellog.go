@@ -66,7 +66,9 @@ func OpenKernelLog(ctx context.Context, ports []uint16) (*KernelLog, error) {
 
 // logRemedy adds to an error what a person can do about it. go-nflog passes the kernel's errors on as texts alone.
 func logRemedy(err error) error {
-	is := func(cause unix.Errno) bool { return errors.Is(err, cause) || strings.HasSuffix(err.Error(), cause.Error()) }
+	is := func(cause unix.Errno) bool {
+		return errors.Is(err, cause) || strings.HasSuffix(err.Error(), cause.Error())
+	}
 	switch {
 	case is(unix.EPERM):
 		return message.Errorf("%v (needs CAP_NET_ADMIN: run this with sudo)", err)
