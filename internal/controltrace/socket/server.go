@@ -5,9 +5,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"os"
-	"path/filepath"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -50,34 +47,10 @@ type Server struct {
 
 // Run serves until ctx ends, then returns its error and leaves no socket behind.
 func (s *Server) Run(ctx context.Context) error {
-	if err := os.MkdirAll(filepath.Dir(s.Path), 0o755); err != nil {
+	if err := status.ServeSocket(ctx, s.Path, maxClients, s.Ready, s.serve); ctx.Err() == nil {
 		return fmt.Errorf("trace socket: %w", err)
 	}
-	l, err := status.Listen(s.Path)
-	if err != nil {
-		return fmt.Errorf("trace socket: %w", err)
-	}
-	stop := context.AfterFunc(ctx, func() { l.Close() })
-	defer stop()
-	defer l.Close()
-	s.Ready()
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	clients := make(chan struct{}, maxClients)
-	for {
-		c, err := l.Accept()
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if err != nil {
-			return fmt.Errorf("trace socket: %w", err)
-		}
-		clients <- struct{}{}
-		wg.Go(func() {
-			s.serve(ctx, c)
-			<-clients
-		})
-	}
+	return ctx.Err()
 }
 
 func (s *Server) serve(ctx context.Context, c net.Conn) {
