@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/internal/helloguard"
+	"xl2tpd-keepalive/internal/helloguard/translator"
 	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/status"
 )
@@ -80,7 +81,20 @@ type end struct {
 
 // report returns the report of an end.
 func (c *end) report() *status.Close {
-	return &status.Close{Time: c.Time, After: status.Seconds(c.after), Reason: c.Reason}
+	return &status.Close{Time: c.Time, After: status.Seconds(c.after), Reason: c.Reason, Control: c.control()}
+}
+
+// control returns the control connection of the tunnel that has ended, as its reason or the kernel has named it; nil:
+// neither has.
+func (c *end) control() *translator.Tunnel {
+	named, s := c.Tunnel, c.identity.session
+	switch {
+	case named.Peer.IsValid():
+		return &translator.Tunnel{Local: named.Local, Peer: named.Peer, LocalID: named.LocalID}
+	case s.LocalTunnel != 0 && s.Peer.IsValid():
+		return &translator.Tunnel{Local: s.Local, Peer: s.Peer, LocalID: s.LocalTunnel, PeerID: s.PeerTunnel}
+	}
+	return nil
 }
 
 // record takes the reason why a control tunnel is being closed. Its links may have gone already: record returns the

@@ -3,11 +3,14 @@ package supervisor
 import (
 	"fmt"
 	"net/netip"
+	"reflect"
 	"testing"
 	"time"
 
+	"xl2tpd-keepalive/internal/helloguard/translator"
 	"xl2tpd-keepalive/internal/ppp"
 	"xl2tpd-keepalive/internal/status"
+	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/probe"
 	"xl2tpd-keepalive/vici"
 )
@@ -160,5 +163,24 @@ func TestClosesAreBounded(t *testing.T) {
 	}
 	if len(n.core.tunnels.ends.last) != maxEnds || len(n.core.tunnels.ends.reasons) > 100 {
 		t.Errorf("%d closes, %d endings", len(n.core.tunnels.ends.last), len(n.core.tunnels.ends.reasons))
+	}
+}
+
+// An end names its control connection as the reason did, or else as the kernel did. In userspace mode nobody does.
+func TestControlOfAnEnd(t *testing.T) {
+	local, peer := netip.MustParseAddrPort("192.0.2.1:1701"), netip.MustParseAddrPort("198.51.100.7:1701")
+	named := Ending{Tunnel: ControlConnection{Local: local, Peer: peer, LocalID: 7}}
+	session := identity{session: xl2tpd.Session{Local: local, Peer: peer, LocalTunnel: 8, PeerTunnel: 9}}
+	for name, tc := range map[string]struct {
+		end  end
+		want *translator.Tunnel
+	}{
+		"reason":         {end{Ending: named, identity: session}, &translator.Tunnel{Local: local, Peer: peer, LocalID: 7}},
+		"kernel":         {end{identity: session}, &translator.Tunnel{Local: local, Peer: peer, LocalID: 8, PeerID: 9}},
+		"userspace mode": {end{}, nil},
+	} {
+		if got := tc.end.report().Control; !reflect.DeepEqual(got, tc.want) {
+			t.Errorf("%s: got %v, want %v", name, got, tc.want)
+		}
 	}
 }

@@ -68,6 +68,13 @@ func commands() []command {
 		},
 		run: pingNamed,
 	}, {
+		name: "trace", args: "[NAME]", words: -1, brief: "show the L2TP messages of tunnels, and what the Hello guard does",
+		about: "One line is one message, as its sender numbers it and as its receiver gets it. Ctrl-C ends it.\n" +
+			"NAME is a tunnel as status has it, or the peer's address. Without the guard the kernel logs the messages.",
+		example: "sudo xl2tpd-keepalive trace office -w office.pcapng",
+		flags:   func(f *flag.FlagSet, o *options) { o.trace.define(f) },
+		run:     traceNamed,
+	}, {
 		name: "doctor", brief: "look for what closes tunnels",
 		about:   "It changes nothing. The exit status is 1 if there is a problem.",
 		example: "sudo xl2tpd-keepalive doctor",

@@ -63,6 +63,7 @@ type options struct {
 	problems   bool
 	anonymise  bool
 	ping       pingOptions
+	trace      traceOptions
 	lang       *message.Language // of the texts for people
 	names      []string          // words behind the flags, or between them
 }

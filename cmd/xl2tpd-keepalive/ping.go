@@ -239,7 +239,7 @@ func findTunnel(all []status.Tunnel, name string) (*status.Tunnel, error) {
 		return nil, message.Errorf("%q is not one tunnel alone: name one of %s by its pppN", status.Printable(name), list(found))
 	case found[0].Link == nil || !found[0].Link.Remote.IsValid():
 		return nil, message.Errorf("%s has no link now, so there is nothing to ping: %s (xl2tpd-keepalive status)",
-			title(found[0]), found[0].Doing)
+			found[0].Title(), found[0].Doing)
 	}
 	return found[0], nil
 }
@@ -256,21 +256,9 @@ func names(t *status.Tunnel) (all []string) {
 	}
 	all = append(all, t.Name, section)
 	if t.Instance != "" {
-		all = append(all, title(t), t.Instance+" "+section, kind+" "+t.Instance+" "+section)
+		all = append(all, t.Title(), t.Instance+" "+section, kind+" "+t.Instance+" "+section)
 	}
 	return all
-}
-
-// title returns a tunnel's name as status prints it.
-func title(t *status.Tunnel) string {
-	name := t.Name
-	if name == "" {
-		name = "(unknown section)"
-	}
-	if t.Instance != "" {
-		name += " (" + t.Instance + ")"
-	}
-	return status.Printable(name)
 }
 
 // list names tunnels in one line.
@@ -281,7 +269,7 @@ func list(tunnels []*status.Tunnel) message.Text {
 		if t.Link != nil {
 			link = message.Data(status.Printable(t.Link.Name))
 		}
-		all = append(all, message.Sprintf("%s, %s", title(t), link))
+		all = append(all, message.Sprintf("%s, %s", t.Title(), link))
 	}
 	return message.Join(all, "%s; %s")
 }

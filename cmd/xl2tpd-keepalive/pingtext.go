@@ -46,7 +46,7 @@ func (h *half) line(w io.Writer, pong probe.Pong) {
 // summary writes the figures of both halves, and the finding.
 func (p *pair) summary(w io.Writer, lang *message.Language) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "\n--- %s ---\n", lang.Sprintf("%s, times in ms", title(p.tunnel)))
+	fmt.Fprintf(&b, "\n--- %s ---\n", lang.Sprintf("%s, times in ms", p.tunnel.Title()))
 	fmt.Fprintf(&b, "%5s %6s %8s %7s %9s %9s %9s %9s %9s\n", "", "sent", "received", "loss", "min", "avg", "max", "mdev", "p99")
 	for _, h := range p.halves() {
 		s := h.figures

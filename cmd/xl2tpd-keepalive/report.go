@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/internal/bundle"
+	"xl2tpd-keepalive/internal/controltrace/socket"
 	"xl2tpd-keepalive/internal/doctor"
 	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/status"
@@ -52,6 +53,7 @@ func reportSource(ctx context.Context, anonymous bool) bundle.Source {
 	s := bundle.Source{Root: "/", Now: time.Now(), Version: build(), Run: bundle.Run}
 	s.Hostname, _ = os.Hostname() // without one there is none to hide
 	s.Report, s.ReportErr = host.Report(ctx)
+	s.Recordings, s.RecordingsErr = socket.ReadRecordings(ctx, socket.DefaultPath, socket.Recorded)
 	if seen, err := host.Xl2tpd(ctx); err == nil {
 		s.Instances = seen.Instances
 	}

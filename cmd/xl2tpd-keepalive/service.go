@@ -15,6 +15,7 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 
 	"xl2tpd-keepalive/internal/config"
+	"xl2tpd-keepalive/internal/controltrace/socket"
 	"xl2tpd-keepalive/internal/hook"
 	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/metrics"
@@ -35,6 +36,7 @@ const (
 	taskEcho    = "ICMP socket"
 	taskHooks   = "hooks"
 	taskStatus  = "status socket"
+	taskTrace   = "trace socket"
 	taskMetrics = "metrics"
 )
 
@@ -56,6 +58,7 @@ type service struct {
 	hooks    *hook.Runner
 
 	socket  *status.Server
+	traces  *socket.Server
 	scrapes *metrics.Server
 
 	known []ppp.Link // last passed to the guard
@@ -84,6 +87,7 @@ func newService(o options, systemd *sdnotify.Notifier, saver *savedstate.Saver, 
 
 	reporter := report.New(version, s.loop, s.guard)
 	s.socket = &status.Server{Path: status.DefaultSocket, Report: reporter.Report, Ready: s.works(taskStatus)}
+	s.traces = &socket.Server{Path: socket.DefaultPath, Source: s.guard, Ready: s.works(taskTrace)}
 	s.scrapes = &metrics.Server{Report: reporter.Report, Ready: s.works(taskMetrics)}
 	return s
 }
@@ -99,6 +103,7 @@ func (s *service) tasks() []supervisor.Task {
 		{Name: guard.Task, Run: s.guard.Run},
 		{Name: taskHooks, Run: s.runHooks},
 		{Name: taskStatus, Run: s.socket.Run},
+		{Name: taskTrace, Run: s.traces.Run},
 		{Name: taskMetrics, Run: s.scrapes.Run},
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/term"
 
+	"xl2tpd-keepalive/internal/controltrace/socket"
 	"xl2tpd-keepalive/internal/status"
 )
 
@@ -42,6 +43,12 @@ func page(ctx context.Context, w io.Writer, o options, colours bool) error {
 	}
 	if r.Tunnels, err = status.Named(r.Tunnels, o.names); err != nil {
 		return err
+	}
+	if o.json || len(o.names) > 0 {
+		// Without them there is a report all the same.
+		if ended, err := socket.ReadRecordings(ctx, socket.DefaultPath, socket.Ended); err == nil {
+			status.AddMessages(r.Tunnels, ended)
+		}
 	}
 	switch {
 	case o.json:

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"xl2tpd-keepalive/internal/controltrace"
 	"xl2tpd-keepalive/internal/doctor"
 	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/status"
@@ -34,7 +35,10 @@ type Source struct {
 	Findings  []doctor.Finding
 	Instances []xl2tpd.Instance
 	Names     []string // of connections, that an anonymous bundle hides
-	Run       func(ctx context.Context, name string, args ...string) ([]byte, error)
+	// Recordings are what the flight recorders have of control connections.
+	Recordings    []controltrace.Recording
+	RecordingsErr error // why there are none
+	Run           func(ctx context.Context, name string, args ...string) ([]byte, error)
 
 	AnonymousKey []byte // random; empty: the bundle is not anonymous
 }
@@ -50,6 +54,8 @@ type Bundle struct {
 type File struct {
 	Name string
 	Text string
+
+	binary bool // nothing can be replaced in it
 }
 
 // Run runs a program. Its errors contain the program's standard error.
@@ -70,6 +76,7 @@ func Collect(ctx context.Context, s Source) *Bundle {
 	c.host()
 	c.configuration()
 	c.secrets()
+	c.control()
 	c.add("README.txt", c.readme())
 	c.clean()
 	return b
@@ -92,7 +99,7 @@ func (c *collector) add(name, text string) {
 		text = text[len(text)-most:]
 		c.leave("the beginning of %s, which is longer than 4 MiB", name)
 	}
-	c.Files = append(c.Files, File{name, text})
+	c.Files = append(c.Files, File{Name: name, Text: text})
 }
 
 func (c *collector) leave(format message.Format, a ...any) {
@@ -124,6 +131,9 @@ func (c *collector) clean() {
 		anonymous = newAnonymiser(c.AnonymousKey, c.allNames())
 	}
 	for i := range c.Files {
+		if c.Files[i].binary {
+			continue
+		}
 		text := scrub.clean(c.Files[i].Text)
 		if anonymous != nil {
 			text = anonymous.text(text)

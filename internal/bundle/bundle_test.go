@@ -15,7 +15,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gopacket/gopacket/pcapgo"
+
+	"xl2tpd-keepalive/internal/controltrace"
 	"xl2tpd-keepalive/internal/doctor"
+	"xl2tpd-keepalive/internal/l2tp"
 	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/internal/xl2tpd"
 )
@@ -89,7 +93,8 @@ func plant(t *testing.T) Source {
 			SA:   &status.SA{Name: "tokyo"},
 			Last: &status.Close{Time: made.Add(-time.Hour), After: status.Seconds(91 * time.Second), Reason: "Hello unanswered (TOPchap1)"},
 		}}},
-		Findings: []doctor.Finding{{Check: "DPD", Kind: doctor.Problem, Text: "off for tokyo"}, {Check: "xl2tpd", OK: true, Kind: doctor.Passed, Text: "running"}},
+		Findings:   []doctor.Finding{{Check: "DPD", Kind: doctor.Problem, Text: "off for tokyo"}, {Check: "xl2tpd", OK: true, Kind: doctor.Passed, Text: "running"}},
+		Recordings: []controltrace.Recording{{Tunnel: recorded, Records: []controltrace.Record{controlMessage(0), controlMessage(1)}}},
 		Run: func(_ context.Context, name string, args ...string) ([]byte, error) {
 			out, ok := outputs[name]
 			if name == "uname" {
@@ -100,6 +105,80 @@ func plant(t *testing.T) Source {
 			}
 			return []byte(out), nil
 		},
+	}
+}
+
+var recorded = controltrace.Tunnel{
+	Local: netip.MustParseAddrPort("10.0.0.2:1701"), Peer: netip.MustParseAddrPort("192.0.2.1:1701"), LocalID: 7, PeerID: 9,
+}
+
+// controlMessage is an SCCRP of the router, whose host name is a name of this host's configuration, or a Hello.
+func controlMessage(i int) controltrace.Record {
+	m := l2tp.Message{Type: l2tp.TypeHello, Tunnel: 9, Ns: 1}
+	b := l2tp.AppendMessage(nil, m)
+	if i == 0 {
+		b = append(b, "\x80\x14\x00\x00\x00\x07gw.example.jp."...)
+		b[3] = byte(len(b))
+	}
+	return controltrace.NewRecord(made, i == 1, m, b)
+}
+
+// packets reads the control messages of a bundle.
+func (b *Bundle) packets(t *testing.T) (all []l2tp.Packet, comments string) {
+	t.Helper()
+	r, err := pcapgo.NewNgReader(strings.NewReader(b.file(t, "control.pcapng")), pcapgo.NgReaderOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		data, _, options, err := r.ReadPacketDataWithOptions()
+		if err == io.EOF {
+			return all, comments
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := l2tp.ParsePacket(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all, comments = append(all, p), comments+strings.Join(options.Comments, " ")
+	}
+}
+
+// The flight recorder goes along. In an anonymous bundle it has the same other addresses as the texts, and no name.
+func TestControlMessages(t *testing.T) {
+	s := plant(t)
+	b := Collect(t.Context(), s)
+	all, comments := b.packets(t)
+	if len(all) != 4 || all[0].Src != recorded.Peer || l2tp.ParseAttributes(all[0].Payload()).Host != "gw.example.jp." || !strings.Contains(comments, "lac office") {
+		t.Errorf("%+v, %q", all, comments)
+	}
+	s.AnonymousKey = []byte("a key")
+	b = Collect(t.Context(), s)
+	all, comments = b.packets(t)
+	peer := all[0].Src.Addr().String()
+	if len(all) != 4 || peer == "192.0.2.1" || !strings.Contains(b.file(t, "status.json"), `"peer": "`+peer+`"`) || strings.Contains(comments, "office") ||
+		l2tp.ParseAttributes(all[0].Payload()).Host != "xxxxxxxxxxxxxx" {
+		t.Errorf("%+v, %q", all, comments)
+	}
+	for _, name := range []string{"gw.example", "office"} {
+		if strings.Contains(b.file(t, "control.pcapng"), name) {
+			t.Errorf("%s is in it", name)
+		}
+	}
+}
+
+// A secret in a control message keeps all of them out.
+func TestSecretInControlMessage(t *testing.T) {
+	s := plant(t)
+	r := controlMessage(0)
+	copy(r.Payload[l2tp.HelloLen+6:], "TOPpsk1")
+	s.Recordings[0].Records = append(s.Recordings[0].Records, r)
+	b := Collect(t.Context(), s)
+	if slices.ContainsFunc(b.Files, func(f File) bool { return f.Name == "control.pcapng" }) ||
+		!slices.Contains(b.left(), "control.pcapng, in which there is a secret of this host") {
+		t.Errorf("%q", b.Left)
 	}
 }
 
@@ -225,7 +304,7 @@ func TestNoService(t *testing.T) {
 }
 
 func TestSave(t *testing.T) {
-	b := &Bundle{Name: "report", Files: []File{{"a.txt", "one\n"}, {"config/b", ""}}}
+	b := &Bundle{Name: "report", Files: []File{{Name: "a.txt", Text: "one\n"}, {Name: "config/b"}}}
 	path := filepath.Join(t.TempDir(), "r.tar.gz")
 	if err := b.Save(path, made); err != nil {
 		t.Fatal(err)

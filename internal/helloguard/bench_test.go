@@ -111,3 +111,40 @@ func BenchmarkFlood(b *testing.B) {
 }
 
 func (nothing) sentFrom(_ address) []uint32 { return nil }
+
+// What a Hello and its acknowledgement cost while nobody traces, and while somebody does.
+func BenchmarkTraced(b *testing.B) {
+	for _, watched := range []bool{false, true} {
+		b.Run(fmt.Sprintf("watched=%v", watched), func(b *testing.B) {
+			f := newFixture(b, memoryDir(b))
+			f.links.PassFirst = true
+			f.dial(1)
+			if watched {
+				w, err := f.hub.Watch(false)
+				if err != nil {
+					b.Fatal(err)
+				}
+				defer w.Close()
+				stop := make(chan struct{})
+				defer close(stop)
+				go func() {
+					for {
+						select {
+						case <-w.Wake():
+							w.Take()
+						case <-stop:
+							return
+						}
+					}
+				}()
+			}
+			ns := uint16(2)
+			b.ReportAllocs()
+			for b.Loop() {
+				f.handle(between(here, peerNumber(0), l2tp.Message{Type: l2tp.TypeHello, Tunnel: 20000, Ns: ns, Nr: 1}, 0), outbound, f.now)
+				f.handle(between(peerNumber(0), here, l2tp.Message{Tunnel: 1, Ns: 1, Nr: ns + 1}, 0), inbound, f.now)
+				ns++
+			}
+		})
+	}
+}

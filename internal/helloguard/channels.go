@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"xl2tpd-keepalive/internal/controltrace"
 	"xl2tpd-keepalive/internal/helloguard/translator"
 	"xl2tpd-keepalive/internal/l2tp"
 	"xl2tpd-keepalive/internal/procfs"
@@ -120,6 +121,8 @@ type channel struct {
 	written    written
 	counts     Counts
 	doing      string // what the log said last
+
+	recorder *controltrace.Recorder // of its messages; nil: there was none
 }
 
 // mustFailClosed reports whether the channel's packets must not pass a guard that is down for
@@ -139,6 +142,8 @@ type awaited struct {
 	owner  owner
 	at     time.Time // of its latest copy
 	dialed bool      // Guard.Dials was called
+
+	recorder *controltrace.Recorder
 }
 
 // path is that of the channel's packets.
@@ -158,6 +163,8 @@ type caller struct {
 	owner  owner
 	at     time.Time
 	nr     uint16 // what the SCCRP acknowledges
+
+	recorder *controltrace.Recorder
 }
 
 // callerKey is how the next message of xl2tpd in that tunnel shows it.

@@ -15,7 +15,7 @@ func (h *handler) learn(c *channel, p *l2tp.Packet, byPeer bool, now time.Time) 
 	switch p.Msg.Type {
 	case l2tp.TypeICRQ: // another call begins, though none that will come to anything in a dying tunnel
 		if !c.translator.Closing() {
-			c.reported = noEnd
+			c.newCall()
 		}
 	case l2tp.TypeStopCCN, l2tp.TypeCDN:
 		h.explain(c, p, byPeer, now)
@@ -42,7 +42,17 @@ func (h *handler) explain(c *channel, p *l2tp.Packet, byPeer bool, now time.Time
 		r.StopAcked = c.peerDead
 		c.reported, c.reason = end, &r
 		h.save(c)
+		if !r.Operator {
+			h.keepRecording(c, now)
+		}
 		h.ended(c.connection(), r)
+	}
+}
+
+// newCall notes that another call begins. What was recorded up to the end of the last one stays as it is.
+func (c *channel) newCall() {
+	if c.reported != noEnd {
+		c.reported, c.recorder = noEnd, nil
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"xl2tpd-keepalive/internal/controltrace"
 	"xl2tpd-keepalive/internal/helloguard/translator"
 	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/internal/wake"
@@ -89,7 +90,9 @@ type Guard struct {
 	// first report comes after the first Configure.
 	Report func(error)
 
-	changed wake.Signal
+	changed    wake.Signal
+	hub        controltrace.Hub
+	recordings recordings
 
 	mu         sync.Mutex
 	configured bool

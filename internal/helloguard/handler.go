@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"time"
 
+	"xl2tpd-keepalive/internal/controltrace"
 	"xl2tpd-keepalive/internal/helloguard/translator"
 	"xl2tpd-keepalive/internal/l2tp"
 	"xl2tpd-keepalive/internal/procfs"
@@ -56,6 +57,11 @@ type handler struct {
 	dials    func(owner procfs.ID, peer netip.Addr)
 	unlisted func() // nil: nobody asks
 
+	hub        *controltrace.Hub // who watches
+	recordings *recordings       // of tunnels that have ended
+	// opens keeps the message at hand if it asks for a connection; nil: it does not.
+	opens *controltrace.Recorder
+
 	unlistedAt time.Time // its latest call
 	sending    address   // whose message is being handled, if it is one of this host
 	sendersAt  time.Time // when the kernel may be asked again who sends
@@ -70,6 +76,7 @@ func newHandler(ctx context.Context, g *Guard, host Host, fx effects) *handler {
 		ctx: ctx, log: newPacketLog(g.Log), links: g.Links, store: store(g.Dir), host: host,
 		facts: &factReader{daemons: g.Daemons}, gone: procfs.ID.Gone, fx: fx,
 		ended: g.Ended, dials: g.Dials, unlisted: g.Unlisted, data: newDataWatch(fx),
+		hub: &g.hub, recordings: &g.recordings,
 	}
 	h.table = newTable(h.stopListening)
 	return h
@@ -148,21 +155,35 @@ type outcome struct {
 // the packet goes on: it looks the channel up, asks whether the guard is to translate it,
 // translates, and follows the verdict.
 func (h *handler) handle(p *l2tp.Packet, from direction, now time.Time) outcome {
+	h.opens = nil
 	c := h.channelOf(p, from, now)
 	if c == nil {
+		h.recordPassed(p, from, now)
 		return outcome{}
 	}
 	live, wanted := h.wanted(c, from == outbound && p.Msg.Type == l2tp.TypeHello, now)
 	if !wanted {
+		h.recordPassed(p, from, now)
 		return outcome{}
 	}
+	was := glance{p.Msg, c.repeats(p.Msg, from)}
 	expected := from == outbound || c.translator.Expects(p.Msg.Ns)
 	v := h.translate(c, p, from, live, now)
-	h.follow(c, p, from, v, expected, now)
+	o := outcome{v.Action, v.Packet, c}
 	if c.phase.xl2tpdEnded() && from != outbound {
-		return outcome{translator.Drop, nil, c} // the xl2tpd that has come since knows nothing of it
+		o = outcome{translator.Drop, nil, c} // the xl2tpd that has come since knows nothing of it
 	}
-	return outcome{v.Action, v.Packet, c}
+	h.record(c, p, was, from, o, v.Reason, now)
+	h.follow(c, p, from, v, expected, now)
+	return o
+}
+
+// repeats reports whether a message's sender has sent it before.
+func (c *channel) repeats(m l2tp.Message, from direction) bool {
+	if from == outbound {
+		return c.translator.RepeatsOut(m)
+	}
+	return c.translator.RepeatsIn(m)
 }
 
 // channelOf looks up or opens the channel of a packet; nil: the packet passes.
@@ -274,6 +295,7 @@ func (h *handler) act(c *channel, v *translator.Verdict, now time.Time) {
 		}
 	}
 	for _, i := range v.Inject {
+		h.recordSent(c, t, i, v.Reason, now)
 		if err := h.fx.send(i); err != nil {
 			h.logError(c, now, slog.LevelWarn, "hello guard: packet can't be sent", err)
 		}
@@ -284,9 +306,10 @@ func (h *handler) act(c *channel, v *translator.Verdict, now time.Time) {
 }
 
 // inject sends a packet that belongs to no channel.
-func (h *handler) inject(i translator.Injection, peer netip.AddrPort, now time.Time) {
+func (h *handler) inject(i translator.Injection, t translator.Tunnel, now time.Time) {
+	h.recordSent(nil, t, i, translator.Nothing, now)
 	if err := h.fx.send(i); err != nil {
-		h.logPeerError(peer, now, slog.LevelWarn, "hello guard: packet can't be sent", err)
+		h.logPeerError(t.Peer, now, slog.LevelWarn, "hello guard: packet can't be sent", err)
 	}
 }
 

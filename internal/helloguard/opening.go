@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"time"
 
+	"xl2tpd-keepalive/internal/controltrace"
 	"xl2tpd-keepalive/internal/helloguard/translator"
 	"xl2tpd-keepalive/internal/l2tp"
 )
@@ -26,7 +27,7 @@ func (h *handler) sender(p *l2tp.Packet, now time.Time) *channel {
 	}
 	if half, ok := h.table.answered(at, p.Msg); ok {
 		h.unpairedGone(at, p.Msg.Tunnel)
-		return h.open(&channel{translator: translator.New(half.tunnel, now), owner: h.confirmed(half.owner, at, now), phase: established, review: now.Add(reviewAfter)}, now)
+		return h.open(&channel{translator: translator.New(half.tunnel, now), owner: h.confirmed(half.owner, at, now), phase: established, review: now.Add(reviewAfter), recorder: half.recorder}, now)
 	}
 	if p.Msg.Type == l2tp.TypeSCCCN {
 		h.replaced(at, p.Msg.Tunnel)
@@ -89,7 +90,9 @@ func (h *handler) request(p *l2tp.Packet, at path, now time.Time) {
 		}
 		h.dropEnded(at, own)
 		h.forgetReasons(at.peer.Addr())
+		a.recorder = new(controltrace.Recorder)
 	}
+	h.opens = a.recorder
 	a.at, a.dialed = now, h.runs(a.owner)
 	h.table.awaited.put(t, a)
 	if opens {
@@ -116,8 +119,9 @@ func (h *handler) reply(p *l2tp.Packet, at path, now time.Time) {
 		if !h.mayServe(o, at, now) {
 			return
 		}
-		half = caller{tunnel: translator.Tunnel{Local: at.local, Peer: at.peer, LocalID: own, PeerID: p.Msg.Tunnel}, owner: o}
+		half = caller{tunnel: translator.Tunnel{Local: at.local, Peer: at.peer, LocalID: own, PeerID: p.Msg.Tunnel}, owner: o, recorder: new(controltrace.Recorder)}
 	}
+	h.opens = half.recorder
 	half.at, half.nr = now, p.Msg.Nr
 	h.table.callers.put(k, half)
 }
@@ -169,7 +173,7 @@ func (h *handler) accepted(p *l2tp.Packet, at path, secured bool, now time.Time)
 	h.table.awaited.delete(t)
 	t.PeerID = other
 	c := h.open(&channel{translator: translator.New(t, now), owner: a.owner, secured: secured,
-		listening: true, vendor: clip(l2tp.Vendor(p.Payload()))}, now)
+		listening: true, vendor: clip(l2tp.Vendor(p.Payload())), recorder: a.recorder}, now)
 	if c == nil {
 		h.stopListening(t)
 	}
@@ -189,7 +193,7 @@ func (h *handler) distrust(p *l2tp.Packet, now time.Time) {
 	if c == nil || c.secured || c.phase.agreed() {
 		return
 	}
-	h.table.awaited.put(translator.Tunnel{Local: at.local, Peer: at.peer, LocalID: p.Msg.Tunnel}, awaited{owner: c.owner, at: now, dialed: true})
+	h.table.awaited.put(translator.Tunnel{Local: at.local, Peer: at.peer, LocalID: p.Msg.Tunnel}, awaited{owner: c.owner, at: now, dialed: true, recorder: c.recorder})
 	c.listening = false // the question keeps it
 	h.drop(c)
 }

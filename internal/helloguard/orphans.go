@@ -52,6 +52,7 @@ func (h *handler) closeOrphans(now time.Time) {
 		}
 		if ended[p] {
 			c.orphan(now)
+			h.keepRecording(c, now)
 			h.plan(c)
 		}
 	}
@@ -95,5 +96,5 @@ func (h *handler) givenUp(p *l2tp.Packet, now time.Time) {
 		return
 	}
 	ack := l2tp.Message{Tunnel: own, Nr: p.Msg.Ns + 1} // the first of its peer
-	h.inject(translator.Injection{To: translator.ToXl2tpd, Packet: l2tp.AppendPacket(nil, t.Peer, t.Local, ack)}, t.Peer, now)
+	h.inject(translator.Injection{To: translator.ToXl2tpd, Packet: l2tp.AppendPacket(nil, t.Peer, t.Local, ack)}, t, now)
 }

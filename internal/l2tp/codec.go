@@ -117,9 +117,10 @@ func ParseMessage(b []byte) (Message, error) {
 
 // avp is one attribute-value pair (RFC 2661 §4.1).
 type avp struct {
-	typ   uint16
-	plain bool // the IETF's (vendor 0), and not hidden
-	value []byte
+	typ    uint16
+	plain  bool // the IETF's (vendor 0), and not hidden
+	hidden bool
+	value  []byte
 }
 
 func (a avp) is(typ uint16) bool { return a.plain && a.typ == typ }
@@ -133,8 +134,9 @@ func avps(b []byte) iter.Seq[avp] {
 			if n < 6 || n > len(b) {
 				return
 			}
-			plain := first&avpHidden == 0 && binary.BigEndian.Uint16(b[2:]) == 0
-			if !yield(avp{binary.BigEndian.Uint16(b[4:]), plain, b[6:n]}) {
+			hidden := first&avpHidden != 0
+			plain := !hidden && binary.BigEndian.Uint16(b[2:]) == 0
+			if !yield(avp{binary.BigEndian.Uint16(b[4:]), plain, hidden, b[6:n]}) {
 				return
 			}
 			b = b[n:]

@@ -47,6 +47,8 @@ func FuzzPacket(f *testing.F) {
 		AssignedTunnel(b)
 		Result(b)
 		Vendor(b)
+		ParseAttributes(b)
+		Blank(bytes.Clone(b))
 		was := bytes.Clone(b)
 		p, err := ParsePacket(b)
 		if !bytes.Equal(b, was) {

@@ -116,6 +116,22 @@ func (p *Packet) SetSeq(ns, nr uint16) {
 // UDP datagram from src to dst. Both must be IPv4.
 func AppendPacket(b []byte, src, dst netip.AddrPort, m Message) []byte {
 	start := len(b)
+	b = AppendMessage(appendHeaders(b, src, dst), m)
+	finish(b[start:], 0)
+	return b
+}
+
+// AppendDatagram appends an IPv4 packet with a UDP datagram from src to dst that has this payload. Both must be IPv4.
+// If the whole payload has more bytes than that, the headers say so, and there is no UDP checksum.
+func AppendDatagram(b []byte, src, dst netip.AddrPort, payload []byte, whole int) []byte {
+	start := len(b)
+	b = append(appendHeaders(b, src, dst), payload...)
+	finish(b[start:], whole-len(payload))
+	return b
+}
+
+// appendHeaders appends an IPv4 and a UDP header without lengths and checksums.
+func appendHeaders(b []byte, src, dst netip.AddrPort) []byte {
 	b = append(b,
 		0x45, 0, 0, 0,
 		0, 0, 0, 0,
@@ -125,16 +141,18 @@ func AppendPacket(b []byte, src, dst netip.AddrPort, m Message) []byte {
 	b = append(b, to[:]...)
 	b = binary.BigEndian.AppendUint16(b, src.Port())
 	b = binary.BigEndian.AppendUint16(b, dst.Port())
-	b = append(b, 0, 0, 0, 0)
-	b = AppendMessage(b, m)
+	return append(b, 0, 0, 0, 0)
+}
 
-	ip := b[start:]
+// finish puts lengths and checksums into a packet of which that many bytes are missing at the end.
+func finish(ip []byte, missing int) {
 	udp := ip[ipHeaderLen:]
-	binary.BigEndian.PutUint16(ip[2:], uint16(len(ip)))
-	binary.BigEndian.PutUint16(udp[4:], uint16(len(udp)))
+	binary.BigEndian.PutUint16(ip[2:], uint16(len(ip)+missing))
+	binary.BigEndian.PutUint16(udp[4:], uint16(len(udp)+missing))
 	binary.BigEndian.PutUint16(ip[10:], ^fold(sum16(0, ip[:ipHeaderLen])))
-	putChecksum(udp[6:8], udpSum(ip, udp))
-	return b
+	if missing == 0 {
+		putChecksum(udp[6:8], udpSum(ip, udp))
+	}
 }
 
 // putChecksum writes the complement of sum; 0 is written as 0xFFFF, because 0

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"xl2tpd-keepalive/internal/controltrace"
 	"xl2tpd-keepalive/internal/message"
 )
 
@@ -49,10 +50,25 @@ type Tunnel struct {
 	SA    *SA    `json:"sa"`    // null: none
 	Guard *Guard `json:"guard"` // null: no control packet was seen
 	Last  *Close `json:"last_close"`
+
+	// Control is the control connection; nil: not known.
+	Control *controltrace.Tunnel `json:"control,omitempty"`
 }
 
 // Yamaha reports whether the far end is a Yamaha router, by its Vendor Name.
 func (t *Tunnel) Yamaha() bool { return strings.Contains(strings.ToLower(t.Vendor), "yamaha") }
+
+// Title returns the tunnel's name, with its xl2tpd if there are several.
+func (t *Tunnel) Title() string {
+	name := t.Name
+	if name == "" {
+		name = "(unknown section)"
+	}
+	if t.Instance != "" {
+		name += " (" + t.Instance + ")"
+	}
+	return Printable(name)
+}
 
 // Link is the tunnel's pppN.
 type Link struct {
@@ -125,6 +141,11 @@ type Close struct {
 	Time   time.Time    `json:"time"`
 	After  Seconds      `json:"after"` // how long it had been up
 	Reason message.Text `json:"reason"`
+
+	// Control is the control connection that the tunnel had; nil: not known.
+	Control *controltrace.Tunnel `json:"control,omitempty"`
+	// Messages are its last ones. The service does not put them into its reports: see AddMessages.
+	Messages []controltrace.Record `json:"messages,omitempty"`
 }
 
 // texts returns where the report has texts of the service.

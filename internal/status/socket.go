@@ -37,32 +37,38 @@ type Server struct {
 
 // Run serves until ctx ends, then returns its error and leaves no socket behind.
 func (s *Server) Run(ctx context.Context) error {
-	if err := os.MkdirAll(filepath.Dir(s.Path), 0o755); err != nil {
+	if err := ServeSocket(ctx, s.Path, maxReaders, s.Ready, s.serve); ctx.Err() == nil {
 		return fmt.Errorf("status socket: %w", err)
 	}
-	l, err := Listen(s.Path)
+	return ctx.Err()
+}
+
+// ServeSocket listens on a Unix socket until ctx ends, and calls serve for each client, for at most that many at the
+// same time. ready is called once the socket listens.
+func ServeSocket(ctx context.Context, path string, most int, ready func(), serve func(context.Context, net.Conn)) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	l, err := Listen(path)
 	if err != nil {
-		return fmt.Errorf("status socket: %w", err)
+		return err
 	}
 	stop := context.AfterFunc(ctx, func() { l.Close() })
 	defer stop()
 	defer l.Close()
-	s.Ready()
+	ready()
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	readers := make(chan struct{}, maxReaders)
+	clients := make(chan struct{}, most)
 	for {
 		c, err := l.Accept()
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
 		if err != nil {
-			return fmt.Errorf("status socket: %w", err)
+			return err
 		}
-		readers <- struct{}{}
+		clients <- struct{}{}
 		wg.Go(func() {
-			s.serve(ctx, c)
-			<-readers
+			serve(ctx, c)
+			<-clients
 		})
 	}
 }

@@ -128,6 +128,7 @@ func (p *page) tunnel(t *Tunnel) {
 	}
 	if c := t.Last; c != nil {
 		p.row("dropped", Printable(p.lang.Sprintf("closed %s ago after %s: %s", span(p.now.Sub(c.Time)), span(time.Duration(c.After)), c.Reason)))
+		p.messages(t, c)
 	}
 }
 

@@ -47,6 +47,7 @@ var commands = map[string]word{
 	"cost":      costCommand,
 	"ratio":     ratioCommand,
 	"renumber":  renumberCommand,
+	"traced":    tracedCommand,
 	"trouble":   troubleCommand,
 	"chaos":     chaosCommand,
 	"peercount": peercountCommand,

@@ -52,6 +52,7 @@ func add(d *supervisor.Detail, c helloguard.Channel) {
 	}
 	if !c.Heard.Before(r.Link.Evidence.Control) {
 		r.Link.Evidence.Control, r.Vendor = c.Heard, c.Vendor
+		r.Control = &c.Tunnel
 	}
 	g := r.Guard
 	g.Holding = g.Holding || c.Holding && d.Guard != config.GuardOff

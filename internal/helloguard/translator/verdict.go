@@ -75,6 +75,10 @@ const (
 	StopSent                        // StopCCN sent for an xl2tpd that has ended
 )
 
+// Holds reports whether a message of xl2tpd that does not go on is only kept from the peer: xl2tpd is answered, or sends
+// it again.
+func (r Reason) Holds() bool { return r >= HelloAcked && r <= MessageEarly }
+
 func (r Reason) String() string {
 	return [...]string{
 		Nothing:           "nothing of note",

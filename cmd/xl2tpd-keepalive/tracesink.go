@@ -1,0 +1,98 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"xl2tpd-keepalive/internal/controltrace"
+	"xl2tpd-keepalive/internal/controltrace/pcapng"
+	"xl2tpd-keepalive/internal/message"
+)
+
+// traceSink is where messages are shown: lines of text, or a file for Wireshark.
+type traceSink struct {
+	lines io.Writer // nil: the file
+	file  *os.File
+	to    *pcapng.Writer
+	lang  *message.Language
+	count int // of messages
+}
+
+// newTraceSink makes a sink. path is the file; empty: lines; "-": standard output.
+func newTraceSink(path string, stdout io.Writer, lang *message.Language) (*traceSink, error) {
+	s := &traceSink{lang: lang}
+	var err error
+	switch path {
+	case "":
+		s.lines = stdout
+		return s, nil
+	case "-":
+		s.to, err = pcapng.NewWriter(stdout, "xl2tpd-keepalive "+version)
+		return s, err
+	}
+	// What is in it is no secret of others, but it is not for everyone either.
+	if s.file, err = os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600); err != nil {
+		return nil, withSudo(err)
+	}
+	s.to, err = pcapng.NewWriter(s.file, "xl2tpd-keepalive "+version)
+	return s, err
+}
+
+func (s *traceSink) put(t controltrace.Tunnel, name string, r *controltrace.Record) error {
+	s.count++
+	if s.lines != nil {
+		_, err := fmt.Fprintln(s.lines, controltrace.Line(t, name, r))
+		return err
+	}
+	if err := s.to.Write(t, name, r); err != nil {
+		return err
+	}
+	return s.to.Flush() // a trace that is cut off has all up to then
+}
+
+// missed says how many messages are not shown. A file has no place for that, so standard error gets it.
+func (s *traceSink) missed(n uint64) error {
+	to := s.lines
+	if to == nil {
+		to = os.Stderr
+	}
+	_, err := fmt.Fprintln(to, s.lang.Sprintf("... %d messages not shown", n))
+	return err
+}
+
+// recording shows what is kept of one tunnel.
+func (s *traceSink) recording(name string, k controltrace.Recording) error {
+	if s.lines != nil {
+		when := s.lang.Text("is there")
+		if !k.Ended.IsZero() {
+			when = s.lang.Sprintf("ended at %s", k.Ended.Local().Format(time.DateTime))
+		}
+		if name == "" {
+			name = k.Tunnel.Peer.Addr().String()
+		}
+		if _, err := fmt.Fprintf(s.lines, "# %s: %s\n", name, when); err != nil {
+			return err
+		}
+	}
+	for i := range k.Records {
+		if err := s.put(k.Tunnel, name, &k.Records[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *traceSink) close() error {
+	if s.to == nil {
+		return nil
+	}
+	err := s.to.Flush()
+	if s.file != nil {
+		if closed := s.file.Close(); err == nil {
+			err = closed
+		}
+	}
+	return err
+}

@@ -1,0 +1,110 @@
+// Package pcapng writes control messages for Wireshark and tshark.
+package pcapng
+
+import (
+	"bytes"
+	"encoding/binary"
+	"io"
+	"slices"
+
+	"github.com/gopacket/gopacket"
+	"github.com/gopacket/gopacket/layers"
+	"github.com/gopacket/gopacket/pcapgo"
+
+	"xl2tpd-keepalive/internal/controltrace"
+	"xl2tpd-keepalive/internal/l2tp"
+)
+
+// The interfaces of a file: what xl2tpd has of a message, and what the peer has.
+const (
+	interfaceXl2tpd = iota
+	interfacePeer
+)
+
+// Writer writes messages as pcapng, for Wireshark and tshark. A message that both ends see is in it twice, once for
+// each interface. The IP and UDP headers are made anew from the addresses.
+type Writer struct {
+	to     *pcapgo.NgWriter
+	packet []byte
+}
+
+// NewWriter begins a file. application is the program's name and version.
+func NewWriter(w io.Writer, application string) (*Writer, error) {
+	of := func(name, about string) pcapgo.NgInterface {
+		return pcapgo.NgInterface{Name: name, Description: about, LinkType: layers.LinkTypeRaw, TimestampResolution: 9}
+	}
+	to, err := pcapgo.NewNgWriterInterface(w, of("xl2tpd", "what xl2tpd sends and receives"),
+		pcapgo.NgWriterOptions{SectionInfo: pcapgo.NgSectionInfo{Application: application}})
+	if err != nil {
+		return nil, err
+	}
+	if _, err := to.AddInterface(of("peer", "what the peer sends and receives")); err != nil {
+		return nil, err
+	}
+	return &Writer{to: to}, nil
+}
+
+// Write writes a message. name is the tunnel's; empty: not known.
+func (w *Writer) Write(t controltrace.Tunnel, name string, r *controltrace.Record) error {
+	ends := [...]controltrace.End{interfaceXl2tpd: r.Xl2tpd, interfacePeer: r.Peer}
+	order := [...]int{interfaceXl2tpd, interfacePeer}
+	if !r.ToPeer {
+		slices.Reverse(order[:])
+	}
+	for _, i := range order {
+		if ends[i].Sees {
+			if err := w.writeEnd(t, name, r, i, ends[i]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (w *Writer) writeEnd(t controltrace.Tunnel, name string, r *controltrace.Record, index int, end controltrace.End) error {
+	src, dst := t.Peer, t.Local
+	if r.ToPeer {
+		src, dst = dst, src
+	}
+	payload := bytes.Clone(r.Payload)
+	if len(payload) >= l2tp.HeaderLen {
+		binary.BigEndian.PutUint16(payload[8:], end.Ns)
+		binary.BigEndian.PutUint16(payload[10:], end.Nr)
+	}
+	w.packet = l2tp.AppendDatagram(w.packet[:0], src, dst, payload, r.Length)
+	return w.to.WritePacketWithOptions(
+		gopacket.CaptureInfo{
+			Timestamp: r.Time, InterfaceIndex: index,
+			CaptureLength: len(w.packet), Length: len(w.packet) + r.Length - len(payload),
+		}, w.packet, pcapgo.NgPacketOptions{Comments: comments(name, r)})
+}
+
+// comments are what Wireshark shows with the packet.
+func comments(name string, r *controltrace.Record) (all []string) {
+	if name != "" {
+		all = append(all, name)
+	}
+	if did := r.Remark(); did != "" {
+		all = append(all, did)
+	}
+	return all
+}
+
+// Flush writes what is buffered.
+func (w *Writer) Flush() error { return w.to.Flush() }
+
+// WriteRecordings writes recordings as one file. name returns a tunnel's name; empty: not known.
+func WriteRecordings(w io.Writer, application string, all []controltrace.Recording, name func(controltrace.Tunnel) string) error {
+	to, err := NewWriter(w, application)
+	if err != nil {
+		return err
+	}
+	for _, g := range all {
+		for i := range g.Records {
+			if err := to.Write(g.Tunnel, name(g.Tunnel), &g.Records[i]); err != nil {
+				return err
+			}
+		}
+	}
+	return to.Flush()
+}

@@ -1,0 +1,72 @@
+package socket
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"net"
+	"syscall"
+
+	"xl2tpd-keepalive/internal/controltrace"
+	"xl2tpd-keepalive/internal/message"
+)
+
+// ErrNotRunning says that no service listens.
+var ErrNotRunning = errors.New("the service is not running")
+
+// Client reads what the service sends.
+type Client struct {
+	conn net.Conn
+	*controltrace.Reader
+}
+
+// Dial asks the service. Its errors unwrap to ErrNotRunning and fs.ErrPermission.
+func Dial(ctx context.Context, path string, r Request) (*Client, error) {
+	c, err := new(net.Dialer).DialContext(ctx, "unix", path)
+	switch {
+	case errors.Is(err, syscall.EACCES):
+		return nil, fs.ErrPermission
+	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ECONNREFUSED):
+		return nil, ErrNotRunning
+	case err != nil:
+		return nil, err
+	}
+	if _, err := c.Write([]byte{byte(r)}); err != nil {
+		c.Close()
+		return nil, err
+	}
+	return &Client{c, controltrace.NewReader(c)}, nil
+}
+
+// Close ends the connection, and a Next that waits.
+func (c *Client) Close() error { return c.conn.Close() }
+
+// ReadRecordings returns what the service's flight recorders have. The request is Recorded or Ended.
+func ReadRecordings(ctx context.Context, path string, r Request) (all []controltrace.Recording, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*clientTimeout)
+	defer cancel()
+	c, err := Dial(ctx, path, r)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	stop := context.AfterFunc(ctx, func() { c.Close() })
+	defer stop()
+	for {
+		e, err := c.Next()
+		switch {
+		case errors.Is(err, io.EOF):
+			return all, nil
+		case ctx.Err() != nil:
+			return nil, message.Errorf("%s: the service has not answered for %v", path, 2*clientTimeout)
+		case err != nil:
+			return nil, message.Errorf("%s: the answer is cut short, or of another version: %v", path, err)
+		case e.Begins:
+			all = append(all, controltrace.Recording{Tunnel: e.Tunnel, Ended: e.Ended})
+		case len(all) > 0:
+			last := &all[len(all)-1]
+			last.Records = append(last.Records, e.Record)
+		}
+	}
+}

@@ -1,0 +1,228 @@
+package helloguard
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/florianl/go-nflog/v2"
+	"github.com/google/nftables"
+	"github.com/google/nftables/binaryutil"
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+
+	"xl2tpd-keepalive/internal/controltrace"
+	"xl2tpd-keepalive/internal/helloguard/translator"
+	"xl2tpd-keepalive/internal/l2tp"
+	"xl2tpd-keepalive/internal/message"
+)
+
+const (
+	logTable = tableName + "_trace"
+	logGroup = 1701
+
+	// What xl2tpd sends is logged before a guard could change it, and what it receives after that.
+	beforeGuard = lastPriority - 1
+	afterGuard = lastPriority + 1
+
+	// maxLogged is how many messages may wait to be shown.
+	maxLogged = 4096
+)
+
+// KernelLog sees control messages without the guard: nftables rules log them to a netlink socket. It shows them as
+// xl2tpd sends and receives them. Data packets are not logged.
+type KernelLog struct {
+	socket *nflog.Nflog
+	rules  *rules
+	stop   context.CancelFunc
+	events chan controltrace.Event
+	failed chan error
+
+	next   uint32 // sequence number that the next message has
+	missed uint64 // since the last one that was passed on
+	again  repeats
+}
+
+// OpenKernelLog logs the messages of xl2tpds that listen on these ports, and on 1701. The socket comes first: of two
+// traces at one time the second fails, and a table that is there already is one that a dead trace has left.
+func OpenKernelLog(ctx context.Context, ports []uint16) (*KernelLog, error) {
+	ctx, stop := context.WithCancel(ctx)
+	k := &KernelLog{
+		stop: stop, rules: newRules(), events: make(chan controltrace.Event, maxLogged), failed: make(chan error, 1),
+	}
+	k.rules.table.Name = logTable
+	if err := k.open(ctx); err != nil {
+		stop()
+		return nil, logRemedy(err)
+	}
+	if err := k.install(Host{Ports: ports}.normal().Ports); err != nil {
+		k.Close()
+		return nil, logRemedy(err)
+	}
+	return k, nil
+}
+
+// logRemedy adds to an error what a person can do about it. go-nflog passes the kernel's errors on as texts alone.
+func logRemedy(err error) error {
+	is := func(cause unix.Errno) bool {
+		return errors.Is(err, cause) || strings.HasSuffix(err.Error(), cause.Error())
+	}
+	switch {
+	case is(unix.EPERM):
+		return message.Errorf("%v (needs CAP_NET_ADMIN: run this with sudo)", err)
+	case is(unix.EBUSY):
+		return message.Errorf("%v (another trace, or another program, has log group %d)", err, logGroup)
+	}
+	return message.Errorf("%v (the kernel needs nf_tables, nft_log and nfnetlink_log)", err)
+}
+
+// open listens to the log group. An error after that ends Next.
+func (k *KernelLog) open(ctx context.Context) error {
+	var err error
+	k.socket, err = nflog.Open(&nflog.Config{Group: logGroup, Copymode: nflog.CopyPacket, Flags: nflog.FlagSeq, QThresh: 1})
+	if err != nil {
+		return err
+	}
+	_ = k.socket.Con.SetReadBuffer(batchSize) // a smaller one loses more, and says so
+	err = k.socket.RegisterWithErrorFunc(ctx, func(a nflog.Attribute) int {
+		k.take(a)
+		return 0
+	}, func(err error) int {
+		if errors.Is(err, unix.ENOBUFS) {
+			return 0 // the sequence numbers tell how many were lost
+		}
+		if ctx.Err() == nil {
+			k.failed <- err
+		}
+		return 1
+	})
+	if err != nil {
+		k.socket.Con.Close()
+	}
+	return err
+}
+
+// install puts the table into the kernel, in place of one that was left.
+func (k *KernelLog) install(ports []uint16) error {
+	c, err := nftables.New()
+	if err != nil {
+		return err
+	}
+	r := k.rules
+	r.want = map[string]int{}
+	c.AddTable(r.table) // so that there is one to delete
+	c.DelTable(r.table)
+	c.AddTable(r.table)
+	r.addChain(c, nftables.Chain{Name: sent}, logged(ports)...)
+	r.addChain(c, nftables.Chain{Name: received}, logged(ports)...)
+	r.addBase(c, "output", nftables.ChainHookOutput, beforeGuard, control(sent, ofRoot()...))
+	r.addBase(c, "input", nftables.ChainHookInput, afterGuard, control(received))
+	return flush(c)
+}
+
+// logged are the rules: th sport PORT log group logGroup, and the same for the destination.
+func logged(ports []uint16) (all [][]expr.Any) {
+	for _, p := range ports {
+		for _, offset := range []uint32{0, 2} {
+			all = append(all, []expr.Any{
+				payload(header, offset, 2, 1),
+				&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.BigEndian.PutUint16(p)},
+				&expr.Log{Key: 1 << unix.NFTA_LOG_GROUP, Group: logGroup},
+				&expr.Verdict{Kind: expr.VerdictReturn}, // once is enough
+			})
+		}
+	}
+	return all
+}
+
+// take passes a message on, or counts it.
+func (k *KernelLog) take(a nflog.Attribute) {
+	if a.Seq != nil {
+		if *a.Seq > k.next {
+			k.missed += uint64(*a.Seq - k.next)
+		}
+		k.next = *a.Seq + 1
+	}
+	if a.Payload == nil || a.Hook == nil {
+		return
+	}
+	e, ok := k.again.event(*a.Payload, *a.Hook != hookInput, time.Now())
+	if !ok {
+		return
+	}
+	e.Missed = k.missed
+	select {
+	case k.events <- e:
+		k.missed = 0
+	default:
+		k.missed++
+	}
+}
+
+// Next returns the next message, with how many were missed before it; io.EOF behind Close.
+func (k *KernelLog) Next() (controltrace.Event, error) {
+	select {
+	case e := <-k.events:
+		return e, nil
+	case err := <-k.failed:
+		return controltrace.Event{}, err
+	}
+}
+
+// Close takes the table away, and ends Next.
+func (k *KernelLog) Close() error {
+	err := k.rules.remove()
+	k.stop()
+	k.socket.Close()
+	select {
+	case k.failed <- io.EOF:
+	default:
+	}
+	return err
+}
+
+// repeats knows the highest number that each end has sent in a connection.
+type repeats struct{ highest map[repeatKey]uint16 }
+
+type repeatKey struct {
+	controltrace.Tunnel
+	toPeer bool
+}
+
+// event makes an event of a packet.
+func (s *repeats) event(raw []byte, toPeer bool, at time.Time) (e controltrace.Event, ok bool) {
+	l2tp.TrustChecksum(raw) // what goes out may get its checksum later
+	p, err := l2tp.ParsePacket(raw)
+	if err != nil {
+		return e, false
+	}
+	e.Record = controltrace.NewRecord(at, toPeer, p.Msg, p.Payload())
+	e.Tunnel = translator.Tunnel{Local: p.Src, Peer: p.Dst, PeerID: p.Msg.Tunnel}
+	if !toPeer {
+		e.Tunnel = translator.Tunnel{Local: p.Dst, Peer: p.Src, LocalID: p.Msg.Tunnel}
+	}
+	k := repeatKey{e.Tunnel, toPeer}
+	if p.Msg.Tunnel == 0 { // before the receiver has given an id
+		id, _ := l2tp.AssignedTunnel(p.Payload())
+		k.PeerID = id
+	}
+	if !p.Msg.ZLB() {
+		e.Record.Again = s.seen(k, p.Msg.Ns)
+	}
+	return e, true
+}
+
+// seen reports whether a number was seen before, and notes it.
+func (s *repeats) seen(k repeatKey, ns uint16) bool {
+	highest, known := s.highest[k]
+	if known && !l2tp.Before(highest, ns) {
+		return true
+	}
+	if s.highest == nil || len(s.highest) >= 2*maxChannels {
+		s.highest = map[repeatKey]uint16{}
+	}
+	s.highest[k] = ns
+	return false
+}

@@ -1,0 +1,96 @@
+package helloguard
+
+import (
+	"time"
+
+	"xl2tpd-keepalive/internal/controltrace"
+	"xl2tpd-keepalive/internal/helloguard/translator"
+	"xl2tpd-keepalive/internal/l2tp"
+)
+
+// glance is what a packet shows before the translator may change it.
+type glance struct {
+	l2tp.Message
+	again bool // its sender has sent it before
+}
+
+// record notes a message of a channel and what becomes of it.
+func (h *handler) record(c *channel, p *l2tp.Packet, was glance, from direction, o outcome, why translator.Reason, now time.Time) {
+	r := controltrace.NewRecord(now, from == outbound, was.Message, p.Payload())
+	r.Again, r.Why = was.again, why
+	to := &r.Peer
+	if from != outbound {
+		to = &r.Xl2tpd
+	}
+	switch o.action {
+	case translator.Rewrite:
+		r.Verdict, to.Ns, to.Nr = controltrace.Renumbered, p.Msg.Ns, p.Msg.Nr
+	case translator.Drop:
+		r.Verdict, *to = controltrace.Dropped, controltrace.End{}
+		if from == outbound && why.Holds() {
+			r.Verdict = controltrace.Held
+		}
+	default:
+		r.Verdict = controltrace.Passed
+	}
+	h.keepRecord(&c.recorder, c.translator.Tunnel(), &r)
+}
+
+// recordPassed notes a message that passes without a channel. If it opens a connection, h.opens keeps it.
+func (h *handler) recordPassed(p *l2tp.Packet, from direction, now time.Time) {
+	if h.opens == nil && !h.hub.Watched() {
+		return
+	}
+	r := controltrace.NewRecord(now, from == outbound, p.Msg, p.Payload())
+	r.Verdict = controltrace.Passed
+	t := translator.Tunnel{Local: p.Src, Peer: p.Dst, PeerID: p.Msg.Tunnel}
+	if from != outbound {
+		t = translator.Tunnel{Local: p.Dst, Peer: p.Src, LocalID: p.Msg.Tunnel}
+	}
+	if h.opens == nil {
+		h.hub.Publish(&t, &r)
+		return
+	}
+	r.Again = h.opens.Len() > 0 // one is all that a connection begins with
+	t.LocalID, _ = l2tp.AssignedTunnel(p.Payload())
+	h.keepRecord(&h.opens, t, &r)
+}
+
+// recordSent notes a message that the guard sends in an end's name; c is nil if it belongs to no channel.
+func (h *handler) recordSent(c *channel, t translator.Tunnel, i translator.Injection, why translator.Reason, now time.Time) {
+	if c == nil && !h.hub.Watched() {
+		return
+	}
+	p, err := l2tp.ParsePacket(i.Packet)
+	if err != nil {
+		return // the translator makes whole packets only
+	}
+	r := controltrace.NewRecord(now, i.To == translator.ToPeer, p.Msg, p.Payload())
+	r.Verdict, r.Why = controltrace.Sent, why
+	if r.ToPeer {
+		r.Xl2tpd = controltrace.End{}
+	} else {
+		r.Peer = controltrace.End{}
+	}
+	if c == nil {
+		h.hub.Publish(&t, &r)
+		return
+	}
+	h.keepRecord(&c.recorder, t, &r)
+}
+
+// keepRecord gives a record to the connection's recorder, and to who watches.
+func (h *handler) keepRecord(to **controltrace.Recorder, t translator.Tunnel, r *controltrace.Record) {
+	if *to == nil {
+		*to = new(controltrace.Recorder)
+	}
+	(*to).Add(r)
+	h.hub.Publish(&t, r)
+}
+
+// keepRecording keeps what the recorder of a channel has and gets, for its tunnel is being closed.
+func (h *handler) keepRecording(c *channel, now time.Time) {
+	if c.recorder != nil {
+		h.recordings.keep(c.translator.Tunnel(), c.recorder, now)
+	}
+}

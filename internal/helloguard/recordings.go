@@ -1,0 +1,82 @@
+package helloguard
+
+import (
+	"sync"
+	"time"
+
+	"xl2tpd-keepalive/internal/controltrace"
+	"xl2tpd-keepalive/internal/helloguard/translator"
+)
+
+// maxRecordings is of how many tunnels that have ended the last messages are kept. With those of maxChannels tunnels
+// that is controltrace.Budget each: 48 MiB at most, and 32 MiB if 4,000 tunnels have ended and are up again.
+const maxRecordings = 4096
+
+// recordings are the last messages of tunnels that have ended. They outlive a session of the guard.
+type recordings struct {
+	mu  sync.Mutex
+	all *lru[translator.Tunnel, recording]
+}
+
+type recording struct {
+	*controltrace.Recorder
+	at time.Time // of the end
+}
+
+// keep notes that a tunnel ends. Its recorder may get the messages that follow.
+func (k *recordings) keep(t translator.Tunnel, r *controltrace.Recorder, at time.Time) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.all == nil {
+		k.all = newLRU[translator.Tunnel, recording](maxRecordings, 0, nil, nil)
+	}
+	if was, again := k.all.get(t); again && was.Recorder == r {
+		at = was.at
+	}
+	k.all.put(t, recording{r, at})
+}
+
+// list returns those that have ended, with their messages.
+func (k *recordings) list() (all []controltrace.Recording) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.all == nil {
+		return nil
+	}
+	k.all.all(func(t translator.Tunnel, r recording) bool {
+		all = append(all, controltrace.Recording{Tunnel: t, Ended: r.at, Records: r.Records()})
+		return true
+	})
+	return all
+}
+
+// Watch begins to watch each message that the guard sees.
+func (g *Guard) Watch(secrets bool) (*controltrace.Watcher, error) { return g.hub.Watch(secrets) }
+
+// Works reports whether the guard sees messages.
+func (g *Guard) Works() (is bool) {
+	g.with(func(*handler) { is = true })
+	return is
+}
+
+// Recordings returns the last messages of each tunnel, and of those whose end no operator has asked for.
+func (g *Guard) Recordings() (all []controltrace.Recording) {
+	listed := false
+	g.with(func(h *handler) { // its recorders stand still meanwhile
+		all, listed = append(g.recordings.list(), h.standing()...), true
+	})
+	if !listed {
+		all = g.recordings.list()
+	}
+	return all
+}
+
+// standing returns the last messages of tunnels of which no end is known.
+func (h *handler) standing() (all []controltrace.Recording) {
+	for _, c := range h.table.list {
+		if c.recorder != nil && c.reported == noEnd && !c.phase.xl2tpdEnded() {
+			all = append(all, controltrace.Recording{Tunnel: c.translator.Tunnel(), Records: c.recorder.Records()})
+		}
+	}
+	return all
+}
