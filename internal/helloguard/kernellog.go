@@ -25,7 +25,7 @@ const (
 
 	// What xl2tpd sends is logged before a guard could change it, and what it receives after that.
 	beforeGuard = lastPriority - 1
-	afterGuard = lastPriority + 1
+	afterGuard  = lastPriority + 1
 
 	// maxLogged is how many messages may wait to be shown.
 	maxLogged = 4096
