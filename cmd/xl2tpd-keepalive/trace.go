@@ -64,7 +64,10 @@ func traceNamed(o options, stdout, stderr io.Writer) int {
 	} else {
 		err = trace(ctx, o, which, to, stderr)
 	}
-	if err := errors.Join(err, to.close()); err != nil {
+	if closed := to.close(); err == nil {
+		err = closed
+	}
+	if err != nil {
 		return o.fail(stderr, err)
 	}
 	if t.file != "" && t.file != "-" {
@@ -139,7 +142,9 @@ func openTrace(ctx context.Context, o options, stderr io.Writer) (messages, erro
 	why := message.Text("the service is not running")
 	c, err := socket.Dial(ctx, socket.DefaultPath, request)
 	if err == nil {
-		if _, err = c.Next(); err == nil { // it says that it is ready
+		stop := context.AfterFunc(ctx, func() { c.Close() })
+		_, err = c.Next() // it says that it is ready
+		if stop(); err == nil {
 			return c, nil
 		}
 		c.Close()

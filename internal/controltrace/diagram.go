@@ -51,7 +51,7 @@ func (r *Record) short() string {
 	switch r.Verdict {
 	case Held, Dropped:
 		all = append(all, verdicts[r.Verdict])
-	case Sent:
+	case Sent, Asked:
 		all = append(all, "by the guard")
 	}
 	if code := result(l2tp.ParseAttributes(r.Payload)); code != "" {

@@ -23,6 +23,7 @@ const (
 	Held                      // the guard kept it, and answers it or waits for a copy
 	Dropped                   // the guard let nobody have it
 	Sent                      // the guard has made and sent it
+	Asked                     // the same; it repeats an old number, because the peer answers that
 )
 
 // End is what one end of the connection has of a message.
@@ -54,6 +55,9 @@ func NewRecord(at time.Time, toPeer bool, m l2tp.Message, payload []byte) Record
 		Length: len(payload), Payload: payload[:min(len(payload), MaxPayload)],
 	}
 }
+
+// byGuard reports whether the guard has made the message.
+func (r *Record) byGuard() bool { return r.Verdict == Sent || r.Verdict == Asked }
 
 // sender and receiver return the two ends in the order in which the message goes.
 func (r *Record) sender() End {

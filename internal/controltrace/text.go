@@ -29,6 +29,7 @@ func (r *Record) TypeName() string {
 
 var verdicts = [...]string{
 	Seen: "", Passed: "passed", Renumbered: "renumbered", Held: "held", Dropped: "dropped", Sent: "sent by the guard",
+	Asked: "sent by the guard to get an answer",
 }
 
 // Did returns what became of the message, in a few words; empty: nobody decided about it.
@@ -37,7 +38,7 @@ func (r *Record) Did() string {
 		return "unknown verdict" // of another version
 	}
 	did := verdicts[r.Verdict]
-	if r.Verdict != Sent && r.acknowledged() {
+	if !r.byGuard() && r.acknowledged() {
 		did += ", acknowledged by the guard"
 	}
 	return did
@@ -66,7 +67,7 @@ func (r *Record) way() string {
 	if r.ToPeer {
 		from, to = to, from
 	}
-	if r.Verdict == Sent {
+	if r.byGuard() {
 		from = "guard"
 	}
 	return from + " → " + to

@@ -75,6 +75,7 @@ func story() []Record {
 		made(120, false, zlb(31415, 2, 6), did(Sent, translator.HelloAcked), noPeer),
 		made(121, true, zlb(27182, 6, 3), did(Renumbered, 0), peerNumbers(5, 3)),
 		made(122, true, zlb(27182, 5, 3), did(Sent, translator.PeerHelloAcked), noXl2tpd),
+		made(122.5, true, payload(l2tp.Message{Type: l2tp.TypeSCCCN, Tunnel: 27182, Ns: 4, Nr: 3}), did(Asked, 0), noXl2tpd),
 		made(123, false, zlb(31415, 2, 5), did(Dropped, translator.OutOfReach), noXl2tpd),
 		made(130, true, hello(4, 2), did(Seen, 0)),
 		made(151.5, false, payload(l2tp.Message{Type: l2tp.TypeStopCCN, Tunnel: 31415, Ns: 2, Nr: 5}, avp(1, "\x00\x02\x00\x06idle \"timer\"")), did(Renumbered, 0), xl2tpdNumbers(2, 6)),

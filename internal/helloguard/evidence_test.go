@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"xl2tpd-keepalive/internal/controltrace"
 	"xl2tpd-keepalive/internal/helloguard/translator"
 	"xl2tpd-keepalive/internal/l2tp"
 	"xl2tpd-keepalive/internal/procfs"
@@ -107,6 +108,9 @@ func TestServiceConcernsOneOwner(t *testing.T) {
 		g.setSession(&session{Guard: g, h: b.handler})
 		if g.Ask(which) != tc.want {
 			t.Errorf("%s: asked %v", name, !tc.want)
+		}
+		if all := c.recorder.Records(); (all[len(all)-1].Verdict == controltrace.Asked) != tc.want {
+			t.Errorf("%s: recorded %+v", name, all[len(all)-1])
 		}
 		if g.Hanging(which, true); c.hangingUp.IsZero() == tc.want {
 			t.Errorf("%s: hanging up at %v", name, c.hangingUp)

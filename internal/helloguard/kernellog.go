@@ -64,16 +64,14 @@ func OpenKernelLog(ctx context.Context, ports []uint16) (*KernelLog, error) {
 	return k, nil
 }
 
-// logRemedy adds to an error what a person can do about it. go-nflog passes the kernel's errors on as texts alone.
+// logRemedy adds to an error what a person can do about it. go-nflog passes the kernel's errors on as texts alone. The
+// kernel says EPERM for a log group that somebody else has, too (nfnetlink_log.c, nfulnl_recv_config).
 func logRemedy(err error) error {
 	is := func(cause unix.Errno) bool {
 		return errors.Is(err, cause) || strings.HasSuffix(err.Error(), cause.Error())
 	}
-	switch {
-	case is(unix.EPERM):
-		return message.Errorf("%v (needs CAP_NET_ADMIN: run this with sudo)", err)
-	case is(unix.EBUSY):
-		return message.Errorf("%v (another trace, or another program, has log group %d)", err, logGroup)
+	if is(unix.EPERM) || is(unix.EBUSY) {
+		return message.Errorf("%v (needs CAP_NET_ADMIN, as with sudo, and log group %d free: is there another trace?)", err, logGroup)
 	}
 	return message.Errorf("%v (the kernel needs nf_tables, nft_log and nfnetlink_log)", err)
 }

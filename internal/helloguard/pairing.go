@@ -91,6 +91,6 @@ func (h *handler) askHalf(u *unpaired, at path, f *unpairedTunnel, now time.Time
 	}
 	f.askedAt, u.asked = now, f
 	m := l2tp.Message{Type: l2tp.TypeSCCCN, Tunnel: f.peerID, Ns: f.copies[0].ns - 1, Nr: f.nr}
-	h.inject(translator.Injection{To: translator.ToPeer, Packet: l2tp.AppendPacket(nil, at.local, at.peer, m)},
+	h.inject(translator.Injection{To: translator.ToPeer, Packet: l2tp.AppendPacket(nil, at.local, at.peer, m), Question: true},
 		translator.Tunnel{Local: at.local, Peer: at.peer, PeerID: f.peerID}, now)
 }

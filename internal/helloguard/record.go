@@ -67,6 +67,9 @@ func (h *handler) recordSent(c *channel, t translator.Tunnel, i translator.Injec
 	}
 	r := controltrace.NewRecord(now, i.To == translator.ToPeer, p.Msg, p.Payload())
 	r.Verdict, r.Why = controltrace.Sent, why
+	if i.Question {
+		r.Verdict = controltrace.Asked
+	}
 	if r.ToPeer {
 		r.Xl2tpd = controltrace.End{}
 	} else {

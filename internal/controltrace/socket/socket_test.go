@@ -144,3 +144,31 @@ func TestNotRunning(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// However fast messages come, each is shown or counted as missed.
+func TestNothingIsLostInSilence(t *testing.T) {
+	g := new(guard)
+	c := watch(t, serve(t, g), Live)
+	const sent = 50_000
+	go func() {
+		r := challenge()
+		for range sent {
+			g.Publish(&tunnel, &r)
+		}
+	}()
+	shown, missed := 0, 0
+	for shown+missed < sent {
+		e, err := c.Next()
+		if err != nil {
+			t.Fatalf("%d shown, %d missed: %v", shown, missed, err)
+		}
+		missed += int(e.Missed)
+		if e.Record.Length > 0 {
+			shown++
+		}
+	}
+	if shown+missed != sent {
+		t.Errorf("%d shown, %d missed of %d", shown, missed, sent)
+	}
+	t.Logf("%d shown, %d missed", shown, missed)
+}

@@ -250,7 +250,10 @@ func (t *Translator) ask(now time.Time, live Liveness) {
 	if !live.Xl2tpd || !old.known || !t.in.expects.known || t.tunnel.PeerID == 0 {
 		return
 	}
-	t.send(ToPeer, l2tp.Message{Type: l2tp.TypeSCCCN, Ns: old.number - 1, Nr: t.in.nrToPeer()})
+	if sent := len(t.reply.Inject); !t.reply.full() {
+		t.send(ToPeer, l2tp.Message{Type: l2tp.TypeSCCCN, Ns: old.number - 1, Nr: t.in.nrToPeer()})
+		t.reply.Inject[sent].Question = true
+	}
 	if h := &t.hello; h.inFlight() && now.Sub(h.last) >= lateness {
 		t.out.elicited, h.asked = now, true
 		return

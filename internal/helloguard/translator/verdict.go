@@ -40,8 +40,9 @@ const (
 
 // Injection is an IPv4 packet to be sent.
 type Injection struct {
-	To     Side
-	Packet []byte
+	To       Side
+	Packet   []byte
+	Question bool // the peer's answer is what matters: it shows life, or which number the peer expects
 }
 
 // Verdict says what to do, in this order: if Save is set, store the state; send
