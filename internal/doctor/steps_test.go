@@ -11,8 +11,10 @@ import (
 	"testing"
 	"time"
 
+	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/internal/status"
+	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/vici"
 )
 
@@ -164,6 +166,22 @@ func TestContainersModules(t *testing.T) {
 	if want := "not loaded: l2tp_ppp, nft_queue, nfnetlink_queue; only the host of this container knows whether it has them"; f.Text.String() != want ||
 		!slices.Equal(steps(f), []string{"on the host: modprobe -a l2tp_ppp nft_queue nfnetlink_queue"}) {
 		t.Errorf("%+v", f)
+	}
+}
+
+// An xl2tpd in a container has a file and a pipe of its own. What is here by these names says nothing of it.
+func TestXl2tpdInContainer(t *testing.T) {
+	p := healthy(t)
+	p.home.ConfErr = message.Errorf("/etc/xl2tpd/xl2tpd.conf: xl2tpd (pid %d) has another file there: %v", 100, xl2tpd.ErrElsewhere)
+	p.home.Conf, p.home.Pipe = nil, "/run/missing"
+	f := find(t, p, "xl2tpd.conf", Note)
+	if !slices.Equal(steps(f), []string{"run xl2tpd-keepalive in the container that has this xl2tpd"}) {
+		t.Errorf("%+v", f)
+	}
+	for _, f := range Examine(t.Context(), p.Host) {
+		if f.Check == "control pipe" || f.Check == "max retries" {
+			t.Errorf("%+v", f)
+		}
 	}
 }
 

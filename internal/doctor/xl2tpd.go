@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 	"slices"
@@ -19,6 +20,10 @@ func (e *checker) xl2tpds() []Finding {
 	var all []Finding
 	for n, i := range e.seen.Instances {
 		all = append(all, e.running(n, i)...)
+		if errors.Is(i.ConfErr, xl2tpd.ErrElsewhere) { // so a file or a pipe of the same name here says nothing of it
+			all = append(all, note("xl2tpd.conf", e.names[n], message.TextOf(i.ConfErr), "run xl2tpd-keepalive in the container that has this xl2tpd"))
+			continue
+		}
 		all = append(all, e.lns(n, i)...)
 		all = append(all, e.unknownKeys(n, i)...)
 		if err := i.ConfErr; err != nil && !i.NetworkManager() && (i.Runs() || i.Needed() && !e.others(n)) {

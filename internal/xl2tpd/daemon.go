@@ -92,6 +92,9 @@ func (l *loop) forgetAll() {
 	}
 }
 
+// ErrElsewhere is part of the ConfErr of an xl2tpd that does not see the files of this program.
+var ErrElsewhere = message.Errorf("it runs in a container, or the sandbox of xl2tpd-keepalive.service hides the file")
+
 // inspect reads what does not change while the process runs.
 func (l *loop) inspect(ctx context.Context, x process) *daemon {
 	pid := strconv.Itoa(x.Pid)
@@ -108,8 +111,7 @@ func (l *loop) inspect(ctx context.Context, x process) *daemon {
 	case ok1 && ok2 && theirs == home: // under another name in a container, perhaps
 		d.conf = l.home
 	case !l.procs.sameFile(pid, d.conf):
-		d.confErr = message.Errorf("%s: xl2tpd (pid %d) has another file there than this program: "+
-			"it runs in a container, or the sandbox of xl2tpd-keepalive.service hides the file", d.conf, d.Pid)
+		d.confErr = message.Errorf("%s: xl2tpd (pid %d) has another file there than this program: %v", d.conf, d.Pid, ErrElsewhere)
 	}
 	return d
 }
