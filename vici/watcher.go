@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"slices"
+	"syscall"
 	"time"
 
 	govici "github.com/strongswan/govici/vici"
@@ -54,7 +55,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case w.missing && exists(cmp.Or(w.pluto, plutoSocket)):
+	case (w.missing || errors.Is(err, syscall.ECONNREFUSED)) && exists(cmp.Or(w.pluto, plutoSocket)):
 		return ErrLibreswan
 	}
 	return err
