@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"slices"
+	"syscall"
 	"time"
 
 	govici "github.com/strongswan/govici/vici"
@@ -25,8 +26,8 @@ const (
 // ErrLibreswan is returned where Libreswan does IPsec. It has no VICI, and conflicts with strongSwan.
 var ErrLibreswan = errors.New("Libreswan does IPsec here, and has no VICI")
 
-// plutoDir exists while Libreswan's daemon runs. Only root may look inside.
-const plutoDir = "/run/pluto"
+// plutoSocket exists while Libreswan's daemon runs.
+const plutoSocket = "/run/pluto/pluto.ctl"
 
 // Watcher delivers snapshots of charon's SAs: at its start, after each change and
 // rekeying, and each 30 s. While an SA is coming or going it also lists after 1, 3,
@@ -54,7 +55,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case w.missing && exists(cmp.Or(w.pluto, plutoDir)):
+	case (w.missing || errors.Is(err, syscall.ECONNREFUSED)) && exists(cmp.Or(w.pluto, plutoSocket)):
 		return ErrLibreswan
 	}
 	return err

@@ -389,6 +389,7 @@ func TestUnixSocket(t *testing.T) {
 	if err := w.Run(t.Context()); !errors.Is(err, ErrLibreswan) {
 		t.Errorf("no socket, but Libreswan: %v", err)
 	}
+	w.pluto = filepath.Join(dir, "missing")
 
 	l, err := net.Listen("unix", socket)
 	if err != nil {
@@ -405,6 +406,11 @@ func TestUnixSocket(t *testing.T) {
 	// A killed charon leaves its socket behind.
 	l.(*net.UnixListener).SetUnlinkOnClose(false)
 	l.Close()
+	w.pluto = dir
+	if err := w.Run(t.Context()); !errors.Is(err, ErrLibreswan) {
+		t.Errorf("a socket of strongSwan's, but Libreswan: %v", err)
+	}
+	w.pluto = filepath.Join(dir, "missing")
 	if err := w.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "connection refused") {
 		t.Errorf("socket left behind: %v", err)
 	}
