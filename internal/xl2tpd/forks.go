@@ -1,10 +1,11 @@
 package xl2tpd
 
 import (
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
+
+	"xl2tpd-keepalive/internal/procfs"
 )
 
 // searchAtLeast is the longest time between two searches through all of /proc.
@@ -29,7 +30,7 @@ func (f *forks) possible(latest string, age time.Duration) bool {
 
 // latestPid returns the pid of the latest process in this pid namespace (proc(5), /proc/loadavg); empty: not known.
 func (p procs) latestPid() string {
-	text, err := os.ReadFile(filepath.Join(p.root, "loadavg"))
+	text, err := procfs.ReadFile(filepath.Join(p.root, "loadavg"))
 	fields := strings.Fields(string(text))
 	if err != nil || len(fields) < 5 {
 		return ""
