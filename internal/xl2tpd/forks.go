@@ -12,7 +12,7 @@ import (
 const searchAtLeast = time.Minute
 
 // forks tells whether an xl2tpd may have been started since the last search through /proc. A search on a host with a
-// hundred processes takes 300 system calls, and reading the latest pid takes three.
+// hundred processes takes 300 system calls, and reading the latest pid takes four.
 type forks struct {
 	latest string // pid
 	forked bool   // it was another one at the look before
