@@ -3,10 +3,12 @@ package probe
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -389,6 +391,114 @@ func TestThousandEchoes(t *testing.T) {
 	if grown > 64<<10 {
 		t.Errorf("heap has grown by %d bytes", grown)
 	}
+}
+
+// started sends echo requests by Start, and returns their results by link.
+func started(t testing.TB, p *Pinger, reqs ...Request) map[string]Result {
+	t.Helper()
+	got := make(chan []Result, len(reqs))
+	p.Done = func(r []Result) { got <- r }
+	p.Start(reqs)
+	all := map[string]Result{}
+	for len(all) < len(reqs) {
+		for _, r := range <-got {
+			all[r.Link] = r
+		}
+	}
+	return all
+}
+
+// Echo requests that are sent together have the same results as single ones.
+func TestStart(t *testing.T) {
+	if !alone(t, syscall.CLONE_NEWNET) {
+		return
+	}
+	p := pinger(t)
+	run(t, "ip", `link set lo up
+		link add ppp0 type veth peer name far
+		link set ppp0 up
+		link set far up
+		addr add 10.64.0.1/32 peer 10.64.0.2/32 dev ppp0`)
+	const timeout = 300 * time.Millisecond
+	reqs := []Request{
+		{Link: "no such interface", Index: 1 << 20, Target: loopback, Timeout: timeout},
+		{Link: "no target", Timeout: timeout},
+		{Link: "silent", Index: index(t, "ppp0"), Source: own, Target: far, Timeout: timeout},
+		{Link: "foreign source", Source: netip.MustParseAddr("192.0.2.1"), Target: loopback, Timeout: timeout},
+	}
+	for i := range 3 * batchSize {
+		reqs = append(reqs, Request{Link: fmt.Sprint("lo ", i), Index: 1, Target: loopback, Timeout: 30 * time.Second})
+	}
+	began := time.Now()
+	for link, res := range started(t, p, reqs...) {
+		want := map[string]error{"no such interface": ErrGone, "no target": ErrSend, "silent": ErrTimeout, "foreign source": ErrSend}[link]
+		if !errors.Is(res.Err, want) || (res.Err == nil) != (res.RTT > 0) || res.RTT > time.Since(began) {
+			t.Errorf("%s: got %+v, want %v", link, res, want)
+		}
+	}
+	if took := time.Since(began); took < timeout {
+		t.Errorf("nothing came for %v, less than %v", took, timeout)
+	}
+	if !p.fires.IsZero() {
+		t.Error("the timer still runs")
+	}
+}
+
+// Echo requests that were started before there was a socket are sent once there is one. A cancelled one ends.
+func TestStartEarly(t *testing.T) {
+	got := make(chan []Result, 2)
+	p := &Pinger{Done: func(r []Result) { got <- r }}
+	p.Start([]Request{{Link: "lo", Index: 1, Target: loopback, Timeout: 30 * time.Second}, {Link: "other", Target: loopback, Timeout: 30 * time.Second}})
+	p.Cancel("other", 0)
+	if r := <-got; len(r) != 1 || r[0].Link != "other" || !errors.Is(r[0].Err, context.Canceled) {
+		t.Errorf("cancelled: got %+v", r)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- p.Run(ctx) }()
+	if r := <-got; len(r) != 1 || r[0].Err != nil {
+		t.Errorf("got %+v", r)
+	}
+	cancel()
+	<-ended
+	p.Start([]Request{{Link: "late", Target: loopback, Timeout: 30 * time.Second}})
+	if r := <-got; !errors.Is(r[0].Err, context.Canceled) {
+		t.Errorf("without a socket: got %+v", r)
+	}
+}
+
+// Many echo requests that are sent together take next to no allocations.
+func TestStartAllocations(t *testing.T) {
+	p := pinger(t)
+	var reqs []Request
+	for i := range batchSize {
+		reqs = append(reqs, Request{Link: fmt.Sprint("lo ", i), Index: 1, Target: loopback, Timeout: 30 * time.Second})
+	}
+	got := make(chan int, len(reqs))
+	p.Done = func(r []Result) { got <- len(r) }
+	each := testing.AllocsPerRun(100, func() {
+		p.Start(reqs)
+		for left := len(reqs); left > 0; left -= <-got {
+		}
+	}) / batchSize
+	t.Logf("%.2f allocations for an echo request", each)
+	if each > 1 {
+		t.Errorf("%.2f allocations for an echo request", each)
+	}
+}
+
+func BenchmarkStart(b *testing.B) {
+	p := pinger(b)
+	reqs := slices.Repeat([]Request{{Link: "lo", Index: 1, Target: loopback, Timeout: 2 * time.Second}}, batchSize)
+	got := make(chan int, len(reqs))
+	p.Done = func(r []Result) { got <- len(r) }
+	b.ReportAllocs()
+	for b.Loop() {
+		p.Start(reqs)
+		for left := len(reqs); left > 0; left -= <-got {
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*batchSize), "ns/echo")
 }
 
 func BenchmarkEcho(b *testing.B) {

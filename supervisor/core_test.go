@@ -253,8 +253,8 @@ func TestFirstEchoAtOnce(t *testing.T) {
 	n.wakes(10 * time.Second) // an interval after the start, as all tunnels do
 }
 
-// idle2 returns a fixture with the tunnels of two links that came up at different times and have had their first echo.
-func idle2(t *testing.T) (n *fixture, l, other ppp.Link) {
+// idlePair returns a fixture with the tunnels of two links that came up at different times and have had their first echo.
+func idlePair(t *testing.T) (n *fixture, l, other ppp.Link) {
 	n, l, other = newFixture(t, oneLAC, ""), link("ppp0", 5, true), link("ppp1", 6, true)
 	n.links(l)
 	n.counter(l, 70)
@@ -270,7 +270,7 @@ func idle2(t *testing.T) (n *fixture, l, other ppp.Link) {
 // While nothing but echo replies comes in, an interval takes one wake-up for all tunnels. In each the counters are read
 // once.
 func TestIdleTunnelsShareAWakeUp(t *testing.T) {
-	n, l, other := idle2(t)
+	n, l, other := idlePair(t)
 	n.wakes(9 * time.Second)
 	n.after(9 * time.Second)
 	for i := range uint64(3) {
@@ -287,7 +287,7 @@ func TestIdleTunnelsShareAWakeUp(t *testing.T) {
 
 // A wake-up that is a little late, and answers that take their time, make no tunnel lose its slot.
 func TestLateWakeUp(t *testing.T) {
-	n, l, other := idle2(t)
+	n, l, other := idlePair(t)
 	n.after(9*time.Second + 40*time.Millisecond)
 	n.now = n.now.Add(5 * time.Millisecond)
 	n.counter(l, 71)
@@ -301,7 +301,7 @@ func TestLateWakeUp(t *testing.T) {
 // The counter does not show when data came. So it is read more often once there was data, and an echo request follows the
 // last data by the interval and a third at most.
 func TestLooksOftenAfterData(t *testing.T) {
-	n, l, other := idle2(t)
+	n, l, other := idlePair(t)
 	n.after(9 * time.Second)
 	n.want(read(l), read(other))
 	n.counter(l, 72)

@@ -57,7 +57,7 @@ func (ts *tunnelTable) takeCounter(ev Counter, now time.Time) {
 	if news {
 		t.evidence.Data = now
 		t.closely = true
-		ts.takeSign(t, "data received", t.looked, t.inTime(now), ts.jitter.factor(), now)
+		ts.takeSign(t, dataReceived, t.looked, t.inTime(now), ts.jitter.factor(), now)
 		return
 	}
 	t.looked = t.inTime(now)
@@ -85,7 +85,7 @@ func (ts *tunnelTable) takeResult(ev probe.Result, now time.Time) {
 		t.evidence.Reply = now
 		t.replied = true
 		t.packets++ // the reply itself does not count as data
-		ts.takeSign(t, fmt.Sprintf("echo reply in %v", ev.RTT.Round(100*time.Microsecond)), t.sent, t.sent, 1, now)
+		ts.takeSign(t, sign(ev.RTT), t.sent, t.sent, 1, now)
 		return
 	}
 	t.lostInARow++
@@ -135,12 +135,26 @@ func (ts *tunnelTable) takeAnswer(k Key, what flight, now time.Time) *tunnel {
 	return t
 }
 
-// takeSign takes a sign of life that came in between two times. sign is the reason in the log.
-func (ts *tunnelTable) takeSign(t *tunnel, sign string, after, by time.Time, stretch float64, now time.Time) {
+// sign is a sign of life: dataReceived, or an echo reply that has taken this time.
+type sign time.Duration
+
+// dataReceived is the sign that the receive counter has grown.
+const dataReceived sign = -1
+
+// String returns the reason in the log.
+func (s sign) String() string {
+	if s == dataReceived {
+		return "data received"
+	}
+	return fmt.Sprintf("echo reply in %v", time.Duration(s).Round(100*time.Microsecond))
+}
+
+// takeSign takes a sign of life that came in between two times.
+func (ts *tunnelTable) takeSign(t *tunnel, s sign, after, by time.Time, stretch float64, now time.Time) {
 	t.lostInARow = 0
 	if t.state != Alive {
 		stretch = ts.jitter.spread()
-		attrs := []slog.Attr{slog.String("reason", sign)}
+		attrs := []slog.Attr{slog.String("reason", s.String())}
 		text := "tunnel alive"
 		if t.state == Silent {
 			text = "tunnel alive again"
@@ -148,7 +162,7 @@ func (ts *tunnelTable) takeSign(t *tunnel, sign string, after, by time.Time, str
 		}
 		ts.setState(t, Alive, now)
 		ts.logTunnel(t, slog.LevelInfo, text, attrs...)
-		ts.callHook(t, hook.Alive, sign)
+		ts.callHook(t, hook.Alive, s.String())
 	}
 	ts.armInterval(t, after, by, stretch)
 }

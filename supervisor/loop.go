@@ -49,8 +49,7 @@ type Loop struct {
 	inbox     *inbox
 
 	echoes    map[Key]bool    // under way
-	toSend    []probe.Request // of the actions
-	waiting   []probe.Request // until fewer are under way
+	toSend    []probe.Request // those of the actions, and those that wait until fewer are under way
 	toRead    []Key           // of the actions
 	counters  workers
 	steps     workers // of recovery
@@ -205,11 +204,9 @@ func (l *Loop) askLinks() {
 		l.toRead = nil
 		l.counters.start(func() { l.Post(l.count(links)) })
 	}
-	l.waiting = append(l.waiting, l.toSend...)
-	l.toSend = l.toSend[:0]
-	if n := min(len(l.waiting), maxEchoes-len(l.echoes)); n > 0 {
-		l.startEchoes(l.waiting[:n])
-		l.waiting = append(l.waiting[:0], l.waiting[n:]...)
+	if n := min(len(l.toSend), maxEchoes-len(l.echoes)); n > 0 {
+		l.startEchoes(l.toSend[:n])
+		l.toSend = append(l.toSend[:0], l.toSend[n:]...)
 	}
 }
 
@@ -237,14 +234,13 @@ func (l *Loop) cancel(link Key) {
 		l.executors.CancelEcho(link)
 		return
 	}
-	is := func(r probe.Request) bool { return key(r.Link, r.Index) == link }
-	l.waiting, l.toSend = slices.DeleteFunc(l.waiting, is), slices.DeleteFunc(l.toSend, is)
+	l.toSend = slices.DeleteFunc(l.toSend, func(r probe.Request) bool { return key(r.Link, r.Index) == link })
 	l.EchoesDone([]probe.Result{{Link: link.Name, Index: link.Index, Err: context.Canceled}})
 }
 
 // drain waits until no job runs any more. It drops the jobs that have not begun: ctx has ended.
 func (l *Loop) drain() {
-	l.waiting, l.counters.waiting, l.steps.waiting, l.questions.waiting = nil, nil, nil, nil
+	l.toSend, l.counters.waiting, l.steps.waiting, l.questions.waiting = nil, nil, nil, nil
 	for link := range l.echoes {
 		l.executors.CancelEcho(link)
 	}

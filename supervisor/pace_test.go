@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"math/rand/v2"
+	"runtime"
 	"testing"
 	"time"
 
@@ -106,5 +107,87 @@ func TestNoEchoOnABusyLink(t *testing.T) {
 				t.Errorf("data every %v: %d echo requests, want %d at most", tc.every, busy, tc.most)
 			}
 		}
+	}
+}
+
+// idleFleet plays n idle tunnels for some intervals, once they share their slots. It returns how often the core was woken,
+// the echo requests, and the allocations.
+func idleFleet(t *testing.T, n, intervals int) (wakes, echoes int, allocs uint64) {
+	const interval = 10 * time.Second
+	f := newFleet(n)
+	jitter := rand.New(rand.NewPCG(1, 0)).Float64
+	core, now := New(f.config, jitter), epoch
+	packets := uint64(0)
+	var reads Counters
+	var results Results
+	step := func(ev Event) (acted bool) {
+		for _, a := range core.Step(ev, now) {
+			switch a := a.(type) {
+			case ReadCounter:
+				reads, acted = append(reads, Counter{Link: a.Link, Packets: packets}), true
+			case SendEcho:
+				results, acted = append(results, probe.Result{Link: a.Link, Index: a.Index, RTT: time.Millisecond}), true
+			}
+		}
+		return acted
+	}
+	answer := func() {
+		for len(reads) > 0 || len(results) > 0 {
+			c, r := reads, results
+			reads, results = nil, nil
+			if len(c) > 0 {
+				step(c)
+			}
+			if len(r) > 0 {
+				echoes += len(r)
+				step(r)
+			}
+		}
+	}
+	for _, ev := range []Event{f.config, f.xl2tpd, f.vici, f.ppp()} {
+		step(ev)
+	}
+	answer()
+	settled := epoch.Add(11*interval/2 + time.Millisecond) // between two wake-ups
+	end := settled.Add(time.Duration(intervals) * interval)
+	var before, after runtime.MemStats
+	for {
+		at, ok := core.NextWake()
+		if !ok || at.After(end) {
+			break
+		}
+		if now.Before(settled) && !at.Before(settled) {
+			wakes, echoes = 0, 0
+			runtime.ReadMemStats(&before)
+		}
+		now = at
+		wakes++
+		packets = uint64(now.Sub(epoch) / interval) // the echo replies, and no data
+		if !step(Tick{}) && !now.Before(settled) {
+			t.Errorf("%d tunnels: woken for nothing at %v", n, now.Sub(epoch))
+		}
+		answer()
+	}
+	runtime.ReadMemStats(&after)
+	return wakes, echoes, after.Mallocs - before.Mallocs
+}
+
+// Idle tunnels take few wake-ups, none of them for nothing, one echo request in each interval, and few allocations. Two
+// of them are the actions.
+func TestIdleCost(t *testing.T) {
+	const intervals = 6 // a minute
+	for _, tc := range []struct{ tunnels, wakes int }{{10, 1}, {32, 1}, {100, 4}, {1000, 32}} {
+		wakes, echoes, allocs := idleFleet(t, tc.tunnels, intervals)
+		if wakes > tc.wakes*intervals {
+			t.Errorf("%d tunnels: %d wake-ups a minute, want %d at most", tc.tunnels, wakes, tc.wakes*intervals)
+		}
+		if echoes != tc.tunnels*intervals {
+			t.Errorf("%d tunnels: %d echo requests a minute", tc.tunnels, echoes)
+		}
+		each := float64(allocs) / float64(echoes)
+		if each > 6 {
+			t.Errorf("%d tunnels: %.1f allocations for an echo request", tc.tunnels, each)
+		}
+		t.Logf("%d tunnels: %d wake-ups a minute, %d echo requests with %.1f allocations each", tc.tunnels, wakes, echoes, each)
 	}
 }

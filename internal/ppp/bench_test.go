@@ -50,8 +50,8 @@ func BenchmarkLook(b *testing.B) {
 	}
 }
 
-// Measures one reading of the counters of all links. The service reads them four
-// times per interval. The devices are veths: the kernel treats them as PPP devices.
+// Measures one reading of the counters of all links. The service reads them once in an interval, and four times
+// while data comes in now and then. The devices are veths: the kernel treats them as PPP devices.
 func BenchmarkReceived(b *testing.B) {
 	for _, n := range []int{10, 100, 1000} {
 		b.Run(fmt.Sprint("tunnels=", n), func(b *testing.B) {

@@ -10,10 +10,11 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/netip"
-	"os"
 	"slices"
 	"sync"
 	"time"
+
+	"xl2tpd-keepalive/internal/procfs"
 )
 
 // Link is one PPP device whose pppd is a child of an xl2tpd.
@@ -86,7 +87,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 	}
 	o := pppdFinder{root: w.root}
 	if o.root == nil {
-		o.root = os.DirFS("/")
+		o.root = procfs.Root()
 	}
 	p := exitWatcher{hint: l.again.Send}
 	defer p.close()

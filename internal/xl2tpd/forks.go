@@ -1,17 +1,18 @@
 package xl2tpd
 
 import (
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
+
+	"xl2tpd-keepalive/internal/procfs"
 )
 
 // searchAtLeast is the longest time between two searches through all of /proc.
 const searchAtLeast = time.Minute
 
 // forks tells whether an xl2tpd may have been started since the last search through /proc. A search on a host with a
-// hundred processes takes 300 system calls, and reading the latest pid takes three.
+// hundred processes takes 300 system calls, and reading the latest pid takes four.
 type forks struct {
 	latest string // pid
 	forked bool   // it was another one at the look before
@@ -29,7 +30,7 @@ func (f *forks) possible(latest string, age time.Duration) bool {
 
 // latestPid returns the pid of the latest process in this pid namespace (proc(5), /proc/loadavg); empty: not known.
 func (p procs) latestPid() string {
-	text, err := os.ReadFile(filepath.Join(p.root, "loadavg"))
+	text, err := procfs.ReadFile(filepath.Join(p.root, "loadavg"))
 	fields := strings.Fields(string(text))
 	if err != nil || len(fields) < 5 {
 		return ""

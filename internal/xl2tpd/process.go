@@ -114,7 +114,7 @@ func (p procs) stat(pid int) (procfs.Stat, bool) {
 }
 
 func (p procs) anyStat(pid int) (procfs.Stat, bool) {
-	b, err := os.ReadFile(p.file(pid, "stat"))
+	b, err := procfs.ReadFile(p.file(pid, "stat"))
 	if err != nil {
 		return procfs.Stat{}, false
 	}
@@ -132,14 +132,14 @@ func (p procs) read(pid int) (process, bool) {
 	if !ok {
 		return process{}, false
 	}
-	b, err := os.ReadFile(p.file(pid, "status"))
+	b, err := procfs.ReadFile(p.file(pid, "status"))
 	if err != nil {
 		return process{}, false
 	}
 	if uid, err := procfs.User(b); err != nil || uid != 0 && uid != os.Getuid() {
 		return process{}, false
 	}
-	b, err = os.ReadFile(p.file(pid, "cmdline"))
+	b, err = procfs.ReadFile(p.file(pid, "cmdline"))
 	if err != nil {
 		return process{}, false
 	}

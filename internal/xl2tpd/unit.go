@@ -3,13 +3,13 @@ package xl2tpd
 import (
 	"context"
 	"errors"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/godbus/dbus/v5"
 
+	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/internal/systembus"
 )
 
@@ -23,7 +23,7 @@ const (
 
 // unit returns the systemd service that runs a process; empty: none.
 func (p procs) unit(pid int) string {
-	b, err := os.ReadFile(p.file(pid, "cgroup"))
+	b, err := procfs.ReadFile(p.file(pid, "cgroup"))
 	if err != nil {
 		return ""
 	}
