@@ -254,6 +254,7 @@ disk:
 	$(MAKE) --no-print-directory install DESTDIR=$(DISK)/install
 	$(GO) build -o $(DISK)/agent ./lab/agent
 	$(GO) build -o $(DISK)/bin/lns ./lab/lns
+	$(GO) build -o $(DISK)/bin/personality ./lab/personality
 	cp -r lab/scenarios lab/firewalls internal/doctor/testdata/hosts $(DISK)
 	$(foreach d,$(LAB_TESTS),$(GO) test -c -tags lab -o $(DISK)/tests/$(notdir $(d:/=)).test ./$(d) && \
 		grep -ho '^func Test[A-Za-z0-9_]*' $(d)*_lab_test.go | cut -c 6- > $(DISK)/tests/$(notdir $(d:/=)).names &&) true
