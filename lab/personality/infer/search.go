@@ -34,11 +34,11 @@ const another = 100 * time.Millisecond
 func (e *estimates) choices() []choice {
 	type B = l2tp.Behaviour
 	type D = l2tp.Duration
-	keepalive := []D{0}
+	var keepalive []D
 	for _, d := range e.keepalive {
-		keepalive = append([]D{D(d)}, keepalive...)
+		keepalive = append(keepalive, D(d))
 	}
-	slices.Reverse(keepalive[:len(keepalive)-1])
+	keepalive = append(keepalive, 0)
 	tries := []int{int(e.tries.value), 0}
 	for _, n := range e.triesToo {
 		tries = append(tries, int(n))
