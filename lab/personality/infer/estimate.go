@@ -51,7 +51,7 @@ func nice(samples []time.Duration) time.Duration {
 	spread := sorted[len(sorted)-1] - sorted[0]
 	for _, unit := range []time.Duration{time.Second, 100 * time.Millisecond, 10 * time.Millisecond} {
 		v := median.Round(unit)
-		if v > 0 && (v-median).Abs() <= max(min(spread/2, median/50), 2*time.Millisecond, median/2000) {
+		if v > 0 && (v-median).Abs() <= max(min(spread/2, median/50), 2*time.Millisecond, median/1000) {
 			return v
 		}
 	}
@@ -138,7 +138,7 @@ func (e *estimates) measureKeepalive(all []*exchange) {
 	for _, x := range all {
 		var last *sent
 		for _, h := range x.sent {
-			if h.kind != l2tp.Hello {
+			if h.kind != l2tp.Hello || x.up.IsZero() {
 				continue
 			}
 			list = append(list, h.first().number)
@@ -211,7 +211,7 @@ func (x *exchange) over() time.Time {
 // stop is the router's StopCCN for a tunnel that was up, unless the router had taken the client's before.
 func (x *exchange) stop() (message, bool) {
 	for _, s := range x.sent {
-		if s.kind == l2tp.StopCCN && x.refusal == "" {
+		if s.kind == l2tp.StopCCN && !x.up.IsZero() {
 			return s.first(), !x.stoppedBefore(s.first().at)
 		}
 	}
@@ -226,8 +226,8 @@ func (x *exchange) stoppedBefore(at time.Time) bool {
 	})
 }
 
-// gaveUp returns the message for whose missing acknowledgement the router closed the tunnel: the last one before the
-// StopCCN, which came after one more pause. Its acknowledgement may have come with an Ns that the router ignored.
+// gaveUp returns the message for whose missing acknowledgement the router closed the tunnel: the StopCCN came one pause
+// after its last send. Its acknowledgement may have come with an Ns that the router ignored.
 func (x *exchange) gaveUp() *sent {
 	stop, ok := x.stop()
 	if !ok {
@@ -235,21 +235,22 @@ func (x *exchange) gaveUp() *sent {
 	}
 	var lost *sent
 	for _, s := range x.sent {
-		if s.kind != l2tp.StopCCN && (lost == nil || s.first().at.After(lost.first().at)) {
+		if s.kind != l2tp.StopCCN && s.outlasted(stop.at) && (lost == nil || len(s.times) > len(lost.times)) {
 			lost = s
 		}
 	}
-	switch waited := stop.at.Sub(lost.last().at); {
-	case len(lost.times) > 1:
-		n := len(lost.times)
-		pause := lost.times[n-1].at.Sub(lost.times[n-2].at)
-		if waited < pause*4/5 || waited > pause*9/4 {
-			return nil
-		}
-	case !lost.acked.IsZero() && lost.acked.Before(stop.at), waited < time.Second/4:
-		return nil
-	}
 	return lost
+}
+
+// outlasted reports whether a router may have waited for an acknowledgement until a time.
+func (s *sent) outlasted(until time.Time) bool {
+	n := len(s.times)
+	waited := until.Sub(s.last().at)
+	if n == 1 {
+		return s.kind != l2tp.CDN && (s.acked.IsZero() || s.acked.After(until)) && waited > time.Second/4
+	}
+	pause := s.times[n-1].at.Sub(s.times[n-2].at)
+	return waited > pause*4/5 && waited < pause*9/4
 }
 
 func near(a, b time.Duration) bool { return (a - b).Abs() <= max(b/20, 100*time.Millisecond) }

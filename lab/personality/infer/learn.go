@@ -161,7 +161,7 @@ func (l *learner) judge() {
 	// What even the best replay does not explain may be chance, so an option must be worse by more than that.
 	most := l.cost(l.best)
 	if most > 0 {
-		most = 3*most + 2
+		most = 2*most + 1
 	}
 	for i, c := range l.choices {
 		var possible, excluded []string
@@ -182,6 +182,15 @@ func (l *learner) judge() {
 	}
 }
 
+// explained reports whether the best replay does not differ in more than a tenth of the packets.
+func (l *learner) explained() bool {
+	messages := 0
+	for _, x := range l.all {
+		messages += len(x.out)
+	}
+	return l.cost(l.best) <= float64(messages)/10
+}
+
 // evidence is the first difference that a state makes.
 func (l *learner) evidence(st state) string {
 	all := l.differences(st)
@@ -200,7 +209,7 @@ func (l *learner) conclude(key string, possible, excluded []string) {
 	known := len(possible) == 0 && len(excluded) > 0
 	if m, ok := l.measured(key); ok {
 		parts = append(parts, m.note)
-		known = m.known && len(possible) == 0 && l.cost(l.best) == 0
+		known = m.known && len(possible) == 0 && l.explained()
 	}
 	if len(excluded) > 0 {
 		parts = append(parts, strings.Join(excluded, "; "))

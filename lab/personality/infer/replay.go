@@ -42,7 +42,7 @@ func (x *exchange) replay(b l2tp.Behaviour) []message {
 			r.receive(e)
 		}
 	}
-	r.until(x.End)
+	r.until(x.End.Add(1)) // with the last packet
 	return r.out
 }
 
