@@ -252,6 +252,21 @@ func TestCutPcapng(t *testing.T) {
 	}
 }
 
+// Each byte of a file can be wrong: that is an error or a warning, and never a panic.
+func TestDamagedFiles(t *testing.T) {
+	whole := pcapng(t, short(t)[:6])
+	for i := range whole {
+		for bit := range 2 {
+			file := bytes.Clone(whole)
+			file[i] ^= 1 << bit
+			_, err := capture.Read("x.pcapng", bytes.NewReader(file))
+			if err != nil && strings.Contains(err.Error(), "\n") {
+				t.Errorf("byte %d: %v", i, err)
+			}
+		}
+	}
+}
+
 func TestMaxClients(t *testing.T) {
 	first := short(t)
 	refusal := l2tp.Packet{Tunnel: 7, Nr: 1, AVPs: []l2tp.AVP{avp(l2tp.AVPMessageType, uint16(l2tp.StopCCN)),

@@ -83,7 +83,13 @@ func (p pcap) next() (frame, error) {
 
 type pcapng struct{ *pcapgo.NgReader }
 
-func (p pcapng) next() (frame, error) {
+// next recovers from panics: the library does not check the lengths of options in damaged files.
+func (p pcapng) next() (f frame, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%v", r)
+		}
+	}()
 	data, info, err := p.ReadPacketData()
 	if err != nil {
 		return frame{}, err

@@ -16,6 +16,18 @@ type estimate struct {
 	note  string // what was seen, or why it cannot be known
 }
 
+func saw[T ~int64](value T, known bool, format string, args ...any) estimate {
+	return estimate{int64(value), known, fmt.Sprintf(format, args...)}
+}
+
+// often writes a number of times.
+func often(n int64) string {
+	if n == 1 {
+		return "once"
+	}
+	return fmt.Sprintf("%d times", n)
+}
+
 // estimates are the numbers of a personality, as measured. The search decides whether they explain the capture.
 type estimates struct {
 	reply               time.Duration // how late acknowledgements are once a call is up; 0: not noticeably
@@ -296,16 +308,18 @@ func (e *estimates) measureTries(all []*exchange) {
 				pause = stop.at.Sub(h.last().at)
 			}
 			if !slices.ContainsFunc(e.keepalive, func(d time.Duration) bool { return near(pause, d) }) {
-				e.tries = estimate{known: true, note: fmt.Sprintf("the Hello of packet %d was sent again after %v, which is not the interval", h.first().number, pause.Round(time.Millisecond))}
+				e.tries = saw(int64(0), true, "the Hello of packet %d was sent again after %v, which is not the interval",
+					h.first().number, pause.Round(time.Millisecond))
 				return
 			}
 			n := int64(len(times))
 			switch {
 			case h == lost:
-				e.tries = estimate{n, true, fmt.Sprintf("the Hello of packet %d was sent %d times, then the router closed the tunnel", h.first().number, n)}
+				e.tries = saw(n, true, "the Hello of packet %d was sent %s, then the router closed the tunnel", h.first().number, often(n))
 				return
 			case n > e.tries.value:
-				e.tries = estimate{n, false, fmt.Sprintf("the Hello of packet %d was sent %d times, until it was acknowledged: the router may have more patience", h.first().number, n)}
+				e.tries = saw(n, false, "the Hello of packet %d was sent %s, until it was acknowledged: the router may send more",
+					h.first().number, often(n))
 			}
 		}
 	}
@@ -340,10 +354,11 @@ func (e *estimates) measureRetransmission(all []*exchange) {
 			switch {
 			case e.sends.known:
 			case s == lost, n > 1 && x.silentAfter(s):
-				e.sends = estimate{n, true, fmt.Sprintf("packet %d (%v) was sent %d times, then no more", s.first().number, s.kind, n)}
+				e.sends = saw(n, true, "packet %d (%v) was sent %s, then no more", s.first().number, s.kind, often(n))
 			case n > 1 && n > most:
 				most = n
-				e.sends = estimate{max(n, e.sends.value), false, fmt.Sprintf("packet %d (%v) was sent %d times, then the capture or the wait ended", s.first().number, s.kind, n)}
+				e.sends = saw(max(n, e.sends.value), false, "packet %d (%v) was sent %s, then the capture or the wait ended",
+					s.first().number, s.kind, often(n))
 			}
 		}
 	}
@@ -383,17 +398,17 @@ func (e *estimates) judgePauses(pauses [][]time.Duration) {
 		return
 	}
 	first := nice(pauses[0])
-	e.first = estimate{int64(first), true, fmt.Sprintf("what was sent again came %s after the first time", span(pauses[0]))}
+	e.first = saw(first, true, "what was sent again came %s after the first time", span(pauses[0]))
 	biggest := first
 	for i, p := range pauses[1:] {
 		pause := nice(p)
 		if pause < biggest*8/5 {
-			e.cap = estimate{int64(max(pause, first)), true, fmt.Sprintf("pause %d between sends was %s and not twice as long as the one before", i+2, span(p))}
+			e.cap = saw(max(pause, first), true, "pause %d between sends was %s and not twice as long as the one before", i+2, span(p))
 			return
 		}
 		biggest = pause
 	}
-	e.cap = estimate{max(e.cap.value, int64(biggest)), false, fmt.Sprintf("the pauses doubled up to %v, and may go on to do so", biggest)}
+	e.cap = saw(max(e.cap.value, int64(biggest)), false, "the pauses doubled up to %v, and may go on to do so", biggest)
 }
 
 // shortestIdle is from when on a close without another cause is taken for the idle timer's.
@@ -425,9 +440,12 @@ func (e *estimates) measureIdle(all []*exchange) {
 			e.idle.note += fmt.Sprintf(". %s: the router was stopped, or ended the tunnel for a reason that is not seen", x.where(stop))
 			continue
 		}
-		e.idle = estimate{int64(idleTime(quiet)), any, fmt.Sprintf("the router closed the tunnel in %s, %v after the last data, with nothing unanswered", x.where(stop), quiet.Round(time.Millisecond))}
+		after := quiet.Round(time.Millisecond)
+		e.idle = saw(idleTime(quiet), any, "the router closed the tunnel in %s, %v after the last data, with nothing unanswered",
+			x.where(stop), after)
 		if !any {
-			e.idle.note = fmt.Sprintf("the router closed the tunnel in %s, %v after it was up, with nothing unanswered. The capture has no data: if there was any, the time is shorter", x.where(stop), quiet.Round(time.Millisecond))
+			e.idle.note = fmt.Sprintf("the router closed the tunnel in %s, %v after it was up, with nothing unanswered. "+
+				"The capture has no data: if there was any, the time is shorter", x.where(stop), after)
 		}
 	}
 }

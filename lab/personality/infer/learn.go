@@ -184,11 +184,15 @@ func (l *learner) judge() {
 
 // explained reports whether the best replay does not differ in more than a tenth of the packets.
 func (l *learner) explained() bool {
-	messages := 0
+	return l.cost(l.best) <= float64(l.messages())/10
+}
+
+// messages counts what the router sent.
+func (l *learner) messages() (n int) {
 	for _, x := range l.all {
-		messages += len(x.out)
+		n += len(x.out)
 	}
-	return l.cost(l.best) <= float64(messages)/10
+	return n
 }
 
 // evidence is the first difference that a state makes.
@@ -320,14 +324,11 @@ func (l *learner) result() (*Personality, error) {
 
 // remarks are what the copy does otherwise than the router did.
 func (l *learner) remarks() (list []string) {
-	messages := 0
-	for _, x := range l.all {
-		messages += len(x.out)
-	}
+	const fed = "Fed with what the client sent, the copy "
 	if len(l.seen) == 0 {
-		return []string{fmt.Sprintf("Fed with what the client sent, the copy sends all %d control packets of the router, with the same numbers.", messages)}
+		return []string{fmt.Sprintf(fed+"sends all %d control packets of the router, with the same numbers.", l.messages())}
 	}
-	list = append(list, fmt.Sprintf("Fed with what the client sent, the copy does not send all %d control packets of the router in the same way. With it:", messages))
+	list = append(list, fmt.Sprintf(fed+"does not send all %d control packets of the router in the same way. With it:", l.messages()))
 	const most = 10
 	for i, d := range l.seen {
 		if i == most {

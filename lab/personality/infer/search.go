@@ -129,7 +129,10 @@ func (s *search) byCost(st state) float64 {
 func (s *search) byTime(st state) float64 { return -s.try(st).agreed.Seconds() }
 
 // coupled are keys that can stand in for each other: it takes two at a time to get from one explanation to another.
-var coupled = []string{"hello", "keepalive_interval", "keepalive_tries", "keepalive_quiet", "idle", "strict_ns", "early", "ack_early", "nr_follows", "zlb"}
+var coupled = []string{
+	"hello", "keepalive_interval", "keepalive_tries", "keepalive_quiet", "idle",
+	"strict_ns", "early", "ack_early", "nr_follows", "zlb",
+}
 
 // find starts from several states, as single changes do not lead from each to the best one.
 func (s *search) find() state {
