@@ -288,6 +288,7 @@ disk:
 	$(GO) run ./lab commit > $(DISK)/commit
 	$(GO) build -o $(DISK)/agent ./lab/agent
 	$(GO) build -o $(DISK)/bin/lns ./lab/lns
+	$(GO) build -o $(DISK)/bin/personality ./lab/personality
 	cp -r lab/scenarios lab/firewalls internal/doctor/testdata/hosts $(DISK)
 	$(foreach d,$(LAB_TESTS),$(GO) test -c -tags lab -o $(DISK)/tests/$(notdir $(d:/=)).test ./$(d) && \
 		grep -ho '^func Test[A-Za-z0-9_]*' $(d)*_lab_test.go | cut -c 6- > $(DISK)/tests/$(notdir $(d:/=)).names &&) true

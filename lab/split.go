@@ -24,7 +24,7 @@ var took = map[string]int{
 	"guard-unavailable.txtar": 75, "guard-userspace.txtar": 75, "half-closed.txtar": 40, "helloguard.test": 35,
 	"hook.txtar": 30, "hostile.txtar": 125, "killed-daemons.txtar": 65, "l2tp.test": 5, "late-userspace.txtar": 110,
 	"lns.test": 10, "mtu.txtar": 60, "mtu-remedy.txtar": 30, "nat.txtar": 70, "network-manager-ipsec.txtar": 35,
-	"options.test": 5, "ping.txtar": 15, "ppp.test": 110, "probe.test": 20, "recovery.txtar": 130, "report.txtar": 30,
+	"options.test": 5, "personality-copy.txtar": 45, "ping.txtar": 15, "ppp.test": 110, "probe.test": 20, "recovery.txtar": 130, "report.txtar": 30,
 	"second-xl2tpd.txtar": 35, "stalled-journald.txtar": 80, "suspend.txtar": 70, "vici.test": 120,
 	"wrong-password-userspace.txtar": 155, "wrong-password.txtar": 115, "xl2tpd.test": 60,
 }

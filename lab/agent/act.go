@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -18,6 +19,9 @@ func peerCommand(ts *testscript.TestScript, neg bool, args []string) {
 	c := clientOf(ts)
 	n := len(c.peers) + 1
 	p := newPeer(c, n, args[0], args[1])
+	if filepath.Ext(args[1]) == ".json" {
+		p.personality = ts.MkAbs(args[1])
+	}
 	for _, a := range args[2:] {
 		switch k, v, _ := strings.Cut(a, "="); k {
 		case "nat":

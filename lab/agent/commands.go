@@ -56,6 +56,8 @@ var commands = map[string]word{
 	"bounded":   boundedCommand,
 	"doctor":    doctorCommand,
 	"cure":      cureCommand,
+	"capture":   captureCommand,
+	"alike":     alikeCommand,
 }
 
 func clientOf(ts *testscript.TestScript) *client { return ts.Value(clientKey{}).(*client) }

@@ -1,5 +1,6 @@
 // Command agent runs inside the lab's VM: it plays the scenarios and Go tests it finds on the second disk
-// and reports to the host over the serial line. With arguments it is one of the programs of package foreign.
+// and reports to the host over the serial line. With arguments it is one of the programs of package foreign, or takes a
+// capture.
 package main
 
 import (
@@ -43,8 +44,10 @@ func program(name string, args []string) error {
 		return foreign.Flood(args)
 	case "lac":
 		return foreign.LAC(args, os.Stdout)
+	case "capture":
+		return capturePackets(args)
 	}
-	return fmt.Errorf("usage: agent [flood|lac ...], not %s", name)
+	return fmt.Errorf("usage: agent [flood|lac|capture ...], not %s", name)
 }
 
 func run(out *reporter) error {

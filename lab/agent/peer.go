@@ -37,6 +37,7 @@ type peer struct {
 
 	space, natSpace *space
 	procs           []*exec.Cmd
+	capture         *exec.Cmd // under way; nil: none
 }
 
 // newPeer makes peer number n.
@@ -159,6 +160,9 @@ func (p *peer) log(name string) string {
 func (p *peer) stop() {
 	if p.twin {
 		return
+	}
+	if p.capture != nil {
+		end(p.capture)
 	}
 	for i := len(p.procs) - 1; i >= 0; i-- {
 		end(p.procs[i])

@@ -34,7 +34,7 @@ func main() {
 func run(args []string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("lns", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	personality := flags.String("personality", "plain", "built-in personality: "+names())
+	personality := flags.String("personality", "plain", "personality: the path of a file NAME.json, or one built in: "+names())
 	var settings []string
 	flags.Func("set", "`key=value`: change one setting of the personality (repeatable)", func(s string) error {
 		settings = append(settings, s)

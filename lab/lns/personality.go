@@ -1,13 +1,11 @@
 package main
 
 import (
-	"bytes"
 	"embed"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"io/fs"
+	"os"
 	"path"
 	"strings"
 
@@ -26,15 +24,27 @@ func names() string {
 	return strings.Join(files, ", ")
 }
 
-// load reads a built-in personality over the defaults, then the settings
-// "key=value" over it. The value is JSON, or a bare string.
-func load(name string, settings []string) (l2tp.Behaviour, error) {
-	b := l2tp.Defaults()
+// textOf returns a built-in personality, or the file of that path if the name ends in .json.
+func textOf(name string) ([]byte, error) {
+	if path.Ext(name) == ".json" {
+		return os.ReadFile(name)
+	}
 	text, err := personalities.ReadFile("personalities/" + name + ".json")
 	if err != nil {
-		return b, fmt.Errorf("no personality %q; there are %s", name, names())
+		return nil, fmt.Errorf("no personality %q; there are %s", name, names())
 	}
-	if err := apply(&b, text); err != nil {
+	return text, nil
+}
+
+// load reads a personality over the defaults, then the settings "key=value"
+// over it. The value is JSON, or a bare string.
+func load(name string, settings []string) (l2tp.Behaviour, error) {
+	b := l2tp.Defaults()
+	text, err := textOf(name)
+	if err != nil {
+		return b, err
+	}
+	if err := b.Decode(text); err != nil {
 		return b, fmt.Errorf("personality %s: %w", name, err)
 	}
 	for _, s := range settings {
@@ -50,7 +60,7 @@ func load(name string, settings []string) (l2tp.Behaviour, error) {
 		if err != nil {
 			return b, fmt.Errorf("setting %q: %w", s, err)
 		}
-		if err := apply(&b, text); err != nil {
+		if err := b.Decode(text); err != nil {
 			return b, fmt.Errorf("setting %q: %w", s, err)
 		}
 	}
@@ -58,18 +68,4 @@ func load(name string, settings []string) (l2tp.Behaviour, error) {
 		return b, fmt.Errorf("personality %s: %w", name, err)
 	}
 	return b, nil
-}
-
-// apply decodes one JSON object over b; a key that b does not have is an
-// error.
-func apply(b *l2tp.Behaviour, text []byte) error {
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.DisallowUnknownFields()
-	if err := d.Decode(b); err != nil {
-		return err
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("more than one JSON value")
-	}
-	return nil
 }

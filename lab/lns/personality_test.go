@@ -2,7 +2,9 @@ package main
 
 import (
 	"io/fs"
+	"os"
 	"path"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -77,11 +79,15 @@ func TestWrongSettings(t *testing.T) {
 	}
 }
 
-func TestApplyIsStrict(t *testing.T) {
-	for _, text := range []string{`{"hello": "ack"} {}`, `{"colour": 1}`, `{`, `{"idle": true}`, `{"hello": "ack"}}`} {
-		b := l2tp.Defaults()
-		if apply(&b, []byte(text)) == nil {
-			t.Errorf("%s: accepted", text)
-		}
+func TestPersonalityFile(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "office.json")
+	if err := os.WriteFile(name, []byte("{\n// seen\n\"hello\": \"deaf\"}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := load(name, nil); err != nil || b.Hello != l2tp.HelloDeaf {
+		t.Errorf("%+v, %v", b, err)
+	}
+	if _, err := load("none.json", nil); err == nil {
+		t.Error("read a file that is not there")
 	}
 }

@@ -77,9 +77,9 @@ func (a AVP) append(b []byte) []byte {
 	return append(b, a.Value...)
 }
 
-// find returns the value of an IETF attribute. Hidden ones count as absent:
+// Find returns the value of an IETF attribute. Hidden ones count as absent:
 // this LNS shares no secret with anybody.
-func (p Packet) find(typ uint16) ([]byte, bool) {
+func (p Packet) Find(typ uint16) ([]byte, bool) {
 	for _, a := range p.AVPs {
 		if a.Vendor == 0 && a.Type == typ && !a.Hidden {
 			return a.Value, true
@@ -88,9 +88,9 @@ func (p Packet) find(typ uint16) ([]byte, bool) {
 	return nil, false
 }
 
-// find16 returns a two-byte attribute, false when absent or of another size.
-func (p Packet) find16(typ uint16) (uint16, bool) {
-	v, ok := p.find(typ)
+// Find16 returns a two-byte attribute, false when absent or of another size.
+func (p Packet) Find16(typ uint16) (uint16, bool) {
+	v, ok := p.Find(typ)
 	if !ok || len(v) != 2 {
 		return 0, false
 	}

@@ -153,7 +153,7 @@ func (t *Tunnel) retransmit(now time.Time) {
 
 // result is the Result Code AVP of a StopCCN or CDN as text.
 func result(p Packet) string {
-	v, ok := p.find(AVPResultCode)
+	v, ok := p.Find(AVPResultCode)
 	if !ok || len(v) < 2 {
 		return "no result code"
 	}

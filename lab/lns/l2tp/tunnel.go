@@ -60,7 +60,7 @@ type Tunnel struct {
 // reason to refuse, StopCCN is all that happens. An error means that the
 // message names no tunnel to answer to.
 func Accept(now time.Time, b Behaviour, local, firstSession uint16, sccrq Packet, refusal string) (*Tunnel, []Output, error) {
-	peer, ok := sccrq.find16(AVPAssignedTunnel)
+	peer, ok := sccrq.Find16(AVPAssignedTunnel)
 	if sccrq.Type() != SCCRQ || !ok || peer == 0 {
 		return nil, nil, errors.New("not an SCCRQ with an Assigned Tunnel ID")
 	}
@@ -70,10 +70,10 @@ func Accept(now time.Time, b Behaviour, local, firstSession uint16, sccrq Packet
 		expected: sccrq.Ns + 1,
 		window:   4, // §4.4.3: the value when the AVP is absent
 	}
-	if w, ok := sccrq.find16(AVPReceiveWindow); ok && w > 0 {
+	if w, ok := sccrq.Find16(AVPReceiveWindow); ok && w > 0 {
 		t.window = int(w)
 	}
-	if _, ok := sccrq.find(AVPChallenge); ok && refusal == "" {
+	if _, ok := sccrq.Find(AVPChallenge); ok && refusal == "" {
 		refusal = ReasonChallenged
 	}
 	if refusal != "" {
@@ -93,7 +93,7 @@ func Accept(now time.Time, b Behaviour, local, firstSession uint16, sccrq Packet
 
 // Asked reports whether the SCCRQ is one of this tunnel, sent again.
 func (t *Tunnel) Asked(sccrq Packet) bool {
-	id, ok := sccrq.find16(AVPAssignedTunnel)
+	id, ok := sccrq.Find16(AVPAssignedTunnel)
 	return ok && id == t.peer
 }
 
@@ -152,7 +152,7 @@ func (t *Tunnel) establish(now time.Time) {
 }
 
 func (t *Tunnel) incomingCall(now time.Time, p Packet) bool {
-	peer, ok := p.find16(AVPAssignedSession)
+	peer, ok := p.Find16(AVPAssignedSession)
 	if !ok || peer == 0 {
 		return false
 	}
@@ -244,7 +244,7 @@ func (t *Tunnel) findCDN(p Packet) *session {
 	if s := t.find(p.Session); s != nil {
 		return s
 	}
-	peer, _ := p.find16(AVPAssignedSession)
+	peer, _ := p.Find16(AVPAssignedSession)
 	for _, s := range t.sessions {
 		if s.peer == peer {
 			return s

@@ -11,7 +11,7 @@ import (
 func TestSetUp(t *testing.T) {
 	p := newPeer(t, Defaults())
 	reply := p.last()
-	if id, _ := reply.find16(AVPAssignedTunnel); reply.Type() != SCCRP || reply.Tunnel != peerTunnel || reply.Nr != 1 || id != ourTunnel {
+	if id, _ := reply.Find16(AVPAssignedTunnel); reply.Type() != SCCRP || reply.Tunnel != peerTunnel || reply.Nr != 1 || id != ourTunnel {
 		t.Fatalf("SCCRQ answered by %+v", reply)
 	}
 	p.establish()
@@ -20,7 +20,7 @@ func TestSetUp(t *testing.T) {
 	}
 	p.message(0, ICRQ.avp(), mandatory16(AVPAssignedSession, peerSession))
 	reply = p.last()
-	if id, _ := reply.find16(AVPAssignedSession); reply.Type() != ICRP || reply.Session != peerSession || id != ourSession || reply.Nr != 3 {
+	if id, _ := reply.Find16(AVPAssignedSession); reply.Type() != ICRP || reply.Session != peerSession || id != ourSession || reply.Nr != 3 {
 		t.Fatalf("ICRQ answered by %+v", reply)
 	}
 	p.message(ourSession, ICCN.avp())

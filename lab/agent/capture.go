@@ -1,0 +1,111 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/gopacket/gopacket/layers"
+	"github.com/gopacket/gopacket/pcapgo"
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"xl2tpd-keepalive/lab/lns/l2tp"
+	"xl2tpd-keepalive/lab/personality/capture"
+)
+
+// captureCommand starts or stops a capture of what passes a peer's wire.
+func captureCommand(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg, len(args) == 2, "capture NAME FILE|stop")
+	p := peersOf(ts, args[:1])[0]
+	if args[1] == "stop" {
+		if p.capture == nil {
+			ts.Fatalf("capture: there is none at %s", p.name)
+		}
+		end(p.capture)
+		p.capture = nil
+		return
+	}
+	file := ts.MkAbs(args[1])
+	ts.Check(os.MkdirAll(filepath.Dir(file), 0o755))
+	command := p.exec(disk+"/agent", "capture", "up0", file)
+	ts.Check(command.Start())
+	p.capture = command.Cmd
+	ts.Check(poll(10*time.Second, func() bool {
+		info, err := os.Stat(file)
+		return err == nil && info.Size() > 0
+	}))
+}
+
+// capturePackets writes what passes an interface to a pcapng file, until a signal ends it.
+func capturePackets(args []string) error {
+	if len(args) != 2 {
+		return errors.New("usage: agent capture INTERFACE FILE")
+	}
+	handle, err := pcapgo.NewEthernetHandle(args[0])
+	if err != nil {
+		return err
+	}
+	file, err := os.Create(args[1])
+	if err != nil {
+		return err
+	}
+	w, err := pcapgo.NewNgWriter(file, layers.LinkTypeEthernet)
+	for err == nil {
+		if err = w.Flush(); err != nil {
+			break
+		}
+		data, info, readErr := handle.ReadPacketData()
+		if readErr != nil {
+			return readErr
+		}
+		info.InterfaceIndex = 0 // in the file
+		err = w.WritePacket(info, data)
+	}
+	return err
+}
+
+// alikeCommand holds if the routers of two captures sent the same kinds of control messages at the same times, counted
+// from the beginning of their first tunnels.
+func alikeCommand(ts *testscript.TestScript, neg bool, args []string) {
+	args, opts := options(args)
+	usage(ts, neg, len(args) == 3, "alike FILE FILE TOLERANCE [from=DURATION]")
+	from := time.Duration(0)
+	if opts["from"] != "" {
+		from = duration(ts, opts["from"])
+	}
+	one, other := routerMessages(ts, args[0], from), routerMessages(ts, args[1], from)
+	tolerance := duration(ts, args[2])
+	for kind, times := range one {
+		clientOf(ts).mark("%v: %d and %d, %v and %v", kind, len(times), len(other[kind]), times, other[kind])
+	}
+	for kind := range other {
+		if one[kind] == nil {
+			ts.Fatalf("alike: only %s has %v", args[1], kind)
+		}
+	}
+	for kind, times := range one {
+		same := slices.EqualFunc(times, other[kind], func(a, b time.Duration) bool { return (a - b).Abs() <= tolerance })
+		if !same {
+			ts.Fatalf("alike: %v at %v and at %v", kind, times, other[kind])
+		}
+	}
+}
+
+// routerMessages are the times of each kind, but for those before a time.
+func routerMessages(ts *testscript.TestScript, name string, from time.Duration) map[l2tp.MessageType][]time.Duration {
+	f, err := os.Open(ts.MkAbs(name))
+	ts.Check(err)
+	defer f.Close()
+	file, err := capture.Read(name, f)
+	ts.Check(err)
+	times := map[l2tp.MessageType][]time.Duration{}
+	for _, p := range file.Connections[0].Packets {
+		age := p.At.Sub(file.Connections[0].Packets[0].At).Round(time.Millisecond)
+		if p.FromRouter && !p.Data && age >= from {
+			times[p.Type()] = append(times[p.Type()], age)
+		}
+	}
+	return times
+}

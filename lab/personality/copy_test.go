@@ -1,0 +1,173 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"xl2tpd-keepalive/lab/lns/l2tp"
+	"xl2tpd-keepalive/lab/personality/capture"
+	"xl2tpd-keepalive/lab/personality/infer"
+)
+
+var update = flag.Bool("update", false, "write testdata/known.txt")
+
+// scripts are what a user can do while a capture runs.
+var scripts = []struct {
+	name string
+	script
+}{
+	{"silence", script{length: 4 * time.Minute, delay: 4 * time.Millisecond, hangUp: 3 * time.Minute}},
+	{"xl2tpd frozen", script{length: 6 * time.Minute, delay: 4 * time.Millisecond, pings: 5 * time.Second, freeze: 130 * time.Second}},
+	{"bad line", script{length: 12 * time.Minute, delay: 4 * time.Millisecond, pings: 5 * time.Second, loss: 0.08, reorder: 0.08, atRouter: true, seed: 1}},
+}
+
+// TestBuiltInPersonalities takes captures from each personality, turns them back, and compares key by key.
+// testdata/known.txt lists the keys that each capture shows.
+func TestBuiltInPersonalities(t *testing.T) {
+	files, err := filepath.Glob("../lns/personalities/*.json")
+	if err != nil || len(files) == 0 {
+		t.Fatal(err)
+	}
+	var lines strings.Builder
+	for _, file := range files {
+		b := load(t, file)
+		for _, s := range scripts {
+			log := converse(t, b, s.script)
+			p := learn(t, log)
+			name := b.HostName + ", " + s.name
+			if s.loss == 0 {
+				alike(t, name, log, converse(t, p.Behaviour, s.script))
+			}
+			agree(t, name, b, p)
+			fmt.Fprintf(&lines, "%s: %s\n", name, strings.Join(known(p), " "))
+		}
+	}
+	const golden = "testdata/known.txt"
+	if *update {
+		if err := os.WriteFile(golden, []byte(lines.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil || string(want) != lines.String() {
+		t.Errorf("%s is not what is known now, %v:\n%s", golden, err, lines.String())
+	}
+}
+
+// alike compares what two routers sent in the same conversation, in order for each kind: a Hello and an acknowledgement
+// that nearly coincide may change places.
+func alike(t *testing.T, name string, one, other []captured) {
+	t.Helper()
+	a, b := kinds(t, one), kinds(t, other)
+	for kind := range b {
+		if a[kind] == nil {
+			t.Errorf("%s: only the copy sends %v", name, kind)
+		}
+	}
+	for kind, times := range a {
+		same := slices.EqualFunc(times, b[kind], func(x, y time.Time) bool { return x.Sub(y).Abs() < 100*time.Millisecond })
+		if !same {
+			t.Errorf("%s: %v comes at %v, from the copy at %v", name, kind, times, b[kind])
+		}
+	}
+}
+
+func kinds(t *testing.T, log []captured) map[l2tp.MessageType][]time.Time {
+	times := map[l2tp.MessageType][]time.Time{}
+	for _, c := range log {
+		if !c.fromRouter || !l2tp.IsControl(c.payload) {
+			continue
+		}
+		p, err := l2tp.Parse(c.payload)
+		if err != nil {
+			t.Fatal(err)
+		}
+		times[p.Type()] = append(times[p.Type()], c.at)
+	}
+	return times
+}
+
+// Several tunnels with a router show together what each of them alone does not.
+func TestTogether(t *testing.T) {
+	b := load(t, "../lns/personalities/nvr510.json")
+	var log []captured
+	for i, s := range scripts {
+		if s.loss > 0 {
+			continue
+		}
+		for _, c := range converse(t, b, s.script) {
+			c.at = c.at.Add(time.Duration(i) * time.Hour)
+			log = append(log, c)
+		}
+	}
+	file, err := capture.Read("test", bytes.NewReader(pcapng(t, log)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := infer.Learn(file.Connections, file.Connections...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	agree(t, "together", b, p)
+	for _, key := range []string{"hello", "keepalive_interval", "keepalive_tries", "idle", "strict_ns", "retransmit_first"} {
+		if !slices.Contains(known(p), key) {
+			t.Errorf("%s is not known", key)
+		}
+	}
+}
+
+func known(p *infer.Personality) (keys []string) {
+	for _, f := range p.Findings {
+		if f.Known {
+			keys = append(keys, f.Key)
+		}
+	}
+	return keys
+}
+
+// agree compares all keys that are said to be known.
+func agree(t tester, name string, want l2tp.Behaviour, p *infer.Personality) {
+	t.Helper()
+	for _, f := range p.Findings {
+		w, g := field(want, f.Key), field(p.Behaviour, f.Key)
+		if f.Known && !same(w, g) {
+			t.Errorf("%s: %s is %v, want %v (%s)", name, f.Key, g, w, f.Note)
+		}
+		if f.Note == "" && f.Key != "about" {
+			t.Errorf("%s: nothing is said of %s", name, f.Key)
+		}
+		if text, err := json.Marshal(g); err != nil || string(text) != f.Value {
+			t.Errorf("%s: %s is %s in the file and %s in the personality", name, f.Key, f.Value, text)
+		}
+	}
+}
+
+// same allows durations a hundredth, or what a timer is late.
+func same(want, got any) bool {
+	w, ok := want.(l2tp.Duration)
+	if !ok {
+		return want == got
+	}
+	apart := time.Duration(w - got.(l2tp.Duration)).Abs()
+	return apart <= max(time.Duration(w)/100, 3*time.Millisecond)
+}
+
+// field is a key's value.
+func field(b l2tp.Behaviour, key string) any {
+	v := reflect.ValueOf(b)
+	for i := range v.NumField() {
+		if v.Type().Field(i).Tag.Get("json") == key {
+			return v.Field(i).Interface()
+		}
+	}
+	return nil
+}

@@ -1,0 +1,113 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"xl2tpd-keepalive/lab/lns/l2tp"
+)
+
+var builtIn, _ = filepath.Glob("../lns/personalities/*.json")
+
+func drawn(t *rapid.T, name string, values ...time.Duration) l2tp.Duration {
+	return l2tp.Duration(rapid.SampledFrom(values).Draw(t, name))
+}
+
+// behaviour draws one of the built-in personalities and changes some keys of it.
+func behaviour(t *rapid.T) l2tp.Behaviour {
+	second := time.Second
+	b := load(t, rapid.SampledFrom(builtIn).Draw(t, "like"))
+	b.HostName = rapid.StringMatching("[a-z]{1,9}").Draw(t, "host_name")
+	b.Vendor = rapid.StringMatching("[A-Za-z ]{0,20}").Draw(t, "vendor")
+	b.ReceiveWindow = uint16(rapid.IntRange(1, 16).Draw(t, "receive_window"))
+	changes := []func(){
+		func() {
+			b.Hello = rapid.SampledFrom([]l2tp.HelloMode{l2tp.HelloAck, l2tp.HelloDeaf, l2tp.HelloCountOnly}).Draw(t, "hello")
+		},
+		func() {
+			b.KeepaliveInterval = drawn(t, "keepalive_interval", 0, 7*second, 10*second, 45*second, 60*second)
+		},
+		func() { b.KeepaliveTries = rapid.IntRange(0, 6).Draw(t, "keepalive_tries") },
+		func() { b.KeepaliveQuiet = rapid.Bool().Draw(t, "keepalive_quiet") },
+		func() { b.Idle = drawn(t, "idle", 0, 50*second, 100*second) },
+		func() { b.StrictNs = rapid.Bool().Draw(t, "strict_ns") },
+		func() {
+			b.Early = rapid.SampledFrom([]l2tp.EarlyMode{l2tp.EarlyDrop, l2tp.EarlyQueue, l2tp.EarlySkip, l2tp.EarlyWedge}).Draw(t, "early")
+		},
+		func() {
+			b.AckEarly = rapid.SampledFrom([]l2tp.AckEarlyMode{l2tp.AckEarlyNone, l2tp.AckEarlyMessages, l2tp.AckEarlyAll}).Draw(t, "ack_early")
+		},
+		func() { b.AckDuplicates = rapid.Bool().Draw(t, "ack_duplicates") },
+		func() { b.NrFollows = rapid.Bool().Draw(t, "nr_follows") },
+		func() { b.AckDelay = drawn(t, "ack_delay", 0, 50*time.Millisecond, 200*time.Millisecond) },
+		func() {
+			if b.ZLB == l2tp.ZLBAlways { // its ZLBs show the delay
+				b.AnswerDelay = drawn(t, "answer_delay", 0, 300*time.Millisecond)
+			}
+		},
+		func() {
+			if b.AnswerDelay == 0 {
+				b.ZLB = rapid.SampledFrom([]l2tp.ZLBMode{l2tp.ZLBAlways, l2tp.ZLBHeld, l2tp.ZLBResend, l2tp.ZLBNever}).Draw(t, "zlb")
+			}
+		},
+		func() {
+			b.CloseOn = rapid.SampledFrom([]l2tp.CloseOnMode{l2tp.CloseOnNothing, l2tp.CloseOnUnknown, l2tp.CloseOnUnexpected}).Draw(t, "close_on")
+		},
+		func() { b.ZLBNsOffset = rapid.SampledFrom([]int16{0, 1, -1}).Draw(t, "zlb_ns_offset") },
+		func() {
+			b.RetransmitFirst = drawn(t, "retransmit_first", second/2, second, 2*second)
+			b.RetransmitCap = max(b.RetransmitFirst, drawn(t, "retransmit_cap", second/2, 4*second, 8*second, 16*second))
+		},
+		func() { b.RetransmitTries = rapid.IntRange(1, 8).Draw(t, "retransmit_tries") },
+		func() { b.RetransmitOldNr = rapid.Bool().Draw(t, "retransmit_old_nr") },
+	}
+	for range rapid.IntRange(0, 3).Draw(t, "changes") {
+		changes[rapid.IntRange(0, len(changes)-1).Draw(t, "change")]()
+	}
+	return b
+}
+
+func line(t *rapid.T) script {
+	s := script{length: 5 * time.Minute, delay: 4 * time.Millisecond, seed: rapid.Uint64().Draw(t, "seed"), atRouter: rapid.Bool().Draw(t, "atRouter")}
+	s.pings = time.Duration(drawn(t, "pings", 0, 5*time.Second))
+	s.freeze = time.Duration(drawn(t, "freeze", 0, 0, 130*time.Second))
+	s.hangUp = time.Duration(drawn(t, "hangUp", 0, 200*time.Second))
+	s.odd = time.Duration(drawn(t, "odd", 0, 0, 33*time.Second))
+	if s.atRouter && rapid.Bool().Draw(t, "bad") {
+		s.loss, s.reorder = 0.08, 0.08
+	}
+	return s
+}
+
+// TestMain takes fewer checks than rapid does by default: each tries thousands of personalities.
+func TestMain(m *testing.M) {
+	if err := flag.Set("rapid.checks", "10"); err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run())
+}
+
+// A key that is said to be known is what the router really had. What the router is by what it says of itself is always
+// known.
+func TestKnownKeysAreRight(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		b, s := behaviour(t), line(t)
+		if b.AnswerDelay > 0 { // it hides the order in which packets met, which a bad line makes worse
+			s.loss, s.reorder = 0, 0
+		}
+		p := learn(t, converse(t, b, s))
+		agree(t, fmt.Sprintf("%+v", s), b, p)
+		for _, key := range []string{"host_name", "vendor", "receive_window"} {
+			if !strings.Contains(" "+strings.Join(known(p), " ")+" ", " "+key+" ") {
+				t.Errorf("%s is not known", key)
+			}
+		}
+	})
+}
