@@ -199,6 +199,24 @@ func (ls *lacTable) renewedForAnother(l *lac, s *xl2tpd.Section) bool {
 	})
 }
 
+// triedForAnother reports whether recovery is making an SA with a LAC's LNS for another LAC, or waits to see whether a new
+// one helps that one; until then, if that is known. That SA may have brought a tunnel back, and nobody has heard of it yet.
+func (ls *lacTable) triedForAnother(l *lac, s *xl2tpd.Section, now time.Time) (is bool, until time.Time) {
+	for _, ip := range s.LNSIPs {
+		for _, other := range ls.lacsOf(procfs.ID{}, ip) {
+			p := &other.progress
+			switch {
+			case other == l:
+			case p.busy == StepSecure:
+				is = true
+			case p.settling && now.Sub(p.doneAt) < helpTime:
+				is, until = true, earlier(until, p.doneAt.Add(helpTime))
+			}
+		}
+	}
+	return is, until
+}
+
 // markNeighbours marks the LACs with the same LNS: they will be evaluated in the step under way.
 func (ls *lacTable) markNeighbours(l *lac) {
 	if s := ls.topology.section(l); s != nil {

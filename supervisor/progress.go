@@ -82,6 +82,8 @@ const (
 	// unlistedTime is how long an initiated SA counts while charon does not list its SAs. The SA may be lost after
 	// that, and then a dial would go out in the clear.
 	unlistedTime = 10 * time.Second
+	// helpTime is how long after a new SA a tunnel may take to show that it lives again.
+	helpTime = 10 * time.Second
 	// routeLook and lnsLook are how often, in the pauses between steps, recovery looks for a route and for the LNS.
 	routeLook = 2 * time.Second
 	lnsLook   = 5 * time.Second
@@ -132,6 +134,7 @@ type situation struct {
 	saWorks                 bool      // another tunnel shows that the SA works
 	mayBeHungUp             bool      // this LAC, or one that can't be told apart from it, may have been hung up on this host
 	renewing                bool      // the IKE SA is being renewed for another LAC
+	saOnTrial               bool      // an SA with the LNS is being made for another LAC, or has just been made
 	sharesLNS               bool      // other LACs have the same LNS, so nobody can tell which one xl2tpd dials
 }
 
@@ -218,6 +221,9 @@ func (p *progress) advance(s situation, turn bool, jitter float64, now time.Time
 		p.noConnection = false // charon may have been asked before it had loaded its connections
 	}
 	step, at := p.decide(s, jitter, now)
+	if step == StepRenew && s.saOnTrial {
+		return StepNone, time.Time{} // the situation says until when, or the end of that step marks this LAC
+	}
 	if step == StepNone {
 		p.next = at
 		return StepNone, at

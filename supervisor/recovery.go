@@ -196,6 +196,8 @@ func (ls *lacTable) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situ
 		mayBeHungUp: l.mayBeHungUp() || l.mayBeDialled(ls.topology, s),
 		saWorks:     index.proves(sa, l), sharesLNS: ls.topology.sharesLNS(l, s), renewing: ls.renewedForAnother(l, s),
 	}
+	onTrial, until := ls.triedForAnother(l, s, now)
+	is.saOnTrial = onTrial
 	is.saInUse = sa.Others || index.carriesOthers(sa, l) ||
 		ls.health.blind(ls.topology.config) && index.mayCarryOthers(l)
 	is.redialsFor, is.redialPause = l.redials(s)
@@ -223,7 +225,7 @@ func (ls *lacTable) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situ
 			is.goal, at = goalNone, earlier(at, told)
 		}
 	}
-	return is, at
+	return is, earlier(at, until)
 }
 
 // redials returns how long xl2tpd continues to redial a LAC by itself, from the start of the trouble, and its pause before

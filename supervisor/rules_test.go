@@ -151,3 +151,15 @@ func TestRulesAreLogged(t *testing.T) {
 		t.Errorf("%q, want %q", n.rules, want)
 	}
 }
+
+// An SA that is new, and was made for another LAC, is not ended before that LAC's tunnel could show that it lives again.
+func TestNewSAIsNotRenewedForAnotherLAC(t *testing.T) {
+	silent := situation{goal: goalFull, daemon: true, up: true, hasSA: true, quiet: deadAfter}
+	for onTrial, want := range map[bool]Step{false: StepRenew, true: StepNone} {
+		p, s := progress{since: origin0, peerSilent: true}, silent
+		s.saOnTrial = onTrial
+		if got, _ := p.advance(s, true, 0.5, origin0.Add(time.Hour)); got != want {
+			t.Errorf("on trial for another LAC %v: got %v, want %v", onTrial, got, want)
+		}
+	}
+}

@@ -19,7 +19,7 @@ func (ls *lacTable) takeOutcome(ev StepDone, now time.Time) {
 	if l.progress.busy != ev.Step {
 		return
 	}
-	if ev.Step == StepRenew {
+	if ev.Step == StepRenew || ev.Step == StepSecure {
 		ls.markNeighbours(l)
 	}
 	if l.stale {
