@@ -59,35 +59,47 @@ const exampleText = `: lac "Büro\1" is silent (3 echo requests unanswered)`
 
 // The hook posts valid JSON in the form of each service, and does so for the events that matter.
 func TestHookPosts(t *testing.T) {
-	var got map[string]any
-	var authorization string
+	type post struct {
+		body          map[string]any
+		authorization string
+	}
+	posts := make(chan post, 1)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		got, authorization = nil, r.Header.Get("Authorization")
-		if err := json.NewDecoder(r.Body).Decode(&got); err != nil {
+		p := post{authorization: r.Header.Get("Authorization")}
+		if err := json.NewDecoder(r.Body).Decode(&p.body); err != nil {
 			t.Error(err)
 		}
+		posts <- p
 	}))
 	defer server.Close()
+	posted := func() (p post) { // zero: nothing was posted
+		select {
+		case p = <-posts:
+		default:
+		}
+		return p
+	}
 	first := func(v any, key string) any { return v.(map[string]any)[key].([]any)[0] }
-	for to, text := range map[string]func() any{
-		"slack": func() any { return got["text"] },
-		"teams": func() any {
+	for to, text := range map[string]func(got map[string]any) any{
+		"slack": func(got map[string]any) any { return got["text"] },
+		"teams": func(got map[string]any) any {
 			return first(first(got, "attachments").(map[string]any)["content"], "body").(map[string]any)["text"]
 		},
-		"line": func() any { return first(got, "messages").(map[string]any)["text"] },
+		"line": func(got map[string]any) any { return first(got, "messages").(map[string]any)["text"] },
 	} {
 		h := newExampleHook(t, "to="+to+"\nurl="+server.URL+"\ntoken=secret\nid=U1\n")
-		got = nil
-		if out, err := h.run("up"); err != nil || out != "" || got != nil {
+		out, err := h.run("up")
+		if got := posted(); err != nil || out != "" || got.body != nil {
 			t.Errorf("%s: up: %q %v %v, want nothing", to, out, err, got)
 		}
-		out, err := h.run("silent")
-		if err != nil || out != "" || got == nil {
+		out, err = h.run("silent")
+		got := posted()
+		if err != nil || out != "" || got.body == nil {
 			t.Errorf("%s: %q %v", to, out, err)
 			continue
 		}
-		if s, _ := text().(string); !strings.HasSuffix(s, exampleText) || authorization != "Bearer secret" {
-			t.Errorf("%s: %v, %s", to, got, authorization)
+		if s, _ := text(got.body).(string); !strings.HasSuffix(s, exampleText) || got.authorization != "Bearer secret" {
+			t.Errorf("%s: %v", to, got)
 		}
 	}
 }
