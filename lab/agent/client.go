@@ -2,7 +2,9 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"net/netip"
 	"os"
@@ -23,7 +25,7 @@ type client struct {
 	out     *reporter
 	history *history
 
-	debians []byte // xl2tpd.conf as the package has it
+	debians map[string][]byte // files as their packages have them; nil: there is none
 	piping  sync.Mutex
 	pinned  process         // by the word pin
 	costs   map[string]cost // by the word cost, of each unit
@@ -325,7 +327,13 @@ func (c *client) close() {
 	for _, path := range []string{swanctlConf, swanLog, ourConf} {
 		os.Remove(path)
 	}
-	os.WriteFile(xl2tpdConf, c.debians, 0o644)
+	for path, text := range c.debians {
+		if text == nil {
+			os.Remove(path)
+			continue
+		}
+		os.WriteFile(path, text, 0o600) // which keeps the mode that it has
+	}
 	systemd("stop", "strongswan", "strongswan-starter") // they would react to each address of the next scenario's peers
 	removeWires()
 	restoreHost()
@@ -342,10 +350,17 @@ func restoreHost() {
 	exec.Command("nft", "flush", "ruleset").Run()
 }
 
+// packagedFiles are files of packages that scenarios change. charon reads the secrets of ipsec.secrets too.
+var packagedFiles = []string{xl2tpdConf, "/etc/ipsec.conf", "/etc/ipsec.secrets"}
+
 func newClient(dir string, out *reporter) (*client, error) {
-	debians, err := os.ReadFile(xl2tpdConf)
-	if err != nil {
-		return nil, err
+	debians := map[string][]byte{}
+	for _, path := range packagedFiles {
+		text, err := os.ReadFile(path)
+		if err != nil && (path == xl2tpdConf || !errors.Is(err, fs.ErrNotExist)) {
+			return nil, err
+		}
+		debians[path] = text
 	}
 	c := &client{dir: dir, out: out, history: newHistory(), debians: debians, doctor: examined{dir: dir}}
 	return c, os.MkdirAll(filepath.Join(dir, "peers"), 0o755)
