@@ -103,7 +103,7 @@ func (s *socket) send(b *sendBatch, result func(i int, at time.Time, err error))
 	}
 }
 
-// sendSome sends some of the messages. An error is that of the message behind them.
+// sendSome sends some of the messages. An error is that of the message after them.
 func (s *socket) sendSome(m []message) (n int, err error) {
 	// It must not block: another link that hangs may have filled the buffer.
 	closed := s.conn.Control(func(fd uintptr) {

@@ -46,6 +46,7 @@ type lac struct {
 	savedAs    LACState // as this
 }
 
+// ensureLAC returns what is known of a LAC. If nothing is, it makes a record of it.
 func (ls *lacTable) ensureLAC(n name) *lac {
 	key := n.key()
 	if ls.byKey[key] == nil {
@@ -189,47 +190,45 @@ func (a *topology) sharesLNS(l *lac, s *xl2tpd.Section) bool {
 	return in != nil && slices.ContainsFunc(s.LNSIPs, func(ip netip.Addr) bool { return len(in.byOuter[ip]) > 1 })
 }
 
-// renewedForAnother reports whether recovery is renewing the IKE SA with a LAC's LNS for another LAC. For a moment
-// there is no SA, and a dial would go out in the clear.
-func (ls *lacTable) renewedForAnother(l *lac, s *xl2tpd.Section) bool {
-	return slices.ContainsFunc(s.LNSIPs, func(ip netip.Addr) bool {
-		return slices.ContainsFunc(ls.lacsOf(procfs.ID{}, ip), func(other *lac) bool {
-			return other != l && other.progress.busy == StepRenew
-		})
-	})
-}
-
-// triedForAnother reports whether recovery is making an SA with a LAC's LNS for another LAC, or waits to see whether a new
-// one helps that one; until then, if that is known. That SA may have brought a tunnel back, and nobody has heard of it yet.
-func (ls *lacTable) triedForAnother(l *lac, s *xl2tpd.Section, now time.Time) (is bool, until time.Time) {
+// neighbours returns the other LACs with the LNS of this one.
+func (ls *lacTable) neighbours(l *lac, s *xl2tpd.Section) (all []*lac) {
 	for _, ip := range s.LNSIPs {
 		for _, other := range ls.lacsOf(procfs.ID{}, ip) {
-			p := &other.progress
-			switch {
-			case other == l:
-			case p.busy == StepSecure:
-				is = true
-			case p.settling && now.Sub(p.doneAt) < helpTime:
-				is, until = true, earlier(until, p.doneAt.Add(helpTime))
+			if other != l {
+				all = append(all, other)
 			}
 		}
 	}
-	return is, until
+	return all
 }
 
-// markNeighbours marks the LACs with the same LNS: they will be evaluated in the step under way.
+// readNeighbours notes what recovery does about the SA with a LAC's LNS for other LACs. A new SA may have brought the
+// tunnel of one of them back, and nobody has heard of that yet. It returns until when that can be so; zero: not known.
+func (ls *lacTable) readNeighbours(is *situation, l *lac, s *xl2tpd.Section, now time.Time) (until time.Time) {
+	for _, other := range ls.neighbours(l, s) {
+		switch p := &other.progress; {
+		case p.busy == StepRenew:
+			is.renewing = true
+		case p.busy == StepSecure:
+			is.saOnTrial = true
+		case p.settling && now.Sub(p.doneAt) < helpTime:
+			is.saOnTrial, until = true, earlier(until, p.doneAt.Add(helpTime))
+		}
+	}
+	return until
+}
+
+// markNeighbours marks the other LACs with the same LNS: they will be evaluated in the step under way.
 func (ls *lacTable) markNeighbours(l *lac) {
 	if s := ls.topology.section(l); s != nil {
-		for _, ip := range s.LNSIPs {
-			for _, other := range ls.lacsOf(procfs.ID{}, ip) {
-				ls.agenda.mark(other)
-			}
+		for _, other := range ls.neighbours(l, s) {
+			ls.agenda.mark(other)
 		}
 	}
 }
 
-// farEndRequests returns echo requests to the far ends of a LAC's links. The others are to the far ends of the other silent links
-// that an IKE SA may carry. It leaves out far ends that are asked anyway, because they are the targets.
+// farEndRequests returns echo requests to the far ends of a LAC's links. The others are to the far ends of the other
+// silent links that an IKE SA may carry. It leaves out far ends that are asked anyway, because they are the targets.
 func (ls *lacTable) farEndRequests(c *candidates, uniqueID string) (own, others []probe.Request) {
 	mine := make(map[*tunnel]bool)
 	for t := range c.links {

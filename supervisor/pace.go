@@ -79,8 +79,8 @@ func (ts *tunnelTable) retry(t *tunnel, now time.Time, wait time.Duration) {
 	ts.arm(t, now, now, wait, 1)
 }
 
-// armInterval makes an echo due if nothing comes in for the interval, times stretch. The last sign of life came in between the
-// two times.
+// armInterval makes an echo due if nothing comes in for the interval, times stretch. The last sign of life came in between
+// the two times.
 func (ts *tunnelTable) armInterval(t *tunnel, after, by time.Time, stretch float64) {
 	t.retry = false
 	ts.arm(t, after, by, t.settings.Interval, stretch)

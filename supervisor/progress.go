@@ -133,7 +133,7 @@ type situation struct {
 	saInUse                 bool      // the IKE SA may carry something else that is alive, and must not be ended
 	saWorks                 bool      // another tunnel shows that the SA works
 	mayBeHungUp             bool      // this LAC, or one that can't be told apart from it, may have been hung up on this host
-	renewing                bool      // the IKE SA is being renewed for another LAC
+	renewing                bool      // the IKE SA is being renewed for another LAC: for a moment there is none
 	saOnTrial               bool      // an SA with the LNS is being made for another LAC, or has just been made
 	sharesLNS               bool      // other LACs have the same LNS, so nobody can tell which one xl2tpd dials
 }
@@ -301,8 +301,8 @@ func (p *progress) isHangingUp() bool {
 	return p.busy == StepHangUp || p.last == StepHangUp && p.err == nil
 }
 
-// tunnelIsUp notes that the tunnel is up. Earlier failures are forgotten only after stableAfter; recovered returns when
-// that is.
+// tunnelIsUp notes that the tunnel is up. Earlier failures are forgotten only after stableAfter; it returns when that
+// is.
 func (p *progress) tunnelIsUp(s situation, now time.Time) time.Time {
 	if p.well.IsZero() || !p.since.IsZero() {
 		p.well = now

@@ -194,10 +194,9 @@ func (ls *lacTable) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situ
 		trying:      !l.attempt.IsZero() && now.Sub(l.attempt) < answerTime, tryingUntil: l.attempt.Add(answerTime),
 		asked: l.sccrqAt, redialPlannedUntil: l.planned, redialDue: l.redialDue(ls.topology, s, ls.health.guardAt),
 		mayBeHungUp: l.mayBeHungUp() || l.mayBeDialled(ls.topology, s),
-		saWorks:     index.proves(sa, l), sharesLNS: ls.topology.sharesLNS(l, s), renewing: ls.renewedForAnother(l, s),
+		saWorks:     index.proves(sa, l), sharesLNS: ls.topology.sharesLNS(l, s),
 	}
-	onTrial, until := ls.triedForAnother(l, s, now)
-	is.saOnTrial = onTrial
+	until := ls.readNeighbours(&is, l, s, now)
 	is.saInUse = sa.Others || index.carriesOthers(sa, l) ||
 		ls.health.blind(ls.topology.config) && index.mayCarryOthers(l)
 	is.redialsFor, is.redialPause = l.redials(s)

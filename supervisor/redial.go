@@ -52,8 +52,8 @@ func (l *lac) newLinks(c *candidates) bool {
 	})
 }
 
-// clearDownAt notes that xl2tpd dials one of these LACs. Unless it is one that recovery has just dialled, it may be any of them.
-// A dial of an address that is no LAC's may be any LAC's too: a name may have another address by now.
+// clearDownAt notes that xl2tpd dials one of these LACs. Unless it is one that recovery has just dialled, it may be any of
+// them. A dial of an address that is no LAC's may be any LAC's too: a name may have another address by now.
 func (ls *lacTable) clearDownAt(lacs []*lac, now time.Time) {
 	if slices.ContainsFunc(lacs, func(l *lac) bool { return l.progress.busy == StepDial || now.Sub(l.dialled) < answerTime }) {
 		return
@@ -66,8 +66,8 @@ func (ls *lacTable) clearDownAt(lacs []*lac, now time.Time) {
 	}
 }
 
-// mayRedialAgain notes that xl2tpd dials one of these LACs, although it should redial none and recovery has dialled none. Somebody
-// else has dialled, or xl2tpd could not look up their LNS before. So xl2tpd may redial any of them. An ambiguous link does
+// mayRedialAgain notes that xl2tpd dials one of these LACs, although it should redial none and recovery has dialled none.
+// Somebody else has dialled, or xl2tpd could not look up their LNS before. So xl2tpd may redial any of them. An ambiguous link does
 // not prove that a LAC is up.
 func (ls *lacTable) mayRedialAgain(lacs []*lac) {
 	var down, unsure []*lac

@@ -9,7 +9,7 @@ import (
 	"xl2tpd-keepalive/internal/helloguard/translator"
 )
 
-// A record in memory, and on its way to who watches, has this header and the payload behind it.
+// A record in memory, and on its way to who watches, has this header, and the payload after it.
 const (
 	headLen     = 23
 	payloadAt   = headLen - 2 // where the header has the length of the payload
@@ -52,7 +52,7 @@ func (r *Record) head() (b [headLen]byte) {
 	return b
 }
 
-// decode reads a record from the beginning of b, and returns what is behind it. The record shares b.
+// decode reads a record from the beginning of b, and returns what comes after it. The record shares b.
 func decode(b []byte) (r Record, rest []byte, err error) {
 	if len(b) < headLen {
 		return r, nil, errCut

@@ -14,7 +14,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"xl2tpd-keepalive/internal/controltrace"
-	"xl2tpd-keepalive/internal/helloguard/translator"
 	"xl2tpd-keepalive/internal/l2tp"
 	"xl2tpd-keepalive/internal/message"
 )
@@ -76,7 +75,7 @@ func logRemedy(err error) error {
 	return message.Errorf("%v (the kernel needs nf_tables, nft_log and nfnetlink_log)", err)
 }
 
-// open listens to the log group. An error after that ends Next.
+// open listens to the log group. A later error ends Next.
 func (k *KernelLog) open(ctx context.Context) error {
 	var err error
 	k.socket, err = nflog.Open(&nflog.Config{Group: logGroup, Copymode: nflog.CopyPacket, Flags: nflog.FlagSeq, QThresh: 1})
@@ -159,7 +158,7 @@ func (k *KernelLog) take(a nflog.Attribute) {
 	}
 }
 
-// Next returns the next message, with how many were missed before it; io.EOF behind Close.
+// Next returns the next message, with how many were missed before it; io.EOF after Close.
 func (k *KernelLog) Next() (controltrace.Event, error) {
 	select {
 	case e := <-k.events:
@@ -197,10 +196,7 @@ func (s *repeats) event(raw []byte, toPeer bool, at time.Time) (e controltrace.E
 		return e, false
 	}
 	e.Record = controltrace.NewRecord(at, toPeer, p.Msg, p.Payload())
-	e.Tunnel = translator.Tunnel{Local: p.Src, Peer: p.Dst, PeerID: p.Msg.Tunnel}
-	if !toPeer {
-		e.Tunnel = translator.Tunnel{Local: p.Dst, Peer: p.Src, LocalID: p.Msg.Tunnel}
-	}
+	e.Tunnel = receiverOf(&p, toPeer)
 	k := repeatKey{e.Tunnel, toPeer}
 	if p.Msg.Tunnel == 0 { // before the receiver has given an id
 		id, _ := l2tp.AssignedTunnel(p.Payload())

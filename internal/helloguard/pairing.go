@@ -49,7 +49,7 @@ func (h *handler) replay(c *channel, f *unpairedTunnel, live translator.Liveness
 	}
 }
 
-// pairSoon makes due look at the tunnels whose Hellos wait.
+// pairSoon makes handleTimers look at the tunnels whose Hellos wait.
 func (h *handler) pairSoon(now time.Time) {
 	if h.pairAt.IsZero() {
 		h.pairAt = now.Add(pairEvery)

@@ -43,10 +43,7 @@ func (h *handler) recordPassed(p *l2tp.Packet, from direction, now time.Time) {
 	}
 	r := controltrace.NewRecord(now, from == outbound, p.Msg, p.Payload())
 	r.Verdict = controltrace.Passed
-	t := translator.Tunnel{Local: p.Src, Peer: p.Dst, PeerID: p.Msg.Tunnel}
-	if from != outbound {
-		t = translator.Tunnel{Local: p.Dst, Peer: p.Src, LocalID: p.Msg.Tunnel}
-	}
+	t := receiverOf(p, from == outbound)
 	if h.opens == nil {
 		h.hub.Publish(&t, &r)
 		return
@@ -54,6 +51,14 @@ func (h *handler) recordPassed(p *l2tp.Packet, from direction, now time.Time) {
 	r.Again = h.opens.Len() > 0 // one is all that a connection begins with
 	t.LocalID, _ = l2tp.AssignedTunnel(p.Payload())
 	h.keepRecord(&h.opens, t, &r)
+}
+
+// receiverOf returns what a packet shows of its connection: the addresses, and the receiver's id.
+func receiverOf(p *l2tp.Packet, toPeer bool) translator.Tunnel {
+	if toPeer {
+		return translator.Tunnel{Local: p.Src, Peer: p.Dst, PeerID: p.Msg.Tunnel}
+	}
+	return translator.Tunnel{Local: p.Dst, Peer: p.Src, LocalID: p.Msg.Tunnel}
 }
 
 // recordSent notes a message that the guard sends in an end's name; c is nil if it belongs to no channel.

@@ -72,7 +72,7 @@ func (a *Attributes) set(one avp) {
 
 // Blank overwrites with zeros what is secret in the UDP payload b of a control message: challenges, the responses to
 // them, what a proxy knows of a user, and all that is hidden (§4.3). Lengths stay, so the rest can be read. Whatever
-// comes behind a damaged AVP can't be told apart, so it goes too.
+// comes after a damaged AVP can't be told apart, so it goes too.
 func Blank(b []byte) {
 	rest := b[min(HeaderLen, len(b)):]
 	for one := range avps(rest) {
@@ -90,7 +90,7 @@ func BlankWords(b []byte) {
 		words := one.value
 		switch one.typ {
 		case avpResult:
-			words = words[min(4, len(words)):] // behind the codes
+			words = words[min(4, len(words)):] // after the codes
 		case avpHostName, avpCalled, avpCalling, avpSubAddress, avpGroup:
 		default:
 			continue

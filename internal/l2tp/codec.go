@@ -106,12 +106,7 @@ func ParseMessage(b []byte) (Message, error) {
 	if flags&bitOffset != 0 {
 		return m, nil // xl2tpd misreads the first AVP then
 	}
-	for a := range avps(b[HeaderLen:]) {
-		if a.is(avpMessageType) && len(a.value) == 2 {
-			m.Type = MessageType(binary.BigEndian.Uint16(a.value))
-		}
-		break // it is the first or none
-	}
+	m.Type = TypeOf(b)
 	return m, nil
 }
 
@@ -128,15 +123,15 @@ func (a avp) is(typ uint16) bool { return a.plain && a.typ == typ }
 // avps yields the AVPs in b up to the first that is damaged.
 func avps(b []byte) iter.Seq[avp] {
 	return func(yield func(avp) bool) {
-		for len(b) >= 6 {
+		for len(b) >= avpHeaderLen {
 			first := binary.BigEndian.Uint16(b)
 			n := int(first & maskAVPLen)
-			if n < 6 || n > len(b) {
+			if n < avpHeaderLen || n > len(b) {
 				return
 			}
 			hidden := first&avpHidden != 0
 			plain := !hidden && binary.BigEndian.Uint16(b[2:]) == 0
-			if !yield(avp{binary.BigEndian.Uint16(b[4:]), plain, hidden, b[6:n]}) {
+			if !yield(avp{binary.BigEndian.Uint16(b[4:]), plain, hidden, b[avpHeaderLen:n]}) {
 				return
 			}
 			b = b[n:]
