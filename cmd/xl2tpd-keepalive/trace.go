@@ -6,7 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"os/signal"
 	"strings"
@@ -16,6 +15,7 @@ import (
 	"xl2tpd-keepalive/internal/controltrace"
 	"xl2tpd-keepalive/internal/controltrace/socket"
 	"xl2tpd-keepalive/internal/message"
+	"xl2tpd-keepalive/internal/status"
 )
 
 // traceOptions are the values of trace's flags.
@@ -151,11 +151,9 @@ func openTrace(ctx context.Context, o options, stderr io.Writer) (messages, erro
 		why = "the Hello guard is off, or unavailable"
 	}
 	switch {
-	case errors.Is(err, fs.ErrPermission):
-		return nil, message.Errorf("%s: permission denied (run this with sudo, or as a member of the group adm)", socket.DefaultPath)
 	case errors.Is(err, io.EOF):
 		return nil, message.Errorf("the service has too many traces at one time")
-	case !errors.Is(err, socket.ErrNotRunning) && !errors.Is(err, controltrace.ErrNoGuard):
+	case !errors.Is(err, status.ErrNotRunning) && !errors.Is(err, controltrace.ErrNoGuard):
 		return nil, err
 	}
 	fmt.Fprintf(stderr, "xl2tpd-keepalive: %s\n", o.lang.Sprintf("%s, so the kernel logs the messages", why))
@@ -166,12 +164,7 @@ func openTrace(ctx context.Context, o options, stderr io.Writer) (messages, erro
 // that is there.
 func traceLast(ctx context.Context, which *selection, to *traceSink) error {
 	all, err := socket.ReadRecordings(ctx, socket.DefaultPath, socket.Recorded)
-	switch {
-	case errors.Is(err, fs.ErrPermission):
-		return message.Errorf("%s: permission denied (run this with sudo, or as a member of the group adm)", socket.DefaultPath)
-	case errors.Is(err, socket.ErrNotRunning):
-		return message.Errorf("%s: xl2tpd-keepalive is not running (systemctl start xl2tpd-keepalive)", socket.DefaultPath)
-	case err != nil:
+	if err != nil {
 		return err
 	}
 	for _, k := range all {

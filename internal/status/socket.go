@@ -170,18 +170,27 @@ func (e *readError) Error() string      { return e.text.String() }
 func (e *readError) Text() message.Text { return e.text }
 func (e *readError) Unwrap() error      { return e.is }
 
+// Dial connects to a socket of the service. Its errors say what to do.
+func Dial(ctx context.Context, path string) (net.Conn, error) {
+	c, err := new(net.Dialer).DialContext(ctx, "unix", path)
+	switch {
+	case errors.Is(err, syscall.EACCES):
+		return nil, &readError{message.Sprintf("%s: permission denied (run this with sudo, or as a member of the group adm)", path), fs.ErrPermission}
+	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ECONNREFUSED):
+		return nil, &readError{message.Sprintf("%s: xl2tpd-keepalive is not running (systemctl start xl2tpd-keepalive)", path), ErrNotRunning}
+	case err != nil:
+		return nil, noAnswer(path, err)
+	}
+	return c, nil
+}
+
 // Read reads a report from a Server's socket. Its errors say what to do.
 func Read(ctx context.Context, path string) (Report, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*readerTimeout)
 	defer cancel()
-	c, err := new(net.Dialer).DialContext(ctx, "unix", path)
-	switch {
-	case errors.Is(err, syscall.EACCES):
-		return Report{}, &readError{message.Sprintf("%s: permission denied (run this with sudo, or as a member of the group adm)", path), fs.ErrPermission}
-	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ECONNREFUSED):
-		return Report{}, &readError{message.Sprintf("%s: xl2tpd-keepalive is not running (systemctl start xl2tpd-keepalive)", path), ErrNotRunning}
-	case err != nil:
-		return Report{}, noAnswer(path, err)
+	c, err := Dial(ctx, path)
+	if err != nil {
+		return Report{}, err
 	}
 	defer c.Close()
 	if at, ok := ctx.Deadline(); ok {

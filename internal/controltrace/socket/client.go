@@ -4,16 +4,12 @@ import (
 	"context"
 	"errors"
 	"io"
-	"io/fs"
 	"net"
-	"syscall"
 
 	"xl2tpd-keepalive/internal/controltrace"
 	"xl2tpd-keepalive/internal/message"
+	"xl2tpd-keepalive/internal/status"
 )
-
-// ErrNotRunning says that no service listens.
-var ErrNotRunning = errors.New("the service is not running")
 
 // Client reads what the service sends.
 type Client struct {
@@ -21,15 +17,10 @@ type Client struct {
 	*controltrace.Reader
 }
 
-// Dial asks the service. Its errors unwrap to ErrNotRunning and fs.ErrPermission.
+// Dial asks the service. Its errors are those of status.Dial.
 func Dial(ctx context.Context, path string, r Request) (*Client, error) {
-	c, err := new(net.Dialer).DialContext(ctx, "unix", path)
-	switch {
-	case errors.Is(err, syscall.EACCES):
-		return nil, fs.ErrPermission
-	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ECONNREFUSED):
-		return nil, ErrNotRunning
-	case err != nil:
+	c, err := status.Dial(ctx, path)
+	if err != nil {
 		return nil, err
 	}
 	if _, err := c.Write([]byte{byte(r)}); err != nil {

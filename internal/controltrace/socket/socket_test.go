@@ -14,6 +14,7 @@ import (
 
 	"xl2tpd-keepalive/internal/controltrace"
 	"xl2tpd-keepalive/internal/l2tp"
+	"xl2tpd-keepalive/internal/status"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -140,7 +141,7 @@ func TestRecorded(t *testing.T) {
 }
 
 func TestNotRunning(t *testing.T) {
-	if _, err := ReadRecordings(t.Context(), filepath.Join(t.TempDir(), "trace"), Ended); !errors.Is(err, ErrNotRunning) {
+	if _, err := ReadRecordings(t.Context(), filepath.Join(t.TempDir(), "trace"), Ended); !errors.Is(err, status.ErrNotRunning) {
 		t.Errorf("got %v", err)
 	}
 }
