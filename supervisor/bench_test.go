@@ -9,7 +9,6 @@ import (
 	"xl2tpd-keepalive/internal/config"
 	"xl2tpd-keepalive/internal/ppp"
 	"xl2tpd-keepalive/internal/xl2tpd"
-	"xl2tpd-keepalive/probe"
 	"xl2tpd-keepalive/vici"
 )
 
@@ -69,9 +68,9 @@ func (core *Core) answer(actions []Action, now time.Time) {
 		actions = actions[1:]
 		switch a := a.(type) {
 		case ReadCounter:
-			actions = append(actions, core.Step(Counter{Link: a.Link}, now)...)
+			actions = append(actions, core.Step(Counters{{Link: a.Link}}, now)...)
 		case SendEcho:
-			actions = append(actions, core.Step(probe.Result{Link: a.Link, Index: a.Index}, now)...)
+			actions = append(actions, core.Step(Results{{Link: a.Link, Index: a.Index}}, now)...)
 		}
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/internal/xl2tpd"
-	"xl2tpd-keepalive/probe"
 	"xl2tpd-keepalive/vici"
 )
 
@@ -66,10 +65,6 @@ func (core *Core) dispatch(ev Event, now time.Time) {
 		core.takeSAs(ev, now)
 	case *config.Config:
 		core.takeConfig(ev, now)
-	case Counter:
-		core.tunnels.takeCounter(ev, now)
-	case probe.Result:
-		core.tunnels.takeResult(ev, now)
 	case Counters:
 		for _, c := range ev {
 			core.tunnels.takeCounter(c, now)

@@ -200,11 +200,11 @@ func echo(l ppp.Link) Action {
 func cancel(l ppp.Link) Action { return CancelEcho{Link: key(l.Name, l.Index)} }
 
 func (n *fixture) counter(l ppp.Link, packets uint64) {
-	n.step(Counter{Link: key(l.Name, l.Index), Packets: packets})
+	n.step(Counters{{Link: key(l.Name, l.Index), Packets: packets}})
 }
 
 func (n *fixture) result(l ppp.Link, err error) {
-	n.step(probe.Result{Link: l.Name, Index: l.Index, Target: l.Peer, RTT: 12 * time.Millisecond, Err: err})
+	n.step(Results{{Link: l.Name, Index: l.Index, Target: l.Peer, RTT: 12 * time.Millisecond, Err: err}})
 }
 
 func (n *fixture) tunnel(l ppp.Link) Tunnel {
@@ -369,7 +369,7 @@ func TestCounterFailsOrFalls(t *testing.T) {
 			n.after(10500 * time.Millisecond)
 			n.want(read(l), echo(l), read(l))
 			ev.Link = key("ppp0", 5)
-			n.step(ev)
+			n.step(Counters{ev})
 			n.want(echo(l))
 		})
 	}

@@ -9,7 +9,6 @@ import (
 	"pgregory.net/rapid"
 
 	"xl2tpd-keepalive/internal/ppp"
-	"xl2tpd-keepalive/probe"
 	"xl2tpd-keepalive/vici"
 )
 
@@ -69,9 +68,9 @@ func TestForgetsNoLAC(t *testing.T) {
 				for _, a := range answered {
 					switch a := a.(type) {
 					case ReadCounter:
-						step(Counter{Link: a.Link})
+						step(Counters{{Link: a.Link}})
 					case SendEcho:
-						step(probe.Result{Link: a.Link, Index: a.Index, Err: failed})
+						step(Results{{Link: a.Link, Index: a.Index, Err: failed}})
 					case Recover:
 						if failed == ErrNoConnection && a.Step != StepSecure && a.Step != StepRenew {
 							failed = lost

@@ -19,18 +19,18 @@ type Key struct {
 	Index int
 }
 
-// An Event is what the core reacts to: ppp.Snapshot, xl2tpd.Snapshot, vici.Snapshot, *config.Config, probe.Result, or
+// An Event is what the core reacts to: ppp.Snapshot, xl2tpd.Snapshot, vici.Snapshot, *config.Config, or
 // one of the types below.
 type Event any
 
-// Counter answers a ReadCounter.
+// Counter is the answer to one ReadCounter.
 type Counter struct {
 	Link    Key
 	Packets uint64 // received since the link was made
 	Err     error
 }
 
-// Counters are the answers of one request.
+// Counters are the answers to the ReadCounters of one request.
 type Counters []Counter
 
 // Results are the results of echo requests that have come at the same time.

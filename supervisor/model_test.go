@@ -691,7 +691,7 @@ func (h *simHost) does(a Action) {
 	case Recover:
 		h.takeStep(a)
 	case ReadCounter:
-		h.step(Counter{Link: a.Link})
+		h.step(Counters{{Link: a.Link}})
 	case SendEcho:
 		r := probe.Result{Link: a.Link, Index: a.Index, Err: lost}
 		for _, d := range h.all() {
@@ -699,6 +699,6 @@ func (h *simHost) does(a Action) {
 				r.Err, r.RTT = nil, time.Millisecond
 			}
 		}
-		h.step(r)
+		h.step(Results{r})
 	}
 }

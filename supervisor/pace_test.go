@@ -53,7 +53,7 @@ func (w *wire) play(sent func()) {
 				w.echoes = append(w.echoes, w.now)
 				w.packets++
 				w.last = w.now
-				w.step(probe.Result{Link: a.Link, Index: a.Index, RTT: time.Millisecond})
+				w.step(Results{{Link: a.Link, Index: a.Index, RTT: time.Millisecond}})
 			}
 		}
 		at, ok := w.core.NextWake()

@@ -271,7 +271,7 @@ func TestInvariants(t *testing.T) {
 					if !w.busy[k] && rapid.Bool().Draw(t, "fails") {
 						err = lost
 					}
-					w.step(t, Counter{Link: k, Packets: w.rx[k], Err: err})
+					w.step(t, Counters{{Link: k, Packets: w.rx[k], Err: err}})
 					if err != nil {
 						restart(k) // growth can't be told at the next reading
 					}
@@ -290,7 +290,7 @@ func TestInvariants(t *testing.T) {
 					} else {
 						w.rx[k]++
 					}
-					w.step(t, probe.Result{Link: req.Link, Index: req.Index, Target: req.Target, Err: err})
+					w.step(t, Results{{Link: req.Link, Index: req.Index, Target: req.Target, Err: err}})
 				}
 			},
 			"time": func(t *rapid.T) {

@@ -65,10 +65,10 @@ func (n *fixture) plays(d time.Duration, echo probe.Result, mend func(Recover) e
 			case Recover:
 				n.step(StepDone{LAC: a.LAC, Step: a.Step, Err: mend(a)})
 			case ReadCounter:
-				n.step(Counter{Link: a.Link})
+				n.step(Counters{{Link: a.Link}})
 			case SendEcho:
 				echo.Link, echo.Index = a.Link, a.Index
-				n.step(echo)
+				n.step(Results{echo})
 			}
 		}
 	}
@@ -681,8 +681,8 @@ func named(t *testing.T, known []string, sas ...vici.SA) *fixture {
 	n.step(s)
 	n.step(vici.Snapshot{SAs: sas})
 	n.links(link("ppp0", 5, true))
-	n.step(Counter{Link: key("ppp0", 5)})
-	n.step(probe.Result{Link: "ppp0", Index: 5, RTT: time.Millisecond})
+	n.step(Counters{{Link: key("ppp0", 5)}})
+	n.step(Results{{Link: "ppp0", Index: 5, RTT: time.Millisecond}})
 	n.actions = nil
 	return n
 }

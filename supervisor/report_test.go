@@ -20,8 +20,8 @@ func (n *fixture) up() ppp.Link {
 	l := link("ppp0", 5, true)
 	n.step(secured("1"))
 	n.links(l)
-	n.step(Counter{Link: key("ppp0", 5)})
-	n.step(probe.Result{Link: "ppp0", Index: 5, RTT: 12 * time.Millisecond})
+	n.step(Counters{{Link: key("ppp0", 5)}})
+	n.step(Results{{Link: "ppp0", Index: 5, RTT: 12 * time.Millisecond}})
 	n.notes = nil
 	return l
 }

@@ -329,13 +329,13 @@ func TestEchoThatCannotBeSentThroughOneLink(t *testing.T) {
 			n.actions = n.actions[1:]
 			switch a := a.(type) {
 			case ReadCounter:
-				n.step(Counter{Link: a.Link})
+				n.step(Counters{{Link: a.Link}})
 			case SendEcho:
 				r := probe.Result{Link: a.Link, Index: a.Index, RTT: time.Millisecond}
 				if a.Link == "ppp0" {
 					r.RTT, r.Err = 0, refused
 				}
-				n.step(r)
+				n.step(Results{r})
 			}
 		}
 	}

@@ -258,7 +258,7 @@ func (h *site) act() {
 			}
 			h.step(StepDone{LAC: a.LAC, Step: a.Step, Err: h.of(a).recover(a)})
 		case ReadCounter:
-			h.step(Counter{Link: a.Link})
+			h.step(Counters{{Link: a.Link}})
 		case SendEcho:
 			r := probe.Result{Link: a.Link, Index: a.Index, Err: lost}
 			for _, s := range h.all {
@@ -266,7 +266,7 @@ func (h *site) act() {
 					r.Err, r.RTT = nil, time.Millisecond
 				}
 			}
-			h.step(r)
+			h.step(Results{r})
 		}
 	}
 }
