@@ -8,7 +8,7 @@ import (
 // tunnelView is what the LACs see of the tunnels. They change nothing there.
 type tunnelView interface {
 	tunnelIndex() *tunnelIndex
-	everSecured() bool    // a tunnel has had an SA
+	everHadSA() bool      // a tunnel has had an SA
 	endOf(t *tunnel) *end // how a link has ended, whose pppd may still be there; nil: not known
 }
 

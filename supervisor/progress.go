@@ -127,7 +127,7 @@ type situation struct {
 	closingUntil            time.Time // until then xl2tpd may still be closing the last tunnel
 	trying                  bool      // xl2tpd may be dialling
 	tryingUntil             time.Time // until then
-	asked                   time.Time // when xl2tpd last asked the LNS for a tunnel, for this LAC or another one
+	sccrqAt                 time.Time // when xl2tpd last asked the LNS for a tunnel, for this LAC or another one
 	redialDue               time.Time // by then xl2tpd should have redialled; zero: it does not redial, or nobody would see it
 	redialPlannedUntil      time.Time // until then xl2tpd may redial, as it had planned before the hang-up
 	saInUse                 bool      // the IKE SA may carry something else that is alive, and must not be ended

@@ -192,7 +192,7 @@ func (ls *lacTable) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situ
 		hasSA: sa.Child, connecting: sa.State == "CONNECTING" && ls.health.failing[WatcherVICI] == nil, closingUntil: l.closedAt(),
 		endedSilent: !l.silent.IsZero(),
 		trying:      !l.attempt.IsZero() && now.Sub(l.attempt) < answerTime, tryingUntil: l.attempt.Add(answerTime),
-		asked: l.sccrqAt, redialPlannedUntil: l.planned, redialDue: l.redialDue(ls.topology, s, ls.health.guardAt),
+		sccrqAt: l.sccrqAt, redialPlannedUntil: l.planned, redialDue: l.redialDue(ls.topology, s, ls.health.guardAt),
 		mayBeHungUp: l.mayBeHungUp() || l.mayBeDialled(ls.topology, s),
 		saWorks:     index.proves(sa, l), sharesLNS: ls.topology.sharesLNS(l, s),
 	}
@@ -245,7 +245,7 @@ func (l *lac) redials(s *xl2tpd.Section) (redialsFor, pause time.Duration) {
 
 // readLinks notes what a LAC's links show: whether one is up, for how long all are silent, and whether one has lost its SA.
 func (ls *lacTable) readLinks(is *situation, c *candidates, s *xl2tpd.Section, now time.Time) {
-	if ls.tunnels.everSecured() && !is.hasSA {
+	if ls.tunnels.everHadSA() && !is.hasSA {
 		for t := range c.links {
 			is.withoutSA = is.withoutSA || t.hadSA
 		}

@@ -196,7 +196,7 @@ func (in *ruleInput) saTrialOver() bool {
 // saTrialTime returns the time in which a new SA may help. If xl2tpd asks for no tunnel, it is as long as the trouble
 // had lasted when the SA was made. So it doubles with each new SA.
 func (in *ruleInput) saTrialTime() time.Duration {
-	if in.s.asked.After(in.p.doneAt) {
+	if in.s.sccrqAt.After(in.p.doneAt) {
 		return maxPause
 	}
 	return max(maxPause, in.p.doneAt.Sub(in.p.since))

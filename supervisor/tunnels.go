@@ -85,8 +85,8 @@ func (ts *tunnelTable) nextWake() time.Time {
 	return ts.due.Next()
 }
 
-// everSecured reports whether a tunnel has had an SA.
-func (ts *tunnelTable) everSecured() bool { return ts.anyHadSA }
+// everHadSA reports whether a tunnel has had an SA.
+func (ts *tunnelTable) everHadSA() bool { return ts.anyHadSA }
 
 // checkDue does what is due.
 func (ts *tunnelTable) checkDue(now time.Time) {

@@ -41,7 +41,7 @@ type KernelLog struct {
 
 	next   uint32 // sequence number that the next message has
 	missed uint64 // since the last one that was passed on
-	again  repeats
+	again  highestSent
 }
 
 // OpenKernelLog logs the messages of xl2tpds that listen on these ports, and on 1701. The socket comes first: of two
@@ -107,15 +107,8 @@ func (k *KernelLog) install(ports []uint16) error {
 	if err != nil {
 		return err
 	}
-	r := k.rules
-	r.want = map[string]int{}
-	c.AddTable(r.table) // so that there is one to delete
-	c.DelTable(r.table)
-	c.AddTable(r.table)
-	r.addChain(c, nftables.Chain{Name: sent}, logged(ports)...)
-	r.addChain(c, nftables.Chain{Name: received}, logged(ports)...)
-	r.addBase(c, "output", nftables.ChainHookOutput, beforeGuard, control(sent, ofRoot()...))
-	r.addBase(c, "input", nftables.ChainHookInput, afterGuard, control(received))
+	k.rules.emptyTable(c)
+	k.rules.addHooks(c, beforeGuard, logged(ports), afterGuard, logged(ports))
 	return flush(c)
 }
 
@@ -180,8 +173,8 @@ func (k *KernelLog) Close() error {
 	return err
 }
 
-// repeats knows the highest number that each end has sent in a connection.
-type repeats struct{ highest map[repeatKey]uint16 }
+// highestSent knows the highest number that each end has sent in a connection.
+type highestSent struct{ highest map[repeatKey]uint16 }
 
 type repeatKey struct {
 	controltrace.Tunnel
@@ -189,7 +182,7 @@ type repeatKey struct {
 }
 
 // event makes an event of a packet.
-func (s *repeats) event(raw []byte, toPeer bool, at time.Time) (e controltrace.Event, ok bool) {
+func (s *highestSent) event(raw []byte, toPeer bool, at time.Time) (e controltrace.Event, ok bool) {
 	l2tp.TrustChecksum(raw) // what goes out may get its checksum later
 	p, err := l2tp.ParsePacket(raw)
 	if err != nil {
@@ -209,7 +202,7 @@ func (s *repeats) event(raw []byte, toPeer bool, at time.Time) (e controltrace.E
 }
 
 // seen reports whether a number was seen before, and notes it.
-func (s *repeats) seen(k repeatKey, ns uint16) bool {
+func (s *highestSent) seen(k repeatKey, ns uint16) bool {
 	highest, known := s.highest[k]
 	if known && !l2tp.Before(highest, ns) {
 		return true

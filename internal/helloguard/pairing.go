@@ -13,11 +13,11 @@ func (h *handler) openPair(u *unpaired, at path, own, peerID uint16, now time.Ti
 	if h.table.find(at, own, false) != nil || h.table.find(at, peerID, true) != nil {
 		return nil
 	}
-	f := u.halves[peerID]
+	f := u.tunnels[peerID]
 	if f == nil {
 		f = &unpairedTunnel{since: now}
 	}
-	delete(u.halves, peerID)
+	delete(u.tunnels, peerID)
 	if u.asked == f {
 		u.asked = nil
 	}
@@ -69,7 +69,7 @@ func (h *handler) askWaiting(now time.Time) {
 // askOne asks for one tunnel of a path, and reports whether a Hello waits there still.
 func (h *handler) askOne(u *unpaired, at path, now time.Time) (waits bool) {
 	var next *unpairedTunnel
-	for _, f := range u.halves {
+	for _, f := range u.tunnels {
 		if !f.waits(now) {
 			continue
 		}
@@ -78,14 +78,14 @@ func (h *handler) askOne(u *unpaired, at path, now time.Time) (waits bool) {
 		}
 	}
 	if waits {
-		h.askHalf(u, at, next, now)
+		h.askUnpaired(u, at, next, now)
 	}
 	return waits
 }
 
-// askHalf makes the peer show xl2tpd's own id of a tunnel: it acknowledges a message that it
+// askUnpaired makes the peer show xl2tpd's own id of a tunnel: it acknowledges a message that it
 // gets again (RFC 2661 §5.8). Only the owner may ask that, so the owner has to be known.
-func (h *handler) askHalf(u *unpaired, at path, f *unpairedTunnel, now time.Time) {
+func (h *handler) askUnpaired(u *unpaired, at path, f *unpairedTunnel, now time.Time) {
 	if u.owner.ownership != ownerKnown || h.hasEnded(u.owner) || now.Sub(f.since) < watchedFor || now.Sub(f.askedAt) < askAgain {
 		return
 	}

@@ -168,9 +168,7 @@ func (r *rules) put(in contents, timeout time.Duration, outgoing, incoming [][]e
 	if err != nil {
 		return fmt.Errorf("nf_tables: %w", err)
 	}
-	c.AddTable(r.table) // so that there is one to delete
-	c.DelTable(r.table)
-	c.AddTable(r.table)
+	r.emptyTable(c)
 	connections, peers := inwards(in.listen)
 	for _, s := range []struct {
 		set      *nftables.Set
@@ -187,21 +185,33 @@ func (r *rules) put(in contents, timeout time.Duration, outgoing, incoming [][]e
 		}
 	}
 	r.puts++
-	r.want = map[string]int{}
 	r.noted = map[path]bool{}
 	for _, at := range in.data {
 		r.noted[at] = true
 	}
-	r.addChain(c, nftables.Chain{Name: sent}, outgoing...)
-	r.addChain(c, nftables.Chain{Name: received}, incoming...)
-	r.addBase(c, "output", nftables.ChainHookOutput, lastPriority, control(sent, ofRoot()...))
-	r.addBase(c, "input", nftables.ChainHookInput, lastPriority, control(received))
+	r.addHooks(c, lastPriority, outgoing, lastPriority, incoming)
 	if len(in.data) > 0 {
 		if err := r.addDataHook(c); err != nil {
 			return err
 		}
 	}
 	return flush(c)
+}
+
+// emptyTable puts an empty table in the place of an earlier one.
+func (r *rules) emptyTable(c *nftables.Conn) {
+	c.AddTable(r.table) // so that there is one to delete
+	c.DelTable(r.table)
+	c.AddTable(r.table)
+}
+
+// addHooks adds the chains that control messages come to: those that xl2tpd sends, and those that it receives.
+func (r *rules) addHooks(c *nftables.Conn, out nftables.ChainPriority, outgoing [][]expr.Any, in nftables.ChainPriority, incoming [][]expr.Any) {
+	r.want = map[string]int{}
+	r.addChain(c, nftables.Chain{Name: sent}, outgoing...)
+	r.addChain(c, nftables.Chain{Name: received}, incoming...)
+	r.addBase(c, "output", nftables.ChainHookOutput, out, control(sent, ofRoot()...))
+	r.addBase(c, "input", nftables.ChainHookInput, in, control(received))
 }
 
 func (r *rules) addChain(c *nftables.Conn, ch nftables.Chain, bodies ...[]expr.Any) {

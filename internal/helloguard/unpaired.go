@@ -33,8 +33,8 @@ const (
 	// askAgain is how often one peer is asked about one tunnel.
 	askAgain = 2 * time.Second
 
-	// maxHalves is how many tunnels of one path may wait for their pair.
-	maxHalves = 64
+	// maxUnpairedTunnels is how many tunnels of one path may wait for their pair.
+	maxUnpairedTunnels = 64
 )
 
 // question is a message of a tunnel that is not known.
@@ -50,9 +50,9 @@ type unpaired struct {
 	owner   owner
 	secured bool // the peer's packets come through IPsec
 	out, in question
-	halves  map[uint16]*unpairedTunnel // by the peer's id
+	tunnels map[uint16]*unpairedTunnel // by the peer's id
 	asked   *unpairedTunnel            // was asked about last; nil: none was
-	tooMany bool                       // there are more than halves holds
+	tooMany bool                       // there are more than tunnels holds
 	closed  time.Time                  // when xl2tpd closed an unknown tunnel last
 }
 
@@ -113,7 +113,7 @@ func (h *handler) unpairedSender(p *l2tp.Packet, at path, now time.Time) *channe
 		}
 		return nil
 	}
-	f := h.half(u, p.Msg.Tunnel)
+	f := h.unpairedTunnel(u, p.Msg.Tunnel)
 	if own, ok := u.pair(p.Msg, true, now); ok {
 		return h.openPair(u, at, own, p.Msg.Tunnel, now)
 	}
@@ -158,23 +158,23 @@ func (h *handler) unpaired(at path, now time.Time) *unpaired {
 	if !h.mayServe(o, at, now) || !h.links(h.ctx, Connection{t, o.process}).Wanted {
 		return nil
 	}
-	u = &unpaired{since: now, owner: o, halves: map[uint16]*unpairedTunnel{}}
+	u = &unpaired{since: now, owner: o, tunnels: map[uint16]*unpairedTunnel{}}
 	h.table.unpaired[at] = u
 	h.listen(t, true, now)
 	return u
 }
 
-// half returns what is known of the tunnel with that id of the peer; nil: there are too many.
-func (h *handler) half(u *unpaired, id uint16) *unpairedTunnel {
-	f := u.halves[id]
+// unpairedTunnel returns what is known of the tunnel with that id of the peer; nil: there are too many.
+func (h *handler) unpairedTunnel(u *unpaired, id uint16) *unpairedTunnel {
+	f := u.tunnels[id]
 	if f != nil {
 		return f
 	}
-	if u.tooMany = u.tooMany || len(u.halves) == maxHalves; u.tooMany {
+	if u.tooMany = u.tooMany || len(u.tunnels) == maxUnpairedTunnels; u.tooMany {
 		return nil
 	}
 	f = &unpairedTunnel{peerID: id, since: h.watched}
-	u.halves[id] = f
+	u.tunnels[id] = f
 	return f
 }
 
@@ -207,7 +207,7 @@ func (u *unpaired) pair(m l2tp.Message, out bool, now time.Time) (id uint16, ok 
 // returns the peer's id of the tunnel: it acknowledges all before the Hello, or that too.
 func (u *unpaired) answer(m l2tp.Message, now time.Time) (id uint16, ok bool) {
 	f := u.asked
-	if f == nil || !m.ZLB() || len(f.copies) == 0 || now.Sub(u.closed) < answerGap || now.Sub(f.askedAt) >= answerGap && len(u.halves) > 1 {
+	if f == nil || !m.ZLB() || len(f.copies) == 0 || now.Sub(u.closed) < answerGap || now.Sub(f.askedAt) >= answerGap && len(u.tunnels) > 1 {
 		return 0, false
 	}
 	ns := f.copies[0].ns
@@ -220,7 +220,7 @@ func (h *handler) unpairedGone(at path, id uint16) {
 	if u == nil {
 		return
 	}
-	delete(u.halves, id)
+	delete(u.tunnels, id)
 	if u.out.id == id {
 		u.out = question{}
 	}

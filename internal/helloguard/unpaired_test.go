@@ -230,8 +230,8 @@ func TestUnpairedIsBounded(t *testing.T) {
 		b.handle(packet(false, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 100 + id, Ns: 5, Nr: 3}), outbound, b.now)
 	}
 	at := path{here, there}
-	if n := len(b.table.unpaired[at].halves); n != maxHalves {
-		t.Errorf("%d tunnels wait, want %d", n, maxHalves)
+	if n := len(b.table.unpaired[at].tunnels); n != maxUnpairedTunnels {
+		t.Errorf("%d tunnels wait, want %d", n, maxUnpairedTunnels)
 	}
 	b.age(5)
 	if b.handleTimers(b.now); len(b.table.unpaired) != 0 || !b.pairAt.IsZero() {
