@@ -298,7 +298,7 @@ func TestLateWakeUp(t *testing.T) {
 	n.wakes(10*time.Second - 345*time.Millisecond)
 }
 
-// The counter does not show when data came. So it is read more often once there was data, and an echo request follows the
+// The counter does not show when data came. So it is read more often once there was data. An echo request follows the
 // last data by the interval and a third at most.
 func TestLooksOftenAfterData(t *testing.T) {
 	n, l, other := idlePair(t)

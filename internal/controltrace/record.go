@@ -1,5 +1,5 @@
 // Package controltrace holds what was seen of L2TP control connections: one record for each message, as xl2tpd and as
-// the peer see it. A Recorder keeps the last ones of a connection, a Hub passes them on to who watches, and the rest
+// the peer see it. A Recorder keeps the last ones of a connection. A Hub passes them on to those who watch. The rest
 // shows them to people and to Wireshark.
 package controltrace
 

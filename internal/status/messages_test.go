@@ -17,7 +17,7 @@ func connectionTo(peer string, id uint16) *controltrace.Tunnel {
 	}
 }
 
-// hellos are so many messages, a second apart.
+// hellos returns n messages, a second apart.
 func hellos(n int) (all []controltrace.Record) {
 	for i := range n {
 		m := l2tp.Message{Type: l2tp.TypeHello, Ns: uint16(i)}

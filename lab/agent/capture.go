@@ -66,7 +66,7 @@ func capturePackets(args []string) error {
 	return err
 }
 
-// alikeCommand holds if the routers of two captures sent the same kinds of control messages at the same times, counted
+// alikeCommand holds if the routers of two captures sent the same kinds of control messages at the same times. Times count
 // from the beginning of their first tunnels.
 func alikeCommand(ts *testscript.TestScript, neg bool, args []string) {
 	args, opts := options(args)

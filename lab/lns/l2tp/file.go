@@ -23,7 +23,7 @@ func (b *Behaviour) Decode(text []byte) error {
 	return nil
 }
 
-// withoutComments drops what follows "//", unless that is inside a string.
+// withoutComments drops the rest of a line after "//", unless that is inside a string.
 func withoutComments(text []byte) []byte {
 	var kept []byte
 	quoted := false

@@ -142,8 +142,8 @@ func (x *exchange) lateness() (late []time.Duration) {
 	return late
 }
 
-// measureKeepalive finds the interval of the router's Hellos, counted from the last one and from the last packet that
-// came in, and how often one is sent.
+// measureKeepalive finds the interval of the router's Hellos, and how often one is sent. It counts from the last Hello, and
+// from the last packet that came in.
 func (e *estimates) measureKeepalive(all []*exchange) {
 	var regular, quiet []time.Duration
 	var list []int
