@@ -168,7 +168,7 @@ func (w *world) check(t *rapid.T) {
 //   - no echo goes to a link that is down or gone or whose section is off, and
 //     each goes to the address that holds now;
 //   - a link whose counter grows all the time gets no echo but the first;
-//   - every watched link is due on the tick behind its interval and a tenth, or waits for
+//   - every watched link is due within its interval and a third, or waits for
 //     an answer, and the core wakes for it;
 //   - no tunnel is lost track of.
 func TestInvariants(t *testing.T) {

@@ -173,7 +173,7 @@ func (ts *tunnelTable) report(t *tunnel, now time.Time) status.Tunnel {
 		},
 	}
 	r.SA = t.identity.sa.report()
-	r.Observe = t.settings.Keepalive && t.settings.Observe
+	r.Observe = t.settings.OnlyObserves()
 	if c := ts.ends.last[t.origin()]; c != nil {
 		r.Last = c.report()
 	}
@@ -231,7 +231,7 @@ func (ls *lacTable) reportAbsent(in *instance, s *xl2tpd.Section, last *end, now
 		r.Doing, r.ByHand = "waits to be dialled", true
 	}
 	settings := ls.topology.configured(in.name(s))
-	r.Observe = settings.Keepalive && settings.Observe
+	r.Observe = settings.OnlyObserves()
 	if !settings.Keepalive {
 		r.State, r.Doing, r.ByHand = Off.String(), "nothing: keepalive = no", false
 	}

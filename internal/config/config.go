@@ -75,6 +75,9 @@ func (g Guard) String() string {
 	return [...]string{GuardOff: "off", GuardAuto: "auto", GuardOn: "on"}[g]
 }
 
+// OnlyObserves reports whether a tunnel is watched, and nothing is done to it.
+func (s Settings) OnlyObserves() bool { return s.Keepalive && s.Observe }
+
 // HelloGuard returns the Guard in effect: a tunnel that is not watched, or only observed, has none.
 func (s Settings) HelloGuard() Guard {
 	if !s.Keepalive || s.Observe {
@@ -98,8 +101,8 @@ func (s Settings) Recovery(wanted bool) Recover {
 // idleTimer is the default of a Yamaha router's `l2tp tunnel disconnect time`.
 const idleTimer = 60 * time.Second
 
-// TooRare returns why a router's idle timer may end a tunnel in spite of the echo requests; empty: it does not. The
-// service sees data up to a quarter of the interval late, and lengthens the interval by up to a tenth.
+// TooRare returns why a router's idle timer may end a tunnel in spite of the echo requests; empty: it does not. An echo
+// request follows the last sign of life by the interval and a third at most, and then has to reach the router.
 func (s Settings) TooRare() message.Text {
 	longest := s.Interval * 135 / 100
 	if !s.Keepalive || s.Observe || longest < idleTimer {
