@@ -274,7 +274,7 @@ lab-debian: $(DEBIANS:%=$(CACHE)/%/root.ext4) disk
 	$(MAKE) deb
 	cp $(DEB)/xl2tpd-keepalive_$(DEB_VERSION)_$(ARCH).deb $(DEB_DISK)/deb/this.deb
 	cp -r deploy/debian/tests $(DEB_DISK)/deb
-	for suite in $(DEBIANS); do $(GO) run ./lab -image $(CACHE)/$$suite -disk $(DEB_DISK) -out $(CACHE)/out -results $(RESULTS) -clock $(CLOCK) run package.txtar || exit; done
+	for suite in $(DEBIANS); do $(GO) run ./lab -image $(CACHE)/$$suite -disk $(DEB_DISK) -out $(CACHE)/out -results $(RESULTS) -clock $(CLOCK) run first-minutes.txtar package.txtar || exit; done
 
 $(CACHE)/%/root.ext4: lab/image/build lab/image/lab.service | tools
 	lab/image/build $(CACHE)/$* $*

@@ -42,7 +42,7 @@ const (
 var scaleScenarios = []string{"scale.txtar", "charon-restarts.txtar", "cut-line.txtar", "many-sas.txtar"}
 
 // asked are the scenarios that have a command of their own.
-var asked = append([]string{demoScenario, soakScenario, matrixScenario, chaosScenario, throughputScenario, instancesScenario, picturesScenario, packageScenario}, scaleScenarios...)
+var asked = append([]string{demoScenario, soakScenario, matrixScenario, chaosScenario, throughputScenario, instancesScenario, picturesScenario}, append(packageScenarios, scaleScenarios...)...)
 
 // tally counts what held and what did not, and prints each as it comes.
 type tally struct {
@@ -122,8 +122,8 @@ func (l lab) play(ctx context.Context, clock vm.Clock, name string, scenarios, t
 	return l.end(r)
 }
 
-// packageScenario needs the second disk of make lab-debian.
-const packageScenario = "package.txtar"
+// packageScenarios need the second disk of make lab-debian.
+var packageScenarios = []string{"first-minutes.txtar", "package.txtar"}
 
 // testSpan is $DURATION in a test: enough for a dozen of xl2tpd's Hellos.
 const testSpan = "7m"
