@@ -30,8 +30,8 @@ const (
 	lastWords = 500 * time.Millisecond
 )
 
-// keepalive runs the service until a signal ends it.
-func keepalive(o options, stderr io.Writer) int {
+// runService runs the service until a signal ends it.
+func runService(o options, stderr io.Writer) int {
 	lines := journal.NewQueue()
 	defer lines.Close(lastWords)
 	log := slog.New(lines.Handler(logHandler(stderr, o.debug)))
