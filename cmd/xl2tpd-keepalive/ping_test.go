@@ -66,8 +66,8 @@ func pingCommand(t *testing.T, all []status.Tunnel, prefix string, args ...strin
 	if all != nil {
 		ctx, cancel := context.WithCancel(t.Context())
 		ready, ended := make(chan struct{}), make(chan error, 1)
-		server := &status.Server{Path: dir + "/status", Ready: func() { close(ready) }, Report: func(context.Context) (status.Report, error) {
-			return status.Report{Tunnels: all}, nil
+		server := &status.Server{Path: dir + "/status", Ready: func() { close(ready) }, Status: func(context.Context) (status.Status, error) {
+			return status.Status{Tunnels: all}, nil
 		}}
 		go func() { ended <- server.Run(ctx) }()
 		<-ready

@@ -52,7 +52,7 @@ func reportSource(ctx context.Context, anonymous bool) bundle.Source {
 	host := doctor.ThisHost()
 	s := bundle.Source{Root: "/", Now: time.Now(), Version: build(), Run: bundle.Run}
 	s.Hostname, _ = os.Hostname() // without one there is none to hide
-	s.Report, s.ReportErr = host.Report(ctx)
+	s.Status, s.StatusErr = host.Status(ctx)
 	s.Recordings, s.RecordingsErr = socket.ReadRecordings(ctx, socket.DefaultPath, socket.Recorded)
 	if seen, err := host.Xl2tpd(ctx); err == nil {
 		s.Instances = seen.Instances

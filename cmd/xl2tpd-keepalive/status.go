@@ -64,7 +64,7 @@ func page(ctx context.Context, w io.Writer, o options, colours bool) error {
 		return err
 	}
 	if o.json || len(o.names) > 0 {
-		// Without them there is a report all the same.
+		// Without them there is a status all the same.
 		if ended, err := socket.ReadRecordings(ctx, socket.DefaultPath, socket.Ended); err == nil {
 			status.AddMessages(r.Tunnels, ended)
 		}

@@ -30,8 +30,8 @@ type Source struct {
 	Now       time.Time
 	Version   string
 	Hostname  string
-	Report    status.Report
-	ReportErr error // why there is no Report
+	Status    status.Status
+	StatusErr error // why there is no Status
 	Findings  []doctor.Finding
 	Instances []xl2tpd.Instance
 	Names     []string // of connections, that an anonymous bundle hides

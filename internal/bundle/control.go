@@ -21,7 +21,7 @@ func (c *collector) control() {
 		c.leave("control.pcapng: no control message was seen")
 		return
 	}
-	name := status.NamesOf(c.Report.Tunnels).Of
+	name := status.NamesOf(c.Status.Tunnels).Of
 	all := c.Recordings
 	if len(c.AnonymousKey) > 0 {
 		a := newAnonymiser(c.AnonymousKey, c.allNames())

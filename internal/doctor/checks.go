@@ -24,9 +24,9 @@ import (
 func Examine(ctx context.Context, h *Host) []Finding {
 	e := &checker{Host: h, ctx: ctx}
 	e.sas = sync.OnceValues(func() ([]vici.SA, error) { return h.SAs(ctx) })
-	e.report, e.reportErr = h.Report(ctx)
-	if errors.Is(e.reportErr, fs.ErrPermission) {
-		return []Finding{bad("xl2tpd-keepalive", "", message.TextOf(e.reportErr), asRoot)}
+	e.status, e.statusErr = h.Status(ctx)
+	if errors.Is(e.statusErr, fs.ErrPermission) {
+		return []Finding{bad("xl2tpd-keepalive", "", message.TextOf(e.statusErr), asRoot)}
 	}
 	e.seen, e.seenErr = h.Xl2tpd(ctx)
 	e.names = e.seen.Names()
@@ -44,8 +44,8 @@ type checker struct {
 	*Host
 	ctx context.Context
 
-	report     status.Report
-	reportErr  error
+	status     status.Status
+	statusErr  error
 	seen       xl2tpd.Snapshot
 	seenErr    error
 	names      []string // names of the instances
@@ -61,13 +61,13 @@ type checker struct {
 func (e *checker) service() []Finding {
 	const check = "xl2tpd-keepalive"
 	switch {
-	case errors.Is(e.reportErr, status.ErrNotRunning) && !e.booted(): // the error's text names systemctl
+	case errors.Is(e.statusErr, status.ErrNotRunning) && !e.booted(): // the error's text names systemctl
 		return []Finding{bad(check, "", "not running", e.startService()...)}
-	case e.reportErr != nil:
-		return []Finding{bad(check, "", message.TextOf(e.reportErr), e.startService()...)}
+	case e.statusErr != nil:
+		return []Finding{bad(check, "", message.TextOf(e.statusErr), e.startService()...)}
 	}
 	var all []Finding
-	for _, p := range e.report.Problems {
+	for _, p := range e.status.Problems {
 		if !e.checkedElsewhere(p) {
 			all = append(all, bad(check, "", p.Text, e.serviceLog()))
 		}
@@ -77,7 +77,7 @@ func (e *checker) service() []Finding {
 			"take what forbids them out of `systemctl cat xl2tpd-keepalive`, or give them to the container"))
 	}
 	if all == nil {
-		all = append(all, good(check, "", "running, version %s, with the rights it needs", e.report.Version))
+		all = append(all, good(check, "", "running, version %s, with the rights it needs", e.status.Version))
 	}
 	return all
 }
@@ -102,7 +102,7 @@ func (e *checker) startService() []message.Text {
 }
 
 // process returns /proc/PID/status of the service's process; empty: it does not run.
-func (e *checker) process() string { return e.read(fmt.Sprintf("/proc/%d/status", e.report.Pid)) }
+func (e *checker) process() string { return e.read(fmt.Sprintf("/proc/%d/status", e.status.Pid)) }
 
 // checkedElsewhere reports whether a separate check also finds this problem of the service, and knows more about it.
 // Where there may be several such problems, their texts have to be the same.
@@ -266,7 +266,7 @@ func (e *checker) hellos() []Finding {
 	if p := period(e.givenUp); p > 0 {
 		text = message.Sprintf("%s, one every %v", text, p.Round(time.Second))
 	}
-	if e.reportErr == nil && e.givenUp[n-1].Before(e.report.Time.Add(-10*time.Minute)) {
+	if e.statusErr == nil && e.givenUp[n-1].Before(e.status.Time.Add(-10*time.Minute)) {
 		return []Finding{good(check, "", "%s; none in the last 10 min", text)}
 	}
 	return []Finding{bad(check, "", text, "let the Hello guard work: no `hello guard = off` in /etc/xl2tpd/keepalive.conf",

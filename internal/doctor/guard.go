@@ -20,11 +20,11 @@ var queues = []string{"1701", "1702"}
 
 func (e *checker) guard() []Finding {
 	const check = "Hello guard"
-	if e.reportErr != nil {
+	if e.statusErr != nil {
 		return nil
 	}
 	ports, err := e.queuePorts()
-	for _, p := range e.report.Problems {
+	for _, p := range e.status.Problems {
 		if !p.Code.Guard() {
 			continue
 		}
@@ -89,7 +89,7 @@ func (e *checker) answers() string {
 func (e *checker) otherHolders(ports []string) (all []int) {
 	for _, port := range ports {
 		pid := e.holder(port)
-		if pid != e.report.Pid && !slices.Contains(all, pid) {
+		if pid != e.status.Pid && !slices.Contains(all, pid) {
 			all = append(all, pid)
 		}
 	}

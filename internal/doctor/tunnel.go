@@ -16,7 +16,7 @@ import (
 func (e *checker) tunnels() []Finding {
 	var all []Finding
 	var routers []*status.Tunnel
-	for _, t := range e.report.Tunnels {
+	for _, t := range e.status.Tunnels {
 		name := title(&t)
 		all = append(all, e.tunnel(name, &t)...)
 		if t.Yamaha() {
@@ -240,7 +240,7 @@ func (e *checker) route(name string, t *status.Tunnel) []Finding {
 		return []Finding{bad(check, name, message.TextOf(err), command("ip route get "+t.Peer.String()))}
 	}
 	into := message.Text("")
-	for _, other := range e.report.Tunnels {
+	for _, other := range e.status.Tunnels {
 		switch {
 		case other.Link == nil || other.Link.Name != device:
 		case other.Link.Name == t.Link.Name:

@@ -24,10 +24,10 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func sample(context.Context) (status.Report, error) {
+func sample(context.Context) (status.Status, error) {
 	at := time.Unix(1_800_000_000, 0)
 	fast := status.Seconds(8 * time.Millisecond)
-	return status.Report{
+	return status.Status{
 		Version: "1.0", Time: at, Problems: []status.Problem{{Text: "VICI unreachable"}},
 		Tunnels: []status.Tunnel{
 			{Name: "lac office", Peer: netip.MustParseAddr("192.0.2.1"), State: "alive",
@@ -110,7 +110,7 @@ func TestServer(t *testing.T) {
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true,
 		DialContext: func(context.Context, string, string) (net.Conn, error) { return net.Dial("unix", path) }}}
 	ready := make(chan struct{})
-	s := &Server{Report: sample, Ready: func() { ready <- struct{}{} }}
+	s := &Server{Status: sample, Ready: func() { ready <- struct{}{} }}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error)
 	go func() { ended <- s.Run(ctx) }()
@@ -154,8 +154,8 @@ func TestServer(t *testing.T) {
 // xl2tpd takes names that are no UTF-8; one tunnel's name does not spoil the scrape.
 func TestNames(t *testing.T) {
 	registry := prometheus.NewPedanticRegistry()
-	registry.MustRegister(collector{func(context.Context) (status.Report, error) {
-		return status.Report{Tunnels: []status.Tunnel{
+	registry.MustRegister(collector{func(context.Context) (status.Status, error) {
+		return status.Status{Tunnels: []status.Tunnel{
 			{Name: "lac \xc5\xec\xb5\xfe", State: "down"}, {Name: "lac \xc2\xe7\xba\xe5", State: "down"}, {Name: "lac 東京", State: "down"},
 			{Name: "lac", State: "down"}, {Name: "lac", State: "down"},
 		}}, nil
@@ -173,10 +173,10 @@ xl2tpd_keepalive_tunnel_up{link="",tunnel="lac \\xc5\\xec\\xb5\\xfe",xl2tpd=""} 
 	}
 }
 
-// A report that can't be had fails the scrape, and nothing else.
+// A status that can't be had fails the scrape, and nothing else.
 func TestNoReport(t *testing.T) {
 	registry := prometheus.NewPedanticRegistry()
-	registry.MustRegister(collector{func(context.Context) (status.Report, error) { return status.Report{}, context.DeadlineExceeded }})
+	registry.MustRegister(collector{func(context.Context) (status.Status, error) { return status.Status{}, context.DeadlineExceeded }})
 	if _, err := registry.Gather(); !errors.Is(err, context.DeadlineExceeded) {
 		t.Error(err)
 	}

@@ -29,10 +29,10 @@ func (l Level) String() string {
 // mostNamed is how many tunnels one line names.
 const mostNamed = 5
 
-// Check returns the level of a report, or of the failure to read one, and one line with figures. By the guidelines a
+// Check returns the level of a status, or of the failure to read one, and one line with figures. By the guidelines a
 // service that does not run is CRITICAL. Without permission, or for an unknown tunnel, it is UNKNOWN. Each tunnel in names
 // has to be up, even if it is dialled by hand.
-func Check(r Report, err error, names []string, lang *message.Language) (Level, string) {
+func Check(r Status, err error, names []string, lang *message.Language) (Level, string) {
 	level := LevelCritical
 	if errors.Is(err, fs.ErrPermission) {
 		level = LevelUnknown
@@ -47,8 +47,8 @@ func Check(r Report, err error, names []string, lang *message.Language) (Level, 
 	return checkTunnels(r, len(names) > 0, lang)
 }
 
-// checkTunnels returns the level of a report, and one line. named: the user has named these tunnels.
-func checkTunnels(r Report, named bool, lang *message.Language) (Level, string) {
+// checkTunnels returns the level of a status, and one line. named: the user has named these tunnels.
+func checkTunnels(r Status, named bool, lang *message.Language) (Level, string) {
 	c := check{named: named, libreswan: r.Libreswan}
 	for i := range r.Tunnels {
 		c.tunnel(&r.Tunnels[i])
@@ -155,7 +155,7 @@ func list(all []message.Text) []message.Text {
 
 // figures returns the figures of all tunnels, and of each named one, in the form
 // label=value;warn;crit;min;max. max is the number of tunnels.
-func (c *check) figures(r Report) []string {
+func (c *check) figures(r Status) []string {
 	n := len(r.Tunnels)
 	all := []string{
 		fmt.Sprintf("up=%d;;;0;%d", c.up, n),

@@ -41,7 +41,7 @@ func TestCheck(t *testing.T) {
 		{"left alone, but asked for", []Tunnel{is("lac a", "off")}, nil, true, LevelUnknown, "1 with keepalive = no"},
 		{"a fault", []Tunnel{is("lac b", "up")}, []Problem{{Text: "D-Bus unreachable"}}, false, LevelWarning, "1 tunnel up; D-Bus unreachable"},
 	} {
-		level, line := checkTunnels(Report{Tunnels: tc.tunnels, Problems: tc.problems}, tc.named, nil)
+		level, line := checkTunnels(Status{Tunnels: tc.tunnels, Problems: tc.problems}, tc.named, nil)
 		text, _, _ := strings.Cut(line, " | ")
 		if want := "XL2TPD-KEEPALIVE " + tc.level.String() + " - " + tc.text; level != tc.level || text != want {
 			t.Errorf("%s: %d, %q; want %d, %q", tc.name, level, text, tc.level, want)
@@ -61,7 +61,7 @@ func TestCheckOfAnswers(t *testing.T) {
 	late, cancel := context.WithTimeout(t.Context(), 1)
 	defer cancel()
 	_, busy := Read(late, filepath.Join(dir, "busy"))
-	r := Report{Tunnels: []Tunnel{{Name: "lac office", State: "alive"}, {Name: "lac home", State: "silent"}}}
+	r := Status{Tunnels: []Tunnel{{Name: "lac office", State: "alive"}, {Name: "lac home", State: "silent"}}}
 	for _, tc := range []struct {
 		name  string
 		err   error
@@ -86,7 +86,7 @@ func TestCheckOfAnswers(t *testing.T) {
 
 // Libreswan's SAs can't be watched. That is how it is there, and nothing is wrong.
 func TestCheckWithLibreswan(t *testing.T) {
-	level, line := checkTunnels(Report{Libreswan: true, Tunnels: []Tunnel{{Name: "lac office", State: "alive"}}}, false, nil)
+	level, line := checkTunnels(Status{Libreswan: true, Tunnels: []Tunnel{{Name: "lac office", State: "alive"}}}, false, nil)
 	want := "XL2TPD-KEEPALIVE OK - 1 tunnel up; Libreswan's SAs are not watched; echo requests and the Hello guard do not need them | "
 	if level != LevelOK || !strings.HasPrefix(line, want) {
 		t.Errorf("%d, %q; want %q", level, line, want)
@@ -96,7 +96,7 @@ func TestCheckWithLibreswan(t *testing.T) {
 // The text is for people, the figures are for programs.
 func TestCheckInJapanese(t *testing.T) {
 	down := Tunnel{Name: "lac office", State: "down", Last: &Close{Reason: message.Sprintf("xl2tpd's Hello was unanswered for %.0f s", 31.0)}}
-	_, line := checkTunnels(Report{Tunnels: []Tunnel{down, {Name: "lns x", State: "alive"}}}, false, message.Japanese())
+	_, line := checkTunnels(Status{Tunnels: []Tunnel{down, {Name: "lns x", State: "alive"}}}, false, message.Japanese())
 	want := "XL2TPD-KEEPALIVE CRITICAL - lac office 切断: xl2tpd の Hello に 31 秒間応答なし; トンネル 1 本が接続中" +
 		" | up=1;;;0;2 silent=0;;0;0;2 down=1;;0;0;2 problems=0;0;;0"
 	if line != want {
@@ -110,7 +110,7 @@ func TestCheckNamesAFew(t *testing.T) {
 	for i := range all {
 		all[i] = Tunnel{Name: "lac x", State: "down"}
 	}
-	_, line := checkTunnels(Report{Tunnels: all}, false, nil)
+	_, line := checkTunnels(Status{Tunnels: all}, false, nil)
 	if want := "CRITICAL - " + strings.Repeat("lac x down; ", mostNamed) + "35 more | "; !strings.Contains(line, want) {
 		t.Errorf("%q, want %q", line, want)
 	}
@@ -118,7 +118,7 @@ func TestCheckNamesAFew(t *testing.T) {
 
 // The figures have the form of the guidelines, whatever a section is called.
 func TestCheckFigures(t *testing.T) {
-	r := Report{Problems: []Problem{{Text: "a"}}, Tunnels: []Tunnel{
+	r := Status{Problems: []Problem{{Text: "a"}}, Tunnels: []Tunnel{
 		{Name: "lac it's=o|k", State: "alive", Link: &Link{Echoes: Echoes{Sent: 30, Recent: []*Seconds{ms(1), nil, ms(2), ms(3)}}}},
 		{Name: "lac b", State: "silent", Link: &Link{Echoes: Echoes{Sent: 1, Recent: []*Seconds{nil}}}},
 		{Name: "lac c", State: "down"},
