@@ -52,8 +52,8 @@ func (n *fixture) steps(d time.Duration, err error) (all []Step) {
 	return all
 }
 
-// plays plays time. Each echo request ends with echo, and each step with the error of mend.
-func (n *fixture) plays(d time.Duration, echo probe.Result, mend func(Recover) error) {
+// plays plays time. Each echo request ends with echo, and each step with the error of outcome.
+func (n *fixture) plays(d time.Duration, echo probe.Result, outcome func(Recover) error) {
 	for end := n.now.Add(d); n.now.Before(end); n.after(500 * time.Millisecond) {
 		for done := 0; len(n.actions) > 0; done++ {
 			if done > 10_000 {
@@ -63,7 +63,7 @@ func (n *fixture) plays(d time.Duration, echo probe.Result, mend func(Recover) e
 			n.actions = n.actions[1:]
 			switch a := a.(type) {
 			case Recover:
-				n.step(StepDone{LAC: a.LAC, Step: a.Step, Err: mend(a)})
+				n.step(StepDone{LAC: a.LAC, Step: a.Step, Err: outcome(a)})
 			case ReadCounter:
 				n.step(Counters{{Link: a.Link}})
 			case SendEcho:

@@ -131,7 +131,7 @@ func (ts *tunnelTable) groupsDown() (rows []status.Tunnel) {
 		}
 		rows = append(rows, status.Tunnel{
 			Name: together(a.names), Instance: ts.topology.displayNames[a.names[0].instance], State: Down.String(),
-			Doing: message.Sprintf("%d of these %d LACs are down; which, only a pppoptfile of its own for each could tell", missing, len(a.names)),
+			Doing: message.Sprintf("%d of these %d LACs are down; with a pppoptfile of its own for each, status could say which", missing, len(a.names)),
 		})
 	}
 	return rows

@@ -54,7 +54,7 @@ func commands() []command {
 		exitUsage: int(status.LevelUnknown),
 		run:       func(o options, stdout, _ io.Writer) int { return runCheck(o, stdout) },
 	}, {
-		name: "ping", args: "NAME", words: -1, brief: "tell which half of a tunnel's path is slow, or loses packets",
+		name: "ping", args: "NAME", words: -1, brief: "show which half of a tunnel's path is slow, or loses packets",
 		about: "Two pings run side by side, one inside the tunnel and one outside. Ctrl-C ends both.\n" +
 			"With --mtu it finds the largest packet that passes, and what to enter if pages hang.",
 		example: "sudo xl2tpd-keepalive ping office -c 20",
@@ -89,7 +89,7 @@ func commands() []command {
 		},
 		run: runReport,
 	}, {
-		name: "check-config", args: "[FILE]", words: 1, brief: "tell what is wrong with keepalive.conf",
+		name: "check-config", args: "[FILE]", words: 1, brief: "show what is wrong with keepalive.conf",
 		about:   "It reads xl2tpd.conf too, and compares the names of the sections.",
 		example: "sudo xl2tpd-keepalive check-config ./keepalive.conf",
 		flags:   defineFiles,
@@ -100,7 +100,7 @@ func commands() []command {
 		example: "sudo systemctl disable --now xl2tpd-keepalive && sudo xl2tpd-keepalive remove-table",
 		run:     func(o options, _, stderr io.Writer) int { return runRemoveTable(o, stderr) },
 	}, {
-		name: "control", brief: "have xl2tpd dial or hang up, as standard input says", hidden: true,
+		name: "control", brief: "make xl2tpd dial or hang up, as standard input says", hidden: true,
 		about:   "The service asks for this through xl2tpd-keepalive-control.socket. It is no command for people.",
 		example: "systemctl status xl2tpd-keepalive-control.socket",
 		run:     runControl,

@@ -48,7 +48,7 @@ func runService(o options, stderr io.Writer) int {
 	log.Info("xl2tpd-keepalive starts", "version", version)
 	systemd := sdnotify.New(log)
 	defer systemd.Close(lastWords)
-	ready := sync.OnceFunc(func() { systemd.Tell(daemon.SdNotifyReady) })
+	ready := sync.OnceFunc(func() { systemd.Send(daemon.SdNotifyReady) })
 	defer time.AfterFunc(readyAfter, ready).Stop()
 	saver := savedstate.NewSaver(savedstate.DefaultPath, log)
 	defer saver.Close()

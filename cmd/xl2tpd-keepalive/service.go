@@ -134,14 +134,14 @@ func (s *service) configFault(err error) {
 
 func (s *service) sawDaemons(all xl2tpd.Snapshot) {
 	s.loop.Post(all)
-	s.guard.TellDaemons(all)
+	s.guard.TakeDaemons(all)
 }
 
 func (s *service) sawLinks(all ppp.Snapshot) {
 	s.loop.Post(all)
 	if !slices.Equal(all.Links, s.known) {
 		s.known = all.Links
-		s.guard.TellLinks(all.Links)
+		s.guard.TakeLinks(all.Links)
 		s.xl2tpds.Look() // a new link is a new session
 	}
 }
@@ -153,13 +153,13 @@ func (s *service) reloadOn(ctx context.Context, hangups <-chan os.Signal) {
 	for {
 		select {
 		case <-ctx.Done():
-			s.systemd.Tell(daemon.SdNotifyStopping)
+			s.systemd.Send(daemon.SdNotifyStopping)
 			return
 		case <-hangups:
-			s.systemd.Tell(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec())
+			s.systemd.Send(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec())
 			s.settings.Reload()
 			s.xl2tpds.Look()
-			s.systemd.Tell(daemon.SdNotifyReady)
+			s.systemd.Send(daemon.SdNotifyReady)
 		}
 	}
 }

@@ -298,7 +298,7 @@ func TestNoService(t *testing.T) {
 	s := plant(t)
 	s.Status, s.StatusErr = status.Status{}, errors.New("is not running")
 	b := Collect(t.Context(), s)
-	if !slices.Contains(b.left(), "status: is not running") || !strings.Contains(b.file(t, "README.txt"), "The service does not tell about tunnels: is not running") {
+	if !slices.Contains(b.left(), "status: is not running") || !strings.Contains(b.file(t, "README.txt"), "The service does not say which tunnels there are: is not running") {
 		t.Errorf("%q", b.Left)
 	}
 }

@@ -237,7 +237,7 @@ func (c *collector) readme() string {
 		b.WriteString("\n")
 	}
 	if c.StatusErr != nil {
-		fmt.Fprintf(&b, "The service does not tell about tunnels: %v\n", c.StatusErr)
+		fmt.Fprintf(&b, "The service does not say which tunnels there are: %v\n", c.StatusErr)
 	}
 	b.WriteString("\nWhat doctor has found:\n")
 	_ = doctor.Text(&b, doctor.Problems(c.Findings), false, nil)

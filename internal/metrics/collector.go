@@ -20,7 +20,7 @@ var (
 	byTunnel = []string{"tunnel", "link", "xl2tpd"} // the last one is empty, as if it were not there, where there is one xl2tpd alone
 
 	build    = desc("build_info", "Always 1; a label has the version of the service.", "version")
-	problems = desc("problems", "How many things do not work; status tells which.")
+	problems = desc("problems", "How many things do not work; status shows which.")
 	up       = desc("tunnel_up", "1 for a tunnel that is up, 0 for one that is down or silent.", byTunnel...)
 	since    = desc("tunnel_up_since_timestamp_seconds", "When the link came up.", byTunnel...)
 	life     = desc("tunnel_last_sign_of_life_timestamp_seconds", "Latest echo reply, data or control message.", byTunnel...)

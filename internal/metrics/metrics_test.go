@@ -63,7 +63,7 @@ xl2tpd_keepalive_hello_guard_holding{link="ppp0",tunnel="lac office",xl2tpd=""} 
 xl2tpd_keepalive_hellos_total{link="ppp0",outcome="answered",tunnel="lac office",xl2tpd=""} 0
 xl2tpd_keepalive_hellos_total{link="ppp0",outcome="held",tunnel="lac office",xl2tpd=""} 5
 xl2tpd_keepalive_hellos_total{link="ppp0",outcome="passed",tunnel="lac office",xl2tpd=""} 2
-# HELP xl2tpd_keepalive_problems How many things do not work; status tells which.
+# HELP xl2tpd_keepalive_problems How many things do not work; status shows which.
 # TYPE xl2tpd_keepalive_problems gauge
 xl2tpd_keepalive_problems 1
 # HELP xl2tpd_keepalive_tunnel_last_sign_of_life_timestamp_seconds Latest echo reply, data or control message.

@@ -37,7 +37,7 @@ func NewSelection(ctx context.Context, typed string) (*Selection, error) {
 	}
 	switch {
 	case errors.Is(err, status.ErrNotRunning):
-		return nil, message.Errorf("the service is not running, so it does not tell who %q is: type the peer's address", typed)
+		return nil, message.Errorf("the service is not running, so nobody knows which tunnel %q is: type the peer's address", typed)
 	case err != nil:
 		return nil, err
 	}
