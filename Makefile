@@ -12,11 +12,11 @@
 # make demo       the same tunnels without and with xl2tpd-keepalive, as a timeline
 # make pictures   what status, status --watch and doctor look like, as SVG
 # make soak       many kinds of peers, HOURS=24 of guest time with GUARD=on, and minutes without the guard
-# make matrix     what brings a tunnel back after which trouble, and when: xl2tpd, a script, or we (TIMES=10 of each)
+# make matrix     what brings a tunnel back after which trouble, and when: xl2tpd, a script, or the service (TIMES=10 of each)
 # make chaos      random faults, SEEDS=20 times for SPAN=1h of guest time; a seed that failed again: SEED=7 SEEDS=1
 # make instances  three xl2tpds on one host, each killed, stopped and restarted in turn (MODE=kernel HOURS=1)
 # make bench      what the hot paths cost, with up to 4000 tunnels
-# make scale      what many tunnels cost: we, ping, smokeping_prober (TUNNELS=100); many lost at once; charon restarts, under 1000 SAs too (SAS=1000)
+# make scale      what many tunnels cost: the service, ping, smokeping_prober (TUNNELS=100); many lost at the same time; charon restarts, under 1000 SAs too (SAS=1000)
 # make links      what many links cost on this machine, without a VM: the same three (LINKS="10 100 1000 4000")
 # make throughput a tunnel's data with the guard and without; CLOCK=real wants a quiet machine
 # make model      a model of the Hello guard against peers and bad lines: CHECKS=1000000 histories, and HISTORIES=100 for rates

@@ -107,7 +107,7 @@ func (w *walk) step(ctx context.Context, size int) error {
 		return ctx.Err()
 	case pong.Err == nil:
 		w.search.Passed(size)
-		w.patience(pong.RTT)
+		w.setTimeout(pong.RTT)
 	case errors.Is(pong.Err, unix.EMSGSIZE):
 		w.search.TooBig(size, w.path.known())
 	case errors.Is(pong.Err, ErrTimeout), errors.Is(pong.Err, unix.ENOBUFS):
@@ -118,8 +118,8 @@ func (w *walk) step(ctx context.Context, size int) error {
 	return nil
 }
 
-// patience sets how long to wait for the next replies.
-func (w *walk) patience(rtt time.Duration) {
+// setTimeout sets how long to wait for the next replies.
+func (w *walk) setTimeout(rtt time.Duration) {
 	wait := min(max(4*rtt, leastWait), mostWait)
 	if w.search.sent == 1 {
 		w.wait = wait

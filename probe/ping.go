@@ -89,8 +89,8 @@ func (p *Ping) left() int {
 	return p.Count - p.seq
 }
 
-// settle counts a finished echo request. p.mu is held.
-func (p *Ping) settle(pong Pong) {
+// finish counts a finished echo request. p.mu is held.
+func (p *Ping) finish(pong Pong) {
 	if pong.Err == nil {
 		p.stats.Reply(pong.RTT)
 	} else {

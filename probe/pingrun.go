@@ -88,7 +88,7 @@ func (r *pingRun) expire(age time.Duration) {
 	for _, n := range slices.Sorted(maps.Keys(r.open)) {
 		if q := r.open[n]; time.Since(q.at) >= age {
 			delete(r.open, n)
-			r.settle(Pong{Seq: q.seq, Err: fmt.Errorf("%w within %v", ErrTimeout, r.Wait)})
+			r.finish(Pong{Seq: q.seq, Err: fmt.Errorf("%w within %v", ErrTimeout, r.Wait)})
 		}
 	}
 }
@@ -97,7 +97,7 @@ func (r *pingRun) expire(age time.Duration) {
 func (r *pingRun) fail(err error) {
 	r.tried = true
 	r.seq++
-	r.settle(Pong{Seq: r.seq, Err: r.unsent(err)})
+	r.finish(Pong{Seq: r.seq, Err: r.unsent(err)})
 }
 
 // unsent returns a short reason why nothing was sent.
@@ -142,7 +142,7 @@ func (r *pingRun) received(p *probing.Packet) {
 		return // too late
 	}
 	delete(r.open, p.Seq)
-	r.settle(Pong{Seq: q.seq, Size: p.Nbytes, RTT: at.Sub(q.at)})
+	r.finish(Pong{Seq: q.seq, Size: p.Nbytes, RTT: at.Sub(q.at)})
 }
 
 // failed makes the pinger stop sending: after some errors it would never send again. It still waits for replies.

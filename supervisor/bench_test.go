@@ -75,11 +75,11 @@ func (core *Core) answer(actions []Action, now time.Time) {
 	}
 }
 
-func sizes(b *testing.B, bench func(b *testing.B, f *fleet)) {
+func sizes(b *testing.B, measure func(b *testing.B, f *fleet)) {
 	for _, n := range []int{10, 100, 1000, 4000} {
 		b.Run(fmt.Sprint("tunnels=", n), func(b *testing.B) {
 			b.ReportAllocs()
-			bench(b, newFleet(n))
+			measure(b, newFleet(n))
 		})
 	}
 }

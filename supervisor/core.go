@@ -19,7 +19,7 @@ const startupTimeout = 500 * time.Millisecond
 // Core decides what to do about each tunnel. It is not safe for concurrent use.
 //
 // Core passes each event on to the owners of what the event changes, and collects their actions. An owner reads from
-// the owners above it, and from no other: what the tunnels tell the LACs, and the other way round, Core passes on.
+// the owners above it, and from no other: Core passes on what the tunnels have for the LACs, and the other way round.
 type Core struct {
 	out      *outbox
 	health   *health

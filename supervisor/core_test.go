@@ -392,7 +392,7 @@ func TestQuickRetriesThenSilentThenAlive(t *testing.T) {
 		n.result(l, lost)
 	}
 	n.wantNotes("tunnel silent tunnel=lac tokyo peer=192.0.2.1 link=ppp0 reason=3 echo requests unanswered: no answer")
-	if got := n.core.Status(); got != "no tunnel up, 1 silent" {
+	if got := n.core.Summary(); got != "no tunnel up, 1 silent" {
 		t.Error(got)
 	}
 	n.after(14 * time.Second)
@@ -433,7 +433,7 @@ func TestObserve(t *testing.T) {
 	}
 	n.counter(l, 71)
 	n.wantNotes("tunnel up", "tunnel alive tunnel=lac tokyo peer=192.0.2.1 link=ppp0 reason=data received")
-	if r := n.report()[0]; r.Doing != "watches only: keepalive = observe" || !r.Observe {
+	if r := n.status()[0]; r.Doing != "watches only: keepalive = observe" || !r.Observe {
 		t.Errorf("%+v", r)
 	}
 	if g := n.tunnel(l).Guard; g != config.GuardOff {
@@ -566,7 +566,7 @@ func TestConfig(t *testing.T) {
 		n.after(time.Hour)
 		n.want()
 		n.wantNotes("tunnel left alone tunnel=lac tokyo peer=192.0.2.1 link=ppp0 reason=keepalive = no")
-		if got := n.core.Status(); got != "no tunnel up, 1 left alone" {
+		if got := n.core.Summary(); got != "no tunnel up, 1 left alone" {
 			t.Error(got)
 		}
 		n.links()
@@ -763,11 +763,11 @@ func TestLibreswan(t *testing.T) {
 		n.step(TaskFailed{WatcherVICI, vici.ErrLibreswan})
 	}
 	n.wantNotes("SAs are not watched reason=Libreswan does IPsec here, and has no VICI")
-	if got := n.core.Status(); got != "no tunnel up" || !n.core.Libreswan() {
+	if got := n.core.Summary(); got != "no tunnel up" || !n.core.Status(n.now).Libreswan {
 		t.Error(got)
 	}
 	n.step(TaskFailed{WatcherVICI, errors.New("connection refused")})
-	if got := n.core.Status(); got != "no tunnel up; strongSwan (VICI) does not answer: the state of its SAs is not known" || n.core.Libreswan() {
+	if got := n.core.Summary(); got != "no tunnel up; strongSwan (VICI) does not answer: the state of its SAs is not known" || n.core.Status(n.now).Libreswan {
 		t.Error(got)
 	}
 }
@@ -779,7 +779,7 @@ func TestFailuresAreToldOnce(t *testing.T) {
 	}
 	n.wantNotes("VICI does not work, trying again reason=connection refused")
 	n.links(link("ppp0", 5, true))
-	if got := n.core.Status(); got != "1 tunnel up; strongSwan (VICI) does not answer: the state of its SAs is not known" {
+	if got := n.core.Summary(); got != "1 tunnel up; strongSwan (VICI) does not answer: the state of its SAs is not known" {
 		t.Error(got)
 	}
 	n.notes = nil
@@ -794,22 +794,22 @@ func TestFailuresAreToldOnce(t *testing.T) {
 	n.step(s)
 	n.wantNotes("xl2tpd is not running")
 	n.step(ppp.Snapshot{Links: []ppp.Link{link("ppp0", 5, true)}})
-	if got := n.core.Status(); got != "1 tunnel up; D-Bus does not answer: links are seen by rtnetlink alone; rtnetlink does not work: links are seen by D-Bus alone; xl2tpd not running; /etc/xl2tpd/xl2tpd.conf:3: what is this?" {
+	if got := n.core.Summary(); got != "1 tunnel up; D-Bus does not answer: links are seen by rtnetlink alone; rtnetlink does not work: links are seen by D-Bus alone; xl2tpd not running; /etc/xl2tpd/xl2tpd.conf:3: what is this?" {
 		t.Error(got)
 	}
 	n.step(n.xl2tpd(oneLAC))
 	n.step(ppp.Snapshot{Links: []ppp.Link{link("ppp0", 5, true)}, Sources: ppp.Sources{Rtnetlink: true, NoSystemd: true}})
-	if got := n.core.Status(); got != "1 tunnel up" {
+	if got := n.core.Summary(); got != "1 tunnel up" {
 		t.Errorf("without systemd: %s", got)
 	}
 	n.links(link("ppp0", 5, true))
 	n.wantNotes("xl2tpd is running pid=100")
 	n.step(Fault{What: "hello guard", Problem: status.Problem{Text: "hello guard unavailable: no such kernel"}})
-	if got := n.core.Status(); got != "1 tunnel up; hello guard unavailable: no such kernel" {
+	if got := n.core.Summary(); got != "1 tunnel up; hello guard unavailable: no such kernel" {
 		t.Error(got)
 	}
 	n.step(Fault{What: "hello guard"})
-	if got := n.core.Status(); got != "1 tunnel up" {
+	if got := n.core.Summary(); got != "1 tunnel up" {
 		t.Error(got)
 	}
 }
@@ -857,7 +857,7 @@ func TestFailuresHaveTheirReason(t *testing.T) {
 	n := newFixture(t, oneLAC, "")
 	n.step(TaskFailed{"metrics", errors.New("metrics: listen tcp 127.0.0.1:9174: bind: address already in use")})
 	n.step(TaskFailed{"ICMP socket", errors.New("operation not permitted")})
-	if got := n.core.Status(); got != "no tunnel up; ICMP socket: operation not permitted; metrics: listen tcp 127.0.0.1:9174: bind: address already in use" {
+	if got := n.core.Summary(); got != "no tunnel up; ICMP socket: operation not permitted; metrics: listen tcp 127.0.0.1:9174: bind: address already in use" {
 		t.Error(got)
 	}
 }

@@ -79,8 +79,8 @@ type end struct {
 	assumed  bool // failed is only known from a hang-up by recovery that was under way
 }
 
-// report returns the report of an end.
-func (c *end) report() *status.Close {
+// status returns an end as status shows it.
+func (c *end) status() *status.Close {
 	return &status.Close{Time: c.Time, After: status.Seconds(c.after), Reason: c.Reason, Control: c.control()}
 }
 

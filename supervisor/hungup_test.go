@@ -212,7 +212,7 @@ func TestUnexplainedEndWithoutGuard(t *testing.T) {
 		if slices.Contains(steps, StepSecure) != tc.want || slices.ContainsFunc(steps, func(s Step) bool { return s != StepSecure && s != StepRenew }) {
 			t.Errorf("%s: got %v, want the SA initiated: %v", name, steps, tc.want)
 		}
-		if text := n.report()[0].Doing; tc.want && text != "xl2tpd redials, unless it was hung up" {
+		if text := n.status()[0].Doing; tc.want && text != "xl2tpd redials, unless it was hung up" {
 			t.Errorf("%s: status says %q", name, text)
 		}
 	}

@@ -61,7 +61,7 @@ func TestLinkOfAnotherXl2tpd(t *testing.T) {
 	n.links(link("ppp0", 5, true), ofBranch(link("ppp1", 6, true)), other)
 	n.after(sessionWait)
 	got := map[string]string{}
-	for _, r := range n.report() {
+	for _, r := range n.status() {
 		if r.Link != nil {
 			got[r.Link.Name] = r.Instance + "|" + r.Name
 		}
@@ -110,7 +110,7 @@ func TestEndOfAnUnknownOwner(t *testing.T) {
 	n.after(time.Minute)
 	n.step(Ending{Tunnel: closer, CloseReason: why{Reason: "hung up on this host", Operator: true}})
 	n.links()
-	for _, r := range n.report() {
+	for _, r := range n.status() {
 		if r.Last == nil || strings.Contains(r.Last.Reason.String(), "hung up") {
 			t.Errorf("%s %s: %+v", r.Instance, r.Name, r.Last)
 		}
@@ -160,7 +160,7 @@ func TestNetworkManagersAreLeftToIt(t *testing.T) {
 		}
 		return nil
 	})
-	for _, r := range n.report() {
+	for _, r := range n.status() {
 		if strings.HasPrefix(r.Instance, "NetworkManager") && r.Doing != "waits for NetworkManager" {
 			t.Errorf("%+v", r)
 		}
@@ -168,7 +168,7 @@ func TestNetworkManagersAreLeftToIt(t *testing.T) {
 	// Its xl2tpd ends with the tunnel, and its file goes.
 	s.Instances = s.Instances[:1]
 	n.step(s)
-	for _, r := range n.report() {
+	for _, r := range n.status() {
 		if r.Instance != "" {
 			t.Errorf("%+v", r)
 		}
@@ -178,7 +178,7 @@ func TestNetworkManagersAreLeftToIt(t *testing.T) {
 	}
 }
 
-// Two links have no section, and one ends. The report of the other one does not show that end.
+// Two links have no section, and one ends. The status of the other one does not show that end.
 func TestCloseOfAnUnknownLink(t *testing.T) {
 	n := newFixture(t, "", "")
 	n.step(vici.Snapshot{})
@@ -186,12 +186,12 @@ func TestCloseOfAnUnknownLink(t *testing.T) {
 	n.links(one, two)
 	n.after(time.Minute)
 	n.links(one)
-	if all := n.report(); len(all) != 1 || all[0].Last != nil {
+	if all := n.status(); len(all) != 1 || all[0].Last != nil {
 		t.Errorf("%+v", all)
 	}
 	again := link("ppp1", 7, true)
 	n.links(one, again)
-	for _, r := range n.report() {
+	for _, r := range n.status() {
 		if (r.Last != nil) != (r.Link.Name == "ppp1") {
 			t.Errorf("%s: %+v", r.Link.Name, r.Last)
 		}
@@ -216,7 +216,7 @@ func TestSavedStateOfSeveral(t *testing.T) {
 		t.Errorf("%+v", r)
 		return nil
 	})
-	for _, r := range n.report() {
+	for _, r := range n.status() {
 		if r.Instance == "branch.service" && r.Doing != "stays down until it is dialled again" {
 			t.Errorf("%+v", r)
 		}

@@ -109,7 +109,7 @@ func (l *Loop) LinksOf(ctx context.Context, c ControlConnection) (links []Tunnel
 func (l *Loop) Run(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	status := ""
+	summary := ""
 	pulse := l.notifier.Pulse()
 	var beat time.Time
 	for {
@@ -126,8 +126,8 @@ func (l *Loop) Run(ctx context.Context) error {
 		}
 		l.act(ctx, l.core.Step(Tick{}, now))
 		l.askLinks()
-		if s := l.core.Status(); s != status {
-			status = s
+		if s := l.core.Summary(); s != summary {
+			summary = s
 			l.notifier.Status(s)
 		}
 		if m, news := l.core.SavedState(); news {

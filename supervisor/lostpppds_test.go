@@ -9,7 +9,7 @@ import (
 	"xl2tpd-keepalive/internal/status"
 )
 
-// A pppd whose link can't be found is named once in the log, and in the report while it exists.
+// A pppd whose link can't be found is named once in the log, and in the status while it exists.
 func TestLostPppd(t *testing.T) {
 	f := newFleet(1)
 	b, _ := f.start()
@@ -31,7 +31,7 @@ func TestLostPppd(t *testing.T) {
 				logged++
 			}
 		}
-		_, problems := b.Report(epoch)
+		problems := b.Status(epoch).Problems
 		is := slices.ContainsFunc(problems, func(p status.Problem) bool {
 			return strings.HasPrefix(p.Text.String(), "the pid file of xl2tpd's pppd can't be seen "+tc.part) && tc.part != ""
 		})

@@ -143,11 +143,11 @@ func TestForgottenSAThatHasToStay(t *testing.T) {
 	}
 }
 
-// If one of two LACs that can't be told apart is down, a row of the report says so about both.
+// If one of two LACs that can't be told apart is down, a row of the status says so about both.
 func TestOneOfTwoAmbiguousIsReported(t *testing.T) {
 	n := ambiguousUp(t, "", "recover = off\n")
 	down := func() (rows []string) {
-		for _, r := range n.report() {
+		for _, r := range n.status() {
 			if r.Link == nil {
 				rows = append(rows, r.Name+": "+r.State)
 			}

@@ -52,8 +52,8 @@ func (n *fixture) steps(d time.Duration, err error) (all []Step) {
 	return all
 }
 
-// plays plays time. Each echo request ends with echo, and each step with the error of mend.
-func (n *fixture) plays(d time.Duration, echo probe.Result, mend func(Recover) error) {
+// plays plays time. Each echo request ends with echo, and each step with the error of outcome.
+func (n *fixture) plays(d time.Duration, echo probe.Result, outcome func(Recover) error) {
 	for end := n.now.Add(d); n.now.Before(end); n.after(500 * time.Millisecond) {
 		for done := 0; len(n.actions) > 0; done++ {
 			if done > 10_000 {
@@ -63,7 +63,7 @@ func (n *fixture) plays(d time.Duration, echo probe.Result, mend func(Recover) e
 			n.actions = n.actions[1:]
 			switch a := a.(type) {
 			case Recover:
-				n.step(StepDone{LAC: a.LAC, Step: a.Step, Err: mend(a)})
+				n.step(StepDone{LAC: a.LAC, Step: a.Step, Err: outcome(a)})
 			case ReadCounter:
 				n.step(Counters{{Link: a.Link}})
 			case SendEcho:
@@ -136,7 +136,7 @@ func TestRecoveryInTurn(t *testing.T) {
 		t.Errorf("then %v", got)
 	}
 	n.wantNotes("can't renew the IPsec SA, trying again tunnel=lac office peer=192.0.2.1 reason=charon is busy", "can't dial, trying again")
-	if doing := n.report()[0].Doing; !strings.HasPrefix(doing.String(), "tries again in") {
+	if doing := n.status()[0].Doing; !strings.HasPrefix(doing.String(), "tries again in") {
 		t.Errorf("status: %s", doing)
 	}
 	n.links(link("ppp0", 6, true))
@@ -204,7 +204,7 @@ func TestRecoveryOfXl2tpdSeenLate(t *testing.T) {
 	s := n.xl2tpd(redials)
 	s.Home().Process.Pid = 200
 	n.step(s)
-	if why := n.report()[0].Last.Reason; why != xl2tpdEnded {
+	if why := n.status()[0].Last.Reason; why != xl2tpdEnded {
 		t.Errorf("status: %s", why)
 	}
 	if got := n.steps(70*time.Second, nil); !slices.Contains(got, StepDial) {
@@ -704,7 +704,7 @@ func (n *fixture) lives(d time.Duration) {
 // A tunnel still belongs to its LAC if a name resolves to another address for xl2tpd than for this service.
 func TestRecoveryOfAnotherAddress(t *testing.T) {
 	n := named(t, []string{"192.0.2.1"}, worksWith("192.0.2.2"))
-	if r := n.report()[0]; r.Name != "lac office" || r.Link == nil {
+	if r := n.status()[0]; r.Name != "lac office" || r.Link == nil {
 		t.Errorf("%+v", r)
 	}
 	n.lives(20 * time.Minute)

@@ -49,7 +49,7 @@ func TestHungUpIsReported(t *testing.T) {
 		n.links()
 		n.after(2 * reasonDelay)
 		for range 2 {
-			all := n.report()
+			all := n.status()
 			if len(all) != 1 || all[0].Doing.String() != tc.want || all[0].ByHand != (tc.ends != nil) {
 				t.Errorf("%+v: %+v", tc.ends, all)
 			}

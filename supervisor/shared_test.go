@@ -303,7 +303,7 @@ func TestEchoThatCannotBeSent(t *testing.T) {
 			t.Errorf("%s: %v", name, r.Step)
 			return nil
 		})
-		if all := n.report(); all[0].State != "alive" || all[0].Link.Echoes.Lost != 0 {
+		if all := n.status(); all[0].State != "alive" || all[0].Link.Echoes.Lost != 0 {
 			t.Errorf("%s: %+v", name, all[0])
 		}
 		n.wantNotes("echo requests can't be sent")

@@ -5,10 +5,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-)
 
-// l2tpPort is the UDP port of an LNS (RFC 2661 §8.1).
-const l2tpPort = 1701
+	"xl2tpd-keepalive/internal/l2tp"
+)
 
 // Selects reports whether traffic selectors, in the form of Child and ChildConfig, take packets
 // to a peer itself and not only to a network behind it. "dynamic" is the peer. A selector in an
@@ -30,11 +29,11 @@ func TakesL2TP(local, remote []string) bool {
 	}
 	callers := slices.ContainsFunc(local, func(ts string) bool {
 		ports, ok := udpPorts(ts)
-		return ok && ports == portRange{l2tpPort, l2tpPort}
+		return ok && ports == portRange{l2tp.Port, l2tp.Port}
 	})
 	return slices.ContainsFunc(remote, func(ts string) bool {
 		ports, ok := udpPorts(ts)
-		return ok && (callers || ports.from <= l2tpPort && l2tpPort <= ports.to)
+		return ok && (callers || ports.from <= l2tp.Port && l2tp.Port <= ports.to)
 	})
 }
 
@@ -66,7 +65,7 @@ func udpPorts(selector string) (ports portRange, ok bool) {
 	}
 	switch strings.ToLower(port) {
 	case "l2f", "l2tp":
-		return portRange{l2tpPort, l2tpPort}, true
+		return portRange{l2tp.Port, l2tp.Port}, true
 	case "", "0", "%any":
 		return anyPort, true
 	case "opaque":

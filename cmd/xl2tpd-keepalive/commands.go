@@ -2,12 +2,8 @@ package main
 
 import (
 	"flag"
-	"fmt"
 	"io"
-	"os"
 	"slices"
-
-	"golang.org/x/term"
 
 	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/status"
@@ -38,7 +34,7 @@ func commands() []command {
 			defineFiles(f, o)
 			boolean(f, &o.debug, "debug", "log each echo request and each verdict on a Hello too")
 		},
-		run: func(o options, _, stderr io.Writer) int { return keepalive(o, stderr) },
+		run: func(o options, _, stderr io.Writer) int { return runService(o, stderr) },
 	}, {
 		name: "status", args: "[NAME...]", words: -1, brief: "show the tunnels of the running service",
 		about:   "NAME is a section of xl2tpd.conf or the name of a link: \"lac office\", office or ppp0.",
@@ -48,7 +44,7 @@ func commands() []command {
 			boolean(f, &o.short, "short", "print one line for each tunnel")
 			boolean(f, &o.watch, "watch", "show it again each second, until Ctrl-C")
 		},
-		run: show,
+		run: runStatus,
 	}, {
 		name: "check", args: "[NAME...]", words: -1, brief: "one line and an exit status for Nagios, Icinga, Zabbix or monit",
 		about: "The exit status is 0 (OK), 1 (WARNING), 2 (CRITICAL) or 3 (UNKNOWN). With NAME, that tunnel has to be up,\n" +
@@ -56,9 +52,9 @@ func commands() []command {
 		example: "xl2tpd-keepalive check office",
 		// 2 would be CRITICAL.
 		exitUsage: int(status.LevelUnknown),
-		run:       func(o options, stdout, _ io.Writer) int { return monitor(o, stdout) },
+		run:       func(o options, stdout, _ io.Writer) int { return runCheck(o, stdout) },
 	}, {
-		name: "ping", args: "NAME", words: -1, brief: "tell which half of a tunnel's path is slow, or loses packets",
+		name: "ping", args: "NAME", words: -1, brief: "show which half of a tunnel's path is slow, or loses packets",
 		about: "Two pings run side by side, one inside the tunnel and one outside. Ctrl-C ends both.\n" +
 			"With --mtu it finds the largest packet that passes, and what to enter if pages hang.",
 		example: "sudo xl2tpd-keepalive ping office -c 20",
@@ -66,14 +62,14 @@ func commands() []command {
 			o.ping.define(f)
 			defineJSON(f, o)
 		},
-		run: pingNamed,
+		run: runPing,
 	}, {
 		name: "trace", args: "[NAME]", words: -1, brief: "show the L2TP messages of tunnels, and what the Hello guard does",
 		about: "One line is one message, as its sender numbers it and as its receiver gets it. Ctrl-C ends it.\n" +
 			"NAME is a tunnel as status has it, or the peer's address. Without the guard the kernel logs the messages.",
 		example: "sudo xl2tpd-keepalive trace office -w office.pcapng",
 		flags:   func(f *flag.FlagSet, o *options) { o.trace.define(f) },
-		run:     traceNamed,
+		run:     runTrace,
 	}, {
 		name: "doctor", brief: "look for what closes tunnels",
 		about:   "It changes nothing. The exit status is 1 if there is a problem.",
@@ -91,45 +87,34 @@ func commands() []command {
 		flags: func(f *flag.FlagSet, o *options) {
 			boolean(f, &o.anonymise, "anonymise", "replace names and addresses, each always by the same one")
 		},
-		run: writeReport,
+		run: runReport,
 	}, {
-		name: "check-config", args: "[FILE]", words: 1, brief: "tell what is wrong with keepalive.conf",
+		name: "check-config", args: "[FILE]", words: 1, brief: "show what is wrong with keepalive.conf",
 		about:   "It reads xl2tpd.conf too, and compares the names of the sections.",
 		example: "sudo xl2tpd-keepalive check-config ./keepalive.conf",
 		flags:   defineFiles,
-		run:     checkConfig,
+		run:     runCheckConfig,
 	}, {
 		name: "remove-table", brief: "take away the nftables table that a stop may leave",
 		about:   "A tunnel that the Hello guard holds closes within 91 seconds without it.",
 		example: "sudo systemctl disable --now xl2tpd-keepalive && sudo xl2tpd-keepalive remove-table",
-		run:     func(o options, _, stderr io.Writer) int { return removeTable(o, stderr) },
+		run:     func(o options, _, stderr io.Writer) int { return runRemoveTable(o, stderr) },
 	}, {
-		name: "control", brief: "have xl2tpd dial or hang up, as standard input says", hidden: true,
+		name: "control", brief: "make xl2tpd dial or hang up, as standard input says", hidden: true,
 		about:   "The service asks for this through xl2tpd-keepalive-control.socket. It is no command for people.",
 		example: "systemctl status xl2tpd-keepalive-control.socket",
-		run:     answerRequest,
+		run:     runControl,
 	}, {
 		name: "version", brief: "print the version",
 		about:   "The commit, the version of Go and the platform follow.",
 		example: "xl2tpd-keepalive version",
-		run: func(_ options, stdout, _ io.Writer) int {
-			fmt.Fprintln(stdout, "xl2tpd-keepalive", build())
-			return exitOK
-		},
+		run:     runVersion,
 	}, {
 		name: "help", args: "[COMMAND]", words: 1, brief: "print this, or more about one command",
 		about:   "COMMAND --help prints the same.",
 		example: "xl2tpd-keepalive help status",
-		run:     helpOf,
+		run:     runHelp,
 	}}
-}
-
-// answerRequest serves one request. If a person runs it at a terminal, it does not wait for one.
-func answerRequest(o options, stdout, stderr io.Writer) int {
-	if term.IsTerminal(int(os.Stdin.Fd())) {
-		return o.misused(stderr, "control", "reads a request of the service from a socket, and is not for people")
-	}
-	return serveControl(os.Stdin, stdout, stderr)
 }
 
 // boolean defines a flag without a value, word one with a value.

@@ -6,6 +6,8 @@ import (
 	"io"
 	"os"
 
+	"golang.org/x/term"
+
 	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/supervisor/recovery"
 )
@@ -16,6 +18,14 @@ func newControl() recovery.Control {
 		return &xl2tpd.Control{}
 	}
 	return xl2tpd.Helper{}
+}
+
+// runControl serves one request. If a person runs it at a terminal, it does not wait for one.
+func runControl(o options, stdout, stderr io.Writer) int {
+	if term.IsTerminal(int(os.Stdin.Fd())) {
+		return o.misused(stderr, "control", "reads a request of the service from a socket, and is not for people")
+	}
+	return serveControl(os.Stdin, stdout, stderr)
 }
 
 // serveControl is the helper: it serves one request on a socket.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/internal/doctor"
+	"xl2tpd-keepalive/internal/screen"
 )
 
 // doctorIn is how long a round of checks may take.
@@ -25,7 +26,7 @@ func runDoctor(o options, stdout, stderr io.Writer) int {
 	var err error
 	if o.json {
 		err = json.NewEncoder(stdout).Encode(shown)
-	} else if err = doctor.Text(stdout, shown, coloured(stdout), o.lang); err == nil {
+	} else if err = doctor.Text(stdout, shown, screen.Coloured(stdout), o.lang); err == nil {
 		_, err = fmt.Fprintln(stdout, doctor.Summary(all, o.lang))
 	}
 	if err != nil {

@@ -52,13 +52,13 @@ func newNotifier(systemd *sdnotify.Notifier, saver *savedstate.Saver, ready func
 
 func (n notifier) Ready() { n.ready() }
 
-func (n notifier) Status(s string) { n.systemd.Tell("STATUS=" + s) }
+func (n notifier) Status(s string) { n.systemd.Send("STATUS=" + s) }
 
 func (n notifier) Keep(m supervisor.SavedState) { n.saver.Keep(m) }
 
 func (n notifier) Beat() {
 	if n.watchdog > 0 {
-		n.systemd.Tell(daemon.SdNotifyWatchdog)
+		n.systemd.Send(daemon.SdNotifyWatchdog)
 	}
 }
 

@@ -74,8 +74,8 @@ func dashed(name string) string {
 	return "--" + name
 }
 
-// helpOf runs the command help.
-func helpOf(o options, stdout, stderr io.Writer) int {
+// runHelp runs the command help.
+func runHelp(o options, stdout, stderr io.Writer) int {
 	if len(o.names) == 0 {
 		fmt.Fprint(stdout, help(o.lang))
 		return exitOK

@@ -11,10 +11,8 @@ import (
 	"runtime"
 
 	"xl2tpd-keepalive/internal/message"
+	"xl2tpd-keepalive/internal/ping"
 )
-
-// version is set by the linker.
-var version = "unknown"
 
 const (
 	exitOK    = 0
@@ -69,5 +67,5 @@ type options struct {
 }
 
 func defaults() options {
-	return options{ping: pingOptions{interval: defaultInterval, size: defaultData}}
+	return options{ping: pingOptions{Options: ping.Options{Interval: defaultInterval, Size: defaultData}}}
 }

@@ -6,9 +6,9 @@ import (
 	"xl2tpd-keepalive/internal/helloguard"
 )
 
-// removeTable is for an operator who stops the service and does not start it again. A stop leaves the
+// runRemoveTable is for an operator who stops the service and does not start it again. A stop leaves the
 // table behind for the next start if a tunnel needs the guard.
-func removeTable(o options, stderr io.Writer) int {
+func runRemoveTable(o options, stderr io.Writer) int {
 	if err := helloguard.RemoveTable(); err != nil {
 		return o.fail(stderr, withSudo(err))
 	}

@@ -20,8 +20,8 @@ import (
 // reportIn is how long a report may take: one round of checks, and the programs that it asks.
 const reportIn = 2 * time.Minute
 
-// writeReport writes a support bundle, and prints what is in it.
-func writeReport(o options, stdout, stderr io.Writer) int {
+// runReport writes a support bundle, and prints what is in it.
+func runReport(o options, stdout, stderr io.Writer) int {
 	if os.Geteuid() != 0 {
 		return o.fail(stderr, message.Errorf("a report needs root, to know the secrets that it has to leave out "+
 			"(sudo xl2tpd-keepalive report)"))
@@ -52,7 +52,7 @@ func reportSource(ctx context.Context, anonymous bool) bundle.Source {
 	host := doctor.ThisHost()
 	s := bundle.Source{Root: "/", Now: time.Now(), Version: build(), Run: bundle.Run}
 	s.Hostname, _ = os.Hostname() // without one there is none to hide
-	s.Report, s.ReportErr = host.Report(ctx)
+	s.Status, s.StatusErr = host.Status(ctx)
 	s.Recordings, s.RecordingsErr = socket.ReadRecordings(ctx, socket.DefaultPath, socket.Recorded)
 	if seen, err := host.Xl2tpd(ctx); err == nil {
 		s.Instances = seen.Instances

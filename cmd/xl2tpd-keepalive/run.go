@@ -30,8 +30,8 @@ const (
 	lastWords = 500 * time.Millisecond
 )
 
-// keepalive runs the service until a signal ends it.
-func keepalive(o options, stderr io.Writer) int {
+// runService runs the service until a signal ends it.
+func runService(o options, stderr io.Writer) int {
 	lines := journal.NewQueue()
 	defer lines.Close(lastWords)
 	log := slog.New(lines.Handler(logHandler(stderr, o.debug)))
@@ -48,7 +48,7 @@ func keepalive(o options, stderr io.Writer) int {
 	log.Info("xl2tpd-keepalive starts", "version", version)
 	systemd := sdnotify.New(log)
 	defer systemd.Close(lastWords)
-	ready := sync.OnceFunc(func() { systemd.Tell(daemon.SdNotifyReady) })
+	ready := sync.OnceFunc(func() { systemd.Send(daemon.SdNotifyReady) })
 	defer time.AfterFunc(readyAfter, ready).Stop()
 	saver := savedstate.NewSaver(savedstate.DefaultPath, log)
 	defer saver.Close()

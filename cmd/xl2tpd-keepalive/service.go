@@ -25,9 +25,9 @@ import (
 	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/probe"
 	"xl2tpd-keepalive/supervisor"
+	"xl2tpd-keepalive/supervisor/fullstatus"
 	"xl2tpd-keepalive/supervisor/guard"
 	"xl2tpd-keepalive/supervisor/recovery"
-	"xl2tpd-keepalive/supervisor/report"
 	"xl2tpd-keepalive/supervisor/savedstate"
 	"xl2tpd-keepalive/vici"
 )
@@ -71,7 +71,7 @@ func newService(o options, systemd *sdnotify.Notifier, saver *savedstate.Saver, 
 	looked, guarded := bothOf(ready)
 	s := &service{systemd: systemd}
 
-	s.settings = &config.Watcher{Path: path, Log: log, Deliver: s.configured, Report: s.configFault}
+	s.settings = &config.Watcher{Path: path, Log: log, Deliver: s.configured, Fault: s.configFault}
 	s.xl2tpds = &xl2tpd.Watcher{ConfPath: o.xl2tpdConf, Log: log, Deliver: s.sawDaemons}
 	s.links = &ppp.Watcher{Log: log, Deliver: s.sawLinks}
 	s.sas = &vici.Watcher{Log: log, Deliver: s.sawSAs}
@@ -85,10 +85,10 @@ func newService(o options, systemd *sdnotify.Notifier, saver *savedstate.Saver, 
 	s.guard = guard.New(s.loop, s.xl2tpds, guarded, log)
 	s.executor = recovery.New(&vici.Commander{}, newControl(), s.guard, hostNames{s.xl2tpds}, s.pinger)
 
-	reporter := report.New(version, s.loop, s.guard)
-	s.socket = &status.Server{Path: status.DefaultSocket, Report: reporter.Report, Ready: s.works(taskStatus)}
+	all := fullstatus.New(version, s.loop, s.guard)
+	s.socket = &status.Server{Path: status.DefaultSocket, Status: all.Status, Ready: s.works(taskStatus)}
 	s.traces = &socket.Server{Path: socket.DefaultPath, Source: s.guard, Ready: s.works(taskTrace)}
-	s.scrapes = &metrics.Server{Report: reporter.Report, Ready: s.works(taskMetrics)}
+	s.scrapes = &metrics.Server{Status: all.Status, Ready: s.works(taskMetrics)}
 	return s
 }
 
@@ -134,14 +134,14 @@ func (s *service) configFault(err error) {
 
 func (s *service) sawDaemons(all xl2tpd.Snapshot) {
 	s.loop.Post(all)
-	s.guard.TellDaemons(all)
+	s.guard.TakeDaemons(all)
 }
 
 func (s *service) sawLinks(all ppp.Snapshot) {
 	s.loop.Post(all)
 	if !slices.Equal(all.Links, s.known) {
 		s.known = all.Links
-		s.guard.TellLinks(all.Links)
+		s.guard.TakeLinks(all.Links)
 		s.xl2tpds.Look() // a new link is a new session
 	}
 }
@@ -153,13 +153,13 @@ func (s *service) reloadOn(ctx context.Context, hangups <-chan os.Signal) {
 	for {
 		select {
 		case <-ctx.Done():
-			s.systemd.Tell(daemon.SdNotifyStopping)
+			s.systemd.Send(daemon.SdNotifyStopping)
 			return
 		case <-hangups:
-			s.systemd.Tell(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec())
+			s.systemd.Send(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec())
 			s.settings.Reload()
 			s.xl2tpds.Look()
-			s.systemd.Tell(daemon.SdNotifyReady)
+			s.systemd.Send(daemon.SdNotifyReady)
 		}
 	}
 }

@@ -3,10 +3,10 @@
 complete -c xl2tpd-keepalive -f
 
 complete -c xl2tpd-keepalive -n __fish_use_subcommand -a run -d 'Keep the tunnels up'
-complete -c xl2tpd-keepalive -n __fish_use_subcommand -a check-config -d 'Tell what is wrong with keepalive.conf'
+complete -c xl2tpd-keepalive -n __fish_use_subcommand -a check-config -d 'Show what is wrong with keepalive.conf'
 complete -c xl2tpd-keepalive -n __fish_use_subcommand -a status -d 'Show the tunnels of the running service'
 complete -c xl2tpd-keepalive -n __fish_use_subcommand -a check -d 'One line and an exit status for Nagios and others'
-complete -c xl2tpd-keepalive -n __fish_use_subcommand -a ping -d 'Tell which half of a path is slow'
+complete -c xl2tpd-keepalive -n __fish_use_subcommand -a ping -d 'Show which half of a path is slow'
 complete -c xl2tpd-keepalive -n __fish_use_subcommand -a trace -d 'Show the control messages of tunnels'
 complete -c xl2tpd-keepalive -n __fish_use_subcommand -a doctor -d 'Look for what closes tunnels'
 complete -c xl2tpd-keepalive -n __fish_use_subcommand -a report -d 'Collect what others need to help'

@@ -30,8 +30,8 @@ type Source struct {
 	Now       time.Time
 	Version   string
 	Hostname  string
-	Report    status.Report
-	ReportErr error // why there is no Report
+	Status    status.Status
+	StatusErr error // why there is no Status
 	Findings  []doctor.Finding
 	Instances []xl2tpd.Instance
 	Names     []string // of connections, that an anonymous bundle hides
@@ -76,6 +76,10 @@ func Collect(ctx context.Context, s Source) *Bundle {
 	c.host()
 	c.configuration()
 	c.secrets()
+	c.scrub = newScrubber(c.hidden, c.sources)
+	if len(s.AnonymousKey) > 0 {
+		c.anonymous = newAnonymiser(s.AnonymousKey, c.allNames())
+	}
 	c.control()
 	c.add("README.txt", c.readme())
 	c.clean()
@@ -89,6 +93,9 @@ type collector struct {
 
 	sources []string // the whole texts of the configuration files
 	hidden  []string // the texts of the files of secrets
+
+	scrub     scrubber
+	anonymous *anonymiser // nil: the bundle is not anonymous
 }
 
 // most is how much of a file is taken.
@@ -125,25 +132,20 @@ func (c *collector) glob(pattern string) (names []string) {
 
 // clean takes secrets out of every file, and then names and addresses if that is wanted.
 func (c *collector) clean() {
-	scrub := newScrubber(c.hidden, c.sources)
-	var anonymous *anonymiser
-	if len(c.AnonymousKey) > 0 {
-		anonymous = newAnonymiser(c.AnonymousKey, c.allNames())
-	}
 	for i := range c.Files {
 		if c.Files[i].binary {
 			continue
 		}
-		text := scrub.clean(c.Files[i].Text)
-		if anonymous != nil {
-			text = anonymous.text(text)
-			c.Files[i].Name = anonymous.text(c.Files[i].Name)
+		text := c.scrub.clean(c.Files[i].Text)
+		if c.anonymous != nil {
+			text = c.anonymous.text(text)
+			c.Files[i].Name = c.anonymous.text(c.Files[i].Name)
 		}
 		c.Files[i].Text = text
 	}
-	if anonymous != nil {
+	if c.anonymous != nil {
 		for i := range c.Left {
-			c.Left[i] = message.Text(anonymous.text(c.Left[i].Marked()))
+			c.Left[i] = message.Text(c.anonymous.text(c.Left[i].Marked()))
 		}
 	}
 }

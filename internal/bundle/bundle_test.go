@@ -87,7 +87,7 @@ func plant(t *testing.T) Source {
 	addr := netip.MustParseAddr
 	return Source{
 		Root: root, Now: made, Version: "1.0", Hostname: "gate.example.jp", Instances: instances, Names: []string{"tokyo"},
-		Report: status.Report{Version: "1.0", Time: made, Tunnels: []status.Tunnel{{
+		Status: status.Status{Version: "1.0", Time: made, Tunnels: []status.Tunnel{{
 			Name: "lac office", Peer: addr("192.0.2.1"), State: "alive", Since: made.Add(-time.Hour), Vendor: "YAMAHA Corporation",
 			Link: &status.Link{Name: "ppp0", Local: addr("10.0.0.2"), Remote: addr("10.0.0.1")},
 			SA:   &status.SA{Name: "tokyo"},
@@ -296,9 +296,9 @@ func TestAnonymous(t *testing.T) {
 // Without the service the rest is there.
 func TestNoService(t *testing.T) {
 	s := plant(t)
-	s.Report, s.ReportErr = status.Report{}, errors.New("is not running")
+	s.Status, s.StatusErr = status.Status{}, errors.New("is not running")
 	b := Collect(t.Context(), s)
-	if !slices.Contains(b.left(), "status: is not running") || !strings.Contains(b.file(t, "README.txt"), "The service does not tell about tunnels: is not running") {
+	if !slices.Contains(b.left(), "status: is not running") || !strings.Contains(b.file(t, "README.txt"), "The service does not say which tunnels there are: is not running") {
 		t.Errorf("%q", b.Left)
 	}
 }

@@ -19,12 +19,12 @@ import (
 // state adds what this program knows.
 func (c *collector) state() {
 	c.add("version.txt", c.Version+"\n")
-	if c.ReportErr != nil {
-		c.leave("status: %v", c.ReportErr)
+	if c.StatusErr != nil {
+		c.leave("status: %v", c.StatusErr)
 	} else {
-		c.addJSON("status.json", c.Report)
+		c.addJSON("status.json", c.Status)
 		var text bytes.Buffer
-		_ = status.Text(&text, c.Report, false, nil) // a buffer takes all
+		_ = status.Text(&text, c.Status, false, nil) // a buffer takes all
 		c.add("status.txt", text.String())
 	}
 	c.addJSON("doctor.json", c.Findings)
@@ -198,7 +198,7 @@ func (c *collector) allNames() (names []string) {
 			names = append(names, s.LNS...)
 		}
 	}
-	for _, t := range c.Report.Tunnels {
+	for _, t := range c.Status.Tunnels {
 		_, section, _ := strings.Cut(t.Name, " ")
 		names = append(names, section)
 		if t.SA != nil {
@@ -224,7 +224,7 @@ func (c *collector) allNames() (names []string) {
 func (c *collector) readme() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "A report of xl2tpd-keepalive, %s, made at %s.\n\n", c.Version, c.Now.Format(time.RFC3339))
-	for _, t := range c.Report.Tunnels {
+	for _, t := range c.Status.Tunnels {
 		fmt.Fprintf(&b, "%s: %s", t.Name, t.State)
 		if !t.Since.IsZero() {
 			fmt.Fprintf(&b, " since %s", t.Since.Format(time.RFC3339))
@@ -236,8 +236,8 @@ func (c *collector) readme() string {
 		}
 		b.WriteString("\n")
 	}
-	if c.ReportErr != nil {
-		fmt.Fprintf(&b, "The service does not tell about tunnels: %v\n", c.ReportErr)
+	if c.StatusErr != nil {
+		fmt.Fprintf(&b, "The service does not say which tunnels there are: %v\n", c.StatusErr)
 	}
 	b.WriteString("\nWhat doctor has found:\n")
 	_ = doctor.Text(&b, doctor.Problems(c.Findings), false, nil)

@@ -21,10 +21,9 @@ func (c *collector) control() {
 		c.leave("control.pcapng: no control message was seen")
 		return
 	}
-	name := status.NamesOf(c.Report.Tunnels).Of
+	name := status.NamesOf(c.Status.Tunnels).Of
 	all := c.Recordings
-	if len(c.AnonymousKey) > 0 {
-		a := newAnonymiser(c.AnonymousKey, c.allNames())
+	if a := c.anonymous; a != nil {
 		named := map[controltrace.Tunnel]string{}
 		all = nil
 		for _, k := range c.Recordings {
@@ -40,7 +39,7 @@ func (c *collector) control() {
 	case file.Len() > most:
 		c.leave("control.pcapng, which is longer than 4 MiB")
 		return
-	case newScrubber(c.hidden, c.sources).known.Replace(file.String()) != file.String():
+	case c.scrub.known.Replace(file.String()) != file.String():
 		c.leave("control.pcapng, in which there is a secret of this host")
 		return
 	}

@@ -297,17 +297,17 @@ func interpret(path string, f *xl2tpdconf.File) (c *Config, mistakes []*xl2tpdco
 		c.Metrics = global.metrics
 	}
 	complete := len(mistakes) == 0 // else the default of an unreadable key may contradict another key
-	settled := func(of ...*draft) Settings {
-		s, wrong := settle(of...)
+	merged := func(of ...*draft) Settings {
+		s, wrong := merge(of...)
 		if wrong != nil && complete {
 			mistakes = append(mistakes, wrong)
 		}
 		return s
 	}
-	c.Global = settled(global)
+	c.Global = merged(global)
 	for i := range c.Sections {
 		s := &c.Sections[i]
-		s.Settings = settled(global, drafts[s.Kind+" default"], drafts[id(s.Kind, s.Name)])
+		s.Settings = merged(global, drafts[s.Kind+" default"], drafts[id(s.Kind, s.Name)])
 	}
 	for _, e := range mistakes {
 		e.Path = path
@@ -532,8 +532,8 @@ func parseTarget(k xl2tpdconf.Key) (netip.Addr, *xl2tpdconf.Error) {
 	return a, nil
 }
 
-// settle applies the drafts to the defaults, the later over the earlier.
-func settle(drafts ...*draft) (Settings, *xl2tpdconf.Error) {
+// merge applies the drafts to the defaults, the later over the earlier.
+func merge(drafts ...*draft) (Settings, *xl2tpdconf.Error) {
 	s := Defaults()
 	var interval, timeout *seconds
 	for _, d := range drafts {

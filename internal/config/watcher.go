@@ -26,8 +26,8 @@ type Watcher struct {
 	Path    string        // default DefaultPath
 	Log     *slog.Logger  // default slog.Default()
 	Deliver func(*Config) // called from Run: right after its start, then on each change
-	// Report, if not nil, is called with the reason why the file is not in use, or nil.
-	Report func(error)
+	// Fault, if not nil, is called with the reason why the file is not in use, or nil.
+	Fault func(error)
 
 	reload wake.Signal
 
@@ -104,8 +104,8 @@ func (w *Watcher) read(log *slog.Logger, path string, asked bool) (changed bool)
 	} else if err == nil {
 		c, err = Parse(path, data)
 	}
-	if w.Report != nil {
-		w.Report(err)
+	if w.Fault != nil {
+		w.Fault(err)
 	}
 	switch {
 	case err == nil && missing:

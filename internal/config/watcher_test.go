@@ -31,7 +31,7 @@ type fixture struct {
 	mu  sync.Mutex
 	log bytes.Buffer
 	got []*Config
-	why error // last argument of Report
+	why error // last argument of Fault
 }
 
 func (b *fixture) Write(p []byte) (int, error) {
@@ -50,7 +50,7 @@ func newFixture(t *testing.T) *fixture {
 			defer b.mu.Unlock()
 			b.got = append(b.got, c)
 		},
-		Report: func(err error) {
+		Fault: func(err error) {
 			b.mu.Lock()
 			defer b.mu.Unlock()
 			b.why = err

@@ -34,7 +34,7 @@ var now = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 type testHost struct {
 	*Host
 	t       *testing.T
-	report  status.Report
+	status  status.Status
 	home    xl2tpd.Instance
 	others  []xl2tpd.Instance
 	conns   []vici.Connection
@@ -63,7 +63,7 @@ func healthy(t *testing.T) *testHost {
 	p := &testHost{
 		t: t, unit: "active (running)", socket: "active (listening)", device: "eth0", source: addr("198.51.100.2"),
 		conns: []vici.Connection{{Name: "tokyo", DPDDelay: 30 * time.Second}},
-		report: status.Report{Version: "1.0", Pid: ourPid, Time: now, Tunnels: []status.Tunnel{{
+		status: status.Status{Version: "1.0", Pid: ourPid, Time: now, Tunnels: []status.Tunnel{{
 			Name: "lac office", Peer: addr("192.0.2.1"), State: "alive",
 			Link: &status.Link{Name: "ppp0", Local: addr("10.0.0.2"), Remote: addr("10.0.0.1")},
 			SA:   &status.SA{Name: "tokyo", State: "ESTABLISHED", NAT: true, Child: true, Encap: true},
@@ -71,7 +71,7 @@ func healthy(t *testing.T) *testHost {
 	}
 	p.Host = &Host{
 		Root:        t.TempDir(),
-		Report:      func(context.Context) (status.Report, error) { return p.report, p.down },
+		Status:      func(context.Context) (status.Status, error) { return p.status, p.down },
 		Connections: func(context.Context) ([]vici.Connection, error) { return p.conns, p.viciErr },
 		SAs:         func(context.Context) ([]vici.SA, error) { return p.sas, nil },
 		Xl2tpd: func(context.Context) (xl2tpd.Snapshot, error) {
@@ -200,19 +200,19 @@ func TestFindings(t *testing.T) {
 	}{
 		{"healthy", func(*testHost) {}, "", ""},
 		{"service stopped", func(p *testHost) { p.down = errors.New("is not running") }, "xl2tpd-keepalive", "is not running"},
-		{"service has a problem", func(p *testHost) { p.report.Problems = []status.Problem{{Text: "D-Bus unreachable"}} }, "xl2tpd-keepalive", "D-Bus unreachable"},
+		{"service has a problem", func(p *testHost) { p.status.Problems = []status.Problem{{Text: "D-Bus unreachable"}} }, "xl2tpd-keepalive", "D-Bus unreachable"},
 		{"no rights", func(p *testHost) { p.write(fmt.Sprintf("/proc/%d/status", ourPid), "CapEff:\t0000000000001000\n") }, "xl2tpd-keepalive", "lacks CAP_NET_ADMIN or CAP_NET_RAW"},
 		{"no guard, its queue taken", func(p *testHost) {
-			p.report.Problems = []status.Problem{unavailable(status.CodeGuard, "operation not permitted")}
+			p.status.Problems = []status.Problem{unavailable(status.CodeGuard, "operation not permitted")}
 			p.write("/proc/net/netfilter/nfnetlink_queue", " 1701   4343     0 2 65531     0     0        7  1\n")
 			p.write("/proc/4343/comm", "suricata\n")
 		}, "Hello guard", "operation not permitted"},
 		{"no guard", func(p *testHost) {
-			p.report.Problems = []status.Problem{unavailable(status.CodeGuard, "no such module")}
+			p.status.Problems = []status.Problem{unavailable(status.CodeGuard, "no such module")}
 		}, "Hello guard", "no such module"},
 		{"no strongSwan", func(p *testHost) { p.viciErr = errors.New("vici: no such socket") }, "VICI", "no such socket"},
 		{"no strongSwan, as the service says too", func(p *testHost) {
-			p.viciErr, p.report.Problems = errors.New("vici: no such socket"), []status.Problem{{Code: status.CodeVICI, Text: status.NoVICI}}
+			p.viciErr, p.status.Problems = errors.New("vici: no such socket"), []status.Problem{{Code: status.CodeVICI, Text: status.NoVICI}}
 		}, "VICI", "no such socket"},
 		{"no DPD", func(p *testHost) { p.conns[0].DPDDelay = 0 }, "DPD", "off"},
 		{"a shunt has no peer", func(p *testHost) {
@@ -228,17 +228,17 @@ func TestFindings(t *testing.T) {
 		{"xl2tpd dead, unit active", func(p *testHost) { p.home.Process.Pid, p.unit = 0, "active (exited)" }, "xl2tpd", "its unit is active (exited), but there is no process"},
 		{"xl2tpd stopped", func(p *testHost) { p.home.Process.Pid, p.unit = 0, "inactive (dead)" }, "xl2tpd", "not running"},
 		{"xl2tpd stopped, as the service says too", func(p *testHost) {
-			p.home.Process.Pid, p.unit, p.report.Problems = 0, "inactive (dead)", []status.Problem{{Code: status.CodeXl2tpd, Text: "xl2tpd not running"}}
+			p.home.Process.Pid, p.unit, p.status.Problems = 0, "inactive (dead)", []status.Problem{{Code: status.CodeXl2tpd, Text: "xl2tpd not running"}}
 		}, "xl2tpd", "not running"},
 		{"xl2tpd of another unit", func(p *testHost) { p.unit, p.home.Unit = "inactive (dead)", "office-l2tp.service" }, "", ""},
 		{"xl2tpd of no unit", func(p *testHost) { p.unit, p.home.Unit = "masked", "" }, "", ""},
 		{"two xl2tpds", func(p *testHost) { p.office() }, "", ""},
 		{"two xl2tpds, one stopped", func(p *testHost) {
 			p.office()
-			p.home.Process.Pid, p.unit, p.report.Problems = 0, "inactive (dead)", []status.Problem{{Code: status.CodeXl2tpd, Text: "xl2tpd not running"}}
+			p.home.Process.Pid, p.unit, p.status.Problems = 0, "inactive (dead)", []status.Problem{{Code: status.CodeXl2tpd, Text: "xl2tpd not running"}}
 		}, "xl2tpd", "not running"},
 		{"two xl2tpds, the second stopped, which the service alone knows", func(p *testHost) {
-			p.report.Problems = []status.Problem{{Code: status.CodeXl2tpd, Text: "xl2tpd of /etc/office.conf not running"}}
+			p.status.Problems = []status.Problem{{Code: status.CodeXl2tpd, Text: "xl2tpd of /etc/office.conf not running"}}
 		}, "xl2tpd-keepalive", "xl2tpd of /etc/office.conf not running"},
 		{"second pipe is a file", func(p *testHost) {
 			p.office()
@@ -260,22 +260,22 @@ func TestFindings(t *testing.T) {
 		}, "", ""},
 		{"retries of the second one", func(p *testHost) { p.office().Conf.MaxRetries = 100 }, "max retries", "says 100"},
 		{"bad xl2tpd.conf, as the service says too", func(p *testHost) {
-			p.home.ConfErr, p.report.Problems = errors.New("xl2tpd.conf:3: no"), []status.Problem{{Code: status.CodeXl2tpdConf, Text: "xl2tpd.conf:3: no"}}
+			p.home.ConfErr, p.status.Problems = errors.New("xl2tpd.conf:3: no"), []status.Problem{{Code: status.CodeXl2tpdConf, Text: "xl2tpd.conf:3: no"}}
 		}, "xl2tpd.conf", "xl2tpd.conf:3: no"},
 		{"no xl2tpd.conf", func(p *testHost) {
 			p.home.ConfErr = &fs.PathError{Op: "open", Path: p.home.Path, Err: fs.ErrNotExist}
 		}, "xl2tpd.conf", "there is no file /etc/xl2tpd/xl2tpd.conf"},
 		{"bad keepalive.conf, as the service says too", func(p *testHost) {
 			p.write(config.DefaultPath, "[global]\ninterval = soon\n")
-			p.report.Problems = []status.Problem{{Code: status.CodeConfig, Text: message.Text(p.path(config.DefaultPath)) + ":2: 'interval' is \"soon\", must be a whole number of seconds from 1 to 3600"}}
+			p.status.Problems = []status.Problem{{Code: status.CodeConfig, Text: message.Text(p.path(config.DefaultPath)) + ":2: 'interval' is \"soon\", must be a whole number of seconds from 1 to 3600"}}
 		}, "keepalive.conf", "keepalive.conf:2: 'interval'"},
 		{"keepalive.conf that the service can't read", func(p *testHost) {
 			p.write(config.DefaultPath, "")
-			p.report.Problems = []status.Problem{{Code: status.CodeConfig, Text: "open keepalive.conf: permission denied"}}
+			p.status.Problems = []status.Problem{{Code: status.CodeConfig, Text: "open keepalive.conf: permission denied"}}
 		}, "xl2tpd-keepalive", "open keepalive.conf: permission denied"},
 		{"a wrong name in keepalive.conf, as the service says too", func(p *testHost) {
 			p.write(config.DefaultPath, "[lac ofice]\nkeepalive = no\n")
-			p.report.Problems = []status.Problem{{Code: status.CodeSection, Text: message.Text(p.path(config.DefaultPath)) + ":1: no xl2tpd has a [lac ofice], this section does nothing; did you mean [lac office]?"}}
+			p.status.Problems = []status.Problem{{Code: status.CodeSection, Text: message.Text(p.path(config.DefaultPath)) + ":1: no xl2tpd has a [lac ofice], this section does nothing; did you mean [lac office]?"}}
 		}, "keepalive.conf", "keepalive.conf:1: no xl2tpd has a [lac ofice], this section does nothing; did you mean [lac office]?"},
 		{"a wrong kind in keepalive.conf", func(p *testHost) {
 			p.write(config.DefaultPath, "[lac office]\n[lns office]\nkeepalive = no\n")
@@ -458,40 +458,40 @@ func TestFindings(t *testing.T) {
 			p.must(os.Chmod(p.path("/etc/xl2tpd/hook"), 0o755))
 		}, "", ""},
 		{"tunnel down", func(p *testHost) {
-			p.report.Tunnels[0].State, p.report.Tunnels[0].Link = "down", nil
-			p.report.Tunnels[0].Last = &status.Close{Reason: "hung up on this host"}
+			p.status.Tunnels[0].State, p.status.Tunnels[0].Link = "down", nil
+			p.status.Tunnels[0].Last = &status.Close{Reason: "hung up on this host"}
 		}, "state", "ended last by: hung up on this host"},
 		{"tunnel down, its link still there", func(p *testHost) {
-			p.report.Tunnels[0].State, p.report.Tunnels[0].SA = "down", nil
+			p.status.Tunnels[0].State, p.status.Tunnels[0].SA = "down", nil
 		}, "state", "down"},
-		{"tunnel silent", func(p *testHost) { p.report.Tunnels[0].State = "silent" }, "state", "answers no echo request"},
+		{"tunnel silent", func(p *testHost) { p.status.Tunnels[0].State = "silent" }, "state", "answers no echo request"},
 		{"routed into itself", func(p *testHost) { p.device = "ppp0" }, "route to the peer", "192.0.2.1 is reached through ppp0, its own tunnel"},
-		{"a link with the host's own address", func(p *testHost) { p.report.Tunnels[0].Link.Local = p.source }, "", ""},
+		{"a link with the host's own address", func(p *testHost) { p.status.Tunnels[0].Link.Local = p.source }, "", ""},
 		{"routed into another tunnel", func(p *testHost) {
 			p.device = "ppp1"
-			p.report.Tunnels = append(p.report.Tunnels, status.Tunnel{
+			p.status.Tunnels = append(p.status.Tunnels, status.Tunnel{
 				Name: "lac branch", State: "alive", Link: &status.Link{Name: "ppp1"},
 			})
 		}, "route to the peer", "192.0.2.1 is reached through ppp1, the tunnel of lac branch"},
-		{"in the clear", func(p *testHost) { p.report.Tunnels[0].SA = nil }, "IPsec", "no IKE SA"},
+		{"in the clear", func(p *testHost) { p.status.Tunnels[0].SA = nil }, "IPsec", "no IKE SA"},
 		{"in the clear as the service knew it, but no longer", func(p *testHost) {
-			p.report.Tunnels[0].SA = nil
+			p.status.Tunnels[0].SA = nil
 			p.sas = []vici.SA{saOf("192.0.2.1", "INSTALLED")}
 		}, "", ""},
 		{"the SA of another peer", func(p *testHost) {
-			p.report.Tunnels[0].SA = nil
+			p.status.Tunnels[0].SA = nil
 			p.sas = []vici.SA{saOf("192.0.2.9", "INSTALLED")}
 		}, "IPsec", "no IKE SA"},
 		{"an SA for something else", func(p *testHost) {
-			p.report.Tunnels[0].SA = nil
+			p.status.Tunnels[0].SA = nil
 			p.sas = []vici.SA{saOf("192.0.2.1", "INSTALLED")}
 			p.sas[0].Children[0].RemoteTS = []string{"192.0.2.1/32[gre]"}
 		}, "IPsec", "no IKE SA"},
 		{"no CHILD SA", func(p *testHost) {
-			p.report.Tunnels[0].SA.Child, p.report.Tunnels[0].SA.Encap = false, false
+			p.status.Tunnels[0].SA.Child, p.status.Tunnels[0].SA.Encap = false, false
 			p.sas = []vici.SA{saOf("192.0.2.1", "DELETING")}
 		}, "IPsec", "no CHILD SA"},
-		{"NAT without NAT-T", func(p *testHost) { p.report.Tunnels[0].SA.Encap = false }, "NAT-T", "ESP does not go in UDP"},
+		{"NAT without NAT-T", func(p *testHost) { p.status.Tunnels[0].SA.Encap = false }, "NAT-T", "ESP does not go in UDP"},
 	} {
 		p := healthy(t)
 		tc.ill(p)
@@ -523,38 +523,38 @@ func TestRemedies(t *testing.T) {
 		remedy string // the first one
 	}{
 		{"queue taken", func(p *testHost) {
-			p.report.Problems = []status.Problem{unavailable(status.CodeGuard, "operation not permitted")}
+			p.status.Problems = []status.Problem{unavailable(status.CodeGuard, "operation not permitted")}
 			p.queueTaken(4343, 4343)
 		}, "Hello guard", "suricata, pid 4343, has the guard's NFQUEUE: stop it, or give it another queue than 1701 and 1702"},
 		{"queue taken by a second socket", func(p *testHost) {
-			p.report.Problems = []status.Problem{unavailable(status.CodeGuard, "operation not permitted")}
+			p.status.Problems = []status.Problem{unavailable(status.CodeGuard, "operation not permitted")}
 			p.queueTaken(2790921746, 4343)
 		}, "Hello guard", "suricata, pid 4343, has the guard's NFQUEUE: stop it, or give it another queue than 1701 and 1702"},
 		{"queue taken in a container, and its pid is another process here", func(p *testHost) {
-			p.report.Problems = []status.Problem{unavailable(status.CodeGuard, "operation not permitted")}
+			p.status.Problems = []status.Problem{unavailable(status.CodeGuard, "operation not permitted")}
 			p.queueTaken(30, 4343)
 			p.write("/proc/30/comm", "oom_reaper\n")
 		}, "Hello guard", "suricata, pid 4343, has the guard's NFQUEUE: stop it, or give it another queue than 1701 and 1702"},
 		{"queue taken by who knows", func(p *testHost) {
-			p.report.Problems = []status.Problem{unavailable(status.CodeGuard, "operation not permitted")}
+			p.status.Problems = []status.Problem{unavailable(status.CodeGuard, "operation not permitted")}
 			p.write("/proc/net/netfilter/nfnetlink_queue", " 1702 2790921746     0 2 65531     0     0       43  1\n")
 		}, "Hello guard", "another program has the guard's NFQUEUE: stop it, or give it another queue than 1701 and 1702"},
 		{"OUTPUT drops the guard's answers", func(p *testHost) {
-			p.report.Problems = []status.Problem{unavailable(status.CodeGuardOutput, helloguard.ErrBlockedOutput.Error())}
+			p.status.Problems = []status.Problem{unavailable(status.CodeGuardOutput, helloguard.ErrBlockedOutput.Error())}
 		}, "Hello guard", "iptables -I OUTPUT 1 -o lo -p udp --dport 1701 -j ACCEPT"},
 		{"OUTPUT drops the guard's answers to another port", func(p *testHost) {
 			p.xl2tpd("[global]\nport = 1702\n")
-			p.report.Problems = []status.Problem{unavailable(status.CodeGuardOutput, helloguard.ErrBlockedOutput.Error())}
+			p.status.Problems = []status.Problem{unavailable(status.CodeGuardOutput, helloguard.ErrBlockedOutput.Error())}
 		}, "Hello guard", "iptables -I OUTPUT 1 -o lo -p udp --sport 1701 -j ACCEPT"},
 		{"INPUT drops the guard's answers to any free port", func(p *testHost) {
 			p.office().Conf.Port = 0
-			p.report.Problems = []status.Problem{unavailable(status.CodeGuardInput, helloguard.ErrBlockedInput.Error())}
+			p.status.Problems = []status.Problem{unavailable(status.CodeGuardInput, helloguard.ErrBlockedInput.Error())}
 		}, "Hello guard", "iptables -I INPUT 1 -i lo -p udp --sport 1701 -j ACCEPT"},
 		{"INPUT drops the guard's answers", func(p *testHost) {
-			p.report.Problems = []status.Problem{unavailable(status.CodeGuardInput, helloguard.ErrBlockedInput.Error())}
+			p.status.Problems = []status.Problem{unavailable(status.CodeGuardInput, helloguard.ErrBlockedInput.Error())}
 		}, "Hello guard", "iptables -I INPUT 1 -i lo -p udp --dport 1701 -j ACCEPT"},
 		{"no modules", func(p *testHost) {
-			p.report.Problems = []status.Problem{unavailable(status.CodeGuard, "no such module")}
+			p.status.Problems = []status.Problem{unavailable(status.CodeGuard, "no such module")}
 		},
 			"Hello guard", "modprobe -a nf_tables nft_queue nfnetlink_queue"},
 		{"not root, nor in the group", func(p *testHost) { p.down = fmt.Errorf("status: %w", fs.ErrPermission) }, "xl2tpd-keepalive", "sudo xl2tpd-keepalive doctor"},
@@ -589,35 +589,35 @@ func TestRemedies(t *testing.T) {
 		{"charon gone", func(p *testHost) { p.viciErr = unix.ECONNREFUSED }, "VICI", "systemctl restart strongswan"},
 		{"charon gone, started by ipsec", func(p *testHost) { p.viciErr, p.unit = unix.ECONNREFUSED, "" }, "VICI", "systemctl restart strongswan-starter"},
 		{"no VICI", func(p *testHost) { p.viciErr = errors.New("no such socket") }, "VICI", "apt install strongswan-swanctl"},
-		{"LAC down", func(p *testHost) { p.report.Tunnels[0].State, p.report.Tunnels[0].Link = "down", nil }, "state", "echo 'c office' > /run/xl2tpd/l2tp-control"},
+		{"LAC down", func(p *testHost) { p.status.Tunnels[0].State, p.status.Tunnels[0].Link = "down", nil }, "state", "echo 'c office' > /run/xl2tpd/l2tp-control"},
 		{"LAC that can't be dialled", func(p *testHost) {
-			p.report.Tunnels[0].State, p.report.Tunnels[0].Link, p.report.Tunnels[0].Name = "down", nil, "lac two words"
+			p.status.Tunnels[0].State, p.status.Tunnels[0].Link, p.status.Tunnels[0].Name = "down", nil, "lac two words"
 		}, "state", string(renamed)},
-		{"LAC coming up, or going", func(p *testHost) { p.report.Tunnels[0].State = "down" }, "state", "journalctl -u xl2tpd -u xl2tpd-keepalive"},
-		{"LNS down", func(p *testHost) { p.report.Tunnels[0].State, p.report.Tunnels[0].Name = "down", "lns office" },
+		{"LAC coming up, or going", func(p *testHost) { p.status.Tunnels[0].State = "down" }, "state", "journalctl -u xl2tpd -u xl2tpd-keepalive"},
+		{"LNS down", func(p *testHost) { p.status.Tunnels[0].State, p.status.Tunnels[0].Name = "down", "lns office" },
 			"state", "journalctl -u xl2tpd -u xl2tpd-keepalive"},
 		{"unit without process", func(p *testHost) { p.home.Process.Pid = 0 }, "xl2tpd", "systemctl restart xl2tpd"},
 		{"LAC of the second one down", func(p *testHost) {
 			p.office()
-			t := &p.report.Tunnels[0]
+			t := &p.status.Tunnels[0]
 			t.State, t.Link, t.Instance = "down", nil, "office-l2tp.service"
 		}, "state", "echo 'c office' > /run/office/ctl"},
 		{"LAC of the one that is left down, by its unit", func(p *testHost) {
-			t := &p.report.Tunnels[0]
+			t := &p.status.Tunnels[0]
 			t.State, t.Link, t.Instance = "down", nil, "xl2tpd.service"
 		}, "state", "echo 'c office' > /run/xl2tpd/l2tp-control"},
 		{"LAC of the one that is left down, by its file", func(p *testHost) {
-			t := &p.report.Tunnels[0]
+			t := &p.status.Tunnels[0]
 			t.State, t.Link, t.Instance = "down", nil, "/etc/xl2tpd/xl2tpd.conf"
 		}, "state", "echo 'c office' > /run/xl2tpd/l2tp-control"},
 		{"LAC of who knows which down", func(p *testHost) {
 			p.office()
-			t := &p.report.Tunnels[0]
+			t := &p.status.Tunnels[0]
 			t.State, t.Instance = "silent", ""
 		}, "state", "if it never answers: `target = ADDRESS` behind the tunnel in its section of /etc/xl2tpd/keepalive.conf"},
 		{"NetworkManager's down", func(p *testHost) {
 			p.networkManager()
-			t := &p.report.Tunnels[0]
+			t := &p.status.Tunnels[0]
 			t.State, t.Link, t.Instance = "down", nil, ""
 		}, "state", "nmcli connection down 'd4a4'; nmcli connection up 'd4a4'"},
 		{"saref", func(p *testHost) { p.xl2tpd("[global]\nipsec saref = no\n") }, "userspace mode", "take that line out: SAref needs a kernel that is patched for it"},
@@ -653,7 +653,7 @@ func TestUnseenNAT(t *testing.T) {
 	} {
 		p := healthy(t)
 		p.source = netip.MustParseAddr(tc.source)
-		tunnel := &p.report.Tunnels[0]
+		tunnel := &p.status.Tunnels[0]
 		tunnel.State, tunnel.SA.NAT, tunnel.SA.Encap = tc.state, false, false
 		got := slices.ContainsFunc(Examine(t.Context(), p.Host), func(f Finding) bool { return f.Check == "NAT-T" && !f.OK })
 		if got != tc.want {
@@ -675,8 +675,8 @@ func TestName(t *testing.T) {
 func TestYamaha(t *testing.T) {
 	p := healthy(t)
 	for vendor, want := range map[string]bool{"YAMAHA Corporation": true, "xelerance.com": false, "": false} {
-		p.report.Tunnels[0].Vendor = vendor
-		p.report.Tunnels[0].Local = p.source
+		p.status.Tunnels[0].Vendor = vendor
+		p.status.Tunnels[0].Local = p.source
 		all := Examine(t.Context(), p.Host)
 		i := slices.IndexFunc(all, func(f Finding) bool { return f.Check == "router" })
 		if (i >= 0) != want || want && (all[i].Kind != Note || !strings.Contains(all[i].Remedy[0].String(), "198.51.100.2 or its NAT's")) {
@@ -709,7 +709,7 @@ func TestIntervalForYamaha(t *testing.T) {
 		"[global]\ninterval = 60\nkeepalive = observe\n": false,
 	} {
 		p := healthy(t)
-		p.report.Tunnels[0].Vendor = "YAMAHA Corporation"
+		p.status.Tunnels[0].Vendor = "YAMAHA Corporation"
 		p.write(config.DefaultPath, conf)
 		all := Examine(t.Context(), p.Host)
 		if got := slices.ContainsFunc(all, func(f Finding) bool { return f.Check == "interval" && f.Kind == Note }); got != want {
@@ -801,7 +801,7 @@ func TestNotKnown(t *testing.T) {
 // A tunnel that is dialled by hand may be down.
 func TestDownByHand(t *testing.T) {
 	p := healthy(t)
-	p.report.Tunnels[0].State, p.report.Tunnels[0].Link, p.report.Tunnels[0].ByHand = "down", nil, true
+	p.status.Tunnels[0].State, p.status.Tunnels[0].Link, p.status.Tunnels[0].ByHand = "down", nil, true
 	all := Examine(t.Context(), p.Host)
 	i := slices.IndexFunc(all, func(f Finding) bool { return f.Check == "state" })
 	if !Healthy(all) || all[i].Kind != Note || fmt.Sprint(all[i].Remedy) != "[echo 'c office' > /run/xl2tpd/l2tp-control]" {

@@ -124,3 +124,14 @@ func Summary(all []Finding, lang *message.Language) string {
 	}
 	return lang.Text(message.Join(parts, "%s, %s"))
 }
+
+// asRoot is the remedy for a lack of permission.
+var asRoot = command("sudo xl2tpd-keepalive doctor")
+
+// count formats a number of things.
+func count(n int, one, many message.Format) message.Text {
+	if n == 1 {
+		return message.Sprintf(one, n)
+	}
+	return message.Sprintf(many, n)
+}

@@ -11,20 +11,19 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"xl2tpd-keepalive/internal/helloguard"
+	"xl2tpd-keepalive/internal/l2tp"
 	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/status"
 )
 
-// queues are the guard's NFQUEUE numbers.
-var queues = []string{"1701", "1702"}
-
 func (e *checker) guard() []Finding {
 	const check = "Hello guard"
-	if e.reportErr != nil {
+	if e.statusErr != nil {
 		return nil
 	}
 	ports, err := e.queuePorts()
-	for _, p := range e.report.Problems {
+	for _, p := range e.status.Problems {
 		if !p.Code.Guard() {
 			continue
 		}
@@ -50,7 +49,7 @@ func (e *checker) guard() []Finding {
 	}
 	switch {
 	case ports != nil:
-		return []Finding{good(check, "", "at work, on NFQUEUE 1701 and 1702")}
+		return []Finding{good(check, "", "at work, on NFQUEUE %d and %d", helloguard.Queues[0], helloguard.Queues[1])}
 	case errors.Is(err, fs.ErrPermission):
 		return []Finding{unknown(check, "", "at work or off, which root can see", asRoot)}
 	}
@@ -68,8 +67,8 @@ func (e *checker) missesQueue() bool {
 // chain only; iptables has one chain for each hook.
 func acceptOnLo(chain, option, device, port string) []message.Text {
 	return []message.Text{
-		command(fmt.Sprintf("iptables -I %s 1 %s lo -p udp --%s 1701 -j ACCEPT", chain, option, port)),
-		message.Sprintf("if the rule is one of nft: nft insert rule FAMILY TABLE CHAIN %s lo udp %s 1701 accept, for its own chain", device, port),
+		command(fmt.Sprintf("iptables -I %s 1 %s lo -p udp --%s %d -j ACCEPT", chain, option, port, l2tp.Port)),
+		message.Sprintf("if the rule is one of nft: nft insert rule FAMILY TABLE CHAIN %s lo udp %s %d accept, for its own chain", device, port, l2tp.Port),
 	}
 }
 
@@ -77,7 +76,7 @@ func acceptOnLo(chain, option, device, port string) []message.Text {
 // another port, it is the source port, which is the peer's.
 func (e *checker) answers() string {
 	for _, i := range e.seen.Instances {
-		if i.Runs() && i.Conf != nil && i.Conf.Port != l2tpPort {
+		if i.Runs() && i.Conf != nil && i.Conf.Port != l2tp.Port {
 			return "sport"
 		}
 	}
@@ -89,7 +88,7 @@ func (e *checker) answers() string {
 func (e *checker) otherHolders(ports []string) (all []int) {
 	for _, port := range ports {
 		pid := e.holder(port)
-		if pid != e.report.Pid && !slices.Contains(all, pid) {
+		if pid != e.status.Pid && !slices.Contains(all, pid) {
 			all = append(all, pid)
 		}
 	}
@@ -120,7 +119,7 @@ func (e *checker) other(pid int) message.Text {
 	if name := strings.TrimSpace(e.read(fmt.Sprintf("/proc/%d/comm", pid))); pid != 0 && name != "" {
 		who = message.Sprintf("%s, pid %d,", name, pid)
 	}
-	return message.Sprintf("%s has the guard's NFQUEUE: stop it, or give it another queue than 1701 and 1702", who)
+	return message.Sprintf("%s has the guard's NFQUEUE: stop it, or give it another queue than %d and %d", who, helloguard.Queues[0], helloguard.Queues[1])
 }
 
 // queuePorts returns the port ids of the netlink sockets that listen to the guard's queues. Only root may read them.
@@ -129,7 +128,10 @@ func (e *checker) queuePorts() ([]string, error) {
 	var all []string
 	for line := range strings.Lines(string(text)) {
 		f := strings.Fields(line)
-		if len(f) >= 2 && slices.Contains(queues, f[0]) && !slices.Contains(all, f[1]) {
+		if len(f) < 2 || slices.Contains(all, f[1]) {
+			continue
+		}
+		if number, err := strconv.ParseUint(f[0], 10, 16); err == nil && slices.Contains(helloguard.Queues[:], uint16(number)) {
 			all = append(all, f[1])
 		}
 	}

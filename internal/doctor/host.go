@@ -28,7 +28,7 @@ import (
 // Host gives the checks access to a host. Tests replace its funcs.
 type Host struct {
 	Root        string // root directory; "/" except in tests
-	Report      func(context.Context) (status.Report, error)
+	Status      func(context.Context) (status.Status, error)
 	Connections func(context.Context) ([]vici.Connection, error)
 	Xl2tpd      func(context.Context) (xl2tpd.Snapshot, error)
 	// Device returns the device by which packets to an address would leave.
@@ -57,7 +57,7 @@ type Host struct {
 func ThisHost() *Host {
 	return &Host{
 		Root:        "/",
-		Report:      func(ctx context.Context) (status.Report, error) { return status.Read(ctx, status.DefaultSocket) },
+		Status:      func(ctx context.Context) (status.Status, error) { return status.Read(ctx, status.DefaultSocket) },
 		Connections: new(vici.Commander).Connections,
 		Xl2tpd:      xl2tpd.Look,
 		Device:      probe.Routed,

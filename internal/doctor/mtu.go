@@ -49,8 +49,8 @@ type MTU struct {
 // only that takes seconds. So each round of doctor can afford it.
 func (e *checker) mtus() []Finding {
 	var due []*status.Tunnel
-	for i := range e.report.Tunnels {
-		if t := &e.report.Tunnels[i]; t.State == "alive" && t.Link != nil && !t.Link.Evidence.Reply.IsZero() {
+	for i := range e.status.Tunnels {
+		if t := &e.status.Tunnels[i]; t.State == "alive" && t.Link != nil && !t.Link.Evidence.Reply.IsZero() {
 			due = append(due, t)
 		}
 	}

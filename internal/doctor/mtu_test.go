@@ -37,7 +37,7 @@ func newMTUHost(t *testing.T) *mtuHost {
 		outer:    probe.PathMTU{Claimed: 1500, Passes: 1500, Certain: true},
 		sa:       vici.Child{State: "INSTALLED", Encap: true, Cipher: "AES_CBC", Integrity: "HMAC_SHA1_96"},
 	}
-	m.report.Tunnels[0].Link.Evidence.Reply = now
+	m.status.Tunnels[0].Link.Evidence.Reply = now
 	m.PathMTU = func(ctx context.Context, p probe.Path) (probe.PathMTU, error) {
 		if p.Link == "" {
 			m.count(&m.beyond)
@@ -73,7 +73,7 @@ func (m *mtuHost) finding() string {
 
 // measured returns the finding of ping --mtu as text.
 func (m *mtuHost) measured() string {
-	_, f := MeasureMTU(m.t.Context(), m.Host, &m.report.Tunnels[0])
+	_, f := MeasureMTU(m.t.Context(), m.Host, &m.status.Tunnels[0])
 	return text(m.t, []Finding{f})
 }
 
@@ -122,14 +122,14 @@ func TestMTUFindings(t *testing.T) {
 			forwarding(m)
 			m.clamps = []clamp.Rule{{Where: "here", MSS: 1400}}
 		}, lost + "    → lower the MSS to 1316: forwarded TCP is clamped to 1400 by here\n"},
-		{"a Yamaha", func(m *mtuHost) { limited(m); m.report.Tunnels[0].Vendor = "YAMAHA Corporation" },
+		{"a Yamaha", func(m *mtuHost) { limited(m); m.status.Tunnels[0].Vendor = "YAMAHA Corporation" },
 			lost + "    → at the router, in the lines of its tunnel: `ip tunnel tcp mss limit auto`\n"},
 		{"NetworkManager's", func(m *mtuHost) { limited(m); m.networkManager() },
 			strings.Replace(strings.Replace(lost, "`mtu 1356` and `mru 1356` in the pppoptfile /etc/ppp/options.l2tpd",
 				"nmcli connection modify 'd4a4' +vpn.data mtu=1356,mru=1356", 1), hangUp, "    → nmcli connection down 'd4a4'; nmcli connection up 'd4a4'\n", 1)},
 		{"a caller", func(m *mtuHost) {
 			limited(m)
-			m.report.Tunnels[0].Name = "lns callers"
+			m.status.Tunnels[0].Name = "lns callers"
 			m.xl2tpd("[lns callers]\npppoptfile = /etc/ppp/options.lns\n")
 		}, strings.Replace(strings.Replace(strings.Replace(lost, "lac office", "lns callers", 1), "options.l2tpd", "options.lns", 1),
 			hangUp, "    → then close the tunnel, so that it is made anew\n", 1)},
@@ -145,8 +145,8 @@ func TestMTUFindings(t *testing.T) {
 		{"no right", func(m *mtuHost) { m.err = probe.ErrPermission },
 			"? lac office, path MTU: raw ICMP socket not permitted: needs CAP_NET_RAW\n    → sudo xl2tpd-keepalive doctor\n"},
 		{"link gone", func(m *mtuHost) { m.err = probe.ErrGone }, "? lac office, path MTU: interface is gone\n"},
-		{"nothing was ever answered", func(m *mtuHost) { m.report.Tunnels[0].Link.Evidence.Reply = time.Time{} }, ""},
-		{"silent", func(m *mtuHost) { m.report.Tunnels[0].State = "silent" }, ""},
+		{"nothing was ever answered", func(m *mtuHost) { m.status.Tunnels[0].Link.Evidence.Reply = time.Time{} }, ""},
+		{"silent", func(m *mtuHost) { m.status.Tunnels[0].State = "silent" }, ""},
 	} {
 		m := newMTUHost(t)
 		tc.ill(m)
@@ -198,9 +198,9 @@ func TestMTUFragments(t *testing.T) {
 // Many tunnels are looked at side by side.
 func TestMTUsOfMany(t *testing.T) {
 	m := newMTUHost(t)
-	one := m.report.Tunnels[0]
+	one := m.status.Tunnels[0]
 	for range 20 {
-		m.report.Tunnels = append(m.report.Tunnels, one)
+		m.status.Tunnels = append(m.status.Tunnels, one)
 	}
 	if all := strings.Count(m.finding(), "✓"); all != 21 || m.inside != 21 || m.beyond != 0 {
 		t.Errorf("%d findings, %d searches inside, %d outside", all, m.inside, m.beyond)

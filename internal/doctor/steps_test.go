@@ -63,23 +63,23 @@ func TestSteps(t *testing.T) {
 		{"a wrong lns", func(p *testHost) { p.home.Conf.Sections[0].LNS[0] = "192.0.2.1 # x" }, "lns", []string{
 			"correct that line", "systemctl restart xl2tpd" + idle}},
 		{"in the clear", func(p *testHost) {
-			p.report.Tunnels[0].SA = nil
+			p.status.Tunnels[0].SA = nil
 			p.conns[0].RemoteAddrs, p.conns[0].Children = []string{"192.0.2.1"}, childrenOf("tokyo-l2tp")
 		}, "IPsec", []string{"swanctl --initiate --child tokyo-l2tp", "make the LNS refuse L2TP without IPsec"}},
 		{"no CHILD SA of an SA whose connection has a host name", func(p *testHost) {
-			p.report.Tunnels[0].SA.Child, p.report.Tunnels[0].SA.Encap = false, false
+			p.status.Tunnels[0].SA.Child, p.status.Tunnels[0].SA.Encap = false, false
 			p.sas = []vici.SA{saOf("192.0.2.1", "DELETING")}
 			p.conns[0].Children = childrenOf("l2tp")
 		}, "IPsec", []string{"swanctl --initiate --child l2tp", "make the LNS refuse L2TP without IPsec"}},
-		{"in the clear, and no connection", func(p *testHost) { p.report.Tunnels[0].SA = nil }, "IPsec", []string{
+		{"in the clear, and no connection", func(p *testHost) { p.status.Tunnels[0].SA = nil }, "IPsec", []string{
 			"give strongSwan a connection with 192.0.2.1, for UDP port 1701 in transport mode", "make the LNS refuse L2TP without IPsec"}},
 		{"NetworkManager's in the clear", func(p *testHost) {
 			p.networkManager()
-			p.report.Tunnels[0].SA = nil
+			p.status.Tunnels[0].SA = nil
 		}, "IPsec", []string{
 			"nmcli connection modify 'd4a4' +vpn.data ipsec-enabled=yes vpn.secrets password=PASSWORD,ipsec-psk=KEY", "nmcli connection down 'd4a4'; nmcli connection up 'd4a4'",
 			"make the LNS refuse L2TP without IPsec"}},
-		{"silent", func(p *testHost) { p.report.Tunnels[0].State = "silent" }, "state", []string{
+		{"silent", func(p *testHost) { p.status.Tunnels[0].State = "silent" }, "state", []string{
 			"if it never answers: `target = ADDRESS` behind the tunnel in its section of /etc/xl2tpd/keepalive.conf",
 			"if it did: xl2tpd closes the tunnel once a Hello is unanswered, within some two minutes",
 			"echo 'd office' > /run/xl2tpd/l2tp-control  # if that is too long, then the same with c"}},
@@ -91,7 +91,7 @@ func TestSteps(t *testing.T) {
 		{"another kernel without modules", func(p *testHost) { p.write("/lib/modules/6.1/modules.dep", "") }, "kernel modules",
 			[]string{"apt install linux-image-amd64", "reboot"}},
 		{"a guard that no modprobe helps", func(p *testHost) {
-			p.report.Problems = []status.Problem{unavailable(status.CodeGuard, "no such module")}
+			p.status.Problems = []status.Problem{unavailable(status.CodeGuard, "no such module")}
 			p.write("/lib/modules/6.1/modules.dep", "")
 		}, "Hello guard", []string{"get the kernel modules that are missing, as below",
 			"if it is not wanted: `hello guard = off` in /etc/xl2tpd/keepalive.conf"}},
@@ -105,11 +105,11 @@ func TestSteps(t *testing.T) {
 		}, "xl2tpd", []string{"start it as it was started before"}},
 		{"a container's service with a problem", func(p *testHost) {
 			p.container()
-			p.report.Problems = []status.Problem{{Text: "rtnetlink does not work"}}
+			p.status.Problems = []status.Problem{{Text: "rtnetlink does not work"}}
 		}, "xl2tpd-keepalive", []string{"what `xl2tpd-keepalive run` prints says more"}},
 		{"a container's tunnel", func(p *testHost) {
 			p.container()
-			p.report.Tunnels[0].State, p.report.Tunnels[0].Link = "down", nil
+			p.status.Tunnels[0].State, p.status.Tunnels[0].Link = "down", nil
 		}, "state", []string{"echo 'c office' > /run/xl2tpd/l2tp-control",
 			"if it is to be down: `keepalive = no` in its section of /etc/xl2tpd/keepalive.conf",
 			"what xl2tpd, pppd and `xl2tpd-keepalive run` have logged says more"}},

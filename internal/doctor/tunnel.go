@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"xl2tpd-keepalive/internal/l2tp"
 	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/internal/xl2tpd"
@@ -16,7 +17,7 @@ import (
 func (e *checker) tunnels() []Finding {
 	var all []Finding
 	var routers []*status.Tunnel
-	for _, t := range e.report.Tunnels {
+	for _, t := range e.status.Tunnels {
 		name := title(&t)
 		all = append(all, e.tunnel(name, &t)...)
 		if t.Yamaha() {
@@ -184,7 +185,7 @@ func (e *checker) encrypt(t *status.Tunnel) []message.Text {
 	if child := e.childFor(t); child != "" {
 		return []message.Text{command("swanctl --initiate --child " + child), refuse}
 	}
-	return []message.Text{message.Sprintf("give strongSwan a connection with %v, for UDP port %d in transport mode", t.Peer, l2tpPort), refuse}
+	return []message.Text{message.Sprintf("give strongSwan a connection with %v, for UDP port %d in transport mode", t.Peer, l2tp.Port), refuse}
 }
 
 // childFor returns the name of a child that strongSwan may initiate for a tunnel; empty: none is known.
@@ -213,7 +214,7 @@ func (e *checker) nat(name string, t *status.Tunnel) []Finding {
 	if t.SA.NAT && t.SA.Child {
 		text = "there is a NAT on the way, but ESP does not go in UDP: most NATs drop that"
 	}
-	if source, err := e.Source(netip.AddrPortFrom(t.Peer, l2tpPort)); err == nil &&
+	if source, err := e.Source(netip.AddrPortFrom(t.Peer, l2tp.Port)); err == nil &&
 		t.State == "down" && !t.SA.NAT && source.IsPrivate() && !t.Peer.IsPrivate() {
 		text = message.Sprintf("%v is a private address and %v is not, but IKE has found no NAT: the far end has no NAT-T", source, t.Peer)
 	}
@@ -224,15 +225,13 @@ func (e *checker) nat(name string, t *status.Tunnel) []Finding {
 		"open UDP 4500 on the way and switch NAT traversal on at the far end (Yamaha: `ipsec ike nat-traversal GATEWAY on`)")}
 }
 
-const l2tpPort = 1701
-
 // route finds a route that leads the peer's own address into a tunnel. xl2tpd's
 // control packets then do not reach the peer; in the peer's own tunnel they loop.
 // The tunnel ends after some 90 s.
 func (e *checker) route(name string, t *status.Tunnel) []Finding {
 	const check = "route to the peer"
 	device := ""
-	source, err := e.Source(netip.AddrPortFrom(t.Peer, l2tpPort))
+	source, err := e.Source(netip.AddrPortFrom(t.Peer, l2tp.Port))
 	if err == nil {
 		device, err = e.Device(t.Peer)
 	}
@@ -240,7 +239,7 @@ func (e *checker) route(name string, t *status.Tunnel) []Finding {
 		return []Finding{bad(check, name, message.TextOf(err), command("ip route get "+t.Peer.String()))}
 	}
 	into := message.Text("")
-	for _, other := range e.report.Tunnels {
+	for _, other := range e.status.Tunnels {
 		switch {
 		case other.Link == nil || other.Link.Name != device:
 		case other.Link.Name == t.Link.Name:

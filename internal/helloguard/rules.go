@@ -14,11 +14,15 @@ import (
 	"golang.org/x/sys/unix"
 
 	"xl2tpd-keepalive/internal/helloguard/translator"
+	"xl2tpd-keepalive/internal/l2tp"
 )
+
+// Queues are the numbers of the guard's queues.
+var Queues = [...]uint16{plainQueue, securedQueue}
 
 const (
 	tableName = "xl2tpd_keepalive"
-	l2tpPort  = 1701 // RFC 2661 §8.1
+	l2tpPort  = l2tp.Port
 
 	// The queue of packets that came through IPsec, or from xl2tpd, and the one of all
 	// others: the IPsec policy, which drops what is forged, comes only after the queue.

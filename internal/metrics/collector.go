@@ -13,14 +13,14 @@ import (
 	"xl2tpd-keepalive/internal/status"
 )
 
-// reportTimeout is how long a scrape waits for a report.
-const reportTimeout = 5 * time.Second
+// statusTimeout is how long a scrape waits for the status.
+const statusTimeout = 5 * time.Second
 
 var (
 	byTunnel = []string{"tunnel", "link", "xl2tpd"} // the last one is empty, as if it were not there, where there is one xl2tpd alone
 
 	build    = desc("build_info", "Always 1; a label has the version of the service.", "version")
-	problems = desc("problems", "How many things do not work; status tells which.")
+	problems = desc("problems", "How many things do not work; status shows which.")
 	up       = desc("tunnel_up", "1 for a tunnel that is up, 0 for one that is down or silent.", byTunnel...)
 	since    = desc("tunnel_up_since_timestamp_seconds", "When the link came up.", byTunnel...)
 	life     = desc("tunnel_last_sign_of_life_timestamp_seconds", "Latest echo reply, data or control message.", byTunnel...)
@@ -38,10 +38,10 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc("xl2tpd_keepalive_"+name, help, labels, nil)
 }
 
-// collector makes the metrics from a report at each scrape. The number of series
+// collector makes the metrics from the status at each scrape. The number of series
 // follows the number of tunnels at that moment; no peer's address is a label.
 type collector struct {
-	report func(context.Context) (status.Report, error)
+	status func(context.Context) (status.Status, error)
 }
 
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
@@ -51,9 +51,9 @@ func (c collector) Describe(ch chan<- *prometheus.Desc) {
 }
 
 func (c collector) Collect(ch chan<- prometheus.Metric) {
-	ctx, cancel := context.WithTimeout(context.Background(), reportTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), statusTimeout)
 	defer cancel()
-	r, err := c.report(ctx)
+	r, err := c.status(ctx)
 	if err != nil {
 		ch <- prometheus.NewInvalidMetric(build, err)
 		return

@@ -24,10 +24,10 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func sample(context.Context) (status.Report, error) {
+func sample(context.Context) (status.Status, error) {
 	at := time.Unix(1_800_000_000, 0)
 	fast := status.Seconds(8 * time.Millisecond)
-	return status.Report{
+	return status.Status{
 		Version: "1.0", Time: at, Problems: []status.Problem{{Text: "VICI unreachable"}},
 		Tunnels: []status.Tunnel{
 			{Name: "lac office", Peer: netip.MustParseAddr("192.0.2.1"), State: "alive",
@@ -63,7 +63,7 @@ xl2tpd_keepalive_hello_guard_holding{link="ppp0",tunnel="lac office",xl2tpd=""} 
 xl2tpd_keepalive_hellos_total{link="ppp0",outcome="answered",tunnel="lac office",xl2tpd=""} 0
 xl2tpd_keepalive_hellos_total{link="ppp0",outcome="held",tunnel="lac office",xl2tpd=""} 5
 xl2tpd_keepalive_hellos_total{link="ppp0",outcome="passed",tunnel="lac office",xl2tpd=""} 2
-# HELP xl2tpd_keepalive_problems How many things do not work; status tells which.
+# HELP xl2tpd_keepalive_problems How many things do not work; status shows which.
 # TYPE xl2tpd_keepalive_problems gauge
 xl2tpd_keepalive_problems 1
 # HELP xl2tpd_keepalive_tunnel_last_sign_of_life_timestamp_seconds Latest echo reply, data or control message.
@@ -110,7 +110,7 @@ func TestServer(t *testing.T) {
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true,
 		DialContext: func(context.Context, string, string) (net.Conn, error) { return net.Dial("unix", path) }}}
 	ready := make(chan struct{})
-	s := &Server{Report: sample, Ready: func() { ready <- struct{}{} }}
+	s := &Server{Status: sample, Ready: func() { ready <- struct{}{} }}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error)
 	go func() { ended <- s.Run(ctx) }()
@@ -154,8 +154,8 @@ func TestServer(t *testing.T) {
 // xl2tpd takes names that are no UTF-8; one tunnel's name does not spoil the scrape.
 func TestNames(t *testing.T) {
 	registry := prometheus.NewPedanticRegistry()
-	registry.MustRegister(collector{func(context.Context) (status.Report, error) {
-		return status.Report{Tunnels: []status.Tunnel{
+	registry.MustRegister(collector{func(context.Context) (status.Status, error) {
+		return status.Status{Tunnels: []status.Tunnel{
 			{Name: "lac \xc5\xec\xb5\xfe", State: "down"}, {Name: "lac \xc2\xe7\xba\xe5", State: "down"}, {Name: "lac 東京", State: "down"},
 			{Name: "lac", State: "down"}, {Name: "lac", State: "down"},
 		}}, nil
@@ -173,10 +173,10 @@ xl2tpd_keepalive_tunnel_up{link="",tunnel="lac \\xc5\\xec\\xb5\\xfe",xl2tpd=""} 
 	}
 }
 
-// A report that can't be had fails the scrape, and nothing else.
+// A status that can't be had fails the scrape, and nothing else.
 func TestNoReport(t *testing.T) {
 	registry := prometheus.NewPedanticRegistry()
-	registry.MustRegister(collector{func(context.Context) (status.Report, error) { return status.Report{}, context.DeadlineExceeded }})
+	registry.MustRegister(collector{func(context.Context) (status.Status, error) { return status.Status{}, context.DeadlineExceeded }})
 	if _, err := registry.Gather(); !errors.Is(err, context.DeadlineExceeded) {
 		t.Error(err)
 	}

@@ -26,7 +26,7 @@ func TestDashboard(t *testing.T) {
 	ours, theirs := freePort(t), freePort(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	ready, ended := make(chan struct{}, 1), make(chan error, 1)
-	s := &Server{Report: sample, Ready: func() { ready <- struct{}{} }}
+	s := &Server{Status: sample, Ready: func() { ready <- struct{}{} }}
 	s.Configure(config.Listen{Network: "tcp", Address: ours})
 	go func() { ended <- s.Run(ctx) }()
 	<-ready

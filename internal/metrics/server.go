@@ -21,7 +21,7 @@ import (
 
 // Server serves /metrics at the address from the configuration.
 type Server struct {
-	Report func(context.Context) (status.Report, error)
+	Status func(context.Context) (status.Status, error)
 	Ready  func() // called once the server listens as configured
 
 	changed wake.Signal
@@ -47,7 +47,7 @@ func (s *Server) where() config.Listen {
 // server can't listen.
 func (s *Server) Run(ctx context.Context) error {
 	registry := prometheus.NewPedanticRegistry()
-	registry.MustRegister(collector{s.Report})
+	registry.MustRegister(collector{s.Status})
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4}))
 	for {

@@ -40,8 +40,8 @@ func start(log *slog.Logger, send func(state string) error) *Notifier {
 	return n
 }
 
-// Tell queues a state. It replaces an earlier state of the same variable that still waits.
-func (n *Notifier) Tell(state string) {
+// Send queues a state. It replaces an earlier state of the same variable that still waits.
+func (n *Notifier) Send(state string) {
 	variable := func(s string) string { name, _, _ := strings.Cut(s, "="); return name }
 	n.mu.Lock()
 	n.pending = slices.DeleteFunc(n.pending, func(s string) bool { return variable(s) == variable(state) })

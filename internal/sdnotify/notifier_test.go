@@ -19,10 +19,10 @@ func TestNotifierWhileStuck(t *testing.T) {
 			got = append(got, state)
 			return nil
 		})
-		n.Tell("READY=1")
+		n.Send("READY=1")
 		synctest.Wait()
 		for _, state := range []string{"STATUS=a", "WATCHDOG=1", "RELOADING=1\nMONOTONIC_USEC=1", "READY=1", "STATUS=b", "WATCHDOG=1"} {
-			n.Tell(state)
+			n.Send(state)
 		}
 		close(stuck)
 		synctest.Wait()
@@ -41,7 +41,7 @@ func TestNotifierEndsWhileStuck(t *testing.T) {
 			<-stuck
 			return nil
 		})
-		n.Tell("STOPPING=1")
+		n.Send("STOPPING=1")
 		const longest = 500 * time.Millisecond
 		began := time.Now()
 		n.Close(longest)

@@ -1,7 +1,9 @@
 package status
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 	"time"
@@ -27,19 +29,36 @@ func (l Level) String() string {
 // mostNamed is how many tunnels one line names.
 const mostNamed = 5
 
-// Check returns the level of a report, and one line with figures, as the guidelines require. named:
-// the user has named these tunnels, so each of them has to be up, even if it is dialled by hand.
-func Check(r Report, named bool, lang *message.Language) (Level, string) {
+// Check returns the level of a status, or of the failure to read one, and one line with figures. By the guidelines a
+// service that does not run is CRITICAL. Without permission, or for an unknown tunnel, it is UNKNOWN. Each tunnel in names
+// has to be up, even if it is dialled by hand.
+func Check(r Status, err error, names []string, lang *message.Language) (Level, string) {
+	level := LevelCritical
+	if errors.Is(err, fs.ErrPermission) {
+		level = LevelUnknown
+	}
+	if err == nil {
+		level = LevelUnknown
+		r.Tunnels, err = Named(r.Tunnels, names)
+	}
+	if err != nil {
+		return level, checkLine(level, lang.Error(err))
+	}
+	return checkTunnels(r, len(names) > 0, lang)
+}
+
+// checkTunnels returns the level of a status, and one line. named: the user has named these tunnels.
+func checkTunnels(r Status, named bool, lang *message.Language) (Level, string) {
 	c := check{named: named, libreswan: r.Libreswan}
 	for i := range r.Tunnels {
 		c.tunnel(&r.Tunnels[i])
 	}
 	level, text := c.verdict(r.Problems)
-	return level, CheckLine(level, lang.Text(text), c.figures(r)...)
+	return level, checkLine(level, lang.Text(text), c.figures(r)...)
 }
 
-// CheckLine formats a plugin's line. It replaces bars in the text: a bar begins the figures.
-func CheckLine(level Level, text string, figures ...string) string {
+// checkLine formats a plugin's line. It replaces bars in the text: a bar begins the figures.
+func checkLine(level Level, text string, figures ...string) string {
 	line := fmt.Sprintf("XL2TPD-KEEPALIVE %v - %s", level, strings.ReplaceAll(Printable(text), "|", "/"))
 	if len(figures) > 0 {
 		line += " | " + strings.Join(figures, " ")
@@ -136,7 +155,7 @@ func list(all []message.Text) []message.Text {
 
 // figures returns the figures of all tunnels, and of each named one, in the form
 // label=value;warn;crit;min;max. max is the number of tunnels.
-func (c *check) figures(r Report) []string {
+func (c *check) figures(r Status) []string {
 	n := len(r.Tunnels)
 	all := []string{
 		fmt.Sprintf("up=%d;;;0;%d", c.up, n),

@@ -1,3 +1,3 @@
-// Package status defines the report on the tunnels that operators see. It serves and
-// reads the report through a socket, and formats it for a terminal.
+// Package status defines what operators see of the service and its tunnels. It serves and reads this through a socket,
+// and formats it for a terminal.
 package status

@@ -64,7 +64,7 @@ func (n Names) Of(t controltrace.Tunnel) string {
 	return n.peers[t.Peer.Addr().String()]
 }
 
-// diagramOf is how many messages a report for a person has of an end.
+// diagramOf is how many messages a text for a person has of an end.
 const diagramOf = 13
 
 // messages draws the last messages of a tunnel that has ended.

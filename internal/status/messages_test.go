@@ -66,7 +66,7 @@ func TestTextOfMessages(t *testing.T) {
 	page := func(n int) []string {
 		var text strings.Builder
 		last := &Close{Time: time.Unix(0, 0), Reason: "lost", Messages: hellos(n)}
-		if err := Text(&text, Report{Tunnels: []Tunnel{{Name: "lac office", Last: last}}}, false, nil); err != nil {
+		if err := Text(&text, Status{Tunnels: []Tunnel{{Name: "lac office", Last: last}}}, false, nil); err != nil {
 			t.Fatal(err)
 		}
 		_, below, _ := strings.Cut(text.String(), "lost\n")

@@ -55,9 +55,9 @@ func (t Tunnel) called(name string) bool {
 	return name != "" && (xl2tpdconf.SameName(t.Name, name) || xl2tpdconf.SameName(section, name) || t.Link != nil && t.Link.Name == name)
 }
 
-// Short writes a report with one line for each tunnel: name, state, since when, peer, link and echo
+// Short writes a status with one line for each tunnel: name, state, since when, peer, link and echo
 // requests. Problems come first.
-func Short(w io.Writer, r Report, colours bool, lang *message.Language) error {
+func Short(w io.Writer, r Status, colours bool, lang *message.Language) error {
 	p := &page{now: r.Time, colours: colours, lang: lang}
 	p.problems(r.Problems)
 	rows := make([][]string, len(r.Tunnels))

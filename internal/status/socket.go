@@ -24,14 +24,14 @@ const (
 	mode          = 0o660
 	maxReaders    = 16              // at the same time; more have to wait
 	readerTimeout = 5 * time.Second // for one reader
-	maxReport     = 64 << 20        // bytes; a few thousand tunnels take one or two
+	maxStatus     = 64 << 20        // bytes; a few thousand tunnels take one or two
 )
 
-// Server writes a report to each client of a Unix socket: one JSON document, then it
+// Server writes the status to each client of a Unix socket: one JSON document, then it
 // closes the connection. It never reads, so clients can't send it anything harmful.
 type Server struct {
 	Path   string
-	Report func(context.Context) (Report, error)
+	Status func(context.Context) (Status, error)
 	Ready  func() // called once the socket listens
 }
 
@@ -79,29 +79,29 @@ func (s *Server) serve(ctx context.Context, c net.Conn) {
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { c.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	r, err := s.Report(ctx)
+	r, err := s.Status(ctx)
 	if err != nil {
 		return // the reader sees an empty answer
 	}
-	json.NewEncoder(c).Encode(markedReport(r)) // an error means that the reader has gone
+	json.NewEncoder(c).Encode(markedStatus(r)) // an error means that the reader has gone
 }
 
-// marked is a report on its way to a reader of this program. Texts are those of its texts that have arguments, with the
+// marked is a status on its way to a reader of this program. Texts are those of its texts that have arguments, with the
 // marks around them. In the rest of the JSON the texts are plain.
 type marked struct {
-	Report
+	Status
 	Texts   []string `json:"texts,omitempty"`
 	Details []detail `json:"details,omitempty"`
 }
 
-// detail is what a Problem's text does not say, in the order of Report.Problems. The reason has its marks.
+// detail is what a Problem's text does not say, in the order of Status.Problems. The reason has its marks.
 type detail struct {
 	Code   Code   `json:"code,omitempty"`
 	Reason string `json:"reason,omitempty"`
 }
 
-func markedReport(r Report) marked {
-	m := marked{Report: r}
+func markedStatus(r Status) marked {
+	m := marked{Status: r}
 	for _, t := range r.texts() {
 		if s := t.Marked(); s != t.String() {
 			m.Texts = append(m.Texts, s)
@@ -113,8 +113,8 @@ func markedReport(r Report) marked {
 	return m
 }
 
-// report returns the report with the marks in its texts, and its problems with their details.
-func (m marked) report() Report {
+// status returns the Status with the marks in its texts, and its problems with their details.
+func (m marked) status() Status {
 	known := map[string]message.Text{}
 	for _, s := range m.Texts {
 		known[message.Text(s).String()] = message.Text(s)
@@ -127,7 +127,7 @@ func (m marked) report() Report {
 	for i, d := range m.Details[:min(len(m.Details), len(m.Problems))] {
 		m.Problems[i].Code, m.Problems[i].Reason = d.Code, message.Text(d.Reason)
 	}
-	return m.Report
+	return m.Status
 }
 
 // Listen opens a Unix socket for this process's user and group, which is the unit's Group=. It
@@ -154,7 +154,7 @@ func Listen(path string) (net.Listener, error) {
 	return l, nil
 }
 
-// Reasons why there is no report. Without permission the error is fs.ErrPermission.
+// Reasons why there is no status. Without permission the error is fs.ErrPermission.
 var (
 	ErrNotRunning = errors.New("the service is not running")
 	ErrNoAnswer   = errors.New("the service does not answer")
@@ -184,23 +184,23 @@ func Dial(ctx context.Context, path string) (net.Conn, error) {
 	return c, nil
 }
 
-// Read reads a report from a Server's socket. Its errors say what to do.
-func Read(ctx context.Context, path string) (Report, error) {
+// Read reads the status from a Server's socket. Its errors say what to do.
+func Read(ctx context.Context, path string) (Status, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*readerTimeout)
 	defer cancel()
 	c, err := Dial(ctx, path)
 	if err != nil {
-		return Report{}, err
+		return Status{}, err
 	}
 	defer c.Close()
 	if at, ok := ctx.Deadline(); ok {
 		c.SetDeadline(at)
 	}
 	var m marked
-	if err := json.NewDecoder(io.LimitReader(c, maxReport)).Decode(&m); err != nil {
-		return Report{}, noAnswer(path, err)
+	if err := json.NewDecoder(io.LimitReader(c, maxStatus)).Decode(&m); err != nil {
+		return Status{}, noAnswer(path, err)
 	}
-	return m.report(), nil
+	return m.status(), nil
 }
 
 func noAnswer(path string, err error) error {
@@ -213,7 +213,7 @@ func noAnswer(path string, err error) error {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		text = "the service is busy, its answer is empty or cut short"
 	case errors.As(err, &syntax), errors.As(err, &form):
-		text = "the answer is no report: another program, or another version, listens there"
+		text = "the answer is no status: another program, or another version, listens there"
 	}
 	return &readError{message.Sprintf("%s: %s (systemctl status xl2tpd-keepalive)", path, text), errors.Join(ErrNoAnswer, err)}
 }

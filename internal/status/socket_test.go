@@ -23,11 +23,11 @@ func TestMain(m *testing.M) {
 }
 
 // serve runs a server until the test ends.
-func serve(t *testing.T, path string, report func(context.Context) (Report, error)) {
+func serve(t *testing.T, path string, status func(context.Context) (Status, error)) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ready, ended := make(chan struct{}), make(chan error, 1)
-	s := &Server{Path: path, Report: report, Ready: func() { close(ready) }}
+	s := &Server{Path: path, Status: status, Ready: func() { close(ready) }}
 	go func() { ended <- s.Run(ctx) }()
 	t.Cleanup(func() {
 		cancel()
@@ -56,13 +56,13 @@ func leave(t *testing.T, path string) {
 	l.Close()
 }
 
-// A report comes out as it went in, for each of many readers, and in place of a
+// A status comes out as it went in, for each of many readers, and in place of a
 // socket that a dead server has left.
 func TestReadWhatIsServed(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "status")
 	leave(t, path)
 	want := sample()
-	serve(t, path, func(context.Context) (Report, error) { return want, nil })
+	serve(t, path, func(context.Context) (Status, error) { return want, nil })
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm()&0o007 != 0 && os.Getuid() == 0 {
 		t.Errorf("%v %v: everyone may read", info.Mode(), err)
 	}
@@ -80,7 +80,7 @@ func TestReadWhatIsServed(t *testing.T) {
 // A socket that somebody listens at stays that of whom it is, and a file what it is.
 func TestListenTakesNothingAway(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "deeper", "status")
-	serve(t, path, func(context.Context) (Report, error) { return sample(), nil })
+	serve(t, path, func(context.Context) (Status, error) { return sample(), nil })
 	if _, err := Listen(path); err == nil || !strings.Contains(err.Error(), "another program listens there") {
 		t.Error(err)
 	}
@@ -102,7 +102,7 @@ func TestListenTakesNothingAway(t *testing.T) {
 // Readers that never read, or leave immediately, do not block others for long.
 func TestBadReaders(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "status")
-	serve(t, path, func(context.Context) (Report, error) { return sample(), nil })
+	serve(t, path, func(context.Context) (Status, error) { return sample(), nil })
 	for range 2 * maxReaders {
 		c, err := net.Dial("unix", path)
 		if err != nil {
@@ -125,13 +125,13 @@ func TestReadErrors(t *testing.T) {
 		}
 	}
 	path := filepath.Join(dir, "busy")
-	serve(t, path, func(context.Context) (Report, error) { return Report{}, context.DeadlineExceeded })
+	serve(t, path, func(context.Context) (Status, error) { return Status{}, context.DeadlineExceeded })
 	if _, err := Read(t.Context(), path); !errors.Is(err, io.EOF) || !strings.Contains(err.Error(), "its answer is empty") {
 		t.Error(err)
 	}
 	for answer, want := range map[string]string{
-		"hello\n":            "the answer is no report",
-		`{"tunnels": "all"}`: "the answer is no report",
+		"hello\n":            "the answer is no status",
+		`{"tunnels": "all"}`: "the answer is no status",
 		`{"tunnels": [`:      "cut short",
 	} {
 		path := filepath.Join(t.TempDir(), "other")

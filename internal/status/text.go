@@ -23,8 +23,8 @@ func (t *Tunnel) StateText() message.Text {
 	return message.Data(t.State) // of another version
 }
 
-// Text writes a report for a person. Colours are for terminals alone.
-func Text(w io.Writer, r Report, colours bool, lang *message.Language) error {
+// Text writes a status for a person. Colours are for terminals alone.
+func Text(w io.Writer, r Status, colours bool, lang *message.Language) error {
 	p := &page{now: r.Time, colours: colours, lang: lang, libreswan: r.Libreswan}
 	up := 0
 	for _, t := range r.Tunnels {

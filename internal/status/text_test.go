@@ -20,11 +20,11 @@ func ms(n int) *Seconds {
 	return &s
 }
 
-func sample() Report {
+func sample() Status {
 	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	ago := func(d time.Duration) time.Time { return now.Add(-d) }
 	addr := netip.MustParseAddr
-	return Report{
+	return Status{
 		Version: "1.0", Time: now, Problems: []Problem{{Text: "VICI unreachable"}},
 		Tunnels: []Tunnel{{
 			Name: "lac office", Peer: addr("192.0.2.1"), State: "alive", Since: ago(26 * time.Hour),
@@ -51,7 +51,7 @@ func sample() Report {
 // Where Libreswan does IPsec, that is said once. No SA is then not known, and not none.
 func TestTextWithLibreswan(t *testing.T) {
 	var b strings.Builder
-	r := Report{Libreswan: true, Tunnels: []Tunnel{{Name: "lac a", State: "alive"}, {Name: "lac b", State: "alive"}}}
+	r := Status{Libreswan: true, Tunnels: []Tunnel{{Name: "lac a", State: "alive"}, {Name: "lac b", State: "alive"}}}
 	if err := Text(&b, r, false, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -150,7 +150,7 @@ func TestNamed(t *testing.T) {
 		t.Error(err)
 	}
 	if len(all) != 3 {
-		t.Error("the report has been changed")
+		t.Error("the status has been changed")
 	}
 }
 

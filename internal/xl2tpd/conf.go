@@ -13,12 +13,12 @@ import (
 	"strings"
 	"time"
 
+	"xl2tpd-keepalive/internal/l2tp"
 	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/xl2tpdconf"
 )
 
 const (
-	defaultPort       = 1701
 	defaultMaxRetries = 5
 	defaultRedial     = 30 * time.Second
 )
@@ -123,7 +123,7 @@ func ParseConf(path string, data []byte) (*Conf, error) {
 	}
 	c := &Conf{
 		Path:       path,
-		Port:       defaultPort,
+		Port:       l2tp.Port,
 		ListenAddr: netip.IPv4Unspecified(),
 		MaxRetries: defaultMaxRetries,
 	}
@@ -198,7 +198,7 @@ func (c *Conf) set(kind string, s *Section, k xl2tpdconf.Key) message.Text {
 		host, port, found := strings.Cut(k.Value, ":")
 		if len(s.LNS) == 0 {
 			s.LNSLine = k.Line
-			if s.LNSPort = defaultPort; found {
+			if s.LNSPort = l2tp.Port; found {
 				s.LNSPort = uint16(atoi(port))
 			}
 		}

@@ -43,7 +43,7 @@ type Control struct {
 	procs *procs // replaced in tests
 
 	mu    sync.Mutex
-	turns map[string]chan struct{} // by pipe; one holds a token while someone writes
+	slots map[string]chan struct{} // by pipe; one holds a token while someone writes
 }
 
 // Connect dials a LAC ("c NAME") and switches its redial on. A LAC that is up stays
@@ -75,10 +75,10 @@ func (c *Control) command(ctx context.Context, t Target, verb byte, lac string) 
 	t.Pipe = normal(t.Pipe)
 	ctx, cancel := context.WithTimeout(ctx, takeTimeout)
 	defer cancel()
-	turn := c.turn(t.Pipe)
+	slot := c.slot(t.Pipe)
 	select {
-	case turn <- struct{}{}:
-		defer func() { <-turn }()
+	case slot <- struct{}{}:
+		defer func() { <-slot }()
 	case <-ctx.Done():
 		return fmt.Errorf("%s: %w", t.Pipe, silent(ctx))
 	}
@@ -93,16 +93,16 @@ func (c *Control) command(ctx context.Context, t Target, verb byte, lac string) 
 	return nil
 }
 
-func (c *Control) turn(pipe string) chan struct{} {
+func (c *Control) slot(pipe string) chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.turns == nil {
-		c.turns = map[string]chan struct{}{}
+	if c.slots == nil {
+		c.slots = map[string]chan struct{}{}
 	}
-	if c.turns[pipe] == nil {
-		c.turns[pipe] = make(chan struct{}, 1)
+	if c.slots[pipe] == nil {
+		c.slots[pipe] = make(chan struct{}, 1)
 	}
-	return c.turns[pipe]
+	return c.slots[pipe]
 }
 
 // CheckLAC refuses names that xl2tpd misreads in its control pipe, or that crash it.

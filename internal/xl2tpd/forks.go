@@ -11,7 +11,7 @@ import (
 // searchAtLeast is the longest time between two searches through all of /proc.
 const searchAtLeast = time.Minute
 
-// forks tells whether an xl2tpd may have been started since the last search through /proc. A search on a host with a
+// forks says whether an xl2tpd may have been started since the last search through /proc. A search on a host with a
 // hundred processes takes 300 system calls, and reading the latest pid takes four.
 type forks struct {
 	latest string // pid

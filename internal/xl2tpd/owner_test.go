@@ -93,7 +93,7 @@ func TestCheckOwner(t *testing.T) {
 	}
 }
 
-// What changes while a command waits for its turn counts.
+// What changes while a command waits for its slot counts.
 func TestControlOwnerAtTheLastMoment(t *testing.T) {
 	path := fifo(t)
 	fd := hold(t, path)

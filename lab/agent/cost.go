@@ -117,7 +117,7 @@ func startupCommand(ts *testscript.TestScript, neg bool, args []string) {
 		return !first.IsZero()
 	})
 	if !told {
-		ts.Fatalf("the journal does not tell of a start")
+		ts.Fatalf("the journal shows no start")
 	}
 	own := start.Add(took).Sub(first)
 	c.measured(event.Figures{"startup.ready_s": took.Seconds(), "startup.own_s": own.Seconds()},

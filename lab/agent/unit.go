@@ -115,7 +115,7 @@ func heldCommand(ts *testscript.TestScript, neg bool, args []string) {
 			}
 		}
 		if !known {
-			ts.Fatalf("%s: not in our status", p.name)
+			ts.Fatalf("%s: not in the status of the service", p.name)
 		}
 		if holding == neg {
 			ts.Fatalf("%s: depends on the guard: %v", p.name, holding)
@@ -148,11 +148,11 @@ func namedCommand(ts *testscript.TestScript, neg bool, args []string) {
 			rows++
 			unknown := opts["maybe"] == "unknown" && t.Name == ""
 			if !unknown && (t.Name != name || t.Instance != instance) {
-				ts.Fatalf("%s: in our status it is %q of %q, wanted %q of %q", p.name, t.Name, t.Instance, name, instance)
+				ts.Fatalf("%s: in the status of the service it is %q of %q, wanted %q of %q", p.name, t.Name, t.Instance, name, instance)
 			}
 		}
 		if rows != 1 {
-			ts.Fatalf("%s: in our status %d times", p.name, rows)
+			ts.Fatalf("%s: in the status of the service %d times", p.name, rows)
 		}
 	}
 }

@@ -13,7 +13,7 @@ var (
 	fuzzed    = regexp.MustCompile(`execs: (\d+) .*\(total: (\d+)\)`)
 )
 
-// Attribute reads a line by which a Go test tells a figure (testing.T.Attr).
+// Attribute reads a line by which a Go test states a figure (testing.T.Attr).
 func Attribute(line string) (key string, value float64, ok bool) {
 	m := attribute.FindStringSubmatch(line)
 	if m == nil {

@@ -10,16 +10,16 @@ import (
 	"xl2tpd-keepalive/internal/xl2tpd"
 )
 
-// TellDaemons passes the snapshot of every xl2tpd to the guard.
-func (g *Guard) TellDaemons(s xl2tpd.Snapshot) {
+// TakeDaemons passes the snapshot of every xl2tpd to the guard.
+func (g *Guard) TakeDaemons(s xl2tpd.Snapshot) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.seen = s
 	g.Tell(host(s, g.parents))
 }
 
-// TellLinks passes to the guard which xl2tpd each of the kernel's sessions belongs to.
-func (g *Guard) TellLinks(links []ppp.Link) {
+// TakeLinks passes to the guard which xl2tpd each of the kernel's sessions belongs to.
+func (g *Guard) TakeLinks(links []ppp.Link) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.parents = make(map[int]int, len(links))

@@ -1,4 +1,4 @@
-package main
+package ping
 
 import (
 	"bytes"
@@ -13,7 +13,7 @@ import (
 )
 
 func TestMTUText(t *testing.T) {
-	tunnel := &pingTunnels()[0]
+	tunnel := &tunnels()[0]
 	finding := doctor.Finding{Check: "path MTU", Tunnel: "lac office", Kind: doctor.Problem, Text: "it is too much", Remedy: []message.Text{"less"}}
 	const end = "✗ lac office, path MTU: it is too much\n    → less\n"
 	inner := probe.PathMTU{Claimed: 1500, Passes: 1374, Sent: 11, Certain: true}
@@ -40,7 +40,7 @@ func TestMTUText(t *testing.T) {
 				"forwarded TCP: not known whether it is clamped: no right\n"},
 	} {
 		var b bytes.Buffer
-		if err := mtuText(&b, tunnel, tc.m, finding, false, nil); err != nil || b.String() != tc.want+end {
+		if err := MTUText(&b, tunnel, tc.m, finding, false, nil); err != nil || b.String() != tc.want+end {
 			t.Errorf("%v\n%swant\n%s", err, &b, tc.want+end)
 		}
 	}
@@ -48,7 +48,7 @@ func TestMTUText(t *testing.T) {
 
 func TestMTUJSON(t *testing.T) {
 	m := doctor.MTU{Inner: probe.PathMTU{Claimed: 1500, Passes: 1374, Sent: 11, Certain: true}, Outer: &probe.PathMTU{Claimed: 1500, Passes: 1454, Told: true}}
-	got, err := json.Marshal(mtuResultOf(&pingTunnels()[0], m, doctor.Finding{Check: "path MTU"}))
+	got, err := json.Marshal(NewMTUResult(&tunnels()[0], m, doctor.Finding{Check: "path MTU"}))
 	const want = `{"name":"lac office","link":"ppp0","inner":{"claimed":1500,"passes":1374,"told":false,"sent":11,"certain":true},` +
 		`"outer":{"claimed":1500,"passes":1454,"told":true,"sent":0,"certain":false},"overhead":80,"forwards":false,"clamps":null,` +
 		`"finding":{"check":"path MTU","ok":false,"kind":"","text":""}}`
@@ -70,7 +70,7 @@ func TestMTUTextInJapanese(t *testing.T) {
 		"転送する TCP の MSS: 制限あり（a で経路の MTU に合わせて; b で 1300 に（一部の接続のみ））\n" +
 		"✗ lac office、パス MTU: 切断\n"
 	var b bytes.Buffer
-	if err := mtuText(&b, &pingTunnels()[0], m, finding, false, message.Japanese()); err != nil || b.String() != want {
+	if err := MTUText(&b, &tunnels()[0], m, finding, false, message.Japanese()); err != nil || b.String() != want {
 		t.Errorf("%v\n%swant\n%s", err, &b, want)
 	}
 }

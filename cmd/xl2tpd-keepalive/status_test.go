@@ -9,36 +9,6 @@ import (
 	"time"
 )
 
-// A page never fills more than the terminal less the row of the cursor; its beginning stays.
-func TestClip(t *testing.T) {
-	page := "one\ntwo\n\x1b[31mthree\x1b[0m\nfour\n"
-	for _, tc := range []struct {
-		columns, rows int
-		want          string
-	}{
-		{80, 24, page},
-		{80, 5, page},
-		{80, 4, "one\ntwo\n… more lines: 2; name tunnels, or use --short\n"},
-		{4, 24, "one\ntwo\n\x1b[31mthr…\x1b[0m\nfour\n"},
-		{8, 3, "one\n… more …\n"},
-		{0, 0, page}, // not known
-		{80, 1, page},
-	} {
-		if got := clip(page, tc.columns, tc.rows, nil); got != tc.want {
-			t.Errorf("%d × %d: %q, want %q", tc.columns, tc.rows, got, tc.want)
-		}
-	}
-}
-
-// A Japanese letter takes two columns.
-func TestCut(t *testing.T) {
-	for columns, want := range map[int]string{1: "…", 2: "…", 3: "東…", 4: "東…", 5: "東京…", 7: "東京 a…", 8: "東京 a b", 0: "東京 a b"} {
-		if got := cut("東京 a b", columns); got != want {
-			t.Errorf("%d columns: %q, want %q", columns, got, want)
-		}
-	}
-}
-
 // At a terminal the page has a screen of its own, and Ctrl-C gives the old one back.
 func TestWatchAtATerminal(t *testing.T) {
 	c := exec.Command("script", "--quiet", "--return", "--command", "exec xl2tpd-keepalive status --watch", "/dev/null")
@@ -71,8 +41,8 @@ func TestWatchAtATerminal(t *testing.T) {
 		t.Errorf("%v: %q", err, out.String())
 	}
 	text := out.String()
-	_, text, began := strings.Cut(text, enterScreen)
-	text, after, ended := strings.Cut(text, leaveScreen)
+	_, text, began := strings.Cut(text, "\x1b[?1049h\x1b[?25l\x1b[?7l") // the alternate screen
+	text, after, ended := strings.Cut(text, "\x1b[?7h\x1b[?25h\x1b[?1049l")
 	if !began || !ended || strings.TrimSpace(after) != "" || !strings.Contains(text, "\x1b[H") {
 		t.Errorf("%q", out.String())
 	}

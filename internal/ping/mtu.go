@@ -1,8 +1,6 @@
-package main
+package ping
 
 import (
-	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -14,27 +12,8 @@ import (
 	"xl2tpd-keepalive/probe"
 )
 
-// pingMTU finds the largest packet that passes through a tunnel. The exit status shows whether it is the one that the
-// link claims.
-func pingMTU(ctx context.Context, t *status.Tunnel, with options, stdout, stderr io.Writer) int {
-	m, finding := doctor.MeasureMTU(ctx, doctor.ThisHost(), t)
-	var err error
-	if with.json {
-		err = json.NewEncoder(stdout).Encode(mtuResultOf(t, m, finding))
-	} else {
-		err = mtuText(stdout, t, m, finding, coloured(stdout), with.lang)
-	}
-	if err != nil {
-		return with.fail(stderr, err)
-	}
-	if finding.Kind == doctor.Problem || finding.Kind == doctor.Unknown {
-		return exitError
-	}
-	return exitOK
-}
-
-// mtuText writes what was measured, and the finding.
-func mtuText(w io.Writer, t *status.Tunnel, m doctor.MTU, finding doctor.Finding, colours bool, lang *message.Language) error {
+// MTUText writes what was measured, and the finding.
+func MTUText(w io.Writer, t *status.Tunnel, m doctor.MTU, finding doctor.Finding, colours bool, lang *message.Language) error {
 	var b strings.Builder
 	link := status.Printable(t.Link.Name)
 	fmt.Fprintln(&b, lang.Sprintf("inner: %s claims %d bytes; %s", link, m.Inner.Claimed, passes(m.Inner)))
@@ -84,20 +63,21 @@ func clamped(m doctor.MTU) message.Text {
 	return message.Sprintf("clamped %s", message.Join(all, "%s; %s"))
 }
 
-// mtuResult is what --mtu --json prints.
-type mtuResult struct {
+// MTUResult is what --mtu --json prints.
+type MTUResult struct {
 	Name     string         `json:"name"`
 	Instance string         `json:"instance,omitempty"`
 	Link     string         `json:"link"`
-	Inner    mtuFigures     `json:"inner"`
-	Outer    *mtuFigures    `json:"outer"`              // null: the LNS answers no echo request outside the tunnel
+	Inner    MTUFigures     `json:"inner"`
+	Outer    *MTUFigures    `json:"outer"`              // null: the LNS answers no echo request outside the tunnel
 	Overhead int            `json:"overhead,omitempty"` // bytes that IPsec and L2TP need of each packet
 	Forwards bool           `json:"forwards"`
 	Clamps   []clamp.Rule   `json:"clamps"`
 	Finding  doctor.Finding `json:"finding"`
 }
 
-type mtuFigures struct {
+// MTUFigures are those of one half.
+type MTUFigures struct {
 	Claimed int  `json:"claimed"`
 	Passes  int  `json:"passes"` // 0: no reply
 	Told    bool `json:"told"`   // larger packets are refused, not lost
@@ -105,13 +85,14 @@ type mtuFigures struct {
 	Certain bool `json:"certain"`
 }
 
-func mtuResultOf(t *status.Tunnel, m doctor.MTU, finding doctor.Finding) mtuResult {
-	r := mtuResult{
-		Name: t.Name, Instance: t.Instance, Link: t.Link.Name, Inner: mtuFigures(m.Inner),
+// NewMTUResult returns what was measured, and the finding, for programs.
+func NewMTUResult(t *status.Tunnel, m doctor.MTU, finding doctor.Finding) MTUResult {
+	r := MTUResult{
+		Name: t.Name, Instance: t.Instance, Link: t.Link.Name, Inner: MTUFigures(m.Inner),
 		Overhead: m.Overhead(), Forwards: m.Forwards, Clamps: m.Clamps, Finding: finding,
 	}
 	if m.Outer != nil {
-		outer := mtuFigures(*m.Outer)
+		outer := MTUFigures(*m.Outer)
 		r.Outer = &outer
 	}
 	return r

@@ -26,11 +26,11 @@ func (n *fixture) up() ppp.Link {
 	return l
 }
 
-func (n *fixture) report() []status.Tunnel {
-	details, _ := n.core.Report(n.now)
+func (n *fixture) status() []status.Tunnel {
+	details := n.core.Status(n.now).Details
 	var all []status.Tunnel
 	for _, d := range details {
-		all = append(all, d.Report)
+		all = append(all, d.Status)
 	}
 	return all
 }
@@ -76,18 +76,18 @@ func TestWhyItEnded(t *testing.T) {
 		if tc.after != nil {
 			tc.after(n)
 		}
-		all := n.report()
+		all := n.status()
 		if len(all) != 1 || all[0].Last == nil || all[0].Last.Reason.String() != tc.want || all[0].State != "down" {
 			t.Errorf("%s: %+v, want %s", tc.name, all, tc.want)
 		}
 	}
 }
 
-// A report has all links and the LACs without one, by name.
+// The status has all links and the LACs without one, by name.
 func TestReport(t *testing.T) {
 	n := newFixture(t, oneLAC+"[lac osaka]\nlns = 192.0.2.2\nredial = yes\n[lac nara]\nlns = 192.0.2.3\n[lac kobe]\nlns = 192.0.2.4\n", "[lac nara]\nkeepalive = no\n")
 	n.up()
-	all := n.report()
+	all := n.status()
 	if len(all) != 4 {
 		t.Fatalf("%+v", all)
 	}
@@ -119,14 +119,14 @@ func TestUpBeforeUs(t *testing.T) {
 	old := link("ppp0", 5, true)
 	old.Started = epoch.Add(-time.Hour)
 	n.links(old)
-	if got := n.report()[0].Link.Up; !got.Equal(old.Started) {
+	if got := n.status()[0].Link.Up; !got.Equal(old.Started) {
 		t.Errorf("up since %v, want %v", got, old.Started)
 	}
 	n.now = n.now.Add(time.Minute)
 	fresh := link("ppp0", 6, true)
 	fresh.Started = n.now.Add(-3 * time.Second)
 	n.links(fresh)
-	if got := n.report()[0].Link.Up; !got.Equal(n.now) {
+	if got := n.status()[0].Link.Up; !got.Equal(n.now) {
 		t.Errorf("up since %v, want %v", got, n.now)
 	}
 }
@@ -141,7 +141,7 @@ func TestEchoes(t *testing.T) {
 		}
 		e.add(r)
 	}
-	got := e.report()
+	got := e.status()
 	if got.Sent != 3*recent+1 || got.Lost != (3*recent+2)/2 || len(got.Recent) != recent {
 		t.Fatalf("%+v", got)
 	}
@@ -179,7 +179,7 @@ func TestControlOfAnEnd(t *testing.T) {
 		"kernel":         {end{identity: session}, &translator.Tunnel{Local: local, Peer: peer, LocalID: 8, PeerID: 9}},
 		"userspace mode": {end{}, nil},
 	} {
-		if got := tc.end.report().Control; !reflect.DeepEqual(got, tc.want) {
+		if got := tc.end.status().Control; !reflect.DeepEqual(got, tc.want) {
 			t.Errorf("%s: got %v, want %v", name, got, tc.want)
 		}
 	}

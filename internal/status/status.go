@@ -16,9 +16,9 @@ const NoVICI message.Text = "strongSwan (VICI) does not answer: the state of its
 // libreswan is what to know where Libreswan does IPsec.
 const libreswan message.Text = "Libreswan's SAs are not watched; echo requests and the Hello guard do not need them"
 
-// Report is the state of the service and of all tunnels at one moment. In JSON, a
+// Status is the state of the service and of all tunnels at one moment. In JSON, a
 // time is RFC 3339 and a duration a number of seconds.
-type Report struct {
+type Status struct {
 	Version  string    `json:"version"`
 	Pid      int       `json:"pid"`
 	Time     time.Time `json:"time"`
@@ -148,8 +148,8 @@ type Close struct {
 	Messages []controltrace.Record `json:"messages,omitempty"`
 }
 
-// texts returns where the report has texts of the service.
-func (r *Report) texts() []*message.Text {
+// texts returns where the status has texts of the service.
+func (r *Status) texts() []*message.Text {
 	var all []*message.Text
 	for i := range r.Problems {
 		all = append(all, &r.Problems[i].Text)

@@ -1,4 +1,4 @@
-package main
+package ping
 
 import (
 	"encoding/json"
@@ -15,7 +15,7 @@ import (
 )
 
 // head prints what is pinged.
-func (p *pair) head(w io.Writer, lang *message.Language) {
+func (p *Pair) head(w io.Writer, lang *message.Language) {
 	for _, h := range p.halves() {
 		way := message.Text("outside the tunnel")
 		if h.Link != "" {
@@ -43,8 +43,8 @@ func (h *half) line(w io.Writer, pong probe.Pong) {
 	fmt.Fprintf(w, "%s %v: icmp_seq=%d %v\n", h.name, h.Target, pong.Seq, pong.Err)
 }
 
-// summary writes the figures of both halves, and the finding.
-func (p *pair) summary(w io.Writer, lang *message.Language) error {
+// Summary writes the figures of both halves, and the finding.
+func (p *Pair) Summary(w io.Writer, lang *message.Language) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\n--- %s ---\n", lang.Sprintf("%s, times in ms", p.tunnel.Title()))
 	fmt.Fprintf(&b, "%5s %6s %8s %7s %9s %9s %9s %9s %9s\n", "", "sent", "received", "loss", "min", "avg", "max", "mdev", "p99")
@@ -71,18 +71,18 @@ func ms(d time.Duration) string { return fmt.Sprintf("%.2f", d.Seconds()*1000) }
 
 func percent(s *probe.Stats) string { return fmt.Sprintf("%.1f %%", 100*s.Loss()) }
 
-// pingResult is what -json prints.
-type pingResult struct {
+// Result is what --json prints.
+type Result struct {
 	Name     string       `json:"name"`
 	Instance string       `json:"instance,omitempty"`
 	Link     string       `json:"link"`
-	Inner    *pingFigures `json:"inner"`
-	Outer    *pingFigures `json:"outer"`   // null: the peer's address is not known
+	Inner    *Figures     `json:"inner"`
+	Outer    *Figures     `json:"outer"`   // null: the peer's address is not known
 	Finding  message.Text `json:"finding"` // empty: the figures do not say which half is worse
 }
 
-// pingFigures are those of one half.
-type pingFigures struct {
+// Figures are those of one half.
+type Figures struct {
 	Target   netip.Addr      `json:"target"`
 	Source   netip.Addr      `json:"source,omitzero"`
 	Sent     int             `json:"sent"`
@@ -96,20 +96,21 @@ type pingFigures struct {
 	Unsent   string          `json:"unsent,omitempty"` // why the latest request could not be sent
 }
 
-func (p *pair) json(w io.Writer) error {
-	return json.NewEncoder(w).Encode(pingResult{
+// JSON writes the figures of both halves, and the finding, for programs.
+func (p *Pair) JSON(w io.Writer) error {
+	return json.NewEncoder(w).Encode(Result{
 		Name: p.tunnel.Name, Instance: p.tunnel.Instance, Link: p.tunnel.Link.Name,
 		Inner: p.inner.result(), Outer: p.outer.result(), Finding: p.finding(),
 	})
 }
 
 // result returns the figures; nil if there is no such half.
-func (h *half) result() *pingFigures {
+func (h *half) result() *Figures {
 	if h == nil {
 		return nil
 	}
 	s := h.figures
-	f := &pingFigures{Target: h.Target, Source: h.Source, Sent: s.Sent, Received: s.Received, Lost: s.Lost(), Unsent: h.unsent}
+	f := &Figures{Target: h.Target, Source: h.Source, Sent: s.Sent, Received: s.Received, Lost: s.Lost(), Unsent: h.unsent}
 	if s.Received > 0 {
 		seconds := func(d time.Duration) *status.Seconds { return (*status.Seconds)(&d) }
 		f.Min, f.Avg, f.Max, f.MDev, f.P99 = seconds(s.Min), seconds(s.Avg()), seconds(s.Max), seconds(s.MDev()), seconds(s.P99())

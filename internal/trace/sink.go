@@ -1,6 +1,7 @@
-package main
+package trace
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -11,8 +12,8 @@ import (
 	"xl2tpd-keepalive/internal/message"
 )
 
-// traceSink is where messages are shown: lines of text, or a file for Wireshark.
-type traceSink struct {
+// A Sink is where messages are shown: lines of text, or a file for Wireshark.
+type Sink struct {
 	lines io.Writer // nil: the file
 	file  *os.File
 	to    *pcapng.Writer
@@ -20,27 +21,47 @@ type traceSink struct {
 	count int // of messages
 }
 
-// newTraceSink makes a sink. path is the file; empty: lines; "-": standard output.
-func newTraceSink(path string, stdout io.Writer, lang *message.Language) (*traceSink, error) {
-	s := &traceSink{lang: lang}
+// NewSink makes a sink. path is the file; empty: lines; "-": standard output. program goes into the file.
+func NewSink(path string, stdout io.Writer, program string, lang *message.Language) (*Sink, error) {
+	s := &Sink{lang: lang}
 	var err error
 	switch path {
 	case "":
 		s.lines = stdout
 		return s, nil
 	case "-":
-		s.to, err = pcapng.NewWriter(stdout, "xl2tpd-keepalive "+version)
+		s.to, err = pcapng.NewWriter(stdout, program)
 		return s, err
 	}
 	// What is in it is no secret of others, but it is not for everyone either.
 	if s.file, err = os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600); err != nil {
-		return nil, withSudo(err)
+		return nil, err
 	}
-	s.to, err = pcapng.NewWriter(s.file, "xl2tpd-keepalive "+version)
+	s.to, err = pcapng.NewWriter(s.file, program)
 	return s, err
 }
 
-func (s *traceSink) put(t controltrace.Tunnel, name string, r *controltrace.Record) error {
+// Count returns how many messages were shown.
+func (s *Sink) Count() int { return s.count }
+
+// event shows one event, if it is selected.
+func (s *Sink) event(ctx context.Context, which *Selection, e controltrace.Event) error {
+	if e.Missed > 0 {
+		if err := s.missed(e.Missed); err != nil {
+			return err
+		}
+	}
+	if e.Record.Length == 0 {
+		return nil
+	}
+	name, wanted := which.name(ctx, e.Tunnel)
+	if !wanted {
+		return nil
+	}
+	return s.put(e.Tunnel, name, &e.Record)
+}
+
+func (s *Sink) put(t controltrace.Tunnel, name string, r *controltrace.Record) error {
 	s.count++
 	if s.lines != nil {
 		_, err := fmt.Fprintln(s.lines, controltrace.Line(t, name, r))
@@ -53,7 +74,7 @@ func (s *traceSink) put(t controltrace.Tunnel, name string, r *controltrace.Reco
 }
 
 // missed says how many messages are not shown. A file has no place for that, so standard error gets it.
-func (s *traceSink) missed(n uint64) error {
+func (s *Sink) missed(n uint64) error {
 	to := s.lines
 	if to == nil {
 		to = os.Stderr
@@ -63,7 +84,7 @@ func (s *traceSink) missed(n uint64) error {
 }
 
 // recording shows what is kept of one tunnel.
-func (s *traceSink) recording(name string, k controltrace.Recording) error {
+func (s *Sink) recording(name string, k controltrace.Recording) error {
 	if s.lines != nil {
 		when := s.lang.Text("is there")
 		if !k.Ended.IsZero() {
@@ -84,7 +105,8 @@ func (s *traceSink) recording(name string, k controltrace.Recording) error {
 	return nil
 }
 
-func (s *traceSink) close() error {
+// Close writes what is left, and closes the file.
+func (s *Sink) Close() error {
 	if s.to == nil {
 		return nil
 	}

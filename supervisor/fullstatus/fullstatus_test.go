@@ -1,4 +1,4 @@
-package report
+package fullstatus
 
 import (
 	"net/netip"
@@ -15,7 +15,7 @@ import (
 	"xl2tpd-keepalive/supervisor"
 )
 
-// A link that has been up all the time has come up at the same time in each report.
+// A link that has been up all the time has come up at the same time in each status.
 func TestRebasedTimesAreSteady(t *testing.T) {
 	up := time.Now()
 	for range 10_000 {
@@ -37,7 +37,7 @@ func set(t *testing.T, at time.Time, by time.Duration) time.Time {
 	return is
 }
 
-// If the clock was set, all times of a report follow the new clock. The core's own times do not change, and a zero time
+// If the clock was set, all times of a status follow the new clock. The core's own times do not change, and a zero time
 // stays zero.
 func TestRebaseTimes(t *testing.T) {
 	was := time.Now()
@@ -58,7 +58,7 @@ func TestRebaseTimes(t *testing.T) {
 	}
 }
 
-// The report adds up what was done for a peer. A counter that alternates between the figures of two connections would
+// The status adds up what was done for a peer. A counter that alternates between the figures of two connections would
 // go down. A LAC without a link has no figures.
 func TestJoin(t *testing.T) {
 	peer := netip.MustParseAddr("192.0.2.1")
@@ -79,19 +79,19 @@ func TestJoin(t *testing.T) {
 	for range 2 {
 		slices.Reverse(channels)
 		details := []supervisor.Detail{
-			{Tunnel: supervisor.Tunnel{Outer: peer, Daemon: 100}, Report: status.Tunnel{Link: &status.Link{}}},
-			{Report: status.Tunnel{Name: "lac office", Peer: peer.Next()}},
-			{Report: status.Tunnel{Name: "lac home"}},
-			{Tunnel: supervisor.Tunnel{Daemon: 100}, Report: status.Tunnel{Link: &status.Link{}}},
+			{Tunnel: supervisor.Tunnel{Outer: peer, Daemon: 100}, Status: status.Tunnel{Link: &status.Link{}}},
+			{Status: status.Tunnel{Name: "lac office", Peer: peer.Next()}},
+			{Status: status.Tunnel{Name: "lac home"}},
+			{Tunnel: supervisor.Tunnel{Daemon: 100}, Status: status.Tunnel{Link: &status.Link{}}},
 		}
 		join(details, channels)
-		if r := details[0].Report; r.Vendor != "new" || r.Guard == nil || r.Guard.Held != 503 || !r.Link.Evidence.Control.Equal(now) {
+		if r := details[0].Status; r.Vendor != "new" || r.Guard == nil || r.Guard.Held != 503 || !r.Link.Evidence.Control.Equal(now) {
 			t.Errorf("%+v", r)
 		}
-		if details[1].Report.Guard != nil || details[2].Report.Guard != nil {
+		if details[1].Status.Guard != nil || details[2].Status.Guard != nil {
 			t.Errorf("%+v", details)
 		}
-		if r := details[3].Report; r.Guard == nil || r.Vendor != "another's" { // the one link that is left, and the one connection
+		if r := details[3].Status; r.Guard == nil || r.Vendor != "another's" { // the one link that is left, and the one connection
 			t.Errorf("%+v", r)
 		}
 	}
@@ -101,7 +101,7 @@ func TestJoin(t *testing.T) {
 func TestJoinStrays(t *testing.T) {
 	owner := procfs.ID{Pid: 100, Start: 1}
 	channel := helloguard.Channel{Tunnel: translator.Tunnel{Peer: netip.MustParseAddrPort("192.0.2.1:1701")}, Owner: owner}
-	stray := supervisor.Detail{Tunnel: supervisor.Tunnel{Daemon: 100}, Report: status.Tunnel{Link: &status.Link{}}}
+	stray := supervisor.Detail{Tunnel: supervisor.Tunnel{Daemon: 100}, Status: status.Tunnel{Link: &status.Link{}}}
 	other := stray
 	other.Daemon = 200
 	another := channel
@@ -116,8 +116,8 @@ func TestJoinStrays(t *testing.T) {
 	} {
 		join(tc.details, tc.channels)
 		for _, d := range tc.details {
-			if d.Report.Guard != nil {
-				t.Errorf("%s: %+v", name, d.Report.Guard)
+			if d.Status.Guard != nil {
+				t.Errorf("%s: %+v", name, d.Status.Guard)
 			}
 		}
 	}
@@ -131,7 +131,7 @@ func TestJoinLocal(t *testing.T) {
 		{Tunnel: translator.Tunnel{Local: addr("198.51.100.7:1701"), Peer: peer, LocalID: 7}, Owner: procfs.ID{Pid: 100, Start: 1}},
 	}
 	link := func(local netip.AddrPort) supervisor.Detail {
-		d := supervisor.Detail{Tunnel: supervisor.Tunnel{Outer: peer.Addr(), Daemon: 100}, Report: status.Tunnel{Link: &status.Link{}}}
+		d := supervisor.Detail{Tunnel: supervisor.Tunnel{Outer: peer.Addr(), Daemon: 100}, Status: status.Tunnel{Link: &status.Link{}}}
 		if local.IsValid() {
 			d.Session = xl2tpd.Session{Local: local, Peer: peer, LocalTunnel: 7}
 		}
@@ -141,10 +141,10 @@ func TestJoinLocal(t *testing.T) {
 		"198.51.100.7": link(netip.AddrPort{}),
 		"198.51.100.8": link(addr("198.51.100.8:1701")),
 	} {
-		details := []supervisor.Detail{d, {Report: status.Tunnel{Name: "lac home"}}}
+		details := []supervisor.Detail{d, {Status: status.Tunnel{Name: "lac home"}}}
 		join(details, channels)
-		if got := details[0].Report.Local; got.String() != want || details[1].Report.Local.IsValid() {
-			t.Errorf("got %v, want %s; without a link %v", got, want, details[1].Report.Local)
+		if got := details[0].Status.Local; got.String() != want || details[1].Status.Local.IsValid() {
+			t.Errorf("got %v, want %s; without a link %v", got, want, details[1].Status.Local)
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package trace
 
 import (
 	"context"
@@ -16,7 +16,7 @@ type kernelLog struct {
 }
 
 // openKernelLog makes the kernel log the messages of every xl2tpd.
-func openKernelLog(ctx context.Context, secrets bool) (messages, error) {
+func openKernelLog(ctx context.Context, secrets bool) (source, error) {
 	var ports []uint16
 	if seen, err := doctor.ThisHost().Xl2tpd(ctx); err == nil {
 		for _, i := range seen.Instances {

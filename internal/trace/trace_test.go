@@ -1,4 +1,4 @@
-package main
+package trace
 
 import (
 	"net/netip"
@@ -34,9 +34,9 @@ func traced() (all []controltrace.Event) {
 }
 
 // selects makes a selection of what status says, without asking the service again.
-func selects(typed string, titles ...string) *selection {
+func selects(typed string, titles ...string) *Selection {
 	office, home := tracedTunnel("198.51.100.7", 7), tracedTunnel("198.51.100.8", 7)
-	s := &selection{typed: typed, titles: map[string]bool{}, peers: map[netip.Addr]bool{}}
+	s := &Selection{typed: typed, titles: map[string]bool{}, peers: map[netip.Addr]bool{}}
 	s.take([]status.Tunnel{{Name: "lac office", Control: &office}, {Name: "lac home", Control: &home}})
 	s.asked = time.Now().Add(time.Hour)
 	for _, title := range titles {
@@ -50,7 +50,7 @@ func TestTraceLines(t *testing.T) {
 	address := selects("198.51.100.9")
 	address.peers[netip.MustParseAddr("198.51.100.9")] = true
 	for name, tc := range map[string]struct {
-		which *selection
+		which *Selection
 		want  string
 	}{
 		"all":     {selects(""), "lac office 198.51.100.7|lac home 198.51.100.8|... 12 messages not shown|198.51.100.9|... 3 messages not shown"},
@@ -58,7 +58,7 @@ func TestTraceLines(t *testing.T) {
 		"address": {address, "... 12 messages not shown|198.51.100.9|... 3 messages not shown"},
 	} {
 		var out strings.Builder
-		to, err := newTraceSink("", &out, nil)
+		to, err := NewSink("", &out, "test", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -84,7 +84,7 @@ func TestTraceLines(t *testing.T) {
 // A file has all that was written up to now, is its owner's alone, and a recording has no lines then.
 func TestTraceFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "t.pcapng")
-	to, err := newTraceSink(path, nil, nil)
+	to, err := NewSink(path, nil, "test", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +114,7 @@ func TestTraceFile(t *testing.T) {
 	if packets != 4 || to.count != 2 { // each end has both
 		t.Errorf("%d packets of %d messages", packets, to.count)
 	}
-	if err := to.close(); err != nil {
+	if err := to.Close(); err != nil {
 		t.Error(err)
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package trace
 
 import (
 	"context"
@@ -14,8 +14,8 @@ import (
 // askAgain is how often the service is asked again which tunnels there are.
 const askAgain = time.Second
 
-// selection is which tunnels a trace shows, and how they are called.
-type selection struct {
+// A Selection is which tunnels a trace shows, and how they are called.
+type Selection struct {
 	typed  string              // a tunnel or an address; empty: all tunnels
 	peers  map[netip.Addr]bool // those of the tunnels that were typed
 	titles map[string]bool     // the same
@@ -23,9 +23,9 @@ type selection struct {
 	asked  time.Time
 }
 
-// newSelection asks the service for its tunnels. Without the service only an address can be typed.
-func newSelection(ctx context.Context, typed string) (*selection, error) {
-	s := &selection{typed: typed, peers: map[netip.Addr]bool{}, titles: map[string]bool{}}
+// NewSelection asks the service for its tunnels. Without the service only an address can be typed.
+func NewSelection(ctx context.Context, typed string) (*Selection, error) {
+	s := &Selection{typed: typed, peers: map[netip.Addr]bool{}, titles: map[string]bool{}}
 	r, err := status.Read(ctx, status.DefaultSocket)
 	s.take(r.Tunnels)
 	if typed == "" {
@@ -37,7 +37,7 @@ func newSelection(ctx context.Context, typed string) (*selection, error) {
 	}
 	switch {
 	case errors.Is(err, status.ErrNotRunning):
-		return nil, message.Errorf("the service is not running, so it does not tell who %q is: type the peer's address", typed)
+		return nil, message.Errorf("the service is not running, so nobody knows which tunnel %q is: type the peer's address", typed)
 	case err != nil:
 		return nil, err
 	}
@@ -51,11 +51,11 @@ func newSelection(ctx context.Context, typed string) (*selection, error) {
 	return s, nil
 }
 
-func (s *selection) take(all []status.Tunnel) { s.names, s.asked = status.NamesOf(all), time.Now() }
+func (s *Selection) take(all []status.Tunnel) { s.names, s.asked = status.NamesOf(all), time.Now() }
 
 // name returns the name of a connection's tunnel, and whether it is shown. A connection that nobody knows yet may
 // belong to a tunnel that has just come: then the service is asked again.
-func (s *selection) name(ctx context.Context, t controltrace.Tunnel) (name string, wanted bool) {
+func (s *Selection) name(ctx context.Context, t controltrace.Tunnel) (name string, wanted bool) {
 	name = s.names.Of(t)
 	if name == "" && time.Since(s.asked) >= askAgain {
 		if r, err := status.Read(ctx, status.DefaultSocket); err == nil {

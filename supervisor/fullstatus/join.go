@@ -1,4 +1,4 @@
-package report
+package fullstatus
 
 import (
 	"net/netip"
@@ -17,7 +17,7 @@ func join(details []supervisor.Detail, channels []helloguard.Channel) {
 	strays := map[int][]*supervisor.Detail{} // links without a known peer, by their xl2tpd
 	for i := range details {
 		d := &details[i]
-		if d.Report.Link == nil {
+		if d.Status.Link == nil {
 			continue
 		}
 		setLocal(d, d.Session.Local)
@@ -45,7 +45,7 @@ func join(details []supervisor.Detail, channels []helloguard.Channel) {
 
 // add adds what was done in one control connection.
 func add(d *supervisor.Detail, c helloguard.Channel) {
-	r := &d.Report
+	r := &d.Status
 	setLocal(d, c.Tunnel.Local)
 	if r.Guard == nil {
 		r.Guard = &status.Guard{Mode: d.Guard.String()}
@@ -62,7 +62,7 @@ func add(d *supervisor.Detail, c helloguard.Channel) {
 // setLocal sets the outer address of this end, unless it is known already or not specified. The kernel's own address
 // comes first.
 func setLocal(d *supervisor.Detail, local netip.AddrPort) {
-	if a := local.Addr().Unmap(); !d.Report.Local.IsValid() && a.IsValid() && !a.IsUnspecified() {
-		d.Report.Local = a
+	if a := local.Addr().Unmap(); !d.Status.Local.IsValid() && a.IsValid() && !a.IsUnspecified() {
+		d.Status.Local = a
 	}
 }

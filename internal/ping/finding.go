@@ -1,4 +1,4 @@
-package main
+package ping
 
 import (
 	"math"
@@ -24,7 +24,7 @@ const (
 )
 
 // finding returns one sentence about which half loses packets or is slow; empty: the figures do not show it.
-func (p *pair) finding() message.Text {
+func (p *Pair) finding() message.Text {
 	if p.outer == nil {
 		return ""
 	}

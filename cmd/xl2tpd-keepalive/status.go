@@ -1,0 +1,79 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"os/signal"
+	"syscall"
+
+	"xl2tpd-keepalive/internal/controltrace/socket"
+	"xl2tpd-keepalive/internal/screen"
+	"xl2tpd-keepalive/internal/status"
+)
+
+// runStatus prints the state of the running service, again each second with --watch.
+func runStatus(o options, stdout, stderr io.Writer) int {
+	if o.json && o.short {
+		return o.misused(stderr, "status", "--json and --short exclude each other")
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	var err error
+	switch {
+	case o.watch && screen.IsTerminal(stdout) && !o.json:
+		err = screen.Watch(ctx, stdout, o.watched(ctx, stdout, nil), o.lang)
+	case o.watch && o.json: // standard output is for JSON objects only
+		err = screen.Stream(ctx, stdout, o.watched(ctx, stdout, stderr))
+	case o.watch:
+		err = screen.Stream(ctx, stdout, o.watched(ctx, stdout, nil))
+	default:
+		if err := page(ctx, stdout, o, screen.Coloured(stdout)); err != nil {
+			return o.fail(stderr, err)
+		}
+	}
+	if err != nil {
+		return exitError
+	}
+	return exitOK
+}
+
+// watched returns the function that writes a page of --watch. It goes on without the service, which may come back. An
+// error is written to stderr; nil: into the page.
+func (o options) watched(ctx context.Context, stdout, stderr io.Writer) func(io.Writer) {
+	colours := screen.Coloured(stdout)
+	return func(w io.Writer) {
+		err := page(ctx, w, o, colours)
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		if stderr != nil {
+			w = stderr
+		}
+		o.fail(w, err)
+	}
+}
+
+// page writes the present state.
+func page(ctx context.Context, w io.Writer, o options, colours bool) error {
+	r, err := status.Read(ctx, status.DefaultSocket)
+	if err != nil {
+		return err
+	}
+	if r.Tunnels, err = status.Named(r.Tunnels, o.names); err != nil {
+		return err
+	}
+	if o.json || len(o.names) > 0 {
+		// Without them there is a status all the same.
+		if ended, err := socket.ReadRecordings(ctx, socket.DefaultPath, socket.Ended); err == nil {
+			status.AddMessages(r.Tunnels, ended)
+		}
+	}
+	switch {
+	case o.json:
+		return json.NewEncoder(w).Encode(r)
+	case o.short:
+		return status.Short(w, r, colours, o.lang)
+	}
+	return status.Text(w, r, colours, o.lang)
+}

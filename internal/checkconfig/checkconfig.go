@@ -1,0 +1,168 @@
+// Package checkconfig finds what is wrong with keepalive.conf. It compares the sections with those of xl2tpd.conf.
+package checkconfig
+
+import (
+	"cmp"
+	"errors"
+	"io/fs"
+	"os"
+
+	"xl2tpd-keepalive/internal/config"
+	"xl2tpd-keepalive/internal/hook"
+	"xl2tpd-keepalive/internal/message"
+	"xl2tpd-keepalive/internal/serviceuser"
+	"xl2tpd-keepalive/internal/xl2tpd"
+	"xl2tpd-keepalive/internal/xl2tpdconf"
+)
+
+// Files are the files to check. Only files that the user has named must exist.
+type Files struct {
+	Config string // keepalive.conf; empty: that of the host
+	Xl2tpd string // xl2tpd.conf; empty: that of the host, and those of the running xl2tpds
+}
+
+// A Finding is something about the files.
+type Finding struct {
+	Text    message.Text
+	Warning bool // the files are valid all the same
+}
+
+// Result is what a check finds.
+type Result struct {
+	Path     string // of keepalive.conf
+	Missing  bool   // there is no keepalive.conf, so the defaults hold
+	Findings []Finding
+}
+
+// Valid reports whether nothing is wrong.
+func (r *Result) Valid() bool {
+	for _, f := range r.Findings {
+		if !f.Warning {
+			return false
+		}
+	}
+	return true
+}
+
+// check is a check in progress.
+type check struct {
+	Result
+	files  Files
+	config *config.Config
+	xl2tpd *xl2tpd.Conf // nil: there is none to compare with
+}
+
+// Check reads the files. The error says why one of them can't be read; the findings up to then come with it.
+func Check(files Files) (Result, error) {
+	c := &check{files: files, Result: Result{Path: cmp.Or(files.Config, config.DefaultPath)}}
+	if err := c.readConfig(); err != nil || !c.Valid() {
+		return c.Result, err
+	}
+	if err := c.readXl2tpd(); err != nil || !c.Valid() {
+		return c.Result, err
+	}
+	if c.xl2tpd != nil {
+		c.keys()
+		c.sections()
+	}
+	c.permissions()
+	c.settings()
+	return c.Result, nil
+}
+
+func (c *check) problem(text message.Text) { c.Findings = append(c.Findings, Finding{Text: text}) }
+
+func (c *check) warn(text message.Text) {
+	c.Findings = append(c.Findings, Finding{Text: text, Warning: true})
+}
+
+// readConfig reads keepalive.conf. Its mistakes are findings.
+func (c *check) readConfig() error {
+	c.config = config.Default(c.Path)
+	data, err := xl2tpdconf.Read(c.Path)
+	if c.files.Config == "" && errors.Is(err, fs.ErrNotExist) {
+		c.Missing = true
+		return nil
+	}
+	if err != nil {
+		return c.unread(c.Path, err)
+	}
+	if c.config, err = config.Parse(c.Path, data); err != nil {
+		for _, mistake := range config.Mistakes(c.Path, data) {
+			c.problem(message.TextOf(mistake))
+		}
+	}
+	return nil
+}
+
+// readXl2tpd reads xl2tpd.conf. Without the host's own, the sections can't be compared.
+func (c *check) readXl2tpd() error {
+	path := cmp.Or(c.files.Xl2tpd, xl2tpd.DefaultConfPath)
+	x, err := xl2tpd.ReadConf(path)
+	switch {
+	case c.files.Xl2tpd == "" && errors.Is(err, fs.ErrNotExist):
+		c.warn(message.Sprintf("no %s, so section names can't be compared; name it with --xl2tpd-config", xl2tpd.DefaultConfPath))
+	case c.files.Xl2tpd == "" && errors.Is(err, fs.ErrPermission):
+		c.warn(message.Sprintf("%s can't be read, so section names can't be compared: permission denied", path))
+	case err != nil:
+		return c.unread(path, err)
+	}
+	c.xl2tpd = x
+	return nil
+}
+
+// unread returns why a file can't be read. What is wrong in it is a finding. The remedy of xl2tpdconf.Read is for the
+// service; another user needs another one.
+func (c *check) unread(path string, err error) error {
+	var wrong *xl2tpdconf.Error
+	switch {
+	case errors.As(err, &wrong):
+		c.problem(message.TextOf(err))
+		return nil
+	case errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0 && os.Geteuid() != serviceuser.User():
+		return message.Errorf("%s can't be read: permission denied; run this with sudo", path)
+	case errors.Is(err, fs.ErrNotExist):
+		return message.Errorf("there is no file %s", path)
+	}
+	return message.Errorf("%s can't be read: %v", path, err)
+}
+
+// keys checks the keys of xl2tpd.conf.
+func (c *check) keys() {
+	executable, _ := os.ReadFile(xl2tpd.Executable) // without one, nobody knows its keys
+	for _, k := range c.xl2tpd.UnknownKeys(executable) {
+		c.Findings = append(c.Findings, Finding{Text: k.Text, Warning: !k.Certain})
+	}
+}
+
+// permissions checks whether the service can read the host's own files.
+func (c *check) permissions() {
+	readable := func(path string) {
+		if !serviceuser.Can("r", path) {
+			c.warn(message.Sprintf("%s can't be read by the service; %s", path, xl2tpdconf.Grant(path)))
+		}
+	}
+	if c.files.Config == "" && !c.Missing {
+		readable(c.Path)
+	}
+	if c.files.Xl2tpd == "" && c.xl2tpd != nil {
+		readable(c.xl2tpd.Path)
+	}
+}
+
+// settings checks values that are valid, but have no effect or a bad one.
+func (c *check) settings() {
+	if c.files.Config == "" {
+		for _, line := range tooRare(c.config) {
+			c.warn(line)
+		}
+	}
+	if fault := c.config.MetricsFault(); fault != "" {
+		c.warn(fault)
+	}
+	for _, path := range c.config.Hooks() {
+		if err := hook.CheckForService(path); err != nil {
+			c.warn(message.Sprintf("hook will not be run: %v", err))
+		}
+	}
+}

@@ -1,0 +1,49 @@
+package doctor
+
+import (
+	"strings"
+
+	"xl2tpd-keepalive/internal/message"
+)
+
+// modules are the kernel modules that the tunnels need, and what for.
+var modules = []struct {
+	name string
+	use  message.Text
+}{
+	{"ppp_generic", "PPP"},
+	{"l2tp_ppp", "L2TP in the kernel (without it data goes through xl2tpd)"},
+	{"esp4", "IPsec"},
+	{"nft_queue", "the Hello guard"},
+	{"nfnetlink_queue", "the Hello guard"},
+}
+
+func (e *checker) modules() []Finding {
+	const check = "kernel modules"
+	missing, uses := e.missingModules()
+	if missing != nil && !e.booted() && !e.exists("/lib/modules/"+e.Kernel()) { // its host may load them when they are asked for
+		return []Finding{unknown(check, "", message.Sprintf("not loaded: %s; only the host of this container knows whether it has them", strings.Join(missing, ", ")),
+			message.Sprintf("on the host: modprobe -a %s", strings.Join(missing, " ")))}
+	}
+	if missing != nil {
+		return []Finding{bad(check, "", message.Sprintf("there is no %s", message.Join(uses, "%s, no %s")), e.getModules(missing)...)}
+	}
+	return []Finding{good(check, "", "PPP, L2TP, ESP and nft_queue are there")}
+}
+
+// missingModules returns the modules that this kernel has not loaded and can't load, and each with its use.
+func (e *checker) missingModules() (missing []string, uses []message.Text) {
+	dir := "/lib/modules/" + e.Kernel()
+	loaded := e.read("/proc/modules")
+	available := e.read(dir+"/modules.builtin") + e.read(dir+"/modules.dep")
+	for _, m := range modules {
+		switch {
+		case e.exists("/sys/module/" + m.name), strings.Contains("\n"+loaded, "\n"+m.name+" "):
+		case strings.Contains(available, "/"+m.name+".ko"):
+		default:
+			missing = append(missing, m.name)
+			uses = append(uses, message.Sprintf("%s for %s", m.name, m.use))
+		}
+	}
+	return missing, uses
+}

@@ -1,0 +1,92 @@
+package doctor
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strconv"
+
+	"xl2tpd-keepalive/internal/message"
+	"xl2tpd-keepalive/internal/procfs"
+	"xl2tpd-keepalive/internal/status"
+	"xl2tpd-keepalive/internal/xl2tpd"
+)
+
+// service checks whether the service runs, and has the rights that it needs.
+func (e *checker) service() []Finding {
+	const check = "xl2tpd-keepalive"
+	switch {
+	case errors.Is(e.statusErr, status.ErrNotRunning) && !e.booted(): // the error's text names systemctl
+		return []Finding{bad(check, "", "not running", e.startService()...)}
+	case e.statusErr != nil:
+		return []Finding{bad(check, "", message.TextOf(e.statusErr), e.startService()...)}
+	}
+	var all []Finding
+	for _, p := range e.status.Problems {
+		if !e.checkedElsewhere(p) {
+			all = append(all, bad(check, "", p.Text, e.serviceLog()))
+		}
+	}
+	if !able(e.process()) {
+		all = append(all, bad(check, "", "lacks CAP_NET_ADMIN or CAP_NET_RAW: no Hello guard and no echo request without, whatever net.ipv4.ping_group_range says",
+			"take what forbids them out of `systemctl cat xl2tpd-keepalive`, or give them to the container"))
+	}
+	if all == nil {
+		all = append(all, good(check, "", "running, version %s, with the rights it needs", e.status.Version))
+	}
+	return all
+}
+
+// booted reports whether systemd has started this host, as sd_booted(3). In most containers it has not.
+func (e *checker) booted() bool { return e.exists("/run/systemd/system") }
+
+// serviceLog returns where the service says more.
+func (e *checker) serviceLog() message.Text {
+	if e.booted() {
+		return command("journalctl -u xl2tpd-keepalive")
+	}
+	return "what `xl2tpd-keepalive run` prints says more"
+}
+
+// startService returns how to start the service.
+func (e *checker) startService() []message.Text {
+	if e.booted() {
+		return []message.Text{command("systemctl enable --now xl2tpd-keepalive"), command("journalctl -u xl2tpd-keepalive")}
+	}
+	return []message.Text{"xl2tpd-keepalive run  # as root, by what starts xl2tpd here: there is no systemd"}
+}
+
+// process returns /proc/PID/status of the service's process; empty: it does not run.
+func (e *checker) process() string { return e.read(fmt.Sprintf("/proc/%d/status", e.status.Pid)) }
+
+// checkedElsewhere reports whether a separate check also finds this problem of the service, and knows more about it.
+// Where there may be several such problems, their texts have to be the same.
+func (e *checker) checkedElsewhere(p status.Problem) bool {
+	same := func(t message.Text) bool { return t.String() == p.Text.String() }
+	switch p.Code {
+	case status.CodeVICI:
+		return e.viciErr != nil
+	case status.CodeConfig:
+		return e.confErr != nil && !errors.Is(e.confErr, fs.ErrPermission)
+	case status.CodeSection:
+		return slices.ContainsFunc(e.unknown(), same)
+	case status.CodeXl2tpd:
+		return slices.ContainsFunc(e.seen.Instances, func(i xl2tpd.Instance) bool { return !i.Runs() })
+	case status.CodeXl2tpdConf:
+		return slices.ContainsFunc(e.seen.Instances, func(i xl2tpd.Instance) bool {
+			return i.ConfErr != nil && same(message.TextOf(i.ConfErr))
+		})
+	}
+	return p.Code.Guard()
+}
+
+// Capabilities that the service needs, by bit number (linux/capability.h).
+const netAdmin, netRaw = 12, 13
+
+// able reports whether a process has the capabilities that the service needs; status
+// is its /proc/PID/status.
+func able(status string) bool {
+	caps, err := strconv.ParseUint(procfs.Field(status, "CapEff"), 16, 64)
+	return err == nil && caps>>netAdmin&1 == 1 && caps>>netRaw&1 == 1
+}
