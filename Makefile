@@ -296,7 +296,7 @@ disk:
 tools: NEEDED = $(TOOLS)
 deb-tools: NEEDED = debhelper
 release-tools: NEEDED = debhelper git lintian
-links-tools: NEEDED = iputils-ping
+links-tools: NEEDED = iputils-ping fping
 architectures-tools: NEEDED = qemu-user-static binfmt-support
 tools deb-tools release-tools links-tools architectures-tools:
 	@missing=$$(for p in $(NEEDED); do dpkg-query -W -f='$${db:Status-Status}\n' $$p 2>/dev/null | grep -qx installed || echo $$p; done); \

@@ -34,6 +34,7 @@ var linkKeepers = []struct{ name, script string }{
 	{ourName, `exec "$2" run -config "$3"`},
 	{"smokeping_prober", `exec prometheus-smokeping-prober --web.listen-address=127.0.0.1:9374 --ping.interval=10s $(cut -d ' ' -f 2 "$1")`},
 	{"a script", `while sleep 10; do while read link peer; do ping -q -c 1 -W 3 -I $link $peer < /dev/null; done < "$1"; done`},
+	{"fping", `exec fping -q -l -p 10000 $(cut -d ' ' -f 2 "$1")`},
 	{"a ping for each", `while read link peer; do ping -q -i 10 -I $link $peer < /dev/null & done < "$1"; wait`},
 }
 

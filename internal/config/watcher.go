@@ -16,7 +16,7 @@ import (
 
 const (
 	settled  = 100 * time.Millisecond // editors write in several steps
-	slowLook = 5 * time.Second        // in case a notice from inotify was lost
+	slowLook = 10 * time.Second       // in case a notice from inotify was lost
 )
 
 // Watcher delivers the configuration at its start and after each change of the file.
@@ -55,7 +55,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 	}
 	watch, err := start()
 	if err != nil {
-		log.Warn("changes of "+path+" will be seen up to 5 s late, inotify is unavailable", "err", err)
+		log.Warn("changes of "+path+" will be seen up to 10 s late, inotify is unavailable", "err", err)
 		watch = filewatch.Watch{Check: func(...string) {}, Close: func() {}}
 	}
 	defer watch.Close()

@@ -57,7 +57,7 @@ func (l *loop) add(ctx context.Context, x process) {
 		stop()
 		return
 	}
-	l.complain("exit", "xl2tpd: the end of the process will be seen up to 5 s late", err)
+	l.complain("exit", "xl2tpd: the end of the process will be seen up to 10 s late", err)
 	d := l.inspect(ctx, x)
 	d.stop = stop
 	l.running[x.ID], l.reading.stale = d, true

@@ -19,7 +19,7 @@ import (
 
 const (
 	settle   = 100 * time.Millisecond // editors and daemons write in several steps
-	slowLook = 5 * time.Second        // for changes that cause no notice
+	slowLook = 10 * time.Second       // for changes that cause no notice
 )
 
 // Watcher watches every xl2tpd. The zero value of each field but Deliver works.
@@ -100,7 +100,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 	defer cancel()
 
 	watch, err := l.watchFiles()
-	w.complain("watch", "xl2tpd: changes of files will be seen up to 5 s late, inotify is unavailable", err)
+	w.complain("watch", "xl2tpd: changes of files will be seen up to 10 s late, inotify is unavailable", err)
 	if err != nil {
 		watch = filewatch.Watch{Check: func(...string) {}, Close: func() {}}
 	}
