@@ -7,7 +7,9 @@
 # make unit       those that need no virtual machine
 # make lint       the shell scripts, and how much the units lock in
 # make test-architectures   the unit tests on the other architectures that packages are built for, with QEMU's help
+# make captures   what trace and report write for Wireshark, with a real tshark
 # make monitoring the alert rules and the dashboard, with a real Prometheus
+# make copies     whether a trace of a router makes a copy of it that does the same (PERSONALITIES="nvr510 debian")
 # make fuzz       look for packets that break the Hello guard, FUZZTIME=10m for each part
 # make demo       the same tunnels without and with xl2tpd-keepalive, as a timeline
 # make pictures   what status, status --watch and doctor look like, as SVG
@@ -71,7 +73,7 @@ check_go  = $(if $(shell printf '%s\n' go$(go_needed) $(or $(go_found),go0) | so
 	Go $(go_needed) or later is needed, and $(GO) is $(or $(go_found),not there). Get it from https://go.dev/dl/, \
 	then: make GO=/usr/local/go/bin/go))
 
-.PHONY: build install uninstall deb release test test-all unit unit-all lint test-architectures bench bench-all monitoring fuzz fuzz-all model model-all results demo pictures soak matrix chaos scale links throughput instances lab lab-debian disk tools deb-tools release-tools links-tools architectures-tools clean
+.PHONY: build install uninstall deb release test test-all unit unit-all lint test-architectures bench bench-all monitoring captures copies fuzz fuzz-all model model-all results demo pictures soak matrix chaos scale links throughput instances lab lab-debian disk tools deb-tools release-tools links-tools captures-tools architectures-tools clean
 
 build: xl2tpd-keepalive
 
@@ -227,6 +229,16 @@ monitoring: $(PROMETHEUS)/usr/bin/prometheus
 	$(PROMETHEUS)/usr/bin/promtool test rules deploy/prometheus/xl2tpd-keepalive.rules.test.yml
 	PROMETHEUS=$(abspath $<) $(GO) test -tags monitoring -run Dashboard ./internal/metrics
 
+CAPTURES := trace trace-kernel report
+captures: $(IMAGE)/root.ext4 disk captures-tools
+	rm -f $(CACHE)/out/*.pcapng
+	$(LAB) run $(CAPTURES:%=%.txtar)
+	CAPTURES=$(abspath $(CACHE))/out $(GO) test -count 1 -v -tags captures -run Tshark ./internal/controltrace/pcapng
+
+PERSONALITIES ?= $(basename $(notdir $(wildcard lab/lns/personalities/*.json))) debian
+copies: $(IMAGE)/root.ext4 disk
+	$(LAB) copies $(PERSONALITIES)
+
 # Pictures are recorded as figures are.
 keep = test $(RESULTS) != docs/results || cp $(addprefix $(CACHE)/out/,$(1)) lab
 
@@ -297,8 +309,9 @@ tools: NEEDED = $(TOOLS)
 deb-tools: NEEDED = debhelper
 release-tools: NEEDED = debhelper git lintian
 links-tools: NEEDED = iputils-ping fping
+captures-tools: NEEDED = tshark
 architectures-tools: NEEDED = qemu-user-static binfmt-support
-tools deb-tools release-tools links-tools architectures-tools:
+tools deb-tools release-tools links-tools captures-tools architectures-tools:
 	@missing=$$(for p in $(NEEDED); do dpkg-query -W -f='$${db:Status-Status}\n' $$p 2>/dev/null | grep -qx installed || echo $$p; done); \
 	if [ -n "$$missing" ]; then apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $$missing; fi
 

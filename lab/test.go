@@ -35,6 +35,7 @@ func (l lab) machine(clock vm.Clock, c event.Case) vm.Machine {
 }
 
 const (
+	copyScenario       = "personality-soak.txtar"
 	throughputScenario = "throughput.txtar"
 	instancesScenario  = "instances.txtar" // takes longer than all others
 )
@@ -42,7 +43,7 @@ const (
 var scaleScenarios = []string{"scale.txtar", "charon-restarts.txtar", "cut-line.txtar", "many-sas.txtar"}
 
 // asked are the scenarios that have a command of their own.
-var asked = append([]string{demoScenario, soakScenario, matrixScenario, chaosScenario, throughputScenario, instancesScenario, picturesScenario}, append(packageScenarios, scaleScenarios...)...)
+var asked = append([]string{demoScenario, soakScenario, matrixScenario, chaosScenario, throughputScenario, instancesScenario, picturesScenario, copyScenario}, append(packageScenarios, scaleScenarios...)...)
 
 // tally counts what held and what did not, and prints each as it comes.
 type tally struct {
@@ -86,6 +87,9 @@ func (l lab) follow(ctx context.Context, r *tally, name string, m vm.Machine, ve
 		if e.Kind == event.Start {
 			guest, host = e.Time, time.Now()
 		}
+		if e.Kind == event.File {
+			e.Text = l.keep(e)
+		}
 		line := fmt.Sprintf("%6.1f ", time.Since(began).Seconds()) + logLine(e)
 		file.WriteString(line)
 		if verbose {
@@ -97,6 +101,15 @@ func (l lab) follow(ctx context.Context, r *tally, name string, m vm.Machine, ve
 		r.print(m.Clock, event.Event{Kind: event.Fail, Scenario: "lab", Text: err.Error()}, 0, 0)
 	}
 	fmt.Printf("      whole log: %s\n", log)
+}
+
+// keep writes a file of a scenario into the folder of outputs, and returns what became of it.
+func (l lab) keep(e event.Event) string {
+	path := filepath.Join(l.out, strings.TrimSuffix(e.Scenario, filepath.Ext(e.Scenario))+"-"+filepath.Base(e.Name))
+	if err := os.WriteFile(path, e.Data, 0o644); err != nil {
+		return err.Error()
+	}
+	return path
 }
 
 // prefix is what the figures of a scenario or a test program have in front of their names.
@@ -120,6 +133,14 @@ func (l lab) play(ctx context.Context, clock vm.Clock, name string, scenarios, t
 	r := &tally{}
 	l.follow(ctx, r, "run", l.machine(clock, event.Case{Scenarios: scenarios, Tests: tests}), true)
 	return l.end(r)
+}
+
+// each is a scenario with each of these values of a variable.
+func each(scenario, variable string, values []string) (all []string) {
+	for _, v := range values {
+		all = append(all, scenario+" "+variable+"="+v)
+	}
+	return all
 }
 
 // packageScenarios need the second disk of make lab-debian.

@@ -5,8 +5,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -100,13 +103,12 @@ func (c *collector) host() {
 
 // configuration adds the configuration files, each redacted by its own format.
 func (c *collector) configuration() {
-	taken := map[string]bool{}
 	take := func(redact redactor, names ...string) {
 		for _, name := range names {
-			if name == "" || taken[name] {
+			if name == "" || c.taken[name] {
 				continue
 			}
-			taken[name] = true
+			c.taken[name] = true
 			text, err := c.read(name)
 			if err != nil {
 				if !strings.Contains(err.Error(), "no such file") {
@@ -133,6 +135,48 @@ func (c *collector) configuration() {
 	take(ipsecConf, append([]string{"/etc/ipsec.conf"}, c.glob("/etc/ipsec.d/*.conf")...)...)
 	take(swanctl, append([]string{"/etc/swanctl/swanctl.conf", "/etc/strongswan.conf"},
 		append(c.glob("/etc/swanctl/conf.d/*.conf"), c.glob("/etc/strongswan.d/*.conf")...)...)...)
+	for name := range maps.Clone(c.taken) {
+		c.follow(name)
+	}
+}
+
+var (
+	// including is how files of strongSwan, Libreswan and pppd name others.
+	including = regexp.MustCompile(`(?m)^\s*(?:include|file)\s+"?([^"\s#]+)`)
+	// secretIn is the third word of a line of chap-secrets that names a file with the secret.
+	secretIn = regexp.MustCompile(`(?m)^\s*[^\s#]+\s+\S+\s+"?@([^"\s#]+)`)
+)
+
+// others returns the files that a file names.
+func (c *collector) others(pattern *regexp.Regexp, name, text string) (names []string) {
+	for _, m := range pattern.FindAllStringSubmatch(text, -1) {
+		path := m[1]
+		if !filepath.IsAbs(path) {
+			path = filepath.Join(filepath.Dir(name), path)
+		}
+		names = append(names, c.glob(path)...)
+	}
+	return names
+}
+
+// follow reads the files that a configuration file includes from elsewhere, to know the secrets in them. They are not in
+// the bundle.
+func (c *collector) follow(name string) {
+	text, err := c.read(name)
+	if err != nil {
+		return // take has said so
+	}
+	for _, other := range c.others(including, name, text) {
+		if c.taken[other] {
+			continue
+		}
+		c.taken[other] = true
+		if text, err := c.read(other); err == nil {
+			c.sources = append(c.sources, text)
+			c.leave("%s: included from elsewhere", other)
+			c.follow(other)
+		}
+	}
 }
 
 // secretFiles hold nothing but secrets. They are read only to look for what they have in all other files.
@@ -160,13 +204,7 @@ func (c *collector) secrets() {
 	}
 	for _, pattern := range names {
 		for _, name := range c.glob(pattern) {
-			text, err := c.read(name)
-			if err != nil {
-				c.leave("%s: a file of secrets; %v", name, err)
-				continue
-			}
-			c.hidden = append(c.hidden, text)
-			c.leave("%s: a file of secrets", name)
+			c.hide(name)
 		}
 	}
 	for _, folder := range keyFolders {
@@ -176,6 +214,30 @@ func (c *collector) secrets() {
 	}
 	c.leave("comments, passwords and unknown settings of the configuration files")
 	c.leave("`ip xfrm state`, which prints keys")
+}
+
+// hide reads a file of secrets, and those that it names.
+func (c *collector) hide(name string) {
+	if c.taken[name] {
+		return
+	}
+	c.taken[name] = true
+	text, err := c.read(name)
+	if err != nil {
+		c.leave("%s: a file of secrets; %v", name, err)
+		return
+	}
+	c.hidden = append(c.hidden, text)
+	c.leave("%s: a file of secrets", name)
+	for _, other := range c.others(including, name, text) {
+		c.hide(other)
+	}
+	for _, other := range c.others(secretIn, name, text) {
+		if text, err := c.read(other); err == nil {
+			c.hidden = append(c.hidden, strings.Join([]string{"*", "*", strconv.Quote(strings.TrimSpace(text))}, " "))
+			c.leave("%s: a file of secrets", other)
+		}
+	}
 }
 
 // namesIn are settings with values that name a person, a host or a connection.

@@ -36,6 +36,9 @@ func newScrubber(secrets, configuration []string) scrubber {
 }
 
 var (
+	// escapedWord is a word of pppd's or of xl2tpd's files in which a backslash is before a blank or a quote.
+	escapedWord = regexp.MustCompile(`(?:\\.|[^\s"'\\])+`)
+
 	quotedWord = regexp.MustCompile(`"((?:[^"\\\n]|\\.)+)"|'([^'\n]+)'`)
 	afterType  = regexp.MustCompile(`\b(?:PSK|XAUTH|EAP|NTLM|PIN)\s+(\S+)`)
 
@@ -58,6 +61,9 @@ func secretsOf(text string) []string {
 		if words := strings.Fields(line); len(words) >= 3 && !strings.HasPrefix(words[0], "#") {
 			all = append(all, secret(words[2])...)
 		}
+		if words := escapedWord.FindAllString(line, 3); len(words) == 3 && strings.Contains(words[2], `\`) {
+			all = append(all, secret(unescaped.ReplaceAllString(words[2], "$1"))...)
+		}
 	}
 	return all
 }
@@ -79,11 +85,17 @@ func matches(pattern *regexp.Regexp, text string) (all []string) {
 	return all
 }
 
+// unescaped is what a backslash protects.
+var unescaped = regexp.MustCompile(`\\(.)`)
+
 // secret returns the forms in which a secret may stand elsewhere; none if it is too usual a word.
 func secret(s string) []string {
 	s = strings.Trim(s, `"'`)
 	if len(s) < leastSecret || plain[strings.ToLower(s)] {
 		return nil
+	}
+	if plain := unescaped.ReplaceAllString(s, "$1"); plain != s {
+		return []string{s, plain}
 	}
 	if coded, ok := strings.CutPrefix(s, "0s"); ok && len(coded) >= leastSecret { // base64, as strongSwan writes it
 		return []string{s, coded}

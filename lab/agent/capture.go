@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/gopacket/gopacket/layers"
@@ -67,15 +68,20 @@ func capturePackets(args []string) error {
 }
 
 // alikeCommand holds if the routers of two captures sent the same kinds of control messages at the same times. Times count
-// from the beginning of their first tunnels.
+// from the beginning of the tunnel, which is the first one unless another is named.
 func alikeCommand(ts *testscript.TestScript, neg bool, args []string) {
 	args, opts := options(args)
-	usage(ts, neg, len(args) == 3, "alike FILE FILE TOLERANCE [from=DURATION]")
-	from := time.Duration(0)
+	usage(ts, neg, len(args) == 3, "alike FILE FILE TOLERANCE [from=DURATION] [tunnel=N]")
+	from, tunnel := time.Duration(0), 1
+	if opts["tunnel"] != "" {
+		n, err := strconv.Atoi(opts["tunnel"])
+		ts.Check(err)
+		tunnel = n
+	}
 	if opts["from"] != "" {
 		from = duration(ts, opts["from"])
 	}
-	one, other := routerMessages(ts, args[0], from), routerMessages(ts, args[1], from)
+	one, other := routerMessages(ts, args[0], tunnel, from), routerMessages(ts, args[1], tunnel, from)
 	tolerance := duration(ts, args[2])
 	for kind, times := range one {
 		clientOf(ts).mark("%v: %d and %d, %v and %v", kind, len(times), len(other[kind]), times, other[kind])
@@ -93,16 +99,20 @@ func alikeCommand(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// routerMessages are the times of each kind, but for those before a time.
-func routerMessages(ts *testscript.TestScript, name string, from time.Duration) map[l2tp.MessageType][]time.Duration {
+// routerMessages are the times of each kind in a file's nth tunnel, but for those before a time.
+func routerMessages(ts *testscript.TestScript, name string, n int, from time.Duration) map[l2tp.MessageType][]time.Duration {
 	f, err := os.Open(ts.MkAbs(name))
 	ts.Check(err)
 	defer f.Close()
 	file, err := capture.Read(name, f)
 	ts.Check(err)
+	if n < 1 || n > len(file.Connections) {
+		ts.Fatalf("alike: %s has %d tunnels", name, len(file.Connections))
+	}
+	tunnel := file.Connections[n-1]
 	times := map[l2tp.MessageType][]time.Duration{}
-	for _, p := range file.Connections[0].Packets {
-		age := p.At.Sub(file.Connections[0].Packets[0].At).Round(time.Millisecond)
+	for _, p := range tunnel.Packets {
+		age := p.At.Sub(tunnel.Packets[0].At).Round(time.Millisecond)
 		if p.FromRouter && !p.Data && age >= from {
 			times[p.Type()] = append(times[p.Type()], age)
 		}

@@ -57,6 +57,7 @@ var commands = map[string]word{
 	"doctor":    doctorCommand,
 	"cure":      cureCommand,
 	"capture":   captureCommand,
+	"keep":      keepCommand,
 	"alike":     alikeCommand,
 }
 

@@ -7,9 +7,11 @@ import (
 	"bufio"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -67,8 +69,11 @@ func run(out *reporter) error {
 		return err
 	}
 	out.report(event.Event{Kind: event.Log, Text: fmt.Sprintf("busy seconds: boot %.2f", busyTime().Seconds())})
-	for _, file := range c.Scenarios {
-		play(out, watch, filepath.Join(disk, "scenarios", file), c.Env)
+	for _, s := range c.Scenarios {
+		file, own := options(strings.Fields(s))
+		env := maps.Clone(c.Env)
+		maps.Copy(env, own)
+		play(out, watch, filepath.Join(disk, "scenarios", file[0]), slices.Sorted(maps.Values(own)), env)
 	}
 	if len(c.Tests) > 0 { // the last scenario has stopped it
 		if err := systemd("start", "strongswan"); err != nil {
@@ -97,10 +102,11 @@ func prepare() error {
 	return nil
 }
 
-// play runs one scenario file by testscript, with the client host and its peers as extra commands.
-func play(out *reporter, watch *witnesses, file string, env map[string]string) {
+// play runs one scenario file by testscript, with the client host and its peers as extra commands. In reports, the
+// values that are this run's own stand behind the scenario's name.
+func play(out *reporter, watch *witnesses, file string, own []string, env map[string]string) {
 	busy := newBusyTimes()
-	testscript.RunT(&scenarioT{out: out, busy: busy}, testscript.Params{
+	testscript.RunT(&scenarioT{out: out, busy: busy, own: own}, testscript.Params{
 		Files: []string{file},
 		Cmds:  counted(busy),
 		// [echo] and [guard] select the demo's run.

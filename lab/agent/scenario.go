@@ -15,12 +15,13 @@ import (
 type scenarioT struct {
 	out    *reporter
 	busy   *busyTimes
+	own    []string // values of variables in this run
 	failed bool
 	reason string
 }
 
 func (t *scenarioT) Run(name string, f func(testscript.T)) {
-	t.out.start(name)
+	t.out.start(strings.Join(append([]string{name}, t.own...), "-"))
 	sub := &scenarioT{out: t.out}
 	done := make(chan struct{})
 	go func() {

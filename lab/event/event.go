@@ -13,6 +13,7 @@ const (
 	Mark    = "mark"    // the scenario reached a point worth showing, named by Text
 	Measure = "measure" // what was measured, in Text and Figures
 	Picture = "picture" // what a program wrote to a terminal, in Text; Name is the file
+	File    = "file"    // a file that the host keeps: Name and Data
 	Log     = "log"     // a line for the run's log file only
 	Done    = "done"    // the guest powers off
 )
@@ -28,6 +29,7 @@ type Event struct {
 	Reason   string    `json:"reason,omitempty"`
 	Text     string    `json:"text,omitempty"`
 	Name     string    `json:"name,omitempty"`
+	Data     []byte    `json:"data,omitempty"`
 	Busy     float64   `json:"busy,omitempty"` // seconds that the guest's processors worked for what held or did not
 	// Figures are for the run's result, by their names.
 	Figures Figures `json:"figures,omitempty"`
@@ -39,6 +41,6 @@ type Figures = map[string]float64
 // Case is what the host asks of the guest: the file case.json on the second disk.
 type Case struct {
 	Env       map[string]string `json:"env"`       // variables that scenarios may read
-	Scenarios []string          `json:"scenarios"` // files in scenarios/, in this order
+	Scenarios []string          `json:"scenarios"` // files in scenarios/, in this order; behind a name, variables of its own: NAME=VALUE
 	Tests     []string          `json:"tests"`     // compiled Go tests in tests/, run after the scenarios
 }

@@ -88,6 +88,9 @@ type flying struct {
 	sends  int
 }
 
+// otherTraffic ends each capture: it shows until when there was nothing else.
+const otherTraffic = "other traffic"
+
 // converse returns what a capture of the conversation has.
 func converse(t tester, b l2tp.Behaviour, s script) []captured {
 	c := &conversation{arrived: map[bool]time.Time{}, t: t, script: s, router: b, now: begin, rng: rand.New(rand.NewPCG(s.seed, 1))}
@@ -101,7 +104,7 @@ func converse(t tester, b l2tp.Behaviour, s script) []captured {
 		c.in(s.odd, func() { c.send(0, avp(l2tp.AVPMessageType, 77)) })
 	}
 	c.run(begin.Add(s.length))
-	return append(c.log, captured{at: begin.Add(s.length), payload: []byte("other traffic")})
+	return append(c.log, captured{at: begin.Add(s.length), payload: []byte(otherTraffic)})
 }
 
 // run lets everything happen until the end.

@@ -109,6 +109,18 @@ func TestTogether(t *testing.T) {
 			log = append(log, c)
 		}
 	}
+	p := learnAll(t, log)
+	agree(t, "together", b, p)
+	for _, key := range []string{"hello", "keepalive_interval", "keepalive_tries", "idle", "strict_ns", "retransmit_first"} {
+		if !slices.Contains(known(p), key) {
+			t.Errorf("%s is not known", key)
+		}
+	}
+}
+
+// learnAll makes one personality from all tunnels.
+func learnAll(t *testing.T, log []captured) *infer.Personality {
+	t.Helper()
 	file, err := capture.Read("test", bytes.NewReader(pcapng(t, log)))
 	if err != nil {
 		t.Fatal(err)
@@ -117,12 +129,28 @@ func TestTogether(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	agree(t, "together", b, p)
-	for _, key := range []string{"hello", "keepalive_interval", "keepalive_tries", "idle", "strict_ns", "retransmit_first"} {
-		if !slices.Contains(known(p), key) {
-			t.Errorf("%s is not known", key)
+	return p
+}
+
+// A capture inside of IPsec has no data. Data that it does not show is no reason to think that there is no idle timer.
+func TestWithoutData(t *testing.T) {
+	b := load(t, "../lns/personalities/nvr510.json")
+	busy := script{length: 6 * time.Minute, delay: 4 * time.Millisecond, pings: 5 * time.Second, hangUp: 200 * time.Second}
+	left := script{length: 6 * time.Minute, delay: 4 * time.Millisecond, hangUp: 200 * time.Second}
+	var log []captured
+	for i, s := range []script{busy, left} {
+		for _, c := range converse(t, b, s) {
+			if c.at = c.at.Add(time.Duration(i) * time.Hour); l2tp.IsControl(c.payload) || string(c.payload) == otherTraffic {
+				log = append(log, c)
+			}
 		}
 	}
+	p := learnAll(t, log)
+	const negotiation = 2 * time.Second // of PPP, which is data
+	if idle := time.Duration(p.Behaviour.Idle - b.Idle); idle < 0 || idle > negotiation || len(p.Remarks) != 1 || !strings.Contains(p.Remarks[0], "sends all") {
+		t.Errorf("idle is %v; %q", time.Duration(p.Behaviour.Idle), p.Remarks)
+	}
+	agree(t, "without data", b, p)
 }
 
 func known(p *infer.Personality) (keys []string) {

@@ -48,6 +48,7 @@ func measure(all []*exchange) *estimates {
 	e.measureKeepalive(all)
 	e.measureRetransmission(all)
 	e.measureIdle(all)
+	e.assumeData(all)
 	for _, x := range all {
 		e.suspect(x)
 		e.measureDeafness(x)
@@ -178,7 +179,7 @@ func (e *estimates) measureKeepalive(all []*exchange) {
 		regular = regular[1:] // the first one can be late by the answer's delay
 	}
 	for _, d := range append(extremes(regular), extremes(quiet)...) {
-		if !slices.ContainsFunc(e.keepalive, func(k time.Duration) bool { return near(d, k) }) {
+		if !slices.ContainsFunc(e.keepalive, func(k time.Duration) bool { return (d - k).Abs() <= max(k/100, 100*time.Millisecond) }) {
 			e.keepalive = append(e.keepalive, d)
 		}
 	}
@@ -440,6 +441,10 @@ func (e *estimates) measureIdle(all []*exchange) {
 			e.idle.note += fmt.Sprintf(". %s: the router was stopped, or ended the tunnel for a reason that is not seen", x.where(stop))
 			continue
 		}
+		x.idle = true
+		if !any && e.idle.value > 0 && int64(idleTime(quiet)) > e.idle.value {
+			continue // the other tunnel was quiet for a shorter time, so this one had data
+		}
 		after := quiet.Round(time.Millisecond)
 		e.idle = saw(idleTime(quiet), any, "the router closed the tunnel in %s, %v after the last data, with nothing unanswered",
 			x.where(stop), after)
@@ -447,6 +452,27 @@ func (e *estimates) measureIdle(all []*exchange) {
 			e.idle.note = fmt.Sprintf("the router closed the tunnel in %s, %v after it was up, with nothing unanswered. "+
 				"The capture has no data: if there was any, the time is shorter", x.where(stop), after)
 		}
+	}
+}
+
+// assumeData adds data to tunnels of a capture without any, such as one inside of IPsec. There may have been some at any
+// time, so no such tunnel says that there is no idle timer. One that the timer closed had none in the end.
+func (e *estimates) assumeData(all []*exchange) {
+	for _, x := range all {
+		if _, any := x.lastData(x.End); any || x.up.IsZero() {
+			continue
+		}
+		quiet := x.over()
+		if x.idle {
+			quiet = quiet.Add(-time.Duration(e.idle.value))
+		}
+		for at := x.up.Add(time.Second); at.Before(quiet); at = at.Add(time.Second) {
+			x.in = append(x.in, event{at: at, kind: dataPassed})
+		}
+		if x.idle {
+			x.in = append(x.in, event{at: quiet, kind: dataPassed})
+		}
+		slices.SortStableFunc(x.in, func(a, b event) int { return a.at.Compare(b.at) })
 	}
 }
 

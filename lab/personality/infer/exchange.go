@@ -52,6 +52,7 @@ type exchange struct {
 	callUp  time.Time     // the first ICCN came; zero: it did not
 	refusal string        // why the router refused the tunnel
 	session uint16        // the router's first session id
+	idle    bool          // the router's idle timer has closed the tunnel, as far as is seen
 }
 
 var errNoAnswer = errors.New("the router did not answer the SCCRQ: no personality can be seen in that")

@@ -213,8 +213,9 @@ func (l *learner) conclude(key string, possible, excluded []string) {
 	known := len(possible) == 0 && len(excluded) > 0
 	if m, ok := l.measured(key); ok {
 		parts = append(parts, m.note)
-		known = m.known && len(possible) == 0 && l.explained()
+		known = m.known && len(possible) == 0
 	}
+	known = known && l.explained()
 	if len(excluded) > 0 {
 		parts = append(parts, strings.Join(excluded, "; "))
 	}

@@ -43,6 +43,14 @@ func (e *estimates) choices() []choice {
 	for _, n := range e.triesToo {
 		tries = append(tries, int(n))
 	}
+	sends := []int{int(e.sends.value), l2tp.Defaults().RetransmitTries}
+	// One more, because a router that closes the tunnel for another reason would have sent a message again.
+	if e.tries.value > 0 {
+		tries = append(tries, int(e.tries.value)+1)
+	}
+	if e.sends.known {
+		sends = append(sends, int(e.sends.value)+1)
+	}
 	idle := []D{D(e.idle.value), 0}
 	for _, d := range e.idleToo {
 		idle = append(idle, D(d))
@@ -69,7 +77,7 @@ func (e *estimates) choices() []choice {
 		options("zlb_ns_offset_all", func(b *B, v bool) { b.ZLBNsOffsetAll = v }, false, true),
 		options("retransmit_first", func(b *B, v D) { b.RetransmitFirst = v }, D(e.first.value), defaults.RetransmitFirst),
 		options("retransmit_cap", func(b *B, v D) { b.RetransmitCap = max(v, b.RetransmitFirst) }, D(e.cap.value), defaults.RetransmitCap),
-		options("retransmit_tries", func(b *B, v int) { b.RetransmitTries = v }, int(e.sends.value), defaults.RetransmitTries),
+		options("retransmit_tries", func(b *B, v int) { b.RetransmitTries = v }, sends...),
 		options("retransmit_old_nr", func(b *B, v bool) { b.RetransmitOldNr = v }, false, true),
 	}
 }
