@@ -155,7 +155,7 @@ func (n *fixture) want(actions ...Action) {
 func (core *Core) Tunnels() []Tunnel {
 	var all []Tunnel
 	for _, t := range core.tunnels.byKey {
-		if !t.gone {
+		if t.presence != gone {
 			all = append(all, t.view())
 		}
 	}

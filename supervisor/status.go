@@ -105,7 +105,7 @@ func (c *ends) ofSections() map[string]*end {
 func (ts *tunnelTable) details(now time.Time) (details []Detail, up map[string]bool) {
 	up = make(map[string]bool)
 	for _, t := range ts.byKey {
-		if t.gone {
+		if t.presence == gone {
 			continue
 		}
 		for _, n := range t.identity.names {
@@ -141,7 +141,7 @@ func (ts *tunnelTable) groupsDown() (rows []status.Tunnel) {
 func (ts *tunnelTable) ambiguousGroups() map[string]*ambiguousGroup {
 	all := make(map[string]*ambiguousGroup)
 	for _, t := range ts.byKey {
-		if t.gone || len(t.identity.names) < 2 || t.identity.names[0].kind != "lac" {
+		if t.presence == gone || len(t.identity.names) < 2 || t.identity.names[0].kind != "lac" {
 			continue
 		}
 		key := fmt.Sprint(t.identity.names)
