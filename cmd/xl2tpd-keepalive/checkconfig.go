@@ -7,6 +7,16 @@ import (
 	"xl2tpd-keepalive/internal/checkconfig"
 )
 
+func checkConfigCommand() command {
+	return command{
+		name: "check-config", args: "[FILE]", words: 1, brief: "show what is wrong with keepalive.conf",
+		about:   "It reads xl2tpd.conf too, and compares the names of the sections.",
+		example: "sudo xl2tpd-keepalive check-config ./keepalive.conf",
+		flags:   defineFiles,
+		run:     runCheckConfig,
+	}
+}
+
 // runCheckConfig reads both files and prints what is wrong.
 func runCheckConfig(o options, stdout, stderr io.Writer) int {
 	files := checkconfig.Files{Config: o.config, Xl2tpd: o.xl2tpdConf}

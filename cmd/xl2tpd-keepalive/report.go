@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -19,6 +20,19 @@ import (
 
 // reportIn is how long a report may take: one round of checks, and the programs that it asks.
 const reportIn = 2 * time.Minute
+
+func reportCommand() command {
+	return command{
+		name: "report", args: "[FILE]", words: 1, brief: "collect what others need to find out why tunnels close",
+		about: "It writes a tar.gz file that only root may read, and prints what is in it and what was left out.\n" +
+			"No password and no key is in it. Look at it before you send it.",
+		example: "sudo xl2tpd-keepalive report --anonymise",
+		flags: func(f *flag.FlagSet, o *options) {
+			boolean(f, &o.anonymise, "anonymise", "replace names and addresses, each always by the same one")
+		},
+		run: runReport,
+	}
+}
 
 // runReport writes a support bundle, and prints what is in it.
 func runReport(o options, stdout, stderr io.Writer) int {
