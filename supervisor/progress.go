@@ -358,37 +358,49 @@ func (s situation) grace() time.Duration {
 
 // stepDone takes the result of the step under way.
 func (p *progress) stepDone(err error, s situation, jitter float64, now time.Time) {
-	step := p.busy
-	if step == StepLook {
-		if p.lnsSilent && err == nil {
-			p.next = now
-		}
-		p.busy, p.lookAt, p.lnsSilent = StepNone, now.Add(spread(lnsLook, jitter)), err != nil
-		return
-	}
-	if errors.Is(err, ErrAlive) {
-		p.aliveAt = now
-	}
-	if step == StepAsk {
+	switch p.busy {
+	case StepLook:
+		p.looked(err, jitter, now)
+	case StepAsk:
 		p.asked(err, jitter, now)
-		return
+	default:
+		p.acted(err, s, jitter, now)
 	}
-	p.askAt, p.peer = time.Time{}, peerUnknown // after a step, earlier answers no longer count
+}
+
+// looked takes the result of StepLook. An error says that the LNS has not answered.
+func (p *progress) looked(err error, jitter float64, now time.Time) {
+	if p.lnsSilent && err == nil {
+		p.next = now
+	}
+	p.busy, p.lookAt, p.lnsSilent = StepNone, now.Add(spread(lnsLook, jitter)), err != nil
+}
+
+// asked takes the result of StepAsk. Without an error the peer has not answered.
+func (p *progress) asked(err error, jitter float64, now time.Time) {
+	silent := err == nil && p.peer != peerOutdated
+	p.busy, p.peer, p.askAt = StepNone, peerUnknown, now.Add(spread(lnsLook, jitter))
+	switch {
+	case silent:
+		p.peer = peerSilent
+	case errors.Is(err, ErrAlive):
+		p.aliveAt, p.askAt = now, now.Add(spread(aliveLook, jitter))
+	}
+}
+
+// acted takes the result of a step that may have changed something. Earlier answers of the peer no longer count then.
+func (p *progress) acted(err error, s situation, jitter float64, now time.Time) {
+	step := p.busy
+	p.busy, p.askAt, p.peer = StepNone, time.Time{}, peerUnknown
 	if p.sa == saSettling {
 		p.sa = saConfirmed
 	}
 	if errors.Is(err, ErrAlive) {
-		p.busy, p.next = StepNone, now.Add(aliveLook)
+		p.aliveAt, p.next = now, now.Add(aliveLook)
 		return
 	}
-	p.busy, p.last, p.err = StepNone, step, err
-	if step == StepSecure || step == StepRenew {
-		p.doneAt, p.sa = now, saUnconfirmed
-		if err == nil {
-			p.sa = saSettling
-		}
-	}
-	p.saRenewed = p.saRenewed || (step == StepSecure || step == StepRenew) && !errors.Is(err, ErrNoRoute)
+	p.last, p.err = step, err
+	p.noteSA(step, err, now)
 	if errors.Is(err, ErrRedialsLater) {
 		p.err, p.next = nil, now.Add(max(s.redialPause+answerTime, pause(p.failed+1, jitter)))
 		if s.redialsFor == 0 { // xl2tpd does not redial
@@ -396,16 +408,32 @@ func (p *progress) stepDone(err error, s situation, jitter float64, now time.Tim
 		}
 		return
 	}
+	p.waitAfter(step, s, jitter, now)
+}
+
+// noteSA notes what a step shows about the SA.
+func (p *progress) noteSA(step Step, err error, now time.Time) {
+	if step == StepSecure || step == StepRenew {
+		p.doneAt, p.sa = now, saUnconfirmed
+		if err == nil {
+			p.sa = saSettling
+		}
+		p.saRenewed = p.saRenewed || !errors.Is(err, ErrNoRoute)
+	}
 	if errors.Is(err, ErrAnswers) || errors.Is(err, ErrSAInUse) {
 		p.last, p.saRenewed = StepNone, true // the SA works and was left alone
 	}
+}
+
+// waitAfter sets the time of the next step.
+func (p *progress) waitAfter(step Step, s situation, jitter float64, now time.Time) {
 	switch {
 	case p.since.IsZero(): // the tunnel is up already
-	case errors.Is(err, ErrNoRoute):
+	case errors.Is(p.err, ErrNoRoute):
 		p.next = now.Add(routeLook)
-	case errors.Is(err, ErrNoConnection):
+	case errors.Is(p.err, ErrNoConnection):
 		p.noConnection, p.last, p.err, p.next = true, StepNone, nil, time.Time{} // nothing was tried
-	case err != nil:
+	case p.err != nil:
 		p.failed++
 		p.next = now.Add(pause(p.failed, jitter))
 	case step == StepRenew && s.up:
@@ -419,18 +447,6 @@ func (p *progress) stepDone(err error, s situation, jitter float64, now time.Tim
 		p.next = now.Add(answerTime)
 	default:
 		p.next = now.Add(pause(p.failed+1, jitter))
-	}
-}
-
-// asked takes the result of StepAsk. Without an error the peer has not answered.
-func (p *progress) asked(err error, jitter float64, now time.Time) {
-	silent := err == nil && p.peer != peerOutdated
-	p.busy, p.peer, p.askAt = StepNone, peerUnknown, now.Add(spread(lnsLook, jitter))
-	switch {
-	case silent:
-		p.peer = peerSilent
-	case errors.Is(err, ErrAlive):
-		p.askAt = now.Add(spread(aliveLook, jitter))
 	}
 }
 
