@@ -26,8 +26,8 @@ func runCheckConfig(o options, stdout, stderr io.Writer) int {
 		}
 		files.Config = o.names[0]
 	}
-	result, err := checkconfig.Check(files)
-	for _, f := range result.Findings {
+	outcome, err := checkconfig.Check(files)
+	for _, f := range outcome.Remarks {
 		if f.Warning {
 			fmt.Fprintln(stderr, o.lang.Sprintf("warning: %s", f.Text))
 		} else {
@@ -37,12 +37,12 @@ func runCheckConfig(o options, stdout, stderr io.Writer) int {
 	switch {
 	case err != nil:
 		return o.fail(stderr, err)
-	case !result.Valid():
+	case !outcome.Valid():
 		return exitError
-	case result.Missing:
-		fmt.Fprintln(stdout, o.lang.Sprintf("no %s: the defaults hold", result.Path))
+	case outcome.Missing:
+		fmt.Fprintln(stdout, o.lang.Sprintf("no %s: the defaults hold", outcome.Path))
 	default:
-		fmt.Fprintln(stdout, o.lang.Sprintf("%s is good", result.Path))
+		fmt.Fprintln(stdout, o.lang.Sprintf("%s is good", outcome.Path))
 	}
 	return exitOK
 }

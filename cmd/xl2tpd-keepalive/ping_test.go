@@ -114,7 +114,7 @@ func TestPingCommand(t *testing.T) {
 				t.Errorf("status %d\n%s%s", code, out, errs)
 			}
 			if strings.Contains(tt.line, "-json") {
-				var r ping.Result
+				var r ping.Comparison
 				if err := json.Unmarshal([]byte(out), &r); err != nil || r.Inner == nil || r.Outer == nil || r.Outer.Received != 1 {
 					t.Errorf("%v: %s", err, out)
 				}

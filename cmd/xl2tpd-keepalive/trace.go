@@ -16,7 +16,7 @@ import (
 
 // traceOptions are the values of trace's flags.
 type traceOptions struct {
-	trace.Options
+	trace.Live
 	file string // empty: lines on standard output
 	last bool
 }
