@@ -6,14 +6,10 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"time"
 
 	"xl2tpd-keepalive/internal/doctor"
 	"xl2tpd-keepalive/internal/screen"
 )
-
-// doctorIn is how long a round of checks may take.
-const doctorIn = 30 * time.Second
 
 func doctorCommand() command {
 	return command{
@@ -30,7 +26,7 @@ func doctorCommand() command {
 
 // runDoctor checks this host; the exit status shows whether there is a problem.
 func runDoctor(o options, stdout, stderr io.Writer) int {
-	ctx, cancel := context.WithTimeout(context.Background(), doctorIn)
+	ctx, cancel := context.WithTimeout(context.Background(), doctor.RoundTime)
 	defer cancel()
 	all := doctor.Examine(ctx, doctor.ThisHost())
 	shown := all
