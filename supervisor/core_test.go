@@ -155,7 +155,7 @@ func (n *fixture) want(actions ...Action) {
 func (core *Core) Tunnels() []Tunnel {
 	var all []Tunnel
 	for _, t := range core.tunnels.byKey {
-		if !t.gone {
+		if t.presence != gone {
 			all = append(all, t.view())
 		}
 	}
@@ -763,11 +763,11 @@ func TestLibreswan(t *testing.T) {
 		n.step(TaskFailed{WatcherVICI, vici.ErrLibreswan})
 	}
 	n.wantNotes("SAs are not watched reason=Libreswan does IPsec here, and has no VICI")
-	if got := n.core.Summary(); got != "no tunnel up" || !n.core.Status(n.now).Libreswan {
+	if got := n.core.Summary(); got != "no tunnel up" || !n.core.Overview(n.now).Libreswan {
 		t.Error(got)
 	}
 	n.step(TaskFailed{WatcherVICI, errors.New("connection refused")})
-	if got := n.core.Summary(); got != "no tunnel up; strongSwan (VICI) does not answer: the state of its SAs is not known" || n.core.Status(n.now).Libreswan {
+	if got := n.core.Summary(); got != "no tunnel up; strongSwan (VICI) does not answer: the state of its SAs is not known" || n.core.Overview(n.now).Libreswan {
 		t.Error(got)
 	}
 }

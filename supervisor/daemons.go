@@ -129,7 +129,9 @@ func (ls *lacTable) takeProcesses(changes []processChange, first bool, now time.
 	}
 	if first {
 		for _, l := range ls.byKey {
-			l.seenBefore = false // if the same xl2tpd still runs, its tunnels are seen, or have ended
+			if l.had == hadBefore { // if the same xl2tpd still runs, its tunnels are seen, or have ended
+				l.had = hadNone
+			}
 		}
 	}
 }
@@ -137,11 +139,11 @@ func (ls *lacTable) takeProcesses(changes []processChange, first bool, now time.
 // forgetInstance forgets the LACs of an instance that no longer exists.
 func (ls *lacTable) forgetInstance(id string) {
 	maps.DeleteFunc(ls.byKey, func(_ string, l *lac) bool {
-		gone := l.instance == id && l.progress.busy == StepNone
-		if gone {
+		idle := l.instance == id && l.progress.busy == StepNone
+		if idle {
 			ls.agenda.drop(l)
 		}
-		return gone
+		return idle
 	})
 }
 

@@ -123,7 +123,7 @@ func (ts *tunnelTable) takeAnswer(k Key, what flight, now time.Time) *tunnel {
 	stale := t.stale
 	t.inFlight, t.stale = none, false
 	switch {
-	case t.gone:
+	case t.presence == gone:
 		ts.forget(t)
 		return nil
 	case !t.watched():

@@ -182,15 +182,18 @@ func (ls *lacTable) takeDial(daemon procfs.ID, lns netip.Addr, now time.Time) {
 			if !l.notDiallingSince.IsZero() {
 				l.notDiallingSince = now
 			}
-			if !l.mayHave && !l.seen && !l.lastEnd.mayBeHangUp() && ls.topology.ifDialled(l) {
-				l.mayHave = true
+			if l.had < mayHaveHad && !l.lastEnd.mayBeHangUp() && ls.topology.ifDialled(l) {
+				l.had = mayHaveHad
 				ls.agenda.mark(l)
 			}
 		}
 		return
 	}
 	l := lacs[0]
-	l.attempt, l.notDiallingSince, l.dialledLNS, l.seen = now, time.Time{}, lns, l.seen || !l.mayBeHungUp() && l.lastEnd == nil
+	l.attempt, l.notDiallingSince, l.dialledLNS = now, time.Time{}, lns
+	if !l.mayBeHungUp() && l.lastEnd == nil {
+		l.had = hadOne
+	}
 	ls.agenda.mark(l)
 	if l.lastEnd != nil {
 		l.lastEnd.CallOnly = false // with a tunnel that stands, xl2tpd would not ask for another
@@ -209,7 +212,7 @@ func (ls *lacTable) dialledAgain(l *lac, now time.Time) {
 
 // startAgain notes that a LAC is wanted, and that xl2tpd dials it. If recovery is taking a step, that step still counts.
 func (l *lac) startAgain(now time.Time) {
-	l.seen, l.notRedialled, l.lastEnd, l.possibleEnd, l.silent = true, false, nil, nil, time.Time{}
+	l.had, l.notRedialled, l.lastEnd, l.possibleEnd, l.silent = hadOne, false, nil, nil, time.Time{}
 	if l.progress.busy == StepNone {
 		l.attempt, l.notDiallingSince, l.progress = now, time.Time{}, dialling(now)
 	}
@@ -231,7 +234,7 @@ func (ls *lacTable) dialsHungUp(lacs []*lac) {
 		return
 	}
 	for _, l := range down {
-		l.lastEnd, l.possibleEnd, l.mayHave = nil, endByOperator(ControlConnection{}), true
+		l.lastEnd, l.possibleEnd, l.had = nil, endByOperator(ControlConnection{}), max(l.had, mayHaveHad)
 		ls.agenda.mark(l)
 	}
 }
@@ -255,7 +258,9 @@ func (ls *lacTable) daemonReplaced(instance string, runs bool, now time.Time) {
 		if l.instance != instance {
 			continue
 		}
-		l.seen = l.seen || l.seenBefore
+		if l.had == hadBefore {
+			l.had = hadOne
+		}
 		if l.lastEnd != nil && !l.lastEnd.sure && now.Sub(l.lastEnd.Time) <= reasonDelay {
 			l.lastEnd.failed, l.lastEnd.Reason = true, xl2tpdEnded // the links were seen to go before their xl2tpd
 		}
@@ -263,14 +268,14 @@ func (ls *lacTable) daemonReplaced(instance string, runs bool, now time.Time) {
 			l.possibleEnd = nil
 		}
 		hungUp := l.mayBeHungUp()
-		l.mayHave = false
-		if hungUp {
-			l.seen = false
-		} else {
+		if hungUp || l.had != hadOne {
+			l.had = hadNone
+		}
+		if !hungUp {
 			l.lastEnd, l.possibleEnd = nil, nil
 		}
 		l.silent, l.attempt, l.notDiallingSince, l.planned, l.progress.next = time.Time{}, time.Time{}, time.Time{}, time.Time{}, time.Time{}
-		l.notRedialled, l.startedAt, l.downAt = l.seen, time.Time{}, time.Time{}
+		l.notRedialled, l.startedAt, l.downAt = l.had == hadOne, time.Time{}, time.Time{}
 		s := ls.topology.section(l)
 		autodials := runs && s != nil && s.Autodial
 		if autodials && ls.health.reported[WatcherXl2tpd] {

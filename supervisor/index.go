@@ -100,7 +100,7 @@ func (ts *tunnelTable) tunnelIndex() *tunnelIndex {
 	groups := make(map[string]*[]*tunnel)
 	keys := make(map[*name]string) // of lists that links share
 	for _, t := range ts.inOrder() {
-		if t.gone {
+		if t.presence == gone {
 			continue
 		}
 		ts.index.links.Add(t, t.identity.session, t.identity.outer, t.identity.daemon)

@@ -18,9 +18,9 @@ type lac struct {
 	name             string
 	key              string // see name.key
 	progress         progress
-	marked           bool       // to be evaluated in the step under way
-	stale            bool       // the recovery step under way began before the present xl2tpd did
-	seen             bool       // it has had a tunnel, or was dialled, and nobody has hung up since
+	marked           bool // to be evaluated in the step under way
+	stale            bool // the recovery step under way began before the present xl2tpd did
+	had              history
 	notRedialled     bool       // xl2tpd has no plan to dial it
 	dialled          time.Time  // when recovery last made xl2tpd dial it
 	attempt          time.Time  // since when xl2tpd dials, as far as is known; zero: it does not
@@ -33,7 +33,6 @@ type lac struct {
 	ikeTo            string     // and the LNS of that tunnel, as xl2tpd.conf calls it
 	lastEnd          *end       // how its latest tunnel ended; nil: it is up, or there was none
 	possibleEnd      *end       // how a tunnel or attempt ended that may have been this LAC's; nil: none of interest
-	mayHave          bool       // it may have a tunnel of the present xl2tpd, or may have had one
 	silent           time.Time  // when its latest tunnel ended, if the peer was silent; zero: it was not
 	guessed          bool       // the link for which it is being hung up may be another LAC's, or its tunnel may be gone
 	downAt           time.Time  // when recovery hung it up; zero: it may have been dialled since, see certainlyDown
@@ -41,10 +40,18 @@ type lac struct {
 	lastLogged       string     // the latest log line about a step
 	startedAt        time.Time  // when an xl2tpd started that should dial it by `autodial`; zero: none did, or it has begun to dial
 
-	seenBefore bool     // seen by the last process of this service, when the last xl2tpd may have run
-	saved      bool     // it is in the saved state
-	savedAs    LACState // as this
+	savedAs *LACState // as it is in the saved state; nil: it is not
 }
+
+// history is what is known of a LAC's tunnels since somebody has last hung up.
+type history int
+
+const (
+	hadNone    history = iota // none is known
+	hadBefore                 // one, by the last process of this service, when the last xl2tpd may have run
+	mayHaveHad                // it may have a tunnel of the present xl2tpd, or may have had one
+	hadOne                    // it has had one, or was dialled
+)
 
 // ensureLAC returns what is known of a LAC. If nothing is, it makes a record of it.
 func (ls *lacTable) ensureLAC(n name) *lac {
@@ -211,7 +218,7 @@ func (ls *lacTable) readNeighbours(is *situation, l *lac, s *xl2tpd.Section, now
 			is.renewing = true
 		case p.busy == StepSecure:
 			is.saOnTrial = true
-		case p.settling && now.Sub(p.doneAt) < helpTime:
+		case p.sa == saSettling && now.Sub(p.doneAt) < helpTime:
 			is.saOnTrial, until = true, earlier(until, p.doneAt.Add(helpTime))
 		}
 	}

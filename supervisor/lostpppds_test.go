@@ -31,7 +31,7 @@ func TestLostPppd(t *testing.T) {
 				logged++
 			}
 		}
-		problems := b.Status(epoch).Problems
+		problems := b.Overview(epoch).Problems
 		is := slices.ContainsFunc(problems, func(p status.Problem) bool {
 			return strings.HasPrefix(p.Text.String(), "the pid file of xl2tpd's pppd can't be seen "+tc.part) && tc.part != ""
 		})

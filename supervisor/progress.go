@@ -158,17 +158,33 @@ type progress struct {
 	lnsSilent    bool      // the LNS did not answer the latest look
 	waitsForSlot bool      // a step is due, and all slots are taken
 	askAt        time.Time // when to ask the peer of the silent link again
-	peerSilent   bool      // the peer did not answer last, although its host, or the LNS elsewhere, can be reached
+	peer         peerAnswer
 	aliveAt      time.Time // when the peer of the silent link last answered, or was known to have done so
-	outdated     bool      // the link got a new SA while its peer was being asked
 	err          error     // why the latest step failed
 	doneAt       time.Time // when charon last answered a request for an SA
-	saConfirmed  bool      // and it said that there is one
+	sa           saAnswer  // what it said
 	awaitsCall   bool      // until next, or until there is no call any more
-	settling     bool      // until next, this SA has its time to help a link
 	rule         string    // the rule that has decided in the latest advance; empty: none
 	pause        string    // the pause that has decided when
 }
+
+// peerAnswer is what came of asking the peer of the silent link.
+type peerAnswer int
+
+const (
+	peerUnknown  peerAnswer = iota // it has answered, or was not asked, or the answer no longer counts
+	peerOutdated                   // the link got a new SA while the peer was being asked: the answer will not count
+	peerSilent                     // it did not answer, although its host, or the LNS elsewhere, can be reached
+)
+
+// saAnswer is what came of the latest request for an SA.
+type saAnswer int
+
+const (
+	saUnconfirmed saAnswer = iota // there is none
+	saConfirmed                   // there is one
+	saSettling                    // there is one, and until next it has its time to help a link
+)
 
 // dialling returns the progress of a LAC that somebody has just dialled.
 func dialling(now time.Time) progress {
@@ -199,7 +215,7 @@ func (p *progress) advance(s situation, turn bool, jitter float64, now time.Time
 	if s.goal == goalNone || !s.daemon || p.busy != StepNone {
 		return StepNone, time.Time{}
 	}
-	if s.silent() && !p.peerSilent {
+	if s.silent() && p.peer != peerSilent {
 		if left := p.silenceLimit() - s.quiet; left > 0 {
 			return p.askPeer(now.Add(left), now)
 		}
@@ -282,14 +298,14 @@ func (p *progress) askPeer(until, now time.Time) (Step, time.Time) {
 	if now.Before(p.askAt) {
 		return StepNone, earlier(p.askAt, until)
 	}
-	p.busy, p.outdated = StepAsk, false
+	p.busy, p.peer = StepAsk, peerUnknown
 	return StepAsk, time.Time{}
 }
 
 // renewedByOthers notes that the silent link has a new SA that recovery has not made for this LAC. An answer over the
 // old SA says nothing about the new one.
 func (p *progress) renewedByOthers(now time.Time) {
-	p.peerSilent, p.outdated, p.askAt = false, true, time.Time{}
+	p.peer, p.askAt = peerOutdated, time.Time{}
 	if p.busy == StepSecure || p.busy == StepRenew || p.since.IsZero() {
 		return
 	}
@@ -308,7 +324,10 @@ func (p *progress) tunnelIsUp(s situation, now time.Time) time.Time {
 		p.well = now
 	}
 	p.since, p.next, p.err = time.Time{}, time.Time{}, nil
-	p.askAt, p.peerSilent, p.awaitsCall = time.Time{}, false, false
+	p.askAt, p.awaitsCall = time.Time{}, false
+	if p.peer == peerSilent {
+		p.peer = peerUnknown
+	}
 	if p.last == StepNone && p.failed == 0 {
 		return time.Time{}
 	}
@@ -339,34 +358,49 @@ func (s situation) grace() time.Duration {
 
 // stepDone takes the result of the step under way.
 func (p *progress) stepDone(err error, s situation, jitter float64, now time.Time) {
+	switch p.busy {
+	case StepLook:
+		p.looked(err, jitter, now)
+	case StepAsk:
+		p.asked(err, jitter, now)
+	default:
+		p.acted(err, s, jitter, now)
+	}
+}
+
+// looked takes the result of StepLook. An error says that the LNS has not answered.
+func (p *progress) looked(err error, jitter float64, now time.Time) {
+	if p.lnsSilent && err == nil {
+		p.next = now
+	}
+	p.busy, p.lookAt, p.lnsSilent = StepNone, now.Add(spread(lnsLook, jitter)), err != nil
+}
+
+// asked takes the result of StepAsk. Without an error the peer has not answered.
+func (p *progress) asked(err error, jitter float64, now time.Time) {
+	silent := err == nil && p.peer != peerOutdated
+	p.busy, p.peer, p.askAt = StepNone, peerUnknown, now.Add(spread(lnsLook, jitter))
+	switch {
+	case silent:
+		p.peer = peerSilent
+	case errors.Is(err, ErrAlive):
+		p.aliveAt, p.askAt = now, now.Add(spread(aliveLook, jitter))
+	}
+}
+
+// acted takes the result of a step that may have changed something. Earlier answers of the peer no longer count then.
+func (p *progress) acted(err error, s situation, jitter float64, now time.Time) {
 	step := p.busy
-	if step == StepLook {
-		if p.lnsSilent && err == nil {
-			p.next = now
-		}
-		p.busy, p.lookAt, p.lnsSilent = StepNone, now.Add(spread(lnsLook, jitter)), err != nil
-		return
+	p.busy, p.askAt, p.peer = StepNone, time.Time{}, peerUnknown
+	if p.sa == saSettling {
+		p.sa = saConfirmed
 	}
 	if errors.Is(err, ErrAlive) {
-		p.aliveAt = now
-	}
-	if step == StepAsk {
-		p.busy, p.askAt, p.peerSilent = StepNone, now.Add(spread(lnsLook, jitter)), err == nil && !p.outdated
-		if errors.Is(err, ErrAlive) {
-			p.askAt = now.Add(spread(aliveLook, jitter))
-		}
+		p.aliveAt, p.next = now, now.Add(aliveLook)
 		return
 	}
-	p.askAt, p.peerSilent, p.settling = time.Time{}, false, false // after a step, earlier answers no longer count
-	if errors.Is(err, ErrAlive) {
-		p.busy, p.next = StepNone, now.Add(aliveLook)
-		return
-	}
-	p.busy, p.last, p.err = StepNone, step, err
-	if step == StepSecure || step == StepRenew {
-		p.doneAt, p.saConfirmed, p.settling = now, err == nil, err == nil
-	}
-	p.saRenewed = p.saRenewed || (step == StepSecure || step == StepRenew) && !errors.Is(err, ErrNoRoute)
+	p.last, p.err = step, err
+	p.noteSA(step, err, now)
 	if errors.Is(err, ErrRedialsLater) {
 		p.err, p.next = nil, now.Add(max(s.redialPause+answerTime, pause(p.failed+1, jitter)))
 		if s.redialsFor == 0 { // xl2tpd does not redial
@@ -374,16 +408,32 @@ func (p *progress) stepDone(err error, s situation, jitter float64, now time.Tim
 		}
 		return
 	}
+	p.waitAfter(step, s, jitter, now)
+}
+
+// noteSA notes what a step shows about the SA.
+func (p *progress) noteSA(step Step, err error, now time.Time) {
+	if step == StepSecure || step == StepRenew {
+		p.doneAt, p.sa = now, saUnconfirmed
+		if err == nil {
+			p.sa = saSettling
+		}
+		p.saRenewed = p.saRenewed || !errors.Is(err, ErrNoRoute)
+	}
 	if errors.Is(err, ErrAnswers) || errors.Is(err, ErrSAInUse) {
 		p.last, p.saRenewed = StepNone, true // the SA works and was left alone
 	}
+}
+
+// waitAfter sets the time of the next step.
+func (p *progress) waitAfter(step Step, s situation, jitter float64, now time.Time) {
 	switch {
 	case p.since.IsZero(): // the tunnel is up already
-	case errors.Is(err, ErrNoRoute):
+	case errors.Is(p.err, ErrNoRoute):
 		p.next = now.Add(routeLook)
-	case errors.Is(err, ErrNoConnection):
+	case errors.Is(p.err, ErrNoConnection):
 		p.noConnection, p.last, p.err, p.next = true, StepNone, nil, time.Time{} // nothing was tried
-	case err != nil:
+	case p.err != nil:
 		p.failed++
 		p.next = now.Add(pause(p.failed, jitter))
 	case step == StepRenew && s.up:

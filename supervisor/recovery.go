@@ -74,7 +74,7 @@ func (ls *lacTable) advance(l *lac, s *xl2tpd.Section, now time.Time) {
 	l.takeAmbiguousLinks(c, ls.daemons.of(l).Pid)
 	is, at := ls.situation(l, s, now)
 	if is.isWell() && c.hasExact(ls.daemons.of(l).Pid) {
-		l.seen, l.notRedialled, l.lastEnd, l.lastLogged = true, false, nil, ""
+		l.had, l.notRedialled, l.lastEnd, l.lastLogged = hadOne, false, nil, ""
 		l.silent, l.attempt, l.notDiallingSince = time.Time{}, time.Time{}, time.Time{}
 		l.ike, l.ikeTo = ls.topology.lnsSA(c, s).Name, lnsHost(s)
 	}
@@ -92,7 +92,7 @@ func (ls *lacTable) advance(l *lac, s *xl2tpd.Section, now time.Time) {
 		l.guessed = is.up && len(c.exact) == 0 || is.noCall && is.sharesLNS
 	}
 	r := Recover{
-		LAC: LAC{l.instance, s.Name}, To: ls.target(l), Step: step, Up: is.up, Dead: l.progress.peerSilent,
+		LAC: LAC{l.instance, s.Name}, To: ls.target(l), Step: step, Up: is.up, Dead: l.progress.peer == peerSilent,
 		SA: ls.health.uniqueID(ls.topology.lnsSA(c, s)), LNS: ls.topology.lns(l), From: ls.topology.localAddr(l), Host: lnsHost(s), LastAttempt: l.lastAttempt(),
 	}
 	r.Inside, r.Beside = ls.farEndRequests(c, r.SA)
@@ -135,7 +135,7 @@ func (l *lac) noteCall(c *candidates, pid int, now time.Time) {
 	}
 	told := l.lastEnd.Time.Add(reasonDelay)
 	if slices.ContainsFunc(c.exact, func(t *tunnel) bool {
-		return !t.found && t.link.Xl2tpdPid == pid && t.since.After(told)
+		return t.presence != foundAtStart && t.link.Xl2tpdPid == pid && t.since.After(told)
 	}) {
 		l.startAgain(now)
 	}
@@ -146,7 +146,9 @@ func (l *lac) noteCall(c *candidates, pid int, now time.Time) {
 func (l *lac) takeAmbiguousLinks(c *candidates, pid int) {
 	for _, group := range c.ambiguous {
 		of := func(t *tunnel) bool { return t.linked() && t.link.Xl2tpdPid == pid }
-		l.mayHave = l.mayHave || slices.ContainsFunc(*group, of)
+		if slices.ContainsFunc(*group, of) {
+			l.had = max(l.had, mayHaveHad)
+		}
 		if l.mayBeHungUp() && count(*group, of) >= len((*group)[0].identity.names) {
 			l.lastEnd, l.possibleEnd, l.silent = nil, nil, time.Time{}
 		}
@@ -232,12 +234,12 @@ func (ls *lacTable) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situ
 func (l *lac) redials(s *xl2tpd.Section) (redialsFor, pause time.Duration) {
 	switch {
 	case l.notRedialled:
-	case s.Redial && (l.seen || l.mayHave || s.Autodial): // the LAC was dialled, or may have been
+	case s.Redial && (l.had >= mayHaveHad || s.Autodial): // the LAC was dialled, or may have been
 		redialsFor, pause = redialTime(s), s.RedialTimeout
 		if since := l.progress.since; !since.IsZero() && l.dialled.After(since) {
 			redialsFor += l.dialled.Sub(since)
 		}
-	case s.Autodial && !l.seen:
+	case s.Autodial && l.had != hadOne:
 		redialsFor = answerTime // xl2tpd may have just begun
 	}
 	return redialsFor, pause
@@ -271,7 +273,7 @@ func (l *lac) confirmedSA(trying bool, listedAt, now time.Time) bool {
 		at = l.attempt
 	}
 	p := &l.progress
-	return p.saConfirmed && p.doneAt.After(listedAt) && at.Sub(p.doneAt) < unlistedTime
+	return p.sa != saUnconfirmed && p.doneAt.After(listedAt) && at.Sub(p.doneAt) < unlistedTime
 }
 
 // stuck reports whether one of the calls has been without addresses for callTime. If not, at is when that will be so.
@@ -322,7 +324,7 @@ func (ls *lacTable) goal(l *lac, s *xl2tpd.Section) goal {
 	if in == nil || in.NetworkManager() || a.ambiguousInstance(in) || l.lastEnd.mayBeHangUp() && !ls.leftToXl2tpd(l, s) {
 		return goalNone
 	}
-	switch a.config.For(in.Path, s.Kind, s.Name).Recovery(s.Autodial || s.Redial && (l.seen || l.mayHave)) {
+	switch a.config.For(in.Path, s.Kind, s.Name).Recovery(s.Autodial || s.Redial && l.had >= mayHaveHad) {
 	case config.RecoverFull:
 		return goalFull
 	case config.RecoverRedial:
@@ -339,7 +341,7 @@ func (ls *lacTable) leftToXl2tpd(l *lac, s *xl2tpd.Section) bool {
 
 // mayBeDialled reports whether a LAC is wanted only if it was dialled, and nobody knows whether it was.
 func (l *lac) mayBeDialled(a *topology, s *xl2tpd.Section) bool {
-	return l.mayHave && !l.seen && !s.Autodial && a.ifDialled(l)
+	return l.had == mayHaveHad && !s.Autodial && a.ifDialled(l)
 }
 
 // ifDialled reports whether keepalive.conf wants a LAC recovered only if it was dialled (recover = auto).

@@ -32,7 +32,7 @@ func (ts *tunnelTable) refresh(t *tunnel, now time.Time) {
 	}
 
 	switch {
-	case t.gone:
+	case t.presence == gone:
 		ts.unwatch(t, Down, "the link is gone", now)
 	case !t.link.Up || !source.IsValid() || !target.IsValid():
 		ts.unwatch(t, Down, "the link is down", now)
@@ -107,10 +107,10 @@ func (ts *tunnelTable) watch(t *tunnel, source, target netip.Addr, reason messag
 	t.source, t.target = source, target
 	t.evidence, t.echoes = Evidence{}, echoes{}
 	t.up = now
-	if t.found && !t.link.Started.IsZero() {
+	if t.presence == foundAtStart && !t.link.Started.IsZero() {
 		t.up = now.Add(-max(now.Sub(t.link.Started), 0)) // it was up before this service started
 	}
-	t.found = false
+	t.presence = present
 	t.replied, t.lostInARow, t.counted = false, 0, false
 	ts.setState(t, Up, now)
 	attrs := []slog.Attr{slog.String("target", target.String())}

@@ -207,7 +207,7 @@ func (in *ruleInput) isUp() bool { return in.s.up }
 func (in *ruleInput) overdue() bool { return in.s.up && in.s.quiet >= stuckAfter }
 
 func (in *ruleInput) deadAndNotRenewable() bool {
-	return in.s.silent() && in.p.peerSilent && (!in.renews() || in.p.renewed())
+	return in.s.silent() && in.p.peer == peerSilent && (!in.renews() || in.p.renewed())
 }
 
 func (in *ruleInput) movedAway() bool {
@@ -215,7 +215,7 @@ func (in *ruleInput) movedAway() bool {
 }
 
 // justMovedAway is movedAway right after the SA was made.
-func (in *ruleInput) justMovedAway() bool { return in.movedAway() && in.p.settling }
+func (in *ruleInput) justMovedAway() bool { return in.movedAway() && in.p.sa == saSettling }
 
 func (in *ruleInput) upWithoutSA() bool { return in.s.withoutSA && in.ipsec() }
 

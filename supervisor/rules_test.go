@@ -25,7 +25,7 @@ func TestEachRule(t *testing.T) {
 		}},
 		{"silent for too long", func(l *progress, s *situation) { s.up, s.quiet = true, stuckAfter }},
 		{"dead, and nothing to renew", func(l *progress, s *situation) {
-			s.up, s.quiet, s.saInUse, l.peerSilent = true, time.Second, true, true
+			s.up, s.quiet, s.saInUse, l.peer = true, time.Second, true, peerSilent
 		}},
 		{"the LNS has moved", func(l *progress, s *situation) {
 			s.up, s.quiet, s.withoutSA, s.moved, l.saRenewed = true, time.Second, true, true, true
@@ -88,7 +88,7 @@ func TestEachPause(t *testing.T) {
 			l.last, l.next, s.endedSilent, s.closingUntil = StepHangUp, next, true, free
 		}, closingTime},
 		{"the LNS has moved", func(l *progress, s *situation) {
-			l.last, l.next, l.saRenewed, l.settling, s.up, s.quiet, s.withoutSA, s.moved = StepRenew, next, true, true, true, time.Second, true, true
+			l.last, l.next, l.saRenewed, l.sa, s.up, s.quiet, s.withoutSA, s.moved = StepRenew, next, true, saSettling, true, time.Second, true, true
 		}, 0},
 		{"dialled without SA", func(l *progress, s *situation) { l.last, l.next, s.trying, s.hasSA = StepDial, next, true, false }, grace},
 		{"after a step", func(l *progress, s *situation) { l.last, l.next, l.err = StepDial, next, errors.New("lost") }, time.Minute},
@@ -156,7 +156,7 @@ func TestRulesAreLogged(t *testing.T) {
 func TestNewSAIsNotRenewedForAnotherLAC(t *testing.T) {
 	silent := situation{goal: goalFull, daemon: true, up: true, hasSA: true, quiet: deadAfter}
 	for onTrial, want := range map[bool]Step{false: StepRenew, true: StepNone} {
-		p, s := progress{since: origin0, peerSilent: true}, silent
+		p, s := progress{since: origin0, peer: peerSilent}, silent
 		s.saOnTrial = onTrial
 		if got, _ := p.advance(s, true, 0.5, origin0.Add(time.Hour)); got != want {
 			t.Errorf("on trial for another LAC %v: got %v, want %v", onTrial, got, want)

@@ -76,7 +76,8 @@ func (ds *daemons) saveTo(m *SavedState) {
 func (ls *lacTable) restore(all []SavedLAC, now time.Time) {
 	for _, k := range all {
 		l := ls.ensureLAC(name{"lac", string(k.LAC), k.Instance})
-		l.saved, l.savedAs = true, k.LACState
+		state := k.LACState
+		l.savedAs = &state
 		for _, at := range []*time.Time{&k.Attempt, &k.Silent, &k.Half} {
 			if at.After(now) { // the clock has been set back
 				*at = now
@@ -87,21 +88,25 @@ func (ls *lacTable) restore(all []SavedLAC, now time.Time) {
 			if !k.Unsure {
 				c = endByOperator(ControlConnection{})
 			}
-			if l.mayHave = k.Perhaps; k.Perhaps {
-				l.possibleEnd = c
-			} else {
-				l.lastEnd, l.seen = c, k.Unsure
+			switch {
+			case k.Perhaps:
+				l.possibleEnd, l.had = c, mayHaveHad
+			case k.Unsure:
+				l.lastEnd, l.had = c, hadOne
+			default:
+				l.lastEnd = c
 			}
 			continue
 		}
-		if l.mayHave = k.Perhaps; k.Perhaps {
+		if k.Perhaps {
+			l.had = mayHaveHad
 			continue
 		}
 		if k.Up {
-			l.seenBefore = true
+			l.had = hadBefore
 			continue
 		}
-		l.seen, l.notRedialled, l.attempt, l.silent, l.planned = true, k.Idle, k.Attempt, k.Silent, k.Planned
+		l.had, l.notRedialled, l.attempt, l.silent, l.planned = hadOne, k.Idle, k.Attempt, k.Silent, k.Planned
 		l.ike, l.ikeTo = k.IKE, k.IKETo
 		if !k.Silent.IsZero() || !k.Half.IsZero() {
 			why := helloguard.CloseReason{StopAcked: k.Buried, CallOnly: !k.Half.IsZero()}
@@ -113,8 +118,8 @@ func (ls *lacTable) restore(all []SavedLAC, now time.Time) {
 func (ls *lacTable) saveTo(m *SavedState) {
 	ls.dirty = false
 	for _, l := range ls.byKey {
-		if _, is := ls.daemons.processes[l.instance]; l.saved && is {
-			m.LACs = append(m.LACs, SavedLAC{l.instance, []byte(l.name), l.savedAs})
+		if _, is := ls.daemons.processes[l.instance]; l.savedAs != nil && is {
+			m.LACs = append(m.LACs, SavedLAC{l.instance, []byte(l.name), *l.savedAs})
 		}
 	}
 	slices.SortFunc(m.LACs, func(x, y SavedLAC) int {
@@ -133,7 +138,7 @@ func (ls *lacTable) save(l *lac) {
 			c = l.possibleEnd
 		}
 		state.HungUp, state.Unsure = true, !c.Operator
-	case l.seen && !l.progress.since.IsZero():
+	case l.had == hadOne && !l.progress.since.IsZero():
 		state = LACState{Idle: l.notRedialled, Attempt: l.attempt, Silent: l.silent, Planned: l.planned, IKE: l.ike, IKETo: l.ikeTo}
 		if l.lastEnd != nil {
 			state.Buried = l.lastEnd.StopAcked
@@ -141,13 +146,17 @@ func (ls *lacTable) save(l *lac) {
 				state.Half = l.lastEnd.Time
 			}
 		}
-	case l.seen:
+	case l.had == hadOne:
 		state.Up = true
 	default:
-		state.Perhaps = l.mayHave
-		known = l.mayHave
+		state.Perhaps = l.had == mayHaveHad
+		known = state.Perhaps
 	}
-	if known != l.saved || state != l.savedAs {
-		l.saved, l.savedAs, ls.dirty = known, state, true
+	switch {
+	case !known && l.savedAs != nil:
+		l.savedAs, ls.dirty = nil, true
+	case known && (l.savedAs == nil || *l.savedAs != state):
+		latest := state
+		l.savedAs, ls.dirty = &latest, true
 	}
 }

@@ -29,7 +29,7 @@ func TestUnknownSection(t *testing.T) {
 				logged++
 			}
 		}
-		problems := b.Status(epoch).Problems
+		problems := b.Overview(epoch).Problems
 		var all []string
 		for _, p := range problems {
 			if text := p.Text.String(); strings.HasPrefix(text, "k:") {

@@ -44,8 +44,8 @@ func (e *echoes) status() status.Echoes {
 	return out
 }
 
-// Status is what the supervisor knows.
-type Status struct {
+// Overview is what the supervisor knows of all tunnels.
+type Overview struct {
 	Details   []Detail // of every tunnel and of LACs without one, sorted by name
 	Problems  []status.Problem
 	Libreswan bool // it does IPsec here, so SAs are not known
@@ -57,9 +57,9 @@ type Detail struct {
 	Status status.Tunnel
 }
 
-// Status returns what is known now.
-func (core *Core) Status(now time.Time) Status {
-	return Status{core.details(now), core.health.problems(), core.health.libreswan()}
+// Overview returns what is known now.
+func (core *Core) Overview(now time.Time) Overview {
+	return Overview{core.details(now), core.health.problems(), core.health.libreswan()}
 }
 
 func (core *Core) details(now time.Time) []Detail {
@@ -105,7 +105,7 @@ func (c *ends) ofSections() map[string]*end {
 func (ts *tunnelTable) details(now time.Time) (details []Detail, up map[string]bool) {
 	up = make(map[string]bool)
 	for _, t := range ts.byKey {
-		if t.gone {
+		if t.presence == gone {
 			continue
 		}
 		for _, n := range t.identity.names {
@@ -141,7 +141,7 @@ func (ts *tunnelTable) groupsDown() (rows []status.Tunnel) {
 func (ts *tunnelTable) ambiguousGroups() map[string]*ambiguousGroup {
 	all := make(map[string]*ambiguousGroup)
 	for _, t := range ts.byKey {
-		if t.gone || len(t.identity.names) < 2 || t.identity.names[0].kind != "lac" {
+		if t.presence == gone || len(t.identity.names) < 2 || t.identity.names[0].kind != "lac" {
 			continue
 		}
 		key := fmt.Sprint(t.identity.names)
@@ -245,11 +245,11 @@ func (ls *lacTable) statusWithoutLink(in *instance, s *xl2tpd.Section, last *end
 	return r
 }
 
-// Status is Core.Status for other goroutines. ok is false if ctx ends first.
-func (l *Loop) Status(ctx context.Context) (s Status, ok bool) {
-	answer := make(chan Status, 1) // buffered: nobody receives if ctx has ended
-	if !l.ask(ctx, func(core *Core) { answer <- core.Status(time.Now()) }) {
-		return Status{}, false
+// Overview is Core.Overview for other goroutines. ok is false if ctx ends first.
+func (l *Loop) Overview(ctx context.Context) (o Overview, ok bool) {
+	answer := make(chan Overview, 1) // buffered: nobody receives if ctx has ended
+	if !l.ask(ctx, func(core *Core) { answer <- core.Overview(time.Now()) }) {
+		return Overview{}, false
 	}
 	return <-answer, true
 }

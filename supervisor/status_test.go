@@ -27,7 +27,7 @@ func (n *fixture) up() ppp.Link {
 }
 
 func (n *fixture) status() []status.Tunnel {
-	details := n.core.Status(n.now).Details
+	details := n.core.Overview(n.now).Details
 	var all []status.Tunnel
 	for _, d := range details {
 		all = append(all, d.Status)

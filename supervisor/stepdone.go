@@ -66,7 +66,7 @@ func (l *lac) afterDial(err error, now time.Time) {
 	if err != nil {
 		return
 	}
-	l.seen, l.notRedialled, l.dialled = true, false, now
+	l.had, l.notRedialled, l.dialled = hadOne, false, now
 	l.attempt, l.notDiallingSince = now, time.Time{}
 }
 

@@ -158,43 +158,55 @@ func (a *topology) updateSAs(s vici.Snapshot, now time.Time) bool {
 	a.sas = make(map[netip.Addr]sa, len(s.SAs))
 	for _, in := range s.SAs {
 		peer := in.RemoteHost.Addr().Unmap()
-		is := sa{Name: in.Name, UniqueID: in.UniqueID, State: in.State, Established: in.State == "ESTABLISHED",
-			NAT: in.NATLocal || in.NATRemote}
-		for _, c := range in.Children {
-			if !c.CarriesL2TP(peer) {
-				is.Others = is.Others || c.Works()
-				continue
-			}
-			is.L2TP = true
-			if c.Works() && in.State != "DELETING" {
-				is.Child, is.Encap = true, is.Encap || c.Encap
-			}
-		}
-		if !is.L2TP && len(in.Children) > 0 {
+		is, counts := newSA(in, peer, now)
+		if !counts {
 			continue
-		}
-		if is.Established {
-			is.Since = now.Add(-in.Established)
 		}
 		// charon gives the age in whole seconds. Keeping the first value keeps the SA equal to itself.
 		if was := known[peer]; was.UniqueID == is.UniqueID && was.Established == is.Established {
 			is.Since = was.Since
 		}
-		other, ok := a.sas[peer]
-		child, encap := is.Child || other.Child, is.Encap || other.Encap
-		switch {
-		case !ok:
-		case other.Name != is.Name && other.L2TP != is.L2TP:
-			if other.L2TP {
-				is = other
-			}
-		case other.Established && !is.Established:
-			is = other
+		if other, ok := a.sas[peer]; ok {
+			is = is.join(other)
 		}
-		is.Child, is.Encap = child, encap
 		a.sas[peer] = is
 	}
 	return !maps.Equal(known, a.sas)
+}
+
+// newSA returns an SA with a peer. counts is false if all its children carry something else than L2TP.
+func newSA(in vici.SA, peer netip.Addr, now time.Time) (is sa, counts bool) {
+	is = sa{Name: in.Name, UniqueID: in.UniqueID, State: in.State, Established: in.State == "ESTABLISHED",
+		NAT: in.NATLocal || in.NATRemote}
+	for _, c := range in.Children {
+		if !c.CarriesL2TP(peer) {
+			is.Others = is.Others || c.Works()
+			continue
+		}
+		is.L2TP = true
+		if c.Works() && in.State != "DELETING" {
+			is.Child, is.Encap = true, is.Encap || c.Encap
+		}
+	}
+	if is.Established {
+		is.Since = now.Add(-in.Established)
+	}
+	return is, is.L2TP || len(in.Children) == 0
+}
+
+// join returns the one of two SAs with one peer that counts, with the children of both. other was listed earlier.
+func (s sa) join(other sa) sa {
+	child, encap := s.Child || other.Child, s.Encap || other.Encap
+	switch {
+	case other.Name != s.Name && other.L2TP != s.L2TP:
+		if other.L2TP {
+			s = other
+		}
+	case other.Established && !s.Established:
+		s = other
+	}
+	s.Child, s.Encap = child, encap
+	return s
 }
 
 // identify returns the identity of a link. Its sections are from the file of the xl2tpd that is the parent of its pppd.

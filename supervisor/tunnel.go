@@ -66,11 +66,20 @@ const (
 	echoing
 )
 
+// presence says whether a tunnel's link is there.
+type presence int
+
+const (
+	present      presence = iota
+	foundAtStart          // it was up when the links were first seen, and is not watched yet
+	gone                  // it is no longer in the snapshot, but something is still in flight
+)
+
 // tunnel is the core's record of a tunnel, keyed by its link.
 type tunnel struct {
-	key  Key
-	link ppp.Link
-	gone bool // no longer in the snapshot, but something is still in flight
+	key      Key
+	link     ppp.Link
+	presence presence
 
 	identity     identity
 	sessionUntil time.Time // until then refresh waits for its session; zero: it has not waited
@@ -78,7 +87,6 @@ type tunnel struct {
 
 	state       State
 	since       time.Time
-	found       bool      // up when the links were first seen, and not watched yet
 	up          time.Time // when it last came up
 	hadSA       bool      // an SA has carried it
 	saLostAt    time.Time // since when it is without that SA; zero: it has one, or never had

@@ -103,27 +103,33 @@ func (ts *tunnelTable) takeLinks(links []ppp.Link, dialled dialledFunc, now time
 		here[k] = true
 		t, known := ts.byKey[k]
 		if !known {
-			t = &tunnel{key: k, since: now, found: l.Up && !ts.linksReported}
+			t = &tunnel{key: k, since: now}
+			if l.Up && !ts.linksReported {
+				t.presence = foundAtStart
+			}
 			ts.byKey[k] = t
 			ts.count[Down]++
 		}
-		if known && !t.gone && t.link == l {
+		if known && t.presence != gone && t.link == l {
 			continue
 		}
 		p := ts.identify(l, dialled)
-		if known && !t.gone && t.link.Pid == l.Pid {
+		if known && t.presence != gone && t.link.Pid == l.Pid {
 			p = p.keepKnown(t.identity)
 		}
-		t.gone, t.link, t.identity = false, l, p
+		t.link, t.identity = l, p
+		if t.presence == gone {
+			t.presence = present
+		}
 		ts.index = nil
 		ts.changed(p) // the link may be a call without addresses
 		ts.refresh(t, now)
 	}
 	for _, t := range ts.inOrder() {
-		if here[t.key] || t.gone {
+		if here[t.key] || t.presence == gone {
 			continue
 		}
-		t.gone = true
+		t.presence = gone
 		ts.index = nil
 		ts.changed(t.identity)
 		ts.refresh(t, now)
@@ -149,7 +155,7 @@ func (ts *tunnelTable) identify(l ppp.Link, dialled dialledFunc) identity {
 // reidentify finds the identity and the settings of every tunnel again.
 func (ts *tunnelTable) reidentify(dialled dialledFunc, now time.Time) {
 	for _, t := range ts.inOrder() {
-		if t.gone {
+		if t.presence == gone {
 			continue
 		}
 		p := ts.identify(t.link, dialled).keepKnown(t.identity)
@@ -176,7 +182,7 @@ func (ts *tunnelTable) inOrder() []*tunnel {
 
 // forget drops a tunnel whose link is gone, unless something is still in flight for it.
 func (ts *tunnelTable) forget(t *tunnel) {
-	if t.gone && t.inFlight == none {
+	if t.presence == gone && t.inFlight == none {
 		ts.unqueue(t)
 		delete(ts.byKey, t.key)
 		ts.health.forgetUnsent(t.key)

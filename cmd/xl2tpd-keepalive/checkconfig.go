@@ -7,6 +7,16 @@ import (
 	"xl2tpd-keepalive/internal/checkconfig"
 )
 
+func checkConfigCommand() command {
+	return command{
+		name: "check-config", args: "[FILE]", words: 1, brief: "show what is wrong with keepalive.conf",
+		about:   "It reads xl2tpd.conf too, and compares the names of the sections.",
+		example: "sudo xl2tpd-keepalive check-config ./keepalive.conf",
+		flags:   defineFiles,
+		run:     runCheckConfig,
+	}
+}
+
 // runCheckConfig reads both files and prints what is wrong.
 func runCheckConfig(o options, stdout, stderr io.Writer) int {
 	files := checkconfig.Files{Config: o.config, Xl2tpd: o.xl2tpdConf}
@@ -16,8 +26,8 @@ func runCheckConfig(o options, stdout, stderr io.Writer) int {
 		}
 		files.Config = o.names[0]
 	}
-	result, err := checkconfig.Check(files)
-	for _, f := range result.Findings {
+	outcome, err := checkconfig.Check(files)
+	for _, f := range outcome.Remarks {
 		if f.Warning {
 			fmt.Fprintln(stderr, o.lang.Sprintf("warning: %s", f.Text))
 		} else {
@@ -27,12 +37,12 @@ func runCheckConfig(o options, stdout, stderr io.Writer) int {
 	switch {
 	case err != nil:
 		return o.fail(stderr, err)
-	case !result.Valid():
+	case !outcome.Valid():
 		return exitError
-	case result.Missing:
-		fmt.Fprintln(stdout, o.lang.Sprintf("no %s: the defaults hold", result.Path))
+	case outcome.Missing:
+		fmt.Fprintln(stdout, o.lang.Sprintf("no %s: the defaults hold", outcome.Path))
 	default:
-		fmt.Fprintln(stdout, o.lang.Sprintf("%s is good", result.Path))
+		fmt.Fprintln(stdout, o.lang.Sprintf("%s is good", outcome.Path))
 	}
 	return exitOK
 }

@@ -20,6 +20,15 @@ func newControl() recovery.Control {
 	return xl2tpd.Helper{}
 }
 
+func controlCommand() command {
+	return command{
+		name: "control", brief: "make xl2tpd dial or hang up, as standard input says", hidden: true,
+		about:   "The service asks for this through xl2tpd-keepalive-control.socket. It is no command for people.",
+		example: "systemctl status xl2tpd-keepalive-control.socket",
+		run:     runControl,
+	}
+}
+
 // runControl serves one request. If a person runs it at a terminal, it does not wait for one.
 func runControl(o options, stdout, stderr io.Writer) int {
 	if term.IsTerminal(int(os.Stdin.Fd())) {

@@ -3,20 +3,30 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
-	"time"
 
 	"xl2tpd-keepalive/internal/doctor"
 	"xl2tpd-keepalive/internal/screen"
 )
 
-// doctorIn is how long a round of checks may take.
-const doctorIn = 30 * time.Second
+func doctorCommand() command {
+	return command{
+		name: "doctor", brief: "look for what closes tunnels",
+		about:   "It changes nothing. The exit status is 1 if there is a problem.",
+		example: "sudo xl2tpd-keepalive doctor",
+		flags: func(f *flag.FlagSet, o *options) {
+			defineJSON(f, o)
+			boolean(f, &o.problems, "problems", "print only what is wrong")
+		},
+		run: runDoctor,
+	}
+}
 
 // runDoctor checks this host; the exit status shows whether there is a problem.
 func runDoctor(o options, stdout, stderr io.Writer) int {
-	ctx, cancel := context.WithTimeout(context.Background(), doctorIn)
+	ctx, cancel := context.WithTimeout(context.Background(), doctor.RoundTime)
 	defer cancel()
 	all := doctor.Examine(ctx, doctor.ThisHost())
 	shown := all

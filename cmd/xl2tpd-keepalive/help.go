@@ -74,6 +74,15 @@ func dashed(name string) string {
 	return "--" + name
 }
 
+func helpCommand() command {
+	return command{
+		name: "help", args: "[COMMAND]", words: 1, brief: "print this, or more about one command",
+		about:   "COMMAND --help prints the same.",
+		example: "xl2tpd-keepalive help status",
+		run:     runHelp,
+	}
+}
+
 // runHelp runs the command help.
 func runHelp(o options, stdout, stderr io.Writer) int {
 	if len(o.names) == 0 {

@@ -45,6 +45,16 @@ func read(t *testing.T, name string) string {
 	return string(text)
 }
 
+// A reader finds a command in the file with its name.
+func TestFilesOfCommands(t *testing.T) {
+	for _, c := range commands() {
+		name := strings.ReplaceAll(c.name, "-", "") + ".go"
+		if _, err := os.Stat(name); err != nil {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+}
+
 // The manual has every command and flag there is, and its synopsis no flag that a command does not take.
 func TestManualOfCommands(t *testing.T) {
 	page := read(t, "xl2tpd-keepalive.8")

@@ -94,6 +94,20 @@ func (o options) pinged() pingOptions {
 	return p
 }
 
+func pingCommand() command {
+	return command{
+		name: "ping", args: "NAME", words: -1, brief: "show which half of a tunnel's path is slow, or loses packets",
+		about: "Two pings run side by side, one inside the tunnel and one outside. Ctrl-C ends both.\n" +
+			"With --mtu it finds the largest packet that passes, and what to enter if pages hang.",
+		example: "sudo xl2tpd-keepalive ping office -c 20",
+		flags: func(f *flag.FlagSet, o *options) {
+			o.ping.define(f)
+			defineJSON(f, o)
+		},
+		run: runPing,
+	}
+}
+
 // runPing runs the command ping.
 func runPing(o options, stdout, stderr io.Writer) int {
 	if len(o.names) == 0 {

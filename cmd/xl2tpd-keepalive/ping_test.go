@@ -58,9 +58,9 @@ func TestPingUsage(t *testing.T) {
 	}
 }
 
-// pingCommand runs `xl2tpd-keepalive ping` beside a service that reports these tunnels; nil: none runs. prefix is a command
+// pingBeside runs `xl2tpd-keepalive ping` beside a service that reports these tunnels; nil: none runs. prefix is a command
 // that runs it.
-func pingCommand(t *testing.T, all []status.Tunnel, prefix string, args ...string) (out, errs string, code int) {
+func pingBeside(t *testing.T, all []status.Tunnel, prefix string, args ...string) (out, errs string, code int) {
 	t.Helper()
 	dir := t.TempDir()
 	if all != nil {
@@ -109,12 +109,12 @@ func TestPingCommand(t *testing.T) {
 		{"no right", all, "setpriv --bounding-set -net_raw", "office", 1, "", "xl2tpd-keepalive: raw ICMP socket not permitted: needs CAP_NET_RAW (sudo xl2tpd-keepalive ping office)\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			out, errs, code := pingCommand(t, tt.all, tt.prefix, strings.Fields(tt.line)...)
+			out, errs, code := pingBeside(t, tt.all, tt.prefix, strings.Fields(tt.line)...)
 			if code != tt.code || !strings.Contains(out, tt.out) || tt.out == "" && out != "" || errs != tt.errs {
 				t.Errorf("status %d\n%s%s", code, out, errs)
 			}
 			if strings.Contains(tt.line, "-json") {
-				var r ping.Result
+				var r ping.Comparison
 				if err := json.Unmarshal([]byte(out), &r); err != nil || r.Inner == nil || r.Outer == nil || r.Outer.Received != 1 {
 					t.Errorf("%v: %s", err, out)
 				}
@@ -127,7 +127,7 @@ func TestPingCommand(t *testing.T) {
 func TestPingInterrupt(t *testing.T) {
 	loopback := netip.MustParseAddr("127.0.0.1")
 	all := []status.Tunnel{{Name: "lac office", Peer: loopback, Link: &status.Link{Name: "lo", Remote: loopback}}}
-	out, errs, code := pingCommand(t, all, "timeout --signal=INT --preserve-status 1", "office", "-i", "0.2")
+	out, errs, code := pingBeside(t, all, "timeout --signal=INT --preserve-status 1", "office", "-i", "0.2")
 	if code != exitOK || errs != "" || !strings.Contains(out, "--- lac office, times in ms ---") {
 		t.Errorf("status %d\n%s%s", code, out, errs)
 	}

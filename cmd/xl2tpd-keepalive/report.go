@@ -2,7 +2,7 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -11,14 +11,25 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/internal/bundle"
-	"xl2tpd-keepalive/internal/controltrace/socket"
-	"xl2tpd-keepalive/internal/doctor"
 	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/status"
 )
 
 // reportIn is how long a report may take: one round of checks, and the programs that it asks.
 const reportIn = 2 * time.Minute
+
+func reportCommand() command {
+	return command{
+		name: "report", args: "[FILE]", words: 1, brief: "collect what others need to find out why tunnels close",
+		about: "It writes a tar.gz file that only root may read, and prints what is in it and what was left out.\n" +
+			"No password and no key is in it. Look at it before you send it.",
+		example: "sudo xl2tpd-keepalive report --anonymise",
+		flags: func(f *flag.FlagSet, o *options) {
+			boolean(f, &o.anonymise, "anonymise", "replace names and addresses, each always by the same one")
+		},
+		run: runReport,
+	}
+}
 
 // runReport writes a support bundle, and prints what is in it.
 func runReport(o options, stdout, stderr io.Writer) int {
@@ -30,7 +41,7 @@ func runReport(o options, stdout, stderr io.Writer) int {
 	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, reportIn)
 	defer cancel()
-	s := reportSource(ctx, o.anonymise)
+	s := bundle.ThisHost(ctx, build(), o.anonymise)
 	b := bundle.Collect(ctx, s)
 	path := b.Name + ".tar.gz"
 	if len(o.names) > 0 {
@@ -45,35 +56,6 @@ func runReport(o options, stdout, stderr io.Writer) int {
 	}
 	o.listReport(stdout, b, path)
 	return exitOK
-}
-
-// reportSource asks this host for what a report has.
-func reportSource(ctx context.Context, anonymous bool) bundle.Source {
-	host := doctor.ThisHost()
-	s := bundle.Source{Root: "/", Now: time.Now(), Version: build(), Run: bundle.Run}
-	s.Hostname, _ = os.Hostname() // without one there is none to hide
-	s.Status, s.StatusErr = host.Status(ctx)
-	s.Recordings, s.RecordingsErr = socket.ReadRecordings(ctx, socket.DefaultPath, socket.Recorded)
-	if seen, err := host.Xl2tpd(ctx); err == nil {
-		s.Instances = seen.Instances
-	}
-	if conns, err := host.Connections(ctx); err == nil {
-		for _, c := range conns {
-			s.Names = append(s.Names, c.Name)
-			s.Names = append(s.Names, c.RemoteAddrs...)
-			for _, child := range c.Children {
-				s.Names = append(s.Names, child.Name)
-			}
-		}
-	}
-	checks, cancel := context.WithTimeout(ctx, doctorIn)
-	defer cancel()
-	s.Findings = doctor.Examine(checks, host)
-	if anonymous {
-		s.AnonymousKey = make([]byte, 32)
-		rand.Read(s.AnonymousKey) // it never fails
-	}
-	return s
 }
 
 // listReport prints what is in a report and what is not.

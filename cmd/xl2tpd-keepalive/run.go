@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"flag"
 	"io"
 	"log/slog"
 	"math/rand/v2"
@@ -29,6 +30,19 @@ const (
 	// lastWords is how long the end waits for a journal, or a systemd, that does not read.
 	lastWords = 500 * time.Millisecond
 )
+
+func runCommand() command {
+	return command{
+		name: "run", brief: "keep the tunnels up, as the service does",
+		about:   "The service xl2tpd-keepalive.service does this. It logs each change of a tunnel's state.",
+		example: "sudo systemctl stop xl2tpd-keepalive && sudo xl2tpd-keepalive run --debug",
+		flags: func(f *flag.FlagSet, o *options) {
+			defineFiles(f, o)
+			boolean(f, &o.debug, "debug", "log each echo request and each verdict on a Hello too")
+		},
+		run: func(o options, _, stderr io.Writer) int { return runService(o, stderr) },
+	}
+}
 
 // runService runs the service until a signal ends it.
 func runService(o options, stderr io.Writer) int {

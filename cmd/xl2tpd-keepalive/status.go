@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"flag"
 	"io"
 	"os/signal"
 	"syscall"
@@ -11,6 +12,20 @@ import (
 	"xl2tpd-keepalive/internal/screen"
 	"xl2tpd-keepalive/internal/status"
 )
+
+func statusCommand() command {
+	return command{
+		name: "status", args: "[NAME...]", words: -1, brief: "show the tunnels of the running service",
+		about:   "NAME is a section of xl2tpd.conf or the name of a link: \"lac office\", office or ppp0.",
+		example: "sudo xl2tpd-keepalive status office --watch",
+		flags: func(f *flag.FlagSet, o *options) {
+			defineJSON(f, o)
+			boolean(f, &o.short, "short", "print one line for each tunnel")
+			boolean(f, &o.watch, "watch", "show it again each second, until Ctrl-C")
+		},
+		run: runStatus,
+	}
+}
 
 // runStatus prints the state of the running service, again each second with --watch.
 func runStatus(o options, stdout, stderr io.Writer) int {

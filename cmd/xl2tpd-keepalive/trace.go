@@ -16,7 +16,7 @@ import (
 
 // traceOptions are the values of trace's flags.
 type traceOptions struct {
-	trace.Options
+	trace.Live
 	file string // empty: lines on standard output
 	last bool
 }
@@ -30,6 +30,17 @@ func (o *traceOptions) define(flags *flag.FlagSet) {
 	boolean(flags, &o.last, "last", "show the last messages of each tunnel instead, also before its latest drop")
 	boolean(flags, &o.Kernel, "kernel", "ask the kernel for the messages, and not the Hello guard")
 	boolean(flags, &o.Secrets, "secrets", "do not blank challenges, responses and hidden attributes")
+}
+
+func traceCommand() command {
+	return command{
+		name: "trace", args: "[NAME]", words: -1, brief: "show the L2TP messages of tunnels, and what the Hello guard does",
+		about: "One line is one message, as its sender numbers it and as its receiver gets it. Ctrl-C ends it.\n" +
+			"NAME is a tunnel as status has it, or the peer's address. Without the guard the kernel logs the messages.",
+		example: "sudo xl2tpd-keepalive trace office -w office.pcapng",
+		flags:   func(f *flag.FlagSet, o *options) { o.trace.define(f) },
+		run:     runTrace,
+	}
 }
 
 // runTrace runs the command trace.

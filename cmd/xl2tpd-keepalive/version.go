@@ -11,6 +11,15 @@ import (
 // version is set by the linker.
 var version = "unknown"
 
+func versionCommand() command {
+	return command{
+		name: "version", brief: "print the version",
+		about:   "The commit, the version of Go and the platform follow.",
+		example: "xl2tpd-keepalive version",
+		run:     runVersion,
+	}
+}
+
 // runVersion prints the version.
 func runVersion(_ options, stdout, _ io.Writer) int {
 	fmt.Fprintln(stdout, "xl2tpd-keepalive", build())

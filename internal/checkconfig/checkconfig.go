@@ -21,22 +21,22 @@ type Files struct {
 	Xl2tpd string // xl2tpd.conf; empty: that of the host, and those of the running xl2tpds
 }
 
-// A Finding is something about the files.
-type Finding struct {
+// A Remark is something about the files.
+type Remark struct {
 	Text    message.Text
 	Warning bool // the files are valid all the same
 }
 
-// Result is what a check finds.
-type Result struct {
-	Path     string // of keepalive.conf
-	Missing  bool   // there is no keepalive.conf, so the defaults hold
-	Findings []Finding
+// Outcome is what a check finds.
+type Outcome struct {
+	Path    string // of keepalive.conf
+	Missing bool   // there is no keepalive.conf, so the defaults hold
+	Remarks []Remark
 }
 
 // Valid reports whether nothing is wrong.
-func (r *Result) Valid() bool {
-	for _, f := range r.Findings {
+func (r *Outcome) Valid() bool {
+	for _, f := range r.Remarks {
 		if !f.Warning {
 			return false
 		}
@@ -44,22 +44,22 @@ func (r *Result) Valid() bool {
 	return true
 }
 
-// check is a check in progress.
-type check struct {
-	Result
+// round is a check in progress.
+type round struct {
+	Outcome
 	files  Files
 	config *config.Config
 	xl2tpd *xl2tpd.Conf // nil: there is none to compare with
 }
 
-// Check reads the files. The error says why one of them can't be read; the findings up to then come with it.
-func Check(files Files) (Result, error) {
-	c := &check{files: files, Result: Result{Path: cmp.Or(files.Config, config.DefaultPath)}}
+// Check reads the files. The error says why one of them can't be read; the remarks up to then come with it.
+func Check(files Files) (Outcome, error) {
+	c := &round{files: files, Outcome: Outcome{Path: cmp.Or(files.Config, config.DefaultPath)}}
 	if err := c.readConfig(); err != nil || !c.Valid() {
-		return c.Result, err
+		return c.Outcome, err
 	}
 	if err := c.readXl2tpd(); err != nil || !c.Valid() {
-		return c.Result, err
+		return c.Outcome, err
 	}
 	if c.xl2tpd != nil {
 		c.keys()
@@ -67,17 +67,17 @@ func Check(files Files) (Result, error) {
 	}
 	c.permissions()
 	c.settings()
-	return c.Result, nil
+	return c.Outcome, nil
 }
 
-func (c *check) problem(text message.Text) { c.Findings = append(c.Findings, Finding{Text: text}) }
+func (c *round) problem(text message.Text) { c.Remarks = append(c.Remarks, Remark{Text: text}) }
 
-func (c *check) warn(text message.Text) {
-	c.Findings = append(c.Findings, Finding{Text: text, Warning: true})
+func (c *round) warn(text message.Text) {
+	c.Remarks = append(c.Remarks, Remark{Text: text, Warning: true})
 }
 
-// readConfig reads keepalive.conf. Its mistakes are findings.
-func (c *check) readConfig() error {
+// readConfig reads keepalive.conf. Its mistakes are remarks.
+func (c *round) readConfig() error {
 	c.config = config.Default(c.Path)
 	data, err := xl2tpdconf.Read(c.Path)
 	if c.files.Config == "" && errors.Is(err, fs.ErrNotExist) {
@@ -96,7 +96,7 @@ func (c *check) readConfig() error {
 }
 
 // readXl2tpd reads xl2tpd.conf. Without the host's own, the sections can't be compared.
-func (c *check) readXl2tpd() error {
+func (c *round) readXl2tpd() error {
 	path := cmp.Or(c.files.Xl2tpd, xl2tpd.DefaultConfPath)
 	x, err := xl2tpd.ReadConf(path)
 	switch {
@@ -111,9 +111,9 @@ func (c *check) readXl2tpd() error {
 	return nil
 }
 
-// unread returns why a file can't be read. What is wrong in it is a finding. The remedy of xl2tpdconf.Read is for the
+// unread returns why a file can't be read. What is wrong in it is a remark. The remedy of xl2tpdconf.Read is for the
 // service; another user needs another one.
-func (c *check) unread(path string, err error) error {
+func (c *round) unread(path string, err error) error {
 	var wrong *xl2tpdconf.Error
 	switch {
 	case errors.As(err, &wrong):
@@ -128,15 +128,15 @@ func (c *check) unread(path string, err error) error {
 }
 
 // keys checks the keys of xl2tpd.conf.
-func (c *check) keys() {
+func (c *round) keys() {
 	executable, _ := os.ReadFile(xl2tpd.Executable) // without one, nobody knows its keys
 	for _, k := range c.xl2tpd.UnknownKeys(executable) {
-		c.Findings = append(c.Findings, Finding{Text: k.Text, Warning: !k.Certain})
+		c.Remarks = append(c.Remarks, Remark{Text: k.Text, Warning: !k.Certain})
 	}
 }
 
 // permissions checks whether the service can read the host's own files.
-func (c *check) permissions() {
+func (c *round) permissions() {
 	readable := func(path string) {
 		if !serviceuser.Can("r", path) {
 			c.warn(message.Sprintf("%s can't be read by the service; %s", path, xl2tpdconf.Grant(path)))
@@ -151,7 +151,7 @@ func (c *check) permissions() {
 }
 
 // settings checks values that are valid, but have no effect or a bad one.
-func (c *check) settings() {
+func (c *round) settings() {
 	if c.files.Config == "" {
 		for _, line := range tooRare(c.config) {
 			c.warn(line)

@@ -15,7 +15,7 @@ import (
 )
 
 // sections compares the sections of the two files, and checks whether each LAC can be dialled.
-func (c *check) sections() {
+func (c *round) sections() {
 	for _, line := range c.config.Unknown(c.headers()) {
 		c.problem(line)
 	}
@@ -34,7 +34,7 @@ func (c *check) sections() {
 
 // headers returns a function that returns the sections of xl2tpd's files: those of the file that was
 // read. If that is the host's own, also those of the running xl2tpds.
-func (c *check) headers() func(path string) ([]xl2tpdconf.Header, bool) {
+func (c *round) headers() func(path string) ([]xl2tpdconf.Header, bool) {
 	host := xl2tpd.Snapshot{Instances: []xl2tpd.Instance{{Conf: c.xl2tpd}}}
 	if c.files.Xl2tpd == "" {
 		for _, d := range xl2tpd.Daemons() {

@@ -735,7 +735,7 @@ func TestText(t *testing.T) {
 func TestTextInJapanese(t *testing.T) {
 	lang := message.Japanese()
 	tunnel := status.Tunnel{Name: "lac office", Local: netip.MustParseAddr("198.51.100.2"), Vendor: "YAMAHA Corporation"}
-	all := []Finding{good("Hello guard", "", "at work, on NFQUEUE 1701 and 1702"), router([]*status.Tunnel{&tunnel})}
+	all := []Finding{good("Hello guard", "", "at work, on NFQUEUE %d and %d", 1701, 1702), router([]*status.Tunnel{&tunnel})}
 	var b bytes.Buffer
 	if err := Text(&b, all, false, lang); err != nil {
 		t.Fatal(err)

@@ -15,6 +15,9 @@ import (
 	"xl2tpd-keepalive/vici"
 )
 
+// RoundTime is how long a round of checks may take.
+const RoundTime = 30 * time.Second
+
 // Examine makes every check.
 func Examine(ctx context.Context, h *Host) []Finding {
 	e := &checker{Host: h, ctx: ctx}

@@ -71,8 +71,8 @@ func ms(d time.Duration) string { return fmt.Sprintf("%.2f", d.Seconds()*1000) }
 
 func percent(s *probe.Stats) string { return fmt.Sprintf("%.1f %%", 100*s.Loss()) }
 
-// Result is what --json prints.
-type Result struct {
+// Comparison is what --json prints.
+type Comparison struct {
 	Name     string       `json:"name"`
 	Instance string       `json:"instance,omitempty"`
 	Link     string       `json:"link"`
@@ -98,7 +98,7 @@ type Figures struct {
 
 // JSON writes the figures of both halves, and the finding, for programs.
 func (p *Pair) JSON(w io.Writer) error {
-	return json.NewEncoder(w).Encode(Result{
+	return json.NewEncoder(w).Encode(Comparison{
 		Name: p.tunnel.Name, Instance: p.tunnel.Instance, Link: p.tunnel.Link.Name,
 		Inner: p.inner.result(), Outer: p.outer.result(), Finding: p.finding(),
 	})

@@ -74,19 +74,26 @@ func streamDBus(ctx context.Context, ready, hint func()) error {
 		return reason(ctx, fmt.Errorf("D-Bus: systemd's name: %w", err))
 	}
 	owner.Store(&is)
-	for _, rule := range []string{
-		"type='signal',sender='" + busName + "',member='NameOwnerChanged',arg0='" + systemd + "'",
-		"type='signal',sender='" + systemd + "',interface='" + systemd + ".Manager',member='UnitNew'",
-		"type='signal',sender='" + systemd + "',interface='" + systemd + ".Manager',member='UnitRemoved'",
-		"type='signal',sender='" + systemd + "',interface='" + busName + ".Properties',member='PropertiesChanged',arg0='" + systemd + ".Device'",
-	} {
+	for _, rule := range matchRules {
 		if err := conn.BusObject().CallWithContext(ctx, busName+".AddMatch", 0, rule).Err; err != nil {
 			return reason(ctx, fmt.Errorf("D-Bus: match rule: %w", err))
 		}
 	}
 	slow.Stop()
 	ready()
+	return checkSystemd(ctx, conn, manager)
+}
 
+// matchRules select the signals that say that a link may have come or gone, or that systemd has left the bus.
+var matchRules = []string{
+	"type='signal',sender='" + busName + "',member='NameOwnerChanged',arg0='" + systemd + "'",
+	"type='signal',sender='" + systemd + "',interface='" + systemd + ".Manager',member='UnitNew'",
+	"type='signal',sender='" + systemd + "',interface='" + systemd + ".Manager',member='UnitRemoved'",
+	"type='signal',sender='" + systemd + "',interface='" + busName + ".Properties',member='PropertiesChanged',arg0='" + systemd + ".Device'",
+}
+
+// checkSystemd returns once the connection is lost, or systemd does not answer.
+func checkSystemd(ctx context.Context, conn *dbus.Conn, manager dbus.BusObject) error {
 	check := time.NewTicker(busCheck)
 	defer check.Stop()
 	for {

@@ -13,8 +13,8 @@ import (
 	"xl2tpd-keepalive/internal/status"
 )
 
-// Options say which messages are shown.
-type Options struct {
+// Live says which messages are shown as they come.
+type Live struct {
 	Count   int  // 0: until the context ends
 	Kernel  bool // ask the kernel, not the Hello guard
 	Secrets bool // do not blank challenges, responses and hidden attributes
@@ -28,8 +28,8 @@ type source interface {
 
 // Follow shows messages as they come, until ctx ends or there were enough. warn is called with a text about what the
 // user does not get, and with an error of the end.
-func (o Options) Follow(ctx context.Context, which *Selection, to *Sink, warn func(error)) error {
-	from, err := o.open(ctx, warn)
+func (l Live) Follow(ctx context.Context, which *Selection, to *Sink, warn func(error)) error {
+	from, err := l.open(ctx, warn)
 	if err != nil {
 		return err
 	}
@@ -41,7 +41,7 @@ func (o Options) Follow(ctx context.Context, which *Selection, to *Sink, warn fu
 	defer end() // and waits for the end that ctx has begun
 	stop := context.AfterFunc(ctx, end)
 	defer stop()
-	for o.Count == 0 || to.count < o.Count {
+	for l.Count == 0 || to.count < l.Count {
 		e, err := from.Next()
 		switch {
 		case ctx.Err() != nil:
@@ -59,11 +59,11 @@ func (o Options) Follow(ctx context.Context, which *Selection, to *Sink, warn fu
 }
 
 // open asks the service for messages, or the kernel if the guard sees none.
-func (o Options) open(ctx context.Context, warn func(error)) (source, error) {
-	if o.Kernel {
-		return openKernelLog(ctx, o.Secrets)
+func (l Live) open(ctx context.Context, warn func(error)) (source, error) {
+	if l.Kernel {
+		return openKernelLog(ctx, l.Secrets)
 	}
-	c, err := o.ask(ctx)
+	c, err := l.ask(ctx)
 	switch {
 	case err == nil:
 		return c, nil
@@ -76,13 +76,13 @@ func (o Options) open(ctx context.Context, warn func(error)) (source, error) {
 	default:
 		return nil, err
 	}
-	return openKernelLog(ctx, o.Secrets)
+	return openKernelLog(ctx, l.Secrets)
 }
 
 // ask connects to the service, and waits until it is ready.
-func (o Options) ask(ctx context.Context) (source, error) {
+func (l Live) ask(ctx context.Context) (source, error) {
 	request := socket.Live
-	if o.Secrets {
+	if l.Secrets {
 		request = socket.Secrets
 	}
 	c, err := socket.Dial(ctx, socket.DefaultPath, request)

@@ -13,7 +13,7 @@ import (
 
 // Supervisor knows every tunnel. ok is false if ctx ends first.
 type Supervisor interface {
-	Status(ctx context.Context) (s supervisor.Status, ok bool)
+	Overview(ctx context.Context) (o supervisor.Overview, ok bool)
 }
 
 // Guard lists every control connection.
@@ -21,27 +21,27 @@ type Guard interface {
 	Channels() []helloguard.Channel
 }
 
-// Source makes what status and the metrics show.
-type Source struct {
+// A Combiner makes what status and the metrics show.
+type Combiner struct {
 	version    string
 	supervisor Supervisor
 	guard      Guard
 }
 
-// New makes a source. version is the program's.
-func New(version string, s Supervisor, g Guard) *Source {
-	return &Source{version: version, supervisor: s, guard: g}
+// New makes a combiner. version is the program's.
+func New(version string, s Supervisor, g Guard) *Combiner {
+	return &Combiner{version: version, supervisor: s, guard: g}
 }
 
 // Status returns what is known now. The error is that of ctx.
-func (s *Source) Status(ctx context.Context) (status.Status, error) {
-	known, ok := s.supervisor.Status(ctx)
+func (c *Combiner) Status(ctx context.Context) (status.Status, error) {
+	known, ok := c.supervisor.Overview(ctx)
 	if !ok {
 		return status.Status{}, ctx.Err()
 	}
-	join(known.Details, s.guard.Channels())
+	join(known.Details, c.guard.Channels())
 	all := status.Status{
-		Version: s.version, Pid: os.Getpid(), Time: time.Now(), Libreswan: known.Libreswan,
+		Version: c.version, Pid: os.Getpid(), Time: time.Now(), Libreswan: known.Libreswan,
 		Problems: append([]status.Problem{}, known.Problems...), Tunnels: []status.Tunnel{}, // in JSON, none is [] and not null
 	}
 	for _, d := range known.Details {
