@@ -5,6 +5,7 @@ import (
 	"maps"
 	"os"
 	"os/exec"
+	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -255,12 +256,13 @@ func codeLines(d document) (lines []string) {
 
 var address = regexp.MustCompile(`\d+\.\d+\.\d+\.\d+`)
 
-// linkTargets are where a document's links lead, without those between the languages. A page that is there in Japanese
-// counts as the English one; its chapters have other names.
+// linkTargets are where a document's links lead, without those between its chapters or languages. A page that is in Japanese
+// too counts as the English one; its chapters have other names.
 func linkTargets(d document) (targets []string) {
+	itself, _, _ := strings.Cut(path.Base(d.name), ".")
 	for _, m := range markdownLink.FindAllStringSubmatch(d.text, -1) {
 		target := m[2]
-		if strings.HasPrefix(target, "README") {
+		if strings.HasPrefix(target, "#") || strings.HasPrefix(target, itself) {
 			continue
 		}
 		if file, _, _ := strings.Cut(target, "#"); hasJapanese(file) {
@@ -311,9 +313,15 @@ func headings(d document) (levels []string) {
 	return levels
 }
 
-// The Japanese README says what the English one says: it has the same chapters, code, links, tables and figures.
-func TestJapaneseReadme(t *testing.T) {
-	english, japanese := documentNamed(t, "README.md"), documentNamed(t, "README.ja.md")
+func TestJapaneseReadme(t *testing.T) { checkTranslation(t, "README") }
+
+func TestJapaneseMonitoring(t *testing.T) { checkTranslation(t, "docs/monitoring") }
+
+// checkTranslation checks that a Japanese document says what the English one says: it has the same chapters, code, links,
+// tables and figures.
+func checkTranslation(t *testing.T, name string) {
+	t.Helper()
+	english, japanese := documentNamed(t, name+".md"), documentNamed(t, name+".ja.md")
 	compare := func(of func(document) []string, what string) {
 		t.Helper()
 		same(t, english.name, japanese.name, of(english), of(japanese), what)
