@@ -26,7 +26,7 @@ func within(t *testing.T, limit time.Duration, what string, command func(context
 	return err, took
 }
 
-func l2tp(ctx context.Context) error { return new(Commander).Initiate(ctx, "l2tp", "l2tp-peer") }
+func initiateL2TP(ctx context.Context) error { return new(Commander).Initiate(ctx, "l2tp", "l2tp-peer") }
 
 // only returns the one IKE SA there is.
 func only(t *testing.T) SA {
@@ -63,13 +63,13 @@ func edit(t *testing.T, change string, both bool) {
 	}
 }
 
-// cut drops all packets to the peer silently; mend ends that.
+// cut drops all packets to the peer silently; restore ends that.
 func cut(t *testing.T) {
 	t.Helper()
 	shell(t, "ip", "neigh", "replace", "192.0.2.2", "lladdr", "02:00:00:00:00:99", "dev", "peer0")
 }
 
-func mend(t *testing.T) {
+func restore(t *testing.T) {
 	t.Helper()
 	shell(t, "ip", "neigh", "del", "192.0.2.2", "dev", "peer0")
 }
@@ -80,7 +80,7 @@ func TestRealRouteBased(t *testing.T) {
 		t.Run(by, func(t *testing.T) {
 			charons(t)
 			edit(t, `s/mode = transport/mode = tunnel\n`+by+` = 42/`, true)
-			if err, _ := within(t, 20*time.Second, "initiate", l2tp); err != nil {
+			if err, _ := within(t, 20*time.Second, "initiate", initiateL2TP); err != nil {
 				t.Fatal(err)
 			}
 			if sa := only(t); len(sa.Children) != 1 || !sa.Children[0].RouteBased {
@@ -96,7 +96,7 @@ func TestRealCommands(t *testing.T) {
 			charons(t)
 			edit(t, "s/version = 1/version = "+version+"/", true)
 			for range 3 {
-				if err, _ := within(t, 20*time.Second, "initiate", l2tp); err != nil {
+				if err, _ := within(t, 20*time.Second, "initiate", initiateL2TP); err != nil {
 					t.Fatal(err)
 				}
 				sa := only(t)
@@ -116,22 +116,22 @@ func TestRealCommands(t *testing.T) {
 			}
 
 			cut(t)
-			if err, _ := within(t, 6*time.Second, "initiate to a dead peer", l2tp); err == nil || !strings.Contains(err.Error(), "not established after ") {
+			if err, _ := within(t, 6*time.Second, "initiate to a dead peer", initiateL2TP); err == nil || !strings.Contains(err.Error(), "not established after ") {
 				t.Error(err)
 			}
 			if left := now(t); len(left) > 0 {
 				t.Errorf("left: %+v", left)
 			}
 			// So the next attempt starts afresh.
-			mend(t)
-			if err, took := within(t, 20*time.Second, "initiate when it is back", l2tp); err != nil || took > 5*time.Second {
+			restore(t)
+			if err, took := within(t, 20*time.Second, "initiate when it is back", initiateL2TP); err != nil || took > 5*time.Second {
 				t.Error(err)
 			}
 
 			// An established SA with a dead peer: a second CHILD SA fails, and
 			// the SA is ended in time.
 			cut(t)
-			if err, _ := within(t, 6*time.Second, "initiate by an SA of a dead peer", l2tp); err == nil {
+			if err, _ := within(t, 6*time.Second, "initiate by an SA of a dead peer", initiateL2TP); err == nil {
 				t.Error("no error")
 			}
 			sa := only(t)
@@ -142,8 +142,8 @@ func TestRealCommands(t *testing.T) {
 			if left := now(t); len(left) > 0 {
 				t.Errorf("left: %+v", left)
 			}
-			mend(t)
-			if err, _ := within(t, 20*time.Second, "initiate when it is back", l2tp); err != nil {
+			restore(t)
+			if err, _ := within(t, 20*time.Second, "initiate when it is back", initiateL2TP); err != nil {
 				t.Error(err)
 			}
 		})
@@ -158,7 +158,7 @@ func TestRealRefusals(t *testing.T) {
 	}
 	edit(t, "s/secret = .*/secret = wrong/", false)
 	shell(t, "swanctl", "--load-creds", "--noprompt")
-	if err, _ := within(t, 6*time.Second, "wrong PSK", l2tp); err == nil {
+	if err, _ := within(t, 6*time.Second, "wrong PSK", initiateL2TP); err == nil {
 		t.Error("no error")
 	}
 	if left := now(t); len(left) > 0 {
@@ -166,7 +166,7 @@ func TestRealRefusals(t *testing.T) {
 	}
 
 	shell(t, "systemctl", "kill", "--signal=STOP", "--kill-who=main", "strongswan.service")
-	err, _ = within(t, 3*time.Second, "charon hangs", l2tp)
+	err, _ = within(t, 3*time.Second, "charon hangs", initiateL2TP)
 	if err == nil || strings.Contains(err.Error(), "\n") {
 		t.Error(err)
 	}

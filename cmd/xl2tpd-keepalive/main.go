@@ -56,10 +56,9 @@ type options struct {
 	xl2tpdConf string // empty: the file that xl2tpd was started with, or its default
 	debug      bool
 	json       bool
-	watch      bool
-	short      bool
 	problems   bool
 	anonymise  bool
+	status     statusOptions
 	ping       pingOptions
 	trace      traceOptions
 	lang       *message.Language // of the texts for people

@@ -20,27 +20,37 @@ func statusCommand() command {
 		example: "sudo xl2tpd-keepalive status office --watch",
 		flags: func(f *flag.FlagSet, o *options) {
 			defineJSON(f, o)
-			boolean(f, &o.short, "short", "print one line for each tunnel")
-			boolean(f, &o.watch, "watch", "show it again each second, until Ctrl-C")
+			o.status.define(f)
 		},
 		run: runStatus,
 	}
 }
 
+// statusOptions are the values of status's flags.
+type statusOptions struct {
+	short bool
+	watch bool
+}
+
+func (o *statusOptions) define(flags *flag.FlagSet) {
+	boolean(flags, &o.short, "short", "print one line for each tunnel")
+	boolean(flags, &o.watch, "watch", "show it again each second, until Ctrl-C")
+}
+
 // runStatus prints the state of the running service, again each second with --watch.
 func runStatus(o options, stdout, stderr io.Writer) int {
-	if o.json && o.short {
+	if o.json && o.status.short {
 		return o.misused(stderr, "status", "--json and --short exclude each other")
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	var err error
 	switch {
-	case o.watch && screen.IsTerminal(stdout) && !o.json:
+	case o.status.watch && screen.IsTerminal(stdout) && !o.json:
 		err = screen.Watch(ctx, stdout, o.watched(ctx, stdout, nil), o.lang)
-	case o.watch && o.json: // standard output is for JSON objects only
+	case o.status.watch && o.json: // standard output is for JSON objects only
 		err = screen.Stream(ctx, stdout, o.watched(ctx, stdout, stderr))
-	case o.watch:
+	case o.status.watch:
 		err = screen.Stream(ctx, stdout, o.watched(ctx, stdout, nil))
 	default:
 		if err := page(ctx, stdout, o, screen.Coloured(stdout)); err != nil {
@@ -87,7 +97,7 @@ func page(ctx context.Context, w io.Writer, o options, colours bool) error {
 	switch {
 	case o.json:
 		return json.NewEncoder(w).Encode(r)
-	case o.short:
+	case o.status.short:
 		return status.Short(w, r, colours, o.lang)
 	}
 	return status.Text(w, r, colours, o.lang)
