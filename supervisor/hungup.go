@@ -182,7 +182,7 @@ func (ls *lacTable) takeDial(daemon procfs.ID, lns netip.Addr, now time.Time) {
 			if !l.notDiallingSince.IsZero() {
 				l.notDiallingSince = now
 			}
-			if !l.mayHave && !l.seen && !l.lastEnd.mayBeHangUp() && ls.topology.ifDialled(l) {
+			if !l.mayHave && !l.seen && !l.lastEnd.mayBeHangUp() && (l.mayBeHungUp() || ls.topology.ifDialled(l)) {
 				l.mayHave = true
 				ls.agenda.mark(l)
 			}

@@ -200,7 +200,7 @@ func (p *progress) advance(s situation, turn bool, jitter float64, now time.Time
 		return StepNone, time.Time{}
 	}
 	if s.silent() && !p.peerSilent {
-		if left := p.silenceLimit() - s.quiet; left > 0 {
+		if left := p.silenceLimit(s) - s.quiet; left > 0 {
 			return p.askPeer(now.Add(left), now)
 		}
 	}
@@ -267,8 +267,8 @@ func (p *progress) lookForLNS(until, now time.Time) (Step, time.Time) {
 }
 
 // silenceLimit returns the silence after which the next step needs no proof that the peer is dead.
-func (p *progress) silenceLimit() time.Duration {
-	if p.renewed() {
+func (p *progress) silenceLimit(s situation) time.Duration {
+	if p.renewed() || !(&ruleInput{p: p, s: s}).renews() {
 		return stuckAfter
 	}
 	return deadAfter
