@@ -270,7 +270,10 @@ func (ls *lacTable) daemonReplaced(instance string, runs bool, now time.Time) {
 			l.lastEnd, l.possibleEnd = nil, nil
 		}
 		l.silent, l.attempt, l.notDiallingSince, l.planned, l.progress.next = time.Time{}, time.Time{}, time.Time{}, time.Time{}, time.Time{}
-		l.notRedialled, l.startedAt, l.downAt = l.seen, time.Time{}, time.Time{}
+		l.notRedialled, l.startedAt, l.downAt, l.xl2tpdAt = l.seen, time.Time{}, time.Time{}, time.Time{}
+		if runs {
+			l.xl2tpdAt = now
+		}
 		s := ls.topology.section(l)
 		autodials := runs && s != nil && s.Autodial
 		if autodials && ls.health.reported[WatcherXl2tpd] {

@@ -40,6 +40,7 @@ type lac struct {
 	dialledMeanwhile bool       // since recovery began to hang it up, see clearDownAt
 	planned          time.Time  // until then xl2tpd may redial it, although it was hung up; zero: it won't
 	lastLogged       string     // the latest log line about a step
+	xl2tpdAt         time.Time  // when its xl2tpd was seen to start; zero: it ran before, or has ended
 	startedAt        time.Time  // when an xl2tpd started that should dial it by `autodial`; zero: none did, or it has begun to dial
 
 	seenBefore bool     // seen by the last process of this service, when the last xl2tpd may have run
@@ -204,7 +205,8 @@ func (ls *lacTable) neighbours(l *lac, s *xl2tpd.Section) (all []*lac) {
 }
 
 // readNeighbours notes what recovery does about the SA with a LAC's LNS for other LACs. A new SA may have brought the
-// tunnel of one of them back, and nobody has heard of that yet. It returns until when that can be so; zero: not known.
+// tunnel of one of them back, and nobody has heard of that yet. So may the dials of a new xl2tpd. It returns until when
+// that can be so; zero: not known.
 func (ls *lacTable) readNeighbours(is *situation, l *lac, s *xl2tpd.Section, now time.Time) (until time.Time) {
 	for _, other := range ls.neighbours(l, s) {
 		switch p := &other.progress; {
@@ -215,6 +217,9 @@ func (ls *lacTable) readNeighbours(is *situation, l *lac, s *xl2tpd.Section, now
 		case p.settling && now.Sub(p.doneAt) < helpTime:
 			is.saOnTrial, until = true, earlier(until, p.doneAt.Add(helpTime))
 		}
+	}
+	if tried := l.xl2tpdAt.Add(answerTime); !l.xl2tpdAt.IsZero() && now.Before(tried) {
+		is.saOnTrial, until = true, earlier(until, tried)
 	}
 	return until
 }
