@@ -84,6 +84,9 @@ func (h *simHost) closeTunnel(d *dialler) {
 func (h *simHost) restartXl2tpd(*dialler) {
 	for _, d := range h.all() {
 		d.active, d.half, d.again = false, false, time.Time{}
+		if d.unsaid && h.now.Sub(d.ended) <= reasonDelay {
+			d.hungUp = false // it seems to have ended with its xl2tpd
+		}
 	}
 	h.pid++
 	h.step(h.daemons())
@@ -266,11 +269,11 @@ func (h *simHost) wanted(d *dialler) bool {
 		return false // its redial has died, and nobody can see that, or whose it was
 	case d.quiet && !d.redials():
 		return false // nobody can see that an operator has dialled it again, or that he has hung up the other one
-	case d.unsaid && (d.redial == 0 || d.half || !d.active):
+	case d.unsaid && !d.redials():
 		return false // an operator may have hung it up, and xl2tpd does not redial it
 	case h.kind.optFile && (!h.kind.guarded || h.kind.shares || !d.active || d.redial == 0 || d.half):
 		return false // nobody can tell which LAC has, or had, the link, and xl2tpd does not redial
-	case h.kind.recover == "auto" && !h.kind.guarded && !d.auto && d.lives.IsZero():
+	case h.kind.recover == "auto" && (!h.kind.guarded || d.hidden) && !d.auto && d.lives.IsZero():
 		return false // it has never been up, and nobody has seen that it was dialled
 	case h.kind.recover == "redial" && !h.kind.plain:
 		return false // nobody renews the SA

@@ -182,7 +182,7 @@ func (ls *lacTable) takeDial(daemon procfs.ID, lns netip.Addr, now time.Time) {
 			if !l.notDiallingSince.IsZero() {
 				l.notDiallingSince = now
 			}
-			if l.had < mayHaveHad && !l.lastEnd.mayBeHangUp() && ls.topology.ifDialled(l) {
+			if l.had < mayHaveHad && !l.lastEnd.mayBeHangUp() && (l.mayBeHungUp() || ls.topology.ifDialled(l)) {
 				l.had = mayHaveHad
 				ls.agenda.mark(l)
 			}
@@ -275,7 +275,10 @@ func (ls *lacTable) daemonReplaced(instance string, runs bool, now time.Time) {
 			l.lastEnd, l.possibleEnd = nil, nil
 		}
 		l.silent, l.attempt, l.notDiallingSince, l.planned, l.progress.next = time.Time{}, time.Time{}, time.Time{}, time.Time{}, time.Time{}
-		l.notRedialled, l.startedAt, l.downAt = l.had == hadOne, time.Time{}, time.Time{}
+		l.notRedialled, l.startedAt, l.downAt, l.xl2tpdAt = l.had == hadOne, time.Time{}, time.Time{}, time.Time{}
+		if runs {
+			l.xl2tpdAt = now
+		}
 		s := ls.topology.section(l)
 		autodials := runs && s != nil && s.Autodial
 		if autodials && ls.health.reported[WatcherXl2tpd] {

@@ -36,8 +36,10 @@ type lac struct {
 	silent           time.Time  // when its latest tunnel ended, if the peer was silent; zero: it was not
 	guessed          bool       // the link for which it is being hung up may be another LAC's, or its tunnel may be gone
 	downAt           time.Time  // when recovery hung it up; zero: it may have been dialled since, see certainlyDown
+	dialledMeanwhile bool       // since recovery began to hang it up, see clearDownAt
 	planned          time.Time  // until then xl2tpd may redial it, although it was hung up; zero: it won't
 	lastLogged       string     // the latest log line about a step
+	xl2tpdAt         time.Time  // when its xl2tpd was seen to start; zero: it ran before, or has ended
 	startedAt        time.Time  // when an xl2tpd started that should dial it by `autodial`; zero: none did, or it has begun to dial
 
 	savedAs *LACState // as it is in the saved state; nil: it is not
@@ -210,7 +212,8 @@ func (ls *lacTable) neighbours(l *lac, s *xl2tpd.Section) (all []*lac) {
 }
 
 // readNeighbours notes what recovery does about the SA with a LAC's LNS for other LACs. A new SA may have brought the
-// tunnel of one of them back, and nobody has heard of that yet. It returns until when that can be so; zero: not known.
+// tunnel of one of them back, and nobody has heard of that yet. So may the dials of a new xl2tpd. It returns until when
+// that can be so; zero: not known.
 func (ls *lacTable) readNeighbours(is *situation, l *lac, s *xl2tpd.Section, now time.Time) (until time.Time) {
 	for _, other := range ls.neighbours(l, s) {
 		switch p := &other.progress; {
@@ -221,6 +224,9 @@ func (ls *lacTable) readNeighbours(is *situation, l *lac, s *xl2tpd.Section, now
 		case p.sa == saSettling && now.Sub(p.doneAt) < helpTime:
 			is.saOnTrial, until = true, earlier(until, p.doneAt.Add(helpTime))
 		}
+	}
+	if tried := l.xl2tpdAt.Add(answerTime); !l.xl2tpdAt.IsZero() && now.Before(tried) {
+		is.saOnTrial, until = true, earlier(until, tried)
 	}
 	return until
 }

@@ -383,3 +383,81 @@ func TestCertainlyDown(t *testing.T) {
 		}
 	}
 }
+
+// Somebody dials a LAC while recovery still hangs it up. The link that comes may be its, and no second call is made.
+func TestDialledWhileRecoveryHangsUp(t *testing.T) {
+	for name, dialled := range map[string]string{"its LNS": "192.0.2.1", "an address that is no LAC's": "192.0.2.9"} {
+		n := ambiguousUp(t, "", "recover = full\n")
+		n.step(TaskWorks{Task: TaskGuard})
+		answer := probe.Result{Err: lost}
+		hangUp := func(r Recover) error {
+			switch {
+			case r.Step != StepHangUp:
+			case answer.Err == nil:
+				return ErrAlive // the peer answers again
+			default:
+				answer = probe.Result{RTT: time.Millisecond}
+				n.step(Ending{Tunnel: closer, CloseReason: why{Reason: "hung up", StopAcked: true}})
+				n.links(inUserspace(link("ppp1", 6, true))...)
+				n.after(time.Second)
+				n.step(Dials{Peer: addr(dialled)})
+				n.links(inUserspace(link("ppp0", 7, true), link("ppp1", 6, true))...)
+				n.after(time.Second)
+			}
+			return nil
+		}
+		for answer.Err != nil {
+			n.plays(time.Second, answer, hangUp)
+		}
+		n.plays(10*time.Minute, answer, func(r Recover) error {
+			t.Errorf("%s: %v of %s", name, r.Step, r.LAC.Name)
+			return nil
+		})
+	}
+}
+
+// Of two LACs that can't be told apart one was hung up, and xl2tpd is replaced. If the new one dials, that may be either of
+// them, and the SA is kept in order for it, whatever `recover` says of LACs that nobody has dialled.
+func TestDialOfAnAmbiguousLACByANewXl2tpd(t *testing.T) {
+	const more = "redial = yes\n"
+	for _, keepalive := range []string{"recover = full\n", "recover = auto\n"} {
+		n := ambiguousUp(t, more, keepalive)
+		n.step(Ending{Tunnel: closer, CloseReason: why{Reason: "hung up on this host", Operator: true}})
+		n.links(inUserspace(link("ppp1", 6, true))...)
+		n.after(time.Minute)
+		s := n.xl2tpd(twoLACs("192.0.2.1", "192.0.2.1", more))
+		s.Home().Process.Pid = 101
+		n.step(s)
+		n.links()
+		if got := n.steps(10*time.Minute, nil); got != nil {
+			t.Errorf("%s: %v, and nobody dials", keepalive, got)
+		}
+		got := make(map[Step]bool)
+		for _, r := range n.attempts(10*time.Minute, time.Minute, func(Recover) error { return nil }) {
+			got[r.Step] = true
+		}
+		if !got[StepRenew] || got[StepDial] || got[StepHangUp] {
+			t.Errorf("%s: %v", keepalive, got)
+		}
+	}
+}
+
+// Without the Hello guard, the peer of a silent tunnel is asked until the tunnel has to be hung up, if its SA has to stay.
+// So a tunnel whose peer answers, and that ends, may have been hung up.
+func TestSilentTunnelIsHungUp(t *testing.T) {
+	for _, quiet := range []time.Duration{70 * time.Second, 100 * time.Second, 140 * time.Second} {
+		n := established(t, oneLAC, "hello guard = off\n[lac default]\nrecover = full\n")
+		s := secured("1")
+		s.SAs[0].Children = append(s.SAs[0].Children, vici.Child{State: "INSTALLED", Mode: "TUNNEL", RemoteTS: []string{"10.1.0.0/16"}})
+		n.step(s)
+		n.plays(time.Minute, probe.Result{RTT: time.Millisecond}, func(Recover) error { return nil })
+		n.asked = ErrAlive
+		if got := n.steps(quiet, nil); got != nil {
+			t.Errorf("silent for %v: %v", quiet, got)
+		}
+		n.links()
+		if got := n.steps(10*time.Minute, nil); slices.Contains(got, StepDial) {
+			t.Errorf("silent for %v, and then perhaps hung up: %v", quiet, got)
+		}
+	}
+}

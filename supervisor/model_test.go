@@ -107,6 +107,7 @@ type dialler struct {
 	quiet      bool      // it was hung up, or it seems so, and nobody sees that it is wanted
 	hidden     bool      // that redial follows a dial of an operator's that nobody saw
 	unsaid     bool      // nobody can say why its latest tunnel has ended
+	ended      time.Time // when that was
 	steps      map[Step][]time.Time
 }
 
@@ -352,7 +353,7 @@ func (h *simHost) down(d *dialler, e *Ending) {
 	}
 	had := d.index > 0
 	if had && !d.call {
-		d.unsaid = !h.tellable()
+		d.unsaid, d.ended = !h.tellable(), h.now
 	}
 	d.index, d.dialled, d.alive, d.call = 0, time.Time{}, false, false
 	if had {

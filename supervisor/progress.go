@@ -134,7 +134,7 @@ type situation struct {
 	saWorks                 bool      // another tunnel shows that the SA works
 	mayBeHungUp             bool      // this LAC, or one that can't be told apart from it, may have been hung up on this host
 	renewing                bool      // the IKE SA is being renewed for another LAC: for a moment there is none
-	saOnTrial               bool      // an SA with the LNS is being made for another LAC, or has just been made
+	saOnTrial               bool      // an SA with the LNS is being made for another LAC, or was just made, or xl2tpd is new
 	sharesLNS               bool      // other LACs have the same LNS, so nobody can tell which one xl2tpd dials
 }
 
@@ -216,7 +216,7 @@ func (p *progress) advance(s situation, turn bool, jitter float64, now time.Time
 		return StepNone, time.Time{}
 	}
 	if s.silent() && p.peer != peerSilent {
-		if left := p.silenceLimit() - s.quiet; left > 0 {
+		if left := p.silenceLimit(s) - s.quiet; left > 0 {
 			return p.askPeer(now.Add(left), now)
 		}
 	}
@@ -229,23 +229,16 @@ func (p *progress) advance(s situation, turn bool, jitter float64, now time.Time
 	case p.waitsForSlot:
 		return p.lookForLNS(now.Add(2*lnsLook), now)
 	}
-	if s.renewing {
-		return StepNone, time.Time{} // the end of that step marks this LAC
-	}
-	if p.fruitless(s, now) {
-		p.failed++
-		p.noConnection = false // charon may have been asked before it had loaded its connections
-	}
-	step, at := p.decide(s, jitter, now)
-	if step == StepRenew && s.saOnTrial {
-		return StepNone, time.Time{} // the situation says until when, or the end of that step marks this LAC
-	}
-	if step == StepNone {
+	switch step, at := p.decide(s, jitter, now); {
+	case step != StepNone:
+		p.busy = step
+		return step, time.Time{}
+	case at.IsZero():
+		return StepNone, at // the situation says until when, or the end of another LAC's step marks this one
+	default:
 		p.next = at
 		return StepNone, at
 	}
-	p.busy = step
-	return step, time.Time{}
 }
 
 // goesBefore reports whether this LAC gets a slot before the other one. The one with fewer failures goes first, so many
@@ -283,8 +276,8 @@ func (p *progress) lookForLNS(until, now time.Time) (Step, time.Time) {
 }
 
 // silenceLimit returns the silence after which the next step needs no proof that the peer is dead.
-func (p *progress) silenceLimit() time.Duration {
-	if p.renewed() {
+func (p *progress) silenceLimit(s situation) time.Duration {
+	if p.renewed() || !(&ruleInput{p: p, s: s}).renews() {
 		return stuckAfter
 	}
 	return deadAfter

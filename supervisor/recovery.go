@@ -89,7 +89,7 @@ func (ls *lacTable) advance(l *lac, s *xl2tpd.Section, now time.Time) {
 	}
 	if step == StepHangUp {
 		// If several LACs have one LNS, nobody sees which one xl2tpd dials. So the half-closed tunnel may be gone.
-		l.guessed = is.up && len(c.exact) == 0 || is.noCall && is.sharesLNS
+		l.guessed, l.dialledMeanwhile = is.up && len(c.exact) == 0 || is.noCall && is.sharesLNS, false
 	}
 	r := Recover{
 		LAC: LAC{l.instance, s.Name}, To: ls.target(l), Step: step, Up: is.up, Dead: l.progress.peer == peerSilent,

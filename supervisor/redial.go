@@ -62,7 +62,7 @@ func (ls *lacTable) clearDownAt(lacs []*lac, now time.Time) {
 		lacs = slices.Collect(maps.Values(ls.byKey))
 	}
 	for _, l := range lacs {
-		l.downAt = time.Time{}
+		l.downAt, l.dialledMeanwhile = time.Time{}, true
 	}
 }
 

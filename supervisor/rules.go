@@ -1,6 +1,9 @@
 package supervisor
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // ruleInput is what a rule looks at: the progress of a LAC's recovery, and the LAC's situation.
 type ruleInput struct {
@@ -15,9 +18,17 @@ type rule struct {
 	name  string // in the log
 	holds func(*ruleInput) bool
 	step  Step                       // StepNone: wait
-	until func(*ruleInput) time.Time // when to look again; nil for a step
+	until func(*ruleInput) time.Time // when to look again; nil for a step, and where the situation or another LAC says when
 	notes func(*progress)            // what waiting changes; nil: nothing
 	why   string
+}
+
+// holdBacks are the rules that come before all others: another LAC's step has to end, or an SA to have its time.
+var holdBacks = []rule{
+	{name: "the SA is made anew for another LAC", holds: (*ruleInput).renewing, step: StepNone,
+		why: "For a moment there is no SA. The end of that step is what comes next."},
+	{name: "an SA would be renewed too early", holds: (*ruleInput).renewsOnTrial, step: StepNone,
+		why: "A new SA for another LAC has 10 s to bring a tunnel back, and a new xl2tpd 35 s."},
 }
 
 // rules are the escalation policy: which step is taken once one is due. First come LACs that may have been hung up,
@@ -121,15 +132,26 @@ var pauses = []pauseRule{
 		"3 s, or 10 s while charon negotiates: charon may try by itself, and the reason may come late."},
 }
 
-// decide returns the step of the first rule that holds, and when to look again if that step is StepNone.
+// decide returns the step of the first rule that holds, and when to look again if that step is StepNone; zero: when
+// something has changed.
 func (p *progress) decide(s situation, jitter float64, now time.Time) (Step, time.Time) {
 	in := &ruleInput{p, s, jitter, now}
+	fruitless := p.fruitless(s, now)
+	if fruitless {
+		p.noConnection = false // charon may have been asked before it had loaded its connections
+	}
 	r := in.rule()
 	if r.step == StepDial && p.noConnection && now.Sub(p.doneAt) > noConnectionTime {
 		p.noConnection = false
 		r = in.rule()
 	}
-	p.rule, p.awaitsCall = r.name, false
+	p.rule = r.name
+	if r.step == StepNone && r.until == nil {
+		return StepNone, time.Time{}
+	}
+	if p.awaitsCall = false; fruitless {
+		p.failed++
+	}
 	at := now
 	if r.until != nil {
 		at = r.until(in)
@@ -142,12 +164,20 @@ func (p *progress) decide(s situation, jitter float64, now time.Time) (Step, tim
 
 // rule returns the first rule that holds.
 func (in *ruleInput) rule() rule {
-	for _, one := range rules {
-		if one.holds(in) {
-			return one
-		}
+	if r, holds := in.firstOf(holdBacks); holds {
+		return r
 	}
-	return rules[len(rules)-1]
+	r, _ := in.firstOf(rules) // the last one always holds
+	return r
+}
+
+// firstOf returns the first of these rules that holds.
+func (in *ruleInput) firstOf(these []rule) (r rule, holds bool) {
+	i := slices.IndexFunc(these, func(r rule) bool { return r.holds(in) })
+	if i < 0 {
+		return rule{}, false
+	}
+	return these[i], true
 }
 
 // dueAt returns when the next step is due, as the first pause that holds says.
@@ -172,6 +202,17 @@ func (in *ruleInput) always() bool { return true }
 
 // redialled reports whether the tunnel has a link, or xl2tpd may redial it.
 func (in *ruleInput) redialled() bool { return in.s.up || in.s.redialPause > 0 }
+
+func (in *ruleInput) renewing() bool { return in.s.renewing }
+
+// renewsOnTrial reports whether an SA would be ended that has to have its time first.
+func (in *ruleInput) renewsOnTrial() bool {
+	if !in.s.saOnTrial {
+		return false
+	}
+	r, _ := in.firstOf(rules)
+	return r.step == StepRenew
+}
 
 func (in *ruleInput) mayBeHungUp() bool { return in.s.mayBeHungUp }
 

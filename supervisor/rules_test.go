@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"xl2tpd-keepalive/probe"
 )
 
 // Each rule decides in a case of its own.
@@ -17,6 +19,8 @@ func TestEachRule(t *testing.T) {
 		rule string
 		is   func(*progress, *situation)
 	}{
+		{"the SA is made anew for another LAC", func(l *progress, s *situation) { s.renewing = true }},
+		{"an SA would be renewed too early", func(l *progress, s *situation) { s.saOnTrial, s.endedSilent = true, true }},
 		{"perhaps hung up, and no SA", func(l *progress, s *situation) { s.mayBeHungUp, s.hasSA, s.redialPause = true, false, time.Minute }},
 		{"perhaps hung up, and an old SA", func(l *progress, s *situation) { s.mayBeHungUp, s.redialPause = true, time.Minute }},
 		{"perhaps hung up, and the SA has to stay", func(l *progress, s *situation) { s.mayBeHungUp, s.saInUse, s.redialPause = true, true, time.Minute }},
@@ -57,16 +61,17 @@ func TestEachRule(t *testing.T) {
 		l, s := progress{since: origin0}, situation{goal: goalFull, daemon: true, hasSA: true}
 		tc.is(&l, &s)
 		step, at := l.decide(s, 0.5, origin0)
-		r := rules[slices.IndexFunc(rules, func(r rule) bool { return r.name == l.rule })]
+		all := slices.Concat(holdBacks, rules)
+		r := all[slices.IndexFunc(all, func(r rule) bool { return r.name == l.rule })]
 		if l.rule != tc.rule || step != r.step {
 			t.Errorf("%s: %q decided for %q", tc.rule, l.rule, step)
 		}
-		if waits := step == StepNone; waits != (r.until != nil) || waits && !at.After(origin0) {
+		if waits := r.until != nil; waits && (step != StepNone || !at.After(origin0)) {
 			t.Errorf("%s: %q until %v", tc.rule, step, at)
 		}
 		covered[tc.rule] = true
 	}
-	for _, r := range rules {
+	for _, r := range slices.Concat(holdBacks, rules) {
 		if !covered[r.name] {
 			t.Errorf("no case of %q", r.name)
 		}
@@ -128,7 +133,7 @@ func TestRulesAreDocumented(t *testing.T) {
 }
 
 func ruleRows() (rows []string) {
-	for _, r := range rules {
+	for _, r := range slices.Concat(holdBacks, rules) {
 		rows = append(rows, "| "+r.name+" | "+does(r.step)+" | "+r.why+" |\n")
 	}
 	return rows
@@ -161,5 +166,24 @@ func TestNewSAIsNotRenewedForAnotherLAC(t *testing.T) {
 		if got, _ := p.advance(s, true, 0.5, origin0.Add(time.Hour)); got != want {
 			t.Errorf("on trial for another LAC %v: got %v, want %v", onTrial, got, want)
 		}
+	}
+}
+
+// A new xl2tpd dials the LACs with autodial. The SA that they need is not ended meanwhile for a LAC that may have been hung
+// up.
+func TestNewXl2tpdHasItsTime(t *testing.T) {
+	const autodials = redials + "autodial = yes\n"
+	n := established(t, autodials, "hello guard = off\n")
+	n.plays(time.Minute, probe.Result{RTT: time.Millisecond}, func(Recover) error { return nil })
+	n.links()
+	n.steps(time.Minute, nil)
+	s := n.xl2tpd(autodials)
+	s.Home().Process.Pid = 101
+	n.step(s)
+	if got := n.steps(answerTime-time.Second, nil); got != nil {
+		t.Errorf("%v, although xl2tpd has just begun to dial", got)
+	}
+	if got := n.steps(10*time.Second, nil); !slices.Contains(got, StepRenew) {
+		t.Errorf("%v, and the SA may be what fails", got)
 	}
 }

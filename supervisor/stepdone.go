@@ -93,7 +93,9 @@ func (ls *lacTable) afterHangUp(l *lac, err error, now time.Time) {
 	if err != nil && !errors.Is(err, ErrHungUp) {
 		return
 	}
-	l.downAt = now
+	if !l.dialledMeanwhile {
+		l.downAt = now
+	}
 	if s := ls.topology.section(l); l.guessed && s != nil && s.Redial {
 		l.planned = now.Add(s.RedialTimeout)
 	}
