@@ -12,7 +12,7 @@ func checkCommand() command {
 	return command{
 		name: "check", args: "[NAME...]", words: -1, brief: "one line and an exit status for Nagios, Icinga, Zabbix or monit",
 		about: "The exit status is 0 (OK), 1 (WARNING), 2 (CRITICAL) or 3 (UNKNOWN). With NAME, that tunnel has to be up,\n" +
-			"and its round trips and losses follow. The user that runs this has to be in the group adm.",
+			"and its round trips and losses follow. It is for root, and for users in the group adm.",
 		example: "xl2tpd-keepalive check office",
 		// 2 would be CRITICAL.
 		exitUsage: int(status.LevelUnknown),

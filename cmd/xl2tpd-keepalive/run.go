@@ -38,7 +38,7 @@ func runCommand() command {
 		example: "sudo systemctl stop xl2tpd-keepalive && sudo xl2tpd-keepalive run --debug",
 		flags: func(f *flag.FlagSet, o *options) {
 			defineFiles(f, o)
-			boolean(f, &o.debug, "debug", "log each echo request and each verdict on a Hello too")
+			boolean(f, &o.debug, "debug", "log each echo request, each verdict on a Hello and each decision of recover too")
 		},
 		run: func(o options, _, stderr io.Writer) int { return runService(o, stderr) },
 	}

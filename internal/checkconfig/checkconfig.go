@@ -152,7 +152,7 @@ func (c *round) permissions() {
 
 // settings checks values that are valid, but have no effect or a bad one.
 func (c *round) settings() {
-	if c.files.Config == "" {
+	if c.files.Xl2tpd == "" { // it is about this host
 		for _, line := range tooRare(c.config) {
 			c.warn(line)
 		}

@@ -7,6 +7,7 @@ package config
 
 import (
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -36,7 +37,15 @@ type Listen struct {
 type Section struct {
 	Kind, Name string
 	Line       int
-	Settings   Settings // complete: includes the keys from [KIND default] and [global]
+	Settings   Settings // complete: includes the keys from [KIND NAME], if this is [KIND FILE NAME], [KIND default] and [global]
+}
+
+// everywhere returns the name without the FILE of a section for one xl2tpd.
+func (s *Section) everywhere() string {
+	if file, name, ok := strings.Cut(s.Name, " "); ok && filepath.IsAbs(file) {
+		return name
+	}
+	return s.Name
 }
 
 // Default is the configuration without any file.
@@ -84,7 +93,13 @@ func (c *Config) summary() []any {
 	if g.Observe {
 		keepalive = "observe"
 	}
-	all := []any{"keepalive", keepalive, "interval", g.Interval, "timeout", g.Timeout, "hello_guard", g.Guard.String(), "recover", g.Recover.String()}
+	all := []any{"keepalive", keepalive, "interval", g.Interval, "timeout", g.Timeout, "failures", g.Failures, "hello_guard", g.Guard.String(), "recover", g.Recover.String()}
+	if g.Hook != "" {
+		all = append(all, "hook", g.Hook)
+	}
+	if c.Metrics.Address != "" {
+		all = append(all, "metrics", c.Metrics.Address)
+	}
 	if n := len(c.Sections); n > 0 {
 		all = append(all, "own_sections", n)
 	}

@@ -210,6 +210,22 @@ func TestForOneFile(t *testing.T) {
 			t.Errorf("[%s %s] of %s: %v, want %v", tc.kind, tc.name, tc.path, got, tc.want)
 		}
 	}
+	// What the section for one file does not set comes from the one for all.
+	c, err = Parse("", []byte("[lac office]\nfailures = 5\ninterval = 20\n[lac /etc/b.conf office]\ninterval = 30\n[lac default]\nhook = /a\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := c.For("/etc/b.conf", "lac", "office"); got.Failures != 5 || got.Interval != 30*time.Second || got.Hook != "/a" {
+		t.Errorf("got %+v", got)
+	}
+}
+
+// Sections for one file are compared with that file.
+func TestUnknownForOneFile(t *testing.T) {
+	c, err := Parse("", []byte("[lac office]\n[lac /etc/b.conf office]\n[lns /etc/b.conf two words]\n[lac /etc/b.conf]\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	var asked []string
 	c.Unknown(func(path string) ([]xl2tpdconf.Header, bool) {
 		asked = append(asked, path)
@@ -397,8 +413,9 @@ func TestMetricsFault(t *testing.T) {
 // The log says what has been read, also of a file with [global] alone.
 func TestSummary(t *testing.T) {
 	for text, want := range map[string]string{
-		"[global]\ninterval = 20\nrecover = yes\n": "[keepalive yes interval 20s timeout 3s hello_guard auto recover auto]",
-		"[global]\nkeepalive = observe\n[lac a]\n": "[keepalive observe interval 10s timeout 3s hello_guard auto recover off own_sections 1]",
+		"[global]\ninterval = 20\nrecover = yes\n": "[keepalive yes interval 20s timeout 3s failures 3 hello_guard auto recover auto]",
+		"[global]\nkeepalive = observe\n[lac a]\n": "[keepalive observe interval 10s timeout 3s failures 3 hello_guard auto recover off own_sections 1]",
+		"[global]\nhook = /b\nmetrics = 127.0.0.1:9174\n": "[keepalive yes interval 10s timeout 3s failures 3 hello_guard auto recover off hook /b metrics 127.0.0.1:9174]",
 	} {
 		c, err := Parse("f", []byte(text))
 		if err != nil {

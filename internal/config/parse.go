@@ -100,7 +100,7 @@ func interpret(path string, f *xl2tpdconf.File) (c *Config, mistakes []*xl2tpdco
 	c.Global = merged(global)
 	for i := range c.Sections {
 		s := &c.Sections[i]
-		s.Settings = merged(global, drafts[s.Kind+" default"], drafts[id(s.Kind, s.Name)])
+		s.Settings = merged(global, drafts[s.Kind+" default"], drafts[id(s.Kind, s.everywhere())], drafts[id(s.Kind, s.Name)])
 	}
 	for _, e := range mistakes {
 		e.Path = path

@@ -157,7 +157,7 @@ func (e *checker) maxRetries(n int, i xl2tpd.Instance) Finding {
 	case c == nil:
 		return unknown(check, e.names[n], message.Sprintf("%s can't be read", i.Path))
 	case c.MaxRetries > 5:
-		return bad(check, e.names[n], message.Sprintf("%s says %d: a dead peer is found after hours, and its Hellos pile up until then", c.Path, c.MaxRetries),
+		return bad(check, e.names[n], message.Sprintf("%s says %d: a dead peer is found much later, and its Hellos pile up until then", c.Path, c.MaxRetries),
 			"take `max retries` out of [global]: the Hello guard does what it was for", whenIdle(restart(i)))
 	default:
 		return good(check, e.names[n], "%d", c.MaxRetries)

@@ -1,9 +1,6 @@
 package ping
 
 import (
-	"slices"
-	"strings"
-
 	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/status"
 )
@@ -12,7 +9,7 @@ import (
 func FindTunnel(all []status.Tunnel, name string) (*status.Tunnel, error) {
 	var found []*status.Tunnel
 	for i := range all {
-		if slices.Contains(names(&all[i]), name) {
+		if all[i].Called(name) {
 			found = append(found, &all[i])
 		}
 	}
@@ -28,23 +25,6 @@ func FindTunnel(all []status.Tunnel, name string) (*status.Tunnel, error) {
 			found[0].Title(), found[0].Doing)
 	}
 	return found[0], nil
-}
-
-// names returns a tunnel's possible names: its pppN; and its section, with or without lac or lns, and with or without
-// its xl2tpd, in the order of status or of keepalive.conf.
-func names(t *status.Tunnel) (all []string) {
-	if t.Link != nil {
-		all = append(all, t.Link.Name)
-	}
-	kind, section, ok := strings.Cut(t.Name, " ")
-	if !ok {
-		return all
-	}
-	all = append(all, t.Name, section)
-	if t.Instance != "" {
-		all = append(all, t.Title(), t.Instance+" "+section, kind+" "+t.Instance+" "+section)
-	}
-	return all
 }
 
 // list names tunnels in one line.

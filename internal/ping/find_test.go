@@ -31,7 +31,7 @@ func TestFindTunnel(t *testing.T) {
 		"office": "ppp0", "lac office": "ppp0", "ppp0": "ppp0",
 		"l2tp (a.service)": "", "lac l2tp (a.service)": "ppp1", "a.service l2tp": "ppp1", "lac a.service l2tp": "ppp1",
 		"lac /run/b/xl2tpd.conf l2tp": "ppp2", "ppp2": "ppp2",
-		"l2tp": "", "callers": "", "ppp4": "ppp4", "ppp6": "ppp6", "": "", "lac": "", "Office": "", "branch": "",
+		"l2tp": "", "callers": "", "ppp4": "ppp4", "ppp6": "ppp6", "": "", "lac": "", "Office": "ppp0", "branch": "",
 	} {
 		found, err := FindTunnel(all, name)
 		switch {

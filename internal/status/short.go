@@ -10,8 +10,8 @@ import (
 	"xl2tpd-keepalive/internal/xl2tpdconf"
 )
 
-// Named returns the tunnels with these names; without names, all. A name is "lac office", "office",
-// or that of the link. A name that no tunnel has is an error. All words together may be one name, so
+// Named returns the tunnels with these names; without names, all. A name is "lac office", "office", one of these with
+// its xl2tpd, or that of the link. A name that no tunnel has is an error. All words together may be one name, so
 // that users need no quotes.
 func Named(all []Tunnel, names []string) ([]Tunnel, error) {
 	if len(names) == 0 {
@@ -26,23 +26,19 @@ func Named(all []Tunnel, names []string) ([]Tunnel, error) {
 		}
 	}
 	return slices.DeleteFunc(slices.Clone(all), func(t Tunnel) bool {
-		return !slices.ContainsFunc(names, t.called)
+		return !slices.ContainsFunc(names, t.Called)
 	}), nil
 }
 
 func known(all []Tunnel, name string) bool {
-	return slices.ContainsFunc(all, func(t Tunnel) bool { return t.called(name) })
+	return slices.ContainsFunc(all, func(t Tunnel) bool { return t.Called(name) })
 }
 
 // unknownName returns the error for an unknown name, with the name that was probably meant.
 func unknownName(all []Tunnel, name string) error {
 	var names []string
 	for _, t := range all {
-		_, section, _ := strings.Cut(t.Name, " ")
-		names = append(names, t.Name, section)
-		if t.Link != nil {
-			names = append(names, t.Link.Name)
-		}
+		names = append(names, t.names()...)
 	}
 	if meant := typo.Nearest(name, names); meant != "" {
 		return message.Errorf("there is no tunnel %q, did you mean %q?", name, meant)
@@ -50,9 +46,26 @@ func unknownName(all []Tunnel, name string) error {
 	return message.Errorf("there is no tunnel %q", name)
 }
 
-func (t Tunnel) called(name string) bool {
-	_, section, _ := strings.Cut(t.Name, " ")
-	return name != "" && (xl2tpdconf.SameName(t.Name, name) || xl2tpdconf.SameName(section, name) || t.Link != nil && t.Link.Name == name)
+// Called reports whether that is one of the tunnel's names.
+func (t *Tunnel) Called(name string) bool {
+	return name != "" && slices.ContainsFunc(t.names(), func(own string) bool { return xl2tpdconf.SameName(own, name) })
+}
+
+// names returns a tunnel's possible names: its pppN; and its section, with or without lac or lns, and with or without
+// its xl2tpd, in the order of status or of keepalive.conf.
+func (t *Tunnel) names() (all []string) {
+	if t.Link != nil {
+		all = append(all, t.Link.Name)
+	}
+	kind, section, ok := strings.Cut(t.Name, " ")
+	if !ok {
+		return all
+	}
+	all = append(all, t.Name, section)
+	if t.Instance != "" {
+		all = append(all, t.Title(), t.Instance+" "+section, kind+" "+t.Instance+" "+section)
+	}
+	return all
 }
 
 // Short writes a status with one line for each tunnel: name, state, since when, peer, link and echo
