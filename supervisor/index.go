@@ -22,7 +22,8 @@ func (t Tunnel) Fresh(now time.Time) bool {
 	return !at.IsZero() && now.Sub(at) <= t.Window
 }
 
-// ControlConnection identifies a control connection by what its packets show.
+// ControlConnection identifies a control connection by what its packets show. It is a helloguard.Connection without the
+// id of the peer, which is not known from the beginning: so the same connection is always equal to itself.
 type ControlConnection struct {
 	Local, Peer netip.AddrPort
 	LocalID     uint16

@@ -199,15 +199,7 @@ func (p *progress) advance(s situation, turn bool, jitter float64, now time.Time
 		return StepNone, p.tunnelIsUp(s, now)
 	}
 	if p.since.IsZero() {
-		p.since, p.dials, p.noConnection, p.saRenewed = now, 0, false, false
-		p.lookAt, p.lnsSilent = time.Time{}, false
-		switch {
-		case s.trying:
-			p.last, p.next = StepDial, now.Add(answerTime)
-		case p.last != StepNone: // the tunnel was up, but not for stableAfter
-			p.failed++
-			p.last, p.next = StepNone, now.Add(pause(p.failed, jitter))
-		}
+		p.begin(s, jitter, now)
 	}
 	if p.awaitsCall && s.callingUntil.IsZero() {
 		p.awaitsCall, p.next = false, time.Time{}
@@ -238,6 +230,19 @@ func (p *progress) advance(s situation, turn bool, jitter float64, now time.Time
 	default:
 		p.next = at
 		return StepNone, at
+	}
+}
+
+// begin notes that there is trouble.
+func (p *progress) begin(s situation, jitter float64, now time.Time) {
+	p.since, p.dials, p.noConnection, p.saRenewed = now, 0, false, false
+	p.lookAt, p.lnsSilent = time.Time{}, false
+	switch {
+	case s.trying:
+		p.last, p.next = StepDial, now.Add(answerTime)
+	case p.last != StepNone: // the tunnel was up, but not for stableAfter
+		p.failed++
+		p.last, p.next = StepNone, now.Add(pause(p.failed, jitter))
 	}
 }
 

@@ -91,6 +91,11 @@ func (ls *lacTable) advance(l *lac, s *xl2tpd.Section, now time.Time) {
 		// If several LACs have one LNS, nobody sees which one xl2tpd dials. So the half-closed tunnel may be gone.
 		l.guessed, l.dialledMeanwhile = is.up && len(c.exact) == 0 || is.noCall && is.sharesLNS, false
 	}
+	ls.out.emit(ls.request(l, s, c, is, step))
+}
+
+// request returns what the executor needs to know for a step.
+func (ls *lacTable) request(l *lac, s *xl2tpd.Section, c *candidates, is situation, step Step) Recover {
 	r := Recover{
 		LAC: LAC{l.instance, s.Name}, To: ls.target(l), Step: step, Up: is.up, Dead: l.progress.peer == peerSilent,
 		SA: ls.health.uniqueID(ls.topology.lnsSA(c, s)), LNS: ls.topology.lns(l), From: ls.topology.localAddr(l), Host: lnsHost(s), LastAttempt: l.lastAttempt(),
@@ -112,10 +117,10 @@ func (ls *lacTable) advance(l *lac, s *xl2tpd.Section, now time.Time) {
 		}
 		break
 	}
-	if only := ls.candidates(l).exact; len(only) == 1 {
+	if only := c.exact; len(only) == 1 {
 		r.TunnelID = only[0].identity.session.LocalTunnel
 	}
-	ls.out.emit(r)
+	return r
 }
 
 // saRenewed notes that a silent tunnel of one of these sections has a new SA.
