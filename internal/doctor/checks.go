@@ -248,6 +248,12 @@ func (e *checker) missingModules() (missing []string, uses []message.Text) {
 	return missing, uses
 }
 
+// misses reports whether one of these modules is neither loaded nor there to be loaded.
+func (e *checker) misses(names ...string) bool {
+	missing, _ := e.missingModules()
+	return slices.ContainsFunc(missing, func(m string) bool { return slices.Contains(names, m) })
+}
+
 // hellos finds out from the journal whether unanswered Hellos close tunnels.
 func (e *checker) hellos() []Finding {
 	const check = "unanswered Hellos"
