@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"fmt"
 	"io/fs"
 	"net/netip"
 	"slices"
@@ -178,23 +179,57 @@ func TestNetworkManagersAreLeftToIt(t *testing.T) {
 	}
 }
 
-// Two links have no section, and one ends. The status of the other one does not show that end.
+// Links have no section, and some end. Then the status of each that is there again shows its own end, and that of another
+// one shows none.
 func TestCloseOfAnUnknownLink(t *testing.T) {
-	n := newFixture(t, "", "")
-	n.step(vici.Snapshot{})
-	one, two := link("ppp0", 5, true), link("ppp1", 6, true)
-	n.links(one, two)
-	n.after(time.Minute)
-	n.links(one)
-	if all := n.status(); len(all) != 1 || all[0].Last != nil {
-		t.Errorf("%+v", all)
-	}
-	again := link("ppp1", 7, true)
-	n.links(one, again)
-	for _, r := range n.status() {
-		if (r.Last != nil) != (r.Link.Name == "ppp1") {
-			t.Errorf("%s: %+v", r.Link.Name, r.Last)
-		}
+	for name, tc := range map[string]struct {
+		all   int
+		ends  []int // one a minute
+		peers bool  // have addresses of their own
+	}{
+		"the second of two":              {2, []int{1}, false},
+		"the first of two":               {2, []int{0}, false},
+		"the one in the middle":          {3, []int{1}, false},
+		"two of three":                   {3, []int{2, 0}, false},
+		"both, one after the other":      {2, []int{0, 1}, false},
+		"one of two that call from afar": {2, []int{1}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newFixture(t, "", "")
+			n.step(vici.Snapshot{})
+			var there []ppp.Link
+			for i := range tc.all {
+				l := link(fmt.Sprintf("ppp%d", i), 5+i, true)
+				if tc.peers {
+					l.OuterPeer = netip.AddrFrom4([4]byte{198, 51, 100, byte(1 + i)})
+				}
+				there = append(there, l)
+			}
+			n.links(there...)
+			ended := map[string]time.Time{}
+			for _, i := range tc.ends {
+				n.after(time.Minute)
+				there[i].Up = false
+				n.links(slices.DeleteFunc(slices.Clone(there), func(l ppp.Link) bool { return !l.Up })...)
+				ended[there[i].Name] = n.now
+				for _, r := range n.status() {
+					if r.Last != nil {
+						t.Errorf("%s is up and shows %+v", r.Link.Name, r.Last)
+					}
+				}
+			}
+			for _, i := range tc.ends {
+				there[i].Up = true
+				there[i].Index += 100
+			}
+			n.links(there...)
+			for _, r := range n.status() {
+				at, is := ended[r.Link.Name]
+				if is != (r.Last != nil) || is && !r.Last.Time.Equal(at) {
+					t.Errorf("%s ended at %v and shows %+v", r.Link.Name, at, r.Last)
+				}
+			}
+		})
 	}
 }
 

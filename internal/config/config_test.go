@@ -413,8 +413,8 @@ func TestMetricsFault(t *testing.T) {
 // The log says what has been read, also of a file with [global] alone.
 func TestSummary(t *testing.T) {
 	for text, want := range map[string]string{
-		"[global]\ninterval = 20\nrecover = yes\n": "[keepalive yes interval 20s timeout 3s failures 3 hello_guard auto recover auto]",
-		"[global]\nkeepalive = observe\n[lac a]\n": "[keepalive observe interval 10s timeout 3s failures 3 hello_guard auto recover off own_sections 1]",
+		"[global]\ninterval = 20\nrecover = yes\n":        "[keepalive yes interval 20s timeout 3s failures 3 hello_guard auto recover auto]",
+		"[global]\nkeepalive = observe\n[lac a]\n":        "[keepalive observe interval 10s timeout 3s failures 3 hello_guard auto recover off own_sections 1]",
 		"[global]\nhook = /b\nmetrics = 127.0.0.1:9174\n": "[keepalive yes interval 10s timeout 3s failures 3 hello_guard auto recover off hook /b metrics 127.0.0.1:9174]",
 	} {
 		c, err := Parse("f", []byte(text))

@@ -37,7 +37,7 @@ func (e *checker) guard() []Finding {
 			remedy = acceptOnLo("INPUT", "-i", "iif", e.answers())
 		case p.Code == status.CodeGuardOutput:
 			remedy = acceptOnLo("OUTPUT", "-o", "oif", e.answers())
-		case len(others) == 0 && e.missesQueue():
+		case len(others) == 0 && e.misses("nft_queue", "nfnetlink_queue"):
 			remedy = []message.Text{"get the kernel modules that are missing, as below"}
 		case len(others) == 0:
 			remedy = []message.Text{
@@ -54,12 +54,6 @@ func (e *checker) guard() []Finding {
 		return []Finding{unknown(check, "", "at work or off, which root can see", asRoot)}
 	}
 	return []Finding{good(check, "", "off")}
-}
-
-// missesQueue reports whether this kernel has no module for the guard, so that none can be loaded.
-func (e *checker) missesQueue() bool {
-	missing, _ := e.missingModules()
-	return slices.ContainsFunc(missing, func(name string) bool { return strings.HasSuffix(name, "_queue") })
 }
 
 // acceptOnLo returns firewall rules that let the guard's answers through to xl2tpd. They match lo

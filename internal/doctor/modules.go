@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"slices"
 	"strings"
 
 	"xl2tpd-keepalive/internal/message"
@@ -46,4 +47,10 @@ func (e *checker) missingModules() (missing []string, uses []message.Text) {
 		}
 	}
 	return missing, uses
+}
+
+// misses reports whether one of these modules is neither loaded nor there to be loaded.
+func (e *checker) misses(names ...string) bool {
+	missing, _ := e.missingModules()
+	return slices.ContainsFunc(missing, func(m string) bool { return slices.Contains(names, m) })
 }

@@ -20,7 +20,7 @@ func (e *checker) pppMTU(t *status.Tunnel, size int) []message.Text {
 	if i != nil && i.NetworkManager() {
 		return []message.Text{
 			command(fmt.Sprintf("nmcli connection modify %s +vpn.data mtu=%d,mru=%d", quoted(i.Connection), size, size)),
-			restart(*i),
+			e.restart(*i),
 		}
 	}
 	lines := []message.Text{e.pppLine(i, kind, section, size)}

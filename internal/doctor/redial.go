@@ -89,7 +89,9 @@ func (e *checker) redialOwners() []Finding {
 		}
 		if o, ok := e.persist(s); ok {
 			owners = append(owners, message.Sprintf("pppd (%s in %s:%d)", o.Name, o.Path, o.Line))
-			remedy = append(remedy, endPersistent(i, s)...)
+			if i.Runs() {
+				remedy = append(remedy, whenIdle(e.restart(i)))
+			}
 		}
 	}
 	if dials != "" {
@@ -110,23 +112,6 @@ func (e *checker) redialOwners() []Finding {
 	}
 	return []Finding{bad(check, "", message.Sprintf("%s: they hang up each other's tunnels%s", message.Join(owners, "%s, %s"), others),
 		slices.Compact(remedy)...)}
-}
-
-// endPersistent returns how to get rid of a section's pppds with `persist`. In userspace mode, without a terminal, such a
-// pppd tries to open it without a pause and without a look at signals (pppd 2.4.9, main.c): it outlives its xl2tpd. With
-// each try it makes its lock file anew. One that is killed in between leaves an empty file (utils.c, lock), and no pppd
-// takes that terminal any more.
-func endPersistent(i xl2tpd.Instance, s xl2tpd.Section) []message.Text {
-	if !i.Runs() || i.Unit == "" {
-		return nil
-	}
-	pattern := "^[^ ]*pppd .*passive nodetach" // as xl2tpd starts it
-	if s.PPPOptFile != "" {
-		pattern += ".* file " + s.PPPOptFile
-	}
-	unit := strings.TrimSuffix(i.Unit, ".service")
-	return []message.Text{message.Sprintf("systemctl stop %s; pkill -KILL -f %s; find /var/lock/ -name 'LCK..*' -empty -delete; "+
-		"systemctl start %s  # at a time when its tunnels may end: a pppd with persist can outlive xl2tpd", unit, quoted(pattern), unit)}
 }
 
 // may describes the scripts that dial if a program starts them.

@@ -29,7 +29,7 @@ func (e *checker) saref(n int, i xl2tpd.Instance) []Finding {
 	}
 	return []Finding{bad("userspace mode", e.names[n], message.Sprintf(format, c.Path, c.SarefLine, which),
 		"take that line out: SAref needs a kernel that is patched for it",
-		whenIdle(restart(i)))}
+		whenIdle(e.restart(i)))}
 }
 
 const maxExecutable = 16 << 20 // bytes of an executable to read

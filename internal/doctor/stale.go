@@ -25,7 +25,7 @@ func (e *checker) stale(n int, i xl2tpd.Instance) []Finding {
 		return nil
 	}
 	return []Finding{note("xl2tpd.conf", e.names[n],
-		message.Sprintf("%s was written after xl2tpd started: what it says may not be in force yet", i.Path), whenIdle(restart(i)))}
+		message.Sprintf("%s was written after xl2tpd started: what it says may not be in force yet", i.Path), whenIdle(e.restart(i)))}
 }
 
 // started returns when a process started; zero: not known.

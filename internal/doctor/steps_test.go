@@ -40,7 +40,8 @@ func steps(f Finding) (all []string) {
 // A remedy has every step that it takes, and a step that is a command can be pasted.
 func TestSteps(t *testing.T) {
 	const idle = "  # at a time when its tunnels may end"
-	const locks = "find /var/lock/ -name 'LCK..*' -empty -delete; "
+	const closes = "systemctl kill --signal=INT xl2tpd; sleep 1; "
+	const ends = "systemctl kill --signal=KILL xl2tpd; find /var/lock/ -name 'LCK..*' -empty -delete; "
 	gone := errors.New("vici: no such socket")
 	for _, tc := range []struct {
 		name  string
@@ -59,7 +60,23 @@ func TestSteps(t *testing.T) {
 		{"max retries", func(p *testHost) { p.home.Conf.MaxRetries = 100 }, "max retries", []string{
 			"take `max retries` out of [global]: the Hello guard does what it was for", "systemctl restart xl2tpd" + idle}},
 		{"saref", func(p *testHost) { p.home.Conf.SarefLine = 2 }, "userspace mode", []string{
-			"take that line out: SAref needs a kernel that is patched for it", "systemctl restart xl2tpd" + idle}},
+			"take that line out: SAref needs a kernel that is patched for it", closes + "systemctl restart xl2tpd" + idle}},
+		{"saref, and pppd persists", func(p *testHost) {
+			p.home.Conf.SarefLine = 2
+			p.write("/etc/ppp/options.l2tpd", "persist\n")
+		}, "userspace mode", []string{
+			"take that line out: SAref needs a kernel that is patched for it", closes + ends + "systemctl restart xl2tpd" + idle}},
+		{"max retries in userspace mode", func(p *testHost) {
+			p.home.Conf.MaxRetries = 100
+			p.terminal("/dev/ptmx")
+		}, "max retries", []string{
+			"take `max retries` out of [global]: the Hello guard does what it was for", closes + "systemctl restart xl2tpd" + idle}},
+		{"userspace mode without a unit", func(p *testHost) {
+			p.xl2tpd("[global]\nforce userspace = yes\nmax retries = 100\n")
+			p.home.Unit = ""
+		}, "max retries", []string{
+			"take `max retries` out of [global]: the Hello guard does what it was for",
+			"end pid 100 by SIGINT, and start xl2tpd as it was started before" + idle}},
 		{"a wrong lns", func(p *testHost) { p.home.Conf.Sections[0].LNS[0] = "192.0.2.1 # x" }, "lns", []string{
 			"correct that line", "systemctl restart xl2tpd" + idle}},
 		{"in the clear", func(p *testHost) {
@@ -99,6 +116,10 @@ func TestSteps(t *testing.T) {
 			p.container()
 			p.down = fs.ErrNotExist
 		}, "xl2tpd-keepalive", []string{"xl2tpd-keepalive run  # as root, by what starts xl2tpd here: there is no systemd"}},
+		{"a tunnel without PPP", func(p *testHost) {
+			p.write("/proc/modules", "")
+			p.status.Tunnels[0].State, p.status.Tunnels[0].Link = "down", nil
+		}, "state", []string{"get the kernel modules that are missing, as above"}},
 		{"a container's xl2tpd", func(p *testHost) {
 			p.container()
 			p.home.Process, p.noSystemd = procfs.ID{}, errors.New("not been booted with systemd")
@@ -121,16 +142,13 @@ func TestSteps(t *testing.T) {
 			p.viciErr, p.unit, p.starter = syscall.ECONNREFUSED, "inactive (dead)", "active (running)"
 		}, "VICI", []string{"systemctl restart strongswan-starter"}},
 		{"pppd redials too", func(p *testHost) { p.write("/etc/ppp/options.l2tpd", "persist\n") }, "redialling", []string{
-			"keep one of them; `redial = yes` in xl2tpd.conf is enough",
-			"systemctl stop xl2tpd; pkill -KILL -f '^[^ ]*pppd .*passive nodetach.* file /etc/ppp/options.l2tpd'; " + locks + "systemctl start xl2tpd" +
-				idle + ": a pppd with persist can outlive xl2tpd"}},
-		{"pppd redials too, by the options of every pppd", func(p *testHost) {
+			"keep one of them; `redial = yes` in xl2tpd.conf is enough", "systemctl restart xl2tpd" + idle}},
+		{"pppd redials too, in userspace mode", func(p *testHost) {
 			p.write("/etc/ppp/options", "persist\n")
-			p.home.Conf.Sections[0].PPPOptFile = ""
+			p.terminal("/ptmx")
 		}, "redialling", []string{
 			"keep one of them; `redial = yes` in xl2tpd.conf is enough",
-			"systemctl stop xl2tpd; pkill -KILL -f '^[^ ]*pppd .*passive nodetach'; " + locks + "systemctl start xl2tpd" +
-				idle + ": a pppd with persist can outlive xl2tpd"}},
+			closes + ends + "systemctl restart xl2tpd" + idle}},
 		{"pppd would redial too", func(p *testHost) {
 			p.write("/etc/ppp/options.l2tpd", "persist\n")
 			p.home.Process = procfs.ID{}
@@ -193,6 +211,13 @@ func TestContainersService(t *testing.T) {
 	if f := find(t, p, "xl2tpd-keepalive", Problem); f.Text.String() != "not running" {
 		t.Errorf("%+v", f)
 	}
+}
+
+// terminal opens one for a call of xl2tpd.
+func (p *testHost) terminal(path string) {
+	p.write("/proc/100/fd/7", "")
+	p.must(os.Remove(p.path("/proc/100/fd/7")))
+	p.must(os.Symlink(path, p.path("/proc/100/fd/7")))
 }
 
 // container takes systemd away.

@@ -91,8 +91,10 @@ func (e *checker) state(name string, t *status.Tunnel) Finding {
 		i := e.instance(t.Instance)
 		switch {
 		case i == nil || !i.Runs(): // then the tunnel is down; a separate check reports that
+		case e.misses("ppp_generic"):
+			f.Remedy = []message.Text{"get the kernel modules that are missing, as above"}
 		case i.NetworkManager():
-			f.Remedy = []message.Text{restart(*i), command("journalctl -u NetworkManager -u xl2tpd-keepalive")}
+			f.Remedy = []message.Text{e.restart(*i), command("journalctl -u NetworkManager -u xl2tpd-keepalive")}
 		case isLAC && strings.Contains(lac, ", "): // one of several LACs that look the same
 			f.Remedy = []message.Text{"give each of them a pppoptfile of its own, then this says which one is down", e.logs(*i)}
 		case isLAC && t.Link == nil:
@@ -179,7 +181,7 @@ func (e *checker) encrypt(t *status.Tunnel) []message.Text {
 	if i := e.instance(t.Instance); i != nil && i.NetworkManager() {
 		return []message.Text{ // nmcli does not know the secrets that are there, so it would drop the password
 			command(fmt.Sprintf("nmcli connection modify %s +vpn.data ipsec-enabled=yes vpn.secrets password=PASSWORD,ipsec-psk=KEY", quoted(i.Connection))),
-			restart(*i), refuse,
+			e.restart(*i), refuse,
 		}
 	}
 	if child := e.childFor(t); child != "" {

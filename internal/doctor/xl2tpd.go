@@ -60,7 +60,7 @@ func (e *checker) lns(n int, i xl2tpd.Instance) []Finding {
 		t := status.Tunnel{Name: s.Kind + " " + s.Name, Instance: e.names[n]}
 		f := bad("lns", title(&t), message.Sprintf("%s:%d: %s", i.Conf.Path, s.LNSLine, fault), "correct that line")
 		if i.Runs() {
-			f.Remedy = append(f.Remedy, whenIdle(restart(i)))
+			f.Remedy = append(f.Remedy, whenIdle(e.restart(i)))
 		}
 		all = append(all, f)
 	}
@@ -118,23 +118,6 @@ func (e *checker) stopped() Finding {
 	return bad(check, e.names[0], "not running", command("systemctl start xl2tpd"), command("journalctl -u xl2tpd"))
 }
 
-// restart returns how to restart a running xl2tpd, by what has started it.
-func restart(i xl2tpd.Instance) message.Text {
-	switch {
-	case i.NetworkManager():
-		id := quoted(i.Connection) // up refuses a connection that is active already
-		return command("nmcli connection down " + id + "; nmcli connection up " + id)
-	case i.Unit != "":
-		return command("systemctl restart " + strings.TrimSuffix(i.Unit, ".service"))
-	}
-	return message.Sprintf("end pid %d, and start xl2tpd as it was started before", i.Process.Pid)
-}
-
-// whenIdle adds a remark to a command that ends tunnels, as a shell's comment: the line can be pasted.
-func whenIdle(command message.Text) message.Text {
-	return message.Sprintf("%s  # at a time when its tunnels may end", command)
-}
-
 // pipe checks an xl2tpd's control pipe. A shell that writes to its path while xl2tpd
 // is down creates a regular file there.
 func (e *checker) pipe(n int, i xl2tpd.Instance) Finding {
@@ -142,9 +125,9 @@ func (e *checker) pipe(n int, i xl2tpd.Instance) Finding {
 	info, err := os.Lstat(e.path(i.Pipe))
 	switch {
 	case err != nil:
-		return bad(check, e.names[n], message.TextOf(err), restart(i))
+		return bad(check, e.names[n], message.TextOf(err), e.restart(i))
 	case info.Mode().Type() != fs.ModeNamedPipe:
-		return bad(check, e.names[n], message.Sprintf("%s is no pipe: commands go nowhere", i.Pipe), command("rm "+i.Pipe), restart(i))
+		return bad(check, e.names[n], message.Sprintf("%s is no pipe: commands go nowhere", i.Pipe), command("rm "+i.Pipe), e.restart(i))
 	}
 	return good(check, e.names[n], "%s is a pipe", i.Pipe)
 }
@@ -158,7 +141,7 @@ func (e *checker) maxRetries(n int, i xl2tpd.Instance) Finding {
 		return unknown(check, e.names[n], message.Sprintf("%s can't be read", i.Path))
 	case c.MaxRetries > 5:
 		return bad(check, e.names[n], message.Sprintf("%s says %d: a dead peer is found much later, and its Hellos pile up until then", c.Path, c.MaxRetries),
-			"take `max retries` out of [global]: the Hello guard does what it was for", whenIdle(restart(i)))
+			"take `max retries` out of [global]: the Hello guard does what it was for", whenIdle(e.restart(i)))
 	default:
 		return good(check, e.names[n], "%d", c.MaxRetries)
 	}

@@ -1,0 +1,64 @@
+package doctor
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"xl2tpd-keepalive/internal/message"
+	"xl2tpd-keepalive/internal/xl2tpd"
+)
+
+// restart returns how to restart a running xl2tpd, by what has started it.
+//
+// In userspace mode SIGTERM makes it end without a word to its peers; SIGINT makes it close its tunnels first (xl2tpd.c,
+// death_handler). A peer that was told nothing keeps the tunnel until a Hello stays unanswered. If it is an xl2tpd in
+// kernel mode, no data of the next tunnel reaches it until then, and PPP gives up.
+func (e *checker) restart(i xl2tpd.Instance) message.Text {
+	unit := strings.TrimSuffix(i.Unit, ".service")
+	switch userspace := e.userspace(i); {
+	case i.NetworkManager():
+		id := quoted(i.Connection) // up refuses a connection that is active already
+		return command("nmcli connection down " + id + "; nmcli connection up " + id)
+	case unit != "" && userspace:
+		return command(fmt.Sprintf("systemctl kill --signal=INT %[1]s; sleep 1; %[2]ssystemctl restart %[1]s", unit, e.endPersistent(i, unit)))
+	case unit != "":
+		return command("systemctl restart " + unit)
+	case userspace:
+		return message.Sprintf("end pid %d by SIGINT, and start xl2tpd as it was started before", i.Process.Pid)
+	}
+	return message.Sprintf("end pid %d, and start xl2tpd as it was started before", i.Process.Pid)
+}
+
+// endPersistent returns a command that ends the pppds with `persist` of an xl2tpd in userspace mode that has ended; empty:
+// it has none. Such a pppd tries to open its terminal again without a pause, and without a look at signals (pppd 2.4.9,
+// main.c), and so takes the terminal of the next tunnel. With each try it makes its lock file anew. One that is killed in
+// between leaves an empty file (utils.c, lock), and no pppd takes that terminal any more.
+func (e *checker) endPersistent(i xl2tpd.Instance, unit string) string {
+	persists := func(s xl2tpd.Section) bool { _, ok := e.persist(s); return ok }
+	if i.Conf == nil || !slices.ContainsFunc(i.Conf.Sections, persists) {
+		return ""
+	}
+	return fmt.Sprintf("systemctl kill --signal=KILL %s; find /var/lock/ -name 'LCK..*' -empty -delete; ", unit)
+}
+
+// userspace reports whether an xl2tpd uses userspace mode: its file says so, or it has a terminal for a call.
+func (e *checker) userspace(i xl2tpd.Instance) bool {
+	if c := i.Conf; c != nil && (c.ForceUserspace || c.SarefForces(e.version(i))) {
+		return true
+	}
+	fds, _ := filepath.Glob(e.path(fmt.Sprintf("/proc/%d/fd/*", i.Process.Pid))) // the pattern is good
+	for _, fd := range fds {
+		if file, err := os.Readlink(fd); err == nil && strings.HasSuffix(file, "/ptmx") {
+			return true
+		}
+	}
+	return false
+}
+
+// whenIdle adds a remark to a command that ends tunnels, as a shell's comment: the line can be pasted.
+func whenIdle(command message.Text) message.Text {
+	return message.Sprintf("%s  # at a time when its tunnels may end", command)
+}
