@@ -93,6 +93,7 @@ func trace(ctx context.Context, o options, which *selection, to *traceSink, stde
 			o.fail(stderr, closed)
 		}
 	})
+	defer o.sayDrops(stderr, queueFile, queueDrops(queueFile))
 	defer end() // and waits for the end that ctx has begun
 	stop := context.AfterFunc(ctx, end)
 	defer stop()
