@@ -10,6 +10,7 @@
 # make captures   what trace and report write for Wireshark, with a real tshark
 # make monitoring the alert rules and the dashboard, with a real Prometheus
 # make copies     whether a trace of a router makes a copy of it that does the same (PERSONALITIES="nvr510 debian")
+# make mtu        path MTU and its remedy on 24 kinds of lines; LINES="1280 hole" for those of them
 # make fuzz       look for packets that break the Hello guard, FUZZTIME=10m for each part
 # make demo       the same tunnels without and with xl2tpd-keepalive, as a timeline
 # make pictures   what status, status --watch and doctor look like, as SVG
@@ -73,7 +74,7 @@ check_go  = $(if $(shell printf '%s\n' go$(go_needed) $(or $(go_found),go0) | so
 	Go $(go_needed) or later is needed, and $(GO) is $(or $(go_found),not there). Get it from https://go.dev/dl/, \
 	then: make GO=/usr/local/go/bin/go))
 
-.PHONY: build install uninstall deb release test test-all unit unit-all lint test-architectures bench bench-all monitoring captures copies fuzz fuzz-all model model-all results demo pictures soak matrix chaos scale links throughput instances lab lab-debian disk tools deb-tools release-tools links-tools captures-tools architectures-tools clean
+.PHONY: build install uninstall deb release test test-all unit unit-all lint test-architectures bench bench-all monitoring captures copies mtu fuzz fuzz-all model model-all results demo pictures soak matrix chaos scale links throughput instances lab lab-debian disk tools deb-tools release-tools links-tools captures-tools architectures-tools clean
 
 build: xl2tpd-keepalive
 
@@ -238,6 +239,9 @@ captures: $(IMAGE)/root.ext4 disk captures-tools
 PERSONALITIES ?= $(basename $(notdir $(wildcard lab/lns/personalities/*.json))) debian
 copies: $(IMAGE)/root.ext4 disk
 	$(LAB) copies $(PERSONALITIES)
+
+mtu: $(IMAGE)/root.ext4 disk
+	$(LAB) mtu $(LINES)
 
 # Pictures are recorded as figures are.
 keep = test $(RESULTS) != docs/results || cp $(addprefix $(CACHE)/out/,$(1)) lab

@@ -25,6 +25,7 @@ with its log, in the folder of -out. So does a run of code that differs from its
   scale                what many tunnels and many SAs cost, and restarts of charon under them, in one VM, with its log
   copies PERSONALITY...
                        whether a trace of a router makes a copy that does the same, for each, in one VM, with its log
+  mtu [VALUE...]       path MTU and its remedy on each kind of line, or on those with these values, in one VM, with its log
   links N...           what so many links cost on this machine's own processor, in a network namespace
   throughput           a tunnel's data with the guard and without, in one VM, with its log
   run SCENARIO...      these files of the disk's scenarios/, in one VM, with its log
@@ -82,6 +83,8 @@ func run(args []string) int {
 		ok = l.play(ctx, vm.Clock(*clock), "throughput-"+l.set["MODE"], []string{throughputScenario}, nil)
 	case "copies":
 		ok = l.play(ctx, vm.Clock(*clock), "copies", each(copyScenario, "PERSONALITY", rest), nil)
+	case "mtu":
+		ok = l.play(ctx, vm.Clock(*clock), "mtu", mtuLines(rest), nil)
 	case "scale":
 		ok = l.play(ctx, vm.Clock(*clock), "scale-"+l.set["TUNNELS"]+"-"+l.set["GUARD"], scaleScenarios, nil)
 	case "links":

@@ -58,3 +58,11 @@ func TestTookNamesScenarios(t *testing.T) {
 		}
 	}
 }
+
+func TestMTULines(t *testing.T) {
+	for words, want := range map[string]int{"": 24, "1280 hole": 4, "1280 hole nat-t userspace": 1, "1492": 0} {
+		if all := mtuLines(strings.Fields(words)); len(all) != want {
+			t.Errorf("%q: %q, want %d", words, all, want)
+		}
+	}
+}

@@ -36,6 +36,7 @@ func (l lab) machine(clock vm.Clock, c event.Case) vm.Machine {
 
 const (
 	copyScenario       = "personality-soak.txtar"
+	mtuScenario        = "mtu-line.txtar"
 	throughputScenario = "throughput.txtar"
 	instancesScenario  = "instances.txtar" // takes longer than all others
 )
@@ -43,7 +44,7 @@ const (
 var scaleScenarios = []string{"scale.txtar", "charon-restarts.txtar", "cut-line.txtar", "many-sas.txtar"}
 
 // asked are the scenarios that have a command of their own.
-var asked = append([]string{demoScenario, soakScenario, matrixScenario, chaosScenario, throughputScenario, instancesScenario, picturesScenario, copyScenario}, append(packageScenarios, scaleScenarios...)...)
+var asked = append([]string{demoScenario, soakScenario, matrixScenario, chaosScenario, throughputScenario, instancesScenario, picturesScenario, copyScenario, mtuScenario}, append(packageScenarios, scaleScenarios...)...)
 
 // tally counts what held and what did not, and prints each as it comes.
 type tally struct {
@@ -139,6 +140,23 @@ func (l lab) play(ctx context.Context, clock vm.Clock, name string, scenarios, t
 func each(scenario, variable string, values []string) (all []string) {
 	for _, v := range values {
 		all = append(all, scenario+" "+variable+"="+v)
+	}
+	return all
+}
+
+// mtuLines are the scenario with each line, IPsec and data path; those that a word of only is a part of.
+func mtuLines(only []string) (all []string) {
+	for _, mode := range []string{"kernel", "userspace"} {
+		for _, esp := range []string{"plain", "nat-t"} {
+			for _, line := range []string{"1500", "1454", "1280"} {
+				for _, how := range []string{"icmp", "hole"} {
+					name := fmt.Sprintf("%s ESP=%s HOW=%s LINE=%s MODE=%s", mtuScenario, esp, how, line, mode)
+					if !slices.ContainsFunc(only, func(word string) bool { return !strings.Contains(name, "="+word) }) {
+						all = append(all, name)
+					}
+				}
+			}
+		}
 	}
 	return all
 }

@@ -76,7 +76,7 @@ func runTrace(o options, stdout, stderr io.Writer) int {
 		return o.fail(stderr, err)
 	}
 	if t.file != "" && t.file != "-" {
-		fmt.Fprintln(stdout, o.lang.Sprintf("%s has %d messages", t.file, to.Count))
+		fmt.Fprintln(stdout, o.lang.Sprintf("%s has %d messages", t.file, to.Count()))
 	}
 	return exitOK
 }

@@ -38,6 +38,12 @@ func (l Live) Follow(ctx context.Context, which *Selection, to *Sink, warn func(
 			warn(closed)
 		}
 	})
+	before := queueDrops(queueFile)
+	defer func() {
+		if err := dropsSince(queueFile, before); err != nil {
+			warn(err)
+		}
+	}()
 	defer end() // and waits for the end that ctx has begun
 	stop := context.AfterFunc(ctx, end)
 	defer stop()

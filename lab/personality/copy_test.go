@@ -30,6 +30,24 @@ var scripts = []struct {
 	{"bad line", script{length: 12 * time.Minute, delay: 4 * time.Millisecond, pings: 5 * time.Second, loss: 0.08, reorder: 0.08, atRouter: true, seed: 1}},
 }
 
+// soak is the first ten minutes of one.
+var soak = script{length: 10 * time.Minute, delay: 4 * time.Millisecond, pings: 10 * time.Second}
+
+// recipe is a capture as CONTRIBUTING.md says, of a tunnel inside of IPsec: without data.
+func recipe(t *testing.T, b l2tp.Behaviour) (log []captured) {
+	for i, s := range []script{
+		{length: 255 * time.Second, delay: 4 * time.Millisecond, pings: 5 * time.Second, freeze: 100 * time.Second},
+		{length: 105 * time.Second, delay: 4 * time.Millisecond, hangUp: 100 * time.Second},
+	} {
+		for _, c := range converse(t, b, s) {
+			if c.at = c.at.Add(time.Duration(i) * time.Hour); l2tp.IsControl(c.payload) || string(c.payload) == otherTraffic {
+				log = append(log, c)
+			}
+		}
+	}
+	return log
+}
+
 // TestBuiltInPersonalities takes captures from each personality, turns them back, and compares key by key.
 // testdata/known.txt lists the keys that each capture shows.
 func TestBuiltInPersonalities(t *testing.T) {
@@ -50,6 +68,18 @@ func TestBuiltInPersonalities(t *testing.T) {
 			agree(t, name, b, p)
 			fmt.Fprintf(&lines, "%s: %s\n", name, strings.Join(known(p), " "))
 		}
+		p := learnAll(t, recipe(t, b))
+		name := b.HostName + ", as CONTRIBUTING.md says"
+		same := "the same soak"
+		again := soak
+		again.seed = 1
+		if original := converse(t, b, soak); len(unlike(t, original, converse(t, b, again))) == 0 {
+			alike(t, name, original, converse(t, p.Behaviour, soak))
+		} else {
+			same = "a soak in which chance decides, whatever the router"
+		}
+		agree(t, name, b, p)
+		fmt.Fprintf(&lines, "%s: %s; %s\n", name, strings.Join(known(p), " "), same)
 	}
 	const golden = "testdata/known.txt"
 	if *update {
@@ -67,18 +97,25 @@ func TestBuiltInPersonalities(t *testing.T) {
 // that nearly coincide may change places.
 func alike(t *testing.T, name string, one, other []captured) {
 	t.Helper()
+	for _, text := range unlike(t, one, other) {
+		t.Errorf("%s: %s", name, text)
+	}
+}
+
+func unlike(t *testing.T, one, other []captured) (all []string) {
 	a, b := kinds(t, one), kinds(t, other)
 	for kind := range b {
 		if a[kind] == nil {
-			t.Errorf("%s: only the copy sends %v", name, kind)
+			all = append(all, fmt.Sprintf("only the copy sends %v", kind))
 		}
 	}
 	for kind, times := range a {
 		same := slices.EqualFunc(times, b[kind], func(x, y time.Time) bool { return x.Sub(y).Abs() < 100*time.Millisecond })
 		if !same {
-			t.Errorf("%s: %v comes at %v, from the copy at %v", name, kind, times, b[kind])
+			all = append(all, fmt.Sprintf("%v comes at %v, from the copy at %v", kind, times, b[kind]))
 		}
 	}
+	return all
 }
 
 func kinds(t *testing.T, log []captured) map[l2tp.MessageType][]time.Time {
@@ -135,17 +172,7 @@ func learnAll(t *testing.T, log []captured) *infer.Personality {
 // A capture inside of IPsec has no data. Data that it does not show is no reason to think that there is no idle timer.
 func TestWithoutData(t *testing.T) {
 	b := load(t, "../lns/personalities/nvr510.json")
-	busy := script{length: 6 * time.Minute, delay: 4 * time.Millisecond, pings: 5 * time.Second, hangUp: 200 * time.Second}
-	left := script{length: 6 * time.Minute, delay: 4 * time.Millisecond, hangUp: 200 * time.Second}
-	var log []captured
-	for i, s := range []script{busy, left} {
-		for _, c := range converse(t, b, s) {
-			if c.at = c.at.Add(time.Duration(i) * time.Hour); l2tp.IsControl(c.payload) || string(c.payload) == otherTraffic {
-				log = append(log, c)
-			}
-		}
-	}
-	p := learnAll(t, log)
+	p := learnAll(t, recipe(t, b))
 	const negotiation = 2 * time.Second // of PPP, which is data
 	if idle := time.Duration(p.Behaviour.Idle - b.Idle); idle < 0 || idle > negotiation || len(p.Remarks) != 1 || !strings.Contains(p.Remarks[0], "sends all") {
 		t.Errorf("idle is %v; %q", time.Duration(p.Behaviour.Idle), p.Remarks)

@@ -459,14 +459,14 @@ func (e *estimates) measureIdle(all []*exchange) {
 // time, so no such tunnel says that there is no idle timer. One that the timer closed had none in the end.
 func (e *estimates) assumeData(all []*exchange) {
 	for _, x := range all {
-		if _, any := x.lastData(x.End); any || x.up.IsZero() {
+		if _, any := x.lastData(x.End); any || x.callUp.IsZero() {
 			continue
 		}
 		quiet := x.over()
 		if x.idle {
 			quiet = quiet.Add(-time.Duration(e.idle.value))
 		}
-		for at := x.up.Add(time.Second); at.Before(quiet); at = at.Add(time.Second) {
+		for at := x.callUp.Add(time.Second); at.Before(quiet); at = at.Add(time.Second) {
 			x.in = append(x.in, event{at: at, kind: dataPassed})
 		}
 		if x.idle {
