@@ -26,7 +26,9 @@ func within(t *testing.T, limit time.Duration, what string, command func(context
 	return err, took
 }
 
-func initiateL2TP(ctx context.Context) error { return new(Commander).Initiate(ctx, "l2tp", "l2tp-peer") }
+func initiateL2TP(ctx context.Context) error {
+	return new(Commander).Initiate(ctx, "l2tp", "l2tp-peer")
+}
 
 // only returns the one IKE SA there is.
 func only(t *testing.T) SA {
