@@ -23,6 +23,7 @@
 # make links      what many links cost on this machine, without a VM: the same three (LINKS="10 100 1000 4000")
 # make throughput a tunnel's data with the guard and without; CLOCK=real wants a quiet machine
 # make model      a model of the Hello guard against peers and bad lines: CHECKS=1000000 histories, and HISTORIES=100 for rates
+# make attempts   how often recovery tries in an hour if nothing helps
 # make results    write the figures of docs/results/*.json into the documents; RESULTS=docs/results has a run write its own there
 # make lab RUN=x  one scenario, with its whole log (CLOCK=real for real time)
 # make lab-debian install, upgrade and remove the package under living tunnels on Debian 11, 12 and 13
@@ -74,7 +75,7 @@ check_go  = $(if $(shell printf '%s\n' go$(go_needed) $(or $(go_found),go0) | so
 	Go $(go_needed) or later is needed, and $(GO) is $(or $(go_found),not there). Get it from https://go.dev/dl/, \
 	then: make GO=/usr/local/go/bin/go))
 
-.PHONY: build install uninstall deb release test test-all unit unit-all lint test-architectures bench bench-all monitoring captures copies mtu fuzz fuzz-all model model-all results demo pictures soak matrix chaos scale links throughput instances lab lab-debian disk tools deb-tools release-tools links-tools captures-tools architectures-tools clean
+.PHONY: build install uninstall deb release test test-all unit unit-all lint test-architectures bench bench-all monitoring captures copies mtu fuzz fuzz-all model model-all attempts attempts-all results demo pictures soak matrix chaos scale links throughput instances lab lab-debian disk tools deb-tools release-tools links-tools captures-tools architectures-tools clean
 
 build: xl2tpd-keepalive
 
@@ -245,6 +246,12 @@ mtu: $(IMAGE)/root.ext4 disk
 
 # Pictures are recorded as figures are.
 keep = test $(RESULTS) != docs/results || cp $(addprefix $(CACHE)/out/,$(1)) lab
+
+attempts:
+	$(RECORD) attempts -- $(AGAIN) attempts-all
+
+attempts-all:
+	$(GO) test -v -count 1 -run AttemptsInAnHour ./supervisor
 
 results:
 	$(GO) run ./lab results

@@ -221,11 +221,11 @@ func (ls *lacTable) readNeighbours(is *situation, l *lac, s *xl2tpd.Section, now
 			is.renewing = true
 		case p.busy == StepSecure:
 			is.saOnTrial = true
-		case p.sa == saSettling && now.Sub(p.doneAt) < helpTime:
+		case p.sa != saUnconfirmed && now.Sub(p.doneAt) < helpTime: // also if xl2tpd was made to dial over it since
 			is.saOnTrial, until = true, earlier(until, p.doneAt.Add(helpTime))
 		}
 	}
-	if tried := l.xl2tpdAt.Add(answerTime); !l.xl2tpdAt.IsZero() && now.Before(tried) {
+	if tried := l.xl2tpdAt.Add(answerTime); is.mayBeHungUp && !l.xl2tpdAt.IsZero() && now.Before(tried) {
 		is.saOnTrial, until = true, earlier(until, tried)
 	}
 	return until

@@ -964,3 +964,26 @@ func TestDialBesideAPPPDThatEnds(t *testing.T) {
 		}
 	}
 }
+
+// xl2tpd may send from an address of its own, and only that one may lead to the LNS. Steps look for the LNS from there.
+func TestStepLooksFromXl2tpdsAddress(t *testing.T) {
+	for conf, want := range map[string]netip.Addr{
+		"": {},
+		"[global]\nlisten-addr = 198.51.100.77\n": addr("198.51.100.77"),
+		"[global]\nlisten-addr = 0.0.0.0\n":       {},
+	} {
+		n := established(t, conf+oneLAC, "[lac default]\nrecover = full\n")
+		n.step(Ending{Tunnel: closer, CloseReason: why{Reason: "closed by the peer"}})
+		n.links()
+		steps := 0
+		n.plays(10*time.Minute, probe.Result{Err: lost}, func(r Recover) error {
+			if steps++; r.From != want {
+				t.Errorf("%q: %v from %v, want %v", conf, r.Step, r.From, want)
+			}
+			return lost
+		})
+		if steps == 0 {
+			t.Errorf("%q: no step", conf)
+		}
+	}
+}

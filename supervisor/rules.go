@@ -28,7 +28,7 @@ var holdBacks = []rule{
 	{name: "the SA is made anew for another LAC", holds: (*ruleInput).renewing, step: StepNone,
 		why: "For a moment there is no SA. The end of that step is what comes next."},
 	{name: "an SA would be renewed too early", holds: (*ruleInput).renewsOnTrial, step: StepNone,
-		why: "A new SA for another LAC has 10 s to bring a tunnel back, and a new xl2tpd 35 s."},
+		why: "A new SA for another LAC has 10 s to bring a tunnel back. If this one may have been hung up, a new xl2tpd has 35 s."},
 }
 
 // rules are the escalation policy: which step is taken once one is due. First come LACs that may have been hung up,

@@ -427,3 +427,34 @@ func TestCallerFromNobodyKnowsWhere(t *testing.T) {
 		}
 	}
 }
+
+// Two LACs with one LNS have ended in silence. The new SA for one of them has its time, also once xl2tpd dials over it, before
+// it is renewed for the other one.
+func TestNewSAHasItsTimeAfterADial(t *testing.T) {
+	n, _ := oneLNS(t, "", "[lac default]\nrecover = full\n")
+	for _, id := range []uint16{7, 8} {
+		n.step(Ending{Tunnel: closerOf("192.0.2.1", id), CloseReason: why{Reason: "Hello unanswered", Unanswered: true, StopAcked: true}})
+	}
+	n.links()
+	var renewed time.Time
+	dialled, times := false, 0
+	come := func(r Recover) error {
+		switch {
+		case r.Step == StepDial:
+			dialled = dialled || !renewed.IsZero()
+		case r.Step == StepRenew:
+			if dialled && n.now.Sub(renewed) < helpTime {
+				t.Errorf("renewed for %s %v after the last one", r.LAC.Name, n.now.Sub(renewed))
+			}
+			renewed, dialled, times = n.now, false, times+1
+		}
+		return nil
+	}
+	for range 60 {
+		n.plays(time.Second, probe.Result{Err: lost}, come)
+		n.step(secured(fmt.Sprint(1 + times))) // what charon lists makes recovery look again
+	}
+	if times < 2 {
+		t.Errorf("renewed %d times, so nothing was shown", times)
+	}
+}

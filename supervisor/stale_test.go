@@ -30,6 +30,34 @@ func TestNoIDOfAnEarlierCharon(t *testing.T) {
 	}
 }
 
+// A restarted charon gives the earlier id to another IKE SA. The step then has the new id of L2TP's own SA, or none.
+func TestIDOfARestartedCharon(t *testing.T) {
+	site := vici.SA{Name: "site", UniqueID: "1", State: "ESTABLISHED", RemoteHost: netip.MustParseAddrPort("192.0.2.1:4500"),
+		Children: []vici.Child{{State: "INSTALLED", Mode: "TUNNEL", RemoteTS: []string{"10.1.0.0/16"}}}}
+	both := secured("2")
+	both.SAs = append(both.SAs, site)
+	for name, tc := range map[string]struct {
+		is   vici.Snapshot
+		want string
+	}{"L2TP's SA is back": {both, "2"}, "it is not": {vici.Snapshot{SAs: []vici.SA{site}}, ""}} {
+		n := established(t, redials, "[lac default]\nrecover = full\n")
+		n.plays(time.Minute, probe.Result{RTT: time.Millisecond}, func(Recover) error { return nil })
+		n.step(TaskFailed{Task: WatcherVICI, Err: errors.New("connection refused")})
+		n.plays(70*time.Second, probe.Result{Err: lost}, func(Recover) error { return nil })
+		n.step(tc.is)
+		steps := 0
+		n.plays(10*time.Minute, probe.Result{Err: lost}, func(r Recover) error {
+			if steps++; r.SA != tc.want {
+				t.Errorf("%s: %v with the SA %q", name, r.Step, r.SA)
+			}
+			return lost
+		})
+		if steps == 0 {
+			t.Errorf("%s: no step", name)
+		}
+	}
+}
+
 // charon initiates, but does not list its SAs. Recovery initiates the SA once for each dial: charon may have dropped it
 // after the last one.
 func TestInitiatedButNotListed(t *testing.T) {

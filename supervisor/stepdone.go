@@ -31,8 +31,8 @@ func (ls *lacTable) takeOutcome(ev StepDone, now time.Time) {
 		err = nil
 		l.peerIsDead(now)
 	}
-	var is situation
-	if s := ls.topology.section(l); s != nil {
+	var is situation // for a step that only asks, it does not matter
+	if s := ls.topology.section(l); s != nil && !ev.Step.asks() {
 		is, _ = ls.situation(l, s, now)
 	}
 	l.progress.stepDone(err, is, ls.jitter(), now)

@@ -14,6 +14,7 @@ import (
 	"xl2tpd-keepalive/internal/helloguard/translator"
 	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/internal/xl2tpd"
+	"xl2tpd-keepalive/probe"
 	"xl2tpd-keepalive/supervisor"
 	"xl2tpd-keepalive/vici"
 )
@@ -347,6 +348,44 @@ func TestSecure(t *testing.T) {
 		known := errors.Is(err, supervisor.ErrAlive) || errors.Is(err, supervisor.ErrNoConnection) || errors.Is(err, supervisor.ErrSAInUse)
 		if !slices.Equal(charon.commands, tc.want) || !errors.Is(err, tc.err) && (tc.err != other || err == nil || known) {
 			t.Errorf("%s: %q, %v", name, charon.commands, err)
+		}
+	}
+}
+
+// sources notes the source of each echo request. None is answered.
+type sources []netip.Addr
+
+func (s *sources) Echo(_ context.Context, r probe.Request) probe.Result {
+	*s = append(*s, r.Source)
+	return probe.Result{Err: errors.New("lost")}
+}
+
+// The LNS may be reached from one address of this host alone, so it is looked for from the one that xl2tpd sends from.
+func TestLooksFromXl2tpdsAddress(t *testing.T) {
+	here, peer := netip.MustParseAddr("198.51.100.77"), netip.MustParseAddr("192.0.2.1")
+	for name, lns := range map[string]netip.Addr{"the peer": peer, "another address": peer.Next()} {
+		synctest.Test(t, func(t *testing.T) {
+			guard := fakeGuard{
+				channels: func() []helloguard.Channel { return nil },
+				ask:      func(netip.Addr) bool { return true },
+			}
+			var from sources
+			New(nil, nil, guard, unknownNames, &from).ask(t.Context(), supervisor.Recover{LNS: lns, Peer: peer, From: here})
+			if len(from) == 0 || slices.ContainsFunc(from, func(a netip.Addr) bool { return a != here }) {
+				t.Errorf("%s: from %v", name, from)
+			}
+		})
+	}
+}
+
+// An LNS that this host reaches, but not from the address that xl2tpd sends from, is out of reach.
+func TestNoRouteFromXl2tpdsAddress(t *testing.T) {
+	lns, elsewhere := netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("192.0.2.77")
+	for from, want := range map[netip.Addr]error{{}: nil, lns: nil, elsewhere: supervisor.ErrNoRoute} {
+		pinger := fakePinger(func() error { return nil })
+		err := New(nil, nil, nil, unknownNames, pinger).Do(t.Context(), supervisor.Recover{Step: supervisor.StepLook, LNS: lns, From: from})
+		if !errors.Is(err, want) {
+			t.Errorf("from %v: %v, want %v", from, err, want)
 		}
 	}
 }

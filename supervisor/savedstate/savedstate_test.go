@@ -96,6 +96,17 @@ func TestSaver(t *testing.T) {
 	}
 }
 
+// Nobody waits for a save that hangs. The state that was kept last is what is saved after it.
+func TestKeepWhileASaveHangs(t *testing.T) {
+	s := &Saver{latest: make(chan supervisor.SavedState, 1)} // nothing receives
+	for pid := range 100 {
+		s.Keep(supervisor.SavedState{Xl2tpd: procfs.ID{Pid: pid}})
+	}
+	if got := <-s.latest; got.Xl2tpd.Pid != 99 {
+		t.Errorf("%+v", got)
+	}
+}
+
 // The file of an earlier version is read, and written the same.
 func TestFormat(t *testing.T) {
 	const saved = `{"Xl2tpd":{"Pid":100,"Started":4321},"Others":{"/etc/b.conf /run/b":{"Pid":200,"Started":5}},` +
