@@ -23,6 +23,7 @@ func Flood(args []string) error {
 	span := flags.Duration("for", time.Second, "how long")
 	count := flags.Int("count", 0, "end after so many packets (0: when the time is over)")
 	pause := flags.Duration("pause", 0, "between two packets")
+	tunnel := flags.Uint("tunnel", 0, "id of the tunnel in each message (0: any)")
 	kinds := flags.String("kinds", "", "names of messages, with commas (none: all)")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -47,7 +48,7 @@ func Flood(args []string) error {
 				break
 			}
 			// A full socket buffer is no reason to stop.
-			if send(wanted[n%len(wanted)].packet(rng)) == nil {
+			if send(wanted[n%len(wanted)].packet(rng, uint16(*tunnel))) == nil {
 				n++
 			}
 			time.Sleep(*pause)

@@ -18,13 +18,16 @@ import (
 func TestMessages(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 1))
 	for _, m := range messages {
-		p, err := l2tp.Parse(m.packet(rng))
+		p, err := l2tp.Parse(m.packet(rng, 0))
 		if err != nil {
 			t.Errorf("%s: %v", m.name, err)
 			continue
 		}
 		if p.Type().String() != m.name || p.Ns != m.ns || p.Nr != m.nr || (p.Tunnel == 0) != (m.name == "SCCRQ") {
 			t.Errorf("%s: reads as %s, %+v", m.name, p.Type(), p)
+		}
+		if p, err := l2tp.Parse(m.packet(rng, 4711)); err != nil || p.Tunnel != 4711 && m.name != "SCCRQ" {
+			t.Errorf("%s: got tunnel %d, %v, want 4711", m.name, p.Tunnel, err)
 		}
 	}
 }

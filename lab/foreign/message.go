@@ -40,7 +40,7 @@ var messages = []message{
 }
 
 // packet makes one with ids of its own; an SCCRQ is for no tunnel yet.
-func (m message) packet(rng *rand.Rand) []byte {
+func (m message) packet(rng *rand.Rand, tunnel uint16) []byte {
 	var avps []avp
 	for _, a := range m.avps {
 		if a.value == nil {
@@ -48,9 +48,11 @@ func (m message) packet(rng *rand.Rand) []byte {
 		}
 		avps = append(avps, a)
 	}
-	tunnel := id(rng)
-	if m.name == "SCCRQ" {
+	switch {
+	case m.name == "SCCRQ":
 		tunnel = 0
+	case tunnel == 0:
+		tunnel = id(rng)
 	}
 	return encode(m.kind, tunnel, m.ns, m.nr, avps)
 }
