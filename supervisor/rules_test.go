@@ -66,6 +66,10 @@ func TestEachRule(t *testing.T) {
 		if l.rule != tc.rule || step != r.step {
 			t.Errorf("%s: %q decided for %q", tc.rule, l.rule, step)
 		}
+		heldBack := slices.ContainsFunc(holdBacks, func(h rule) bool { return h.name == r.name })
+		if (step == StepNone) != (r.until != nil || heldBack) {
+			t.Errorf("%s: got %q, and a time to look again: %v", tc.rule, step, r.until != nil)
+		}
 		if waits := r.until != nil; waits && (step != StepNone || !at.After(origin0)) {
 			t.Errorf("%s: %q until %v", tc.rule, step, at)
 		}

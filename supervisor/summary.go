@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Status is the state of everything in one line, such as
+// Summary is the state of everything in one line, such as
 // "3 tunnels up, 1 silent; xl2tpd not running".
 func (core *Core) Summary() string {
 	var s strings.Builder

@@ -34,7 +34,6 @@ type pingOptions struct {
 	ping.Options
 	name string
 	mtu  bool // find the largest packet that passes, instead
-	json bool
 }
 
 func (o *pingOptions) define(flags *flag.FlagSet) {
@@ -90,7 +89,7 @@ func between(s string, least, most int) (int, error) {
 // pinged returns the options of ping. A tunnel's name may have a blank.
 func (o options) pinged() pingOptions {
 	p := o.ping
-	p.name, p.json = strings.Join(o.names, " "), o.json
+	p.name = strings.Join(o.names, " ")
 	return p
 }
 

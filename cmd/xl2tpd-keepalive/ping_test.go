@@ -18,7 +18,7 @@ func TestPingOptions(t *testing.T) {
 	for line, want := range map[string]pingOptions{
 		"office":                     {Options: ping.Options{Interval: time.Second, Size: 56}, name: "office"},
 		"-c 3 lac office -i 0.2":     {Options: ping.Options{Count: 3, Interval: 200 * time.Millisecond, Size: 56}, name: "lac office"},
-		"office -s 24 -M do --json":  {Options: ping.Options{Interval: time.Second, Size: 24, DontFragment: true}, name: "office", json: true},
+		"office -s 24 -M do --json":  {Options: ping.Options{Interval: time.Second, Size: 24, DontFragment: true}, name: "office"},
 		"-s 65507 -- -c":             {Options: ping.Options{Interval: time.Second, Size: 65507}, name: "-c"},
 		"office --mtu":               {Options: ping.Options{Interval: time.Second, Size: 56}, name: "office", mtu: true},
 		"-i 3600 -c 2147483647 ppp0": {Options: ping.Options{Count: 1<<31 - 1, Interval: time.Hour, Size: 56}, name: "ppp0"},

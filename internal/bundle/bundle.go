@@ -71,7 +71,7 @@ func Run(ctx context.Context, name string, args ...string) ([]byte, error) {
 // Collect makes a bundle. What can't be had is named as left out.
 func Collect(ctx context.Context, s Source) *Bundle {
 	b := &Bundle{Name: "xl2tpd-keepalive-report-" + s.Now.Format("20060102-150405")}
-	c := collector{Source: s, Bundle: b, ctx: ctx, taken: map[string]bool{}}
+	c := collector{Source: s, Bundle: b, ctx: ctx, taken: map[string]bool{}, asSecret: map[string]bool{}}
 	c.state()
 	c.host()
 	c.configuration()
@@ -91,9 +91,10 @@ type collector struct {
 	*Bundle
 	ctx context.Context
 
-	taken   map[string]bool // files that have been read
-	sources []string        // the whole texts of the configuration files
-	hidden  []string        // the texts of the files of secrets
+	taken    map[string]bool // configuration files that have been read
+	asSecret map[string]bool // the same of files of secrets
+	sources  []string        // the whole texts of the configuration files
+	hidden   []string        // the texts of the files of secrets
 
 	scrub     scrubber
 	anonymous *anonymiser // nil: the bundle is not anonymous

@@ -28,27 +28,28 @@ var made = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 
 // planted are files of a host with secrets in all the places where people have them. Each secret begins with TOP.
 var planted = map[string]string{
-	"/etc/ppp/chap-secrets":         "# client server secret IP\nalice * TOPchap1 *\ndave * TOP\\ chap\\ 3 *\nerin * \"TOPchap4\\\"x\" *\nfrank * @/root/frank.secret *\n\"bob\" office \"TOP chap 2\" 10.0.0.9\n",
-	"/etc/ppp/pap-secrets":          "carol\t*\tTOPpap1\n",
-	"/etc/xl2tpd/l2tp-secrets":      "* * TOPl2tp1 *\n",
-	"/etc/xl2tpd/other-secrets":     "* gw TOPl2tp2\n",
-	"/etc/ipsec.secrets":            ": PSK \"TOPpsk1\"\n%any 192.0.2.1 : PSK 0sVE9QcHNrMg==TOPpsk2\nalice : XAUTH \"TOPxauth1\"\n: RSA key.pem \"TOPpassphrase1\"\nh : PSK 'TOPpsk3'\n",
-	"/etc/ipsec.d/more.secrets":     "%any : PSK TOPpsk4\ninclude /root/vpn/*.secrets\ninclude deep/one.secrets\n",
-	"/root/vpn/a.secrets":           "%any : PSK \"TOPpsk5\"\ninclude a.secrets\n",
-	"/etc/ipsec.d/deep/one.secrets": ": PSK TOPpsk6\n",
-	"/root/frank.secret":            "TOPchap5\n",
-	"/opt/vpn/branch.conf":          "secrets { ike-b { secret = TOPswan6 } }\ninclude branch/*.conf\n",
-	"/opt/vpn/branch/c.conf":        "secrets {\n ike-c {\n  secret = \"TOPswan7\"\n }\n}\n",
-	"/opt/vpn/office.ppp":           "password TOPppp9\n",
-	"/etc/ipsec.d/private/key.pem":  "-----BEGIN PRIVATE KEY-----\nTOPkey1\n-----END PRIVATE KEY-----\n",
-	"/etc/swanctl/private/gw.pem":   "-----BEGIN RSA PRIVATE KEY-----\nTOPkey2\n-----END RSA PRIVATE KEY-----\n",
-	"/etc/xl2tpd/keepalive.conf":    "[global]\ninterval = 20 ; TOPcomment1\nmystery = TOPvalue1\n",
-	"/etc/swanctl/swanctl.conf":     "include conf.d/*.conf\ninclude /opt/vpn/*.conf\nsecrets { ike-a { id = 192.0.2.1\n secret = \"TOPswan1\" } }\n",
+	"/etc/ppp/chap-secrets":           "# client server secret IP\nalice * TOPchap1 *\ndave * TOP\\ chap\\ 3 *\nerin * \"TOPchap4\\\"x\" *\nfrank * @/root/frank.secret *\n\"bob\" office \"TOP chap 2\" 10.0.0.9\n",
+	"/etc/ppp/pap-secrets":            "carol\t*\tTOPpap1\n",
+	"/etc/xl2tpd/l2tp-secrets":        "* * TOPl2tp1 *\n",
+	"/etc/xl2tpd/other-secrets":       "* gw TOPl2tp2\n",
+	"/etc/ipsec.secrets":              ": PSK \"TOPpsk1\"\n%any 192.0.2.1 : PSK 0sVE9QcHNrMg==TOPpsk2\nalice : XAUTH \"TOPxauth1\"\n: RSA key.pem \"TOPpassphrase1\"\nh : PSK 'TOPpsk3'\n",
+	"/etc/ipsec.d/more.secrets":       "%any : PSK TOPpsk4\ninclude /root/vpn/*.secrets\ninclude deep/one.secrets\n",
+	"/root/vpn/a.secrets":             "%any : PSK \"TOPpsk5\"\ninclude a.secrets\n",
+	"/etc/ipsec.d/deep/one.secrets":   ": PSK TOPpsk6\n",
+	"/root/frank.secret":              "TOPchap5 # since May\nTOPunused\n",
+	"/etc/strongswan.d/charon/x.conf": "x {\n secret = TOPswan8\n}\n",
+	"/opt/vpn/branch.conf":            "secrets { ike-b { secret = TOPswan6 } }\ninclude branch/*.conf\n",
+	"/opt/vpn/branch/c.conf":          "secrets {\n ike-c {\n  secret = \"TOPswan7\"\n }\n}\n",
+	"/opt/vpn/office.ppp":             "password TOPppp9\n",
+	"/etc/ipsec.d/private/key.pem":    "-----BEGIN PRIVATE KEY-----\nTOPkey1\n-----END PRIVATE KEY-----\n",
+	"/etc/swanctl/private/gw.pem":     "-----BEGIN RSA PRIVATE KEY-----\nTOPkey2\n-----END RSA PRIVATE KEY-----\n",
+	"/etc/xl2tpd/keepalive.conf":      "[global]\ninterval = 20 ; TOPcomment1\nmystery = TOPvalue1\n",
+	"/etc/swanctl/swanctl.conf":       "include conf.d/*.conf\ninclude /opt/vpn/*.conf\nsecrets { ike-a { id = 192.0.2.1\n secret = \"TOPswan1\" } }\n",
 	"/etc/swanctl/conf.d/tokyo.conf": "connections {\n tokyo {\n  remote_addrs = 192.0.2.1 # TOPcomment2\n  dpd_delay = 30s\n  proposals = aes128-sha1-modp1024\n" +
 		"  local { auth = psk }\n  mystery = TOPvalue2\n  TOPvalue9base64longerthanthirtybytes = 0\n  children { l2tp { mode = transport\n esp_proposals = aes128-sha1\n } }\n }\n}\n" +
 		"secrets {\n ike-tokyo {\n  secret = 0sTOPswan2\n }\n eap { id = x\n secret = TOPswan3 }\n private-gw { file = gw.pem\n secret = TOPswan4\n }\n}\n" +
 		"pools {\n secretpool {\n x = TOPswan5\n }\n}\n",
-	"/etc/strongswan.conf":                                  "charon {\n load_modular = yes\n plugins {\n  eap-radius {\n   secret = TOPradius1\n   server = 10.0.0.5\n  }\n }\n retransmit_tries = 3\n}\n",
+	"/etc/strongswan.conf":                                  "include strongswan.d/charon/*.conf\ncharon {\n load_modular = yes\n plugins {\n  eap-radius {\n   secret = TOPradius1\n   server = 10.0.0.5\n  }\n }\n retransmit_tries = 3\n}\n",
 	"/etc/ipsec.conf":                                       "# PSK is TOPcomment3\nconfig setup\n\tuniqueids=no\nconn osaka\n\tright=192.0.2.7 # TOPcomment4\n\tauthby=secret\n\tmystery=TOPvalue3\n\tTOPvalue4\n\tTOPvalue7=\n",
 	"/etc/ppp/options":                                      "asyncmap 0 # TOPcomment5\nlcp-echo-interval 30\npassword TOPppp1\nfile /opt/vpn/office.ppp\n",
 	"/etc/ppp/options.l2tpd":                                "noauth\nmtu 1400 mru 1400\nname alice\npassword \"TOP ppp 2\" noauth\npassword\nTOPppp3\npassword \\\nTOPppp4 nodefaultroute\nconnect 'chat TOPppp5'\nTOPppp6 defaultroute\n",
@@ -67,7 +68,7 @@ var outputs = map[string]string{
 		"Nov 23 lab charon[2]: 00[IKE] preshared key TOPpsk1 did not match\n" +
 		"Nov 23 lab charon[2]: 00[IKE]    0: 54 4F 50 6C 6F 67 32 00  TOPlog2.\n" +
 		"Nov 23 lab xl2tpd[3]: Connection established to 192.0.2.1, TOPchap1, TOP chap 2, TOPl2tp2, VE9QcHNrMg==TOPpsk2\n" +
-		"Nov 23 lab charon[2]: TOPpsk5 TOPpsk6 TOPswan6 TOPswan7 TOPnm3\n" +
+		"Nov 23 lab charon[2]: TOPpsk5 TOPpsk6 TOPswan6 TOPswan7 TOPswan8 TOPnm3\n" +
 		"Nov 23 lab pppd[1]: TOP chap 3, TOPchap4\"x, TOPchap5, TOPppp9\n",
 	"ip":      "ppp0: mtu 1400\n    inet 10.0.0.2 peer 10.0.0.1/32\n enc cbc(aes) 0x544f500102030405060708090a0b0c0d0e0f\n",
 	"nft":     "table ip xl2tpd_keepalive {\n}\n",
@@ -234,6 +235,9 @@ func TestNoSecrets(t *testing.T) {
 // What is of use is in it.
 func TestOfUse(t *testing.T) {
 	b := Collect(t.Context(), plant(t))
+	if text := b.file(t, "README.txt"); strings.Contains(text, "charon/x.conf: included from elsewhere") {
+		t.Error("a file of Debian's strongswan.d is left out")
+	}
 	for name, parts := range map[string][]string{
 		"README.txt":                       {"router: YAMAHA Corporation", "lac office: alive since 2026-11-23T11:00:00Z", "ended last at 2026-11-23T11:00:00Z, after 1m31s: Hello unanswered", "✗ DPD: off for tokyo", "  journal.txt\n", "  /etc/ppp/chap-secrets: a file of secrets\n"},
 		"version.txt":                      {"1.0\n"},

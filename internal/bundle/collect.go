@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -134,8 +133,8 @@ func (c *collector) configuration() {
 	take(pppOptions, c.glob("/etc/ppp/peers/*")...)
 	take(ipsecConf, append([]string{"/etc/ipsec.conf"}, c.glob("/etc/ipsec.d/*.conf")...)...)
 	take(swanctl, append([]string{"/etc/swanctl/swanctl.conf", "/etc/strongswan.conf"},
-		append(c.glob("/etc/swanctl/conf.d/*.conf"), c.glob("/etc/strongswan.d/*.conf")...)...)...)
-	for name := range maps.Clone(c.taken) {
+		slices.Concat(c.glob("/etc/swanctl/conf.d/*.conf"), c.glob("/etc/strongswan.d/*.conf"), c.glob("/etc/strongswan.d/charon/*.conf"))...)...)
+	for _, name := range slices.Sorted(maps.Keys(c.taken)) {
 		c.follow(name)
 	}
 }
@@ -171,11 +170,14 @@ func (c *collector) follow(name string) {
 			continue
 		}
 		c.taken[other] = true
-		if text, err := c.read(other); err == nil {
-			c.sources = append(c.sources, text)
-			c.leave("%s: included from elsewhere", other)
-			c.follow(other)
+		text, err := c.read(other)
+		if err != nil {
+			c.leave("%s: %v", other, err)
+			continue
 		}
+		c.sources = append(c.sources, text)
+		c.leave("%s: included from elsewhere", other)
+		c.follow(other)
 	}
 }
 
@@ -218,10 +220,10 @@ func (c *collector) secrets() {
 
 // hide reads a file of secrets, and those that it names.
 func (c *collector) hide(name string) {
-	if c.taken[name] {
+	if c.asSecret[name] {
 		return
 	}
-	c.taken[name] = true
+	c.asSecret[name] = true
 	text, err := c.read(name)
 	if err != nil {
 		c.leave("%s: a file of secrets; %v", name, err)
@@ -234,7 +236,7 @@ func (c *collector) hide(name string) {
 	}
 	for _, other := range c.others(secretIn, name, text) {
 		if text, err := c.read(other); err == nil {
-			c.hidden = append(c.hidden, strings.Join([]string{"*", "*", strconv.Quote(strings.TrimSpace(text))}, " "))
+			c.hidden = append(c.hidden, "* * "+text) // pppd takes the first word (auth.c, scan_authfile)
 			c.leave("%s: a file of secrets", other)
 		}
 	}

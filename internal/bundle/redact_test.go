@@ -60,6 +60,7 @@ func TestSecretsOf(t *testing.T) {
 		": PSK \"a b c d\"":                                 {"a b c d"},
 		"h1 h2 : PSK 0sYWJjZGVm":                            {"0sYWJjZGVm", "YWJjZGVm"},
 		"[vpn-secrets]\npassword=hunter22\nipsec-psk=abcde": {"hunter22", "abcde"},
+		`a * "\a\b" *` + "\n":                               {`\a\b`}, // "ab" is everywhere
 	} {
 		got := secretsOf(text)
 		slices.Sort(got)

@@ -94,8 +94,8 @@ func secret(s string) []string {
 	if len(s) < leastSecret || plain[strings.ToLower(s)] {
 		return nil
 	}
-	if plain := unescaped.ReplaceAllString(s, "$1"); plain != s {
-		return []string{s, plain}
+	if bare := unescaped.ReplaceAllString(s, "$1"); bare != s {
+		return append([]string{s}, secret(bare)...)
 	}
 	if coded, ok := strings.CutPrefix(s, "0s"); ok && len(coded) >= leastSecret { // base64, as strongSwan writes it
 		return []string{s, coded}

@@ -7,7 +7,6 @@ package config
 
 import (
 	"net/netip"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -42,10 +41,8 @@ type Section struct {
 
 // everywhere returns the name without the FILE of a section for one xl2tpd.
 func (s *Section) everywhere() string {
-	if file, name, ok := strings.Cut(s.Name, " "); ok && filepath.IsAbs(file) {
-		return name
-	}
-	return s.Name
+	_, name := file(s.Name)
+	return name
 }
 
 // Default is the configuration without any file.

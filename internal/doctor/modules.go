@@ -22,7 +22,7 @@ var modules = []struct {
 func (e *checker) modules() []Finding {
 	const check = "kernel modules"
 	missing, uses := e.missingModules()
-	if missing != nil && !e.booted() && !e.exists("/lib/modules/"+e.Kernel()) { // its host may load them when they are asked for
+	if missing != nil && e.modulesUnknown() {
 		return []Finding{unknown(check, "", message.Sprintf("not loaded: %s; only the host of this container knows whether it has them", strings.Join(missing, ", ")),
 			message.Sprintf("on the host: modprobe -a %s", strings.Join(missing, " ")))}
 	}
@@ -49,8 +49,11 @@ func (e *checker) missingModules() (missing []string, uses []message.Text) {
 	return missing, uses
 }
 
-// misses reports whether one of these modules is neither loaded nor there to be loaded.
+// modulesUnknown reports whether this is a container: its host may load modules when they are asked for.
+func (e *checker) modulesUnknown() bool { return !e.booted() && !e.exists("/lib/modules/"+e.Kernel()) }
+
+// misses reports whether one of these modules is neither loaded nor there to be loaded, as far as that is known.
 func (e *checker) misses(names ...string) bool {
 	missing, _ := e.missingModules()
-	return slices.ContainsFunc(missing, func(m string) bool { return slices.Contains(names, m) })
+	return !e.modulesUnknown() && slices.ContainsFunc(missing, func(m string) bool { return slices.Contains(names, m) })
 }

@@ -44,9 +44,10 @@ func (e *checker) endPersistent(i xl2tpd.Instance, unit string) string {
 	return fmt.Sprintf("systemctl kill --signal=KILL %s; find /var/lock/ -name 'LCK..*' -empty -delete; ", unit)
 }
 
-// userspace reports whether an xl2tpd uses userspace mode: its file says so, or it has a terminal for a call.
+// userspace reports whether an xl2tpd uses userspace mode: its file says so, the kernel has no L2TP, or it has a terminal
+// for a call.
 func (e *checker) userspace(i xl2tpd.Instance) bool {
-	if c := i.Conf; c != nil && (c.ForceUserspace || c.SarefForces(e.version(i))) {
+	if c := i.Conf; c != nil && (c.ForceUserspace || c.SarefForces(e.version(i))) || e.misses("l2tp_ppp") {
 		return true
 	}
 	fds, _ := filepath.Glob(e.path(fmt.Sprintf("/proc/%d/fd/*", i.Process.Pid))) // the pattern is good

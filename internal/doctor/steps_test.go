@@ -66,6 +66,13 @@ func TestSteps(t *testing.T) {
 			p.write("/etc/ppp/options.l2tpd", "persist\n")
 		}, "userspace mode", []string{
 			"take that line out: SAref needs a kernel that is patched for it", closes + ends + "systemctl restart xl2tpd" + idle}},
+		{"a kernel without L2TP, and pppd persists", func(p *testHost) {
+			p.home.Conf.MaxRetries = 100
+			p.write("/etc/ppp/options.l2tpd", "persist\n")
+			p.write("/proc/modules", "ppp_generic 1 0 - Live 0x0\nesp4 1 0 - Live 0x0\n")
+			p.write("/lib/modules/6.1/modules.dep", "")
+		}, "max retries", []string{
+			"take `max retries` out of [global]: the Hello guard does what it was for", closes + ends + "systemctl restart xl2tpd" + idle}},
 		{"max retries in userspace mode", func(p *testHost) {
 			p.home.Conf.MaxRetries = 100
 			p.terminal("/dev/ptmx")
@@ -128,6 +135,14 @@ func TestSteps(t *testing.T) {
 			p.container()
 			p.status.Problems = []status.Problem{{Text: "rtnetlink does not work"}}
 		}, "xl2tpd-keepalive", []string{"what `xl2tpd-keepalive run` prints says more"}},
+		{"a container's tunnel where no module shows", func(p *testHost) {
+			p.container()
+			p.write("/proc/modules", "")
+			p.must(os.RemoveAll(p.path("/lib/modules")))
+			p.status.Tunnels[0].State, p.status.Tunnels[0].Link = "down", nil
+		}, "state", []string{"echo 'c office' > /run/xl2tpd/l2tp-control",
+			"if it is to be down: `keepalive = no` in its section of /etc/xl2tpd/keepalive.conf",
+			"what xl2tpd, pppd and `xl2tpd-keepalive run` have logged says more"}},
 		{"a container's tunnel", func(p *testHost) {
 			p.container()
 			p.status.Tunnels[0].State, p.status.Tunnels[0].Link = "down", nil

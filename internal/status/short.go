@@ -57,11 +57,15 @@ func (t *Tunnel) names() (all []string) {
 	if t.Link != nil {
 		all = append(all, t.Link.Name)
 	}
-	kind, section, ok := strings.Cut(t.Name, " ")
-	if !ok {
+	if t.Name == "" {
 		return all
 	}
-	all = append(all, t.Name, section)
+	all = append(all, t.Name)
+	kind, section, ok := strings.Cut(t.Name, " ")
+	if !ok { // [lac] or [lns] without a name
+		return all
+	}
+	all = append(all, section)
 	if t.Instance != "" {
 		all = append(all, t.Title(), t.Instance+" "+section, kind+" "+t.Instance+" "+section)
 	}

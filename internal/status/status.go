@@ -144,7 +144,7 @@ type Close struct {
 
 	// Control is the control connection that the tunnel had; nil: not known.
 	Control *controltrace.Tunnel `json:"control,omitempty"`
-	// Messages are its last ones. The service does not put them into its reports: see AddMessages.
+	// Messages are its last ones. The service does not put them into its answer: see AddMessages.
 	Messages []controltrace.Record `json:"messages,omitempty"`
 }
 

@@ -152,6 +152,9 @@ func TestNamed(t *testing.T) {
 	if len(all) != 3 {
 		t.Error("the status has been changed")
 	}
+	if got, err := Named([]Tunnel{{Name: "lns"}, {Name: "lac"}}, []string{"lns"}); err != nil || len(got) != 1 {
+		t.Errorf("[lns] without a name: got %v, %v", got, err)
+	}
 }
 
 // What is not known is left out, and not the year 1.

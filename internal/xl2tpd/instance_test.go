@@ -447,7 +447,7 @@ func TestConfPaths(t *testing.T) {
 	}
 }
 
-// The Watcher searches all of /proc on hints and each 5 s, not for a host name or an end.
+// The Watcher searches all of /proc on hints and each 10 s, not for a host name or an end.
 func TestSearchesAreFew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newFixture(t)
