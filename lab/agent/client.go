@@ -339,13 +339,19 @@ func (c *client) close() {
 	restoreHost()
 }
 
-// restoreHost takes away what a scenario leaves on the host when it fails: a mask, a mount, a firewall.
+// restoreHost takes away what a scenario leaves on the host when it fails: a mask, mounts, files, a firewall.
 func restoreHost() {
 	if to, _ := os.Readlink("/etc/systemd/system/xl2tpd.service"); to == "/dev/null" {
 		exec.Command("systemctl", "unmask", "xl2tpd").Run()
 	}
 	if mounts, _ := os.ReadFile("/proc/mounts"); bytes.Contains(mounts, []byte("\noverlay /usr ")) {
 		exec.Command("umount", "-l", "/usr").Run()
+	}
+	if mounts, _ := os.ReadFile("/proc/mounts"); bytes.Contains(mounts, []byte("/lib/modules ")) {
+		exec.Command("umount", "/lib/modules").Run()
+	}
+	for _, path := range []string{"/run/modprobe.d", "/run/cloud", "/etc/rpi-issue", "/etc/rc.local"} { // of doctor's hosts
+		os.RemoveAll(path)
 	}
 	exec.Command("nft", "flush", "ruleset").Run()
 }
