@@ -17,7 +17,7 @@
 # make soak       many kinds of peers, HOURS=24 of guest time with GUARD=on, and minutes without the guard
 # make matrix     what brings a tunnel back after which trouble, and when: xl2tpd, a script, or the service (TIMES=10 of each)
 # make chaos      random faults, SEEDS=20 times for SPAN=1h of guest time; a seed that failed again: SEED=7 SEEDS=1
-# make instances  three xl2tpds on one host, each killed, stopped and restarted in turn (MODE=kernel HOURS=1)
+# make instances  three xl2tpds on one host, each killed, stopped and restarted in turn (MODE=kernel)
 # make bench      what the hot paths cost, with up to 4000 tunnels
 # make scale      what many tunnels cost: the service, ping, smokeping_prober (TUNNELS=100); many lost at the same time; charon restarts, under 1000 SAs too (SAS=1000)
 # make links      what many links cost on this machine, without a VM: the same three (LINKS="10 100 1000 4000")
@@ -48,7 +48,7 @@ PROMETHEUS := .cache/prometheus
 SMOKEPING  := .cache/smokeping
 IMAGE   := $(CACHE)/bookworm
 DISK    := $(CACHE)/disk
-LAB     := $(GO) run ./lab -image $(IMAGE) -disk $(DISK) -out $(CACHE)/out -results $(RESULTS) -clock $(CLOCK) \
+LAB      = $(GO) run ./lab -image $(IMAGE) -disk $(DISK) -out $(CACHE)/out -results $(RESULTS) -clock $(CLOCK) \
            -set GUARD=$(GUARD) -set MODE=$(MODE) -set DURATION=$(HOURS)h -set KILLS=$(KILLS) -set TIMES=$(TIMES) \
            -set SEED=$(SEED) -set SPAN=$(SPAN) -set TUNNELS=$(TUNNELS) -set SAS=$(SAS)
 # $(RECORD) NAME -- COMMAND: a command that says figures. AGAIN is $(MAKE), which make would start even with -n.
@@ -280,6 +280,8 @@ scale: $(IMAGE)/root.ext4 disk
 links: disk links-tools $(SMOKEPING)/usr/bin/prometheus-smokeping-prober
 	PATH="$(abspath $(SMOKEPING))/usr/bin:$$PATH" $(LAB) links $(LINKS)
 
+# A day of one scenario is for who asks for it.
+lab instances: HOURS = 0.3
 instances: $(IMAGE)/root.ext4 disk
 	$(LAB) run instances.txtar
 

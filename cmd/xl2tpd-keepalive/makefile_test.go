@@ -28,3 +28,14 @@ func TestMakeWithoutTheRightGo(t *testing.T) {
 		}
 	}
 }
+
+// What a target sets for its run reaches the lab.
+func TestMakeSettings(t *testing.T) {
+	for target, want := range map[string]string{"scale": "GUARD=auto", "instances": "DURATION=0.3h", "soak": "DURATION=24h"} {
+		make := exec.Command("make", "-C", root, "--no-print-directory", "-n", target)
+		make.Env = append(os.Environ(), "MAKEFLAGS=")
+		if out, err := make.CombinedOutput(); err != nil || !strings.Contains(string(out), " -set "+want+" ") {
+			t.Errorf("make -n %s: %v, without %s in\n%s", target, err, want, out)
+		}
+	}
+}
