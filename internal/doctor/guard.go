@@ -118,15 +118,11 @@ func (e *checker) other(pid int) message.Text {
 
 // queuePorts returns the port ids of the netlink sockets that listen to the guard's queues. Only root may read them.
 func (e *checker) queuePorts() ([]string, error) {
-	text, err := os.ReadFile(e.path("/proc/net/netfilter/nfnetlink_queue"))
+	queues, err := helloguard.ReadQueues(e.path(helloguard.QueueFile))
 	var all []string
-	for line := range strings.Lines(string(text)) {
-		f := strings.Fields(line)
-		if len(f) < 2 || slices.Contains(all, f[1]) {
-			continue
-		}
-		if number, err := strconv.ParseUint(f[0], 10, 16); err == nil && slices.Contains(helloguard.Queues[:], uint16(number)) {
-			all = append(all, f[1])
+	for _, q := range queues {
+		if !slices.Contains(all, q.PortID) {
+			all = append(all, q.PortID)
 		}
 	}
 	return all, err

@@ -17,9 +17,6 @@ import (
 	"xl2tpd-keepalive/internal/l2tp"
 )
 
-// Queues are the numbers of the guard's queues.
-var Queues = [...]uint16{plainQueue, securedQueue}
-
 const (
 	tableName = "xl2tpd_keepalive"
 	l2tpPort  = l2tp.Port

@@ -9,6 +9,7 @@ import (
 
 	"xl2tpd-keepalive/internal/controltrace"
 	"xl2tpd-keepalive/internal/controltrace/socket"
+	"xl2tpd-keepalive/internal/helloguard"
 	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/status"
 )
@@ -38,9 +39,9 @@ func (l Live) Follow(ctx context.Context, which *Selection, to *Sink, warn func(
 			warn(closed)
 		}
 	})
-	before := queueDrops(queueFile)
+	before := queueDrops(helloguard.QueueFile)
 	defer func() {
-		if err := dropsSince(queueFile, before); err != nil {
+		if err := dropsSince(helloguard.QueueFile, before); err != nil {
 			warn(err)
 		}
 	}()
