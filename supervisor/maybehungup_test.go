@@ -417,7 +417,7 @@ func TestDialledWhileRecoveryHangsUp(t *testing.T) {
 }
 
 // Of two LACs that can't be told apart one was hung up, and xl2tpd is replaced. If the new one dials, that may be either of
-// them, and the SA is kept in order for it, whatever `recover` says of LACs that nobody has dialled.
+// them. The SA is kept in order for it, whatever `recover` says of LACs that nobody has dialled.
 func TestDialOfAnAmbiguousLACByANewXl2tpd(t *testing.T) {
 	const more = "redial = yes\n"
 	for _, keepalive := range []string{"recover = full\n", "recover = auto\n"} {
@@ -442,7 +442,7 @@ func TestDialOfAnAmbiguousLACByANewXl2tpd(t *testing.T) {
 	}
 }
 
-// Without the Hello guard, the peer of a silent tunnel is asked until the tunnel has to be hung up, if its SA has to stay.
+// Without the Hello guard, the peer of a silent tunnel whose SA has to stay is asked until the tunnel has to be hung up.
 // So a tunnel whose peer answers, and that ends, may have been hung up.
 func TestSilentTunnelIsHungUp(t *testing.T) {
 	for _, quiet := range []time.Duration{70 * time.Second, 100 * time.Second, 140 * time.Second} {

@@ -33,8 +33,8 @@ func (e *checker) restart(i xl2tpd.Instance) message.Text {
 }
 
 // endPersistent returns a command that ends the pppds with `persist` of an xl2tpd in userspace mode that has ended; empty:
-// it has none. Such a pppd tries to open its terminal again without a pause, and without a look at signals (pppd 2.4.9,
-// main.c), and so takes the terminal of the next tunnel. With each try it makes its lock file anew. One that is killed in
+// it has none. Such a pppd tries to open its terminal again, without a pause and deaf to signals (pppd 2.4.9, main.c). So it
+// takes the terminal of the next tunnel. With each try it makes its lock file anew. One that is killed in
 // between leaves an empty file (utils.c, lock), and no pppd takes that terminal any more.
 func (e *checker) endPersistent(i xl2tpd.Instance, unit string) string {
 	persists := func(s xl2tpd.Section) bool { _, ok := e.persist(s); return ok }
