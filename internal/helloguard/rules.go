@@ -116,8 +116,10 @@ type rules struct {
 	clear, secured *nftables.Set
 	noted          map[path]bool // what dataPeers holds
 
-	senders      *nftables.Set // from which cgroup control messages are sent
-	tellsSenders bool          // the kernel can say that
+	rates   *nftables.Set // how fast unpaired peers send, by address
+	senders *nftables.Set // from which cgroup control messages are sent
+	// What this kernel can do besides: note who sends, and count a rate for each address.
+	tellsSenders, paces bool
 	// check is what a loopback check's packets have after the flags of their L2TP header.
 	check [checkLen]byte
 	// want is how many rules each chain has.
@@ -148,6 +150,8 @@ func newRules() *rules {
 	r.clear.Size = maxClear
 	r.failClosed.HasTimeout = true // for the tunnels that the guard leaves behind
 	r.peers.HasTimeout, r.peers.Timeout, r.peers.Size = true, openTTL, maxUnpaired
+	r.rates = &nftables.Set{Table: t, Name: "rates", KeyType: nftables.TypeIPAddr}
+	r.rates.Dynamic, r.rates.HasTimeout, r.rates.Timeout, r.rates.Size = true, true, openTTL, maxUnpaired
 	return r
 }
 
@@ -179,6 +183,7 @@ func (r *rules) put(in contents, timeout time.Duration, outgoing, incoming [][]e
 		{r.connections, connections},
 		{r.peers, peers[:min(len(peers), maxUnpaired)]},
 		{r.dataPeers, inwardPaths(in.data)},
+		{r.rates, nil},
 		{r.senders, nil},
 	} {
 		if err := addSet(c, s.set, s.elements); err != nil {

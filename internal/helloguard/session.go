@@ -68,7 +68,7 @@ func (g *Guard) work(ctx context.Context, working func()) error {
 
 	_, _, host := g.settings()
 	s := &session{Guard: g, in: in, rules: newRules(), checks: newLoopbackChecks()}
-	s.rules.tellsSenders = canTellSenders()
+	s.rules.tryKernel()
 	s.h = newHandler(ctx, g, host, s)
 	s.h.links = s.links
 	if err := s.h.restore(time.Now()); err != nil {
