@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/internal/config"
+	"xl2tpd-keepalive/internal/helloguard"
+	"xl2tpd-keepalive/internal/l2tp"
 	"xl2tpd-keepalive/internal/ppp"
 	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/internal/xl2tpd"
@@ -253,8 +255,8 @@ func (h *simHost) show() {
 }
 
 // control is a tunnel's control connection.
-func (h *simHost) control(d *dialler) ControlConnection {
-	c := ControlConnection{Local: closer.Local, Peer: d.peer, LocalID: d.id}
+func (h *simHost) control(d *dialler) helloguard.OwnedConnection {
+	c := helloguard.OwnedConnection{Connection: l2tp.Connection{Local: closer.Local, Peer: d.peer, LocalID: d.id}}
 	if h.kind.owned {
 		c.Owner = h.process()
 	}
@@ -348,7 +350,7 @@ func (h *simHost) up(d *dialler) {
 // down takes a tunnel away; e says why, if the Hello guard can.
 func (h *simHost) down(d *dialler, e *Ending) {
 	if e != nil {
-		e.Tunnel = h.control(d)
+		e.OwnedConnection = h.control(d)
 		h.tells(*e)
 	}
 	had := d.index > 0

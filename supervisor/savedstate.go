@@ -86,7 +86,7 @@ func (ls *lacTable) restore(all []SavedLAC, now time.Time) {
 		if k.HungUp {
 			c := &end{}
 			if !k.Unsure {
-				c = endByOperator(ControlConnection{})
+				c = endByOperator(helloguard.OwnedConnection{})
 			}
 			switch {
 			case k.Perhaps:

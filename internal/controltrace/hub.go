@@ -27,13 +27,13 @@ type Hub struct {
 }
 
 // Publish passes a message on. While nobody watches, it only looks whether somebody does.
-func (h *Hub) Publish(t *Tunnel, r *Record) {
+func (h *Hub) Publish(c *l2tp.Connection, r *Record) {
 	all := h.watchers.Load()
 	if all == nil {
 		return
 	}
 	for _, w := range *all {
-		w.put(t, r)
+		w.put(c, r)
 	}
 }
 
@@ -90,7 +90,7 @@ func (w *Watcher) Close() {
 }
 
 // put queues a message, or counts it as missed.
-func (w *Watcher) put(t *Tunnel, r *Record) {
+func (w *Watcher) put(c *l2tp.Connection, r *Record) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.queued)+maxFrame > maxQueued {
@@ -99,7 +99,7 @@ func (w *Watcher) put(t *Tunnel, r *Record) {
 	}
 	w.tellMissed()
 	began := len(w.queued)
-	w.queued = appendMessage(w.queued, t, r)
+	w.queued = appendMessage(w.queued, c, r)
 	if !w.secrets && r.mayHoldSecrets() {
 		l2tp.Blank(w.queued[began+messageAt:])
 	}

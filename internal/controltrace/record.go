@@ -10,9 +10,6 @@ import (
 	"xl2tpd-keepalive/internal/l2tp"
 )
 
-// Tunnel names a control connection. An id of 0 is not known.
-type Tunnel = translator.Tunnel
-
 // Verdict is what became of a message.
 type Verdict uint8
 

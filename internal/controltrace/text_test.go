@@ -17,7 +17,7 @@ import (
 var update = flag.Bool("update", false, "write the golden files anew")
 
 var (
-	tunnel = Tunnel{
+	tunnel = l2tp.Connection{
 		Local: netip.MustParseAddrPort("192.0.2.1:1701"), Peer: netip.MustParseAddrPort("198.51.100.7:1701"), LocalID: 31415, PeerID: 27182,
 	}
 	began = time.Date(2026, 11, 29, 16, 5, 36, 123e6, time.UTC)

@@ -267,14 +267,14 @@ func TestOneAddressHasItsShare(t *testing.T) {
 // has answered, and nothing is written before.
 func TestHalfOpen(t *testing.T) {
 	b := newFixture(t, memoryDir(t))
-	tunnel := translator.Tunnel{Local: here, Peer: there, LocalID: 7, PeerID: 9}
+	tunnel := l2tp.Connection{Local: here, Peer: there, LocalID: 7, PeerID: 9}
 	b.handlesRaw(false, assigning(false, l2tp.TypeSCCRP, 9, 7, 0, 1), translator.Pass)
 	b.handlesRaw(false, assigning(false, l2tp.TypeSCCRP, 9, 7, 0, 1), translator.Pass)
 	if len(b.listened) != 0 || len(b.table.list) != 0 || b.kept(tunnel) || b.stand() != 0 {
 		t.Fatalf("listening to %v, %d channels", b.listened, len(b.table.list))
 	}
 	b.handles(false, l2tp.Message{Tunnel: 9, Ns: 1, Nr: 2}, translator.Pass)
-	if !b.listened[translator.Tunnel{Local: here, Peer: there, LocalID: 7}] || !b.kept(tunnel) || b.stand() != 1 || !b.table.list[0].owner.is(watched) {
+	if !b.listened[l2tp.Connection{Local: here, Peer: there, LocalID: 7}] || !b.kept(tunnel) || b.stand() != 1 || !b.table.list[0].owner.is(watched) {
 		t.Errorf("listening to %v, %d tunnels", b.listened, b.stand())
 	}
 

@@ -60,7 +60,7 @@ func (c *channel) newCall() {
 // dialled.
 func (h *handler) forgetReasons(peer netip.Addr) {
 	for _, c := range h.table.list {
-		if c.reason != nil && c.translator.Tunnel().Peer.Addr() == peer {
+		if c.reason != nil && c.translator.Connection().Peer.Addr() == peer {
 			c.reason = nil
 			h.save(c)
 		}

@@ -102,7 +102,7 @@ func (h *handler) dataOf(c *channel, now time.Time) time.Time {
 	if c.noted.IsZero() {
 		return time.Time{}
 	}
-	t := c.translator.Tunnel()
+	t := c.translator.Connection()
 	a := h.data.read(now)[address{c.path(), t.LocalID, false}]
 	if c.secured {
 		return a.secured

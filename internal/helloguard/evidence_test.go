@@ -79,7 +79,7 @@ func TestSilence(t *testing.T) {
 func (b *fixture) session(there_ bool) {
 	h := Host{Daemons: []procfs.ID{watched}}
 	if there_ {
-		h.Sessions = []KernelSession{{translator.Tunnel{Local: here, Peer: there, LocalID: 7, PeerID: 9}, watched.Pid}}
+		h.Sessions = []KernelSession{{l2tp.Connection{Local: here, Peer: there, LocalID: 7, PeerID: 9}, watched.Pid}}
 	}
 	b.update(h, b.now)
 }

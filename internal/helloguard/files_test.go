@@ -78,7 +78,7 @@ func TestPlainFileIsTrueLater(t *testing.T) {
 	}
 	next := b.again()
 	c := next.table.list[0]
-	if !c.secured || c.vendor != "router" || !c.owner.is(watched) || c.translator.Tunnel() != tunnel || !next.listened[tunnel] && len(next.listening()) != 1 {
+	if !c.secured || c.vendor != "router" || !c.owner.is(watched) || c.translator.Connection() != tunnel || !next.listened[tunnel] && len(next.listening()) != 1 {
 		t.Errorf("%+v", c)
 	}
 	for ns := uint16(3000); ns < 3003; ns++ {
@@ -120,7 +120,7 @@ func TestFileIsAPage(t *testing.T) {
 	b.handlesRaw(true, named(assigning(true, l2tp.TypeSCCRP, 7, 9, 0, 1), strings.Repeat("\x01", 900)), translator.Pass)
 	b.handles(false, l2tp.Message{Type: l2tp.TypeSCCCN, Tunnel: 9, Ns: 1, Nr: 1}, translator.Pass)
 	b.handles(true, l2tp.Message{Tunnel: 7, Ns: 1, Nr: 2}, translator.Pass)
-	tunnel := b.table.list[0].translator.Tunnel()
+	tunnel := b.table.list[0].translator.Connection()
 	if b.table.list[0].vendor == "" {
 		t.Fatal("the peer has no name")
 	}
@@ -156,7 +156,7 @@ func TestFilesFollowChannels(t *testing.T) {
 	b.hold(25, 2)
 	var want []string
 	for _, c := range b.table.list {
-		want = append(want, b.store.file(c.translator.Tunnel()))
+		want = append(want, b.store.file(c.translator.Connection()))
 	}
 	var got []string
 	for _, e := range fileNames(t, b) {

@@ -17,10 +17,10 @@ import (
 type effects interface {
 	send(translator.Injection) error
 	// failClosed says that packets of this tunnel must not pass without the guard.
-	failClosed(t translator.Tunnel, on bool) error
+	failClosed(t l2tp.Connection, on bool) error
 	// listen queues the peer's messages for this tunnel. Only the addresses and LocalID
 	// matter; with LocalID 0 it queues all messages of that peer for openTTL.
-	listen(t translator.Tunnel, on bool) error
+	listen(t l2tp.Connection, on bool) error
 	// noteData has the kernel note when data come in on a path.
 	noteData(at path, on bool) error
 	// arrivals are when data came in last, by path and tunnel id.
@@ -40,7 +40,7 @@ type sources interface {
 type handler struct {
 	ctx    context.Context
 	log    packetLog
-	links  func(ctx context.Context, c Connection) Links
+	links  func(ctx context.Context, c OwnedConnection) Links
 	store  store
 	host   Host
 	facts  sources
@@ -53,7 +53,7 @@ type handler struct {
 	watched time.Time // since when all that xl2tpds send is seen
 	pairAt  time.Time // when to look at the unpaired again; zero: none of them waits
 
-	ended    func(c Connection, r CloseReason)
+	ended    func(c OwnedConnection, r CloseReason)
 	dials    func(owner procfs.ID, peer netip.Addr)
 	unlisted func() // nil: nobody asks
 
@@ -83,33 +83,33 @@ func newHandler(ctx context.Context, g *Guard, host Host, fx effects) *handler {
 }
 
 // failClosedSet returns the tunnels whose packets must not pass without the guard.
-func (h *handler) failClosedSet() []translator.Tunnel {
+func (h *handler) failClosedSet() []l2tp.Connection {
 	return h.tunnels(func(c *channel) bool { return c.failClosed })
 }
 
 // diverged returns the tunnels that need the guard to their end.
-func (h *handler) diverged() []translator.Tunnel {
+func (h *handler) diverged() []l2tp.Connection {
 	return h.tunnels(func(c *channel) bool { return c.translator.Diverged() })
 }
 
 // listening returns the tunnels whose peer's messages are to be queued.
-func (h *handler) listening() []translator.Tunnel {
+func (h *handler) listening() []l2tp.Connection {
 	all := h.tunnels(func(c *channel) bool { return c.listening })
-	h.table.awaited.all(func(t translator.Tunnel, _ awaited) bool {
+	h.table.awaited.all(func(t l2tp.Connection, _ awaited) bool {
 		all = append(all, t)
 		return true
 	})
 	for at := range h.table.unpaired {
-		all = append(all, translator.Tunnel{Local: at.local, Peer: at.peer})
+		all = append(all, at.connection(0, 0))
 	}
 	return all
 }
 
-func (h *handler) tunnels(like func(*channel) bool) []translator.Tunnel {
-	var all []translator.Tunnel
+func (h *handler) tunnels(like func(*channel) bool) []l2tp.Connection {
+	var all []l2tp.Connection
 	for _, c := range h.table.list {
 		if like(c) {
-			all = append(all, c.translator.Tunnel())
+			all = append(all, c.translator.Connection())
 		}
 	}
 	return all
@@ -208,7 +208,7 @@ func (h *handler) wanted(c *channel, hello bool, now time.Time) (live translator
 	}
 	if !c.listening {
 		c.listening = true
-		h.listen(c.translator.Tunnel(), true, now)
+		h.listen(c.translator.Connection(), true, now)
 		h.save(c)
 	}
 	return live, true
@@ -222,7 +222,7 @@ func (h *handler) translate(c *channel, p *l2tp.Packet, from direction, live tra
 	v := c.translator.Out(p, now, live)
 	if v.Reason == translator.OutOfReach && !c.translator.Diverged() {
 		// xl2tpd can't be wrong: what is known is of long ago, or was forged.
-		c.translator = translator.New(c.translator.Tunnel(), now)
+		c.translator = translator.New(c.translator.Connection(), now)
 		v = c.translator.Out(p, now, live)
 	}
 	return v
@@ -283,7 +283,7 @@ func within(window time.Duration, at, now time.Time) bool {
 // act does what comes before the packet's own verdict, in the order that a sudden end can't
 // harm: what is kept, what must not pass without the guard, what is sent.
 func (h *handler) act(c *channel, v *translator.Verdict, now time.Time) {
-	t := c.translator.Tunnel()
+	t := c.translator.Connection()
 	needs := c.mustFailClosed()
 	if v.Save || needs != c.failClosed {
 		h.save(c)
@@ -306,18 +306,18 @@ func (h *handler) act(c *channel, v *translator.Verdict, now time.Time) {
 }
 
 // inject sends a packet that belongs to no channel.
-func (h *handler) inject(i translator.Injection, t translator.Tunnel, now time.Time) {
+func (h *handler) inject(i translator.Injection, t l2tp.Connection, now time.Time) {
 	h.recordSent(nil, t, i, translator.Nothing, now)
 	if err := h.fx.send(i); err != nil {
 		h.logPeerError(t.Peer, now, slog.LevelWarn, "hello guard: packet can't be sent", err)
 	}
 }
 
-func (h *handler) listen(t translator.Tunnel, on bool, now time.Time) {
+func (h *handler) listen(t l2tp.Connection, on bool, now time.Time) {
 	if err := h.fx.listen(t, on); err != nil {
 		h.log.seldom(h.ctx, now, slog.LevelError, "hello guard: rules can't be changed",
 			func() []any { return []any{"peer", t.Peer.String(), "id", t.LocalID, "err", err} })
 	}
 }
 
-func (h *handler) stopListening(t translator.Tunnel) { h.listen(t, false, time.Now()) }
+func (h *handler) stopListening(t l2tp.Connection) { h.listen(t, false, time.Now()) }

@@ -3,8 +3,7 @@ package helloguard
 import (
 	"slices"
 	"time"
-
-	"xl2tpd-keepalive/internal/helloguard/translator"
+	"xl2tpd-keepalive/internal/l2tp"
 )
 
 // update takes in what is known of the xl2tpds now. One may have dialled before it was known.
@@ -29,8 +28,8 @@ func (h *handler) runs(o owner) bool {
 
 // reportDials reports the attempts that are not reported yet of xl2tpds that are known now.
 func (h *handler) reportDials() {
-	var late []translator.Tunnel
-	h.table.awaited.all(func(t translator.Tunnel, a awaited) bool {
+	var late []l2tp.Connection
+	h.table.awaited.all(func(t l2tp.Connection, a awaited) bool {
 		if !a.dialed && h.runs(a.owner) {
 			late = append(late, t)
 		}
@@ -53,8 +52,8 @@ func (h *handler) takeSessions(sessions []KernelSession, now time.Time) {
 	sessions = slices.DeleteFunc(slices.Clone(sessions), KernelSession.incomplete)
 	h.table.setSessions(sessions)
 	for _, s := range sessions {
-		old := h.table.find(path{s.Local, s.Peer}, s.PeerID, true)
-		if old != nil && old.restored && old.translator.Tunnel().LocalID != s.LocalID && !h.table.has(old.translator.Tunnel()) {
+		old := h.table.find(pathOf(s.Connection), s.PeerID, true)
+		if old != nil && old.restored && old.translator.Connection().LocalID != s.LocalID && !h.table.has(old.translator.Connection()) {
 			h.drop(old)
 		}
 	}
@@ -71,7 +70,7 @@ func (s KernelSession) incomplete() bool {
 
 // takeSession takes in one session of the kernel.
 func (h *handler) takeSession(s KernelSession, now time.Time) {
-	at := path{s.Local, s.Peer}
+	at := pathOf(s.Connection)
 	out, in := h.table.find(at, s.PeerID, true), h.table.find(at, s.LocalID, false)
 	switch {
 	case out == nil && in == nil:

@@ -177,7 +177,7 @@ func (k *KernelLog) Close() error {
 type highestSent struct{ highest map[repeatKey]uint16 }
 
 type repeatKey struct {
-	controltrace.Tunnel
+	l2tp.Connection
 	toPeer bool
 }
 
@@ -189,8 +189,8 @@ func (s *highestSent) event(raw []byte, toPeer bool, at time.Time) (e controltra
 		return e, false
 	}
 	e.Record = controltrace.NewRecord(at, toPeer, p.Msg, p.Payload())
-	e.Tunnel = receiverOf(&p, toPeer)
-	k := repeatKey{e.Tunnel, toPeer}
+	e.Connection = receiverOf(&p, toPeer)
+	k := repeatKey{e.Connection, toPeer}
 	if p.Msg.Tunnel == 0 { // before the receiver has given an id
 		id, _ := l2tp.AssignedTunnel(p.Payload())
 		k.PeerID = id

@@ -82,6 +82,6 @@ func (h *handler) logPeerError(peer netip.AddrPort, now time.Time, level slog.Le
 }
 
 func (c *channel) name() []any {
-	t := c.translator.Tunnel()
+	t := c.translator.Connection()
 	return []any{"peer", t.Peer.String(), "id", t.LocalID}
 }

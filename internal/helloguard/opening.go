@@ -81,7 +81,7 @@ func (h *handler) request(p *l2tp.Packet, at path, now time.Time) {
 	if c := h.table.find(at, own, false); c != nil && !c.phase.xl2tpdEnded() && !c.translator.Closing() {
 		return // sent again: the SCCRP was lost after the guard
 	}
-	t := translator.Tunnel{Local: at.local, Peer: at.peer, LocalID: own}
+	t := at.connection(own, 0)
 	a, again := h.table.awaited.get(t)
 	opens := !again || h.hasEnded(a.owner)
 	if opens {
@@ -109,7 +109,7 @@ func (h *handler) reply(p *l2tp.Packet, at path, now time.Time) {
 	if !ok || own == 0 {
 		return
 	}
-	if c := h.table.find(at, p.Msg.Tunnel, true); c != nil && c.translator.Tunnel().LocalID == own {
+	if c := h.table.find(at, p.Msg.Tunnel, true); c != nil && c.translator.Connection().LocalID == own {
 		return // sent again
 	}
 	k := callerKey{at, p.Msg.Tunnel}
@@ -119,7 +119,7 @@ func (h *handler) reply(p *l2tp.Packet, at path, now time.Time) {
 		if !h.mayServe(o, at, now) {
 			return
 		}
-		half = caller{tunnel: translator.Tunnel{Local: at.local, Peer: at.peer, LocalID: own, PeerID: p.Msg.Tunnel}, owner: o, recorder: new(controltrace.Recorder)}
+		half = caller{tunnel: at.connection(own, p.Msg.Tunnel), owner: o, recorder: new(controltrace.Recorder)}
 	}
 	h.opens = half.recorder
 	half.at, half.nr = now, p.Msg.Nr
@@ -157,14 +157,14 @@ func (h *handler) receiver(p *l2tp.Packet, secured bool, now time.Time) *channel
 // clear before that was forged: the IPsec policy has dropped it after the guard.
 func (h *handler) trust(c *channel, now time.Time) {
 	if !c.secured && c.clear && !c.translator.Diverged() {
-		c.translator = translator.New(c.translator.Tunnel(), now)
+		c.translator = translator.New(c.translator.Connection(), now)
 	}
 	c.secured, c.clear = true, false
 }
 
 // accepted opens the channel of an SCCRP for which xl2tpd has asked.
 func (h *handler) accepted(p *l2tp.Packet, at path, secured bool, now time.Time) *channel {
-	t := translator.Tunnel{Local: at.local, Peer: at.peer, LocalID: p.Msg.Tunnel}
+	t := at.connection(p.Msg.Tunnel, 0)
 	other, ok := l2tp.AssignedTunnel(p.Payload())
 	a, asked := h.table.awaited.get(t)
 	if !ok || other == 0 || !asked {
@@ -193,14 +193,14 @@ func (h *handler) distrust(p *l2tp.Packet, now time.Time) {
 	if c == nil || c.secured || c.phase.agreed() {
 		return
 	}
-	h.table.awaited.put(translator.Tunnel{Local: at.local, Peer: at.peer, LocalID: p.Msg.Tunnel}, awaited{owner: c.owner, at: now, dialed: true, recorder: c.recorder})
+	h.table.awaited.put(at.connection(p.Msg.Tunnel, 0), awaited{owner: c.owner, at: now, dialed: true, recorder: c.recorder})
 	c.listening = false // the question keeps it
 	h.drop(c)
 }
 
 // openSession opens the channel of a session of the kernel.
 func (h *handler) openSession(s KernelSession, now time.Time) *channel {
-	at := path{s.Local, s.Peer}
+	at := pathOf(s.Connection)
 	o := h.factsOf(s.Local.Port(), now).session(s)
 	if h.hasEnded(o) {
 		h.facts.forget()
@@ -209,14 +209,14 @@ func (h *handler) openSession(s KernelSession, now time.Time) *channel {
 	if !h.mayServe(o, at, now) {
 		return nil
 	}
-	return h.open(&channel{translator: translator.New(s.Tunnel, now), owner: o, phase: established, inKernel: true}, now)
+	return h.open(&channel{translator: translator.New(s.Connection, now), owner: o, phase: established, inKernel: true}, now)
 }
 
 // open takes a channel in, and what it replaces out. It returns nil if there is no room.
 func (h *handler) open(c *channel, now time.Time) *channel {
-	t := c.translator.Tunnel()
+	t := c.translator.Connection()
 	c.seen, c.asked = now, now
-	if at := (path{t.Local, t.Peer}); c.phase.agreed() {
+	if at := pathOf(t); c.phase.agreed() {
 		for old := h.table.find(at, t.PeerID, true); old != nil; old = h.table.find(at, t.PeerID, true) {
 			h.drop(old)
 		}

@@ -78,7 +78,7 @@ func (h *handler) sendStop(c *channel, now time.Time) {
 // if somebody has hung up.
 func (h *handler) givenUp(p *l2tp.Packet, now time.Time) {
 	own, ok := l2tp.AssignedTunnel(p.Payload())
-	t := translator.Tunnel{Local: p.Src, Peer: p.Dst, LocalID: own}
+	t := l2tp.Connection{Local: p.Src, Peer: p.Dst, LocalID: own}
 	a, asked := h.table.awaited.get(t)
 	if !ok || !asked {
 		return
@@ -88,7 +88,7 @@ func (h *handler) givenUp(p *l2tp.Packet, now time.Time) {
 	if a.owner.ownership != ownerKnown {
 		return
 	}
-	of := Connection{t, a.owner.process}
+	of := OwnedConnection{t, a.owner.process}
 	if r := closeReason(p.Msg, p.Payload(), false, 0, 0); r.Operator {
 		h.ended(of, r)
 	}

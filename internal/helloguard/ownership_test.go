@@ -136,14 +136,14 @@ func TestSocketNewerThanTheFacts(t *testing.T) {
 func TestSessionsOfTwoDaemons(t *testing.T) {
 	b := newFixture(t, t.TempDir())
 	b.world.start(office, 8)
-	tunnel := func(id uint16) translator.Tunnel {
-		return translator.Tunnel{Local: here, Peer: there, LocalID: id, PeerID: id + 100}
+	tunnel := func(id uint16) l2tp.Connection {
+		return l2tp.Connection{Local: here, Peer: there, LocalID: id, PeerID: id + 100}
 	}
 	sessions := []KernelSession{{tunnel(1), watched.Pid}, {tunnel(2), office.Pid}, {tunnel(3), 0}}
 	b.update(Host{Daemons: []procfs.ID{watched}, Sessions: sessions}, b.now)
 	of := map[uint16]owner{}
 	for _, c := range b.table.list {
-		of[c.translator.Tunnel().LocalID] = c.owner
+		of[c.translator.Connection().LocalID] = c.owner
 	}
 	if !of[1].is(watched) || !of[2].is(office) || of[3] != (owner{ownership: ownerUnclear}) {
 		t.Fatalf("%+v", of)
@@ -167,7 +167,7 @@ func TestSessionsOfTwoDaemons(t *testing.T) {
 // A parent that is found later is found all the same.
 func TestParentKnownLater(t *testing.T) {
 	b := newFixture(t, t.TempDir())
-	s := KernelSession{Tunnel: translator.Tunnel{Local: here, Peer: there, LocalID: 7, PeerID: 9}}
+	s := KernelSession{Connection: l2tp.Connection{Local: here, Peer: there, LocalID: 7, PeerID: 9}}
 	b.update(Host{Daemons: []procfs.ID{watched}, Sessions: []KernelSession{s}}, b.now)
 	if c := b.table.list[0]; c.owner != (owner{ownership: ownerUnclear}) {
 		t.Errorf("%+v", c.owner)
@@ -313,7 +313,7 @@ func TestLeavesSarefOnLoAlone(t *testing.T) {
 		b.handlesRaw(false, assigning(false, l2tp.TypeSCCRQ, 0, 7, 0, 0), translator.Pass)
 		b.handlesRaw(true, assigning(true, l2tp.TypeSCCRP, 7, 9, 0, 1), translator.Pass)
 		b.handles(false, l2tp.Message{Type: l2tp.TypeSCCCN, Tunnel: 9, Ns: 1, Nr: 1}, translator.Pass)
-		b.update(Host{Daemons: []procfs.ID{watched}, Sessions: []KernelSession{{translator.Tunnel{Local: here, Peer: there, LocalID: 7, PeerID: 9}, watched.Pid}}}, b.now)
+		b.update(Host{Daemons: []procfs.ID{watched}, Sessions: []KernelSession{{l2tp.Connection{Local: here, Peer: there, LocalID: 7, PeerID: 9}, watched.Pid}}}, b.now)
 		for ns := uint16(2); ns < 5; ns++ {
 			b.handle(packet(false, ourHello(ns)), outbound, b.now)
 		}
@@ -327,7 +327,7 @@ func TestLeavesSarefOnLoAlone(t *testing.T) {
 // A state file of an earlier version names the watched xl2tpd whoever sent. What the host
 // says now is better, and a channel that can't do without the guard goes on in any case.
 func TestStateOfAnEarlierVersion(t *testing.T) {
-	write := func(b *fixture, held int) translator.Tunnel {
+	write := func(b *fixture, held int) l2tp.Connection {
 		tunnel := b.connect()
 		for i := range held {
 			b.handles(false, ourHello(uint16(2+i)), translator.Drop)

@@ -21,7 +21,7 @@ func (h *handler) openPair(u *unpaired, at path, own, peerID uint16, now time.Ti
 	if u.asked == f {
 		u.asked = nil
 	}
-	t := translator.Tunnel{Local: at.local, Peer: at.peer, LocalID: own, PeerID: peerID}
+	t := at.connection(own, peerID)
 	c := h.open(&channel{translator: translator.New(t, f.since), owner: h.confirmed(u.owner, at, now),
 		phase: established, paired: true, secured: u.secured}, now)
 	if c == nil {
@@ -92,5 +92,5 @@ func (h *handler) askUnpaired(u *unpaired, at path, f *unpairedTunnel, now time.
 	f.askedAt, u.asked = now, f
 	m := l2tp.Message{Type: l2tp.TypeSCCCN, Tunnel: f.peerID, Ns: f.copies[0].ns - 1, Nr: f.nr}
 	h.inject(translator.Injection{To: translator.ToPeer, Packet: l2tp.AppendPacket(nil, at.local, at.peer, m), Question: true},
-		translator.Tunnel{Local: at.local, Peer: at.peer, PeerID: f.peerID}, now)
+		at.connection(0, f.peerID), now)
 }

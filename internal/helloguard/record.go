@@ -33,7 +33,7 @@ func (h *handler) record(c *channel, p *l2tp.Packet, was glance, from direction,
 	default:
 		r.Verdict = controltrace.Passed
 	}
-	h.keepRecord(&c.recorder, c.translator.Tunnel(), &r)
+	h.keepRecord(&c.recorder, c.translator.Connection(), &r)
 }
 
 // recordPassed notes a message that passes without a channel. If it opens a connection, h.opens keeps it.
@@ -54,15 +54,15 @@ func (h *handler) recordPassed(p *l2tp.Packet, from direction, now time.Time) {
 }
 
 // receiverOf returns what a packet shows of its connection: the addresses, and the receiver's id.
-func receiverOf(p *l2tp.Packet, toPeer bool) translator.Tunnel {
+func receiverOf(p *l2tp.Packet, toPeer bool) l2tp.Connection {
 	if toPeer {
-		return translator.Tunnel{Local: p.Src, Peer: p.Dst, PeerID: p.Msg.Tunnel}
+		return l2tp.Connection{Local: p.Src, Peer: p.Dst, PeerID: p.Msg.Tunnel}
 	}
-	return translator.Tunnel{Local: p.Dst, Peer: p.Src, LocalID: p.Msg.Tunnel}
+	return l2tp.Connection{Local: p.Dst, Peer: p.Src, LocalID: p.Msg.Tunnel}
 }
 
 // recordSent notes a message that the guard sends in an end's name; c is nil if it belongs to no channel.
-func (h *handler) recordSent(c *channel, t translator.Tunnel, i translator.Injection, why translator.Reason, now time.Time) {
+func (h *handler) recordSent(c *channel, t l2tp.Connection, i translator.Injection, why translator.Reason, now time.Time) {
 	if c == nil && !h.hub.Watched() {
 		return
 	}
@@ -88,7 +88,7 @@ func (h *handler) recordSent(c *channel, t translator.Tunnel, i translator.Injec
 }
 
 // keepRecord gives a record to the connection's recorder, and to who watches.
-func (h *handler) keepRecord(to **controltrace.Recorder, t translator.Tunnel, r *controltrace.Record) {
+func (h *handler) keepRecord(to **controltrace.Recorder, t l2tp.Connection, r *controltrace.Record) {
 	if *to == nil {
 		*to = new(controltrace.Recorder)
 	}
@@ -99,6 +99,6 @@ func (h *handler) keepRecord(to **controltrace.Recorder, t translator.Tunnel, r 
 // keepRecording keeps what the recorder of a channel has and gets, for its tunnel is being closed.
 func (h *handler) keepRecording(c *channel, now time.Time) {
 	if c.recorder != nil {
-		h.recordings.keep(c.translator.Tunnel(), c.recorder, now)
+		h.recordings.keep(c.translator.Connection(), c.recorder, now)
 	}
 }

@@ -15,7 +15,7 @@ import (
 // says returns what the records say, without times and addresses.
 func says(all []controltrace.Record) (lines []string) {
 	for _, r := range all {
-		line := controltrace.Line(translator.Tunnel{}, "", &r)
+		line := controltrace.Line(l2tp.Connection{}, "", &r)
 		_, line, _ = strings.Cut(line, "  ")
 		lines = append(lines, strings.Join(strings.Fields(line), " "))
 	}
@@ -61,7 +61,7 @@ func TestRecordsMessages(t *testing.T) {
 		"peer → xl2tpd ZLB Ns 1 Nr 3→4 [renumbered]",
 	}
 	ended := b.ended()
-	if len(ended) != 1 || ended[0].Tunnel.LocalID != 7 || ended[0].Tunnel.PeerID != 9 || !ended[0].Ended.Equal(b.now) || len(b.standing()) != 0 {
+	if len(ended) != 1 || ended[0].LocalID != 7 || ended[0].PeerID != 9 || !ended[0].Ended.Equal(b.now) || len(b.standing()) != 0 {
 		t.Fatalf("%+v", ended)
 	}
 	got := says(ended[0].Records)
@@ -126,7 +126,7 @@ func TestStrangersAreShown(t *testing.T) {
 	b.world.none()
 	b.handlesRaw(false, assigning(false, l2tp.TypeSCCRQ, 0, 7, 0, 0), translator.Pass)
 	e, err := controltrace.NewReader(strings.NewReader(string(w.Take()))).Next()
-	if err != nil || e.Tunnel.Peer != there || e.Record.TypeName() != "SCCRQ" || len(b.standing())+len(b.ended()) != 0 {
+	if err != nil || e.Connection.Peer != there || e.Record.TypeName() != "SCCRQ" || len(b.standing())+len(b.ended()) != 0 {
 		t.Errorf("%+v, %v", e, err)
 	}
 }
@@ -158,7 +158,7 @@ func TestRecordersAreBounded(t *testing.T) {
 		fill(c.recorder)
 		k := new(controltrace.Recorder)
 		fill(k)
-		t := c.translator.Tunnel()
+		t := c.translator.Connection()
 		t.Peer = peerNumber(1<<20 + int(t.LocalID))
 		b.recordings.keep(t, k, b.now)
 	}
@@ -167,7 +167,7 @@ func TestRecordersAreBounded(t *testing.T) {
 		t.Errorf("%d bytes for %d recorders, most %d", grown, 2*tunnels, most)
 	}
 	for i := range 2 * maxRecordings {
-		b.recordings.keep(translator.Tunnel{Local: here, Peer: peerNumber(i)}, new(controltrace.Recorder), b.now)
+		b.recordings.keep(l2tp.Connection{Local: here, Peer: peerNumber(i)}, new(controltrace.Recorder), b.now)
 	}
 	if n := len(b.ended()); n != maxRecordings {
 		t.Errorf("%d are kept", n)
@@ -178,7 +178,7 @@ func TestRecordersAreBounded(t *testing.T) {
 // A session of the guard that ends leaves what was kept. The time of an end is that of its first sign.
 func TestRecordingsOutliveASession(t *testing.T) {
 	g := &Guard{}
-	tunnel := translator.Tunnel{Local: here, Peer: there, LocalID: 7, PeerID: 9}
+	tunnel := l2tp.Connection{Local: here, Peer: there, LocalID: 7, PeerID: 9}
 	k := new(controltrace.Recorder)
 	g.recordings.keep(tunnel, k, epoch)
 	g.recordings.keep(tunnel, k, epoch.Add(time.Minute))

@@ -32,10 +32,10 @@ func (h *handler) restore(now time.Time) error {
 // owner that the file does not name is asked for once it sends: who has the port now may not
 // be who opened the connection.
 func (h *handler) confirmOwner(c *channel, now time.Time) bool {
-	t := c.translator.Tunnel()
+	t := c.translator.Connection()
 	is := owner{ownership: ownerUnclear}
 	if !h.hasEnded(c.owner) {
-		is = h.ownerOf(path{t.Local, t.Peer}, false, now)
+		is = h.ownerOf(pathOf(t), false, now)
 	}
 	if !c.written.proven && is != c.owner || is.ownership == ownerForeign {
 		c.owner = owner{ownership: ownerUnclear}

@@ -266,11 +266,11 @@ func (s *session) repair(again *time.Timer) error {
 
 func (s *session) send(i translator.Injection) error { return s.in.send(i) }
 
-func (s *session) failClosed(t translator.Tunnel, on bool) error {
+func (s *session) failClosed(t l2tp.Connection, on bool) error {
 	return s.orInstall(s.rules.setFailClosed(t, on))
 }
 
-func (s *session) listen(t translator.Tunnel, on bool) error {
+func (s *session) listen(t l2tp.Connection, on bool) error {
 	if s.starting {
 		return nil
 	}

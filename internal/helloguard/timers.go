@@ -79,7 +79,7 @@ func (h *handler) tidy(now time.Time) {
 // isOver reports whether nothing can come of a channel any more. Silence alone says nothing:
 // when the clock is set back, xl2tpd's timers rest for as long.
 func (h *handler) isOver(c *channel, now time.Time) bool {
-	t := c.translator.Tunnel()
+	t := c.translator.Connection()
 	switch {
 	case c.translator.Closing(), !c.phase.agreed(), c.phase == orphaned && c.stops.sent == maxStops:
 		return c.rounds > closedRounds
@@ -104,7 +104,7 @@ func (h *handler) drop(c *channel) {
 func (h *handler) forget(c *channel) {
 	h.timers.Set(c, time.Time{})
 	h.noteData(c, false, time.Now())
-	t := c.translator.Tunnel()
+	t := c.translator.Connection()
 	if c.failClosed {
 		if err := h.fx.failClosed(t, false); err != nil {
 			h.logError(c, time.Now(), slog.LevelWarn, "hello guard: rules can't be changed", err)

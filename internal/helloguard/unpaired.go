@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"time"
 
-	"xl2tpd-keepalive/internal/helloguard/translator"
 	"xl2tpd-keepalive/internal/l2tp"
 )
 
@@ -154,8 +153,8 @@ func (h *handler) unpaired(at path, now time.Time) *unpaired {
 		return u
 	}
 	o := h.ownerOf(at, false, now)
-	t := translator.Tunnel{Local: at.local, Peer: at.peer}
-	if !h.mayServe(o, at, now) || !h.links(h.ctx, Connection{t, o.process}).Wanted {
+	t := at.connection(0, 0)
+	if !h.mayServe(o, at, now) || !h.links(h.ctx, OwnedConnection{t, o.process}).Wanted {
 		return nil
 	}
 	u = &unpaired{since: now, owner: o, tunnels: map[uint16]*unpairedTunnel{}}

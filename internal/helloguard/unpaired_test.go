@@ -133,7 +133,7 @@ func TestPairsWhatBelongsTogether(t *testing.T) {
 		b.links.Certain = false
 		b.live(0, peers...)
 		for _, c := range b.table.list {
-			if got := c.translator.Tunnel(); got.PeerID != got.LocalID+2 {
+			if got := c.translator.Connection(); got.PeerID != got.LocalID+2 {
 				t.Errorf("%s: %d belongs to %d", name, got.LocalID, got.PeerID)
 			}
 		}
@@ -156,11 +156,11 @@ func TestDataPairNothing(t *testing.T) {
 		b.handle(hello, outbound, b.now)
 	}
 	if len(b.table.list) != 0 {
-		t.Fatalf("data have paired %+v", b.table.list[0].translator.Tunnel())
+		t.Fatalf("data have paired %+v", b.table.list[0].translator.Connection())
 	}
 	b.handle(packet(true, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 7, Ns: 3, Nr: 5}), inbound, b.now)
 	b.handle(packet(false, l2tp.Message{Tunnel: 9, Ns: 6, Nr: 4}), outbound, b.now)
-	if len(b.table.list) != 1 || b.table.list[0].translator.Tunnel().LocalID != 7 {
+	if len(b.table.list) != 1 || b.table.list[0].translator.Connection().LocalID != 7 {
 		t.Fatalf("%d channels", len(b.table.list))
 	}
 }
@@ -189,7 +189,7 @@ func TestZLBToAStopMakesNoChannel(t *testing.T) {
 				b.handle(packet(true, l2tp.Message{Tunnel: 8, Ns: 1, Nr: nr}), inbound, b.now)
 			}
 			if len(b.table.list) != 0 {
-				t.Errorf("%s before it, another waits %v: %+v", name, other, b.table.list[0].translator.Tunnel())
+				t.Errorf("%s before it, another waits %v: %+v", name, other, b.table.list[0].translator.Connection())
 			}
 		}
 	}

@@ -9,6 +9,7 @@ import (
 
 	"xl2tpd-keepalive/internal/controltrace"
 	"xl2tpd-keepalive/internal/controltrace/pcapng"
+	"xl2tpd-keepalive/internal/l2tp"
 	"xl2tpd-keepalive/internal/message"
 )
 
@@ -54,14 +55,14 @@ func (s *Sink) event(ctx context.Context, which *Selection, e controltrace.Event
 	if e.Record.Length == 0 {
 		return nil
 	}
-	name, wanted := which.name(ctx, e.Tunnel)
+	name, wanted := which.name(ctx, e.Connection)
 	if !wanted {
 		return nil
 	}
-	return s.put(e.Tunnel, name, &e.Record)
+	return s.put(e.Connection, name, &e.Record)
 }
 
-func (s *Sink) put(t controltrace.Tunnel, name string, r *controltrace.Record) error {
+func (s *Sink) put(t l2tp.Connection, name string, r *controltrace.Record) error {
 	s.count++
 	if s.lines != nil {
 		_, err := fmt.Fprintln(s.lines, controltrace.Line(t, name, r))
@@ -91,14 +92,14 @@ func (s *Sink) recording(name string, k controltrace.Recording) error {
 			when = s.lang.Sprintf("ended at %s", k.Ended.Local().Format(time.DateTime))
 		}
 		if name == "" {
-			name = k.Tunnel.Peer.Addr().String()
+			name = k.Connection.Peer.Addr().String()
 		}
 		if _, err := fmt.Fprintf(s.lines, "# %s: %s\n", name, when); err != nil {
 			return err
 		}
 	}
 	for i := range k.Records {
-		if err := s.put(k.Tunnel, name, &k.Records[i]); err != nil {
+		if err := s.put(k.Connection, name, &k.Records[i]); err != nil {
 			return err
 		}
 	}
