@@ -61,7 +61,7 @@ func TestBothAmbiguousUpAgain(t *testing.T) {
 }
 
 // Nor are they while xl2tpd redials them.
-func TestXl2tpdRedialsTwoAlike(t *testing.T) {
+func TestXl2tpdRedialsTwoAmbiguous(t *testing.T) {
 	n := ambiguousUp(t, "redial = yes\n", "recover = full\n")
 	n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "closed by the peer"}})
 	n.links(inUserspace(link("ppp1", 6, true))...)
@@ -260,7 +260,7 @@ func TestDialBesideAHungUpLAC(t *testing.T) {
 
 // Of two LACs that can't be told apart one is up, and the other one was hung up by recovery. If xl2tpd dials, that may be the
 // other one, and then xl2tpd redials it.
-func TestDialBesideALinkOfTwoAlike(t *testing.T) {
+func TestDialBesideALinkOfTwoAmbiguous(t *testing.T) {
 	n := ambiguousUp(t, "redial = yes\n", "recover = full\n")
 	n.step(Ending{OwnedConnection: closerOf("192.0.2.1", 8), CloseReason: why{Reason: "closed by the peer"}})
 	n.links(inUserspace(link("ppp0", 5, true))...)

@@ -288,8 +288,8 @@ func (h *simHost) speaks() bool {
 	})
 }
 
-// spoke reports whether the LNS has just sent control messages to a tunnel that is alive, such as a new one.
-func (h *simHost) spoke() bool {
+// sentLately reports whether the LNS has just sent control messages to a tunnel that is alive, such as a new one.
+func (h *simHost) sentLately() bool {
 	return h.now.Sub(h.heard) < 15*time.Second && slices.ContainsFunc(h.lacs, h.living)
 }
 
@@ -441,7 +441,7 @@ func (h *simHost) begin(d *dialler, r Recover) func() error {
 	if r.Step == StepRenew && !r.Up && !r.LastAttempt.IsZero() && h.kind.guarded && h.heard.After(r.LastAttempt) {
 		return fails(ErrAnswers)
 	}
-	if r.Step == StepRenew && r.SA != "" && (h.answersInside(r.Beside) || !r.Up && h.kind.guarded && (h.speaks() || h.spoke())) {
+	if r.Step == StepRenew && r.SA != "" && (h.answersInside(r.Beside) || !r.Up && h.kind.guarded && (h.speaks() || h.sentLately())) {
 		return fails(ErrSAInUse)
 	}
 	switch r.Step {

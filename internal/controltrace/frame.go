@@ -13,15 +13,15 @@ import (
 // The service sends frames: a length of 2 bytes, a kind, and a body of that length.
 const (
 	frameMessage    = 'M' // a connection and a record
-	frameMissed     = 'L' // how many messages were not sent, 8 bytes
+	frameLost       = 'L' // how many messages were not sent, 8 bytes
 	frameConnection = 'T' // a connection, whose records follow, and when it ended, 8 bytes; 0: it has not
 	frameNoGuard    = 'G' // the guard is not at work, so it sees nothing
 
 	frameHead = 3
 	messageAt = frameHead + connectionBytes + headLen // where a message's payload begins
-	maxFrame  = messageAt + MaxPayload + missedFrame
+	maxFrame  = messageAt + MaxPayload + lostFrame
 
-	missedFrame = frameHead + 8
+	lostFrame = frameHead + 8
 )
 
 func appendFrame(b []byte, kind byte, body []byte) []byte {
@@ -58,7 +58,7 @@ func AppendRecording(b []byte, g Recording) []byte {
 type Event struct {
 	l2tp.Connection
 	Record Record    // with a Length: a message
-	Missed uint64    // messages that were not sent
+	Lost   uint64    // messages that were not sent
 	Begins bool      // the recording of Connection
 	Ended  time.Time // of what Begins
 }
@@ -67,7 +67,7 @@ type Event struct {
 var ErrNoGuard = errors.New("the Hello guard is not at work")
 
 // Begin returns the frame that comes first: from here on nothing is missed without saying so.
-func Begin() []byte { return appendFrame(nil, frameMissed, make([]byte, 8)) }
+func Begin() []byte { return appendFrame(nil, frameLost, make([]byte, 8)) }
 
 // NoGuard returns the frame that is read as ErrNoGuard.
 func NoGuard() []byte { return appendFrame(nil, frameNoGuard, nil) }
@@ -94,11 +94,11 @@ func (r *Reader) Next() (e Event, err error) {
 			e.Record, _, err = decode(body)
 		}
 		return e, err
-	case frameMissed:
+	case frameLost:
 		if len(body) != 8 {
 			return e, errCut
 		}
-		e.Missed = binary.BigEndian.Uint64(body)
+		e.Lost = binary.BigEndian.Uint64(body)
 		return e, nil
 	case frameConnection:
 		return begins(body)

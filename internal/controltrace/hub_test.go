@@ -91,8 +91,8 @@ func TestSlowWatcher(t *testing.T) {
 	first := read(t, w.Take())
 	put(1)
 	second := read(t, w.Take())
-	missed := first[len(first)-1].Missed
-	if missed == 0 || len(first)-1+int(missed) != sent || len(second) != 1 || second[0].Missed != 0 {
+	missed := first[len(first)-1].Lost
+	if missed == 0 || len(first)-1+int(missed) != sent || len(second) != 1 || second[0].Lost != 0 {
 		t.Errorf("%d messages and %d missed of %d, then %d", len(first)-1, missed, sent, len(second))
 	}
 }

@@ -35,7 +35,7 @@ func avp(typ uint16, value string) string {
 	return string(binary.BigEndian.AppendUint16(append(b, 0, 0), typ)) + value
 }
 
-// made makes a record that both ends see alike, some seconds after the first.
+// made makes a record that both ends see in the same way, some seconds after the first.
 func made(after float64, toPeer bool, b []byte, how ...func(*Record)) Record {
 	m, err := l2tp.ParseMessage(b)
 	if err != nil {

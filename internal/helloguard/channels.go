@@ -61,9 +61,9 @@ type address struct {
 // phase is how far the life of a channel has come:
 //
 //	opening     → established   xl2tpd sends a message that is no StopCCN
-//	established → orphaned      xl2tpd has ended
+//	established → ownerEnded    xl2tpd has ended
 //	opening     → abandoned     the same
-//	orphaned    → established   another process sends in the tunnel
+//	ownerEnded  → established   another process sends in the tunnel
 //	abandoned   → opening       the same
 //
 // A channel of a tunnel that is older than the guard begins as established.
@@ -73,14 +73,14 @@ const (
 	opening     phase = iota // the peer has accepted xl2tpd's SCCRQ
 	established              // both ends have agreed on the tunnel
 	abandoned                // nobody goes on with the opening
-	orphaned                 // the guard closes the tunnel in xl2tpd's name
+	ownerEnded               // the guard closes the tunnel in xl2tpd's name
 )
 
 // agreed reports whether both ends have agreed on the tunnel.
-func (p phase) agreed() bool { return p == established || p == orphaned }
+func (p phase) agreed() bool { return p == established || p == ownerEnded }
 
 // xl2tpdEnded reports whether the tunnel's xl2tpd has ended; false also if nobody knows.
-func (p phase) xl2tpdEnded() bool { return p == abandoned || p == orphaned }
+func (p phase) xl2tpdEnded() bool { return p == abandoned || p == ownerEnded }
 
 // reported is which end of a channel was given to Guard.Ended. A later end is reported only if it is
 // greater.

@@ -547,23 +547,23 @@ func TestAttemptHungUp(t *testing.T) {
 }
 
 // An xl2tpd that has ended leaves tunnels that are closed in its name, until the peer
-// acknowledges it. Its successor hears nothing of that.
+// acknowledges it. Its successor does not learn of it.
 func TestClosesForAnEndedDaemon(t *testing.T) {
 	b := newFixture(t, t.TempDir())
 	tunnel := b.connect()
 	b.host.Daemons = nil
-	b.closeOrphans(b.now)
+	b.noteOwnerEnds(b.now)
 	if b.handleTimers(b.now); b.acts != nil {
 		t.Fatalf("%q for an xl2tpd that runs", b.acts)
 	}
 	b.world.end(watched)
-	b.closeOrphans(b.now)
+	b.noteOwnerEnds(b.now)
 	next, ok := b.handleTimers(b.now)
 	if want := []string{"to peer"}; !slices.Equal(b.acts, want) || !ok || next != b.now.Add(time.Second) {
 		t.Fatalf("%q, want %q; again %v", b.acts, want, next)
 	}
 	b.now = next
-	b.closeOrphans(b.now)
+	b.noteOwnerEnds(b.now)
 	if next, _ = b.handleTimers(b.now); next != b.now.Add(2*time.Second) || len(b.acts) != 2 {
 		t.Errorf("%q, again %v", b.acts, next)
 	}

@@ -18,7 +18,7 @@ func (h *handler) update(host Host, now time.Time) {
 		h.reportDials()
 	}
 	h.takeSessions(host.Sessions, now)
-	h.closeOrphans(now)
+	h.noteOwnerEnds(now)
 }
 
 // runs reports whether the owner is one of the host's xl2tpds, as far as is known.

@@ -44,12 +44,12 @@ func TestKernelLog(t *testing.T) {
 		e, err := k.Next()
 		r := e.Record
 		if err != nil || e.Connection.Local != here || e.Connection.Peer != there || e.Connection.LocalID != want.local || e.Connection.PeerID != want.peer ||
-			r.ToPeer != want.toPeer || r.Again != want.again || e.Missed != want.missed || r.Verdict != controltrace.Seen || r.Did() != "" {
+			r.ToPeer != want.toPeer || r.Again != want.again || e.Lost != want.missed || r.Verdict != controltrace.Seen || r.Did() != "" {
 			t.Errorf("%d: %+v, %v", i, e, err)
 		}
 	}
 	logged(true, hello)
-	if e, err := k.Next(); err != nil || e.Missed != 1 {
+	if e, err := k.Next(); err != nil || e.Lost != 1 {
 		t.Errorf("%+v, %v", e, err)
 	}
 }

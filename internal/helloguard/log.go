@@ -21,8 +21,8 @@ type packetLog struct {
 }
 
 type saying struct {
-	at     time.Time
-	missed int
+	at      time.Time
+	leftOut int
 }
 
 func newPacketLog(l *slog.Logger) packetLog { return packetLog{l, map[string]saying{}} }
@@ -34,13 +34,13 @@ func (l packetLog) seldom(ctx context.Context, now time.Time, level slog.Level, 
 	}
 	last, again := l.said[text]
 	if since := now.Sub(last.at); again && since >= 0 && since < repeatAfter {
-		last.missed++
+		last.leftOut++
 		l.said[text] = last
 		return
 	}
 	rest := args()
-	if last.missed > 0 {
-		rest = append(rest, "left_out", last.missed)
+	if last.leftOut > 0 {
+		rest = append(rest, "left_out", last.leftOut)
 	}
 	l.Log(ctx, level, text, rest...)
 	l.said[text] = saying{at: now}

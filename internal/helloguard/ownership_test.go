@@ -197,7 +197,7 @@ func TestOwnerRestartsWhileDialling(t *testing.T) {
 			b.handles(false, l2tp.Message{Type: l2tp.TypeSCCCN, Tunnel: 9, Ns: 1, Nr: 1}, translator.Pass)
 			b.handles(true, l2tp.Message{Tunnel: 7, Ns: 1, Nr: 2}, translator.Pass)
 		}
-		b.closeOrphans(b.now)
+		b.noteOwnerEnds(b.now)
 		b.handleTimers(b.now)
 		if id == 7 {
 			if toPeers(b.acts) != 0 || !b.table.list[0].owner.is(again) {
@@ -229,7 +229,7 @@ func TestPidUsedAgain(t *testing.T) {
 
 // Who still sends in a tunnel is alive, whatever is believed of its owner: it is not closed
 // in that one's name.
-func TestSenderOfAnOrphanLives(t *testing.T) {
+func TestSenderWithoutItsXl2tpdLives(t *testing.T) {
 	b := newFixture(t, t.TempDir())
 	b.connect()
 	b.world.start(office, 8)
@@ -375,7 +375,7 @@ func TestStateOfAnEarlierVersion(t *testing.T) {
 		if !slices.Equal(got, tc.want) || next.kept(tunnel) != (len(tc.want) > 0) {
 			t.Errorf("%s: owners %+v, want %+v", name, got, tc.want)
 		}
-		next.closeOrphans(next.now)
+		next.noteOwnerEnds(next.now)
 		if next.handleTimers(next.now); toPeers(next.acts) != 0 {
 			t.Errorf("%s: %q", name, next.acts)
 		}
@@ -390,7 +390,7 @@ func TestOwnerEndsWhileAway(t *testing.T) {
 	b.world.end(watched)
 	next := b.again()
 	next.host = Host{}
-	next.closeOrphans(next.now)
+	next.noteOwnerEnds(next.now)
 	if next.handleTimers(next.now); toPeers(next.acts) == 0 {
 		t.Errorf("%q", next.acts)
 	}
@@ -413,7 +413,7 @@ func TestOwnerIsConfirmed(t *testing.T) {
 
 // The successor of an ended xl2tpd may draw the id of one of its tunnels for a caller: what
 // comes for that id is the successor's.
-func TestIDOfAnOrphanDrawnAgain(t *testing.T) {
+func TestIDIsDrawnAgainAfterXl2tpdEnded(t *testing.T) {
 	again := procfs.ID{Pid: 101, Start: 9}
 	b := newFixture(t, t.TempDir())
 	b.connect()

@@ -37,7 +37,7 @@ type connection struct {
 	closed      bool // a StopCCN has gone, of either end
 	ns, peerNs  uint16
 	began       time.Time
-	spoke       time.Time // when xl2tpd last sent a message
+	sentAt      time.Time // when xl2tpd last sent a message
 }
 
 // histories is a host with several programs, and what the guard makes of it.
@@ -186,7 +186,7 @@ func (w *histories) out(c *connection, m l2tp.Message, own uint16) {
 	if c.by.user != 0 {
 		return // the nftables rules queue root's packets alone
 	}
-	w.sender, c.spoke = c.by, w.now
+	w.sender, c.sentAt = c.by, w.now
 	w.handle(between(c.Local, c.Peer, m, own), outbound, c)
 	w.sender = nil
 }
@@ -393,7 +393,7 @@ func (w *histories) keeps() {
 		w.h.tidy(w.now)
 	}
 	for k, c := range had {
-		lasts := w.now.Sub(c.spoke) <= silentRounds*tidyEvery || w.now.Sub(c.began) <= dataTTL
+		lasts := w.now.Sub(c.sentAt) <= silentRounds*tidyEvery || w.now.Sub(c.began) <= dataTTL
 		if lasts && !k.translator.Closing() && !slices.Contains(w.h.table.list, k) {
 			w.t.Fatalf("%v of %v is forgotten", c.Connection, c.by.ID)
 		}

@@ -88,7 +88,7 @@ func TestWhichEndsAreKept(t *testing.T) {
 		kept int
 	}{
 		"operator":     {func(b *fixture) { b.hangUp(hungUp) }, 0},
-		"xl2tpd ended": {func(b *fixture) { b.world.end(watched); b.closeOrphans(b.now) }, 1},
+		"xl2tpd ended": {func(b *fixture) { b.world.end(watched); b.noteOwnerEnds(b.now) }, 1},
 		"peer": {func(b *fixture) {
 			b.handles(true, l2tp.Message{Type: l2tp.TypeStopCCN, Tunnel: 7, Ns: 1, Nr: 2}, translator.Rewrite)
 		}, 1},
@@ -116,7 +116,7 @@ func TestNewCallIsRecordedAnew(t *testing.T) {
 }
 
 // Messages of other programs are shown to who watches, and are not kept.
-func TestStrangersAreShown(t *testing.T) {
+func TestUnknownConnectionsAreShown(t *testing.T) {
 	b := newFixture(t, t.TempDir())
 	w, err := b.hub.Watch(false)
 	if err != nil {

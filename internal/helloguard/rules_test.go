@@ -19,7 +19,7 @@ import (
 	"xl2tpd-keepalive/internal/l2tp"
 )
 
-// kernel is a packet in the hands of a rule: what nf_tables does with the
+// kernel is a packet as a rule sees it: what nf_tables does with the
 // expressions that the guard uses.
 type kernel struct {
 	device string

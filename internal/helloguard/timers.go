@@ -64,7 +64,7 @@ func (h *handler) catchUp(c *channel, now time.Time) {
 func (h *handler) tidy(now time.Time) {
 	h.table.expire(now)
 	h.expireUnpaired(now)
-	h.closeOrphans(now)
+	h.noteOwnerEnds(now)
 	for _, c := range h.table.all() {
 		c.rounds++
 		switch {
@@ -81,9 +81,9 @@ func (h *handler) tidy(now time.Time) {
 func (h *handler) isOver(c *channel, now time.Time) bool {
 	t := c.translator.Connection()
 	switch {
-	case c.translator.Closing(), !c.phase.agreed(), c.phase == orphaned && c.stops.sent == maxStops:
+	case c.translator.Closing(), !c.phase.agreed(), c.phase == ownerEnded && c.stops.sent == maxStops:
 		return c.rounds > closedRounds
-	case c.rounds <= silentRounds, c.phase == orphaned, h.table.has(t):
+	case c.rounds <= silentRounds, c.phase == ownerEnded, h.table.has(t):
 		return false
 	case c.inKernel:
 		return true

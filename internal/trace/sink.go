@@ -47,8 +47,8 @@ func (s *Sink) Count() int { return s.count }
 
 // event shows one event, if it is selected.
 func (s *Sink) event(ctx context.Context, which *Selection, e controltrace.Event) error {
-	if e.Missed > 0 {
-		if err := s.missed(e.Missed); err != nil {
+	if e.Lost > 0 {
+		if err := s.lost(e.Lost); err != nil {
 			return err
 		}
 	}
@@ -74,8 +74,8 @@ func (s *Sink) put(t l2tp.Connection, name string, r *controltrace.Record) error
 	return s.to.Flush() // a trace that is cut off has all up to then
 }
 
-// missed says how many messages are not shown. A file has no place for that, so standard error gets it.
-func (s *Sink) missed(n uint64) error {
+// lost says how many messages are not shown. A file has no place for that, so standard error gets it.
+func (s *Sink) lost(n uint64) error {
 	to := s.lines
 	if to == nil {
 		to = os.Stderr

@@ -22,15 +22,15 @@ func tracedTunnel(peer string, id uint16) l2tp.Connection {
 	}
 }
 
-// traced are events of the tunnels office and home, and of a stranger, and messages that were missed.
+// traced are events of the tunnels office and home, and of an unknown one, and messages that were missed.
 func traced() (all []controltrace.Event) {
 	m := l2tp.Message{Type: l2tp.TypeHello, Ns: 5, Nr: 3}
 	for _, peer := range []string{"198.51.100.7", "198.51.100.8", "198.51.100.9"} {
 		r := controltrace.NewRecord(time.Unix(0, 0), true, m, l2tp.AppendMessage(nil, m))
 		all = append(all, controltrace.Event{Connection: tracedTunnel(peer, 7), Record: r})
 	}
-	all[2].Missed = 12
-	return append(all, controltrace.Event{Missed: 3})
+	all[2].Lost = 12
+	return append(all, controltrace.Event{Lost: 3})
 }
 
 // selects makes a selection of what status says, without asking the service again.

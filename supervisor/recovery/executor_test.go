@@ -166,7 +166,7 @@ func TestHangUp(t *testing.T) {
 		up, dead, guarded bool
 		speaks            bool
 		unclear           bool          // nobody knows whose the connection is
-		hears             time.Duration // after the hang-up; 0: never
+		heardAfter        time.Duration // after the hang-up; 0: never
 		want              []string
 		err               error
 	}{
@@ -190,7 +190,7 @@ func TestHangUp(t *testing.T) {
 				channels: func() []helloguard.Channel {
 					// Another message of the peer, such as a Hello, is no answer.
 					c := helloguard.Channel{OwnedConnection: ownedBy(procfs.ID{}, peer), Heard: time.Now(), Closing: true}
-					if tc.hears > 0 && !time.Now().Before(x.began.Add(tc.hears)) {
+					if tc.heardAfter > 0 && !time.Now().Before(x.began.Add(tc.heardAfter)) {
 						c.Closing = false
 					}
 					if !tc.speaks {

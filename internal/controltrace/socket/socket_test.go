@@ -71,7 +71,7 @@ func watch(t *testing.T, path string, r Request) *Client {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	if e, err := c.Next(); err != nil || e.Record.Length != 0 || e.Missed != 0 {
+	if e, err := c.Next(); err != nil || e.Record.Length != 0 || e.Lost != 0 {
 		t.Fatalf("%+v, %v", e, err)
 	}
 	return c
@@ -163,7 +163,7 @@ func TestNothingIsLostInSilence(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%d shown, %d missed: %v", shown, missed, err)
 		}
-		missed += int(e.Missed)
+		missed += int(e.Lost)
 		if e.Record.Length > 0 {
 			shown++
 		}

@@ -13,7 +13,9 @@ import (
 const stateVersion = 1
 
 // state is what a Translator stores. Points in time are left out, but for those
-// of the Hello in flight: a restart begins to watch anew.
+// of the Hello in flight: a restart begins to watch anew. Some JSON names are older than
+// the names of their fields. With another name, an upgrade or the way back would lose the offset,
+// and with it the tunnel.
 type state struct {
 	Version int `json:"version"`
 	l2tp.Connection

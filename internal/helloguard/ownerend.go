@@ -19,13 +19,13 @@ type stops struct {
 // closesForXl2tpd reports whether the guard still has to close the tunnel in the name of its xl2tpd.
 func (c *channel) closesForXl2tpd() bool { return c.phase.xl2tpdEnded() && c.stops.sent < maxStops }
 
-// orphan notes that the xl2tpd of a channel has ended.
-func (c *channel) orphan(now time.Time) {
+// endOwner notes that the xl2tpd of a channel has ended.
+func (c *channel) endOwner(now time.Time) {
 	c.stops, c.rounds = stops{next: now}, 0
 	if c.phase == opening {
 		c.phase = abandoned
 	} else {
-		c.phase = orphaned
+		c.phase = ownerEnded
 	}
 }
 
@@ -39,8 +39,8 @@ func (c *channel) revive() {
 	}
 }
 
-// closeOrphans looks for tunnels whose xl2tpd has ended, to close them in its name.
-func (h *handler) closeOrphans(now time.Time) {
+// noteOwnerEnds looks for tunnels whose xl2tpd has ended, to close them in its name.
+func (h *handler) noteOwnerEnds(now time.Time) {
 	ended := map[procfs.ID]bool{}
 	for _, c := range h.table.list {
 		p := c.owner.process
@@ -51,7 +51,7 @@ func (h *handler) closeOrphans(now time.Time) {
 			ended[p] = h.gone(p)
 		}
 		if ended[p] {
-			c.orphan(now)
+			c.endOwner(now)
 			h.keepRecording(c, now)
 			h.plan(c)
 		}
