@@ -39,8 +39,8 @@ func benchmarkHandle(b *testing.B, n int, one bool) {
 			return Links{Certain: true, Linked: true, Wanted: true, PassFirst: true, Alive: true}
 		},
 	}, Host{Daemons: []procfs.ID{watched}}, nothing{})
-	d.facts, d.gone = newFakeHost(), func(procfs.ID) bool { return false }
-	if _, err := d.store.load(epoch, nil); err != nil { // makes the directory
+	d.owners.facts, d.owners.gone = newFakeHost(), func(procfs.ID) bool { return false }
+	if _, err := d.exec.store.load(epoch, nil); err != nil { // makes the directory
 		b.Fatal(err)
 	}
 	var all []KernelSession
@@ -51,7 +51,7 @@ func benchmarkHandle(b *testing.B, n int, one bool) {
 		}
 		all = append(all, KernelSession{l2tp.Connection{Local: here, Peer: peer, LocalID: uint16(1 + i), PeerID: uint16(10000 + i)}, watched.Pid})
 	}
-	d.takeSessions(all, epoch)
+	d.opener.takeSessions(all, epoch)
 	now, i, ns := epoch.Add(time.Minute), 0, uint16(0)
 	round := func() {
 		t := all[i]
@@ -120,7 +120,7 @@ func BenchmarkTraced(b *testing.B) {
 			f.links.PassFirst = true
 			f.dial(1)
 			if watched {
-				w, err := f.hub.Watch(false)
+				w, err := f.flight.hub.Watch(false)
 				if err != nil {
 					b.Fatal(err)
 				}

@@ -73,14 +73,14 @@ func (b *fixture) within() {
 	for _, l := range b.table.callers.shares {
 		shares = max(shares, l.Len())
 	}
-	files, err := os.ReadDir(string(b.store))
+	files, err := os.ReadDir(string(b.exec.store))
 	if err != nil {
 		b.t.Fatal(err)
 	}
 	if len(b.table.list) > maxChannels || b.table.awaited.len() > maxAwaited || b.table.callers.len() > maxHalfOpen ||
-		shares > maxHalfOpenOfPeer || len(b.table.unpaired) > maxUnpaired || len(files) > maxChannels {
+		shares > maxHalfOpenOfPeer || len(b.unpaired.paths) > maxUnpaired || len(files) > maxChannels {
 		b.t.Fatalf("%d channels, %d awaited, %d half open, %d of one peer, %d unpaired, %d files",
-			len(b.table.list), b.table.awaited.len(), b.table.callers.len(), shares, len(b.table.unpaired), len(files))
+			len(b.table.list), b.table.awaited.len(), b.table.callers.len(), shares, len(b.unpaired.paths), len(files))
 	}
 	if most := maxChannels + maxAwaited + maxUnpaired; len(b.listened) > most {
 		b.t.Fatalf("listening to %d", len(b.listened))
@@ -147,13 +147,13 @@ func TestFloods(t *testing.T) {
 		t.Errorf("%d of %d held after the flood", held, real)
 	}
 	b.age(2 + int(openTTL/tidyEvery))
-	if b.table.callers.len()+b.table.awaited.len()+len(b.table.unpaired) != 0 {
-		t.Errorf("%d half open, %d awaited, %d unpaired are left", b.table.callers.len(), b.table.awaited.len(), len(b.table.unpaired))
+	if b.table.callers.len()+b.table.awaited.len()+len(b.unpaired.paths) != 0 {
+		t.Errorf("%d half open, %d awaited, %d unpaired are left", b.table.callers.len(), b.table.awaited.len(), len(b.unpaired.paths))
 	}
 }
 
 func fileNames(t *testing.T, b *fixture) []os.DirEntry {
-	files, err := os.ReadDir(string(b.store))
+	files, err := os.ReadDir(string(b.exec.store))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -186,7 +186,6 @@ type table struct {
 	list     []*channel                     // each once
 	awaited  *lru[l2tp.Connection, awaited] // with PeerID 0
 	callers  *lru[callerKey, caller]
-	unpaired map[path]*unpaired
 	sessions map[address][]KernelSession // of the kernel, by local address and each id
 }
 
@@ -196,7 +195,6 @@ func newTable(lost func(l2tp.Connection)) *table {
 		awaited:  newLRU(maxAwaited, 0, nil, func(t l2tp.Connection, _ awaited) { lost(t) }),
 		callers: newLRU[callerKey, caller](maxHalfOpen, maxHalfOpenOfPeer,
 			func(k callerKey) netip.Addr { return k.peer.Addr() }, nil),
-		unpaired: map[path]*unpaired{},
 	}
 }
 

@@ -164,9 +164,9 @@ func TestFind(t *testing.T) {
 			}
 			var got l2tp.Connection
 			b.now = b.now.Add(s.pause)
-			find := b.sender
+			find := b.opener.sender
 			if s.in {
-				find = func(p *l2tp.Packet, now time.Time) *channel { return b.receiver(p, false, now) }
+				find = func(p *l2tp.Packet, now time.Time) *channel { return b.opener.receiver(p, false, now) }
 			}
 			if c := find(&p, b.now); c != nil {
 				got = c.translator.Connection()
@@ -183,7 +183,7 @@ func TestMeet(t *testing.T) {
 	b := newFixture(t, t.TempDir())
 	s := KernelSession{Connection: l2tp.Connection{Local: here, Peer: there, LocalID: 7, PeerID: 9}, Xl2tpd: watched.Pid}
 	for range 2 {
-		b.takeSessions([]KernelSession{s, {Connection: l2tp.Connection{Local: here, LocalID: 6, PeerID: 8}}}, epoch)
+		b.opener.takeSessions([]KernelSession{s, {Connection: l2tp.Connection{Local: here, LocalID: 6, PeerID: 8}}}, epoch)
 	}
 	if all := b.table.list; len(all) != 1 || all[0].translator.Connection() != s.Connection || !all[0].owner.is(watched) {
 		t.Errorf("%d channels", len(all))

@@ -35,7 +35,7 @@ func TestWritesOnlyWhatChanges(t *testing.T) {
 	b := newFixture(t, memoryDir(t))
 	b.links.PassFirst = true
 	tunnel := b.connect()
-	w := writes{path: b.store.file(tunnel)}
+	w := writes{path: b.exec.store.file(tunnel)}
 	w.look()
 	for ns := uint16(2); ns < 100; ns++ {
 		b.handles(false, l2tp.Message{Type: l2tp.TypeICRQ, Tunnel: 9, Ns: ns, Nr: ns - 1}, translator.Pass)
@@ -107,7 +107,7 @@ func TestNeverHeard(t *testing.T) {
 		}
 	}
 	next.links.Alive = false
-	if live, _ := next.liveness(next.table.list[0], next.now); live.Peer {
+	if live, _ := next.evidence.liveness(next.table.list[0], next.now); live.Peer {
 		t.Error("alive without links and without a message")
 	}
 }
@@ -134,12 +134,12 @@ func TestFileIsAPage(t *testing.T) {
 		}
 		b.handle(packet(false, l2tp.Message{Type: l2tp.TypeICRQ, Tunnel: 9, Ns: ns, Nr: 1}), outbound, b.now)
 		ns++
-		if info, err := os.Stat(b.store.file(tunnel)); err == nil {
+		if info, err := os.Stat(b.exec.store.file(tunnel)); err == nil {
 			largest = max(largest, int(info.Size()))
 		}
 	}
 	b.handlesRaw(true, closing(true, l2tp.TypeStopCCN, 1, 2, 1, strings.Repeat("\x1b", 1000)), translator.Rewrite)
-	info, err := os.Stat(b.store.file(tunnel))
+	info, err := os.Stat(b.exec.store.file(tunnel))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,11 +156,11 @@ func TestFilesFollowChannels(t *testing.T) {
 	b.hold(25, 2)
 	var want []string
 	for _, c := range b.table.list {
-		want = append(want, b.store.file(c.translator.Connection()))
+		want = append(want, b.exec.store.file(c.translator.Connection()))
 	}
 	var got []string
 	for _, e := range fileNames(t, b) {
-		got = append(got, string(b.store)+"/"+e.Name())
+		got = append(got, string(b.exec.store)+"/"+e.Name())
 	}
 	slices.Sort(want)
 	if !slices.Equal(got, want) {

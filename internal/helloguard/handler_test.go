@@ -110,8 +110,8 @@ func newFixture(t testing.TB, dir string) *fixture {
 		Unlisted: func() { b.unlistedCalls++ },
 		Links:    func(context.Context, OwnedConnection) Links { return b.links },
 	}, Host{Daemons: []procfs.ID{watched}}, b)
-	b.watched = epoch
-	b.facts, b.gone = b.world, func(p procfs.ID) bool { return b.world.ended[p] }
+	b.unpaired.watched = epoch
+	b.owners.facts, b.owners.gone = b.world, func(p procfs.ID) bool { return b.world.ended[p] }
 	return b
 }
 
@@ -155,9 +155,9 @@ func (b *fixture) arrivals() (map[address]arrival, error) {
 // again puts a guard in place of this one, with what it has kept.
 func (b *fixture) again() *fixture {
 	b.t.Helper()
-	next := newFixture(b.t, string(b.store))
+	next := newFixture(b.t, string(b.exec.store))
 	next.now, next.world = b.now, b.world
-	next.facts, next.gone = b.world, b.gone
+	next.owners.facts, next.owners.gone = b.world, b.owners.gone
 	if err := next.restore(next.now); err != nil {
 		b.t.Fatal(err)
 	}
@@ -165,7 +165,7 @@ func (b *fixture) again() *fixture {
 }
 
 func (b *fixture) kept(t l2tp.Connection) bool {
-	_, err := os.Stat(b.store.file(t))
+	_, err := os.Stat(b.exec.store.file(t))
 	return err == nil
 }
 
@@ -551,19 +551,19 @@ func TestAttemptHungUp(t *testing.T) {
 func TestClosesForAnEndedDaemon(t *testing.T) {
 	b := newFixture(t, t.TempDir())
 	tunnel := b.connect()
-	b.host.Daemons = nil
-	b.noteOwnerEnds(b.now)
+	b.owners.host.Daemons = nil
+	b.closer.noteOwnerEnds(b.now)
 	if b.handleTimers(b.now); b.acts != nil {
 		t.Fatalf("%q for an xl2tpd that runs", b.acts)
 	}
 	b.world.end(watched)
-	b.noteOwnerEnds(b.now)
+	b.closer.noteOwnerEnds(b.now)
 	next, ok := b.handleTimers(b.now)
 	if want := []string{"to peer"}; !slices.Equal(b.acts, want) || !ok || next != b.now.Add(time.Second) {
 		t.Fatalf("%q, want %q; again %v", b.acts, want, next)
 	}
 	b.now = next
-	b.noteOwnerEnds(b.now)
+	b.closer.noteOwnerEnds(b.now)
 	if next, _ = b.handleTimers(b.now); next != b.now.Add(2*time.Second) || len(b.acts) != 2 {
 		t.Errorf("%q, again %v", b.acts, next)
 	}
@@ -580,7 +580,7 @@ func TestClosesForAnEndedDaemon(t *testing.T) {
 // The watched xl2tpd may dial before the service knows that it runs.
 func TestMeetsTheDaemonLate(t *testing.T) {
 	b := newFixture(t, t.TempDir())
-	b.host = Host{}
+	b.owners.host = Host{}
 	b.handlesRaw(false, assigning(false, l2tp.TypeSCCRQ, 0, 7, 0, 0), translator.Pass)
 	if len(b.dialled) != 0 {
 		t.Errorf("dialled %v before it is known who is watched", b.dialled)
@@ -599,7 +599,7 @@ func TestAsksAboutHellos(t *testing.T) {
 	b := newFixture(t, t.TempDir())
 	b.connect()
 	asked := 0
-	b.handler.links = func(context.Context, OwnedConnection) Links {
+	b.evidence.links = func(context.Context, OwnedConnection) Links {
 		asked++
 		return b.links
 	}

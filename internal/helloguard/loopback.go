@@ -254,7 +254,7 @@ func (s *session) sayBlocked() {
 		return
 	}
 	_, forced, _ := s.settings()
-	s.logUnavailable(s.h.ctx, is, forced)
+	s.logUnavailable(s.h.log.ctx, is, forced)
 }
 
 // links is what is known of a connection's links. If xl2tpd can't be answered, they count as links

@@ -2,6 +2,7 @@ package helloguard
 
 import (
 	"encoding/json"
+	"log/slog"
 	"net/netip"
 	"os"
 	"slices"
@@ -51,10 +52,10 @@ func TestForeignConnections(t *testing.T) {
 		}
 		b.update(Host{Daemons: []procfs.ID{office}}, b.now)
 		b.handleTimers(b.now)
-		if len(b.table.list)+b.table.awaited.len()+b.table.callers.len()+len(b.table.unpaired) != 0 || len(b.listened)+len(b.acts)+len(b.dialled)+len(b.ends) != 0 {
+		if len(b.table.list)+b.table.awaited.len()+b.table.callers.len()+len(b.unpaired.paths) != 0 || len(b.listened)+len(b.acts)+len(b.dialled)+len(b.ends) != 0 {
 			t.Errorf("%s: kept %d channels; listening to %v, %q, dialled %v", name, len(b.table.list), b.listened, b.acts, b.dialled)
 		}
-		if files, _ := os.ReadDir(string(b.store)); len(files) != 0 {
+		if files, _ := os.ReadDir(string(b.exec.store)); len(files) != 0 {
 			t.Errorf("%s: %d files", name, len(files))
 		}
 	}
@@ -197,7 +198,7 @@ func TestOwnerRestartsWhileDialling(t *testing.T) {
 			b.handles(false, l2tp.Message{Type: l2tp.TypeSCCCN, Tunnel: 9, Ns: 1, Nr: 1}, translator.Pass)
 			b.handles(true, l2tp.Message{Tunnel: 7, Ns: 1, Nr: 2}, translator.Pass)
 		}
-		b.noteOwnerEnds(b.now)
+		b.closer.noteOwnerEnds(b.now)
 		b.handleTimers(b.now)
 		if id == 7 {
 			if toPeers(b.acts) != 0 || !b.table.list[0].owner.is(again) {
@@ -332,7 +333,7 @@ func TestStateOfAnEarlierVersion(t *testing.T) {
 		for i := range held {
 			b.handles(false, ourHello(uint16(2+i)), translator.Drop)
 		}
-		path := b.store.file(tunnel)
+		path := b.exec.store.file(tunnel)
 		data, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
@@ -375,7 +376,7 @@ func TestStateOfAnEarlierVersion(t *testing.T) {
 		if !slices.Equal(got, tc.want) || next.kept(tunnel) != (len(tc.want) > 0) {
 			t.Errorf("%s: owners %+v, want %+v", name, got, tc.want)
 		}
-		next.noteOwnerEnds(next.now)
+		next.closer.noteOwnerEnds(next.now)
 		if next.handleTimers(next.now); toPeers(next.acts) != 0 {
 			t.Errorf("%s: %q", name, next.acts)
 		}
@@ -389,8 +390,8 @@ func TestOwnerEndsWhileAway(t *testing.T) {
 	b.handles(false, ourHello(2), translator.Drop)
 	b.world.end(watched)
 	next := b.again()
-	next.host = Host{}
-	next.noteOwnerEnds(next.now)
+	next.owners.host = Host{}
+	next.closer.noteOwnerEnds(next.now)
 	if next.handleTimers(next.now); toPeers(next.acts) == 0 {
 		t.Errorf("%q", next.acts)
 	}
@@ -425,5 +426,21 @@ func TestIDIsDrawnAgainAfterXl2tpdEnded(t *testing.T) {
 	b.handles(true, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 7, Ns: 2, Nr: 1}, translator.Pass)
 	if len(b.table.list) != 1 || !b.table.list[0].owner.is(again) {
 		t.Errorf("%d channels", len(b.table.list))
+	}
+}
+
+// owners works without a handler. It names no process that has ended, although it does not ask about each message.
+func TestOwnersNameNoEndedProcess(t *testing.T) {
+	world := newFakeHost()
+	ow := &owners{log: &packetLog{Logger: slog.New(slog.DiscardHandler), ctx: t.Context()}, facts: world,
+		gone: func(p procfs.ID) bool { return world.ended[p] }, sentFrom: func(address) []uint32 { return nil }}
+	if o := ow.of(path{here, there}, true, epoch); o != (owner{ownerKnown, watched}) {
+		t.Errorf("got %+v, want %v", o, watched)
+	}
+	world.ended[watched] = true
+	for age, want := range map[time.Duration]ownership{aliveFor - 1: ownerKnown, aliveFor: ownerUnclear} {
+		if o := ow.of(path{here, there}, true, epoch.Add(age)); o.ownership != want {
+			t.Errorf("after %v: got %v, want %v", age, o.ownership, want)
+		}
 	}
 }

@@ -30,10 +30,10 @@ func (s Selector) Selects(t l2tp.Connection) bool {
 func (g *Guard) Ask(which Selector) (asked bool) {
 	g.each(which, func(h *handler, c *channel) {
 		now := time.Now()
-		live, _ := h.liveness(c, now)
+		live, _ := h.evidence.liveness(c, now)
 		v := c.translator.Ask(now, live)
 		asked = asked || len(v.Inject) > 0
-		h.act(c, v, now)
+		h.exec.act(c, v, now)
 	})
 	return asked
 }

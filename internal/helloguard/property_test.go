@@ -150,9 +150,9 @@ func (w *histories) start() {
 		Ended: func(OwnedConnection, CloseReason) {},
 		Dials: func(by procfs.ID, _ netip.Addr) { w.dialled = append(w.dialled, by) },
 	}, w.host(), w)
-	w.h.facts, w.h.gone = w, w.gone
+	w.h.owners.facts, w.h.owners.gone = w, w.gone
 	w.listened, w.noted, w.came = map[l2tp.Connection]bool{}, map[path]bool{}, map[address]arrival{}
-	w.h.watched = w.now
+	w.h.unpaired.watched = w.now
 	if err := w.h.restore(w.now); err != nil {
 		w.t.Fatal(err)
 	}

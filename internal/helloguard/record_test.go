@@ -23,7 +23,7 @@ func says(all []controltrace.Record) (lines []string) {
 }
 
 // ended returns what was kept of tunnels that have ended.
-func (b *fixture) ended() []controltrace.Recording { return b.recordings.list() }
+func (b *fixture) ended() []controltrace.Recording { return b.flight.recordings.list() }
 
 func (b *fixture) hangUp(words string) {
 	b.handlesRaw(false, withAVP(packet(false, l2tp.Message{Type: l2tp.TypeStopCCN, Tunnel: 9, Ns: 3, Nr: 1}), 1, []byte("\x00\x01\x00\x00"+words)), translator.Rewrite)
@@ -32,7 +32,7 @@ func (b *fixture) hangUp(words string) {
 // The guard records each message from the first to the last, with what it has done, and keeps them behind the end.
 func TestRecordsMessages(t *testing.T) {
 	b := newFixture(t, t.TempDir())
-	w, err := b.hub.Watch(false)
+	w, err := b.flight.hub.Watch(false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,7 +88,7 @@ func TestWhichEndsAreKept(t *testing.T) {
 		kept int
 	}{
 		"operator":     {func(b *fixture) { b.hangUp(hungUp) }, 0},
-		"xl2tpd ended": {func(b *fixture) { b.world.end(watched); b.noteOwnerEnds(b.now) }, 1},
+		"xl2tpd ended": {func(b *fixture) { b.world.end(watched); b.closer.noteOwnerEnds(b.now) }, 1},
 		"peer": {func(b *fixture) {
 			b.handles(true, l2tp.Message{Type: l2tp.TypeStopCCN, Tunnel: 7, Ns: 1, Nr: 2}, translator.Rewrite)
 		}, 1},
@@ -118,7 +118,7 @@ func TestNewCallIsRecordedAnew(t *testing.T) {
 // Messages of other programs are shown to who watches, and are not kept.
 func TestUnknownConnectionsAreShown(t *testing.T) {
 	b := newFixture(t, t.TempDir())
-	w, err := b.hub.Watch(false)
+	w, err := b.flight.hub.Watch(false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,14 +160,14 @@ func TestRecordersAreBounded(t *testing.T) {
 		fill(k)
 		t := c.translator.Connection()
 		t.Peer = peerNumber(1<<20 + int(t.LocalID))
-		b.recordings.keep(t, k, b.now)
+		b.flight.recordings.keep(t, k, b.now)
 	}
 	const most = 2 * tunnels * (controltrace.Budget + 512) // 512: the table of those that have ended
 	if grown := used() - before; grown > most {
 		t.Errorf("%d bytes for %d recorders, most %d", grown, 2*tunnels, most)
 	}
 	for i := range 2 * maxRecordings {
-		b.recordings.keep(l2tp.Connection{Local: here, Peer: peerNumber(i)}, new(controltrace.Recorder), b.now)
+		b.flight.recordings.keep(l2tp.Connection{Local: here, Peer: peerNumber(i)}, new(controltrace.Recorder), b.now)
 	}
 	if n := len(b.ended()); n != maxRecordings {
 		t.Errorf("%d are kept", n)

@@ -25,7 +25,7 @@ func (b *fixture) live(begins time.Duration, peers ...*deaf) (closed []uint16) {
 	b.t.Helper()
 	const ns, step = 5, 100 * time.Millisecond
 	start := b.now
-	b.watched = start.Add(begins)
+	b.unpaired.watched = start.Add(begins)
 	saved := map[uint16]bool{}
 	var answers []func()
 	for at := time.Duration(0); at < 31*time.Second; at += step {
@@ -175,7 +175,7 @@ func TestZLBToAStopMakesNoChannel(t *testing.T) {
 	} {
 		for _, other := range []bool{true, false} {
 			b := newFixture(t, t.TempDir())
-			b.links.Certain, b.watched = false, epoch.Add(-time.Minute)
+			b.links.Certain, b.unpaired.watched = false, epoch.Add(-time.Minute)
 			if other {
 				b.handle(packet(false, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 9, Ns: 9, Nr: 1}), outbound, b.now)
 				b.now = b.now.Add(pairEvery)
@@ -230,11 +230,11 @@ func TestUnpairedIsBounded(t *testing.T) {
 		b.handle(packet(false, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 100 + id, Ns: 5, Nr: 3}), outbound, b.now)
 	}
 	at := path{here, there}
-	if n := len(b.table.unpaired[at].tunnels); n != maxUnpairedTunnels {
+	if n := len(b.unpaired.paths[at].tunnels); n != maxUnpairedTunnels {
 		t.Errorf("%d tunnels wait, want %d", n, maxUnpairedTunnels)
 	}
 	b.age(5)
-	if b.handleTimers(b.now); len(b.table.unpaired) != 0 || !b.pairAt.IsZero() {
-		t.Errorf("%d paths wait", len(b.table.unpaired))
+	if b.handleTimers(b.now); len(b.unpaired.paths) != 0 || !b.unpaired.pairAt.IsZero() {
+		t.Errorf("%d paths wait", len(b.unpaired.paths))
 	}
 }
