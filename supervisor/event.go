@@ -51,9 +51,10 @@ type Fault struct {
 	status.Problem
 }
 
-// Ending says why xl2tpd or the peer is closing a control tunnel.
+// Ending says why xl2tpd or the peer is closing a control connection. Its PeerID is 0: so the same connection is always
+// equal to itself.
 type Ending struct {
-	Tunnel ControlConnection
+	helloguard.OwnedConnection
 	helloguard.CloseReason
 }
 

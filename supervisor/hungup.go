@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"xl2tpd-keepalive/internal/helloguard"
 	"xl2tpd-keepalive/internal/procfs"
 )
 
@@ -90,8 +91,8 @@ func (ls *lacTable) isHangingUp(n name) bool {
 
 // clearPossibleEnds notes that the hung-up tunnel was this LAC's. So it was not the tunnel of any other LAC.
 func (ls *lacTable) clearPossibleEnds(l *lac, c *end) {
-	for _, other := range ls.lacsOf(c.Tunnel.Owner, c.Tunnel.Peer.Addr()) {
-		if other != l && other.possibleEnd != nil && other.possibleEnd.Tunnel == c.Tunnel {
+	for _, other := range ls.lacsOf(c.Owner, c.Peer.Addr()) {
+		if other != l && other.possibleEnd != nil && other.possibleEnd.OwnedConnection == c.OwnedConnection {
 			other.possibleEnd = nil
 			ls.agenda.mark(other)
 		}
@@ -108,7 +109,7 @@ func (l *lac) hungUp() bool { return l.lastEnd != nil && l.lastEnd.Operator }
 
 // operatorHungUp notes that the operator has hung up an attempt, or a tunnel that has no link yet. For a tunnel with a
 // link, attributeEnd does that.
-func (ls *lacTable) operatorHungUp(c ControlConnection) {
+func (ls *lacTable) operatorHungUp(c helloguard.OwnedConnection) {
 	all := ls.lacsOf(c.Owner, c.Peer.Addr())
 	if links, certain := ls.tunnels.tunnelIndex().links.Of(c); certain {
 		n, ok := links[0].identity.lac()
@@ -146,7 +147,7 @@ func (ls *lacTable) operatorHungUp(c ControlConnection) {
 
 // operatorMayHaveHungUp notes that the operator has hung up an attempt of one of these LACs. If it was the tunnel of
 // another LAC with a link, clearPossibleEnds corrects that once the link has gone.
-func (ls *lacTable) operatorMayHaveHungUp(lacs []*lac, c ControlConnection) {
+func (ls *lacTable) operatorMayHaveHungUp(lacs []*lac, c helloguard.OwnedConnection) {
 	for _, l := range lacs {
 		if l.mayBeHungUp() {
 			continue
@@ -234,7 +235,7 @@ func (ls *lacTable) dialsHungUp(lacs []*lac) {
 		return
 	}
 	for _, l := range down {
-		l.lastEnd, l.possibleEnd, l.had = nil, endByOperator(ControlConnection{}), max(l.had, mayHaveHad)
+		l.lastEnd, l.possibleEnd, l.had = nil, endByOperator(helloguard.OwnedConnection{}), max(l.had, mayHaveHad)
 		ls.agenda.mark(l)
 	}
 }

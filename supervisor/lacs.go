@@ -59,7 +59,7 @@ func (ls *lacTable) takeEnding(e Ending, explained []*end) {
 		ls.markLACs(c.identity.names)
 	}
 	if e.Operator {
-		ls.operatorHungUp(e.Tunnel)
+		ls.operatorHungUp(e.OwnedConnection)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"xl2tpd-keepalive/internal/helloguard"
 	"xl2tpd-keepalive/internal/hook"
 	"xl2tpd-keepalive/internal/ppp"
 	"xl2tpd-keepalive/probe"
@@ -89,7 +90,7 @@ func (l *Loop) ask(ctx context.Context, look func(*Core)) bool {
 }
 
 // LinksOf is Core.LinksOf, for other goroutines. It returns nothing if ctx ends first.
-func (l *Loop) LinksOf(ctx context.Context, c ControlConnection) (links []Tunnel, certain bool) {
+func (l *Loop) LinksOf(ctx context.Context, c helloguard.OwnedConnection) (links []Tunnel, certain bool) {
 	type found struct {
 		links   []Tunnel
 		certain bool

@@ -22,8 +22,8 @@ func died(t *testing.T, keepalive, more string, secured, two bool) *fixture {
 		n.step(vici.Snapshot{})
 	}
 	n.plays(time.Minute, probe.Result{RTT: time.Millisecond}, plainly(secured))
-	n.step(Ending{Tunnel: closerOf("192.0.2.1", closer.LocalID), CloseReason: why{Reason: "closed by the peer"}})
-	n.step(Ending{Tunnel: closerOf("192.0.2.1", 7), CloseReason: why{Reason: "closed by the peer"}})
+	n.step(Ending{OwnedConnection: closerOf("192.0.2.1", closer.LocalID), CloseReason: why{Reason: "closed by the peer"}})
+	n.step(Ending{OwnedConnection: closerOf("192.0.2.1", 7), CloseReason: why{Reason: "closed by the peer"}})
 	return n
 }
 
@@ -129,7 +129,7 @@ func TestRedialThatLivesAgain(t *testing.T) {
 	n, _ := oneLNS(t, "redial = yes\nredial timeout = 15\n", "")
 	n.step(TaskWorks{Task: TaskGuard})
 	for _, id := range []uint16{7, 8} {
-		n.step(Ending{Tunnel: closerOf("192.0.2.1", id), CloseReason: why{Reason: "closed by the peer"}})
+		n.step(Ending{OwnedConnection: closerOf("192.0.2.1", id), CloseReason: why{Reason: "closed by the peer"}})
 	}
 	n.links()
 	n.plays(10*time.Minute, probe.Result{Err: lost}, func(r Recover) error {

@@ -153,7 +153,7 @@ func pauseRows() (rows []string) {
 // The debug log says which rule has decided.
 func TestRulesAreLogged(t *testing.T) {
 	n := established(t, oneLAC, "[lac default]\nrecover = full\n")
-	n.step(Ending{Tunnel: closer, CloseReason: why{Reason: "closed by the peer"}})
+	n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "closed by the peer"}})
 	n.links()
 	n.steps(time.Minute, nil)
 	if want := []string{"nobody dials", "dialled without answer", "nobody dials"}; !slices.Equal(n.rules, want) {

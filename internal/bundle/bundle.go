@@ -1,4 +1,4 @@
-// Package bundle collects what a stranger needs to find out why tunnels close: the state of this program and of the
+// Package bundle collects what somebody else needs to find out why tunnels close: the state of this program and of the
 // host, without any secret.
 package bundle
 

@@ -103,7 +103,7 @@ func plant(t *testing.T) Source {
 			Last: &status.Close{Time: made.Add(-time.Hour), After: status.Seconds(91 * time.Second), Reason: "Hello unanswered (TOPchap1)"},
 		}}},
 		Findings:   []doctor.Finding{{Check: "DPD", Kind: doctor.Problem, Text: "off for tokyo"}, {Check: "xl2tpd", OK: true, Kind: doctor.Passed, Text: "running"}},
-		Recordings: []controltrace.Recording{{Tunnel: recorded, Records: []controltrace.Record{controlMessage(0), controlMessage(1)}}},
+		Recordings: []controltrace.Recording{{Connection: recorded, Records: []controltrace.Record{controlMessage(0), controlMessage(1)}}},
 		Run: func(_ context.Context, name string, args ...string) ([]byte, error) {
 			out, ok := outputs[name]
 			if name == "uname" {
@@ -117,7 +117,7 @@ func plant(t *testing.T) Source {
 	}
 }
 
-var recorded = controltrace.Tunnel{
+var recorded = l2tp.Connection{
 	Local: netip.MustParseAddrPort("10.0.0.2:1701"), Peer: netip.MustParseAddrPort("192.0.2.1:1701"), LocalID: 7, PeerID: 9,
 }
 

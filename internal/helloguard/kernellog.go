@@ -39,9 +39,9 @@ type KernelLog struct {
 	events chan controltrace.Event
 	failed chan error
 
-	next   uint32 // sequence number that the next message has
-	missed uint64 // since the last one that was passed on
-	again  highestSent
+	next  uint32 // sequence number that the next message has
+	lost  uint64 // since the last one that was passed on
+	again highestSent
 }
 
 // OpenKernelLog logs the messages of xl2tpds that listen on these ports, and on 1701. The socket comes first: of two
@@ -131,7 +131,7 @@ func logged(ports []uint16) (all [][]expr.Any) {
 func (k *KernelLog) take(a nflog.Attribute) {
 	if a.Seq != nil {
 		if *a.Seq > k.next {
-			k.missed += uint64(*a.Seq - k.next)
+			k.lost += uint64(*a.Seq - k.next)
 		}
 		k.next = *a.Seq + 1
 	}
@@ -142,12 +142,12 @@ func (k *KernelLog) take(a nflog.Attribute) {
 	if !ok {
 		return
 	}
-	e.Missed = k.missed
+	e.Lost = k.lost
 	select {
 	case k.events <- e:
-		k.missed = 0
+		k.lost = 0
 	default:
-		k.missed++
+		k.lost++
 	}
 }
 
@@ -177,7 +177,7 @@ func (k *KernelLog) Close() error {
 type highestSent struct{ highest map[repeatKey]uint16 }
 
 type repeatKey struct {
-	controltrace.Tunnel
+	l2tp.Connection
 	toPeer bool
 }
 
@@ -189,8 +189,8 @@ func (s *highestSent) event(raw []byte, toPeer bool, at time.Time) (e controltra
 		return e, false
 	}
 	e.Record = controltrace.NewRecord(at, toPeer, p.Msg, p.Payload())
-	e.Tunnel = receiverOf(&p, toPeer)
-	k := repeatKey{e.Tunnel, toPeer}
+	e.Connection = receiverOf(&p, toPeer)
+	k := repeatKey{e.Connection, toPeer}
 	if p.Msg.Tunnel == 0 { // before the receiver has given an id
 		id, _ := l2tp.AssignedTunnel(p.Payload())
 		k.PeerID = id

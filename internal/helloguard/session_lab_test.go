@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"xl2tpd-keepalive/internal/helloguard/translator"
 	"xl2tpd-keepalive/internal/l2tp"
 	"xl2tpd-keepalive/internal/procfs"
 )
@@ -62,19 +61,19 @@ func (r *running) becomes(want error, within time.Duration) {
 }
 
 // runGuard has a guard at work for the time of a test, for living tunnels.
-func runGuard(t *testing.T, sessions ...translator.Tunnel) *running {
+func runGuard(t *testing.T, sessions ...l2tp.Connection) *running {
 	t.Helper()
 	r := &running{t: t, err: errors.New("has not begun")}
 	g := &Guard{
 		Dir: t.TempDir(), Log: slog.New(slog.NewTextHandler(r, nil)),
-		Links:   func(context.Context, Connection) Links { return Links{Certain: true, Wanted: true, Alive: true} },
+		Links:   func(context.Context, OwnedConnection) Links { return Links{Certain: true, Wanted: true, Alive: true} },
 		Daemons: func() []Daemon { return []Daemon{{ID: procfs.ID{Pid: 1, Start: 1}}} },
-		Ended:   func(Connection, CloseReason) {},
+		Ended:   func(OwnedConnection, CloseReason) {},
 		Dials:   func(procfs.ID, netip.Addr) {}, Report: r.report,
 	}
 	var host Host
 	for _, s := range sessions {
-		host.Sessions = append(host.Sessions, KernelSession{Tunnel: s})
+		host.Sessions = append(host.Sessions, KernelSession{Connection: s})
 	}
 	g.Tell(host)
 	g.Configure(true, true)
@@ -107,10 +106,10 @@ func awaitTable(t *testing.T) {
 // before the guard and while it is at work.
 func TestRulesOnLo(t *testing.T) {
 	const input, output = "hook input", "hook output"
-	tunnel := translator.Tunnel{Local: lineHere, Peer: lineThere, LocalID: 7, PeerID: 9}
+	tunnel := l2tp.Connection{Local: lineHere, Peer: lineThere, LocalID: 7, PeerID: 9}
 	for name, c := range map[string]struct {
 		hook, rule string
-		tunnels    []translator.Tunnel
+		tunnels    []l2tp.Connection
 		want       error
 		remedy     string
 	}{
@@ -118,14 +117,14 @@ func TestRulesOnLo(t *testing.T) {
 		"loopback networks elsewhere":       {input, "ip saddr 127.0.0.0/8 iif != lo drop", nil, nil, ""},
 		"marked packets":                    {output, "meta mark != 0 drop", nil, nil, ""},
 		"port 1701 through IPsec only":      {input, "udp dport 1701 meta secpath missing drop", nil, ErrBlockedInput, "iif lo udp dport 1701 accept"},
-		"the same, of living tunnels":       {input, "udp dport 1701 meta secpath missing drop", []translator.Tunnel{tunnel}, ErrBlockedInput, "iif lo udp dport 1701 accept"},
+		"the same, of living tunnels":       {input, "udp dport 1701 meta secpath missing drop", []l2tp.Connection{tunnel}, ErrBlockedInput, "iif lo udp dport 1701 accept"},
 		"port 1701 on lo":                   {input, "iif lo udp dport 1701 drop", nil, ErrBlockedInput, "iif lo udp dport 1701 accept"},
-		"the LNS in the clear":              {input, "ip saddr 10.123.0.2 meta secpath missing drop", []translator.Tunnel{tunnel}, ErrBlockedInput, "iif lo udp dport 1701 accept"},
-		"the LNS in the clear, not on lo":   {input, "iif != lo ip saddr 10.123.0.2 meta secpath missing drop", []translator.Tunnel{tunnel}, nil, ""},
-		"another LNS in the clear":          {input, "ip saddr 10.123.0.3 meta secpath missing drop", []translator.Tunnel{tunnel}, nil, ""},
+		"the LNS in the clear":              {input, "ip saddr 10.123.0.2 meta secpath missing drop", []l2tp.Connection{tunnel}, ErrBlockedInput, "iif lo udp dport 1701 accept"},
+		"the LNS in the clear, not on lo":   {input, "iif != lo ip saddr 10.123.0.2 meta secpath missing drop", []l2tp.Connection{tunnel}, nil, ""},
+		"another LNS in the clear":          {input, "ip saddr 10.123.0.3 meta secpath missing drop", []l2tp.Connection{tunnel}, nil, ""},
 		"rejected on lo":                    {output, "oif lo udp dport 1701 reject", nil, ErrBlockedOutput, "oif lo udp dport 1701 accept"},
-		"port 1701 by IPsec only, outwards": {output, "udp dport 1701 rt ipsec missing drop", []translator.Tunnel{tunnel}, ErrBlockedOutput, "oif lo udp dport 1701 accept"},
-		"to the LNS in the clear":           {output, "ip daddr 10.123.0.2 udp dport 1701 rt ipsec missing drop", []translator.Tunnel{tunnel}, nil, ""},
+		"port 1701 by IPsec only, outwards": {output, "udp dport 1701 rt ipsec missing drop", []l2tp.Connection{tunnel}, ErrBlockedOutput, "oif lo udp dport 1701 accept"},
+		"to the LNS in the clear":           {output, "ip daddr 10.123.0.2 udp dport 1701 rt ipsec missing drop", []l2tp.Connection{tunnel}, nil, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			newLine(t)
@@ -160,7 +159,7 @@ func TestHelloPassesBehindAFilter(t *testing.T) {
 	newLine(t)
 	far := listenFar(t, lineThere)
 	near := xl2tpdSocket(t, l2tpPort, lineThere)
-	runGuard(t, translator.Tunnel{Local: lineHere, Peer: lineThere, LocalID: 7, PeerID: 9})
+	runGuard(t, l2tp.Connection{Local: lineHere, Peer: lineThere, LocalID: 7, PeerID: 9})
 	awaitTable(t)
 	ns := uint16(3)
 	// hello sends the next Hello, and a ZLB after it. If the Hello comes to the peer, then before the

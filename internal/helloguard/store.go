@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/internal/helloguard/translator"
+	"xl2tpd-keepalive/internal/l2tp"
 	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/internal/statefile"
 )
@@ -54,7 +55,7 @@ func (w written) is() bool { return w.sum != [sha256.Size]byte{} }
 // host's: the directory lies in /run.
 type store string
 
-func (s store) file(t translator.Tunnel) string {
+func (s store) file(t l2tp.Connection) string {
 	name := fmt.Sprintf("%s%v-%v-%d-%d%s", statePrefix, t.Local, t.Peer, t.LocalID, t.PeerID, stateSuffix)
 	return filepath.Join(string(s), name)
 }
@@ -86,14 +87,14 @@ func (s store) save(c *channel) error {
 		c.written = next
 		return nil
 	}
-	if err := statefile.Save(s.file(t.Tunnel()), data); err != nil {
+	if err := statefile.Save(s.file(t.Connection()), data); err != nil {
 		return err
 	}
 	c.written = next
 	return nil
 }
 
-func (s store) forget(t translator.Tunnel) error { return os.Remove(s.file(t)) }
+func (s store) forget(t l2tp.Connection) error { return os.Remove(s.file(t)) }
 
 // load returns all channels kept. It calls bad for a file that can't be used.
 func (s store) load(now time.Time, bad func(path string, err error)) ([]*channel, error) {
@@ -111,7 +112,7 @@ func (s store) load(now time.Time, bad func(path string, err error)) ([]*channel
 		}
 		path := filepath.Join(string(s), e.Name())
 		c, err := read(path, now)
-		if err == nil && s.file(c.translator.Tunnel()) != path {
+		if err == nil && s.file(c.translator.Connection()) != path {
 			err = errors.New("state of another tunnel")
 		}
 		if err != nil {

@@ -113,7 +113,7 @@ func Last(ctx context.Context, which *Selection, to *Sink) error {
 		return err
 	}
 	for _, k := range all {
-		name, wanted := which.name(ctx, k.Tunnel)
+		name, wanted := which.name(ctx, k.Connection)
 		if !wanted {
 			continue
 		}

@@ -85,7 +85,7 @@ func echoInCommand(ts *testscript.TestScript, neg bool, args []string) {
 		if !ok {
 			ts.Fatalf("%s: not up", p.name)
 		}
-		// On a busy machine the witness of the addresses can come behind that of the echo request.
+		// On a busy machine the observer of the addresses can come behind that of the echo request.
 		down, _ := last(c.history.all(), "down", p.name)
 		first := func(records []record) (time.Time, bool) {
 			i := slices.IndexFunc(records, func(r record) bool { return r.kind == "echo" && r.tunnel == p.name && r.at.After(down.at) })

@@ -99,7 +99,7 @@ func (e *Executor) carriesAnother(ctx context.Context, r supervisor.Recover) boo
 	lately := time.Now().Add(-heardLately)
 	up := slices.DeleteFunc(slices.Clone(e.guard.Channels()), func(c helloguard.Channel) bool { return !c.Up })
 	if slices.ContainsFunc(up, func(c helloguard.Channel) bool {
-		return c.Tunnel.Peer.Addr() == r.Peer && !concerns(c, r) && c.Heard.After(lately)
+		return c.Peer.Addr() == r.Peer && !concerns(c, r) && c.Heard.After(lately)
 	}) {
 		return true
 	}
@@ -186,5 +186,5 @@ func selector(r supervisor.Recover) helloguard.Selector {
 // concerns reports whether a control connection can be the LAC's. A control connection with an unknown owner can:
 // recovery does not give up a tunnel that may be alive.
 func concerns(c helloguard.Channel, r supervisor.Recover) bool {
-	return selector(r).Selects(c.Tunnel) && (c.Owner == r.To.Process || c.Owner == procfs.ID{})
+	return selector(r).Selects(c.Connection) && (c.Owner == r.To.Process || c.Owner == procfs.ID{})
 }

@@ -94,6 +94,7 @@ const (
 var (
 	hostAddr = netip.MustParseAddrPort("192.0.2.1:1701")
 	peerAddr = netip.MustParseAddrPort("198.51.100.7:1701")
+	control  = l2tp.Connection{Local: hostAddr, Peer: peerAddr, LocalID: xID, PeerID: pID}
 	epoch    = time.Unix(1_000_000, 0)
 )
 
@@ -368,7 +369,7 @@ func (w *world) guardUp() {
 	}
 	w.note("the guard starts", nil)
 	if w.snapshot == nil {
-		w.guard = New(Tunnel{hostAddr, peerAddr, xID, pID}, w.time())
+		w.guard = New(control, w.time())
 	} else {
 		b, err := json.Marshal(w.snapshot)
 		if err != nil {
