@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"log/slog"
 	"maps"
 	"slices"
 	"time"
@@ -108,4 +109,23 @@ func (l *lac) redialDue(a *topology, s *xl2tpd.Section, guardAt time.Time) time.
 		}
 	}
 	return since.Add(s.RedialTimeout + 2*answerTime)
+}
+
+// noteDeadRedial notes that xl2tpd should have redialled a LAC by now, and has not. Otherwise it returns when that will be
+// so; zero: xl2tpd does not redial, or nobody would see it.
+func (ls *lacTable) noteDeadRedial(l *lac, s *xl2tpd.Section, now time.Time) time.Time {
+	due := l.redialDue(ls.topology, s, ls.health.guardAt)
+	if due.IsZero() || now.Before(due) {
+		return due
+	}
+	l.notRedialled, l.notDiallingSince = true, time.Time{}
+	if l.had >= mayHaveHad {
+		ls.logLAC(l, slog.LevelWarn, "xl2tpd does not redial any more")
+	}
+	return time.Time{}
+}
+
+// unresolved reports whether the name of a LAC's LNS can't be looked up now.
+func unresolved(s *xl2tpd.Section) bool {
+	return lnsHost(s) != "" && (s.Unresolved || len(s.LNSIPs) == 0)
 }

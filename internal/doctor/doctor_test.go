@@ -589,7 +589,7 @@ func TestRemedies(t *testing.T) {
 		{"charon gone", func(p *testHost) { p.viciErr = unix.ECONNREFUSED }, "VICI", "systemctl restart strongswan"},
 		{"charon gone, started by ipsec", func(p *testHost) { p.viciErr, p.unit = unix.ECONNREFUSED, "" }, "VICI", "systemctl restart strongswan-starter"},
 		{"no VICI", func(p *testHost) { p.viciErr = errors.New("no such socket") }, "VICI", "apt install strongswan-swanctl"},
-		{"LAC down", func(p *testHost) { p.status.Tunnels[0].State, p.status.Tunnels[0].Link = "down", nil }, "state", "echo 'c office' > /run/xl2tpd/l2tp-control"},
+		{"LAC down", func(p *testHost) { p.status.Tunnels[0].State, p.status.Tunnels[0].Link = "down", nil }, "state", "echo 'd office' > /run/xl2tpd/l2tp-control; sleep 3; echo 'c office' > /run/xl2tpd/l2tp-control"},
 		{"LAC that can't be dialled", func(p *testHost) {
 			p.status.Tunnels[0].State, p.status.Tunnels[0].Link, p.status.Tunnels[0].Name = "down", nil, "lac two words"
 		}, "state", string(renamed)},
@@ -601,15 +601,15 @@ func TestRemedies(t *testing.T) {
 			p.office()
 			t := &p.status.Tunnels[0]
 			t.State, t.Link, t.Instance = "down", nil, "office-l2tp.service"
-		}, "state", "echo 'c office' > /run/office/ctl"},
+		}, "state", "echo 'd office' > /run/office/ctl; sleep 3; echo 'c office' > /run/office/ctl"},
 		{"LAC of the one that is left down, by its unit", func(p *testHost) {
 			t := &p.status.Tunnels[0]
 			t.State, t.Link, t.Instance = "down", nil, "xl2tpd.service"
-		}, "state", "echo 'c office' > /run/xl2tpd/l2tp-control"},
+		}, "state", "echo 'd office' > /run/xl2tpd/l2tp-control; sleep 3; echo 'c office' > /run/xl2tpd/l2tp-control"},
 		{"LAC of the one that is left down, by its file", func(p *testHost) {
 			t := &p.status.Tunnels[0]
 			t.State, t.Link, t.Instance = "down", nil, "/etc/xl2tpd/xl2tpd.conf"
-		}, "state", "echo 'c office' > /run/xl2tpd/l2tp-control"},
+		}, "state", "echo 'd office' > /run/xl2tpd/l2tp-control; sleep 3; echo 'c office' > /run/xl2tpd/l2tp-control"},
 		{"LAC of who knows which down", func(p *testHost) {
 			p.office()
 			t := &p.status.Tunnels[0]
@@ -804,7 +804,7 @@ func TestDownByHand(t *testing.T) {
 	p.status.Tunnels[0].State, p.status.Tunnels[0].Link, p.status.Tunnels[0].ByHand = "down", nil, true
 	all := Examine(t.Context(), p.Host)
 	i := slices.IndexFunc(all, func(f Finding) bool { return f.Check == "state" })
-	if !Healthy(all) || all[i].Kind != Note || fmt.Sprint(all[i].Remedy) != "[echo 'c office' > /run/xl2tpd/l2tp-control]" {
+	if !Healthy(all) || all[i].Kind != Note || fmt.Sprint(all[i].Remedy) != "[echo 'd office' > /run/xl2tpd/l2tp-control; sleep 3; echo 'c office' > /run/xl2tpd/l2tp-control]" {
 		t.Errorf("%+v", all[i])
 	}
 }

@@ -42,6 +42,7 @@ func TestSteps(t *testing.T) {
 	const idle = "  # at a time when its tunnels may end"
 	const closes = "systemctl kill --signal=INT xl2tpd; sleep 1; "
 	const ends = "systemctl kill --signal=KILL xl2tpd; find /var/lock/ -name 'LCK..*' -empty -delete; "
+	const anew = "echo 'd office' > /run/xl2tpd/l2tp-control; sleep 3; echo 'c office' > /run/xl2tpd/l2tp-control"
 	gone := errors.New("vici: no such socket")
 	for _, tc := range []struct {
 		name  string
@@ -140,13 +141,13 @@ func TestSteps(t *testing.T) {
 			p.write("/proc/modules", "")
 			p.must(os.RemoveAll(p.path("/lib/modules")))
 			p.status.Tunnels[0].State, p.status.Tunnels[0].Link = "down", nil
-		}, "state", []string{"echo 'c office' > /run/xl2tpd/l2tp-control",
+		}, "state", []string{anew,
 			"if it is to be down: `keepalive = no` in its section of /etc/xl2tpd/keepalive.conf",
 			"what xl2tpd, pppd and `xl2tpd-keepalive run` have logged says more"}},
 		{"a container's tunnel", func(p *testHost) {
 			p.container()
 			p.status.Tunnels[0].State, p.status.Tunnels[0].Link = "down", nil
-		}, "state", []string{"echo 'c office' > /run/xl2tpd/l2tp-control",
+		}, "state", []string{anew,
 			"if it is to be down: `keepalive = no` in its section of /etc/xl2tpd/keepalive.conf",
 			"what xl2tpd, pppd and `xl2tpd-keepalive run` have logged says more"}},
 		{"a container without strongSwan", func(p *testHost) {
