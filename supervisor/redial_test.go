@@ -232,3 +232,41 @@ func TestUnresolvedIsSaid(t *testing.T) {
 		}
 	}
 }
+
+// Before a redial counts as dead, the name of the LNS is looked up once more. If that fails, xl2tpd may be trying the same.
+func TestLooksUpBeforeARedialIsDead(t *testing.T) {
+	for name, tc := range map[string]struct {
+		lns     string
+		fails   bool
+		lookUps int
+		dead    bool
+	}{
+		"a name that fails":   {"vpn.example.net", true, 1, false},
+		"a name that answers": {"vpn.example.net", false, 1, true},
+		"an address":          {"192.0.2.1", false, 0, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := died(t, "[lac default]\nrecover = off\n", "", false, false)
+			n.links()
+			s := n.xl2tpd(redials + "redial timeout = 15\n")
+			office := &s.Home().Conf.Sections[0]
+			office.LNS[0] = tc.lns
+			n.step(s)
+			n.actions = nil
+			var asked int
+			for end := n.now.Add(2 * time.Minute); n.now.Before(end); n.after(time.Second) {
+				for _, a := range n.actions {
+					if a == (LookUp{tc.lns}) {
+						asked++
+						office.Unresolved = tc.fails
+						n.step(s)
+					}
+				}
+				n.actions = nil
+			}
+			if asked != tc.lookUps || n.lac("office").notRedialled != tc.dead {
+				t.Errorf("%d lookups, dead: %v", asked, n.lac("office").notRedialled)
+			}
+		})
+	}
+}

@@ -48,6 +48,8 @@ type testHost struct {
 	givenUp []time.Time
 	down    error // of the service
 
+	filters []helloguard.Filter
+
 	noJournal, noSystemd error
 }
 
@@ -71,6 +73,7 @@ func healthy(t *testing.T) *testHost {
 	}
 	p.Host = &Host{
 		Root:        t.TempDir(),
+		Filters:     func(helloguard.Way) ([]helloguard.Filter, error) { return p.filters, nil },
 		Status:      func(context.Context) (status.Status, error) { return p.status, p.down },
 		Connections: func(context.Context) ([]vici.Connection, error) { return p.conns, p.viciErr },
 		SAs:         func(context.Context) ([]vici.SA, error) { return p.sas, nil },
@@ -593,7 +596,7 @@ func TestRemedies(t *testing.T) {
 		{"LAC that can't be dialled", func(p *testHost) {
 			p.status.Tunnels[0].State, p.status.Tunnels[0].Link, p.status.Tunnels[0].Name = "down", nil, "lac two words"
 		}, "state", string(renamed)},
-		{"LAC coming up, or going", func(p *testHost) { p.status.Tunnels[0].State = "down" }, "state", "journalctl -u xl2tpd -u xl2tpd-keepalive"},
+		{"LAC coming up, or going", func(p *testHost) { p.status.Tunnels[0].State = "down" }, "state", "echo 'd office' > /run/xl2tpd/l2tp-control; sleep 3; echo 'c office' > /run/xl2tpd/l2tp-control"},
 		{"LNS down", func(p *testHost) { p.status.Tunnels[0].State, p.status.Tunnels[0].Name = "down", "lns office" },
 			"state", "journalctl -u xl2tpd -u xl2tpd-keepalive"},
 		{"unit without process", func(p *testHost) { p.home.Process.Pid = 0 }, "xl2tpd", "systemctl restart xl2tpd"},

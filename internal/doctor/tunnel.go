@@ -97,7 +97,9 @@ func (e *checker) state(name string, t *status.Tunnel) Finding {
 			f.Remedy = []message.Text{e.restart(*i), command("journalctl -u NetworkManager -u xl2tpd-keepalive")}
 		case isLAC && strings.Contains(lac, ", "): // one of several LACs that look the same
 			f.Remedy = []message.Text{"give each of them a pppoptfile of its own, then this says which one is down", e.logs(*i)}
-		case isLAC && t.Link == nil:
+		case isLAC && t.Link != nil: // pppd has given up, or waits for the LNS to begin (`passive`)
+			f.Remedy = []message.Text{dialAnew(i.Pipe, lac), e.logs(*i)}
+		case isLAC:
 			f.Remedy = []message.Text{dialAnew(i.Pipe, lac)}
 			if !t.ByHand {
 				f.Remedy = append(f.Remedy, "if it is to be down: `keepalive = no` in its section of /etc/xl2tpd/keepalive.conf", e.logs(*i))
