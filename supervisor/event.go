@@ -128,6 +128,9 @@ type Recover struct {
 	Inside, Beside []probe.Request
 }
 
+// LookUp asks for a lookup of the name of an LNS soon: it may fail now.
+type LookUp struct{ Host string }
+
 // CallHook asks for a call of the operator's hook.
 type CallHook struct{ hook.Event }
 
@@ -145,6 +148,7 @@ func (ReadCounter) action() {}
 func (SendEcho) action()    {}
 func (CancelEcho) action()  {}
 func (Recover) action()     {}
+func (LookUp) action()      {}
 func (CallHook) action()    {}
 func (Note) action()        {}
 func (Ready) action()       {}

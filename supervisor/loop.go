@@ -29,6 +29,7 @@ type Executors interface {
 	CancelEcho(Key)              // its result still comes
 	Received(indexes []int) []ppp.Count
 	Recover(context.Context, Recover) error
+	LookUp(host string)  // does not block; the answer comes with a snapshot of xl2tpd
 	CallHook(hook.Event) // does not block
 }
 
@@ -188,6 +189,8 @@ func (l *Loop) act(ctx context.Context, actions []Action) {
 			l.workersFor(a.Step).start(func() { l.Post(l.takeStep(ctx, a)) })
 		case CancelEcho:
 			l.cancel(a.Link)
+		case LookUp:
+			l.executors.LookUp(a.Host)
 		case CallHook:
 			l.executors.CallHook(a.Event)
 		case Note:

@@ -67,9 +67,7 @@ func (ls *lacTable) advance(l *lac, s *xl2tpd.Section, now time.Time) {
 	l.capPlanned(s, now)
 	c := ls.candidates(l)
 	l.noteHidden(c, s, now)
-	if due := l.redialDue(ls.topology, s, ls.health.guardAt); !due.IsZero() && !now.Before(due) {
-		l.notRedialled, l.notDiallingSince = true, time.Time{}
-	}
+	redialDue := ls.noteDeadRedial(l, s, now)
 	l.noteCall(c, ls.daemons.of(l).Pid, now)
 	l.takeAmbiguousLinks(c, ls.daemons.of(l).Pid)
 	is, at := ls.situation(l, s, now)
@@ -79,7 +77,7 @@ func (ls *lacTable) advance(l *lac, s *xl2tpd.Section, now time.Time) {
 		l.ike, l.ikeTo = ls.topology.lnsSA(c, s).Name, lnsHost(s)
 	}
 	step, again := l.progress.advance(is, ls.agenda.slotFree(), ls.jitter(), now)
-	ls.agenda.set(l, earlier(at, again), l.progress.waitsForSlot)
+	ls.agenda.set(l, earlier(earlier(at, again), redialDue), l.progress.waitsForSlot)
 	ls.logRule(l, step)
 	if step == StepNone {
 		return
@@ -375,7 +373,9 @@ func (ls *lacTable) recoveryText(l *lac, s *xl2tpd.Section, now time.Time) messa
 		return "waits for the LNS to answer"
 	case d.failed > 0:
 		return message.Sprintf("tries again in %v (%d failed)", max(d.next.Sub(now), 0).Round(time.Second), d.failed)
-	case s.Redial:
+	case unresolved(s):
+		return cantBeLookedUp(s)
+	case s.Redial && !l.notRedialled:
 		return "xl2tpd redials"
 	}
 	return "about to bring it back"

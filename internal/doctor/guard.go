@@ -34,9 +34,9 @@ func (e *checker) guard() []Finding {
 		}
 		switch {
 		case p.Code == status.CodeGuardInput:
-			remedy = acceptOnLo("INPUT", "-i", "iif", e.answers())
+			remedy = e.acceptOnLo(helloguard.Inwards)
 		case p.Code == status.CodeGuardOutput:
-			remedy = acceptOnLo("OUTPUT", "-o", "oif", e.answers())
+			remedy = e.acceptOnLo(helloguard.Outwards)
 		case len(others) == 0 && e.misses("nft_queue", "nfnetlink_queue"):
 			remedy = []message.Text{"get the kernel modules that are missing, as below"}
 		case len(others) == 0:
@@ -56,14 +56,17 @@ func (e *checker) guard() []Finding {
 	return []Finding{good(check, "", "off")}
 }
 
-// acceptOnLo returns firewall rules that let the guard's answers through to xl2tpd. They match lo
-// only: the firewall still decides about L2TP to a peer. An nftables accept is final in its own
-// chain only; iptables has one chain for each hook.
-func acceptOnLo(chain, option, device, port string) []message.Text {
-	return []message.Text{
-		command(fmt.Sprintf("iptables -I %s 1 %s lo -p udp --%s %d -j ACCEPT", chain, option, port, l2tp.Port)),
-		message.Sprintf("if the rule is one of nft: nft insert rule FAMILY TABLE CHAIN %s lo udp %s %d accept, for its own chain", device, port, l2tp.Port),
+// acceptOnLo returns commands that let the guard's answers through to xl2tpd, one for each chain that may drop them. An
+// accept is final in its own chain only.
+func (e *checker) acceptOnLo(w helloguard.Way) (all []message.Text) {
+	filters, _ := e.Filters(w) // after an error, as without a filter in nf_tables: those of the old iptables
+	if strings.TrimSpace(e.read("/proc/net/ip_tables_names")) != "" || len(filters) == 0 {
+		all = append(all, command(w.Accept(w.OldFilter(), e.answers())))
 	}
+	for _, f := range filters {
+		all = append(all, command(w.Accept(f, e.answers())))
+	}
+	return all
 }
 
 // answers returns which port of the guard's answers is 1701: the destination port. If an xl2tpd has

@@ -97,8 +97,10 @@ func (e *checker) state(name string, t *status.Tunnel) Finding {
 			f.Remedy = []message.Text{e.restart(*i), command("journalctl -u NetworkManager -u xl2tpd-keepalive")}
 		case isLAC && strings.Contains(lac, ", "): // one of several LACs that look the same
 			f.Remedy = []message.Text{"give each of them a pppoptfile of its own, then this says which one is down", e.logs(*i)}
-		case isLAC && t.Link == nil:
-			f.Remedy = []message.Text{pipeCommand(i.Pipe, "c", lac, "%s")}
+		case isLAC && t.Link != nil: // pppd has given up, or waits for the LNS to begin (`passive`)
+			f.Remedy = []message.Text{dialAnew(i.Pipe, lac), e.logs(*i)}
+		case isLAC:
+			f.Remedy = []message.Text{dialAnew(i.Pipe, lac)}
 			if !t.ByHand {
 				f.Remedy = append(f.Remedy, "if it is to be down: `keepalive = no` in its section of /etc/xl2tpd/keepalive.conf", e.logs(*i))
 			}
@@ -127,6 +129,17 @@ func pipeCommand(pipe, verb, lac string, format message.Format) message.Text {
 		return renamed
 	}
 	return message.Sprintf(format, fmt.Sprintf("echo %s > %s", quoted(verb+" "+lac), pipe))
+}
+
+// dialAnew returns the shell command that makes xl2tpd dial a LAC that is down. It hangs up first: if only the call has
+// ended, as after PPP gave up, its tunnel stands. A router may acknowledge the end of the call in a ZLB without a session
+// id. Then xl2tpd waits for another one, and takes the LAC for active (xl2tpd.c, control_handle_lac_connect).
+func dialAnew(pipe, lac string) message.Text {
+	hangUp, dial := pipeCommand(pipe, "d", lac, "%s"), pipeCommand(pipe, "c", lac, "%s")
+	if hangUp == renamed {
+		return renamed
+	}
+	return command(fmt.Sprintf("%v; sleep 3; %v", hangUp, dial))
 }
 
 // quoted quotes a word for a shell.

@@ -13,7 +13,6 @@ import (
 	"github.com/florianl/go-nfqueue/v2"
 	"golang.org/x/sys/unix"
 
-	"xl2tpd-keepalive/internal/helloguard/translator"
 	"xl2tpd-keepalive/internal/l2tp"
 )
 
@@ -32,7 +31,7 @@ func TestUnpairedPeerIsPaced(t *testing.T) {
 	if r.tryKernel(); !r.paces {
 		t.Fatal("this kernel has no nft_limit")
 	}
-	c := contents{listen: []translator.Tunnel{{Local: here, Peer: known, LocalID: 7}, {Local: here, Peer: stranger}}}
+	c := contents{listen: []l2tp.Connection{{Local: here, Peer: known, LocalID: 7}, {Local: here, Peer: stranger}}}
 	if err := r.install([]uint16{l2tpPort}, c, 0); err != nil {
 		t.Fatal(err)
 	}
