@@ -14,7 +14,6 @@ import (
 
 	"xl2tpd-keepalive/internal/config"
 	"xl2tpd-keepalive/internal/doctor"
-	"xl2tpd-keepalive/internal/l2tp"
 	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/internal/xl2tpd"
 )
@@ -324,13 +323,8 @@ func (c *collector) vendor(t *status.Tunnel) string {
 		return t.Vendor
 	}
 	for _, k := range slices.Backward(c.Recordings) {
-		if k.Tunnel.Peer.Addr() != t.Peer {
-			continue
-		}
-		for _, r := range k.Records {
-			if v := l2tp.Vendor(r.Payload); v != "" && !r.ToPeer {
-				return status.Printable(v)
-			}
+		if k.Vendor != "" && k.Tunnel.Peer.Addr() == t.Peer {
+			return status.Printable(k.Vendor)
 		}
 	}
 	return "of an unknown vendor (`xl2tpd-keepalive trace --kernel` shows it while the tunnel is dialled)"

@@ -13,7 +13,7 @@ import (
 const (
 	frameMessage = 'M' // a tunnel and a record
 	frameMissed  = 'L' // how many messages were not sent, 8 bytes
-	frameTunnel  = 'T' // a tunnel, whose records follow, and when it ended, 8 bytes; 0: it has not
+	frameTunnel  = 'T' // a tunnel, whose records follow, when it ended, 8 bytes (0: it has not), and the peer's vendor
 	frameNoGuard = 'G' // the guard is not at work, so it sees nothing
 
 	frameHead = 3
@@ -37,6 +37,7 @@ func appendMessage(b []byte, t *Tunnel, r *Record) []byte {
 type Recording struct {
 	Tunnel  Tunnel
 	Ended   time.Time // zero: the tunnel is there
+	Vendor  string    // what the peer calls itself; empty: not known
 	Records []Record
 }
 
@@ -46,7 +47,7 @@ func AppendRecording(b []byte, g Recording) []byte {
 	if !g.Ended.IsZero() {
 		ended = uint64(g.Ended.UnixNano())
 	}
-	b = appendFrame(b, frameTunnel, binary.BigEndian.AppendUint64(appendTunnel(nil, &g.Tunnel), ended))
+	b = appendFrame(b, frameTunnel, append(binary.BigEndian.AppendUint64(appendTunnel(nil, &g.Tunnel), ended), g.Vendor...))
 	for i := range g.Records {
 		b = appendMessage(b, &g.Tunnel, &g.Records[i])
 	}
@@ -60,6 +61,7 @@ type Event struct {
 	Missed uint64    // messages that were not sent
 	Begins bool      // the recording of Tunnel
 	Ended  time.Time // of what Begins
+	Vendor string    // the same
 }
 
 // ErrNoGuard says that the Hello guard is not at work, so that it sees no message.
@@ -112,11 +114,12 @@ func begins(body []byte) (e Event, err error) {
 	if e.Tunnel, body, err = decodeTunnel(body); err != nil {
 		return e, err
 	}
-	if len(body) != 8 {
+	if len(body) < 8 {
 		return e, errCut
 	}
 	if at := binary.BigEndian.Uint64(body); at != 0 {
 		e.Ended = time.Unix(0, int64(at))
 	}
+	e.Vendor = string(body[8:])
 	return e, nil
 }

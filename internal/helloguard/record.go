@@ -99,6 +99,6 @@ func (h *handler) keepRecord(to **controltrace.Recorder, t translator.Tunnel, r 
 // keepRecording keeps what the recorder of a channel has and gets, for its tunnel is being closed.
 func (h *handler) keepRecording(c *channel, now time.Time) {
 	if c.recorder != nil {
-		h.recordings.keep(c.translator.Tunnel(), c.recorder, now)
+		h.recordings.keep(c.translator.Tunnel(), c.vendor, c.recorder, now)
 	}
 }

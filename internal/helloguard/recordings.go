@@ -20,11 +20,12 @@ type recordings struct {
 
 type recording struct {
 	*controltrace.Recorder
-	at time.Time // of the end
+	vendor string
+	at     time.Time // of the end
 }
 
 // keep notes that a tunnel ends. Its recorder may get the messages that follow.
-func (k *recordings) keep(t translator.Tunnel, r *controltrace.Recorder, at time.Time) {
+func (k *recordings) keep(t translator.Tunnel, vendor string, r *controltrace.Recorder, at time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.all == nil {
@@ -33,7 +34,7 @@ func (k *recordings) keep(t translator.Tunnel, r *controltrace.Recorder, at time
 	if was, again := k.all.get(t); again && was.Recorder == r {
 		at = was.at
 	}
-	k.all.put(t, recording{r, at})
+	k.all.put(t, recording{r, vendor, at})
 }
 
 // list returns those that have ended, with their messages.
@@ -44,7 +45,7 @@ func (k *recordings) list() (all []controltrace.Recording) {
 		return nil
 	}
 	k.all.all(func(t translator.Tunnel, r recording) bool {
-		all = append(all, controltrace.Recording{Tunnel: t, Ended: r.at, Records: r.Records()})
+		all = append(all, controltrace.Recording{Tunnel: t, Ended: r.at, Vendor: r.vendor, Records: r.Records()})
 		return true
 	})
 	return all
@@ -75,7 +76,7 @@ func (g *Guard) Recordings() (all []controltrace.Recording) {
 func (h *handler) standing() (all []controltrace.Recording) {
 	for _, c := range h.table.list {
 		if c.recorder != nil && c.reported == noEnd && !c.phase.xl2tpdEnded() {
-			all = append(all, controltrace.Recording{Tunnel: c.translator.Tunnel(), Records: c.recorder.Records()})
+			all = append(all, controltrace.Recording{Tunnel: c.translator.Tunnel(), Vendor: c.vendor, Records: c.recorder.Records()})
 		}
 	}
 	return all
