@@ -14,7 +14,7 @@ import (
 const (
 	frameMessage    = 'M' // a connection and a record
 	frameLost       = 'L' // how many messages were not sent, 8 bytes
-	frameConnection = 'T' // a connection, whose records follow, and when it ended, 8 bytes; 0: it has not
+	frameConnection = 'T' // a connection, whose records follow, when it ended, 8 bytes (0: it has not), and the peer's vendor
 	frameNoGuard    = 'G' // the guard is not at work, so it sees nothing
 
 	frameHead = 3
@@ -38,6 +38,7 @@ func appendMessage(b []byte, c *l2tp.Connection, r *Record) []byte {
 type Recording struct {
 	l2tp.Connection
 	Ended   time.Time // zero: the connection is there
+	Vendor  string    // what the peer calls itself; empty: not known
 	Records []Record
 }
 
@@ -47,7 +48,7 @@ func AppendRecording(b []byte, g Recording) []byte {
 	if !g.Ended.IsZero() {
 		ended = uint64(g.Ended.UnixNano())
 	}
-	b = appendFrame(b, frameConnection, binary.BigEndian.AppendUint64(appendConnection(nil, &g.Connection), ended))
+	b = appendFrame(b, frameConnection, append(binary.BigEndian.AppendUint64(appendConnection(nil, &g.Connection), ended), g.Vendor...))
 	for i := range g.Records {
 		b = appendMessage(b, &g.Connection, &g.Records[i])
 	}
@@ -61,6 +62,7 @@ type Event struct {
 	Lost   uint64    // messages that were not sent
 	Begins bool      // the recording of Connection
 	Ended  time.Time // of what Begins
+	Vendor string    // the same
 }
 
 // ErrNoGuard says that the Hello guard is not at work, so that it sees no message.
@@ -113,11 +115,12 @@ func begins(body []byte) (e Event, err error) {
 	if e.Connection, body, err = decodeConnection(body); err != nil {
 		return e, err
 	}
-	if len(body) != 8 {
+	if len(body) < 8 {
 		return e, errCut
 	}
 	if at := binary.BigEndian.Uint64(body); at != 0 {
 		e.Ended = time.Unix(0, int64(at))
 	}
+	e.Vendor = string(body[8:])
 	return e, nil
 }

@@ -116,11 +116,11 @@ func TestRecordingFrames(t *testing.T) {
 	for _, r := range story() {
 		k.Add(&r)
 	}
-	g := Recording{Connection: tunnel, Ended: began.Local(), Records: k.Records()}
+	g := Recording{Connection: tunnel, Ended: began.Local(), Vendor: "router", Records: k.Records()}
 	all := read(t, AppendRecording(AppendRecording(nil, g), Recording{Connection: tunnel}))
 	n := len(g.Records)
-	if len(all) != n+2 || !all[0].Begins || !all[0].Ended.Equal(began) || all[0].Connection != tunnel ||
-		!reflect.DeepEqual(all[n].Record, g.Records[n-1]) || !all[n+1].Begins || !all[n+1].Ended.IsZero() {
+	if len(all) != n+2 || !all[0].Begins || !all[0].Ended.Equal(began) || all[0].Vendor != "router" || all[0].Connection != tunnel ||
+		!reflect.DeepEqual(all[n].Record, g.Records[n-1]) || !all[n+1].Begins || !all[n+1].Ended.IsZero() || all[n+1].Vendor != "" {
 		t.Errorf("%+v", all)
 	}
 	if _, err := NewReader(bytes.NewReader(NoGuard())).Next(); !errors.Is(err, ErrNoGuard) {

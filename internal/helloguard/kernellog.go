@@ -11,6 +11,7 @@ import (
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
+	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
 	"xl2tpd-keepalive/internal/controltrace"
@@ -30,11 +31,16 @@ const (
 	maxLogged = 4096
 )
 
+// LogTable is the nftables table, as nft(8) calls it.
+const LogTable = "ip " + logTable
+
 // KernelLog sees control messages without the guard: nftables rules log them to a netlink socket. It shows them as
 // xl2tpd sends and receives them. Data packets are not logged.
 type KernelLog struct {
 	socket *nflog.Nflog
 	rules  *rules
+	conn   *nftables.Conn // has put the table into the kernel
+	owned  bool           // the table goes when conn closes
 	stop   context.CancelFunc
 	events chan controltrace.Event
 	failed chan error
@@ -103,14 +109,30 @@ func (k *KernelLog) open(ctx context.Context) error {
 
 // install puts the table into the kernel, in place of one that was left.
 func (k *KernelLog) install(ports []uint16) error {
-	c, err := nftables.New()
+	if err := k.rules.remove(); err != nil {
+		return err
+	}
+	var socket *netlink.Conn
+	var err error
+	k.conn, err = nftables.New(nftables.AsLasting(), nftables.WithSockOptions(func(c *netlink.Conn) error {
+		socket = c
+		return nil
+	}))
 	if err != nil {
 		return err
 	}
-	k.rules.emptyTable(c)
-	k.rules.addHooks(c, beforeGuard, logged(ports), afterGuard, logged(ports))
-	return flush(c)
+	if k.owned, err = addOwned(socket, k.rules.table); err != nil {
+		return err
+	}
+	if !k.owned {
+		k.conn.AddTable(k.rules.table)
+	}
+	k.rules.addHooks(k.conn, beforeGuard, logged(ports), afterGuard, logged(ports))
+	return flush(k.conn)
 }
+
+// Stays reports whether the table stays in the kernel if this process is killed.
+func (k *KernelLog) Stays() bool { return !k.owned }
 
 // logged are the rules: th sport PORT log group logGroup, and the same for the destination.
 func logged(ports []uint16) (all [][]expr.Any) {
@@ -163,7 +185,7 @@ func (k *KernelLog) Next() (controltrace.Event, error) {
 
 // Close takes the table away, and ends Next.
 func (k *KernelLog) Close() error {
-	err := k.rules.remove()
+	err := k.removeTable()
 	k.stop()
 	k.socket.Close()
 	select {
@@ -171,6 +193,17 @@ func (k *KernelLog) Close() error {
 	default:
 	}
 	return err
+}
+
+func (k *KernelLog) removeTable() error {
+	if k.conn == nil {
+		return nil
+	}
+	err := k.conn.CloseLasting()
+	if k.owned {
+		return err
+	}
+	return k.rules.remove()
 }
 
 // highestSent knows the highest number that each end has sent in a connection.

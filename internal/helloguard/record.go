@@ -107,6 +107,6 @@ func (f *flightRecorder) add(to **controltrace.Recorder, t l2tp.Connection, r *c
 // keep keeps what the recorder of a channel has and gets, for its tunnel is being closed.
 func (f *flightRecorder) keep(c *channel, now time.Time) {
 	if c.recorder != nil {
-		f.recordings.keep(c.translator.Connection(), c.recorder, now)
+		f.recordings.keep(c.translator.Connection(), c.vendor, c.recorder, now)
 	}
 }

@@ -40,7 +40,8 @@ func TestRecordsMessages(t *testing.T) {
 	b.connect()
 	b.handles(false, ourHello(2), translator.Drop)
 	b.handles(true, l2tp.Message{Tunnel: 7, Ns: 1, Nr: 2}, translator.Rewrite)
-	if standing := b.standing(); len(standing) != 1 || len(b.ended()) != 0 {
+	b.table.list[0].vendor = "router"
+	if standing := b.standing(); len(standing) != 1 || standing[0].Vendor != "router" || len(b.ended()) != 0 {
 		t.Errorf("%+v", standing)
 	}
 	b.hangUp("out of luck")
@@ -61,7 +62,7 @@ func TestRecordsMessages(t *testing.T) {
 		"peer → xl2tpd ZLB Ns 1 Nr 3→4 [renumbered]",
 	}
 	ended := b.ended()
-	if len(ended) != 1 || ended[0].LocalID != 7 || ended[0].PeerID != 9 || !ended[0].Ended.Equal(b.now) || len(b.standing()) != 0 {
+	if len(ended) != 1 || ended[0].Vendor != "router" || ended[0].LocalID != 7 || ended[0].PeerID != 9 || !ended[0].Ended.Equal(b.now) || len(b.standing()) != 0 {
 		t.Fatalf("%+v", ended)
 	}
 	got := says(ended[0].Records)
@@ -160,14 +161,14 @@ func TestRecordersAreBounded(t *testing.T) {
 		fill(k)
 		t := c.translator.Connection()
 		t.Peer = peerNumber(1<<20 + int(t.LocalID))
-		b.flight.recordings.keep(t, k, b.now)
+		b.flight.recordings.keep(t, "", k, b.now)
 	}
 	const most = 2 * tunnels * (controltrace.Budget + 512) // 512: the table of those that have ended
 	if grown := used() - before; grown > most {
 		t.Errorf("%d bytes for %d recorders, most %d", grown, 2*tunnels, most)
 	}
 	for i := range 2 * maxRecordings {
-		b.flight.recordings.keep(l2tp.Connection{Local: here, Peer: peerNumber(i)}, new(controltrace.Recorder), b.now)
+		b.flight.recordings.keep(l2tp.Connection{Local: here, Peer: peerNumber(i)}, "", new(controltrace.Recorder), b.now)
 	}
 	if n := len(b.ended()); n != maxRecordings {
 		t.Errorf("%d are kept", n)
@@ -180,8 +181,8 @@ func TestRecordingsOutliveASession(t *testing.T) {
 	g := &Guard{}
 	tunnel := l2tp.Connection{Local: here, Peer: there, LocalID: 7, PeerID: 9}
 	k := new(controltrace.Recorder)
-	g.recordings.keep(tunnel, k, epoch)
-	g.recordings.keep(tunnel, k, epoch.Add(time.Minute))
+	g.recordings.keep(tunnel, "router", k, epoch)
+	g.recordings.keep(tunnel, "router", k, epoch.Add(time.Minute))
 	if all := g.Recordings(); g.Works() || len(all) != 1 || !all[0].Ended.Equal(epoch) {
 		t.Errorf("%+v", all)
 	}

@@ -20,11 +20,12 @@ type recordings struct {
 
 type recording struct {
 	*controltrace.Recorder
-	at time.Time // of the end
+	vendor string
+	at     time.Time // of the end
 }
 
 // keep notes that a tunnel ends. Its recorder may get the messages that follow.
-func (k *recordings) keep(t l2tp.Connection, r *controltrace.Recorder, at time.Time) {
+func (k *recordings) keep(t l2tp.Connection, vendor string, r *controltrace.Recorder, at time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.all == nil {
@@ -33,7 +34,7 @@ func (k *recordings) keep(t l2tp.Connection, r *controltrace.Recorder, at time.T
 	if was, again := k.all.get(t); again && was.Recorder == r {
 		at = was.at
 	}
-	k.all.put(t, recording{r, at})
+	k.all.put(t, recording{r, vendor, at})
 }
 
 // list returns those that have ended, with their messages.
@@ -44,7 +45,7 @@ func (k *recordings) list() (all []controltrace.Recording) {
 		return nil
 	}
 	k.all.all(func(t l2tp.Connection, r recording) bool {
-		all = append(all, controltrace.Recording{Connection: t, Ended: r.at, Records: r.Records()})
+		all = append(all, controltrace.Recording{Connection: t, Ended: r.at, Vendor: r.vendor, Records: r.Records()})
 		return true
 	})
 	return all
@@ -75,7 +76,7 @@ func (g *Guard) Recordings() (all []controltrace.Recording) {
 func (h *handler) standing() (all []controltrace.Recording) {
 	for _, c := range h.table.list {
 		if c.recorder != nil && c.reported == noEnd && !c.phase.xl2tpdEnded() {
-			all = append(all, controltrace.Recording{Connection: c.translator.Connection(), Records: c.recorder.Records()})
+			all = append(all, controltrace.Recording{Connection: c.translator.Connection(), Vendor: c.vendor, Records: c.recorder.Records()})
 		}
 	}
 	return all

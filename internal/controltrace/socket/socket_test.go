@@ -130,11 +130,11 @@ func TestTooMany(t *testing.T) {
 }
 
 func TestRecorded(t *testing.T) {
-	ended := controltrace.Recording{Connection: tunnel, Ended: time.Now(), Records: []controltrace.Record{challenge(), challenge()}}
+	ended := controltrace.Recording{Connection: tunnel, Ended: time.Now(), Vendor: "router", Records: []controltrace.Record{challenge(), challenge()}}
 	path := serve(t, &guard{recordings: []controltrace.Recording{ended, {Connection: tunnel}}})
 	for request, want := range map[Request]int{Recorded: 2, Ended: 1} {
 		all, err := ReadRecordings(t.Context(), path, request)
-		if err != nil || len(all) != want || len(all[0].Records) != 2 || !all[0].Ended.Equal(ended.Ended) {
+		if err != nil || len(all) != want || len(all[0].Records) != 2 || !all[0].Ended.Equal(ended.Ended) || all[0].Vendor != "router" {
 			t.Errorf("%q: %+v, %v", request, all, err)
 		}
 	}
