@@ -28,6 +28,9 @@ func TestEachRule(t *testing.T) {
 			s.mayBeHungUp, s.up, s.quiet, s.saInUse, s.saWorks = true, true, stuckAfter, true, true
 		}},
 		{"silent for too long", func(l *progress, s *situation) { s.up, s.quiet = true, stuckAfter }},
+		{"dead, and xl2tpd dials one like it", func(l *progress, s *situation) {
+			s.up, s.quiet, s.saInUse, l.peer, s.alikeTriedUntil = true, time.Second, true, peerSilent, origin0.Add(answerTime)
+		}},
 		{"dead, and nothing to renew", func(l *progress, s *situation) {
 			s.up, s.quiet, s.saInUse, l.peer = true, time.Second, true, peerSilent
 		}},
