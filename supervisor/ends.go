@@ -148,6 +148,9 @@ func (c *ends) reasonFor(p identity, since, now time.Time) (Ending, bool) {
 // recordClose notes that a tunnel has ended, and returns the reason, as far as it is known.
 func (ts *tunnelTable) recordClose(t *tunnel, reason message.Text, was State, now time.Time) message.Text {
 	why, sure := ts.ends.reasonFor(t.identity, t.up, now)
+	if !sure {
+		why, sure = ts.ends.hangUpOf(t.identity, now)
+	}
 	var failed bool
 	var saLost time.Time
 	switch {
@@ -161,7 +164,6 @@ func (ts *tunnelTable) recordClose(t *tunnel, reason message.Text, was State, no
 	case !t.saLostAt.IsZero() && !t.evidence.Last().After(t.saLostAt): // one that has lived on has another cause
 		reason, failed, saLost = "the IPsec SA was lost", true, t.saLostAt
 	}
-	silent := was == Silent && !ts.mayBeHungUp(t.identity, now)
 	ts.ends.prune()
 	c := &end{Time: now, after: now.Sub(t.up), identity: t.identity, link: t.key, failed: failed}
 	if sure {
@@ -169,7 +171,7 @@ func (ts *tunnelTable) recordClose(t *tunnel, reason message.Text, was State, no
 	}
 	c.Reason = reason
 	ts.ends.last[t.origin()] = c
-	ts.news = append(ts.news, news{names: t.identity.names, end: c, silent: silent, lived: !t.evidence.Last().IsZero(), saLost: saLost})
+	ts.news = append(ts.news, news{names: t.identity.names, end: c, silent: was == Silent, lived: !t.evidence.Last().IsZero(), saLost: saLost})
 	return reason
 }
 
@@ -179,12 +181,17 @@ func (ts *tunnelTable) endedWithXl2tpd(t *tunnel, now time.Time) bool {
 	return now.Sub(at) <= reasonDelay && !t.up.After(at)
 }
 
-// mayBeHungUp reports whether the operator has just hung up a tunnel of an address that no LAC is known to have, and a
-// link of an unknown address may be that tunnel's: its LNS could not be looked up.
-func (ts *tunnelTable) mayBeHungUp(p identity, now time.Time) bool {
-	return !p.outer.IsValid() && slices.ContainsFunc(ts.ends.reasons, func(r heardEnding) bool {
-		return r.Operator && r.spent.IsZero() && now.Sub(r.at) <= reasonDelay && r.Tunnel.canBelongTo(p.daemon)
-	})
+// hangUpOf returns the hang-up by an operator that may be why a link of an unknown address ends: its LNS could not be looked
+// up, so the address of the hung-up tunnel does not show whether it was this one.
+func (c *ends) hangUpOf(p identity, now time.Time) (Ending, bool) {
+	for i := range c.reasons {
+		r := &c.reasons[i]
+		if !p.outer.IsValid() && r.Operator && r.spent.IsZero() && now.Sub(r.at) <= reasonDelay && r.Tunnel.canBelongTo(p.daemon) {
+			r.spent = now
+			return r.Ending, true
+		}
+	}
+	return Ending{}, false
 }
 
 // endOf returns how a link has ended; nil: it has not, or another one of the same origin has ended since.

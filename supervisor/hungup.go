@@ -141,7 +141,7 @@ func (ls *lacTable) isHangingUp(n name) bool {
 
 // clearPossibleEnds notes that the hung-up tunnel was this LAC's. So it was not the tunnel of any other LAC.
 func (ls *lacTable) clearPossibleEnds(l *lac, c *end) {
-	for _, other := range ls.lacsOf(c.Tunnel.Owner, c.Tunnel.Peer.Addr()) {
+	for _, other := range ls.byKey {
 		if other != l && other.possibleEnd != nil && other.possibleEnd.Tunnel == c.Tunnel {
 			other.possibleEnd = nil
 			ls.agenda.mark(other)

@@ -108,7 +108,7 @@ func (ls *lacTable) mayRedialAgain(lacs []*lac) {
 // isRedialled reports whether xl2tpd redials a LAC that is down, as far as is known.
 func (ls *lacTable) isRedialled(l *lac) bool {
 	s := ls.topology.section(l)
-	return s != nil && s.Redial && !l.notRedialled && !l.hungUp() && !l.progress.isHangingUp() && (s.Autodial || l.had >= mayHaveHad)
+	return s != nil && s.Redial && !l.notRedialled && !l.mayBeHungUp() && !l.progress.isHangingUp() && (s.Autodial || l.had >= mayHaveHad)
 }
 
 // redialDue returns when xl2tpd should have redialled a LAC that is down; zero: it does not redial, or nobody would see

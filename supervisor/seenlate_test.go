@@ -3,6 +3,7 @@ package supervisor
 import (
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -363,6 +364,46 @@ func TestHungUpWhileTheNameIsUnknown(t *testing.T) {
 		n.links()
 		if got := n.lac("office").mayBeHungUp(); got != tc.want {
 			t.Errorf("%s: %v, want %v", name, got, tc.want)
+		}
+	}
+}
+
+// If a tunnel of such a LAC ends in that moment, it was hung up, and no other LAC was.
+func TestHungUpOfTwoWhoseNamesAreUnknown(t *testing.T) {
+	conf := strings.ReplaceAll(twoLACs("192.0.2.1", "192.0.2.1", ""), "192.0.2.1", "vpn.example.net")
+	for _, after := range []time.Duration{0, time.Second, 5 * time.Second} {
+		n := newFixture(t, conf, "[global]\nrecover = full\n")
+		s := n.xl2tpd(conf)
+		s.Home().Conf.Sections[1].PPPOptFile = "/etc/ppp/home"
+		n.step(s)
+		n.step(vici.Snapshot{})
+		_, home := officeAndHome()
+		n.links(inUserspace(home)...)
+		n.plays(time.Minute, alive, func(Recover) error { return lost })
+		n.step(Ending{Tunnel: closer, CloseReason: operatorEnds})
+		n.now = n.now.Add(after)
+		n.links()
+		if got, want := n.lac("office").mayBeHungUp(), after > reasonDelay; got != want || !n.lac("home").mayBeHungUp() {
+			t.Errorf("gone after %v: office may be hung up %v, want %v; home %+v", after, got, want, n.lac("home").lastEnd)
+		}
+	}
+}
+
+// xl2tpd may redial what was perhaps hung up, or another LAC: the dial does not show which.
+func TestPerhapsHungUpExplainsNoDial(t *testing.T) {
+	for name, perhaps := range map[string]bool{"perhaps hung up": true, "redialled": false} {
+		n, _ := oneLNS(t, "redial = yes\n", full)
+		for _, id := range []uint16{7, 8} {
+			n.ends(id, peerCloses)
+		}
+		n.links()
+		if perhaps {
+			n.lac("office").possibleEnd = endByOperator(ControlConnection{})
+		}
+		n.lac("home").notRedialled = true
+		n.step(Dials{Peer: closer.Peer.Addr()})
+		if got := n.lac("home").notRedialled; got == perhaps {
+			t.Errorf("the other LAC is %s: not redialled %v", name, got)
 		}
 	}
 }
