@@ -91,9 +91,15 @@ func (ls *lacTable) attributeEnd(c *end) {
 		ls.mayHaveHungUp(lacs, c)
 		return
 	}
-	for _, l := range lacs {
-		if l.progress.busy == StepHangUp {
-			c.assumed, l.endMeanwhile = true, c
+	isBusy := func(l *lac) bool { return l.progress.busy == StepHangUp }
+	if c.assumed = slices.ContainsFunc(lacs, isBusy); !c.assumed {
+		return
+	}
+	for _, l := range lacs { // resolveEnd decides later
+		if isBusy(l) {
+			l.endMeanwhile = c
+		} else {
+			ls.mayHaveHungUp([]*lac{l}, c)
 		}
 	}
 }
@@ -116,6 +122,16 @@ func (ls *lacTable) mayHaveHungUp(lacs []*lac, c *end) {
 	}
 }
 
+// forgetPossibleEnd notes that the operator has hung up none of these LACs.
+func (ls *lacTable) forgetPossibleEnd(lacs []*lac, c *end) {
+	for _, l := range lacs {
+		if l.possibleEnd == c {
+			l.possibleEnd = nil
+			ls.agenda.mark(l)
+		}
+	}
+}
+
 // resolveEnd decides about the end of a link that may have been the LAC's, and that came while recovery hung the LAC up.
 // If recovery has hung up none of the LACs that the link may have been of, the operator may have.
 func (ls *lacTable) resolveEnd(l *lac, hungUp bool) {
@@ -124,11 +140,12 @@ func (ls *lacTable) resolveEnd(l *lac, hungUp bool) {
 	if c == nil || !c.assumed || c.isFailure() {
 		return
 	}
+	lacs := ls.lacsNamed(c.identity.names)
 	if hungUp {
 		c.assumed = false
+		ls.forgetPossibleEnd(lacs, c)
 		return
 	}
-	lacs := ls.lacsNamed(c.identity.names)
 	if !slices.ContainsFunc(lacs, func(other *lac) bool { return other.endMeanwhile == c }) {
 		ls.mayHaveHungUp(lacs, c)
 	}

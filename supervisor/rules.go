@@ -27,7 +27,7 @@ type rule struct {
 var holdBacks = []rule{
 	{name: "the SA is made anew for another LAC", holds: (*ruleInput).renewing, step: StepNone,
 		why: "For a moment there is no SA. The end of that step is what comes next."},
-	{name: "an SA would be renewed too early", holds: (*ruleInput).renewsOnTrial, step: StepNone,
+	{name: "a new SA has its time", holds: (*ruleInput).endsOnTrial, step: StepNone,
 		why: "A new SA for another LAC has 10 s to bring a tunnel back. If this one may have been hung up, a new xl2tpd has 35 s."},
 }
 
@@ -207,13 +207,13 @@ func (in *ruleInput) redialled() bool { return in.s.up || in.s.redialPause > 0 }
 
 func (in *ruleInput) renewing() bool { return in.s.renewing }
 
-// renewsOnTrial reports whether an SA would be ended that has to have its time first.
-func (in *ruleInput) renewsOnTrial() bool {
+// endsOnTrial reports whether an SA would be ended that has to have its time first, or a tunnel that it may bring back.
+func (in *ruleInput) endsOnTrial() bool {
 	if !in.s.saOnTrial {
 		return false
 	}
 	r, _ := in.firstOf(rules)
-	return r.step == StepRenew
+	return r.step == StepRenew || r.step == StepHangUp && in.s.silent()
 }
 
 func (in *ruleInput) mayBeHungUp() bool { return in.s.mayBeHungUp }

@@ -20,7 +20,7 @@ func TestEachRule(t *testing.T) {
 		is   func(*progress, *situation)
 	}{
 		{"the SA is made anew for another LAC", func(l *progress, s *situation) { s.renewing = true }},
-		{"an SA would be renewed too early", func(l *progress, s *situation) { s.saOnTrial, s.endedSilent = true, true }},
+		{"a new SA has its time", func(l *progress, s *situation) { s.saOnTrial, s.endedSilent = true, true }},
 		{"perhaps hung up, and no SA", func(l *progress, s *situation) { s.mayBeHungUp, s.hasSA, s.redialPause = true, false, time.Minute }},
 		{"perhaps hung up, and an old SA", func(l *progress, s *situation) { s.mayBeHungUp, s.redialPause = true, time.Minute }},
 		{"perhaps hung up, and the SA has to stay", func(l *progress, s *situation) { s.mayBeHungUp, s.saInUse, s.redialPause = true, true, time.Minute }},

@@ -172,6 +172,45 @@ func TestGoneWhileRecoveryFindsThePeerAlive(t *testing.T) {
 	}
 }
 
+// Until that is decided, the LAC that is not being hung up is left down too.
+func TestGoneWhileAnotherIsHungUp(t *testing.T) {
+	for err, want := range map[error]bool{ErrAlive: true, nil: false, ErrHungUp: false} {
+		n := ambiguousUp(t, "", "recover = full\n")
+		n.links(inUserspace(link("ppp0", 5, true))...)
+		n.plays(time.Minute, alive, succeeds)
+		office, home := n.lac("office"), n.lac("home")
+		office.possibleEnd, home.possibleEnd, home.progress.busy = nil, nil, StepHangUp
+		n.core.lacs.agenda.slotsTaken++
+		n.links()
+		if !office.mayBeHungUp() {
+			t.Errorf("%v: it is dialled before that is decided", err)
+		}
+		n.step(StepDone{LAC: LAC{Name: "home"}, Step: StepHangUp, Err: err})
+		if got := office.mayBeHungUp(); got != want {
+			t.Errorf("%v: may be hung up %v, want %v", err, got, want)
+		}
+	}
+}
+
+// A new SA for another LAC may bring a tunnel back, so the tunnel is not hung up in its time.
+func TestNewSAMayBringADeadTunnelBack(t *testing.T) {
+	for name, tc := range map[string]struct {
+		is   func(*progress, *situation)
+		want Step
+	}{
+		"dead":                       {func(p *progress, s *situation) { p.peer, s.saInUse, s.saOnTrial = peerSilent, true, true }, StepNone},
+		"silent for too long":        {func(p *progress, s *situation) { s.quiet, s.saOnTrial = stuckAfter, true }, StepNone},
+		"dead, and no SA was made":   {func(p *progress, s *situation) { p.peer, s.saInUse = peerSilent, true }, StepHangUp},
+		"a call, which is no tunnel": {func(p *progress, s *situation) { s.up, s.quiet, s.stuck, s.saOnTrial = false, 0, true, true }, StepHangUp},
+	} {
+		p, s := progress{since: origin0}, situation{goal: goalFull, daemon: true, hasSA: true, up: true, quiet: time.Second}
+		tc.is(&p, &s)
+		if step, _ := p.decide(s, 0.5, origin0); step != tc.want {
+			t.Errorf("%s: %q, want %q", name, step, tc.want)
+		}
+	}
+}
+
 // Without the Hello guard nobody sees xl2tpd's redial over a new SA. So the SA has the time of that redial before it is
 // renewed for the other LAC.
 func TestNewSAHasTheTimeOfARedial(t *testing.T) {
