@@ -132,7 +132,7 @@ func (core *Core) takeEnding(e Ending, now time.Time) {
 	if e.Owner == (procfs.ID{}) && len(core.topology.byPid) > 1 {
 		e.Owner = unknownOwner
 	}
-	core.lacs.takeEnding(e, core.tunnels.ends.record(e, now))
+	core.lacs.takeEnding(e, core.tunnels.ends.record(e, now), now)
 }
 
 // NextWake returns when the next Step is needed at the latest. ok is false if nothing is due before the next event.

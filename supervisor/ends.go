@@ -77,6 +77,7 @@ type end struct {
 	sure     bool // somebody has said why
 	failed   bool // something is known to have failed, whatever the Ending said
 	assumed  bool // failed is only known from a hang-up by recovery that was under way
+	inferred bool // failed is only known from the silence before
 }
 
 // status returns an end as status shows it.
@@ -147,17 +148,21 @@ func (c *ends) reasonFor(p identity, since, now time.Time) (Ending, bool) {
 // recordClose notes that a tunnel has ended, and returns the reason, as far as it is known.
 func (ts *tunnelTable) recordClose(t *tunnel, reason message.Text, was State, now time.Time) message.Text {
 	why, sure := ts.ends.reasonFor(t.identity, t.up, now)
+	if !sure {
+		why, sure = ts.ends.hangUpOf(t.identity, now)
+	}
 	var failed bool
+	var saLost time.Time
 	switch {
 	case sure:
 		reason = why.Reason
 		if quiet := now.Sub(t.evidence.Last()); why.Unexplained() && was != Silent && !t.evidence.Last().IsZero() && quiet >= shortestIdleTimer {
 			reason = message.Sprintf("the peer's idle timer, it seems: nothing came for %.0f s", quiet.Seconds())
 		}
-	case now.Sub(ts.ends.xl2tpdEndedAt[t.identity.instance]) <= reasonDelay:
+	case ts.endedWithXl2tpd(t, now):
 		reason, failed = xl2tpdEnded, true
 	case !t.saLostAt.IsZero() && !t.evidence.Last().After(t.saLostAt): // one that has lived on has another cause
-		reason, failed = "the IPsec SA was lost", true
+		reason, failed, saLost = "the IPsec SA was lost", true, t.saLostAt
 	}
 	ts.ends.prune()
 	c := &end{Time: now, after: now.Sub(t.up), identity: t.identity, link: t.key, failed: failed}
@@ -166,8 +171,27 @@ func (ts *tunnelTable) recordClose(t *tunnel, reason message.Text, was State, no
 	}
 	c.Reason = reason
 	ts.ends.last[t.origin()] = c
-	ts.news = append(ts.news, news{names: t.identity.names, end: c, silent: was == Silent, lived: !t.evidence.Last().IsZero()})
+	ts.news = append(ts.news, news{names: t.identity.names, end: c, silent: was == Silent, lived: !t.evidence.Last().IsZero(), saLost: saLost})
 	return reason
+}
+
+// endedWithXl2tpd reports whether the xl2tpd of a link has just ended. The link of a new xl2tpd came up later.
+func (ts *tunnelTable) endedWithXl2tpd(t *tunnel, now time.Time) bool {
+	at := ts.ends.xl2tpdEndedAt[t.identity.instance]
+	return now.Sub(at) <= reasonDelay && !t.up.After(at)
+}
+
+// hangUpOf returns the hang-up by an operator that may be why a link of an unknown address ends: its LNS could not be looked
+// up, so the address of the hung-up tunnel does not show whether it was this one.
+func (c *ends) hangUpOf(p identity, now time.Time) (Ending, bool) {
+	for i := range c.reasons {
+		r := &c.reasons[i]
+		if !p.outer.IsValid() && r.Operator && r.spent.IsZero() && now.Sub(r.at) <= reasonDelay && canBelongTo(r.Owner, p.daemon) {
+			r.spent = now
+			return r.Ending, true
+		}
+	}
+	return Ending{}, false
 }
 
 // endOf returns how a link has ended; nil: it has not, or another one of the same origin has ended since.

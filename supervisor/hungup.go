@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"xl2tpd-keepalive/internal/helloguard"
@@ -36,8 +37,13 @@ func (l *lac) peerIsDead(now time.Time) {
 // recordEnd notes in the LAC of a tunnel how the tunnel has ended.
 func (ls *lacTable) recordEnd(one news, now time.Time) {
 	c := one.end
-	if one.silent && one.lived && !ls.answers(one.names, now) {
-		c.failed = true
+	switch answered := ls.answered(one.names, now); {
+	case answered.IsZero():
+		if !c.failed && one.silent && one.lived {
+			c.failed, c.inferred = true, true
+		}
+	case !one.saLost.IsZero() && answered.After(one.saLost): // so the tunnel has lived on in the clear
+		c.failed = false
 	}
 	if n, ok := c.identity.lac(); ok {
 		l := ls.ensureLAC(n)
@@ -49,12 +55,18 @@ func (ls *lacTable) recordEnd(one news, now time.Time) {
 	ls.attributeEnd(c)
 }
 
-// answers reports whether the peer of a silent link of one of these sections has just answered recovery in another way.
-// Then only the target is silent, and the silence is no reason for the link's end.
-func (ls *lacTable) answers(names []name, now time.Time) bool {
-	return slices.ContainsFunc(names, func(n name) bool {
-		return n.kind == "lac" && now.Sub(ls.ensureLAC(n).progress.aliveAt) < aliveTime
-	})
+// answered returns when the peer of a silent link of one of these sections has answered recovery in another way; zero: not
+// lately. Then only the target is silent, and the silence is no reason for the link's end.
+func (ls *lacTable) answered(names []name, now time.Time) (at time.Time) {
+	for _, n := range names {
+		if n.kind != "lac" {
+			continue
+		}
+		if alive := ls.ensureLAC(n).progress.aliveAt; now.Sub(alive) < aliveTime && alive.After(at) {
+			at = alive
+		}
+	}
+	return at
 }
 
 // attributeEnd distinguishes a hang-up by recovery from one by the operator. Recovery announces its hang-ups to the
@@ -65,22 +77,78 @@ func (ls *lacTable) attributeEnd(c *end) {
 		l := ls.ensureLAC(n)
 		if l.lastEnd == c && l.progress.isHangingUp() && !c.Operator {
 			c.assumed = !c.failed && l.progress.busy == StepHangUp
-			c.failed, l.notRedialled = true, true
+			c.failed = true
 		}
 		if c.Operator {
 			ls.clearPossibleEnds(l, c)
 		}
 		return
 	}
-	if c.isFailure() || !c.Operator && slices.ContainsFunc(c.identity.names, ls.isHangingUp) {
+	if c.isFailure() {
 		return
 	}
-	for _, n := range c.identity.names {
+	lacs := ls.lacsNamed(c.identity.names)
+	if c.Operator || !slices.ContainsFunc(lacs, func(l *lac) bool { return l.progress.isHangingUp() }) {
+		ls.mayHaveHungUp(lacs, c)
+		return
+	}
+	isBusy := func(l *lac) bool { return l.progress.busy == StepHangUp }
+	if c.assumed = slices.ContainsFunc(lacs, isBusy); !c.assumed {
+		return
+	}
+	for _, l := range lacs { // resolveEnd decides later
+		if isBusy(l) {
+			l.endMeanwhile = c
+		} else {
+			ls.mayHaveHungUp([]*lac{l}, c)
+		}
+	}
+}
+
+// lacsNamed returns the LACs among these sections.
+func (ls *lacTable) lacsNamed(names []name) (all []*lac) {
+	for _, n := range names {
 		if n.kind == "lac" {
-			l := ls.ensureLAC(n)
-			l.possibleEnd = c
+			all = append(all, ls.ensureLAC(n))
+		}
+	}
+	return all
+}
+
+// mayHaveHungUp notes that the operator may have hung up any of these LACs.
+func (ls *lacTable) mayHaveHungUp(lacs []*lac, c *end) {
+	for _, l := range lacs {
+		l.possibleEnd = c
+		ls.agenda.mark(l)
+	}
+}
+
+// forgetPossibleEnd notes that the operator has hung up none of these LACs.
+func (ls *lacTable) forgetPossibleEnd(lacs []*lac, c *end) {
+	for _, l := range lacs {
+		if l.possibleEnd == c {
+			l.possibleEnd = nil
 			ls.agenda.mark(l)
 		}
+	}
+}
+
+// resolveEnd decides about the end of a link that may have been the LAC's, and that came while recovery hung the LAC up.
+// If recovery has hung up none of the LACs that the link may have been of, the operator may have.
+func (ls *lacTable) resolveEnd(l *lac, hungUp bool) {
+	c := l.endMeanwhile
+	l.endMeanwhile = nil
+	if c == nil || !c.assumed || c.isFailure() {
+		return
+	}
+	lacs := ls.lacsNamed(c.identity.names)
+	if hungUp {
+		c.assumed = false
+		ls.forgetPossibleEnd(lacs, c)
+		return
+	}
+	if !slices.ContainsFunc(lacs, func(other *lac) bool { return other.endMeanwhile == c }) {
+		ls.mayHaveHungUp(lacs, c)
 	}
 }
 
@@ -91,7 +159,7 @@ func (ls *lacTable) isHangingUp(n name) bool {
 
 // clearPossibleEnds notes that the hung-up tunnel was this LAC's. So it was not the tunnel of any other LAC.
 func (ls *lacTable) clearPossibleEnds(l *lac, c *end) {
-	for _, other := range ls.lacsOf(c.Owner, c.Peer.Addr()) {
+	for _, other := range ls.byKey {
 		if other != l && other.possibleEnd != nil && other.possibleEnd.OwnedConnection == c.OwnedConnection {
 			other.possibleEnd = nil
 			ls.agenda.mark(other)
@@ -111,6 +179,10 @@ func (l *lac) hungUp() bool { return l.lastEnd != nil && l.lastEnd.Operator }
 // link, attributeEnd does that.
 func (ls *lacTable) operatorHungUp(c helloguard.OwnedConnection) {
 	all := ls.lacsOf(c.Owner, c.Peer.Addr())
+	known := len(all) > 0
+	if !known {
+		all = ls.unresolvedLACs(c.Owner)
+	}
 	if links, certain := ls.tunnels.tunnelIndex().links.Of(c); certain {
 		n, ok := links[0].identity.lac()
 		switch {
@@ -126,7 +198,7 @@ func (ls *lacTable) operatorHungUp(c helloguard.OwnedConnection) {
 	lacs := slices.DeleteFunc(slices.Clone(all), func(l *lac) bool {
 		return slices.ContainsFunc(ls.candidates(l).exact, (*tunnel).linked)
 	})
-	if len(lacs) > 0 && len(all) > 1 {
+	if len(lacs) > 0 && (len(all) > 1 || !known) {
 		ls.operatorMayHaveHungUp(lacs, c)
 		return
 	}
@@ -143,6 +215,22 @@ func (ls *lacTable) operatorHungUp(c helloguard.OwnedConnection) {
 	l.lastEnd.sure, l.lastEnd.Operator, l.lastEnd.CallOnly = true, true, false
 	ls.agenda.mark(l)
 	ls.logLAC(l, slog.LevelInfo, "tunnel left down", slog.String("reason", "hung up on this host"))
+}
+
+// unresolvedLACs returns the LACs of an xl2tpd, or of any if it is not known (zero), whose LNS could not be looked up.
+func (ls *lacTable) unresolvedLACs(daemon procfs.ID) (all []*lac) {
+	for _, in := range ls.topology.instances {
+		if daemon != (procfs.ID{}) && in.Process != daemon {
+			continue
+		}
+		for _, s := range in.lacs {
+			if len(s.LNSIPs) == 0 && len(s.LNS) > 0 {
+				all = append(all, ls.ensureLAC(in.name(s)))
+			}
+		}
+	}
+	slices.SortFunc(all, func(x, y *lac) int { return strings.Compare(x.key, y.key) })
+	return all
 }
 
 // operatorMayHaveHungUp notes that the operator has hung up an attempt of one of these LACs. If it was the tunnel of
@@ -168,8 +256,10 @@ func (ls *lacTable) takeDial(daemon procfs.ID, lns netip.Addr, now time.Time) {
 	for _, l := range lacs {
 		l.sccrqAt = now
 	}
-	ls.clearDownAt(lacs, now)
-	ls.mayRedialAgain(lacs)
+	if !takeOwnDial(lacs, now) {
+		ls.clearDownAt(lacs)
+		ls.mayRedialAgain(lacs)
+	}
 	if len(lacs) != 1 {
 		ls.dialsHungUp(lacs)
 		for _, l := range lacs {
@@ -179,6 +269,9 @@ func (ls *lacTable) takeDial(daemon procfs.ID, lns netip.Addr, now time.Time) {
 			}
 			if ls.candidates(l).up() {
 				continue
+			}
+			if l.lastEnd != nil && ls.alone(l, lacs) {
+				l.lastEnd.CallOnly = false // as below
 			}
 			if !l.notDiallingSince.IsZero() {
 				l.notDiallingSince = now
@@ -199,9 +292,34 @@ func (ls *lacTable) takeDial(daemon procfs.ID, lns netip.Addr, now time.Time) {
 	if l.lastEnd != nil {
 		l.lastEnd.CallOnly = false // with a tunnel that stands, xl2tpd would not ask for another
 	}
-	if l.mayBeHungUp() && l.progress.busy == StepNone {
+	if l.mayBeHungUp() && l.progress.isIdle() {
 		ls.dialledAgain(l, now)
 	}
+}
+
+// alone reports whether each of these LACs but one has a link that is certainly its own.
+func (ls *lacTable) alone(l *lac, lacs []*lac) bool {
+	return !slices.ContainsFunc(lacs, func(other *lac) bool {
+		return other != l && !ls.candidates(other).hasExact(ls.daemons.of(other).Pid)
+	})
+}
+
+// callWithoutLinkClosed notes that xl2tpd has closed a call that never got addresses, and not its tunnel.
+func (ls *lacTable) callWithoutLinkClosed(e Ending, now time.Time) {
+	isCall := func(l *lac) bool {
+		return slices.ContainsFunc(ls.candidates(l).exact, func(t *tunnel) bool { return !t.linked() && ls.daemons.of(l).Pid == t.link.Xl2tpdPid })
+	}
+	lacs := ls.lacsOf(e.Owner, e.Peer.Addr())
+	if links, certain := ls.tunnels.tunnelIndex().links.Of(e.OwnedConnection); certain {
+		lacs = ls.lacsNamed(links[0].identity.names)
+	}
+	calling := slices.DeleteFunc(slices.Clone(lacs), func(l *lac) bool { return !isCall(l) })
+	if len(calling) != 1 || calling[0].mayBeHungUp() {
+		return
+	}
+	l := calling[0]
+	l.lastEnd = &end{Ending: e, Time: now, sure: true}
+	ls.agenda.mark(l)
 }
 
 // dialledAgain notes that somebody wants a LAC again that was left down.
@@ -214,8 +332,10 @@ func (ls *lacTable) dialledAgain(l *lac, now time.Time) {
 // startAgain notes that a LAC is wanted, and that xl2tpd dials it. If recovery is taking a step, that step still counts.
 func (l *lac) startAgain(now time.Time) {
 	l.had, l.notRedialled, l.lastEnd, l.possibleEnd, l.silent = hadOne, false, nil, nil, time.Time{}
-	if l.progress.busy == StepNone {
+	if l.progress.isIdle() {
+		busy := l.progress.busy
 		l.attempt, l.notDiallingSince, l.progress = now, time.Time{}, dialling(now)
+		l.progress.busy = busy
 	}
 }
 
@@ -224,14 +344,14 @@ func (l *lac) startAgain(now time.Time) {
 func (l *lac) takeAutodial(now time.Time) bool {
 	began := l.startedAt
 	l.startedAt = time.Time{}
-	return !began.IsZero() && now.Sub(began) <= reasonDelay && l.mayBeHungUp() && l.progress.busy == StepNone
+	return !began.IsZero() && now.Sub(began) <= reasonDelay && l.mayBeHungUp() && l.progress.isIdle()
 }
 
 // dialsHungUp notes that xl2tpd dials one of these LACs, although each of them that is down was hung up. So somebody wants
 // one again, and nobody can tell which. Recovery dials none of them, but keeps their SA in order.
 func (ls *lacTable) dialsHungUp(lacs []*lac) {
 	down := slices.DeleteFunc(slices.Clone(lacs), func(l *lac) bool { return ls.candidates(l).up() })
-	if slices.ContainsFunc(down, func(l *lac) bool { return !l.lastEnd.mayBeHangUp() || l.progress.busy != StepNone }) {
+	if slices.ContainsFunc(down, func(l *lac) bool { return !l.lastEnd.mayBeHangUp() || !l.progress.isIdle() }) {
 		return
 	}
 	for _, l := range down {

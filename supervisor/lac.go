@@ -23,6 +23,7 @@ type lac struct {
 	had              history
 	notRedialled     bool       // xl2tpd has no plan to dial it
 	dialled          time.Time  // when recovery last made xl2tpd dial it
+	awaitsDial       bool       // and nobody has seen that dial yet
 	attempt          time.Time  // since when xl2tpd dials, as far as is known; zero: it does not
 	sccrqAt          time.Time  // when xl2tpd last asked the LNS for a tunnel, for this LAC or another one
 	hidden           bool       // xl2tpd may be dialling it, and nobody would see that
@@ -34,10 +35,12 @@ type lac struct {
 	ikeTo            string     // and the LNS of that tunnel, as xl2tpd.conf calls it
 	lastEnd          *end       // how its latest tunnel ended; nil: it is up, or there was none
 	possibleEnd      *end       // how a tunnel or attempt ended that may have been this LAC's; nil: none of interest
+	endMeanwhile     *end       // how a link ended that may have been this LAC's, while recovery hung the LAC up; nil: none has
 	silent           time.Time  // when its latest tunnel ended, if the peer was silent; zero: it was not
 	guessed          bool       // the link for which it is being hung up may be another LAC's, or its tunnel may be gone
 	downAt           time.Time  // when recovery hung it up; zero: it may have been dialled since, see certainlyDown
 	dialledMeanwhile bool       // since recovery began to hang it up, see clearDownAt
+	redialsMeanwhile bool       // the same, and xl2tpd may redial it from then on, see mayRedialAgain
 	planned          time.Time  // until then xl2tpd may redial it, although it was hung up; zero: it won't
 	lastLogged       string     // the latest log line about a step
 	xl2tpdAt         time.Time  // when its xl2tpd was seen to start; zero: it ran before, or has ended
@@ -222,14 +225,25 @@ func (ls *lacTable) readNeighbours(is *situation, l *lac, s *xl2tpd.Section, now
 			is.renewing = true
 		case p.busy == StepSecure:
 			is.saOnTrial = true
-		case p.sa != saUnconfirmed && now.Sub(p.doneAt) < helpTime: // also if xl2tpd was made to dial over it since
-			is.saOnTrial, until = true, earlier(until, p.doneAt.Add(helpTime))
+		case p.sa != saUnconfirmed && now.Sub(p.doneAt) < ls.trialTime(other): // also if xl2tpd was made to dial over it since
+			is.saOnTrial, until = true, earlier(until, p.doneAt.Add(ls.trialTime(other)))
 		}
 	}
 	if tried := l.xl2tpdAt.Add(answerTime); is.mayBeHungUp && !l.xl2tpdAt.IsZero() && now.Before(tried) {
 		is.saOnTrial, until = true, earlier(until, tried)
 	}
 	return until
+}
+
+// trialTime returns how long a new SA for a LAC has to bring its tunnel back. If xl2tpd redials the LAC, and no Hello guard
+// sees that, the SA has the time of that attempt.
+func (ls *lacTable) trialTime(l *lac) time.Duration {
+	if s := ls.topology.section(l); s != nil && ls.health.blind(ls.topology.config) {
+		if _, pause := l.redials(s); pause > 0 {
+			return max(helpTime, pause+answerTime)
+		}
+	}
+	return helpTime
 }
 
 // markNeighbours marks the other LACs with the same LNS: they will be evaluated in the step under way.
@@ -302,7 +316,7 @@ func (a *topology) section(l *lac) *xl2tpd.Section {
 // capPlanned limits the time of xl2tpd's planned redial to what is possible: it may have been saved before the clock was
 // set back.
 func (l *lac) capPlanned(s *xl2tpd.Section, now time.Time) {
-	if latest := now.Add(s.RedialTimeout); l.planned.After(latest) {
+	if latest := now.Add(s.RedialTimeout + 2*answerTime); l.planned.After(latest) {
 		l.planned = latest
 	}
 }

@@ -53,7 +53,10 @@ func (ls *lacTable) takeNews(all []news, now time.Time) {
 }
 
 // takeEnding takes the reason why a control tunnel is being closed, and the ends of links that it explains.
-func (ls *lacTable) takeEnding(e Ending, explained []*end) {
+func (ls *lacTable) takeEnding(e Ending, explained []*end, now time.Time) {
+	if e.CallOnly && !e.Operator && len(explained) == 0 {
+		ls.callWithoutLinkClosed(e, now)
+	}
 	for _, c := range explained {
 		ls.attributeEnd(c)
 		ls.markLACs(c.identity.names)

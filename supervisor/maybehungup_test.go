@@ -346,10 +346,18 @@ func TestCertainlyDown(t *testing.T) {
 		happens func(*fixture)
 		want    bool
 	}{
-		"nothing":                {func(*fixture) {}, true},
-		"its LNS is dialled":     {func(n *fixture) { n.step(Dials{Peer: closer.Peer.Addr()}) }, false},
-		"some LNS is dialled":    {func(n *fixture) { n.step(Dials{Peer: addr("192.0.2.9")}) }, false},
-		"recovery dials another": {func(n *fixture) { n.lac("home").dialled = n.now; n.step(Dials{Peer: closer.Peer.Addr()}) }, true},
+		"nothing":             {func(*fixture) {}, true},
+		"its LNS is dialled":  {func(n *fixture) { n.step(Dials{Peer: closer.Peer.Addr()}) }, false},
+		"some LNS is dialled": {func(n *fixture) { n.step(Dials{Peer: addr("192.0.2.9")}) }, false},
+		"recovery dials another": {func(n *fixture) {
+			n.lac("home").dialled, n.lac("home").awaitsDial = n.now, true
+			n.step(Dials{Peer: closer.Peer.Addr()})
+		}, true},
+		"recovery dials another, and somebody it": {func(n *fixture) {
+			n.lac("home").dialled, n.lac("home").awaitsDial = n.now, true
+			n.step(Dials{Peer: closer.Peer.Addr()})
+			n.step(Dials{Peer: closer.Peer.Addr()})
+		}, false},
 		"the guard was away": {func(n *fixture) {
 			n.step(Fault{What: TaskGuard, Problem: status.Problem{Text: "no such queue"}})
 			n.after(time.Second)

@@ -101,6 +101,7 @@ type dialler struct {
 	half       bool   // the tunnel stands without a call
 	active     bool   // xl2tpd's redial is on
 	lives      time.Time
+	cameUp     time.Time
 	dialled    time.Time // an attempt is under way since
 	again      time.Time // when xl2tpd redials
 	byRecovery bool      // the attempt or tunnel was asked for by recovery
@@ -343,6 +344,7 @@ func (h *simHost) charon() {
 func (h *simHost) up(d *dialler) {
 	h.index++
 	d.index, d.parent, d.call, d.alive, d.lives, d.dialled = h.index, h.pid, d.refused, true, h.now, time.Time{}
+	d.cameUp = h.now
 	d.quiet = d.quiet && d.call
 	h.show()
 }
@@ -386,6 +388,7 @@ func (h *simHost) dial(d *dialler, byRecovery bool) {
 	}
 	d.byRecovery = byRecovery
 	if h.kind.named && h.deafDNS {
+		d.hidden = d.hidden || !h.unresolved // this service may not have looked the name up meanwhile
 		if d.redial > 0 && !h.kind.oldest {
 			d.again = h.now.Add(d.redial)
 		}
@@ -480,6 +483,9 @@ func (h *simHost) askPeer(r Recover) error {
 // nobody can know that before the next echo.
 func (h *simHost) recently() bool { return !h.kind.guarded && h.now.Sub(h.healed) < 30*time.Second }
 
+// isNew reports whether a link has come up in this moment, in which a step may have been decided before that was seen.
+func (h *simHost) isNew(d *dialler) bool { return d.cameUp.Equal(h.now) }
+
 func (h *simHost) counts(d *dialler, s Step) {
 	d.steps[s] = append(d.steps[s], h.now)
 }
@@ -518,7 +524,7 @@ func (h *simHost) ends(d *dialler, id string) bool {
 		h.failed(d, "the IKE SA of the VXLAN connection is ended")
 	case fmt.Sprint(h.ike):
 		for _, other := range h.all() {
-			if other.peer == closer.Peer && h.living(other) && !h.recently() {
+			if other.peer == closer.Peer && h.living(other) && !h.recently() && !h.isNew(other) {
 				h.failed(d, "an IKE SA that carries the living tunnel of %s is ended", other.name)
 			}
 		}
@@ -586,7 +592,7 @@ func (h *simHost) redial(d *dialler, r Recover) func() error {
 
 // hangUpForRecovery makes xl2tpd hang up for recovery.
 func (h *simHost) hangUpForRecovery(d *dialler, r Recover) func() error {
-	if h.living(d) && !h.recently() {
+	if h.living(d) && !h.recently() && !h.isNew(d) {
 		h.failed(d, "a tunnel that lives is hung up")
 	}
 	was, heard := h.hangUp(d, false)

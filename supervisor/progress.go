@@ -127,6 +127,7 @@ type situation struct {
 	closingUntil            time.Time // until then xl2tpd may still be closing the last tunnel
 	trying                  bool      // xl2tpd may be dialling
 	tryingUntil             time.Time // until then
+	alikeTriedUntil         time.Time // until then xl2tpd may be dialling another LAC that the link may be of; zero: nobody can mix them up
 	sccrqAt                 time.Time // when xl2tpd last asked the LNS for a tunnel, for this LAC or another one
 	redialDue               time.Time // by then xl2tpd should have redialled; zero: it does not redial, or nobody would see it
 	redialPlannedUntil      time.Time // until then xl2tpd may redial, as it had planned before the hang-up
@@ -185,6 +186,9 @@ const (
 	saConfirmed                   // there is one
 	saSettling                    // there is one, and until next it has its time to help a link
 )
+
+// isIdle reports whether no step is under way that may change something.
+func (p *progress) isIdle() bool { return p.busy == StepNone || p.busy.asks() }
 
 // dialling returns the progress of a LAC that somebody has just dialled.
 func dialling(now time.Time) progress {
@@ -310,9 +314,9 @@ func (p *progress) renewedByOthers(now time.Time) {
 	p.last, p.err, p.next = StepRenew, nil, now.Add(grace)
 }
 
-// isHangingUp reports whether recovery hangs up, or did so in its latest step.
+// isHangingUp reports whether recovery hangs up, or did so in its latest step and the tunnel was not up since.
 func (p *progress) isHangingUp() bool {
-	return p.busy == StepHangUp || p.last == StepHangUp && p.err == nil
+	return p.busy == StepHangUp || p.last == StepHangUp && p.err == nil && !p.since.IsZero()
 }
 
 // tunnelIsUp notes that the tunnel is up. Earlier failures are forgotten only after stableAfter; it returns when that

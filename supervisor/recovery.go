@@ -60,13 +60,13 @@ func (ls *lacTable) evaluate(l *lac, now time.Time) {
 
 // advance takes the next step of a LAC's recovery, if one is due, and notes when to evaluate the LAC again.
 func (ls *lacTable) advance(l *lac, s *xl2tpd.Section, now time.Time) {
+	l.capPlanned(s, now)
+	c := ls.candidates(l)
+	l.noteHidden(c, s, now)
 	// If nobody acknowledges xl2tpd's StopCCN, an attempt takes two answerTimes.
 	if !l.notDiallingSince.IsZero() && !now.Before(l.notDiallingSince.Add(s.RedialTimeout+2*answerTime)) {
 		l.notRedialled, l.notDiallingSince = true, time.Time{} // xl2tpd should have redialled by now
 	}
-	l.capPlanned(s, now)
-	c := ls.candidates(l)
-	l.noteHidden(c, s, now)
 	redialDue := ls.noteDeadRedial(l, s, now)
 	l.noteCall(c, ls.daemons.of(l).Pid, now)
 	l.takeAmbiguousLinks(c, ls.daemons.of(l).Pid)
@@ -87,8 +87,10 @@ func (ls *lacTable) advance(l *lac, s *xl2tpd.Section, now time.Time) {
 	}
 	if step == StepHangUp {
 		// If several LACs have one LNS, nobody sees which one xl2tpd dials. So the half-closed tunnel may be gone.
-		l.guessed, l.dialledMeanwhile = is.up && len(c.exact) == 0 || is.noCall && is.sharesLNS, false
+		l.guessed = is.up && len(c.exact) == 0 || is.noCall && is.sharesLNS
+		l.dialledMeanwhile, l.redialsMeanwhile = false, false
 	}
+	l.awaitsDial = l.awaitsDial || step == StepDial || step == StepRedial
 	ls.out.emit(ls.request(l, s, c, is, step))
 }
 
@@ -130,16 +132,19 @@ func (ls *lacTable) saRenewed(names []name, now time.Time) {
 	}
 }
 
-// noteCall notes that a call of the LAC has begun after an end without a known reason. Then the LAC was not hung up:
-// xl2tpd dials no LAC that was. The call has its time like any dial. pid is that of the LAC's xl2tpd.
+// noteCall notes that a call of the LAC has begun: xl2tpd was made to dial it. If that was after an end without a known
+// reason, the LAC was not hung up: xl2tpd dials no LAC that was. The call has its time like any dial. pid is that of the
+// LAC's xl2tpd.
 func (l *lac) noteCall(c *candidates, pid int, now time.Time) {
+	began := func(t *tunnel) bool { return t.presence != foundAtStart && t.link.Xl2tpdPid == pid }
+	if !l.mayBeHungUp() && slices.ContainsFunc(c.exact, began) {
+		l.had = hadOne
+	}
 	if !l.lastEnd.mayBeHangUp() || l.lastEnd.sure {
 		return
 	}
 	told := l.lastEnd.Time.Add(reasonDelay)
-	if slices.ContainsFunc(c.exact, func(t *tunnel) bool {
-		return t.presence != foundAtStart && t.link.Xl2tpdPid == pid && t.since.After(told)
-	}) {
+	if slices.ContainsFunc(c.exact, func(t *tunnel) bool { return began(t) && t.since.After(told) }) {
 		l.startAgain(now)
 	}
 }
@@ -205,10 +210,16 @@ func (ls *lacTable) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situ
 	is.saInUse = sa.Others || index.carriesOthers(sa, l) ||
 		ls.health.blind(ls.topology.config) && index.mayCarryOthers(l)
 	is.redialsFor, is.redialPause = l.redials(s)
+	if is.redialPause == 0 && l.lastEnd.mayBeHangUp() && ls.leftToXl2tpd(l, s) {
+		is.redialPause = s.RedialTimeout // nobody would see an operator's dial
+	}
 	if l.certainlyDown(ls.health.guardAt) {
 		c = &candidates{exact: c.exact}
 	}
 	ls.readLinks(&is, c, s, now)
+	if is.up && len(c.exact) == 0 {
+		is.alikeTriedUntil = l.sccrqAt.Add(answerTime)
+	}
 	if ls.health.failing[WatcherVICI] != nil {
 		is.hasSA = l.confirmedSA(is.trying, ls.topology.listedAt, now)
 	}

@@ -840,17 +840,20 @@ func TestRecoveryWithoutCharon(t *testing.T) {
 
 // A link may only carry IPv6. Then it is not a stuck call.
 func TestRecoveryOfIPv6Alone(t *testing.T) {
-	n := newFixture(t, redials, "[lac default]\nrecover = full")
-	n.step(secured("1"))
-	l := link("ppp0", 5, false)
-	l.Local, l.Peer, l.Raised = netip.Addr{}, netip.Addr{}, true
-	n.links(l)
-	if got := n.steps(30*time.Minute, nil); got != nil {
-		t.Errorf("got %v, want none", got)
-	}
-	n.links()
-	if got := n.steps(10*time.Minute, nil); !slices.Contains(got, StepDial) {
-		t.Errorf("%v after it has gone", got)
+	for conf, want := range map[string]Step{oneLAC: StepDial, redials: StepRedial} {
+		n := newFixture(t, conf, "[lac default]\nrecover = full")
+		n.step(secured("1"))
+		l := link("ppp0", 5, false)
+		l.Local, l.Peer, l.Raised = netip.Addr{}, netip.Addr{}, true
+		n.links(l)
+		if got := n.steps(30*time.Minute, nil); got != nil {
+			t.Errorf("got %v, want none", got)
+		}
+		n.links()
+		got := n.steps(10*time.Minute, nil)
+		if !slices.Contains(got, want) || want == StepRedial && slices.Contains(got, StepDial) {
+			t.Errorf("%v after it has gone, want %v", got, want)
+		}
 	}
 }
 

@@ -33,6 +33,9 @@ func (l *lac) noteHidden(c *candidates, s *xl2tpd.Section, now time.Time) {
 	hidden := c.any() || len(s.LNSIPs) == 0 || s.Unresolved
 	if hidden || l.hidden {
 		l.hiddenAt = now
+		if !l.notDiallingSince.IsZero() {
+			l.notDiallingSince = now
+		}
 	}
 	l.hidden = hidden
 	if len(s.LNSIPs) == 0 || s.Unresolved || l.newLinks(c) {
@@ -53,12 +56,21 @@ func (l *lac) newLinks(c *candidates) bool {
 	})
 }
 
-// clearDownAt notes that xl2tpd dials one of these LACs. Unless it is one that recovery has just dialled, it may be any of
-// them. A dial of an address that is no LAC's may be any LAC's too: a name may have another address by now.
-func (ls *lacTable) clearDownAt(lacs []*lac, now time.Time) {
-	if slices.ContainsFunc(lacs, func(l *lac) bool { return l.progress.busy == StepDial || now.Sub(l.dialled) < answerTime }) {
-		return
+// takeOwnDial reports whether the dial that was seen is the one that recovery has just asked for.
+func takeOwnDial(lacs []*lac, now time.Time) bool {
+	for _, l := range lacs {
+		own := l.progress.busy == StepDial || l.progress.busy == StepRedial || now.Sub(l.dialled) < answerTime
+		if own && l.awaitsDial {
+			l.awaitsDial = false
+			return true
+		}
 	}
+	return false
+}
+
+// clearDownAt notes that xl2tpd dials one of these LACs, and not for recovery. A dial of an address that is no LAC's may be
+// any LAC's too: a name may have another address by now.
+func (ls *lacTable) clearDownAt(lacs []*lac) {
 	if len(lacs) == 0 {
 		lacs = slices.Collect(maps.Values(ls.byKey))
 	}
@@ -74,8 +86,8 @@ func (ls *lacTable) mayRedialAgain(lacs []*lac) {
 	var down, unsure []*lac
 	for _, l := range lacs {
 		switch {
-		case l.progress.busy == StepDial || l.progress.busy == StepRedial:
-			return
+		case l.progress.busy == StepHangUp:
+			down = append(down, l)
 		case ls.candidates(l).hasExact(ls.daemons.of(l).Pid):
 		case ls.candidates(l).up():
 			unsure = append(unsure, l)
@@ -83,15 +95,21 @@ func (ls *lacTable) mayRedialAgain(lacs []*lac) {
 			down = append(down, l)
 		}
 	}
-	if slices.ContainsFunc(down, func(l *lac) bool { return !l.notRedialled && !l.hungUp() }) {
+	if slices.ContainsFunc(down, ls.isRedialled) {
 		down = nil
 	}
 	for _, l := range append(down, unsure...) {
 		if s := ls.topology.section(l); s != nil && s.Redial && !l.mayBeHungUp() {
-			l.notRedialled = false
+			l.notRedialled, l.redialsMeanwhile, l.had = false, true, max(l.had, mayHaveHad)
 			ls.agenda.mark(l)
 		}
 	}
+}
+
+// isRedialled reports whether xl2tpd redials a LAC that is down, as far as is known.
+func (ls *lacTable) isRedialled(l *lac) bool {
+	s := ls.topology.section(l)
+	return s != nil && s.Redial && !l.notRedialled && !l.mayBeHungUp() && !l.progress.isHangingUp() && (s.Autodial || l.had >= mayHaveHad)
 }
 
 // redialDue returns when xl2tpd should have redialled a LAC that is down; zero: it does not redial, or nobody would see

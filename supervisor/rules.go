@@ -27,7 +27,7 @@ type rule struct {
 var holdBacks = []rule{
 	{name: "the SA is made anew for another LAC", holds: (*ruleInput).renewing, step: StepNone,
 		why: "For a moment there is no SA. The end of that step is what comes next."},
-	{name: "an SA would be renewed too early", holds: (*ruleInput).renewsOnTrial, step: StepNone,
+	{name: "a new SA has its time", holds: (*ruleInput).endsOnTrial, step: StepNone,
 		why: "A new SA for another LAC has 10 s to bring a tunnel back. If this one may have been hung up, a new xl2tpd has 35 s."},
 }
 
@@ -45,6 +45,8 @@ var rules = []rule{
 		why: "What an operator has hung up stays down, so it is neither dialled nor hung up: that is left to xl2tpd."},
 	{name: "silent for too long", holds: (*ruleInput).overdue, step: StepHangUp,
 		why: "A Hello of xl2tpd's should have found by now that the peer is dead."},
+	{name: "dead, and xl2tpd dials one like it", holds: (*ruleInput).deadBesideADial, step: StepNone, until: (*ruleInput).untilAlikeTried,
+		why: "Nobody can tell which LAC has the dead link, and both would be hung up. xl2tpd may be dialling the other one."},
 	{name: "dead, and nothing to renew", holds: (*ruleInput).deadAndNotRenewable, step: StepHangUp,
 		why: "The peer answers nothing, and its SA is new, or has to stay."},
 	{name: "the LNS has moved", holds: (*ruleInput).movedAway, step: StepHangUp,
@@ -205,13 +207,13 @@ func (in *ruleInput) redialled() bool { return in.s.up || in.s.redialPause > 0 }
 
 func (in *ruleInput) renewing() bool { return in.s.renewing }
 
-// renewsOnTrial reports whether an SA would be ended that has to have its time first.
-func (in *ruleInput) renewsOnTrial() bool {
+// endsOnTrial reports whether an SA would be ended that has to have its time first, or a tunnel that it may bring back.
+func (in *ruleInput) endsOnTrial() bool {
 	if !in.s.saOnTrial {
 		return false
 	}
 	r, _ := in.firstOf(rules)
-	return r.step == StepRenew
+	return r.step == StepRenew || r.step == StepHangUp && in.s.silent()
 }
 
 func (in *ruleInput) mayBeHungUp() bool { return in.s.mayBeHungUp }
@@ -249,6 +251,11 @@ func (in *ruleInput) overdue() bool { return in.s.up && in.s.quiet >= stuckAfter
 
 func (in *ruleInput) deadAndNotRenewable() bool {
 	return in.s.silent() && in.p.peer == peerSilent && (!in.renews() || in.p.renewed())
+}
+
+// deadBesideADial reports whether a link of several alike would be hung up while xl2tpd may be dialling another one.
+func (in *ruleInput) deadBesideADial() bool {
+	return (in.deadAndNotRenewable() || in.movedAway()) && in.now.Before(in.s.alikeTriedUntil)
 }
 
 func (in *ruleInput) movedAway() bool {
@@ -346,6 +353,8 @@ func (in *ruleInput) untilXl2tpdGivesUp() time.Time {
 }
 
 func (in *ruleInput) untilCalled() time.Time { return in.s.callingUntil }
+
+func (in *ruleInput) untilAlikeTried() time.Time { return in.s.alikeTriedUntil }
 
 func (in *ruleInput) untilTried() time.Time { return in.s.tryingUntil }
 

@@ -20,7 +20,7 @@ func TestEachRule(t *testing.T) {
 		is   func(*progress, *situation)
 	}{
 		{"the SA is made anew for another LAC", func(l *progress, s *situation) { s.renewing = true }},
-		{"an SA would be renewed too early", func(l *progress, s *situation) { s.saOnTrial, s.endedSilent = true, true }},
+		{"a new SA has its time", func(l *progress, s *situation) { s.saOnTrial, s.endedSilent = true, true }},
 		{"perhaps hung up, and no SA", func(l *progress, s *situation) { s.mayBeHungUp, s.hasSA, s.redialPause = true, false, time.Minute }},
 		{"perhaps hung up, and an old SA", func(l *progress, s *situation) { s.mayBeHungUp, s.redialPause = true, time.Minute }},
 		{"perhaps hung up, and the SA has to stay", func(l *progress, s *situation) { s.mayBeHungUp, s.saInUse, s.redialPause = true, true, time.Minute }},
@@ -28,6 +28,9 @@ func TestEachRule(t *testing.T) {
 			s.mayBeHungUp, s.up, s.quiet, s.saInUse, s.saWorks = true, true, stuckAfter, true, true
 		}},
 		{"silent for too long", func(l *progress, s *situation) { s.up, s.quiet = true, stuckAfter }},
+		{"dead, and xl2tpd dials one like it", func(l *progress, s *situation) {
+			s.up, s.quiet, s.saInUse, l.peer, s.alikeTriedUntil = true, time.Second, true, peerSilent, origin0.Add(answerTime)
+		}},
 		{"dead, and nothing to renew", func(l *progress, s *situation) {
 			s.up, s.quiet, s.saInUse, l.peer = true, time.Second, true, peerSilent
 		}},

@@ -35,6 +35,9 @@ func (ls *lacTable) takeOutcome(ev StepDone, now time.Time) {
 	if s := ls.topology.section(l); s != nil && !ev.Step.asks() {
 		is, _ = ls.situation(l, s, now)
 	}
+	if c := l.lastEnd; c != nil && c.inferred && !c.sure && errors.Is(err, ErrSAInUse) {
+		c.failed = false // the LNS lives, so the silence was another's fault
+	}
 	l.progress.stepDone(err, is, ls.jitter(), now)
 	if ev.Step == StepDial || ev.Step == StepRedial {
 		l.downAt = time.Time{}
@@ -90,16 +93,23 @@ func (ls *lacTable) afterHangUp(l *lac, err error, now time.Time) {
 	if c := l.lastEnd; c != nil && c.assumed && errors.Is(err, ErrAlive) {
 		c.failed = false // recovery has not hung up, so perhaps the operator has
 	}
-	if err != nil && !errors.Is(err, ErrHungUp) {
+	hungUp := err == nil || errors.Is(err, ErrHungUp)
+	if ls.resolveEnd(l, hungUp); !hungUp {
 		return
 	}
 	if !l.dialledMeanwhile {
 		l.downAt = now
 	}
-	if s := ls.topology.section(l); l.guessed && s != nil && s.Redial {
+	switch s := ls.topology.section(l); {
+	case s == nil || !s.Redial:
+	case l.dialledMeanwhile: // after the hang-up, it may be
+		l.planned = now.Add(s.RedialTimeout + 2*answerTime)
+	case l.guessed:
 		l.planned = now.Add(s.RedialTimeout)
 	}
-	l.noRedial()
+	if l.noRedial(); l.redialsMeanwhile {
+		l.notRedialled = false
+	}
 }
 
 // noRedial notes that xl2tpd has hung up and does not redial.

@@ -58,11 +58,11 @@ func TestEndsText(t *testing.T) {
 func TestVendorAfterDrop(t *testing.T) {
 	s := plant(t)
 	s.Status.Tunnels[0].Vendor = ""
-	s.Recordings = []controltrace.Recording{{Tunnel: recorded, Vendor: "Yamaha"}}
+	s.Recordings = []controltrace.Recording{{Connection: recorded, Vendor: "Yamaha"}}
 	if text := Collect(t.Context(), s).file(t, "README.txt"); !strings.Contains(text, "router: 192.0.2.1, Yamaha\n") {
 		t.Errorf("%s", text)
 	}
-	s.Recordings[0].Tunnel.Peer = recorded.Local
+	s.Recordings[0].Peer = recorded.Local
 	if text := Collect(t.Context(), s).file(t, "README.txt"); !strings.Contains(text, "router: 192.0.2.1, of an unknown vendor") {
 		t.Errorf("%s", text)
 	}

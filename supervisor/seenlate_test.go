@@ -1,0 +1,565 @@
+package supervisor
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"xl2tpd-keepalive/internal/helloguard"
+	"xl2tpd-keepalive/internal/ppp"
+	"xl2tpd-keepalive/internal/status"
+	"xl2tpd-keepalive/internal/xl2tpd"
+	"xl2tpd-keepalive/probe"
+	"xl2tpd-keepalive/vici"
+)
+
+const full = "[lac default]\nrecover = full\n"
+
+var (
+	peerCloses   = why{Reason: "closed by the peer"}
+	operatorEnds = why{Reason: "hung up on this host", Operator: true}
+	callCloses   = why{Reason: "closed by xl2tpd", CallOnly: true}
+	alive        = probe.Result{RTT: time.Millisecond} // of each echo request while all is well
+)
+
+func succeeds(Recover) error { return nil }
+
+// officeAndHome are the links of oneLNS.
+func officeAndHome() (office, home ppp.Link) {
+	office, home = link("ppp0", 5, true), link("ppp1", 6, true)
+	home.OptFile = "/etc/ppp/home"
+	return office, home
+}
+
+// withoutGuard tells the core that no Hello guard works.
+func (n *fixture) withoutGuard() {
+	n.step(Fault{What: TaskGuard, Problem: status.Problem{Text: "hello guard unavailable"}})
+}
+
+// replaced replaces the xl2tpd of oneLNS, and its links.
+func (n *fixture) replaced(more string, pid int) {
+	s := n.xl2tpd(twoLACs("192.0.2.1", "192.0.2.1", more))
+	s.Home().Conf.Sections[1].PPPOptFile = "/etc/ppp/home"
+	s.Home().Process.Pid = pid
+	n.step(s)
+	n.links()
+}
+
+func (n *fixture) ends(id uint16, reason why) {
+	n.step(Ending{OwnedConnection: closerOf("192.0.2.1", id), CloseReason: reason})
+}
+
+// A step that only asks is no reason to overlook a dial of what was hung up.
+func TestDialWhileRecoveryAsks(t *testing.T) {
+	for step, want := range map[Step]bool{StepNone: true, StepLook: true, StepAsk: true, StepRenew: false} {
+		n, _ := oneLNS(t, "autodial = yes\n", full)
+		for _, id := range []uint16{7, 8} {
+			n.ends(id, operatorEnds)
+		}
+		n.links()
+		n.after(time.Minute)
+		n.replaced("autodial = yes\n", 101)
+		n.lac("home").progress.busy = step
+		n.step(Dials{Peer: closer.Peer.Addr()})
+		if got := !n.lac("home").mayBeHungUp(); got != want {
+			t.Errorf("%q under way: dialled again %v, want %v", step, got, want)
+		}
+	}
+}
+
+// Nobody has seen who was dialled before, and xl2tpd now redials one of two LACs, as somebody has asked it to. Neither gets
+// a second call.
+func TestRedialOfWhatNobodyHasSeenDialled(t *testing.T) {
+	for name, more := range map[string]string{"15 s": "redial = yes\nredial timeout = 15\n", "60 s": "redial = yes\nredial timeout = 60\n", "30 s": "redial = yes\n"} {
+		n, _ := oneLNS(t, more, full)
+		n.replaced(more, 101)
+		n.lac("office").progress.next = n.now.Add(2 * time.Minute) // as after steps that have failed
+		n.lac("home").progress.next = n.now.Add(2 * time.Minute)
+		for _, r := range n.attempts(6*time.Minute, 20*time.Second, waits) {
+			if r.Step == StepDial {
+				t.Errorf("redial after %s: %v of %s", name, r.Step, r.LAC.Name)
+			}
+		}
+	}
+}
+
+// An operator dials while recovery hangs up. xl2tpd goes on to redial after the hang-up, and gets no second call.
+func TestRedialsOnAfterAHangUp(t *testing.T) {
+	const more = "redial = yes\nredial timeout = 30\n"
+	for name, dials := range map[string]int{"once": 1, "twice": 2, "nobody": 0} {
+		n, _ := oneLNS(t, more, full)
+		n.step(TaskWorks{Task: TaskGuard})
+		_, home := officeAndHome()
+		n.ends(7, why{Reason: "Hello unanswered", Unanswered: true, StopAcked: true})
+		n.lac("office").noRedial()
+		n.links(home)
+		n.lac("home").progress.busy = StepHangUp
+		n.core.lacs.agenda.slotsTaken++
+		n.ends(8, why{Reason: "hung up"})
+		n.links()
+		n.lac("office").notRedialled = true
+		for range dials {
+			n.step(Dials{Peer: closer.Peer.Addr()})
+		}
+		n.step(StepDone{LAC: LAC{Name: "home"}, Step: StepHangUp, Err: ErrPeerDead})
+		if got := n.lac("home").notRedialled; got != (dials == 0) {
+			t.Errorf("%s: not redialled %v", name, got)
+		}
+		n.plays(60*time.Second, probe.Result{Err: lost}, func(r Recover) error {
+			if dials > 0 && r.LAC.Name == "home" && r.Step == StepDial {
+				t.Errorf("%s: %v", name, r.Step)
+			}
+			return waits(r)
+		})
+	}
+}
+
+// The peer answers after the SA was lost, so the loss is not why the tunnel has ended: it may have been hung up.
+func TestLivesOnWithoutItsSA(t *testing.T) {
+	for name, tc := range map[string]struct {
+		answered time.Duration // before the end; 0: never
+		failed   bool
+	}{
+		"never":              {0, true},
+		"since":              {2 * time.Second, false},
+		"before the SA went": {12 * time.Second, true},
+	} {
+		n := established(t, oneLAC, full)
+		n.plays(time.Minute, alive, succeeds)
+		n.step(vici.Snapshot{})
+		n.actions = nil
+		n.now = n.now.Add(10 * time.Second)
+		if tc.answered > 0 {
+			n.lac("tokyo").progress.aliveAt = n.now.Add(-tc.answered)
+		}
+		n.links()
+		if got := n.lac("tokyo").lastEnd.failed; got != tc.failed {
+			t.Errorf("answered %s: failed %v, want %v", name, got, tc.failed)
+		}
+	}
+}
+
+// A link that may be either LAC's goes while recovery hangs up. If the step then finds the peer alive, it was not
+// recovery, and the operator may have hung up. So neither LAC is dialled.
+func TestGoneWhileRecoveryFindsThePeerAlive(t *testing.T) {
+	for name, tc := range map[string]struct {
+		both    bool // LACs are being hung up
+		results []error
+		dials   bool
+	}{
+		"one, alive":             {false, []error{ErrAlive}, false},
+		"one, hung up":           {false, []error{nil}, true},
+		"both alive":             {true, []error{ErrAlive, ErrAlive}, false},
+		"one alive, one hung up": {true, []error{ErrAlive, nil}, true},
+	} {
+		n := ambiguousUp(t, "", "recover = full\n")
+		n.links(inUserspace(link("ppp0", 5, true))...)
+		n.plays(time.Minute, alive, succeeds)
+		names := []string{"office", "home"}[:len(tc.results)]
+		for _, of := range names {
+			n.lac(of).possibleEnd, n.lac(of).progress.busy = nil, StepHangUp
+			n.core.lacs.agenda.slotsTaken++
+		}
+		n.links()
+		for i, of := range names {
+			n.step(StepDone{LAC: LAC{Name: of}, Step: StepHangUp, Err: tc.results[i]})
+		}
+		n.lac("home").lastEnd = nil
+		if got := !n.lac("office").mayBeHungUp(); got != tc.dials {
+			t.Errorf("%s: wanted %v, want %v", name, got, tc.dials)
+		}
+	}
+}
+
+// Until that is decided, the LAC that is not being hung up is left down too.
+func TestGoneWhileAnotherIsHungUp(t *testing.T) {
+	for err, want := range map[error]bool{ErrAlive: true, nil: false, ErrHungUp: false} {
+		n := ambiguousUp(t, "", "recover = full\n")
+		n.links(inUserspace(link("ppp0", 5, true))...)
+		n.plays(time.Minute, alive, succeeds)
+		office, home := n.lac("office"), n.lac("home")
+		office.possibleEnd, home.possibleEnd, home.progress.busy = nil, nil, StepHangUp
+		n.core.lacs.agenda.slotsTaken++
+		n.links()
+		if !office.mayBeHungUp() {
+			t.Errorf("%v: it is dialled before that is decided", err)
+		}
+		n.step(StepDone{LAC: LAC{Name: "home"}, Step: StepHangUp, Err: err})
+		if got := office.mayBeHungUp(); got != want {
+			t.Errorf("%v: may be hung up %v, want %v", err, got, want)
+		}
+	}
+}
+
+// A new SA for another LAC may bring a tunnel back, so the tunnel is not hung up in its time.
+func TestNewSAMayBringADeadTunnelBack(t *testing.T) {
+	for name, tc := range map[string]struct {
+		is   func(*progress, *situation)
+		want Step
+	}{
+		"dead":                       {func(p *progress, s *situation) { p.peer, s.saInUse, s.saOnTrial = peerSilent, true, true }, StepNone},
+		"silent for too long":        {func(p *progress, s *situation) { s.quiet, s.saOnTrial = stuckAfter, true }, StepNone},
+		"dead, and no SA was made":   {func(p *progress, s *situation) { p.peer, s.saInUse = peerSilent, true }, StepHangUp},
+		"a call, which is no tunnel": {func(p *progress, s *situation) { s.up, s.quiet, s.stuck, s.saOnTrial = false, 0, true, true }, StepHangUp},
+	} {
+		p, s := progress{since: origin0}, situation{goal: goalFull, daemon: true, hasSA: true, up: true, quiet: time.Second}
+		tc.is(&p, &s)
+		if step, _ := p.decide(s, 0.5, origin0); step != tc.want {
+			t.Errorf("%s: %q, want %q", name, step, tc.want)
+		}
+	}
+}
+
+// Without the Hello guard nobody sees xl2tpd's redial over a new SA. So the SA has the time of that redial before it is
+// renewed for the other LAC.
+func TestNewSAHasTheTimeOfARedial(t *testing.T) {
+	for _, timeout := range []string{"15", "30", "60"} {
+		n, _ := oneLNS(t, "redial = yes\nredial timeout = "+timeout+"\n", "")
+		if timeout == "60" {
+			n, _ = oneLNS(t, "redial = yes\nredial timeout = 60\n", full)
+		}
+		n.withoutGuard()
+		for _, l := range []string{"office", "home"} {
+			n.lac(l).had = hadOne
+		}
+		n.links()
+		made := n.now
+		p := &n.lac("office").progress
+		p.since, p.last, p.doneAt, p.sa, p.saRenewed, p.next = made, StepRenew, made, saConfirmed, true, made.Add(time.Hour)
+		n.lac("office").lastEnd = &end{sure: true, failed: true}
+		pause, _ := time.ParseDuration(timeout + "s")
+		if got := n.core.lacs.trialTime(n.lac("office")); got != pause+answerTime {
+			t.Errorf("redial timeout %s: %v", timeout, got)
+		}
+		n.step(Fault{What: TaskGuard})
+		if got := n.core.lacs.trialTime(n.lac("office")); got != helpTime {
+			t.Errorf("redial timeout %s, with the guard: %v", timeout, got)
+		}
+	}
+}
+
+// A call that never got addresses shows which LAC was dialled. It is brought back after xl2tpd was replaced.
+func TestRefusedCallShowsTheLAC(t *testing.T) {
+	for name, calls := range map[string]bool{"a call": true, "none": false} {
+		n, _ := oneLNS(t, "redial = yes\n", "")
+		n.replaced("redial = yes\n", 101)
+		_, home := officeAndHome()
+		home.Xl2tpdPid, home.Index = 101, 7
+		n.links(home)
+		n.plays(2*time.Minute, alive, succeeds)
+		n.step(Dials{Peer: closer.Peer.Addr()})
+		if calls {
+			call := link("ppp0", 8, false)
+			call.Xl2tpdPid = 101
+			n.links(call, home)
+		}
+		n.step(Ending{OwnedConnection: closerOf("192.0.2.1", 9), CloseReason: peerCloses})
+		n.links(home)
+		n.lac("office").had = min(n.lac("office").had, map[bool]history{true: hadOne, false: mayHaveHad}[calls])
+		n.replaced("redial = yes\n", 102)
+		if got := n.lac("office").had == hadOne; got != calls {
+			t.Errorf("%s: known to have been dialled %v", name, got)
+		}
+	}
+}
+
+// Without the Hello guard nobody sees that an operator dials what may have been hung up. If xl2tpd redials it, its SA is
+// kept in order, also after xl2tpd was replaced.
+func TestSAOfADialThatNobodySees(t *testing.T) {
+	for name, tc := range map[string]struct {
+		more    string
+		replace bool
+		want    bool
+	}{
+		"redial":                      {"redial = yes\n", false, true},
+		"redial, and a new xl2tpd":    {"redial = yes\n", true, true},
+		"no redial":                   {"", false, false},
+		"no redial, and a new xl2tpd": {"", true, false},
+	} {
+		n, _ := oneLNS(t, tc.more, full)
+		n.withoutGuard()
+		n.links()
+		n.after(time.Minute)
+		if tc.replace {
+			n.replaced(tc.more, 101)
+		}
+		n.step(vici.Snapshot{})
+		got := n.steps(10*time.Minute, nil)
+		if slices.Contains(got, StepSecure) != tc.want || slices.Contains(got, StepDial) {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+// Recovery has hung up a tunnel, and it came up again. Its next end is not taken for that hang-up: xl2tpd redials it.
+func TestEndOfATunnelThatWasHungUpBefore(t *testing.T) {
+	for name, tc := range map[string]struct {
+		up   time.Duration
+		busy bool // the hang-up is still under way, and finds the peer alive
+	}{
+		"it was up for a moment": {5 * time.Second, false},
+		"it was up for 40 s":     {40 * time.Second, false},
+		"it is still up":         {20 * time.Second, true},
+	} {
+		n, _ := oneLNS(t, "redial = yes\nredial timeout = 15\n", "")
+		p := &n.lac("home").progress
+		p.last, p.failed = StepHangUp, 1
+		n.plays(tc.up, alive, succeeds)
+		if tc.busy {
+			p.busy = StepHangUp
+			n.core.lacs.agenda.slotsTaken++
+		}
+		office, _ := officeAndHome()
+		n.ends(8, peerCloses)
+		n.links(office)
+		if tc.busy {
+			n.step(StepDone{LAC: LAC{Name: "home"}, Step: StepHangUp, Err: ErrAlive})
+		}
+		n.plays(14*time.Second, alive, func(r Recover) error {
+			if r.Step == StepDial {
+				t.Errorf("%s: %v while xl2tpd redials", name, r.Step)
+			}
+			return waits(r)
+		})
+		if n.lac("home").notRedialled {
+			t.Errorf("%s: taken for recovery's hang-up", name)
+		}
+	}
+}
+
+// xl2tpd takes recovery's dial, so the tunnel of the closed call does not stand any more, and nothing is hung up.
+func TestDialAfterAClosedCall(t *testing.T) {
+	for name, other := range map[string]bool{"the other one is up": true, "the other one is down": false} {
+		n, _ := oneLNS(t, "", full)
+		office, _ := officeAndHome()
+		n.ends(8, callCloses)
+		if !other {
+			n.ends(7, peerCloses)
+			n.links()
+		} else {
+			n.links(office)
+		}
+		n.lac("home").progress.busy = StepDial
+		n.core.lacs.agenda.slotsTaken++
+		n.lac("home").awaitsDial = true
+		n.step(Dials{Peer: closer.Peer.Addr()})
+		if got := n.lac("home").lastEnd.CallOnly; got == other {
+			t.Errorf("%s: the tunnel stands: %v", name, got)
+		}
+	}
+}
+
+// A dead link may be either LAC's, and xl2tpd dials one of them. Nothing is hung up in the time of that attempt, unless the
+// silence has lasted too long.
+func TestDeadBesideADialOfOneLikeIt(t *testing.T) {
+	for name, dials := range map[string]bool{"xl2tpd dials": true, "it does not": false} {
+		n := ambiguousUp(t, "redial = yes\n", "recover = full\n")
+		s := secured("1")
+		s.SAs[0].Children = append(s.SAs[0].Children, vici.Child{State: "INSTALLED", Mode: "TUNNEL", RemoteTS: []string{"10.1.0.0/16"}})
+		n.step(s)
+		n.ends(8, peerCloses)
+		n.links(inUserspace(link("ppp0", 5, true))...)
+		hungUp := false
+		for range 4 {
+			if dials {
+				n.step(Dials{Peer: closer.Peer.Addr()})
+			}
+			hungUp = hungUp || slices.Contains(n.steps(30*time.Second, nil), StepHangUp)
+		}
+		if hungUp == dials {
+			t.Errorf("%s: hung up %v", name, hungUp)
+		}
+	}
+}
+
+// An operator hangs up a tunnel to an address that no LAC is known to have, since the LNS of one could not be looked up. It
+// may be that LAC's.
+func TestHungUpWhileTheNameIsUnknown(t *testing.T) {
+	conf := "[lac office]\nlns = vpn.example.net\npppoptfile = /etc/ppp/options.l2tpd\n"
+	for name, tc := range map[string]struct {
+		up, elsewhere bool
+		want          bool
+	}{
+		"an attempt":               {false, false, true},
+		"a silent tunnel":          {true, false, true},
+		"an attempt, name known":   {false, true, false},
+		"a silent one, name known": {true, true, false},
+	} {
+		n := newFixture(t, conf, "[global]\nrecover = full\n")
+		s := n.xl2tpd(conf)
+		if tc.elsewhere {
+			s.Home().Conf.Sections[0].LNSIPs = []netip.Addr{addr("192.0.2.9")}
+		}
+		n.step(s)
+		n.step(vici.Snapshot{})
+		n.links()
+		if tc.up {
+			n.links(inUserspace(link("ppp0", 5, true))...)
+			n.plays(time.Minute, alive, succeeds)
+			n.plays(20*time.Second, probe.Result{Err: lost}, func(Recover) error { return lost })
+		}
+		n.step(Ending{OwnedConnection: closer, CloseReason: operatorEnds})
+		n.links()
+		if got := n.lac("office").mayBeHungUp(); got != tc.want {
+			t.Errorf("%s: %v, want %v", name, got, tc.want)
+		}
+	}
+}
+
+// If a tunnel of such a LAC ends in that moment, it was hung up, and no other LAC was.
+func TestHungUpOfTwoWhoseNamesAreUnknown(t *testing.T) {
+	conf := strings.ReplaceAll(twoLACs("192.0.2.1", "192.0.2.1", ""), "192.0.2.1", "vpn.example.net")
+	for _, after := range []time.Duration{0, time.Second, 5 * time.Second} {
+		n := newFixture(t, conf, "[global]\nrecover = full\n")
+		s := n.xl2tpd(conf)
+		s.Home().Conf.Sections[1].PPPOptFile = "/etc/ppp/home"
+		n.step(s)
+		n.step(vici.Snapshot{})
+		_, home := officeAndHome()
+		n.links(inUserspace(home)...)
+		n.plays(time.Minute, alive, func(Recover) error { return lost })
+		n.step(Ending{OwnedConnection: closer, CloseReason: operatorEnds})
+		n.now = n.now.Add(after)
+		n.links()
+		if got, want := n.lac("office").mayBeHungUp(), after > reasonDelay; got != want || !n.lac("home").mayBeHungUp() {
+			t.Errorf("gone after %v: office may be hung up %v, want %v; home %+v", after, got, want, n.lac("home").lastEnd)
+		}
+	}
+}
+
+// xl2tpd may redial what was perhaps hung up, or another LAC: the dial does not show which.
+func TestPerhapsHungUpExplainsNoDial(t *testing.T) {
+	for name, perhaps := range map[string]bool{"perhaps hung up": true, "redialled": false} {
+		n, _ := oneLNS(t, "redial = yes\n", full)
+		for _, id := range []uint16{7, 8} {
+			n.ends(id, peerCloses)
+		}
+		n.links()
+		if perhaps {
+			n.lac("office").possibleEnd = endByOperator(helloguard.OwnedConnection{})
+		}
+		n.lac("home").notRedialled = true
+		n.step(Dials{Peer: closer.Peer.Addr()})
+		if got := n.lac("home").notRedialled; got == perhaps {
+			t.Errorf("the other LAC is %s: not redialled %v", name, got)
+		}
+	}
+}
+
+// An operator hangs up a tunnel of a new xl2tpd right after the old one has ended. It stays down.
+func TestHungUpRightAfterANewXl2tpd(t *testing.T) {
+	for name, up := range map[string]time.Duration{"new": 500 * time.Millisecond, "another new one": time.Second, "old": -time.Minute} {
+		n := established(t, oneLAC, full)
+		n.plays(2*time.Minute, alive, succeeds)
+		s := n.xl2tpd(oneLAC)
+		s.Home().Process.Pid = 101
+		if up > 0 {
+			n.step(s)
+			n.links()
+			n.now = n.now.Add(up)
+			l := link("ppp0", 9, true)
+			l.Xl2tpdPid = 101
+			n.links(l)
+			n.now = n.now.Add(500 * time.Millisecond)
+		} else {
+			n.step(s)
+		}
+		n.links()
+		if got := n.lac("tokyo").mayBeHungUp(); got != (up > 0) {
+			t.Errorf("%s tunnel: may be hung up %v", name, got)
+		}
+	}
+}
+
+// xl2tpd closes a call that never got addresses, and keeps its tunnel. The tunnel is hung up, as it takes no other call.
+func TestTunnelOfACallWithoutAddresses(t *testing.T) {
+	for name, tc := range map[string]struct {
+		kernel bool
+		reason why
+		want   bool
+	}{
+		"kernel mode":             {true, callCloses, true},
+		"userspace mode":          {false, callCloses, true},
+		"the tunnel goes as well": {true, peerCloses, false},
+	} {
+		n, sessions := oneLNS(t, "", full)
+		office, home := officeAndHome()
+		n.ends(8, peerCloses)
+		n.links(office)
+		n.plays(10*time.Minute, alive, func(r Recover) error { return nil })
+		home.Index, home.Up, home.Local, home.Peer = 9, false, netip.Addr{}, netip.Addr{}
+		s := n.xl2tpd(twoLACs("192.0.2.1", "192.0.2.1", ""))
+		s.Home().Conf.Sections[1].PPPOptFile = "/etc/ppp/home"
+		s.Sessions = sessions[:1]
+		if tc.kernel {
+			s.Sessions = append(slices.Clone(s.Sessions), xl2tpd.Session{Ifindex: 9, Local: closer.Local, Peer: closer.Peer, LocalTunnel: 11})
+		}
+		n.step(s)
+		n.links(office, home)
+		n.after(time.Second)
+		n.ends(11, tc.reason)
+		n.links(office)
+		hungUp := false
+		n.plays(5*time.Minute, alive, func(r Recover) error {
+			hungUp = hungUp || r.Step == StepHangUp && r.LAC.Name == "home"
+			return nil
+		})
+		if hungUp != tc.want {
+			t.Errorf("%s: hung up %v", name, hungUp)
+		}
+	}
+}
+
+// Without the Hello guard, a silent tunnel ends. Another tunnel then shows that the LNS lives, so the silence was no reason,
+// and the operator may have hung up.
+func TestSilenceThatIsDisproved(t *testing.T) {
+	for err, want := range map[error]bool{ErrSAInUse: false, nil: true} {
+		n, _ := oneLNS(t, "", full)
+		n.withoutGuard()
+		office, _ := officeAndHome()
+		n.plays(20*time.Second, probe.Result{Err: lost}, func(Recover) error { return lost })
+		n.links(office)
+		dialled := false
+		n.plays(5*time.Minute, probe.Result{Err: lost}, func(r Recover) error {
+			dialled = dialled || r.LAC.Name == "home" && r.Step == StepDial
+			if r.Step == StepRenew {
+				return err
+			}
+			if r.Step == StepAsk {
+				return lost
+			}
+			return nil
+		})
+		if dialled != want {
+			t.Errorf("%v: dialled %v", err, dialled)
+		}
+	}
+}
+
+// That xl2tpd does not redial can't be known while nobody would see it: the LNS has no known address.
+func TestNotRedialledIsNotConcludedBlindly(t *testing.T) {
+	for name, known := range map[string]bool{"known": true, "unknown": false} {
+		n, _ := oneLNS(t, "redial = yes\nredial timeout = 30\n", full)
+		n.step(TaskWorks{Task: TaskGuard})
+		n.ends(8, peerCloses)
+		office, _ := officeAndHome()
+		s := n.xl2tpd(twoLACs("192.0.2.1", "192.0.2.1", "redial = yes\nredial timeout = 30\n"))
+		s.Home().Conf.Sections[1].PPPOptFile = "/etc/ppp/home"
+		if !known {
+			s.Home().Conf.Sections[1].LNSIPs = nil
+		}
+		n.step(s)
+		n.links(office)
+		n.lac("home").notDiallingSince = n.now
+		dialled := false
+		n.plays(4*time.Minute, alive, func(r Recover) error {
+			dialled = dialled || r.Step == StepDial
+			return waits(r)
+		})
+		if dialled != known {
+			t.Errorf("address %s: dialled %v", name, dialled)
+		}
+	}
+}
