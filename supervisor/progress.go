@@ -127,7 +127,7 @@ type situation struct {
 	closingUntil            time.Time // until then xl2tpd may still be closing the last tunnel
 	trying                  bool      // xl2tpd may be dialling
 	tryingUntil             time.Time // until then
-	alikeTriedUntil         time.Time // until then xl2tpd may be dialling another LAC that the link may be of; zero: nobody can mix them up
+	neighbourDialledUntil   time.Time // until then xl2tpd may be dialling another LAC that the link may be of; zero: nobody can mix them up
 	sccrqAt                 time.Time // when xl2tpd last asked the LNS for a tunnel, for this LAC or another one
 	redialDue               time.Time // by then xl2tpd should have redialled; zero: it does not redial, or nobody would see it
 	redialPlannedUntil      time.Time // until then xl2tpd may redial, as it had planned before the hang-up

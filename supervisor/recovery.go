@@ -218,7 +218,7 @@ func (ls *lacTable) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situ
 	}
 	ls.readLinks(&is, c, s, now)
 	if is.up && len(c.exact) == 0 {
-		is.alikeTriedUntil = l.sccrqAt.Add(answerTime)
+		is.neighbourDialledUntil = l.sccrqAt.Add(answerTime)
 	}
 	if ls.health.failing[WatcherVICI] != nil {
 		is.hasSA = l.confirmedSA(is.trying, ls.topology.listedAt, now)

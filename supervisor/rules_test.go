@@ -28,8 +28,8 @@ func TestEachRule(t *testing.T) {
 			s.mayBeHungUp, s.up, s.quiet, s.saInUse, s.saWorks = true, true, stuckAfter, true, true
 		}},
 		{"silent for too long", func(l *progress, s *situation) { s.up, s.quiet = true, stuckAfter }},
-		{"dead, and xl2tpd dials one like it", func(l *progress, s *situation) {
-			s.up, s.quiet, s.saInUse, l.peer, s.alikeTriedUntil = true, time.Second, true, peerSilent, origin0.Add(answerTime)
+		{"dead, and xl2tpd dials a neighbour", func(l *progress, s *situation) {
+			s.up, s.quiet, s.saInUse, l.peer, s.neighbourDialledUntil = true, time.Second, true, peerSilent, origin0.Add(answerTime)
 		}},
 		{"dead, and nothing to renew", func(l *progress, s *situation) {
 			s.up, s.quiet, s.saInUse, l.peer = true, time.Second, true, peerSilent

@@ -26,12 +26,12 @@ func TestUnpairedPeerIsPaced(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer near.Close()
-	known, stranger := lineThere, netip.AddrPortFrom(lineThere.Addr(), 1702)
+	known, unpaired := lineThere, netip.AddrPortFrom(lineThere.Addr(), 1702)
 	r := newRules()
 	if r.tryKernel(); !r.paces {
 		t.Fatal("this kernel has no nft_limit")
 	}
-	c := contents{listen: []l2tp.Connection{{Local: here, Peer: known, LocalID: 7}, {Local: here, Peer: stranger}}}
+	c := contents{listen: []l2tp.Connection{{Local: here, Peer: known, LocalID: 7}, {Local: here, Peer: unpaired}}}
 	if err := r.install([]uint16{l2tpPort}, c, 0); err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +74,7 @@ func TestUnpairedPeerIsPaced(t *testing.T) {
 	if got := queued.Load(); got != n {
 		t.Errorf("%d of a known connection's %d messages came to the queue", got, n)
 	}
-	took := flood(listenFar(t, stranger))
+	took := flood(listenFar(t, unpaired))
 	most := peerRate + int32(took.Seconds()*peerRate) + 1
 	if got := queued.Load(); got < peerRate || got > most {
 		t.Errorf("%d of %d messages from an unpaired peer's address came to the queue in %v, want %d to %d", got, n, took, peerRate, most)
