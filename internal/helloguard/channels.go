@@ -92,6 +92,15 @@ const (
 	tunnelEnd          // or the peer has closed the call
 )
 
+// metBy is how the guard has met a tunnel, if that matters later.
+type metBy uint8
+
+const (
+	_        metBy = iota
+	fromFile       // an earlier process has saved it
+	fromPair       // its ids were paired by what came in from the peer
+)
+
 // channel is the control channel of one tunnel.
 type channel struct {
 	translator *translator.Translator
@@ -101,9 +110,8 @@ type channel struct {
 	stops      stops      // with which the guard closes the tunnel of an xl2tpd that has ended
 	addresses  [2]address // in table.channels
 	index      int        // in table.list
-	restored   bool       // from a file
 	inKernel   bool       // the kernel has had a session of it
-	paired     bool       // its ids were paired by what came in from the peer
+	metBy      metBy
 	peerSide
 	ending
 
