@@ -372,6 +372,27 @@ func (l *lac) closedAt() time.Time {
 	return l.silent.Add(closingTime)
 }
 
+// forgetTunnel forgets how a LAC's tunnel ended, unless it may have been hung up: its xl2tpd is another process, or has
+// ended.
+func (l *lac) forgetTunnel(now time.Time) (hungUp bool) {
+	if l.had == hadBefore {
+		l.had = hadOne
+	}
+	if l.lastEnd != nil && !l.lastEnd.sure && now.Sub(l.lastEnd.Time) <= reasonDelay {
+		l.lastEnd.failed, l.lastEnd.Reason = true, xl2tpdEnded // the links were seen to go before their xl2tpd
+	}
+	if l.possibleEnd != nil && !l.possibleEnd.sure && now.Sub(l.possibleEnd.Time) <= reasonDelay {
+		l.possibleEnd = nil
+	}
+	if hungUp = l.mayBeHungUp(); hungUp || l.had != hadOne {
+		l.had = hadNone
+	}
+	if !hungUp {
+		l.lastEnd, l.possibleEnd = nil, nil
+	}
+	return hungUp
+}
+
 // daemonReplaced notes that an instance's xl2tpd is another process, or has ended. A new xl2tpd does not know what the
 // old one was told. A LAC that was hung up stays down. A LAC with `autodial` is dialled as soon as xl2tpd runs.
 func (ls *lacTable) daemonReplaced(instance string, runs bool, now time.Time) {
@@ -379,22 +400,7 @@ func (ls *lacTable) daemonReplaced(instance string, runs bool, now time.Time) {
 		if l.instance != instance {
 			continue
 		}
-		if l.had == hadBefore {
-			l.had = hadOne
-		}
-		if l.lastEnd != nil && !l.lastEnd.sure && now.Sub(l.lastEnd.Time) <= reasonDelay {
-			l.lastEnd.failed, l.lastEnd.Reason = true, xl2tpdEnded // the links were seen to go before their xl2tpd
-		}
-		if l.possibleEnd != nil && !l.possibleEnd.sure && now.Sub(l.possibleEnd.Time) <= reasonDelay {
-			l.possibleEnd = nil
-		}
-		hungUp := l.mayBeHungUp()
-		if hungUp || l.had != hadOne {
-			l.had = hadNone
-		}
-		if !hungUp {
-			l.lastEnd, l.possibleEnd = nil, nil
-		}
+		hungUp := l.forgetTunnel(now)
 		l.silent, l.attempt, l.notDiallingSince, l.planned, l.progress.next = time.Time{}, time.Time{}, time.Time{}, time.Time{}, time.Time{}
 		l.notRedialled, l.startedAt, l.downAt, l.xl2tpdAt = l.had == hadOne, time.Time{}, time.Time{}, time.Time{}
 		if runs {

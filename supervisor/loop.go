@@ -72,15 +72,15 @@ func (l *Loop) Post(ev Event) { l.inbox.post(ev) }
 // EchoesDone adds the results of echo requests. It never blocks and may be called from any goroutine.
 func (l *Loop) EchoesDone(results []probe.Result) { l.Post(Results(results)) }
 
-// question is a func that the loop's goroutine calls, so that it may read the core.
-type question struct {
+// coreCall is a func that the loop's goroutine calls, so that it may read the core.
+type coreCall struct {
 	look func(*Core)
 	done chan struct{}
 }
 
 // ask returns false if ctx ends before look could be called.
 func (l *Loop) ask(ctx context.Context, look func(*Core)) bool {
-	q := question{look, make(chan struct{})}
+	q := coreCall{look, make(chan struct{})}
 	l.Post(q)
 	select {
 	case <-q.done:
@@ -119,7 +119,7 @@ func (l *Loop) Run(ctx context.Context) error {
 		for _, ev := range l.inbox.take() {
 			l.jobDone(ev)
 			switch ev := ev.(type) {
-			case question:
+			case coreCall:
 				ev.look(l.core)
 				close(ev.done)
 			default:

@@ -194,7 +194,7 @@ func (l *lac) lastAttempt() time.Time {
 }
 
 // situation returns the situation of a LAC, and when it will change even if nothing happens; zero: it won't.
-func (ls *lacTable) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situation, at time.Time) {
+func (ls *lacTable) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situation, until time.Time) {
 	c, index := ls.candidates(l), ls.tunnels.tunnelIndex()
 	sa := ls.topology.lnsSA(c, s)
 	is = situation{
@@ -206,7 +206,7 @@ func (ls *lacTable) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situ
 		mayBeHungUp: l.mayBeHungUp() || l.mayBeDialled(ls.topology, s),
 		saWorks:     index.proves(sa, l), sharesLNS: ls.topology.sharesLNS(l, s),
 	}
-	until := ls.readNeighbours(&is, l, s, now)
+	until = ls.readNeighbours(&is, l, s, now)
 	is.saInUse = sa.Others || index.carriesOthers(sa, l) ||
 		ls.health.blind(ls.topology.config) && index.mayCarryOthers(l)
 	is.redialsFor, is.redialPause = l.redials(s)
@@ -224,6 +224,11 @@ func (ls *lacTable) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situ
 		is.hasSA = l.confirmedSA(is.trying, ls.topology.listedAt, now)
 	}
 	is.callingUntil = ls.callingUntil(c, ls.daemons.of(l).Pid)
+	return is, earlier(l.readEnd(&is, c, now), until)
+}
+
+// readEnd notes what a LAC's links that are not up, and its last end, show. It returns when that will change.
+func (l *lac) readEnd(is *situation, c *candidates, now time.Time) (at time.Time) {
 	switch {
 	case is.up:
 	case slices.ContainsFunc(c.exact, func(t *tunnel) bool { return t.link.Raised }):
@@ -240,7 +245,7 @@ func (ls *lacTable) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situ
 			is.goal, at = goalNone, earlier(at, told)
 		}
 	}
-	return is, earlier(at, until)
+	return at
 }
 
 // redials returns how long xl2tpd continues to redial a LAC by itself, from the start of the trouble, and its pause before

@@ -17,7 +17,7 @@ import (
 	"xl2tpd-keepalive/internal/status"
 )
 
-func (e *checker) guard() []Finding {
+func (e guardChecks) all() []Finding {
 	const check = "Hello guard"
 	if e.statusErr != nil {
 		return nil
@@ -71,7 +71,7 @@ func (e *checker) acceptOnLo(w helloguard.Way) (all []message.Text) {
 
 // answers returns which port of the guard's answers is 1701: the destination port. If an xl2tpd has
 // another port, it is the source port, which is the peer's.
-func (e *checker) answers() string {
+func (e guardChecks) answers() string {
 	for _, i := range e.seen.Instances {
 		if i.Runs() && i.Conf != nil && i.Conf.Port != l2tp.Port {
 			return "sport"
@@ -82,7 +82,7 @@ func (e *checker) answers() string {
 
 // otherHolders returns the processes but the service that listen to the guard's queues; 0: one that can't be seen from
 // here, as in another container.
-func (e *checker) otherHolders(ports []string) (all []int) {
+func (e guardChecks) otherHolders(ports []string) (all []int) {
 	for _, port := range ports {
 		pid := e.holder(port)
 		if pid != e.status.Pid && !slices.Contains(all, pid) {
@@ -94,7 +94,7 @@ func (e *checker) otherHolders(ports []string) (all []int) {
 
 // holder returns the process that has a netlink socket for netfilter with that port id. The port id may be a pid, but
 // then one of the namespace that the process is in. So the socket's inode is looked for in all processes.
-func (e *checker) holder(port string) int {
+func (e guardChecks) holder(port string) int {
 	for line := range strings.Lines(e.read("/proc/net/netlink")) {
 		f := strings.Fields(line) // sk, protocol, port id, groups, rmem, wmem, dump, locks, drops, inode
 		if len(f) < 10 || f[1] != strconv.Itoa(unix.NETLINK_NETFILTER) || f[2] != port {
@@ -111,7 +111,7 @@ func (e *checker) holder(port string) int {
 }
 
 // other returns what to do about another program that listens to the guard's queues.
-func (e *checker) other(pid int) message.Text {
+func (e guardChecks) other(pid int) message.Text {
 	who := message.Text("another program")
 	if name := strings.TrimSpace(e.read(fmt.Sprintf("/proc/%d/comm", pid))); pid != 0 && name != "" {
 		who = message.Sprintf("%s, pid %d,", name, pid)
@@ -120,7 +120,7 @@ func (e *checker) other(pid int) message.Text {
 }
 
 // queuePorts returns the port ids of the netlink sockets that listen to the guard's queues. Only root may read them.
-func (e *checker) queuePorts() ([]string, error) {
+func (e guardChecks) queuePorts() ([]string, error) {
 	queues, err := helloguard.ReadQueues(e.path(helloguard.QueueFile))
 	var all []string
 	for _, q := range queues {

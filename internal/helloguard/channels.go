@@ -92,6 +92,15 @@ const (
 	tunnelEnd          // or the peer has closed the call
 )
 
+// metBy is how the guard has met a tunnel, if that matters later.
+type metBy uint8
+
+const (
+	_        metBy = iota
+	fromFile       // an earlier process has saved it
+	fromPair       // its ids were paired by what came in from the peer
+)
+
 // channel is the control channel of one tunnel.
 type channel struct {
 	translator *translator.Translator
@@ -101,27 +110,16 @@ type channel struct {
 	stops      stops      // with which the guard closes the tunnel of an xl2tpd that has ended
 	addresses  [2]address // in table.channels
 	index      int        // in table.list
-	restored   bool       // from a file
 	inKernel   bool       // the kernel has had a session of it
-	paired     bool       // its ids were paired by what came in from the peer
+	metBy      metBy
+	peerSide
+	ending
 
-	seen    time.Time // latest packet from xl2tpd
-	rounds  int       // of tidy, since that
-	heard   time.Time // latest believable packet from the peer
-	secured bool      // the peer's packets come through IPsec
-	clear   bool      // the peer was believed in the clear
-	vendor  string    // what the peer calls itself; empty: not seen
-	wanted  bool      // its links want it held; false: they have to be asked
-	noted   time.Time // since when its data are noted; zero: they are not
-	review  time.Time // when its links are asked whether they are certain; zero: not before the next tidy
-
-	peerDead     bool      // nothing can come of the peer any more
-	ackStop      bool      // xl2tpd's StopCCN to it waits for its acknowledgement
-	hangingUp    time.Time // when the service has asked xl2tpd to hang up
-	reported     reported
-	reason       *CloseReason // what was reported; nil: nothing, or it is no longer of interest
-	helloSince   time.Time    // since when a Hello of xl2tpd is unanswered; zero: none is
-	unackedSince time.Time    // since when a message of the peer is unacknowledged; zero: none is
+	seen   time.Time // latest packet from xl2tpd
+	rounds int       // of tidy, since that
+	wanted bool      // its links want it held; false: they have to be asked
+	noted  time.Time // since when its data are noted; zero: they are not
+	review time.Time // when its links are asked whether they are certain; zero: not before the next tidy
 
 	listening  bool // the peer's messages are queued
 	failClosed bool // its packets must not pass without the guard
@@ -130,6 +128,25 @@ type channel struct {
 	doing      string // what the log said last
 
 	recorder *controltrace.Recorder // of its messages; nil: there was none
+}
+
+// peerSide is what the messages of a peer have shown.
+type peerSide struct {
+	heard   time.Time // latest believable packet
+	secured bool      // its packets come through IPsec
+	clear   bool      // it was believed in the clear
+	vendor  string    // what it calls itself; empty: not seen
+}
+
+// ending is how the end of a tunnel comes, and what was said of it.
+type ending struct {
+	peerDead     bool      // nothing can come of the peer any more
+	ackStop      bool      // xl2tpd's StopCCN to it waits for its acknowledgement
+	hangingUp    time.Time // when the service has asked xl2tpd to hang up
+	reported     reported
+	reason       *CloseReason // what was reported; nil: nothing, or it is no longer of interest
+	helloSince   time.Time    // since when a Hello of xl2tpd is unanswered; zero: none is
+	unackedSince time.Time    // since when a message of the peer is unacknowledged; zero: none is
 }
 
 // mustFailClosed reports whether the channel's packets must not pass a guard that is down for

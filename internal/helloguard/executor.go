@@ -147,7 +147,7 @@ func (x *executor) forget(c *channel) {
 // dropForged forgets the channels of a path that packets in the clear have paired.
 func (x *executor) dropForged(at path) {
 	for _, c := range x.table.all() {
-		if c.paired && !c.secured && c.path() == at {
+		if c.metBy == fromPair && !c.secured && c.path() == at {
 			x.drop(c)
 		}
 	}

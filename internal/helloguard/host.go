@@ -48,7 +48,7 @@ func (op *opener) takeSessions(sessions []KernelSession, now time.Time) {
 	op.table.setSessions(sessions)
 	for _, s := range sessions {
 		old := op.table.find(pathOf(s.Connection), s.PeerID, true)
-		if old != nil && old.restored && old.translator.Connection().LocalID != s.LocalID && !op.table.has(old.translator.Connection()) {
+		if old != nil && old.metBy == fromFile && old.translator.Connection().LocalID != s.LocalID && !op.table.has(old.translator.Connection()) {
 			op.exec.drop(old)
 		}
 	}

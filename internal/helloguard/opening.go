@@ -176,8 +176,8 @@ func (op *opener) accepted(p *l2tp.Packet, at path, secured bool, now time.Time)
 	}
 	op.table.awaited.delete(t)
 	t.PeerID = other
-	c := op.open(&channel{translator: translator.New(t, now), owner: a.owner, secured: secured,
-		listening: true, vendor: clip(l2tp.Vendor(p.Payload())), recorder: a.recorder}, now)
+	c := op.open(&channel{translator: translator.New(t, now), owner: a.owner,
+		peerSide: peerSide{secured: secured, vendor: clip(l2tp.Vendor(p.Payload()))}, listening: true, recorder: a.recorder}, now)
 	if c == nil {
 		op.exec.stopListening(t)
 	}

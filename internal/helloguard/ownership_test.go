@@ -52,7 +52,7 @@ func TestForeignConnections(t *testing.T) {
 		}
 		b.update(Host{Daemons: []procfs.ID{office}}, b.now)
 		b.handleTimers(b.now)
-		if len(b.table.list)+b.table.awaited.len()+b.table.callers.len()+len(b.unpaired.paths) != 0 || len(b.listened)+len(b.acts)+len(b.dialled)+len(b.ends) != 0 {
+		if len(b.table.list)+b.table.awaited.order.Len()+b.table.callers.order.Len()+len(b.unpaired.paths) != 0 || len(b.listened)+len(b.acts)+len(b.dialled)+len(b.ends) != 0 {
 			t.Errorf("%s: kept %d channels; listening to %v, %q, dialled %v", name, len(b.table.list), b.listened, b.acts, b.dialled)
 		}
 		if files, _ := os.ReadDir(string(b.exec.store)); len(files) != 0 {

@@ -47,7 +47,7 @@ func (op *opener) openPair(u *unpaired, at path, own, peerID uint16, now time.Ti
 	}
 	t := at.connection(own, peerID)
 	c := op.open(&channel{translator: translator.New(t, f.since), owner: op.owners.confirmed(u.owner, at, now),
-		phase: established, paired: true, secured: u.secured}, now)
+		phase: established, metBy: fromPair, peerSide: peerSide{secured: u.secured}}, now)
 	if c == nil {
 		return nil
 	}

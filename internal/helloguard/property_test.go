@@ -354,8 +354,8 @@ func (w *histories) pass() {
 
 // check compares the guard with what is true.
 func (w *histories) check() {
-	if n := len(w.h.table.list); n > len(w.conns)+1 || w.h.table.awaited.len() > int(w.nextID) || w.h.table.callers.len() > int(w.nextID) {
-		w.t.Fatalf("%d channels of %d connections, %d awaited, %d half open", n, len(w.conns), w.h.table.awaited.len(), w.h.table.callers.len())
+	if n := len(w.h.table.list); n > len(w.conns)+1 || w.h.table.awaited.order.Len() > int(w.nextID) || w.h.table.callers.order.Len() > int(w.nextID) {
+		w.t.Fatalf("%d channels of %d connections, %d awaited, %d half open", n, len(w.conns), w.h.table.awaited.order.Len(), w.h.table.callers.order.Len())
 	}
 	for _, c := range w.conns {
 		k := w.h.table.find(pathOf(c.Connection), c.PeerID, true)

@@ -16,7 +16,7 @@ func (h *handler) restore(now time.Time) error {
 			h.exec.forget(c)
 			continue
 		}
-		c.restored, c.phase, c.review = true, established, now.Add(time.Duration(i)*reviewPace)
+		c.metBy, c.phase, c.review = fromFile, established, now.Add(time.Duration(i)*reviewPace)
 		c.failClosed, c.listening = c.mustFailClosed(), true // as the rules will be installed
 		h.table.add(c)
 		h.exec.plan(c)

@@ -21,13 +21,13 @@ const (
 	stateSuffix = ".json"
 )
 
-// record is what is kept of a channel while the guard is not there.
+// savedChannel is what is kept of a channel while the guard is not there.
 //
 // Without it, a restart would lose which two ids make one tunnel in userspace mode; who the
 // owner was, should that end meanwhile; and that the peer's packets come through IPsec.
 // The numbers are kept only while the channel needs the guard: otherwise the next packets
 // show them.
-type record struct {
+type savedChannel struct {
 	Daemon  string          `json:"daemon"`           // its owner; empty: not known
 	Proven  bool            `json:"proven,omitempty"` // earlier versions knew one xl2tpd, and took every process for it
 	Secured bool            `json:"secured"`
@@ -79,7 +79,7 @@ func (s store) save(c *channel) error {
 	if err != nil {
 		return err
 	}
-	data, err := json.Marshal(record{Daemon: c.owner.process.String(), Proven: true, Secured: c.secured, Vendor: c.vendor, Ending: c.reason, Hello: state})
+	data, err := json.Marshal(savedChannel{Daemon: c.owner.process.String(), Proven: true, Secured: c.secured, Vendor: c.vendor, Ending: c.reason, Hello: state})
 	if err != nil {
 		return err
 	}
@@ -129,7 +129,7 @@ func read(path string, now time.Time) (*channel, error) {
 	if err != nil {
 		return nil, err
 	}
-	var r record
+	var r savedChannel
 	if err := json.Unmarshal(data, &r); err != nil {
 		return nil, err
 	}
@@ -137,7 +137,7 @@ func read(path string, now time.Time) (*channel, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &channel{translator: t, secured: r.Secured, vendor: clip(r.Vendor), seen: now, reason: r.Ending}
+	c := &channel{translator: t, peerSide: peerSide{secured: r.Secured, vendor: clip(r.Vendor)}, ending: ending{reason: r.Ending}, seen: now}
 	if t.Closing() {
 		c.reported = tunnelEnd
 	}

@@ -12,11 +12,10 @@ import (
 // deaf is a peer whose tunnels are older than the guard: it takes no Hello, and says nothing of
 // its own. It acknowledges what it has got before.
 type deaf struct {
-	own, id uint16        // of the tunnel: xl2tpd's, and its own
-	counts  uint16        // what it expects of xl2tpd
-	after   time.Duration // how long its answer takes
-	mute    bool          // it does not even answer what it has got before
-	data    bool          // data come in
+	own, id uint16 // of the tunnel: xl2tpd's, and its own
+	counts  uint16 // what it expects of xl2tpd
+	mute    bool   // it does not even answer what it has got before
+	data    bool   // data come in
 }
 
 // live plays xl2tpd's Hellos to peers that are deaf to them, and returns which tunnels have got

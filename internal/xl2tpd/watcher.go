@@ -138,7 +138,7 @@ type loop struct {
 	forks     forks
 
 	sessions []Session // of the kernel, as its table was read last
-	peersOf  map[tunnel]netip.AddrPort
+	peersOf  map[tunnelIDs]netip.AddrPort
 	reading  throttle // of the kernel's table
 
 	searchAt <-chan time.Time // a file has changed or a process has ended, and this is when to search

@@ -28,12 +28,12 @@ const (
 	insidePause = 500 * time.Millisecond
 )
 
-// answer is the result of asking a peer.
-type answer int
+// askResult is the result of asking a peer.
+type askResult int
 
 const (
-	unasked  answer = iota // the Hello guard can't ask the peer
-	noAnswer               // the peer was asked
+	unasked  askResult = iota // the Hello guard can't ask the peer
+	noAnswer                  // the peer was asked
 	answered
 )
 
@@ -114,7 +114,7 @@ func (e *Executor) carriesAnother(ctx context.Context, r supervisor.Recover) boo
 }
 
 // askBothWays asks a peer on the control channel and, at the same time, inside the tunnel. A peer may answer only one.
-func (e *Executor) askBothWays(ctx context.Context, r supervisor.Recover) (answer, error) {
+func (e *Executor) askBothWays(ctx context.Context, r supervisor.Recover) (askResult, error) {
 	inside := make(chan bool, 1)
 	go func() { inside <- e.anyAnswers(ctx, r.Inside) }()
 	came, err := e.askPeer(ctx, r)
@@ -147,7 +147,7 @@ func (e *Executor) anyAnswers(ctx context.Context, all []probe.Request) (any boo
 }
 
 // askPeer asks a peer for a control message, a few times. The error is that of ctx.
-func (e *Executor) askPeer(ctx context.Context, r supervisor.Recover) (answer, error) {
+func (e *Executor) askPeer(ctx context.Context, r supervisor.Recover) (askResult, error) {
 	began := time.Now()
 	came := unasked
 	for range asks {

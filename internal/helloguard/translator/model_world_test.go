@@ -44,12 +44,11 @@ type world struct {
 		known bool
 		nr    uint16
 	}
-	bypassed bool      // a packet went past the guard
-	lost     [3]millis // the latest packets that met no guard
-	losses   int
-	wake     time.Time
-	planned  bool
-	unsure   millis // until then packets of an unknowable time arrive
+	lost    [3]millis // the latest packets that met no guard
+	losses  int
+	wake    time.Time
+	planned bool
+	unsure  millis // until then packets of an unknowable time arrive
 
 	// xl2tpd-like end.
 	xs, xr   uint16
@@ -81,7 +80,6 @@ type world struct {
 	pTookNs  map[uint16]bool
 	pSent    []uint16
 	pEarly   map[uint16][]byte
-	pDead    bool
 	pGotStop bool
 }
 
