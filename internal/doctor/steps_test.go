@@ -238,6 +238,52 @@ func TestXl2tpdInContainer(t *testing.T) {
 	}
 }
 
+// On the host of a container with the only xl2tpd, the service belongs into the container.
+func TestHostOfAContainer(t *testing.T) {
+	stopped := fmt.Errorf("xl2tpd-keepalive is not running: %w", status.ErrNotRunning)
+	left := status.Problem{Code: status.CodeContainer, Text: "the pid file of xl2tpd's pppd can't be seen"}
+	const there = "run xl2tpd-keepalive in the container that has this xl2tpd"
+	for _, tc := range []struct {
+		name  string
+		host  func(*testHost)
+		check string
+		kind  Kind
+		text  string
+		steps []string
+	}{
+		{"the service runs here", func(p *testHost) { p.status.Problems = []status.Problem{left} }, "xl2tpd-keepalive", Problem,
+			left.Text.String(), []string{"systemctl disable --now xl2tpd-keepalive", there}},
+		{"and it has an xl2tpd of its own", func(p *testHost) {
+			p.status.Problems = []status.Problem{left}
+			p.office()
+		}, "xl2tpd-keepalive", Problem, left.Text.String(), []string{there}},
+		{"without systemd", func(p *testHost) {
+			p.status.Problems = []status.Problem{left}
+			p.container()
+		}, "xl2tpd-keepalive", Problem, left.Text.String(), []string{there}},
+		{"the service does not run", func(p *testHost) { p.down = stopped }, "xl2tpd-keepalive", Note,
+			"not running; the xl2tpd of this host runs in a container", []string{there}},
+		{"nor does it, without systemd", func(p *testHost) {
+			p.down = stopped
+			p.container()
+		}, "xl2tpd-keepalive", Note, "not running; the xl2tpd of this host runs in a container", []string{there}},
+		{"nor does it, and is needed here", func(p *testHost) {
+			p.down = stopped
+			p.office()
+		}, "xl2tpd-keepalive", Problem, stopped.Error(), []string{"systemctl enable --now xl2tpd-keepalive", "journalctl -u xl2tpd-keepalive"}},
+		{"who dials", func(*testHost) {}, "redialling", Unknown, "nobody here; who dials in the container can't be seen from here", nil},
+		{"Hellos", func(*testHost) {}, "unanswered Hellos", Unknown,
+			"none in the journal of this host; an xl2tpd in a container may log elsewhere", nil},
+	} {
+		p := healthy(t)
+		p.home.Conf, p.home.ConfErr = nil, message.Errorf("%v", xl2tpd.ErrElsewhere)
+		tc.host(p)
+		if f := find(t, p, tc.check, tc.kind); f.Text.String() != tc.text || !slices.Equal(steps(f), tc.steps) {
+			t.Errorf("%s: %+v", tc.name, f)
+		}
+	}
+}
+
 // Where there is no systemd, no text names its commands.
 func TestContainersService(t *testing.T) {
 	p := healthy(t)
