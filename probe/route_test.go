@@ -2,6 +2,7 @@ package probe
 
 import (
 	"errors"
+	"net"
 	"net/netip"
 	"syscall"
 	"testing"
@@ -51,6 +52,18 @@ func TestRouted(t *testing.T) {
 	}{{netip.Addr{}, ErrNoRoute}, {to("198.51.100.2"), ErrNoRoute}, {to("198.51.100.77"), nil}, {to("198.51.100.99"), ErrNoRoute}} {
 		if err := Route(to("100.64.0.1"), tc.from); !errors.Is(err, tc.want) {
 			t.Errorf("from %v: %v, want %v", tc.from, err, tc.want)
+		}
+	}
+	// A rule by a mark that a packet of no mark does not have, as xl2tpd's and charon's: for those there is no route either.
+	run(t, "ip", `rule add fwmark 7 lookup 101
+		route add 100.64.0.2/32 dev wan1 table 101
+		rule add not fwmark 8 lookup 102
+		route add 100.64.0.3/32 dev wan1 table 102`)
+	for addr, want := range map[string]error{"100.64.0.2": ErrNoRoute, "100.64.0.3": nil, "100.64.0.4": ErrNoRoute} {
+		err := Route(to(addr), netip.Addr{})
+		_, dialled := net.Dial("udp4", addr+":1701")
+		if !errors.Is(err, want) || (err == nil) != (dialled == nil) {
+			t.Errorf("%s, by mark: %v, want %v; an xl2tpd gets %v", addr, err, want, dialled)
 		}
 	}
 	// Through the tunnel into which it should not go.

@@ -1,10 +1,12 @@
 package supervisor
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"time"
 
+	"xl2tpd-keepalive/internal/ppp"
 	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/probe"
@@ -337,6 +339,34 @@ func TestHungUpByRecoveryBesideALink(t *testing.T) {
 	})
 	if slices.Sort(dialled); !slices.Equal(slices.Compact(dialled), []string{"home", "office"}) {
 		t.Fatalf("got %q dialled, want both", dialled)
+	}
+}
+
+// Of three LACs that can't be told apart, one row says how many links are missing, whichever LACs they are of.
+func TestSomeOfThreeAmbiguousAreReported(t *testing.T) {
+	conf := twoLACs("192.0.2.1", "192.0.2.1", "") + "[lac shop]\nlns = 192.0.2.1\npppoptfile = /etc/ppp/options.l2tpd\n"
+	for up, want := range [][]string{
+		{"lac home: down", "lac office: down", "lac shop: down"},
+		{"lac office, home, shop: down"},
+		{"lac office, home, shop: down"},
+		nil,
+	} {
+		n := newFixture(t, conf, "[global]\nrecover = off\n")
+		n.step(secured("1"))
+		var links []ppp.Link
+		for i := range up {
+			links = append(links, link(fmt.Sprint("ppp", i), 5+i, true))
+		}
+		n.links(inUserspace(links...)...)
+		var got []string
+		for _, r := range n.status() {
+			if r.Link == nil {
+				got = append(got, r.Name+": "+r.State)
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%d up: %q, want %q", up, got, want)
+		}
 	}
 }
 

@@ -27,7 +27,7 @@ const (
 	// service also works without strongSwan, D-Bus or nftables.
 	readyAfter = 2 * time.Second
 
-	// lastWords is how long the end waits for a journal, or a systemd, that does not read.
+	// lastWords is how long the end waits for a journal or a systemd that does not read, or for a disk that stalls.
 	lastWords = 500 * time.Millisecond
 )
 
@@ -65,7 +65,7 @@ func runService(o options, stderr io.Writer) int {
 	ready := sync.OnceFunc(func() { systemd.Send(daemon.SdNotifyReady) })
 	defer time.AfterFunc(readyAfter, ready).Stop()
 	saver := savedstate.NewSaver(savedstate.DefaultPath, log)
-	defer saver.Close()
+	defer saver.Close(lastWords)
 	s := newService(o, systemd, saver, ready, log)
 
 	var wg sync.WaitGroup

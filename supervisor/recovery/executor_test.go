@@ -352,6 +352,45 @@ func TestSecure(t *testing.T) {
 	}
 }
 
+// An LNS that has answered the latest attempt has refused it: the SA works and is kept.
+func TestSAIsKeptIfTheLNSAnswers(t *testing.T) {
+	peer := netip.MustParseAddr("192.0.2.1")
+	for name, tc := range map[string]struct {
+		heard, attempt time.Duration // ago; 0: never
+		up, elsewhere  bool
+		want           error
+	}{
+		"answered":                  {10 * time.Second, 20 * time.Second, false, false, supervisor.ErrAnswers},
+		"answered right away":       {20*time.Second - time.Millisecond, 20 * time.Second, false, false, supervisor.ErrAnswers},
+		"heard before the attempt":  {30 * time.Second, 20 * time.Second, false, false, nil},
+		"there was no attempt":      {10 * time.Second, 0, false, false, nil},
+		"another address has":       {10 * time.Second, 20 * time.Second, false, true, nil},
+		"a link that is silent now": {90 * time.Second, 100 * time.Second, true, false, nil},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			c := helloguard.Channel{Tunnel: translator.Tunnel{Peer: netip.AddrPortFrom(peer, 1701)}, Owner: officeIsOf.Process, Heard: time.Now().Add(-tc.heard)}
+			if tc.elsewhere {
+				c.Tunnel.Peer = netip.AddrPortFrom(peer.Next(), 1701)
+			}
+			guard := fakeGuard{
+				channels: func() []helloguard.Channel { return []helloguard.Channel{c} },
+				ask:      func(netip.Addr) bool { return true },
+			}
+			charon := &fakeCharon{connections: func() ([]vici.Connection, error) {
+				return []vici.Connection{{Name: "tokyo", RemoteAddrs: []string{"192.0.2.1"}, Children: []vici.ChildConfig{{Name: "l2tp", Mode: "TRANSPORT"}}}}, nil
+			}}
+			r := supervisor.Recover{LAC: office, To: officeIsOf, Step: supervisor.StepRenew, Peer: peer, LNS: peer, SA: "7", Up: tc.up, Host: "192.0.2.1"}
+			if tc.attempt > 0 {
+				r.LastAttempt = time.Now().Add(-tc.attempt)
+			}
+			err := New(charon, nil, guard, unknownNames, nil).renew(t.Context(), r)
+			if !errors.Is(err, tc.want) || (tc.want == nil) != slices.Contains(charon.commands, "terminate 7") {
+				t.Errorf("%s: %v, %q", name, err, charon.commands)
+			}
+		})
+	}
+}
+
 // sources notes the source of each echo request. None is answered.
 type sources []netip.Addr
 

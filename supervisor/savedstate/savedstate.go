@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io/fs"
 	"log/slog"
+	"time"
 
 	"xl2tpd-keepalive/internal/statefile"
 	"xl2tpd-keepalive/supervisor"
@@ -89,8 +90,12 @@ func (s *Saver) Keep(m supervisor.SavedState) {
 	s.latest <- m
 }
 
-// Close saves the state that waits. Keep must not be called after it.
-func (s *Saver) Close() {
+// Close saves the state that waits, for limit at most: a disk may stall. Keep must not be called after it.
+func (s *Saver) Close(limit time.Duration) {
 	close(s.latest)
-	<-s.done
+	select {
+	case <-s.done:
+	case <-time.After(limit):
+		s.file.log.Warn("state could not be saved in time", "file", s.file.path)
+	}
 }

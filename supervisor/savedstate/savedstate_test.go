@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"xl2tpd-keepalive/internal/procfs"
@@ -90,7 +91,7 @@ func TestSaver(t *testing.T) {
 	for pid := range 100 {
 		s.Keep(supervisor.SavedState{Xl2tpd: procfs.ID{Pid: pid}})
 	}
-	s.Close()
+	s.Close(time.Minute)
 	if got := s.Load(); got.Xl2tpd.Pid != 99 {
 		t.Errorf("%+v", got)
 	}
@@ -104,6 +105,21 @@ func TestKeepWhileASaveHangs(t *testing.T) {
 	}
 	if got := <-s.latest; got.Xl2tpd.Pid != 99 {
 		t.Errorf("%+v", got)
+	}
+}
+
+// A disk that stalls does not delay the end.
+func TestCloseWhileASaveHangs(t *testing.T) {
+	for _, limit := range []time.Duration{time.Millisecond, time.Second, time.Minute} {
+		synctest.Test(t, func(t *testing.T) {
+			s := &Saver{file: file{log: slog.New(slog.DiscardHandler)}, latest: make(chan supervisor.SavedState, 1), done: make(chan struct{})}
+			s.Keep(supervisor.SavedState{})
+			began := time.Now()
+			s.Close(limit)
+			if took := time.Since(began); took != limit {
+				t.Errorf("took %v, want %v", took, limit)
+			}
+		})
 	}
 }
 
