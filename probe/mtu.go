@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"time"
+	"xl2tpd-keepalive/internal/wake"
 
 	"golang.org/x/sys/unix"
 )
@@ -96,7 +97,7 @@ func (w *walk) step(ctx context.Context, size int) error {
 		return ctx.Err() // the search may choose another size now
 	}
 	if w.search.sent > 1 {
-		if err := pause(ctx, mtuPace-time.Since(w.sent)); err != nil {
+		if err := wake.After(ctx, mtuPace-time.Since(w.sent)); err != nil {
 			return err
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+	"xl2tpd-keepalive/internal/wake"
 )
 
 const (
@@ -68,7 +69,7 @@ func (p *Ping) Run(ctx context.Context) error {
 		case <-r.retired:
 		case <-ctx.Done():
 		}
-		if p.left() == 0 || pause(ctx, p.Interval) != nil {
+		if p.left() == 0 || wake.After(ctx, p.Interval) != nil {
 			break
 		}
 	}
@@ -98,18 +99,6 @@ func (p *Ping) finish(pong Pong) {
 	}
 	if p.Notify != nil {
 		p.Notify(pong)
-	}
-}
-
-// pause waits for d, and returns an error if ctx ends first.
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
 	}
 }
 

@@ -16,7 +16,7 @@ func (o *pppdFinder) lost(now time.Time) []int {
 	}
 	placed := map[int]bool{}
 	for _, p := range o.known {
-		placed[p.pid] = true
+		placed[p.Pid] = true
 	}
 	o.boot = time.Time{}
 	var all []int
@@ -25,7 +25,7 @@ func (o *pppdFinder) lost(now time.Time) []int {
 		if err != nil || placed[pid] {
 			continue
 		}
-		if p, ok := o.process(pid, process{}); ok && p.ofXl2tpd() && now.Sub(p.started) >= unownedTime {
+		if p, ok := o.process(pid, pppd{}); ok && p.ofXl2tpd() && now.Sub(p.started) >= unownedTime {
 			all = append(all, pid)
 		}
 	}

@@ -17,21 +17,21 @@ type pppdFinder struct {
 	root fs.FS // the host's root directory
 	// known maps device indexes to the processes found so far. A device that is
 	// renamed keeps its pppd, and the pid file keeps the old name.
-	known map[int]process
+	known map[int]pppd
 	boot  time.Time // of the host, in the look under way; zero: not read yet
 }
 
-// process is a pppd.
-type process struct {
-	pid, parent int
-	parentName  string
-	ticks       uint64 // start, in 1/100 s since boot: with pid, its identity
-	started     time.Time
-	args        arguments
+// pppd is a pppd that runs.
+type pppd struct {
+	procfs.ID
+	parent     int
+	parentName string
+	started    time.Time
+	args       arguments
 }
 
 // ofXl2tpd reports whether the pppd's parent is an xl2tpd.
-func (p process) ofXl2tpd() bool { return p.parentName == "xl2tpd" }
+func (p pppd) ofXl2tpd() bool { return p.parentName == "xl2tpd" }
 
 // arguments are the pppd arguments that identify its tunnel.
 type arguments struct {
@@ -42,15 +42,15 @@ type arguments struct {
 
 // find returns the pppds that run the devices, by index. One may be missing because
 // its pid file is not written yet.
-func (o *pppdFinder) find(devices []device) map[int]process {
-	found := make(map[int]process, len(devices))
+func (o *pppdFinder) find(devices []device) map[int]pppd {
+	found := make(map[int]pppd, len(devices))
 	o.boot = time.Time{}
 	for _, d := range devices {
 		old, ok := o.known[d.index]
-		var p process
+		var p pppd
 		if ok { // while that pppd lives it owns the device, and its pid file need not be read again
-			p, ok = o.process(old.pid, old)
-			ok = ok && p.ticks == old.ticks
+			p, ok = o.process(old.Pid, old)
+			ok = ok && p.ID == old.ID
 		}
 		if !ok {
 			p, ok = o.readPidFile(d.name)
@@ -64,7 +64,7 @@ func (o *pppdFinder) find(devices []device) map[int]process {
 }
 
 // readPidFile returns the pppd that the device's pid file names.
-func (o *pppdFinder) readPidFile(device string) (process, bool) {
+func (o *pppdFinder) readPidFile(device string) (pppd, bool) {
 	for _, dir := range []string{"run", "var/run", "run/pppd", "var/run/pppd"} { // pppd 2.5 may be built for these
 		b, err := fs.ReadFile(o.root, path.Join(dir, device+".pid"))
 		if err != nil {
@@ -74,39 +74,40 @@ func (o *pppdFinder) readPidFile(device string) (process, bool) {
 		if err != nil {
 			continue
 		}
-		if p, ok := o.process(pid, process{}); ok {
+		if p, ok := o.process(pid, pppd{}); ok {
 			return p, true
 		}
 	}
-	return process{}, false
+	return pppd{}, false
 }
 
 // process reads a live pppd from /proc. A pid file outlives a killed pppd, so a
 // zombie and another program with that pid do not count. old is the process as it
 // was read before; only its parent can have changed.
-func (o *pppdFinder) process(pid int, old process) (process, bool) {
+func (o *pppdFinder) process(pid int, old pppd) (pppd, bool) {
 	dir := path.Join("proc", strconv.Itoa(pid))
 	b, err := fs.ReadFile(o.root, path.Join(dir, "stat"))
 	if err != nil {
-		return process{}, false
+		return pppd{}, false
 	}
 	s, err := procfs.ParseStat(b)
 	if err != nil || s.Name != "pppd" || s.Dead() {
-		return process{}, false
+		return pppd{}, false
 	}
-	same := old.pid == pid && old.ticks == s.Ticks
+	id := procfs.ID{Pid: pid, Start: s.Ticks}
+	same := old.ID == id
 	if same && old.parent == s.Parent {
 		return old, true
 	}
 	if !same && !o.sameNetwork(pid) {
-		return process{}, false
+		return pppd{}, false
 	}
-	p := process{pid: pid, parent: s.Parent, ticks: s.Ticks}
+	p := pppd{ID: id, parent: s.Parent}
 	if b, err = fs.ReadFile(o.root, path.Join("proc", strconv.Itoa(s.Parent), "comm")); err == nil {
 		p.parentName = strings.TrimSpace(string(b))
 	}
 	if b, err = fs.ReadFile(o.root, path.Join(dir, "cmdline")); err != nil {
-		return process{}, false
+		return pppd{}, false
 	}
 	p.args = parseArguments(b)
 	if p.started = old.started; !same { // the time of boot moves when the clock is set

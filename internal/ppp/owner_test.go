@@ -8,6 +8,7 @@ import (
 	"testing"
 	"testing/fstest"
 	"time"
+	"xl2tpd-keepalive/internal/procfs"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -64,7 +65,7 @@ func TestOwnerIsInThisNetwork(t *testing.T) {
 		h.process(406, 400, "pppd", "S", 250, kernelArgs...)
 		tc.host(h)
 		o := pppdFinder{root: h}
-		if p := o.find([]device{{index: 5, name: "ppp0"}})[5]; p.pid != tc.pid {
+		if p := o.find([]device{{index: 5, name: "ppp0"}})[5]; p.Pid != tc.pid {
 			t.Errorf("%s: %+v, want pid %d", tc.name, p, tc.pid)
 		}
 	}
@@ -121,8 +122,8 @@ func FuzzProc(f *testing.F) {
 func TestOwner(t *testing.T) {
 	d := device{index: 5, name: "ppp0"}
 	boot := time.Unix(1700000000, 0)
-	mine := process{
-		pid: 406, parent: 400, parentName: "xl2tpd", ticks: 250, started: boot.Add(2500 * time.Millisecond),
+	mine := pppd{
+		ID: procfs.ID{Pid: 406, Start: 250}, parent: 400, parentName: "xl2tpd", started: boot.Add(2500 * time.Millisecond),
 		args: arguments{optFile: "/etc/ppp/options.l2tpd", ipparam: netip.MustParseAddr("192.0.2.1")},
 	}
 	reparented := mine
@@ -131,9 +132,9 @@ func TestOwner(t *testing.T) {
 
 	for _, tc := range []struct {
 		name  string
-		known map[int]process
+		known map[int]pppd
 		host  func(host)
-		want  process
+		want  pppd
 		ok    bool
 	}{
 		{"child of xl2tpd", nil, func(h host) {
@@ -161,39 +162,39 @@ func TestOwner(t *testing.T) {
 			h.process(399, 1, "pon", "S", 100, "pon")
 			h.pidFile("run/ppp0.pid", "406\n")
 			h.process(406, 399, "pppd", "S", 250, "pppd")
-		}, process{pid: 406, parent: 399, parentName: "pon", ticks: 250, started: mine.started}, true},
+		}, pppd{ID: procfs.ID{Pid: 406, Start: 250}, parent: 399, parentName: "pon", started: mine.started}, true},
 		{"no parent", nil, func(h host) {
 			h.pidFile("run/ppp0.pid", "406\n")
 			h.process(406, 1, "pppd", "S", 250, "pppd")
-		}, process{pid: 406, parent: 1, ticks: 250, started: mine.started}, true},
-		{"no pid file", nil, func(h host) { xl2tpd(h) }, process{}, false},
-		{"empty pid file", nil, func(h host) { h.pidFile("run/ppp0.pid", "") }, process{}, false},
-		{"dead pppd", nil, func(h host) { h.pidFile("run/ppp0.pid", "406\n") }, process{}, false},
+		}, pppd{ID: procfs.ID{Pid: 406, Start: 250}, parent: 1, started: mine.started}, true},
+		{"no pid file", nil, func(h host) { xl2tpd(h) }, pppd{}, false},
+		{"empty pid file", nil, func(h host) { h.pidFile("run/ppp0.pid", "") }, pppd{}, false},
+		{"dead pppd", nil, func(h host) { h.pidFile("run/ppp0.pid", "406\n") }, pppd{}, false},
 		{"zombie", nil, func(h host) {
 			xl2tpd(h)
 			h.pidFile("run/ppp0.pid", "406\n")
 			h.process(406, 400, "pppd", "Z", 250)
-		}, process{}, false},
+		}, pppd{}, false},
 		{"number taken by another program", nil, func(h host) {
 			xl2tpd(h)
 			h.pidFile("run/ppp0.pid", "406\n")
 			h.process(406, 400, "sh", "S", 250, "sh")
-		}, process{}, false},
-		{"renamed device", map[int]process{5: mine}, func(h host) {
+		}, pppd{}, false},
+		{"renamed device", map[int]pppd{5: mine}, func(h host) {
 			xl2tpd(h)
 			h.pidFile("run/ppp7.pid", "406\n")
 			h.process(406, 400, "pppd", "S", 250, kernelArgs...)
 		}, mine, true},
-		{"known, but replaced", map[int]process{5: mine}, func(h host) {
+		{"known, but replaced", map[int]pppd{5: mine}, func(h host) {
 			xl2tpd(h)
 			h.process(406, 400, "pppd", "S", 9999, kernelArgs...)
-		}, process{}, false},
-		{"known, and reparented since", map[int]process{5: mine}, func(h host) {
+		}, pppd{}, false},
+		{"known, and reparented since", map[int]pppd{5: mine}, func(h host) {
 			h.pidFile("run/ppp0.pid", "406\n")
 			h.process(406, 1, "pppd", "S", 250, kernelArgs...)
 			h.pidFile("proc/stat", "btime 1800000000\n")
 		}, reparented, true},
-		{"clock set since", map[int]process{5: mine}, func(h host) {
+		{"clock set since", map[int]pppd{5: mine}, func(h host) {
 			xl2tpd(h)
 			h.pidFile("run/ppp0.pid", "406\n")
 			h.process(406, 400, "pppd", "S", 250, kernelArgs...)
@@ -232,12 +233,12 @@ func TestJoin(t *testing.T) {
 		{8, ip("10.3.0.2"), ip("10.3.0.1")},
 	}
 	start := time.Unix(1700000000, 0)
-	pppds := map[int]process{
-		5: {pid: 105, parent: 100, parentName: "xl2tpd", started: start,
+	pppds := map[int]pppd{
+		5: {ID: procfs.ID{Pid: 105}, parent: 100, parentName: "xl2tpd", started: start,
 			args: arguments{optFile: "f", ipparam: ip("192.0.2.1")}},
-		6: {pid: 106, parent: 1, parentName: "systemd"},
-		8: {pid: 108, parent: 100, parentName: "xl2tpd"},
-		9: {pid: 109, parent: 100, parentName: "xl2tpd", args: arguments{tty: "/dev/pts/0"}},
+		6: {ID: procfs.ID{Pid: 106}, parent: 1, parentName: "systemd"},
+		8: {ID: procfs.ID{Pid: 108}, parent: 100, parentName: "xl2tpd"},
+		9: {ID: procfs.ID{Pid: 109}, parent: 100, parentName: "xl2tpd", args: arguments{tty: "/dev/pts/0"}},
 	}
 	want := state{
 		links: []Link{

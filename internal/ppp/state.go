@@ -31,7 +31,7 @@ func readState(k *kernel, o *pppdFinder) (state, error) {
 
 // combine joins the devices, the addresses and the pppds of the devices (by
 // index) to links.
-func combine(devices []device, addresses []address, pppds map[int]process) state {
+func combine(devices []device, addresses []address, pppds map[int]pppd) state {
 	first := make(map[int]address, len(addresses)) // the one that pppd has set
 	for _, a := range addresses {
 		if _, ok := first[a.index]; !ok {
@@ -50,7 +50,7 @@ func combine(devices []device, addresses []address, pppds map[int]process) state
 		}
 		l := Link{
 			Name: d.name, Index: d.index, Raised: d.up,
-			Pid: p.pid, Xl2tpdPid: p.parent, Started: p.started,
+			Pid: p.Pid, Xl2tpdPid: p.parent, Started: p.started,
 			OptFile: p.args.optFile, OuterPeer: p.args.ipparam, TTY: p.args.tty,
 		}
 		if a, ok := first[d.index]; ok {

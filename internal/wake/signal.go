@@ -1,4 +1,4 @@
-// Package wake wakes a goroutine that has something to do: now (Signal), or at a given time (Queue).
+// Package wake wakes a goroutine that has something to do: now (Signal), at a given time (Queue), or after a while (After).
 package wake
 
 import "sync"

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"time"
+	"xl2tpd-keepalive/internal/wake"
 
 	"golang.org/x/sys/unix"
 )
@@ -37,8 +38,8 @@ func deliver(ctx context.Context, path string, command []byte, owned func() erro
 		default:
 			return err
 		}
-		if err := pause(ctx); err != nil {
-			return err
+		if wake.After(ctx, takePoll) != nil {
+			return silent(ctx)
 		}
 	}
 }
@@ -115,11 +116,11 @@ func put(ctx context.Context, fd int, command []byte, owned func() error) error 
 		if n, err := unread(fd); err != nil || n == 0 {
 			return err
 		}
-		if late := pause(ctx); late != nil {
+		if wake.After(ctx, takePoll) != nil {
 			if taken, err := withdraw(fd, command); taken || err != nil {
 				return err
 			}
-			return late
+			return silent(ctx)
 		}
 	}
 }
@@ -148,15 +149,6 @@ func withdraw(fd int, command []byte) (taken bool, err error) {
 		return false, errors.New("another command came between")
 	}
 	return false, nil
-}
-
-func pause(ctx context.Context) error {
-	select {
-	case <-ctx.Done():
-		return silent(ctx)
-	case <-time.After(takePoll):
-		return nil
-	}
 }
 
 func silent(ctx context.Context) error {

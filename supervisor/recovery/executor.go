@@ -11,6 +11,7 @@ import (
 
 	"xl2tpd-keepalive/internal/helloguard"
 	"xl2tpd-keepalive/internal/procfs"
+	"xl2tpd-keepalive/internal/wake"
 	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/probe"
 	"xl2tpd-keepalive/supervisor"
@@ -177,7 +178,7 @@ func (e *Executor) redial(ctx context.Context, r supervisor.Recover) error {
 	if err := e.control.Disconnect(ctx, r.To, r.LAC.Name); err != nil {
 		return err
 	}
-	if err := pause(ctx, dropTime); err != nil {
+	if err := wake.After(ctx, dropTime); err != nil {
 		return dropped(err)
 	}
 	if err := e.control.Connect(ctx, r.To, r.LAC.Name); err != nil {
@@ -200,7 +201,7 @@ func (e *Executor) hangUp(ctx context.Context, r supervisor.Recover) error {
 		return err
 	}
 	for range asks {
-		if err := pause(ctx, time.Second); err != nil {
+		if err := wake.After(ctx, time.Second); err != nil {
 			return dropped(err)
 		}
 		if !closing(e.guard.Channels(), r) {
@@ -240,14 +241,4 @@ func (e *Executor) ask(ctx context.Context, r supervisor.Recover) error {
 		return supervisor.ErrAlive
 	}
 	return err
-}
-
-// pause waits, and returns an error if ctx ends first.
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
-	}
 }

@@ -12,6 +12,7 @@ import (
 	"xl2tpd-keepalive/internal/helloguard"
 	"xl2tpd-keepalive/internal/l2tp"
 	"xl2tpd-keepalive/internal/procfs"
+	"xl2tpd-keepalive/internal/wake"
 	"xl2tpd-keepalive/probe"
 	"xl2tpd-keepalive/vici"
 )
@@ -80,7 +81,7 @@ func (f farEnds) Echo(ctx context.Context, r probe.Request) probe.Result {
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.Timeout)
 	defer cancel()
-	return probe.Result{Err: pause(ctx, takes)}
+	return probe.Result{Err: wake.After(ctx, takes)}
 }
 
 // ownedBy is a control connection with a peer.

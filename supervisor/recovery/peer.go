@@ -9,6 +9,7 @@ import (
 
 	"xl2tpd-keepalive/internal/helloguard"
 	"xl2tpd-keepalive/internal/procfs"
+	"xl2tpd-keepalive/internal/wake"
 	"xl2tpd-keepalive/probe"
 	"xl2tpd-keepalive/supervisor"
 )
@@ -134,7 +135,7 @@ func (e *Executor) anyAnswers(ctx context.Context, all []probe.Request) (any boo
 			one := all[i/asks]
 			one.Timeout = lookTime
 			late := time.Duration(i%asks) * insidePause
-			replies <- pause(ctx, late) == nil && e.pinger.Echo(ctx, one).Err == nil
+			replies <- wake.After(ctx, late) == nil && e.pinger.Echo(ctx, one).Err == nil
 		}()
 	}
 	for range asks * len(all) {
@@ -155,7 +156,7 @@ func (e *Executor) askPeer(ctx context.Context, r supervisor.Recover) (askResult
 			return came, nil
 		}
 		came = noAnswer
-		if err := pause(ctx, time.Second); err != nil {
+		if err := wake.After(ctx, time.Second); err != nil {
 			return came, err
 		}
 		if heard(e.guard.Channels(), r, began) {
