@@ -165,6 +165,7 @@ type progress struct {
 	doneAt       time.Time // when charon last answered a request for an SA
 	sa           saAnswer  // what it said
 	awaitsCall   bool      // until next, or until there is no call any more
+	awaitsRedial bool      // the next step is due as soon as xl2tpd does not redial any more
 	rule         string    // the rule that has decided in the latest advance; empty: none
 	pause        string    // the pause that has decided when
 }
@@ -207,6 +208,9 @@ func (p *progress) advance(s situation, turn bool, jitter float64, now time.Time
 	}
 	if p.awaitsCall && s.callingUntil.IsZero() {
 		p.awaitsCall, p.next = false, time.Time{}
+	}
+	if p.awaitsRedial && s.redialsFor == 0 {
+		p.awaitsRedial, p.next = false, time.Time{}
 	}
 	if s.goal == goalNone || !s.daemon || p.busy != StepNone {
 		return StepNone, time.Time{}
@@ -332,7 +336,7 @@ func (p *progress) tunnelIsUp(s situation, now time.Time) time.Time {
 		p.well = now
 	}
 	p.since, p.next, p.err = time.Time{}, time.Time{}, nil
-	p.askAt, p.awaitsCall = time.Time{}, false
+	p.askAt, p.awaitsCall, p.awaitsRedial = time.Time{}, false, false
 	if p.peer == peerSilent {
 		p.peer = peerUnknown
 	}

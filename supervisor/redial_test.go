@@ -263,9 +263,41 @@ func TestLooksUpBeforeARedialIsDead(t *testing.T) {
 					}
 				}
 				n.actions = nil
+				n.core.lacs.agenda.mark(n.lac("office")) // something happens to it each second
 			}
 			if asked != tc.lookUps || n.lac("office").notRedialled != tc.dead {
 				t.Errorf("%d lookups, dead: %v", asked, n.lac("office").notRedialled)
+			}
+		})
+	}
+}
+
+// If the name of the LNS could not be looked up for a while, the LAC is dialled as soon as a redial would have shown after
+// that.
+func TestRedialThatHasDiedOfAFailedLookup(t *testing.T) {
+	for name, tc := range map[string]struct {
+		keepalive string
+		away      time.Duration
+	}{
+		"auto":                  {"", time.Minute},
+		"redial":                {"[lac default]\nrecover = redial\n", 4 * time.Minute},
+		"full":                  {"[lac default]\nrecover = full\n", 10 * time.Minute},
+		"redial, after an hour": {"[lac default]\nrecover = redial\n", time.Hour},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := died(t, tc.keepalive, "", false, false)
+			s := n.xl2tpd(redials + "redial timeout = 15\n")
+			s.Home().Conf.Sections[0].Unresolved = true
+			n.step(s)
+			n.links()
+			if _, dials := n.dialledIn(tc.away, plainly(false)); dials["office"] > 0 {
+				t.Error("dialled while xl2tpd may be trying")
+			}
+			n.step(n.xl2tpd(redials + "redial timeout = 15\n"))
+			chance := 15*time.Second + 2*answerTime
+			first, _ := n.dialledIn(time.Hour, plainly(false))
+			if at := first["office"]; at < chance || at > chance+10*time.Second {
+				t.Errorf("dialled after %v", at)
 			}
 		})
 	}

@@ -80,7 +80,7 @@ var rules = []rule{
 		why: "xl2tpd has had its time, and the SA may be what fails."},
 	{name: "xl2tpd has redialled, and the SA has to stay", holds: (*ruleInput).xl2tpdRedialsAndSAInUse, step: StepSecure,
 		why: "The same, if no other tunnel shows that the SA works."},
-	{name: "xl2tpd redials", holds: (*ruleInput).xl2tpdRedials, step: StepNone, until: (*ruleInput).untilXl2tpdGivesUp, notes: (*progress).askForConnectionAgain,
+	{name: "xl2tpd redials", holds: (*ruleInput).xl2tpdRedials, step: StepNone, until: (*ruleInput).untilXl2tpdGivesUp, notes: (*progress).awaitRedial,
 		why: "Made to dial meanwhile, xl2tpd would call twice."},
 	{name: "the last tunnel still closes", holds: (*ruleInput).closing, step: StepNone, until: (*ruleInput).untilClosed,
 		why: "xl2tpd would dial inside the tunnel that it closes."},
@@ -151,7 +151,8 @@ func (p *progress) decide(s situation, jitter float64, now time.Time) (Step, tim
 	if r.step == StepNone && r.until == nil {
 		return StepNone, time.Time{}
 	}
-	if p.awaitsCall = false; fruitless {
+	p.awaitsCall, p.awaitsRedial = false, false
+	if fruitless {
 		p.failed++
 	}
 	at := now
@@ -380,5 +381,6 @@ func (p *progress) countAsDial() { p.last = StepDial }
 // awaitCall makes the next step due as soon as there is no call any more: it may be one that only ends.
 func (p *progress) awaitCall() { p.awaitsCall = true }
 
-// askForConnectionAgain makes the next step ask charon again whether it has a connection for the LNS.
-func (p *progress) askForConnectionAgain() { p.noConnection = false }
+// awaitRedial makes the next step due as soon as xl2tpd does not redial any more. That step asks charon again whether it
+// has a connection for the LNS.
+func (p *progress) awaitRedial() { p.awaitsRedial, p.noConnection = true, false }

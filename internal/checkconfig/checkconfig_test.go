@@ -16,6 +16,8 @@ func TestCheck(t *testing.T) {
 		"good":        "[lac office]\ninterval = 5\n",
 		"two wrong":   "[lac office]\ninterval = soon\n\nhello = 1\n",
 		"no LAC":      "[lac ofice]\n",
+		"wrong kind":  "[lac office]\n[lns office]\nkeepalive = no\n",
+		"of one file": "[lac " + filepath.Join(dir, "xl2tpd.conf") + " ofice]\n[lns default]\n",
 		"warning":     "[lac a b]\nrecover = full\n",
 	}
 	for name, text := range files {
@@ -28,11 +30,13 @@ func TestCheck(t *testing.T) {
 		warns    bool
 		err      bool
 	}{
-		"good":      {},
-		"two wrong": {problems: []string{":2: ", ":4: "}},
-		"no LAC":    {problems: []string{":1: no xl2tpd has a [lac ofice]"}},
-		"warning":   {warns: true},
-		"nowhere":   {err: true},
+		"good":        {},
+		"two wrong":   {problems: []string{":2: ", ":4: "}},
+		"no LAC":      {problems: []string{":1: no xl2tpd has a [lac ofice]"}},
+		"wrong kind":  {problems: []string{":2: no xl2tpd has a [lns office]"}},
+		"of one file": {problems: []string{":1: " + filepath.Join(dir, "xl2tpd.conf") + " has no [lac ofice]"}},
+		"warning":     {warns: true},
+		"nowhere":     {err: true},
 	} {
 		path := filepath.Join(dir, name)
 		outcome, err := Check(Files{Config: path, Xl2tpd: filepath.Join(dir, "xl2tpd.conf")})
