@@ -26,6 +26,7 @@
 # make attempts   how often recovery tries in an hour if nothing helps
 # make results    write the figures of docs/results/*.json into the documents; RESULTS=docs/results has a run write its own there
 # make lab RUN=x  one scenario, with its whole log (CLOCK=real for real time)
+# make lab-bullseye  what xl2tpd 1.3.12 of Debian 11 does otherwise: a redial that has died, PPP that has given up
 # make lab-debian install, upgrade and remove the package under living tunnels on Debian 11, 12 and 13
 
 GO      ?= go
@@ -75,7 +76,7 @@ check_go  = $(if $(shell printf '%s\n' go$(go_needed) $(or $(go_found),go0) | so
 	Go $(go_needed) or later is needed, and $(GO) is $(or $(go_found),not there). Get it from https://go.dev/dl/, \
 	then: make GO=/usr/local/go/bin/go))
 
-.PHONY: build install uninstall deb release test test-all unit unit-all lint test-architectures bench bench-all monitoring captures copies mtu fuzz fuzz-all model model-all attempts attempts-all results demo pictures soak matrix chaos scale links throughput instances lab lab-debian disk tools deb-tools release-tools links-tools captures-tools architectures-tools clean
+.PHONY: build install uninstall deb release test test-all unit unit-all lint test-architectures bench bench-all monitoring captures copies mtu fuzz fuzz-all model model-all attempts attempts-all results demo pictures soak matrix chaos scale links throughput instances lab lab-bullseye lab-debian disk tools deb-tools release-tools links-tools captures-tools architectures-tools clean
 
 build: xl2tpd-keepalive
 
@@ -290,6 +291,10 @@ throughput: $(IMAGE)/root.ext4 disk
 
 lab: $(IMAGE)/root.ext4 disk
 	$(LAB) run $(RUN).txtar
+
+lab-bullseye: IMAGE = $(CACHE)/bullseye
+lab-bullseye: $(CACHE)/bullseye/root.ext4 disk
+	$(LAB) run dead-redial.txtar gave-up.txtar
 
 # On the second disk are this version's package and a later one, and nothing that is installed already.
 lab-debian: $(DEBIANS:%=$(CACHE)/%/root.ext4) disk

@@ -218,14 +218,14 @@ func (c linkSet) compare(ctx context.Context) error {
 	return nil
 }
 
-// measure measures what a keeper takes once it has settled.
-func (c linkSet) measure(ctx context.Context, script string, settle func(*running) error) (linkCost, error) {
+// measure measures what a keeper takes once it runs steadily.
+func (c linkSet) measure(ctx context.Context, script string, await func(*running) error) (linkCost, error) {
 	r, err := c.start(script)
 	if err != nil {
 		return linkCost{}, err
 	}
 	defer r.stop()
-	if err := settle(r); err != nil {
+	if err := await(r); err != nil {
 		return linkCost{}, err
 	}
 	began, before := time.Now(), r.used()

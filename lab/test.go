@@ -37,6 +37,7 @@ func (l lab) machine(clock vm.Clock, c event.Case) vm.Machine {
 const (
 	copyScenario       = "personality-soak.txtar"
 	mtuScenario        = "mtu-line.txtar"
+	deadRedialScenario = "dead-redial.txtar" // needs an older xl2tpd than Debian 12's
 	floodScenario      = "trace-flood.txtar" // xl2tpd logs each made-up message, which takes long
 	throughputScenario = "throughput.txtar"
 	instancesScenario  = "instances.txtar" // takes longer than all others
@@ -45,7 +46,7 @@ const (
 var scaleScenarios = []string{"scale.txtar", "charon-restarts.txtar", "cut-line.txtar", "many-sas.txtar"}
 
 // asked are the scenarios that have a command of their own.
-var asked = append([]string{demoScenario, soakScenario, matrixScenario, chaosScenario, throughputScenario, instancesScenario, picturesScenario, copyScenario, mtuScenario, floodScenario}, append(packageScenarios, scaleScenarios...)...)
+var asked = append([]string{demoScenario, soakScenario, matrixScenario, chaosScenario, throughputScenario, instancesScenario, picturesScenario, copyScenario, mtuScenario, floodScenario, deadRedialScenario}, append(packageScenarios, scaleScenarios...)...)
 
 // tally counts what held and what did not, and prints each as it comes.
 type tally struct {

@@ -81,7 +81,7 @@ func (p *Pinger) exchange(ctx context.Context, req Request) (time.Duration, erro
 		return 0, err
 	}
 	reply := make(chan time.Time, 1)
-	w := &waiter{req: req, reply: reply}
+	w := &pendingEcho{req: req, reply: reply}
 	if err := p.sendNow(w); err != nil {
 		return 0, err
 	}
@@ -98,7 +98,7 @@ func (p *Pinger) exchange(ctx context.Context, req Request) (time.Duration, erro
 }
 
 // sendNow sends one echo request. w.err is the kernel's error.
-func (p *Pinger) sendNow(w *waiter) error {
+func (p *Pinger) sendNow(w *pendingEcho) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.socket == nil {
@@ -112,7 +112,7 @@ func (p *Pinger) sendNow(w *waiter) error {
 	return nil
 }
 
-func (p *Pinger) giveUp(w *waiter) {
+func (p *Pinger) giveUp(w *pendingEcho) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.waiting[w.seq] == w {

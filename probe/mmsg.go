@@ -59,7 +59,7 @@ func newSendBatch() *sendBatch {
 }
 
 // add adds an echo request that leaves by the request's link.
-func (b *sendBatch) add(w *waiter, id uint16) {
+func (b *sendBatch) add(w *pendingEcho, id uint16) {
 	p := &b.packets[b.n]
 	p[0], p[1], p[2], p[3] = byte(ipv4.ICMPTypeEcho), 0, 0, 0
 	binary.BigEndian.PutUint16(p[4:], id)

@@ -12,8 +12,8 @@ type line struct {
 	told int                 // the MTU that a router reports for a packet that is too long; -1: it reports nothing
 	lost func(size int) bool // whether the next echo request of that size is lost, whatever its size
 
-	learnt bool // the kernel has the router's report
-	sent   int
+	reported bool // the kernel has the router's report
+	sent     int
 }
 
 // try sends one echo request and reports to the search what came of it. A router's report is too late for the request
@@ -21,14 +21,14 @@ type line struct {
 func (l *line) try(s *MTUSearch, size int) {
 	l.sent++
 	switch {
-	case size > l.mtu && l.learnt:
+	case size > l.mtu && l.reported:
 		s.TooBig(size, l.told)
 	case l.lost != nil && l.lost(size):
 		s.Silent(size)
 	case size <= l.mtu:
 		s.Passed(size)
 	default:
-		l.learnt = l.told >= 0
+		l.reported = l.told >= 0
 		s.Silent(size)
 	}
 }

@@ -30,18 +30,18 @@ type Pinger struct {
 	socket  *socket // nil: none
 	err     error   // why there is none
 	seq     uint16
-	waiting map[uint16]*waiter // by sequence number
-	free    []*waiter          // to be used again
+	waiting map[uint16]*pendingEcho // by sequence number
+	free    []*pendingEcho          // to be used again
 	batch   *sendBatch
-	sending []*waiter // those in batch
-	results []Result  // to be passed to Done
-	started int       // echoes of Start that are under way
+	sending []*pendingEcho // those in batch
+	results []Result       // to be passed to Done
+	started int            // echoes of Start that are under way
 	timer   *time.Timer
 	fires   time.Time // when timer does; zero: it is stopped
 }
 
-// waiter is an echo that is under way. Its token proves that a reply answers it.
-type waiter struct {
+// pendingEcho is an echo that is under way. Its token proves that a reply answers it.
+type pendingEcho struct {
 	seq      uint16
 	token    [8]byte
 	req      Request
@@ -54,7 +54,7 @@ type waiter struct {
 func (p *Pinger) init() {
 	p.once.Do(func() {
 		p.changed = make(chan struct{})
-		p.waiting = make(map[uint16]*waiter)
+		p.waiting = make(map[uint16]*pendingEcho)
 		p.batch = newSendBatch()
 	})
 }
@@ -127,7 +127,7 @@ func (p *Pinger) answered(seq uint16, token [8]byte, at time.Time) {
 }
 
 // expect takes a free sequence number for an echo. p.mu is held.
-func (p *Pinger) expect(w *waiter) error {
+func (p *Pinger) expect(w *pendingEcho) error {
 	if len(p.waiting) > 0xffff {
 		return fmt.Errorf("%w: too many echo requests at a time", ErrSend)
 	}
@@ -144,7 +144,7 @@ func (p *Pinger) expect(w *waiter) error {
 }
 
 // queue puts an echo into the batch, and sends a batch that is full. p.mu is held, and there is a socket.
-func (p *Pinger) queue(w *waiter) {
+func (p *Pinger) queue(w *pendingEcho) {
 	p.batch.add(w, p.socket.id)
 	if p.sending = append(p.sending, w); p.batch.n == batchSize {
 		p.flush()

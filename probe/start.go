@@ -32,7 +32,7 @@ func (p *Pinger) Start(reqs []Request) {
 }
 
 // startable takes a sequence number for an echo, unless it can't be sent. p.mu is held.
-func (p *Pinger) startable(w *waiter) error {
+func (p *Pinger) startable(w *pendingEcho) error {
 	switch {
 	case !w.req.Target.Is4():
 		return fmt.Errorf("%w: target is no IPv4 address", ErrSend)
@@ -90,18 +90,18 @@ func (p *Pinger) expire() {
 	}
 }
 
-// take returns a waiter that is not in use. p.mu is held.
-func (p *Pinger) take() *waiter {
+// take returns a pendingEcho that is not in use. p.mu is held.
+func (p *Pinger) take() *pendingEcho {
 	if last := len(p.free) - 1; last >= 0 {
 		w := p.free[last]
 		p.free = p.free[:last]
 		return w
 	}
-	return new(waiter)
+	return new(pendingEcho)
 }
 
 // end ends an echo of Start: with a reply if reason is nil. p.mu is held.
-func (p *Pinger) end(w *waiter, rtt time.Duration, reason error) {
+func (p *Pinger) end(w *pendingEcho, rtt time.Duration, reason error) {
 	res := Result{Link: w.req.Link, Index: w.req.Index, Target: w.req.Target, RTT: rtt}
 	if reason != nil {
 		res.Err = echoError(w.req, reason)
@@ -111,7 +111,7 @@ func (p *Pinger) end(w *waiter, rtt time.Duration, reason error) {
 		delete(p.waiting, w.seq)
 	}
 	p.started--
-	*w = waiter{}
+	*w = pendingEcho{}
 	p.free = append(p.free, w)
 }
 

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"xl2tpd-keepalive/internal/helloguard"
 	"xl2tpd-keepalive/internal/ppp"
 	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/probe"
@@ -30,7 +31,7 @@ func inUserspace(links ...ppp.Link) []ppp.Link {
 }
 
 // closerOf is the control tunnel with a peer.
-func closerOf(peer string, id uint16) ControlConnection {
+func closerOf(peer string, id uint16) helloguard.OwnedConnection {
 	c := closer
 	c.Peer, c.LocalID = netip.AddrPortFrom(addr(peer), 1701), id
 	return c
@@ -43,10 +44,10 @@ func TestHungUpInUserspace(t *testing.T) {
 	both := inUserspace(link("ppp0", 5, true), link("ppp1", 6, true))
 	n.links(both...)
 	n.now = n.now.Add(10 * time.Minute)
-	n.step(Ending{Tunnel: closer, CloseReason: why{Reason: "hung up on this host", Operator: true}})
+	n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "hung up on this host", Operator: true}})
 	n.links(both[1])
 	n.now = n.now.Add(10 * time.Second)
-	n.step(Ending{Tunnel: closerOf("192.0.2.2", 8), CloseReason: why{Reason: "hung up on this host", Operator: true}})
+	n.step(Ending{OwnedConnection: closerOf("192.0.2.2", 8), CloseReason: why{Reason: "hung up on this host", Operator: true}})
 	n.links()
 	if got := n.steps(5*time.Minute, ErrNoConnection); got != nil {
 		t.Errorf("%v of what was hung up", got)
@@ -70,7 +71,7 @@ func TestHungUpAtOneLNS(t *testing.T) {
 	n.links(link("ppp0", 5, true), link("ppp1", 6, true))
 	n.now = n.now.Add(10 * time.Minute)
 	for _, id := range []uint16{7, 8} {
-		n.step(Ending{Tunnel: closerOf("192.0.2.1", id), CloseReason: why{Reason: "hung up on this host", Operator: true}})
+		n.step(Ending{OwnedConnection: closerOf("192.0.2.1", id), CloseReason: why{Reason: "hung up on this host", Operator: true}})
 	}
 	n.links()
 	if got := n.steps(5*time.Minute, ErrNoConnection); got != nil {
@@ -124,7 +125,7 @@ func TestEndOfOneOfSeveralAddresses(t *testing.T) {
 	n.step(Counters{{Link: key("ppp0", 5)}})
 	n.step(Results{{Link: "ppp0", Index: 5, RTT: time.Millisecond}})
 	n.after(time.Second)
-	n.step(Ending{Tunnel: closer, CloseReason: why{Reason: "closed by the peer"}})
+	n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "closed by the peer"}})
 	n.links()
 	if got := n.steps(10*time.Minute, nil); !slices.Contains(got, StepDial) {
 		t.Errorf("%v, never dialled", got)

@@ -80,7 +80,7 @@ func (h *hourOf) attempt() {
 }
 
 func (h *hourOf) ends() {
-	h.step(Ending{Tunnel: closer, CloseReason: why{Reason: "closed by the peer"}})
+	h.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "closed by the peer"}})
 	h.link(0, false)
 }
 

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/internal/config"
+	"xl2tpd-keepalive/internal/helloguard"
+	"xl2tpd-keepalive/internal/l2tp"
 	"xl2tpd-keepalive/internal/ppp"
 	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/vici"
@@ -18,7 +20,7 @@ type fleet struct {
 	xl2tpd   xl2tpd.Snapshot
 	vici     vici.Snapshot
 	config   *config.Config
-	controls []ControlConnection
+	controls []helloguard.OwnedConnection
 }
 
 func newFleet(n int) *fleet {
@@ -29,7 +31,7 @@ func newFleet(n int) *fleet {
 		outer := netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)})
 		l := link(fmt.Sprint("ppp", i), 1+i, true)
 		l.Peer = netip.AddrFrom4([4]byte{10, 2, byte(i >> 8), byte(i)})
-		c := ControlConnection{Local: here, Peer: netip.AddrPortFrom(outer, 1701), LocalID: uint16(1 + i)}
+		c := helloguard.OwnedConnection{Connection: l2tp.Connection{Local: here, Peer: netip.AddrPortFrom(outer, 1701), LocalID: uint16(1 + i)}}
 		f.links, f.controls = append(f.links, l), append(f.controls, c)
 		f.xl2tpd.Sessions = append(f.xl2tpd.Sessions, xl2tpd.Session{Ifname: l.Name, Ifindex: l.Index, Local: c.Local, Peer: c.Peer, LocalTunnel: c.LocalID})
 		f.xl2tpd.Home().Conf.Sections = append(f.xl2tpd.Home().Conf.Sections, xl2tpd.Section{

@@ -129,8 +129,8 @@ func (core *Core) takeConfig(c *config.Config, now time.Time) {
 }
 
 func (core *Core) takeEnding(e Ending, now time.Time) {
-	if e.Tunnel.Owner == (procfs.ID{}) && len(core.topology.byPid) > 1 {
-		e.Tunnel.Owner = unknownOwner
+	if e.Owner == (procfs.ID{}) && len(core.topology.byPid) > 1 {
+		e.Owner = unknownOwner
 	}
 	core.lacs.takeEnding(e, core.tunnels.ends.record(e, now), now)
 }

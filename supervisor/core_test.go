@@ -868,8 +868,8 @@ func TestLevelOfEnds(t *testing.T) {
 		ending Ending
 		want   slog.Level
 	}{
-		{Ending{Tunnel: closer, CloseReason: why{Reason: "closed by the peer"}}, slog.LevelWarn},
-		{Ending{Tunnel: closer, CloseReason: why{Reason: "hung up", Operator: true}}, slog.LevelInfo},
+		{Ending{OwnedConnection: closer, CloseReason: why{Reason: "closed by the peer"}}, slog.LevelWarn},
+		{Ending{OwnedConnection: closer, CloseReason: why{Reason: "hung up", Operator: true}}, slog.LevelInfo},
 	} {
 		n := established(t, oneLAC, "")
 		n.core.Step(tc.ending, n.now)

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/internal/helloguard"
-	"xl2tpd-keepalive/internal/helloguard/translator"
+	"xl2tpd-keepalive/internal/l2tp"
 	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/status"
 )
@@ -60,10 +60,10 @@ type heardEnding struct {
 // explains reports whether it can be why a link ends. In userspace mode only the peer's address ties it to a
 // link, so one that has explained the end of a link explains none that ends later.
 func (r *heardEnding) explains(p identity, since, now time.Time) bool {
-	if now.Sub(r.at) > reasonTTL || !r.Tunnel.matches(p) {
+	if now.Sub(r.at) > reasonTTL || !r.matches(p) {
 		return false
 	}
-	certain := r.Tunnel.carries(p.session)
+	certain := carries(r.Connection, p.session)
 	return certain || !r.at.Before(since) && (r.spent.IsZero() || now.Sub(r.spent) <= reasonDelay)
 }
 
@@ -87,13 +87,13 @@ func (c *end) status() *status.Close {
 
 // control returns the control connection of the tunnel that has ended, as its reason or the kernel has named it; nil:
 // neither has.
-func (c *end) control() *translator.Tunnel {
-	named, s := c.Tunnel, c.identity.session
+func (c *end) control() *l2tp.Connection {
+	s := c.identity.session
 	switch {
-	case named.Peer.IsValid():
-		return &translator.Tunnel{Local: named.Local, Peer: named.Peer, LocalID: named.LocalID}
+	case c.Peer.IsValid():
+		return new(c.Connection)
 	case s.LocalTunnel != 0 && s.Peer.IsValid():
-		return &translator.Tunnel{Local: s.Local, Peer: s.Peer, LocalID: s.LocalTunnel, PeerID: s.PeerTunnel}
+		return &l2tp.Connection{Local: s.Local, Peer: s.Peer, LocalID: s.LocalTunnel, PeerID: s.PeerTunnel}
 	}
 	return nil
 }
@@ -103,12 +103,12 @@ func (c *end) control() *translator.Tunnel {
 func (c *ends) record(e Ending, now time.Time) (told []*end) {
 	for _, one := range c.last {
 		switch {
-		case !e.Tunnel.matches(one.identity):
+		case !e.matches(one.identity):
 		// A pppd whose peer has ended LCP stays for some seconds, and only then xl2tpd closes the call.
-		case !one.sure && (now.Sub(one.Time) <= reasonDelay || now.Sub(one.Time) <= reasonTTL && e.Tunnel.carries(one.identity.session)):
+		case !one.sure && (now.Sub(one.Time) <= reasonDelay || now.Sub(one.Time) <= reasonTTL && carries(e.Connection, one.identity.session)):
 			one.setReason(e)
 			told = append(told, one)
-		case one.CallOnly && !e.CallOnly && one.Tunnel.sameAs(e.Tunnel): // after the call, the tunnel is closed too
+		case one.CallOnly && !e.CallOnly && one.Connection == e.Connection: // after the call, the tunnel is closed too
 			one.CallOnly, one.Operator = false, one.Operator || e.Operator
 			told = append(told, one)
 		}
@@ -186,7 +186,7 @@ func (ts *tunnelTable) endedWithXl2tpd(t *tunnel, now time.Time) bool {
 func (c *ends) hangUpOf(p identity, now time.Time) (Ending, bool) {
 	for i := range c.reasons {
 		r := &c.reasons[i]
-		if !p.outer.IsValid() && r.Operator && r.spent.IsZero() && now.Sub(r.at) <= reasonDelay && r.Tunnel.canBelongTo(p.daemon) {
+		if !p.outer.IsValid() && r.Operator && r.spent.IsZero() && now.Sub(r.at) <= reasonDelay && canBelongTo(r.Owner, p.daemon) {
 			r.spent = now
 			return r.Ending, true
 		}
@@ -206,8 +206,8 @@ func (ts *tunnelTable) endOf(t *tunnel) *end {
 func (c *end) setReason(e Ending) { c.sure, c.Ending = !e.MayBeOperator, e }
 
 // endByOperator returns the end of a tunnel that the operator has hung up.
-func endByOperator(c ControlConnection) *end {
-	return &end{Ending: Ending{Tunnel: c, CloseReason: helloguard.CloseReason{Operator: true}}, sure: true}
+func endByOperator(c helloguard.OwnedConnection) *end {
+	return &end{Ending: Ending{OwnedConnection: c, CloseReason: helloguard.CloseReason{Operator: true}}, sure: true}
 }
 
 // prune makes room for one more end: it forgets the oldest.

@@ -56,7 +56,7 @@ func TestForgetsNoLAC(t *testing.T) {
 			},
 			"ending": func(t *rapid.T) {
 				step(Ending{
-					Tunnel: f.controls[0], CloseReason: why{
+					OwnedConnection: f.controls[0], CloseReason: why{
 						Reason: "so", Operator: rapid.Bool().Draw(t, "operator"), Unanswered: rapid.Bool().Draw(t, "unanswered"), StopAcked: rapid.Bool().Draw(t, "stopAcked"),
 					},
 				})

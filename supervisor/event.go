@@ -51,9 +51,10 @@ type Fault struct {
 	status.Problem
 }
 
-// Ending says why xl2tpd or the peer is closing a control tunnel.
+// Ending says why xl2tpd or the peer is closing a control connection. Its PeerID is 0: so the same connection is always
+// equal to itself.
 type Ending struct {
-	Tunnel ControlConnection
+	helloguard.OwnedConnection
 	helloguard.CloseReason
 }
 
@@ -127,6 +128,9 @@ type Recover struct {
 	Inside, Beside []probe.Request
 }
 
+// LookUp asks for a lookup of the name of an LNS soon: it may fail now.
+type LookUp struct{ Host string }
+
 // CallHook asks for a call of the operator's hook.
 type CallHook struct{ hook.Event }
 
@@ -144,6 +148,7 @@ func (ReadCounter) action() {}
 func (SendEcho) action()    {}
 func (CancelEcho) action()  {}
 func (Recover) action()     {}
+func (LookUp) action()      {}
 func (CallHook) action()    {}
 func (Note) action()        {}
 func (Ready) action()       {}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"xl2tpd-keepalive/internal/helloguard"
 	"xl2tpd-keepalive/internal/procfs"
 )
 
@@ -159,7 +160,7 @@ func (ls *lacTable) isHangingUp(n name) bool {
 // clearPossibleEnds notes that the hung-up tunnel was this LAC's. So it was not the tunnel of any other LAC.
 func (ls *lacTable) clearPossibleEnds(l *lac, c *end) {
 	for _, other := range ls.byKey {
-		if other != l && other.possibleEnd != nil && other.possibleEnd.Tunnel == c.Tunnel {
+		if other != l && other.possibleEnd != nil && other.possibleEnd.OwnedConnection == c.OwnedConnection {
 			other.possibleEnd = nil
 			ls.agenda.mark(other)
 		}
@@ -176,7 +177,7 @@ func (l *lac) hungUp() bool { return l.lastEnd != nil && l.lastEnd.Operator }
 
 // operatorHungUp notes that the operator has hung up an attempt, or a tunnel that has no link yet. For a tunnel with a
 // link, attributeEnd does that.
-func (ls *lacTable) operatorHungUp(c ControlConnection) {
+func (ls *lacTable) operatorHungUp(c helloguard.OwnedConnection) {
 	all := ls.lacsOf(c.Owner, c.Peer.Addr())
 	known := len(all) > 0
 	if !known {
@@ -234,7 +235,7 @@ func (ls *lacTable) unresolvedLACs(daemon procfs.ID) (all []*lac) {
 
 // operatorMayHaveHungUp notes that the operator has hung up an attempt of one of these LACs. If it was the tunnel of
 // another LAC with a link, clearPossibleEnds corrects that once the link has gone.
-func (ls *lacTable) operatorMayHaveHungUp(lacs []*lac, c ControlConnection) {
+func (ls *lacTable) operatorMayHaveHungUp(lacs []*lac, c helloguard.OwnedConnection) {
 	for _, l := range lacs {
 		if l.mayBeHungUp() {
 			continue
@@ -269,8 +270,8 @@ func (ls *lacTable) takeDial(daemon procfs.ID, lns netip.Addr, now time.Time) {
 			if ls.candidates(l).up() {
 				continue
 			}
-			if l.lastEnd != nil && ls.alone(l, lacs) {
-				l.lastEnd.CallOnly = false // as below
+			if ls.alone(l, lacs) {
+				l.noteAttempt(lns, now)
 			}
 			if !l.notDiallingSince.IsZero() {
 				l.notDiallingSince = now
@@ -283,16 +284,21 @@ func (ls *lacTable) takeDial(daemon procfs.ID, lns netip.Addr, now time.Time) {
 		return
 	}
 	l := lacs[0]
-	l.attempt, l.notDiallingSince, l.dialledLNS = now, time.Time{}, lns
 	if !l.mayBeHungUp() && l.lastEnd == nil {
 		l.had = hadOne
 	}
 	ls.agenda.mark(l)
-	if l.lastEnd != nil {
-		l.lastEnd.CallOnly = false // with a tunnel that stands, xl2tpd would not ask for another
-	}
+	l.noteAttempt(lns, now)
 	if l.mayBeHungUp() && l.progress.isIdle() {
 		ls.dialledAgain(l, now)
+	}
+}
+
+// noteAttempt notes that xl2tpd dials this LAC.
+func (l *lac) noteAttempt(lns netip.Addr, now time.Time) {
+	l.attempt, l.notDiallingSince, l.dialledLNS = now, time.Time{}, lns
+	if l.lastEnd != nil {
+		l.lastEnd.CallOnly = false // with a tunnel that stands, xl2tpd would not ask for another
 	}
 }
 
@@ -308,8 +314,8 @@ func (ls *lacTable) callWithoutLinkClosed(e Ending, now time.Time) {
 	isCall := func(l *lac) bool {
 		return slices.ContainsFunc(ls.candidates(l).exact, func(t *tunnel) bool { return !t.linked() && ls.daemons.of(l).Pid == t.link.Xl2tpdPid })
 	}
-	lacs := ls.lacsOf(e.Tunnel.Owner, e.Tunnel.Peer.Addr())
-	if links, certain := ls.tunnels.tunnelIndex().links.Of(e.Tunnel); certain {
+	lacs := ls.lacsOf(e.Owner, e.Peer.Addr())
+	if links, certain := ls.tunnels.tunnelIndex().links.Of(e.OwnedConnection); certain {
 		lacs = ls.lacsNamed(links[0].identity.names)
 	}
 	calling := slices.DeleteFunc(slices.Clone(lacs), func(l *lac) bool { return !isCall(l) })
@@ -354,7 +360,7 @@ func (ls *lacTable) dialsHungUp(lacs []*lac) {
 		return
 	}
 	for _, l := range down {
-		l.lastEnd, l.possibleEnd, l.had = nil, endByOperator(ControlConnection{}), max(l.had, mayHaveHad)
+		l.lastEnd, l.possibleEnd, l.had = nil, endByOperator(helloguard.OwnedConnection{}), max(l.had, mayHaveHad)
 		ls.agenda.mark(l)
 	}
 }
@@ -371,6 +377,27 @@ func (l *lac) closedAt() time.Time {
 	return l.silent.Add(closingTime)
 }
 
+// forgetTunnel forgets how a LAC's tunnel ended, unless it may have been hung up: its xl2tpd is another process, or has
+// ended.
+func (l *lac) forgetTunnel(now time.Time) (hungUp bool) {
+	if l.had == hadBefore {
+		l.had = hadOne
+	}
+	if l.lastEnd != nil && !l.lastEnd.sure && now.Sub(l.lastEnd.Time) <= reasonDelay {
+		l.lastEnd.failed, l.lastEnd.Reason = true, xl2tpdEnded // the links were seen to go before their xl2tpd
+	}
+	if l.possibleEnd != nil && !l.possibleEnd.sure && now.Sub(l.possibleEnd.Time) <= reasonDelay {
+		l.possibleEnd = nil
+	}
+	if hungUp = l.mayBeHungUp(); hungUp || l.had != hadOne {
+		l.had = hadNone
+	}
+	if !hungUp {
+		l.lastEnd, l.possibleEnd = nil, nil
+	}
+	return hungUp
+}
+
 // daemonReplaced notes that an instance's xl2tpd is another process, or has ended. A new xl2tpd does not know what the
 // old one was told. A LAC that was hung up stays down. A LAC with `autodial` is dialled as soon as xl2tpd runs.
 func (ls *lacTable) daemonReplaced(instance string, runs bool, now time.Time) {
@@ -378,22 +405,7 @@ func (ls *lacTable) daemonReplaced(instance string, runs bool, now time.Time) {
 		if l.instance != instance {
 			continue
 		}
-		if l.had == hadBefore {
-			l.had = hadOne
-		}
-		if l.lastEnd != nil && !l.lastEnd.sure && now.Sub(l.lastEnd.Time) <= reasonDelay {
-			l.lastEnd.failed, l.lastEnd.Reason = true, xl2tpdEnded // the links were seen to go before their xl2tpd
-		}
-		if l.possibleEnd != nil && !l.possibleEnd.sure && now.Sub(l.possibleEnd.Time) <= reasonDelay {
-			l.possibleEnd = nil
-		}
-		hungUp := l.mayBeHungUp()
-		if hungUp || l.had != hadOne {
-			l.had = hadNone
-		}
-		if !hungUp {
-			l.lastEnd, l.possibleEnd = nil, nil
-		}
+		hungUp := l.forgetTunnel(now)
 		l.silent, l.attempt, l.notDiallingSince, l.planned, l.progress.next = time.Time{}, time.Time{}, time.Time{}, time.Time{}, time.Time{}
 		l.notRedialled, l.startedAt, l.downAt, l.xl2tpdAt = l.had == hadOne, time.Time{}, time.Time{}, time.Time{}
 		if runs {

@@ -27,7 +27,7 @@ func TestHungUpIsLeftDown(t *testing.T) {
 		up, off, index, pid, done := true, false, 10, 100, []string{}
 		sa, current := secured("1"), link("ppp0", 5, true)
 		ends := func(e Ending) {
-			e.Tunnel = closer
+			e.OwnedConnection = closer
 			late := rng.IntN(3) == 0 // it may be heard behind the fact
 			if late {
 				n.links()
@@ -60,8 +60,8 @@ func TestHungUpIsLeftDown(t *testing.T) {
 				off = true
 			case what == 4 && !up && !ambiguous:
 				done = append(done, "attempt hung up")
-				e := Ending{Tunnel: closer, CloseReason: why{Reason: "hung up", Operator: true}}
-				e.Tunnel.LocalID += uint16(rng.IntN(2))
+				e := Ending{OwnedConnection: closer, CloseReason: why{Reason: "hung up", Operator: true}}
+				e.LocalID += uint16(rng.IntN(2))
 				n.step(e)
 				off = true
 			case what == 5:
@@ -109,10 +109,10 @@ func TestHungUpIsLeftDown(t *testing.T) {
 // another one whose call has ended does not count as hung up.
 func TestHungUpBesideAHalfClosedTunnel(t *testing.T) {
 	n := ambiguousUp(t, "", "recover = full\n")
-	n.step(Ending{Tunnel: closerOf("192.0.2.1", 8), CloseReason: why{Reason: "closed by xl2tpd", CallOnly: true}})
+	n.step(Ending{OwnedConnection: closerOf("192.0.2.1", 8), CloseReason: why{Reason: "closed by xl2tpd", CallOnly: true}})
 	n.links(inUserspace(link("ppp0", 5, true))...)
 	n.after(time.Second)
-	n.step(Ending{Tunnel: closer, CloseReason: why{Reason: "hung up on this host", Operator: true}})
+	n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "hung up on this host", Operator: true}})
 	for _, c := range n.core.tunnels.ends.last {
 		if c.Operator {
 			t.Errorf("%+v", c)
@@ -130,7 +130,7 @@ func TestEndSoonAfterAHangUp(t *testing.T) {
 		home.OptFile = "/etc/ppp/home"
 		n.links(inUserspace(link("ppp0", 5, true), home)...)
 		n.plays(time.Minute, probe.Result{RTT: time.Millisecond}, func(Recover) error { return nil })
-		n.step(Ending{Tunnel: closerOf("192.0.2.1", 7), CloseReason: why{Reason: "hung up on this host", Operator: true}})
+		n.step(Ending{OwnedConnection: closerOf("192.0.2.1", 7), CloseReason: why{Reason: "hung up on this host", Operator: true}})
 		n.links(inUserspace(link("ppp0", 5, true))...)
 		n.after(after)
 		n.links()
@@ -144,10 +144,10 @@ func TestEndSoonAfterAHangUp(t *testing.T) {
 // A call that the operator has hung up leaves its tunnel, which the peer then closes.
 func TestHungUpCall(t *testing.T) {
 	n := established(t, redials, "")
-	n.step(Ending{Tunnel: closer, CloseReason: why{Reason: "hung up on this host", Operator: true, CallOnly: true}})
+	n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "hung up on this host", Operator: true, CallOnly: true}})
 	n.links()
 	n.now = n.now.Add(5 * time.Second)
-	n.step(Ending{Tunnel: closer, CloseReason: why{Reason: "closed by the peer"}})
+	n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "closed by the peer"}})
 	if got := n.steps(30*time.Minute, nil); got != nil {
 		t.Errorf("got %v, want none", got)
 	}
@@ -222,13 +222,13 @@ func TestUnexplainedEndWithoutGuard(t *testing.T) {
 func TestHungUpWhilePPPBegins(t *testing.T) {
 	n, sessions := oneLNS(t, "redial = yes\n", "")
 	n.step(TaskWorks{Task: TaskGuard})
-	n.step(Ending{Tunnel: closerOf("192.0.2.1", sessions[0].LocalTunnel), CloseReason: why{Reason: "closed by the peer"}})
+	n.step(Ending{OwnedConnection: closerOf("192.0.2.1", sessions[0].LocalTunnel), CloseReason: why{Reason: "closed by the peer"}})
 	home := link("ppp1", 6, true)
 	home.OptFile = "/etc/ppp/home"
 	n.links(home)
 	n.after(time.Minute)
 	n.links(link("ppp0", 5, false), home)
-	n.step(Ending{Tunnel: closerOf("192.0.2.1", sessions[0].LocalTunnel), CloseReason: why{Reason: "hung up", Operator: true}})
+	n.step(Ending{OwnedConnection: closerOf("192.0.2.1", sessions[0].LocalTunnel), CloseReason: why{Reason: "hung up", Operator: true}})
 	n.links(home)
 	if !n.lac("office").hungUp() || n.lac("home").mayBeHungUp() {
 		t.Errorf("got office hung up: %v, home perhaps: %v", n.lac("office").hungUp(), n.lac("home").mayBeHungUp())

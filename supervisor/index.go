@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/internal/config"
+	"xl2tpd-keepalive/internal/helloguard"
+	"xl2tpd-keepalive/internal/l2tp"
 	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/internal/xl2tpd"
 )
@@ -20,14 +22,6 @@ func Window(s config.Settings) time.Duration { return missable * (s.Interval + s
 func (t Tunnel) Fresh(now time.Time) bool {
 	at := t.Evidence.Last()
 	return !at.IsZero() && now.Sub(at) <= t.Window
-}
-
-// ControlConnection identifies a control connection by what its packets show. It is a helloguard.Connection without the
-// id of the peer, which is not known from the beginning: so the same connection is always equal to itself.
-type ControlConnection struct {
-	Local, Peer netip.AddrPort
-	LocalID     uint16
-	Owner       procfs.ID // the xl2tpd that has opened it; zero: not known
 }
 
 // ConnectionLinks finds the links of a control connection. The zero value has no links.
@@ -58,9 +52,9 @@ func (ls *ConnectionLinks[L]) Add(link L, s xl2tpd.Session, outer netip.Addr, da
 // Of returns the links of a control connection. certain is true if sessions of the kernel prove that they are its
 // links. In userspace mode only the peer's address and the xl2tpd connect them, and several control connections may
 // share those.
-func (ls *ConnectionLinks[L]) Of(c ControlConnection) (links []L, certain bool) {
+func (ls *ConnectionLinks[L]) Of(c helloguard.OwnedConnection) (links []L, certain bool) {
 	for _, t := range ls.bySession[c.LocalID] {
-		if c.carries(t.Session) {
+		if carries(c.Connection, t.Session) {
 			links = append(links, t.link)
 		}
 	}
@@ -68,7 +62,7 @@ func (ls *ConnectionLinks[L]) Of(c ControlConnection) (links []L, certain bool) 
 		return links, true
 	}
 	for _, t := range ls.byPeer[c.Peer.Addr()] {
-		if c.canBelongTo(t.daemon) {
+		if canBelongTo(c.Owner, t.daemon) {
 			links = append(links, t.link)
 		}
 	}
@@ -78,9 +72,9 @@ func (ls *ConnectionLinks[L]) Of(c ControlConnection) (links []L, certain bool) 
 // unknownOwner stands for an unknown owner if several xl2tpds could be it. It has no links.
 var unknownOwner = procfs.ID{Pid: -1}
 
-// canBelongTo reports whether the control connection can belong to the xl2tpd with that pid.
-func (c ControlConnection) canBelongTo(daemon int) bool {
-	return c.Owner == (procfs.ID{}) || c.Owner.Pid == daemon
+// canBelongTo reports whether a control connection with that owner can belong to the xl2tpd with that pid.
+func canBelongTo(owner procfs.ID, daemon int) bool {
+	return owner == (procfs.ID{}) || owner.Pid == daemon
 }
 
 // tunnelIndex finds tunnels by their identities.
@@ -159,7 +153,7 @@ func (index *tunnelIndex) candidates(n name) *candidates {
 }
 
 // LinksOf returns the tunnels of a control connection, see ConnectionLinks.Of.
-func (core *Core) LinksOf(c ControlConnection) (all []Tunnel, certain bool) {
+func (core *Core) LinksOf(c helloguard.OwnedConnection) (all []Tunnel, certain bool) {
 	links, certain := core.tunnels.tunnelIndex().links.Of(c)
 	for _, t := range links {
 		all = append(all, t.view())
@@ -167,21 +161,16 @@ func (core *Core) LinksOf(c ControlConnection) (all []Tunnel, certain bool) {
 	return all, certain
 }
 
-// sameAs reports whether both are the same control connection. The owner does not count: it may become known later.
-func (c ControlConnection) sameAs(o ControlConnection) bool {
-	return c.LocalID == o.LocalID && c.Local == o.Local && c.Peer == o.Peer
-}
-
-// matches reports whether a link with that identity can belong to the control connection.
-func (c ControlConnection) matches(p identity) bool {
+// matches reports whether a link with that identity can belong to the control connection that ends.
+func (e *Ending) matches(p identity) bool {
 	if p.session != (xl2tpd.Session{}) {
-		return c.carries(p.session)
+		return carries(e.Connection, p.session)
 	}
-	return p.outer == c.Peer.Addr() && c.canBelongTo(p.daemon)
+	return p.outer == e.Peer.Addr() && canBelongTo(e.Owner, p.daemon)
 }
 
-// carries reports whether the control connection has that session.
-func (c ControlConnection) carries(s xl2tpd.Session) bool {
+// carries reports whether a control connection has that session.
+func carries(c l2tp.Connection, s xl2tpd.Session) bool {
 	return s.LocalTunnel != 0 && s.LocalTunnel == c.LocalID && s.Local == c.Local &&
 		(!s.Peer.IsValid() || s.Peer == c.Peer)
 }

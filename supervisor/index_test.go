@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/internal/config"
+	"xl2tpd-keepalive/internal/helloguard"
+	"xl2tpd-keepalive/internal/l2tp"
 	"xl2tpd-keepalive/internal/ppp"
 	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/internal/xl2tpd"
@@ -16,7 +18,7 @@ import (
 // These are the links of a control connection, by their names.
 func TestControlLinks(t *testing.T) {
 	at := func(s string) netip.AddrPort { return netip.AddrPortFrom(addr(s), 1701) }
-	c := ControlConnection{Local: at("192.0.2.100"), Peer: at("192.0.2.1"), LocalID: 7}
+	c := helloguard.OwnedConnection{Connection: l2tp.Connection{Local: at("192.0.2.100"), Peer: at("192.0.2.1"), LocalID: 7}}
 	own := Tunnel{Link: Key{Name: "own"}, Outer: addr("192.0.2.1"),
 		Session: xl2tpd.Session{Ifname: "own", Local: c.Local, Peer: c.Peer, LocalTunnel: 7}}
 	twin := own // another caller behind the same address
@@ -27,7 +29,7 @@ func TestControlLinks(t *testing.T) {
 	mine, theirs := c, c
 	mine.Owner, theirs.Owner = procfs.ID{Pid: 100, Start: 1}, procfs.ID{Pid: 200, Start: 1}
 	for name, k := range map[string]struct {
-		of      ControlConnection
+		of      helloguard.OwnedConnection
 		links   []Tunnel
 		want    string
 		certain bool
@@ -58,7 +60,7 @@ func TestControlLinks(t *testing.T) {
 	}
 }
 
-func nobodys(c ControlConnection) ControlConnection {
+func nobodys(c helloguard.OwnedConnection) helloguard.OwnedConnection {
 	c.Owner = unknownOwner
 	return c
 }
@@ -78,7 +80,7 @@ func TestFresh(t *testing.T) {
 // The loop answers with the links that it knows, including the latest. It does not answer once ctx has ended.
 func TestLoopLinksOf(t *testing.T) {
 	var all []Tunnel
-	c := ControlConnection{Peer: netip.MustParseAddrPort("192.0.2.1:1701")}
+	c := helloguard.OwnedConnection{Connection: l2tp.Connection{Peer: netip.MustParseAddrPort("192.0.2.1:1701")}}
 	near := func(name string, index int) ppp.Link {
 		l := link(name, index, true)
 		l.OuterPeer = c.Peer.Addr()

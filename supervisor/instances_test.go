@@ -83,8 +83,8 @@ func TestOperatorOfOneInstance(t *testing.T) {
 	n.links(first, second)
 	n.after(time.Minute)
 	n.actions = nil
-	hungUp := Ending{Tunnel: closer, CloseReason: why{Reason: "hung up on this host", Operator: true}}
-	hungUp.Tunnel.Owner = s.Instances[1].Process
+	hungUp := Ending{OwnedConnection: closer, CloseReason: why{Reason: "hung up on this host", Operator: true}}
+	hungUp.Owner = s.Instances[1].Process
 	n.step(hungUp)
 	n.links(first)
 	if last := n.lac("office").lastEnd; last != nil {
@@ -109,7 +109,7 @@ func TestEndOfAnUnknownOwner(t *testing.T) {
 	n, _ := newSeveral(t, oneLAC, "")
 	n.links(link("ppp0", 5, true), ofBranch(link("ppp1", 6, true)))
 	n.after(time.Minute)
-	n.step(Ending{Tunnel: closer, CloseReason: why{Reason: "hung up on this host", Operator: true}})
+	n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "hung up on this host", Operator: true}})
 	n.links()
 	for _, r := range n.status() {
 		if r.Last == nil || strings.Contains(r.Last.Reason.String(), "hung up") {
@@ -124,8 +124,8 @@ func TestRecoveryOfOneInstance(t *testing.T) {
 	first, second := link("ppp0", 5, true), ofBranch(link("ppp1", 6, true))
 	n.links(first, second)
 	n.after(2 * time.Minute)
-	closed := Ending{Tunnel: closer, CloseReason: why{Reason: "closed by the peer"}}
-	closed.Tunnel.Owner = s.Instances[1].Process
+	closed := Ending{OwnedConnection: closer, CloseReason: why{Reason: "closed by the peer"}}
+	closed.Owner = s.Instances[1].Process
 	n.step(closed)
 	n.links(first)
 	n.actions = nil
@@ -240,8 +240,8 @@ func TestSavedStateOfSeveral(t *testing.T) {
 	first, second := link("ppp0", 5, true), ofBranch(link("ppp1", 6, true))
 	n.links(first, second)
 	n.after(time.Minute)
-	hungUp := Ending{Tunnel: closer, CloseReason: why{Reason: "hung up on this host", Operator: true}}
-	hungUp.Tunnel.Owner = s.Instances[1].Process
+	hungUp := Ending{OwnedConnection: closer, CloseReason: why{Reason: "hung up on this host", Operator: true}}
+	hungUp.Owner = s.Instances[1].Process
 	n.step(hungUp)
 	n.links(first)
 	n.after(time.Minute)

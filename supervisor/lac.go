@@ -28,6 +28,7 @@ type lac struct {
 	sccrqAt          time.Time  // when xl2tpd last asked the LNS for a tunnel, for this LAC or another one
 	hidden           bool       // xl2tpd may be dialling it, and nobody would see that
 	hiddenAt         time.Time  // when hidden was last true; zero: never
+	lookedUpFor      time.Time  // the redialDue before which the LNS's name was last looked up
 	notDiallingSince time.Time  // since when xl2tpd is known not to dial it; zero: it may
 	dialledLNS       netip.Addr // the address that xl2tpd last dialled; invalid: nobody has seen it
 	ike              string     // strongSwan's connection for its latest tunnel; empty: none

@@ -62,7 +62,7 @@ func (ls *lacTable) takeEnding(e Ending, explained []*end, now time.Time) {
 		ls.markLACs(c.identity.names)
 	}
 	if e.Operator {
-		ls.operatorHungUp(e.Tunnel)
+		ls.operatorHungUp(e.OwnedConnection)
 	}
 }
 

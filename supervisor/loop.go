@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"xl2tpd-keepalive/internal/helloguard"
 	"xl2tpd-keepalive/internal/hook"
 	"xl2tpd-keepalive/internal/ppp"
 	"xl2tpd-keepalive/probe"
@@ -28,6 +29,7 @@ type Executors interface {
 	CancelEcho(Key)              // its result still comes
 	Received(indexes []int) []ppp.Count
 	Recover(context.Context, Recover) error
+	LookUp(host string)  // does not block; the answer comes with a snapshot of xl2tpd
 	CallHook(hook.Event) // does not block
 }
 
@@ -70,15 +72,15 @@ func (l *Loop) Post(ev Event) { l.inbox.post(ev) }
 // EchoesDone adds the results of echo requests. It never blocks and may be called from any goroutine.
 func (l *Loop) EchoesDone(results []probe.Result) { l.Post(Results(results)) }
 
-// question is a func that the loop's goroutine calls, so that it may read the core.
-type question struct {
+// coreCall is a func that the loop's goroutine calls, so that it may read the core.
+type coreCall struct {
 	look func(*Core)
 	done chan struct{}
 }
 
 // ask returns false if ctx ends before look could be called.
 func (l *Loop) ask(ctx context.Context, look func(*Core)) bool {
-	q := question{look, make(chan struct{})}
+	q := coreCall{look, make(chan struct{})}
 	l.Post(q)
 	select {
 	case <-q.done:
@@ -89,7 +91,7 @@ func (l *Loop) ask(ctx context.Context, look func(*Core)) bool {
 }
 
 // LinksOf is Core.LinksOf, for other goroutines. It returns nothing if ctx ends first.
-func (l *Loop) LinksOf(ctx context.Context, c ControlConnection) (links []Tunnel, certain bool) {
+func (l *Loop) LinksOf(ctx context.Context, c helloguard.OwnedConnection) (links []Tunnel, certain bool) {
 	type found struct {
 		links   []Tunnel
 		certain bool
@@ -117,7 +119,7 @@ func (l *Loop) Run(ctx context.Context) error {
 		for _, ev := range l.inbox.take() {
 			l.jobDone(ev)
 			switch ev := ev.(type) {
-			case question:
+			case coreCall:
 				ev.look(l.core)
 				close(ev.done)
 			default:
@@ -187,6 +189,8 @@ func (l *Loop) act(ctx context.Context, actions []Action) {
 			l.workersFor(a.Step).start(func() { l.Post(l.takeStep(ctx, a)) })
 		case CancelEcho:
 			l.cancel(a.Link)
+		case LookUp:
+			l.executors.LookUp(a.Host)
 		case CallHook:
 			l.executors.CallHook(a.Event)
 		case Note:

@@ -91,6 +91,7 @@ func (e fakeExecutors) CancelEcho(link Key) {
 
 func (e fakeExecutors) Received(indexes []int) []ppp.Count           { return e.received(indexes) }
 func (e fakeExecutors) Recover(ctx context.Context, r Recover) error { return e.recover(ctx, r) }
+func (e fakeExecutors) LookUp(string)                                {}
 func (e fakeExecutors) CallHook(hook.Event)                          {}
 
 // quiet is a Notifier that ignores everything, with this pulse.

@@ -22,5 +22,5 @@ func (h *health) takePPPDsWithoutLink(pids []int) {
 	if text != "" && text != was {
 		h.out.log(slog.LevelWarn, text.String())
 	}
-	h.fault(faultLost, text != "", status.Problem{Text: text})
+	h.fault(faultLost, text != "", status.Problem{Code: status.CodeContainer, Text: text})
 }

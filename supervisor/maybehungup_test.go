@@ -26,10 +26,10 @@ func ambiguousUp(t *testing.T, more, keepalive string) *fixture {
 // One of two LACs that can't be told apart is hung up, and the other one ends later. Neither is dialled until both are up again.
 func TestHungUpOfTwoAmbiguous(t *testing.T) {
 	n := ambiguousUp(t, "", "recover = full\n")
-	n.step(Ending{Tunnel: closer, CloseReason: why{Reason: "hung up on this host", Operator: true}})
+	n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "hung up on this host", Operator: true}})
 	n.links(inUserspace(link("ppp1", 6, true))...)
 	n.after(time.Minute)
-	n.step(Ending{Tunnel: closerOf("192.0.2.1", 8), CloseReason: why{Reason: "closed by the peer"}})
+	n.step(Ending{OwnedConnection: closerOf("192.0.2.1", 8), CloseReason: why{Reason: "closed by the peer"}})
 	n.links()
 	if got := n.steps(10*time.Minute, nil); got != nil {
 		t.Errorf("%v, and one of them was hung up", got)
@@ -43,7 +43,7 @@ func (n *fixture) bothEndAndAreDialled() {
 	n.t.Helper()
 	n.after(time.Minute)
 	for _, id := range []uint16{9, 10} {
-		n.step(Ending{Tunnel: closerOf("192.0.2.1", id), CloseReason: why{Reason: "closed by the peer"}})
+		n.step(Ending{OwnedConnection: closerOf("192.0.2.1", id), CloseReason: why{Reason: "closed by the peer"}})
 	}
 	n.links()
 	if got := n.steps(10*time.Minute, nil); !slices.Contains(got, StepDial) {
@@ -54,7 +54,7 @@ func (n *fixture) bothEndAndAreDialled() {
 // The same if a new snapshot of xl2tpd comes between: the two links then have different lists of the same names.
 func TestBothAmbiguousUpAgain(t *testing.T) {
 	n := ambiguousUp(t, "", "recover = full\n")
-	n.step(Ending{Tunnel: closer, CloseReason: why{Reason: "hung up on this host", Operator: true}})
+	n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "hung up on this host", Operator: true}})
 	n.links(inUserspace(link("ppp1", 6, true))...)
 	n.after(time.Minute)
 	n.step(n.xl2tpd(twoLACs("192.0.2.1", "192.0.2.1", "")))
@@ -63,11 +63,11 @@ func TestBothAmbiguousUpAgain(t *testing.T) {
 }
 
 // Nor are they while xl2tpd redials them.
-func TestXl2tpdRedialsTwoAlike(t *testing.T) {
+func TestXl2tpdRedialsTwoAmbiguous(t *testing.T) {
 	n := ambiguousUp(t, "redial = yes\n", "recover = full\n")
-	n.step(Ending{Tunnel: closer, CloseReason: why{Reason: "closed by the peer"}})
+	n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "closed by the peer"}})
 	n.links(inUserspace(link("ppp1", 6, true))...)
-	n.step(Ending{Tunnel: closerOf("192.0.2.1", 8), CloseReason: why{Reason: "closed by the peer"}})
+	n.step(Ending{OwnedConnection: closerOf("192.0.2.1", 8), CloseReason: why{Reason: "closed by the peer"}})
 	n.links()
 	if got := n.steps(10*time.Minute, nil); slices.Contains(got, StepDial) {
 		t.Errorf("%v while xl2tpd redials", got)
@@ -79,12 +79,12 @@ func TestXl2tpdRedialsTwoAlike(t *testing.T) {
 func TestHungUpAttemptOfOneOfTwo(t *testing.T) {
 	n, _ := oneLNS(t, "", "[lac default]\nrecover = full\n")
 	for _, id := range []uint16{7, 8} {
-		n.step(Ending{Tunnel: closerOf("192.0.2.1", id), CloseReason: why{Reason: "closed by the peer"}})
+		n.step(Ending{OwnedConnection: closerOf("192.0.2.1", id), CloseReason: why{Reason: "closed by the peer"}})
 	}
 	n.links()
 	n.after(time.Second)
 	n.actions = nil
-	n.step(Ending{Tunnel: closerOf("192.0.2.1", 9), CloseReason: why{Reason: "hung up on this host", Operator: true}})
+	n.step(Ending{OwnedConnection: closerOf("192.0.2.1", 9), CloseReason: why{Reason: "hung up on this host", Operator: true}})
 	if got := n.steps(10*time.Minute, nil); slices.Contains(got, StepDial) {
 		t.Errorf("%v, and one of them was hung up", got)
 	}
@@ -120,10 +120,10 @@ func TestLinkWithoutItsSession(t *testing.T) {
 	s := n.xl2tpd(twoLACs("192.0.2.1", "192.0.2.1", ""))
 	s.Home().Conf.Sections[1].PPPOptFile = "/etc/ppp/home"
 	s.Sessions = []xl2tpd.Session{sessions[0]}
-	n.step(Ending{Tunnel: closerOf("192.0.2.1", 8), CloseReason: why{Reason: "closed by xl2tpd", CallOnly: true}})
+	n.step(Ending{OwnedConnection: closerOf("192.0.2.1", 8), CloseReason: why{Reason: "closed by xl2tpd", CallOnly: true}})
 	n.step(s)
 	n.links(link("ppp0", 5, true))
-	n.step(Ending{Tunnel: closer, CloseReason: why{Reason: "hung up on this host", Operator: true}})
+	n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "hung up on this host", Operator: true}})
 	if l := n.lac("home"); l.lastEnd == nil || l.lastEnd.Operator {
 		t.Errorf("%+v", l.lastEnd)
 	}
@@ -137,7 +137,7 @@ func TestForgottenSAThatHasToStay(t *testing.T) {
 		s := secured("1")
 		s.SAs[0].Children = append(s.SAs[0].Children, vici.Child{State: "INSTALLED", Mode: "TUNNEL", RemoteTS: []string{"10.1.0.0/16"}})
 		n.step(s)
-		n.step(Ending{Tunnel: closer, CloseReason: why{Reason: "closed by the peer"}})
+		n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "closed by the peer"}})
 		n.links()
 		if got := n.steps(10*time.Minute, nil); !slices.Contains(got, StepSecure) || slices.Contains(got, StepRenew) {
 			t.Errorf("%s: %v", name, got)
@@ -182,10 +182,10 @@ func TestOldSAOfTwoAmbiguous(t *testing.T) {
 		want int
 	}{"nobody asks": {false, 5}, "xl2tpd asks": {true, 24}} {
 		n := ambiguousUp(t, "redial = yes\n", "recover = full\n")
-		n.step(Ending{Tunnel: closer, CloseReason: why{Reason: "hung up on this host", Operator: true}})
+		n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "hung up on this host", Operator: true}})
 		n.links(inUserspace(link("ppp1", 6, true))...)
 		n.after(time.Minute)
-		n.step(Ending{Tunnel: closerOf("192.0.2.1", 8), CloseReason: why{Reason: "closed by the peer"}})
+		n.step(Ending{OwnedConnection: closerOf("192.0.2.1", 8), CloseReason: why{Reason: "closed by the peer"}})
 		n.links()
 		renewed := 0
 		come := func(r Recover) error {
@@ -249,8 +249,8 @@ func TestDialOfOneOfTwoNew(t *testing.T) {
 // xl2tpd dials no LAC that was hung up, so it is the other one that it dials, and redials.
 func TestDialBesideAHungUpLAC(t *testing.T) {
 	n, _ := oneLNS(t, "redial = yes\n", "")
-	n.step(Ending{Tunnel: closer, CloseReason: why{Reason: "hung up on this host", Operator: true}})
-	n.step(Ending{Tunnel: closerOf("192.0.2.1", 8), CloseReason: why{Reason: "closed by the peer"}})
+	n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "hung up on this host", Operator: true}})
+	n.step(Ending{OwnedConnection: closerOf("192.0.2.1", 8), CloseReason: why{Reason: "closed by the peer"}})
 	n.links()
 	n.after(time.Second)
 	n.lac("home").notRedialled = true
@@ -262,9 +262,9 @@ func TestDialBesideAHungUpLAC(t *testing.T) {
 
 // Of two LACs that can't be told apart one is up, and the other one was hung up by recovery. If xl2tpd dials, that may be the
 // other one, and then xl2tpd redials it.
-func TestDialBesideALinkOfTwoAlike(t *testing.T) {
+func TestDialBesideALinkOfTwoAmbiguous(t *testing.T) {
 	n := ambiguousUp(t, "redial = yes\n", "recover = full\n")
-	n.step(Ending{Tunnel: closerOf("192.0.2.1", 8), CloseReason: why{Reason: "closed by the peer"}})
+	n.step(Ending{OwnedConnection: closerOf("192.0.2.1", 8), CloseReason: why{Reason: "closed by the peer"}})
 	n.links(inUserspace(link("ppp0", 5, true))...)
 	n.lac("home").notRedialled = true
 	n.step(Dials{Peer: closer.Peer.Addr()})
@@ -284,10 +284,10 @@ func TestSAOfATunnelThatHasShownNothing(t *testing.T) {
 	s.Sessions = []xl2tpd.Session{{Ifindex: 9, Local: closer.Local, Peer: closer.Peer, LocalTunnel: 20, LNS: true}}
 	n.step(s)
 	for _, id := range []uint16{7, 8} {
-		n.step(Ending{Tunnel: closerOf("192.0.2.1", id), CloseReason: why{Reason: "closed by the peer"}})
+		n.step(Ending{OwnedConnection: closerOf("192.0.2.1", id), CloseReason: why{Reason: "closed by the peer"}})
 	}
 	n.links(caller)
-	n.step(Ending{Tunnel: closerOf("192.0.2.1", 30), CloseReason: why{Reason: "hung up on this host", Operator: true}})
+	n.step(Ending{OwnedConnection: closerOf("192.0.2.1", 30), CloseReason: why{Reason: "hung up on this host", Operator: true}})
 	if got := n.steps(10*time.Minute, nil); !slices.Contains(got, StepSecure) || slices.Contains(got, StepDial) || slices.Contains(got, StepRenew) {
 		t.Errorf("%v", got)
 	}
@@ -299,10 +299,10 @@ func TestOneOfTwoIsDialledByANewXl2tpd(t *testing.T) {
 	const more = "redial = yes\n"
 	n, _ := oneLNS(t, more, "")
 	for _, id := range []uint16{7, 8} {
-		n.step(Ending{Tunnel: closerOf("192.0.2.1", id), CloseReason: why{Reason: "closed by the peer"}})
+		n.step(Ending{OwnedConnection: closerOf("192.0.2.1", id), CloseReason: why{Reason: "closed by the peer"}})
 	}
 	n.links()
-	n.step(Ending{Tunnel: closerOf("192.0.2.1", 9), CloseReason: why{Reason: "hung up", Operator: true}})
+	n.step(Ending{OwnedConnection: closerOf("192.0.2.1", 9), CloseReason: why{Reason: "hung up", Operator: true}})
 	restarted := n.xl2tpd(twoLACs("192.0.2.1", "192.0.2.1", more))
 	restarted.Home().Process.Pid = 101
 	n.step(restarted)
@@ -327,7 +327,7 @@ func TestHungUpByRecoveryBesideALink(t *testing.T) {
 	n.plays(3*time.Minute, probe.Result{Err: lost}, func(r Recover) error {
 		switch {
 		case r.Step == StepHangUp && len(left) > 0:
-			n.step(Ending{Tunnel: closerOf("192.0.2.1", uint16(left[0].Index)), CloseReason: why{Reason: "hung up", StopAcked: true}})
+			n.step(Ending{OwnedConnection: closerOf("192.0.2.1", uint16(left[0].Index)), CloseReason: why{Reason: "hung up", StopAcked: true}})
 			left = left[1:]
 			n.links(left...)
 		case r.Step == StepDial:
@@ -435,7 +435,7 @@ func TestDialledWhileRecoveryHangsUp(t *testing.T) {
 				return ErrAlive // the peer answers again
 			default:
 				answer = probe.Result{RTT: time.Millisecond}
-				n.step(Ending{Tunnel: closer, CloseReason: why{Reason: "hung up", StopAcked: true}})
+				n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "hung up", StopAcked: true}})
 				n.links(inUserspace(link("ppp1", 6, true))...)
 				n.after(time.Second)
 				n.step(Dials{Peer: addr(dialled)})
@@ -460,7 +460,7 @@ func TestDialOfAnAmbiguousLACByANewXl2tpd(t *testing.T) {
 	const more = "redial = yes\n"
 	for _, keepalive := range []string{"recover = full\n", "recover = auto\n"} {
 		n := ambiguousUp(t, more, keepalive)
-		n.step(Ending{Tunnel: closer, CloseReason: why{Reason: "hung up on this host", Operator: true}})
+		n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "hung up on this host", Operator: true}})
 		n.links(inUserspace(link("ppp1", 6, true))...)
 		n.after(time.Minute)
 		s := n.xl2tpd(twoLACs("192.0.2.1", "192.0.2.1", more))

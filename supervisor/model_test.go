@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/internal/config"
+	"xl2tpd-keepalive/internal/helloguard"
+	"xl2tpd-keepalive/internal/l2tp"
 	"xl2tpd-keepalive/internal/ppp"
 	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/internal/xl2tpd"
@@ -254,8 +256,8 @@ func (h *simHost) show() {
 }
 
 // control is a tunnel's control connection.
-func (h *simHost) control(d *dialler) ControlConnection {
-	c := ControlConnection{Local: closer.Local, Peer: d.peer, LocalID: d.id}
+func (h *simHost) control(d *dialler) helloguard.OwnedConnection {
+	c := helloguard.OwnedConnection{Connection: l2tp.Connection{Local: closer.Local, Peer: d.peer, LocalID: d.id}}
 	if h.kind.owned {
 		c.Owner = h.process()
 	}
@@ -287,8 +289,8 @@ func (h *simHost) speaks() bool {
 	})
 }
 
-// spoke reports whether the LNS has just sent control messages to a tunnel that is alive, such as a new one.
-func (h *simHost) spoke() bool {
+// sentLately reports whether the LNS has just sent control messages to a tunnel that is alive, such as a new one.
+func (h *simHost) sentLately() bool {
 	return h.now.Sub(h.heard) < 15*time.Second && slices.ContainsFunc(h.lacs, h.living)
 }
 
@@ -350,7 +352,7 @@ func (h *simHost) up(d *dialler) {
 // down takes a tunnel away; e says why, if the Hello guard can.
 func (h *simHost) down(d *dialler, e *Ending) {
 	if e != nil {
-		e.Tunnel = h.control(d)
+		e.OwnedConnection = h.control(d)
 		h.tells(*e)
 	}
 	had := d.index > 0
@@ -442,7 +444,7 @@ func (h *simHost) begin(d *dialler, r Recover) func() error {
 	if r.Step == StepRenew && !r.Up && !r.LastAttempt.IsZero() && h.kind.guarded && h.heard.After(r.LastAttempt) {
 		return fails(ErrAnswers)
 	}
-	if r.Step == StepRenew && r.SA != "" && (h.answersInside(r.Beside) || !r.Up && h.kind.guarded && (h.speaks() || h.spoke())) {
+	if r.Step == StepRenew && r.SA != "" && (h.answersInside(r.Beside) || !r.Up && h.kind.guarded && (h.speaks() || h.sentLately())) {
 		return fails(ErrSAInUse)
 	}
 	switch r.Step {

@@ -148,22 +148,22 @@ func idleFleet(t *testing.T, n, intervals int) (wakes, echoes int, allocs uint64
 		step(ev)
 	}
 	answer()
-	settled := epoch.Add(11*interval/2 + time.Millisecond) // between two wake-ups
-	end := settled.Add(time.Duration(intervals) * interval)
+	steady := epoch.Add(11*interval/2 + time.Millisecond) // between two wake-ups
+	end := steady.Add(time.Duration(intervals) * interval)
 	var before, after runtime.MemStats
 	for {
 		at, ok := core.NextWake()
 		if !ok || at.After(end) {
 			break
 		}
-		if now.Before(settled) && !at.Before(settled) {
+		if now.Before(steady) && !at.Before(steady) {
 			wakes, echoes = 0, 0
 			runtime.ReadMemStats(&before)
 		}
 		now = at
 		wakes++
 		packets = uint64(now.Sub(epoch) / interval) // the echo replies, and no data
-		if !step(Tick{}) && !now.Before(settled) {
+		if !step(Tick{}) && !now.Before(steady) {
 			t.Errorf("%d tunnels: woken for nothing at %v", n, now.Sub(epoch))
 		}
 		answer()

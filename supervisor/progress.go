@@ -127,7 +127,7 @@ type situation struct {
 	closingUntil            time.Time // until then xl2tpd may still be closing the last tunnel
 	trying                  bool      // xl2tpd may be dialling
 	tryingUntil             time.Time // until then
-	alikeTriedUntil         time.Time // until then xl2tpd may be dialling another LAC that the link may be of; zero: nobody can mix them up
+	neighbourDialledUntil   time.Time // until then xl2tpd may be dialling another LAC that the link may be of; zero: nobody can mix them up
 	sccrqAt                 time.Time // when xl2tpd last asked the LNS for a tunnel, for this LAC or another one
 	redialDue               time.Time // by then xl2tpd should have redialled; zero: it does not redial, or nobody would see it
 	redialPlannedUntil      time.Time // until then xl2tpd may redial, as it had planned before the hang-up
@@ -219,11 +219,8 @@ func (p *progress) advance(s situation, turn bool, jitter float64, now time.Time
 	if at := p.dueAt(s, now); now.Before(at) {
 		return p.lookForLNS(at, now)
 	}
-	switch p.waitsForSlot = !turn; {
-	case p.waitsForSlot && !p.lookAt.IsZero() && !p.lnsSilent:
-		return StepNone, time.Time{} // a look under way would delay the step when a slot becomes free
-	case p.waitsForSlot:
-		return p.lookForLNS(now.Add(2*lnsLook), now)
+	if !turn {
+		return p.waitForSlot(now)
 	}
 	switch step, at := p.decide(s, jitter, now); {
 	case step != StepNone:
@@ -235,6 +232,15 @@ func (p *progress) advance(s situation, turn bool, jitter float64, now time.Time
 		p.next = at
 		return StepNone, at
 	}
+}
+
+// waitForSlot waits, and looks meanwhile whether the LNS answers.
+func (p *progress) waitForSlot(now time.Time) (Step, time.Time) {
+	p.waitsForSlot = true
+	if !p.lookAt.IsZero() && !p.lnsSilent {
+		return StepNone, time.Time{} // a look under way would delay the step when a slot becomes free
+	}
+	return p.lookForLNS(now.Add(2*lnsLook), now)
 }
 
 // begin notes that there is trouble.

@@ -67,9 +67,7 @@ func (ls *lacTable) advance(l *lac, s *xl2tpd.Section, now time.Time) {
 	if !l.notDiallingSince.IsZero() && !now.Before(l.notDiallingSince.Add(s.RedialTimeout+2*answerTime)) {
 		l.notRedialled, l.notDiallingSince = true, time.Time{} // xl2tpd should have redialled by now
 	}
-	if due := l.redialDue(ls.topology, s, ls.health.guardAt); !due.IsZero() && !now.Before(due) {
-		l.notRedialled, l.notDiallingSince = true, time.Time{}
-	}
+	redialDue := ls.noteDeadRedial(l, s, now)
 	l.noteCall(c, ls.daemons.of(l).Pid, now)
 	l.takeAmbiguousLinks(c, ls.daemons.of(l).Pid)
 	is, at := ls.situation(l, s, now)
@@ -79,7 +77,7 @@ func (ls *lacTable) advance(l *lac, s *xl2tpd.Section, now time.Time) {
 		l.ike, l.ikeTo = ls.topology.lnsSA(c, s).Name, lnsHost(s)
 	}
 	step, again := l.progress.advance(is, ls.agenda.slotFree(), ls.jitter(), now)
-	ls.agenda.set(l, earlier(at, again), l.progress.waitsForSlot)
+	ls.agenda.set(l, earlier(earlier(at, again), redialDue), l.progress.waitsForSlot)
 	ls.logRule(l, step)
 	if step == StepNone {
 		return
@@ -196,7 +194,7 @@ func (l *lac) lastAttempt() time.Time {
 }
 
 // situation returns the situation of a LAC, and when it will change even if nothing happens; zero: it won't.
-func (ls *lacTable) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situation, at time.Time) {
+func (ls *lacTable) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situation, until time.Time) {
 	c, index := ls.candidates(l), ls.tunnels.tunnelIndex()
 	sa := ls.topology.lnsSA(c, s)
 	is = situation{
@@ -208,7 +206,7 @@ func (ls *lacTable) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situ
 		mayBeHungUp: l.mayBeHungUp() || l.mayBeDialled(ls.topology, s),
 		saWorks:     index.proves(sa, l), sharesLNS: ls.topology.sharesLNS(l, s),
 	}
-	until := ls.readNeighbours(&is, l, s, now)
+	until = ls.readNeighbours(&is, l, s, now)
 	is.saInUse = sa.Others || index.carriesOthers(sa, l) ||
 		ls.health.blind(ls.topology.config) && index.mayCarryOthers(l)
 	is.redialsFor, is.redialPause = l.redials(s)
@@ -220,12 +218,17 @@ func (ls *lacTable) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situ
 	}
 	ls.readLinks(&is, c, s, now)
 	if is.up && len(c.exact) == 0 {
-		is.alikeTriedUntil = l.sccrqAt.Add(answerTime)
+		is.neighbourDialledUntil = l.sccrqAt.Add(answerTime)
 	}
 	if ls.health.failing[WatcherVICI] != nil {
 		is.hasSA = l.confirmedSA(is.trying, ls.topology.listedAt, now)
 	}
 	is.callingUntil = ls.callingUntil(c, ls.daemons.of(l).Pid)
+	return is, earlier(l.readEnd(&is, c, now), until)
+}
+
+// readEnd notes what a LAC's links that are not up, and its last end, show. It returns when that will change.
+func (l *lac) readEnd(is *situation, c *candidates, now time.Time) (at time.Time) {
 	switch {
 	case is.up:
 	case slices.ContainsFunc(c.exact, func(t *tunnel) bool { return t.link.Raised }):
@@ -242,7 +245,7 @@ func (ls *lacTable) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situ
 			is.goal, at = goalNone, earlier(at, told)
 		}
 	}
-	return is, earlier(at, until)
+	return at
 }
 
 // redials returns how long xl2tpd continues to redial a LAC by itself, from the start of the trouble, and its pause before
@@ -386,7 +389,9 @@ func (ls *lacTable) recoveryText(l *lac, s *xl2tpd.Section, now time.Time) messa
 		return "waits for the LNS to answer"
 	case d.failed > 0:
 		return message.Sprintf("tries again in %v (%d failed)", max(d.next.Sub(now), 0).Round(time.Second), d.failed)
-	case s.Redial:
+	case unresolved(s):
+		return cantBeLookedUp(s)
+	case s.Redial && !l.notRedialled:
 		return "xl2tpd redials"
 	}
 	return "about to bring it back"

@@ -86,7 +86,7 @@ func established(t *testing.T, xl2tpdConf, keepaliveConf string) *fixture {
 func TestRecovery(t *testing.T) {
 	gone := func(n *fixture) { n.links() }
 	after := func(e Ending) func(*fixture) {
-		e.Tunnel = closer
+		e.OwnedConnection = closer
 		return func(n *fixture) { n.step(e); n.links() }
 	}
 	closedByPeer := after(Ending{CloseReason: why{Reason: "closed by the peer"}})
@@ -126,7 +126,7 @@ func TestRecovery(t *testing.T) {
 // xl2tpd redials first. A step that keeps failing is logged once.
 func TestRecoveryInTurn(t *testing.T) {
 	n := established(t, redials+"max redials = 1\n", "")
-	n.step(Ending{Tunnel: closer, CloseReason: why{Reason: "closed by the peer"}})
+	n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "closed by the peer"}})
 	n.links()
 	n.notes = nil
 	if got := n.steps(64*time.Second, nil); got != nil {
@@ -148,7 +148,7 @@ func TestRecoveryInTurn(t *testing.T) {
 // After a dial by recovery, xl2tpd counts its redials from the beginning.
 func TestRecoveryLetsXl2tpdRedialAgain(t *testing.T) {
 	n := established(t, redials+"max redials = 1\n", "")
-	n.step(Ending{Tunnel: closer, CloseReason: why{Reason: "closed by the peer"}})
+	n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "closed by the peer"}})
 	n.links()
 	if got := n.steps(101*time.Second, nil); !slices.Equal(got, []Step{StepRenew, StepRedial, StepDial}) {
 		t.Fatalf("got %v, want %v", got, []Step{StepRenew, StepRedial, StepDial})
@@ -163,7 +163,7 @@ func TestRecoveryOfXl2tpd(t *testing.T) {
 	for _, operator := range []bool{false, true} {
 		n := established(t, redials, "")
 		if operator {
-			n.step(Ending{Tunnel: closer, CloseReason: why{Reason: "hung up", Operator: true}})
+			n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "hung up", Operator: true}})
 			n.links()
 		}
 		s := n.xl2tpd(redials)
@@ -182,7 +182,7 @@ func TestRecoveryOfXl2tpdInTheClear(t *testing.T) {
 	n := newFixture(t, redials, "[global]\nrecover = auto")
 	n.step(vici.Snapshot{})
 	n.links(link("ppp0", 5, true))
-	n.step(Ending{Tunnel: closer, CloseReason: why{Reason: "closed by the peer"}})
+	n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "closed by the peer"}})
 	n.links()
 	if got := n.steps(5*time.Minute, ErrNoConnection); slices.Contains(got, StepDial) {
 		t.Errorf("%v while xl2tpd redials", got)
@@ -218,7 +218,7 @@ func TestRecoveryOfXl2tpdDuringAStep(t *testing.T) {
 	for _, err := range []error{nil, lost} {
 		conf := redials + "autodial = yes\n"
 		n := established(t, conf, "")
-		n.step(Ending{Tunnel: closer, CloseReason: why{Reason: "Hello unanswered", Unanswered: true}})
+		n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "Hello unanswered", Unanswered: true}})
 		n.links()
 		n.actions = nil
 		n.after(5 * time.Second)
@@ -250,7 +250,7 @@ func TestRecoveryOfTheDead(t *testing.T) {
 	if got := n.steps(3*time.Minute, nil); len(got) < 2 || got[0] != StepRenew || got[1] != StepHangUp {
 		t.Errorf("%v", got)
 	}
-	n.step(Ending{Tunnel: closer, CloseReason: why{Reason: "hung up on this host"}})
+	n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "hung up on this host"}})
 	n.links()
 	if got := n.steps(80*time.Second, nil); !slices.Contains(got, StepDial) {
 		t.Errorf("%v after our own hanging up", got)
@@ -272,7 +272,7 @@ func TestRecoveryOfTheIdle(t *testing.T) {
 // If a step fails after xl2tpd has hung up, only recovery redials.
 func TestRecoveryAfterAHalfDoneStep(t *testing.T) {
 	n := established(t, redials, "")
-	n.step(Ending{Tunnel: closer, CloseReason: why{Reason: "Hello unanswered", Unanswered: true, StopAcked: true}})
+	n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "Hello unanswered", Unanswered: true, StopAcked: true}})
 	n.links()
 	if got := n.steps(5*time.Second, fmt.Errorf("%w, and then: %w", ErrHungUp, lost)); !slices.Equal(got, []Step{StepRenew, StepRedial}) {
 		t.Fatalf("got %v, want %v", got, []Step{StepRenew, StepRedial})
@@ -285,13 +285,13 @@ func TestRecoveryAfterAHalfDoneStep(t *testing.T) {
 // The operator has not hung up an attempt that xl2tpd drops for recovery.
 func TestRecoveryDropsAnAttempt(t *testing.T) {
 	n := established(t, redials, "")
-	n.step(Ending{Tunnel: closer, CloseReason: why{Reason: "Hello unanswered", Unanswered: true}})
+	n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "Hello unanswered", Unanswered: true}})
 	n.links()
 	n.after(5 * time.Second)
 	n.actions, n.notes = nil, nil
 	n.step(StepDone{LAC: LAC{Name: "office"}, Step: StepRenew})
-	dropped := Ending{Tunnel: closer, CloseReason: why{Reason: "hung up on this host", Operator: true}}
-	dropped.Tunnel.LocalID++
+	dropped := Ending{OwnedConnection: closer, CloseReason: why{Reason: "hung up on this host", Operator: true}}
+	dropped.LocalID++
 	n.step(dropped) // it is heard before the step has ended
 	n.wantNotes("bringing the tunnel back tunnel=lac office peer=192.0.2.1 step=renew the IPsec SA")
 	if got := n.steps(40*time.Second, nil); !slices.Equal(got, []Step{StepRedial, StepRenew, StepRedial}) {
@@ -304,7 +304,7 @@ func TestRecoveryKnowsTheConnection(t *testing.T) {
 	for conf, want := range map[string]string{redials: "tokyo", strings.ReplaceAll(redials, "192.0.2.1", "192.0.2.9"): ""} {
 		n := established(t, redials, "")
 		n.step(n.xl2tpd(conf))
-		n.step(Ending{Tunnel: closer, CloseReason: why{Reason: "closed by the peer"}})
+		n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "closed by the peer"}})
 		n.links()
 		n.step(vici.Snapshot{})
 		got := "no step"
@@ -343,7 +343,7 @@ func TestRecoveryAfterAnAckedStop(t *testing.T) {
 		if got := n.steps(35*time.Second, nil); !slices.Equal(got, []Step{StepRenew, StepHangUp}) {
 			t.Fatalf("got %v, want %v", got, []Step{StepRenew, StepHangUp})
 		}
-		n.step(Ending{Tunnel: closer, CloseReason: why{Reason: "hung up on this host", StopAcked: stopAcked}})
+		n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "hung up on this host", StopAcked: stopAcked}})
 		n.links()
 		if got := n.steps(want-time.Second, nil); got != nil {
 			t.Errorf("stopAcked %v: %v within %v", stopAcked, got, want)
@@ -358,7 +358,7 @@ func TestRecoveryAfterAnAckedStop(t *testing.T) {
 // refuse to dial.
 func TestRecoveryOfAStuckCall(t *testing.T) {
 	n := established(t, redials, "")
-	n.step(Ending{Tunnel: closer, CloseReason: why{Reason: "closed by the peer"}})
+	n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "closed by the peer"}})
 	n.links(link("ppp1", 8, false))
 	if got := n.steps(60*time.Second, nil); slices.Contains(got, StepHangUp) {
 		t.Errorf("%v while LCP still has time", got)
@@ -366,8 +366,8 @@ func TestRecoveryOfAStuckCall(t *testing.T) {
 	if got := n.steps(20*time.Second, nil); !slices.Contains(got, StepHangUp) || slices.Contains(got, StepDial) {
 		t.Errorf("%v, want it hung up", got)
 	}
-	own := Ending{Tunnel: closer, CloseReason: why{Reason: "hung up on this host"}}
-	own.Tunnel.LocalID++
+	own := Ending{OwnedConnection: closer, CloseReason: why{Reason: "hung up on this host"}}
+	own.LocalID++
 	n.step(own) // it is heard after the step has ended
 	n.links()
 	if got := n.steps(40*time.Second, nil); !slices.Equal(got, []Step{StepDial}) {
@@ -378,9 +378,9 @@ func TestRecoveryOfAStuckCall(t *testing.T) {
 // A tunnel may stay after its call has ended, and xl2tpd may never make another call in it. After some time recovery
 // hangs up the tunnel and dials. It does not if the tunnel ends before, or the operator hangs up.
 func TestRecoveryOfAHalfClosedTunnel(t *testing.T) {
-	half := Ending{Tunnel: closer, CloseReason: why{Reason: "closed by xl2tpd: loss of carrier", CallOnly: true}}
-	hungUp := Ending{Tunnel: closer, CloseReason: why{Reason: "hung up on this host", Operator: true}}
-	own := Ending{Tunnel: closer, CloseReason: why{Reason: "hung up on this host"}}
+	half := Ending{OwnedConnection: closer, CloseReason: why{Reason: "closed by xl2tpd: loss of carrier", CallOnly: true}}
+	hungUp := Ending{OwnedConnection: closer, CloseReason: why{Reason: "hung up on this host", Operator: true}}
+	own := Ending{OwnedConnection: closer, CloseReason: why{Reason: "hung up on this host"}}
 	n := established(t, redials, "")
 	n.step(half)
 	n.links()
@@ -394,7 +394,7 @@ func TestRecoveryOfAHalfClosedTunnel(t *testing.T) {
 		t.Errorf("got %v, want %v", got, []Step{StepHangUp, StepDial})
 	}
 
-	for _, then := range []Ending{hungUp, {Tunnel: closer, CloseReason: why{Reason: "closed by the peer"}}} {
+	for _, then := range []Ending{hungUp, {OwnedConnection: closer, CloseReason: why{Reason: "closed by the peer"}}} {
 		n := established(t, redials, "")
 		n.step(half)
 		n.links()
@@ -428,7 +428,7 @@ func TestRecoveryOfAHalfClosedTunnel(t *testing.T) {
 // The operator may hang up while there is no link: an attempt of xl2tpd, or a tunnel whose calls all fail. The LAC
 // stays down until it has been up again. A LAC that recovery hangs up does not.
 func TestRecoveryOfWhatWasHungUpBefore(t *testing.T) {
-	hungUp := Ending{Tunnel: closer, CloseReason: why{Reason: "hung up on this host", Operator: true}}
+	hungUp := Ending{OwnedConnection: closer, CloseReason: why{Reason: "hung up on this host", Operator: true}}
 	full := "[lac default]\nrecover = full"
 	n := newFixture(t, oneLAC, "[global]\nrecover = full")
 	n.step(secured("1"))
@@ -441,17 +441,17 @@ func TestRecoveryOfWhatWasHungUpBefore(t *testing.T) {
 		t.Errorf("got %v, want none after the first attempt was hung up", got)
 	}
 	n.links(link("ppp0", 5, true))
-	n.step(Ending{Tunnel: closer, CloseReason: why{Reason: "closed by the peer"}})
+	n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "closed by the peer"}})
 	n.links()
 	if got := n.steps(10*time.Second, nil); !slices.Equal(got, []Step{StepDial}) {
 		t.Errorf("%v after it was up again", got)
 	}
 
 	n = established(t, redials, full)
-	n.step(Ending{Tunnel: closer, CloseReason: why{Reason: "Hello unanswered", Unanswered: true}})
+	n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "Hello unanswered", Unanswered: true}})
 	n.links()
 	other := hungUp
-	other.Tunnel.LocalID++ // it is another attempt
+	other.LocalID++ // it is another attempt
 	n.now, n.notes = n.now.Add(time.Minute), nil
 	n.step(other)
 	n.step(other)
@@ -465,7 +465,7 @@ func TestRecoveryOfWhatWasHungUpBefore(t *testing.T) {
 func TestRecoveryOfWhatIsDialledAgain(t *testing.T) {
 	for _, conf := range []string{redials, oneLAC} {
 		n := established(t, conf, "[lac default]\nrecover = full")
-		n.step(Ending{Tunnel: closer, CloseReason: why{Reason: "hung up on this host", Operator: true}})
+		n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "hung up on this host", Operator: true}})
 		n.links()
 		n.notes = nil
 		for range 3 {
@@ -494,7 +494,7 @@ func TestRecoveryHearsLate(t *testing.T) {
 	if got := n.steps(4*time.Second, nil); got != nil {
 		t.Errorf("%v though nobody knows", got)
 	}
-	n.step(Ending{Tunnel: closer, CloseReason: why{Reason: "closed by xl2tpd: loss of carrier", CallOnly: true}})
+	n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "closed by xl2tpd: loss of carrier", CallOnly: true}})
 	if got := n.steps(40*time.Second, nil); !slices.Equal(got, []Step{StepHangUp, StepDial}) {
 		t.Errorf("got %v, want %v", got, []Step{StepHangUp, StepDial})
 	}
@@ -523,7 +523,7 @@ func TestRecoveryTellsLACsApart(t *testing.T) {
 	n.step(s)
 	n.step(vici.Snapshot{})
 	n.links(link("ppp0", 5, true), link("ppp1", 6, true))
-	n.step(Ending{Tunnel: closerOf("192.0.2.2", 8), CloseReason: why{Reason: "hung up", Operator: true}})
+	n.step(Ending{OwnedConnection: closerOf("192.0.2.2", 8), CloseReason: why{Reason: "hung up", Operator: true}})
 	n.links(link("ppp0", 5, true))
 
 	s = n.xl2tpd(conf)
@@ -551,7 +551,7 @@ func TestRecoveryOfOneOfSeveralAddresses(t *testing.T) {
 	l.OuterPeer = closer.Peer.Addr()
 	n.step(Dials{Peer: l.OuterPeer})
 	n.links(l)
-	n.step(Ending{Tunnel: closer, CloseReason: why{Reason: "Hello unanswered", Unanswered: true, StopAcked: true}})
+	n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "Hello unanswered", Unanswered: true, StopAcked: true}})
 	n.links()
 	for n.after(time.Minute); len(n.actions) > 0; n.actions = n.actions[1:] {
 		if r, ok := n.actions[0].(Recover); ok && r.Step == StepRenew {
@@ -650,7 +650,7 @@ func TestRedialling(t *testing.T) {
 // it has a link or an SA.
 func TestRecoveryWaitsForTheWatchers(t *testing.T) {
 	n := established(t, redials, "")
-	n.step(Ending{Tunnel: closer, CloseReason: why{Reason: "Hello unanswered", Unanswered: true}})
+	n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "Hello unanswered", Unanswered: true}})
 	n.links()
 	m, _ := n.core.SavedState()
 	n.core = New(n.core.topology.config, n.core.lacs.jitter)
@@ -742,7 +742,7 @@ func TestOperatorHangsUpInThatStep(t *testing.T) {
 				case r.Step != StepHangUp:
 					return nil
 				case guarded:
-					n.step(Ending{Tunnel: closer, CloseReason: why{Reason: "hung up on this host", Operator: true}})
+					n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "hung up on this host", Operator: true}})
 				}
 				n.links()
 				return ErrAlive
@@ -760,7 +760,7 @@ func TestHangUpOfAnUnknownOwner(t *testing.T) {
 	for name, during := range map[string]bool{"during a hang-up by recovery": true, "at any other time": false} {
 		n := established(t, redials, "")
 		hangUp := func() {
-			n.step(Ending{Tunnel: closer, CloseReason: why{Reason: "hung up on this host", MayBeOperator: true}})
+			n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "hung up on this host", MayBeOperator: true}})
 			n.links()
 		}
 		if !during {
@@ -814,7 +814,7 @@ func TestRecoveryFailsToHangUp(t *testing.T) {
 			return nil
 		})
 	}
-	n.step(Ending{Tunnel: closer, CloseReason: why{Reason: "hung up on this host", Operator: true}})
+	n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "hung up on this host", Operator: true}})
 	n.links()
 	if got := n.steps(5*time.Minute, nil); got != nil {
 		t.Errorf("%v of what the operator has hung up", got)
@@ -826,7 +826,7 @@ func TestRecoveryWithoutCharon(t *testing.T) {
 	n := established(t, oneLAC, "[lac default]\nrecover = full")
 	n.step(TaskFailed{Task: WatcherVICI, Err: errors.New("no such socket")})
 	n.after(5 * time.Second)
-	n.step(Ending{Tunnel: closer, CloseReason: why{Reason: "closed by the peer"}})
+	n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "closed by the peer"}})
 	n.links()
 	if got := n.steps(5*time.Minute, errors.New("no such socket")); slices.Contains(got, StepDial) {
 		t.Errorf("%v", got)
@@ -934,7 +934,7 @@ func TestDialBesideAPPPDThatEnds(t *testing.T) {
 		n.plays(time.Minute, probe.Result{RTT: time.Millisecond}, func(Recover) error { return nil })
 		var ended, dialled time.Time
 		ends := func() {
-			if tc.says.Tunnel = closer; tc.says.Reason != "" {
+			if tc.says.OwnedConnection = closer; tc.says.Reason != "" {
 				n.step(tc.says)
 			}
 			n.links(link("ppp0", 5, false))
@@ -976,7 +976,7 @@ func TestStepLooksFromXl2tpdsAddress(t *testing.T) {
 		"[global]\nlisten-addr = 0.0.0.0\n":       {},
 	} {
 		n := established(t, conf+oneLAC, "[lac default]\nrecover = full\n")
-		n.step(Ending{Tunnel: closer, CloseReason: why{Reason: "closed by the peer"}})
+		n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "closed by the peer"}})
 		n.links()
 		steps := 0
 		n.plays(10*time.Minute, probe.Result{Err: lost}, func(r Recover) error {

@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"log/slog"
 	"maps"
 	"slices"
 	"time"
@@ -126,4 +127,37 @@ func (l *lac) redialDue(a *topology, s *xl2tpd.Section, guardAt time.Time) time.
 		}
 	}
 	return since.Add(s.RedialTimeout + 2*answerTime)
+}
+
+// lookupTime is how long before that the name of the LNS is looked up once more: nobody sees an xl2tpd that dials, and
+// can't look it up. It is twice as long as a lookup may take.
+const lookupTime = 20 * time.Second
+
+// noteDeadRedial notes that xl2tpd should have redialled a LAC by now, and has not. It returns when to look again; zero:
+// xl2tpd does not redial, or nobody would see it.
+func (ls *lacTable) noteDeadRedial(l *lac, s *xl2tpd.Section, now time.Time) time.Time {
+	switch due := l.redialDue(ls.topology, s, ls.health.guardAt); {
+	case due.IsZero():
+		return due
+	case now.Before(due.Add(-lookupTime)):
+		return due.Add(-lookupTime)
+	case now.Before(due):
+		if host := lnsHost(s); !l.lookedUpFor.Equal(due) && host != "" {
+			l.lookedUpFor = due
+			if _, address := xl2tpd.ParseAddr(host); !address {
+				ls.out.emit(LookUp{host})
+			}
+		}
+		return due
+	}
+	l.notRedialled, l.notDiallingSince = true, time.Time{}
+	if l.had >= mayHaveHad {
+		ls.logLAC(l, slog.LevelWarn, "xl2tpd does not redial any more")
+	}
+	return time.Time{}
+}
+
+// unresolved reports whether the name of a LAC's LNS can't be looked up now.
+func unresolved(s *xl2tpd.Section) bool {
+	return lnsHost(s) != "" && (s.Unresolved || len(s.LNSIPs) == 0)
 }

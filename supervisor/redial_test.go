@@ -3,10 +3,12 @@ package supervisor
 import (
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"xl2tpd-keepalive/internal/status"
+	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/probe"
 	"xl2tpd-keepalive/vici"
 )
@@ -22,8 +24,8 @@ func died(t *testing.T, keepalive, more string, secured, two bool) *fixture {
 		n.step(vici.Snapshot{})
 	}
 	n.plays(time.Minute, probe.Result{RTT: time.Millisecond}, plainly(secured))
-	n.step(Ending{Tunnel: closerOf("192.0.2.1", closer.LocalID), CloseReason: why{Reason: "closed by the peer"}})
-	n.step(Ending{Tunnel: closerOf("192.0.2.1", 7), CloseReason: why{Reason: "closed by the peer"}})
+	n.step(Ending{OwnedConnection: closerOf("192.0.2.1", closer.LocalID), CloseReason: why{Reason: "closed by the peer"}})
+	n.step(Ending{OwnedConnection: closerOf("192.0.2.1", 7), CloseReason: why{Reason: "closed by the peer"}})
 	return n
 }
 
@@ -129,7 +131,7 @@ func TestRedialThatLivesAgain(t *testing.T) {
 	n, _ := oneLNS(t, "redial = yes\nredial timeout = 15\n", "")
 	n.step(TaskWorks{Task: TaskGuard})
 	for _, id := range []uint16{7, 8} {
-		n.step(Ending{Tunnel: closerOf("192.0.2.1", id), CloseReason: why{Reason: "closed by the peer"}})
+		n.step(Ending{OwnedConnection: closerOf("192.0.2.1", id), CloseReason: why{Reason: "closed by the peer"}})
 	}
 	n.links()
 	n.plays(10*time.Minute, probe.Result{Err: lost}, func(r Recover) error {
@@ -158,5 +160,113 @@ func TestRedialThatLivesAgain(t *testing.T) {
 		if at < 15*time.Second+2*answerTime {
 			t.Errorf("%s is dialled after %v", name, at)
 		}
+	}
+}
+
+// Without recovery, status and log say that xl2tpd does not redial any more, as soon as that is known.
+func TestRedialThatHasDiedIsSaid(t *testing.T) {
+	for name, tc := range map[string]struct {
+		keepalive, more string
+		two             bool
+	}{
+		"redial":       {"[lac default]\nrecover = off\n", "", false},
+		"autodial":     {"[lac default]\nrecover = off\n", "autodial = yes\n", false},
+		"max redials":  {"[lac default]\nrecover = off\n", "max redials = 100\n", false},
+		"only watched": {"[lac default]\nkeepalive = observe\n", "", false},
+		"one of two":   {"[lac default]\nrecover = off\n", "", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := died(t, tc.keepalive, tc.more, false, tc.two)
+			n.links()
+			if tc.two {
+				home := link("ppp1", 6, true)
+				home.OptFile = "/etc/ppp/home"
+				n.links(home)
+			}
+			doing := func() string {
+				all := n.status()
+				return all[slices.IndexFunc(all, func(s status.Tunnel) bool { return s.Name == "lac office" })].Doing.String()
+			}
+			chance := 15*time.Second + 2*answerTime
+			n.notes, n.actions = nil, nil
+			if at, ok := n.core.NextWake(); !tc.two && (!ok || at.Sub(n.now) > chance) {
+				t.Errorf("wakes in %v, %v", at.Sub(n.now), ok)
+			}
+			n.after(chance - time.Second)
+			if got := doing(); got != "xl2tpd redials, unless it was hung up" || n.notes != nil {
+				t.Errorf("before: %s, %q", got, n.notes)
+			}
+			n.after(2 * time.Second)
+			const text = "xl2tpd does not redial any more"
+			if got := doing(); got != "xl2tpd does not redial it: it has to be dialled" ||
+				len(n.notes) != 1 || !strings.HasPrefix(n.notes[0], text) {
+				t.Errorf("after: %s, %q", got, n.notes)
+			}
+			n.step(Dials{Peer: closer.Peer.Addr()})
+			if got := doing(); got != "xl2tpd redials, unless it was hung up" {
+				t.Errorf("once xl2tpd dials: %s", got)
+			}
+		})
+	}
+}
+
+// While the name of the LNS can't be looked up, that is said.
+func TestUnresolvedIsSaid(t *testing.T) {
+	for name, tc := range map[string]struct {
+		keepalive string
+		fails     func(*xl2tpd.Section)
+	}{
+		"it could before":     {"[lac default]\nrecover = off\n", func(s *xl2tpd.Section) { s.Unresolved = true }},
+		"it never could":      {"[lac default]\nrecover = off\n", func(s *xl2tpd.Section) { s.LNSIPs = nil }},
+		"a LAC to bring back": {"", func(s *xl2tpd.Section) { s.LNSIPs = nil }},
+	} {
+		n := died(t, tc.keepalive, "", false, false)
+		n.links()
+		s := n.xl2tpd(redials + "redial timeout = 15\n")
+		s.Home().Conf.Sections[0].LNS = []string{"vpn.example.net"}
+		tc.fails(&s.Home().Conf.Sections[0])
+		n.step(s)
+		n.after(time.Hour)
+		if got := n.status()[0].Doing.String(); got != "vpn.example.net can't be looked up" {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+}
+
+// Before a redial counts as dead, the name of the LNS is looked up once more. If that fails, xl2tpd may be trying the same.
+func TestLooksUpBeforeARedialIsDead(t *testing.T) {
+	for name, tc := range map[string]struct {
+		lns     string
+		fails   bool
+		lookUps int
+		dead    bool
+	}{
+		"a name that fails":   {"vpn.example.net", true, 1, false},
+		"a name that answers": {"vpn.example.net", false, 1, true},
+		"an address":          {"192.0.2.1", false, 0, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := died(t, "[lac default]\nrecover = off\n", "", false, false)
+			n.links()
+			s := n.xl2tpd(redials + "redial timeout = 15\n")
+			office := &s.Home().Conf.Sections[0]
+			office.LNS[0] = tc.lns
+			n.step(s)
+			n.actions = nil
+			var asked int
+			for end := n.now.Add(2 * time.Minute); n.now.Before(end); n.after(time.Second) {
+				for _, a := range n.actions {
+					if a == (LookUp{tc.lns}) {
+						asked++
+						office.Unresolved = tc.fails
+						n.step(s)
+					}
+				}
+				n.actions = nil
+			}
+			if asked != tc.lookUps || n.lac("office").notRedialled != tc.dead {
+				t.Errorf("%d lookups, dead: %v", asked, n.lac("office").notRedialled)
+			}
+		})
 	}
 }

@@ -45,7 +45,7 @@ var rules = []rule{
 		why: "What an operator has hung up stays down, so it is neither dialled nor hung up: that is left to xl2tpd."},
 	{name: "silent for too long", holds: (*ruleInput).overdue, step: StepHangUp,
 		why: "A Hello of xl2tpd's should have found by now that the peer is dead."},
-	{name: "dead, and xl2tpd dials one like it", holds: (*ruleInput).deadBesideADial, step: StepNone, until: (*ruleInput).untilAlikeTried,
+	{name: "dead, and xl2tpd dials a neighbour", holds: (*ruleInput).deadBesideADial, step: StepNone, until: (*ruleInput).untilNeighbourDialled,
 		why: "Nobody can tell which LAC has the dead link, and both would be hung up. xl2tpd may be dialling the other one."},
 	{name: "dead, and nothing to renew", holds: (*ruleInput).deadAndNotRenewable, step: StepHangUp,
 		why: "The peer answers nothing, and its SA is new, or has to stay."},
@@ -251,9 +251,9 @@ func (in *ruleInput) deadAndNotRenewable() bool {
 	return in.s.silent() && in.p.peer == peerSilent && (!in.renews() || in.p.renewed())
 }
 
-// deadBesideADial reports whether a link of several alike would be hung up while xl2tpd may be dialling another one.
+// deadBesideADial reports whether a link that may be a neighbour's would be hung up while xl2tpd may be dialling another one.
 func (in *ruleInput) deadBesideADial() bool {
-	return (in.deadAndNotRenewable() || in.movedAway()) && in.now.Before(in.s.alikeTriedUntil)
+	return (in.deadAndNotRenewable() || in.movedAway()) && in.now.Before(in.s.neighbourDialledUntil)
 }
 
 func (in *ruleInput) movedAway() bool {
@@ -348,7 +348,7 @@ func (in *ruleInput) untilXl2tpdGivesUp() time.Time {
 
 func (in *ruleInput) untilCalled() time.Time { return in.s.callingUntil }
 
-func (in *ruleInput) untilAlikeTried() time.Time { return in.s.alikeTriedUntil }
+func (in *ruleInput) untilNeighbourDialled() time.Time { return in.s.neighbourDialledUntil }
 
 func (in *ruleInput) untilTried() time.Time { return in.s.tryingUntil }
 

@@ -28,8 +28,8 @@ func TestEachRule(t *testing.T) {
 			s.mayBeHungUp, s.up, s.quiet, s.saInUse, s.saWorks = true, true, stuckAfter, true, true
 		}},
 		{"silent for too long", func(l *progress, s *situation) { s.up, s.quiet = true, stuckAfter }},
-		{"dead, and xl2tpd dials one like it", func(l *progress, s *situation) {
-			s.up, s.quiet, s.saInUse, l.peer, s.alikeTriedUntil = true, time.Second, true, peerSilent, origin0.Add(answerTime)
+		{"dead, and xl2tpd dials a neighbour", func(l *progress, s *situation) {
+			s.up, s.quiet, s.saInUse, l.peer, s.neighbourDialledUntil = true, time.Second, true, peerSilent, origin0.Add(answerTime)
 		}},
 		{"dead, and nothing to renew", func(l *progress, s *situation) {
 			s.up, s.quiet, s.saInUse, l.peer = true, time.Second, true, peerSilent
@@ -155,7 +155,7 @@ func pauseRows() (rows []string) {
 // The debug log says which rule has decided.
 func TestRulesAreLogged(t *testing.T) {
 	n := established(t, oneLAC, "[lac default]\nrecover = full\n")
-	n.step(Ending{Tunnel: closer, CloseReason: why{Reason: "closed by the peer"}})
+	n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "closed by the peer"}})
 	n.links()
 	n.steps(time.Minute, nil)
 	if want := []string{"nobody dials", "dialled without answer", "nobody dials"}; !slices.Equal(n.rules, want) {

@@ -27,20 +27,21 @@ type SavedLAC struct {
 	LACState
 }
 
-// LACState is the saved state of a LAC: its tunnel was up, or it was hung up on this host, or it was being recovered.
+// LACState is the saved state of a LAC: its tunnel was up, or it was hung up on this host, or it was being recovered. A
+// file may be of another version, so the JSON names stay as they were.
 type LACState struct {
 	Up      bool `json:",omitempty"` // it had a tunnel; needed if xl2tpd was replaced meanwhile
 	HungUp  bool `json:",omitempty"`
 	Perhaps bool `json:",omitempty"` // HungUp is of this LAC or another one; without HungUp: it may have had a tunnel
 	Unsure  bool `json:",omitempty"` // the end had no reason, so it may have been a hang-up
 
-	Idle       bool      `json:",omitempty"` // xl2tpd does not redial it
-	Attempt    time.Time `json:",omitzero"`  // since when xl2tpd dials
-	Silent     time.Time `json:",omitzero"`  // when its last tunnel ended, if the peer was silent
-	Buried     bool      `json:",omitempty"` // and xl2tpd does not wait for the peer's answer
-	Planned    time.Time `json:",omitzero"`  // until then xl2tpd may redial it, although it was hung up
-	Half       time.Time `json:",omitzero"`  // when xl2tpd closed its last call, and not the tunnel
-	IKE, IKETo string    `json:",omitempty"` // strongSwan's connection for its last tunnel, and the LNS of that
+	Idle       bool      `json:",omitempty"`       // xl2tpd does not redial it
+	Attempt    time.Time `json:",omitzero"`        // since when xl2tpd dials
+	Silent     time.Time `json:",omitzero"`        // when its last tunnel ended, if the peer was silent
+	StopAcked  bool      `json:"Buried,omitempty"` // and xl2tpd does not wait for the peer's answer
+	Planned    time.Time `json:",omitzero"`        // until then xl2tpd may redial it, although it was hung up
+	CallClosed time.Time `json:"Half,omitzero"`    // when xl2tpd closed its last call, and not the tunnel
+	IKE, IKETo string    `json:",omitempty"`       // strongSwan's connection for its last tunnel, and the LNS of that
 }
 
 // Restore takes what the last process has saved. It must be called before Step.
@@ -78,7 +79,7 @@ func (ls *lacTable) restore(all []SavedLAC, now time.Time) {
 		l := ls.ensureLAC(name{"lac", string(k.LAC), k.Instance})
 		state := k.LACState
 		l.savedAs = &state
-		for _, at := range []*time.Time{&k.Attempt, &k.Silent, &k.Half} {
+		for _, at := range []*time.Time{&k.Attempt, &k.Silent, &k.CallClosed} {
 			if at.After(now) { // the clock has been set back
 				*at = now
 			}
@@ -86,7 +87,7 @@ func (ls *lacTable) restore(all []SavedLAC, now time.Time) {
 		if k.HungUp {
 			c := &end{}
 			if !k.Unsure {
-				c = endByOperator(ControlConnection{})
+				c = endByOperator(helloguard.OwnedConnection{})
 			}
 			switch {
 			case k.Perhaps:
@@ -108,9 +109,9 @@ func (ls *lacTable) restore(all []SavedLAC, now time.Time) {
 		}
 		l.had, l.notRedialled, l.attempt, l.silent, l.planned = hadOne, k.Idle, k.Attempt, k.Silent, k.Planned
 		l.ike, l.ikeTo = k.IKE, k.IKETo
-		if !k.Silent.IsZero() || !k.Half.IsZero() {
-			why := helloguard.CloseReason{StopAcked: k.Buried, CallOnly: !k.Half.IsZero()}
-			l.lastEnd = &end{Ending: Ending{CloseReason: why}, Time: k.Half, sure: true, failed: true}
+		if !k.Silent.IsZero() || !k.CallClosed.IsZero() {
+			why := helloguard.CloseReason{StopAcked: k.StopAcked, CallOnly: !k.CallClosed.IsZero()}
+			l.lastEnd = &end{Ending: Ending{CloseReason: why}, Time: k.CallClosed, sure: true, failed: true}
 		}
 	}
 }
@@ -141,9 +142,9 @@ func (ls *lacTable) save(l *lac) {
 	case l.had == hadOne && !l.progress.since.IsZero():
 		state = LACState{Idle: l.notRedialled, Attempt: l.attempt, Silent: l.silent, Planned: l.planned, IKE: l.ike, IKETo: l.ikeTo}
 		if l.lastEnd != nil {
-			state.Buried = l.lastEnd.StopAcked
+			state.StopAcked = l.lastEnd.StopAcked
 			if l.lastEnd.CallOnly {
-				state.Half = l.lastEnd.Time
+				state.CallClosed = l.lastEnd.Time
 			}
 		}
 	case l.had == hadOne:

@@ -43,7 +43,7 @@ func TestHungUpIsReported(t *testing.T) {
 	} {
 		n := established(t, redials, "")
 		if tc.ends != nil {
-			tc.ends.Tunnel = closer
+			tc.ends.OwnedConnection = closer
 			n.step(*tc.ends)
 		}
 		n.links()
@@ -84,7 +84,7 @@ func TestXl2tpdRestartedToo(t *testing.T) {
 // If the clock was set back, saved times that lie in the future are not waited for.
 func TestClockSetBackBeforeARestart(t *testing.T) {
 	n := established(t, oneLAC, "[lac default]\nrecover = full")
-	n.step(Ending{Tunnel: closer, CloseReason: why{Reason: "Hello unanswered", Unanswered: true}})
+	n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "Hello unanswered", Unanswered: true}})
 	n.links()
 	n.after(time.Second)
 	n.now = n.now.Add(-2 * time.Hour)

@@ -201,7 +201,7 @@ func (f *fleet) lose(l *Loop, from, to int) {
 	gone := make(map[netip.Addr]bool)
 	for _, c := range f.controls[from:to] {
 		gone[c.Peer.Addr()] = true
-		l.Post(Ending{Tunnel: c, CloseReason: why{Reason: "Hello unanswered", Unanswered: true}})
+		l.Post(Ending{OwnedConnection: c, CloseReason: why{Reason: "Hello unanswered", Unanswered: true}})
 	}
 	f.xl2tpd.Sessions = slices.DeleteFunc(slices.Clone(f.xl2tpd.Sessions), func(s xl2tpd.Session) bool { return gone[s.Peer.Addr()] })
 	f.vici.SAs = slices.DeleteFunc(slices.Clone(f.vici.SAs), func(s vici.SA) bool { return gone[s.RemoteHost.Addr()] })

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"xl2tpd-keepalive/internal/helloguard"
 	"xl2tpd-keepalive/internal/ppp"
 	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/internal/xl2tpd"
@@ -47,7 +48,7 @@ func (n *fixture) replaced(more string, pid int) {
 }
 
 func (n *fixture) ends(id uint16, reason why) {
-	n.step(Ending{Tunnel: closerOf("192.0.2.1", id), CloseReason: reason})
+	n.step(Ending{OwnedConnection: closerOf("192.0.2.1", id), CloseReason: reason})
 }
 
 // A step that only asks is no reason to overlook a dial of what was hung up.
@@ -254,7 +255,7 @@ func TestRefusedCallShowsTheLAC(t *testing.T) {
 			call.Xl2tpdPid = 101
 			n.links(call, home)
 		}
-		n.step(Ending{Tunnel: closerOf("192.0.2.1", 9), CloseReason: peerCloses})
+		n.step(Ending{OwnedConnection: closerOf("192.0.2.1", 9), CloseReason: peerCloses})
 		n.links(home)
 		n.lac("office").had = min(n.lac("office").had, map[bool]history{true: hadOne, false: mayHaveHad}[calls])
 		n.replaced("redial = yes\n", 102)
@@ -350,6 +351,27 @@ func TestDialAfterAClosedCall(t *testing.T) {
 	}
 }
 
+// An operator dials the one of two LACs that has no link. That is its attempt, and recovery does not dial beside it.
+func TestDialOfTheOneThatIsDown(t *testing.T) {
+	for _, after := range []time.Duration{500 * time.Millisecond, 10 * time.Second, 30 * time.Second} {
+		n, _ := oneLNS(t, "", full)
+		office, _ := officeAndHome()
+		n.ends(8, peerCloses)
+		n.links(office)
+		n.lac("home").progress.since, n.lac("home").progress.next = n.now, n.now.Add(after)
+		n.step(Dials{Peer: closer.Peer.Addr()})
+		if n.lac("home").attempt != n.now {
+			t.Errorf("the attempt is not known")
+		}
+		n.plays(after+time.Second, alive, func(r Recover) error {
+			if r.Step == StepDial {
+				t.Errorf("%v %v after the dial", r.Step, after)
+			}
+			return nil
+		})
+	}
+}
+
 // A dead link may be either LAC's, and xl2tpd dials one of them. Nothing is hung up in the time of that attempt, unless the
 // silence has lasted too long.
 func TestDeadBesideADialOfOneLikeIt(t *testing.T) {
@@ -399,7 +421,7 @@ func TestHungUpWhileTheNameIsUnknown(t *testing.T) {
 			n.plays(time.Minute, alive, succeeds)
 			n.plays(20*time.Second, probe.Result{Err: lost}, func(Recover) error { return lost })
 		}
-		n.step(Ending{Tunnel: closer, CloseReason: operatorEnds})
+		n.step(Ending{OwnedConnection: closer, CloseReason: operatorEnds})
 		n.links()
 		if got := n.lac("office").mayBeHungUp(); got != tc.want {
 			t.Errorf("%s: %v, want %v", name, got, tc.want)
@@ -419,7 +441,7 @@ func TestHungUpOfTwoWhoseNamesAreUnknown(t *testing.T) {
 		_, home := officeAndHome()
 		n.links(inUserspace(home)...)
 		n.plays(time.Minute, alive, func(Recover) error { return lost })
-		n.step(Ending{Tunnel: closer, CloseReason: operatorEnds})
+		n.step(Ending{OwnedConnection: closer, CloseReason: operatorEnds})
 		n.now = n.now.Add(after)
 		n.links()
 		if got, want := n.lac("office").mayBeHungUp(), after > reasonDelay; got != want || !n.lac("home").mayBeHungUp() {
@@ -437,7 +459,7 @@ func TestPerhapsHungUpExplainsNoDial(t *testing.T) {
 		}
 		n.links()
 		if perhaps {
-			n.lac("office").possibleEnd = endByOperator(ControlConnection{})
+			n.lac("office").possibleEnd = endByOperator(helloguard.OwnedConnection{})
 		}
 		n.lac("home").notRedialled = true
 		n.step(Dials{Peer: closer.Peer.Addr()})

@@ -62,7 +62,7 @@ func waits(r Recover) error {
 func TestNeighbourIsLeftAlone(t *testing.T) {
 	for name, more := range map[string]string{"redial": "redial = yes\nredial timeout = 15\n", "autodial and redial": "autodial = yes\nredial = yes\n"} {
 		n, _ := oneLNS(t, more, "")
-		e := Ending{Tunnel: closerOf("192.0.2.1", 8), CloseReason: why{Reason: "closed by the peer"}}
+		e := Ending{OwnedConnection: closerOf("192.0.2.1", 8), CloseReason: why{Reason: "closed by the peer"}}
 		n.step(e)
 		n.links(link("ppp0", 5, true))
 		for _, r := range n.attempts(time.Hour, 20*time.Second, waits) {
@@ -74,7 +74,7 @@ func TestNeighbourIsLeftAlone(t *testing.T) {
 // Without `redial` recovery dials it, less and less often. It does not end the SA that carries the other LAC.
 func TestNeighboursSAIsKept(t *testing.T) {
 	n, _ := oneLNS(t, "", "[lac default]\nrecover = full\n")
-	n.step(Ending{Tunnel: closerOf("192.0.2.1", 8), CloseReason: why{Reason: "closed by the peer"}})
+	n.step(Ending{OwnedConnection: closerOf("192.0.2.1", 8), CloseReason: why{Reason: "closed by the peer"}})
 	n.links(link("ppp0", 5, true))
 	dials := 0
 	n.plays(time.Hour, probe.Result{RTT: time.Millisecond}, func(r Recover) error {
@@ -94,7 +94,7 @@ func TestNeighboursSAIsKept(t *testing.T) {
 // The SA is not ended either while the other LAC is not watched, or has shown no sign of life yet.
 func TestNeighbourThatIsNotWatched(t *testing.T) {
 	n, _ := oneLNS(t, "redial = yes\n", "[lac office]\nkeepalive = no\n")
-	n.step(Ending{Tunnel: closerOf("192.0.2.1", 8), CloseReason: why{Reason: "Hello unanswered", Unanswered: true}})
+	n.step(Ending{OwnedConnection: closerOf("192.0.2.1", 8), CloseReason: why{Reason: "Hello unanswered", Unanswered: true}})
 	n.links(link("ppp0", 5, true))
 	for _, r := range n.attempts(time.Hour, time.Minute, waits) {
 		if r.Step == StepRenew {
@@ -107,7 +107,7 @@ func TestNeighbourThatIsNotWatched(t *testing.T) {
 func TestTwoThatAreNotAnswered(t *testing.T) {
 	n, _ := oneLNS(t, "redial = yes\nredial timeout = 15\n", "")
 	for _, id := range []uint16{7, 8} {
-		n.step(Ending{Tunnel: closerOf("192.0.2.1", id), CloseReason: why{Reason: "closed by the peer"}})
+		n.step(Ending{OwnedConnection: closerOf("192.0.2.1", id), CloseReason: why{Reason: "closed by the peer"}})
 	}
 	n.links()
 	renewed := map[string]int{}
@@ -146,10 +146,10 @@ func TestSAWithOtherTraffic(t *testing.T) {
 // A LAC that the operator hung up stays down, even if xl2tpd dials another LAC of that LNS.
 func TestHungUpBesideARedial(t *testing.T) {
 	n, _ := oneLNS(t, "redial = yes\n", "")
-	n.step(Ending{Tunnel: closerOf("192.0.2.1", 8), CloseReason: why{Reason: "hung up on this host", Operator: true}})
+	n.step(Ending{OwnedConnection: closerOf("192.0.2.1", 8), CloseReason: why{Reason: "hung up on this host", Operator: true}})
 	n.links(link("ppp0", 5, true))
 	n.after(time.Minute)
-	n.step(Ending{Tunnel: closer, CloseReason: why{Reason: "closed by the peer"}})
+	n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "closed by the peer"}})
 	n.links()
 	for _, r := range n.attempts(20*time.Minute, 30*time.Second, waits) {
 		if r.LAC.Name == "home" {
@@ -170,7 +170,7 @@ func TestRefusedByTheLNS(t *testing.T) {
 	} {
 		n := established(t, tc.conf, tc.keepalive)
 		n.plays(time.Minute, probe.Result{RTT: time.Millisecond}, func(Recover) error { return nil })
-		n.step(Ending{Tunnel: closer, CloseReason: why{Reason: "closed by the peer"}})
+		n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "closed by the peer"}})
 		n.links()
 		ended, tries := 0, 0
 		come := func(r Recover) error {
@@ -210,7 +210,7 @@ func TestAutodialOfWhatWasHungUp(t *testing.T) {
 	for more, want := range map[string]bool{"autodial = yes\n": true, "": false} {
 		n, _ := oneLNS(t, more, "[lac default]\nrecover = full\n")
 		for _, id := range []uint16{7, 8} {
-			n.step(Ending{Tunnel: closerOf("192.0.2.1", id), CloseReason: why{Reason: "hung up on this host", Operator: true}})
+			n.step(Ending{OwnedConnection: closerOf("192.0.2.1", id), CloseReason: why{Reason: "hung up on this host", Operator: true}})
 		}
 		n.links()
 		n.after(time.Minute)
@@ -235,7 +235,7 @@ func TestDialOfOneOfTwoHungUp(t *testing.T) {
 	for _, unanswered := range []bool{false, true} {
 		n, _ := oneLNS(t, "redial = yes\n", "[lac default]\nrecover = full\n")
 		for _, id := range []uint16{7, 8} {
-			n.step(Ending{Tunnel: closerOf("192.0.2.1", id), CloseReason: why{Reason: "hung up on this host", Operator: true, Unanswered: unanswered}})
+			n.step(Ending{OwnedConnection: closerOf("192.0.2.1", id), CloseReason: why{Reason: "hung up on this host", Operator: true, Unanswered: unanswered}})
 		}
 		n.links()
 		n.step(vici.Snapshot{})
@@ -255,7 +255,7 @@ func TestDialOfOneOfTwoHungUp(t *testing.T) {
 // A call has just begun, and its link has no addresses yet: xl2tpd is not made to call a second time.
 func TestNoDialBesideACall(t *testing.T) {
 	n := established(t, oneLAC, "[lac default]\nrecover = full\n")
-	n.step(Ending{Tunnel: closer, CloseReason: why{Reason: "closed by the peer"}})
+	n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "closed by the peer"}})
 	n.links()
 	n.after(2 * time.Second)
 	n.links(link("ppp0", 6, false))
@@ -272,7 +272,7 @@ func TestNoDialBesideACall(t *testing.T) {
 // redial that it has planned, so that LAC is not dialled before.
 func TestHalfClosedOfTwo(t *testing.T) {
 	n, _ := oneLNS(t, "redial = yes\nredial timeout = 60\n", "")
-	n.step(Ending{Tunnel: closerOf("192.0.2.1", 8), CloseReason: why{Reason: "closed by xl2tpd", CallOnly: true}})
+	n.step(Ending{OwnedConnection: closerOf("192.0.2.1", 8), CloseReason: why{Reason: "closed by xl2tpd", CallOnly: true}})
 	n.links(link("ppp0", 5, true))
 	var hungUp time.Time
 	n.plays(10*time.Minute, probe.Result{RTT: time.Millisecond}, func(r Recover) error {
@@ -349,12 +349,12 @@ func TestEchoThatCannotBeSentThroughOneLink(t *testing.T) {
 // is no SA, and the dial would go out in the clear.
 func TestNoDialWhileTheSAIsMadeAnew(t *testing.T) {
 	n, _ := oneLNS(t, "", "[lac default]\nrecover = full\n")
-	n.step(Ending{Tunnel: closerOf("192.0.2.1", 7), CloseReason: why{Reason: "Hello unanswered", Unanswered: true, StopAcked: true}})
+	n.step(Ending{OwnedConnection: closerOf("192.0.2.1", 7), CloseReason: why{Reason: "Hello unanswered", Unanswered: true, StopAcked: true}})
 	home := link("ppp1", 6, true)
 	home.OptFile = "/etc/ppp/home"
 	n.links(home)
 	n.after(time.Second)
-	n.step(Ending{Tunnel: closerOf("192.0.2.1", 8), CloseReason: why{Reason: "closed by the peer"}})
+	n.step(Ending{OwnedConnection: closerOf("192.0.2.1", 8), CloseReason: why{Reason: "closed by the peer"}})
 	n.links()
 	var asked, later []string
 	for end := n.now.Add(20 * time.Second); n.now.Before(end); n.after(500 * time.Millisecond) {
@@ -383,7 +383,7 @@ func TestNoDialWhileTheSAIsMadeAnew(t *testing.T) {
 func TestHungUpWhileXl2tpdMayRedial(t *testing.T) {
 	n := ambiguousUp(t, "redial = yes\nredial timeout = 60\n", "recover = full\n")
 	n.plays(10*time.Second, probe.Result{RTT: time.Millisecond}, func(Recover) error { return nil })
-	n.step(Ending{Tunnel: closerOf("192.0.2.1", 8), CloseReason: why{Reason: "closed by the peer"}})
+	n.step(Ending{OwnedConnection: closerOf("192.0.2.1", 8), CloseReason: why{Reason: "closed by the peer"}})
 	n.links(inUserspace(link("ppp0", 5, true))...)
 	hungUp := map[string]time.Time{}
 	n.plays(10*time.Minute, probe.Result{Err: lost}, func(r Recover) error {
@@ -415,7 +415,7 @@ func TestCallerFromNobodyKnowsWhere(t *testing.T) {
 		n.step(secured("1"))
 		n.links(inUserspace(tokyo, caller)...)
 		n.plays(time.Minute, probe.Result{RTT: time.Millisecond}, func(Recover) error { return nil })
-		n.step(Ending{Tunnel: closer, CloseReason: why{Reason: "Hello unanswered", Unanswered: true}})
+		n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "Hello unanswered", Unanswered: true}})
 		n.links(inUserspace(caller)...)
 		renewed := false
 		n.plays(2*time.Minute, probe.Result{RTT: time.Millisecond}, func(r Recover) error {
@@ -433,7 +433,7 @@ func TestCallerFromNobodyKnowsWhere(t *testing.T) {
 func TestNewSAHasItsTimeAfterADial(t *testing.T) {
 	n, _ := oneLNS(t, "", "[lac default]\nrecover = full\n")
 	for _, id := range []uint16{7, 8} {
-		n.step(Ending{Tunnel: closerOf("192.0.2.1", id), CloseReason: why{Reason: "Hello unanswered", Unanswered: true, StopAcked: true}})
+		n.step(Ending{OwnedConnection: closerOf("192.0.2.1", id), CloseReason: why{Reason: "Hello unanswered", Unanswered: true, StopAcked: true}})
 	}
 	n.links()
 	var renewed time.Time

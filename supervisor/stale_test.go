@@ -78,7 +78,7 @@ func TestInitiatedButNotListed(t *testing.T) {
 		n := established(t, tc.conf, "[lac default]\nrecover = full\n")
 		n.plays(time.Minute, probe.Result{RTT: time.Millisecond}, func(Recover) error { return nil })
 		n.step(TaskFailed{Task: WatcherVICI, Err: errors.New("no answer within 10s")})
-		n.step(Ending{Tunnel: closer, CloseReason: tc.reason})
+		n.step(Ending{OwnedConnection: closer, CloseReason: tc.reason})
 		n.links()
 		var all []Step
 		n.plays(time.Hour, probe.Result{Err: lost}, func(r Recover) error {
@@ -102,7 +102,7 @@ func TestInitiatedButNotListed(t *testing.T) {
 func TestNoDialAfterAnOldInitiate(t *testing.T) {
 	n := established(t, oneLAC, "[lac default]\nrecover = full\n")
 	n.step(TaskFailed{Task: WatcherVICI, Err: errors.New("no answer within 10s")})
-	n.step(Ending{Tunnel: closer, CloseReason: why{Reason: "closed by the peer"}})
+	n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "closed by the peer"}})
 	n.links()
 	var initiated time.Time
 	dials := 0

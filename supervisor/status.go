@@ -222,7 +222,7 @@ func (ls *lacTable) statusWithoutLink(in *instance, s *xl2tpd.Section, last *end
 		r.Last, r.Since = last.status(), last.Time
 	}
 	r.SA = ls.topology.sas[r.Peer].status()
-	l := ls.ensureLAC(in.name(s))
+	l, wanted := ls.ensureLAC(in.name(s)), s.Redial || s.Autodial
 	switch {
 	case in.NetworkManager():
 		r.Doing = "waits for NetworkManager"
@@ -232,7 +232,11 @@ func (ls *lacTable) statusWithoutLink(in *instance, s *xl2tpd.Section, last *end
 		r.Doing = ls.recoveryText(l, s, now)
 	case l.lastEnd != nil && l.lastEnd.Operator:
 		r.Doing, r.ByHand = "stays down until it is dialled again", true
-	case s.Redial || s.Autodial:
+	case wanted && unresolved(s):
+		r.Doing = cantBeLookedUp(s)
+	case s.Redial && l.notRedialled:
+		r.Doing = "xl2tpd does not redial it: it has to be dialled"
+	case wanted:
 		r.Doing = "xl2tpd redials, unless it was hung up"
 	default:
 		r.Doing, r.ByHand = "waits to be dialled", true
@@ -243,6 +247,10 @@ func (ls *lacTable) statusWithoutLink(in *instance, s *xl2tpd.Section, last *end
 		r.State, r.Doing, r.ByHand = Off.String(), "nothing: keepalive = no", false
 	}
 	return r
+}
+
+func cantBeLookedUp(s *xl2tpd.Section) message.Text {
+	return message.Sprintf("%s can't be looked up", lnsHost(s))
 }
 
 // Overview is Core.Overview for other goroutines. ok is false if ctx ends first.

@@ -7,7 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"xl2tpd-keepalive/internal/helloguard/translator"
+	"xl2tpd-keepalive/internal/helloguard"
+	"xl2tpd-keepalive/internal/l2tp"
 	"xl2tpd-keepalive/internal/ppp"
 	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/internal/xl2tpd"
@@ -35,7 +36,7 @@ func (n *fixture) status() []status.Tunnel {
 	return all
 }
 
-var closer = ControlConnection{Local: netip.MustParseAddrPort("192.0.2.100:1701"), Peer: netip.MustParseAddrPort("192.0.2.1:1701"), LocalID: 7}
+var closer = helloguard.OwnedConnection{Connection: l2tp.Connection{Local: netip.MustParseAddrPort("192.0.2.100:1701"), Peer: netip.MustParseAddrPort("192.0.2.1:1701"), LocalID: 7}}
 
 // The reason of an end is what was reported before it or just after it. Otherwise it is what else has happened.
 func TestWhyItEnded(t *testing.T) {
@@ -47,17 +48,17 @@ func TestWhyItEnded(t *testing.T) {
 		before, after func(*fixture)
 		want          string
 	}{
-		{"heard", hear(Ending{Tunnel: closer, CloseReason: why{Reason: "hung up"}}), nil, "hung up"},
-		{"heard of another", hear(Ending{Tunnel: other, CloseReason: why{Reason: "hung up"}}), nil, "the link is gone"},
+		{"heard", hear(Ending{OwnedConnection: closer, CloseReason: why{Reason: "hung up"}}), nil, "hung up"},
+		{"heard of another", hear(Ending{OwnedConnection: other, CloseReason: why{Reason: "hung up"}}), nil, "the link is gone"},
 		{"heard long ago", func(n *fixture) {
-			n.step(Ending{Tunnel: closer, CloseReason: why{Reason: "hung up"}})
+			n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "hung up"}})
 			n.now = n.now.Add(time.Minute)
 		}, nil, "the link is gone"},
-		{"heard late", nil, hear(Ending{Tunnel: closer, CloseReason: why{Reason: "hung up"}}), "hung up"},
-		{"unexplained, after data", hear(Ending{Tunnel: closer, CloseReason: why{Reason: "closed by the peer", ByPeer: true, Vague: true}}), nil, "closed by the peer"},
+		{"heard late", nil, hear(Ending{OwnedConnection: closer, CloseReason: why{Reason: "hung up"}}), "hung up"},
+		{"unexplained, after data", hear(Ending{OwnedConnection: closer, CloseReason: why{Reason: "closed by the peer", ByPeer: true, Vague: true}}), nil, "closed by the peer"},
 		{"unexplained, after a silence", func(n *fixture) {
 			n.now = n.now.Add(time.Minute)
-			n.step(Ending{Tunnel: closer, CloseReason: why{Reason: "closed by the peer", ByPeer: true, Vague: true}})
+			n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "closed by the peer", ByPeer: true, Vague: true}})
 		}, nil, "the peer's idle timer, it seems: nothing came for 61 s"},
 		{"xl2tpd died", func(n *fixture) {
 			s := n.xl2tpd(oneLAC)
@@ -159,7 +160,7 @@ func TestClosesAreBounded(t *testing.T) {
 		n.now = n.now.Add(time.Second)
 		n.links(l)
 		n.links()
-		n.step(Ending{Tunnel: closer})
+		n.step(Ending{OwnedConnection: closer})
 	}
 	if len(n.core.tunnels.ends.last) != maxEnds || len(n.core.tunnels.ends.reasons) > 100 {
 		t.Errorf("%d closes, %d endings", len(n.core.tunnels.ends.last), len(n.core.tunnels.ends.reasons))
@@ -169,14 +170,14 @@ func TestClosesAreBounded(t *testing.T) {
 // An end names its control connection as the reason did, or else as the kernel did. In userspace mode nobody does.
 func TestControlOfAnEnd(t *testing.T) {
 	local, peer := netip.MustParseAddrPort("192.0.2.1:1701"), netip.MustParseAddrPort("198.51.100.7:1701")
-	named := Ending{Tunnel: ControlConnection{Local: local, Peer: peer, LocalID: 7}}
+	named := Ending{OwnedConnection: helloguard.OwnedConnection{Connection: l2tp.Connection{Local: local, Peer: peer, LocalID: 7}}}
 	session := identity{session: xl2tpd.Session{Local: local, Peer: peer, LocalTunnel: 8, PeerTunnel: 9}}
 	for name, tc := range map[string]struct {
 		end  end
-		want *translator.Tunnel
+		want *l2tp.Connection
 	}{
-		"reason":         {end{Ending: named, identity: session}, &translator.Tunnel{Local: local, Peer: peer, LocalID: 7}},
-		"kernel":         {end{identity: session}, &translator.Tunnel{Local: local, Peer: peer, LocalID: 8, PeerID: 9}},
+		"reason":         {end{Ending: named, identity: session}, &l2tp.Connection{Local: local, Peer: peer, LocalID: 7}},
+		"kernel":         {end{identity: session}, &l2tp.Connection{Local: local, Peer: peer, LocalID: 8, PeerID: 9}},
 		"userspace mode": {end{}, nil},
 	} {
 		if got := tc.end.status().Control; !reflect.DeepEqual(got, tc.want) {

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/internal/config"
+	"xl2tpd-keepalive/internal/helloguard"
+	"xl2tpd-keepalive/internal/l2tp"
 	"xl2tpd-keepalive/internal/ppp"
 	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/internal/xl2tpd"
@@ -90,14 +92,14 @@ func (h *site) daemons() (all xl2tpd.Snapshot) {
 func (h *site) process() procfs.ID { return procfs.ID{Pid: h.pid} }
 
 // control is the control connection of the site's tunnel.
-func (h *site) control() ControlConnection {
-	return ControlConnection{Local: closer.Local, Peer: h.peer, LocalID: closer.LocalID, Owner: h.process()}
+func (h *site) control() helloguard.OwnedConnection {
+	return helloguard.OwnedConnection{Connection: l2tp.Connection{Local: closer.Local, Peer: h.peer, LocalID: closer.LocalID}, Owner: h.process()}
 }
 
 // down takes the link away, for a reason if there is one.
 func (h *site) down(e *Ending) {
 	if e != nil {
-		e.Tunnel = h.control()
+		e.OwnedConnection = h.control()
 		h.step(*e)
 	}
 	h.link, h.dialled = false, time.Time{}
@@ -121,7 +123,7 @@ func (h *site) hangUp(dead bool) error {
 	if h.link {
 		h.down(&Ending{CloseReason: why{Reason: "hung up"}})
 	} else if was {
-		h.step(Ending{Tunnel: h.control(), CloseReason: why{Reason: "hung up"}})
+		h.step(Ending{OwnedConnection: h.control(), CloseReason: why{Reason: "hung up"}})
 	} else {
 		return nil
 	}

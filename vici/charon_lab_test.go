@@ -98,7 +98,7 @@ func await(t *testing.T, snaps <-chan delivery, since time.Time, what string, wa
 }
 
 func installed(s Snapshot) bool {
-	return len(s.SAs) == 1 && s.settled() && len(s.SAs[0].Children) == 1
+	return len(s.SAs) == 1 && s.stable() && len(s.SAs[0].Children) == 1
 }
 
 func none(s Snapshot) bool { return len(s.SAs) == 0 }

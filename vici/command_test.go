@@ -52,7 +52,7 @@ func TestInitiate(t *testing.T) {
 }
 
 // Initiate ends only the IKE SAs that this side has begun and that are not established.
-func TestInitiateInVain(t *testing.T) {
+func TestInitiateFails(t *testing.T) {
 	half := func(id, state, initiator string) *govici.Message {
 		return fields(t, "tokyo", fields(t, "uniqueid", id, "state", state, "initiator", initiator))
 	}

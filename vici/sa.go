@@ -47,9 +47,9 @@ func (c Child) Works() bool {
 	return c.State == "INSTALLED" || c.State == "REKEYED" || c.State == "REKEYING"
 }
 
-// settled reports whether no SA is coming or going. A rekeyed SA counts as settled:
+// stable reports whether no SA is coming or going. A rekeyed SA counts as stable:
 // in IKEv1 it stays beside its successor until its lifetime ends.
-func (s Snapshot) settled() bool {
+func (s Snapshot) stable() bool {
 	for _, sa := range s.SAs {
 		if sa.State != "ESTABLISHED" && sa.State != "REKEYED" {
 			return false

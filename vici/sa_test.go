@@ -100,7 +100,7 @@ func TestSettled(t *testing.T) {
 		{"child coming", []SA{{State: "ESTABLISHED", Children: []Child{{State: "INSTALLED"}, {State: "INSTALLING"}}}}, false},
 		{"rekeyed", []SA{{State: "REKEYED"}, {State: "ESTABLISHED", Children: []Child{{State: "INSTALLED"}, {State: "REKEYED"}}}}, true},
 	} {
-		if got := (Snapshot{tt.sas}).settled(); got != tt.want {
+		if got := (Snapshot{tt.sas}).stable(); got != tt.want {
 			t.Errorf("%s: got %t", tt.name, got)
 		}
 	}

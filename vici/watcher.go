@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	settle          = 50 * time.Millisecond // events come in bursts: one list for all
+	burst           = 50 * time.Millisecond // events come in bursts: one list for all
 	cooldownFactor  = 4                     // or so many times as long as the last list took: with a thousand SAs there is always one,
 	maxCooldown     = time.Second           // but no longer: charon may just have been slow
 	transientResync = time.Second           // until the next list, when an SA begins to come or go
@@ -112,25 +112,25 @@ func (w *Watcher) watch(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		settle := max(settle, min(cooldownFactor*time.Since(began), maxCooldown))
+		burst := max(burst, min(cooldownFactor*time.Since(began), maxCooldown))
 		snap := Snapshot{SAs: sas}
 		w.Deliver(snap)
-		settled := snap.settled()
-		if settled {
+		stable := snap.stable()
+		if stable {
 			wait = resync
 		}
-		hinted, err := next(ctx, wait, settle, hints)
+		hinted, err := next(ctx, wait, burst, hints)
 		if err != nil {
 			return err
 		}
-		if wait = min(2*wait, resync); hinted || settled {
+		if wait = min(2*wait, resync); hinted || stable {
 			wait = transientResync
 		}
 	}
 }
 
-// next returns when it is time to list again: settle after a hint, or after wait.
-func next(ctx context.Context, wait, settle time.Duration, hints <-chan govici.Event) (hinted bool, err error) {
+// next returns when it is time to list again: burst after a hint, or after wait.
+func next(ctx context.Context, wait, burst time.Duration, hints <-chan govici.Event) (hinted bool, err error) {
 	select {
 	case <-ctx.Done():
 		return false, ctx.Err()
@@ -144,7 +144,7 @@ func next(ctx context.Context, wait, settle time.Duration, hints <-chan govici.E
 	select {
 	case <-ctx.Done():
 		return false, ctx.Err()
-	case <-time.After(settle):
+	case <-time.After(burst):
 	}
 	select {
 	case _, open := <-hints:

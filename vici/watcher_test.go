@@ -96,7 +96,7 @@ func TestWatch(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if len(seen.snaps) != 2 || names(seen.snaps[1]) != "a#2 b#3" || seen.at[1] != time.Second+settle {
+		if len(seen.snaps) != 2 || names(seen.snaps[1]) != "a#2 b#3" || seen.at[1] != time.Second+burst {
 			t.Fatalf("after events: %+v", seen)
 		}
 
@@ -143,7 +143,7 @@ func TestPassingState(t *testing.T) {
 
 // Lists that take long, as with a thousand SAs, use at most a fifth of the time,
 // however many events there are; but a pause is never longer than a second.
-func TestLeisure(t *testing.T) {
+func TestCooldown(t *testing.T) {
 	for takes, want := range map[time.Duration]int{50 * time.Millisecond: 40, 4 * time.Second: 3} {
 		synctest.Test(t, func(t *testing.T) {
 			c := &charon{answer: func(string) ([]*govici.Message, *govici.Message) {
@@ -261,7 +261,7 @@ func TestRestart(t *testing.T) {
 				t.Errorf("round %d: %+v", i, last)
 			}
 			if i%2 == 0 {
-				c.emit("ike-updown") // dies while events settle
+				c.emit("ike-updown") // dies before the list
 				synctest.Wait()
 			}
 			c.die()

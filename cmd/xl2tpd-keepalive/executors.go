@@ -28,6 +28,8 @@ func (e executors) Recover(ctx context.Context, r supervisor.Recover) error {
 	return e.s.executor.Do(ctx, r)
 }
 
+func (e executors) LookUp(host string) { e.s.xl2tpds.Resolve(host) }
+
 func (e executors) CallHook(ev hook.Event) { e.s.hooks.Call(ev) }
 
 // idlePulse is the pulse without systemd's watchdog.

@@ -1,4 +1,4 @@
-// Package bundle collects what a stranger needs to find out why tunnels close: the state of this program and of the
+// Package bundle collects what somebody else needs to find out why tunnels close: the state of this program and of the
 // host, without any secret.
 package bundle
 
@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -109,6 +110,15 @@ func (c *collector) add(name, text string) {
 		c.leave("the beginning of %s, which is longer than 4 MiB", name)
 	}
 	c.Files = append(c.Files, File{Name: name, Text: text})
+}
+
+// text returns the text of a file that was added; empty: there is none.
+func (c *collector) text(name string) string {
+	i := slices.IndexFunc(c.Files, func(f File) bool { return f.Name == name })
+	if i < 0 {
+		return ""
+	}
+	return c.Files[i].Text
 }
 
 func (c *collector) leave(format message.Format, a ...any) {

@@ -69,7 +69,8 @@ var outputs = map[string]string{
 		"Nov 23 lab charon[2]: 00[IKE]    0: 54 4F 50 6C 6F 67 32 00  TOPlog2.\n" +
 		"Nov 23 lab xl2tpd[3]: Connection established to 192.0.2.1, TOPchap1, TOP chap 2, TOPl2tp2, VE9QcHNrMg==TOPpsk2\n" +
 		"Nov 23 lab charon[2]: TOPpsk5 TOPpsk6 TOPswan6 TOPswan7 TOPswan8 TOPnm3\n" +
-		"Nov 23 lab pppd[1]: TOP chap 3, TOPchap4\"x, TOPchap5, TOPppp9\n",
+		"Nov 23 lab pppd[1]: TOP chap 3, TOPchap4\"x, TOPchap5, TOPppp9\n" +
+		"2026-11-23T10:00:00.000001+0900 lab pppd[1]: CHAP authentication failed: TOP chap 2 is wrong\n",
 	"ip":      "ppp0: mtu 1400\n    inet 10.0.0.2 peer 10.0.0.1/32\n enc cbc(aes) 0x544f500102030405060708090a0b0c0d0e0f\n",
 	"nft":     "table ip xl2tpd_keepalive {\n}\n",
 	"uname":   "Linux 6.1.0 #1 SMP x86_64\n",
@@ -103,7 +104,7 @@ func plant(t *testing.T) Source {
 			Last: &status.Close{Time: made.Add(-time.Hour), After: status.Seconds(91 * time.Second), Reason: "Hello unanswered (TOPchap1)"},
 		}}},
 		Findings:   []doctor.Finding{{Check: "DPD", Kind: doctor.Problem, Text: "off for tokyo"}, {Check: "xl2tpd", OK: true, Kind: doctor.Passed, Text: "running"}},
-		Recordings: []controltrace.Recording{{Tunnel: recorded, Records: []controltrace.Record{controlMessage(0), controlMessage(1)}}},
+		Recordings: []controltrace.Recording{{Connection: recorded, Records: []controltrace.Record{controlMessage(0), controlMessage(1)}}},
 		Run: func(_ context.Context, name string, args ...string) ([]byte, error) {
 			out, ok := outputs[name]
 			if name == "uname" {
@@ -117,7 +118,7 @@ func plant(t *testing.T) Source {
 	}
 }
 
-var recorded = controltrace.Tunnel{
+var recorded = l2tp.Connection{
 	Local: netip.MustParseAddrPort("10.0.0.2:1701"), Peer: netip.MustParseAddrPort("192.0.2.1:1701"), LocalID: 7, PeerID: 9,
 }
 
@@ -239,7 +240,7 @@ func TestOfUse(t *testing.T) {
 		t.Error("a file of Debian's strongswan.d is left out")
 	}
 	for name, parts := range map[string][]string{
-		"README.txt":                       {"router: YAMAHA Corporation", "lac office: alive since 2026-11-23T11:00:00Z", "ended last at 2026-11-23T11:00:00Z, after 1m31s: Hello unanswered", "✗ DPD: off for tokyo", "  journal.txt\n", "  /etc/ppp/chap-secrets: a file of secrets\n"},
+		"README.txt":                       {"router: 192.0.2.1, YAMAHA Corporation", "  once, 2026-11-23T10:00:00\n    pppd: CHAP authentication failed: ", "lac office: alive since 2026-11-23T11:00:00Z", "ended last at 2026-11-23T11:00:00Z, after 1m31s: Hello unanswered", "✗ DPD: off for tokyo", "  journal.txt\n", "  /etc/ppp/chap-secrets: a file of secrets\n"},
 		"version.txt":                      {"1.0\n"},
 		"status.json":                      {`"vendor": "YAMAHA Corporation"`},
 		"status.txt":                       {"office"},

@@ -293,7 +293,7 @@ func (c *collector) readme() string {
 		if !t.Since.IsZero() {
 			fmt.Fprintf(&b, " since %s", t.Since.Format(time.RFC3339))
 		}
-		fmt.Fprintf(&b, "\n  router: %s", vendor(&t))
+		fmt.Fprintf(&b, "\n  router: %s, %s", t.Peer, c.vendor(&t))
 		if l := t.Last; l != nil {
 			after := time.Duration(l.After).Round(time.Second)
 			fmt.Fprintf(&b, "\n  ended last at %s, after %v: %s", l.Time.Format(time.RFC3339), after, l.Reason)
@@ -303,6 +303,7 @@ func (c *collector) readme() string {
 	if c.StatusErr != nil {
 		fmt.Fprintf(&b, "The service does not say which tunnels there are: %v\n", c.StatusErr)
 	}
+	b.WriteString(endsText(c.scrub.clean(c.text("journal.txt")))) // before its numbers go: a secret may have some
 	b.WriteString("\nWhat doctor has found:\n")
 	_ = doctor.Text(&b, doctor.Problems(c.Findings), false, nil)
 	b.WriteString(doctor.Summary(c.Findings, nil) + "\n\nIn this report:\n")
@@ -316,9 +317,15 @@ func (c *collector) readme() string {
 	return b.String()
 }
 
-func vendor(t *status.Tunnel) string {
-	if t.Vendor == "" {
-		return "not known"
+// vendor returns what the far end calls itself. After a drop only the flight recorder may know that.
+func (c *collector) vendor(t *status.Tunnel) string {
+	if t.Vendor != "" {
+		return t.Vendor
 	}
-	return t.Vendor
+	for _, k := range slices.Backward(c.Recordings) {
+		if k.Vendor != "" && k.Connection.Peer.Addr() == t.Peer {
+			return status.Printable(k.Vendor)
+		}
+	}
+	return "of an unknown vendor (`xl2tpd-keepalive trace --kernel` shows it while the tunnel is dialled)"
 }

@@ -24,14 +24,14 @@ func (c *collector) control() {
 	name := status.NamesOf(c.Status.Tunnels).Of
 	all := c.Recordings
 	if a := c.anonymous; a != nil {
-		named := map[controltrace.Tunnel]string{}
+		named := map[l2tp.Connection]string{}
 		all = nil
 		for _, k := range c.Recordings {
 			hidden := a.recording(k)
-			named[hidden.Tunnel] = a.text(name(k.Tunnel))
+			named[hidden.Connection] = a.text(name(k.Connection))
 			all = append(all, hidden)
 		}
-		name = func(t controltrace.Tunnel) string { return named[t] }
+		name = func(t l2tp.Connection) string { return named[t] }
 	}
 	var file bytes.Buffer
 	_ = pcapng.WriteRecordings(&file, "xl2tpd-keepalive "+c.Version, all, name) // a buffer takes all
@@ -55,7 +55,7 @@ func (a *anonymiser) recording(k controltrace.Recording) controltrace.Recording 
 		}
 		return netip.AddrPortFrom(addr, at.Port())
 	}
-	k.Tunnel.Local, k.Tunnel.Peer = of(k.Tunnel.Local), of(k.Tunnel.Peer)
+	k.Connection.Local, k.Connection.Peer = of(k.Connection.Local), of(k.Connection.Peer)
 	records := make([]controltrace.Record, 0, len(k.Records))
 	for _, r := range k.Records {
 		r.Payload = bytes.Clone(r.Payload)

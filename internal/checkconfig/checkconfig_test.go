@@ -15,7 +15,7 @@ func TestCheck(t *testing.T) {
 		"xl2tpd.conf": "[lac office]\nlns = 192.0.2.1\n[lac a b]\nlns = 192.0.2.2\n",
 		"good":        "[lac office]\ninterval = 5\n",
 		"two wrong":   "[lac office]\ninterval = soon\n\nhello = 1\n",
-		"stranger":    "[lac ofice]\n",
+		"no LAC":      "[lac ofice]\n",
 		"warning":     "[lac a b]\nrecover = full\n",
 	}
 	for name, text := range files {
@@ -30,7 +30,7 @@ func TestCheck(t *testing.T) {
 	}{
 		"good":      {},
 		"two wrong": {problems: []string{":2: ", ":4: "}},
-		"stranger":  {problems: []string{":1: no xl2tpd has a [lac ofice]"}},
+		"no LAC":    {problems: []string{":1: no xl2tpd has a [lac ofice]"}},
 		"warning":   {warns: true},
 		"nowhere":   {err: true},
 	} {

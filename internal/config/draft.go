@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"net/netip"
 	"strings"
 	"time"
@@ -112,37 +113,28 @@ func (d *draft) set(kind string, k xl2tpdconf.Key) (err *xl2tpdconf.Error) {
 	return err
 }
 
+// applyTo sets what the draft sets, but for the times, which depend on each other.
+func (d *draft) applyTo(s *Settings) {
+	if d.keepalive != nil {
+		s.Keepalive, s.Observe = *d.keepalive, d.observe
+	}
+	if d.target.IsValid() {
+		s.Target = d.target
+	}
+	s.Failures = cmp.Or(d.failures, s.Failures)
+	s.Guard = *cmp.Or(d.guard, &s.Guard)
+	s.Recover = *cmp.Or(d.recover, &s.Recover)
+	s.Hook = *cmp.Or(d.hook, &s.Hook)
+}
+
 // merge applies the drafts to the defaults, the later over the earlier.
 func merge(drafts ...*draft) (Settings, *xl2tpdconf.Error) {
 	s := Defaults()
 	var interval, timeout *seconds
 	for _, d := range drafts {
-		if d == nil {
-			continue
-		}
-		if d.keepalive != nil {
-			s.Keepalive, s.Observe = *d.keepalive, d.observe
-		}
-		if d.interval != nil {
-			interval = d.interval
-		}
-		if d.timeout != nil {
-			timeout = d.timeout
-		}
-		if d.failures > 0 {
-			s.Failures = d.failures
-		}
-		if d.target.IsValid() {
-			s.Target = d.target
-		}
-		if d.guard != nil {
-			s.Guard = *d.guard
-		}
-		if d.recover != nil {
-			s.Recover = *d.recover
-		}
-		if d.hook != nil {
-			s.Hook = *d.hook
+		if d != nil {
+			d.applyTo(&s)
+			interval, timeout = cmp.Or(d.interval, interval), cmp.Or(d.timeout, timeout)
 		}
 	}
 	if interval != nil {

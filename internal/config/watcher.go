@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	settled  = 100 * time.Millisecond // editors write in several steps
-	slowLook = 10 * time.Second       // in case a notice from inotify was lost
+	writeDelay = 100 * time.Millisecond // editors write in several steps
+	slowLook   = 10 * time.Second       // in case a notice from inotify was lost
 )
 
 // Watcher delivers the configuration at its start and after each change of the file.
@@ -76,7 +76,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 			case <-ctx.Done():
 				return ctx.Err()
 			case <-watch.C:
-				changed = time.After(settled)
+				changed = time.After(writeDelay)
 				waiting = true
 			case <-changed:
 				changed = nil

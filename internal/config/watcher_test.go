@@ -122,10 +122,10 @@ func TestReload(t *testing.T) {
 		// Two writes, one look 100 ms after the last.
 		b.put("[global]\ninterval = 2")
 		b.changed <- struct{}{}
-		time.Sleep(settled - 1)
+		time.Sleep(writeDelay - 1)
 		b.put("[global]\ninterval = 20\n")
 		b.changed <- struct{}{}
-		time.Sleep(settled - 1)
+		time.Sleep(writeDelay - 1)
 		b.expect(0, 0, 0, "")
 		time.Sleep(1)
 		b.expect(1, 20, 1, "configuration read")
@@ -133,7 +133,7 @@ func TestReload(t *testing.T) {
 		// Wrong: nothing delivered, said once, said again when asked.
 		b.put("[global]\ninterval = 0\n")
 		b.changed <- struct{}{}
-		time.Sleep(settled)
+		time.Sleep(writeDelay)
 		b.expect(0, 0, 1, "keepalive.conf:2: 'interval' is")
 		b.wrong("keepalive.conf:2: 'interval' is")
 		b.changed <- struct{}{}

@@ -7,13 +7,14 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/internal/helloguard/translator"
+	"xl2tpd-keepalive/internal/l2tp"
 )
 
 // A record in memory, and on its way to who watches, has this header, and the payload after it.
 const (
-	headLen     = 23
-	payloadAt   = headLen - 2 // where the header has the length of the payload
-	tunnelBytes = 16
+	headLen         = 23
+	payloadAt       = headLen - 2 // where the header has the length of the payload
+	connectionBytes = 16
 )
 
 // The bits of a header's flags.
@@ -73,22 +74,22 @@ func decode(b []byte) (r Record, rest []byte, err error) {
 	}, b[end:], nil
 }
 
-func appendTunnel(b []byte, t *Tunnel) []byte {
-	for _, at := range [...]netip.AddrPort{t.Local, t.Peer} {
+func appendConnection(b []byte, c *l2tp.Connection) []byte {
+	for _, at := range [...]netip.AddrPort{c.Local, c.Peer} {
 		addr := at.Addr().As4()
 		b = binary.BigEndian.AppendUint16(append(b, addr[:]...), at.Port())
 	}
-	return binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(b, t.LocalID), t.PeerID)
+	return binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(b, c.LocalID), c.PeerID)
 }
 
-func decodeTunnel(b []byte) (t Tunnel, rest []byte, err error) {
-	if len(b) < tunnelBytes {
-		return t, nil, errCut
+func decodeConnection(b []byte) (c l2tp.Connection, rest []byte, err error) {
+	if len(b) < connectionBytes {
+		return c, nil, errCut
 	}
 	addr := func(b []byte) netip.AddrPort {
 		return netip.AddrPortFrom(netip.AddrFrom4([4]byte(b)), binary.BigEndian.Uint16(b[4:]))
 	}
-	return Tunnel{
+	return l2tp.Connection{
 		Local: addr(b), Peer: addr(b[6:]), LocalID: binary.BigEndian.Uint16(b[12:]), PeerID: binary.BigEndian.Uint16(b[14:]),
-	}, b[tunnelBytes:], nil
+	}, b[connectionBytes:], nil
 }

@@ -7,36 +7,38 @@ import (
 	"fmt"
 	"io"
 	"time"
+	"xl2tpd-keepalive/internal/l2tp"
 )
 
 // The service sends frames: a length of 2 bytes, a kind, and a body of that length.
 const (
-	frameMessage = 'M' // a tunnel and a record
-	frameMissed  = 'L' // how many messages were not sent, 8 bytes
-	frameTunnel  = 'T' // a tunnel, whose records follow, and when it ended, 8 bytes; 0: it has not
-	frameNoGuard = 'G' // the guard is not at work, so it sees nothing
+	frameMessage    = 'M' // a connection and a record
+	frameLost       = 'L' // how many messages were not sent, 8 bytes
+	frameConnection = 'T' // a connection, whose records follow, when it ended, 8 bytes (0: it has not), and the peer's vendor
+	frameNoGuard    = 'G' // the guard is not at work, so it sees nothing
 
 	frameHead = 3
-	messageAt = frameHead + tunnelBytes + headLen // where a message's payload begins
-	maxFrame  = messageAt + MaxPayload + missedFrame
+	messageAt = frameHead + connectionBytes + headLen // where a message's payload begins
+	maxFrame  = messageAt + MaxPayload + lostFrame
 
-	missedFrame = frameHead + 8
+	lostFrame = frameHead + 8
 )
 
 func appendFrame(b []byte, kind byte, body []byte) []byte {
 	return append(append(binary.BigEndian.AppendUint16(b, uint16(len(body))), kind), body...)
 }
 
-func appendMessage(b []byte, t *Tunnel, r *Record) []byte {
-	b = append(binary.BigEndian.AppendUint16(b, uint16(tunnelBytes+headLen+len(r.Payload))), frameMessage)
+func appendMessage(b []byte, c *l2tp.Connection, r *Record) []byte {
+	b = append(binary.BigEndian.AppendUint16(b, uint16(connectionBytes+headLen+len(r.Payload))), frameMessage)
 	head := r.head()
-	return append(append(appendTunnel(b, t), head[:]...), r.Payload...)
+	return append(append(appendConnection(b, c), head[:]...), r.Payload...)
 }
 
-// Recording is what a Recorder has kept of one tunnel.
+// Recording is what a Recorder has kept of one connection.
 type Recording struct {
-	Tunnel  Tunnel
-	Ended   time.Time // zero: the tunnel is there
+	l2tp.Connection
+	Ended   time.Time // zero: the connection is there
+	Vendor  string    // what the peer calls itself; empty: not known
 	Records []Record
 }
 
@@ -46,27 +48,28 @@ func AppendRecording(b []byte, g Recording) []byte {
 	if !g.Ended.IsZero() {
 		ended = uint64(g.Ended.UnixNano())
 	}
-	b = appendFrame(b, frameTunnel, binary.BigEndian.AppendUint64(appendTunnel(nil, &g.Tunnel), ended))
+	b = appendFrame(b, frameConnection, append(binary.BigEndian.AppendUint64(appendConnection(nil, &g.Connection), ended), g.Vendor...))
 	for i := range g.Records {
-		b = appendMessage(b, &g.Tunnel, &g.Records[i])
+		b = appendMessage(b, &g.Connection, &g.Records[i])
 	}
 	return b
 }
 
 // Event is what the service says: a message, that messages were missed, or that a recording begins.
 type Event struct {
-	Tunnel Tunnel
+	l2tp.Connection
 	Record Record    // with a Length: a message
-	Missed uint64    // messages that were not sent
-	Begins bool      // the recording of Tunnel
+	Lost   uint64    // messages that were not sent
+	Begins bool      // the recording of Connection
 	Ended  time.Time // of what Begins
+	Vendor string    // the same
 }
 
 // ErrNoGuard says that the Hello guard is not at work, so that it sees no message.
 var ErrNoGuard = errors.New("the Hello guard is not at work")
 
 // Begin returns the frame that comes first: from here on nothing is missed without saying so.
-func Begin() []byte { return appendFrame(nil, frameMissed, make([]byte, 8)) }
+func Begin() []byte { return appendFrame(nil, frameLost, make([]byte, 8)) }
 
 // NoGuard returns the frame that is read as ErrNoGuard.
 func NoGuard() []byte { return appendFrame(nil, frameNoGuard, nil) }
@@ -89,17 +92,17 @@ func (r *Reader) Next() (e Event, err error) {
 	}
 	switch head[2] {
 	case frameMessage:
-		if e.Tunnel, body, err = decodeTunnel(body); err == nil {
+		if e.Connection, body, err = decodeConnection(body); err == nil {
 			e.Record, _, err = decode(body)
 		}
 		return e, err
-	case frameMissed:
+	case frameLost:
 		if len(body) != 8 {
 			return e, errCut
 		}
-		e.Missed = binary.BigEndian.Uint64(body)
+		e.Lost = binary.BigEndian.Uint64(body)
 		return e, nil
-	case frameTunnel:
+	case frameConnection:
 		return begins(body)
 	case frameNoGuard:
 		return e, ErrNoGuard
@@ -109,14 +112,15 @@ func (r *Reader) Next() (e Event, err error) {
 
 func begins(body []byte) (e Event, err error) {
 	e.Begins = true
-	if e.Tunnel, body, err = decodeTunnel(body); err != nil {
+	if e.Connection, body, err = decodeConnection(body); err != nil {
 		return e, err
 	}
-	if len(body) != 8 {
+	if len(body) < 8 {
 		return e, errCut
 	}
 	if at := binary.BigEndian.Uint64(body); at != 0 {
 		e.Ended = time.Unix(0, int64(at))
 	}
+	e.Vendor = string(body[8:])
 	return e, nil
 }

@@ -27,13 +27,13 @@ type Hub struct {
 }
 
 // Publish passes a message on. While nobody watches, it only looks whether somebody does.
-func (h *Hub) Publish(t *Tunnel, r *Record) {
+func (h *Hub) Publish(c *l2tp.Connection, r *Record) {
 	all := h.watchers.Load()
 	if all == nil {
 		return
 	}
 	for _, w := range *all {
-		w.put(t, r)
+		w.put(c, r)
 	}
 }
 
@@ -79,7 +79,7 @@ type Watcher struct {
 	mu     sync.Mutex
 	queued []byte // frames
 	spare  []byte
-	missed uint64 // messages since the last one that was queued
+	lost   uint64 // messages since the last one that was queued
 }
 
 // Close ends the watch.
@@ -90,16 +90,16 @@ func (w *Watcher) Close() {
 }
 
 // put queues a message, or counts it as missed.
-func (w *Watcher) put(t *Tunnel, r *Record) {
+func (w *Watcher) put(c *l2tp.Connection, r *Record) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.queued)+maxFrame > maxQueued {
-		w.missed++
+		w.lost++
 		return
 	}
-	w.tellMissed()
+	w.queueLost()
 	began := len(w.queued)
-	w.queued = appendMessage(w.queued, t, r)
+	w.queued = appendMessage(w.queued, c, r)
 	if !w.secrets && r.mayHoldSecrets() {
 		l2tp.Blank(w.queued[began+messageAt:])
 	}
@@ -109,11 +109,11 @@ func (w *Watcher) put(t *Tunnel, r *Record) {
 	}
 }
 
-// tellMissed queues how many messages were missed. There is always room for that.
-func (w *Watcher) tellMissed() {
-	if w.missed > 0 {
-		w.queued = appendFrame(w.queued, frameMissed, binary.BigEndian.AppendUint64(nil, w.missed))
-		w.missed = 0
+// queueLost queues how many messages were missed. There is always room for that.
+func (w *Watcher) queueLost() {
+	if w.lost > 0 {
+		w.queued = appendFrame(w.queued, frameLost, binary.BigEndian.AppendUint64(nil, w.lost))
+		w.lost = 0
 	}
 }
 
@@ -124,7 +124,7 @@ func (w *Watcher) Wake() <-chan struct{} { return w.wake }
 func (w *Watcher) Take() []byte {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.tellMissed()
+	w.queueLost()
 	taken := w.queued
 	w.queued, w.spare = w.spare[:0], taken
 	return taken

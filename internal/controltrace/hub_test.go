@@ -49,7 +49,7 @@ func TestHub(t *testing.T) {
 	for i, e := range read(t, all.Take()) {
 		want := story()[i]
 		want.Time = want.Time.Local()
-		if e.Tunnel != tunnel || !reflect.DeepEqual(e.Record, want) {
+		if e.Connection != tunnel || !reflect.DeepEqual(e.Record, want) {
 			t.Errorf("got  %v\nwant %v", e.Record, want)
 		}
 	}
@@ -91,8 +91,8 @@ func TestSlowWatcher(t *testing.T) {
 	first := read(t, w.Take())
 	put(1)
 	second := read(t, w.Take())
-	missed := first[len(first)-1].Missed
-	if missed == 0 || len(first)-1+int(missed) != sent || len(second) != 1 || second[0].Missed != 0 {
+	missed := first[len(first)-1].Lost
+	if missed == 0 || len(first)-1+int(missed) != sent || len(second) != 1 || second[0].Lost != 0 {
 		t.Errorf("%d messages and %d missed of %d, then %d", len(first)-1, missed, sent, len(second))
 	}
 }
@@ -116,11 +116,11 @@ func TestRecordingFrames(t *testing.T) {
 	for _, r := range story() {
 		k.Add(&r)
 	}
-	g := Recording{Tunnel: tunnel, Ended: began.Local(), Records: k.Records()}
-	all := read(t, AppendRecording(AppendRecording(nil, g), Recording{Tunnel: tunnel}))
+	g := Recording{Connection: tunnel, Ended: began.Local(), Vendor: "router", Records: k.Records()}
+	all := read(t, AppendRecording(AppendRecording(nil, g), Recording{Connection: tunnel}))
 	n := len(g.Records)
-	if len(all) != n+2 || !all[0].Begins || !all[0].Ended.Equal(began) || all[0].Tunnel != tunnel ||
-		!reflect.DeepEqual(all[n].Record, g.Records[n-1]) || !all[n+1].Begins || !all[n+1].Ended.IsZero() {
+	if len(all) != n+2 || !all[0].Begins || !all[0].Ended.Equal(began) || all[0].Vendor != "router" || all[0].Connection != tunnel ||
+		!reflect.DeepEqual(all[n].Record, g.Records[n-1]) || !all[n+1].Begins || !all[n+1].Ended.IsZero() || all[n+1].Vendor != "" {
 		t.Errorf("%+v", all)
 	}
 	if _, err := NewReader(bytes.NewReader(NoGuard())).Next(); !errors.Is(err, ErrNoGuard) {
@@ -131,7 +131,7 @@ func TestRecordingFrames(t *testing.T) {
 // Whatever comes, the reader gives events or an error.
 func FuzzReader(f *testing.F) {
 	r := story()[0]
-	f.Add(AppendRecording(appendMessage(Begin(), &tunnel, &r), Recording{Tunnel: tunnel}))
+	f.Add(AppendRecording(appendMessage(Begin(), &tunnel, &r), Recording{Connection: tunnel}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r := NewReader(bytes.NewReader(b))
 		for {
@@ -139,7 +139,7 @@ func FuzzReader(f *testing.F) {
 			if err != nil {
 				return
 			}
-			Line(e.Tunnel, "", &e.Record)
+			Line(e.Connection, "", &e.Record)
 			Diagram([]Record{e.Record}, e.Record.Time)
 		}
 	})

@@ -10,9 +10,6 @@ import (
 	"xl2tpd-keepalive/internal/l2tp"
 )
 
-// Tunnel names a control connection. An id of 0 is not known.
-type Tunnel = translator.Tunnel
-
 // Verdict is what became of a message.
 type Verdict uint8
 
@@ -47,7 +44,7 @@ type Record struct {
 // MaxPayload is how much of a message is kept, in bytes. Messages of xl2tpd and of routers have less than 300.
 const MaxPayload = 1024
 
-// NewRecord makes the record of a message that both ends see alike. The record shares the payload.
+// NewRecord makes the record of a message that both ends see in the same way. The record shares the payload.
 func NewRecord(at time.Time, toPeer bool, m l2tp.Message, payload []byte) Record {
 	end := End{Sees: true, Ns: m.Ns, Nr: m.Nr}
 	return Record{

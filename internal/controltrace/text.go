@@ -131,10 +131,10 @@ func (r *Record) attributes() (all []string) {
 }
 
 // Line returns the message as one line of text. name is the tunnel's; empty: not known.
-func Line(t Tunnel, name string, r *Record) string {
+func Line(c l2tp.Connection, name string, r *Record) string {
 	var s strings.Builder
 	fmt.Fprintf(&s, "%s %s %d/%d  %-15s %-8s %s", r.Time.Local().Format("15:04:05.000"),
-		strings.TrimSpace(name+" "+t.Peer.Addr().String()), t.LocalID, t.PeerID, r.way(), r.TypeName(), r.numbers())
+		strings.TrimSpace(name+" "+c.Peer.Addr().String()), c.LocalID, c.PeerID, r.way(), r.TypeName(), r.numbers())
 	if session := r.message().Session; session != 0 {
 		fmt.Fprintf(&s, " session %d", session)
 	}

@@ -17,7 +17,7 @@ import (
 var update = flag.Bool("update", false, "write the golden files anew")
 
 var (
-	tunnel = Tunnel{
+	tunnel = l2tp.Connection{
 		Local: netip.MustParseAddrPort("192.0.2.1:1701"), Peer: netip.MustParseAddrPort("198.51.100.7:1701"), LocalID: 31415, PeerID: 27182,
 	}
 	began = time.Date(2026, 11, 29, 16, 5, 36, 123e6, time.UTC)
@@ -35,7 +35,7 @@ func avp(typ uint16, value string) string {
 	return string(binary.BigEndian.AppendUint16(append(b, 0, 0), typ)) + value
 }
 
-// made makes a record that both ends see alike, some seconds after the first.
+// made makes a record that both ends see in the same way, some seconds after the first.
 func made(after float64, toPeer bool, b []byte, how ...func(*Record)) Record {
 	m, err := l2tp.ParseMessage(b)
 	if err != nil {

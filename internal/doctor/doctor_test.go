@@ -48,6 +48,8 @@ type testHost struct {
 	givenUp []time.Time
 	down    error // of the service
 
+	filters []helloguard.Filter
+
 	noJournal, noSystemd error
 }
 
@@ -71,6 +73,7 @@ func healthy(t *testing.T) *testHost {
 	}
 	p.Host = &Host{
 		Root:        t.TempDir(),
+		Filters:     func(helloguard.Way) ([]helloguard.Filter, error) { return p.filters, nil },
 		Status:      func(context.Context) (status.Status, error) { return p.status, p.down },
 		Connections: func(context.Context) ([]vici.Connection, error) { return p.conns, p.viciErr },
 		SAs:         func(context.Context) ([]vici.SA, error) { return p.sas, nil },
@@ -589,11 +592,11 @@ func TestRemedies(t *testing.T) {
 		{"charon gone", func(p *testHost) { p.viciErr = unix.ECONNREFUSED }, "VICI", "systemctl restart strongswan"},
 		{"charon gone, started by ipsec", func(p *testHost) { p.viciErr, p.unit = unix.ECONNREFUSED, "" }, "VICI", "systemctl restart strongswan-starter"},
 		{"no VICI", func(p *testHost) { p.viciErr = errors.New("no such socket") }, "VICI", "apt install strongswan-swanctl"},
-		{"LAC down", func(p *testHost) { p.status.Tunnels[0].State, p.status.Tunnels[0].Link = "down", nil }, "state", "echo 'c office' > /run/xl2tpd/l2tp-control"},
+		{"LAC down", func(p *testHost) { p.status.Tunnels[0].State, p.status.Tunnels[0].Link = "down", nil }, "state", "echo 'd office' > /run/xl2tpd/l2tp-control; sleep 3; echo 'c office' > /run/xl2tpd/l2tp-control"},
 		{"LAC that can't be dialled", func(p *testHost) {
 			p.status.Tunnels[0].State, p.status.Tunnels[0].Link, p.status.Tunnels[0].Name = "down", nil, "lac two words"
 		}, "state", string(renamed)},
-		{"LAC coming up, or going", func(p *testHost) { p.status.Tunnels[0].State = "down" }, "state", "journalctl -u xl2tpd -u xl2tpd-keepalive"},
+		{"LAC coming up, or going", func(p *testHost) { p.status.Tunnels[0].State = "down" }, "state", "echo 'd office' > /run/xl2tpd/l2tp-control; sleep 3; echo 'c office' > /run/xl2tpd/l2tp-control"},
 		{"LNS down", func(p *testHost) { p.status.Tunnels[0].State, p.status.Tunnels[0].Name = "down", "lns office" },
 			"state", "journalctl -u xl2tpd -u xl2tpd-keepalive"},
 		{"unit without process", func(p *testHost) { p.home.Process.Pid = 0 }, "xl2tpd", "systemctl restart xl2tpd"},
@@ -601,15 +604,15 @@ func TestRemedies(t *testing.T) {
 			p.office()
 			t := &p.status.Tunnels[0]
 			t.State, t.Link, t.Instance = "down", nil, "office-l2tp.service"
-		}, "state", "echo 'c office' > /run/office/ctl"},
+		}, "state", "echo 'd office' > /run/office/ctl; sleep 3; echo 'c office' > /run/office/ctl"},
 		{"LAC of the one that is left down, by its unit", func(p *testHost) {
 			t := &p.status.Tunnels[0]
 			t.State, t.Link, t.Instance = "down", nil, "xl2tpd.service"
-		}, "state", "echo 'c office' > /run/xl2tpd/l2tp-control"},
+		}, "state", "echo 'd office' > /run/xl2tpd/l2tp-control; sleep 3; echo 'c office' > /run/xl2tpd/l2tp-control"},
 		{"LAC of the one that is left down, by its file", func(p *testHost) {
 			t := &p.status.Tunnels[0]
 			t.State, t.Link, t.Instance = "down", nil, "/etc/xl2tpd/xl2tpd.conf"
-		}, "state", "echo 'c office' > /run/xl2tpd/l2tp-control"},
+		}, "state", "echo 'd office' > /run/xl2tpd/l2tp-control; sleep 3; echo 'c office' > /run/xl2tpd/l2tp-control"},
 		{"LAC of who knows which down", func(p *testHost) {
 			p.office()
 			t := &p.status.Tunnels[0]
@@ -804,7 +807,7 @@ func TestDownByHand(t *testing.T) {
 	p.status.Tunnels[0].State, p.status.Tunnels[0].Link, p.status.Tunnels[0].ByHand = "down", nil, true
 	all := Examine(t.Context(), p.Host)
 	i := slices.IndexFunc(all, func(f Finding) bool { return f.Check == "state" })
-	if !Healthy(all) || all[i].Kind != Note || fmt.Sprint(all[i].Remedy) != "[echo 'c office' > /run/xl2tpd/l2tp-control]" {
+	if !Healthy(all) || all[i].Kind != Note || fmt.Sprint(all[i].Remedy) != "[echo 'd office' > /run/xl2tpd/l2tp-control; sleep 3; echo 'c office' > /run/xl2tpd/l2tp-control]" {
 		t.Errorf("%+v", all[i])
 	}
 }

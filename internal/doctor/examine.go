@@ -32,10 +32,18 @@ func Examine(ctx context.Context, h *Host) []Finding {
 	e.givenUp, e.journalErr = h.GivenUp(ctx)
 	e.conf, e.confErr = config.Load(h.path(config.DefaultPath))
 	return slices.Concat(
-		e.service(), e.keepaliveConf(), e.guard(), e.strongSwan(), e.xl2tpds(), e.recovery(), e.modules(),
-		e.redialOwners(), e.hellos(), e.tunnels(), e.mtus(),
+		e.service(), e.keepaliveConf(), guardChecks{e}.all(), strongSwanChecks{e}.all(), e.xl2tpds(), e.recovery(), e.modules(),
+		e.redialOwners(), e.hellos(), tunnelChecks{e}.all(), mtuChecks{e}.all(),
 	)
 }
+
+// The checks by their subject.
+type (
+	guardChecks      struct{ *checker }
+	strongSwanChecks struct{ *checker }
+	tunnelChecks     struct{ *checker }
+	mtuChecks        struct{ *checker }
+)
 
 // checker is one round of checks, with the data that several checks need.
 type checker struct {

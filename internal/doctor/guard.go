@@ -17,7 +17,7 @@ import (
 	"xl2tpd-keepalive/internal/status"
 )
 
-func (e *checker) guard() []Finding {
+func (e guardChecks) all() []Finding {
 	const check = "Hello guard"
 	if e.statusErr != nil {
 		return nil
@@ -34,9 +34,9 @@ func (e *checker) guard() []Finding {
 		}
 		switch {
 		case p.Code == status.CodeGuardInput:
-			remedy = acceptOnLo("INPUT", "-i", "iif", e.answers())
+			remedy = e.acceptOnLo(helloguard.Inwards)
 		case p.Code == status.CodeGuardOutput:
-			remedy = acceptOnLo("OUTPUT", "-o", "oif", e.answers())
+			remedy = e.acceptOnLo(helloguard.Outwards)
 		case len(others) == 0 && e.misses("nft_queue", "nfnetlink_queue"):
 			remedy = []message.Text{"get the kernel modules that are missing, as below"}
 		case len(others) == 0:
@@ -56,19 +56,22 @@ func (e *checker) guard() []Finding {
 	return []Finding{good(check, "", "off")}
 }
 
-// acceptOnLo returns firewall rules that let the guard's answers through to xl2tpd. They match lo
-// only: the firewall still decides about L2TP to a peer. An nftables accept is final in its own
-// chain only; iptables has one chain for each hook.
-func acceptOnLo(chain, option, device, port string) []message.Text {
-	return []message.Text{
-		command(fmt.Sprintf("iptables -I %s 1 %s lo -p udp --%s %d -j ACCEPT", chain, option, port, l2tp.Port)),
-		message.Sprintf("if the rule is one of nft: nft insert rule FAMILY TABLE CHAIN %s lo udp %s %d accept, for its own chain", device, port, l2tp.Port),
+// acceptOnLo returns commands that let the guard's answers through to xl2tpd, one for each chain that may drop them. An
+// accept is final in its own chain only.
+func (e *checker) acceptOnLo(w helloguard.Way) (all []message.Text) {
+	filters, _ := e.Filters(w) // after an error, as without a filter in nf_tables: those of the old iptables
+	if strings.TrimSpace(e.read("/proc/net/ip_tables_names")) != "" || len(filters) == 0 {
+		all = append(all, command(w.Accept(w.OldFilter(), e.answers())))
 	}
+	for _, f := range filters {
+		all = append(all, command(w.Accept(f, e.answers())))
+	}
+	return all
 }
 
 // answers returns which port of the guard's answers is 1701: the destination port. If an xl2tpd has
 // another port, it is the source port, which is the peer's.
-func (e *checker) answers() string {
+func (e guardChecks) answers() string {
 	for _, i := range e.seen.Instances {
 		if i.Runs() && i.Conf != nil && i.Conf.Port != l2tp.Port {
 			return "sport"
@@ -79,7 +82,7 @@ func (e *checker) answers() string {
 
 // otherHolders returns the processes but the service that listen to the guard's queues; 0: one that can't be seen from
 // here, as in another container.
-func (e *checker) otherHolders(ports []string) (all []int) {
+func (e guardChecks) otherHolders(ports []string) (all []int) {
 	for _, port := range ports {
 		pid := e.holder(port)
 		if pid != e.status.Pid && !slices.Contains(all, pid) {
@@ -91,7 +94,7 @@ func (e *checker) otherHolders(ports []string) (all []int) {
 
 // holder returns the process that has a netlink socket for netfilter with that port id. The port id may be a pid, but
 // then one of the namespace that the process is in. So the socket's inode is looked for in all processes.
-func (e *checker) holder(port string) int {
+func (e guardChecks) holder(port string) int {
 	for line := range strings.Lines(e.read("/proc/net/netlink")) {
 		f := strings.Fields(line) // sk, protocol, port id, groups, rmem, wmem, dump, locks, drops, inode
 		if len(f) < 10 || f[1] != strconv.Itoa(unix.NETLINK_NETFILTER) || f[2] != port {
@@ -108,7 +111,7 @@ func (e *checker) holder(port string) int {
 }
 
 // other returns what to do about another program that listens to the guard's queues.
-func (e *checker) other(pid int) message.Text {
+func (e guardChecks) other(pid int) message.Text {
 	who := message.Text("another program")
 	if name := strings.TrimSpace(e.read(fmt.Sprintf("/proc/%d/comm", pid))); pid != 0 && name != "" {
 		who = message.Sprintf("%s, pid %d,", name, pid)
@@ -117,7 +120,7 @@ func (e *checker) other(pid int) message.Text {
 }
 
 // queuePorts returns the port ids of the netlink sockets that listen to the guard's queues. Only root may read them.
-func (e *checker) queuePorts() ([]string, error) {
+func (e guardChecks) queuePorts() ([]string, error) {
 	queues, err := helloguard.ReadQueues(e.path(helloguard.QueueFile))
 	var all []string
 	for _, q := range queues {

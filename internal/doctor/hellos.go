@@ -18,6 +18,9 @@ func (e *checker) hellos() []Finding {
 		return []Finding{f}
 	}
 	n := len(e.givenUp)
+	if n == 0 && slices.ContainsFunc(e.seen.Instances, elsewhere) {
+		return []Finding{unknown(check, "", "none in the journal of this host; an xl2tpd in a container may log elsewhere")}
+	}
 	if n == 0 {
 		return []Finding{good(check, "", "none closed a tunnel in the last 24 h")}
 	}

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"xl2tpd-keepalive/internal/clamp"
+	"xl2tpd-keepalive/internal/helloguard"
 	"xl2tpd-keepalive/internal/hook"
 	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/status"
@@ -45,7 +46,9 @@ type Host struct {
 	PathMTU func(context.Context, probe.Path) (probe.PathMTU, error)
 	// Clamps returns the firewall rules that clamp forwarded TCP connections which leave by a link.
 	Clamps func(ctx context.Context, link string) ([]clamp.Rule, error)
-	SAs    func(context.Context) ([]vici.SA, error)
+	// Filters returns the chains of this host that may drop the guard's answers on a way.
+	Filters func(helloguard.Way) ([]helloguard.Filter, error)
+	SAs     func(context.Context) ([]vici.SA, error)
 	// Kernel returns the running kernel's release.
 	Kernel func() string
 	Arch   string // GOARCH
@@ -67,6 +70,7 @@ func ThisHost() *Host {
 		Hook:        hook.CheckForService,
 		PathMTU:     func(ctx context.Context, p probe.Path) (probe.PathMTU, error) { return p.MTU(ctx) },
 		Clamps:      clamp.Look,
+		Filters:     helloguard.Way.Filters,
 		SAs:         new(vici.Commander).SAs,
 		Kernel:      kernel,
 		Arch:        runtime.GOARCH,

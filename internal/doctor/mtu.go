@@ -44,10 +44,10 @@ type MTU struct {
 	child vici.Child    // the CHILD SA of the tunnel
 }
 
-// mtus looks at each tunnel where a far end answers echo requests. A healthy tunnel costs two of them: one of the
+// all looks at each tunnel where a far end answers echo requests. A healthy tunnel costs two of them: one of the
 // smallest size, and one as long as the link claims to take. Only if the second stays unanswered a search follows, and
 // only that takes seconds. So each round of doctor can afford it.
-func (e *checker) mtus() []Finding {
+func (e mtuChecks) all() []Finding {
 	var due []*status.Tunnel
 	for i := range e.status.Tunnels {
 		if t := &e.status.Tunnels[i]; t.State == "alive" && t.Link != nil && !t.Link.Evidence.Reply.IsZero() {
@@ -70,7 +70,7 @@ func (e *checker) mtus() []Finding {
 
 // MeasureMTU looks at the path of one tunnel, also outside the tunnel, and says what is wrong.
 func MeasureMTU(ctx context.Context, h *Host, t *status.Tunnel) (MTU, Finding) {
-	e := &checker{Host: h, ctx: ctx}
+	e := mtuChecks{&checker{Host: h, ctx: ctx}}
 	e.seen, e.seenErr = h.Xl2tpd(ctx)
 	e.names = e.seen.Names()
 	m := e.mtu(ctx, t, true)
@@ -79,7 +79,7 @@ func MeasureMTU(ctx context.Context, h *Host, t *status.Tunnel) (MTU, Finding) {
 
 // mtu measures one tunnel's path. The way outside the tunnel is measured first if a person has asked, and else only if
 // the link claims too much: the search inside is then shorter.
-func (e *checker) mtu(ctx context.Context, t *status.Tunnel, asked bool) MTU {
+func (e mtuChecks) mtu(ctx context.Context, t *status.Tunnel, asked bool) MTU {
 	m := MTU{link: t.Link.Name, asked: asked, limit: mtuTime}
 	if asked {
 		m.limit = mtuTimeAsked
@@ -106,7 +106,7 @@ func (e *checker) mtu(ctx context.Context, t *status.Tunnel, asked bool) MTU {
 }
 
 // outside measures the path to the LNS outside the tunnel, and looks for the CHILD SA. What fails stays unknown.
-func (e *checker) outside(ctx context.Context, t *status.Tunnel, m *MTU) {
+func (e mtuChecks) outside(ctx context.Context, t *status.Tunnel, m *MTU) {
 	if all, err := e.SAs(ctx); err == nil {
 		m.child = childOf(all, t)
 	}
@@ -177,13 +177,13 @@ func (m *MTU) unclamped() bool {
 }
 
 // forwards reports whether the kernel forwards packets into a link.
-func (e *checker) forwards(link string) bool {
+func (e mtuChecks) forwards(link string) bool {
 	return e.read("/proc/sys/net/ipv4/conf/"+link+"/forwarding") == "1\n"
 }
 
 const mtuCheck = "path MTU"
 
-func (e *checker) mtuFinding(t *status.Tunnel, m *MTU) Finding {
+func (e mtuChecks) mtuFinding(t *status.Tunnel, m *MTU) Finding {
 	name := title(t)
 	switch {
 	case errors.Is(m.Err, probe.ErrPermission):
@@ -207,7 +207,7 @@ func (e *checker) mtuFinding(t *status.Tunnel, m *MTU) Finding {
 }
 
 // tooLong is the finding for a link that claims more than what passes.
-func (e *checker) tooLong(name string, t *status.Tunnel, m *MTU) Finding {
+func (e mtuChecks) tooLong(name string, t *status.Tunnel, m *MTU) Finding {
 	text := message.Sprintf(
 		"%s claims %d bytes, but only %d pass: larger packets are lost without a word, so pages and downloads hang",
 		m.link, m.Inner.Claimed, m.Inner.Passes)
@@ -231,7 +231,7 @@ func (e *checker) tooLong(name string, t *status.Tunnel, m *MTU) Finding {
 
 // allPasses is the finding for a link that takes what it claims. Something may still be worth knowing for a person who
 // asks. doctor does not say it: many hosts forward packets, and few of them into a tunnel.
-func (e *checker) allPasses(name string, t *status.Tunnel, m *MTU) Finding {
+func (e mtuChecks) allPasses(name string, t *status.Tunnel, m *MTU) Finding {
 	text := message.Sprintf("%d bytes pass, as %s claims", m.Inner.Passes, m.link)
 	var remedy []message.Text
 	if size := m.unbroken(); size > 0 {

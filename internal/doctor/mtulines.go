@@ -14,7 +14,7 @@ import (
 
 // pppMTU returns what to enter, and where, so that both ends of a link send packets of that size at most: `mtu` limits
 // this end, and `mru` is what the other end is told.
-func (e *checker) pppMTU(t *status.Tunnel, size int) []message.Text {
+func (e mtuChecks) pppMTU(t *status.Tunnel, size int) []message.Text {
 	i := e.instance(t.Instance)
 	kind, section, _ := strings.Cut(t.Name, " ")
 	if i != nil && i.NetworkManager() {
@@ -32,7 +32,7 @@ func (e *checker) pppMTU(t *status.Tunnel, size int) []message.Text {
 
 // pppLine returns the options to enter. It names the pppoptfile of the section, and the options there that are to be
 // replaced.
-func (e *checker) pppLine(i *xl2tpd.Instance, kind, section string, size int) message.Text {
+func (e mtuChecks) pppLine(i *xl2tpd.Instance, kind, section string, size int) message.Text {
 	text := message.Sprintf("`mtu %d` and `mru %d` in the pppoptfile", size, size)
 	if i == nil || i.Conf == nil {
 		return text

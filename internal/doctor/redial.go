@@ -103,6 +103,8 @@ func (e *checker) redialOwners() []Finding {
 	owners = slices.Compact(owners)
 	others := may(perhaps)
 	switch {
+	case len(owners) == 0 && slices.ContainsFunc(e.seen.Instances, elsewhere):
+		return []Finding{unknown(check, "", message.Sprintf("nobody here; who dials in the container can't be seen from here%s", others))}
 	case len(owners) == 0 && slices.ContainsFunc(e.seen.Instances, xl2tpd.Instance.NetworkManager):
 		return []Finding{good(check, "", "nobody but NetworkManager%s", others)}
 	case len(owners) == 0:

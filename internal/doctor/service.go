@@ -17,6 +17,8 @@ import (
 func (e *checker) service() []Finding {
 	const check = "xl2tpd-keepalive"
 	switch {
+	case errors.Is(e.statusErr, status.ErrNotRunning) && e.allElsewhere():
+		return []Finding{note(check, "", "not running; the xl2tpd of this host runs in a container", inContainer)}
 	case errors.Is(e.statusErr, status.ErrNotRunning) && !e.booted(): // the error's text names systemctl
 		return []Finding{bad(check, "", "not running", e.startService()...)}
 	case e.statusErr != nil:
@@ -24,7 +26,10 @@ func (e *checker) service() []Finding {
 	}
 	var all []Finding
 	for _, p := range e.status.Problems {
-		if !e.checkedElsewhere(p) {
+		switch {
+		case p.Code == status.CodeContainer:
+			all = append(all, bad(check, "", p.Text, e.moveToContainer()...))
+		case !e.checkedElsewhere(p):
 			all = append(all, bad(check, "", p.Text, e.serviceLog()))
 		}
 	}
@@ -40,6 +45,27 @@ func (e *checker) service() []Finding {
 
 // booted reports whether systemd has started this host, as sd_booted(3). In most containers it has not.
 func (e *checker) booted() bool { return e.exists("/run/systemd/system") }
+
+const inContainer message.Text = "run xl2tpd-keepalive in the container that has this xl2tpd"
+
+// moveToContainer returns how to look after an xl2tpd in a container with the network of this host. Two services in one
+// network would get in each other's way.
+func (e *checker) moveToContainer() []message.Text {
+	if !e.allElsewhere() || !e.booted() {
+		return []message.Text{inContainer}
+	}
+	return []message.Text{command("systemctl disable --now xl2tpd-keepalive"), inContainer}
+}
+
+// elsewhere reports whether an xl2tpd runs, and its files can't be seen from here.
+func elsewhere(i xl2tpd.Instance) bool { return i.Runs() && errors.Is(i.ConfErr, xl2tpd.ErrElsewhere) }
+
+// allElsewhere reports whether there are such xl2tpds, and no others that run or should.
+func (e *checker) allElsewhere() bool {
+	return slices.ContainsFunc(e.seen.Instances, elsewhere) && !slices.ContainsFunc(e.seen.Instances, func(i xl2tpd.Instance) bool {
+		return !elsewhere(i) && (i.Runs() || i.Conf != nil && i.Needed())
+	})
+}
 
 // serviceLog returns where the service says more.
 func (e *checker) serviceLog() message.Text {

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"xl2tpd-keepalive/internal/helloguard"
 	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/internal/status"
@@ -42,6 +43,8 @@ func TestSteps(t *testing.T) {
 	const idle = "  # at a time when its tunnels may end"
 	const closes = "systemctl kill --signal=INT xl2tpd; sleep 1; "
 	const ends = "systemctl kill --signal=KILL xl2tpd; find /var/lock/ -name 'LCK..*' -empty -delete; "
+	const anew = "echo 'd office' > /run/xl2tpd/l2tp-control; sleep 3; echo 'c office' > /run/xl2tpd/l2tp-control"
+	const noGuard = "if it is not wanted: `hello guard = off` in /etc/xl2tpd/keepalive.conf"
 	gone := errors.New("vici: no such socket")
 	for _, tc := range []struct {
 		name  string
@@ -117,8 +120,23 @@ func TestSteps(t *testing.T) {
 		{"a guard that no modprobe helps", func(p *testHost) {
 			p.status.Problems = []status.Problem{unavailable(status.CodeGuard, "no such module")}
 			p.write("/lib/modules/6.1/modules.dep", "")
-		}, "Hello guard", []string{"get the kernel modules that are missing, as below",
-			"if it is not wanted: `hello guard = off` in /etc/xl2tpd/keepalive.conf"}},
+		}, "Hello guard", []string{"get the kernel modules that are missing, as below", noGuard}},
+		{"iptables drops the guard's answers", func(p *testHost) {
+			p.filters = []helloguard.Filter{{Family: "ip", Table: "filter", Chain: "OUTPUT"}, {Family: "ip", Table: "raw", Chain: "OUTPUT"}}
+			p.status.Problems = []status.Problem{unavailable(status.CodeGuardOutput, helloguard.ErrBlockedOutput.Error())}
+		}, "Hello guard", []string{"iptables -I OUTPUT 1 -o lo -p udp --dport 1701 -j ACCEPT",
+			"iptables -t raw -I OUTPUT 1 -o lo -p udp --dport 1701 -j ACCEPT", noGuard}},
+		{"nft drops the guard's answers to another port", func(p *testHost) {
+			p.xl2tpd("[global]\nport = 1702\n")
+			p.filters = []helloguard.Filter{{Family: "inet", Table: "filter", Chain: "INPUT"}}
+			p.status.Problems = []status.Problem{unavailable(status.CodeGuardInput, helloguard.ErrBlockedInput.Error())}
+		}, "Hello guard", []string{"nft insert rule inet filter INPUT iif lo udp sport 1701 accept", noGuard}},
+		{"the old iptables may drop the guard's answers", func(p *testHost) {
+			p.write("/proc/net/ip_tables_names", "filter\n")
+			p.filters = []helloguard.Filter{{Family: "ip", Table: "host", Chain: "output"}}
+			p.status.Problems = []status.Problem{unavailable(status.CodeGuardOutput, helloguard.ErrBlockedOutput.Error())}
+		}, "Hello guard", []string{"iptables -I OUTPUT 1 -o lo -p udp --dport 1701 -j ACCEPT",
+			"nft insert rule ip host output oif lo udp dport 1701 accept", noGuard}},
 		{"a container's service", func(p *testHost) {
 			p.container()
 			p.down = fs.ErrNotExist
@@ -135,18 +153,20 @@ func TestSteps(t *testing.T) {
 			p.container()
 			p.status.Problems = []status.Problem{{Text: "rtnetlink does not work"}}
 		}, "xl2tpd-keepalive", []string{"what `xl2tpd-keepalive run` prints says more"}},
+		{"a call that PPP has given up", func(p *testHost) { p.status.Tunnels[0].State = "down" }, "state", []string{anew,
+			"journalctl -u xl2tpd -u xl2tpd-keepalive"}},
 		{"a container's tunnel where no module shows", func(p *testHost) {
 			p.container()
 			p.write("/proc/modules", "")
 			p.must(os.RemoveAll(p.path("/lib/modules")))
 			p.status.Tunnels[0].State, p.status.Tunnels[0].Link = "down", nil
-		}, "state", []string{"echo 'c office' > /run/xl2tpd/l2tp-control",
+		}, "state", []string{anew,
 			"if it is to be down: `keepalive = no` in its section of /etc/xl2tpd/keepalive.conf",
 			"what xl2tpd, pppd and `xl2tpd-keepalive run` have logged says more"}},
 		{"a container's tunnel", func(p *testHost) {
 			p.container()
 			p.status.Tunnels[0].State, p.status.Tunnels[0].Link = "down", nil
-		}, "state", []string{"echo 'c office' > /run/xl2tpd/l2tp-control",
+		}, "state", []string{anew,
 			"if it is to be down: `keepalive = no` in its section of /etc/xl2tpd/keepalive.conf",
 			"what xl2tpd, pppd and `xl2tpd-keepalive run` have logged says more"}},
 		{"a container without strongSwan", func(p *testHost) {
@@ -214,6 +234,52 @@ func TestXl2tpdInContainer(t *testing.T) {
 	for _, f := range Examine(t.Context(), p.Host) {
 		if f.Check == "control pipe" || f.Check == "max retries" {
 			t.Errorf("%+v", f)
+		}
+	}
+}
+
+// On the host of a container with the only xl2tpd, the service belongs into the container.
+func TestHostOfAContainer(t *testing.T) {
+	stopped := fmt.Errorf("xl2tpd-keepalive is not running: %w", status.ErrNotRunning)
+	left := status.Problem{Code: status.CodeContainer, Text: "the pid file of xl2tpd's pppd can't be seen"}
+	const there = "run xl2tpd-keepalive in the container that has this xl2tpd"
+	for _, tc := range []struct {
+		name  string
+		host  func(*testHost)
+		check string
+		kind  Kind
+		text  string
+		steps []string
+	}{
+		{"the service runs here", func(p *testHost) { p.status.Problems = []status.Problem{left} }, "xl2tpd-keepalive", Problem,
+			left.Text.String(), []string{"systemctl disable --now xl2tpd-keepalive", there}},
+		{"and it has an xl2tpd of its own", func(p *testHost) {
+			p.status.Problems = []status.Problem{left}
+			p.office()
+		}, "xl2tpd-keepalive", Problem, left.Text.String(), []string{there}},
+		{"without systemd", func(p *testHost) {
+			p.status.Problems = []status.Problem{left}
+			p.container()
+		}, "xl2tpd-keepalive", Problem, left.Text.String(), []string{there}},
+		{"the service does not run", func(p *testHost) { p.down = stopped }, "xl2tpd-keepalive", Note,
+			"not running; the xl2tpd of this host runs in a container", []string{there}},
+		{"nor does it, without systemd", func(p *testHost) {
+			p.down = stopped
+			p.container()
+		}, "xl2tpd-keepalive", Note, "not running; the xl2tpd of this host runs in a container", []string{there}},
+		{"nor does it, and is needed here", func(p *testHost) {
+			p.down = stopped
+			p.office()
+		}, "xl2tpd-keepalive", Problem, stopped.Error(), []string{"systemctl enable --now xl2tpd-keepalive", "journalctl -u xl2tpd-keepalive"}},
+		{"who dials", func(*testHost) {}, "redialling", Unknown, "nobody here; who dials in the container can't be seen from here", nil},
+		{"Hellos", func(*testHost) {}, "unanswered Hellos", Unknown,
+			"none in the journal of this host; an xl2tpd in a container may log elsewhere", nil},
+	} {
+		p := healthy(t)
+		p.home.Conf, p.home.ConfErr = nil, message.Errorf("%v", xl2tpd.ErrElsewhere)
+		tc.host(p)
+		if f := find(t, p, tc.check, tc.kind); f.Text.String() != tc.text || !slices.Equal(steps(f), tc.steps) {
+			t.Errorf("%s: %+v", tc.name, f)
 		}
 	}
 }

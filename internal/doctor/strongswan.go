@@ -10,8 +10,8 @@ import (
 	"xl2tpd-keepalive/internal/message"
 )
 
-// strongSwan checks whether strongSwan answers, and notices a peer that is gone.
-func (e *checker) strongSwan() []Finding {
+// all checks whether strongSwan answers, and notices a peer that is gone.
+func (e strongSwanChecks) all() []Finding {
 	if e.viciErr != nil {
 		if f, is := e.libreswan(); is {
 			return []Finding{f}
@@ -52,12 +52,12 @@ const (
 	starterUnit = "strongswan-starter.service" // with ipsec.conf
 )
 
-func (e *checker) active(unit string) bool {
+func (e strongSwanChecks) active(unit string) bool {
 	state, err := e.Unit(e.ctx, unit)
 	return err == nil && strings.HasPrefix(state, "active")
 }
 
-func (e *checker) restartStrongSwan() message.Text {
+func (e strongSwanChecks) restartStrongSwan() message.Text {
 	state, err := e.Unit(e.ctx, charonUnit)
 	there := err == nil && state != "" && state != "masked"
 	if there && (e.active(charonUnit) || !e.active(starterUnit)) {
@@ -67,7 +67,7 @@ func (e *checker) restartStrongSwan() message.Text {
 }
 
 // loadConnections returns how a changed configuration takes effect, by who has started charon.
-func (e *checker) loadConnections() message.Text {
+func (e strongSwanChecks) loadConnections() message.Text {
 	if e.active(charonUnit) {
 		return command("swanctl --load-conns")
 	}
@@ -75,7 +75,7 @@ func (e *checker) loadConnections() message.Text {
 }
 
 // libreswan returns the finding for a host whose IPsec is Libreswan. It has no VICI, and conflicts with strongSwan.
-func (e *checker) libreswan() (f Finding, is bool) {
+func (e strongSwanChecks) libreswan() (f Finding, is bool) {
 	const check = "VICI"
 	switch {
 	case e.exists("/run/pluto/pluto.ctl"):
@@ -88,6 +88,6 @@ func (e *checker) libreswan() (f Finding, is bool) {
 }
 
 // hasVICI reports whether the plugin is installed that serves VICI. Debian has it in strongswan-swanctl.
-func (e *checker) hasVICI() bool {
+func (e strongSwanChecks) hasVICI() bool {
 	return e.glob("/usr/lib/ipsec/plugins/libstrongswan-vici.so") != nil || e.glob("/usr/lib/*/ipsec/plugins/libstrongswan-vici.so") != nil
 }

@@ -7,17 +7,17 @@ import (
 	"xl2tpd-keepalive/internal/message"
 )
 
-// system is the kind of distribution, by how it differs from Debian's packages.
-type system int
+// distribution is what the host runs, by how it differs from Debian's packages.
+type distribution int
 
 const (
-	debian system = iota // or an unknown distribution
+	debian distribution = iota // or an unknown distribution
 	ubuntu
 	raspberryPi
 )
 
 // system reads os-release(5). The 64-bit Raspberry Pi OS calls itself Debian there.
-func (h *Host) system() system {
+func (h *Host) system() distribution {
 	is := map[string]string{}
 	for line := range strings.Lines(h.read("/etc/os-release")) {
 		k, v, _ := strings.Cut(strings.TrimSpace(line), "=")

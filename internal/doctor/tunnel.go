@@ -13,8 +13,8 @@ import (
 	"xl2tpd-keepalive/vici"
 )
 
-// tunnels checks each tunnel.
-func (e *checker) tunnels() []Finding {
+// all checks each tunnel.
+func (e tunnelChecks) all() []Finding {
 	var all []Finding
 	var routers []*status.Tunnel
 	for _, t := range e.status.Tunnels {
@@ -32,7 +32,7 @@ func (e *checker) tunnels() []Finding {
 }
 
 // interval checks whether echo requests are too rare for a Yamaha's idle timer. It can't know whether the timer is on.
-func (e *checker) interval(name string, t *status.Tunnel) []Finding {
+func (e tunnelChecks) interval(name string, t *status.Tunnel) []Finding {
 	kind, section, known := strings.Cut(t.Name, " ")
 	if e.conf == nil || !known {
 		return nil
@@ -58,7 +58,7 @@ func title(t *status.Tunnel) string {
 	return t.Name
 }
 
-func (e *checker) tunnel(name string, t *status.Tunnel) []Finding {
+func (e tunnelChecks) tunnel(name string, t *status.Tunnel) []Finding {
 	all := []Finding{e.state(name, t)}
 	if t.State != "down" && t.Link != nil && t.Peer.IsValid() {
 		all = append(all, e.route(name, t)...)
@@ -75,7 +75,7 @@ func (e *checker) tunnel(name string, t *status.Tunnel) []Finding {
 	return all
 }
 
-func (e *checker) state(name string, t *status.Tunnel) Finding {
+func (e tunnelChecks) state(name string, t *status.Tunnel) Finding {
 	const check = "state"
 	lac, isLAC := strings.CutPrefix(t.Name, "lac ")
 	switch t.State {
@@ -97,8 +97,10 @@ func (e *checker) state(name string, t *status.Tunnel) Finding {
 			f.Remedy = []message.Text{e.restart(*i), command("journalctl -u NetworkManager -u xl2tpd-keepalive")}
 		case isLAC && strings.Contains(lac, ", "): // one of several LACs that look the same
 			f.Remedy = []message.Text{"give each of them a pppoptfile of its own, then this says which one is down", e.logs(*i)}
-		case isLAC && t.Link == nil:
-			f.Remedy = []message.Text{pipeCommand(i.Pipe, "c", lac, "%s")}
+		case isLAC && t.Link != nil: // pppd has given up, or waits for the LNS to begin (`passive`)
+			f.Remedy = []message.Text{dialAnew(i.Pipe, lac), e.logs(*i)}
+		case isLAC:
+			f.Remedy = []message.Text{dialAnew(i.Pipe, lac)}
 			if !t.ByHand {
 				f.Remedy = append(f.Remedy, "if it is to be down: `keepalive = no` in its section of /etc/xl2tpd/keepalive.conf", e.logs(*i))
 			}
@@ -129,11 +131,22 @@ func pipeCommand(pipe, verb, lac string, format message.Format) message.Text {
 	return message.Sprintf(format, fmt.Sprintf("echo %s > %s", quoted(verb+" "+lac), pipe))
 }
 
+// dialAnew returns the shell command that makes xl2tpd dial a LAC that is down. It hangs up first: if only the call has
+// ended, as after PPP gave up, its tunnel stands. A router may acknowledge the end of the call in a ZLB without a session
+// id. Then xl2tpd waits for another one, and takes the LAC for active (xl2tpd.c, control_handle_lac_connect).
+func dialAnew(pipe, lac string) message.Text {
+	hangUp, dial := pipeCommand(pipe, "d", lac, "%s"), pipeCommand(pipe, "c", lac, "%s")
+	if hangUp == renamed {
+		return renamed
+	}
+	return command(fmt.Sprintf("%v; sleep 3; %v", hangUp, dial))
+}
+
 // quoted quotes a word for a shell.
 func quoted(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
 // logs returns what shows the logs of an xl2tpd and of the service.
-func (e *checker) logs(i xl2tpd.Instance) message.Text {
+func (e tunnelChecks) logs(i xl2tpd.Instance) message.Text {
 	switch {
 	case !e.booted():
 		return "what xl2tpd, pppd and `xl2tpd-keepalive run` have logged says more"
@@ -144,7 +157,7 @@ func (e *checker) logs(i xl2tpd.Instance) message.Text {
 }
 
 // ipsec finds a tunnel in the clear. The service lists SAs only now and then, so charon is asked before that is said.
-func (e *checker) ipsec(name string, t *status.Tunnel) []Finding {
+func (e tunnelChecks) ipsec(name string, t *status.Tunnel) []Finding {
 	const check = "IPsec"
 	if t.SA != nil && t.SA.Child {
 		return nil
@@ -161,7 +174,7 @@ func (e *checker) ipsec(name string, t *status.Tunnel) []Finding {
 }
 
 // charonHas reports whether charon has an IKE SA with a peer that may be for L2TP, and a CHILD SA that carries it.
-func (e *checker) charonHas(peer netip.Addr) (ike, child bool, err error) {
+func (e tunnelChecks) charonHas(peer netip.Addr) (ike, child bool, err error) {
 	all, err := e.sas()
 	for _, sa := range all {
 		if sa.RemoteHost.Addr().Unmap() != peer {
@@ -176,7 +189,7 @@ func (e *checker) charonHas(peer netip.Addr) (ike, child bool, err error) {
 }
 
 // encrypt returns how to get IPsec for a tunnel that is in the clear.
-func (e *checker) encrypt(t *status.Tunnel) []message.Text {
+func (e tunnelChecks) encrypt(t *status.Tunnel) []message.Text {
 	const refuse message.Text = "make the LNS refuse L2TP without IPsec"
 	if i := e.instance(t.Instance); i != nil && i.NetworkManager() {
 		return []message.Text{ // nmcli does not know the secrets that are there, so it would drop the password
@@ -191,7 +204,7 @@ func (e *checker) encrypt(t *status.Tunnel) []message.Text {
 }
 
 // childFor returns the name of a child that strongSwan may initiate for a tunnel; empty: none is known.
-func (e *checker) childFor(t *status.Tunnel) string {
+func (e tunnelChecks) childFor(t *status.Tunnel) string {
 	for _, c := range e.conns {
 		if (t.SA == nil || t.SA.Name != c.Name) && !slices.Contains(c.RemoteAddrs, t.Peer.String()) {
 			continue
@@ -207,7 +220,7 @@ func (e *checker) childFor(t *status.Tunnel) string {
 
 // nat looks for NATs that drop ESP. IKE detects a NAT only if both ends have NAT-T;
 // ESP then goes in UDP.
-func (e *checker) nat(name string, t *status.Tunnel) []Finding {
+func (e tunnelChecks) nat(name string, t *status.Tunnel) []Finding {
 	const check = "NAT-T"
 	if t.SA.NAT && t.SA.Encap {
 		return []Finding{good(check, name, "a NAT is on the way, ESP goes in UDP")}
@@ -230,7 +243,7 @@ func (e *checker) nat(name string, t *status.Tunnel) []Finding {
 // route finds a route that leads the peer's own address into a tunnel. xl2tpd's
 // control packets then do not reach the peer; in the peer's own tunnel they loop.
 // The tunnel ends after some 90 s.
-func (e *checker) route(name string, t *status.Tunnel) []Finding {
+func (e tunnelChecks) route(name string, t *status.Tunnel) []Finding {
 	const check = "route to the peer"
 	device := ""
 	source, err := e.Source(netip.AddrPortFrom(t.Peer, l2tp.Port))

@@ -21,7 +21,7 @@ func (e *checker) xl2tpds() []Finding {
 	for n, i := range e.seen.Instances {
 		all = append(all, e.running(n, i)...)
 		if errors.Is(i.ConfErr, xl2tpd.ErrElsewhere) { // so a file or a pipe of the same name here says nothing of it
-			all = append(all, note("xl2tpd.conf", e.names[n], message.TextOf(i.ConfErr), "run xl2tpd-keepalive in the container that has this xl2tpd"))
+			all = append(all, note("xl2tpd.conf", e.names[n], message.TextOf(i.ConfErr), inContainer))
 			continue
 		}
 		all = append(all, e.lns(n, i)...)

@@ -57,7 +57,7 @@ func TestSCCRQSentAgainBehindTheSCCRP(t *testing.T) {
 		b.age(1)
 		b.handle(packet(false, l2tp.Message{Tunnel: 9, Ns: 2, Nr: 1}), outbound, b.now)
 	}
-	tun := translator.Tunnel{Local: here, Peer: there, LocalID: 7}
+	tun := l2tp.Connection{Local: here, Peer: there, LocalID: 7}
 	if !b.listened[tun] || !b.table.list[0].listening {
 		t.Errorf("listened %v, channel says %v", b.listened, b.table.list[0].listening)
 	}
@@ -97,7 +97,7 @@ func TestPairForgedInTheClear(t *testing.T) {
 		a, _, _ := b.handle(packet(false, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 9, Ns: ns}), outbound, b.now)
 		b.handle(answers(true, 7, ns+1), inboundSecured, b.now)
 		if a == translator.Drop {
-			t.Errorf("Hello %d of a healthy tunnel is dropped, and answered to tunnel %d", ns, b.table.list[0].translator.Tunnel().LocalID)
+			t.Errorf("Hello %d of a healthy tunnel is dropped, and answered to tunnel %d", ns, b.table.list[0].translator.Connection().LocalID)
 		}
 		b.run(time.Minute)
 	}

@@ -16,11 +16,11 @@ import (
 // nothing has no effects.
 type nothing struct{}
 
-func (nothing) send(translator.Injection) error          { return nil }
-func (nothing) failClosed(translator.Tunnel, bool) error { return nil }
-func (nothing) listen(translator.Tunnel, bool) error     { return nil }
-func (nothing) noteData(path, bool) error                { return nil }
-func (nothing) arrivals() (map[address]arrival, error)   { return nil, nil }
+func (nothing) send(translator.Injection) error        { return nil }
+func (nothing) failClosed(l2tp.Connection, bool) error { return nil }
+func (nothing) listen(l2tp.Connection, bool) error     { return nil }
+func (nothing) noteData(path, bool) error              { return nil }
+func (nothing) arrivals() (map[address]arrival, error) { return nil, nil }
 
 // What a Hello and its acknowledgement cost with many tunnels, which have peers
 // of their own, or all the same one.
@@ -35,12 +35,12 @@ func BenchmarkHandle(b *testing.B) {
 func benchmarkHandle(b *testing.B, n int, one bool) {
 	d := newHandler(b.Context(), &Guard{
 		Dir: memoryDir(b), Log: slog.New(slog.DiscardHandler),
-		Links: func(context.Context, Connection) Links {
+		Links: func(context.Context, OwnedConnection) Links {
 			return Links{Certain: true, Linked: true, Wanted: true, PassFirst: true, Alive: true}
 		},
 	}, Host{Daemons: []procfs.ID{watched}}, nothing{})
-	d.facts, d.gone = newFakeHost(), func(procfs.ID) bool { return false }
-	if _, err := d.store.load(epoch, nil); err != nil { // makes the directory
+	d.owners.facts, d.owners.gone = newFakeHost(), func(procfs.ID) bool { return false }
+	if _, err := d.exec.store.load(epoch, nil); err != nil { // makes the directory
 		b.Fatal(err)
 	}
 	var all []KernelSession
@@ -49,9 +49,9 @@ func benchmarkHandle(b *testing.B, n int, one bool) {
 		if !one {
 			peer = netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), 1701)
 		}
-		all = append(all, KernelSession{translator.Tunnel{Local: here, Peer: peer, LocalID: uint16(1 + i), PeerID: uint16(10000 + i)}, watched.Pid})
+		all = append(all, KernelSession{l2tp.Connection{Local: here, Peer: peer, LocalID: uint16(1 + i), PeerID: uint16(10000 + i)}, watched.Pid})
 	}
-	d.takeSessions(all, epoch)
+	d.opener.takeSessions(all, epoch)
 	now, i, ns := epoch.Add(time.Minute), 0, uint16(0)
 	round := func() {
 		t := all[i]
@@ -120,7 +120,7 @@ func BenchmarkTraced(b *testing.B) {
 			f.links.PassFirst = true
 			f.dial(1)
 			if watched {
-				w, err := f.hub.Watch(false)
+				w, err := f.flight.hub.Watch(false)
 				if err != nil {
 					b.Fatal(err)
 				}

@@ -73,14 +73,14 @@ func (b *fixture) within() {
 	for _, l := range b.table.callers.shares {
 		shares = max(shares, l.Len())
 	}
-	files, err := os.ReadDir(string(b.store))
+	files, err := os.ReadDir(string(b.exec.store))
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	if len(b.table.list) > maxChannels || b.table.awaited.len() > maxAwaited || b.table.callers.len() > maxHalfOpen ||
-		shares > maxHalfOpenOfPeer || len(b.table.unpaired) > maxUnpaired || len(files) > maxChannels {
+	if len(b.table.list) > maxChannels || b.table.awaited.order.Len() > maxAwaited || b.table.callers.order.Len() > maxHalfOpen ||
+		shares > maxHalfOpenOfPeer || len(b.unpaired.paths) > maxUnpaired || len(files) > maxChannels {
 		b.t.Fatalf("%d channels, %d awaited, %d half open, %d of one peer, %d unpaired, %d files",
-			len(b.table.list), b.table.awaited.len(), b.table.callers.len(), shares, len(b.table.unpaired), len(files))
+			len(b.table.list), b.table.awaited.order.Len(), b.table.callers.order.Len(), shares, len(b.unpaired.paths), len(files))
 	}
 	if most := maxChannels + maxAwaited + maxUnpaired; len(b.listened) > most {
 		b.t.Fatalf("listening to %d", len(b.listened))
@@ -147,13 +147,13 @@ func TestFloods(t *testing.T) {
 		t.Errorf("%d of %d held after the flood", held, real)
 	}
 	b.age(2 + int(openTTL/tidyEvery))
-	if b.table.callers.len()+b.table.awaited.len()+len(b.table.unpaired) != 0 {
-		t.Errorf("%d half open, %d awaited, %d unpaired are left", b.table.callers.len(), b.table.awaited.len(), len(b.table.unpaired))
+	if b.table.callers.order.Len()+b.table.awaited.order.Len()+len(b.unpaired.paths) != 0 {
+		t.Errorf("%d half open, %d awaited, %d unpaired are left", b.table.callers.order.Len(), b.table.awaited.order.Len(), len(b.unpaired.paths))
 	}
 }
 
 func fileNames(t *testing.T, b *fixture) []os.DirEntry {
-	files, err := os.ReadDir(string(b.store))
+	files, err := os.ReadDir(string(b.exec.store))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -267,14 +267,14 @@ func TestOneAddressHasItsShare(t *testing.T) {
 // has answered, and nothing is written before.
 func TestHalfOpen(t *testing.T) {
 	b := newFixture(t, memoryDir(t))
-	tunnel := translator.Tunnel{Local: here, Peer: there, LocalID: 7, PeerID: 9}
+	tunnel := l2tp.Connection{Local: here, Peer: there, LocalID: 7, PeerID: 9}
 	b.handlesRaw(false, assigning(false, l2tp.TypeSCCRP, 9, 7, 0, 1), translator.Pass)
 	b.handlesRaw(false, assigning(false, l2tp.TypeSCCRP, 9, 7, 0, 1), translator.Pass)
 	if len(b.listened) != 0 || len(b.table.list) != 0 || b.kept(tunnel) || b.stand() != 0 {
 		t.Fatalf("listening to %v, %d channels", b.listened, len(b.table.list))
 	}
 	b.handles(false, l2tp.Message{Tunnel: 9, Ns: 1, Nr: 2}, translator.Pass)
-	if !b.listened[translator.Tunnel{Local: here, Peer: there, LocalID: 7}] || !b.kept(tunnel) || b.stand() != 1 || !b.table.list[0].owner.is(watched) {
+	if !b.listened[l2tp.Connection{Local: here, Peer: there, LocalID: 7}] || !b.kept(tunnel) || b.stand() != 1 || !b.table.list[0].owner.is(watched) {
 		t.Errorf("listening to %v, %d tunnels", b.listened, b.stand())
 	}
 
@@ -282,8 +282,8 @@ func TestHalfOpen(t *testing.T) {
 	c := b.table.list[0]
 	b.handlesRaw(false, assigning(false, l2tp.TypeSCCRP, 9, 7, 0, 1), translator.Pass)
 	b.handles(false, l2tp.Message{Type: l2tp.TypeICRQ, Tunnel: 9, Ns: 1, Nr: 3}, translator.Pass)
-	if len(b.table.list) != 1 || b.table.list[0] != c || b.table.callers.len() != 0 {
-		t.Errorf("%d channels, %d half open", len(b.table.list), b.table.callers.len())
+	if len(b.table.list) != 1 || b.table.list[0] != c || b.table.callers.order.Len() != 0 {
+		t.Errorf("%d channels, %d half open", len(b.table.list), b.table.callers.order.Len())
 	}
 
 	// As LAC there is a channel from the SCCRP on, but no file, and it does not count.
@@ -352,8 +352,8 @@ func TestLRU(t *testing.T) {
 	if want := "[1.1.1.2b 1.1.1.1a 1.1.1.1b]"; fmt.Sprint(gone) != want {
 		t.Errorf("gone %v, want %v", gone, want)
 	}
-	if v, ok := l.get("1.1.1.2a"); !ok || v != 4 || l.len() != 4 {
-		t.Errorf("%d %v of %d", v, ok, l.len())
+	if v, ok := l.get("1.1.1.2a"); !ok || v != 4 || len(l.items) != 4 {
+		t.Errorf("%d %v of %d", v, ok, len(l.items))
 	}
 	l.expire(func(v int) bool { return v < 6 })
 	var left []string
@@ -361,7 +361,7 @@ func TestLRU(t *testing.T) {
 	if want := "[1.1.1.3a 1.1.1.3b]"; fmt.Sprint(left) != want || len(l.shares) != 1 {
 		t.Errorf("left %v, want %v; %d peers", left, want, len(l.shares))
 	}
-	if l.delete("1.1.1.3a"); l.len() != 1 {
-		t.Errorf("%d entries", l.len())
+	if l.delete("1.1.1.3a"); len(l.items) != 1 {
+		t.Errorf("%d entries", len(l.items))
 	}
 }

@@ -39,7 +39,7 @@ func (r *rules) incoming() [][]expr.Any {
 		all = append(all,
 			r.queued(r.failClosed, q.which, q.num, 0),
 			r.queued(r.connections, q.which, q.num, expr.QueueFlagBypass),
-			r.queued(r.peers, q.which, q.num, expr.QueueFlagBypass))
+			slices.Concat(q.which, r.lookup(r.peers), r.paced(), []expr.Any{&expr.Queue{Num: q.num, Flag: expr.QueueFlagBypass}}))
 	}
 	return all
 }

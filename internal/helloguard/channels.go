@@ -44,6 +44,13 @@ const (
 // path is what the packets of one or more tunnels have in common.
 type path struct{ local, peer netip.AddrPort }
 
+func pathOf(c l2tp.Connection) path { return path{c.Local, c.Peer} }
+
+// connection returns a control connection on the path. An id of 0 is not known.
+func (at path) connection(localID, peerID uint16) l2tp.Connection {
+	return l2tp.Connection{Local: at.local, Peer: at.peer, LocalID: localID, PeerID: peerID}
+}
+
 // address is what the packets of one tunnel and direction have in common.
 type address struct {
 	path
@@ -54,9 +61,9 @@ type address struct {
 // phase is how far the life of a channel has come:
 //
 //	opening     → established   xl2tpd sends a message that is no StopCCN
-//	established → orphaned      xl2tpd has ended
+//	established → ownerEnded    xl2tpd has ended
 //	opening     → abandoned     the same
-//	orphaned    → established   another process sends in the tunnel
+//	ownerEnded  → established   another process sends in the tunnel
 //	abandoned   → opening       the same
 //
 // A channel of a tunnel that is older than the guard begins as established.
@@ -66,14 +73,14 @@ const (
 	opening     phase = iota // the peer has accepted xl2tpd's SCCRQ
 	established              // both ends have agreed on the tunnel
 	abandoned                // nobody goes on with the opening
-	orphaned                 // the guard closes the tunnel in xl2tpd's name
+	ownerEnded               // the guard closes the tunnel in xl2tpd's name
 )
 
 // agreed reports whether both ends have agreed on the tunnel.
-func (p phase) agreed() bool { return p == established || p == orphaned }
+func (p phase) agreed() bool { return p == established || p == ownerEnded }
 
 // xl2tpdEnded reports whether the tunnel's xl2tpd has ended; false also if nobody knows.
-func (p phase) xl2tpdEnded() bool { return p == abandoned || p == orphaned }
+func (p phase) xl2tpdEnded() bool { return p == abandoned || p == ownerEnded }
 
 // reported is which end of a channel was given to Guard.Ended. A later end is reported only if it is
 // greater.
@@ -85,6 +92,15 @@ const (
 	tunnelEnd          // or the peer has closed the call
 )
 
+// metBy is how the guard has met a tunnel, if that matters later.
+type metBy uint8
+
+const (
+	_        metBy = iota
+	fromFile       // an earlier process has saved it
+	fromPair       // its ids were paired by what came in from the peer
+)
+
 // channel is the control channel of one tunnel.
 type channel struct {
 	translator *translator.Translator
@@ -94,27 +110,16 @@ type channel struct {
 	stops      stops      // with which the guard closes the tunnel of an xl2tpd that has ended
 	addresses  [2]address // in table.channels
 	index      int        // in table.list
-	restored   bool       // from a file
 	inKernel   bool       // the kernel has had a session of it
-	paired     bool       // its ids were paired by what came in from the peer
+	metBy      metBy
+	peerSide
+	ending
 
-	seen    time.Time // latest packet from xl2tpd
-	rounds  int       // of tidy, since that
-	heard   time.Time // latest believable packet from the peer
-	secured bool      // the peer's packets come through IPsec
-	clear   bool      // the peer was believed in the clear
-	vendor  string    // what the peer calls itself; empty: not seen
-	wanted  bool      // its links want it held; false: they have to be asked
-	noted   time.Time // since when its data are noted; zero: they are not
-	review  time.Time // when its links are asked whether they are certain; zero: not before the next tidy
-
-	peerDead     bool      // nothing can come of the peer any more
-	ackStop      bool      // xl2tpd's StopCCN to it waits for its acknowledgement
-	hangingUp    time.Time // when the service has asked xl2tpd to hang up
-	reported     reported
-	reason       *CloseReason // what was reported; nil: nothing, or it is no longer of interest
-	helloSince   time.Time    // since when a Hello of xl2tpd is unanswered; zero: none is
-	unackedSince time.Time    // since when a message of the peer is unacknowledged; zero: none is
+	seen   time.Time // latest packet from xl2tpd
+	rounds int       // of tidy, since that
+	wanted bool      // its links want it held; false: they have to be asked
+	noted  time.Time // since when its data are noted; zero: they are not
+	review time.Time // when its links are asked whether they are certain; zero: not before the next tidy
 
 	listening  bool // the peer's messages are queued
 	failClosed bool // its packets must not pass without the guard
@@ -123,6 +128,25 @@ type channel struct {
 	doing      string // what the log said last
 
 	recorder *controltrace.Recorder // of its messages; nil: there was none
+}
+
+// peerSide is what the messages of a peer have shown.
+type peerSide struct {
+	heard   time.Time // latest believable packet
+	secured bool      // its packets come through IPsec
+	clear   bool      // it was believed in the clear
+	vendor  string    // what it calls itself; empty: not seen
+}
+
+// ending is how the end of a tunnel comes, and what was said of it.
+type ending struct {
+	peerDead     bool      // nothing can come of the peer any more
+	ackStop      bool      // xl2tpd's StopCCN to it waits for its acknowledgement
+	hangingUp    time.Time // when the service has asked xl2tpd to hang up
+	reported     reported
+	reason       *CloseReason // what was reported; nil: nothing, or it is no longer of interest
+	helloSince   time.Time    // since when a Hello of xl2tpd is unanswered; zero: none is
+	unackedSince time.Time    // since when a message of the peer is unacknowledged; zero: none is
 }
 
 // mustFailClosed reports whether the channel's packets must not pass a guard that is down for
@@ -147,19 +171,16 @@ type awaited struct {
 }
 
 // path is that of the channel's packets.
-func (c *channel) path() path {
-	t := c.translator.Tunnel()
-	return path{t.Local, t.Peer}
-}
+func (c *channel) path() path { return pathOf(c.translator.Connection()) }
 
 // connection is what the guard says of the channel to others.
-func (c *channel) connection() Connection {
-	return Connection{c.translator.Tunnel(), c.owner.process}
+func (c *channel) connection() OwnedConnection {
+	return OwnedConnection{c.translator.Connection(), c.owner.process}
 }
 
 // caller is a tunnel that the peer has asked for, half open: xl2tpd has sent an SCCRP.
 type caller struct {
-	tunnel translator.Tunnel
+	tunnel l2tp.Connection
 	owner  owner
 	at     time.Time
 	nr     uint16 // what the SCCRP acknowledges
@@ -178,27 +199,25 @@ type callerKey struct {
 // by the one's answer to the other's message. Only xl2tpd's packets open anything, so a
 // forged one can't.
 type table struct {
-	channels map[address][]*channel           // each by two addresses; the oldest first
-	list     []*channel                       // each once
-	awaited  *lru[translator.Tunnel, awaited] // with PeerID 0
+	channels map[address][]*channel         // each by two addresses; the oldest first
+	list     []*channel                     // each once
+	awaited  *lru[l2tp.Connection, awaited] // with PeerID 0
 	callers  *lru[callerKey, caller]
-	unpaired map[path]*unpaired
 	sessions map[address][]KernelSession // of the kernel, by local address and each id
 }
 
-func newTable(lost func(translator.Tunnel)) *table {
+func newTable(lost func(l2tp.Connection)) *table {
 	return &table{
 		channels: map[address][]*channel{},
-		awaited:  newLRU(maxAwaited, 0, nil, func(t translator.Tunnel, _ awaited) { lost(t) }),
+		awaited:  newLRU(maxAwaited, 0, nil, func(t l2tp.Connection, _ awaited) { lost(t) }),
 		callers: newLRU[callerKey, caller](maxHalfOpen, maxHalfOpenOfPeer,
 			func(k callerKey) netip.Addr { return k.peer.Addr() }, nil),
-		unpaired: map[path]*unpaired{},
 	}
 }
 
 func (x *table) add(c *channel) {
-	t := c.translator.Tunnel()
-	at := path{t.Local, t.Peer}
+	t := c.translator.Connection()
+	at := pathOf(t)
 	c.addresses = [2]address{{at, t.PeerID, true}, {at, t.LocalID, false}}
 	for _, a := range c.addresses {
 		x.channels[a] = append(x.channels[a], c)
@@ -285,8 +304,8 @@ func (x *table) setSessions(all []KernelSession) {
 }
 
 // has reports whether the kernel has a session of a tunnel.
-func (x *table) has(t translator.Tunnel) bool {
-	s, ok := x.session(path{t.Local, t.Peer}, t.LocalID, false)
+func (x *table) has(t l2tp.Connection) bool {
+	s, ok := x.session(pathOf(t), t.LocalID, false)
 	return ok && s.PeerID == t.PeerID
 }
 
@@ -301,7 +320,7 @@ func (x *table) expire(now time.Time) {
 // somebody does of whom nobody knows who it is.
 func (x *table) dials(daemon procfs.ID, peer netip.Addr, since time.Time) (is, known bool) {
 	known = true
-	x.awaited.all(func(t translator.Tunnel, a awaited) bool {
+	x.awaited.all(func(t l2tp.Connection, a awaited) bool {
 		if t.Peer.Addr() != peer || !a.at.After(since) {
 			return true
 		}

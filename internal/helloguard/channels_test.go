@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"xl2tpd-keepalive/internal/helloguard/translator"
 	"xl2tpd-keepalive/internal/l2tp"
 )
 
@@ -116,7 +115,7 @@ func TestFind(t *testing.T) {
 			{in: true, raw: zlb(true, 7)},
 		}},
 		"session": {
-			sessions: []KernelSession{{Tunnel: translator.Tunnel{Local: here, LocalID: 6, PeerID: 8}}, {Tunnel: translator.Tunnel{Local: here, Peer: there, LocalID: 7, PeerID: 9}}},
+			sessions: []KernelSession{{Connection: l2tp.Connection{Local: here, LocalID: 6, PeerID: 8}}, {Connection: l2tp.Connection{Local: here, Peer: there, LocalID: 7, PeerID: 9}}},
 			steps: []step{
 				{in: true, raw: zlb(true, 7), local: 7, peer: 9},
 				{raw: zlb(false, 8), local: 6, peer: 8},
@@ -163,14 +162,14 @@ func TestFind(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			var got translator.Tunnel
+			var got l2tp.Connection
 			b.now = b.now.Add(s.pause)
-			find := b.sender
+			find := b.opener.sender
 			if s.in {
-				find = func(p *l2tp.Packet, now time.Time) *channel { return b.receiver(p, false, now) }
+				find = func(p *l2tp.Packet, now time.Time) *channel { return b.opener.receiver(p, false, now) }
 			}
 			if c := find(&p, b.now); c != nil {
-				got = c.translator.Tunnel()
+				got = c.translator.Connection()
 			}
 			if got.LocalID != s.local || got.PeerID != s.peer {
 				t.Errorf("%s, packet %d: %d/%d, want %d/%d", name, i, got.LocalID, got.PeerID, s.local, s.peer)
@@ -182,11 +181,11 @@ func TestFind(t *testing.T) {
 // Tunnels of the kernel's table are met once, and not without an address.
 func TestMeet(t *testing.T) {
 	b := newFixture(t, t.TempDir())
-	s := KernelSession{Tunnel: translator.Tunnel{Local: here, Peer: there, LocalID: 7, PeerID: 9}, Xl2tpd: watched.Pid}
+	s := KernelSession{Connection: l2tp.Connection{Local: here, Peer: there, LocalID: 7, PeerID: 9}, Xl2tpd: watched.Pid}
 	for range 2 {
-		b.takeSessions([]KernelSession{s, {Tunnel: translator.Tunnel{Local: here, LocalID: 6, PeerID: 8}}}, epoch)
+		b.opener.takeSessions([]KernelSession{s, {Connection: l2tp.Connection{Local: here, LocalID: 6, PeerID: 8}}}, epoch)
 	}
-	if all := b.table.list; len(all) != 1 || all[0].translator.Tunnel() != s.Tunnel || !all[0].owner.is(watched) {
+	if all := b.table.list; len(all) != 1 || all[0].translator.Connection() != s.Connection || !all[0].owner.is(watched) {
 		t.Errorf("%d channels", len(all))
 	}
 }

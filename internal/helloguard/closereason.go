@@ -8,7 +8,8 @@ import (
 	"xl2tpd-keepalive/internal/message"
 )
 
-// CloseReason is why a tunnel or call is being closed.
+// CloseReason is why a tunnel or call is being closed. It is part of a channel's file, which may be of another version:
+// its JSON names stay as they were.
 type CloseReason struct {
 	ByPeer bool
 	Reason message.Text // in plain words

@@ -147,7 +147,7 @@ func TestEndIsPast(t *testing.T) {
 	b := newFixture(t, t.TempDir())
 	b.connect()
 	b.handlesRaw(false, closing(false, l2tp.TypeStopCCN, 2, 1, 1, "Goodbye!"), translator.Pass)
-	b.forgetReasons(there.Addr())
+	b.closer.forgetReasons(there.Addr())
 	next := b.again()
 	if len(next.table.list) != 1 || len(next.ends) != 0 {
 		t.Errorf("%d tunnels, reported %+v", len(next.table.list), next.ends)

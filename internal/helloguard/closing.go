@@ -10,20 +10,30 @@ import (
 // hangUpTime is how long xl2tpd may take to hang up, if the service has asked for it.
 const hangUpTime = 15 * time.Second
 
+// closer takes in why tunnels close, and closes those whose xl2tpd has ended.
+type closer struct {
+	table    *table
+	owners   *owners
+	evidence *evidence
+	flight   *flightRecorder
+	exec     *executor
+	ended    func(c OwnedConnection, r CloseReason)
+}
+
 // learn takes in what a message says of the tunnel.
-func (h *handler) learn(c *channel, p *l2tp.Packet, byPeer bool, now time.Time) {
+func (cl *closer) learn(c *channel, p *l2tp.Packet, byPeer bool, now time.Time) {
 	switch p.Msg.Type {
 	case l2tp.TypeICRQ: // another call begins, though none that will come to anything in a dying tunnel
 		if !c.translator.Closing() {
 			c.newCall()
 		}
 	case l2tp.TypeStopCCN, l2tp.TypeCDN:
-		h.explain(c, p, byPeer, now)
+		cl.explain(c, p, byPeer, now)
 	}
 }
 
 // explain reports why a tunnel or call is being closed, once.
-func (h *handler) explain(c *channel, p *l2tp.Packet, byPeer bool, now time.Time) {
+func (cl *closer) explain(c *channel, p *l2tp.Packet, byPeer bool, now time.Time) {
 	r := closeReason(p.Msg, p.Payload(), byPeer, since(c.helloSince, now), since(c.unackedSince, now))
 	r.CallOnly = !byPeer && p.Msg.Type == l2tp.TypeCDN
 	end := tunnelEnd
@@ -41,11 +51,11 @@ func (h *handler) explain(c *channel, p *l2tp.Packet, byPeer bool, now time.Time
 	if end > c.reported {
 		r.StopAcked = c.peerDead
 		c.reported, c.reason = end, &r
-		h.save(c)
+		cl.exec.save(c)
 		if !r.Operator {
-			h.keepRecording(c, now)
+			cl.flight.keep(c, now)
 		}
-		h.ended(c.connection(), r)
+		cl.ended(c.connection(), r)
 	}
 }
 
@@ -58,11 +68,11 @@ func (c *channel) newCall() {
 
 // forgetReasons forgets for the next process how tunnels with a peer have ended, once another is
 // dialled.
-func (h *handler) forgetReasons(peer netip.Addr) {
-	for _, c := range h.table.list {
-		if c.reason != nil && c.translator.Tunnel().Peer.Addr() == peer {
+func (cl *closer) forgetReasons(peer netip.Addr) {
+	for _, c := range cl.table.list {
+		if c.reason != nil && c.translator.Connection().Peer.Addr() == peer {
 			c.reason = nil
-			h.save(c)
+			cl.exec.save(c)
 		}
 	}
 }

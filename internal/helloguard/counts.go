@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/internal/helloguard/translator"
-	"xl2tpd-keepalive/internal/procfs"
 )
 
 // Counts are what was done for a tunnel since the guard met it.
@@ -27,8 +26,7 @@ func (c *Counts) add(why translator.Reason) {
 
 // Channel is what is known of one tunnel's control channel.
 type Channel struct {
-	Tunnel  translator.Tunnel
-	Owner   procfs.ID // the xl2tpd that has opened it; zero: not known
+	OwnedConnection
 	Vendor  string    // what the peer calls itself; empty: not known
 	Holding bool      // the tunnel can't do without the guard
 	Heard   time.Time // latest control message of the peer; zero: none
@@ -42,7 +40,7 @@ func (g *Guard) Channels() (all []Channel) {
 	g.with(func(h *handler) {
 		for _, c := range h.table.list {
 			all = append(all, Channel{
-				Tunnel: c.translator.Tunnel(), Owner: c.connection().Owner, Vendor: c.vendor, Heard: c.heard, Counts: c.counts,
+				OwnedConnection: c.connection(), Vendor: c.vendor, Heard: c.heard, Counts: c.counts,
 				Holding: c.translator.Diverged(), Up: c.up(), Closing: c.translator.Closing() && !c.translator.Closed(),
 			})
 		}

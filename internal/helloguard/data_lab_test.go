@@ -14,7 +14,6 @@ import (
 	"github.com/florianl/go-nfqueue/v2"
 	"golang.org/x/sys/unix"
 
-	"xl2tpd-keepalive/internal/helloguard/translator"
 	"xl2tpd-keepalive/internal/l2tp"
 )
 
@@ -143,8 +142,8 @@ func TestQueuedWhileNotingChanges(t *testing.T) {
 	}
 	defer near.Close()
 	far := listenFar(t, lineThere)
-	tunnel := translator.Tunnel{Local: here, Peer: lineThere, LocalID: 7, PeerID: 9}
-	r := putRules(t, contents{listen: []translator.Tunnel{tunnel}}, 0)
+	tunnel := l2tp.Connection{Local: here, Peer: lineThere, LocalID: 7, PeerID: 9}
+	r := putRules(t, contents{listen: []l2tp.Connection{tunnel}}, 0)
 	q, err := nfqueue.Open(&nfqueue.Config{NfQueue: plainQueue, AfFamily: unix.AF_INET, Copymode: nfqueue.NfQnlCopyPacket, MaxPacketLen: 0xffff})
 	if err != nil {
 		t.Fatal(err)
@@ -186,7 +185,7 @@ func TestQueuedWhileNotingChanges(t *testing.T) {
 // A guard of tunnels of kernel mode, whose links are certain, has none.
 func TestNoDataHookForKernelMode(t *testing.T) {
 	newLine(t)
-	r := runGuard(t, translator.Tunnel{Local: lineHere, Peer: lineThere, LocalID: 7, PeerID: 9})
+	r := runGuard(t, l2tp.Connection{Local: lineHere, Peer: lineThere, LocalID: 7, PeerID: 9})
 	r.becomes(nil, 5*time.Second)
 	if awaitTable(t); hasDataHook() {
 		t.Error("data are noted")

@@ -52,7 +52,7 @@ func TestDataAreEvidence(t *testing.T) {
 			a.secured = b.now.Add(-tc.through)
 		}
 		b.came[address{c.path(), tc.id, false}] = a
-		if live, _ := b.liveness(c, b.now); live.Peer != tc.want {
+		if live, _ := b.evidence.liveness(c, b.now); live.Peer != tc.want {
 			t.Errorf("%s: alive %v", name, live.Peer)
 		}
 		if noted := b.noted[c.path()]; noted != (tc.links.Wanted && !tc.links.Certain) {
@@ -81,7 +81,7 @@ func TestWhenDataAreNoted(t *testing.T) {
 			t.Error("not noted before its first Hello")
 		}
 		ends(b)
-		if b.age(1); len(b.noted) != 0 || len(b.data.wanted) != 0 {
+		if b.age(1); len(b.noted) != 0 || len(b.evidence.data.wanted) != 0 {
 			t.Errorf("%s: data are noted still", name)
 		}
 	}
@@ -90,7 +90,7 @@ func TestWhenDataAreNoted(t *testing.T) {
 // Two tunnels of one path are noted together, until the last one goes.
 func TestTunnelsOfOnePathAreNotedTogether(t *testing.T) {
 	b := newFixture(t, t.TempDir())
-	at, d := path{here, there}, b.data
+	at, d := path{here, there}, b.evidence.data
 	for _, step := range []struct{ on, want bool }{{true, true}, {true, true}, {false, true}, {false, false}} {
 		if err := d.want(at, step.on); err != nil || b.noted[at] != step.want {
 			t.Errorf("%v: noted %v, %v", step, b.noted[at], err)
@@ -107,12 +107,12 @@ func TestDataAreReadOnce(t *testing.T) {
 	}
 	b.age(1)
 	for _, c := range b.table.list {
-		b.liveness(c, b.now)
+		b.evidence.liveness(c, b.now)
 	}
 	if b.reads != 1 {
 		t.Errorf("read %d times at one time", b.reads)
 	}
-	b.liveness(b.table.list[0], b.now.Add(time.Second))
+	b.evidence.liveness(b.table.list[0], b.now.Add(time.Second))
 	if b.reads != 2 {
 		t.Errorf("read %d times", b.reads)
 	}

@@ -15,6 +15,11 @@
 // IPsec policies and filters apply. It speaks to xl2tpd through lo, and checks before each
 // Hello that no filter of the host is in the way.
 //
+// The handler decides about a packet with parts that can do without it: owners says which xl2tpd sends
+// (senders.go), evidence whether the tunnel lives, opener which channel the packet belongs to, closer why
+// tunnels end, unpairedTable which ids belong together, flightRecorder what was seen, and executor
+// does what was decided.
+//
 // While nobody listens on the queue, packets pass it: a dead guard changes nothing. The
 // exception are tunnels whose two ends count differently. Their packets are dropped, and
 // both ends send them again until the guard is back. The table therefore outlives the

@@ -1,8 +1,10 @@
 package helloguard
 
 import (
+	"context"
 	"log/slog"
 	"time"
+	"xl2tpd-keepalive/internal/helloguard/translator"
 )
 
 const (
@@ -79,31 +81,67 @@ func (d *dataWatch) works(now time.Time) bool {
 	return d.err == nil
 }
 
+// evidence is what shows that the tunnel of a channel lives.
+type evidence struct {
+	ctx    context.Context
+	log    *packetLog
+	links  func(ctx context.Context, c OwnedConnection) Links
+	data   *dataWatch
+	owners *owners
+}
+
+// linksOf asks what is known of the links of a connection.
+func (e *evidence) linksOf(c OwnedConnection) Links { return e.links(e.ctx, c) }
+
+// liveness is what is known of the channel's tunnel now. What the connection itself has brought
+// is a sign of life whatever is known of links.
+func (e *evidence) liveness(c *channel, now time.Time) (live translator.Liveness, wanted bool) {
+	s := e.ownLinks(c, now)
+	return translator.Liveness{
+		Peer:      s.Wanted && (s.Certain && s.Alive || within(s.Window, c.heard, now) || within(s.Window, e.dataOf(c, now), now)),
+		LetGo:     !s.Wanted,
+		PassFirst: s.PassFirst,
+		Xl2tpd:    c.owner.ownership == ownerKnown && !e.owners.hasEnded(c.owner),
+	}, s.Wanted
+}
+
+// ownLinks asks for the links of a channel's tunnel. If they may be another tunnel's, its
+// data are noted.
+func (e *evidence) ownLinks(c *channel, now time.Time) Links {
+	s := e.linksOf(c.connection())
+	if s.Unknown {
+		s.Wanted = s.Wanted || c.wanted
+		return s
+	}
+	e.noteData(c, s.Wanted && !s.Certain && c.up(), now)
+	return s
+}
+
 // noteData says whether the kernel is to note data of a channel's tunnel.
-func (h *handler) noteData(c *channel, on bool, now time.Time) {
+func (e *evidence) noteData(c *channel, on bool, now time.Time) {
 	if on != c.noted.IsZero() {
 		return
 	}
 	if c.noted = (time.Time{}); on {
 		c.noted = now
 	}
-	h.wantData(c.path(), on, now)
+	e.wantData(c.path(), on, now)
 }
 
-func (h *handler) wantData(at path, on bool, now time.Time) {
-	if err := h.data.want(at, on); err != nil {
-		h.logPeerError(at.peer, now, slog.LevelError, "hello guard: rules can't be changed", err)
+func (e *evidence) wantData(at path, on bool, now time.Time) {
+	if err := e.data.want(at, on); err != nil {
+		e.log.peerFailed(at.peer, now, slog.LevelError, "hello guard: rules can't be changed", err)
 	}
 }
 
 // dataOf returns when data came in last for a channel's tunnel; zero: not lately, or nobody
 // has noted it. Where the peer's packets come through IPsec, others are forged.
-func (h *handler) dataOf(c *channel, now time.Time) time.Time {
+func (e *evidence) dataOf(c *channel, now time.Time) time.Time {
 	if c.noted.IsZero() {
 		return time.Time{}
 	}
-	t := c.translator.Tunnel()
-	a := h.data.read(now)[address{c.path(), t.LocalID, false}]
+	t := c.translator.Connection()
+	a := e.data.read(now)[address{c.path(), t.LocalID, false}]
 	if c.secured {
 		return a.secured
 	}
@@ -115,4 +153,8 @@ func later(a, b time.Time) time.Time {
 		return a
 	}
 	return b
+}
+
+func within(window time.Duration, at, now time.Time) bool {
+	return !at.IsZero() && now.Sub(at) <= window
 }

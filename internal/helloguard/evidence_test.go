@@ -30,7 +30,7 @@ func TestPeersMessagesAreEvidence(t *testing.T) {
 		b.now = b.now.Add(time.Hour)
 		b.handle(packet(true, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 7, Ns: 1, Nr: 2}), inbound, b.now)
 		b.links = tc.links
-		if live, _ := b.liveness(b.table.list[0], b.now.Add(tc.ago)); live.Peer != tc.want {
+		if live, _ := b.evidence.liveness(b.table.list[0], b.now.Add(tc.ago)); live.Peer != tc.want {
 			t.Errorf("%s: alive %v", name, live.Peer)
 		}
 	}
@@ -50,7 +50,7 @@ func TestSilence(t *testing.T) {
 		"nobody knows whose, its link is":     {func(b *fixture) { b.table.list[0].owner = owner{ownership: ownerUnclear} }, true},
 		"kernel mode, its session is there":   {func(b *fixture) { b.session(true); b.links.Linked = false }, true},
 		"kernel mode, its session is gone":    {func(b *fixture) { b.session(true); b.session(false) }, false},
-		"its xl2tpd has ended":                {func(b *fixture) { b.world.end(watched); b.host = Host{} }, false},
+		"its xl2tpd has ended":                {func(b *fixture) { b.world.end(watched); b.owners.host = Host{} }, false},
 		"xl2tpd has sent a StopCCN":           {func(b *fixture) { b.handle(closing(false, l2tp.TypeStopCCN, 2, 1, 1, ""), outbound, b.now) }, false},
 		"the peer has sent one":               {func(b *fixture) { b.handle(closing(true, l2tp.TypeStopCCN, 1, 2, 1, ""), inbound, b.now) }, false},
 		"xl2tpd is stopped, and not for long": {func(b *fixture) { b.update(Host{}, b.now) }, true},
@@ -79,7 +79,7 @@ func TestSilence(t *testing.T) {
 func (b *fixture) session(there_ bool) {
 	h := Host{Daemons: []procfs.ID{watched}}
 	if there_ {
-		h.Sessions = []KernelSession{{translator.Tunnel{Local: here, Peer: there, LocalID: 7, PeerID: 9}, watched.Pid}}
+		h.Sessions = []KernelSession{{l2tp.Connection{Local: here, Peer: there, LocalID: 7, PeerID: 9}, watched.Pid}}
 	}
 	b.update(h, b.now)
 }

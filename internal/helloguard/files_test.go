@@ -35,7 +35,7 @@ func TestWritesOnlyWhatChanges(t *testing.T) {
 	b := newFixture(t, memoryDir(t))
 	b.links.PassFirst = true
 	tunnel := b.connect()
-	w := writes{path: b.store.file(tunnel)}
+	w := writes{path: b.exec.store.file(tunnel)}
 	w.look()
 	for ns := uint16(2); ns < 100; ns++ {
 		b.handles(false, l2tp.Message{Type: l2tp.TypeICRQ, Tunnel: 9, Ns: ns, Nr: ns - 1}, translator.Pass)
@@ -78,7 +78,7 @@ func TestPlainFileIsTrueLater(t *testing.T) {
 	}
 	next := b.again()
 	c := next.table.list[0]
-	if !c.secured || c.vendor != "router" || !c.owner.is(watched) || c.translator.Tunnel() != tunnel || !next.listened[tunnel] && len(next.listening()) != 1 {
+	if !c.secured || c.vendor != "router" || !c.owner.is(watched) || c.translator.Connection() != tunnel || !next.listened[tunnel] && len(next.listening()) != 1 {
 		t.Errorf("%+v", c)
 	}
 	for ns := uint16(3000); ns < 3003; ns++ {
@@ -107,7 +107,7 @@ func TestNeverHeard(t *testing.T) {
 		}
 	}
 	next.links.Alive = false
-	if live, _ := next.liveness(next.table.list[0], next.now); live.Peer {
+	if live, _ := next.evidence.liveness(next.table.list[0], next.now); live.Peer {
 		t.Error("alive without links and without a message")
 	}
 }
@@ -120,7 +120,7 @@ func TestFileIsAPage(t *testing.T) {
 	b.handlesRaw(true, named(assigning(true, l2tp.TypeSCCRP, 7, 9, 0, 1), strings.Repeat("\x01", 900)), translator.Pass)
 	b.handles(false, l2tp.Message{Type: l2tp.TypeSCCCN, Tunnel: 9, Ns: 1, Nr: 1}, translator.Pass)
 	b.handles(true, l2tp.Message{Tunnel: 7, Ns: 1, Nr: 2}, translator.Pass)
-	tunnel := b.table.list[0].translator.Tunnel()
+	tunnel := b.table.list[0].translator.Connection()
 	if b.table.list[0].vendor == "" {
 		t.Fatal("the peer has no name")
 	}
@@ -134,12 +134,12 @@ func TestFileIsAPage(t *testing.T) {
 		}
 		b.handle(packet(false, l2tp.Message{Type: l2tp.TypeICRQ, Tunnel: 9, Ns: ns, Nr: 1}), outbound, b.now)
 		ns++
-		if info, err := os.Stat(b.store.file(tunnel)); err == nil {
+		if info, err := os.Stat(b.exec.store.file(tunnel)); err == nil {
 			largest = max(largest, int(info.Size()))
 		}
 	}
 	b.handlesRaw(true, closing(true, l2tp.TypeStopCCN, 1, 2, 1, strings.Repeat("\x1b", 1000)), translator.Rewrite)
-	info, err := os.Stat(b.store.file(tunnel))
+	info, err := os.Stat(b.exec.store.file(tunnel))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,11 +156,11 @@ func TestFilesFollowChannels(t *testing.T) {
 	b.hold(25, 2)
 	var want []string
 	for _, c := range b.table.list {
-		want = append(want, b.store.file(c.translator.Tunnel()))
+		want = append(want, b.exec.store.file(c.translator.Connection()))
 	}
 	var got []string
 	for _, e := range fileNames(t, b) {
-		got = append(got, string(b.store)+"/"+e.Name())
+		got = append(got, string(b.exec.store)+"/"+e.Name())
 	}
 	slices.Sort(want)
 	if !slices.Equal(got, want) {

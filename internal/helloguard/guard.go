@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/internal/controltrace"
-	"xl2tpd-keepalive/internal/helloguard/translator"
+	"xl2tpd-keepalive/internal/l2tp"
 	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/internal/wake"
 )
@@ -47,16 +47,16 @@ func (h Host) normal() Host {
 	return h
 }
 
-// Connection is a control connection and the xl2tpd that has opened it.
-type Connection struct {
-	translator.Tunnel
+// OwnedConnection is a control connection and the xl2tpd that has opened it.
+type OwnedConnection struct {
+	l2tp.Connection
 	Owner procfs.ID // zero: not known
 }
 
 // KernelSession is a session of kernel mode.
 type KernelSession struct {
-	translator.Tunnel     // Peer may be invalid
-	Xl2tpd            int // pid of its pppd's parent; 0: not known
+	l2tp.Connection     // Peer may be invalid
+	Xl2tpd          int // pid of its pppd's parent; 0: not known
 }
 
 // Links is what is known of the links of a control connection.
@@ -75,11 +75,11 @@ type Guard struct {
 	Dir string
 	Log *slog.Logger
 	// Links returns what is known of the links of a control connection. It must answer soon: packets wait for it.
-	Links func(ctx context.Context, c Connection) Links
+	Links func(ctx context.Context, c OwnedConnection) Links
 	// Daemons returns every xl2tpd that runs in this network namespace.
 	Daemons func() []Daemon
 	// Ended is called with why a tunnel is being closed. It must not block.
-	Ended func(Connection, CloseReason)
+	Ended func(OwnedConnection, CloseReason)
 	// Dials is called each time that an xl2tpd of Host.Daemons asks a peer for a tunnel; owner is
 	// zero if it is unknown which one. It must not block either.
 	Dials func(owner procfs.ID, peer netip.Addr)

@@ -85,21 +85,21 @@ type fixture struct {
 	reads         int
 	unlistedCalls int
 	dialledBy     []procfs.ID
-	listened      map[translator.Tunnel]bool
+	listened      map[l2tp.Connection]bool
 	sent          []translator.Injection
-	endOf         []Connection
+	endOf         []OwnedConnection
 	ends          []CloseReason
 	dialled       []netip.Addr
 	log           bytes.Buffer
 }
 
 func newFixture(t testing.TB, dir string) *fixture {
-	b := &fixture{t: t, now: epoch, world: newFakeHost(), listened: map[translator.Tunnel]bool{},
+	b := &fixture{t: t, now: epoch, world: newFakeHost(), listened: map[l2tp.Connection]bool{},
 		noted: map[path]bool{}, came: map[address]arrival{},
 		links: Links{Certain: true, Linked: true, Wanted: true, Alive: true, Window: 39 * time.Second}}
 	b.handler = newHandler(t.Context(), &Guard{
 		Dir: dir, Log: slog.New(slog.NewTextHandler(&b.log, nil)),
-		Ended: func(c Connection, r CloseReason) {
+		Ended: func(c OwnedConnection, r CloseReason) {
 			b.ends = append(b.ends, r)
 			b.endOf = append(b.endOf, c)
 		},
@@ -108,14 +108,14 @@ func newFixture(t testing.TB, dir string) *fixture {
 			b.dialledBy = append(b.dialledBy, by)
 		},
 		Unlisted: func() { b.unlistedCalls++ },
-		Links:    func(context.Context, Connection) Links { return b.links },
+		Links:    func(context.Context, OwnedConnection) Links { return b.links },
 	}, Host{Daemons: []procfs.ID{watched}}, b)
-	b.watched = epoch
-	b.facts, b.gone = b.world, func(p procfs.ID) bool { return b.world.ended[p] }
+	b.unpaired.watched = epoch
+	b.owners.facts, b.owners.gone = b.world, func(p procfs.ID) bool { return b.world.ended[p] }
 	return b
 }
 
-func (b *fixture) failClosed(t translator.Tunnel, on bool) error {
+func (b *fixture) failClosed(t l2tp.Connection, on bool) error {
 	if on && !b.kept(t) {
 		b.t.Error("a tunnel fails closed before its state is kept")
 	}
@@ -130,7 +130,7 @@ func (b *fixture) send(i translator.Injection) error {
 }
 
 // listen keeps what differs: the ids of peers do not matter.
-func (b *fixture) listen(t translator.Tunnel, on bool) error {
+func (b *fixture) listen(t l2tp.Connection, on bool) error {
 	t.PeerID = 0
 	if on {
 		b.listened[t] = true
@@ -155,17 +155,17 @@ func (b *fixture) arrivals() (map[address]arrival, error) {
 // again puts a guard in place of this one, with what it has kept.
 func (b *fixture) again() *fixture {
 	b.t.Helper()
-	next := newFixture(b.t, string(b.store))
+	next := newFixture(b.t, string(b.exec.store))
 	next.now, next.world = b.now, b.world
-	next.facts, next.gone = b.world, b.gone
+	next.owners.facts, next.owners.gone = b.world, b.owners.gone
 	if err := next.restore(next.now); err != nil {
 		b.t.Fatal(err)
 	}
 	return next
 }
 
-func (b *fixture) kept(t translator.Tunnel) bool {
-	_, err := os.Stat(b.store.file(t))
+func (b *fixture) kept(t l2tp.Connection) bool {
+	_, err := os.Stat(b.exec.store.file(t))
 	return err == nil
 }
 
@@ -218,14 +218,14 @@ func (b *fixture) handlesRaw(in bool, raw []byte, want translator.Action) {
 }
 
 // connect sets a tunnel up: 7 here, 9 there.
-func (b *fixture) connect() translator.Tunnel {
+func (b *fixture) connect() l2tp.Connection {
 	b.t.Helper()
 	b.handlesRaw(false, assigning(false, l2tp.TypeSCCRQ, 0, 7, 0, 0), translator.Pass)
 	b.handlesRaw(true, assigning(true, l2tp.TypeSCCRP, 7, 9, 0, 1), translator.Pass)
 	b.handles(false, l2tp.Message{Type: l2tp.TypeSCCCN, Tunnel: 9, Ns: 1, Nr: 1}, translator.Pass)
 	b.handles(true, l2tp.Message{Tunnel: 7, Ns: 1, Nr: 2}, translator.Pass)
 	b.now = b.now.Add(time.Minute)
-	return translator.Tunnel{Local: here, Peer: there, LocalID: 7, PeerID: 9}
+	return l2tp.Connection{Local: here, Peer: there, LocalID: 7, PeerID: 9}
 }
 
 func ourHello(ns uint16) l2tp.Message {
@@ -405,7 +405,7 @@ func TestStore(t *testing.T) {
 		t.Fatalf("%v %v", all, err)
 	}
 	c := &channel{owner: owner{ownerKnown, watched}, translator: translator.New(
-		translator.Tunnel{Local: here, Peer: there, LocalID: 7, PeerID: 9}, epoch)}
+		l2tp.Connection{Local: here, Peer: there, LocalID: 7, PeerID: 9}, epoch)}
 	if err := s.save(c); err != nil {
 		t.Fatal(err)
 	}
@@ -418,18 +418,18 @@ func TestStore(t *testing.T) {
 	}
 	// State is not read from what may take its place.
 	pipe, link, huge := filepath.Join(dir, statePrefix+"pipe"+stateSuffix), filepath.Join(dir, statePrefix+"link"+stateSuffix), filepath.Join(dir, statePrefix+"huge"+stateSuffix)
-	if err := errors.Join(unix.Mkfifo(pipe, 0o600), os.Symlink(s.file(c.translator.Tunnel()), link),
+	if err := errors.Join(unix.Mkfifo(pipe, 0o600), os.Symlink(s.file(c.translator.Connection()), link),
 		os.WriteFile(huge, bytes.Repeat([]byte(" "), statefile.Max+1), 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	// Nor that of one tunnel from another's file.
 	copied := filepath.Join(dir, statePrefix+"copied"+stateSuffix)
-	if state, err := os.ReadFile(s.file(c.translator.Tunnel())); err != nil || os.WriteFile(copied, state, 0o600) != nil {
+	if state, err := os.ReadFile(s.file(c.translator.Connection())); err != nil || os.WriteFile(copied, state, 0o600) != nil {
 		t.Fatal(err)
 	}
 	var bad []string
 	all, err := s.load(epoch, func(path string, _ error) { bad = append(bad, path) })
-	if err != nil || len(all) != 1 || all[0].owner != c.owner || all[0].translator.Tunnel() != c.translator.Tunnel() {
+	if err != nil || len(all) != 1 || all[0].owner != c.owner || all[0].translator.Connection() != c.translator.Connection() {
 		t.Fatalf("%+v %v", all, err)
 	}
 	if !slices.Equal(bad, []string{broken, copied, huge, link, pipe}) {
@@ -547,23 +547,23 @@ func TestAttemptHungUp(t *testing.T) {
 }
 
 // An xl2tpd that has ended leaves tunnels that are closed in its name, until the peer
-// acknowledges it. Its successor hears nothing of that.
+// acknowledges it. Its successor does not learn of it.
 func TestClosesForAnEndedDaemon(t *testing.T) {
 	b := newFixture(t, t.TempDir())
 	tunnel := b.connect()
-	b.host.Daemons = nil
-	b.closeOrphans(b.now)
+	b.owners.host.Daemons = nil
+	b.closer.noteOwnerEnds(b.now)
 	if b.handleTimers(b.now); b.acts != nil {
 		t.Fatalf("%q for an xl2tpd that runs", b.acts)
 	}
 	b.world.end(watched)
-	b.closeOrphans(b.now)
+	b.closer.noteOwnerEnds(b.now)
 	next, ok := b.handleTimers(b.now)
 	if want := []string{"to peer"}; !slices.Equal(b.acts, want) || !ok || next != b.now.Add(time.Second) {
 		t.Fatalf("%q, want %q; again %v", b.acts, want, next)
 	}
 	b.now = next
-	b.closeOrphans(b.now)
+	b.closer.noteOwnerEnds(b.now)
 	if next, _ = b.handleTimers(b.now); next != b.now.Add(2*time.Second) || len(b.acts) != 2 {
 		t.Errorf("%q, again %v", b.acts, next)
 	}
@@ -580,7 +580,7 @@ func TestClosesForAnEndedDaemon(t *testing.T) {
 // The watched xl2tpd may dial before the service knows that it runs.
 func TestMeetsTheDaemonLate(t *testing.T) {
 	b := newFixture(t, t.TempDir())
-	b.host = Host{}
+	b.owners.host = Host{}
 	b.handlesRaw(false, assigning(false, l2tp.TypeSCCRQ, 0, 7, 0, 0), translator.Pass)
 	if len(b.dialled) != 0 {
 		t.Errorf("dialled %v before it is known who is watched", b.dialled)
@@ -599,7 +599,7 @@ func TestAsksAboutHellos(t *testing.T) {
 	b := newFixture(t, t.TempDir())
 	b.connect()
 	asked := 0
-	b.handler.links = func(context.Context, Connection) Links {
+	b.evidence.links = func(context.Context, OwnedConnection) Links {
 		asked++
 		return b.links
 	}

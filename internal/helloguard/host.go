@@ -3,44 +3,38 @@ package helloguard
 import (
 	"slices"
 	"time"
-
-	"xl2tpd-keepalive/internal/helloguard/translator"
+	"xl2tpd-keepalive/internal/l2tp"
 )
 
 // update takes in what is known of the xl2tpds now. One may have dialled before it was known.
 func (h *handler) update(host Host, now time.Time) {
-	another := !slices.Equal(host.Daemons, h.host.Daemons)
-	h.host = host
+	another := !slices.Equal(host.Daemons, h.owners.host.Daemons)
+	h.owners.host = host
 	for _, c := range h.table.list {
 		c.wanted = false // perhaps no longer
 	}
 	if another {
-		h.facts.forget()
-		h.reportDials()
+		h.owners.facts.forget()
+		h.opener.reportDials()
 	}
-	h.takeSessions(host.Sessions, now)
-	h.closeOrphans(now)
-}
-
-// runs reports whether the owner is one of the host's xl2tpds, as far as is known.
-func (h *handler) runs(o owner) bool {
-	return o.ownership == ownerKnown && slices.Contains(h.host.Daemons, o.process)
+	h.opener.takeSessions(host.Sessions, now)
+	h.closer.noteOwnerEnds(now)
 }
 
 // reportDials reports the attempts that are not reported yet of xl2tpds that are known now.
-func (h *handler) reportDials() {
-	var late []translator.Tunnel
-	h.table.awaited.all(func(t translator.Tunnel, a awaited) bool {
-		if !a.dialed && h.runs(a.owner) {
+func (op *opener) reportDials() {
+	var late []l2tp.Connection
+	op.table.awaited.all(func(t l2tp.Connection, a awaited) bool {
+		if !a.dialed && op.owners.runs(a.owner) {
 			late = append(late, t)
 		}
 		return true
 	})
 	for _, t := range late {
-		a, _ := h.table.awaited.get(t)
+		a, _ := op.table.awaited.get(t)
 		a.dialed = true
-		h.table.awaited.put(t, a)
-		h.dials(a.owner.process, t.Peer.Addr())
+		op.table.awaited.put(t, a)
+		op.dials(a.owner.process, t.Peer.Addr())
 	}
 }
 
@@ -49,18 +43,18 @@ func (h *handler) reportDials() {
 //
 // What a file has kept of a tunnel that has ended since goes, if the peer has given its id
 // to another.
-func (h *handler) takeSessions(sessions []KernelSession, now time.Time) {
+func (op *opener) takeSessions(sessions []KernelSession, now time.Time) {
 	sessions = slices.DeleteFunc(slices.Clone(sessions), KernelSession.incomplete)
-	h.table.setSessions(sessions)
+	op.table.setSessions(sessions)
 	for _, s := range sessions {
-		old := h.table.find(path{s.Local, s.Peer}, s.PeerID, true)
-		if old != nil && old.restored && old.translator.Tunnel().LocalID != s.LocalID && !h.table.has(old.translator.Tunnel()) {
-			h.drop(old)
+		old := op.table.find(pathOf(s.Connection), s.PeerID, true)
+		if old != nil && old.metBy == fromFile && old.translator.Connection().LocalID != s.LocalID && !op.table.has(old.translator.Connection()) {
+			op.exec.drop(old)
 		}
 	}
 	for _, s := range sessions {
 		if s.Peer.IsValid() {
-			h.takeSession(s, now)
+			op.takeSession(s, now)
 		}
 	}
 }
@@ -70,22 +64,22 @@ func (s KernelSession) incomplete() bool {
 }
 
 // takeSession takes in one session of the kernel.
-func (h *handler) takeSession(s KernelSession, now time.Time) {
-	at := path{s.Local, s.Peer}
-	out, in := h.table.find(at, s.PeerID, true), h.table.find(at, s.LocalID, false)
+func (op *opener) takeSession(s KernelSession, now time.Time) {
+	at := pathOf(s.Connection)
+	out, in := op.table.find(at, s.PeerID, true), op.table.find(at, s.LocalID, false)
 	switch {
 	case out == nil && in == nil:
-		if c := h.openSession(s, now); c != nil {
-			h.wanted(c, false, now)
+		if c := op.openSession(s, now); c != nil {
+			op.exec.wanted(c, false, now)
 		}
 	case out == in:
 		out.inKernel = true
 		if out.owner.ownership != ownerUnclear || s.Xl2tpd == 0 {
 			return
 		}
-		if o := h.factsOf(s.Local.Port(), now).session(s); o.ownership == ownerKnown {
+		if o := op.owners.factsOf(s.Local.Port(), now).session(s); o.ownership == ownerKnown {
 			out.owner = o
-			h.save(out)
+			op.exec.save(out)
 		}
 	}
 }

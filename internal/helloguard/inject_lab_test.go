@@ -12,7 +12,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"xl2tpd-keepalive/internal/helloguard/translator"
 	"xl2tpd-keepalive/internal/l2tp"
 )
 
@@ -27,7 +26,7 @@ func toPeer(ns uint16) (packet, payload []byte) {
 func TestOnlyRootsPacketsAreQueued(t *testing.T) {
 	newLine(t)
 	far := listenFar(t, lineThere)
-	putRules(t, contents{failClosed: []translator.Tunnel{{Local: lineHere, Peer: lineThere, LocalID: 7, PeerID: 9}}}, 0)
+	putRules(t, contents{failClosed: []l2tp.Connection{{Local: lineHere, Peer: lineThere, LocalID: 7, PeerID: 9}}}, 0)
 	for uid, want := range map[int]bool{0: false, 1000: true, nobody: true} {
 		asUser(t, uid, func() {
 			near := xl2tpdSocket(t, l2tpPort, netip.AddrPort{})

@@ -11,6 +11,7 @@ import (
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
+	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
 	"xl2tpd-keepalive/internal/controltrace"
@@ -30,18 +31,23 @@ const (
 	maxLogged = 4096
 )
 
+// LogTable is the nftables table, as nft(8) calls it.
+const LogTable = "ip " + logTable
+
 // KernelLog sees control messages without the guard: nftables rules log them to a netlink socket. It shows them as
 // xl2tpd sends and receives them. Data packets are not logged.
 type KernelLog struct {
 	socket *nflog.Nflog
 	rules  *rules
+	conn   *nftables.Conn // has put the table into the kernel
+	owned  bool           // the table goes when conn closes
 	stop   context.CancelFunc
 	events chan controltrace.Event
 	failed chan error
 
-	next   uint32 // sequence number that the next message has
-	missed uint64 // since the last one that was passed on
-	again  highestSent
+	next  uint32 // sequence number that the next message has
+	lost  uint64 // since the last one that was passed on
+	again highestSent
 }
 
 // OpenKernelLog logs the messages of xl2tpds that listen on these ports, and on 1701. The socket comes first: of two
@@ -103,14 +109,30 @@ func (k *KernelLog) open(ctx context.Context) error {
 
 // install puts the table into the kernel, in place of one that was left.
 func (k *KernelLog) install(ports []uint16) error {
-	c, err := nftables.New()
+	if err := k.rules.remove(); err != nil {
+		return err
+	}
+	var socket *netlink.Conn
+	var err error
+	k.conn, err = nftables.New(nftables.AsLasting(), nftables.WithSockOptions(func(c *netlink.Conn) error {
+		socket = c
+		return nil
+	}))
 	if err != nil {
 		return err
 	}
-	k.rules.emptyTable(c)
-	k.rules.addHooks(c, beforeGuard, logged(ports), afterGuard, logged(ports))
-	return flush(c)
+	if k.owned, err = addOwned(socket, k.rules.table); err != nil {
+		return err
+	}
+	if !k.owned {
+		k.conn.AddTable(k.rules.table)
+	}
+	k.rules.addHooks(k.conn, beforeGuard, logged(ports), afterGuard, logged(ports))
+	return flush(k.conn)
 }
+
+// Stays reports whether the table stays in the kernel if this process is killed.
+func (k *KernelLog) Stays() bool { return !k.owned }
 
 // logged are the rules: th sport PORT log group logGroup, and the same for the destination.
 func logged(ports []uint16) (all [][]expr.Any) {
@@ -131,7 +153,7 @@ func logged(ports []uint16) (all [][]expr.Any) {
 func (k *KernelLog) take(a nflog.Attribute) {
 	if a.Seq != nil {
 		if *a.Seq > k.next {
-			k.missed += uint64(*a.Seq - k.next)
+			k.lost += uint64(*a.Seq - k.next)
 		}
 		k.next = *a.Seq + 1
 	}
@@ -142,12 +164,12 @@ func (k *KernelLog) take(a nflog.Attribute) {
 	if !ok {
 		return
 	}
-	e.Missed = k.missed
+	e.Lost = k.lost
 	select {
 	case k.events <- e:
-		k.missed = 0
+		k.lost = 0
 	default:
-		k.missed++
+		k.lost++
 	}
 }
 
@@ -163,7 +185,7 @@ func (k *KernelLog) Next() (controltrace.Event, error) {
 
 // Close takes the table away, and ends Next.
 func (k *KernelLog) Close() error {
-	err := k.rules.remove()
+	err := k.removeTable()
 	k.stop()
 	k.socket.Close()
 	select {
@@ -173,11 +195,22 @@ func (k *KernelLog) Close() error {
 	return err
 }
 
+func (k *KernelLog) removeTable() error {
+	if k.conn == nil {
+		return nil
+	}
+	err := k.conn.CloseLasting()
+	if k.owned {
+		return err
+	}
+	return k.rules.remove()
+}
+
 // highestSent knows the highest number that each end has sent in a connection.
 type highestSent struct{ highest map[repeatKey]uint16 }
 
 type repeatKey struct {
-	controltrace.Tunnel
+	l2tp.Connection
 	toPeer bool
 }
 
@@ -189,8 +222,8 @@ func (s *highestSent) event(raw []byte, toPeer bool, at time.Time) (e controltra
 		return e, false
 	}
 	e.Record = controltrace.NewRecord(at, toPeer, p.Msg, p.Payload())
-	e.Tunnel = receiverOf(&p, toPeer)
-	k := repeatKey{e.Tunnel, toPeer}
+	e.Connection = receiverOf(&p, toPeer)
+	k := repeatKey{e.Connection, toPeer}
 	if p.Msg.Tunnel == 0 { // before the receiver has given an id
 		id, _ := l2tp.AssignedTunnel(p.Payload())
 		k.PeerID = id

@@ -43,13 +43,13 @@ func TestKernelLog(t *testing.T) {
 	}{{0, 9, true, false, 0}, {0, 9, true, true, 0}, {7, 0, false, false, 5}, {0, 0, true, false, 0}} {
 		e, err := k.Next()
 		r := e.Record
-		if err != nil || e.Tunnel.Local != here || e.Tunnel.Peer != there || e.Tunnel.LocalID != want.local || e.Tunnel.PeerID != want.peer ||
-			r.ToPeer != want.toPeer || r.Again != want.again || e.Missed != want.missed || r.Verdict != controltrace.Seen || r.Did() != "" {
+		if err != nil || e.Connection.Local != here || e.Connection.Peer != there || e.Connection.LocalID != want.local || e.Connection.PeerID != want.peer ||
+			r.ToPeer != want.toPeer || r.Again != want.again || e.Lost != want.missed || r.Verdict != controltrace.Seen || r.Did() != "" {
 			t.Errorf("%d: %+v, %v", i, e, err)
 		}
 	}
 	logged(true, hello)
-	if e, err := k.Next(); err != nil || e.Missed != 1 {
+	if e, err := k.Next(); err != nil || e.Lost != 1 {
 		t.Errorf("%+v, %v", e, err)
 	}
 }

@@ -17,38 +17,37 @@ const repeatAfter = time.Minute
 // packetLog writes what single packets cause. Its texts are constants, so it is bounded.
 type packetLog struct {
 	*slog.Logger
+	ctx  context.Context
 	said map[string]saying
 }
 
 type saying struct {
-	at     time.Time
-	missed int
+	at      time.Time
+	leftOut int
 }
 
-func newPacketLog(l *slog.Logger) packetLog { return packetLog{l, map[string]saying{}} }
-
 // seldom writes a line unless it has just been written. args makes the rest of it.
-func (l packetLog) seldom(ctx context.Context, now time.Time, level slog.Level, text string, args func() []any) {
-	if !l.Enabled(ctx, level) {
+func (l *packetLog) seldom(now time.Time, level slog.Level, text string, args func() []any) {
+	if !l.Enabled(l.ctx, level) {
 		return
 	}
 	last, again := l.said[text]
 	if since := now.Sub(last.at); again && since >= 0 && since < repeatAfter {
-		last.missed++
+		last.leftOut++
 		l.said[text] = last
 		return
 	}
 	rest := args()
-	if last.missed > 0 {
-		rest = append(rest, "left_out", last.missed)
+	if last.leftOut > 0 {
+		rest = append(rest, "left_out", last.leftOut)
 	}
-	l.Log(ctx, level, text, rest...)
+	l.Log(l.ctx, level, text, rest...)
 	l.said[text] = saying{at: now}
 }
 
-// logVerdict writes to the log what was done. That a tunnel is held, or is no longer, is news;
+// verdict writes to the log what was done. That a tunnel is held, or is no longer, is news;
 // each Hello is not.
-func (h *handler) logVerdict(c *channel, why translator.Reason, now time.Time) {
+func (l *packetLog) verdict(c *channel, why translator.Reason, now time.Time) {
 	if why == translator.Nothing {
 		return
 	}
@@ -59,29 +58,29 @@ func (h *handler) logVerdict(c *channel, why translator.Reason, now time.Time) {
 	case translator.HelloWaits:
 		text = "hello guard finds no sign of life"
 	case translator.OutOfReach, translator.Foreign:
-		h.log.seldom(h.ctx, now, slog.LevelDebug, "hello guard: packets that can't be the tunnel's",
+		l.seldom(now, slog.LevelDebug, "hello guard: packets that can't be the tunnel's",
 			func() []any { return append(c.name(), "reason", why.String()) })
 		return
 	}
 	if text != c.doing {
 		c.doing, level = text, slog.LevelInfo
 	}
-	if h.log.Enabled(h.ctx, level) {
-		h.log.Log(h.ctx, level, cmp.Or(text, "hello guard"), append(c.name(), "reason", why.String())...)
+	if l.Enabled(l.ctx, level) {
+		l.Log(l.ctx, level, cmp.Or(text, "hello guard"), append(c.name(), "reason", why.String())...)
 	}
 }
 
-// logError logs that something about a channel has failed.
-func (h *handler) logError(c *channel, now time.Time, level slog.Level, text string, err error) {
-	h.log.seldom(h.ctx, now, level, text, func() []any { return append(c.name(), "err", err) })
+// failed logs that something about a channel has failed.
+func (l *packetLog) failed(c *channel, now time.Time, level slog.Level, text string, err error) {
+	l.seldom(now, level, text, func() []any { return append(c.name(), "err", err) })
 }
 
-// logPeerError is logError for what belongs to no channel.
-func (h *handler) logPeerError(peer netip.AddrPort, now time.Time, level slog.Level, text string, err error) {
-	h.log.seldom(h.ctx, now, level, text, func() []any { return []any{"peer", peer.String(), "err", err} })
+// peerFailed is failed for what belongs to no channel.
+func (l *packetLog) peerFailed(peer netip.AddrPort, now time.Time, level slog.Level, text string, err error) {
+	l.seldom(now, level, text, func() []any { return []any{"peer", peer.String(), "err", err} })
 }
 
 func (c *channel) name() []any {
-	t := c.translator.Tunnel()
+	t := c.translator.Connection()
 	return []any{"peer", t.Peer.String(), "id", t.LocalID}
 }

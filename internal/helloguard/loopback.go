@@ -195,7 +195,7 @@ func (s *session) checkLoopback(ctx context.Context) (err error) {
 // this host. Rules by address concern the true ones only.
 func (s *session) paths() (all []path) {
 	for _, t := range s.h.listening() {
-		all = append(all, path{t.Local, t.Peer})
+		all = append(all, pathOf(t))
 	}
 	if len(all) == 0 {
 		own := ownAddress()
@@ -254,14 +254,14 @@ func (s *session) sayBlocked() {
 		return
 	}
 	_, forced, _ := s.settings()
-	s.logUnavailable(s.h.ctx, is, forced)
+	s.logUnavailable(s.h.log.ctx, is, forced)
 }
 
 // links is what is known of a connection's links. If xl2tpd can't be answered, they count as links
 // without a sign of life.
-func (s *session) links(ctx context.Context, c Connection) Links {
+func (s *session) links(ctx context.Context, c OwnedConnection) Links {
 	links := s.Links(ctx, c)
-	if !s.checks.answerable(path{c.Local, c.Peer}) {
+	if !s.checks.answerable(pathOf(c.Connection)) {
 		links.Alive, links.Window = false, -1
 	}
 	return links

@@ -30,8 +30,6 @@ func newLRU[K comparable, V any](max, share int, peer func(K) netip.Addr, gone f
 	}
 }
 
-func (l *lru[K, V]) len() int { return len(l.items) }
-
 func (l *lru[K, V]) get(k K) (v V, ok bool) {
 	if i := l.items[k]; i != nil {
 		return i.value, true

@@ -4,7 +4,7 @@ import (
 	"net/netip"
 	"testing"
 
-	"xl2tpd-keepalive/internal/helloguard/translator"
+	"xl2tpd-keepalive/internal/l2tp"
 	"xl2tpd-keepalive/internal/procfs"
 )
 
@@ -116,7 +116,7 @@ func TestOwner(t *testing.T) {
 // pppd's parent says whose a kernel session is. Without it nobody knows: an ended xl2tpd may
 // have left the tunnel, with its socket, to its pppd.
 func TestOwnerOfSession(t *testing.T) {
-	tunnel := translator.Tunnel{Local: here, Peer: there, LocalID: 7, PeerID: 9}
+	tunnel := l2tp.Connection{Local: here, Peer: there, LocalID: 7, PeerID: 9}
 	own, second := Daemon{ID: watched, Cgroup: 7}, Daemon{ID: office, Cgroup: 8}
 	mine := socket{local: here, peer: there, cgroup: 7}
 	others := socket{local: here, peer: there, cgroup: 9}

@@ -2,6 +2,7 @@ package helloguard
 
 import (
 	"encoding/json"
+	"log/slog"
 	"net/netip"
 	"os"
 	"slices"
@@ -51,10 +52,10 @@ func TestForeignConnections(t *testing.T) {
 		}
 		b.update(Host{Daemons: []procfs.ID{office}}, b.now)
 		b.handleTimers(b.now)
-		if len(b.table.list)+b.table.awaited.len()+b.table.callers.len()+len(b.table.unpaired) != 0 || len(b.listened)+len(b.acts)+len(b.dialled)+len(b.ends) != 0 {
+		if len(b.table.list)+b.table.awaited.order.Len()+b.table.callers.order.Len()+len(b.unpaired.paths) != 0 || len(b.listened)+len(b.acts)+len(b.dialled)+len(b.ends) != 0 {
 			t.Errorf("%s: kept %d channels; listening to %v, %q, dialled %v", name, len(b.table.list), b.listened, b.acts, b.dialled)
 		}
-		if files, _ := os.ReadDir(string(b.store)); len(files) != 0 {
+		if files, _ := os.ReadDir(string(b.exec.store)); len(files) != 0 {
 			t.Errorf("%s: %d files", name, len(files))
 		}
 	}
@@ -136,14 +137,14 @@ func TestSocketNewerThanTheFacts(t *testing.T) {
 func TestSessionsOfTwoDaemons(t *testing.T) {
 	b := newFixture(t, t.TempDir())
 	b.world.start(office, 8)
-	tunnel := func(id uint16) translator.Tunnel {
-		return translator.Tunnel{Local: here, Peer: there, LocalID: id, PeerID: id + 100}
+	tunnel := func(id uint16) l2tp.Connection {
+		return l2tp.Connection{Local: here, Peer: there, LocalID: id, PeerID: id + 100}
 	}
 	sessions := []KernelSession{{tunnel(1), watched.Pid}, {tunnel(2), office.Pid}, {tunnel(3), 0}}
 	b.update(Host{Daemons: []procfs.ID{watched}, Sessions: sessions}, b.now)
 	of := map[uint16]owner{}
 	for _, c := range b.table.list {
-		of[c.translator.Tunnel().LocalID] = c.owner
+		of[c.translator.Connection().LocalID] = c.owner
 	}
 	if !of[1].is(watched) || !of[2].is(office) || of[3] != (owner{ownership: ownerUnclear}) {
 		t.Fatalf("%+v", of)
@@ -167,7 +168,7 @@ func TestSessionsOfTwoDaemons(t *testing.T) {
 // A parent that is found later is found all the same.
 func TestParentKnownLater(t *testing.T) {
 	b := newFixture(t, t.TempDir())
-	s := KernelSession{Tunnel: translator.Tunnel{Local: here, Peer: there, LocalID: 7, PeerID: 9}}
+	s := KernelSession{Connection: l2tp.Connection{Local: here, Peer: there, LocalID: 7, PeerID: 9}}
 	b.update(Host{Daemons: []procfs.ID{watched}, Sessions: []KernelSession{s}}, b.now)
 	if c := b.table.list[0]; c.owner != (owner{ownership: ownerUnclear}) {
 		t.Errorf("%+v", c.owner)
@@ -197,7 +198,7 @@ func TestOwnerRestartsWhileDialling(t *testing.T) {
 			b.handles(false, l2tp.Message{Type: l2tp.TypeSCCCN, Tunnel: 9, Ns: 1, Nr: 1}, translator.Pass)
 			b.handles(true, l2tp.Message{Tunnel: 7, Ns: 1, Nr: 2}, translator.Pass)
 		}
-		b.closeOrphans(b.now)
+		b.closer.noteOwnerEnds(b.now)
 		b.handleTimers(b.now)
 		if id == 7 {
 			if toPeers(b.acts) != 0 || !b.table.list[0].owner.is(again) {
@@ -229,7 +230,7 @@ func TestPidUsedAgain(t *testing.T) {
 
 // Who still sends in a tunnel is alive, whatever is believed of its owner: it is not closed
 // in that one's name.
-func TestSenderOfAnOrphanLives(t *testing.T) {
+func TestSenderWithoutItsXl2tpdLives(t *testing.T) {
 	b := newFixture(t, t.TempDir())
 	b.connect()
 	b.world.start(office, 8)
@@ -313,7 +314,7 @@ func TestLeavesSarefOnLoAlone(t *testing.T) {
 		b.handlesRaw(false, assigning(false, l2tp.TypeSCCRQ, 0, 7, 0, 0), translator.Pass)
 		b.handlesRaw(true, assigning(true, l2tp.TypeSCCRP, 7, 9, 0, 1), translator.Pass)
 		b.handles(false, l2tp.Message{Type: l2tp.TypeSCCCN, Tunnel: 9, Ns: 1, Nr: 1}, translator.Pass)
-		b.update(Host{Daemons: []procfs.ID{watched}, Sessions: []KernelSession{{translator.Tunnel{Local: here, Peer: there, LocalID: 7, PeerID: 9}, watched.Pid}}}, b.now)
+		b.update(Host{Daemons: []procfs.ID{watched}, Sessions: []KernelSession{{l2tp.Connection{Local: here, Peer: there, LocalID: 7, PeerID: 9}, watched.Pid}}}, b.now)
 		for ns := uint16(2); ns < 5; ns++ {
 			b.handle(packet(false, ourHello(ns)), outbound, b.now)
 		}
@@ -327,12 +328,12 @@ func TestLeavesSarefOnLoAlone(t *testing.T) {
 // A state file of an earlier version names the watched xl2tpd whoever sent. What the host
 // says now is better, and a channel that can't do without the guard goes on in any case.
 func TestStateOfAnEarlierVersion(t *testing.T) {
-	write := func(b *fixture, held int) translator.Tunnel {
+	write := func(b *fixture, held int) l2tp.Connection {
 		tunnel := b.connect()
 		for i := range held {
 			b.handles(false, ourHello(uint16(2+i)), translator.Drop)
 		}
-		path := b.store.file(tunnel)
+		path := b.exec.store.file(tunnel)
 		data, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
@@ -375,7 +376,7 @@ func TestStateOfAnEarlierVersion(t *testing.T) {
 		if !slices.Equal(got, tc.want) || next.kept(tunnel) != (len(tc.want) > 0) {
 			t.Errorf("%s: owners %+v, want %+v", name, got, tc.want)
 		}
-		next.closeOrphans(next.now)
+		next.closer.noteOwnerEnds(next.now)
 		if next.handleTimers(next.now); toPeers(next.acts) != 0 {
 			t.Errorf("%s: %q", name, next.acts)
 		}
@@ -389,8 +390,8 @@ func TestOwnerEndsWhileAway(t *testing.T) {
 	b.handles(false, ourHello(2), translator.Drop)
 	b.world.end(watched)
 	next := b.again()
-	next.host = Host{}
-	next.closeOrphans(next.now)
+	next.owners.host = Host{}
+	next.closer.noteOwnerEnds(next.now)
 	if next.handleTimers(next.now); toPeers(next.acts) == 0 {
 		t.Errorf("%q", next.acts)
 	}
@@ -413,7 +414,7 @@ func TestOwnerIsConfirmed(t *testing.T) {
 
 // The successor of an ended xl2tpd may draw the id of one of its tunnels for a caller: what
 // comes for that id is the successor's.
-func TestIDOfAnOrphanDrawnAgain(t *testing.T) {
+func TestIDIsDrawnAgainAfterXl2tpdEnded(t *testing.T) {
 	again := procfs.ID{Pid: 101, Start: 9}
 	b := newFixture(t, t.TempDir())
 	b.connect()
@@ -425,5 +426,21 @@ func TestIDOfAnOrphanDrawnAgain(t *testing.T) {
 	b.handles(true, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 7, Ns: 2, Nr: 1}, translator.Pass)
 	if len(b.table.list) != 1 || !b.table.list[0].owner.is(again) {
 		t.Errorf("%d channels", len(b.table.list))
+	}
+}
+
+// owners works without a handler. It names no process that has ended, although it does not ask about each message.
+func TestOwnersNameNoEndedProcess(t *testing.T) {
+	world := newFakeHost()
+	ow := &owners{log: &packetLog{Logger: slog.New(slog.DiscardHandler), ctx: t.Context()}, facts: world,
+		gone: func(p procfs.ID) bool { return world.ended[p] }, sentFrom: func(address) []uint32 { return nil }}
+	if o := ow.of(path{here, there}, true, epoch); o != (owner{ownerKnown, watched}) {
+		t.Errorf("got %+v, want %v", o, watched)
+	}
+	world.ended[watched] = true
+	for age, want := range map[time.Duration]ownership{aliveFor - 1: ownerKnown, aliveFor: ownerUnclear} {
+		if o := ow.of(path{here, there}, true, epoch.Add(age)); o.ownership != want {
+			t.Errorf("after %v: got %v, want %v", age, o.ownership, want)
+		}
 	}
 }

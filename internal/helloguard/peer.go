@@ -4,7 +4,7 @@ import (
 	"net/netip"
 	"time"
 
-	"xl2tpd-keepalive/internal/helloguard/translator"
+	"xl2tpd-keepalive/internal/l2tp"
 	"xl2tpd-keepalive/internal/procfs"
 )
 
@@ -21,7 +21,7 @@ type Selector struct {
 }
 
 // Selects reports whether a selector selects a tunnel, whoever its owner is.
-func (s Selector) Selects(t translator.Tunnel) bool {
+func (s Selector) Selects(t l2tp.Connection) bool {
 	return t.Peer.Addr() == s.Peer && (s.LocalID == 0 || s.LocalID == t.LocalID)
 }
 
@@ -30,10 +30,10 @@ func (s Selector) Selects(t translator.Tunnel) bool {
 func (g *Guard) Ask(which Selector) (asked bool) {
 	g.each(which, func(h *handler, c *channel) {
 		now := time.Now()
-		live, _ := h.liveness(c, now)
+		live, _ := h.evidence.liveness(c, now)
 		v := c.translator.Ask(now, live)
 		asked = asked || len(v.Inject) > 0
-		h.act(c, v, now)
+		h.exec.act(c, v, now)
 	})
 	return asked
 }
@@ -74,7 +74,7 @@ func (g *Guard) Dialling(owner procfs.ID, peer netip.Addr) (is, known bool) {
 func (g *Guard) each(which Selector, do func(*handler, *channel)) {
 	g.with(func(h *handler) {
 		for _, c := range h.table.all() {
-			if which.Selects(c.translator.Tunnel()) && c.owner.is(which.Owner) {
+			if which.Selects(c.translator.Connection()) && c.owner.is(which.Owner) {
 				do(h, c)
 			}
 		}

@@ -31,13 +31,13 @@ type program struct {
 
 // connection is one that a program has really opened.
 type connection struct {
-	translator.Tunnel
+	l2tp.Connection
 	by          *program
 	established bool
 	closed      bool // a StopCCN has gone, of either end
 	ns, peerNs  uint16
 	began       time.Time
-	spoke       time.Time // when xl2tpd last sent a message
+	sentAt      time.Time // when xl2tpd last sent a message
 }
 
 // histories is a host with several programs, and what the guard makes of it.
@@ -53,7 +53,7 @@ type histories struct {
 	nextID   uint16
 	nextPid  int
 	dialled  []procfs.ID // what Dials was called with
-	listened map[translator.Tunnel]bool
+	listened map[l2tp.Connection]bool
 	noted    map[path]bool
 	came     map[address]arrival // data that came in on noted paths
 }
@@ -102,9 +102,9 @@ func (w *histories) noteData(at path, on bool) error {
 
 func (w *histories) arrivals() (map[address]arrival, error) { return w.came, nil }
 
-func (w *histories) failClosed(translator.Tunnel, bool) error { return nil }
+func (w *histories) failClosed(l2tp.Connection, bool) error { return nil }
 
-func (w *histories) listen(t translator.Tunnel, on bool) error {
+func (w *histories) listen(t l2tp.Connection, on bool) error {
 	if t.PeerID = 0; on {
 		w.listened[t] = true
 	} else {
@@ -125,7 +125,7 @@ func (w *histories) send(i translator.Injection) error {
 	}
 	for _, c := range w.conns {
 		if p.Msg.Type == l2tp.TypeSCCCN && c.Local == p.Src && c.Peer == p.Dst && c.PeerID == p.Msg.Tunnel && !(c.by.xl2tpd && c.by.alive) {
-			w.t.Fatalf("question about %v in the name of %+v", c.Tunnel, *c.by)
+			w.t.Fatalf("question about %v in the name of %+v", c.Connection, *c.by)
 		}
 	}
 	if p.Msg.Type != l2tp.TypeStopCCN {
@@ -133,7 +133,7 @@ func (w *histories) send(i translator.Injection) error {
 	}
 	for _, c := range w.conns {
 		if c.Local == p.Src && c.Peer == p.Dst && c.PeerID == p.Msg.Tunnel && !c.closed && (c.by.alive || !c.by.xl2tpd) {
-			w.t.Fatalf("StopCCN for %v in the name of %+v", c.Tunnel, *c.by)
+			w.t.Fatalf("StopCCN for %v in the name of %+v", c.Connection, *c.by)
 		}
 	}
 	return nil
@@ -143,16 +143,16 @@ func (w *histories) send(i translator.Injection) error {
 func (w *histories) start() {
 	w.h = newHandler(context.Background(), &Guard{
 		Dir: w.dir, Log: slog.New(slog.DiscardHandler),
-		Links: func(_ context.Context, t Connection) Links {
+		Links: func(_ context.Context, t OwnedConnection) Links {
 			linked := slices.ContainsFunc(w.conns, func(c *connection) bool { return c.established && !c.closed && c.by.alive && c.Peer == t.Peer })
 			return Links{Certain: t.LocalID%5 == 1, Linked: linked, Wanted: true, PassFirst: t.LocalID%2 == 0, Alive: t.LocalID%3 != 0, Window: time.Minute}
 		},
-		Ended: func(Connection, CloseReason) {},
+		Ended: func(OwnedConnection, CloseReason) {},
 		Dials: func(by procfs.ID, _ netip.Addr) { w.dialled = append(w.dialled, by) },
 	}, w.host(), w)
-	w.h.facts, w.h.gone = w, w.gone
-	w.listened, w.noted, w.came = map[translator.Tunnel]bool{}, map[path]bool{}, map[address]arrival{}
-	w.h.watched = w.now
+	w.h.owners.facts, w.h.owners.gone = w, w.gone
+	w.listened, w.noted, w.came = map[l2tp.Connection]bool{}, map[path]bool{}, map[address]arrival{}
+	w.h.unpaired.watched = w.now
 	if err := w.h.restore(w.now); err != nil {
 		w.t.Fatal(err)
 	}
@@ -173,7 +173,7 @@ func (w *histories) host() Host {
 		if !c.established || c.closed || !c.by.connects {
 			continue
 		}
-		s := KernelSession{Tunnel: c.Tunnel}
+		s := KernelSession{Connection: c.Connection}
 		if c.by.xl2tpd && c.by.alive && c.LocalID%2 == 0 { // pppd is found, and its parent lives
 			s.Xl2tpd = c.by.Pid
 		}
@@ -186,14 +186,14 @@ func (w *histories) out(c *connection, m l2tp.Message, own uint16) {
 	if c.by.user != 0 {
 		return // the nftables rules queue root's packets alone
 	}
-	w.sender, c.spoke = c.by, w.now
+	w.sender, c.sentAt = c.by, w.now
 	w.handle(between(c.Local, c.Peer, m, own), outbound, c)
 	w.sender = nil
 }
 
 func (w *histories) in(c *connection, m l2tp.Message, own uint16) {
-	key := translator.Tunnel{Local: c.Local, Peer: c.Peer, LocalID: c.LocalID}
-	if !w.listened[key] && !w.listened[translator.Tunnel{Local: c.Local, Peer: c.Peer}] {
+	key := l2tp.Connection{Local: c.Local, Peer: c.Peer, LocalID: c.LocalID}
+	if !w.listened[key] && !w.listened[l2tp.Connection{Local: c.Local, Peer: c.Peer}] {
 		return
 	}
 	w.handle(between(c.Peer, c.Local, m, own), inbound, c)
@@ -202,10 +202,10 @@ func (w *histories) in(c *connection, m l2tp.Message, own uint16) {
 // data has a packet of a connection's link come in. It may be forged.
 func (w *histories) data() {
 	c, ok := pick(w, w.conns, func(c *connection) bool { return c.established && !c.closed })
-	if !ok || !w.noted[path{c.Local, c.Peer}] {
+	if !ok || !w.noted[pathOf(c.Connection)] {
 		return
 	}
-	w.came[address{path{c.Local, c.Peer}, c.LocalID, false}] = arrival{clear: w.now}
+	w.came[address{pathOf(c.Connection), c.LocalID, false}] = arrival{clear: w.now}
 }
 
 func (w *histories) handle(raw []byte, from direction, c *connection) {
@@ -271,7 +271,7 @@ func (w *histories) open() {
 		return
 	}
 	w.nextID++
-	c := &connection{by: p, began: w.now, Tunnel: translator.Tunnel{
+	c := &connection{by: p, began: w.now, Connection: l2tp.Connection{
 		Local: netip.AddrPortFrom(here.Addr(), p.port), Peer: peerNumber(rapid.IntRange(0, 2).Draw(w.t, "peer")),
 		LocalID: w.nextID, PeerID: 30000 + w.nextID,
 	}}
@@ -343,7 +343,7 @@ func (w *histories) forge() {
 		Tunnel: uint16(rapid.IntRange(0, 3).Draw(w.t, "far")*20000 + rapid.IntRange(0, 20).Draw(w.t, "id")),
 		Ns:     uint16(rapid.IntRange(0, 4).Draw(w.t, "ns")), Nr: uint16(rapid.IntRange(0, 4).Draw(w.t, "nr")),
 	}
-	c := &connection{by: &program{}, Tunnel: translator.Tunnel{Local: here, Peer: peerNumber(rapid.IntRange(0, 3).Draw(w.t, "peer")), LocalID: m.Tunnel}}
+	c := &connection{by: &program{}, Connection: l2tp.Connection{Local: here, Peer: peerNumber(rapid.IntRange(0, 3).Draw(w.t, "peer")), LocalID: m.Tunnel}}
 	w.in(c, m, uint16(rapid.IntRange(0, 20).Draw(w.t, "own")))
 }
 
@@ -354,21 +354,21 @@ func (w *histories) pass() {
 
 // check compares the guard with what is true.
 func (w *histories) check() {
-	if n := len(w.h.table.list); n > len(w.conns)+1 || w.h.table.awaited.len() > int(w.nextID) || w.h.table.callers.len() > int(w.nextID) {
-		w.t.Fatalf("%d channels of %d connections, %d awaited, %d half open", n, len(w.conns), w.h.table.awaited.len(), w.h.table.callers.len())
+	if n := len(w.h.table.list); n > len(w.conns)+1 || w.h.table.awaited.order.Len() > int(w.nextID) || w.h.table.callers.order.Len() > int(w.nextID) {
+		w.t.Fatalf("%d channels of %d connections, %d awaited, %d half open", n, len(w.conns), w.h.table.awaited.order.Len(), w.h.table.callers.order.Len())
 	}
 	for _, c := range w.conns {
-		k := w.h.table.find(path{c.Local, c.Peer}, c.PeerID, true)
+		k := w.h.table.find(pathOf(c.Connection), c.PeerID, true)
 		if k == nil {
 			continue
 		}
 		switch {
 		case !c.by.xl2tpd && k.owner.ownership == ownerKnown:
-			w.t.Fatalf("%v of another program is %+v's", c.Tunnel, k.owner)
+			w.t.Fatalf("%v of another program is %+v's", c.Connection, k.owner)
 		case k.owner.ownership == ownerKnown && k.owner.process != c.by.ID:
-			w.t.Fatalf("%v is %+v's, not that of %v", c.Tunnel, k.owner, c.by.ID)
+			w.t.Fatalf("%v is %+v's, not that of %v", c.Connection, k.owner, c.by.ID)
 		case k.phase.xl2tpdEnded() && c.by.alive:
-			w.t.Fatalf("%v has an xl2tpd that lives", c.Tunnel)
+			w.t.Fatalf("%v has an xl2tpd that lives", c.Connection)
 		}
 	}
 	files, err := os.ReadDir(w.dir)
@@ -383,7 +383,7 @@ func (w *histories) check() {
 func (w *histories) keeps() {
 	had := map[*channel]*connection{}
 	for _, c := range w.conns {
-		if k := w.h.table.find(path{c.Local, c.Peer}, c.PeerID, true); k != nil && k.phase.agreed() && c.established && !c.closed && c.by.alive && c.by.xl2tpd {
+		if k := w.h.table.find(pathOf(c.Connection), c.PeerID, true); k != nil && k.phase.agreed() && c.established && !c.closed && c.by.alive && c.by.xl2tpd {
 			had[k] = c
 		}
 	}
@@ -393,9 +393,9 @@ func (w *histories) keeps() {
 		w.h.tidy(w.now)
 	}
 	for k, c := range had {
-		lasts := w.now.Sub(c.spoke) <= silentRounds*tidyEvery || w.now.Sub(c.began) <= dataTTL
+		lasts := w.now.Sub(c.sentAt) <= silentRounds*tidyEvery || w.now.Sub(c.began) <= dataTTL
 		if lasts && !k.translator.Closing() && !slices.Contains(w.h.table.list, k) {
-			w.t.Fatalf("%v of %v is forgotten", c.Tunnel, c.by.ID)
+			w.t.Fatalf("%v of %v is forgotten", c.Connection, c.by.ID)
 		}
 	}
 }

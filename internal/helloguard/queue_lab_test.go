@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"xl2tpd-keepalive/internal/helloguard/translator"
 	"xl2tpd-keepalive/internal/l2tp"
 	"xl2tpd-keepalive/internal/procfs"
 )
@@ -32,15 +31,15 @@ func TestWayThroughTheQueue(t *testing.T) {
 
 	g := &Guard{
 		Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler),
-		Links: func(context.Context, Connection) Links {
+		Links: func(context.Context, OwnedConnection) Links {
 			return Links{Certain: true, Wanted: true, Alive: true, PassFirst: true}
 		},
 		Daemons: func() []Daemon { return []Daemon{{ID: procfs.ID{Pid: 1, Start: 1}}} },
-		Ended:   func(Connection, CloseReason) {},
+		Ended:   func(OwnedConnection, CloseReason) {},
 		Dials:   func(procfs.ID, netip.Addr) {},
 		Report:  func(err error) {},
 	}
-	g.Tell(Host{Sessions: []KernelSession{{Tunnel: translator.Tunnel{Local: ours, Peer: theirs, LocalID: 7, PeerID: 9}}}})
+	g.Tell(Host{Sessions: []KernelSession{{Connection: l2tp.Connection{Local: ours, Peer: theirs, LocalID: 7, PeerID: 9}}}})
 	const n = 4000
 	through := func() (latencies []time.Duration, rate float64) {
 		latencies = send(t, near, far, theirs, n, 1)

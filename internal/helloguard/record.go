@@ -14,8 +14,16 @@ type glance struct {
 	again bool // its sender has sent it before
 }
 
+// flightRecorder notes each message, and what becomes of it.
+type flightRecorder struct {
+	hub        *controltrace.Hub // who watches
+	recordings *recordings       // of tunnels that have ended
+	// opens keeps the message at hand if it asks for a connection; nil: it does not.
+	opens *controltrace.Recorder
+}
+
 // record notes a message of a channel and what becomes of it.
-func (h *handler) record(c *channel, p *l2tp.Packet, was glance, from direction, o outcome, why translator.Reason, now time.Time) {
+func (f *flightRecorder) record(c *channel, p *l2tp.Packet, was glance, from direction, o outcome, why translator.Reason, now time.Time) {
 	r := controltrace.NewRecord(now, from == outbound, was.Message, p.Payload())
 	r.Again, r.Why = was.again, why
 	to := &r.Peer
@@ -33,37 +41,37 @@ func (h *handler) record(c *channel, p *l2tp.Packet, was glance, from direction,
 	default:
 		r.Verdict = controltrace.Passed
 	}
-	h.keepRecord(&c.recorder, c.translator.Tunnel(), &r)
+	f.add(&c.recorder, c.translator.Connection(), &r)
 }
 
-// recordPassed notes a message that passes without a channel. If it opens a connection, h.opens keeps it.
-func (h *handler) recordPassed(p *l2tp.Packet, from direction, now time.Time) {
-	if h.opens == nil && !h.hub.Watched() {
+// passed notes a message that passes without a channel. If it opens a connection, opens keeps it.
+func (f *flightRecorder) passed(p *l2tp.Packet, from direction, now time.Time) {
+	if f.opens == nil && !f.hub.Watched() {
 		return
 	}
 	r := controltrace.NewRecord(now, from == outbound, p.Msg, p.Payload())
 	r.Verdict = controltrace.Passed
 	t := receiverOf(p, from == outbound)
-	if h.opens == nil {
-		h.hub.Publish(&t, &r)
+	if f.opens == nil {
+		f.hub.Publish(&t, &r)
 		return
 	}
-	r.Again = h.opens.Len() > 0 // one is all that a connection begins with
+	r.Again = f.opens.Len() > 0 // one is all that a connection begins with
 	t.LocalID, _ = l2tp.AssignedTunnel(p.Payload())
-	h.keepRecord(&h.opens, t, &r)
+	f.add(&f.opens, t, &r)
 }
 
 // receiverOf returns what a packet shows of its connection: the addresses, and the receiver's id.
-func receiverOf(p *l2tp.Packet, toPeer bool) translator.Tunnel {
+func receiverOf(p *l2tp.Packet, toPeer bool) l2tp.Connection {
 	if toPeer {
-		return translator.Tunnel{Local: p.Src, Peer: p.Dst, PeerID: p.Msg.Tunnel}
+		return l2tp.Connection{Local: p.Src, Peer: p.Dst, PeerID: p.Msg.Tunnel}
 	}
-	return translator.Tunnel{Local: p.Dst, Peer: p.Src, LocalID: p.Msg.Tunnel}
+	return l2tp.Connection{Local: p.Dst, Peer: p.Src, LocalID: p.Msg.Tunnel}
 }
 
-// recordSent notes a message that the guard sends in an end's name; c is nil if it belongs to no channel.
-func (h *handler) recordSent(c *channel, t translator.Tunnel, i translator.Injection, why translator.Reason, now time.Time) {
-	if c == nil && !h.hub.Watched() {
+// sent notes a message that the guard sends in an end's name; c is nil if it belongs to no channel.
+func (f *flightRecorder) sent(c *channel, t l2tp.Connection, i translator.Injection, why translator.Reason, now time.Time) {
+	if c == nil && !f.hub.Watched() {
 		return
 	}
 	p, err := l2tp.ParsePacket(i.Packet)
@@ -81,24 +89,24 @@ func (h *handler) recordSent(c *channel, t translator.Tunnel, i translator.Injec
 		r.Peer = controltrace.End{}
 	}
 	if c == nil {
-		h.hub.Publish(&t, &r)
+		f.hub.Publish(&t, &r)
 		return
 	}
-	h.keepRecord(&c.recorder, t, &r)
+	f.add(&c.recorder, t, &r)
 }
 
-// keepRecord gives a record to the connection's recorder, and to who watches.
-func (h *handler) keepRecord(to **controltrace.Recorder, t translator.Tunnel, r *controltrace.Record) {
+// add gives a record to the connection's recorder, and to who watches.
+func (f *flightRecorder) add(to **controltrace.Recorder, t l2tp.Connection, r *controltrace.Record) {
 	if *to == nil {
 		*to = new(controltrace.Recorder)
 	}
 	(*to).Add(r)
-	h.hub.Publish(&t, r)
+	f.hub.Publish(&t, r)
 }
 
-// keepRecording keeps what the recorder of a channel has and gets, for its tunnel is being closed.
-func (h *handler) keepRecording(c *channel, now time.Time) {
+// keep keeps what the recorder of a channel has and gets, for its tunnel is being closed.
+func (f *flightRecorder) keep(c *channel, now time.Time) {
 	if c.recorder != nil {
-		h.recordings.keep(c.translator.Tunnel(), c.recorder, now)
+		f.recordings.keep(c.translator.Connection(), c.vendor, c.recorder, now)
 	}
 }

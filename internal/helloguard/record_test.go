@@ -15,7 +15,7 @@ import (
 // says returns what the records say, without times and addresses.
 func says(all []controltrace.Record) (lines []string) {
 	for _, r := range all {
-		line := controltrace.Line(translator.Tunnel{}, "", &r)
+		line := controltrace.Line(l2tp.Connection{}, "", &r)
 		_, line, _ = strings.Cut(line, "  ")
 		lines = append(lines, strings.Join(strings.Fields(line), " "))
 	}
@@ -23,7 +23,7 @@ func says(all []controltrace.Record) (lines []string) {
 }
 
 // ended returns what was kept of tunnels that have ended.
-func (b *fixture) ended() []controltrace.Recording { return b.recordings.list() }
+func (b *fixture) ended() []controltrace.Recording { return b.flight.recordings.list() }
 
 func (b *fixture) hangUp(words string) {
 	b.handlesRaw(false, withAVP(packet(false, l2tp.Message{Type: l2tp.TypeStopCCN, Tunnel: 9, Ns: 3, Nr: 1}), 1, []byte("\x00\x01\x00\x00"+words)), translator.Rewrite)
@@ -32,7 +32,7 @@ func (b *fixture) hangUp(words string) {
 // The guard records each message from the first to the last, with what it has done, and keeps them behind the end.
 func TestRecordsMessages(t *testing.T) {
 	b := newFixture(t, t.TempDir())
-	w, err := b.hub.Watch(false)
+	w, err := b.flight.hub.Watch(false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,7 +40,8 @@ func TestRecordsMessages(t *testing.T) {
 	b.connect()
 	b.handles(false, ourHello(2), translator.Drop)
 	b.handles(true, l2tp.Message{Tunnel: 7, Ns: 1, Nr: 2}, translator.Rewrite)
-	if standing := b.standing(); len(standing) != 1 || len(b.ended()) != 0 {
+	b.table.list[0].vendor = "router"
+	if standing := b.standing(); len(standing) != 1 || standing[0].Vendor != "router" || len(b.ended()) != 0 {
 		t.Errorf("%+v", standing)
 	}
 	b.hangUp("out of luck")
@@ -61,7 +62,7 @@ func TestRecordsMessages(t *testing.T) {
 		"peer → xl2tpd ZLB Ns 1 Nr 3→4 [renumbered]",
 	}
 	ended := b.ended()
-	if len(ended) != 1 || ended[0].Tunnel.LocalID != 7 || ended[0].Tunnel.PeerID != 9 || !ended[0].Ended.Equal(b.now) || len(b.standing()) != 0 {
+	if len(ended) != 1 || ended[0].Vendor != "router" || ended[0].LocalID != 7 || ended[0].PeerID != 9 || !ended[0].Ended.Equal(b.now) || len(b.standing()) != 0 {
 		t.Fatalf("%+v", ended)
 	}
 	got := says(ended[0].Records)
@@ -88,7 +89,7 @@ func TestWhichEndsAreKept(t *testing.T) {
 		kept int
 	}{
 		"operator":     {func(b *fixture) { b.hangUp(hungUp) }, 0},
-		"xl2tpd ended": {func(b *fixture) { b.world.end(watched); b.closeOrphans(b.now) }, 1},
+		"xl2tpd ended": {func(b *fixture) { b.world.end(watched); b.closer.noteOwnerEnds(b.now) }, 1},
 		"peer": {func(b *fixture) {
 			b.handles(true, l2tp.Message{Type: l2tp.TypeStopCCN, Tunnel: 7, Ns: 1, Nr: 2}, translator.Rewrite)
 		}, 1},
@@ -116,9 +117,9 @@ func TestNewCallIsRecordedAnew(t *testing.T) {
 }
 
 // Messages of other programs are shown to who watches, and are not kept.
-func TestStrangersAreShown(t *testing.T) {
+func TestUnknownConnectionsAreShown(t *testing.T) {
 	b := newFixture(t, t.TempDir())
-	w, err := b.hub.Watch(false)
+	w, err := b.flight.hub.Watch(false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,7 +127,7 @@ func TestStrangersAreShown(t *testing.T) {
 	b.world.none()
 	b.handlesRaw(false, assigning(false, l2tp.TypeSCCRQ, 0, 7, 0, 0), translator.Pass)
 	e, err := controltrace.NewReader(strings.NewReader(string(w.Take()))).Next()
-	if err != nil || e.Tunnel.Peer != there || e.Record.TypeName() != "SCCRQ" || len(b.standing())+len(b.ended()) != 0 {
+	if err != nil || e.Connection.Peer != there || e.Record.TypeName() != "SCCRQ" || len(b.standing())+len(b.ended()) != 0 {
 		t.Errorf("%+v, %v", e, err)
 	}
 }
@@ -158,16 +159,16 @@ func TestRecordersAreBounded(t *testing.T) {
 		fill(c.recorder)
 		k := new(controltrace.Recorder)
 		fill(k)
-		t := c.translator.Tunnel()
+		t := c.translator.Connection()
 		t.Peer = peerNumber(1<<20 + int(t.LocalID))
-		b.recordings.keep(t, k, b.now)
+		b.flight.recordings.keep(t, "", k, b.now)
 	}
 	const most = 2 * tunnels * (controltrace.Budget + 512) // 512: the table of those that have ended
 	if grown := used() - before; grown > most {
 		t.Errorf("%d bytes for %d recorders, most %d", grown, 2*tunnels, most)
 	}
 	for i := range 2 * maxRecordings {
-		b.recordings.keep(translator.Tunnel{Local: here, Peer: peerNumber(i)}, new(controltrace.Recorder), b.now)
+		b.flight.recordings.keep(l2tp.Connection{Local: here, Peer: peerNumber(i)}, "", new(controltrace.Recorder), b.now)
 	}
 	if n := len(b.ended()); n != maxRecordings {
 		t.Errorf("%d are kept", n)
@@ -178,10 +179,10 @@ func TestRecordersAreBounded(t *testing.T) {
 // A session of the guard that ends leaves what was kept. The time of an end is that of its first sign.
 func TestRecordingsOutliveASession(t *testing.T) {
 	g := &Guard{}
-	tunnel := translator.Tunnel{Local: here, Peer: there, LocalID: 7, PeerID: 9}
+	tunnel := l2tp.Connection{Local: here, Peer: there, LocalID: 7, PeerID: 9}
 	k := new(controltrace.Recorder)
-	g.recordings.keep(tunnel, k, epoch)
-	g.recordings.keep(tunnel, k, epoch.Add(time.Minute))
+	g.recordings.keep(tunnel, "router", k, epoch)
+	g.recordings.keep(tunnel, "router", k, epoch.Add(time.Minute))
 	if all := g.Recordings(); g.Works() || len(all) != 1 || !all[0].Ended.Equal(epoch) {
 		t.Errorf("%+v", all)
 	}

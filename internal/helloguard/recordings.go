@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/internal/controltrace"
-	"xl2tpd-keepalive/internal/helloguard/translator"
+	"xl2tpd-keepalive/internal/l2tp"
 )
 
 // maxRecordings is of how many tunnels that have ended the last messages are kept. With those of maxChannels tunnels
@@ -15,25 +15,26 @@ const maxRecordings = 4096
 // recordings are the last messages of tunnels that have ended. They outlive a session of the guard.
 type recordings struct {
 	mu  sync.Mutex
-	all *lru[translator.Tunnel, recording]
+	all *lru[l2tp.Connection, recording]
 }
 
 type recording struct {
 	*controltrace.Recorder
-	at time.Time // of the end
+	vendor string
+	at     time.Time // of the end
 }
 
 // keep notes that a tunnel ends. Its recorder may get the messages that follow.
-func (k *recordings) keep(t translator.Tunnel, r *controltrace.Recorder, at time.Time) {
+func (k *recordings) keep(t l2tp.Connection, vendor string, r *controltrace.Recorder, at time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.all == nil {
-		k.all = newLRU[translator.Tunnel, recording](maxRecordings, 0, nil, nil)
+		k.all = newLRU[l2tp.Connection, recording](maxRecordings, 0, nil, nil)
 	}
 	if was, again := k.all.get(t); again && was.Recorder == r {
 		at = was.at
 	}
-	k.all.put(t, recording{r, at})
+	k.all.put(t, recording{r, vendor, at})
 }
 
 // list returns those that have ended, with their messages.
@@ -43,8 +44,8 @@ func (k *recordings) list() (all []controltrace.Recording) {
 	if k.all == nil {
 		return nil
 	}
-	k.all.all(func(t translator.Tunnel, r recording) bool {
-		all = append(all, controltrace.Recording{Tunnel: t, Ended: r.at, Records: r.Records()})
+	k.all.all(func(t l2tp.Connection, r recording) bool {
+		all = append(all, controltrace.Recording{Connection: t, Ended: r.at, Vendor: r.vendor, Records: r.Records()})
 		return true
 	})
 	return all
@@ -75,7 +76,7 @@ func (g *Guard) Recordings() (all []controltrace.Recording) {
 func (h *handler) standing() (all []controltrace.Recording) {
 	for _, c := range h.table.list {
 		if c.recorder != nil && c.reported == noEnd && !c.phase.xl2tpdEnded() {
-			all = append(all, controltrace.Recording{Tunnel: c.translator.Tunnel(), Records: c.recorder.Records()})
+			all = append(all, controltrace.Recording{Connection: c.translator.Connection(), Vendor: c.vendor, Records: c.recorder.Records()})
 		}
 	}
 	return all

@@ -7,21 +7,21 @@ import (
 
 // restore takes over the channels of an earlier process.
 func (h *handler) restore(now time.Time) error {
-	channels, err := h.store.load(now, func(path string, err error) {
+	channels, err := h.exec.store.load(now, func(path string, err error) {
 		h.log.Warn("hello guard: state can't be used, the tunnel begins anew", "file", path, "err", err)
 		os.Remove(path)
 	})
 	for i, c := range channels {
 		if len(h.table.list) == maxChannels || !h.confirmOwner(c, now) && !c.mustFailClosed() {
-			h.forget(c)
+			h.exec.forget(c)
 			continue
 		}
-		c.restored, c.phase, c.review = true, established, now.Add(time.Duration(i)*reviewPace)
+		c.metBy, c.phase, c.review = fromFile, established, now.Add(time.Duration(i)*reviewPace)
 		c.failClosed, c.listening = c.mustFailClosed(), true // as the rules will be installed
 		h.table.add(c)
-		h.plan(c)
+		h.exec.plan(c)
 		if c.reason != nil && c.reported != noEnd { // the supervisor may be a new one too
-			h.ended(c.connection(), *c.reason)
+			h.closer.ended(c.connection(), *c.reason)
 		}
 	}
 	return err
@@ -32,10 +32,10 @@ func (h *handler) restore(now time.Time) error {
 // owner that the file does not name is asked for once it sends: who has the port now may not
 // be who opened the connection.
 func (h *handler) confirmOwner(c *channel, now time.Time) bool {
-	t := c.translator.Tunnel()
+	t := c.translator.Connection()
 	is := owner{ownership: ownerUnclear}
-	if !h.hasEnded(c.owner) {
-		is = h.ownerOf(path{t.Local, t.Peer}, false, now)
+	if !h.owners.hasEnded(c.owner) {
+		is = h.owners.of(pathOf(t), false, now)
 	}
 	if !c.written.proven && is != c.owner || is.ownership == ownerForeign {
 		c.owner = owner{ownership: ownerUnclear}

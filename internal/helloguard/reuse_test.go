@@ -18,11 +18,11 @@ func TestPeerIDGivenAgainWhileAway(t *testing.T) {
 			b.handles(false, ourHello(uint16(2+i)), translator.Drop)
 		}
 		next := b.again()
-		tunnel := translator.Tunnel{Local: here, Peer: there, LocalID: 8, PeerID: 9}
+		tunnel := l2tp.Connection{Local: here, Peer: there, LocalID: 8, PeerID: 9}
 		next.update(Host{Daemons: []procfs.ID{watched}, Sessions: []KernelSession{{tunnel, watched.Pid}}}, next.now)
 		for ns := uint16(4); ns < 8; ns++ {
 			action, _, c := next.handle(packet(false, l2tp.Message{Type: 10, Tunnel: 9, Ns: ns, Nr: 3}), outbound, next.now)
-			if got := c.translator.Tunnel(); action != translator.Pass || got != tunnel {
+			if got := c.translator.Connection(); action != translator.Pass || got != tunnel {
 				t.Errorf("held %d: Ns %d of the new tunnel: action %d, judged as tunnel %d/%d", held, ns, action, got.LocalID, got.PeerID)
 			}
 		}
@@ -75,7 +75,7 @@ func TestForgedSCCRPInTheClear(t *testing.T) {
 	b.handles(false, l2tp.Message{Tunnel: 9, Ns: 2, Nr: 1}, translator.Pass)
 	b.now = b.now.Add(time.Minute)
 	b.handles(false, ourHello(2), translator.Drop)
-	if all := b.table.list; len(all) != 1 || all[0].translator.Tunnel().PeerID != 9 {
+	if all := b.table.list; len(all) != 1 || all[0].translator.Connection().PeerID != 9 {
 		t.Errorf("%d channels", len(all))
 	}
 }
@@ -101,8 +101,8 @@ func TestStopOfAnotherTunnel(t *testing.T) {
 func TestNewerThanTheTable(t *testing.T) {
 	b := newFixture(t, t.TempDir())
 	b.connect()
-	b.update(Host{Daemons: []procfs.ID{watched}, Sessions: []KernelSession{{Tunnel: translator.Tunnel{Local: here, Peer: there, LocalID: 6, PeerID: 9}}}}, b.now)
-	if all := b.table.list; len(all) != 1 || all[0].translator.Tunnel().LocalID != 7 {
+	b.update(Host{Daemons: []procfs.ID{watched}, Sessions: []KernelSession{{Connection: l2tp.Connection{Local: here, Peer: there, LocalID: 6, PeerID: 9}}}}, b.now)
+	if all := b.table.list; len(all) != 1 || all[0].translator.Connection().LocalID != 7 {
 		t.Errorf("%d channels", len(all))
 	}
 	if b.stand() != 1 {

@@ -13,7 +13,6 @@ import (
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
-	"xl2tpd-keepalive/internal/helloguard/translator"
 	"xl2tpd-keepalive/internal/l2tp"
 )
 
@@ -61,7 +60,7 @@ func newFlow(src, dst netip.AddrPort, id uint16) flow {
 }
 
 // flows are both directions of a tunnel.
-func flows(t translator.Tunnel) [2]flow {
+func flows(t l2tp.Connection) [2]flow {
 	return [2]flow{newFlow(t.Local, t.Peer, t.PeerID), newFlow(t.Peer, t.Local, t.LocalID)}
 }
 
@@ -75,7 +74,7 @@ func (f flow) key() []byte {
 }
 
 // bothFlows are the elements of tunnels whose packets are queued in both directions.
-func bothFlows(tunnels []translator.Tunnel, timeout time.Duration) []nftables.SetElement {
+func bothFlows(tunnels []l2tp.Connection, timeout time.Duration) []nftables.SetElement {
 	var all []nftables.SetElement
 	for _, t := range tunnels {
 		for _, f := range flows(t) {
@@ -87,7 +86,7 @@ func bothFlows(tunnels []translator.Tunnel, timeout time.Duration) []nftables.Se
 
 // inwards are the elements of tunnels whose peers' packets are queued: with their ids, or
 // those of a peer's address if the id is not known.
-func inwards(tunnels []translator.Tunnel) (connections, peers []nftables.SetElement) {
+func inwards(tunnels []l2tp.Connection) (connections, peers []nftables.SetElement) {
 	for _, t := range tunnels {
 		if f := flows(t)[1]; f.id != 0 {
 			connections = append(connections, nftables.SetElement{Key: f.key()})
@@ -100,9 +99,9 @@ func inwards(tunnels []translator.Tunnel) (connections, peers []nftables.SetElem
 
 // contents are the tunnels that the sets hold.
 type contents struct {
-	failClosed []translator.Tunnel // must not pass without the guard
-	listen     []translator.Tunnel // the peer's messages are queued; LocalID 0: all of that address and port
-	data       []path              // data are noted that come in there
+	failClosed []l2tp.Connection // must not pass without the guard
+	listen     []l2tp.Connection // the peer's messages are queued; LocalID 0: all of that address and port
+	data       []path            // data are noted that come in there
 }
 
 // rules are what is in the kernel.
@@ -116,8 +115,10 @@ type rules struct {
 	clear, secured *nftables.Set
 	noted          map[path]bool // what dataPeers holds
 
-	senders      *nftables.Set // from which cgroup control messages are sent
-	tellsSenders bool          // the kernel can say that
+	rates   *nftables.Set // how fast unpaired peers send, by address
+	senders *nftables.Set // from which cgroup control messages are sent
+	// What this kernel can do besides: note who sends, and count a rate for each address.
+	tellsSenders, paces bool
 	// check is what a loopback check's packets have after the flags of their L2TP header.
 	check [checkLen]byte
 	// want is how many rules each chain has.
@@ -148,6 +149,8 @@ func newRules() *rules {
 	r.clear.Size = maxClear
 	r.failClosed.HasTimeout = true // for the tunnels that the guard leaves behind
 	r.peers.HasTimeout, r.peers.Timeout, r.peers.Size = true, openTTL, maxUnpaired
+	r.rates = &nftables.Set{Table: t, Name: "rates", KeyType: nftables.TypeIPAddr}
+	r.rates.Dynamic, r.rates.HasTimeout, r.rates.Timeout, r.rates.Size = true, true, openTTL, maxUnpaired
 	return r
 }
 
@@ -179,6 +182,7 @@ func (r *rules) put(in contents, timeout time.Duration, outgoing, incoming [][]e
 		{r.connections, connections},
 		{r.peers, peers[:min(len(peers), maxUnpaired)]},
 		{r.dataPeers, inwardPaths(in.data)},
+		{r.rates, nil},
 		{r.senders, nil},
 	} {
 		if err := addSet(c, s.set, s.elements); err != nil {
@@ -286,14 +290,14 @@ func (r *rules) intact() (bool, error) {
 }
 
 // setFailClosed says whether a tunnel's packets must not pass without the guard.
-func (r *rules) setFailClosed(t translator.Tunnel, on bool) error {
-	return change(r.failClosed, bothFlows([]translator.Tunnel{t}, 0), on)
+func (r *rules) setFailClosed(t l2tp.Connection, on bool) error {
+	return change(r.failClosed, bothFlows([]l2tp.Connection{t}, 0), on)
 }
 
 // setListen says whether the peer's packets of a tunnel are queued. Without the tunnel's id
 // all packets of the peer's address and port are, for openTTL from now on.
-func (r *rules) setListen(t translator.Tunnel, on bool) error {
-	connections, peers := inwards([]translator.Tunnel{t})
+func (r *rules) setListen(t l2tp.Connection, on bool) error {
+	connections, peers := inwards([]l2tp.Connection{t})
 	if peers != nil {
 		return change(r.peers, peers, on)
 	}

@@ -8,11 +8,10 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+	"xl2tpd-keepalive/internal/l2tp"
 
 	"github.com/google/nftables"
 	"golang.org/x/sys/unix"
-
-	"xl2tpd-keepalive/internal/helloguard/translator"
 )
 
 // size is how many elements the kernel has in a set.
@@ -41,9 +40,9 @@ func putRules(t *testing.T, c contents, timeout time.Duration) *rules {
 }
 
 // tunnelTo is the nth of many tunnels.
-func tunnelTo(n int) translator.Tunnel {
+func tunnelTo(n int) l2tp.Connection {
 	peer := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, byte(n >> 8), byte(n)}), l2tpPort)
-	return translator.Tunnel{Local: here, Peer: peer, LocalID: uint16(1 + n), PeerID: 9}
+	return l2tp.Connection{Local: here, Peer: peer, LocalID: uint16(1 + n), PeerID: 9}
 }
 
 // The kernel takes thousands of tunnels in one piece, and one more. Of peers with unknown ids it
@@ -134,7 +133,7 @@ func TestPeersTimeIsRenewed(t *testing.T) {
 // Tunnels that the guard leaves behind are forgotten in time.
 func TestLeftBehind(t *testing.T) {
 	const while = time.Second
-	r := putRules(t, contents{failClosed: []translator.Tunnel{tunnelTo(1)}}, while)
+	r := putRules(t, contents{failClosed: []l2tp.Connection{tunnelTo(1)}}, while)
 	for _, want := range []int{2, 0} {
 		if got := size(t, r.failClosed); got != want {
 			t.Errorf("%d flows, want %d", got, want)
@@ -152,7 +151,7 @@ func TestWatchesChainsAlone(t *testing.T) {
 	go func() { ended <- watchTables(ctx, func() { told <- struct{}{} }) }()
 	<-told // at once
 	time.Sleep(2 * restoreEvery)
-	tunnel := translator.Tunnel{Local: here, Peer: there, LocalID: 1, PeerID: 2}
+	tunnel := l2tp.Connection{Local: here, Peer: there, LocalID: 1, PeerID: 2}
 	for range 5 {
 		for _, add := range []bool{true, false} {
 			if err := r.setFailClosed(tunnel, add); err != nil {

@@ -16,11 +16,10 @@ import (
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 
-	"xl2tpd-keepalive/internal/helloguard/translator"
 	"xl2tpd-keepalive/internal/l2tp"
 )
 
-// kernel is a packet in the hands of a rule: what nf_tables does with the
+// kernel is a packet as a rule sees it: what nf_tables does with the
 // expressions that the guard uses.
 type kernel struct {
 	device string
@@ -155,7 +154,7 @@ func addr(a string, port uint16) netip.AddrPort {
 	return netip.AddrPortFrom(netip.MustParseAddr(a), port)
 }
 
-var failClosed = translator.Tunnel{Local: here, Peer: there, LocalID: 7, PeerID: 9}
+var failClosed = l2tp.Connection{Local: here, Peer: there, LocalID: 7, PeerID: 9}
 
 // What of xl2tpd's packets is queued, and what of it passes when nobody listens.
 func TestOutgoing(t *testing.T) {
@@ -193,7 +192,7 @@ func TestOutgoing(t *testing.T) {
 		"shorter than its version":      {"eth0", 0, l2tp.AppendPacket(nil, here, there, to(9))[:29], "pass"},
 		"to xl2tpd":                     {"lo", 0, l2tp.AppendPacket(nil, there, here, to(7)), "pass"},
 	} {
-		k := holding(contents{failClosed: []translator.Tunnel{failClosed}})
+		k := holding(contents{failClosed: []l2tp.Connection{failClosed}})
 		k.device, k.uid, k.ip = c.device, c.uid, c.ip
 		k.follow(t, sent, newRules().outgoing([]uint16{1701, 1801}))
 		if got := k.outcome(); got != c.want || k.queue != nil && k.queue.Num != securedQueue {
@@ -229,8 +228,8 @@ func TestIncoming(t *testing.T) {
 	} {
 		for ipsec, queue := range map[bool]uint16{false: plainQueue, true: securedQueue} {
 			k := holding(contents{
-				failClosed: []translator.Tunnel{failClosed},
-				listen:     []translator.Tunnel{failClosed, {Local: here, Peer: there, LocalID: 8}, {Local: here, Peer: other}},
+				failClosed: []l2tp.Connection{failClosed},
+				listen:     []l2tp.Connection{failClosed, {Local: here, Peer: there, LocalID: 8}, {Local: here, Peer: other}},
 			})
 			if c.device == "lo" {
 				queue = securedQueue
@@ -261,7 +260,7 @@ func TestExplain(t *testing.T) {
 func TestKeys(t *testing.T) {
 	seen := map[string]flow{}
 	for range 1000 {
-		tunnel := translator.Tunnel{LocalID: uint16(rand.Uint32()), PeerID: uint16(rand.Uint32())}
+		tunnel := l2tp.Connection{LocalID: uint16(rand.Uint32()), PeerID: uint16(rand.Uint32())}
 		for _, a := range []*netip.AddrPort{&tunnel.Local, &tunnel.Peer} {
 			b := binary.BigEndian.AppendUint32(nil, rand.Uint32())
 			*a = netip.AddrPortFrom(netip.AddrFrom4([4]byte(b)), uint16(rand.Uint32()))

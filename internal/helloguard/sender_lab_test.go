@@ -51,13 +51,12 @@ func inCgroup(t *testing.T, name string, do func()) uint32 {
 
 // Of two sockets on one port, in two cgroups, the kernel shows which has sent a message.
 func TestTellsWhoSends(t *testing.T) {
-	if !canTellSenders() {
+	r := newRules()
+	if r.tryKernel(); !r.tellsSenders {
 		t.Skip("this kernel does not tell: Linux 5.13 and later do")
 	}
 	newLine(t)
 	listenFar(t, lineThere)
-	r := newRules()
-	r.tellsSenders = true
 	if err := r.install([]uint16{l2tpPort}, contents{}, 0); err != nil {
 		t.Fatal(err)
 	}

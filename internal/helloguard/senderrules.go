@@ -43,25 +43,6 @@ func (r *rules) noteSender() (all [][]expr.Any) {
 	return all
 }
 
-// canTellSenders reports whether the kernel takes such rules, in a table that does not stay.
-func canTellSenders() bool {
-	r := newRules()
-	r.table.Name += "_try"
-	r.tellsSenders = true
-	c, err := nftables.New()
-	if err != nil {
-		return false
-	}
-	c.AddTable(r.table)
-	if addSet(c, r.senders, nil) != nil {
-		return false
-	}
-	r.want = map[string]int{}
-	r.addChain(c, nftables.Chain{Name: sent}, r.noteSender()...)
-	c.DelTable(r.table)
-	return flush(c) == nil
-}
-
 // senderKey is an element of senders up to the cgroup.
 func senderKey(f flow) []byte {
 	return append(binary.BigEndian.AppendUint16(slices.Concat(f.src[:], f.dst[:], f.ports[:]), f.id), 0, 0)

@@ -4,32 +4,56 @@ import (
 	"log/slog"
 	"slices"
 	"time"
+	"xl2tpd-keepalive/internal/procfs"
 )
 
 // aliveFor is for how long a process that ran counts as running while a connection is being
 // opened. Whether it still runs is asked again when the connection is established.
 const aliveFor = 100 * time.Millisecond
 
-// ownerOf asks who sends on a path. The answer names no process that has ended: facts may
+// owners finds out which xl2tpd sends.
+type owners struct {
+	log      *packetLog
+	facts    sources
+	gone     func(procfs.ID) bool      // certainly ended
+	sentFrom func(at address) []uint32 // see effects
+	host     Host                      // as the service knows it
+	unlisted func()                    // nil: nobody asks
+
+	unlistedAt time.Time // its latest call
+	sending    address   // whose message is being handled, if it is one of this host
+	sendersAt  time.Time // when the kernel may be asked again who sends
+	alive      procfs.ID // ran at aliveAt
+	aliveAt    time.Time
+	leftAlone  procfs.ID // the xl2tpd of which the log has said that its tunnels are left alone
+}
+
+// sources is where owners learns who may send.
+type sources interface {
+	of(port uint16, now time.Time) facts
+	forget()
+}
+
+// of asks who sends on a path. The answer names no process that has ended: facts may
 // be a second old.
-func (h *handler) ownerOf(at path, opens bool, now time.Time) owner {
+func (ow *owners) of(at path, opens bool, now time.Time) owner {
 	for range 2 {
-		f := h.factsOf(at.local.Port(), now)
+		f := ow.factsOf(at.local.Port(), now)
 		o := f.owner(at.local, at.peer, opens)
 		if o.ownership == ownerUnclear {
-			o = h.bySender(f, at, opens, now)
+			o = ow.bySender(f, at, opens, now)
 		}
 		if o.ownership != ownerKnown {
 			return o
 		}
-		if age := now.Sub(h.aliveAt); o.process == h.alive && age >= 0 && age < aliveFor {
+		if age := now.Sub(ow.aliveAt); o.process == ow.alive && age >= 0 && age < aliveFor {
 			return o
 		}
-		if !h.gone(o.process) {
-			h.alive, h.aliveAt = o.process, now
+		if !ow.gone(o.process) {
+			ow.alive, ow.aliveAt = o.process, now
 			return o
 		}
-		h.facts.forget()
+		ow.facts.forget()
 	}
 	return owner{ownership: ownerUnclear}
 }
@@ -39,12 +63,12 @@ const cheapRead = 5 * time.Millisecond
 
 // bySender asks the kernel who sends the message at hand, where several programs can. If the
 // answer takes long, it is asked so seldom that it costs one part in dataCost of the time.
-func (h *handler) bySender(f facts, at path, opens bool, now time.Time) owner {
-	if h.sending.path == at && !f.unread && f.certain(f.sockets) && !now.Before(h.sendersAt) {
+func (ow *owners) bySender(f facts, at path, opens bool, now time.Time) owner {
+	if ow.sending.path == at && !f.unread && f.certain(f.sockets) && !now.Before(ow.sendersAt) {
 		began := time.Now()
-		cgroups := h.fx.sentFrom(h.sending)
+		cgroups := ow.sentFrom(ow.sending)
 		if took := time.Since(began); took > cheapRead {
-			h.sendersAt = now.Add(dataCost * took)
+			ow.sendersAt = now.Add(dataCost * took)
 		}
 		if o := f.of(cgroups).owner(at.local, at.peer, opens); o.ownership == ownerKnown {
 			return o
@@ -54,35 +78,50 @@ func (h *handler) bySender(f facts, at path, opens bool, now time.Time) owner {
 }
 
 // hasEnded reports whether an owner is known, and has ended.
-func (h *handler) hasEnded(o owner) bool { return o.ownership == ownerKnown && h.gone(o.process) }
+func (ow *owners) hasEnded(o owner) bool { return o.ownership == ownerKnown && ow.gone(o.process) }
 
 // unlistedEvery is the shortest time between two calls of Guard.Unlisted.
 const unlistedEvery = time.Second
 
 // factsOf returns the facts about a port, and says if they name an xl2tpd that is not known yet.
-func (h *handler) factsOf(port uint16, now time.Time) facts {
-	f := h.facts.of(port, now)
-	unknown := func(d Daemon) bool { return !slices.Contains(h.host.Daemons, d.ID) }
-	if slices.ContainsFunc(f.daemons, unknown) && h.unlisted != nil && now.Sub(h.unlistedAt) >= unlistedEvery {
-		h.unlistedAt = now
-		h.unlisted()
+func (ow *owners) factsOf(port uint16, now time.Time) facts {
+	f := ow.facts.of(port, now)
+	unknown := func(d Daemon) bool { return !slices.Contains(ow.host.Daemons, d.ID) }
+	if slices.ContainsFunc(f.daemons, unknown) && ow.unlisted != nil && now.Sub(ow.unlistedAt) >= unlistedEvery {
+		ow.unlistedAt = now
+		ow.unlisted()
 	}
 	return f
 }
 
 // mayServe reports whether the guard may touch an owner's connections on a path. It says so
 // in the log, once for each process, if it may not because of `ipsec saref`.
-func (h *handler) mayServe(o owner, at path, now time.Time) bool {
+func (ow *owners) mayServe(o owner, at path, now time.Time) bool {
 	if o.ownership == ownerForeign {
 		return false
 	}
-	if !h.factsOf(at.local.Port(), now).sendsThroughLo(o, at.local.Addr()) {
+	if !ow.factsOf(at.local.Port(), now).sendsThroughLo(o, at.local.Addr()) {
 		return true
 	}
-	if h.leftAlone != o.process {
-		h.leftAlone = o.process
-		h.log.seldom(h.ctx, now, slog.LevelWarn, "hello guard leaves tunnels alone: with `ipsec saref` in its file, xl2tpd can't be answered at an address of lo",
+	if ow.leftAlone != o.process {
+		ow.leftAlone = o.process
+		ow.log.seldom(now, slog.LevelWarn, "hello guard leaves tunnels alone: with `ipsec saref` in its file, xl2tpd can't be answered at an address of lo",
 			func() []any { return []any{"local", at.local.Addr().String(), "pid", o.process.Pid} })
 	}
 	return false
+}
+
+// confirmed asks anew who the owner of a connection is that is established now: it may have
+// ended in the meantime, or what was known of the sockets was older than its socket.
+func (ow *owners) confirmed(o owner, at path, now time.Time) owner {
+	if o.ownership != ownerKnown {
+		return o
+	}
+	ow.facts.forget()
+	return ow.of(at, false, now)
+}
+
+// runs reports whether the owner is one of the host's xl2tpds, as far as is known.
+func (ow *owners) runs(o owner) bool {
+	return o.ownership == ownerKnown && slices.Contains(ow.host.Daemons, o.process)
 }

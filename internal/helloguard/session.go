@@ -68,9 +68,9 @@ func (g *Guard) work(ctx context.Context, working func()) error {
 
 	_, _, host := g.settings()
 	s := &session{Guard: g, in: in, rules: newRules(), checks: newLoopbackChecks()}
-	s.rules.tellsSenders = canTellSenders()
+	s.rules.tryKernel()
 	s.h = newHandler(ctx, g, host, s)
-	s.h.links = s.links
+	s.h.evidence.links = s.links
 	if err := s.h.restore(time.Now()); err != nil {
 		return err
 	}
@@ -114,9 +114,9 @@ func (s *session) begin(host Host) error {
 	if err := s.rules.install(host.Ports, s.contents(), 0); err != nil {
 		return err
 	}
-	s.h.watched = now
+	s.h.unpaired.watched = now
 	s.starting = true
-	s.h.takeSessions(host.Sessions, now)
+	s.h.opener.takeSessions(host.Sessions, now)
 	s.starting = false
 	return s.rules.install(host.Ports, s.contents(), 0)
 }
@@ -218,7 +218,7 @@ func (s *session) applySettings() (done bool, err error) {
 	var ports []uint16
 	var diverged int
 	s.locked(func() {
-		ports = s.h.host.Ports
+		ports = s.h.owners.host.Ports
 		s.h.update(host, time.Now())
 		diverged = len(s.h.diverged())
 	})
@@ -233,7 +233,7 @@ func (s *session) applySettings() (done bool, err error) {
 
 // contents are what the sets have to hold.
 func (s *session) contents() contents {
-	return contents{failClosed: s.h.failClosedSet(), listen: s.h.listening(), data: s.h.data.paths()}
+	return contents{failClosed: s.h.failClosedSet(), listen: s.h.listening(), data: s.h.evidence.data.paths()}
 }
 
 // repair puts the table back if somebody has taken it, or a part of it, away. If that happens
@@ -247,7 +247,7 @@ func (s *session) repair(again *time.Timer) error {
 		if err == nil {
 			s.restorations.add(s.Log, now)
 		}
-		if err := s.rules.install(s.h.host.Ports, s.contents(), 0); err != nil {
+		if err := s.rules.install(s.h.owners.host.Ports, s.contents(), 0); err != nil {
 			return err
 		}
 		s.restored = true
@@ -266,11 +266,11 @@ func (s *session) repair(again *time.Timer) error {
 
 func (s *session) send(i translator.Injection) error { return s.in.send(i) }
 
-func (s *session) failClosed(t translator.Tunnel, on bool) error {
+func (s *session) failClosed(t l2tp.Connection, on bool) error {
 	return s.orInstall(s.rules.setFailClosed(t, on))
 }
 
-func (s *session) listen(t translator.Tunnel, on bool) error {
+func (s *session) listen(t l2tp.Connection, on bool) error {
 	if s.starting {
 		return nil
 	}
@@ -296,7 +296,7 @@ func (s *session) orInstall(err error) error {
 	}
 	s.restored = true
 	s.wrong.Send()
-	return s.rules.install(s.h.host.Ports, s.contents(), 0)
+	return s.rules.install(s.h.owners.host.Ports, s.contents(), 0)
 }
 
 // end stops all calls from outside.
@@ -316,7 +316,7 @@ func (s *session) leave() error {
 	if len(diverged) == 0 {
 		return s.rules.remove()
 	}
-	return s.rules.install(s.h.host.Ports, contents{failClosed: diverged}, leftFor)
+	return s.rules.install(s.h.owners.host.Ports, contents{failClosed: diverged}, leftFor)
 }
 
 // held is a packet that waits for its verdict.

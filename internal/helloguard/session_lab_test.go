@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"xl2tpd-keepalive/internal/helloguard/translator"
 	"xl2tpd-keepalive/internal/l2tp"
 	"xl2tpd-keepalive/internal/procfs"
 )
@@ -62,19 +61,19 @@ func (r *running) becomes(want error, within time.Duration) {
 }
 
 // runGuard has a guard at work for the time of a test, for living tunnels.
-func runGuard(t *testing.T, sessions ...translator.Tunnel) *running {
+func runGuard(t *testing.T, sessions ...l2tp.Connection) *running {
 	t.Helper()
 	r := &running{t: t, err: errors.New("has not begun")}
 	g := &Guard{
 		Dir: t.TempDir(), Log: slog.New(slog.NewTextHandler(r, nil)),
-		Links:   func(context.Context, Connection) Links { return Links{Certain: true, Wanted: true, Alive: true} },
+		Links:   func(context.Context, OwnedConnection) Links { return Links{Certain: true, Wanted: true, Alive: true} },
 		Daemons: func() []Daemon { return []Daemon{{ID: procfs.ID{Pid: 1, Start: 1}}} },
-		Ended:   func(Connection, CloseReason) {},
+		Ended:   func(OwnedConnection, CloseReason) {},
 		Dials:   func(procfs.ID, netip.Addr) {}, Report: r.report,
 	}
 	var host Host
 	for _, s := range sessions {
-		host.Sessions = append(host.Sessions, KernelSession{Tunnel: s})
+		host.Sessions = append(host.Sessions, KernelSession{Connection: s})
 	}
 	g.Tell(host)
 	g.Configure(true, true)
@@ -107,51 +106,79 @@ func awaitTable(t *testing.T) {
 // before the guard and while it is at work.
 func TestRulesOnLo(t *testing.T) {
 	const input, output = "hook input", "hook output"
-	tunnel := translator.Tunnel{Local: lineHere, Peer: lineThere, LocalID: 7, PeerID: 9}
+	tunnel := []l2tp.Connection{{Local: lineHere, Peer: lineThere, LocalID: 7, PeerID: 9}}
 	for name, c := range map[string]struct {
 		hook, rule string
-		tunnels    []translator.Tunnel
+		tunnels    []l2tp.Connection
 		want       error
-		remedy     string
 	}{
-		"bogon networks":                    {input, "ip saddr { 192.0.2.0/24, 198.51.100.0/24, 203.0.113.0/24, 224.0.0.0/3 } drop", nil, nil, ""},
-		"loopback networks elsewhere":       {input, "ip saddr 127.0.0.0/8 iif != lo drop", nil, nil, ""},
-		"marked packets":                    {output, "meta mark != 0 drop", nil, nil, ""},
-		"port 1701 through IPsec only":      {input, "udp dport 1701 meta secpath missing drop", nil, ErrBlockedInput, "iif lo udp dport 1701 accept"},
-		"the same, of living tunnels":       {input, "udp dport 1701 meta secpath missing drop", []translator.Tunnel{tunnel}, ErrBlockedInput, "iif lo udp dport 1701 accept"},
-		"port 1701 on lo":                   {input, "iif lo udp dport 1701 drop", nil, ErrBlockedInput, "iif lo udp dport 1701 accept"},
-		"the LNS in the clear":              {input, "ip saddr 10.123.0.2 meta secpath missing drop", []translator.Tunnel{tunnel}, ErrBlockedInput, "iif lo udp dport 1701 accept"},
-		"the LNS in the clear, not on lo":   {input, "iif != lo ip saddr 10.123.0.2 meta secpath missing drop", []translator.Tunnel{tunnel}, nil, ""},
-		"another LNS in the clear":          {input, "ip saddr 10.123.0.3 meta secpath missing drop", []translator.Tunnel{tunnel}, nil, ""},
-		"rejected on lo":                    {output, "oif lo udp dport 1701 reject", nil, ErrBlockedOutput, "oif lo udp dport 1701 accept"},
-		"port 1701 by IPsec only, outwards": {output, "udp dport 1701 rt ipsec missing drop", []translator.Tunnel{tunnel}, ErrBlockedOutput, "oif lo udp dport 1701 accept"},
-		"to the LNS in the clear":           {output, "ip daddr 10.123.0.2 udp dport 1701 rt ipsec missing drop", []translator.Tunnel{tunnel}, nil, ""},
+		"bogon networks":                    {input, "ip saddr { 192.0.2.0/24, 198.51.100.0/24, 203.0.113.0/24, 224.0.0.0/3 } drop", nil, nil},
+		"loopback networks elsewhere":       {input, "ip saddr 127.0.0.0/8 iif != lo drop", nil, nil},
+		"marked packets":                    {output, "meta mark != 0 drop", nil, nil},
+		"port 1701 through IPsec only":      {input, "udp dport 1701 meta secpath missing drop", nil, ErrBlockedInput},
+		"the same, of living tunnels":       {input, "udp dport 1701 meta secpath missing drop", tunnel, ErrBlockedInput},
+		"port 1701 on lo":                   {input, "iif lo udp dport 1701 drop", nil, ErrBlockedInput},
+		"127/8 alone on lo, inwards":        {input, "iif lo ip saddr != 127.0.0.0/8 drop", tunnel, ErrBlockedInput},
+		"the LNS in the clear":              {input, "ip saddr 10.123.0.2 meta secpath missing drop", tunnel, ErrBlockedInput},
+		"the LNS in the clear, not on lo":   {input, "iif != lo ip saddr 10.123.0.2 meta secpath missing drop", tunnel, nil},
+		"another LNS in the clear":          {input, "ip saddr 10.123.0.3 meta secpath missing drop", tunnel, nil},
+		"a set of LNSs, inwards":            {input, "ip saddr @lns meta secpath missing reject", tunnel, ErrBlockedInput},
+		"rejected on lo":                    {output, "oif lo udp dport 1701 reject", nil, ErrBlockedOutput},
+		"port 1701 by IPsec only, outwards": {output, "udp dport 1701 rt ipsec missing drop", tunnel, ErrBlockedOutput},
+		"to the LNS in the clear":           {output, "ip daddr 10.123.0.2 udp dport 1701 rt ipsec missing drop", tunnel, nil},
+		"to a set of LNSs in the clear":     {output, "ip daddr @lns udp dport 1701 rt ipsec missing drop", tunnel, nil},
+		"to the LNS in the clear, by a map": {output, "rt ipsec missing ip daddr vmap @verdicts", tunnel, nil},
+		"from the LNS's address":            {output, "ip saddr 10.123.0.2 reject", tunnel, ErrBlockedOutput},
+		"from an LNS's, by a set":           {output, "ip saddr @lns drop", tunnel, ErrBlockedOutput},
+		"from an LNS's, by a map":           {output, "ip saddr vmap @verdicts", tunnel, ErrBlockedOutput},
+		"from an LNS's, by another chain":   {output, "ip saddr vmap { 10.123.0.2 : jump refused }", tunnel, ErrBlockedOutput},
+		"not from an address of its own":    {output, "ip saddr != { 127.0.0.0/8, 10.123.0.1 } drop", tunnel, ErrBlockedOutput},
+		"127/8 alone on lo, outwards":       {output, "oif lo ip saddr != 127.0.0.0/8 drop", tunnel, ErrBlockedOutput},
+		"to its own address":                {output, "ip daddr 10.123.0.1 goto refused", tunnel, ErrBlockedOutput},
+		"another chain that drops nothing":  {output, "ip daddr 10.123.0.1 goto c2", tunnel, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			newLine(t)
-			table := "nft 'table ip host { chain c { type filter " + c.hook + " priority 0; }; }'"
+			table := `nft 'table ip host {
+				set lns { type ipv4_addr; elements = { 10.123.0.2, 198.51.100.1 }; }
+				map verdicts { type ipv4_addr : verdict; elements = { 10.123.0.2 : drop }; }
+				chain refused { counter drop; }
+				chain c2 { counter; }
+				chain c { type filter ` + c.hook + ` priority 0; }
+			}'`
 			add := "nft add rule ip host c '" + c.rule + "'"
-			remedy := "nft insert rule ip host c '" + c.remedy + "'"
 			t.Cleanup(func() { exec.Command("nft", "delete", "table", "ip", "host").Run() })
 			shell(t, table, add)
 			r := runGuard(t, c.tunnels...)
 			r.becomes(c.want, 5*time.Second)
-			if c.want != nil {
-				shell(t, remedy)
-				r.becomes(nil, 5*time.Second)
-			}
+			remedy(t, r, c.want)
 			shell(t, "nft flush chain ip host c", add)
 			time.Sleep(5 * time.Second)
 			r.becomes(c.want, time.Second)
-			if c.want != nil {
-				shell(t, remedy)
-				r.becomes(nil, 5*time.Second)
-			}
+			remedy(t, r, c.want)
 			if !hasTable() {
 				t.Error("the guard has left")
 			}
 		})
 	}
+}
+
+// remedy does what doctor says, and waits until that has helped.
+func remedy(t *testing.T, r *running, blocked error) {
+	t.Helper()
+	if blocked == nil {
+		return
+	}
+	way := Inwards
+	if blocked == ErrBlockedOutput {
+		way = Outwards
+	}
+	filters, err := way.Filters()
+	if err != nil || len(filters) != 1 {
+		t.Fatalf("chains that may drop: %v, %v", filters, err)
+	}
+	shell(t, way.Accept(filters[0], "dport"))
+	r.becomes(nil, 5*time.Second)
 }
 
 // A Hello that could not be acknowledged passes, even if the rule has come unnoticed, as those of
@@ -160,7 +187,7 @@ func TestHelloPassesBehindAFilter(t *testing.T) {
 	newLine(t)
 	far := listenFar(t, lineThere)
 	near := xl2tpdSocket(t, l2tpPort, lineThere)
-	runGuard(t, translator.Tunnel{Local: lineHere, Peer: lineThere, LocalID: 7, PeerID: 9})
+	runGuard(t, l2tp.Connection{Local: lineHere, Peer: lineThere, LocalID: 7, PeerID: 9})
 	awaitTable(t)
 	ns := uint16(3)
 	// hello sends the next Hello, and a ZLB after it. If the Hello comes to the peer, then before the

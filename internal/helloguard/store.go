@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/internal/helloguard/translator"
+	"xl2tpd-keepalive/internal/l2tp"
 	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/internal/statefile"
 )
@@ -20,13 +21,13 @@ const (
 	stateSuffix = ".json"
 )
 
-// record is what is kept of a channel while the guard is not there.
+// savedChannel is what is kept of a channel while the guard is not there.
 //
 // Without it, a restart would lose which two ids make one tunnel in userspace mode; who the
 // owner was, should that end meanwhile; and that the peer's packets come through IPsec.
 // The numbers are kept only while the channel needs the guard: otherwise the next packets
 // show them.
-type record struct {
+type savedChannel struct {
 	Daemon  string          `json:"daemon"`           // its owner; empty: not known
 	Proven  bool            `json:"proven,omitempty"` // earlier versions knew one xl2tpd, and took every process for it
 	Secured bool            `json:"secured"`
@@ -54,7 +55,7 @@ func (w written) is() bool { return w.sum != [sha256.Size]byte{} }
 // host's: the directory lies in /run.
 type store string
 
-func (s store) file(t translator.Tunnel) string {
+func (s store) file(t l2tp.Connection) string {
 	name := fmt.Sprintf("%s%v-%v-%d-%d%s", statePrefix, t.Local, t.Peer, t.LocalID, t.PeerID, stateSuffix)
 	return filepath.Join(string(s), name)
 }
@@ -78,7 +79,7 @@ func (s store) save(c *channel) error {
 	if err != nil {
 		return err
 	}
-	data, err := json.Marshal(record{Daemon: c.owner.process.String(), Proven: true, Secured: c.secured, Vendor: c.vendor, Ending: c.reason, Hello: state})
+	data, err := json.Marshal(savedChannel{Daemon: c.owner.process.String(), Proven: true, Secured: c.secured, Vendor: c.vendor, Ending: c.reason, Hello: state})
 	if err != nil {
 		return err
 	}
@@ -86,14 +87,14 @@ func (s store) save(c *channel) error {
 		c.written = next
 		return nil
 	}
-	if err := statefile.Save(s.file(t.Tunnel()), data); err != nil {
+	if err := statefile.Save(s.file(t.Connection()), data); err != nil {
 		return err
 	}
 	c.written = next
 	return nil
 }
 
-func (s store) forget(t translator.Tunnel) error { return os.Remove(s.file(t)) }
+func (s store) forget(t l2tp.Connection) error { return os.Remove(s.file(t)) }
 
 // load returns all channels kept. It calls bad for a file that can't be used.
 func (s store) load(now time.Time, bad func(path string, err error)) ([]*channel, error) {
@@ -111,7 +112,7 @@ func (s store) load(now time.Time, bad func(path string, err error)) ([]*channel
 		}
 		path := filepath.Join(string(s), e.Name())
 		c, err := read(path, now)
-		if err == nil && s.file(c.translator.Tunnel()) != path {
+		if err == nil && s.file(c.translator.Connection()) != path {
 			err = errors.New("state of another tunnel")
 		}
 		if err != nil {
@@ -128,7 +129,7 @@ func read(path string, now time.Time) (*channel, error) {
 	if err != nil {
 		return nil, err
 	}
-	var r record
+	var r savedChannel
 	if err := json.Unmarshal(data, &r); err != nil {
 		return nil, err
 	}
@@ -136,7 +137,7 @@ func read(path string, now time.Time) (*channel, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &channel{translator: t, secured: r.Secured, vendor: clip(r.Vendor), seen: now, reason: r.Ending}
+	c := &channel{translator: t, peerSide: peerSide{secured: r.Secured, vendor: clip(r.Vendor)}, ending: ending{reason: r.Ending}, seen: now}
 	if t.Closing() {
 		c.reported = tunnelEnd
 	}

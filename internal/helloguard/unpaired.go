@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"time"
 
-	"xl2tpd-keepalive/internal/helloguard/translator"
 	"xl2tpd-keepalive/internal/l2tp"
 )
 
@@ -93,91 +92,6 @@ func (f *unpairedTunnel) sends(p *l2tp.Packet, now time.Time) {
 	}
 }
 
-// unpairedSender returns the channel of a message of this host in a tunnel that is not known:
-// it is older than the guard.
-func (h *handler) unpairedSender(p *l2tp.Packet, at path, now time.Time) *channel {
-	if p.Msg.Type == l2tp.TypeStopCCN {
-		if u := h.table.unpaired[at]; u != nil {
-			u.closed = now
-		}
-		h.unpairedGone(at, p.Msg.Tunnel)
-		return nil
-	}
-	if s, ok := h.table.session(at, p.Msg.Tunnel, true); ok {
-		return h.openSession(s, now)
-	}
-	u := h.unpaired(at, now)
-	if u == nil {
-		if !p.Msg.ZLB() && p.Msg.Type != l2tp.TypeHello {
-			h.watched = now // a later Hello must not count as all that xl2tpd has sent
-		}
-		return nil
-	}
-	f := h.unpairedTunnel(u, p.Msg.Tunnel)
-	if own, ok := u.pair(p.Msg, true, now); ok {
-		return h.openPair(u, at, own, p.Msg.Tunnel, now)
-	}
-	if f == nil {
-		return nil
-	}
-	if f.sends(p, now); f.waits(now) {
-		h.pairSoon(now)
-	}
-	return nil
-}
-
-// unpairedReceiver returns the channel of a peer's message in a tunnel that is not known.
-func (h *handler) unpairedReceiver(p *l2tp.Packet, at path, secured bool, now time.Time) *channel {
-	u := h.table.unpaired[at]
-	if u == nil || u.secured && !secured {
-		return nil
-	}
-	if secured && !u.secured {
-		u.secured, u.in = true, question{}
-		h.dropForged(at)
-	}
-	peerID, ok := u.pair(p.Msg, false, now)
-	if !ok {
-		peerID, ok = u.answer(p.Msg, now)
-	}
-	if !ok {
-		return nil
-	}
-	return h.openPair(u, at, p.Msg.Tunnel, peerID, now)
-}
-
-// unpaired returns what is known of the tunnels of a path that are older than the guard; nil:
-// the guard leaves them alone.
-func (h *handler) unpaired(at path, now time.Time) *unpaired {
-	u := h.table.unpaired[at]
-	if u != nil || len(h.table.unpaired) == maxUnpaired {
-		return u
-	}
-	o := h.ownerOf(at, false, now)
-	t := translator.Tunnel{Local: at.local, Peer: at.peer}
-	if !h.mayServe(o, at, now) || !h.links(h.ctx, Connection{t, o.process}).Wanted {
-		return nil
-	}
-	u = &unpaired{since: now, owner: o, tunnels: map[uint16]*unpairedTunnel{}}
-	h.table.unpaired[at] = u
-	h.listen(t, true, now)
-	return u
-}
-
-// unpairedTunnel returns what is known of the tunnel with that id of the peer; nil: there are too many.
-func (h *handler) unpairedTunnel(u *unpaired, id uint16) *unpairedTunnel {
-	f := u.tunnels[id]
-	if f != nil {
-		return f
-	}
-	if u.tooMany = u.tooMany || len(u.tunnels) == maxUnpairedTunnels; u.tooMany {
-		return nil
-	}
-	f = &unpairedTunnel{peerID: id, since: h.watched}
-	u.tunnels[id] = f
-	return f
-}
-
 // pair pairs the ids of two tunnels' packets, and returns the other one. A message is
 // answered immediately, and a ZLB is sent for no other reason.
 func (u *unpaired) pair(m l2tp.Message, out bool, now time.Time) (id uint16, ok bool) {
@@ -212,37 +126,4 @@ func (u *unpaired) answer(m l2tp.Message, now time.Time) (id uint16, ok bool) {
 	}
 	ns := f.copies[0].ns
 	return f.peerID, m.Nr == ns || m.Nr == ns+1
-}
-
-// unpairedGone forgets a tunnel that closes, or that is known otherwise.
-func (h *handler) unpairedGone(at path, id uint16) {
-	u := h.table.unpaired[at]
-	if u == nil {
-		return
-	}
-	delete(u.tunnels, id)
-	if u.out.id == id {
-		u.out = question{}
-	}
-	if u.asked != nil && u.asked.peerID == id {
-		u.asked = nil
-	}
-}
-
-// expireUnpaired forgets paths that have waited for too long.
-func (h *handler) expireUnpaired(now time.Time) {
-	for at, u := range h.table.unpaired {
-		if now.Sub(u.since) > openTTL {
-			delete(h.table.unpaired, at)
-		}
-	}
-}
-
-// dropForged forgets the channels of a path that packets in the clear have paired.
-func (h *handler) dropForged(at path) {
-	for _, c := range h.table.all() {
-		if c.paired && !c.secured && c.path() == at {
-			h.drop(c)
-		}
-	}
 }

@@ -12,11 +12,10 @@ import (
 // deaf is a peer whose tunnels are older than the guard: it takes no Hello, and says nothing of
 // its own. It acknowledges what it has got before.
 type deaf struct {
-	own, id uint16        // of the tunnel: xl2tpd's, and its own
-	counts  uint16        // what it expects of xl2tpd
-	after   time.Duration // how long its answer takes
-	mute    bool          // it does not even answer what it has got before
-	data    bool          // data come in
+	own, id uint16 // of the tunnel: xl2tpd's, and its own
+	counts  uint16 // what it expects of xl2tpd
+	mute    bool   // it does not even answer what it has got before
+	data    bool   // data come in
 }
 
 // live plays xl2tpd's Hellos to peers that are deaf to them, and returns which tunnels have got
@@ -25,7 +24,7 @@ func (b *fixture) live(begins time.Duration, peers ...*deaf) (closed []uint16) {
 	b.t.Helper()
 	const ns, step = 5, 100 * time.Millisecond
 	start := b.now
-	b.watched = start.Add(begins)
+	b.unpaired.watched = start.Add(begins)
 	saved := map[uint16]bool{}
 	var answers []func()
 	for at := time.Duration(0); at < 31*time.Second; at += step {
@@ -133,7 +132,7 @@ func TestPairsWhatBelongsTogether(t *testing.T) {
 		b.links.Certain = false
 		b.live(0, peers...)
 		for _, c := range b.table.list {
-			if got := c.translator.Tunnel(); got.PeerID != got.LocalID+2 {
+			if got := c.translator.Connection(); got.PeerID != got.LocalID+2 {
 				t.Errorf("%s: %d belongs to %d", name, got.LocalID, got.PeerID)
 			}
 		}
@@ -156,11 +155,11 @@ func TestDataPairNothing(t *testing.T) {
 		b.handle(hello, outbound, b.now)
 	}
 	if len(b.table.list) != 0 {
-		t.Fatalf("data have paired %+v", b.table.list[0].translator.Tunnel())
+		t.Fatalf("data have paired %+v", b.table.list[0].translator.Connection())
 	}
 	b.handle(packet(true, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 7, Ns: 3, Nr: 5}), inbound, b.now)
 	b.handle(packet(false, l2tp.Message{Tunnel: 9, Ns: 6, Nr: 4}), outbound, b.now)
-	if len(b.table.list) != 1 || b.table.list[0].translator.Tunnel().LocalID != 7 {
+	if len(b.table.list) != 1 || b.table.list[0].translator.Connection().LocalID != 7 {
 		t.Fatalf("%d channels", len(b.table.list))
 	}
 }
@@ -175,7 +174,7 @@ func TestZLBToAStopMakesNoChannel(t *testing.T) {
 	} {
 		for _, other := range []bool{true, false} {
 			b := newFixture(t, t.TempDir())
-			b.links.Certain, b.watched = false, epoch.Add(-time.Minute)
+			b.links.Certain, b.unpaired.watched = false, epoch.Add(-time.Minute)
 			if other {
 				b.handle(packet(false, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 9, Ns: 9, Nr: 1}), outbound, b.now)
 				b.now = b.now.Add(pairEvery)
@@ -189,7 +188,7 @@ func TestZLBToAStopMakesNoChannel(t *testing.T) {
 				b.handle(packet(true, l2tp.Message{Tunnel: 8, Ns: 1, Nr: nr}), inbound, b.now)
 			}
 			if len(b.table.list) != 0 {
-				t.Errorf("%s before it, another waits %v: %+v", name, other, b.table.list[0].translator.Tunnel())
+				t.Errorf("%s before it, another waits %v: %+v", name, other, b.table.list[0].translator.Connection())
 			}
 		}
 	}
@@ -230,11 +229,11 @@ func TestUnpairedIsBounded(t *testing.T) {
 		b.handle(packet(false, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 100 + id, Ns: 5, Nr: 3}), outbound, b.now)
 	}
 	at := path{here, there}
-	if n := len(b.table.unpaired[at].tunnels); n != maxUnpairedTunnels {
+	if n := len(b.unpaired.paths[at].tunnels); n != maxUnpairedTunnels {
 		t.Errorf("%d tunnels wait, want %d", n, maxUnpairedTunnels)
 	}
 	b.age(5)
-	if b.handleTimers(b.now); len(b.table.unpaired) != 0 || !b.pairAt.IsZero() {
-		t.Errorf("%d paths wait", len(b.table.unpaired))
+	if b.handleTimers(b.now); len(b.unpaired.paths) != 0 || !b.unpaired.pairAt.IsZero() {
+		t.Errorf("%d paths wait", len(b.unpaired.paths))
 	}
 }

@@ -10,12 +10,19 @@ func Width(s string) (n int) {
 	return n
 }
 
-// Cells returns how many columns a character takes. Wide and fullwidth characters of Unicode's East Asian Width take two.
+// wide are the first and the last characters of the ranges that take two columns: wide and fullwidth ones of Unicode's
+// East Asian Width.
+var wide = [...][2]rune{
+	{0x1100, 0x115f}, {0x2e80, 0xa4cf}, {0xac00, 0xd7a3}, {0xf900, 0xfaff}, {0xfe30, 0xfe6f}, {0xff00, 0xff60},
+	{0xffe0, 0xffe6}, {0x20000, 0x3fffd},
+}
+
+// Cells returns how many columns a character takes.
 func Cells(r rune) int {
-	if r >= 0x1100 && r <= 0x115f || r >= 0x2e80 && r <= 0xa4cf || r >= 0xac00 && r <= 0xd7a3 ||
-		r >= 0xf900 && r <= 0xfaff || r >= 0xfe30 && r <= 0xfe6f || r >= 0xff00 && r <= 0xff60 || r >= 0xffe0 && r <= 0xffe6 ||
-		r >= 0x20000 && r <= 0x3fffd {
-		return 2
+	for _, w := range wide {
+		if w[0] <= r && r <= w[1] {
+			return 2
+		}
 	}
 	return 1
 }

@@ -58,49 +58,57 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.NewInvalidMetric(build, err)
 		return
 	}
-	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
-	}
-	counter := func(d *prometheus.Desc, v uint64, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
-	}
-	gauge(build, 1, r.Version)
-	gauge(problems, float64(len(r.Problems)))
+	to := metrics(ch)
+	to.gauge(build, 1, r.Version)
+	to.gauge(problems, float64(len(r.Problems)))
 	down := map[string]bool{} // sections without a name share one label
 	for i := range r.Tunnels {
 		t := &r.Tunnels[i]
-		if t.State == "off" {
-			continue
-		}
 		labels := []string{label(t.Name), "", label(t.Instance)}
-		if t.Link == nil {
-			section := t.Instance + "\x00" + labels[0]
-			if !down[section] {
-				gauge(up, 0, labels...)
-			}
+		section := t.Instance + "\x00" + labels[0]
+		switch {
+		case t.State == "off":
+		case t.Link != nil:
+			labels[1] = t.Link.Name
+			to.link(t, labels)
+		case !down[section]:
 			down[section] = true
-			continue
+			to.gauge(up, 0, labels...)
 		}
-		labels[1] = t.Link.Name
-		gauge(up, truth(t.State == "up" || t.State == "alive"), labels...)
-		if !t.Link.Up.IsZero() {
-			gauge(since, seconds(t.Link.Up), labels...)
-		}
-		if at, _ := t.Link.Evidence.Last(); !at.IsZero() {
-			gauge(life, seconds(at), labels...)
-		}
-		e := &t.Link.Echoes
-		counter(sent, e.Sent, labels...)
-		counter(lost, e.Lost, labels...)
-		if n := len(e.Recent); n > 0 && e.Recent[n-1] != nil {
-			gauge(trip, time.Duration(*e.Recent[n-1]).Seconds(), labels...)
-		}
-		if g := t.Guard; g != nil {
-			counter(hellos, g.Held, append(labels, "held")...)
-			counter(hellos, g.Passed, append(labels, "passed")...)
-			counter(hellos, g.Answered, append(labels, "answered")...)
-			gauge(holding, truth(g.Holding), labels...)
-		}
+	}
+}
+
+// metrics is where the values go.
+type metrics chan<- prometheus.Metric
+
+func (to metrics) gauge(d *prometheus.Desc, v float64, labels ...string) {
+	to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+}
+
+func (to metrics) counter(d *prometheus.Desc, v uint64, labels ...string) {
+	to <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+}
+
+// link passes on the values of a tunnel with a link.
+func (to metrics) link(t *status.Tunnel, labels []string) {
+	to.gauge(up, truth(t.State == "up" || t.State == "alive"), labels...)
+	if !t.Link.Up.IsZero() {
+		to.gauge(since, seconds(t.Link.Up), labels...)
+	}
+	if at, _ := t.Link.Evidence.Last(); !at.IsZero() {
+		to.gauge(life, seconds(at), labels...)
+	}
+	e := &t.Link.Echoes
+	to.counter(sent, e.Sent, labels...)
+	to.counter(lost, e.Lost, labels...)
+	if n := len(e.Recent); n > 0 && e.Recent[n-1] != nil {
+		to.gauge(trip, time.Duration(*e.Recent[n-1]).Seconds(), labels...)
+	}
+	if g := t.Guard; g != nil {
+		to.counter(hellos, g.Held, append(labels, "held")...)
+		to.counter(hellos, g.Passed, append(labels, "passed")...)
+		to.counter(hellos, g.Answered, append(labels, "answered")...)
+		to.gauge(holding, truth(g.Holding), labels...)
 	}
 }
 

@@ -69,17 +69,25 @@ func (k *kernel) devices() ([]device, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list devices: %w", err)
 	}
-	var all []device
+	all, err := decodeAll(msgs, unix.RTM_NEWLINK, decodeDevice)
+	if err != nil {
+		return nil, fmt.Errorf("list devices: %w", err)
+	}
+	return all, nil
+}
+
+// decodeAll decodes the messages of one type. It leaves out those that decode does not want.
+func decodeAll[T any](msgs []netlink.Message, kind netlink.HeaderType, decode func([]byte) (T, bool, error)) (all []T, err error) {
 	for _, m := range msgs {
-		if m.Header.Type != unix.RTM_NEWLINK {
+		if m.Header.Type != kind {
 			continue
 		}
-		d, ppp, err := decodeDevice(m.Data)
+		one, wanted, err := decode(m.Data)
 		if err != nil {
-			return nil, fmt.Errorf("list devices: %w", err)
+			return nil, err
 		}
-		if ppp {
-			all = append(all, d)
+		if wanted {
+			all = append(all, one)
 		}
 	}
 	return all, nil
@@ -93,18 +101,9 @@ func (k *kernel) addresses() ([]address, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list addresses: %w", err)
 	}
-	var all []address
-	for _, m := range msgs {
-		if m.Header.Type != unix.RTM_NEWADDR {
-			continue
-		}
-		a, ptp, err := decodeAddress(m.Data)
-		if err != nil {
-			return nil, fmt.Errorf("list addresses: %w", err)
-		}
-		if ptp {
-			all = append(all, a)
-		}
+	all, err := decodeAll(msgs, unix.RTM_NEWADDR, decodeAddress)
+	if err != nil {
+		return nil, fmt.Errorf("list addresses: %w", err)
 	}
 	return all, nil
 }

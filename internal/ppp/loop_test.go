@@ -126,7 +126,7 @@ func TestFirstSnapshot(t *testing.T) {
 
 // Looks that take long, as with a thousand links, use at most a fifth of the
 // time, however many hints there are.
-func TestLeisure(t *testing.T) {
+func TestCooldown(t *testing.T) {
 	onFixture(t, func(t *testing.T, b *fixture) {
 		b.mu.Lock()
 		b.takes = 50 * time.Millisecond
@@ -222,7 +222,7 @@ func TestQuietWhenAllIsKnown(t *testing.T) {
 	})
 }
 
-func TestStrangerIsLookedForThenLeft(t *testing.T) {
+func TestUnknownLinkIsLookedForThenLeft(t *testing.T) {
 	onFixture(t, func(t *testing.T, b *fixture) {
 		b.bothUp()
 		b.pass(time.Second)

@@ -125,8 +125,8 @@ func TestOwner(t *testing.T) {
 		pid: 406, parent: 400, parentName: "xl2tpd", ticks: 250, started: boot.Add(2500 * time.Millisecond),
 		args: arguments{optFile: "/etc/ppp/options.l2tpd", ipparam: netip.MustParseAddr("192.0.2.1")},
 	}
-	adopted := mine
-	adopted.parent, adopted.parentName = 1, ""
+	reparented := mine
+	reparented.parent, reparented.parentName = 1, ""
 	xl2tpd := func(h host) { h.process(400, 1, "xl2tpd", "S", 100, "/usr/sbin/xl2tpd") }
 
 	for _, tc := range []struct {
@@ -162,7 +162,7 @@ func TestOwner(t *testing.T) {
 			h.pidFile("run/ppp0.pid", "406\n")
 			h.process(406, 399, "pppd", "S", 250, "pppd")
 		}, process{pid: 406, parent: 399, parentName: "pon", ticks: 250, started: mine.started}, true},
-		{"orphan", nil, func(h host) {
+		{"no parent", nil, func(h host) {
 			h.pidFile("run/ppp0.pid", "406\n")
 			h.process(406, 1, "pppd", "S", 250, "pppd")
 		}, process{pid: 406, parent: 1, ticks: 250, started: mine.started}, true},
@@ -188,11 +188,11 @@ func TestOwner(t *testing.T) {
 			xl2tpd(h)
 			h.process(406, 400, "pppd", "S", 9999, kernelArgs...)
 		}, process{}, false},
-		{"known, and adopted since", map[int]process{5: mine}, func(h host) {
+		{"known, and reparented since", map[int]process{5: mine}, func(h host) {
 			h.pidFile("run/ppp0.pid", "406\n")
 			h.process(406, 1, "pppd", "S", 250, kernelArgs...)
 			h.pidFile("proc/stat", "btime 1800000000\n")
-		}, adopted, true},
+		}, reparented, true},
 		{"clock set since", map[int]process{5: mine}, func(h host) {
 			xl2tpd(h)
 			h.pidFile("run/ppp0.pid", "406\n")

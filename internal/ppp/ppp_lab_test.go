@@ -107,7 +107,7 @@ func (w *watch) until(what string, within time.Duration, ok func(Snapshot) bool)
 func up(s Snapshot) bool     { return len(s.Links) == 1 && s.Links[0].Up }
 func noLink(s Snapshot) bool { return len(s.Links) == 0 }
 
-// event is an independent witness's: a PPP device has become usable, with
+// event is an independent observer's: a PPP device has become usable, with
 // an address and up, or has gone.
 type event struct {
 	gone  bool
@@ -115,7 +115,7 @@ type event struct {
 	at    time.Time
 }
 
-func witness(t *testing.T) <-chan event {
+func observe(t *testing.T) <-chan event {
 	conn, err := netlink.Dial(unix.NETLINK_ROUTE, &netlink.Config{Groups: unix.RTMGRP_LINK | unix.RTMGRP_IPV4_IFADDR})
 	if err != nil {
 		t.Fatal(err)
@@ -218,7 +218,7 @@ func TestLabUpAndDown(t *testing.T) {
 func upAndDown(t *testing.T, p *pair, w *watch) time.Duration {
 	t.Helper()
 	w.until("no link", 20*time.Second, noLink)
-	events := witness(t)
+	events := observe(t)
 	came := usable(p, events)
 	s := w.until("the link up", 20*time.Second, up)
 	upLate := s.at.Sub(came.at)
@@ -295,7 +295,7 @@ func TestLabReplaced(t *testing.T) {
 	run(t, "ip", "link", "add", first.Name, "type", "dummy")
 	t.Cleanup(func() { run(t, "ip", "link", "del", first.Name) })
 	p.startLNS("10.98.0.77")
-	events := witness(t)
+	events := observe(t)
 	came := usable(p, events)
 	s = w.until("the link up", 20*time.Second, up)
 	second := s.Links[0]
@@ -351,7 +351,7 @@ func TestLabPidFileIsLate(t *testing.T) {
 // Two pppds that no xl2tpd has started, joined by a pipe.
 func TestLabForeignPppd(t *testing.T) {
 	w := startWatch(t, true, true)
-	events := witness(t)
+	events := observe(t)
 	cmd := exec.Command("pppd", "pty", "pppd notty nodetach noauth local nodefaultroute 10.97.0.1:10.97.0.2",
 		"nodetach", "noauth", "local", "nodefaultroute", "10.97.0.2:10.97.0.1")
 	if err := cmd.Start(); err != nil {
@@ -431,7 +431,7 @@ func TestLabBusIsKilled(t *testing.T) {
 			start := time.Now()
 			s := w.until("the bus to be back", 5*time.Second, busUp)
 			t.Logf("back %v after its return", max(0, s.at.Sub(start)))
-			events := witness(t)
+			events := observe(t)
 			came := usable(p, events)
 			s = w.until("the link up", 5*time.Second, up)
 			t.Logf("link up %v after the device is usable", s.at.Sub(came.at))

@@ -2,44 +2,37 @@ package status
 
 import (
 	"xl2tpd-keepalive/internal/controltrace"
+	"xl2tpd-keepalive/internal/l2tp"
 )
-
-// connection identifies a control connection. The peer's id is not needed, and not always known.
-type connection struct{ controltrace.Tunnel }
-
-func connectionOf(t controltrace.Tunnel) connection {
-	t.PeerID = 0
-	return connection{t}
-}
 
 // AddMessages adds to the tunnels' ends the messages that the flight recorders have kept of them.
 func AddMessages(tunnels []Tunnel, kept []controltrace.Recording) {
-	of := make(map[connection]controltrace.Recording, len(kept))
+	of := make(map[l2tp.Connection]controltrace.Recording, len(kept))
 	for _, k := range kept {
 		if !k.Ended.IsZero() {
-			of[connectionOf(k.Tunnel)] = k
+			of[k.WithoutPeerID()] = k
 		}
 	}
 	for i := range tunnels {
 		if c := tunnels[i].Last; c != nil && c.Control != nil {
-			c.Messages = of[connectionOf(*c.Control)].Records
+			c.Messages = of[c.Control.WithoutPeerID()].Records
 		}
 	}
 }
 
 // Names finds the tunnels of control connections.
 type Names struct {
-	connections map[connection]string
+	connections map[l2tp.Connection]string
 	peers       map[string]string // by the peer's address; empty: several tunnels have it
 }
 
 // NamesOf returns the names of tunnels, also of those that have ended last.
 func NamesOf(tunnels []Tunnel) Names {
-	n := Names{map[connection]string{}, map[string]string{}}
+	n := Names{map[l2tp.Connection]string{}, map[string]string{}}
 	for _, t := range tunnels {
 		name := t.Title()
 		if t.Last != nil && t.Last.Control != nil {
-			n.connections[connectionOf(*t.Last.Control)] = name
+			n.connections[t.Last.Control.WithoutPeerID()] = name
 		}
 		if peer := t.Peer.String(); t.Peer.IsValid() {
 			if _, again := n.peers[peer]; again {
@@ -50,18 +43,18 @@ func NamesOf(tunnels []Tunnel) Names {
 	}
 	for _, t := range tunnels {
 		if t.Control != nil {
-			n.connections[connectionOf(*t.Control)] = t.Title()
+			n.connections[t.Control.WithoutPeerID()] = t.Title()
 		}
 	}
 	return n
 }
 
 // Of returns the name of a control connection's tunnel; empty: not known.
-func (n Names) Of(t controltrace.Tunnel) string {
-	if name, ok := n.connections[connectionOf(t)]; ok && t.LocalID != 0 {
+func (n Names) Of(c l2tp.Connection) string {
+	if name, ok := n.connections[c.WithoutPeerID()]; ok && c.LocalID != 0 {
 		return name
 	}
-	return n.peers[t.Peer.Addr().String()]
+	return n.peers[c.Peer.Addr().String()]
 }
 
 // diagramOf is how many messages a text for a person has of an end.

@@ -11,8 +11,8 @@ import (
 )
 
 // connectionTo is a control connection with that peer.
-func connectionTo(peer string, id uint16) *controltrace.Tunnel {
-	return &controltrace.Tunnel{
+func connectionTo(peer string, id uint16) *l2tp.Connection {
+	return &l2tp.Connection{
 		Local: netip.MustParseAddrPort("192.0.2.1:1701"), Peer: netip.MustParseAddrPort(peer + ":1701"), LocalID: id,
 	}
 }
@@ -32,7 +32,7 @@ func TestAddMessages(t *testing.T) {
 	ended := func(id uint16) controltrace.Recording {
 		c := *connectionTo(peer, id)
 		c.PeerID = 99 // the supervisor may not know it
-		return controltrace.Recording{Tunnel: c, Ended: time.Now(), Records: hellos(int(id))}
+		return controltrace.Recording{Connection: c, Ended: time.Now(), Records: hellos(int(id))}
 	}
 	stands := ended(3)
 	stands.Ended = time.Time{}
@@ -49,7 +49,7 @@ func TestNamesOf(t *testing.T) {
 		{Name: "lac office2", Instance: "b", Peer: netip.MustParseAddr("198.51.100.7"), Last: &Close{Control: connectionTo("198.51.100.7", 2)}},
 		{Name: "lac home", Peer: netip.MustParseAddr("198.51.100.8"), Last: &Close{Control: connectionTo("198.51.100.7", 1)}},
 	})
-	for want, c := range map[string]*controltrace.Tunnel{
+	for want, c := range map[string]*l2tp.Connection{
 		"lac office":      connectionTo("198.51.100.7", 1), // and no longer home's
 		"lac office2 (b)": connectionTo("198.51.100.7", 2),
 		"":                connectionTo("198.51.100.7", 3), // one of two

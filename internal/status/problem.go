@@ -13,6 +13,7 @@ const (
 	CodeConfig      Code = "keepalive.conf" // the file is wrong or can't be read
 	CodeSection     Code = "section"        // one of its sections is for no LAC or LNS
 	CodeXl2tpd      Code = "xl2tpd"         // it does not run
+	CodeContainer   Code = "container"      // a link is left alone, because its xl2tpd runs in a container
 	CodeXl2tpdConf  Code = "xl2tpd.conf"    // the file is wrong or can't be read
 )
 

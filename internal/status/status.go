@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/internal/controltrace"
+	"xl2tpd-keepalive/internal/l2tp"
 	"xl2tpd-keepalive/internal/message"
 )
 
@@ -52,7 +53,7 @@ type Tunnel struct {
 	Last  *Close `json:"last_close"`
 
 	// Control is the control connection; nil: not known.
-	Control *controltrace.Tunnel `json:"control,omitempty"`
+	Control *l2tp.Connection `json:"control,omitempty"`
 }
 
 // Yamaha reports whether the far end is a Yamaha router, by its Vendor Name.
@@ -143,7 +144,7 @@ type Close struct {
 	Reason message.Text `json:"reason"`
 
 	// Control is the control connection that the tunnel had; nil: not known.
-	Control *controltrace.Tunnel `json:"control,omitempty"`
+	Control *l2tp.Connection `json:"control,omitempty"`
 	// Messages are its last ones. The service does not put them into its answer: see AddMessages.
 	Messages []controltrace.Record `json:"messages,omitempty"`
 }

@@ -7,6 +7,7 @@ import (
 	"xl2tpd-keepalive/internal/doctor"
 	"xl2tpd-keepalive/internal/helloguard"
 	"xl2tpd-keepalive/internal/l2tp"
+	"xl2tpd-keepalive/internal/message"
 )
 
 // kernelLog are the messages that the kernel logs, without secrets unless they are wanted.
@@ -15,8 +16,8 @@ type kernelLog struct {
 	secrets bool
 }
 
-// openKernelLog makes the kernel log the messages of every xl2tpd.
-func openKernelLog(ctx context.Context, secrets bool) (source, error) {
+// openKernelLog makes the kernel log the messages of every xl2tpd. warn is called with what a killed trace leaves.
+func openKernelLog(ctx context.Context, secrets bool, warn func(error)) (source, error) {
 	var ports []uint16
 	if seen, err := doctor.ThisHost().Xl2tpd(ctx); err == nil {
 		for _, i := range seen.Instances {
@@ -28,6 +29,9 @@ func openKernelLog(ctx context.Context, secrets bool) (source, error) {
 	k, err := helloguard.OpenKernelLog(ctx, ports)
 	if err != nil {
 		return nil, err
+	}
+	if k.Stays() {
+		warn(message.Errorf("if this trace is killed, its nftables table stays; to remove it: nft delete table %s", helloguard.LogTable))
 	}
 	return kernelLog{k, secrets}, nil
 }

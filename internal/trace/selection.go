@@ -6,7 +6,7 @@ import (
 	"net/netip"
 	"time"
 
-	"xl2tpd-keepalive/internal/controltrace"
+	"xl2tpd-keepalive/internal/l2tp"
 	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/status"
 )
@@ -55,7 +55,7 @@ func (s *Selection) take(all []status.Tunnel) { s.names, s.asked = status.NamesO
 
 // name returns the name of a connection's tunnel, and whether it is shown. A connection that nobody knows yet may
 // belong to a tunnel that has just come: then the service is asked again.
-func (s *Selection) name(ctx context.Context, t controltrace.Tunnel) (name string, wanted bool) {
+func (s *Selection) name(ctx context.Context, t l2tp.Connection) (name string, wanted bool) {
 	name = s.names.Of(t)
 	if name == "" && time.Since(s.asked) >= askAgain {
 		if r, err := status.Read(ctx, status.DefaultSocket); err == nil {

@@ -9,6 +9,7 @@ import (
 
 	"xl2tpd-keepalive/internal/controltrace"
 	"xl2tpd-keepalive/internal/controltrace/pcapng"
+	"xl2tpd-keepalive/internal/l2tp"
 	"xl2tpd-keepalive/internal/message"
 )
 
@@ -46,22 +47,22 @@ func (s *Sink) Count() int { return s.count }
 
 // event shows one event, if it is selected.
 func (s *Sink) event(ctx context.Context, which *Selection, e controltrace.Event) error {
-	if e.Missed > 0 {
-		if err := s.missed(e.Missed); err != nil {
+	if e.Lost > 0 {
+		if err := s.lost(e.Lost); err != nil {
 			return err
 		}
 	}
 	if e.Record.Length == 0 {
 		return nil
 	}
-	name, wanted := which.name(ctx, e.Tunnel)
+	name, wanted := which.name(ctx, e.Connection)
 	if !wanted {
 		return nil
 	}
-	return s.put(e.Tunnel, name, &e.Record)
+	return s.put(e.Connection, name, &e.Record)
 }
 
-func (s *Sink) put(t controltrace.Tunnel, name string, r *controltrace.Record) error {
+func (s *Sink) put(t l2tp.Connection, name string, r *controltrace.Record) error {
 	s.count++
 	if s.lines != nil {
 		_, err := fmt.Fprintln(s.lines, controltrace.Line(t, name, r))
@@ -73,8 +74,8 @@ func (s *Sink) put(t controltrace.Tunnel, name string, r *controltrace.Record) e
 	return s.to.Flush() // a trace that is cut off has all up to then
 }
 
-// missed says how many messages are not shown. A file has no place for that, so standard error gets it.
-func (s *Sink) missed(n uint64) error {
+// lost says how many messages are not shown. A file has no place for that, so standard error gets it.
+func (s *Sink) lost(n uint64) error {
 	to := s.lines
 	if to == nil {
 		to = os.Stderr
@@ -91,14 +92,14 @@ func (s *Sink) recording(name string, k controltrace.Recording) error {
 			when = s.lang.Sprintf("ended at %s", k.Ended.Local().Format(time.DateTime))
 		}
 		if name == "" {
-			name = k.Tunnel.Peer.Addr().String()
+			name = k.Connection.Peer.Addr().String()
 		}
 		if _, err := fmt.Fprintf(s.lines, "# %s: %s\n", name, when); err != nil {
 			return err
 		}
 	}
 	for i := range k.Records {
-		if err := s.put(k.Tunnel, name, &k.Records[i]); err != nil {
+		if err := s.put(k.Connection, name, &k.Records[i]); err != nil {
 			return err
 		}
 	}

@@ -68,7 +68,7 @@ func (l Live) Follow(ctx context.Context, which *Selection, to *Sink, warn func(
 // open asks the service for messages, or the kernel if the guard sees none.
 func (l Live) open(ctx context.Context, warn func(error)) (source, error) {
 	if l.Kernel {
-		return openKernelLog(ctx, l.Secrets)
+		return openKernelLog(ctx, l.Secrets, warn)
 	}
 	c, err := l.ask(ctx)
 	switch {
@@ -83,7 +83,7 @@ func (l Live) open(ctx context.Context, warn func(error)) (source, error) {
 	default:
 		return nil, err
 	}
-	return openKernelLog(ctx, l.Secrets)
+	return openKernelLog(ctx, l.Secrets, warn)
 }
 
 // ask connects to the service, and waits until it is ready.
@@ -113,7 +113,7 @@ func Last(ctx context.Context, which *Selection, to *Sink) error {
 		return err
 	}
 	for _, k := range all {
-		name, wanted := which.name(ctx, k.Tunnel)
+		name, wanted := which.name(ctx, k.Connection)
 		if !wanted {
 			continue
 		}

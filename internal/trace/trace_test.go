@@ -16,21 +16,21 @@ import (
 )
 
 // tracedTunnel is the control connection with a peer.
-func tracedTunnel(peer string, id uint16) controltrace.Tunnel {
-	return controltrace.Tunnel{
+func tracedTunnel(peer string, id uint16) l2tp.Connection {
+	return l2tp.Connection{
 		Local: netip.MustParseAddrPort("192.0.2.1:1701"), Peer: netip.MustParseAddrPort(peer + ":1701"), LocalID: id,
 	}
 }
 
-// traced are events of the tunnels office and home, and of a stranger, and messages that were missed.
+// traced are events of the tunnels office and home, and of an unknown one, and messages that were missed.
 func traced() (all []controltrace.Event) {
 	m := l2tp.Message{Type: l2tp.TypeHello, Ns: 5, Nr: 3}
 	for _, peer := range []string{"198.51.100.7", "198.51.100.8", "198.51.100.9"} {
 		r := controltrace.NewRecord(time.Unix(0, 0), true, m, l2tp.AppendMessage(nil, m))
-		all = append(all, controltrace.Event{Tunnel: tracedTunnel(peer, 7), Record: r})
+		all = append(all, controltrace.Event{Connection: tracedTunnel(peer, 7), Record: r})
 	}
-	all[2].Missed = 12
-	return append(all, controltrace.Event{Missed: 3})
+	all[2].Lost = 12
+	return append(all, controltrace.Event{Lost: 3})
 }
 
 // selects makes a selection of what status says, without asking the service again.
@@ -89,7 +89,7 @@ func TestTraceFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	e := traced()[0]
-	if err := to.recording("lac office", controltrace.Recording{Tunnel: e.Tunnel, Records: []controltrace.Record{e.Record, e.Record}}); err != nil {
+	if err := to.recording("lac office", controltrace.Recording{Connection: e.Connection, Records: []controltrace.Record{e.Record, e.Record}}); err != nil {
 		t.Fatal(err)
 	}
 	info, err := os.Stat(path)

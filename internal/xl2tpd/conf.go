@@ -175,7 +175,15 @@ func (c *Conf) set(kind string, s *Section, k xl2tpdconf.Key) message.Text {
 	if _, ok := keyRules[k.Name]; !ok {
 		c.Unknown = append(c.Unknown, Unknown{Name: k.Name, Line: k.Line})
 	}
-	var msg message.Text
+	if s == nil {
+		c.setGlobal(k)
+		return ""
+	}
+	return s.set(k)
+}
+
+// setGlobal applies a key of [global].
+func (c *Conf) setGlobal(k xl2tpdconf.Key) {
 	switch k.Name {
 	case "port":
 		if n := atoi(k.Value); n >= 0 { // xl2tpd ignores a negative one
@@ -194,15 +202,14 @@ func (c *Conf) set(kind string, s *Section, k xl2tpdconf.Key) message.Text {
 		if n := atoi(k.Value); n >= 0 {
 			c.MaxRetries = n
 		}
+	}
+}
+
+// set applies a key of a section. It returns what is wrong, or "".
+func (s *Section) set(k xl2tpdconf.Key) (msg message.Text) {
+	switch k.Name {
 	case "lns":
-		host, port, found := strings.Cut(k.Value, ":")
-		if len(s.LNS) == 0 {
-			s.LNSLine = k.Line
-			if s.LNSPort = l2tp.Port; found {
-				s.LNSPort = uint16(atoi(port))
-			}
-		}
-		s.LNS = append(s.LNS, host) // a blank before the colon is part of it
+		s.addLNS(k)
 	case "autodial":
 		s.Autodial = isYes(k)
 	case "redial":
@@ -221,6 +228,18 @@ func (c *Conf) set(kind string, s *Section, k xl2tpdconf.Key) message.Text {
 		s.Callers, msg = addRange(s.Callers, k)
 	}
 	return msg
+}
+
+// addLNS adds one LNS of a LAC. The first one has the port.
+func (s *Section) addLNS(k xl2tpdconf.Key) {
+	host, port, found := strings.Cut(k.Value, ":")
+	if len(s.LNS) == 0 {
+		s.LNSLine = k.Line
+		if s.LNSPort = l2tp.Port; found {
+			s.LNSPort = uint16(atoi(port))
+		}
+	}
+	s.LNS = append(s.LNS, host) // a blank before the colon is part of it
 }
 
 // setSaref reads `ipsec saref` (file.c, set_ipsec_saref).

@@ -89,8 +89,8 @@ func (d *specimen) dump() string {
 	return d.said(from, regexp.MustCompile("(?s)Config File.*={30}"))
 }
 
-// settle waits until each attempt to dial has come to its end.
-func (d *specimen) settle() {
+// awaitDials waits until each attempt to dial has come to its end.
+func (d *specimen) awaitDials() {
 	d.t.Helper()
 	for range 100 {
 		if strings.Contains(d.dump(), "tunnels open: 0") {
@@ -123,7 +123,7 @@ func (d *specimen) outline() (lines []string, refusal string) {
 	}
 	lines = append(lines, lnsNames(ask(d.t, d.path("control"), d.path("reply"), "x", "lac.count="))...)
 	lacs := lacsIn(d.dump())
-	d.settle()
+	d.awaitDials()
 	auto := prefix.ReplaceAllString(d.logged(), "")
 	for _, hosts := range lacs {
 		lines = append(lines, "lac "+hosts[0]+"\n")
@@ -132,7 +132,7 @@ func (d *specimen) outline() (lines []string, refusal string) {
 		}
 		if CheckLAC(hosts[0]) == nil {
 			ask(d.t, d.path("control"), d.path("reply"), "c "+hosts[0], "\n")
-			d.settle()
+			d.awaitDials()
 		}
 	}
 	all := dials(prefix.ReplaceAllString(d.logged(), ""))

@@ -266,7 +266,7 @@ func TestUnitWithAnotherFile(t *testing.T) {
 			t.Errorf("%+v", s)
 		}
 		start(92, "office-l2tp.service", c)
-		time.Sleep(settle)
+		time.Sleep(writeDelay)
 		s := b.take()
 		if len(s.Instances) != 3 || lacsOf(s.Of(92)) != "c" || lacsOf(&s.Instances[1]) != "b" {
 			t.Errorf("%+v", s)

@@ -19,8 +19,8 @@ const (
 	idleness   = 200
 )
 
-// tunnel is the pair of ids of one L2TP tunnel.
-type tunnel struct{ local, peer uint16 }
+// tunnelIDs is the pair of ids of one L2TP tunnel.
+type tunnelIDs struct{ local, peer uint16 }
 
 // table returns the kernel's sessions as of the last reading, and reads them again if that is due.
 func (l *loop) table(now time.Time) []Session {
@@ -46,10 +46,10 @@ func (l *loop) readTable() []Session {
 		err = index(out)
 	}
 	l.complain("sessions", "xl2tpd: which pppN is which can't be told in kernel mode", err)
-	known := map[tunnel]netip.AddrPort{}
+	known := map[tunnelIDs]netip.AddrPort{}
 	var answer map[uint16]netip.AddrPort
 	for i := range out {
-		t := tunnel{out[i].LocalTunnel, out[i].PeerTunnel}
+		t := tunnelIDs{out[i].LocalTunnel, out[i].PeerTunnel}
 		peer, ok := l.peersOf[t]
 		if !ok && answer == nil {
 			answer, err = l.peers()

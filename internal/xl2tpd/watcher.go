@@ -18,8 +18,8 @@ import (
 )
 
 const (
-	settle   = 100 * time.Millisecond // editors and daemons write in several steps
-	slowLook = 10 * time.Second       // for changes that cause no notice
+	writeDelay = 100 * time.Millisecond // editors and daemons write in several steps
+	slowLook   = 10 * time.Second       // for changes that cause no notice
 )
 
 // Watcher watches every xl2tpd. The zero value of each field but Deliver works.
@@ -138,10 +138,10 @@ type loop struct {
 	forks     forks
 
 	sessions []Session // of the kernel, as its table was read last
-	peersOf  map[tunnel]netip.AddrPort
+	peersOf  map[tunnelIDs]netip.AddrPort
 	reading  throttle // of the kernel's table
 
-	settled <-chan time.Time // a file has changed or a process has ended, and this is when to search
+	searchAt <-chan time.Time // a file has changed or a process has ended, and this is when to search
 }
 
 func (w *Watcher) newLoop() *loop {
@@ -177,10 +177,10 @@ func (l *loop) wait(ctx context.Context, changed <-chan struct{}, slow <-chan ti
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-changed:
-			l.settled = time.After(settle)
+			l.searchAt = time.After(writeDelay)
 			continue
-		case <-l.settled:
-			l.settled = nil
+		case <-l.searchAt:
+			l.searchAt = nil
 			l.searching.stale = true
 		case <-l.changed.C():
 			l.searching.stale, l.reading.stale = true, true
@@ -192,7 +192,7 @@ func (l *loop) wait(ctx context.Context, changed <-chan struct{}, slow <-chan ti
 			// The loop delivers the end first, and then searches for a successor.
 			l.ended[id] = true
 			l.forget(id)
-			l.settled = time.After(settle)
+			l.searchAt = time.After(writeDelay)
 		case host := <-l.hosts():
 			l.resolver.lookUpSoon(host)
 		case a := <-l.resolver.done:

@@ -186,10 +186,10 @@ func TestConfIsFollowed(t *testing.T) {
 		// Three notices in a row: one look, 100 ms after the last.
 		b.put(b.conf, "[lac a]\nredial = ye")
 		b.changed <- struct{}{}
-		time.Sleep(settle - 1)
+		time.Sleep(writeDelay - 1)
 		b.put(b.conf, "[lac a]\nredial = yes\n")
 		b.changed <- struct{}{}
-		time.Sleep(settle - 1)
+		time.Sleep(writeDelay - 1)
 		b.none()
 		time.Sleep(1)
 		if s := b.take().Home(); s.ConfErr != nil || !s.Conf.Sections[0].Redial {
@@ -246,7 +246,7 @@ func TestProcessIsFollowed(t *testing.T) {
 		// A new one under another pid, told by the pid file.
 		b.start(78, 9)
 		b.changed <- struct{}{}
-		time.Sleep(settle)
+		time.Sleep(writeDelay)
 		if s := b.take().Home(); s.Process.Pid != 78 {
 			t.Errorf("%+v", s)
 		}
@@ -299,7 +299,7 @@ func TestRestartIsSeenSoon(t *testing.T) {
 		b.end(77)
 		b.take()
 		b.start(78, 6)
-		time.Sleep(settle)
+		time.Sleep(writeDelay)
 		if s := b.take().Home(); s.Process.Pid != 78 {
 			t.Errorf("%+v", s)
 		}

@@ -67,11 +67,11 @@ func capturePackets(args []string) error {
 	return err
 }
 
-// alikeCommand holds if the routers of two captures sent the same kinds of control messages at the same times. Times count
+// similarCommand holds if the routers of two captures sent the same kinds of control messages at the same times. Times count
 // from the beginning of the tunnel, which is the first one unless another is named.
-func alikeCommand(ts *testscript.TestScript, neg bool, args []string) {
+func similarCommand(ts *testscript.TestScript, neg bool, args []string) {
 	args, opts := options(args)
-	usage(ts, neg, len(args) == 3, "alike FILE FILE TOLERANCE [from=DURATION] [tunnel=N]")
+	usage(ts, neg, len(args) == 3, "similar FILE FILE TOLERANCE [from=DURATION] [tunnel=N]")
 	from, tunnel := time.Duration(0), 1
 	if opts["tunnel"] != "" {
 		n, err := strconv.Atoi(opts["tunnel"])
@@ -88,13 +88,13 @@ func alikeCommand(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	for kind := range other {
 		if one[kind] == nil {
-			ts.Fatalf("alike: only %s has %v", args[1], kind)
+			ts.Fatalf("similar: only %s has %v", args[1], kind)
 		}
 	}
 	for kind, times := range one {
 		same := slices.EqualFunc(times, other[kind], func(a, b time.Duration) bool { return (a - b).Abs() <= tolerance })
 		if !same {
-			ts.Fatalf("alike: %v at %v and at %v", kind, times, other[kind])
+			ts.Fatalf("similar: %v at %v and at %v", kind, times, other[kind])
 		}
 	}
 }
@@ -107,7 +107,7 @@ func routerMessages(ts *testscript.TestScript, name string, n int, from time.Dur
 	file, err := capture.Read(name, f)
 	ts.Check(err)
 	if n < 1 || n > len(file.Connections) {
-		ts.Fatalf("alike: %s has %d tunnels", name, len(file.Connections))
+		ts.Fatalf("similar: %s has %d tunnels", name, len(file.Connections))
 	}
 	tunnel := file.Connections[n-1]
 	times := map[l2tp.MessageType][]time.Duration{}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -84,7 +85,7 @@ func echoInCommand(ts *testscript.TestScript, neg bool, args []string) {
 		if !ok {
 			ts.Fatalf("%s: not up", p.name)
 		}
-		// On a busy machine the witness of the addresses can come behind that of the echo request.
+		// On a busy machine the observer of the addresses can come behind that of the echo request.
 		down, _ := last(c.history.all(), "down", p.name)
 		first := func(records []record) (time.Time, bool) {
 			i := slices.IndexFunc(records, func(r record) bool { return r.kind == "echo" && r.tunnel == p.name && r.at.After(down.at) })
@@ -234,9 +235,25 @@ func ackedCommand(ts *testscript.TestScript, neg bool, args []string) {
 		c.measured(event.Figures{p.name + ".acked_median_ms": ms(median), p.name + ".acked_p99.9_ms": ms(late), p.name + ".acked_worst_ms": ms(waited[sent-1])},
 			"%s: acknowledged after %v (median), %v (99.9 %%), %v at most", p.name, median, late, waited[sent-1])
 		if limit, ok := opts["within"]; ok && late > duration(ts, limit) {
+			ts.Logf("%s", aroundLate(sinceDialled(c.history.all(), p), late))
 			ts.Fatalf("%s: 99.9 %% of the peer's Hellos were acknowledged within %v, wanted %s", p.name, late, limit)
 		}
 	}
+}
+
+// aroundLate is what the peer did while a Hello waited for its acknowledgement that long.
+func aroundLate(records []record, waited time.Duration) string {
+	i := slices.IndexFunc(records, func(r record) bool { return r.waited >= waited })
+	if i < 0 {
+		return ""
+	}
+	var b strings.Builder
+	for _, r := range records[:i+1] {
+		if ahead := records[i].at.Sub(r.at); ahead <= waited+time.Second {
+			fmt.Fprintf(&b, "%8.3f s before: %s, Ns %d, due %d, try %d\n", ahead.Seconds(), r.text, r.ns, r.due, r.try)
+		}
+	}
+	return b.String()
 }
 
 // inOrderCommand holds when whatever has come too early to these peers since they were last dialled had overtaken a

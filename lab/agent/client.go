@@ -34,7 +34,7 @@ type client struct {
 
 	instances []*instance // by the word instance
 
-	mu    sync.Mutex // the witnesses look peers up while the scenario adds them
+	mu    sync.Mutex // the observers look peers up while the scenario adds them
 	peers []*peer
 }
 

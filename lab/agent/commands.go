@@ -58,7 +58,7 @@ var commands = map[string]word{
 	"cure":      cureCommand,
 	"capture":   captureCommand,
 	"keep":      keepCommand,
-	"alike":     alikeCommand,
+	"similar":   similarCommand,
 }
 
 func clientOf(ts *testscript.TestScript) *client { return ts.Value(clientKey{}).(*client) }

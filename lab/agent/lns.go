@@ -71,7 +71,7 @@ func (p *peer) startLNS() error {
 				Message string    `json:"message"`
 				Try     int       `json:"try"`
 				Ns      uint16    `json:"ns"`
-				Due     uint16    `json:"expected"`
+				Next    uint16    `json:"expected"`
 				Waited  float64   `json:"waited_ms"`
 			}
 			if json.Unmarshal(lines.Bytes(), &e) != nil {
@@ -82,7 +82,7 @@ func (p *peer) startLNS() error {
 			}
 			p.client.history.add(record{
 				at: e.Time, kind: "lns", tunnel: p.name, reason: cmp.Or(e.Reason, e.Message), text: e.Event,
-				try: e.Try, ns: e.Ns, due: e.Due, waited: time.Duration(e.Waited * float64(time.Millisecond)),
+				try: e.Try, ns: e.Ns, due: e.Next, waited: time.Duration(e.Waited * float64(time.Millisecond)),
 			})
 		}
 	}()

@@ -64,7 +64,7 @@ func run(out *reporter) error {
 	if err := prepare(); err != nil {
 		return err
 	}
-	watch, err := startWitnesses()
+	watch, err := startObservers()
 	if err != nil {
 		return err
 	}
@@ -104,7 +104,7 @@ func prepare() error {
 
 // play runs one scenario file by testscript, with the client host and its peers as extra commands. In reports, the
 // values that are this run's own stand behind the scenario's name.
-func play(out *reporter, watch *witnesses, file string, own []string, env map[string]string) {
+func play(out *reporter, watch *observers, file string, own []string, env map[string]string) {
 	busy := newBusyTimes()
 	testscript.RunT(&scenarioT{out: out, busy: busy, own: own}, testscript.Params{
 		Files: []string{file},

@@ -52,7 +52,7 @@ func troubleCommand(ts *testscript.TestScript, neg bool, args []string) {
 	limit := duration(ts, opts["limit"])
 	var took []time.Duration
 	for range times {
-		ts.Check(p.settled())
+		ts.Check(p.awaitTunnel())
 		// The last trouble is over for whoever counts them, and the daemons' timers are met at any of their moments.
 		time.Sleep(70*time.Second + rand.N(time.Minute))
 		ts.Check(strike(p))
@@ -95,8 +95,8 @@ func (p *peer) answers() bool {
 	return exec.Command("ping", "-n", "-c", "1", "-W", "1", p.ppp.String()).Run() == nil
 }
 
-// settled waits until the tunnel works. If no keeper has brought it back, settled itself sets it up from the beginning.
-func (p *peer) settled() error {
+// awaitTunnel waits until the tunnel works. If no keeper has brought it back, awaitTunnel itself sets it up from the beginning.
+func (p *peer) awaitTunnel() error {
 	for range 4 {
 		if poll(5*time.Second, p.answers) == nil {
 			return nil

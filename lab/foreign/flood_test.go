@@ -51,7 +51,7 @@ func TestDatagram(t *testing.T) {
 	}
 }
 
-// A socket on a port that another one has sends from there, and hears nothing.
+// A socket on a port that another one has sends from there, and receives nothing.
 func TestSharedPort(t *testing.T) {
 	config := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) (err error) {
 		return errors.Join(raw.Control(func(fd uintptr) {
@@ -71,12 +71,12 @@ func TestSharedPort(t *testing.T) {
 	if err := send([]byte("abc")); err != nil {
 		t.Logf("nobody listens at port 1701: %v", err)
 	}
-	stranger, err := net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(at))
+	sender, err := net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(at))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer stranger.Close()
-	if _, err := stranger.Write([]byte("for the other")); err != nil {
+	defer sender.Close()
+	if _, err := sender.Write([]byte("for the other")); err != nil {
 		t.Fatal(err)
 	}
 	other.SetReadDeadline(time.Now().Add(5 * time.Second))

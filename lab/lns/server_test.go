@@ -418,7 +418,7 @@ func TestDataPlaneErrors(t *testing.T) {
 	})
 }
 
-func TestStrangers(t *testing.T) {
+func TestUnknownClients(t *testing.T) {
 	inHouse(t, l2tp.Defaults(), func(h *house) {
 		c := h.client(someone, 5)
 		c.establish()

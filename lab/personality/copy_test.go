@@ -63,7 +63,7 @@ func TestBuiltInPersonalities(t *testing.T) {
 			p := learn(t, log)
 			name := b.HostName + ", " + s.name
 			if s.loss == 0 {
-				alike(t, name, log, converse(t, p.Behaviour, s.script))
+				similar(t, name, log, converse(t, p.Behaviour, s.script))
 			}
 			agree(t, name, b, p)
 			fmt.Fprintf(&lines, "%s: %s\n", name, strings.Join(known(p), " "))
@@ -74,7 +74,7 @@ func TestBuiltInPersonalities(t *testing.T) {
 		again := soak
 		again.seed = 1
 		if original := converse(t, b, soak); len(unlike(t, original, converse(t, b, again))) == 0 {
-			alike(t, name, original, converse(t, p.Behaviour, soak))
+			similar(t, name, original, converse(t, p.Behaviour, soak))
 		} else {
 			same = "a soak in which chance decides, whatever the router"
 		}
@@ -93,9 +93,9 @@ func TestBuiltInPersonalities(t *testing.T) {
 	}
 }
 
-// alike compares what two routers sent in the same conversation, in order for each kind: a Hello and an acknowledgement
+// similar compares what two routers sent in the same conversation, in order for each kind: a Hello and an acknowledgement
 // that nearly coincide may change places.
-func alike(t *testing.T, name string, one, other []captured) {
+func similar(t *testing.T, name string, one, other []captured) {
 	t.Helper()
 	for _, text := range unlike(t, one, other) {
 		t.Errorf("%s: %s", name, text)

@@ -10,7 +10,7 @@ import (
 	"xl2tpd-keepalive/lab/personality/infer"
 )
 
-// Whatever is in a file, nothing panics, and what is learnt can be used.
+// Whatever is in a file, nothing panics, and what is inferred can be used.
 func FuzzCapture(f *testing.F) {
 	f.Add(pcapng(f, short(f)))
 	f.Add(pcap(f, layers.LinkTypeRaw, short(f), func(p captured) []byte { return raw(f, p) }))

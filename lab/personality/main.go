@@ -112,7 +112,7 @@ func write(w io.Writer, file string, of []*capture.Connection, p *infer.Personal
 	last := len(p.Findings) - 1
 	for i, f := range p.Findings {
 		if f.Key == "about" {
-			f.Value = fmt.Sprintf("%q", "Learnt from the capture "+file+".")
+			f.Value = fmt.Sprintf("%q", "Inferred from the capture "+file+".")
 		} else {
 			verdict := "not known: "
 			if f.Known {

@@ -143,8 +143,8 @@ func TestBothSidesOfTheGuard(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := readAll(t, file.Bytes())
-	if want := control(readAll(t, pcapng(t, packets))) - 1; control(f) != want || f.Connections[0].Kept != 1 {
-		t.Errorf("%d control packets, want %d; %d Hellos kept, want 1", control(f), want, f.Connections[0].Kept)
+	if want := control(readAll(t, pcapng(t, packets))) - 1; control(f) != want || f.Connections[0].Held != 1 {
+		t.Errorf("%d control packets, want %d; %d Hellos kept, want 1", control(f), want, f.Connections[0].Held)
 	}
 	if out := turn(t, file.Bytes()); !strings.Contains(out, "The Hello guard kept 1") && !strings.Contains(out, "the Hello guard kept 1") {
 		t.Errorf("nothing is said of the guard:\n%s", out)
@@ -216,7 +216,7 @@ func TestStrangeFiles(t *testing.T) {
 		"text":            {[]byte("personality"), "x.pcapng is not a capture"},
 		"damaged":         {damaged, "x.pcapng: packet 1: capture length exceeds"},
 		"from the middle": {pcapng(t, middle), "begin the capture before the tunnel is dialled"},
-		"sealed":          {esp, "packet 1 is IPsec"},
+		"IPsec":           {esp, "packet 1 is IPsec"},
 		"something else":  {pcapng(t, short(t)[:1])[:108], "no control packet of L2TP"},
 		"without answer":  {pcapng(t, short(t)[:1]), "packet 1: the router did not answer"},
 		"cut":             {classic[:len(classic)/2], ""},

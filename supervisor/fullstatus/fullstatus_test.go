@@ -8,7 +8,7 @@ import (
 	"unsafe"
 
 	"xl2tpd-keepalive/internal/helloguard"
-	"xl2tpd-keepalive/internal/helloguard/translator"
+	"xl2tpd-keepalive/internal/l2tp"
 	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/internal/xl2tpd"
@@ -66,7 +66,8 @@ func TestJoin(t *testing.T) {
 	owner := procfs.ID{Pid: 100, Start: 1}
 	channel := func(peer netip.Addr, owner procfs.ID, vendor string, held uint64, heard time.Time) helloguard.Channel {
 		return helloguard.Channel{
-			Tunnel: translator.Tunnel{Peer: netip.AddrPortFrom(peer, 1701)}, Owner: owner, Vendor: vendor, Heard: heard,
+			OwnedConnection: helloguard.OwnedConnection{Connection: l2tp.Connection{Peer: netip.AddrPortFrom(peer, 1701)}, Owner: owner},
+			Vendor:          vendor, Heard: heard,
 			Counts: helloguard.Counts{Held: held},
 		}
 	}
@@ -100,12 +101,12 @@ func TestJoin(t *testing.T) {
 // If more than one link or connection is left, nobody can match them.
 func TestJoinStrays(t *testing.T) {
 	owner := procfs.ID{Pid: 100, Start: 1}
-	channel := helloguard.Channel{Tunnel: translator.Tunnel{Peer: netip.MustParseAddrPort("192.0.2.1:1701")}, Owner: owner}
+	channel := helloguard.Channel{OwnedConnection: helloguard.OwnedConnection{Connection: l2tp.Connection{Peer: netip.MustParseAddrPort("192.0.2.1:1701")}, Owner: owner}}
 	stray := supervisor.Detail{Tunnel: supervisor.Tunnel{Daemon: 100}, Status: status.Tunnel{Link: &status.Link{}}}
 	other := stray
 	other.Daemon = 200
 	another := channel
-	another.Tunnel.LocalID = 9
+	another.LocalID = 9
 	for name, tc := range map[string]struct {
 		details  []supervisor.Detail
 		channels []helloguard.Channel
@@ -127,9 +128,9 @@ func TestJoinStrays(t *testing.T) {
 func TestJoinLocal(t *testing.T) {
 	addr := netip.MustParseAddrPort
 	peer := addr("192.0.2.1:1701")
-	channels := []helloguard.Channel{
-		{Tunnel: translator.Tunnel{Local: addr("198.51.100.7:1701"), Peer: peer, LocalID: 7}, Owner: procfs.ID{Pid: 100, Start: 1}},
-	}
+	channels := []helloguard.Channel{{OwnedConnection: helloguard.OwnedConnection{
+		Connection: l2tp.Connection{Local: addr("198.51.100.7:1701"), Peer: peer, LocalID: 7}, Owner: procfs.ID{Pid: 100, Start: 1},
+	}}}
 	link := func(local netip.AddrPort) supervisor.Detail {
 		d := supervisor.Detail{Tunnel: supervisor.Tunnel{Outer: peer.Addr(), Daemon: 100}, Status: status.Tunnel{Link: &status.Link{}}}
 		if local.IsValid() {

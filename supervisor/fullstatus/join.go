@@ -28,7 +28,7 @@ func join(details []supervisor.Detail, channels []helloguard.Channel) {
 	}
 	unmatched := map[int][]helloguard.Channel{} // by their xl2tpd
 	for _, c := range channels {
-		of, _ := links.Of(supervisor.ControlConnection{Local: c.Tunnel.Local, Peer: c.Tunnel.Peer, LocalID: c.Tunnel.LocalID, Owner: c.Owner})
+		of, _ := links.Of(c.OwnedConnection)
 		for _, d := range of {
 			add(d, c)
 		}
@@ -46,13 +46,13 @@ func join(details []supervisor.Detail, channels []helloguard.Channel) {
 // add adds what was done in one control connection.
 func add(d *supervisor.Detail, c helloguard.Channel) {
 	r := &d.Status
-	setLocal(d, c.Tunnel.Local)
+	setLocal(d, c.Local)
 	if r.Guard == nil {
 		r.Guard = &status.Guard{Mode: d.Guard.String()}
 	}
 	if !c.Heard.Before(r.Link.Evidence.Control) {
 		r.Link.Evidence.Control, r.Vendor = c.Heard, c.Vendor
-		r.Control = &c.Tunnel
+		r.Control = &c.Connection
 	}
 	g := r.Guard
 	g.Holding = g.Holding || c.Holding && d.Guard != config.GuardOff

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/internal/helloguard"
-	"xl2tpd-keepalive/internal/helloguard/translator"
+	"xl2tpd-keepalive/internal/l2tp"
 	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/supervisor"
@@ -26,7 +26,7 @@ type fakeSupervisor struct {
 
 func (s *fakeSupervisor) Post(ev supervisor.Event) { s.events = append(s.events, ev) }
 
-func (s *fakeSupervisor) LinksOf(ctx context.Context, _ supervisor.ControlConnection) ([]supervisor.Tunnel, bool) {
+func (s *fakeSupervisor) LinksOf(ctx context.Context, _ helloguard.OwnedConnection) ([]supervisor.Tunnel, bool) {
 	select {
 	case <-time.After(s.takes):
 		return []supervisor.Tunnel{{}}, true
@@ -49,7 +49,9 @@ func TestCallbacks(t *testing.T) {
 	g.Report(nil)
 	g.Dials(owner, peer.Addr())
 	why := helloguard.CloseReason{Reason: "shut down", ByPeer: true, Vague: true}
-	g.Ended(helloguard.Connection{Tunnel: translator.Tunnel{Peer: peer, LocalID: 7}, Owner: owner}, why)
+	c := helloguard.OwnedConnection{Connection: l2tp.Connection{Peer: peer, LocalID: 7, PeerID: 9}, Owner: owner}
+	g.Ended(c, why)
+	c.PeerID = 0
 	want := []supervisor.Event{
 		supervisor.Fault{What: Task, Problem: unavailable(status.CodeGuard, errors.New("no such queue"))},
 		supervisor.Fault{What: answers},
@@ -58,7 +60,7 @@ func TestCallbacks(t *testing.T) {
 		supervisor.Fault{What: answers},
 		supervisor.TaskWorks{Task: Task},
 		supervisor.Dials{Daemon: owner, Peer: peer.Addr()},
-		supervisor.Ending{Tunnel: supervisor.ControlConnection{Peer: peer, LocalID: 7, Owner: owner}, CloseReason: why},
+		supervisor.Ending{OwnedConnection: c, CloseReason: why},
 	}
 	if !reflect.DeepEqual(s.events, want) || reported != 2 {
 		t.Errorf("%+v, %d reports, want %+v", s.events, reported, want)
@@ -96,7 +98,7 @@ func TestLinksInTime(t *testing.T) {
 		for takes, unknown := range map[time.Duration]bool{0: false, answerIn + time.Millisecond: true} {
 			g := New(&fakeSupervisor{takes: takes}, fakeWatcher{}, func() {}, slog.New(slog.DiscardHandler))
 			began := time.Now()
-			got := g.linksOf(t.Context(), helloguard.Connection{})
+			got := g.linksOf(t.Context(), helloguard.OwnedConnection{})
 			if got.Unknown != unknown || !got.Linked || time.Since(began) > answerIn {
 				t.Errorf("after %v: %+v", takes, got)
 			}

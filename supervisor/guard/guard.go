@@ -28,7 +28,7 @@ const answers = Task + ": answers"
 // Supervisor answers which links a control connection has.
 type Supervisor interface {
 	Post(supervisor.Event)
-	LinksOf(context.Context, supervisor.ControlConnection) (links []supervisor.Tunnel, certain bool)
+	LinksOf(context.Context, helloguard.OwnedConnection) (links []supervisor.Tunnel, certain bool)
 }
 
 // Watcher looks for xl2tpds.
@@ -97,10 +97,7 @@ func (g *Guard) dials(owner procfs.ID, peer netip.Addr) {
 }
 
 // ended passes on why a tunnel is closed.
-func (g *Guard) ended(c helloguard.Connection, e helloguard.CloseReason) {
-	g.supervisor.Post(supervisor.Ending{Tunnel: control(c), CloseReason: e})
-}
-
-func control(c helloguard.Connection) supervisor.ControlConnection {
-	return supervisor.ControlConnection{Local: c.Local, Peer: c.Peer, LocalID: c.LocalID, Owner: c.Owner}
+func (g *Guard) ended(c helloguard.OwnedConnection, e helloguard.CloseReason) {
+	c.Connection = c.WithoutPeerID()
+	g.supervisor.Post(supervisor.Ending{OwnedConnection: c, CloseReason: e})
 }

@@ -5,7 +5,7 @@ import (
 	"slices"
 
 	"xl2tpd-keepalive/internal/helloguard"
-	"xl2tpd-keepalive/internal/helloguard/translator"
+	"xl2tpd-keepalive/internal/l2tp"
 	"xl2tpd-keepalive/internal/ppp"
 	"xl2tpd-keepalive/internal/xl2tpd"
 )
@@ -42,8 +42,8 @@ func host(s xl2tpd.Snapshot, parents map[int]int) helloguard.Host {
 	}
 	for _, one := range s.Sessions {
 		h.Sessions = append(h.Sessions, helloguard.KernelSession{
-			Tunnel: translator.Tunnel{Local: one.Local, Peer: one.Peer, LocalID: one.LocalTunnel, PeerID: one.PeerTunnel},
-			Xl2tpd: parents[one.Ifindex],
+			Connection: l2tp.Connection{Local: one.Local, Peer: one.Peer, LocalID: one.LocalTunnel, PeerID: one.PeerTunnel},
+			Xl2tpd:     parents[one.Ifindex],
 		})
 	}
 	return h

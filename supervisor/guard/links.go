@@ -13,10 +13,10 @@ import (
 const answerIn = 200 * time.Millisecond
 
 // linksOf asks the supervisor for the links of a control connection.
-func (g *Guard) linksOf(ctx context.Context, c helloguard.Connection) helloguard.Links {
+func (g *Guard) linksOf(ctx context.Context, c helloguard.OwnedConnection) helloguard.Links {
 	ctx, cancel := context.WithTimeout(ctx, answerIn)
 	defer cancel()
-	links, certain := g.supervisor.LinksOf(ctx, control(c))
+	links, certain := g.supervisor.LinksOf(ctx, c)
 	s := linksShow(links, certain, g.global.Load(), time.Now())
 	if ctx.Err() != nil { // without an answer, there may be a link
 		s.Unknown, s.Linked = true, true

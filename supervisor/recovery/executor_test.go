@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/internal/helloguard"
-	"xl2tpd-keepalive/internal/helloguard/translator"
 	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/probe"
@@ -22,7 +21,7 @@ import (
 func TestHeard(t *testing.T) {
 	now, peer := time.Unix(1_000_000, 0), netip.MustParseAddr("192.0.2.1")
 	channel := func(ago time.Duration) []helloguard.Channel {
-		return []helloguard.Channel{{Tunnel: translator.Tunnel{Peer: netip.AddrPortFrom(peer, 1701)}, Heard: now.Add(-ago)}}
+		return []helloguard.Channel{{OwnedConnection: ownedBy(procfs.ID{}, peer), Heard: now.Add(-ago)}}
 	}
 	since := now.Add(-time.Minute)
 	mine, others := procfs.ID{Pid: 100, Start: 1}, procfs.ID{Pid: 200, Start: 1}
@@ -39,7 +38,7 @@ func TestHeard(t *testing.T) {
 		"lately":              {channel(59 * time.Second), peer, true},
 		"long ago":            {channel(time.Minute), peer, false},
 		"another peer":        {channel(0), peer.Next(), false},
-		"never":               {[]helloguard.Channel{{Tunnel: translator.Tunnel{Peer: netip.AddrPortFrom(peer, 1701)}}}, peer, false},
+		"never":               {[]helloguard.Channel{{OwnedConnection: ownedBy(procfs.ID{}, peer)}}, peer, false},
 		"to its xl2tpd":       {owned(mine), peer, true},
 		"to another xl2tpd":   {owned(others), peer, false},
 		"to nobody knows who": {owned(procfs.ID{}), peer, true},
@@ -83,7 +82,7 @@ func TestDead(t *testing.T) {
 				heard, asked := began.Add(-tc.heard), 0
 				guard := fakeGuard{
 					channels: func() []helloguard.Channel {
-						return []helloguard.Channel{{Tunnel: translator.Tunnel{Peer: netip.AddrPortFrom(peer, 1701)}, Heard: heard}}
+						return []helloguard.Channel{{OwnedConnection: ownedBy(procfs.ID{}, peer), Heard: heard}}
 					},
 					ask: func(a netip.Addr) bool {
 						if asked++; asked == tc.answers {
@@ -167,7 +166,7 @@ func TestHangUp(t *testing.T) {
 		up, dead, guarded bool
 		speaks            bool
 		unclear           bool          // nobody knows whose the connection is
-		hears             time.Duration // after the hang-up; 0: never
+		heardAfter        time.Duration // after the hang-up; 0: never
 		want              []string
 		err               error
 	}{
@@ -190,8 +189,8 @@ func TestHangUp(t *testing.T) {
 				},
 				channels: func() []helloguard.Channel {
 					// Another message of the peer, such as a Hello, is no answer.
-					c := helloguard.Channel{Tunnel: translator.Tunnel{Peer: netip.AddrPortFrom(peer, 1701)}, Heard: time.Now(), Closing: true}
-					if tc.hears > 0 && !time.Now().Before(x.began.Add(tc.hears)) {
+					c := helloguard.Channel{OwnedConnection: ownedBy(procfs.ID{}, peer), Heard: time.Now(), Closing: true}
+					if tc.heardAfter > 0 && !time.Now().Before(x.began.Add(tc.heardAfter)) {
 						c.Closing = false
 					}
 					if !tc.speaks {
@@ -233,7 +232,7 @@ func TestHangUpOfAMovedLNS(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			x := &told{began: time.Now()}
-			c := helloguard.Channel{Tunnel: translator.Tunnel{Peer: netip.AddrPortFrom(peer, 1701)}, Heard: x.began.Add(-tc.heard)}
+			c := helloguard.Channel{OwnedConnection: ownedBy(procfs.ID{}, peer), Heard: x.began.Add(-tc.heard)}
 			guard := fakeGuard{
 				channels: func() []helloguard.Channel { return []helloguard.Channel{c} },
 				ask: func(netip.Addr) bool {
@@ -278,7 +277,7 @@ func TestCarriesAnother(t *testing.T) {
 			began := time.Now()
 			guard := fakeGuard{
 				channels: func() []helloguard.Channel {
-					return []helloguard.Channel{{Tunnel: translator.Tunnel{Peer: netip.AddrPortFrom(peer, 1701)}, Owner: tc.owner, Up: tc.up, Heard: began.Add(-tc.ago)}}
+					return []helloguard.Channel{{OwnedConnection: ownedBy(tc.owner, peer), Up: tc.up, Heard: began.Add(-tc.ago)}}
 				},
 				ask: func(netip.Addr) bool { return tc.ago != time.Second },
 			}
@@ -294,8 +293,9 @@ func TestCarriesAnother(t *testing.T) {
 func TestHeardOnItsOwnConnection(t *testing.T) {
 	peer := netip.MustParseAddr("192.0.2.1")
 	one := func(id uint16) []helloguard.Channel {
-		tunnel := translator.Tunnel{Peer: netip.AddrPortFrom(peer, 1701), LocalID: id}
-		return []helloguard.Channel{{Tunnel: tunnel, Owner: officeIsOf.Process, Up: true, Heard: time.Now()}}
+		c := ownedBy(officeIsOf.Process, peer)
+		c.LocalID = id
+		return []helloguard.Channel{{OwnedConnection: c, Up: true, Heard: time.Now()}}
 	}
 	for name, tc := range map[string]struct {
 		of, on uint16
@@ -337,7 +337,7 @@ func TestSecure(t *testing.T) {
 		charon := &fakeCharon{connections: func() ([]vici.Connection, error) { return tc.all, tc.list }}
 		guard := fakeGuard{
 			channels: func() []helloguard.Channel {
-				c := helloguard.Channel{Tunnel: translator.Tunnel{Peer: netip.AddrPortFrom(peer, 1701)}, Heard: time.Now()}
+				c := helloguard.Channel{OwnedConnection: ownedBy(procfs.ID{}, peer), Heard: time.Now()}
 				c.Up = tc.r.Up || tc.r.SA == "8" // else it is the last tunnel's own, which was hung up
 				return []helloguard.Channel{c}
 			},

@@ -10,6 +10,7 @@ import (
 	"go.uber.org/goleak"
 
 	"xl2tpd-keepalive/internal/helloguard"
+	"xl2tpd-keepalive/internal/l2tp"
 	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/probe"
 	"xl2tpd-keepalive/vici"
@@ -80,4 +81,9 @@ func (f farEnds) Echo(ctx context.Context, r probe.Request) probe.Result {
 	ctx, cancel := context.WithTimeout(ctx, r.Timeout)
 	defer cancel()
 	return probe.Result{Err: pause(ctx, takes)}
+}
+
+// ownedBy is a control connection with a peer.
+func ownedBy(owner procfs.ID, peer netip.Addr) helloguard.OwnedConnection {
+	return helloguard.OwnedConnection{Connection: l2tp.Connection{Peer: netip.AddrPortFrom(peer, 1701)}, Owner: owner}
 }

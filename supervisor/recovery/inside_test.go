@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/internal/helloguard"
-	"xl2tpd-keepalive/internal/helloguard/translator"
+	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/probe"
 	"xl2tpd-keepalive/supervisor"
 	"xl2tpd-keepalive/vici"
@@ -52,7 +52,7 @@ func TestFarEndAnswers(t *testing.T) {
 			began := time.Now()
 			guard := fakeGuard{
 				channels: func() []helloguard.Channel {
-					return []helloguard.Channel{{Tunnel: translator.Tunnel{Peer: netip.AddrPortFrom(peer, 1701)}}}
+					return []helloguard.Channel{{OwnedConnection: ownedBy(procfs.ID{}, peer)}}
 				},
 				ask: func(netip.Addr) bool { return !tc.unguarded },
 			}

@@ -28,12 +28,12 @@ const (
 	insidePause = 500 * time.Millisecond
 )
 
-// answer is the result of asking a peer.
-type answer int
+// askResult is the result of asking a peer.
+type askResult int
 
 const (
-	unasked  answer = iota // the Hello guard can't ask the peer
-	noAnswer               // the peer was asked
+	unasked  askResult = iota // the Hello guard can't ask the peer
+	noAnswer                  // the peer was asked
 	answered
 )
 
@@ -99,7 +99,7 @@ func (e *Executor) carriesAnother(ctx context.Context, r supervisor.Recover) boo
 	lately := time.Now().Add(-heardLately)
 	up := slices.DeleteFunc(slices.Clone(e.guard.Channels()), func(c helloguard.Channel) bool { return !c.Up })
 	if slices.ContainsFunc(up, func(c helloguard.Channel) bool {
-		return c.Tunnel.Peer.Addr() == r.Peer && !concerns(c, r) && c.Heard.After(lately)
+		return c.Peer.Addr() == r.Peer && !concerns(c, r) && c.Heard.After(lately)
 	}) {
 		return true
 	}
@@ -114,7 +114,7 @@ func (e *Executor) carriesAnother(ctx context.Context, r supervisor.Recover) boo
 }
 
 // askBothWays asks a peer on the control channel and, at the same time, inside the tunnel. A peer may answer only one.
-func (e *Executor) askBothWays(ctx context.Context, r supervisor.Recover) (answer, error) {
+func (e *Executor) askBothWays(ctx context.Context, r supervisor.Recover) (askResult, error) {
 	inside := make(chan bool, 1)
 	go func() { inside <- e.anyAnswers(ctx, r.Inside) }()
 	came, err := e.askPeer(ctx, r)
@@ -147,7 +147,7 @@ func (e *Executor) anyAnswers(ctx context.Context, all []probe.Request) (any boo
 }
 
 // askPeer asks a peer for a control message, a few times. The error is that of ctx.
-func (e *Executor) askPeer(ctx context.Context, r supervisor.Recover) (answer, error) {
+func (e *Executor) askPeer(ctx context.Context, r supervisor.Recover) (askResult, error) {
 	began := time.Now()
 	came := unasked
 	for range asks {
@@ -186,5 +186,5 @@ func selector(r supervisor.Recover) helloguard.Selector {
 // concerns reports whether a control connection can be the LAC's. A control connection with an unknown owner can:
 // recovery does not give up a tunnel that may be alive.
 func concerns(c helloguard.Channel, r supervisor.Recover) bool {
-	return selector(r).Selects(c.Tunnel) && (c.Owner == r.To.Process || c.Owner == procfs.ID{})
+	return selector(r).Selects(c.Connection) && (c.Owner == r.To.Process || c.Owner == procfs.ID{})
 }

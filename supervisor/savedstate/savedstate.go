@@ -16,15 +16,15 @@ import (
 // DefaultPath is where the service has the file.
 const DefaultPath = "/run/xl2tpd-keepalive/lacs"
 
-// file is the file.
-type file struct {
+// stateFile is the file.
+type stateFile struct {
 	path   string
 	log    *slog.Logger
 	failed string // why the latest save failed; empty: it did not
 }
 
 // load reads the file. If there is no file, or it can't be used, the state is empty.
-func (f *file) load() (m supervisor.SavedState) {
+func (f *stateFile) load() (m supervisor.SavedState) {
 	data, err := statefile.Read(f.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return supervisor.SavedState{}
@@ -40,7 +40,7 @@ func (f *file) load() (m supervisor.SavedState) {
 }
 
 // save writes the file. The log says once that this fails, and once that it works again.
-func (f *file) save(m supervisor.SavedState) {
+func (f *stateFile) save(m supervisor.SavedState) {
 	data, err := json.Marshal(m)
 	if err == nil {
 		err = statefile.Save(f.path, data)
@@ -61,14 +61,14 @@ func (f *file) save(m supervisor.SavedState) {
 
 // Saver saves in a goroutine of its own: with thousands of LACs it takes milliseconds.
 type Saver struct {
-	file   file
+	file   stateFile
 	latest chan supervisor.SavedState
 	done   chan struct{}
 }
 
 // NewSaver starts a saver. The caller must close it.
 func NewSaver(path string, log *slog.Logger) *Saver {
-	s := &Saver{file: file{path: path, log: log}, latest: make(chan supervisor.SavedState, 1), done: make(chan struct{})}
+	s := &Saver{file: stateFile{path: path, log: log}, latest: make(chan supervisor.SavedState, 1), done: make(chan struct{})}
 	go func() {
 		defer close(s.done)
 		for m := range s.latest {

@@ -16,7 +16,7 @@ import (
 
 func TestFile(t *testing.T) {
 	var log strings.Builder
-	f := file{path: filepath.Join(t.TempDir(), "lacs"), log: slog.New(slog.NewTextHandler(&log, nil))}
+	f := stateFile{path: filepath.Join(t.TempDir(), "lacs"), log: slog.New(slog.NewTextHandler(&log, nil))}
 	if got := f.load(); !reflect.DeepEqual(got, supervisor.SavedState{}) {
 		t.Errorf("of no file: %+v", got)
 	}
@@ -24,7 +24,7 @@ func TestFile(t *testing.T) {
 	for _, m := range []supervisor.SavedState{
 		{Xl2tpd: procfs.ID{Pid: 100, Start: 1 << 63}, LACs: []supervisor.SavedLAC{
 			{LAC: []byte("\x93\x8c\x8b\x9e"), LACState: supervisor.LACState{HungUp: true}}, // in Shift_JIS
-			{LAC: []byte("two words"), LACState: supervisor.LACState{Idle: true, Silent: at, Buried: true, IKE: "office", IKETo: "vpn.example.net"}},
+			{LAC: []byte("two words"), LACState: supervisor.LACState{Idle: true, Silent: at, StopAcked: true, IKE: "office", IKETo: "vpn.example.net"}},
 		}},
 		{},
 	} {
@@ -48,7 +48,7 @@ func TestFileThatCannotBeUsed(t *testing.T) {
 		},
 	} {
 		var log strings.Builder
-		f := file{path: filepath.Join(t.TempDir(), "lacs"), log: slog.New(slog.NewTextHandler(&log, nil))}
+		f := stateFile{path: filepath.Join(t.TempDir(), "lacs"), log: slog.New(slog.NewTextHandler(&log, nil))}
 		if err := plant(f.path); err != nil {
 			t.Fatal(err)
 		}
@@ -69,7 +69,7 @@ func TestFileThatCannotBeUsed(t *testing.T) {
 func TestFileOnAFullDisk(t *testing.T) {
 	var log strings.Builder
 	dir := filepath.Join(t.TempDir(), "not there yet")
-	f := file{path: filepath.Join(dir, "lacs"), log: slog.New(slog.NewTextHandler(&log, nil))}
+	f := stateFile{path: filepath.Join(dir, "lacs"), log: slog.New(slog.NewTextHandler(&log, nil))}
 	for range 3 {
 		f.save(supervisor.SavedState{})
 	}
@@ -127,7 +127,7 @@ func TestCloseWhileASaveHangs(t *testing.T) {
 func TestFormat(t *testing.T) {
 	const saved = `{"Xl2tpd":{"Pid":100,"Started":4321},"Others":{"/etc/b.conf /run/b":{"Pid":200,"Started":5}},` +
 		`"LACs":[{"LAC":"b2ZmaWNl","HungUp":true}]}`
-	f := file{path: filepath.Join(t.TempDir(), "lacs"), log: slog.New(slog.DiscardHandler)}
+	f := stateFile{path: filepath.Join(t.TempDir(), "lacs"), log: slog.New(slog.DiscardHandler)}
 	if err := os.WriteFile(f.path, []byte(saved), 0o600); err != nil {
 		t.Fatal(err)
 	}

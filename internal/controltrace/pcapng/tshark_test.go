@@ -158,8 +158,8 @@ func TestTsharkReadsEachVerdict(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer to.Close()
-	recording := controltrace.Recording{Tunnel: tunnel, Records: records}
-	name := func(controltrace.Tunnel) string { return "lac büro" }
+	recording := controltrace.Recording{Connection: tunnel, Records: records}
+	name := func(l2tp.Connection) string { return "lac büro" }
 	if err := WriteRecordings(to, "xl2tpd-keepalive", []controltrace.Recording{recording}, name); err != nil {
 		t.Fatal(err)
 	}

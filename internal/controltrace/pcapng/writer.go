@@ -45,7 +45,7 @@ func NewWriter(w io.Writer, application string) (*Writer, error) {
 }
 
 // Write writes a message. name is the tunnel's; empty: not known.
-func (w *Writer) Write(t controltrace.Tunnel, name string, r *controltrace.Record) error {
+func (w *Writer) Write(t l2tp.Connection, name string, r *controltrace.Record) error {
 	ends := [...]controltrace.End{interfaceXl2tpd: r.Xl2tpd, interfacePeer: r.Peer}
 	order := [...]int{interfaceXl2tpd, interfacePeer}
 	if !r.ToPeer {
@@ -61,7 +61,7 @@ func (w *Writer) Write(t controltrace.Tunnel, name string, r *controltrace.Recor
 	return nil
 }
 
-func (w *Writer) writeEnd(t controltrace.Tunnel, name string, r *controltrace.Record, index int, end controltrace.End) error {
+func (w *Writer) writeEnd(t l2tp.Connection, name string, r *controltrace.Record, index int, end controltrace.End) error {
 	src, dst := t.Peer, t.Local
 	if r.ToPeer {
 		src, dst = dst, src
@@ -94,14 +94,14 @@ func comments(name string, r *controltrace.Record) (all []string) {
 func (w *Writer) Flush() error { return w.to.Flush() }
 
 // WriteRecordings writes recordings as one file. name returns a tunnel's name; empty: not known.
-func WriteRecordings(w io.Writer, application string, all []controltrace.Recording, name func(controltrace.Tunnel) string) error {
+func WriteRecordings(w io.Writer, application string, all []controltrace.Recording, name func(l2tp.Connection) string) error {
 	to, err := NewWriter(w, application)
 	if err != nil {
 		return err
 	}
 	for _, g := range all {
 		for i := range g.Records {
-			if err := to.Write(g.Tunnel, name(g.Tunnel), &g.Records[i]); err != nil {
+			if err := to.Write(g.Connection, name(g.Connection), &g.Records[i]); err != nil {
 				return err
 			}
 		}

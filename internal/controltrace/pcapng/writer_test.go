@@ -18,7 +18,7 @@ import (
 )
 
 var (
-	tunnel = controltrace.Tunnel{
+	tunnel = l2tp.Connection{
 		Local: netip.MustParseAddrPort("192.0.2.1:1701"), Peer: netip.MustParseAddrPort("198.51.100.7:1701"), LocalID: 7, PeerID: 9,
 	}
 	at = time.Date(2026, 11, 29, 16, 5, 36, 123456789, time.UTC)
@@ -42,8 +42,8 @@ func TestWriter(t *testing.T) {
 	renumbered.Verdict, renumbered.Xl2tpd.Nr = controltrace.Renumbered, 6
 
 	var file bytes.Buffer
-	recording := controltrace.Recording{Tunnel: tunnel, Records: []controltrace.Record{held, renumbered}}
-	err := WriteRecordings(&file, "xl2tpd-keepalive 1.0", []controltrace.Recording{recording}, func(controltrace.Tunnel) string { return "lac office" })
+	recording := controltrace.Recording{Connection: tunnel, Records: []controltrace.Record{held, renumbered}}
+	err := WriteRecordings(&file, "xl2tpd-keepalive 1.0", []controltrace.Recording{recording}, func(l2tp.Connection) string { return "lac office" })
 	if err != nil {
 		t.Fatal(err)
 	}

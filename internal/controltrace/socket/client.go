@@ -54,7 +54,7 @@ func ReadRecordings(ctx context.Context, path string, r Request) (all []controlt
 		case err != nil:
 			return nil, message.Errorf("%s: the answer is cut short, or of another version: %v", path, err)
 		case e.Begins:
-			all = append(all, controltrace.Recording{Tunnel: e.Tunnel, Ended: e.Ended})
+			all = append(all, controltrace.Recording{Connection: e.Connection, Ended: e.Ended, Vendor: e.Vendor})
 		case len(all) > 0:
 			last := &all[len(all)-1]
 			last.Records = append(last.Records, e.Record)

@@ -29,7 +29,7 @@ type guard struct {
 func (g *guard) Recordings() []controltrace.Recording { return g.recordings }
 func (g *guard) Works() bool                          { return !g.off }
 
-var tunnel = controltrace.Tunnel{
+var tunnel = l2tp.Connection{
 	Local: netip.MustParseAddrPort("192.0.2.1:1701"), Peer: netip.MustParseAddrPort("198.51.100.7:1701"), LocalID: 7, PeerID: 9,
 }
 
@@ -71,7 +71,7 @@ func watch(t *testing.T, path string, r Request) *Client {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	if e, err := c.Next(); err != nil || e.Record.Length != 0 || e.Missed != 0 {
+	if e, err := c.Next(); err != nil || e.Record.Length != 0 || e.Lost != 0 {
 		t.Fatalf("%+v, %v", e, err)
 	}
 	return c
@@ -90,7 +90,7 @@ func TestLive(t *testing.T) {
 	g.Publish(&tunnel, &r)
 	for request, secret := range all {
 		e, err := clients[request].Next()
-		if err != nil || e.Tunnel != tunnel || string(e.Record.Payload[26:]) == "word" != secret {
+		if err != nil || e.Connection != tunnel || string(e.Record.Payload[26:]) == "word" != secret {
 			t.Errorf("%q: %+v, %v", request, e, err)
 		}
 		clients[request].Close()
@@ -130,11 +130,11 @@ func TestTooMany(t *testing.T) {
 }
 
 func TestRecorded(t *testing.T) {
-	ended := controltrace.Recording{Tunnel: tunnel, Ended: time.Now(), Records: []controltrace.Record{challenge(), challenge()}}
-	path := serve(t, &guard{recordings: []controltrace.Recording{ended, {Tunnel: tunnel}}})
+	ended := controltrace.Recording{Connection: tunnel, Ended: time.Now(), Vendor: "router", Records: []controltrace.Record{challenge(), challenge()}}
+	path := serve(t, &guard{recordings: []controltrace.Recording{ended, {Connection: tunnel}}})
 	for request, want := range map[Request]int{Recorded: 2, Ended: 1} {
 		all, err := ReadRecordings(t.Context(), path, request)
-		if err != nil || len(all) != want || len(all[0].Records) != 2 || !all[0].Ended.Equal(ended.Ended) {
+		if err != nil || len(all) != want || len(all[0].Records) != 2 || !all[0].Ended.Equal(ended.Ended) || all[0].Vendor != "router" {
 			t.Errorf("%q: %+v, %v", request, all, err)
 		}
 	}
@@ -163,7 +163,7 @@ func TestNothingIsLostInSilence(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%d shown, %d missed: %v", shown, missed, err)
 		}
-		missed += int(e.Missed)
+		missed += int(e.Lost)
 		if e.Record.Length > 0 {
 			shown++
 		}

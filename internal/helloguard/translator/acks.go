@@ -75,7 +75,7 @@ func (t *Translator) HandleTimers(now time.Time, live Liveness) *Verdict {
 
 // ackForXl2tpd acknowledges the peer's Hello if xl2tpd has not done so in time. It does
 // so only for a living tunnel of a living xl2tpd, and only a few in a row. What xl2tpd has
-// acknowledged itself is repeated for any tunnel: its ZLB may have been held back.
+// acknowledged itself is repeated for any connection: its ZLB may have been held back.
 func (t *Translator) ackForXl2tpd(now time.Time, live Liveness) {
 	in := &t.in
 	in.ackAt = now.Add(answerTime)

@@ -41,7 +41,7 @@ func FuzzTranslator(f *testing.F) {
 		f.Add(script)
 	}
 	f.Fuzz(func(t *testing.T, script []byte) {
-		tr := New(Tunnel{hostAddr, peerAddr, xID, pID}, epoch)
+		tr := New(control, epoch)
 		now := epoch
 		for ; len(script) >= 5; script = script[5:] {
 			op := script[0]
@@ -122,7 +122,7 @@ func FuzzTranslator(f *testing.F) {
 // Any file is refused, or gives a translator that goes on: it decides about packets, does
 // what is due, and can be stored again.
 func FuzzRestore(f *testing.F) {
-	for _, tr := range []*Translator{New(Tunnel{Local: hostAddr, Peer: peerAddr}, epoch), inStep(f)} {
+	for _, tr := range []*Translator{New(l2tp.Connection{Local: hostAddr, Peer: peerAddr}, epoch), inStep(f)} {
 		for range 3 {
 			state, err := json.Marshal(tr)
 			if err != nil {
@@ -143,8 +143,8 @@ func FuzzRestore(f *testing.F) {
 		now := epoch
 		for i := range uint16(12) {
 			now = now.Add(10 * time.Second)
-			tr.In(parsed(l2tp.AppendPacket(nil, tr.tunnel.Peer, tr.tunnel.Local, l2tp.Message{Tunnel: max(tr.tunnel.LocalID, 1), Type: l2tp.TypeHello, Ns: tr.in.expected + i&1, Nr: tr.out.acked.number})), now)
-			tr.Out(parsed(l2tp.AppendPacket(nil, tr.tunnel.Local, tr.tunnel.Peer, l2tp.Message{Tunnel: max(tr.tunnel.PeerID, 1), Type: l2tp.TypeHello, Ns: tr.out.next.number, Nr: tr.in.expected})), now, alive)
+			tr.In(parsed(l2tp.AppendPacket(nil, tr.connection.Peer, tr.connection.Local, l2tp.Message{Tunnel: max(tr.connection.LocalID, 1), Type: l2tp.TypeHello, Ns: tr.in.expected + i&1, Nr: tr.out.acked.number})), now)
+			tr.Out(parsed(l2tp.AppendPacket(nil, tr.connection.Local, tr.connection.Peer, l2tp.Message{Tunnel: max(tr.connection.PeerID, 1), Type: l2tp.TypeHello, Ns: tr.out.next.number, Nr: tr.in.expected})), now, alive)
 			tr.Ask(now, alive)
 			if at, ok := tr.NextTimer(); ok {
 				tr.HandleTimers(at, alive)

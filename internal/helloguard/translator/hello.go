@@ -247,7 +247,7 @@ func (t *Translator) ask(now time.Time, live Liveness) {
 	if !old.known && t.out.oldest.known && now.Sub(t.watched) >= quiet {
 		old = t.out.oldest // what is older has been acknowledged, or xl2tpd would have sent it again
 	}
-	if !live.Xl2tpd || !old.known || !t.in.expects.known || t.tunnel.PeerID == 0 {
+	if !live.Xl2tpd || !old.known || !t.in.expects.known || t.connection.PeerID == 0 {
 		return
 	}
 	if sent := len(t.reply.Inject); !t.reply.full() {

@@ -35,7 +35,7 @@ func (t *Translator) In(p *l2tp.Packet, now time.Time) *Verdict {
 }
 
 func (t *Translator) foreignIn(p *l2tp.Packet) bool {
-	id, own := p.Msg.Tunnel, t.tunnel
+	id, own := p.Msg.Tunnel, t.connection
 	return p.Src != own.Peer || p.Dst != own.Local || id == 0 || own.LocalID != 0 && id != own.LocalID
 }
 
@@ -53,7 +53,7 @@ func (t *Translator) hideAck(p *l2tp.Packet) *Verdict {
 
 // learnIn takes in that the peer has sent m.
 func (t *Translator) learnIn(m l2tp.Message, now time.Time) {
-	t.tunnel.LocalID = m.Tunnel
+	t.connection.LocalID = m.Tunnel
 	if !t.peer.heard {
 		t.peer.heard, t.reply.Save = true, true
 	}

@@ -287,7 +287,7 @@ func (w *world) run() {
 // setUp shows the translator the end of the tunnel's set-up, a minute ago.
 func (w *world) setUp() {
 	was := w.time().Add(-time.Minute)
-	w.guard = New(Tunnel{hostAddr, peerAddr, xID, pID}, was)
+	w.guard = New(control, was)
 	w.guard.Out(parsed(packet(true, typeOther, 0, w.h.xStart-1, w.h.pStart)), was, w.liveness())
 	was = was.Add(time.Duration(40+2*w.h.delay) * time.Millisecond)
 	w.guard.In(parsed(packet(false, l2tp.TypeNone, 0, w.h.pStart, w.h.xStart)), was)

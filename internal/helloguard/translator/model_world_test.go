@@ -44,12 +44,11 @@ type world struct {
 		known bool
 		nr    uint16
 	}
-	bypassed bool      // a packet went past the guard
-	lost     [3]millis // the latest packets that met no guard
-	losses   int
-	wake     time.Time
-	planned  bool
-	unsure   millis // until then packets of an unknowable time arrive
+	lost    [3]millis // the latest packets that met no guard
+	losses  int
+	wake    time.Time
+	planned bool
+	unsure  millis // until then packets of an unknowable time arrive
 
 	// xl2tpd-like end.
 	xs, xr   uint16
@@ -81,7 +80,6 @@ type world struct {
 	pTookNs  map[uint16]bool
 	pSent    []uint16
 	pEarly   map[uint16][]byte
-	pDead    bool
 	pGotStop bool
 }
 
@@ -94,6 +92,7 @@ const (
 var (
 	hostAddr = netip.MustParseAddrPort("192.0.2.1:1701")
 	peerAddr = netip.MustParseAddrPort("198.51.100.7:1701")
+	control  = l2tp.Connection{Local: hostAddr, Peer: peerAddr, LocalID: xID, PeerID: pID}
 	epoch    = time.Unix(1_000_000, 0)
 )
 
@@ -368,7 +367,7 @@ func (w *world) guardUp() {
 	}
 	w.note("the guard starts", nil)
 	if w.snapshot == nil {
-		w.guard = New(Tunnel{hostAddr, peerAddr, xID, pID}, w.time())
+		w.guard = New(control, w.time())
 	} else {
 		b, err := json.Marshal(w.snapshot)
 		if err != nil {

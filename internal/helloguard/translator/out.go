@@ -32,7 +32,7 @@ func (t *Translator) Out(p *l2tp.Packet, now time.Time, live Liveness) *Verdict 
 // foreignOut reports whether the packet is another tunnel's. A peer that has restarted may
 // have given another tunnel's id again, and xl2tpd only now gives that one up.
 func (t *Translator) foreignOut(p *l2tp.Packet) bool {
-	m, own := p.Msg, t.tunnel
+	m, own := p.Msg, t.connection
 	if p.Src != own.Local || p.Dst != own.Peer || m.Tunnel == 0 || own.PeerID != 0 && m.Tunnel != own.PeerID {
 		return true
 	}
@@ -55,7 +55,7 @@ func (t *Translator) possibleOut(m l2tp.Message) bool {
 
 // learnOut takes in the header of a message of xl2tpd.
 func (t *Translator) learnOut(m l2tp.Message) {
-	t.tunnel.PeerID = m.Tunnel
+	t.connection.PeerID = m.Tunnel
 	if !t.out.next.known {
 		t.out.next = seq{m.Ns, true}
 	}

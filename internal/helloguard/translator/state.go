@@ -13,10 +13,12 @@ import (
 const stateVersion = 1
 
 // state is what a Translator stores. Points in time are left out, but for those
-// of the Hello in flight: a restart begins to watch anew.
+// of the Hello in flight: a restart begins to watch anew. Some JSON names are older than
+// the names of their fields. With another name, an upgrade or the way back would lose the offset,
+// and with it the tunnel.
 type state struct {
 	Version int `json:"version"`
-	Tunnel
+	l2tp.Connection
 	Offset         uint16  `json:"debt"`
 	Runs           []run   `json:"runs,omitempty"`
 	NextKnown      bool    `json:"high_known"`
@@ -51,7 +53,7 @@ type state struct {
 func (t *Translator) MarshalJSON() ([]byte, error) {
 	out, in, h := &t.out, &t.in, &t.hello
 	s := state{
-		Version: stateVersion, Tunnel: t.tunnel,
+		Version: stateVersion, Connection: t.connection,
 		Offset: out.folded, Runs: out.runs[:out.n],
 		NextKnown: out.next.known, Next: out.next.number, Exact: out.exact || out.gapless,
 		AckedKnown: out.acked.known, Acked: out.acked.number,
@@ -86,7 +88,7 @@ func Restore(b []byte, now time.Time) (*Translator, error) {
 		return nil, fmt.Errorf("Hello guard state: %w", err)
 	}
 	t := &Translator{
-		tunnel: s.Tunnel, watched: now,
+		connection: s.Connection, watched: now,
 		peer: peerTraits{counts: s.Counts, deaf: s.Deaf, rtt: time.Duration(s.RTT) * time.Millisecond},
 		out:  toPeer{next: seq{s.Next, s.NextKnown}, acked: seq{s.Acked, s.AckedKnown}},
 		in: toXl2tpd{expects: seq{s.Expects, s.ExpectedKnown}, expected: s.Expected,

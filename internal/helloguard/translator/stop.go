@@ -16,13 +16,13 @@ func (t *Translator) AckStop() *Verdict {
 }
 
 // Close sends the peer a StopCCN for an xl2tpd that has ended (RFC 2661 §5.7). The peer still
-// has the tunnel: it takes up room there, and may swallow the data of the next one. Close is to
+// has the connection: it takes up room there, and may swallow the data of the next one. Close is to
 // be called again after a while. It does nothing once the peer has acknowledged the StopCCN, or
 // if the numbers are not known.
 func (t *Translator) Close() *Verdict {
 	t.reply.begin(Drop)
 	out := &t.out
-	if !out.next.known || !out.acked.known || !t.in.expects.known || t.tunnel.LocalID == 0 || t.tunnel.PeerID == 0 {
+	if !out.next.known || !out.acked.known || !t.in.expects.known || t.connection.LocalID == 0 || t.connection.PeerID == 0 {
 		return &t.reply.Verdict
 	}
 	if t.phase == open {
@@ -45,5 +45,5 @@ func (t *Translator) Close() *Verdict {
 }
 
 func (t *Translator) sendStop(ns uint16) {
-	t.send(ToPeer, l2tp.Message{Type: l2tp.TypeStopCCN, Assigned: t.tunnel.LocalID, Ns: ns, Nr: t.in.nrToPeer()})
+	t.send(ToPeer, l2tp.Message{Type: l2tp.TypeStopCCN, Assigned: t.connection.LocalID, Ns: ns, Nr: t.in.nrToPeer()})
 }

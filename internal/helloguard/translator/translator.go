@@ -62,30 +62,30 @@ func (p peerTraits) fast() bool { return p.rtt > 0 && p.rtt < fastAnswer }
 // Translator keeps the two numberings of one control connection. It is not safe for
 // concurrent use. The zero value is of no use: see New, Restore.
 type Translator struct {
-	tunnel  Tunnel
-	watched time.Time // all packets are seen from then on
-	phase   phase
-	peer    peerTraits
-	out     toPeer
-	in      toXl2tpd
-	hello   helloInFlight
-	reply   reply
+	connection l2tp.Connection
+	watched    time.Time // all packets are seen from then on
+	phase      phase
+	peer       peerTraits
+	out        toPeer
+	in         toXl2tpd
+	hello      helloInFlight
+	reply      reply
 }
 
 // New starts on a connection of which no packet was seen; from now on all are shown
 // to the translator. It learns the numbers from what passes.
-func New(tunnel Tunnel, now time.Time) *Translator {
-	return &Translator{tunnel: tunnel, watched: now}
+func New(c l2tp.Connection, now time.Time) *Translator {
+	return &Translator{connection: c, watched: now}
 }
 
 // Traits returns a translator that knows no number, but how the peer behaves: that stays true
 // without the guard. Its state is what is worth storing while the two ends count the same.
 func (t *Translator) Traits() *Translator {
-	return &Translator{tunnel: t.tunnel, peer: peerTraits{rtt: t.peer.rtt, counts: t.peer.counts}}
+	return &Translator{connection: t.connection, peer: peerTraits{rtt: t.peer.rtt, counts: t.peer.counts}}
 }
 
-// Tunnel returns the addresses and ids, with what packets have shown.
-func (t *Translator) Tunnel() Tunnel { return t.tunnel }
+// Connection returns the addresses and ids, with what packets have shown.
+func (t *Translator) Connection() l2tp.Connection { return t.connection }
 
 // Offset is by how much the peer's numbers lie behind xl2tpd's, modulo 65536.
 func (t *Translator) Offset() int { return int(t.out.offset()) }
@@ -149,11 +149,11 @@ func (t *Translator) beginClosing() {
 
 // send has a message made and sent.
 func (t *Translator) send(to Side, m l2tp.Message) {
-	src, dst := t.tunnel.Local, t.tunnel.Peer
-	m.Tunnel = t.tunnel.PeerID
+	src, dst := t.connection.Local, t.connection.Peer
+	m.Tunnel = t.connection.PeerID
 	if to == ToXl2tpd {
 		src, dst = dst, src
-		m.Tunnel = t.tunnel.LocalID
+		m.Tunnel = t.connection.LocalID
 	}
 	t.reply.send(to, src, dst, m)
 }

@@ -32,7 +32,7 @@ func fromPeer(tr *Translator, typ l2tp.MessageType, ns, nr uint16, now time.Time
 // ago: xl2tpd uses 3 next and expects 2.
 func inStep(t testing.TB) *Translator {
 	t.Helper()
-	tr := New(Tunnel{hostAddr, peerAddr, xID, pID}, at(-60))
+	tr := New(control, at(-60))
 	fromXl2tpd(tr, typeOther, 2, 1, at(-60), alive)
 	fromPeer(tr, typeOther, 1, 3, at(-60))
 	fromXl2tpd(tr, l2tp.TypeNone, 3, 2, at(-60), alive)
@@ -576,7 +576,7 @@ func TestAcknowledgementBeyondAllSeen(t *testing.T) {
 	for name, tc := range map[string]struct {
 		claim, next, acked uint16
 	}{"forged": {1004, 4, 4}, "forged by one": {5, 4, 4}, "true": {9, 9, 9}} {
-		tr := New(Tunnel{hostAddr, peerAddr, xID, pID}, epoch)
+		tr := New(control, epoch)
 		fromXl2tpd(tr, typeOther, 3, 2, epoch, alive)
 		if v := fromPeer(tr, l2tp.TypeNone, 2, tc.claim, epoch); v.Action != Pass {
 			t.Errorf("%s: %+v, want it passed", name, v)
@@ -600,7 +600,7 @@ func TestAcknowledgementBeyondAllSeen(t *testing.T) {
 // held, and no number changes.
 func TestOneDirection(t *testing.T) {
 	for name, live := range map[string]Liveness{"alive": alive, "passFirst": passFirst} {
-		tr := New(Tunnel{hostAddr, peerAddr, xID, pID}, epoch)
+		tr := New(control, epoch)
 		ns := uint16(3)
 		for minute := range 30 {
 			for _, s := range []float64{0, 1} {
@@ -746,8 +746,8 @@ func TestForeign(t *testing.T) {
 	if m := message(t, v.Packet); m.Nr != 3 || m.Ns != 2 {
 		t.Errorf("Nr 9 when 3 messages were sent: xl2tpd got Ns %d, Nr %d, want 2 and 3", m.Ns, m.Nr)
 	}
-	if tr.Tunnel() != (Tunnel{hostAddr, peerAddr, xID, pID}) {
-		t.Errorf("got %+v", tr.Tunnel())
+	if tr.Connection() != control {
+		t.Errorf("got %+v", tr.Connection())
 	}
 }
 
@@ -800,7 +800,7 @@ func TestRestoreEarlierVersion(t *testing.T) {
 // which xl2tpd would have sent again by now.
 func TestAsk(t *testing.T) {
 	silent := func() *Translator {
-		tr := New(Tunnel{hostAddr, peerAddr, xID, pID}, epoch)
+		tr := New(control, epoch)
 		fromXl2tpd(tr, l2tp.TypeHello, 3, 2, at(1), alive)
 		return tr
 	}

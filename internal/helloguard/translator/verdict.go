@@ -1,16 +1,5 @@
 package translator
 
-import "net/netip"
-
-// Tunnel names a control connection from xl2tpd's side. An id of 0 is not known yet: the first
-// packet of that direction shows the id.
-type Tunnel struct {
-	Local   netip.AddrPort `json:"local"`
-	Peer    netip.AddrPort `json:"peer"`
-	LocalID uint16         `json:"local_id"` // in the header of inbound packets
-	PeerID  uint16         `json:"peer_id"`  // in the header of outbound packets
-}
-
 // Liveness is what is known at this moment.
 type Liveness struct {
 	Peer   bool // the peer has lately shown that it is alive

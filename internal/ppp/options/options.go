@@ -91,7 +91,7 @@ func (l *list) take(path string, data []byte, depth int) error {
 			return nil
 		}
 		o := Option{Name: name, Path: path, Line: line}
-		if valued[name] {
+		if slices.Contains(valued, name) {
 			if o.Value, _, ok = r.word(); !ok {
 				return fmt.Errorf("%s:%d: %s lacks its value", path, line, name)
 			}
@@ -127,7 +127,7 @@ func (l *list) add(o Option, depth int) error {
 
 // valued are the options that take the next word as their value: those of pppd 2.4.9 and 2.5.2,
 // and of the plugins that come with them.
-var valued = set(`
+var valued = strings.Fields(`
 	+ua -as active-filter allow-ip allow-number asyncmap avpair bsdcomp bundle ca call callback
 	capath cert chap-interval chap-max-challenge chap-restart chap-secrets chap-timeout
 	child-timeout connect connect-delay crl crl-dir datarate
@@ -150,11 +150,3 @@ var valued = set(`
 	rp_pppoe_verbose set socket srp-interval srp-pn-secret stop-bits tls-verify-method unit
 	unset user vj-max-slots welcome
 `)
-
-func set(words string) map[string]bool {
-	all := map[string]bool{}
-	for _, w := range strings.Fields(words) {
-		all[w] = true
-	}
-	return all
-}

@@ -18,7 +18,7 @@ func (f files) read(path string) ([]byte, error) {
 	return []byte(text), nil
 }
 
-// Each of these was settled with pppd 2.4.9 (see options_lab_test.go, which asks it again).
+// Each of these was asked of pppd 2.4.9 (see options_lab_test.go, which asks it again).
 var persisting = []struct {
 	name, text string
 	want       bool

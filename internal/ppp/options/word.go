@@ -13,12 +13,6 @@ type reader struct {
 	next int // index of the next byte
 }
 
-func (r *reader) get() int {
-	c := r.peek()
-	r.next++
-	return c
-}
-
 func (r *reader) peek() int {
 	if r.next >= len(r.data) {
 		return eof

@@ -28,7 +28,7 @@ type Connection struct {
 	Client, Router     netip.AddrPort
 	ClientID, RouterID uint16 // the tunnel ids that they have chosen; RouterID 0: none
 	Packets            []Packet
-	Kept               int       // Hellos of xl2tpd that the Hello guard kept from the router
+	Held               int       // Hellos of xl2tpd that the Hello guard kept from the router
 	End                time.Time // of the file
 }
 
@@ -49,7 +49,7 @@ type table struct {
 	end      time.Time
 	inside   []insideHello
 	stray    int // the first control packet without a connection; 0: none
-	sealed   int // the first packet of IPsec; 0: none
+	ipsecAt  int // the first packet of IPsec; 0: none
 }
 
 type insideHello struct {
@@ -68,8 +68,8 @@ func (t *table) frame(number int, f frame) {
 	p := gopacket.NewPacket(f.data, f.link, gopacket.DecodeOptions{Lazy: true, NoCopy: true})
 	udp, ok := p.Layer(layers.LayerTypeUDP).(*layers.UDP)
 	if !ok || udp.DstPort == 4500 || udp.SrcPort == 4500 {
-		if t.sealed == 0 && (ok || p.Layer(layers.LayerTypeIPSecESP) != nil) {
-			t.sealed = number
+		if t.ipsecAt == 0 && (ok || p.Layer(layers.LayerTypeIPSecESP) != nil) {
+			t.ipsecAt = number
 		}
 		return
 	}
@@ -171,7 +171,7 @@ func (c *Connection) stopped() bool {
 	return slices.ContainsFunc(c.Packets, func(p Packet) bool { return p.Type() == l2tp.StopCCN })
 }
 
-// lookUp finds the newest connection by the receiver's tunnel id. A client that has not learnt the router's id sends 0.
+// lookUp finds the newest connection by the receiver's tunnel id. A client that does not know the router's id sends 0.
 func (t *table) lookUp(src, dst netip.AddrPort, id uint16) (c *Connection, fromRouter bool) {
 	for _, c := range slices.Backward(t.all) {
 		switch {
@@ -203,15 +203,15 @@ func (t *table) data(number int, at time.Time, src, dst netip.AddrPort, b []byte
 func (t *table) result() (*File, error) {
 	for _, h := range t.inside {
 		if c, fromRouter := t.lookUp(h.src, h.dst, h.packet.Tunnel); c != nil && !fromRouter {
-			c.Kept++
+			c.Held++
 		}
 	}
 	for _, c := range t.all {
 		c.End = t.end
 		slices.SortStableFunc(c.Packets, func(a, b Packet) int { return a.At.Compare(b.At) })
 		for _, p := range c.Packets {
-			if p.Type() == l2tp.Hello && !p.FromRouter && c.Kept > 0 {
-				c.Kept-- // it went through
+			if p.Type() == l2tp.Hello && !p.FromRouter && c.Held > 0 {
+				c.Held-- // it went through
 			}
 		}
 	}
@@ -220,8 +220,8 @@ func (t *table) result() (*File, error) {
 		return &File{Connections: t.all, Warnings: t.warnings}, nil
 	case t.stray > 0:
 		return nil, fmt.Errorf("%s: packet %d belongs to a tunnel that was up before: begin the capture before the tunnel is dialled", t.file, t.stray)
-	case t.sealed > 0:
-		return nil, fmt.Errorf("%s: packet %d is IPsec, which hides L2TP: take the capture inside of IPsec", t.file, t.sealed)
+	case t.ipsecAt > 0:
+		return nil, fmt.Errorf("%s: packet %d is IPsec, which hides L2TP: take the capture inside of IPsec", t.file, t.ipsecAt)
 	case len(t.warnings) > 0:
 		return nil, errors.New(t.warnings[0])
 	}

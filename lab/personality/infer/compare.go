@@ -26,7 +26,7 @@ func (x *exchange) slack(m message) (most, none time.Duration) {
 	return 3 * time.Second, 250*time.Millisecond + 2*x.jitter
 }
 
-// match returns the cost of taking a message of the replay for one of the capture, false if they are not alike.
+// match returns the cost of taking a message of the replay for one of the capture, false if they are not of one kind.
 func (x *exchange) match(seen, replayed message) (float64, bool) {
 	most, none := x.slack(seen)
 	apart := replayed.at.Sub(seen.at).Abs()

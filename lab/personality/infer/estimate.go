@@ -363,7 +363,7 @@ func (e *estimates) measureRetransmission(all []*exchange) {
 			}
 		}
 	}
-	e.judgePauses(pauses)
+	e.fitPauses(pauses)
 }
 
 // byTimer are the sends of a message that a timer made. Those that follow a packet of the client may be answers to it.
@@ -394,7 +394,7 @@ func (x *exchange) silentAfter(s *sent) bool {
 	return x.End.Sub(s.last().at) > 5*pause/2
 }
 
-func (e *estimates) judgePauses(pauses [][]time.Duration) {
+func (e *estimates) fitPauses(pauses [][]time.Duration) {
 	if len(pauses) == 0 {
 		return
 	}

@@ -45,7 +45,7 @@ func Learn(file []*capture.Connection, of ...*capture.Connection) (*Personality,
 	l.maxClients()
 	l.best = s.find()
 	l.seen = l.differences(l.best)
-	l.judge()
+	l.tryOptions()
 	return l.result()
 }
 
@@ -155,9 +155,9 @@ func (x *exchange) describe(d difference) string {
 	return fmt.Sprintf("%s would have come at %s", x.where(*d.seen), x.since(d.replayed.at))
 }
 
-// judge tries all other options of each key. One that explains the captures as well, with other keys changed too if
+// tryOptions tries all other options of each key. One that explains the captures as well, with other keys changed too if
 // that helps, cannot be told from the one chosen.
-func (l *learner) judge() {
+func (l *learner) tryOptions() {
 	// What even the best replay does not explain may be chance, so an option must be worse by more than that.
 	most := l.cost(l.best)
 	if most > 0 {
@@ -271,7 +271,7 @@ func (l *learner) hellos() string {
 	var list []int
 	kept := 0
 	for _, x := range l.all {
-		kept += x.Kept
+		kept += x.Held
 		for _, in := range x.in {
 			if in.kind == packetCame && in.packet.Type() == l2tp.Hello {
 				list = append(list, in.number)

@@ -19,13 +19,13 @@ type stops struct {
 // closesForXl2tpd reports whether the guard still has to close the tunnel in the name of its xl2tpd.
 func (c *channel) closesForXl2tpd() bool { return c.phase.xl2tpdEnded() && c.stops.sent < maxStops }
 
-// orphan notes that the xl2tpd of a channel has ended.
-func (c *channel) orphan(now time.Time) {
+// endOwner notes that the xl2tpd of a channel has ended.
+func (c *channel) endOwner(now time.Time) {
 	c.stops, c.rounds = stops{next: now}, 0
 	if c.phase == opening {
 		c.phase = abandoned
 	} else {
-		c.phase = orphaned
+		c.phase = ownerEnded
 	}
 }
 
@@ -39,27 +39,27 @@ func (c *channel) revive() {
 	}
 }
 
-// closeOrphans looks for tunnels whose xl2tpd has ended, to close them in its name.
-func (h *handler) closeOrphans(now time.Time) {
+// noteOwnerEnds looks for tunnels whose xl2tpd has ended, to close them in its name.
+func (cl *closer) noteOwnerEnds(now time.Time) {
 	ended := map[procfs.ID]bool{}
-	for _, c := range h.table.list {
+	for _, c := range cl.table.list {
 		p := c.owner.process
 		if c.phase.xl2tpdEnded() || c.owner.ownership != ownerKnown {
 			continue
 		}
 		if _, looked := ended[p]; !looked {
-			ended[p] = h.gone(p)
+			ended[p] = cl.owners.gone(p)
 		}
 		if ended[p] {
-			c.orphan(now)
-			h.keepRecording(c, now)
-			h.plan(c)
+			c.endOwner(now)
+			cl.flight.keep(c, now)
+			cl.exec.plan(c)
 		}
 	}
 }
 
 // sendStop closes a tunnel in the name of an xl2tpd that has ended, if it is time to.
-func (h *handler) sendStop(c *channel, now time.Time) {
+func (cl *closer) sendStop(c *channel, now time.Time) {
 	if !c.closesForXl2tpd() || now.Before(c.stops.next) {
 		return
 	}
@@ -68,7 +68,7 @@ func (h *handler) sendStop(c *channel, now time.Time) {
 		c.stops.sent = maxStops
 		return
 	}
-	h.act(c, v, now)
+	cl.exec.act(c, v, now)
 	c.stops.next = now.Add(time.Second << c.stops.sent)
 	c.stops.sent++
 }
@@ -76,25 +76,25 @@ func (h *handler) sendStop(c *channel, now time.Time) {
 // givenUp acknowledges the StopCCN of an attempt that no peer has answered: there is nobody
 // who could, and xl2tpd would wait 31 s for it before it dials again. It reports
 // if somebody has hung up.
-func (h *handler) givenUp(p *l2tp.Packet, now time.Time) {
+func (cl *closer) givenUp(p *l2tp.Packet, now time.Time) {
 	own, ok := l2tp.AssignedTunnel(p.Payload())
-	t := translator.Tunnel{Local: p.Src, Peer: p.Dst, LocalID: own}
-	a, asked := h.table.awaited.get(t)
+	t := l2tp.Connection{Local: p.Src, Peer: p.Dst, LocalID: own}
+	a, asked := cl.table.awaited.get(t)
 	if !ok || !asked {
 		return
 	}
-	h.table.awaited.delete(t)
-	h.stopListening(t)
+	cl.table.awaited.delete(t)
+	cl.exec.stopListening(t)
 	if a.owner.ownership != ownerKnown {
 		return
 	}
-	of := Connection{t, a.owner.process}
+	of := OwnedConnection{t, a.owner.process}
 	if r := closeReason(p.Msg, p.Payload(), false, 0, 0); r.Operator {
-		h.ended(of, r)
+		cl.ended(of, r)
 	}
-	if !h.links(h.ctx, of).Wanted {
+	if !cl.evidence.linksOf(of).Wanted {
 		return
 	}
 	ack := l2tp.Message{Tunnel: own, Nr: p.Msg.Ns + 1} // the first of its peer
-	h.inject(translator.Injection{To: translator.ToXl2tpd, Packet: l2tp.AppendPacket(nil, t.Peer, t.Local, ack)}, t, now)
+	cl.exec.inject(translator.Injection{To: translator.ToXl2tpd, Packet: l2tp.AppendPacket(nil, t.Peer, t.Local, ack)}, t, now)
 }

@@ -16,12 +16,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// witnesses look at the client host without any code of the product: the kernel's own address messages,
+// observers look at the client host without any code of the product: the kernel's own address messages,
 // a packet socket, and the journal. They run as long as the agent and report to the scenario's client.
-type witnesses struct{ client atomic.Pointer[client] }
+type observers struct{ client atomic.Pointer[client] }
 
-func startWitnesses() (*witnesses, error) {
-	w := &witnesses{}
+func startObservers() (*observers, error) {
+	w := &observers{}
 	w.client.Store(&client{history: newHistory(), out: &reporter{enc: json.NewEncoder(io.Discard)}})
 	addresses, err := rtnetlink.Dial(&netlink.Config{Groups: unix.RTMGRP_IPV4_IFADDR})
 	if err != nil {

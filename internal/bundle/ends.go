@@ -1,0 +1,77 @@
+package bundle
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// telling finds what xl2tpd, pppd, strongSwan and this program log when a tunnel ends or does not come up.
+var telling = regexp.MustCompile(`Maximum retries exceeded|closed to |Denied connection|` +
+	`authentication failed|terminated by peer|No response to \d+ echo|timeout sending Config|Modem hangup|` +
+	`giving up after|AUTH\w*_FAILED|NO_PROPOSAL_CHOSEN|INVALID_ID|decryption failed|could not decrypt|received DELETE for IKE_SA|` +
+	`tunnel down |tunnel silent `)
+
+// record is a line of journalctl's format short-iso-precise: a time, a host, a program with its pid, and a text.
+var record = regexp.MustCompile(`^(\d\S+[+-]\d+) \S+ ([^\s\[]+)(?:\[\d+\])?: (.*)$`)
+
+// number is a word that differs from one end to the next: an id, a pid or a serial number. An address is none.
+var number = regexp.MustCompile(`(^|[\s(\[])\d+([\s,:;)\]]|\.\s|$)`)
+
+// end is something that was logged once or more, but for numbers.
+type end struct {
+	text        string
+	first, last string
+	count       int
+}
+
+const (
+	maxEnds   = 20
+	toSeconds = len("2006-01-02T15:04:05")
+)
+
+// ends returns what the journal has about the ends of tunnels, the oldest first, and when it begins.
+func ends(journal string) (all []end, begins string) {
+	for line := range strings.Lines(journal) {
+		m := record.FindStringSubmatch(strings.TrimSuffix(line, "\n"))
+		if m == nil {
+			continue
+		}
+		at := m[1][:min(toSeconds, len(m[1]))]
+		if begins == "" {
+			begins = at
+		}
+		if !telling.MatchString(m[3]) {
+			continue
+		}
+		text := m[2] + ": " + number.ReplaceAllString(m[3], "${1}N$2")
+		i := slices.IndexFunc(all, func(e end) bool { return e.text == text })
+		if i < 0 {
+			all, i = append(all, end{text: text, first: at}), len(all)
+		}
+		all[i].last, all[i].count = at, all[i].count+1
+	}
+	return all[max(0, len(all)-maxEnds):], begins
+}
+
+// endsText says how tunnels ended, how often, and since when.
+func endsText(journal string) string {
+	all, begins := ends(journal)
+	if begins == "" {
+		return "\nThere is no journal that says how tunnels ended.\n"
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "\nHow tunnels ended or did not come up, of journal.txt, which begins at %s:\n", begins)
+	for _, e := range all {
+		when := "once, " + e.last
+		if e.count > 1 {
+			when = fmt.Sprintf("%d times, %s to %s", e.count, e.first, e.last)
+		}
+		fmt.Fprintf(&b, "  %s\n    %s\n", when, e.text)
+	}
+	if len(all) == 0 {
+		b.WriteString("  nothing\n")
+	}
+	return b.String()
+}

@@ -1,0 +1,69 @@
+package bundle
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"xl2tpd-keepalive/internal/controltrace"
+)
+
+// daemons is a journal of a night, as the lab's daemons write one.
+const daemons = `2026-11-29T23:51:12.598000+0000 lab xl2tpd[388]: Connecting to host 10.77.1.2, port 1701
+2026-11-29T23:52:49.921996+0000 lab xl2tpd[388]: Maximum retries exceeded for tunnel 29.  Closing.
+2026-11-29T23:52:49.922143+0000 lab xl2tpd[388]: Connection 7221 closed to 10.77.1.2, port 1701 (Timeout)
+2026-11-29T23:53:53.966050+0000 lab xl2tpd[388]: get_call: can't find call 38818 in tunnel 14080
+                                                  (ref=0/0) closed to
+2026-11-29T23:54:50.921996+0000 lab xl2tpd[388]: Maximum retries exceeded for tunnel 14080.  Closing.
+2026-11-29T23:54:50.922143+0000 lab xl2tpd[388]: Connection 7220 closed to 10.77.2.2, port 1701 (Timeout)
+2026-11-29T23:55:23.000000+0000 lab charon-systemd[12]: received DELETE for IKE_SA office[1]
+2026-11-29T23:56:00.000000+0000 lab xl2tpd-keepalive[394]: tunnel down tunnel="lac office" peer=10.77.1.2 link=ppp0 reason="the link is gone"
+`
+
+// Ends that differ in numbers alone are one; those of two peers are two.
+func TestEnds(t *testing.T) {
+	all, begins := ends(daemons)
+	want := []end{
+		{"xl2tpd: Maximum retries exceeded for tunnel N.  Closing.", "2026-11-29T23:52:49", "2026-11-29T23:54:50", 2},
+		{"xl2tpd: Connection N closed to 10.77.1.2, port N (Timeout)", "2026-11-29T23:52:49", "2026-11-29T23:52:49", 1},
+		{"xl2tpd: Connection N closed to 10.77.2.2, port N (Timeout)", "2026-11-29T23:54:50", "2026-11-29T23:54:50", 1},
+		{"charon-systemd: received DELETE for IKE_SA office[N]", "2026-11-29T23:55:23", "2026-11-29T23:55:23", 1},
+		{`xl2tpd-keepalive: tunnel down tunnel="lac office" peer=10.77.1.2 link=ppp0 reason="the link is gone"`, "2026-11-29T23:56:00", "2026-11-29T23:56:00", 1},
+	}
+	if !slices.Equal(all, want) || begins != "2026-11-29T23:51:12" {
+		t.Errorf("%+v, from %s", all, begins)
+	}
+	many := strings.Builder{}
+	for i := range 2 * maxEnds {
+		many.WriteString("2026-11-29T23:51:12.598000+0000 lab xl2tpd[388]: closed to peer" + strings.Repeat("x", i) + "\n")
+	}
+	if all, _ := ends(many.String()); len(all) != maxEnds || !strings.HasSuffix(all[maxEnds-1].text, strings.Repeat("x", 2*maxEnds-1)) {
+		t.Errorf("%+v", all)
+	}
+}
+
+func TestEndsText(t *testing.T) {
+	for journal, want := range map[string]string{
+		daemons:              "begins at 2026-11-29T23:51:12:\n  2 times, 2026-11-29T23:52:49 to 2026-11-29T23:54:50\n    xl2tpd: Maximum",
+		daemons[:90]:         "begins at 2026-11-29T23:51:12:\n  nothing\n",
+		"-- No entries --\n": "There is no journal that says how tunnels ended.\n",
+	} {
+		if got := endsText(journal); !strings.Contains(got, want) {
+			t.Errorf("%q: %s", journal, got)
+		}
+	}
+}
+
+// After a drop the guard has forgotten what the router calls itself. The flight recorder has not.
+func TestVendorAfterDrop(t *testing.T) {
+	s := plant(t)
+	s.Status.Tunnels[0].Vendor = ""
+	s.Recordings = []controltrace.Recording{{Connection: recorded, Vendor: "Yamaha"}}
+	if text := Collect(t.Context(), s).file(t, "README.txt"); !strings.Contains(text, "router: 192.0.2.1, Yamaha\n") {
+		t.Errorf("%s", text)
+	}
+	s.Recordings[0].Peer = recorded.Local
+	if text := Collect(t.Context(), s).file(t, "README.txt"); !strings.Contains(text, "router: 192.0.2.1, of an unknown vendor") {
+		t.Errorf("%s", text)
+	}
+}
