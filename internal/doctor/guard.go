@@ -58,7 +58,7 @@ func (e guardChecks) all() []Finding {
 
 // acceptOnLo returns commands that let the guard's answers through to xl2tpd, one for each chain that may drop them. An
 // accept is final in its own chain only.
-func (e *checker) acceptOnLo(w helloguard.Way) (all []message.Text) {
+func (e guardChecks) acceptOnLo(w helloguard.Way) (all []message.Text) {
 	filters, _ := e.Filters(w) // after an error, as without a filter in nf_tables: those of the old iptables
 	if strings.TrimSpace(e.read("/proc/net/ip_tables_names")) != "" || len(filters) == 0 {
 		all = append(all, command(w.Accept(w.OldFilter(), e.answers())))

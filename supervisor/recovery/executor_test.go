@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/internal/helloguard"
+	"xl2tpd-keepalive/internal/l2tp"
 	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/probe"
@@ -368,9 +369,9 @@ func TestSAIsKeptIfTheLNSAnswers(t *testing.T) {
 		"a link that is silent now": {90 * time.Second, 100 * time.Second, true, false, nil},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			c := helloguard.Channel{Tunnel: translator.Tunnel{Peer: netip.AddrPortFrom(peer, 1701)}, Owner: officeIsOf.Process, Heard: time.Now().Add(-tc.heard)}
+			c := helloguard.Channel{OwnedConnection: helloguard.OwnedConnection{Connection: l2tp.Connection{Peer: netip.AddrPortFrom(peer, 1701)}, Owner: officeIsOf.Process}, Heard: time.Now().Add(-tc.heard)}
 			if tc.elsewhere {
-				c.Tunnel.Peer = netip.AddrPortFrom(peer.Next(), 1701)
+				c.Peer = netip.AddrPortFrom(peer.Next(), 1701)
 			}
 			guard := fakeGuard{
 				channels: func() []helloguard.Channel { return []helloguard.Channel{c} },

@@ -112,7 +112,7 @@ func TestKeepWhileASaveHangs(t *testing.T) {
 func TestCloseWhileASaveHangs(t *testing.T) {
 	for _, limit := range []time.Duration{time.Millisecond, time.Second, time.Minute} {
 		synctest.Test(t, func(t *testing.T) {
-			s := &Saver{file: file{log: slog.New(slog.DiscardHandler)}, latest: make(chan supervisor.SavedState, 1), done: make(chan struct{})}
+			s := &Saver{file: stateFile{log: slog.New(slog.DiscardHandler)}, latest: make(chan supervisor.SavedState, 1), done: make(chan struct{})}
 			s.Keep(supervisor.SavedState{})
 			began := time.Now()
 			s.Close(limit)
