@@ -351,7 +351,7 @@ func TestDialAfterAClosedCall(t *testing.T) {
 	}
 }
 
-// An operator dials the one of two LACs that has no link. That is its attempt, and recovery does not dial beside it.
+// An operator dials the one of two LACs that has no link. That is its attempt: recovery neither dials beside it nor gives it up.
 func TestDialOfTheOneThatIsDown(t *testing.T) {
 	for _, after := range []time.Duration{500 * time.Millisecond, 10 * time.Second, 30 * time.Second} {
 		n, _ := oneLNS(t, "", full)
@@ -364,7 +364,7 @@ func TestDialOfTheOneThatIsDown(t *testing.T) {
 			t.Errorf("the attempt is not known")
 		}
 		n.plays(after+time.Second, alive, func(r Recover) error {
-			if r.Step == StepDial {
+			if r.Step == StepDial || r.Step == StepRedial {
 				t.Errorf("%v %v after the dial", r.Step, after)
 			}
 			return nil
