@@ -270,8 +270,8 @@ func (ls *lacTable) takeDial(daemon procfs.ID, lns netip.Addr, now time.Time) {
 			if ls.candidates(l).up() {
 				continue
 			}
-			if l.lastEnd != nil && ls.alone(l, lacs) {
-				l.lastEnd.CallOnly = false // as below
+			if ls.alone(l, lacs) {
+				l.noteAttempt(lns, now)
 			}
 			if !l.notDiallingSince.IsZero() {
 				l.notDiallingSince = now
@@ -284,16 +284,21 @@ func (ls *lacTable) takeDial(daemon procfs.ID, lns netip.Addr, now time.Time) {
 		return
 	}
 	l := lacs[0]
-	l.attempt, l.notDiallingSince, l.dialledLNS = now, time.Time{}, lns
 	if !l.mayBeHungUp() && l.lastEnd == nil {
 		l.had = hadOne
 	}
 	ls.agenda.mark(l)
-	if l.lastEnd != nil {
-		l.lastEnd.CallOnly = false // with a tunnel that stands, xl2tpd would not ask for another
-	}
+	l.noteAttempt(lns, now)
 	if l.mayBeHungUp() && l.progress.isIdle() {
 		ls.dialledAgain(l, now)
+	}
+}
+
+// noteAttempt notes that xl2tpd dials this LAC.
+func (l *lac) noteAttempt(lns netip.Addr, now time.Time) {
+	l.attempt, l.notDiallingSince, l.dialledLNS = now, time.Time{}, lns
+	if l.lastEnd != nil {
+		l.lastEnd.CallOnly = false // with a tunnel that stands, xl2tpd would not ask for another
 	}
 }
 

@@ -53,8 +53,6 @@ var rules = []rule{
 		why: "The new SA is with another address of the LNS: it is of no use to this tunnel."},
 	{name: "up without its SA", holds: (*ruleInput).upWithoutSA, step: StepSecure,
 		why: "The tunnel would go on in the clear, or die."},
-	{name: "up without its SA, and IPsec is left alone", holds: (*ruleInput).upWithoutForeignSA, step: StepNone, until: (*ruleInput).afterStable,
-		why: "A new call would not bring the SA back."},
 	{name: "silent", holds: (*ruleInput).silentAndRenewable, step: StepRenew,
 		why: "The peer may have lost the SA; a new one saves the tunnel."},
 	{name: "silent, and nothing to renew", holds: (*ruleInput).isUp, step: StepNone, until: (*ruleInput).untilOverdue,
@@ -268,8 +266,6 @@ func (in *ruleInput) justMovedAway() bool { return in.movedAway() && in.p.sa == 
 
 func (in *ruleInput) upWithoutSA() bool { return in.s.withoutSA && in.ipsec() }
 
-func (in *ruleInput) upWithoutForeignSA() bool { return in.s.withoutSA && in.s.quiet < deadAfter }
-
 func (in *ruleInput) silentAndRenewable() bool { return in.s.up && in.renews() }
 
 func (in *ruleInput) stuckCall() bool { return in.s.stuck }
@@ -338,8 +334,6 @@ func (in *ruleInput) linkedWithSA() bool { return in.s.up && !in.s.withoutSA }
 func (in *ruleInput) redialsFirst() bool {
 	return in.s.redialsFor > 0 && !in.s.endedSilent && (in.s.hasSA || in.p.noConnection || in.s.goal == goalRedial)
 }
-
-func (in *ruleInput) afterStable() time.Time { return in.now.Add(stableAfter) }
 
 func (in *ruleInput) afterMaxPause() time.Time { return in.now.Add(maxPause) }
 

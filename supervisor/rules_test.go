@@ -38,7 +38,6 @@ func TestEachRule(t *testing.T) {
 			s.up, s.quiet, s.withoutSA, s.moved, l.saRenewed = true, time.Second, true, true, true
 		}},
 		{"up without its SA", func(l *progress, s *situation) { s.up, s.withoutSA, s.hasSA = true, true, false }},
-		{"up without its SA, and IPsec is left alone", func(l *progress, s *situation) { s.up, s.withoutSA, s.hasSA, s.goal = true, true, false, goalRedial }},
 		{"silent", func(l *progress, s *situation) { s.up, s.quiet = true, deadAfter }},
 		{"silent, and nothing to renew", func(l *progress, s *situation) { s.up, s.quiet, s.saInUse = true, deadAfter, true }},
 		{"a call without link", func(l *progress, s *situation) { s.stuck, s.hasSA = true, false }},

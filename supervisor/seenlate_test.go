@@ -351,6 +351,27 @@ func TestDialAfterAClosedCall(t *testing.T) {
 	}
 }
 
+// An operator dials the one of two LACs that has no link. That is its attempt: recovery neither dials beside it nor gives it up.
+func TestDialOfTheOneThatIsDown(t *testing.T) {
+	for _, after := range []time.Duration{500 * time.Millisecond, 10 * time.Second, 30 * time.Second} {
+		n, _ := oneLNS(t, "", full)
+		office, _ := officeAndHome()
+		n.ends(8, peerCloses)
+		n.links(office)
+		n.lac("home").progress.since, n.lac("home").progress.next = n.now, n.now.Add(after)
+		n.step(Dials{Peer: closer.Peer.Addr()})
+		if n.lac("home").attempt != n.now {
+			t.Errorf("the attempt is not known")
+		}
+		n.plays(after+time.Second, alive, func(r Recover) error {
+			if r.Step == StepDial || r.Step == StepRedial {
+				t.Errorf("%v %v after the dial", r.Step, after)
+			}
+			return nil
+		})
+	}
+}
+
 // A dead link may be either LAC's, and xl2tpd dials one of them. Nothing is hung up in the time of that attempt, unless the
 // silence has lasted too long.
 func TestDeadBesideADialOfOneLikeIt(t *testing.T) {

@@ -36,10 +36,15 @@ func TestIDOfARestartedCharon(t *testing.T) {
 		Children: []vici.Child{{State: "INSTALLED", Mode: "TUNNEL", RemoteTS: []string{"10.1.0.0/16"}}}}
 	both := secured("2")
 	both.SAs = append(both.SAs, site)
+	exchanged, other := secured("1"), site
+	other.UniqueID = "2"
+	exchanged.SAs = append(exchanged.SAs, other)
 	for name, tc := range map[string]struct {
 		is   vici.Snapshot
 		want string
-	}{"L2TP's SA is back": {both, "2"}, "it is not": {vici.Snapshot{SAs: []vici.SA{site}}, ""}} {
+	}{
+		"L2TP's SA is back": {both, "2"}, "it is not": {vici.Snapshot{SAs: []vici.SA{site}}, ""}, "with its earlier id": {exchanged, "1"},
+	} {
 		n := established(t, redials, "[lac default]\nrecover = full\n")
 		n.plays(time.Minute, probe.Result{RTT: time.Millisecond}, func(Recover) error { return nil })
 		n.step(TaskFailed{Task: WatcherVICI, Err: errors.New("connection refused")})
@@ -61,24 +66,34 @@ func TestIDOfARestartedCharon(t *testing.T) {
 // charon initiates, but does not list its SAs. Recovery initiates the SA once for each dial: charon may have dropped it
 // after the last one.
 func TestInitiatedButNotListed(t *testing.T) {
-	n := established(t, oneLAC, "[lac default]\nrecover = full\n")
-	n.plays(time.Minute, probe.Result{RTT: time.Millisecond}, func(Recover) error { return nil })
-	n.step(TaskFailed{Task: WatcherVICI, Err: errors.New("no answer within 10s")})
-	n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "closed by the peer"}})
-	n.links()
-	var all []Step
-	n.plays(time.Hour, probe.Result{Err: lost}, func(r Recover) error {
-		if !r.Step.asks() {
-			all = append(all, r.Step)
+	for name, tc := range map[string]struct {
+		conf   string
+		reason why
+		dials  Step
+	}{
+		"the peer closes":              {oneLAC, why{Reason: "closed by the peer"}, StepDial},
+		"the peer was silent":          {oneLAC, why{Reason: "Hello unanswered", Unanswered: true}, StepDial},
+		"the peer closes, with redial": {redials, why{Reason: "closed by the peer"}, StepRedial},
+	} {
+		n := established(t, tc.conf, "[lac default]\nrecover = full\n")
+		n.plays(time.Minute, probe.Result{RTT: time.Millisecond}, func(Recover) error { return nil })
+		n.step(TaskFailed{Task: WatcherVICI, Err: errors.New("no answer within 10s")})
+		n.step(Ending{OwnedConnection: closer, CloseReason: tc.reason})
+		n.links()
+		var all []Step
+		n.plays(time.Hour, probe.Result{Err: lost}, func(r Recover) error {
+			if !r.Step.asks() {
+				all = append(all, r.Step)
+			}
+			return nil
+		})
+		count := map[Step]int{}
+		for _, s := range all {
+			count[s]++
 		}
-		return nil
-	})
-	count := map[Step]int{}
-	for _, s := range all {
-		count[s]++
-	}
-	if count[StepSecure] > count[StepDial]+1 || count[StepDial] == 0 || count[StepDial]+count[StepRedial] > 30 {
-		t.Errorf("%v", all)
+		if count[StepSecure]+count[StepRenew] > count[tc.dials]+2 || count[tc.dials] == 0 || count[StepDial]+count[StepRedial] > 30 {
+			t.Errorf("%s: %v", name, all)
+		}
 	}
 }
 
