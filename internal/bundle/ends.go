@@ -7,11 +7,14 @@ import (
 	"strings"
 )
 
-// telling finds what xl2tpd, pppd, strongSwan and this program log when a tunnel ends or does not come up.
-var telling = regexp.MustCompile(`Maximum retries exceeded|closed to |Denied connection|` +
-	`authentication failed|terminated by peer|No response to \d+ echo|timeout sending Config|Modem hangup|` +
-	`giving up after|AUTH\w*_FAILED|NO_PROPOSAL_CHOSEN|INVALID_ID|decryption failed|could not decrypt|received DELETE for IKE_SA|` +
-	`tunnel down |tunnel silent `)
+// endWords are what xl2tpd, pppd, strongSwan and this program log when a tunnel ends or does not come up. journalctl
+// searches for it too, as one word of a command.
+const endWords = `Maximum.retries.exceeded|closed.to.|Denied.connection|` +
+	`authentication.failed|terminated.by.peer|No.response.to.\d+.echo|timeout.sending.Config|Modem.hangup|` +
+	`giving.up.after|AUTH\w*_FAILED|NO_PROPOSAL_CHOSEN|INVALID_ID|decryption.failed|could.not.decrypt|received.DELETE.for.IKE_SA|` +
+	`tunnel.down.|tunnel.silent.`
+
+var telling = regexp.MustCompile(endWords)
 
 // record is a line of journalctl's format short-iso-precise: a time, a host, a program with its pid, and a text.
 var record = regexp.MustCompile(`^(\d\S+[+-]\d+) \S+ ([^\s\[]+)(?:\[\d+\])?: (.*)$`)
@@ -27,11 +30,12 @@ type end struct {
 }
 
 const (
+	endsFile  = "ends.txt"
 	maxEnds   = 20
 	toSeconds = len("2006-01-02T15:04:05")
 )
 
-// ends returns what the journal has about the ends of tunnels, the oldest first, and when it begins.
+// ends returns what a journal has about the ends of tunnels, the oldest first, and when it begins.
 func ends(journal string) (all []end, begins string) {
 	for line := range strings.Lines(journal) {
 		m := record.FindStringSubmatch(strings.TrimSuffix(line, "\n"))
@@ -59,19 +63,16 @@ func ends(journal string) (all []end, begins string) {
 func endsText(journal string) string {
 	all, begins := ends(journal)
 	if begins == "" {
-		return "\nThere is no journal that says how tunnels ended.\n"
+		return "\nNothing in the journal says how a tunnel ended.\n"
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "\nHow tunnels ended or did not come up, of journal.txt, which begins at %s:\n", begins)
+	fmt.Fprintf(&b, "\nHow tunnels ended or did not come up, of %s, which begins at %s:\n", endsFile, begins)
 	for _, e := range all {
 		when := "once, " + e.last
 		if e.count > 1 {
 			when = fmt.Sprintf("%d times, %s to %s", e.count, e.first, e.last)
 		}
 		fmt.Fprintf(&b, "  %s\n    %s\n", when, e.text)
-	}
-	if len(all) == 0 {
-		b.WriteString("  nothing\n")
 	}
 	return b.String()
 }

@@ -1,6 +1,8 @@
 package bundle
 
 import (
+	"context"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -8,8 +10,8 @@ import (
 	"xl2tpd-keepalive/internal/controltrace"
 )
 
-// daemons is a journal of a night, as the lab's daemons write one.
-const daemons = `2026-11-29T23:51:12.598000+0000 lab xl2tpd[388]: Connecting to host 10.77.1.2, port 1701
+// night is a journal of a night, as the lab's daemons write one.
+const night = `2026-11-29T23:51:12.598000+0000 lab xl2tpd[388]: Connecting to host 10.77.1.2, port 1701
 2026-11-29T23:52:49.921996+0000 lab xl2tpd[388]: Maximum retries exceeded for tunnel 29.  Closing.
 2026-11-29T23:52:49.922143+0000 lab xl2tpd[388]: Connection 7221 closed to 10.77.1.2, port 1701 (Timeout)
 2026-11-29T23:53:53.966050+0000 lab xl2tpd[388]: get_call: can't find call 38818 in tunnel 14080
@@ -22,7 +24,7 @@ const daemons = `2026-11-29T23:51:12.598000+0000 lab xl2tpd[388]: Connecting to 
 
 // Ends that differ in numbers alone are one; those of two peers are two.
 func TestEnds(t *testing.T) {
-	all, begins := ends(daemons)
+	all, begins := ends(night)
 	want := []end{
 		{"xl2tpd: Maximum retries exceeded for tunnel N.  Closing.", "2026-11-29T23:52:49", "2026-11-29T23:54:50", 2},
 		{"xl2tpd: Connection N closed to 10.77.1.2, port N (Timeout)", "2026-11-29T23:52:49", "2026-11-29T23:52:49", 1},
@@ -44,13 +46,28 @@ func TestEnds(t *testing.T) {
 
 func TestEndsText(t *testing.T) {
 	for journal, want := range map[string]string{
-		daemons:              "begins at 2026-11-29T23:51:12:\n  2 times, 2026-11-29T23:52:49 to 2026-11-29T23:54:50\n    xl2tpd: Maximum",
-		daemons[:90]:         "begins at 2026-11-29T23:51:12:\n  nothing\n",
-		"-- No entries --\n": "There is no journal that says how tunnels ended.\n",
+		night: "of ends.txt, which begins at 2026-11-29T23:51:12:\n  2 times, 2026-11-29T23:52:49 to 2026-11-29T23:54:50\n    xl2tpd: Maximum",
+		"":    "Nothing in the journal says how a tunnel ended.\n",
 	} {
 		if got := endsText(journal); !strings.Contains(got, want) {
 			t.Errorf("%q: %s", journal, got)
 		}
+	}
+}
+
+// A journal without ends is no failure.
+func TestNoEnds(t *testing.T) {
+	s := plant(t)
+	run := s.Run
+	s.Run = func(ctx context.Context, name string, args ...string) ([]byte, error) {
+		if slices.ContainsFunc(args, func(a string) bool { return strings.HasPrefix(a, "--grep") }) {
+			return nil, errors.New("journalctl: exit status 1: ")
+		}
+		return run(ctx, name, args...)
+	}
+	b := Collect(t.Context(), s)
+	if strings.Contains(strings.Join(b.left(), "\n"), "--grep") || !strings.Contains(b.file(t, "README.txt"), "Nothing in the journal says") {
+		t.Errorf("%q", b.left())
 	}
 }
 
