@@ -271,7 +271,7 @@ func (ls *lacTable) takeDial(daemon procfs.ID, lns netip.Addr, now time.Time) {
 				continue
 			}
 			if ls.alone(l, lacs) {
-				l.noteAttempt(lns, now)
+				ls.noteDialOf(l, lns, now)
 			}
 			if !l.notDiallingSince.IsZero() {
 				l.notDiallingSince = now
@@ -299,6 +299,15 @@ func (l *lac) noteAttempt(lns netip.Addr, now time.Time) {
 	l.attempt, l.notDiallingSince, l.dialledLNS = now, time.Time{}, lns
 	if l.lastEnd != nil {
 		l.lastEnd.CallOnly = false // with a tunnel that stands, xl2tpd would not ask for another
+	}
+}
+
+// noteDialOf notes that xl2tpd dials this one of several LACs. While it redials, its attempts are left alone anyway.
+func (ls *lacTable) noteDialOf(l *lac, lns netip.Addr, now time.Time) {
+	if s := ls.topology.section(l); s != nil && !s.Redial {
+		l.noteAttempt(lns, now)
+	} else if l.lastEnd != nil {
+		l.lastEnd.CallOnly = false
 	}
 }
 

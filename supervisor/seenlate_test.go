@@ -372,6 +372,35 @@ func TestDialOfTheOneThatIsDown(t *testing.T) {
 	}
 }
 
+// While charon lists nothing, xl2tpd redials one of two LACs that is refused. Its SA is not initiated for each attempt.
+func TestRedialsWhileCharonListsNothing(t *testing.T) {
+	for _, every := range []time.Duration{16 * time.Second, 20 * time.Second, 60 * time.Second} {
+		n, _ := oneLNS(t, "redial = yes\nredial timeout = 15\n", full)
+		n.step(TaskFailed{Task: WatcherVICI, Err: lost})
+		n.ends(8, peerCloses)
+		office, call := officeAndHome()
+		call.Index, call.Up, call.Local, call.Peer = 9, false, netip.Addr{}, netip.Addr{}
+		n.links(office)
+		initiated := 0
+		come := func(r Recover) error {
+			if r.Step == StepSecure || r.Step == StepRenew {
+				initiated++
+			}
+			return waits(r)
+		}
+		for end := n.now.Add(time.Hour); n.now.Before(end); call.Index++ {
+			n.step(Dials{Peer: closer.Peer.Addr()})
+			n.links(office, call)
+			n.plays(3*time.Second, alive, come)
+			n.links(office)
+			n.plays(every-3*time.Second, alive, come)
+		}
+		if initiated > mostAttempts {
+			t.Errorf("dialled every %v: initiated %d times", every, initiated)
+		}
+	}
+}
+
 // A dead link may be either LAC's, and xl2tpd dials one of them. Nothing is hung up in the time of that attempt, unless the
 // silence has lasted too long.
 func TestDeadBesideADialOfOneLikeIt(t *testing.T) {
