@@ -3,6 +3,7 @@ package bundle
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -44,6 +45,22 @@ func TestEnds(t *testing.T) {
 		many.WriteString("2026-11-29T23:51:12.598000+0000 lab xl2tpd[388]: closed to peer" + strings.Repeat("x", i) + "\n")
 	}
 	if all, _ := ends(many.String()); len(all) != maxEnds || !strings.HasSuffix(all[maxEnds-1].text, strings.Repeat("x", 2*maxEnds-1)) {
+		t.Errorf("%+v", all)
+	}
+}
+
+// What goes on is not displaced by later ends of other kinds.
+func TestEndsThatGoOn(t *testing.T) {
+	line := func(day int, text string) string {
+		return fmt.Sprintf("2026-11-%02dT12:00:00.000000+0000 lab xl2tpd[388]: closed to %s\n", day, text)
+	}
+	journal := line(1, "office")
+	for i := range maxEnds + 1 {
+		journal += line(2+i/4, "peer"+strings.Repeat("x", i))
+	}
+	all, _ := ends(journal + line(30, "office"))
+	want := end{"xl2tpd: closed to office", "2026-11-01T12:00:00", "2026-11-30T12:00:00", 2}
+	if len(all) != maxEnds || all[0] != want || all[1].text != "xl2tpd: closed to peerxx" {
 		t.Errorf("%+v", all)
 	}
 }
