@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"xl2tpd-keepalive/internal/controltrace"
 )
@@ -92,6 +94,25 @@ func TestNoEnds(t *testing.T) {
 	}
 }
 
+// A search of the journal that takes too long is one that is left out.
+func TestLateEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := plant(t)
+		run := s.Run
+		s.Run = func(ctx context.Context, name string, args ...string) ([]byte, error) {
+			if slices.ContainsFunc(args, func(a string) bool { return strings.HasPrefix(a, "--grep") }) {
+				<-ctx.Done()
+				return nil, errors.New("journalctl: signal: killed: ")
+			}
+			return run(ctx, name, args...)
+		}
+		left := strings.Join(Collect(t.Context(), s).left(), "\n")
+		if !strings.Contains(left, "--grep") || !strings.Contains(left, "not done after 10s") {
+			t.Errorf("%q", left)
+		}
+	})
+}
+
 // After a drop the guard has forgotten what the router calls itself. The flight recorder has not.
 func TestVendorAfterDrop(t *testing.T) {
 	s := plant(t)
@@ -100,7 +121,11 @@ func TestVendorAfterDrop(t *testing.T) {
 	if text := Collect(t.Context(), s).file(t, "README.txt"); !strings.Contains(text, "router: 192.0.2.1, Yamaha\n") {
 		t.Errorf("%s", text)
 	}
-	s.Recordings[0].Peer = recorded.Local
+	s.Status.Tunnels[0].Peer = netip.Addr{} // its name could not be looked up
+	if text := Collect(t.Context(), s).file(t, "README.txt"); !strings.Contains(text, "router: of an unknown address, of an unknown vendor") {
+		t.Errorf("%s", text)
+	}
+	s.Status.Tunnels[0].Peer, s.Recordings[0].Peer = recorded.Peer.Addr(), recorded.Local
 	if text := Collect(t.Context(), s).file(t, "README.txt"); !strings.Contains(text, "router: 192.0.2.1, of an unknown vendor") {
 		t.Errorf("%s", text)
 	}
