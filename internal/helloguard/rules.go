@@ -150,7 +150,9 @@ func newRules() *rules {
 	r.failClosed.HasTimeout = true // for the tunnels that the guard leaves behind
 	r.peers.HasTimeout, r.peers.Timeout, r.peers.Size = true, openTTL, maxUnpaired
 	r.rates = &nftables.Set{Table: t, Name: "rates", KeyType: nftables.TypeIPAddr}
-	r.rates.Dynamic, r.rates.HasTimeout, r.rates.Timeout, r.rates.Size = true, true, openTTL, maxUnpaired
+	// A rate stays for openTTL after the peer's last message, so there are also those of peers before the ones of now.
+	// While the set is full, the messages of a new peer go unread.
+	r.rates.Dynamic, r.rates.HasTimeout, r.rates.Timeout, r.rates.Size = true, true, openTTL, 2*maxUnpaired
 	return r
 }
 

@@ -274,3 +274,10 @@ func TestKeys(t *testing.T) {
 		}
 	}
 }
+
+// Peers that come when as many others have just been forgotten, whose rates stay a while, get a rate too.
+func TestRatesOfPeersBefore(t *testing.T) {
+	if r := newRules(); r.rates.Size < 2*r.peers.Size || r.rates.Timeout > r.peers.Timeout {
+		t.Errorf("%d rates for %v, %d peers for %v", r.rates.Size, r.rates.Timeout, r.peers.Size, r.peers.Timeout)
+	}
+}
