@@ -16,8 +16,9 @@ const endWords = `Maximum.retries.exceeded|closed.to.|Denied.connection|` +
 
 var telling = regexp.MustCompile(endWords)
 
-// record is a line of journalctl's format short-iso-precise: a time, a host, a program with its pid, and a text.
-var record = regexp.MustCompile(`^(\d\S+[+-]\d+) \S+ ([^\s\[]+)(?:\[\d+\])?: (.*)$`)
+// record is a line of journalctl's format short-iso-precise: a time, a host, a program with its pid, and a text. From
+// systemd 255 on, the offset of the time has a colon.
+var record = regexp.MustCompile(`^(\d\S+[+-]\d\d:?\d\d) \S+ ([^\s\[]+)(?:\[\d+\])?: (.*)$`)
 
 // number is a word that differs from one end to the next: an id, a pid or a serial number. An address is none.
 var number = regexp.MustCompile(`(^|[\s(\[])\d+([\s,:;)\]]|\.\s|$)`)

@@ -35,6 +35,10 @@ func TestEnds(t *testing.T) {
 	if !slices.Equal(all, want) || begins != "2026-11-29T23:51:12" {
 		t.Errorf("%+v, from %s", all, begins)
 	}
+	colon := strings.ReplaceAll(night, "+0000 ", "+00:00 ") // as Debian 13 writes it
+	if all, _ := ends(colon); !slices.Equal(all, want) {
+		t.Errorf("%+v", all)
+	}
 	many := strings.Builder{}
 	for i := range 2 * maxEnds {
 		many.WriteString("2026-11-29T23:51:12.598000+0000 lab xl2tpd[388]: closed to peer" + strings.Repeat("x", i) + "\n")
