@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
 	"xl2tpd-keepalive/internal/wake"
 )
 

@@ -80,7 +80,7 @@ func (core *Core) dispatch(ev Event, now time.Time) {
 	case Ending:
 		core.takeEnding(ev, now)
 	case Dials:
-		core.lacs.takeDial(ev.Daemon, ev.Peer, now)
+		core.lacs.takeDial(ev, now)
 	case StepDone:
 		core.lacs.takeOutcome(ev, now)
 	case Fault:

@@ -62,6 +62,7 @@ type Ending struct {
 type Dials struct {
 	Daemon procfs.ID // the xl2tpd
 	Peer   netip.Addr
+	Again  bool // it only sends a request again for which there was an event
 }
 
 // LAC names a LAC.

@@ -251,12 +251,13 @@ func (ls *lacTable) operatorMayHaveHungUp(lacs []*lac, c helloguard.OwnedConnect
 //
 // If several LACs have this LNS, nobody can see which one xl2tpd dials. A LAC that was hung up stays down. xl2tpd may
 // be dialling any other LAC that is down.
-func (ls *lacTable) takeDial(daemon procfs.ID, lns netip.Addr, now time.Time) {
-	lacs := ls.lacsOf(daemon, lns)
+func (ls *lacTable) takeDial(ev Dials, now time.Time) {
+	lns := ev.Peer
+	lacs := ls.lacsOf(ev.Daemon, lns)
 	for _, l := range lacs {
 		l.sccrqAt = now
 	}
-	if !takeOwnDial(lacs, now) {
+	if !ev.Again && !takeOwnDial(lacs, now) {
 		ls.clearDownAt(lacs)
 		ls.mayRedialAgain(lacs)
 	}

@@ -383,6 +383,11 @@ func TestCertainlyDown(t *testing.T) {
 			n.lac("home").dialled, n.lac("home").awaitsDial = n.now, true
 			n.step(Dials{Peer: closer.Peer.Addr()})
 		}, true},
+		"recovery dials another, and xl2tpd asks again": {func(n *fixture) {
+			n.lac("home").dialled, n.lac("home").awaitsDial = n.now, true
+			n.step(Dials{Peer: closer.Peer.Addr()})
+			n.step(Dials{Peer: closer.Peer.Addr(), Again: true})
+		}, true},
 		"recovery dials another, and somebody it": {func(n *fixture) {
 			n.lac("home").dialled, n.lac("home").awaitsDial = n.now, true
 			n.step(Dials{Peer: closer.Peer.Addr()})

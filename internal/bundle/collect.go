@@ -86,9 +86,13 @@ func (c *collector) host() {
 		words := strings.Fields(command.line)
 		ctx, cancel := context.WithTimeout(c.ctx, commandTime)
 		out, err := c.Run(ctx, words[0], words[1:]...)
+		late := ctx.Err() != nil
 		cancel()
+		if late {
+			err = fmt.Errorf("not done after %v", commandTime)
+		}
 		switch {
-		case err != nil && len(out) == 0 && command.file == endsFile:
+		case err != nil && len(out) == 0 && command.file == endsFile && !late:
 			continue // it has found nothing, or there is no journal, which the command before has said
 		case err != nil && len(out) == 0:
 			c.leave("%s: %v", command.line, err)
@@ -301,7 +305,11 @@ func (c *collector) readme() string {
 		if !t.Since.IsZero() {
 			fmt.Fprintf(&b, " since %s", t.Since.Format(time.RFC3339))
 		}
-		fmt.Fprintf(&b, "\n  router: %s, %s", t.Peer, c.vendor(&t))
+		address := "of an unknown address"
+		if t.Peer.IsValid() {
+			address = t.Peer.String()
+		}
+		fmt.Fprintf(&b, "\n  router: %s, %s", address, c.vendor(&t))
 		if l := t.Last; l != nil {
 			after := time.Duration(l.After).Round(time.Second)
 			fmt.Fprintf(&b, "\n  ended last at %s, after %v: %s", l.Time.Format(time.RFC3339), after, l.Reason)

@@ -36,8 +36,10 @@ const (
 	toSeconds = len("2006-01-02T15:04:05")
 )
 
-// ends returns what a journal has about the ends of tunnels, the oldest first, and when it begins.
+// ends returns what a journal has about the ends of tunnels, the oldest first, and when it begins. Of too many, those stay
+// that came last: what still goes on may have begun long ago.
 func ends(journal string) (all []end, begins string) {
+	seen := map[string]int{} // where all has a text
 	for line := range strings.Lines(journal) {
 		m := record.FindStringSubmatch(strings.TrimSuffix(line, "\n"))
 		if m == nil {
@@ -51,13 +53,29 @@ func ends(journal string) (all []end, begins string) {
 			continue
 		}
 		text := m[2] + ": " + number.ReplaceAllString(m[3], "${1}N$2")
-		i := slices.IndexFunc(all, func(e end) bool { return e.text == text })
-		if i < 0 {
-			all, i = append(all, end{text: text, first: at}), len(all)
+		i, again := seen[text]
+		if !again {
+			i = len(all)
+			seen[text], all = i, append(all, end{text: text, first: at})
 		}
 		all[i].last, all[i].count = at, all[i].count+1
 	}
-	return all[max(0, len(all)-maxEnds):], begins
+	return latest(all), begins
+}
+
+// latest returns those that came last, in the same order.
+func latest(all []end) (some []end) {
+	indexes := make([]int, len(all))
+	for i := range indexes {
+		indexes[i] = i
+	}
+	slices.SortStableFunc(indexes, func(x, y int) int { return strings.Compare(all[x].last, all[y].last) })
+	indexes = indexes[max(0, len(all)-maxEnds):]
+	slices.Sort(indexes)
+	for _, i := range indexes {
+		some = append(some, all[i])
+	}
+	return some
 }
 
 // endsText says how tunnels ended, how often, and since when.

@@ -3,9 +3,12 @@ package bundle
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"xl2tpd-keepalive/internal/controltrace"
 )
@@ -48,6 +51,22 @@ func TestEnds(t *testing.T) {
 	}
 }
 
+// What goes on is not displaced by later ends of other kinds.
+func TestEndsThatGoOn(t *testing.T) {
+	line := func(day int, text string) string {
+		return fmt.Sprintf("2026-11-%02dT12:00:00.000000+0000 lab xl2tpd[388]: closed to %s\n", day, text)
+	}
+	journal := line(1, "office")
+	for i := range maxEnds + 1 {
+		journal += line(2+i/4, "peer"+strings.Repeat("x", i))
+	}
+	all, _ := ends(journal + line(30, "office"))
+	want := end{"xl2tpd: closed to office", "2026-11-01T12:00:00", "2026-11-30T12:00:00", 2}
+	if len(all) != maxEnds || all[0] != want || all[1].text != "xl2tpd: closed to peerxx" {
+		t.Errorf("%+v", all)
+	}
+}
+
 func TestEndsText(t *testing.T) {
 	for journal, want := range map[string]string{
 		night: "of ends.txt, which begins at 2026-11-29T23:51:12:\n  2 times, 2026-11-29T23:52:49 to 2026-11-29T23:54:50\n    xl2tpd: Maximum",
@@ -75,6 +94,25 @@ func TestNoEnds(t *testing.T) {
 	}
 }
 
+// A search of the journal that takes too long is one that is left out.
+func TestLateEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := plant(t)
+		run := s.Run
+		s.Run = func(ctx context.Context, name string, args ...string) ([]byte, error) {
+			if slices.ContainsFunc(args, func(a string) bool { return strings.HasPrefix(a, "--grep") }) {
+				<-ctx.Done()
+				return nil, errors.New("journalctl: signal: killed: ")
+			}
+			return run(ctx, name, args...)
+		}
+		left := strings.Join(Collect(t.Context(), s).left(), "\n")
+		if !strings.Contains(left, "--grep") || !strings.Contains(left, "not done after 10s") {
+			t.Errorf("%q", left)
+		}
+	})
+}
+
 // After a drop the guard has forgotten what the router calls itself. The flight recorder has not.
 func TestVendorAfterDrop(t *testing.T) {
 	s := plant(t)
@@ -83,7 +121,11 @@ func TestVendorAfterDrop(t *testing.T) {
 	if text := Collect(t.Context(), s).file(t, "README.txt"); !strings.Contains(text, "router: 192.0.2.1, Yamaha\n") {
 		t.Errorf("%s", text)
 	}
-	s.Recordings[0].Peer = recorded.Local
+	s.Status.Tunnels[0].Peer = netip.Addr{} // its name could not be looked up
+	if text := Collect(t.Context(), s).file(t, "README.txt"); !strings.Contains(text, "router: of an unknown address, of an unknown vendor") {
+		t.Errorf("%s", text)
+	}
+	s.Status.Tunnels[0].Peer, s.Recordings[0].Peer = recorded.Peer.Addr(), recorded.Local
 	if text := Collect(t.Context(), s).file(t, "README.txt"); !strings.Contains(text, "router: 192.0.2.1, of an unknown vendor") {
 		t.Errorf("%s", text)
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"time"
+
 	"xl2tpd-keepalive/internal/l2tp"
 )
 

@@ -49,6 +49,7 @@ type testHost struct {
 	down    error // of the service
 
 	filters []helloguard.Filter
+	hidden  error // why filters can't be read
 
 	noJournal, noSystemd error
 }
@@ -73,7 +74,7 @@ func healthy(t *testing.T) *testHost {
 	}
 	p.Host = &Host{
 		Root:        t.TempDir(),
-		Filters:     func(helloguard.Way) ([]helloguard.Filter, error) { return p.filters, nil },
+		Filters:     func(helloguard.Way) ([]helloguard.Filter, error) { return p.filters, p.hidden },
 		Status:      func(context.Context) (status.Status, error) { return p.status, p.down },
 		Connections: func(context.Context) ([]vici.Connection, error) { return p.conns, p.viciErr },
 		SAs:         func(context.Context) ([]vici.SA, error) { return p.sas, nil },

@@ -59,12 +59,16 @@ func (e guardChecks) all() []Finding {
 // acceptOnLo returns commands that let the guard's answers through to xl2tpd, one for each chain that may drop them. An
 // accept is final in its own chain only.
 func (e guardChecks) acceptOnLo(w helloguard.Way) (all []message.Text) {
-	filters, _ := e.Filters(w) // after an error, as without a filter in nf_tables: those of the old iptables
+	filters, err := e.Filters(w)
 	if strings.TrimSpace(e.read("/proc/net/ip_tables_names")) != "" || len(filters) == 0 {
 		all = append(all, command(w.Accept(w.OldFilter(), e.answers())))
 	}
 	for _, f := range filters {
 		all = append(all, command(w.Accept(f, e.answers())))
+	}
+	if err != nil {
+		all = append(all, message.Sprintf("if the rule is one of nft, which can't be read (%v): %s, for its own chain", err,
+			w.Accept(helloguard.Filter{Family: "FAMILY", Table: "TABLE", Chain: "CHAIN"}, e.answers())))
 	}
 	return all
 }

@@ -153,6 +153,11 @@ func TestSteps(t *testing.T) {
 			p.container()
 			p.status.Problems = []status.Problem{{Text: "rtnetlink does not work"}}
 		}, "xl2tpd-keepalive", []string{"what `xl2tpd-keepalive run` prints says more"}},
+		{"the chains of nft can't be read", func(p *testHost) {
+			p.hidden = os.ErrPermission
+			p.status.Problems = []status.Problem{unavailable(status.CodeGuardInput, helloguard.ErrBlockedInput.Error())}
+		}, "Hello guard", []string{"iptables -I INPUT 1 -i lo -p udp --dport 1701 -j ACCEPT",
+			"if the rule is one of nft, which can't be read (permission denied): nft insert rule FAMILY TABLE CHAIN iif lo udp dport 1701 accept, for its own chain", noGuard}},
 		{"a call that PPP has given up", func(p *testHost) { p.status.Tunnels[0].State = "down" }, "state", []string{anew,
 			"journalctl -u xl2tpd -u xl2tpd-keepalive"}},
 		{"a container's tunnel where no module shows", func(p *testHost) {

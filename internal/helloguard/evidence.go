@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"time"
+
 	"xl2tpd-keepalive/internal/helloguard/translator"
 )
 

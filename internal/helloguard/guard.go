@@ -81,8 +81,9 @@ type Guard struct {
 	// Ended is called with why a tunnel is being closed. It must not block.
 	Ended func(OwnedConnection, CloseReason)
 	// Dials is called each time that an xl2tpd of Host.Daemons asks a peer for a tunnel; owner is
-	// zero if it is unknown which one. It must not block either.
-	Dials func(owner procfs.ID, peer netip.Addr)
+	// zero if it is unknown which one. again says that xl2tpd only sends a request again that was reported. It must not
+	// block either.
+	Dials func(owner procfs.ID, peer netip.Addr, again bool)
 	// Unlisted is called when an xl2tpd runs that Host.Daemons does not list, at most once a
 	// second. It must not block either. It may be nil.
 	Unlisted func()

@@ -12,6 +12,7 @@ import (
 // handler decides about packets. It is not safe for concurrent use. What it needs for that is in its parts, each of
 // which can do without the ones below it.
 type handler struct {
+	log      *packetLog
 	table    *table
 	owners   *owners
 	evidence *evidence
@@ -20,7 +21,6 @@ type handler struct {
 	closer   *closer
 	unpaired *unpairedTable
 	opener   *opener
-	log      *packetLog
 }
 
 // newHandler makes the handler of a guard.

@@ -90,6 +90,7 @@ type fixture struct {
 	endOf         []OwnedConnection
 	ends          []CloseReason
 	dialled       []netip.Addr
+	dialledAgain  []bool
 	log           bytes.Buffer
 }
 
@@ -103,9 +104,10 @@ func newFixture(t testing.TB, dir string) *fixture {
 			b.ends = append(b.ends, r)
 			b.endOf = append(b.endOf, c)
 		},
-		Dials: func(by procfs.ID, peer netip.Addr) {
+		Dials: func(by procfs.ID, peer netip.Addr, again bool) {
 			b.dialled = append(b.dialled, peer)
 			b.dialledBy = append(b.dialledBy, by)
+			b.dialledAgain = append(b.dialledAgain, again)
 		},
 		Unlisted: func() { b.unlistedCalls++ },
 		Links:    func(context.Context, OwnedConnection) Links { return b.links },
@@ -590,6 +592,11 @@ func TestMeetsTheDaemonLate(t *testing.T) {
 	}
 	if want := []netip.Addr{there.Addr()}; !slices.Equal(b.dialled, want) {
 		t.Errorf("dialled %v, want %v", b.dialled, want)
+	}
+	b.handlesRaw(false, assigning(false, l2tp.TypeSCCRQ, 0, 7, 0, 0), translator.Pass)
+	b.handlesRaw(false, assigning(false, l2tp.TypeSCCRQ, 0, 8, 0, 0), translator.Pass)
+	if want := []bool{false, true, false}; !slices.Equal(b.dialledAgain, want) {
+		t.Errorf("requests that are sent again: %v, want %v", b.dialledAgain, want)
 	}
 }
 

@@ -3,6 +3,7 @@ package helloguard
 import (
 	"slices"
 	"time"
+
 	"xl2tpd-keepalive/internal/l2tp"
 )
 
@@ -34,7 +35,7 @@ func (op *opener) reportDials() {
 		a, _ := op.table.awaited.get(t)
 		a.dialed = true
 		op.table.awaited.put(t, a)
-		op.dials(a.owner.process, t.Peer.Addr())
+		op.dials(a.owner.process, t.Peer.Addr(), false)
 	}
 }
 

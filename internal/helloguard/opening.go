@@ -20,7 +20,7 @@ type opener struct {
 	closer   *closer
 	unpaired *unpairedTable
 	log      *packetLog
-	dials    func(owner procfs.ID, peer netip.Addr)
+	dials    func(owner procfs.ID, peer netip.Addr, again bool)
 }
 
 // sender returns the channel of a packet of this host, or nil.
@@ -97,13 +97,14 @@ func (op *opener) request(p *l2tp.Packet, at path, now time.Time) {
 		a.recorder = new(controltrace.Recorder)
 	}
 	op.flight.opens = a.recorder
+	reported := !opens && (a.dialed || a.owner.ownership == ownerUnclear)
 	a.at, a.dialed = now, op.owners.runs(a.owner)
 	op.table.awaited.put(t, a)
 	if opens {
 		op.exec.listen(t, true, now)
 	}
 	if a.dialed || a.owner.ownership == ownerUnclear {
-		op.dials(a.owner.process, at.peer.Addr())
+		op.dials(a.owner.process, at.peer.Addr(), reported)
 	}
 }
 

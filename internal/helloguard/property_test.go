@@ -148,7 +148,7 @@ func (w *histories) start() {
 			return Links{Certain: t.LocalID%5 == 1, Linked: linked, Wanted: true, PassFirst: t.LocalID%2 == 0, Alive: t.LocalID%3 != 0, Window: time.Minute}
 		},
 		Ended: func(OwnedConnection, CloseReason) {},
-		Dials: func(by procfs.ID, _ netip.Addr) { w.dialled = append(w.dialled, by) },
+		Dials: func(by procfs.ID, _ netip.Addr, _ bool) { w.dialled = append(w.dialled, by) },
 	}, w.host(), w)
 	w.h.owners.facts, w.h.owners.gone = w, w.gone
 	w.listened, w.noted, w.came = map[l2tp.Connection]bool{}, map[path]bool{}, map[address]arrival{}

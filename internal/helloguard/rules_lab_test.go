@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+
 	"xl2tpd-keepalive/internal/l2tp"
 
 	"github.com/google/nftables"

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"slices"
 	"time"
+
 	"xl2tpd-keepalive/internal/procfs"
 )
 

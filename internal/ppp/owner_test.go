@@ -8,6 +8,7 @@ import (
 	"testing"
 	"testing/fstest"
 	"time"
+
 	"xl2tpd-keepalive/internal/procfs"
 
 	"github.com/google/go-cmp/cmp"

@@ -8,9 +8,10 @@ import (
 	"io/fs"
 	"os"
 	"time"
-	"xl2tpd-keepalive/internal/wake"
 
 	"golang.org/x/sys/unix"
+
+	"xl2tpd-keepalive/internal/wake"
 )
 
 const (

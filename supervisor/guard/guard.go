@@ -92,8 +92,8 @@ func unavailable(code status.Code, err error) status.Problem {
 }
 
 // dials passes on that an xl2tpd asks a peer for a tunnel.
-func (g *Guard) dials(owner procfs.ID, peer netip.Addr) {
-	g.supervisor.Post(supervisor.Dials{Daemon: owner, Peer: peer})
+func (g *Guard) dials(owner procfs.ID, peer netip.Addr, again bool) {
+	g.supervisor.Post(supervisor.Dials{Daemon: owner, Peer: peer, Again: again})
 }
 
 // ended passes on why a tunnel is closed.
