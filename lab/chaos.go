@@ -14,6 +14,9 @@ import (
 
 const chaosScenario = "chaos.txtar"
 
+// neighboursScenario takes $SPAN too: make lab RUN=neighbours.
+const neighboursScenario = "neighbours.txtar"
+
 // chaos plays scenarios/chaos.txtar once for each seed, two VMs at a time.
 func (l lab) chaos(ctx context.Context, args []string) bool {
 	if len(args) != 2 {

@@ -416,6 +416,7 @@ func (ls *lacTable) daemonReplaced(instance string, runs bool, now time.Time) {
 			continue
 		}
 		hungUp := l.forgetTunnel(now)
+		l.progress.forgetDial()
 		l.silent, l.attempt, l.notDiallingSince, l.planned, l.progress.next = time.Time{}, time.Time{}, time.Time{}, time.Time{}, time.Time{}
 		l.notRedialled, l.startedAt, l.downAt, l.xl2tpdAt = l.had == hadOne, time.Time{}, time.Time{}, time.Time{}
 		if runs {

@@ -191,6 +191,13 @@ const (
 // isIdle reports whether no step is under way that may change something.
 func (p *progress) isIdle() bool { return p.busy == StepNone || p.busy.asks() }
 
+// forgetDial notes that xl2tpd has ended, and its attempt with it: that nobody answered it says nothing about the SA.
+func (p *progress) forgetDial() {
+	if p.busy == StepNone && (p.last == StepDial || p.last == StepRedial) {
+		p.last = StepNone
+	}
+}
+
 // dialling returns the progress of a LAC that somebody has just dialled.
 func dialling(now time.Time) progress {
 	return progress{since: now, last: StepDial, dials: 1, next: now.Add(answerTime)}

@@ -401,6 +401,33 @@ func TestRedialsWhileCharonListsNothing(t *testing.T) {
 	}
 }
 
+// xl2tpd is killed while the LNS refuses a LAC. The next step is a dial: that nobody answered the last attempt says nothing
+// about the SA.
+func TestXl2tpdKilledWhileTheLNSRefuses(t *testing.T) {
+	for _, dials := range []int{1, 2, 4} {
+		n, _ := oneLNS(t, "redial = yes\n", "")
+		office, _ := officeAndHome()
+		n.ends(8, peerCloses)
+		n.links(office)
+		n.after(time.Minute)
+		p := &n.lac("home").progress
+		p.last, p.dials, p.failed, p.next = StepDial, dials, 3, n.now.Add(time.Minute)
+		n.replaced("redial = yes\n", 0) // it is gone, and then its links
+		n.after(time.Second)
+		n.replaced("redial = yes\n", 101)
+		var first Step
+		n.plays(10*time.Second, alive, func(r Recover) error {
+			if first == StepNone && r.LAC.Name == "home" && !r.Step.asks() {
+				first = r.Step
+			}
+			return nil
+		})
+		if first != StepDial {
+			t.Errorf("after %d dials: %q", dials, first)
+		}
+	}
+}
+
 // A dead link may be either LAC's, and xl2tpd dials one of them. Nothing is hung up in the time of that attempt, unless the
 // silence has lasted too long.
 func TestDeadBesideADialOfOneLikeIt(t *testing.T) {

@@ -52,12 +52,14 @@ type blow struct {
 	pause time.Duration // until the operator dials again
 }
 
-// plan draws blows by a seed, and the peer that is hung up at the end.
-func plan(seed uint64, peers int, span time.Duration) (blows []blow, off int) {
+// plan draws blows by a seed, and the peer that is hung up at the end. only are the names of the faults; empty: all.
+func plan(seed uint64, peers int, span time.Duration, only []string) (blows []blow, off int) {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	var lots []int
 	for i, f := range faults {
-		lots = append(lots, slices.Repeat([]int{i}, f.weight)...)
+		if len(only) == 0 || slices.Contains(only, f.name) {
+			lots = append(lots, slices.Repeat([]int{i}, f.weight)...)
+		}
 	}
 	off = rng.IntN(peers)
 	for at := time.Duration(0); ; {
@@ -73,6 +75,7 @@ func plan(seed uint64, peers int, span time.Duration) (blows []blow, off int) {
 // chaos is the run of one seed.
 type chaos struct {
 	client *client
+	peers  []*peer // that the faults come over
 	began  time.Time
 	ends   time.Time
 	daemon sync.Mutex // xl2tpd is not killed while it is told something, and the other way round
@@ -93,31 +96,40 @@ type chaos struct {
 var errNothing = errors.New("nothing to strike")
 
 func chaosCommand(ts *testscript.TestScript, neg bool, args []string) {
-	usage(ts, neg, len(args) == 2, "chaos SEED DURATION")
-	seed, err := strconv.ParseUint(args[0], 10, 64)
+	words, opts := options(args)
+	usage(ts, neg, len(words) == 2, "chaos SEED DURATION [of=NAME,...] [faults=FAULT,...]")
+	seed, err := strconv.ParseUint(words[0], 10, 64)
 	ts.Check(err)
-	span := duration(ts, args[1])
+	span := duration(ts, words[1])
+	peers := clientOf(ts).peers
+	if of := opts["of"]; of != "" {
+		peers = peersOf(ts, strings.Split(of, ","))
+	}
+	var only []string
+	if names := opts["faults"]; names != "" {
+		only = strings.Split(names, ",")
+	}
 	if span <= calm {
 		ts.Fatalf("chaos: the last %v are without faults", calm)
 	}
 	c := &chaos{
-		client: clientOf(ts), began: time.Now(), ends: time.Now().Add(span),
+		client: clientOf(ts), peers: peers, began: time.Now(), ends: time.Now().Add(span),
 		busy: map[string]bool{}, active: map[*peer]int{}, struck: map[*peer]int{}, off: map[*peer]bool{}, counts: map[string]int{},
 	}
 	was := ourUse(ts)
 	var wg sync.WaitGroup
-	blows, last := plan(seed, len(c.client.peers), span)
+	blows, last := plan(seed, len(peers), span, only)
 	for _, b := range blows {
 		time.Sleep(time.Until(c.began.Add(b.at)))
 		wg.Go(func() { c.blow(b) })
 	}
 	time.Sleep(time.Until(c.ends.Add(-offFor)))
-	off := c.client.peers[last]
+	off := peers[last]
 	wg.Go(func() { c.leaveOff(off) })
 	time.Sleep(time.Until(c.ends))
 	wg.Wait() // those that wait for a tunnel give up at the end
 
-	for _, p := range c.client.peers {
+	for _, p := range peers {
 		if p != off && poll(30*time.Second, p.answers) != nil {
 			c.complain("%s is not back: %s", p.name, c.lately(p.name))
 		}
@@ -128,6 +140,9 @@ func chaosCommand(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	var drawn []string
 	for _, f := range faults {
+		if len(only) > 0 && !slices.Contains(only, f.name) {
+			continue
+		}
 		drawn = append(drawn, fmt.Sprintf("%s %d", f.name, c.counts[f.name]))
 	}
 	text := fmt.Sprintf("seed %d: %d faults (%s; %d met nothing), back after %.1f s at worst%s, leaks: %s, off stays off: %s",
@@ -155,9 +170,9 @@ func (c *chaos) complain(format string, args ...any) {
 // blow strikes, and then waits for the tunnels to be back.
 func (c *chaos) blow(b blow) {
 	f := faults[b.fault]
-	peers, key := c.client.peers[b.peer:b.peer+1], f.group+" "+c.client.peers[b.peer].name
+	peers, key := c.peers[b.peer:b.peer+1], f.group+" "+c.peers[b.peer].name
 	if f.host {
-		peers, key = c.client.peers, f.group
+		peers, key = c.peers, f.group
 	}
 	if !c.begin(key, peers) {
 		return

@@ -11,8 +11,8 @@ func TestPlan(t *testing.T) {
 	const peers, span = 8, time.Hour
 	drawn := map[string]int{}
 	for seed := range uint64(50) {
-		blows, off := plan(seed, peers, span)
-		again, _ := plan(seed, peers, span)
+		blows, off := plan(seed, peers, span, nil)
+		again, _ := plan(seed, peers, span, nil)
 		if !reflect.DeepEqual(blows, again) {
 			t.Errorf("seed %d has two plans", seed)
 		}

@@ -29,6 +29,7 @@ type peer struct {
 	own               netip.Addr // the client's end, where several links have the same other one
 	dir               string
 	client            *client
+	twins             int  // of this one
 	twin              bool // another's LNS under another name, or one of many in its process
 	count             int  // how many LNSs its process has; 0: it alone
 	said              int  // how much a real xl2tpd had logged when it was last dialled
@@ -53,15 +54,17 @@ func newPeer(c *client, n int, name, personality string) *peer {
 
 func addr(format string, n int) netip.Addr { return netip.MustParseAddr(fmt.Sprintf(format, n)) }
 
-// newTwin makes a second tunnel to a peer's LNS: other ids, but the same addresses and ports. The client asks for
+// newTwin makes another tunnel to a peer's LNS: other ids, but the same addresses and ports. The client asks for
 // an address of its own on each, by which they are told apart.
 func newTwin(p *peer, name string) *peer {
 	t := *p
 	t.name, t.lac, t.twin, t.ipsec, t.procs = name, name, true, false, nil // the SA is the other's
-	last := p.ppp.As4()
-	last[3] += 20
-	p.own = netip.AddrFrom4(last)
-	t.own = p.own.Next()
+	own := p.ppp.As4()
+	own[3] += 20
+	p.own = netip.AddrFrom4(own)
+	p.twins++
+	own[3] += byte(p.twins)
+	t.own = netip.AddrFrom4(own)
 	return &t
 }
 
