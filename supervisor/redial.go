@@ -130,7 +130,7 @@ func (l *lac) redialDue(a *topology, s *xl2tpd.Section, guardAt time.Time) time.
 }
 
 // lookupTime is how long before that the name of the LNS is looked up once more: nobody sees an xl2tpd that dials, and
-// can't look it up. It is twice as long as a lookup may take.
+// can't look it up. The lookup may begin 15 s later, if one has just failed, and take 5 s.
 const lookupTime = 20 * time.Second
 
 // noteDeadRedial notes that xl2tpd should have redialled a LAC by now, and has not. It returns when to look again; zero:
