@@ -101,6 +101,9 @@ func similarCommand(ts *testscript.TestScript, neg bool, args []string) {
 			}
 		}
 	}
+	if len(one) == 0 {
+		ts.Fatalf("similar: nothing is left to compare")
+	}
 	for kind, times := range one {
 		clientOf(ts).mark("%v: %d and %d, %v and %v", kind, len(times), len(other[kind]), times, other[kind])
 	}
