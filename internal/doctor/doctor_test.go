@@ -135,7 +135,7 @@ func (p *testHost) xl2tpd(text string) {
 }
 
 // queueTaken gives the guard's queue to a netlink socket with that port id, of a process.
-func (p *testHost) queueTaken(port, pid int) {
+func (p *testHost) queueTaken(port uint32, pid int) {
 	p.write("/proc/net/netfilter/nfnetlink_queue", fmt.Sprintf(" 1701 %6d     0 2 65531     0     0        7  1\n", port))
 	p.write("/proc/net/netlink", "sk               Eth Pid        Groups   Rmem     Wmem     Dump  Locks    Drops    Inode\n"+
 		fmt.Sprintf("0000000000000000 0   %-10d 00000000 0        0        0     2        0        1111\n", port)+
