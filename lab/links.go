@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"xl2tpd-keepalive/internal/wake"
 	"xl2tpd-keepalive/lab/event"
 	"xl2tpd-keepalive/lab/lookalike"
 	"xl2tpd-keepalive/lab/measure"
@@ -170,7 +171,7 @@ func (c linkSet) comeUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := sleep(ctx, linkSettle); err != nil {
+	if err := wake.After(ctx, linkSettle); err != nil {
 		return err
 	}
 	delays, err := c.firstEchoes(func(link int) time.Time { return at[link] })
@@ -190,13 +191,13 @@ func (c linkSet) compare(ctx context.Context) error {
 		for i, k := range linkKeepers {
 			cost, err := c.measure(ctx, k.script, func(r *running) error {
 				if k.name != ourName {
-					return sleep(ctx, linkSettle)
+					return wake.After(ctx, linkSettle)
 				}
 				took, err := r.ready()
 				if err != nil {
 					return err
 				}
-				if err := sleep(ctx, linkSettle); err != nil {
+				if err := wake.After(ctx, linkSettle); err != nil {
 					return err
 				}
 				delays, err := c.firstEchoes(func(int) time.Time { return r.began })
@@ -229,7 +230,7 @@ func (c linkSet) measure(ctx context.Context, script string, await func(*running
 		return linkCost{}, err
 	}
 	began, before := time.Now(), r.used()
-	if err := sleep(ctx, linkMeasure); err != nil {
+	if err := wake.After(ctx, linkMeasure); err != nil {
 		return linkCost{}, err
 	}
 	used, took := r.used()-before, time.Since(began)
@@ -294,13 +295,4 @@ func median[N float64 | time.Duration](of []N) N { return slices.Sorted(slices.V
 func spread(of []time.Duration) string {
 	rounded := func(d time.Duration) time.Duration { return d.Round(100 * time.Microsecond) }
 	return fmt.Sprintf("%v (median), %v (worst)", rounded(median(of)), rounded(slices.Max(of)))
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
-	}
 }
