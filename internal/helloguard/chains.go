@@ -39,7 +39,7 @@ func (r *rules) incoming() [][]expr.Any {
 		all = append(all,
 			r.queued(r.failClosed, q.which, q.num, 0),
 			r.queued(r.connections, q.which, q.num, expr.QueueFlagBypass),
-			slices.Concat(q.which, r.lookup(r.peers), r.paced(), []expr.Any{&expr.Queue{Num: q.num, Flag: expr.QueueFlagBypass}}))
+			r.queued(r.peers, q.which, q.num, expr.QueueFlagBypass, r.paced()...))
 	}
 	return all
 }
@@ -102,9 +102,9 @@ func ofRoot() []expr.Any {
 	}
 }
 
-// queued is the rule that queues which packets of the flows in a set.
-func (r *rules) queued(s *nftables.Set, which []expr.Any, queue uint16, flag expr.QueueFlag) []expr.Any {
-	return slices.Concat(which, r.lookup(s), []expr.Any{&expr.Queue{Num: queue, Flag: flag}})
+// queued is the rule that queues which packets of the flows in a set, if they match more.
+func (r *rules) queued(s *nftables.Set, which []expr.Any, queue uint16, flag expr.QueueFlag, more ...expr.Any) []expr.Any {
+	return slices.Concat(which, r.lookup(s), more, []expr.Any{&expr.Queue{Num: queue, Flag: flag}})
 }
 
 // lookup matches the flows in a set.

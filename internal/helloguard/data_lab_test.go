@@ -3,16 +3,12 @@
 package helloguard
 
 import (
-	"context"
 	"net"
 	"net/netip"
 	"os/exec"
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"github.com/florianl/go-nfqueue/v2"
-	"golang.org/x/sys/unix"
 
 	"xl2tpd-keepalive/internal/l2tp"
 )
@@ -144,27 +140,15 @@ func TestQueuedWhileNotingChanges(t *testing.T) {
 	far := listenFar(t, lineThere)
 	tunnel := l2tp.Connection{Local: here, Peer: lineThere, LocalID: 7, PeerID: 9}
 	r := putRules(t, contents{listen: []l2tp.Connection{tunnel}}, 0)
-	q, err := nfqueue.Open(&nfqueue.Config{NfQueue: plainQueue, AfFamily: unix.AF_INET, Copymode: nfqueue.NfQnlCopyPacket, MaxPacketLen: 0xffff})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	defer q.Close()
-	defer cancel() // before Close, which waits for it
 	var seen atomic.Int32
 	var on atomic.Bool
-	err = q.RegisterWithErrorFunc(ctx, func(a nfqueue.Attribute) int {
+	takeQueue(t, plainQueue, func() {
 		if seen.Add(1) == 1 {
 			if err := r.setData(path{here, lineThere}, on.Load()); err != nil {
 				t.Error(err)
 			}
 		}
-		q.SetVerdict(*a.PacketID, nfqueue.NfAccept)
-		return 0
-	}, func(error) int { return 0 })
-	if err != nil {
-		t.Fatal(err)
-	}
+	})
 	for _, begins := range []bool{true, false, true} {
 		seen.Store(0)
 		on.Store(begins)

@@ -4,6 +4,7 @@ package helloguard
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"net"
 	"net/netip"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/florianl/go-nfqueue/v2"
 	"golang.org/x/sys/unix"
 )
 
@@ -153,4 +155,26 @@ func asUser(t *testing.T, uid int, do func()) {
 	}
 	defer unix.SetfsuidRetUid(0)
 	do()
+}
+
+// takeQueue accepts all packets of a queue for the time of a test, and calls each before every one.
+func takeQueue(t *testing.T, num uint16, each func()) {
+	t.Helper()
+	q, err := nfqueue.Open(&nfqueue.Config{NfQueue: num, AfFamily: unix.AF_INET, Copymode: nfqueue.NfQnlCopyPacket, MaxPacketLen: 0xffff})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	t.Cleanup(func() {
+		cancel() // before Close, which waits for it
+		q.Close()
+	})
+	err = q.RegisterWithErrorFunc(ctx, func(a nfqueue.Attribute) int {
+		each()
+		q.SetVerdict(*a.PacketID, nfqueue.NfAccept)
+		return 0
+	}, func(error) int { return 0 })
+	if err != nil {
+		t.Fatal(err)
+	}
 }

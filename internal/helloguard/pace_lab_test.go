@@ -3,21 +3,17 @@
 package helloguard
 
 import (
-	"context"
 	"net"
 	"net/netip"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/florianl/go-nfqueue/v2"
-	"golang.org/x/sys/unix"
-
 	"xl2tpd-keepalive/internal/l2tp"
 )
 
-// Of a flood from the address of an unpaired peer the queue gets what the rate allows, of a known connection
-// everything, and xl2tpd gets all of both.
+// A flood comes from the address of an unpaired peer: the queue gets what the rate allows. It gets all messages of a known
+// connection. xl2tpd gets all of both.
 func TestUnpairedPeerIsPaced(t *testing.T) {
 	newLine(t)
 	here := netip.AddrPortFrom(lineHere.Addr(), 41701) // an xl2tpd of this host has 1701
@@ -37,22 +33,8 @@ func TestUnpairedPeerIsPaced(t *testing.T) {
 	}
 	t.Cleanup(func() { r.remove() })
 
-	q, err := nfqueue.Open(&nfqueue.Config{NfQueue: plainQueue, AfFamily: unix.AF_INET, Copymode: nfqueue.NfQnlCopyPacket, MaxPacketLen: 0xffff})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	defer q.Close()
-	defer cancel() // before Close, which waits for it
 	var queued atomic.Int32
-	err = q.RegisterWithErrorFunc(ctx, func(a nfqueue.Attribute) int {
-		queued.Add(1)
-		q.SetVerdict(*a.PacketID, nfqueue.NfAccept)
-		return 0
-	}, func(error) int { return 0 })
-	if err != nil {
-		t.Fatal(err)
-	}
+	takeQueue(t, plainQueue, func() { queued.Add(1) })
 
 	const n = 1000
 	message := l2tp.AppendMessage(nil, l2tp.Message{Tunnel: 7})
