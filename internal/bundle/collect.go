@@ -86,7 +86,7 @@ func (c *collector) host() {
 		words := strings.Fields(command.line)
 		ctx, cancel := context.WithTimeout(c.ctx, commandTime)
 		out, err := c.Run(ctx, words[0], words[1:]...)
-		late := ctx.Err() != nil
+		late := err != nil && ctx.Err() != nil
 		cancel()
 		if late {
 			err = fmt.Errorf("not done after %v", commandTime)

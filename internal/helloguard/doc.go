@@ -15,10 +15,15 @@
 // IPsec policies and filters apply. It speaks to xl2tpd through lo, and checks before each
 // Hello that no filter of the host is in the way.
 //
-// The handler decides about a packet with parts that can do without it: owners says which xl2tpd sends
-// (senders.go), evidence whether the tunnel lives, opener which channel the packet belongs to, closer why
-// tunnels end, unpairedTable which ids belong together, flightRecorder what was seen, and executor
-// does what was decided.
+// The handler decides about a packet with parts that can do without it. They answer one question each:
+//
+//   - owners: which xl2tpd sends (senders.go)
+//   - evidence: whether the tunnel lives
+//   - opener: which channel the packet belongs to
+//   - unpairedTable: which two ids belong together
+//   - closer: why tunnels end
+//
+// flightRecorder keeps what was seen, and executor does what was decided.
 //
 // While nobody listens on the queue, packets pass it: a dead guard changes nothing. The
 // exception are tunnels whose two ends count differently. Their packets are dropped, and

@@ -27,6 +27,9 @@ var (
 	Inwards  = Way{[]nftables.ChainHook{*nftables.ChainHookPrerouting, *nftables.ChainHookInput}, "-i", "iif", "INPUT"}    // ErrBlockedInput
 )
 
+// families are those whose chains see IPv4 packets.
+var families = map[nftables.TableFamily]string{nftables.TableFamilyIPv4: "ip", nftables.TableFamilyINet: "inet"}
+
 // Filters returns the base chains on a way, but for those of NAT, that may drop packets. Only root may read them.
 func (w Way) Filters() ([]Filter, error) {
 	c, err := nftables.New()
@@ -39,9 +42,9 @@ func (w Way) Filters() ([]Filter, error) {
 	}
 	var all []Filter
 	for _, chain := range chains {
-		family := map[nftables.TableFamily]string{nftables.TableFamilyIPv4: "ip", nftables.TableFamilyINet: "inet"}[chain.Table.Family]
+		family, ok := families[chain.Table.Family]
 		switch {
-		case family == "", strings.HasPrefix(chain.Table.Name, tableName), chain.Type == nftables.ChainTypeNAT:
+		case !ok, strings.HasPrefix(chain.Table.Name, tableName), chain.Type == nftables.ChainTypeNAT:
 		case chain.Hooknum == nil || !slices.Contains(w.hooks, *chain.Hooknum):
 		default:
 			drops, err := mayDrop(c, chain, map[string]bool{})
@@ -56,8 +59,8 @@ func (w Way) Filters() ([]Filter, error) {
 	return all, nil
 }
 
-// mayDrop reports whether a chain drops or rejects some packets, by itself, by a map, or by a chain where it goes on that
-// has not been seen yet.
+// mayDrop reports whether a chain drops or rejects some packets. It also looks at maps, and at the chains where this one
+// goes on, but for those that were seen already.
 func mayDrop(c *nftables.Conn, chain *nftables.Chain, seen map[string]bool) (bool, error) {
 	if chain.Policy != nil && *chain.Policy == nftables.ChainPolicyDrop {
 		return true, nil

@@ -70,7 +70,7 @@ func capturePackets(args []string) error {
 
 // similarCommand holds if the routers of two captures sent the same kinds of control messages at the same times. Times count
 // from the beginning of the tunnel, which is the first one unless another is named. A kind in which the first router
-// differs from its own twin is chance, and so are then acknowledgements, which a message may carry in place of a ZLB.
+// differs from its own twin is chance. Acknowledgements are chance then too: a message may carry one in place of a ZLB.
 func similarCommand(ts *testscript.TestScript, neg bool, args []string) {
 	args, opts := options(args)
 	usage(ts, neg, len(args) == 3, "similar FILE FILE TOLERANCE [from=DURATION] [tunnel=N] [twin=FILE]")
