@@ -45,7 +45,7 @@ func inwardPaths(all []path) (elements []nftables.SetElement) {
 // the first such path, and stay until the table goes: with a chain the kernel drops every packet that
 // waits in a queue (net/netfilter/core.c, nf_unregister_net_hook).
 func (r *rules) setData(at path, on bool) error {
-	if err := change(r.dataPeers, []nftables.SetElement{inwardPath(at)}, on); err != nil {
+	if err := r.change(r.dataPeers, []nftables.SetElement{inwardPath(at)}, on); err != nil {
 		return err
 	}
 	if r.noted[at] = on; !on {
@@ -54,14 +54,12 @@ func (r *rules) setData(at path, on bool) error {
 	if _, has := r.want[dataHook]; has || !on {
 		return nil
 	}
-	c, err := nftables.New()
-	if err != nil {
-		return err
-	}
-	if err := r.addDataHook(c); err != nil {
-		return err
-	}
-	return flush(c)
+	return r.kernel.do(func(c *nftables.Conn) error {
+		if err := r.addDataHook(c); err != nil {
+			return err
+		}
+		return flush(c)
+	})
 }
 
 // addDataHook adds the sets, the chain that notes, and the hook's chain after that of control
@@ -124,13 +122,9 @@ func (r *rules) arrivals() (map[address]arrival, error) {
 	if _, notes := r.want[dataHook]; !notes {
 		return nil, nil
 	}
-	c, err := nftables.New()
-	if err != nil {
-		return nil, err
-	}
 	all := map[address]arrival{}
 	for _, s := range []*nftables.Set{r.clear, r.secured} {
-		elements, err := c.GetSetElements(s)
+		elements, err := r.elements(s)
 		if err != nil {
 			return nil, fmt.Errorf("nf_tables: set: %w", err)
 		}

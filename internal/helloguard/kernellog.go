@@ -186,6 +186,7 @@ func (k *KernelLog) Next() (controltrace.Event, error) {
 // Close takes the table away, and ends Next.
 func (k *KernelLog) Close() error {
 	err := k.removeTable()
+	k.rules.kernel.close()
 	k.stop()
 	k.socket.Close()
 	select {

@@ -31,7 +31,10 @@ func TestUnpairedPeerIsPaced(t *testing.T) {
 	if err := r.install([]uint16{l2tpPort}, c, 0); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { r.remove() })
+	t.Cleanup(func() {
+		r.remove()
+		r.kernel.close()
+	})
 
 	var queued atomic.Int32
 	takeQueue(t, plainQueue, func() { queued.Add(1) })

@@ -46,7 +46,10 @@ func TestDataPacketsPassCheaply(t *testing.T) {
 	if err := installEmpty(r); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { r.remove() })
+	t.Cleanup(func() {
+		r.remove()
+		r.kernel.close()
+	})
 	empty := pass() - bare
 	if err := r.install([]uint16{l2tpPort}, contents{}, 0); err != nil { // in place of the empty one
 		t.Fatal(err)

@@ -10,7 +10,6 @@ import (
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
-	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
 	"xl2tpd-keepalive/internal/l2tp"
@@ -106,6 +105,7 @@ type contents struct {
 
 // rules are what is in the kernel.
 type rules struct {
+	kernel      nftConn
 	table       *nftables.Table
 	failClosed  *nftables.Set // flows that must not pass without the guard
 	connections *nftables.Set // flows from a peer that the guard reads
@@ -170,10 +170,10 @@ func (r *rules) installForCheck(c contents) error {
 }
 
 func (r *rules) put(in contents, timeout time.Duration, outgoing, incoming [][]expr.Any) error {
-	c, err := nftables.New(nftables.WithSockOptions(func(c *netlink.Conn) error { return c.SetWriteBuffer(batchSize) }))
-	if err != nil {
-		return fmt.Errorf("nf_tables: %w", err)
-	}
+	return r.kernel.do(func(c *nftables.Conn) error { return r.putWith(c, in, timeout, outgoing, incoming) })
+}
+
+func (r *rules) putWith(c *nftables.Conn, in contents, timeout time.Duration, outgoing, incoming [][]expr.Any) error {
 	r.emptyTable(c)
 	connections, peers := inwards(in.listen)
 	for _, s := range []struct {
@@ -263,37 +263,40 @@ func flush(c *nftables.Conn) error {
 
 // RemoveTable takes away what a guard that has ended may have left in the kernel.
 // One that is at work puts it back.
-func RemoveTable() error { return newRules().remove() }
+func RemoveTable() error {
+	r := newRules()
+	defer r.kernel.close()
+	return r.remove()
+}
 
 // remove takes the table out of the kernel.
 func (r *rules) remove() error {
-	c, err := nftables.New()
-	if err != nil {
-		return err
-	}
-	c.AddTable(r.table)
-	c.DelTable(r.table)
-	return flush(c)
+	return r.kernel.do(func(c *nftables.Conn) error {
+		c.AddTable(r.table)
+		c.DelTable(r.table)
+		return flush(c)
+	})
 }
 
 // intact reports whether the kernel still has all of it.
-func (r *rules) intact() (bool, error) {
-	c, err := nftables.New()
-	if err != nil {
-		return false, err
-	}
-	for chain, want := range r.want {
-		got, err := c.GetRules(r.table, &nftables.Chain{Name: chain})
-		if err != nil || len(got) != want {
-			return false, err
+func (r *rules) intact() (all bool, err error) {
+	all = true
+	err = r.kernel.do(func(c *nftables.Conn) error {
+		for chain, want := range r.want {
+			got, err := c.GetRules(r.table, &nftables.Chain{Name: chain})
+			if err != nil {
+				return err
+			}
+			all = all && len(got) == want
 		}
-	}
-	return true, nil
+		return nil
+	})
+	return all && err == nil, err
 }
 
 // setFailClosed says whether a tunnel's packets must not pass without the guard.
 func (r *rules) setFailClosed(t l2tp.Connection, on bool) error {
-	return change(r.failClosed, bothFlows([]l2tp.Connection{t}, 0), on)
+	return r.change(r.failClosed, bothFlows([]l2tp.Connection{t}, 0), on)
 }
 
 // setListen says whether the peer's packets of a tunnel are queued. Without the tunnel's id
@@ -301,26 +304,33 @@ func (r *rules) setFailClosed(t l2tp.Connection, on bool) error {
 func (r *rules) setListen(t l2tp.Connection, on bool) error {
 	connections, peers := inwards([]l2tp.Connection{t})
 	if peers != nil {
-		return change(r.peers, peers, on)
+		return r.change(r.peers, peers, on)
 	}
-	return change(r.connections, connections, on)
+	return r.change(r.connections, connections, on)
 }
 
 // change puts elements into a set or takes them out, whether or not they were there: the kernel
 // refuses to delete what it does not have, and does not renew the time of what it has.
-func change(s *nftables.Set, elements []nftables.SetElement, on bool) error {
-	c, err := nftables.New()
-	if err != nil {
-		return err
-	}
-	steps := []func(*nftables.Set, []nftables.SetElement) error{c.SetAddElements, c.SetDeleteElements}
-	if on {
-		steps = append(steps, c.SetAddElements)
-	}
-	for _, step := range steps {
-		if err := step(s, elements); err != nil {
-			return err
+func (r *rules) change(s *nftables.Set, elements []nftables.SetElement, on bool) error {
+	return r.kernel.do(func(c *nftables.Conn) error {
+		steps := []func(*nftables.Set, []nftables.SetElement) error{c.SetAddElements, c.SetDeleteElements}
+		if on {
+			steps = append(steps, c.SetAddElements)
 		}
-	}
-	return flush(c)
+		for _, step := range steps {
+			if err := step(s, elements); err != nil {
+				return err
+			}
+		}
+		return flush(c)
+	})
+}
+
+// elements reads what the kernel has in a set.
+func (r *rules) elements(s *nftables.Set) (all []nftables.SetElement, err error) {
+	err = r.kernel.do(func(c *nftables.Conn) error {
+		all, err = c.GetSetElements(s)
+		return err
+	})
+	return all, err
 }

@@ -36,7 +36,10 @@ func putRules(t *testing.T, c contents, timeout time.Duration) *rules {
 	if err := r.install([]uint16{l2tpPort}, c, timeout); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { r.remove() })
+	t.Cleanup(func() {
+		r.remove()
+		r.kernel.close()
+	})
 	return r
 }
 
@@ -113,7 +116,10 @@ func TestPeersTimeIsRenewed(t *testing.T) {
 	if err := r.install([]uint16{l2tpPort}, contents{}, 0); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { r.remove() })
+	t.Cleanup(func() {
+		r.remove()
+		r.kernel.close()
+	})
 	peer := tunnelTo(1)
 	peer.LocalID = 0
 	for range 3 {
@@ -175,4 +181,36 @@ func TestWatchesChainsAlone(t *testing.T) {
 	}
 	cancel()
 	<-ended
+}
+
+// A change of a set does not wait until the kernel has freed what was taken out, as closing the connection does. After an
+// error, the next change works.
+func TestChangesDoNotWait(t *testing.T) {
+	r := putRules(t, contents{}, 0)
+	tunnel := tunnelTo(1)
+	changes := func(after func()) time.Duration {
+		began := time.Now()
+		for i := range 50 {
+			if err := r.setFailClosed(tunnel, i%2 == 0); err != nil {
+				t.Fatal(err)
+			}
+			after()
+		}
+		return time.Since(began)
+	}
+	open, closed := changes(func() {}), changes(r.kernel.close)
+	t.Logf("50 changes take %v, and %v with a connection for each", open, closed)
+	if open > closed/2 {
+		t.Errorf("got %v for 50 changes, want less than half of %v", open, closed)
+	}
+
+	if err := r.remove(); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.setFailClosed(tunnel, true); !errors.Is(err, unix.ENOENT) {
+		t.Errorf("got %v without the table, want %v", err, unix.ENOENT)
+	}
+	if err := r.install([]uint16{l2tpPort}, contents{}, 0); err != nil {
+		t.Errorf("after an error: %v", err)
+	}
 }

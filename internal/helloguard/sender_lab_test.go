@@ -60,7 +60,10 @@ func TestTellsWhoSends(t *testing.T) {
 	if err := r.install([]uint16{l2tpPort}, contents{}, 0); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { r.remove() })
+	t.Cleanup(func() {
+		r.remove()
+		r.kernel.close()
+	})
 	say := func(id uint16) func() {
 		return func() {
 			s := xl2tpdSocket(t, l2tpPort, netip.AddrPort{})

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 )
@@ -53,11 +52,7 @@ func (r *rules) sentFrom(at address) (cgroups []uint32) {
 	if !r.tellsSenders {
 		return nil
 	}
-	c, err := nftables.New()
-	if err != nil {
-		return nil
-	}
-	elements, err := c.GetSetElements(r.senders)
+	elements, err := r.elements(r.senders)
 	if err != nil {
 		return nil
 	}

@@ -68,6 +68,7 @@ func (g *Guard) work(ctx context.Context, working func()) error {
 
 	_, _, host := g.settings()
 	s := &session{Guard: g, in: in, rules: newRules(), checks: newLoopbackChecks()}
+	defer s.rules.kernel.close()
 	s.rules.tryKernel()
 	s.h = newHandler(ctx, g, host, s)
 	s.h.evidence.links = s.links
