@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -82,6 +83,31 @@ func TestRedialOfWhatNobodyHasSeenDialled(t *testing.T) {
 			if r.Step == StepDial {
 				t.Errorf("redial after %s: %v of %s", name, r.Step, r.LAC.Name)
 			}
+		}
+	}
+}
+
+// Neither LAC has ever been dialled when somebody dials one. xl2tpd may redial either from then on, so it gets no second
+// call. And neither is known to be wanted, so with `recover = auto` the other one stays down.
+func TestFirstDialOfOneOfTwo(t *testing.T) {
+	for _, keepalive := range []string{full, ""} {
+		for _, timeout := range []time.Duration{15 * time.Second, 30 * time.Second, time.Minute} {
+			more := fmt.Sprintf("redial = yes\nredial timeout = %d\n", timeout/time.Second)
+			n := newFixture(t, twoLACs("192.0.2.1", "192.0.2.1", more), "[global]\nrecover = auto\n"+keepalive)
+			n.step(TaskWorks{Task: TaskGuard})
+			n.step(secured("1"))
+			n.links()
+			n.step(Dials{Peer: closer.Peer.Addr()})
+			lasts := 20 * time.Minute
+			if keepalive == full {
+				lasts = timeout + 2*answerTime - time.Second // until xl2tpd should have redialled
+			}
+			n.plays(lasts, alive, func(r Recover) error {
+				if r.Step == StepDial {
+					t.Errorf("%q, redial after %v: %v of %s", keepalive, timeout, r.Step, r.LAC.Name)
+				}
+				return waits(r)
+			})
 		}
 	}
 }
