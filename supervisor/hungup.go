@@ -107,7 +107,7 @@ func (ls *lacTable) attributeEnd(c *end) {
 	for _, l := range lacs { // resolveEnd decides later
 		if decides(l) {
 			l.endMeanwhile = c
-		} else {
+		} else if !l.mayBeHungUp() {
 			ls.mayHaveHungUp([]*lac{l}, c)
 		}
 	}

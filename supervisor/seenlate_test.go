@@ -760,6 +760,26 @@ func TestGoneWhileThePeerIsAskedForTwo(t *testing.T) {
 	}
 }
 
+// What may have been hung up before stays down, whatever becomes of the later end of a link.
+func TestGoneWhileThePeerIsAskedAfterAHangUp(t *testing.T) {
+	for _, err := range []error{ErrAlive, lost} {
+		n := ambiguousUp(t, "", "recover = full\n")
+		n.step(Ending{OwnedConnection: closer, CloseReason: operatorEnds})
+		n.links(inUserspace(link("ppp0", 5, true))...)
+		n.withoutGuard()
+		n.plays(20*time.Second, probe.Result{Err: lost}, func(Recover) error { return lost })
+		n.lac("home").progress.busy = StepAsk
+		n.actions = nil
+		n.links()
+		n.step(StepDone{LAC: LAC{Name: "home"}, Step: StepAsk, Err: err})
+		for _, of := range []string{"office", "home"} {
+			if !n.lac(of).mayBeHungUp() {
+				t.Errorf("%v: %s counts as not hung up", err, of)
+			}
+		}
+	}
+}
+
 // The peer of a silent link is asked in every pause of recovery, so its latest answer is never old.
 func TestSilentPeerIsAskedInEveryPause(t *testing.T) {
 	for name, tc := range map[string]struct {
