@@ -140,7 +140,7 @@ func (h *simHost) terminate(*dialler) {
 
 func (h *simHost) operatorHangsUp(d *dialler) {
 	seen := h.living(d) && !h.recently() && !h.unlisted || h.kind.guarded && (d.index > 0 || d.half || !d.dialled.IsZero())
-	if d.index == 0 && h.kind.guarded { // an attempt may be the other one's
+	if h.kind.guarded && (d.index == 0 || d.call && !h.kind.kernel) { // an attempt, or a call without addresses, may be the other one's
 		for _, o := range h.lacs {
 			o.quiet = o.quiet || o != d && o.index == 0
 		}

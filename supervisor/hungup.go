@@ -84,22 +84,30 @@ func (ls *lacTable) attributeEnd(c *end) {
 		}
 		return
 	}
-	if c.isFailure() {
-		return
-	}
 	lacs := ls.lacsNamed(c.identity.names)
-	if c.Operator || !slices.ContainsFunc(lacs, func(l *lac) bool { return l.progress.isHangingUp() }) {
+	decides := func(l *lac) bool {
+		busy := l.progress.busy
+		return busy == StepHangUp || c.inferred && (busy == StepAsk || busy == StepRenew) // these ask the peer first
+	}
+	undecided := slices.ContainsFunc(lacs, decides)
+	if c.inferred {
+		c.failed = !undecided
+	}
+	hanging := slices.ContainsFunc(lacs, func(l *lac) bool { return l.progress.isHangingUp() })
+	switch {
+	case c.isFailure():
+		return
+	case c.Operator || !undecided && !hanging:
 		ls.mayHaveHungUp(lacs, c)
 		return
 	}
-	isBusy := func(l *lac) bool { return l.progress.busy == StepHangUp }
-	if c.assumed = slices.ContainsFunc(lacs, isBusy); !c.assumed {
+	if c.assumed = undecided; !undecided {
 		return
 	}
 	for _, l := range lacs { // resolveEnd decides later
-		if isBusy(l) {
+		if decides(l) {
 			l.endMeanwhile = c
-		} else {
+		} else if !l.mayBeHungUp() {
 			ls.mayHaveHungUp([]*lac{l}, c)
 		}
 	}
@@ -133,21 +141,23 @@ func (ls *lacTable) forgetPossibleEnd(lacs []*lac, c *end) {
 	}
 }
 
-// resolveEnd decides about the end of a link that may have been the LAC's, and that came while recovery hung the LAC up.
-// If recovery has hung up none of the LACs that the link may have been of, the operator may have.
-func (ls *lacTable) resolveEnd(l *lac, hungUp bool) {
+// resolveEnd decides about the end of a link that may have been the LAC's, and that came while recovery took a step for
+// the LAC. If recovery has hung up none of the LACs that the link may have been of, the operator may have. If the link was
+// silent, that is so only if its peer has answered.
+func (ls *lacTable) resolveEnd(l *lac, hungUp, alive bool) {
 	c := l.endMeanwhile
 	l.endMeanwhile = nil
 	if c == nil || !c.assumed || c.isFailure() {
 		return
 	}
 	lacs := ls.lacsNamed(c.identity.names)
-	if hungUp {
+	c.inferred = c.inferred && !alive
+	waits := slices.ContainsFunc(lacs, func(other *lac) bool { return other.endMeanwhile == c })
+	switch {
+	case hungUp || c.inferred && !waits:
 		c.assumed = false
 		ls.forgetPossibleEnd(lacs, c)
-		return
-	}
-	if !slices.ContainsFunc(lacs, func(other *lac) bool { return other.endMeanwhile == c }) {
+	case !waits:
 		ls.mayHaveHungUp(lacs, c)
 	}
 }

@@ -35,7 +35,7 @@ type lac struct {
 	ikeTo            string     // and the LNS of that tunnel, as xl2tpd.conf calls it
 	lastEnd          *end       // how its latest tunnel ended; nil: it is up, or there was none
 	possibleEnd      *end       // how a tunnel or attempt ended that may have been this LAC's; nil: none of interest
-	endMeanwhile     *end       // how a link ended that may have been this LAC's, while recovery hung the LAC up; nil: none has
+	endMeanwhile     *end       // how a link ended that may have been this LAC's, while recovery took a step for it; nil: none has
 	silent           time.Time  // when its latest tunnel ended, if the peer was silent; zero: it was not
 	guessed          bool       // the link for which it is being hung up may be another LAC's, or its tunnel may be gone
 	downAt           time.Time  // when recovery hung it up; zero: it may have been dialled since, see certainlyDown

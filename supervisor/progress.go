@@ -204,8 +204,18 @@ func dialling(now time.Time) progress {
 }
 
 // advance returns the step to take now, or when to look again; zero: when something has changed. If turn is false, no
-// slot is free: only steps that ask are taken. jitter is in [0, 1).
+// slot is free: only steps that ask are taken. jitter is in [0, 1). The peer of a silent link is asked in all pauses: if
+// the link ends, its latest answer says whether the peer was dead.
 func (p *progress) advance(s situation, turn bool, jitter float64, now time.Time) (Step, time.Time) {
+	step, at := p.takeTurn(s, turn, jitter, now)
+	if step == StepNone && p.busy == StepNone && s.silent() && p.peer != peerSilent && s.goal != goalNone && s.daemon {
+		return p.askPeer(at, now)
+	}
+	return step, at
+}
+
+// takeTurn is advance, but for the questions to the peer of a silent link.
+func (p *progress) takeTurn(s situation, turn bool, jitter float64, now time.Time) (Step, time.Time) {
 	p.waitsForSlot, p.rule = false, ""
 	if s.isWell() {
 		return StepNone, p.tunnelIsUp(s, now)
@@ -224,7 +234,7 @@ func (p *progress) advance(s situation, turn bool, jitter float64, now time.Time
 	}
 	if s.silent() && p.peer != peerSilent {
 		if left := p.silenceLimit(s) - s.quiet; left > 0 {
-			return p.askPeer(now.Add(left), now)
+			return StepNone, now.Add(left)
 		}
 	}
 	if at := p.dueAt(s, now); now.Before(at) {
@@ -415,7 +425,7 @@ func (p *progress) acted(err error, s situation, jitter float64, now time.Time) 
 		p.sa = saConfirmed
 	}
 	if errors.Is(err, ErrAlive) {
-		p.aliveAt, p.next = now, now.Add(aliveLook)
+		p.aliveAt, p.next, p.askAt = now, now.Add(aliveLook), now.Add(aliveLook)
 		return
 	}
 	p.last, p.err = step, err

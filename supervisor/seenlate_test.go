@@ -1,6 +1,8 @@
 package supervisor
 
 import (
+	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -81,6 +83,31 @@ func TestRedialOfWhatNobodyHasSeenDialled(t *testing.T) {
 			if r.Step == StepDial {
 				t.Errorf("redial after %s: %v of %s", name, r.Step, r.LAC.Name)
 			}
+		}
+	}
+}
+
+// Neither LAC has ever been dialled when somebody dials one. xl2tpd may redial either from then on, so it gets no second
+// call. And neither is known to be wanted, so with `recover = auto` the other one stays down.
+func TestFirstDialOfOneOfTwo(t *testing.T) {
+	for _, keepalive := range []string{full, ""} {
+		for _, timeout := range []time.Duration{15 * time.Second, 30 * time.Second, time.Minute} {
+			more := fmt.Sprintf("redial = yes\nredial timeout = %d\n", timeout/time.Second)
+			n := newFixture(t, twoLACs("192.0.2.1", "192.0.2.1", more), "[global]\nrecover = auto\n"+keepalive)
+			n.step(TaskWorks{Task: TaskGuard})
+			n.step(secured("1"))
+			n.links()
+			n.step(Dials{Peer: closer.Peer.Addr()})
+			lasts := 20 * time.Minute
+			if keepalive == full {
+				lasts = timeout + 2*answerTime - time.Second // until xl2tpd should have redialled
+			}
+			n.plays(lasts, alive, func(r Recover) error {
+				if r.Step == StepDial {
+					t.Errorf("%q, redial after %v: %v of %s", keepalive, timeout, r.Step, r.LAC.Name)
+				}
+				return waits(r)
+			})
 		}
 	}
 }
@@ -637,6 +664,162 @@ func TestNotRedialledIsNotConcludedBlindly(t *testing.T) {
 		})
 		if dialled != known {
 			t.Errorf("address %s: dialled %v", name, dialled)
+		}
+	}
+}
+
+// A silent tunnel ends while its peer is being asked. If the peer then turns out to be alive, the silence was no reason: the
+// tunnel may have been hung up, and stays down.
+func TestGoneWhileThePeerIsAsked(t *testing.T) {
+	const conf = "[global]\nrecover = full\n"
+	one := inUserspace(link("ppp0", 5, true))
+	for name, up := range map[string]func() (*fixture, []string){
+		"one LAC": func() (*fixture, []string) {
+			n := newFixture(t, oneLAC, conf)
+			n.step(secured("1"))
+			return n, []string{"tokyo"}
+		},
+		"two LACs like it": func() (*fixture, []string) {
+			n := newFixture(t, twoLACs("192.0.2.1", "192.0.2.1", ""), conf)
+			n.step(secured("1"))
+			return n, []string{"office", "home"}
+		},
+	} {
+		for _, step := range []Step{StepAsk, StepHangUp, StepRenew} {
+			for _, err := range []error{ErrAlive, lost} {
+				n, lacs := up()
+				n.withoutGuard()
+				n.links(one...)
+				n.plays(time.Minute, alive, succeeds)
+				n.plays(20*time.Second, probe.Result{Err: lost}, func(Recover) error { return lost })
+				l := n.lac(lacs[len(lacs)-1])
+				l.progress.busy = step
+				n.core.lacs.agenda.slotsTaken++
+				n.actions = nil
+				n.links()
+				n.now = n.now.Add(2 * reasonDelay)
+				n.step(StepDone{LAC: LAC{Name: l.name}, Step: step, Err: err})
+				for _, of := range lacs {
+					if got, want := n.lac(of).mayBeHungUp(), errors.Is(err, ErrAlive); got != want {
+						t.Errorf("%s, %v, %v: %s may be hung up %v", name, step, err, of, got)
+					}
+				}
+			}
+		}
+	}
+}
+
+// Until that is decided, a LAC that the tunnel may have been of is not dialled either. The latest answer decides.
+func TestGoneWhileThePeerIsAskedForTwo(t *testing.T) {
+	for name, tc := range map[string]struct {
+		results []error // of the questions for office and home
+		want    bool    // they may be hung up
+	}{
+		"alive, and no answer":   {[]error{ErrAlive, lost}, true},
+		"no answer, and alive":   {[]error{lost, ErrAlive}, true},
+		"no answer":              {[]error{lost, lost}, false},
+		"no question, and alive": {[]error{nil, ErrAlive}, true},
+		"no question nor answer": {[]error{nil, lost}, false},
+		"alive, and hung up":     {[]error{ErrAlive, ErrPeerDead}, false},
+	} {
+		n := ambiguousUp(t, "", "recover = full\n")
+		n.links(inUserspace(link("ppp0", 5, true))...)
+		n.plays(time.Minute, alive, succeeds)
+		n.withoutGuard()
+		n.plays(20*time.Second, probe.Result{Err: lost}, func(Recover) error { return lost })
+		names := []string{"office", "home"}
+		for i, of := range names {
+			l := n.lac(of)
+			l.lastEnd, l.possibleEnd, l.progress.busy = nil, nil, StepNone
+			if l.progress.next = n.now.Add(time.Hour); tc.results[i] != nil {
+				l.progress.busy = StepAsk
+			}
+			if errors.Is(tc.results[i], ErrPeerDead) {
+				l.progress.busy = StepHangUp
+				n.core.lacs.agenda.slotsTaken++
+			}
+		}
+		n.actions = nil
+		n.links()
+		if office := n.lac("office"); tc.results[0] == nil && !office.mayBeHungUp() {
+			t.Errorf("%s: office is dialled before that is decided", name)
+		}
+		for i, of := range names {
+			if busy := n.lac(of).progress.busy; busy != StepNone {
+				n.step(StepDone{LAC: LAC{Name: of}, Step: busy, Err: tc.results[i]})
+			}
+		}
+		for _, of := range names {
+			if of == "home" && errors.Is(tc.results[1], ErrPeerDead) {
+				continue
+			}
+			if got := n.lac(of).mayBeHungUp(); got != tc.want {
+				t.Errorf("%s: %s may be hung up %v", name, of, got)
+			}
+		}
+	}
+}
+
+// What may have been hung up before stays down, whatever becomes of the later end of a link.
+func TestGoneWhileThePeerIsAskedAfterAHangUp(t *testing.T) {
+	for _, err := range []error{ErrAlive, lost} {
+		n := ambiguousUp(t, "", "recover = full\n")
+		n.step(Ending{OwnedConnection: closer, CloseReason: operatorEnds})
+		n.links(inUserspace(link("ppp0", 5, true))...)
+		n.withoutGuard()
+		n.plays(20*time.Second, probe.Result{Err: lost}, func(Recover) error { return lost })
+		n.lac("home").progress.busy = StepAsk
+		n.actions = nil
+		n.links()
+		n.step(StepDone{LAC: LAC{Name: "home"}, Step: StepAsk, Err: err})
+		for _, of := range []string{"office", "home"} {
+			if !n.lac(of).mayBeHungUp() {
+				t.Errorf("%v: %s counts as not hung up", err, of)
+			}
+		}
+	}
+}
+
+// The peer of a silent link is asked in every pause of recovery, so its latest answer is never old.
+func TestSilentPeerIsAskedInEveryPause(t *testing.T) {
+	for name, tc := range map[string]struct {
+		is   func(*progress, *situation)
+		turn bool
+	}{
+		"all slots are taken":    {func(*progress, *situation) {}, false},
+		"a new SA has its time":  {func(_ *progress, s *situation) { s.saOnTrial = true }, true},
+		"an SA is being renewed": {func(_ *progress, s *situation) { s.renewing = true }, true},
+		"the hang-up has just failed": {func(p *progress, s *situation) {
+			p.last, p.err, p.failed, p.next = StepHangUp, lost, 4, origin0.Add(time.Minute)
+		}, true},
+	} {
+		p := progress{since: origin0, lookAt: origin0.Add(time.Hour)}
+		s := situation{goal: goalFull, daemon: true, hasSA: true, up: true, quiet: stuckAfter}
+		tc.is(&p, &s)
+		if step, _ := p.advance(s, tc.turn, 0.5, origin0); step != StepAsk {
+			t.Errorf("%s: %q", name, step)
+			continue
+		}
+		for _, asks := range []Step{StepAsk, StepHangUp} {
+			p.busy = asks
+			p.stepDone(ErrAlive, s, 0.5, origin0)
+			if step, at := p.advance(s, tc.turn, 0.5, origin0); step != StepNone || at.IsZero() || at.After(origin0.Add(aliveLook)) {
+				t.Errorf("%s, and the peer is alive: %q, and the next look at %v", name, step, at)
+			}
+		}
+	}
+}
+
+// A new xl2tpd ends the wait for a step that began before. That step's result says nothing about the new tunnels.
+func TestGoneBeforeANewXl2tpd(t *testing.T) {
+	for _, stale := range []bool{true, false} {
+		n := ambiguousUp(t, "autodial = yes\n", "recover = full\n")
+		l := n.lac("home")
+		l.progress.busy, l.stale, l.endMeanwhile = StepHangUp, stale, &end{assumed: true}
+		n.core.lacs.agenda.slotsTaken++
+		n.step(StepDone{LAC: LAC{Name: "home"}, Step: StepHangUp, Err: lost})
+		if l.endMeanwhile != nil {
+			t.Errorf("stale %v: the end before is still to be decided", stale)
 		}
 	}
 }

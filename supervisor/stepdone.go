@@ -23,7 +23,7 @@ func (ls *lacTable) takeOutcome(ev StepDone, now time.Time) {
 		ls.markNeighbours(l)
 	}
 	if l.stale {
-		l.progress.busy, l.stale = StepNone, false
+		l.progress.busy, l.stale, l.endMeanwhile = StepNone, false, nil
 		return
 	}
 	err := ev.Err
@@ -35,9 +35,11 @@ func (ls *lacTable) takeOutcome(ev StepDone, now time.Time) {
 	if s := ls.topology.section(l); s != nil && !ev.Step.asks() {
 		is, _ = ls.situation(l, s, now)
 	}
-	if c := l.lastEnd; c != nil && c.inferred && !c.sure && errors.Is(err, ErrSAInUse) {
-		c.failed = false // the LNS lives, so the silence was another's fault
+	if c := l.lastEnd; c != nil && !c.sure && (c.inferred && errors.Is(err, ErrSAInUse) || (c.inferred || c.assumed) && errors.Is(err, ErrAlive)) {
+		c.failed = false // the LNS lives, so the silence was another's fault, and recovery has not hung up
 	}
+	hungUp := ev.Step == StepHangUp && (err == nil || errors.Is(err, ErrHungUp))
+	ls.resolveEnd(l, hungUp, errors.Is(err, ErrAlive))
 	l.progress.stepDone(err, is, ls.jitter(), now)
 	if ev.Step == StepDial || ev.Step == StepRedial {
 		l.downAt = time.Time{}
@@ -48,7 +50,7 @@ func (ls *lacTable) takeOutcome(ev StepDone, now time.Time) {
 	case StepRedial:
 		l.afterRedial(err, now)
 	case StepHangUp:
-		ls.afterHangUp(l, err, now)
+		ls.afterHangUp(l, hungUp, now)
 	case StepAsk:
 		ls.logAsked(l, err)
 	}
@@ -89,12 +91,8 @@ func (l *lac) afterRedial(err error, now time.Time) {
 }
 
 // afterHangUp takes the result of StepHangUp.
-func (ls *lacTable) afterHangUp(l *lac, err error, now time.Time) {
-	if c := l.lastEnd; c != nil && c.assumed && errors.Is(err, ErrAlive) {
-		c.failed = false // recovery has not hung up, so perhaps the operator has
-	}
-	hungUp := err == nil || errors.Is(err, ErrHungUp)
-	if ls.resolveEnd(l, hungUp); !hungUp {
+func (ls *lacTable) afterHangUp(l *lac, hungUp bool, now time.Time) {
+	if !hungUp {
 		return
 	}
 	if !l.dialledMeanwhile {
