@@ -81,6 +81,8 @@ func (core *Core) dispatch(ev Event, now time.Time) {
 		core.takeEnding(ev, now)
 	case Dials:
 		core.lacs.takeDial(ev, now)
+	case Calls:
+		core.lacs.takeCall(ev, now)
 	case StepDone:
 		core.lacs.takeOutcome(ev, now)
 	case Fault:

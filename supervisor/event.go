@@ -65,6 +65,9 @@ type Dials struct {
 	Again  bool // it only sends a request again for which there was an event
 }
 
+// Calls says that xl2tpd asks for a call in a control connection that stands. Its PeerID is 0, as that of an Ending.
+type Calls struct{ helloguard.OwnedConnection }
+
 // LAC names a LAC.
 type LAC struct {
 	Instance string // of its xl2tpd, see instanceID

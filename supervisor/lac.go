@@ -26,6 +26,7 @@ type lac struct {
 	awaitsDial       bool       // and nobody has seen that dial yet
 	attempt          time.Time  // since when xl2tpd dials, as far as is known; zero: it does not
 	sccrqAt          time.Time  // when xl2tpd last asked the LNS for a tunnel, for this LAC or another one
+	calledAt         time.Time  // when xl2tpd last asked for a call in a tunnel that may be its
 	hidden           bool       // xl2tpd may be dialling it, and nobody would see that
 	hiddenAt         time.Time  // when hidden was last true; zero: never
 	lookedUpFor      time.Time  // the redialDue before which the LNS's name was last looked up

@@ -665,6 +665,7 @@ func (h *simHost) goOn(d *dialler) {
 // answered does what the LNS does with an attempt.
 func (h *simHost) answered(d *dialler) {
 	h.heard = h.now
+	h.tells(Calls{h.control(d)})
 	if d.refused && !h.kind.calls {
 		h.down(d, &Ending{CloseReason: why{Reason: "closed by the peer"}})
 		return

@@ -106,6 +106,20 @@ func (ls *lacTable) mayRedialAgain(lacs []*lac) {
 	}
 }
 
+// takeCall notes that xl2tpd calls in a tunnel that stands: it has not stopped redialling the LAC of that tunnel. If nobody
+// knows which LAC that is, it may be any with that LNS.
+func (ls *lacTable) takeCall(ev Calls, now time.Time) {
+	lacs := ls.lacsOf(ev.Owner, ev.Peer.Addr())
+	if i := slices.IndexFunc(lacs, func(l *lac) bool { return l.lastEnd != nil && l.lastEnd.Connection == ev.Connection }); i >= 0 {
+		lacs = lacs[i : i+1]
+	}
+	for _, l := range lacs {
+		if l.calledAt = now; !l.notDiallingSince.IsZero() {
+			l.notDiallingSince = now
+		}
+	}
+}
+
 // isRedialled reports whether xl2tpd redials a LAC that is down, as far as is known.
 func (ls *lacTable) isRedialled(l *lac) bool {
 	s := ls.topology.section(l)
@@ -121,7 +135,7 @@ func (l *lac) redialDue(a *topology, s *xl2tpd.Section, guardAt time.Time) time.
 	if !s.Redial || l.notRedialled || l.hidden || l.mayBeHungUp() || l.mayBeDialled(a, s) || since.IsZero() || guardAt.IsZero() {
 		return time.Time{}
 	}
-	for _, at := range []time.Time{guardAt, l.sccrqAt, l.attempt, l.hiddenAt, l.planned} {
+	for _, at := range []time.Time{guardAt, l.sccrqAt, l.calledAt, l.attempt, l.hiddenAt, l.planned} {
 		if at.After(since) {
 			since = at
 		}

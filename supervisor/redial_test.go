@@ -105,6 +105,12 @@ func TestRedialThatLives(t *testing.T) {
 	for name, happens := range map[string]func(*fixture){
 		"it asks":  func(n *fixture) { n.step(Dials{Peer: closer.Peer.Addr()}) },
 		"it calls": func(n *fixture) { n.links(link("ppp0", 100, false)); n.after(time.Second); n.links() },
+		"it calls in a tunnel that stands": func(n *fixture) {
+			if l := n.lac("office"); l.notDiallingSince.IsZero() {
+				l.notDiallingSince = n.now
+			}
+			n.step(Calls{closerOf("192.0.2.1", 7)})
+		},
 		"no guard": func(n *fixture) {
 			n.step(Fault{What: TaskGuard, Problem: status.Problem{Text: "hello guard unavailable"}})
 		},
@@ -207,6 +213,47 @@ func TestRedialThatHasDiedIsSaid(t *testing.T) {
 				t.Errorf("once xl2tpd dials: %s", got)
 			}
 		})
+	}
+}
+
+// xl2tpd calls in a tunnel that stands, and each call is refused before there is a link. So xl2tpd redials that tunnel's
+// LAC, and nobody says the contrary. Another LAC of that LNS may have died, unless nobody knows whose the tunnel is.
+func TestRedialsInATunnelThatStands(t *testing.T) {
+	const text = "xl2tpd does not redial any more"
+	for name, tc := range map[string]struct {
+		in   uint16 // the control connection
+		says []string
+	}{
+		"the tunnel of office":    {7, []string{"lac home"}},
+		"the tunnel of home":      {8, []string{"lac office"}},
+		"a tunnel of one of them": {9, nil},
+		"nobody calls":            {0, []string{"lac home", "lac office"}},
+	} {
+		n := died(t, "[lac default]\nrecover = off\n", "", false, true)
+		n.ends(8, peerCloses)
+		n.links()
+		n.notes = nil
+		says := func() (lacs []string) {
+			for _, of := range []string{"lac home", "lac office"} {
+				if slices.ContainsFunc(n.notes, func(s string) bool { return strings.HasPrefix(s, text) && strings.Contains(s, of) }) {
+					lacs = append(lacs, of)
+				}
+			}
+			return lacs
+		}
+		for range 20 {
+			if tc.in > 0 {
+				n.step(Calls{closerOf("192.0.2.1", tc.in)})
+			}
+			n.after(18 * time.Second)
+		}
+		if got := says(); !slices.Equal(got, tc.says) {
+			t.Errorf("%s: %q, want %q", name, got, tc.says)
+		}
+		n.after(15*time.Second + 2*answerTime)
+		if got := says(); len(got) != 2 {
+			t.Errorf("%s, and no longer: %q", name, got)
+		}
 	}
 }
 

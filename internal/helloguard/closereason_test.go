@@ -122,6 +122,26 @@ func TestEndsOfCalls(t *testing.T) {
 	}
 }
 
+// Each time that xl2tpd asks for a call in a tunnel that stands is reported. The peer's own calls are not.
+func TestCallsAreReported(t *testing.T) {
+	icrq := func(byPeer bool, ns, nr uint16) l2tp.Message {
+		to := map[bool]uint16{false: 9, true: 7}[byPeer]
+		return l2tp.Message{Type: l2tp.TypeICRQ, Tunnel: to, Ns: ns, Nr: nr}
+	}
+	b := newFixture(t, t.TempDir())
+	b.connect()
+	b.handlesRaw(false, closing(false, l2tp.TypeCDN, 2, 1, 3, "pppd"), translator.Pass)
+	for _, ns := range []uint16{3, 3, 4} {
+		b.handles(false, icrq(false, ns, 1), translator.Pass)
+	}
+	b.handles(true, icrq(true, 1, 5), translator.Pass)
+	b.handlesRaw(false, closing(false, l2tp.TypeStopCCN, 5, 2, 1, "Goodbye!"), translator.Pass)
+	b.handles(false, icrq(false, 6, 2), translator.Pass)
+	if len(b.calledIn) != 3 || b.calledIn[0].LocalID != 7 {
+		t.Errorf("%+v", b.calledIn)
+	}
+}
+
 // xl2tpd begins a call in a tunnel that it is closing, if it is told to dial: that is the same end.
 func TestEndsOnce(t *testing.T) {
 	b := newFixture(t, t.TempDir())

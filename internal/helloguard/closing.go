@@ -18,14 +18,18 @@ type closer struct {
 	flight   *flightRecorder
 	exec     *executor
 	ended    func(c OwnedConnection, r CloseReason)
+	calls    func(c OwnedConnection)
 }
 
 // learn takes in what a message says of the tunnel.
 func (cl *closer) learn(c *channel, p *l2tp.Packet, byPeer bool, now time.Time) {
 	switch p.Msg.Type {
 	case l2tp.TypeICRQ: // another call begins, though none that will come to anything in a dying tunnel
-		if !c.translator.Closing() {
-			c.newCall()
+		if c.translator.Closing() {
+			return
+		}
+		if c.newCall(); !byPeer {
+			cl.calls(c.connection())
 		}
 	case l2tp.TypeStopCCN, l2tp.TypeCDN:
 		cl.explain(c, p, byPeer, now)

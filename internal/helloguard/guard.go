@@ -84,6 +84,9 @@ type Guard struct {
 	// zero if it is unknown which one. again says that xl2tpd only sends a request again that was reported. It must not
 	// block either.
 	Dials func(owner procfs.ID, peer netip.Addr, again bool)
+	// Calls is called each time that an xl2tpd asks for a call in a tunnel that stands, or asks again. It must not block
+	// either.
+	Calls func(OwnedConnection)
 	// Unlisted is called when an xl2tpd runs that Host.Daemons does not list, at most once a
 	// second. It must not block either. It may be nil.
 	Unlisted func()

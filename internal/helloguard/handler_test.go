@@ -91,6 +91,7 @@ type fixture struct {
 	ends          []CloseReason
 	dialled       []netip.Addr
 	dialledAgain  []bool
+	calledIn      []OwnedConnection
 	log           bytes.Buffer
 }
 
@@ -109,6 +110,7 @@ func newFixture(t testing.TB, dir string) *fixture {
 			b.dialledBy = append(b.dialledBy, by)
 			b.dialledAgain = append(b.dialledAgain, again)
 		},
+		Calls:    func(c OwnedConnection) { b.calledIn = append(b.calledIn, c) },
 		Unlisted: func() { b.unlistedCalls++ },
 		Links:    func(context.Context, OwnedConnection) Links { return b.links },
 	}, Host{Daemons: []procfs.ID{watched}}, b)

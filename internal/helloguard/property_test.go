@@ -149,6 +149,7 @@ func (w *histories) start() {
 		},
 		Ended: func(OwnedConnection, CloseReason) {},
 		Dials: func(by procfs.ID, _ netip.Addr, _ bool) { w.dialled = append(w.dialled, by) },
+		Calls: func(OwnedConnection) {},
 	}, w.host(), w)
 	w.h.owners.facts, w.h.owners.gone = w, w.gone
 	w.listened, w.noted, w.came = map[l2tp.Connection]bool{}, map[path]bool{}, map[address]arrival{}

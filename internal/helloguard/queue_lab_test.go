@@ -37,6 +37,7 @@ func TestWayThroughTheQueue(t *testing.T) {
 		Daemons: func() []Daemon { return []Daemon{{ID: procfs.ID{Pid: 1, Start: 1}}} },
 		Ended:   func(OwnedConnection, CloseReason) {},
 		Dials:   func(procfs.ID, netip.Addr, bool) {},
+		Calls:   func(OwnedConnection) {},
 		Report:  func(err error) {},
 	}
 	g.Tell(Host{Sessions: []KernelSession{{Connection: l2tp.Connection{Local: ours, Peer: theirs, LocalID: 7, PeerID: 9}}}})

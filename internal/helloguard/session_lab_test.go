@@ -69,7 +69,8 @@ func runGuard(t *testing.T, sessions ...l2tp.Connection) *running {
 		Links:   func(context.Context, OwnedConnection) Links { return Links{Certain: true, Wanted: true, Alive: true} },
 		Daemons: func() []Daemon { return []Daemon{{ID: procfs.ID{Pid: 1, Start: 1}}} },
 		Ended:   func(OwnedConnection, CloseReason) {},
-		Dials:   func(procfs.ID, netip.Addr, bool) {}, Report: r.report,
+		Dials:   func(procfs.ID, netip.Addr, bool) {},
+		Calls:   func(OwnedConnection) {}, Report: r.report,
 	}
 	var host Host
 	for _, s := range sessions {

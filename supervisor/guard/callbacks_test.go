@@ -50,6 +50,7 @@ func TestCallbacks(t *testing.T) {
 	g.Dials(owner, peer.Addr(), true)
 	why := helloguard.CloseReason{Reason: "shut down", ByPeer: true, Vague: true}
 	c := helloguard.OwnedConnection{Connection: l2tp.Connection{Peer: peer, LocalID: 7, PeerID: 9}, Owner: owner}
+	g.Calls(c)
 	g.Ended(c, why)
 	c.PeerID = 0
 	want := []supervisor.Event{
@@ -60,6 +61,7 @@ func TestCallbacks(t *testing.T) {
 		supervisor.Fault{What: answers},
 		supervisor.TaskWorks{Task: Task},
 		supervisor.Dials{Daemon: owner, Peer: peer.Addr(), Again: true},
+		supervisor.Calls{OwnedConnection: c},
 		supervisor.Ending{OwnedConnection: c, CloseReason: why},
 	}
 	if !reflect.DeepEqual(s.events, want) || reported != 2 {

@@ -55,7 +55,7 @@ func New(s Supervisor, watcher Watcher, reported func(), log *slog.Logger) *Guar
 	g.Guard = &helloguard.Guard{
 		Dir: helloguard.DefaultDir, Log: log,
 		Links: g.linksOf, Daemons: daemons, Unlisted: watcher.Look,
-		Dials: g.dials, Ended: g.ended, Report: g.report,
+		Dials: g.dials, Calls: g.calls, Ended: g.ended, Report: g.report,
 	}
 	return g
 }
@@ -94,6 +94,12 @@ func unavailable(code status.Code, err error) status.Problem {
 // dials passes on that an xl2tpd asks a peer for a tunnel.
 func (g *Guard) dials(owner procfs.ID, peer netip.Addr, again bool) {
 	g.supervisor.Post(supervisor.Dials{Daemon: owner, Peer: peer, Again: again})
+}
+
+// calls passes on that an xl2tpd asks for a call in a tunnel that stands.
+func (g *Guard) calls(c helloguard.OwnedConnection) {
+	c.Connection = c.WithoutPeerID()
+	g.supervisor.Post(supervisor.Calls{OwnedConnection: c})
 }
 
 // ended passes on why a tunnel is closed.
