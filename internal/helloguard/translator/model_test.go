@@ -534,6 +534,10 @@ func TestFoundHistories(t *testing.T) {
 		"acknowledged by an old message": {
 			seed: 7, peer: between, helloEvery: 60_000, xStart: 3, length: 100_000, delay: 10_000, late: 0.2, passFirst: true, cross: true,
 		},
+		// The same, behind a Hello that the peer did not get: the two ends count differently.
+		"an answer that is not repeated, lost under the other number": {
+			peer: peer{kind: dropsHello, noDuplicates: true, window: 1, tries: 5, ackDelay: 100}, helloEvery: 60_000, xStart: 3, length: 100_000, kills: 5, messages: 1, forge: true,
+		},
 		// It turned deaf. Its new messages hid that it repeated the old ones.
 		"ZLBs to a peer with several messages under way": {
 			peer: turning, helloEvery: 60_000, xStart: 3, length: 100_000, passFirst: true,
