@@ -227,7 +227,7 @@ func (ls *lacTable) operatorHungUp(c helloguard.OwnedConnection) {
 	ls.logLAC(l, slog.LevelInfo, "tunnel left down", slog.String("reason", "hung up on this host"))
 }
 
-// unresolvedLACs returns the LACs of an xl2tpd, or of any if it is not known (zero), whose LNS could not be looked up.
+// unresolvedLACs returns the LACs of an xl2tpd, or of any if it is not known (zero), whose LNS has no known address.
 func (ls *lacTable) unresolvedLACs(daemon procfs.ID) (all []*lac) {
 	for _, in := range ls.topology.instances {
 		if daemon != (procfs.ID{}) && in.Process != daemon {

@@ -389,8 +389,8 @@ func (ls *lacTable) recoveryText(l *lac, s *xl2tpd.Section, now time.Time) messa
 		return "waits for the LNS to answer"
 	case d.failed > 0:
 		return message.Sprintf("tries again in %v (%d failed)", max(d.next.Sub(now), 0).Round(time.Second), d.failed)
-	case unresolved(s):
-		return cantBeLookedUp(s)
+	case lookupText(s) != "":
+		return lookupText(s)
 	case s.Redial && !l.notRedialled:
 		return "xl2tpd redials"
 	}

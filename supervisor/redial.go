@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/internal/config"
+	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/internal/xl2tpd"
 )
@@ -171,7 +172,15 @@ func (ls *lacTable) noteDeadRedial(l *lac, s *xl2tpd.Section, now time.Time) tim
 	return time.Time{}
 }
 
-// unresolved reports whether the name of a LAC's LNS can't be looked up now.
-func unresolved(s *xl2tpd.Section) bool {
-	return lnsHost(s) != "" && (s.Unresolved || len(s.LNSIPs) == 0)
+// lookupText says what is wrong with the name of a LAC's LNS, for the status; empty: nothing.
+func lookupText(s *xl2tpd.Section) message.Text {
+	switch host := lnsHost(s); {
+	case host == "":
+		return ""
+	case s.Unresolved:
+		return message.Sprintf("%s can't be looked up", host)
+	case len(s.LNSIPs) == 0:
+		return message.Sprintf("waits for the lookup of %s", host)
+	}
+	return ""
 }

@@ -257,24 +257,30 @@ func TestRedialsInATunnelThatStands(t *testing.T) {
 	}
 }
 
-// While the name of the LNS can't be looked up, that is said.
+// While the name of the LNS can't be looked up, that is said. It is not said of a name that nobody has looked up yet.
 func TestUnresolvedIsSaid(t *testing.T) {
+	never := func(s *xl2tpd.Section) { s.LNSIPs, s.Unresolved = nil, true }
+	notYet := func(s *xl2tpd.Section) { s.LNSIPs = nil }
+	const fails, waits = "vpn.example.net can't be looked up", "waits for the lookup of vpn.example.net"
 	for name, tc := range map[string]struct {
 		keepalive string
-		fails     func(*xl2tpd.Section)
+		is        func(*xl2tpd.Section)
+		want      string
 	}{
-		"it could before":     {"[lac default]\nrecover = off\n", func(s *xl2tpd.Section) { s.Unresolved = true }},
-		"it never could":      {"[lac default]\nrecover = off\n", func(s *xl2tpd.Section) { s.LNSIPs = nil }},
-		"a LAC to bring back": {"", func(s *xl2tpd.Section) { s.LNSIPs = nil }},
+		"it could before":              {"[lac default]\nrecover = off\n", func(s *xl2tpd.Section) { s.Unresolved = true }, fails},
+		"it never could":               {"[lac default]\nrecover = off\n", never, fails},
+		"not yet":                      {"[lac default]\nrecover = off\n", notYet, waits},
+		"a LAC to bring back":          {"", never, fails},
+		"a LAC to bring back, not yet": {"", notYet, waits},
 	} {
 		n := died(t, tc.keepalive, "", false, false)
 		n.links()
 		s := n.xl2tpd(redials + "redial timeout = 15\n")
 		s.Home().Conf.Sections[0].LNS = []string{"vpn.example.net"}
-		tc.fails(&s.Home().Conf.Sections[0])
+		tc.is(&s.Home().Conf.Sections[0])
 		n.step(s)
 		n.after(time.Hour)
-		if got := n.status()[0].Doing.String(); got != "vpn.example.net can't be looked up" {
+		if got := n.status()[0].Doing.String(); got != tc.want {
 			t.Errorf("%s: %s", name, got)
 		}
 	}

@@ -232,8 +232,8 @@ func (ls *lacTable) statusWithoutLink(in *instance, s *xl2tpd.Section, last *end
 		r.Doing = ls.recoveryText(l, s, now)
 	case l.lastEnd != nil && l.lastEnd.Operator:
 		r.Doing, r.ByHand = "stays down until it is dialled again", true
-	case wanted && unresolved(s):
-		r.Doing = cantBeLookedUp(s)
+	case wanted && lookupText(s) != "":
+		r.Doing = lookupText(s)
 	case s.Redial && l.notRedialled:
 		r.Doing = "xl2tpd does not redial it: it has to be dialled"
 	case wanted:
@@ -247,10 +247,6 @@ func (ls *lacTable) statusWithoutLink(in *instance, s *xl2tpd.Section, last *end
 		r.State, r.Doing, r.ByHand = Off.String(), "nothing: keepalive = no", false
 	}
 	return r
-}
-
-func cantBeLookedUp(s *xl2tpd.Section) message.Text {
-	return message.Sprintf("%s can't be looked up", lnsHost(s))
 }
 
 // Overview is Core.Overview for other goroutines. ok is false if ctx ends first.

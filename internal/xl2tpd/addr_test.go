@@ -92,29 +92,36 @@ func TestAddressesAreNotLookedUp(t *testing.T) {
 		if len(got) != min(1, len(want)) || len(got) == 1 && got[0].String() != want {
 			t.Errorf("%s: %v, want %s", host, got, want)
 		}
+		if r.failing(host) != (want == "") {
+			t.Errorf("%s: failing %v", host, r.failing(host))
+		}
 	}
 	r.wg.Wait()
 }
 
-// What is known of a host stays if a lookup fails, and that is told until one succeeds.
+// What is known of a host stays if a lookup fails, and that is told until one succeeds. Before the first answer a host
+// counts neither as failed nor as known.
 func TestFailedLookup(t *testing.T) {
-	r := resolver{hosts: map[string]*host{"vpn.example.net": {}}}
+	const name = "vpn.example.net"
+	r := resolver{hosts: map[string]*host{name: {}}}
+	if r.failing(name) || r.failing("vpn.example.org") {
+		t.Error("failing before the first answer")
+	}
 	now, known := time.Unix(1000, 0), []netip.Addr{netip.MustParseAddr("192.0.2.1")}
 	for i, tc := range []struct {
 		answer  answer
 		failing bool
+		addrs   int
 	}{
-		{answer{"vpn.example.net", known, nil}, false},
-		{answer{"vpn.example.net", nil, errors.New("no answer")}, true},
-		{answer{"vpn.example.net", known, nil}, false},
+		{answer{name, nil, errors.New("no answer")}, true, 0},
+		{answer{name, known, nil}, false, 1},
+		{answer{name, nil, errors.New("no answer")}, true, 1},
+		{answer{name, known, nil}, false, 1},
 	} {
 		r.take(tc.answer, now)
-		if got := r.failing("vpn.example.net"); got != tc.failing || len(r.hosts["vpn.example.net"].addrs) != 1 {
+		if got := r.failing(name); got != tc.failing || len(r.hosts[name].addrs) != tc.addrs {
 			t.Errorf("%d: failing %v, want %v", i, got, tc.failing)
 		}
-	}
-	if r.failing("192.0.2.1") {
-		t.Error("an address is looked up")
 	}
 }
 

@@ -52,7 +52,7 @@ type Section struct {
 	LNSLine       int           // line of the first
 	LNSPort       uint16        // port of the first
 	LNSIPs        []netip.Addr  // IPv4 addresses of the first, newest answer first; empty until resolved
-	Unresolved    bool          // the latest lookup of the first failed, and an earlier one did not
+	Unresolved    bool          // the latest lookup of the first failed; LNSIPs are from earlier ones, if any
 	Autodial      bool          // dialled when xl2tpd starts
 	Redial        bool          // xl2tpd itself dials again after a loss
 	RedialTimeout time.Duration // pause before that

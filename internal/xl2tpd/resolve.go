@@ -29,11 +29,11 @@ type resolver struct {
 }
 
 type host struct {
-	addrs []netip.Addr
-	lost  bool // the latest lookup failed, and an earlier one did not
-	due   time.Time
-	soon  time.Time // the earliest time of the next lookup
-	busy  bool
+	addrs  []netip.Addr
+	failed bool // the latest lookup
+	due    time.Time
+	soon   time.Time // the earliest time of the next lookup
+	busy   bool
 }
 
 type answer struct {
@@ -71,8 +71,14 @@ func (r *resolver) addrs(ctx context.Context, name string, now time.Time) []neti
 	return h.addrs
 }
 
-// failing reports whether a host's latest lookup failed, and an earlier one did not.
-func (r *resolver) failing(name string) bool { return r.hosts[name] != nil && r.hosts[name].lost }
+// failing reports whether a host's latest lookup failed, or none is possible. It is false until the first answer.
+func (r *resolver) failing(name string) bool {
+	if h := r.hosts[name]; h != nil {
+		return h.failed
+	}
+	_, ok := ParseAddr(name)
+	return !ok && numeric(name)
+}
 
 // lookUpSoon makes the next lookup of a host due as soon as lookupRetry allows.
 func (r *resolver) lookUpSoon(name string) {
@@ -85,7 +91,7 @@ func (r *resolver) lookUpSoon(name string) {
 func (r *resolver) take(a answer, now time.Time) {
 	h := r.hosts[a.host]
 	h.busy = false
-	h.soon, h.lost = now.Add(lookupRetry), a.err != nil && len(h.addrs) > 0
+	h.soon, h.failed = now.Add(lookupRetry), a.err != nil
 	if a.err != nil {
 		h.due = h.soon
 		return

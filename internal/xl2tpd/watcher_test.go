@@ -395,6 +395,9 @@ func TestNames(t *testing.T) {
 				for _, a := range s.LNSIPs {
 					out = append(out, s.Name+"="+a.String())
 				}
+				if s.Unresolved {
+					out = append(out, s.Name+" fails")
+				}
 			}
 			return strings.Join(out, " ")
 		}
@@ -402,7 +405,11 @@ func TestNames(t *testing.T) {
 		if got := ips(b.take()); got != "b=192.0.2.7" { // immediately: no look waits for a name
 			t.Error(got)
 		}
-		time.Sleep(3 * time.Second)
+		time.Sleep(1500 * time.Millisecond)
+		if got := ips(b.take()); got != "a fails b=192.0.2.7 c fails" {
+			t.Error(got)
+		}
+		time.Sleep(1500 * time.Millisecond)
 		b.none()
 		b.answers(func(string) ([]netip.Addr, error) {
 			return []netip.Addr{netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("::ffff:192.0.2.1")}, nil

@@ -82,7 +82,7 @@ func (l *listing) byName(
 			continue
 		}
 		if !r.LNS.IsValid() {
-			return "", "", false, fmt.Errorf("%s can't be looked up, so nobody can say which connection of strongSwan is for it", r.Host)
+			return "", "", false, fmt.Errorf("no address of %s is known, so nobody can say which connection of strongSwan is for it", r.Host)
 		}
 		leads, err := l.leadsTo(ctx, c, r.LNS)
 		if err != nil {
