@@ -36,7 +36,7 @@ var soak = script{length: 10 * time.Minute, delay: 4 * time.Millisecond, pings: 
 // recipe is a capture as CONTRIBUTING.md says, of a tunnel inside of IPsec: without data.
 func recipe(t *testing.T, b l2tp.Behaviour) (log []captured) {
 	for i, s := range []script{
-		{length: 255 * time.Second, delay: 4 * time.Millisecond, pings: 5 * time.Second, freeze: 100 * time.Second},
+		{length: 255 * time.Second, delay: 4 * time.Millisecond, pings: 5 * time.Second, pause: 50 * time.Second, freeze: 100 * time.Second},
 		{length: 105 * time.Second, delay: 4 * time.Millisecond, hangUp: 100 * time.Second},
 	} {
 		for _, c := range converse(t, b, s) {

@@ -237,19 +237,20 @@ func (l *learner) conclude(key string, possible, excluded []string) {
 // measured is the estimate behind a key.
 func (l *learner) measured(key string) (estimate, bool) {
 	e := l.estimates
+	pace := e.paces[readingOf(l.behaviour(l.best))]
 	switch key {
 	case "keepalive_interval":
 		return estimate{known: len(e.keepalive) > 0, note: e.keepaliveNote}, true
 	case "keepalive_tries":
-		return e.tries, int64(l.behaviour(l.best).KeepaliveTries) == e.tries.value
+		return pace.tries, int64(l.behaviour(l.best).KeepaliveTries) == pace.tries.value
 	case "idle":
 		return e.idle, int64(l.behaviour(l.best).Idle) == e.idle.value
 	case "retransmit_first":
-		return e.first, true
+		return pace.first, true
 	case "retransmit_cap":
-		return e.cap, true
+		return pace.cap, true
 	case "retransmit_tries":
-		return e.sends, true
+		return pace.sends, true
 	case "hello":
 		return estimate{known: true, note: l.hellos()}, true
 	case "ack_delay", "answer_delay":
