@@ -8,8 +8,8 @@ import (
 	"xl2tpd-keepalive/lab/lns/l2tp"
 )
 
-// A deaf router is left by the client after 91 s. It then sends a CDN that the client answers in vain, and sends it again at
-// its own pace, and a StopCCN.
+// The client leaves a deaf router after 91 s. The router then sends a CDN again and again at its own pace, because it ignores
+// the client's answers, and a StopCCN.
 func TestSchedules(t *testing.T) {
 	const second = l2tp.Duration(time.Second)
 	for name, change := range map[string]func(b *l2tp.Behaviour){
