@@ -164,15 +164,21 @@ func (l *learner) tryOptions() {
 		most = 2*most + 1
 	}
 	for i, c := range l.choices {
+		for o := range c.options {
+			if other := l.bestWith(i, byte(o)); l.cost(other) > most {
+				l.explain(other, i)
+			}
+		}
+	}
+	for i, c := range l.choices {
 		var possible, excluded []string
 		for o := range c.options {
-			if byte(o) == l.best[i] {
+			other := l.bestWith(i, byte(o))
+			if l.behaviour(other) == l.behaviour(l.best) {
 				continue
 			}
-			other := slices.Clone(l.best)
-			other[i] = byte(o)
 			value := l.value(c.key, other)
-			if l.cost(other) > most && l.cost(l.explain(other, i)) > most {
+			if !l.found(i, byte(o), most) {
 				excluded = append(excluded, fmt.Sprintf("with %s, %s", value, l.evidence(other)))
 				continue
 			}
@@ -180,6 +186,13 @@ func (l *learner) tryOptions() {
 		}
 		l.conclude(c.key, possible, excluded)
 	}
+}
+
+// bestWith is the best state with another option of a choice.
+func (l *learner) bestWith(i int, option byte) state {
+	other := slices.Clone(l.best)
+	other[i] = option
+	return other
 }
 
 // explained reports whether the best replay does not differ in more than a tenth of the packets.
