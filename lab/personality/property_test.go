@@ -116,6 +116,10 @@ func TestKeysThatWereWrong(t *testing.T) {
 			b.KeepaliveInterval, b.RetransmitTries = l2tp.Duration(45*time.Second), 2
 			s.hangUp, s.seed = 200*time.Second, 289233
 		}, "keepalive_interval"},
+		{"a router that seems to be deaf from a time on", "l2tpns", func(b *l2tp.Behaviour, s *script) {
+			b.HostName, b.ReceiveWindow, b.AckDuplicates = "a", 1, false
+			s.pings, s.odd, s.seed = 0, 33*time.Second, 1
+		}, "hello"},
 	} {
 		b, s := load(t, "../lns/personalities/"+c.like+".json"), usual
 		c.change(&b, &s)
