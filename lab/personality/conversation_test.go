@@ -24,6 +24,7 @@ type script struct {
 	reorder  float64       // share of the client's packets that come 1.5 s late
 	atRouter bool          // where the capture is taken
 	pings    time.Duration // 0: only one
+	pause    time.Duration // the client is frozen from then on for 20 s; 0: it is not
 	freeze   time.Duration // the client is frozen from then on; 0: it is not
 	hangUp   time.Duration // 0: never
 	odd      time.Duration // the client sends a message that nobody knows; 0: it does not
@@ -142,7 +143,16 @@ func (c *conversation) in(d time.Duration, what func()) {
 	heap.Push(&c.agenda, happening{c.now.Add(d), c.count, what})
 }
 
-func (c *conversation) frozen() bool { return c.freeze > 0 && c.now.Sub(begin) >= c.freeze }
+// frozen reports whether the client is. What it was about to do happens after a pause, or never.
+func (c *conversation) frozen(what func()) bool {
+	const pause = 20 * time.Second
+	age := c.now.Sub(begin)
+	if left := c.pause + pause - age; c.pause > 0 && age >= c.pause && left > 0 {
+		c.in(left, what)
+		return true
+	}
+	return c.freeze > 0 && age >= c.freeze
+}
 
 // carry brings a packet over the line, and writes it down where the capture is taken.
 func (c *conversation) carry(fromRouter bool, payload []byte, arrive func()) {
@@ -214,7 +224,7 @@ func (c *conversation) send(session uint16, avps ...l2tp.AVP) {
 }
 
 func (c *conversation) transmit(f *flying) {
-	if c.dead || c.frozen() || f.packet.Ns+1 <= c.ns-uint16(len(c.flying)) {
+	if c.dead || f.packet.Ns+1 <= c.ns-uint16(len(c.flying)) || c.frozen(func() { c.transmit(f) }) {
 		return
 	}
 	if f.sends == 5 {
@@ -235,11 +245,18 @@ func (c *conversation) stop() {
 	if !c.closing {
 		c.closing = true
 		c.send(0, avp(l2tp.AVPMessageType, uint16(l2tp.StopCCN)), avp(l2tp.AVPAssignedTunnel, clientID))
+		c.in(3050*time.Millisecond, c.endPPP)
 	}
 }
 
+// endPPP is the end of the router's PPP, which the client's pppd asks for and waits 3 s for. A router that has not taken the
+// StopCCN ends the call then.
+func (c *conversation) endPPP() {
+	c.routerDoes(c.tunnel.SessionEnded(c.now, routerSession, l2tp.ReasonPPPExit, ""))
+}
+
 func (c *conversation) receive(p l2tp.Packet) {
-	if c.dead || c.frozen() {
+	if c.dead || c.frozen(func() { c.receive(p) }) {
 		return
 	}
 	if p.Ns != c.nr {
@@ -275,7 +292,7 @@ func (c *conversation) receive(p l2tp.Packet) {
 func (c *conversation) zlb() { c.toRouter(l2tp.Packet{Tunnel: routerID, Ns: c.ns, Nr: c.nr}) }
 
 func (c *conversation) hello() {
-	if !c.closing && !c.dead && !c.frozen() {
+	if !c.closing && !c.dead && !c.frozen(c.hello) {
 		c.send(0, avp(l2tp.AVPMessageType, uint16(l2tp.Hello)))
 		c.in(60*time.Second, c.hello)
 	}

@@ -1,5 +1,5 @@
 // Personality turns a capture of a router's control channel into a personality of lab/lns. Of every key it says what
-// was seen, or that the capture does not show it.
+// was seen, or that the capture does not show it. It also says where a capture and a personality differ.
 package main
 
 import (
@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"xl2tpd-keepalive/lab/lns/l2tp"
 	"xl2tpd-keepalive/lab/personality/capture"
@@ -25,9 +26,12 @@ func main() {
 }
 
 const usage = `usage: personality [-tunnel N | -together] FILE
+       personality -check PERSONALITY.json [-from DURATION] FILE
 
 FILE is a capture of a control channel from before the tunnel is dialled, pcapng or pcap. The personality goes to
 standard output. If FILE has several tunnels, there is one personality for each.
+
+With -check, each tunnel of FILE is compared with what a router of that personality would have sent.
 
 `
 
@@ -37,6 +41,8 @@ func run(args []string, stdout, stderr io.Writer) error {
 	flags.Usage = func() { fmt.Fprint(stderr, usage); flags.PrintDefaults() }
 	tunnel := flags.Int("tunnel", 0, "only the `N`th tunnel of the file")
 	together := flags.Bool("together", false, "one personality from all tunnels, which must be with one router")
+	check := flags.String("check", "", "compare the capture with this personality, a `FILE`")
+	from := flags.Duration("from", 0, "with -check: leave out what differs before that `DURATION` of a tunnel's life")
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return nil
 	} else if err != nil {
@@ -59,6 +65,9 @@ func run(args []string, stdout, stderr io.Writer) error {
 	for _, w := range file.Warnings {
 		fmt.Fprintln(stderr, "personality:", w)
 	}
+	if *check != "" {
+		return compare(stdout, *check, *from, file.Connections)
+	}
 	groups, err := choose(file.Connections, *tunnel, *together)
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
@@ -74,6 +83,34 @@ func run(args []string, stdout, stderr io.Writer) error {
 		if err := write(stdout, filepath.Base(name), group, p); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// compare writes what a router of a personality would have done otherwise in each tunnel. That is an error.
+func compare(w io.Writer, personality string, from time.Duration, all []*capture.Connection) error {
+	text, err := os.ReadFile(personality)
+	if err != nil {
+		return err
+	}
+	b := l2tp.Defaults()
+	if err := errors.Join(b.Decode(text), b.Check()); err != nil {
+		return fmt.Errorf("%s: %w", personality, err)
+	}
+	same := true
+	for i, c := range all {
+		differences, packets, err := infer.Check(b, c, from)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(w, "tunnel %d: %d control packets of the router, %d differences\n", i+1, packets, len(differences))
+		for _, d := range differences {
+			fmt.Fprintf(w, "  %s\n", d)
+			same = false
+		}
+	}
+	if !same {
+		return fmt.Errorf("a router of %s would have done otherwise", personality)
 	}
 	return nil
 }

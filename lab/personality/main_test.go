@@ -58,17 +58,24 @@ func pcapng(t tester, packets []captured) []byte {
 	return file.Bytes()
 }
 
-// learn reads a capture back.
-func learn(t tester, packets []captured) *infer.Personality {
+// connections reads a capture back.
+func connections(t tester, packets []captured) []*capture.Connection {
 	t.Helper()
 	file, err := capture.Read("test.pcapng", bytes.NewReader(pcapng(t, packets)))
-	if err != nil {
-		t.Fatal(err)
+	if err != nil || len(file.Warnings) > 0 {
+		t.Fatalf("%q, %v", file.Warnings, err)
 	}
-	if len(file.Connections) != 1 || len(file.Warnings) > 0 {
-		t.Fatalf("%d connections, %q", len(file.Connections), file.Warnings)
+	return file.Connections
+}
+
+// learn makes a personality from a capture of one tunnel.
+func learn(t tester, packets []captured) *infer.Personality {
+	t.Helper()
+	all := connections(t, packets)
+	if len(all) != 1 {
+		t.Fatalf("%d connections", len(all))
 	}
-	p, err := infer.Learn(file.Connections, file.Connections...)
+	p, err := infer.Learn(all, all...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -93,13 +94,40 @@ func TestMain(m *testing.M) {
 
 // Routers of which a key was said to be seen and was another value.
 func TestKeysThatWereWrong(t *testing.T) {
-	b := load(t, "../lns/personalities/l2tpns.json")
-	b.KeepaliveTries, b.Idle, b.CloseOn = 6, l2tp.Duration(100*time.Second), l2tp.CloseOnUnknown
-	s := script{length: 5 * time.Minute, delay: 4 * time.Millisecond, pings: 5 * time.Second, freeze: 130 * time.Second, hangUp: 200 * time.Second, seed: 4669086472}
-	p := learn(t, converse(t, b, s))
-	agree(t, "two intervals within a twentieth of each other, and a close that is not the last try's", b, p)
-	if quiet := strings.Contains(" "+strings.Join(known(p), " ")+" ", " keepalive_quiet "); !quiet {
-		t.Error("keepalive_quiet is not known")
+	usual := script{length: 5 * time.Minute, delay: 4 * time.Millisecond, pings: 5 * time.Second}
+	for _, c := range []struct {
+		name, like string
+		change     func(b *l2tp.Behaviour, s *script)
+		known      string // also: this key is
+	}{
+		{"two intervals within a twentieth of each other, and a close that is not the last try's", "l2tpns", func(b *l2tp.Behaviour, s *script) {
+			b.KeepaliveTries, b.Idle, b.CloseOn = 6, l2tp.Duration(100*time.Second), l2tp.CloseOnUnknown
+			s.freeze, s.hangUp, s.seed = 130*time.Second, 200*time.Second, 4669086472
+		}, "keepalive_quiet"},
+		{"a CDN that leaves late, as all does", "kl2tpd", func(b *l2tp.Behaviour, s *script) {
+			b.Hello, b.AnswerDelay = l2tp.HelloDeaf, l2tp.Duration(300*time.Millisecond)
+			s.freeze, s.atRouter, s.seed = 130*time.Second, true, 3
+		}, "hello"},
+		{"a Hello that is sent once before the client leaves", "nvr500", func(b *l2tp.Behaviour, s *script) {
+			b.Early, b.KeepaliveQuiet = l2tp.EarlySkip, true
+			s.hangUp, s.seed = 200*time.Second, 119132
+		}, "keepalive_interval"},
+		{"a close for a CDN, soon after a Hello", "nvr500", func(b *l2tp.Behaviour, s *script) {
+			b.KeepaliveInterval, b.RetransmitTries = l2tp.Duration(45*time.Second), 2
+			s.hangUp, s.seed = 200*time.Second, 289233
+		}, "keepalive_interval"},
+		{"a router that seems to be deaf from a time on", "l2tpns", func(b *l2tp.Behaviour, s *script) {
+			b.HostName, b.ReceiveWindow, b.AckDuplicates = "a", 1, false
+			s.pings, s.odd, s.seed = 0, 33*time.Second, 1
+		}, "hello"},
+	} {
+		b, s := load(t, "../lns/personalities/"+c.like+".json"), usual
+		c.change(&b, &s)
+		p := learn(t, converse(t, b, s))
+		agree(t, c.name, b, p)
+		if !slices.Contains(known(p), c.known) {
+			t.Errorf("%s: %s is not known", c.name, c.known)
+		}
 	}
 }
 

@@ -17,6 +17,14 @@ type difference struct {
 	seen, replayed *message // nil: there is none
 }
 
+// at is from when on the two lists differ.
+func (d difference) at() time.Time {
+	if d.replayed == nil || d.seen != nil && d.seen.at.Before(d.replayed.at) {
+		return d.seen.at
+	}
+	return d.replayed.at
+}
+
 // slack is by how much the times of a message may differ: at all, and without being a difference. Acknowledgements
 // follow what they acknowledge, so they are more exact than what a timer sends.
 func (x *exchange) slack(m message) (most, none time.Duration) {
@@ -97,11 +105,7 @@ func (a *alignment) differences() (all []difference) {
 func (a *alignment) agreed(end time.Time) time.Time {
 	for _, g := range a.parts {
 		if g.total() > 0 {
-			d := g.differences()[0]
-			if d.replayed == nil || d.seen != nil && d.seen.at.Before(d.replayed.at) {
-				return d.seen.at
-			}
-			return d.replayed.at
+			return g.differences()[0].at()
 		}
 	}
 	return end

@@ -20,6 +20,14 @@ func saw[T ~int64](value T, known bool, format string, args ...any) estimate {
 	return estimate{int64(value), known, fmt.Sprintf(format, args...)}
 }
 
+// oneMore is a count that is too high by one if it is known.
+func (e estimate) oneMore() int64 {
+	if e.known {
+		return e.value + 1
+	}
+	return e.value
+}
+
 // often writes a number of times.
 func often(n int64) string {
 	if n == 1 {
@@ -33,8 +41,8 @@ type estimates struct {
 	reply               time.Duration // how late acknowledgements are once a call is up; 0: not noticeably
 	keepalive           []time.Duration
 	keepaliveNote       string
-	tries               estimate
-	first, cap, sends   estimate
+	hellos              int64 // the most sends of one
+	paces               [readings]pace
 	idle                estimate
 	triesToo, idleToo   []int64       // what else may explain a close of the router's
 	deafFrom, deafUntil time.Duration // 0 until: no such time was seen
@@ -42,11 +50,34 @@ type estimates struct {
 	zlbOffsets          []int16
 }
 
+// reading is what the sends of a message are taken for. Which one is right depends on what the router sends in place of a
+// ZLB, and the search decides that.
+type reading int
+
+const (
+	timerAlone reading = iota // a timer made each of them
+	answersToo                // those that follow a packet of the client are answers to it
+	readings
+)
+
+func readingOf(b l2tp.Behaviour) reading {
+	if b.ZLB == l2tp.ZLBResend {
+		return answersToo
+	}
+	return timerAlone
+}
+
+// pace is how messages are sent again, by one reading.
+type pace struct{ tries, first, cap, sends estimate }
+
 func measure(all []*exchange) *estimates {
 	e := &estimates{}
 	e.measureReplies(all)
 	e.measureKeepalive(all)
-	e.measureRetransmission(all)
+	for r := range readings {
+		e.paces[r].tries = e.measureTries(all, r)
+		e.paces[r].measureRetransmission(all, r)
+	}
 	e.measureIdle(all)
 	e.assumeData(all)
 	for _, x := range all {
@@ -155,6 +186,7 @@ func (e *estimates) measureKeepalive(all []*exchange) {
 				continue
 			}
 			list = append(list, h.first().number)
+			e.hellos = max(e.hellos, int64(len(h.times)))
 			switch {
 			case last == nil:
 				regular = append(regular, h.first().at.Sub(x.up))
@@ -172,7 +204,6 @@ func (e *estimates) measureKeepalive(all []*exchange) {
 	}
 	if len(list) == 0 {
 		e.keepaliveNote = "the router sent no Hello of its own in this capture" + longest(all)
-		e.tries.note = "the router sent no Hello of its own"
 		return
 	}
 	if len(regular) > 2 {
@@ -184,7 +215,6 @@ func (e *estimates) measureKeepalive(all []*exchange) {
 		}
 	}
 	e.keepaliveNote = fmt.Sprintf("the router's Hellos are packets %s, %s after the one before", numbers(list), span(regular))
-	e.measureTries(all)
 }
 
 // extremes are the longest of some times and the shortest one that can be an interval.
@@ -248,11 +278,29 @@ func (x *exchange) gaveUp() *sent {
 	}
 	var lost *sent
 	for _, s := range x.sent {
-		if s.kind != l2tp.StopCCN && s.outlasted(stop.at) && (lost == nil || len(s.times) > len(lost.times)) {
+		if s.kind == l2tp.StopCCN || !s.outlasted(stop.at) {
+			continue
+		}
+		if lost == nil || s.patience(stop.at) > lost.patience(stop.at) {
 			lost = s
 		}
 	}
 	return lost
+}
+
+// patience is by how many sends a message may have been given up at a time. One whose last pause is one of its own, or
+// twice as long, comes first: the others may have been waiting for more.
+func (s *sent) patience(until time.Time) int {
+	n := len(s.times)
+	if n == 1 {
+		return n
+	}
+	pause, waited := s.times[n-1].at.Sub(s.times[n-2].at), until.Sub(s.last().at)
+	if near(waited, pause) || near(waited, 2*pause) {
+		const first = 1 << 16
+		return first + n
+	}
+	return n
 }
 
 // outlasted reports whether a router may have waited for an acknowledgement until a time.
@@ -293,12 +341,15 @@ func idleTime(quiet time.Duration) time.Duration {
 }
 
 // measureTries counts the sends of Hellos that went unanswered, if they are sent again at the pace of the keepalive.
-func (e *estimates) measureTries(all []*exchange) {
-	e.tries.note = "no Hello of the router went unanswered"
+func (e *estimates) measureTries(all []*exchange, r reading) estimate {
+	if len(e.keepalive) == 0 {
+		return estimate{note: "the router sent no Hello of its own"}
+	}
+	most := estimate{note: "no Hello of the router went unanswered"}
 	for _, x := range all {
 		lost := x.gaveUp()
 		for _, h := range x.sent {
-			times := x.byTimer(h)
+			times := x.byTimer(h, r)
 			if h.kind != l2tp.Hello || len(times) == 1 && h != lost {
 				continue
 			}
@@ -309,25 +360,24 @@ func (e *estimates) measureTries(all []*exchange) {
 				pause = stop.at.Sub(h.last().at)
 			}
 			if !slices.ContainsFunc(e.keepalive, func(d time.Duration) bool { return near(pause, d) }) {
-				e.tries = saw(int64(0), true, "the Hello of packet %d was sent again after %v, which is not the interval",
+				return saw(int64(0), true, "the Hello of packet %d was sent again after %v, which is not the interval",
 					h.first().number, pause.Round(time.Millisecond))
-				return
 			}
 			n := int64(len(times))
 			switch {
 			case h == lost:
-				e.tries = saw(n, true, "the Hello of packet %d was sent %s, then the router closed the tunnel", h.first().number, often(n))
-				return
-			case n > e.tries.value:
-				e.tries = saw(n, false, "the Hello of packet %d was sent %s, until it was acknowledged: the router may send more",
+				return saw(n, true, "the Hello of packet %d was sent %s, then the router closed the tunnel", h.first().number, often(n))
+			case n > most.value:
+				most = saw(n, false, "the Hello of packet %d was sent %s, until it was acknowledged: the router may send more",
 					h.first().number, often(n))
 			}
 		}
 	}
+	return most
 }
 
 // measureRetransmission measures the pauses between sends of a message.
-func (e *estimates) measureRetransmission(all []*exchange) {
+func (e *pace) measureRetransmission(all []*exchange, r reading) {
 	defaults := l2tp.Defaults()
 	none := "no message of the router went unanswered"
 	e.first = estimate{int64(defaults.RetransmitFirst), false, none}
@@ -338,10 +388,10 @@ func (e *estimates) measureRetransmission(all []*exchange) {
 	for _, x := range all {
 		lost := x.gaveUp()
 		for _, s := range x.sent {
-			if s.kind == l2tp.Hello && e.tries.value > 0 {
+			if s.kind == l2tp.Hello && e.tries.value > 0 { // at the pace of the keepalive
 				continue
 			}
-			times := x.byTimer(s)
+			times := x.byTimer(s, r)
 			for i := range len(times) - 1 {
 				if i == len(pauses) {
 					pauses = append(pauses, nil)
@@ -366,13 +416,17 @@ func (e *estimates) measureRetransmission(all []*exchange) {
 	e.fitPauses(pauses)
 }
 
-// byTimer are the sends of a message that a timer made. Those that follow a packet of the client may be answers to it.
-func (x *exchange) byTimer(s *sent) []message {
+// byTimer are the sends of a message that a timer made, by a reading. An answer follows a packet of the client, and is not
+// what the client answers.
+func (x *exchange) byTimer(s *sent, r reading) []message {
+	if r == timerAlone {
+		return s.times
+	}
 	var kept []message
 	for i, m := range s.times {
 		answer := i > 0 && slices.ContainsFunc(x.in, func(in event) bool {
 			d := m.at.Sub(in.at)
-			return in.kind == packetCame && d > -2*noticeable && d < 2*noticeable
+			return in.kind == packetCame && in.number < m.number && d > -2*noticeable && d < 2*noticeable
 		})
 		if !answer {
 			kept = append(kept, m)
@@ -381,20 +435,21 @@ func (x *exchange) byTimer(s *sent) []message {
 	return kept
 }
 
-// silentAfter reports whether the router has given up a StopCCN, as far as the capture is long enough for it.
+// silentAfter reports whether the router has given up a StopCCN, as far as the capture is long enough for it. An
+// acknowledgement that came later is not why.
 func (x *exchange) silentAfter(s *sent) bool {
 	n := len(s.times)
-	acked := slices.ContainsFunc(x.in, func(in event) bool {
-		return in.kind == packetCame && in.at.After(s.last().at) && int16(in.packet.Nr-s.first().Ns) > 0
-	})
-	if s.kind != l2tp.StopCCN || acked || n < 2 {
+	if s.kind != l2tp.StopCCN || n < 2 {
 		return false
 	}
 	pause := s.times[n-1].at.Sub(s.times[n-2].at)
-	return x.End.Sub(s.last().at) > 5*pause/2
+	waited := s.last().at.Add(5 * pause / 2)
+	return x.End.After(waited) && !slices.ContainsFunc(x.in, func(in event) bool {
+		return in.kind == packetCame && in.at.After(s.last().at) && in.at.Before(waited) && int16(in.packet.Nr-s.first().Ns) > 0
+	})
 }
 
-func (e *estimates) fitPauses(pauses [][]time.Duration) {
+func (e *pace) fitPauses(pauses [][]time.Duration) {
 	if len(pauses) == 0 {
 		return
 	}

@@ -164,15 +164,21 @@ func (l *learner) tryOptions() {
 		most = 2*most + 1
 	}
 	for i, c := range l.choices {
+		for o := range c.options {
+			if other := l.bestWith(i, byte(o)); l.cost(other) > most {
+				l.explain(other, i)
+			}
+		}
+	}
+	for i, c := range l.choices {
 		var possible, excluded []string
 		for o := range c.options {
-			if byte(o) == l.best[i] {
+			other := l.bestWith(i, byte(o))
+			if l.behaviour(other) == l.behaviour(l.best) {
 				continue
 			}
-			other := slices.Clone(l.best)
-			other[i] = byte(o)
 			value := l.value(c.key, other)
-			if l.cost(other) > most && l.cost(l.explain(other, i)) > most {
+			if !l.found(i, byte(o), most) {
 				excluded = append(excluded, fmt.Sprintf("with %s, %s", value, l.evidence(other)))
 				continue
 			}
@@ -180,6 +186,13 @@ func (l *learner) tryOptions() {
 		}
 		l.conclude(c.key, possible, excluded)
 	}
+}
+
+// bestWith is the best state with another option of a choice.
+func (l *learner) bestWith(i int, option byte) state {
+	other := slices.Clone(l.best)
+	other[i] = option
+	return other
 }
 
 // explained reports whether the best replay does not differ in more than a tenth of the packets.
@@ -237,19 +250,20 @@ func (l *learner) conclude(key string, possible, excluded []string) {
 // measured is the estimate behind a key.
 func (l *learner) measured(key string) (estimate, bool) {
 	e := l.estimates
+	pace := e.paces[readingOf(l.behaviour(l.best))]
 	switch key {
 	case "keepalive_interval":
 		return estimate{known: len(e.keepalive) > 0, note: e.keepaliveNote}, true
 	case "keepalive_tries":
-		return e.tries, int64(l.behaviour(l.best).KeepaliveTries) == e.tries.value
+		return pace.tries, int64(l.behaviour(l.best).KeepaliveTries) == pace.tries.value
 	case "idle":
 		return e.idle, int64(l.behaviour(l.best).Idle) == e.idle.value
 	case "retransmit_first":
-		return e.first, true
+		return pace.first, true
 	case "retransmit_cap":
-		return e.cap, true
+		return pace.cap, true
 	case "retransmit_tries":
-		return e.sends, true
+		return pace.sends, true
 	case "hello":
 		return estimate{known: true, note: l.hellos()}, true
 	case "ack_delay", "answer_delay":

@@ -28,22 +28,42 @@ func (x *exchange) replay(b l2tp.Behaviour) []message {
 	}
 	r.tunnel = tunnel
 	r.take(out)
-	for _, e := range x.in[1:] {
+	for _, e := range x.eventsFor(b)[1:] {
 		r.until(e.at)
+		if e.at.After(r.now) {
+			r.now = e.at
+		}
 		switch e.kind {
 		case dataPassed:
 			r.data++
-			r.tunnel.Data(e.at, r.data)
+			r.tunnel.Data(r.now, r.data)
 		case sessionEnded:
-			r.take(r.tunnel.SessionEnded(e.at, e.id, l2tp.ReasonPPPExit, ""))
+			r.take(r.tunnel.SessionEnded(r.now, e.id, l2tp.ReasonPPPExit, ""))
 		case operatorStop:
-			r.take(r.tunnel.Close(e.at, l2tp.ReasonShutdown, ""))
+			r.take(r.tunnel.Close(r.now, l2tp.ReasonShutdown, ""))
 		case packetCame:
-			r.receive(e)
+			r.take(r.tunnel.Receive(r.now, e.packet))
+			r.take(r.tunnel.Tick(r.now))
 		}
 	}
 	r.until(x.End.Add(1)) // with the last packet
 	return r.out
+}
+
+// eventsFor are the events for a router of that personality. What it did of its own accord, it did before the message that
+// shows it left.
+func (x *exchange) eventsFor(b l2tp.Behaviour) []event {
+	if b.AnswerDelay == 0 {
+		return x.in
+	}
+	events := slices.Clone(x.in)
+	for i, e := range events {
+		if e.kind == sessionEnded || e.kind == operatorStop {
+			events[i].at = e.at.Add(-time.Duration(b.AnswerDelay))
+		}
+	}
+	slices.SortStableFunc(events[1:], func(a, b event) int { return a.at.Compare(b.at) })
+	return events
 }
 
 // withoutChallenge makes the state machine answer a client that asks for a shared secret: the real router knew it.
@@ -56,16 +76,6 @@ func withoutChallenge(p l2tp.Packet) l2tp.Packet {
 	}
 	p.AVPs = kept
 	return p
-}
-
-func (r *replay) receive(e event) {
-	at := e.at
-	if r.now.After(at) {
-		at = r.now
-	}
-	r.now = at
-	r.take(r.tunnel.Receive(at, e.packet))
-	r.take(r.tunnel.Tick(at))
 }
 
 // until lets time pass. No router's timers are exact, and it matters whether one runs before or after a packet of the

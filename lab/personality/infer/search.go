@@ -30,6 +30,20 @@ func options[T comparable](key string, set func(*l2tp.Behaviour, T), values ...T
 // another is a delay to compare with, so that a replay can show that there is none.
 const another = 100 * time.Millisecond
 
+// perReading is a number by each reading.
+type perReading [readings]int64
+
+func inEach[T ~int | ~int64](v T) perReading { return perReading{int64(v), int64(v)} }
+
+func (v perReading) in(b *l2tp.Behaviour) int64 { return v[readingOf(*b)] }
+
+func (e *estimates) of(number func(pace) int64) (v perReading) {
+	for r, p := range e.paces {
+		v[r] = number(p)
+	}
+	return v
+}
+
 // choices are all keys that replays can decide.
 func (e *estimates) choices() []choice {
 	type B = l2tp.Behaviour
@@ -39,29 +53,30 @@ func (e *estimates) choices() []choice {
 		keepalive = append(keepalive, D(d))
 	}
 	keepalive = append(keepalive, 0)
-	tries := []int{int(e.tries.value), 0}
-	for _, n := range e.triesToo {
-		tries = append(tries, int(n))
-	}
-	sends := []int{int(e.sends.value), l2tp.Defaults().RetransmitTries}
+	defaults := l2tp.Defaults()
+	tries := []perReading{e.of(func(p pace) int64 { return p.tries.value }), {}}
+	first := []perReading{e.of(func(p pace) int64 { return p.first.value }), inEach(defaults.RetransmitFirst)}
+	most := []perReading{e.of(func(p pace) int64 { return p.cap.value }), inEach(defaults.RetransmitCap)}
+	sends := []perReading{e.of(func(p pace) int64 { return p.sends.value }), inEach(defaults.RetransmitTries)}
 	// One more, because a router that closes the tunnel for another reason would have sent a message again.
-	if e.tries.value > 0 {
-		tries = append(tries, int(e.tries.value)+1)
+	for _, n := range e.triesToo {
+		tries = append(tries, inEach(n))
 	}
-	if e.sends.known {
-		sends = append(sends, int(e.sends.value)+1)
-	}
+	tries = append(tries, inEach(e.hellos+min(e.hellos, 1)))
+	tries = append(tries, e.of(func(p pace) int64 { return p.tries.value + min(p.tries.value, 1) }))
+	sends = append(sends, e.of(func(p pace) int64 { return p.sends.oneMore() }))
 	idle := []D{D(e.idle.value), 0}
 	for _, d := range e.idleToo {
 		idle = append(idle, D(d))
 	}
-	defaults := l2tp.Defaults()
 	type window struct{ from, until D }
 	return []choice{
+		// First, because a reading depends on it.
+		options("zlb", func(b *B, v l2tp.ZLBMode) { b.ZLB = v }, l2tp.ZLBAlways, l2tp.ZLBHeld, l2tp.ZLBResend, l2tp.ZLBNever),
 		options("hello", func(b *B, v l2tp.HelloMode) { b.Hello = v }, l2tp.HelloAck, l2tp.HelloDeaf, l2tp.HelloCountOnly),
 		options("deaf_from", func(b *B, v window) { b.DeafFrom, b.DeafUntil = v.from, v.until }, window{}, window{D(e.deafFrom), D(e.deafUntil)}),
 		options("keepalive_interval", func(b *B, v D) { b.KeepaliveInterval = v }, keepalive...),
-		options("keepalive_tries", func(b *B, v int) { b.KeepaliveTries = v }, tries...),
+		options("keepalive_tries", func(b *B, v perReading) { b.KeepaliveTries = int(v.in(b)) }, tries...),
 		options("keepalive_quiet", func(b *B, v bool) { b.KeepaliveQuiet = v }, false, true),
 		options("idle", func(b *B, v D) { b.Idle = v }, idle...),
 		options("strict_ns", func(b *B, v bool) { b.StrictNs = v }, true, false),
@@ -71,13 +86,12 @@ func (e *estimates) choices() []choice {
 		options("nr_follows", func(b *B, v bool) { b.NrFollows = v }, false, true),
 		options("ack_delay", func(b *B, v D) { b.AckDelay = v }, 0, D(e.reply), D(e.reply/2), D(another)),
 		options("answer_delay", func(b *B, v D) { b.AnswerDelay = v }, 0, D(e.reply), D(e.reply/2), D(another)),
-		options("zlb", func(b *B, v l2tp.ZLBMode) { b.ZLB = v }, l2tp.ZLBAlways, l2tp.ZLBHeld, l2tp.ZLBResend, l2tp.ZLBNever),
 		options("close_on", func(b *B, v l2tp.CloseOnMode) { b.CloseOn = v }, l2tp.CloseOnNothing, l2tp.CloseOnUnknown, l2tp.CloseOnUnexpected),
 		options("zlb_ns_offset", func(b *B, v int16) { b.ZLBNsOffset = v }, append(append([]int16{0}, e.zlbOffsets...), 1)...),
 		options("zlb_ns_offset_all", func(b *B, v bool) { b.ZLBNsOffsetAll = v }, false, true),
-		options("retransmit_first", func(b *B, v D) { b.RetransmitFirst = v }, D(e.first.value), defaults.RetransmitFirst),
-		options("retransmit_cap", func(b *B, v D) { b.RetransmitCap = max(v, b.RetransmitFirst) }, D(e.cap.value), defaults.RetransmitCap),
-		options("retransmit_tries", func(b *B, v int) { b.RetransmitTries = v }, sends...),
+		options("retransmit_first", func(b *B, v perReading) { b.RetransmitFirst = D(v.in(b)) }, first...),
+		options("retransmit_cap", func(b *B, v perReading) { b.RetransmitCap = max(D(v.in(b)), b.RetransmitFirst) }, most...),
+		options("retransmit_tries", func(b *B, v perReading) { b.RetransmitTries = int(v.in(b)) }, sends...),
 		options("retransmit_old_nr", func(b *B, v bool) { b.RetransmitOldNr = v }, false, true),
 	}
 }
@@ -123,6 +137,16 @@ func (s *search) try(st state) result {
 }
 
 func (s *search) cost(st state) float64 { return s.try(st).cost }
+
+// found reports whether any state that has been tried has this option and no higher cost.
+func (s *search) found(i int, option byte, most float64) bool {
+	for st, r := range s.results {
+		if st[i] == option && r.cost <= most {
+			return true
+		}
+	}
+	return false
+}
 
 // ranking is what a search makes small.
 type ranking func(state) float64
