@@ -34,7 +34,23 @@ type toPeer struct {
 	waits    bool      // a swallowed Hello waits for a sign of life
 	sent     time.Time // when xl2tpd's latest message left first
 	elicited time.Time // when the peer was last sent what it has to answer, but for a Hello's copies
+	watched  time.Time // all packets are seen from then on
+
+	hello helloInFlight
+	peer  peerTraits
 }
+
+// peerTraits are how the peer behaves.
+type peerTraits struct {
+	heard  bool          // in this tunnel
+	counts bool          // it is known to count Hellos
+	deaf   bool          // it did not count the latest Hello that it has decided on
+	dead   bool          // all that xl2tpd has sent is acknowledged for it
+	rtt    time.Duration // between xl2tpd's latest message and the peer's answer; 0: unknown
+}
+
+// fast reports whether the peer is known to answer soon.
+func (p peerTraits) fast() bool { return p.rtt > 0 && p.rtt < fastAnswer }
 
 // offset is the distance between the two numbers of the next message.
 func (o *toPeer) offset() uint16 { return o.next.number - o.wireNext() }
