@@ -10,25 +10,6 @@ import (
 // immediately unless it hangs.
 const answerTime = 2 * time.Second
 
-// nrToXl2tpd is the Nr for xl2tpd: the peer has acknowledged everything before it, or
-// it is a Hello acknowledged for the peer. It never goes past a message that still has
-// to arrive, unless the peer is dead: what that sent before may still come.
-func (o *toPeer) nrToXl2tpd() uint16 {
-	if o.peer.dead {
-		return o.next.number
-	}
-	n := o.local(o.acked.number)
-	if o.hello.ackedForPeer() && o.acked.number == o.hello.wire {
-		return l2tp.Later(n, o.local(o.hello.wire+1))
-	}
-	return n
-}
-
-// ackedForXl2tpd reports whether xl2tpd may be told that its message ns has arrived.
-func (o *toPeer) ackedForXl2tpd(ns uint16) bool {
-	return o.acked.known && l2tp.Before(ns, o.nrToXl2tpd())
-}
-
 // acknowledge sends xl2tpd a ZLB from the peer. xl2tpd takes it only with the Ns that it expects.
 // If a message just passed has not reached xl2tpd, it sends the Hello again, and gets another
 // ZLB. What it expects may be known from a retransmission only, which repeats an old Nr: then

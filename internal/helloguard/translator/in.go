@@ -28,7 +28,7 @@ func (t *Translator) In(p *l2tp.Packet, now time.Time) *Verdict {
 	if t.in.expects.known {
 		t.answerXl2tpd(m, before)
 		if !m.ZLB() {
-			t.in.heard(m, now)
+			t.in.heardMessage(m, now)
 		}
 	}
 	return t.reply.forward(p, m.Ns, nr)
@@ -116,42 +116,6 @@ func (t *Translator) heardAck(m *l2tp.Message, now time.Time) bool {
 	}
 	t.decide(t.out.fresh(m, t.in.expected, now), now)
 	return true
-}
-
-// claim notes an acknowledgement beyond all that was seen, and reports whether it can be true.
-// Messages may have gone past unseen. Only xl2tpd can show that: a forged number must not be
-// believed.
-func (o *toPeer) claim(nr uint16) bool {
-	if o.exact || !l2tp.Near(nr, o.wireNext(), 0, reach) {
-		return false
-	}
-	o.claimed = seq{nr, true}
-	return true
-}
-
-// ackedUpTo takes in that the peer has acknowledged more.
-func (o *toPeer) ackedUpTo(nr uint16, now time.Time, r *reply) {
-	o.acked, r.Save = seq{nr, true}, true
-	if nr == o.wireNext() && !o.sent.IsZero() {
-		o.peer.rtt = min(max(now.Sub(o.sent), time.Millisecond), roundTrip)
-	}
-}
-
-// heard takes in a message of the peer's that is no ZLB.
-func (i *toXl2tpd) heard(m l2tp.Message, now time.Time) {
-	isHello := m.Type == l2tp.TypeHello
-	if m.Ns == i.expected {
-		i.lastNew = now
-		i.expected++
-		if isHello && m.Ns == i.helloTo {
-			i.helloTo++
-		}
-	}
-	// A message that xl2tpd has acknowledged comes again because that acknowledgement was
-	// lost. It can be repeated for any type.
-	if (isHello || l2tp.Before(m.Ns, i.expects.number)) && l2tp.Before(m.Ns, i.expected) && !i.unacked.known {
-		i.unacked, i.ackAt = seq{m.Ns, true}, now.Add(answerTime)
-	}
 }
 
 // refill gives xl2tpd again the Hellos that were acknowledged for it and that it has not

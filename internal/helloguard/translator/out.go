@@ -73,26 +73,6 @@ func (t *Translator) seen(ns uint16, now time.Time) {
 	t.confirm(now)
 }
 
-// advance notes that xl2tpd's next message is the one after ns.
-func (o *toPeer) advance(ns uint16, now time.Time) {
-	o.exact = ns == o.next.number && o.exact || !o.exact && o.certain(now)
-	o.next.number = ns + 1
-}
-
-// skip notes that messages before ns may have gone past: they are after the Hello in flight.
-func (o *toPeer) skip(ns uint16, r *reply) {
-	if o.hello.inFlight() && !o.gapless && ns != o.next.number {
-		o.hello.overtaken, r.Save = true, true
-	}
-}
-
-// certain reports whether all that xl2tpd has on the wire was seen: nothing could go past,
-// or the translator has watched for so long that xl2tpd has sent again what did.
-func (o *toPeer) certain(now time.Time) bool {
-	closed := o.hello.closed
-	return o.exact || o.gapless || now.Sub(o.watched) >= quiet || !closed.IsZero() && now.Sub(closed) >= quiet
-}
-
 // confirm believes what the peer acknowledged beyond all that was seen, now that xl2tpd
 // itself shows that it has sent so much.
 func (t *Translator) confirm(now time.Time) {

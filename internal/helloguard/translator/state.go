@@ -105,34 +105,35 @@ func Restore(b []byte, now time.Time) (*Translator, error) {
 		t.out.peer.heard, t.out.peer.deaf = s.AckedKnown, t.out.offset() != 0
 	}
 	if s.HelloCount > 0 {
-		t.restoreHello(s, now)
+		t.out.hello = s.hello(&t.out.sequenceMap, now)
 	}
-	t.out.gapless = t.Offset() > 0 || s.Exact && (t.out.hello.ackedForPeer() || t.Undecided())
+	if t.out.hello.zlbWaits { // some peers do not repeat their message for a minute
+		t.in.unacked, t.in.ackAt = seq{s.Expects - 1, true}, now
+	}
+	t.out.gapless = t.out.offset() > 0 || s.Exact && (t.out.hello.ackedForPeer() || t.Undecided())
 	return t, nil
 }
 
-// restoreHello takes over the Hello in flight. An earlier version's further ones were on
-// the wire to a peer that had left the first one unanswered.
-func (t *Translator) restoreHello(s state, now time.Time) {
-	local := t.out.local(s.HelloWire+1) - 1
-	for t.out.has(local) {
+// hello is the Hello in flight. An earlier version's further ones were on the wire to a peer that
+// had left the first one unanswered.
+func (s *state) hello(numbers *sequenceMap, now time.Time) helloInFlight {
+	local := numbers.local(s.HelloWire+1) - 1
+	for numbers.has(local) {
 		local--
 	}
-	t.out.hello = helloInFlight{
+	h := helloInFlight{
 		state: unanswered, wire: s.HelloWire, local: local, overtaken: s.Overtaken || s.HelloCount > 1,
 		last: ago(s.HelloLast, now), latest: ago(s.HelloLatest, now), before: ago(s.HelloBefore, now), restored: true,
+		zlbWaits: s.ZLBWaits && s.ExpectedKnown,
 	}
 	if s.HelloAcked {
-		t.out.hello.state = ackedForThePeer
+		h.state = ackedForThePeer
 	}
 	if s.HelloClosed != 0 {
-		t.out.hello.closed = ago(s.HelloClosed, now)
+		h.closed = ago(s.HelloClosed, now)
 	}
-	t.out.hello.plan()
-	if s.ZLBWaits && s.ExpectedKnown { // some peers do not repeat their message for a minute
-		t.out.hello.zlbWaits = true
-		t.in.unacked, t.in.ackAt = seq{s.Expects - 1, true}, now
-	}
+	h.plan()
+	return h
 }
 
 // ago is a stored time. The clock may have been set since; 0 is now.

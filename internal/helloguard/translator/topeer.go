@@ -6,19 +6,6 @@ import (
 	"xl2tpd-keepalive/internal/l2tp"
 )
 
-// seq is a sequence number that may be unknown.
-type seq struct {
-	number uint16
-	known  bool
-}
-
-// is reports whether the number is known to be n.
-func (s seq) is(n uint16) bool { return s == seq{n, true} }
-
-// covers reports whether n is known to lie before the number: an acknowledgement with it
-// covers message n.
-func (s seq) covers(n uint16) bool { return s.known && l2tp.Before(n, s.number) }
-
 // toPeer is what is known of xl2tpd's messages on their way to the peer. They have two numbers:
 // xl2tpd's (local), and the one that the peer sees (wire).
 type toPeer struct {
@@ -61,6 +48,26 @@ func (o *toPeer) wireNext() uint16 { return o.wire(o.next.number) }
 // isNew reports whether ns is not older than all messages seen.
 func (o *toPeer) isNew(ns uint16) bool { return !l2tp.Before(ns, o.next.number) }
 
+// advance notes that xl2tpd's next message is the one after ns.
+func (o *toPeer) advance(ns uint16, now time.Time) {
+	o.exact = ns == o.next.number && o.exact || !o.exact && o.certain(now)
+	o.next.number = ns + 1
+}
+
+// skip notes that messages before ns may have gone past: they are after the Hello in flight.
+func (o *toPeer) skip(ns uint16, r *reply) {
+	if o.hello.inFlight() && !o.gapless && ns != o.next.number {
+		o.hello.overtaken, r.Save = true, true
+	}
+}
+
+// certain reports whether all that xl2tpd has on the wire was seen: nothing could go past,
+// or the translator has watched for so long that xl2tpd has sent again what did.
+func (o *toPeer) certain(now time.Time) bool {
+	closed := o.hello.closed
+	return o.exact || o.gapless || now.Sub(o.watched) >= quiet || !closed.IsZero() && now.Sub(closed) >= quiet
+}
+
 // note takes in that xl2tpd has sent ns.
 func (o *toPeer) note(ns uint16) {
 	o.forget(o.next.number - history)
@@ -69,36 +76,40 @@ func (o *toPeer) note(ns uint16) {
 	}
 }
 
-// toXl2tpd is what is known of the peer's messages on their way to xl2tpd.
-type toXl2tpd struct {
-	expects  seq       // number that xl2tpd expects, as it said
-	expected uint16    // the same, counting what was passed since
-	helloTo  uint16    // expects … helloTo-1 are Hellos
-	lastNew  time.Time // when the peer's latest new message came
-	told     seq       // highest Nr sent to the peer for xl2tpd; known: until xl2tpd has said as much
-	unacked  seq       // a message of the peer that waits for its acknowledgement
-	ackAt    time.Time // when that is acknowledged for xl2tpd
+// claim notes an acknowledgement beyond all that was seen, and reports whether it can be true.
+// Messages may have gone past unseen. Only xl2tpd can show that: a forged number must not be
+// believed.
+func (o *toPeer) claim(nr uint16) bool {
+	if o.exact || !l2tp.Near(nr, o.wireNext(), 0, reach) {
+		return false
+	}
+	o.claimed = seq{nr, true}
+	return true
 }
 
-// heardNr takes in what xl2tpd expects next. Retransmissions repeat an old Nr.
-func (i *toXl2tpd) heardNr(nr uint16) {
-	if !i.expects.known {
-		i.expects = seq{nr, true}
-		i.expected, i.helloTo = nr, nr
-	}
-	i.expects.number = l2tp.Later(i.expects.number, nr)
-	i.expected = l2tp.Later(i.expected, nr)
-	i.helloTo = l2tp.Later(i.helloTo, nr)
-	if !l2tp.Before(i.expects.number, i.told.number) {
-		i.told.known = false
+// ackedUpTo takes in that the peer has acknowledged more.
+func (o *toPeer) ackedUpTo(nr uint16, now time.Time, r *reply) {
+	o.acked, r.Save = seq{nr, true}, true
+	if nr == o.wireNext() && !o.sent.IsZero() {
+		o.peer.rtt = min(max(now.Sub(o.sent), time.Millisecond), roundTrip)
 	}
 }
 
-// nrToPeer never goes back before an Nr that was sent to the peer, by xl2tpd or for it. RFC 2661 §5.8
-// wants a retransmission to carry the current Nr; xl2tpd repeats the old one.
-func (i *toXl2tpd) nrToPeer() uint16 {
-	if i.told.known {
-		return l2tp.Later(i.expects.number, i.told.number)
+// nrToXl2tpd is the Nr for xl2tpd: the peer has acknowledged everything before it, or
+// it is a Hello acknowledged for the peer. It never goes past a message that still has
+// to arrive, unless the peer is dead: what that sent before may still come.
+func (o *toPeer) nrToXl2tpd() uint16 {
+	if o.peer.dead {
+		return o.next.number
 	}
-	return i.expects.number
+	n := o.local(o.acked.number)
+	if o.hello.ackedForPeer() && o.acked.number == o.hello.wire {
+		return l2tp.Later(n, o.local(o.hello.wire+1))
+	}
+	return n
+}
+
+// ackedForXl2tpd reports whether xl2tpd may be told that its message ns has arrived.
+func (o *toPeer) ackedForXl2tpd(ns uint16) bool {
+	return o.acked.known && l2tp.Before(ns, o.nrToXl2tpd())
 }
