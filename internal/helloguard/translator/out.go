@@ -92,7 +92,11 @@ func (t *Translator) outHello(p *l2tp.Packet, now time.Time, live Liveness) *Ver
 	case t.out.hello.inFlight() && ns == t.out.hello.local:
 		return t.outCopy(p, now, live)
 	case t.out.isNew(ns) && (t.out.mustHold(now, live) || !t.closing && t.out.mayHold(ns, now, live)):
-		return t.swallow(ns, now, live)
+		t.out.advance(ns, now)
+		t.out.add(ns)
+		t.confirm(now)
+		t.reply.Save = true
+		return t.answerSwallowed(ns, now, live)
 	}
 	return t.passHello(p, now)
 }
@@ -151,15 +155,6 @@ func (t *Translator) outCopy(p *l2tp.Packet, now time.Time, live Liveness) *Verd
 	h.last, h.latest, t.reply.Save = now, now, true
 	h.plan()
 	return t.forwardOut(p, h.wire)
-}
-
-// swallow keeps a new Hello from the peer.
-func (t *Translator) swallow(ns uint16, now time.Time, live Liveness) *Verdict {
-	t.out.advance(ns, now)
-	t.out.add(ns)
-	t.confirm(now)
-	t.reply.Save = true
-	return t.answerSwallowed(ns, now, live)
 }
 
 // outSwallowed decides about another copy of a Hello that was swallowed.
