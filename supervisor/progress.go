@@ -208,7 +208,7 @@ func dialling(now time.Time) progress {
 func (p *progress) advance(s situation, turn bool, jitter float64, now time.Time) (Step, time.Time) {
 	p.waitsForSlot, p.rule = false, ""
 	if s.isWell() {
-		return StepNone, p.tunnelIsUp(s, now)
+		return StepNone, p.tunnelIsUp(now)
 	}
 	if p.since.IsZero() {
 		p.begin(s, jitter, now)
@@ -338,7 +338,7 @@ func (p *progress) isHangingUp() bool {
 
 // tunnelIsUp notes that the tunnel is up. Earlier failures are forgotten only after stableAfter; it returns when that
 // is.
-func (p *progress) tunnelIsUp(s situation, now time.Time) time.Time {
+func (p *progress) tunnelIsUp(now time.Time) time.Time {
 	if p.well.IsZero() || !p.since.IsZero() {
 		p.well = now
 	}
@@ -358,7 +358,7 @@ func (p *progress) tunnelIsUp(s situation, now time.Time) time.Time {
 }
 
 // fruitless reports whether the latest step succeeded, and its time is over, but it did not help.
-func (p *progress) fruitless(s situation, now time.Time) bool {
+func (p *progress) fruitless(s situation) bool {
 	return p.last != StepNone && p.err == nil && !p.next.IsZero() && !p.readyToDial(s)
 }
 

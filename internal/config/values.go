@@ -66,12 +66,10 @@ func unknownKey(k xl2tpdconf.Key) *xl2tpdconf.Error {
 
 func parseGuard(k xl2tpdconf.Key) (*Guard, *xl2tpdconf.Error) {
 	if v, ok := parseBool(k.Value); ok {
-		guard := map[bool]Guard{true: GuardOn, false: GuardOff}[v]
-		return &guard, nil
+		return new(map[bool]Guard{true: GuardOn, false: GuardOff}[v]), nil
 	}
 	if strings.EqualFold(k.Value, "auto") {
-		guard := GuardAuto
-		return &guard, nil
+		return new(GuardAuto), nil
 	}
 	return nil, fail(k.Line, "'hello guard' is %s, must be 'auto', 'on' or 'off'", xl2tpdconf.Quote(k.Value))
 }
@@ -80,8 +78,7 @@ func parseGuard(k xl2tpdconf.Key) (*Guard, *xl2tpdconf.Error) {
 // xl2tpd.conf, a person dials.
 func parseRecover(k xl2tpdconf.Key) (*Recover, *xl2tpdconf.Error) {
 	if v, ok := parseBool(k.Value); ok {
-		far := map[bool]Recover{true: RecoverAuto, false: RecoverOff}[v]
-		return &far, nil
+		return new(map[bool]Recover{true: RecoverAuto, false: RecoverOff}[v]), nil
 	}
 	for r, name := range map[Recover]string{RecoverAuto: "auto", RecoverRedial: "redial", RecoverFull: "full"} {
 		if strings.EqualFold(k.Value, name) {
