@@ -92,6 +92,7 @@ const (
 	// aliveTime is how long such an answer counts. It leaves the next question time to be answered.
 	aliveTime = aliveLook + 5*time.Second
 
+	// The backoff between steps.
 	minPause    = 5 * time.Second // after the first step that failed or did not help
 	jitterAfter = time.Minute     // pauses up to this one double
 	maxPause    = 5 * time.Minute // and later ones are random, from jitterAfter to at most this

@@ -39,9 +39,9 @@ func foreignIn(own l2tp.Connection, p *l2tp.Packet) bool {
 	return p.Src != own.Peer || p.Dst != own.Local || id == 0 || own.LocalID != 0 && id != own.LocalID
 }
 
-// hideAck lets a packet through that acknowledges what was never sent. The translator takes nothing from it,
-// and xl2tpd must not believe it: xl2tpd would never send the messages with these numbers
-// (network.c, control_xmit).
+// hideAck lets a packet through that acknowledges what was never sent, such as a forged one. The translator
+// takes nothing from it, and xl2tpd must not believe it: xl2tpd would never send the messages with these
+// numbers (network.c, control_xmit).
 func (t *Translator) hideAck(p *l2tp.Packet) *Verdict {
 	t.reply.Reason = OutOfReach
 	nr := p.Msg.Nr + t.out.offset()
