@@ -134,13 +134,13 @@ func (s *MTUSearch) Result() PathMTU {
 
 // PathMTU is which packets that must not be fragmented pass in both directions. Sizes are in bytes, with the IPv4 header.
 type PathMTU struct {
-	Claimed int // the MTU of the link by which they leave
-	Passes  int // the largest size that had a reply; 0: none had
+	Claimed int `json:"claimed"` // the MTU of the link by which they leave
+	Passes  int `json:"passes"`  // the largest size that had a reply; 0: none had
 	// Told: the kernel refuses larger ones that the link would take. A router has sent ICMP "fragmentation needed", or
 	// the route has an MTU of its own.
-	Told    bool
-	Sent    int  // how many echo requests that took
-	Certain bool // the search has come to its end
+	Told    bool `json:"told"`
+	Sent    int  `json:"sent"`    // how many echo requests that took
+	Certain bool `json:"certain"` // the search has come to its end
 }
 
 // Limited reports whether the path takes less than its link claims.

@@ -34,7 +34,8 @@ type Core struct {
 func New(c *config.Config, jitter func() float64) *Core {
 	out := new(outbox)
 	health, topology := newHealth(out), &topology{config: c}
-	daemons, tunnels := newDaemons(health, out), newTunnelTable(jitter, topology, health, out)
+	daemons := &daemons{processes: make(map[string]procfs.ID), health: health, out: out}
+	tunnels := newTunnelTable(jitter, topology, health, out)
 	lacs := newLACTable(jitter, topology, daemons, health, tunnels, out)
 	return &Core{out, health, topology, daemons, tunnels, lacs}
 }

@@ -21,10 +21,6 @@ type daemons struct {
 	out    *outbox
 }
 
-func newDaemons(health *health, out *outbox) *daemons {
-	return &daemons{processes: make(map[string]procfs.ID), health: health, out: out}
-}
-
 // processChange says that the process of an instance has ended, or was replaced, or that the instance is gone.
 type processChange struct {
 	instance string // its id

@@ -2,4 +2,6 @@
 //
 // Core turns events into actions. It starts no goroutine, reads no clock and does no I/O. Loop owns one Core: it passes
 // on the events of the watchers, and gives the actions to the executors. Runner restarts watchers that fail.
+//
+// The time that Core gets rests while the host is suspended (CLOCK_MONOTONIC), so no tunnel gets silent by that.
 package supervisor

@@ -115,7 +115,7 @@ func (j jitter) spread() float64 {
 }
 
 // takeAnswer returns the tunnel that has waited for this answer, or nil if the answer no longer matters.
-func (ts *tunnelTable) takeAnswer(k Key, what flight, now time.Time) *tunnel {
+func (ts *tunnelTable) takeAnswer(k LinkKey, what flight, now time.Time) *tunnel {
 	t := ts.byKey[k]
 	if t == nil || t.inFlight != what {
 		return nil

@@ -73,7 +73,7 @@ type end struct {
 	Time     time.Time
 	after    time.Duration // since it came up
 	identity identity
-	link     Key
+	link     LinkKey
 	sure     bool // somebody has said why
 	failed   bool // something is known to have failed, whatever the Ending said
 	assumed  bool // failed is only known from a hang-up by recovery that was under way

@@ -13,8 +13,8 @@ import (
 	"xl2tpd-keepalive/probe"
 )
 
-// Key identifies a link. The index distinguishes a new ppp0 from an earlier one.
-type Key struct {
+// LinkKey identifies a link. The index distinguishes a new ppp0 from an earlier one.
+type LinkKey struct {
 	Name  string
 	Index int
 }
@@ -25,7 +25,7 @@ type Event any
 
 // Counter is the answer to one ReadCounter.
 type Counter struct {
-	Link    Key
+	Link    LinkKey
 	Packets uint64 // received since the link was made
 	Err     error
 }
@@ -99,13 +99,13 @@ const TaskGuard = "hello guard"
 type Action interface{ action() }
 
 // ReadCounter asks for the receive counter of a link.
-type ReadCounter struct{ Link Key }
+type ReadCounter struct{ Link LinkKey }
 
 // SendEcho asks for one echo request.
 type SendEcho struct{ probe.Request }
 
 // CancelEcho ends the echo request in flight on a link. Its result still follows.
-type CancelEcho struct{ Link Key }
+type CancelEcho struct{ Link LinkKey }
 
 // Recover asks for a step that may bring a LAC's tunnel back.
 type Recover struct {
@@ -158,4 +158,4 @@ func (Note) action()        {}
 func (Ready) action()       {}
 
 // key returns the key of the link that a request or a result is about.
-func key(name string, index int) Key { return Key{Name: name, Index: index} }
+func key(name string, index int) LinkKey { return LinkKey{Name: name, Index: index} }

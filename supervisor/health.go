@@ -20,7 +20,7 @@ type health struct {
 	reported map[string]bool           // watchers, and other tasks, that have reported, by name
 	failing  map[string]error          // tasks by name
 	faults   map[string]status.Problem // by what is faulty
-	unsent   map[Key]message.Text      // why echo requests can't be sent, by link
+	unsent   map[LinkKey]message.Text  // why echo requests can't be sent, by link
 	unknown  []message.Text            // what is wrong with the sections of keepalive.conf
 	guardAt  time.Time                 // since when the Hello guard sees what xl2tpd sends; zero: it does not
 
@@ -32,7 +32,7 @@ func newHealth(out *outbox) *health {
 		reported: make(map[string]bool),
 		failing:  make(map[string]error),
 		faults:   make(map[string]status.Problem),
-		unsent:   make(map[Key]message.Text),
+		unsent:   make(map[LinkKey]message.Text),
 		out:      out,
 	}
 }
@@ -107,7 +107,7 @@ const faultEcho = "echo requests"
 
 // notSent records why a link's echo requests can't be sent, and forgets that once one can. Each link counts by itself: a
 // filter may refuse the echo requests of one link only.
-func (h *health) notSent(link Key, err error) {
+func (h *health) notSent(link LinkKey, err error) {
 	if !probe.Unsent(err) {
 		h.forgetUnsent(link)
 		return
@@ -121,7 +121,7 @@ func (h *health) notSent(link Key, err error) {
 }
 
 // forgetUnsent notes that echo requests can be sent through a link, or that the link is gone.
-func (h *health) forgetUnsent(link Key) {
+func (h *health) forgetUnsent(link LinkKey) {
 	if _, was := h.unsent[link]; !was {
 		return
 	}
@@ -137,7 +137,7 @@ func (h *health) unsentText() message.Text {
 	if len(h.unsent) == 0 {
 		return ""
 	}
-	first := slices.MinFunc(slices.Collect(maps.Keys(h.unsent)), func(a, b Key) int {
+	first := slices.MinFunc(slices.Collect(maps.Keys(h.unsent)), func(a, b LinkKey) int {
 		return cmp.Or(strings.Compare(a.Name, b.Name), a.Index-b.Index)
 	})
 	text := message.Sprintf("%s: %s", first.Name, h.unsent[first])

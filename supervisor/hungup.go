@@ -182,9 +182,6 @@ func (l *lac) mayBeHungUp() bool {
 	return l.lastEnd.mayBeHangUp() || l.possibleEnd.mayBeHangUp()
 }
 
-// hungUp reports whether the operator is known to have hung up a LAC's latest tunnel.
-func (l *lac) hungUp() bool { return l.lastEnd != nil && l.lastEnd.Operator }
-
 // operatorHungUp notes that the operator has hung up an attempt, or a tunnel that has no link yet. For a tunnel with a
 // link, attributeEnd does that.
 func (ls *lacTable) operatorHungUp(c helloguard.OwnedConnection) {

@@ -19,13 +19,13 @@ import (
 func TestControlLinks(t *testing.T) {
 	at := func(s string) netip.AddrPort { return netip.AddrPortFrom(addr(s), 1701) }
 	c := helloguard.OwnedConnection{Connection: l2tp.Connection{Local: at("192.0.2.100"), Peer: at("192.0.2.1"), LocalID: 7}}
-	own := Tunnel{Link: Key{Name: "own"}, Outer: addr("192.0.2.1"),
+	own := Tunnel{Link: LinkKey{Name: "own"}, Outer: addr("192.0.2.1"),
 		Session: xl2tpd.Session{Ifname: "own", Local: c.Local, Peer: c.Peer, LocalTunnel: 7}}
 	twin := own // another caller behind the same address
 	twin.Link.Name, twin.Session.LocalTunnel = "twin", 8
-	near := Tunnel{Link: Key{Name: "near"}, Outer: addr("192.0.2.1")}
-	far := Tunnel{Link: Key{Name: "far"}, Outer: addr("192.0.2.2")}
-	stray := Tunnel{Link: Key{Name: "stray"}}
+	near := Tunnel{Link: LinkKey{Name: "near"}, Outer: addr("192.0.2.1")}
+	far := Tunnel{Link: LinkKey{Name: "far"}, Outer: addr("192.0.2.2")}
+	stray := Tunnel{Link: LinkKey{Name: "stray"}}
 	mine, theirs := c, c
 	mine.Owner, theirs.Owner = procfs.ID{Pid: 100, Start: 1}, procfs.ID{Pid: 200, Start: 1}
 	for name, k := range map[string]struct {

@@ -26,7 +26,7 @@ const (
 // Executors carry out the loop's actions. All may be called from many goroutines.
 type Executors interface {
 	StartEchoes([]probe.Request) // does not block; each result comes to EchoesDone
-	CancelEcho(Key)              // its result still comes
+	CancelEcho(LinkKey)          // its result still comes
 	Received(indexes []int) []ppp.Count
 	Recover(context.Context, Recover) error
 	LookUp(host string)  // does not block; the answer comes with a snapshot of xl2tpd
@@ -50,9 +50,9 @@ type Loop struct {
 	log       *slog.Logger
 	inbox     *inbox
 
-	echoes    map[Key]bool    // under way
-	toSend    []probe.Request // those of the actions, and those that wait until fewer are under way
-	toRead    []Key           // of the actions
+	echoes    map[LinkKey]bool // under way
+	toSend    []probe.Request  // those of the actions, and those that wait until fewer are under way
+	toRead    []LinkKey        // of the actions
 	counters  workers
 	steps     workers // of recovery
 	questions workers // recovery steps that only ask
@@ -62,7 +62,7 @@ type Loop struct {
 func NewLoop(core *Core, executors Executors, notifier Notifier, log *slog.Logger) *Loop {
 	return &Loop{
 		core: core, executors: executors, notifier: notifier, log: log, inbox: new(inbox),
-		echoes: make(map[Key]bool), counters: workers{free: maxCounters}, steps: workers{free: maxSlots}, questions: workers{free: maxQuestions},
+		echoes: make(map[LinkKey]bool), counters: workers{free: maxCounters}, steps: workers{free: maxSlots}, questions: workers{free: maxQuestions},
 	}
 }
 
@@ -233,7 +233,7 @@ func (l *Loop) startEchoes(reqs []probe.Request) {
 }
 
 // cancel ends an echo request. One that still waits was never sent.
-func (l *Loop) cancel(link Key) {
+func (l *Loop) cancel(link LinkKey) {
 	if l.echoes[link] {
 		l.executors.CancelEcho(link)
 		return
@@ -256,7 +256,7 @@ func (l *Loop) drain() {
 	}
 }
 
-func (l *Loop) count(links []Key) Counters {
+func (l *Loop) count(links []LinkKey) Counters {
 	all := make(Counters, len(links))
 	indexes := make([]int, len(links))
 	for i, k := range links {

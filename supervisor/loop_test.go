@@ -57,12 +57,12 @@ type fakeExecutors struct {
 type flights struct {
 	loop    *Loop
 	mu      sync.Mutex
-	cancels map[Key]context.CancelFunc
+	cancels map[LinkKey]context.CancelFunc
 }
 
 // fakeLoop is NewLoop for executors of a test.
 func fakeLoop(core *Core, e fakeExecutors, n Notifier, log *slog.Logger) *Loop {
-	e.flights = &flights{cancels: make(map[Key]context.CancelFunc)}
+	e.flights = &flights{cancels: make(map[LinkKey]context.CancelFunc)}
 	e.loop = NewLoop(core, e, n, log)
 	return e.loop
 }
@@ -83,7 +83,7 @@ func (e fakeExecutors) StartEchoes(all []probe.Request) {
 	}
 }
 
-func (e fakeExecutors) CancelEcho(link Key) {
+func (e fakeExecutors) CancelEcho(link LinkKey) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.cancels[link]()

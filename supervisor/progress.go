@@ -92,6 +92,7 @@ const (
 	// aliveTime is how long such an answer counts. It leaves the next question time to be answered.
 	aliveTime = aliveLook + 5*time.Second
 
+	// The backoff between steps.
 	minPause    = 5 * time.Second // after the first step that failed or did not help
 	jitterAfter = time.Minute     // pauses up to this one double
 	maxPause    = 5 * time.Minute // and later ones are random, from jitterAfter to at most this
@@ -218,7 +219,7 @@ func (p *progress) advance(s situation, turn bool, jitter float64, now time.Time
 func (p *progress) takeTurn(s situation, turn bool, jitter float64, now time.Time) (Step, time.Time) {
 	p.waitsForSlot, p.rule = false, ""
 	if s.isWell() {
-		return StepNone, p.tunnelIsUp(s, now)
+		return StepNone, p.tunnelIsUp(now)
 	}
 	if p.since.IsZero() {
 		p.begin(s, jitter, now)
@@ -348,7 +349,7 @@ func (p *progress) isHangingUp() bool {
 
 // tunnelIsUp notes that the tunnel is up. Earlier failures are forgotten only after stableAfter; it returns when that
 // is.
-func (p *progress) tunnelIsUp(s situation, now time.Time) time.Time {
+func (p *progress) tunnelIsUp(now time.Time) time.Time {
 	if p.well.IsZero() || !p.since.IsZero() {
 		p.well = now
 	}
@@ -368,7 +369,7 @@ func (p *progress) tunnelIsUp(s situation, now time.Time) time.Time {
 }
 
 // fruitless reports whether the latest step succeeded, and its time is over, but it did not help.
-func (p *progress) fruitless(s situation, now time.Time) bool {
+func (p *progress) fruitless(s situation) bool {
 	return p.last != StepNone && p.err == nil && !p.next.IsZero() && !p.readyToDial(s)
 }
 

@@ -23,13 +23,13 @@ type world struct {
 
 	links    []ppp.Link
 	index    int // given last
-	rx       map[Key]uint64
-	busy     map[Key]bool // data comes in all the time
+	rx       map[LinkKey]uint64
+	busy     map[LinkKey]bool // data comes in all the time
 	settings map[string]config.Settings
 
-	counting map[Key]bool
-	echoing  map[Key]probe.Request
-	asked    map[Key]bool // had an echo since it came up, became busy, or was last not to be read
+	counting map[LinkKey]bool
+	echoing  map[LinkKey]probe.Request
+	asked    map[LinkKey]bool // had an echo since it came up, became busy, or was last not to be read
 }
 
 var lacs = []string{"a", "b", "c"}
@@ -37,8 +37,8 @@ var lacs = []string{"a", "b", "c"}
 func newWorld() *world {
 	w := &world{
 		b: New(config.Default(""), func() float64 { return 0.99 }), now: epoch,
-		rx: map[Key]uint64{}, busy: map[Key]bool{}, settings: map[string]config.Settings{},
-		counting: map[Key]bool{}, echoing: map[Key]probe.Request{}, asked: map[Key]bool{},
+		rx: map[LinkKey]uint64{}, busy: map[LinkKey]bool{}, settings: map[string]config.Settings{},
+		counting: map[LinkKey]bool{}, echoing: map[LinkKey]probe.Request{}, asked: map[LinkKey]bool{},
 	}
 	for _, name := range lacs {
 		w.settings[name] = config.Defaults()
@@ -70,7 +70,7 @@ func (w *world) xl2tpd() xl2tpd.Snapshot {
 func (w *world) snapshot() ppp.Snapshot { return ppp.Snapshot{Links: slices.Clone(w.links)} }
 
 // watched reports whether a link should get echo requests, and their target.
-func (w *world) watched(k Key) (l ppp.Link, s config.Settings, target netip.Addr, ok bool) {
+func (w *world) watched(k LinkKey) (l ppp.Link, s config.Settings, target netip.Addr, ok bool) {
 	for _, l := range w.links {
 		if key(l.Name, l.Index) == k {
 			s := w.settings[lacOf(l)]
@@ -185,7 +185,7 @@ func TestInvariants(t *testing.T) {
 		address := func(t *rapid.T) netip.Addr {
 			return netip.AddrFrom4([4]byte{10, 0, 0, byte(rapid.IntRange(1, 4).Draw(t, "address"))})
 		}
-		restart := func(k Key) { delete(w.asked, k) }
+		restart := func(k LinkKey) { delete(w.asked, k) }
 		t.Repeat(map[string]func(*rapid.T){
 			"": w.check,
 			"new link": func(t *rapid.T) {
@@ -301,11 +301,11 @@ func TestInvariants(t *testing.T) {
 	})
 }
 
-func sorted[V any](m map[Key]V) []Key {
-	var keys []Key
+func sorted[V any](m map[LinkKey]V) []LinkKey {
+	var keys []LinkKey
 	for k := range m {
 		keys = append(keys, k)
 	}
-	slices.SortFunc(keys, func(a, b Key) int { return a.Index - b.Index })
+	slices.SortFunc(keys, func(a, b LinkKey) int { return a.Index - b.Index })
 	return keys
 }

@@ -136,7 +136,7 @@ var pauses = []pauseRule{
 // something has changed.
 func (p *progress) decide(s situation, jitter float64, now time.Time) (Step, time.Time) {
 	in := &ruleInput{p, s, jitter, now}
-	fruitless := p.fruitless(s, now)
+	fruitless := p.fruitless(s)
 	if fruitless {
 		p.noConnection = false // charon may have been asked before it had loaded its connections
 	}

@@ -42,7 +42,7 @@ func (e Evidence) Last() time.Time {
 
 // Tunnel is what other packages may know about a tunnel.
 type Tunnel struct {
-	Link     Key
+	Link     LinkKey
 	State    State
 	Since    time.Time // of State
 	Section  string    // "lac NAME", "lns NAME"; empty if not known
@@ -51,10 +51,10 @@ type Tunnel struct {
 	SA       string     // name of the IKE SA; empty if none
 	Evidence Evidence
 
-	Daemon  int            // the pid of its xl2tpd
-	Session xl2tpd.Session // in kernel mode; zero if not known
-	Guard   config.Guard   // which Hellos the guard holds back while the tunnel is alive
-	Window  time.Duration  // for how long evidence is fresh
+	Daemon  int              // the pid of its xl2tpd
+	Session xl2tpd.Session   // in kernel mode; zero if not known
+	Guard   config.GuardMode // which Hellos the guard holds back while the tunnel is alive
+	Window  time.Duration    // for how long evidence is fresh
 }
 
 // flight is the answer that a tunnel waits for.
@@ -77,7 +77,7 @@ const (
 
 // tunnel is the core's record of a tunnel, keyed by its link.
 type tunnel struct {
-	key      Key
+	key      LinkKey
 	link     ppp.Link
 	presence presence
 

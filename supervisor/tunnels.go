@@ -14,7 +14,7 @@ import (
 
 // tunnelTable owns the tunnels: what their links and echo requests show, and how they end.
 type tunnelTable struct {
-	byKey map[Key]*tunnel
+	byKey map[LinkKey]*tunnel
 	due   wake.Queue[*tunnel] // watched tunnels with nothing in flight, and tunnels that wait for their sessions
 	index *tunnelIndex        // of the tunnels by their identities; nil: an identity has changed
 	ends  ends
@@ -34,7 +34,7 @@ type tunnelTable struct {
 
 func newTunnelTable(jitter jitter, topology *topology, health *health, out *outbox) *tunnelTable {
 	return &tunnelTable{
-		byKey:  make(map[Key]*tunnel),
+		byKey:  make(map[LinkKey]*tunnel),
 		ends:   ends{xl2tpdEndedAt: make(map[string]time.Time), last: make(map[origin]*end)},
 		jitter: jitter, topology: topology, health: health, out: out,
 	}
@@ -98,7 +98,7 @@ func (ts *tunnelTable) checkDue(now time.Time) {
 
 // takeLinks takes the links that exist now.
 func (ts *tunnelTable) takeLinks(links []ppp.Link, dialled dialledFunc, now time.Time) {
-	here := make(map[Key]bool, len(links))
+	here := make(map[LinkKey]bool, len(links))
 	for _, l := range links {
 		k := key(l.Name, l.Index)
 		here[k] = true

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"context"
 	"flag"
 	"io"
+	"os/signal"
 	"slices"
+	"syscall"
 
 	"xl2tpd-keepalive/internal/message"
 )
@@ -57,6 +60,11 @@ func defineFiles(f *flag.FlagSet, o *options) {
 
 func defineJSON(f *flag.FlagSet, o *options) {
 	boolean(f, &o.json, "json", "print JSON, for programs")
+}
+
+// untilSignal returns a context that ends at the signals that end a command.
+func untilSignal() (context.Context, context.CancelFunc) {
+	return signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 }
 
 // aliases are other programs' names for version and help.

@@ -20,7 +20,7 @@ type executors struct{ s *service }
 
 func (e executors) StartEchoes(all []probe.Request) { e.s.pinger.Start(all) }
 
-func (e executors) CancelEcho(link supervisor.Key) { e.s.pinger.Cancel(link.Name, link.Index) }
+func (e executors) CancelEcho(link supervisor.LinkKey) { e.s.pinger.Cancel(link.Name, link.Index) }
 
 func (e executors) Received(indexes []int) []ppp.Count { return e.s.links.Received(indexes) }
 

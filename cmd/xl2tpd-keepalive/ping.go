@@ -6,10 +6,8 @@ import (
 	"errors"
 	"flag"
 	"io"
-	"os/signal"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"xl2tpd-keepalive/internal/doctor"
@@ -116,7 +114,7 @@ func runPing(o options, stdout, stderr io.Writer) int {
 	if p.mtu && p.chosen() {
 		return o.misused(stderr, "ping", "--mtu chooses number, pace and size itself, so it takes no -c, -i, -s or -M")
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	ctx, stop := untilSignal()
 	defer stop()
 	t, err := pingable(ctx, p.name)
 	if err != nil {

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"xl2tpd-keepalive/internal/bundle"
@@ -37,7 +35,7 @@ func runReport(o options, stdout, stderr io.Writer) int {
 		return o.fail(stderr, message.Errorf("a report needs root, to know the secrets that it has to leave out "+
 			"(sudo xl2tpd-keepalive report)"))
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	ctx, stop := untilSignal()
 	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, reportIn)
 	defer cancel()

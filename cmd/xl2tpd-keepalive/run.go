@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"flag"
 	"io"
 	"log/slog"
@@ -49,7 +48,7 @@ func runService(o options, stderr io.Writer) int {
 	lines := journal.NewQueue()
 	defer lines.Close(lastWords)
 	log := slog.New(lines.Handler(logHandler(stderr, o.debug)))
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	ctx, stop := untilSignal()
 	defer stop()
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)

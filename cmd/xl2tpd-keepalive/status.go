@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"flag"
 	"io"
-	"os/signal"
-	"syscall"
 
 	"xl2tpd-keepalive/internal/controltrace/socket"
 	"xl2tpd-keepalive/internal/screen"
@@ -42,7 +40,7 @@ func runStatus(o options, stdout, stderr io.Writer) int {
 	if o.json && o.status.short {
 		return o.misused(stderr, "status", "--json and --short exclude each other")
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	ctx, stop := untilSignal()
 	defer stop()
 	var err error
 	switch {

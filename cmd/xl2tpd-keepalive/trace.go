@@ -1,14 +1,11 @@
 package main
 
 import (
-	"context"
 	"flag"
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 
 	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/trace"
@@ -54,7 +51,7 @@ func runTrace(o options, stdout, stderr io.Writer) int {
 	case t.Secrets && os.Geteuid() != 0:
 		return o.fail(stderr, message.Errorf("--secrets needs root (sudo xl2tpd-keepalive trace --secrets)"))
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	ctx, stop := untilSignal()
 	defer stop()
 	which, err := trace.NewSelection(ctx, strings.Join(o.names, " "))
 	if err != nil {

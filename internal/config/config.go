@@ -64,8 +64,8 @@ func (c *Config) For(path, kind, name string) Settings {
 	return c.Global
 }
 
-// Guard returns the highest Guard of any tunnel.
-func (c *Config) Guard() Guard {
+// Guard returns the highest mode of any tunnel.
+func (c *Config) Guard() GuardMode {
 	most := c.Global.HelloGuard()
 	for _, s := range c.Sections {
 		most = max(most, s.Settings.HelloGuard())

@@ -65,7 +65,7 @@ func set(keepalive bool, interval, timeout int, target string) Settings {
 	return s
 }
 
-func recovered(r Recover, s Settings) Settings {
+func recovered(r RecoverMode, s Settings) Settings {
 	s.Recover = r
 	return s
 }
@@ -76,7 +76,7 @@ func hooked(s Settings) Settings {
 	return s
 }
 
-func guarded(g Guard, s Settings) Settings {
+func guarded(g GuardMode, s Settings) Settings {
 	s.Guard = g
 	return s
 }
@@ -342,7 +342,7 @@ func check(t fataler, s Settings) {
 
 // Config.Guard is the highest of all tunnels.
 func TestGuard(t *testing.T) {
-	for text, want := range map[string]Guard{
+	for text, want := range map[string]GuardMode{
 		"":                               GuardAuto,
 		"[global]\nhello guard = auto\n": GuardAuto,
 		"[global]\nhello guard = on\n":   GuardOn,

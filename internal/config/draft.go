@@ -20,8 +20,8 @@ type draft struct {
 	timeout   *seconds
 	failures  int // 0: not set
 	target    netip.Addr
-	guard     *Guard
-	recover   *Recover
+	guard     *GuardMode
+	recover   *RecoverMode
 	hook      *string
 	metrics   Listen
 }

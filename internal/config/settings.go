@@ -15,52 +15,52 @@ type Settings struct {
 	Timeout   time.Duration // wait for the reply; never longer than Interval
 	Failures  int           // lost echo requests in a row until a tunnel is silent
 	Target    netip.Addr    // echo this address; invalid: the far-end PPP peer
-	Guard     Guard
-	Recover   Recover
+	Guard     GuardMode
+	Recover   RecoverMode
 	Hook      string // executable to run at events; empty: none
 }
 
-// Recover is how the service brings back a LAC's tunnel that has ended or is dead.
-type Recover int
+// RecoverMode is how the service brings back a LAC's tunnel that has ended or is dead.
+type RecoverMode int
 
 const (
-	RecoverOff    Recover = iota // not at all
-	RecoverRedial                // make xl2tpd dial
-	RecoverFull                  // also initiate or renew the IPsec SA
-	RecoverAuto                  // as RecoverFull, if xl2tpd.conf has `redial` or `autodial` for the LAC
+	RecoverOff    RecoverMode = iota // not at all
+	RecoverRedial                    // make xl2tpd dial
+	RecoverFull                      // also initiate or renew the IPsec SA
+	RecoverAuto                      // as RecoverFull, if xl2tpd.conf has `redial` or `autodial` for the LAC
 )
 
-func (r Recover) String() string {
+func (r RecoverMode) String() string {
 	return [...]string{RecoverOff: "off", RecoverRedial: "redial", RecoverFull: "full", RecoverAuto: "auto"}[r]
 }
 
-// Guard is which of xl2tpd's Hellos the Hello guard holds back on a tunnel that is alive.
-type Guard int
+// GuardMode is which of xl2tpd's Hellos the Hello guard holds back on a tunnel that is alive.
+type GuardMode int
 
 const (
-	GuardOff  Guard = iota // none
-	GuardAuto              // those that the peer leaves unanswered
-	GuardOn                // all, as in RFC 2661 §5.5
+	GuardOff  GuardMode = iota // none
+	GuardAuto                  // those that the peer leaves unanswered
+	GuardOn                    // all, as in RFC 2661 §5.5
 )
 
-func (g Guard) String() string {
+func (g GuardMode) String() string {
 	return [...]string{GuardOff: "off", GuardAuto: "auto", GuardOn: "on"}[g]
 }
 
 // OnlyObserves reports whether a tunnel is watched, and nothing is done to it.
 func (s Settings) OnlyObserves() bool { return s.Keepalive && s.Observe }
 
-// HelloGuard returns the Guard in effect: a tunnel that is not watched, or only observed, has none.
-func (s Settings) HelloGuard() Guard {
+// HelloGuard returns the mode in effect: a tunnel that is not watched, or only observed, has none.
+func (s Settings) HelloGuard() GuardMode {
 	if !s.Keepalive || s.Observe {
 		return GuardOff
 	}
 	return s.Guard
 }
 
-// Recovery returns the Recover in effect: off for a tunnel that is not watched, or only observed.
+// Recovery returns the mode in effect: off for a tunnel that is not watched, or only observed.
 // wanted decides RecoverAuto: whether xl2tpd.conf has `redial` or `autodial` for the LAC.
-func (s Settings) Recovery(wanted bool) Recover {
+func (s Settings) Recovery(wanted bool) RecoverMode {
 	switch {
 	case !s.Keepalive, s.Observe, s.Recover == RecoverAuto && !wanted:
 		return RecoverOff

@@ -64,26 +64,23 @@ func unknownKey(k xl2tpdconf.Key) *xl2tpdconf.Error {
 	return fail(k.Line, "unknown key %s; the keys are %s", xl2tpdconf.Quote(k.Name), strings.Join(keys, ", "))
 }
 
-func parseGuard(k xl2tpdconf.Key) (*Guard, *xl2tpdconf.Error) {
+func parseGuard(k xl2tpdconf.Key) (*GuardMode, *xl2tpdconf.Error) {
 	if v, ok := parseBool(k.Value); ok {
-		guard := map[bool]Guard{true: GuardOn, false: GuardOff}[v]
-		return &guard, nil
+		return new(map[bool]GuardMode{true: GuardOn, false: GuardOff}[v]), nil
 	}
 	if strings.EqualFold(k.Value, "auto") {
-		guard := GuardAuto
-		return &guard, nil
+		return new(GuardAuto), nil
 	}
 	return nil, fail(k.Line, "'hello guard' is %s, must be 'auto', 'on' or 'off'", xl2tpdconf.Quote(k.Value))
 }
 
 // parseRecover reads `recover`. A plain yes is auto: the service never dials a tunnel that, by
 // xl2tpd.conf, a person dials.
-func parseRecover(k xl2tpdconf.Key) (*Recover, *xl2tpdconf.Error) {
+func parseRecover(k xl2tpdconf.Key) (*RecoverMode, *xl2tpdconf.Error) {
 	if v, ok := parseBool(k.Value); ok {
-		far := map[bool]Recover{true: RecoverAuto, false: RecoverOff}[v]
-		return &far, nil
+		return new(map[bool]RecoverMode{true: RecoverAuto, false: RecoverOff}[v]), nil
 	}
-	for r, name := range map[Recover]string{RecoverAuto: "auto", RecoverRedial: "redial", RecoverFull: "full"} {
+	for r, name := range map[RecoverMode]string{RecoverAuto: "auto", RecoverRedial: "redial", RecoverFull: "full"} {
 		if strings.EqualFold(k.Value, name) {
 			return &r, nil
 		}

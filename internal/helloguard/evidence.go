@@ -39,8 +39,6 @@ type dataWatch struct {
 	err    error
 }
 
-func newDataWatch(fx effects) *dataWatch { return &dataWatch{fx: fx, wanted: map[path]int{}} }
-
 // paths returns those on which data are noted.
 func (d *dataWatch) paths() (all []path) {
 	for at := range d.wanted {

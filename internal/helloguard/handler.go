@@ -27,7 +27,7 @@ type handler struct {
 func newHandler(ctx context.Context, g *Guard, host Host, fx effects) *handler {
 	log := &packetLog{Logger: g.Log, ctx: ctx, said: map[string]saying{}}
 	who := &owners{log: log, facts: &factReader{daemons: g.Daemons}, gone: procfs.ID.Gone, sentFrom: fx.sentFrom, host: host, unlisted: g.Unlisted}
-	ev := &evidence{ctx: ctx, log: log, links: g.Links, data: newDataWatch(fx), owners: who}
+	ev := &evidence{ctx: ctx, log: log, links: g.Links, data: &dataWatch{fx: fx, wanted: map[path]int{}}, owners: who}
 	flight := &flightRecorder{hub: &g.hub, recordings: &g.recordings}
 	exec := &executor{fx: fx, store: store(g.Dir), log: log, evidence: ev, flight: flight}
 	exec.table = newTable(exec.stopListening)
@@ -123,7 +123,7 @@ func (h *handler) handle(p *l2tp.Packet, from direction, now time.Time) outcome 
 		h.flight.passed(p, from, now)
 		return outcome{}
 	}
-	was := glance{p.Msg, c.repeats(p.Msg, from)}
+	was := glance{p.Msg, c.translator.Repeats(p.Msg, from == outbound)}
 	expected := from == outbound || c.translator.Expects(p.Msg.Ns)
 	v := h.translate(c, p, from, live, now)
 	o := outcome{v.Action, v.Packet, c}
@@ -133,14 +133,6 @@ func (h *handler) handle(p *l2tp.Packet, from direction, now time.Time) outcome 
 	h.flight.record(c, p, was, from, o, v.Reason, now)
 	h.follow(c, p, from, v, expected, now)
 	return o
-}
-
-// repeats reports whether a message's sender has sent it before.
-func (c *channel) repeats(m l2tp.Message, from direction) bool {
-	if from == outbound {
-		return c.translator.RepeatsOut(m)
-	}
-	return c.translator.RepeatsIn(m)
 }
 
 // channelOf looks up or opens the channel of a packet; nil: the packet passes.

@@ -68,32 +68,18 @@ type MTUResult struct {
 	Name     string         `json:"name"`
 	Instance string         `json:"instance,omitempty"`
 	Link     string         `json:"link"`
-	Inner    MTUFigures     `json:"inner"`
-	Outer    *MTUFigures    `json:"outer"`              // null: the LNS answers no echo request outside the tunnel
+	Inner    probe.PathMTU  `json:"inner"`
+	Outer    *probe.PathMTU `json:"outer"`              // null: the LNS answers no echo request outside the tunnel
 	Overhead int            `json:"overhead,omitempty"` // bytes that IPsec and L2TP need of each packet
 	Forwards bool           `json:"forwards"`
 	Clamps   []clamp.Rule   `json:"clamps"`
 	Finding  doctor.Finding `json:"finding"`
 }
 
-// MTUFigures are those of one half.
-type MTUFigures struct {
-	Claimed int  `json:"claimed"`
-	Passes  int  `json:"passes"` // 0: no reply
-	Told    bool `json:"told"`   // larger packets are refused, not lost
-	Sent    int  `json:"sent"`
-	Certain bool `json:"certain"`
-}
-
 // NewMTUResult returns what was measured, and the finding, for programs.
 func NewMTUResult(t *status.Tunnel, m doctor.MTU, finding doctor.Finding) MTUResult {
-	r := MTUResult{
-		Name: t.Name, Instance: t.Instance, Link: t.Link.Name, Inner: MTUFigures(m.Inner),
+	return MTUResult{
+		Name: t.Name, Instance: t.Instance, Link: t.Link.Name, Inner: m.Inner, Outer: m.Outer,
 		Overhead: m.Overhead(), Forwards: m.Forwards, Clamps: m.Clamps, Finding: finding,
 	}
-	if m.Outer != nil {
-		outer := MTUFigures(*m.Outer)
-		r.Outer = &outer
-	}
-	return r
 }

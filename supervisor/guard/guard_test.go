@@ -16,7 +16,7 @@ import (
 // A tunnel is alive and wanted if all its links are.
 func TestSigns(t *testing.T) {
 	now := time.Now()
-	link := func(age time.Duration, which config.Guard) supervisor.Tunnel {
+	link := func(age time.Duration, which config.GuardMode) supervisor.Tunnel {
 		return supervisor.Tunnel{Guard: which, Window: 39 * time.Second,
 			Evidence: supervisor.Evidence{Reply: now.Add(-age)}}
 	}

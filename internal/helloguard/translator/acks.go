@@ -10,43 +10,20 @@ import (
 // immediately unless it hangs.
 const answerTime = 2 * time.Second
 
-// nrToXl2tpd is the Nr for xl2tpd: the peer has acknowledged everything before it, or
-// it is a Hello acknowledged for the peer. It never goes past a message that still has
-// to arrive, unless the peer is dead: what that sent before may still come.
-func (t *Translator) nrToXl2tpd() uint16 {
-	if t.phase == deadPeer {
-		return t.out.next.number
-	}
-	n := t.out.local(t.out.acked.number)
-	if t.hello.ackedForPeer() && t.out.acked.number == t.hello.wire {
-		return l2tp.Later(n, t.out.local(t.hello.wire+1))
-	}
-	return n
-}
-
-// ackedForXl2tpd reports whether xl2tpd may be told that its message ns has arrived.
-func (t *Translator) ackedForXl2tpd(ns uint16) bool {
-	return t.out.acked.known && l2tp.Before(ns, t.nrToXl2tpd())
-}
-
-// acknowledge sends xl2tpd a ZLB from the peer.
-func (t *Translator) acknowledge() {
-	if t.in.expects.known && t.out.acked.known {
-		t.sendZLBs(t.nrToXl2tpd())
-	}
-}
-
-// sendZLBs sends xl2tpd a ZLB from the peer. xl2tpd takes it only with the Ns that it expects.
+// acknowledge sends xl2tpd a ZLB from the peer. xl2tpd takes it only with the Ns that it expects.
 // If a message just passed has not reached xl2tpd, it sends the Hello again, and gets another
 // ZLB. What it expects may be known from a retransmission only, which repeats an old Nr: then
 // the next numbers get a ZLB too.
-func (t *Translator) sendZLBs(nr uint16) {
+func (t *Translator) acknowledge() {
+	if !t.in.expects.known || !t.out.acked.known && !t.out.peer.dead {
+		return
+	}
 	last := t.in.expected
 	if !t.out.exact {
 		last += maxMissed
 	}
 	for ns := t.in.expected; !l2tp.Before(last, ns); ns++ {
-		t.send(ToXl2tpd, l2tp.Message{Ns: ns, Nr: nr})
+		t.send(ToXl2tpd, l2tp.Message{Ns: ns})
 	}
 }
 
@@ -54,9 +31,9 @@ func (t *Translator) sendZLBs(nr uint16) {
 // false if it does not. It can change with every packet, and has to be asked after
 // Restore too.
 func (t *Translator) NextTimer() (time.Time, bool) {
-	asks := t.hello.hasTimer() && t.phase == open
-	if asks && (!t.in.unacked.known || t.hello.askAt.Before(t.in.ackAt)) {
-		return t.hello.askAt, true
+	asks := t.out.hello.hasTimer() && !t.closing
+	if asks && (!t.in.unacked.known || t.out.hello.askAt.Before(t.in.ackAt)) {
+		return t.out.hello.askAt, true
 	}
 	return t.in.ackAt, t.in.unacked.known
 }
@@ -64,7 +41,7 @@ func (t *Translator) NextTimer() (time.Time, bool) {
 // HandleTimers does what waited for the time now.
 func (t *Translator) HandleTimers(now time.Time, live Liveness) *Verdict {
 	t.reply.begin(Drop)
-	if t.hello.hasTimer() && t.phase == open && !now.Before(t.hello.askAt) {
+	if t.out.hello.hasTimer() && !t.closing && !now.Before(t.out.hello.askAt) {
 		t.handleHelloTimer(now, live)
 	}
 	if t.in.unacked.known && !now.Before(t.in.ackAt) {
@@ -83,11 +60,11 @@ func (t *Translator) ackForXl2tpd(now time.Time, live Liveness) {
 	if live.Peer {
 		nr = l2tp.Later(nr, in.helloTo)
 	}
-	if !live.Xl2tpd || t.phase != open || !t.out.next.known || !l2tp.Before(in.unacked.number, nr) ||
+	if !live.Xl2tpd || t.closing || !t.out.next.known || !l2tp.Before(in.unacked.number, nr) ||
 		!l2tp.Near(nr, in.expects.number, 0, maxAckedForXl2tpd) {
 		return
 	}
-	ns, both, wait := t.zlbNumber(now)
+	ns, both, wait := t.out.zlbNumber(in.lastNew, now)
 	if wait {
 		return
 	}
@@ -95,9 +72,9 @@ func (t *Translator) ackForXl2tpd(now time.Time, live Liveness) {
 	if l2tp.Before(in.expects.number, nr) {
 		in.told, t.reply.Save = seq{nr, true}, true
 	}
-	t.send(ToPeer, l2tp.Message{Ns: ns, Nr: nr})
+	t.send(ToPeer, l2tp.Message{Ns: ns})
 	if both {
-		t.send(ToPeer, l2tp.Message{Ns: t.hello.wire, Nr: nr})
+		t.send(ToPeer, l2tp.Message{Ns: t.out.hello.wire})
 	}
 	t.reply.Reason = PeerHelloAcked
 }

@@ -117,40 +117,40 @@ func (h *helloInFlight) lookAgain(now time.Time) {
 
 // launch notes that the Hello with local number ns is on the wire: after a restart too
 // its number must count as used.
-func (t *Translator) launch(ns uint16, now time.Time) {
-	h := helloInFlight{state: unanswered, wire: t.out.wire(ns), local: ns, first: now, last: now, latest: now, before: t.out.elicited}
-	if h.before.Before(t.watched) {
-		h.before = t.watched
+func (o *toPeer) launch(ns uint16, now time.Time, r *reply) {
+	h := helloInFlight{state: unanswered, wire: o.wire(ns), local: ns, first: now, last: now, latest: now, before: o.elicited}
+	if h.before.Before(o.watched) {
+		h.before = o.watched
 	}
-	if !t.peer.counts {
+	if !o.peer.counts {
 		h.closed = now
 	}
 	h.plan()
-	t.hello, t.out.returned, t.reply.Save = h, seq{}, true
+	o.hello, o.returned, r.Save = h, seq{}, true
 }
 
 // mustAnswer notes that the peer is sent something that it answers. The answer says nothing
 // about a Hello in flight.
-func (t *Translator) mustAnswer(now time.Time) {
-	t.out.elicited = now
-	if t.hello.inFlight() {
-		t.hello.before, t.reply.Save = now, true
+func (o *toPeer) mustAnswer(now time.Time, r *reply) {
+	o.elicited = now
+	if o.hello.inFlight() {
+		o.hello.before, r.Save = now, true
 	}
 }
 
 // handleHelloTimer asks about the Hello in flight, and answers xl2tpd if it is about to
 // give up on a peer that lives.
 func (t *Translator) handleHelloTimer(now time.Time, live Liveness) {
-	h := &t.hello
+	h := &t.out.hello
 	if live.LetGo {
 		h.askAt = time.Time{}
 		return
 	}
 	// The Hello has to be all that xl2tpd waits for: what was sent before has arrived, as the
 	// peer said.
-	onlyHello := t.peer.heard && t.out.acked.is(h.wire)
+	onlyHello := t.out.peer.heard && t.out.acked.is(h.wire)
 	if h.state == unanswered && live.Peer && onlyHello && !now.Before(h.latest.Add(ackForPeerAfter)) {
-		t.ackForPeer(now)
+		t.out.ackForPeer(now, &t.reply)
 		t.acknowledge()
 		t.reply.Reason = HelloAckedForPeer
 	}
@@ -160,40 +160,36 @@ func (t *Translator) handleHelloTimer(now time.Time, live Liveness) {
 }
 
 // ackForPeer notes that xl2tpd is told that the Hello has arrived.
-func (t *Translator) ackForPeer(now time.Time) {
-	t.hello.state, t.reply.Save = ackedForThePeer, true
-	if t.hello.closed.IsZero() {
-		t.hello.closed = now
+func (o *toPeer) ackForPeer(now time.Time, r *reply) {
+	o.hello.state, r.Save = ackedForThePeer, true
+	if o.hello.closed.IsZero() {
+		o.hello.closed = now
 	}
 }
 
-// decide takes in what the peer has just said of the Hello in flight. fresh says that the
-// peer has spoken after all copies had arrived.
+// decide takes in what the peer has just said of the Hello in flight, which may end that. fresh
+// says that the peer has spoken after all copies had arrived.
 func (t *Translator) decide(fresh bool, now time.Time) {
-	h := &t.hello
+	h := &t.out.hello
 	switch {
 	case !h.inFlight():
+		return
 	case l2tp.Before(h.wire, t.out.acked.number):
-		t.peer.counts, t.peer.deaf = true, false
-		t.decided()
-	case fresh && !h.overtaken && t.out.acked.number == h.wire && t.certain(now):
+		t.out.peer.counts, t.out.peer.deaf = true, false
+	case fresh && !h.overtaken && t.out.acked.number == h.wire && t.out.certain(now):
 		// The number is free again, for nothing was sent after it: a peer may keep what
 		// comes early.
 		t.out.add(h.local)
 		t.out.returned = seq{h.local, true}
 		t.out.waits = true
-		t.peer.deaf, t.reply.Reason = true, HelloNotCounted
-		t.decided()
+		t.out.peer.deaf, t.reply.Reason = true, HelloNotCounted
+	default:
+		return
 	}
-}
-
-// decided ends the Hello in flight. A ZLB that waited for that goes out now: xl2tpd may not
-// send it again.
-func (t *Translator) decided() {
-	waits := t.hello.zlbWaits
-	t.hello, t.reply.Save = helloInFlight{}, true
-	if waits {
-		t.send(ToPeer, l2tp.Message{Ns: t.out.wireNext(), Nr: t.in.nrToPeer()})
+	zlbWaits := h.zlbWaits
+	*h, t.reply.Save = helloInFlight{}, true
+	if zlbWaits { // it goes out now: xl2tpd may not send it again
+		t.send(ToPeer, l2tp.Message{Ns: t.out.wireNext()})
 	}
 }
 
@@ -201,31 +197,31 @@ func (t *Translator) decided() {
 // the Hello in flight had arrived. A ZLB answers something. If all else was sent too long
 // ago, then it answers the Hello or a question after it. A message of the peer's own
 // may have been made before the Hello came, but no longer ago than a round trip.
-func (t *Translator) fresh(m *l2tp.Message, now time.Time) bool {
-	h := &t.hello
+func (o *toPeer) fresh(m *l2tp.Message, expected uint16, now time.Time) bool {
+	h := &o.hello
 	if m.ZLB() {
 		return h.asked && now.Sub(h.before) > answered
 	}
-	return m.Ns == t.in.expected && now.Sub(h.last) > answered && now.Sub(t.watched) > answered
+	return m.Ns == expected && now.Sub(h.last) > answered && now.Sub(o.watched) > answered
 }
 
-// takeBack undoes the latest HelloNotCounted: the peer acknowledges r, which nobody has
+// takeBack undoes the latest HelloNotCounted: the peer acknowledges nr, which nobody has
 // sent. A copy of the Hello has arrived after all, later than lateness allows.
-func (t *Translator) takeBack(r uint16) bool {
-	back := t.out.returned
-	if !back.known || r != t.out.wireNext()+1 || !t.out.has(back.number) {
+func (o *toPeer) takeBack(nr uint16, r *reply) bool {
+	back := o.returned
+	if !back.known || nr != o.wireNext()+1 || !o.has(back.number) {
 		return false
 	}
-	t.out.remove(back.number)
-	t.out.returned, t.peer.counts, t.peer.deaf = seq{}, true, false
-	t.reply.Save, t.reply.Reason = true, HelloCounted
+	o.remove(back.number)
+	o.returned, o.peer.counts, o.peer.deaf = seq{}, true, false
+	r.Save, r.Reason = true, HelloCounted
 	return true
 }
 
 // Questioned notes that the peer was sent a message again, before its ids were known.
 func (t *Translator) Questioned(at time.Time) {
 	t.reply.begin(Drop)
-	t.mustAnswer(at)
+	t.out.mustAnswer(at, &t.reply)
 }
 
 // Ask sends the peer a message again that it has acknowledged. The peer acknowledges the
@@ -233,7 +229,7 @@ func (t *Translator) Questioned(at time.Time) {
 // message is known, nor if xl2tpd is not certainly the process that opened the connection.
 func (t *Translator) Ask(now time.Time, live Liveness) *Verdict {
 	t.reply.begin(Drop)
-	if t.phase == open {
+	if !t.closing {
 		t.ask(now, live)
 	}
 	return &t.reply.Verdict
@@ -244,19 +240,19 @@ func (t *Translator) Ask(now time.Time, live Liveness) *Verdict {
 // further AVP (RFC 2661 §6.3), and is no Hello, which the peer may be deaf to.
 func (t *Translator) ask(now time.Time, live Liveness) {
 	old := t.out.acked
-	if !old.known && t.out.oldest.known && now.Sub(t.watched) >= quiet {
+	if !old.known && t.out.oldest.known && now.Sub(t.out.watched) >= quiet {
 		old = t.out.oldest // what is older has been acknowledged, or xl2tpd would have sent it again
 	}
 	if !live.Xl2tpd || !old.known || !t.in.expects.known || t.connection.PeerID == 0 {
 		return
 	}
 	if sent := len(t.reply.Inject); !t.reply.full() {
-		t.send(ToPeer, l2tp.Message{Type: l2tp.TypeSCCCN, Ns: old.number - 1, Nr: t.in.nrToPeer()})
+		t.send(ToPeer, l2tp.Message{Type: l2tp.TypeSCCCN, Ns: old.number - 1})
 		t.reply.Inject[sent].Question = true
 	}
-	if h := &t.hello; h.inFlight() && now.Sub(h.last) >= lateness {
+	if h := &t.out.hello; h.inFlight() && now.Sub(h.last) >= lateness {
 		t.out.elicited, h.asked = now, true
 		return
 	}
-	t.mustAnswer(now)
+	t.out.mustAnswer(now, &t.reply)
 }

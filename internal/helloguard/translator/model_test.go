@@ -129,7 +129,7 @@ func (w *world) inOrder() bool {
 func (h *course) fast() bool { return h.delay < 500 && h.peer.ackDelay < 1000 }
 
 // unknowable: a Hello is pending.
-func (w *world) unknowable() bool { return w.last != nil && w.last.hello.inFlight() }
+func (w *world) unknowable() bool { return w.last != nil && w.last.out.hello.inFlight() }
 
 // gaveUp: one of the ends has closed the tunnel since the other did not answer.
 func (w *world) gaveUp() bool { return w.xClosed && w.xWhy != theEnd || w.pClosed }

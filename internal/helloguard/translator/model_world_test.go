@@ -407,6 +407,6 @@ func (w *world) kill(at, gone millis) {
 // hungEarly: xl2tpd hung while the translator was listening for what is still
 // unacknowledged, so it heard less than quiet promises.
 func (w *world) hungEarly() bool {
-	since := w.last.watched.Sub(epoch).Milliseconds()
+	since := w.last.out.watched.Sub(epoch).Milliseconds()
 	return w.h.hang != 0 && w.h.hang < since+quiet.Milliseconds() && since < w.h.hang+8000
 }

@@ -12,7 +12,7 @@ func (t *Translator) Out(p *l2tp.Packet, now time.Time, live Liveness) *Verdict 
 	t.reply.begin(Pass)
 	m := p.Msg
 	switch {
-	case t.foreignOut(p):
+	case foreignOut(t.connection, p):
 		return t.reply.pass(Foreign)
 	case !t.possibleOut(m):
 		return t.reply.pass(OutOfReach)
@@ -31,8 +31,8 @@ func (t *Translator) Out(p *l2tp.Packet, now time.Time, live Liveness) *Verdict 
 
 // foreignOut reports whether the packet is another tunnel's. A peer that has restarted may
 // have given another tunnel's id again, and xl2tpd only now gives that one up.
-func (t *Translator) foreignOut(p *l2tp.Packet) bool {
-	m, own := p.Msg, t.connection
+func foreignOut(own l2tp.Connection, p *l2tp.Packet) bool {
+	m := p.Msg
 	if p.Src != own.Local || p.Dst != own.Peer || m.Tunnel == 0 || own.PeerID != 0 && m.Tunnel != own.PeerID {
 		return true
 	}
@@ -67,30 +67,10 @@ func (t *Translator) learnOut(m l2tp.Message) {
 // seen notes a message that is not older than all seen. Behind a gap, or as the first of
 // all, it may be a retransmission: later ones may be on the wire too.
 func (t *Translator) seen(ns uint16, now time.Time) {
-	t.skip(ns)
-	t.advance(ns, now)
+	t.out.skip(ns, &t.reply)
+	t.out.advance(ns, now)
 	t.out.sent = now
 	t.confirm(now)
-}
-
-// advance notes that xl2tpd's next message is the one after ns.
-func (t *Translator) advance(ns uint16, now time.Time) {
-	t.out.exact = ns == t.out.next.number && t.out.exact || !t.out.exact && t.certain(now)
-	t.out.next.number = ns + 1
-}
-
-// skip notes that messages before ns may have gone past: they are after the Hello in flight.
-func (t *Translator) skip(ns uint16) {
-	if t.hello.inFlight() && !t.out.gapless && ns != t.out.next.number {
-		t.hello.overtaken, t.reply.Save = true, true
-	}
-}
-
-// certain reports whether all that xl2tpd has on the wire was seen: nothing could go past,
-// or the translator has watched for so long that xl2tpd has sent again what did.
-func (t *Translator) certain(now time.Time) bool {
-	closed := t.hello.closed
-	return t.out.exact || t.out.gapless || now.Sub(t.watched) >= quiet || !closed.IsZero() && now.Sub(closed) >= quiet
 }
 
 // confirm believes what the peer acknowledged beyond all that was seen, now that xl2tpd
@@ -109,27 +89,31 @@ func (t *Translator) outHello(p *l2tp.Packet, now time.Time, live Liveness) *Ver
 	switch ns := p.Msg.Ns; {
 	case t.out.has(ns):
 		return t.outSwallowed(p, now, live)
-	case t.hello.inFlight() && ns == t.hello.local:
+	case t.out.hello.inFlight() && ns == t.out.hello.local:
 		return t.outCopy(p, now, live)
-	case t.out.isNew(ns) && (t.mustHold(now, live) || t.mayHold(ns, now, live)):
-		return t.swallow(ns, now, live)
+	case t.out.isNew(ns) && (t.out.mustHold(now, live) || !t.closing && t.out.mayHold(ns, now, live)):
+		t.out.advance(ns, now)
+		t.out.add(ns)
+		t.confirm(now)
+		t.reply.Save = true
+		return t.answerSwallowed(ns, now, live)
 	}
 	return t.passHello(p, now)
 }
 
 // mustHold reports whether a new Hello is kept from the peer in any case: the peer has left
 // one uncounted, or one is in flight. One Hello asks as well as two.
-func (t *Translator) mustHold(now time.Time, live Liveness) bool {
-	h := &t.hello
-	if !t.peer.heard || live.LetGo {
+func (o *toPeer) mustHold(now time.Time, live Liveness) bool {
+	h := &o.hello
+	if !o.peer.heard || live.LetGo {
 		return false
 	}
-	return t.peer.deaf || h.inFlight() && (t.certain(now) || h.ackedForPeer() && now.Sub(h.latest) >= roundTrip)
+	return o.peer.deaf || h.inFlight() && (o.certain(now) || h.ackedForPeer() && now.Sub(h.latest) >= roundTrip)
 }
 
 // mayHold reports whether a new Hello may be kept from a peer that counts like xl2tpd.
-func (t *Translator) mayHold(ns uint16, now time.Time, live Liveness) bool {
-	return live.Peer && !live.PassFirst && t.phase == open && t.certain(now) && t.peer.heard && t.out.acked.is(t.out.wire(ns))
+func (o *toPeer) mayHold(ns uint16, now time.Time, live Liveness) bool {
+	return live.Peer && !live.PassFirst && o.certain(now) && o.peer.heard && o.acked.is(o.wire(ns))
 }
 
 // passHello lets a Hello through that the translator has not let through before.
@@ -141,28 +125,28 @@ func (t *Translator) passHello(p *l2tp.Packet, now time.Time) *Verdict {
 	}
 	if t.out.acked.covers(w) {
 		t.acknowledge() // xl2tpd has missed the peer's acknowledgement
-		t.mustAnswer(now)
+		t.out.mustAnswer(now, &t.reply)
 		return t.forwardOut(p, w)
 	}
 	t.reply.Reason = HelloPassed
-	if t.hello.inFlight() && t.peer.heard { // one that may have been on the wire before all was seen
-		t.hello.overtaken = true
-		t.mustAnswer(now)
+	if t.out.hello.inFlight() && t.out.peer.heard { // one that may have been on the wire before all was seen
+		t.out.hello.overtaken = true
+		t.out.mustAnswer(now, &t.reply)
 	} else {
-		t.launch(ns, now)
+		t.out.launch(ns, now, &t.reply)
 	}
 	return t.forwardOut(p, w)
 }
 
 // outCopy decides about another copy of the Hello in flight.
 func (t *Translator) outCopy(p *l2tp.Packet, now time.Time, live Liveness) *Verdict {
-	h := &t.hello
+	h := &t.out.hello
 	t.reply.Reason = HelloPassed
 	if h.ackedForPeer() {
 		t.acknowledge()
 		t.reply.Reason = HelloAckedForPeer
 	}
-	if h.asked || !h.waits.IsZero() && t.mustWait(now) {
+	if h.asked || !h.waits.IsZero() && t.out.mustWait(now) {
 		// A copy now would spoil the answers to the questions.
 		h.latest = now
 		t.ask(now, live)
@@ -173,25 +157,16 @@ func (t *Translator) outCopy(p *l2tp.Packet, now time.Time, live Liveness) *Verd
 	return t.forwardOut(p, h.wire)
 }
 
-// swallow keeps a new Hello from the peer.
-func (t *Translator) swallow(ns uint16, now time.Time, live Liveness) *Verdict {
-	t.advance(ns, now)
-	t.out.add(ns)
-	t.confirm(now)
-	t.reply.Save = true
-	return t.answerSwallowed(ns, now, live)
-}
-
 // outSwallowed decides about another copy of a Hello that was swallowed.
 func (t *Translator) outSwallowed(p *l2tp.Packet, now time.Time, live Liveness) *Verdict {
 	ns := p.Msg.Ns
 	// The acknowledgement for xl2tpd has not arrived. If the peer was kept from no other
 	// Hello, it gets this one after all: it may well answer.
 	only := t.out.offset() == 1 && ns+1 == t.out.next.number && t.out.lastStart(ns)
-	if only && !t.out.returned.known && !t.hello.inFlight() && !t.out.waits {
+	if only && !t.out.returned.known && !t.out.hello.inFlight() && !t.out.waits {
 		t.out.remove(ns)
-		t.launch(ns, now)
-		t.ackForPeer(now)
+		t.out.launch(ns, now, &t.reply)
+		t.out.ackForPeer(now, &t.reply)
 		return t.outCopy(p, now, live)
 	}
 	return t.answerSwallowed(ns, now, live)
@@ -204,15 +179,15 @@ func (t *Translator) answerSwallowed(ns uint16, now time.Time, live Liveness) *V
 		t.out.waits = false
 		return t.reply.drop(HelloWaits)
 	}
-	if t.hello.inFlight() || !live.Peer {
+	if t.out.hello.inFlight() || !live.Peer {
 		t.ask(now, live)
 	}
-	if live.Peer && t.phase == open && t.ackedForXl2tpd(ns) {
+	if live.Peer && !t.closing && t.out.ackedForXl2tpd(ns) {
 		t.out.waits = false
 		t.acknowledge()
 		return t.reply.drop(HelloAcked)
 	}
-	t.out.waits = t.phase == open
+	t.out.waits = !t.closing
 	return t.reply.drop(HelloWaits)
 }
 
@@ -225,18 +200,18 @@ func (t *Translator) outZLB(p *l2tp.Packet, now time.Time) *Verdict {
 	}
 	// Gapless, the messages before it that were not seen are not on the wire.
 	if !t.out.gapless {
-		t.skip(ns)
+		t.out.skip(ns, &t.reply)
 		t.out.next.number = ns
 	}
 	t.out.exact = true
 	t.confirm(now)
-	w, both, wait := t.zlbNumber(now)
-	if t.hello.zlbWaits = wait; wait {
+	w, both, wait := t.out.zlbNumber(t.in.lastNew, now)
+	if t.out.hello.zlbWaits = wait; wait {
 		t.reply.Save = true
 		return t.reply.drop(ZLBWaits)
 	}
 	if both {
-		t.send(ToPeer, l2tp.Message{Ns: t.hello.wire, Nr: t.in.nrToPeer()})
+		t.send(ToPeer, l2tp.Message{Ns: t.out.hello.wire})
 	}
 	return t.forwardOut(p, w)
 }
@@ -250,11 +225,11 @@ func (t *Translator) outZLB(p *l2tp.Packet, now time.Time) *Verdict {
 // one. Then it goes out under both numbers: some peers say nothing before their message is
 // acknowledged. A ZLB goes out under both in three more cases: the peer repeats its messages
 // again and again, its round trip is not known, or the translator was restored.
-func (t *Translator) zlbNumber(now time.Time) (ns uint16, both, wait bool) {
-	h, p := &t.hello, t.peer
-	next := t.out.wireNext()
+func (o *toPeer) zlbNumber(lastNew, now time.Time) (ns uint16, both, wait bool) {
+	h, p := &o.hello, o.peer
+	next := o.wireNext()
 	switch {
-	case !h.inFlight() || !t.out.acked.is(h.wire):
+	case !h.inFlight() || !o.acked.is(h.wire):
 		return next, false, false
 	case p.rtt >= slowAnswer: // it has counted the Hello when the ZLB arrives, if it counts any
 		return next, h.ackedForPeer() && !p.counts, false
@@ -264,7 +239,7 @@ func (t *Translator) zlbNumber(now time.Time) (ns uint16, both, wait bool) {
 		return next, true, false
 	case p.counts:
 		return next, false, false
-	case t.in.lastNew.Sub(h.last) >= lateness+p.rtt:
+	case lastNew.Sub(h.last) >= lateness+p.rtt:
 		return h.wire, false, false
 	case now.Sub(h.last) >= lateness+p.rtt:
 		return next, true, false
@@ -275,19 +250,19 @@ func (t *Translator) zlbNumber(now time.Time) (ns uint16, both, wait bool) {
 // outMessage decides about a message of xl2tpd that has to arrive, in order and once.
 func (t *Translator) outMessage(p *l2tp.Packet, now time.Time) *Verdict {
 	ns := p.Msg.Ns
-	if t.out.gapless && l2tp.Before(t.out.next.number, ns) && now.Sub(t.watched) < quiet {
+	if t.out.gapless && l2tp.Before(t.out.next.number, ns) && now.Sub(t.out.watched) < quiet {
 		// The messages between were lost while nobody was on the queue. xl2tpd sends them
 		// again, and one may be a Hello: its number would have to be known by now.
 		return t.reply.drop(MessageEarly)
 	}
 	w := t.take(ns, now)
-	if t.hello.isBefore(w) {
-		if t.mustWait(now) {
+	if t.out.hello.isBefore(w) {
+		if t.out.mustWait(now) {
 			return t.reply.drop(MessageWaits)
 		}
-		t.hello.overtaken, t.reply.Save = true, true
-		if t.hello.ackedForPeer() { // xl2tpd sends the Hello no more
-			t.send(ToPeer, l2tp.Message{Type: l2tp.TypeHello, Ns: t.hello.wire, Nr: t.in.nrToPeer()})
+		t.out.hello.overtaken, t.reply.Save = true, true
+		if t.out.hello.ackedForPeer() { // xl2tpd sends the Hello no more
+			t.send(ToPeer, l2tp.Message{Type: l2tp.TypeHello, Ns: t.out.hello.wire})
 		}
 	}
 	return t.deliver(p, w, now)
@@ -307,10 +282,10 @@ func (t *Translator) outStop(p *l2tp.Packet, now time.Time) *Verdict {
 	}
 	w := t.take(ns, now)
 	t.beginClosing()
-	if t.hello.isBefore(w) {
-		t.hello.overtaken, t.reply.Save = true, true
+	if t.out.hello.isBefore(w) {
+		t.out.hello.overtaken, t.reply.Save = true, true
 		if first, err := l2tp.ParsePacket(bytes.Clone(p.Raw())); err == nil && !t.reply.full() {
-			first.SetSeq(t.hello.wire, t.in.nrToPeer())
+			first.SetSeq(t.out.hello.wire, t.in.nrToPeer())
 			t.reply.Inject = append(t.reply.Inject, Injection{To: ToPeer, Packet: first.Raw()})
 		}
 	}
@@ -324,7 +299,7 @@ func (t *Translator) take(ns uint16, now time.Time) uint16 {
 		t.seen(ns, now)
 		t.reply.Save = true
 	}
-	if t.ackedForXl2tpd(ns) {
+	if t.out.ackedForXl2tpd(ns) {
 		t.acknowledge() // xl2tpd has missed the peer's acknowledgement
 	}
 	return w
@@ -332,22 +307,22 @@ func (t *Translator) take(ns uint16, now time.Time) uint16 {
 
 // deliver lets a message through that the peer has to answer.
 func (t *Translator) deliver(p *l2tp.Packet, w uint16, now time.Time) *Verdict {
-	if t.hello.inFlight() || !l2tp.Before(w, t.out.acked.number) {
+	if t.out.hello.inFlight() || !l2tp.Before(w, t.out.acked.number) {
 		t.out.returned = seq{}
 	}
-	t.mustAnswer(now)
+	t.out.mustAnswer(now, &t.reply)
 	return t.forwardOut(p, w)
 }
 
 // mustWait reports whether a message that has to go out after the Hello in flight waits for
 // the peer's word: a deaf peer expects it under the Hello's number. xl2tpd sends it again.
-func (t *Translator) mustWait(now time.Time) bool {
-	h := &t.hello
+func (o *toPeer) mustWait(now time.Time) bool {
+	h := &o.hello
 	if h.waits.IsZero() {
 		h.waits = now
 		h.plan()
 	}
-	return t.peer.fast() && !t.peer.counts && !h.overtaken && now.Sub(h.waits) < waitMost
+	return o.peer.fast() && !o.peer.counts && !h.overtaken && now.Sub(h.waits) < waitMost
 }
 
 // forwardOut lets xl2tpd's p through with the newest Nr. A peer that is deaf to Hellos does

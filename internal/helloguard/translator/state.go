@@ -51,14 +51,14 @@ type state struct {
 
 // MarshalJSON gives the state to be stored whenever a Verdict says so.
 func (t *Translator) MarshalJSON() ([]byte, error) {
-	out, in, h := &t.out, &t.in, &t.hello
+	out, in, h := &t.out, &t.in, &t.out.hello
 	s := state{
 		Version: stateVersion, Connection: t.connection,
 		Offset: out.folded, Runs: out.runs[:out.n],
 		NextKnown: out.next.known, Next: out.next.number, Exact: out.exact || out.gapless,
 		AckedKnown: out.acked.known, Acked: out.acked.number,
 		HelloWire: h.wire, HelloAcked: h.ackedForPeer(), Overtaken: h.overtaken,
-		Counts: t.peer.counts, RTT: t.peer.rtt.Milliseconds(), Deaf: t.peer.deaf, Heard: &t.peer.heard, Closing: t.Closing(),
+		Counts: t.out.peer.counts, RTT: t.out.peer.rtt.Milliseconds(), Deaf: t.out.peer.deaf, Heard: &t.out.peer.heard, Closing: t.closing,
 		ExpectedKnown: in.expects.known, Expects: in.expects.number, Expected: in.expected,
 		HelloTo: in.helloTo, AckedForXl2tpd: in.told.known, Told: in.told.number,
 	}
@@ -88,14 +88,11 @@ func Restore(b []byte, now time.Time) (*Translator, error) {
 		return nil, fmt.Errorf("Hello guard state: %w", err)
 	}
 	t := &Translator{
-		connection: s.Connection, watched: now,
-		peer: peerTraits{counts: s.Counts, deaf: s.Deaf, rtt: time.Duration(s.RTT) * time.Millisecond},
-		out:  toPeer{next: seq{s.Next, s.NextKnown}, acked: seq{s.Acked, s.AckedKnown}},
+		connection: s.Connection, closing: s.Closing,
+		out: toPeer{next: seq{s.Next, s.NextKnown}, acked: seq{s.Acked, s.AckedKnown}, watched: now,
+			peer: peerTraits{counts: s.Counts, deaf: s.Deaf, rtt: time.Duration(s.RTT) * time.Millisecond}},
 		in: toXl2tpd{expects: seq{s.Expects, s.ExpectedKnown}, expected: s.Expected,
 			helloTo: s.HelloTo, told: seq{s.Told, s.AckedForXl2tpd}},
-	}
-	if s.Closing {
-		t.phase = closing
 	}
 	if s.Returned != nil {
 		t.out.returned = seq{*s.Returned, true}
@@ -103,39 +100,40 @@ func Restore(b []byte, now time.Time) (*Translator, error) {
 	t.out.folded = s.Offset
 	t.out.n = copy(t.out.runs[:], s.Runs)
 	if s.Heard != nil {
-		t.peer.heard = *s.Heard
+		t.out.peer.heard = *s.Heard
 	} else {
-		t.peer.heard, t.peer.deaf = s.AckedKnown, t.out.offset() != 0
+		t.out.peer.heard, t.out.peer.deaf = s.AckedKnown, t.out.offset() != 0
 	}
 	if s.HelloCount > 0 {
-		t.restoreHello(s, now)
+		t.out.hello = s.hello(&t.out.sequenceMap, now)
 	}
-	t.out.gapless = t.Offset() > 0 || s.Exact && (t.hello.ackedForPeer() || t.Undecided())
+	if t.out.hello.zlbWaits { // some peers do not repeat their message for a minute
+		t.in.unacked, t.in.ackAt = seq{s.Expects - 1, true}, now
+	}
+	t.out.gapless = t.out.offset() > 0 || s.Exact && (t.out.hello.ackedForPeer() || t.Undecided())
 	return t, nil
 }
 
-// restoreHello takes over the Hello in flight. An earlier version's further ones were on
-// the wire to a peer that had left the first one unanswered.
-func (t *Translator) restoreHello(s state, now time.Time) {
-	local := t.out.local(s.HelloWire+1) - 1
-	for t.out.has(local) {
+// hello is the Hello in flight. An earlier version's further ones were on the wire to a peer that
+// had left the first one unanswered.
+func (s *state) hello(numbers *sequenceMap, now time.Time) helloInFlight {
+	local := numbers.local(s.HelloWire+1) - 1
+	for numbers.has(local) {
 		local--
 	}
-	t.hello = helloInFlight{
+	h := helloInFlight{
 		state: unanswered, wire: s.HelloWire, local: local, overtaken: s.Overtaken || s.HelloCount > 1,
 		last: ago(s.HelloLast, now), latest: ago(s.HelloLatest, now), before: ago(s.HelloBefore, now), restored: true,
+		zlbWaits: s.ZLBWaits && s.ExpectedKnown,
 	}
 	if s.HelloAcked {
-		t.hello.state = ackedForThePeer
+		h.state = ackedForThePeer
 	}
 	if s.HelloClosed != 0 {
-		t.hello.closed = ago(s.HelloClosed, now)
+		h.closed = ago(s.HelloClosed, now)
 	}
-	t.hello.plan()
-	if s.ZLBWaits && s.ExpectedKnown { // some peers do not repeat their message for a minute
-		t.hello.zlbWaits = true
-		t.in.unacked, t.in.ackAt = seq{s.Expects - 1, true}, now
-	}
+	h.plan()
+	return h
 }
 
 // ago is a stored time. The clock may have been set since; 0 is now.

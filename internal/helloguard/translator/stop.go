@@ -7,9 +7,9 @@ import "xl2tpd-keepalive/internal/l2tp"
 // and would place new calls inside it. Without a StopCCN it does nothing.
 func (t *Translator) AckStop() *Verdict {
 	t.reply.begin(Drop)
-	if t.Closing() && t.out.next.known && t.in.expects.known {
-		t.phase = deadPeer
-		t.sendZLBs(t.nrToXl2tpd())
+	if t.closing && t.out.next.known && t.in.expects.known {
+		t.out.peer.dead = true
+		t.acknowledge()
 		t.reply.Reason = StopAcked
 	}
 	return &t.reply.Verdict
@@ -25,7 +25,7 @@ func (t *Translator) Close() *Verdict {
 	if !out.next.known || !out.acked.known || !t.in.expects.known || t.connection.LocalID == 0 || t.connection.PeerID == 0 {
 		return &t.reply.Verdict
 	}
-	if t.phase == open {
+	if !t.closing {
 		t.beginClosing()
 		out.next.number++
 		out.returned = seq{}
@@ -36,14 +36,12 @@ func (t *Translator) Close() *Verdict {
 	}
 	// What xl2tpd has sent before may not have arrived, or be a Hello that the peer does
 	// not count. It takes the one that it expects.
-	for ns := out.acked.number; ns != last && ns-out.acked.number < maxStopNumbers-1; ns++ {
-		t.sendStop(ns)
+	stop := l2tp.Message{Type: l2tp.TypeStopCCN, Assigned: t.connection.LocalID}
+	for stop.Ns = out.acked.number; stop.Ns != last && stop.Ns-out.acked.number < maxStopNumbers-1; stop.Ns++ {
+		t.send(ToPeer, stop)
 	}
-	t.sendStop(last)
+	stop.Ns = last
+	t.send(ToPeer, stop)
 	t.reply.Reason = StopSent
 	return &t.reply.Verdict
-}
-
-func (t *Translator) sendStop(ns uint16) {
-	t.send(ToPeer, l2tp.Message{Type: l2tp.TypeStopCCN, Assigned: t.connection.LocalID, Ns: ns, Nr: t.in.nrToPeer()})
 }

@@ -39,49 +39,26 @@ const (
 	quiet = lastGap + 200*time.Millisecond
 )
 
-// phase is how far the end of the tunnel has come.
-type phase uint8
-
-const (
-	open     phase = iota
-	closing        // a StopCCN was seen, of either end
-	deadPeer       // and all that xl2tpd has sent is acknowledged for a dead peer
-)
-
-// peerTraits are how the peer behaves.
-type peerTraits struct {
-	heard  bool          // in this tunnel
-	counts bool          // it is known to count Hellos
-	deaf   bool          // it did not count the latest Hello that it has decided on
-	rtt    time.Duration // between xl2tpd's latest message and the peer's answer; 0: unknown
-}
-
-// fast reports whether the peer is known to answer soon.
-func (p peerTraits) fast() bool { return p.rtt > 0 && p.rtt < fastAnswer }
-
 // Translator keeps the two numberings of one control connection. It is not safe for
 // concurrent use. The zero value is of no use: see New, Restore.
 type Translator struct {
 	connection l2tp.Connection
-	watched    time.Time // all packets are seen from then on
-	phase      phase
-	peer       peerTraits
+	closing    bool // a StopCCN was seen, of either end
 	out        toPeer
 	in         toXl2tpd
-	hello      helloInFlight
 	reply      reply
 }
 
 // New starts on a connection of which no packet was seen; from now on all are shown
 // to the translator. It learns the numbers from what passes.
 func New(c l2tp.Connection, now time.Time) *Translator {
-	return &Translator{connection: c, watched: now}
+	return &Translator{connection: c, out: toPeer{watched: now}}
 }
 
 // Traits returns a translator that knows no number, but how the peer behaves: that stays true
 // without the guard. Its state is what is worth storing while the two ends count the same.
 func (t *Translator) Traits() *Translator {
-	return &Translator{connection: t.connection, peer: peerTraits{rtt: t.peer.rtt, counts: t.peer.counts}}
+	return &Translator{connection: t.connection, out: toPeer{peer: peerTraits{rtt: t.out.peer.rtt, counts: t.out.peer.counts}}}
 }
 
 // Connection returns the addresses and ids, with what packets have shown.
@@ -95,31 +72,31 @@ func (t *Translator) Offset() int { return int(t.out.offset()) }
 // the tunnel may go past the translator in either direction: a message would be taken under
 // the number of another. A packet that is lost for want of a translator does no harm, both
 // ends send again. This holds from before the first Verdict.Save that shows it.
-func (t *Translator) Diverged() bool { return t.out.offset() != 0 || t.hello.ackedForPeer() }
+func (t *Translator) Diverged() bool { return t.out.offset() != 0 || t.out.hello.ackedForPeer() }
 
 // Undecided reports whether the peer has a Hello of which it has not said whether it
 // counts it. As long as the translator only pauses, no packet of the tunnel should go
 // past it: xl2tpd's ZLB might carry a number that the peer does not expect. If the
 // translator leaves, the packets better do.
-func (t *Translator) Undecided() bool { return t.HelloUnanswered() && !t.peer.counts }
+func (t *Translator) Undecided() bool { return t.HelloUnanswered() && !t.out.peer.counts }
 
 // Closing reports whether a StopCCN was seen, of either end.
-func (t *Translator) Closing() bool { return t.phase != open }
+func (t *Translator) Closing() bool { return t.closing }
 
 // Closed reports whether the peer has acknowledged xl2tpd's StopCCN, or has sent one and all else is
 // acknowledged.
 func (t *Translator) Closed() bool {
-	return t.Closing() && t.out.next.known && t.out.acked.covers(t.out.wire(t.out.next.number-1))
+	return t.closing && t.out.next.known && t.out.acked.covers(t.out.wire(t.out.next.number-1))
 }
 
 // Slow reports whether the peer is not known to answer soon.
-func (t *Translator) Slow() bool { return !t.peer.fast() }
+func (t *Translator) Slow() bool { return !t.out.peer.fast() }
 
 // Counts reports whether the peer is known to count Hellos.
-func (t *Translator) Counts() bool { return t.peer.counts }
+func (t *Translator) Counts() bool { return t.out.peer.counts }
 
 // HelloUnanswered reports whether a Hello of xl2tpd is out that nobody has acknowledged.
-func (t *Translator) HelloUnanswered() bool { return t.hello.state == unanswered }
+func (t *Translator) HelloUnanswered() bool { return t.out.hello.state == unanswered }
 
 // PeerUnanswered reports whether a message of the peer is in that nobody has
 // acknowledged.
@@ -132,8 +109,8 @@ func (t *Translator) PeerUnanswered() bool {
 func (t *Translator) Resync(now time.Time) {
 	t.out.exact, t.out.gapless = false, false
 	t.out.oldest = seq{}
-	t.watched = now
-	if h := &t.hello; h.inFlight() {
+	t.out.watched = now
+	if h := &t.out.hello; h.inFlight() {
 		h.last, h.before, h.restored = now, now, true
 		h.closed = time.Time{}
 		h.plan()
@@ -142,18 +119,18 @@ func (t *Translator) Resync(now time.Time) {
 
 // beginClosing notes that a StopCCN closes the tunnel.
 func (t *Translator) beginClosing() {
-	if t.phase == open {
-		t.phase, t.reply.Save = closing, true
+	if !t.closing {
+		t.closing, t.reply.Save = true, true
 	}
 }
 
-// send has a message made and sent.
+// send injects a message with the newest Nr.
 func (t *Translator) send(to Side, m l2tp.Message) {
 	src, dst := t.connection.Local, t.connection.Peer
-	m.Tunnel = t.connection.PeerID
+	m.Tunnel, m.Nr = t.connection.PeerID, t.in.nrToPeer()
 	if to == ToXl2tpd {
 		src, dst = dst, src
-		m.Tunnel = t.connection.LocalID
+		m.Tunnel, m.Nr = t.connection.LocalID, t.out.nrToXl2tpd()
 	}
 	t.reply.send(to, src, dst, m)
 }

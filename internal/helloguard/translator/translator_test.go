@@ -427,9 +427,9 @@ func TestMessageBehindAnUndecidedHello(t *testing.T) {
 	// A peer that answers nothing, or not soon, gets it under its own number.
 	for name, fast := range map[string]bool{"fast until now": true, "slow": false} {
 		tr := inStep(t)
-		tr.peer.rtt = 20 * time.Millisecond
+		tr.out.peer.rtt = 20 * time.Millisecond
 		if !fast {
-			tr.peer.rtt = 3 * time.Second
+			tr.out.peer.rtt = 3 * time.Second
 		}
 		fromXl2tpd(tr, l2tp.TypeHello, 3, 2, epoch, passFirst)
 		for _, s := range []float64{0.5, 1.5, 3.5, 7.5, 15.5} {
@@ -481,7 +481,7 @@ func TestZLBBehindAnUndecidedHello(t *testing.T) {
 		"round trip not known":           {0, false, 0, 5, Pass, 4, both},
 	} {
 		tr := inStep(t)
-		tr.peer.rtt, tr.peer.counts = tc.rtt, tc.counts
+		tr.out.peer.rtt, tr.out.peer.counts = tc.rtt, tc.counts
 		fromXl2tpd(tr, l2tp.TypeHello, 3, 2, epoch, passFirst)
 		for range tc.repeats + 1 {
 			fromPeer(tr, l2tp.TypeHello, 2, 3, at(tc.after))
@@ -502,7 +502,7 @@ func TestZLBBehindAnUndecidedHello(t *testing.T) {
 // has seen the ZLBs.
 func TestZLBForOldAndNewMessages(t *testing.T) {
 	tr := inStep(t)
-	tr.peer.rtt, tr.peer.counts = 20*time.Millisecond, true
+	tr.out.peer.rtt, tr.out.peer.counts = 20*time.Millisecond, true
 	fromXl2tpd(tr, l2tp.TypeHello, 3, 2, epoch, passFirst)
 	for _, ns := range []uint16{2, 2, 3, 2, 3, 4} {
 		fromPeer(tr, l2tp.TypeHello, ns, 3, at(float64(ns)))
@@ -514,7 +514,7 @@ func TestZLBForOldAndNewMessages(t *testing.T) {
 // A ZLB that was held back is sent by the guard's next life: the peer may not ask for it in time.
 func TestZLBHeldBackBehindARestart(t *testing.T) {
 	tr := inStep(t)
-	tr.peer.rtt = 20 * time.Millisecond
+	tr.out.peer.rtt = 20 * time.Millisecond
 	fromXl2tpd(tr, l2tp.TypeHello, 3, 2, epoch, passFirst)
 	fromPeer(tr, l2tp.TypeHello, 2, 3, at(0.1))
 	v := fromXl2tpd(tr, l2tp.TypeNone, 4, 3, at(0.1), passFirst)
@@ -530,7 +530,7 @@ func TestZLBHeldBackBehindARestart(t *testing.T) {
 // they acknowledge.
 func TestZLBBehindARestart(t *testing.T) {
 	tr := inStep(t)
-	tr.peer.rtt = 20 * time.Millisecond
+	tr.out.peer.rtt = 20 * time.Millisecond
 	fromXl2tpd(tr, l2tp.TypeHello, 3, 2, epoch, passFirst)
 	fromPeer(tr, l2tp.TypeHello, 2, 3, at(5))
 	v := fromXl2tpd(tr, l2tp.TypeNone, 4, 3, at(5), passFirst)
@@ -547,7 +547,7 @@ func TestZLBBehindARestart(t *testing.T) {
 func TestZLBHeldBack(t *testing.T) {
 	for name, live := range map[string]Liveness{"living": passFirst, "no sign of life": unknown} {
 		tr := inStep(t)
-		tr.peer.rtt = 20 * time.Millisecond
+		tr.out.peer.rtt = 20 * time.Millisecond
 		var acked float64
 		for i := range 100 {
 			s := float64(i) / 10
@@ -787,8 +787,8 @@ func TestRestoreEarlierVersion(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !tr.Diverged() || !tr.peer.heard {
-		t.Errorf("diverged %v, heard %v; want true, true", tr.Diverged(), tr.peer.heard)
+	if !tr.Diverged() || !tr.out.peer.heard {
+		t.Errorf("diverged %v, heard %v; want true, true", tr.Diverged(), tr.out.peer.heard)
 	}
 	v := fromPeer(tr, l2tp.TypeHello, 2, 3, at(1))
 	if m := message(t, v.Packet); m.Nr != 4 {
