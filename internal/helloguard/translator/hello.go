@@ -98,15 +98,12 @@ func (h *helloInFlight) nextQuestion(now time.Time) time.Time {
 }
 
 // lookAgain makes the timer run when the peer's message may allow to answer xl2tpd. That may be
-// long after the latest question. Questions keep their pace.
+// long after the latest question.
 func (h *helloInFlight) lookAgain(now time.Time) {
 	if h.state != unanswered {
 		return
 	}
 	at := h.latest.Add(ackForPeerAfter)
-	if next := h.lastAsk.Add(askOften); at.Before(next) {
-		at = next
-	}
 	if at.Before(now) {
 		at = now
 	}
@@ -154,8 +151,10 @@ func (t *Translator) handleHelloTimer(now time.Time, live Liveness) {
 		t.acknowledge()
 		t.reply.Reason = HelloAckedForPeer
 	}
-	t.ask(now, live)
-	h.lastAsk = now
+	if now.Sub(h.lastAsk) >= askOften { // the peer's messages may come faster
+		t.ask(now, live)
+		h.lastAsk = now
+	}
 	h.askAt = h.nextQuestion(now)
 }
 

@@ -342,16 +342,17 @@ func (w *world) wire(ns uint16) uint16 {
 // past lets a packet go past a guard that is down, unless the numbers are apart.
 func (w *world) past(pkt []byte, do func()) {
 	p, _ := l2tp.ParsePacket(pkt)
+	lost := w.snapshot != nil && (w.snapshot.Diverged() || w.snapshot.Undecided())
 	for _, m := range w.xOut {
-		// So does what shows that one has arrived.
-		if m.typ == typeOther && p.Src == peerAddr && l2tp.Before(w.wire(m.ns), p.Msg.Nr) {
+		// So does what shows that one has arrived. That a Hello has, some peers say only once.
+		if p.Src == peerAddr && l2tp.Before(w.wire(m.ns), p.Msg.Nr) && (m.typ == typeOther || lost && w.peer().noDuplicates) {
 			w.excused = true
 		}
 	}
 	if p.Msg.Type == typeOther {
 		w.excused = true
 	}
-	if w.snapshot == nil || !w.snapshot.Diverged() && !w.snapshot.Undecided() {
+	if !lost {
 		do()
 	}
 	w.lost[w.losses%len(w.lost)] = w.now
