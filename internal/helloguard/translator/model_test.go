@@ -60,7 +60,7 @@ import (
 //     of a Hello. Or several transmissions in 31 s met a guard that was down. Or
 //     one other than a Hello did, and no life of the guard was long enough to
 //     work out what became of it. Or the only answer of a peer that answers no
-//     duplicate did. Or the peer's line has gone less than 7 s after
+//     duplicate did, or a message of a peer that does not send it again in time. Or the peer's line has gone less than 7 s after
 //     its message. The message met a guard that was down, or its ZLB was held back
 //     for some of the copies, and nobody can send more. The peer gives up on it.
 //     Without the guard it waited for no answer when the line went, and does not
@@ -549,6 +549,9 @@ func TestFoundHistories(t *testing.T) {
 		},
 		"an answer under way at the end": {
 			seed: 7, peer: peer{kind: answers, piggyback: true, oldNr: true, window: 1, tries: 5, keepalive: 60_000}, helloEvery: 60_000, xStart: 3, length: 100_000, delay: 14_500, passFirst: true,
+		},
+		"a Hello of a lazy peer, lost": {
+			peer: peer{kind: answers, noDuplicates: true, piggyback: true, window: 1, tries: 5, lazy: true, keepalive: 60_000}, helloEvery: 60_000, xStart: 3, length: 100_000, delay: 480, kills: 5, messages: 3, forge: true, cross: true,
 		},
 		// The peer's first word came just after a question, and 91 ms before xl2tpd gave up.
 		"no answer before the next question": {

@@ -349,7 +349,7 @@ func (w *world) past(pkt []byte, do func()) {
 			w.excused = true
 		}
 	}
-	if p.Msg.Type == typeOther {
+	if p.Msg.Type == typeOther || lost && p.Src == peerAddr && !p.Msg.ZLB() && w.peer().lazy { // not sent again in time
 		w.excused = true
 	}
 	if !lost {
