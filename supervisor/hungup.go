@@ -271,23 +271,7 @@ func (ls *lacTable) takeDial(ev Dials, now time.Time) {
 	if len(lacs) != 1 {
 		ls.dialsHungUp(lacs)
 		for _, l := range lacs {
-			if l.takeAutodial(now) {
-				ls.dialledAgain(l, now)
-				continue
-			}
-			if ls.candidates(l).up() {
-				continue
-			}
-			if ls.alone(l, lacs) {
-				ls.noteDialOf(l, lns, now)
-			}
-			if !l.notDiallingSince.IsZero() {
-				l.notDiallingSince = now
-			}
-			if l.had < mayHaveHad && !l.lastEnd.mayBeHangUp() && (l.mayBeHungUp() || ls.topology.ifDialled(l)) {
-				l.had = mayHaveHad
-				ls.agenda.mark(l)
-			}
+			ls.perhapsDialled(l, lacs, lns, now)
 		}
 		return
 	}
@@ -299,6 +283,26 @@ func (ls *lacTable) takeDial(ev Dials, now time.Time) {
 	l.noteAttempt(lns, now)
 	if l.mayBeHungUp() && l.progress.isIdle() {
 		ls.dialledAgain(l, now)
+	}
+}
+
+// perhapsDialled notes that xl2tpd dials one of these LACs, perhaps this one.
+func (ls *lacTable) perhapsDialled(l *lac, lacs []*lac, lns netip.Addr, now time.Time) {
+	switch {
+	case l.takeAutodial(now):
+		ls.dialledAgain(l, now)
+		return
+	case ls.candidates(l).up():
+		return
+	case ls.alone(l, lacs):
+		ls.noteDialOf(l, lns, now)
+	}
+	if !l.notDiallingSince.IsZero() {
+		l.notDiallingSince = now
+	}
+	if l.had < mayHaveHad && !l.lastEnd.mayBeHangUp() && (l.mayBeHungUp() || ls.topology.ifDialled(l)) {
+		l.had = mayHaveHad
+		ls.agenda.mark(l)
 	}
 }
 

@@ -31,8 +31,18 @@ func (ls *lacTable) takeOutcome(ev StepDone, now time.Time) {
 		err = nil
 		l.peerIsDead(now)
 	}
+	ls.stepDone(l, ev.Step, err, now)
+	if ev.Step.asks() || isAny(err, ErrNoConnection, ErrAlive, ErrRedialsLater, ErrSAInUse) {
+		return // nothing was done
+	}
+	ls.callRecoverHook(l, ev.Step, err)
+	ls.logStep(l, ev.Step, err)
+}
+
+// stepDone notes what a step of recovery has changed, or has shown.
+func (ls *lacTable) stepDone(l *lac, step Step, err error, now time.Time) {
 	var is situation // for a step that only asks, it does not matter
-	if s := ls.topology.section(l); s != nil && !ev.Step.asks() {
+	if s := ls.topology.section(l); s != nil && !step.asks() {
 		is, _ = ls.situation(l, s, now)
 	}
 	if c := l.lastEnd; c != nil && !c.sure && (c.inferred && errors.Is(err, ErrSAInUse) || (c.inferred || c.assumed) && errors.Is(err, ErrAlive)) {
@@ -41,24 +51,18 @@ func (ls *lacTable) takeOutcome(ev StepDone, now time.Time) {
 	hungUp := ev.Step == StepHangUp && (err == nil || errors.Is(err, ErrHungUp))
 	ls.resolveEnd(l, hungUp, errors.Is(err, ErrAlive))
 	l.progress.stepDone(err, is, ls.jitter(), now)
-	if ev.Step == StepDial || ev.Step == StepRedial {
-		l.downAt = time.Time{}
-	}
-	switch ev.Step {
+	switch step {
 	case StepDial:
+		l.downAt = time.Time{}
 		l.afterDial(err, now)
 	case StepRedial:
+		l.downAt = time.Time{}
 		l.afterRedial(err, now)
 	case StepHangUp:
 		ls.afterHangUp(l, hungUp, now)
 	case StepAsk:
 		ls.logAsked(l, err)
 	}
-	if ev.Step.asks() || isAny(err, ErrNoConnection, ErrAlive, ErrRedialsLater, ErrSAInUse) {
-		return // nothing was done
-	}
-	ls.callRecoverHook(l, ev.Step, err)
-	ls.logStep(l, ev.Step, err)
 }
 
 // isAny reports whether an error is one of several.

@@ -75,49 +75,59 @@ func (e tunnelChecks) tunnel(name string, t *status.Tunnel) []Finding {
 	return all
 }
 
+const stateCheck = "state"
+
 func (e tunnelChecks) state(name string, t *status.Tunnel) Finding {
-	const check = "state"
-	lac, isLAC := strings.CutPrefix(t.Name, "lac ")
 	switch t.State {
 	case "down":
-		why := message.Sprintf("down; %s", t.Doing)
-		if t.Last != nil {
-			why = message.Sprintf("%s; ended last by: %s", why, t.Last.Reason)
-		}
-		f := bad(check, name, why)
-		if t.ByHand {
-			f = note(check, name, why)
-		}
-		i := e.instance(t.Instance)
-		switch {
-		case i == nil || !i.Runs(): // then the tunnel is down; a separate check reports that
-		case e.misses("ppp_generic"):
-			f.Remedy = []message.Text{"get the kernel modules that are missing, as above"}
-		case i.NetworkManager():
-			f.Remedy = []message.Text{e.restart(*i), command("journalctl -u NetworkManager -u xl2tpd-keepalive")}
-		case isLAC && strings.Contains(lac, ", "): // one of several LACs that look the same
-			f.Remedy = []message.Text{"give each of them a pppoptfile of its own, then this says which one is down", e.logs(*i)}
-		case isLAC && t.Link != nil: // pppd has given up, or waits for the LNS to begin (`passive`)
-			f.Remedy = []message.Text{dialAnew(i.Pipe, lac), e.logs(*i)}
-		case isLAC:
-			f.Remedy = []message.Text{dialAnew(i.Pipe, lac)}
-			if !t.ByHand {
-				f.Remedy = append(f.Remedy, "if it is to be down: `keepalive = no` in its section of /etc/xl2tpd/keepalive.conf", e.logs(*i))
-			}
-		default:
-			f.Remedy = []message.Text{e.logs(*i)}
-		}
-		return f
+		return e.down(name, t)
 	case "silent":
-		f := bad(check, name, "the far end answers no echo request any more",
-			"if it never answers: `target = ADDRESS` behind the tunnel in its section of /etc/xl2tpd/keepalive.conf",
-			"if it did: xl2tpd closes the tunnel once a Hello is unanswered, within some two minutes")
-		if i := e.instance(t.Instance); isLAC && i != nil && !i.NetworkManager() {
-			f.Remedy = append(f.Remedy, pipeCommand(i.Pipe, "d", lac, "%s  # if that is too long, then the same with c"))
-		}
-		return f
+		return e.silent(name, t)
 	}
-	return good(check, name, "%s", t.StateText())
+	return good(stateCheck, name, "%s", t.StateText())
+}
+
+func (e tunnelChecks) down(name string, t *status.Tunnel) Finding {
+	lac, isLAC := strings.CutPrefix(t.Name, "lac ")
+	why := message.Sprintf("down; %s", t.Doing)
+	if t.Last != nil {
+		why = message.Sprintf("%s; ended last by: %s", why, t.Last.Reason)
+	}
+	f := bad(stateCheck, name, why)
+	if t.ByHand {
+		f = note(stateCheck, name, why)
+	}
+	i := e.instance(t.Instance)
+	switch {
+	case i == nil || !i.Runs(): // then the tunnel is down; a separate check reports that
+	case e.misses("ppp_generic"):
+		f.Remedy = []message.Text{"get the kernel modules that are missing, as above"}
+	case i.NetworkManager():
+		f.Remedy = []message.Text{e.restart(*i), command("journalctl -u NetworkManager -u xl2tpd-keepalive")}
+	case isLAC && strings.Contains(lac, ", "): // one of several LACs that look the same
+		f.Remedy = []message.Text{"give each of them a pppoptfile of its own, then this says which one is down", e.logs(*i)}
+	case isLAC && t.Link != nil: // pppd has given up, or waits for the LNS to begin (`passive`)
+		f.Remedy = []message.Text{dialAnew(i.Pipe, lac), e.logs(*i)}
+	case isLAC:
+		f.Remedy = []message.Text{dialAnew(i.Pipe, lac)}
+		if !t.ByHand {
+			f.Remedy = append(f.Remedy, "if it is to be down: `keepalive = no` in its section of /etc/xl2tpd/keepalive.conf", e.logs(*i))
+		}
+	default:
+		f.Remedy = []message.Text{e.logs(*i)}
+	}
+	return f
+}
+
+func (e tunnelChecks) silent(name string, t *status.Tunnel) Finding {
+	lac, isLAC := strings.CutPrefix(t.Name, "lac ")
+	f := bad(stateCheck, name, "the far end answers no echo request any more",
+		"if it never answers: `target = ADDRESS` behind the tunnel in its section of /etc/xl2tpd/keepalive.conf",
+		"if it did: xl2tpd closes the tunnel once a Hello is unanswered, within some two minutes")
+	if i := e.instance(t.Instance); isLAC && i != nil && !i.NetworkManager() {
+		f.Remedy = append(f.Remedy, pipeCommand(i.Pipe, "d", lac, "%s  # if that is too long, then the same with c"))
+	}
+	return f
 }
 
 // renamed is the remedy for a LAC with a name that xl2tpd's control pipe does not accept.

@@ -39,8 +39,9 @@ const (
 	quiet = lastGap + 200*time.Millisecond
 )
 
-// Translator keeps the two numberings of one control connection. It is not safe for
-// concurrent use. The zero value is of no use: see New, Restore.
+// Translator keeps the two numberings of one control connection. What concerns one direction alone
+// is in toPeer or toXl2tpd. It is not safe for concurrent use. The zero value is of no use: see New,
+// Restore.
 type Translator struct {
 	connection l2tp.Connection
 	closing    bool // a StopCCN was seen, of either end
