@@ -247,11 +247,16 @@ func (ls *lacTable) trialTime(l *lac) time.Duration {
 	return helpTime
 }
 
-// markNeighbours marks the other LACs with the same LNS: they will be evaluated in the step under way.
-func (ls *lacTable) markNeighbours(l *lac) {
-	if s := ls.topology.section(l); s != nil {
-		for _, other := range ls.neighbours(l, s) {
-			ls.agenda.mark(other)
+// takeNewSA takes the result of a request for an SA. The other LACs with the same LNS will be evaluated in the step under
+// way. Over a new SA, their peers have not been asked yet.
+func (ls *lacTable) takeNewSA(l *lac, err error) {
+	s := ls.topology.section(l)
+	if s == nil {
+		return
+	}
+	for _, other := range ls.neighbours(l, s) {
+		if ls.agenda.mark(other); err == nil {
+			other.progress.outdateAnswer()
 		}
 	}
 }

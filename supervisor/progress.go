@@ -335,12 +335,15 @@ func (p *progress) askPeer(until, now time.Time) (Step, time.Time) {
 // renewedByOthers notes that the silent link has a new SA that recovery has not made for this LAC. An answer over the
 // old SA says nothing about the new one.
 func (p *progress) renewedByOthers(now time.Time) {
-	p.peer, p.askAt = peerOutdated, time.Time{}
+	p.outdateAnswer()
 	if p.busy == StepSecure || p.busy == StepRenew || p.since.IsZero() {
 		return
 	}
 	p.last, p.err, p.next = StepRenew, nil, now.Add(grace)
 }
+
+// outdateAnswer notes that the peer of the silent link may be reached in another way by now.
+func (p *progress) outdateAnswer() { p.peer, p.askAt = peerOutdated, time.Time{} }
 
 // isHangingUp reports whether recovery hangs up, or did so in its latest step and the tunnel was not up since.
 func (p *progress) isHangingUp() bool {
@@ -439,6 +442,14 @@ func (p *progress) acted(err error, s situation, jitter float64, now time.Time) 
 		return
 	}
 	p.waitAfter(step, s, jitter, now)
+}
+
+// ownTrial returns until when the SA that recovery has made for the LAC may bring any tunnel back; in the past: there is none.
+func (p *progress) ownTrial() time.Time {
+	if p.sa == saUnconfirmed {
+		return time.Time{}
+	}
+	return p.doneAt.Add(helpTime)
 }
 
 // noteSA notes what a step shows about the SA.

@@ -207,6 +207,9 @@ func (ls *lacTable) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situ
 		saWorks:     index.proves(sa, l), sharesLNS: ls.topology.sharesLNS(l, s),
 	}
 	until = ls.readNeighbours(&is, l, s, now)
+	if own := l.progress.ownTrial(); now.Before(own) {
+		until = earlier(until, own)
+	}
 	is.saInUse = sa.Others || index.carriesOthers(sa, l) ||
 		ls.health.blind(ls.topology.config) && index.mayCarryOthers(l)
 	is.redialsFor, is.redialPause = l.redials(s)

@@ -28,7 +28,7 @@ var holdBacks = []rule{
 	{name: "the SA is made anew for another LAC", holds: (*ruleInput).renewing, step: StepNone,
 		why: "For a moment there is no SA. The end of that step is what comes next."},
 	{name: "a new SA has its time", holds: (*ruleInput).endsOnTrial, step: StepNone,
-		why: "A new SA for another LAC has 10 s to bring a tunnel back. If this one may have been hung up, a new xl2tpd has 35 s."},
+		why: "A new SA has 10 s to bring any tunnel back. If this LAC may have been hung up, a new xl2tpd has 35 s."},
 }
 
 // rules are the escalation policy: which step is taken once one is due. First come LACs that may have been hung up,
@@ -208,11 +208,12 @@ func (in *ruleInput) renewing() bool { return in.s.renewing }
 
 // endsOnTrial reports whether an SA would be ended that has to have its time first, or a tunnel that it may bring back.
 func (in *ruleInput) endsOnTrial() bool {
-	if !in.s.saOnTrial {
+	own := in.now.Before(in.p.ownTrial())
+	if !in.s.saOnTrial && !own {
 		return false
 	}
 	r, _ := in.firstOf(rules)
-	return r.step == StepRenew || r.step == StepHangUp && in.s.silent()
+	return r.step == StepRenew || in.s.saOnTrial && r.step == StepHangUp && in.s.silent()
 }
 
 func (in *ruleInput) mayBeHungUp() bool { return in.s.mayBeHungUp }

@@ -239,6 +239,72 @@ func TestNewSAMayBringADeadTunnelBack(t *testing.T) {
 	}
 }
 
+// An SA that recovery has just made for a LAC may bring other tunnels back, such as those of callers. So it is not ended
+// for that LAC either in its time, while a call that is in the way is.
+func TestOwnNewSAHasItsTime(t *testing.T) {
+	for name, tc := range map[string]struct {
+		is   func(*progress, *situation)
+		want Step
+	}{
+		"new":       {func(p *progress, _ *situation) { p.doneAt, p.sa = origin0.Add(time.Second-helpTime), saConfirmed }, StepNone},
+		"no longer": {func(p *progress, _ *situation) { p.doneAt, p.sa = origin0.Add(-helpTime), saConfirmed }, StepRenew},
+		"not made":  {func(p *progress, _ *situation) { p.doneAt = origin0.Add(time.Second - helpTime) }, StepRenew},
+		"new, and no use": {func(p *progress, s *situation) {
+			p.doneAt, p.sa, p.peer, p.last = origin0, saConfirmed, peerSilent, StepRenew
+		}, StepHangUp},
+	} {
+		p, s := progress{since: origin0}, situation{goal: goalFull, daemon: true, hasSA: true, up: true, quiet: deadAfter}
+		tc.is(&p, &s)
+		if step, _ := p.decide(s, 0.5, origin0); step != tc.want {
+			t.Errorf("%s: %q, want %q", name, step, tc.want)
+		}
+	}
+}
+
+// The wait for that ends by itself.
+func TestOwnNewSAIsRenewedAfterItsTime(t *testing.T) {
+	n := established(t, oneLAC, full)
+	n.plays(time.Minute, alive, succeeds)
+	n.plays(20*time.Second, probe.Result{Err: lost}, func(Recover) error { return lost })
+	p := &n.lac("tokyo").progress
+	p.last, p.err, p.sa, p.doneAt, p.peer, p.next = StepSecure, nil, saConfirmed, n.now, peerSilent, n.now.Add(minPause)
+	n.core.lacs.agenda.mark(n.lac("tokyo"))
+	n.step(Tick{})
+	n.actions = nil
+	if got := n.steps(helpTime-time.Second, nil); slices.Contains(got, StepRenew) {
+		t.Errorf("%v in its time", got)
+	}
+	if got := n.steps(2*time.Second, nil); !slices.Contains(got, StepRenew) {
+		t.Errorf("%v after its time", got)
+	}
+}
+
+// While charon lists nothing, a new SA for one of two LACs is seen in charon's answer alone. What the other one's peer was
+// asked before says nothing about that SA.
+func TestAskedBeforeANewSA(t *testing.T) {
+	for name, tc := range map[string]struct {
+		step Step
+		err  error
+		dead bool
+	}{
+		"renewed":              {StepRenew, nil, false},
+		"initiated":            {StepSecure, nil, false},
+		"could not be renewed": {StepRenew, lost, true},
+	} {
+		n, _ := oneLNS(t, "", full)
+		n.step(TaskFailed{Task: WatcherVICI, Err: lost})
+		n.plays(20*time.Second, probe.Result{Err: lost}, func(Recover) error { return lost })
+		office, home := n.lac("office"), n.lac("home")
+		office.progress.busy, home.progress.busy, home.progress.peer = tc.step, StepAsk, peerUnknown
+		n.core.lacs.agenda.slotsTaken++
+		n.step(StepDone{LAC: LAC{Name: "office"}, Step: tc.step, Err: tc.err})
+		n.step(StepDone{LAC: LAC{Name: "home"}, Step: StepAsk})
+		if got := home.progress.peer == peerSilent; got != tc.dead {
+			t.Errorf("%s: dead %v, want %v", name, got, tc.dead)
+		}
+	}
+}
+
 // Without the Hello guard nobody sees xl2tpd's redial over a new SA. So the SA has the time of that redial before it is
 // renewed for the other LAC.
 func TestNewSAHasTheTimeOfARedial(t *testing.T) {

@@ -279,7 +279,7 @@ func TestHalfClosedOfTwo(t *testing.T) {
 		switch {
 		case r.Step == StepHangUp:
 			hungUp = n.now
-		case (r.Step == StepDial || r.Step == StepRedial) && n.now.Sub(hungUp) < time.Minute:
+		case (r.Step == StepDial || r.Step == StepRedial) && n.now.Sub(hungUp) <= time.Minute: // its timer may be late
 			t.Errorf("%v %v after it was hung up", r.Step, n.now.Sub(hungUp))
 		}
 		return nil
@@ -392,7 +392,7 @@ func TestHungUpWhileXl2tpdMayRedial(t *testing.T) {
 		case r.Step == StepHangUp && !is:
 			hungUp[r.LAC.Name] = n.now
 			n.links()
-		case is && (r.Step == StepDial || r.Step == StepRedial) && n.now.Sub(at) < time.Minute:
+		case is && (r.Step == StepDial || r.Step == StepRedial) && n.now.Sub(at) <= time.Minute:
 			t.Errorf("%v of %s %v after it was hung up", r.Step, r.LAC.Name, n.now.Sub(at))
 		}
 		return nil

@@ -20,7 +20,7 @@ func (ls *lacTable) takeOutcome(ev StepDone, now time.Time) {
 		return
 	}
 	if ev.Step == StepRenew || ev.Step == StepSecure {
-		ls.markNeighbours(l)
+		ls.takeNewSA(l, ev.Err)
 	}
 	if l.stale {
 		l.progress.busy, l.stale, l.endMeanwhile = StepNone, false, nil
@@ -107,7 +107,7 @@ func (ls *lacTable) afterHangUp(l *lac, hungUp bool, now time.Time) {
 	case l.dialledMeanwhile: // after the hang-up, it may be
 		l.planned = now.Add(s.RedialTimeout + 2*answerTime)
 	case l.guessed:
-		l.planned = now.Add(s.RedialTimeout)
+		l.planned = now.Add(s.RedialTimeout + time.Second) // its timer may be late
 	}
 	if l.noRedial(); l.redialsMeanwhile {
 		l.notRedialled = false
