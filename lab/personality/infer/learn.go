@@ -178,7 +178,7 @@ func (l *learner) tryOptions() {
 				continue
 			}
 			value := l.value(c.key, other)
-			if !l.found(i, byte(o), most) {
+			if !l.fits(i, byte(o), value, most) {
 				excluded = append(excluded, fmt.Sprintf("with %s, %s", value, l.evidence(other)))
 				continue
 			}
@@ -193,6 +193,16 @@ func (l *learner) bestWith(i int, option byte) state {
 	other := slices.Clone(l.best)
 	other[i] = option
 	return other
+}
+
+// fits reports whether any state that has been tried has this option with this value, and no higher cost.
+func (l *learner) fits(i int, option byte, value string, most float64) bool {
+	for text, r := range l.results {
+		if st := state(text); st[i] == option && r.cost <= most && l.value(l.choices[i].key, st) == value {
+			return true
+		}
+	}
+	return false
 }
 
 // explained reports whether the best replay does not differ in more than a tenth of the packets.

@@ -138,16 +138,6 @@ func (s *search) try(st state) result {
 
 func (s *search) cost(st state) float64 { return s.try(st).cost }
 
-// found reports whether any state that has been tried has this option and no higher cost.
-func (s *search) found(i int, option byte, most float64) bool {
-	for st, r := range s.results {
-		if st[i] == option && r.cost <= most {
-			return true
-		}
-	}
-	return false
-}
-
 // ranking is what a search makes small.
 type ranking func(state) float64
 
