@@ -48,7 +48,7 @@ func (ls *lacTable) stepDone(l *lac, step Step, err error, now time.Time) {
 	if c := l.lastEnd; c != nil && !c.sure && (c.inferred && errors.Is(err, ErrSAInUse) || (c.inferred || c.assumed) && errors.Is(err, ErrAlive)) {
 		c.failed = false // the LNS lives, so the silence was another's fault, and recovery has not hung up
 	}
-	hungUp := ev.Step == StepHangUp && (err == nil || errors.Is(err, ErrHungUp))
+	hungUp := step == StepHangUp && (err == nil || errors.Is(err, ErrHungUp))
 	ls.resolveEnd(l, hungUp, errors.Is(err, ErrAlive))
 	l.progress.stepDone(err, is, ls.jitter(), now)
 	switch step {
