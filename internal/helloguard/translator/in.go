@@ -11,7 +11,7 @@ func (t *Translator) In(p *l2tp.Packet, now time.Time) *Verdict {
 	t.reply.begin(Pass)
 	m := p.Msg
 	switch {
-	case foreignIn(t.connection, p):
+	case foreignIn(&t.connection, p):
 		return t.reply.pass(Foreign)
 	case t.in.expects.known && !m.ZLB() && !l2tp.Near(m.Ns, t.in.expected, reach, reach):
 		return t.reply.pass(OutOfReach)
@@ -34,7 +34,7 @@ func (t *Translator) In(p *l2tp.Packet, now time.Time) *Verdict {
 	return t.reply.forward(p, m.Ns, nr)
 }
 
-func foreignIn(own l2tp.Connection, p *l2tp.Packet) bool {
+func foreignIn(own *l2tp.Connection, p *l2tp.Packet) bool {
 	id := p.Msg.Tunnel
 	return p.Src != own.Peer || p.Dst != own.Local || id == 0 || own.LocalID != 0 && id != own.LocalID
 }

@@ -12,7 +12,7 @@ func (t *Translator) Out(p *l2tp.Packet, now time.Time, live Liveness) *Verdict 
 	t.reply.begin(Pass)
 	m := p.Msg
 	switch {
-	case foreignOut(t.connection, p):
+	case foreignOut(&t.connection, p):
 		return t.reply.pass(Foreign)
 	case !t.possibleOut(m):
 		return t.reply.pass(OutOfReach)
@@ -31,7 +31,7 @@ func (t *Translator) Out(p *l2tp.Packet, now time.Time, live Liveness) *Verdict 
 
 // foreignOut reports whether the packet is another tunnel's. A peer that has restarted may
 // have given another tunnel's id again, and xl2tpd only now gives that one up.
-func foreignOut(own l2tp.Connection, p *l2tp.Packet) bool {
+func foreignOut(own *l2tp.Connection, p *l2tp.Packet) bool {
 	m := p.Msg
 	if p.Src != own.Local || p.Dst != own.Peer || m.Tunnel == 0 || own.PeerID != 0 && m.Tunnel != own.PeerID {
 		return true
