@@ -158,7 +158,8 @@ SEQUENTIAL := internal/helloguard/translator lab/personality
 
 unit-all: tools
 	$(GO) vet ./... && $(GO) vet -tags lab ./...
-	@! grep -rnE '\bgo func|\.Go\(|synctest' $(SEQUENTIAL)
+	@! grep -rnE --include='*.go' '^\s*go [a-z(]|\.Go\(|Parallel\(|AfterFunc|synctest' $(SEQUENTIAL) || \
+		{ echo "make unit: this starts a goroutine, so its folder is not SEQUENTIAL" >&2; false; }
 	$(GO) test $(SEQUENTIAL:%=./%)
 	CGO_ENABLED=1 $(GO) test -race $$($(GO) list ./... | grep -v $(SEQUENTIAL:%=-e '/%$$'))
 

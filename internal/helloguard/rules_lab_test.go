@@ -183,8 +183,7 @@ func TestWatchesChainsAlone(t *testing.T) {
 	<-ended
 }
 
-// A change of a set does not wait until the kernel has freed what was taken out, as closing the connection does. After an
-// error, the next change works.
+// A change of a set does not wait until the kernel has freed what was taken out, as closing the connection does.
 func TestChangesDoNotWait(t *testing.T) {
 	r := putRules(t, contents{}, 0)
 	tunnel := tunnelTo(1)
@@ -203,14 +202,41 @@ func TestChangesDoNotWait(t *testing.T) {
 	if open > closed/2 {
 		t.Errorf("got %v for 50 changes, want less than half of %v", open, closed)
 	}
+}
 
+// Where the kernel has refused something, the connection stays, and what comes next works. Where answers are left, it
+// does not: the next use would take them for its own.
+func TestErrorsOfNftables(t *testing.T) {
+	r := putRules(t, contents{}, 0)
+	first := r.kernel.conn
 	if err := r.remove(); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.setFailClosed(tunnel, true); !errors.Is(err, unix.ENOENT) {
+	if err := r.setFailClosed(tunnelTo(1), true); !errors.Is(err, unix.ENOENT) {
 		t.Errorf("got %v without the table, want %v", err, unix.ENOENT)
 	}
-	if err := r.install([]uint16{l2tpPort}, contents{}, 0); err != nil {
-		t.Errorf("after an error: %v", err)
+	if whole, _ := r.intact(); whole {
+		t.Error("intact without the table")
 	}
+	if r.kernel.conn != first {
+		t.Error("a refusal has cost the connection")
+	}
+	install := func() {
+		t.Helper()
+		if err := r.install([]uint16{l2tpPort}, contents{}, 0); err != nil {
+			t.Fatal(err)
+		}
+		if whole, err := r.intact(); !whole || err != nil {
+			t.Errorf("got intact %v, %v after an error", whole, err)
+		}
+	}
+	install()
+	err := r.kernel.do(func(c *nftables.Conn) error {
+		c.DelTable(r.table) // is not sent, and must not go out with the next batch
+		return unix.ENOBUFS
+	})
+	if !errors.Is(err, unix.ENOBUFS) || r.kernel.conn != nil {
+		t.Errorf("got %v, and the connection is kept: %v", err, r.kernel.conn != nil)
+	}
+	install()
 }

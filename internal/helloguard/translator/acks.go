@@ -15,7 +15,7 @@ const answerTime = 2 * time.Second
 // ZLB. What it expects may be known from a retransmission only, which repeats an old Nr: then
 // the next numbers get a ZLB too.
 func (t *Translator) acknowledge() {
-	if !t.in.expects.known || !t.out.acked.known && !t.out.peer.dead {
+	if !t.in.expects.known || !t.out.acked.known && !t.out.ackedAll {
 		return
 	}
 	last := t.in.expected

@@ -97,8 +97,8 @@ func (h *helloInFlight) nextQuestion(now time.Time) time.Time {
 	return now.Add(askEvery)
 }
 
-// lookAgain makes the timer run when the peer's message may allow to answer xl2tpd. That may be
-// long after the latest question.
+// lookAgain makes the timer run when the peer's message may allow to answer xl2tpd. Questions keep their
+// pace, see handleHelloTimer.
 func (h *helloInFlight) lookAgain(now time.Time) {
 	if h.state != unanswered {
 		return
@@ -151,11 +151,11 @@ func (t *Translator) handleHelloTimer(now time.Time, live Liveness) {
 		t.acknowledge()
 		t.reply.Reason = HelloAckedForPeer
 	}
-	if now.Sub(h.lastAsk) >= askOften { // the peer's messages may come faster
+	if now.Sub(h.lastAsk) >= askOften { // the timer runs for each message of the peer, see lookAgain
 		t.ask(now, live)
 		h.lastAsk = now
 	}
-	h.askAt = h.nextQuestion(now)
+	h.askAt = h.nextQuestion(h.lastAsk)
 }
 
 // ackForPeer notes that xl2tpd is told that the Hello has arrived.
@@ -166,7 +166,7 @@ func (o *toPeer) ackForPeer(now time.Time, r *reply) {
 	}
 }
 
-// decide takes in what the peer has just said of the Hello in flight, which may end that. fresh
+// decide takes in what the peer has just said of the Hello in flight, which may be decided by that. fresh
 // says that the peer has spoken after all copies had arrived.
 func (t *Translator) decide(fresh bool, now time.Time) {
 	h := &t.out.hello

@@ -60,7 +60,8 @@ import (
 //     of a Hello. Or several transmissions in 31 s met a guard that was down. Or
 //     one other than a Hello did, and no life of the guard was long enough to
 //     work out what became of it. Or the only answer of a peer that answers no
-//     duplicate did, or a message of a peer that does not send it again in time. Or the peer's line has gone less than 7 s after
+//     duplicate met a guard that was down, or a message that the peer does not send
+//     again in time. Or the peer's line has gone less than 7 s after
 //     its message. The message met a guard that was down, or its ZLB was held back
 //     for some of the copies, and nobody can send more. The peer gives up on it.
 //     Without the guard it waited for no answer when the line went, and does not
@@ -365,11 +366,14 @@ func (h course) without() bool {
 	return w.gaveUp()
 }
 
+// latest is how much later than others a packet arrives at most, see travel.
+const latest = 1900
+
 // comparable: luck plays no part. A guard that is down loses packets of a tunnel whose ends
-// count differently, which a peer has to send again in time. A packet that is late on the longest way comes after
-// its sender has given up.
+// count differently, which a peer has to send again in time. Where the way there and back and what is late take longer
+// than a sender waits, it gives up by bad luck.
 func (h *course) comparable() bool {
-	return h.lossless() && h.helloEvery == 60_000 && !h.storm && h.crash == 0 && !(h.late > 0 && (h.peer.wedges || h.delay > 10_000)) && (h.kills == 0 || h.kills <= 5 && h.fast())
+	return h.lossless() && h.helloEvery == 60_000 && !h.storm && h.crash == 0 && !(h.late > 0 && (h.peer.wedges || 2*(h.delay+latest) > roundTrip.Milliseconds())) && (h.kills == 0 || h.kills <= 5 && h.fast())
 }
 
 // play plays a history, and once more without the guard: see invariant 11.

@@ -344,7 +344,7 @@ func (w *world) past(pkt []byte, do func()) {
 	p, _ := l2tp.ParsePacket(pkt)
 	lost := w.snapshot != nil && (w.snapshot.Diverged() || w.snapshot.Undecided())
 	for _, m := range w.xOut {
-		// So does what shows that one has arrived. That a Hello has, some peers say only once.
+		// So does what shows that one has arrived. Some peers show only once that a Hello has.
 		if p.Src == peerAddr && l2tp.Before(w.wire(m.ns), p.Msg.Nr) && (m.typ == typeOther || lost && w.peer().noDuplicates) {
 			w.excused = true
 		}

@@ -8,7 +8,7 @@ import "xl2tpd-keepalive/internal/l2tp"
 func (t *Translator) AckStop() *Verdict {
 	t.reply.begin(Drop)
 	if t.closing && t.out.next.known && t.in.expects.known {
-		t.out.peer.dead = true
+		t.out.ackedAll = true
 		t.acknowledge()
 		t.reply.Reason = StopAcked
 	}

@@ -21,7 +21,8 @@ type toPeer struct {
 	waits    bool      // a swallowed Hello waits for a sign of life
 	sent     time.Time // when xl2tpd's latest message left first
 	elicited time.Time // when the peer was last sent what it has to answer, but for a Hello's copies
-	watched  time.Time // all packets are seen from then on
+	watched  time.Time // all packets are seen from then on, those to xl2tpd too
+	ackedAll bool      // all that xl2tpd has sent is acknowledged for a dead peer
 
 	hello helloInFlight
 	peer  peerTraits
@@ -32,7 +33,6 @@ type peerTraits struct {
 	heard  bool          // in this tunnel
 	counts bool          // it is known to count Hellos
 	deaf   bool          // it did not count the latest Hello that it has decided on
-	dead   bool          // all that xl2tpd has sent is acknowledged for it
 	rtt    time.Duration // between xl2tpd's latest message and the peer's answer; 0: unknown
 }
 
@@ -99,7 +99,7 @@ func (o *toPeer) ackedUpTo(nr uint16, now time.Time, r *reply) {
 // it is a Hello acknowledged for the peer. It never goes past a message that still has
 // to arrive, unless the peer is dead: what that sent before may still come.
 func (o *toPeer) nrToXl2tpd() uint16 {
-	if o.peer.dead {
+	if o.ackedAll {
 		return o.next.number
 	}
 	n := o.local(o.acked.number)
