@@ -22,6 +22,7 @@ type script struct {
 	delay    time.Duration // of the line, in each direction
 	loss     float64       // of the line, in each direction
 	reorder  float64       // share of the client's packets that come 1.5 s late
+	busy     time.Duration // both ends are so late, a minute after the beginning
 	atRouter bool          // where the capture is taken
 	pings    time.Duration // 0: only one
 	pause    time.Duration // the client is frozen from then on for 20 s; 0: it is not
@@ -112,7 +113,7 @@ func converse(t tester, b l2tp.Behaviour, s script) []captured {
 func (c *conversation) run(end time.Time) {
 	for {
 		if c.tunnel != nil {
-			if wake := c.tunnel.Wake(); !wake.IsZero() && (len(c.agenda) == 0 || wake.Before(c.agenda[0].at)) {
+			if wake := c.wake(); !wake.IsZero() && (len(c.agenda) == 0 || wake.Before(c.agenda[0].at)) {
 				if wake.After(end) {
 					return
 				}
@@ -132,6 +133,15 @@ func (c *conversation) run(end time.Time) {
 		}
 		h.what()
 	}
+}
+
+// wake is when the router's next timer runs.
+func (c *conversation) wake() time.Time {
+	wake := c.tunnel.Wake()
+	if wake.Sub(begin).Truncate(time.Second) == time.Minute {
+		return wake.Add(c.busy)
+	}
+	return wake
 }
 
 func avp(typ, v uint16) l2tp.AVP {
@@ -277,7 +287,7 @@ func (c *conversation) receive(p l2tp.Packet) {
 	case l2tp.SCCRP:
 		c.send(0, avp(l2tp.AVPMessageType, uint16(l2tp.SCCCN)))
 		c.send(0, avp(l2tp.AVPMessageType, uint16(l2tp.ICRQ)), avp(l2tp.AVPAssignedSession, clientSession))
-		c.in(60*time.Second, c.hello)
+		c.in(60*time.Second+c.busy, c.hello)
 	case l2tp.ICRP:
 		c.send(routerSession, avp(l2tp.AVPMessageType, uint16(l2tp.ICCN)))
 		c.in(time.Second, c.ping)

@@ -120,6 +120,9 @@ func TestKeysThatWereWrong(t *testing.T) {
 			b.HostName, b.ReceiveWindow, b.AckDuplicates = "a", 1, false
 			s.pings, s.odd, s.seed = 0, 33*time.Second, 1
 		}, "hello"},
+		{"a Hello that came before the router's, on a busy machine", "l2tpns", func(b *l2tp.Behaviour, s *script) {
+			s.freeze, s.busy = 100*time.Second, 60*time.Millisecond
+		}, "retransmit_first"},
 	} {
 		b, s := load(t, "../lns/personalities/"+c.like+".json"), usual
 		c.change(&b, &s)

@@ -183,6 +183,9 @@ func (x *exchange) order() {
 	}
 }
 
+// inexactOrder is how near to each other packets may be for their order at the router to be unknown.
+const inexactOrder = 25 * time.Millisecond
+
 // between is the time of an event, moved behind the router's last message that does not count it and before the first
 // one that does.
 func (x *exchange) between(e event, from, to time.Time) time.Time {

@@ -92,10 +92,7 @@ func (r *replay) until(at time.Time) {
 	r.timers(at)
 }
 
-// inexactOrder is how near to each other packets may be for their order at the router to be unknown.
-const inexactOrder = 25 * time.Millisecond
-
-// late is how inexact a timer that sends a message may be.
+// late is how inexact a timer that sends a message may be. A packet of the client that comes in that time may put it off.
 const late = 250 * time.Millisecond
 
 // inexact reports whether a time is that of a message's timer. Acknowledgements follow what they acknowledge.
@@ -120,7 +117,7 @@ func (r *replay) waits(wake, at time.Time) bool {
 			return true
 		}
 	}
-	return at.Sub(wake) <= inexactOrder
+	return at.Sub(wake) <= late
 }
 
 // tick does what is due at the latest of these times, and reports whether there was anything.
