@@ -8,8 +8,8 @@ import (
 	"xl2tpd-keepalive/lab/personality/capture"
 )
 
-// Check feeds a router of that personality with what the client sent, and returns what it would have done otherwise than
-// the router did, and how many packets it is that the router sent. Differences before a time are left out. What is chance,
+// Check feeds a router of that personality with what the client sent. It returns what that would have done otherwise than
+// the router did, and how many packets the router sent. Differences before a time are left out. What is chance,
 // such as which of two Hellos that met came first, is as in the capture.
 func Check(b l2tp.Behaviour, c *capture.Connection, from time.Duration) (differences []string, packets int, err error) {
 	x, err := newExchange(c)

@@ -281,16 +281,16 @@ func (x *exchange) gaveUp() *sent {
 		if s.kind == l2tp.StopCCN || !s.outlasted(stop.at) {
 			continue
 		}
-		if lost == nil || s.patience(stop.at) > lost.patience(stop.at) {
+		if lost == nil || s.triesAt(stop.at) > lost.triesAt(stop.at) {
 			lost = s
 		}
 	}
 	return lost
 }
 
-// patience is by how many sends a message may have been given up at a time. One whose last pause is one of its own, or
-// twice as long, comes first: the others may have been waiting for more.
-func (s *sent) patience(until time.Time) int {
+// triesAt is how often a message was sent, if it was given up at a time. One whose last pause is one of its own, or
+// twice as long, counts more than any other: those may have been waiting for more.
+func (s *sent) triesAt(until time.Time) int {
 	n := len(s.times)
 	if n == 1 {
 		return n
