@@ -76,8 +76,8 @@ func (ls *lacTable) attributeEnd(c *end) {
 	if n, ok := c.identity.lac(); ok {
 		l := ls.ensureLAC(n)
 		if l.lastEnd == c && l.progress.isHangingUp() && !c.Operator {
-			c.assumed = !c.failed && l.progress.busy == StepHangUp
-			c.failed = true
+			c.assumed = (!c.failed || c.inferred) && l.progress.busy == StepHangUp
+			c.failed, c.inferred = true, false
 		}
 		if c.Operator {
 			ls.clearPossibleEnds(l, c)
@@ -372,11 +372,11 @@ func (l *lac) takeAutodial(now time.Time) bool {
 	return !began.IsZero() && now.Sub(began) <= reasonDelay && l.mayBeHungUp() && l.progress.isIdle()
 }
 
-// dialsHungUp notes that xl2tpd dials one of these LACs, although each of them that is down was hung up. So somebody wants
+// dialsHungUp notes that xl2tpd dials one of these LACs, although each of them that is down was, or may have been, hung up. So somebody wants
 // one again, and nobody can tell which. Recovery dials none of them, but keeps their SA in order.
 func (ls *lacTable) dialsHungUp(lacs []*lac) {
 	down := slices.DeleteFunc(slices.Clone(lacs), func(l *lac) bool { return ls.candidates(l).up() })
-	if slices.ContainsFunc(down, func(l *lac) bool { return !l.lastEnd.mayBeHangUp() || !l.progress.isIdle() }) {
+	if slices.ContainsFunc(down, func(l *lac) bool { return !l.mayBeHungUp() || !l.progress.isIdle() }) {
 		return
 	}
 	for _, l := range down {
