@@ -107,7 +107,7 @@ func (ls *lacTable) attributeEnd(c *end) {
 	for _, l := range lacs { // resolveEnd decides later
 		if decides(l) {
 			l.endMeanwhile = c
-		} else if !l.mayBeHungUp() {
+		} else {
 			ls.mayHaveHungUp([]*lac{l}, c)
 		}
 	}
@@ -123,10 +123,13 @@ func (ls *lacTable) lacsNamed(names []name) (all []*lac) {
 	return all
 }
 
-// mayHaveHungUp notes that the operator may have hung up any of these LACs.
+// mayHaveHungUp notes that the operator may have hung up any of these LACs. An earlier end of which that may be so counts on:
+// it may not be explained by what explains this one.
 func (ls *lacTable) mayHaveHungUp(lacs []*lac, c *end) {
 	for _, l := range lacs {
-		l.possibleEnd = c
+		if !l.possibleEnd.mayBeHangUp() {
+			l.possibleEnd = c
+		}
 		ls.agenda.mark(l)
 	}
 }

@@ -981,3 +981,23 @@ func TestLinkOfTheOtherOneIsAskedBeforeARenewal(t *testing.T) {
 		}
 	}
 }
+
+// Without the Hello guard, one of two LACs may have been hung up. Then the other link ends with its xl2tpd. That explains the
+// later end alone.
+func TestPerhapsHungUpBeforeXl2tpdEnded(t *testing.T) {
+	for _, ago := range []time.Duration{3 * time.Second, time.Minute, time.Hour} {
+		n := ambiguousUp(t, "", "recover = full\n")
+		n.withoutGuard()
+		n.links(inUserspace(link("ppp0", 5, true))...)
+		n.plays(ago, alive, succeeds)
+		n.links()
+		s := n.xl2tpd(twoLACs("192.0.2.1", "192.0.2.1", ""))
+		s.Home().Process.Pid = 101
+		n.step(s)
+		for _, of := range []string{"office", "home"} {
+			if !n.lac(of).mayBeHungUp() {
+				t.Errorf("%v before: %s counts as not hung up", ago, of)
+			}
+		}
+	}
+}
