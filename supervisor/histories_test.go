@@ -285,13 +285,14 @@ func (h *simHost) wanted(d *dialler) bool {
 	return true
 }
 
-// patience returns how long after the healing a LAC may take to be up. Without the Hello guard, the SA of one that may have been
-// hung up is tried ever more rarely.
+// patience returns how long after the healing a LAC may take to be up. An SA that has to stay is tried after three dials in
+// vain, each with its pause, and then charon needs 165 s to give it up. Without the Hello guard, the SA of one that may have
+// been hung up is tried ever more rarely.
 func (h *simHost) patience(d *dialler, healed time.Time) time.Duration {
 	if d.unsaid && !h.kind.guarded {
 		return 3*maxPause + healed.Sub(d.ended)
 	}
-	return 3 * maxPause
+	return 4 * maxPause
 }
 
 // The same events always have the same outcome.

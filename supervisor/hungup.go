@@ -76,8 +76,8 @@ func (ls *lacTable) attributeEnd(c *end) {
 	if n, ok := c.identity.lac(); ok {
 		l := ls.ensureLAC(n)
 		if l.lastEnd == c && l.progress.isHangingUp() && !c.Operator {
-			c.assumed = !c.failed && l.progress.busy == StepHangUp
-			c.failed = true
+			c.assumed = (!c.failed || c.inferred) && l.progress.busy == StepHangUp
+			c.failed, c.inferred = true, false
 		}
 		if c.Operator {
 			ls.clearPossibleEnds(l, c)
@@ -107,7 +107,7 @@ func (ls *lacTable) attributeEnd(c *end) {
 	for _, l := range lacs { // resolveEnd decides later
 		if decides(l) {
 			l.endMeanwhile = c
-		} else if !l.mayBeHungUp() {
+		} else {
 			ls.mayHaveHungUp([]*lac{l}, c)
 		}
 	}
@@ -123,10 +123,13 @@ func (ls *lacTable) lacsNamed(names []name) (all []*lac) {
 	return all
 }
 
-// mayHaveHungUp notes that the operator may have hung up any of these LACs.
+// mayHaveHungUp notes that the operator may have hung up any of these LACs. An earlier end of which that may be so counts on:
+// it may not be explained by what explains this one.
 func (ls *lacTable) mayHaveHungUp(lacs []*lac, c *end) {
 	for _, l := range lacs {
-		l.possibleEnd = c
+		if !l.possibleEnd.mayBeHangUp() {
+			l.possibleEnd = c
+		}
 		ls.agenda.mark(l)
 	}
 }
@@ -373,11 +376,11 @@ func (l *lac) takeAutodial(now time.Time) bool {
 	return !began.IsZero() && now.Sub(began) <= reasonDelay && l.mayBeHungUp() && l.progress.isIdle()
 }
 
-// dialsHungUp notes that xl2tpd dials one of these LACs, although each of them that is down was hung up. So somebody wants
+// dialsHungUp notes that xl2tpd dials one of these LACs, although each of them that is down was, or may have been, hung up. So somebody wants
 // one again, and nobody can tell which. Recovery dials none of them, but keeps their SA in order.
 func (ls *lacTable) dialsHungUp(lacs []*lac) {
 	down := slices.DeleteFunc(slices.Clone(lacs), func(l *lac) bool { return ls.candidates(l).up() })
-	if slices.ContainsFunc(down, func(l *lac) bool { return !l.lastEnd.mayBeHangUp() || !l.progress.isIdle() }) {
+	if slices.ContainsFunc(down, func(l *lac) bool { return !l.mayBeHungUp() || !l.progress.isIdle() }) {
 		return
 	}
 	for _, l := range down {

@@ -100,7 +100,7 @@ func (ls *lacTable) request(l *lac, s *xl2tpd.Section, c *candidates, is situati
 		LAC: LAC{l.instance, s.Name}, To: ls.target(l), Step: step, Up: is.up, Dead: l.progress.peer == peerSilent,
 		SA: ls.health.uniqueID(ls.topology.lnsSA(c, s)), LNS: ls.topology.lns(l), From: ls.topology.localAddr(l), Host: lnsHost(s), LastAttempt: l.lastAttempt(),
 	}
-	r.Inside, r.Beside = ls.farEndRequests(c, r.SA)
+	r.Inside, r.Beside = ls.farEndRequests(l.possibleLinks(c, ls.health.guardAt), r.SA)
 	if step == StepHangUp && is.moved && l.progress.saRenewed {
 		r.Since = l.progress.doneAt
 	}
@@ -216,9 +216,7 @@ func (ls *lacTable) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situ
 	if is.redialPause == 0 && l.lastEnd.mayBeHangUp() && ls.leftToXl2tpd(l, s) {
 		is.redialPause = s.RedialTimeout // nobody would see an operator's dial
 	}
-	if l.certainlyDown(ls.health.guardAt) {
-		c = &candidates{exact: c.exact}
-	}
+	c = l.possibleLinks(c, ls.health.guardAt)
 	ls.readLinks(&is, c, s, now)
 	if is.up && len(c.exact) == 0 {
 		is.neighbourDialledUntil = l.sccrqAt.Add(answerTime)

@@ -50,6 +50,14 @@ func (l *lac) certainlyDown(guardAt time.Time) bool {
 	return !l.downAt.IsZero() && !guardAt.IsZero() && !l.downAt.Before(guardAt)
 }
 
+// possibleLinks returns those of the candidates that may be the LAC's now.
+func (l *lac) possibleLinks(c *candidates, guardAt time.Time) *candidates {
+	if l.certainlyDown(guardAt) {
+		return &candidates{exact: c.exact}
+	}
+	return c
+}
+
 // newLinks reports whether more links have come up since a LAC was hung up than the other LACs like it can have.
 func (l *lac) newLinks(c *candidates) bool {
 	return slices.ContainsFunc(c.ambiguous, func(group *[]*tunnel) bool {
@@ -124,7 +132,7 @@ func (ls *lacTable) takeCall(ev Calls, now time.Time) {
 // isRedialled reports whether xl2tpd redials a LAC that is down, as far as is known.
 func (ls *lacTable) isRedialled(l *lac) bool {
 	s := ls.topology.section(l)
-	return s != nil && s.Redial && !l.notRedialled && !l.mayBeHungUp() && !l.progress.isHangingUp() && (s.Autodial || l.had >= mayHaveHad)
+	return s != nil && s.Redial && !l.notRedialled && !l.mayBeHungUp() && !l.mayBeDialled(ls.topology, s) && !l.progress.isHangingUp() && (s.Autodial || l.had >= mayHaveHad)
 }
 
 // redialDue returns when xl2tpd should have redialled a LAC that is down; zero: it does not redial, or nobody would see

@@ -889,3 +889,115 @@ func TestGoneBeforeANewXl2tpd(t *testing.T) {
 		}
 	}
 }
+
+// One of two LACs was hung up, and the other one may have been. xl2tpd dials, so somebody wants one of them. The SA of both is
+// kept in order, and neither is dialled.
+func TestDialOfWhatWasPerhapsHungUp(t *testing.T) {
+	for name, perhaps := range map[string]bool{"perhaps hung up": true, "hung up": false} {
+		n, _ := oneLNS(t, "redial = yes\n", full)
+		for _, id := range []uint16{7, 8} {
+			n.ends(id, operatorEnds)
+		}
+		n.links()
+		n.after(time.Minute)
+		if perhaps {
+			n.lac("home").lastEnd, n.lac("home").possibleEnd = nil, endByOperator(helloguard.OwnedConnection{})
+		}
+		n.step(Dials{Peer: closer.Peer.Addr()})
+		n.step(vici.Snapshot{})
+		secures := map[string]bool{}
+		n.plays(10*time.Minute, alive, func(r Recover) error {
+			if r.Step == StepDial {
+				t.Errorf("%s: %v of %s", name, r.Step, r.LAC.Name)
+			}
+			secures[r.LAC.Name] = secures[r.LAC.Name] || r.Step == StepSecure
+			return nil
+		})
+		if !secures["office"] || !secures["home"] {
+			t.Errorf("%s: the SA is kept in order for %v", name, secures)
+		}
+	}
+}
+
+// Recovery has hung a silent tunnel up. That another tunnel lives does not make an operator's hang-up of it.
+func TestSilentTunnelThatRecoveryHasHungUp(t *testing.T) {
+	for step, want := range map[Step]bool{StepHangUp: true, StepNone: false} {
+		n, _ := oneLNS(t, "", full)
+		n.withoutGuard()
+		office, _ := officeAndHome()
+		n.plays(20*time.Second, probe.Result{Err: lost}, func(Recover) error { return lost })
+		home := n.lac("home")
+		if home.progress.busy = step; step != StepNone {
+			n.core.lacs.agenda.slotsTaken++
+		}
+		n.links(office)
+		if step != StepNone {
+			n.step(StepDone{LAC: LAC{Name: "home"}, Step: step})
+		}
+		home.progress.busy = StepRenew
+		n.core.lacs.agenda.slotsTaken++
+		n.step(StepDone{LAC: LAC{Name: "home"}, Step: StepRenew, Err: ErrSAInUse})
+		if got := !home.mayBeHungUp(); got != want {
+			t.Errorf("%q before: wanted %v", step, got)
+		}
+	}
+}
+
+// With `recover = auto` nobody knows whether a LAC that was perhaps dialled once is redialled. So it explains no dial: xl2tpd
+// may redial the other one.
+func TestPerhapsDialledExplainsNoDial(t *testing.T) {
+	for had, want := range map[history]bool{mayHaveHad: false, hadOne: true} {
+		n, _ := oneLNS(t, "redial = yes\n", "")
+		for _, id := range []uint16{7, 8} {
+			n.ends(id, peerCloses)
+		}
+		n.links()
+		n.lac("office").had, n.lac("home").notRedialled = had, true
+		n.step(Dials{Peer: closer.Peer.Addr()})
+		if got := n.lac("home").notRedialled; got != want {
+			t.Errorf("history %d of the other LAC: not redialled %v", had, got)
+		}
+	}
+}
+
+// Recovery has hung a LAC up, so a link that may be of either LAC is the other one's. Its far end is asked before the SA is
+// ended.
+func TestLinkOfTheOtherOneIsAskedBeforeARenewal(t *testing.T) {
+	for name, down := range map[string]bool{"hung up": true, "perhaps its own link": false} {
+		n := ambiguousUp(t, "", "recover = full\n")
+		n.step(TaskWorks{Task: TaskGuard})
+		n.links(inUserspace(link("ppp0", 5, true))...)
+		l, s := n.lac("home"), n.core.topology.section(n.lac("home"))
+		n.now = n.now.Add(time.Second)
+		if down {
+			l.downAt = n.now
+		}
+		for _, t := range n.core.tunnels.byKey {
+			t.state, t.target = Silent, addr("172.16.0.1")
+		}
+		r := n.core.lacs.request(l, s, n.core.lacs.candidates(l), situation{}, StepRenew)
+		if got := len(r.Beside) == 1 && len(r.Inside) == 0; got != down {
+			t.Errorf("%s: inside %v, beside %v", name, r.Inside, r.Beside)
+		}
+	}
+}
+
+// Without the Hello guard, one of two LACs may have been hung up. Then the other link ends with its xl2tpd. That explains the
+// later end alone.
+func TestPerhapsHungUpBeforeXl2tpdEnded(t *testing.T) {
+	for _, ago := range []time.Duration{3 * time.Second, time.Minute, time.Hour} {
+		n := ambiguousUp(t, "", "recover = full\n")
+		n.withoutGuard()
+		n.links(inUserspace(link("ppp0", 5, true))...)
+		n.plays(ago, alive, succeeds)
+		n.links()
+		s := n.xl2tpd(twoLACs("192.0.2.1", "192.0.2.1", ""))
+		s.Home().Process.Pid = 101
+		n.step(s)
+		for _, of := range []string{"office", "home"} {
+			if !n.lac(of).mayBeHungUp() {
+				t.Errorf("%v before: %s counts as not hung up", ago, of)
+			}
+		}
+	}
+}
