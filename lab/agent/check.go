@@ -227,6 +227,7 @@ func ackedCommand(ts *testscript.TestScript, neg bool, args []string) {
 		ok := c.history.await(8*time.Second, count) // one may be under way, or about to be sent again
 		c.measure("%s: %d of the peer's %d Hellos acknowledged, %d sent again", p.name, len(waited), sent, again)
 		if !ok {
+			ts.Logf("%s", aroundUnacked(sinceDialled(c.history.all(), p)))
 			ts.Fatalf("%s: %d of the peer's %d Hellos acknowledged", p.name, len(waited), sent)
 		}
 		slices.Sort(waited)
@@ -247,10 +248,34 @@ func aroundLate(records []record, waited time.Duration) string {
 	if i < 0 {
 		return ""
 	}
+	return around(records, records[i].at.Add(-waited), records[i].at)
+}
+
+// aroundUnacked is what the peer did in the minute after the first Hello that was not acknowledged before its next one.
+func aroundUnacked(records []record) string {
+	var out *record
+	for _, r := range records {
+		switch {
+		case r.text == "hello-acked":
+			out = nil
+		case r.text == "hello-sent" && r.try == 1 && out != nil:
+			return around(records, out.at, out.at.Add(time.Minute))
+		case r.text == "hello-sent" && r.try == 1:
+			out = &r
+		}
+	}
+	if out == nil {
+		return ""
+	}
+	return around(records, out.at, out.at.Add(time.Minute))
+}
+
+// around is what the peer did from a second before one time to another.
+func around(records []record, from, to time.Time) string {
 	var b strings.Builder
-	for _, r := range records[:i+1] {
-		if ahead := records[i].at.Sub(r.at); ahead <= waited+time.Second {
-			fmt.Fprintf(&b, "%8.3f s before: %s, Ns %d, due %d, try %d\n", ahead.Seconds(), r.text, r.ns, r.due, r.try)
+	for _, r := range records {
+		if !r.at.Before(from.Add(-time.Second)) && !r.at.After(to) {
+			fmt.Fprintf(&b, "%s: %s, Ns %d, due %d, try %d\n", r.at.Format("15:04:05.000"), r.text, r.ns, r.due, r.try)
 		}
 	}
 	return b.String()
