@@ -255,7 +255,8 @@ func (ls *lacTable) takeNewSA(l *lac, err error) {
 		return
 	}
 	for _, other := range ls.neighbours(l, s) {
-		if ls.agenda.mark(other); err == nil {
+		ls.agenda.mark(other)
+		if err == nil {
 			other.progress.outdateAnswer()
 		}
 	}

@@ -176,7 +176,7 @@ type peerAnswer int
 
 const (
 	peerUnknown  peerAnswer = iota // it has answered, or was not asked, or the answer no longer counts
-	peerOutdated                   // the link got a new SA while the peer was being asked: the answer will not count
+	peerOutdated                   // the link may have got a new SA: the answer to an earlier question does not count
 	peerSilent                     // it did not answer, although its host, or the LNS elsewhere, can be reached
 )
 
@@ -205,8 +205,9 @@ func dialling(now time.Time) progress {
 }
 
 // advance returns the step to take now, or when to look again; zero: when something has changed. If turn is false, no
-// slot is free: only steps that ask are taken. jitter is in [0, 1). The peer of a silent link is asked in all pauses: if
-// the link ends, its latest answer says whether the peer was dead.
+// slot is free: only steps that ask are taken. jitter is in [0, 1). The peer of a silent link is asked in all pauses, until
+// it has left one question unanswered: if the link ends, its latest answer says whether the peer was dead. A LAC that waits
+// for a slot may lose its turn by that, and gets the next one.
 func (p *progress) advance(s situation, turn bool, jitter float64, now time.Time) (Step, time.Time) {
 	step, at := p.takeTurn(s, turn, jitter, now)
 	if step == StepNone && p.busy == StepNone && s.silent() && p.peer != peerSilent && s.goal != goalNone && s.daemon {
@@ -260,7 +261,7 @@ func (p *progress) takeTurn(s situation, turn bool, jitter float64, now time.Tim
 func (p *progress) waitForSlot(now time.Time) (Step, time.Time) {
 	p.waitsForSlot = true
 	if !p.lookAt.IsZero() && !p.lnsSilent {
-		return StepNone, time.Time{} // a look under way would delay the step when a slot becomes free
+		return StepNone, time.Time{} // the LNS is there, so nothing is to be looked for
 	}
 	return p.lookForLNS(now.Add(2*lnsLook), now)
 }
@@ -417,7 +418,7 @@ func (p *progress) asked(err error, jitter float64, now time.Time) {
 	case silent:
 		p.peer = peerSilent
 	case errors.Is(err, ErrAlive):
-		p.aliveAt, p.askAt = now, now.Add(spread(aliveLook, jitter))
+		p.peerAlive(jitter, now)
 	}
 }
 
@@ -429,7 +430,8 @@ func (p *progress) acted(err error, s situation, jitter float64, now time.Time) 
 		p.sa = saConfirmed
 	}
 	if errors.Is(err, ErrAlive) {
-		p.aliveAt, p.next, p.askAt = now, now.Add(aliveLook), now.Add(aliveLook)
+		p.next = now.Add(aliveLook)
+		p.peerAlive(jitter, now)
 		return
 	}
 	p.last, p.err = step, err
@@ -442,6 +444,11 @@ func (p *progress) acted(err error, s situation, jitter float64, now time.Time) 
 		return
 	}
 	p.waitAfter(step, s, jitter, now)
+}
+
+// peerAlive notes that the peer of the silent link has shown that it lives.
+func (p *progress) peerAlive(jitter float64, now time.Time) {
+	p.aliveAt, p.askAt = now, now.Add(spread(aliveLook, jitter))
 }
 
 // ownTrial returns until when the SA that recovery has made for the LAC may bring any tunnel back; in the past: there is none.

@@ -123,7 +123,8 @@ func (ls *lacTable) takeCall(ev Calls, now time.Time) {
 		lacs = lacs[i : i+1]
 	}
 	for _, l := range lacs {
-		if l.calledAt = now; !l.notDiallingSince.IsZero() {
+		l.calledAt = now
+		if !l.notDiallingSince.IsZero() {
 			l.notDiallingSince = now
 		}
 	}

@@ -847,7 +847,7 @@ func TestGoneWhileThePeerIsAskedAfterAHangUp(t *testing.T) {
 }
 
 // The peer of a silent link is asked in every pause of recovery, so its latest answer is never old.
-func TestSilentPeerIsAskedInEveryPause(t *testing.T) {
+func TestSilentPeerIsAskedInPauses(t *testing.T) {
 	for name, tc := range map[string]struct {
 		is   func(*progress, *situation)
 		turn bool
