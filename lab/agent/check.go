@@ -224,7 +224,7 @@ func ackedCommand(ts *testscript.TestScript, neg bool, args []string) {
 			}
 			return sent > 0 && sent == len(waited)
 		}
-		ok := c.history.await(8*time.Second, count) // one may be under way, or about to be sent again
+		ok := c.history.await(12*time.Second, count) // one may be under way, or about to be sent again: by NVR510 after 10 s
 		c.measure("%s: %d of the peer's %d Hellos acknowledged, %d sent again", p.name, len(waited), sent, again)
 		if !ok {
 			ts.Logf("%s", aroundUnacked(sinceDialled(c.history.all(), p)))
