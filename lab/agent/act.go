@@ -64,7 +64,7 @@ func twinCommand(ts *testscript.TestScript, neg bool, args []string) {
 func clientCommand(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, neg, true, "client [mode=kernel|userspace] [port=N] [passpeer=yes] [redial=SECONDS|no] [autodial=yes] [retries=N] [names=yes] [options=own]")
 	set := settings{selector: "udp/1701"}
-	_, opts := options(args)
+	_, opts := options(ts, args, "mode", "port", "passpeer", "redial", "autodial", "retries", "names", "options")
 	for _, k := range slices.Sorted(maps.Keys(opts)) { // the same lines each time
 		v := opts[k]
 		switch {

@@ -96,7 +96,7 @@ type chaos struct {
 var errNothing = errors.New("nothing to strike")
 
 func chaosCommand(ts *testscript.TestScript, neg bool, args []string) {
-	words, opts := options(args)
+	words, opts := options(ts, args, "of", "faults")
 	usage(ts, neg, len(words) == 2, "chaos SEED DURATION [of=NAME,...] [faults=FAULT,...]")
 	seed, err := strconv.ParseUint(words[0], 10, 64)
 	ts.Check(err)

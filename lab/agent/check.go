@@ -41,7 +41,7 @@ func upCommand(ts *testscript.TestScript, neg bool, args []string) {
 // closedCommand holds when the tunnel's last life was that long and ended for that reason.
 func closedCommand(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, neg, len(args) == 3, "closed NAME after=MIN..MAX reason=REASON[|REASON]")
-	words, opts := options(args)
+	words, opts := options(ts, args, "after", "reason")
 	c := clientOf(ts)
 	time.Sleep(2 * time.Second) // the reason comes after the fact
 	records := c.history.all()
@@ -204,7 +204,7 @@ func before(log, text string) string {
 // ackedCommand holds when every Hello that these peers have sent since they were last dialled was acknowledged, and
 // 99.9 % of them within that time.
 func ackedCommand(ts *testscript.TestScript, neg bool, args []string) {
-	names, opts := options(args)
+	names, opts := options(ts, args, "within")
 	usage(ts, neg, len(names) > 0, "acked NAME... [within=DURATION]")
 	c := clientOf(ts)
 	for _, p := range peersOf(ts, names) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -69,17 +70,28 @@ func usage(ts *testscript.TestScript, neg bool, ok bool, text string) {
 	}
 }
 
-// options parts key=value words from the others.
-func options(args []string) (words []string, opts map[string]string) {
-	opts = map[string]string{}
+// options parts key=value words from the others, for a command that knows these keys.
+func options(ts *testscript.TestScript, args []string, keys ...string) (words []string, opts map[string]string) {
+	words, opts = settingsIn(args)
+	for k := range opts {
+		if !slices.Contains(keys, k) {
+			ts.Fatalf("unknown option %s, want one of %s", k, strings.Join(keys, ", "))
+		}
+	}
+	return words, opts
+}
+
+// settingsIn parts key=value words from the others.
+func settingsIn(args []string) (words []string, all map[string]string) {
+	all = map[string]string{}
 	for _, a := range args {
 		if k, v, ok := strings.Cut(a, "="); ok {
-			opts[k] = v
+			all[k] = v
 		} else {
 			words = append(words, a)
 		}
 	}
-	return words, opts
+	return words, all
 }
 
 func peersOf(ts *testscript.TestScript, names []string) []*peer {

@@ -57,7 +57,7 @@ func costCommand(ts *testscript.TestScript, neg bool, args []string) {
 // ratioCommand compares what two units have taken, both measured before, and holds when the other has taken so many
 // times the processor time of the first.
 func ratioCommand(ts *testscript.TestScript, neg bool, args []string) {
-	words, opts := options(args)
+	words, opts := options(ts, args, "least")
 	usage(ts, neg, len(words) == 2, "ratio UNIT OTHER [least=RATIO]")
 	c := clientOf(ts)
 	one, other := c.costs[words[0]], c.costs[words[1]]

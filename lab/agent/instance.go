@@ -160,7 +160,7 @@ func (i *instance) remove() {
 // instanceCommand gives peers to another xl2tpd of the client host than that of xl2tpd.service. The word `client`
 // configures and starts it.
 func instanceCommand(ts *testscript.TestScript, neg bool, args []string) {
-	words, opts := options(args)
+	words, opts := options(ts, args, "unit", "port", "address")
 	usage(ts, neg, len(words) >= 2, "instance NAME [unit=UNIT] [port=N] [address=ADDRESS] PEER...")
 	c := clientOf(ts)
 	i := &instance{name: words[0], unit: opts["unit"], port: opts["port"], address: opts["address"], peers: peersOf(ts, words[1:])}

@@ -65,7 +65,7 @@ func (p *peer) ping() (ms float64, err error) {
 
 // loadCommand keeps a tunnel busy with data from the peer to the client.
 func loadCommand(ts *testscript.TestScript, neg bool, args []string) {
-	words, opts := options(args)
+	words, opts := options(ts, args, "mbits")
 	usage(ts, neg, len(words) == 2, "load NAME SECONDS [mbits=N]")
 	p := peersOf(ts, words[:1])[0]
 	seconds, err := strconv.Atoi(words[1])
@@ -84,7 +84,7 @@ func loadCommand(ts *testscript.TestScript, neg bool, args []string) {
 // when the second is not slower, by the median of the pairs' ratios. It also compares the idle tunnel's round trip. Each
 // run has its own tunnel, and every other pair begins with the second configuration and loads the other direction.
 func compareCommand(ts *testscript.TestScript, neg bool, args []string) {
-	words, opts := options(args)
+	words, opts := options(ts, args, "pairs", "seconds", "least")
 	usage(ts, neg, len(words) == 3 && len(opts) == 3, "compare NAME FILE FILE pairs=N seconds=N least=RATIO")
 	pairs, err := strconv.Atoi(opts["pairs"])
 	ts.Check(err)

@@ -70,7 +70,7 @@ func run(out *reporter) error {
 	}
 	out.report(event.Event{Kind: event.Log, Text: fmt.Sprintf("busy seconds: boot %.2f", busyTime().Seconds())})
 	for _, s := range c.Scenarios {
-		file, own := options(strings.Fields(s))
+		file, own := settingsIn(strings.Fields(s))
 		env := maps.Clone(c.Env)
 		maps.Copy(env, own)
 		play(out, watch, filepath.Join(disk, "scenarios", file[0]), slices.Sorted(maps.Values(own)), env)

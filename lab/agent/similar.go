@@ -18,7 +18,7 @@ import (
 // similarCommand holds if the routers of two captures sent the same kinds of control messages at the same times, counted
 // from the beginning of the tunnel. That is the first one unless another is named.
 func similarCommand(ts *testscript.TestScript, neg bool, args []string) {
-	args, opts := options(args)
+	args, opts := options(ts, args, "zlbs-from", "tunnel")
 	usage(ts, neg, len(args) == 3, "similar FILE FILE TOLERANCE [zlbs-from=DURATION] [tunnel=N]")
 	from, tunnel := time.Duration(0), 1
 	if opts["tunnel"] != "" {

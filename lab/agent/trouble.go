@@ -40,7 +40,7 @@ var troubles = map[string]func(*peer) error{
 // troubleCommand brings trouble over a tunnel, time and again, and measures from when the path is free again until an
 // echo reply comes through the tunnel.
 func troubleCommand(ts *testscript.TestScript, neg bool, args []string) {
-	words, opts := options(args)
+	words, opts := options(ts, args, "times", "limit")
 	usage(ts, neg, len(words) == 2 && len(opts) == 2, "trouble NAME "+strings.Join(slices.Sorted(maps.Keys(troubles)), "|")+" times=N limit=DURATION")
 	p := peersOf(ts, words[:1])[0]
 	strike, ok := troubles[words[1]]

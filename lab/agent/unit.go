@@ -127,7 +127,7 @@ func heldCommand(ts *testscript.TestScript, neg bool, args []string) {
 // client host has several xl2tpds, with the instance that dials it. In userspace mode a shared pppoptfile can leave both
 // unknown: with maybe=unknown they may be, but never wrong.
 func namedCommand(ts *testscript.TestScript, neg bool, args []string) {
-	names, opts := options(args)
+	names, opts := options(ts, args, "maybe")
 	usage(ts, neg, len(names) > 0, "named NAME... [maybe=unknown]")
 	c := clientOf(ts)
 	tunnels, err := reported()
@@ -159,7 +159,7 @@ func namedCommand(ts *testscript.TestScript, neg bool, args []string) {
 
 // boundedCommand holds when the service's process has never used more memory, and its directory holds no more now.
 func boundedCommand(ts *testscript.TestScript, neg bool, args []string) {
-	words, opts := options(args)
+	words, opts := options(ts, args, "rss", "state", "files")
 	usage(ts, neg, len(words) == 0 && len(opts) == 3, "bounded rss=MB state=KB files=N")
 	limit := func(name string) int {
 		n, err := strconv.Atoi(opts[name])
@@ -240,7 +240,7 @@ func pinCommand(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func pinnedCommand(ts *testscript.TestScript, neg bool, args []string) {
-	words, opts := options(args)
+	words, opts := options(ts, args, "growth")
 	usage(ts, neg, len(words) == 1, "pinned DURATION [growth=PERCENT]")
 	c := clientOf(ts)
 	was, is := c.pinned, process{}
