@@ -30,7 +30,8 @@ func statusCommand(ts *testscript.TestScript, neg bool, args []string) {
 		return got == args[0]
 	})
 	if err != nil {
-		ts.Fatalf("status is %q, wanted %q: %v", got, args[0], err)
+		seen, _ := exec.Command("xl2tpd-keepalive", "status").CombinedOutput()
+		ts.Fatalf("status is %q, wanted %q: %v\n%s", got, args[0], err, seen)
 	}
 	clientOf(ts).measure("status %q after %.1f s", got, time.Since(began).Seconds())
 }
