@@ -54,12 +54,7 @@ func (r *rules) setData(at path, on bool) error {
 	if _, has := r.want[dataHook]; has || !on {
 		return nil
 	}
-	return r.kernel.do(func(c *nftables.Conn) error {
-		if err := r.addDataHook(c); err != nil {
-			return err
-		}
-		return flush(c)
-	})
+	return r.kernel.change(r.addDataHook)
 }
 
 // addDataHook adds the sets, the chain that notes, and the hook's chain after that of control

@@ -22,7 +22,7 @@ func (r *rules) takes(some func(*rules) (*nftables.Set, [][]expr.Any)) bool {
 	try := newRules()
 	try.table.Name += "_try"
 	try.want = map[string]int{}
-	return r.kernel.do(func(c *nftables.Conn) error {
+	return r.kernel.change(func(c *nftables.Conn) error {
 		c.AddTable(try.table)
 		set, bodies := some(try)
 		if err := addSet(c, set, nil); err != nil {
@@ -30,6 +30,6 @@ func (r *rules) takes(some func(*rules) (*nftables.Set, [][]expr.Any)) bool {
 		}
 		try.addChain(c, nftables.Chain{Name: sent}, bodies...)
 		c.DelTable(try.table)
-		return flush(c)
+		return nil
 	}) == nil
 }

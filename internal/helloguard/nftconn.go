@@ -31,6 +31,16 @@ func (n *nftConn) do(use func(*nftables.Conn) error) error {
 	return err
 }
 
+// change sends what build adds, in one transaction.
+func (n *nftConn) change(build func(*nftables.Conn) error) error {
+	return n.do(func(c *nftables.Conn) error {
+		if err := build(c); err != nil {
+			return err
+		}
+		return flush(c)
+	})
+}
+
 // answered reports whether the kernel's answers have all been read in spite of an error. After some errors there may be
 // more of them (nftables.Conn.Flush), which the next use would take for its own.
 func answered(err error) bool {

@@ -170,10 +170,11 @@ func (r *rules) installForCheck(c contents) error {
 }
 
 func (r *rules) put(in contents, timeout time.Duration, outgoing, incoming [][]expr.Any) error {
-	return r.kernel.do(func(c *nftables.Conn) error { return r.putWith(c, in, timeout, outgoing, incoming) })
+	return r.kernel.change(func(c *nftables.Conn) error { return r.addTable(c, in, timeout, outgoing, incoming) })
 }
 
-func (r *rules) putWith(c *nftables.Conn, in contents, timeout time.Duration, outgoing, incoming [][]expr.Any) error {
+// addTable adds the whole table, in place of an earlier one.
+func (r *rules) addTable(c *nftables.Conn, in contents, timeout time.Duration, outgoing, incoming [][]expr.Any) error {
 	r.emptyTable(c)
 	connections, peers := inwards(in.listen)
 	for _, s := range []struct {
@@ -197,12 +198,10 @@ func (r *rules) putWith(c *nftables.Conn, in contents, timeout time.Duration, ou
 		r.noted[at] = true
 	}
 	r.addHooks(c, lastPriority, outgoing, lastPriority, incoming)
-	if len(in.data) > 0 {
-		if err := r.addDataHook(c); err != nil {
-			return err
-		}
+	if len(in.data) == 0 {
+		return nil
 	}
-	return flush(c)
+	return r.addDataHook(c)
 }
 
 // emptyTable puts an empty table in the place of an earlier one.
@@ -271,10 +270,10 @@ func RemoveTable() error {
 
 // remove takes the table out of the kernel.
 func (r *rules) remove() error {
-	return r.kernel.do(func(c *nftables.Conn) error {
+	return r.kernel.change(func(c *nftables.Conn) error {
 		c.AddTable(r.table)
 		c.DelTable(r.table)
-		return flush(c)
+		return nil
 	})
 }
 
@@ -312,7 +311,7 @@ func (r *rules) setListen(t l2tp.Connection, on bool) error {
 // change puts elements into a set or takes them out, whether or not they were there: the kernel
 // refuses to delete what it does not have, and does not renew the time of what it has.
 func (r *rules) change(s *nftables.Set, elements []nftables.SetElement, on bool) error {
-	return r.kernel.do(func(c *nftables.Conn) error {
+	return r.kernel.change(func(c *nftables.Conn) error {
 		steps := []func(*nftables.Set, []nftables.SetElement) error{c.SetAddElements, c.SetDeleteElements}
 		if on {
 			steps = append(steps, c.SetAddElements)
@@ -322,7 +321,7 @@ func (r *rules) change(s *nftables.Set, elements []nftables.SetElement, on bool)
 				return err
 			}
 		}
-		return flush(c)
+		return nil
 	})
 }
 
