@@ -286,8 +286,8 @@ func (h *simHost) wanted(d *dialler) bool {
 }
 
 // patience returns how long after the healing a LAC may take to be up. An SA that has to stay is tried after three dials
-// that failed, each with its pause, and then charon needs 165 s to give it up. Without the Hello guard, the SA of one that may have
-// been hung up is tried ever more rarely.
+// that failed, each with its pause. Then charon needs 165 s to give it up. Without the Hello guard, the SA of one that may
+// have been hung up is tried ever more rarely.
 func (h *simHost) patience(d *dialler, healed time.Time) time.Duration {
 	if d.unsaid && !h.kind.guarded {
 		return 3*maxPause + healed.Sub(d.ended)

@@ -376,8 +376,8 @@ func (l *lac) takeAutodial(now time.Time) bool {
 	return !began.IsZero() && now.Sub(began) <= reasonDelay && l.mayBeHungUp() && l.progress.isIdle()
 }
 
-// dialsHungUp notes that xl2tpd dials one of these LACs, although each of them that is down was, or may have been, hung up. So somebody wants
-// one again, and nobody can tell which. Recovery dials none of them, but keeps their SA in order.
+// dialsHungUp notes that xl2tpd dials one of these LACs, although each of them that is down was hung up, or may have been.
+// So somebody wants one again, and nobody can tell which. Recovery dials none of them, but keeps their SA in order.
 func (ls *lacTable) dialsHungUp(lacs []*lac) {
 	down := slices.DeleteFunc(slices.Clone(lacs), func(l *lac) bool { return ls.candidates(l).up() })
 	if slices.ContainsFunc(down, func(l *lac) bool { return !l.mayBeHungUp() || !l.progress.isIdle() }) {

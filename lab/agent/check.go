@@ -255,13 +255,14 @@ func aroundLate(records []record, waited time.Duration) string {
 func aroundUnacked(records []record) string {
 	var out *record
 	for _, r := range records {
-		switch {
-		case r.text == "hello-acked":
-			out = nil
-		case r.text == "hello-sent" && r.try == 1 && out != nil:
-			return around(records, out.at, out.at.Add(time.Minute))
-		case r.text == "hello-sent" && r.try == 1:
+		first := r.text == "hello-sent" && r.try == 1
+		if first && out != nil {
+			break
+		}
+		if first {
 			out = &r
+		} else if r.text == "hello-acked" {
+			out = nil
 		}
 	}
 	if out == nil {

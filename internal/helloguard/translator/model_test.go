@@ -60,8 +60,8 @@ import (
 //     of a Hello. Or several transmissions in 31 s met a guard that was down. Or
 //     one other than a Hello did, and no life of the guard was long enough to
 //     work out what became of it. Or the only answer of a peer that answers no
-//     duplicate met a guard that was down, or a message that the peer does not send
-//     again in time. Or the peer's line has gone less than 7 s after
+//     duplicate met a guard that was down. Or a message that the peer does not send
+//     again in time did so. Or the peer's line has gone less than 7 s after
 //     its message. The message met a guard that was down, or its ZLB was held back
 //     for some of the copies, and nobody can send more. The peer gives up on it.
 //     Without the guard it waited for no answer when the line went, and does not
@@ -71,9 +71,9 @@ import (
 //     the guard, see comparable.
 //
 // What the model leaves out, because no one in the middle can help it: a packet
-// that is overtaken by more than lateness, an xl2tpd that hangs while a
-// translator without any state listens, and a peer that repeats a message after a
-// minute, with the Nr of the first time. That looks like a new message.
+// that is overtaken by more than lateness, and an xl2tpd that hangs while a
+// translator without any state listens. Nor is there a peer that repeats a message
+// after a minute with the Nr of the first time: that looks like a new message.
 
 type millis = int64
 
