@@ -29,6 +29,7 @@ func TestWayThroughTheQueue(t *testing.T) {
 	defer near.Close()
 	far := listenFar(t, theirs)
 
+	reports := make(chan error, 10)
 	g := &Guard{
 		Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler),
 		Links: func(context.Context, OwnedConnection) Links {
@@ -38,7 +39,7 @@ func TestWayThroughTheQueue(t *testing.T) {
 		Ended:   func(OwnedConnection, CloseReason) {},
 		Dials:   func(procfs.ID, netip.Addr, bool) {},
 		Calls:   func(OwnedConnection) {},
-		Report:  func(err error) {},
+		Report:  func(err error) { reports <- err },
 	}
 	g.Tell(Host{Sessions: []KernelSession{{Connection: l2tp.Connection{Local: ours, Peer: theirs, LocalID: 7, PeerID: 9}}}})
 	const n = 4000
@@ -60,7 +61,9 @@ func TestWayThroughTheQueue(t *testing.T) {
 	ended := make(chan error)
 	go func() { ended <- g.Run(ctx) }()
 	g.Configure(true, true)
-	awaitTable(t)
+	if err := <-reports; err != nil {
+		t.Fatal(err)
+	}
 	l, rate = through()
 	report("through the queue", l, rate)
 	t.Logf("added at p50: %v", l[n/2]-bare)

@@ -107,18 +107,16 @@ func (g *Guard) work(ctx context.Context, working func()) error {
 
 // begin makes packets come to the guard. None did before it was known whether xl2tpd can be
 // answered. A Hello that passes meanwhile costs nothing; one that is acknowledged after a
-// firewall costs the tunnel. What is met once packets come is put into the sets as a whole.
+// firewall costs the tunnel. The table comes once, with all that is known: a second one would cost the packets that
+// wait for their verdicts.
 func (s *session) begin(host Host) error {
 	s.busy.Lock()
 	defer s.busy.Unlock()
 	now := time.Now()
-	if err := s.rules.install(host.Ports, s.contents(), 0); err != nil {
-		return err
-	}
-	s.h.unpaired.watched = now
 	s.starting = true
 	s.h.opener.takeSessions(host.Sessions, now)
 	s.starting = false
+	s.h.unpaired.watched = now
 	return s.rules.install(host.Ports, s.contents(), 0)
 }
 
