@@ -468,7 +468,7 @@ func (p *progress) noteSA(step Step, err error, now time.Time) {
 		}
 		p.saRenewed = p.saRenewed || !errors.Is(err, ErrNoRoute)
 	}
-	if errors.Is(err, ErrAnswers) || errors.Is(err, ErrSAInUse) {
+	if isAny(err, ErrAnswers, ErrSAInUse) {
 		p.last, p.saRenewed = StepNone, true // the SA works and was left alone
 	}
 }
@@ -479,6 +479,8 @@ func (p *progress) waitAfter(step Step, s situation, jitter float64, now time.Ti
 	case p.since.IsZero(): // the tunnel is up already
 	case errors.Is(p.err, ErrNoRoute):
 		p.next = now.Add(routeLook)
+	case isAny(p.err, ErrAnswers, ErrSAInUse) && !s.up && !now.Before(p.since.Add(s.redialsFor)):
+		p.err, p.next = nil, now // the SA was left alone, so a dial comes next: the pause before this step was the dial's too
 	case errors.Is(p.err, ErrNoConnection):
 		p.noConnection, p.last, p.err, p.next = true, StepNone, nil, time.Time{} // nothing was tried
 	case p.err != nil:
