@@ -25,6 +25,9 @@ func (c *end) isFailure() bool { return !c.Operator && (c.sure || c.failed) }
 // mayBeHangUp reports whether the operator may have hung up. It is false if there was no end (nil).
 func (c *end) mayBeHangUp() bool { return c != nil && !c.isFailure() }
 
+// mayBeByItself reports whether the tunnel may have ended without anybody on this host hanging up.
+func (c *end) mayBeByItself() bool { return c != nil && (!c.sure || c.ByPeer || c.Unanswered) }
+
 // peerIsDead notes that recovery has hung up a tunnel of a dead peer, and that xl2tpd does not wait for the peer's
 // answer.
 func (l *lac) peerIsDead(now time.Time) {

@@ -269,6 +269,39 @@ func TestRecoveryOfTheIdle(t *testing.T) {
 	}
 }
 
+// A tunnel ends by itself just before recovery hangs it up. xl2tpd has planned its redial by then, and a dial before that
+// would make it call twice.
+func TestHangUpOfATunnelThatHasJustEnded(t *testing.T) {
+	for name, tc := range map[string]struct {
+		says why
+		want time.Duration // from the end to the dial
+	}{
+		"xl2tpd gave up":       {why{Reason: "Hello unanswered", Unanswered: true, StopAcked: true}, time.Minute + timerDelay},
+		"the peer closed it":   {why{Reason: "closed by the peer", ByPeer: true}, time.Minute + timerDelay},
+		"recovery has hung up": {why{Reason: "hung up on this host", StopAcked: true}, ackedClosingTime},
+		"nobody has said why":  {want: time.Minute + timerDelay},
+	} {
+		n := established(t, redials+"redial timeout = 60\n", "")
+		n.plays(time.Minute, probe.Result{RTT: time.Millisecond}, func(Recover) error { return nil })
+		var ended, dialled time.Time
+		n.plays(6*time.Minute, probe.Result{Err: lost}, func(r Recover) error {
+			switch {
+			case r.Step == StepHangUp && ended.IsZero():
+				if ended = n.now; tc.says.Reason != "" {
+					n.step(Ending{OwnedConnection: closer, CloseReason: tc.says})
+				}
+				n.links()
+			case r.Step == StepDial && dialled.IsZero():
+				dialled = n.now
+			}
+			return nil
+		})
+		if got := dialled.Sub(ended); ended.IsZero() || got < tc.want || got > tc.want+10*time.Second {
+			t.Errorf("%s: dialled after %v, want %v", name, got, tc.want)
+		}
+	}
+}
+
 // If a step fails after xl2tpd has hung up, only recovery redials.
 func TestRecoveryAfterAHalfDoneStep(t *testing.T) {
 	n := established(t, redials, "")

@@ -94,7 +94,11 @@ func (l *lac) afterRedial(err error, now time.Time) {
 	}
 }
 
-// afterHangUp takes the result of StepHangUp.
+// timerDelay is how late a redial of xl2tpd's may be.
+const timerDelay = time.Second
+
+// afterHangUp takes the result of StepHangUp. If the tunnel had ended by itself, xl2tpd has planned its redial already. To hang
+// up stops that redial, and the next dial allows it again (xl2tpd.c, control_handle_lac_disconnect and magic_lac_dial).
 func (ls *lacTable) afterHangUp(l *lac, hungUp bool, now time.Time) {
 	if !hungUp {
 		return
@@ -107,7 +111,9 @@ func (ls *lacTable) afterHangUp(l *lac, hungUp bool, now time.Time) {
 	case l.dialledMeanwhile: // after the hang-up, it may be
 		l.planned = now.Add(s.RedialTimeout + 2*answerTime)
 	case l.guessed:
-		l.planned = now.Add(s.RedialTimeout + time.Second) // its timer may be late
+		l.planned = now.Add(s.RedialTimeout + timerDelay)
+	case l.lastEnd.mayBeByItself():
+		l.planned = l.lastEnd.Time.Add(s.RedialTimeout + timerDelay)
 	}
 	if l.noRedial(); l.redialsMeanwhile {
 		l.notRedialled = false
