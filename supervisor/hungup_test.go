@@ -237,3 +237,26 @@ func TestHungUpWhilePPPBegins(t *testing.T) {
 		t.Errorf("got %v, want no dial", got)
 	}
 }
+
+// In userspace mode only the address of a peer tells whose tunnel was hung up. One whose link went while its xl2tpd still
+// ran is no reason for a link that ends with that xl2tpd.
+func TestHangUpJustBeforeXl2tpdEnds(t *testing.T) {
+	for name, tc := range map[string]struct {
+		homeEnds bool // before xl2tpd does
+		want     bool // the other one may have been hung up
+	}{"the link has gone": {true, false}, "both links end at once": {false, true}} {
+		n := newFixture(t, oneLAC, "[lac default]\nrecover = full\n")
+		n.replaced("", 100)
+		office, home := officeAndHome()
+		n.links(inUserspace(office, home)...)
+		n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "hung up on this host", Operator: true}})
+		if tc.homeEnds {
+			n.links(inUserspace(office)...)
+			n.after(time.Second)
+		}
+		n.replaced("", 101)
+		if got := n.lac("office").mayBeHungUp(); got != tc.want {
+			t.Errorf("%s: perhaps hung up %v, want %v", name, got, tc.want)
+		}
+	}
+}
