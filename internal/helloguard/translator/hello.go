@@ -50,10 +50,11 @@ const (
 type helloInFlight struct {
 	state       helloState
 	wire, local uint16
-	first, last time.Time // when the first and the latest copy left
+	first       time.Time // when the first copy left; zero: unknown
+	last        time.Time // when the latest copy left
 	latest      time.Time // when xl2tpd sent its latest copy, which may have been held back
 	before      time.Time // when the peer was sent something else last that it has to answer
-	restored    bool      // first is not the time of the first copy
+	restored    bool      // copies may have gone past
 	overtaken   bool      // a message has left behind it
 	askAt       time.Time // the next question; zero: none
 	asked       bool      // a question has left behind all copies
@@ -76,7 +77,7 @@ func (h *helloInFlight) hasTimer() bool { return h.inFlight() && !h.askAt.IsZero
 // then what is under way arrives or is lost.
 func (h *helloInFlight) plan() {
 	at := h.last.Add(lateness)
-	if copied := h.first.Add(lastCopy + lateness); !h.restored && h.waits.IsZero() && at.Before(copied) {
+	if copied := h.first.Add(lastCopy + lateness); !h.first.IsZero() && h.waits.IsZero() && at.Before(copied) {
 		at = copied
 	}
 	if ack := h.latest.Add(ackForPeerAfter); h.state == unanswered && ack.Before(at) {

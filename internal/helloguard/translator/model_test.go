@@ -569,6 +569,11 @@ func TestFoundHistories(t *testing.T) {
 		"no answer before the next question": {
 			seed: 23, peer: implementations["mute NVR510"], helloEvery: 60_000, xStart: 3, length: 100_000, firstUp: 5000, messages: 3, forge: true, storm: true,
 		},
+		// The restarted guard did not know when the Hello had left first. It asked before xl2tpd's last copies,
+		// and then kept those back. lwIP answers a question as if it had never got the Hello.
+		"questions instead of the copies": {
+			seed: 198_273, peer: implementations["lwIP"], helloEvery: 60_000, xStart: 3, length: 100_000, fresh: 1, kills: 1, asks: 3,
+		},
 		// It turned deaf. Its new messages hid that it repeated the old ones.
 		"ZLBs to a peer with several messages under way": {
 			peer: turning, helloEvery: 60_000, xStart: 3, length: 100_000, passFirst: true,

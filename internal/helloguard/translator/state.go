@@ -29,7 +29,8 @@ type state struct {
 	HelloWire      uint16  `json:"limbo_first"`
 	HelloCount     uint16  `json:"limbo_count"` // 1: a Hello is in flight. Earlier versions could store more
 	HelloAcked     bool    `json:"limbo_adopted"`
-	HelloLast      int64   `json:"hello_last,omitempty"`   // Unix time in ms; 0: not stored
+	HelloFirst     int64   `json:"hello_first,omitempty"`  // Unix time in ms; 0: not stored
+	HelloLast      int64   `json:"hello_last,omitempty"`   // the same
 	HelloLatest    int64   `json:"hello_latest,omitempty"` // the same
 	HelloBefore    int64   `json:"hello_before,omitempty"` // the same
 	HelloClosed    int64   `json:"hello_closed,omitempty"` // the same
@@ -64,8 +65,8 @@ func (t *Translator) MarshalJSON() ([]byte, error) {
 	}
 	if h.inFlight() {
 		s.HelloCount = 1
-		s.HelloLast, s.HelloLatest = h.last.UnixMilli(), h.latest.UnixMilli()
-		s.HelloBefore = h.before.UnixMilli()
+		s.HelloFirst, s.HelloLast = h.first.UnixMilli(), h.last.UnixMilli()
+		s.HelloLatest, s.HelloBefore = h.latest.UnixMilli(), h.before.UnixMilli()
 		s.ZLBWaits = h.zlbWaits
 		if !h.closed.IsZero() {
 			s.HelloClosed = h.closed.UnixMilli()
@@ -128,6 +129,9 @@ func (s *state) hello(numbers *sequenceMap, now time.Time) helloInFlight {
 	}
 	if s.HelloAcked {
 		h.state = ackedForThePeer
+	}
+	if s.HelloFirst != 0 {
+		h.first = ago(s.HelloFirst, now)
 	}
 	if s.HelloClosed != 0 {
 		h.closed = ago(s.HelloClosed, now)
