@@ -55,17 +55,17 @@ type heardEnding struct {
 	Ending
 	at    time.Time
 	spent time.Time // when the end of a link that it has explained right away was seen; zero: none was
+	over  bool      // that was before an xl2tpd ended, and then links end for another reason
 }
 
 // explains reports whether it can be why a link ends. In userspace mode only the peer's address ties it to a
-// link, so one that has explained the end of a link explains none that ends later. gone is when the link's xl2tpd ended; zero:
-// it has not.
-func (r *heardEnding) explains(p identity, since, gone, now time.Time) bool {
+// link, so one that has explained the end of a link explains none that ends later.
+func (r *heardEnding) explains(p identity, since, now time.Time) bool {
 	if now.Sub(r.at) > reasonTTL || !r.matches(p) {
 		return false
 	}
 	certain := carries(r.Connection, p.session)
-	spent := !r.spent.IsZero() && (now.Sub(r.spent) > reasonDelay || r.spent.Before(gone))
+	spent := r.over || !r.spent.IsZero() && now.Sub(r.spent) > reasonDelay
 	return certain || !r.at.Before(since) && !spent
 }
 
@@ -135,9 +135,9 @@ func (c *ends) record(e Ending, now time.Time) (told []*end) {
 
 // reasonFor returns the latest reason for an identity that came after since. An earlier one may belong to the tunnel
 // before, unless the session proves that it does not.
-func (c *ends) reasonFor(p identity, since, gone, now time.Time) (Ending, bool) {
+func (c *ends) reasonFor(p identity, since, now time.Time) (Ending, bool) {
 	for i := len(c.reasons) - 1; i >= 0; i-- {
-		if e := &c.reasons[i]; e.explains(p, since, gone, now) {
+		if e := &c.reasons[i]; e.explains(p, since, now) {
 			if e.spent.IsZero() && now.Sub(e.at) <= reasonDelay {
 				e.spent = now
 			}
@@ -149,8 +149,7 @@ func (c *ends) reasonFor(p identity, since, gone, now time.Time) (Ending, bool) 
 
 // recordClose notes that a tunnel has ended, and returns the reason, as far as it is known.
 func (ts *tunnelTable) recordClose(t *tunnel, reason message.Text, was State, now time.Time) message.Text {
-	gone := ts.xl2tpdEndOf(t, now)
-	why, sure := ts.ends.reasonFor(t.identity, t.up, gone, now)
+	why, sure := ts.ends.reasonFor(t.identity, t.up, now)
 	if !sure {
 		why, sure = ts.ends.hangUpOf(t.identity, now)
 	}
@@ -162,7 +161,7 @@ func (ts *tunnelTable) recordClose(t *tunnel, reason message.Text, was State, no
 		if quiet := now.Sub(t.evidence.Last()); why.Unexplained() && was != Silent && !t.evidence.Last().IsZero() && quiet >= shortestIdleTimer {
 			reason = message.Sprintf("the peer's idle timer, it seems: nothing came for %.0f s", quiet.Seconds())
 		}
-	case !gone.IsZero():
+	case ts.endedWithXl2tpd(t, now):
 		reason, failed = xl2tpdEnded, true
 	case !t.saLostAt.IsZero() && !t.evidence.Last().After(t.saLostAt): // one that has lived on has another cause
 		reason, failed, saLost = "the IPsec SA was lost", true, t.saLostAt
@@ -178,12 +177,10 @@ func (ts *tunnelTable) recordClose(t *tunnel, reason message.Text, was State, no
 	return reason
 }
 
-// xl2tpdEndOf returns when the xl2tpd of a link has just ended; zero: it has not. The link of a new xl2tpd came up later.
-func (ts *tunnelTable) xl2tpdEndOf(t *tunnel, now time.Time) time.Time {
-	if at := ts.ends.xl2tpdEndedAt[t.identity.instance]; now.Sub(at) <= reasonDelay && !t.up.After(at) {
-		return at
-	}
-	return time.Time{}
+// endedWithXl2tpd reports whether the xl2tpd of a link has just ended. The link of a new xl2tpd came up later.
+func (ts *tunnelTable) endedWithXl2tpd(t *tunnel, now time.Time) bool {
+	at := ts.ends.xl2tpdEndedAt[t.identity.instance]
+	return now.Sub(at) <= reasonDelay && !t.up.After(at)
 }
 
 // hangUpOf returns the hang-up by an operator that may be why a link of an unknown address ends: its LNS could not be looked

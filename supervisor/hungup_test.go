@@ -252,7 +252,6 @@ func TestHangUpJustBeforeXl2tpdEnds(t *testing.T) {
 		n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "hung up on this host", Operator: true}})
 		if tc.homeEnds {
 			n.links(inUserspace(office)...)
-			n.after(time.Second)
 		}
 		n.replaced("", 101)
 		if got := n.lac("office").mayBeHungUp(); got != tc.want {
