@@ -891,13 +891,14 @@ func TestRecoveryOfIPv6Alone(t *testing.T) {
 }
 
 // The far ends of silent links are asked through the links, if the target of the echo requests is another host. Before an SA
-// is renewed, the far ends of the others that it may carry are asked too.
+// is renewed, the far ends of the others that it may carry are asked too, targets or not: they may have been asked over an
+// earlier SA alone.
 func TestFarEndsAreAsked(t *testing.T) {
 	for name, tc := range map[string]struct {
 		keepalive      string
 		inside, beside []probe.Request
 	}{
-		"the target is the far end":    {"", nil, nil},
+		"the target is the far end":    {"", nil, farEnd("ppp1", 6)},
 		"the target is another host":   {"[lac default]\ntarget = 172.16.0.1\n", farEnd("ppp0", 5), farEnd("ppp1", 6)},
 		"the targets are of each kind": {"[lac home]\ntarget = 172.16.0.1\n", nil, farEnd("ppp1", 6)},
 	} {
