@@ -30,8 +30,8 @@ import (
 //     taken, but for Hellos. xl2tpd's are acknowledged in the peer's name, the
 //     peer's in xl2tpd's name while xl2tpd is alive.
 //  3. While one translator lives, the Nr that leave it never go backwards, in
-//     either direction. The exception is what the peer acknowledges beyond all
-//     that the translator has seen xl2tpd send.
+//     either direction. The exceptions are a copy of xl2tpd's Hello, which keeps its own,
+//     and what the peer acknowledges beyond all that the translator has seen xl2tpd send.
 //  4. A peer that dies without a sign of life is found dead no later than
 //     xl2tpd would find it: one Hello interval and its retransmissions after.
 //  5. On a calm line neither end ever gives up. Calm means: the network loses
@@ -548,6 +548,13 @@ func TestFoundHistories(t *testing.T) {
 		// the Hello was counted, and only its copies acknowledged the Hello.
 		"acknowledged by an old message": {
 			seed: 7, peer: between, helloEvery: 60_000, xStart: 3, length: 100_000, delay: 10_000, late: 0.2, passFirst: true, cross: true,
+		},
+		// The same. No copy of the peer's next message came in time.
+		"acknowledged by an old message to a peer with one message under way": {
+			seed: 3068, peer: peer{kind: countsHello, noDuplicates: true, window: 1, tries: 5, lazy: true, keepalive: 10_000}, helloEvery: 60_000, xStart: 3, length: 100_000, delay: 10_000, late: 0.2, fresh: 1,
+		},
+		"acknowledged by an old message to a peer with several under way": {
+			seed: 913, peer: peer{kind: countsHello, strict: true, noDuplicates: true, oldNr: true, window: 4, tries: 5, keepalive: 3000}, helloEvery: 60_000, xStart: 3, length: 100_000, delay: 10_000, late: 0.2, fresh: 1,
 		},
 		// The same, behind a Hello that the peer did not get: the two ends count differently.
 		"an answer that is not repeated, lost under the other number": {

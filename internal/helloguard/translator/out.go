@@ -154,7 +154,9 @@ func (t *Translator) outCopy(p *l2tp.Packet, now time.Time, live Liveness) *Verd
 	}
 	h.last, h.latest, t.reply.Save = now, now, true
 	h.plan()
-	return t.forwardOut(p, h.wire)
+	// With a newer Nr the peer could send its next message before it counts the Hello, and so
+	// would not acknowledge the Hello with it. Some peers say nothing else.
+	return t.reply.forward(p, h.wire, p.Msg.Nr)
 }
 
 // outSwallowed decides about another copy of a Hello that was swallowed.
