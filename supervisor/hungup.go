@@ -302,6 +302,9 @@ func (ls *lacTable) perhapsDialled(l *lac, lacs []*lac, lns netip.Addr, now time
 		return
 	case ls.alone(l, lacs):
 		ls.noteDialOf(l, lns, now)
+		if !l.mayBeHungUp() {
+			l.had = hadOne // the links of all others are their own, so it is this one that somebody wants
+		}
 	}
 	if !l.notDiallingSince.IsZero() {
 		l.notDiallingSince = now

@@ -268,6 +268,26 @@ func TestDialOfOneThatMayBeHungUp(t *testing.T) {
 	}
 }
 
+// xl2tpd dials, and the other LAC with that LNS has a link of its own. So the dial is of the one that is down, and is wanted.
+func TestDialBesideALink(t *testing.T) {
+	for name, tc := range map[string]struct {
+		up   bool
+		want history
+	}{"the other one is up": {true, hadOne}, "both are down": {false, mayHaveHad}} {
+		n, _ := oneLNS(t, "redial = yes\n", "")
+		office, _ := officeAndHome()
+		if n.links(); tc.up {
+			n.links(office)
+		}
+		home := n.lac("home")
+		home.had, home.lastEnd = hadNone, nil
+		n.step(Dials{Peer: closer.Peer.Addr()})
+		if home.had != tc.want {
+			t.Errorf("%s: had %v, want %v", name, home.had, tc.want)
+		}
+	}
+}
+
 // xl2tpd dials no LAC that was hung up, so it is the other one that it dials, and redials.
 func TestDialBesideAHungUpLAC(t *testing.T) {
 	n, _ := oneLNS(t, "redial = yes\n", "")
