@@ -133,6 +133,9 @@ func (ls *lacTable) takeCall(ev Calls, now time.Time) {
 			l.notDiallingSince = now
 		}
 	}
+	if len(lacs) == 1 && !takeOwnDial(lacs, now) {
+		ls.mayRedialAgain(lacs)
+	}
 }
 
 // isRedialled reports whether xl2tpd redials a LAC that is down, as far as is known.
