@@ -40,8 +40,7 @@ type lac struct {
 	silent           time.Time  // when its latest tunnel ended, if the peer was silent; zero: it was not
 	guessed          bool       // the link for which it is being hung up may be another LAC's, or its tunnel may be gone
 	downAt           time.Time  // when recovery hung it up; zero: it may have been dialled since, see certainlyDown
-	hangUpAt         time.Time  // when recovery began to hang it up
-	dialledMeanwhile bool       // since then, see clearDownAt
+	dialledMeanwhile bool       // since recovery began to hang it up, see clearDownAt
 	redialsMeanwhile bool       // the same, and xl2tpd may redial it from then on, see mayRedialAgain
 	planned          time.Time  // until then xl2tpd may redial it, although it was hung up; zero: it won't
 	lastLogged       string     // the latest log line about a step

@@ -88,7 +88,7 @@ func (ls *lacTable) advance(l *lac, s *xl2tpd.Section, now time.Time) {
 	if step == StepHangUp {
 		// If several LACs have one LNS, nobody sees which one xl2tpd dials. So the half-closed tunnel may be gone.
 		l.guessed = is.up && len(c.exact) == 0 || is.noCall && is.sharesLNS
-		l.hangUpAt, l.dialledMeanwhile, l.redialsMeanwhile = now, false, false
+		l.dialledMeanwhile, l.redialsMeanwhile = false, false
 	}
 	l.awaitsDial = l.awaitsDial || step == StepDial || step == StepRedial
 	ls.out.emit(ls.request(l, s, c, is, step))

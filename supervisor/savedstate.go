@@ -141,9 +141,6 @@ func (ls *lacTable) save(l *lac) {
 		state.HungUp, state.Unsure = true, !c.Operator
 	case l.had == hadOne && !l.progress.since.IsZero():
 		state = LACState{Idle: l.notRedialled, Attempt: l.attempt, Silent: l.silent, Planned: l.planned, IKE: l.ike, IKETo: l.ikeTo}
-		if s := ls.topology.section(l); s != nil && l.progress.busy == StepHangUp { // the next process may never know what came of it
-			state.Idle, state.Planned = true, l.hangUpAt.Add(s.RedialTimeout+timerDelay)
-		}
 		if l.lastEnd != nil {
 			state.StopAcked = l.lastEnd.StopAcked
 			if l.lastEnd.CallOnly {

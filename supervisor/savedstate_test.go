@@ -4,8 +4,6 @@ import (
 	"slices"
 	"testing"
 	"time"
-
-	"xl2tpd-keepalive/probe"
 )
 
 // xl2tpd may still keep a tunnel that was hung up before this service was restarted: no call is dialled inside it.
@@ -31,29 +29,6 @@ func TestDyingTunnelOfBeforeARestart(t *testing.T) {
 		if got := n.steps(2*grace, nil); !slices.Contains(got, StepDial) {
 			t.Errorf("%s: only %v after that", tc.name, got)
 		}
-	}
-}
-
-// This service is restarted while recovery hangs up, and nobody sees what xl2tpd sends. xl2tpd does not redial, unless the
-// tunnel had ended by itself.
-func TestRestartDuringAHangUp(t *testing.T) {
-	n := established(t, redials, "")
-	n.withoutGuard()
-	n.plays(time.Minute, probe.Result{RTT: time.Millisecond}, func(Recover) error { return nil })
-	var restarted, dialled time.Time
-	n.plays(10*time.Minute, probe.Result{Err: lost}, func(r Recover) error {
-		switch {
-		case r.Step == StepHangUp && restarted.IsZero():
-			restarted = n.now
-			n.restarted(n.xl2tpd(redials), secured("2"))
-			n.withoutGuard()
-		case r.Step == StepDial && dialled.IsZero():
-			dialled = n.now
-		}
-		return lost
-	})
-	if got := dialled.Sub(restarted); restarted.IsZero() || got < 30*time.Second+timerDelay || got > time.Minute {
-		t.Errorf("dialled after %v", got)
 	}
 }
 
