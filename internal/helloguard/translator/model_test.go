@@ -508,6 +508,7 @@ func TestFoundHistories(t *testing.T) {
 	busy := peer{kind: answers, strict: true, piggyback: true, window: 1, tries: 5, lazy: true, keepalive: 60_000}
 	between := peer{kind: answers, strict: true, noDuplicates: true, piggyback: true, window: 1, tries: 5, keepalive: 10_000}
 	waiting := peer{kind: answers, noDuplicates: true, piggyback: true, window: 1, tries: 5, keepalive: 3000}
+	slow := peer{kind: answers, deafFor: 90_000, strict: true, piggyback: true, window: 1, tries: 5, lazy: true, keepalive: 10_000}
 	turning := peer{kind: answers, deafFor: 90_000, strict: true, noDuplicates: true, piggyback: true, window: 16, tries: 5, lazy: true, keepalive: 3000}
 	for name, h := range map[string]course{
 		// Each life of the guard took the repeated Hello for the first repeat, and acknowledged it under
@@ -580,6 +581,10 @@ func TestFoundHistories(t *testing.T) {
 		// and then kept those back. lwIP answers a question as if it had never got the Hello.
 		"questions instead of the copies": {
 			seed: 198_273, peer: implementations["lwIP"], helloEvery: 60_000, xStart: 3, length: 100_000, fresh: 1, kills: 1, asks: 3,
+		},
+		// It acknowledged Hellos with its next message alone, so it seemed to be slow. Then it turned deaf.
+		"ZLBs under one number to a peer that seems slow": {
+			seed: 81, peer: slow, helloEvery: 60_000, xStart: 3, length: 160_000, messages: 1, passFirst: true,
 		},
 		// It turned deaf. Its new messages hid that it repeated the old ones.
 		"ZLBs to a peer with several messages under way": {
