@@ -586,6 +586,10 @@ func TestFoundHistories(t *testing.T) {
 		"ZLBs under one number to a peer that seems slow": {
 			seed: 81, peer: slow, helloEvery: 60_000, xStart: 3, length: 160_000, messages: 1, passFirst: true,
 		},
+		// The peer answered while the guard was down. The guard held back the next Hello, and the peer said nothing any more.
+		"an answer that has gone past": {
+			seed: 973, peer: peer{kind: answers, noDuplicates: true, window: 1, tries: 5}, helloEvery: 60_000, xStart: 3, length: 160_000, delay: 480, fresh: 1, kills: 1,
+		},
 		// It turned deaf. Its new messages hid that it repeated the old ones.
 		"ZLBs to a peer with several messages under way": {
 			peer: turning, helloEvery: 60_000, xStart: 3, length: 100_000, passFirst: true,
