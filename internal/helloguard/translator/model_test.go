@@ -62,10 +62,10 @@ import (
 //     work out what became of it. Or the only answer of a peer that answers no
 //     duplicate met a guard that was down. Or a message that the peer does not send
 //     again in time did so. Or the peer's line has gone less than 7 s after
-//     its message. The message met a guard that was down, or its ZLB was held back
-//     for some of the copies, and nobody can send more. The peer gives up on it.
-//     Without the guard it waited for no answer when the line went, and does not
-//     notice. xl2tpd notices as soon in either case, see 4.
+//     a message of either end. The message or its answer met a guard that was down,
+//     or the ZLB for the peer's was held back, and nobody can send more. That end
+//     gives up. Without the guard it waited for no answer when the line went: the peer
+//     does not notice, and xl2tpd notices with its next Hello.
 //
 //  11. Where luck plays no part, no end gives up that would not give up without
 //     the guard, see comparable.
@@ -541,6 +541,9 @@ func TestFoundHistories(t *testing.T) {
 		// or while the ZLB was held back.
 		"cut off behind a lost message": {
 			seed: 4, peer: waiting, helloEvery: 60_000, xStart: 3, length: 101_141, kills: 5, unplug: 66_887,
+		},
+		"cut off behind a lost answer": {
+			peer: implementations["Apple"], helloEvery: 60_000, xStart: 3, length: 100_000, kills: 5, unplug: 35_549, forge: true, passFirst: true,
 		},
 		"cut off before the ZLB": {
 			seed: 1509, peer: implementations["accel-ppp"], helloEvery: 60_000, xStart: 3, length: 100_000, delay: 480, fresh: 1, unplug: 16_711, cross: true,
