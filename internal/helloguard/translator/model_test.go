@@ -377,14 +377,15 @@ func (h *course) comparable() bool {
 }
 
 // lucky: an end gives up by bad luck if packets come late. The way there and back and what is late may
-// take longer than a sender waits.
+// take longer than a sender waits. Or the peer says nothing on a Hello that crosses its own message,
+// neither to the first copy nor to another, unless what acknowledges its message overtakes the Hello.
 func (h *course) lucky() bool {
 	p := &h.peer
 	patience := min(roundTrip.Milliseconds(), p.patience(typeOther))
 	if p.keepalive > 0 {
 		patience = min(patience, p.patience(l2tp.TypeHello))
 	}
-	return p.wedges || 2*(h.delay+latest) > patience
+	return p.wedges || p.piggyback && p.noDuplicates || 2*(h.delay+latest) > patience
 }
 
 // play plays a history, and once more without the guard: see invariant 11.
@@ -588,6 +589,9 @@ func TestFoundHistories(t *testing.T) {
 		},
 		"a peer that waits less than the longest way": {
 			seed: 71, peer: peer{kind: answers, window: 4, tries: 5, lazy: true, keepalive: 3000}, helloEvery: 60_000, xStart: 3, length: 160_000, delay: 6000, late: 0.2, fresh: 1, messages: 1,
+		},
+		"an answer by luck to a Hello that crossed": {
+			seed: 7, peer: peer{kind: answers, noDuplicates: true, piggyback: true, window: 1, tries: 5, lazy: true, keepalive: 60_000}, helloEvery: 60_000, xStart: 3, length: 100_000, late: 0.2, fresh: 1, cross: true,
 		},
 		// The peer's first word came just after a question, and 91 ms before xl2tpd gave up.
 		"no answer before the next question": {
