@@ -81,6 +81,28 @@ func (w *world) pPump() {
 	}
 }
 
+// sendsLate reports whether a message is sent again only when the next one is due.
+func (p *peer) sendsLate(typ l2tp.MessageType) bool { return p.lazy && typ == l2tp.TypeHello }
+
+// wait is how long the peer waits after the nth copy of a message.
+func (p *peer) wait(typ l2tp.MessageType, n int) millis {
+	switch {
+	case p.sendsLate(typ):
+		return p.keepalive
+	case p.pause > 0:
+		return p.pause
+	}
+	return min(millis(1000)<<min(n-1, 5), cmp.Or(p.most, 16_000))
+}
+
+// patience is how long the peer waits for the answer to a message.
+func (p *peer) patience(typ l2tp.MessageType) (all millis) {
+	for n := range p.tries {
+		all += p.wait(typ, n+1)
+	}
+	return all
+}
+
 func (w *world) pXmit(m *endpointMessage) {
 	p := w.peer()
 	if w.pClosed || l2tp.Before(m.ns, w.pAcked) {
@@ -92,12 +114,9 @@ func (w *world) pXmit(m *endpointMessage) {
 		w.excused = w.excused || w.starved() || w.cutOff(m)
 		return
 	}
-	wait := min(millis(1000)<<min(m.retries-1, 5), cmp.Or(p.most, 16_000)) + w.slack('p')
-	if p.pause > 0 {
-		wait = p.pause + w.slack('p')
-	}
-	if p.lazy && m.typ == l2tp.TypeHello {
-		wait = p.keepalive
+	wait := p.wait(m.typ, m.retries)
+	if !p.sendsLate(m.typ) {
+		wait += w.slack('p')
 	}
 	w.after(wait, func() { w.pXmit(m) })
 	if p.oldNr {

@@ -367,7 +367,7 @@ func (w *world) starved() bool {
 	return w.losses >= len(w.lost) && w.lost[w.losses%len(w.lost)] >= w.now-31000
 }
 
-// cutOff: the peer's line has gone within 7 s of its message, so that some copies got nowhere.
+// cutOff: the peer's line has gone within 7 s of a message, so that some copies got nowhere.
 func (w *world) cutOff(m *endpointMessage) bool {
 	return w.h.unplug != 0 && m.first > w.h.unplug-7000
 }

@@ -6,7 +6,7 @@ import "xl2tpd-keepalive/internal/l2tp"
 // handle_control(), network.c control_xmit().
 
 func (w *world) xSend(typ l2tp.MessageType, serial uint16) {
-	m := &endpointMessage{ns: w.xs, typ: typ, serial: serial, pkt: packet(true, typ, serial, w.xs, w.xr)}
+	m := &endpointMessage{ns: w.xs, typ: typ, serial: serial, pkt: packet(true, typ, serial, w.xs, w.xr), first: w.now}
 	w.xs++
 	w.xOut = append(w.xOut, m)
 	w.xXmit(m)
@@ -30,6 +30,7 @@ func (w *world) xXmit(m *endpointMessage) {
 	}
 	if m.retries > maxTries {
 		if !w.xClosed {
+			w.excused = w.excused || w.cutOff(m)
 			w.xClose("retries exceeded")
 		}
 		return

@@ -86,6 +86,10 @@ func (t *Translator) confirm(now time.Time) {
 // outHello decides about a Hello of xl2tpd. What was swallowed stays swallowed, and what
 // is on the wire stays there, whatever is known of life later.
 func (t *Translator) outHello(p *l2tp.Packet, now time.Time, live Liveness) *Verdict {
+	if h := &t.out.hello; t.out.isNew(p.Msg.Ns) && t.out.answeredUnseen(now) {
+		t.out.acked.number = h.wire + 1
+		t.decide(false, now)
+	}
 	switch ns := p.Msg.Ns; {
 	case t.out.has(ns):
 		return t.outSwallowed(p, now, live)
@@ -114,6 +118,13 @@ func (o *toPeer) mustHold(now time.Time, live Liveness) bool {
 // mayHold reports whether a new Hello may be kept from a peer that counts like xl2tpd.
 func (o *toPeer) mayHold(ns uint16, now time.Time, live Liveness) bool {
 	return live.Peer && !live.PassFirst && o.certain(now) && o.peer.heard && o.acked.is(o.wire(ns))
+}
+
+// answeredUnseen reports, when xl2tpd sends its next Hello, whether the peer's acknowledgement of the
+// one in flight has gone past: xl2tpd would have sent a copy since, or closed the tunnel.
+func (o *toPeer) answeredUnseen(now time.Time) bool {
+	h := &o.hello
+	return h.state == unanswered && o.acked.is(h.wire) && now.Sub(h.latest) >= quiet && now.Sub(o.watched) >= quiet
 }
 
 // passHello lets a Hello through that the translator has not let through before.
@@ -234,7 +245,7 @@ func (o *toPeer) zlbNumber(lastNew, now time.Time) (ns uint16, both, wait bool) 
 	case !h.inFlight() || !o.acked.is(h.wire):
 		return next, false, false
 	case p.rtt >= slowAnswer: // it has counted the Hello when the ZLB arrives, if it counts any
-		return next, h.ackedForPeer() && !p.counts, false
+		return next, h.ackedForPeer() && !p.counts || h.repeats > 1 && p.counts, false
 	case p.rtt == 0:
 		return next, now.Sub(h.first) >= lateness, false
 	case h.restored || h.repeats > 2 || h.repeats > 1 && p.counts:
