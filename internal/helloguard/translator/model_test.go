@@ -610,6 +610,11 @@ func TestFoundHistories(t *testing.T) {
 		"an answer that has gone past": {
 			seed: 973, peer: peer{kind: answers, noDuplicates: true, window: 1, tries: 5}, helloEvery: 60_000, xStart: 3, length: 160_000, delay: 480, fresh: 1, kills: 1,
 		},
+		// It turned deaf. The guard that was restarted after the Hello was acknowledged for it did not know that
+		// the next Hello could not have gone past, and passed a copy on.
+		"a Hello passed on behind one that was not counted": {
+			seed: 18, peer: peer{kind: answers, deafFor: 90_000, noDuplicates: true, window: 1, tries: 5, keepalive: 60_000}, helloEvery: 60_000, xStart: 3, length: 252_998, kills: 5, messages: 1, passFirst: true, cross: true,
+		},
 		// It turned deaf. Its new messages hid that it repeated the old ones.
 		"ZLBs to a peer with several messages under way": {
 			peer: turning, helloEvery: 60_000, xStart: 3, length: 100_000, passFirst: true,

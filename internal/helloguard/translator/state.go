@@ -111,7 +111,7 @@ func Restore(b []byte, now time.Time) (*Translator, error) {
 	if t.out.hello.zlbWaits { // some peers do not repeat their message for a minute
 		t.in.unacked, t.in.ackAt = seq{s.Expects - 1, true}, now
 	}
-	t.out.gapless = t.out.offset() > 0 || s.Exact && (t.out.hello.ackedForPeer() || t.Undecided())
+	t.out.gapless = t.out.offset() > 0 || (s.Exact || t.out.certain(now)) && (t.out.hello.ackedForPeer() || t.Undecided())
 	return t, nil
 }
 

@@ -118,6 +118,40 @@ func TestHelloOfALivingTunnel(t *testing.T) {
 	}
 }
 
+// The peer has answered a Hello while the guard was down. xl2tpd's next one shows it.
+func TestAnswerThatHasGonePast(t *testing.T) {
+	for name, tc := range map[string]struct {
+		restart, next float64 // s after the Hello; 0: no restart
+		message       bool    // another message is unanswered too
+		live          Liveness
+		want          bool
+	}{
+		"a minute later":                {1, 60, false, unknown, true},
+		"xl2tpd may send a copy yet":    {0, 10, false, unknown, false},
+		"a copy may have gone past too": {50, 60, false, unknown, false},
+		"not all is answered":           {1, 60, true, unknown, false},
+		"the guard has answered it":     {1, 60, false, passFirst, false},
+	} {
+		tr := inStep(t)
+		ns := uint16(3)
+		if tc.message {
+			fromXl2tpd(tr, l2tp.TypeCDN, ns, 2, epoch, tc.live)
+			ns++
+		}
+		fromXl2tpd(tr, l2tp.TypeHello, ns, 2, epoch, tc.live)
+		if tc.restart > 0 {
+			tr = restarted(t, tr, at(tc.restart))
+		}
+		for next, ok := tr.NextTimer(); ok && next.Before(at(tc.next)); next, ok = tr.NextTimer() {
+			tr.HandleTimers(next, tc.live)
+		}
+		fromXl2tpd(tr, l2tp.TypeHello, ns+1, 2, at(tc.next), tc.live)
+		if tr.Counts() != tc.want {
+			t.Errorf("%s: got counted %v, want %v", name, tr.Counts(), tc.want)
+		}
+	}
+}
+
 // Hellos are acknowledged in a row for as long as xl2tpd has numbers for them, 45 days, and
 // longer; a restart on the way changes nothing. The peer has seen none of it.
 func TestHellosOfManyDays(t *testing.T) {
