@@ -791,6 +791,9 @@ func TestRestoreEarlierVersion(t *testing.T) {
 	if !tr.Diverged() || !tr.out.peer.heard {
 		t.Errorf("diverged %v, heard %v; want true, true", tr.Diverged(), tr.out.peer.heard)
 	}
+	if again := restarted(t, tr, epoch); !again.out.hello.first.IsZero() {
+		t.Errorf("after another restart the Hello left first at %v, want: unknown", again.out.hello.first)
+	}
 	v := fromPeer(tr, l2tp.TypeHello, 2, 3, at(1))
 	if m := message(t, v.Packet); m.Nr != 4 {
 		t.Errorf("got Nr %d, want 4", m.Nr)
