@@ -800,6 +800,36 @@ func TestRestoreEarlierVersion(t *testing.T) {
 	}
 }
 
+// xl2tpd's next Hello shows that the one before was answered, unless a copy of that may still come: with
+// `max retries = 100` they come 31 and 63 s after the first one too.
+func TestNextHelloBehindAnUnansweredOne(t *testing.T) {
+	for name, tc := range map[string]struct {
+		copies   []float64 // seconds after the first
+		next     float64
+		unknown  bool // when the first one left
+		answered bool
+	}{
+		"xl2tpd would have closed the tunnel": {[]float64{1, 3, 7, 15}, 60, false, true},
+		"many retries, a copy may come":       {[]float64{1, 3, 7, 15, 31}, 60, false, false},
+		"many retries, a copy is missing":     {[]float64{1, 3, 7, 15, 31}, 64, false, true},
+		"the first one left unseen":           {[]float64{1, 3, 7, 15}, 60, true, true},
+		"the same, a copy may come":           {[]float64{1, 3, 7, 15}, 25, true, false},
+	} {
+		tr := inStep(t)
+		ns := tr.out.next.number
+		for _, s := range append([]float64{0}, tc.copies...) {
+			fromXl2tpd(tr, l2tp.TypeHello, ns, 2, at(100+s), Liveness{Xl2tpd: true})
+		}
+		if tc.unknown {
+			tr.out.hello.first = time.Time{}
+		}
+		fromXl2tpd(tr, l2tp.TypeHello, ns+1, 2, at(100+tc.next), Liveness{Xl2tpd: true})
+		if got := tr.out.peer.counts; got != tc.answered {
+			t.Errorf("%s: answered %v, want %v", name, got, tc.answered)
+		}
+	}
+}
+
 // A peer is asked with a message that it has. Without an acknowledgement of its own that is one
 // which xl2tpd would have sent again by now.
 func TestAsk(t *testing.T) {
