@@ -263,7 +263,7 @@ func (ls *lacTable) takeNewSA(l *lac, err error) {
 }
 
 // farEndRequests returns echo requests to the far ends of a LAC's links. The others are to the far ends of the other
-// silent links that an IKE SA may carry. An own one is left out if it is the target, and is asked anyway.
+// silent links that an IKE SA may carry. If the LAC's own far end is the target, it is asked anyway, and left out.
 func (ls *lacTable) farEndRequests(c *candidates, uniqueID string) (own, others []probe.Request) {
 	mine := make(map[*tunnel]bool)
 	for t := range c.links {
