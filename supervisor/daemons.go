@@ -111,6 +111,9 @@ func (c *ends) xl2tpdEnded(changes []processChange, now time.Time) {
 	for _, one := range changes {
 		if one.ended {
 			c.xl2tpdEndedAt[one.instance] = now
+			for i := range c.reasons {
+				c.reasons[i].over = !c.reasons[i].spent.IsZero()
+			}
 		}
 	}
 }

@@ -55,6 +55,7 @@ type heardEnding struct {
 	Ending
 	at    time.Time
 	spent time.Time // when the end of a link that it has explained right away was seen; zero: none was
+	over  bool      // that was before an xl2tpd ended, and then links end for another reason
 }
 
 // explains reports whether it can be why a link ends. In userspace mode only the peer's address ties it to a
@@ -64,7 +65,8 @@ func (r *heardEnding) explains(p identity, since, now time.Time) bool {
 		return false
 	}
 	certain := carries(r.Connection, p.session)
-	return certain || !r.at.Before(since) && (r.spent.IsZero() || now.Sub(r.spent) <= reasonDelay)
+	spent := r.over || !r.spent.IsZero() && now.Sub(r.spent) > reasonDelay
+	return certain || !r.at.Before(since) && !spent
 }
 
 // end is how a tunnel has ended.

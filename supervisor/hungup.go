@@ -25,6 +25,10 @@ func (c *end) isFailure() bool { return !c.Operator && (c.sure || c.failed) }
 // mayBeHangUp reports whether the operator may have hung up. It is false if there was no end (nil).
 func (c *end) mayBeHangUp() bool { return c != nil && !c.isFailure() }
 
+// mayBeByItself reports whether the tunnel may have ended without anybody on this host hanging up. xl2tpd says so of a
+// hang-up, and then the reason is not vague.
+func (c *end) mayBeByItself() bool { return !c.sure || c.ByPeer || c.Unanswered || c.Vague }
+
 // peerIsDead notes that recovery has hung up a tunnel of a dead peer, and that xl2tpd does not wait for the peer's
 // answer.
 func (l *lac) peerIsDead(now time.Time) {
@@ -78,6 +82,7 @@ func (ls *lacTable) attributeEnd(c *end) {
 		if l.lastEnd == c && l.progress.isHangingUp() && !c.Operator {
 			c.assumed = (!c.failed || c.inferred) && l.progress.busy == StepHangUp
 			c.failed, c.inferred = true, false
+			ls.planRedial(l, c)
 		}
 		if c.Operator {
 			ls.clearPossibleEnds(l, c)
@@ -299,6 +304,9 @@ func (ls *lacTable) perhapsDialled(l *lac, lacs []*lac, lns netip.Addr, now time
 		return
 	case ls.alone(l, lacs):
 		ls.noteDialOf(l, lns, now)
+		if !l.mayBeHungUp() {
+			l.had = hadOne // the links of all others are their own, so it is this one that somebody wants
+		}
 	}
 	if !l.notDiallingSince.IsZero() {
 		l.notDiallingSince = now

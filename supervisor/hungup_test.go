@@ -3,6 +3,7 @@ package supervisor
 import (
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -235,5 +236,57 @@ func TestHungUpWhilePPPBegins(t *testing.T) {
 	}
 	if got := n.steps(time.Hour, nil); slices.Contains(got, StepDial) {
 		t.Errorf("got %v, want no dial", got)
+	}
+}
+
+// In userspace mode only the address of a peer tells whose tunnel was hung up. One whose link went while its xl2tpd still
+// ran is no reason for a link that ends with that xl2tpd.
+func TestHangUpJustBeforeXl2tpdEnds(t *testing.T) {
+	for name, tc := range map[string]struct {
+		homeEnds bool // before xl2tpd does
+		want     bool // the other one may have been hung up
+	}{"the link has gone": {true, false}, "both links end at once": {false, true}} {
+		n := newFixture(t, oneLAC, "[lac default]\nrecover = full\n")
+		n.replaced("", 100)
+		office, home := officeAndHome()
+		n.links(inUserspace(office, home)...)
+		n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "hung up on this host", Operator: true}})
+		if tc.homeEnds {
+			n.links(inUserspace(office)...)
+		}
+		n.replaced("", 101)
+		if got := n.lac("office").mayBeHungUp(); got != tc.want {
+			t.Errorf("%s: perhaps hung up %v, want %v", name, got, tc.want)
+		}
+	}
+}
+
+// The peer of a silent link has not answered. Then a tunnel comes up that the same SA may carry, and the peer is asked again.
+func TestATunnelComesAfterASilentAnswer(t *testing.T) {
+	for name, tc := range map[string]struct {
+		peer  string // of the new link, as xl2tpd knows it
+		again bool
+	}{"of the same LNS": {"192.0.2.1:1701", true}, "of another peer": {"192.0.2.77:1701", false}} {
+		n := established(t, oneLAC+"[lns default]\nip range = 10.9.0.1-10.9.0.9\npppoptfile = /etc/ppp/callers\n", "[lac default]\nrecover = full\n")
+		n.plays(time.Minute, probe.Result{RTT: time.Millisecond}, func(Recover) error { return nil })
+		p := &n.lac("tokyo").progress
+		n.plays(time.Minute, probe.Result{Err: lost}, func(r Recover) error {
+			if r.Step == StepAsk {
+				return nil
+			}
+			return lost
+		})
+		if p.peer != peerSilent {
+			t.Fatalf("%s: the peer is not silent", name)
+		}
+		s := n.xl2tpd(oneLAC + "[lns default]\nip range = 10.9.0.1-10.9.0.9\npppoptfile = /etc/ppp/callers\n")
+		s.Sessions = []xl2tpd.Session{{Ifindex: 9, Local: closer.Local, Peer: netip.MustParseAddrPort(tc.peer), LocalTunnel: 9, LNS: true}}
+		n.step(s)
+		caller := link("ppp4", 9, true)
+		caller.OptFile, caller.TTY = "/etc/ppp/callers", ""
+		n.links(link("ppp0", 5, true), caller)
+		if got := p.peer != peerSilent || p.busy == StepAsk; got != tc.again {
+			t.Errorf("%s: asked again %v, want %v", name, got, tc.again)
+		}
 	}
 }

@@ -263,12 +263,14 @@ func (ls *lacTable) takeNewSA(l *lac, err error) {
 }
 
 // farEndRequests returns echo requests to the far ends of a LAC's links. The others are to the far ends of the other
-// silent links that an IKE SA may carry. It leaves out far ends that are asked anyway, because they are the targets.
+// silent links that an IKE SA may carry. If the LAC's own far end is the target, it is asked anyway, and left out.
 func (ls *lacTable) farEndRequests(c *candidates, uniqueID string) (own, others []probe.Request) {
 	mine := make(map[*tunnel]bool)
 	for t := range c.links {
 		mine[t] = true
-		own = t.askFarEnd(own)
+		if t.target != t.link.Peer {
+			own = t.askFarEnd(own)
+		}
 	}
 	if uniqueID == "" {
 		return own, nil

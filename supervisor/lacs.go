@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -46,8 +47,23 @@ func (ls *lacTable) takeNews(all []news, now time.Time) {
 			ls.recordEnd(one, now)
 		case one.renewed:
 			ls.saRenewed(one.names, now)
+		case one.came:
+			ls.tunnelCame(one)
 		default:
 			ls.markLACs(one.names)
+		}
+	}
+}
+
+// tunnelCame notes that a tunnel has come up. If the same SA may carry it, the peer of a silent link is asked again before
+// that SA is ended: the peer may live by now.
+func (ls *lacTable) tunnelCame(one news) {
+	ls.markLACs(one.names)
+	for _, l := range ls.byKey {
+		s := ls.topology.section(l)
+		if s != nil && (!one.outer.IsValid() || slices.Contains(s.LNSIPs, one.outer)) && (l.progress.peer == peerSilent || l.progress.busy == StepAsk) {
+			l.progress.outdateAnswer()
+			ls.agenda.mark(l)
 		}
 	}
 }

@@ -246,6 +246,48 @@ func TestDialOfOneOfTwoNew(t *testing.T) {
 	}
 }
 
+// One of two LACs that can't be told apart was hung up, and xl2tpd should redial neither. It dials one: that one needs the SA.
+func TestDialOfOneThatMayBeHungUp(t *testing.T) {
+	n := ambiguousUp(t, "redial = yes\n", "recover = full\n")
+	n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "hung up on this host", Operator: true}})
+	n.links(inUserspace(link("ppp1", 6, true))...)
+	n.after(time.Minute)
+	n.step(Ending{OwnedConnection: closerOf("192.0.2.1", 8), CloseReason: why{Reason: "closed by the peer"}})
+	n.links()
+	n.lac("office").notRedialled, n.lac("home").notRedialled = true, true
+	n.step(Dials{Peer: closer.Peer.Addr()})
+	for _, name := range []string{"office", "home"} {
+		if n.lac(name).notRedialled {
+			t.Errorf("xl2tpd is taken not to redial %s", name)
+		}
+	}
+	for _, r := range n.attempts(10*time.Minute, time.Minute, func(Recover) error { return nil }) {
+		if r.Step == StepDial {
+			t.Errorf("%v of %s", r.Step, r.LAC.Name)
+		}
+	}
+}
+
+// xl2tpd dials, and the other LAC with that LNS has a link of its own. So the dial is of the one that is down, and is wanted.
+func TestDialBesideALink(t *testing.T) {
+	for name, tc := range map[string]struct {
+		up   bool
+		want history
+	}{"the other one is up": {true, hadOne}, "both are down": {false, mayHaveHad}} {
+		n, _ := oneLNS(t, "redial = yes\n", "")
+		office, _ := officeAndHome()
+		if n.links(); tc.up {
+			n.links(office)
+		}
+		home := n.lac("home")
+		home.had, home.lastEnd = hadNone, nil
+		n.step(Dials{Peer: closer.Peer.Addr()})
+		if home.had != tc.want {
+			t.Errorf("%s: had %v, want %v", name, home.had, tc.want)
+		}
+	}
+}
+
 // xl2tpd dials no LAC that was hung up, so it is the other one that it dials, and redials.
 func TestDialBesideAHungUpLAC(t *testing.T) {
 	n, _ := oneLNS(t, "redial = yes\n", "")

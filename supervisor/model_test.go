@@ -31,6 +31,7 @@ import (
 type simHost struct {
 	*fixture
 	rng  *rand.Rand
+	race *rand.Rand // of what comes just before a step
 	seed uint64
 	kind hostKind
 
@@ -144,7 +145,7 @@ func newHost(t *testing.T, seed uint64) *simHost {
 	odds := func(n int) bool { return rng.IntN(n) == 0 }
 	h := &simHost{
 		fixture: &fixture{t: t, core: New(config.Default(""), func() float64 { return 0.5 }), now: epoch},
-		rng:     rng, seed: seed, pid: 100, resolved: true,
+		rng:     rng, race: rand.New(rand.NewPCG(seed, 5)), seed: seed, pid: 100, resolved: true,
 		kind: hostKind{
 			kernel: odds(2), guarded: !odds(4), owned: odds(2), named: odds(3), byName: odds(3), plain: odds(5), shares: odds(4), dpd: odds(3),
 			oldest: odds(4), optFile: odds(2), calls: odds(2), router: odds(2), half: odds(4), recover: "full",
@@ -164,6 +165,9 @@ func newHost(t *testing.T, seed uint64) *simHost {
 		}
 		if i > 0 && !h.kind.optFile {
 			d.optFile = "/etc/ppp/other"
+		}
+		if d.redial > 0 && nature.IntN(4) == 0 {
+			d.redial = time.Minute
 		}
 		d.active = d.redial > 0
 		h.lacs = append(h.lacs, d)
@@ -568,7 +572,7 @@ func (h *simHost) dialForRecovery(d *dialler, r Recover) {
 	switch {
 	case d.hungUp:
 		h.failed(d, "%v of what an operator has hung up", r.Step)
-	case d.index > 0 || d.byRecovery && !d.dialled.IsZero(): // xl2tpd ignores it while an attempt that it did not make lasts
+	case d.index > 0 && !h.isNew(d) || d.byRecovery && !d.dialled.IsZero(): // xl2tpd ignores it while an attempt that it did not make lasts
 		h.failed(d, "xl2tpd is made to call a second time")
 	case inClear && h.now.Sub(h.plainAt) > time.Minute:
 		h.failed(d, "%v in the clear", r.Step)
@@ -594,6 +598,9 @@ func (h *simHost) redial(d *dialler, r Recover) func() error {
 func (h *simHost) hangUpForRecovery(d *dialler, r Recover) func() error {
 	if h.living(d) && !h.recently() && !h.isNew(d) {
 		h.failed(d, "a tunnel that lives is hung up")
+	}
+	if d.index > 0 && !d.call && !h.living(d) && h.race.IntN(8) == 0 { // xl2tpd has just given up by itself
+		h.down(d, &Ending{CloseReason: why{Reason: "Hello unanswered", Unanswered: true, StopAcked: true}})
 	}
 	was, heard := h.hangUp(d, false)
 	d.unsaid = false
@@ -653,7 +660,7 @@ func (h *simHost) goOn(d *dialler) {
 	case h.living(d):
 		d.lives = h.now
 	case d.index > 0 && h.now.Sub(d.lives) > 130*time.Second: // a Hello has gone unanswered
-		h.down(d, &Ending{CloseReason: why{Reason: "Hello unanswered", Unanswered: true}})
+		h.down(d, &Ending{CloseReason: why{Reason: "Hello unanswered", Unanswered: true, StopAcked: true}})
 	case d.dialled.IsZero() || h.now.Sub(d.dialled) < time.Second:
 	case h.passes():
 		h.answered(d)

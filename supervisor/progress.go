@@ -459,6 +459,9 @@ func (p *progress) ownTrial() time.Time {
 	return p.doneAt.Add(helpTime)
 }
 
+// leftSA reports whether a step has left the SA alone, because it works.
+func leftSA(err error) bool { return isAny(err, ErrAnswers, ErrSAInUse) }
+
 // noteSA notes what a step shows about the SA.
 func (p *progress) noteSA(step Step, err error, now time.Time) {
 	if step == StepSecure || step == StepRenew {
@@ -468,7 +471,7 @@ func (p *progress) noteSA(step Step, err error, now time.Time) {
 		}
 		p.saRenewed = p.saRenewed || !errors.Is(err, ErrNoRoute)
 	}
-	if errors.Is(err, ErrAnswers) || errors.Is(err, ErrSAInUse) {
+	if leftSA(err) {
 		p.last, p.saRenewed = StepNone, true // the SA works and was left alone
 	}
 }
@@ -479,6 +482,8 @@ func (p *progress) waitAfter(step Step, s situation, jitter float64, now time.Ti
 	case p.since.IsZero(): // the tunnel is up already
 	case errors.Is(p.err, ErrNoRoute):
 		p.next = now.Add(routeLook)
+	case leftSA(p.err) && !s.up && !now.Before(p.since.Add(s.redialsFor)):
+		p.err, p.next = nil, now // the SA was left alone, so a dial comes next: the pause before this step was the dial's too
 	case errors.Is(p.err, ErrNoConnection):
 		p.noConnection, p.last, p.err, p.next = true, StepNone, nil, time.Time{} // nothing was tried
 	case p.err != nil:

@@ -269,6 +269,88 @@ func TestRecoveryOfTheIdle(t *testing.T) {
 	}
 }
 
+// playsUntilHungUp lets the tunnel fall silent, until recovery hangs it up, and returns when that was. during is called
+// before the result of that step.
+func (n *fixture) playsUntilHungUp(during func()) (hungUp time.Time) {
+	n.t.Helper()
+	n.plays(time.Minute, probe.Result{RTT: time.Millisecond}, func(Recover) error { return nil })
+	for end := n.now.Add(6 * time.Minute); hungUp.IsZero(); {
+		n.plays(500*time.Millisecond, probe.Result{Err: lost}, func(r Recover) error {
+			if r.Step == StepHangUp {
+				hungUp = n.now
+				during()
+			}
+			return nil
+		})
+		if n.now.After(end) {
+			n.t.Fatal("recovery has not hung up")
+		}
+	}
+	return hungUp
+}
+
+// A tunnel ends by itself just before recovery hangs it up. xl2tpd has planned its redial by then, and a dial before that
+// would make it call twice. What is seen of the end may come before or after the result of the step.
+func TestHangUpOfATunnelThatHasJustEnded(t *testing.T) {
+	byItself, byRecovery := time.Minute+timerDelay, ackedClosingTime
+	for name, tc := range map[string]struct {
+		says why
+		want time.Duration // from the hang-up to the dial
+	}{
+		"xl2tpd gave up":       {why{Reason: "Hello unanswered", Unanswered: true, StopAcked: true}, byItself},
+		"the peer closed it":   {why{Reason: "closed by the peer", ByPeer: true}, byItself},
+		"pppd ended":           {why{Reason: "closed by xl2tpd", Vague: true}, byItself},
+		"recovery has hung up": {why{Reason: "hung up on this host", StopAcked: true}, byRecovery},
+		"nobody has said why":  {want: byItself},
+	} {
+		says := func(n *fixture) {
+			if tc.says.Reason != "" {
+				n.step(Ending{OwnedConnection: closer, CloseReason: tc.says})
+			}
+		}
+		gone := func(n *fixture) { n.links() }
+		for order, happens := range map[string]struct{ before, after []func(*fixture) }{
+			"reason, end, result": {before: []func(*fixture){says, gone}},
+			"end, result, reason": {[]func(*fixture){gone}, []func(*fixture){says}},
+			"reason, result, end": {[]func(*fixture){says}, []func(*fixture){gone}},
+			"result, reason, end": {after: []func(*fixture){says, gone}},
+			"result, end, reason": {after: []func(*fixture){gone, says}},
+		} {
+			n := established(t, redials+"redial timeout = 60\n", "")
+			happen := func(all []func(*fixture)) {
+				for _, one := range all {
+					one(n)
+				}
+			}
+			hungUp, dialled := n.playsUntilHungUp(func() { happen(happens.before) }), time.Time{}
+			happen(happens.after)
+			n.plays(2*time.Minute, probe.Result{Err: lost}, func(r Recover) error {
+				if r.Step == StepDial && dialled.IsZero() {
+					dialled = n.now
+				}
+				return nil
+			})
+			if got := dialled.Sub(hungUp); got < tc.want || got > tc.want+10*time.Second {
+				t.Errorf("%s, %s: dialled after %v, want %v", name, order, got, tc.want)
+			}
+		}
+	}
+}
+
+// Somebody dials while recovery hangs up, so xl2tpd may redial. Why the tunnel has ended is no reason to dial before that.
+func TestDialDuringAHangUp(t *testing.T) {
+	for _, says := range []why{{Reason: "hung up on this host"}, {Reason: "closed by the peer", ByPeer: true}} {
+		n := established(t, redials, "")
+		n.playsUntilHungUp(func() { n.step(Dials{Peer: closer.Peer.Addr()}) })
+		planned := n.lac("office").planned
+		n.step(Ending{OwnedConnection: closer, CloseReason: says})
+		n.links()
+		if got := n.lac("office").planned; got != planned || !got.After(n.now) {
+			t.Errorf("%s: xl2tpd may redial until %v, want %v", says.Reason, got, planned)
+		}
+	}
+}
+
 // If a step fails after xl2tpd has hung up, only recovery redials.
 func TestRecoveryAfterAHalfDoneStep(t *testing.T) {
 	n := established(t, redials, "")
@@ -858,13 +940,14 @@ func TestRecoveryOfIPv6Alone(t *testing.T) {
 }
 
 // The far ends of silent links are asked through the links, if the target of the echo requests is another host. Before an SA
-// is renewed, the far ends of the others that it may carry are asked too.
+// is renewed, the far ends of the others that it may carry are asked too, targets or not: they may have been asked over an
+// earlier SA alone.
 func TestFarEndsAreAsked(t *testing.T) {
 	for name, tc := range map[string]struct {
 		keepalive      string
 		inside, beside []probe.Request
 	}{
-		"the target is the far end":    {"", nil, nil},
+		"the target is the far end":    {"", nil, farEnd("ppp1", 6)},
 		"the target is another host":   {"[lac default]\ntarget = 172.16.0.1\n", farEnd("ppp0", 5), farEnd("ppp1", 6)},
 		"the targets are of each kind": {"[lac home]\ntarget = 172.16.0.1\n", nil, farEnd("ppp1", 6)},
 	} {

@@ -108,10 +108,15 @@ func (ls *lacTable) mayRedialAgain(lacs []*lac) {
 		down = nil
 	}
 	for _, l := range append(down, unsure...) {
-		if s := ls.topology.section(l); s != nil && s.Redial && !l.mayBeHungUp() {
-			l.notRedialled, l.redialsMeanwhile, l.had = false, true, max(l.had, mayHaveHad)
-			ls.agenda.mark(l)
+		s := ls.topology.section(l)
+		if s == nil || !s.Redial {
+			continue
 		}
+		l.notRedialled = false // of one that may be hung up too: xl2tpd needs the SA
+		if !l.mayBeHungUp() {
+			l.redialsMeanwhile, l.had = true, max(l.had, mayHaveHad)
+		}
+		ls.agenda.mark(l)
 	}
 }
 
@@ -127,6 +132,9 @@ func (ls *lacTable) takeCall(ev Calls, now time.Time) {
 		if !l.notDiallingSince.IsZero() {
 			l.notDiallingSince = now
 		}
+	}
+	if len(lacs) == 1 && !takeOwnDial(lacs, now) {
+		ls.mayRedialAgain(lacs)
 	}
 }
 

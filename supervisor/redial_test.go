@@ -254,6 +254,12 @@ func TestRedialsInATunnelThatStands(t *testing.T) {
 		if got := says(); len(got) != 2 {
 			t.Errorf("%s, and no longer: %q", name, got)
 		}
+		n.step(Calls{closerOf("192.0.2.1", tc.in)}) // after all
+		for of, in := range map[string]uint16{"office": 7, "home": 8} {
+			if got := n.lac(of).notRedialled; got != (in != tc.in) {
+				t.Errorf("%s, and again: %s is not redialled: %v", name, of, got)
+			}
+		}
 	}
 }
 

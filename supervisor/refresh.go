@@ -119,6 +119,7 @@ func (ts *tunnelTable) watch(t *tunnel, source, target netip.Addr, reason messag
 	}
 	ts.logTunnel(t, slog.LevelInfo, "tunnel up", attrs...)
 	ts.callHook(t, hook.Up, reason.String())
+	ts.news = append(ts.news, news{names: t.identity.names, came: true, outer: t.identity.outer})
 	ts.hurry(t, now)
 }
 

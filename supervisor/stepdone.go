@@ -94,6 +94,9 @@ func (l *lac) afterRedial(err error, now time.Time) {
 	}
 }
 
+// timerDelay is how late a redial of xl2tpd's may be.
+const timerDelay = time.Second
+
 // afterHangUp takes the result of StepHangUp.
 func (ls *lacTable) afterHangUp(l *lac, hungUp bool, now time.Time) {
 	if !hungUp {
@@ -107,10 +110,26 @@ func (ls *lacTable) afterHangUp(l *lac, hungUp bool, now time.Time) {
 	case l.dialledMeanwhile: // after the hang-up, it may be
 		l.planned = now.Add(s.RedialTimeout + 2*answerTime)
 	case l.guessed:
-		l.planned = now.Add(s.RedialTimeout + time.Second) // its timer may be late
+		l.planned = now.Add(s.RedialTimeout + timerDelay)
 	}
 	if l.noRedial(); l.redialsMeanwhile {
 		l.notRedialled = false
+	}
+}
+
+// planRedial notes whether xl2tpd has planned a redial of a LAC that recovery hangs up, or has hung up. It has, if the tunnel
+// had ended by itself. To hang up stops that redial, and the next dial allows it again (xl2tpd.c, control_handle_lac_disconnect and
+// magic_lac_dial). The end and its reason may become known during StepHangUp or after it.
+func (ls *lacTable) planRedial(l *lac, c *end) {
+	s := ls.topology.section(l)
+	if s == nil || !s.Redial {
+		return
+	}
+	switch planned := c.Time.Add(s.RedialTimeout + timerDelay); {
+	case c.mayBeByItself() && planned.After(l.planned):
+		l.planned = planned
+	case !c.mayBeByItself() && l.planned.Equal(planned): // as long as nobody had said why the tunnel has ended
+		l.planned = time.Time{}
 	}
 }
 

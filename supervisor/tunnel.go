@@ -113,9 +113,9 @@ func (t *tunnel) linked() bool { return t.state != Down }
 // watched reports whether the tunnel is watched.
 func (t *tunnel) watched() bool { return t.state >= Up }
 
-// askFarEnd adds an echo request to the far end, unless the far end is the target and is asked anyway.
+// askFarEnd adds an echo request to the far end.
 func (t *tunnel) askFarEnd(all []probe.Request) []probe.Request {
-	if !t.watched() || t.target == t.link.Peer || !t.link.Peer.IsValid() {
+	if !t.watched() || !t.link.Peer.IsValid() {
 		return all
 	}
 	return append(all, probe.Request{Link: t.key.Name, Index: t.key.Index, Source: t.source, Target: t.link.Peer})

@@ -42,12 +42,14 @@ func newTunnelTable(jitter jitter, topology *topology, health *health, out *outb
 
 // news says what has happened to a tunnel. The LACs that it may belong to have to know that.
 type news struct {
-	names   []name    // of the sections that it may come from
-	end     *end      // how it has ended; nil: something else has changed
-	silent  bool      // and its peer was silent
-	lived   bool      // and it had shown a sign of life
-	saLost  time.Time // when its SA was lost, if that counts as the reason; zero: it does not
-	renewed bool      // it is silent, and has a new SA
+	names   []name     // of the sections that it may come from
+	end     *end       // how it has ended; nil: something else has changed
+	silent  bool       // and its peer was silent
+	lived   bool       // and it had shown a sign of life
+	saLost  time.Time  // when its SA was lost, if that counts as the reason; zero: it does not
+	renewed bool       // it is silent, and has a new SA
+	came    bool       // it has just come up
+	outer   netip.Addr // and this is the outer address of its far end; invalid: not known
 }
 
 // changed notes that something about a tunnel with that identity has changed.

@@ -107,8 +107,8 @@ func (g *Guard) work(ctx context.Context, working func()) error {
 
 // begin makes packets come to the guard. None did before it was known whether xl2tpd can be
 // answered. A Hello that passes meanwhile costs nothing; one that is acknowledged after a
-// firewall costs the tunnel. The table comes once, with all that is known: a second one would cost the packets that
-// wait for their verdicts.
+// firewall costs the tunnel. The table comes once, with all that is known: a second one would
+// cost the packets that wait for their verdicts.
 func (s *session) begin(host Host) error {
 	s.busy.Lock()
 	defer s.busy.Unlock()

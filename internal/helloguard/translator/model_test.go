@@ -376,9 +376,9 @@ func (h *course) comparable() bool {
 	return h.lossless() && h.helloEvery == 60_000 && !h.storm && h.crash == 0 && !(h.late > 0 && h.lucky()) && (h.kills == 0 || h.kills <= 5 && h.fast())
 }
 
-// lucky: an end gives up by bad luck if packets come late. The way there and back and what is late may
-// take longer than a sender waits. Or the peer says nothing on a Hello that crosses its own message,
-// neither to the first copy nor to another, unless what acknowledges its message overtakes the Hello.
+// lucky: where packets come late, it is luck whether an end gives up. The way there and back and what
+// is late may take longer than a sender waits. Or the peer answers no copy of a Hello that crosses its
+// own message, unless the acknowledgement of that message overtakes the Hello.
 func (h *course) lucky() bool {
 	p := &h.peer
 	patience := min(roundTrip.Milliseconds(), p.patience(typeOther))

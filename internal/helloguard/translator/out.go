@@ -124,7 +124,16 @@ func (o *toPeer) mayHold(ns uint16, now time.Time, live Liveness) bool {
 // one in flight has gone past: xl2tpd would have sent a copy since, or closed the tunnel.
 func (o *toPeer) answeredUnseen(now time.Time) bool {
 	h := &o.hello
-	return h.state == unanswered && o.acked.is(h.wire) && now.Sub(h.latest) >= quiet && now.Sub(o.watched) >= quiet
+	return h.state == unanswered && o.acked.is(h.wire) && now.Sub(h.latest) >= h.nextCopy() && now.Sub(o.watched) >= quiet
+}
+
+// nextCopy is how long after its latest copy xl2tpd has sent the Hello again, if it still waits for
+// the acknowledgement. With a raised `max retries` the gaps between copies go on to double.
+func (h *helloInFlight) nextCopy() time.Duration {
+	if copied := h.latest.Sub(h.first); !h.first.IsZero() && copied > lastGap {
+		return quiet + copied - lastCopy
+	}
+	return quiet
 }
 
 // passHello lets a Hello through that the translator has not let through before.

@@ -65,9 +65,12 @@ func (t *Translator) MarshalJSON() ([]byte, error) {
 	}
 	if h.inFlight() {
 		s.HelloCount = 1
-		s.HelloFirst, s.HelloLast = h.first.UnixMilli(), h.last.UnixMilli()
-		s.HelloLatest, s.HelloBefore = h.latest.UnixMilli(), h.before.UnixMilli()
+		s.HelloLast, s.HelloLatest = h.last.UnixMilli(), h.latest.UnixMilli()
+		s.HelloBefore = h.before.UnixMilli()
 		s.ZLBWaits = h.zlbWaits
+		if !h.first.IsZero() {
+			s.HelloFirst = h.first.UnixMilli()
+		}
 		if !h.closed.IsZero() {
 			s.HelloClosed = h.closed.UnixMilli()
 		}

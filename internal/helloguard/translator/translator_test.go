@@ -825,9 +825,42 @@ func TestRestoreEarlierVersion(t *testing.T) {
 	if !tr.Diverged() || !tr.out.peer.heard {
 		t.Errorf("diverged %v, heard %v; want true, true", tr.Diverged(), tr.out.peer.heard)
 	}
+	if again := restarted(t, tr, epoch); !again.out.hello.first.IsZero() {
+		t.Errorf("after another restart the Hello left first at %v, want: unknown", again.out.hello.first)
+	}
 	v := fromPeer(tr, l2tp.TypeHello, 2, 3, at(1))
 	if m := message(t, v.Packet); m.Nr != 4 {
 		t.Errorf("got Nr %d, want 4", m.Nr)
+	}
+}
+
+// xl2tpd's next Hello shows that the one before was answered, unless a copy of that may still come: with
+// `max retries = 100` they come 31 and 63 s after the first one too.
+func TestNextHelloBehindAnUnansweredOne(t *testing.T) {
+	for name, tc := range map[string]struct {
+		copies   []float64 // seconds after the first
+		next     float64
+		unknown  bool // when the first one left
+		answered bool
+	}{
+		"xl2tpd would have closed the tunnel": {[]float64{1, 3, 7, 15}, 60, false, true},
+		"many retries, a copy may come":       {[]float64{1, 3, 7, 15, 31}, 60, false, false},
+		"many retries, a copy is missing":     {[]float64{1, 3, 7, 15, 31}, 64, false, true},
+		"the first one left unseen":           {[]float64{1, 3, 7, 15}, 60, true, true},
+		"the same, a copy may come":           {[]float64{1, 3, 7, 15}, 25, true, false},
+	} {
+		tr := inStep(t)
+		ns := tr.out.next.number
+		for _, s := range append([]float64{0}, tc.copies...) {
+			fromXl2tpd(tr, l2tp.TypeHello, ns, 2, at(100+s), Liveness{Xl2tpd: true})
+		}
+		if tc.unknown {
+			tr.out.hello.first = time.Time{}
+		}
+		fromXl2tpd(tr, l2tp.TypeHello, ns+1, 2, at(100+tc.next), Liveness{Xl2tpd: true})
+		if got := tr.out.peer.counts; got != tc.answered {
+			t.Errorf("%s: answered %v, want %v", name, got, tc.answered)
+		}
 	}
 }
 
