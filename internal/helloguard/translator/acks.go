@@ -12,19 +12,24 @@ const answerTime = 2 * time.Second
 
 // acknowledge sends xl2tpd a ZLB from the peer. xl2tpd takes it only with the Ns that it expects.
 // If a message just passed has not reached xl2tpd, it sends the Hello again, and gets another
-// ZLB. What it expects may be known from a retransmission only, which repeats an old Nr: then
-// the next numbers get a ZLB too.
+// ZLB. What it expects may be known from a retransmission only, which repeats an old Nr, or from a
+// stored state: then the next numbers get a ZLB too.
 func (t *Translator) acknowledge() {
 	if !t.in.expects.known || !t.out.acked.known && !t.out.ackedAll {
 		return
 	}
-	last := t.in.expected
-	if !t.out.exact {
-		last += maxMissed
-	}
+	last := t.in.expected + t.missed()
 	for ns := t.in.expected; !l2tp.Before(last, ns); ns++ {
 		t.send(ToXl2tpd, l2tp.Message{Ns: ns})
 	}
+}
+
+// missed is how many messages of the peer may have reached xl2tpd unseen.
+func (t *Translator) missed() uint16 {
+	if t.out.exact && !t.in.restored {
+		return 0
+	}
+	return maxMissed
 }
 
 // NextTimer returns when HandleTimers wants to be called, which may be now, and

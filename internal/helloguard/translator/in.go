@@ -88,11 +88,7 @@ func (t *Translator) answerXl2tpd(m l2tp.Message, before seq) {
 // Expects reports whether xl2tpd would take a message of the peer with that number: the
 // next one, as far as that is known.
 func (t *Translator) Expects(ns uint16) bool {
-	missed := 0
-	if !t.out.exact {
-		missed = maxMissed
-	}
-	return !t.in.expects.known || l2tp.Near(ns, t.in.expected, 0, missed)
+	return !t.in.expects.known || l2tp.Near(ns, t.in.expected, 0, int(t.missed()))
 }
 
 // heardAck takes in what the peer acknowledges and reports whether that can be true.

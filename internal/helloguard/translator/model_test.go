@@ -615,6 +615,11 @@ func TestFoundHistories(t *testing.T) {
 		"a Hello passed on behind one that was not counted": {
 			seed: 18, peer: peer{kind: answers, deafFor: 90_000, noDuplicates: true, window: 1, tries: 5, keepalive: 60_000}, helloEvery: 60_000, xStart: 3, length: 252_998, kills: 5, messages: 1, passFirst: true, cross: true,
 		},
+		// The guard was killed just after a message of the peer had reached xl2tpd. It acknowledged the Hello
+		// under the number before.
+		"ZLBs under the number of a stored state": {
+			seed: 11187750315315826750, peer: peer{kind: answers, window: 1, tries: 5, most: 8000, keepalive: 60_000}, helloEvery: 60_000, xStart: 3, length: 393_582, late: 0.2, kills: 5, messages: 1, cross: true,
+		},
 		// It turned deaf. Its new messages hid that it repeated the old ones.
 		"ZLBs to a peer with several messages under way": {
 			peer: turning, helloEvery: 60_000, xStart: 3, length: 100_000, passFirst: true,

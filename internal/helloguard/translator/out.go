@@ -217,6 +217,7 @@ func (t *Translator) answerSwallowed(ns uint16, now time.Time, live Liveness) *V
 // message (control.c, add_control_hdr).
 func (t *Translator) outZLB(p *l2tp.Packet, now time.Time) *Verdict {
 	ns := p.Msg.Ns
+	t.in.restored = false
 	if !t.out.isNew(ns) {
 		return t.forwardOut(p, t.out.wire(ns))
 	}

@@ -95,7 +95,7 @@ func Restore(b []byte, now time.Time) (*Translator, error) {
 		connection: s.Connection, closing: s.Closing,
 		out: toPeer{next: seq{s.Next, s.NextKnown}, acked: seq{s.Acked, s.AckedKnown}, watched: now,
 			peer: peerTraits{counts: s.Counts, deaf: s.Deaf, rtt: time.Duration(s.RTT) * time.Millisecond}},
-		in: toXl2tpd{expects: seq{s.Expects, s.ExpectedKnown}, expected: s.Expected,
+		in: toXl2tpd{restored: true, expects: seq{s.Expects, s.ExpectedKnown}, expected: s.Expected,
 			helloTo: s.HelloTo, told: seq{s.Told, s.AckedForXl2tpd}},
 	}
 	if s.Returned != nil {

@@ -10,6 +10,7 @@ import (
 type toXl2tpd struct {
 	expects  seq       // number that xl2tpd expects, as it said
 	expected uint16    // the same, counting what was passed since
+	restored bool      // from a state that may be older than a message of the peer; until xl2tpd's next ZLB
 	helloTo  uint16    // expects … helloTo-1 are Hellos
 	lastNew  time.Time // when the peer's latest new message came
 	told     seq       // highest Nr sent to the peer for xl2tpd; known: until xl2tpd has said as much
