@@ -268,6 +268,7 @@ func (ls *lacTable) operatorMayHaveHungUp(lacs []*lac, c helloguard.OwnedConnect
 // be dialling any other LAC that is down.
 func (ls *lacTable) takeDial(ev Dials, now time.Time) {
 	lns := ev.Peer
+	ls.askedAt = now
 	lacs := ls.lacsOf(ev.Daemon, lns)
 	for _, l := range lacs {
 		l.sccrqAt = now

@@ -23,6 +23,8 @@ type lac struct {
 	had              history
 	notRedialled     bool       // xl2tpd has no plan to dial it
 	dialled          time.Time  // when recovery last made xl2tpd dial it
+	dialBegan        time.Time  // when recovery last began to
+	ignoredAt        time.Time  // when it last hung up because xl2tpd had ignored a dial
 	awaitsDial       bool       // and nobody has seen that dial yet
 	attempt          time.Time  // since when xl2tpd dials, as far as is known; zero: it does not
 	sccrqAt          time.Time  // when xl2tpd last asked the LNS for a tunnel, for this LAC or another one
@@ -40,7 +42,8 @@ type lac struct {
 	silent           time.Time  // when its latest tunnel ended, if the peer was silent; zero: it was not
 	guessed          bool       // the link for which it is being hung up may be another LAC's, or its tunnel may be gone
 	downAt           time.Time  // when recovery hung it up; zero: it may have been dialled since, see certainlyDown
-	dialledMeanwhile bool       // since recovery began to hang it up, see clearDownAt
+	hangUpAt         time.Time  // when recovery last began to hang it up
+	dialledMeanwhile bool       // since then, see clearDownAt
 	redialsMeanwhile bool       // the same, and xl2tpd may redial it from then on, see mayRedialAgain
 	planned          time.Time  // until then xl2tpd may redial it, although it was hung up; zero: it won't
 	lastLogged       string     // the latest log line about a step

@@ -17,9 +17,10 @@ type tunnelView interface {
 type lacTable struct {
 	byKey   map[string]*lac // by name.key
 	agenda  agenda
-	changed bool // all LACs are to be evaluated in the step under way
-	ready   bool // every watcher has reported; until then, what was restored holds
-	dirty   bool // the saved state has changed
+	changed bool      // all LACs are to be evaluated in the step under way
+	ready   bool      // every watcher has reported; until then, what was restored holds
+	dirty   bool      // the saved state has changed
+	askedAt time.Time // when an xl2tpd was last seen to ask any LNS for a tunnel or a call
 
 	jitter   jitter
 	topology *topology

@@ -86,9 +86,15 @@ func (ls *lacTable) advance(l *lac, s *xl2tpd.Section, now time.Time) {
 		ls.agenda.slotsTaken++
 	}
 	if step == StepHangUp {
+		if at := ls.dialIgnoredAt(l, c, now); !at.IsZero() && !now.Before(at) {
+			l.ignoredAt = now
+		}
 		// If several LACs have one LNS, nobody sees which one xl2tpd dials. So the half-closed tunnel may be gone.
 		l.guessed = is.up && len(c.exact) == 0 || is.noCall && is.sharesLNS
-		l.dialledMeanwhile, l.redialsMeanwhile = false, false
+		l.hangUpAt, l.dialledMeanwhile, l.redialsMeanwhile = now, false, false
+	}
+	if step == StepDial {
+		l.dialBegan = now
 	}
 	l.awaitsDial = l.awaitsDial || step == StepDial || step == StepRedial
 	ls.out.emit(ls.request(l, s, c, is, step))
@@ -225,7 +231,28 @@ func (ls *lacTable) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situ
 		is.hasSA = l.confirmedSA(is.trying, ls.topology.listedAt, now)
 	}
 	is.callingUntil = ls.callingUntil(c, ls.daemons.of(l).Pid)
-	return is, earlier(l.readEnd(&is, c, now), until)
+	until = earlier(l.readEnd(&is, c, now), until)
+	if at := ls.dialIgnoredAt(l, c, now); now.Before(at) {
+		until = earlier(at, until)
+	} else if !at.IsZero() {
+		is.noCall = true
+	}
+	return is, until
+}
+
+// ignoredPause is how long after a hang-up for an ignored dial there is no other one: it may not be what helps.
+const ignoredPause = 15 * time.Minute
+
+// dialIgnoredAt returns when it is certain that xl2tpd has ignored the latest dial; zero: it has not. xl2tpd makes no call of
+// a LAC that has one, and logs "already active". If both ends close a call at once, xl2tpd may keep it for ever.
+func (ls *lacTable) dialIgnoredAt(l *lac, c *candidates, now time.Time) time.Time {
+	done := !l.dialBegan.IsZero() && !l.dialled.Before(l.dialBegan) && l.progress.busy != StepDial
+	since := func(at time.Time) bool { return !at.Before(l.dialBegan) }
+	sees := !ls.health.guardAt.IsZero() && !ls.health.guardAt.After(l.dialBegan) && !l.hidden && !since(l.hiddenAt)
+	if !done || !sees || c.any() || since(ls.askedAt) || since(l.hangUpAt) || since(l.xl2tpdAt) || now.Sub(l.ignoredAt) < ignoredPause {
+		return time.Time{}
+	}
+	return l.dialled.Add(callStart)
 }
 
 // readEnd notes what a LAC's links that are not up, and its last end, show. It returns when that will change.

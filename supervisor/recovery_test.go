@@ -351,6 +351,45 @@ func TestDialDuringAHangUp(t *testing.T) {
 	}
 }
 
+// xl2tpd keeps a call that has ended, and ignores each dial: it asks the LNS for nothing. Recovery makes it drop that call,
+// unless nobody could see what xl2tpd asks for.
+func TestDialThatXl2tpdIgnores(t *testing.T) {
+	for name, tc := range map[string]struct {
+		guarded bool
+		asks    func(*fixture) // what comes of each dial
+		want    bool           // to be hung up
+	}{
+		"ignored":             {true, func(*fixture) {}, true},
+		"nobody would see it": {false, func(*fixture) {}, false},
+		"asks for a tunnel":   {true, func(n *fixture) { n.step(Dials{Peer: closer.Peer.Addr()}) }, false},
+		"asks for a call":     {true, func(n *fixture) { n.step(Calls{closer}) }, false},
+		"asks somebody else":  {true, func(n *fixture) { n.step(Dials{Peer: addr("203.0.113.9")}) }, false},
+	} {
+		n := established(t, oneLAC, "[lac default]\nrecover = full\n")
+		if n.step(TaskWorks{Task: TaskGuard}); !tc.guarded {
+			n.withoutGuard()
+		}
+		n.plays(time.Minute, probe.Result{RTT: time.Millisecond}, func(Recover) error { return nil })
+		n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "closed by the peer", ByPeer: true}})
+		n.links()
+		var dialled, hungUp time.Time
+		n.plays(time.Minute, probe.Result{Err: lost}, func(r Recover) error {
+			switch {
+			case r.Step == StepDial:
+				if tc.asks(n); dialled.IsZero() {
+					dialled = n.now
+				}
+			case r.Step == StepHangUp && hungUp.IsZero():
+				hungUp = n.now
+			}
+			return nil
+		})
+		if dialled.IsZero() || !hungUp.IsZero() != tc.want || tc.want && hungUp.Sub(dialled) > callStart+time.Second {
+			t.Errorf("%s: dialled at %v, hung up at %v", name, dialled.Sub(epoch), hungUp.Sub(epoch))
+		}
+	}
+}
+
 // If a step fails after xl2tpd has hung up, only recovery redials.
 func TestRecoveryAfterAHalfDoneStep(t *testing.T) {
 	n := established(t, redials, "")

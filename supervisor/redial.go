@@ -123,6 +123,7 @@ func (ls *lacTable) mayRedialAgain(lacs []*lac) {
 // takeCall notes that xl2tpd calls in a tunnel that stands: it has not stopped redialling the LAC of that tunnel. If nobody
 // knows which LAC that is, it may be any with that LNS.
 func (ls *lacTable) takeCall(ev Calls, now time.Time) {
+	ls.askedAt = now
 	lacs := ls.lacsOf(ev.Owner, ev.Peer.Addr())
 	if i := slices.IndexFunc(lacs, func(l *lac) bool { return l.lastEnd != nil && l.lastEnd.Connection == ev.Connection }); i >= 0 {
 		lacs = lacs[i : i+1]

@@ -62,7 +62,7 @@ var rules = []rule{
 	{name: "no SA", holds: (*ruleInput).unsecured, step: StepSecure,
 		why: "Nothing is dialled in the clear where strongSwan has a connection."},
 	{name: "a tunnel without call", holds: (*ruleInput).halfClosed, step: StepHangUp,
-		why: "xl2tpd waits for an acknowledgement, and makes no call in this tunnel."},
+		why: "xl2tpd waits for an acknowledgement, or keeps a call that has ended, and makes no call in this tunnel."},
 	{name: "ended in silence", holds: (*ruleInput).lostWithOldSA, step: StepRenew,
 		why: "The peer may have restarted and forgotten the SA."},
 	{name: "dialled without answer", holds: (*ruleInput).dialUnanswered, step: StepRenew,
