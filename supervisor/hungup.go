@@ -25,8 +25,8 @@ func (c *end) isFailure() bool { return !c.Operator && (c.sure || c.failed) }
 // mayBeHangUp reports whether the operator may have hung up. It is false if there was no end (nil).
 func (c *end) mayBeHangUp() bool { return c != nil && !c.isFailure() }
 
-// mayBeByItself reports whether the tunnel may have ended without anybody on this host hanging up. xl2tpd says so of a
-// hang-up, and then the reason is not vague.
+// mayBeByItself reports whether the tunnel may have ended without anybody on this host hanging up. The reason of
+// a hang-up is never vague: xl2tpd names it.
 func (c *end) mayBeByItself() bool { return !c.sure || c.ByPeer || c.Unanswered || c.Vague }
 
 // peerIsDead notes that recovery has hung up a tunnel of a dead peer, and that xl2tpd does not wait for the peer's

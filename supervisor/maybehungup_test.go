@@ -23,14 +23,19 @@ func ambiguousUp(t *testing.T, more, keepalive string) *fixture {
 	return n
 }
 
-// One of two LACs that can't be told apart is hung up, and the other one ends later. Neither is dialled until both are up again.
-func TestHungUpOfTwoAmbiguous(t *testing.T) {
-	n := ambiguousUp(t, "", "recover = full\n")
+// oneHungUpAndTheOtherEnds hangs up one of the tunnels of ambiguousUp, and the peer closes the other one later.
+func (n *fixture) oneHungUpAndTheOtherEnds() {
 	n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "hung up on this host", Operator: true}})
 	n.links(inUserspace(link("ppp1", 6, true))...)
 	n.after(time.Minute)
 	n.step(Ending{OwnedConnection: closerOf("192.0.2.1", 8), CloseReason: why{Reason: "closed by the peer"}})
 	n.links()
+}
+
+// One of two LACs that can't be told apart is hung up, and the other one ends later. Neither is dialled until both are up again.
+func TestHungUpOfTwoAmbiguous(t *testing.T) {
+	n := ambiguousUp(t, "", "recover = full\n")
+	n.oneHungUpAndTheOtherEnds()
 	if got := n.steps(10*time.Minute, nil); got != nil {
 		t.Errorf("%v, and one of them was hung up", got)
 	}
@@ -249,11 +254,7 @@ func TestDialOfOneOfTwoNew(t *testing.T) {
 // One of two LACs that can't be told apart was hung up, and xl2tpd should redial neither. It dials one: that one needs the SA.
 func TestDialOfOneThatMayBeHungUp(t *testing.T) {
 	n := ambiguousUp(t, "redial = yes\n", "recover = full\n")
-	n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "hung up on this host", Operator: true}})
-	n.links(inUserspace(link("ppp1", 6, true))...)
-	n.after(time.Minute)
-	n.step(Ending{OwnedConnection: closerOf("192.0.2.1", 8), CloseReason: why{Reason: "closed by the peer"}})
-	n.links()
+	n.oneHungUpAndTheOtherEnds()
 	n.lac("office").notRedialled, n.lac("home").notRedialled = true, true
 	n.step(Dials{Peer: closer.Peer.Addr()})
 	for _, name := range []string{"office", "home"} {

@@ -182,7 +182,7 @@ func TestRefusedByTheLNS(t *testing.T) {
 				ended++
 				return nil
 			}
-			asked++ // nobody but the Hello guard
+			asked++ // the Hello guard knew the answer: nothing was sent to the LNS
 			return ErrAnswers
 		}
 		var all []Recover

@@ -211,9 +211,9 @@ func visible(t *testing.T, want []string) (lines []string) {
 	return lines
 }
 
-// The real xl2tpd takes each file as its .want says, or refuses it. Where the end of a range is abbreviated, xl2tpd looks for
-// dots in bytes behind the start's address that it has not written (file.c, set_range), and now and then refuses the
-// range. A start of 15 characters leaves no such byte.
+// The real xl2tpd takes each file as its .want says, or refuses it. If the end of a range is abbreviated, xl2tpd looks for
+// dots behind the start's address, in bytes that it has not written (file.c, set_range). So it refuses the range now and
+// then. A start of 15 characters leaves no such byte.
 func TestLabSamples(t *testing.T) {
 	for _, s := range samples(t) {
 		t.Run(s.name, func(t *testing.T) {

@@ -30,8 +30,9 @@ import (
 //     taken, but for Hellos. xl2tpd's are acknowledged in the peer's name, the
 //     peer's in xl2tpd's name while xl2tpd is alive.
 //  3. While one translator lives, the Nr that leave it never go backwards, in
-//     either direction. The exceptions are a copy of xl2tpd's Hello, which keeps its own,
-//     and what the peer acknowledges beyond all that the translator has seen xl2tpd send.
+//     either direction. A copy of xl2tpd's Hello is an exception, for it keeps its own.
+//     Another one is what the peer acknowledges beyond all that the translator has seen
+//     xl2tpd send.
 //  4. A peer that dies without a sign of life is found dead no later than
 //     xl2tpd would find it: one Hello interval and its retransmissions after.
 //  5. On a calm line neither end ever gives up. Calm means: the network loses
@@ -613,8 +614,8 @@ func TestFoundHistories(t *testing.T) {
 		"an answer that has gone past": {
 			seed: 973, peer: peer{kind: answers, noDuplicates: true, window: 1, tries: 5}, helloEvery: 60_000, xStart: 3, length: 160_000, delay: 480, fresh: 1, kills: 1,
 		},
-		// It turned deaf. The guard that was restarted after the Hello was acknowledged for it did not know that
-		// the next Hello could not have gone past, and passed a copy on.
+		// It turned deaf, and a Hello was acknowledged for it. A restarted guard did not know that the next Hello
+		// could not have gone past, and passed a copy on.
 		"a Hello passed on behind one that was not counted": {
 			seed: 18, peer: peer{kind: answers, deafFor: 90_000, noDuplicates: true, window: 1, tries: 5, keepalive: 60_000}, helloEvery: 60_000, xStart: 3, length: 252_998, kills: 5, messages: 1, passFirst: true, cross: true,
 		},
