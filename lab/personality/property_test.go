@@ -123,6 +123,10 @@ func TestKeysThatWereWrong(t *testing.T) {
 		{"a Hello that came before the router's, on a busy machine", "l2tpns", func(b *l2tp.Behaviour, s *script) {
 			s.freeze, s.busy = 100*time.Second, 60*time.Millisecond
 		}, "retransmit_first"},
+		{"a StopCCN that is sent once, and whose acknowledgement does not count", "nvr500", func(b *l2tp.Behaviour, s *script) {
+			b.KeepaliveInterval, b.RetransmitTries = 0, 1
+			s.pings = 0
+		}, "idle"},
 	} {
 		b, s := load(t, "../lns/personalities/"+c.like+".json"), usual
 		c.change(&b, &s)

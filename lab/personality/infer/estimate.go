@@ -45,6 +45,7 @@ type estimates struct {
 	paces               [readings]pace
 	idle                estimate
 	triesToo, idleToo   []int64       // what else may explain a close of the router's
+	sendsToo            []int64       // what else may explain that a StopCCN was not sent again
 	deafFrom, deafUntil time.Duration // 0 until: no such time was seen
 	deafNote            string
 	zlbOffsets          []int16
@@ -322,6 +323,11 @@ func (e *estimates) suspect(x *exchange) {
 	stop, ok := x.stop()
 	if !ok {
 		return
+	}
+	for _, s := range x.sent {
+		if s.kind == l2tp.StopCCN {
+			e.sendsToo = append(e.sendsToo, int64(len(s.times)))
+		}
 	}
 	last, _ := x.lastData(stop.at)
 	if quiet := idleTime(stop.at.Sub(last)); quiet >= shortestIdle {

@@ -65,6 +65,9 @@ func (e *estimates) choices() []choice {
 	tries = append(tries, inEach(e.hellos+min(e.hellos, 1)))
 	tries = append(tries, e.of(func(p pace) int64 { return p.tries.value + min(p.tries.value, 1) }))
 	sends = append(sends, e.of(func(p pace) int64 { return p.sends.oneMore() }))
+	for _, n := range e.sendsToo {
+		sends = append(sends, inEach(n))
+	}
 	idle := []D{D(e.idle.value), 0}
 	for _, d := range e.idleToo {
 		idle = append(idle, D(d))
