@@ -210,7 +210,14 @@ func (e *estimates) measureKeepalive(all []*exchange) {
 	if len(regular) > 2 {
 		regular = regular[1:] // the first one can be late by the answer's delay
 	}
-	for _, d := range append(extremes(regular), extremes(quiet)...) {
+	intervals := append(extremes(regular), extremes(quiet)...)
+	if e.reply > 0 { // perhaps all that the router sends leaves so late, Hellos too
+		for i := range quiet {
+			quiet[i] -= e.reply
+		}
+		intervals = append(intervals, extremes(quiet)...)
+	}
+	for _, d := range intervals {
 		if !slices.ContainsFunc(e.keepalive, func(k time.Duration) bool { return (d - k).Abs() <= max(k/100, 100*time.Millisecond) }) {
 			e.keepalive = append(e.keepalive, d)
 		}
