@@ -3,7 +3,7 @@
 # make uninstall  take that away again, but for the configuration
 # make deb        build .cache/deb/xl2tpd-keepalive_VERSION_ARCH.deb, for Debian 11, 12 and 13 (ARCH=arm64 for another one)
 # make release    what is published, in .cache/release: packages for ARCHES, their source, an SBOM and SHA256SUMS
-# make test       every test, and every scenario of the lab without a command of its own
+# make test       every test, and every scenario of the lab without a command of its own (DEBIANS="bullseye bookworm trixie")
 # make unit       those that need no virtual machine
 # make lint       the shell scripts, and how much the units lock in
 # make test-architectures   the unit tests on the other architectures that packages are built for, with QEMU's help
@@ -59,6 +59,8 @@ AGAIN   := $(MAKE) --no-print-directory
 LAB_TESTS := $(sort $(dir $(shell find . -name '*_lab_test.go' -not -path './.cache/*')))
 TOOLS   := qemu-system-x86 mmdebstrap e2fsprogs xz-utils gcc libc6-dev iproute2 git mandoc man-db zsh fish shellcheck curl systemd
 DEBIANS ?= bullseye bookworm trixie
+# make test plays its scenarios on Debian 12 alone if it is not asked for others.
+TEST_DEBIANS := $(if $(filter command,$(origin DEBIANS)),$(DEBIANS),bookworm)
 CODE    := $(filter-out deploy/ lab/,$(wildcard */))
 
 DEB         := .cache/deb
@@ -147,8 +149,8 @@ release: release-tools
 test:
 	$(RECORD) test -- $(AGAIN) test-all
 
-test-all: unit lint monitoring $(IMAGE)/root.ext4 disk
-	$(LAB) test
+test-all: unit lint monitoring $(TEST_DEBIANS:%=$(CACHE)/%/root.ext4) disk
+	for suite in $(TEST_DEBIANS); do $(LAB) -image $(CACHE)/$$suite test || exit; done
 
 unit:
 	$(RECORD) unit -- $(AGAIN) unit-all

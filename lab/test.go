@@ -180,7 +180,7 @@ func (l lab) test(ctx context.Context) bool {
 	}
 	tests = slices.DeleteFunc(tests, func(name string) bool { return !strings.HasSuffix(name, ".test") })
 	scenarios = slices.DeleteFunc(scenarios, func(name string) bool { return slices.Contains(asked, name) })
-	l.record("scenarios", vm.Skip, nil)
+	l.record(testName(filepath.Base(l.image)), vm.Skip, nil)
 	if program, err := os.Stat(filepath.Join(l.disk, "install/usr/sbin", ourName)); err == nil {
 		l.recorder.add("", event.Figures{"program_mb": float64(program.Size()) / 1e6})
 	}
@@ -196,6 +196,14 @@ func (l lab) test(ctx context.Context) bool {
 	}
 	machines.wait()
 	return l.end(r)
+}
+
+// testName is the name of the file of a test's figures.
+func testName(debian string) string {
+	if debian == "bookworm" {
+		return "scenarios"
+	}
+	return "scenarios-" + debian
 }
 
 func names(dir string) ([]string, error) {
