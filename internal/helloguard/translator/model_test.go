@@ -276,7 +276,7 @@ func (w *world) run() {
 				}
 			})
 		}
-		w.after(h.crash+12000, func() {
+		w.after(h.crash+10_000+h.delay+latest+100, func() { // the last one has arrived
 			if w.smooth() && w.closes && h.unplug == 0 && !w.pGotStop && !w.pClosed && !wedged {
 				w.fail("closed for an xl2tpd that has ended, and the peer has seen no StopCCN")
 			}
@@ -627,6 +627,10 @@ func TestFoundHistories(t *testing.T) {
 		// The peer's answer came after the next Hello.
 		"a Hello held back before a late answer": {
 			seed: 88, peer: peer{kind: answers, piggyback: true, oldNr: true, window: 4, tries: 5, keepalive: 60_000}, helloEvery: 60_000, xStart: 3, length: 100_000, delay: 14_500, kills: 5, messages: 1, forge: true, passFirst: true, cross: true,
+		},
+		// The guard heard the peer first just before it sent the last StopCCN, which came late.
+		"a StopCCN under way": {
+			seed: 8508735438, name: "NVR500", peer: implementations["NVR500"], helloEvery: 60_000, xStart: 3, length: 100_516, delay: 480, late: 0.2, firstUp: 61_000, messages: 2, crash: 63_285, acksStops: true,
 		},
 		// It turned deaf. Its new messages hid that it repeated the old ones.
 		"ZLBs to a peer with several messages under way": {
