@@ -581,6 +581,23 @@ func TestClosesForAnEndedDaemon(t *testing.T) {
 	}
 }
 
+// The peer of an xl2tpd that has ended may say only later which number it expects.
+func TestClosesOnceThePeerHasSpoken(t *testing.T) {
+	b := newFixture(t, t.TempDir())
+	b.opener.takeSessions([]KernelSession{{l2tp.Connection{Local: here, Peer: there, LocalID: 7, PeerID: 9}, watched.Pid}}, b.now)
+	b.handles(false, l2tp.Message{Tunnel: 9, Ns: 5, Nr: 1}, translator.Pass)
+	b.world.end(watched)
+	b.closer.noteOwnerEnds(b.now)
+	next, _ := b.handleTimers(b.now)
+	if len(b.sent) != 0 || next != b.now.Add(time.Second) {
+		t.Fatalf("%q, again %v", b.acts, next)
+	}
+	b.handles(true, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 7, Ns: 1, Nr: 5}, translator.Drop)
+	if b.handleTimers(next); len(b.sent) != 1 {
+		t.Errorf("%q, want one StopCCN", b.acts)
+	}
+}
+
 // The watched xl2tpd may dial before the service knows that it runs.
 func TestMeetsTheDaemonLate(t *testing.T) {
 	b := newFixture(t, t.TempDir())
