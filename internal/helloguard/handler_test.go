@@ -113,7 +113,7 @@ func newFixture(t testing.TB, dir string) *fixture {
 		Calls:    func(c OwnedConnection) { b.calledIn = append(b.calledIn, c) },
 		Unlisted: func() { b.unlistedCalls++ },
 		Links:    func(context.Context, OwnedConnection) Links { return b.links },
-	}, Host{Daemons: []procfs.ID{watched}}, b)
+	}, Host{Daemons: []procfs.ID{watched}, GiveUp: []procfs.ID{watched}}, b)
 	b.unpaired.watched = epoch
 	b.owners.facts, b.owners.gone = b.world, func(p procfs.ID) bool { return b.world.ended[p] }
 	return b
