@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"xl2tpd-keepalive/internal/helloguard/translator"
 	"xl2tpd-keepalive/internal/l2tp"
 )
 
@@ -187,5 +188,22 @@ func TestMeet(t *testing.T) {
 	}
 	if all := b.table.list; len(all) != 1 || all[0].translator.Connection() != s.Connection || !all[0].owner.is(watched) {
 		t.Errorf("%d channels", len(all))
+	}
+}
+
+// A tunnel may be known before the rules are in place. What xl2tpd sends meanwhile goes unseen.
+func TestRulesComeLater(t *testing.T) {
+	for later, want := range map[time.Duration]translator.Action{0: translator.Drop, time.Second: translator.Pass} {
+		b := newFixture(t, t.TempDir())
+		b.opener.takeSessions([]KernelSession{{Connection: l2tp.Connection{Local: here, Peer: there, LocalID: 7, PeerID: 9}}}, b.now)
+		b.watch(b.now.Add(later))
+		b.now = b.now.Add(2 * time.Second)
+		b.handles(false, ourHello(5), translator.Pass)
+		b.handles(true, l2tp.Message{Tunnel: 7, Ns: 1, Nr: 6}, translator.Pass)
+		b.now = b.now.Add(14500 * time.Millisecond)
+		b.handles(false, ourHello(6), want)
+		if b.unpaired.watched != epoch.Add(later) {
+			t.Errorf("unpaired tunnels watched since %v, want %v later than the start", b.unpaired.watched, later)
+		}
 	}
 }

@@ -100,6 +100,7 @@ func (e *evidence) liveness(c *channel, now time.Time) (live translator.Liveness
 		Peer:      s.Wanted && (s.Certain && s.Alive || within(s.Window, c.heard, now) || within(s.Window, e.dataOf(c, now), now)),
 		LetGo:     !s.Wanted,
 		PassFirst: s.PassFirst,
+		GivesUp:   e.owners.giveUp(c.owner),
 		Xl2tpd:    c.owner.ownership == ownerKnown && !e.owners.hasEnded(c.owner),
 	}, s.Wanted
 }

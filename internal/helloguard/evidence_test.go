@@ -140,3 +140,23 @@ func TestDiallingOfOneOwner(t *testing.T) {
 		}
 	}
 }
+
+// Only of an xl2tpd that is certainly the owner it is known whether it gives up.
+func TestWhoGivesUp(t *testing.T) {
+	b := newFixture(t, t.TempDir())
+	b.connect()
+	for name, tc := range map[string]struct {
+		giveUp []procfs.ID
+		owner  owner
+		want   bool
+	}{
+		"it gives up":        {[]procfs.ID{watched}, owner{ownerKnown, watched}, true},
+		"another one does":   {[]procfs.ID{office}, owner{ownerKnown, watched}, false},
+		"nobody knows whose": {[]procfs.ID{{}}, owner{ownership: ownerUnclear}, false},
+	} {
+		b.owners.host.GiveUp, b.table.list[0].owner = tc.giveUp, tc.owner
+		if live, _ := b.evidence.liveness(b.table.list[0], b.now); live.GivesUp != tc.want {
+			t.Errorf("%s: got %v, want %v", name, live.GivesUp, tc.want)
+		}
+	}
+}

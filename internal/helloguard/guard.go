@@ -30,6 +30,7 @@ const (
 type Host struct {
 	Ports    []uint16        // at which xl2tpds listen; 1701 always counts
 	Daemons  []procfs.ID     // every xl2tpd that runs
+	GiveUp   []procfs.ID     // those that surely give an unanswered message up after 31 s, see translator.Liveness
 	Sessions []KernelSession // of the kernel, every xl2tpd's
 }
 

@@ -72,6 +72,14 @@ func (h *handler) tunnels(like func(*channel) bool) []l2tp.Connection {
 	return all
 }
 
+// watch notes that the rules are in place from now on.
+func (h *handler) watch(now time.Time) {
+	h.unpaired.watched = now
+	for _, c := range h.table.list {
+		c.translator.Watch(now)
+	}
+}
+
 // resync notes that packets may have passed the guard unseen.
 func (h *handler) resync(now time.Time) {
 	h.unpaired.watched = now

@@ -113,7 +113,7 @@ func newFixture(t testing.TB, dir string) *fixture {
 		Calls:    func(c OwnedConnection) { b.calledIn = append(b.calledIn, c) },
 		Unlisted: func() { b.unlistedCalls++ },
 		Links:    func(context.Context, OwnedConnection) Links { return b.links },
-	}, Host{Daemons: []procfs.ID{watched}}, b)
+	}, Host{Daemons: []procfs.ID{watched}, GiveUp: []procfs.ID{watched}}, b)
 	b.unpaired.watched = epoch
 	b.owners.facts, b.owners.gone = b.world, func(p procfs.ID) bool { return b.world.ended[p] }
 	return b
@@ -578,6 +578,23 @@ func TestClosesForAnEndedDaemon(t *testing.T) {
 	b.age(1 + closedRounds)
 	if len(b.table.list) != 0 || b.kept(tunnel) || len(b.listened) != 0 {
 		t.Errorf("%d channels, listening to %v", len(b.table.list), b.listened)
+	}
+}
+
+// The peer of an xl2tpd that has ended may say only later which number it expects.
+func TestClosesOnceThePeerHasSpoken(t *testing.T) {
+	b := newFixture(t, t.TempDir())
+	b.opener.takeSessions([]KernelSession{{l2tp.Connection{Local: here, Peer: there, LocalID: 7, PeerID: 9}, watched.Pid}}, b.now)
+	b.handles(false, l2tp.Message{Tunnel: 9, Ns: 5, Nr: 1}, translator.Pass)
+	b.world.end(watched)
+	b.closer.noteOwnerEnds(b.now)
+	next, _ := b.handleTimers(b.now)
+	if len(b.sent) != 0 || next != b.now.Add(time.Second) {
+		t.Fatalf("%q, again %v", b.acts, next)
+	}
+	b.handles(true, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 7, Ns: 1, Nr: 5}, translator.Drop)
+	if b.handleTimers(next); len(b.sent) != 1 {
+		t.Errorf("%q, want one StopCCN", b.acts)
 	}
 }
 

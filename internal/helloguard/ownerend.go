@@ -64,11 +64,11 @@ func (cl *closer) sendStop(c *channel, now time.Time) {
 		return
 	}
 	v := c.translator.Close()
-	if v.Reason == translator.Nothing { // the peer has acknowledged it, or too little is known
+	if c.translator.Closed() { // the peer has acknowledged it
 		c.stops.sent = maxStops
 		return
 	}
-	cl.exec.act(c, v, now)
+	cl.exec.act(c, v, now) // which is nothing while too little is known
 	c.stops.next = now.Add(time.Second << c.stops.sent)
 	c.stops.sent++
 }

@@ -122,6 +122,11 @@ func (ow *owners) confirmed(o owner, at path, now time.Time) owner {
 	return ow.of(at, false, now)
 }
 
+// giveUp reports whether the owner surely gives an unanswered message up after 31 s.
+func (ow *owners) giveUp(o owner) bool {
+	return o.ownership == ownerKnown && slices.Contains(ow.host.GiveUp, o.process)
+}
+
 // runs reports whether the owner is one of the host's xl2tpds, as far as is known.
 func (ow *owners) runs(o owner) bool {
 	return o.ownership == ownerKnown && slices.Contains(ow.host.Daemons, o.process)

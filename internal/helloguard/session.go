@@ -112,12 +112,14 @@ func (g *Guard) work(ctx context.Context, working func()) error {
 func (s *session) begin(host Host) error {
 	s.busy.Lock()
 	defer s.busy.Unlock()
-	now := time.Now()
 	s.starting = true
-	s.h.opener.takeSessions(host.Sessions, now)
+	s.h.opener.takeSessions(host.Sessions, time.Now())
 	s.starting = false
-	s.h.unpaired.watched = now
-	return s.rules.install(host.Ports, s.contents(), 0)
+	if err := s.rules.install(host.Ports, s.contents(), 0); err != nil {
+		return err
+	}
+	s.h.watch(time.Now())
+	return nil
 }
 
 // openQueue handles the packets of a queue until ctx ends. It
@@ -253,7 +255,7 @@ func (s *session) repair(again *time.Timer) error {
 	}
 	if s.restored {
 		s.restored = false
-		s.h.resync(now)
+		s.h.resync(time.Now())
 	}
 	if !s.restorations.calm(s.Log, now) {
 		again.Reset(calmAfter)

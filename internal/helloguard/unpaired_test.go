@@ -120,6 +120,16 @@ func TestLateStart(t *testing.T) {
 	}
 }
 
+// With a raised `max retries`, the message before the Hello may be unanswered too: the peer would take the question
+// for it.
+func TestManyCopiesOfAnOlderHello(t *testing.T) {
+	b := newFixture(t, t.TempDir())
+	b.links.Certain, b.owners.host.GiveUp = false, nil
+	if b.live(0, &deaf{own: 7, id: 9, counts: 4}); toPeers(b.acts) != 0 {
+		t.Errorf("%q", b.acts)
+	}
+}
+
 // Each tunnel gets the ids that are its own, or none.
 func TestPairsWhatBelongsTogether(t *testing.T) {
 	for name, peers := range map[string][]*deaf{

@@ -152,7 +152,7 @@ func (x *unpairedTable) askOne(u *unpaired, at path, now time.Time) (waits bool)
 // askUnpaired makes the peer show xl2tpd's own id of a tunnel: it acknowledges a message that it
 // gets again (RFC 2661 §5.8). Only the owner may ask that, so the owner has to be known.
 func (x *unpairedTable) askUnpaired(u *unpaired, at path, f *unpairedTunnel, now time.Time) {
-	if u.owner.ownership != ownerKnown || x.owners.hasEnded(u.owner) || now.Sub(f.since) < watchedFor || now.Sub(f.askedAt) < askAgain {
+	if !x.owners.giveUp(u.owner) || x.owners.hasEnded(u.owner) || now.Sub(f.since) < watchedFor || now.Sub(f.askedAt) < askAgain {
 		return
 	}
 	f.askedAt, u.asked = now, f

@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	defaultMaxRetries = 5
+	DefaultMaxRetries = 5
 	defaultRedial     = 30 * time.Second
 )
 
@@ -125,7 +125,7 @@ func ParseConf(path string, data []byte) (*Conf, error) {
 		Path:       path,
 		Port:       l2tp.Port,
 		ListenAddr: netip.IPv4Unspecified(),
-		MaxRetries: defaultMaxRetries,
+		MaxRetries: DefaultMaxRetries,
 	}
 	var lacDefault Section
 	seen := locals{}

@@ -35,6 +35,9 @@ func host(s xl2tpd.Snapshot, parents map[int]int) helloguard.Host {
 	for _, in := range s.Instances {
 		if in.Runs() {
 			h.Daemons = append(h.Daemons, in.Process)
+			if in.Conf != nil && in.Conf.MaxRetries <= xl2tpd.DefaultMaxRetries {
+				h.GiveUp = append(h.GiveUp, in.Process)
+			}
 		}
 		if in.Conf != nil && in.Conf.Port != 0 && !slices.Contains(h.Ports, in.Conf.Port) {
 			h.Ports = append(h.Ports, in.Conf.Port)

@@ -27,7 +27,9 @@
 //   - control.c hello() sends a Hello every 60 s whatever else flows.
 //   - network.c control_xmit() retransmits a message, bytes unchanged (so with the Nr of
 //     its first time), after 1, 2, 4, 8 and 16 s and closes the tunnel 31 s after the first
-//     time; it forgets the message once Ns < cLr. It keeps no send window.
+//     time; it forgets the message once Ns < cLr. It keeps no send window. With a
+//     raised `max retries` it does not close the tunnel, and sends further copies after
+//     32, 64, … s: see Liveness.GivesUp.
 //   - control.c check_control() takes a packet only if its Ns is exactly the one expected;
 //     only then is cLr = Nr set, without looking whether that goes backwards. The Ns moves
 //     on before the version, the reserved bits or any AVP is read. An old message is

@@ -240,7 +240,7 @@ func (t *Translator) Ask(now time.Time, live Liveness) *Verdict {
 // further AVP (RFC 2661 §6.3), and is no Hello, which the peer may be deaf to.
 func (t *Translator) ask(now time.Time, live Liveness) {
 	old := t.out.acked
-	if !old.known && t.out.oldest.known && now.Sub(t.out.watched) >= quiet {
+	if !old.known && live.GivesUp && t.out.oldest.known && now.Sub(t.out.watched) >= quiet {
 		old = t.out.oldest // what is older has been acknowledged, or xl2tpd would have sent it again
 	}
 	if !live.Xl2tpd || !old.known || !t.in.expects.known || t.connection.PeerID == 0 {

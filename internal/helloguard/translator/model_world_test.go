@@ -186,7 +186,7 @@ func (w *world) xHung() bool {
 }
 
 func (w *world) liveness() Liveness {
-	l := Liveness{Xl2tpd: w.xAlive(), PassFirst: w.h.passFirst}
+	l := Liveness{Xl2tpd: w.xAlive(), PassFirst: w.h.passFirst, GivesUp: !w.h.manyCopies}
 	switch w.h.fresh {
 	case 0:
 		l.Peer = true

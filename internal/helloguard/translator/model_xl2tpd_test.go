@@ -28,7 +28,7 @@ func (w *world) xXmit(m *endpointMessage) {
 	if done {
 		return
 	}
-	if m.retries > maxTries {
+	if m.retries > maxTries && !w.h.manyCopies {
 		if !w.xClosed {
 			w.excused = w.excused || w.cutOff(m)
 			w.xClose("retries exceeded")

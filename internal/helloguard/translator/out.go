@@ -86,7 +86,7 @@ func (t *Translator) confirm(now time.Time) {
 // outHello decides about a Hello of xl2tpd. What was swallowed stays swallowed, and what
 // is on the wire stays there, whatever is known of life later.
 func (t *Translator) outHello(p *l2tp.Packet, now time.Time, live Liveness) *Verdict {
-	if h := &t.out.hello; t.out.isNew(p.Msg.Ns) && t.out.answeredUnseen(now) {
+	if h := &t.out.hello; t.out.isNew(p.Msg.Ns) && live.GivesUp && t.out.answeredUnseen(now) {
 		t.out.acked.number = h.wire + 1
 		t.decide(false, now)
 	}
@@ -121,19 +121,10 @@ func (o *toPeer) mayHold(ns uint16, now time.Time, live Liveness) bool {
 }
 
 // answeredUnseen reports, when xl2tpd sends its next Hello, whether the peer's acknowledgement of the
-// one in flight has gone past: xl2tpd would have sent a copy since, or closed the tunnel.
+// one in flight has gone past: an xl2tpd that gives up would have sent a copy since, or closed the tunnel.
 func (o *toPeer) answeredUnseen(now time.Time) bool {
 	h := &o.hello
-	return h.state == unanswered && o.acked.is(h.wire) && now.Sub(h.latest) >= h.nextCopy() && now.Sub(o.watched) >= quiet
-}
-
-// nextCopy is how long after its latest copy xl2tpd has sent the Hello again, if it still waits for
-// the acknowledgement. With a raised `max retries` the gaps between copies go on to double.
-func (h *helloInFlight) nextCopy() time.Duration {
-	if copied := h.latest.Sub(h.first); !h.first.IsZero() && copied > lastGap {
-		return quiet + copied - lastCopy
-	}
-	return quiet
+	return h.state == unanswered && o.acked.is(h.wire) && now.Sub(h.latest) >= quiet && now.Sub(o.watched) >= quiet
 }
 
 // passHello lets a Hello through that the translator has not let through before.

@@ -105,12 +105,15 @@ func (t *Translator) PeerUnanswered() bool {
 	return t.in.expects.known && l2tp.Before(t.in.nrToPeer(), t.in.expected)
 }
 
+// Watch says that only from now on all packets are shown to the translator.
+func (t *Translator) Watch(now time.Time) { t.out.watched = now }
+
 // Resync says that packets may have gone past the translator: nobody was on the
 // queue, or the rules were away.
 func (t *Translator) Resync(now time.Time) {
 	t.out.exact, t.out.gapless = false, false
 	t.out.oldest = seq{}
-	t.out.watched = now
+	t.Watch(now)
 	if h := &t.out.hello; h.inFlight() {
 		h.last, h.before, h.restored = now, now, true
 		h.closed = time.Time{}

@@ -12,9 +12,9 @@ import (
 )
 
 var (
-	alive     = Liveness{Peer: true, Xl2tpd: true}
-	passFirst = Liveness{Peer: true, Xl2tpd: true, PassFirst: true}
-	unknown   = Liveness{Xl2tpd: true, PassFirst: true}
+	alive     = Liveness{Peer: true, Xl2tpd: true, GivesUp: true}
+	passFirst = Liveness{Peer: true, Xl2tpd: true, GivesUp: true, PassFirst: true}
+	unknown   = Liveness{Xl2tpd: true, GivesUp: true, PassFirst: true}
 )
 
 func at(seconds float64) time.Time { return epoch.Add(time.Duration(seconds * float64(time.Second))) }
@@ -838,26 +838,20 @@ func TestRestoreEarlierVersion(t *testing.T) {
 // `max retries = 100` they come 31 and 63 s after the first one too.
 func TestNextHelloBehindAnUnansweredOne(t *testing.T) {
 	for name, tc := range map[string]struct {
-		copies   []float64 // seconds after the first
-		next     float64
-		unknown  bool // when the first one left
+		next     float64 // seconds after the first copy
+		live     Liveness
 		answered bool
 	}{
-		"xl2tpd would have closed the tunnel": {[]float64{1, 3, 7, 15}, 60, false, true},
-		"many retries, a copy may come":       {[]float64{1, 3, 7, 15, 31}, 60, false, false},
-		"many retries, a copy is missing":     {[]float64{1, 3, 7, 15, 31}, 64, false, true},
-		"the first one left unseen":           {[]float64{1, 3, 7, 15}, 60, true, true},
-		"the same, a copy may come":           {[]float64{1, 3, 7, 15}, 25, true, false},
+		"xl2tpd would have closed the tunnel": {60, Liveness{Xl2tpd: true, GivesUp: true}, true},
+		"a copy may come":                     {31, Liveness{Xl2tpd: true, GivesUp: true}, false},
+		"many retries":                        {60, Liveness{Xl2tpd: true}, false},
 	} {
 		tr := inStep(t)
 		ns := tr.out.next.number
-		for _, s := range append([]float64{0}, tc.copies...) {
-			fromXl2tpd(tr, l2tp.TypeHello, ns, 2, at(100+s), Liveness{Xl2tpd: true})
+		for _, s := range []float64{0, 1, 3, 7, 15} {
+			fromXl2tpd(tr, l2tp.TypeHello, ns, 2, at(100+s), tc.live)
 		}
-		if tc.unknown {
-			tr.out.hello.first = time.Time{}
-		}
-		fromXl2tpd(tr, l2tp.TypeHello, ns+1, 2, at(100+tc.next), Liveness{Xl2tpd: true})
+		fromXl2tpd(tr, l2tp.TypeHello, ns+1, 2, at(100+tc.next), tc.live)
 		if got := tr.out.peer.counts; got != tc.answered {
 			t.Errorf("%s: answered %v, want %v", name, got, tc.answered)
 		}
@@ -875,14 +869,17 @@ func TestAsk(t *testing.T) {
 	for name, tc := range map[string]struct {
 		tr   *Translator
 		when float64
+		live Liveness
 		want []sent
 	}{
-		"in step":             {inStep(t), 0, []sent{question(2, 2)}},
-		"restarted":           {restarted(t, inStep(t), epoch), 0, []sent{question(2, 2)}},
-		"silent, just begun":  {silent(), 5, nil},
-		"silent, for a while": {silent(), 17, []sent{question(2, 2)}},
+		"in step":              {inStep(t), 0, alive, []sent{question(2, 2)}},
+		"in step, many copies": {inStep(t), 0, Liveness{Xl2tpd: true}, []sent{question(2, 2)}},
+		"restarted":            {restarted(t, inStep(t), epoch), 0, alive, []sent{question(2, 2)}},
+		"silent, just begun":   {silent(), 5, alive, nil},
+		"silent, for a while":  {silent(), 17, alive, []sent{question(2, 2)}},
+		"silent, many copies":  {silent(), 17, Liveness{Xl2tpd: true}, nil}, // an older one may come again
 	} {
-		v := tc.tr.Ask(at(tc.when), alive)
+		v := tc.tr.Ask(at(tc.when), tc.live)
 		wantInjected(t, name, v, tc.want...)
 		if v.Action != Drop {
 			t.Errorf("%s: %+v", name, v)

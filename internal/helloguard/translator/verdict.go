@@ -5,6 +5,9 @@ type Liveness struct {
 	Peer   bool // the peer has lately shown that it is alive
 	Xl2tpd bool // xl2tpd is running, and is the process that opened the connection
 	LetGo  bool // no Hello is to be held any more
+	// GivesUp: xl2tpd closes the tunnel 31 s after a message that stays unanswered. With a raised `max retries` it does
+	// not, and sends such a message again after ever longer times.
+	GivesUp bool
 	// PassFirst: the peer gets every Hello for as long as the two ends count the same. xl2tpd is
 	// answered only if the peer leaves all copies of the Hello unanswered.
 	PassFirst bool
