@@ -162,7 +162,7 @@ func (c *round) settings() {
 	}
 	for _, path := range c.config.Hooks() {
 		if err := hook.CheckForService(path); err != nil {
-			c.warn(message.Sprintf("hook will not be run: %v", err))
+			c.warn(c.config.HookFault(path, err))
 		}
 	}
 }
