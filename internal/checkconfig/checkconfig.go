@@ -124,7 +124,7 @@ func (c *round) unread(path string, err error) error {
 	case errors.Is(err, fs.ErrNotExist):
 		return message.Errorf("there is no file %s", path)
 	}
-	return message.Errorf("%s can't be read: %v", path, err)
+	return err // has the path
 }
 
 // keys checks the keys of xl2tpd.conf.
