@@ -41,6 +41,8 @@ func runCheckConfig(o options, stdout, stderr io.Writer) int {
 		return exitError
 	case outcome.Missing:
 		fmt.Fprintln(stdout, o.lang.Sprintf("no %s: the defaults hold", outcome.Path))
+	case len(outcome.Remarks) > 0:
+		fmt.Fprintln(stdout, o.lang.Sprintf("%s is valid, but see the warnings", outcome.Path))
 	default:
 		fmt.Fprintln(stdout, o.lang.Sprintf("%s is good", outcome.Path))
 	}

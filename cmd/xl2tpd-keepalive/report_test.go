@@ -42,7 +42,7 @@ func TestReport(t *testing.T) {
 			t.Errorf("lacks %q:\n%s", want, &out)
 		}
 	}
-	if code := run([]string{"report", path}, &out, &errs); code != exitError || !strings.Contains(errs.String(), "file exists") {
+	if code := run([]string{"report", path}, &out, &errs); code != exitError || !strings.Contains(errs.String(), "there is a file "+path+" already") {
 		t.Errorf("status %d: %s", code, &errs)
 	}
 }

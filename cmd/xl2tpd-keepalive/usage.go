@@ -9,6 +9,8 @@ import (
 	"io/fs"
 	"os"
 	"regexp"
+	"slices"
+	"strings"
 
 	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/typo"
@@ -87,8 +89,17 @@ func clearer(flags *flag.FlagSet, err error) error {
 	return err
 }
 
-// unknownCommand says that there is no such command, and asks whether the nearest one was meant.
+// ofSystemd are words that people know from systemctl. They are for the service, and systemd starts and ends it.
+var ofSystemd = []string{"start", "stop", "restart", "reload", "enable", "disable"}
+
+// unknownCommand says that there is no such command, and what was probably meant.
 func unknownCommand(typed string) message.Text {
+	if strings.HasPrefix(typed, "-") {
+		return message.Sprintf("the command comes first, then %s", typed)
+	}
+	if slices.Contains(ofSystemd, typed) {
+		return message.Sprintf("there is no command %q, use systemctl %s xl2tpd-keepalive", typed, typed)
+	}
 	if best := typo.Nearest(typed, commandNames()); best != "" {
 		return message.Sprintf("there is no command %q, did you mean %q?", typed, best)
 	}

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -187,7 +188,12 @@ func (b *Bundle) Save(path string, now time.Time) error {
 		return err
 	}
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrExist):
+		return message.Errorf("there is a file %s already; name another one", path)
+	case errors.Is(err, fs.ErrNotExist):
+		return message.Errorf("%s can't be written: there is no directory %s", path, filepath.Dir(path))
+	case err != nil:
 		return err
 	}
 	_, err = f.Write(data.Bytes())

@@ -124,7 +124,7 @@ func (c *round) unread(path string, err error) error {
 	case errors.Is(err, fs.ErrNotExist):
 		return message.Errorf("there is no file %s", path)
 	}
-	return message.Errorf("%s can't be read: %v", path, err)
+	return err // has the path
 }
 
 // keys checks the keys of xl2tpd.conf.
@@ -162,7 +162,7 @@ func (c *round) settings() {
 	}
 	for _, path := range c.config.Hooks() {
 		if err := hook.CheckForService(path); err != nil {
-			c.warn(message.Sprintf("hook will not be run: %v", err))
+			c.warn(c.config.HookFault(path, err))
 		}
 	}
 }

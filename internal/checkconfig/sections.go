@@ -27,7 +27,7 @@ func (c *round) sections() {
 			continue
 		}
 		if err := xl2tpd.CheckLAC(s.Name); err != nil {
-			c.warn(message.Sprintf("recover can't help: %v", err))
+			c.warn(message.Sprintf("%s:%d: recover can't help: %v", c.xl2tpd.Path, s.Line, err))
 		}
 	}
 }

@@ -23,6 +23,9 @@ type Config struct {
 	Global   Settings  // for every section that sets nothing else
 	Sections []Section // [lac …] and [lns …], in the file's order
 	Metrics  Listen    // where the service serves metrics; zero: nowhere
+
+	MetricsLine int            // of the key; 0: it is not set
+	HookLines   map[string]int // of the keys, by executable; the first of several
 }
 
 // Listen is a network and an address as net.Listen takes them.
@@ -108,14 +111,23 @@ func (c *Config) MetricsFault() message.Text {
 	switch c.Metrics.Network {
 	case "tcp":
 		if at, err := netip.ParseAddrPort(c.Metrics.Address); err == nil && at.Addr().IsUnspecified() {
-			return message.Sprintf("metrics = %s: everybody who reaches this host can read them; 127.0.0.1:%d is for this host alone", c.Metrics.Address, at.Port())
+			return c.at(c.MetricsLine, "metrics = %s: everybody who reaches this host can read them; 127.0.0.1:%d is for this host alone", c.Metrics.Address, at.Port())
 		}
 	case "unix":
 		if !strings.HasPrefix(c.Metrics.Address, runDir) {
-			return message.Sprintf("metrics = %s: the service's sandbox has no such place; put the socket below %s", c.Metrics.Address, runDir)
+			return c.at(c.MetricsLine, "metrics = %s: the service's sandbox has no such place; put the socket below %s", c.Metrics.Address, runDir)
 		}
 	}
 	return ""
+}
+
+// HookFault puts the place of an executable's key before what is wrong with it.
+func (c *Config) HookFault(path string, err error) message.Text {
+	return c.at(c.HookLines[path], "hook will not be run: %v", err)
+}
+
+func (c *Config) at(line int, format message.Format, args ...any) message.Text {
+	return message.Sprintf("%s:%d: %s", c.Path, line, message.Sprintf(format, args...))
 }
 
 // runDir is the only directory that the service can write to.

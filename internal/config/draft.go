@@ -12,18 +12,20 @@ import (
 
 // draft is one section with only the keys that it sets.
 type draft struct {
-	id, title string
-	line      int
-	keepalive *bool
-	observe   bool // if keepalive is set
-	interval  *seconds
-	timeout   *seconds
-	failures  int // 0: not set
-	target    netip.Addr
-	guard     *GuardMode
-	recover   *RecoverMode
-	hook      *string
-	metrics   Listen
+	id, title   string
+	line        int
+	keepalive   *bool
+	observe     bool // if keepalive is set
+	interval    *seconds
+	timeout     *seconds
+	failures    int // 0: not set
+	target      netip.Addr
+	guard       *GuardMode
+	recover     *RecoverMode
+	hook        *string
+	hookLine    int
+	metrics     Listen
+	metricsLine int
 }
 
 type seconds struct{ n, line int }
@@ -78,7 +80,7 @@ func (d *draft) set(kind string, k xl2tpdconf.Key) (err *xl2tpdconf.Error) {
 		v, ok := parseBool(k.Value)
 		d.observe = strings.EqualFold(k.Value, "observe")
 		if !ok && !d.observe {
-			return fail(k.Line, "'keepalive' is %s, must be 'yes', 'observe' or 'no'%s", xl2tpdconf.Quote(k.Value), noQuotes(k.Value))
+			return fail(k.Line, "'keepalive' is %s, must be 'yes', 'observe' or 'no'%s", xl2tpdconf.Quote(k.Value), hint(k.Value))
 		}
 		v = v || d.observe
 		d.keepalive = &v
@@ -101,11 +103,13 @@ func (d *draft) set(kind string, k xl2tpdconf.Key) (err *xl2tpdconf.Error) {
 		}
 		d.recover, err = parseRecover(k)
 	case "hook":
+		d.hookLine = k.Line
 		d.hook, err = parseHook(k)
 	case "metrics":
 		if kind != "global" {
 			return fail(k.Line, "'metrics' belongs in [global], not in [%s]", d.title)
 		}
+		d.metricsLine = k.Line
 		d.metrics, err = parseListen(k)
 	default:
 		return unknownKey(k)

@@ -81,13 +81,14 @@ func interpret(path string, f *xl2tpdconf.File) (c *Config, mistakes []*xl2tpdco
 			continue
 		}
 		drafts[d.id] = d
+		c.noteHook(d)
 		if s.Kind != "global" {
 			c.Sections = append(c.Sections, Section{Kind: s.Kind, Name: s.Name, Line: s.Line})
 		}
 	}
 	global := drafts["global"]
 	if global != nil {
-		c.Metrics = global.metrics
+		c.Metrics, c.MetricsLine = global.metrics, global.metricsLine
 	}
 	complete := len(mistakes) == 0 // else the default of an unreadable key may contradict another key
 	merged := func(of ...*draft) Settings {
@@ -106,4 +107,15 @@ func interpret(path string, f *xl2tpdconf.File) (c *Config, mistakes []*xl2tpdco
 		e.Path = path
 	}
 	return c, mistakes
+}
+
+// noteHook keeps the line of a section's hook.
+func (c *Config) noteHook(d *draft) {
+	if d.hook == nil || c.HookLines[*d.hook] != 0 {
+		return
+	}
+	if c.HookLines == nil {
+		c.HookLines = map[string]int{}
+	}
+	c.HookLines[*d.hook] = d.hookLine
 }

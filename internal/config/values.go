@@ -22,7 +22,7 @@ const minFailures, maxFailures = 1, 20
 func parseSeconds(k xl2tpdconf.Key, low, high int) (*seconds, *xl2tpdconf.Error) {
 	n, err := strconv.ParseUint(k.Value, 10, 31)
 	if err != nil || int(n) < low || int(n) > high {
-		return nil, fail(k.Line, "'%s' is %s, must be a whole number of seconds from %d to %d%s", k.Name, xl2tpdconf.Quote(k.Value), low, high, noQuotes(k.Value))
+		return nil, fail(k.Line, "'%s' is %s, must be a whole number of seconds from %d to %d%s", k.Name, xl2tpdconf.Quote(k.Value), low, high, hint(k.Value))
 	}
 	return &seconds{int(n), k.Line}, nil
 }
@@ -30,7 +30,7 @@ func parseSeconds(k xl2tpdconf.Key, low, high int) (*seconds, *xl2tpdconf.Error)
 func parseFailures(k xl2tpdconf.Key) (int, *xl2tpdconf.Error) {
 	n, err := strconv.ParseUint(k.Value, 10, 31)
 	if err != nil || n < minFailures || n > maxFailures {
-		return 0, fail(k.Line, "'failures' is %s, must be a whole number from %d to %d%s", xl2tpdconf.Quote(k.Value), minFailures, maxFailures, noQuotes(k.Value))
+		return 0, fail(k.Line, "'failures' is %s, must be a whole number from %d to %d%s", xl2tpdconf.Quote(k.Value), minFailures, maxFailures, hint(k.Value))
 	}
 	return int(n), nil
 }
@@ -46,10 +46,13 @@ func parseBool(value string) (v, ok bool) {
 	return xl2tpdconf.Bool(value)
 }
 
-// noQuotes returns a hint if a value is in quotes: this file has no quotes.
-func noQuotes(value string) message.Text {
-	if len(value) > 1 && strings.ContainsRune("\"'", rune(value[0])) {
+// hint returns what to do about a value that has the quotes or the comments of other files; empty: it has neither.
+func hint(value string) message.Text {
+	switch {
+	case strings.ContainsRune("\"'", rune(value[0])):
 		return "; quotes are not allowed"
+	case strings.Contains(value, " #"):
+		return "; comments start with ';'"
 	}
 	return ""
 }
@@ -71,7 +74,7 @@ func parseGuard(k xl2tpdconf.Key) (*GuardMode, *xl2tpdconf.Error) {
 	if strings.EqualFold(k.Value, "auto") {
 		return new(GuardAuto), nil
 	}
-	return nil, fail(k.Line, "'hello guard' is %s, must be 'auto', 'on' or 'off'", xl2tpdconf.Quote(k.Value))
+	return nil, fail(k.Line, "'hello guard' is %s, must be 'auto', 'on' or 'off'%s", xl2tpdconf.Quote(k.Value), hint(k.Value))
 }
 
 // parseRecover reads `recover`. A plain yes is auto: the service never dials a tunnel that, by
@@ -85,7 +88,7 @@ func parseRecover(k xl2tpdconf.Key) (*RecoverMode, *xl2tpdconf.Error) {
 			return &r, nil
 		}
 	}
-	return nil, fail(k.Line, "'recover' is %s, must be 'auto', 'redial', 'full' or 'off'", xl2tpdconf.Quote(k.Value))
+	return nil, fail(k.Line, "'recover' is %s, must be 'auto', 'redial', 'full' or 'off'%s", xl2tpdconf.Quote(k.Value), hint(k.Value))
 }
 
 func parseHook(k xl2tpdconf.Key) (*string, *xl2tpdconf.Error) {
@@ -95,7 +98,7 @@ func parseHook(k xl2tpdconf.Key) (*string, *xl2tpdconf.Error) {
 	case isBool && !on:
 		path = ""
 	case !filepath.IsAbs(path):
-		return nil, fail(k.Line, "'hook' is %s, must be 'off' or the whole path of an executable", xl2tpdconf.Quote(k.Value))
+		return nil, fail(k.Line, "'hook' is %s, must be 'off' or the whole path of an executable%s", xl2tpdconf.Quote(k.Value), hint(k.Value))
 	}
 	return &path, nil
 }
@@ -114,14 +117,14 @@ func parseListen(k xl2tpdconf.Key) (Listen, *xl2tpdconf.Error) {
 	if at, err := netip.ParseAddrPort(address); err == nil && at.Port() != 0 {
 		return Listen{"tcp", at.String()}, nil
 	}
-	return Listen{}, fail(k.Line, "'metrics' is %s, must be 'off', the path of a socket, or ADDRESS:PORT such as 127.0.0.1:9174", xl2tpdconf.Quote(k.Value))
+	return Listen{}, fail(k.Line, "'metrics' is %s, must be 'off', the path of a socket, or ADDRESS:PORT such as 127.0.0.1:9174%s", xl2tpdconf.Quote(k.Value), hint(k.Value))
 }
 
 func parseTarget(k xl2tpdconf.Key) (netip.Addr, *xl2tpdconf.Error) {
 	a, err := netip.ParseAddr(k.Value)
 	switch {
 	case err != nil:
-		return a, fail(k.Line, "'target' is %s, must be an IPv4 address such as 192.0.2.1", xl2tpdconf.Quote(k.Value))
+		return a, fail(k.Line, "'target' is %s, must be an IPv4 address such as 192.0.2.1%s", xl2tpdconf.Quote(k.Value), hint(k.Value))
 	case !a.Is4():
 		return a, fail(k.Line, "'target' is %s, must be an IPv4 address: the links carry no IPv6", xl2tpdconf.Quote(k.Value))
 	case a.IsUnspecified() || a.IsLoopback() || a.As4()[0] == 0 || a.As4()[0] >= 224:

@@ -161,8 +161,8 @@ func TestReload(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Minute)
-		b.expect(0, 0, 1, "not a regular file (d---------); keeping the previous configuration")
-		b.wrong("not a regular file")
+		b.expect(0, 0, 1, "this is a directory, not a file; keeping the previous configuration")
+		b.wrong("this is a directory, not a file")
 		if err := os.Remove(b.w.Path); err != nil {
 			t.Fatal(err)
 		}

@@ -31,7 +31,7 @@ func (e *checker) keepaliveConf() []Finding {
 	}
 	for _, path := range e.conf.Hooks() {
 		if err := e.Hook(path); err != nil {
-			all = append(all, bad("hook", "", message.Sprintf("will not be run: %v", err))) // which has the remedy
+			all = append(all, bad("hook", "", e.conf.HookFault(path, err))) // which has the remedy
 		} else {
 			all = append(all, good("hook", "", "%s can be run", path))
 		}

@@ -107,6 +107,8 @@ func (e *checker) redialOwners() []Finding {
 		return []Finding{unknown(check, "", message.Sprintf("nobody here; who dials in the container can't be seen from here%s", others))}
 	case len(owners) == 0 && slices.ContainsFunc(e.seen.Instances, xl2tpd.Instance.NetworkManager):
 		return []Finding{good(check, "", "nobody but NetworkManager%s", others)}
+	case len(owners) == 0 && !slices.ContainsFunc(e.seen.Instances, func(i xl2tpd.Instance) bool { return i.Conf != nil }):
+		return []Finding{unknown(check, "", message.Sprintf("no xl2tpd.conf can be read%s", others))}
 	case len(owners) == 0:
 		return []Finding{good(check, "", "nobody: tunnels are dialled by hand%s", others)}
 	case len(owners) == 1:

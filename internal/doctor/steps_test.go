@@ -318,6 +318,15 @@ func TestNetworkManagerDials(t *testing.T) {
 	}
 }
 
+// Without any xl2tpd.conf nobody knows whether tunnels are dialled by hand.
+func TestRedialsUnknown(t *testing.T) {
+	p := healthy(t)
+	p.home.Conf, p.home.ConfErr = nil, fs.ErrPermission
+	if f := find(t, p, "redialling", Unknown); f.Text.String() != "no xl2tpd.conf can be read" {
+		t.Errorf("%+v", f)
+	}
+}
+
 // Libreswan does IPsec without VICI. It is not to be replaced by strongSwan.
 func TestLibreswan(t *testing.T) {
 	p := healthy(t)

@@ -102,7 +102,7 @@ name = myhostname
 
 func TestParseConfErrors(t *testing.T) {
 	for _, tt := range []struct{ in, want string }{
-		{"redial = yes", `f:1: "redial = yes" stands before the first section; start with [global], [lac NAME] or [lns NAME]`},
+		{"redial = yes", `f:1: "redial = yes" appears before the first section; start with [global], [lac NAME] or [lns NAME]`},
 		{"[lac a]\nredial = maybe", `f:2: 'redial' is "maybe", must be 'yes' or 'no'`},
 		{"[lac a]\nautodial =", `f:2: 'autodial' is "", must be 'yes' or 'no'`},
 		{"[lac a]\nredial timeout = 0", `f:2: 'redial timeout' is "0", must be a number of at least 1`},

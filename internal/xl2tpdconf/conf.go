@@ -19,8 +19,8 @@ package xl2tpdconf
 
 import (
 	"bytes"
-	"fmt"
 	"io"
+	"strconv"
 	"strings"
 
 	"xl2tpd-keepalive/internal/message"
@@ -147,7 +147,7 @@ func (f *File) add(text string, line int, cut bool) message.Text {
 	case text[0] == '#':
 		return "comments start with ';', not with '#'"
 	case len(f.Sections) == 0:
-		return message.Sprintf("%s stands before the first section; start with [global], [lac NAME] or [lns NAME]", Quote(text))
+		return message.Sprintf("%s appears before the first section; start with [global], [lac NAME] or [lns NAME]", Quote(text))
 	}
 	name, value, ok := strings.Cut(text, "=")
 	if name = trim(name); !ok && cut {
@@ -155,7 +155,7 @@ func (f *File) add(text string, line int, cut bool) message.Text {
 	} else if !ok {
 		return message.Sprintf("%s: expected 'name = value'", Quote(text))
 	} else if name == "" {
-		return "nothing stands before '='; expected 'name = value'"
+		return "the name before '=' is missing; expected 'name = value'"
 	}
 	s := &f.Sections[len(f.Sections)-1]
 	s.Keys = append(s.Keys, Key{Name: Lower(name), Value: trim(value), Line: line})
@@ -185,12 +185,17 @@ func (f *File) addSection(text string, line int) message.Text {
 	return ""
 }
 
-// Quote quotes text from a file for a message of one line.
+// Quote quotes text from a file for a message of one line. Text that has double quotes gets single ones, as backslashes
+// would not be in the file.
 func Quote(s string) string {
 	if len(s) > 60 {
 		s = s[:57] + "..."
 	}
-	return fmt.Sprintf("%q", s)
+	quoted := strconv.Quote(s)
+	if plain := strings.ReplaceAll(s, `"`, ""); plain != s && strconv.Quote(plain) == `"`+plain+`"` && !strings.Contains(s, "'") {
+		return "'" + s + "'"
+	}
+	return quoted
 }
 
 func white(c byte) bool { return c < 33 || c > 127 }

@@ -63,14 +63,14 @@ func TestParse(t *testing.T) {
 
 func TestParseErrors(t *testing.T) {
 	for _, tt := range []struct{ in, want string }{
-		{"\nport = 1\n", `f:2: "port = 1" stands before the first section; start with [global], [lac NAME] or [lns NAME]`},
+		{"\nport = 1\n", `f:2: "port = 1" appears before the first section; start with [global], [lac NAME] or [lns NAME]`},
 		{"[global\n", `f:1: "[global": closing ']' is missing`},
 		{"[global ; ]\n", `f:1: "[global": closing ']' is missing`},
 		{"; c\n[pptp x]\n", `f:2: unknown section "[pptp x]"; expected [global], [lac NAME] or [lns NAME]`},
 		{"[ lac x]", `f:1: unknown section "[ lac x]"; expected [global], [lac NAME] or [lns NAME]`},
 		{"[lac\tx]", `f:1: unknown section "[lac\tx]"; expected [global], [lac NAME] or [lns NAME]`},
 		{"[lac x]\n\nredial yes\n", `f:3: "redial yes": expected 'name = value'`},
-		{"[lac x]\n= yes\n", `f:2: nothing stands before '='; expected 'name = value'`},
+		{"[lac x]\n= yes\n", `f:2: the name before '=' is missing; expected 'name = value'`},
 		{"# c\n", `f:1: comments start with ';', not with '#'`},
 		{"[lac x]\n  #redial = yes\n", `f:2: comments start with ';', not with '#'`},
 		{"[lac x]\na = b\x00\n", `f:2: NUL byte: this is not a text file`},

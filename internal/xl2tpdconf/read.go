@@ -26,7 +26,7 @@ func Read(path string) ([]byte, error) {
 		return nil, err
 	}
 	if !fi.Mode().IsRegular() {
-		return nil, message.Errorf("%s: not a regular file (%s)", path, fi.Mode().Type())
+		return nil, message.Errorf("%s: this is %s, not a file", path, kind(fi.Mode()))
 	}
 	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {
@@ -36,6 +36,17 @@ func Read(path string) ([]byte, error) {
 		return nil, message.Errorf("%s: larger than 1 MiB", path)
 	}
 	return data, nil
+}
+
+// kind says what is in a file's place.
+func kind(m fs.FileMode) message.Text {
+	switch m.Type() {
+	case fs.ModeDir:
+		return "a directory"
+	case fs.ModeNamedPipe:
+		return "a named pipe"
+	}
+	return "a device"
 }
 
 // Grant returns how an operator lets the service read a file of root.

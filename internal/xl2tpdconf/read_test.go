@@ -21,12 +21,12 @@ func TestRead(t *testing.T) {
 	if _, err := Read(path); err == nil || err.Error() != path+": larger than 1 MiB" {
 		t.Error(err)
 	}
-	if _, err := Read(dir); err == nil || err.Error() != dir+": not a regular file (d---------)" {
+	if _, err := Read(dir); err == nil || err.Error() != dir+": this is a directory, not a file" {
 		t.Error(err)
 	}
 	fifo := filepath.Join(dir, "fifo")
 	do(t, syscall.Mkfifo(fifo, 0o600))
-	if _, err := Read(fifo); err == nil || err.Error() != fifo+": not a regular file (p---------)" {
+	if _, err := Read(fifo); err == nil || err.Error() != fifo+": this is a named pipe, not a file" {
 		t.Error(err)
 	}
 }

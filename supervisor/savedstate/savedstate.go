@@ -33,7 +33,7 @@ func (f *stateFile) load() (m supervisor.SavedState) {
 		err = json.Unmarshal(data, &m)
 	}
 	if err != nil {
-		f.log.Warn("state can't be used, which LACs were hung up, or are to be brought back, is not known", "file", f.path, "err", err)
+		f.log.Warn("saved state can't be read: nobody knows which LACs were hung up, or have to be brought back", "file", f.path, "err", err)
 		return supervisor.SavedState{}
 	}
 	return m
@@ -52,9 +52,9 @@ func (f *stateFile) save(m supervisor.SavedState) {
 	switch {
 	case why == f.failed:
 	case err != nil:
-		f.log.Warn("state can't be kept, a restart will forget which LACs were hung up, or are to be brought back", "file", f.path, "err", err)
+		f.log.Warn("state can't be saved: a restart will forget which LACs were hung up, or have to be brought back", "file", f.path, "err", err)
 	default:
-		f.log.Info("state is kept again", "file", f.path)
+		f.log.Info("state is saved again", "file", f.path)
 	}
 	f.failed = why
 }

@@ -80,7 +80,7 @@ func TestFileOnAFullDisk(t *testing.T) {
 		f.save(supervisor.SavedState{})
 	}
 	lines := strings.Split(strings.TrimSpace(log.String()), "\n")
-	if len(lines) != 2 || !strings.Contains(lines[0], "can't be kept") || !strings.Contains(lines[1], "kept again") {
+	if len(lines) != 2 || !strings.Contains(lines[0], "can't be saved") || !strings.Contains(lines[1], "saved again") {
 		t.Errorf("%q", lines)
 	}
 }
