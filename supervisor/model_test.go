@@ -610,9 +610,12 @@ func (h *simHost) hangUpForRecovery(d *dialler, r Recover) func() error {
 	return fails(ErrPeerDead)
 }
 
+// tick is the grid of the model's time.
+const tick = 500 * time.Millisecond
+
 // live lets time pass.
 func (h *simHost) live(d time.Duration) {
-	for end := h.now.Add(d); h.now.Before(end); h.after(500 * time.Millisecond) {
+	for end := h.now.Add(d); h.now.Before(end); {
 		if h.speaks() {
 			h.heard = h.now
 		}
@@ -625,10 +628,56 @@ func (h *simHost) live(d time.Duration) {
 			h.charon()
 		}
 		h.act()
+		h.passQuietly(end)
 	}
 	for _, d := range h.lacs {
 		h.bounded(d)
 	}
+}
+
+// passQuietly lets time pass until something may happen, but at least one tick. What lives shows that until then.
+func (h *simHost) passQuietly(end time.Time) {
+	ticks := max(1, min(h.nextEvent(end).Sub(h.now)/tick, (end.Sub(h.now)+tick-1)/tick))
+	last := h.now.Add((ticks - 1) * tick)
+	if h.speaks() {
+		h.heard = last
+	}
+	for _, d := range h.lacs {
+		if h.living(d) {
+			d.lives = last
+		}
+	}
+	h.after(ticks * tick)
+}
+
+// nextEvent returns the earliest time at which goOn, a step that ends, charon or the core may do something.
+func (h *simHost) nextEvent(end time.Time) time.Time {
+	next := end
+	by := func(at time.Time) {
+		if !at.IsZero() && at.Before(next) {
+			next = at
+		}
+	}
+	for _, d := range h.lacs {
+		by(d.again)
+		switch {
+		case d.call:
+			by(d.lives.Add(3 * time.Second))
+		case d.index > 0 && !h.living(d):
+			by(d.lives.Add(130 * time.Second))
+		case !d.dialled.IsZero() && h.passes():
+			by(d.dialled.Add(time.Second))
+		case !d.dialled.IsZero():
+			by(d.dialled.Add(31 * time.Second))
+		}
+	}
+	for _, f := range h.flights {
+		by(f.at)
+	}
+	by(h.dropAt)
+	at, _ := h.core.NextWake()
+	by(at)
+	return next
 }
 
 // bounded checks how often recovery has tried.
