@@ -177,17 +177,24 @@ func (r *rules) put(in contents, timeout time.Duration, outgoing, incoming [][]e
 func (r *rules) addTable(c *nftables.Conn, in contents, timeout time.Duration, outgoing, incoming [][]expr.Any) error {
 	r.emptyTable(c)
 	connections, peers := inwards(in.listen)
-	for _, s := range []struct {
+	type filled struct {
 		set      *nftables.Set
 		elements []nftables.SetElement
-	}{
+	}
+	sets := []filled{
 		{r.failClosed, bothFlows(in.failClosed, timeout)},
 		{r.connections, connections},
 		{r.peers, peers[:min(len(peers), maxUnpaired)]},
 		{r.dataPeers, inwardPaths(in.data)},
-		{r.rates, nil},
-		{r.senders, nil},
-	} {
+	}
+	// The nft(8) of a system with an older kernel may not know their types, and then lists no table at all.
+	if r.paces {
+		sets = append(sets, filled{r.rates, nil})
+	}
+	if r.tellsSenders {
+		sets = append(sets, filled{r.senders, nil})
+	}
+	for _, s := range sets {
 		if err := addSet(c, s.set, s.elements); err != nil {
 			return fmt.Errorf("nf_tables: set: %w", err)
 		}
