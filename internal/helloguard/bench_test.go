@@ -38,7 +38,7 @@ func benchmarkHandle(b *testing.B, n int, one bool) {
 		Links: func(context.Context, OwnedConnection) Links {
 			return Links{Certain: true, Linked: true, Wanted: true, PassFirst: true, Alive: true}
 		},
-	}, Host{Daemons: []procfs.ID{watched}}, nothing{})
+	}, Host{Daemons: []procfs.ID{watched}, GiveUp: []procfs.ID{watched}}, nothing{})
 	d.owners.facts, d.owners.gone = newFakeHost(), func(procfs.ID) bool { return false }
 	if _, err := d.exec.store.load(epoch, nil); err != nil { // makes the directory
 		b.Fatal(err)

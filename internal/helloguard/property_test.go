@@ -168,6 +168,9 @@ func (w *histories) host() Host {
 	for _, p := range w.programs {
 		if p.xl2tpd && p.alive {
 			h.Daemons = append(h.Daemons, p.ID)
+			if p.says {
+				h.GiveUp = append(h.GiveUp, p.ID)
+			}
 		}
 	}
 	for _, c := range w.conns {

@@ -1,7 +1,6 @@
 package translator
 
 import (
-	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -380,17 +379,12 @@ func (w *world) guardUp() {
 	if w.snapshot == nil {
 		w.guard = New(control, w.time())
 	} else {
-		b, err := json.Marshal(w.snapshot)
-		if err != nil {
+		s := w.snapshot.state()
+		if err := s.check(); err != nil {
 			w.fail("%v", err)
 			return
 		}
-		g, err := Restore(b, w.time())
-		if err != nil {
-			w.fail("%v", err)
-			return
-		}
-		w.guard = g
+		w.guard = s.restore(w.time())
 	}
 	w.last, w.planned = w.guard, false
 	w.plan()

@@ -51,9 +51,11 @@ type state struct {
 }
 
 // MarshalJSON gives the state to be stored whenever a Verdict says so.
-func (t *Translator) MarshalJSON() ([]byte, error) {
+func (t *Translator) MarshalJSON() ([]byte, error) { return json.Marshal(t.state()) }
+
+func (t *Translator) state() *state {
 	out, in, h := &t.out, &t.in, &t.out.hello
-	s := state{
+	s := &state{
 		Version: stateVersion, Connection: t.connection,
 		Offset: out.folded, Runs: out.runs[:out.n],
 		NextKnown: out.next.known, Next: out.next.number, Exact: out.exact || out.gapless,
@@ -78,7 +80,7 @@ func (t *Translator) MarshalJSON() ([]byte, error) {
 	if out.returned.known {
 		s.Returned = &out.returned.number
 	}
-	return json.Marshal(s)
+	return s
 }
 
 // Restore goes on from a stored state. The state may be older than the last packet that
@@ -91,6 +93,10 @@ func Restore(b []byte, now time.Time) (*Translator, error) {
 	if err := s.check(); err != nil {
 		return nil, fmt.Errorf("Hello guard state: %w", err)
 	}
+	return s.restore(now), nil
+}
+
+func (s *state) restore(now time.Time) *Translator {
 	t := &Translator{
 		connection: s.Connection, closing: s.Closing,
 		out: toPeer{next: seq{s.Next, s.NextKnown}, acked: seq{s.Acked, s.AckedKnown}, watched: now,
@@ -115,7 +121,7 @@ func Restore(b []byte, now time.Time) (*Translator, error) {
 		t.in.unacked, t.in.ackAt = seq{s.Expects - 1, true}, now
 	}
 	t.out.gapless = t.out.offset() > 0 || (s.Exact || t.out.certain(now)) && (t.out.hello.ackedForPeer() || t.Undecided())
-	return t, nil
+	return t
 }
 
 // hello is the Hello in flight. An earlier version's further ones were on the wire to a peer that
