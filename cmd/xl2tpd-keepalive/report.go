@@ -50,7 +50,7 @@ func runReport(o options, stdout, stderr io.Writer) int {
 		err = b.Save(path, s.Now)
 	}
 	if err != nil {
-		return o.fail(stderr, err)
+		return o.fail(stderr, unwritable(path, err))
 	}
 	o.listReport(stdout, b, path)
 	return exitOK

@@ -42,8 +42,14 @@ func TestReport(t *testing.T) {
 			t.Errorf("lacks %q:\n%s", want, &out)
 		}
 	}
-	if code := run([]string{"report", path}, &out, &errs); code != exitError || !strings.Contains(errs.String(), "there is a file "+path+" already") {
-		t.Errorf("status %d: %s", code, &errs)
+	for _, tc := range []struct{ path, want string }{
+		{path, "there is a file " + path + " already; name another one"},
+		{path + ".d/r.tar.gz", path + ".d/r.tar.gz can't be written: there is no directory " + path + ".d"},
+	} {
+		errs.Reset()
+		if code := run([]string{"report", tc.path}, &out, &errs); code != exitError || errs.String() != "xl2tpd-keepalive: "+tc.want+"\n" {
+			t.Errorf("status %d: %s", code, &errs)
+		}
 	}
 }
 

@@ -37,7 +37,7 @@ const (
 	taskHooks   = "hooks"
 	taskStatus  = "status socket"
 	taskTrace   = "trace socket"
-	taskMetrics = "metrics"
+	taskMetrics = "metrics server"
 )
 
 // service holds all running parts of the program. Watchers report to the loop, the loop acts through

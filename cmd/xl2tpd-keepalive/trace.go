@@ -59,7 +59,7 @@ func runTrace(o options, stdout, stderr io.Writer) int {
 	}
 	to, err := trace.NewSink(t.file, stdout, "xl2tpd-keepalive "+version, o.lang)
 	if err != nil {
-		return o.fail(stderr, withSudo(err))
+		return o.fail(stderr, unwritable(t.file, err))
 	}
 	if t.last {
 		err = trace.Last(ctx, which, to)

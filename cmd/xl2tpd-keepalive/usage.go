@@ -8,9 +8,11 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 
 	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/typo"
@@ -104,6 +106,19 @@ func unknownCommand(typed string) message.Text {
 		return message.Sprintf("there is no command %q, did you mean %q?", typed, best)
 	}
 	return message.Sprintf("there is no command %q", typed)
+}
+
+// unwritable rewords the error of a file that the user has named, and that a command was to write.
+func unwritable(path string, err error) error {
+	switch {
+	case errors.Is(err, fs.ErrExist):
+		return message.Errorf("there is a file %s already; name another one", path)
+	case errors.Is(err, fs.ErrNotExist):
+		return message.Errorf("%s can't be written: there is no directory %s", path, filepath.Dir(path))
+	case errors.Is(err, syscall.EISDIR):
+		return message.Errorf("%s is a directory; name a file", path)
+	}
+	return withSudo(err)
 }
 
 // withSudo adds a remedy for a user who is not root and lacks permission.

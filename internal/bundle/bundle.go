@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -188,12 +187,7 @@ func (b *Bundle) Save(path string, now time.Time) error {
 		return err
 	}
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	switch {
-	case errors.Is(err, fs.ErrExist):
-		return message.Errorf("there is a file %s already; name another one", path)
-	case errors.Is(err, fs.ErrNotExist):
-		return message.Errorf("%s can't be written: there is no directory %s", path, filepath.Dir(path))
-	case err != nil:
+	if err != nil {
 		return err
 	}
 	_, err = f.Write(data.Bytes())

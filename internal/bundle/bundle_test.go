@@ -323,12 +323,8 @@ func TestSave(t *testing.T) {
 	if err := b.Save(path, made); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.Save(path, made); err == nil || err.Error() != "there is a file "+path+" already; name another one" {
+	if err := b.Save(path, made); !errors.Is(err, os.ErrExist) {
 		t.Errorf("another file is overwritten: %v", err)
-	}
-	nowhere := filepath.Join(filepath.Dir(path), "nowhere")
-	if err := b.Save(nowhere+"/r.tar.gz", made); err == nil || err.Error() != nowhere+"/r.tar.gz can't be written: there is no directory "+nowhere {
-		t.Errorf("%v", err)
 	}
 	info, err := os.Stat(path)
 	if err != nil || info.Mode().Perm() != 0o600 {

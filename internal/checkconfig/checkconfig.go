@@ -121,8 +121,6 @@ func (c *round) unread(path string, err error) error {
 		return nil
 	case errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0 && os.Geteuid() != serviceuser.User():
 		return message.Errorf("%s can't be read: permission denied; run this with sudo", path)
-	case errors.Is(err, fs.ErrNotExist):
-		return message.Errorf("there is no file %s", path)
 	}
 	return err // has the path
 }

@@ -301,7 +301,7 @@ func TestFindings(t *testing.T) {
 			p.must(os.Remove(p.path("/run/xl2tpd/l2tp-control")))
 			p.write("/run/xl2tpd/l2tp-control", "c office\n")
 		}, "control pipe", "is no pipe"},
-		{"no pipe", func(p *testHost) { p.must(os.Remove(p.path("/run/xl2tpd/l2tp-control"))) }, "control pipe", "no such file"},
+		{"no pipe", func(p *testHost) { p.must(os.Remove(p.path("/run/xl2tpd/l2tp-control"))) }, "control pipe", "l2tp-control does not exist: "},
 		{"cloud kernel", func(p *testHost) { p.write("/lib/modules/6.1/modules.dep", "") }, "kernel modules", "there is no l2tp_ppp for L2TP in the kernel (without it data goes through xl2tpd), no nft_queue for the Hello guard"},
 		{"pppd redials too", func(p *testHost) { p.write("/etc/ppp/options.l2tpd", "noauth\npersist\n") }, "redialling", "pppd (persist in /etc/ppp/options.l2tpd:2), xl2tpd (redial = yes)"},
 		{"pppd redials too, by a word among others", func(p *testHost) {

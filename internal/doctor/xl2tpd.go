@@ -124,6 +124,8 @@ func (e *checker) pipe(n int, i xl2tpd.Instance) Finding {
 	const check = "control pipe"
 	info, err := os.Lstat(e.path(i.Pipe))
 	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return bad(check, e.names[n], message.Sprintf("%s does not exist: xl2tpd can't be told to dial or to hang up", i.Pipe), e.restart(i))
 	case err != nil:
 		return bad(check, e.names[n], message.TextOf(err), e.restart(i))
 	case info.Mode().Type() != fs.ModeNamedPipe:

@@ -20,6 +20,11 @@ func Errorf(format Format, args ...any) error {
 	return e
 }
 
+// Reword returns an error with another text. It wraps the error that it replaces.
+func Reword(err error, format Format, args ...any) error {
+	return &textError{text: Sprintf(format, args...), causes: []error{err}}
+}
+
 func (e *textError) Error() string   { return e.text.String() }
 func (e *textError) Text() Text      { return e.text }
 func (e *textError) Unwrap() []error { return e.causes }

@@ -68,15 +68,15 @@ func TestInstance(t *testing.T) {
 		{name: "relative, nobody knows (C6)", args: "-c site.conf", key: Key{Path: "site.conf", Pipe: DefaultPipe, Pid: 90}, lac: "none",
 			err: "site.conf: a path relative to the folder in which xl2tpd (pid 90) was started"},
 		{name: "only -C relative, nobody knows", args: "-c DIR/site.conf -C ctl", key: Key{Path: "DIR/site.conf", Pipe: "ctl"}, lac: "site"},
-		{name: "missing file", args: "-c DIR/none.conf", key: Key{Path: "DIR/none.conf", Pipe: DefaultPipe}, lac: "none", err: "no such file"},
-		{name: "under /run, not NetworkManager's (C6)", args: "-c /run/office/xl2tpd.conf", key: Key{Path: "/run/office/xl2tpd.conf", Pipe: DefaultPipe}, lac: "none", err: "no such file"},
-		{name: "under /var/run, not NetworkManager's (C6)", args: "-c /var/run/nm-other/xl2tpd.conf", key: Key{Path: "/run/nm-other/xl2tpd.conf", Pipe: DefaultPipe}, lac: "none", err: "no such file"},
+		{name: "missing file", args: "-c DIR/none.conf", key: Key{Path: "DIR/none.conf", Pipe: DefaultPipe}, lac: "none", err: "there is no file"},
+		{name: "under /run, not NetworkManager's (C6)", args: "-c /run/office/xl2tpd.conf", key: Key{Path: "/run/office/xl2tpd.conf", Pipe: DefaultPipe}, lac: "none", err: "there is no file"},
+		{name: "under /var/run, not NetworkManager's (C6)", args: "-c /var/run/nm-other/xl2tpd.conf", key: Key{Path: "/run/nm-other/xl2tpd.conf", Pipe: DefaultPipe}, lac: "none", err: "there is no file"},
 		{name: "NetworkManager's", args: "-D -c /run/nm-l2tp-4f-1/xl2tpd.conf -C /run/nm-l2tp-4f-1/ctl", connection: "4f-1",
-			key: Key{Path: "/run/nm-l2tp-4f-1/xl2tpd.conf", Pipe: "/run/nm-l2tp-4f-1/ctl"}, lac: "none", err: "no such file"},
+			key: Key{Path: "/run/nm-l2tp-4f-1/xl2tpd.conf", Pipe: "/run/nm-l2tp-4f-1/ctl"}, lac: "none", err: "there is no file"},
 		{name: "NetworkManager's in /var/run", args: "-c /var/run/nm-l2tp-4f-1/xl2tpd.conf", connection: "4f-1",
-			key: Key{Path: "/run/nm-l2tp-4f-1/xl2tpd.conf", Pipe: DefaultPipe}, lac: "none", err: "no such file"},
+			key: Key{Path: "/run/nm-l2tp-4f-1/xl2tpd.conf", Pipe: DefaultPipe}, lac: "none", err: "there is no file"},
 		{name: "NetworkManager's, Debian 10", args: "-c /var/run/nm-l2tp-xl2tpd-4f-1.conf", connection: "4f-1",
-			key: Key{Path: "/run/nm-l2tp-xl2tpd-4f-1.conf", Pipe: DefaultPipe}, lac: "none", err: "no such file"},
+			key: Key{Path: "/run/nm-l2tp-xl2tpd-4f-1.conf", Pipe: DefaultPipe}, lac: "none", err: "there is no file"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -316,7 +316,7 @@ func TestNetworkManagersInstance(t *testing.T) {
 			t.Errorf("asked %d times", asked)
 		}
 		b.stop()
-		if b.log.Len() > 0 && !strings.Contains(b.log.String(), "no such file") {
+		if b.log.Len() > 0 && !strings.Contains(b.log.String(), "there is no file") {
 			t.Errorf("logged: %s", b.log.String())
 		}
 	})

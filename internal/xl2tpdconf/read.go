@@ -17,6 +17,9 @@ func Read(path string) ([]byte, error) {
 	if errors.Is(err, fs.ErrPermission) {
 		return nil, message.Errorf("%v; %s", err, Grant(path))
 	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, message.Reword(err, "there is no file %s", path)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,8 @@
 package xl2tpdconf
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -10,7 +12,7 @@ import (
 func TestRead(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "f")
-	if _, err := Read(path); !os.IsNotExist(err) {
+	if _, err := Read(path); !errors.Is(err, fs.ErrNotExist) || err.Error() != "there is no file "+path {
 		t.Error(err)
 	}
 	do(t, os.WriteFile(path, []byte("text"), 0o600))
