@@ -51,9 +51,7 @@ func (ls *lacTable) missingDue(l *lac, s *xl2tpd.Section, c *candidates) time.Ti
 		return time.Time{}
 	}
 	group := *c.ambiguous[0]
-	pid := ls.daemons.of(l).Pid
-	works := func(t *tunnel) bool { return t.linked() && t.state == Alive && t.link.Xl2tpdPid == pid }
-	if count(group, works) != len(group) || l.mayBeDialled(ls.topology, s) || ls.goal(l, s) == goalNone {
+	if count(group, (*tunnel).linked) != len(group) || l.mayBeDialled(ls.topology, s) || ls.goal(l, s) == goalNone {
 		return time.Time{}
 	}
 	wanted, pause := 0, maxPause

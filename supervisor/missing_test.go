@@ -2,41 +2,48 @@ package supervisor
 
 import (
 	"fmt"
+	"maps"
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
 
 	"xl2tpd-keepalive/internal/helloguard"
+	"xl2tpd-keepalive/internal/xl2tpd"
 )
 
 // One of two LACs that can't be told apart is down, xl2tpd redials neither, and nobody knows which one is down. Each is
 // dialled, once nobody has asked for a tunnel for long: xl2tpd ignores the dial of the one that is up.
 func TestMissingOneOfTwoAmbiguous(t *testing.T) {
+	none, both := map[string]int{}, map[string]int{"office": 1, "home": 1}
 	for _, tc := range []struct {
-		name string
-		is   func(n *fixture)
-		want bool
+		name, more string
+		is         func(n *fixture)
+		want       map[string]int // dials
 	}{
-		{"nobody has hung up", func(*fixture) {}, true},
-		{"one was perhaps hung up", func(n *fixture) {
+		{"nobody has hung up", "", func(*fixture) {}, both},
+		{"one was perhaps hung up", "", func(n *fixture) {
 			n.lac("home").possibleEnd = endByOperator(helloguard.OwnedConnection{})
-		}, false},
-		{"one is not wanted", func(n *fixture) {
+		}, none},
+		{"one is not wanted", "", func(n *fixture) {
 			n.step(n.config("[global]\nrecover = full\n[lac home]\nrecover = off\n"))
-		}, false},
-		{"no guard sees what xl2tpd asks for", (*fixture).withoutGuard, false},
-		{"xl2tpd asks for tunnels", func(n *fixture) { n.step(Dials{Peer: closer.Peer.Addr(), Again: true}) }, false},
-		{"xl2tpd asks for calls", func(n *fixture) { n.step(Calls{closerOf("192.0.2.1", 9)}) }, false},
-		{"the other link is gone too", func(n *fixture) { n.links() }, false},
+		}, none},
+		{"nobody knows whether one was ever dialled", "", func(n *fixture) {
+			n.step(n.config("[global]\nrecover = auto\n"))
+			n.lac("office").had, n.lac("home").had = hadOne, mayHaveHad
+		}, map[string]int{"office": 1}},
+		{"the last call of one was closed alone", "", func(n *fixture) {
+			if l := n.lac("home"); l.missingAt.IsZero() {
+				l.lastEnd = &end{Ending: Ending{CloseReason: callCloses}, Time: n.now.Add(-time.Hour), sure: true}
+			}
+		}, both},
+		{"no guard sees what xl2tpd asks for", "", (*fixture).withoutGuard, none},
+		{"xl2tpd asks for tunnels", "", func(n *fixture) { n.step(Dials{Peer: closer.Peer.Addr(), Again: true}) }, none},
+		{"xl2tpd asks for calls", "", func(n *fixture) { n.step(Calls{closerOf("192.0.2.1", 9)}) }, none},
+		{"the other link is gone too", "", func(n *fixture) { n.links() }, none},
+		{"a redial may take longer", "redial timeout = 600\n", func(*fixture) {}, none},
 	} {
-		n := ambiguousUp(t, "redial = yes\n", "recover = full\n")
-		n.step(TaskWorks{Task: TaskGuard})
-		n.plays(2*maxPause, alive, succeeds)
-		n.ends(closer.LocalID, peerCloses)
-		n.links(inUserspace(link("ppp1", 6, true))...)
-		for _, of := range []string{"office", "home"} { // somebody's redial was taken for that of the other one
-			n.lac(of).notRedialled = false
-		}
+		n := missingOne(t, tc.more)
 		dials := map[string]int{}
 		for began := n.now; n.now.Sub(began) < 2*maxPause; {
 			if n.now.Sub(began) > maxPause-time.Minute {
@@ -55,9 +62,58 @@ func TestMissingOneOfTwoAmbiguous(t *testing.T) {
 				return nil
 			})
 		}
-		if got := dials["office"] == 1 && dials["home"] == 1; got != tc.want || len(dials) > 0 && !tc.want {
-			t.Errorf("%s: dialled %v, want a dial of each: %v", tc.name, dials, tc.want)
+		if !maps.Equal(dials, tc.want) {
+			t.Errorf("%s: dialled %v, want %v", tc.name, dials, tc.want)
 		}
+		for _, of := range []string{"office", "home"} {
+			if !n.lac(of).missingAt.IsZero() {
+				t.Errorf("%s: %s is still taken for down", tc.name, of)
+			}
+		}
+	}
+}
+
+// missingOne has one link of two LACs that can't be told apart. xl2tpd could redial either, as far as is known.
+func missingOne(t *testing.T, more string) *fixture {
+	n := ambiguousUp(t, "redial = yes\n"+more, "recover = full\n")
+	n.step(TaskWorks{Task: TaskGuard})
+	n.plays(2*maxPause, alive, succeeds)
+	n.ends(closer.LocalID, peerCloses)
+	n.links(inUserspace(link("ppp1", 6, true))...)
+	return n
+}
+
+// While the LNS can't be looked up, xl2tpd may plan redials that nobody sees.
+func TestGroupWhoseLNSIsUnknown(t *testing.T) {
+	var l lac
+	s := &xl2tpd.Section{LNSIPs: []netip.Addr{addr("192.0.2.1")}}
+	for i, tc := range []struct{ unresolved, changes bool }{{false, true}, {false, false}, {true, true}, {true, true}, {false, true}, {false, false}} {
+		s.Unresolved = tc.unresolved
+		now := epoch.Add(time.Duration(i+1) * time.Minute)
+		l.noteGroup(&candidates{exact: make([]*tunnel, 1)}, s, now)
+		if got := l.groupAt.Equal(now); got != tc.changes {
+			t.Errorf("%d: changed %v", i, got)
+		}
+	}
+}
+
+// Just before these dials the other link ends too, or xl2tpd asks for a tunnel: then xl2tpd redials, and would call twice.
+func TestMissingOneIsRedialledAfterAll(t *testing.T) {
+	for name, happens := range map[string]func(*fixture){
+		"the other link ends":      func(n *fixture) { n.ends(8, peerCloses); n.links() },
+		"xl2tpd asks for a tunnel": func(n *fixture) { n.step(Dials{Peer: closer.Peer.Addr()}) },
+	} {
+		n := missingOne(t, "")
+		for n.lac("home").missingAt.IsZero() {
+			n.plays(500*time.Millisecond, alive, succeeds)
+		}
+		happens(n)
+		n.plays(30*time.Second, alive, func(r Recover) error {
+			if r.Step == StepDial {
+				t.Errorf("%s: %v of %s", name, r.Step, r.LAC.Name)
+			}
+			return nil
+		})
 	}
 }
 
