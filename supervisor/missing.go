@@ -51,7 +51,7 @@ func (ls *lacTable) missingDue(l *lac, s *xl2tpd.Section, c *candidates) time.Ti
 		return time.Time{}
 	}
 	group := *c.ambiguous[0]
-	if count(group, (*tunnel).linked) != len(group) || l.mayBeDialled(ls.topology, s) || ls.goal(l, s) == goalNone {
+	if l.mayBeDialled(ls.topology, s) || ls.goal(l, s) == goalNone {
 		return time.Time{}
 	}
 	wanted, pause := 0, maxPause
