@@ -23,9 +23,9 @@ type daemons struct {
 
 // processChange says that the process of an instance has ended, or was replaced, or that the instance is gone.
 type processChange struct {
-	instance string // its id
-	ended    bool   // there was a process
-	runs     bool   // there is one now
+	instance string    // its id
+	was      procfs.ID // the process that has ended, or was replaced; zero: there was none
+	runs     bool      // there is one now
 	gone     bool
 }
 
@@ -41,14 +41,14 @@ func (ds *daemons) take(s xl2tpd.Snapshot, first bool, before *topology) (change
 	for id, was := range ds.processes {
 		if !here[id] {
 			ds.forget(before.byID[id], id)
-			changes = append(changes, processChange{instance: id, ended: was.Pid != 0, gone: true})
+			changes = append(changes, processChange{instance: id, was: was, gone: true})
 		}
 	}
 	for i, is := range s.Instances {
 		in := newInstance(instanceID(i, is.Key), is)
 		was := ds.processes[in.id]
 		if in.Process != was {
-			changes = append(changes, processChange{instance: in.id, ended: was.Pid != 0, runs: in.Process.Pid != 0})
+			changes = append(changes, processChange{instance: in.id, was: was, runs: in.Process.Pid != 0})
 		}
 		ds.takeDaemon(in, others, first)
 	}
@@ -109,11 +109,14 @@ func (ds *daemons) of(l *lac) procfs.ID { return ds.processes[l.instance] }
 func (c *ends) xl2tpdEnded(changes []processChange, now time.Time) {
 	maps.DeleteFunc(c.xl2tpdEndedAt, func(_ string, at time.Time) bool { return now.Sub(at) > reasonDelay })
 	for _, one := range changes {
-		if one.ended {
-			c.xl2tpdEndedAt[one.instance] = now
-			for i := range c.reasons {
-				c.reasons[i].over = !c.reasons[i].spent.IsZero()
-			}
+		if one.was.Pid == 0 {
+			continue
+		}
+		c.xl2tpdEndedAt[one.instance] = now
+		for i := range c.reasons {
+			r := &c.reasons[i]
+			its := r.Owner == unknownOwner || canBelongTo(r.Owner, one.was.Pid)
+			r.over = r.over || its && !r.spent.IsZero()
 		}
 	}
 }

@@ -55,7 +55,7 @@ type heardEnding struct {
 	Ending
 	at    time.Time
 	spent time.Time // when the end of a link that it has explained right away was seen; zero: none was
-	over  bool      // an xl2tpd has ended since: the links that end now have another reason
+	over  bool      // its xl2tpd has ended since: the links that end now have another reason
 }
 
 // explains reports whether it can be why a link ends. In userspace mode only the peer's address ties it to a

@@ -56,7 +56,7 @@ func (ls *lacTable) recordEnd(one news, now time.Time) {
 			l.silent = now
 		}
 	}
-	ls.attributeEnd(c)
+	ls.attributeEnd(c, now)
 }
 
 // answered returns when the peer of a silent link of one of these sections has answered recovery in another way; zero: not
@@ -76,10 +76,11 @@ func (ls *lacTable) answered(names []name, now time.Time) (at time.Time) {
 // attributeEnd distinguishes a hang-up by recovery from one by the operator. Recovery announces its hang-ups to the
 // Hello guard, so the guard names the operator only where it was the operator. If several LACs can't be told apart, the
 // operator may have hung up any of them. Then recovery leaves all of them to xl2tpd.
-func (ls *lacTable) attributeEnd(c *end) {
+func (ls *lacTable) attributeEnd(c *end, now time.Time) {
 	if n, ok := c.identity.lac(); ok {
 		l := ls.ensureLAC(n)
-		if l.lastEnd == c && l.progress.isHangingUp() && !c.Operator {
+		cut := now.Sub(l.cutHangUpAt) < reasonTTL
+		if l.lastEnd == c && (l.progress.isHangingUp() || cut) && !c.Operator {
 			c.assumed = (!c.failed || c.inferred) && l.progress.busy == StepHangUp
 			c.failed, c.inferred = true, false
 			ls.planRedial(l, c)
@@ -268,7 +269,7 @@ func (ls *lacTable) operatorMayHaveHungUp(lacs []*lac, c helloguard.OwnedConnect
 // be dialling any other LAC that is down.
 func (ls *lacTable) takeDial(ev Dials, now time.Time) {
 	lns := ev.Peer
-	ls.askedAt = now
+	ls.noteAsked(ev.Daemon, now)
 	lacs := ls.lacsOf(ev.Daemon, lns)
 	for _, l := range lacs {
 		l.sccrqAt = now
@@ -441,7 +442,7 @@ func (ls *lacTable) daemonReplaced(instance string, runs bool, now time.Time) {
 		hungUp := l.forgetTunnel(now)
 		l.progress.forgetDial()
 		l.silent, l.attempt, l.notDiallingSince, l.planned, l.progress.next = time.Time{}, time.Time{}, time.Time{}, time.Time{}, time.Time{}
-		l.notRedialled, l.startedAt, l.downAt, l.xl2tpdAt = l.had == hadOne, time.Time{}, time.Time{}, time.Time{}
+		l.notRedialled, l.startedAt, l.downAt, l.xl2tpdAt, l.cutHangUpAt = l.had == hadOne, time.Time{}, time.Time{}, time.Time{}, time.Time{}
 		if runs {
 			l.xl2tpdAt = now
 		}

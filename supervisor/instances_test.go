@@ -325,3 +325,27 @@ func TestSameFileTwice(t *testing.T) {
 		return nil
 	})
 }
+
+// An xl2tpd that ends leaves the reasons of another one's tunnels as they are.
+func TestReasonsOfAnotherXl2tpd(t *testing.T) {
+	first, second := procfs.ID{Pid: 100, Start: 1}, procfs.ID{Pid: branchPid, Start: 3}
+	for _, tc := range []struct {
+		owner, ended procfs.ID
+		want         bool
+	}{
+		{first, first, true},
+		{first, second, false},
+		{procfs.ID{}, second, true},
+		{unknownOwner, second, true},
+		{first, procfs.ID{}, false},
+	} {
+		c := ends{xl2tpdEndedAt: map[string]time.Time{}}
+		e := Ending{OwnedConnection: closer}
+		e.Owner = tc.owner
+		c.reasons = []heardEnding{{Ending: e, at: epoch, spent: epoch}}
+		c.xl2tpdEnded([]processChange{{was: tc.ended}}, epoch)
+		if got := c.reasons[0].over; got != tc.want {
+			t.Errorf("%+v: over %v", tc, got)
+		}
+	}
+}

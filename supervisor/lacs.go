@@ -17,10 +17,9 @@ type tunnelView interface {
 type lacTable struct {
 	byKey   map[string]*lac // by name.key
 	agenda  agenda
-	changed bool      // all LACs are to be evaluated in the step under way
-	ready   bool      // every watcher has reported; until then, what was restored holds
-	dirty   bool      // the saved state has changed
-	askedAt time.Time // when an xl2tpd was last seen to ask any LNS for a tunnel or a call
+	changed bool // all LACs are to be evaluated in the step under way
+	ready   bool // every watcher has reported; until then, what was restored holds
+	dirty   bool // the saved state has changed
 
 	jitter   jitter
 	topology *topology
@@ -75,7 +74,7 @@ func (ls *lacTable) takeEnding(e Ending, explained []*end, now time.Time) {
 		ls.callWithoutLinkClosed(e, now)
 	}
 	for _, c := range explained {
-		ls.attributeEnd(c)
+		ls.attributeEnd(c, now)
 		ls.markLACs(c.identity.names)
 	}
 	if e.Operator {

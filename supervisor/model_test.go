@@ -572,7 +572,7 @@ func (h *simHost) dialForRecovery(d *dialler, r Recover) {
 	switch {
 	case d.hungUp:
 		h.failed(d, "%v of what an operator has hung up", r.Step)
-	case d.index > 0 && !h.isNew(d) || d.byRecovery && !d.dialled.IsZero(): // xl2tpd ignores it while an attempt that it did not make lasts
+	case d.index > 0 && !h.isNew(d) && !(h.kind.optFile && h.kind.guarded && d.again.IsZero()) || d.byRecovery && !d.dialled.IsZero(): // xl2tpd ignores it while an attempt that it did not make lasts
 		h.failed(d, "xl2tpd is made to call a second time")
 	case inClear && h.now.Sub(h.plainAt) > time.Minute:
 		h.failed(d, "%v in the clear", r.Step)

@@ -119,7 +119,9 @@ type situation struct {
 	moved        bool          // and there is an SA with another address of the LNS
 	stuck        bool          // there is a call that has had no addresses for callTime
 	callingUntil time.Time     // until then a link may come of a call that may be this LAC's; zero: there is no call
+	hangUpCut    bool          // nobody knows whether recovery has hung up, or whether xl2tpd redials
 	noCall       bool          // the tunnel has no call, and the time for xl2tpd to make one is over
+	dialIgnored  bool          // because xl2tpd has ignored the latest dial
 	// redialsFor is how long xl2tpd continues to redial by itself, from the start of the trouble; 0: it does not redial.
 	// redialPause is the pause before each redial. If recovery made xl2tpd dial in that time, xl2tpd would call twice
 	// (xl2tpd.c, control_handle_lac_connect).

@@ -70,6 +70,8 @@ func (ls *lacTable) advance(l *lac, s *xl2tpd.Section, now time.Time) {
 	redialDue := ls.noteDeadRedial(l, s, now)
 	l.noteCall(c, ls.daemons.of(l).Pid, now)
 	l.takeAmbiguousLinks(c, ls.daemons.of(l).Pid)
+	l.noteGroup(c, s, now)
+	missingDue := ls.noteMissing(l, s, c, now)
 	is, at := ls.situation(l, s, now)
 	if is.isWell() && c.hasExact(ls.daemons.of(l).Pid) {
 		l.had, l.notRedialled, l.lastEnd, l.lastLogged = hadOne, false, nil, ""
@@ -77,7 +79,7 @@ func (ls *lacTable) advance(l *lac, s *xl2tpd.Section, now time.Time) {
 		l.ike, l.ikeTo = ls.topology.lnsSA(c, s).Name, lnsHost(s)
 	}
 	step, again := l.progress.advance(is, ls.agenda.slotFree(), ls.jitter(), now)
-	ls.agenda.set(l, earlier(earlier(at, again), redialDue), l.progress.waitsForSlot)
+	ls.agenda.set(l, earlier(earlier(at, again), earlier(redialDue, missingDue)), l.progress.waitsForSlot)
 	ls.logRule(l, step)
 	if step == StepNone {
 		return
@@ -86,12 +88,13 @@ func (ls *lacTable) advance(l *lac, s *xl2tpd.Section, now time.Time) {
 		ls.agenda.slotsTaken++
 	}
 	if step == StepHangUp {
-		if at := ls.dialIgnoredAt(l, c, now); !at.IsZero() && !now.Before(at) {
+		if is.dialIgnored {
 			l.ignoredAt = now
 		}
 		// If several LACs have one LNS, nobody sees which one xl2tpd dials. So the half-closed tunnel may be gone.
 		l.guessed = is.up && len(c.exact) == 0 || is.noCall && is.sharesLNS
-		l.hangUpAt, l.dialledMeanwhile, l.redialsMeanwhile = now, false, false
+		l.hangUpAt, l.redialsMeanwhile = now, false
+		l.dialledMeanwhile = is.hangUpCut && !is.up // by xl2tpd itself, it may be
 	}
 	if step == StepDial {
 		l.dialBegan = now
@@ -218,6 +221,10 @@ func (ls *lacTable) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situ
 	}
 	is.saInUse = sa.Others || index.carriesOthers(sa, l) ||
 		ls.health.blind(ls.topology.config) && index.mayCarryOthers(l)
+	if slices.ContainsFunc(c.exact, func(t *tunnel) bool { return t.state == Alive }) {
+		l.cutHangUpAt = time.Time{}
+	}
+	is.hangUpCut = !l.cutHangUpAt.IsZero() && ls.health.blind(ls.topology.config)
 	is.redialsFor, is.redialPause = l.redials(s)
 	if is.redialPause == 0 && l.lastEnd.mayBeHangUp() && ls.leftToXl2tpd(l, s) {
 		is.redialPause = s.RedialTimeout // nobody would see an operator's dial
@@ -235,7 +242,7 @@ func (ls *lacTable) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situ
 	if at := ls.dialIgnoredAt(l, c, now); now.Before(at) {
 		until = earlier(at, until)
 	} else if !at.IsZero() {
-		is.noCall = true
+		is.noCall, is.dialIgnored = true, true
 	}
 	return is, until
 }
@@ -249,7 +256,7 @@ func (ls *lacTable) dialIgnoredAt(l *lac, c *candidates, now time.Time) time.Tim
 	done := !l.dialBegan.IsZero() && !l.dialled.Before(l.dialBegan) && l.progress.busy != StepDial
 	since := func(at time.Time) bool { return !at.Before(l.dialBegan) }
 	sees := !ls.health.guardAt.IsZero() && !ls.health.guardAt.After(l.dialBegan) && !l.hidden && !since(l.hiddenAt)
-	if !done || !sees || c.any() || since(ls.askedAt) || since(l.hangUpAt) || since(l.xl2tpdAt) || now.Sub(l.ignoredAt) < ignoredPause {
+	if !done || !sees || c.any() || since(l.askedAt) || since(l.hangUpAt) || since(l.xl2tpdAt) || now.Sub(l.ignoredAt) < ignoredPause {
 		return time.Time{}
 	}
 	return l.dialled.Add(callStart)

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/probe"
 	"xl2tpd-keepalive/vici"
@@ -363,7 +364,10 @@ func TestDialThatXl2tpdIgnores(t *testing.T) {
 		"nobody would see it": {false, func(*fixture) {}, false},
 		"asks for a tunnel":   {true, func(n *fixture) { n.step(Dials{Peer: closer.Peer.Addr()}) }, false},
 		"asks for a call":     {true, func(n *fixture) { n.step(Calls{closer}) }, false},
-		"asks somebody else":  {true, func(n *fixture) { n.step(Dials{Peer: addr("203.0.113.9")}) }, false},
+		"another one asks": {true, func(n *fixture) {
+			n.step(Dials{Daemon: procfs.ID{Pid: branchPid}, Peer: closer.Peer.Addr()})
+		}, true},
+		"asks somebody else": {true, func(n *fixture) { n.step(Dials{Peer: addr("203.0.113.9")}) }, false},
 	} {
 		n := established(t, oneLAC, "[lac default]\nrecover = full\n")
 		if n.step(TaskWorks{Task: TaskGuard}); !tc.guarded {

@@ -8,6 +8,7 @@ import (
 
 	"xl2tpd-keepalive/internal/config"
 	"xl2tpd-keepalive/internal/message"
+	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/internal/xl2tpd"
 )
@@ -120,10 +121,19 @@ func (ls *lacTable) mayRedialAgain(lacs []*lac) {
 	}
 }
 
+// noteAsked notes that an xl2tpd, or one of all if it is not known (zero), asks somebody for a tunnel or a call.
+func (ls *lacTable) noteAsked(daemon procfs.ID, now time.Time) {
+	for _, l := range ls.byKey {
+		if daemon == (procfs.ID{}) || ls.daemons.of(l) == daemon {
+			l.askedAt = now
+		}
+	}
+}
+
 // takeCall notes that xl2tpd calls in a tunnel that stands: it has not stopped redialling the LAC of that tunnel. If nobody
 // knows which LAC that is, it may be any with that LNS.
 func (ls *lacTable) takeCall(ev Calls, now time.Time) {
-	ls.askedAt = now
+	ls.noteAsked(ev.Owner, now)
 	lacs := ls.lacsOf(ev.Owner, ev.Peer.Addr())
 	if i := slices.IndexFunc(lacs, func(l *lac) bool { return l.lastEnd != nil && l.lastEnd.Connection == ev.Connection }); i >= 0 {
 		lacs = lacs[i : i+1]

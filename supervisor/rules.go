@@ -63,6 +63,8 @@ var rules = []rule{
 		why: "Nothing is dialled in the clear where strongSwan has a connection."},
 	{name: "a tunnel without call", holds: (*ruleInput).halfClosed, step: StepHangUp,
 		why: "xl2tpd waits for an acknowledgement, or keeps a call that has ended, and makes no call in this tunnel."},
+	{name: "a hang-up was cut short", holds: (*ruleInput).hangUpCut, step: StepHangUp,
+		why: "The service was restarted in it. Without the Hello guard nobody sees whether xl2tpd redials. Hung up once more, it does not."},
 	{name: "ended in silence", holds: (*ruleInput).lostWithOldSA, step: StepRenew,
 		why: "The peer may have restarted and forgotten the SA."},
 	{name: "dialled without answer", holds: (*ruleInput).dialUnanswered, step: StepRenew,
@@ -277,6 +279,8 @@ func (in *ruleInput) unsecured() bool { return in.ipsec() && !in.s.hasSA }
 func (in *ruleInput) halfClosed() bool {
 	return in.s.noCall && (in.s.hasSA || in.p.noConnection || in.s.goal == goalRedial)
 }
+
+func (in *ruleInput) hangUpCut() bool { return in.s.hangUpCut && !in.calling() }
 
 func (in *ruleInput) lostWithOldSA() bool { return in.renews() && in.s.endedSilent && !in.p.saRenewed }
 

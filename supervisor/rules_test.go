@@ -43,6 +43,7 @@ func TestEachRule(t *testing.T) {
 		{"a call without link", func(l *progress, s *situation) { s.stuck, s.hasSA = true, false }},
 		{"no SA", func(l *progress, s *situation) { s.hasSA, s.noCall = false, true }},
 		{"a tunnel without call", func(l *progress, s *situation) { s.noCall = true }},
+		{"a hang-up was cut short", func(l *progress, s *situation) { s.hangUpCut, s.redialsFor = true, hour }},
 		{"ended in silence", func(l *progress, s *situation) { s.endedSilent = true }},
 		{"dialled without answer", func(l *progress, s *situation) { l.last, l.dials = StepDial, 4 }},
 		{"dialled without answer, and the SA has to stay", func(l *progress, s *situation) { l.last, l.dials, s.saInUse = StepDial, 4, true }},

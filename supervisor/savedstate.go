@@ -40,6 +40,7 @@ type LACState struct {
 	Silent     time.Time `json:",omitzero"`        // when its last tunnel ended, if the peer was silent
 	StopAcked  bool      `json:"Buried,omitempty"` // and xl2tpd does not wait for the peer's answer
 	Planned    time.Time `json:",omitzero"`        // until then xl2tpd may redial it, although it was hung up
+	HangUp     time.Time `json:",omitzero"`        // when recovery began the hang-up that it has not ended yet
 	CallClosed time.Time `json:"Half,omitzero"`    // when xl2tpd closed its last call, and not the tunnel
 	IKE, IKETo string    `json:",omitempty"`       // strongSwan's connection for its last tunnel, and the LNS of that
 }
@@ -79,7 +80,7 @@ func (ls *lacTable) restore(all []SavedLAC, now time.Time) {
 		l := ls.ensureLAC(name{"lac", string(k.LAC), k.Instance})
 		state := k.LACState
 		l.savedAs = &state
-		for _, at := range []*time.Time{&k.Attempt, &k.Silent, &k.CallClosed} {
+		for _, at := range []*time.Time{&k.Attempt, &k.Silent, &k.HangUp, &k.CallClosed} {
 			if at.After(now) { // the clock has been set back
 				*at = now
 			}
@@ -108,7 +109,7 @@ func (ls *lacTable) restore(all []SavedLAC, now time.Time) {
 			continue
 		}
 		l.had, l.notRedialled, l.attempt, l.silent, l.planned = hadOne, k.Idle, k.Attempt, k.Silent, k.Planned
-		l.ike, l.ikeTo = k.IKE, k.IKETo
+		l.ike, l.ikeTo, l.cutHangUpAt = k.IKE, k.IKETo, k.HangUp
 		if !k.Silent.IsZero() || !k.CallClosed.IsZero() {
 			why := helloguard.CloseReason{StopAcked: k.StopAcked, CallOnly: !k.CallClosed.IsZero()}
 			l.lastEnd = &end{Ending: Ending{CloseReason: why}, Time: k.CallClosed, sure: true, failed: true}
@@ -141,6 +142,9 @@ func (ls *lacTable) save(l *lac) {
 		state.HungUp, state.Unsure = true, !c.Operator
 	case l.had == hadOne && !l.progress.since.IsZero():
 		state = LACState{Idle: l.notRedialled, Attempt: l.attempt, Silent: l.silent, Planned: l.planned, IKE: l.ike, IKETo: l.ikeTo}
+		if state.HangUp = l.cutHangUpAt; l.progress.busy == StepHangUp {
+			state.HangUp = l.hangUpAt
+		}
 		if l.lastEnd != nil {
 			state.StopAcked = l.lastEnd.StopAcked
 			if l.lastEnd.CallOnly {

@@ -53,7 +53,7 @@ func (ls *lacTable) stepDone(l *lac, step Step, err error, now time.Time) {
 	l.progress.stepDone(err, is, ls.jitter(), now)
 	switch step {
 	case StepDial:
-		l.downAt = time.Time{}
+		l.downAt, l.missingAt = time.Time{}, time.Time{}
 		l.afterDial(err, now)
 	case StepRedial:
 		l.downAt = time.Time{}
@@ -102,6 +102,7 @@ func (ls *lacTable) afterHangUp(l *lac, hungUp bool, now time.Time) {
 	if !hungUp {
 		return
 	}
+	l.cutHangUpAt = time.Time{}
 	if !l.dialledMeanwhile {
 		l.downAt = now
 	}

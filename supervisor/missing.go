@@ -1,0 +1,78 @@
+package supervisor
+
+import (
+	"slices"
+	"time"
+
+	"xl2tpd-keepalive/internal/xl2tpd"
+)
+
+// noteGroup notes when the number of the links that may be a LAC's has changed last. Of the time in which its LNS can't be
+// looked up, nobody knows what xl2tpd has planned.
+func (l *lac) noteGroup(c *candidates, s *xl2tpd.Section, now time.Time) {
+	links := -1
+	if len(s.LNSIPs) > 0 && !s.Unresolved {
+		links = len(c.exact)
+		for _, group := range c.ambiguous {
+			links += len(*group)
+		}
+	}
+	if links != l.groupLinks || links < 0 {
+		l.groupLinks, l.groupAt = links, now
+	}
+}
+
+// noteMissing takes a LAC for down if one of those like it is, and nobody knows which. So each of them is dialled: xl2tpd
+// ignores the dial of one that is up (xl2tpd.c, control_handle_lac_connect). It returns when to look again; zero: when
+// something has changed.
+func (ls *lacTable) noteMissing(l *lac, s *xl2tpd.Section, c *candidates, now time.Time) time.Time {
+	if l.progress.busy != StepDial && slices.ContainsFunc([]time.Time{l.groupAt, l.sccrqAt, l.calledAt}, l.missingSince) {
+		l.downAt, l.notRedialled, l.missingAt = time.Time{}, false, time.Time{} // so xl2tpd may redial it
+	}
+	due := ls.missingDue(l, s, c)
+	if due.IsZero() || now.Before(due) {
+		return due
+	}
+	l.missingAt, l.downAt, l.notRedialled = now, now, true
+	l.lastEnd, l.silent, l.attempt, l.notDiallingSince = nil, time.Time{}, time.Time{}, time.Time{}
+	return time.Time{}
+}
+
+// missingSince reports whether a LAC was taken for down by that time, and was not dialled since.
+func (l *lac) missingSince(at time.Time) bool {
+	return !l.missingAt.IsZero() && !at.Before(l.missingAt)
+}
+
+// missingDue returns when it is certain that one of the LACs that can't be told apart is down, and that xl2tpd redials none
+// of them. The Hello guard has then seen no request for a tunnel or call for longer than any redial takes. Zero: all are up,
+// or one may have been hung up, or nobody would see a redial.
+func (ls *lacTable) missingDue(l *lac, s *xl2tpd.Section, c *candidates) time.Time {
+	if ls.health.guardAt.IsZero() || l.groupLinks < 1 || len(c.exact) > 0 || len(c.ambiguous) != 1 || !l.progress.since.IsZero() {
+		return time.Time{}
+	}
+	group := *c.ambiguous[0]
+	if l.mayBeDialled(ls.topology, s) || ls.goal(l, s) == goalNone {
+		return time.Time{}
+	}
+	wanted, pause := 0, maxPause
+	for _, other := range ls.lacsNamed(group[0].identity.names) {
+		section := ls.topology.section(other)
+		if other.mayBeHungUp() || section == nil {
+			return time.Time{}
+		}
+		if ls.goal(other, section) != goalNone {
+			wanted++
+		}
+		pause = max(pause, section.RedialTimeout+2*answerTime)
+	}
+	if len(group) >= wanted {
+		return time.Time{}
+	}
+	since := ls.health.guardAt
+	for _, at := range []time.Time{l.groupAt, l.sccrqAt, l.calledAt, l.dialled} {
+		if at.After(since) {
+			since = at
+		}
+	}
+	return since.Add(pause)
+}
