@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
+	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
 	"xl2tpd-keepalive/internal/l2tp"
@@ -279,5 +280,40 @@ func TestKeys(t *testing.T) {
 func TestRatesOfPeersBefore(t *testing.T) {
 	if r := newRules(); r.rates.Size < 2*r.peers.Size || r.rates.Timeout > r.peers.Timeout {
 		t.Errorf("%d rates for %v, %d peers for %v", r.rates.Size, r.rates.Timeout, r.peers.Size, r.peers.Timeout)
+	}
+}
+
+// What the kernel has no use for does not stay in the table either: nft(8) lists no table at all if it does not know the
+// type of a set, as that of Debian 11 does not know cgroups.
+func TestSetsOfOldKernels(t *testing.T) {
+	sets := func(r *rules) string {
+		var sent []byte
+		c, err := nftables.New(nftables.WithTestDial(func(messages []netlink.Message) ([]netlink.Message, error) {
+			for _, m := range messages {
+				sent = append(sent, m.Data...)
+			}
+			return messages, nil
+		}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := r.addTable(c, contents{}, 0, r.outgoing(nil), r.incoming()); err != nil {
+			t.Fatal(err)
+		}
+		c.Flush()
+		return string(sent)
+	}
+	for _, can := range []bool{false, true} {
+		r := newRules()
+		r.tellsSenders, r.paces = can, can
+		all := sets(r)
+		for _, name := range []string{"senders\x00", "rates\x00"} {
+			if got := strings.Contains(all, name); got != can {
+				t.Errorf("a kernel that can: %v, set %q: %v", can, name, got)
+			}
+		}
+		if !strings.Contains(all, "failclosed\x00") {
+			t.Error("no set of flows")
+		}
 	}
 }
