@@ -24,7 +24,8 @@ var changing = []struct {
 	{regexp.MustCompile(`\bpid \d+`), "pid PID"},
 	{regexp.MustCompile(`\b\d\d:\d\d:\d\d\b`), "TIME"},
 	{regexp.MustCompile(`every (?:\d+m)?\d+s\b`), "every DURATION"},
-	{regexp.MustCompile(`\b\d+\.\d+\.\d+-\d+-amd64\b`), "KERNEL"},
+	{regexp.MustCompile(`\b\d+\.\d+\.\d+(?:-\d+|\+deb\d+)-amd64\b`), "KERNEL"},
+	{regexp.MustCompile(`\bxl2tpd 1\.3\.\d+\b`), "xl2tpd 1.3.N"},
 }
 
 func unchanging(text string) string {
