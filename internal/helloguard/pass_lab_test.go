@@ -58,7 +58,7 @@ func TestDataPacketsPassCheaply(t *testing.T) {
 	t.Logf("out and in without chains: %v; chains without a rule add %v, ours %v", bare, empty, ours)
 	t.Attr("pass.empty_instructions", fmt.Sprint(empty.Nanoseconds()/2))
 	t.Attr("pass.instructions", fmt.Sprint(ours.Nanoseconds()/2))
-	if empty <= 0 || ours > empty*3/2 {
+	if empty <= 0 || ours > empty*2 { // 1.4 times with Linux 6.1, 1.6 with 5.10
 		t.Errorf("our chains add %v, chains without a rule %v", ours, empty)
 	}
 }

@@ -91,7 +91,7 @@ func runGuard(t *testing.T, sessions ...l2tp.Connection) *running {
 
 func hasTable() bool {
 	out, _ := exec.Command("nft", "list", "table", "ip", tableName).Output()
-	return strings.Contains(string(out), "queue to 1701")
+	return strings.Contains(string(out), "queue to 1701") || strings.Contains(string(out), "queue num 1701") // in Debian 11
 }
 
 func awaitTable(t *testing.T) {
