@@ -186,8 +186,8 @@ func dials(log string) map[string]string {
 	return all
 }
 
-// visible is what the log of the xl2tpd that is installed shows of a .want, in order.
-func visible(t *testing.T, want []string) (lines []string) {
+// installed is the xl2tpd of this host.
+func installed(t *testing.T) Version {
 	t.Helper()
 	program, err := exec.LookPath("xl2tpd")
 	if err != nil {
@@ -197,8 +197,20 @@ func visible(t *testing.T, want []string) (lines []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	old := FindVersion(executable).before(1, 3, 19)
+	return FindVersion(executable)
+}
+
+var redialsName = regexp.MustCompile(`^(dials [a-z].*, )again after .*`)
+
+// visible is what the log of the xl2tpd that is installed shows of a .want, in order.
+func visible(t *testing.T, want []string) (lines []string) {
+	t.Helper()
+	version := installed(t)
+	old := version.before(1, 3, 19)
 	for _, line := range want {
+		if version.before(1, 3, 18) { // it redials no name that it could not look up
+			line = redialsName.ReplaceAllString(line, "${1}never again")
+		}
 		switch {
 		case strings.HasPrefix(line, "+ "), line == oldUserspace+"\n" && !old:
 		case line == oldUserspace+"\n":
@@ -213,14 +225,20 @@ func visible(t *testing.T, want []string) (lines []string) {
 
 // The real xl2tpd takes each file as its .want says, or refuses it. If the end of a range is abbreviated, xl2tpd looks for
 // dots behind the start's address, in bytes that it has not written (file.c, set_range). So it refuses the range now and
-// then. A start of 15 characters leaves no such byte.
+// then. A start of 15 characters leaves no such byte. Debian 11's xl2tpd looks at no value of `flow bit`, and does not know
+// `cap backoff`.
 func TestLabSamples(t *testing.T) {
+	older := installed(t).before(1, 3, 18)
 	for _, s := range samples(t) {
 		t.Run(s.name, func(t *testing.T) {
 			// It gives up dialling with the first attempt.
 			d := startSpecimen(t, s.text+"\n[global]\nmax retries = 0\n")
 			got, refusal := d.outline()
 			switch {
+			case older && (s.name == "bad-flow-bit" || s.name == "tuning"):
+				if knows := !strings.Contains(refusal, "'cap backoff'"); knows != (s.name == "bad-flow-bit") {
+					t.Errorf("an xl2tpd before 1.3.18: %q", refusal)
+				}
 			case s.err != "" && refusal == "":
 				t.Errorf("xl2tpd takes the file, we: %s", s.err)
 			case strings.HasPrefix(s.name, "unknown-") && !strings.Contains(refusal, "Unknown field"):
