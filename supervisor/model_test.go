@@ -63,6 +63,16 @@ type simHost struct {
 	plainAt     time.Time // when charon was found without a connection
 
 	flights []flying
+
+	lateness *rand.Rand // of what the core hears late
+	isLate   bool       // what happens now is heard late
+	unheard  []lateNews
+}
+
+// lateNews is what the core hears some time after it has happened.
+type lateNews struct {
+	at   time.Time
+	tell func()
 }
 
 // hostKind is what stays the same on a host.
@@ -145,7 +155,7 @@ func newHost(t *testing.T, seed uint64) *simHost {
 	odds := func(n int) bool { return rng.IntN(n) == 0 }
 	h := &simHost{
 		fixture: &fixture{t: t, core: New(config.Default(""), func() float64 { return 0.5 }), now: epoch},
-		rng:     rng, race: rand.New(rand.NewPCG(seed, 5)), seed: seed, pid: 100, resolved: true,
+		rng:     rng, race: rand.New(rand.NewPCG(seed, 5)), lateness: rand.New(rand.NewPCG(seed, 6)), seed: seed, pid: 100, resolved: true,
 		kind: hostKind{
 			kernel: odds(2), guarded: !odds(4), owned: odds(2), named: odds(3), byName: odds(3), plain: odds(5), shares: odds(4), dpd: odds(3),
 			oldest: odds(4), optFile: odds(2), calls: odds(2), router: odds(2), half: odds(4), recover: "full",
@@ -357,7 +367,8 @@ func (h *simHost) up(d *dialler) {
 func (h *simHost) down(d *dialler, e *Ending) {
 	if e != nil {
 		e.OwnedConnection = h.control(d)
-		h.tells(*e)
+		told := *e
+		h.soon(func() { h.tells(told) })
 	}
 	had := d.index > 0
 	if had && !d.call {
@@ -365,11 +376,21 @@ func (h *simHost) down(d *dialler, e *Ending) {
 	}
 	d.index, d.dialled, d.alive, d.call = 0, time.Time{}, false, false
 	if had {
-		h.show()
+		h.soon(h.show)
 	}
 	if d.redial > 0 && d.active && !d.half {
 		d.again = h.now.Add(d.redial)
 	}
+}
+
+// soon tells the core something, or some seconds later what is heard late: the reason of an end and the end of its link are
+// then told in any order, before or after the step that hangs up has ended.
+func (h *simHost) soon(tell func()) {
+	if !h.isLate {
+		tell()
+		return
+	}
+	h.unheard = append(h.unheard, lateNews{h.now.Add(time.Duration(h.lateness.IntN(10)) * time.Second), tell})
 }
 
 // tellable reports whether the Hello guard can tell why a tunnel ends. In userspace mode its peer's address says whose
@@ -602,8 +623,9 @@ func (h *simHost) hangUpForRecovery(d *dialler, r Recover) func() error {
 	if d.index > 0 && !d.call && !h.living(d) && h.race.IntN(8) == 0 { // xl2tpd has just given up by itself
 		h.down(d, &Ending{CloseReason: why{Reason: "Hello unanswered", Unanswered: true, StopAcked: true}})
 	}
+	h.isLate = h.lateness.IntN(4) == 0
 	was, heard := h.hangUp(d, false)
-	d.unsaid = false
+	h.isLate, d.unsaid = false, false
 	if heard || r.Dead || !was || !h.kind.guarded {
 		return fails(nil)
 	}
@@ -674,6 +696,9 @@ func (h *simHost) nextEvent(end time.Time) time.Time {
 	for _, f := range h.flights {
 		by(f.at)
 	}
+	for _, n := range h.unheard {
+		by(n.at)
+	}
 	by(h.dropAt)
 	at, _ := h.core.NextWake()
 	by(at)
@@ -735,6 +760,7 @@ func (h *simHost) act() {
 		if n > 1000 {
 			h.t.Fatalf("seed %d: no pause between steps", h.seed)
 		}
+		late := slices.IndexFunc(h.unheard, func(n lateNews) bool { return !h.now.Before(n.at) })
 		i := slices.IndexFunc(h.flights, func(f flying) bool { return !h.now.Before(f.at) })
 		switch {
 		case i >= 0:
@@ -742,6 +768,10 @@ func (h *simHost) act() {
 			h.flights = slices.Delete(h.flights, i, i+1)
 			f.of.Err = f.end()
 			h.step(f.of)
+		case late >= 0:
+			n := h.unheard[late]
+			h.unheard = slices.Delete(h.unheard, late, late+1)
+			n.tell()
 		case len(h.actions) > 0:
 			a := h.actions[0]
 			h.actions = h.actions[1:]
