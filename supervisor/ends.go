@@ -106,6 +106,7 @@ func (c *ends) record(e Ending, now time.Time) (told []*end) {
 	for _, one := range c.last {
 		switch {
 		case !e.matches(one.identity):
+		case one.Reason == xl2tpdEnded && !carries(e.Connection, one.identity.session): // what comes now is of the next xl2tpd
 		// A pppd whose peer has ended LCP stays for some seconds, and only then xl2tpd closes the call.
 		case !one.sure && (now.Sub(one.Time) <= reasonDelay || now.Sub(one.Time) <= reasonTTL && carries(e.Connection, one.identity.session)):
 			one.setReason(e)

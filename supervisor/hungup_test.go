@@ -290,3 +290,21 @@ func TestATunnelComesAfterASilentAnswer(t *testing.T) {
 		}
 	}
 }
+
+// A tunnel has ended with its xl2tpd. What the next xl2tpd is made to hang up right after that is another one.
+func TestHungUpAfterXl2tpdEnded(t *testing.T) {
+	n := newFixture(t, twoLACs("192.0.2.1", "192.0.2.1", ""), "[global]\nrecover = full\n")
+	n.replaced("", 100)
+	n.step(secured("1"))
+	office, home := officeAndHome()
+	n.links(inUserspace(office, home)...)
+	n.plays(time.Minute, alive, succeeds)
+	n.replaced("", 101)
+	n.after(time.Second)
+	n.ends(9, operatorEnds)
+	for _, of := range []string{"office", "home"} {
+		if c := n.lac(of).lastEnd; c == nil || c.Operator {
+			t.Errorf("%s: %+v", of, c)
+		}
+	}
+}
