@@ -71,6 +71,13 @@ func (l lab) parameters(scenarios []string) map[string]string {
 	return named
 }
 
+// parameter records what machines that run side by side have in common.
+func (r *recorder) parameter(name, value string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.result.Parameters[name] = value
+}
+
 // add records figures.
 func (r *recorder) add(prefix string, figures event.Figures) {
 	r.mu.Lock()

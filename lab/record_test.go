@@ -5,7 +5,9 @@ import (
 	"path/filepath"
 	"testing"
 
+	"xl2tpd-keepalive/lab/event"
 	"xl2tpd-keepalive/lab/results"
+	"xl2tpd-keepalive/lab/vm"
 )
 
 // Only what can be looked up later is a result: a success, of a commit.
@@ -81,5 +83,22 @@ func TestParameters(t *testing.T) {
 	}
 	if name := l.runName([]string{"kills.txtar"}); name != "kills-userspace" {
 		t.Errorf("the run is called %s", name)
+	}
+}
+
+// Machines that are made side by side share a run's parameters; without its lock, the race detector stops this.
+func TestMachinesSideBySide(t *testing.T) {
+	l := lab{image: "bookworm", recorder: &recorder{}}
+	l.record("test", vm.Skip, nil)
+	machines := newJobs(2)
+	for range 2 {
+		machines.start(func() error {
+			l.machine(vm.Skip, event.Case{})
+			return nil
+		})
+	}
+	machines.wait()
+	if got := l.recorder.result.Parameters["DEBIAN"]; got != "bookworm" {
+		t.Errorf("DEBIAN is %q", got)
 	}
 }

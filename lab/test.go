@@ -30,7 +30,7 @@ func (l lab) machine(clock vm.Clock, c event.Case) vm.Machine {
 	env := maps.Clone(l.set)
 	maps.Copy(env, c.Env)
 	c.Env = env
-	l.recorder.result.Parameters["DEBIAN"] = filepath.Base(l.image)
+	l.recorder.parameter("DEBIAN", filepath.Base(l.image))
 	return vm.Machine{Image: l.image, Disk: l.disk, Clock: clock, Case: c, Limit: limit}
 }
 
@@ -180,12 +180,11 @@ func (l lab) test(ctx context.Context) bool {
 		return false
 	}
 	tests = slices.DeleteFunc(tests, func(name string) bool { return !strings.HasSuffix(name, ".test") })
-	debian := filepath.Base(l.image)
 	scenarios = slices.DeleteFunc(scenarios, func(name string) bool { return slices.Contains(asked, name) })
-	if i := slices.Index(scenarios, redialsScenario); i >= 0 && debian == "bullseye" {
+	if i := slices.Index(scenarios, redialsScenario); i >= 0 && filepath.Base(l.image) == "bullseye" {
 		scenarios[i] = deadRedialScenario
 	}
-	l.record(testName(debian), vm.Skip, nil)
+	l.record("scenarios", vm.Skip, nil)
 	if program, err := os.Stat(filepath.Join(l.disk, "install/usr/sbin", ourName)); err == nil {
 		l.recorder.add("", event.Figures{"program_mb": float64(program.Size()) / 1e6})
 	}
@@ -201,14 +200,6 @@ func (l lab) test(ctx context.Context) bool {
 	}
 	machines.wait()
 	return l.end(r)
-}
-
-// testName is the name of the file of a test's figures.
-func testName(debian string) string {
-	if debian == "bookworm" {
-		return "scenarios"
-	}
-	return "scenarios-" + debian
 }
 
 func names(dir string) ([]string, error) {
