@@ -23,10 +23,10 @@ type lac struct {
 	had              history
 	notRedialled     bool       // xl2tpd has no plan to dial it
 	dialled          time.Time  // when recovery last made xl2tpd dial it
+	awaitsDial       bool       // and nobody has seen that dial yet
 	dialBegan        time.Time  // when recovery last began to
 	askedAt          time.Time  // when its xl2tpd was last seen to ask anybody for a tunnel or a call
-	ignoredAt        time.Time  // when it last hung up because xl2tpd had ignored a dial
-	awaitsDial       bool       // and nobody has seen that dial yet
+	ignoredAt        time.Time  // when recovery last hung it up because xl2tpd had ignored a dial
 	attempt          time.Time  // since when xl2tpd dials, as far as is known; zero: it does not
 	sccrqAt          time.Time  // when xl2tpd last asked the LNS for a tunnel, for this LAC or another one
 	calledAt         time.Time  // when xl2tpd last asked for a call in a tunnel that may be its
@@ -44,9 +44,9 @@ type lac struct {
 	guessed          bool       // the link for which it is being hung up may be another LAC's, or its tunnel may be gone
 	downAt           time.Time  // when recovery hung it up; zero: it may have been dialled since, see certainlyDown
 	hangUpAt         time.Time  // when recovery last began to hang it up
-	cutHangUpAt      time.Time  // when the last process of this service began a hang-up of which it has not seen the end; zero: none
-	dialledMeanwhile bool       // since then, see clearDownAt
+	dialledMeanwhile bool       // since hangUpAt, see clearDownAt
 	redialsMeanwhile bool       // the same, and xl2tpd may redial it from then on, see mayRedialAgain
+	cutHangUpAt      time.Time  // when the last process of this service began a hang-up of which it has not seen the end; zero: none
 	planned          time.Time  // until then xl2tpd may redial it, although it was hung up; zero: it won't
 	groupLinks       int        // how many links may be its; -1: its LNS can't be looked up
 	groupAt          time.Time  // when groupLinks changed last

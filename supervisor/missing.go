@@ -68,11 +68,6 @@ func (ls *lacTable) missingDue(l *lac, s *xl2tpd.Section, c *candidates) time.Ti
 	if len(group) >= wanted {
 		return time.Time{}
 	}
-	since := ls.health.guardAt
-	for _, at := range []time.Time{l.groupAt, l.sccrqAt, l.calledAt, l.dialled} {
-		if at.After(since) {
-			since = at
-		}
-	}
+	since := slices.MaxFunc([]time.Time{ls.health.guardAt, l.groupAt, l.sccrqAt, l.calledAt, l.dialled}, time.Time.Compare)
 	return since.Add(pause)
 }

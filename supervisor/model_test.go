@@ -383,8 +383,8 @@ func (h *simHost) down(d *dialler, e *Ending) {
 	}
 }
 
-// soon tells the core something, or some seconds later what is heard late: the reason of an end and the end of its link are
-// then told in any order, before or after the step that hangs up has ended.
+// soon tells the core something now, or up to 9 s later if it is heard late. The reason of an end and the end of its link
+// then come in any order, before or after the hang-up's result.
 func (h *simHost) soon(tell func()) {
 	if !h.isLate {
 		tell()

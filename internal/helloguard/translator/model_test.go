@@ -413,7 +413,8 @@ func (h course) play() (fault string) {
 	return fmt.Sprintf("%s\n%+v\n%s", w.fault, h, strings.Join(again.trace[max(0, len(again.trace)-traceLines):], "\n"))
 }
 
-// drawPeer draws a peer. One in so many that odd says answers no duplicate, or no Hello while its own message is out.
+// drawPeer draws a peer. With a chance of 1 in odd it answers no duplicate, and with the same chance no Hello while its
+// own message is unanswered.
 func drawPeer(t *rapid.T, h *course, odd int) {
 	names := slices.Sorted(maps.Keys(implementations))
 	if i := rapid.IntRange(0, 2*len(names)-1).Draw(t, "implementation"); i < len(names) {
