@@ -5,10 +5,12 @@ package helloguard
 import (
 	"fmt"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/nftables"
+	"golang.org/x/sys/unix"
 )
 
 // What the guard's chains cost a packet that is none of a control channel, on its way out and in again: no more than half of
@@ -58,9 +60,19 @@ func TestDataPacketsPassCheaply(t *testing.T) {
 	t.Logf("out and in without chains: %v; chains without a rule add %v, ours %v", bare, empty, ours)
 	t.Attr("pass.empty_instructions", fmt.Sprint(empty.Nanoseconds()/2))
 	t.Attr("pass.instructions", fmt.Sprint(ours.Nanoseconds()/2))
-	if empty <= 0 || ours > empty*2 { // 1.4 times with Linux 6.1, 1.6 with 5.10
+	limit := empty * 3 / 2
+	if onDebian11() {
+		limit = empty * 2 // 1.6 times, and 1.4 with Linux 6.1
+	}
+	if empty <= 0 || ours > limit {
 		t.Errorf("our chains add %v, chains without a rule %v", ours, empty)
 	}
+}
+
+// onDebian11 reports whether the kernel is that of Debian 11, on which changes of the rules and their packets cost more.
+func onDebian11() bool {
+	var u unix.Utsname
+	return unix.Uname(&u) == nil && strings.HasPrefix(unix.ByteSliceToString(u.Release[:]), "5.10.")
 }
 
 // installEmpty puts a table into the kernel with chains where the guard's are, and no rule.
