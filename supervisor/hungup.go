@@ -80,7 +80,7 @@ func (ls *lacTable) attributeEnd(c *end, now time.Time) {
 	if n, ok := c.identity.lac(); ok {
 		l := ls.ensureLAC(n)
 		cut := now.Sub(l.cutHangUpAt) < reasonTTL
-		if l.lastEnd == c && (l.progress.isHangingUp() || cut) && !c.Operator {
+		if l.lastEnd == c && (l.progress.isHangingUp(now) || cut) && !c.Operator {
 			c.assumed = (!c.failed || c.inferred) && l.progress.busy == StepHangUp
 			c.failed, c.inferred = true, false
 			ls.planRedial(l, c)
@@ -99,7 +99,7 @@ func (ls *lacTable) attributeEnd(c *end, now time.Time) {
 	if c.inferred {
 		c.failed = !undecided
 	}
-	hanging := slices.ContainsFunc(lacs, func(l *lac) bool { return l.progress.isHangingUp() })
+	hanging := slices.ContainsFunc(lacs, func(l *lac) bool { return l.progress.isHangingUp(now) })
 	switch {
 	case c.isFailure():
 		return
@@ -171,9 +171,9 @@ func (ls *lacTable) resolveEnd(l *lac, hungUp, alive bool) {
 	}
 }
 
-// isHangingUp reports whether recovery hangs up a LAC, or did so in its latest step.
-func (ls *lacTable) isHangingUp(n name) bool {
-	return n.kind == "lac" && ls.ensureLAC(n).progress.isHangingUp()
+// isHangingUp reports whether recovery hangs up a LAC, or has just done so.
+func (ls *lacTable) isHangingUp(n name, now time.Time) bool {
+	return n.kind == "lac" && ls.ensureLAC(n).progress.isHangingUp(now)
 }
 
 // clearPossibleEnds notes that the hung-up tunnel was this LAC's. So it was not the tunnel of any other LAC.
@@ -276,7 +276,7 @@ func (ls *lacTable) takeDial(ev Dials, now time.Time) {
 	}
 	if !ev.Again && !takeOwnDial(lacs, now) {
 		ls.clearDownAt(lacs)
-		ls.mayRedialAgain(lacs)
+		ls.mayRedialAgain(lacs, now)
 	}
 	if len(lacs) != 1 {
 		ls.dialsHungUp(lacs)

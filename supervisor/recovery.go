@@ -237,7 +237,7 @@ func (ls *lacTable) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situ
 	if ls.health.failing[WatcherVICI] != nil {
 		is.hasSA = l.confirmedSA(is.trying, ls.topology.listedAt, now)
 	}
-	is.callingUntil = ls.callingUntil(c, ls.daemons.of(l).Pid)
+	is.callingUntil = ls.callingUntil(c, ls.daemons.of(l).Pid, now)
 	until = earlier(l.readEnd(&is, c, now), until)
 	if at := ls.dialIgnoredAt(l, c, now); now.Before(at) {
 		until = earlier(at, until)
@@ -342,10 +342,10 @@ func stuck(calls []*tunnel, now time.Time) (is bool, at time.Time) {
 }
 
 // callingUntil returns until when a call of that xl2tpd may still become a link; zero: it has no such call.
-func (ls *lacTable) callingUntil(c *candidates, pid int) (until time.Time) {
+func (ls *lacTable) callingUntil(c *candidates, pid int, now time.Time) (until time.Time) {
 	for _, calls := range append([]*[]*tunnel{&c.exact}, c.ambiguous...) {
 		for _, t := range *calls {
-			if at := t.since.Add(callTime); !t.linked() && t.link.Xl2tpdPid == pid && at.After(until) && !ls.callClosed(t) {
+			if at := t.since.Add(callTime); !t.linked() && t.link.Xl2tpdPid == pid && at.After(until) && !ls.callClosed(t, now) {
 				until = at
 			}
 		}
@@ -355,9 +355,9 @@ func (ls *lacTable) callingUntil(c *candidates, pid int) (until time.Time) {
 
 // callClosed reports whether xl2tpd has closed the call of a link that was up. Only its pppd is left: pppd waits up to 6 s
 // for an answer of the peer, and xl2tpd can dial meanwhile.
-func (ls *lacTable) callClosed(t *tunnel) bool {
+func (ls *lacTable) callClosed(t *tunnel, now time.Time) bool {
 	c := ls.tunnels.endOf(t)
-	return c != nil && (c.sure || slices.ContainsFunc(t.identity.names, ls.isHangingUp))
+	return c != nil && (c.sure || slices.ContainsFunc(t.identity.names, func(n name) bool { return ls.isHangingUp(n, now) }))
 }
 
 // redialTime returns for how long xl2tpd continues to redial an LNS that never answers.
