@@ -45,3 +45,107 @@ func TestLinkGoesAfterAnotherStep(t *testing.T) {
 		}
 	}
 }
+
+// A tunnel comes up in the moment in which recovery hangs up. Its end is no operator's hang-up either.
+func TestLinkComesUpInAHangUp(t *testing.T) {
+	for name, tc := range map[string]struct {
+		up, gone time.Duration // after the hang-up began
+		hungUp   bool
+	}{
+		"at once":            {0, time.Second, false},
+		"half a second late": {timerDelay / 2, time.Second, false},
+		"and lives for 9 s":  {0, 9 * time.Second, false},
+		"it is a new one":    {3 * time.Second, 5 * time.Second, true},
+		"it is not it":       {0, reasonTTL, true},
+	} {
+		n, _ := oneLNS(t, "", full)
+		n.step(TaskWorks{Task: TaskGuard})
+		office, home := officeAndHome()
+		n.ends(8, peerCloses)
+		n.links(office)
+		l := n.lac("home")
+		l.progress.busy, l.hangUpAt = StepHangUp, n.now
+		n.core.lacs.agenda.slotsTaken++
+		n.now = n.now.Add(tc.up)
+		home.Index = 7
+		if tc.up > timerDelay {
+			n.step(StepDone{LAC: LAC{Name: "home"}, Step: StepHangUp})
+		}
+		n.links(office, home)
+		n.plays(time.Second/2, alive, succeeds)
+		if tc.up <= timerDelay {
+			n.step(StepDone{LAC: LAC{Name: "home"}, Step: StepHangUp})
+		}
+		n.plays(tc.gone-tc.up, alive, succeeds)
+		n.links(office)
+		if got := l.mayBeHungUp(); got != tc.hungUp {
+			t.Errorf("%s: perhaps hung up %v", name, got)
+		}
+	}
+}
+
+// Recovery dials beside a tunnel that may stand without a call. That dial has its time before the tunnel is hung up.
+func TestDialBesideATunnelWithoutCall(t *testing.T) {
+	for name, tc := range map[string]struct {
+		wait time.Duration // before the dial
+		asks bool          // xl2tpd asks for a tunnel then
+		want time.Duration // from the dial to the hang-up
+	}{
+		"soon":               {time.Second, false, callStart - time.Second},
+		"late":               {callStart - time.Second, false, grace},
+		"soon, and it asks":  {time.Second, true, answerTime},
+		"late, and it asks":  {callStart - time.Second, true, answerTime},
+		"a second too late":  {callStart + time.Second, false, grace},
+		"too late, and asks": {callStart + time.Second, true, answerTime},
+	} {
+		n, _ := oneLNS(t, "", full)
+		n.step(TaskWorks{Task: TaskGuard})
+		n.ends(7, callCloses)
+		n.ends(8, callCloses)
+		n.links()
+		l, s := n.lac("home"), n.core.topology.section(n.lac("home"))
+		n.now = n.now.Add(tc.wait)
+		l.dialBegan = n.now
+		if tc.asks {
+			n.step(Dials{Peer: closer.Peer.Addr()})
+		}
+		n.done(StepDial, nil)
+		noCall := func(at time.Duration) bool {
+			is, _ := n.core.lacs.situation(l, s, l.dialled.Add(at))
+			return is.noCall
+		}
+		if noCall(tc.want-time.Second/2) || !noCall(tc.want) {
+			t.Errorf("%s: not hung up after %v", name, tc.want)
+		}
+	}
+}
+
+// The LNS can't be looked up, so nobody sees when xl2tpd redials. Hung up, it keeps to that, and gets no second call.
+func TestHangUpWhileTheNameIsUnknown(t *testing.T) {
+	for name, tc := range map[string]struct {
+		ago  time.Duration // it was known again
+		want bool          // recovery waits for xl2tpd's redial
+	}{
+		"it is unknown":    {0, true},
+		"known since 1 s":  {time.Second, true},
+		"known since 29 s": {29 * time.Second, true},
+		"known since 40 s": {40 * time.Second, false},
+	} {
+		n := established(t, redials, "")
+		n.step(TaskWorks{Task: TaskGuard})
+		n.step(Ending{OwnedConnection: closer, CloseReason: callCloses})
+		n.links()
+		n.now = n.now.Add(2 * time.Minute)
+		l := n.lac("office")
+		l.hiddenAt, l.hidden = n.now.Add(-tc.ago), false
+		l.progress.next = n.now
+		n.step(Tick{})
+		if l.progress.busy != StepHangUp {
+			t.Fatalf("%s: %v is under way", name, l.progress.busy)
+		}
+		n.step(StepDone{LAC: LAC{Name: "office"}, Step: StepHangUp})
+		if got := l.planned.After(n.now); got != tc.want {
+			t.Errorf("%s: waits for a redial %v", name, got)
+		}
+	}
+}

@@ -80,7 +80,7 @@ func (ls *lacTable) attributeEnd(c *end, now time.Time) {
 	if n, ok := c.identity.lac(); ok {
 		l := ls.ensureLAC(n)
 		cut := now.Sub(l.cutHangUpAt) < reasonTTL
-		if l.lastEnd == c && (l.progress.isHangingUp(now) || cut) && !c.Operator {
+		if l.lastEnd == c && (l.progress.isHangingUp(now) || cut || l.cameInHangUp(c, now)) && !c.Operator {
 			c.assumed = (!c.failed || c.inferred) && l.progress.busy == StepHangUp
 			c.failed, c.inferred = true, false
 			ls.planRedial(l, c)
@@ -117,6 +117,12 @@ func (ls *lacTable) attributeEnd(c *end, now time.Time) {
 			ls.mayHaveHungUp([]*lac{l}, c)
 		}
 	}
+}
+
+// cameInHangUp reports whether the link that has ended came up in the moment in which recovery made xl2tpd hang up.
+func (l *lac) cameInHangUp(c *end, now time.Time) bool {
+	up := c.Time.Add(-c.after)
+	return now.Sub(l.hungUpAt) < reasonTTL && !up.Before(l.hangUpAt) && up.Sub(l.hangUpAt) <= timerDelay
 }
 
 // lacsNamed returns the LACs among these sections.

@@ -46,6 +46,7 @@ type lac struct {
 	hangUpAt         time.Time  // when recovery last began to hang it up
 	dialledMeanwhile bool       // since hangUpAt, see clearDownAt
 	redialsMeanwhile bool       // the same, and xl2tpd may redial it from then on, see mayRedialAgain
+	hungUpAt         time.Time  // when it has last succeeded with that
 	cutHangUpAt      time.Time  // when the last process of this service began a hang-up of which it has not seen the end; zero: none
 	planned          time.Time  // until then xl2tpd may redial it, although it was hung up; zero: it won't
 	groupLinks       int        // how many links may be its; -1: its LNS can't be looked up
