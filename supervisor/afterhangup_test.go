@@ -149,3 +149,48 @@ func TestHangUpWhileTheNameIsUnknown(t *testing.T) {
 		}
 	}
 }
+
+// In userspace mode, an operator hangs up a call or an attempt of one LAC. Then xl2tpd ends, and with it the link of the other
+// one. That link does not show that the first one was not hung up, and if it has lived meanwhile, it was not hung up itself.
+func TestXl2tpdEndsAfterAHangUp(t *testing.T) {
+	for name, tc := range map[string]struct {
+		call   bool // without addresses; else it is an attempt
+		after  time.Duration
+		echoes probe.Result // of the other one's
+		hungUp bool         // the other one, it may be
+	}{
+		"a call, at once":             {true, reasonDelay, alive, true},
+		"a call, later":               {true, 20 * time.Second, alive, false},
+		"a call, much later":          {true, reasonTTL, alive, false},
+		"an attempt, at once":         {false, reasonDelay, alive, true},
+		"an attempt, later":           {false, 20 * time.Second, alive, false},
+		"an attempt, much later":      {false, reasonTTL, alive, false},
+		"a call, and silence":         {true, 20 * time.Second, probe.Result{Err: lost}, true},
+		"an attempt, and silence":     {false, 20 * time.Second, probe.Result{Err: lost}, true},
+		"silence for longer than 40s": {false, reasonTTL + time.Second, probe.Result{Err: lost}, false},
+	} {
+		n, _ := oneLNS(t, "", full)
+		n.step(TaskWorks{Task: TaskGuard})
+		n.replaced("", 100)
+		office, home := officeAndHome()
+		fails := func(Recover) error { return lost }
+		n.ends(8, peerCloses)
+		n.links(inUserspace(office)...)
+		n.plays(time.Minute, alive, fails)
+		if tc.call {
+			home.Up, home.Index = false, 7
+			n.links(inUserspace(office, home)...)
+			n.plays(5*time.Second, alive, fails)
+		}
+		n.ends(9, operatorEnds)
+		n.links(inUserspace(office)...)
+		n.plays(tc.after, tc.echoes, fails)
+		n.replaced("", 101)
+		if !n.lac("home").mayBeHungUp() {
+			t.Errorf("%s: the one that was hung up counts as not hung up", name)
+		}
+		if got := n.lac("office").mayBeHungUp(); got != tc.hungUp {
+			t.Errorf("%s: the other one is perhaps hung up %v", name, got)
+		}
+	}
+}

@@ -85,7 +85,7 @@ func (ls *lacTable) attributeEnd(c *end, now time.Time) {
 			c.failed, c.inferred = true, false
 			ls.planRedial(l, c)
 		}
-		if c.Operator {
+		if c.Operator && !c.withXl2tpd { // else the hung-up one may have been another one
 			ls.clearPossibleEnds(l, c)
 		}
 		return
