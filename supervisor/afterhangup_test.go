@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"errors"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -191,6 +192,59 @@ func TestXl2tpdEndsAfterAHangUp(t *testing.T) {
 		}
 		if got := n.lac("office").mayBeHungUp(); got != tc.hungUp {
 			t.Errorf("%s: the other one is perhaps hung up %v", name, got)
+		}
+	}
+}
+
+// The same with a link that may be of either of two LACs.
+func TestAmbiguousLinkComesUpInAHangUp(t *testing.T) {
+	for name, tc := range map[string]struct {
+		up     time.Duration // after the hang-up began
+		hungUp bool
+	}{"at once": {0, false}, "a second late": {timerDelay, false}, "it is another one": {2 * time.Second, true}} {
+		n := ambiguousUp(t, "", "recover = full\n")
+		office, home := link("ppp0", 5, true), link("ppp1", 7, true)
+		n.ends(8, peerCloses)
+		n.links(inUserspace(office)...)
+		l := n.lac("home")
+		l.progress.busy, l.hangUpAt = StepHangUp, n.now
+		n.core.lacs.agenda.slotsTaken++
+		n.now = n.now.Add(tc.up)
+		n.links(inUserspace(office, home)...)
+		n.step(StepDone{LAC: LAC{Name: "home"}, Step: StepHangUp})
+		n.plays(5*time.Second, alive, succeeds)
+		n.links(inUserspace(office)...)
+		if got := l.mayBeHungUp(); got != tc.hungUp {
+			t.Errorf("%s: perhaps hung up %v", name, got)
+		}
+	}
+}
+
+// While the name of an LNS can't be looked up, another LAC with that name shares the LNS: no attempt is given up that may
+// be the other one's.
+func TestSharedNameThatIsUnknown(t *testing.T) {
+	for name, tc := range map[string]struct {
+		other string // its LNS
+		known bool
+		want  bool
+	}{
+		"the same name":     {"vpn.example.net", false, true},
+		"another name":      {"vpn.example.org", false, false},
+		"an address":        {"192.0.2.1", false, false},
+		"known again":       {"vpn.example.net", true, true},
+		"known, an address": {"192.0.2.1", true, true},
+	} {
+		n := newFixture(t, twoLACs("vpn.example.net", tc.other, "redial = yes\n"), full)
+		s := n.xl2tpd(twoLACs("vpn.example.net", tc.other, "redial = yes\n"))
+		for i := range s.Home().Conf.Sections {
+			if tc.known {
+				s.Home().Conf.Sections[i].LNSIPs = []netip.Addr{closer.Peer.Addr()}
+			}
+		}
+		n.step(s)
+		l := n.lac("office")
+		if got := n.core.topology.sharesLNS(l, n.core.topology.section(l)); got != tc.want {
+			t.Errorf("%s: shares its LNS %v", name, got)
 		}
 	}
 }

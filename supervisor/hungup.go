@@ -99,7 +99,7 @@ func (ls *lacTable) attributeEnd(c *end, now time.Time) {
 	if c.inferred {
 		c.failed = !undecided
 	}
-	hanging := slices.ContainsFunc(lacs, func(l *lac) bool { return l.progress.isHangingUp(now) })
+	hanging := slices.ContainsFunc(lacs, func(l *lac) bool { return l.progress.isHangingUp(now) || l.cameInHangUp(c, now) })
 	switch {
 	case c.isFailure():
 		return

@@ -207,10 +207,23 @@ func (l *lac) othersMayLive(t *tunnel) bool {
 	return t.linked() && !dead && !(one && n.key() == l.key)
 }
 
-// sharesLNS reports whether another LAC of the same xl2tpd dials the same LNS.
+// sharesLNS reports whether another LAC of the same xl2tpd dials the same LNS. While its name can't be looked up, that is one
+// with the same name.
 func (a *topology) sharesLNS(l *lac, s *xl2tpd.Section) bool {
 	in := a.byID[l.instance]
-	return in != nil && slices.ContainsFunc(s.LNSIPs, func(ip netip.Addr) bool { return len(in.byOuter[ip]) > 1 })
+	if in == nil {
+		return false
+	}
+	if len(s.LNSIPs) > 0 {
+		return slices.ContainsFunc(s.LNSIPs, func(ip netip.Addr) bool { return len(in.byOuter[ip]) > 1 })
+	}
+	host := lnsHost(s)
+	for _, other := range in.lacs {
+		if other != s && host != "" && lnsHost(other) == host {
+			return true
+		}
+	}
+	return false
 }
 
 // neighbours returns the other LACs with the LNS of this one.
