@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	"go.uber.org/goleak"
 	"golang.org/x/net/icmp"
@@ -487,6 +488,66 @@ func TestStartAllocations(t *testing.T) {
 	}
 }
 
+// Replies wake nobody up: those of many requests are read together, after a pause. A reply has come when the kernel got it.
+func TestRepliesAreReadTogether(t *testing.T) {
+	p := pinger(t)
+	var reqs []Request
+	for i := range batchSize {
+		reqs = append(reqs, Request{Link: fmt.Sprint("lo ", i), Index: 1, Target: loopback, Timeout: 30 * time.Second})
+	}
+	got := make(chan []Result, len(reqs))
+	p.Done = func(r []Result) { got <- r }
+	for range 2 {
+		p.mu.Lock()
+		p.usual = longestPause
+		p.mu.Unlock()
+		began := time.Now()
+		p.Start(reqs)
+		results := <-got
+		if took := time.Since(began); len(results) != len(reqs) || took < longestPause {
+			t.Errorf("%d of %d results after %v, want all after %v", len(results), len(reqs), took, longestPause)
+		}
+		for _, r := range results {
+			if r.Err != nil || r.RTT > longestPause/2 {
+				t.Errorf("got %+v", r)
+			}
+		}
+	}
+}
+
+// The kernel tells by the host's clock when a packet came. That clock may be set meanwhile.
+func TestCame(t *testing.T) {
+	now := time.Now()
+	b := newReceiveBatch()
+	if got := b.came(0, now); got != now {
+		t.Errorf("without a timestamp: got %v", got)
+	}
+	b.messages[0].header.SetControllen(int(unsafe.Sizeof(b.controls[0])))
+	for _, ago := range []time.Duration{time.Millisecond, 0, time.Hour} {
+		stamp := now.Add(-ago)
+		b.controls[0] = timestamp{unix.Cmsghdr{Level: unix.SOL_SOCKET, Type: unix.SO_TIMESTAMPNS_NEW}, stamp.Unix(), int64(stamp.Nanosecond())}
+		if got := now.Sub(b.came(0, now)); got != ago {
+			t.Errorf("it came %v ago, got %v", ago, got)
+		}
+	}
+	b.controls[0].sec += 3600 + 10
+	if got := b.came(0, now); got != now {
+		t.Errorf("it comes in the future: got %v", got)
+	}
+}
+
+// An echo of which the reply seems to have come before the request, for the clock was set, has the time until the reading.
+func TestRoundTripWhileTheClockIsSet(t *testing.T) {
+	p := &Pinger{Done: func([]Result) {}}
+	p.init()
+	now := time.Now()
+	p.waiting[1] = &pendingEcho{seq: 1, sent: now.Add(-time.Second), req: Request{Target: loopback}}
+	p.answered(1, [8]byte{}, now.Add(-time.Hour))
+	if len(p.results) != 1 || p.results[0].RTT < time.Second || p.results[0].RTT > time.Minute {
+		t.Errorf("got %+v", p.results)
+	}
+}
+
 func BenchmarkStart(b *testing.B) {
 	p := pinger(b)
 	reqs := slices.Repeat([]Request{{Link: "lo", Index: 1, Target: loopback, Timeout: 2 * time.Second}}, batchSize)
@@ -495,7 +556,13 @@ func BenchmarkStart(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		p.Start(reqs)
-		for left := len(reqs); left > 0; left -= <-got {
+		for left := len(reqs); left > 0; {
+			p.look() // without the pause
+			select {
+			case n := <-got:
+				left -= n
+			default:
+			}
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*batchSize), "ns/echo")

@@ -58,15 +58,17 @@ type heardEnding struct {
 	over  bool      // its xl2tpd has ended since: the links that end now have another reason
 }
 
-// explains reports whether it can be why a link ends. In userspace mode only the peer's address ties it to a
-// link, so one that has explained the end of a link explains none that ends later.
-func (r *heardEnding) explains(p identity, since, now time.Time) bool {
-	if now.Sub(r.at) > reasonTTL || !r.matches(p) {
+// explains reports whether it can be why the link of a tunnel ends. In userspace mode only the peer's address ties it to a
+// link, so one that has explained the end of a link explains none that ends later. And a tunnel whose far end has answered
+// since was not the one that was closed.
+func (r *heardEnding) explains(t *tunnel, now time.Time) bool {
+	if now.Sub(r.at) > reasonTTL || !r.matches(t.identity) {
 		return false
 	}
-	certain := carries(r.Connection, p.session)
+	certain := carries(r.Connection, t.identity.session)
 	spent := r.over || !r.spent.IsZero() && now.Sub(r.spent) > reasonDelay
-	return certain || !r.at.Before(since) && !spent
+	lives := t.evidence.Reply.Sub(r.at) > reasonDelay
+	return certain || !r.at.Before(t.up) && !spent && !lives
 }
 
 // end is how a tunnel has ended.
@@ -80,6 +82,8 @@ type end struct {
 	failed   bool // something is known to have failed, whatever the Ending said
 	assumed  bool // failed is only known from a hang-up by recovery that was under way
 	inferred bool // failed is only known from the silence before
+
+	withXl2tpd bool // its xl2tpd has ended too
 }
 
 // status returns an end as status shows it.
@@ -129,11 +133,11 @@ func (c *ends) record(e Ending, now time.Time) (told []*end) {
 	return told
 }
 
-// reasonFor returns the latest reason for an identity that came after since. An earlier one may belong to the tunnel
-// before, unless the session proves that it does not.
-func (c *ends) reasonFor(p identity, since, now time.Time) (Ending, bool) {
+// reasonFor returns the latest reason for the end of a tunnel that came since the tunnel did. An earlier one may belong to
+// the tunnel before, unless the session proves that it does not.
+func (c *ends) reasonFor(t *tunnel, now time.Time) (Ending, bool) {
 	for i := len(c.reasons) - 1; i >= 0; i-- {
-		if e := &c.reasons[i]; e.explains(p, since, now) {
+		if e := &c.reasons[i]; e.explains(t, now) {
 			if e.spent.IsZero() && now.Sub(e.at) <= reasonDelay {
 				e.spent = now
 			}
@@ -145,25 +149,26 @@ func (c *ends) reasonFor(p identity, since, now time.Time) (Ending, bool) {
 
 // recordClose notes that a tunnel has ended, and returns the reason, as far as it is known.
 func (ts *tunnelTable) recordClose(t *tunnel, reason message.Text, was State, now time.Time) message.Text {
-	why, sure := ts.ends.reasonFor(t.identity, t.up, now)
+	why, sure := ts.ends.reasonFor(t, now)
 	if !sure {
 		why, sure = ts.ends.hangUpOf(t.identity, now)
 	}
 	var failed bool
 	var saLost time.Time
+	ended := ts.endedWithXl2tpd(t, now)
 	switch {
 	case sure:
 		reason = why.Reason
 		if quiet := now.Sub(t.evidence.Last()); why.Unexplained() && was != Silent && !t.evidence.Last().IsZero() && quiet >= shortestIdleTimer {
 			reason = message.Sprintf("the peer's idle timer, it seems: nothing came for %.0f s", quiet.Seconds())
 		}
-	case ts.endedWithXl2tpd(t, now):
+	case ended:
 		reason, failed = xl2tpdEnded, true
 	case !t.saLostAt.IsZero() && !t.evidence.Last().After(t.saLostAt): // one that has lived on has another cause
 		reason, failed, saLost = "the IPsec SA was lost", true, t.saLostAt
 	}
 	ts.ends.prune()
-	c := &end{Time: now, after: now.Sub(t.up), identity: t.identity, link: t.key, failed: failed}
+	c := &end{Time: now, after: now.Sub(t.up), identity: t.identity, link: t.key, failed: failed, withXl2tpd: ended}
 	if sure {
 		c.setReason(why)
 	}

@@ -80,12 +80,12 @@ func (ls *lacTable) attributeEnd(c *end, now time.Time) {
 	if n, ok := c.identity.lac(); ok {
 		l := ls.ensureLAC(n)
 		cut := now.Sub(l.cutHangUpAt) < reasonTTL
-		if l.lastEnd == c && (l.progress.isHangingUp() || cut) && !c.Operator {
+		if l.lastEnd == c && (l.progress.isHangingUp(now) || cut || l.cameInHangUp(c, now)) && !c.Operator {
 			c.assumed = (!c.failed || c.inferred) && l.progress.busy == StepHangUp
 			c.failed, c.inferred = true, false
 			ls.planRedial(l, c)
 		}
-		if c.Operator {
+		if c.Operator && !c.withXl2tpd { // else the hung-up one may have been another one
 			ls.clearPossibleEnds(l, c)
 		}
 		return
@@ -99,7 +99,7 @@ func (ls *lacTable) attributeEnd(c *end, now time.Time) {
 	if c.inferred {
 		c.failed = !undecided
 	}
-	hanging := slices.ContainsFunc(lacs, func(l *lac) bool { return l.progress.isHangingUp() })
+	hanging := slices.ContainsFunc(lacs, func(l *lac) bool { return l.progress.isHangingUp(now) || l.cameInHangUp(c, now) })
 	switch {
 	case c.isFailure():
 		return
@@ -117,6 +117,12 @@ func (ls *lacTable) attributeEnd(c *end, now time.Time) {
 			ls.mayHaveHungUp([]*lac{l}, c)
 		}
 	}
+}
+
+// cameInHangUp reports whether the link that has ended came up in the moment in which recovery made xl2tpd hang up.
+func (l *lac) cameInHangUp(c *end, now time.Time) bool {
+	up := c.Time.Add(-c.after)
+	return now.Sub(l.hungUpAt) < reasonTTL && !up.Before(l.hangUpAt) && up.Sub(l.hangUpAt) <= timerDelay
 }
 
 // lacsNamed returns the LACs among these sections.
@@ -171,9 +177,9 @@ func (ls *lacTable) resolveEnd(l *lac, hungUp, alive bool) {
 	}
 }
 
-// isHangingUp reports whether recovery hangs up a LAC, or did so in its latest step.
-func (ls *lacTable) isHangingUp(n name) bool {
-	return n.kind == "lac" && ls.ensureLAC(n).progress.isHangingUp()
+// isHangingUp reports whether recovery hangs up a LAC, or has just done so.
+func (ls *lacTable) isHangingUp(n name, now time.Time) bool {
+	return n.kind == "lac" && ls.ensureLAC(n).progress.isHangingUp(now)
 }
 
 // clearPossibleEnds notes that the hung-up tunnel was this LAC's. So it was not the tunnel of any other LAC.
@@ -276,7 +282,7 @@ func (ls *lacTable) takeDial(ev Dials, now time.Time) {
 	}
 	if !ev.Again && !takeOwnDial(lacs, now) {
 		ls.clearDownAt(lacs)
-		ls.mayRedialAgain(lacs)
+		ls.mayRedialAgain(lacs, now)
 	}
 	if len(lacs) != 1 {
 		ls.dialsHungUp(lacs)

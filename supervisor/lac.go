@@ -69,6 +69,7 @@ type lacHangUp struct {
 	hangUpAt         time.Time // when recovery last began to hang it up
 	dialledMeanwhile bool      // since hangUpAt, see clearDownAt
 	redialsMeanwhile bool      // the same, and xl2tpd may redial it from then on, see mayRedialAgain
+	hungUpAt         time.Time // when it has last succeeded with that
 	cutHangUpAt      time.Time // when the last process of this service began a hang-up of which it has not seen the end; zero: none
 	planned          time.Time // until then xl2tpd may redial it, although it was hung up; zero: it won't
 }
@@ -221,10 +222,23 @@ func (l *lac) othersMayLive(t *tunnel) bool {
 	return t.linked() && !dead && !(one && n.key() == l.key)
 }
 
-// sharesLNS reports whether another LAC of the same xl2tpd dials the same LNS.
+// sharesLNS reports whether another LAC of the same xl2tpd dials the same LNS. While its name can't be looked up, that is one
+// with the same name.
 func (a *topology) sharesLNS(l *lac, s *xl2tpd.Section) bool {
 	in := a.byID[l.instance]
-	return in != nil && slices.ContainsFunc(s.LNSIPs, func(ip netip.Addr) bool { return len(in.byOuter[ip]) > 1 })
+	if in == nil {
+		return false
+	}
+	if len(s.LNSIPs) > 0 {
+		return slices.ContainsFunc(s.LNSIPs, func(ip netip.Addr) bool { return len(in.byOuter[ip]) > 1 })
+	}
+	host := lnsHost(s)
+	for _, other := range in.lacs {
+		if other != s && host != "" && lnsHost(other) == host {
+			return true
+		}
+	}
+	return false
 }
 
 // neighbours returns the other LACs with the LNS of this one.

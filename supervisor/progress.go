@@ -116,6 +116,7 @@ type progress struct {
 	peer         peerAnswer
 	aliveAt      time.Time // when the peer of the silent link last answered, or was known to have done so
 	err          error     // why the latest step failed
+	hungUpAt     time.Time // when recovery has hung up, if the tunnel was neither up nor dialled since; zero: it was, or recovery has not
 	doneAt       time.Time // when charon last answered a request for an SA
 	sa           saAnswer  // what it said
 	awaitsCall   bool      // until next, or until there is no call any more
@@ -299,9 +300,10 @@ func (p *progress) renewedByOthers(now time.Time) {
 // outdateAnswer notes that the peer of the silent link may be reached in another way by now.
 func (p *progress) outdateAnswer() { p.peer, p.askAt = peerOutdated, time.Time{} }
 
-// isHangingUp reports whether recovery hangs up, or did so in its latest step and the tunnel was not up since.
-func (p *progress) isHangingUp() bool {
-	return p.busy == StepHangUp || p.last == StepHangUp && p.err == nil && !p.since.IsZero()
+// isHangingUp reports whether recovery hangs up, or has just done so: the link may go after that, and another step may
+// come first. The tunnel was not up since.
+func (p *progress) isHangingUp(now time.Time) bool {
+	return p.busy == StepHangUp || now.Sub(p.hungUpAt) < reasonTTL
 }
 
 // tunnelIsUp notes that the tunnel is up. Earlier failures are forgotten only after stableAfter; it returns when that
@@ -310,7 +312,7 @@ func (p *progress) tunnelIsUp(now time.Time) time.Time {
 	if p.well.IsZero() || !p.since.IsZero() {
 		p.well = now
 	}
-	p.since, p.next, p.err = time.Time{}, time.Time{}, nil
+	p.since, p.next, p.hungUpAt, p.err = time.Time{}, time.Time{}, time.Time{}, nil
 	p.askAt, p.awaitsCall, p.awaitsRedial = time.Time{}, false, false
 	if p.peer == peerSilent {
 		p.peer = peerUnknown
@@ -380,6 +382,7 @@ func (p *progress) acted(err error, s situation, jitter float64, now time.Time) 
 		return
 	}
 	p.last, p.err = step, err
+	p.noteHangUp(step, err, now)
 	p.noteSA(step, err, now)
 	if errors.Is(err, ErrRedialsLater) {
 		p.err, p.next = nil, now.Add(max(s.redialPause+answerTime, pause(p.failed+1, jitter)))
@@ -406,6 +409,16 @@ func (p *progress) ownTrial() time.Time {
 
 // leftSA reports whether a step has left the SA alone, because it works.
 func leftSA(err error) bool { return isAny(err, ErrAnswers, ErrSAInUse) }
+
+// noteHangUp notes whether a step has hung up, or has dialled after that.
+func (p *progress) noteHangUp(step Step, err error, now time.Time) {
+	switch {
+	case step == StepHangUp && !p.since.IsZero() && (err == nil || errors.Is(err, ErrHungUp)):
+		p.hungUpAt = now
+	case (step == StepDial || step == StepRedial) && err == nil:
+		p.hungUpAt = time.Time{}
+	}
+}
 
 // noteSA notes what a step shows about the SA.
 func (p *progress) noteSA(step Step, err error, now time.Time) {

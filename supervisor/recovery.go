@@ -83,8 +83,10 @@ func (ls *lacTable) advance(l *lac, s *xl2tpd.Section, now time.Time) {
 		if is.dialIgnored {
 			l.ignoredAt = now
 		}
-		// If several LACs have one LNS, nobody sees which one xl2tpd dials. So the half-closed tunnel may be gone.
-		l.guessed = is.up && len(c.exact) == 0 || is.noCall && is.sharesLNS
+		// If several LACs have one LNS, or its name can't be looked up, nobody sees whether xl2tpd dials this one. So the
+		// half-closed tunnel may be gone.
+		unseen := is.sharesLNS || now.Sub(l.hiddenAt) <= s.RedialTimeout+timerDelay
+		l.guessed = is.up && len(c.exact) == 0 || is.noCall && unseen
 		l.hangUpAt, l.redialsMeanwhile = now, false
 		l.dialledMeanwhile = is.hangUpCut && !is.up // by xl2tpd itself, it may be
 	}

@@ -92,7 +92,7 @@ func (ls *lacTable) clearDownAt(lacs []*lac) {
 // mayRedialAgain notes that xl2tpd dials one of these LACs, although it should redial none and recovery has dialled none.
 // Somebody else has dialled, or xl2tpd could not look up their LNS before. So xl2tpd may redial any of them. An ambiguous link does
 // not prove that a LAC is up.
-func (ls *lacTable) mayRedialAgain(lacs []*lac) {
+func (ls *lacTable) mayRedialAgain(lacs []*lac, now time.Time) {
 	var down, unsure []*lac
 	for _, l := range lacs {
 		switch {
@@ -105,7 +105,7 @@ func (ls *lacTable) mayRedialAgain(lacs []*lac) {
 			down = append(down, l)
 		}
 	}
-	if slices.ContainsFunc(down, ls.isRedialled) {
+	if slices.ContainsFunc(down, func(l *lac) bool { return ls.isRedialled(l, now) }) {
 		down = nil
 	}
 	for _, l := range append(down, unsure...) {
@@ -145,14 +145,14 @@ func (ls *lacTable) takeCall(ev Calls, now time.Time) {
 		}
 	}
 	if len(lacs) == 1 && !takeOwnDial(lacs, now) {
-		ls.mayRedialAgain(lacs)
+		ls.mayRedialAgain(lacs, now)
 	}
 }
 
 // isRedialled reports whether xl2tpd redials a LAC that is down, as far as is known.
-func (ls *lacTable) isRedialled(l *lac) bool {
+func (ls *lacTable) isRedialled(l *lac, now time.Time) bool {
 	s := ls.topology.section(l)
-	return s != nil && s.Redial && !l.notRedialled && !l.mayBeHungUp() && !l.mayBeDialled(ls.topology, s) && !l.progress.isHangingUp() && (s.Autodial || l.had >= mayHaveHad)
+	return s != nil && s.Redial && !l.notRedialled && !l.mayBeHungUp() && !l.mayBeDialled(ls.topology, s) && !l.progress.isHangingUp(now) && (s.Autodial || l.had >= mayHaveHad)
 }
 
 // redialDue returns when xl2tpd should have redialled a LAC that is down; zero: it does not redial, or nobody would see

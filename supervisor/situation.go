@@ -96,7 +96,7 @@ func (ls *lacTable) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situ
 	if ls.health.failing[WatcherVICI] != nil {
 		is.hasSA = l.confirmedSA(is.trying, ls.topology.listedAt, now)
 	}
-	is.callingUntil = ls.callingUntil(c, ls.daemons.of(l).Pid)
+	is.callingUntil = ls.callingUntil(c, ls.daemons.of(l).Pid, now)
 	until = earlier(l.readEnd(&is, c, now), until)
 	if at := ls.dialIgnoredAt(l, c, now); now.Before(at) {
 		until = earlier(at, until)
@@ -138,7 +138,7 @@ func (l *lac) readEnd(is *situation, c *candidates, now time.Time) (at time.Time
 	case len(c.exact) > 0:
 		is.stuck, at = stuck(c.exact, now)
 	case l.lastEnd != nil && l.lastEnd.CallOnly:
-		if at = l.lastEnd.Time.Add(is.redialPause + callStart); !now.Before(at) {
+		if at = l.callDue(is.redialPause); !now.Before(at) {
 			is.noCall, at = true, time.Time{}
 		}
 	}
@@ -146,6 +146,20 @@ func (l *lac) readEnd(is *situation, c *candidates, now time.Time) (at time.Time
 		if told := l.lastEnd.Time.Add(reasonDelay); now.Before(told) { // a hang-up by the operator may still be reported
 			is.goal, at = goalNone, earlier(at, told)
 		}
+	}
+	return at
+}
+
+// callDue returns when xl2tpd should have made a call in a tunnel without one. If recovery has made it dial since, its request
+// may come in a moment. If it was for a tunnel, it may have been for this LAC.
+func (l *lac) callDue(redialPause time.Duration) time.Time {
+	at := l.lastEnd.Time.Add(redialPause + callStart)
+	switch soon := l.dialled.Add(grace); {
+	case !l.dialBegan.After(l.lastEnd.Time):
+	case !l.sccrqAt.Before(l.dialBegan):
+		return l.dialled.Add(answerTime)
+	case soon.After(at):
+		return soon
 	}
 	return at
 }
@@ -209,10 +223,10 @@ func stuck(calls []*tunnel, now time.Time) (is bool, at time.Time) {
 }
 
 // callingUntil returns until when a call of that xl2tpd may still become a link; zero: it has no such call.
-func (ls *lacTable) callingUntil(c *candidates, pid int) (until time.Time) {
+func (ls *lacTable) callingUntil(c *candidates, pid int, now time.Time) (until time.Time) {
 	for _, calls := range append([]*[]*tunnel{&c.exact}, c.ambiguous...) {
 		for _, t := range *calls {
-			if at := t.since.Add(callTime); !t.linked() && t.link.Xl2tpdPid == pid && at.After(until) && !ls.callClosed(t) {
+			if at := t.since.Add(callTime); !t.linked() && t.link.Xl2tpdPid == pid && at.After(until) && !ls.callClosed(t, now) {
 				until = at
 			}
 		}
@@ -222,9 +236,9 @@ func (ls *lacTable) callingUntil(c *candidates, pid int) (until time.Time) {
 
 // callClosed reports whether xl2tpd has closed the call of a link that was up. Only its pppd is left: pppd waits up to 6 s
 // for an answer of the peer, and xl2tpd can dial meanwhile.
-func (ls *lacTable) callClosed(t *tunnel) bool {
+func (ls *lacTable) callClosed(t *tunnel, now time.Time) bool {
 	c := ls.tunnels.endOf(t)
-	return c != nil && (c.sure || slices.ContainsFunc(t.identity.names, ls.isHangingUp))
+	return c != nil && (c.sure || slices.ContainsFunc(t.identity.names, func(n name) bool { return ls.isHangingUp(n, now) }))
 }
 
 // redialTime returns for how long xl2tpd continues to redial an LNS that never answers.

@@ -102,7 +102,7 @@ func (ls *lacTable) afterHangUp(l *lac, hungUp bool, now time.Time) {
 	if !hungUp {
 		return
 	}
-	l.cutHangUpAt = time.Time{}
+	l.cutHangUpAt, l.hungUpAt = time.Time{}, now
 	if !l.dialledMeanwhile {
 		l.downAt = now
 	}

@@ -38,8 +38,8 @@ func New() (Watch, error) {
 }
 
 // watch watches directories: after a rename, a watch on the old file would not see
-// the new one. The kernel drops the watch of a replaced directory without a notice,
-// and a directory that does not exist yet can't be watched. check handles both.
+// the new one. The kernel drops the watch of a replaced directory, and a directory that
+// does not exist yet can't be watched: then the nearest one above it is. check handles both.
 type watch struct {
 	w    *fsnotify.Watcher
 	set  chan map[string]bool
@@ -51,16 +51,13 @@ func (n *watch) check(paths ...string) {
 	names := map[string]bool{}
 	dirs := map[string]os.FileInfo{}
 	for _, p := range paths {
-		dir, err := filepath.EvalSymlinks(filepath.Dir(p)) // /var/run is /run
-		if err != nil {
-			continue
-		}
+		dir, name := nearest(p)
 		fi, err := os.Stat(dir)
 		if err != nil {
 			continue
 		}
 		dirs[dir] = fi
-		names[filepath.Join(dir, filepath.Base(p))] = true
+		names[dir], names[filepath.Join(dir, name)] = true, true
 	}
 	// Names first: an event between Add and the new names would be dropped.
 	n.set <- names
@@ -78,6 +75,18 @@ func (n *watch) check(paths ...string) {
 		if _, ok := n.dirs[dir]; !ok && n.w.Add(dir) == nil {
 			n.dirs[dir] = fi
 		}
+	}
+}
+
+// nearest returns the first directory above a path that exists, and what is looked for in it. Links are followed:
+// /var/run is /run.
+func nearest(path string) (dir, name string) {
+	for {
+		above := filepath.Dir(path)
+		if dir, err := filepath.EvalSymlinks(above); err == nil || above == path {
+			return dir, filepath.Base(path)
+		}
+		path = above
 	}
 }
 

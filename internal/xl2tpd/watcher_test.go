@@ -319,7 +319,7 @@ func TestSystemWithoutPidfdAndInotify(t *testing.T) {
 		}
 		b.put(b.conf, "")
 		b.proc.remove(77)
-		time.Sleep(slowLook)
+		time.Sleep(blindLook)
 		if s := b.take().Home(); s.Runs() || s.Conf == nil {
 			t.Errorf("%+v", s)
 		}

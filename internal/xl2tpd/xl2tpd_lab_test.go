@@ -386,7 +386,7 @@ func TestLabConfEdited(t *testing.T) {
 	run(t, "mv", dir, dir+".old")
 	run(t, "mv", dir+".new", dir)
 	run(t, "rm", "-r", dir+".old")
-	until(t, c, slowLook+2*time.Second, "directory replaced", has("five"))
+	quick("directory replaced", "five")
 	write(t, DefaultConfPath, "[lac six]\n")
 	quick("written in the new directory", "six")
 }

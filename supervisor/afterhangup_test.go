@@ -1,0 +1,250 @@
+package supervisor
+
+import (
+	"errors"
+	"net/netip"
+	"testing"
+	"time"
+
+	"xl2tpd-keepalive/probe"
+)
+
+// done ends a step of home's.
+func (n *fixture) done(step Step, err error) {
+	n.lac("home").progress.busy = step
+	n.core.lacs.agenda.slotsTaken++
+	n.step(StepDone{LAC: LAC{Name: "home"}, Step: step, Err: err})
+}
+
+// Recovery has hung a silent tunnel up, and its link goes only after another step. That is no operator's hang-up.
+func TestLinkGoesAfterAnotherStep(t *testing.T) {
+	for name, tc := range map[string]struct {
+		err     error // of the hang-up
+		between func(*fixture)
+		hungUp  bool // by an operator, it may be
+	}{
+		"nothing comes between":     {nil, func(*fixture) {}, false},
+		"the step failed after it":  {errors.Join(ErrHungUp, lost), func(*fixture) {}, false},
+		"a new SA of a neighbour's": {nil, func(n *fixture) { n.step(secured("2")) }, false},
+		"the SA is initiated":       {nil, func(n *fixture) { n.done(StepSecure, nil) }, false},
+		"the SA can't be initiated": {nil, func(n *fixture) { n.done(StepSecure, lost) }, false},
+		"another hang-up fails":     {nil, func(n *fixture) { n.done(StepHangUp, lost) }, false},
+		"only a hang-up that fails": {lost, func(*fixture) {}, true},
+		"it has lived since":        {nil, func(n *fixture) { n.plays(20*time.Second, alive, succeeds) }, true},
+		"it was dialled since":      {nil, func(n *fixture) { n.done(StepDial, nil) }, true},
+		"long ago":                  {nil, func(n *fixture) { n.now = n.now.Add(reasonTTL); n.lac("home").progress.aliveAt = n.now }, true},
+	} {
+		n, _ := oneLNS(t, "", full)
+		n.step(TaskWorks{Task: TaskGuard})
+		n.plays(20*time.Second, probe.Result{Err: lost}, func(r Recover) error { return ErrAlive }) // only the target is silent
+		n.done(StepHangUp, tc.err)
+		tc.between(n)
+		office, _ := officeAndHome()
+		n.links(office)
+		if got := n.lac("home").mayBeHungUp(); got != tc.hungUp {
+			t.Errorf("%s: perhaps hung up %v", name, got)
+		}
+	}
+}
+
+// A tunnel comes up in the moment in which recovery hangs up. Its end is no operator's hang-up either.
+func TestLinkComesUpInAHangUp(t *testing.T) {
+	for name, tc := range map[string]struct {
+		up, gone time.Duration // after the hang-up began
+		hungUp   bool
+	}{
+		"at once":            {0, time.Second, false},
+		"half a second late": {timerDelay / 2, time.Second, false},
+		"and lives for 9 s":  {0, 9 * time.Second, false},
+		"it is a new one":    {3 * time.Second, 5 * time.Second, true},
+		"it is not it":       {0, reasonTTL, true},
+	} {
+		n, _ := oneLNS(t, "", full)
+		n.step(TaskWorks{Task: TaskGuard})
+		office, home := officeAndHome()
+		n.ends(8, peerCloses)
+		n.links(office)
+		l := n.lac("home")
+		l.progress.busy, l.hangUpAt = StepHangUp, n.now
+		n.core.lacs.agenda.slotsTaken++
+		n.now = n.now.Add(tc.up)
+		home.Index = 7
+		if tc.up > timerDelay {
+			n.step(StepDone{LAC: LAC{Name: "home"}, Step: StepHangUp})
+		}
+		n.links(office, home)
+		n.plays(time.Second/2, alive, succeeds)
+		if tc.up <= timerDelay {
+			n.step(StepDone{LAC: LAC{Name: "home"}, Step: StepHangUp})
+		}
+		n.plays(tc.gone-tc.up, alive, succeeds)
+		n.links(office)
+		if got := l.mayBeHungUp(); got != tc.hungUp {
+			t.Errorf("%s: perhaps hung up %v", name, got)
+		}
+	}
+}
+
+// Recovery dials beside a tunnel that may stand without a call. That dial has its time before the tunnel is hung up.
+func TestDialBesideATunnelWithoutCall(t *testing.T) {
+	for name, tc := range map[string]struct {
+		wait time.Duration // before the dial
+		asks bool          // xl2tpd asks for a tunnel then
+		want time.Duration // from the dial to the hang-up
+	}{
+		"soon":               {time.Second, false, callStart - time.Second},
+		"late":               {callStart - time.Second, false, grace},
+		"soon, and it asks":  {time.Second, true, answerTime},
+		"late, and it asks":  {callStart - time.Second, true, answerTime},
+		"a second too late":  {callStart + time.Second, false, grace},
+		"too late, and asks": {callStart + time.Second, true, answerTime},
+	} {
+		n, _ := oneLNS(t, "", full)
+		n.step(TaskWorks{Task: TaskGuard})
+		n.ends(7, callCloses)
+		n.ends(8, callCloses)
+		n.links()
+		l, s := n.lac("home"), n.core.topology.section(n.lac("home"))
+		n.now = n.now.Add(tc.wait)
+		l.dialBegan = n.now
+		if tc.asks {
+			n.step(Dials{Peer: closer.Peer.Addr()})
+		}
+		n.done(StepDial, nil)
+		noCall := func(at time.Duration) bool {
+			is, _ := n.core.lacs.situation(l, s, l.dialled.Add(at))
+			return is.noCall
+		}
+		if noCall(tc.want-time.Second/2) || !noCall(tc.want) {
+			t.Errorf("%s: not hung up after %v", name, tc.want)
+		}
+	}
+}
+
+// The LNS can't be looked up, so nobody sees when xl2tpd redials. Hung up, it keeps to that, and gets no second call.
+func TestHangUpWhileTheNameIsUnknown(t *testing.T) {
+	for name, tc := range map[string]struct {
+		ago  time.Duration // it was known again
+		want bool          // recovery waits for xl2tpd's redial
+	}{
+		"it is unknown":    {0, true},
+		"known since 1 s":  {time.Second, true},
+		"known since 29 s": {29 * time.Second, true},
+		"known since 40 s": {40 * time.Second, false},
+	} {
+		n := established(t, redials, "")
+		n.step(TaskWorks{Task: TaskGuard})
+		n.step(Ending{OwnedConnection: closer, CloseReason: callCloses})
+		n.links()
+		n.now = n.now.Add(2 * time.Minute)
+		l := n.lac("office")
+		l.hiddenAt, l.hidden = n.now.Add(-tc.ago), false
+		l.progress.next = n.now
+		n.step(Tick{})
+		if l.progress.busy != StepHangUp {
+			t.Fatalf("%s: %v is under way", name, l.progress.busy)
+		}
+		n.step(StepDone{LAC: LAC{Name: "office"}, Step: StepHangUp})
+		if got := l.planned.After(n.now); got != tc.want {
+			t.Errorf("%s: waits for a redial %v", name, got)
+		}
+	}
+}
+
+// In userspace mode, an operator hangs up a call or an attempt of one LAC. Then xl2tpd ends, and with it the link of the other
+// one. That link does not show that the first one was not hung up, and if it has lived meanwhile, it was not hung up itself.
+func TestXl2tpdEndsAfterAHangUp(t *testing.T) {
+	for name, tc := range map[string]struct {
+		call   bool // without addresses; else it is an attempt
+		after  time.Duration
+		echoes probe.Result // of the other one's
+		hungUp bool         // the other one, it may be
+	}{
+		"a call, at once":             {true, reasonDelay, alive, true},
+		"a call, later":               {true, 20 * time.Second, alive, false},
+		"a call, much later":          {true, reasonTTL, alive, false},
+		"an attempt, at once":         {false, reasonDelay, alive, true},
+		"an attempt, later":           {false, 20 * time.Second, alive, false},
+		"an attempt, much later":      {false, reasonTTL, alive, false},
+		"a call, and silence":         {true, 20 * time.Second, probe.Result{Err: lost}, true},
+		"an attempt, and silence":     {false, 20 * time.Second, probe.Result{Err: lost}, true},
+		"silence for longer than 40s": {false, reasonTTL + time.Second, probe.Result{Err: lost}, false},
+	} {
+		n, _ := oneLNS(t, "", full)
+		n.step(TaskWorks{Task: TaskGuard})
+		n.replaced("", 100)
+		office, home := officeAndHome()
+		fails := func(Recover) error { return lost }
+		n.ends(8, peerCloses)
+		n.links(inUserspace(office)...)
+		n.plays(time.Minute, alive, fails)
+		if tc.call {
+			home.Up, home.Index = false, 7
+			n.links(inUserspace(office, home)...)
+			n.plays(5*time.Second, alive, fails)
+		}
+		n.ends(9, operatorEnds)
+		n.links(inUserspace(office)...)
+		n.plays(tc.after, tc.echoes, fails)
+		n.replaced("", 101)
+		if !n.lac("home").mayBeHungUp() {
+			t.Errorf("%s: the one that was hung up counts as not hung up", name)
+		}
+		if got := n.lac("office").mayBeHungUp(); got != tc.hungUp {
+			t.Errorf("%s: the other one is perhaps hung up %v", name, got)
+		}
+	}
+}
+
+// The same with a link that may be of either of two LACs.
+func TestAmbiguousLinkComesUpInAHangUp(t *testing.T) {
+	for name, tc := range map[string]struct {
+		up     time.Duration // after the hang-up began
+		hungUp bool
+	}{"at once": {0, false}, "a second late": {timerDelay, false}, "it is another one": {2 * time.Second, true}} {
+		n := ambiguousUp(t, "", "recover = full\n")
+		office, home := link("ppp0", 5, true), link("ppp1", 7, true)
+		n.ends(8, peerCloses)
+		n.links(inUserspace(office)...)
+		l := n.lac("home")
+		l.progress.busy, l.hangUpAt = StepHangUp, n.now
+		n.core.lacs.agenda.slotsTaken++
+		n.now = n.now.Add(tc.up)
+		n.links(inUserspace(office, home)...)
+		n.step(StepDone{LAC: LAC{Name: "home"}, Step: StepHangUp})
+		n.plays(5*time.Second, alive, succeeds)
+		n.links(inUserspace(office)...)
+		if got := l.mayBeHungUp(); got != tc.hungUp {
+			t.Errorf("%s: perhaps hung up %v", name, got)
+		}
+	}
+}
+
+// While the name of an LNS can't be looked up, another LAC with that name shares the LNS: no attempt is given up that may
+// be the other one's.
+func TestSharedNameThatIsUnknown(t *testing.T) {
+	for name, tc := range map[string]struct {
+		other string // its LNS
+		known bool
+		want  bool
+	}{
+		"the same name":     {"vpn.example.net", false, true},
+		"another name":      {"vpn.example.org", false, false},
+		"an address":        {"192.0.2.1", false, false},
+		"known again":       {"vpn.example.net", true, true},
+		"known, an address": {"192.0.2.1", true, true},
+	} {
+		n := newFixture(t, twoLACs("vpn.example.net", tc.other, "redial = yes\n"), full)
+		s := n.xl2tpd(twoLACs("vpn.example.net", tc.other, "redial = yes\n"))
+		for i := range s.Home().Conf.Sections {
+			if tc.known {
+				s.Home().Conf.Sections[i].LNSIPs = []netip.Addr{closer.Peer.Addr()}
+			}
+		}
+		n.step(s)
+		l := n.lac("office")
+		if got := n.core.topology.sharesLNS(l, n.core.topology.section(l)); got != tc.want {
+			t.Errorf("%s: shares its LNS %v", name, got)
+		}
+	}
+}
