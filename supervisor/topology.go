@@ -312,14 +312,5 @@ func (in *instance) answered(l ppp.Link, outer netip.Addr) []*xl2tpd.Section {
 
 // gives reports whether an LNS section may assign this address to a caller. Without an `ip range`, pppd decides.
 func gives(s *xl2tpd.Section, peer netip.Addr) bool {
-	if len(s.IPRanges) == 0 || !peer.IsValid() {
-		return true
-	}
-	given := false
-	for _, r := range s.IPRanges {
-		if !peer.Less(r.From) && !r.To.Less(peer) {
-			given = !r.Deny
-		}
-	}
-	return given
+	return len(s.IPRanges) == 0 || !peer.IsValid() || xl2tpd.Admits(s.IPRanges, peer)
 }

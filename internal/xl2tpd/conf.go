@@ -70,13 +70,14 @@ type Range struct {
 	Deny     bool
 }
 
-func (r Range) contains(a netip.Addr) bool { return !a.Less(r.From) && !r.To.Less(a) }
-
-// Has reports whether there is a section of this kind and name.
-func (c *Conf) Has(kind, name string) bool {
-	return slices.ContainsFunc(c.Sections, func(s Section) bool {
-		return s.Kind == kind && xl2tpdconf.SameName(s.Name, name)
-	})
+// Admits reports whether these ranges have an address. Of several that name the address, the last one counts.
+func Admits(all []Range, a netip.Addr) (is bool) {
+	for _, r := range all {
+		if !a.Less(r.From) && !r.To.Less(a) {
+			is = !r.Deny
+		}
+	}
+	return is
 }
 
 // LNSFor returns the LNS section that xl2tpd takes for a caller with this outer
@@ -98,13 +99,7 @@ func (c *Conf) LNSFor(caller netip.Addr) *Section {
 		order = append(order, fallback)
 	}
 	for _, s := range order {
-		allowed := false
-		for _, r := range s.Callers {
-			if r.contains(caller) {
-				allowed = !r.Deny
-			}
-		}
-		if allowed {
+		if Admits(s.Callers, caller) {
 			return s
 		}
 	}

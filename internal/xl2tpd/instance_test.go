@@ -434,7 +434,7 @@ func TestConfPaths(t *testing.T) {
 		t.Errorf("%+v, %v", x, err)
 	}
 	write(c.old, "[lac old]\n")
-	if x, err := c.parse(c.usual); err != nil || x.Path != c.old || !x.Has("lac", "old") {
+	if x, err := c.parse(c.usual); err != nil || x.Path != c.old || !x.has("lac", "old") {
 		t.Errorf("%+v, %v", x, err)
 	}
 	write(c.old, "[lac old\n")
@@ -442,7 +442,7 @@ func TestConfPaths(t *testing.T) {
 		t.Errorf("%+v, %v", x, err)
 	}
 	write(c.usual, "[lac new]\n")
-	if x, err := c.parse(c.usual); err != nil || x.Path != c.usual || !x.Has("lac", "new") {
+	if x, err := c.parse(c.usual); err != nil || x.Path != c.usual || !x.has("lac", "new") {
 		t.Errorf("%+v, %v", x, err)
 	}
 }
