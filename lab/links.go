@@ -29,14 +29,19 @@ const (
 	linkMeasure = 20 * time.Second
 )
 
-// linkKeepers are who sends echo requests to all links every 10 s. They are started with the name of a file of the links,
-// a device and an address in each line.
-var linkKeepers = []struct{ name, script string }{
-	{ourName, `exec "$2" run -config "$3"`},
-	{"smokeping_prober", `exec prometheus-smokeping-prober --web.listen-address=127.0.0.1:9374 --ping.interval=10s $(cut -d ' ' -f 2 "$1")`},
-	{"a script", `while sleep 10; do while read link peer; do ping -q -c 1 -W 3 -I $link $peer < /dev/null; done < "$1"; done`},
-	{"fping", `exec fping -q -l -p 10000 $(cut -d ' ' -f 2 "$1")`},
-	{"a ping for each", `while read link peer; do ping -q -i 10 -I $link $peer < /dev/null & done < "$1"; wait`},
+// linkKeeper sends echo requests to all links every 10 s. Its script is started with the name of a file of the links, a
+// device and an address in each line.
+type linkKeeper struct {
+	name, script string
+	slack        time.Duration // how late its timers may be, see TimerSlackNSec in systemd.exec(5); 0: as usual
+}
+
+var linkKeepers = []linkKeeper{
+	{ourName, `exec "$2" run -config "$3"`, time.Millisecond}, // as its unit has it
+	{"smokeping_prober", `exec prometheus-smokeping-prober --web.listen-address=127.0.0.1:9374 --ping.interval=10s $(cut -d ' ' -f 2 "$1")`, 0},
+	{"a script", `while sleep 10; do while read link peer; do ping -q -c 1 -W 3 -I $link $peer < /dev/null; done < "$1"; done`, 0},
+	{"fping", `exec fping -q -l -p 10000 $(cut -d ' ' -f 2 "$1")`, 0},
+	{"a ping for each", `while read link peer; do ping -q -i 10 -I $link $peer < /dev/null & done < "$1"; wait`, 0},
 }
 
 const ourName = "xl2tpd-keepalive"
@@ -159,7 +164,7 @@ func (l lab) measureLinks(ctx context.Context, n int, figures event.Figures) err
 
 // comeUp brings all links up at the same time while the keeper runs.
 func (c linkSet) comeUp(ctx context.Context) error {
-	r, err := c.start(linkKeepers[0].script)
+	r, err := c.start(linkKeepers[0])
 	if err != nil {
 		return err
 	}
@@ -189,7 +194,7 @@ func (c linkSet) compare(ctx context.Context) error {
 	costs := make([][]linkCost, len(linkKeepers))
 	for range linkRounds {
 		for i, k := range linkKeepers {
-			cost, err := c.measure(ctx, k.script, func(r *running) error {
+			cost, err := c.measure(ctx, k, func(r *running) error {
 				if k.name != ourName {
 					return wake.After(ctx, linkSettle)
 				}
@@ -220,8 +225,8 @@ func (c linkSet) compare(ctx context.Context) error {
 }
 
 // measure measures what a keeper takes once it runs steadily.
-func (c linkSet) measure(ctx context.Context, script string, await func(*running) error) (linkCost, error) {
-	r, err := c.start(script)
+func (c linkSet) measure(ctx context.Context, k linkKeeper, await func(*running) error) (linkCost, error) {
+	r, err := c.start(k)
 	if err != nil {
 		return linkCost{}, err
 	}

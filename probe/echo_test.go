@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 	"unsafe"
@@ -117,7 +116,7 @@ func TestFailures(t *testing.T) {
 }
 
 func TestNoReply(t *testing.T) {
-	if !alone(t, syscall.CLONE_NEWNET) {
+	if !alone(t, "--net") {
 		return
 	}
 	p := pinger(t)
@@ -140,7 +139,7 @@ func TestNoReply(t *testing.T) {
 }
 
 func TestCancel(t *testing.T) {
-	if !alone(t, syscall.CLONE_NEWNET) {
+	if !alone(t, "--net") {
 		return
 	}
 	p := pinger(t)
@@ -159,7 +158,7 @@ func TestCancel(t *testing.T) {
 
 // The echo leaves by its link though the route to the target says otherwise.
 func TestBound(t *testing.T) {
-	if !alone(t, syscall.CLONE_NEWNET) {
+	if !alone(t, "--net") {
 		return
 	}
 	p := pinger(t)
@@ -178,7 +177,7 @@ func TestBound(t *testing.T) {
 }
 
 func TestRecreatedLink(t *testing.T) {
-	if !alone(t, syscall.CLONE_NEWNET) {
+	if !alone(t, "--net") {
 		return
 	}
 	p := pinger(t)
@@ -208,7 +207,7 @@ func TestRecreatedLink(t *testing.T) {
 
 // If a link goes while its echo is under way, the error is ErrGone.
 func TestLinkGoesWhileWaiting(t *testing.T) {
-	if !alone(t, syscall.CLONE_NEWNET) {
+	if !alone(t, "--net") {
 		return
 	}
 	p := pinger(t)
@@ -228,7 +227,7 @@ func TestLinkGoesWhileWaiting(t *testing.T) {
 }
 
 func TestLinkDown(t *testing.T) {
-	if !alone(t, syscall.CLONE_NEWNET) {
+	if !alone(t, "--net") {
 		return
 	}
 	p := pinger(t)
@@ -241,7 +240,7 @@ func TestLinkDown(t *testing.T) {
 
 // A prohibit route must neither hold up an echo nor burn time.
 func TestProhibit(t *testing.T) {
-	if !alone(t, syscall.CLONE_NEWNET) {
+	if !alone(t, "--net") {
 		return
 	}
 	p := pinger(t)
@@ -268,7 +267,7 @@ func TestProhibit(t *testing.T) {
 }
 
 func TestNoPermission(t *testing.T) {
-	if !alone(t, syscall.CLONE_NEWUSER) {
+	if !alone(t, "--user", "--map-root-user") {
 		return
 	}
 	p := &Pinger{}
@@ -301,7 +300,7 @@ func TestNoSocket(t *testing.T) {
 
 // Only a reply with the token of an echo that is under way is one.
 func TestForgedReply(t *testing.T) {
-	if !alone(t, syscall.CLONE_NEWNET) {
+	if !alone(t, "--net") {
 		return
 	}
 	run(t, "ip", `link add ppp0 type veth peer name far
@@ -343,7 +342,7 @@ func TestForgedReply(t *testing.T) {
 
 // Each of many echoes at a time gets its own reply.
 func TestManyAtOnce(t *testing.T) {
-	if !alone(t, syscall.CLONE_NEWNET) {
+	if !alone(t, "--net") {
 		return
 	}
 	p := pinger(t)
@@ -411,7 +410,7 @@ func started(t testing.TB, p *Pinger, reqs ...Request) map[string]Result {
 
 // Echo requests that are sent together have the same results as single ones.
 func TestStart(t *testing.T) {
-	if !alone(t, syscall.CLONE_NEWNET) {
+	if !alone(t, "--net") {
 		return
 	}
 	p := pinger(t)

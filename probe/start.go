@@ -95,8 +95,10 @@ func (p *Pinger) look() {
 			p.end(w, 0, fmt.Errorf("%w within %s", ErrTimeout, w.req.Timeout))
 		}
 	}
-	p.pause = min(2*p.pause, longestPause)
-	p.fireAt(now.Add(p.pause))
+	if len(p.waiting) > 0 { // even a timer that is stopped in time would wake the program up
+		p.pause = min(2*p.pause, longestPause)
+		p.fireAt(now.Add(p.pause))
+	}
 }
 
 // read takes in the replies that have come. p.mu is held.

@@ -2,8 +2,10 @@ package main
 
 import (
 	"fmt"
+	"log/slog"
 	"os"
 	"reflect"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -12,8 +14,16 @@ import (
 	"xl2tpd-keepalive/internal/procfs"
 )
 
-// unmapAfter is when most of what the start has needed is not needed any more.
-const unmapAfter = 5 * time.Second
+// startOver is when most of the memory that the start has needed is not needed any more.
+const startOver = 5 * time.Second
+
+// giveBack gives back what only the start has needed.
+func giveBack(log *slog.Logger) {
+	debug.FreeOSMemory()
+	if err := unmapProgram(); err != nil {
+		log.Debug("the pages of the program stay resident", "err", err)
+	}
+}
 
 // unmapProgram gives back the pages of the program's own file. Most of them are needed at the start alone. What is
 // used again the kernel maps again, from the page cache.
