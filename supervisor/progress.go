@@ -166,20 +166,20 @@ func dialling(now time.Time) progress {
 	return progress{since: now, last: StepDial, dials: 1, next: now.Add(answerTime)}
 }
 
-// advance returns the step to take now, or when to look again; zero: when something has changed. If turn is false, no
-// slot is free: only steps that ask are taken. jitter is in [0, 1). The peer of a silent link is asked in all pauses, until
+// advance returns the step to take now, or when to look again; zero: when something has changed. Unless a
+// slot is free, it takes only steps that ask. jitter is in [0, 1). The peer of a silent link is asked in all pauses, until
 // it has left one question unanswered: if the link ends, its latest answer says whether the peer was dead. A LAC that waits
-// for a slot may lose its turn by that, and gets the next one.
-func (p *progress) advance(s situation, turn bool, jitter float64, now time.Time) (Step, time.Time) {
-	step, at := p.takeTurn(s, turn, jitter, now)
+// for a slot may lose it by that, and gets the next one.
+func (p *progress) advance(s situation, slotFree bool, jitter float64, now time.Time) (Step, time.Time) {
+	step, at := p.nextStep(s, slotFree, jitter, now)
 	if step == StepNone && p.busy == StepNone && s.silent() && p.peer != peerSilent && s.goal != goalNone && s.daemon {
 		return p.askPeer(at, now)
 	}
 	return step, at
 }
 
-// takeTurn is advance, but for the questions to the peer of a silent link.
-func (p *progress) takeTurn(s situation, turn bool, jitter float64, now time.Time) (Step, time.Time) {
+// nextStep is advance, but for the questions to the peer of a silent link.
+func (p *progress) nextStep(s situation, slotFree bool, jitter float64, now time.Time) (Step, time.Time) {
 	p.waitsForSlot, p.rule = false, ""
 	if s.isWell() {
 		return StepNone, p.tunnelIsUp(now)
@@ -201,7 +201,7 @@ func (p *progress) takeTurn(s situation, turn bool, jitter float64, now time.Tim
 	if at := p.dueAt(s, now); now.Before(at) {
 		return p.lookForLNS(at, now)
 	}
-	if !turn {
+	if !slotFree {
 		return p.waitForSlot(now)
 	}
 	switch step, at := p.decide(s, jitter, now); {

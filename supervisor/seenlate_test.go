@@ -849,8 +849,8 @@ func TestGoneWhileThePeerIsAskedAfterAHangUp(t *testing.T) {
 // The peer of a silent link is asked in every pause of recovery, so its latest answer is never old.
 func TestSilentPeerIsAskedInPauses(t *testing.T) {
 	for name, tc := range map[string]struct {
-		is   func(*progress, *situation)
-		turn bool
+		is       func(*progress, *situation)
+		slotFree bool
 	}{
 		"all slots are taken":    {func(*progress, *situation) {}, false},
 		"a new SA has its time":  {func(_ *progress, s *situation) { s.saOnTrial = true }, true},
@@ -862,14 +862,14 @@ func TestSilentPeerIsAskedInPauses(t *testing.T) {
 		p := progress{since: origin0, lookAt: origin0.Add(time.Hour)}
 		s := situation{goal: goalFull, daemon: true, hasSA: true, up: true, quiet: stuckAfter}
 		tc.is(&p, &s)
-		if step, _ := p.advance(s, tc.turn, 0.5, origin0); step != StepAsk {
+		if step, _ := p.advance(s, tc.slotFree, 0.5, origin0); step != StepAsk {
 			t.Errorf("%s: %q", name, step)
 			continue
 		}
 		for _, asks := range []Step{StepAsk, StepHangUp} {
 			p.busy = asks
 			p.stepDone(ErrAlive, s, 0.5, origin0)
-			if step, at := p.advance(s, tc.turn, 0.5, origin0); step != StepNone || at.IsZero() || at.After(origin0.Add(aliveLook)) {
+			if step, at := p.advance(s, tc.slotFree, 0.5, origin0); step != StepNone || at.IsZero() || at.After(origin0.Add(aliveLook)) {
 				t.Errorf("%s, and the peer is alive: %q, and the next look at %v", name, step, at)
 			}
 		}

@@ -36,8 +36,8 @@ func (cl *closer) learn(c *channel, p *l2tp.Packet, byPeer bool, now time.Time) 
 	}
 }
 
-// explain reports why a tunnel or call is being closed, once. Copies of a StopCCN or CDN change nothing: those of the
-// peer are not expected, see follow, and the end that xl2tpd repeats is in c.reported.
+// explain reports why a tunnel or call is being closed, once. A duplicate of a StopCCN or CDN changes nothing: one of
+// the peer is not expected, see follow, and one of xl2tpd is in c.reported already.
 func (cl *closer) explain(c *channel, p *l2tp.Packet, byPeer bool, now time.Time) {
 	r := closeReason(p.Msg, p.Payload(), byPeer, since(c.helloSince, now), since(c.unackedSince, now))
 	r.CallOnly = !byPeer && p.Msg.Type == l2tp.TypeCDN

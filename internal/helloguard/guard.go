@@ -157,7 +157,7 @@ func (g *Guard) Run(ctx context.Context) error {
 		on, forced, _ := g.settings()
 		var wait <-chan time.Time
 		if on || g.leftFailClosed() {
-			err := g.work(ctx, func() { g.endOutage(&o) })
+			err := g.runSession(ctx, func() { g.endOutage(&o) })
 			switch {
 			case ctx.Err() != nil:
 				return ctx.Err()

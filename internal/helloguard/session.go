@@ -55,9 +55,9 @@ type session struct {
 	recheck      wake.Signal // xl2tpd may not be answerable any more, or be it again
 }
 
-// work guards until ctx ends (it then returns nil), or until it is switched off
+// runSession guards until ctx ends (it then returns nil), or until it is switched off
 // and no tunnel needs it any more. working is called once all is in place.
-func (g *Guard) work(ctx context.Context, working func()) error {
+func (g *Guard) runSession(ctx context.Context, working func()) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	in, err := newInjector()

@@ -94,7 +94,7 @@ type Runner struct {
 	mu      sync.Mutex
 	ctx     context.Context // nil: Run has not begun
 	waiting map[string][]Event
-	turns   chan struct{}
+	slots   chan struct{}
 	wg      sync.WaitGroup
 }
 
@@ -102,7 +102,7 @@ type Runner struct {
 // returns ctx's error.
 func (r *Runner) Run(ctx context.Context) error {
 	r.mu.Lock()
-	r.ctx, r.waiting, r.turns = ctx, map[string][]Event{}, make(chan struct{}, maxAtOnce)
+	r.ctx, r.waiting, r.slots = ctx, map[string][]Event{}, make(chan struct{}, maxAtOnce)
 	r.mu.Unlock()
 	<-ctx.Done()
 	r.mu.Lock()
@@ -148,9 +148,9 @@ func (r *Runner) work(ctx context.Context, key string) {
 		r.mu.Unlock()
 
 		select {
-		case r.turns <- struct{}{}:
+		case r.slots <- struct{}{}:
 			r.run(ctx, e)
-			<-r.turns
+			<-r.slots
 		case <-ctx.Done():
 		}
 	}
