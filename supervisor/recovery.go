@@ -79,22 +79,28 @@ func (ls *lacTable) advance(l *lac, s *xl2tpd.Section, now time.Time) {
 	if !step.asks() {
 		ls.agenda.slotsTaken++
 	}
-	if step == StepHangUp {
-		if is.dialIgnored {
-			l.ignoredAt = now
-		}
-		// If several LACs have one LNS, or its name can't be looked up, nobody sees whether xl2tpd dials this one. So the
-		// half-closed tunnel may be gone.
-		unseen := is.sharesLNS || now.Sub(l.hiddenAt) <= s.RedialTimeout+timerDelay
-		l.guessed = is.up && len(c.exact) == 0 || is.noCall && unseen
-		l.hangUpAt, l.redialsMeanwhile = now, false
-		l.dialledMeanwhile = is.hangUpCut && !is.up // by xl2tpd itself, it may be
+	switch step {
+	case StepDial:
+		l.dialBegan, l.awaitsDial = now, true
+	case StepRedial:
+		l.awaitsDial = true
+	case StepHangUp:
+		l.beginHangUp(s, c, is, now)
 	}
-	if step == StepDial {
-		l.dialBegan = now
-	}
-	l.awaitsDial = l.awaitsDial || step == StepDial || step == StepRedial
 	ls.out.emit(ls.request(l, s, c, is, step))
+}
+
+// beginHangUp notes that recovery hangs a LAC up.
+func (l *lac) beginHangUp(s *xl2tpd.Section, c *candidates, is situation, now time.Time) {
+	if is.dialIgnored {
+		l.ignoredAt = now
+	}
+	// If several LACs have one LNS, or its name can't be looked up, nobody sees whether xl2tpd dials this one. So the
+	// half-closed tunnel may be gone.
+	unseen := is.sharesLNS || now.Sub(l.hiddenAt) <= s.RedialTimeout+timerDelay
+	l.guessed = is.up && len(c.exact) == 0 || is.noCall && unseen
+	l.hangUpAt, l.redialsMeanwhile = now, false
+	l.dialledMeanwhile = is.hangUpCut && !is.up // by xl2tpd itself, it may be
 }
 
 // request returns what the executor needs to know for a step.
