@@ -119,8 +119,7 @@ type progress struct {
 	hungUpAt     time.Time // when recovery has hung up, if the tunnel was neither up nor dialled since; zero: it was, or recovery has not
 	doneAt       time.Time // when charon last answered a request for an SA
 	sa           saAnswer  // what it said
-	awaitsCall   bool      // until next, or until there is no call any more
-	awaitsRedial bool      // the next step is due as soon as xl2tpd does not redial any more
+	awaits       awaited   // what makes the next step due earlier than next
 	rule         string    // the rule that has decided in the latest advance; empty: none
 	pause        string    // the pause that has decided when
 }
@@ -132,6 +131,15 @@ const (
 	peerUnknown  peerAnswer = iota // it has answered, or was not asked, or the answer no longer counts
 	peerOutdated                   // the link may have got a new SA: the answer to an earlier question does not count
 	peerSilent                     // it did not answer, although its host, or the LNS elsewhere, can be reached
+)
+
+// awaited is what makes the next step due immediately.
+type awaited int
+
+const (
+	nothing      awaited = iota
+	endOfCall            // there is no call any more: it may be one that only ends
+	endOfRedials         // xl2tpd does not redial any more
 )
 
 // saAnswer is what came of the latest request for an SA.
@@ -179,11 +187,8 @@ func (p *progress) takeTurn(s situation, turn bool, jitter float64, now time.Tim
 	if p.since.IsZero() {
 		p.begin(s, jitter, now)
 	}
-	if p.awaitsCall && s.callingUntil.IsZero() {
-		p.awaitsCall, p.next = false, time.Time{}
-	}
-	if p.awaitsRedial && s.redialsFor == 0 {
-		p.awaitsRedial, p.next = false, time.Time{}
+	if p.awaits == endOfCall && s.callingUntil.IsZero() || p.awaits == endOfRedials && s.redialsFor == 0 {
+		p.awaits, p.next = nothing, time.Time{}
 	}
 	if s.goal == goalNone || !s.daemon || p.busy != StepNone {
 		return StepNone, time.Time{}
@@ -313,7 +318,7 @@ func (p *progress) tunnelIsUp(now time.Time) time.Time {
 		p.well = now
 	}
 	p.since, p.next, p.hungUpAt, p.err = time.Time{}, time.Time{}, time.Time{}, nil
-	p.askAt, p.awaitsCall, p.awaitsRedial = time.Time{}, false, false
+	p.askAt, p.awaits = time.Time{}, nothing
 	if p.peer == peerSilent {
 		p.peer = peerUnknown
 	}

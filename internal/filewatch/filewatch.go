@@ -7,6 +7,8 @@ import (
 	"slices"
 
 	"github.com/fsnotify/fsnotify"
+
+	"xl2tpd-keepalive/internal/wake"
 )
 
 // Watch reports when one of a few files may have changed: written in place,
@@ -31,20 +33,20 @@ func New() (Watch, error) {
 	if err != nil {
 		return Watch{}, err
 	}
-	c := make(chan struct{}, 1)
 	n := &watch{w: w, set: make(chan map[string]bool), gone: make(chan struct{}), dirs: map[string]os.FileInfo{}}
-	go n.run(c)
-	return Watch{C: c, Check: n.check, Close: n.close}, nil
+	go n.run()
+	return Watch{C: n.changed.C(), Check: n.check, Close: n.close}, nil
 }
 
 // watch watches directories: after a rename, a watch on the old file would not see
 // the new one. The kernel drops the watch of a replaced directory, and a directory that
 // does not exist yet can't be watched: then the nearest one above it is. check handles both.
 type watch struct {
-	w    *fsnotify.Watcher
-	set  chan map[string]bool
-	gone chan struct{} // closed when the goroutine has returned
-	dirs map[string]os.FileInfo
+	w       *fsnotify.Watcher
+	changed wake.Signal
+	set     chan map[string]bool
+	gone    chan struct{} // closed when the goroutine has returned
+	dirs    map[string]os.FileInfo
 }
 
 func (n *watch) check(paths ...string) {
@@ -95,15 +97,9 @@ func (n *watch) close() {
 	<-n.gone
 }
 
-func (n *watch) run(c chan<- struct{}) {
+func (n *watch) run() {
 	defer close(n.gone)
 	var names map[string]bool
-	notice := func() {
-		select {
-		case c <- struct{}{}:
-		default:
-		}
-	}
 	for {
 		select {
 		case names = <-n.set:
@@ -112,13 +108,13 @@ func (n *watch) run(c chan<- struct{}) {
 				return
 			}
 			if names[filepath.Clean(ev.Name)] {
-				notice()
+				n.changed.Send()
 			}
 		case _, ok := <-n.w.Errors:
 			if !ok {
 				return
 			}
-			notice() // events were lost, so anything may have changed
+			n.changed.Send() // events were lost, so anything may have changed
 		}
 	}
 }

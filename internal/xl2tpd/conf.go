@@ -84,26 +84,17 @@ func Admits(all []Range, a netip.Addr) (is bool) {
 // address (aaa.c, get_lns), or nil: later sections first, then the default one.
 func (c *Conf) LNSFor(caller netip.Addr) *Section {
 	caller = caller.Unmap()
-	var order []*Section
 	var fallback *Section
 	for i := range slices.Backward(c.Sections) {
 		switch s := &c.Sections[i]; {
 		case s.Kind != "lns":
 		case s.Name == "default":
 			fallback = s
-		default:
-			order = append(order, s)
-		}
-	}
-	if fallback != nil {
-		order = append(order, fallback)
-	}
-	for _, s := range order {
-		if Admits(s.Callers, caller) {
+		case Admits(s.Callers, caller):
 			return s
 		}
 	}
-	if c.AccessControl {
+	if fallback != nil && c.AccessControl && !Admits(fallback.Callers, caller) {
 		return nil
 	}
 	return fallback

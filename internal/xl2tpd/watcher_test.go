@@ -508,7 +508,7 @@ func TestNothingLeaks(t *testing.T) {
 		w := &Watcher{Log: slog.New(slog.DiscardHandler), sys: theSystem()}
 		w.sys.procs.root = p.root
 		w.Deliver = func(s Snapshot) {
-			if s.Of(pid) == nil {
+			if s.of(pid) == nil {
 				t.Errorf("%+v", s)
 			}
 			cancel()
