@@ -25,7 +25,8 @@ import (
 
 const (
 	linkRounds  = 3
-	linkSettle  = 11 * time.Second // longer than an interval
+	linkUp      = 11 * time.Second // longer than an interval
+	linkSettle  = 31 * time.Second // what a start costs is over
 	linkMeasure = 20 * time.Second
 )
 
@@ -176,7 +177,7 @@ func (c linkSet) comeUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := wake.After(ctx, linkSettle); err != nil {
+	if err := wake.After(ctx, linkUp); err != nil {
 		return err
 	}
 	delays, err := c.firstEchoes(func(link int) time.Time { return at[link] })
@@ -188,65 +189,77 @@ func (c linkSet) comeUp(ctx context.Context) error {
 	return nil
 }
 
-// compare starts one keeper after the other, a few times.
+// compare starts one keeper after the other, and measures what each takes once it runs steadily.
 func (c linkSet) compare(ctx context.Context) error {
-	var ready, echoed []time.Duration
-	costs := make([][]linkCost, len(linkKeepers))
-	for range linkRounds {
-		for i, k := range linkKeepers {
-			cost, err := c.measure(ctx, k, func(r *running) error {
-				if k.name != ourName {
-					return wake.After(ctx, linkSettle)
-				}
-				took, err := r.ready()
-				if err != nil {
-					return err
-				}
-				if err := wake.After(ctx, linkSettle); err != nil {
-					return err
-				}
-				delays, err := c.firstEchoes(func(int) time.Time { return r.began })
-				if err != nil {
-					return err
-				}
-				ready, echoed = append(ready, took), append(echoed, slices.Max(delays))
-				return nil
-			})
-			if err != nil {
-				return fmt.Errorf("%s: %w", k.name, err)
-			}
-			costs[i] = append(costs[i], cost)
-		}
+	if err := c.startUp(ctx); err != nil {
+		return err
 	}
-	c.figures["start.ready_s"], c.figures["start.echoed_s"] = median(ready).Seconds(), median(echoed).Seconds()
-	fmt.Printf("started with all up: ready %v, the last link's first echo request %v after the start\n", spread(ready), spread(echoed))
+	var costs [][]linkCost
+	for _, k := range linkKeepers {
+		rounds, err := c.measure(ctx, k)
+		if err != nil {
+			return fmt.Errorf("%s: %w", k.name, err)
+		}
+		costs = append(costs, rounds)
+	}
 	c.printCosts(costs)
 	return nil
 }
 
-// measure measures what a keeper takes once it runs steadily.
-func (c linkSet) measure(ctx context.Context, k linkKeeper, await func(*running) error) (linkCost, error) {
+// startUp starts the service a few times while all links are up.
+func (c linkSet) startUp(ctx context.Context) error {
+	var ready, echoed []time.Duration
+	for range linkRounds {
+		r, err := c.start(linkKeepers[0])
+		if err != nil {
+			return err
+		}
+		took, err := r.ready()
+		if err == nil {
+			err = wake.After(ctx, linkUp)
+		}
+		r.stop()
+		if err != nil {
+			return err
+		}
+		delays, err := c.firstEchoes(func(int) time.Time { return r.began })
+		if err != nil {
+			return err
+		}
+		ready, echoed = append(ready, took), append(echoed, slices.Max(delays))
+	}
+	c.figures["start.ready_s"], c.figures["start.echoed_s"] = median(ready).Seconds(), median(echoed).Seconds()
+	fmt.Printf("started with all up: ready %v, the last link's first echo request %v after the start\n", spread(ready), spread(echoed))
+	return nil
+}
+
+// measure measures a few times what a keeper takes.
+func (c linkSet) measure(ctx context.Context, k linkKeeper) ([]linkCost, error) {
 	r, err := c.start(k)
 	if err != nil {
-		return linkCost{}, err
+		return nil, err
 	}
 	defer r.stop()
-	if err := await(r); err != nil {
-		return linkCost{}, err
+	if err := wake.After(ctx, linkSettle); err != nil {
+		return nil, err
 	}
-	began, before := time.Now(), r.used()
-	if err := wake.After(ctx, linkMeasure); err != nil {
-		return linkCost{}, err
+	var rounds []linkCost
+	for range linkRounds {
+		began, before := time.Now(), r.used()
+		if err := wake.After(ctx, linkMeasure); err != nil {
+			return nil, err
+		}
+		used, took := r.used()-before, time.Since(began)
+		cost := linkCost{cpu: used.Seconds() / took.Seconds()}
+		cost.rss, cost.pss = r.memory()
+		var at []time.Time
+		for _, e := range c.Echoes(began) {
+			at = append(at, e.At)
+		}
+		cost.echoes, cost.busiest = float64(len(at))/took.Seconds(), measure.Busiest(at)
+		rounds = append(rounds, cost)
 	}
-	used, took := r.used()-before, time.Since(began)
-	cost := linkCost{cpu: used.Seconds() / took.Seconds()}
-	cost.rss, cost.pss = r.memory()
-	var at []time.Time
-	for _, e := range c.Echoes(began) {
-		at = append(at, e.At)
-	}
-	cost.echoes, cost.busiest = float64(len(at))/took.Seconds(), measure.Busiest(at)
-	return cost, nil
+	return rounds, nil
 }
 
 // linkCost is what a keeper takes, all its processes together.
