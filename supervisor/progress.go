@@ -127,6 +127,7 @@ type situation struct {
 	// (xl2tpd.c, control_handle_lac_connect).
 	redialsFor, redialPause time.Duration
 	endedSilent             bool      // the last tunnel ended because the peer was silent
+	endedAt                 time.Time // when the last tunnel ended, if it may have been hung up; zero: not known
 	closingUntil            time.Time // until then xl2tpd may still be closing the last tunnel
 	trying                  bool      // xl2tpd may be dialling
 	tryingUntil             time.Time // until then
@@ -194,6 +195,11 @@ const (
 
 // isIdle reports whether no step is under way that may change something.
 func (p *progress) isIdle() bool { return p.busy == StepNone || p.busy.asks() }
+
+// commands reports whether a step is under way that tells xl2tpd something: what xl2tpd does may be due to that.
+func (p *progress) commands() bool {
+	return p.busy == StepDial || p.busy == StepRedial || p.busy == StepHangUp
+}
 
 // forgetDial notes that xl2tpd has ended, and its attempt with it: that nobody answered it says nothing about the SA.
 func (p *progress) forgetDial() {

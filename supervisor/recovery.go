@@ -217,6 +217,11 @@ func (ls *lacTable) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situ
 		mayBeHungUp: l.mayBeHungUp() || l.mayBeDialled(ls.topology, s),
 		saWorks:     index.proves(sa, l), sharesLNS: ls.topology.sharesLNS(l, s),
 	}
+	for _, c := range []*end{l.lastEnd, l.possibleEnd} {
+		if c.mayBeHangUp() && c.Time.After(is.endedAt) {
+			is.endedAt = c.Time
+		}
+	}
 	until = ls.readNeighbours(&is, l, s, now)
 	if own := l.progress.ownTrial(); now.Before(own) {
 		until = earlier(until, own)
