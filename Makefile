@@ -44,6 +44,7 @@ SAS     ?= 1000
 LINKS   ?= 10 100 1000 4000
 RESULTS ?= .cache/results
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+COMMIT  ?= $(shell git describe --always --exclude='*' --abbrev=12 --dirty=+changes 2>/dev/null)
 CACHE   := .cache/lab
 PROMETHEUS := .cache/prometheus
 SMOKEPING  := .cache/smokeping
@@ -84,7 +85,7 @@ build: xl2tpd-keepalive
 
 xl2tpd-keepalive: go.mod go.sum $(shell find $(CODE) -name '*.go' ! -name '*_test.go' -o -name '*.po')
 	$(check_go)
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o xl2tpd-keepalive ./cmd/xl2tpd-keepalive
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)" -o xl2tpd-keepalive ./cmd/xl2tpd-keepalive
 
 install: build
 	install -D -m 755 xl2tpd-keepalive $(DESTDIR)/usr/sbin/xl2tpd-keepalive
@@ -114,6 +115,7 @@ define source_tree
 	$(2) | tar -x -C $(1)
 	mv $(1)/deploy/debian $(1)/debian
 	sed -i '1s/(.*)/($(DEB_VERSION))/' $(1)/debian/changelog
+	echo '$(COMMIT)' > $(1)/debian/commit
 	cd $(1) && $(GO) mod vendor
 	chmod -R u=rwX,go=rX $(1)
 endef

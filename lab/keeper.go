@@ -8,11 +8,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"xl2tpd-keepalive/lab/measure"
 )
@@ -24,14 +27,14 @@ type running struct {
 	notify *net.UnixConn
 }
 
-func (c linkSet) start(script string) (*running, error) {
+func (c linkSet) start(k linkKeeper) (*running, error) {
 	socket := filepath.Join(c.dir, "notify")
 	os.Remove(socket)
 	notify, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
 	if err != nil {
 		return nil, err
 	}
-	r := &running{shell: exec.Command("sh", append([]string{"-c", script, "sh"}, c.args...)...), notify: notify}
+	r := &running{shell: exec.Command("sh", append([]string{"-c", k.script, "sh"}, c.args...)...), notify: notify}
 	r.shell.Env = append(os.Environ(), "NOTIFY_SOCKET="+socket)
 	r.shell.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	log, err := os.Create(filepath.Join(c.dir, "log"))
@@ -40,6 +43,12 @@ func (c linkSet) start(script string) (*running, error) {
 	}
 	defer log.Close()
 	r.shell.Stdout, r.shell.Stderr = io.Discard, log
+	runtime.LockOSThread() // a child has the slack of the thread that starts it
+	defer runtime.UnlockOSThread()
+	if err := unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(k.slack), 0, 0, 0); err != nil {
+		return nil, err
+	}
+	defer unix.Prctl(unix.PR_SET_TIMERSLACK, 0, 0, 0, 0)
 	r.began = time.Now()
 	return r, r.shell.Start()
 }

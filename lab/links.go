@@ -25,18 +25,24 @@ import (
 
 const (
 	linkRounds  = 3
-	linkSettle  = 11 * time.Second // longer than an interval
+	linkUp      = 11 * time.Second // longer than an interval
+	linkSettle  = 31 * time.Second // what a start costs is over
 	linkMeasure = 20 * time.Second
 )
 
-// linkKeepers are who sends echo requests to all links every 10 s. They are started with the name of a file of the links,
-// a device and an address in each line.
-var linkKeepers = []struct{ name, script string }{
-	{ourName, `exec "$2" run -config "$3"`},
-	{"smokeping_prober", `exec prometheus-smokeping-prober --web.listen-address=127.0.0.1:9374 --ping.interval=10s $(cut -d ' ' -f 2 "$1")`},
-	{"a script", `while sleep 10; do while read link peer; do ping -q -c 1 -W 3 -I $link $peer < /dev/null; done < "$1"; done`},
-	{"fping", `exec fping -q -l -p 10000 $(cut -d ' ' -f 2 "$1")`},
-	{"a ping for each", `while read link peer; do ping -q -i 10 -I $link $peer < /dev/null & done < "$1"; wait`},
+// linkKeeper sends echo requests to all links every 10 s. Its script is started with the name of a file of the links, a
+// device and an address in each line.
+type linkKeeper struct {
+	name, script string
+	slack        time.Duration // how late its timers may be, see TimerSlackNSec in systemd.exec(5); 0: as usual
+}
+
+var linkKeepers = []linkKeeper{
+	{ourName, `exec "$2" run -config "$3"`, time.Millisecond}, // as its unit has it
+	{"smokeping_prober", `exec prometheus-smokeping-prober --web.listen-address=127.0.0.1:9374 --ping.interval=10s $(cut -d ' ' -f 2 "$1")`, 0},
+	{"a script", `while sleep 10; do while read link peer; do ping -q -c 1 -W 3 -I $link $peer < /dev/null; done < "$1"; done`, 0},
+	{"fping", `exec fping -q -l -p 10000 $(cut -d ' ' -f 2 "$1")`, 0},
+	{"a ping for each", `while read link peer; do ping -q -i 10 -I $link $peer < /dev/null & done < "$1"; wait`, 0},
 }
 
 const ourName = "xl2tpd-keepalive"
@@ -159,7 +165,7 @@ func (l lab) measureLinks(ctx context.Context, n int, figures event.Figures) err
 
 // comeUp brings all links up at the same time while the keeper runs.
 func (c linkSet) comeUp(ctx context.Context) error {
-	r, err := c.start(linkKeepers[0].script)
+	r, err := c.start(linkKeepers[0])
 	if err != nil {
 		return err
 	}
@@ -171,7 +177,7 @@ func (c linkSet) comeUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := wake.After(ctx, linkSettle); err != nil {
+	if err := wake.After(ctx, linkUp); err != nil {
 		return err
 	}
 	delays, err := c.firstEchoes(func(link int) time.Time { return at[link] })
@@ -183,65 +189,77 @@ func (c linkSet) comeUp(ctx context.Context) error {
 	return nil
 }
 
-// compare starts one keeper after the other, a few times.
+// compare starts one keeper after the other, and measures what each takes once it runs steadily.
 func (c linkSet) compare(ctx context.Context) error {
-	var ready, echoed []time.Duration
-	costs := make([][]linkCost, len(linkKeepers))
-	for range linkRounds {
-		for i, k := range linkKeepers {
-			cost, err := c.measure(ctx, k.script, func(r *running) error {
-				if k.name != ourName {
-					return wake.After(ctx, linkSettle)
-				}
-				took, err := r.ready()
-				if err != nil {
-					return err
-				}
-				if err := wake.After(ctx, linkSettle); err != nil {
-					return err
-				}
-				delays, err := c.firstEchoes(func(int) time.Time { return r.began })
-				if err != nil {
-					return err
-				}
-				ready, echoed = append(ready, took), append(echoed, slices.Max(delays))
-				return nil
-			})
-			if err != nil {
-				return fmt.Errorf("%s: %w", k.name, err)
-			}
-			costs[i] = append(costs[i], cost)
-		}
+	if err := c.startUp(ctx); err != nil {
+		return err
 	}
-	c.figures["start.ready_s"], c.figures["start.echoed_s"] = median(ready).Seconds(), median(echoed).Seconds()
-	fmt.Printf("started with all up: ready %v, the last link's first echo request %v after the start\n", spread(ready), spread(echoed))
+	var costs [][]linkCost
+	for _, k := range linkKeepers {
+		rounds, err := c.measure(ctx, k)
+		if err != nil {
+			return fmt.Errorf("%s: %w", k.name, err)
+		}
+		costs = append(costs, rounds)
+	}
 	c.printCosts(costs)
 	return nil
 }
 
-// measure measures what a keeper takes once it runs steadily.
-func (c linkSet) measure(ctx context.Context, script string, await func(*running) error) (linkCost, error) {
-	r, err := c.start(script)
+// startUp starts the service a few times while all links are up.
+func (c linkSet) startUp(ctx context.Context) error {
+	var ready, echoed []time.Duration
+	for range linkRounds {
+		r, err := c.start(linkKeepers[0])
+		if err != nil {
+			return err
+		}
+		took, err := r.ready()
+		if err == nil {
+			err = wake.After(ctx, linkUp)
+		}
+		r.stop()
+		if err != nil {
+			return err
+		}
+		delays, err := c.firstEchoes(func(int) time.Time { return r.began })
+		if err != nil {
+			return err
+		}
+		ready, echoed = append(ready, took), append(echoed, slices.Max(delays))
+	}
+	c.figures["start.ready_s"], c.figures["start.echoed_s"] = median(ready).Seconds(), median(echoed).Seconds()
+	fmt.Printf("started with all up: ready %v, the last link's first echo request %v after the start\n", spread(ready), spread(echoed))
+	return nil
+}
+
+// measure measures a few times what a keeper takes.
+func (c linkSet) measure(ctx context.Context, k linkKeeper) ([]linkCost, error) {
+	r, err := c.start(k)
 	if err != nil {
-		return linkCost{}, err
+		return nil, err
 	}
 	defer r.stop()
-	if err := await(r); err != nil {
-		return linkCost{}, err
+	if err := wake.After(ctx, linkSettle); err != nil {
+		return nil, err
 	}
-	began, before := time.Now(), r.used()
-	if err := wake.After(ctx, linkMeasure); err != nil {
-		return linkCost{}, err
+	var rounds []linkCost
+	for range linkRounds {
+		began, before := time.Now(), r.used()
+		if err := wake.After(ctx, linkMeasure); err != nil {
+			return nil, err
+		}
+		used, took := r.used()-before, time.Since(began)
+		cost := linkCost{cpu: used.Seconds() / took.Seconds()}
+		cost.rss, cost.pss = r.memory()
+		var at []time.Time
+		for _, e := range c.Echoes(began) {
+			at = append(at, e.At)
+		}
+		cost.echoes, cost.busiest = float64(len(at))/took.Seconds(), measure.Busiest(at)
+		rounds = append(rounds, cost)
 	}
-	used, took := r.used()-before, time.Since(began)
-	cost := linkCost{cpu: used.Seconds() / took.Seconds()}
-	cost.rss, cost.pss = r.memory()
-	var at []time.Time
-	for _, e := range c.Echoes(began) {
-		at = append(at, e.At)
-	}
-	cost.echoes, cost.busiest = float64(len(at))/took.Seconds(), measure.Busiest(at)
-	return cost, nil
+	return rounds, nil
 }
 
 // linkCost is what a keeper takes, all its processes together.

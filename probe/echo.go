@@ -80,7 +80,7 @@ func (p *Pinger) exchange(ctx context.Context, req Request) (time.Duration, erro
 	if err := p.await(ctx); err != nil {
 		return 0, err
 	}
-	reply := make(chan time.Time, 1)
+	reply := make(chan time.Duration, 1)
 	w := &pendingEcho{req: req, reply: reply}
 	if err := p.sendNow(w); err != nil {
 		return 0, err
@@ -90,9 +90,17 @@ func (p *Pinger) exchange(ctx context.Context, req Request) (time.Duration, erro
 		return 0, w.err
 	}
 	select {
-	case at := <-reply:
-		return at.Sub(w.sent), nil
+	case rtt := <-reply:
+		return rtt, nil
 	case <-ctx.Done():
+	}
+	p.mu.Lock()
+	p.read() // it may have come since the last reading
+	p.unlock()
+	select {
+	case rtt := <-reply:
+		return rtt, nil
+	default:
 		return 0, context.Cause(ctx)
 	}
 }
@@ -114,7 +122,7 @@ func (p *Pinger) sendNow(w *pendingEcho) error {
 
 func (p *Pinger) giveUp(w *pendingEcho) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
+	defer p.unlock()
 	if p.waiting[w.seq] == w {
 		delete(p.waiting, w.seq)
 	}

@@ -4,7 +4,6 @@ package probe
 
 import (
 	"errors"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -12,7 +11,7 @@ import (
 // On the kernel that users run: a bound interface of its own kind, deleted and
 // made anew under the same name.
 func TestDummyRecreated(t *testing.T) {
-	if !alone(t, syscall.CLONE_NEWNET) {
+	if !alone(t, "--net") {
 		return
 	}
 	p := pinger(t)

@@ -11,9 +11,9 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	"go.uber.org/goleak"
 	"golang.org/x/net/icmp"
@@ -116,7 +116,7 @@ func TestFailures(t *testing.T) {
 }
 
 func TestNoReply(t *testing.T) {
-	if !alone(t, syscall.CLONE_NEWNET) {
+	if !alone(t, "--net") {
 		return
 	}
 	p := pinger(t)
@@ -139,7 +139,7 @@ func TestNoReply(t *testing.T) {
 }
 
 func TestCancel(t *testing.T) {
-	if !alone(t, syscall.CLONE_NEWNET) {
+	if !alone(t, "--net") {
 		return
 	}
 	p := pinger(t)
@@ -158,7 +158,7 @@ func TestCancel(t *testing.T) {
 
 // The echo leaves by its link though the route to the target says otherwise.
 func TestBound(t *testing.T) {
-	if !alone(t, syscall.CLONE_NEWNET) {
+	if !alone(t, "--net") {
 		return
 	}
 	p := pinger(t)
@@ -177,7 +177,7 @@ func TestBound(t *testing.T) {
 }
 
 func TestRecreatedLink(t *testing.T) {
-	if !alone(t, syscall.CLONE_NEWNET) {
+	if !alone(t, "--net") {
 		return
 	}
 	p := pinger(t)
@@ -207,7 +207,7 @@ func TestRecreatedLink(t *testing.T) {
 
 // If a link goes while its echo is under way, the error is ErrGone.
 func TestLinkGoesWhileWaiting(t *testing.T) {
-	if !alone(t, syscall.CLONE_NEWNET) {
+	if !alone(t, "--net") {
 		return
 	}
 	p := pinger(t)
@@ -227,7 +227,7 @@ func TestLinkGoesWhileWaiting(t *testing.T) {
 }
 
 func TestLinkDown(t *testing.T) {
-	if !alone(t, syscall.CLONE_NEWNET) {
+	if !alone(t, "--net") {
 		return
 	}
 	p := pinger(t)
@@ -240,7 +240,7 @@ func TestLinkDown(t *testing.T) {
 
 // A prohibit route must neither hold up an echo nor burn time.
 func TestProhibit(t *testing.T) {
-	if !alone(t, syscall.CLONE_NEWNET) {
+	if !alone(t, "--net") {
 		return
 	}
 	p := pinger(t)
@@ -267,7 +267,7 @@ func TestProhibit(t *testing.T) {
 }
 
 func TestNoPermission(t *testing.T) {
-	if !alone(t, syscall.CLONE_NEWUSER) {
+	if !alone(t, "--user", "--map-root-user") {
 		return
 	}
 	p := &Pinger{}
@@ -300,7 +300,7 @@ func TestNoSocket(t *testing.T) {
 
 // Only a reply with the token of an echo that is under way is one.
 func TestForgedReply(t *testing.T) {
-	if !alone(t, syscall.CLONE_NEWNET) {
+	if !alone(t, "--net") {
 		return
 	}
 	run(t, "ip", `link add ppp0 type veth peer name far
@@ -342,7 +342,7 @@ func TestForgedReply(t *testing.T) {
 
 // Each of many echoes at a time gets its own reply.
 func TestManyAtOnce(t *testing.T) {
-	if !alone(t, syscall.CLONE_NEWNET) {
+	if !alone(t, "--net") {
 		return
 	}
 	p := pinger(t)
@@ -410,7 +410,7 @@ func started(t testing.TB, p *Pinger, reqs ...Request) map[string]Result {
 
 // Echo requests that are sent together have the same results as single ones.
 func TestStart(t *testing.T) {
-	if !alone(t, syscall.CLONE_NEWNET) {
+	if !alone(t, "--net") {
 		return
 	}
 	p := pinger(t)
@@ -487,6 +487,66 @@ func TestStartAllocations(t *testing.T) {
 	}
 }
 
+// Replies wake nobody up: those of many requests are read together, after a pause. A reply has come when the kernel got it.
+func TestRepliesAreReadTogether(t *testing.T) {
+	p := pinger(t)
+	var reqs []Request
+	for i := range batchSize {
+		reqs = append(reqs, Request{Link: fmt.Sprint("lo ", i), Index: 1, Target: loopback, Timeout: 30 * time.Second})
+	}
+	got := make(chan []Result, len(reqs))
+	p.Done = func(r []Result) { got <- r }
+	for range 2 {
+		p.mu.Lock()
+		p.usual = longestPause
+		p.mu.Unlock()
+		began := time.Now()
+		p.Start(reqs)
+		results := <-got
+		if took := time.Since(began); len(results) != len(reqs) || took < longestPause {
+			t.Errorf("%d of %d results after %v, want all after %v", len(results), len(reqs), took, longestPause)
+		}
+		for _, r := range results {
+			if r.Err != nil || r.RTT > longestPause/2 {
+				t.Errorf("got %+v", r)
+			}
+		}
+	}
+}
+
+// The kernel tells by the host's clock when a packet came. That clock may be set meanwhile.
+func TestCame(t *testing.T) {
+	now := time.Now()
+	b := newReceiveBatch()
+	if got := b.came(0, now); got != now {
+		t.Errorf("without a timestamp: got %v", got)
+	}
+	b.messages[0].header.SetControllen(int(unsafe.Sizeof(b.controls[0])))
+	for _, ago := range []time.Duration{time.Millisecond, 0, time.Hour} {
+		stamp := now.Add(-ago)
+		b.controls[0] = timestamp{unix.Cmsghdr{Level: unix.SOL_SOCKET, Type: unix.SO_TIMESTAMPNS_NEW}, stamp.Unix(), int64(stamp.Nanosecond())}
+		if got := now.Sub(b.came(0, now)); got != ago {
+			t.Errorf("it came %v ago, got %v", ago, got)
+		}
+	}
+	b.controls[0].sec += 3600 + 10
+	if got := b.came(0, now); got != now {
+		t.Errorf("it comes in the future: got %v", got)
+	}
+}
+
+// An echo of which the reply seems to have come before the request, for the clock was set, has the time until the reading.
+func TestRoundTripWhileTheClockIsSet(t *testing.T) {
+	p := &Pinger{Done: func([]Result) {}}
+	p.init()
+	now := time.Now()
+	p.waiting[1] = &pendingEcho{seq: 1, sent: now.Add(-time.Second), req: Request{Target: loopback}}
+	p.answered(1, [8]byte{}, now.Add(-time.Hour))
+	if len(p.results) != 1 || p.results[0].RTT < time.Second || p.results[0].RTT > time.Minute {
+		t.Errorf("got %+v", p.results)
+	}
+}
+
 func BenchmarkStart(b *testing.B) {
 	p := pinger(b)
 	reqs := slices.Repeat([]Request{{Link: "lo", Index: 1, Target: loopback, Timeout: 2 * time.Second}}, batchSize)
@@ -495,7 +555,13 @@ func BenchmarkStart(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		p.Start(reqs)
-		for left := len(reqs); left > 0; left -= <-got {
+		for left := len(reqs); left > 0; {
+			p.look() // without the pause
+			select {
+			case n := <-got:
+				left -= n
+			default:
+			}
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*batchSize), "ns/echo")

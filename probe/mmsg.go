@@ -2,7 +2,7 @@ package probe
 
 import (
 	"encoding/binary"
-	"errors"
+	"fmt"
 	"os"
 	"time"
 	"unsafe"
@@ -106,13 +106,11 @@ func (s *socket) send(b *sendBatch, result func(i int, at time.Time, err error))
 // sendSome sends some of the messages. An error is that of the message after them.
 func (s *socket) sendSome(m []message) (n int, err error) {
 	// It must not block: another link that hangs may have filled the buffer.
-	closed := s.conn.Control(func(fd uintptr) {
-		r, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&m[0])), uintptr(len(m)), unix.MSG_DONTWAIT, 0, 0)
-		if n = int(r); errno != 0 {
-			n, err = 0, errno
-		}
-	})
-	return n, errors.Join(closed, err)
+	r, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&m[0])), uintptr(len(m)), unix.MSG_DONTWAIT, 0, 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(r), nil
 }
 
 // receiveBatch has room for what one system call receives.
@@ -120,6 +118,13 @@ type receiveBatch struct {
 	messages [batchSize]message
 	packets  [batchSize][replySize]byte
 	vectors  [batchSize]unix.Iovec
+	controls [batchSize]timestamp
+}
+
+// timestamp is the control message SO_TIMESTAMPNS_NEW of socket(7): when a packet came, by the host's clock.
+type timestamp struct {
+	header    unix.Cmsghdr
+	sec, nsec int64
 }
 
 func newReceiveBatch() *receiveBatch {
@@ -129,24 +134,34 @@ func newReceiveBatch() *receiveBatch {
 		b.vectors[i].SetLen(replySize)
 		b.messages[i].header.Iov = &b.vectors[i]
 		b.messages[i].header.SetIovlen(1)
+		b.messages[i].header.Control = (*byte)(unsafe.Pointer(&b.controls[i]))
 	}
 	return b
 }
 
-// receive waits for packets, and returns how many it has received.
+// receive returns how many packets it has received. It does not wait for any.
 func (s *socket) receive(b *receiveBatch) (n int, err error) {
-	closed := s.conn.Read(func(fd uintptr) bool {
-		r, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&b.messages[0])), batchSize, unix.MSG_DONTWAIT, 0, 0)
-		if errno == unix.EAGAIN {
-			return false
-		}
-		if n, err = int(r), nil; errno != 0 {
-			n, err = 0, errno
-		}
-		return true
-	})
-	return n, errors.Join(closed, err)
+	for i := range b.messages {
+		b.messages[i].header.SetControllen(int(unsafe.Sizeof(b.controls[i])))
+	}
+	r, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&b.messages[0])), batchSize, unix.MSG_DONTWAIT, 0, 0)
+	switch errno {
+	case 0:
+		return int(r), nil
+	case unix.EAGAIN, unix.EINTR:
+		return 0, nil
+	}
+	return 0, fmt.Errorf("ICMP socket: %w", errno)
 }
 
 // packet returns a received packet.
 func (b *receiveBatch) packet(i int) []byte { return b.packets[i][:b.messages[i].length] }
+
+// came returns when a packet came. now is a time after that, with the reading of the monotonic clock.
+func (b *receiveBatch) came(i int, now time.Time) time.Time {
+	c := &b.controls[i]
+	if b.messages[i].header.Controllen == 0 || c.header.Level != unix.SOL_SOCKET || c.header.Type != unix.SO_TIMESTAMPNS_NEW {
+		return now
+	}
+	return now.Add(-max(now.Sub(time.Unix(c.sec, c.nsec)), 0))
+}

@@ -4,14 +4,13 @@ import (
 	"context"
 	"errors"
 	"net/netip"
-	"syscall"
 	"testing"
 	"time"
 )
 
 // A link that takes less than it claims, and says nothing about it.
 func TestMTUBlackHole(t *testing.T) {
-	if !alone(t, syscall.CLONE_NEWNET) {
+	if !alone(t, "--net") {
 		return
 	}
 	pid, prefix := neighbour(t)
@@ -44,7 +43,7 @@ func TestMTUBlackHole(t *testing.T) {
 
 // A router reports that a packet is too long; the kernel then refuses the next ones.
 func TestMTUFragmentationNeeded(t *testing.T) {
-	if !alone(t, syscall.CLONE_NEWNET) {
+	if !alone(t, "--net") {
 		return
 	}
 	router, inRouter := neighbour(t)

@@ -11,25 +11,22 @@ import (
 	"testing"
 )
 
-// alone runs the calling test again in a process with namespaces of its own
-// (root needed) and returns true in that one only.
-func alone(t *testing.T, flags uintptr) bool {
+// alone runs the calling test again in a process with a namespace of its own
+// (root needed), by unshare(1), and returns true in that one only. QEMU's user
+// mode could make the namespace neither by clone(2), nor, for users, by
+// unshare(2): it has a thread of its own in each process.
+func alone(t *testing.T, namespace ...string) bool {
 	t.Helper()
 	const mark = "PROBE_TEST_ALONE"
 	if os.Getenv(mark) == t.Name() {
 		return true
 	}
-	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=60s")
+	args := append(namespace, os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=60s")
+	cmd := exec.Command("unshare", args...)
 	cmd.Env = append(os.Environ(), mark+"="+t.Name())
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: flags}
-	if flags&syscall.CLONE_NEWUSER != 0 {
-		root := []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}}
-		cmd.SysProcAttr.UidMappings = root
-		cmd.SysProcAttr.GidMappings = root
-	}
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		t.Fatalf("in its own namespaces (these tests need root): %v\n%s", err, out)
+		t.Fatalf("in its own namespace (these tests need root): %v\n%s", err, out)
 	}
 	if !strings.Contains(string(out), "--- PASS: "+t.Name()) {
 		t.Fatalf("the test did not run:\n%s", out)
@@ -61,7 +58,7 @@ func run(t *testing.T, prefix, lines string) {
 func neighbour(t *testing.T) (pid, prefix string) {
 	t.Helper()
 	cmd := exec.Command("cat") // lives until its input ends
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNET}
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -109,5 +109,6 @@ func Permitted() error {
 	if err != nil {
 		return err
 	}
-	return s.file.Close()
+	s.close()
+	return nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"strings"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -89,7 +88,7 @@ func TestPingManyRuns(t *testing.T) {
 
 // The far end answers nothing: each request is lost after its time, and the end is not waited for longer.
 func TestPingNoReply(t *testing.T) {
-	if !alone(t, syscall.CLONE_NEWNET) {
+	if !alone(t, "--net") {
 		return
 	}
 	run(t, "ip", `link add ppp0 type veth peer name far
@@ -110,7 +109,7 @@ func TestPingNoReply(t *testing.T) {
 
 // Requests that are under way when the user stops the ping do not count as lost.
 func TestPingCancel(t *testing.T) {
-	if !alone(t, syscall.CLONE_NEWNET) {
+	if !alone(t, "--net") {
 		return
 	}
 	run(t, "ip", "link add ppp0 type veth peer name far\n link set ppp0 up\n link set far up")
@@ -128,7 +127,7 @@ func TestPingCancel(t *testing.T) {
 
 // A link that goes and comes back under the same name is used again, and each request finds its end.
 func TestPingRecreatedLink(t *testing.T) {
-	if !alone(t, syscall.CLONE_NEWNET) {
+	if !alone(t, "--net") {
 		return
 	}
 	pid, there := neighbour(t)
@@ -169,7 +168,7 @@ func TestPingRecreatedLink(t *testing.T) {
 
 // A prohibit route neither burns time nor keeps the end away.
 func TestPingProhibit(t *testing.T) {
-	if !alone(t, syscall.CLONE_NEWNET) {
+	if !alone(t, "--net") {
 		return
 	}
 	run(t, "ip", "link set lo up\n route add prohibit 10.64.0.2/32")
@@ -187,7 +186,7 @@ func TestPingProhibit(t *testing.T) {
 
 // Requests that can't be sent are lost, each with its reason.
 func TestPingUnsent(t *testing.T) {
-	if !alone(t, syscall.CLONE_NEWNET) {
+	if !alone(t, "--net") {
 		return
 	}
 	pid, there := neighbour(t)
@@ -219,7 +218,7 @@ func TestPingUnsent(t *testing.T) {
 }
 
 func TestPingNoPermission(t *testing.T) {
-	if !alone(t, syscall.CLONE_NEWUSER) {
+	if !alone(t, "--user", "--map-root-user") {
 		return
 	}
 	p := &Ping{Target: loopback, Interval: time.Second, Size: MinData, Wait: time.Second}

@@ -7,9 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
-	"os"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/net/bpf"
@@ -19,6 +17,9 @@ import (
 
 // Pinger sends echo requests through one raw socket and passes each reply to its
 // caller. The zero value is ready; its methods are safe for concurrent use.
+//
+// A reply does not wake it up. It reads the replies when those of the latest requests are likely to have come, and so
+// with few wake-ups for many links. The kernel tells when each of them came.
 type Pinger struct {
 	Ready func()         // if set: called by Run when echoes can be sent
 	Done  func([]Result) // gets the results of Start; must not block, nor call the Pinger
@@ -33,11 +34,13 @@ type Pinger struct {
 	waiting map[uint16]*pendingEcho // by sequence number
 	free    []*pendingEcho          // to be used again
 	batch   *sendBatch
+	replies *receiveBatch
 	sending []*pendingEcho // those in batch
 	results []Result       // to be passed to Done
-	started int            // echoes of Start that are under way
-	timer   *time.Timer
-	fires   time.Time // when timer does; zero: it is stopped
+	timer   *time.Timer    // calls look
+	fires   time.Time      // when timer does; zero: it is stopped
+	pause   time.Duration  // before the replies are read again
+	usual   time.Duration  // the longest of the latest round trips
 }
 
 // pendingEcho is an echo that is under way. Its token proves that a reply answers it.
@@ -45,17 +48,18 @@ type pendingEcho struct {
 	seq      uint16
 	token    [8]byte
 	req      Request
-	sent     time.Time        // zero: not yet
-	deadline time.Time        // of one of Start
-	reply    chan<- time.Time // of one of Echo; nil: it is one of Start
-	err      error            // why it can't be sent
+	sent     time.Time            // zero: not yet
+	deadline time.Time            // of one of Start
+	reply    chan<- time.Duration // of one of Echo; gets the round trip; nil: it is one of Start
+	err      error                // why it can't be sent
 }
 
 func (p *Pinger) init() {
 	p.once.Do(func() {
 		p.changed = make(chan struct{})
 		p.waiting = make(map[uint16]*pendingEcho)
-		p.batch = newSendBatch()
+		p.batch, p.replies = newSendBatch(), newReceiveBatch()
+		p.usual = longestPause
 	})
 }
 
@@ -71,14 +75,13 @@ func (p *Pinger) Run(ctx context.Context) error {
 	if p.Ready != nil {
 		p.Ready()
 	}
-	stop := context.AfterFunc(ctx, func() { s.file.Close() })
-	err = p.receive(s)
-	stop()
-	if ctx.Err() != nil {
+	select {
+	case <-ctx.Done():
 		err = ctx.Err()
+	case err = <-s.failed:
 	}
 	p.set(nil, err)
-	s.file.Close()
+	s.close()
 	return err
 }
 
@@ -94,36 +97,23 @@ func (p *Pinger) set(s *socket, err error) {
 	}
 }
 
-// receive passes on replies until the socket fails or is closed.
-func (p *Pinger) receive(s *socket) error {
-	b := newReceiveBatch()
-	for {
-		n, err := s.receive(b)
-		if err != nil {
-			return fmt.Errorf("ICMP socket: %w", err)
-		}
-		at := time.Now()
-		p.mu.Lock()
-		for i := range n {
-			if seq, token, ok := parseReply(b.packet(i), s.id); ok {
-				p.answered(seq, token, at)
-			}
-		}
-		p.unlock()
-	}
-}
-
 // answered passes on a reply, if it is one. p.mu is held.
 func (p *Pinger) answered(seq uint16, token [8]byte, at time.Time) {
 	w := p.waiting[seq]
-	switch {
-	case w == nil || w.token != token || w.sent.IsZero():
-	case w.reply != nil:
-		delete(p.waiting, seq)
-		w.reply <- at
-	default:
-		p.end(w, at.Sub(w.sent), nil)
+	if w == nil || w.token != token || w.sent.IsZero() {
+		return
 	}
+	rtt := at.Sub(w.sent)
+	if rtt < 0 { // the host's clock was set meanwhile
+		rtt = time.Since(w.sent)
+	}
+	p.usual = max(rtt, p.usual-p.usual/16)
+	if w.reply != nil {
+		delete(p.waiting, seq)
+		w.reply <- rtt
+		return
+	}
+	p.end(w, rtt, nil)
 }
 
 // expect takes a free sequence number for an echo. p.mu is held.
@@ -163,6 +153,8 @@ func (p *Pinger) flush() {
 		}
 	})
 	p.sending = p.sending[:0]
+	p.pause = min(max(p.usual+p.usual/4, shortestPause), longestPause)
+	p.fireAt(time.Now().Add(p.pause))
 }
 
 // sendError returns the error of an echo that the kernel did not send.
@@ -181,9 +173,9 @@ func sendError(err error) error {
 // socket is a raw ICMP socket that sees the replies to its own echo requests
 // only.
 type socket struct {
-	file *os.File
-	conn syscall.RawConn // of file
-	id   uint16
+	fd     int
+	id     uint16
+	failed chan error // why it can't be used any more
 }
 
 const receiveBuffer = 1 << 20
@@ -202,14 +194,12 @@ func open(id uint16) (*socket, error) {
 	}
 	// A whole second of many far ends may answer before the replies are read. Without CAP_NET_ADMIN it stays as it is.
 	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer)
-	file := os.NewFile(uintptr(fd), "ICMP socket")
-	conn, err := file.SyscallConn()
-	if err != nil {
-		file.Close()
-		return nil, fmt.Errorf("ICMP socket: %w", err)
-	}
-	return &socket{file, conn, id}, nil
+	// Without it a reply seems to have come when it was read.
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS_NEW, 1)
+	return &socket{fd, id, make(chan error, 1)}, nil
 }
+
+func (s *socket) close() { unix.Close(s.fd) }
 
 // filter makes the socket receive only echo replies with that identifier. Without it
 // a raw socket receives every ICMP packet of the host.

@@ -4,12 +4,11 @@ import (
 	"errors"
 	"net"
 	"net/netip"
-	"syscall"
 	"testing"
 )
 
 func TestRouted(t *testing.T) {
-	if !alone(t, syscall.CLONE_NEWNET) {
+	if !alone(t, "--net") {
 		return
 	}
 	to := netip.MustParseAddr

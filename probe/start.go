@@ -17,7 +17,6 @@ func (p *Pinger) Start(reqs []Request) {
 		req.Target = req.Target.Unmap()
 		w := p.take()
 		w.req, w.deadline = req, now.Add(req.Timeout)
-		p.started++
 		switch err := p.startable(w); {
 		case err != nil:
 			p.end(w, 0, err)
@@ -71,11 +70,19 @@ func (p *Pinger) Cancel(link string, index int) {
 	}
 }
 
-// expire ends the echoes whose time is over.
-func (p *Pinger) expire() {
+const (
+	// shortestPause and longestPause are how long after a request its reply is read, if the latest round trips do not ask
+	// for less or more. Each next pause is twice as long, up to longestPause.
+	shortestPause = 20 * time.Millisecond
+	longestPause  = 500 * time.Millisecond
+)
+
+// look reads the replies, and ends the echoes whose time is over.
+func (p *Pinger) look() {
 	p.mu.Lock()
 	defer p.unlock()
 	p.fires = time.Time{}
+	p.read()
 	now := time.Now()
 	for _, w := range p.waiting {
 		switch {
@@ -86,6 +93,32 @@ func (p *Pinger) expire() {
 			p.end(w, 0, fmt.Errorf("%w: the ICMP socket is not open", ErrSend))
 		default:
 			p.end(w, 0, fmt.Errorf("%w within %s", ErrTimeout, w.req.Timeout))
+		}
+	}
+	if len(p.waiting) > 0 { // even a timer that is stopped in time would wake the program up
+		p.pause = min(2*p.pause, longestPause)
+		p.fireAt(now.Add(p.pause))
+	}
+}
+
+// read takes in the replies that have come. p.mu is held.
+func (p *Pinger) read() {
+	for p.socket != nil {
+		n, err := p.socket.receive(p.replies)
+		if err != nil {
+			select {
+			case p.socket.failed <- err:
+			default: // it has failed before
+			}
+		}
+		now := time.Now()
+		for i := range n {
+			if seq, token, ok := parseReply(p.replies.packet(i), p.socket.id); ok {
+				p.answered(seq, token, p.replies.came(i, now))
+			}
+		}
+		if n < batchSize {
+			return
 		}
 	}
 }
@@ -110,14 +143,13 @@ func (p *Pinger) end(w *pendingEcho, rtt time.Duration, reason error) {
 	if p.waiting[w.seq] == w {
 		delete(p.waiting, w.seq)
 	}
-	p.started--
 	*w = pendingEcho{}
 	p.free = append(p.free, w)
 }
 
 // unlock stops the timer if no echo is left, unlocks p.mu, and passes on the results.
 func (p *Pinger) unlock() {
-	if p.started == 0 && !p.fires.IsZero() {
+	if len(p.waiting) == 0 && !p.fires.IsZero() {
 		p.timer.Stop()
 		p.fires = time.Time{}
 	}
@@ -135,7 +167,7 @@ func (p *Pinger) fireAt(at time.Time) {
 		return
 	}
 	if p.fires = at; p.timer == nil {
-		p.timer = time.AfterFunc(time.Until(at), p.expire)
+		p.timer = time.AfterFunc(time.Until(at), p.look)
 	} else {
 		p.timer.Reset(time.Until(at))
 	}

@@ -8,6 +8,10 @@ import (
 	"xl2tpd-keepalive/internal/wake"
 )
 
+// maxSlots is how many recovery steps may be under way at the same time. For each SA that recovery initiates, one of
+// charon's 16 threads waits.
+const maxSlots = 8
+
 // agenda says which LACs are to be evaluated, and which of them get the slots for steps of recovery.
 type agenda struct {
 	evaluateAt wake.Queue[*lac] // when to evaluate them again, even if nothing happens

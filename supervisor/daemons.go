@@ -12,7 +12,8 @@ import (
 	"xl2tpd-keepalive/internal/xl2tpd"
 )
 
-// daemons owns the processes of the xl2tpds. The last process of this service may have saved them.
+// daemons owns the processes of the xl2tpds, and so notices that one was started, restarted or has ended. The last process
+// of this service may have saved them.
 type daemons struct {
 	processes map[string]procfs.ID // of the instances, by id; zero: none
 	dirty     bool                 // they have changed since they were last saved

@@ -153,20 +153,15 @@ func (c *ends) record(e Ending, now time.Time) (told []*end) {
 		}
 	}
 	slices.SortFunc(told, func(x, y *end) int { return cmp.Compare(x.link.Index, y.link.Index) })
-	keep := c.reasons[:0]
-	for _, old := range c.reasons {
-		if now.Sub(old.at) <= reasonTTL {
-			keep = append(keep, old)
-		}
-	}
-	if len(keep) == maxReasons {
-		keep = keep[1:]
+	c.reasons = slices.DeleteFunc(c.reasons, func(old heardEnding) bool { return now.Sub(old.at) > reasonTTL })
+	if len(c.reasons) == maxReasons {
+		c.reasons = c.reasons[1:]
 	}
 	heard := heardEnding{Ending: e, at: now}
 	if len(told) > 0 {
 		heard.spent = now
 	}
-	c.reasons = append(keep, heard)
+	c.reasons = append(c.reasons, heard)
 	return told
 }
 

@@ -406,6 +406,16 @@ func (ls *lacTable) dialsHungUp(lacs []*lac) {
 	}
 }
 
+// mayHaveEndedAt returns when the tunnel ended that may have been hung up; zero: none may have, or nobody knows when.
+func (l *lac) mayHaveEndedAt() (at time.Time) {
+	for _, c := range []*end{l.lastEnd, l.possibleEnd} {
+		if c.mayBeHangUp() && c.Time.After(at) {
+			at = c.Time
+		}
+	}
+	return at
+}
+
 // closedAt returns when xl2tpd has certainly closed the last tunnel, if the peer did not answer; zero: the peer did. It
 // can change: the Hello guard may report late that it has acknowledged the StopCCN.
 func (l *lac) closedAt() time.Time {

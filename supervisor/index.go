@@ -92,8 +92,7 @@ func (ts *tunnelTable) tunnelIndex() *tunnelIndex {
 		return ts.index
 	}
 	ts.index = &tunnelIndex{lacs: make(map[string]*candidates), bySA: make(map[string][]*tunnel)}
-	groups := make(map[string]*[]*tunnel)
-	keys := make(map[*name]string) // of lists that links share
+	groups := &linkGroups{make(map[string]*[]*tunnel), make(map[*name]string)}
 	for _, t := range ts.inOrder() {
 		if t.presence == gone {
 			continue
@@ -105,30 +104,42 @@ func (ts *tunnelTable) tunnelIndex() *tunnelIndex {
 		if !t.identity.outer.IsValid() {
 			ts.index.far = append(ts.index.far, t)
 		}
-		names := t.identity.names
-		if len(names) == 1 {
-			ts.index.candidates(names[0]).exact = append(ts.index.candidates(names[0]).exact, t)
+		switch names := t.identity.names; len(names) {
+		case 0:
+		case 1:
+			c := ts.index.candidates(names[0])
+			c.exact = append(c.exact, t)
+		default:
+			group := groups.of(names, ts.index)
+			*group = append(*group, t)
 		}
-		if len(names) < 2 {
-			continue
-		}
-		key, known := keys[&names[0]]
-		if !known {
-			key = groupOf(names)
-			keys[&names[0]] = key
-		}
-		group := groups[key]
-		if group == nil {
-			group = new([]*tunnel)
-			groups[key] = group
-			for _, n := range names {
-				c := ts.index.candidates(n)
-				c.ambiguous = append(c.ambiguous, group)
-			}
-		}
-		*group = append(*group, t)
 	}
 	return ts.index
+}
+
+// linkGroups finds groups of links that may belong to any of the same LACs.
+type linkGroups struct {
+	byKey map[string]*[]*tunnel
+	keys  map[*name]string // of lists of names that links share
+}
+
+// of returns the group of the links with these names. A new one is among the candidates of each of the names.
+func (g *linkGroups) of(names []name, index *tunnelIndex) *[]*tunnel {
+	key, known := g.keys[&names[0]]
+	if !known {
+		key = groupOf(names)
+		g.keys[&names[0]] = key
+	}
+	group := g.byKey[key]
+	if group == nil {
+		group = new([]*tunnel)
+		g.byKey[key] = group
+		for _, n := range names {
+			c := index.candidates(n)
+			c.ambiguous = append(c.ambiguous, group)
+		}
+	}
+	return group
 }
 
 // groupOf returns the key of the links that may belong to any of these sections.

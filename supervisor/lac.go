@@ -14,14 +14,31 @@ import (
 
 // lac is what recovery knows about one LAC of xl2tpd.conf.
 type lac struct {
-	instance         string // of its xl2tpd, see instanceID
-	name             string
-	key              string // see name.key
-	progress         progress
-	marked           bool // to be evaluated in the step under way
-	stale            bool // the recovery step under way began before the present xl2tpd did
-	had              history
-	notRedialled     bool       // xl2tpd has no plan to dial it
+	instance     string // of its xl2tpd, see instanceID
+	name         string
+	key          string // see name.key
+	progress     progress
+	marked       bool // to be evaluated in the step under way
+	stale        bool // the recovery step under way began before the present xl2tpd did
+	had          history
+	notRedialled bool   // xl2tpd has no plan to dial it
+	ike          string // strongSwan's connection for its latest tunnel; empty: none
+	ikeTo        string // and the LNS of that tunnel, as xl2tpd.conf calls it
+	lacDials
+	lacEnds
+	lacHangUp
+	groupLinks int       // how many links may be its; -1: its LNS can't be looked up
+	groupAt    time.Time // when groupLinks changed last
+	missingAt  time.Time // when it was taken for down because one of those like it is; zero: it was not, or was dialled since
+	lastLogged string    // the latest log line about a step
+	xl2tpdAt   time.Time // when its xl2tpd was seen to start; zero: it ran before, or has ended
+	startedAt  time.Time // when an xl2tpd started that should dial it by `autodial`; zero: none did, or it has begun to dial
+
+	savedAs *LACState // as it is in the saved state; nil: it is not
+}
+
+// lacDials is what is known of the dials of a LAC, those of recovery and those of xl2tpd.
+type lacDials struct {
 	dialled          time.Time  // when recovery last made xl2tpd dial it
 	awaitsDial       bool       // and nobody has seen that dial yet
 	dialBegan        time.Time  // when recovery last began to
@@ -35,28 +52,26 @@ type lac struct {
 	lookedUpFor      time.Time  // the redialDue before which the LNS's name was last looked up
 	notDiallingSince time.Time  // since when xl2tpd is known not to dial it; zero: it may
 	dialledLNS       netip.Addr // the address that xl2tpd last dialled; invalid: nobody has seen it
-	ike              string     // strongSwan's connection for its latest tunnel; empty: none
-	ikeTo            string     // and the LNS of that tunnel, as xl2tpd.conf calls it
-	lastEnd          *end       // how its latest tunnel ended; nil: it is up, or there was none
-	possibleEnd      *end       // how a tunnel or attempt ended that may have been this LAC's; nil: none of interest
-	endMeanwhile     *end       // how a link ended that may have been this LAC's, while recovery took a step for it; nil: none has
-	silent           time.Time  // when its latest tunnel ended, if the peer was silent; zero: it was not
-	guessed          bool       // the link for which it is being hung up may be another LAC's, or its tunnel may be gone
-	downAt           time.Time  // when recovery hung it up; zero: it may have been dialled since, see certainlyDown
-	hangUpAt         time.Time  // when recovery last began to hang it up
-	dialledMeanwhile bool       // since hangUpAt, see clearDownAt
-	redialsMeanwhile bool       // the same, and xl2tpd may redial it from then on, see mayRedialAgain
-	hungUpAt         time.Time  // when it has last succeeded with that
-	cutHangUpAt      time.Time  // when the last process of this service began a hang-up of which it has not seen the end; zero: none
-	planned          time.Time  // until then xl2tpd may redial it, although it was hung up; zero: it won't
-	groupLinks       int        // how many links may be its; -1: its LNS can't be looked up
-	groupAt          time.Time  // when groupLinks changed last
-	missingAt        time.Time  // when it was taken for down because one of those like it is; zero: it was not, or was dialled since
-	lastLogged       string     // the latest log line about a step
-	xl2tpdAt         time.Time  // when its xl2tpd was seen to start; zero: it ran before, or has ended
-	startedAt        time.Time  // when an xl2tpd started that should dial it by `autodial`; zero: none did, or it has begun to dial
+}
 
-	savedAs *LACState // as it is in the saved state; nil: it is not
+// lacEnds is how tunnels of a LAC have ended.
+type lacEnds struct {
+	lastEnd      *end      // how its latest tunnel ended; nil: it is up, or there was none
+	possibleEnd  *end      // how a tunnel or attempt ended that may have been this LAC's; nil: none of interest
+	endMeanwhile *end      // how a link ended that may have been this LAC's, while recovery took a step for it; nil: none has
+	silent       time.Time // when its latest tunnel ended, if the peer was silent; zero: it was not
+}
+
+// lacHangUp is the latest hang-up of a LAC by recovery, and what came of it.
+type lacHangUp struct {
+	guessed          bool      // the link for which it is being hung up may be another LAC's, or its tunnel may be gone
+	downAt           time.Time // when recovery hung it up; zero: it may have been dialled since, see certainlyDown
+	hangUpAt         time.Time // when recovery last began to hang it up
+	dialledMeanwhile bool      // since hangUpAt, see clearDownAt
+	redialsMeanwhile bool      // the same, and xl2tpd may redial it from then on, see mayRedialAgain
+	hungUpAt         time.Time // when it has last succeeded with that
+	cutHangUpAt      time.Time // when the last process of this service began a hang-up of which it has not seen the end; zero: none
+	planned          time.Time // until then xl2tpd may redial it, although it was hung up; zero: it won't
 }
 
 // history is what is known of a LAC's tunnels since somebody has last hung up.
@@ -236,37 +251,6 @@ func (ls *lacTable) neighbours(l *lac, s *xl2tpd.Section) (all []*lac) {
 		}
 	}
 	return all
-}
-
-// readNeighbours notes what recovery does about the SA with a LAC's LNS for other LACs. A new SA may have brought the
-// tunnel of one of them back, and nobody has heard of that yet. So may the dials of a new xl2tpd. It returns until when
-// that can be so; zero: not known.
-func (ls *lacTable) readNeighbours(is *situation, l *lac, s *xl2tpd.Section, now time.Time) (until time.Time) {
-	for _, other := range ls.neighbours(l, s) {
-		switch p := &other.progress; {
-		case p.busy == StepRenew:
-			is.renewing = true
-		case p.busy == StepSecure:
-			is.saOnTrial = true
-		case p.sa != saUnconfirmed && now.Sub(p.doneAt) < ls.trialTime(other): // also if xl2tpd was made to dial over it since
-			is.saOnTrial, until = true, earlier(until, p.doneAt.Add(ls.trialTime(other)))
-		}
-	}
-	if tried := l.xl2tpdAt.Add(answerTime); is.mayBeHungUp && !l.xl2tpdAt.IsZero() && now.Before(tried) {
-		is.saOnTrial, until = true, earlier(until, tried)
-	}
-	return until
-}
-
-// trialTime returns how long a new SA for a LAC has to bring its tunnel back. If xl2tpd redials the LAC, and no Hello guard
-// sees that, the SA has the time of that attempt.
-func (ls *lacTable) trialTime(l *lac) time.Duration {
-	if s := ls.topology.section(l); s != nil && ls.health.blind(ls.topology.config) {
-		if _, pause := l.redials(s); pause > 0 {
-			return max(helpTime, pause+answerTime)
-		}
-	}
-	return helpTime
 }
 
 // takeNewSA takes the result of a request for an SA. The other LACs with the same LNS will be evaluated in the step under

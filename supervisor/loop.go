@@ -116,18 +116,7 @@ func (l *Loop) Run(ctx context.Context) error {
 	var beat time.Time
 	for {
 		now := time.Now()
-		for _, ev := range l.inbox.take() {
-			l.jobDone(ev)
-			switch ev := ev.(type) {
-			case coreCall:
-				ev.look(l.core)
-				close(ev.done)
-			default:
-				l.act(ctx, l.core.Step(ev, now))
-			}
-		}
-		l.act(ctx, l.core.Step(Tick{}, now))
-		l.askLinks()
+		l.step(ctx, now)
 		if s := l.core.Summary(); s != summary {
 			summary = s
 			l.notifier.Status(s)
@@ -153,6 +142,22 @@ func (l *Loop) Run(ctx context.Context) error {
 		case <-timer.C:
 		}
 	}
+}
+
+// step gives the core what has happened, and does what the core says.
+func (l *Loop) step(ctx context.Context, now time.Time) {
+	for _, ev := range l.inbox.take() {
+		l.jobDone(ev)
+		switch ev := ev.(type) {
+		case coreCall:
+			ev.look(l.core)
+			close(ev.done)
+		default:
+			l.act(ctx, l.core.Step(ev, now))
+		}
+	}
+	l.act(ctx, l.core.Step(Tick{}, now))
+	l.askLinks()
 }
 
 // jobDone releases what a job that has ended was using, if the event is the result of a job.

@@ -58,8 +58,8 @@ const (
 	// connectTime is grace while charon is negotiating. Initiating the same CHILD SA then would make a second pair of
 	// SAs.
 	connectTime = 10 * time.Second
-	// answerTime is how long xl2tpd tries to reach an LNS: SCCRQ and its retransmissions take 31 s (network.c,
-	// control_xmit). A second request in that time does nothing.
+	// answerTime is how long an attempt of xl2tpd takes if the LNS does not answer: SCCRQ and its retransmissions take
+	// 31 s (network.c, control_xmit). A second request in that time does nothing.
 	answerTime = 35 * time.Second
 	// deadAfter is the silence after which a tunnel counts as dead without proof. It is longer than the time between
 	// two Hellos, which a living peer answers.
@@ -98,56 +98,6 @@ const (
 	maxPause    = 5 * time.Minute // and later ones are random, from jitterAfter to at most this
 )
 
-// goal is how much recovery may do for a LAC.
-type goal int
-
-const (
-	goalNone   goal = iota // nothing
-	goalRedial             // dial and hang up
-	goalFull               // dial and hang up, and initiate and renew IPsec SAs
-)
-
-// situation is what recovery knows about a LAC at one time.
-type situation struct {
-	goal         goal
-	daemon       bool          // xl2tpd is running
-	up           bool          // there is a link with addresses
-	quiet        time.Duration // for how long a silent link has not answered; 0: it is not silent
-	hasSA        bool          // an SA with the LNS carries the LAC's packets
-	connecting   bool          // charon is negotiating with the LNS
-	withoutSA    bool          // the link is up, and its tunnel has lost the SA that it had
-	moved        bool          // and there is an SA with another address of the LNS
-	stuck        bool          // there is a call that has had no addresses for callTime
-	callingUntil time.Time     // until then a link may come of a call that may be this LAC's; zero: there is no call
-	hangUpCut    bool          // nobody knows whether recovery has hung up, or whether xl2tpd redials
-	noCall       bool          // the tunnel has no call, and the time for xl2tpd to make one is over
-	dialIgnored  bool          // because xl2tpd has ignored the latest dial
-	// redialsFor is how long xl2tpd continues to redial by itself, from the start of the trouble; 0: it does not redial.
-	// redialPause is the pause before each redial. If recovery made xl2tpd dial in that time, xl2tpd would call twice
-	// (xl2tpd.c, control_handle_lac_connect).
-	redialsFor, redialPause time.Duration
-	endedSilent             bool      // the last tunnel ended because the peer was silent
-	endedAt                 time.Time // when the last tunnel ended, if it may have been hung up; zero: not known
-	closingUntil            time.Time // until then xl2tpd may still be closing the last tunnel
-	trying                  bool      // xl2tpd may be dialling
-	tryingUntil             time.Time // until then
-	neighbourDialledUntil   time.Time // until then xl2tpd may be dialling another LAC that the link may be of; zero: nobody can mix them up
-	sccrqAt                 time.Time // when xl2tpd last asked the LNS for a tunnel, for this LAC or another one
-	redialDue               time.Time // by then xl2tpd should have redialled; zero: it does not redial, or nobody would see it
-	redialPlannedUntil      time.Time // until then xl2tpd may redial, as it had planned before the hang-up
-	saInUse                 bool      // the IKE SA may carry something else that is alive, and must not be ended
-	saWorks                 bool      // another tunnel shows that the SA works
-	mayBeHungUp             bool      // this LAC, or one that can't be told apart from it, may have been hung up on this host
-	renewing                bool      // the IKE SA is being renewed for another LAC: for a moment there is none
-	saOnTrial               bool      // an SA with the LNS is being made for another LAC, or was just made, or xl2tpd is new
-	sharesLNS               bool      // other LACs have the same LNS, so nobody can tell which one xl2tpd dials
-}
-
-func (s situation) isWell() bool { return s.up && s.quiet == 0 && !s.withoutSA }
-
-// silent reports whether the link is up and has its SA, and nothing comes from its peer.
-func (s situation) silent() bool { return s.up && s.quiet > 0 && !s.withoutSA }
-
 // progress is how far the recovery of one LAC's tunnel has come.
 type progress struct {
 	since        time.Time // when the trouble was first seen; zero: there is none
@@ -169,8 +119,7 @@ type progress struct {
 	hungUpAt     time.Time // when recovery has hung up, if the tunnel was neither up nor dialled since; zero: it was, or recovery has not
 	doneAt       time.Time // when charon last answered a request for an SA
 	sa           saAnswer  // what it said
-	awaitsCall   bool      // until next, or until there is no call any more
-	awaitsRedial bool      // the next step is due as soon as xl2tpd does not redial any more
+	awaits       awaited   // what makes the next step due earlier than next
 	rule         string    // the rule that has decided in the latest advance; empty: none
 	pause        string    // the pause that has decided when
 }
@@ -182,6 +131,15 @@ const (
 	peerUnknown  peerAnswer = iota // it has answered, or was not asked, or the answer no longer counts
 	peerOutdated                   // the link may have got a new SA: the answer to an earlier question does not count
 	peerSilent                     // it did not answer, although its host, or the LNS elsewhere, can be reached
+)
+
+// awaited is what makes the next step due immediately.
+type awaited int
+
+const (
+	nothing      awaited = iota
+	endOfCall            // there is no call any more: it may be one that only ends
+	endOfRedials         // xl2tpd does not redial any more
 )
 
 // saAnswer is what came of the latest request for an SA.
@@ -234,11 +192,8 @@ func (p *progress) takeTurn(s situation, turn bool, jitter float64, now time.Tim
 	if p.since.IsZero() {
 		p.begin(s, jitter, now)
 	}
-	if p.awaitsCall && s.callingUntil.IsZero() {
-		p.awaitsCall, p.next = false, time.Time{}
-	}
-	if p.awaitsRedial && s.redialsFor == 0 {
-		p.awaitsRedial, p.next = false, time.Time{}
+	if p.awaits == endOfCall && s.callingUntil.IsZero() || p.awaits == endOfRedials && s.redialsFor == 0 {
+		p.awaits, p.next = nothing, time.Time{}
 	}
 	if s.goal == goalNone || !s.daemon || p.busy != StepNone {
 		return StepNone, time.Time{}
@@ -368,7 +323,7 @@ func (p *progress) tunnelIsUp(now time.Time) time.Time {
 		p.well = now
 	}
 	p.since, p.next, p.hungUpAt, p.err = time.Time{}, time.Time{}, time.Time{}, nil
-	p.askAt, p.awaitsCall, p.awaitsRedial = time.Time{}, false, false
+	p.askAt, p.awaits = time.Time{}, nothing
 	if p.peer == peerSilent {
 		p.peer = peerUnknown
 	}
@@ -390,14 +345,6 @@ func (p *progress) fruitless(s situation) bool {
 // readyToDial reports whether the latest step has made an SA, so that a dial can succeed.
 func (p *progress) readyToDial(s situation) bool {
 	return !s.up && s.hasSA && p.err == nil && (p.last == StepSecure || p.last == StepRenew)
-}
-
-// grace returns how long to wait before the first step.
-func (s situation) grace() time.Duration {
-	if s.connecting {
-		return connectTime
-	}
-	return grace
 }
 
 // stepDone takes the result of the step under way.

@@ -151,7 +151,7 @@ func (p *progress) decide(s situation, jitter float64, now time.Time) (Step, tim
 	if r.step == StepNone && r.until == nil {
 		return StepNone, time.Time{}
 	}
-	p.awaitsCall, p.awaitsRedial = false, false
+	p.awaits = nothing
 	if fruitless {
 		p.failed++
 	}
@@ -381,9 +381,9 @@ func (in *ruleInput) afterFirstRedial() time.Time {
 // countAsDial makes xl2tpd's own next attempt count as the latest dial.
 func (p *progress) countAsDial() { p.last = StepDial }
 
-// awaitCall makes the next step due as soon as there is no call any more: it may be one that only ends.
-func (p *progress) awaitCall() { p.awaitsCall = true }
+// awaitCall makes the next step due at the end of the call.
+func (p *progress) awaitCall() { p.awaits = endOfCall }
 
 // awaitRedial makes the next step due as soon as xl2tpd does not redial any more. That step asks charon again whether it
 // has a connection for the LNS.
-func (p *progress) awaitRedial() { p.awaitsRedial, p.noConnection = true, false }
+func (p *progress) awaitRedial() { p.awaits, p.noConnection = endOfRedials, false }

@@ -77,37 +77,32 @@ func (ds *daemons) saveTo(m *SavedState) {
 
 func (ls *lacTable) restore(all []SavedLAC, now time.Time) {
 	for _, k := range all {
-		l := ls.ensureLAC(name{"lac", string(k.LAC), k.Instance})
-		state := k.LACState
-		l.savedAs = &state
-		for _, at := range []*time.Time{&k.Attempt, &k.Silent, &k.HangUp, &k.CallClosed} {
-			if at.After(now) { // the clock has been set back
-				*at = now
-			}
+		ls.ensureLAC(name{"lac", string(k.LAC), k.Instance}).restore(k.LACState, now)
+	}
+}
+
+func (l *lac) restore(k LACState, now time.Time) {
+	saved := k
+	l.savedAs = &saved
+	for _, at := range []*time.Time{&k.Attempt, &k.Silent, &k.HangUp, &k.CallClosed} {
+		if at.After(now) { // the clock has been set back
+			*at = now
 		}
-		if k.HungUp {
-			c := &end{}
-			if !k.Unsure {
-				c = endByOperator(helloguard.OwnedConnection{})
-			}
-			switch {
-			case k.Perhaps:
-				l.possibleEnd, l.had = c, mayHaveHad
-			case k.Unsure:
-				l.lastEnd, l.had = c, hadOne
-			default:
-				l.lastEnd = c
-			}
-			continue
-		}
-		if k.Perhaps {
-			l.had = mayHaveHad
-			continue
-		}
-		if k.Up {
-			l.had = hadBefore
-			continue
-		}
+	}
+	switch {
+	case k.HungUp && k.Unsure && k.Perhaps:
+		l.possibleEnd, l.had = &end{}, mayHaveHad
+	case k.HungUp && k.Unsure:
+		l.lastEnd, l.had = &end{}, hadOne
+	case k.HungUp && k.Perhaps:
+		l.possibleEnd, l.had = endByOperator(helloguard.OwnedConnection{}), mayHaveHad
+	case k.HungUp:
+		l.lastEnd = endByOperator(helloguard.OwnedConnection{})
+	case k.Perhaps:
+		l.had = mayHaveHad
+	case k.Up:
+		l.had = hadBefore
+	default: // it was being recovered
 		l.had, l.notRedialled, l.attempt, l.silent, l.planned = hadOne, k.Idle, k.Attempt, k.Silent, k.Planned
 		l.ike, l.ikeTo, l.cutHangUpAt = k.IKE, k.IKETo, k.HangUp
 		if !k.Silent.IsZero() || !k.CallClosed.IsZero() {

@@ -3,6 +3,7 @@ package supervisor
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -247,6 +248,34 @@ func (ls *lacTable) statusWithoutLink(in *instance, s *xl2tpd.Section, last *end
 		r.State, r.Doing, r.ByHand = Off.String(), "nothing: keepalive = no", false
 	}
 	return r
+}
+
+// recoveryText returns what recovery does for a LAC without a tunnel, for the status; empty: nothing.
+func (ls *lacTable) recoveryText(l *lac, s *xl2tpd.Section, now time.Time) message.Text {
+	d := &l.progress
+	switch {
+	case ls.goal(l, s) == goalNone || d.since.IsZero():
+		return ""
+	case d.busy != StepNone:
+		return d.busy.text()
+	case l.lastEnd.mayBeHangUp():
+		return "" // xl2tpd redials, unless it was hung up
+	case l.mayBeHungUp():
+		return "left to xl2tpd: it, or another LAC like it, was hung up"
+	case d.waitsForSlot:
+		return "waits until it is its turn to be brought back"
+	case errors.Is(d.err, ErrNoRoute):
+		return "waits for a route to the LNS"
+	case (d.last == StepDial || d.last == StepRedial) && d.err == nil:
+		return "waits for the LNS to answer"
+	case d.failed > 0:
+		return message.Sprintf("tries again in %v (%d failed)", max(d.next.Sub(now), 0).Round(time.Second), d.failed)
+	case lookupText(s) != "":
+		return lookupText(s)
+	case s.Redial && !l.notRedialled:
+		return "xl2tpd redials"
+	}
+	return "about to bring it back"
 }
 
 // Overview is Core.Overview for other goroutines. ok is false if ctx ends first.

@@ -38,7 +38,6 @@ type identity struct {
 type sa struct {
 	Name, UniqueID string
 	State          string
-	Established    bool
 	Since          time.Time
 	NAT            bool
 	L2TP           bool // has a CHILD SA for L2TP, installed or not
@@ -47,10 +46,12 @@ type sa struct {
 }
 
 // works reports whether an IKE SA is established and carries packets.
-func (s sa) works() bool { return s.Established && s.Child }
+func (s sa) works() bool { return s.established() && s.Child }
 
 // there reports whether there is an SA that carries packets, or soon will.
-func (s sa) there() bool { return s.Established || s.Child }
+func (s sa) there() bool { return s.established() || s.Child }
+
+func (s sa) established() bool { return s.State == "ESTABLISHED" }
 
 // lac returns the LAC of a link. ok is false if it is not known for sure, or the section is an LNS.
 func (p identity) lac() (n name, ok bool) {
@@ -163,7 +164,7 @@ func (a *topology) updateSAs(s vici.Snapshot, now time.Time) bool {
 			continue
 		}
 		// charon gives the age in whole seconds. Keeping the first value keeps the SA equal to itself.
-		if was := known[peer]; was.UniqueID == is.UniqueID && was.Established == is.Established {
+		if was := known[peer]; was.UniqueID == is.UniqueID && was.established() == is.established() {
 			is.Since = was.Since
 		}
 		if other, ok := a.sas[peer]; ok {
@@ -176,8 +177,7 @@ func (a *topology) updateSAs(s vici.Snapshot, now time.Time) bool {
 
 // newSA returns an SA with a peer. counts is false if all its children carry something else than L2TP.
 func newSA(in vici.SA, peer netip.Addr, now time.Time) (is sa, counts bool) {
-	is = sa{Name: in.Name, UniqueID: in.UniqueID, State: in.State, Established: in.State == "ESTABLISHED",
-		NAT: in.NATLocal || in.NATRemote}
+	is = sa{Name: in.Name, UniqueID: in.UniqueID, State: in.State, NAT: in.NATLocal || in.NATRemote}
 	for _, c := range in.Children {
 		if !c.CarriesL2TP(peer) {
 			is.Others = is.Others || c.Works()
@@ -188,7 +188,7 @@ func newSA(in vici.SA, peer netip.Addr, now time.Time) (is sa, counts bool) {
 			is.Child, is.Encap = true, is.Encap || c.Encap
 		}
 	}
-	if is.Established {
+	if is.established() {
 		is.Since = now.Add(-in.Established)
 	}
 	return is, is.L2TP || len(in.Children) == 0
@@ -202,7 +202,7 @@ func (s sa) join(other sa) sa {
 		if other.L2TP {
 			s = other
 		}
-	case other.Established && !s.Established:
+	case other.established() && !s.established():
 		s = other
 	}
 	s.Child, s.Encap = child, encap
@@ -312,14 +312,5 @@ func (in *instance) answered(l ppp.Link, outer netip.Addr) []*xl2tpd.Section {
 
 // gives reports whether an LNS section may assign this address to a caller. Without an `ip range`, pppd decides.
 func gives(s *xl2tpd.Section, peer netip.Addr) bool {
-	if len(s.IPRanges) == 0 || !peer.IsValid() {
-		return true
-	}
-	given := false
-	for _, r := range s.IPRanges {
-		if !peer.Less(r.From) && !r.To.Less(peer) {
-			given = !r.Deny
-		}
-	}
-	return given
+	return len(s.IPRanges) == 0 || !peer.IsValid() || xl2tpd.Admits(s.IPRanges, peer)
 }

@@ -106,7 +106,7 @@ type tunnel struct {
 	inFlight flight
 	stale    bool // the question in flight is from before the link changed
 
-	pace
+	echoSchedule
 }
 
 // linked reports whether there is a link with addresses.

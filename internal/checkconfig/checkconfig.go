@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"slices"
 
 	"xl2tpd-keepalive/internal/config"
 	"xl2tpd-keepalive/internal/hook"
@@ -36,12 +37,7 @@ type Outcome struct {
 
 // Valid reports whether nothing is wrong.
 func (r *Outcome) Valid() bool {
-	for _, f := range r.Remarks {
-		if !f.Warning {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(r.Remarks, func(f Remark) bool { return !f.Warning })
 }
 
 // round is a check in progress.

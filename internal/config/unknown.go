@@ -2,6 +2,7 @@ package config
 
 import (
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"xl2tpd-keepalive/internal/message"
@@ -43,12 +44,7 @@ func unknown(path string, is xl2tpdconf.Header, all []xl2tpdconf.Header) message
 }
 
 func has(all []xl2tpdconf.Header, is xl2tpdconf.Header) bool {
-	for _, h := range all {
-		if h.Kind == is.Kind && xl2tpdconf.SameName(h.Name, is.Name) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(all, func(h xl2tpdconf.Header) bool { return h.Kind == is.Kind && xl2tpdconf.SameName(h.Name, is.Name) })
 }
 
 // nearest returns the section that was probably meant: one of nearly the same name, or of the same

@@ -16,7 +16,8 @@ import (
 
 const (
 	writeDelay = 100 * time.Millisecond // editors write in several steps
-	slowLook   = 10 * time.Second       // in case a notice from inotify was lost
+	slowLook   = time.Minute            // in case a notice from inotify was lost
+	blindLook  = 10 * time.Second       // without inotify
 )
 
 // Watcher delivers the configuration at its start and after each change of the file.
@@ -53,13 +54,15 @@ func (w *Watcher) Run(ctx context.Context) error {
 	if start == nil {
 		start = filewatch.New
 	}
+	every := slowLook
 	watch, err := start()
 	if err != nil {
+		every = blindLook
 		log.Warn("changes of "+path+" will be seen up to 10 s late, inotify is unavailable", "err", err)
 		watch = filewatch.Watch{Check: func(...string) {}, Close: func() {}}
 	}
 	defer watch.Close()
-	slow := time.NewTicker(slowLook)
+	slow := time.NewTicker(every)
 	defer slow.Stop()
 
 	first, asked := true, false

@@ -199,7 +199,7 @@ func TestWithoutInotify(t *testing.T) {
 		b.run()
 		b.expect(1, 10, 2, "too many open files")
 		b.put("[global]\ninterval = 7\n")
-		time.Sleep(slowLook)
+		time.Sleep(blindLook)
 		b.expect(1, 7, 1, "configuration read")
 		b.stop()
 	})

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"xl2tpd-keepalive/internal/l2tp"
+	"xl2tpd-keepalive/internal/wake"
 )
 
 const (
@@ -42,7 +43,7 @@ func (h *Hub) Watched() bool { return h.watchers.Load() != nil }
 
 // Watch begins to watch. Only with secrets are those in the messages.
 func (h *Hub) Watch(secrets bool) (*Watcher, error) {
-	w := &Watcher{hub: h, secrets: secrets, wake: make(chan struct{}, 1)}
+	w := &Watcher{hub: h, secrets: secrets}
 	return w, h.change(func(all []*Watcher) ([]*Watcher, error) {
 		if len(all) == maxWatchers {
 			return nil, ErrBusy
@@ -74,7 +75,7 @@ func (h *Hub) change(how func([]*Watcher) ([]*Watcher, error)) error {
 type Watcher struct {
 	hub     *Hub
 	secrets bool
-	wake    chan struct{} // there is something to take
+	wake    wake.Signal // there is something to take
 
 	mu     sync.Mutex
 	queued []byte // frames
@@ -103,10 +104,7 @@ func (w *Watcher) put(c *l2tp.Connection, r *Record) {
 	if !w.secrets && r.mayHoldSecrets() {
 		l2tp.Blank(w.queued[began+messageAt:])
 	}
-	select {
-	case w.wake <- struct{}{}:
-	default:
-	}
+	w.wake.Send()
 }
 
 // queueLost queues how many messages were missed. There is always room for that.
@@ -118,7 +116,7 @@ func (w *Watcher) queueLost() {
 }
 
 // Wake is a channel that tells when there is something to take.
-func (w *Watcher) Wake() <-chan struct{} { return w.wake }
+func (w *Watcher) Wake() <-chan struct{} { return w.wake.C() }
 
 // Take returns the frames that wait. They are valid until the next call.
 func (w *Watcher) Take() []byte {

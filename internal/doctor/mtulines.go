@@ -9,7 +9,6 @@ import (
 	"xl2tpd-keepalive/internal/ppp/options"
 	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/internal/xl2tpd"
-	"xl2tpd-keepalive/internal/xl2tpdconf"
 )
 
 // pppMTU returns what to enter, and where, so that both ends of a link send packets of that size at most: `mtu` limits
@@ -44,10 +43,8 @@ func (e mtuChecks) pppLine(i *xl2tpd.Instance, kind, section string, size int) m
 		if s.PPPOptFile != "" {
 			text = message.Sprintf("`mtu %d` and `mru %d` in the pppoptfile %s", size, size, s.PPPOptFile)
 		}
-		read := func(path string) ([]byte, error) { return xl2tpdconf.Read(e.path(path)) }
-		all, _ := options.Of(read, s.PPPOptFile) // with an error, the options before it
 		for _, name := range []string{"mtu", "mru"} {
-			if o, ok := options.Last(all, name); ok {
+			if o, ok := options.Last(e.pppOptions(s), name); ok {
 				text = message.Sprintf("%s, instead of `%s %s` in %s:%d", text, o.Name, o.Value, o.Path, o.Line)
 			}
 		}

@@ -77,26 +77,7 @@ func (e *checker) recovers(i xl2tpd.Instance, s xl2tpd.Section) bool {
 // tunnels.
 func (e *checker) redialOwners() []Finding {
 	const check = "redialling"
-	var owners []message.Text
-	var dials message.Text
-	remedy := []message.Text{"keep one of them; `redial = yes` in xl2tpd.conf is enough"}
-	for i, s := range e.lacs {
-		switch { // the service does not dial a LAC that xl2tpd redials
-		case s.Redial:
-			dials = message.Data("xl2tpd (redial = yes)")
-		case dials == "" && e.recovers(i, s):
-			dials = message.Data("xl2tpd-keepalive (recover)")
-		}
-		if o, ok := e.persist(s); ok {
-			owners = append(owners, message.Sprintf("pppd (%s in %s:%d)", o.Name, o.Path, o.Line))
-			if i.Runs() {
-				remedy = append(remedy, whenIdle(e.restart(i)))
-			}
-		}
-	}
-	if dials != "" {
-		owners = append(owners, dials)
-	}
+	owners, remedy := e.configuredToDial()
 	sure, perhaps := e.dialers()
 	owners = append(owners, sure...)
 	slices.SortFunc(owners, func(a, b message.Text) int { return strings.Compare(a.String(), b.String()) })
@@ -118,6 +99,31 @@ func (e *checker) redialOwners() []Finding {
 		slices.Compact(remedy)...)}
 }
 
+// configuredToDial returns which of xl2tpd, its pppds and the service dial by their configuration, and what to do if
+// there are several.
+func (e *checker) configuredToDial() (owners, remedy []message.Text) {
+	var dials message.Text
+	remedy = []message.Text{"keep one of them; `redial = yes` in xl2tpd.conf is enough"}
+	for i, s := range e.lacs {
+		switch { // the service does not dial a LAC that xl2tpd redials
+		case s.Redial:
+			dials = message.Data("xl2tpd (redial = yes)")
+		case dials == "" && e.recovers(i, s):
+			dials = message.Data("xl2tpd-keepalive (recover)")
+		}
+		if o, ok := e.persist(s); ok {
+			owners = append(owners, message.Sprintf("pppd (%s in %s:%d)", o.Name, o.Path, o.Line))
+			if i.Runs() {
+				remedy = append(remedy, whenIdle(e.restart(i)))
+			}
+		}
+	}
+	if dials != "" {
+		owners = append(owners, dials)
+	}
+	return owners, remedy
+}
+
 // may describes the scripts that dial if a program starts them.
 func may(scripts []message.Text) message.Text {
 	if len(scripts) == 0 {
@@ -128,6 +134,11 @@ func may(scripts []message.Text) message.Text {
 
 // persist returns the option that makes a section's pppd dial by itself; ok is false if there is none.
 func (e *checker) persist(s xl2tpd.Section) (by options.Option, ok bool) {
-	all, _ := options.Of(func(path string) ([]byte, error) { return xl2tpdconf.Read(e.path(path)) }, s.PPPOptFile) // with an error, the options before it
-	return options.Persist(all)
+	return options.Persist(e.pppOptions(s))
+}
+
+// pppOptions returns the options of a section's pppd; if one is wrong, those before it.
+func (e *checker) pppOptions(s xl2tpd.Section) []options.Option {
+	all, _ := options.Of(func(path string) ([]byte, error) { return xl2tpdconf.Read(e.path(path)) }, s.PPPOptFile)
+	return all
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -39,12 +40,9 @@ var (
 
 // dials reports whether a command of a line dials, or restarts a daemon that carries the tunnels.
 func (e *checker) dials(line string) bool {
-	for _, command := range between.Split(line, -1) {
-		if writesPipe.MatchString(command) && !handlesIt.MatchString(command) || restarts.MatchString(command) || e.restartsUnit(command) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(between.Split(line, -1), func(command string) bool {
+		return writesPipe.MatchString(command) && !handlesIt.MatchString(command) || restarts.MatchString(command) || e.restartsUnit(command)
+	})
 }
 
 // restartsUnit reports whether a line restarts the unit of an xl2tpd with another name.
@@ -136,10 +134,6 @@ func (e *checker) scriptsIn(line string) (all []string) {
 
 // packaged reports whether a path is where packages install their programs.
 func packaged(path string) bool {
-	for _, dir := range []string{"/bin/", "/sbin/", "/lib/", "/usr/bin/", "/usr/sbin/", "/usr/lib/", "/usr/share/", "/etc/init.d/", "/proc/", "/sys/", "/dev/"} {
-		if strings.HasPrefix(path, dir) {
-			return true
-		}
-	}
-	return false
+	of := []string{"/bin/", "/sbin/", "/lib/", "/usr/bin/", "/usr/sbin/", "/usr/lib/", "/usr/share/", "/etc/init.d/", "/proc/", "/sys/", "/dev/"}
+	return slices.ContainsFunc(of, func(dir string) bool { return strings.HasPrefix(path, dir) })
 }

@@ -7,6 +7,8 @@ import (
 	"slices"
 
 	"github.com/fsnotify/fsnotify"
+
+	"xl2tpd-keepalive/internal/wake"
 )
 
 // Watch reports when one of a few files may have changed: written in place,
@@ -31,36 +33,33 @@ func New() (Watch, error) {
 	if err != nil {
 		return Watch{}, err
 	}
-	c := make(chan struct{}, 1)
 	n := &watch{w: w, set: make(chan map[string]bool), gone: make(chan struct{}), dirs: map[string]os.FileInfo{}}
-	go n.run(c)
-	return Watch{C: c, Check: n.check, Close: n.close}, nil
+	go n.run()
+	return Watch{C: n.changed.C(), Check: n.check, Close: n.close}, nil
 }
 
 // watch watches directories: after a rename, a watch on the old file would not see
-// the new one. The kernel drops the watch of a replaced directory without a notice,
-// and a directory that does not exist yet can't be watched. check handles both.
+// the new one. The kernel drops the watch of a replaced directory, and a directory that
+// does not exist yet can't be watched: then the nearest one above it is. check handles both.
 type watch struct {
-	w    *fsnotify.Watcher
-	set  chan map[string]bool
-	gone chan struct{} // closed when the goroutine has returned
-	dirs map[string]os.FileInfo
+	w       *fsnotify.Watcher
+	changed wake.Signal
+	set     chan map[string]bool
+	gone    chan struct{} // closed when the goroutine has returned
+	dirs    map[string]os.FileInfo
 }
 
 func (n *watch) check(paths ...string) {
 	names := map[string]bool{}
 	dirs := map[string]os.FileInfo{}
 	for _, p := range paths {
-		dir, err := filepath.EvalSymlinks(filepath.Dir(p)) // /var/run is /run
-		if err != nil {
-			continue
-		}
+		dir, name := nearest(p)
 		fi, err := os.Stat(dir)
 		if err != nil {
 			continue
 		}
 		dirs[dir] = fi
-		names[filepath.Join(dir, filepath.Base(p))] = true
+		names[dir], names[filepath.Join(dir, name)] = true, true
 	}
 	// Names first: an event between Add and the new names would be dropped.
 	n.set <- names
@@ -81,20 +80,26 @@ func (n *watch) check(paths ...string) {
 	}
 }
 
+// nearest returns the first directory above a path that exists, and what is looked for in it. Links are followed:
+// /var/run is /run.
+func nearest(path string) (dir, name string) {
+	for {
+		above := filepath.Dir(path)
+		if dir, err := filepath.EvalSymlinks(above); err == nil || above == path {
+			return dir, filepath.Base(path)
+		}
+		path = above
+	}
+}
+
 func (n *watch) close() {
 	n.w.Close()
 	<-n.gone
 }
 
-func (n *watch) run(c chan<- struct{}) {
+func (n *watch) run() {
 	defer close(n.gone)
 	var names map[string]bool
-	notice := func() {
-		select {
-		case c <- struct{}{}:
-		default:
-		}
-	}
 	for {
 		select {
 		case names = <-n.set:
@@ -103,13 +108,13 @@ func (n *watch) run(c chan<- struct{}) {
 				return
 			}
 			if names[filepath.Clean(ev.Name)] {
-				notice()
+				n.changed.Send()
 			}
 		case _, ok := <-n.w.Errors:
 			if !ok {
 				return
 			}
-			notice() // events were lost, so anything may have changed
+			n.changed.Send() // events were lost, so anything may have changed
 		}
 	}
 }

@@ -93,3 +93,38 @@ func TestWatch(t *testing.T) {
 	put(t, filepath.Join(base, "missing/b.conf"), "1")
 	expect("created in a directory that came later")
 }
+
+// A directory that is moved away or made tells of itself: nobody has to look on a timer.
+func TestDirectoryTells(t *testing.T) {
+	base := t.TempDir()
+	dir := filepath.Join(base, "etc/xl2tpd")
+	file := filepath.Join(dir, "a.conf")
+	n, err := New()
+	do(t, err)
+	defer n.Close()
+	for _, step := range []struct {
+		what string
+		do   func() error
+	}{
+		{"the directory above is made", func() error { return os.Mkdir(filepath.Dir(dir), 0o700) }},
+		{"the directory is made", func() error { return os.Mkdir(dir, 0o700) }},
+		{"the file is written", func() error { return os.WriteFile(file, nil, 0o600) }},
+		{"the directory is moved away", func() error { return os.Rename(dir, dir+".old") }},
+		{"another takes its place", func() error { return os.Rename(dir+".old", dir) }},
+		{"the file is written there", func() error { return os.WriteFile(file, nil, 0o600) }},
+		{"the directory is removed", func() error { return os.RemoveAll(dir) }},
+	} {
+		n.Check(file)
+		select { // of the step before
+		case <-n.C:
+		default:
+		}
+		do(t, step.do())
+		select {
+		case <-n.C:
+		case <-time.After(10 * time.Second):
+			t.Fatalf("no notice when %s", step.what)
+		}
+		time.Sleep(10 * time.Millisecond) // several events of one step
+	}
+}

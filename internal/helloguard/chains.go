@@ -15,13 +15,17 @@ import (
 // port, or any on port 1701.
 func (r *rules) outgoing(ports []uint16) [][]expr.Any {
 	all := append(r.noteSender(), request(), loopback(expr.MetaKeyOIF), r.queued(r.failClosed, nil, securedQueue, 0))
+	return append(all, ofPorts(ports, &expr.Queue{Num: securedQueue, Flag: expr.QueueFlagBypass})...)
+}
+
+// ofPorts are rules for what comes from a port, or goes to it: th sport PORT, and the same for the destination.
+func ofPorts(ports []uint16, then ...expr.Any) (all [][]expr.Any) {
 	for _, p := range ports {
-		for _, offset := range []uint32{0, 2} { // source, destination
-			all = append(all, []expr.Any{
+		for _, offset := range []uint32{0, 2} {
+			all = append(all, append([]expr.Any{
 				payload(header, offset, 2, 1),
 				&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.BigEndian.PutUint16(p)},
-				&expr.Queue{Num: securedQueue, Flag: expr.QueueFlagBypass},
-			})
+			}, then...))
 		}
 	}
 	return all

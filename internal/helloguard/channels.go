@@ -194,11 +194,11 @@ type callerKey struct {
 	peerID uint16
 }
 
-// table finds the tunnel of a packet. Which two ids make one tunnel is said by an SCCRP;
+// channelTable finds the tunnel of a packet. Which two ids make one tunnel is said by an SCCRP;
 // for a tunnel older than the guard, by the kernel's table of sessions; and with neither,
 // by the one's answer to the other's message. Only xl2tpd's packets open anything, so a
 // forged one can't.
-type table struct {
+type channelTable struct {
 	channels map[address][]*channel         // each by two addresses; the oldest first
 	list     []*channel                     // each once
 	awaited  *lru[l2tp.Connection, awaited] // with PeerID 0
@@ -206,8 +206,8 @@ type table struct {
 	sessions map[address][]KernelSession // of the kernel, by local address and each id
 }
 
-func newTable(lost func(l2tp.Connection)) *table {
-	return &table{
+func newChannelTable(lost func(l2tp.Connection)) *channelTable {
+	return &channelTable{
 		channels: map[address][]*channel{},
 		awaited:  newLRU(maxAwaited, 0, nil, func(t l2tp.Connection, _ awaited) { lost(t) }),
 		callers: newLRU[callerKey, caller](maxHalfOpen, maxHalfOpenOfPeer,
@@ -215,7 +215,7 @@ func newTable(lost func(l2tp.Connection)) *table {
 	}
 }
 
-func (x *table) add(c *channel) {
+func (x *channelTable) add(c *channel) {
 	t := c.translator.Connection()
 	at := pathOf(t)
 	c.addresses = [2]address{{at, t.PeerID, true}, {at, t.LocalID, false}}
@@ -226,7 +226,7 @@ func (x *table) add(c *channel) {
 	x.list = append(x.list, c)
 }
 
-func (x *table) remove(c *channel) {
+func (x *channelTable) remove(c *channel) {
 	for _, a := range c.addresses {
 		x.channels[a] = slices.DeleteFunc(x.channels[a], func(o *channel) bool { return o == c })
 		if len(x.channels[a]) == 0 {
@@ -240,9 +240,9 @@ func (x *table) remove(c *channel) {
 }
 
 // all returns every channel, in no order.
-func (x *table) all() []*channel { return slices.Clone(x.list) }
+func (x *channelTable) all() []*channel { return slices.Clone(x.list) }
 
-func (x *table) find(at path, id uint16, out bool) *channel {
+func (x *channelTable) find(at path, id uint16, out bool) *channel {
 	if all := x.channels[address{at, id, out}]; len(all) > 0 {
 		return all[0]
 	}
@@ -251,7 +251,7 @@ func (x *table) find(at path, id uint16, out bool) *channel {
 
 // makeRoom takes out and returns a channel whose tunnel is no longer up and does not need
 // the guard: the one that xl2tpd has been silent in for longest. nil: there is none.
-func (x *table) makeRoom() *channel {
+func (x *channelTable) makeRoom() *channel {
 	var oldest *channel
 	for _, c := range x.list {
 		if !c.stands() && !c.mustFailClosed() && (oldest == nil || c.seen.Before(oldest.seen)) {
@@ -266,7 +266,7 @@ func (x *table) makeRoom() *channel {
 
 // answered takes the half-open connection out to which a message of xl2tpd belongs, if it
 // shows that the peer has answered the SCCRP: it acknowledges more than that.
-func (x *table) answered(at path, m l2tp.Message) (caller, bool) {
+func (x *channelTable) answered(at path, m l2tp.Message) (caller, bool) {
 	k := callerKey{at, m.Tunnel}
 	half, ok := x.callers.get(k)
 	switch {
@@ -283,7 +283,7 @@ func (x *table) answered(at path, m l2tp.Message) (caller, bool) {
 }
 
 // session finds the kernel's session of a packet.
-func (x *table) session(at path, id uint16, out bool) (KernelSession, bool) {
+func (x *channelTable) session(at path, id uint16, out bool) (KernelSession, bool) {
 	for _, s := range x.sessions[address{path{local: at.local}, id, out}] {
 		if s.Peer == at.peer || !s.Peer.IsValid() {
 			s.Peer = at.peer
@@ -294,7 +294,7 @@ func (x *table) session(at path, id uint16, out bool) (KernelSession, bool) {
 }
 
 // setSessions takes in the kernel's table of sessions.
-func (x *table) setSessions(all []KernelSession) {
+func (x *channelTable) setSessions(all []KernelSession) {
 	x.sessions = make(map[address][]KernelSession, 2*len(all))
 	for _, s := range all {
 		for _, a := range []address{{path{local: s.Local}, s.PeerID, true}, {path{local: s.Local}, s.LocalID, false}} {
@@ -304,13 +304,13 @@ func (x *table) setSessions(all []KernelSession) {
 }
 
 // has reports whether the kernel has a session of a tunnel.
-func (x *table) has(t l2tp.Connection) bool {
+func (x *channelTable) has(t l2tp.Connection) bool {
 	s, ok := x.session(pathOf(t), t.LocalID, false)
 	return ok && s.PeerID == t.PeerID
 }
 
 // expire forgets what has waited for too long.
-func (x *table) expire(now time.Time) {
+func (x *channelTable) expire(now time.Time) {
 	old := func(at time.Time) bool { return now.Sub(at) > openTTL }
 	x.awaited.expire(func(a awaited) bool { return old(a.at) })
 	x.callers.expire(func(c caller) bool { return old(c.at) })
@@ -318,7 +318,7 @@ func (x *table) expire(now time.Time) {
 
 // dials reports whether an xl2tpd asks a peer for a tunnel, since a time. It is not known if only
 // somebody does of whom nobody knows who it is.
-func (x *table) dials(daemon procfs.ID, peer netip.Addr, since time.Time) (is, known bool) {
+func (x *channelTable) dials(daemon procfs.ID, peer netip.Addr, since time.Time) (is, known bool) {
 	known = true
 	x.awaited.all(func(t l2tp.Connection, a awaited) bool {
 		if t.Peer.Addr() != peer || !a.at.After(since) {

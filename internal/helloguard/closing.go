@@ -12,7 +12,7 @@ const hangUpTime = 15 * time.Second
 
 // closer takes in why tunnels close, and closes those whose xl2tpd has ended.
 type closer struct {
-	table    *table
+	table    *channelTable
 	owners   *owners
 	evidence *evidence
 	flight   *flightRecorder
@@ -36,7 +36,8 @@ func (cl *closer) learn(c *channel, p *l2tp.Packet, byPeer bool, now time.Time) 
 	}
 }
 
-// explain reports why a tunnel or call is being closed, once.
+// explain reports why a tunnel or call is being closed, once. Copies of a StopCCN or CDN change nothing: those of the
+// peer are not expected, see follow, and the end that xl2tpd repeats is in c.reported.
 func (cl *closer) explain(c *channel, p *l2tp.Packet, byPeer bool, now time.Time) {
 	r := closeReason(p.Msg, p.Payload(), byPeer, since(c.helloSince, now), since(c.unackedSince, now))
 	r.CallOnly = !byPeer && p.Msg.Type == l2tp.TypeCDN

@@ -31,7 +31,7 @@ type executor struct {
 	fx       effects
 	store    store
 	timers   wake.Queue[*channel]
-	table    *table
+	table    *channelTable
 	log      *packetLog
 	evidence *evidence
 	flight   *flightRecorder

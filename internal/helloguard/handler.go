@@ -13,7 +13,7 @@ import (
 // which can do without the ones below it.
 type handler struct {
 	log      *packetLog
-	table    *table
+	table    *channelTable
 	owners   *owners
 	evidence *evidence
 	flight   *flightRecorder
@@ -30,7 +30,7 @@ func newHandler(ctx context.Context, g *Guard, host Host, fx effects) *handler {
 	ev := &evidence{ctx: ctx, log: log, links: g.Links, data: &dataWatch{fx: fx, wanted: map[path]int{}}, owners: who}
 	flight := &flightRecorder{hub: &g.hub, recordings: &g.recordings}
 	exec := &executor{fx: fx, store: store(g.Dir), log: log, evidence: ev, flight: flight}
-	exec.table = newTable(exec.stopListening)
+	exec.table = newChannelTable(exec.stopListening)
 	closer := &closer{table: exec.table, owners: who, evidence: ev, flight: flight, exec: exec, ended: g.Ended, calls: g.Calls}
 	unpaired := &unpairedTable{paths: map[path]*unpaired{}, owners: who, evidence: ev, exec: exec}
 	return &handler{

@@ -9,7 +9,6 @@ import (
 
 	"github.com/florianl/go-nflog/v2"
 	"github.com/google/nftables"
-	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -134,19 +133,9 @@ func (k *KernelLog) install(ports []uint16) error {
 // Stays reports whether the table stays in the kernel if this process is killed.
 func (k *KernelLog) Stays() bool { return !k.owned }
 
-// logged are the rules: th sport PORT log group logGroup, and the same for the destination.
-func logged(ports []uint16) (all [][]expr.Any) {
-	for _, p := range ports {
-		for _, offset := range []uint32{0, 2} {
-			all = append(all, []expr.Any{
-				payload(header, offset, 2, 1),
-				&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.BigEndian.PutUint16(p)},
-				&expr.Log{Key: 1 << unix.NFTA_LOG_GROUP, Group: logGroup},
-				&expr.Verdict{Kind: expr.VerdictReturn}, // once is enough
-			})
-		}
-	}
-	return all
+// logged are the rules: th sport PORT log group logGroup, and the same for the destination. Once is enough.
+func logged(ports []uint16) [][]expr.Any {
+	return ofPorts(ports, &expr.Log{Key: 1 << unix.NFTA_LOG_GROUP, Group: logGroup}, &expr.Verdict{Kind: expr.VerdictReturn})
 }
 
 // take passes a message on, or counts it.

@@ -13,7 +13,7 @@ import (
 
 // opener finds the channels of packets, and opens those of new tunnels.
 type opener struct {
-	table    *table
+	table    *channelTable
 	owners   *owners
 	flight   *flightRecorder
 	exec     *executor

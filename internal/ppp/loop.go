@@ -16,7 +16,7 @@ const (
 	// maxCooldown. While a thousand links come up, hints arrive all the time.
 	cooldownFactor = 4
 	maxCooldown    = 200 * time.Millisecond
-	resync         = 30 * time.Second // between looks without a hint
+	resync         = 2 * time.Minute // between looks without a hint
 	// blindResync is resync while no source of hints works.
 	blindResync = time.Second
 

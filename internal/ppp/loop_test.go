@@ -216,8 +216,8 @@ func TestQuietWhenAllIsKnown(t *testing.T) {
 		b.bothUp()
 		b.set(state{links: []Link{upLink, bareLink}}, nil)
 		b.pass(time.Second)
-		if n := len(b.pass(10 * time.Minute)); n != 20 {
-			t.Errorf("%d looks in 10 quiet minutes, want 20", n)
+		if n := len(b.pass(10 * time.Minute)); n != 5 {
+			t.Errorf("%d looks in 10 quiet minutes, want 5", n)
 		}
 	})
 }
@@ -238,8 +238,8 @@ func TestUnknownLinkIsLookedForThenLeft(t *testing.T) {
 				t.Errorf("look at %v after %v without one", age, gap)
 			}
 		}
-		if n := len(b.pass(10 * time.Minute)); n > 20 {
-			t.Errorf("%d looks in 10 minutes for an owner that is never seen, want 20", n)
+		if n := len(b.pass(10 * time.Minute)); n > 5 {
+			t.Errorf("%d looks in 10 minutes for an owner that is never seen, want 5", n)
 		}
 		// Another device starts afresh.
 		b.set(state{unowned: []int{5, 6}}, nil)

@@ -2,7 +2,6 @@ package procfs
 
 import (
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"runtime"
@@ -24,41 +23,36 @@ func TestIDText(t *testing.T) {
 
 // A process has ended when its pid is free, another's, or a zombie's.
 func TestIDGone(t *testing.T) {
-	b, err := os.ReadFile("/proc/self/stat")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := ParseStat(b)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if me := (ID{os.Getpid(), s.Ticks}); me.Gone() {
-		t.Errorf("%v has ended, says Gone", me)
-	}
-	if before := (ID{os.Getpid(), s.Ticks - 1}); !before.Gone() {
-		t.Errorf("%v still lives, says Gone: its pid is another's", before)
-	}
-	cmd := exec.Command("true")
-	out, err := cmd.StdoutPipe()
+	cmd := exec.Command("cat") // lives until its input ends
+	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	io.Copy(io.Discard, out) // the process ends with its output
-	zombie := func() bool {
+	stat := func() Stat {
 		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", cmd.Process.Pid))
 		if err != nil {
 			t.Fatal(err)
 		}
-		s, err = ParseStat(b)
-		return err == nil && s.Dead()
+		s, err := ParseStat(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
 	}
-	for !zombie() {
+	child := ID{cmd.Process.Pid, stat().Ticks}
+	if child.Gone() {
+		t.Errorf("%v has ended, says Gone", child)
+	}
+	if before := (ID{child.Pid, child.Start - 1}); !before.Gone() {
+		t.Errorf("%v still lives, says Gone: its pid is another's", before)
+	}
+	in.Close()
+	for !stat().Dead() {
 		runtime.Gosched()
 	}
-	child := ID{cmd.Process.Pid, s.Ticks}
 	if !child.Gone() {
 		t.Error("a zombie still lives, says Gone")
 	}

@@ -1,6 +1,7 @@
 package sdnotify
 
 import (
+	"errors"
 	"log/slog"
 	"slices"
 	"testing"
@@ -28,6 +29,33 @@ func TestNotifierWhileStuck(t *testing.T) {
 		synctest.Wait()
 		if want := []string{"READY=1", "RELOADING=1\nMONOTONIC_USEC=1", "READY=1", "STATUS=b", "WATCHDOG=1"}; !slices.Equal(got, want) {
 			t.Errorf("%q, want %q", got, want)
+		}
+		n.Close(time.Second)
+	})
+}
+
+// A state that can't be sent is sent again, unless a newer one has taken its place.
+func TestNotifierSendsAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		var got []string
+		var n *Notifier
+		n = start(slog.New(slog.DiscardHandler), func(state string) error {
+			if broken := time.Since(began) < sendAgain; !broken {
+				got = append(got, state)
+				return nil
+			}
+			if state == "STATUS=a" {
+				n.Send("STATUS=b")
+			}
+			return errors.New("connection refused")
+		})
+		n.Send("READY=1")
+		n.Send("STATUS=a")
+		time.Sleep(sendAgain)
+		synctest.Wait()
+		if want := []string{"READY=1", "STATUS=b"}; !slices.Equal(got, want) {
+			t.Errorf("got %q, want %q", got, want)
 		}
 		n.Close(time.Second)
 	})

@@ -86,25 +86,7 @@ func (p *page) name(t *Tunnel) string {
 }
 
 func (p *page) tunnel(t *Tunnel) {
-	state := p.paint(stateColours[t.State], "● "+Printable(p.lang.Text(t.StateText())))
-	if !t.Since.IsZero() {
-		state += " " + p.span(p.now.Sub(t.Since))
-	}
-	p.printf("\n%s", p.paint("1", p.name(t)))
-	if t.Instance != "" {
-		p.printf(" (%s)", Printable(t.Instance))
-	}
-	p.printf("  %s", state)
-	if t.Peer.IsValid() {
-		p.printf("  %s", p.lang.Sprintf("peer %v", t.Peer))
-	}
-	if l := t.Link; l != nil {
-		p.printf("  %s", Printable(l.Name))
-		if l.Local.IsValid() {
-			p.printf(" %v → %v", l.Local, l.Remote)
-		}
-	}
-	p.WriteByte('\n')
+	p.heading(t)
 	p.row("next", Printable(p.lang.Text(t.Doing)))
 	if l := t.Link; l != nil && !l.Up.IsZero() {
 		p.row("up", p.lang.Sprintf("since %s, for %s", l.Up.Local().Format(time.DateTime), span(p.now.Sub(l.Up))))
@@ -130,6 +112,28 @@ func (p *page) tunnel(t *Tunnel) {
 		p.row("dropped", Printable(p.lang.Sprintf("closed %s ago after %s: %s", span(p.now.Sub(c.Time)), span(time.Duration(c.After)), c.Reason)))
 		p.messages(t, c)
 	}
+}
+
+// heading writes a tunnel's name, state and addresses.
+func (p *page) heading(t *Tunnel) {
+	p.printf("\n%s", p.paint("1", p.name(t)))
+	if t.Instance != "" {
+		p.printf(" (%s)", Printable(t.Instance))
+	}
+	p.printf("  %s", p.paint(stateColours[t.State], "● "+Printable(p.lang.Text(t.StateText()))))
+	if !t.Since.IsZero() {
+		p.printf(" %s", p.span(p.now.Sub(t.Since)))
+	}
+	if t.Peer.IsValid() {
+		p.printf("  %s", p.lang.Sprintf("peer %v", t.Peer))
+	}
+	if l := t.Link; l != nil {
+		p.printf("  %s", Printable(l.Name))
+		if l.Local.IsValid() {
+			p.printf(" %v → %v", l.Local, l.Remote)
+		}
+	}
+	p.WriteByte('\n')
 }
 
 func (p *page) echoes(l *Link) {

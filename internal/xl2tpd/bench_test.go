@@ -48,7 +48,7 @@ func BenchmarkLook(b *testing.B) {
 	}
 }
 
-// Measures one search for xl2tpds on this host. The Watcher searches at most every 10 s, and on hints.
+// Measures one search for xl2tpds on this host. The Watcher searches once a minute, and on hints.
 func BenchmarkSearch(b *testing.B) {
 	p := theProcs()
 	for b.Loop() {

@@ -70,45 +70,31 @@ type Range struct {
 	Deny     bool
 }
 
-func (r Range) contains(a netip.Addr) bool { return !a.Less(r.From) && !r.To.Less(a) }
-
-// Has reports whether there is a section of this kind and name.
-func (c *Conf) Has(kind, name string) bool {
-	return slices.ContainsFunc(c.Sections, func(s Section) bool {
-		return s.Kind == kind && xl2tpdconf.SameName(s.Name, name)
-	})
+// Admits reports whether these ranges have an address. Of several that name the address, the last one counts.
+func Admits(all []Range, a netip.Addr) (is bool) {
+	for _, r := range all {
+		if !a.Less(r.From) && !r.To.Less(a) {
+			is = !r.Deny
+		}
+	}
+	return is
 }
 
 // LNSFor returns the LNS section that xl2tpd takes for a caller with this outer
 // address (aaa.c, get_lns), or nil: later sections first, then the default one.
 func (c *Conf) LNSFor(caller netip.Addr) *Section {
 	caller = caller.Unmap()
-	var order []*Section
 	var fallback *Section
 	for i := range slices.Backward(c.Sections) {
 		switch s := &c.Sections[i]; {
 		case s.Kind != "lns":
 		case s.Name == "default":
 			fallback = s
-		default:
-			order = append(order, s)
-		}
-	}
-	if fallback != nil {
-		order = append(order, fallback)
-	}
-	for _, s := range order {
-		allowed := false
-		for _, r := range s.Callers {
-			if r.contains(caller) {
-				allowed = !r.Deny
-			}
-		}
-		if allowed {
+		case Admits(s.Callers, caller):
 			return s
 		}
 	}
-	if c.AccessControl {
+	if fallback != nil && c.AccessControl && !Admits(fallback.Callers, caller) {
 		return nil
 	}
 	return fallback

@@ -2,12 +2,22 @@ package xl2tpd
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"xl2tpd-keepalive/internal/xl2tpdconf"
 )
+
+// has reports whether there is a section of this kind and name.
+func (c *Conf) has(kind, name string) bool {
+	return slices.ContainsFunc(c.Sections, func(s Section) bool {
+		return s.Kind == kind && xl2tpdconf.SameName(s.Name, name)
+	})
+}
 
 var addrs = cmp.Comparer(func(a, b netip.Addr) bool { return a == b })
 
@@ -75,7 +85,7 @@ name = myhostname
 	if d := cmp.Diff(want, c, addrs); d != "" {
 		t.Errorf("mismatch (-want +got):\n%s", d)
 	}
-	if !c.Has("lac", "office") || !c.Has("lns", "DEFAULT") || c.Has("lns", "office") || c.Has("lac", "default") {
+	if !c.has("lac", "office") || !c.has("lns", "DEFAULT") || c.has("lns", "office") || c.has("lac", "default") {
 		t.Error("Has is wrong")
 	}
 

@@ -58,6 +58,7 @@ func (l *loop) add(ctx context.Context, x process) {
 		return
 	}
 	l.complain("exit", "xl2tpd: the end of the process will be seen up to 10 s late", err)
+	l.blind = l.blind || err != nil
 	d := l.inspect(ctx, x)
 	d.stop = stop
 	l.running[x.ID], l.reading.stale = d, true

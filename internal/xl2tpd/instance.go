@@ -56,16 +56,6 @@ func (s Snapshot) Home() *Instance {
 	return &s.Instances[0]
 }
 
-// Of returns the instance with that pid; nil: none.
-func (s Snapshot) Of(pid int) *Instance {
-	for i := range s.Instances {
-		if one := &s.Instances[i]; one.Runs() && one.Process.Pid == pid {
-			return one
-		}
-	}
-	return nil
-}
-
 // record is what the Watcher remembers of an instance, running or not.
 type record struct{ unit, pidFile string }
 

@@ -17,6 +17,16 @@ import (
 	"xl2tpd-keepalive/internal/procfs"
 )
 
+// of returns the instance with that pid; nil: none.
+func (s Snapshot) of(pid int) *Instance {
+	for i := range s.Instances {
+		if one := &s.Instances[i]; one.Runs() && one.Process.Pid == pid {
+			return one
+		}
+	}
+	return nil
+}
+
 // xl2tpd starts one with exactly these arguments.
 func (b *fixture) xl2tpd(pid int, start int64, args ...string) {
 	b.t.Helper()
@@ -88,7 +98,7 @@ func TestInstance(t *testing.T) {
 				b.proc.write("90/cgroup", tt.cgroup)
 				b.run()
 				s := b.take()
-				i := s.Of(90)
+				i := s.of(90)
 				if i == nil {
 					t.Fatalf("not found: %+v", s)
 				}
@@ -125,17 +135,17 @@ func TestTwoInstances(t *testing.T) {
 		b.xl2tpd(200, 6, "-c", office, "-C", "/run/office/ctl", "-p", filepath.Join(filepath.Dir(office), "office.pid"))
 		b.run()
 		s := b.take()
-		if lacsOf(s.Of(100)) != "home" || lacsOf(s.Of(200)) != "office" || s.Home().Process.Pid != 100 || len(s.Instances) != 2 {
+		if lacsOf(s.of(100)) != "home" || lacsOf(s.of(200)) != "office" || s.Home().Process.Pid != 100 || len(s.Instances) != 2 {
 			t.Errorf("%+v", s)
 		}
 		if !slices.Contains(b.checked, office) || !slices.Contains(b.checked, strings.TrimSuffix(office, "conf")+"pid") {
 			t.Errorf("watched: %v", b.checked)
 		}
-		key := s.Of(200).Key
+		key := s.of(200).Key
 		start := time.Now()
 		b.end(200)
 		s = b.take()
-		if s.Of(200) != nil || s.Of(100) == nil || time.Since(start) != 0 {
+		if s.of(200) != nil || s.of(100) == nil || time.Since(start) != 0 {
 			t.Errorf("%+v after %v", s, time.Since(start))
 		}
 		if i := s.Instances[1]; i.Key != key || i.Runs() || lacsOf(&i) != "office" {
@@ -145,20 +155,20 @@ func TestTwoInstances(t *testing.T) {
 		time.Sleep(time.Minute)
 		b.proc.remove(200)
 		b.xl2tpd(201, 7, "-c", office, "-C", "/var/run/office/ctl")
-		if i := b.look().Of(201); i == nil || i.Key != key {
+		if i := b.look().of(201); i == nil || i.Key != key {
 			t.Errorf("%+v", i)
 		}
 		// Its file is wrong now; the other's is not.
 		b.put(office, "[lac office\n")
 		s = b.look()
-		if i := s.Of(201); i.ConfErr == nil || lacsOf(i) != "office" || s.Home().ConfErr != nil {
+		if i := s.of(201); i.ConfErr == nil || lacsOf(i) != "office" || s.Home().ConfErr != nil {
 			t.Errorf("%+v", s)
 		}
 		// Without its file it does not come back.
 		if err := os.Remove(office); err != nil {
 			t.Fatal(err)
 		}
-		if i := b.look().Of(201); !errors.Is(i.ConfErr, fs.ErrNotExist) || lacsOf(i) != "office" {
+		if i := b.look().of(201); !errors.Is(i.ConfErr, fs.ErrNotExist) || lacsOf(i) != "office" {
 			t.Errorf("%+v", i)
 		}
 		b.end(201)
@@ -199,17 +209,17 @@ func TestSameFileAndPipe(t *testing.T) {
 		b.put(b.conf, "")
 		b.start(100, 5)
 		b.run()
-		if k := b.take().Of(100).Key; k.Pid != 0 {
+		if k := b.take().of(100).Key; k.Pid != 0 {
 			t.Errorf("alone: %+v", k)
 		}
 		b.start(90, 7)
 		s := b.look()
-		if s.Of(90).Key.Pid != 0 || s.Of(100).Key.Pid != 100 || s.Home().Process.Pid != 90 {
+		if s.of(90).Key.Pid != 0 || s.of(100).Key.Pid != 100 || s.Home().Process.Pid != 90 {
 			t.Errorf("%+v", s)
 		}
 		b.start(95, 6)
 		s = b.look()
-		if s.Of(90).Key.Pid != 0 || s.Of(95).Key.Pid != 95 || s.Home().Process.Pid != 90 || len(s.Instances) != 3 {
+		if s.of(90).Key.Pid != 0 || s.of(95).Key.Pid != 95 || s.Home().Process.Pid != 90 || len(s.Instances) != 3 {
 			t.Errorf("%+v", s)
 		}
 		b.end(100)
@@ -234,7 +244,7 @@ func TestSameFileOtherPipe(t *testing.T) {
 			t.Errorf("%+v", s)
 		}
 		b.start(101, 6)
-		if s := b.look(); s.Home().Process.Pid != 101 || s.Of(100).Key.Pid != 0 || len(s.Instances) != 2 {
+		if s := b.look(); s.Home().Process.Pid != 101 || s.of(100).Key.Pid != 0 || len(s.Instances) != 2 {
 			t.Errorf("%+v", s)
 		}
 		b.end(101)
@@ -268,7 +278,7 @@ func TestUnitWithAnotherFile(t *testing.T) {
 		start(92, "office-l2tp.service", c)
 		time.Sleep(writeDelay)
 		s := b.take()
-		if len(s.Instances) != 3 || lacsOf(s.Of(92)) != "c" || lacsOf(&s.Instances[1]) != "b" {
+		if len(s.Instances) != 3 || lacsOf(s.of(92)) != "c" || lacsOf(&s.Instances[1]) != "b" {
 			t.Errorf("%+v", s)
 		}
 		b.stop()
@@ -291,11 +301,11 @@ func TestNetworkManagersInstance(t *testing.T) {
 			return "", errors.New("no such connection")
 		}
 		b.run()
-		if i := b.take().Of(90); !i.NetworkManager() || i.Name != "" {
+		if i := b.take().of(90); !i.NetworkManager() || i.Name != "" {
 			t.Errorf("%+v", i)
 		}
 		reply <- "Office"
-		if i := b.take().Of(90); i.Name != "Office 4f-1" {
+		if i := b.take().of(90); i.Name != "Office 4f-1" {
 			t.Errorf("%+v", i)
 		}
 		time.Sleep(time.Minute)
@@ -306,7 +316,7 @@ func TestNetworkManagersInstance(t *testing.T) {
 		}
 		b.proc.remove(90)
 		b.xl2tpd(91, 10, "-D", "-c", "/run/nm-l2tp-4f-1/xl2tpd.conf")
-		if i := b.look().Of(91); i.Name != "" {
+		if i := b.look().of(91); i.Name != "" {
 			t.Errorf("%+v", i)
 		}
 		reply <- ""
@@ -335,7 +345,7 @@ func TestContainer(t *testing.T) {
 		if h := s.Home(); h.Process.Pid != 100 || h.Key.Pid != 0 || lacsOf(h) != "home" {
 			t.Errorf("first is %+v", h)
 		}
-		if i := s.Of(200); i == nil || i.Key.Pid != 200 || i.Conf != nil || i.ConfErr == nil || !strings.Contains(i.ConfErr.Error(), "container") {
+		if i := s.of(200); i == nil || i.Key.Pid != 200 || i.Conf != nil || i.ConfErr == nil || !strings.Contains(i.ConfErr.Error(), "container") {
 			t.Errorf("%+v", i)
 		}
 		b.end(200)
@@ -366,7 +376,7 @@ func TestContainerSharesTheFile(t *testing.T) {
 		b.proc.write("200/mountinfo", oneMount+"30 21 0:25 / /run rw - tmpfs tmpfs rw\n")
 		b.run()
 		s := b.take()
-		if h := s.Home(); h.Process.Pid != 100 || s.Of(200).Key.Pid != 200 || lacsOf(s.Of(200)) != "home" {
+		if h := s.Home(); h.Process.Pid != 100 || s.of(200).Key.Pid != 200 || lacsOf(s.of(200)) != "home" {
 			t.Errorf("%+v", s)
 		}
 		b.stop()
@@ -411,7 +421,7 @@ func TestOldConf(t *testing.T) {
 			t.Errorf("%+v", h)
 		}
 		b.xl2tpd(90, 9, "-c", filepath.Join(filepath.Dir(old), "gone.conf"))
-		if i := b.look().Of(90); i.Conf != nil || !errors.Is(i.ConfErr, fs.ErrNotExist) {
+		if i := b.look().of(90); i.Conf != nil || !errors.Is(i.ConfErr, fs.ErrNotExist) {
 			t.Errorf("the old file is read for another's: %+v", i)
 		}
 		b.put(usual, "[lac new]\n")
@@ -434,7 +444,7 @@ func TestConfPaths(t *testing.T) {
 		t.Errorf("%+v, %v", x, err)
 	}
 	write(c.old, "[lac old]\n")
-	if x, err := c.parse(c.usual); err != nil || x.Path != c.old || !x.Has("lac", "old") {
+	if x, err := c.parse(c.usual); err != nil || x.Path != c.old || !x.has("lac", "old") {
 		t.Errorf("%+v, %v", x, err)
 	}
 	write(c.old, "[lac old\n")
@@ -442,12 +452,12 @@ func TestConfPaths(t *testing.T) {
 		t.Errorf("%+v, %v", x, err)
 	}
 	write(c.usual, "[lac new]\n")
-	if x, err := c.parse(c.usual); err != nil || x.Path != c.usual || !x.Has("lac", "new") {
+	if x, err := c.parse(c.usual); err != nil || x.Path != c.usual || !x.has("lac", "new") {
 		t.Errorf("%+v, %v", x, err)
 	}
 }
 
-// The Watcher searches all of /proc on hints and each 10 s, not for a host name or an end.
+// The Watcher searches all of /proc on hints and once a minute, not for a host name or an end.
 func TestSearchesAreFew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newFixture(t)
@@ -462,42 +472,7 @@ func TestSearchesAreFew(t *testing.T) {
 		}
 		b.none()
 		time.Sleep(slowLook / 10)
-		if s := b.take(); s.Of(90) == nil {
-			t.Errorf("%+v", s)
-		}
-		b.stop()
-	})
-}
-
-// While no process is started on the host, the Watcher does not search. A process that has called fork before a search
-// may call exec after it.
-func TestNoSearchWithoutAFork(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := newFixture(t)
-		latest := func(pid string) { b.put(filepath.Join(b.proc.root, "loadavg"), "0.00 0.00 0.00 1/80 "+pid+"\n") }
-		latest("100")
-		b.put(b.conf, "")
-		b.start(100, 5)
-		b.run()
-		b.take()
-		time.Sleep(3 * slowLook)
-		b.start(90, 9) // its fork was long before
-		time.Sleep(2 * slowLook)
-		b.none()
-		latest("101")
-		time.Sleep(slowLook)
-		if s := b.take(); s.Of(90) == nil {
-			t.Errorf("%+v", s)
-		}
-		b.start(91, 10) // calls exec now
-		time.Sleep(slowLook)
-		if s := b.take(); s.Of(91) == nil {
-			t.Errorf("%+v", s)
-		}
-		time.Sleep(2 * slowLook)
-		b.start(92, 11)
-		time.Sleep(searchAtLeast)
-		if s := b.take(); s.Of(92) == nil {
+		if s := b.take(); s.of(90) == nil {
 			t.Errorf("%+v", s)
 		}
 		b.stop()

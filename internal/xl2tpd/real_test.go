@@ -59,11 +59,11 @@ func TestRealProcess(t *testing.T) {
 		}
 	}
 	s := next()
-	for s.Of(cmd.Process.Pid) == nil { // before its exec it has another name
+	for s.of(cmd.Process.Pid) == nil { // before its exec it has another name
 		w.Look()
 		s = next()
 	}
-	i := s.Of(cmd.Process.Pid)
+	i := s.of(cmd.Process.Pid)
 	if want := (Key{filepath.Join(dir, "site.conf"), filepath.Join(dir, "ctl"), 0}); i.Key != want || lacsOf(i) != "site" || i.ConfErr != nil {
 		t.Errorf("%+v, want key %+v", i, want)
 	}
@@ -73,7 +73,7 @@ func TestRealProcess(t *testing.T) {
 		t.Error(err)
 	}
 	in.Close()
-	for s.Of(cmd.Process.Pid) != nil {
+	for s.of(cmd.Process.Pid) != nil {
 		s = next()
 	}
 	if err := c.Connect(t.Context(), Target{i.Process, i.Pipe}, "site"); !errors.Is(err, unix.ESRCH) {

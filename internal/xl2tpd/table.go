@@ -15,7 +15,7 @@ import (
 // therefore reads the table when there is a hint. Without a hint it reads it each tableEvery,
 // and not before idleness times the length of the last reading has passed.
 const (
-	tableEvery = time.Minute - slowLook/2 // the look after a minute comes a moment before or after it
+	tableEvery = slowLook - 5*time.Second // the look after a minute comes a moment before or after it
 	idleness   = 200
 )
 

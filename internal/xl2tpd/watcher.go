@@ -19,7 +19,8 @@ import (
 
 const (
 	writeDelay = 100 * time.Millisecond // editors and daemons write in several steps
-	slowLook   = 10 * time.Second       // for changes that cause no notice
+	slowLook   = time.Minute            // for changes that cause no notice
+	blindLook  = 10 * time.Second       // where the kernel gives none
 )
 
 // Watcher watches every xl2tpd. The zero value of each field but Deliver works.
@@ -101,13 +102,14 @@ func (w *Watcher) Run(ctx context.Context) error {
 
 	watch, err := l.watchFiles()
 	w.complain("watch", "xl2tpd: changes of files will be seen up to 10 s late, inotify is unavailable", err)
-	if err != nil {
+	if l.blind = err != nil; l.blind {
 		watch = filewatch.Watch{Check: func(...string) {}, Close: func() {}}
 	}
 	defer watch.Close()
 	defer l.forgetAll()
 
-	slow := time.NewTicker(slowLook)
+	every := l.slowly()
+	slow := time.NewTicker(every)
 	defer slow.Stop()
 	var last *Snapshot
 	for {
@@ -115,6 +117,10 @@ func (w *Watcher) Run(ctx context.Context) error {
 		if last == nil || !reflect.DeepEqual(*last, s) {
 			last = &s
 			w.Deliver(s)
+		}
+		if e := l.slowly(); e != every {
+			every = e
+			slow.Reset(every)
 		}
 		if err := l.wait(ctx, watch.C, slow.C); err != nil {
 			return err
@@ -135,7 +141,7 @@ type loop struct {
 	ended     map[procfs.ID]bool // processes that have ended but may still be in /proc
 	exits     chan procfs.ID
 	searching throttle // the search through all of /proc
-	forks     forks
+	blind     bool     // no notice comes when a file changes, or when a process ends
 
 	sessions []Session // of the kernel, as its table was read last
 	peersOf  map[tunnelIDs]netip.AddrPort
@@ -200,12 +206,19 @@ func (l *loop) wait(ctx context.Context, changed <-chan struct{}, slow <-chan ti
 		case n := <-l.names.done:
 			l.names.take(n)
 		case <-slow:
-			if l.forks.possible(l.procs.latestPid(), time.Since(l.searching.last)) {
-				l.searching.stale = true
-			}
+			l.searching.stale = true
 		}
 		return nil
 	}
+}
+
+// slowly returns how long to wait for a notice. Mostly one comes: the file of an xl2tpd, its pid file, its end, or a link
+// of it.
+func (l *loop) slowly() time.Duration {
+	if l.blind {
+		return blindLook
+	}
+	return slowLook
 }
 
 func (l *loop) look(ctx context.Context, check func(paths ...string)) Snapshot {

@@ -319,7 +319,7 @@ func TestSystemWithoutPidfdAndInotify(t *testing.T) {
 		}
 		b.put(b.conf, "")
 		b.proc.remove(77)
-		time.Sleep(slowLook)
+		time.Sleep(blindLook)
 		if s := b.take().Home(); s.Runs() || s.Conf == nil {
 			t.Errorf("%+v", s)
 		}
@@ -508,7 +508,7 @@ func TestNothingLeaks(t *testing.T) {
 		w := &Watcher{Log: slog.New(slog.DiscardHandler), sys: theSystem()}
 		w.sys.procs.root = p.root
 		w.Deliver = func(s Snapshot) {
-			if s.Of(pid) == nil {
+			if s.of(pid) == nil {
 				t.Errorf("%+v", s)
 			}
 			cancel()

@@ -99,7 +99,7 @@ func (t *Translator) heardAck(m *l2tp.Message, now time.Time) bool {
 		return true
 	}
 	if l2tp.Before(t.out.wireNext(), m.Nr) && !t.out.takeBack(m.Nr, &t.reply) {
-		return t.out.claim(m.Nr)
+		return t.out.claim(m.Nr, &t.reply)
 	}
 	t.out.claimed = seq{}
 	switch acked := t.out.acked; {

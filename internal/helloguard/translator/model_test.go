@@ -660,6 +660,11 @@ func TestFoundHistories(t *testing.T) {
 		"a StopCCN that crossed": {
 			seed: 12, peer: peer{kind: answers, noDuplicates: true, piggyback: true, oldNr: true, window: 1, tries: 5, keepalive: 60_000}, helloEvery: 60_000, xStart: 3, length: 100_000, late: 0.2, forge: true,
 		},
+		// The peer acknowledged what had gone past before the guard came. A restarted guard no longer knew of that, and gave
+		// a StopCCN the number of a message that had arrived.
+		"an acknowledgement of what was not seen": {
+			seed: 2181607223025, name: "Apple", peer: implementations["Apple"], helloEvery: 60_000, xStart: 3, kills: 20, firstUp: 5000, length: 100_000, messages: 3, cut: 1000, cutFor: 2378, forge: true,
+		},
 		// It turned deaf. Its new messages hid that it repeated the old ones.
 		"ZLBs to a peer with several messages under way": {
 			peer: turning, helloEvery: 60_000, xStart: 3, length: 100_000, passFirst: true,

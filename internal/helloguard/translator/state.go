@@ -37,6 +37,7 @@ type state struct {
 	Overtaken      bool    `json:"overtaken,omitempty"`
 	ZLBWaits       bool    `json:"zlb_waits,omitempty"`
 	Returned       *uint16 `json:"returned,omitempty"`
+	Claimed        *uint16 `json:"claimed,omitempty"`
 	Counts         bool    `json:"counts,omitempty"`
 	RTT            int64   `json:"rtt,omitempty"` // in ms
 	Deaf           bool    `json:"deaf,omitempty"`
@@ -80,6 +81,9 @@ func (t *Translator) state() *state {
 	if out.returned.known {
 		s.Returned = &out.returned.number
 	}
+	if out.claimed.known {
+		s.Claimed = &out.claimed.number
+	}
 	return s
 }
 
@@ -106,6 +110,9 @@ func (s *state) restore(now time.Time) *Translator {
 	}
 	if s.Returned != nil {
 		t.out.returned = seq{*s.Returned, true}
+	}
+	if s.Claimed != nil {
+		t.out.claimed = seq{*s.Claimed, true}
 	}
 	t.out.folded = s.Offset
 	t.out.n = copy(t.out.runs[:], s.Runs)

@@ -62,10 +62,12 @@ func (o *toPeer) skip(ns uint16, r *reply) {
 }
 
 // certain reports whether all that xl2tpd has on the wire was seen: nothing could go past,
-// or the translator has watched for so long that xl2tpd has sent again what did.
+// or the translator has watched for so long that xl2tpd has sent again what did. What the peer has acknowledged
+// it does not send again.
 func (o *toPeer) certain(now time.Time) bool {
 	closed := o.hello.closed
-	return o.exact || o.gapless || now.Sub(o.watched) >= quiet || !closed.IsZero() && now.Sub(closed) >= quiet
+	watched := now.Sub(o.watched) >= quiet || !closed.IsZero() && now.Sub(closed) >= quiet
+	return o.exact || o.gapless || watched && !o.claimed.known
 }
 
 // note takes in that xl2tpd has sent ns.
@@ -79,11 +81,11 @@ func (o *toPeer) note(ns uint16) {
 // claim notes an acknowledgement beyond all that was seen, and reports whether it can be true.
 // Messages may have gone past unseen. Only xl2tpd can show that: a forged number must not be
 // believed.
-func (o *toPeer) claim(nr uint16) bool {
+func (o *toPeer) claim(nr uint16, r *reply) bool {
 	if o.exact || !l2tp.Near(nr, o.wireNext(), 0, reach) {
 		return false
 	}
-	o.claimed = seq{nr, true}
+	o.claimed, r.Save = seq{nr, true}, true
 	return true
 }
 

@@ -20,8 +20,8 @@ const (
 	maxDelay = 100 * time.Millisecond // a question that is asked no later than this after its time was asked in time
 )
 
-// pace says when to read a tunnel's counter, and when to send the next echo request.
-type pace struct {
+// echoSchedule says when to read a tunnel's counter, and when to send the next echo request.
+type echoSchedule struct {
 	// The last sign of life came in between these two times. An echo request is due wait*stretch after the second one,
 	// unless another sign comes in.
 	heardAfter, heardBy time.Time
@@ -38,34 +38,34 @@ type pace struct {
 
 // next returns when to do something about the tunnel next. The counters of all tunnels with one interval are read at the
 // same moment, counted from epoch, so that they need one request.
-func (p *pace) next(epoch time.Time) time.Time {
-	every := p.wait / looks
-	if p.retry || every == 0 {
-		return p.echoAt
+func (s *echoSchedule) next(epoch time.Time) time.Time {
+	every := s.wait / looks
+	if s.retry || every == 0 {
+		return s.echoAt
 	}
-	look := p.looked.Add(every - p.looked.Sub(epoch)%every)
-	if !p.closely {
-		look = p.heardBy.Add(p.wait) // not later, even if the slot is: there may have been data
-		if !p.looked.Before(look) {
-			return p.echoAt
+	look := s.looked.Add(every - s.looked.Sub(epoch)%every)
+	if !s.closely {
+		look = s.heardBy.Add(s.wait) // not later, even if the slot is: there may have been data
+		if !s.looked.Before(look) {
+			return s.echoAt
 		}
 	}
-	return earlier(look, p.echoAt)
+	return earlier(look, s.echoAt)
 }
 
 // justLooked reports whether the counter was read a moment ago, so that an echo request that is due need not wait for
 // another reading.
-func (p *pace) justLooked(now time.Time) bool {
-	return now.Sub(p.looked) < p.wait/looks && !now.Before(p.echoAt)
+func (s *echoSchedule) justLooked(now time.Time) bool {
+	return now.Sub(s.looked) < s.wait/looks && !now.Before(s.echoAt)
 }
 
 // inTime returns when the question that was asked now was due. A wake-up is always a little late. If that counted, no two
 // tunnels would stay in one slot.
-func (p *pace) inTime(now time.Time) time.Time {
-	if late := now.Sub(p.planned); late < 0 || late > maxDelay {
+func (s *echoSchedule) inTime(now time.Time) time.Time {
+	if late := now.Sub(s.planned); late < 0 || late > maxDelay {
 		return now
 	}
-	return p.planned
+	return s.planned
 }
 
 // hurry makes a tunnel's echo due now.
