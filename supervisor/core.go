@@ -83,6 +83,7 @@ func (core *Core) dispatch(ev Event, now time.Time) {
 	case Dials:
 		core.lacs.takeDial(ev, now)
 	case Calls:
+		core.tunnels.ends.takeCall(ev, now)
 		core.lacs.takeCall(ev, now)
 	case StepDone:
 		core.lacs.takeOutcome(ev, now)

@@ -47,6 +47,7 @@ func (t *tunnel) origin() origin {
 // ends records how tunnels ended.
 type ends struct {
 	reasons       []heardEnding
+	calls         []heardCall // of the last callTime, the oldest first
 	last          map[origin]*end
 	xl2tpdEndedAt map[string]time.Time // when an instance's xl2tpd last ended
 }
@@ -60,7 +61,7 @@ type heardEnding struct {
 
 // explains reports whether it can be why the link of a tunnel ends. In userspace mode only the peer's address ties it to a
 // link, so one that has explained the end of a link explains none that ends later. And a tunnel whose far end has answered
-// since was not the one that was closed.
+// since was not the one that was closed, nor was one that came of a call in another control connection.
 func (r *heardEnding) explains(t *tunnel, now time.Time) bool {
 	if now.Sub(r.at) > reasonTTL || !r.matches(t.identity) {
 		return false
@@ -68,7 +69,38 @@ func (r *heardEnding) explains(t *tunnel, now time.Time) bool {
 	certain := carries(r.Connection, t.identity.session)
 	spent := r.over || !r.spent.IsZero() && now.Sub(r.spent) > reasonDelay
 	lives := t.evidence.Reply.Sub(r.at) > reasonDelay
-	return certain || !r.at.Before(t.up) && !spent && !lives
+	return certain || !r.at.Before(t.up) && !spent && !lives && t.mayCarry(r.Connection)
+}
+
+// heardCall says that an xl2tpd has asked for a call.
+type heardCall struct {
+	helloguard.OwnedConnection
+	at time.Time
+}
+
+// takeCall notes that an xl2tpd has asked for a call: a link may come of it.
+func (c *ends) takeCall(ev Calls, now time.Time) {
+	c.calls = slices.DeleteFunc(c.calls, func(one heardCall) bool { return now.Sub(one.at) > callTime })
+	if len(c.calls) < maxReasons {
+		c.calls = append(c.calls, heardCall{ev.OwnedConnection, now})
+	}
+}
+
+// callsFor returns the control connections in which the xl2tpd with that pid has just asked for calls.
+func (c *ends) callsFor(daemon int, now time.Time) (all []l2tp.Connection) {
+	for _, one := range c.calls {
+		if now.Sub(one.at) <= callTime && canBelongTo(one.Owner, daemon) {
+			all = append(all, one.Connection)
+		}
+	}
+	return all
+}
+
+// mayCarry reports whether a tunnel may have that control connection. If xl2tpd has dialled, it has asked for the call before
+// the link came.
+func (t *tunnel) mayCarry(c l2tp.Connection) bool {
+	answers := slices.ContainsFunc(t.identity.names, func(n name) bool { return n.kind != "lac" })
+	return len(t.calls) == 0 || answers || slices.Contains(t.calls, c)
 }
 
 // end is how a tunnel has ended.

@@ -275,6 +275,8 @@ func (h *simHost) wanted(d *dialler) bool {
 		return false // nobody can see that an operator has dialled it again, or that he has hung up the other one
 	case d.unsaid && !d.redials():
 		return false // an operator may have hung it up, and xl2tpd does not redial it
+	case d.half && !h.kind.guarded:
+		return false // nobody sees that xl2tpd makes no call in the tunnel that stands
 	case h.kind.optFile && (!h.kind.guarded || h.kind.shares || !d.active || d.redial == 0 || d.half):
 		return false // nobody can tell which LAC has, or had, the link, and xl2tpd does not redial
 	case h.kind.recover == "auto" && (!h.kind.guarded || d.hidden) && !d.auto && d.lives.IsZero():

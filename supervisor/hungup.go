@@ -297,7 +297,7 @@ func (ls *lacTable) takeDial(ev Dials, now time.Time) {
 	}
 	ls.agenda.mark(l)
 	l.noteAttempt(lns, now)
-	if l.mayBeHungUp() && l.progress.isIdle() {
+	if l.mayBeHungUp() && !l.progress.commands() {
 		ls.dialledAgain(l, now)
 	}
 }
@@ -377,9 +377,10 @@ func (ls *lacTable) dialledAgain(l *lac, now time.Time) {
 // startAgain notes that a LAC is wanted, and that xl2tpd dials it. If recovery is taking a step, that step still counts.
 func (l *lac) startAgain(now time.Time) {
 	l.had, l.notRedialled, l.lastEnd, l.possibleEnd, l.silent = hadOne, false, nil, nil, time.Time{}
+	l.attempt, l.notDiallingSince = now, time.Time{}
 	if l.progress.isIdle() {
 		busy := l.progress.busy
-		l.attempt, l.notDiallingSince, l.progress = now, time.Time{}, dialling(now)
+		l.progress = dialling(now)
 		l.progress.busy = busy
 	}
 }
@@ -389,20 +390,30 @@ func (l *lac) startAgain(now time.Time) {
 func (l *lac) takeAutodial(now time.Time) bool {
 	began := l.startedAt
 	l.startedAt = time.Time{}
-	return !began.IsZero() && now.Sub(began) <= reasonDelay && l.mayBeHungUp() && l.progress.isIdle()
+	return !began.IsZero() && now.Sub(began) <= reasonDelay && l.mayBeHungUp() && !l.progress.commands()
 }
 
 // dialsHungUp notes that xl2tpd dials one of these LACs, although each of them that is down was hung up, or may have been.
 // So somebody wants one again, and nobody can tell which. Recovery dials none of them, but keeps their SA in order.
 func (ls *lacTable) dialsHungUp(lacs []*lac) {
 	down := slices.DeleteFunc(slices.Clone(lacs), func(l *lac) bool { return ls.candidates(l).up() })
-	if slices.ContainsFunc(down, func(l *lac) bool { return !l.mayBeHungUp() || !l.progress.isIdle() }) {
+	if slices.ContainsFunc(down, func(l *lac) bool { return !l.mayBeHungUp() || l.progress.commands() }) {
 		return
 	}
 	for _, l := range down {
 		l.lastEnd, l.possibleEnd, l.had = nil, endByOperator(helloguard.OwnedConnection{}), max(l.had, mayHaveHad)
 		ls.agenda.mark(l)
 	}
+}
+
+// mayHaveEndedAt returns when the tunnel ended that may have been hung up; zero: none may have, or nobody knows when.
+func (l *lac) mayHaveEndedAt() (at time.Time) {
+	for _, c := range []*end{l.lastEnd, l.possibleEnd} {
+		if c.mayBeHangUp() && c.Time.After(at) {
+			at = c.Time
+		}
+	}
+	return at
 }
 
 // closedAt returns when xl2tpd has certainly closed the last tunnel, if the peer did not answer; zero: the peer did. It

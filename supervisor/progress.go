@@ -154,6 +154,11 @@ const (
 // isIdle reports whether no step is under way that may change something.
 func (p *progress) isIdle() bool { return p.busy == StepNone || p.busy.asks() }
 
+// commands reports whether a step is under way that tells xl2tpd something: what xl2tpd does may be due to that.
+func (p *progress) commands() bool {
+	return p.busy == StepDial || p.busy == StepRedial || p.busy == StepHangUp
+}
+
 // forgetDial notes that xl2tpd has ended, and its attempt with it: that nobody answered it says nothing about the SA.
 func (p *progress) forgetDial() {
 	if p.busy == StepNone && (p.last == StepDial || p.last == StepRedial) {

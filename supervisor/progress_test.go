@@ -47,6 +47,24 @@ func TestPerhapsHungUpIsRenewedSeldom(t *testing.T) {
 	}
 }
 
+// A silent link ends, and may have been hung up. How long it was silent before says nothing about when to renew its SA.
+func TestRenewalAfterALongSilence(t *testing.T) {
+	for _, silent := range []time.Duration{0, time.Hour, 24 * time.Hour} {
+		ended := origin0.Add(silent)
+		is := situation{goal: goalFull, daemon: true, hasSA: true, mayBeHungUp: true, redialPause: time.Minute, endedAt: ended}
+		p := progress{since: origin0, saRenewed: true, doneAt: ended.Add(10 * time.Second), last: StepDial}
+		var renewed time.Duration
+		for now := p.doneAt; renewed == 0 && now.Sub(ended) < 2*time.Hour; now = now.Add(time.Second) {
+			if step, _ := p.advance(is, true, 0.5, now); step == StepRenew {
+				renewed = now.Sub(ended)
+			}
+		}
+		if renewed == 0 || renewed > 2*maxPause {
+			t.Errorf("silent for %v before: renewed after %v", silent, renewed)
+		}
+	}
+}
+
 func TestProgress(t *testing.T) {
 	down := situation{goal: goalFull, daemon: true, hasSA: true}
 	for _, tt := range []struct {

@@ -244,7 +244,11 @@ func (in *ruleInput) saTrialTime() time.Duration {
 	if in.s.sccrqAt.After(in.p.doneAt) {
 		return maxPause
 	}
-	return max(maxPause, in.p.doneAt.Sub(in.p.since))
+	since := in.p.since
+	if in.s.endedAt.After(since) { // the link was silent before
+		since = in.s.endedAt
+	}
+	return max(maxPause, in.p.doneAt.Sub(since))
 }
 
 func (in *ruleInput) isUp() bool { return in.s.up }

@@ -53,9 +53,11 @@ func (n *fixture) ends(id uint16, reason why) {
 	n.step(Ending{OwnedConnection: closerOf("192.0.2.1", id), CloseReason: reason})
 }
 
-// A step that only asks is no reason to overlook a dial of what was hung up.
+// A step that tells xl2tpd nothing is no reason to overlook a dial of what was hung up.
 func TestDialWhileRecoveryAsks(t *testing.T) {
-	for step, want := range map[Step]bool{StepNone: true, StepLook: true, StepAsk: true, StepRenew: false} {
+	for step, want := range map[Step]bool{
+		StepNone: true, StepLook: true, StepAsk: true, StepSecure: true, StepRenew: true, StepDial: false, StepRedial: false, StepHangUp: false,
+	} {
 		n, _ := oneLNS(t, "autodial = yes\n", full)
 		for _, id := range []uint16{7, 8} {
 			n.ends(id, operatorEnds)
@@ -67,6 +69,9 @@ func TestDialWhileRecoveryAsks(t *testing.T) {
 		n.step(Dials{Peer: closer.Peer.Addr()})
 		if got := !n.lac("home").mayBeHungUp(); got != want {
 			t.Errorf("%q under way: dialled again %v, want %v", step, got, want)
+		}
+		if got := n.lac("home").attempt.Equal(n.now); want && !got {
+			t.Errorf("%q under way: the dial is no attempt", step)
 		}
 	}
 }

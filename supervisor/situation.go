@@ -38,6 +38,7 @@ type situation struct {
 	// (xl2tpd.c, control_handle_lac_connect).
 	redialsFor, redialPause time.Duration
 	endedSilent             bool      // the last tunnel ended because the peer was silent
+	endedAt                 time.Time // when the last tunnel ended, if it may have been hung up; zero: not known
 	closingUntil            time.Time // until then xl2tpd may still be closing the last tunnel
 	trying                  bool      // xl2tpd may be dialling
 	tryingUntil             time.Time // until then
@@ -74,6 +75,7 @@ func (ls *lacTable) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situ
 		trying: !l.attempt.IsZero() && now.Sub(l.attempt) < answerTime, tryingUntil: l.attempt.Add(answerTime),
 		sccrqAt: l.sccrqAt, redialPlannedUntil: l.planned, redialDue: l.redialDue(ls.topology, s, ls.health.guardAt),
 		mayBeHungUp: l.mayBeHungUp() || l.mayBeDialled(ls.topology, s), sharesLNS: ls.topology.sharesLNS(l, s),
+		endedAt: l.mayHaveEndedAt(),
 	}
 	ls.readSA(&is, l, c, s)
 	until = ls.readNeighbours(&is, l, s, now)

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/internal/config"
+	"xl2tpd-keepalive/internal/l2tp"
 	"xl2tpd-keepalive/internal/ppp"
 	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/probe"
@@ -82,7 +83,8 @@ type tunnel struct {
 	presence presence
 
 	identity     identity
-	sessionUntil time.Time // until then refresh waits for its session; zero: it has not waited
+	calls        []l2tp.Connection // its control connection is one of these, if xl2tpd has dialled; nil: not known
+	sessionUntil time.Time         // until then refresh waits for its session; zero: it has not waited
 	settings     config.Settings
 
 	state       State

@@ -110,6 +110,9 @@ func (ts *tunnelTable) takeLinks(links []ppp.Link, dialled dialledFunc, now time
 			if l.Up && !ts.linksReported {
 				t.presence = foundAtStart
 			}
+			if at := ts.health.guardAt; !at.IsZero() && now.Sub(at) > callTime {
+				t.calls = ts.ends.callsFor(l.Xl2tpdPid, now)
+			}
 			ts.byKey[k] = t
 			ts.count[Down]++
 		}
