@@ -187,7 +187,7 @@ lint: tools
 NOT_EMULATED := ^(TestReadSockets|TestFactReader|TestKernel|TestRunWithoutBus|TestMTUFragmentationNeeded|TestRealProcess)$$
 
 # Some tests execute themselves, so the kernel must know QEMU, too. It runs what packages are built from; the lab is for
-# the machine's own architecture. -short is for rapid alone: a fifth of the checks.
+# the machine's own architecture. With -short the models play a fifth of their histories.
 test-architectures: architectures-tools
 	GOARCH=386 GO386=softfloat CGO_ENABLED=0 $(GO) test ./...
 	update-binfmts --enable
