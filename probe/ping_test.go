@@ -113,7 +113,7 @@ func TestPingCancel(t *testing.T) {
 		return
 	}
 	run(t, "ip", "link add ppp0 type veth peer name far\n link set ppp0 up\n link set far up")
-	ctx, cancel := context.WithTimeout(t.Context(), 250*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
 	start := time.Now()
 	p := &Ping{Link: "ppp0", Target: far, Interval: 100 * time.Millisecond, Wait: 10 * time.Second}

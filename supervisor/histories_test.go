@@ -299,7 +299,7 @@ func (h *simHost) patience(d *dialler, healed time.Time) time.Duration {
 
 // The same events always have the same outcome.
 func TestHistoriesAreRepeatable(t *testing.T) {
-	for seed := range uint64(100) {
+	for seed := range checks(100) {
 		first, again := newHost(t, seed), newHost(t, seed)
 		first.plays()
 		again.plays()
@@ -309,11 +309,19 @@ func TestHistoriesAreRepeatable(t *testing.T) {
 	}
 }
 
+// checks is a fifth with -short, as it is of rapid's.
+func checks(n int) uint64 {
+	if testing.Short() {
+		n /= 5
+	}
+	return uint64(n)
+}
+
 // In every history recovery harms nothing that is alive (see simHost), and in the end each wanted LAC is up.
 func TestNothingLivingIsHarmed(t *testing.T) {
 	var worst time.Duration
 	most, back, left := 0, 0, 0
-	for n := range uint64(*histories) {
+	for n := range checks(*histories) {
 		seed := *from + n
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			h := newHost(t, seed)

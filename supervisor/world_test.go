@@ -371,7 +371,7 @@ func (h *site) happens(what int, rng *rand.Rand) {
 // event happens to one.
 func TestWhatIsWantedComesBack(t *testing.T) {
 	var worst time.Duration
-	for seed := range uint64(*hosts) {
+	for seed := range checks(*hosts) {
 		rng := rand.New(rand.NewPCG(seed, 2))
 		sites := make([]*site, 1+rng.IntN(2))
 		conf := ""

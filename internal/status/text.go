@@ -155,7 +155,7 @@ func (p *page) echoes(l *Link) {
 func (p *page) guard(g *Guard) {
 	what := p.lang.Text("not needed")
 	if g.Holding {
-		what = p.paint("33", p.lang.Text("holds the tunnel"))
+		what = p.paint("32", p.lang.Text("holds the tunnel"))
 	}
 	line := p.lang.Sprintf("guard %s: %s, %d shown to the peer, %d answered in its name", Printable(g.Mode), what, g.Passed, g.Held)
 	if g.Answered > 0 {

@@ -37,10 +37,24 @@ func SVG(w io.Writer, text string) error {
 		}
 		widest = max(widest, column)
 	}
+	title, _, _ := strings.Cut(plainText(lines), "\n")
 	width, height := 2*margin+charWidth*float64(widest), 2*margin+lineHeight*len(lines)
-	_, err := fmt.Fprintf(w, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %.0f %d" font-family="ui-monospace, 'DejaVu Sans Mono', monospace" font-size="13">`+
-		"\n"+`<rect width="100%%" height="100%%" rx="6" fill="%s"/>`+"\n%s</svg>\n", width, height, ground, b.String())
+	_, err := fmt.Fprintf(w, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %.0f %d" role="img" aria-labelledby="title desc" font-family="ui-monospace, 'DejaVu Sans Mono', monospace" font-size="13">`+
+		"\n<title id=\"title\">%s</title>\n<desc id=\"desc\">%s</desc>\n"+`<rect width="100%%" height="100%%" rx="6" fill="%s"/>`+"\n%s</svg>\n",
+		width, height, html.EscapeString(strings.TrimPrefix(title, "$ ")), html.EscapeString(plainText(lines)), ground, b.String())
 	return err
+}
+
+// plainText is what the lines say, without their colours.
+func plainText(lines []string) string {
+	var b strings.Builder
+	for _, line := range lines {
+		for _, r := range runs(line) {
+			b.WriteString(r.text)
+		}
+		b.WriteByte('\n')
+	}
+	return b.String()
 }
 
 // run is a part of a line that looks the same all along.

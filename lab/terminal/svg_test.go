@@ -16,6 +16,8 @@ func TestSVG(t *testing.T) {
 	}
 	got := b.String()
 	for _, want := range []string{
+		`<title id="title">status</title>`,
+		"<desc id=\"desc\">$ status\nlac &lt;a&gt;  ● alive 5s\n",
 		`font-weight="bold" xml:space="preserve">$ status<`,
 		`x="14.0" y="46" fill="#e6edf3" font-weight="bold" xml:space="preserve">lac &lt;a&gt;<`,
 		`x="84.2" y="46" fill="#56d364" xml:space="preserve">● alive<`,

@@ -65,6 +65,11 @@ func TestBars(t *testing.T) {
 func TestSVG(t *testing.T) {
 	var b bytes.Buffer
 	sample().SVG(&b)
+	for _, want := range []string{"<title id=", "without: tunnels 2, closed 2 times.", `height="4" fill="` + colourGap, `height="16" fill="` + colourUp} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("no %s in\n%s", want, b.String())
+		}
+	}
 	rects := 0
 	for d := xml.NewDecoder(&b); ; {
 		token, err := d.Token()
@@ -78,7 +83,7 @@ func TestSVG(t *testing.T) {
 			rects++
 		}
 	}
-	if rects != 5 { // a ground each, two lives of a, one of b
-		t.Errorf("%d bars, want 5", rects)
+	if rects != 6 { // the ground, a line for each tunnel, two lives of a, one of b
+		t.Errorf("%d rectangles, want 6", rects)
 	}
 }
