@@ -15,6 +15,7 @@
 # make demo       the same tunnels without and with xl2tpd-keepalive, as a timeline
 # make pictures   what status, status --watch and doctor look like, as SVG
 # make soak       many kinds of peers, HOURS=24 of guest time with GUARD=on, and minutes without the guard
+# make bad-lines  drops on lines that lose 0, 5 and 20 %, HOURS=2 of guest time without the guard, and with it
 # make matrix     what brings a tunnel back after which trouble, and when: xl2tpd, a script, or the service (TIMES=10 of each)
 # make chaos      random faults, SEEDS=20 times for SPAN=1h of guest time; a seed that failed again: SEED=7 SEEDS=1
 # make instances  three xl2tpds on one host, each killed, stopped and restarted in turn (MODE=kernel)
@@ -79,7 +80,7 @@ check_go  = $(if $(shell printf '%s\n' go$(go_needed) $(or $(go_found),go0) | so
 	Go $(go_needed) or later is needed, and $(GO) is $(or $(go_found),not there). Get it from https://go.dev/dl/, \
 	then: make GO=/usr/local/go/bin/go))
 
-.PHONY: build install uninstall deb release test test-all unit unit-all lint test-architectures bench bench-all monitoring captures copies mtu fuzz fuzz-all model model-all attempts attempts-all results demo pictures soak matrix chaos scale links throughput instances lab lab-bullseye lab-debian disk tools deb-tools release-tools links-tools captures-tools architectures-tools clean
+.PHONY: build install uninstall deb release test test-all unit unit-all lint test-architectures bench bench-all monitoring captures copies mtu fuzz fuzz-all model model-all attempts attempts-all results demo pictures soak bad-lines matrix chaos scale links throughput instances lab lab-bullseye lab-debian disk tools deb-tools release-tools links-tools captures-tools architectures-tools clean
 
 build: xl2tpd-keepalive
 
@@ -287,6 +288,10 @@ pictures: $(IMAGE)/root.ext4 disk
 
 soak: $(IMAGE)/root.ext4 disk
 	$(LAB) soak $(HOURS)h
+
+bad-lines: HOURS = 2
+bad-lines: $(IMAGE)/root.ext4 disk
+	$(LAB) bad-lines $(HOURS)h
 
 matrix: $(IMAGE)/root.ext4 disk
 	$(LAB) matrix

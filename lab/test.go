@@ -47,7 +47,7 @@ const (
 var scaleScenarios = []string{"scale.txtar", "charon-restarts.txtar", "cut-line.txtar", "many-sas.txtar"}
 
 // asked are the scenarios that have a command of their own.
-var asked = append([]string{demoScenario, soakScenario, matrixScenario, chaosScenario, neighboursScenario, throughputScenario, instancesScenario, picturesScenario, copyScenario, mtuScenario, floodScenario, deadRedialScenario}, append(packageScenarios, scaleScenarios...)...)
+var asked = append([]string{demoScenario, soakScenario, linesScenario, matrixScenario, chaosScenario, neighboursScenario, throughputScenario, instancesScenario, picturesScenario, copyScenario, mtuScenario, floodScenario, deadRedialScenario}, append(packageScenarios, scaleScenarios...)...)
 
 // tally counts what held and what did not, and prints each as it comes.
 type tally struct {

@@ -60,6 +60,8 @@ var commands = map[string]word{
 	"capture":   captureCommand,
 	"keep":      keepCommand,
 	"similar":   similarCommand,
+	"line":      lineCommand,
+	"drops":     dropsCommand,
 }
 
 func clientOf(ts *testscript.TestScript) *client { return ts.Value(clientKey{}).(*client) }

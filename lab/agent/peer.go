@@ -24,6 +24,7 @@ type peer struct {
 	settings          []string   // key=value, of the lab's LNS or for a real xl2tpd's [global]
 	neighbour         *peer      // the caller behind the same NAT
 	host              netip.Addr // the client host's end of the wire
+	outer             string     // the client host's device at the wire; empty: the wire is a neighbour's
 	reach             netip.Addr // where the client host finds it
 	ppp               netip.Addr // its end of the PPP link
 	own               netip.Addr // the client's end, where several links have the same other one

@@ -20,8 +20,10 @@ func (p *peer) wire(n int) (err error) {
 		p.host, p.reach = p.neighbour.host, p.neighbour.reach
 		return veth(p.neighbour.natSpace, inner, p.space, private)
 	case p.nat == "":
+		p.outer = outer
 		return veth(nil, outer, p.space, p.host)
 	}
+	p.outer = outer
 	if p.natSpace, err = newSpace("nat-" + p.name); err != nil {
 		return err
 	}
