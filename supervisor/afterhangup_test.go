@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/probe"
+	"xl2tpd-keepalive/vici"
 )
 
 // done ends a step of home's.
@@ -245,6 +246,41 @@ func TestSharedNameThatIsUnknown(t *testing.T) {
 		l := n.lac("office")
 		if got := n.core.topology.sharesLNS(l, n.core.topology.section(l)); got != tc.want {
 			t.Errorf("%s: shares its LNS %v", name, got)
+		}
+	}
+}
+
+// A tunnel has lost its SA. charon makes a new one and lists nothing, and the tunnel ends without a reason. Neither the lost SA
+// nor the silence before the new one shows that nobody has hung up.
+func TestEndOverANewSA(t *testing.T) {
+	for name, tc := range map[string]struct {
+		made   time.Duration // the new SA, before the end; 0: there is none
+		silent bool
+		hungUp bool // by an operator, it may be
+	}{
+		"no new SA":             {0, false, false},
+		"no new SA, and silent": {0, true, false},
+		"new":                   {time.Second, false, true},
+		"new, and silent":       {9 * time.Second, true, true},
+		"older, and silent":     {helpTime + time.Second, true, false},
+		"older":                 {helpTime + time.Second, false, true},
+	} {
+		n, _ := oneLNS(t, "", full)
+		n.withoutGuard()
+		n.step(vici.Snapshot{})
+		n.step(TaskFailed{Task: WatcherVICI, Err: lost})
+		n.now = n.now.Add(time.Minute)
+		if tc.made > 0 {
+			n.done(StepSecure, nil)
+			n.now = n.now.Add(tc.made)
+		}
+		if tc.silent {
+			n.core.tunnels.byKey[key("ppp1", 6)].state = Silent
+		}
+		office, _ := officeAndHome()
+		n.links(office)
+		if got := n.lac("home").mayBeHungUp(); got != tc.hungUp {
+			t.Errorf("%s: perhaps hung up %v", name, got)
 		}
 	}
 }

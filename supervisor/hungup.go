@@ -40,10 +40,13 @@ func (l *lac) peerIsDead(now time.Time) {
 
 // recordEnd notes in the LAC of a tunnel how the tunnel has ended.
 func (ls *lacTable) recordEnd(one news, now time.Time) {
-	c := one.end
+	c, proves := one.end, one.silent && one.lived
+	if made := ls.saMadeAt(one.names); !one.saLost.IsZero() && made.After(one.saLost) { // so the tunnel may have lived again
+		c.failed, proves = false, proves && now.Sub(made) > helpTime
+	}
 	switch answered := ls.answered(one.names, now); {
 	case answered.IsZero():
-		if !c.failed && one.silent && one.lived {
+		if !c.failed && proves {
 			c.failed, c.inferred = true, true
 		}
 	case !one.saLost.IsZero() && answered.After(one.saLost): // so the tunnel has lived on in the clear
@@ -57,6 +60,16 @@ func (ls *lacTable) recordEnd(one news, now time.Time) {
 		}
 	}
 	ls.attributeEnd(c, now)
+}
+
+// saMadeAt returns when charon has last confirmed a new SA for one of these sections; zero: never. It may not have listed that SA.
+func (ls *lacTable) saMadeAt(names []name) (at time.Time) {
+	for _, l := range ls.lacsNamed(names) {
+		if p := &l.progress; p.sa != saUnconfirmed && p.doneAt.After(at) {
+			at = p.doneAt
+		}
+	}
+	return at
 }
 
 // answered returns when the peer of a silent link of one of these sections has answered recovery in another way; zero: not
