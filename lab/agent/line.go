@@ -76,21 +76,25 @@ func dropsCommand(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+// settled is how long a tunnel is up that counts as one. PPP can begin anew in its first seconds, when one of its first
+// packets comes late.
+const settled = 10 * time.Second
+
 // lives returns when the tunnel closed in that time, and how long it was up in that.
 func lives(records []record, tunnel string, from, to time.Time) (closed []time.Time, up time.Duration) {
-	var since time.Time
+	var began, since time.Time
 	for _, r := range records {
 		if r.tunnel != tunnel || r.at.After(to) {
 			continue
 		}
 		switch {
 		case r.kind == "up":
-			since = r.at
+			began, since = r.at, r.at
 			if since.Before(from) {
 				since = from
 			}
 		case r.kind == "down":
-			if r.at.After(from) {
+			if r.at.After(from) && r.at.Sub(began) >= settled {
 				closed = append(closed, r.at)
 				up += r.at.Sub(since)
 			}
