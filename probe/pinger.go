@@ -59,7 +59,6 @@ func (p *Pinger) init() {
 		p.changed = make(chan struct{})
 		p.waiting = make(map[uint16]*pendingEcho)
 		p.batch, p.replies = newSendBatch(), newReceiveBatch()
-		p.usual = longestPause
 	})
 }
 
