@@ -13,12 +13,12 @@ func TestProgramMappings(t *testing.T) {
 00b00000-01200000 r--p 00700000 fe:01 393226                             /usr/sbin/xl2tpd-keepalive (deleted)
 01200000-01280000 rw-p 00e00000 fe:01 393226                             /usr/sbin/xl2tpd-keepalive (deleted)
 01280000-01800000 rw-p 00000000 00:00 0 
-7f0000000000-7f0000020000 r--p 00000000 fe:01 4711                       /usr/lib/locale/C.utf8/LC_CTYPE
-7ffe00000000-7ffe00002000 r-xp 00000000 00:00 0                          [vdso]
+b7000000-b7020000 r--p 00000000 fe:01 4711                       /usr/lib/locale/C.utf8/LC_CTYPE
+bffe0000-bffe2000 r-xp 00000000 00:00 0                          [vdso]
 `
 	for code, want := range map[uintptr][]mapping{
 		0x400010:       {{0x400000, 0xb00000}, {0xb00000, 0x1200000}},
-		0x7ffe00000010: nil,
+		0xbffe0010: nil,
 		0x10:           nil,
 	} {
 		if got := programMappings(maps, code); !reflect.DeepEqual(got, want) {
