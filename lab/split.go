@@ -14,7 +14,7 @@ const usual = 50
 // took is how many seconds of this host's time each one takes, roughly. It
 // decides only which of them share a machine.
 var took = map[string]int{
-	"busy-link.txtar": 40, "changed-line.txtar": 90, "clamp.test": 5, "come-back.txtar": 40, "configuration.txtar": 75, "doctor-container-host.txtar": 60,
+	"busy-link.txtar": 40, "clamp.test": 5, "come-back.txtar": 40, "configuration.txtar": 75, "doctor-container-host.txtar": 60,
 	"doctor-firewall.txtar": 75, "doctor-host.txtar": 90, "failed-lookup.txtar": 40, "gave-up.txtar": 90,
 	"doctor.txtar": 95, "guard-blocked.txtar": 35, "guard-clock.txtar": 215, "guard-deaf.txtar": 75,
 	"guard-firewalls.txtar": 115, "guard-flood.txtar": 150, "guard-flush.txtar": 135, "guard-foreign.txtar": 35,
