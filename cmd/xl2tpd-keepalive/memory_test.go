@@ -17,9 +17,9 @@ b7000000-b7020000 r--p 00000000 fe:01 4711                       /usr/lib/locale
 bffe0000-bffe2000 r-xp 00000000 00:00 0                          [vdso]
 `
 	for code, want := range map[uintptr][]mapping{
-		0x400010:       {{0x400000, 0xb00000}, {0xb00000, 0x1200000}},
+		0x400010:   {{0x400000, 0xb00000}, {0xb00000, 0x1200000}},
 		0xbffe0010: nil,
-		0x10:           nil,
+		0x10:       nil,
 	} {
 		if got := programMappings(maps, code); !reflect.DeepEqual(got, want) {
 			t.Errorf("%#x: got %x, want %x", code, got, want)
