@@ -37,6 +37,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 	if c == nil {
 		return o.misused(stderr, "", "%s", unknownCommand(args[0]))
 	}
+	if c.exitUsage != 0 {
+		stderr = stdout // what calls a monitoring plugin reads no other output
+	}
 	flags := c.flagSet(&o)
 	switch err := parse(flags, args[1:], &o.names); {
 	case errors.Is(err, flag.ErrHelp):

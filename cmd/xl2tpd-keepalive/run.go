@@ -77,7 +77,7 @@ func runService(o options, stderr io.Writer) int {
 	}
 	wg.Go(func() { s.reloadOn(ctx, hangups) })
 	s.loop.Run(ctx) // ends with ctx alone
-	log.Info("xl2tpd-keepalive ends; tunnels stay, those that the Hello guard holds for 91 s without it")
+	log.Info("xl2tpd-keepalive ends; tunnels stay, but those that the Hello guard holds close within 91 s unless it returns")
 	return exitOK
 }
 

@@ -72,6 +72,9 @@ func runTrace(o options, stdout, stderr io.Writer) int {
 	if err != nil {
 		return o.fail(stderr, err)
 	}
+	if t.last && t.file == "" && to.Count() == 0 {
+		fmt.Fprintln(stderr, o.lang.Sprintf("no messages are kept: the Hello guard has seen none since the service started, or the tunnel was hung up"))
+	}
 	if t.file != "" && t.file != "-" {
 		fmt.Fprintln(stdout, o.lang.Sprintf("%s has %d messages", t.file, to.Count()))
 	}

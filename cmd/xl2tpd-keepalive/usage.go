@@ -110,13 +110,14 @@ func unknownCommand(typed string) message.Text {
 
 // unwritable rewords the error of a file that the user has named, and that a command was to write.
 func unwritable(path string, err error) error {
+	at, _ := os.Stat(path)
 	switch {
+	case errors.Is(err, syscall.EISDIR), at != nil && at.IsDir():
+		return message.Errorf("%s is a directory; name a file", path)
 	case errors.Is(err, fs.ErrExist):
 		return message.Errorf("there is a file %s already; name another one", path)
 	case errors.Is(err, fs.ErrNotExist):
 		return message.Errorf("%s can't be written: there is no directory %s", path, filepath.Dir(path))
-	case errors.Is(err, syscall.EISDIR):
-		return message.Errorf("%s is a directory; name a file", path)
 	}
 	return withSudo(err)
 }

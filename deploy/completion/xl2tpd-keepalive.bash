@@ -30,7 +30,7 @@ _xl2tpd_keepalive() {
 	help) flags=$commands ;;
 	esac
 	COMPREPLY=($(compgen -W "$flags" -- "$word"))
-	if [[ ${COMP_WORDS[1]} == check-config && $word != -* ]]; then
+	if [[ ${COMP_WORDS[1]} == @(check-config|report) && $word != -* ]]; then
 		compopt -o filenames
 		mapfile -t COMPREPLY < <(compgen -f -- "$word")
 	fi

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
 	"strings"
 	"time"
 
@@ -73,6 +74,9 @@ func OpenKernelLog(ctx context.Context, ports []uint16) (*KernelLog, error) {
 func logRemedy(err error) error {
 	is := func(cause unix.Errno) bool {
 		return errors.Is(err, cause) || strings.HasSuffix(err.Error(), cause.Error())
+	}
+	if is(unix.EPERM) && os.Geteuid() != 0 {
+		return message.Errorf("the kernel logs messages to root alone (sudo xl2tpd-keepalive trace)")
 	}
 	if is(unix.EPERM) || is(unix.EBUSY) {
 		return message.Errorf("%v (needs CAP_NET_ADMIN, as with sudo, and log group %d free: is there another trace?)", err, logGroup)

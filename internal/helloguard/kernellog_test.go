@@ -58,7 +58,7 @@ func TestKernelLog(t *testing.T) {
 func TestLogRemedy(t *testing.T) {
 	for err, want := range map[error]string{
 		fmt.Errorf("could not bind to requested group 1701: %v", os.NewSyscallError("netlink receive", unix.EBUSY)): "is there another trace?",
-		fmt.Errorf("nf_tables: %w", unix.EPERM):  "as with sudo",
+		fmt.Errorf("nf_tables: %w", unix.EPERM):  "sudo",
 		fmt.Errorf("nf_tables: %w", unix.ENOENT): "the kernel needs",
 	} {
 		if got := logRemedy(err).Error(); !strings.Contains(got, want) {

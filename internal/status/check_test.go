@@ -76,6 +76,7 @@ func TestCheckOfAnswers(t *testing.T) {
 		{"one that is up", nil, []string{"office"}, LevelOK, "1 tunnel up | "},
 		{"one that is silent", nil, []string{"home"}, LevelCritical, "lac home silent | "},
 		{"none", nil, []string{"offce"}, LevelUnknown, `there is no tunnel "offce", did you mean "office"?`},
+		{"none like it", nil, []string{"tokyo"}, LevelUnknown, `there is no tunnel "tokyo" (xl2tpd-keepalive status shows all)`},
 	} {
 		level, line := Check(r, tc.err, tc.names, nil)
 		if level != tc.level || !strings.Contains(line, tc.text) || strings.Contains(line, "\n") {

@@ -43,7 +43,7 @@ func unknownName(all []Tunnel, name string) error {
 	if meant := typo.Nearest(name, names); meant != "" {
 		return message.Errorf("there is no tunnel %q, did you mean %q?", name, meant)
 	}
-	return message.Errorf("there is no tunnel %q", name)
+	return message.Errorf("there is no tunnel %q (xl2tpd-keepalive status shows all)", name)
 }
 
 // Called reports whether that is one of the tunnel's names.

@@ -76,9 +76,9 @@ func dropsCommand(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// settled is how long a tunnel is up that counts as one. PPP can begin anew in its first seconds, when one of its first
+// upAtLeast is how long a tunnel is up that counts as one. PPP can begin anew in its first seconds, when one of its first
 // packets comes late.
-const settled = 10 * time.Second
+const upAtLeast = 10 * time.Second
 
 // lives returns when the tunnel closed in that time, and how long it was up in that.
 func lives(records []record, tunnel string, from, to time.Time) (closed []time.Time, up time.Duration) {
@@ -94,7 +94,7 @@ func lives(records []record, tunnel string, from, to time.Time) (closed []time.T
 				since = from
 			}
 		case r.kind == "down":
-			if r.at.After(from) && r.at.Sub(began) >= settled {
+			if r.at.After(from) && r.at.Sub(began) >= upAtLeast {
 				closed = append(closed, r.at)
 				up += r.at.Sub(since)
 			}
