@@ -246,7 +246,7 @@ func (o *toPeer) zlbNumber(lastNew, now time.Time) (ns uint16, both, wait bool) 
 	case !h.inFlight() || !o.acked.is(h.wire):
 		return next, false, false
 	case p.rtt >= slowAnswer: // it has counted the Hello when the ZLB arrives, if it counts any
-		return next, h.ackedForPeer() && !p.counts || h.repeats > 1 && p.counts, false
+		return next, h.ackedForPeer() && !p.counts || h.repeats > 2 || h.repeats > 1 && p.counts, false
 	case p.rtt == 0:
 		return next, now.Sub(h.first) >= lateness, false
 	case h.restored || h.repeats > 2 || h.repeats > 1 && p.counts:
