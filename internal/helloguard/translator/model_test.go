@@ -148,8 +148,8 @@ func (w *world) answerComes() bool {
 	return w.unknowable() && w.time().Sub(w.last.out.hello.last) < answered+2*time.Duration(w.h.delay)*time.Millisecond
 }
 
-// gaveUp: one of the ends has closed the tunnel since the other did not answer.
-func (w *world) gaveUp() bool { return w.xClosed && w.xWhy != theEnd || w.pClosed }
+// gaveUp: one of the ends has closed the tunnel since the other did not answer. After the end nobody answers the peer.
+func (w *world) gaveUp() bool { return w.xWhy != theEnd && (w.xClosed || w.pClosed) }
 
 const (
 	theEnd     = "the end"
@@ -675,6 +675,14 @@ func TestFoundHistories(t *testing.T) {
 		// Four copies of a message met a guard that was down, and those behind it had to be sent again.
 		"messages every 3 s behind a lost one": {
 			seed: 6614, peer: peer{kind: dropsHello, noDuplicates: true, window: 16, tries: 5, keepalive: 3000}, helloEvery: 60_000, manyCopies: true, xStart: 3, length: 104_096, late: 0.2, delay: 480, kills: 5, messages: 8, forge: true, cross: true,
+		},
+		// The history without the guard was not played beyond its end, where the peer's next Hello was due.
+		"a Hello of the peer behind the end": {
+			seed: 32, name: "rp-l2tp", peer: implementations["rp-l2tp"], helloEvery: 60_000, manyCopies: true, xStart: 3, pStart: 65_533, length: 100_001, late: 0.2, messages: 1, forge: true,
+		},
+		// The line went between xl2tpd's third copy and the fourth, which was due after 7 s and came a little late.
+		"cut off before a late copy": {
+			seed: 8, name: "Apple", peer: implementations["Apple"], helloEvery: 60_000, xStart: 3, length: 100_000, late: 0.2, kills: 5, unplug: 64_650, forge: true,
 		},
 		// It turned deaf. Its new messages hid that it repeated the old ones.
 		"ZLBs to a peer with several messages under way": {

@@ -171,7 +171,10 @@ func (w *world) roll(what rune, n int64) int64 {
 }
 
 // slack is how late a timer is: of the two ends' Hellos that cross, either is sent again first.
-func (w *world) slack(who rune) millis { return w.roll(who, 30) }
+func (w *world) slack(who rune) millis { return w.roll(who, slack) }
+
+// slack is how late a timer is at most.
+const slack = 30
 
 func (w *world) chance(what rune, p float64) bool {
 	return p > 0 && float64(w.roll(what, 1_000_000)) < p*1_000_000
@@ -366,9 +369,9 @@ func (w *world) starved() bool {
 	return w.losses >= len(w.lost) && w.lost[w.losses%len(w.lost)] >= w.now-31000
 }
 
-// cutOff: the peer's line has gone within 7 s of a message, so that some copies got nowhere.
+// cutOff: the peer's line has gone within 7 s of a message, so that some copies got nowhere. Each of them may leave late.
 func (w *world) cutOff(m *endpointMessage) bool {
-	return w.h.unplug != 0 && m.first > w.h.unplug-7000
+	return w.h.unplug != 0 && m.first > w.h.unplug-7000-3*slack
 }
 
 func (w *world) guardUp() {
