@@ -225,15 +225,20 @@ func visible(t *testing.T, want []string) (lines []string) {
 
 // The real xl2tpd takes each file as its .want says, or refuses it. If the end of a range is abbreviated, xl2tpd looks for
 // dots behind the start's address, in bytes that it has not written (file.c, set_range). So it refuses the range now and
-// then. A start of 15 characters leaves no such byte. Debian 11's xl2tpd looks at no value of `flow bit`, and does not know
-// `cap backoff`.
+// then, and takes it the next time. A start of 15 characters leaves one such byte. Debian 11's xl2tpd looks at no value of
+// `flow bit`, and does not know `cap backoff`.
 func TestLabSamples(t *testing.T) {
 	older := installed(t).before(1, 3, 18)
 	for _, s := range samples(t) {
 		t.Run(s.name, func(t *testing.T) {
 			// It gives up dialling with the first attempt.
-			d := startSpecimen(t, s.text+"\n[global]\nmax retries = 0\n")
-			got, refusal := d.outline()
+			text := s.text + "\n[global]\nmax retries = 0\n"
+			got, refusal := startSpecimen(t, text).outline()
+			for range 4 {
+				if s.err == "" && strings.Contains(refusal, "start is greater than end!") {
+					got, refusal = startSpecimen(t, text).outline()
+				}
+			}
 			switch {
 			case older && (s.name == "bad-flow-bit" || s.name == "tuning"):
 				if knows := !strings.Contains(refusal, "'cap backoff'"); knows != (s.name == "bad-flow-bit") {
