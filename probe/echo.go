@@ -117,6 +117,8 @@ func (p *Pinger) sendNow(w *pendingEcho) error {
 	}
 	p.queue(w)
 	p.flush()
+	p.pause = promptPause
+	p.fireAt(time.Now().Add(p.pause))
 	return nil
 }
 

@@ -75,6 +75,8 @@ const (
 	// for less or more. Each next pause is twice as long, up to longestPause.
 	shortestPause = 20 * time.Millisecond
 	longestPause  = 500 * time.Millisecond
+	// promptPause is the first one where somebody waits for the reply of a single request.
+	promptPause = time.Millisecond
 )
 
 // look reads the replies, and ends the echoes whose time is over.
