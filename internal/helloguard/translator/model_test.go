@@ -684,6 +684,11 @@ func TestFoundHistories(t *testing.T) {
 		"cut off before a late copy": {
 			seed: 8, name: "Apple", peer: implementations["Apple"], helloEvery: 60_000, xStart: 3, length: 100_000, late: 0.2, kills: 5, unplug: 64_650, forge: true,
 		},
+		// A restarted guard had seen a message behind the Hello in flight alone, and took that for the oldest: it asked under
+		// the Hello's own number.
+		"a question under the number of the Hello in flight": {
+			seed: 68429570051500, name: "Apple", peer: implementations["Apple"], helloEvery: 60_000, xStart: 3, kills: 5, firstUp: 5000, length: 100_000, messages: 1, hang: 88_625, forge: true,
+		},
 		// It turned deaf. Its new messages hid that it repeated the old ones.
 		"ZLBs to a peer with several messages under way": {
 			peer: turning, helloEvery: 60_000, xStart: 3, length: 100_000, passFirst: true,

@@ -123,6 +123,7 @@ func (s *state) restore(now time.Time) *Translator {
 	}
 	if s.HelloCount > 0 {
 		t.out.hello = s.hello(&t.out.sequenceMap, now)
+		t.out.oldest = seq{s.HelloWire, true}
 	}
 	if t.out.hello.zlbWaits { // some peers do not repeat their message for a minute
 		t.in.unacked, t.in.ackAt = seq{s.Expects - 1, true}, now
