@@ -184,8 +184,9 @@ lint: tools
 # - TestReadSockets, TestFactReader: it knows no NETLINK_SOCK_DIAG.
 # - TestKernel, TestRunWithoutBus (internal/ppp): of rtnetlink it does not pass on RTM_GETSTATS.
 # - TestMTUFragmentationNeeded (probe): getsockopt(2) has no IP_MTU.
+# - TestRepliesAreReadTogether (probe): packets have no timestamp (SO_TIMESTAMPNS_NEW).
 # - TestRealProcess: /proc/PID/cmdline of a process that it runs begins with its own name.
-NOT_EMULATED := ^(TestReadSockets|TestFactReader|TestKernel|TestRunWithoutBus|TestMTUFragmentationNeeded|TestRealProcess)$$
+NOT_EMULATED := ^(TestReadSockets|TestFactReader|TestKernel|TestRunWithoutBus|TestMTUFragmentationNeeded|TestRepliesAreReadTogether|TestRealProcess)$$
 
 # Some tests execute themselves, so the kernel must know QEMU, too. What packages are built from is tested; the lab is for
 # the machine's own architecture. With -short the models play a fifth of their histories.
