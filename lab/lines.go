@@ -60,13 +60,8 @@ func (s sender) givesUp(loss float64) float64 {
 
 // badLines plays scenarios/bad-lines.txtar in kernel and in userspace mode side by side.
 func (l lab) badLines(ctx context.Context, args []string) bool {
-	if len(args) != 1 {
-		fmt.Fprint(os.Stderr, usage)
-		return false
-	}
-	span, err := time.ParseDuration(args[0])
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "lab:", err)
+	span, ok := spanIn(args)
+	if !ok {
 		return false
 	}
 	l.record("bad-lines", vm.Skip, map[string]string{"DURATION": args[0]})

@@ -23,15 +23,24 @@ const (
 	end       = "end"
 )
 
-// soak plays scenarios/soak.txtar in kernel and in userspace mode side by side.
-func (l lab) soak(ctx context.Context, args []string) bool {
+// spanIn returns the guest time that the arguments of a command name, and says so if they don't.
+func spanIn(args []string) (time.Duration, bool) {
 	if len(args) != 1 {
 		fmt.Fprint(os.Stderr, usage)
-		return false
+		return 0, false
 	}
 	span, err := time.ParseDuration(args[0])
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "lab:", err)
+		return 0, false
+	}
+	return span, true
+}
+
+// soak plays scenarios/soak.txtar in kernel and in userspace mode side by side.
+func (l lab) soak(ctx context.Context, args []string) bool {
+	span, ok := spanIn(args)
+	if !ok {
 		return false
 	}
 	l.record("soak-"+l.set["GUARD"], vm.Skip, map[string]string{"GUARD": l.set["GUARD"], "DURATION": args[0]})

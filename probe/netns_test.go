@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// alone runs the calling test again in a process with a namespace of its own
-// (root needed), by unshare(1), and returns true in that one only. QEMU's user
+// alone runs the calling test again in a process with a namespace of its own, by
+// unshare(1). It returns true in that process only, and needs root. QEMU's user
 // mode could make the namespace neither by clone(2), nor, for users, by
 // unshare(2): it has a thread of its own in each process.
 func alone(t *testing.T, namespace ...string) bool {

@@ -60,8 +60,8 @@ type heardEnding struct {
 }
 
 // explains reports whether it can be why the link of a tunnel ends. In userspace mode only the peer's address ties it to a
-// link, so one that has explained the end of a link explains none that ends later. And a tunnel whose far end has answered
-// since was not the one that was closed, nor was one that came of a call in another control connection.
+// link. So one that has explained the end of a link explains none that ends later. If the far end of a tunnel has answered
+// since, another tunnel was closed. So it is if the tunnel came of a call in another control connection.
 func (r *heardEnding) explains(t *tunnel, now time.Time) bool {
 	if now.Sub(r.at) > reasonTTL || !r.matches(t.identity) {
 		return false

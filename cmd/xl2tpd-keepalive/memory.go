@@ -14,8 +14,8 @@ import (
 	"xl2tpd-keepalive/internal/procfs"
 )
 
-// startOver is when most of the memory that the start has needed is not needed any more.
-const startOver = 5 * time.Second
+// afterStart is when most of the memory that the start has needed is not needed any more.
+const afterStart = 5 * time.Second
 
 // giveBack gives back what only the start has needed.
 func giveBack(log *slog.Logger) {

@@ -108,7 +108,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 	defer watch.Close()
 	defer l.forgetAll()
 
-	every := l.slowly()
+	every := l.lookEvery()
 	slow := time.NewTicker(every)
 	defer slow.Stop()
 	var last *Snapshot
@@ -118,7 +118,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 			last = &s
 			w.Deliver(s)
 		}
-		if e := l.slowly(); e != every {
+		if e := l.lookEvery(); e != every {
 			every = e
 			slow.Reset(every)
 		}
@@ -212,9 +212,9 @@ func (l *loop) wait(ctx context.Context, changed <-chan struct{}, slow <-chan ti
 	}
 }
 
-// slowly returns how long to wait for a notice. Mostly one comes: the file of an xl2tpd, its pid file, its end, or a link
-// of it.
-func (l *loop) slowly() time.Duration {
+// lookEvery returns how often to look without a notice. Mostly one comes: of an xl2tpd's file or pid file, of its end, or
+// of a link.
+func (l *loop) lookEvery() time.Duration {
 	if l.blind {
 		return blindLook
 	}

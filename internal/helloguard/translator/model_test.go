@@ -381,8 +381,8 @@ func (h course) without() bool {
 const latest = 1900
 
 // comparable: luck plays no part. A guard that is down loses packets of a tunnel whose ends
-// count differently, which a peer has to send again in time. Where packets come late and a message is due every
-// 3 s, each of those behind a lost one has to be sent again too, see calm.
+// count differently, which a peer has to send again in time. If packets come late and a message is due every
+// 3 s, all that follow a lost one have to be sent again, see calm.
 func (h *course) comparable() bool {
 	jam := h.late > 0 && h.peer.keepalive == 3000
 	return h.lossless() && h.helloEvery == 60_000 && !h.storm && h.crash == 0 && !(h.late > 0 && h.lucky()) &&
