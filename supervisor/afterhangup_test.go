@@ -95,10 +95,10 @@ func TestDialBesideATunnelWithoutCall(t *testing.T) {
 	}{
 		"soon":               {time.Second, false, callStart - time.Second},
 		"late":               {callStart - time.Second, false, grace},
-		"soon, and it asks":  {time.Second, true, answerTime},
-		"late, and it asks":  {callStart - time.Second, true, answerTime},
+		"soon, and it asks":  {time.Second, true, attemptTime},
+		"late, and it asks":  {callStart - time.Second, true, attemptTime},
 		"a second too late":  {callStart + time.Second, false, grace},
-		"too late, and asks": {callStart + time.Second, true, answerTime},
+		"too late, and asks": {callStart + time.Second, true, attemptTime},
 	} {
 		n, _ := oneLNS(t, "", full)
 		n.step(TaskWorks{Task: TaskGuard})
@@ -113,7 +113,7 @@ func TestDialBesideATunnelWithoutCall(t *testing.T) {
 		}
 		n.done(StepDial, nil)
 		noCall := func(at time.Duration) bool {
-			is, _ := n.core.lacs.situation(l, s, l.dialled.Add(at))
+			is, _ := n.core.lacs.situations.of(l, s, l.dialled.Add(at))
 			return is.noCall
 		}
 		if noCall(tc.want-time.Second/2) || !noCall(tc.want) {

@@ -143,7 +143,7 @@ func TestAttemptsInAnHour(t *testing.T) {
 			for _, userspace := range []bool{false, true} {
 				h := &hourOf{fixture: newFixture(t, conf, keepalive), trouble: tr, redial: redial, userspace: userspace, index: 1, count: map[string]int{}}
 				h.play()
-				if tr.refuses && h.longest > maxPause+answerTime {
+				if tr.refuses && h.longest > maxPause+attemptTime {
 					t.Errorf("%s: %v between two dials", name, h.longest)
 				}
 				counts = append(counts, h.count)

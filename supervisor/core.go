@@ -81,10 +81,10 @@ func (core *Core) dispatch(ev Event, now time.Time) {
 	case Ending:
 		core.takeEnding(ev, now)
 	case Dials:
-		core.lacs.takeDial(ev, now)
+		core.lacs.dials.takeDial(ev, now)
 	case Calls:
 		core.tunnels.ends.takeCall(ev, now)
-		core.lacs.takeCall(ev, now)
+		core.lacs.dials.takeCall(ev, now)
 	case StepDone:
 		core.lacs.takeOutcome(ev, now)
 	case Fault:

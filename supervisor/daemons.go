@@ -158,12 +158,3 @@ func (a *topology) localAddr(l *lac) netip.Addr {
 	}
 	return in.Conf.ListenAddr
 }
-
-// target returns the xl2tpd that gets commands about a LAC.
-func (ls *lacTable) target(l *lac) xl2tpd.Target {
-	t := xl2tpd.Target{Process: ls.daemons.of(l)}
-	if in := ls.topology.byID[l.instance]; in != nil {
-		t.Pipe = in.Pipe
-	}
-	return t
-}

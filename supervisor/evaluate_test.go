@@ -25,10 +25,10 @@ func TestForgetsNoLAC(t *testing.T) {
 		step := func(ev Event) {
 			asked = append(asked, b.Step(ev, now)...)
 			l := b.lacs.ensureLAC(name{"lac", section.Name, ""})
-			is, _ := b.lacs.situation(l, section, now)
+			is, _ := b.lacs.situations.of(l, section, now)
 			progress := l.progress
 			next := b.lacs.agenda.evaluateAt.Next()
-			if step, _ := progress.advance(is, true, 0.5, now); step != StepNone && step != StepLook && (next.IsZero() || next.Sub(now) > answerTime) {
+			if step, _ := progress.advance(is, true, 0.5, now); step != StepNone && step != StepLook && (next.IsZero() || next.Sub(now) > attemptTime) {
 				t.Fatalf("at %v, after %T%+v: %v is due, and recovery looks again at %v\n%+v\n%+v", now.Sub(epoch), ev, ev, step, next, is, progress)
 			}
 		}
@@ -113,7 +113,7 @@ func TestOneLinkIsEnough(t *testing.T) {
 		"perhaps not its own": {candidates{ambiguous: []*[]*tunnel{{&silent}}}, time.Minute},
 	} {
 		b.tunnels.index.lacs[l.key] = &tc.candidates
-		is, _ := b.lacs.situation(l, &f.xl2tpd.Home().Conf.Sections[0], epoch)
+		is, _ := b.lacs.situations.of(l, &f.xl2tpd.Home().Conf.Sections[0], epoch)
 		if !is.up || is.quiet != tc.quiet || is.silent() != (tc.quiet > 0) {
 			t.Errorf("%s: %+v", name, is)
 		}

@@ -1,12 +1,10 @@
 package supervisor
 
 import (
-	"log/slog"
 	"net/netip"
 	"slices"
 	"time"
 
-	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/internal/xl2tpdconf"
 	"xl2tpd-keepalive/probe"
@@ -84,39 +82,6 @@ const (
 	hadOne                    // it has had one, or was dialled
 )
 
-// ensureLAC returns what is known of a LAC. If nothing is, it makes a record of it.
-func (ls *lacTable) ensureLAC(n name) *lac {
-	key := n.key()
-	if ls.byKey[key] == nil {
-		ls.byKey[key] = &lac{instance: n.instance, name: n.name, key: key}
-	}
-	return ls.byKey[key]
-}
-
-// lacsOf returns the LACs of an xl2tpd with that LNS. If the xl2tpd is not known (zero), it returns the LACs of every
-// xl2tpd that runs, or of the first instance if none runs.
-func (ls *lacTable) lacsOf(daemon procfs.ID, lns netip.Addr) (all []*lac) {
-	for _, in := range ls.topology.instances {
-		unknown := daemon == (procfs.ID{}) && (in.Runs() || in.id == "" && len(ls.topology.byPid) == 0)
-		if !unknown && (daemon == (procfs.ID{}) || in.Process != daemon) {
-			continue
-		}
-		for _, s := range in.byOuter[lns] {
-			all = append(all, ls.ensureLAC(in.name(s)))
-		}
-	}
-	return all
-}
-
-// markLACs marks the LACs of these sections: they will be evaluated in the step under way.
-func (ls *lacTable) markLACs(names []name) {
-	for _, n := range names {
-		if n.kind == "lac" {
-			ls.agenda.mark(ls.ensureLAC(n))
-		}
-	}
-}
-
 // lnsHost returns a LAC's first LNS, as xl2tpd.conf calls it; empty: none.
 func lnsHost(s *xl2tpd.Section) string {
 	if len(s.LNS) == 0 {
@@ -129,13 +94,6 @@ func lnsHost(s *xl2tpd.Section) string {
 type candidates struct {
 	exact     []*tunnel    // links that can't be another LAC's
 	ambiguous []*[]*tunnel // groups of links, each of which may belong to any of several LACs
-}
-
-func (ls *lacTable) candidates(l *lac) *candidates {
-	if c := ls.tunnels.tunnelIndex().lacs[l.key]; c != nil {
-		return c
-	}
-	return &candidates{}
 }
 
 // links iterates over the links with addresses. The others are calls.
@@ -241,18 +199,6 @@ func (a *topology) sharesLNS(l *lac, s *xl2tpd.Section) bool {
 	return false
 }
 
-// neighbours returns the other LACs with the LNS of this one.
-func (ls *lacTable) neighbours(l *lac, s *xl2tpd.Section) (all []*lac) {
-	for _, ip := range s.LNSIPs {
-		for _, other := range ls.lacsOf(procfs.ID{}, ip) {
-			if other != l {
-				all = append(all, other)
-			}
-		}
-	}
-	return all
-}
-
 // takeNewSA takes the result of a request for an SA. The other LACs with the same LNS will be evaluated in the step under
 // way. Over a new SA, their peers have not been asked yet.
 func (ls *lacTable) takeNewSA(l *lac, err error) {
@@ -299,18 +245,6 @@ func (h *health) uniqueID(s sa) string {
 	return s.UniqueID
 }
 
-// logLAC emits a log line about a LAC.
-func (ls *lacTable) logLAC(l *lac, level slog.Level, text string, more ...slog.Attr) {
-	attrs := []slog.Attr{slog.String("tunnel", "lac "+l.name)}
-	if called := ls.topology.displayNames[l.instance]; called != "" {
-		attrs = append(attrs, slog.String("instance", called))
-	}
-	if a := ls.topology.lns(l); a.IsValid() {
-		attrs = append(attrs, slog.String("peer", a.String()))
-	}
-	ls.out.log(level, text, append(attrs, more...)...)
-}
-
 // lns returns the address of a LAC's first LNS, or an invalid one.
 func (a *topology) lns(l *lac) (lns netip.Addr) {
 	if s := a.section(l); s != nil && len(s.LNSIPs) > 0 {
@@ -331,7 +265,7 @@ func (a *topology) section(l *lac) *xl2tpd.Section {
 // capPlanned limits the time of xl2tpd's planned redial to what is possible: it may have been saved before the clock was
 // set back.
 func (l *lac) capPlanned(s *xl2tpd.Section, now time.Time) {
-	if latest := now.Add(s.RedialTimeout + 2*answerTime); l.planned.After(latest) {
+	if latest := now.Add(s.RedialTimeout + 2*attemptTime); l.planned.After(latest) {
 		l.planned = latest
 	}
 }

@@ -1,50 +1,37 @@
 package supervisor
 
 import (
-	"net/netip"
 	"slices"
 	"time"
 )
 
-// tunnelView is what the LACs see of the tunnels. They change nothing there.
-type tunnelView interface {
-	tunnelIndex() *tunnelIndex
-	everHadSA() bool      // a tunnel has had an SA
-	endOf(t *tunnel) *end // how a link has ended, whose pppd may still be there; nil: not known
-}
-
 // lacTable owns the LACs: which of them are wanted, how their latest tunnels ended, and their recovery.
 type lacTable struct {
-	byKey   map[string]*lac // by name.key
-	agenda  agenda
+	*lacSet
+	dials      dials
+	hangUps    hangUps
+	situations situations
+
+	jitter  jitter
 	changed bool // all LACs are to be evaluated in the step under way
 	ready   bool // every watcher has reported; until then, what was restored holds
 	dirty   bool // the saved state has changed
-
-	jitter   jitter
-	topology *topology
-	daemons  *daemons
-	health   *health
-	tunnels  tunnelView
-	out      *outbox
 }
 
 func newLACTable(jitter jitter, topology *topology, daemons *daemons, health *health, tunnels tunnelView, out *outbox) *lacTable {
-	return &lacTable{
+	all := &lacSet{
 		byKey: make(map[string]*lac), agenda: agenda{waiting: make(map[*lac]bool)},
-		jitter: jitter, topology: topology, daemons: daemons, health: health, tunnels: tunnels, out: out,
+		topology: topology, daemons: daemons, health: health, tunnels: tunnels, out: out,
 	}
+	return &lacTable{lacSet: all, situations: situations{all}, hangUps: hangUps{all}, dials: dials{all}, jitter: jitter}
 }
-
-// dialledLNS is a dialledFunc.
-func (ls *lacTable) dialledLNS(n name) netip.Addr { return ls.ensureLAC(n).dialledLNS }
 
 // takeNews takes what has happened to tunnels.
 func (ls *lacTable) takeNews(all []news, now time.Time) {
 	for _, one := range all {
 		switch {
 		case one.end != nil:
-			ls.recordEnd(one, now)
+			ls.hangUps.recordEnd(one, now)
 		case one.renewed:
 			ls.saRenewed(one.names, now)
 		case one.came:
@@ -71,14 +58,14 @@ func (ls *lacTable) tunnelCame(one news) {
 // takeEnding takes the reason why a control tunnel is being closed, and the ends of links that it explains.
 func (ls *lacTable) takeEnding(e Ending, explained []*end, now time.Time) {
 	if e.CallOnly && !e.Operator && len(explained) == 0 {
-		ls.callWithoutLinkClosed(e, now)
+		ls.hangUps.callWithoutLinkClosed(e, now)
 	}
 	for _, c := range explained {
-		ls.attributeEnd(c, now)
+		ls.hangUps.attributeEnd(c, now)
 		ls.markLACs(c.identity.names)
 	}
 	if e.Operator {
-		ls.operatorHungUp(e.OwnedConnection)
+		ls.hangUps.operatorHungUp(e.OwnedConnection)
 	}
 }
 

@@ -29,7 +29,7 @@ func (ls *lacTable) noteMissing(l *lac, s *xl2tpd.Section, c *candidates, now ti
 	if l.progress.busy != StepDial && slices.ContainsFunc([]time.Time{l.groupAt, l.sccrqAt, l.calledAt}, l.missingSince) {
 		l.downAt, l.notRedialled, l.missingAt = time.Time{}, false, time.Time{} // so xl2tpd may redial it
 	}
-	due := ls.missingDue(l, s, c)
+	due := ls.situations.missingDue(l, s, c)
 	if due.IsZero() || now.Before(due) {
 		return due
 	}
@@ -46,28 +46,28 @@ func (l *lac) missingSince(at time.Time) bool {
 // missingDue returns when it is certain that one of the LACs that can't be told apart is down, and that xl2tpd redials none
 // of them. The Hello guard has then seen no request for a tunnel or call for longer than any redial takes. Zero: all are up,
 // or one may have been hung up, or nobody would see a redial.
-func (ls *lacTable) missingDue(l *lac, s *xl2tpd.Section, c *candidates) time.Time {
-	if ls.health.guardAt.IsZero() || l.groupLinks < 1 || len(c.exact) > 0 || len(c.ambiguous) != 1 || !l.progress.since.IsZero() {
+func (r *situations) missingDue(l *lac, s *xl2tpd.Section, c *candidates) time.Time {
+	if r.health.guardAt.IsZero() || l.groupLinks < 1 || len(c.exact) > 0 || len(c.ambiguous) != 1 || !l.progress.since.IsZero() {
 		return time.Time{}
 	}
 	group := *c.ambiguous[0]
-	if l.mayBeDialled(ls.topology, s) || ls.goal(l, s) == goalNone {
+	if l.mayBeDialled(r.topology, s) || r.goal(l, s) == goalNone {
 		return time.Time{}
 	}
 	wanted, pause := 0, maxPause
-	for _, other := range ls.lacsNamed(group[0].identity.names) {
-		section := ls.topology.section(other)
+	for _, other := range r.lacsNamed(group[0].identity.names) {
+		section := r.topology.section(other)
 		if other.mayBeHungUp() || section == nil {
 			return time.Time{}
 		}
-		if ls.goal(other, section) != goalNone {
+		if r.goal(other, section) != goalNone {
 			wanted++
 		}
-		pause = max(pause, section.RedialTimeout+2*answerTime)
+		pause = max(pause, section.RedialTimeout+2*attemptTime)
 	}
 	if len(group) >= wanted {
 		return time.Time{}
 	}
-	since := slices.MaxFunc([]time.Time{ls.health.guardAt, l.groupAt, l.sccrqAt, l.calledAt, l.dialled}, time.Time.Compare)
+	since := slices.MaxFunc([]time.Time{r.health.guardAt, l.groupAt, l.sccrqAt, l.calledAt, l.dialled}, time.Time.Compare)
 	return since.Add(pause)
 }

@@ -143,7 +143,7 @@ func (n *fixture) beginsHangUp() {
 // The service is restarted while it hangs a dead tunnel up, and no Hello guard works. So nobody knows whether xl2tpd redials
 // it. It is hung up once more, and dialled when a redial that xl2tpd may have planned is over.
 func TestRestartedDuringAHangUp(t *testing.T) {
-	const wait = 30*time.Second + 2*answerTime // of redials
+	const wait = 30*time.Second + 2*attemptTime // of redials
 	for _, tc := range []struct {
 		during, guarded, linked bool
 		want                    []Step

@@ -58,9 +58,9 @@ const (
 	// connectTime is grace while charon is negotiating. Initiating the same CHILD SA then would make a second pair of
 	// SAs.
 	connectTime = 10 * time.Second
-	// answerTime is how long an attempt of xl2tpd takes if the LNS does not answer: SCCRQ and its retransmissions take
+	// attemptTime is how long an attempt of xl2tpd takes if the LNS does not answer: SCCRQ and its retransmissions take
 	// 31 s (network.c, control_xmit). A second request in that time does nothing.
-	answerTime = 35 * time.Second
+	attemptTime = 35 * time.Second
 	// deadAfter is the silence after which a tunnel counts as dead without proof. It is longer than the time between
 	// two Hellos, which a living peer answers.
 	deadAfter = 65 * time.Second
@@ -168,7 +168,7 @@ func (p *progress) forgetDial() {
 
 // dialling returns the progress of a LAC that somebody has just dialled.
 func dialling(now time.Time) progress {
-	return progress{since: now, last: StepDial, dials: 1, next: now.Add(answerTime)}
+	return progress{since: now, last: StepDial, dials: 1, next: now.Add(attemptTime)}
 }
 
 // advance returns the step to take now, or when to look again; zero: when something has changed. Unless a
@@ -236,7 +236,7 @@ func (p *progress) begin(s situation, jitter float64, now time.Time) {
 	p.lookAt, p.lnsSilent = time.Time{}, false
 	switch {
 	case s.trying:
-		p.last, p.next = StepDial, now.Add(answerTime)
+		p.last, p.next = StepDial, now.Add(attemptTime)
 	case p.last != StepNone: // the tunnel was up, but not for stableAfter
 		p.failed++
 		p.last, p.next = StepNone, now.Add(pause(p.failed, jitter))
@@ -395,7 +395,7 @@ func (p *progress) acted(err error, s situation, jitter float64, now time.Time) 
 	p.noteHangUp(step, err, now)
 	p.noteSA(step, err, now)
 	if errors.Is(err, ErrRedialsLater) {
-		p.err, p.next = nil, now.Add(max(s.redialPause+answerTime, pause(p.failed+1, jitter)))
+		p.err, p.next = nil, now.Add(max(s.redialPause+attemptTime, pause(p.failed+1, jitter)))
 		if s.redialsFor == 0 { // xl2tpd does not redial
 			p.next = now
 		}
@@ -461,11 +461,11 @@ func (p *progress) waitAfter(step Step, s situation, jitter float64, now time.Ti
 		p.next = now.Add(grace)
 	case step == StepDial, step == StepRedial:
 		p.dials++
-		p.next = now.Add(max(answerTime, pause(p.failed+1, jitter)))
+		p.next = now.Add(max(attemptTime, pause(p.failed+1, jitter)))
 	case step == StepHangUp && !s.up && !s.stuck && !s.endedSilent:
 		p.next = now.Add(grace) // the tunnel had no call, and its peer answers
 	case step == StepHangUp:
-		p.next = now.Add(answerTime)
+		p.next = now.Add(attemptTime)
 	default:
 		p.next = now.Add(pause(p.failed+1, jitter))
 	}

@@ -320,7 +320,7 @@ func TestProgressHistories(t *testing.T) {
 // If the LNS did not answer before and answers now, recovery does not even wait for charon's own new try.
 func TestProgressOfALateAnswer(t *testing.T) {
 	is := situation{goal: goalFull, daemon: true, trying: true, redialsFor: 24 * time.Hour}
-	l := &progress{since: origin0, last: StepDial, next: origin0.Add(answerTime), failed: 1, lnsSilent: true}
+	l := &progress{since: origin0, last: StepDial, next: origin0.Add(attemptTime), failed: 1, lnsSilent: true}
 	steps, at := play(l, grace-time.Second, func(time.Duration) situation { return is }, func(Step) error { return nil })
 	if !slices.Equal(steps, []Step{StepSecure}) || at[0] != 0 {
 		t.Errorf("%v at %v", steps, at)

@@ -55,16 +55,17 @@ func (ls *lacTable) advance(l *lac, s *xl2tpd.Section, now time.Time) {
 	l.capPlanned(s, now)
 	c := ls.candidates(l)
 	l.noteHidden(c, s, now)
-	// If nobody acknowledges xl2tpd's StopCCN, an attempt takes two answerTimes.
-	if !l.notDiallingSince.IsZero() && !now.Before(l.notDiallingSince.Add(s.RedialTimeout+2*answerTime)) {
+	// If nobody acknowledges xl2tpd's StopCCN, an attempt takes two attemptTimes.
+	if !l.notDiallingSince.IsZero() && !now.Before(l.notDiallingSince.Add(s.RedialTimeout+2*attemptTime)) {
 		l.notRedialled, l.notDiallingSince = true, time.Time{} // xl2tpd should have redialled by now
 	}
-	redialDue := ls.noteDeadRedial(l, s, now)
+	redialDue := ls.dials.noteDeadRedial(l, s, now)
+	l.noteAlive(c)
 	l.noteCall(c, ls.daemons.of(l).Pid, now)
 	l.takeAmbiguousLinks(c, ls.daemons.of(l).Pid)
 	l.noteGroup(c, s, now)
 	missingDue := ls.noteMissing(l, s, c, now)
-	is, at := ls.situation(l, s, now)
+	is, at := ls.situations.of(l, s, now)
 	if is.isWell() && c.hasExact(ls.daemons.of(l).Pid) {
 		l.had, l.notRedialled, l.lastEnd, l.lastLogged = hadOne, false, nil, ""
 		l.silent, l.attempt, l.notDiallingSince = time.Time{}, time.Time{}, time.Time{}
@@ -138,6 +139,13 @@ func (ls *lacTable) saRenewed(names []name, now time.Time) {
 		if n.kind == "lac" {
 			ls.ensureLAC(n).progress.renewedByOthers(now)
 		}
+	}
+}
+
+// noteAlive notes whether a link of the LAC is alive. Then it does not matter any more what came of a hang-up that was cut.
+func (l *lac) noteAlive(c *candidates) {
+	if slices.ContainsFunc(c.exact, func(t *tunnel) bool { return t.state == Alive }) {
+		l.cutHangUpAt = time.Time{}
 	}
 }
 

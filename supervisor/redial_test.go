@@ -88,7 +88,7 @@ func TestRedialThatHasDied(t *testing.T) {
 				home.OptFile = "/etc/ppp/home"
 				n.links(home)
 			}
-			chance := 15*time.Second + 2*answerTime
+			chance := 15*time.Second + 2*attemptTime
 			first, dials := n.dialledIn(time.Hour, plainly(tc.secured))
 			if at, is := first["office"]; !is || at < chance || at > chance+2*time.Minute {
 				t.Errorf("dialled after %v", at)
@@ -163,7 +163,7 @@ func TestRedialThatLivesAgain(t *testing.T) {
 		t.Errorf("then %q are dialled", got)
 	}
 	for name, at := range first {
-		if at < 15*time.Second+2*answerTime {
+		if at < 15*time.Second+2*attemptTime {
 			t.Errorf("%s is dialled after %v", name, at)
 		}
 	}
@@ -193,7 +193,7 @@ func TestRedialThatHasDiedIsSaid(t *testing.T) {
 				all := n.status()
 				return all[slices.IndexFunc(all, func(s status.Tunnel) bool { return s.Name == "lac office" })].Doing.String()
 			}
-			chance := 15*time.Second + 2*answerTime
+			chance := 15*time.Second + 2*attemptTime
 			n.notes, n.actions = nil, nil
 			if at, ok := n.core.NextWake(); !tc.two && (!ok || at.Sub(n.now) > chance) {
 				t.Errorf("wakes in %v, %v", at.Sub(n.now), ok)
@@ -250,7 +250,7 @@ func TestRedialsInATunnelThatStands(t *testing.T) {
 		if got := says(); !slices.Equal(got, tc.says) {
 			t.Errorf("%s: %q, want %q", name, got, tc.says)
 		}
-		n.after(15*time.Second + 2*answerTime)
+		n.after(15*time.Second + 2*attemptTime)
 		if got := says(); len(got) != 2 {
 			t.Errorf("%s, and no longer: %q", name, got)
 		}
@@ -353,7 +353,7 @@ func TestRedialThatHasDiedOfAFailedLookup(t *testing.T) {
 				t.Error("dialled while xl2tpd may be trying")
 			}
 			n.step(n.xl2tpd(redials + "redial timeout = 15\n"))
-			chance := 15*time.Second + 2*answerTime
+			chance := 15*time.Second + 2*attemptTime
 			first, _ := n.dialledIn(time.Hour, plainly(false))
 			if at := first["office"]; at < chance || at > chance+10*time.Second {
 				t.Errorf("dialled after %v", at)

@@ -349,7 +349,7 @@ func (in *ruleInput) afterMaxPause() time.Time { return in.now.Add(maxPause) }
 func (in *ruleInput) untilOverdue() time.Time { return in.now.Add(stuckAfter - in.s.quiet) }
 
 func (in *ruleInput) afterXl2tpdsAttempt() time.Time {
-	return in.now.Add(max(in.s.redialPause+answerTime, pause(in.p.failed+1, in.jitter)))
+	return in.now.Add(max(in.s.redialPause+attemptTime, pause(in.p.failed+1, in.jitter)))
 }
 
 func (in *ruleInput) untilXl2tpdGivesUp() time.Time {
@@ -375,7 +375,7 @@ func (in *ruleInput) untilGrace() time.Time { return in.p.since.Add(in.s.grace()
 func (in *ruleInput) untilGraceOrNext() time.Time { return earlier(in.untilGrace(), in.p.next) }
 
 func (in *ruleInput) afterFirstRedial() time.Time {
-	return in.p.since.Add(in.s.redialPause + answerTime)
+	return in.p.since.Add(in.s.redialPause + attemptTime)
 }
 
 // countAsDial makes xl2tpd's own next attempt count as the latest dial.

@@ -29,7 +29,7 @@ func TestEachRule(t *testing.T) {
 		}},
 		{"silent for too long", func(l *progress, s *situation) { s.up, s.quiet = true, stuckAfter }},
 		{"dead, and xl2tpd dials a neighbour", func(l *progress, s *situation) {
-			s.up, s.quiet, s.saInUse, l.peer, s.neighbourDialledUntil = true, time.Second, true, peerSilent, origin0.Add(answerTime)
+			s.up, s.quiet, s.saInUse, l.peer, s.neighbourDialledUntil = true, time.Second, true, peerSilent, origin0.Add(attemptTime)
 		}},
 		{"dead, and nothing to renew", func(l *progress, s *situation) {
 			s.up, s.quiet, s.saInUse, l.peer = true, time.Second, true, peerSilent
@@ -56,7 +56,7 @@ func TestEachRule(t *testing.T) {
 		{"hung up while xl2tpd may redial", func(l *progress, s *situation) { s.redialPlannedUntil = origin0.Add(time.Second) }},
 		{"a call waits for PPP", func(l *progress, s *situation) { s.callingUntil, s.trying = origin0.Add(callTime), true }},
 		{"xl2tpd dials one of several already", func(l *progress, s *situation) {
-			s.trying, s.sharesLNS, s.tryingUntil = true, true, origin0.Add(answerTime)
+			s.trying, s.sharesLNS, s.tryingUntil = true, true, origin0.Add(attemptTime)
 		}},
 		{"xl2tpd dials already", func(l *progress, s *situation) { s.trying = true }},
 		{"nobody dials", func(l *progress, s *situation) {}},
@@ -105,7 +105,7 @@ func TestEachPause(t *testing.T) {
 		{"dialled without SA", func(l *progress, s *situation) { l.last, l.next, s.trying, s.hasSA = StepDial, next, true, false }, grace},
 		{"after a step", func(l *progress, s *situation) { l.last, l.next, l.err = StepDial, next, errors.New("lost") }, time.Minute},
 		{"a silent link", func(l *progress, s *situation) { s.up, s.quiet = true, deadAfter }, 0},
-		{"xl2tpd redials", func(l *progress, s *situation) { s.redialsFor, s.redialPause = time.Hour, 30*time.Second }, 30*time.Second + answerTime},
+		{"xl2tpd redials", func(l *progress, s *situation) { s.redialsFor, s.redialPause = time.Hour, 30*time.Second }, 30*time.Second + attemptTime},
 		{"the tunnel has just ended", func(l *progress, s *situation) { s.connecting = true }, connectTime},
 	} {
 		l, s := progress{since: origin0}, situation{goal: goalFull, daemon: true, hasSA: true}
@@ -187,7 +187,7 @@ func TestNewXl2tpdHasItsTime(t *testing.T) {
 	s := n.xl2tpd(autodials)
 	s.Home().Process.Pid = 101
 	n.step(s)
-	if got := n.steps(answerTime-time.Second, nil); got != nil {
+	if got := n.steps(attemptTime-time.Second, nil); got != nil {
 		t.Errorf("%v, although xl2tpd has just begun to dial", got)
 	}
 	if got := n.steps(10*time.Second, nil); !slices.Contains(got, StepRenew) {

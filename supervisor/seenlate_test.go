@@ -105,7 +105,7 @@ func TestFirstDialOfOneOfTwo(t *testing.T) {
 			n.step(Dials{Peer: closer.Peer.Addr()})
 			lasts := 20 * time.Minute
 			if keepalive == full {
-				lasts = timeout + 2*answerTime - time.Second // until xl2tpd should have redialled
+				lasts = timeout + 2*attemptTime - time.Second // until xl2tpd should have redialled
 			}
 			n.plays(lasts, alive, func(r Recover) error {
 				if r.Step == StepDial {
@@ -328,11 +328,11 @@ func TestNewSAHasTheTimeOfARedial(t *testing.T) {
 		p.since, p.last, p.doneAt, p.sa, p.saRenewed, p.next = made, StepRenew, made, saConfirmed, true, made.Add(time.Hour)
 		n.lac("office").lastEnd = &end{sure: true, failed: true}
 		pause, _ := time.ParseDuration(timeout + "s")
-		if got := n.core.lacs.trialTime(n.lac("office")); got != pause+answerTime {
+		if got := n.core.lacs.situations.trialTime(n.lac("office")); got != pause+attemptTime {
 			t.Errorf("redial timeout %s: %v", timeout, got)
 		}
 		n.step(Fault{What: TaskGuard})
-		if got := n.core.lacs.trialTime(n.lac("office")); got != helpTime {
+		if got := n.core.lacs.situations.trialTime(n.lac("office")); got != helpTime {
 			t.Errorf("redial timeout %s, with the guard: %v", timeout, got)
 		}
 	}

@@ -67,40 +67,40 @@ func (s situation) grace() time.Duration {
 	return grace
 }
 
-// situation returns the situation of a LAC, and when it will change even if nothing happens; zero: it won't.
-func (ls *lacTable) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situation, until time.Time) {
-	c := ls.candidates(l)
+// situations reads the situations of LACs from what is known of them, and of the links, SAs and daemons. It changes nothing.
+type situations struct{ *lacSet }
+
+// of returns the situation of a LAC, and when it will change even if nothing happens; zero: it won't.
+func (r *situations) of(l *lac, s *xl2tpd.Section, now time.Time) (is situation, until time.Time) {
+	c := r.candidates(l)
 	is = situation{
-		goal: ls.goal(l, s), daemon: ls.daemons.of(l).Pid != 0, closingUntil: l.closedAt(), endedSilent: !l.silent.IsZero(),
-		trying: !l.attempt.IsZero() && now.Sub(l.attempt) < answerTime, tryingUntil: l.attempt.Add(answerTime),
-		sccrqAt: l.sccrqAt, redialPlannedUntil: l.planned, redialDue: l.redialDue(ls.topology, s, ls.health.guardAt),
-		mayBeHungUp: l.mayBeHungUp() || l.mayBeDialled(ls.topology, s), sharesLNS: ls.topology.sharesLNS(l, s),
+		goal: r.goal(l, s), daemon: r.daemons.of(l).Pid != 0, closingUntil: l.closedAt(), endedSilent: !l.silent.IsZero(),
+		trying: !l.attempt.IsZero() && now.Sub(l.attempt) < attemptTime, tryingUntil: l.attempt.Add(attemptTime),
+		sccrqAt: l.sccrqAt, redialPlannedUntil: l.planned, redialDue: l.redialDue(r.topology, s, r.health.guardAt),
+		mayBeHungUp: l.mayBeHungUp() || l.mayBeDialled(r.topology, s), sharesLNS: r.topology.sharesLNS(l, s),
 		endedAt: l.mayHaveEndedAt(),
 	}
-	ls.readSA(&is, l, c, s)
-	until = ls.readNeighbours(&is, l, s, now)
+	r.readSA(&is, l, c, s)
+	until = r.readNeighbours(&is, l, s, now)
 	if own := l.progress.ownTrial(); now.Before(own) {
 		until = earlier(until, own)
 	}
-	if slices.ContainsFunc(c.exact, func(t *tunnel) bool { return t.state == Alive }) {
-		l.cutHangUpAt = time.Time{}
-	}
-	is.hangUpCut = !l.cutHangUpAt.IsZero() && ls.health.blind(ls.topology.config)
+	is.hangUpCut = !l.cutHangUpAt.IsZero() && r.health.blind(r.topology.config)
 	is.redialsFor, is.redialPause = l.redials(s)
-	if is.redialPause == 0 && l.lastEnd.mayBeHangUp() && ls.leftToXl2tpd(l, s) {
+	if is.redialPause == 0 && l.lastEnd.mayBeHangUp() && r.leftToXl2tpd(l, s) {
 		is.redialPause = s.RedialTimeout // nobody would see an operator's dial
 	}
-	c = l.possibleLinks(c, ls.health.guardAt)
-	ls.readLinks(&is, c, s, now)
+	c = l.possibleLinks(c, r.health.guardAt)
+	r.readLinks(&is, c, s, now)
 	if is.up && len(c.exact) == 0 {
-		is.neighbourDialledUntil = l.sccrqAt.Add(answerTime)
+		is.neighbourDialledUntil = l.sccrqAt.Add(attemptTime)
 	}
-	if ls.health.failing[WatcherVICI] != nil {
-		is.hasSA = l.confirmedSA(is.trying, ls.topology.listedAt, now)
+	if r.health.failing[WatcherVICI] != nil {
+		is.hasSA = l.confirmedSA(is.trying, r.topology.listedAt, now)
 	}
-	is.callingUntil = ls.callingUntil(c, ls.daemons.of(l).Pid, now)
+	is.callingUntil = r.callingUntil(c, r.daemons.of(l).Pid, now)
 	until = earlier(l.readEnd(&is, c, now), until)
-	if at := ls.dialIgnoredAt(l, c, now); now.Before(at) {
+	if at := r.dialIgnoredAt(l, c, now); now.Before(at) {
 		until = earlier(at, until)
 	} else if !at.IsZero() {
 		is.noCall, is.dialIgnored = true, true
@@ -109,11 +109,11 @@ func (ls *lacTable) situation(l *lac, s *xl2tpd.Section, now time.Time) (is situ
 }
 
 // readSA notes what is known of the SA with a LAC's LNS.
-func (ls *lacTable) readSA(is *situation, l *lac, c *candidates, s *xl2tpd.Section) {
-	sa, index := ls.topology.lnsSA(c, s), ls.tunnels.tunnelIndex()
-	is.hasSA, is.connecting = sa.Child, sa.State == "CONNECTING" && ls.health.failing[WatcherVICI] == nil
+func (r *situations) readSA(is *situation, l *lac, c *candidates, s *xl2tpd.Section) {
+	sa, index := r.topology.lnsSA(c, s), r.tunnels.tunnelIndex()
+	is.hasSA, is.connecting = sa.Child, sa.State == "CONNECTING" && r.health.failing[WatcherVICI] == nil
 	is.saWorks = index.proves(sa, l)
-	is.saInUse = sa.Others || index.carriesOthers(sa, l) || ls.health.blind(ls.topology.config) && index.mayCarryOthers(l)
+	is.saInUse = sa.Others || index.carriesOthers(sa, l) || r.health.blind(r.topology.config) && index.mayCarryOthers(l)
 }
 
 // ignoredPause is how long after a hang-up for an ignored dial there is no other one: it may not be what helps.
@@ -121,10 +121,10 @@ const ignoredPause = 15 * time.Minute
 
 // dialIgnoredAt returns when it is certain that xl2tpd has ignored the latest dial; zero: it has not. xl2tpd makes no call of
 // a LAC that has one, and logs "already active". If both ends close a call at once, xl2tpd may keep it for ever.
-func (ls *lacTable) dialIgnoredAt(l *lac, c *candidates, now time.Time) time.Time {
+func (r *situations) dialIgnoredAt(l *lac, c *candidates, now time.Time) time.Time {
 	done := !l.dialBegan.IsZero() && !l.dialled.Before(l.dialBegan) && l.progress.busy != StepDial
 	since := func(at time.Time) bool { return !at.Before(l.dialBegan) }
-	sees := !ls.health.guardAt.IsZero() && !ls.health.guardAt.After(l.dialBegan) && !l.hidden && !since(l.hiddenAt)
+	sees := !r.health.guardAt.IsZero() && !r.health.guardAt.After(l.dialBegan) && !l.hidden && !since(l.hiddenAt)
 	if !done || !sees || c.any() || since(l.askedAt) || since(l.hangUpAt) || since(l.xl2tpdAt) || now.Sub(l.ignoredAt) < ignoredPause {
 		return time.Time{}
 	}
@@ -159,7 +159,7 @@ func (l *lac) callDue(redialPause time.Duration) time.Time {
 	switch soon := l.dialled.Add(grace); {
 	case !l.dialBegan.After(l.lastEnd.Time):
 	case !l.sccrqAt.Before(l.dialBegan):
-		return l.dialled.Add(answerTime)
+		return l.dialled.Add(attemptTime)
 	case soon.After(at):
 		return soon
 	}
@@ -177,18 +177,18 @@ func (l *lac) redials(s *xl2tpd.Section) (redialsFor, pause time.Duration) {
 			redialsFor += l.dialled.Sub(since)
 		}
 	case s.Autodial && l.had != hadOne:
-		redialsFor = answerTime // xl2tpd may have just begun
+		redialsFor = attemptTime // xl2tpd may have just begun
 	}
 	return redialsFor, pause
 }
 
 // readLinks notes what a LAC's links show: whether one is up, for how long all are silent, and whether one has lost its SA.
-func (ls *lacTable) readLinks(is *situation, c *candidates, s *xl2tpd.Section, now time.Time) {
-	if ls.tunnels.everHadSA() && !is.hasSA {
+func (r *situations) readLinks(is *situation, c *candidates, s *xl2tpd.Section, now time.Time) {
+	if r.tunnels.everHadSA() && !is.hasSA {
 		for t := range c.links {
 			is.withoutSA = is.withoutSA || t.hadSA
 		}
-		is.moved = is.withoutSA && slices.ContainsFunc(s.LNSIPs, func(ip netip.Addr) bool { return ls.topology.sas[ip].Child })
+		is.moved = is.withoutSA && slices.ContainsFunc(s.LNSIPs, func(ip netip.Addr) bool { return r.topology.sas[ip].Child })
 	}
 	for t := range c.links {
 		is.up = true
@@ -225,10 +225,10 @@ func stuck(calls []*tunnel, now time.Time) (is bool, at time.Time) {
 }
 
 // callingUntil returns until when a call of that xl2tpd may still become a link; zero: it has no such call.
-func (ls *lacTable) callingUntil(c *candidates, pid int, now time.Time) (until time.Time) {
+func (r *situations) callingUntil(c *candidates, pid int, now time.Time) (until time.Time) {
 	for _, calls := range append([]*[]*tunnel{&c.exact}, c.ambiguous...) {
 		for _, t := range *calls {
-			if at := t.since.Add(callTime); !t.linked() && t.link.Xl2tpdPid == pid && at.After(until) && !ls.callClosed(t, now) {
+			if at := t.since.Add(callTime); !t.linked() && t.link.Xl2tpdPid == pid && at.After(until) && !r.callClosed(t, now) {
 				until = at
 			}
 		}
@@ -238,16 +238,16 @@ func (ls *lacTable) callingUntil(c *candidates, pid int, now time.Time) (until t
 
 // callClosed reports whether xl2tpd has closed the call of a link that was up. Only its pppd is left: pppd waits up to 6 s
 // for an answer of the peer, and xl2tpd can dial meanwhile.
-func (ls *lacTable) callClosed(t *tunnel, now time.Time) bool {
-	c := ls.tunnels.endOf(t)
-	return c != nil && (c.sure || slices.ContainsFunc(t.identity.names, func(n name) bool { return ls.isHangingUp(n, now) }))
+func (r *situations) callClosed(t *tunnel, now time.Time) bool {
+	c := r.tunnels.endOf(t)
+	return c != nil && (c.sure || slices.ContainsFunc(t.identity.names, func(n name) bool { return r.isHangingUp(n, now) }))
 }
 
 // redialTime returns for how long xl2tpd continues to redial an LNS that never answers.
 func redialTime(s *xl2tpd.Section) time.Duration {
 	const forever = 100 * 365 * 24 * time.Hour
 	// The pause, SCCRQ and its retransmissions, and those of StopCCN.
-	each := s.RedialTimeout + 2*answerTime
+	each := s.RedialTimeout + 2*attemptTime
 	if n := time.Duration(s.MaxRedials); n > 0 && n < forever/each {
 		return n * each
 	}
@@ -255,10 +255,10 @@ func redialTime(s *xl2tpd.Section) time.Duration {
 }
 
 // goal returns what the configuration and the operator want for a LAC.
-func (ls *lacTable) goal(l *lac, s *xl2tpd.Section) goal {
-	a := ls.topology
+func (r *situations) goal(l *lac, s *xl2tpd.Section) goal {
+	a := r.topology
 	in := a.byID[l.instance]
-	if in == nil || in.NetworkManager() || a.ambiguousInstance(in) || l.lastEnd.mayBeHangUp() && !ls.leftToXl2tpd(l, s) {
+	if in == nil || in.NetworkManager() || a.ambiguousInstance(in) || l.lastEnd.mayBeHangUp() && !r.leftToXl2tpd(l, s) {
 		return goalNone
 	}
 	switch a.config.For(in.Path, s.Kind, s.Name).Recovery(s.Autodial || s.Redial && l.had >= mayHaveHad) {
@@ -272,8 +272,8 @@ func (ls *lacTable) goal(l *lac, s *xl2tpd.Section) goal {
 
 // leftToXl2tpd reports whether xl2tpd may redial a LAC whose latest end nobody can explain, because no Hello guard works.
 // Recovery then keeps its SA in order, and nothing more.
-func (ls *lacTable) leftToXl2tpd(l *lac, s *xl2tpd.Section) bool {
-	return s.Redial && !l.notRedialled && !l.lastEnd.sure && ls.health.blind(ls.topology.config)
+func (r *situations) leftToXl2tpd(l *lac, s *xl2tpd.Section) bool {
+	return s.Redial && !l.notRedialled && !l.lastEnd.sure && r.health.blind(r.topology.config)
 }
 
 // mayBeDialled reports whether a LAC is wanted only if it was dialled, and nobody knows whether it was.
@@ -290,18 +290,18 @@ func (a *topology) ifDialled(l *lac) bool {
 // readNeighbours notes what recovery does about the SA with a LAC's LNS for other LACs. A new SA may have brought the
 // tunnel of one of them back, and nobody has heard of that yet. So may the dials of a new xl2tpd. It returns until when
 // that can be so; zero: not known.
-func (ls *lacTable) readNeighbours(is *situation, l *lac, s *xl2tpd.Section, now time.Time) (until time.Time) {
-	for _, other := range ls.neighbours(l, s) {
+func (r *situations) readNeighbours(is *situation, l *lac, s *xl2tpd.Section, now time.Time) (until time.Time) {
+	for _, other := range r.neighbours(l, s) {
 		switch p := &other.progress; {
 		case p.busy == StepRenew:
 			is.renewing = true
 		case p.busy == StepSecure:
 			is.saOnTrial = true
-		case p.sa != saUnconfirmed && now.Sub(p.doneAt) < ls.trialTime(other): // also if xl2tpd was made to dial over it since
-			is.saOnTrial, until = true, earlier(until, p.doneAt.Add(ls.trialTime(other)))
+		case p.sa != saUnconfirmed && now.Sub(p.doneAt) < r.trialTime(other): // also if xl2tpd was made to dial over it since
+			is.saOnTrial, until = true, earlier(until, p.doneAt.Add(r.trialTime(other)))
 		}
 	}
-	if tried := l.xl2tpdAt.Add(answerTime); is.mayBeHungUp && !l.xl2tpdAt.IsZero() && now.Before(tried) {
+	if tried := l.xl2tpdAt.Add(attemptTime); is.mayBeHungUp && !l.xl2tpdAt.IsZero() && now.Before(tried) {
 		is.saOnTrial, until = true, earlier(until, tried)
 	}
 	return until
@@ -309,10 +309,10 @@ func (ls *lacTable) readNeighbours(is *situation, l *lac, s *xl2tpd.Section, now
 
 // trialTime returns how long a new SA for a LAC has to bring its tunnel back. If xl2tpd redials the LAC, and no Hello guard
 // sees that, the SA has the time of that attempt.
-func (ls *lacTable) trialTime(l *lac) time.Duration {
-	if s := ls.topology.section(l); s != nil && ls.health.blind(ls.topology.config) {
+func (r *situations) trialTime(l *lac) time.Duration {
+	if s := r.topology.section(l); s != nil && r.health.blind(r.topology.config) {
 		if _, pause := l.redials(s); pause > 0 {
-			return max(helpTime, pause+answerTime)
+			return max(helpTime, pause+attemptTime)
 		}
 	}
 	return helpTime

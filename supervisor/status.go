@@ -254,7 +254,7 @@ func (ls *lacTable) statusWithoutLink(in *instance, s *xl2tpd.Section, last *end
 func (ls *lacTable) recoveryText(l *lac, s *xl2tpd.Section, now time.Time) message.Text {
 	d := &l.progress
 	switch {
-	case ls.goal(l, s) == goalNone || d.since.IsZero():
+	case ls.situations.goal(l, s) == goalNone || d.since.IsZero():
 		return ""
 	case d.busy != StepNone:
 		return d.busy.text()

@@ -43,13 +43,13 @@ func (ls *lacTable) takeOutcome(ev StepDone, now time.Time) {
 func (ls *lacTable) stepDone(l *lac, step Step, err error, now time.Time) {
 	var is situation // for a step that only asks, it does not matter
 	if s := ls.topology.section(l); s != nil && !step.asks() {
-		is, _ = ls.situation(l, s, now)
+		is, _ = ls.situations.of(l, s, now)
 	}
 	if c := l.lastEnd; c != nil && !c.sure && (c.inferred && errors.Is(err, ErrSAInUse) || (c.inferred || c.assumed) && errors.Is(err, ErrAlive)) {
 		c.failed = false // the LNS lives, so the silence was another's fault, and recovery has not hung up
 	}
 	hungUp := step == StepHangUp && (err == nil || errors.Is(err, ErrHungUp))
-	ls.resolveEnd(l, hungUp, errors.Is(err, ErrAlive))
+	ls.hangUps.resolveEnd(l, hungUp, errors.Is(err, ErrAlive))
 	l.progress.stepDone(err, is, ls.jitter(), now)
 	switch step {
 	case StepDial:
@@ -109,7 +109,7 @@ func (ls *lacTable) afterHangUp(l *lac, hungUp bool, now time.Time) {
 	switch s := ls.topology.section(l); {
 	case s == nil || !s.Redial:
 	case l.dialledMeanwhile: // after the hang-up, it may be
-		l.planned = now.Add(s.RedialTimeout + 2*answerTime)
+		l.planned = now.Add(s.RedialTimeout + 2*attemptTime)
 	case l.guessed:
 		l.planned = now.Add(s.RedialTimeout + timerDelay)
 	}
@@ -121,8 +121,8 @@ func (ls *lacTable) afterHangUp(l *lac, hungUp bool, now time.Time) {
 // planRedial notes whether xl2tpd has planned a redial of a LAC that recovery hangs up, or has hung up. It has, if the tunnel
 // had ended by itself. A hang-up stops that redial, and the next dial allows it again (xl2tpd.c, control_handle_lac_disconnect and
 // magic_lac_dial). The end and its reason may become known during StepHangUp or after it.
-func (ls *lacTable) planRedial(l *lac, c *end) {
-	s := ls.topology.section(l)
+func (h *hangUps) planRedial(l *lac, c *end) {
+	s := h.topology.section(l)
 	if s == nil || !s.Redial {
 		return
 	}
