@@ -81,9 +81,15 @@ type heardCall struct {
 // takeCall notes that an xl2tpd has asked for a call: a link may come of it.
 func (c *ends) takeCall(ev Calls, now time.Time) {
 	c.calls = slices.DeleteFunc(c.calls, func(one heardCall) bool { return now.Sub(one.at) > callTime })
-	if len(c.calls) < maxReasons {
-		c.calls = append(c.calls, heardCall{ev.OwnedConnection, now})
+	c.calls = appendLatest(c.calls, heardCall{ev.OwnedConnection, now})
+}
+
+// appendLatest appends one more to a list of at most maxReasons. If the list is full, its oldest goes.
+func appendLatest[T any](all []T, one T) []T {
+	if len(all) == maxReasons {
+		all = slices.Delete(all, 0, 1)
 	}
+	return append(all, one)
 }
 
 // callsFor returns the control connections in which the xl2tpd with that pid has just asked for calls.
@@ -154,14 +160,11 @@ func (c *ends) record(e Ending, now time.Time) (told []*end) {
 	}
 	slices.SortFunc(told, func(x, y *end) int { return cmp.Compare(x.link.Index, y.link.Index) })
 	c.reasons = slices.DeleteFunc(c.reasons, func(old heardEnding) bool { return now.Sub(old.at) > reasonTTL })
-	if len(c.reasons) == maxReasons {
-		c.reasons = c.reasons[1:]
-	}
 	heard := heardEnding{Ending: e, at: now}
 	if len(told) > 0 {
 		heard.spent = now
 	}
-	c.reasons = append(c.reasons, heard)
+	c.reasons = appendLatest(c.reasons, heard)
 	return told
 }
 

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"time"
+
+	"xl2tpd-keepalive/internal/wake"
 )
 
 const (
@@ -32,7 +34,7 @@ type Runner struct {
 
 // Run runs one task until ctx has ended and the task has returned.
 func (r *Runner) Run(ctx context.Context, t Task) {
-	backoff := minBackoff
+	backoff := wake.Backoff{First: minBackoff, Longest: maxBackoff, Healthy: healthyAfter}
 	for {
 		began := time.Now()
 		err := r.once(ctx, t)
@@ -40,18 +42,10 @@ func (r *Runner) Run(ctx context.Context, t Task) {
 			return
 		}
 		r.Post(TaskFailed{Task: t.Name, Err: err})
-		if time.Since(began) >= healthyAfter {
-			backoff = minBackoff
-		}
 		// Full jitter: tasks that failed together should not restart together.
-		pause := time.NewTimer(time.Duration(r.Jitter() * float64(backoff)))
-		select {
-		case <-ctx.Done():
-			pause.Stop()
+		if wake.After(ctx, time.Duration(r.Jitter()*float64(backoff.Next(time.Since(began))))) != nil {
 			return
-		case <-pause.C:
 		}
-		backoff = min(2*backoff, maxBackoff)
 	}
 }
 

@@ -152,7 +152,7 @@ func (g *Guard) Run(ctx context.Context) error {
 	if err := g.awaitConfiguration(ctx); err != nil {
 		return err
 	}
-	o := outage{retry: minRetry}
+	o := newOutage()
 	for {
 		on, forced, _ := g.settings()
 		var wait <-chan time.Time
@@ -177,8 +177,12 @@ func (g *Guard) Run(ctx context.Context) error {
 
 // outage is the time in which the guard is not available.
 type outage struct {
-	reason string        // as the log says; empty: there is no outage
-	retry  time.Duration // how long the next failure waits
+	reason  string // as the log says; empty: there is no outage
+	backoff wake.Backoff
+}
+
+func newOutage() outage {
+	return outage{backoff: wake.Backoff{First: minRetry, Longest: maxRetry}}
 }
 
 // endOutage notes that all is in place.
@@ -186,7 +190,7 @@ func (g *Guard) endOutage(o *outage) {
 	if o.reason != "" {
 		g.Log.Info("hello guard available again")
 	}
-	*o = outage{retry: minRetry}
+	*o = newOutage()
 	g.Report(nil)
 }
 
@@ -197,9 +201,7 @@ func (g *Guard) failed(ctx context.Context, o *outage, err error, forced bool) <
 		o.reason = err.Error()
 		g.logUnavailable(ctx, err, forced)
 	}
-	wait := time.After(o.retry)
-	o.retry = min(2*o.retry, maxRetry)
-	return wait
+	return time.After(o.backoff.Next(0))
 }
 
 // logUnavailable writes to the log that the guard is not available. If somebody has asked for the guard

@@ -72,7 +72,7 @@ func (l *loop) run(ctx context.Context) error {
 			timer.Reset(pause)
 		}
 	}
-	failed := 0
+	failed, backoff := 0, newBackoff()
 	for {
 		select {
 		case <-ctx.Done():
@@ -90,9 +90,10 @@ func (l *loop) run(ctx context.Context) error {
 				if failed++; failed == lookTries {
 					return fmt.Errorf("look at PPP links: %w", err)
 				}
-				wait = restartDelay(failed)
+				wait = lessAQuarter(backoff.Next(0))
 			} else {
 				failed = 0
+				backoff.Reset()
 				wait = l.nextWait(v, time.Now())
 				l.findLost(time.Now())
 				l.deliverIfNew(v)

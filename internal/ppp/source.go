@@ -4,6 +4,8 @@ import (
 	"context"
 	"math/rand/v2"
 	"time"
+
+	"xl2tpd-keepalive/internal/wake"
 )
 
 const (
@@ -22,15 +24,13 @@ const (
 	healthyAfter = 2 * time.Second
 )
 
-// restartDelay returns how long to wait after the n-th failure in a row: from
-// firstRestart, doubled each time, up to slowRestart, less a random quarter at most.
-func restartDelay(n int) time.Duration {
-	d := slowRestart
-	if shift := n - 1; shift < 9 {
-		d = min(d, firstRestart<<shift)
-	}
-	return d - rand.N(d/4)
+// newBackoff returns the pauses of something that fails again and again.
+func newBackoff() wake.Backoff {
+	return wake.Backoff{First: firstRestart, Longest: slowRestart, Healthy: healthyAfter}
 }
+
+// lessAQuarter shortens a pause by a random quarter at most: what failed together should not restart together.
+func lessAQuarter(d time.Duration) time.Duration { return d - rand.N(d/4) }
 
 // feed runs one source until ctx ends, and restarts it when it fails.
 func (l *loop) feed(ctx context.Context, name string, follow stream) {
@@ -40,7 +40,7 @@ func (l *loop) feed(ctx context.Context, name string, follow stream) {
 		case <-ctx.Done():
 		}
 	}
-	failed := 0
+	backoff := newBackoff()
 	lost := false // the failure was reported
 	for {
 		start := time.Now()
@@ -55,14 +55,7 @@ func (l *loop) feed(ctx context.Context, name string, follow stream) {
 			lost = true
 			report(change{source: name, err: err})
 		}
-		// After a longer run the delays start from the shortest again.
-		if time.Since(start) > healthyAfter {
-			failed = 0
-		}
-		failed++
-		select {
-		case <-time.After(restartDelay(failed)):
-		case <-ctx.Done():
+		if wake.After(ctx, lessAQuarter(backoff.Next(time.Since(start)))) != nil {
 			return
 		}
 	}

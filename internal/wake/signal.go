@@ -1,4 +1,5 @@
-// Package wake wakes a goroutine that has something to do: now (Signal), at a given time (Queue), or after a while (After).
+// Package wake wakes a goroutine that has something to do: now (Signal), at a given time (Queue), or after a while (After;
+// Backoff says how long after a failure).
 package wake
 
 import "sync"
