@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"slices"
 	"testing"
 	"time"
 )
@@ -43,5 +44,21 @@ func TestReasonOfAnotherControlConnection(t *testing.T) {
 		if got := n.lac("office").lastEnd; got == nil || got.Operator != tc.explain {
 			t.Errorf("%s: explained %v", name, !tc.explain)
 		}
+	}
+}
+
+// What comes last counts, however much has come before.
+func TestFullListForgetsTheOldest(t *testing.T) {
+	c := &ends{}
+	for i := range maxReasons + 1 {
+		c.takeCall(Calls{closerOf("192.0.2.1", uint16(i))}, epoch)
+		c.record(Ending{OwnedConnection: closerOf("192.0.2.1", uint16(i))}, epoch)
+	}
+	calls, reasons := c.calls, c.reasons
+	if got := []int{len(calls), int(calls[0].LocalID), int(calls[len(calls)-1].LocalID)}; !slices.Equal(got, []int{maxReasons, 1, maxReasons}) {
+		t.Errorf("calls: got length, oldest and latest %v", got)
+	}
+	if got := []int{len(reasons), int(reasons[0].LocalID), int(reasons[len(reasons)-1].LocalID)}; !slices.Equal(got, []int{maxReasons, 1, maxReasons}) {
+		t.Errorf("reasons: got length, oldest and latest %v", got)
 	}
 }
