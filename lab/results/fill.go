@@ -110,19 +110,24 @@ func (all All) number(file, key string, form ...string) string {
 	return format(low, as) + " to " + format(high, as)
 }
 
-// use is what something takes of a processor and of the memory.
+// use is what something takes of a processor, in two digits, and of the memory.
 func (all All) use(file, prefix string) string {
-	cpu := all.number(file, prefix+".cpu_percent")
+	percent, measured := all.figure(file, prefix+".cpu_percent")
 	rss, ok := all.figure(file, prefix+".rss_mb")
-	switch {
-	case cpu == dash || !ok:
+	if !measured || !ok {
 		return dash
-	case rss >= 9995:
-		return fmt.Sprintf("%s %%, %.0f GB", cpu, rss/1024)
-	case rss >= 1000:
-		return fmt.Sprintf("%s %%, %.1f GB", cpu, rss/1024)
 	}
-	return fmt.Sprintf("%s %%, %.0f MB", cpu, rss)
+	cpu := fmt.Sprintf("%.2g %%", percent)
+	if percent >= 10 {
+		cpu = fmt.Sprintf("%.0f %%", percent)
+	}
+	switch {
+	case rss >= 9995:
+		return fmt.Sprintf("%s, %.0f GB", cpu, rss/1024)
+	case rss >= 1000:
+		return fmt.Sprintf("%s, %.1f GB", cpu, rss/1024)
+	}
+	return fmt.Sprintf("%s, %.0f MB", cpu, rss)
 }
 
 // back is how long a tunnel took to be back, as median and worst.
