@@ -149,13 +149,16 @@ func (l *lac) noteAlive(c *candidates) {
 	}
 }
 
-// noteCall notes that a call of the LAC has begun: xl2tpd was made to dial it. If that was after an end without a known
-// reason, the LAC was not hung up: xl2tpd dials no LAC that was. The call has its time like any dial. pid is that of the
-// LAC's xl2tpd.
+// noteCall notes that a call of the LAC has begun: xl2tpd was made to dial it, and redials it from then on (xl2tpd.c,
+// control_handle_lac_connect and magic_lac_dial). If that was after an end without a known reason, the LAC was not hung up:
+// xl2tpd dials no LAC that was. The call has its time like any dial. pid is that of the LAC's xl2tpd.
 func (l *lac) noteCall(c *candidates, pid int, now time.Time) {
 	began := func(t *tunnel) bool { return t.presence != foundAtStart && t.link.Xl2tpdPid == pid }
 	if !l.mayBeHungUp() && slices.ContainsFunc(c.exact, began) {
 		l.had = hadOne
+		if slices.ContainsFunc(c.exact, func(t *tunnel) bool { return began(t) && t.since.After(l.hangUpAt) }) {
+			l.notRedialled = false
+		}
 	}
 	if !l.lastEnd.mayBeHangUp() || l.lastEnd.sure {
 		return

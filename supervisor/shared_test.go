@@ -269,6 +269,28 @@ func TestNoDialBesideACall(t *testing.T) {
 	}
 }
 
+// A call of a LAC that xl2tpd should not redial was dialled by somebody, and xl2tpd redials that LAC from then on, although the
+// call got no addresses. A call from before a hang-up proves nothing.
+func TestCallIsRedialled(t *testing.T) {
+	for name, tc := range map[string]struct {
+		before time.Duration // from the hang-up to the call
+		want   bool          // not redialled
+	}{
+		"after the hang-up":  {2 * time.Second, false},
+		"before the hang-up": {-2 * time.Second, true},
+	} {
+		n := established(t, redials, "[lac default]\nrecover = full\n")
+		n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "closed by the peer"}})
+		n.links()
+		n.after(time.Minute)
+		n.lac("office").hangUpAt, n.lac("office").notRedialled = n.now.Add(-tc.before), true
+		n.links(link("ppp0", 6, false))
+		if got := n.lac("office").notRedialled; got != tc.want {
+			t.Errorf("a call %s: got not redialled %v, want %v", name, got, tc.want)
+		}
+	}
+}
+
 // xl2tpd may have redialled a LAC whose call was closed alone, and nobody sees that. Once it is hung up, xl2tpd keeps to the
 // redial that it has planned, so that LAC is not dialled before.
 func TestHalfClosedOfTwo(t *testing.T) {
