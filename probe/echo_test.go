@@ -77,7 +77,7 @@ func TestMappedTarget(t *testing.T) {
 	p := pinger(t)
 	res := p.Echo(t.Context(), Request{Link: "lo", Target: netip.MustParseAddr("::ffff:127.0.0.1"), Timeout: time.Second})
 	if res.Err != nil || res.Target != loopback {
-		t.Fatalf("got %+v", res)
+		t.Fatalf("got %+v, want a reply from lo", res)
 	}
 }
 
@@ -109,7 +109,7 @@ func TestFailures(t *testing.T) {
 				t.Errorf("took %s to fail", took)
 			}
 			if strings.Contains(res.Err.Error(), "\n") || res.RTT != 0 {
-				t.Errorf("got %+v", res)
+				t.Errorf("got %+v, want an error in one line, and no round trip", res)
 			}
 		})
 	}
@@ -222,7 +222,7 @@ func TestLinkGoesWhileWaiting(t *testing.T) {
 	res, _ := timed(t, p, ctx, Request{Link: "ppp0", Index: link, Target: far, Timeout: 10 * time.Second})
 	deleted.Wait()
 	if !errors.Is(res.Err, ErrGone) {
-		t.Errorf("got %v", res.Err)
+		t.Errorf("got %v, want ErrGone", res.Err)
 	}
 }
 
@@ -336,7 +336,7 @@ func TestForgedReply(t *testing.T) {
 	res, _ := timed(t, p, t.Context(), Request{Index: link, Source: own, Target: far, Timeout: 300 * time.Millisecond})
 	sent.Wait()
 	if !errors.Is(res.Err, ErrTimeout) {
-		t.Errorf("got %+v", res)
+		t.Errorf("got %+v, want ErrTimeout", res)
 	}
 }
 
@@ -353,7 +353,7 @@ func TestManyAtOnce(t *testing.T) {
 		wg.Go(func() {
 			target := netip.AddrFrom4([4]byte{127, 0, 1, byte(i)})
 			if res := p.Echo(t.Context(), Request{Link: "lo", Index: 1, Target: target, Timeout: 30 * time.Second}); res.Err != nil || res.Target != target {
-				t.Errorf("got %+v", res)
+				t.Errorf("got %+v, want a reply", res)
 			}
 		})
 	}
@@ -457,7 +457,7 @@ func TestStartEarly(t *testing.T) {
 	ended := make(chan error)
 	go func() { ended <- p.Run(ctx) }()
 	if r := <-got; len(r) != 1 || r[0].Err != nil {
-		t.Errorf("got %+v", r)
+		t.Errorf("got %+v, want one reply", r)
 	}
 	cancel()
 	<-ended
@@ -508,7 +508,7 @@ func TestRepliesAreReadTogether(t *testing.T) {
 		}
 		for _, r := range results {
 			if r.Err != nil || r.RTT > longestPause/2 {
-				t.Errorf("got %+v", r)
+				t.Errorf("got %+v, want a reply that was read soon", r)
 			}
 		}
 	}
@@ -543,7 +543,7 @@ func TestRoundTripWhileTheClockIsSet(t *testing.T) {
 	p.waiting[1] = &pendingEcho{seq: 1, sent: now.Add(-time.Second), req: Request{Target: loopback}}
 	p.answered(1, [8]byte{}, now.Add(-time.Hour))
 	if len(p.results) != 1 || p.results[0].RTT < time.Second || p.results[0].RTT > time.Minute {
-		t.Errorf("got %+v", p.results)
+		t.Errorf("got %+v, want the round trip by the monotonic clock", p.results)
 	}
 }
 

@@ -17,7 +17,7 @@ func TestMTUBlackHole(t *testing.T) {
 	connect(t, pid, prefix, "ppp0", own.String(), far.String())
 	p := Path{Link: "ppp0", Source: own, Target: far}
 	if m, err := p.MTU(t.Context()); err != nil || m != (PathMTU{Claimed: 1500, Passes: 1500, Sent: 2, Certain: true}) {
-		t.Fatalf("%+v, %v", m, err)
+		t.Fatalf("got %+v, %v, want 1500 bytes, certain", m, err)
 	}
 	run(t, prefix+" ip", "link set ppp0 mtu 1370") // a veth accepts four bytes more, for a VLAN tag
 	asked := 0

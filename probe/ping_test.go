@@ -51,7 +51,7 @@ func TestPingReply(t *testing.T) {
 		p := &Ping{Link: "lo", Source: loopback, Target: loopback, Count: 3, Interval: 20 * time.Millisecond, Size: size, Wait: 5 * time.Second}
 		for i, pong := range ping(t, t.Context(), p) {
 			if pong.Err != nil || pong.Seq != i+1 || pong.Size != size+8 || pong.RTT <= 0 {
-				t.Errorf("%+v", pong)
+				t.Errorf("got %+v, want a reply in its turn", pong)
 			}
 		}
 		if s := p.Stats(); s.Sent != 3 || s.Received != 3 || s.Max < s.P99() || s.Min <= 0 {
@@ -99,7 +99,7 @@ func TestPingNoReply(t *testing.T) {
 	p := &Ping{Link: "ppp0", Source: own, Target: far, Count: 5, Interval: 200 * time.Millisecond, Wait: 300 * time.Millisecond}
 	for i, pong := range ping(t, t.Context(), p) {
 		if pong.Seq != i+1 || !errors.Is(pong.Err, ErrTimeout) || pong.Err.Error() != "no reply within 300ms" {
-			t.Errorf("%+v", pong)
+			t.Errorf("got %+v, want a lost request in its turn", pong)
 		}
 	}
 	if took := time.Since(start); p.Stats().Lost() != 5 || took < 1100*time.Millisecond || took > 3*time.Second {
@@ -151,7 +151,7 @@ func TestPingRecreatedLink(t *testing.T) {
 					return
 				}
 			case <-limit:
-				t.Fatal("that never comes")
+				t.Fatal("the expected end of an echo request has not come in time")
 			}
 		}
 	}
@@ -176,7 +176,7 @@ func TestPingProhibit(t *testing.T) {
 	p := &Ping{Target: far, Count: 5, Interval: 200 * time.Millisecond, Wait: time.Second}
 	for _, pong := range ping(t, t.Context(), p) {
 		if !errors.Is(pong.Err, ErrSend) || pong.Err.Error() != "cannot send: permission denied" {
-			t.Errorf("%+v", pong)
+			t.Errorf("got %+v, want permission denied", pong)
 		}
 	}
 	if used := cpuTime(t) - cpu; p.Stats().Lost() != 5 || used > 400*time.Millisecond {

@@ -19,7 +19,7 @@ import (
 // caller. The zero value is ready; its methods are safe for concurrent use.
 //
 // A reply does not wake it up. It reads the replies when those of the latest requests are likely to have come, and so
-// with few wake-ups for many links. The kernel tells when each of them came.
+// with few wake-ups for many links. The kernel notes when each of them came.
 type Pinger struct {
 	Ready func()         // if set: called by Run when echoes can be sent
 	Done  func([]Result) // gets the results of Start; must not block, nor call the Pinger

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// The buckets of round-trip times. The first ends at 1 µs, and each next one ends 1 % later. The last one ends after more
-// than a minute, and also holds all longer times.
+// The buckets of round-trip times. The first ends at 1 µs, and each next one ends 1 % later. The last one ends after
+// more than a minute, and also holds all longer times.
 const (
 	buckets = 1820
 	growth  = 1.01

@@ -32,7 +32,7 @@ func TestRouted(t *testing.T) {
 	} {
 		dev, err := Routed(to(addr))
 		if dev != want || (err == nil) != (want != "") || err != nil && !errors.Is(err, ErrNoRoute) {
-			t.Errorf("%s: %q %v", addr, dev, err)
+			t.Errorf("the route to %s is by %q, want %q; error: %v", addr, dev, want, err)
 		}
 		if err := Route(to(addr), netip.Addr{}); (err == nil) != (want != "") || err != nil && !errors.Is(err, ErrNoRoute) {
 			t.Errorf("route to %s: %v", addr, err)

@@ -14,9 +14,9 @@ const maxSlots = 8
 
 // agenda says which LACs are to be evaluated, and which of them get the slots for steps of recovery.
 type agenda struct {
-	evaluateAt wake.Queue[*lac] // when to evaluate them again, even if nothing happens
-	marked     []*lac           // to be evaluated in the step under way
-	waiting    map[*lac]bool    // for a slot
+	evaluateAt wake.Queue[*lac] // when to evaluate LACs again, even if nothing happens
+	marked     []*lac           // those to be evaluated in the step under way
+	waiting    map[*lac]bool    // those that wait for a slot
 	slotsTaken int              // of maxSlots
 }
 

@@ -158,7 +158,7 @@ func TestAttemptsInAnHour(t *testing.T) {
 				}
 			}
 			if tr.refuses && count["ended"] > 0 || redial > 0 && count["dials"] > 0 || redial == 0 && tr.sa && count["dials"] == 0 {
-				t.Errorf("%s: %v", name, count)
+				t.Errorf("%s: a call was ended or dialled that should not be, or none was dialled: %v", name, count)
 			}
 		}
 	}

@@ -393,7 +393,7 @@ func TestQuickRetriesThenSilentThenAlive(t *testing.T) {
 	}
 	n.wantNotes("tunnel silent tunnel=lac tokyo peer=192.0.2.1 link=ppp0 reason=3 echo requests unanswered: no answer")
 	if got := n.core.Summary(); got != "no tunnel up, 1 silent" {
-		t.Error(got)
+		t.Errorf("the summary is %q", got)
 	}
 	n.after(14 * time.Second)
 	n.counter(l, 71)
@@ -434,7 +434,7 @@ func TestObserve(t *testing.T) {
 	n.counter(l, 71)
 	n.wantNotes("tunnel up", "tunnel alive tunnel=lac tokyo peer=192.0.2.1 link=ppp0 reason=data received")
 	if r := n.status()[0]; r.Doing != "watches only: keepalive = observe" || !r.Observe {
-		t.Errorf("%+v", r)
+		t.Errorf("got %+v, want a tunnel that is only observed", r)
 	}
 	if g := n.tunnel(l).Guard; g != config.GuardOff {
 		t.Errorf("guard %v", g)
@@ -470,7 +470,7 @@ func TestDataMakesAliveAgain(t *testing.T) {
 	}
 	n.wantNotes()
 	if s := n.tunnel(l).State; s != Alive {
-		t.Error(s)
+		t.Errorf("the tunnel is %v, want %v", s, Alive)
 	}
 }
 
@@ -532,7 +532,7 @@ func TestStops(t *testing.T) {
 			n.want(read(l))
 			n.wantNotes("tunnel up", "tunnel down")
 			if _, ok := n.core.NextWake(); ok {
-				t.Error("it still wakes")
+				t.Error("the core still asks for a wake-up after the tunnel has gone")
 			}
 			n.links()
 			if len(n.core.tunnels.byKey) != 0 {
@@ -567,7 +567,7 @@ func TestConfig(t *testing.T) {
 		n.want()
 		n.wantNotes("tunnel left alone tunnel=lac tokyo peer=192.0.2.1 link=ppp0 reason=keepalive = no")
 		if got := n.core.Summary(); got != "no tunnel up, 1 left alone" {
-			t.Error(got)
+			t.Errorf("the summary is %q", got)
 		}
 		n.links()
 		n.wantNotes()
@@ -670,7 +670,7 @@ func TestConfig(t *testing.T) {
 		n := up(t, "[lac tokyo]\ntimeout = 1\n")
 		n.counter(l, 70)
 		if a := n.actions[1].(SendEcho); a.Timeout != time.Second {
-			t.Error(a.Timeout)
+			t.Errorf("the echo request waits for %v, want 1s", a.Timeout)
 		}
 	})
 	t.Run("no change", func(t *testing.T) {
@@ -764,11 +764,11 @@ func TestLibreswan(t *testing.T) {
 	}
 	n.wantNotes("SAs are not watched reason=Libreswan does IPsec here, and has no VICI")
 	if got := n.core.Summary(); got != "no tunnel up" || !n.core.Overview(n.now).Libreswan {
-		t.Error(got)
+		t.Errorf("the summary is %q, or Libreswan is not in the overview", got)
 	}
 	n.step(TaskFailed{WatcherVICI, errors.New("connection refused")})
 	if got := n.core.Summary(); got != "no tunnel up; strongSwan (VICI) does not answer: the state of its SAs is not known" || n.core.Overview(n.now).Libreswan {
-		t.Error(got)
+		t.Errorf("the summary is %q, or Libreswan is in the overview", got)
 	}
 }
 
@@ -780,7 +780,7 @@ func TestFailuresAreToldOnce(t *testing.T) {
 	n.wantNotes("VICI does not work, trying again reason=connection refused")
 	n.links(link("ppp0", 5, true))
 	if got := n.core.Summary(); got != "1 tunnel up; strongSwan (VICI) does not answer: the state of its SAs is not known" {
-		t.Error(got)
+		t.Errorf("the summary is %q", got)
 	}
 	n.notes = nil
 	n.step(vici.Snapshot{})
@@ -795,7 +795,7 @@ func TestFailuresAreToldOnce(t *testing.T) {
 	n.wantNotes("xl2tpd is not running")
 	n.step(ppp.Snapshot{Links: []ppp.Link{link("ppp0", 5, true)}})
 	if got := n.core.Summary(); got != "1 tunnel up; D-Bus does not answer: links are seen by rtnetlink alone; rtnetlink does not work: links are seen by D-Bus alone; xl2tpd not running; /etc/xl2tpd/xl2tpd.conf:3: what is this?" {
-		t.Error(got)
+		t.Errorf("the summary is %q", got)
 	}
 	n.step(n.xl2tpd(oneLAC))
 	n.step(ppp.Snapshot{Links: []ppp.Link{link("ppp0", 5, true)}, Sources: ppp.Sources{Rtnetlink: true, NoSystemd: true}})
@@ -806,11 +806,11 @@ func TestFailuresAreToldOnce(t *testing.T) {
 	n.wantNotes("xl2tpd is running pid=100")
 	n.step(Fault{What: "hello guard", Problem: status.Problem{Text: "hello guard unavailable: no such kernel"}})
 	if got := n.core.Summary(); got != "1 tunnel up; hello guard unavailable: no such kernel" {
-		t.Error(got)
+		t.Errorf("the summary is %q", got)
 	}
 	n.step(Fault{What: "hello guard"})
 	if got := n.core.Summary(); got != "1 tunnel up" {
-		t.Error(got)
+		t.Errorf("the summary is %q", got)
 	}
 }
 
@@ -848,7 +848,7 @@ func TestNewSAIsAReasonToAskAgain(t *testing.T) {
 	n.result(l, lost)
 	n.want(read(l))
 	if got := n.tunnel(l).SA; got != "tokyo" {
-		t.Error(got)
+		t.Errorf("the tunnel's SA is %q, want tokyo", got)
 	}
 }
 
@@ -858,7 +858,7 @@ func TestFailuresHaveTheirReason(t *testing.T) {
 	n.step(TaskFailed{"metrics", errors.New("metrics: listen tcp 127.0.0.1:9174: bind: address already in use")})
 	n.step(TaskFailed{"ICMP socket", errors.New("operation not permitted")})
 	if got := n.core.Summary(); got != "no tunnel up; ICMP socket: operation not permitted; metrics: listen tcp 127.0.0.1:9174: bind: address already in use" {
-		t.Error(got)
+		t.Errorf("the summary is %q", got)
 	}
 }
 

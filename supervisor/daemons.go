@@ -12,11 +12,11 @@ import (
 	"xl2tpd-keepalive/internal/xl2tpd"
 )
 
-// daemons owns the processes of the xl2tpds, and so notices that one was started, restarted or has ended. The last process
-// of this service may have saved them.
+// daemons owns the processes of the xl2tpds, and so notices that one was started, restarted or has ended. At the start it
+// knows those that the last process of this service has saved.
 type daemons struct {
 	processes map[string]procfs.ID // of the instances, by id; zero: none
-	dirty     bool                 // they have changed since they were last saved
+	dirty     bool                 // processes has changed since it was last saved
 
 	health *health
 	out    *outbox

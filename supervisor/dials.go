@@ -118,16 +118,17 @@ func (l *lac) startAgain(now time.Time) {
 	}
 }
 
-// takeAutodial reports whether a dial may be that of a LAC that was left down: xl2tpd has just started, and first dials the
-// LACs with `autodial`. It is true at most once for each start.
+// takeAutodial reports whether a dial may come from `autodial`, and be for a LAC that was left down: an xl2tpd that has
+// just started dials such LACs first. It returns true at most once for each start.
 func (l *lac) takeAutodial(now time.Time) bool {
 	began := l.startedAt
 	l.startedAt = time.Time{}
 	return !began.IsZero() && now.Sub(began) <= reasonDelay && l.mayBeHungUp() && !l.progress.commands()
 }
 
-// dialsHungUp notes that xl2tpd dials one of these LACs, although each of them that is down was hung up, or may have been.
-// So somebody wants one again, and nobody can tell which. Recovery dials none of them, but keeps their SA in order.
+// dialsHungUp notes that xl2tpd dials one of these LACs, although each of them that is down was hung up, or may have
+// been. So somebody wants one of them again, and nobody knows which. Recovery dials none of them, but keeps their SA in
+// order.
 func (d *dials) dialsHungUp(lacs []*lac) {
 	down := slices.DeleteFunc(slices.Clone(lacs), func(l *lac) bool { return d.candidates(l).up() })
 	if slices.ContainsFunc(down, func(l *lac) bool { return !l.mayBeHungUp() || l.progress.commands() }) {
@@ -139,8 +140,8 @@ func (d *dials) dialsHungUp(lacs []*lac) {
 	}
 }
 
-// clearDownAt notes that xl2tpd dials one of these LACs, and not for recovery. A dial of an address that is no LAC's may be
-// any LAC's too: a name may have another address by now.
+// clearDownAt notes that xl2tpd dials one of these LACs, and not for recovery. If the address is no LAC's, any LAC may be
+// meant: a name may have another address by now.
 func (d *dials) clearDownAt(lacs []*lac) {
 	if len(lacs) == 0 {
 		lacs = slices.Collect(maps.Values(d.byKey))
@@ -151,8 +152,8 @@ func (d *dials) clearDownAt(lacs []*lac) {
 }
 
 // mayRedialAgain notes that xl2tpd dials one of these LACs, although it should redial none and recovery has dialled none.
-// Somebody else has dialled, or xl2tpd could not look up their LNS before. So xl2tpd may redial any of them. An ambiguous link does
-// not prove that a LAC is up.
+// Either somebody else has dialled, or xl2tpd could not look up their LNS before. So xl2tpd may redial any of them that is
+// down. An ambiguous link does not prove that a LAC is up.
 func (d *dials) mayRedialAgain(lacs []*lac, now time.Time) {
 	var down, unsure []*lac
 	for _, l := range lacs {
@@ -182,7 +183,8 @@ func (d *dials) mayRedialAgain(lacs []*lac, now time.Time) {
 	}
 }
 
-// noteAsked notes that an xl2tpd, or one of all if it is not known (zero), asks somebody for a tunnel or a call.
+// noteAsked notes that an xl2tpd asks somebody for a tunnel or a call. If it is not known which xl2tpd (zero), that counts
+// for all.
 func (d *dials) noteAsked(daemon procfs.ID, now time.Time) {
 	for _, l := range d.byKey {
 		if daemon == (procfs.ID{}) || d.daemons.of(l) == daemon {
@@ -191,8 +193,8 @@ func (d *dials) noteAsked(daemon procfs.ID, now time.Time) {
 	}
 }
 
-// takeCall notes that xl2tpd calls in a tunnel that stands: it has not stopped redialling the LAC of that tunnel. If nobody
-// knows which LAC that is, it may be any with that LNS.
+// takeCall notes that xl2tpd calls in a tunnel that stands: xl2tpd has not stopped redialling the LAC of that tunnel. If
+// nobody knows which LAC that is, it may be any with that LNS.
 func (d *dials) takeCall(ev Calls, now time.Time) {
 	d.noteAsked(ev.Owner, now)
 	lacs := d.lacsOf(ev.Owner, ev.Peer.Addr())

@@ -129,7 +129,7 @@ func (ts *tunnelTable) takeAnswer(k LinkKey, what flight, now time.Time) *tunnel
 	case !t.watched():
 		return nil
 	case stale:
-		ts.hurry(t, now) // the link changed after the question
+		ts.hurry(t, now) // the link has changed since the reading or echo request began
 		return nil
 	}
 	return t
@@ -149,7 +149,7 @@ func (s sign) String() string {
 	return fmt.Sprintf("echo reply in %v", time.Duration(s).Round(100*time.Microsecond))
 }
 
-// takeSign takes a sign of life that came in between two times.
+// takeSign takes a sign of life that came in between after and by.
 func (ts *tunnelTable) takeSign(t *tunnel, s sign, after, by time.Time, stretch float64, now time.Time) {
 	t.lostInARow = 0
 	if t.state != Alive {
@@ -167,8 +167,8 @@ func (ts *tunnelTable) takeSign(t *tunnel, s sign, after, by time.Time, stretch 
 	ts.armInterval(t, after, by, stretch)
 }
 
-// takeSilence decides whether lost echoes make a tunnel silent, and reports whether they have just done so. They do not
-// on a link that shows signs of life but has never answered an echo request: many routers drop echo requests.
+// takeSilence decides whether lost echoes make a tunnel silent, and reports whether they have just done so. A link that
+// shows signs of life, and has never answered an echo request, is not silent: many routers drop echo requests.
 func (ts *tunnelTable) takeSilence(t *tunnel, err error, now time.Time) bool {
 	if t.state == Silent || t.lostInARow < t.settings.Failures || !t.replied && !t.evidence.Last().IsZero() {
 		return false

@@ -17,13 +17,13 @@ const (
 	slotSize = 32                     // how many tunnels have their echo requests sent in one wake-up
 	minStep  = 100 * time.Millisecond // between two wake-ups, even if more tunnels then share one
 
-	maxDelay = 100 * time.Millisecond // a question that is asked no later than this after its time was asked in time
+	maxDelay = 100 * time.Millisecond // a request or reading counts as in time if it is no later than this
 )
 
 // echoSchedule says when to read a tunnel's counter, and when to send the next echo request.
 type echoSchedule struct {
-	// The last sign of life came in between these two times. An echo request is due wait*stretch after the second one,
-	// unless another sign comes in.
+	// The last sign of life came in between these two times. Unless another sign comes in, an echo request is due
+	// wait*stretch after heardBy.
 	heardAfter, heardBy time.Time
 	wait                time.Duration
 	stretch             float64
@@ -32,7 +32,7 @@ type echoSchedule struct {
 	echoAt  time.Time // when the echo request is due
 	closely bool      // read the counter a few times until then
 	looked  time.Time // when the counter was last read
-	planned time.Time // when the latest question was due
+	planned time.Time // when the latest reading or echo request was due
 	sent    time.Time // when the echo request in flight was due
 }
 
@@ -59,8 +59,8 @@ func (s *echoSchedule) justLooked(now time.Time) bool {
 	return now.Sub(s.looked) < s.wait/looks && !now.Before(s.echoAt)
 }
 
-// inTime returns when the question that was asked now was due. A wake-up is always a little late. If that counted, no two
-// tunnels would stay in one slot.
+// inTime returns when the reading or echo request of now was due. A wake-up is always a little late. If that counted, no
+// two tunnels would stay in one slot.
 func (s *echoSchedule) inTime(now time.Time) time.Time {
 	if late := now.Sub(s.planned); late < 0 || late > maxDelay {
 		return now
@@ -79,8 +79,8 @@ func (ts *tunnelTable) retry(t *tunnel, now time.Time, wait time.Duration) {
 	ts.arm(t, now, now, wait, 1)
 }
 
-// armInterval makes an echo due if nothing comes in for the interval, times stretch. The last sign of life came in between
-// the two times.
+// armInterval makes an echo due if nothing comes in for the interval, times stretch. The last sign of life came in
+// between after and by.
 func (ts *tunnelTable) armInterval(t *tunnel, after, by time.Time, stretch float64) {
 	t.retry = false
 	ts.arm(t, after, by, t.settings.Interval, stretch)

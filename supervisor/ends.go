@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	// reasonTTL is how long after its cause a link may go away: xl2tpd repeats a StopCCN for 31 s before it ends the
-	// pppd.
+	// reasonTTL is how long after the reason of its end a link may go away: xl2tpd repeats a StopCCN for 31 s before it
+	// ends the pppd.
 	reasonTTL = 40 * time.Second
 	// reasonDelay is how long after a tunnel's end its reason may become known.
 	reasonDelay = 2 * time.Second
@@ -59,9 +59,13 @@ type heardEnding struct {
 	over  bool      // its xl2tpd has ended since: the links that end now have another reason
 }
 
-// explains reports whether it can be why the link of a tunnel ends. In userspace mode only the peer's address ties it to a
-// link. So one that has explained the end of a link explains none that ends later. If the far end of a tunnel has answered
-// since, another tunnel was closed. So it is if the tunnel came of a call in another control connection.
+// explains reports whether this ending can be why the link of a tunnel ends now. In kernel mode the session proves it. In
+// userspace mode only the peer's address connects an ending and a link. Then the ending belongs to another tunnel of that
+// peer if one of these is true:
+//   - It came before this tunnel was up.
+//   - It has already explained the end of another link, or its xl2tpd has ended since.
+//   - The far end of this tunnel has answered since.
+//   - This tunnel comes from a call in another control connection.
 func (r *heardEnding) explains(t *tunnel, now time.Time) bool {
 	if now.Sub(r.at) > reasonTTL || !r.matches(t.identity) {
 		return false
@@ -102,8 +106,8 @@ func (c *ends) callsFor(daemon int, now time.Time) (all []l2tp.Connection) {
 	return all
 }
 
-// mayCarry reports whether a tunnel may have that control connection. If xl2tpd has dialled, it has asked for the call before
-// the link came.
+// mayCarry reports whether a tunnel may have that control connection. If xl2tpd has dialled, it has asked for the call
+// before the link came.
 func (t *tunnel) mayCarry(c l2tp.Connection) bool {
 	answers := slices.ContainsFunc(t.identity.names, func(n name) bool { return n.kind != "lac" })
 	return len(t.calls) == 0 || answers || slices.Contains(t.calls, c)
@@ -142,9 +146,9 @@ func (c *end) control() *l2tp.Connection {
 	return nil
 }
 
-// record takes the reason why a control tunnel is being closed. Its links may have gone already: record returns the
-// ends about which it has something new, in the order of their links.
-func (c *ends) record(e Ending, now time.Time) (told []*end) {
+// record takes the reason why a control connection is being closed. Its links may have gone already: record returns the
+// ends that the reason explains, in the order of their links.
+func (c *ends) record(e Ending, now time.Time) (explained []*end) {
 	for _, one := range c.last {
 		switch {
 		case !e.matches(one.identity):
@@ -152,24 +156,24 @@ func (c *ends) record(e Ending, now time.Time) (told []*end) {
 		// A pppd whose peer has ended LCP stays for some seconds, and only then xl2tpd closes the call.
 		case !one.sure && (now.Sub(one.Time) <= reasonDelay || now.Sub(one.Time) <= reasonTTL && carries(e.Connection, one.identity.session)):
 			one.setReason(e)
-			told = append(told, one)
+			explained = append(explained, one)
 		case one.CallOnly && !e.CallOnly && one.Connection == e.Connection: // after the call, the tunnel is closed too
 			one.CallOnly, one.Operator = false, one.Operator || e.Operator
-			told = append(told, one)
+			explained = append(explained, one)
 		}
 	}
-	slices.SortFunc(told, func(x, y *end) int { return cmp.Compare(x.link.Index, y.link.Index) })
+	slices.SortFunc(explained, func(x, y *end) int { return cmp.Compare(x.link.Index, y.link.Index) })
 	c.reasons = slices.DeleteFunc(c.reasons, func(old heardEnding) bool { return now.Sub(old.at) > reasonTTL })
 	heard := heardEnding{Ending: e, at: now}
-	if len(told) > 0 {
+	if len(explained) > 0 {
 		heard.spent = now
 	}
 	c.reasons = appendLatest(c.reasons, heard)
-	return told
+	return explained
 }
 
-// reasonFor returns the latest reason for the end of a tunnel that came since the tunnel did. An earlier one may belong to
-// the tunnel before, unless the session proves that it does not.
+// reasonFor returns the latest reason that can be why a tunnel ends. A reason from before the tunnel came up may belong to
+// an earlier tunnel, unless the session proves that it does not.
 func (c *ends) reasonFor(t *tunnel, now time.Time) (Ending, bool) {
 	for i := len(c.reasons) - 1; i >= 0; i-- {
 		if e := &c.reasons[i]; e.explains(t, now) {
@@ -219,8 +223,8 @@ func (ts *tunnelTable) endedWithXl2tpd(t *tunnel, now time.Time) bool {
 	return now.Sub(at) <= reasonDelay && !t.up.After(at)
 }
 
-// hangUpOf returns the hang-up by an operator that may be why a link of an unknown address ends: its LNS could not be looked
-// up, so the address of the hung-up tunnel does not show whether it was this one.
+// hangUpOf returns the hang-up by an operator that may be why a link with an unknown peer ends. The name of its LNS could
+// not be looked up, so the address of the hung-up tunnel does not show whether it was this one.
 func (c *ends) hangUpOf(p identity, now time.Time) (Ending, bool) {
 	for i := range c.reasons {
 		r := &c.reasons[i]
@@ -248,7 +252,7 @@ func endByOperator(c helloguard.OwnedConnection) *end {
 	return &end{Ending: Ending{OwnedConnection: c, CloseReason: helloguard.CloseReason{Operator: true}}, sure: true}
 }
 
-// prune makes room for one more end: it forgets the oldest.
+// prune makes room for one more end: if there are maxEnds, it forgets the oldest.
 func (c *ends) prune() {
 	if len(c.last) < maxEnds {
 		return

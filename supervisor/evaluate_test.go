@@ -115,7 +115,7 @@ func TestOneLinkIsEnough(t *testing.T) {
 		b.tunnels.index.lacs[l.key] = &tc.candidates
 		is, _ := b.lacs.situations.of(l, &f.xl2tpd.Home().Conf.Sections[0], epoch)
 		if !is.up || is.quiet != tc.quiet || is.silent() != (tc.quiet > 0) {
-			t.Errorf("%s: %+v", name, is)
+			t.Errorf("%s: got %+v, want up, quiet for %v", name, is, tc.quiet)
 		}
 	}
 }

@@ -112,23 +112,24 @@ type Recover struct {
 	LAC  LAC
 	To   xl2tpd.Target // the xl2tpd that dials and hangs up
 	Step Step
-	Up   bool       // it has a link, but the link is silent, or has lost its SA
-	Dead bool       // and its peer was asked and has not answered
+	Up   bool       // the LAC has a link, but the link is silent, or has lost its SA
+	Dead bool       // with Up: its peer was asked and has not answered
 	From netip.Addr // the address that xl2tpd sends from; invalid: as the routes say
 	LNS  netip.Addr // the address that xl2tpd would dial now; invalid: the name could not be resolved
-	Peer netip.Addr // the far end of its link, or else of xl2tpd's latest attempt, or else the LNS
-	// TunnelID is xl2tpd's id of the control connection of its link; 0: not known, as in userspace mode.
+	Peer netip.Addr // the far end of the LAC's link, or else of xl2tpd's latest attempt, or else the LNS
+	// TunnelID is xl2tpd's id of the control connection of the LAC's link; 0: not known, as in userspace mode.
 	TunnelID uint16
 	Host     string // the LNS as xl2tpd.conf calls it
 	SA       string // unique id of the IKE SA with the LNS; empty: there is none
 	// LastAttempt is when xl2tpd last asked for the tunnel, as far as is known; zero: not since the latest one was up.
 	LastAttempt time.Time
-	IKE         string // the connection that its latest tunnel came through; empty: none
+	IKE         string // the connection that the LAC's latest tunnel came through; empty: none
 	// Since is when an SA with another address of the LNS replaced the SA of the link; zero: none has. Earlier messages
 	// of the peer say nothing about the link.
 	Since time.Time
-	// Inside are echo requests through its links to the far ends of these. None is for a link that has its far end as
-	// the target: that end has been asked already. Beside are the same of other silent links that the SA may carry.
+	// Inside are echo requests to the far ends of the LAC's links, each through its own link. A link whose target is its
+	// far end has none: that end has been asked already. Beside are the same for the other silent links that the SA may
+	// carry.
 	Inside, Beside []probe.Request
 }
 

@@ -50,7 +50,7 @@ func TestNoHook(t *testing.T) {
 		n.links(link("ppp0", 5, true))
 		n.links()
 		if len(n.told) > 0 {
-			t.Errorf("%q: %+v", text, n.told)
+			t.Errorf("%q: got %+v, want no call", text, n.told)
 		}
 	}
 }

@@ -38,7 +38,8 @@ func (l *lac) peerIsDead(now time.Time) {
 	l.lastEnd.StopAcked, l.silent = true, now
 }
 
-// recordEnd notes in the LAC of a tunnel how the tunnel has ended.
+// recordEnd notes in the LAC of a tunnel how the tunnel has ended. The silence before the end proves a failure, unless the
+// far end has never shown a sign of life, or has answered recovery in another way.
 func (h *hangUps) recordEnd(one news, now time.Time) {
 	c, proves := one.end, one.silent && one.lived
 	if made := h.saMadeAt(one.names); !one.saLost.IsZero() && made.After(one.saLost) { // so the tunnel may have lived again
@@ -62,7 +63,8 @@ func (h *hangUps) recordEnd(one news, now time.Time) {
 	h.attributeEnd(c, now)
 }
 
-// saMadeAt returns when charon has last confirmed a new SA for one of these sections; zero: never. It may not have listed that SA.
+// saMadeAt returns when charon has last confirmed a new SA for one of these sections; zero: never. charon may not have
+// listed that SA yet.
 func (h *hangUps) saMadeAt(names []name) (at time.Time) {
 	for _, l := range h.lacsNamed(names) {
 		if p := &l.progress; p.sa != saUnconfirmed && p.doneAt.After(at) {
@@ -73,7 +75,7 @@ func (h *hangUps) saMadeAt(names []name) (at time.Time) {
 }
 
 // answered returns when the peer of a silent link of one of these sections has answered recovery in another way; zero: not
-// lately. Then only the target is silent, and the silence is no reason for the link's end.
+// lately. If it has, only the target is silent, and that is no reason for the link's end.
 func (h *hangUps) answered(names []name, now time.Time) (at time.Time) {
 	for _, n := range names {
 		if n.kind != "lac" {
@@ -138,8 +140,8 @@ func (l *lac) cameInHangUp(c *end, now time.Time) bool {
 	return now.Sub(l.hungUpAt) < reasonTTL && !up.Before(l.hangUpAt) && up.Sub(l.hangUpAt) <= timerDelay
 }
 
-// mayHaveHungUp notes that the operator may have hung up any of these LACs. An earlier end of which that may be so counts on:
-// it may not be explained by what explains this one.
+// mayHaveHungUp notes that the operator may have hung up any of these LACs. An earlier end that may be a hang-up stays in
+// possibleEnd: what explains the new end later may not explain the earlier one.
 func (h *hangUps) mayHaveHungUp(lacs []*lac, c *end) {
 	for _, l := range lacs {
 		if !l.possibleEnd.mayBeHangUp() {
@@ -290,8 +292,8 @@ func (l *lac) closedAt() time.Time {
 	return l.silent.Add(closingTime)
 }
 
-// forgetTunnel forgets how a LAC's tunnel ended, unless it may have been hung up: its xl2tpd is another process, or has
-// ended.
+// forgetTunnel forgets how a LAC's tunnel ended, because its xl2tpd has ended. hungUp says that the LAC may have been hung
+// up: that is not forgotten.
 func (l *lac) forgetTunnel(now time.Time) (hungUp bool) {
 	if l.had == hadBefore {
 		l.had = hadOne
@@ -311,8 +313,8 @@ func (l *lac) forgetTunnel(now time.Time) (hungUp bool) {
 	return hungUp
 }
 
-// daemonReplaced notes that an instance's xl2tpd is another process, or has ended. A new xl2tpd does not know what the
-// old one was told. A LAC that was hung up stays down. A LAC with `autodial` is dialled as soon as xl2tpd runs.
+// daemonReplaced notes that an instance's xl2tpd is another process, or has ended. A new xl2tpd knows nothing of the
+// commands to the old one. A LAC that was hung up stays down. A LAC with `autodial` is dialled as soon as xl2tpd runs.
 func (ls *lacTable) daemonReplaced(instance string, runs bool, now time.Time) {
 	for _, l := range ls.byKey {
 		if l.instance != instance {

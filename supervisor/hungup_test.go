@@ -116,7 +116,7 @@ func TestHungUpBesideAHalfClosedTunnel(t *testing.T) {
 	n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "hung up on this host", Operator: true}})
 	for _, c := range n.core.tunnels.ends.last {
 		if c.Operator {
-			t.Errorf("%+v", c)
+			t.Errorf("got %+v, want no hang-up by an operator", c)
 		}
 	}
 }
@@ -169,7 +169,7 @@ func TestEndOfALinkWithoutItsSession(t *testing.T) {
 	n.step(s)
 	n.links()
 	if l := n.lac("office"); l.lastEnd == nil || l.lastEnd.failed {
-		t.Errorf("%+v", l.lastEnd)
+		t.Errorf("got %+v, want an end that may be a hang-up", l.lastEnd)
 	}
 }
 
@@ -181,7 +181,7 @@ func TestEndOfATunnelThatHasLivedOnWithoutItsSA(t *testing.T) {
 	n.plays(5*time.Minute, probe.Result{RTT: time.Millisecond}, func(Recover) error { return nil })
 	n.links()
 	if got := n.steps(30*time.Minute, nil); got != nil {
-		t.Errorf("%v", got)
+		t.Errorf("got %v, want no step", got)
 	}
 }
 
@@ -304,7 +304,7 @@ func TestHungUpAfterXl2tpdEnded(t *testing.T) {
 	n.ends(9, operatorEnds)
 	for _, of := range []string{"office", "home"} {
 		if c := n.lac(of).lastEnd; c == nil || c.Operator {
-			t.Errorf("%s: %+v", of, c)
+			t.Errorf("%s: got %+v, want no hang-up by an operator", of, c)
 		}
 	}
 }

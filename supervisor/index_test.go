@@ -95,12 +95,12 @@ func TestLoopLinksOf(t *testing.T) {
 		all, _ = h.loop.LinksOf(context.Background(), c)
 	})
 	if len(all) != 2 || all[0].Window != 39*time.Second || all[0].Guard != config.GuardOn {
-		t.Errorf("%+v", all)
+		t.Errorf("got %+v, want two links, with their settings", all)
 	}
 	ended, cancel := context.WithCancel(context.Background())
 	cancel()
 	idle := NewLoop(New(config.Default(""), nil), fakeExecutors{}, quiet(0), slog.Default())
 	if all, _ := idle.LinksOf(ended, c); all != nil {
-		t.Errorf("%+v", all)
+		t.Errorf("got %+v, want none", all)
 	}
 }

@@ -92,7 +92,7 @@ func TestOperatorOfOneInstance(t *testing.T) {
 	}
 	other := n.core.lacs.ensureLAC(name{"lac", "office", instanceID(1, s.Instances[1].Key)})
 	if other.lastEnd == nil || !other.lastEnd.Operator {
-		t.Fatalf("%+v", other.lastEnd)
+		t.Fatalf("got %+v, want a hang-up by the operator", other.lastEnd)
 	}
 	n.step(Dials{Daemon: s.Instances[0].Process, Peer: closer.Peer.Addr()})
 	if other.lastEnd == nil {
@@ -113,7 +113,7 @@ func TestEndOfAnUnknownOwner(t *testing.T) {
 	n.links()
 	for _, r := range n.status() {
 		if r.Last == nil || strings.Contains(r.Last.Reason.String(), "hung up") {
-			t.Errorf("%s %s: %+v", r.Instance, r.Name, r.Last)
+			t.Errorf("%s %s: got %+v, want another reason", r.Instance, r.Name, r.Last)
 		}
 	}
 }
@@ -131,7 +131,7 @@ func TestRecoveryOfOneInstance(t *testing.T) {
 	n.actions = nil
 	n.plays(5*time.Minute, probe.Result{}, func(r Recover) error {
 		if r.To != (xl2tpd.Target{Process: s.Instances[1].Process, Pipe: branchPipe}) || r.LAC != (LAC{branchPath + " " + branchPipe, "tokyo"}) {
-			t.Errorf("%+v", r)
+			t.Errorf("got %+v, want the LAC and the pipe of the second xl2tpd", r)
 		}
 		return nil
 	})
@@ -157,13 +157,13 @@ func TestNetworkManagersAreLeftToIt(t *testing.T) {
 	n.actions = nil
 	n.plays(10*time.Minute, probe.Result{}, func(r Recover) error {
 		if r.LAC.Instance != "" {
-			t.Errorf("%+v", r)
+			t.Errorf("got %+v, want the first xl2tpd", r)
 		}
 		return nil
 	})
 	for _, r := range n.status() {
 		if strings.HasPrefix(r.Instance, "NetworkManager") && r.Doing != "waits for NetworkManager" {
-			t.Errorf("%+v", r)
+			t.Errorf("got %+v, want a tunnel that is left to NetworkManager", r)
 		}
 	}
 	// Its xl2tpd ends with the tunnel, and its file goes.
@@ -171,11 +171,11 @@ func TestNetworkManagersAreLeftToIt(t *testing.T) {
 	n.step(s)
 	for _, r := range n.status() {
 		if r.Instance != "" {
-			t.Errorf("%+v", r)
+			t.Errorf("got %+v, want no instance", r)
 		}
 	}
 	if m, _ := n.core.SavedState(); len(m.Others) != 0 || slices.ContainsFunc(m.LACs, func(k SavedLAC) bool { return k.Instance != "" }) {
-		t.Errorf("%+v", m)
+		t.Errorf("got %+v, want the first xl2tpd alone", m)
 	}
 }
 
@@ -248,12 +248,12 @@ func TestSavedStateOfSeveral(t *testing.T) {
 	n.restarted(s, secured("1"), first)
 	n.actions = nil
 	n.plays(10*time.Minute, probe.Result{}, func(r Recover) error {
-		t.Errorf("%+v", r)
+		t.Errorf("got %+v, want no step", r)
 		return nil
 	})
 	for _, r := range n.status() {
 		if r.Instance == "branch.service" && r.Doing != "stays down until it is dialled again" {
-			t.Errorf("%+v", r)
+			t.Errorf("got %+v, want a tunnel that stays down", r)
 		}
 	}
 }
@@ -302,7 +302,7 @@ func TestDialOfAnUnknownOwner(t *testing.T) {
 		n.plays(30*time.Second, probe.Result{RTT: time.Millisecond}, func(r Recover) error {
 			switch r.Step {
 			case StepDial:
-				t.Errorf("%+v", r)
+				t.Errorf("got %+v, want no dial", r)
 			case StepRedial:
 				return ErrRedialsLater
 			}
@@ -321,7 +321,7 @@ func TestSameFileTwice(t *testing.T) {
 	s.Instances[1] = twin
 	n.step(s)
 	n.plays(20*time.Minute, probe.Result{RTT: time.Millisecond}, func(r Recover) error {
-		t.Errorf("%+v", r)
+		t.Errorf("got %+v, want no step", r)
 		return nil
 	})
 }

@@ -180,8 +180,8 @@ func (l *lac) othersMayLive(t *tunnel) bool {
 	return t.linked() && !dead && !(one && n.key() == l.key)
 }
 
-// sharesLNS reports whether another LAC of the same xl2tpd dials the same LNS. While its name can't be looked up, that is one
-// with the same name.
+// sharesLNS reports whether another LAC of the same xl2tpd dials the same LNS. While the LNS's name can't be looked up,
+// only LACs with the same name for it count.
 func (a *topology) sharesLNS(l *lac, s *xl2tpd.Section) bool {
 	in := a.byID[l.instance]
 	if in == nil {
@@ -200,7 +200,7 @@ func (a *topology) sharesLNS(l *lac, s *xl2tpd.Section) bool {
 }
 
 // takeNewSA takes the result of a request for an SA. The other LACs with the same LNS will be evaluated in the step under
-// way. Over a new SA, their peers have not been asked yet.
+// way. If there is a new SA, their peers have to be asked again.
 func (ls *lacTable) takeNewSA(l *lac, err error) {
 	s := ls.topology.section(l)
 	if s == nil {
@@ -214,8 +214,7 @@ func (ls *lacTable) takeNewSA(l *lac, err error) {
 	}
 }
 
-// farEndRequests returns echo requests to the far ends of a LAC's links. The others are to the far ends of the other
-// silent links that an IKE SA may carry. If the LAC's own far end is the target, it is asked anyway, and left out.
+// farEndRequests returns the echo requests Recover.Inside (own) and Recover.Beside (others).
 func (ls *lacTable) farEndRequests(c *candidates, uniqueID string) (own, others []probe.Request) {
 	mine := make(map[*tunnel]bool)
 	for t := range c.links {

@@ -42,8 +42,8 @@ func (ls *lacTable) takeNews(all []news, now time.Time) {
 	}
 }
 
-// tunnelCame notes that a tunnel has come up. If the same SA may carry it, the peer of a silent link is asked again before
-// that SA is ended: the peer may live by now.
+// tunnelCame notes that a tunnel has come up. The peers of silent links that the same SA may carry are asked again before
+// recovery ends that SA: they may live by now.
 func (ls *lacTable) tunnelCame(one news) {
 	ls.markLACs(one.names)
 	for _, l := range ls.byKey {

@@ -18,7 +18,7 @@ type tunnelView interface {
 	endOf(t *tunnel) *end // how a link has ended, whose pppd may still be there; nil: not known
 }
 
-// lacSet holds the LACs, and finds those that are meant. All parts of a lacTable share one.
+// lacSet holds the LACs, and finds those that a name or an address may mean. All parts of a lacTable share one.
 type lacSet struct {
 	byKey  map[string]*lac // by name.key
 	agenda agenda
@@ -92,7 +92,7 @@ func (ls *lacSet) neighbours(l *lac, s *xl2tpd.Section) (all []*lac) {
 	return all
 }
 
-// alone reports whether each of these LACs but one has a link that is certainly its own.
+// alone reports whether each of these LACs but this one has a link that is certainly its own.
 func (ls *lacSet) alone(l *lac, lacs []*lac) bool {
 	return !slices.ContainsFunc(lacs, func(other *lac) bool {
 		return other != l && !ls.candidates(other).hasExact(ls.daemons.of(other).Pid)

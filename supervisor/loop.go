@@ -73,20 +73,17 @@ func (l *Loop) Post(ev Event) { l.inbox.post(ev) }
 func (l *Loop) EchoesDone(results []probe.Result) { l.Post(Results(results)) }
 
 // coreCall is a func that the loop's goroutine calls, so that it may read the core.
-type coreCall struct {
-	look func(*Core)
-	done chan struct{}
-}
+type coreCall func(*Core)
 
-// ask returns false if ctx ends before look could be called.
-func (l *Loop) ask(ctx context.Context, look func(*Core)) bool {
-	q := coreCall{look, make(chan struct{})}
-	l.Post(q)
+// ask returns what look finds in the core, for other goroutines. ok is false if ctx ends first.
+func ask[T any](ctx context.Context, l *Loop, look func(*Core) T) (answer T, ok bool) {
+	answers := make(chan T, 1) // buffered: nobody receives if ctx has ended
+	l.Post(coreCall(func(core *Core) { answers <- look(core) }))
 	select {
-	case <-q.done:
-		return true
+	case answer = <-answers:
+		return answer, true
 	case <-ctx.Done():
-		return false
+		return answer, false
 	}
 }
 
@@ -96,15 +93,11 @@ func (l *Loop) LinksOf(ctx context.Context, c helloguard.OwnedConnection) (links
 		links   []Tunnel
 		certain bool
 	}
-	answer := make(chan found, 1) // buffered: nobody receives if ctx has ended
-	if l.ask(ctx, func(core *Core) {
-		links, certain := core.LinksOf(c)
-		answer <- found{links, certain}
-	}) {
-		w := <-answer
-		return w.links, w.certain
-	}
-	return nil, false
+	all, _ := ask(ctx, l, func(core *Core) (f found) {
+		f.links, f.certain = core.LinksOf(c)
+		return f
+	})
+	return all.links, all.certain
 }
 
 // Run works until ctx ends. Then it waits for the jobs that run, and returns ctx's error. It must be called once.
@@ -150,8 +143,7 @@ func (l *Loop) step(ctx context.Context, now time.Time) {
 		l.jobDone(ev)
 		switch ev := ev.(type) {
 		case coreCall:
-			ev.look(l.core)
-			close(ev.done)
+			ev(l.core)
 		default:
 			l.act(ctx, l.core.Step(ev, now))
 		}
@@ -206,7 +198,8 @@ func (l *Loop) act(ctx context.Context, actions []Action) {
 	}
 }
 
-// askLinks does what the actions since the last call ask for: the counters in one request, and the echo requests together.
+// askLinks does what the actions since the last call ask for: it reads the counters in one request, and sends the echo
+// requests together.
 func (l *Loop) askLinks() {
 	if len(l.toRead) > 0 {
 		links := l.toRead

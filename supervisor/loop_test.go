@@ -331,7 +331,7 @@ func TestLoopHandPanics(t *testing.T) {
 		t.Errorf("echoes at %v, want %v", h.echoes, want)
 	}
 	if log := h.log.String(); !strings.Contains(log, "echo panicked") || !strings.Contains(log, "panic: ouch") {
-		t.Error(log)
+		t.Errorf("the log does not have the panic: %s", log)
 	}
 }
 
@@ -362,7 +362,7 @@ func TestLoopCorePanics(t *testing.T) {
 			t.Error("ended without a panic")
 		}
 	case <-time.After(5 * time.Second):
-		t.Error("waits for the echo")
+		t.Error("Run has not ended within 5 s of the panic: it waits for the echo")
 	}
 	close(over)
 }

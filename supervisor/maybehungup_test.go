@@ -130,7 +130,7 @@ func TestLinkWithoutItsSession(t *testing.T) {
 	n.links(link("ppp0", 5, true))
 	n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "hung up on this host", Operator: true}})
 	if l := n.lac("home"); l.lastEnd == nil || l.lastEnd.Operator {
-		t.Errorf("%+v", l.lastEnd)
+		t.Errorf("got %+v, want no hang-up by the operator", l.lastEnd)
 	}
 }
 
@@ -145,7 +145,7 @@ func TestForgottenSAThatHasToStay(t *testing.T) {
 		n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "closed by the peer"}})
 		n.links()
 		if got := n.steps(10*time.Minute, nil); !slices.Contains(got, StepSecure) || slices.Contains(got, StepRenew) {
-			t.Errorf("%s: %v", name, got)
+			t.Errorf("%s: got %v, want StepSecure, and no StepRenew", name, got)
 		}
 	}
 }
@@ -227,7 +227,7 @@ func TestCallAfterAnEndThatNobodyExplains(t *testing.T) {
 		n.links()
 		n.step(vici.Snapshot{})
 		if got := n.steps(10*time.Minute, nil); slices.Contains(got, StepSecure) != tc.want {
-			t.Errorf("%s: %v", name, got)
+			t.Errorf("%s: the steps are %v, want %v: %v", name, got, StepSecure, tc.want)
 		}
 	}
 }
@@ -247,7 +247,7 @@ func TestDialOfOneOfTwoNew(t *testing.T) {
 		got = append(got, r.Step)
 	}
 	if !slices.Contains(got, StepSecure) || slices.Contains(got, StepDial) {
-		t.Errorf("%v", got)
+		t.Errorf("got %v, want StepSecure, and no StepDial", got)
 	}
 }
 
@@ -332,7 +332,7 @@ func TestSAOfATunnelThatHasShownNothing(t *testing.T) {
 	n.links(caller)
 	n.step(Ending{OwnedConnection: closerOf("192.0.2.1", 30), CloseReason: why{Reason: "hung up on this host", Operator: true}})
 	if got := n.steps(10*time.Minute, nil); !slices.Contains(got, StepSecure) || slices.Contains(got, StepDial) || slices.Contains(got, StepRenew) {
-		t.Errorf("%v", got)
+		t.Errorf("got %v, want StepSecure, and neither StepDial nor StepRenew", got)
 	}
 }
 
@@ -523,7 +523,7 @@ func TestDialOfAnAmbiguousLACByANewXl2tpd(t *testing.T) {
 			got[r.Step] = true
 		}
 		if !got[StepRenew] || got[StepDial] || got[StepHangUp] {
-			t.Errorf("%s: %v", keepalive, got)
+			t.Errorf("%s: got %v, want StepRenew, and neither StepDial nor StepHangUp", keepalive, got)
 		}
 	}
 }

@@ -7,8 +7,8 @@ import (
 	"xl2tpd-keepalive/internal/xl2tpd"
 )
 
-// noteGroup notes when the number of the links that may be a LAC's has changed last. Of the time in which its LNS can't be
-// looked up, nobody knows what xl2tpd has planned.
+// noteGroup notes when the number of links that may be a LAC's has last changed. While the name of its LNS can't be looked
+// up, that counts as a change: nobody knows what xl2tpd has planned meanwhile.
 func (l *lac) noteGroup(c *candidates, s *xl2tpd.Section, now time.Time) {
 	links := -1
 	if len(s.LNSIPs) > 0 && !s.Unresolved {
@@ -22,9 +22,9 @@ func (l *lac) noteGroup(c *candidates, s *xl2tpd.Section, now time.Time) {
 	}
 }
 
-// noteMissing takes a LAC for down if one of those like it is, and nobody knows which. So each of them is dialled: xl2tpd
-// ignores the dial of one that is up (xl2tpd.c, control_handle_lac_connect). It returns when to look again; zero: when
-// something has changed.
+// noteMissing takes a LAC for down if it can't be told apart from others, and one of them is down. So recovery dials each
+// of them: xl2tpd ignores the dial of one that is up (xl2tpd.c, control_handle_lac_connect). noteMissing returns when to
+// look again; zero: when something has changed.
 func (ls *lacTable) noteMissing(l *lac, s *xl2tpd.Section, c *candidates, now time.Time) time.Time {
 	if l.progress.busy != StepDial && slices.ContainsFunc([]time.Time{l.groupAt, l.sccrqAt, l.calledAt}, l.missingSince) {
 		l.downAt, l.notRedialled, l.missingAt = time.Time{}, false, time.Time{} // so xl2tpd may redial it
@@ -43,9 +43,9 @@ func (l *lac) missingSince(at time.Time) bool {
 	return !l.missingAt.IsZero() && !at.Before(l.missingAt)
 }
 
-// missingDue returns when it is certain that one of the LACs that can't be told apart is down, and that xl2tpd redials none
-// of them. The Hello guard has then seen no request for a tunnel or call for longer than any redial takes. Zero: all are up,
-// or one may have been hung up, or nobody would see a redial.
+// missingDue returns when it is certain that one of the LACs that can't be told apart is down, and that xl2tpd redials
+// none of them. By then the Hello guard has seen no request for a tunnel or call for longer than any redial takes. Zero:
+// all are up, or one may have been hung up, or nobody would see a redial.
 func (r *situations) missingDue(l *lac, s *xl2tpd.Section, c *candidates) time.Time {
 	if r.health.guardAt.IsZero() || l.groupLinks < 1 || len(c.exact) > 0 || len(c.ambiguous) != 1 || !l.progress.since.IsZero() {
 		return time.Time{}

@@ -114,7 +114,7 @@ type progress struct {
 	waitsForSlot bool      // a step is due, and all slots are taken
 	askAt        time.Time // when to ask the peer of the silent link again
 	peer         peerAnswer
-	aliveAt      time.Time // when the peer of the silent link last answered, or was known to have done so
+	aliveAt      time.Time // when recovery last learned that the peer of the silent link lives
 	err          error     // why the latest step failed
 	hungUpAt     time.Time // when recovery has hung up, if the tunnel was neither up nor dialled since; zero: it was, or recovery has not
 	doneAt       time.Time // when charon last answered a request for an SA
@@ -154,12 +154,13 @@ const (
 // isIdle reports whether no step is under way that may change something.
 func (p *progress) isIdle() bool { return p.busy == StepNone || p.busy.asks() }
 
-// commands reports whether a step is under way that tells xl2tpd something: what xl2tpd does may be due to that.
+// commands reports whether a step with a command to xl2tpd is under way: what xl2tpd does may be due to that.
 func (p *progress) commands() bool {
 	return p.busy == StepDial || p.busy == StepRedial || p.busy == StepHangUp
 }
 
-// forgetDial notes that xl2tpd has ended, and its attempt with it: that nobody answered it says nothing about the SA.
+// forgetDial notes that xl2tpd has ended, and its attempt with it. So a missing answer to that attempt says nothing about
+// the SA.
 func (p *progress) forgetDial() {
 	if p.busy == StepNone && (p.last == StepDial || p.last == StepRedial) {
 		p.last = StepNone
@@ -171,10 +172,11 @@ func dialling(now time.Time) progress {
 	return progress{since: now, last: StepDial, dials: 1, next: now.Add(attemptTime)}
 }
 
-// advance returns the step to take now, or when to look again; zero: when something has changed. Unless a
-// slot is free, it takes only steps that ask. jitter is in [0, 1). The peer of a silent link is asked in all pauses, until
-// it has left one question unanswered: if the link ends, its latest answer says whether the peer was dead. A LAC that waits
-// for a slot may lose it by that, and gets the next one.
+// advance returns the step to take now, or when to look again; zero: when something has changed. Unless a slot is free, it
+// takes only steps that ask. jitter is in [0, 1).
+//
+// In every pause the peer of a silent link is asked, until it leaves a question unanswered. So when the link ends, the
+// latest answer says whether the peer was dead. A LAC that is just asking may miss a free slot. Then it gets the next one.
 func (p *progress) advance(s situation, slotFree bool, jitter float64, now time.Time) (Step, time.Time) {
 	step, at := p.nextStep(s, slotFree, jitter, now)
 	if step == StepNone && p.busy == StepNone && s.silent() && p.peer != peerSilent && s.goal != goalNone && s.daemon {
@@ -297,8 +299,8 @@ func (p *progress) askPeer(until, now time.Time) (Step, time.Time) {
 	return StepAsk, time.Time{}
 }
 
-// renewedByOthers notes that the silent link has a new SA that recovery has not made for this LAC. An answer over the
-// old SA says nothing about the new one.
+// renewedByOthers notes that the silent link has a new SA that recovery has not made for this LAC. The peer's earlier
+// answer, over the old SA, says nothing about the new one.
 func (p *progress) renewedByOthers(now time.Time) {
 	p.outdateAnswer()
 	if p.busy == StepSecure || p.busy == StepRenew || p.since.IsZero() {
@@ -307,11 +309,11 @@ func (p *progress) renewedByOthers(now time.Time) {
 	p.last, p.err, p.next = StepRenew, nil, now.Add(grace)
 }
 
-// outdateAnswer notes that the peer of the silent link may be reached in another way by now.
+// outdateAnswer notes that the peer of the silent link has to be asked again: it may be reached through a new SA by now.
 func (p *progress) outdateAnswer() { p.peer, p.askAt = peerOutdated, time.Time{} }
 
-// isHangingUp reports whether recovery hangs up, or has just done so: the link may go after that, and another step may
-// come first. The tunnel was not up since.
+// isHangingUp reports whether recovery hangs up, or has hung up a moment ago and the tunnel was not up since. The link may
+// go some time after the hang-up, and another step may begin before that.
 func (p *progress) isHangingUp(now time.Time) bool {
 	return p.busy == StepHangUp || now.Sub(p.hungUpAt) < reasonTTL
 }
@@ -409,7 +411,8 @@ func (p *progress) peerAlive(jitter float64, now time.Time) {
 	p.aliveAt, p.askAt = now, now.Add(spread(aliveLook, jitter))
 }
 
-// ownTrial returns until when the SA that recovery has made for the LAC may bring any tunnel back; in the past: there is none.
+// ownTrial returns until when the SA that recovery has made for this LAC has to bring a tunnel back. It is in the past if
+// there is no such SA.
 func (p *progress) ownTrial() time.Time {
 	if p.sa == saUnconfirmed {
 		return time.Time{}

@@ -149,9 +149,9 @@ func (l *lac) noteAlive(c *candidates) {
 	}
 }
 
-// noteCall notes that a call of the LAC has begun: xl2tpd was made to dial it, and redials it from then on (xl2tpd.c,
-// control_handle_lac_connect and magic_lac_dial). If that was after an end without a known reason, the LAC was not hung up:
-// xl2tpd dials no LAC that was. The call has its time like any dial. pid is that of the LAC's xl2tpd.
+// noteCall notes that a call of the LAC has begun: xl2tpd has dialled it, and redials it from then on (xl2tpd.c,
+// control_handle_lac_connect and magic_lac_dial). If its last tunnel had ended without a known reason, it was not hung up:
+// xl2tpd dials no LAC that was. The call has as much time as any dial. pid is that of the LAC's xl2tpd.
 func (l *lac) noteCall(c *candidates, pid int, now time.Time) {
 	began := func(t *tunnel) bool { return t.presence != foundAtStart && t.link.Xl2tpdPid == pid }
 	if !l.mayBeHungUp() && slices.ContainsFunc(c.exact, began) {
@@ -163,8 +163,8 @@ func (l *lac) noteCall(c *candidates, pid int, now time.Time) {
 	if !l.lastEnd.mayBeHangUp() || l.lastEnd.sure {
 		return
 	}
-	told := l.lastEnd.Time.Add(reasonDelay)
-	if slices.ContainsFunc(c.exact, func(t *tunnel) bool { return began(t) && t.since.After(told) }) {
+	known := l.lastEnd.Time.Add(reasonDelay) // a reason would have been known by then
+	if slices.ContainsFunc(c.exact, func(t *tunnel) bool { return began(t) && t.since.After(known) }) {
 		l.startAgain(now)
 	}
 }

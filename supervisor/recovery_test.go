@@ -209,7 +209,7 @@ func TestRecoveryOfXl2tpdSeenLate(t *testing.T) {
 		t.Errorf("status: %s", why)
 	}
 	if got := n.steps(70*time.Second, nil); !slices.Contains(got, StepDial) {
-		t.Errorf("%v", got)
+		t.Errorf("got %v, want a dial", got)
 	}
 }
 
@@ -235,7 +235,7 @@ func TestRecoveryOfXl2tpdDuringAStep(t *testing.T) {
 		}
 		n.step(StepDone{LAC: LAC{Name: "office"}, Step: StepRenew, Err: err})
 		if got := n.steps(24*time.Second, nil); got != nil {
-			t.Errorf("%v: %v", err, got)
+			t.Errorf("%v: got %v, want no step", err, got)
 		}
 	}
 }
@@ -249,7 +249,7 @@ func TestRecoveryOfTheDead(t *testing.T) {
 		t.Errorf("%v without proof", got)
 	}
 	if got := n.steps(3*time.Minute, nil); len(got) < 2 || got[0] != StepRenew || got[1] != StepHangUp {
-		t.Errorf("%v", got)
+		t.Errorf("got %v, want StepRenew, then StepHangUp", got)
 	}
 	n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "hung up on this host"}})
 	n.links()
@@ -266,7 +266,7 @@ func TestRecoveryOfTheIdle(t *testing.T) {
 		t.Errorf("%v, asked for %v", got, deadAfter)
 	}
 	if got := n.steps(4*time.Minute, nil); len(got) < 2 || got[0] != StepRenew || got[1] != StepHangUp {
-		t.Errorf("%v", got)
+		t.Errorf("got %v, want StepRenew, then StepHangUp", got)
 	}
 }
 
@@ -403,7 +403,7 @@ func TestRecoveryAfterAHalfDoneStep(t *testing.T) {
 		t.Fatalf("got %v, want %v", got, []Step{StepRenew, StepRedial})
 	}
 	if got := n.steps(pause(1, 0)+time.Second, nil); len(got) == 0 || got[0] != StepDial {
-		t.Errorf("%v", got)
+		t.Errorf("got %v, want StepDial first", got)
 	}
 }
 
@@ -661,7 +661,7 @@ func TestRecoveryTellsLACsApart(t *testing.T) {
 	n.actions = nil
 	n.after(5 * time.Second)
 	if len(n.actions) != 1 || n.actions[0].(Recover).LAC.Name != "office" {
-		t.Errorf("%v", show(n.actions))
+		t.Errorf("got %v, want a step for office alone", show(n.actions))
 	}
 }
 
@@ -682,7 +682,7 @@ func TestRecoveryOfOneOfSeveralAddresses(t *testing.T) {
 		if r, ok := n.actions[0].(Recover); ok && r.Step == StepRenew {
 			n.step(StepDone{LAC: r.LAC, Step: r.Step})
 		} else if ok && (r.Step != StepRedial || r.Peer != closer.Peer.Addr() || r.LNS != addr("192.0.2.9")) {
-			t.Errorf("%+v", r)
+			t.Errorf("got %+v, want StepRedial, with the peer that xl2tpd dials", r)
 		} else if ok {
 			return
 		}
@@ -789,7 +789,7 @@ func TestRecoveryWaitsForTheWatchers(t *testing.T) {
 	}
 	n.step(secured("2"))
 	if got := n.steps(2*grace, nil); len(got) == 0 {
-		t.Error("nothing after that")
+		t.Error("recovery takes no step after the new SA")
 	}
 }
 
@@ -830,7 +830,7 @@ func (n *fixture) lives(d time.Duration) {
 func TestRecoveryOfAnotherAddress(t *testing.T) {
 	n := named(t, []string{"192.0.2.1"}, worksWith("192.0.2.2"))
 	if r := n.status()[0]; r.Name != "lac office" || r.Link == nil {
-		t.Errorf("%+v", r)
+		t.Errorf("got %+v, want office with its link", r)
 	}
 	n.lives(20 * time.Minute)
 }
@@ -850,7 +850,7 @@ func TestRecoveryRenewsTheSAOfTheTunnel(t *testing.T) {
 		return nil
 	})
 	if !renewed {
-		t.Error("renews none")
+		t.Error("recovery has renewed no SA")
 	}
 }
 
@@ -900,7 +900,7 @@ func TestHangUpOfAnUnknownOwner(t *testing.T) {
 			})
 		}
 		if got := n.steps(5*time.Minute, nil); slices.Contains(got, StepDial) != during {
-			t.Errorf("%s: %v", name, got)
+			t.Errorf("%s: the steps are %v, want a dial: %v", name, got, during)
 		}
 	}
 }
@@ -954,7 +954,7 @@ func TestRecoveryWithoutCharon(t *testing.T) {
 	n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "closed by the peer"}})
 	n.links()
 	if got := n.steps(5*time.Minute, errors.New("no such socket")); slices.Contains(got, StepDial) {
-		t.Errorf("%v", got)
+		t.Errorf("got %v, want no dial", got)
 	}
 	n.step(TaskWorks{WatcherVICI})
 	n.step(secured("2"))

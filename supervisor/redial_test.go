@@ -287,7 +287,7 @@ func TestUnresolvedIsSaid(t *testing.T) {
 		n.step(s)
 		n.after(time.Hour)
 		if got := n.status()[0].Doing.String(); got != tc.want {
-			t.Errorf("%s: %s", name, got)
+			t.Errorf("%s: got %s, want %s", name, got, tc.want)
 		}
 	}
 }

@@ -63,11 +63,11 @@ func (t *tunnel) noteSALost(there bool, now time.Time) {
 	}
 }
 
-// waitsForSession reports whether the xl2tpd of a link that is up, or its session in kernel mode, may still become
-// known. The xl2tpd only matters if xl2tpds are watched.
+// waitsForSession reports whether a link that is up has to wait: its xl2tpd, or in kernel mode its session, may soon be
+// known. watched is false if no xl2tpds are watched; then there is no xl2tpd to wait for.
 func (t *tunnel) waitsForSession(watched bool, now time.Time) bool {
-	met := t.link.TTY != "" || t.identity.session != (xl2tpd.Session{})
-	if met && (t.identity.known || !watched) {
+	hasSession := t.link.TTY != "" || t.identity.session != (xl2tpd.Session{}) // in userspace mode there is none
+	if hasSession && (t.identity.known || !watched) {
 		return false
 	}
 	if t.sessionUntil.IsZero() {

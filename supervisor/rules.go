@@ -203,12 +203,12 @@ func (in *ruleInput) renews() bool { return in.ipsec() && !in.s.saInUse }
 
 func (in *ruleInput) always() bool { return true }
 
-// redialled reports whether the tunnel has a link, or xl2tpd may redial it.
-func (in *ruleInput) redialled() bool { return in.s.up || in.s.redialPause > 0 }
+// needsSA reports whether the tunnel has a link, or xl2tpd may redial it.
+func (in *ruleInput) needsSA() bool { return in.s.up || in.s.redialPause > 0 }
 
 func (in *ruleInput) renewing() bool { return in.s.renewing }
 
-// endsOnTrial reports whether an SA would be ended that has to have its time first, or a tunnel that it may bring back.
+// endsOnTrial reports whether the next step would end an SA that is on trial, or a tunnel that such an SA may bring back.
 func (in *ruleInput) endsOnTrial() bool {
 	own := in.now.Before(in.p.ownTrial())
 	if !in.s.saOnTrial && !own {
@@ -221,16 +221,16 @@ func (in *ruleInput) endsOnTrial() bool {
 func (in *ruleInput) mayBeHungUp() bool { return in.s.mayBeHungUp }
 
 func (in *ruleInput) mayBeHungUpWithoutSA() bool {
-	return in.s.mayBeHungUp && in.unsecured() && in.redialled()
+	return in.s.mayBeHungUp && in.unsecured() && in.needsSA()
 }
 
 func (in *ruleInput) mayBeHungUpWithOldSA() bool {
-	return in.s.mayBeHungUp && in.renews() && in.redialled() && in.saTrialOver()
+	return in.s.mayBeHungUp && in.renews() && in.needsSA() && in.saTrialOver()
 }
 
 // mayBeHungUpAndSAInUse reports whether charon should try an SA that must stay.
 func (in *ruleInput) mayBeHungUpAndSAInUse() bool {
-	return in.s.mayBeHungUp && in.saInUseAndUnproven() && in.redialled() && in.saTrialOver()
+	return in.s.mayBeHungUp && in.saInUseAndUnproven() && in.needsSA() && in.saTrialOver()
 }
 
 // saTrialOver reports whether the time in which the latest new SA may help is over.
@@ -259,7 +259,8 @@ func (in *ruleInput) deadAndNotRenewable() bool {
 	return in.s.silent() && in.p.peer == peerSilent && (!in.renews() || in.p.renewed())
 }
 
-// deadBesideADial reports whether a link that may be a neighbour's would be hung up while xl2tpd may be dialling another one.
+// deadBesideADial reports whether a dead link would be hung up that may be a neighbour's, while xl2tpd may be dialling that
+// neighbour.
 func (in *ruleInput) deadBesideADial() bool {
 	return (in.deadAndNotRenewable() || in.movedAway()) && in.now.Before(in.s.neighbourDialledUntil)
 }

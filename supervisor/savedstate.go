@@ -32,7 +32,7 @@ type SavedLAC struct {
 type LACState struct {
 	Up      bool `json:",omitempty"` // it had a tunnel; needed if xl2tpd was replaced meanwhile
 	HungUp  bool `json:",omitempty"`
-	Perhaps bool `json:",omitempty"` // HungUp is of this LAC or another one; without HungUp: it may have had a tunnel
+	Perhaps bool `json:",omitempty"` // with HungUp: it was this LAC or another one; without: it may have had a tunnel
 	Unsure  bool `json:",omitempty"` // the end had no reason, so it may have been a hang-up
 
 	Idle       bool      `json:",omitempty"`       // xl2tpd does not redial it

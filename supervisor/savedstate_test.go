@@ -51,7 +51,7 @@ func TestHungUpIsReported(t *testing.T) {
 		for range 2 {
 			all := n.status()
 			if len(all) != 1 || all[0].Doing.String() != tc.want || all[0].ByHand != (tc.ends != nil) {
-				t.Errorf("%+v: %+v", tc.ends, all)
+				t.Errorf("%+v: the status is %+v, want one tunnel, %s", tc.ends, all, tc.want)
 			}
 			n.restarted(n.xl2tpd(redials), secured("1"))
 		}
@@ -90,6 +90,6 @@ func TestClockSetBackBeforeARestart(t *testing.T) {
 	n.now = n.now.Add(-2 * time.Hour)
 	n.restarted(n.xl2tpd(oneLAC), secured("2"))
 	if got := n.steps(5*time.Minute, nil); !slices.Contains(got, StepDial) {
-		t.Errorf("%v", got)
+		t.Errorf("got %v, want a dial", got)
 	}
 }

@@ -56,6 +56,6 @@ func TestUnknownSection(t *testing.T) {
 		t.Errorf("got %q, want %q", got, []string{typo})
 	}
 	if got := step(parse("[lac branch0]\nkeepalive = no\n")); len(got) > 0 {
-		t.Errorf("%q", got)
+		t.Errorf("got %q, want no text", got)
 	}
 }

@@ -141,7 +141,7 @@ func TestRedialsOnAfterAHangUp(t *testing.T) {
 		}
 		n.plays(60*time.Second, probe.Result{Err: lost}, func(r Recover) error {
 			if dials > 0 && r.LAC.Name == "home" && r.Step == StepDial {
-				t.Errorf("%s: %v", name, r.Step)
+				t.Errorf("%s: got %v, want no second dial", name, r.Step)
 			}
 			return waits(r)
 		})
@@ -386,7 +386,7 @@ func TestSAOfADialThatNobodySees(t *testing.T) {
 		n.step(vici.Snapshot{})
 		got := n.steps(10*time.Minute, nil)
 		if slices.Contains(got, StepSecure) != tc.want || slices.Contains(got, StepDial) {
-			t.Errorf("%s: %v", name, got)
+			t.Errorf("%s: the steps are %v, want no dial, and %v: %v", name, got, StepSecure, tc.want)
 		}
 	}
 }
@@ -868,7 +868,7 @@ func TestSilentPeerIsAskedInPauses(t *testing.T) {
 		s := situation{goal: goalFull, daemon: true, hasSA: true, up: true, quiet: stuckAfter}
 		tc.is(&p, &s)
 		if step, _ := p.advance(s, tc.slotFree, 0.5, origin0); step != StepAsk {
-			t.Errorf("%s: %q", name, step)
+			t.Errorf("%s: got %q, want %q", name, step, StepAsk)
 			continue
 		}
 		for _, asks := range []Step{StepAsk, StepHangUp} {

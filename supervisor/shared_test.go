@@ -133,7 +133,7 @@ func TestSAWithOtherTraffic(t *testing.T) {
 	hungUp := false
 	n.plays(10*time.Minute, probe.Result{Err: lost}, func(r Recover) error {
 		if r.Step == StepRenew {
-			t.Errorf("%+v", r)
+			t.Errorf("got %+v, want no StepRenew", r)
 		}
 		hungUp = hungUp || r.Step == StepHangUp
 		return lost
@@ -157,7 +157,7 @@ func TestHungUpBesideARedial(t *testing.T) {
 		}
 	}
 	if l := n.lac("home"); l.lastEnd == nil || !l.lastEnd.Operator {
-		t.Errorf("%+v", l.lastEnd)
+		t.Errorf("got %+v, want a hang-up by the operator", l.lastEnd)
 	}
 }
 
@@ -323,20 +323,20 @@ func TestEchoThatCannotBeSent(t *testing.T) {
 		n.plays(time.Minute, probe.Result{RTT: time.Millisecond}, func(Recover) error { return nil })
 		n.notes = nil
 		n.plays(20*time.Minute, probe.Result{Err: err}, func(r Recover) error {
-			t.Errorf("%s: %v", name, r.Step)
+			t.Errorf("%s: got %v, want no step", name, r.Step)
 			return nil
 		})
 		if all := n.status(); all[0].State != "alive" || all[0].Link.Echoes.Lost != 0 {
-			t.Errorf("%s: %+v", name, all[0])
+			t.Errorf("%s: got %+v, want an alive tunnel with no lost echo", name, all[0])
 		}
 		n.wantNotes("echo requests can't be sent")
 		if got := n.core.health.problems(); len(got) != 1 || got[0].Text.String() != "ppp0: "+err.Error() {
-			t.Errorf("%s: %q", name, got)
+			t.Errorf("%s: got %q, want the reason of ppp0 alone", name, got)
 		}
 		n.plays(time.Minute, probe.Result{RTT: time.Millisecond}, func(Recover) error { return nil })
 		n.wantNotes("echo requests can be sent again")
 		if got := n.core.health.problems(); got != nil {
-			t.Errorf("%s: %q", name, got)
+			t.Errorf("%s: got %q, want no problem", name, got)
 		}
 	}
 }
@@ -364,7 +364,7 @@ func TestEchoThatCannotBeSentThroughOneLink(t *testing.T) {
 	}
 	n.wantNotes("echo requests can't be sent")
 	if got := n.core.health.problems(); len(got) != 1 || got[0].Text.String() != "ppp0: "+refused.Error() {
-		t.Errorf("got %q", got)
+		t.Errorf("got %q, want the reason of ppp0 alone", got)
 	}
 }
 

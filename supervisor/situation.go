@@ -27,12 +27,12 @@ type situation struct {
 	hasSA        bool          // an SA with the LNS carries the LAC's packets
 	connecting   bool          // charon is negotiating with the LNS
 	withoutSA    bool          // the link is up, and its tunnel has lost the SA that it had
-	moved        bool          // and there is an SA with another address of the LNS
+	moved        bool          // with withoutSA: there is an SA with another address of the LNS
 	stuck        bool          // there is a call that has had no addresses for callTime
 	callingUntil time.Time     // until then a link may come of a call that may be this LAC's; zero: there is no call
 	hangUpCut    bool          // nobody knows whether recovery has hung up, or whether xl2tpd redials
 	noCall       bool          // the tunnel has no call, and the time for xl2tpd to make one is over
-	dialIgnored  bool          // because xl2tpd has ignored the latest dial
+	dialIgnored  bool          // noCall is true because xl2tpd has ignored the latest dial
 	// redialsFor is how long xl2tpd continues to redial by itself, from the start of the trouble; 0: it does not redial.
 	// redialPause is the pause before each redial. If recovery made xl2tpd dial in that time, xl2tpd would call twice
 	// (xl2tpd.c, control_handle_lac_connect).
@@ -41,8 +41,8 @@ type situation struct {
 	endedAt                 time.Time // when the last tunnel ended, if it may have been hung up; zero: not known
 	closingUntil            time.Time // until then xl2tpd may still be closing the last tunnel
 	trying                  bool      // xl2tpd may be dialling
-	tryingUntil             time.Time // until then
-	neighbourDialledUntil   time.Time // until then xl2tpd may be dialling another LAC that the link may be of; zero: nobody can mix them up
+	tryingUntil             time.Time // with trying: until then
+	neighbourDialledUntil   time.Time // until then xl2tpd may be dialling another LAC that may have the link; zero: no other LAC may have it
 	sccrqAt                 time.Time // when xl2tpd last asked the LNS for a tunnel, for this LAC or another one
 	redialDue               time.Time // by then xl2tpd should have redialled; zero: it does not redial, or nobody would see it
 	redialPlannedUntil      time.Time // until then xl2tpd may redial, as it had planned before the hang-up
@@ -116,11 +116,12 @@ func (r *situations) readSA(is *situation, l *lac, c *candidates, s *xl2tpd.Sect
 	is.saInUse = sa.Others || index.carriesOthers(sa, l) || r.health.blind(r.topology.config) && index.mayCarryOthers(l)
 }
 
-// ignoredPause is how long after a hang-up for an ignored dial there is no other one: it may not be what helps.
+// ignoredPause is how long after a hang-up for an ignored dial recovery makes no other such hang-up: it may not help.
 const ignoredPause = 15 * time.Minute
 
-// dialIgnoredAt returns when it is certain that xl2tpd has ignored the latest dial; zero: it has not. xl2tpd makes no call of
-// a LAC that has one, and logs "already active". If both ends close a call at once, xl2tpd may keep it for ever.
+// dialIgnoredAt returns when it is certain that xl2tpd has ignored the latest dial; zero: it has not. xl2tpd makes no
+// second call for a LAC, and logs "already active". If both ends close a call at the same time, xl2tpd may keep that call
+// for ever.
 func (r *situations) dialIgnoredAt(l *lac, c *candidates, now time.Time) time.Time {
 	done := !l.dialBegan.IsZero() && !l.dialled.Before(l.dialBegan) && l.progress.busy != StepDial
 	since := func(at time.Time) bool { return !at.Before(l.dialBegan) }
@@ -131,7 +132,7 @@ func (r *situations) dialIgnoredAt(l *lac, c *candidates, now time.Time) time.Ti
 	return l.dialled.Add(callStart)
 }
 
-// readEnd notes what a LAC's links that are not up, and its last end, show. It returns when that will change.
+// readEnd notes what a LAC's calls (links that are not up) and its last end show. It returns when that will change.
 func (l *lac) readEnd(is *situation, c *candidates, now time.Time) (at time.Time) {
 	switch {
 	case is.up:
@@ -152,8 +153,9 @@ func (l *lac) readEnd(is *situation, c *candidates, now time.Time) (at time.Time
 	return at
 }
 
-// callDue returns when xl2tpd should have made a call in a tunnel without one. If recovery has made it dial since, its request
-// may come in a moment. If it was for a tunnel, it may have been for this LAC.
+// callDue returns when xl2tpd should have made a call in a tunnel without one. If recovery has made xl2tpd dial since,
+// xl2tpd's request for the call may come a moment later. A request for a tunnel may have been for this LAC: then the
+// attempt has its time.
 func (l *lac) callDue(redialPause time.Duration) time.Time {
 	at := l.lastEnd.Time.Add(redialPause + callStart)
 	switch soon := l.dialled.Add(grace); {
@@ -182,7 +184,8 @@ func (l *lac) redials(s *xl2tpd.Section) (redialsFor, pause time.Duration) {
 	return redialsFor, pause
 }
 
-// readLinks notes what a LAC's links show: whether one is up, for how long all are silent, and whether one has lost its SA.
+// readLinks notes what a LAC's links show: whether one is up, for how long all are silent, and whether one has lost its
+// SA.
 func (r *situations) readLinks(is *situation, c *candidates, s *xl2tpd.Section, now time.Time) {
 	if r.tunnels.everHadSA() && !is.hasSA {
 		for t := range c.links {
@@ -236,8 +239,8 @@ func (r *situations) callingUntil(c *candidates, pid int, now time.Time) (until 
 	return until
 }
 
-// callClosed reports whether xl2tpd has closed the call of a link that was up. Only its pppd is left: pppd waits up to 6 s
-// for an answer of the peer, and xl2tpd can dial meanwhile.
+// callClosed reports whether xl2tpd has closed the call of a link that was up, and only its pppd is left. pppd waits up to
+// 6 s for an answer of the peer. xl2tpd can dial meanwhile.
 func (r *situations) callClosed(t *tunnel, now time.Time) bool {
 	c := r.tunnels.endOf(t)
 	return c != nil && (c.sure || slices.ContainsFunc(t.identity.names, func(n name) bool { return r.isHangingUp(n, now) }))
@@ -287,9 +290,9 @@ func (a *topology) ifDialled(l *lac) bool {
 	return recovery(true) != recovery(false)
 }
 
-// readNeighbours notes what recovery does about the SA with a LAC's LNS for other LACs. A new SA may have brought the
-// tunnel of one of them back, and nobody has heard of that yet. So may the dials of a new xl2tpd. It returns until when
-// that can be so; zero: not known.
+// readNeighbours notes what recovery does about the SA with a LAC's LNS for other LACs. A new SA, or the first dials of a
+// new xl2tpd, may have brought a tunnel back of which nobody has heard yet. readNeighbours returns until when that can be
+// so; zero: not known.
 func (r *situations) readNeighbours(is *situation, l *lac, s *xl2tpd.Section, now time.Time) (until time.Time) {
 	for _, other := range r.neighbours(l, s) {
 		switch p := &other.progress; {
@@ -307,8 +310,8 @@ func (r *situations) readNeighbours(is *situation, l *lac, s *xl2tpd.Section, no
 	return until
 }
 
-// trialTime returns how long a new SA for a LAC has to bring its tunnel back. If xl2tpd redials the LAC, and no Hello guard
-// sees that, the SA has the time of that attempt.
+// trialTime returns how much time a new SA for a LAC has to bring its tunnel back. If xl2tpd redials the LAC, and no Hello
+// guard sees that, the SA has as much time as that attempt.
 func (r *situations) trialTime(l *lac) time.Duration {
 	if s := r.topology.section(l); s != nil && r.health.blind(r.topology.config) {
 		if _, pause := l.redials(s); pause > 0 {

@@ -18,7 +18,7 @@ func TestNoIDOfAnEarlierCharon(t *testing.T) {
 	renewed := 0
 	n.plays(10*time.Minute, probe.Result{Err: lost}, func(r Recover) error {
 		if r.SA != "" {
-			t.Errorf("%+v", r)
+			t.Errorf("got %+v, want no SA", r)
 		}
 		if r.Step == StepRenew {
 			renewed++
@@ -92,7 +92,7 @@ func TestInitiatedButNotListed(t *testing.T) {
 			count[s]++
 		}
 		if count[StepSecure]+count[StepRenew] > count[tc.dials]+2 || count[tc.dials] == 0 || count[StepDial]+count[StepRedial] > 30 {
-			t.Errorf("%s: %v", name, all)
+			t.Errorf("%s: the steps are %v, want %v, at most 30 times, and hardly another", name, all, tc.dials)
 		}
 	}
 }

@@ -252,24 +252,24 @@ func (ls *lacTable) statusWithoutLink(in *instance, s *xl2tpd.Section, last *end
 
 // recoveryText returns what recovery does for a LAC without a tunnel, for the status; empty: nothing.
 func (ls *lacTable) recoveryText(l *lac, s *xl2tpd.Section, now time.Time) message.Text {
-	d := &l.progress
+	p := &l.progress
 	switch {
-	case ls.situations.goal(l, s) == goalNone || d.since.IsZero():
+	case ls.situations.goal(l, s) == goalNone || p.since.IsZero():
 		return ""
-	case d.busy != StepNone:
-		return d.busy.text()
+	case p.busy != StepNone:
+		return p.busy.text()
 	case l.lastEnd.mayBeHangUp():
 		return "" // xl2tpd redials, unless it was hung up
 	case l.mayBeHungUp():
 		return "left to xl2tpd: it, or another LAC like it, was hung up"
-	case d.waitsForSlot:
+	case p.waitsForSlot:
 		return "waits until it is its turn to be brought back"
-	case errors.Is(d.err, ErrNoRoute):
+	case errors.Is(p.err, ErrNoRoute):
 		return "waits for a route to the LNS"
-	case (d.last == StepDial || d.last == StepRedial) && d.err == nil:
+	case (p.last == StepDial || p.last == StepRedial) && p.err == nil:
 		return "waits for the LNS to answer"
-	case d.failed > 0:
-		return message.Sprintf("tries again in %v (%d failed)", max(d.next.Sub(now), 0).Round(time.Second), d.failed)
+	case p.failed > 0:
+		return message.Sprintf("tries again in %v (%d failed)", max(p.next.Sub(now), 0).Round(time.Second), p.failed)
 	case lookupText(s) != "":
 		return lookupText(s)
 	case s.Redial && !l.notRedialled:
@@ -280,9 +280,5 @@ func (ls *lacTable) recoveryText(l *lac, s *xl2tpd.Section, now time.Time) messa
 
 // Overview is Core.Overview for other goroutines. ok is false if ctx ends first.
 func (l *Loop) Overview(ctx context.Context) (o Overview, ok bool) {
-	answer := make(chan Overview, 1) // buffered: nobody receives if ctx has ended
-	if !l.ask(ctx, func(core *Core) { answer <- core.Overview(time.Now()) }) {
-		return Overview{}, false
-	}
-	return <-answer, true
+	return ask(ctx, l, func(core *Core) Overview { return core.Overview(time.Now()) })
 }

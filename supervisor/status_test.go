@@ -90,7 +90,7 @@ func TestReport(t *testing.T) {
 	n.up()
 	all := n.status()
 	if len(all) != 4 {
-		t.Fatalf("%+v", all)
+		t.Fatalf("got %+v, want four tunnels", all)
 	}
 	for i, want := range []string{
 		"lac kobe 192.0.2.4 down waits to be dialled",
@@ -110,7 +110,7 @@ func TestReport(t *testing.T) {
 	got := all[3]
 	if got.SA == nil || got.SA.Name != "tokyo" || got.Link == nil || got.Link.Name != "ppp0" || got.Link.Echoes.Sent != 1 ||
 		got.Link.Evidence.Reply != n.now || got.Last != nil {
-		t.Errorf("%+v %+v %+v", got, got.Link, got.SA)
+		t.Errorf("got %+v %+v %+v, want the tunnel with its link and SA", got, got.Link, got.SA)
 	}
 }
 
@@ -144,10 +144,10 @@ func TestEchoes(t *testing.T) {
 	}
 	got := e.status()
 	if got.Sent != 3*recent+1 || got.Lost != (3*recent+2)/2 || len(got.Recent) != recent {
-		t.Fatalf("%+v", got)
+		t.Fatalf("got %+v, want all requests counted, and the recent ones kept", got)
 	}
 	if got.Recent[recent-1] != nil || got.Recent[recent-2] == nil || *got.Recent[recent-2] != status.Seconds((3*recent-1)*time.Millisecond) {
-		t.Errorf("%v", got.Recent)
+		t.Errorf("got %v, want a lost one after a reply", got.Recent)
 	}
 }
 

@@ -118,9 +118,10 @@ func (ls *lacTable) afterHangUp(l *lac, hungUp bool, now time.Time) {
 	}
 }
 
-// planRedial notes whether xl2tpd has planned a redial of a LAC that recovery hangs up, or has hung up. It has, if the tunnel
-// had ended by itself. A hang-up stops that redial, and the next dial allows it again (xl2tpd.c, control_handle_lac_disconnect and
-// magic_lac_dial). The end and its reason may become known during StepHangUp or after it.
+// planRedial notes whether xl2tpd has planned a redial of a LAC that recovery hangs up, or has hung up. xl2tpd has planned
+// one if the tunnel had ended by itself. A hang-up stops that redial, and the next dial allows it again (xl2tpd.c,
+// control_handle_lac_disconnect and magic_lac_dial). The end and its reason may become known during StepHangUp or after
+// it.
 func (h *hangUps) planRedial(l *lac, c *end) {
 	s := h.topology.section(l)
 	if s == nil || !s.Redial {

@@ -48,7 +48,7 @@ func TestBackoff(t *testing.T) {
 	}
 	for _, ev := range posted {
 		if f := ev.(TaskFailed); f.Task != "watcher" || f.Err != lost {
-			t.Errorf("%+v", f)
+			t.Errorf("got %+v, want the task and its error", f)
 		}
 	}
 }
@@ -98,7 +98,7 @@ func TestPanicIsAFailure(t *testing.T) {
 func TestEndWithoutReasonIsAFailure(t *testing.T) {
 	_, posted, _ := tries(t, 50*time.Millisecond, func(context.Context, int) error { return nil })
 	if len(posted) != 1 || posted[0].(TaskFailed).Err == nil {
-		t.Errorf("%v", posted)
+		t.Errorf("got %v, want one failure", posted)
 	}
 }
 
@@ -108,6 +108,6 @@ func TestTaskEndsWithContext(t *testing.T) {
 		return errors.New("something went wrong on the way out")
 	})
 	if len(at) != 1 || len(posted) != 0 {
-		t.Errorf("%v %v", at, posted)
+		t.Errorf("got %v %v, want one run and no failure", at, posted)
 	}
 }

@@ -71,7 +71,7 @@ func (p identity) equal(o identity) bool {
 func sameNames(a, b []name) bool { return len(a) == len(b) && len(a) > 0 && &a[0] == &b[0] }
 
 // keepKnown returns the identity of a link, completed by what was known about the link before. When xl2tpd ends, its
-// sessions go before its pppds: what can't be seen any more has not changed.
+// sessions go before its pppds. So what nobody can see any more stays as it was.
 func (p identity) keepKnown(was identity) identity {
 	if len(was.names) == 1 && len(p.names) != 1 && (len(p.names) == 0 || slices.Contains(p.names, was.names[0])) {
 		p.names, p.instance, p.known = was.names, was.instance, was.known
@@ -97,8 +97,8 @@ func (p identity) section() string {
 	return p.names[0].String()
 }
 
-// topology finds the identity and the settings of a link, and the section of a LAC. It is built from each snapshot with indexes, so finding stays cheap with
-// thousands of links.
+// topology finds the identity and the settings of a link, and the section of a LAC. Its indexes are built from each
+// snapshot, so finding stays cheap with thousands of links.
 type topology struct {
 	instances    []*instance
 	byID         map[string]*instance

@@ -95,7 +95,7 @@ func TestJoinWithoutConf(t *testing.T) {
 	var a topology
 	a.updateInstances(xl2tpd.Snapshot{Sessions: []xl2tpd.Session{{Ifname: "ppp0", Ifindex: 5, LNS: true, Peer: netip.MustParseAddrPort("192.0.2.1:1701")}}})
 	if p := a.identify(ppp.Link{Name: "ppp0", Index: 5}); len(p.names) != 0 || p.outer != addr("192.0.2.1") {
-		t.Errorf("%+v", p)
+		t.Errorf("got %+v, want the peer of the session, and no section", p)
 	}
 }
 
@@ -107,7 +107,7 @@ func TestJoinSA(t *testing.T) {
 	var a topology
 	a.updateSAs(vici.Snapshot{SAs: []vici.SA{dying, old, fresh, dying}}, time.Time{})
 	if p := a.identify(ppp.Link{OuterPeer: addr("192.0.2.1")}); p.sa.UniqueID != "2" {
-		t.Errorf("%+v", p.sa)
+		t.Errorf("got %+v, want the SA 2", p.sa)
 	}
 
 	// A CHILD SA for another network does not count.
@@ -116,12 +116,12 @@ func TestJoinSA(t *testing.T) {
 	}}
 	a.updateSAs(vici.Snapshot{SAs: []vici.SA{old, site}}, time.Time{})
 	if is := a.sas[addr("192.0.2.1")]; is.UniqueID != "1" || is.Child {
-		t.Errorf("%+v", is)
+		t.Errorf("got %+v, want the SA 1 without a CHILD SA", is)
 	}
 	site.Children = append(site.Children, vici.Child{State: "REKEYING", Mode: "TUNNEL", RemoteTS: []string{"192.0.2.1/32[udp/l2f]"}})
 	a.updateSAs(vici.Snapshot{SAs: []vici.SA{old, site}}, time.Time{})
 	if is := a.sas[addr("192.0.2.1")]; is.UniqueID != "9" || !is.Child {
-		t.Errorf("%+v", is)
+		t.Errorf("got %+v, want the SA 9 with a CHILD SA", is)
 	}
 
 	// A route-based VPN does not count either, with any traffic selectors.
@@ -130,7 +130,7 @@ func TestJoinSA(t *testing.T) {
 	}}
 	a.updateSAs(vici.Snapshot{SAs: []vici.SA{old, vti}}, time.Time{})
 	if is := a.sas[addr("192.0.2.1")]; is.UniqueID != "1" || is.Child {
-		t.Errorf("%+v", is)
+		t.Errorf("got %+v, want the SA 1 without a CHILD SA", is)
 	}
 
 	// An SA without children does not count if another connection has one for L2TP.
@@ -158,7 +158,7 @@ func TestJoinSA(t *testing.T) {
 	for want, sas := range map[bool][]vici.SA{true: {old, fresh}, false: {fresh, dying}} {
 		a.updateSAs(vici.Snapshot{SAs: sas}, time.Time{})
 		if is := a.sas[addr("192.0.2.1")]; is.UniqueID != "2" || is.Child != want || is.Encap != want {
-			t.Errorf("%+v", is)
+			t.Errorf("got %+v, want SA 2 with child and encap %v", is, want)
 		}
 	}
 }
@@ -179,7 +179,7 @@ func TestAmbiguous(t *testing.T) {
 			n := newFixture(t, bothRoles, c.conf)
 			n.links(l)
 			if on := len(n.actions) == 1; on != c.on {
-				t.Errorf("on: %v", on)
+				t.Errorf("recovery is on: %v, want %v", on, c.on)
 			}
 			n.wantNotes(c.notes...)
 		})

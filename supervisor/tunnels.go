@@ -40,16 +40,18 @@ func newTunnelTable(jitter jitter, topology *topology, health *health, out *outb
 	}
 }
 
-// news says what has happened to a tunnel. The LACs that it may belong to have to know that.
+// news is what the LACs need to know about a tunnel that has changed.
 type news struct {
-	names   []name     // of the sections that it may come from
-	end     *end       // how it has ended; nil: something else has changed
-	silent  bool       // and its peer was silent
-	lived   bool       // and it had shown a sign of life
-	saLost  time.Time  // when its SA was lost, if that counts as the reason; zero: it does not
-	renewed bool       // it is silent, and has a new SA
-	came    bool       // it has just come up
-	outer   netip.Addr // and this is the outer address of its far end; invalid: not known
+	names []name // of the sections that the tunnel may come from
+
+	end    *end      // how the tunnel has ended; nil: it has not
+	silent bool      // with end: the peer was silent
+	lived  bool      // with end: the tunnel had shown a sign of life
+	saLost time.Time // with end: when the SA was lost, if that counts as the reason; zero: it does not
+
+	renewed bool       // the tunnel is silent, and has a new SA
+	came    bool       // the tunnel has just come up
+	outer   netip.Addr // with came: the outer address of the far end; invalid: not known
 }
 
 // changed notes that something about a tunnel with that identity has changed.

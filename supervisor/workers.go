@@ -6,22 +6,22 @@ type workers struct {
 	waiting []func()
 }
 
-func (c *workers) start(job func()) {
-	if c.free == 0 {
-		c.waiting = append(c.waiting, job)
+func (w *workers) start(job func()) {
+	if w.free == 0 {
+		w.waiting = append(w.waiting, job)
 		return
 	}
-	c.free--
+	w.free--
 	go job()
 }
 
 // done must be called once for each job that has ended. It starts the next job.
-func (c *workers) done() {
-	if len(c.waiting) == 0 {
-		c.free++
+func (w *workers) done() {
+	if len(w.waiting) == 0 {
+		w.free++
 		return
 	}
-	job := c.waiting[0]
-	c.waiting = c.waiting[1:]
+	job := w.waiting[0]
+	w.waiting = w.waiting[1:]
 	go job()
 }

@@ -86,7 +86,7 @@ func TestRealRouteBased(t *testing.T) {
 				t.Fatal(err)
 			}
 			if sa := only(t); len(sa.Children) != 1 || !sa.Children[0].RouteBased {
-				t.Errorf("%+v", sa)
+				t.Errorf("got %+v, want one route-based child", sa)
 			}
 		})
 	}
@@ -103,7 +103,7 @@ func TestRealCommands(t *testing.T) {
 				}
 				sa := only(t)
 				if sa.State != "ESTABLISHED" || len(sa.Children) != 1 || sa.Children[0].State != "INSTALLED" {
-					t.Errorf("%+v", sa)
+					t.Errorf("got %+v, want it established, with one installed child", sa)
 				}
 				end := func(ctx context.Context) error { return new(Commander).TerminateIKE(ctx, sa.UniqueID) }
 				if err, _ := within(t, 10*time.Second, "terminate", end); err != nil {
@@ -134,7 +134,7 @@ func TestRealCommands(t *testing.T) {
 			// the SA is ended in time.
 			cut(t)
 			if err, _ := within(t, 6*time.Second, "initiate by an SA of a dead peer", initiateL2TP); err == nil {
-				t.Error("no error")
+				t.Error("initiate succeeded, although the peer is dead")
 			}
 			sa := only(t)
 			end := func(ctx context.Context) error { return new(Commander).TerminateIKE(ctx, sa.UniqueID) }
@@ -161,7 +161,7 @@ func TestRealRefusals(t *testing.T) {
 	edit(t, "s/secret = .*/secret = wrong/", false)
 	shell(t, "swanctl", "--load-creds", "--noprompt")
 	if err, _ := within(t, 6*time.Second, "wrong PSK", initiateL2TP); err == nil {
-		t.Error("no error")
+		t.Error("initiate succeeded, although the PSK is wrong")
 	}
 	if left := now(t); len(left) > 0 {
 		t.Errorf("left: %+v", left)

@@ -76,7 +76,7 @@ func TestInitiateFails(t *testing.T) {
 		t.Errorf("%q after %v", got, took)
 	}
 	if want := "vici: initiate tokyo/l2tp: CHILD_SA 'l2tp' not established after 9000ms"; err == nil || err.Error() != want {
-		t.Errorf("%v", err)
+		t.Errorf("got %v, want charon's own message", err)
 	}
 }
 
@@ -120,10 +120,10 @@ func TestTerminateIKE(t *testing.T) {
 		}}
 		got, err, _ := execute(t, c, 5*time.Second, terminate)
 		if got[0] != "terminate ike-id=7 force=yes timeout=4000 loglevel=0" {
-			t.Errorf("%s: %q", test.what, got)
+			t.Errorf("%s: the commands are %q", test.what, got)
 		}
 		if (err == nil) != (test.want == "") || err != nil && err.Error() != test.want {
-			t.Errorf("%s: %v", test.what, err)
+			t.Errorf("%s: error: %v, want %q", test.what, err, test.want)
 		}
 	}
 	// charon would take these for every SA.
@@ -131,7 +131,7 @@ func TestTerminateIKE(t *testing.T) {
 		c := &charon{}
 		got, err, _ := execute(t, c, 0, func(ctx context.Context, c *Commander) error { return c.TerminateIKE(ctx, id) })
 		if err == nil || len(got) > 0 {
-			t.Errorf("%q: %v %v", id, got, err)
+			t.Errorf("%q: got %v %v, want an error, and no command", id, got, err)
 		}
 	}
 }

@@ -101,7 +101,7 @@ func TestSettled(t *testing.T) {
 		{"rekeyed", []SA{{State: "REKEYED"}, {State: "ESTABLISHED", Children: []Child{{State: "INSTALLED"}, {State: "REKEYED"}}}}, true},
 	} {
 		if got := (Snapshot{tt.sas}).stable(); got != tt.want {
-			t.Errorf("%s: got %t", tt.name, got)
+			t.Errorf("%s: got %t, want %t", tt.name, got, tt.want)
 		}
 	}
 }

@@ -30,7 +30,7 @@ func TestTakesL2TP(t *testing.T) {
 		{"a caller's GRE", []string{"192.0.2.2/32[udp/l2f]"}, []string{"198.51.100.1/32[gre]"}, false},
 	} {
 		if got := TakesL2TP(tc.local, tc.remote); got != tc.want {
-			t.Errorf("%s: %v", tc.name, got)
+			t.Errorf("%s: got %v, want %v", tc.name, got, tc.want)
 		}
 	}
 }

@@ -26,8 +26,8 @@ const (
 // ErrLibreswan is returned where Libreswan does IPsec. It has no VICI, and conflicts with strongSwan.
 var ErrLibreswan = errors.New("Libreswan does IPsec here, and has no VICI")
 
-// plutoSocket exists while Libreswan's daemon runs.
-const plutoSocket = "/run/pluto/pluto.ctl"
+// PlutoSocket exists while Libreswan's daemon runs.
+const PlutoSocket = "/run/pluto/pluto.ctl"
 
 // Watcher delivers snapshots of charon's SAs: at its start, after each change and
 // rekeying, and each 30 s. While an SA is coming or going it also lists after 1, 3,
@@ -55,7 +55,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case (w.missing || errors.Is(err, syscall.ECONNREFUSED)) && exists(cmp.Or(w.pluto, plutoSocket)):
+	case (w.missing || errors.Is(err, syscall.ECONNREFUSED)) && exists(cmp.Or(w.pluto, PlutoSocket)):
 		return ErrLibreswan
 	}
 	return err

@@ -127,7 +127,7 @@ func TestPassingState(t *testing.T) {
 		synctest.Wait()
 		want := []time.Duration{0, transientResync, 3 * transientResync, 7 * transientResync, 15 * transientResync, 31 * transientResync, 61 * transientResync, 91 * transientResync}
 		if !slices.Equal(seen.at, want) || len(seen.snaps[7].SAs) != 0 {
-			t.Errorf("got %+v", seen)
+			t.Errorf("got %+v, want a list at each of these times, and no SA in the end", seen)
 		}
 		// The next one begins anew.
 		c.set(fields(t, "a", fields(t, "uniqueid", "2", "state", "DELETING")))
@@ -191,7 +191,7 @@ func TestEventBeforeConfirmation(t *testing.T) {
 		w, seen := watcher(c)
 		stop := start(t, w)
 		if len(seen.snaps) != 1 || seen.at[0] != 0 {
-			t.Fatalf("got %+v", seen)
+			t.Fatalf("got %+v, want one list at the start", seen)
 		}
 		c.emit("ike-updown")
 		time.Sleep(time.Second)
@@ -321,7 +321,7 @@ func TestSockets(t *testing.T) {
 			w, _ := watcher(tt.c)
 			w.sockets = tt.list
 			if err := w.Run(t.Context()); err == nil || err.Error() != tt.text {
-				t.Errorf("got %v", err)
+				t.Errorf("got %v, want %s", err, tt.text)
 			}
 			if !slices.Equal(tt.c.dialled, tt.want) {
 				t.Errorf("dialled %v", tt.c.dialled)
@@ -400,7 +400,7 @@ func TestUnixSocket(t *testing.T) {
 	note := w.Deliver
 	w.Deliver = func(s Snapshot) { note(s); cancel() }
 	if err := w.Run(ctx); !errors.Is(err, context.Canceled) || len(seen.snaps) != 1 || names(seen.snaps[0]) != "a#1" {
-		t.Errorf("got %v, %+v", err, seen)
+		t.Errorf("got %v, %+v, want one list until the context ends", err, seen)
 	}
 
 	// A killed charon leaves its socket behind.
@@ -415,7 +415,7 @@ func TestUnixSocket(t *testing.T) {
 		t.Errorf("socket left behind: %v", err)
 	}
 	if err := unreachable(socket, fs.ErrPermission); !strings.Contains(err.Error(), "permission denied") {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want permission denied", err)
 	}
 }
 

@@ -95,11 +95,11 @@ func TestHookPosts(t *testing.T) {
 		out, err = h.run("silent")
 		got := posted()
 		if err != nil || out != "" || got.body == nil {
-			t.Errorf("%s: %q %v", to, out, err)
+			t.Errorf("%s: got %q %v, want no output, and a message to the receiver", to, out, err)
 			continue
 		}
 		if s, _ := text(got.body).(string); !strings.HasSuffix(s, exampleText) || got.authorization != "Bearer secret" {
-			t.Errorf("%s: %v", to, got)
+			t.Errorf("%s: got %v, want the event's text and the secret", to, got)
 		}
 	}
 }
@@ -160,11 +160,11 @@ func serveMail(l net.Listener, mail chan<- string) {
 
 func TestHookFails(t *testing.T) {
 	if out, err := newExampleHook(t, "to=fax\n").run("down"); err == nil || !strings.Contains(out, "to=fax, must be slack, teams, line or mail") {
-		t.Errorf("%q %v", out, err)
+		t.Errorf("got %q %v, want an error that lists the values of to", out, err)
 	}
 	refused := httptest.NewServer(http.NotFoundHandler())
 	defer refused.Close()
 	if out, err := newExampleHook(t, "to=slack\nurl="+refused.URL+"\n").run("down"); err == nil || !strings.Contains(out, "404") {
-		t.Errorf("%q %v", out, err)
+		t.Errorf("got %q %v, want an error with the status 404", out, err)
 	}
 }

@@ -50,7 +50,7 @@ func TestFilesOfCommands(t *testing.T) {
 	for _, c := range commands() {
 		name := strings.ReplaceAll(c.name, "-", "") + ".go"
 		if _, err := os.Stat(name); err != nil {
-			t.Errorf("%s: %v", c.name, err)
+			t.Errorf("the command %s has no file of its name: %v", c.name, err)
 		}
 	}
 }
@@ -111,7 +111,7 @@ func TestInstalledConfig(t *testing.T) {
 			t.Fatal(err)
 		}
 		if c.Global != config.Defaults() || len(c.Sections) > 0 {
-			t.Errorf("%+v", c)
+			t.Errorf("got %+v, want the defaults and no section", c)
 		}
 	}
 	if all := regexp.MustCompile(`(?m)^;(\[|[a-z ]+ = )`).ReplaceAllString(text, "$1"); all == text {
@@ -165,7 +165,7 @@ func TestCopyright(t *testing.T) {
 	}
 	modules := strings.Fields(string(out))
 	if len(modules) == 0 {
-		t.Error("no modules")
+		t.Error("go list names no modules")
 	}
 	var folders []string
 	for _, m := range regexp.MustCompile(`(?m)^(?:Files:)? +vendor/(\S+/)\*$`).FindAllStringSubmatch(text, -1) {

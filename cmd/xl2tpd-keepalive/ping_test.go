@@ -27,7 +27,7 @@ func TestPingOptions(t *testing.T) {
 		o := defaults()
 		err := parse(find("ping").flagSet(&o), strings.Fields(line), &o.names)
 		if got := o.pinged(); err != nil || got != want {
-			t.Errorf("%s: %+v, %v", line, got, err)
+			t.Errorf("ping %s: got %+v, %v, want %+v", line, got, err, want)
 		}
 	}
 }
@@ -54,7 +54,7 @@ func TestPingUsage(t *testing.T) {
 			t.Errorf("%s: status %d", line, code)
 		}
 		if !strings.Contains(errs.String(), want) || strings.Count(errs.String(), "\n") != 1 || out.Len() > 0 {
-			t.Errorf("%s: %s%s", line, &out, &errs)
+			t.Errorf("%s: got %s%s, want one line on standard error with the expected text", line, &out, &errs)
 		}
 	}
 }
@@ -134,7 +134,7 @@ func TestPingCommand(t *testing.T) {
 			if strings.Contains(tt.line, "-json") {
 				var r ping.Comparison
 				if err := json.Unmarshal([]byte(out), &r); err != nil || r.Inner == nil || r.Outer == nil || r.Outer.Received != 1 {
-					t.Errorf("%v: %s", err, out)
+					t.Errorf("%v: got %s, want both halves, and one reply outside the tunnel", err, out)
 				}
 			}
 		})

@@ -18,7 +18,7 @@ func TestListReport(t *testing.T) {
 		var out bytes.Buffer
 		options{anonymise: anonymous}.listReport(&out, b, "r.tar.gz")
 		if out.String() != want+hint+"Look at it before you send it.\n" {
-			t.Errorf("%v: %s", anonymous, &out)
+			t.Errorf("anonymous: %v; got %s", anonymous, &out)
 		}
 	}
 }

@@ -31,20 +31,20 @@ func TestWatchAtATerminal(t *testing.T) {
 	for !strings.Contains(out.String(), "\x1b[J") { // the end of the first page
 		n, err := shown.Read(buf)
 		if err != nil {
-			t.Fatalf("%v: %q", err, out.String())
+			t.Fatalf("no whole page: %v; shown: %q", err, out.String())
 		}
 		out.Write(buf[:n])
 	}
 	in.Write([]byte{3})
 	io.Copy(&out, shown)
 	if err := c.Wait(); err != nil {
-		t.Errorf("%v: %q", err, out.String())
+		t.Errorf("ended with %v; shown: %q", err, out.String())
 	}
 	text := out.String()
 	_, text, began := strings.Cut(text, "\x1b[?1049h\x1b[?25l\x1b[?7l") // the alternate screen
 	text, after, ended := strings.Cut(text, "\x1b[?7h\x1b[?25h\x1b[?1049l")
 	if !began || !ended || strings.TrimSpace(after) != "" || !strings.Contains(text, "\x1b[H") {
-		t.Errorf("%q", out.String())
+		t.Errorf("got %q, want a page between the two ends of the alternate screen", out.String())
 	}
 	if strings.Contains(text, "\x1b[3") {
 		t.Errorf("colours: %q", text)

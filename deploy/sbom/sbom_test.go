@@ -99,10 +99,10 @@ func TestBill(t *testing.T) {
 		t.Error(d)
 	}
 	if got := b.Metadata.Component; got.Version != "1.0" || len(got.Components) != 2 || got.Components[1].Hashes[0].Content != "bb" {
-		t.Errorf("%+v", got)
+		t.Errorf("the component is %+v", got)
 	}
 	if got := b.Dependencies[0].DependsOn; len(got) != 3 {
-		t.Error(got)
+		t.Errorf("the program depends on %v, want three modules", got)
 	}
 }
 

@@ -162,7 +162,7 @@ func TestControlMessages(t *testing.T) {
 	b := Collect(t.Context(), s)
 	all, comments := b.packets(t)
 	if len(all) != 4 || all[0].Src != recorded.Peer || l2tp.ParseAttributes(all[0].Payload()).Host != "gw.example.jp." || !strings.Contains(comments, "lac office") {
-		t.Errorf("%+v, %q", all, comments)
+		t.Errorf("got %+v, %q, want the four messages, with their addresses and names", all, comments)
 	}
 	s.AnonymousKey = []byte("a key")
 	b = Collect(t.Context(), s)
@@ -170,7 +170,7 @@ func TestControlMessages(t *testing.T) {
 	peer := all[0].Src.Addr().String()
 	if len(all) != 4 || peer == "192.0.2.1" || !strings.Contains(b.file(t, "status.json"), `"peer": "`+peer+`"`) || strings.Contains(comments, "office") ||
 		l2tp.ParseAttributes(all[0].Payload()).Host != "xxxxxxxxxxxxxx" {
-		t.Errorf("%+v, %q", all, comments)
+		t.Errorf("got %+v, %q, want the four messages, with the addresses of status.json and without names", all, comments)
 	}
 	for _, name := range []string{"gw.example", "office"} {
 		if strings.Contains(b.file(t, "control.pcapng"), name) {
@@ -188,7 +188,7 @@ func TestSecretInControlMessage(t *testing.T) {
 	b := Collect(t.Context(), s)
 	if slices.ContainsFunc(b.Files, func(f File) bool { return f.Name == "control.pcapng" }) ||
 		!slices.Contains(b.left(), "control.pcapng, in which there is a secret of this host") {
-		t.Errorf("%q", b.Left)
+		t.Errorf("got %q, want control.pcapng, because of its secret", b.Left)
 	}
 }
 
@@ -286,7 +286,7 @@ func TestAnonymous(t *testing.T) {
 	for _, name := range []string{"office", "tokyo", "osaka", "alice", "carol", "gw.example.jp", "gate", "192.0.2", "10.0.0.2", "d4a4"} {
 		for line := range strings.Lines(b.all()) {
 			if strings.Contains(line, name) {
-				t.Errorf("%s: %s", name, line)
+				t.Errorf("%s: got %s, want no name", name, line)
 			}
 		}
 	}
@@ -300,7 +300,7 @@ func TestAnonymous(t *testing.T) {
 	}
 	peer := line("status.json", `"peer": `)
 	if _, err := netip.ParseAddr(peer); err != nil || !strings.Contains(b.all(), "remote_addrs = "+peer) {
-		t.Errorf("%q", peer)
+		t.Errorf("got %q, want the same address everywhere", peer)
 	}
 	if !strings.Contains(b.file(t, "journal.txt"), "established to "+peer+",") {
 		t.Errorf("%s is not in the journal", peer)
@@ -313,7 +313,7 @@ func TestNoService(t *testing.T) {
 	s.Status, s.StatusErr = status.Status{}, errors.New("is not running")
 	b := Collect(t.Context(), s)
 	if !slices.Contains(b.left(), "status: is not running") || !strings.Contains(b.file(t, "README.txt"), "The service does not say which tunnels there are: is not running") {
-		t.Errorf("%q", b.Left)
+		t.Errorf("got %q, want the status among them", b.Left)
 	}
 }
 
@@ -328,7 +328,7 @@ func TestSave(t *testing.T) {
 	}
 	info, err := os.Stat(path)
 	if err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("%v, %v", info.Mode(), err)
+		t.Errorf("got %v, %v, want a file for its owner alone", info.Mode(), err)
 	}
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -342,10 +342,10 @@ func TestSave(t *testing.T) {
 	for _, want := range b.Files {
 		head, err := archive.Next()
 		if err != nil || head.Name != "report/"+want.Name || head.Mode != 0o600 {
-			t.Fatalf("%+v, %v", head, err)
+			t.Fatalf("got %+v, %v, want the next file, for its owner alone", head, err)
 		}
 		if text, err := io.ReadAll(archive); err != nil || string(text) != want.Text {
-			t.Errorf("%q, %v", text, err)
+			t.Errorf("the archive has %q, %v, want %q", text, err, want.Text)
 		}
 	}
 	if _, err := archive.Next(); err != io.EOF {

@@ -36,8 +36,8 @@ const (
 	toSeconds = len("2006-01-02T15:04:05")
 )
 
-// ends returns what a journal has about the ends of tunnels, the oldest first, and when it begins. Of too many, those stay
-// that came last: what still goes on may have begun long ago.
+// ends returns what a journal has about the ends of tunnels, the oldest first, and when the journal begins. If there are
+// more than maxEnds, those with the latest occurrences stay: what still goes on may have begun long ago.
 func ends(journal string) (all []end, begins string) {
 	seen := map[string]int{} // where all has a text
 	for line := range strings.Lines(journal) {

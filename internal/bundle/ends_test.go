@@ -40,14 +40,14 @@ func TestEnds(t *testing.T) {
 	}
 	colon := strings.ReplaceAll(night, "+0000 ", "+00:00 ") // as Debian 13 writes it
 	if all, _ := ends(colon); !slices.Equal(all, want) {
-		t.Errorf("%+v", all)
+		t.Errorf("got %+v, want %+v", all, want)
 	}
 	many := strings.Builder{}
 	for i := range 2 * maxEnds {
 		many.WriteString("2026-11-29T23:51:12.598000+0000 lab xl2tpd[388]: closed to peer" + strings.Repeat("x", i) + "\n")
 	}
 	if all, _ := ends(many.String()); len(all) != maxEnds || !strings.HasSuffix(all[maxEnds-1].text, strings.Repeat("x", 2*maxEnds-1)) {
-		t.Errorf("%+v", all)
+		t.Errorf("got %+v, want the latest maxEnds of them", all)
 	}
 }
 
@@ -63,7 +63,7 @@ func TestEndsThatGoOn(t *testing.T) {
 	all, _ := ends(journal + line(30, "office"))
 	want := end{"xl2tpd: closed to office", "2026-11-01T12:00:00", "2026-11-30T12:00:00", 2}
 	if len(all) != maxEnds || all[0] != want || all[1].text != "xl2tpd: closed to peerxx" {
-		t.Errorf("%+v", all)
+		t.Errorf("got %+v, want the latest maxEnds of them, the oldest first", all)
 	}
 }
 
@@ -73,7 +73,7 @@ func TestEndsText(t *testing.T) {
 		"":    "Nothing in the journal says how a tunnel ended.\n",
 	} {
 		if got := endsText(journal); !strings.Contains(got, want) {
-			t.Errorf("%q: %s", journal, got)
+			t.Errorf("%q: got %s, want %q in it", journal, got, want)
 		}
 	}
 }
@@ -90,7 +90,7 @@ func TestNoEnds(t *testing.T) {
 	}
 	b := Collect(t.Context(), s)
 	if strings.Contains(strings.Join(b.left(), "\n"), "--grep") || !strings.Contains(b.file(t, "README.txt"), "Nothing in the journal says") {
-		t.Errorf("%q", b.left())
+		t.Errorf("got %q, want no complaint about a search that finds nothing", b.left())
 	}
 }
 
@@ -108,7 +108,7 @@ func TestLateEnds(t *testing.T) {
 		}
 		left := strings.Join(Collect(t.Context(), s).left(), "\n")
 		if !strings.Contains(left, "--grep") || !strings.Contains(left, "not done after 10s") {
-			t.Errorf("%q", left)
+			t.Errorf("got %q, want the search that took too long", left)
 		}
 	})
 }
@@ -119,14 +119,14 @@ func TestVendorAfterDrop(t *testing.T) {
 	s.Status.Tunnels[0].Vendor = ""
 	s.Recordings = []controltrace.Recording{{Connection: recorded, Vendor: "Yamaha"}}
 	if text := Collect(t.Context(), s).file(t, "README.txt"); !strings.Contains(text, "router: 192.0.2.1, Yamaha\n") {
-		t.Errorf("%s", text)
+		t.Errorf("got %s, want the vendor from the flight recorder", text)
 	}
 	s.Status.Tunnels[0].Peer = netip.Addr{} // its name could not be looked up
 	if text := Collect(t.Context(), s).file(t, "README.txt"); !strings.Contains(text, "router: of an unknown address, of an unknown vendor") {
-		t.Errorf("%s", text)
+		t.Errorf("got %s, want an unknown address and vendor", text)
 	}
 	s.Status.Tunnels[0].Peer, s.Recordings[0].Peer = recorded.Peer.Addr(), recorded.Local
 	if text := Collect(t.Context(), s).file(t, "README.txt"); !strings.Contains(text, "router: 192.0.2.1, of an unknown vendor") {
-		t.Errorf("%s", text)
+		t.Errorf("got %s, want an unknown vendor", text)
 	}
 }

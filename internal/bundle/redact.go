@@ -24,7 +24,8 @@ func set(words string) map[string]bool {
 // plain is a value that is no secret whatever its key is: a switch.
 var plain = set("yes no on off true false 0 1 none never default auto")
 
-// xl2tpdKeys are keys of xl2tpd.conf and of keepalive.conf with values that may be shown. Words are joined by underscores.
+// xl2tpdKeys are keys of xl2tpd.conf and of keepalive.conf with values that may be shown. Underscores join the words of a
+// key.
 var xl2tpdKeys = set(`
 	port saref_refinfo max_retries cap_backoff access_control force_userspace ipsec_saref debug_avp debug_network
 	debug_packet debug_state debug_tunnel auth_file rand_source listen-addr lns autodial redial redial_timeout max_redials

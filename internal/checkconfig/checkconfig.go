@@ -107,8 +107,8 @@ func (c *round) readXl2tpd() error {
 	return nil
 }
 
-// unread returns why a file can't be read. What is wrong in it is a remark. The remedy of xl2tpdconf.Read is for the
-// service; another user needs another one.
+// unread returns why a file can't be read. A mistake in it is not an error here, but a remark. The remedy that
+// xl2tpdconf.Read names is for the service; another user needs another one.
 func (c *round) unread(path string, err error) error {
 	var wrong *xl2tpdconf.Error
 	switch {

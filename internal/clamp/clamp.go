@@ -38,7 +38,7 @@ func (r Rule) Text() message.Text {
 // MSS returns the longest segment that an MTU has room for.
 func MSS(mtu int) int { return mtu - tcpHeaders }
 
-// tcpHeaders are those of IPv4 and TCP, without options.
+// tcpHeaders is the length of the headers of IPv4 and TCP, without options.
 const tcpHeaders = 40
 
 // rule is one rule of a chain, as far as it matters here.
@@ -92,7 +92,7 @@ func (r ruleset) walk(base, chain, link string, limited bool, depth int) (found 
 	for _, one := range r.chains[chain] {
 		switch {
 		case !one.out.admits(link), one.in.name != "" && !one.in.except && one.in.admits(link):
-			// It is about other packets: what comes in by a tunnel does not leave by the same one.
+			// The rule is about other packets: what comes in through a tunnel does not leave through the same one.
 		case one.clamps:
 			where := r.table + " " + base
 			if chain != base {

@@ -106,7 +106,7 @@ func TestFits(t *testing.T) {
 		{Rule{}, true}, {Rule{MSS: 1334}, true}, {Rule{MSS: 1335}, false}, {Rule{Limited: true}, false},
 	} {
 		if got := tc.rule.Fits(1374); got != tc.want {
-			t.Errorf("%+v: %v", tc.rule, got)
+			t.Errorf("%+v: got %v, want %v", tc.rule, got, tc.want)
 		}
 	}
 }

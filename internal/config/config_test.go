@@ -132,7 +132,7 @@ func TestNames(t *testing.T) {
 			continue
 		}
 		if err != nil || len(c.Sections) != want || c.Sections[0].Settings.Interval == c.Sections[1].Settings.Interval {
-			t.Errorf("%q: %v", text, err)
+			t.Errorf("%q: %v, or not %d different sections", text, err, want)
 		}
 	}
 }
@@ -153,7 +153,7 @@ func TestUnknown(t *testing.T) {
 		"testdata/good/full.conf:21: no xl2tpd has a [lac silent], this section does nothing",
 	}
 	if !slices.Equal(got, want) {
-		t.Errorf("%q", got)
+		t.Errorf("got %q, want %q", got, want)
 	}
 	if got := c.Unknown(func(string) ([]xl2tpdconf.Header, bool) { return nil, false }); got != nil {
 		t.Errorf("of files that nobody knows: %q", got)
@@ -183,7 +183,7 @@ func TestMeant(t *testing.T) {
 		}
 		got := c.Unknown(func(string) ([]xl2tpdconf.Header, bool) { return headers, true })
 		if want == "" && got != nil || want != "" && (len(got) != 1 || got[0].String() != "k:1: "+want) {
-			t.Errorf("%s: %q", section, got)
+			t.Errorf("%s: got %q, want %q", section, got, want)
 		}
 	}
 }
@@ -216,7 +216,7 @@ func TestForOneFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := c.For("/etc/b.conf", "lac", "office"); got.Failures != 5 || got.Interval != 30*time.Second || got.Hook != "/a" {
-		t.Errorf("got %+v", got)
+		t.Errorf("got %+v, want the section of this file over that of all files", got)
 	}
 }
 
@@ -243,7 +243,7 @@ func TestHooks(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := c.Hooks(); !slices.Equal(got, []string{"/a", "/b"}) {
-		t.Errorf("%q", got)
+		t.Errorf("got %q, want %q", got, []string{"/a", "/b"})
 	}
 }
 
@@ -284,7 +284,7 @@ func TestInstalledFile(t *testing.T) {
 		}
 	}
 	if len(c.Sections) != 2 {
-		t.Errorf("%+v", c.Sections)
+		t.Errorf("got %+v, want both sections", c.Sections)
 	}
 	for _, key := range []string{"keepalive", "interval", "timeout", "failures", "target", "hello guard", "recover", "hook", "metrics"} {
 		if !strings.Contains(text, "\n;"+key+" = ") {
@@ -320,7 +320,7 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			var e *xl2tpdconf.Error
 			if !errors.As(err, &e) || e.Line < 1 || e.Path != "f" || strings.ContainsAny(err.Error(), "\n\r") {
-				t.Fatalf("%q", err)
+				t.Fatalf("got %q, want one line with file and line", err)
 			}
 			return
 		}
@@ -336,7 +336,7 @@ type fataler interface{ Fatalf(string, ...any) }
 func check(t fataler, s Settings) {
 	if s.Interval < time.Second || s.Interval > time.Hour || s.Timeout < time.Second || s.Timeout > time.Minute || s.Timeout > s.Interval ||
 		s.Target.IsValid() && !s.Target.Is4() {
-		t.Fatalf("%+v", s)
+		t.Fatalf("got %+v, want values within their limits", s)
 	}
 }
 
@@ -371,10 +371,10 @@ func TestObserve(t *testing.T) {
 		t.Fatal(err)
 	}
 	if s := c.Global; !s.Keepalive || !s.Observe || s.Recovery(true) != RecoverOff {
-		t.Errorf("%+v", s)
+		t.Errorf("got %+v, want observe, and no recovery", s)
 	}
 	if s := c.For("", "lac", "a"); s.Observe || s.Recovery(true) != RecoverFull {
-		t.Errorf("%+v", s)
+		t.Errorf("got %+v, want no observe, and full recovery", s)
 	}
 }
 
@@ -527,7 +527,7 @@ func TestMistakes(t *testing.T) {
 		var got []int
 		for _, e := range Mistakes("f", []byte(text)) {
 			if got = append(got, e.Line); e.Path != "f" {
-				t.Errorf("%q: %v", text, e)
+				t.Errorf("%q: the mistake %v is not of the file f", text, e)
 			}
 		}
 		if !slices.Equal(got, want) {

@@ -74,7 +74,8 @@ func (s Settings) Recovery(wanted bool) RecoverMode {
 const idleTimer = 60 * time.Second
 
 // TooRare returns why a router's idle timer may end a tunnel in spite of the echo requests; empty: it does not. An echo
-// request follows the last sign of life by the interval and a third at most, and then has to reach the router.
+// request follows the last sign of life by the interval and a third at most (slack in supervisor/echoschedule.go), and
+// then has to reach the router.
 func (s Settings) TooRare() message.Text {
 	longest := s.Interval * 135 / 100
 	if !s.Keepalive || s.Observe || longest < idleTimer {

@@ -94,7 +94,7 @@ func (b *fixture) expect(deliveries, interval int, lines int, text string) {
 		b.t.Fatalf("%d deliveries, want %d; log:\n%s", len(b.got), deliveries, b.log.String())
 	}
 	if deliveries > 0 && b.got[deliveries-1].Global.Interval != time.Duration(interval)*time.Second {
-		b.t.Errorf("%+v", b.got[deliveries-1])
+		b.t.Errorf("the latest delivery is %+v, want the interval %d s", b.got[deliveries-1], interval)
 	}
 	if n := strings.Count(b.log.String(), "\n"); n != lines || lines > 0 && !strings.Contains(b.log.String(), text) {
 		b.t.Errorf("want %d lines with %q, log:\n%s", lines, text, b.log.String())

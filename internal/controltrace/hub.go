@@ -115,7 +115,7 @@ func (w *Watcher) queueLost() {
 	}
 }
 
-// Wake is a channel that tells when there is something to take.
+// Wake returns a channel that receives when there is something to take.
 func (w *Watcher) Wake() <-chan struct{} { return w.wake.C() }
 
 // Take returns the frames that wait. They are valid until the next call.

@@ -59,7 +59,7 @@ func TestHub(t *testing.T) {
 	}
 	for _, e := range got {
 		if hasSecret(e.Record.Payload) {
-			t.Errorf("%q", e.Record.Payload)
+			t.Errorf("got %q, want no secret", e.Record.Payload)
 		}
 	}
 	all.Close()
@@ -107,7 +107,7 @@ func TestFewWatchers(t *testing.T) {
 		defer w.Close()
 	}
 	if _, err := h.Watch(false); !errors.Is(err, ErrBusy) {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want ErrBusy", err)
 	}
 }
 
@@ -121,10 +121,10 @@ func TestRecordingFrames(t *testing.T) {
 	n := len(g.Records)
 	if len(all) != n+2 || !all[0].Begins || !all[0].Ended.Equal(began) || all[0].Vendor != "router" || all[0].Connection != tunnel ||
 		!reflect.DeepEqual(all[n].Record, g.Records[n-1]) || !all[n+1].Begins || !all[n+1].Ended.IsZero() || all[n+1].Vendor != "" {
-		t.Errorf("%+v", all)
+		t.Errorf("got %+v, want a channel that has ended, its %d messages, and one that has not ended", all, n)
 	}
 	if _, err := NewReader(bytes.NewReader(NoGuard())).Next(); !errors.Is(err, ErrNoGuard) {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want ErrNoGuard", err)
 	}
 }
 

@@ -67,7 +67,7 @@ func TestSecretsAreNotRecorded(t *testing.T) {
 	}
 	for _, r := range k.Records() {
 		if hasSecret(r.Payload) {
-			t.Errorf("%q", r.Payload)
+			t.Errorf("got %q, want no secret", r.Payload)
 		}
 	}
 }

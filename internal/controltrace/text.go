@@ -53,7 +53,7 @@ func (r *Record) acknowledged() bool {
 	return false
 }
 
-// why returns the guard's reason; empty: there is none to tell.
+// why returns the guard's reason; empty: there is none, or it says nothing.
 func (r *Record) why() string {
 	if r.Why == translator.Nothing || r.Why > translator.StopSent {
 		return ""

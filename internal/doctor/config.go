@@ -20,7 +20,7 @@ func (e *checker) keepaliveConf() []Finding {
 		return []Finding{bad(check, "", message.TextOf(e.confErr), "correct it: until then the settings from before are in use, and after a restart the defaults")}
 	}
 	var all []Finding
-	for _, line := range e.unknown() {
+	for _, line := range e.unknownSections() {
 		all = append(all, bad(check, "", line, "give the section the name that xl2tpd's file has, or take it out"))
 	}
 	if all == nil {
@@ -39,8 +39,8 @@ func (e *checker) keepaliveConf() []Finding {
 	return all
 }
 
-// unknown returns the sections that match no LAC and no LNS.
-func (e *checker) unknown() []message.Text {
+// unknownSections returns the sections that match no LAC and no LNS.
+func (e *checker) unknownSections() []message.Text {
 	if e.conf == nil || e.seenErr != nil {
 		return nil
 	}

@@ -508,7 +508,7 @@ func TestFindings(t *testing.T) {
 		}
 		if tc.check == "" {
 			if len(ill) > 0 || !Healthy(all) {
-				t.Errorf("%s: %+v", tc.name, ill)
+				t.Errorf("%s: got %+v, want a healthy host", tc.name, ill)
 			}
 			continue
 		}
@@ -639,7 +639,7 @@ func TestRemedies(t *testing.T) {
 		all := Examine(t.Context(), p.Host)
 		i := slices.IndexFunc(all, func(f Finding) bool { return f.Check.String() == tc.check })
 		if i < 0 || all[i].OK || len(all[i].Remedy) == 0 || all[i].Remedy[0].String() != tc.remedy {
-			t.Errorf("%s: %+v", tc.name, all)
+			t.Errorf("%s: got %+v, want a problem with the remedy", tc.name, all)
 		}
 	}
 }
@@ -661,7 +661,7 @@ func TestUnseenNAT(t *testing.T) {
 		tunnel.State, tunnel.SA.NAT, tunnel.SA.Encap = tc.state, false, false
 		got := slices.ContainsFunc(Examine(t.Context(), p.Host), func(f Finding) bool { return f.Check == "NAT-T" && !f.OK })
 		if got != tc.want {
-			t.Errorf("%+v: %v", tc, got)
+			t.Errorf("%+v: got %v, want %v", tc, got, tc.want)
 		}
 	}
 }
@@ -670,7 +670,7 @@ func TestUnseenNAT(t *testing.T) {
 func TestName(t *testing.T) {
 	for root, path := range map[string]string{"/": "/etc/crontab", "/root/of/it": "/root/of/it/etc/crontab", "/with/slash/": "/with/slash/etc/crontab"} {
 		if got := (&Host{Root: root}).name(path); got != "/etc/crontab" {
-			t.Errorf("%s: %s", root, got)
+			t.Errorf("%s: got %s, want %s", root, got, "/etc/crontab")
 		}
 	}
 }
@@ -684,11 +684,11 @@ func TestYamaha(t *testing.T) {
 		all := Examine(t.Context(), p.Host)
 		i := slices.IndexFunc(all, func(f Finding) bool { return f.Check == "router" })
 		if (i >= 0) != want || want && (all[i].Kind != Note || !strings.Contains(all[i].Remedy[0].String(), "198.51.100.2 or its NAT's")) {
-			t.Errorf("%q: %+v", vendor, all)
+			t.Errorf("%q: got %+v, want a note with the router's lines for a Yamaha, and none for others", vendor, all)
 			continue
 		}
 		if want && (all[i].Paste[1] != "tunnel select N" || !slices.Contains(all[i].Paste, "l2tp tunnel disconnect time off") || all[i].Paste[len(all[i].Paste)-1] != "save") {
-			t.Errorf("%q", all[i].Paste)
+			t.Errorf("got %q, want the lines that switch the idle timer off", all[i].Paste)
 		}
 	}
 }
@@ -698,7 +698,7 @@ func TestOpenMetrics(t *testing.T) {
 	p.write(config.DefaultPath, "[global]\nmetrics = 0.0.0.0:9174\n")
 	all := Examine(t.Context(), p.Host)
 	if !slices.ContainsFunc(all, func(f Finding) bool { return f.Check == "metrics" && f.Kind == Note }) {
-		t.Errorf("%+v", all)
+		t.Errorf("got %+v, want a note about metrics", all)
 	}
 }
 
@@ -797,7 +797,7 @@ func TestNotKnown(t *testing.T) {
 		all := Examine(t.Context(), p.Host)
 		i := slices.IndexFunc(all, func(f Finding) bool { return f.Check.String() == tc.check })
 		if i < 0 || all[i].Kind != Unknown || !strings.Contains(all[i].Text.String(), tc.text) || !Healthy(all) {
-			t.Errorf("%s: %+v", tc.name, all)
+			t.Errorf("%s: got %+v, want unknown, on a healthy host", tc.name, all)
 		}
 	}
 }
@@ -809,7 +809,7 @@ func TestDownByHand(t *testing.T) {
 	all := Examine(t.Context(), p.Host)
 	i := slices.IndexFunc(all, func(f Finding) bool { return f.Check == "state" })
 	if !Healthy(all) || all[i].Kind != Note || fmt.Sprint(all[i].Remedy) != "[echo 'd office' > /run/xl2tpd/l2tp-control; sleep 3; echo 'c office' > /run/xl2tpd/l2tp-control]" {
-		t.Errorf("%+v", all[i])
+		t.Errorf("got %+v, want a note with the command that dials", all[i])
 	}
 }
 
@@ -843,7 +843,7 @@ func TestHasJournal(t *testing.T) {
 // On this host, whatever it is, a round ends and says something.
 func TestThisHost(t *testing.T) {
 	if all := Examine(t.Context(), ThisHost()); len(all) == 0 {
-		t.Error("nothing")
+		t.Error("got no finding at all for this host")
 	}
 }
 

@@ -157,7 +157,8 @@ func (m *MTU) Overhead() int {
 	return max(0, m.Outer.Passes-m.Inner.Passes)
 }
 
-// unbroken returns the longest packet whose ESP packet needs no fragments; 0: not known, or the link takes no longer ones.
+// unbroken returns the longest packet whose ESP packet needs no fragments; 0: not known, or all that the link takes need
+// none.
 func (m *MTU) unbroken() int {
 	s, known := suiteOf(m.child)
 	if m.Outer == nil || !known || s.outer(m.Inner.Passes, l2tpHeader+pppHeader, m.child.Encap) <= m.Outer.Passes {

@@ -191,7 +191,7 @@ func TestMTUFragments(t *testing.T) {
 	}
 	m.outer.Passes = 1500
 	if got := m.measured(); got != "✓ lac office, path MTU: 1400 bytes pass, as ppp0 claims\n" {
-		t.Error(got)
+		t.Errorf("got %q", got)
 	}
 }
 
@@ -225,7 +225,7 @@ func TestMTUUnclamped(t *testing.T) {
 	} {
 		change()
 		if got := m.measured(); !strings.HasPrefix(got, "✓") {
-			t.Errorf("%s: %s", what, got)
+			t.Errorf("%s: got %s, want a check that passes", what, got)
 		}
 	}
 }

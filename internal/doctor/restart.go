@@ -13,9 +13,9 @@ import (
 
 // restart returns how to restart a running xl2tpd, by what has started it.
 //
-// In userspace mode SIGTERM makes it end without a word to its peers; SIGINT makes it close its tunnels first (xl2tpd.c,
-// death_handler). A peer that was told nothing keeps the tunnel until a Hello stays unanswered. If it is an xl2tpd in
-// kernel mode, no data of the next tunnel reaches it until then, and PPP gives up.
+// In userspace mode SIGTERM makes xl2tpd end without a message to its peers; SIGINT makes it close its tunnels first
+// (xl2tpd.c, death_handler). Without a message a peer keeps the tunnel until a Hello stays unanswered. If the peer is an
+// xl2tpd in kernel mode, no data of the next tunnel reaches it until then, and PPP gives up.
 func (e *checker) restart(i xl2tpd.Instance) message.Text {
 	unit := strings.TrimSuffix(i.Unit, ".service")
 	switch userspace := e.userspace(i); {
@@ -33,9 +33,9 @@ func (e *checker) restart(i xl2tpd.Instance) message.Text {
 }
 
 // endPersistent returns a command that ends the pppds with `persist` of an xl2tpd in userspace mode that has ended; empty:
-// it has none. Such a pppd tries to open its terminal again, without a pause and deaf to signals (pppd 2.4.9, main.c). So it
-// takes the terminal of the next tunnel. With each try it makes its lock file anew. One that is killed in
-// between leaves an empty file (utils.c, lock), and no pppd takes that terminal any more.
+// it has none. Such a pppd tries to open its terminal again, without a pause and without regard to signals (pppd 2.4.9,
+// main.c). So it takes the terminal of the next tunnel. With each try it makes its lock file anew. If it is killed in
+// between, it leaves an empty file (utils.c, lock), and no pppd takes that terminal any more.
 func (e *checker) endPersistent(i xl2tpd.Instance, unit string) string {
 	persists := func(s xl2tpd.Section) bool { _, ok := e.persist(s); return ok }
 	if i.Conf == nil || !slices.ContainsFunc(i.Conf.Sections, persists) {

@@ -96,7 +96,7 @@ func (e *checker) checkedElsewhere(p status.Problem) bool {
 	case status.CodeConfig:
 		return e.confErr != nil && !errors.Is(e.confErr, fs.ErrPermission)
 	case status.CodeSection:
-		return slices.ContainsFunc(e.unknown(), same)
+		return slices.ContainsFunc(e.unknownSections(), same)
 	case status.CodeXl2tpd:
 		return slices.ContainsFunc(e.seen.Instances, func(i xl2tpd.Instance) bool { return !i.Runs() })
 	case status.CodeXl2tpdConf:

@@ -223,7 +223,7 @@ func TestContainersModules(t *testing.T) {
 	f := find(t, p, "kernel modules", Unknown)
 	if want := "not loaded: l2tp_ppp, nft_queue, nfnetlink_queue; only the host of this container knows whether it has them"; f.Text.String() != want ||
 		!slices.Equal(steps(f), []string{"on the host: modprobe -a l2tp_ppp nft_queue nfnetlink_queue"}) {
-		t.Errorf("%+v", f)
+		t.Errorf("got %+v, want what only the container's host knows", f)
 	}
 }
 
@@ -234,11 +234,11 @@ func TestXl2tpdInContainer(t *testing.T) {
 	p.home.Conf, p.home.Pipe = nil, "/run/missing"
 	f := find(t, p, "xl2tpd.conf", Note)
 	if !slices.Equal(steps(f), []string{"run xl2tpd-keepalive in the container that has this xl2tpd"}) {
-		t.Errorf("%+v", f)
+		t.Errorf("got %+v, want the container as the remedy", f)
 	}
 	for _, f := range Examine(t.Context(), p.Host) {
 		if f.Check == "control pipe" || f.Check == "max retries" {
-			t.Errorf("%+v", f)
+			t.Errorf("got %+v, want no check of a file in another container", f)
 		}
 	}
 }
@@ -284,7 +284,7 @@ func TestHostOfAContainer(t *testing.T) {
 		p.home.Conf, p.home.ConfErr = nil, message.Errorf("%v", xl2tpd.ErrElsewhere)
 		tc.host(p)
 		if f := find(t, p, tc.check, tc.kind); f.Text.String() != tc.text || !slices.Equal(steps(f), tc.steps) {
-			t.Errorf("%s: %+v", tc.name, f)
+			t.Errorf("%s: got %+v, want %q with steps %q", tc.name, f, tc.text, tc.steps)
 		}
 	}
 }
@@ -295,7 +295,7 @@ func TestContainersService(t *testing.T) {
 	p.container()
 	p.down = fmt.Errorf("xl2tpd-keepalive is not running (systemctl start xl2tpd-keepalive): %w", status.ErrNotRunning)
 	if f := find(t, p, "xl2tpd-keepalive", Problem); f.Text.String() != "not running" {
-		t.Errorf("%+v", f)
+		t.Errorf("got %+v, want not running", f)
 	}
 }
 
@@ -314,7 +314,7 @@ func TestNetworkManagerDials(t *testing.T) {
 	p := healthy(t)
 	p.networkManager()
 	if f := find(t, p, "redialling", Passed); f.Text.String() != "nobody but NetworkManager" {
-		t.Errorf("%+v", f)
+		t.Errorf("got %+v, want nobody but NetworkManager", f)
 	}
 }
 
@@ -323,7 +323,7 @@ func TestRedialsUnknown(t *testing.T) {
 	p := healthy(t)
 	p.home.Conf, p.home.ConfErr = nil, fs.ErrPermission
 	if f := find(t, p, "redialling", Unknown); f.Text.String() != "no xl2tpd.conf can be read" {
-		t.Errorf("%+v", f)
+		t.Errorf("got %+v, want no xl2tpd.conf can be read", f)
 	}
 }
 
@@ -335,7 +335,7 @@ func TestLibreswan(t *testing.T) {
 	p.write("/usr/libexec/ipsec/pluto", "")
 	f := find(t, p, "VICI", Unknown)
 	if !strings.HasPrefix(f.Text.String(), "Libreswan does IPsec here") || !Healthy(Examine(t.Context(), p.Host)) {
-		t.Errorf("%+v", f)
+		t.Errorf("got %+v, want Libreswan, and no problem", f)
 	}
 }
 
@@ -370,10 +370,10 @@ func TestUnknownKey(t *testing.T) {
 		i := slices.IndexFunc(all, func(f Finding) bool { return f.Check == "xl2tpd.conf" })
 		switch {
 		case tc.kind == "" && i >= 0:
-			t.Errorf("%s: %+v", tc.name, all[i])
+			t.Errorf("%s: got %+v, want no such finding", tc.name, all[i])
 		case tc.kind == "":
 		case i < 0 || all[i].Kind != tc.kind || all[i].Text.String() != tc.text:
-			t.Errorf("%s: %+v", tc.name, all)
+			t.Errorf("%s: got %+v, want %v %q", tc.name, all, tc.kind, tc.text)
 		}
 	}
 }
@@ -402,7 +402,7 @@ func TestStaleFile(t *testing.T) {
 			return f.Check == "xl2tpd.conf" && f.Kind == Note && slices.Equal(steps(f), []string{"systemctl restart xl2tpd  # at a time when its tunnels may end"})
 		})
 		if got != tc.want || !Healthy(all) {
-			t.Errorf("%s: %+v", tc.name, all)
+			t.Errorf("%s: got %+v, want the note on a restart: %v", tc.name, all, tc.want)
 		}
 	}
 }

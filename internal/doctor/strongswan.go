@@ -8,6 +8,7 @@ import (
 	"syscall"
 
 	"xl2tpd-keepalive/internal/message"
+	"xl2tpd-keepalive/vici"
 )
 
 // all checks whether strongSwan answers, and notices a peer that is gone.
@@ -78,7 +79,7 @@ func (e strongSwanChecks) loadConnections() message.Text {
 func (e strongSwanChecks) libreswan() (f Finding, is bool) {
 	const check = "VICI"
 	switch {
-	case e.exists("/run/pluto/pluto.ctl"):
+	case e.exists(vici.PlutoSocket):
 		return unknown(check, "", "Libreswan does IPsec here: whether a tunnel's L2TP is in the clear is not checked",
 			"ipsec trafficstatus  # lists its SAs: each tunnel's peer should have one"), true
 	case e.exists("/usr/libexec/ipsec/pluto") && !e.hasVICI():

@@ -9,7 +9,7 @@ import (
 // unknownKeys finds keys with which xl2tpd does not start. A running xl2tpd has read its file before they came in.
 func (e *checker) unknownKeys(n int, i xl2tpd.Instance) []Finding {
 	const check = "xl2tpd.conf"
-	if i.Conf == nil || i.NetworkManager() || !i.Runs() && (!i.Needed() || e.others(n)) {
+	if i.Conf == nil || i.NetworkManager() || !i.Runs() && (!i.Needed() || e.anotherRuns(n)) {
 		return nil
 	}
 	executable := xl2tpd.Executable

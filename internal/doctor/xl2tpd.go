@@ -26,7 +26,7 @@ func (e *checker) xl2tpds() []Finding {
 		}
 		all = append(all, e.lns(n, i)...)
 		all = append(all, e.unknownKeys(n, i)...)
-		if err := i.ConfErr; err != nil && !i.NetworkManager() && (i.Runs() || i.Needed() && !e.others(n)) {
+		if err := i.ConfErr; err != nil && !i.NetworkManager() && (i.Runs() || i.Needed() && !e.anotherRuns(n)) {
 			all = append(all, wrongFile(e.names[n], i.Path, err))
 		}
 		if i.Runs() {
@@ -67,8 +67,8 @@ func (e *checker) lns(n int, i xl2tpd.Instance) []Finding {
 	return all
 }
 
-// others reports whether another xl2tpd runs.
-func (e *checker) others(n int) bool {
+// anotherRuns reports whether another xl2tpd runs.
+func (e *checker) anotherRuns(n int) bool {
 	for m, i := range e.seen.Instances {
 		if m != n && i.Runs() {
 			return true
@@ -87,7 +87,7 @@ func (e *checker) running(n int, i xl2tpd.Instance) []Finding {
 		return []Finding{good(check, e.names[n], "running, pid %d, of %s", i.Process.Pid, i.Unit)}
 	case i.Runs():
 		return []Finding{good(check, e.names[n], "running, pid %d, of no unit", i.Process.Pid)}
-	case i.Conf == nil && e.others(n):
+	case i.Conf == nil && e.anotherRuns(n):
 		return nil
 	case !i.Needed():
 		return []Finding{good(check, e.names[n], "not running: %s has no tunnels", i.Path)}
@@ -95,7 +95,7 @@ func (e *checker) running(n int, i xl2tpd.Instance) []Finding {
 	return []Finding{e.stopped()}
 }
 
-const ownUnit = "xl2tpd.service"
+const xl2tpdUnit = "xl2tpd.service"
 
 // stopped returns the finding for the xl2tpd of the default file, which does not run.
 func (e *checker) stopped() Finding {
@@ -103,7 +103,7 @@ func (e *checker) stopped() Finding {
 	if !e.booted() {
 		return bad(check, e.names[0], "not running", "start it as it was started before")
 	}
-	state, err := e.Unit(e.ctx, ownUnit)
+	state, err := e.Unit(e.ctx, xl2tpdUnit)
 	switch {
 	case err != nil:
 		return bad(check, e.names[0], message.Sprintf("not running, and its unit is not known: %v", err), "start it as it was started before")
@@ -113,7 +113,7 @@ func (e *checker) stopped() Finding {
 	case strings.HasPrefix(state, "masked"):
 		return bad(check, e.names[0], "not running, and its unit is masked", command("systemctl unmask xl2tpd"), command("systemctl start xl2tpd"))
 	case state == "":
-		return bad(check, e.names[0], message.Sprintf("not running, and there is no %s", ownUnit), command("apt install xl2tpd"), "or start it as it was started before")
+		return bad(check, e.names[0], message.Sprintf("not running, and there is no %s", xl2tpdUnit), command("apt install xl2tpd"), "or start it as it was started before")
 	}
 	return bad(check, e.names[0], "not running", command("systemctl start xl2tpd"), command("journalctl -u xl2tpd"))
 }
@@ -134,14 +134,14 @@ func (e *checker) pipe(n int, i xl2tpd.Instance) Finding {
 	return good(check, e.names[n], "%s is a pipe", i.Pipe)
 }
 
-// maxRetries finds a raised `max retries`: a common workaround for unanswered Hellos,
-// which now only keeps dead tunnels.
+// maxRetries finds a raised `max retries`. It is a common workaround for unanswered Hellos. With the Hello guard it only
+// keeps tunnels of dead peers.
 func (e *checker) maxRetries(n int, i xl2tpd.Instance) Finding {
 	const check = "max retries"
 	switch c := i.Conf; {
 	case c == nil:
 		return unknown(check, e.names[n], message.Sprintf("%s can't be read", i.Path))
-	case c.MaxRetries > 5:
+	case c.MaxRetries > xl2tpd.DefaultMaxRetries:
 		return bad(check, e.names[n], message.Sprintf("%s says %d: a dead peer is found much later, and its Hellos pile up until then", c.Path, c.MaxRetries),
 			"take `max retries` out of [global]: the Hello guard does what it was for", whenIdle(e.restart(i)))
 	default:

@@ -34,7 +34,7 @@ func TestNothingIsAskedForAnUnclearOwner(t *testing.T) {
 	b.world.daemons[0].Cgroup, b.world.sockets[0].cgroup, b.world.sockets[1].cgroup = 0, 0, 0
 	b.connect()
 	if o := b.table.list[0].owner; o.ownership != ownerUnclear {
-		t.Fatal(o)
+		t.Fatalf("the owner is %v, want an unclear one", o)
 	}
 	b.acts = nil
 	b.helloCopies(2)
@@ -76,7 +76,7 @@ func TestReasonBehindAHelloAckedForThePeer(t *testing.T) {
 	b.acts = nil
 	b.handle(closing(false, l2tp.TypeStopCCN, 4, 1, 6, "Server closing"), outbound, b.now)
 	if len(b.ends) != 1 || b.ends[0].Unanswered || b.ends[0].StopAcked {
-		t.Errorf("%+v", b.ends)
+		t.Errorf("got %+v, want one end that is no failure of the peer", b.ends)
 	}
 }
 

@@ -21,10 +21,10 @@ const (
 	// maxHalfOpen is how many callers may be between SCCRQ and SCCCN. Forged SCCRQs get
 	// no further. At 50 ms from SCCRP to SCCCN 1024 are room for 20,000 callers a second.
 	maxHalfOpen = 1024
-	// maxHalfOpenOfPeer is the same for one address: that of a NAT, perhaps.
+	// maxHalfOpenOfPeer is the same for one address. Behind it may be a NAT with many callers.
 	maxHalfOpenOfPeer = 64
-	// maxUnpaired is how many pairs of addresses may have a tunnel of which only one id is
-	// known: one that is older than the guard, in userspace mode.
+	// maxUnpaired is how many pairs of addresses may have a tunnel with only one known id. Such
+	// a tunnel is older than the guard, and in userspace mode.
 	maxUnpaired = 1024
 )
 
@@ -117,7 +117,7 @@ type channel struct {
 
 	seen   time.Time // latest packet from xl2tpd
 	rounds int       // of tidy, since that
-	wanted bool      // its links want it held; false: they have to be asked
+	wanted bool      // its links want the guard to hold it; false: they have to be asked
 	noted  time.Time // since when its data are noted; zero: they are not
 	review time.Time // when its links are asked whether they are certain; zero: not before the next tidy
 
@@ -125,7 +125,7 @@ type channel struct {
 	failClosed bool // its packets must not pass without the guard
 	written    written
 	counts     Counts
-	doing      string // what the log said last
+	lastLogged string // the latest log line about it
 
 	recorder *controltrace.Recorder // of its messages; nil: there was none
 }
@@ -138,9 +138,9 @@ type peerSide struct {
 	vendor  string    // what it calls itself; empty: not seen
 }
 
-// ending is how the end of a tunnel comes, and what was said of it.
+// ending is how a tunnel comes to its end, and what was reported of that.
 type ending struct {
-	peerDead     bool      // nothing can come of the peer any more
+	peerDead     bool      // the peer is known to be dead
 	ackStop      bool      // xl2tpd's StopCCN to it waits for its acknowledgement
 	hangingUp    time.Time // when the service has asked xl2tpd to hang up
 	reported     reported
@@ -170,10 +170,10 @@ type awaited struct {
 	recorder *controltrace.Recorder
 }
 
-// path is that of the channel's packets.
+// path returns the path of the channel's packets.
 func (c *channel) path() path { return pathOf(c.translator.Connection()) }
 
-// connection is what the guard says of the channel to others.
+// connection returns the name of the channel for other packages.
 func (c *channel) connection() OwnedConnection {
 	return OwnedConnection{c.translator.Connection(), c.owner.process}
 }
@@ -194,10 +194,9 @@ type callerKey struct {
 	peerID uint16
 }
 
-// channelTable finds the tunnel of a packet. Which two ids make one tunnel is said by an SCCRP;
-// for a tunnel older than the guard, by the kernel's table of sessions; and with neither,
-// by the one's answer to the other's message. Only xl2tpd's packets open anything, so a
-// forged one can't.
+// channelTable finds the tunnel of a packet. An SCCRP shows which two ids make one tunnel. For a tunnel that is older
+// than the guard, the kernel's table of sessions does. Without both, one end's answer to the other end's message does.
+// Only xl2tpd's packets open a channel, so forged ones from outside can't.
 type channelTable struct {
 	channels map[address][]*channel         // each by two addresses; the oldest first
 	list     []*channel                     // each once
@@ -250,7 +249,7 @@ func (x *channelTable) find(at path, id uint16, out bool) *channel {
 }
 
 // makeRoom takes out and returns a channel whose tunnel is no longer up and does not need
-// the guard: the one that xl2tpd has been silent in for longest. nil: there is none.
+// the guard. Of several it takes the one in which xl2tpd has been silent for longest. nil: there is none.
 func (x *channelTable) makeRoom() *channel {
 	var oldest *channel
 	for _, c := range x.list {
@@ -316,8 +315,8 @@ func (x *channelTable) expire(now time.Time) {
 	x.callers.expire(func(c caller) bool { return old(c.at) })
 }
 
-// dials reports whether an xl2tpd asks a peer for a tunnel, since a time. It is not known if only
-// somebody does of whom nobody knows who it is.
+// dials reports whether an xl2tpd has asked a peer for a tunnel since a time. known is false if that xl2tpd is not seen to,
+// and somebody unknown has asked the peer.
 func (x *channelTable) dials(daemon procfs.ID, peer netip.Addr, since time.Time) (is, known bool) {
 	known = true
 	x.awaited.all(func(t l2tp.Connection, a awaited) bool {

@@ -82,7 +82,7 @@ func TestEnds(t *testing.T) {
 		t.Errorf("%+v, want %+v", b.ends, want)
 	}
 	if all := b.table.list; len(all) != 1 || all[0].counts != (Counts{Passed: 5}) {
-		t.Errorf("%+v", all[0].counts)
+		t.Errorf("got %+v, want five Hellos passed", all[0].counts)
 	}
 
 	b = newFixture(t, t.TempDir())
@@ -138,7 +138,7 @@ func TestCallsAreReported(t *testing.T) {
 	b.handlesRaw(false, closing(false, l2tp.TypeStopCCN, 5, 2, 1, "Goodbye!"), translator.Pass)
 	b.handles(false, icrq(false, 6, 2), translator.Pass)
 	if len(b.calledIn) != 3 || b.calledIn[0].LocalID != 7 {
-		t.Errorf("%+v", b.calledIn)
+		t.Errorf("got %+v, want three calls in the tunnel 7", b.calledIn)
 	}
 }
 

@@ -116,7 +116,7 @@ func TestDataHookWhenNeeded(t *testing.T) {
 		on, want bool
 	}{{one, true, true}, {one, true, true}, {two, true, true}, {one, false, true}, {two, false, true}, {two, false, true}, {one, true, true}} {
 		if err := r.setData(step.at, step.on); err != nil || hasDataHook() != step.want {
-			t.Errorf("%+v: %v", step, err)
+			t.Errorf("%+v: %v, or the hook of the data is not as wanted", step, err)
 		}
 		if ok, err := r.intact(); !ok || err != nil {
 			t.Errorf("%+v: not intact: %v", step, err)
@@ -172,7 +172,7 @@ func TestNoDataHookForKernelMode(t *testing.T) {
 	r := runGuard(t, l2tp.Connection{Local: lineHere, Peer: lineThere, LocalID: 7, PeerID: 9})
 	r.becomes(nil, 5*time.Second)
 	if awaitTable(t); hasDataHook() {
-		t.Error("data are noted")
+		t.Error("the hook for data is still there")
 	}
 }
 
@@ -220,7 +220,7 @@ func TestCostOfNoting(t *testing.T) {
 		t.Logf("%s packet: %v without noting, %v with: adds %v", kind, without[kind], with, with-without[kind])
 	}
 	if all, err := r.arrivals(); err != nil || len(all) != 1 {
-		t.Errorf("%v %v", all, err)
+		t.Errorf("arrivals: got %v, %v, want one", all, err)
 	}
 }
 

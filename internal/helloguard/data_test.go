@@ -190,7 +190,7 @@ func TestNotesData(t *testing.T) {
 		}
 		if tc.want == "" {
 			if len(got) != 0 {
-				t.Errorf("%s: %v", name, got)
+				t.Errorf("%s: got %v, want nothing", name, got)
 			}
 			continue
 		}
@@ -198,7 +198,7 @@ func TestNotesData(t *testing.T) {
 			t.Fatalf("%s: %v, want %s", name, got, tc.want)
 		}
 		if a, ok := parseArrival(k.updated[tc.want]); !ok || a != (address{path{here, there}, tc.id, false}) {
-			t.Errorf("%s: %+v", name, a)
+			t.Errorf("%s: got %+v, want the path and the id of the packet", name, a)
 		}
 	}
 }

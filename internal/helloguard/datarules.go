@@ -77,7 +77,7 @@ func data(to string) []expr.Any { return messages(0, to) }
 
 // noteData are the rules for data messages: ip saddr . ip daddr . udp sport . udp dport
 // @datapeers update @cleardata (or @secureddata) { the same . tunnel id }. The id lies after the
-// length, if there is one.
+// length, if the message has a length.
 func (r *rules) noteData() [][]expr.Any {
 	const length = 0x40 // L bit
 	forms := []struct {

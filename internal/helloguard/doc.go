@@ -15,7 +15,7 @@
 // IPsec policies and filters apply. It speaks to xl2tpd through lo, and checks before each
 // Hello that no filter of the host is in the way.
 //
-// The handler decides about a packet with parts that can do without it. They answer one question each:
+// The handler decides about a packet with the help of its parts. Each of them answers one question:
 //
 //   - owners: which xl2tpd sends (senders.go)
 //   - evidence: whether the tunnel lives
@@ -25,15 +25,15 @@
 //
 // flightRecorder keeps what was seen, and executor does what was decided.
 //
-// While nobody listens on the queue, packets pass it: a dead guard changes nothing. The
+// While nobody listens on the queue, packets pass it: a guard that has ended changes nothing. The
 // exception are tunnels whose two ends count differently. Their packets are dropped, and
 // both ends send them again until the guard is back. The table therefore outlives the
-// guard; only an orderly end with no such tunnel takes it away.
+// guard. Only an orderly end without such a tunnel removes the table.
 //
 // A control connection belongs to the process that has opened it (see owner.go); all xl2tpds
 // are equal. Where several have one port, the kernel says from which cgroup's socket a message
-// comes (senderrules.go; Linux 5.13 and later). Connections of other programs pass. If it is
-// unknown which xl2tpd has opened a connection, the guard may hold its Hellos. It does not close
-// it, and asks or answers nothing in its name. All tables are bounded (channels.go): peers
-// anywhere can make xl2tpd send.
+// comes (senderrules.go; Linux 5.13 and later). Connections of other programs pass. If nobody
+// knows which xl2tpd has opened a connection, the guard may hold its Hellos. The guard does not
+// close such a connection, and asks or answers nothing in its name. All tables are bounded
+// (channels.go): peers anywhere can make xl2tpd send.
 package helloguard

@@ -12,14 +12,15 @@ const (
 	// dataTTL is for how long the kernel remembers when data came in. No longer Window counts.
 	dataTTL = 15 * time.Minute
 
-	// reviewAfter is how long after its start a tunnel's links are asked whether they are
-	// certain: they are there then, and data can come in before its first Hello.
+	// reviewAfter is how long after a tunnel's start its links are asked whether they are
+	// certain. They are there then. If they are not certain, data can still be noted before the
+	// tunnel's first Hello.
 	reviewAfter = 5 * time.Second
-	// reviewPace is how far apart the tunnels are that the guard meets all at one time.
+	// reviewPace is the time between the reviews of two tunnels that the guard has met together.
 	reviewPace = 5 * time.Millisecond
 
-	// dataAge is for how long what the kernel has noted is used again. If there is much of
-	// it, so that reading takes long, it is read so seldom that it costs one part in dataCost.
+	// dataAge is for how long a reading of what the kernel has noted is used again. If a reading
+	// takes long, there are so few that they take one part in dataCost of the time.
 	dataAge  = 100 * time.Millisecond
 	dataCost = 20
 )
@@ -31,7 +32,7 @@ type arrival struct{ clear, secured time.Time }
 // certain. They never come to the guard themselves.
 type dataWatch struct {
 	fx     effects
-	wanted map[path]int // by how many
+	wanted map[path]int // by how many channels
 
 	readAt time.Time // zero: not read yet
 	fresh  time.Duration
@@ -47,7 +48,7 @@ func (d *dataWatch) paths() (all []path) {
 	return all
 }
 
-// want says that one more, or one less, wants to know of a path.
+// want counts one more channel, or one less, that needs the data of a path noted.
 func (d *dataWatch) want(at path, on bool) error {
 	if on {
 		d.wanted[at]++
@@ -92,15 +93,15 @@ type evidence struct {
 // linksOf asks what is known of the links of a connection.
 func (e *evidence) linksOf(c OwnedConnection) Links { return e.links(e.ctx, c) }
 
-// liveness is what is known of the channel's tunnel now. What the connection itself has brought
-// is a sign of life whatever is known of links.
+// liveness is what is known of the channel's tunnel now. A message or data of the connection itself is a sign of life,
+// whatever is known of links.
 func (e *evidence) liveness(c *channel, now time.Time) (live translator.Liveness, wanted bool) {
 	s := e.ownLinks(c, now)
 	return translator.Liveness{
 		Peer:      s.Wanted && (s.Certain && s.Alive || within(s.Window, c.heard, now) || within(s.Window, e.dataOf(c, now), now)),
 		LetGo:     !s.Wanted,
 		PassFirst: s.PassFirst,
-		GivesUp:   e.owners.giveUp(c.owner),
+		GivesUp:   e.owners.givesUp(c.owner),
 		Xl2tpd:    c.owner.ownership == ownerKnown && !e.owners.hasEnded(c.owner),
 	}, s.Wanted
 }

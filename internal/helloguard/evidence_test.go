@@ -112,7 +112,7 @@ func TestServiceConcernsOneOwner(t *testing.T) {
 		if all := c.recorder.Records(); (all[len(all)-1].Verdict == controltrace.Asked) != tc.want {
 			t.Errorf("%s: recorded %+v", name, all[len(all)-1])
 		}
-		if g.Hanging(which, true); c.hangingUp.IsZero() == tc.want {
+		if g.NoteHangUp(which, true); c.hangingUp.IsZero() == tc.want {
 			t.Errorf("%s: hanging up at %v", name, c.hangingUp)
 		}
 		if g.AckStops(which); c.peerDead != tc.want {

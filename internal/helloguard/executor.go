@@ -79,8 +79,9 @@ func (x *executor) listen(t l2tp.Connection, on bool, now time.Time) {
 
 func (x *executor) stopListening(t l2tp.Connection) { x.listen(t, false, time.Now()) }
 
-// wanted reports whether the guard is to translate a channel, and forgets it if not. Only a
-// Hello is decided by whether the tunnel lives, so only then it asks if the answer is known.
+// wanted reports whether the guard is to translate a channel, and forgets the channel if not. It asks for the links of the
+// channel if it does not know their answer yet. Before a Hello it always asks: what the guard does with a Hello depends on
+// whether the tunnel lives.
 func (x *executor) wanted(c *channel, hello bool, now time.Time) (live translator.Liveness, ok bool) {
 	if hello || !c.wanted {
 		live, c.wanted = x.evidence.liveness(c, now)
@@ -139,7 +140,7 @@ func (x *executor) forget(c *channel) {
 	if c.listening {
 		x.stopListening(t)
 	}
-	if c.written.is() {
+	if c.written.exists() {
 		x.store.forget(t)
 	}
 }

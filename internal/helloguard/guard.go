@@ -1,7 +1,6 @@
 package helloguard
 
 import (
-	"cmp"
 	"context"
 	"log/slog"
 	"net/netip"
@@ -18,46 +17,18 @@ import (
 // DefaultDir is where the channels' state is kept.
 const DefaultDir = "/run/xl2tpd-keepalive/hello"
 
-// A guard that fails is soon back, for tunnels may wait for it. If the kernel does not
-// allow the guard, it tries again in ever longer intervals: a module may be loaded, or
+// A guard that fails is soon back, because tunnels may need it. If the kernel does not
+// allow the guard, the guard tries again in ever longer intervals: a module may be loaded, or
 // another program may leave the queue.
 const (
 	minRetry = time.Second
 	maxRetry = time.Minute
 )
 
-// Host is what is known of the xl2tpds of this host. They are all equal.
-type Host struct {
-	Ports    []uint16        // at which xl2tpds listen; 1701 always counts
-	Daemons  []procfs.ID     // every xl2tpd that runs
-	GiveUp   []procfs.ID     // those that surely give an unanswered message up after 31 s, see translator.Liveness
-	Sessions []KernelSession // of the kernel, every xl2tpd's
-}
-
-// normal returns h with its ports and xl2tpds in order, each once.
-func (h Host) normal() Host {
-	ports := slices.DeleteFunc(slices.Clone(h.Ports), func(p uint16) bool { return p == 0 })
-	h.Ports = append(ports, l2tpPort)
-	slices.Sort(h.Ports)
-	h.Ports = slices.Compact(h.Ports)
-	h.Daemons = slices.Clone(h.Daemons)
-	slices.SortFunc(h.Daemons, func(a, b procfs.ID) int {
-		return cmp.Or(cmp.Compare(a.Pid, b.Pid), cmp.Compare(a.Start, b.Start))
-	})
-	h.Daemons = slices.Compact(h.Daemons)
-	return h
-}
-
 // OwnedConnection is a control connection and the xl2tpd that has opened it.
 type OwnedConnection struct {
 	l2tp.Connection
 	Owner procfs.ID // zero: not known
-}
-
-// KernelSession is a session of kernel mode.
-type KernelSession struct {
-	l2tp.Connection     // Peer may be invalid
-	Xl2tpd          int // pid of its pppd's parent; 0: not known
 }
 
 // Links is what is known of the links of a control connection.
@@ -79,11 +50,11 @@ type Guard struct {
 	Links func(ctx context.Context, c OwnedConnection) Links
 	// Daemons returns every xl2tpd that runs in this network namespace.
 	Daemons func() []Daemon
-	// Ended is called with why a tunnel is being closed. It must not block.
+	// Ended is called with the reason why a tunnel is being closed. It must not block.
 	Ended func(OwnedConnection, CloseReason)
-	// Dials is called each time that an xl2tpd of Host.Daemons asks a peer for a tunnel; owner is
-	// zero if it is unknown which one. again says that xl2tpd only sends a request again that was reported. It must not
-	// block either.
+	// Dials is called each time that an xl2tpd of Host.Daemons asks a peer for a tunnel. owner is
+	// zero if it is unknown which xl2tpd does. again says that xl2tpd only repeats a request that was reported. Dials must
+	// not block either.
 	Dials func(owner procfs.ID, peer netip.Addr, again bool)
 	// Calls is called each time that an xl2tpd asks for a call in a tunnel that stands, or asks again. It must not block
 	// either.
@@ -102,32 +73,32 @@ type Guard struct {
 	mu         sync.Mutex
 	configured bool
 	on         bool
-	forced     bool
+	required   bool
 	host       Host
-	session    *session // nil: nobody is at work
+	session    *session // nil: none runs
 }
 
-// Configure switches the guard on or off; forced says that somebody has asked
-// for it by name, so that it is an error not to have it.
-func (g *Guard) Configure(on, forced bool) {
+// Configure switches the guard on or off. required says that the configuration asks for it by name (`hello guard = on`):
+// then it is an error if the guard is not available.
+func (g *Guard) Configure(on, required bool) {
 	g.mu.Lock()
-	g.configured, g.on, g.forced = true, on, forced
+	g.configured, g.on, g.required = true, on, required
 	g.mu.Unlock()
 	g.changed.Send()
 }
 
-// Tell gives the guard what is known of the xl2tpds.
-func (g *Guard) Tell(h Host) {
+// SetHost sets what is known of the xl2tpds.
+func (g *Guard) SetHost(h Host) {
 	g.mu.Lock()
 	g.host = h
 	g.mu.Unlock()
 	g.changed.Send()
 }
 
-func (g *Guard) settings() (on, forced bool, h Host) {
+func (g *Guard) settings() (on, required bool, h Host) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.on, g.forced, g.host.normal()
+	return g.on, g.required, g.host.normal()
 }
 
 // awaitConfiguration waits for the first Configure.
@@ -154,7 +125,7 @@ func (g *Guard) Run(ctx context.Context) error {
 	}
 	o := newOutage()
 	for {
-		on, forced, _ := g.settings()
+		on, required, _ := g.settings()
 		var wait <-chan time.Time
 		if on || g.leftFailClosed() {
 			err := g.runSession(ctx, func() { g.endOutage(&o) })
@@ -164,12 +135,12 @@ func (g *Guard) Run(ctx context.Context) error {
 			case err == nil:
 				continue // switched off, perhaps on again meanwhile
 			}
-			wait = g.failed(ctx, &o, err, forced)
+			wait = g.failed(ctx, &o, err, required)
 		} else {
 			o.reason = ""
 			g.Report(nil)
 		}
-		if err := g.rest(ctx, wait, on, forced); err != nil {
+		if err := g.rest(ctx, wait, on, required); err != nil {
 			return err
 		}
 	}
@@ -195,27 +166,27 @@ func (g *Guard) endOutage(o *outage) {
 }
 
 // failed notes why the guard is not available, and returns when to try again.
-func (g *Guard) failed(ctx context.Context, o *outage, err error, forced bool) <-chan time.Time {
+func (g *Guard) failed(ctx context.Context, o *outage, err error, required bool) <-chan time.Time {
 	g.Report(err)
 	if err.Error() != o.reason {
 		o.reason = err.Error()
-		g.logUnavailable(ctx, err, forced)
+		g.logUnavailable(ctx, err, required)
 	}
 	return time.After(o.backoff.Next(0))
 }
 
 // logUnavailable writes to the log that the guard is not available. If somebody has asked for the guard
 // by name, that is an error.
-func (g *Guard) logUnavailable(ctx context.Context, why error, forced bool) {
+func (g *Guard) logUnavailable(ctx context.Context, why error, required bool) {
 	level := slog.LevelWarn
-	if forced {
+	if required {
 		level = slog.LevelError
 	}
 	g.Log.Log(ctx, level, "hello guard unavailable, echo requests go on", "reason", why.Error())
 }
 
-// rest waits for a time, or until on or forced are no longer what they were.
-func (g *Guard) rest(ctx context.Context, wait <-chan time.Time, on, forced bool) error {
+// rest waits for a time, or until on or required are no longer what they were.
+func (g *Guard) rest(ctx context.Context, wait <-chan time.Time, on, required bool) error {
 	for {
 		select {
 		case <-ctx.Done():
@@ -223,16 +194,38 @@ func (g *Guard) rest(ctx context.Context, wait <-chan time.Time, on, forced bool
 		case <-wait:
 			return nil
 		case <-g.changed.C():
-			if o, f, _ := g.settings(); o != on || f != forced {
+			if o, f, _ := g.settings(); o != on || f != required {
 				return nil
 			}
 		}
 	}
 }
 
-// leftFailClosed reports whether tunnels were left behind that need the guard to their end,
-// whatever the configuration says.
+// leftFailClosed reports whether an earlier session has left tunnels behind that need the guard to their end, whatever
+// the configuration says.
 func (g *Guard) leftFailClosed() bool {
 	channels, _ := store(g.Dir).load(time.Now(), func(string, error) {}) // with an error there are none
 	return slices.ContainsFunc(channels, func(c *channel) bool { return c.translator.Diverged() })
+}
+
+// with calls do with the handler of the session that runs, if there is one.
+func (g *Guard) with(do func(*handler)) {
+	g.mu.Lock()
+	w := g.session
+	g.mu.Unlock()
+	if w == nil {
+		return
+	}
+	w.locked(func() {
+		if !w.ended {
+			do(w.h)
+		}
+	})
+}
+
+// setSession notes the session that is running; nil: none.
+func (g *Guard) setSession(s *session) {
+	g.mu.Lock()
+	g.session = s
+	g.mu.Unlock()
 }

@@ -9,8 +9,7 @@ import (
 	"xl2tpd-keepalive/internal/procfs"
 )
 
-// handler decides about packets. It is not safe for concurrent use. What it needs for that is in its parts, each of
-// which can do without the ones below it.
+// handler decides about packets. It is not safe for concurrent use. Each of its parts uses only those above it.
 type handler struct {
 	log      *packetLog
 	table    *channelTable
@@ -113,7 +112,7 @@ const (
 type outcome struct {
 	action  translator.Action
 	packet  []byte   // with Rewrite
-	channel *channel // to be caught up with after that; nil: none
+	channel *channel // for catchUp after the verdict; nil: none
 }
 
 // handle decides about a packet, which it may change, and does what has to be done before
@@ -160,7 +159,7 @@ func (h *handler) translate(c *channel, p *l2tp.Packet, from direction, live tra
 	}
 	v := c.translator.Out(p, now, live)
 	if v.Reason == translator.OutOfReach && !c.translator.Diverged() {
-		// xl2tpd can't be wrong: what is known is of long ago, or was forged.
+		// xl2tpd knows its own numbers. So those that the guard knows are too old, or were forged.
 		c.translator = translator.New(c.translator.Connection(), now)
 		v = c.translator.Out(p, now, live)
 	}

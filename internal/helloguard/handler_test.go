@@ -406,7 +406,7 @@ func TestStore(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "new")
 	s := store(dir)
 	if all, err := s.load(epoch, nil); err != nil || len(all) != 0 {
-		t.Fatalf("%v %v", all, err)
+		t.Fatalf("got %v %v, want no channel", all, err)
 	}
 	c := &channel{owner: owner{ownerKnown, watched}, translator: translator.New(
 		l2tp.Connection{Local: here, Peer: there, LocalID: 7, PeerID: 9}, epoch)}
@@ -434,7 +434,7 @@ func TestStore(t *testing.T) {
 	var bad []string
 	all, err := s.load(epoch, func(path string, _ error) { bad = append(bad, path) })
 	if err != nil || len(all) != 1 || all[0].owner != c.owner || all[0].translator.Connection() != c.translator.Connection() {
-		t.Fatalf("%+v %v", all, err)
+		t.Fatalf("got %+v %v, want the channel that was saved", all, err)
 	}
 	if !slices.Equal(bad, []string{broken, copied, huge, link, pipe}) {
 		t.Errorf("bad: %q", bad)
@@ -461,7 +461,7 @@ func TestReports(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
 		go func() { done <- g.Run(ctx) }()
-		g.Tell(Host{Ports: []uint16{1701}})
+		g.SetHost(Host{Ports: []uint16{1701}})
 		synctest.Wait()
 		if len(reports) != 0 {
 			t.Errorf("reports %v before it is configured", reports)
@@ -489,7 +489,7 @@ func TestAcksStopForADeadPeer(t *testing.T) {
 		c.peerDead = first
 		b.handles(false, stop, translator.Pass)
 		if c.ackStop != first || b.ends[0].StopAcked != first {
-			t.Errorf("%s: %+v", name, b.ends)
+			t.Errorf("%s: got %+v, want an acknowledged stop only for a dead peer", name, b.ends)
 		}
 		c.peerDead, c.ackStop = true, true
 		b.acts = nil
@@ -497,7 +497,7 @@ func TestAcksStopForADeadPeer(t *testing.T) {
 		sent := len(b.acts)
 		b.catchUp(c, b.now)
 		if sent == 0 || len(b.acts) != sent || slices.Contains(b.acts, "to peer") {
-			t.Errorf("%s: %q", name, b.acts)
+			t.Errorf("%s: got %q, want nothing to the peer", name, b.acts)
 		}
 		b.handles(true, l2tp.Message{Tunnel: 7, Ns: 1, Nr: 3}, translator.Pass)
 		if c.peerDead {

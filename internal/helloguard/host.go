@@ -1,11 +1,41 @@
 package helloguard
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
 	"xl2tpd-keepalive/internal/l2tp"
+	"xl2tpd-keepalive/internal/procfs"
 )
+
+// Host is what is known of the xl2tpds of this host. They are all equal.
+type Host struct {
+	Ports    []uint16        // at which xl2tpds listen; 1701 always counts
+	Daemons  []procfs.ID     // every xl2tpd that runs
+	GiveUp   []procfs.ID     // those that surely give up after 31 s on an unanswered message, see translator.Liveness
+	Sessions []KernelSession // of the kernel, every xl2tpd's
+}
+
+// normal returns h with its ports and xl2tpds in order, each once.
+func (h Host) normal() Host {
+	ports := slices.DeleteFunc(slices.Clone(h.Ports), func(p uint16) bool { return p == 0 })
+	h.Ports = append(ports, l2tpPort)
+	slices.Sort(h.Ports)
+	h.Ports = slices.Compact(h.Ports)
+	h.Daemons = slices.Clone(h.Daemons)
+	slices.SortFunc(h.Daemons, func(a, b procfs.ID) int {
+		return cmp.Or(cmp.Compare(a.Pid, b.Pid), cmp.Compare(a.Start, b.Start))
+	})
+	h.Daemons = slices.Compact(h.Daemons)
+	return h
+}
+
+// KernelSession is a session of kernel mode.
+type KernelSession struct {
+	l2tp.Connection     // Peer may be invalid
+	Xl2tpd          int // pid of its pppd's parent; 0: not known
+}
 
 // update takes in what is known of the xl2tpds now. One may have dialled before it was known.
 func (h *handler) update(host Host, now time.Time) {
@@ -22,7 +52,7 @@ func (h *handler) update(host Host, now time.Time) {
 	h.closer.noteOwnerEnds(now)
 }
 
-// reportDials reports the attempts that are not reported yet of xl2tpds that are known now.
+// reportDials reports the attempts of xl2tpds that were not known when they dialled, and are known now.
 func (op *opener) reportDials() {
 	var late []l2tp.Connection
 	op.table.awaited.all(func(t l2tp.Connection, a awaited) bool {
@@ -39,11 +69,11 @@ func (op *opener) reportDials() {
 	}
 }
 
-// takeSessions takes in the kernel's table of sessions. A tunnel that is met before its first
-// packet is one whose Hello has certainly been seen first.
+// takeSessions takes in the kernel's table of sessions. So the guard meets most tunnels before their next packet, and
+// certainly sees their next Hello.
 //
-// What a file has kept of a tunnel that has ended since goes, if the peer has given its id
-// to another.
+// It drops the channel of a tunnel that an earlier process has saved and that has ended since, if the peer has given the
+// tunnel's id to another one.
 func (op *opener) takeSessions(sessions []KernelSession, now time.Time) {
 	sessions = slices.DeleteFunc(slices.Clone(sessions), KernelSession.incomplete)
 	op.table.setSessions(sessions)

@@ -7,8 +7,8 @@ import (
 
 // tryKernel finds out what of the rules this kernel takes besides those that the guard needs.
 func (r *rules) tryKernel() {
-	r.tellsSenders = r.takes(func(try *rules) (*nftables.Set, [][]expr.Any) {
-		try.tellsSenders = true
+	r.notesSenders = r.takes(func(try *rules) (*nftables.Set, [][]expr.Any) {
+		try.notesSenders = true
 		return try.senders, try.noteSender()
 	})
 	r.paces = r.takes(func(try *rules) (*nftables.Set, [][]expr.Any) {

@@ -51,7 +51,7 @@ type KernelLog struct {
 }
 
 // OpenKernelLog logs the messages of xl2tpds that listen on these ports, and on 1701. The socket comes first: of two
-// traces at one time the second fails, and a table that is there already is one that a dead trace has left.
+// traces at one time the second fails. So a table that is there already was left by a trace that has ended.
 func OpenKernelLog(ctx context.Context, ports []uint16) (*KernelLog, error) {
 	ctx, stop := context.WithCancel(ctx)
 	k := &KernelLog{
@@ -97,7 +97,7 @@ func (k *KernelLog) open(ctx context.Context) error {
 		return 0
 	}, func(err error) int {
 		if errors.Is(err, unix.ENOBUFS) {
-			return 0 // the sequence numbers tell how many were lost
+			return 0 // the sequence numbers show how many were lost
 		}
 		if ctx.Err() == nil {
 			k.failed <- err

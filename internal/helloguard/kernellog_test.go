@@ -45,12 +45,12 @@ func TestKernelLog(t *testing.T) {
 		r := e.Record
 		if err != nil || e.Connection.Local != here || e.Connection.Peer != there || e.Connection.LocalID != want.local || e.Connection.PeerID != want.peer ||
 			r.ToPeer != want.toPeer || r.Again != want.again || e.Lost != want.missed || r.Verdict != controltrace.Seen || r.Did() != "" {
-			t.Errorf("%d: %+v, %v", i, e, err)
+			t.Errorf("%d: got %+v, %v, want %+v", i, e, err, want)
 		}
 	}
 	logged(true, hello)
 	if e, err := k.Next(); err != nil || e.Lost != 1 {
-		t.Errorf("%+v, %v", e, err)
+		t.Errorf("got %+v, %v, want one message lost", e, err)
 	}
 }
 
@@ -62,7 +62,7 @@ func TestLogRemedy(t *testing.T) {
 		fmt.Errorf("nf_tables: %w", unix.ENOENT): "the kernel needs",
 	} {
 		if got := logRemedy(err).Error(); !strings.Contains(got, want) {
-			t.Errorf("%v: %s", err, got)
+			t.Errorf("%v: got %s, want %q in it", err, got, want)
 		}
 	}
 }

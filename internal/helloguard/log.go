@@ -51,7 +51,7 @@ func (l *packetLog) verdict(c *channel, why translator.Reason, now time.Time) {
 	if why == translator.Nothing {
 		return
 	}
-	text, level := c.doing, slog.LevelDebug
+	text, level := c.lastLogged, slog.LevelDebug
 	switch why {
 	case translator.HelloAcked, translator.HelloAckedForPeer, translator.HelloNotCounted:
 		text = "hello guard holds the tunnel"
@@ -62,8 +62,8 @@ func (l *packetLog) verdict(c *channel, why translator.Reason, now time.Time) {
 			func() []any { return append(c.name(), "reason", why.String()) })
 		return
 	}
-	if text != c.doing {
-		c.doing, level = text, slog.LevelInfo
+	if text != c.lastLogged {
+		c.lastLogged, level = text, slog.LevelInfo
 	}
 	if l.Enabled(l.ctx, level) {
 		l.Log(l.ctx, level, cmp.Or(text, "hello guard"), append(c.name(), "reason", why.String())...)

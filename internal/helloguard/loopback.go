@@ -72,21 +72,21 @@ type waiter struct {
 	timer *time.Timer
 }
 
-// loopbackChecks are those of a session. session.busy guards them.
+// loopbackChecks are the checks of one session. session.busy guards them.
 type loopbackChecks struct {
-	waiting map[path][]*waiter
-	later   map[path][]func() // a Hello of xl2tpd that waits for its check, and all after it
-	results map[path]error    // what the latest check came to
-	next    int               // of the paths, the one to be checked
-	said    error             // what the operator knows; nil: xl2tpd can be answered
+	waiting  map[path][]*waiter
+	deferred map[path][]func() // the handling of a Hello of xl2tpd that waits for its check, and of all packets after it
+	results  map[path]error    // of the latest checks
+	next     int               // index of the path to be checked next
+	reported error             // what the operator knows; nil: xl2tpd can be answered
 }
 
 func newLoopbackChecks() loopbackChecks {
-	return loopbackChecks{waiting: map[path][]*waiter{}, later: map[path][]func(){}, results: map[path]error{}}
+	return loopbackChecks{waiting: map[path][]*waiter{}, deferred: map[path][]func(){}, results: map[path]error{}}
 }
 
-// answerable reports whether xl2tpd can be answered, as far as is known. Between two addresses
-// that have not been checked yet, that goes by the other ones.
+// answerable reports whether xl2tpd can be answered, as far as is known. For two addresses
+// without a check of their own, the checks of the others count.
 func (l *loopbackChecks) answerable(at path) bool {
 	if err, ok := l.results[at]; ok {
 		return err == nil
@@ -239,22 +239,22 @@ func (s *session) watchLoopback(ctx context.Context) {
 	}
 }
 
-// sayBlocked reports to the operator whether xl2tpd can be answered, if that is news. While it can't,
-// no tunnel counts as alive: Hellos pass, but for those of peers that are known to be deaf. The
+// sayBlocked reports to the operator whether xl2tpd can be answered, if that has changed. While it can't,
+// no tunnel counts as alive. So Hellos pass, except to peers that are known not to count them. The
 // numbers of messages are still translated.
 func (s *session) sayBlocked() {
-	was, is := s.checks.said, s.checks.blocked()
+	was, is := s.checks.reported, s.checks.blocked()
 	if s.ended || was == is {
 		return
 	}
-	s.checks.said = is
+	s.checks.reported = is
 	s.Report(is)
 	if is == nil {
 		s.Log.Info("hello guard available again")
 		return
 	}
-	_, forced, _ := s.settings()
-	s.logUnavailable(s.h.log.ctx, is, forced)
+	_, required, _ := s.settings()
+	s.logUnavailable(s.h.log.ctx, is, required)
 }
 
 // links is what is known of a connection's links. If xl2tpd can't be answered, they count as links

@@ -14,7 +14,7 @@ func TestCheckPacket(t *testing.T) {
 	raw := checkPacket(at, mine)
 	p, err := l2tp.ParsePacket(raw)
 	if err != nil || !p.Msg.ZLB() || p.Src != there || p.Dst != here || p.Msg.Session == 0 {
-		t.Fatalf("%+v, %v", p, err)
+		t.Fatalf("got %+v, %v, want a ZLB from the peer with a session", p, err)
 	}
 	withOptions := slices.Insert(slices.Clone(raw), 20, 1, 1, 1, 1)
 	withOptions[0]++
@@ -32,7 +32,7 @@ func TestCheckPacket(t *testing.T) {
 		"an empty header": {[]byte{0xf}, false},
 	} {
 		if got := isCheck(c.raw, mine); got != c.want {
-			t.Errorf("%s: %v", name, got)
+			t.Errorf("%s: got %v, want %v", name, got, c.want)
 		}
 	}
 }
@@ -52,7 +52,7 @@ func TestBlockedPathIsCheckedFirst(t *testing.T) {
 		}
 	}
 	if l.answerable(a) || !l.answerable(b) || l.answerable(path{there, here}) || l.blocked() != ErrBlockedInput {
-		t.Errorf("%+v", l)
+		t.Errorf("got %+v, want only the first path blocked", l)
 	}
 	if got := l.pick([]path{b}); got != b || l.blocked() != nil || !l.answerable(a) {
 		t.Errorf("%v is picked; %+v", got, l)

@@ -178,7 +178,7 @@ func (op *opener) accepted(p *l2tp.Packet, at path, secured bool, now time.Time)
 	op.table.awaited.delete(t)
 	t.PeerID = other
 	c := op.open(&channel{translator: translator.New(t, now), owner: a.owner,
-		peerSide: peerSide{secured: secured, vendor: clip(l2tp.Vendor(p.Payload()))}, listening: true, recorder: a.recorder}, now)
+		peerSide: peerSide{secured: secured, vendor: clip(l2tp.ParseAttributes(p.Payload()).Vendor)}, listening: true, recorder: a.recorder}, now)
 	if c == nil {
 		op.exec.stopListening(t)
 	}
@@ -199,7 +199,7 @@ func (op *opener) distrust(p *l2tp.Packet, now time.Time) {
 		return
 	}
 	op.table.awaited.put(at.connection(p.Msg.Tunnel, 0), awaited{owner: c.owner, at: now, dialed: true, recorder: c.recorder})
-	c.listening = false // the question keeps it
+	c.listening = false // so that drop does not stop listening: the SCCRQ in awaited still needs that
 	op.exec.drop(c)
 }
 
@@ -240,8 +240,8 @@ func (op *opener) open(c *channel, now time.Time) *channel {
 	return c
 }
 
-// replaced drops the channel whose id the peer has given to a new tunnel, as one does that
-// has restarted. xl2tpd's SCCCN says so; the peer's part can be forged.
+// replaced drops an earlier channel with an id that the peer has now given to a new tunnel, as a peer does that has
+// restarted. Only xl2tpd's SCCCN proves that: the peer's messages can be forged.
 func (op *opener) replaced(at path, id uint16) {
 	if all := op.table.channels[address{at, id, true}]; len(all) > 1 {
 		op.exec.drop(all[0])

@@ -66,9 +66,9 @@ func cgroupKnown(cgroup uint32) bool { return cgroup > rootCgroup }
 // its descendants is in it. (Another program there may have a connected socket with the same port
 // and peer. Then nothing shows which of the two sends.)
 //
-// opens says that the packet opens a connection. A later one is another program's if that
-// alone has a connected socket: only this socket gets the answers. An xl2tpd's connected
-// socket says less, because another xl2tpd may still send in a connection that it had before.
+// opens says that the packet opens a connection. A later packet is another program's if only
+// that program has a connected socket: the answers go to this socket alone. An xl2tpd's connected
+// socket proves less, because another xl2tpd may still send in a connection that it had before.
 func (f facts) owner(local, peer netip.AddrPort, opens bool) owner {
 	if len(f.daemons) == 0 {
 		return owner{}
@@ -116,7 +116,7 @@ func (f facts) senders(local, peer netip.AddrPort) (free, connected []socket) {
 }
 
 // holders returns the xl2tpds that can have one of these sockets, which can send from local.
-// others says that another program must have one.
+// others says that at least one socket must be another program's.
 func (f facts) holders(sockets []socket, local netip.AddrPort) (possible []Daemon, others bool) {
 	for _, s := range sockets {
 		found := false

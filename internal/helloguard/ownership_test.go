@@ -108,7 +108,7 @@ func TestSenderOfTwoDaemons(t *testing.T) {
 		b.from = tc.from
 		b.connect()
 		if c := b.table.list[0]; c.owner != tc.want {
-			t.Errorf("%s: %+v", name, c.owner)
+			t.Errorf("%s: got %+v, want %+v", name, c.owner, tc.want)
 		}
 		if len(b.dialledBy) != 1 || b.dialledBy[0] != tc.want.process {
 			t.Errorf("%s: dialled by %v", name, b.dialledBy)
@@ -147,7 +147,7 @@ func TestSessionsOfTwoDaemons(t *testing.T) {
 		of[c.translator.Connection().LocalID] = c.owner
 	}
 	if !of[1].is(watched) || !of[2].is(office) || of[3] != (owner{ownership: ownerUnclear}) {
-		t.Fatalf("%+v", of)
+		t.Fatalf("got %+v, want each tunnel's own xl2tpd", of)
 	}
 	// Both ends of each have been seen, so a StopCCN would have its numbers.
 	for _, s := range sessions {
@@ -161,7 +161,7 @@ func TestSessionsOfTwoDaemons(t *testing.T) {
 		t.Fatalf("%d packets sent", len(b.sent))
 	}
 	if p, err := l2tp.ParsePacket(b.sent[0].Packet); err != nil || p.Msg.Tunnel != 101 || p.Msg.Type != l2tp.TypeStopCCN {
-		t.Errorf("%+v %v", p.Msg, err)
+		t.Errorf("got %+v %v, want a StopCCN in the tunnel 101", p.Msg, err)
 	}
 }
 
@@ -171,12 +171,12 @@ func TestParentKnownLater(t *testing.T) {
 	s := KernelSession{Connection: l2tp.Connection{Local: here, Peer: there, LocalID: 7, PeerID: 9}}
 	b.update(Host{Daemons: []procfs.ID{watched}, Sessions: []KernelSession{s}}, b.now)
 	if c := b.table.list[0]; c.owner != (owner{ownership: ownerUnclear}) {
-		t.Errorf("%+v", c.owner)
+		t.Errorf("got %+v, want %+v", c.owner, (owner{ownership: ownerUnclear}))
 	}
 	s.Xl2tpd = watched.Pid
 	b.update(Host{Daemons: []procfs.ID{watched}, Sessions: []KernelSession{s}}, b.now)
 	if c := b.table.list[0]; !c.owner.is(watched) {
-		t.Errorf("%+v", c.owner)
+		t.Errorf("got %+v, want the watched xl2tpd", c.owner)
 	}
 }
 
@@ -378,7 +378,7 @@ func TestStateOfAnEarlierVersion(t *testing.T) {
 		}
 		next.closer.noteOwnerEnds(next.now)
 		if next.handleTimers(next.now); toPeers(next.acts) != 0 {
-			t.Errorf("%s: %q", name, next.acts)
+			t.Errorf("%s: got %q, want nothing to the peer", name, next.acts)
 		}
 	}
 }
@@ -393,7 +393,7 @@ func TestOwnerEndsWhileAway(t *testing.T) {
 	next.owners.host = Host{}
 	next.closer.noteOwnerEnds(next.now)
 	if next.handleTimers(next.now); toPeers(next.acts) == 0 {
-		t.Errorf("%q", next.acts)
+		t.Errorf("got %q, want a StopCCN to the peer", next.acts)
 	}
 }
 

@@ -8,10 +8,9 @@ import (
 	"xl2tpd-keepalive/internal/procfs"
 )
 
-// dialling is for how long after an SCCRQ an attempt goes on for certain: 16 s after
-// its last one xl2tpd gives it up (network.c, control_xmit), and a command may take a
-// moment to get there.
-const dialling = 13 * time.Second
+// diallingFor is for how long after an SCCRQ an attempt certainly goes on. xl2tpd gives up 16 s after its last SCCRQ
+// (network.c, control_xmit), and a command may take a moment to reach xl2tpd.
+const diallingFor = 13 * time.Second
 
 // Selector selects control connections of one xl2tpd with one peer.
 type Selector struct {
@@ -50,22 +49,22 @@ func (g *Guard) AckStops(which Selector) (any bool) {
 	return any
 }
 
-// Hanging says that the service, and no operator, asks xl2tpd to hang up a tunnel; or that
-// nothing has come of that.
-func (g *Guard) Hanging(which Selector, is bool) {
+// NoteHangUp notes that the service, and no operator, asks xl2tpd to hang up a tunnel. If requested is false, it takes an
+// earlier note back: that request has failed.
+func (g *Guard) NoteHangUp(which Selector, requested bool) {
 	g.each(which, func(_ *handler, c *channel) {
-		if c.hangingUp = time.Now(); !is {
+		if c.hangingUp = time.Now(); !requested {
 			c.hangingUp = time.Time{}
 		}
 	})
 }
 
 // Dialling reports whether this xl2tpd is dialling a peer that has not answered yet, and
-// will go on for some seconds. It is not known while the guard is off, or while nobody knows
+// will go on for some seconds. known is false while the guard is off, or while nobody knows
 // which xl2tpd dials that peer.
 func (g *Guard) Dialling(owner procfs.ID, peer netip.Addr) (is, known bool) {
 	g.with(func(h *handler) {
-		is, known = h.table.dials(owner, peer, time.Now().Add(-dialling))
+		is, known = h.table.dials(owner, peer, time.Now().Add(-diallingFor))
 	})
 	return is, known
 }

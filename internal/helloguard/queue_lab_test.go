@@ -41,7 +41,7 @@ func TestWayThroughTheQueue(t *testing.T) {
 		Calls:   func(OwnedConnection) {},
 		Report:  func(err error) { reports <- err },
 	}
-	g.Tell(Host{Sessions: []KernelSession{{Connection: l2tp.Connection{Local: ours, Peer: theirs, LocalID: 7, PeerID: 9}}}})
+	g.SetHost(Host{Sessions: []KernelSession{{Connection: l2tp.Connection{Local: ours, Peer: theirs, LocalID: 7, PeerID: 9}}}})
 	const n = 4000
 	through := func() (latencies []time.Duration, rate float64) {
 		latencies = send(t, near, far, theirs, n, 1)

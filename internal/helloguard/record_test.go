@@ -42,7 +42,7 @@ func TestRecordsMessages(t *testing.T) {
 	b.handles(true, l2tp.Message{Tunnel: 7, Ns: 1, Nr: 2}, translator.Rewrite)
 	b.table.list[0].vendor = "router"
 	if standing := b.standing(); len(standing) != 1 || standing[0].Vendor != "router" || len(b.ended()) != 0 {
-		t.Errorf("%+v", standing)
+		t.Errorf("got %+v, want one tunnel that stands", standing)
 	}
 	b.hangUp("out of luck")
 	b.hangUp("out of luck")
@@ -63,7 +63,7 @@ func TestRecordsMessages(t *testing.T) {
 	}
 	ended := b.ended()
 	if len(ended) != 1 || ended[0].Vendor != "router" || ended[0].LocalID != 7 || ended[0].PeerID != 9 || !ended[0].Ended.Equal(b.now) || len(b.standing()) != 0 {
-		t.Fatalf("%+v", ended)
+		t.Fatalf("got %+v, want the tunnel as one that has ended", ended)
 	}
 	got := says(ended[0].Records)
 	if !slices.Equal(got, want) {
@@ -128,7 +128,7 @@ func TestUnknownConnectionsAreShown(t *testing.T) {
 	b.handlesRaw(false, assigning(false, l2tp.TypeSCCRQ, 0, 7, 0, 0), translator.Pass)
 	e, err := controltrace.NewReader(strings.NewReader(string(w.Take()))).Next()
 	if err != nil || e.Connection.Peer != there || e.Record.TypeName() != "SCCRQ" || len(b.standing())+len(b.ended()) != 0 {
-		t.Errorf("%+v, %v", e, err)
+		t.Errorf("got %+v, %v, want the SCCRQ alone", e, err)
 	}
 }
 
@@ -184,6 +184,6 @@ func TestRecordingsOutliveASession(t *testing.T) {
 	g.recordings.keep(tunnel, "router", k, epoch)
 	g.recordings.keep(tunnel, "router", k, epoch.Add(time.Minute))
 	if all := g.Recordings(); g.Works() || len(all) != 1 || !all[0].Ended.Equal(epoch) {
-		t.Errorf("%+v", all)
+		t.Errorf("got %+v, want the recording of the ended tunnel", all)
 	}
 }

@@ -8,8 +8,8 @@ import (
 	"xl2tpd-keepalive/internal/l2tp"
 )
 
-// maxRecordings is of how many tunnels that have ended the last messages are kept. With those of maxChannels tunnels
-// that is controltrace.Budget each: 48 MiB at most, and 32 MiB if 4,000 tunnels have ended and are up again.
+// maxRecordings is the number of ended tunnels with messages that are kept. Each takes controltrace.Budget, as each of
+// maxChannels tunnels does: together 48 MiB at most, and 32 MiB if 4,000 tunnels have ended and are up again.
 const maxRecordings = 4096
 
 // recordings are the last messages of tunnels that have ended. They outlive a session of the guard.
@@ -60,7 +60,7 @@ func (g *Guard) Works() (is bool) {
 	return is
 }
 
-// Recordings returns the last messages of each tunnel, and of those whose end no operator has asked for.
+// Recordings returns the last messages of each tunnel, and of each that has ended, unless an operator has hung it up.
 func (g *Guard) Recordings() (all []controltrace.Recording) {
 	listed := false
 	g.with(func(h *handler) { // its recorders stand still meanwhile

@@ -28,9 +28,9 @@ func (h *handler) restore(now time.Time) error {
 }
 
 // confirmOwner compares the owner that a file names with the host, and reports whether the
-// channel can be an xl2tpd's. Earlier versions knew one xl2tpd, and took every process for it. An
-// owner that the file does not name is asked for once it sends: who has the port now may not
-// be who opened the connection.
+// channel can be an xl2tpd's. Earlier versions knew one xl2tpd, and took every process for it. If
+// the file names no owner, the guard finds it out when the owner sends: the process that has the
+// port now may not be the one that opened the connection.
 func (h *handler) confirmOwner(c *channel, now time.Time) bool {
 	t := c.translator.Connection()
 	is := owner{ownership: ownerUnclear}

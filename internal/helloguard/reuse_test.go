@@ -126,6 +126,6 @@ func TestFarNumberOfAHeldTunnel(t *testing.T) {
 	b.handles(false, ourHello(2), translator.Drop)
 	b.handles(false, l2tp.Message{Type: 10, Tunnel: 9, Ns: 5000, Nr: 1}, translator.Pass)
 	if !b.table.list[0].translator.Diverged() {
-		t.Error("forgotten")
+		t.Error("the channel no longer knows that the two ends count differently")
 	}
 }

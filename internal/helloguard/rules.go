@@ -118,7 +118,7 @@ type rules struct {
 	rates   *nftables.Set // how fast unpaired peers send, by address
 	senders *nftables.Set // from which cgroup control messages are sent
 	// What this kernel can do besides: note who sends, and count a rate for each address.
-	tellsSenders, paces bool
+	notesSenders, paces bool
 	// check is what a loopback check's packets have after the flags of their L2TP header.
 	check [checkLen]byte
 	// want is how many rules each chain has.
@@ -139,7 +139,7 @@ func newRules() *rules {
 		failClosed: set("failclosed", parts), connections: set("connections", parts), peers: set("peers", parts[:4]),
 		dataPeers: set("datapeers", parts[:4]), clear: set("cleardata", parts), secured: set("secureddata", parts),
 	}
-	// Five parts are the most: the two ports are one.
+	// A key has five parts at most, so the two ports are one part.
 	r.senders = set("senders", []nftables.SetDatatype{nftables.TypeIPAddr, nftables.TypeIPAddr,
 		nftables.TypeMark, nftables.TypeInetService, nftables.TypeCGroupV2})
 	r.senders.Dynamic, r.senders.HasTimeout, r.senders.Timeout, r.senders.Size = true, true, senderTTL, maxSenders
@@ -150,14 +150,14 @@ func newRules() *rules {
 	r.failClosed.HasTimeout = true // for the tunnels that the guard leaves behind
 	r.peers.HasTimeout, r.peers.Timeout, r.peers.Size = true, openTTL, maxUnpaired
 	r.rates = &nftables.Set{Table: t, Name: "rates", KeyType: nftables.TypeIPAddr}
-	// A rate stays for openTTL after the peer's last message, so there are also those of peers before the ones of now.
-	// While the set is full, the messages of a new peer go unread.
+	// A rate stays for openTTL after the peer's last message. So the set also holds peers that are not unpaired any more.
+	// While the set is full, the guard does not read the messages of a new peer.
 	r.rates.Dynamic, r.rates.HasTimeout, r.rates.Timeout, r.rates.Size = true, true, openTTL, 2*maxUnpaired
 	return r
 }
 
 // install puts the table into the kernel, in place of an earlier one, in one transaction. A
-// fail-closed tunnel stays so for that time; 0: until it is taken out.
+// tunnel stays fail-closed for timeout; 0: until it is taken out.
 func (r *rules) install(ports []uint16, c contents, timeout time.Duration) error {
 	return r.put(c, timeout, r.outgoing(ports), r.incoming())
 }
@@ -191,7 +191,7 @@ func (r *rules) addTable(c *nftables.Conn, in contents, timeout time.Duration, o
 	if r.paces {
 		sets = append(sets, filled{r.rates, nil})
 	}
-	if r.tellsSenders {
+	if r.notesSenders {
 		sets = append(sets, filled{r.senders, nil})
 	}
 	for _, s := range sets {
@@ -268,7 +268,7 @@ func flush(c *nftables.Conn) error {
 }
 
 // RemoveTable takes away what a guard that has ended may have left in the kernel.
-// One that is at work puts it back.
+// A guard that runs puts its table back.
 func RemoveTable() error {
 	r := newRules()
 	defer r.kernel.close()

@@ -168,7 +168,7 @@ func TestWatchesChainsAlone(t *testing.T) {
 	}
 	select {
 	case <-told:
-		t.Error("told of elements")
+		t.Error("a change of a set's elements counts as a change of the rules")
 	case <-time.After(2 * restoreEvery):
 	}
 	if err := r.remove(); err != nil {

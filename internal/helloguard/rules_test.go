@@ -114,7 +114,7 @@ func (k *kernel) run(t *testing.T, rule []expr.Any) bool {
 			k.jump, k.drop = e.Chain, e.Kind == expr.VerdictDrop
 			k.done = e.Kind != expr.VerdictJump
 		default:
-			t.Fatalf("%T", e)
+			t.Fatalf("a rule has %T, which the test does not know", e)
 		}
 	}
 	return true
@@ -252,7 +252,7 @@ func TestExplain(t *testing.T) {
 		{unix.EPERM, "CAP_NET_ADMIN"}, {unix.EBUSY, "another program"}, {unix.EOPNOTSUPP, "nft_queue"}, {io.EOF, "EOF"},
 	} {
 		if got := withRemedy(fmt.Errorf("x: %w", c.err)); !strings.Contains(got.Error(), c.want) || !errors.Is(got, c.err) {
-			t.Errorf("%v", got)
+			t.Errorf("got %v, want %q in it", got, c.want)
 		}
 	}
 }
@@ -305,7 +305,7 @@ func TestSetsOfOldKernels(t *testing.T) {
 	}
 	for _, can := range []bool{false, true} {
 		r := newRules()
-		r.tellsSenders, r.paces = can, can
+		r.notesSenders, r.paces = can, can
 		all := sets(r)
 		for _, name := range []string{"senders\x00", "rates\x00"} {
 			if got := strings.Contains(all, name); got != can {
@@ -313,7 +313,7 @@ func TestSetsOfOldKernels(t *testing.T) {
 			}
 		}
 		if !strings.Contains(all, "failclosed\x00") {
-			t.Error("no set of flows")
+			t.Error("the rules have no set failclosed")
 		}
 	}
 }

@@ -28,7 +28,7 @@ const (
 // noteSender are the rules for control messages that are sent: update @senders { ip saddr .
 // ip daddr . both ports . tunnel id . socket cgroupv2 level N }, for each level.
 func (r *rules) noteSender() (all [][]expr.Any) {
-	if !r.tellsSenders {
+	if !r.notesSenders {
 		return nil
 	}
 	for level := range uint32(cgroupLevels) {
@@ -49,7 +49,7 @@ func senderKey(f flow) []byte {
 
 // sentFrom returns the cgroups from which messages of a connection have just been sent.
 func (r *rules) sentFrom(at address) (cgroups []uint32) {
-	if !r.tellsSenders {
+	if !r.notesSenders {
 		return nil
 	}
 	elements, err := r.elements(r.senders)

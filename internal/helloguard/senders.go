@@ -112,8 +112,8 @@ func (ow *owners) mayServe(o owner, at path, now time.Time) bool {
 	return false
 }
 
-// confirmed asks anew who the owner of a connection is that is established now: it may have
-// ended in the meantime, or what was known of the sockets was older than its socket.
+// confirmed asks anew who owns a connection that is established now. The owner may have ended in the meantime, or its
+// socket may be newer than what was known of the sockets.
 func (ow *owners) confirmed(o owner, at path, now time.Time) owner {
 	if o.ownership != ownerKnown {
 		return o
@@ -122,8 +122,8 @@ func (ow *owners) confirmed(o owner, at path, now time.Time) owner {
 	return ow.of(at, false, now)
 }
 
-// giveUp reports whether the owner surely gives an unanswered message up after 31 s.
-func (ow *owners) giveUp(o owner) bool {
+// givesUp reports whether the owner surely gives an unanswered message up after 31 s.
+func (ow *owners) givesUp(o owner) bool {
 	return o.ownership == ownerKnown && slices.Contains(ow.host.GiveUp, o.process)
 }
 

@@ -41,13 +41,13 @@ type session struct {
 	in    *injector
 	rules *rules
 
-	busy     sync.Mutex // of all but the hints and what serve alone uses
-	ended    bool       // nothing must be done any more
-	h        *handler
-	starting bool      // the sets are about to be written as a whole
-	armed    time.Time // when serve wakes up to see what is due; zero: it does not
-	restored bool      // packets may have gone past the guard since the table was last found intact
-	checks   loopbackChecks
+	busy          sync.Mutex // of all but the hints and what serve alone uses
+	ended         bool       // nothing must be done any more
+	h             *handler
+	starting      bool      // the sets are about to be written as a whole
+	armed         time.Time // when serve wakes up to see what is due; zero: it does not
+	mayHaveMissed bool      // packets may have gone past the guard since the table was last found intact
+	checks        loopbackChecks
 
 	restorations restorations
 	alarm        wake.Signal // the next due time may have changed
@@ -105,10 +105,9 @@ func (g *Guard) runSession(ctx context.Context, working func()) error {
 	return s.serve(ctx, failed)
 }
 
-// begin makes packets come to the guard. None did before it was known whether xl2tpd can be
-// answered. A Hello that passes meanwhile costs nothing; one that is acknowledged after a
-// firewall costs the tunnel. The table comes once, with all that is known: a second one would
-// cost the packets that wait for their verdicts.
+// begin makes packets come to the guard. Before that, checkLoopback has found out whether xl2tpd can be answered: a Hello
+// that passes meanwhile does no harm, but one whose acknowledgement a firewall drops costs the tunnel. begin installs one
+// table with all that is known, because a second one would cost the packets that wait for their verdicts.
 func (s *session) begin(host Host) error {
 	s.busy.Lock()
 	defer s.busy.Unlock()
@@ -212,8 +211,8 @@ func (s *session) locked(do func()) {
 	do()
 }
 
-// applySettings takes in what Configure and Tell have said; done means that the guard is
-// off and nobody needs it.
+// applySettings takes in what Configure and SetHost have set; done means that the guard is
+// off and no tunnel needs it.
 func (s *session) applySettings() (done bool, err error) {
 	on, _, host := s.settings()
 	var ports []uint16
@@ -251,10 +250,10 @@ func (s *session) repair(again *time.Timer) error {
 		if err := s.rules.install(s.h.owners.host.Ports, s.contents(), 0); err != nil {
 			return err
 		}
-		s.restored = true
+		s.mayHaveMissed = true
 	}
-	if s.restored {
-		s.restored = false
+	if s.mayHaveMissed {
+		s.mayHaveMissed = false
 		s.h.resync(time.Now())
 	}
 	if !s.restorations.calm(s.Log, now) {
@@ -295,7 +294,7 @@ func (s *session) orInstall(err error) error {
 	if err == nil || errors.Is(err, unix.ENFILE) {
 		return err
 	}
-	s.restored = true
+	s.mayHaveMissed = true
 	s.wrong.Send()
 	return s.rules.install(s.h.owners.host.Ports, s.contents(), 0)
 }
@@ -320,8 +319,8 @@ func (s *session) leave() error {
 	return s.rules.install(s.h.owners.host.Ports, contents{failClosed: diverged}, leftFor)
 }
 
-// held is a packet that waits for its verdict.
-type held struct {
+// queuedPacket is a packet in a queue that waits for its verdict.
+type queuedPacket struct {
 	q    *nfqueue.Nfqueue
 	id   uint32
 	from direction
@@ -339,7 +338,7 @@ func (s *session) packet(q *nfqueue.Nfqueue, secured bool, a nfqueue.Attribute) 
 	if s.ended {
 		return
 	}
-	h := held{q: q, id: *a.PacketID}
+	h := queuedPacket{q: q, id: *a.PacketID}
 	if a.Payload == nil || a.Hook == nil {
 		s.accept(h)
 		return
@@ -376,16 +375,16 @@ func directionOf(hook uint8, secured bool) direction {
 
 // whenChecked calls do. For a Hello of xl2tpd it does so only when it is known whether the guard
 // could acknowledge the Hello: a firewall rule may have come since the last one. Packets after the
-// Hello wait too, for the peer must see them in order. Where xl2tpd could not be answered lately,
+// Hello wait too, because the peer must see them in order. Where xl2tpd could not be answered lately,
 // the Hello passes, and nothing waits.
-func (s *session) whenChecked(h held, do func()) {
+func (s *session) whenChecked(h queuedPacket, do func()) {
 	at := path{h.Src, h.Dst}
 	if h.from != outbound || s.h.table.find(at, h.Msg.Tunnel, true) == nil { // or another program's
 		do()
 		return
 	}
-	if line, waits := s.checks.later[at]; waits {
-		s.checks.later[at] = append(line, do)
+	if line, waits := s.checks.deferred[at]; waits {
+		s.checks.deferred[at] = append(line, do)
 		return
 	}
 	if h.Msg.Type != l2tp.TypeHello {
@@ -397,20 +396,20 @@ func (s *session) whenChecked(h held, do func()) {
 		do()
 		return
 	}
-	s.checks.later[at] = []func(){do}
+	s.checks.deferred[at] = []func(){do}
 	s.check(at, helloTime, func(err error) {
 		if err != nil {
 			s.recheck.Send()
 		}
-		line := s.checks.later[at]
-		delete(s.checks.later, at)
+		line := s.checks.deferred[at]
+		delete(s.checks.deferred, at)
 		for _, do := range line {
 			do()
 		}
 	})
 }
 
-func (s *session) handle(h held) {
+func (s *session) handle(h queuedPacket) {
 	o := s.h.handle(&h.Packet, h.from, time.Now())
 	switch o.action {
 	case translator.Drop:
@@ -428,7 +427,7 @@ func (s *session) handle(h held) {
 	}
 }
 
-func (s *session) accept(h held) { s.verdict(h.q.SetVerdict(h.id, nfqueue.NfAccept)) }
+func (s *session) accept(h queuedPacket) { s.verdict(h.q.SetVerdict(h.id, nfqueue.NfAccept)) }
 
 func (s *session) verdict(err error) {
 	if err != nil {

@@ -76,7 +76,7 @@ func runGuard(t *testing.T, sessions ...l2tp.Connection) *running {
 	for _, s := range sessions {
 		host.Sessions = append(host.Sessions, KernelSession{Connection: s})
 	}
-	g.Tell(host)
+	g.SetHost(host)
 	g.Configure(true, true)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
@@ -160,7 +160,7 @@ func TestRulesOnLo(t *testing.T) {
 			r.becomes(c.want, 6*time.Second)
 			remedy(t, r, c.want)
 			if !hasTable() {
-				t.Error("the guard has left")
+				t.Error("the guard's table is gone, want it to stay")
 			}
 		})
 	}

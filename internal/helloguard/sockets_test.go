@@ -79,7 +79,7 @@ func TestFactReader(t *testing.T) {
 	now := time.Now()
 	for range 100 {
 		if f := r.of(at.Port(), now); len(f.sockets) != 1 || len(f.daemons) != 1 {
-			t.Fatalf("%+v", f)
+			t.Fatalf("got %+v, want one socket and one xl2tpd", f)
 		}
 	}
 	if asked != 1 {

@@ -48,8 +48,8 @@ type written struct {
 	slow, counts bool // how the peer behaves
 }
 
-// is reports whether there is a file.
-func (w written) is() bool { return w.sum != [sha256.Size]byte{} }
+// exists reports whether there is a file.
+func (w written) exists() bool { return w.sum != [sha256.Size]byte{} }
 
 // store keeps one file for each channel. It is to survive the end of the service, not the
 // host's: the directory lies in /run.
@@ -68,7 +68,7 @@ func (s store) save(c *channel) error {
 		next.about += " secured"
 	}
 	next.slow, next.counts = c.translator.Slow(), c.translator.Counts()
-	if next.sum = c.written.sum; next.plain && next.is() && next == c.written {
+	if next.sum = c.written.sum; next.plain && next.exists() && next == c.written {
 		return nil
 	}
 	t := c.translator

@@ -15,13 +15,13 @@ const (
 	calmAfter        = 10 * time.Second
 )
 
-// restorations are those of the table since it was last left alone.
+// restorations counts how often the guard has put its table back since the table was last left alone for calmAfter.
 type restorations struct {
 	n    int
 	last time.Time // zero: none yet
 }
 
-// wait is how long the next one has to wait.
+// wait returns how long the next restoration has to wait.
 func (r *restorations) wait(now time.Time) time.Duration {
 	if r.last.IsZero() {
 		return 0
@@ -29,7 +29,7 @@ func (r *restorations) wait(now time.Time) time.Duration {
 	return max(0, r.last.Add(restoreEvery).Sub(now))
 }
 
-// add notes one.
+// add notes a restoration.
 func (r *restorations) add(log *slog.Logger, now time.Time) {
 	r.calm(log, now)
 	r.n++

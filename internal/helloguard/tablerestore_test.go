@@ -21,7 +21,7 @@ func TestStormIsSaidOnce(t *testing.T) {
 	for range 300 {
 		r.add(log, now)
 		if r.wait(now) != restoreEvery || r.wait(now.Add(restoreEvery)) != 0 || r.calm(log, now) {
-			t.Fatalf("%+v", r)
+			t.Fatalf("got %+v, want a wait until restoreEvery has passed", r)
 		}
 		now = now.Add(restoreEvery)
 	}
@@ -36,7 +36,7 @@ func TestStormIsSaidOnce(t *testing.T) {
 		r.add(log, now)
 		now = now.Add(time.Minute)
 		if !r.calm(log, now) {
-			t.Error("not calm")
+			t.Error("the table was left alone for a minute, and does not count as calm")
 		}
 	}
 	if n := said(); n != 3 {

@@ -31,8 +31,8 @@ func (h *handler) next() time.Time {
 	return next
 }
 
-// catchUp does what a channel has to do now. Behind a packet that has shown something new, it
-// has to come before the answer to that packet.
+// catchUp does what a channel has to do now. After a packet that has shown something new, that has to come before the
+// answer to the packet.
 func (h *handler) catchUp(c *channel, now time.Time) {
 	if c.ackStop {
 		c.ackStop = false

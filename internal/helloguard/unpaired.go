@@ -36,11 +36,11 @@ const (
 	maxUnpairedTunnels = 64
 )
 
-// question is a message of a tunnel that is not known.
-type question struct {
-	id, nr      uint16 // nr is its acknowledgement
+// pending is the latest message of one end that has not been paired with an answer yet.
+type pending struct {
+	id, nr      uint16 // its receiver's id, and the Nr that acknowledges it
 	at          time.Time
-	unambiguous bool // no other tunnel's was under way then
+	unambiguous bool // no message of another tunnel was pending then
 }
 
 // unpaired is a path with tunnels that are older than the guard.
@@ -48,14 +48,14 @@ type unpaired struct {
 	since   time.Time
 	owner   owner
 	secured bool // the peer's packets come through IPsec
-	out, in question
+	out, in pending
 	tunnels map[uint16]*unpairedTunnel // by the peer's id
 	asked   *unpairedTunnel            // was asked about last; nil: none was
 	tooMany bool                       // there are more than tunnels holds
-	closed  time.Time                  // when xl2tpd closed an unknown tunnel last
+	closed  time.Time                  // when xl2tpd last closed an unknown tunnel
 }
 
-// unpairedTunnel is what is known of a tunnel of which xl2tpd's own id is not known.
+// unpairedTunnel is what is known of a tunnel without a known id of xl2tpd.
 type unpairedTunnel struct {
 	peerID  uint16
 	since   time.Time // all messages of xl2tpd are seen from then on, but for its Hello
@@ -92,33 +92,33 @@ func (f *unpairedTunnel) sends(p *l2tp.Packet, now time.Time) {
 	}
 }
 
-// pair pairs the ids of two tunnels' packets, and returns the other one. A message is
-// answered immediately, and a ZLB is sent for no other reason.
+// pair finds the other id of a message's tunnel. A message is answered immediately, and a ZLB is
+// sent for no other reason.
 func (u *unpaired) pair(m l2tp.Message, out bool, now time.Time) (id uint16, ok bool) {
 	mine, other := &u.in, &u.out
 	if out {
 		mine, other = other, mine
 	}
 	switch {
-	case m.Type == l2tp.TypeStopCCN: // what is closing needs no pair
+	case m.Type == l2tp.TypeStopCCN: // a tunnel that closes needs no pair
 		if mine.id == m.Tunnel {
-			*mine = question{}
+			*mine = pending{}
 		}
 		return 0, false
 	case !m.ZLB():
 		unambiguous := now.Sub(mine.at) >= answerGap || mine.id == m.Tunnel && mine.unambiguous
-		*mine = question{m.Tunnel, m.Ns + 1, now, unambiguous}
+		*mine = pending{m.Tunnel, m.Ns + 1, now, unambiguous}
 		return 0, false
 	case !other.unambiguous || now.Sub(other.at) >= answerGap || m.Nr != other.nr:
 		return 0, false
 	}
 	id = other.id
-	u.in, u.out = question{}, question{}
+	u.in, u.out = pending{}, pending{}
 	return id, true
 }
 
-// answer reports whether a peer's message is the answer to what the guard has asked, and
-// returns the peer's id of the tunnel: it acknowledges all before the Hello, or that too.
+// answer reports whether a peer's message answers the guard's question, and returns the peer's id of
+// the tunnel. Such an answer acknowledges all messages before the Hello, or the Hello too.
 func (u *unpaired) answer(m l2tp.Message, now time.Time) (id uint16, ok bool) {
 	f := u.asked
 	if f == nil || !m.ZLB() || len(f.copies) == 0 || now.Sub(u.closed) < answerGap || now.Sub(f.askedAt) >= answerGap && len(u.tunnels) > 1 {

@@ -113,7 +113,7 @@ func TestLateStart(t *testing.T) {
 					t.Errorf("%s, the guard begins after %v, offer %v: %v close, want %v", name, begins, offer, got, tc.closed)
 				}
 				if tc.owner != nil && toPeers(b.acts) != 0 {
-					t.Errorf("%s: %q", name, b.acts)
+					t.Errorf("%s: got %q, want nothing to the peer", name, b.acts)
 				}
 			}
 		}
@@ -126,7 +126,7 @@ func TestManyCopiesOfAnOlderHello(t *testing.T) {
 	b := newFixture(t, t.TempDir())
 	b.links.Certain, b.owners.host.GiveUp = false, nil
 	if b.live(0, &deaf{own: 7, id: 9, counts: 4}); toPeers(b.acts) != 0 {
-		t.Errorf("%q", b.acts)
+		t.Errorf("got %q, want nothing to the peer", b.acts)
 	}
 }
 
@@ -220,7 +220,7 @@ func TestAsksOnceXl2tpdWasWatched(t *testing.T) {
 	}
 	b.run(time.Second)
 	if toPeers(b.acts) != 1 {
-		t.Fatalf("%q", b.acts)
+		t.Fatalf("got %q, want one question to the peer", b.acts)
 	}
 	b.handle(answers(true, 7, 5), inbound, b.now)
 	b.run(27 * time.Second)

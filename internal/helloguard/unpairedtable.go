@@ -43,7 +43,7 @@ func (x *unpairedTable) receives(p *l2tp.Packet, at path, secured bool, now time
 		return nil, 0, false
 	}
 	if secured && !u.secured {
-		u.secured, u.in = true, question{}
+		u.secured, u.in = true, pending{}
 		x.exec.dropForged(at)
 	}
 	if peerID, ok = u.pair(p.Msg, false, now); !ok {
@@ -99,7 +99,7 @@ func (x *unpairedTable) forget(at path, id uint16) {
 	}
 	delete(u.tunnels, id)
 	if u.out.id == id {
-		u.out = question{}
+		u.out = pending{}
 	}
 	if u.asked != nil && u.asked.peerID == id {
 		u.asked = nil
@@ -152,7 +152,7 @@ func (x *unpairedTable) askOne(u *unpaired, at path, now time.Time) (waits bool)
 // askUnpaired makes the peer show xl2tpd's own id of a tunnel: it acknowledges a message that it
 // gets again (RFC 2661 §5.8). Only the owner may ask that, so the owner has to be known.
 func (x *unpairedTable) askUnpaired(u *unpaired, at path, f *unpairedTunnel, now time.Time) {
-	if !x.owners.giveUp(u.owner) || x.owners.hasEnded(u.owner) || now.Sub(f.since) < watchedFor || now.Sub(f.askedAt) < askAgain {
+	if !x.owners.givesUp(u.owner) || x.owners.hasEnded(u.owner) || now.Sub(f.since) < watchedFor || now.Sub(f.askedAt) < askAgain {
 		return
 	}
 	f.askedAt, u.asked = now, f

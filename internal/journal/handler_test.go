@@ -18,7 +18,7 @@ func TestJournalLines(t *testing.T) {
 	var got []entry
 	send := func(line string, p journal.Priority, fields map[string]string) error {
 		if fields["SYSLOG_IDENTIFIER"] != "xl2tpd-keepalive" {
-			t.Errorf("%v", fields)
+			t.Errorf("got %v, want the program's whole name", fields)
 		}
 		delete(fields, "SYSLOG_IDENTIFIER")
 		got = append(got, entry{line, p, fields})

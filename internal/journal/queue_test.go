@@ -82,7 +82,7 @@ func TestQueueWhileStuck(t *testing.T) {
 			t.Fatalf("%d lines", len(to.lines))
 		}
 		if lost := to.lines[1]; !strings.Contains(lost, "dropped") || !strings.Contains(lost, "lines=7") {
-			t.Errorf("%q", lost)
+			t.Errorf("got %q, want 7 dropped lines", lost)
 		}
 		if last := to.lines[len(to.lines)-1]; last != "last" {
 			t.Errorf("got %q, want %q", last, "last")
@@ -120,7 +120,7 @@ func TestQueueRefused(t *testing.T) {
 		log.Info("taken")
 		q.Close(time.Second)
 		if len(to.lines) != 2 || to.lines[0] != "taken" || !strings.Contains(to.lines[1], "lines=1") {
-			t.Errorf("%q", to.lines)
+			t.Errorf("got %q, want the record and one dropped line", to.lines)
 		}
 	})
 }

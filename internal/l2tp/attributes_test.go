@@ -36,7 +36,7 @@ func TestBlankWords(t *testing.T) {
 	}
 	b := of("router", "0312345678", "busy")
 	if BlankWords(b); !bytes.Equal(b, of("xxxxxx", "xxxxxxxxxx", "xxxx")) {
-		t.Errorf("%q", b)
+		t.Errorf("got %q, want %q", b, of("xxxxxx", "xxxxxxxxxx", "xxxx"))
 	}
 	for n := range len(b) {
 		BlankWords(bytes.Clone(b[:n])) // must not panic

@@ -152,17 +152,6 @@ func AssignedTunnel(b []byte) (uint16, bool) {
 	return 0, false
 }
 
-// Vendor returns the Vendor Name (RFC 2661 §4.4.3) in the UDP payload b of an SCCRQ
-// or SCCRP, or "".
-func Vendor(b []byte) string {
-	for a := range avps(b[min(HeaderLen, len(b)):]) {
-		if a.is(avpVendor) {
-			return string(a.value)
-		}
-	}
-	return ""
-}
-
 // Result finds the Result Code (RFC 2661 §4.4.2) in the UDP payload b of a
 // StopCCN or CDN: the code, and the sender's message, which may be empty.
 func Result(b []byte) (code uint16, message string, ok bool) {

@@ -121,7 +121,7 @@ func TestParsePacket(t *testing.T) {
 	for name, b := range map[string][]byte{"plain": good, "padded": padded, "options": withOptions(good)} {
 		p, err := ParsePacket(b)
 		if err != nil || p.Msg != m || p.Src != hostAddr || p.Dst != peerAddr {
-			t.Errorf("%s: %+v, %v", name, p, err)
+			t.Errorf("%s: got %+v, %v, want %+v", name, p, err, m)
 		}
 		if !bytes.Equal(p.Payload(), AppendMessage(nil, m)) {
 			t.Errorf("%s: payload %x", name, p.Payload())
@@ -226,7 +226,7 @@ func TestTrustChecksum(t *testing.T) {
 	options[0]++
 	TrustChecksum(options)
 	if options[30] != 0 || options[31] != 0 || !bytes.Equal(options[32:], good[28:]) {
-		t.Errorf("%x", options)
+		t.Errorf("got %x, want no checksum, and the rest as before", options)
 	}
 	for n := range len(good) {
 		TrustChecksum(bytes.Clone(good[:n])) // must not panic
@@ -253,7 +253,7 @@ func TestResult(t *testing.T) {
 		{"short", "", 0, false},
 	} {
 		if code, message, ok := Result([]byte(tc.payload)); code != tc.code || message != tc.message || ok != tc.ok {
-			t.Errorf("%x: %d %q %v", tc.payload, code, message, ok)
+			t.Errorf("%x: got %d %q %v, want %d %q %v", tc.payload, code, message, ok, tc.code, tc.message, tc.ok)
 		}
 	}
 }

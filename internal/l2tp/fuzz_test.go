@@ -46,7 +46,6 @@ func FuzzPacket(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte, ns, nr uint16) {
 		AssignedTunnel(b)
 		Result(b)
-		Vendor(b)
 		ParseAttributes(b)
 		Blank(bytes.Clone(b))
 		was := bytes.Clone(b)

@@ -37,6 +37,6 @@ func TextOf(err error) Text {
 	return Data(err.Error())
 }
 
-// Marked returns an error whose Error keeps the marks. It is for errors that pass through a package that keeps only
-// their string: a Text of that string can be translated.
+// Marked returns an error with the marks in its Error. It is for an error that passes through a package that keeps only
+// its string: a Text of that string can be translated.
 func Marked(err error) error { return errors.New(TextOf(err).Marked()) }

@@ -68,7 +68,7 @@ func TestErrorf(t *testing.T) {
 	// As package flag does: the marks survive in its string.
 	passed := errors.New("wrong: " + Marked(Errorf("is %s", Text("up"))).Error())
 	if got := fixture().Sprintf("is %s", Text(passed.Error()[len("wrong: "):])); got != "はは接続" {
-		t.Errorf("%q", got)
+		t.Errorf("got %q, want %q", got, "はは接続")
 	}
 }
 
@@ -106,7 +106,7 @@ func TestWidth(t *testing.T) {
 		}
 	}
 	if got := Pad("切断", 6) + "|" + Pad("toolong", 3) + "|"; got != "切断  |toolong|" {
-		t.Errorf("%q", got)
+		t.Errorf("got %q, want %q", got, "切断  |toolong|")
 	}
 }
 

@@ -125,7 +125,7 @@ func TestServer(t *testing.T) {
 		body, _ := io.ReadAll(r.Body)
 		r.Body.Close()
 		if r.StatusCode != http.StatusOK || !strings.Contains(string(body), "tunnel_up{") {
-			t.Errorf("%s\n%s", r.Status, body)
+			t.Errorf("got %s\n%s, want 200 and the metrics", r.Status, body)
 		}
 		s.Configure(config.Listen{})
 		<-ready

@@ -38,7 +38,7 @@ func TestFindTunnel(t *testing.T) {
 		case want == "" && err == nil:
 			t.Errorf("%q is %s", name, found.Link.Name)
 		case want != "" && err != nil:
-			t.Errorf("%q: %v", name, err)
+			t.Errorf("%q: got %v, want %s", name, err, want)
 		case want != "" && found.Link.Name != want:
 			t.Errorf("%q is %s, want %s", name, found.Link.Name, want)
 		}

@@ -76,7 +76,7 @@ func TestFindingBlamesNobody(t *testing.T) {
 			rtts = append(rtts, time.Duration(rtt))
 		}
 		if says := finding(figures(lost, rtts...), figures(lost, rtts...)); strings.HasPrefix(says.String(), "The inner") {
-			t.Error(says)
+			t.Errorf("the finding is %q, although nothing was lost inside alone", says)
 		}
 	})
 }

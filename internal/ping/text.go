@@ -14,7 +14,7 @@ import (
 	"xl2tpd-keepalive/probe"
 )
 
-// head prints what is pinged.
+// head prints which addresses are pinged, and how.
 func (p *Pair) head(w io.Writer, lang *message.Language) {
 	for _, h := range p.halves() {
 		way := message.Text("outside the tunnel")
@@ -81,7 +81,7 @@ type Comparison struct {
 	Finding  message.Text `json:"finding"` // empty: the figures do not say which half is worse
 }
 
-// Figures are those of one half.
+// Figures are the figures of one half of a Pair: outside the tunnel, or inside it.
 type Figures struct {
 	Target   netip.Addr      `json:"target"`
 	Source   netip.Addr      `json:"source,omitzero"`

@@ -11,7 +11,7 @@ import (
 
 const (
 	// maxSingle is how many devices are asked for one by one. Beyond that, one request
-	// lists all devices of the host, and may list thousands of other programs.
+	// lists all devices of the host. Thousands of them may be other programs'.
 	maxSingle = 128
 
 	sizeofIfStatsMsg = 12 // struct if_stats_msg of linux/if_link.h

@@ -29,7 +29,7 @@ func TestIsNetDevice(t *testing.T) {
 		{"odd body", dbus.Signal{Path: manager, Body: []any{7}}, false},
 	} {
 		if got := isNetDevice(&tc.s); got != tc.want {
-			t.Errorf("%s: got %v", tc.name, got)
+			t.Errorf("%s: got %v, want %v", tc.name, got, tc.want)
 		}
 	}
 }
@@ -87,7 +87,7 @@ func listen(t *testing.T, serve func(net.Conn)) {
 func TestNoBus(t *testing.T) {
 	t.Setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path="+filepath.Join(t.TempDir(), "none"))
 	if err := streamDBus(t.Context(), nil, nil); err == nil {
-		t.Error("no error")
+		t.Error("got no error without a bus")
 	}
 }
 
@@ -111,7 +111,7 @@ func TestMuteBus(t *testing.T) {
 func TestRudeBus(t *testing.T) {
 	listen(t, func(c net.Conn) { c.Write([]byte("GO AWAY\r\n")) })
 	if err := streamDBus(t.Context(), nil, nil); err == nil {
-		t.Error("no error")
+		t.Error("got no error from a bus that refuses the login")
 	}
 }
 

@@ -129,7 +129,7 @@ func TestConcerns(t *testing.T) {
 		{"route", unix.RTM_NEWROUTE, nil, false},
 	} {
 		if got := concerns(netlink.Message{Header: netlink.Header{Type: tc.kind}, Data: tc.data}); got != tc.want {
-			t.Errorf("%s: got %v", tc.name, got)
+			t.Errorf("%s: got %v, want %v", tc.name, got, tc.want)
 		}
 	}
 }

@@ -139,7 +139,7 @@ func (o *pppdFinder) inode(name string) (inode, bool) {
 	return inode{uint64(s.Dev), s.Ino}, true // Dev has 32 bits on some machines
 }
 
-// startTime returns the time that is ticks after boot, in 1/100 s; zero: the time of boot is unknown.
+// startTime returns the time that is that many ticks after boot; zero: the time of boot is unknown.
 func (o *pppdFinder) startTime(ticks uint64) time.Time {
 	if o.boot.IsZero() {
 		b, err := fs.ReadFile(o.root, "proc/stat")
@@ -147,22 +147,11 @@ func (o *pppdFinder) startTime(ticks uint64) time.Time {
 			return time.Time{}
 		}
 		var ok bool
-		if o.boot, ok = parseBoot(b); !ok {
+		if o.boot, ok = procfs.BootTime(b); !ok {
 			return time.Time{}
 		}
 	}
-	return o.boot.Add(time.Duration(ticks) * 10 * time.Millisecond)
-}
-
-// parseBoot reads the time of boot from /proc/stat.
-func parseBoot(b []byte) (time.Time, bool) {
-	for line := range strings.Lines(string(b)) {
-		if v, ok := strings.CutPrefix(line, "btime "); ok {
-			sec, err := strconv.ParseInt(strings.TrimSpace(v), 10, 64)
-			return time.Unix(sec, 0), err == nil
-		}
-	}
-	return time.Time{}, false
+	return o.boot.Add(time.Duration(ticks) * procfs.Tick)
 }
 
 // parseArguments reads /proc/PID/cmdline of a pppd that xl2tpd has started.

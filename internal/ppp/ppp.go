@@ -61,9 +61,9 @@ type Snapshot struct {
 // Watcher delivers snapshots of xl2tpd's links.
 type Watcher struct {
 	Log *slog.Logger
-	// Deliver is called from Run's goroutine: with a full snapshot soon after
-	// Run starts, whenever something has changed, and every 30 s. It must not
-	// block.
+	// Deliver is called from Run's goroutine with a full snapshot: soon after
+	// Run starts, whenever something has changed, and at least every few
+	// minutes (resync). It must not block.
 	Deliver func(Snapshot)
 
 	kernel kernel

@@ -370,7 +370,7 @@ func TestLabForeignPppd(t *testing.T) {
 		select {
 		case s := <-w.got:
 			if len(s.Links) != 0 {
-				t.Errorf("%s: %+v", what, s)
+				t.Errorf("%s: got %+v, want no link", what, s)
 			}
 		case <-time.After(12 * time.Second):
 		}

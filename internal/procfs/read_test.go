@@ -26,7 +26,7 @@ func TestReadFile(t *testing.T) {
 		}
 	}
 	if _, err := ReadFile(path + " that is not there"); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want fs.ErrNotExist", err)
 	}
 	if _, err := ReadFile(t.TempDir()); err == nil {
 		t.Error("a directory can be read")

@@ -1,4 +1,4 @@
-// Package procfs reads /proc/PID and reports when a process ends.
+// Package procfs reads /proc and reports when a process ends.
 package procfs
 
 import (
@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Stat is part of /proc/PID/stat, which any user may read.
@@ -14,11 +15,25 @@ type Stat struct {
 	Name   string
 	State  byte
 	Parent int
-	Ticks  uint64 // start, in 1/100 s since boot: with the pid, its identity
+	Ticks  uint64 // start, as ticks since boot: with the pid, its identity
 }
 
 // Dead reports whether the process has ended: it is a zombie, or about to vanish.
 func (s Stat) Dead() bool { return s.State == 'Z' || s.State == 'X' }
+
+// Tick is the unit of times in /proc (USER_HZ).
+const Tick = 10 * time.Millisecond
+
+// BootTime returns when the host booted, from /proc/stat. It is in whole seconds, and changes when the clock is set.
+func BootTime(stat []byte) (at time.Time, ok bool) {
+	for line := range strings.Lines(string(stat)) {
+		if v, is := strings.CutPrefix(line, "btime "); is {
+			sec, err := strconv.ParseInt(strings.TrimSpace(v), 10, 64)
+			return time.Unix(sec, 0), err == nil
+		}
+	}
+	return time.Time{}, false
+}
 
 // User returns the real user id of a process, from its /proc/PID/status. The owner of /proc/PID is
 // no substitute: it differs for a setuid program, and for one that is not dumpable.

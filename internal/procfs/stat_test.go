@@ -3,6 +3,7 @@ package procfs
 import (
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestParseStat(t *testing.T) {
@@ -28,16 +29,28 @@ func FuzzParseStat(f *testing.F) {
 		if s, err := ParseStat(b); err == nil && s.State == 0 {
 			t.Errorf("%q: no state", b)
 		}
+		BootTime(b)
 	})
 }
 
 func TestUser(t *testing.T) {
 	if uid, err := User([]byte("Name:\tUid:\nUmask:\t0022\nUid:\t1000\t0\t0\t0\nGid:\t7\t7\t7\t7\n")); err != nil || uid != 1000 {
-		t.Errorf("%d, %v", uid, err)
+		t.Errorf("got %d, %v, want 1000", uid, err)
 	}
 	for _, bad := range []string{"", "Name:\tcat\n", "Uid:\n", "Uid:\tx\t0\n"} {
 		if uid, err := User([]byte(bad)); err == nil {
-			t.Errorf("%q: %d", bad, uid)
+			t.Errorf("%q: got %d, want an error", bad, uid)
+		}
+	}
+}
+
+func TestBootTime(t *testing.T) {
+	if at, ok := BootTime([]byte("cpu 1 2\nbtime 1700000000\nprocesses 3\n")); !ok || !at.Equal(time.Unix(1700000000, 0)) {
+		t.Errorf("got %v, %v, want 2023-11-14 22:13:20", at, ok)
+	}
+	for _, bad := range []string{"", "cpu 1 2\n", "btime \n", "btime x\n"} {
+		if at, ok := BootTime([]byte(bad)); ok {
+			t.Errorf("%q: got %v, want none", bad, at)
 		}
 	}
 }

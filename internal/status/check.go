@@ -29,9 +29,9 @@ func (l Level) String() string {
 // mostNamed is how many tunnels one line names.
 const mostNamed = 5
 
-// Check returns the level of a status, or of the failure to read one, and one line with figures. By the guidelines a
-// service that does not run is CRITICAL. Without permission, or for an unknown tunnel, it is UNKNOWN. Each tunnel in names
-// has to be up, even if it is dialled by hand.
+// Check returns the level of a status, or of the failure to read one, and one line with figures. By the guidelines the
+// level is CRITICAL if the service does not run. It is UNKNOWN without permission, or for an unknown tunnel. Each tunnel
+// in names has to be up, even if it is dialled by hand.
 func Check(r Status, err error, names []string, lang *message.Language) (Level, string) {
 	level := LevelCritical
 	if errors.Is(err, fs.ErrPermission) {

@@ -80,6 +80,6 @@ func TestTextOfMessages(t *testing.T) {
 		t.Errorf("%d lines", len(lines))
 	}
 	if lines := page(0); len(lines) != 1 || lines[0] != "" {
-		t.Errorf("%q", lines)
+		t.Errorf("got %q, want nothing", lines)
 	}
 }

@@ -22,7 +22,7 @@ func (c Code) Guard() bool { return c == CodeGuard || c == CodeGuardInput || c =
 
 // Problem is something that does not work. In JSON it is its Text.
 type Problem struct {
-	Code   Code // empty: nobody needs to tell it from others
+	Code   Code // empty: no program has to distinguish it from others
 	Text   message.Text
 	Reason message.Text // a part of Text, without the name of what does not work; empty: it has no such part
 }

@@ -160,24 +160,14 @@ var (
 	ErrNoAnswer   = errors.New("the service does not answer")
 )
 
-// readError has a text that says what to do, and unwraps to the cause.
-type readError struct {
-	text message.Text
-	is   error
-}
-
-func (e *readError) Error() string      { return e.text.String() }
-func (e *readError) Text() message.Text { return e.text }
-func (e *readError) Unwrap() error      { return e.is }
-
 // Dial connects to a socket of the service. Its errors say what to do.
 func Dial(ctx context.Context, path string) (net.Conn, error) {
 	c, err := new(net.Dialer).DialContext(ctx, "unix", path)
 	switch {
 	case errors.Is(err, syscall.EACCES):
-		return nil, &readError{message.Sprintf("%s: permission denied (run this with sudo, or as a member of the group adm)", path), fs.ErrPermission}
+		return nil, message.Reword(fs.ErrPermission, "%s: permission denied (run this with sudo, or as a member of the group adm)", path)
 	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ECONNREFUSED):
-		return nil, &readError{message.Sprintf("%s: xl2tpd-keepalive is not running (systemctl start xl2tpd-keepalive)", path), ErrNotRunning}
+		return nil, message.Reword(ErrNotRunning, "%s: xl2tpd-keepalive is not running (systemctl start xl2tpd-keepalive)", path)
 	case err != nil:
 		return nil, noAnswer(path, err)
 	}
@@ -215,5 +205,5 @@ func noAnswer(path string, err error) error {
 	case errors.As(err, &syntax), errors.As(err, &form):
 		text = "the answer is no status: another program, or another version, listens there"
 	}
-	return &readError{message.Sprintf("%s: %s (systemctl status xl2tpd-keepalive)", path, text), errors.Join(ErrNoAnswer, err)}
+	return message.Reword(errors.Join(ErrNoAnswer, err), "%s: %s (systemctl status xl2tpd-keepalive)", path, text)
 }

@@ -137,7 +137,7 @@ type Guard struct {
 	Answered uint64 `json:"answered"` // Hellos of the peer acknowledged in xl2tpd's name
 }
 
-// Close is how the tunnel ended last.
+// Close is how the tunnel last ended.
 type Close struct {
 	Time   time.Time    `json:"time"`
 	After  Seconds      `json:"after"` // how long it had been up
@@ -145,7 +145,7 @@ type Close struct {
 
 	// Control is the control connection that the tunnel had; nil: not known.
 	Control *l2tp.Connection `json:"control,omitempty"`
-	// Messages are its last ones. The service does not put them into its answer: see AddMessages.
+	// Messages are the last messages in it. The service does not put them into its answer: see AddMessages.
 	Messages []controltrace.Record `json:"messages,omitempty"`
 }
 

@@ -128,7 +128,7 @@ func TestJSONIsPlain(t *testing.T) {
 	b, err := json.Marshal(sample())
 	if err != nil || !strings.Contains(string(b), `"echo request in 7s unless data comes"`) ||
 		!strings.Contains(string(b), `"xl2tpd's Hello was unanswered for 31 s"`) {
-		t.Errorf("%s %v", b, err)
+		t.Errorf("the JSON lacks a text: %s %v", b, err)
 	}
 }
 
@@ -161,7 +161,7 @@ func TestNamed(t *testing.T) {
 func TestJSONOfUnknownTime(t *testing.T) {
 	b, err := json.Marshal(Tunnel{Name: "lac office", State: "down"})
 	if err != nil || strings.Contains(string(b), "0001-01-01") {
-		t.Errorf("%s %v", b, err)
+		t.Errorf("the JSON has a time that is not known: %s %v", b, err)
 	}
 }
 
@@ -181,9 +181,9 @@ func TestSpan(t *testing.T) {
 
 func TestSparkline(t *testing.T) {
 	if got := sparkline([]*Seconds{ms(0), ms(1), nil, ms(8)}); got != "▁▁×█" {
-		t.Error(got)
+		t.Errorf("got %q", got)
 	}
 	if got := sparkline([]*Seconds{ms(0), nil}); got != "▁×" {
-		t.Error(got)
+		t.Errorf("got %q", got)
 	}
 }

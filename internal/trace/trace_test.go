@@ -94,7 +94,7 @@ func TestTraceFile(t *testing.T) {
 	}
 	info, err := os.Stat(path)
 	if err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("%v, %v", info.Mode(), err)
+		t.Errorf("got %v, %v, want a file for its owner alone", info.Mode(), err)
 	}
 	in, err := os.Open(path)
 	if err != nil {

@@ -72,7 +72,7 @@ no lac = 203.0.113.010
 		{From: addr("203.0.113.8"), To: addr("203.0.113.8"), Deny: true},
 	}
 	if len(got) != len(want) {
-		t.Fatalf("%+v", got)
+		t.Fatalf("got %+v, want one for each section", got)
 	}
 	for i := range want {
 		if got[i] != want[i] {
@@ -161,6 +161,6 @@ func TestLNSFault(t *testing.T) {
 	}
 	c, err := ParseConf("f", []byte("[lac default]\nlns = 1.2.3.4 # all\n[lac a]\n[lac b]\nlns = 1.2.3.4\n"))
 	if err != nil || c.Sections[0].LNSFault() == "" || c.Sections[0].LNSLine != 2 || c.Sections[1].LNSFault() != "" {
-		t.Errorf("%+v, %v", c, err)
+		t.Errorf("got %+v, %v, want a fault in the first section alone, with its line", c, err)
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"xl2tpd-keepalive/internal/xl2tpdconf"
 )
 
+// xl2tpd's defaults.
 const (
 	DefaultMaxRetries = 5
 	defaultRedial     = 30 * time.Second
@@ -70,7 +71,7 @@ type Range struct {
 	Deny     bool
 }
 
-// Admits reports whether these ranges have an address. Of several that name the address, the last one counts.
+// Admits reports whether these ranges contain an address. Of several that contain it, the last one decides.
 func Admits(all []Range, a netip.Addr) (is bool) {
 	for _, r := range all {
 		if !a.Less(r.From) && !r.To.Less(a) {

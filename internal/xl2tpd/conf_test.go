@@ -86,7 +86,7 @@ name = myhostname
 		t.Errorf("mismatch (-want +got):\n%s", d)
 	}
 	if !c.has("lac", "office") || !c.has("lns", "DEFAULT") || c.has("lns", "office") || c.has("lac", "default") {
-		t.Error("Has is wrong")
+		t.Error("has finds the wrong sections")
 	}
 
 	c, err = ParseConf("f", nil)
@@ -102,7 +102,7 @@ name = myhostname
 		t.Fatal(err)
 	}
 	if c.Port != 1701 || c.MaxRetries != 5 || c.ListenAddr.IsValid() || !c.ForceUserspace || !c.Saref || len(c.Sections) != 2 {
-		t.Errorf("%+v", c)
+		t.Errorf("the file is read as %+v", c)
 	}
 	c, err = ParseConf("f", []byte("[global]\nipsec saref = no\n"))
 	if err != nil || !c.Saref {
@@ -162,7 +162,7 @@ func TestLNSFor(t *testing.T) {
 func TestAtoi(t *testing.T) {
 	for in, want := range map[string]int{"12": 12, " +7x": 7, "-3": -3, "": 0, "x": 0, "1 2": 1, "99999999999999999999": 1<<31 - 1} {
 		if got := atoi(in); got != want {
-			t.Errorf("%q: %d", in, got)
+			t.Errorf("%q: got %d, want %d", in, got, want)
 		}
 	}
 }
@@ -172,7 +172,7 @@ func FuzzParseConf(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		c, err := ParseConf("f", []byte(text))
 		if (c == nil) == (err == nil) || err != nil && (!strings.HasPrefix(err.Error(), "f:") || strings.Contains(err.Error(), "\n")) {
-			t.Fatalf("%v %v", c, err)
+			t.Fatalf("got %v and the error %v, want one of them, the error with its place", c, err)
 		}
 	})
 }

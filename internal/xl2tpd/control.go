@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/procfs"
 )
@@ -43,7 +45,7 @@ type Control struct {
 	procs *procs // replaced in tests
 
 	mu    sync.Mutex
-	slots map[string]chan struct{} // by pipe; one holds a token while someone writes
+	locks map[string]*semaphore.Weighted // by pipe; held while somebody writes
 }
 
 // Connect dials a LAC ("c NAME") and switches its redial on. A LAC that is up stays
@@ -75,13 +77,11 @@ func (c *Control) command(ctx context.Context, t Target, verb byte, lac string) 
 	t.Pipe = normal(t.Pipe)
 	ctx, cancel := context.WithTimeout(ctx, takeTimeout)
 	defer cancel()
-	slot := c.slot(t.Pipe)
-	select {
-	case slot <- struct{}{}:
-		defer func() { <-slot }()
-	case <-ctx.Done():
+	lock := c.lock(t.Pipe)
+	if lock.Acquire(ctx, 1) != nil {
 		return fmt.Errorf("%s: %w", t.Pipe, silent(ctx))
 	}
+	defer lock.Release(1)
 	owned := func() error { return c.checkOwner(ctx, t) }
 	err := owned()
 	if err == nil {
@@ -93,16 +93,17 @@ func (c *Control) command(ctx context.Context, t Target, verb byte, lac string) 
 	return nil
 }
 
-func (c *Control) slot(pipe string) chan struct{} {
+// lock returns the lock of a pipe.
+func (c *Control) lock(pipe string) *semaphore.Weighted {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.slots == nil {
-		c.slots = map[string]chan struct{}{}
+	if c.locks == nil {
+		c.locks = map[string]*semaphore.Weighted{}
 	}
-	if c.slots[pipe] == nil {
-		c.slots[pipe] = make(chan struct{}, 1)
+	if c.locks[pipe] == nil {
+		c.locks[pipe] = semaphore.NewWeighted(1)
 	}
-	return c.slots[pipe]
+	return c.locks[pipe]
 }
 
 // CheckLAC refuses names that xl2tpd misreads in its control pipe, or that crash it.

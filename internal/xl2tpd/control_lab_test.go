@@ -57,7 +57,7 @@ func hostTarget(t *testing.T) Target {
 	t.Helper()
 	x, ok := hostXl2tpd()
 	if !ok {
-		t.Fatal("no xl2tpd")
+		t.Fatal("no xl2tpd runs")
 	}
 	return Target{x.ID, x.pipe}
 }
@@ -383,7 +383,7 @@ func TestLabControlCrash(t *testing.T) {
 		within(t, 10*time.Second, "xl2tpd reads its pipe", func() bool { return reads(dir + "/control") })
 		write(t, dir+"/control", text+"\n")
 		if err := cmd.Wait(); err == nil || !strings.Contains(err.Error(), "segmentation fault") {
-			t.Errorf("%q: %v", text, err)
+			t.Errorf("%q: xl2tpd ended with %v, want a segmentation fault", text, err)
 		}
 	}
 }

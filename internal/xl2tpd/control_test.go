@@ -122,7 +122,7 @@ func TestControl(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got, want := commands(), []string{"c office\n", "d #1;é\n", "c " + strings.Repeat("x", 99) + "\n"}; !slices.Equal(got, want) {
-		t.Errorf("%q", got)
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 
@@ -146,7 +146,7 @@ func TestControlManyAtOnce(t *testing.T) {
 	got := commands()
 	slices.Sort(got)
 	if !slices.Equal(got, want) {
-		t.Errorf("%q", got)
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 
@@ -157,7 +157,7 @@ func TestControlNames(t *testing.T) {
 	for _, name := range []string{"", " ", "two words", " a", "a ", "a\nd b", "a\n", "a\x00b", "a\tb", "\x7f", strings.Repeat("x", 100)} {
 		for _, command := range []func(context.Context, Target, string) error{c.Connect, c.Disconnect} {
 			if err := command(t.Context(), to, name); err == nil || strings.Contains(err.Error(), "\n") || !strings.HasPrefix(err.Error(), "LAC ") {
-				t.Errorf("%q: %v", name, err)
+				t.Errorf("%q: got %v, want one line about the LAC", name, err)
 			}
 		}
 	}

@@ -92,7 +92,7 @@ func TestHelperRefuses(t *testing.T) {
 	h := Helper{Socket: filepath.Join(t.TempDir(), "none")}
 	for _, pipe := range []string{"", "ctl", "/run/my ctl", "/run/ctl\nd office", "/" + strings.Repeat("x", maxPipe)} {
 		if err := h.Connect(t.Context(), Target{Pipe: pipe}, "office"); err == nil || !strings.HasPrefix(err.Error(), "control pipe ") {
-			t.Errorf("%.20q: %v", pipe, err)
+			t.Errorf("%.20q: got %v, want an error about the pipe", pipe, err)
 		}
 	}
 }

@@ -59,7 +59,7 @@ func (s Snapshot) Home() *Instance {
 // record is what the Watcher remembers of an instance, running or not.
 type record struct{ unit, pidFile string }
 
-// instances returns those that run, those that have ended and may come back, and the first one.
+// instances returns the instances that run, those that have ended and may come back, and the host's own in any case.
 func (l *loop) instances(ctx context.Context) []Instance {
 	var all []Instance
 	for key, r := range l.known {
@@ -108,7 +108,7 @@ func (i Instance) stays() bool {
 	return i.Pid == 0 && !i.NetworkManager() && !errors.Is(i.ConfErr, fs.ErrNotExist)
 }
 
-// order sorts the instances. The first one is made if there is none.
+// order sorts the instances, the host's own first. If there is none, it makes one.
 func (l *loop) order(ctx context.Context, all []Instance) []Instance {
 	first := -1
 	for n, i := range all {

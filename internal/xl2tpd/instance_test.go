@@ -136,7 +136,7 @@ func TestTwoInstances(t *testing.T) {
 		b.run()
 		s := b.take()
 		if lacsOf(s.of(100)) != "home" || lacsOf(s.of(200)) != "office" || s.Home().Process.Pid != 100 || len(s.Instances) != 2 {
-			t.Errorf("%+v", s)
+			t.Errorf("got %+v, want both xl2tpds, each with its file, the usual one first", s)
 		}
 		if !slices.Contains(b.checked, office) || !slices.Contains(b.checked, strings.TrimSuffix(office, "conf")+"pid") {
 			t.Errorf("watched: %v", b.checked)
@@ -156,24 +156,24 @@ func TestTwoInstances(t *testing.T) {
 		b.proc.remove(200)
 		b.xl2tpd(201, 7, "-c", office, "-C", "/var/run/office/ctl")
 		if i := b.look().of(201); i == nil || i.Key != key {
-			t.Errorf("%+v", i)
+			t.Errorf("got %+v, want the same key for the new process", i)
 		}
 		// Its file is wrong now; the other's is not.
 		b.put(office, "[lac office\n")
 		s = b.look()
 		if i := s.of(201); i.ConfErr == nil || lacsOf(i) != "office" || s.Home().ConfErr != nil {
-			t.Errorf("%+v", s)
+			t.Errorf("got %+v, want the error of that instance alone, and its last good file", s)
 		}
 		// Without its file it does not come back.
 		if err := os.Remove(office); err != nil {
 			t.Fatal(err)
 		}
 		if i := b.look().of(201); !errors.Is(i.ConfErr, fs.ErrNotExist) || lacsOf(i) != "office" {
-			t.Errorf("%+v", i)
+			t.Errorf("got %+v, want fs.ErrNotExist, and its last good file", i)
 		}
 		b.end(201)
 		if s := b.take(); len(s.Instances) != 1 || s.Home().Process.Pid != 100 {
-			t.Errorf("%+v", s)
+			t.Errorf("got %+v, want the first instance alone", s)
 		}
 		b.stop()
 		if n := strings.Count(b.log.String(), "can't be used"); n != 2 {
@@ -196,7 +196,7 @@ func TestRunAgain(t *testing.T) {
 		b.proc.remove(90)
 		b.run()
 		if s := b.take(); len(s.Instances) != 2 || lacsOf(&s.Instances[1]) != "site" || s.Instances[1].Runs() {
-			t.Errorf("%+v", s)
+			t.Errorf("got %+v, want the ended one, not running", s)
 		}
 		b.stop()
 	})
@@ -215,19 +215,19 @@ func TestSameFileAndPipe(t *testing.T) {
 		b.start(90, 7)
 		s := b.look()
 		if s.of(90).Key.Pid != 0 || s.of(100).Key.Pid != 100 || s.Home().Process.Pid != 90 {
-			t.Errorf("%+v", s)
+			t.Errorf("got %+v, want the key without a pid for the process that started last", s)
 		}
 		b.start(95, 6)
 		s = b.look()
 		if s.of(90).Key.Pid != 0 || s.of(95).Key.Pid != 95 || s.Home().Process.Pid != 90 || len(s.Instances) != 3 {
-			t.Errorf("%+v", s)
+			t.Errorf("got %+v, want the key without a pid for the process that started last", s)
 		}
 		b.end(100)
 		b.end(95)
 		synctest.Wait()
 		b.got = b.got[max(0, len(b.got)-1):]
 		if s := b.take(); len(s.Instances) != 1 || s.Home().Process.Pid != 90 {
-			t.Errorf("%+v", s)
+			t.Errorf("got %+v, want the process that is left", s)
 		}
 		b.stop()
 	})
@@ -241,15 +241,15 @@ func TestSameFileOtherPipe(t *testing.T) {
 		b.start(100, 5, "-C", "/a/ctl")
 		b.run()
 		if s := b.take(); s.Home().Key != (Key{b.conf, "/a/ctl", 0}) || len(s.Instances) != 1 {
-			t.Errorf("%+v", s)
+			t.Errorf("got %+v, want one instance with its new pipe", s)
 		}
 		b.start(101, 6)
 		if s := b.look(); s.Home().Process.Pid != 101 || s.of(100).Key.Pid != 0 || len(s.Instances) != 2 {
-			t.Errorf("%+v", s)
+			t.Errorf("got %+v, want the instance with the usual pipe first", s)
 		}
 		b.end(101)
 		if s := b.take(); s.Home().Process.Pid != 100 || len(s.Instances) != 2 || s.Instances[1].Pipe != DefaultPipe {
-			t.Errorf("%+v", s)
+			t.Errorf("got %+v, want the running instance first", s)
 		}
 		b.stop()
 	})
@@ -273,13 +273,13 @@ func TestUnitWithAnotherFile(t *testing.T) {
 		b.take()
 		b.end(91)
 		if s := b.take(); len(s.Instances) != 3 {
-			t.Errorf("%+v", s)
+			t.Errorf("got %+v, want three instances", s)
 		}
 		start(92, "office-l2tp.service", c)
 		time.Sleep(writeDelay)
 		s := b.take()
 		if len(s.Instances) != 3 || lacsOf(s.of(92)) != "c" || lacsOf(&s.Instances[1]) != "b" {
-			t.Errorf("%+v", s)
+			t.Errorf("got %+v, want the new instance in the place of the ended one of its unit", s)
 		}
 		b.stop()
 	})
@@ -302,22 +302,22 @@ func TestNetworkManagersInstance(t *testing.T) {
 		}
 		b.run()
 		if i := b.take().of(90); !i.NetworkManager() || i.Name != "" {
-			t.Errorf("%+v", i)
+			t.Errorf("got %+v, want NetworkManager, without a name yet", i)
 		}
 		reply <- "Office"
 		if i := b.take().of(90); i.Name != "Office 4f-1" {
-			t.Errorf("%+v", i)
+			t.Errorf("got %+v, want the connection's name", i)
 		}
 		time.Sleep(time.Minute)
 		b.none()
 		b.end(90)
 		if s := b.take(); len(s.Instances) != 1 {
-			t.Errorf("%+v", s)
+			t.Errorf("got %+v, want the first instance alone", s)
 		}
 		b.proc.remove(90)
 		b.xl2tpd(91, 10, "-D", "-c", "/run/nm-l2tp-4f-1/xl2tpd.conf")
 		if i := b.look().of(91); i.Name != "" {
-			t.Errorf("%+v", i)
+			t.Errorf("got %+v, want no name yet", i)
 		}
 		reply <- ""
 		time.Sleep(time.Minute)
@@ -346,11 +346,11 @@ func TestContainer(t *testing.T) {
 			t.Errorf("first is %+v", h)
 		}
 		if i := s.of(200); i == nil || i.Key.Pid != 200 || i.Conf != nil || i.ConfErr == nil || !strings.Contains(i.ConfErr.Error(), "container") {
-			t.Errorf("%+v", i)
+			t.Errorf("got %+v, want no file, because of the container", i)
 		}
 		b.end(200)
 		if s := b.take(); len(s.Instances) != 1 {
-			t.Errorf("%+v", s)
+			t.Errorf("got %+v, want the first instance alone", s)
 		}
 		// One with the first file in a volume, under another name.
 		b.proc.remove(200)
@@ -360,7 +360,7 @@ func TestContainer(t *testing.T) {
 		b.end(100)
 		b.take()
 		if h := b.look().Home(); h.Process.Pid != 201 || lacsOf(h) != "home" {
-			t.Errorf("%+v", h)
+			t.Errorf("got %+v, want the new process with the usual file", h)
 		}
 		b.stop()
 	})
@@ -377,7 +377,7 @@ func TestContainerSharesTheFile(t *testing.T) {
 		b.run()
 		s := b.take()
 		if h := s.Home(); h.Process.Pid != 100 || s.of(200).Key.Pid != 200 || lacsOf(s.of(200)) != "home" {
-			t.Errorf("%+v", s)
+			t.Errorf("got %+v, want the host's own process first", s)
 		}
 		b.stop()
 	})
@@ -398,7 +398,7 @@ func TestStays(t *testing.T) {
 		{"one of two", Instance{Key: Key{Pid: 7}}, false},
 	} {
 		if got := tt.stays(); got != tt.want {
-			t.Errorf("%s: %v", tt.name, got)
+			t.Errorf("%s: got %v, want %v", tt.name, got, tt.want)
 		}
 	}
 }
@@ -411,14 +411,14 @@ func TestOldConf(t *testing.T) {
 		b.w.ConfPath = ""
 		b.run()
 		if h := b.take().Home(); !errors.Is(h.ConfErr, fs.ErrNotExist) || !strings.Contains(h.ConfErr.Error(), usual) || h.Path != usual {
-			t.Errorf("%+v", h)
+			t.Errorf("got %+v, want fs.ErrNotExist for the usual path", h)
 		}
 		if !slices.Contains(b.checked, old) || !slices.Contains(b.checked, usual) {
 			t.Errorf("watched: %v", b.checked)
 		}
 		b.put(old, "[lac old]\n")
 		if h := b.look().Home(); lacsOf(h) != "old" || h.ConfErr != nil || h.Path != usual || h.Conf.Path != old {
-			t.Errorf("%+v", h)
+			t.Errorf("got %+v, want the old file under the usual path", h)
 		}
 		b.xl2tpd(90, 9, "-c", filepath.Join(filepath.Dir(old), "gone.conf"))
 		if i := b.look().of(90); i.Conf != nil || !errors.Is(i.ConfErr, fs.ErrNotExist) {
@@ -426,7 +426,7 @@ func TestOldConf(t *testing.T) {
 		}
 		b.put(usual, "[lac new]\n")
 		if h := b.look().Home(); lacsOf(h) != "new" || h.Conf.Path != usual {
-			t.Errorf("%+v", h)
+			t.Errorf("got %+v, want the usual file", h)
 		}
 		b.stop()
 	})
@@ -441,19 +441,19 @@ func TestConfPaths(t *testing.T) {
 		}
 	}
 	if x, err := c.parse(c.usual); x != nil || !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), c.usual) {
-		t.Errorf("%+v, %v", x, err)
+		t.Errorf("got %+v, %v, want fs.ErrNotExist for the usual path", x, err)
 	}
 	write(c.old, "[lac old]\n")
 	if x, err := c.parse(c.usual); err != nil || x.Path != c.old || !x.has("lac", "old") {
-		t.Errorf("%+v, %v", x, err)
+		t.Errorf("got %+v, %v, want the old file", x, err)
 	}
 	write(c.old, "[lac old\n")
 	if x, err := c.parse(c.usual); x != nil || err == nil || !strings.Contains(err.Error(), c.old+":1: ") {
-		t.Errorf("%+v, %v", x, err)
+		t.Errorf("got %+v, %v, want the mistake in the old file", x, err)
 	}
 	write(c.usual, "[lac new]\n")
 	if x, err := c.parse(c.usual); err != nil || x.Path != c.usual || !x.has("lac", "new") {
-		t.Errorf("%+v, %v", x, err)
+		t.Errorf("got %+v, %v, want the usual file", x, err)
 	}
 }
 
@@ -473,7 +473,7 @@ func TestSearchesAreFew(t *testing.T) {
 		b.none()
 		time.Sleep(slowLook / 10)
 		if s := b.take(); s.of(90) == nil {
-			t.Errorf("%+v", s)
+			t.Errorf("got %+v, want the xl2tpd with pid 90", s)
 		}
 		b.stop()
 	})

@@ -67,18 +67,18 @@ func call(ctx context.Context, conn *dbus.Conn, dest string, path dbus.ObjectPat
 // nameTimeout is how long NetworkManager may take to answer.
 const nameTimeout = 5 * time.Second
 
-// names keeps the names of NetworkManager's connections. It asks for each once, in a goroutine.
-type names struct {
+// connectionNames keeps the names of NetworkManager's connections. It asks for each once, in a goroutine.
+type connectionNames struct {
 	lookup func(ctx context.Context, uuid string) (string, error)
-	done   chan naming
+	done   chan connectionName
 	wg     sync.WaitGroup
 	known  map[string]string // by UUID; empty: asked for
 }
 
-type naming struct{ uuid, name string }
+type connectionName struct{ uuid, name string }
 
 // name returns the known name of a connection; empty: not known yet.
-func (n *names) name(ctx context.Context, uuid string) string {
+func (n *connectionNames) name(ctx context.Context, uuid string) string {
 	name, asked := n.known[uuid]
 	if uuid == "" || asked {
 		return name
@@ -92,7 +92,7 @@ func (n *names) name(ctx context.Context, uuid string) string {
 			return
 		}
 		select {
-		case n.done <- naming{uuid, name}:
+		case n.done <- connectionName{uuid, name}:
 		case <-ctx.Done():
 		}
 	})
@@ -100,7 +100,7 @@ func (n *names) name(ctx context.Context, uuid string) string {
 }
 
 // take stores an answer, unless the connection has ended meanwhile.
-func (n *names) take(a naming) {
+func (n *connectionNames) take(a connectionName) {
 	if _, ok := n.known[a.uuid]; ok {
 		n.known[a.uuid] = a.name
 	}

@@ -148,6 +148,6 @@ func TestControlTurnsByPipe(t *testing.T) {
 		}
 	}
 	if got := commands(); len(got) != 1 || got[0] != "c b\n" {
-		t.Errorf("%q", got)
+		t.Errorf("got %q, want the command in this pipe alone", got)
 	}
 }

@@ -196,7 +196,7 @@ func TestLocate(t *testing.T) {
 			}}
 			got, err := where.locate(t.Context(), process{ID: procfs.ID{Pid: 7, Start: 1}, conf: tt.conf, pipe: tt.pipe, pidFile: defaultPidFile})
 			if got.conf != tt.wantConf || got.pipe != tt.wantPipe || got.pidFile != defaultPidFile {
-				t.Errorf("%+v", got)
+				t.Errorf("got %+v, want %q and %q", got, tt.wantConf, tt.wantPipe)
 			}
 			if text := fmt.Sprint(err); err == nil && tt.wantErr != "" || err != nil && text != tt.wantErr {
 				t.Errorf("error %v, want %q", err, tt.wantErr)

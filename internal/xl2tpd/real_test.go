@@ -54,7 +54,7 @@ func TestRealProcess(t *testing.T) {
 		case s := <-got:
 			return s
 		case <-time.After(20 * time.Second):
-			t.Fatal("no snapshot")
+			t.Fatal("got no snapshot within 20 s")
 			return Snapshot{}
 		}
 	}
@@ -80,6 +80,6 @@ func TestRealProcess(t *testing.T) {
 		t.Error(err)
 	}
 	if all := commands(); len(all) != 1 || all[0] != "c site\n" {
-		t.Errorf("%q", all)
+		t.Errorf("the commands are %q, want one: c site", all)
 	}
 }

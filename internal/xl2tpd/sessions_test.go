@@ -56,7 +56,7 @@ func TestParseSessions(t *testing.T) {
 		"SESSION 'x' C6336401/1 0064/0002 -> FFFF/0001 1 Y\nTUNNEL 'y', Y 1\ninterface ppp0\n",
 	} {
 		if got := parseSessions([]byte(in)); got != nil {
-			t.Errorf("%q: %+v", in, got)
+			t.Errorf("%q: got %+v, want none", in, got)
 		}
 	}
 }
@@ -90,7 +90,7 @@ func TestParseTunnel(t *testing.T) {
 		e.Uint16(l2tpAttrUDPDport, 1701)
 	})} {
 		if id, peer, ok := parseTunnel(b); ok {
-			t.Errorf("%x: %v %v", b, id, peer)
+			t.Errorf("%x: got %v %v, want none", b, id, peer)
 		}
 	}
 }
@@ -100,7 +100,7 @@ func FuzzParseSessions(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		for _, s := range parseSessions(data) {
 			if s.Ifname == "" || !s.Local.Addr().Is4() {
-				t.Fatalf("%+v", s)
+				t.Fatalf("got %+v, want an interface and an IPv4 address", s)
 			}
 		}
 	})

@@ -7,9 +7,6 @@ import (
 	"xl2tpd-keepalive/internal/xl2tpdconf"
 )
 
-// Executable is where Debian's package has xl2tpd.
-const Executable = "/usr/sbin/xl2tpd"
-
 // Unknown is a key that is not xl2tpd's. Its parser ends with one (file.c, parse_config), and so does the start of
 // xl2tpd. A later or a patched xl2tpd may have the key.
 type Unknown struct {

@@ -21,7 +21,7 @@ func TestUnknownKeys(t *testing.T) {
 		all := c.UnknownKeys(tc.executable)
 		switch {
 		case tc.text == "" && len(all) > 0:
-			t.Errorf("%s: %v", tc.name, all)
+			t.Errorf("%s: got %v, want none", tc.name, all)
 		case tc.text != "" && (len(all) != 1 || all[0].Text.String() != tc.text || all[0].Certain != tc.certain):
 			t.Errorf("%s: %v, want %s", tc.name, all, tc.text)
 		}

@@ -6,6 +6,9 @@ import (
 	"strconv"
 )
 
+// Executable is where Debian's package has xl2tpd.
+const Executable = "/usr/sbin/xl2tpd"
+
 // Version is the release of an xl2tpd, such as 1.3.18; the zero value: not known.
 type Version struct {
 	Text    string // as xl2tpd logs it, such as "1.3.19rc1"

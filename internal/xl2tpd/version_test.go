@@ -12,7 +12,7 @@ func TestFindVersion(t *testing.T) {
 		"":                                 "",
 	} {
 		if v := FindVersion([]byte(content)); v.Text != want || v.Known() != (want != "") {
-			t.Errorf("%q: %+v", content, v)
+			t.Errorf("%q: got %+v, want %q", content, v, want)
 		}
 	}
 }

@@ -134,7 +134,7 @@ type loop struct {
 	*system
 	home     string // path of the file of the first instance
 	resolver resolver
-	names    names
+	names    connectionNames
 
 	running   map[procfs.ID]*daemon
 	byKey     map[Key]*daemon    // the same
@@ -163,7 +163,7 @@ func (w *Watcher) newLoop() *loop {
 		system:    sys,
 		home:      sys.confs.usual,
 		resolver:  resolver{lookup: sys.lookup, done: make(chan answer), hosts: map[string]*host{}},
-		names:     names{lookup: sys.connectionName, done: make(chan naming), known: map[string]string{}},
+		names:     connectionNames{lookup: sys.connectionName, done: make(chan connectionName), known: map[string]string{}},
 		running:   map[procfs.ID]*daemon{},
 		ended:     map[procfs.ID]bool{},
 		exits:     make(chan procfs.ID),
@@ -245,7 +245,7 @@ func (l *loop) watched() []string {
 	return slices.Compact(paths)
 }
 
-// complain logs a failure once, and again when it changes or has ended before.
+// complain logs a failure once. It logs the failure again if its text changes, or if it had ended meanwhile (err is nil).
 func (w *Watcher) complain(topic, msg string, err error) {
 	text := ""
 	if err != nil {

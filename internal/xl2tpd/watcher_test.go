@@ -181,7 +181,7 @@ func TestConfIsFollowed(t *testing.T) {
 		s := b.take()
 		if h := s.Home(); len(s.Instances) != 1 || h.Key != (Key{b.conf, DefaultPipe, 0}) || h.Conf != nil ||
 			!errors.Is(h.ConfErr, os.ErrNotExist) || h.Runs() || s.Sessions != nil {
-			t.Errorf("%+v", s)
+			t.Errorf("got %+v, want the first instance, without a file and a process", s)
 		}
 		// Three notices in a row: one look, 100 ms after the last.
 		b.put(b.conf, "[lac a]\nredial = ye")
@@ -193,14 +193,14 @@ func TestConfIsFollowed(t *testing.T) {
 		b.none()
 		time.Sleep(1)
 		if s := b.take().Home(); s.ConfErr != nil || !s.Conf.Sections[0].Redial {
-			t.Errorf("%+v", s)
+			t.Errorf("got %+v, want the new file", s)
 		}
 		// Wrong: the last good one stays, one line in the log.
 		b.put(b.conf, "[lac a]\nredial = maybe\n")
 		bad := b.look().Home()
 		var e *xl2tpdconf.Error
 		if !errors.As(bad.ConfErr, &e) || e.Line != 2 || bad.Conf == nil || !bad.Conf.Sections[0].Redial {
-			t.Errorf("%+v", bad)
+			t.Errorf("got %+v, want the mistake in line 2, and the last good file", bad)
 		}
 		time.Sleep(time.Minute)
 		b.none()
@@ -211,7 +211,7 @@ func TestConfIsFollowed(t *testing.T) {
 		b.put(b.conf, "[lac b]\n")
 		time.Sleep(slowLook)
 		if s := b.take().Home(); s.ConfErr != nil || s.Conf.Sections[0].Name != "b" {
-			t.Errorf("%+v", s)
+			t.Errorf("got %+v, want the replaced file", s)
 		}
 		if !slices.Equal(b.checked, []string{b.conf, b.pidFile}) {
 			t.Errorf("watched: %v", b.checked)
@@ -221,7 +221,7 @@ func TestConfIsFollowed(t *testing.T) {
 		b.stop()
 		b.run()
 		if s := b.take().Home(); s.Conf == nil || s.Conf.Sections[0].Name != "b" || s.ConfErr == nil {
-			t.Errorf("%+v", s)
+			t.Errorf("got %+v, want an error, and the last good file", s)
 		}
 		b.stop()
 	})
@@ -234,7 +234,7 @@ func TestProcessIsFollowed(t *testing.T) {
 		b.start(77, 5)
 		b.run()
 		if s := b.take().Home(); s.Process != (procfs.ID{Pid: 77, Start: 5}) {
-			t.Errorf("%+v", s)
+			t.Errorf("got %+v, want the process that has come", s)
 		}
 		start := time.Now()
 		b.end(77)
@@ -248,19 +248,19 @@ func TestProcessIsFollowed(t *testing.T) {
 		b.changed <- struct{}{}
 		time.Sleep(writeDelay)
 		if s := b.take().Home(); s.Process.Pid != 78 {
-			t.Errorf("%+v", s)
+			t.Errorf("got %+v, want the new process", s)
 		}
 		// Gone without a notice from the pidfd, as on an old kernel.
 		b.proc.remove(78)
 		b.proc.remove(77)
 		time.Sleep(slowLook)
 		if s := b.take().Home(); s.Runs() {
-			t.Errorf("%+v", s)
+			t.Errorf("got %+v, want no process", s)
 		}
 		// The same pid again is another process.
 		b.start(77, 11)
 		if s := b.look().Home(); s.Process != (procfs.ID{Pid: 77, Start: 11}) {
-			t.Errorf("%+v", s)
+			t.Errorf("got %+v, want the pid with its new start", s)
 		}
 		b.stop()
 		if b.stopped != 3 {
@@ -301,7 +301,7 @@ func TestRestartIsSeenSoon(t *testing.T) {
 		b.start(78, 6)
 		time.Sleep(writeDelay)
 		if s := b.take().Home(); s.Process.Pid != 78 {
-			t.Errorf("%+v", s)
+			t.Errorf("got %+v, want the new process", s)
 		}
 		b.stop()
 	})
@@ -315,13 +315,13 @@ func TestSystemWithoutPidfdAndInotify(t *testing.T) {
 		b.start(77, 5)
 		b.run()
 		if s := b.take().Home(); s.Process.Pid != 77 {
-			t.Errorf("%+v", s)
+			t.Errorf("got %+v, want the process with pid 77", s)
 		}
 		b.put(b.conf, "")
 		b.proc.remove(77)
 		time.Sleep(blindLook)
 		if s := b.take().Home(); s.Runs() || s.Conf == nil {
-			t.Errorf("%+v", s)
+			t.Errorf("got %+v, want no process, and the file", s)
 		}
 		b.stop()
 		for _, want := range []string{"function not implemented", "too many open files"} {
@@ -340,7 +340,7 @@ func TestSessionsAndTheirPeers(t *testing.T) {
 		b.run()
 		s := b.take()
 		if len(s.Sessions) != 2 || s.Sessions[0].Peer.String() != "203.0.113.1:1701" || s.Sessions[1].Peer.IsValid() {
-			t.Errorf("%+v", s.Sessions)
+			t.Errorf("got %+v, want two sessions, the first one with its peer", s.Sessions)
 		}
 		// One tunnel stays unknown and is asked for again; once a look.
 		b.w.Look()
@@ -365,14 +365,14 @@ func TestSessionsAndTheirPeers(t *testing.T) {
 		b.proc.write("self/net/pppol2tp", strings.ReplaceAll(one+"\nTUNNEL 'tunl 100'"+two, "interface ppp0", "interface lo"))
 		b.w.Look()
 		if s := b.take(); s.Sessions[0].Ifname != "lo" || s.Sessions[0].Ifindex != 1 {
-			t.Errorf("%+v", s.Sessions)
+			t.Errorf("got %+v, want the index of lo", s.Sessions)
 		}
 		if err := os.Remove(filepath.Join(b.proc.root, "self/net/pppol2tp")); err != nil {
 			t.Fatal(err)
 		}
 		b.w.Look()
 		if s := b.take(); s.Sessions != nil {
-			t.Errorf("%+v", s.Sessions)
+			t.Errorf("got %+v, want no sessions", s.Sessions)
 		}
 		b.stop()
 		if b.log.Len() != 0 {
@@ -403,11 +403,11 @@ func TestNames(t *testing.T) {
 		}
 		b.run()
 		if got := ips(b.take()); got != "b=192.0.2.7" { // immediately: no look waits for a name
-			t.Error(got)
+			t.Errorf("got %q", got)
 		}
 		time.Sleep(1500 * time.Millisecond)
 		if got := ips(b.take()); got != "a fails b=192.0.2.7 c fails" {
-			t.Error(got)
+			t.Errorf("got %q", got)
 		}
 		time.Sleep(1500 * time.Millisecond)
 		b.none()
@@ -416,7 +416,7 @@ func TestNames(t *testing.T) {
 		})
 		time.Sleep(3*time.Second + slowLook)
 		if got := ips(b.take()); got != "a=192.0.2.1 a=192.0.2.2 b=192.0.2.7 c=192.0.2.1 c=192.0.2.2" {
-			t.Error(got)
+			t.Errorf("got %q", got)
 		}
 		if len(b.lookups) != 2 {
 			t.Errorf("lookups: %v", b.lookups)
@@ -425,7 +425,7 @@ func TestNames(t *testing.T) {
 		b.answers(func(string) ([]netip.Addr, error) { return []netip.Addr{netip.MustParseAddr("192.0.2.9")}, nil })
 		time.Sleep(lookupAgain + slowLook)
 		if got := ips(b.take()); got != "a=192.0.2.9 a=192.0.2.1 a=192.0.2.2 b=192.0.2.7 c=192.0.2.9 c=192.0.2.1 c=192.0.2.2" {
-			t.Error(got)
+			t.Errorf("got %q", got)
 		}
 		// It moves back, and somebody needs to know soon.
 		b.answers(func(string) ([]netip.Addr, error) { return []netip.Addr{netip.MustParseAddr("192.0.2.1")}, nil })
@@ -435,7 +435,7 @@ func TestNames(t *testing.T) {
 		b.w.Resolve("vpn.example.net")
 		time.Sleep(time.Second)
 		if got := ips(b.take()); got != "a=192.0.2.1 a=192.0.2.9 a=192.0.2.2 b=192.0.2.7 c=192.0.2.1 c=192.0.2.9 c=192.0.2.2" {
-			t.Error(got)
+			t.Errorf("got %q", got)
 		}
 		for range 10 {
 			b.w.Resolve("vpn.example.net")
@@ -483,13 +483,13 @@ func TestRunOnThisSystem(t *testing.T) {
 	done := make(chan error)
 	go func() { done <- w.Run(ctx) }()
 	if s := (<-got).Home(); s.Conf != nil || !errors.Is(s.ConfErr, os.ErrNotExist) {
-		t.Errorf("%+v", s)
+		t.Errorf("got %+v, want no file", s)
 	}
 	if err := os.WriteFile(w.ConfPath, []byte("[lac a]\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if s := (<-got).Home(); s.Conf == nil || s.ConfErr != nil {
-		t.Errorf("%+v", s)
+		t.Errorf("got %+v, want the file", s)
 	}
 	cancel()
 	if err := <-done; !errors.Is(err, context.Canceled) {
@@ -509,7 +509,7 @@ func TestNothingLeaks(t *testing.T) {
 		w.sys.procs.root = p.root
 		w.Deliver = func(s Snapshot) {
 			if s.of(pid) == nil {
-				t.Errorf("%+v", s)
+				t.Errorf("got %+v, want this process", s)
 			}
 			cancel()
 		}

@@ -159,18 +159,18 @@ func TestLabDebianSample(t *testing.T) {
 		t.Fatal(err)
 	}
 	if c.Port != 1701 || !c.AccessControl || !c.has("lns", "default") || !c.has("lac", "marko") || !c.has("lac", "cisco") || len(c.Sections) != 3 {
-		t.Errorf("%+v", c)
+		t.Errorf("the file is read as %+v", c)
 	}
 	for _, s := range c.Sections {
 		switch s.Name {
 		case "default":
 			if len(s.IPRanges) != 3 || len(s.Callers) != 1 || s.PPPOptFile != "/etc/ppp/options.l2tpd.lns" {
-				t.Errorf("%+v", s)
+				t.Errorf("the section is read as %+v", s)
 			}
 		case "marko":
 			if !slices.Equal(s.LNS, []string{"lns.marko.net", "lns2.marko.net"}) || !s.Redial || s.RedialTimeout != 15*time.Second ||
 				s.MaxRedials != 5 || s.PPPOptFile != "/etc/ppp/options.l2tpd.marko" {
-				t.Errorf("%+v", s)
+				t.Errorf("the section is read as %+v", s)
 			}
 		}
 	}
@@ -184,7 +184,7 @@ func TestLabDebianExample(t *testing.T) {
 	}
 	c, err := ParseConf(path, data)
 	if err != nil || len(c.Sections) != 1 || !c.has("lns", "default") || len(c.Sections[0].IPRanges) != 1 {
-		t.Errorf("%+v %v", c, err)
+		t.Errorf("the file is read as %+v, %v", c, err)
 	}
 }
 
@@ -363,7 +363,7 @@ func TestLabConfEdited(t *testing.T) {
 	quick := func(what, name string) {
 		t.Helper()
 		if _, d := until(t, c, 10*time.Second, what, has(name)); d > time.Second {
-			t.Errorf("%s: %v", what, d)
+			t.Errorf("%s was seen after %v, want 1s at most", what, d)
 		}
 	}
 	write(t, DefaultConfPath, "[lac one]\n")
@@ -378,7 +378,7 @@ func TestLabConfEdited(t *testing.T) {
 	write(t, DefaultConfPath, "[lac four\n")
 	s, _ := until(t, c, 10*time.Second, "broken", func(s Snapshot) bool { return s.Home().ConfErr != nil })
 	if s.Home().ConfErr.Error() != DefaultConfPath+`:1: "[lac four": closing ']' is missing` || !s.Home().Conf.has("lac", "three") {
-		t.Errorf("%+v", s)
+		t.Errorf("got %+v, want the error of line 1 and the sections of before", s)
 	}
 	dir := filepath.Dir(DefaultConfPath)
 	run(t, "cp", "-a", dir, dir+".new")
@@ -457,7 +457,7 @@ func TestLabLookOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !s.Home().Runs() || s.Home().Conf == nil || s.Home().ConfErr != nil {
-		t.Errorf("%+v", s)
+		t.Errorf("got %+v, want it running, with its file", s)
 	}
 	if session != "" && (len(s.Sessions) != 1 || fmt.Sprint(s.Sessions[0]) != session) {
 		t.Errorf("sessions %v, want one: %s", s.Sessions, session)
@@ -501,16 +501,16 @@ func TestLabKernelSession(t *testing.T) {
 	launch(t, "restart")
 	s, _ := until(t, c, 60*time.Second, "session", func(s Snapshot) bool { return s.Home().Runs() && len(s.Sessions) > 0 && s.Sessions[0].Peer.IsValid() })
 	if len(s.Sessions) != 1 {
-		t.Fatalf("%+v", s.Sessions)
+		t.Fatalf("got %+v, want one session", s.Sessions)
 	}
 	got := s.Sessions[0]
 	t.Logf("%+v", got)
 	ap := netip.MustParseAddrPort
 	if got.Local != ap("10.99.0.1:1701") || got.Peer != ap("10.99.0.2:1701") || got.LNS {
-		t.Errorf("%+v", got)
+		t.Errorf("got %+v, want a call from 10.99.0.1 to 10.99.0.2", got)
 	}
 	if _, err := net.InterfaceByName(got.Ifname); err != nil {
-		t.Errorf("%s: %v", got.Ifname, err)
+		t.Errorf("no interface %s: %v", got.Ifname, err)
 	}
 	if ips := s.Home().Conf.Sections[0].LNSIPs; !slices.Equal(ips, []netip.Addr{got.Peer.Addr()}) {
 		t.Errorf("LNSIPs %v", ips)

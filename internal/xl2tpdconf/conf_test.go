@@ -98,7 +98,7 @@ func TestSameNameAndBool(t *testing.T) {
 		"false": {false, true}, "1": {}, "on": {}, "": {}, "yes ": {},
 	} {
 		if v, ok := Bool(in); v != want[0] || ok != want[1] {
-			t.Errorf("%q: %v %v", in, v, ok)
+			t.Errorf("Bool(%q) is %v %v, want %v", in, v, ok, want)
 		}
 	}
 }
@@ -159,7 +159,7 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			var e *Error
 			if !errors.As(err, &e) {
-				t.Fatalf("%T", err)
+				t.Fatalf("got %T, want an *Error", err)
 			}
 			if e.Line < 1 || e.Line > lines || strings.ContainsAny(err.Error(), "\n\r") || e.Msg == "" {
 				t.Fatalf("%d lines: %q", lines, err)
@@ -181,7 +181,7 @@ func FuzzParse(f *testing.F) {
 			for _, k := range s.Keys {
 				at(k.Line)
 				if k.Name == "" || strings.ContainsAny(k.Name+k.Value, ";\n\x00") {
-					t.Fatalf("%+v", k)
+					t.Fatalf("got %+v, want a key without comment and line end", k)
 				}
 			}
 		}

@@ -53,7 +53,7 @@ func TestRebaseTimes(t *testing.T) {
 			}
 		}
 		if !r.Link.Evidence.Control.IsZero() || last.Time != was {
-			t.Errorf("%+v, %+v", r.Link.Evidence, last)
+			t.Errorf("got %+v, %+v, want no control message, and the supervisor's own time unchanged", r.Link.Evidence, last)
 		}
 	}
 }
@@ -87,13 +87,13 @@ func TestJoin(t *testing.T) {
 		}
 		join(details, channels)
 		if r := details[0].Status; r.Vendor != "new" || r.Guard == nil || r.Guard.Held != 503 || !r.Link.Evidence.Control.Equal(now) {
-			t.Errorf("%+v", r)
+			t.Errorf("got %+v, want all that was done in both connections", r)
 		}
 		if details[1].Status.Guard != nil || details[2].Status.Guard != nil {
-			t.Errorf("%+v", details)
+			t.Errorf("got %+v, want no guard for the other two", details)
 		}
 		if r := details[3].Status; r.Guard == nil || r.Vendor != "another's" { // the one link that is left, and the one connection
-			t.Errorf("%+v", r)
+			t.Errorf("got %+v, want the one connection that is left", r)
 		}
 	}
 }
@@ -118,7 +118,7 @@ func TestJoinStrays(t *testing.T) {
 		join(tc.details, tc.channels)
 		for _, d := range tc.details {
 			if d.Status.Guard != nil {
-				t.Errorf("%s: %+v", name, d.Status.Guard)
+				t.Errorf("%s: got %+v, want none", name, d.Status.Guard)
 			}
 		}
 	}

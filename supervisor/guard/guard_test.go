@@ -53,7 +53,7 @@ func TestSigns(t *testing.T) {
 func TestHost(t *testing.T) {
 	h := host(xl2tpd.Snapshot{}, nil)
 	if h.Ports != nil || h.Daemons != nil || h.Sessions != nil {
-		t.Errorf("%+v", h)
+		t.Errorf("got %+v, want an empty host", h)
 	}
 	one, two := procfs.ID{Pid: 12, Start: 34}, procfs.ID{Pid: 56, Start: 78}
 	h = host(xl2tpd.Snapshot{
@@ -64,10 +64,10 @@ func TestHost(t *testing.T) {
 		Sessions: []xl2tpd.Session{{LocalTunnel: 7, PeerTunnel: 9, Ifindex: 5}, {LocalTunnel: 8, PeerTunnel: 10, Ifindex: 6}},
 	}, map[int]int{5: 12})
 	if !slices.Equal(h.Ports, []uint16{1801, 1901}) || !slices.Equal(h.Daemons, []procfs.ID{one, two}) || !slices.Equal(h.GiveUp, []procfs.ID{one}) || len(h.Sessions) != 2 {
-		t.Fatalf("%+v", h)
+		t.Fatalf("got %+v, want both ports and xl2tpds, and the one that gives up", h)
 	}
 	if a, b := h.Sessions[0], h.Sessions[1]; a.LocalID != 7 || a.PeerID != 9 || a.Xl2tpd != 12 || b.Xl2tpd != 0 {
-		t.Errorf("%+v", h.Sessions)
+		t.Errorf("got %+v, want the ids, and the xl2tpd of the one link", h.Sessions)
 	}
 }
 

@@ -15,7 +15,7 @@ func (g *Guard) TakeDaemons(s xl2tpd.Snapshot) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.seen = s
-	g.Tell(host(s, g.parents))
+	g.SetHost(host(s, g.parents))
 }
 
 // TakeLinks passes to the guard which xl2tpd each of the kernel's sessions belongs to.
@@ -26,7 +26,7 @@ func (g *Guard) TakeLinks(links []ppp.Link) {
 	for _, l := range links {
 		g.parents[l.Index] = l.Xl2tpdPid
 	}
-	g.Tell(host(g.seen, g.parents))
+	g.SetHost(host(g.seen, g.parents))
 }
 
 // host returns what the guard needs to know of the host.

@@ -9,7 +9,7 @@ import (
 	"xl2tpd-keepalive/supervisor"
 )
 
-// answerIn is how long a control packet may wait for the supervisor's answer.
+// answerIn is how long a control message may wait for the supervisor's answer.
 const answerIn = 200 * time.Millisecond
 
 // linksOf asks the supervisor for the links of a control connection.

@@ -33,8 +33,8 @@ func newListing(charon Charon, names Names) *listing {
 	return &listing{charon: charon, names: names, lock: semaphore.NewWeighted(1)}
 }
 
-// find finds strongSwan's connection for a LAC, and its child for L2TP. Only a list
-// that charon was asked for after the call can say that there is none.
+// find finds strongSwan's connection for a LAC, and its child for L2TP. ok is false if there is none: only a list that was
+// asked for after the call can show that.
 func (l *listing) find(ctx context.Context, r supervisor.Recover) (ike, child string, ok bool, err error) {
 	all, err := l.list(ctx, r)
 	if err != nil {
@@ -76,7 +76,7 @@ func (l *listing) byName(
 	var elsewhere error
 	for _, c := range all {
 		i := slices.IndexFunc(c.Children, func(child vici.ChildConfig) bool {
-			return transports(child) || tunnels(child, r.LNS)
+			return takesAsTransport(child) || takesAsTunnel(child, r.LNS)
 		})
 		if i < 0 {
 			continue
@@ -91,7 +91,7 @@ func (l *listing) byName(
 		if leads {
 			return c.Name, c.Children[i].Name, true, nil
 		}
-		if hosts := dialled(c); slices.ContainsFunc(hosts, func(h string) bool { return reaches(h, r.LNS, r.Host) }) {
+		if hosts := dialled(c); slices.ContainsFunc(hosts, func(h string) bool { return isLNS(h, r.LNS, r.Host) }) {
 			err = fmt.Errorf("charon dials %s first of the remote addresses of the connection %s: put the LNS there", hosts[0], c.Name)
 			elsewhere = errors.Join(elsewhere, err)
 		}
@@ -124,11 +124,11 @@ func connection(all []vici.Connection, r supervisor.Recover) (ike, child string,
 	for _, leads := range []func(vici.Connection) bool{
 		func(c vici.Connection) bool {
 			hosts := dialled(c)
-			return len(hosts) > 0 && reaches(hosts[0], r.LNS, r.Host)
+			return len(hosts) > 0 && isLNS(hosts[0], r.LNS, r.Host)
 		},
 		func(c vici.Connection) bool { return c.Name == r.IKE && len(dialled(c)) > 0 },
 	} {
-		for _, takes := range []func(vici.ChildConfig) bool{transports, func(c vici.ChildConfig) bool { return tunnels(c, r.LNS) }} {
+		for _, takes := range []func(vici.ChildConfig) bool{takesAsTransport, func(c vici.ChildConfig) bool { return takesAsTunnel(c, r.LNS) }} {
 			for _, c := range all {
 				if i := slices.IndexFunc(c.Children, takes); i >= 0 && leads(c) {
 					return c.Name, c.Children[i].Name, true
@@ -146,34 +146,34 @@ func dialled(c vici.Connection) (hosts []string) {
 		if strings.HasPrefix(remote, "%") {
 			break
 		}
-		if single(remote) {
+		if isOneHost(remote) {
 			hosts = append(hosts, remote)
 		}
 	}
 	return hosts
 }
 
-// single reports whether a connection's remote address is one host, and not a range, a prefix or %any. charon can
+// isOneHost reports whether a connection's remote address is one host, and not a range, a prefix or %any. charon can
 // initiate only to one host.
-func single(remote string) bool {
+func isOneHost(remote string) bool {
 	from, _, _ := strings.Cut(remote, "-")
 	_, err := netip.ParseAddr(from)
 	ranged := err == nil && from != remote
 	return !ranged && !strings.Contains(remote, "/") && !strings.HasPrefix(remote, "%")
 }
 
-// transports reports whether a child in transport mode takes L2TP.
-func transports(c vici.ChildConfig) bool {
+// takesAsTransport reports whether a child in transport mode takes L2TP.
+func takesAsTransport(c vici.ChildConfig) bool {
 	return strings.EqualFold(c.Mode, "transport") && vici.TakesL2TP(nil, c.RemoteTS)
 }
 
-// tunnels reports whether a child in tunnel mode takes the LNS's own packets.
-func tunnels(c vici.ChildConfig, lns netip.Addr) bool {
+// takesAsTunnel reports whether a child in tunnel mode takes the LNS's own packets.
+func takesAsTunnel(c vici.ChildConfig, lns netip.Addr) bool {
 	return !c.Shunt() && vici.TakesL2TP(nil, c.RemoteTS) && vici.Selects(c.RemoteTS, lns)
 }
 
-// reaches reports whether a connection's remote address is the LNS and no other.
-func reaches(remote string, lns netip.Addr, host string) bool {
+// isLNS reports whether a connection's remote address is the LNS and no other.
+func isLNS(remote string, lns netip.Addr, host string) bool {
 	if a, err := netip.ParseAddr(remote); err == nil {
 		return a.Unmap() == lns
 	}

@@ -54,7 +54,7 @@ func TestConnection(t *testing.T) {
 		r := supervisor.Recover{LNS: netip.MustParseAddr("192.0.2.1"), Host: "VPN.example.org", IKE: tc.last}
 		ike, child, ok := connection(tc.all, r)
 		if ike != tc.wantIKE || child != tc.wantSub || ok != (tc.wantIKE != "") {
-			t.Errorf("%s: %q %q %v", tc.name, ike, child, ok)
+			t.Errorf("%s: got %q %q %v, want %q %q", tc.name, ike, child, ok, tc.wantIKE, tc.wantSub)
 		}
 	}
 }
@@ -96,7 +96,7 @@ func TestConnectionByName(t *testing.T) {
 		}))
 		ike, _, ok, err := l.find(t.Context(), supervisor.Recover{LNS: tc.lns, Host: "lns.example.org"})
 		if ike != tc.want || ok != (tc.want != "") || (err != nil) != tc.fails {
-			t.Errorf("%s: %q, %v, %v", name, ike, ok, err)
+			t.Errorf("%s: got %q, %v, want %q; error: %v, want one: %v", name, ike, ok, tc.want, err, tc.fails)
 		}
 	}
 }
@@ -107,8 +107,8 @@ func TestSingle(t *testing.T) {
 		"192.0.2.1": true, "2001:db8::1": true, "vpn-1.example.org": true,
 		"%any": false, "%any4": false, "192.0.2.0/24": false, "192.0.2.1-192.0.2.9": false,
 	} {
-		if single(remote) != want {
-			t.Errorf("%s: %v", remote, !want)
+		if isOneHost(remote) != want {
+			t.Errorf("isOneHost(%q) is %v", remote, !want)
 		}
 	}
 }

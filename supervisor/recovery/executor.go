@@ -50,7 +50,7 @@ type Guard interface {
 	Channels() []helloguard.Channel
 	Ask(which helloguard.Selector) (asked bool)
 	AckStops(which helloguard.Selector) (any bool)
-	Hanging(which helloguard.Selector, is bool)
+	NoteHangUp(which helloguard.Selector, requested bool)
 	Dialling(daemon procfs.ID, peer netip.Addr) (is, known bool)
 }
 
@@ -217,10 +217,10 @@ func (e *Executor) hangUp(ctx context.Context, r supervisor.Recover) error {
 // disconnect makes xl2tpd hang up. It announces that to the Hello guard first: the StopCCN that follows is not an
 // operator's.
 func (e *Executor) disconnect(ctx context.Context, r supervisor.Recover) error {
-	e.guard.Hanging(selector(r), true)
+	e.guard.NoteHangUp(selector(r), true)
 	err := e.control.Disconnect(ctx, r.To, r.LAC.Name)
 	if err != nil {
-		e.guard.Hanging(selector(r), false)
+		e.guard.NoteHangUp(selector(r), false)
 	}
 	return err
 }

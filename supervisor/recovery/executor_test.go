@@ -46,7 +46,7 @@ func TestHeard(t *testing.T) {
 	} {
 		r := supervisor.Recover{Peer: tc.peer, To: xl2tpd.Target{Process: mine}}
 		if got := heard(tc.channels, r, since); got != tc.want {
-			t.Errorf("%s: %v", name, got)
+			t.Errorf("%s: got %v, want %v", name, got, tc.want)
 		}
 	}
 }
@@ -153,7 +153,7 @@ func TestRedial(t *testing.T) {
 			guard := fakeGuard{dialling: func() (is, known bool) { return tc.is, tc.known }}
 			err := New(nil, x, guard, unknownNames, nil).Do(t.Context(), supervisor.Recover{LAC: office, To: officeIsOf, Step: supervisor.StepRedial})
 			if !slices.Equal(x.all, tc.want) || errors.Is(err, supervisor.ErrRedialsLater) != tc.waits || (err == nil) != tc.is {
-				t.Errorf("%s: %q, %v", name, x.all, err)
+				t.Errorf("%s: commands %q, want %q; error: %v", name, x.all, tc.want, err)
 			}
 		})
 	}
@@ -206,7 +206,7 @@ func TestHangUp(t *testing.T) {
 				x.note("done")
 			}
 			if !slices.Equal(x.all, tc.want) || err != tc.err {
-				t.Errorf("%s: %q, %v", name, x.all, err)
+				t.Errorf("%s: commands %q, want %q; error: %v, want %v", name, x.all, tc.want, err, tc.err)
 			}
 		})
 	}
@@ -249,7 +249,7 @@ func TestHangUpOfAMovedLNS(t *testing.T) {
 			}
 			err := New(nil, x, guard, unknownNames, nil).Do(t.Context(), r)
 			if !slices.Equal(x.all, tc.want) || err != tc.err {
-				t.Errorf("%s: %q, %v", name, x.all, err)
+				t.Errorf("%s: commands %q, want %q; error: %v, want %v", name, x.all, tc.want, err, tc.err)
 			}
 		})
 	}
@@ -348,7 +348,7 @@ func TestSecure(t *testing.T) {
 		err := New(charon, nil, guard, unknownNames, nil).Do(t.Context(), tc.r)
 		known := errors.Is(err, supervisor.ErrAlive) || errors.Is(err, supervisor.ErrNoConnection) || errors.Is(err, supervisor.ErrSAInUse)
 		if !slices.Equal(charon.commands, tc.want) || !errors.Is(err, tc.err) && (tc.err != other || err == nil || known) {
-			t.Errorf("%s: %q, %v", name, charon.commands, err)
+			t.Errorf("%s: commands %q, want %q; error: %v, want %v", name, charon.commands, tc.want, err, tc.err)
 		}
 	}
 }
@@ -386,7 +386,7 @@ func TestSAIsKeptIfTheLNSAnswers(t *testing.T) {
 			}
 			err := New(charon, nil, guard, unknownNames, nil).renew(t.Context(), r)
 			if !errors.Is(err, tc.want) || (tc.want == nil) != slices.Contains(charon.commands, "terminate 7") {
-				t.Errorf("%s: %v, %q", name, err, charon.commands)
+				t.Errorf("%s: error: %v, want %v; commands: %q", name, err, tc.want, charon.commands)
 			}
 		})
 	}

@@ -50,7 +50,7 @@ type fakeGuard struct {
 func (g fakeGuard) Channels() []helloguard.Channel                  { return g.channels() }
 func (g fakeGuard) Ask(w helloguard.Selector) bool                  { return g.ask(w.Peer) }
 func (g fakeGuard) AckStops(w helloguard.Selector) bool             { return g.ackStops(w.Peer) }
-func (fakeGuard) Hanging(helloguard.Selector, bool)                 {}
+func (fakeGuard) NoteHangUp(helloguard.Selector, bool)              {}
 func (g fakeGuard) Dialling(procfs.ID, netip.Addr) (is, known bool) { return g.dialling() }
 
 // fakeNames answers lookups.

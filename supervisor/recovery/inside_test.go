@@ -87,7 +87,7 @@ func TestFarEndIsAskedAgain(t *testing.T) {
 			return nil
 		})
 		if !New(nil, nil, nil, unknownNames, pinger).anyAnswers(t.Context(), inside(5)) {
-			t.Error("counts as silent")
+			t.Error("a link that answers counts as silent")
 		}
 		if want := []time.Duration{0, insidePause, 2 * insidePause}; !slices.Equal(sent, want) {
 			t.Errorf("got %v, want %v", sent, want)

@@ -81,7 +81,7 @@ func TestFileOnAFullDisk(t *testing.T) {
 	}
 	lines := strings.Split(strings.TrimSpace(log.String()), "\n")
 	if len(lines) != 2 || !strings.Contains(lines[0], "can't be saved") || !strings.Contains(lines[1], "saved again") {
-		t.Errorf("%q", lines)
+		t.Errorf("got %q, want one line about the failure, and one about its end", lines)
 	}
 }
 
@@ -93,7 +93,7 @@ func TestSaver(t *testing.T) {
 	}
 	s.Close(time.Minute)
 	if got := s.Load(); got.Xl2tpd.Pid != 99 {
-		t.Errorf("%+v", got)
+		t.Errorf("got %+v, want pid 99", got)
 	}
 }
 
@@ -104,7 +104,7 @@ func TestKeepWhileASaveHangs(t *testing.T) {
 		s.Keep(supervisor.SavedState{Xl2tpd: procfs.ID{Pid: pid}})
 	}
 	if got := <-s.latest; got.Xl2tpd.Pid != 99 {
-		t.Errorf("%+v", got)
+		t.Errorf("got %+v, want pid 99", got)
 	}
 }
 

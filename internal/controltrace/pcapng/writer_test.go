@@ -71,7 +71,7 @@ func read(t *testing.T, file io.Reader) (all []packet) {
 		t.Fatal(err)
 	}
 	if r.LinkType() != layers.LinkTypeRaw || r.SectionInfo().Application != "xl2tpd-keepalive 1.0" {
-		t.Errorf("%v, %+v", r.LinkType(), r.SectionInfo())
+		t.Errorf("got %v, %+v, want raw IP and the program's name", r.LinkType(), r.SectionInfo())
 	}
 	for {
 		data, info, options, err := r.ReadPacketDataWithOptions()
@@ -82,7 +82,7 @@ func read(t *testing.T, file io.Reader) (all []packet) {
 			t.Fatal(err)
 		}
 		if !info.Timestamp.Equal(at) || info.CaptureLength != info.Length {
-			t.Errorf("%+v", info)
+			t.Errorf("got %+v, want the time of the message, and a whole packet", info)
 		}
 		p, err := l2tp.ParsePacket(data)
 		if err != nil {
@@ -120,6 +120,6 @@ func TestCut(t *testing.T) {
 	}
 	data, info, err := in.ReadPacketData()
 	if err != nil || info.Length != 2028 || info.CaptureLength != 28+len(b) || binary.BigEndian.Uint16(data[2:]) != 2028 || binary.BigEndian.Uint16(data[24:]) != 2008 {
-		t.Errorf("%+v, %x, %v", info, data, err)
+		t.Errorf("got %+v, %x, %v, want a packet of 2028 bytes, %d of them captured", info, data, err, 28+len(b))
 	}
 }

@@ -72,7 +72,7 @@ func watch(t *testing.T, path string, r Request) *Client {
 	}
 	t.Cleanup(func() { c.Close() })
 	if e, err := c.Next(); err != nil || e.Record.Length != 0 || e.Lost != 0 {
-		t.Fatalf("%+v, %v", e, err)
+		t.Fatalf("got %+v, %v, want the frame of Begin", e, err)
 	}
 	return c
 }
@@ -91,7 +91,7 @@ func TestLive(t *testing.T) {
 	for request, secret := range all {
 		e, err := clients[request].Next()
 		if err != nil || e.Connection != tunnel || string(e.Record.Payload[26:]) == "word" != secret {
-			t.Errorf("%q: %+v, %v", request, e, err)
+			t.Errorf("%q: got %+v, %v, want the message, and its secret for root alone", request, e, err)
 		}
 		clients[request].Close()
 	}
@@ -108,7 +108,7 @@ func TestNoGuard(t *testing.T) {
 	}
 	defer c.Close()
 	if _, err := c.Next(); !errors.Is(err, controltrace.ErrNoGuard) {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want ErrNoGuard", err)
 	}
 }
 
@@ -135,14 +135,14 @@ func TestRecorded(t *testing.T) {
 	for request, want := range map[Request]int{Recorded: 2, Ended: 1} {
 		all, err := ReadRecordings(t.Context(), path, request)
 		if err != nil || len(all) != want || len(all[0].Records) != 2 || !all[0].Ended.Equal(ended.Ended) || all[0].Vendor != "router" {
-			t.Errorf("%q: %+v, %v", request, all, err)
+			t.Errorf("%q: got %+v, %v, want the recordings", request, all, err)
 		}
 	}
 }
 
 func TestNotRunning(t *testing.T) {
 	if _, err := ReadRecordings(t.Context(), filepath.Join(t.TempDir(), "trace"), Ended); !errors.Is(err, status.ErrNotRunning) {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want ErrNotRunning", err)
 	}
 }
 

@@ -10,10 +10,10 @@ import (
 // immediately unless it hangs.
 const answerTime = 2 * time.Second
 
-// acknowledge sends xl2tpd a ZLB from the peer. xl2tpd takes it only with the Ns that it expects.
-// If a message just passed has not reached xl2tpd, it sends the Hello again, and gets another
-// ZLB. What it expects may be known from a retransmission only, which repeats an old Nr, or from a
-// stored state: then the next numbers get a ZLB too.
+// acknowledge sends xl2tpd a ZLB from the peer. xl2tpd takes a ZLB only with the Ns that it expects.
+// If a message of the peer has passed and not reached xl2tpd, the Ns is wrong. Then xl2tpd sends its
+// Hello again, and gets another ZLB. What xl2tpd expects may be known only from a retransmission,
+// which repeats an old Nr, or from a stored state: then the next numbers get a ZLB too.
 func (t *Translator) acknowledge() {
 	if !t.in.expects.known || !t.out.acked.known && !t.out.ackedAll {
 		return
@@ -56,8 +56,8 @@ func (t *Translator) HandleTimers(now time.Time, live Liveness) *Verdict {
 }
 
 // ackForXl2tpd acknowledges the peer's Hello if xl2tpd has not done so in time. It does
-// so only for a living tunnel of a living xl2tpd, and only a few in a row. What xl2tpd has
-// acknowledged itself is repeated for any connection: its ZLB may have been held back.
+// so only while the peer is alive and xl2tpd runs, and only a few times in a row. It repeats for any
+// message what xl2tpd has acknowledged itself: that ZLB may have been held back.
 func (t *Translator) ackForXl2tpd(now time.Time, live Liveness) {
 	in := &t.in
 	in.ackAt = now.Add(answerTime)

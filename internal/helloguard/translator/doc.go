@@ -37,13 +37,13 @@
 //   - control.c handle_control() and network.c network_thread() answer every accepted
 //     message immediately, with a ZLB or with the next message.
 //   - call.c call_close() forgets every other message when it sends a StopCCN.
-//     handle_control() is done with the tunnel at the first ZLB after which everything
-//     before the StopCCN is acknowledged (cLr >= closeSs); control_xmit() after 31 s
-//     without.
+//     handle_control() ends the tunnel at the first ZLB after which everything
+//     before the StopCCN is acknowledged (cLr >= closeSs). Without such a ZLB
+//     control_xmit() ends it after 31 s.
 //   - control.c handle_special() counts a ZLB for an unknown session as a message; so a ZLB
 //     made here always names session 0.
 //   - control_xmit() and check_control() compare as plain integers. So xl2tpd never takes
 //     its message 65535 as acknowledged and closes a tunnel at its 65536th control message
-//     (some 45 days of Hellos). That can't be cured from outside. It does not answer a duplicate
-//     from before the wrap either. HandleTimers does so for it.
+//     (some 45 days of Hellos). Nothing outside xl2tpd can prevent that. xl2tpd does not answer
+//     a duplicate from before the wrap either. HandleTimers does so for xl2tpd.
 package translator

@@ -11,15 +11,16 @@ const (
 	// leaves that long after a copy of the Hello. So its answer shows what became of the
 	// copy, however long the way is.
 	lateness = 2 * time.Second
-	// answered is when a message is answered, if it is: even if it and the answer were both
-	// overtaken.
+	// answered is how long after a message its answer can come at most, even if later packets have
+	// overtaken both.
 	answered = roundTrip + 2*lateness
 	// askEvery is how often a question is repeated until xl2tpd is about to give up,
 	// and askOften how often in the last seconds before that.
 	askEvery = 2 * time.Second
 	askOften = 500 * time.Millisecond
-	// ackForPeerAfter is when xl2tpd is answered though the peer has answered nothing: the
-	// links show that it lives. It leaves 6 s, in which the guard may be restarted.
+	// ackForPeerAfter is how long after its latest copy of a Hello xl2tpd is answered, although the peer
+	// has answered nothing: the links show that the peer lives. xl2tpd gives up 6 s later, so the guard
+	// may be restarted in that time.
 	ackForPeerAfter = lastGap - 6*time.Second
 	// askLess is how often the peer is asked about a Hello acknowledged for it, and askFor for
 	// how long after the last copy: some peers answer no duplicate.
@@ -40,7 +41,7 @@ type helloState uint8
 const (
 	none            helloState = iota
 	unanswered                 // nobody has acknowledged it
-	ackedForThePeer            // xl2tpd was told that it has arrived
+	ackedForThePeer            // xl2tpd got an acknowledgement from the guard
 )
 
 // helloInFlight is a Hello on the wire that the peer has not acknowledged. There is
@@ -98,8 +99,8 @@ func (h *helloInFlight) nextQuestion(now time.Time) time.Time {
 	return now.Add(askEvery)
 }
 
-// lookAgain makes the timer run when the peer's message may allow to answer xl2tpd. Questions keep their
-// pace, see handleHelloTimer.
+// lookAgain makes the timer run soon, because a message of the peer may allow the guard to answer xl2tpd. Questions keep
+// their pace, see handleHelloTimer.
 func (h *helloInFlight) lookAgain(now time.Time) {
 	if h.state != unanswered {
 		return
@@ -127,7 +128,7 @@ func (o *toPeer) launch(ns uint16, now time.Time, r *reply) {
 	o.hello, o.returned, r.Save = h, seq{}, true
 }
 
-// mustAnswer notes that the peer is sent something that it answers. The answer says nothing
+// mustAnswer notes that the peer is sent something that it has to answer. That answer says nothing
 // about a Hello in flight.
 func (o *toPeer) mustAnswer(now time.Time, r *reply) {
 	o.elicited = now
@@ -159,7 +160,7 @@ func (t *Translator) handleHelloTimer(now time.Time, live Liveness) {
 	h.askAt = h.nextQuestion(h.lastAsk)
 }
 
-// ackForPeer notes that xl2tpd is told that the Hello has arrived.
+// ackForPeer notes that the guard acknowledges the Hello in flight to xl2tpd.
 func (o *toPeer) ackForPeer(now time.Time, r *reply) {
 	o.hello.state, r.Save = ackedForThePeer, true
 	if o.hello.closed.IsZero() {

@@ -173,8 +173,8 @@ func (t *Translator) outCopy(p *l2tp.Packet, now time.Time, live Liveness) *Verd
 // outSwallowed decides about another copy of a Hello that was swallowed.
 func (t *Translator) outSwallowed(p *l2tp.Packet, now time.Time, live Liveness) *Verdict {
 	ns := p.Msg.Ns
-	// The acknowledgement for xl2tpd has not arrived. If the peer was kept from no other
-	// Hello, it gets this one after all: it may well answer.
+	// The acknowledgement for xl2tpd has not arrived. If the peer has missed no other
+	// Hello, it gets this one now, and may well answer it.
 	only := t.out.offset() == 1 && ns+1 == t.out.next.number && t.out.lastStart(ns)
 	if only && !t.out.returned.known && !t.out.hello.inFlight() && !t.out.waits {
 		t.out.remove(ns)

@@ -97,9 +97,9 @@ func (o *toPeer) ackedUpTo(nr uint16, now time.Time, r *reply) {
 	}
 }
 
-// nrToXl2tpd is the Nr for xl2tpd: the peer has acknowledged everything before it, or
-// it is a Hello acknowledged for the peer. It never goes past a message that still has
-// to arrive, unless the peer is dead: what that sent before may still come.
+// nrToXl2tpd returns the Nr for xl2tpd. It covers what the peer has acknowledged, the Hellos that the
+// peer does not get, and a Hello that is acknowledged for the peer. It covers no message that still
+// has to arrive. Only for a dead peer it covers everything, also in packets of that peer that come late.
 func (o *toPeer) nrToXl2tpd() uint16 {
 	if o.ackedAll {
 		return o.next.number
@@ -111,7 +111,7 @@ func (o *toPeer) nrToXl2tpd() uint16 {
 	return n
 }
 
-// ackedForXl2tpd reports whether xl2tpd may be told that its message ns has arrived.
+// ackedForXl2tpd reports whether xl2tpd may get an acknowledgement for its message ns.
 func (o *toPeer) ackedForXl2tpd(ns uint16) bool {
 	return o.acked.known && l2tp.Before(ns, o.nrToXl2tpd())
 }

@@ -49,8 +49,8 @@ func (i *toXl2tpd) heardMessage(m l2tp.Message, now time.Time) {
 	}
 }
 
-// nrToPeer never goes back before an Nr that was sent to the peer, by xl2tpd or for it. RFC 2661 §5.8
-// wants a retransmission to carry the current Nr; xl2tpd repeats the old one.
+// nrToPeer returns the Nr for the peer. It is never lower than one that the peer has got before, from xl2tpd or from the
+// guard. RFC 2661 §5.8 wants a retransmission to carry the current Nr; xl2tpd repeats the old one.
 func (i *toXl2tpd) nrToPeer() uint16 {
 	if i.told.known {
 		return l2tp.Later(i.expects.number, i.told.number)

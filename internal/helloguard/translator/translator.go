@@ -56,8 +56,8 @@ func New(c l2tp.Connection, now time.Time) *Translator {
 	return &Translator{connection: c, out: toPeer{watched: now}}
 }
 
-// Traits returns a translator that knows no number, but how the peer behaves: that stays true
-// without the guard. Its state is what is worth storing while the two ends count the same.
+// Traits returns a translator that knows no number, and only how the peer behaves. That stays true while no guard runs. So
+// its state is what is worth storing while the two ends count the same.
 func (t *Translator) Traits() *Translator {
 	return &Translator{connection: t.connection, out: toPeer{peer: peerTraits{rtt: t.out.peer.rtt, counts: t.out.peer.counts}}}
 }
@@ -71,14 +71,15 @@ func (t *Translator) Offset() int { return int(t.out.offset()) }
 // Diverged reports whether the two ends count differently, or may do so: the peer has left
 // a Hello unanswered that is acknowledged for the peer. As long as they do, no packet of
 // the tunnel may go past the translator in either direction: a message would be taken under
-// the number of another. A packet that is lost for want of a translator does no harm, both
-// ends send again. This holds from before the first Verdict.Save that shows it.
+// the number of another. A packet that is dropped because no translator runs does no harm: both
+// ends send it again. Diverged is true as soon as the Verdict is returned, so the caller can stop
+// packets from passing before it sends Verdict.Inject.
 func (t *Translator) Diverged() bool { return t.out.offset() != 0 || t.out.hello.ackedForPeer() }
 
-// Undecided reports whether the peer has a Hello of which it has not said whether it
-// counts it. As long as the translator only pauses, no packet of the tunnel should go
-// past it: xl2tpd's ZLB might carry a number that the peer does not expect. If the
-// translator leaves, the packets better do.
+// Undecided reports whether the peer has got a Hello, and has not shown yet whether it counts that
+// Hello. While the translator only pauses, no packet of the tunnel should go past it: xl2tpd's ZLB
+// might carry a number that the peer does not expect. If the translator leaves and does not come
+// back, it is better to let the packets pass.
 func (t *Translator) Undecided() bool { return t.HelloUnanswered() && !t.out.peer.counts }
 
 // Closing reports whether a StopCCN was seen, of either end.

@@ -68,8 +68,8 @@ const (
 	StopSent                        // StopCCN sent for an xl2tpd that has ended
 )
 
-// Holds reports whether a message of xl2tpd that does not go on is only kept from the peer: xl2tpd is answered, or sends
-// it again.
+// Holds reports whether a dropped message of xl2tpd is held back from the peer on purpose: xl2tpd gets an answer from the
+// guard, or sends the message again.
 func (r Reason) Holds() bool { return r >= HelloAcked && r <= MessageEarly }
 
 func (r Reason) String() string {

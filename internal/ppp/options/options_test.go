@@ -80,16 +80,16 @@ func TestWhere(t *testing.T) {
 	}
 	all, err := Of(f.read, "/o")
 	if o, ok := Persist(all); !ok || err != nil || o != (Option{Name: "persist", Path: "/etc/ppp/peers/isp/home", Line: 3}) {
-		t.Errorf("%+v, %v", o, err)
+		t.Errorf("got %+v, %v, want persist of line 3", o, err)
 	}
 	if o, ok := Last(all, "name"); !ok || o != (Option{Name: "name", Value: "me", Path: "/o", Line: 2}) {
-		t.Errorf("%+v", all)
+		t.Errorf("got %+v, want name of line 2", all)
 	}
 	if all, err = Of(f.read, "/late"); err != nil {
 		t.Error(err)
 	}
 	if o, ok := Persist(all); ok {
-		t.Errorf("%+v", o)
+		t.Errorf("got %+v, want none", o)
 	}
 }
 
@@ -99,7 +99,7 @@ func TestSystem(t *testing.T) {
 	for path, want := range map[string]bool{"/o": true, "": true, "/no": false} {
 		all, err := Of(f.read, path)
 		if o, ok := Persist(all); ok != want || err != nil || ok && o.Path != "/etc/ppp/options" {
-			t.Errorf("%s: %+v, %v", path, o, err)
+			t.Errorf("%q: got %+v, %v, want persist: %v", path, o, err, want)
 		}
 	}
 }
@@ -116,7 +116,7 @@ func TestErrors(t *testing.T) {
 	} {
 		all, err := Of(files{"/o": text}.read, "/o")
 		if _, ok := Persist(all); !ok || err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%q: %+v, %v", text, all, err)
+			t.Errorf("%q: got %+v, %v, want persist, and %q in the error", text, all, err, want)
 		}
 	}
 	if _, err := Of(files{}.read, "/o"); !errors.Is(err, fs.ErrNotExist) {
@@ -170,7 +170,7 @@ func FuzzWords(f *testing.F) {
 		all, _ := Of(files{"/o": string(data)}.read, "/o")
 		for _, o := range all {
 			if len(o.Name) > maxWord || len(o.Value) > maxWord || o.Line < 1 || o.Path == "" {
-				t.Errorf("%+v", o)
+				t.Errorf("got %+v, want bounded words with their place", o)
 			}
 		}
 	})

@@ -55,7 +55,7 @@ func TestWritesOnlyWhatChanges(t *testing.T) {
 	// It says now that the peer counts Hellos, and then the same for ever.
 	again, err := os.ReadFile(w.path)
 	if err != nil || !strings.Contains(string(again), `"counts":true`) || strings.Contains(string(again), `"high_known":true`) {
-		t.Errorf("got %s, %v", again, err)
+		t.Errorf("got %s, %v, want what the peer is known to do, and no numbers", again, err)
 	}
 	for ns := uint16(101); ns < 110; ns++ {
 		b.handles(false, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 9, Ns: ns, Nr: 99}, translator.Pass)
@@ -79,7 +79,7 @@ func TestPlainFileIsTrueLater(t *testing.T) {
 	next := b.again()
 	c := next.table.list[0]
 	if !c.secured || c.vendor != "router" || !c.owner.is(watched) || c.translator.Connection() != tunnel || !next.listened[tunnel] && len(next.listening()) != 1 {
-		t.Errorf("%+v", c)
+		t.Errorf("got %+v, want the channel as it was saved, and its peer listened to", c)
 	}
 	for ns := uint16(3000); ns < 3003; ns++ {
 		next.handle(packet(false, l2tp.Message{Type: l2tp.TypeICRQ, Tunnel: 9, Ns: ns, Nr: 1}), outbound, next.now)

@@ -47,25 +47,3 @@ func (g *Guard) Channels() (all []Channel) {
 	})
 	return all
 }
-
-// with calls do with the handler of who is at work, if somebody is.
-func (g *Guard) with(do func(*handler)) {
-	g.mu.Lock()
-	w := g.session
-	g.mu.Unlock()
-	if w == nil {
-		return
-	}
-	w.locked(func() {
-		if !w.ended {
-			do(w.h)
-		}
-	})
-}
-
-// setSession notes the session that is running; nil: none.
-func (g *Guard) setSession(s *session) {
-	g.mu.Lock()
-	g.session = s
-	g.mu.Unlock()
-}

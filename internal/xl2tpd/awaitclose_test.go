@@ -30,7 +30,7 @@ func TestAwaitClose(t *testing.T) {
 	select {
 	case <-gone:
 	case <-time.After(5 * time.Second):
-		t.Error("not gone")
+		t.Error("the closed end of the socket is not seen within 5 s")
 	}
 
 	null, err := os.Open(os.DevNull)

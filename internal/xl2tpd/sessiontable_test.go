@@ -73,7 +73,7 @@ func TestHintWhileTheTableRests(t *testing.T) {
 		b.w.Look()
 		time.Sleep(cooldownFactor*100*time.Millisecond + 100*time.Millisecond)
 		if s := b.take(); len(s.Sessions) != 2 {
-			t.Errorf("%+v", s.Sessions)
+			t.Errorf("got %+v, want two sessions", s.Sessions)
 		}
 		b.stop()
 	})

@@ -24,7 +24,7 @@ func TestLost(t *testing.T) {
 	o := pppdFinder{root: h}
 	o.find([]device{{index: 5, name: "ppp0"}, {index: 6, name: "ppp1"}})
 	if got := o.lost(time.Now()); !slices.Equal(got, []int{407, 409}) {
-		t.Errorf("%v", got)
+		t.Errorf("got %v, want %v", got, []int{407, 409})
 	}
 	if got := o.lost(time.Unix(1700000000, 0).Add(5 * time.Second)); got != nil {
 		t.Errorf("just started: %v", got)
@@ -32,7 +32,7 @@ func TestLost(t *testing.T) {
 	h.pidFile("run/ppp1.pid", "409\n")
 	o.find([]device{{index: 5, name: "ppp0"}, {index: 6, name: "ppp1"}})
 	if got := o.lost(time.Now()); !slices.Equal(got, []int{407}) {
-		t.Errorf("%v", got)
+		t.Errorf("got %v, want %v", got, []int{407})
 	}
 }
 
@@ -53,7 +53,7 @@ func TestTellsWhatIsLost(t *testing.T) {
 		}
 		b.pass(unownedTime/2 + resync + time.Second)
 		if !slices.Equal(lost(), []int{407}) || searches == 0 {
-			t.Errorf("%v", lost())
+			t.Errorf("got %v, want 407, found by a search", lost())
 		}
 		searches = 0
 		for range 50 {
@@ -66,7 +66,7 @@ func TestTellsWhatIsLost(t *testing.T) {
 		b.set(state{}, nil)
 		b.pass(resync + time.Second)
 		if lost() != nil {
-			t.Errorf("%v", lost())
+			t.Errorf("got %v, want none", lost())
 		}
 	})
 }
