@@ -24,22 +24,18 @@ type Sink struct {
 
 // NewSink makes a sink. path is the file; empty: lines; "-": standard output. program goes into the file.
 func NewSink(path string, stdout io.Writer, program string, lang *message.Language) (*Sink, error) {
-	s := &Sink{lang: lang}
-	var err error
 	switch path {
 	case "":
-		s.lines = stdout
-		return s, nil
+		return &Sink{lang: lang, lines: stdout}, nil
 	case "-":
-		s.to, err = pcapng.NewWriter(stdout, program)
-		return s, err
+		return &Sink{lang: lang, to: pcapng.NewWriter(stdout, program)}, nil
 	}
 	// What is in it is no secret of others, but it is not for everyone either.
-	if s.file, err = os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600); err != nil {
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
 		return nil, err
 	}
-	s.to, err = pcapng.NewWriter(s.file, program)
-	return s, err
+	return &Sink{lang: lang, file: file, to: pcapng.NewWriter(file, program)}, nil
 }
 
 // Count returns how many messages were shown.
@@ -68,9 +64,7 @@ func (s *Sink) put(t l2tp.Connection, name string, r *controltrace.Record) error
 		_, err := fmt.Fprintln(s.lines, controltrace.Line(t, name, r))
 		return err
 	}
-	if err := s.to.Write(t, name, r); err != nil {
-		return err
-	}
+	s.to.Write(t, name, r)
 	return s.to.Flush() // a trace that is cut off has all up to then
 }
 

@@ -7,10 +7,6 @@ import (
 	"io"
 	"slices"
 
-	"github.com/gopacket/gopacket"
-	"github.com/gopacket/gopacket/layers"
-	"github.com/gopacket/gopacket/pcapgo"
-
 	"xl2tpd-keepalive/internal/controltrace"
 	"xl2tpd-keepalive/internal/l2tp"
 )
@@ -24,28 +20,20 @@ const (
 // Writer writes messages as pcapng, for Wireshark and tshark. A message that both ends see is in it twice, once for
 // each interface. The IP and UDP headers are made anew from the addresses.
 type Writer struct {
-	to     *pcapgo.NgWriter
+	to     *blockWriter
 	packet []byte
 }
 
 // NewWriter begins a file. application is the program's name and version.
-func NewWriter(w io.Writer, application string) (*Writer, error) {
-	of := func(name, about string) pcapgo.NgInterface {
-		return pcapgo.NgInterface{Name: name, Description: about, LinkType: layers.LinkTypeRaw, TimestampResolution: 9}
-	}
-	to, err := pcapgo.NewNgWriterInterface(w, of("xl2tpd", "what xl2tpd sends and receives"),
-		pcapgo.NgWriterOptions{SectionInfo: pcapgo.NgSectionInfo{Application: application}})
-	if err != nil {
-		return nil, err
-	}
-	if _, err := to.AddInterface(of("peer", "what the peer sends and receives")); err != nil {
-		return nil, err
-	}
-	return &Writer{to: to}, nil
+func NewWriter(w io.Writer, application string) *Writer {
+	to := newBlockWriter(w, application)
+	to.addInterface("xl2tpd", "what xl2tpd sends and receives")
+	to.addInterface("peer", "what the peer sends and receives")
+	return &Writer{to: to}
 }
 
 // Write writes a message. name is the tunnel's; empty: not known.
-func (w *Writer) Write(t l2tp.Connection, name string, r *controltrace.Record) error {
+func (w *Writer) Write(t l2tp.Connection, name string, r *controltrace.Record) {
 	ends := [...]controltrace.End{interfaceXl2tpd: r.Xl2tpd, interfacePeer: r.Peer}
 	order := [...]int{interfaceXl2tpd, interfacePeer}
 	if !r.ToPeer {
@@ -53,15 +41,12 @@ func (w *Writer) Write(t l2tp.Connection, name string, r *controltrace.Record) e
 	}
 	for _, i := range order {
 		if ends[i].Sees {
-			if err := w.writeEnd(t, name, r, i, ends[i]); err != nil {
-				return err
-			}
+			w.writeEnd(t, name, r, i, ends[i])
 		}
 	}
-	return nil
 }
 
-func (w *Writer) writeEnd(t l2tp.Connection, name string, r *controltrace.Record, index int, end controltrace.End) error {
+func (w *Writer) writeEnd(t l2tp.Connection, name string, r *controltrace.Record, index int, end controltrace.End) {
 	src, dst := t.Peer, t.Local
 	if r.ToPeer {
 		src, dst = dst, src
@@ -72,11 +57,7 @@ func (w *Writer) writeEnd(t l2tp.Connection, name string, r *controltrace.Record
 		binary.BigEndian.PutUint16(payload[10:], end.Nr)
 	}
 	w.packet = l2tp.AppendDatagram(w.packet[:0], src, dst, payload, r.Length)
-	return w.to.WritePacketWithOptions(
-		gopacket.CaptureInfo{
-			Timestamp: r.Time, InterfaceIndex: index,
-			CaptureLength: len(w.packet), Length: len(w.packet) + r.Length - len(payload),
-		}, w.packet, pcapgo.NgPacketOptions{Comments: comments(name, r)})
+	w.to.packet(index, r.Time, w.packet, len(w.packet)+r.Length-len(payload), comments(name, r))
 }
 
 // comments are what Wireshark shows with the packet.
@@ -90,20 +71,15 @@ func comments(name string, r *controltrace.Record) (all []string) {
 	return all
 }
 
-// Flush writes what is buffered.
-func (w *Writer) Flush() error { return w.to.Flush() }
+// Flush writes what is buffered. It returns the error if anything could not be written, also before.
+func (w *Writer) Flush() error { return w.to.flush() }
 
 // WriteRecordings writes recordings as one file. name returns a tunnel's name; empty: not known.
 func WriteRecordings(w io.Writer, application string, all []controltrace.Recording, name func(l2tp.Connection) string) error {
-	to, err := NewWriter(w, application)
-	if err != nil {
-		return err
-	}
+	to := NewWriter(w, application)
 	for _, g := range all {
 		for i := range g.Records {
-			if err := to.Write(g.Connection, name(g.Connection), &g.Records[i]); err != nil {
-				return err
-			}
+			to.Write(g.Connection, name(g.Connection), &g.Records[i])
 		}
 	}
 	return to.Flush()

@@ -3,6 +3,7 @@ package pcapng
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"io"
 	"net/netip"
 	"slices"
@@ -104,13 +105,8 @@ func TestCut(t *testing.T) {
 	r := controltrace.NewRecord(at, true, l2tp.Message{}, b)
 	r.Length = 2000
 	var file bytes.Buffer
-	w, err := NewWriter(&file, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := w.Write(tunnel, "", &r); err != nil {
-		t.Fatal(err)
-	}
+	w := NewWriter(&file, "")
+	w.Write(tunnel, "", &r)
 	if err := w.Flush(); err != nil {
 		t.Fatal(err)
 	}
@@ -122,4 +118,29 @@ func TestCut(t *testing.T) {
 	if err != nil || info.Length != 2028 || info.CaptureLength != 28+len(b) || binary.BigEndian.Uint16(data[2:]) != 2028 || binary.BigEndian.Uint16(data[24:]) != 2008 {
 		t.Errorf("got %+v, %x, %v, want a packet of 2028 bytes, %d of them captured", info, data, err, 28+len(b))
 	}
+}
+
+// An error is returned, also if only an earlier block could not be written.
+func TestFullDisk(t *testing.T) {
+	r := controltrace.NewRecord(at, true, l2tp.Message{}, l2tp.AppendMessage(nil, l2tp.Message{Type: l2tp.TypeHello}))
+	disk := &fullDisk{}
+	w := NewWriter(disk, "")
+	for _, when := range []string{"at the header", "at a message"} {
+		if err := w.Flush(); err != errFull {
+			t.Errorf("%s: got %v, want %v", when, err, errFull)
+		}
+		w.Write(tunnel, "", &r)
+		disk.room = true
+	}
+}
+
+type fullDisk struct{ room bool }
+
+var errFull = errors.New("no space left on device")
+
+func (f *fullDisk) Write(b []byte) (int, error) {
+	if !f.room {
+		return 0, errFull
+	}
+	return len(b), nil
 }
