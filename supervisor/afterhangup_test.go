@@ -284,3 +284,53 @@ func TestEndOverANewSA(t *testing.T) {
 		}
 	}
 }
+
+// Recovery has hung a LAC up, and its link is still there: pppd waits for the peer. A dial may be of that LAC, and then xl2tpd
+// redials it.
+func TestDialWhileTheLinkLingers(t *testing.T) {
+	for name, tc := range map[string]struct {
+		hungUp, redialled bool
+	}{
+		"the LAC is up":       {false, false},
+		"recovery hung it up": {true, true},
+	} {
+		n, _ := oneLNS(t, "redial = yes\n", full)
+		n.step(TaskWorks{Task: TaskGuard})
+		if n.plays(20*time.Second, probe.Result{Err: lost}, func(Recover) error { return ErrAlive }); tc.hungUp {
+			n.done(StepHangUp, nil)
+		}
+		n.lac("home").notRedialled = true
+		n.step(Dials{Peer: closer.Peer.Addr()})
+		if got := !n.lac("home").notRedialled; got != tc.redialled {
+			t.Errorf("%s: got redialled %v, want %v", name, got, tc.redialled)
+		}
+	}
+}
+
+// The peer of a silent tunnel has answered in another way, and nobody has asked it since. So it is not the silence that has
+// ended the tunnel.
+func TestEndOfASilenceOfTheTargetAlone(t *testing.T) {
+	for name, tc := range map[string]struct {
+		answer error // of the peer, when it is asked
+		hungUp bool  // by an operator, it may be
+	}{
+		"the peer lives":   {ErrAlive, true},
+		"the peer is dead": {nil, false},
+		"nobody could ask": {lost, false},
+	} {
+		n, _ := oneLNS(t, "", full)
+		n.plays(20*time.Second, alive, succeeds)
+		n.plays(30*time.Second, probe.Result{Err: lost}, func(r Recover) error {
+			if r.Step == StepAsk {
+				return tc.answer
+			}
+			return ErrSAInUse
+		})
+		n.now = n.now.Add(4 * time.Minute) // another link that may be the LAC's was up meanwhile
+		office, _ := officeAndHome()
+		n.links(office)
+		if got := n.lac("home").mayBeHungUp(); got != tc.hungUp {
+			t.Errorf("%s: got perhaps hung up %v, want %v", name, got, tc.hungUp)
+		}
+	}
+}

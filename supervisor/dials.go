@@ -68,7 +68,7 @@ func (d *dials) perhapsDialled(l *lac, lacs []*lac, lns netip.Addr, now time.Tim
 		return
 	case d.candidates(l).up():
 		return
-	case d.alone(l, lacs):
+	case d.alone(l, lacs, now):
 		d.noteDialOf(l, lns, now)
 		if !l.mayBeHungUp() {
 			l.had = hadOne // the links of all others are their own, so it is this one that somebody wants
@@ -160,7 +160,7 @@ func (d *dials) mayRedialAgain(lacs []*lac, now time.Time) {
 		switch {
 		case l.progress.busy == StepHangUp:
 			down = append(down, l)
-		case d.candidates(l).hasExact(d.daemons.of(l).Pid):
+		case d.surelyUp(l, now):
 		case d.candidates(l).up():
 			unsure = append(unsure, l)
 		default:

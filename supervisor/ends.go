@@ -213,7 +213,11 @@ func (ts *tunnelTable) recordClose(t *tunnel, reason message.Text, was State, no
 	}
 	c.Reason = reason
 	ts.ends.last[t.origin()] = c
-	ts.news = append(ts.news, news{names: t.identity.names, end: c, silent: was == Silent, lived: !t.evidence.Last().IsZero(), saLost: saLost})
+	one := news{names: t.identity.names, end: c, lived: !t.evidence.Last().IsZero(), saLost: saLost}
+	if was == Silent {
+		one.silentSince = t.firstLostAt
+	}
+	ts.news = append(ts.news, one)
 	return reason
 }
 

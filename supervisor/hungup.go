@@ -41,11 +41,12 @@ func (l *lac) peerIsDead(now time.Time) {
 // recordEnd notes in the LAC of a tunnel how the tunnel has ended. The silence before the end proves a failure, unless the
 // far end has never shown a sign of life, or has answered recovery in another way.
 func (h *hangUps) recordEnd(one news, now time.Time) {
-	c, proves := one.end, one.silent && one.lived
+	c, silent := one.end, !one.silentSince.IsZero()
+	proves := silent && one.lived
 	if made := h.saMadeAt(one.names); !one.saLost.IsZero() && made.After(one.saLost) { // so the tunnel may have lived again
 		c.failed, proves = false, proves && now.Sub(made) > helpTime
 	}
-	switch answered := h.answered(one.names, now); {
+	switch answered := h.answered(one, now); {
 	case answered.IsZero():
 		if !c.failed && proves {
 			c.failed, c.inferred = true, true
@@ -56,7 +57,7 @@ func (h *hangUps) recordEnd(one news, now time.Time) {
 	if n, ok := c.identity.lac(); ok {
 		l := h.ensureLAC(n)
 		l.lastEnd, l.silent = c, time.Time{}
-		if one.silent || c.Unanswered {
+		if silent || c.Unanswered {
 			l.silent = now
 		}
 	}
@@ -74,14 +75,14 @@ func (h *hangUps) saMadeAt(names []name) (at time.Time) {
 	return at
 }
 
-// answered returns when the peer of a silent link of one of these sections has answered recovery in another way; zero: not
-// lately. If it has, only the target is silent, and that is no reason for the link's end.
-func (h *hangUps) answered(names []name, now time.Time) (at time.Time) {
-	for _, n := range names {
-		if n.kind != "lac" {
-			continue
-		}
-		if alive := h.ensureLAC(n).progress.aliveAt; now.Sub(alive) < aliveTime && alive.After(at) {
+// answered returns when the peer of a silent link that has ended has answered recovery in another way; zero: not lately, and
+// not in this silence without a later question that it has not answered. Then only the target is silent, and the silence is no
+// reason for the link's end.
+func (h *hangUps) answered(one news, now time.Time) (at time.Time) {
+	for _, l := range h.lacsNamed(one.names) {
+		alive := l.progress.aliveAt
+		inSilence := !one.silentSince.IsZero() && alive.After(one.silentSince) && l.progress.peer != peerSilent
+		if (inSilence || now.Sub(alive) < aliveTime) && alive.After(at) {
 			at = alive
 		}
 	}

@@ -93,10 +93,14 @@ func (ls *lacSet) neighbours(l *lac, s *xl2tpd.Section) (all []*lac) {
 }
 
 // alone reports whether each of these LACs but this one has a link that is certainly its own.
-func (ls *lacSet) alone(l *lac, lacs []*lac) bool {
-	return !slices.ContainsFunc(lacs, func(other *lac) bool {
-		return other != l && !ls.candidates(other).hasExact(ls.daemons.of(other).Pid)
-	})
+func (ls *lacSet) alone(l *lac, lacs []*lac, now time.Time) bool {
+	return !slices.ContainsFunc(lacs, func(other *lac) bool { return other != l && !ls.surelyUp(other, now) })
+}
+
+// surelyUp reports whether a LAC has a link that is certainly its own. The link of one that recovery has hung up stays for a
+// moment: pppd waits for the peer, and xl2tpd can dial the LAC meanwhile.
+func (ls *lacSet) surelyUp(l *lac, now time.Time) bool {
+	return ls.candidates(l).hasExact(ls.daemons.of(l).Pid) && !l.progress.isHangingUp(now)
 }
 
 func (ls *lacSet) candidates(l *lac) *candidates {

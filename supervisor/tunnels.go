@@ -44,10 +44,10 @@ func newTunnelTable(jitter jitter, topology *topology, health *health, out *outb
 type news struct {
 	names []name // of the sections that the tunnel may come from
 
-	end    *end      // how the tunnel has ended; nil: it has not
-	silent bool      // with end: the peer was silent
-	lived  bool      // with end: the tunnel had shown a sign of life
-	saLost time.Time // with end: when the SA was lost, if that counts as the reason; zero: it does not
+	end         *end      // how the tunnel has ended; nil: it has not
+	silentSince time.Time // with end: when the peer fell silent; zero: it was not
+	lived       bool      // with end: the tunnel had shown a sign of life
+	saLost      time.Time // with end: when the SA was lost, if that counts as the reason; zero: it does not
 
 	renewed bool       // the tunnel is silent, and has a new SA
 	came    bool       // the tunnel has just come up
