@@ -50,7 +50,7 @@ func (p Path) MTU(ctx context.Context) (PathMTU, error) {
 	if err != nil {
 		return PathMTU{}, err
 	}
-	s := NewMTUSearch(link.MTU)
+	s := newMTUSearch(link.MTU)
 	w := walk{path: p, search: s, wait: mostWait}
 	for {
 		size, more := s.Next()
@@ -82,7 +82,7 @@ func (p Path) link() (*net.Interface, error) {
 // walk is one search under way.
 type walk struct {
 	path   Path
-	search *MTUSearch
+	search *mtuSearch
 	wait   time.Duration // for a reply
 	sent   time.Time     // when the latest echo request was sent
 	asked  bool          // Likely was called

@@ -19,12 +19,12 @@ const (
 	mostEchoes = 120
 )
 
-// MTUSearch decides which packet size to try next, until it knows the largest that passes. It sends nothing and reads
+// mtuSearch decides which packet size to try next, until it knows the largest that passes. It sends nothing and reads
 // no clock: the caller sends the echo requests, and reports what came of each.
 //
 // A reply proves that a size passes. Silence may be a loss, so it is believed only after some tries. A size that was
 // believed to be too long counts as good again once a larger one has passed.
-type MTUSearch struct {
+type mtuSearch struct {
 	top        int   // the largest size that the link takes
 	candidates []int // sizes to try before others
 	low        int   // the largest that passed; 0: none yet
@@ -38,21 +38,21 @@ type failure struct {
 	told     bool // the kernel or a router has refused it
 }
 
-// NewMTUSearch starts a search up to the size that the link takes. It begins with the smallest size of all, because
+// newMTUSearch starts a search up to the size that the link takes. It begins with the smallest size of all, because
 // without a reply to that one nothing else means anything. Then comes the largest.
-func NewMTUSearch(top int) *MTUSearch {
-	return &MTUSearch{top: min(max(top, leastMTU), mostMTU), failures: map[int]failure{}}
+func newMTUSearch(top int) *mtuSearch {
+	return &mtuSearch{top: min(max(top, leastMTU), mostMTU), failures: map[int]failure{}}
 }
 
 // Suggest names a size that may be the largest that passes. A right one ends the search early, a wrong one costs little.
-func (s *MTUSearch) Suggest(size int) {
+func (s *mtuSearch) Suggest(size int) {
 	s.candidates = append(s.candidates, size, size+1)
 	slices.Sort(s.candidates)
 	s.candidates = slices.Compact(s.candidates)
 }
 
 // Next returns the size to try now; ok is false when the search is over.
-func (s *MTUSearch) Next() (size int, ok bool) {
+func (s *mtuSearch) Next() (size int, ok bool) {
 	high := s.high()
 	switch {
 	case s.sent >= mostEchoes, s.low == s.top:
@@ -69,7 +69,7 @@ func (s *MTUSearch) Next() (size int, ok bool) {
 }
 
 // high returns the smallest size that is believed to be too long.
-func (s *MTUSearch) high() int {
+func (s *mtuSearch) high() int {
 	high := s.top + 1
 	for size, f := range s.failures {
 		if size > s.low && (f.told || f.silences >= believed) {
@@ -80,7 +80,7 @@ func (s *MTUSearch) high() int {
 }
 
 // between halves the candidates between low and high, and without one the sizes between them.
-func (s *MTUSearch) between(high int) int {
+func (s *mtuSearch) between(high int) int {
 	var open []int
 	for _, size := range s.candidates {
 		if size > s.low && size < high {
@@ -94,13 +94,13 @@ func (s *MTUSearch) between(high int) int {
 }
 
 // Passed reports a reply to an echo request of that size.
-func (s *MTUSearch) Passed(size int) {
+func (s *mtuSearch) Passed(size int) {
 	s.sent++
 	s.low = max(s.low, size)
 }
 
 // Silent reports an echo request of that size without a reply.
-func (s *MTUSearch) Silent(size int) {
+func (s *mtuSearch) Silent(size int) {
 	s.sent++
 	f := s.failures[size]
 	f.silences++
@@ -109,7 +109,7 @@ func (s *MTUSearch) Silent(size int) {
 
 // TooBig reports that a size was refused. mtu is the size that would pass, as a router or the kernel says; routers may
 // say nothing or something wrong, so it is only tried early.
-func (s *MTUSearch) TooBig(size, mtu int) {
+func (s *mtuSearch) TooBig(size, mtu int) {
 	s.sent++
 	f := s.failures[size]
 	f.told = true
@@ -120,10 +120,10 @@ func (s *MTUSearch) TooBig(size, mtu int) {
 }
 
 // Failed reports whether the largest size is believed to be too long.
-func (s *MTUSearch) Failed() bool { return s.low > 0 && s.high() <= s.top }
+func (s *mtuSearch) Failed() bool { return s.low > 0 && s.high() <= s.top }
 
 // Result returns what the search has found so far.
-func (s *MTUSearch) Result() PathMTU {
+func (s *mtuSearch) Result() PathMTU {
 	_, more := s.Next()
 	r := PathMTU{Claimed: s.top, Passes: s.low, Sent: s.sent, Certain: !more && s.sent < mostEchoes}
 	for size, f := range s.failures {

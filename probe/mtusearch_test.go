@@ -18,7 +18,7 @@ type line struct {
 
 // try sends one echo request and reports to the search what came of it. A router's report is too late for the request
 // that it is about: the kernel refuses the next ones.
-func (l *line) try(s *MTUSearch, size int) {
+func (l *line) try(s *mtuSearch, size int) {
 	l.sent++
 	switch {
 	case size > l.mtu && l.reported:
@@ -34,7 +34,7 @@ func (l *line) try(s *MTUSearch, size int) {
 }
 
 // search runs a search to its end.
-func (l *line) search(s *MTUSearch) PathMTU {
+func (l *line) search(s *mtuSearch) PathMTU {
 	for size, ok := s.Next(); ok; size, ok = s.Next() {
 		l.try(s, size)
 	}
@@ -61,7 +61,7 @@ func TestMTUSearchCost(t *testing.T) {
 		{"no answer at all", line{mtu: 0, told: -1}, 1500, nil, 3, false, 0},
 		{"a link that takes no more", line{mtu: 68, told: -1}, 68, nil, 1, false, 68},
 	} {
-		s := NewMTUSearch(tc.top)
+		s := newMTUSearch(tc.top)
 		for _, size := range tc.suggest {
 			s.Suggest(size)
 		}
@@ -79,7 +79,7 @@ func TestMTUSearchCost(t *testing.T) {
 func TestMTUSearchAfterLosses(t *testing.T) {
 	lost := map[int]int{1400: believed} // then it passes
 	l := &line{mtu: 1450, told: -1, lost: func(size int) bool { lost[size]--; return lost[size] >= 0 }}
-	s := NewMTUSearch(1500)
+	s := newMTUSearch(1500)
 	s.Suggest(1400)
 	if r := l.search(s); r.Passes != 1450 || !r.Certain {
 		t.Errorf("%+v, want 1450", r)
@@ -87,11 +87,11 @@ func TestMTUSearchAfterLosses(t *testing.T) {
 }
 
 // drawn returns a path and a search on it, with wrong and right suggestions.
-func drawn(t *rapid.T) (*line, *MTUSearch) {
+func drawn(t *rapid.T) (*line, *mtuSearch) {
 	top := rapid.IntRange(leastMTU, 9000).Draw(t, "top")
 	l := &line{mtu: rapid.IntRange(leastMTU, 9000).Draw(t, "mtu")}
 	l.told = rapid.OneOf(rapid.Just(-1), rapid.Just(0), rapid.Just(l.mtu), rapid.IntRange(0, 70000)).Draw(t, "told")
-	s := NewMTUSearch(top)
+	s := newMTUSearch(top)
 	for _, size := range rapid.SliceOfN(rapid.IntRange(-10, 70000), 0, 5).Draw(t, "suggestions") {
 		s.Suggest(size)
 	}

@@ -151,17 +151,6 @@ func (n *fixture) want(actions ...Action) {
 	n.actions = nil
 }
 
-// Tunnels returns what is known of every tunnel, in no order.
-func (core *Core) Tunnels() []Tunnel {
-	var all []Tunnel
-	for _, t := range core.tunnels.byKey {
-		if t.presence != gone {
-			all = append(all, t.view())
-		}
-	}
-	return all
-}
-
 func show(actions []Action) string {
 	var s []string
 	for _, a := range actions {
@@ -207,15 +196,13 @@ func (n *fixture) result(l ppp.Link, err error) {
 	n.step(Results{{Link: l.Name, Index: l.Index, Target: l.Peer, RTT: 12 * time.Millisecond, Err: err}})
 }
 
-func (n *fixture) tunnel(l ppp.Link) Tunnel {
+func (n *fixture) tunnel(l ppp.Link) *tunnel {
 	n.t.Helper()
-	for _, t := range n.core.Tunnels() {
-		if t.Link == key(l.Name, l.Index) {
-			return t
-		}
+	t := n.core.tunnels.byKey[key(l.Name, l.Index)]
+	if t == nil || t.presence == gone {
+		n.t.Fatalf("no tunnel on %s", l.Name)
 	}
-	n.t.Fatalf("no tunnel on %s", l.Name)
-	return Tunnel{}
+	return t
 }
 
 // wakes checks when the next step is due.
@@ -339,7 +326,7 @@ func TestEchoOnlyWhenIdle(t *testing.T) {
 	n.want(read(l))
 	n.counter(l, 72) // the reply and one more
 	n.want()
-	if e := n.tunnel(l).Evidence; e.Data != n.now || e.Reply != epoch {
+	if e := n.tunnel(l).evidence; e.Data != n.now || e.Reply != epoch {
 		t.Errorf("evidence %+v", e)
 	}
 
@@ -409,7 +396,7 @@ func TestFailures(t *testing.T) {
 	for lostNow := 1; lostNow <= 5; lostNow++ {
 		n.counter(l, 70)
 		n.result(l, lost)
-		if got, want := n.tunnel(l).State == Silent, lostNow == 5; got != want {
+		if got, want := n.tunnel(l).state == Silent, lostNow == 5; got != want {
 			t.Fatalf("silent after %d: %v", lostNow, got)
 		}
 		n.after(14 * time.Second)
@@ -428,7 +415,7 @@ func TestObserve(t *testing.T) {
 		n.after(11 * time.Second)
 		n.want(read(l))
 	}
-	if s := n.tunnel(l).State; s != Up {
+	if s := n.tunnel(l).state; s != Up {
 		t.Errorf("%v without data", s)
 	}
 	n.counter(l, 71)
@@ -436,7 +423,7 @@ func TestObserve(t *testing.T) {
 	if r := n.status()[0]; r.Doing != "watches only: keepalive = observe" || !r.Observe {
 		t.Errorf("got %+v, want a tunnel that is only observed", r)
 	}
-	if g := n.tunnel(l).Guard; g != config.GuardOff {
+	if g := n.tunnel(l).view().Guard; g != config.GuardOff {
 		t.Errorf("guard %v", g)
 	}
 
@@ -469,7 +456,7 @@ func TestDataMakesAliveAgain(t *testing.T) {
 		n.after(10500 * time.Millisecond)
 	}
 	n.wantNotes()
-	if s := n.tunnel(l).State; s != Alive {
+	if s := n.tunnel(l).state; s != Alive {
 		t.Errorf("the tunnel is %v, want %v", s, Alive)
 	}
 }
@@ -510,10 +497,10 @@ func TestGoneAndBack(t *testing.T) {
 			}
 			n.counter(c.next, 0)
 			n.want(echo(c.next))
-			if got := len(n.core.Tunnels()); got != 1 {
-				t.Errorf("%d tunnels", got)
+			if got := len(n.core.tunnels.byKey); got != 1 {
+				t.Errorf("%d tunnels, want 1", got)
 			}
-			if n.core.tunnels.byKey[key(c.next.Name, c.next.Index)].lostInARow != 0 {
+			if n.tunnel(c.next).lostInARow != 0 {
 				t.Error("a cancelled echo counts as lost")
 			}
 		})
@@ -699,7 +686,7 @@ func TestOtherAddresses(t *testing.T) {
 			change(&l)
 			n.links(l)
 			n.want(read(l))
-			if e := n.tunnel(l).Evidence; e != (Evidence{}) {
+			if e := n.tunnel(l).evidence; e != (Evidence{}) {
 				t.Errorf("evidence %+v", e)
 			}
 			n.counter(l, 70)
@@ -847,7 +834,7 @@ func TestNewSAIsAReasonToAskAgain(t *testing.T) {
 	n.want(cancel(l))
 	n.result(l, lost)
 	n.want(read(l))
-	if got := n.tunnel(l).SA; got != "tokyo" {
+	if got := n.tunnel(l).identity.sa.Name; got != "tokyo" {
 		t.Errorf("the tunnel's SA is %q, want tokyo", got)
 	}
 }

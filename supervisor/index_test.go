@@ -19,35 +19,40 @@ import (
 func TestControlLinks(t *testing.T) {
 	at := func(s string) netip.AddrPort { return netip.AddrPortFrom(addr(s), 1701) }
 	c := helloguard.OwnedConnection{Connection: l2tp.Connection{Local: at("192.0.2.100"), Peer: at("192.0.2.1"), LocalID: 7}}
-	own := Tunnel{Link: LinkKey{Name: "own"}, Outer: addr("192.0.2.1"),
-		Session: xl2tpd.Session{Ifname: "own", Local: c.Local, Peer: c.Peer, LocalTunnel: 7}}
+	type link struct {
+		name    string
+		session xl2tpd.Session
+		outer   netip.Addr
+	}
+	own := link{name: "own", outer: addr("192.0.2.1"),
+		session: xl2tpd.Session{Ifname: "own", Local: c.Local, Peer: c.Peer, LocalTunnel: 7}}
 	twin := own // another caller behind the same address
-	twin.Link.Name, twin.Session.LocalTunnel = "twin", 8
-	near := Tunnel{Link: LinkKey{Name: "near"}, Outer: addr("192.0.2.1")}
-	far := Tunnel{Link: LinkKey{Name: "far"}, Outer: addr("192.0.2.2")}
-	stray := Tunnel{Link: LinkKey{Name: "stray"}}
+	twin.name, twin.session.LocalTunnel = "twin", 8
+	near := link{name: "near", outer: addr("192.0.2.1")}
+	far := link{name: "far", outer: addr("192.0.2.2")}
+	stray := link{name: "stray"}
 	mine, theirs := c, c
 	mine.Owner, theirs.Owner = procfs.ID{Pid: 100, Start: 1}, procfs.ID{Pid: 200, Start: 1}
 	for name, k := range map[string]struct {
 		of      helloguard.OwnedConnection
-		links   []Tunnel
+		links   []link
 		want    string
 		certain bool
 	}{
-		"by session":                  {c, []Tunnel{twin, own, near, stray}, "own ", true},
-		"by session, owner known":     {mine, []Tunnel{twin, own, near, stray}, "own ", true},
-		"twin alone":                  {c, []Tunnel{twin, far}, "", false},
-		"by address, owner not known": {c, []Tunnel{far, near, stray, near}, "near near ", false},
-		"by address":                  {mine, []Tunnel{far, near, stray}, "near ", false},
-		"by address, another's":       {theirs, []Tunnel{far, near, stray}, "", false},
-		"nobody's in userspace mode":  {nobodys(c), []Tunnel{near}, "", false},
-		"nobody's in kernel mode":     {nobodys(c), []Tunnel{own}, "own ", true},
-		"none that can be any's":      {c, []Tunnel{far, stray}, "", false},
+		"by session":                  {c, []link{twin, own, near, stray}, "own ", true},
+		"by session, owner known":     {mine, []link{twin, own, near, stray}, "own ", true},
+		"twin alone":                  {c, []link{twin, far}, "", false},
+		"by address, owner not known": {c, []link{far, near, stray, near}, "near near ", false},
+		"by address":                  {mine, []link{far, near, stray}, "near ", false},
+		"by address, another's":       {theirs, []link{far, near, stray}, "", false},
+		"nobody's in userspace mode":  {nobodys(c), []link{near}, "", false},
+		"nobody's in kernel mode":     {nobodys(c), []link{own}, "own ", true},
+		"none that can be any's":      {c, []link{far, stray}, "", false},
 		"nothing":                     {c, nil, "", false},
 	} {
 		var all ConnectionLinks[string]
 		for _, l := range k.links {
-			all.Add(l.Link.Name, l.Session, l.Outer, 100)
+			all.Add(l.name, l.session, l.outer, 100)
 		}
 		got := ""
 		links, certain := all.Of(k.of)

@@ -135,13 +135,15 @@ func (w *world) check(t *rapid.T) {
 	if total != len(w.b.tunnels.byKey) {
 		t.Fatalf("the states add up to %d of %d tunnels", total, len(w.b.tunnels.byKey))
 	}
-	for _, tun := range w.b.Tunnels() {
-		k := tun.Link
-		_, s, _, ok := w.watched(k)
-		if ok != (tun.State >= Up) {
-			t.Fatalf("%v is %v, to be watched: %v", k, tun.State, ok)
+	for k, tun := range w.b.tunnels.byKey {
+		if tun.presence == gone {
+			continue
 		}
-		if tun.State == Alive && tun.Evidence.Last().IsZero() {
+		_, s, _, ok := w.watched(k)
+		if ok != tun.watched() {
+			t.Fatalf("%v is %v, to be watched: %v", k, tun.state, ok)
+		}
+		if tun.state == Alive && tun.evidence.Last().IsZero() {
 			t.Fatalf("%v is alive without a sign of life", k)
 		}
 		if !ok || w.counting[k] {
@@ -150,7 +152,7 @@ func (w *world) check(t *rapid.T) {
 		if _, out := w.echoing[k]; out {
 			continue
 		}
-		due := w.b.tunnels.byKey[k].planned
+		due := tun.planned
 		if latest := w.now.Add(s.Interval * 4 / 3); due.After(latest) {
 			t.Fatalf("%v is due only in %v", k, due.Sub(w.now))
 		}

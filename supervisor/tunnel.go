@@ -44,18 +44,12 @@ func (e Evidence) Last() time.Time {
 // Tunnel is what other packages may know about a tunnel.
 type Tunnel struct {
 	Link     LinkKey
-	State    State
-	Since    time.Time // of State
-	Section  string    // "lac NAME", "lns NAME"; empty if not known
 	Outer    netip.Addr
-	Target   netip.Addr // of the echo requests
-	SA       string     // name of the IKE SA; empty if none
 	Evidence Evidence
-
-	Daemon  int              // the pid of its xl2tpd
-	Session xl2tpd.Session   // in kernel mode; zero if not known
-	Guard   config.GuardMode // which Hellos the guard holds back while the tunnel is alive
-	Window  time.Duration    // for how long evidence is fresh
+	Daemon   int              // the pid of its xl2tpd
+	Session  xl2tpd.Session   // in kernel mode; zero if not known
+	Guard    config.GuardMode // which Hellos the guard holds back while the tunnel is alive
+	Window   time.Duration    // for how long evidence is fresh
 }
 
 // flight is the answer that a tunnel waits for.
@@ -126,8 +120,7 @@ func (t *tunnel) askFarEnd(all []probe.Request) []probe.Request {
 // view returns what other packages may know about the tunnel.
 func (t *tunnel) view() Tunnel {
 	return Tunnel{
-		Link: t.key, State: t.state, Since: t.since, Section: t.identity.section(),
-		Outer: t.identity.outer, Target: t.target, SA: t.identity.sa.Name, Evidence: t.evidence,
-		Daemon: t.identity.daemon, Session: t.identity.session, Guard: t.settings.HelloGuard(), Window: Window(t.settings),
+		Link: t.key, Outer: t.identity.outer, Evidence: t.evidence, Daemon: t.identity.daemon, Session: t.identity.session,
+		Guard: t.settings.HelloGuard(), Window: Window(t.settings),
 	}
 }

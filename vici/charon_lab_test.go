@@ -118,10 +118,10 @@ func TestRealSA(t *testing.T) {
 		}
 		got := d.SAs[0]
 		child := &got.Children[0]
-		if got.UniqueID == "" || child.UniqueID == "" || child.Cipher == "" || got.Established > 5*time.Second {
+		if got.UniqueID == "" || child.Cipher == "" || got.Established > 5*time.Second {
 			t.Errorf("got %+v", got)
 		}
-		got.UniqueID, child.UniqueID, child.Cipher, child.Integrity, got.Established = "", "", "", "", 0
+		got.UniqueID, child.Cipher, child.Integrity, got.Established = "", "", "", 0
 		// Protocol and port are names or numbers, by the system's /etc/protocols.
 		for _, ts := range [][]string{got.Children[0].LocalTS, got.Children[0].RemoteTS} {
 			for i := range ts {

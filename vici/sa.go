@@ -31,8 +31,7 @@ type SA struct {
 
 // Child is a CHILD SA: a pair of ESP SAs.
 type Child struct {
-	Name              string // in swanctl.conf
-	UniqueID          string
+	Name              string   // in swanctl.conf
 	State             string   // INSTALLED, REKEYED, DELETING, …
 	Mode              string   // TRANSPORT, TUNNEL, …
 	Encap             bool     // ESP in UDP
@@ -82,7 +81,6 @@ func parse(m *govici.Message) []SA {
 		for key, c := range sections(children) {
 			child := Child{
 				Name:       text(c, "name"),
-				UniqueID:   text(c, "uniqueid"),
 				State:      text(c, "state"),
 				Mode:       text(c, "mode"),
 				Encap:      text(c, "encap") == "yes",

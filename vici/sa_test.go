@@ -45,7 +45,7 @@ func TestParse(t *testing.T) {
 				RemoteHost:  netip.MustParseAddrPort("203.0.113.9:4500"),
 				Established: 61 * time.Second, NATLocal: true,
 				Children: []Child{{
-					Name: "l2tp", UniqueID: "3", State: "INSTALLED", Mode: "TRANSPORT", Encap: true,
+					Name: "l2tp", State: "INSTALLED", Mode: "TRANSPORT", Encap: true,
 					LocalTS:  []string{"192.168.0.2/32[udp/l2f]"},
 					RemoteTS: []string{"203.0.113.9/32[udp/l2f]"},
 					Cipher:   "AES_CBC", Integrity: "HMAC_SHA2_256_128",
@@ -74,7 +74,7 @@ func TestParse(t *testing.T) {
 			"b", f("uniqueid", "2", "child-sas", f("z-1", f("uniqueid", "1"), "a-2", f("uniqueid", "2"))),
 			"a", f("uniqueid", "1")),
 			[]SA{
-				{Name: "b", UniqueID: "2", Children: []Child{{Name: "z-1", UniqueID: "1"}, {Name: "a-2", UniqueID: "2"}}},
+				{Name: "b", UniqueID: "2", Children: []Child{{Name: "z-1"}, {Name: "a-2"}}},
 				{Name: "a", UniqueID: "1"},
 			}},
 	}

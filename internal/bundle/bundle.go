@@ -59,8 +59,8 @@ type File struct {
 	binary bool // nothing can be replaced in it
 }
 
-// Run runs a program. Its errors contain the program's standard error.
-func Run(ctx context.Context, name string, args ...string) ([]byte, error) {
+// run runs a program. Its errors contain the program's standard error.
+func run(ctx context.Context, name string, args ...string) ([]byte, error) {
 	out, err := exec.CommandContext(ctx, name, args...).Output()
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		said, _, _ := strings.Cut(strings.TrimSpace(string(exit.Stderr)), "\n")

@@ -13,7 +13,7 @@ import (
 // ThisHost asks this host for what a report has. version is the program's.
 func ThisHost(ctx context.Context, version string, anonymous bool) Source {
 	host := doctor.ThisHost()
-	s := Source{Root: "/", Now: time.Now(), Version: version, Run: Run}
+	s := Source{Root: "/", Now: time.Now(), Version: version, Run: run}
 	s.Hostname, _ = os.Hostname() // without one there is none to hide
 	s.Status, s.StatusErr = host.Status(ctx)
 	s.Recordings, s.RecordingsErr = socket.ReadRecordings(ctx, socket.DefaultPath, socket.Recorded)

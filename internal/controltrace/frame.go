@@ -20,7 +20,7 @@ const (
 
 	frameHead = 3
 	messageAt = frameHead + connectionBytes + headLen // where a message's payload begins
-	maxFrame  = messageAt + MaxPayload + lostFrame
+	maxFrame  = messageAt + maxPayload + lostFrame
 
 	lostFrame = frameHead + 8
 )

@@ -41,15 +41,15 @@ type Record struct {
 	Payload      []byte // the message, perhaps cut; its numbers are those of one of the ends
 }
 
-// MaxPayload is how much of a message is kept, in bytes. Messages of xl2tpd and of routers have less than 300.
-const MaxPayload = 1024
+// maxPayload is how much of a message is kept, in bytes. Messages of xl2tpd and of routers have less than 300.
+const maxPayload = 1024
 
 // NewRecord makes the record of a message that both ends see in the same way. The record shares the payload.
 func NewRecord(at time.Time, toPeer bool, m l2tp.Message, payload []byte) Record {
 	end := End{Sees: true, Ns: m.Ns, Nr: m.Nr}
 	return Record{
 		Time: at, ToPeer: toPeer, Xl2tpd: end, Peer: end,
-		Length: len(payload), Payload: payload[:min(len(payload), MaxPayload)],
+		Length: len(payload), Payload: payload[:min(len(payload), maxPayload)],
 	}
 }
 

@@ -40,7 +40,7 @@ func (k *Recorder) Add(r *Record) {
 	head := r.head()
 	k.write(head[:])
 	if r.mayHoldSecrets() {
-		var plain [MaxPayload]byte
+		var plain [maxPayload]byte
 		n := copy(plain[:], r.Payload)
 		l2tp.Blank(plain[:n])
 		k.write(plain[:n])

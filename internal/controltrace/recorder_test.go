@@ -22,7 +22,7 @@ func TestRecorder(t *testing.T) {
 		for range rapid.IntRange(0, 200).Draw(t, "messages") {
 			r := all[rapid.IntRange(0, len(all)-1).Draw(t, "which")]
 			if rapid.IntRange(0, 9).Draw(t, "large") == 0 {
-				r.Payload = make([]byte, rapid.IntRange(0, MaxPayload).Draw(t, "bytes"))
+				r.Payload = make([]byte, rapid.IntRange(0, maxPayload).Draw(t, "bytes"))
 				r.Length = len(r.Payload)
 			}
 			k.Add(&r)

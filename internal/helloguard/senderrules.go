@@ -7,6 +7,8 @@ import (
 
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
+
+	"xl2tpd-keepalive/internal/procfs"
 )
 
 // Two xl2tpds may have one port. A queued packet does not name the socket that has sent it. From
@@ -59,7 +61,7 @@ func (r *rules) sentFrom(at address) (cgroups []uint32) {
 	key := senderKey(newFlow(at.local, at.peer, at.id))
 	for _, e := range elements {
 		if len(e.Key) == len(key)+8 && slices.Equal(e.Key[:len(key)], key) && senderTTL-e.Expires < senderAge {
-			cgroups = append(cgroups, uint32(binary.NativeEndian.Uint64(e.Key[len(key):]))) // see xl2tpd.CgroupID
+			cgroups = append(cgroups, procfs.CgroupID(binary.NativeEndian.Uint64(e.Key[len(key):])))
 		}
 	}
 	return cgroups

@@ -10,6 +10,8 @@ import (
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
+
+	"xl2tpd-keepalive/internal/procfs"
 )
 
 const (
@@ -144,7 +146,7 @@ func parseSocket(b []byte) (socket, bool) {
 	for ad.Next() {
 		switch ad.Type() {
 		case diagCgroupID:
-			s.cgroup = uint32(ad.Uint64()) // see xl2tpd.CgroupID
+			s.cgroup = procfs.CgroupID(ad.Uint64())
 		case diagV6Only:
 			if ad.Uint8() != 0 {
 				return socket{}, false

@@ -18,7 +18,7 @@ import (
 // Daemon is one running xl2tpd, no matter who has started it.
 type Daemon struct {
 	procfs.ID
-	Cgroup uint32 // see CgroupID; 0: not known
+	Cgroup uint32 // see procfs.CgroupID; 0: not known
 	Alone  bool   // its cgroup holds only it and its descendants; not checked if its file names its port
 	Conf   *Conf  // its file as of now; nil: it can't be read
 }
@@ -53,10 +53,6 @@ func (p procs) confOf(x process) *Conf {
 	return c
 }
 
-// CgroupID shortens the kernel's number of a cgroup to 32 bits: on a 32-bit kernel an inode number
-// has no more.
-func CgroupID(id uint64) uint32 { return uint32(id) }
-
 // cgroupMounts are where systemd mounts the cgroup v2 hierarchy: alone, or beside those of v1.
 var cgroupMounts = [...]string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"}
 
@@ -81,7 +77,7 @@ func cgroupOf(procs fs.FS, mounts []string, pid int) (folder string, id uint32) 
 		if err != nil {
 			return "", 0
 		}
-		return folder, CgroupID(info.Sys().(*syscall.Stat_t).Ino)
+		return folder, procfs.CgroupID(info.Sys().(*syscall.Stat_t).Ino)
 	}
 	return "", 0
 }

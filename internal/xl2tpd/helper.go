@@ -14,8 +14,8 @@ import (
 	"xl2tpd-keepalive/internal/procfs"
 )
 
-// DefaultHelper is the socket of the helper's unit.
-const DefaultHelper = "/run/xl2tpd-keepalive-control"
+// defaultHelper is the socket of the helper's unit.
+const defaultHelper = "/run/xl2tpd-keepalive-control"
 
 const (
 	maxPipe = 4096 // PATH_MAX
@@ -32,7 +32,7 @@ const done = "done"
 // root may write to. Its methods are those of Control, and are safe for concurrent
 // use.
 type Helper struct {
-	Socket string // empty: DefaultHelper
+	Socket string // empty: defaultHelper
 }
 
 // Connect is Control.Connect.
@@ -54,7 +54,7 @@ func (h Helper) ask(ctx context.Context, verb byte, t Target, lac string) error 
 	}
 	path := h.Socket
 	if path == "" {
-		path = DefaultHelper
+		path = defaultHelper
 	}
 	c, err := new(net.Dialer).DialContext(ctx, "unix", path)
 	if err != nil {

@@ -32,10 +32,7 @@ const (
 )
 
 // File is one parsed file.
-type File struct {
-	Path     string
-	Sections []Section
-}
+type File struct{ Sections []Section }
 
 // Section is one section header and the keys below it.
 type Section struct {
@@ -85,7 +82,7 @@ func SameName(a, b string) bool {
 
 // Parse reads a file; path is only for messages. The error is an *Error.
 func Parse(path string, r io.Reader) (*File, error) {
-	f := &File{Path: path}
+	f := &File{}
 	data, err := io.ReadAll(io.LimitReader(r, maxFile+1))
 	line := 1
 	fail := func(format message.Format, args ...any) (*File, error) {

@@ -54,7 +54,7 @@ func TestParse(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if d := cmp.Diff(&File{Path: "f", Sections: tt.want}, f); d != "" {
+			if d := cmp.Diff(&File{tt.want}, f); d != "" {
 				t.Error(d)
 			}
 		})
@@ -119,7 +119,7 @@ func TestFormatParse(t *testing.T) {
 				rapid.SampledFrom([]string{"\n", "\r\n"}).Draw(t, "end"))
 			return line
 		}
-		want := &File{Path: "f"}
+		want := &File{}
 		for range rapid.IntRange(0, 4).Draw(t, "sections") {
 			s := Section{Kind: rapid.SampledFrom([]string{"global", "lac", "lns"}).Draw(t, "kind")}
 			head := anyCase.Draw(t, "case")(s.Kind)

@@ -50,10 +50,10 @@ func inCgroup(t *testing.T, name string, do func()) uint32 {
 }
 
 // Of two sockets on one port, in two cgroups, the kernel shows which has sent a message.
-func TestTellsWhoSends(t *testing.T) {
+func TestNotesWhoSends(t *testing.T) {
 	r := newRules()
 	if r.tryKernel(); !r.notesSenders {
-		t.Skip("this kernel does not tell: Linux 5.13 and later do")
+		t.Skip("this kernel notes no senders: Linux 5.13 and later do")
 	}
 	newLine(t)
 	listenFar(t, lineThere)
