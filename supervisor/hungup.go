@@ -94,24 +94,28 @@ func (h *hangUps) answered(one news, now time.Time) (at time.Time) {
 // operator may have hung up any of them. Then recovery leaves all of them to xl2tpd.
 func (h *hangUps) attributeEnd(c *end, now time.Time) {
 	if n, ok := c.identity.lac(); ok {
-		l := h.ensureLAC(n)
-		cut := now.Sub(l.cutHangUpAt) < reasonTTL
-		if l.lastEnd == c && (l.progress.isHangingUp(now) || cut || l.cameInHangUp(c, now)) && !c.Operator {
-			c.assumed = (!c.failed || c.inferred) && l.progress.busy == StepHangUp
-			c.failed, c.inferred = true, false
-			h.planRedial(l, c)
-		}
-		if c.Operator && !c.withXl2tpd { // else the hung-up one may have been another one
-			h.clearPossibleEnds(l, c)
-		}
-		return
+		h.attributeTo(h.ensureLAC(n), c, now)
+	} else {
+		h.attributeToAny(h.lacsNamed(c.identity.names), c, now)
 	}
-	lacs := h.lacsNamed(c.identity.names)
-	decides := func(l *lac) bool {
-		busy := l.progress.busy
-		return busy == StepHangUp || c.inferred && (busy == StepAsk || busy == StepRenew) // these ask the peer first
+}
+
+// attributeTo decides about an end that was certainly this LAC's.
+func (h *hangUps) attributeTo(l *lac, c *end, now time.Time) {
+	cut := now.Sub(l.cutHangUpAt) < reasonTTL
+	if l.lastEnd == c && (l.progress.isHangingUp(now) || cut || l.cameInHangUp(c, now)) && !c.Operator {
+		c.assumed = (!c.failed || c.inferred) && l.progress.busy == StepHangUp
+		c.failed, c.inferred = true, false
+		h.planRedial(l, c)
 	}
-	undecided := slices.ContainsFunc(lacs, decides)
+	if c.Operator && !c.withXl2tpd { // else the hung-up one may have been another one
+		h.clearPossibleEnds(l, c)
+	}
+}
+
+// attributeToAny decides about an end that may have been any of these LACs'.
+func (h *hangUps) attributeToAny(lacs []*lac, c *end, now time.Time) {
+	undecided := slices.ContainsFunc(lacs, c.awaitsStep)
 	if c.inferred {
 		c.failed = !undecided
 	}
@@ -127,12 +131,19 @@ func (h *hangUps) attributeEnd(c *end, now time.Time) {
 		return
 	}
 	for _, l := range lacs { // resolveEnd decides later
-		if decides(l) {
+		if c.awaitsStep(l) {
 			l.endMeanwhile = c
 		} else {
 			h.mayHaveHungUp([]*lac{l}, c)
 		}
 	}
+}
+
+// awaitsStep reports whether the result of the step that recovery takes for a LAC shows whether the operator has hung up.
+// StepAsk does, and StepRenew: it asks the peer first.
+func (c *end) awaitsStep(l *lac) bool {
+	busy := l.progress.busy
+	return busy == StepHangUp || c.inferred && (busy == StepAsk || busy == StepRenew)
 }
 
 // cameInHangUp reports whether the link that has ended came up in the moment in which recovery made xl2tpd hang up.
