@@ -1,6 +1,8 @@
 package main
 
 import (
+	"go/parser"
+	"go/token"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -406,6 +408,34 @@ func TestNamedIdentifiers(t *testing.T) {
 		}
 		if found == 0 {
 			t.Errorf("%s names nothing of the code", d.name)
+		}
+	}
+}
+
+// Every package has a comment that says what the package is for.
+func TestPackageComments(t *testing.T) {
+	comments := map[string]string{} // by folder
+	err := filepath.WalkDir(root, func(name string, e fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case e.IsDir() && (e.Name() == ".cache" || e.Name() == "testdata"):
+			return filepath.SkipDir
+		case e.IsDir(), path.Ext(name) != ".go", strings.HasSuffix(name, "_test.go"):
+			return nil
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.PackageClauseOnly|parser.ParseComments)
+		if err == nil {
+			comments[path.Dir(name)] += f.Doc.Text()
+		}
+		return err
+	})
+	if err != nil || len(comments) == 0 {
+		t.Fatalf("%d packages, %v", len(comments), err)
+	}
+	for dir, text := range comments {
+		if name := path.Base(dir) + " "; !strings.HasPrefix(text, "Package "+name) && !strings.HasPrefix(text, "Command "+name) {
+			t.Errorf("%s: the comment of the package is %q, want one that begins with Package or Command", dir, text)
 		}
 	}
 }

@@ -1,3 +1,4 @@
+// Package l2tp reads and builds L2TP control messages (RFC 2661), and the UDP packets that carry them.
 package l2tp
 
 import (

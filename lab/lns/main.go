@@ -1,4 +1,4 @@
-// Lns is an L2TPv2 LNS for the lab that can be as odd as the routers in the
+// Command lns is an L2TPv2 LNS for the lab that can be as odd as the routers in the
 // field: a personality says what it does with Hellos, when it sends its own,
 // and when it closes. Control channel and timers are its own, the data plane
 // is the kernel's PPPoL2TP with a real pppd. Each event is a line of JSON on

@@ -1,5 +1,5 @@
-// Personality turns a capture of a router's control channel into a personality of lab/lns. Of every key it says what
-// was seen, or that the capture does not show it. It also says where a capture and a personality differ.
+// Command personality turns a capture of a router's control channel into a personality of lab/lns. Of every key it says
+// what was seen, or that the capture does not show it. It also says where a capture and a personality differ.
 package main
 
 import (
