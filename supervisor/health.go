@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"xl2tpd-keepalive/internal/config"
 	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/probe"
@@ -145,4 +146,29 @@ func (h *health) unsentText() message.Text {
 		text = message.Sprintf("%s (and %d more links)", text, more)
 	}
 	return text
+}
+
+// watchGuard notes since when the Hello guard sees what xl2tpd sends. news is true if it has just begun to.
+func (h *health) watchGuard(c *config.Config, now time.Time) (news bool) {
+	switch sees := h.reported[TaskGuard] && !h.blind(c); {
+	case !sees:
+		h.guardAt = time.Time{}
+	case h.guardAt.IsZero():
+		h.guardAt, news = now, true
+	}
+	return news
+}
+
+// blind reports whether no Hello guard sees what xl2tpd sends.
+func (h *health) blind(c *config.Config) bool {
+	return c.Guard() == config.GuardOff || h.faults[TaskGuard] != (status.Problem{}) || h.failing[TaskGuard] != nil
+}
+
+// uniqueID returns the id of an SA. It is empty while charon can't be asked: charon may have been restarted, and a new
+// charon reuses the ids.
+func (h *health) uniqueID(s sa) string {
+	if h.failing[WatcherVICI] != nil {
+		return ""
+	}
+	return s.UniqueID
 }

@@ -324,31 +324,3 @@ func (l *lac) forgetTunnel(now time.Time) (hungUp bool) {
 	}
 	return hungUp
 }
-
-// daemonReplaced notes that an instance's xl2tpd is another process, or has ended. A new xl2tpd knows nothing of the
-// commands to the old one. A LAC that was hung up stays down. A LAC with `autodial` is dialled as soon as xl2tpd runs.
-func (ls *lacTable) daemonReplaced(instance string, runs bool, now time.Time) {
-	for _, l := range ls.byKey {
-		if l.instance != instance {
-			continue
-		}
-		hungUp := l.forgetTunnel(now)
-		l.progress.forgetDial()
-		l.silent, l.attempt, l.notDiallingSince, l.planned, l.progress.next = time.Time{}, time.Time{}, time.Time{}, time.Time{}, time.Time{}
-		l.notRedialled, l.startedAt, l.downAt, l.xl2tpdAt, l.cutHangUpAt = l.had == hadOne, time.Time{}, time.Time{}, time.Time{}, time.Time{}
-		if runs {
-			l.xl2tpdAt = now
-		}
-		s := ls.topology.section(l)
-		autodials := runs && s != nil && s.Autodial
-		if autodials && ls.health.reported[WatcherXl2tpd] {
-			l.startedAt = now
-		}
-		if autodials && !hungUp {
-			l.notRedialled, l.attempt = false, now
-			busy := l.progress.busy
-			l.progress = dialling(now)
-			l.progress.busy, l.stale = busy, busy != StepNone
-		}
-	}
-}

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/internal/xl2tpd"
-	"xl2tpd-keepalive/internal/xl2tpdconf"
 	"xl2tpd-keepalive/probe"
 )
 
@@ -131,26 +130,6 @@ func (c *candidates) hasExact(pid int) bool {
 	return slices.ContainsFunc(c.exact, func(t *tunnel) bool { return t.linked() && t.link.Xl2tpdPid == pid })
 }
 
-// lnsSA returns the SA with the LNS of a LAC with that section and these links. If the LAC has a link, it is the SA with
-// the far end of that link. Otherwise it is the SA with any address of the LNS, preferably one with an installed CHILD
-// SA.
-func (a *topology) lnsSA(c *candidates, s *xl2tpd.Section) (any sa) {
-	for _, t := range c.exact {
-		if t.linked() && t.identity.outer.IsValid() {
-			return a.sas[t.identity.outer]
-		}
-	}
-	for _, ip := range s.LNSIPs {
-		if sa := a.sas[ip]; sa.Child || any.UniqueID == "" {
-			any = sa
-		}
-		if any.Child {
-			break
-		}
-	}
-	return any
-}
-
 // carriesOthers reports whether an SA carries a tunnel that may be alive, and may be another LAC's.
 func (index *tunnelIndex) carriesOthers(s sa, l *lac) bool {
 	if s.UniqueID == "" {
@@ -178,25 +157,6 @@ func (l *lac) othersMayLive(t *tunnel) bool {
 	n, one := t.identity.lac()
 	dead := t.state == Silent && !t.evidence.Last().IsZero()
 	return t.linked() && !dead && !(one && n.key() == l.key)
-}
-
-// sharesLNS reports whether another LAC of the same xl2tpd dials the same LNS. While the LNS's name can't be looked up,
-// only LACs with the same name for it count.
-func (a *topology) sharesLNS(l *lac, s *xl2tpd.Section) bool {
-	in := a.byID[l.instance]
-	if in == nil {
-		return false
-	}
-	if len(s.LNSIPs) > 0 {
-		return slices.ContainsFunc(s.LNSIPs, func(ip netip.Addr) bool { return len(in.byOuter[ip]) > 1 })
-	}
-	host := lnsHost(s)
-	for _, other := range in.lacs {
-		if other != s && host != "" && lnsHost(other) == host {
-			return true
-		}
-	}
-	return false
 }
 
 // takeNewSA takes the result of a request for an SA. The other LACs with the same LNS will be evaluated in the step under
@@ -233,32 +193,6 @@ func (ls *lacTable) farEndRequests(c *candidates, uniqueID string) (own, others 
 		}
 	}
 	return own, others
-}
-
-// uniqueID returns the id of an SA. It is empty while charon can't be asked: charon may have been restarted, and a new
-// charon reuses the ids.
-func (h *health) uniqueID(s sa) string {
-	if h.failing[WatcherVICI] != nil {
-		return ""
-	}
-	return s.UniqueID
-}
-
-// lns returns the address of a LAC's first LNS, or an invalid one.
-func (a *topology) lns(l *lac) (lns netip.Addr) {
-	if s := a.section(l); s != nil && len(s.LNSIPs) > 0 {
-		lns = s.LNSIPs[0]
-	}
-	return lns
-}
-
-// section returns the section of a LAC in xl2tpd.conf, or nil.
-func (a *topology) section(l *lac) *xl2tpd.Section {
-	in := a.byID[l.instance]
-	if in == nil {
-		return nil
-	}
-	return in.lacs[xl2tpdconf.Lower(l.name)]
 }
 
 // capPlanned limits the time of xl2tpd's planned redial to what is possible: it may have been saved before the clock was

@@ -5,27 +5,9 @@ import (
 	"slices"
 	"time"
 
-	"xl2tpd-keepalive/internal/config"
 	"xl2tpd-keepalive/internal/message"
-	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/internal/xl2tpd"
 )
-
-// watchGuard notes since when the Hello guard sees what xl2tpd sends. news is true if it has just begun to.
-func (h *health) watchGuard(c *config.Config, now time.Time) (news bool) {
-	switch sees := h.reported[TaskGuard] && !h.blind(c); {
-	case !sees:
-		h.guardAt = time.Time{}
-	case h.guardAt.IsZero():
-		h.guardAt, news = now, true
-	}
-	return news
-}
-
-// blind reports whether no Hello guard sees what xl2tpd sends.
-func (h *health) blind(c *config.Config) bool {
-	return c.Guard() == config.GuardOff || h.faults[TaskGuard] != (status.Problem{}) || h.failing[TaskGuard] != nil
-}
 
 // noteHidden notes whether xl2tpd may be dialling a LAC while nobody would see that. That is so while it has a link or
 // call, and while the LNS's name can't be looked up.

@@ -314,3 +314,59 @@ func (in *instance) answered(l ppp.Link, outer netip.Addr) []*xl2tpd.Section {
 func gives(s *xl2tpd.Section, peer netip.Addr) bool {
 	return len(s.IPRanges) == 0 || !peer.IsValid() || xl2tpd.Admits(s.IPRanges, peer)
 }
+
+// lnsSA returns the SA with the LNS of a LAC with that section and these links. If the LAC has a link, it is the SA with
+// the far end of that link. Otherwise it is the SA with any address of the LNS, preferably one with an installed CHILD
+// SA.
+func (a *topology) lnsSA(c *candidates, s *xl2tpd.Section) (any sa) {
+	for _, t := range c.exact {
+		if t.linked() && t.identity.outer.IsValid() {
+			return a.sas[t.identity.outer]
+		}
+	}
+	for _, ip := range s.LNSIPs {
+		if sa := a.sas[ip]; sa.Child || any.UniqueID == "" {
+			any = sa
+		}
+		if any.Child {
+			break
+		}
+	}
+	return any
+}
+
+// sharesLNS reports whether another LAC of the same xl2tpd dials the same LNS. While the LNS's name can't be looked up,
+// only LACs with the same name for it count.
+func (a *topology) sharesLNS(l *lac, s *xl2tpd.Section) bool {
+	in := a.byID[l.instance]
+	if in == nil {
+		return false
+	}
+	if len(s.LNSIPs) > 0 {
+		return slices.ContainsFunc(s.LNSIPs, func(ip netip.Addr) bool { return len(in.byOuter[ip]) > 1 })
+	}
+	host := lnsHost(s)
+	for _, other := range in.lacs {
+		if other != s && host != "" && lnsHost(other) == host {
+			return true
+		}
+	}
+	return false
+}
+
+// lns returns the address of a LAC's first LNS, or an invalid one.
+func (a *topology) lns(l *lac) (lns netip.Addr) {
+	if s := a.section(l); s != nil && len(s.LNSIPs) > 0 {
+		lns = s.LNSIPs[0]
+	}
+	return lns
+}
+
+// section returns the section of a LAC in xl2tpd.conf, or nil.
+func (a *topology) section(l *lac) *xl2tpd.Section {
+	in := a.byID[l.instance]
+	if in == nil {
+		return nil
+	}
+	return in.lacs[xl2tpdconf.Lower(l.name)]
+}
