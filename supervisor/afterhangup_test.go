@@ -113,7 +113,7 @@ func TestDialBesideATunnelWithoutCall(t *testing.T) {
 		}
 		n.done(StepDial, nil)
 		noCall := func(at time.Duration) bool {
-			is, _ := n.core.lacs.situations.of(l, s, l.dialled.Add(at))
+			is, _ := n.core.lacs.situations.of(l, s, l.dialledAt.Add(at))
 			return is.noCall
 		}
 		if noCall(tc.want-time.Second/2) || !noCall(tc.want) {
@@ -146,7 +146,7 @@ func TestHangUpWhileTheNameIsUnknown(t *testing.T) {
 			t.Fatalf("%s: %v is under way", name, l.progress.busy)
 		}
 		n.step(StepDone{LAC: LAC{Name: "office"}, Step: StepHangUp})
-		if got := l.planned.After(n.now); got != tc.want {
+		if got := l.plannedUntil.After(n.now); got != tc.want {
 			t.Errorf("%s: waits for a redial %v", name, got)
 		}
 	}

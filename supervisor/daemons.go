@@ -168,7 +168,7 @@ func (ls *lacTable) daemonReplaced(instance string, runs bool, now time.Time) {
 		}
 		hungUp := l.forgetTunnel(now)
 		l.progress.forgetDial()
-		l.silent, l.attempt, l.notDiallingSince, l.planned, l.progress.next = time.Time{}, time.Time{}, time.Time{}, time.Time{}, time.Time{}
+		l.silentAt, l.attemptAt, l.notDiallingSince, l.plannedUntil, l.progress.next = time.Time{}, time.Time{}, time.Time{}, time.Time{}, time.Time{}
 		l.notRedialled, l.startedAt, l.downAt, l.xl2tpdAt, l.cutHangUpAt = l.had == hadOne, time.Time{}, time.Time{}, time.Time{}, time.Time{}
 		if runs {
 			l.xl2tpdAt = now
@@ -179,7 +179,7 @@ func (ls *lacTable) daemonReplaced(instance string, runs bool, now time.Time) {
 			l.startedAt = now
 		}
 		if autodials && !hungUp {
-			l.notRedialled, l.attempt = false, now
+			l.notRedialled, l.attemptAt = false, now
 			busy := l.progress.busy
 			l.progress = dialling(now)
 			l.progress.busy, l.stale = busy, busy != StepNone

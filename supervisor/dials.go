@@ -51,7 +51,7 @@ func (d *dials) takeDial(ev Dials, now time.Time) {
 // takeOwnDial reports whether the dial that was seen is the one that recovery has just asked for.
 func takeOwnDial(lacs []*lac, now time.Time) bool {
 	for _, l := range lacs {
-		own := l.progress.busy == StepDial || l.progress.busy == StepRedial || now.Sub(l.dialled) < attemptTime
+		own := l.progress.busy == StepDial || l.progress.busy == StepRedial || now.Sub(l.dialledAt) < attemptTime
 		if own && l.awaitsDial {
 			l.awaitsDial = false
 			return true
@@ -85,7 +85,7 @@ func (d *dials) perhapsDialled(l *lac, lacs []*lac, lns netip.Addr, now time.Tim
 
 // noteAttempt notes that xl2tpd dials this LAC.
 func (l *lac) noteAttempt(lns netip.Addr, now time.Time) {
-	l.attempt, l.notDiallingSince, l.dialledLNS = now, time.Time{}, lns
+	l.attemptAt, l.notDiallingSince, l.dialledLNS = now, time.Time{}, lns
 	if l.lastEnd != nil {
 		l.lastEnd.CallOnly = false // with a tunnel that stands, xl2tpd would not ask for another
 	}
@@ -109,8 +109,8 @@ func (d *dials) dialledAgain(l *lac, now time.Time) {
 
 // startAgain notes that a LAC is wanted, and that xl2tpd dials it. If recovery is taking a step, that step still counts.
 func (l *lac) startAgain(now time.Time) {
-	l.had, l.notRedialled, l.lastEnd, l.possibleEnd, l.silent = hadOne, false, nil, nil, time.Time{}
-	l.attempt, l.notDiallingSince = now, time.Time{}
+	l.had, l.notRedialled, l.lastEnd, l.possibleEnd, l.silentAt = hadOne, false, nil, nil, time.Time{}
+	l.attemptAt, l.notDiallingSince = now, time.Time{}
 	if l.progress.isIdle() {
 		busy := l.progress.busy
 		l.progress = dialling(now)

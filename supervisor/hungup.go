@@ -35,7 +35,7 @@ func (l *lac) peerIsDead(now time.Time) {
 	if l.lastEnd == nil {
 		l.lastEnd = &end{sure: true, failed: true}
 	}
-	l.lastEnd.StopAcked, l.silent = true, now
+	l.lastEnd.StopAcked, l.silentAt = true, now
 }
 
 // recordEnd notes in the LAC of a tunnel how the tunnel has ended. The silence before the end proves a failure, unless the
@@ -56,9 +56,9 @@ func (h *hangUps) recordEnd(one news, now time.Time) {
 	}
 	if n, ok := c.identity.lac(); ok {
 		l := h.ensureLAC(n)
-		l.lastEnd, l.silent = c, time.Time{}
+		l.lastEnd, l.silentAt = c, time.Time{}
 		if silent || c.Unanswered {
-			l.silent = now
+			l.silentAt = now
 		}
 	}
 	h.attributeEnd(c, now)
@@ -149,7 +149,7 @@ func (c *end) awaitsStep(l *lac) bool {
 // cameInHangUp reports whether the link that has ended came up in the moment in which recovery made xl2tpd hang up.
 func (l *lac) cameInHangUp(c *end, now time.Time) bool {
 	up := c.Time.Add(-c.after)
-	return now.Sub(l.hungUpAt) < reasonTTL && !up.Before(l.hangUpAt) && up.Sub(l.hangUpAt) <= timerDelay
+	return now.Sub(l.hangUpDoneAt) < reasonTTL && !up.Before(l.hangUpAt) && up.Sub(l.hangUpAt) <= timerDelay
 }
 
 // mayHaveHungUp notes that the operator may have hung up any of these LACs. An earlier end that may be a hang-up stays in
@@ -296,12 +296,12 @@ func (l *lac) mayHaveEndedAt() (at time.Time) {
 // can change: the Hello guard may report late that it has acknowledged the StopCCN.
 func (l *lac) closedAt() time.Time {
 	switch {
-	case l.silent.IsZero():
+	case l.silentAt.IsZero():
 		return time.Time{}
 	case l.lastEnd != nil && l.lastEnd.StopAcked:
-		return l.silent.Add(ackedClosingTime)
+		return l.silentAt.Add(ackedClosingTime)
 	}
-	return l.silent.Add(closingTime)
+	return l.silentAt.Add(closingTime)
 }
 
 // forgetTunnel forgets how a LAC's tunnel ended, because its xl2tpd has ended. hungUp says that the LAC may have been hung

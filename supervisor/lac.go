@@ -24,24 +24,24 @@ type lac struct {
 	lacDials
 	lacEnds
 	lacHangUp
-	groupLinks int       // how many links may be its; -1: its LNS can't be looked up
-	groupAt    time.Time // when groupLinks changed last
-	missingAt  time.Time // when it was taken for down because one of those like it is; zero: it was not, or was dialled since
-	lastLogged string    // the latest log line about a step
-	xl2tpdAt   time.Time // when its xl2tpd was seen to start; zero: it ran before, or has ended
-	startedAt  time.Time // when an xl2tpd started that should dial it by `autodial`; zero: none did, or it has begun to dial
+	groupLinks     int       // how many links may be its; -1: its LNS can't be looked up
+	groupChangedAt time.Time // when groupLinks changed last
+	missingAt      time.Time // when it was taken for down because one of those like it is; zero: it was not, or was dialled since
+	lastLogged     string    // the latest log line about a step
+	xl2tpdAt       time.Time // when its xl2tpd was seen to start; zero: it ran before, or has ended
+	startedAt      time.Time // when an xl2tpd started that should dial it by `autodial`; zero: none did, or it has begun to dial
 
 	savedAs *LACState // as it is in the saved state; nil: it is not
 }
 
 // lacDials is what is known of the dials of a LAC, those of recovery and those of xl2tpd.
 type lacDials struct {
-	dialled          time.Time  // when recovery last made xl2tpd dial it
+	dialledAt        time.Time  // when recovery last made xl2tpd dial it
 	awaitsDial       bool       // and nobody has seen that dial yet
 	dialBegan        time.Time  // when recovery last began to
 	askedAt          time.Time  // when its xl2tpd was last seen to ask anybody for a tunnel or a call
 	ignoredAt        time.Time  // when recovery last hung it up because xl2tpd had ignored a dial
-	attempt          time.Time  // since when xl2tpd dials, as far as is known; zero: it does not
+	attemptAt        time.Time  // since when xl2tpd dials, as far as is known; zero: it does not
 	sccrqAt          time.Time  // when xl2tpd last asked the LNS for a tunnel, for this LAC or another one
 	calledAt         time.Time  // when xl2tpd last asked for a call in a tunnel that may be its
 	hidden           bool       // xl2tpd may be dialling it, and nobody would see that
@@ -56,7 +56,7 @@ type lacEnds struct {
 	lastEnd      *end      // how its latest tunnel ended; nil: it is up, or there was none
 	possibleEnd  *end      // how a tunnel or attempt ended that may have been this LAC's; nil: none of interest
 	endMeanwhile *end      // how a link ended that may have been this LAC's, while recovery took a step for it; nil: none has
-	silent       time.Time // when its latest tunnel ended, if the peer was silent; zero: it was not
+	silentAt     time.Time // when its latest tunnel ended, if the peer was silent; zero: it was not
 }
 
 // lacHangUp is the latest hang-up of a LAC by recovery, and what came of it.
@@ -66,9 +66,9 @@ type lacHangUp struct {
 	hangUpAt         time.Time // when recovery last began to hang it up
 	dialledMeanwhile bool      // since hangUpAt, see clearDownAt
 	redialsMeanwhile bool      // the same, and xl2tpd may redial it from then on, see mayRedialAgain
-	hungUpAt         time.Time // when it has last succeeded with that
+	hangUpDoneAt     time.Time // when it has last succeeded with that
 	cutHangUpAt      time.Time // when the last process of this service began a hang-up of which it has not seen the end; zero: none
-	planned          time.Time // until then xl2tpd may redial it, although it was hung up; zero: it won't
+	plannedUntil     time.Time // until then xl2tpd may redial it, although it was hung up; zero: it won't
 }
 
 // history is what is known of a LAC's tunnels since somebody has last hung up.
@@ -198,7 +198,7 @@ func (ls *lacTable) farEndRequests(c *candidates, uniqueID string) (own, others 
 // capPlanned limits the time of xl2tpd's planned redial to what is possible: it may have been saved before the clock was
 // set back.
 func (l *lac) capPlanned(s *xl2tpd.Section, now time.Time) {
-	if latest := now.Add(s.RedialTimeout + 2*attemptTime); l.planned.After(latest) {
-		l.planned = latest
+	if latest := now.Add(s.RedialTimeout + 2*attemptTime); l.plannedUntil.After(latest) {
+		l.plannedUntil = latest
 	}
 }

@@ -18,7 +18,7 @@ func (l *lac) noteGroup(c *candidates, s *xl2tpd.Section, now time.Time) {
 		}
 	}
 	if links != l.groupLinks || links < 0 {
-		l.groupLinks, l.groupAt = links, now
+		l.groupLinks, l.groupChangedAt = links, now
 	}
 }
 
@@ -26,7 +26,7 @@ func (l *lac) noteGroup(c *candidates, s *xl2tpd.Section, now time.Time) {
 // of them: xl2tpd ignores the dial of one that is up (xl2tpd.c, control_handle_lac_connect). noteMissing returns when to
 // look again; zero: when something has changed.
 func (ls *lacTable) noteMissing(l *lac, s *xl2tpd.Section, c *candidates, now time.Time) time.Time {
-	if l.progress.busy != StepDial && slices.ContainsFunc([]time.Time{l.groupAt, l.sccrqAt, l.calledAt}, l.missingSince) {
+	if l.progress.busy != StepDial && slices.ContainsFunc([]time.Time{l.groupChangedAt, l.sccrqAt, l.calledAt}, l.missingSince) {
 		l.downAt, l.notRedialled, l.missingAt = time.Time{}, false, time.Time{} // so xl2tpd may redial it
 	}
 	due := ls.situations.missingDue(l, s, c)
@@ -34,7 +34,7 @@ func (ls *lacTable) noteMissing(l *lac, s *xl2tpd.Section, c *candidates, now ti
 		return due
 	}
 	l.missingAt, l.downAt, l.notRedialled = now, now, true
-	l.lastEnd, l.silent, l.attempt, l.notDiallingSince = nil, time.Time{}, time.Time{}, time.Time{}
+	l.lastEnd, l.silentAt, l.attemptAt, l.notDiallingSince = nil, time.Time{}, time.Time{}, time.Time{}
 	return time.Time{}
 }
 
@@ -68,6 +68,6 @@ func (r *situations) missingDue(l *lac, s *xl2tpd.Section, c *candidates) time.T
 	if len(group) >= wanted {
 		return time.Time{}
 	}
-	since := slices.MaxFunc([]time.Time{r.health.guardAt, l.groupAt, l.sccrqAt, l.calledAt, l.dialled}, time.Time.Compare)
+	since := slices.MaxFunc([]time.Time{r.health.guardAt, l.groupChangedAt, l.sccrqAt, l.calledAt, l.dialledAt}, time.Time.Compare)
 	return since.Add(pause)
 }

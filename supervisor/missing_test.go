@@ -91,7 +91,7 @@ func TestGroupWhoseLNSIsUnknown(t *testing.T) {
 		s.Unresolved = tc.unresolved
 		now := epoch.Add(time.Duration(i+1) * time.Minute)
 		l.noteGroup(&candidates{exact: make([]*tunnel, 1)}, s, now)
-		if got := l.groupAt.Equal(now); got != tc.changes {
+		if got := l.groupChangedAt.Equal(now); got != tc.changes {
 			t.Errorf("%d: changed %v", i, got)
 		}
 	}

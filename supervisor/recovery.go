@@ -68,7 +68,7 @@ func (ls *lacTable) advance(l *lac, s *xl2tpd.Section, now time.Time) {
 	is, at := ls.situations.of(l, s, now)
 	if is.isWell() && c.hasExact(ls.daemons.of(l).Pid) {
 		l.had, l.notRedialled, l.lastEnd, l.lastLogged = hadOne, false, nil, ""
-		l.silent, l.attempt, l.notDiallingSince = time.Time{}, time.Time{}, time.Time{}
+		l.silentAt, l.attemptAt, l.notDiallingSince = time.Time{}, time.Time{}, time.Time{}
 		l.ike, l.ikeTo = ls.topology.lnsSA(c, s).Name, lnsHost(s)
 	}
 	step, again := l.progress.advance(is, ls.agenda.slotFree(), ls.jitter(), now)
@@ -178,7 +178,7 @@ func (l *lac) takeAmbiguousLinks(c *candidates, pid int) {
 			l.had = max(l.had, mayHaveHad)
 		}
 		if l.mayBeHungUp() && count(*group, of) >= len((*group)[0].identity.names) {
-			l.lastEnd, l.possibleEnd, l.silent = nil, nil, time.Time{}
+			l.lastEnd, l.possibleEnd, l.silentAt = nil, nil, time.Time{}
 		}
 	}
 	if l.possibleEnd != nil && c.hasExact(pid) {
@@ -207,8 +207,8 @@ func (ls *lacTable) logRule(l *lac, step Step) {
 
 // lastAttempt returns when xl2tpd last asked the LNS for a tunnel that may be this LAC's; zero: it has not.
 func (l *lac) lastAttempt() time.Time {
-	if l.attempt.IsZero() || l.sccrqAt.Before(l.attempt) {
-		return l.attempt
+	if l.attemptAt.IsZero() || l.sccrqAt.Before(l.attemptAt) {
+		return l.attemptAt
 	}
 	return l.sccrqAt
 }

@@ -343,10 +343,10 @@ func TestDialDuringAHangUp(t *testing.T) {
 	for _, says := range []why{{Reason: "hung up on this host"}, {Reason: "closed by the peer", ByPeer: true}} {
 		n := established(t, redials, "")
 		n.playsUntilHungUp(func() { n.step(Dials{Peer: closer.Peer.Addr()}) })
-		planned := n.lac("office").planned
+		planned := n.lac("office").plannedUntil
 		n.step(Ending{OwnedConnection: closer, CloseReason: says})
 		n.links()
-		if got := n.lac("office").planned; got != planned || !got.After(n.now) {
+		if got := n.lac("office").plannedUntil; got != planned || !got.After(n.now) {
 			t.Errorf("%s: xl2tpd may redial until %v, want %v", says.Reason, got, planned)
 		}
 	}

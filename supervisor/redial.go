@@ -61,7 +61,7 @@ func (l *lac) redialDue(a *topology, s *xl2tpd.Section, guardAt time.Time) time.
 	if !s.Redial || l.notRedialled || l.hidden || l.mayBeHungUp() || l.mayBeDialled(a, s) || since.IsZero() || guardAt.IsZero() {
 		return time.Time{}
 	}
-	for _, at := range []time.Time{guardAt, l.sccrqAt, l.calledAt, l.attempt, l.hiddenAt, l.planned} {
+	for _, at := range []time.Time{guardAt, l.sccrqAt, l.calledAt, l.attemptAt, l.hiddenAt, l.plannedUntil} {
 		if at.After(since) {
 			since = at
 		}

@@ -103,7 +103,7 @@ func (l *lac) restore(k LACState, now time.Time) {
 	case k.Up:
 		l.had = hadBefore
 	default: // it was being recovered
-		l.had, l.notRedialled, l.attempt, l.silent, l.planned = hadOne, k.Idle, k.Attempt, k.Silent, k.Planned
+		l.had, l.notRedialled, l.attemptAt, l.silentAt, l.plannedUntil = hadOne, k.Idle, k.Attempt, k.Silent, k.Planned
 		l.ike, l.ikeTo, l.cutHangUpAt = k.IKE, k.IKETo, k.HangUp
 		if !k.Silent.IsZero() || !k.CallClosed.IsZero() {
 			why := helloguard.CloseReason{StopAcked: k.StopAcked, CallOnly: !k.CallClosed.IsZero()}
@@ -136,7 +136,7 @@ func (ls *lacTable) save(l *lac) {
 		}
 		state.HungUp, state.Unsure = true, !c.Operator
 	case l.had == hadOne && !l.progress.since.IsZero():
-		state = LACState{Idle: l.notRedialled, Attempt: l.attempt, Silent: l.silent, Planned: l.planned, IKE: l.ike, IKETo: l.ikeTo}
+		state = LACState{Idle: l.notRedialled, Attempt: l.attemptAt, Silent: l.silentAt, Planned: l.plannedUntil, IKE: l.ike, IKETo: l.ikeTo}
 		if state.HangUp = l.cutHangUpAt; l.progress.busy == StepHangUp {
 			state.HangUp = l.hangUpAt
 		}

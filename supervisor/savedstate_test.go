@@ -19,7 +19,7 @@ func TestDyingTunnelOfBeforeARestart(t *testing.T) {
 		n := established(t, redials, "")
 		n.links()
 		n.lac("office").lastEnd = &end{Ending: Ending{CloseReason: why{StopAcked: tc.stopAcked}}, sure: true, failed: true}
-		n.lac("office").silent, n.lac("office").notRedialled = n.now, true
+		n.lac("office").silentAt, n.lac("office").notRedialled = n.now, true
 		n.step(n.config("[global]\nrecover = auto\n"))
 		end := n.now.Add(tc.from)
 		n.restarted(n.xl2tpd(redials), secured("2"))

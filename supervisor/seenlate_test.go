@@ -70,7 +70,7 @@ func TestDialWhileRecoveryAsks(t *testing.T) {
 		if got := !n.lac("home").mayBeHungUp(); got != want {
 			t.Errorf("%q under way: dialled again %v, want %v", step, got, want)
 		}
-		if got := n.lac("home").attempt.Equal(n.now); want && !got {
+		if got := n.lac("home").attemptAt.Equal(n.now); want && !got {
 			t.Errorf("%q under way: the dial is no attempt", step)
 		}
 	}
@@ -458,7 +458,7 @@ func TestDialOfTheOneThatIsDown(t *testing.T) {
 		n.links(office)
 		n.lac("home").progress.since, n.lac("home").progress.next = n.now, n.now.Add(after)
 		n.step(Dials{Peer: closer.Peer.Addr()})
-		if n.lac("home").attempt != n.now {
+		if n.lac("home").attemptAt != n.now {
 			t.Errorf("the attempt is not known")
 		}
 		n.plays(after+time.Second, alive, func(r Recover) error {

@@ -74,9 +74,9 @@ type situations struct{ *lacSet }
 func (r *situations) of(l *lac, s *xl2tpd.Section, now time.Time) (is situation, until time.Time) {
 	c := r.candidates(l)
 	is = situation{
-		goal: r.goal(l, s), daemon: r.daemons.of(l).Pid != 0, closingUntil: l.closedAt(), endedSilent: !l.silent.IsZero(),
-		trying: !l.attempt.IsZero() && now.Sub(l.attempt) < attemptTime, tryingUntil: l.attempt.Add(attemptTime),
-		sccrqAt: l.sccrqAt, redialPlannedUntil: l.planned, redialDue: l.redialDue(r.topology, s, r.health.guardAt),
+		goal: r.goal(l, s), daemon: r.daemons.of(l).Pid != 0, closingUntil: l.closedAt(), endedSilent: !l.silentAt.IsZero(),
+		trying: !l.attemptAt.IsZero() && now.Sub(l.attemptAt) < attemptTime, tryingUntil: l.attemptAt.Add(attemptTime),
+		sccrqAt: l.sccrqAt, redialPlannedUntil: l.plannedUntil, redialDue: l.redialDue(r.topology, s, r.health.guardAt),
 		mayBeHungUp: l.mayBeHungUp() || l.mayBeDialled(r.topology, s), sharesLNS: r.topology.sharesLNS(l, s),
 		endedAt: l.mayHaveEndedAt(),
 	}
@@ -123,13 +123,13 @@ const ignoredPause = 15 * time.Minute
 // second call for a LAC, and logs "already active". If both ends close a call at the same time, xl2tpd may keep that call
 // for ever.
 func (r *situations) dialIgnoredAt(l *lac, c *candidates, now time.Time) time.Time {
-	done := !l.dialBegan.IsZero() && !l.dialled.Before(l.dialBegan) && l.progress.busy != StepDial
+	done := !l.dialBegan.IsZero() && !l.dialledAt.Before(l.dialBegan) && l.progress.busy != StepDial
 	since := func(at time.Time) bool { return !at.Before(l.dialBegan) }
 	sees := !r.health.guardAt.IsZero() && !r.health.guardAt.After(l.dialBegan) && !l.hidden && !since(l.hiddenAt)
 	if !done || !sees || c.any() || since(l.askedAt) || since(l.hangUpAt) || since(l.xl2tpdAt) || now.Sub(l.ignoredAt) < ignoredPause {
 		return time.Time{}
 	}
-	return l.dialled.Add(callStart)
+	return l.dialledAt.Add(callStart)
 }
 
 // readEnd notes what a LAC's calls (links that are not up) and its last end show. It returns when that will change.
@@ -158,10 +158,10 @@ func (l *lac) readEnd(is *situation, c *candidates, now time.Time) (at time.Time
 // attempt has its time.
 func (l *lac) callDue(redialPause time.Duration) time.Time {
 	at := l.lastEnd.Time.Add(redialPause + callStart)
-	switch soon := l.dialled.Add(grace); {
+	switch soon := l.dialledAt.Add(grace); {
 	case !l.dialBegan.After(l.lastEnd.Time):
 	case !l.sccrqAt.Before(l.dialBegan):
-		return l.dialled.Add(attemptTime)
+		return l.dialledAt.Add(attemptTime)
 	case soon.After(at):
 		return soon
 	}
@@ -175,8 +175,8 @@ func (l *lac) redials(s *xl2tpd.Section) (redialsFor, pause time.Duration) {
 	case l.notRedialled:
 	case s.Redial && (l.had >= mayHaveHad || s.Autodial): // the LAC was dialled, or may have been
 		redialsFor, pause = redialTime(s), s.RedialTimeout
-		if since := l.progress.since; !since.IsZero() && l.dialled.After(since) {
-			redialsFor += l.dialled.Sub(since)
+		if since := l.progress.since; !since.IsZero() && l.dialledAt.After(since) {
+			redialsFor += l.dialledAt.Sub(since)
 		}
 	case s.Autodial && l.had != hadOne:
 		redialsFor = attemptTime // xl2tpd may have just begun
@@ -210,7 +210,7 @@ func (r *situations) readLinks(is *situation, c *candidates, s *xl2tpd.Section, 
 func (l *lac) confirmedSA(trying bool, listedAt, now time.Time) bool {
 	at := now
 	if trying { // only an SA from before the attempt counts
-		at = l.attempt
+		at = l.attemptAt
 	}
 	p := &l.progress
 	return p.sa != saUnconfirmed && p.doneAt.After(listedAt) && at.Sub(p.doneAt) < unlistedTime

@@ -75,17 +75,17 @@ func (l *lac) afterDial(err error, now time.Time) {
 	if err != nil {
 		return
 	}
-	l.had, l.notRedialled, l.dialled = hadOne, false, now
-	l.attempt, l.notDiallingSince = now, time.Time{}
+	l.had, l.notRedialled, l.dialledAt = hadOne, false, now
+	l.attemptAt, l.notDiallingSince = now, time.Time{}
 }
 
 // afterRedial takes the result of StepRedial.
 func (l *lac) afterRedial(err error, now time.Time) {
 	switch {
 	case err == nil:
-		l.attempt, l.notDiallingSince = now, time.Time{}
+		l.attemptAt, l.notDiallingSince = now, time.Time{}
 	case errors.Is(err, ErrRedialsLater):
-		l.attempt = time.Time{}
+		l.attemptAt = time.Time{}
 		if l.notDiallingSince.IsZero() {
 			l.notDiallingSince = now
 		}
@@ -102,16 +102,16 @@ func (ls *lacTable) afterHangUp(l *lac, hungUp bool, now time.Time) {
 	if !hungUp {
 		return
 	}
-	l.cutHangUpAt, l.hungUpAt = time.Time{}, now
+	l.cutHangUpAt, l.hangUpDoneAt = time.Time{}, now
 	if !l.dialledMeanwhile {
 		l.downAt = now
 	}
 	switch s := ls.topology.section(l); {
 	case s == nil || !s.Redial:
 	case l.dialledMeanwhile: // after the hang-up, it may be
-		l.planned = now.Add(s.RedialTimeout + 2*attemptTime)
+		l.plannedUntil = now.Add(s.RedialTimeout + 2*attemptTime)
 	case l.guessed:
-		l.planned = now.Add(s.RedialTimeout + timerDelay)
+		l.plannedUntil = now.Add(s.RedialTimeout + timerDelay)
 	}
 	if l.noRedial(); l.redialsMeanwhile {
 		l.notRedialled = false
@@ -128,16 +128,16 @@ func (h *hangUps) planRedial(l *lac, c *end) {
 		return
 	}
 	switch planned := c.Time.Add(s.RedialTimeout + timerDelay); {
-	case c.mayBeByItself() && planned.After(l.planned):
-		l.planned = planned
-	case !c.mayBeByItself() && l.planned.Equal(planned): // as long as nobody had said why the tunnel has ended
-		l.planned = time.Time{}
+	case c.mayBeByItself() && planned.After(l.plannedUntil):
+		l.plannedUntil = planned
+	case !c.mayBeByItself() && l.plannedUntil.Equal(planned): // as long as nobody had said why the tunnel has ended
+		l.plannedUntil = time.Time{}
 	}
 }
 
 // noRedial notes that xl2tpd has hung up and does not redial.
 func (l *lac) noRedial() {
-	l.notRedialled, l.attempt = true, time.Time{}
+	l.notRedialled, l.attemptAt = true, time.Time{}
 	if l.lastEnd != nil {
 		l.lastEnd.CallOnly = false
 	}
