@@ -92,7 +92,7 @@ func TestCommandUnanswered(t *testing.T) {
 	for what, command := range map[string]func(context.Context, *Commander) error{"initiate": initiate, "terminate": terminate} {
 		c := &charon{refuse: fs.ErrPermission}
 		_, err, took := execute(t, c, 0, command)
-		if err == nil || !strings.HasPrefix(err.Error(), "vici: /run/charon.vici: permission denied") || took != 0 || len(c.dialled) != 1 {
+		if err == nil || !strings.HasPrefix(err.Error(), "/run/charon.vici: permission denied") || took != 0 || len(c.dialled) != 1 {
 			t.Errorf("%s: after %v: %v", what, took, err)
 		}
 	}

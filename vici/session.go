@@ -65,18 +65,18 @@ type noSocket string
 func (path noSocket) Error() string { return path.Text().String() }
 
 func (path noSocket) Text() texts.Text {
-	return texts.Sprintf("vici: %s: no such socket: is strongswan running with the vici plugin (Debian: package strongswan-swanctl)?", string(path))
+	return texts.Sprintf("%s: no such socket: is strongswan running with the vici plugin (Debian: package strongswan-swanctl)?", string(path))
 }
 
 // unreachable returns the error for a socket that refuses the connection, with a remedy.
 func unreachable(socket string, err error) error {
 	switch {
 	case errors.Is(err, fs.ErrPermission):
-		return texts.Errorf("vici: %s: %v: run as root or in the socket's group (charon.group in strongswan.conf)", socket, fs.ErrPermission)
+		return texts.Errorf("%s: %v: run as root or in the socket's group (charon.group in strongswan.conf)", socket, fs.ErrPermission)
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return texts.Errorf("vici: %s: %v: charon has gone and left its socket; is strongswan running?", socket, syscall.ECONNREFUSED)
+		return texts.Errorf("%s: %v: charon has gone and left its socket; is strongswan running?", socket, syscall.ECONNREFUSED)
 	default:
-		return texts.Errorf("vici: %s: %v", socket, err)
+		return texts.Errorf("%s: %v", socket, err)
 	}
 }
 

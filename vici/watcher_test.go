@@ -308,14 +308,14 @@ func TestSockets(t *testing.T) {
 		text string
 	}{
 		{"default", &charon{refuse: syscall.EMFILE}, nil, []string{"unix /run/charon.vici"},
-			"vici: /run/charon.vici: dial unix: too many open files"},
+			"/run/charon.vici: dial unix: too many open files"},
 		{"second", &charon{missing: "/run/charon.vici", refuse: syscall.EACCES}, nil,
 			[]string{"unix /run/charon.vici", "unix /var/run/charon.vici"},
-			"vici: /var/run/charon.vici: permission denied: run as root or in the socket's group (charon.group in strongswan.conf)"},
+			"/var/run/charon.vici: permission denied: run as root or in the socket's group (charon.group in strongswan.conf)"},
 		{"given", &charon{refuse: syscall.ECONNREFUSED}, []string{"/tmp/x"}, []string{"unix /tmp/x"},
-			"vici: /tmp/x: connection refused: charon has gone and left its socket; is strongswan running?"},
+			"/tmp/x: connection refused: charon has gone and left its socket; is strongswan running?"},
 		{"none", &charon{missing: "/tmp/x"}, []string{"/tmp/x"}, []string{"unix /tmp/x"},
-			"vici: /tmp/x: no such socket: is strongswan running with the vici plugin (Debian: package strongswan-swanctl)?"},
+			"/tmp/x: no such socket: is strongswan running with the vici plugin (Debian: package strongswan-swanctl)?"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w, _ := watcher(tt.c)
