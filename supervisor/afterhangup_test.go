@@ -307,18 +307,21 @@ func TestDialWhileTheLinkLingers(t *testing.T) {
 	}
 }
 
-// The peer of a silent tunnel has answered in another way, and nobody has asked it since. So it is not the silence that has
-// ended the tunnel.
+// The peer of a silent tunnel has answered in another way, and nobody has asked it since; or another target is silent, and the
+// peer could not be asked. So it is not the silence that has ended the tunnel.
 func TestEndOfASilenceOfTheTargetAlone(t *testing.T) {
 	for name, tc := range map[string]struct {
-		answer error // of the peer, when it is asked
-		hungUp bool  // by an operator, it may be
+		answer error  // of the peer, when it is asked
+		target string // empty: the peer
+		hungUp bool   // by an operator, it may be
 	}{
-		"the peer lives":   {ErrAlive, true},
-		"the peer is dead": {nil, false},
-		"nobody could ask": {lost, false},
+		"the peer lives":                       {ErrAlive, "", true},
+		"the peer is dead":                     {nil, "", false},
+		"nobody could ask":                     {lost, "", false},
+		"another target, and the peer is dead": {nil, "target = 192.168.7.1\n", false},
+		"another target, and nobody could ask": {lost, "target = 192.168.7.1\n", true},
 	} {
-		n, _ := oneLNS(t, "", full)
+		n, _ := oneLNS(t, "", full+tc.target)
 		n.plays(20*time.Second, alive, succeeds)
 		n.plays(30*time.Second, probe.Result{Err: lost}, func(r Recover) error {
 			if r.Step == StepAsk {

@@ -213,7 +213,7 @@ func (ts *tunnelTable) recordClose(t *tunnel, reason message.Text, was State, no
 	}
 	c.Reason = reason
 	ts.ends.last[t.origin()] = c
-	one := news{names: t.identity.names, end: c, lived: !t.evidence.Last().IsZero(), saLost: saLost}
+	one := news{names: t.identity.names, end: c, lived: !t.evidence.Last().IsZero(), saLost: saLost, otherTarget: t.target != t.link.Peer}
 	if was == Silent {
 		one.silentSince = t.firstLostAt
 	}

@@ -39,10 +39,12 @@ func (l *lac) peerIsDead(now time.Time) {
 }
 
 // recordEnd notes in the LAC of a tunnel how the tunnel has ended. The silence before the end proves a failure, unless the
-// far end has never shown a sign of life, or has answered recovery in another way.
+// far end has never shown a sign of life, or has answered recovery in another way. The silence of another target proves
+// nothing until recovery has asked the peer.
 func (h *hangUps) recordEnd(one news, now time.Time) {
 	c, silent := one.end, !one.silentSince.IsZero()
-	proves := silent && one.lived
+	asked := slices.ContainsFunc(h.lacsNamed(one.names), func(l *lac) bool { return l.progress.peer == peerSilent })
+	proves := silent && one.lived && (asked || !one.otherTarget)
 	if made := h.saMadeAt(one.names); !one.saLost.IsZero() && made.After(one.saLost) { // so the tunnel may have lived again
 		c.failed, proves = false, proves && now.Sub(made) > helpTime
 	}

@@ -136,7 +136,8 @@ func (ls *lacTable) save(l *lac) {
 		}
 		state.HungUp, state.Unsure = true, !c.Operator
 	case l.had == hadOne && !l.progress.since.IsZero():
-		state = LACState{Idle: l.notRedialled, Attempt: l.attemptAt, Silent: l.silentAt, Planned: l.plannedUntil, IKE: l.ike, IKETo: l.ikeTo}
+		idle := l.notRedialled && l.missingAt.IsZero() // one that was only taken for down may be up
+		state = LACState{Idle: idle, Attempt: l.attemptAt, Silent: l.silentAt, Planned: l.plannedUntil, IKE: l.ike, IKETo: l.ikeTo}
 		if state.HangUp = l.cutHangUpAt; l.progress.busy == StepHangUp {
 			state.HangUp = l.hangUpAt
 		}

@@ -93,3 +93,20 @@ func TestClockSetBackBeforeARestart(t *testing.T) {
 		t.Errorf("got %v, want a dial", got)
 	}
 }
+
+// A LAC that was only taken for down, because one of those like it is, may be up. After a restart xl2tpd may redial it.
+func TestTakenForDownIsNotSavedAsIdle(t *testing.T) {
+	for name, missing := range map[string]bool{"it is down": false, "it was only taken for down": true} {
+		n := established(t, redials, "[lac default]\nrecover = full\n")
+		n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "closed by the peer"}})
+		n.links()
+		l := n.lac("office")
+		if l.notRedialled = true; missing {
+			l.missingAt = n.now
+		}
+		n.core.lacs.save(l)
+		if m, _ := n.core.SavedState(); len(m.LACs) != 1 || m.LACs[0].Idle == missing {
+			t.Errorf("%s: saved %+v", name, m.LACs)
+		}
+	}
+}

@@ -45,7 +45,8 @@ type news struct {
 	names []name // of the sections that the tunnel may come from
 
 	end         *end      // how the tunnel has ended; nil: it has not
-	silentSince time.Time // with end: when the peer fell silent; zero: it was not
+	silentSince time.Time // with end: when the peer, or another target, fell silent; zero: it was not
+	otherTarget bool      // with end: the echo requests went to another target than the peer
 	lived       bool      // with end: the tunnel had shown a sign of life
 	saLost      time.Time // with end: when the SA was lost, if that counts as the reason; zero: it does not
 
