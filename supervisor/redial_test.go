@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -359,5 +360,24 @@ func TestRedialThatHasDiedOfAFailedLookup(t *testing.T) {
 				t.Errorf("dialled after %v", at)
 			}
 		})
+	}
+}
+
+// xl2tpd had given the attempt up before it hung up, so it has planned a redial, which a dial would allow again. There is no
+// dial before that.
+func TestNoDialBeforeAPlannedRedial(t *testing.T) {
+	n := established(t, redials, "[lac default]\nrecover = full\n")
+	n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "closed by the peer"}})
+	n.links()
+	l := n.lac("office")
+	l.progress.busy = StepRedial
+	n.core.lacs.agenda.slotsTaken++
+	n.step(StepDone{LAC: LAC{Name: "office"}, Step: StepRedial, Err: errors.Join(ErrHungUp, ErrGaveUp)})
+	s := n.core.topology.section(l)
+	if got := n.steps(s.RedialTimeout, nil); slices.Contains(got, StepDial) || slices.Contains(got, StepRedial) {
+		t.Errorf("within the redial timeout: got %v, want no dial", got)
+	}
+	if got := n.steps(time.Minute, nil); !slices.Contains(got, StepDial) {
+		t.Errorf("after it: got %v, want a dial", got)
 	}
 }

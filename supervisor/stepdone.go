@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/internal/hook"
+	"xl2tpd-keepalive/internal/xl2tpd"
 )
 
 // takeOutcome takes the result of a step.
@@ -57,7 +58,7 @@ func (ls *lacTable) stepDone(l *lac, step Step, err error, now time.Time) {
 		l.afterDial(err, now)
 	case StepRedial:
 		l.downAt = time.Time{}
-		l.afterRedial(err, now)
+		l.afterRedial(err, ls.topology.section(l), now)
 	case StepHangUp:
 		ls.afterHangUp(l, hungUp, now)
 	case StepAsk:
@@ -80,7 +81,7 @@ func (l *lac) afterDial(err error, now time.Time) {
 }
 
 // afterRedial takes the result of StepRedial.
-func (l *lac) afterRedial(err error, now time.Time) {
+func (l *lac) afterRedial(err error, s *xl2tpd.Section, now time.Time) {
 	switch {
 	case err == nil:
 		l.attemptAt, l.notDiallingSince = now, time.Time{}
@@ -90,7 +91,9 @@ func (l *lac) afterRedial(err error, now time.Time) {
 			l.notDiallingSince = now
 		}
 	case errors.Is(err, ErrHungUp):
-		l.noRedial()
+		if l.noRedial(); errors.Is(err, ErrGaveUp) && s != nil && s.Redial {
+			l.plannedUntil = now.Add(s.RedialTimeout + timerDelay)
+		}
 	}
 }
 

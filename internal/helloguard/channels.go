@@ -170,6 +170,12 @@ type awaited struct {
 	recorder *controltrace.Recorder
 }
 
+// attempt identifies the attempts of an xl2tpd to get a tunnel to a peer.
+type attempt struct {
+	owner procfs.ID
+	peer  netip.Addr
+}
+
 // path returns the path of the channel's packets.
 func (c *channel) path() path { return pathOf(c.translator.Connection()) }
 
@@ -201,6 +207,7 @@ type channelTable struct {
 	channels map[address][]*channel         // each by two addresses; the oldest first
 	list     []*channel                     // each once
 	awaited  *lru[l2tp.Connection, awaited] // with PeerID 0
+	lapsed   *lru[attempt, time.Time]       // when an attempt ended for which nobody has hung up
 	callers  *lru[callerKey, caller]
 	sessions map[address][]KernelSession // of the kernel, by local address and each id
 }
@@ -209,6 +216,7 @@ func newChannelTable(lost func(l2tp.Connection)) *channelTable {
 	return &channelTable{
 		channels: map[address][]*channel{},
 		awaited:  newLRU(maxAwaited, 0, nil, func(t l2tp.Connection, _ awaited) { lost(t) }),
+		lapsed:   newLRU[attempt, time.Time](maxAwaited, 0, nil, nil),
 		callers: newLRU[callerKey, caller](maxHalfOpen, maxHalfOpenOfPeer,
 			func(k callerKey) netip.Addr { return k.peer.Addr() }, nil),
 	}
@@ -312,6 +320,7 @@ func (x *channelTable) has(t l2tp.Connection) bool {
 func (x *channelTable) expire(now time.Time) {
 	old := func(at time.Time) bool { return now.Sub(at) > openTTL }
 	x.awaited.expire(func(a awaited) bool { return old(a.at) })
+	x.lapsed.expire(old)
 	x.callers.expire(func(c caller) bool { return old(c.at) })
 }
 

@@ -547,6 +547,10 @@ func TestAttemptHungUp(t *testing.T) {
 		if !slices.Equal(b.ends, want) {
 			t.Errorf("%s: %+v, want %+v", words, b.ends, want)
 		}
+		_, lapsed := b.table.lapsed.get(attempt{watched, there.Addr()})
+		if lapsed != (want == nil) {
+			t.Errorf("%s: got lapsed %v, want %v", words, lapsed, want == nil)
+		}
 	}
 }
 

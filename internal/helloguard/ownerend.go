@@ -91,6 +91,8 @@ func (cl *closer) givenUp(p *l2tp.Packet, now time.Time) {
 	of := OwnedConnection{t, a.owner.process}
 	if r := closeReason(p.Msg, p.Payload(), false, 0, 0); r.Operator {
 		cl.ended(of, r)
+	} else {
+		cl.table.lapsed.put(attempt{of.Owner, t.Peer.Addr()}, now)
 	}
 	if !cl.evidence.linksOf(of).Wanted {
 		return

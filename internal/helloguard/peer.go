@@ -69,6 +69,16 @@ func (g *Guard) Dialling(owner procfs.ID, peer netip.Addr) (is, known bool) {
 	return is, known
 }
 
+// Lapsed reports whether an attempt of this xl2tpd to get a tunnel to a peer has ended since a time, and nobody has hung
+// up: xl2tpd has given it up (network.c, control_xmit), and may have planned a redial.
+func (g *Guard) Lapsed(owner procfs.ID, peer netip.Addr, since time.Time) (is bool) {
+	g.with(func(h *handler) {
+		at, has := h.table.lapsed.get(attempt{owner, peer})
+		is = has && !at.Before(since)
+	})
+	return is
+}
+
 // each calls do for every selected channel that is certainly this xl2tpd's.
 func (g *Guard) each(which Selector, do func(*handler, *channel)) {
 	g.with(func(h *handler) {

@@ -52,6 +52,7 @@ type Guard interface {
 	AckStops(which helloguard.Selector) (any bool)
 	NoteHangUp(which helloguard.Selector, requested bool)
 	Dialling(daemon procfs.ID, peer netip.Addr) (is, known bool)
+	Lapsed(daemon procfs.ID, peer netip.Addr, since time.Time) bool
 }
 
 // Names looks up host names.
@@ -168,7 +169,13 @@ func (e *Executor) terminate(ctx context.Context, id string) error {
 
 // redial makes xl2tpd drop its attempt, if it makes one, and dial. Only the Hello guard knows
 // whether xl2tpd makes an attempt, and only with the guard does xl2tpd drop it within dropTime.
+//
+// xl2tpd may give the attempt up before it reads the command. Then it has planned a redial, and the
+// command only prevents it until the next dial: xl2tpd would call a second time, and for each second
+// call that the LNS ends it would plan another one (xl2tpd.c, control_handle_lac_disconnect and
+// magic_lac_dial).
 func (e *Executor) redial(ctx context.Context, r supervisor.Recover) error {
+	began := time.Now()
 	switch is, known := e.guard.Dialling(r.To.Process, r.Peer); {
 	case !known:
 		return errors.New("xl2tpd may be dialling, and the Hello guard can't tell")
@@ -180,6 +187,9 @@ func (e *Executor) redial(ctx context.Context, r supervisor.Recover) error {
 	}
 	if err := wake.After(ctx, dropTime); err != nil {
 		return dropped(err)
+	}
+	if e.guard.Lapsed(r.To.Process, r.Peer, began) {
+		return dropped(supervisor.ErrGaveUp)
 	}
 	if err := e.control.Connect(ctx, r.To, r.LAC.Name); err != nil {
 		return dropped(err)

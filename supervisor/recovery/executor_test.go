@@ -141,18 +141,19 @@ var (
 
 func TestRedial(t *testing.T) {
 	for name, tc := range map[string]struct {
-		is, known, waits bool
-		want             []string
+		is, known, lapsed, waits bool
+		want                     []string
 	}{
-		"dials":     {true, true, false, []string{"d /ctl office after 0s", "c /ctl office after 1s"}},
-		"does not":  {false, true, true, nil},
-		"who knows": {false, false, false, nil},
+		"dials":                {true, true, false, false, []string{"d /ctl office after 0s", "c /ctl office after 1s"}},
+		"has given up by then": {true, true, true, false, []string{"d /ctl office after 0s"}},
+		"does not":             {false, true, false, true, nil},
+		"who knows":            {false, false, false, false, nil},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			x := &told{began: time.Now()}
-			guard := fakeGuard{dialling: func() (is, known bool) { return tc.is, tc.known }}
+			guard := fakeGuard{dialling: func() (is, known bool) { return tc.is, tc.known }, lapsed: tc.lapsed}
 			err := New(nil, x, guard, unknownNames, nil).Do(t.Context(), supervisor.Recover{LAC: office, To: officeIsOf, Step: supervisor.StepRedial})
-			if !slices.Equal(x.all, tc.want) || errors.Is(err, supervisor.ErrRedialsLater) != tc.waits || (err == nil) != tc.is {
+			if !slices.Equal(x.all, tc.want) || errors.Is(err, supervisor.ErrRedialsLater) != tc.waits || (err == nil) != (tc.is && !tc.lapsed) || errors.Is(err, supervisor.ErrHungUp) != tc.lapsed {
 				t.Errorf("%s: commands %q, want %q; error: %v", name, x.all, tc.want, err)
 			}
 		})

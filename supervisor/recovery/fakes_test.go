@@ -45,6 +45,7 @@ type fakeGuard struct {
 	channels      func() []helloguard.Channel
 	ask, ackStops func(peer netip.Addr) bool
 	dialling      func() (is, known bool)
+	lapsed        bool
 }
 
 func (g fakeGuard) Channels() []helloguard.Channel                  { return g.channels() }
@@ -52,6 +53,7 @@ func (g fakeGuard) Ask(w helloguard.Selector) bool                  { return g.a
 func (g fakeGuard) AckStops(w helloguard.Selector) bool             { return g.ackStops(w.Peer) }
 func (fakeGuard) NoteHangUp(helloguard.Selector, bool)              {}
 func (g fakeGuard) Dialling(procfs.ID, netip.Addr) (is, known bool) { return g.dialling() }
+func (g fakeGuard) Lapsed(procfs.ID, netip.Addr, time.Time) bool    { return g.lapsed }
 
 // fakeNames answers lookups.
 type fakeNames func(host string) ([]netip.Addr, error)
