@@ -57,6 +57,10 @@ var implementations = map[string]peer{
 
 func (w *world) peer() *peer { return &w.h.peer }
 
+// saysOnce reports whether the peer may never acknowledge what crosses its own message, with or without the guard: the
+// first copy gets no ZLB, and further ones no answer.
+func (p *peer) saysOnce() bool { return p.piggyback && p.noDuplicates }
+
 // deaf reports whether the peer drops Hellos now.
 func (w *world) deaf() bool {
 	p := w.peer()

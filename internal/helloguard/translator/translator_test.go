@@ -953,3 +953,29 @@ func TestCloseBehindMessages(t *testing.T) {
 		}
 	}
 }
+
+// Of a message and the Hello before it the first copies have gone past. The message was seen first: its number is on the wire,
+// whatever becomes of the Hello.
+func TestHelloSeenBehindAMessage(t *testing.T) {
+	tr := New(control, at(-60))
+	fromXl2tpd(tr, typeOther, 4, 2, epoch, passFirst)
+	fromPeer(tr, l2tp.TypeHello, 2, 3, at(0.1))
+	fromXl2tpd(tr, l2tp.TypeNone, 5, 3, at(0.1), passFirst)
+	for _, s := range []float64{0, 1, 3, 7, 15} {
+		fromXl2tpd(tr, l2tp.TypeHello, 3, 2, at(s), passFirst)
+	}
+	tr.HandleTimers(at(17), passFirst)
+	tr.HandleTimers(at(52), passFirst)
+	fromPeer(tr, l2tp.TypeNone, 3, 3, at(53))
+	if tr.Offset() != 0 {
+		t.Errorf("offset %d, want 0", tr.Offset())
+	}
+	v := fromXl2tpd(tr, typeOther, 4, 2, at(60), passFirst)
+	ns := uint16(4)
+	if v.Action == Rewrite {
+		ns = message(t, v.Packet).Ns
+	}
+	if ns != 4 || v.Action == Drop {
+		t.Errorf("the message: action %d, Ns %d; want it sent again as 4", v.Action, ns)
+	}
+}
