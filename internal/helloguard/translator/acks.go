@@ -46,6 +46,7 @@ func (t *Translator) NextTimer() (time.Time, bool) {
 // HandleTimers does what waited for the time now.
 func (t *Translator) HandleTimers(now time.Time, live Liveness) *Verdict {
 	t.reply.begin(Drop)
+	t.out.givesUp = live.GivesUp
 	if t.out.hello.hasTimer() && !t.closing && !now.Before(t.out.hello.askAt) {
 		t.handleHelloTimer(now, live)
 	}

@@ -58,6 +58,7 @@ func (t *Translator) learnOut(m l2tp.Message) {
 	t.connection.PeerID = m.Tunnel
 	if !t.out.next.known {
 		t.out.next = seq{m.Ns, true}
+		t.out.exact = m.Type == l2tp.TypeSCCCN // the tunnel begins with that: nothing else is on the wire
 	}
 	t.in.heardNr(m.Nr)
 	t.refill()
@@ -86,6 +87,7 @@ func (t *Translator) confirm(now time.Time) {
 // outHello decides about a Hello of xl2tpd. What was swallowed stays swallowed, and what
 // is on the wire stays there, whatever is known of life later.
 func (t *Translator) outHello(p *l2tp.Packet, now time.Time, live Liveness) *Verdict {
+	t.out.givesUp = live.GivesUp
 	if h := &t.out.hello; t.out.isNew(p.Msg.Ns) && live.GivesUp && t.out.answeredUnseen(now) {
 		t.out.acked.number = h.wire + 1
 		t.decide(false, now)

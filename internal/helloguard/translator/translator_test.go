@@ -979,3 +979,40 @@ func TestHelloSeenBehindAMessage(t *testing.T) {
 		t.Errorf("the message: action %d, Ns %d; want it sent again as 4", v.Action, ns)
 	}
 }
+
+// Time shows what xl2tpd has on the wire only if it surely sends all of that again soon. It does not with a raised
+// `max retries`. Then the translator has to have seen the tunnel's beginning.
+func TestDecidedWithManyRetries(t *testing.T) {
+	for name, tc := range map[string]struct {
+		first   l2tp.MessageType
+		givesUp bool
+		offset  int
+	}{
+		"in the middle":               {typeOther, true, 1},
+		"in the middle, many retries": {typeOther, false, 0},
+		"from the beginning":          {l2tp.TypeSCCCN, false, 1},
+	} {
+		live := passFirst
+		live.GivesUp = tc.givesUp
+		begun := func() *Translator {
+			tr := New(control, at(-60))
+			fromXl2tpd(tr, tc.first, 2, 1, at(-60), Liveness{})
+			fromPeer(tr, typeOther, 1, 3, at(-60))
+			return tr
+		}
+		on := live
+		on.PassFirst = false
+		if held := fromXl2tpd(begun(), l2tp.TypeHello, 3, 2, epoch, on).Action == Drop; held != (tc.offset == 1) {
+			t.Errorf("%s: with `hello guard = on` the Hello is held: %v, want %v", name, held, tc.offset == 1)
+		}
+		tr := begun()
+		for _, s := range []float64{0, 1, 3, 7, 15} {
+			fromXl2tpd(tr, l2tp.TypeHello, 3, 2, at(s), live)
+		}
+		tr.HandleTimers(at(17), live)
+		fromPeer(tr, l2tp.TypeNone, 2, 3, at(17.1))
+		if tr.Offset() != tc.offset {
+			t.Errorf("%s: offset %d, want %d", name, tr.Offset(), tc.offset)
+		}
+	}
+}
