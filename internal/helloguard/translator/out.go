@@ -239,8 +239,8 @@ func (t *Translator) outZLB(p *l2tp.Packet, now time.Time) *Verdict {
 //
 // The ZLB for an earlier message waits as long, until that is decided or ackForXl2tpd sends
 // one. Then it goes out under both numbers: some peers say nothing before their message is
-// acknowledged. A ZLB goes out under both in three more cases: the peer repeats its messages
-// again and again, its round trip is not known, or the translator was restored.
+// acknowledged. A ZLB goes out under both in three more cases: the peer has repeated its messages
+// twice (some give up after that), its round trip is not known, or the translator was restored.
 func (o *toPeer) zlbNumber(lastNew, now time.Time) (ns uint16, both, wait bool) {
 	h, p := &o.hello, o.peer
 	next := o.wireNext()
@@ -248,10 +248,10 @@ func (o *toPeer) zlbNumber(lastNew, now time.Time) (ns uint16, both, wait bool) 
 	case !h.inFlight() || !o.acked.is(h.wire):
 		return next, false, false
 	case p.rtt >= slowAnswer: // it has counted the Hello when the ZLB arrives, if it counts any
-		return next, h.ackedForPeer() && !p.counts || h.repeats > 2 || h.repeats > 1 && p.counts, false
+		return next, h.ackedForPeer() && !p.counts || h.repeats > 1, false
 	case p.rtt == 0:
 		return next, now.Sub(h.first) >= lateness, false
-	case h.restored || h.repeats > 2 || h.repeats > 1 && p.counts:
+	case h.restored || h.repeats > 1:
 		return next, true, false
 	case p.counts:
 		return next, false, false
