@@ -58,15 +58,16 @@ func (t *Translator) HandleTimers(now time.Time, live Liveness) *Verdict {
 
 // ackForXl2tpd acknowledges the peer's Hello if xl2tpd has not done so in time. It does
 // so only for a living tunnel of a living xl2tpd, and only a few in a row. What xl2tpd has
-// acknowledged itself is repeated for any connection: its ZLB may have been held back.
+// acknowledged itself is repeated for any connection: its ZLB may have been held back. If it
+// has, it goes out whatever is known of xl2tpd.
 func (t *Translator) ackForXl2tpd(now time.Time, live Liveness) {
 	in := &t.in
 	in.ackAt = now.Add(answerTime)
 	nr := in.nrToPeer()
-	if live.Peer {
+	if live.Peer && live.Xl2tpd {
 		nr = l2tp.Later(nr, in.helloTo)
 	}
-	if !live.Xl2tpd || t.closing || !t.out.next.known || !l2tp.Before(in.unacked.number, nr) ||
+	if !live.Xl2tpd && !t.out.hello.zlbWaits || t.closing || !t.out.next.known || !l2tp.Before(in.unacked.number, nr) ||
 		!l2tp.Near(nr, in.expects.number, 0, maxAckedForXl2tpd) {
 		return
 	}

@@ -775,6 +775,10 @@ func TestFoundHistories(t *testing.T) {
 		"a Hello of which a restarted guard does not know": {
 			seed: 25, name: "Apple", peer: implementations["Apple"], helloEvery: 60_000, xStart: 3, length: 122_477, kills: 5, traits: true, messages: 6, forge: true, passFirst: true,
 		},
+		// The guard did not know which xl2tpd the tunnel was of. It held a ZLB back, and never sent it.
+		"no ZLB for an unknown xl2tpd": {
+			seed: 1331, peer: peer{kind: countsHello, noDuplicates: true, window: 1, tries: 5, lazy: true, keepalive: 60_000}, helloEvery: 60_000, xStart: 3, length: 100_000, fresh: 1, traits: true, messages: 1, ownerless: true, forge: true, cross: true,
+		},
 		// It turned deaf. Its new messages hid that it repeated the old ones.
 		"ZLBs to a peer with several messages under way": {
 			peer: turning, helloEvery: 60_000, xStart: 3, length: 100_000, passFirst: true,

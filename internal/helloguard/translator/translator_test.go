@@ -580,7 +580,7 @@ func TestZLBBehindARestart(t *testing.T) {
 // A ZLB that was held back is not lost: the peer's Hello is acknowledged as soon as the peer's word
 // is known. xl2tpd has said it itself, so that the links need not show life.
 func TestZLBHeldBack(t *testing.T) {
-	for name, live := range map[string]Liveness{"living": passFirst, "no sign of life": unknown} {
+	for name, live := range map[string]Liveness{"living": passFirst, "no sign of life": unknown, "owner not known": {Peer: true, PassFirst: true}} {
 		tr := inStep(t)
 		tr.out.peer.rtt = 20 * time.Millisecond
 		var acked float64
@@ -603,6 +603,18 @@ func TestZLBHeldBack(t *testing.T) {
 			t.Errorf("%s: acknowledged after %v s, want at most 7", name, acked)
 		}
 	}
+}
+
+// For an xl2tpd that is not certainly the tunnel's, the peer gets only what that has said itself.
+func TestZLBHeldBackOfAnUnknownOwner(t *testing.T) {
+	tr := inStep(t)
+	tr.out.peer.rtt = 20 * time.Millisecond
+	live := Liveness{Peer: true, PassFirst: true}
+	fromXl2tpd(tr, l2tp.TypeHello, 3, 2, epoch, live)
+	fromPeer(tr, l2tp.TypeHello, 2, 3, at(0.1))
+	fromXl2tpd(tr, l2tp.TypeNone, 4, 3, at(0.1), live)
+	fromPeer(tr, l2tp.TypeHello, 3, 3, at(0.2))
+	wantInjected(t, "one acknowledged of two", tr.HandleTimers(at(3), live), sent{ToPeer, l2tp.TypeNone, 4, 3}, sent{ToPeer, l2tp.TypeNone, 3, 3})
 }
 
 // Before it is known what xl2tpd has sent, an acknowledgement beyond that may be forged: it goes
