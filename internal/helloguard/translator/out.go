@@ -97,7 +97,7 @@ func (t *Translator) outHello(p *l2tp.Packet, now time.Time, live Liveness) *Ver
 		return t.outSwallowed(p, now, live)
 	case t.out.hello.inFlight() && ns == t.out.hello.local:
 		return t.outCopy(p, now, live)
-	case t.out.isNew(ns) && (t.out.mustHold(now, live) || !t.closing && t.out.mayHold(ns, now, live)):
+	case t.out.isNew(ns) && (t.out.mustHold(ns, now, live) || !t.closing && t.out.mayHold(ns, now, live)):
 		t.out.advance(ns, now)
 		t.out.add(ns)
 		t.confirm(now)
@@ -109,12 +109,13 @@ func (t *Translator) outHello(p *l2tp.Packet, now time.Time, live Liveness) *Ver
 
 // mustHold reports whether a new Hello is kept from the peer in any case: the peer has left
 // one uncounted, or one is in flight. One Hello asks as well as two.
-func (o *toPeer) mustHold(now time.Time, live Liveness) bool {
+func (o *toPeer) mustHold(ns uint16, now time.Time, live Liveness) bool {
 	h := &o.hello
 	if !o.peer.heard || live.LetGo {
 		return false
 	}
-	return o.peer.deaf || h.inFlight() && (o.certain(now) || h.ackedForPeer() && now.Sub(h.latest) >= roundTrip)
+	next := h.ackedForPeer() && now.Sub(h.latest) >= roundTrip && ns == o.next.number // none has gone past in between
+	return o.peer.deaf || h.inFlight() && (o.certain(now) || next)
 }
 
 // mayHold reports whether a new Hello may be kept from a peer that counts like xl2tpd.
@@ -237,8 +238,8 @@ func (t *Translator) outZLB(p *l2tp.Packet, now time.Time) *Verdict {
 // peer expects the next number or the Hello's. A new message of the peer shows which, if it
 // comes a round trip and lateness after the Hello.
 //
-// The ZLB for an earlier message waits as long, until that is decided or ackForXl2tpd sends
-// one. Then it goes out under both numbers: some peers say nothing before their message is
+// The ZLB for an earlier message waits as long behind the first copy, until that is decided or
+// ackForXl2tpd sends one. Then it goes out under both numbers: some peers say nothing before their message is
 // acknowledged. A ZLB goes out under both in three more cases: the peer has repeated its messages
 // twice (some give up after that), its round trip is not known, or the translator was restored.
 func (o *toPeer) zlbNumber(lastNew, now time.Time) (ns uint16, both, wait bool) {
@@ -257,7 +258,7 @@ func (o *toPeer) zlbNumber(lastNew, now time.Time) (ns uint16, both, wait bool) 
 		return next, false, false
 	case lastNew.Sub(h.last) >= lateness+p.rtt:
 		return h.wire, false, false
-	case now.Sub(h.last) >= lateness+p.rtt:
+	case now.Sub(h.first) >= lateness+p.rtt:
 		return next, true, false
 	}
 	return next, false, true
