@@ -787,6 +787,10 @@ func TestFoundHistories(t *testing.T) {
 		"a Hello held back whose first copies have gone past": {
 			seed: 1532099294004, peer: peer{kind: answers, piggyback: true, window: 1, tries: 5}, helloEvery: 9000, maxRetries: 100, xStart: 3, length: 100_000, loss: 0.5, kills: 5, down: flushed, gone: 40_000, traits: true, forge: true,
 		},
+		// The same. One copy had gone past, and no number was missing.
+		"a Hello held back whose first copy has gone past": {
+			seed: 1210690, name: "accel-ppp", peer: implementations["accel-ppp"], helloEvery: 60_000, maxRetries: 100, xStart: 3, length: 307_186, delay: 6000, fresh: 2, kills: 20, down: flushed, gone: 40_000, traits: true, forge: true,
+		},
 		// It turned deaf. Its new messages hid that it repeated the old ones.
 		"ZLBs to a peer with several messages under way": {
 			peer: turning, helloEvery: 60_000, xStart: 3, length: 100_000, passFirst: true,

@@ -97,7 +97,7 @@ func (t *Translator) outHello(p *l2tp.Packet, now time.Time, live Liveness) *Ver
 		return t.outSwallowed(p, now, live)
 	case t.out.hello.inFlight() && ns == t.out.hello.local:
 		return t.outCopy(p, now, live)
-	case t.out.isNew(ns) && (t.out.mustHold(ns, now, live) || !t.closing && t.out.mayHold(ns, now, live)):
+	case t.out.isNew(ns) && (t.out.mustHold(now, live) || !t.closing && t.out.mayHold(ns, now, live)):
 		t.out.advance(ns, now)
 		t.out.add(ns)
 		t.confirm(now)
@@ -109,13 +109,14 @@ func (t *Translator) outHello(p *l2tp.Packet, now time.Time, live Liveness) *Ver
 
 // mustHold reports whether a new Hello is kept from the peer in any case: the peer has left
 // one uncounted, or one is in flight. One Hello asks as well as two.
-func (o *toPeer) mustHold(ns uint16, now time.Time, live Liveness) bool {
+func (o *toPeer) mustHold(now time.Time, live Liveness) bool {
 	h := &o.hello
 	if !o.peer.heard || live.LetGo {
 		return false
 	}
-	next := h.ackedForPeer() && now.Sub(h.latest) >= roundTrip && ns == o.next.number // none has gone past in between
-	return o.peer.deaf || h.inFlight() && (o.certain(now) || next)
+	// What looks new may be a copy, if first copies went past before the Hello in flight was acknowledged for the peer.
+	old := h.ackedForPeer() && now.Sub(h.latest) >= roundTrip && (h.closed.IsZero() || now.Sub(h.closed) >= roundTrip)
+	return o.peer.deaf || h.inFlight() && (o.certain(now) || old)
 }
 
 // mayHold reports whether a new Hello may be kept from a peer that counts like xl2tpd.
