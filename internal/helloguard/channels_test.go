@@ -195,7 +195,7 @@ func TestMeet(t *testing.T) {
 func TestRulesComeLater(t *testing.T) {
 	for later, want := range map[time.Duration]translator.Action{0: translator.Drop, time.Second: translator.Pass} {
 		b := newFixture(t, t.TempDir())
-		b.opener.takeSessions([]KernelSession{{Connection: l2tp.Connection{Local: here, Peer: there, LocalID: 7, PeerID: 9}}}, b.now)
+		b.opener.takeSessions([]KernelSession{{Connection: l2tp.Connection{Local: here, Peer: there, LocalID: 7, PeerID: 9}, Xl2tpd: watched.Pid}}, b.now)
 		b.watch(b.now.Add(later))
 		b.now = b.now.Add(2 * time.Second)
 		b.handles(false, ourHello(5), translator.Pass)

@@ -46,6 +46,7 @@ func (t *Translator) NextTimer() (time.Time, bool) {
 // HandleTimers does what waited for the time now.
 func (t *Translator) HandleTimers(now time.Time, live Liveness) *Verdict {
 	t.reply.begin(Drop)
+	t.out.givesUp = live.GivesUp
 	if t.out.hello.hasTimer() && !t.closing && !now.Before(t.out.hello.askAt) {
 		t.handleHelloTimer(now, live)
 	}
@@ -57,15 +58,16 @@ func (t *Translator) HandleTimers(now time.Time, live Liveness) *Verdict {
 
 // ackForXl2tpd acknowledges the peer's Hello if xl2tpd has not done so in time. It does
 // so only while the peer is alive and xl2tpd runs, and only a few times in a row. It repeats for any
-// message what xl2tpd has acknowledged itself: that ZLB may have been held back.
+// message what xl2tpd has acknowledged itself: that ZLB may have been held back. If it has, it goes
+// out whatever is known of xl2tpd.
 func (t *Translator) ackForXl2tpd(now time.Time, live Liveness) {
 	in := &t.in
 	in.ackAt = now.Add(answerTime)
 	nr := in.nrToPeer()
-	if live.Peer {
+	if live.Peer && live.Xl2tpd {
 		nr = l2tp.Later(nr, in.helloTo)
 	}
-	if !live.Xl2tpd || t.closing || !t.out.next.known || !l2tp.Before(in.unacked.number, nr) ||
+	if !live.Xl2tpd && !t.out.hello.zlbWaits || t.closing || !t.out.next.known || !l2tp.Before(in.unacked.number, nr) ||
 		!l2tp.Near(nr, in.expects.number, 0, maxAckedForXl2tpd) {
 		return
 	}

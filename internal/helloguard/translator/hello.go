@@ -117,7 +117,9 @@ func (h *helloInFlight) lookAgain(now time.Time) {
 // launch notes that the Hello with local number ns is on the wire: after a restart too
 // its number must count as used.
 func (o *toPeer) launch(ns uint16, now time.Time, r *reply) {
-	h := helloInFlight{state: unanswered, wire: o.wire(ns), local: ns, first: now, last: now, latest: now, before: o.elicited}
+	w := o.wire(ns)
+	h := helloInFlight{state: unanswered, wire: w, local: ns, first: now, last: now, latest: now, before: o.elicited}
+	h.overtaken = w+1 != o.wireNext() // its first copies have gone past, and a message behind it was seen first
 	if h.before.Before(o.watched) {
 		h.before = o.watched
 	}

@@ -24,6 +24,8 @@ type endpointMessage struct {
 	first   millis // when it was sent first
 }
 
+func (m *endpointMessage) isHello() bool { return m.typ == l2tp.TypeHello }
+
 type world struct {
 	h      course
 	rnd    *rand.Rand
@@ -39,6 +41,7 @@ type world struct {
 	guard    *Translator
 	last     *Translator // guard, also after its death
 	snapshot *Translator
+	aside    *Translator // the guard, while its table is away
 	lastNr   [2]struct {
 		known bool
 		nr    uint16
@@ -55,13 +58,16 @@ type world struct {
 	cLrMod   uint16
 	xOut     []*endpointMessage
 	xClosed  bool
-	excused  bool // exception 10
+	excused  bool   // exception 10
+	anew     millis // when the guard has last begun without the numbers
+	tooLate  bool   // exception 10: the guard has begun anew behind a Hello that the peer did not count
 	xWhy     string
 	pWhy     string
 	pAnswers bool // a ZLB of the peer is due
 	pWedged  bool
 	xClosing uint16
 	xStopped bool // its StopCCN was acknowledged
+	xGone    bool // its StopCCN was not, and it has forgotten the tunnel
 	acked    bool // for a dead peer
 	closes   bool // the translator has closed the tunnel for a dead xl2tpd
 	xTook    []uint16
@@ -85,7 +91,6 @@ type world struct {
 const (
 	xID, pID  = 4711, 815
 	typeOther = l2tp.MessageType(12)
-	maxTries  = 5
 )
 
 var (
@@ -188,7 +193,8 @@ func (w *world) xHung() bool {
 }
 
 func (w *world) liveness() Liveness {
-	l := Liveness{Xl2tpd: w.xAlive(), PassFirst: w.h.passFirst, GivesUp: !w.h.manyCopies}
+	h := &w.h
+	l := Liveness{Xl2tpd: w.xAlive() && !h.ownerless, PassFirst: h.passFirst, GivesUp: !h.raised() && !h.ownerless && !h.unread}
 	switch w.h.fresh {
 	case 0:
 		l.Peer = true
@@ -198,6 +204,9 @@ func (w *world) liveness() Liveness {
 	}
 	if w.h.unplug != 0 && w.now >= w.h.unplug+12000 {
 		l.Peer = false
+	}
+	if w.letGo() {
+		l.Peer, l.LetGo = false, true
 	}
 	return l
 }
@@ -313,7 +322,7 @@ func (w *world) plan() {
 
 func (w *world) xTransmit(pkt []byte) {
 	w.note("xl2tpd sends", pkt)
-	if w.guard == nil {
+	if w.forgets(); w.guard == nil {
 		w.past(pkt, func() { w.travel(pkt, outward, w.pReceive) })
 		return
 	}
@@ -321,13 +330,18 @@ func (w *world) xTransmit(pkt []byte) {
 		w.excused = true
 	}
 	b := append([]byte(nil), pkt...)
-	w.obey(w.guard.Out(parsed(b), w.time(), w.liveness()), b, ToPeer)
+	p := parsed(b)
+	var live Liveness
+	if p.Msg.Type == l2tp.TypeHello { // nobody asks for that of other packets
+		live = w.liveness()
+	}
+	w.obey(w.guard.Out(p, w.time(), live), b, ToPeer)
 }
 
 func (w *world) pTransmit(pkt []byte) {
 	w.note("the peer sends", pkt)
 	w.travel(pkt, inward, func(b []byte) {
-		if w.guard == nil {
+		if w.forgets(); w.guard == nil {
 			w.past(b, func() { w.after(1, func() { w.xReceive(b) }) })
 			return
 		}
@@ -346,7 +360,8 @@ func (w *world) wire(ns uint16) uint16 {
 // past lets a packet go past a guard that is down, unless the numbers are apart.
 func (w *world) past(pkt []byte, do func()) {
 	p, _ := l2tp.ParsePacket(pkt)
-	lost := w.snapshot != nil && (w.snapshot.Diverged() || w.snapshot.Undecided())
+	s := w.snapshot
+	lost := s != nil && (s.Diverged() || s.Undecided() && w.h.down == killed)
 	for _, m := range w.xOut {
 		// So does what shows that one has arrived. Some peers show only once that a Hello has.
 		if p.Src == peerAddr && l2tp.Before(w.wire(m.ns), p.Msg.Nr) && (m.typ == typeOther || lost && w.peer().noDuplicates) {
@@ -374,31 +389,82 @@ func (w *world) cutOff(m *endpointMessage) bool {
 	return w.h.unplug != 0 && m.first > w.h.unplug-7000-3*slack
 }
 
+// letGo: no Hello is to be held any more.
+func (w *world) letGo() bool { return w.h.letGo != 0 && w.now >= w.h.letGo }
+
+// forgets: the guard has nothing to do for the tunnel any more.
+func (w *world) forgets() {
+	if w.guard != nil && w.letGo() && !w.guard.Diverged() {
+		w.guard, w.snapshot = nil, nil
+	}
+}
+
+// How the guard goes down.
+const (
+	killed  = iota
+	stopped // in order
+	flushed // its nftables table is taken away, and put back
+)
+
+func (w *world) guardDown() {
+	g := w.guard
+	switch w.h.down {
+	case stopped: // see handler.leave
+		if g != nil && g.Undecided() {
+			g.Resync(w.time())
+			s := *g
+			w.snapshot = &s
+		}
+	case flushed:
+		if g == nil || g.Diverged() { // what goes past under another number does harm
+			return
+		}
+		w.aside = g
+	}
+	w.guard = nil
+	w.note("the guard goes down", nil)
+}
+
 func (w *world) guardUp() {
 	if w.twin {
 		return
 	}
 	w.note("the guard starts", nil)
-	if w.snapshot == nil {
+	switch {
+	case w.aside != nil:
+		w.guard, w.aside = w.aside, nil
+		w.guard.Resync(w.time())
+	case w.snapshot == nil:
 		w.guard = New(control, w.time())
-	} else {
-		s := w.snapshot.state()
+	default:
+		s := w.stored().state()
 		if err := s.check(); err != nil {
 			w.fail("%v", err)
 			return
 		}
 		w.guard = s.restore(w.time())
+		if !w.guard.out.next.known {
+			w.anew = w.now
+		}
 	}
 	w.last, w.planned = w.guard, false
 	w.plan()
 	w.lastNr[0].known, w.lastNr[1].known = false, false
 }
 
+// stored is what the guard has kept, see its store.save.
+func (w *world) stored() *Translator {
+	if s := w.snapshot; !w.h.traits || s.Diverged() || s.Undecided() || s.Closing() {
+		return s
+	}
+	return w.snapshot.Traits()
+}
+
 // kill takes the guard down at a time, for as long as gone says.
 func (w *world) kill(at, gone millis) {
-	w.after(at, func() { w.guard = nil; w.note("the guard is killed", nil) })
+	w.after(at, w.guardDown)
 	w.after(at+gone, func() {
-		if w.guard == nil && w.now >= w.h.firstUp {
+		if w.guard == nil && w.now >= w.h.firstUp && !w.letGo() {
 			w.guardUp()
 		}
 	})

@@ -28,20 +28,21 @@ func (w *world) xXmit(m *endpointMessage) {
 	if done {
 		return
 	}
-	if m.retries > maxTries && !w.h.manyCopies {
-		if !w.xClosed {
+	if m.retries > w.h.retries() {
+		if w.xGone = w.xClosed; !w.xGone {
 			w.excused = w.excused || w.cutOff(m)
 			w.xClose("retries exceeded")
 		}
 		return
 	}
-	w.after(1000<<(m.retries-1)+w.slack('x'), func() { w.xXmit(m) })
+	w.after(w.h.wait(m.retries)+w.slack('x'), func() { w.xXmit(m) })
 	w.xTransmit(m.pkt)
 }
 
 func (w *world) xClose(why string) {
 	w.xClosed, w.xWhy = true, why
 	w.excused = w.excused || w.starved() || w.last == nil || !w.last.out.acked.known || w.now < w.h.firstUp+roundTrip.Milliseconds()+1000
+	w.tooLate = w.anew > 0 && w.now < w.anew+roundTrip.Milliseconds()+1000
 	w.xClosing = w.xs
 	w.xOut = nil // call.c call_close()
 	w.xSend(l2tp.TypeStopCCN, 0)
@@ -53,7 +54,7 @@ func (w *world) xClose(why string) {
 }
 
 func (w *world) xReceive(pkt []byte) {
-	if !w.xAlive() {
+	if !w.xAlive() || w.xGone {
 		return
 	}
 	if w.xHung() {

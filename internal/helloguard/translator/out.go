@@ -58,6 +58,7 @@ func (t *Translator) learnOut(m l2tp.Message) {
 	t.connection.PeerID = m.Tunnel
 	if !t.out.next.known {
 		t.out.next = seq{m.Ns, true}
+		t.out.exact = m.Type == l2tp.TypeSCCCN // the tunnel begins with that: nothing else is on the wire
 	}
 	t.in.heardNr(m.Nr)
 	t.refill()
@@ -86,6 +87,7 @@ func (t *Translator) confirm(now time.Time) {
 // outHello decides about a Hello of xl2tpd. What was swallowed stays swallowed, and what
 // is on the wire stays there, whatever is known of life later.
 func (t *Translator) outHello(p *l2tp.Packet, now time.Time, live Liveness) *Verdict {
+	t.out.givesUp = live.GivesUp
 	if h := &t.out.hello; t.out.isNew(p.Msg.Ns) && live.GivesUp && t.out.answeredUnseen(now) {
 		t.out.acked.number = h.wire + 1
 		t.decide(false, now)
@@ -112,7 +114,9 @@ func (o *toPeer) mustHold(now time.Time, live Liveness) bool {
 	if !o.peer.heard || live.LetGo {
 		return false
 	}
-	return o.peer.deaf || h.inFlight() && (o.certain(now) || h.ackedForPeer() && now.Sub(h.latest) >= roundTrip)
+	// What looks new may be a copy, if first copies went past before the Hello in flight was acknowledged for the peer.
+	old := h.ackedForPeer() && now.Sub(h.latest) >= roundTrip && (h.closed.IsZero() || now.Sub(h.closed) >= roundTrip)
+	return o.peer.deaf || h.inFlight() && (o.certain(now) || old)
 }
 
 // mayHold reports whether a new Hello may be kept from a peer that counts like xl2tpd.
@@ -235,10 +239,10 @@ func (t *Translator) outZLB(p *l2tp.Packet, now time.Time) *Verdict {
 // peer expects the next number or the Hello's. A new message of the peer shows which, if it
 // comes a round trip and lateness after the Hello.
 //
-// The ZLB for an earlier message waits as long, until that is decided or ackForXl2tpd sends
-// one. Then it goes out under both numbers: some peers say nothing before their message is
-// acknowledged. A ZLB goes out under both in three more cases: the peer repeats its messages
-// again and again, its round trip is not known, or the translator was restored.
+// The ZLB for an earlier message waits as long behind the first copy, until that is decided or
+// ackForXl2tpd sends one. Then it goes out under both numbers: some peers say nothing before their message is
+// acknowledged. A ZLB goes out under both in three more cases: the peer has repeated its messages
+// twice (some give up after that), its round trip is not known, or the translator was restored.
 func (o *toPeer) zlbNumber(lastNew, now time.Time) (ns uint16, both, wait bool) {
 	h, p := &o.hello, o.peer
 	next := o.wireNext()
@@ -246,16 +250,16 @@ func (o *toPeer) zlbNumber(lastNew, now time.Time) (ns uint16, both, wait bool) 
 	case !h.inFlight() || !o.acked.is(h.wire):
 		return next, false, false
 	case p.rtt >= slowAnswer: // it has counted the Hello when the ZLB arrives, if it counts any
-		return next, h.ackedForPeer() && !p.counts || h.repeats > 2 || h.repeats > 1 && p.counts, false
+		return next, h.ackedForPeer() && !p.counts || h.repeats > 1, false
 	case p.rtt == 0:
 		return next, now.Sub(h.first) >= lateness, false
-	case h.restored || h.repeats > 2 || h.repeats > 1 && p.counts:
+	case h.restored || h.repeats > 1:
 		return next, true, false
 	case p.counts:
 		return next, false, false
 	case lastNew.Sub(h.last) >= lateness+p.rtt:
 		return h.wire, false, false
-	case now.Sub(h.last) >= lateness+p.rtt:
+	case now.Sub(h.first) >= lateness+p.rtt:
 		return next, true, false
 	}
 	return next, false, true

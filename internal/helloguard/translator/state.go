@@ -38,6 +38,7 @@ type state struct {
 	ZLBWaits       bool    `json:"zlb_waits,omitempty"`
 	Returned       *uint16 `json:"returned,omitempty"`
 	Claimed        *uint16 `json:"claimed,omitempty"`
+	GivesUp        bool    `json:"gives_up,omitempty"`
 	Counts         bool    `json:"counts,omitempty"`
 	RTT            int64   `json:"rtt,omitempty"` // in ms
 	Deaf           bool    `json:"deaf,omitempty"`
@@ -59,7 +60,7 @@ func (t *Translator) state() *state {
 	s := &state{
 		Version: stateVersion, Connection: t.connection,
 		Offset: out.folded, Runs: out.runs[:out.n],
-		NextKnown: out.next.known, Next: out.next.number, Exact: out.exact || out.gapless,
+		NextKnown: out.next.known, Next: out.next.number, Exact: out.exact || out.gapless, GivesUp: out.givesUp,
 		AckedKnown: out.acked.known, Acked: out.acked.number,
 		HelloWire: h.wire, HelloAcked: h.ackedForPeer(), Overtaken: h.overtaken,
 		Counts: t.out.peer.counts, RTT: t.out.peer.rtt.Milliseconds(), Deaf: t.out.peer.deaf, Heard: &t.out.peer.heard, Closing: t.closing,
@@ -103,7 +104,7 @@ func Restore(b []byte, now time.Time) (*Translator, error) {
 func (s *state) restore(now time.Time) *Translator {
 	t := &Translator{
 		connection: s.Connection, closing: s.Closing,
-		out: toPeer{next: seq{s.Next, s.NextKnown}, acked: seq{s.Acked, s.AckedKnown}, watched: now,
+		out: toPeer{next: seq{s.Next, s.NextKnown}, acked: seq{s.Acked, s.AckedKnown}, watched: now, givesUp: s.GivesUp,
 			peer: peerTraits{counts: s.Counts, deaf: s.Deaf, rtt: time.Duration(s.RTT) * time.Millisecond}},
 		in: toXl2tpd{restored: true, expects: seq{s.Expects, s.ExpectedKnown}, expected: s.Expected,
 			helloTo: s.HelloTo, told: seq{s.Told, s.AckedForXl2tpd}},

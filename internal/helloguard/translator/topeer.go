@@ -22,6 +22,7 @@ type toPeer struct {
 	sent     time.Time // when xl2tpd's latest message left first
 	elicited time.Time // when the peer was last sent what it has to answer, but for a Hello's copies
 	watched  time.Time // all packets are seen from then on, those to xl2tpd too
+	givesUp  bool      // see Liveness.GivesUp
 	ackedAll bool      // all that xl2tpd has sent is acknowledged for a dead peer
 
 	hello helloInFlight
@@ -62,12 +63,12 @@ func (o *toPeer) skip(ns uint16, r *reply) {
 }
 
 // certain reports whether all that xl2tpd has on the wire was seen: nothing could go past,
-// or the translator has watched for so long that xl2tpd has sent again what did. What the peer has acknowledged
-// it does not send again.
+// or the translator has watched for so long that xl2tpd has sent again what did. With a raised `max retries` that may
+// take any time. What the peer has acknowledged it does not send again.
 func (o *toPeer) certain(now time.Time) bool {
 	closed := o.hello.closed
 	watched := now.Sub(o.watched) >= quiet || !closed.IsZero() && now.Sub(closed) >= quiet
-	return o.exact || o.gapless || watched && !o.claimed.known
+	return o.exact || o.gapless || watched && o.givesUp && !o.claimed.known
 }
 
 // note takes in that xl2tpd has sent ns.
