@@ -21,32 +21,27 @@ const (
 )
 
 // redialAfter is how long a tunnel stays closed there.
-const redialAfter = 2 * time.Minute
-
-// simulated is for how long the expected closes are drawn.
-const simulated = 600 * time.Hour
+const redialAfter = 10 * time.Minute
 
 // closesIn returns how often a tunnel to such a peer is to close in that time if nothing but the line is to blame, as the
-// mean of many draws. The guard answers xl2tpd for a peer that lives, so then the peer alone can give up.
-func closesIn(span time.Duration, b l2tp.Behaviour, loss float64, guarded bool) (float64, error) {
+// mean of so many draws. The guard answers xl2tpd for a peer that lives, so then the peer alone can give up.
+func closesIn(span time.Duration, draws int, b l2tp.Behaviour, loss float64, guarded bool) (float64, error) {
 	random := rand.New(rand.NewPCG(1, 2))
 	closes := 0
-	rounds := int(simulated/span) + 1
-	for range rounds {
-		now := time.Unix(0, 0)
+	for range draws {
+		now, late := time.Unix(0, 0), time.Duration(0)
 		for end := now.Add(span); now.Before(end); {
-			t, err := newSimulatedTunnel(now, b, guarded)
-			if err != nil {
+			t := &simulatedTunnel{now: now, random: random, loss: loss, guarded: guarded}
+			if err := t.start(b, late); err != nil {
 				return 0, err
 			}
-			t.random, t.loss = random, loss
 			if t.play(end) {
 				closes++
 			}
-			now = t.now.Add(redialAfter)
+			now, late = t.now.Add(redialAfter), t.delay()
 		}
 	}
-	return float64(closes) / float64(rounds), nil
+	return float64(closes) / float64(draws), nil
 }
 
 // badPeer is the personality of that name. Echo requests keep its idle timer away.
@@ -76,7 +71,6 @@ type simulatedTunnel struct {
 	hello        l2tp.Packet // in flight
 	tries        int         // of it; 0: none is in flight
 	due          time.Time   // its next try
-	counted      bool        // the peer has taken it
 }
 
 // flight is a packet on the line.
@@ -94,20 +88,19 @@ const (
 
 const peerID, clientID = 1, 2
 
-// newSimulatedTunnel is up. The line was a good one until then, so that both ends count from the same moment.
-func newSimulatedTunnel(now time.Time, b l2tp.Behaviour, guarded bool) (*simulatedTunnel, error) {
+// start brings the tunnel up. It is up a little later at the peer, if it was dialled on the bad line.
+func (t *simulatedTunnel) start(b l2tp.Behaviour, late time.Duration) (err error) {
 	request := message(l2tp.SCCRQ, 0, 0)
 	request.AVPs = append(request.AVPs, l2tp.AVP{Type: l2tp.AVPAssignedTunnel, Value: number(clientID)})
-	peer, _, err := l2tp.Accept(now, b, peerID, 1, request, "")
-	if err != nil {
-		return nil, err
+	if t.peer, _, err = l2tp.Accept(t.now, b, peerID, 1, request, ""); err != nil {
+		return err
 	}
-	peer.Receive(now, message(l2tp.SCCCN, 1, 1))
-	t := &simulatedTunnel{now: now, guarded: guarded, peer: peer, ns: 2, expected: 1, acked: 2}
-	if !guarded || b.Hello != l2tp.HelloDeaf { // a peer that was found to be deaf gets none
-		t.nextHello = now.Add(xl2tpdHello)
+	t.peer.Receive(t.now.Add(late), message(l2tp.SCCCN, 1, 1))
+	t.ns, t.expected, t.acked = 2, 1, 2
+	if !t.guarded || b.Hello != l2tp.HelloDeaf { // a peer that was found to be deaf gets none
+		t.nextHello = t.now.Add(xl2tpdHello)
 	}
-	return t, nil
+	return nil
 }
 
 func message(typ l2tp.MessageType, ns, nr uint16) l2tp.Packet {
@@ -133,17 +126,18 @@ func (t *simulatedTunnel) play(end time.Time) (closed bool) {
 
 // wake is when something happens next.
 func (t *simulatedTunnel) wake() (next time.Time) {
-	times := []time.Time{t.peer.Wake(), t.nextHello}
-	if t.tries > 0 {
-		times = append(times, t.due)
-	}
-	for _, f := range t.flying {
-		times = append(times, f.arrives)
-	}
-	for _, at := range times {
+	earlier := func(at time.Time) {
 		if !at.IsZero() && (next.IsZero() || at.Before(next)) {
 			next = at
 		}
+	}
+	earlier(t.peer.Wake())
+	earlier(t.nextHello)
+	if t.tries > 0 {
+		earlier(t.due)
+	}
+	for _, f := range t.flying {
+		earlier(f.arrives)
 	}
 	return next
 }
@@ -166,13 +160,10 @@ func (t *simulatedTunnel) arrivals() {
 // take does what the peer wants done.
 func (t *simulatedTunnel) take(outputs []l2tp.Output) {
 	for _, o := range outputs {
-		switch o := o.(type) {
-		case l2tp.Send:
+		if o, ok := o.(l2tp.Send); ok {
 			if p, err := l2tp.Parse(o.Packet); err == nil {
 				t.send(p, false)
 			}
-		case l2tp.Event:
-			t.counted = t.counted || o.Name == l2tp.EventHelloReceived && o.Answer != l2tp.HelloDeaf
 		}
 	}
 }
@@ -199,14 +190,15 @@ func (t *simulatedTunnel) tick() (gaveUp bool) {
 			t.tries = 0
 		case t.tries < xl2tpdTries:
 			t.try()
-		case !t.guarded:
-			return true
+		case t.guarded: // it is answered in the peer's name; a peer that has taken it takes the next one for a duplicate
+			t.tries = 0
+			t.ns--
 		default:
-			t.answered()
+			return true
 		}
 	}
 	if !t.nextHello.IsZero() && !t.now.Before(t.nextHello) {
-		t.hello, t.tries, t.counted = message(l2tp.Hello, t.ns, t.expected), 0, false
+		t.hello, t.tries = message(l2tp.Hello, t.ns, t.expected), 0
 		t.ns++
 		t.nextHello = t.now.Add(xl2tpdHello)
 		t.try()
@@ -218,14 +210,6 @@ func (t *simulatedTunnel) try() {
 	t.due = t.now.Add(time.Second << t.tries)
 	t.tries++
 	t.send(t.hello, true)
-}
-
-// answered is the guard's acknowledgement in the peer's name. It has the numbers fit again.
-func (t *simulatedTunnel) answered() {
-	t.tries = 0
-	if !t.counted {
-		t.ns--
-	}
 }
 
 // send is netem (net/sched/sch_netem.c, netem_enqueue): what is to be sent twice and is lost is sent once. The second one
@@ -242,12 +226,15 @@ func (t *simulatedTunnel) send(p l2tp.Packet, toPeer bool) {
 		copies--
 	}
 	for range copies {
-		arrives := t.now
-		if !t.chance(overtakes) {
-			arrives = arrives.Add(lineDelay + time.Duration((2*t.random.Float64()-1)*float64(lineJitter)))
-		}
-		t.flying = append(t.flying, flight{arrives, toPeer, p})
+		t.flying = append(t.flying, flight{t.now.Add(t.delay()), toPeer, p})
 	}
+}
+
+func (t *simulatedTunnel) delay() time.Duration {
+	if t.chance(overtakes) {
+		return 0
+	}
+	return lineDelay + time.Duration((2*t.random.Float64()-1)*float64(lineJitter))
 }
 
 func (t *simulatedTunnel) chance(p float64) bool { return t.random.Float64() < p }

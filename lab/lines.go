@@ -65,6 +65,9 @@ func (l lab) badLines(ctx context.Context, args []string) bool {
 	return true
 }
 
+// simulated is for how long the expected drops are drawn.
+const simulated = 600 * time.Hour
+
 // addExpected adds, for each kind of tunnel, how many drops are the line's own doing.
 func addExpected(all event.Figures, span time.Duration) error {
 	for _, p := range badPeers {
@@ -75,11 +78,15 @@ func addExpected(all event.Figures, span time.Duration) error {
 		for _, loss := range badLoss {
 			group := lossGroup(p, loss)
 			for part, guarded := range map[string]bool{"without": false, "with": true} {
-				closes, err := closesIn(span, b, loss, guarded)
+				tunnels := all["kernel."+part+"."+group+".tunnels"]
+				if tunnels == 0 {
+					continue
+				}
+				closes, err := closesIn(span, int(simulated/span)+1, b, loss, guarded)
 				if err != nil {
 					return err
 				}
-				all["line."+part+"."+group+".drops"] = closes * all["kernel."+part+"."+group+".tunnels"]
+				all["line."+part+"."+group+".drops"] = closes * tunnels
 			}
 		}
 	}

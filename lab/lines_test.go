@@ -12,16 +12,11 @@ func TestAddExpected(t *testing.T) {
 	if err := addExpected(all, 2*time.Hour); err != nil {
 		t.Fatal(err)
 	}
-	for _, c := range []struct {
-		figure    string
-		low, high float64
-	}{
-		{"line.without.xl2tpd-20.drops", 5, 10},
-		{"line.with.xl2tpd-20.drops", 2, 5},
-		{"line.with.nvr510-20.drops", 0, 0}, // there is no such tunnel
-	} {
-		if got, ok := all[c.figure]; !ok || got < c.low || got > c.high {
-			t.Errorf("%s: %v, want %v to %v", c.figure, got, c.low, c.high)
-		}
+	without, with := all["line.without.xl2tpd-20.drops"], all["line.with.xl2tpd-20.drops"]
+	if without < 6 || without > 11 || with < 3 || with > 6 {
+		t.Errorf("four tunnels drop %.1f times in two hours without the guard, %.1f with it", without, with)
+	}
+	if _, ok := all["line.with.nvr510-20.drops"]; ok {
+		t.Error("a group without tunnels has a figure")
 	}
 }
