@@ -8,7 +8,7 @@ import (
 )
 
 func TestAddExpected(t *testing.T) {
-	all := event.Figures{"kernel.without.xl2tpd-20.tunnels": 4, "kernel.with.xl2tpd-20.tunnels": 4}
+	all := event.Figures{"without.xl2tpd-20.tunnels": 4, "with.xl2tpd-20.tunnels": 4}
 	if err := addExpected(all, 2*time.Hour); err != nil {
 		t.Fatal(err)
 	}
