@@ -15,7 +15,7 @@
 # make demo       the same tunnels without and with xl2tpd-keepalive, as a timeline
 # make pictures   what status, status --watch and doctor look like, as SVG
 # make soak       many kinds of peers, HOURS=24 of guest time with GUARD=on, and minutes without the guard
-# make bad-lines  drops on lines that lose 0, 5 and 20 %, HOURS=2 of guest time without the guard, and with it
+# make bad-lines  drops on lines that lose 0, 5 and 20 %, HOURS=2 of guest time without the guard, and with it (MODE=kernel)
 # make matrix     what brings a tunnel back after which trouble, and when: xl2tpd, a script, or the service (TIMES=10 of each)
 # make chaos      random faults, SEEDS=20 times for SPAN=1h of guest time; a seed that failed again: SEED=7 SEEDS=1
 # make instances  three xl2tpds on one host, each killed, stopped and restarted in turn (MODE=kernel)

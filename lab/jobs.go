@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"runtime"
 	"sync"
 )
 
@@ -13,7 +14,8 @@ type jobs struct {
 	failed []error
 }
 
-func newJobs(most int) *jobs { return &jobs{turns: make(chan struct{}, most)} }
+// newJobs makes jobs of which no more run at a time than there are processors: each machine keeps one busy.
+func newJobs(most int) *jobs { return &jobs{turns: make(chan struct{}, min(most, runtime.NumCPU()))} }
 
 // start waits for a turn and runs the job beside others.
 func (j *jobs) start(job func() error) {

@@ -19,8 +19,8 @@ with its log, in the folder of -out. So does a run of code that differs from its
   test                 every scenario and every lab test, two VMs at a time (clock: skip)
   demo                 the same tunnels without and with xl2tpd-keepalive, with a timeline
   pictures             what status, status --watch and doctor look like, as pictures
-  soak DURATION        many tunnels without and with the guard for that long, in two VMs side by side
-  bad-lines DURATION   drops on lines that lose packets, for that long without the guard and with it, in two VMs side by side
+  soak DURATION        many tunnels without and with the guard for that long, in two VMs
+  bad-lines DURATION   drops on lines that lose packets, for that long without the guard and with it, in one VM
   matrix               what brings a tunnel back after which trouble, and when, in three VMs
   chaos SEED N         random faults for $SPAN, by N seeds from SEED on, two VMs at a time
   scale                what many tunnels and many SAs cost, and restarts of charon under them, in one VM, with its log

@@ -37,7 +37,7 @@ func spanIn(args []string) (time.Duration, bool) {
 	return span, true
 }
 
-// soak plays scenarios/soak.txtar in kernel and in userspace mode side by side.
+// soak plays scenarios/soak.txtar in kernel and in userspace mode.
 func (l lab) soak(ctx context.Context, args []string) bool {
 	span, ok := spanIn(args)
 	if !ok {

@@ -11,24 +11,27 @@ import (
 	"xl2tpd-keepalive/lab/event"
 )
 
-// lineCommand makes bad lines of these peers' wires, in both directions, or good ones again.
+// lineCommand makes bad lines of these peers' wires, in both directions; good ones again; or bad ones as before.
 func lineCommand(ts *testscript.TestScript, neg bool, args []string) {
-	usage(ts, neg, len(args) >= 2, "line NAME[,NAME...] off|NETEM...")
+	usage(ts, neg, len(args) >= 2, "line NAME[,NAME...] off|on|NETEM...")
 	for _, p := range peersOf(ts, strings.Split(args[0], ",")) {
 		if p.outer == "" {
 			ts.Fatalf("line: %s has no wire of its own", p.name)
 		}
-		change := append([]string{"netem"}, args[1:]...)
-		verb := "replace"
-		if args[1] == "off" {
-			verb, change = "del", nil
+		change := "replace"
+		switch args[1] {
+		case "off":
+			change = "del"
+		case "on":
+		default:
+			p.netem = strings.Join(args[1:], " ")
 		}
 		for _, end := range []struct {
 			space  *space
 			device string
 		}{{nil, p.outer}, {p.space, "up0"}} {
-			tc := append([]string{"tc", "qdisc", verb, "dev", end.device, "root"}, change...)
-			ts.Check(end.space.shell(strings.Join(tc, " ") + "; " + pinNeighbours))
+			tc := fmt.Sprintf("tc qdisc %s dev %s root netem %s", change, end.device, p.netem)
+			ts.Check(end.space.shell(tc + "; " + pinNeighbours))
 		}
 	}
 }

@@ -25,6 +25,7 @@ type peer struct {
 	neighbour         *peer      // the caller behind the same NAT
 	host              netip.Addr // the client host's end of the wire
 	outer             string     // the client host's device at the wire; empty: the wire is a neighbour's
+	netem             string     // what the wire does when it is a bad line
 	reach             netip.Addr // where the client host finds it
 	ppp               netip.Addr // its end of the PPP link
 	own               netip.Addr // the client's end, where several links have the same other one
