@@ -101,7 +101,7 @@ func (l *lac) restore(k LACState, now time.Time) {
 	case k.Perhaps:
 		l.had = mayHaveHad
 	case k.Up:
-		l.had = hadBefore
+		l.had, l.attemptAt = hadBefore, k.Attempt
 	default: // it was being recovered
 		l.had, l.notRedialled, l.attemptAt, l.silentAt, l.plannedUntil = hadOne, k.Idle, k.Attempt, k.Silent, k.Planned
 		l.ike, l.ikeTo, l.cutHangUpAt = k.IKE, k.IKETo, k.HangUp
@@ -148,7 +148,7 @@ func (ls *lacTable) save(l *lac) {
 			}
 		}
 	case l.had == hadOne:
-		state.Up = true
+		state.Up, state.Attempt = true, l.attemptAt // of several LACs, it may be another one that is up
 	default:
 		state.Perhaps = l.had == mayHaveHad
 		known = state.Perhaps

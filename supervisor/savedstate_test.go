@@ -4,6 +4,7 @@ import (
 	"slices"
 	"testing"
 	"time"
+	"xl2tpd-keepalive/internal/config"
 )
 
 // xl2tpd may still keep a tunnel that was hung up before this service was restarted: no call is dialled inside it.
@@ -108,5 +109,19 @@ func TestTakenForDownIsNotSavedAsIdle(t *testing.T) {
 		if m, _ := n.core.SavedState(); len(m.LACs) != 1 || m.LACs[0].Idle == missing {
 			t.Errorf("%s: saved %+v", name, m.LACs)
 		}
+	}
+}
+
+// Of several LACs with one LNS one is up, and another one is being dialled. After a restart the attempt still counts.
+func TestAttemptBesideALinkIsSaved(t *testing.T) {
+	n := established(t, redials, "")
+	l := n.lac("office")
+	l.had, l.attemptAt = hadOne, n.now
+	n.core.lacs.save(l)
+	m, _ := n.core.SavedState()
+	next := New(config.Default(""), func() float64 { return 0 })
+	next.Restore(m, n.now)
+	if got := next.lacs.ensureLAC(name{"lac", "office", ""}).attemptAt; !got.Equal(n.now) {
+		t.Errorf("the attempt began at %v, want %v", got, n.now)
 	}
 }
