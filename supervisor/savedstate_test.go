@@ -4,6 +4,7 @@ import (
 	"slices"
 	"testing"
 	"time"
+
 	"xl2tpd-keepalive/internal/config"
 )
 
