@@ -572,6 +572,9 @@ func drawRare(t *rapid.T, h *course) {
 			p.follows, p.strict = true, false // as lwIP
 		}
 	case 11:
+		if p.wedges {
+			return
+		}
 		p.deafFor = rapid.SampledFrom([]millis{10_000, 200_000}).Draw(t, "deafFor")
 	}
 }
