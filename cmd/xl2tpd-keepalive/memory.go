@@ -17,18 +17,11 @@ import (
 // afterStart is when most of the memory that the start has needed is not needed any more.
 const afterStart = 5 * time.Second
 
-// startPercent is GOGC until then. A garbage collection at the start finds little, and delays what waits for the service.
-const startPercent = 400
-
-// easeStart lets the heap grow. giveBack ends that, and gives back what only the start has needed.
-func easeStart(log *slog.Logger) (giveBack func()) {
-	percent := debug.SetGCPercent(startPercent)
-	return func() {
-		debug.SetGCPercent(percent)
-		debug.FreeOSMemory()
-		if err := unmapProgram(); err != nil {
-			log.Debug("the pages of the program stay resident", "err", err)
-		}
+// giveBack gives back what only the start has needed.
+func giveBack(log *slog.Logger) {
+	debug.FreeOSMemory()
+	if err := unmapProgram(); err != nil {
+		log.Debug("the pages of the program stay resident", "err", err)
 	}
 }
 

@@ -63,7 +63,7 @@ func runService(o options, stderr io.Writer) int {
 	defer systemd.Close(lastWords)
 	ready := sync.OnceFunc(func() { systemd.Send(daemon.SdNotifyReady) })
 	defer time.AfterFunc(readyAfter, ready).Stop()
-	defer time.AfterFunc(afterStart, easeStart(log)).Stop()
+	defer time.AfterFunc(afterStart, func() { giveBack(log) }).Stop()
 	saver := savedstate.NewSaver(savedstate.DefaultPath, log)
 	defer saver.Close(lastWords)
 	s := newService(o, systemd, saver, ready, log)
