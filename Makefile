@@ -21,7 +21,7 @@
 # make instances  three xl2tpds on one host, each killed, stopped and restarted in turn (MODE=kernel)
 # make bench      what the hot paths cost, with up to 4000 tunnels
 # make scale      what many tunnels cost: the service, ping, smokeping_prober (TUNNELS=100); many lost at the same time; charon restarts, under 1000 SAs too (SAS=1000)
-# make links      what many links cost on this machine, without a VM: the same three (LINKS="10 100 1000 4000")
+# make links      what many links cost on this machine, without a VM: the service, fping, ping, smokeping_prober, a script (LINKS="10 100 1000 4000")
 # make throughput a tunnel's data with the guard and without; CLOCK=real wants a quiet machine
 # make model      a model of the Hello guard against peers and bad lines: CHECKS=1000000 histories, and HISTORIES=100 for rates
 # make attempts   how often recovery tries in an hour if nothing helps
