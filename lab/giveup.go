@@ -23,8 +23,8 @@ const (
 // redialAfter is how long a tunnel stays closed there.
 const redialAfter = 10 * time.Minute
 
-// closesIn returns how often a tunnel to such a peer is to close in that time if nothing but the line is to blame, as the
-// mean of so many draws. The guard answers xl2tpd for a peer that lives, so then the peer alone can give up.
+// closesIn returns how often a tunnel to that peer closes within span because of the line alone. It is the mean of several
+// simulations (draws). The guard answers xl2tpd for a peer that lives, so with the guard only the peer can give up.
 func closesIn(span time.Duration, draws int, b l2tp.Behaviour, loss float64, guarded bool) (float64, error) {
 	random := rand.New(rand.NewPCG(1, 2))
 	closes := 0

@@ -38,9 +38,9 @@ func (l *lac) peerIsDead(now time.Time) {
 	l.lastEnd.StopAcked, l.silentAt = true, now
 }
 
-// recordEnd notes in the LAC of a tunnel how the tunnel has ended. The silence before the end proves a failure, unless the
-// far end has never shown a sign of life, or has answered recovery in another way. The silence of another target proves
-// nothing until recovery has asked the peer.
+// recordEnd notes in the LAC of a tunnel how the tunnel has ended. The silence before the end proves a failure. It does not
+// if the far end has never shown a sign of life, or has answered recovery in another way. The silence of another target
+// proves nothing until recovery has asked the peer.
 func (h *hangUps) recordEnd(one news, now time.Time) {
 	c, silent := one.end, !one.silentSince.IsZero()
 	asked := slices.ContainsFunc(h.lacsNamed(one.names), func(l *lac) bool { return l.progress.peer == peerSilent })

@@ -269,8 +269,8 @@ func TestNoDialBesideACall(t *testing.T) {
 	}
 }
 
-// A call of a LAC that xl2tpd should not redial was dialled by somebody, and xl2tpd redials that LAC from then on, although the
-// call got no addresses. A call from before a hang-up proves nothing.
+// xl2tpd should not redial a LAC, but there is a call of it. So somebody has dialled the LAC, and xl2tpd redials it from then
+// on, also if the call gets no addresses. A call from before a hang-up proves nothing.
 func TestCallIsRedialled(t *testing.T) {
 	for name, tc := range map[string]struct {
 		before time.Duration // from the hang-up to the call

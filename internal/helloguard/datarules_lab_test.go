@@ -132,11 +132,7 @@ func TestDataHookWhenNeeded(t *testing.T) {
 func TestQueuedWhileNotingChanges(t *testing.T) {
 	newLine(t)
 	here := netip.AddrPortFrom(lineHere.Addr(), 41701) // an xl2tpd of this host has 1701
-	near, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(here))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer near.Close()
+	near := listenNear(t, here)
 	far := listenFar(t, lineThere)
 	tunnel := l2tp.Connection{Local: here, Peer: lineThere, LocalID: 7, PeerID: 9}
 	r := putRules(t, contents{listen: []l2tp.Connection{tunnel}}, 0)

@@ -72,8 +72,8 @@ func (op *opener) reportDials() {
 // takeSessions takes in the kernel's table of sessions. So the guard meets most tunnels before their next packet, and
 // certainly sees their next Hello.
 //
-// It drops the channel of a tunnel that an earlier process has saved and that has ended since, if the peer has given the
-// tunnel's id to another one.
+// An earlier process may have saved a tunnel that has ended since. If the peer has given the id of that tunnel to another
+// one, its channel is dropped.
 func (op *opener) takeSessions(sessions []KernelSession, now time.Time) {
 	sessions = slices.DeleteFunc(slices.Clone(sessions), KernelSession.incomplete)
 	op.table.setSessions(sessions)

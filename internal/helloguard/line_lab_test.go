@@ -82,6 +82,17 @@ func inFar(t *testing.T, do func() error) {
 	}
 }
 
+// listenNear opens a socket on this host.
+func listenNear(t *testing.T, at netip.AddrPort) *net.UDPConn {
+	t.Helper()
+	conn, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(at))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
 // listenFar opens a socket on the other host.
 func listenFar(t *testing.T, at netip.AddrPort) (conn *net.UDPConn) {
 	t.Helper()

@@ -17,11 +17,7 @@ import (
 func TestUnpairedPeerIsPaced(t *testing.T) {
 	newLine(t)
 	here := netip.AddrPortFrom(lineHere.Addr(), 41701) // an xl2tpd of this host has 1701
-	near, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(here))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer near.Close()
+	near := listenNear(t, here)
 	known, unpaired := lineThere, netip.AddrPortFrom(lineThere.Addr(), 1702)
 	r := newRules()
 	if r.tryKernel(); !r.paces {

@@ -22,11 +22,7 @@ import (
 func TestWayThroughTheQueue(t *testing.T) {
 	newLine(t)
 	ours, theirs := netip.AddrPortFrom(lineHere.Addr(), 41701), lineThere
-	near, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(ours))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer near.Close()
+	near := listenNear(t, ours)
 	far := listenFar(t, theirs)
 
 	reports := make(chan error, 10)

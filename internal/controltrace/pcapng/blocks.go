@@ -27,8 +27,8 @@ const (
 	optionResolution  = 9 // if_tsresol
 )
 
-// order is the byte order of the files. A reader learns it from byteOrderMagic.
-var order = binary.LittleEndian
+// byteOrder is the byte order of the files. A reader learns it from byteOrderMagic.
+var byteOrder = binary.LittleEndian
 
 type option struct {
 	code  uint16
@@ -44,10 +44,10 @@ type blockWriter struct {
 func newBlockWriter(w io.Writer, application string) *blockWriter {
 	b := &blockWriter{to: bufio.NewWriter(w)}
 	b.begin(blockSection)
-	b.block = order.AppendUint32(b.block, byteOrderMagic)
-	b.block = order.AppendUint16(b.block, 1) // version 1.0
-	b.block = order.AppendUint16(b.block, 0)
-	b.block = order.AppendUint64(b.block, ^uint64(0)) // the section's length is not known
+	b.block = byteOrder.AppendUint32(b.block, byteOrderMagic)
+	b.block = byteOrder.AppendUint16(b.block, 1) // version 1.0
+	b.block = byteOrder.AppendUint16(b.block, 0)
+	b.block = byteOrder.AppendUint64(b.block, ^uint64(0)) // the section's length is not known
 	b.end(option{optionApplication, application})
 	return b
 }
@@ -55,9 +55,9 @@ func newBlockWriter(w io.Writer, application string) *blockWriter {
 // addInterface adds an interface. The first one has the number 0.
 func (b *blockWriter) addInterface(name, description string) {
 	b.begin(blockInterface)
-	b.block = order.AppendUint16(b.block, linkTypeRaw)
-	b.block = order.AppendUint16(b.block, 0) // reserved
-	b.block = order.AppendUint32(b.block, 0) // packets may have any length
+	b.block = byteOrder.AppendUint16(b.block, linkTypeRaw)
+	b.block = byteOrder.AppendUint16(b.block, 0) // reserved
+	b.block = byteOrder.AppendUint32(b.block, 0) // packets may have any length
 	b.end(option{optionName, name}, option{optionDescription, description}, option{optionResolution, string([]byte{nanoseconds})})
 }
 
@@ -66,7 +66,7 @@ func (b *blockWriter) packet(iface int, at time.Time, data []byte, length int, c
 	ns := uint64(at.UnixNano())
 	b.begin(blockPacket)
 	for _, field := range []uint32{uint32(iface), uint32(ns >> 32), uint32(ns), uint32(len(data)), uint32(length)} {
-		b.block = order.AppendUint32(b.block, field)
+		b.block = byteOrder.AppendUint32(b.block, field)
 	}
 	b.block = pad(append(b.block, data...))
 	var options []option
@@ -78,20 +78,20 @@ func (b *blockWriter) packet(iface int, at time.Time, data []byte, length int, c
 
 // begin begins a block. end fills its length in.
 func (b *blockWriter) begin(kind uint32) {
-	b.block = order.AppendUint32(b.block[:0], kind)
-	b.block = order.AppendUint32(b.block, 0)
+	b.block = byteOrder.AppendUint32(b.block[:0], kind)
+	b.block = byteOrder.AppendUint32(b.block, 0)
 }
 
 // end adds the options of a block, and its length, which stands at both ends. Then it writes the block.
 func (b *blockWriter) end(options ...option) {
 	for _, o := range append(options, option{optionEnd, ""}) {
-		b.block = order.AppendUint16(b.block, o.code)
-		b.block = order.AppendUint16(b.block, uint16(len(o.value)))
+		b.block = byteOrder.AppendUint16(b.block, o.code)
+		b.block = byteOrder.AppendUint16(b.block, uint16(len(o.value)))
 		b.block = pad(append(b.block, o.value...))
 	}
 	length := uint32(len(b.block) + 4)
-	b.block = order.AppendUint32(b.block, length)
-	order.PutUint32(b.block[4:], length)
+	b.block = byteOrder.AppendUint32(b.block, length)
+	byteOrder.PutUint32(b.block[4:], length)
 	_, _ = b.to.Write(b.block) // flush returns the error
 }
 

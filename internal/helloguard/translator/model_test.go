@@ -782,7 +782,7 @@ func TestFoundHistories(t *testing.T) {
 		"no ZLB for an unknown xl2tpd": {
 			seed: 1331, peer: peer{kind: countsHello, noDuplicates: true, window: 1, tries: 5, lazy: true, keepalive: 60_000}, helloEvery: 60_000, xStart: 3, length: 100_000, fresh: 1, traits: true, messages: 1, ownerless: true, forge: true, cross: true,
 		},
-		// With `cap backoff` xl2tpd sent so many copies of its Hello that a ZLB was held back until the end.
+		// With `cap backoff` xl2tpd sends many copies of its Hello. A ZLB behind them was held back until xl2tpd gave up.
 		"a ZLB behind many copies": {
 			seed: 1, peer: peer{kind: answers, piggyback: true, window: 1, tries: 5, lazy: true, keepalive: 10_000}, helloEvery: 60_000, capBackoff: 2000, xStart: 3, length: 100_000, delay: 480, traits: true, forge: true, passFirst: true, cross: true,
 		},
