@@ -228,9 +228,6 @@ func (h *hangUps) operatorHungUp(c helloguard.OwnedConnection) {
 			all = []*lac{h.ensureLAC(n)}
 		}
 	}
-	if slices.ContainsFunc(all, func(l *lac) bool { return l.progress.busy == StepRedial }) {
-		return // it was recovery's StepRedial, which is not announced to the guard
-	}
 	lacs := slices.DeleteFunc(slices.Clone(all), func(l *lac) bool {
 		return slices.ContainsFunc(h.candidates(l).exact, (*tunnel).linked)
 	})

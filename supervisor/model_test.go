@@ -610,7 +610,21 @@ func (h *simHost) redial(d *dialler, r Recover) func() error {
 	case !slices.ContainsFunc(h.lacs, dials):
 		return fails(ErrRedialsLater)
 	}
-	h.hangUp(d, true) // the guard is not told
+	if dials(d) && h.passes() && h.race.IntN(4) == 0 { // the LNS answers in that moment
+		h.answered(d)
+		if h.race.IntN(2) == 0 { // and xl2tpd has not read the command yet
+			return fails(ErrRedialsLater)
+		}
+		if d.index == 0 { // the LNS refuses
+			d.active = false
+			return fails(errors.Join(ErrHungUp, ErrGaveUp))
+		}
+	}
+	if d.index > 0 || d.half {
+		h.hangUp(d, false)
+	} else if d.active = false; !d.dialled.IsZero() { // the guard knows whose drop it is, and reports no end
+		h.down(d, nil)
+	}
 	h.dialForRecovery(d, r)
 	return fails(nil)
 }

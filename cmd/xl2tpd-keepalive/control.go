@@ -42,7 +42,7 @@ func serveControl(in io.Reader, out, stderr io.Writer) int {
 	ctx, cancel := context.WithTimeout(context.Background(), recovery.StepTime)
 	defer cancel()
 	if f, ok := in.(*os.File); ok {
-		go xl2tpd.AwaitClose(f, cancel)
+		xl2tpd.OnClose(f, cancel)
 	}
 	if err := xl2tpd.ServeRequest(ctx, in, out, &xl2tpd.Control{}); err != nil {
 		fmt.Fprintln(stderr, "xl2tpd-keepalive:", err)

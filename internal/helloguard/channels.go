@@ -166,6 +166,8 @@ type awaited struct {
 	owner  owner
 	at     time.Time // of its latest copy
 	dialed bool      // Guard.Dials was called
+	// hangingUp is ending.hangingUp of the tunnel that comes of it.
+	hangingUp time.Time
 
 	recorder *controltrace.Recorder
 }
@@ -207,7 +209,7 @@ type channelTable struct {
 	channels map[address][]*channel         // each by two addresses; the oldest first
 	list     []*channel                     // each once
 	awaited  *lru[l2tp.Connection, awaited] // with PeerID 0
-	lapsed   *lru[attempt, time.Time]       // when an attempt ended for which nobody has hung up
+	lapsed   *lru[attempt, time.Time]       // when an attempt or tunnel ended for which nobody has hung up
 	callers  *lru[callerKey, caller]
 	sessions map[address][]KernelSession // of the kernel, by local address and each id
 }
@@ -322,6 +324,20 @@ func (x *channelTable) expire(now time.Time) {
 	x.awaited.expire(func(a awaited) bool { return old(a.at) })
 	x.lapsed.expire(old)
 	x.callers.expire(func(c caller) bool { return old(c.at) })
+}
+
+// noteDrop notes that the service, and no operator, asks xl2tpd to drop attempts, or takes that back.
+func (x *channelTable) noteDrop(of attempt, requested bool, now time.Time) {
+	if !requested {
+		now = time.Time{}
+	}
+	x.awaited.all(func(t l2tp.Connection, a awaited) bool {
+		if t.Peer.Addr() == of.peer && a.owner.is(of.owner) {
+			a.hangingUp = now
+			x.awaited.update(t, a)
+		}
+		return true
+	})
 }
 
 // dials reports whether an xl2tpd has asked a peer for a tunnel since a time. known is false if that xl2tpd is not seen to,

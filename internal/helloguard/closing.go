@@ -48,10 +48,12 @@ func (cl *closer) explain(c *channel, p *l2tp.Packet, byPeer bool, now time.Time
 	c.peerDead = c.peerDead || r.Unanswered
 	c.ackStop = c.peerDead && !byPeer && p.Msg.Type == l2tp.TypeStopCCN
 	switch {
-	case now.Sub(c.hangingUp) < hangUpTime:
-		r.Operator = false // it was the service
 	case c.owner.ownership != ownerKnown: // the service can't say that it hangs up such a tunnel
 		r.Operator, r.MayBeOperator = false, r.Operator
+	case !r.Operator:
+		cl.lapse(c.connection(), now)
+	case now.Sub(c.hangingUp) < hangUpTime:
+		r.Operator = false // it was the service
 	}
 	if end > c.reported {
 		r.StopAcked = c.peerDead

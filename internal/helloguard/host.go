@@ -64,7 +64,7 @@ func (op *opener) reportDials() {
 	for _, t := range late {
 		a, _ := op.table.awaited.get(t)
 		a.dialed = true
-		op.table.awaited.put(t, a)
+		op.table.awaited.update(t, a)
 		op.dials(a.owner.process, t.Peer.Addr(), false)
 	}
 }

@@ -61,6 +61,9 @@ func (l *lru[K, V]) put(k K, v V) {
 	l.items[k] = i
 }
 
+// update changes an entry that is there, and not its age.
+func (l *lru[K, V]) update(k K, v V) { l.items[k].value = v }
+
 func (l *lru[K, V]) evict(e *list.Element) {
 	i := e.Value.(*item[K, V])
 	l.delete(i.key)

@@ -149,8 +149,11 @@ func (op *opener) receiver(p *l2tp.Packet, secured bool, now time.Time) *channel
 		}
 		return c
 	}
-	if p.Msg.Type == l2tp.TypeSCCRP {
+	switch p.Msg.Type {
+	case l2tp.TypeSCCRP:
 		return op.accepted(p, at, secured, now)
+	case l2tp.TypeStopCCN:
+		op.closer.refused(at.connection(p.Msg.Tunnel, 0), now)
 	}
 	if s, ok := op.table.session(at, p.Msg.Tunnel, false); ok {
 		return op.openSession(s, now)
@@ -177,7 +180,7 @@ func (op *opener) accepted(p *l2tp.Packet, at path, secured bool, now time.Time)
 	}
 	op.table.awaited.delete(t)
 	t.PeerID = other
-	c := op.open(&channel{translator: translator.New(t, now), owner: a.owner,
+	c := op.open(&channel{translator: translator.New(t, now), owner: a.owner, ending: ending{hangingUp: a.hangingUp},
 		peerSide: peerSide{secured: secured, vendor: clip(l2tp.ParseAttributes(p.Payload()).Vendor)}, listening: true, recorder: a.recorder}, now)
 	if c == nil {
 		op.exec.stopListening(t)
@@ -198,7 +201,7 @@ func (op *opener) distrust(p *l2tp.Packet, now time.Time) {
 	if c == nil || c.secured || c.phase.agreed() {
 		return
 	}
-	op.table.awaited.put(at.connection(p.Msg.Tunnel, 0), awaited{owner: c.owner, at: now, dialed: true, recorder: c.recorder})
+	op.table.awaited.put(at.connection(p.Msg.Tunnel, 0), awaited{owner: c.owner, at: now, dialed: true, hangingUp: c.hangingUp, recorder: c.recorder})
 	c.listening = false // so that drop does not stop listening: the SCCRQ in awaited still needs that
 	op.exec.drop(c)
 }

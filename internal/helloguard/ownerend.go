@@ -73,6 +73,18 @@ func (cl *closer) sendStop(c *channel, now time.Time) {
 	c.stops.sent++
 }
 
+// refused notes that a peer refuses a tunnel. The message may be forged, so nothing else follows from it.
+func (cl *closer) refused(t l2tp.Connection, now time.Time) {
+	if a, asked := cl.table.awaited.get(t); asked && a.owner.ownership == ownerKnown {
+		cl.lapse(OwnedConnection{t, a.owner.process}, now)
+	}
+}
+
+// lapse notes that an attempt or tunnel has ended for which nobody on this host has hung up.
+func (cl *closer) lapse(c OwnedConnection, now time.Time) {
+	cl.table.lapsed.put(attempt{c.Owner, c.Peer.Addr()}, now)
+}
+
 // givenUp acknowledges the StopCCN of an attempt that no peer has answered: there is nobody
 // who could, and xl2tpd would wait 31 s for it before it dials again. It reports
 // if somebody has hung up.
@@ -89,10 +101,11 @@ func (cl *closer) givenUp(p *l2tp.Packet, now time.Time) {
 		return
 	}
 	of := OwnedConnection{t, a.owner.process}
-	if r := closeReason(p.Msg, p.Payload(), false, 0, 0); r.Operator {
+	switch r := closeReason(p.Msg, p.Payload(), false, 0, 0); {
+	case !r.Operator:
+		cl.lapse(of, now)
+	case now.Sub(a.hangingUp) >= hangUpTime: // else it was the service
 		cl.ended(of, r)
-	} else {
-		cl.table.lapsed.put(attempt{of.Owner, t.Peer.Addr()}, now)
 	}
 	if !cl.evidence.linksOf(of).Wanted {
 		return

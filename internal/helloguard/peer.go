@@ -59,6 +59,15 @@ func (g *Guard) NoteHangUp(which Selector, requested bool) {
 	})
 }
 
+// NoteDrop is NoteHangUp for an attempt of this xl2tpd to get a tunnel to a peer. The peer may answer before xl2tpd reads the
+// request, which then closes the new tunnel.
+func (g *Guard) NoteDrop(owner procfs.ID, peer netip.Addr, requested bool) {
+	if !requested {
+		g.NoteHangUp(Selector{Owner: owner, Peer: peer}, false)
+	}
+	g.with(func(h *handler) { h.table.noteDrop(attempt{owner, peer}, requested, time.Now()) })
+}
+
 // Dialling reports whether this xl2tpd is dialling a peer that has not answered yet, and
 // will go on for some seconds. known is false while the guard is off, or while nobody knows
 // which xl2tpd dials that peer.
@@ -69,8 +78,8 @@ func (g *Guard) Dialling(owner procfs.ID, peer netip.Addr) (is, known bool) {
 	return is, known
 }
 
-// Lapsed reports whether an attempt of this xl2tpd to get a tunnel to a peer has ended since a time, and nobody has hung
-// up: xl2tpd has given it up (network.c, control_xmit), and may have planned a redial.
+// Lapsed reports whether an attempt of this xl2tpd to get a tunnel to a peer, or such a tunnel, has ended since a time, and
+// nobody on this host has hung up: xl2tpd may have planned a redial (xl2tpd.c, destroy_tunnel and call.c, destroy_call).
 func (g *Guard) Lapsed(owner procfs.ID, peer netip.Addr, since time.Time) (is bool) {
 	g.with(func(h *handler) {
 		at, has := h.table.lapsed.get(attempt{owner, peer})

@@ -25,12 +25,17 @@ const (
 	maxRequest = 1 + 1 + maxID + 1 + maxPipe + 1 + maxLACName + 1
 )
 
+// takeBackTime is how long the helper may take to take a command back. A helper that has not begun by then finds the request
+// given up, and does nothing.
+const takeBackTime = 500 * time.Millisecond
+
 // done is the helper's reply when xl2tpd has taken a command.
 const done = "done"
 
 // Helper asks a process of root to write into an xl2tpd's control pipe, which only
 // root may write to. Its methods are those of Control, and are safe for concurrent
-// use.
+// use. If a context ends, they wait up to 500 ms for the helper, to say whether xl2tpd
+// has taken the command.
 type Helper struct {
 	Socket string // empty: defaultHelper
 }
@@ -61,7 +66,7 @@ func (h Helper) ask(ctx context.Context, verb byte, t Target, lac string) error 
 		return fmt.Errorf("%s: is xl2tpd-keepalive-control.socket active? (%w)", path, err)
 	}
 	defer c.Close()
-	stop := context.AfterFunc(ctx, func() { c.SetDeadline(time.Unix(1, 0)) })
+	stop := context.AfterFunc(ctx, func() { giveUp(c) })
 	defer stop()
 	if _, err := fmt.Fprintf(c, "%c %s %s %s\n", verb, t.Process, t.Pipe, lac); err != nil {
 		return fmt.Errorf("%s: %w", path, errors.Join(ctx.Err(), err))
@@ -74,6 +79,14 @@ func (h Helper) ask(ctx context.Context, verb byte, t Target, lac string) error 
 		return errors.New(answer)
 	}
 	return nil
+}
+
+// giveUp lets the helper see that a request is given up: it takes the command back then, or says that xl2tpd has it.
+func giveUp(c net.Conn) {
+	if c, ok := c.(*net.UnixConn); ok {
+		c.CloseWrite()
+	}
+	c.SetDeadline(time.Now().Add(takeBackTime))
 }
 
 // ServeRequest is the helper's side: it reads one request, serves it and writes the reply.

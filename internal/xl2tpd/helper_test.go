@@ -32,12 +32,25 @@ func help(t *testing.T, c *Control) Helper {
 			if err != nil {
 				return
 			}
-			ServeRequest(context.Background(), conn, conn, c)
+			serveOne(conn.(*net.UnixConn), c)
 			conn.Close()
 		}
 	}()
 	t.Cleanup(func() { l.Close(); <-ended })
 	return Helper{Socket: path}
+}
+
+// serveOne serves a request as the helper's process does.
+func serveOne(conn *net.UnixConn, c *Control) {
+	f, err := conn.File()
+	if err != nil {
+		panic(err)
+	}
+	defer f.Close()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	OnClose(f, cancel)
+	ServeRequest(ctx, conn, conn, c)
 }
 
 func TestHelper(t *testing.T) {
@@ -84,6 +97,27 @@ func TestHelperIsSilent(t *testing.T) {
 	defer cancel()
 	if err := (Helper{Socket: path}).Connect(ctx, Target{Pipe: DefaultPipe}, "office"); !errors.Is(err, context.DeadlineExceeded) {
 		t.Error(err)
+	}
+}
+
+// A request that is given up does not reach xl2tpd: the helper takes it back. It says so, or that xl2tpd has it already.
+func TestHelperTakesBack(t *testing.T) {
+	for name, reads := range map[string]bool{"xl2tpd reads nothing": false, "xl2tpd has just read it": true} {
+		path := fifo(t)
+		fd := hold(t, path)
+		c, to := control(t, path)
+		h := help(t, c)
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(100*time.Millisecond, func() {
+			if reads {
+				take(t, fd)
+			}
+			cancel()
+		})
+		err := h.Disconnect(ctx, to, "office")
+		if left := take(t, fd); left != "" || (err == nil) != reads {
+			t.Errorf("%s: error %v, and %q is left", name, err, left)
+		}
 	}
 }
 

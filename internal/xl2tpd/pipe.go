@@ -102,6 +102,9 @@ func put(ctx context.Context, fd int, command []byte, owned func() error) error 
 	} else if n > 0 {
 		return errOccupied
 	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("the request was given up before xl2tpd could read it (%w)", ctx.Err())
+	}
 	// Up to PIPE_BUF (4096) bytes go in as a whole or not at all.
 	n, err := unix.Write(fd, command)
 	if errors.Is(err, unix.EAGAIN) {

@@ -3,6 +3,7 @@
 package recovery
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,8 +26,11 @@ const (
 	// endTime is how long the end of an IKE SA may take.
 	endTime = 4 * time.Second
 
-	// dropTime is how long xl2tpd may take to drop an attempt.
+	// dropTime is how long xl2tpd may take to hang up or to drop an attempt, once it has the command.
 	dropTime = time.Second
+
+	// dropPoll is how often the Hello guard is asked meanwhile whether the attempt goes on.
+	dropPoll = 50 * time.Millisecond
 
 	// lookTime is how long an LNS may take to answer an echo request.
 	lookTime = 2 * time.Second
@@ -51,6 +55,7 @@ type Guard interface {
 	Ask(which helloguard.Selector) (asked bool)
 	AckStops(which helloguard.Selector) (any bool)
 	NoteHangUp(which helloguard.Selector, requested bool)
+	NoteDrop(daemon procfs.ID, peer netip.Addr, requested bool)
 	Dialling(daemon procfs.ID, peer netip.Addr) (is, known bool)
 	Lapsed(daemon procfs.ID, peer netip.Addr, since time.Time) bool
 }
@@ -170,31 +175,83 @@ func (e *Executor) terminate(ctx context.Context, id string) error {
 // redial makes xl2tpd drop its attempt, if it makes one, and dial. Only the Hello guard knows
 // whether xl2tpd makes an attempt, and only with the guard does xl2tpd drop it within dropTime.
 //
-// xl2tpd may give the attempt up before it reads the command. Then it has planned a redial, and the
+// The attempt may end before xl2tpd reads the command. Then xl2tpd has planned a redial, and the
 // command only prevents it until the next dial: xl2tpd would call a second time, and for each second
 // call that the LNS ends it would plan another one (xl2tpd.c, control_handle_lac_disconnect and
 // magic_lac_dial).
 func (e *Executor) redial(ctx context.Context, r supervisor.Recover) error {
 	began := time.Now()
+	if err := e.dialling(r); err != nil {
+		return err
+	}
+	if err := e.drop(ctx, r); err != nil {
+		return err
+	}
+	closed, err := e.awaitClosed(ctx, r)
+	switch {
+	case err != nil:
+	case e.guard.Lapsed(r.To.Process, r.Peer, began):
+		err = supervisor.ErrGaveUp
+	case !closed: // of an LNS that has answered: the call would go into that tunnel
+		err = errors.New("the LNS does not acknowledge that the tunnel closes")
+	default:
+		err = e.control.Connect(ctx, r.To, r.LAC.Name)
+	}
+	if err != nil {
+		return dropped(err)
+	}
+	return nil
+}
+
+// awaitClosed gives xl2tpd dropTime to hang up, and the peer asks times as long to acknowledge that. It reports whether no
+// StopCCN waits for its acknowledgement any more.
+func (e *Executor) awaitClosed(ctx context.Context, r supervisor.Recover) (closed bool, err error) {
+	for range asks {
+		if err := wake.After(ctx, dropTime); err != nil {
+			return false, err
+		}
+		if !closing(e.guard.Channels(), r) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// dialling returns an error unless xl2tpd makes an attempt that the LNS has not answered yet.
+func (e *Executor) dialling(r supervisor.Recover) error {
 	switch is, known := e.guard.Dialling(r.To.Process, r.Peer); {
 	case !known:
 		return errors.New("xl2tpd may be dialling, and the Hello guard can't tell")
 	case !is:
 		return supervisor.ErrRedialsLater
 	}
-	if err := e.control.Disconnect(ctx, r.To, r.LAC.Name); err != nil {
-		return err
-	}
-	if err := wake.After(ctx, dropTime); err != nil {
-		return dropped(err)
-	}
-	if e.guard.Lapsed(r.To.Process, r.Peer, began) {
-		return dropped(supervisor.ErrGaveUp)
-	}
-	if err := e.control.Connect(ctx, r.To, r.LAC.Name); err != nil {
-		return dropped(err)
-	}
 	return nil
+}
+
+// drop makes xl2tpd drop its attempt. It takes the command back if the attempt ends, or is answered, before xl2tpd has read
+// it, which may take seconds.
+func (e *Executor) drop(ctx context.Context, r supervisor.Recover) error {
+	e.guard.NoteDrop(r.To.Process, r.Peer, true)
+	ctx, stop := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() {
+		defer stop()
+		for wake.After(ctx, dropPoll) == nil {
+			if err := e.dialling(r); err != nil {
+				ended <- err
+				return
+			}
+		}
+		ended <- nil
+	}()
+	err := e.control.Disconnect(ctx, r.To, r.LAC.Name)
+	stop()
+	why := <-ended
+	if err == nil {
+		return nil
+	}
+	e.guard.NoteDrop(r.To.Process, r.Peer, false)
+	return cmp.Or(why, err)
 }
 
 // hangUp makes xl2tpd close a tunnel. If the peer is dead, xl2tpd keeps the closing tunnel for 31 s
@@ -210,13 +267,11 @@ func (e *Executor) hangUp(ctx context.Context, r supervisor.Recover) error {
 	if err := e.disconnect(ctx, r); err != nil || r.Dead {
 		return err
 	}
-	for range asks {
-		if err := wake.After(ctx, time.Second); err != nil {
-			return dropped(err)
-		}
-		if !closing(e.guard.Channels(), r) {
-			return nil
-		}
+	switch closed, err := e.awaitClosed(ctx, r); {
+	case err != nil:
+		return dropped(err)
+	case closed:
+		return nil
 	}
 	if !e.guard.AckStops(selector(r)) {
 		return nil // xl2tpd still waits for the acknowledgement

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -112,8 +113,9 @@ func TestDead(t *testing.T) {
 
 // told notes the commands to xl2tpd, and when they came.
 type told struct {
-	began time.Time
-	all   []string
+	began      time.Time
+	all        []string
+	disconnect func(context.Context) error // instead of Disconnect; nil: xl2tpd takes the command immediately
 }
 
 func (x *told) note(what string) {
@@ -129,7 +131,12 @@ func (x *told) Connect(_ context.Context, to xl2tpd.Target, lac string) error {
 	return x.say("c", to.Pipe+" "+lac)
 }
 
-func (x *told) Disconnect(_ context.Context, to xl2tpd.Target, lac string) error {
+func (x *told) Disconnect(ctx context.Context, to xl2tpd.Target, lac string) error {
+	if x.disconnect != nil {
+		if err := x.disconnect(ctx); err != nil {
+			return err
+		}
+	}
 	return x.say("d", to.Pipe+" "+lac)
 }
 
@@ -139,26 +146,69 @@ var (
 	officeIsOf = xl2tpd.Target{Process: procfs.ID{Pid: 100, Start: 1}, Pipe: "/ctl"}
 )
 
+// xl2tpd may take seconds to read the command, and the attempt may end in that time. Then the command is taken back, unless
+// xl2tpd has just read it.
 func TestRedial(t *testing.T) {
+	peer := netip.MustParseAddr("192.0.2.1")
+	noPipe := errors.New("no such FIFO")
+	takenBack := func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+	readIn := func(d time.Duration) func(context.Context) error {
+		return func(context.Context) error { time.Sleep(d); return nil }
+	}
+	const never = time.Hour
 	for name, tc := range map[string]struct {
-		is, known, lapsed, waits bool
-		want                     []string
+		goesOn, closes time.Duration // how long the attempt goes on, and until when its tunnel is closing
+		unknown        bool          // nobody knows whether xl2tpd dials
+		lapsed         bool
+		read           func(context.Context) error
+		want           []string
+		err            error // or one that it wraps; nil: none
 	}{
-		"dials":                {true, true, false, false, []string{"d /ctl office after 0s", "c /ctl office after 1s"}},
-		"has given up by then": {true, true, true, false, []string{"d /ctl office after 0s"}},
-		"does not":             {false, true, false, true, nil},
-		"who knows":            {false, false, false, false, nil},
+		"dials": {goesOn: never, want: []string{"noted", "d after 0s", "c after 1s"}},
+		"is slow to read": {goesOn: never, read: readIn(3 * time.Second),
+			want: []string{"noted", "d after 3s", "c after 4s"}},
+		"had given up": {goesOn: never, lapsed: true,
+			want: []string{"noted", "d after 0s"}, err: supervisor.ErrGaveUp},
+		"does not":  {err: supervisor.ErrRedialsLater},
+		"who knows": {unknown: true, err: errAny},
+		"is answered before": {goesOn: time.Second, read: takenBack,
+			want: []string{"noted", "taken back"}, err: supervisor.ErrRedialsLater},
+		"is answered as it reads": {goesOn: time.Second, read: readIn(time.Second), closes: 2500 * time.Millisecond,
+			want: []string{"noted", "d after 1s", "c after 3s"}},
+		"is answered, and nobody acknowledges its end": {goesOn: time.Second, read: readIn(time.Second), closes: never,
+			want: []string{"noted", "d after 1s"}, err: supervisor.ErrHungUp},
+		"can't be told": {goesOn: never, read: func(context.Context) error { return noPipe },
+			want: []string{"noted", "taken back"}, err: noPipe},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			x := &told{began: time.Now()}
-			guard := fakeGuard{dialling: func() (is, known bool) { return tc.is, tc.known }, lapsed: tc.lapsed}
-			err := New(nil, x, guard, unknownNames, nil).Do(t.Context(), supervisor.Recover{LAC: office, To: officeIsOf, Step: supervisor.StepRedial})
-			if !slices.Equal(x.all, tc.want) || errors.Is(err, supervisor.ErrRedialsLater) != tc.waits || (err == nil) != (tc.is && !tc.lapsed) || errors.Is(err, supervisor.ErrHungUp) != tc.lapsed {
-				t.Errorf("%s: commands %q, want %q; error: %v", name, x.all, tc.want, err)
+			x := &told{began: time.Now(), disconnect: tc.read}
+			guard := fakeGuard{
+				dialling: func() (is, known bool) { return time.Since(x.began) < tc.goesOn, !tc.unknown },
+				lapsed:   tc.lapsed,
+				drop: func(requested bool) {
+					x.all = append(x.all, map[bool]string{true: "noted", false: "taken back"}[requested])
+				},
+				channels: func() []helloguard.Channel {
+					return []helloguard.Channel{{OwnedConnection: ownedBy(officeIsOf.Process, peer), Closing: time.Since(x.began) < tc.closes}}
+				},
+			}
+			to := xl2tpd.Target{Process: officeIsOf.Process}
+			err := New(nil, x, guard, unknownNames, nil).Do(t.Context(), supervisor.Recover{To: to, Step: supervisor.StepRedial, Peer: peer})
+			for i, command := range x.all {
+				x.all[i] = strings.Join(strings.Fields(command), " ")
+			}
+			if !slices.Equal(x.all, tc.want) || !errors.Is(err, tc.err) && (tc.err != errAny || err == nil) {
+				t.Errorf("%s: got %q, error %v; want %q, %v", name, x.all, err, tc.want, tc.err)
+			}
+			if hungUp := slices.ContainsFunc(x.all, func(s string) bool { return s[0] == 'd' }); errors.Is(err, supervisor.ErrHungUp) != (hungUp && err != nil) {
+				t.Errorf("%s: error %v, and xl2tpd has hung up: %v", name, err, hungUp)
 			}
 		})
 	}
 }
+
+// errAny stands for an error of which a test says no more.
+var errAny = errors.New("any")
 
 // For a peer that is proven dead, the guard acknowledges the StopCCN from the start. For one that then does not answer,
 // it does so later. Without proof it does not. A peer that speaks is left alone.

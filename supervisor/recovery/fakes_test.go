@@ -46,12 +46,14 @@ type fakeGuard struct {
 	ask, ackStops func(peer netip.Addr) bool
 	dialling      func() (is, known bool)
 	lapsed        bool
+	drop          func(requested bool) // nil: nobody looks
 }
 
 func (g fakeGuard) Channels() []helloguard.Channel                  { return g.channels() }
 func (g fakeGuard) Ask(w helloguard.Selector) bool                  { return g.ask(w.Peer) }
 func (g fakeGuard) AckStops(w helloguard.Selector) bool             { return g.ackStops(w.Peer) }
 func (fakeGuard) NoteHangUp(helloguard.Selector, bool)              {}
+func (g fakeGuard) NoteDrop(_ procfs.ID, _ netip.Addr, is bool)     { g.drop(is) }
 func (g fakeGuard) Dialling(procfs.ID, netip.Addr) (is, known bool) { return g.dialling() }
 func (g fakeGuard) Lapsed(procfs.ID, netip.Addr, time.Time) bool    { return g.lapsed }
 

@@ -8,8 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The end of the other side is noticed, and a message of it is no end. A file is no socket.
-func TestAwaitClose(t *testing.T) {
+// The end of the other side is noticed, and a message of it is no end. An end that came before is noticed immediately. A file
+// is no socket.
+func TestOnClose(t *testing.T) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -17,7 +18,7 @@ func TestAwaitClose(t *testing.T) {
 	ours := os.NewFile(uintptr(pair[0]), "ours")
 	defer ours.Close()
 	gone := make(chan struct{})
-	go AwaitClose(ours, func() { close(gone) })
+	OnClose(ours, func() { close(gone) })
 	if _, err := unix.Write(pair[1], []byte("c office\n")); err != nil {
 		t.Fatal(err)
 	}
@@ -32,11 +33,15 @@ func TestAwaitClose(t *testing.T) {
 	case <-time.After(5 * time.Second):
 		t.Error("the closed end of the socket is not seen within 5 s")
 	}
+	seen := false
+	if OnClose(ours, func() { seen = true }); !seen {
+		t.Error("the end that is closed already: it is not seen before OnClose returns")
+	}
 
 	null, err := os.Open(os.DevNull)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer null.Close()
-	AwaitClose(null, func() { t.Error("a file is no socket") })
+	OnClose(null, func() { t.Error("a file is no socket") })
 }
