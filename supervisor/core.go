@@ -118,8 +118,12 @@ func (core *Core) takeDaemons(s xl2tpd.Snapshot, now time.Time) {
 
 func (core *Core) takeSAs(s vici.Snapshot, now time.Time) {
 	core.health.watcherReported(WatcherVICI)
-	if core.topology.updateSAs(s, now) {
+	changed, made := core.topology.updateSAs(s, now)
+	if changed {
 		core.tunnels.reidentify(core.lacs.dialledLNS, now)
+	}
+	if made {
+		core.tunnels.askOfUnknownPeers(now)
 	}
 	core.lacs.markAll()
 }

@@ -839,6 +839,28 @@ func TestNewSAIsAReasonToAskAgain(t *testing.T) {
 	}
 }
 
+// In userspace mode nobody knows with whom the tunnel of a caller is. Any new SA is a reason to ask again.
+func TestNewSAOfAnUnknownPeer(t *testing.T) {
+	n := newFixture(t, "[lns default]\nip range = 10.0.0.1-10.0.255.254\npppoptfile = /etc/ppp/options.l2tpd\n", "")
+	l := inUserspace(link("ppp0", 5, true))[0]
+	n.links(l)
+	n.counter(l, 70)
+	n.result(l, nil)
+	n.step(secured("6"))
+	n.after(10500 * time.Millisecond)
+	for range 3 {
+		n.counter(l, 71)
+		n.result(l, lost)
+		n.after(3 * time.Second)
+	}
+	n.counter(l, 71)
+	n.actions = nil
+	n.step(secured("6"))
+	n.want() // that one is known
+	n.step(secured("7"))
+	n.want(read(l))
+}
+
 // A problem has its reason. A reason that names the task is not prefixed by the task again.
 func TestFailuresHaveTheirReason(t *testing.T) {
 	n := newFixture(t, oneLAC, "")

@@ -48,6 +48,11 @@ type sa struct {
 // works reports whether an IKE SA is established and carries packets.
 func (s sa) works() bool { return s.established() && s.Child }
 
+// replaces reports whether an SA works, and the one before it with that peer did not, or was another one.
+func (s sa) replaces(before sa) bool {
+	return s.works() && (!before.works() || s.UniqueID != before.UniqueID)
+}
+
 // there reports whether there is an SA that carries packets, or soon will.
 func (s sa) there() bool { return s.established() || s.Child }
 
@@ -149,11 +154,12 @@ func literal(s *xl2tpd.Section) bool {
 	return ok
 }
 
-// updateSAs takes a snapshot of strongSwan's SAs, and reports whether anything has changed. Of several SAs with one
+// updateSAs takes a snapshot of strongSwan's SAs, and reports whether anything has changed, and whether there is an SA that
+// works and is new. Of several SAs with one
 // peer the established one counts, and of several established ones the last. An SA whose children all carry something
 // else does not count. An SA without children may be for something else too: if another connection has an SA for L2TP,
 // that one counts.
-func (a *topology) updateSAs(s vici.Snapshot, now time.Time) bool {
+func (a *topology) updateSAs(s vici.Snapshot, now time.Time) (changed, made bool) {
 	known := a.sas
 	a.listedAt = now
 	a.sas = make(map[netip.Addr]sa, len(s.SAs))
@@ -172,7 +178,10 @@ func (a *topology) updateSAs(s vici.Snapshot, now time.Time) bool {
 		}
 		a.sas[peer] = is
 	}
-	return !maps.Equal(known, a.sas)
+	for peer, is := range a.sas {
+		made = made || is.replaces(known[peer])
+	}
+	return !maps.Equal(known, a.sas), made
 }
 
 // newSA returns an SA with a peer. counts is false if all its children carry something else than L2TP.

@@ -199,7 +199,7 @@ func TestJoinSAsAge(t *testing.T) {
 	var a topology
 	a.updateSAs(vici.Snapshot{SAs: []vici.SA{is}}, epoch.Add(-time.Second))
 	for i, after := range []time.Duration{300 * time.Millisecond, 1200 * time.Millisecond, 2900 * time.Millisecond} {
-		news := a.updateSAs(vici.Snapshot{SAs: []vici.SA{at(after)}}, epoch.Add(after))
+		news, _ := a.updateSAs(vici.Snapshot{SAs: []vici.SA{at(after)}}, epoch.Add(after))
 		if since := a.sas[addr("192.0.2.1")].Since; news != (i == 0) || !since.Equal(epoch.Add(300*time.Millisecond)) {
 			t.Errorf("after %v: since %v, news: %v", after, since, news)
 		}

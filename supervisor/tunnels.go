@@ -168,18 +168,32 @@ func (ts *tunnelTable) reidentify(dialled dialledFunc, now time.Time) {
 			continue
 		}
 		p := ts.identify(t.link, dialled).keepKnown(t.identity)
-		fresh := p.sa.works() && (!t.identity.sa.works() || p.sa.UniqueID != t.identity.sa.UniqueID)
+		fresh := p.sa.replaces(t.identity.sa)
 		if !p.equal(t.identity) {
 			t.identity = p
 			ts.index = nil
 		}
 		ts.refresh(t, now)
 		if fresh && t.state == Silent { // a new SA may have repaired the tunnel
-			ts.cancel(t)
-			ts.hurry(t, now)
+			ts.askAnew(t, now)
 			ts.news = append(ts.news, news{names: t.identity.names, renewed: true})
 		}
 	}
+}
+
+// askOfUnknownPeers asks every silent tunnel anew of which nobody knows with whom it is: a new SA may have repaired it.
+func (ts *tunnelTable) askOfUnknownPeers(now time.Time) {
+	for _, t := range ts.inOrder() {
+		if t.presence != gone && t.state == Silent && !t.identity.outer.IsValid() {
+			ts.askAnew(t, now)
+		}
+	}
+}
+
+// askAnew makes a tunnel's echo due now, even if one is in flight.
+func (ts *tunnelTable) askAnew(t *tunnel, now time.Time) {
+	ts.cancel(t)
+	ts.hurry(t, now)
 }
 
 // inOrder returns the tunnels in the order of their links. So the same events always have the same outcome.
