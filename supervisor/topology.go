@@ -154,11 +154,10 @@ func literal(s *xl2tpd.Section) bool {
 	return ok
 }
 
-// updateSAs takes a snapshot of strongSwan's SAs, and reports whether anything has changed, and whether there is an SA that
-// works and is new. Of several SAs with one
-// peer the established one counts, and of several established ones the last. An SA whose children all carry something
-// else does not count. An SA without children may be for something else too: if another connection has an SA for L2TP,
-// that one counts.
+// updateSAs takes a snapshot of strongSwan's SAs, and reports whether anything has changed, and whether an SA is new and
+// works. Of several SAs with one peer the established one counts, and of several established ones the last. An SA whose
+// children all carry something else does not count. An SA without children may be for something else too: if another
+// connection has an SA for L2TP, that one counts.
 func (a *topology) updateSAs(s vici.Snapshot, now time.Time) (changed, made bool) {
 	known := a.sas
 	a.listedAt = now
