@@ -19,7 +19,7 @@ type daemon struct {
 	unit    string
 	confErr error  // why its file is not known; then only its pid identifies it
 	ownPipe bool   // the path of its pipe names the same file for this process
-	stop    func() // ends the wait for its exit
+	stop    func() // ends the wait for its exit; nil: nothing waits for that
 }
 
 // findDaemons keeps running up to date.
@@ -29,6 +29,7 @@ func (l *loop) findDaemons(ctx context.Context) {
 			l.forget(id)
 		}
 	}
+	l.followAll()
 	if now := time.Now(); l.searching.ready(now) {
 		found := l.procs.local()
 		l.searching.done(now)
@@ -54,17 +55,33 @@ func (l *loop) add(ctx context.Context, x process) {
 	stop, err := l.follow(x.ID)
 	// Another process may have got the pid before the wait began.
 	if !l.procs.alive(x.ID) {
-		stop()
+		if stop != nil {
+			stop()
+		}
 		return
 	}
-	l.complain("exit", "xl2tpd: the end of the process will be seen up to 10 s late", err)
-	l.blind = l.blind || err != nil
+	l.complainOfExit(err)
 	d := l.inspect(ctx, x)
 	d.stop = stop
 	l.running[x.ID], l.reading.stale = d, true
 }
 
-// follow sends the process on exits when it ends. stop is never nil.
+// followAll waits for the ends of those processes for which that has failed before.
+func (l *loop) followAll() {
+	for id, d := range l.running {
+		if d.stop == nil {
+			var err error
+			d.stop, err = l.follow(id)
+			l.complainOfExit(err)
+		}
+	}
+}
+
+func (l *loop) complainOfExit(err error) {
+	l.complain("exit", "xl2tpd: the end of the process will be seen up to 10 s late", err)
+}
+
+// follow sends the process on exits when it ends. stop is nil if there is an error.
 func (l *loop) follow(id procfs.ID) (stop func(), err error) {
 	given := make(chan struct{})
 	giveUp, err := l.waitExit(id.Pid, func() {
@@ -74,14 +91,16 @@ func (l *loop) follow(id procfs.ID) (stop func(), err error) {
 		}
 	})
 	if err != nil {
-		return func() {}, err
+		return nil, err
 	}
 	return func() { close(given); giveUp() }, nil
 }
 
 func (l *loop) forget(id procfs.ID) {
 	if d := l.running[id]; d != nil {
-		d.stop()
+		if d.stop != nil {
+			d.stop()
+		}
 		delete(l.running, id)
 		l.reading.stale = true
 	}

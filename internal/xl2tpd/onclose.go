@@ -12,21 +12,27 @@ func OnClose(f *os.File, closed func()) {
 	if info, err := f.Stat(); err != nil || info.Mode()&os.ModeSocket == 0 {
 		return // a file, for example, always looks closed
 	}
-	fd := int32(f.Fd())
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0) // f may be closed meanwhile
+	if err != nil {
+		return
+	}
 	if closes(fd, 0) {
+		unix.Close(fd)
 		closed()
 		return
 	}
 	go func() {
-		if closes(fd, -1) {
+		is := closes(fd, -1)
+		unix.Close(fd)
+		if is {
 			closed()
 		}
 	}()
 }
 
 // closes reports whether the other end of a socket is closed within a time in ms; -1: without a limit.
-func closes(fd int32, timeout int) bool {
-	end := []unix.PollFd{{Fd: fd, Events: unix.POLLRDHUP}}
+func closes(fd int, timeout int) bool {
+	end := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
 	for {
 		switch n, err := unix.Poll(end, timeout); err {
 		case nil:

@@ -141,7 +141,7 @@ type loop struct {
 	ended     map[procfs.ID]bool // processes that have ended but may still be in /proc
 	exits     chan procfs.ID
 	searching throttle // the search through all of /proc
-	blind     bool     // no notice comes when a file changes, or when a process ends
+	blind     bool     // no notice comes when a file changes
 
 	sessions []Session // of the kernel, as its table was read last
 	peersOf  map[tunnelIDs]netip.AddrPort
@@ -215,6 +215,11 @@ func (l *loop) wait(ctx context.Context, changed <-chan struct{}, slow <-chan ti
 // lookEvery returns how often to look without a notice. Mostly one comes: of an xl2tpd's file or pid file, of its end, or
 // of a link.
 func (l *loop) lookEvery() time.Duration {
+	for _, d := range l.running {
+		if d.stop == nil {
+			return blindLook
+		}
+	}
 	if l.blind {
 		return blindLook
 	}

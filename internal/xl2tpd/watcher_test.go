@@ -332,6 +332,32 @@ func TestSystemWithoutPidfdAndInotify(t *testing.T) {
 	})
 }
 
+// If the wait for the end of an xl2tpd fails once, for want of file descriptors for example, it is begun later.
+func TestFollowsLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newFixture(t)
+		waitExit, fails := b.w.sys.waitExit, true
+		b.w.sys.waitExit = func(pid int, ended func()) (func(), error) {
+			if fails {
+				return nil, errors.New("too many open files")
+			}
+			return waitExit(pid, ended)
+		}
+		b.put(b.conf, "")
+		b.start(77, 5)
+		b.run()
+		b.take()
+		fails = false
+		time.Sleep(blindLook)
+		b.none()
+		b.end(77)
+		if s := b.take().Home(); s.Runs() {
+			t.Errorf("got %+v, want no process", s)
+		}
+		b.stop()
+	})
+}
+
 func TestSessionsAndTheirPeers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newFixture(t)
