@@ -161,14 +161,15 @@ func (t *Translator) outCopy(p *l2tp.Packet, now time.Time, live Liveness) *Verd
 		t.acknowledge()
 		t.reply.Reason = HelloAckedForPeer
 	}
-	if h.asked || !h.waits.IsZero() && t.out.mustWait(now) {
-		// A copy now would spoil the answers to the questions.
+	if h.asked && h.ackedForPeer() || !h.waits.IsZero() && t.out.mustWait(now) {
+		// A copy now would spoil the answers to the questions. For as long as xl2tpd is not answered, it goes out all the
+		// same: the peer may have got none yet.
 		h.latest = now
 		t.ask(now, live)
 		return t.reply.drop(t.reply.Reason)
 	}
-	h.last, h.latest, t.reply.Save = now, now, true
-	h.plan()
+	h.anotherCopy(now, t.out.elicited)
+	t.reply.Save = true
 	// With a newer Nr the peer could send its next message before it counts the Hello, and so
 	// would not acknowledge the Hello with it. Some peers say nothing else.
 	return t.reply.forward(p, h.wire, p.Msg.Nr)
