@@ -156,20 +156,20 @@ func (t *Translator) passHello(p *l2tp.Packet, now time.Time) *Verdict {
 // outCopy decides about another copy of the Hello in flight.
 func (t *Translator) outCopy(p *l2tp.Packet, now time.Time, live Liveness) *Verdict {
 	h := &t.out.hello
-	t.reply.Reason = HelloPassed
+	passed, held := HelloPassed, MessageWaits
 	if h.ackedForPeer() {
 		t.acknowledge()
-		t.reply.Reason = HelloAckedForPeer
+		passed, held = HelloAckedForPeer, HelloAckedForPeer
 	}
 	if h.asked && h.ackedForPeer() || !h.waits.IsZero() && t.out.mustWait(now) {
 		// A copy now would spoil the answers to the questions. For as long as xl2tpd is not answered, it goes out all the
 		// same: the peer may have got none yet.
 		h.latest = now
 		t.ask(now, live)
-		return t.reply.drop(t.reply.Reason)
+		return t.reply.drop(held)
 	}
 	h.anotherCopy(now, t.out.elicited)
-	t.reply.Save = true
+	t.reply.Save, t.reply.Reason = true, passed
 	// With a newer Nr the peer could send its next message before it counts the Hello, and so
 	// would not acknowledge the Hello with it. Some peers say nothing else.
 	return t.reply.forward(p, h.wire, p.Msg.Nr)

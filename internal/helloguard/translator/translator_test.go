@@ -294,6 +294,7 @@ func TestCopyBehindAMessage(t *testing.T) {
 	tr.out.peer.rtt = 20 * time.Millisecond
 	fromXl2tpd(tr, l2tp.TypeHello, 3, 2, epoch, passFirst)
 	wantReason(t, "message", fromXl2tpd(tr, typeOther, 4, 2, at(0.1), passFirst), Drop, MessageWaits)
+	wantReason(t, "first copy", fromXl2tpd(tr, l2tp.TypeHello, 3, 2, at(1), passFirst), Drop, MessageWaits)
 	tr.HandleTimers(at(2), passFirst)
 	for _, s := range []float64{3, 7, 15} {
 		wantReason(t, "copy", fromXl2tpd(tr, l2tp.TypeHello, 3, 2, at(s), passFirst), Pass, HelloPassed)
