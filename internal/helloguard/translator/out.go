@@ -225,6 +225,10 @@ func (t *Translator) outZLB(p *l2tp.Packet, now time.Time) *Verdict {
 	t.out.exact = true
 	t.confirm(now)
 	w, both, wait := t.out.zlbNumber(t.in.lastNew, now)
+	if t.closing && t.out.hello.inFlight() {
+		// xl2tpd acknowledges the peer's StopCCN once, and has no tunnel any more (network.c, network_thread).
+		both, wait = true, false
+	}
 	if t.out.hello.zlbWaits = wait; wait {
 		t.reply.Save = true
 		return t.reply.drop(ZLBWaits)

@@ -617,6 +617,28 @@ func TestZLBBehindAnUndecidedHello(t *testing.T) {
 	}
 }
 
+// xl2tpd acknowledges the peer's StopCCN with one ZLB, and then has no tunnel any more: nobody can send another.
+func TestZLBForAStop(t *testing.T) {
+	for name, tc := range map[string]struct {
+		rtt    time.Duration
+		counts bool
+	}{
+		"crossing":     {20 * time.Millisecond, false},
+		"turned deaf":  {20 * time.Millisecond, true},
+		"slow or deaf": {6 * time.Second, false},
+	} {
+		tr := inStep(t)
+		tr.out.peer.rtt, tr.out.peer.counts = tc.rtt, tc.counts
+		fromXl2tpd(tr, l2tp.TypeHello, 3, 2, epoch, passFirst)
+		fromPeer(tr, l2tp.TypeStopCCN, 2, 3, at(0.1))
+		v := fromXl2tpd(tr, l2tp.TypeNone, 4, 3, at(0.1), passFirst)
+		if v.Action != Pass {
+			t.Errorf("%s: got %+v, want it passed", name, v)
+		}
+		wantInjected(t, name, v, sent{ToPeer, l2tp.TypeNone, 3, 3})
+	}
+}
+
 // A peer with several messages under way sends new ones between the old: they are no sign that it
 // has seen the ZLBs.
 func TestZLBForOldAndNewMessages(t *testing.T) {
