@@ -87,6 +87,16 @@ func (h *helloInFlight) plan() {
 	h.askAt = at
 }
 
+// anotherCopy notes that a copy leaves now. The answers to earlier questions say nothing about it. elicited is when the
+// latest one left.
+func (h *helloInFlight) anotherCopy(now, elicited time.Time) {
+	if h.before.Before(elicited) {
+		h.before = elicited
+	}
+	h.last, h.latest, h.asked = now, now, false
+	h.plan()
+}
+
 func (h *helloInFlight) nextQuestion(now time.Time) time.Time {
 	switch since := now.Sub(h.latest); {
 	case since >= askFor:
@@ -254,7 +264,9 @@ func (t *Translator) ask(now time.Time, live Liveness) {
 		t.reply.Inject[sent].Question = true
 	}
 	if h := &t.out.hello; h.inFlight() && now.Sub(h.last) >= lateness {
-		t.out.elicited, h.asked = now, true
+		if t.out.elicited = now; !h.asked {
+			h.asked, t.reply.Save = true, true
+		}
 		return
 	}
 	t.out.mustAnswer(now, &t.reply)

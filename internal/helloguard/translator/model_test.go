@@ -618,6 +618,8 @@ func TestFoundHistories(t *testing.T) {
 	waiting := peer{kind: answers, noDuplicates: true, piggyback: true, window: 1, tries: 5, keepalive: 3000}
 	slow := peer{kind: answers, deafFor: 90_000, strict: true, piggyback: true, window: 1, tries: 5, lazy: true, keepalive: 10_000}
 	turning := peer{kind: answers, deafFor: 90_000, strict: true, noDuplicates: true, piggyback: true, window: 16, tries: 5, lazy: true, keepalive: 3000}
+	deafAtFirst := implementations["SoftEther"]
+	deafAtFirst.deafFor = 10_000
 	for name, h := range map[string]course{
 		// Each life of the guard took the repeated Hello for the first repeat, and acknowledged it under
 		// the number that the peer did not expect. The peer gave up.
@@ -793,6 +795,11 @@ func TestFoundHistories(t *testing.T) {
 		// The same. One copy had gone past, and no number was missing.
 		"a Hello held back whose first copy has gone past": {
 			seed: 1210690, name: "accel-ppp", peer: implementations["accel-ppp"], helloEvery: 60_000, maxRetries: 100, xStart: 3, length: 307_186, delay: 6000, fresh: 2, kills: 20, down: flushed, gone: 40_000, traits: true, forge: true,
+		},
+		// The guard was down for the fourth copy of the Hello, asked before the fifth, and kept that back. It would have been the first
+		// copy that the peer took.
+		"a copy behind a question": {
+			seed: 168_550, name: "SoftEther", peer: deafAtFirst, helloEvery: 60_000, xStart: 3, length: 100_000, fresh: 1, kills: 5, traits: true, firstUp: 61_000, hang: 54_377, forge: true,
 		},
 		// It turned deaf. Its new messages hid that it repeated the old ones.
 		"ZLBs to a peer with several messages under way": {

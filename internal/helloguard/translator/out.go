@@ -156,19 +156,20 @@ func (t *Translator) passHello(p *l2tp.Packet, now time.Time) *Verdict {
 // outCopy decides about another copy of the Hello in flight.
 func (t *Translator) outCopy(p *l2tp.Packet, now time.Time, live Liveness) *Verdict {
 	h := &t.out.hello
-	t.reply.Reason = HelloPassed
+	passed, held := HelloPassed, MessageWaits
 	if h.ackedForPeer() {
 		t.acknowledge()
-		t.reply.Reason = HelloAckedForPeer
+		passed, held = HelloAckedForPeer, HelloAckedForPeer
 	}
-	if h.asked || !h.waits.IsZero() && t.out.mustWait(now) {
-		// A copy now would spoil the answers to the questions.
+	if h.asked && h.ackedForPeer() || !h.waits.IsZero() && t.out.mustWait(now) {
+		// A copy now would spoil the answers to the questions. For as long as xl2tpd is not answered, it goes out all the
+		// same: the peer may have got none yet.
 		h.latest = now
 		t.ask(now, live)
-		return t.reply.drop(t.reply.Reason)
+		return t.reply.drop(held)
 	}
-	h.last, h.latest, t.reply.Save = now, now, true
-	h.plan()
+	h.anotherCopy(now, t.out.elicited)
+	t.reply.Save, t.reply.Reason = true, passed
 	// With a newer Nr the peer could send its next message before it counts the Hello, and so
 	// would not acknowledge the Hello with it. Some peers say nothing else.
 	return t.reply.forward(p, h.wire, p.Msg.Nr)
@@ -224,6 +225,10 @@ func (t *Translator) outZLB(p *l2tp.Packet, now time.Time) *Verdict {
 	t.out.exact = true
 	t.confirm(now)
 	w, both, wait := t.out.zlbNumber(t.in.lastNew, now)
+	if t.closing && t.out.hello.inFlight() {
+		// xl2tpd acknowledges the peer's StopCCN once, and has no tunnel any more (network.c, network_thread).
+		both, wait = true, false
+	}
 	if t.out.hello.zlbWaits = wait; wait {
 		t.reply.Save = true
 		return t.reply.drop(ZLBWaits)

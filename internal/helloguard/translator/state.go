@@ -34,6 +34,7 @@ type state struct {
 	HelloLatest    int64   `json:"hello_latest,omitempty"` // the same
 	HelloBefore    int64   `json:"hello_before,omitempty"` // the same
 	HelloClosed    int64   `json:"hello_closed,omitempty"` // the same
+	HelloAsked     bool    `json:"hello_asked,omitempty"`  // a question has left behind all copies
 	Overtaken      bool    `json:"overtaken,omitempty"`
 	ZLBWaits       bool    `json:"zlb_waits,omitempty"`
 	Returned       *uint16 `json:"returned,omitempty"`
@@ -71,7 +72,7 @@ func (t *Translator) state() *state {
 		s.HelloCount = 1
 		s.HelloLast, s.HelloLatest = h.last.UnixMilli(), h.latest.UnixMilli()
 		s.HelloBefore = h.before.UnixMilli()
-		s.ZLBWaits = h.zlbWaits
+		s.ZLBWaits, s.HelloAsked = h.zlbWaits, out.elicited.After(h.before)
 		if !h.first.IsZero() {
 			s.HelloFirst = h.first.UnixMilli()
 		}
@@ -125,6 +126,9 @@ func (s *state) restore(now time.Time) *Translator {
 	if s.HelloCount > 0 {
 		t.out.hello = s.hello(&t.out.sequenceMap, now)
 		t.out.oldest = seq{s.HelloWire, true}
+		if s.HelloAsked { // an answer may still come
+			t.out.elicited = now
+		}
 	}
 	if t.out.hello.zlbWaits { // some peers do not repeat their message for a minute
 		t.in.unacked, t.in.ackAt = seq{s.Expects - 1, true}, now

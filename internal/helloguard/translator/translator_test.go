@@ -247,6 +247,90 @@ func TestUnansweredHello(t *testing.T) {
 	}
 }
 
+// A copy of the Hello goes out though the peer has been asked already, for as long as nobody has answered xl2tpd: the
+// peer may have got no other.
+func TestCopyBehindAQuestion(t *testing.T) {
+	manyRetries := unknown
+	manyRetries.GivesUp = false
+	for name, tc := range map[string]struct {
+		early []float64 // copies that this life of the guard has seen, others were lost
+		live  Liveness
+		late  float64 // the copy behind the question
+		then  Liveness
+		want  Action
+	}{
+		"others were lost":              {[]float64{0}, unknown, 15, unknown, Pass},
+		"life returns":                  {[]float64{0}, unknown, 15, passFirst, Pass},
+		"owner not known any more":      {[]float64{0}, unknown, 15, Liveness{GivesUp: true, PassFirst: true}, Pass},
+		"let go":                        {[]float64{0}, unknown, 15, Liveness{Xl2tpd: true, GivesUp: true, LetGo: true}, Pass},
+		"many retries":                  {[]float64{0, 1, 3, 7, 15}, manyRetries, 31, manyRetries, Pass},
+		"acknowledged for the peer":     {[]float64{0}, passFirst, 15, passFirst, Drop},
+		"acknowledged, no sign of life": {[]float64{0}, passFirst, 15, unknown, Drop},
+	} {
+		tr := inStep(t)
+		for _, s := range tc.early {
+			fromXl2tpd(tr, l2tp.TypeHello, 3, 2, at(s), tc.live)
+		}
+		for when, ok := tr.NextTimer(); ok && when.Before(at(tc.late)); when, ok = tr.NextTimer() {
+			tr.HandleTimers(when, tc.live)
+		}
+		if !tr.out.hello.asked {
+			t.Fatalf("%s: not asked", name)
+		}
+		v := fromXl2tpd(tr, l2tp.TypeHello, 3, 2, at(tc.late), tc.then)
+		if v.Action != tc.want {
+			t.Errorf("%s: got action %d, want %d", name, v.Action, tc.want)
+		}
+		if answered := slices.Contains(injected(t, v), toLocal(2, 4)); answered != (tc.want == Drop) {
+			t.Errorf("%s: xl2tpd answered: %v, want %v", name, answered, tc.want == Drop)
+		}
+	}
+}
+
+// A message behind the Hello has been held back for the answer to a question, and goes out. The copies of the Hello go out
+// again too: a peer that has got none can't take the message.
+func TestCopyBehindAMessage(t *testing.T) {
+	tr := inStep(t)
+	tr.out.peer.rtt = 20 * time.Millisecond
+	fromXl2tpd(tr, l2tp.TypeHello, 3, 2, epoch, passFirst)
+	wantReason(t, "message", fromXl2tpd(tr, typeOther, 4, 2, at(0.1), passFirst), Drop, MessageWaits)
+	wantReason(t, "first copy", fromXl2tpd(tr, l2tp.TypeHello, 3, 2, at(1), passFirst), Drop, MessageWaits)
+	tr.HandleTimers(at(2), passFirst)
+	for _, s := range []float64{3, 7, 15} {
+		wantReason(t, "copy", fromXl2tpd(tr, l2tp.TypeHello, 3, 2, at(s), passFirst), Pass, HelloPassed)
+		wantReason(t, "message", fromXl2tpd(tr, typeOther, 4, 2, at(s+0.1), passFirst), Pass, Nothing)
+	}
+}
+
+// The answer to a question that left before a copy of the Hello says nothing about that copy.
+func TestAnswerToAnEarlierQuestion(t *testing.T) {
+	for name, restarts := range map[string][]float64{
+		"the same life":    nil,
+		"a restart":        {14},
+		"several restarts": {11, 12, 14},
+	} {
+		tr := inStep(t)
+		fromXl2tpd(tr, l2tp.TypeHello, 3, 2, epoch, unknown)
+		ask := func(s float64) {
+			if v := tr.HandleTimers(at(s), unknown); !v.Save {
+				t.Errorf("%s: the question at %v s is not saved", name, s)
+			}
+		}
+		ask(10)
+		for _, s := range restarts {
+			tr = restarted(t, tr, at(s))
+		}
+		wantReason(t, name, fromXl2tpd(tr, l2tp.TypeHello, 3, 2, at(15), unknown), Pass, HelloPassed)
+		ask(17)
+		if v := fromPeer(tr, l2tp.TypeNone, 2, 3, at(17.5)); v.Reason == HelloNotCounted || !tr.HelloUnanswered() {
+			t.Errorf("%s: %+v: want the Hello undecided", name, v)
+		}
+		if v := fromPeer(tr, l2tp.TypeNone, 2, 3, at(51)); v.Reason != HelloNotCounted {
+			t.Errorf("%s: got %q for an answer to the question behind the copy, want %q", name, v.Reason, HelloNotCounted)
+		}
+	}
+}
+
 // Whatever the peer says before all copies can have arrived, and whatever it may have said before
 // the Hello came, is no proof: not a ZLB, not a message, not one sent again.
 func TestNoProof(t *testing.T) {
@@ -530,6 +614,28 @@ func TestZLBBehindAnUndecidedHello(t *testing.T) {
 			t.Errorf("%s: got action %d, Ns %d; want %d, %d", name, v.Action, ns, tc.action, tc.ns)
 		}
 		wantInjected(t, name, v, tc.injected...)
+	}
+}
+
+// xl2tpd acknowledges the peer's StopCCN with one ZLB, and then has no tunnel any more: nobody can send another.
+func TestZLBForAStop(t *testing.T) {
+	for name, tc := range map[string]struct {
+		rtt    time.Duration
+		counts bool
+	}{
+		"crossing":     {20 * time.Millisecond, false},
+		"turned deaf":  {20 * time.Millisecond, true},
+		"slow or deaf": {6 * time.Second, false},
+	} {
+		tr := inStep(t)
+		tr.out.peer.rtt, tr.out.peer.counts = tc.rtt, tc.counts
+		fromXl2tpd(tr, l2tp.TypeHello, 3, 2, epoch, passFirst)
+		fromPeer(tr, l2tp.TypeStopCCN, 2, 3, at(0.1))
+		v := fromXl2tpd(tr, l2tp.TypeNone, 4, 3, at(0.1), passFirst)
+		if v.Action != Pass {
+			t.Errorf("%s: got %+v, want it passed", name, v)
+		}
+		wantInjected(t, name, v, sent{ToPeer, l2tp.TypeNone, 3, 3})
 	}
 }
 
