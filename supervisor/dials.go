@@ -109,7 +109,7 @@ func (d *dials) dialledAgain(l *lac, now time.Time) {
 
 // startAgain notes that a LAC is wanted, and that xl2tpd dials it. If recovery is taking a step, that step still counts.
 func (l *lac) startAgain(now time.Time) {
-	l.had, l.notRedialled, l.lastEnd, l.possibleEnd, l.silentAt = hadOne, false, nil, nil, time.Time{}
+	l.had, l.notRedialled, l.lastEnd, l.possibleEnds, l.silentAt = hadOne, false, nil, nil, time.Time{}
 	l.attemptAt, l.notDiallingSince = now, time.Time{}
 	if l.progress.isIdle() {
 		busy := l.progress.busy
@@ -135,7 +135,7 @@ func (d *dials) dialsHungUp(lacs []*lac) {
 		return
 	}
 	for _, l := range down {
-		l.lastEnd, l.possibleEnd, l.had = nil, endByOperator(helloguard.OwnedConnection{}), max(l.had, mayHaveHad)
+		l.lastEnd, l.possibleEnds, l.had = nil, endList{endByOperator(helloguard.OwnedConnection{})}, max(l.had, mayHaveHad)
 		d.agenda.mark(l)
 	}
 }

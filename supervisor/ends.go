@@ -251,6 +251,27 @@ func (ts *tunnelTable) endOf(t *tunnel) *end {
 // setReason notes the reason of an end.
 func (c *end) setReason(e Ending) { c.sure, c.Ending = !e.MayBeOperator, e }
 
+// endList is a bounded list of ends that may be hang-ups, the latest last.
+type endList []*end
+
+// maxEndList is how many ends an endList has at most. What explains one of them may not explain another.
+const maxEndList = 8
+
+// add adds an end, unless it is there. Ends that turned out to be failures make room for it.
+func (all *endList) add(c *end) {
+	all.remove(func(one *end) bool { return one == c || !one.mayBeHangUp() })
+	if *all = append(*all, c); len(*all) > maxEndList {
+		*all = slices.Delete(*all, 0, 1)
+	}
+}
+
+// remove removes ends, and reports whether there was one.
+func (all *endList) remove(is func(*end) bool) (any bool) {
+	before := len(*all)
+	*all = slices.DeleteFunc(*all, is)
+	return len(*all) < before
+}
+
 // endByOperator returns the end of a tunnel that the operator has hung up.
 func endByOperator(c helloguard.OwnedConnection) *end {
 	return &end{Ending: Ending{OwnedConnection: c, CloseReason: helloguard.CloseReason{Operator: true}}, sure: true}

@@ -134,7 +134,7 @@ func (h *hangUps) attributeToAny(lacs []*lac, c *end, now time.Time) {
 	}
 	for _, l := range lacs { // resolveEnd decides later
 		if c.awaitsStep(l) {
-			l.endMeanwhile = c
+			l.endsMeanwhile.add(c)
 		} else {
 			h.mayHaveHungUp([]*lac{l}, c)
 		}
@@ -154,13 +154,10 @@ func (l *lac) cameInHangUp(c *end, now time.Time) bool {
 	return now.Sub(l.hangUpDoneAt) < reasonTTL && !up.Before(l.hangUpAt) && up.Sub(l.hangUpAt) <= timerDelay
 }
 
-// mayHaveHungUp notes that the operator may have hung up any of these LACs. An earlier end that may be a hang-up stays in
-// possibleEnd: what explains the new end later may not explain the earlier one.
+// mayHaveHungUp notes that the operator may have hung up any of these LACs.
 func (h *hangUps) mayHaveHungUp(lacs []*lac, c *end) {
 	for _, l := range lacs {
-		if !l.possibleEnd.mayBeHangUp() {
-			l.possibleEnd = c
-		}
+		l.possibleEnds.add(c)
 		h.agenda.mark(l)
 	}
 }
@@ -168,25 +165,29 @@ func (h *hangUps) mayHaveHungUp(lacs []*lac, c *end) {
 // forgetPossibleEnd notes that the operator has hung up none of these LACs.
 func (h *hangUps) forgetPossibleEnd(lacs []*lac, c *end) {
 	for _, l := range lacs {
-		if l.possibleEnd == c {
-			l.possibleEnd = nil
+		if l.possibleEnds.remove(func(one *end) bool { return one == c }) {
 			h.agenda.mark(l)
 		}
 	}
 }
 
-// resolveEnd decides about the end of a link that may have been the LAC's, and that came while recovery took a step for
-// the LAC. If recovery has hung up none of the LACs that the link may have been of, the operator may have. If the link was
-// silent, that is so only if its peer has answered.
-func (h *hangUps) resolveEnd(l *lac, hungUp, alive bool) {
-	c := l.endMeanwhile
-	l.endMeanwhile = nil
-	if c == nil || !c.assumed || c.isFailure() {
-		return
+// resolveEnds decides about the ends of links that may have been the LAC's, and that came while recovery took a step for
+// the LAC.
+func (h *hangUps) resolveEnds(l *lac, hungUp, alive bool) {
+	all := l.endsMeanwhile
+	all.remove(func(c *end) bool { return !c.assumed || c.isFailure() })
+	l.endsMeanwhile = nil
+	for _, c := range all {
+		h.resolveEnd(c, hungUp && len(all) == 1, alive) // one hang-up explains one end, and nobody knows which
 	}
+}
+
+// resolveEnd decides about one of them. If recovery has hung up none of the LACs that the link may have been of, the operator
+// may have. If the link was silent, that is so only if its peer has answered.
+func (h *hangUps) resolveEnd(c *end, hungUp, alive bool) {
 	lacs := h.lacsNamed(c.identity.names)
 	c.inferred = c.inferred && !alive
-	waits := slices.ContainsFunc(lacs, func(other *lac) bool { return other.endMeanwhile == c })
+	waits := slices.ContainsFunc(lacs, func(other *lac) bool { return slices.Contains(other.endsMeanwhile, c) })
 	switch {
 	case hungUp || c.inferred && !waits:
 		c.assumed = false
@@ -199,8 +200,7 @@ func (h *hangUps) resolveEnd(l *lac, hungUp, alive bool) {
 // clearPossibleEnds notes that the hung-up tunnel was this LAC's. So it was not the tunnel of any other LAC.
 func (h *hangUps) clearPossibleEnds(l *lac, c *end) {
 	for _, other := range h.byKey {
-		if other != l && other.possibleEnd != nil && other.possibleEnd.OwnedConnection == c.OwnedConnection {
-			other.possibleEnd = nil
+		if other != l && other.possibleEnds.remove(func(one *end) bool { return one.OwnedConnection == c.OwnedConnection }) {
 			h.agenda.mark(other)
 		}
 	}
@@ -208,7 +208,7 @@ func (h *hangUps) clearPossibleEnds(l *lac, c *end) {
 
 // mayBeHungUp reports whether a LAC was hung up on this host, or may have been.
 func (l *lac) mayBeHungUp() bool {
-	return l.lastEnd.mayBeHangUp() || l.possibleEnd.mayBeHangUp()
+	return l.lastEnd.mayBeHangUp() || slices.ContainsFunc(l.possibleEnds, (*end).mayBeHangUp)
 }
 
 // operatorHungUp notes that the operator has hung up an attempt, or a tunnel that has no link yet. For a tunnel with a
@@ -254,10 +254,10 @@ func (h *hangUps) operatorHungUp(c helloguard.OwnedConnection) {
 // another LAC with a link, clearPossibleEnds corrects that once the link has gone.
 func (h *hangUps) operatorMayHaveHungUp(lacs []*lac, c helloguard.OwnedConnection) {
 	for _, l := range lacs {
-		if l.mayBeHungUp() {
+		known := l.mayBeHungUp()
+		if l.possibleEnds.add(endByOperator(c)); known {
 			continue
 		}
-		l.possibleEnd = endByOperator(c)
 		h.agenda.mark(l)
 		h.logLAC(l, slog.LevelInfo, "tunnel left down", slog.String("reason", "it, or another one to this LNS, was hung up on this host"))
 	}
@@ -283,7 +283,7 @@ func (h *hangUps) callWithoutLinkClosed(e Ending, now time.Time) {
 
 // mayHaveEndedAt returns when the tunnel ended that may have been hung up; zero: none may have, or nobody knows when.
 func (l *lac) mayHaveEndedAt() (at time.Time) {
-	for _, c := range []*end{l.lastEnd, l.possibleEnd} {
+	for _, c := range append(endList{l.lastEnd}, l.possibleEnds...) {
 		if c.mayBeHangUp() && c.Time.After(at) {
 			at = c.Time
 		}
@@ -312,14 +312,12 @@ func (l *lac) forgetTunnel(now time.Time) (hungUp bool) {
 	if l.lastEnd != nil && !l.lastEnd.sure && now.Sub(l.lastEnd.Time) <= reasonDelay {
 		l.lastEnd.failed, l.lastEnd.Reason = true, xl2tpdEnded // the links were seen to go before their xl2tpd
 	}
-	if l.possibleEnd != nil && !l.possibleEnd.sure && now.Sub(l.possibleEnd.Time) <= reasonDelay {
-		l.possibleEnd = nil
-	}
+	l.possibleEnds.remove(func(c *end) bool { return !c.sure && now.Sub(c.Time) <= reasonDelay })
 	if hungUp = l.mayBeHungUp(); hungUp || l.had != hadOne {
 		l.had = hadNone
 	}
 	if !hungUp {
-		l.lastEnd, l.possibleEnd = nil, nil
+		l.lastEnd, l.possibleEnds = nil, nil
 	}
 	return hungUp
 }

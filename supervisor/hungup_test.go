@@ -308,3 +308,26 @@ func TestHungUpAfterXl2tpdEnded(t *testing.T) {
 		}
 	}
 }
+
+// Nobody can tell which of two links is whose. One goes while recovery hangs home up, and an operator hangs the other one up.
+// The result of recovery's hang-up explains one end, so either LAC may have been hung up by the operator.
+func TestTwoEndsWhileOneIsHungUp(t *testing.T) {
+	hungUp := Ending{OwnedConnection: closerOf("192.0.2.1", 9), CloseReason: why{Reason: "hung up on this host", Operator: true}}
+	for name, second := range map[string]func(n *fixture){
+		"the guard sees the operator": func(n *fixture) { n.step(hungUp); n.links() },
+		"nobody sees the operator":    func(n *fixture) { n.links() },
+	} {
+		n := ambiguousUp(t, "", "recover = full\n")
+		n.plays(time.Minute, alive, succeeds)
+		office, home := n.lac("office"), n.lac("home")
+		home.progress.busy = StepHangUp
+		n.core.lacs.agenda.slotsTaken++
+		n.links(inUserspace(link("ppp0", 5, true))...)
+		n.after(time.Second)
+		second(n)
+		n.step(StepDone{LAC: LAC{Name: "home"}, Step: StepHangUp})
+		if !office.mayBeHungUp() || !home.mayBeHungUp() {
+			t.Errorf("%s: may be hung up: office %v, home %v, want both", name, office.mayBeHungUp(), home.mayBeHungUp())
+		}
+	}
+}

@@ -53,10 +53,10 @@ type lacDials struct {
 
 // lacEnds is how tunnels of a LAC have ended.
 type lacEnds struct {
-	lastEnd      *end      // how its latest tunnel ended; nil: it is up, or there was none
-	possibleEnd  *end      // how a tunnel or attempt ended that may have been this LAC's; nil: none of interest
-	endMeanwhile *end      // how a link ended that may have been this LAC's, while recovery took a step for it; nil: none has
-	silentAt     time.Time // when its latest tunnel ended, if the peer was silent; zero: it was not
+	lastEnd       *end      // how its latest tunnel ended; nil: it is up, or there was none
+	possibleEnds  endList   // how tunnels or attempts ended that may have been this LAC's
+	endsMeanwhile endList   // how links ended that may have been this LAC's, while recovery took a step for it
+	silentAt      time.Time // when its latest tunnel ended, if the peer was silent; zero: it was not
 }
 
 // lacHangUp is the latest hang-up of a LAC by recovery, and what came of it.

@@ -23,7 +23,7 @@ func TestMissingOneOfTwoAmbiguous(t *testing.T) {
 	}{
 		{"nobody has hung up", "", func(*fixture) {}, both},
 		{"one was perhaps hung up", "", func(n *fixture) {
-			n.lac("home").possibleEnd = endByOperator(helloguard.OwnedConnection{})
+			n.lac("home").possibleEnds = endList{endByOperator(helloguard.OwnedConnection{})}
 		}, none},
 		{"one is not wanted", "", func(n *fixture) {
 			n.step(n.config("[global]\nrecover = full\n[lac home]\nrecover = off\n"))

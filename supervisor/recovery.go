@@ -178,11 +178,11 @@ func (l *lac) takeAmbiguousLinks(c *candidates, pid int) {
 			l.had = max(l.had, mayHaveHad)
 		}
 		if l.mayBeHungUp() && count(*group, of) >= len((*group)[0].identity.names) {
-			l.lastEnd, l.possibleEnd, l.silentAt = nil, nil, time.Time{}
+			l.lastEnd, l.possibleEnds, l.silentAt = nil, nil, time.Time{}
 		}
 	}
-	if l.possibleEnd != nil && c.hasExact(pid) {
-		l.possibleEnd = nil
+	if len(l.possibleEnds) > 0 && c.hasExact(pid) {
+		l.possibleEnds = nil
 	}
 }
 

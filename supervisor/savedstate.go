@@ -91,11 +91,11 @@ func (l *lac) restore(k LACState, now time.Time) {
 	}
 	switch {
 	case k.HungUp && k.Unsure && k.Perhaps:
-		l.possibleEnd, l.had = &end{}, mayHaveHad
+		l.possibleEnds, l.had = endList{{}}, mayHaveHad
 	case k.HungUp && k.Unsure:
 		l.lastEnd, l.had = &end{}, hadOne
 	case k.HungUp && k.Perhaps:
-		l.possibleEnd, l.had = endByOperator(helloguard.OwnedConnection{}), mayHaveHad
+		l.possibleEnds, l.had = endList{endByOperator(helloguard.OwnedConnection{})}, mayHaveHad
 	case k.HungUp:
 		l.lastEnd = endByOperator(helloguard.OwnedConnection{})
 	case k.Perhaps:
@@ -130,11 +130,12 @@ func (ls *lacTable) save(l *lac) {
 	known := true
 	switch {
 	case l.mayBeHungUp():
-		c := l.lastEnd
-		if state.Perhaps = !c.mayBeHangUp(); state.Perhaps {
-			c = l.possibleEnd
+		state.HungUp, state.Perhaps = true, !l.lastEnd.mayBeHangUp()
+		if state.Perhaps {
+			state.Unsure = !slices.ContainsFunc(l.possibleEnds, func(c *end) bool { return c.Operator })
+		} else {
+			state.Unsure = !l.lastEnd.Operator
 		}
-		state.HungUp, state.Unsure = true, !c.Operator
 	case l.had == hadOne && !l.progress.since.IsZero():
 		idle := l.notRedialled && l.missingAt.IsZero() // one that was only taken for down may be up
 		state = LACState{Idle: idle, Attempt: l.attemptAt, Silent: l.silentAt, Planned: l.plannedUntil, IKE: l.ike, IKETo: l.ikeTo}

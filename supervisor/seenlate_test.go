@@ -191,7 +191,7 @@ func TestGoneWhileRecoveryFindsThePeerAlive(t *testing.T) {
 		n.plays(time.Minute, alive, succeeds)
 		names := []string{"office", "home"}[:len(tc.results)]
 		for _, of := range names {
-			n.lac(of).possibleEnd, n.lac(of).progress.busy = nil, StepHangUp
+			n.lac(of).possibleEnds, n.lac(of).progress.busy = nil, StepHangUp
 			n.core.lacs.agenda.slotsTaken++
 		}
 		n.links()
@@ -212,7 +212,7 @@ func TestGoneWhileAnotherIsHungUp(t *testing.T) {
 		n.links(inUserspace(link("ppp0", 5, true))...)
 		n.plays(time.Minute, alive, succeeds)
 		office, home := n.lac("office"), n.lac("home")
-		office.possibleEnd, home.possibleEnd, home.progress.busy = nil, nil, StepHangUp
+		office.possibleEnds, home.possibleEnds, home.progress.busy = nil, nil, StepHangUp
 		n.core.lacs.agenda.slotsTaken++
 		n.links()
 		if !office.mayBeHungUp() {
@@ -613,7 +613,7 @@ func TestPerhapsHungUpExplainsNoDial(t *testing.T) {
 		}
 		n.links()
 		if perhaps {
-			n.lac("office").possibleEnd = endByOperator(helloguard.OwnedConnection{})
+			n.lac("office").possibleEnds = endList{endByOperator(helloguard.OwnedConnection{})}
 		}
 		n.lac("home").notRedialled = true
 		n.step(Dials{Peer: closer.Peer.Addr()})
@@ -801,7 +801,7 @@ func TestGoneWhileThePeerIsAskedForTwo(t *testing.T) {
 		names := []string{"office", "home"}
 		for i, of := range names {
 			l := n.lac(of)
-			l.lastEnd, l.possibleEnd, l.progress.busy = nil, nil, StepNone
+			l.lastEnd, l.possibleEnds, l.progress.busy = nil, nil, StepNone
 			if l.progress.next = n.now.Add(time.Hour); tc.results[i] != nil {
 				l.progress.busy = StepAsk
 			}
@@ -886,10 +886,10 @@ func TestGoneBeforeANewXl2tpd(t *testing.T) {
 	for _, stale := range []bool{true, false} {
 		n := ambiguousUp(t, "autodial = yes\n", "recover = full\n")
 		l := n.lac("home")
-		l.progress.busy, l.stale, l.endMeanwhile = StepHangUp, stale, &end{assumed: true}
+		l.progress.busy, l.stale, l.endsMeanwhile = StepHangUp, stale, endList{{assumed: true}}
 		n.core.lacs.agenda.slotsTaken++
 		n.step(StepDone{LAC: LAC{Name: "home"}, Step: StepHangUp, Err: lost})
-		if l.endMeanwhile != nil {
+		if l.endsMeanwhile != nil {
 			t.Errorf("stale %v: the end before is still to be decided", stale)
 		}
 	}
@@ -906,7 +906,7 @@ func TestDialOfWhatWasPerhapsHungUp(t *testing.T) {
 		n.links()
 		n.after(time.Minute)
 		if perhaps {
-			n.lac("home").lastEnd, n.lac("home").possibleEnd = nil, endByOperator(helloguard.OwnedConnection{})
+			n.lac("home").lastEnd, n.lac("home").possibleEnds = nil, endList{endByOperator(helloguard.OwnedConnection{})}
 		}
 		n.step(Dials{Peer: closer.Peer.Addr()})
 		n.step(vici.Snapshot{})

@@ -24,7 +24,7 @@ func (ls *lacTable) takeOutcome(ev StepDone, now time.Time) {
 		ls.takeNewSA(l, ev.Err)
 	}
 	if l.stale {
-		l.progress.busy, l.stale, l.endMeanwhile = StepNone, false, nil
+		l.progress.busy, l.stale, l.endsMeanwhile = StepNone, false, nil
 		return
 	}
 	err := ev.Err
@@ -50,7 +50,7 @@ func (ls *lacTable) stepDone(l *lac, step Step, err error, now time.Time) {
 		c.failed = false // the LNS lives, so the silence was another's fault, and recovery has not hung up
 	}
 	hungUp := step == StepHangUp && (err == nil || errors.Is(err, ErrHungUp))
-	ls.hangUps.resolveEnd(l, hungUp, errors.Is(err, ErrAlive))
+	ls.hangUps.resolveEnds(l, hungUp, errors.Is(err, ErrAlive))
 	l.progress.stepDone(err, is, ls.jitter(), now)
 	switch step {
 	case StepDial:
