@@ -53,11 +53,11 @@ func newFixture(t *testing.T, xl2tpdConf, keepaliveConf string) *fixture {
 	return n
 }
 
-func (n *fixture) xl2tpd(text string) xl2tpd.Snapshot {
-	n.t.Helper()
+func (f *fixture) xl2tpd(text string) xl2tpd.Snapshot {
+	f.t.Helper()
 	c, err := xl2tpd.ParseConf("xl2tpd.conf", []byte(text))
 	if err != nil {
-		n.t.Fatal(err)
+		f.t.Fatal(err)
 	}
 	for i, s := range c.Sections {
 		for _, host := range s.LNS {
@@ -74,52 +74,52 @@ func running(c *xl2tpd.Conf, pid int) xl2tpd.Snapshot {
 	return xl2tpd.Snapshot{Instances: []xl2tpd.Instance{{Process: procfs.ID{Pid: pid}, Conf: c}}}
 }
 
-func (n *fixture) lac(called string) *lac { return n.core.lacs.ensureLAC(name{"lac", called, ""}) }
+func (f *fixture) lac(called string) *lac { return f.core.lacs.ensureLAC(name{"lac", called, ""}) }
 
-func (n *fixture) config(text string) *config.Config {
-	n.t.Helper()
+func (f *fixture) config(text string) *config.Config {
+	f.t.Helper()
 	c, err := config.Parse("keepalive.conf", []byte(text))
 	if err != nil {
-		n.t.Fatal(err)
+		f.t.Fatal(err)
 	}
 	return c
 }
 
-func (n *fixture) step(ev Event) {
-	for _, a := range n.core.Step(ev, n.now) {
+func (f *fixture) step(ev Event) {
+	for _, a := range f.core.Step(ev, f.now) {
 		switch a := a.(type) {
 		case Note:
-			n.noted(a)
+			f.noted(a)
 		case CallHook:
-			n.told = append(n.told, a.Event)
+			f.told = append(f.told, a.Event)
 		default:
-			n.actions = append(n.actions, a)
+			f.actions = append(f.actions, a)
 		}
 	}
 }
 
 // restarted replaces the core by a new one. The new core gets the saved state, and sees the host as it is now.
-func (n *fixture) restarted(s xl2tpd.Snapshot, sas vici.Snapshot, links ...ppp.Link) {
-	if m, news := n.core.SavedState(); news {
-		n.memory = m
+func (f *fixture) restarted(s xl2tpd.Snapshot, sas vici.Snapshot, links ...ppp.Link) {
+	if m, news := f.core.SavedState(); news {
+		f.memory = m
 	}
-	n.core = New(n.core.topology.config, n.core.lacs.jitter)
-	n.core.Restore(n.memory, n.now)
-	n.actions = nil
-	n.step(s)
-	n.step(n.core.topology.config)
-	n.step(sas)
-	n.links(links...)
+	f.core = New(f.core.topology.config, f.core.lacs.jitter)
+	f.core.Restore(f.memory, f.now)
+	f.actions = nil
+	f.step(s)
+	f.step(f.core.topology.config)
+	f.step(sas)
+	f.links(links...)
 }
 
 // noted keeps a line of the log; the debug log has recovery's rules.
-func (n *fixture) noted(note Note) {
+func (f *fixture) noted(note Note) {
 	if note.Level >= slog.LevelInfo {
-		n.notes = append(n.notes, text(note))
+		f.notes = append(f.notes, text(note))
 	}
 	for _, a := range note.Attrs {
 		if a.Key == "rule" {
-			n.rules = append(n.rules, a.Value.String())
+			f.rules = append(f.rules, a.Value.String())
 		}
 	}
 }
@@ -132,23 +132,23 @@ func text(note Note) string {
 	return s
 }
 
-func (n *fixture) links(links ...ppp.Link) {
-	n.step(ppp.Snapshot{Links: links, Sources: ppp.Sources{DBus: true, Rtnetlink: true}})
+func (f *fixture) links(links ...ppp.Link) {
+	f.step(ppp.Snapshot{Links: links, Sources: ppp.Sources{DBus: true, Rtnetlink: true}})
 }
 
 // after lets time pass, with a tick at its end.
-func (n *fixture) after(d time.Duration) {
-	n.now = n.now.Add(d)
-	n.step(Tick{})
+func (f *fixture) after(d time.Duration) {
+	f.now = f.now.Add(d)
+	f.step(Tick{})
 }
 
 // want checks the actions since the last call.
-func (n *fixture) want(actions ...Action) {
-	n.t.Helper()
-	if !slices.Equal(n.actions, actions) {
-		n.t.Fatalf("at %v:\n got %v\nwant %v", n.now.Sub(epoch), show(n.actions), show(actions))
+func (f *fixture) want(actions ...Action) {
+	f.t.Helper()
+	if !slices.Equal(f.actions, actions) {
+		f.t.Fatalf("at %v:\n got %v\nwant %v", f.now.Sub(epoch), show(f.actions), show(actions))
 	}
-	n.actions = nil
+	f.actions = nil
 }
 
 func show(actions []Action) string {
@@ -160,16 +160,16 @@ func show(actions []Action) string {
 }
 
 // wantNote checks that the notes since the last call are these, by their start.
-func (n *fixture) wantNotes(starts ...string) {
-	n.t.Helper()
-	ok := len(n.notes) == len(starts)
+func (f *fixture) wantNotes(starts ...string) {
+	f.t.Helper()
+	ok := len(f.notes) == len(starts)
 	for i := 0; ok && i < len(starts); i++ {
-		ok = strings.HasPrefix(n.notes[i], starts[i])
+		ok = strings.HasPrefix(f.notes[i], starts[i])
 	}
 	if !ok {
-		n.t.Fatalf("at %v:\n got %q\nwant %q", n.now.Sub(epoch), n.notes, starts)
+		f.t.Fatalf("at %v:\n got %q\nwant %q", f.now.Sub(epoch), f.notes, starts)
 	}
-	n.notes = nil
+	f.notes = nil
 }
 
 func link(name string, index int, up bool) ppp.Link {
@@ -188,37 +188,37 @@ func echo(l ppp.Link) Action {
 
 func cancel(l ppp.Link) Action { return CancelEcho{Link: key(l.Name, l.Index)} }
 
-func (n *fixture) counter(l ppp.Link, packets uint64) {
-	n.step(Counters{{Link: key(l.Name, l.Index), Packets: packets}})
+func (f *fixture) counter(l ppp.Link, packets uint64) {
+	f.step(Counters{{Link: key(l.Name, l.Index), Packets: packets}})
 }
 
-func (n *fixture) result(l ppp.Link, err error) {
-	n.step(Results{{Link: l.Name, Index: l.Index, Target: l.Peer, RTT: 12 * time.Millisecond, Err: err}})
+func (f *fixture) result(l ppp.Link, err error) {
+	f.step(Results{{Link: l.Name, Index: l.Index, Target: l.Peer, RTT: 12 * time.Millisecond, Err: err}})
 }
 
-func (n *fixture) tunnel(l ppp.Link) *tunnel {
-	n.t.Helper()
-	t := n.core.tunnels.byKey[key(l.Name, l.Index)]
+func (f *fixture) tunnel(l ppp.Link) *tunnel {
+	f.t.Helper()
+	t := f.core.tunnels.byKey[key(l.Name, l.Index)]
 	if t == nil || t.presence == gone {
-		n.t.Fatalf("no tunnel on %s", l.Name)
+		f.t.Fatalf("no tunnel on %s", l.Name)
 	}
 	return t
 }
 
 // wakes checks when the next step is due.
-func (n *fixture) wakes(d time.Duration) {
-	n.t.Helper()
-	at, ok := n.core.NextWake()
-	if !ok || at.Sub(n.now) != d {
-		n.t.Fatalf("wakes in %v (%v), want %v", at.Sub(n.now), ok, d)
+func (f *fixture) wakes(d time.Duration) {
+	f.t.Helper()
+	at, ok := f.core.NextWake()
+	if !ok || at.Sub(f.now) != d {
+		f.t.Fatalf("wakes in %v (%v), want %v", at.Sub(f.now), ok, d)
 	}
 }
 
 // echoIn checks when an echo is due if nothing comes in.
-func (n *fixture) echoIn(l ppp.Link, d time.Duration) {
-	n.t.Helper()
-	if in := n.core.tunnels.byKey[key(l.Name, l.Index)].echoAt.Sub(n.now); in != d {
-		n.t.Fatalf("an echo is due in %v, want %v", in, d)
+func (f *fixture) echoIn(l ppp.Link, d time.Duration) {
+	f.t.Helper()
+	if in := f.core.tunnels.byKey[key(l.Name, l.Index)].echoAt.Sub(f.now); in != d {
+		f.t.Fatalf("an echo is due in %v, want %v", in, d)
 	}
 }
 

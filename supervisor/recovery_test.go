@@ -26,15 +26,15 @@ func secured(id string) vici.Snapshot {
 }
 
 // steps plays time and returns the steps of that time. Each step ends immediately with err. No echo is answered.
-func (n *fixture) steps(d time.Duration, err error) (all []Step) {
-	n.plays(d, probe.Result{Err: lost}, func(r Recover) error {
+func (f *fixture) steps(d time.Duration, err error) (all []Step) {
+	f.plays(d, probe.Result{Err: lost}, func(r Recover) error {
 		if len(all) > 1000 {
-			n.t.Fatalf("no pause between steps: %v", all[:10])
+			f.t.Fatalf("no pause between steps: %v", all[:10])
 		}
 		result := err
 		switch r.Step {
 		case StepAsk:
-			result = n.asked
+			result = f.asked
 		case StepLook:
 		default:
 			all = append(all, r.Step)
@@ -54,22 +54,22 @@ func (n *fixture) steps(d time.Duration, err error) (all []Step) {
 }
 
 // plays plays time. Each echo request ends with echo, and each step with the error of outcome.
-func (n *fixture) plays(d time.Duration, echo probe.Result, outcome func(Recover) error) {
-	for end := n.now.Add(d); n.now.Before(end); n.after(500 * time.Millisecond) {
-		for done := 0; len(n.actions) > 0; done++ {
+func (f *fixture) plays(d time.Duration, echo probe.Result, outcome func(Recover) error) {
+	for end := f.now.Add(d); f.now.Before(end); f.after(500 * time.Millisecond) {
+		for done := 0; len(f.actions) > 0; done++ {
 			if done > 10_000 {
-				n.t.Fatalf("no pause between actions: %v", show(n.actions))
+				f.t.Fatalf("no pause between actions: %v", show(f.actions))
 			}
-			a := n.actions[0]
-			n.actions = n.actions[1:]
+			a := f.actions[0]
+			f.actions = f.actions[1:]
 			switch a := a.(type) {
 			case Recover:
-				n.step(StepDone{LAC: a.LAC, Step: a.Step, Err: outcome(a)})
+				f.step(StepDone{LAC: a.LAC, Step: a.Step, Err: outcome(a)})
 			case ReadCounter:
-				n.step(Counters{{Link: a.Link}})
+				f.step(Counters{{Link: a.Link}})
 			case SendEcho:
 				echo.Link, echo.Index = a.Link, a.Index
-				n.step(Results{echo})
+				f.step(Results{echo})
 			}
 		}
 	}
@@ -272,19 +272,19 @@ func TestRecoveryOfTheIdle(t *testing.T) {
 
 // playsUntilHungUp lets the tunnel fall silent, until recovery hangs it up, and returns when that was. during is called
 // before the result of that step.
-func (n *fixture) playsUntilHungUp(during func()) (hungUp time.Time) {
-	n.t.Helper()
-	n.plays(time.Minute, probe.Result{RTT: time.Millisecond}, func(Recover) error { return nil })
-	for end := n.now.Add(6 * time.Minute); hungUp.IsZero(); {
-		n.plays(500*time.Millisecond, probe.Result{Err: lost}, func(r Recover) error {
+func (f *fixture) playsUntilHungUp(during func()) (hungUp time.Time) {
+	f.t.Helper()
+	f.plays(time.Minute, probe.Result{RTT: time.Millisecond}, func(Recover) error { return nil })
+	for end := f.now.Add(6 * time.Minute); hungUp.IsZero(); {
+		f.plays(500*time.Millisecond, probe.Result{Err: lost}, func(r Recover) error {
 			if r.Step == StepHangUp {
-				hungUp = n.now
+				hungUp = f.now
 				during()
 			}
 			return nil
 		})
-		if n.now.After(end) {
-			n.t.Fatal("recovery has not hung up")
+		if f.now.After(end) {
+			f.t.Fatal("recovery has not hung up")
 		}
 	}
 	return hungUp
@@ -822,10 +822,10 @@ func worksWith(peer string) vici.SA {
 }
 
 // lives plays time with a tunnel whose echo requests are answered: no step may be taken.
-func (n *fixture) lives(d time.Duration) {
-	n.t.Helper()
-	n.plays(d, probe.Result{RTT: time.Millisecond}, func(r Recover) error {
-		n.t.Fatalf("%v of a tunnel that lives", r.Step)
+func (f *fixture) lives(d time.Duration) {
+	f.t.Helper()
+	f.plays(d, probe.Result{RTT: time.Millisecond}, func(r Recover) error {
+		f.t.Fatalf("%v of a tunnel that lives", r.Step)
 		return nil
 	})
 }

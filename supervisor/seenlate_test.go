@@ -36,21 +36,21 @@ func officeAndHome() (office, home ppp.Link) {
 }
 
 // withoutGuard tells the core that no Hello guard works.
-func (n *fixture) withoutGuard() {
-	n.step(Fault{What: TaskGuard, Problem: status.Problem{Text: "hello guard unavailable"}})
+func (f *fixture) withoutGuard() {
+	f.step(Fault{What: TaskGuard, Problem: status.Problem{Text: "hello guard unavailable"}})
 }
 
 // replaced replaces the xl2tpd of oneLNS, and its links.
-func (n *fixture) replaced(more string, pid int) {
-	s := n.xl2tpd(twoLACs("192.0.2.1", "192.0.2.1", more))
+func (f *fixture) replaced(more string, pid int) {
+	s := f.xl2tpd(twoLACs("192.0.2.1", "192.0.2.1", more))
 	s.Home().Conf.Sections[1].PPPOptFile = "/etc/ppp/home"
 	s.Home().Process.Pid = pid
-	n.step(s)
-	n.links()
+	f.step(s)
+	f.links()
 }
 
-func (n *fixture) ends(id uint16, reason why) {
-	n.step(Ending{OwnedConnection: closerOf("192.0.2.1", id), CloseReason: reason})
+func (f *fixture) ends(id uint16, reason why) {
+	f.step(Ending{OwnedConnection: closerOf("192.0.2.1", id), CloseReason: reason})
 }
 
 // A step that tells xl2tpd nothing is no reason to overlook a dial of what was hung up.
