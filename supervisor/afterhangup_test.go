@@ -11,10 +11,10 @@ import (
 )
 
 // done ends a step of home's.
-func (n *fixture) done(step Step, err error) {
-	n.lac("home").progress.busy = step
-	n.core.lacs.agenda.slotsTaken++
-	n.step(StepDone{LAC: LAC{Name: "home"}, Step: step, Err: err})
+func (f *fixture) done(step Step, err error) {
+	f.lac("home").progress.busy = step
+	f.core.lacs.agenda.slotsTaken++
+	f.step(StepDone{LAC: LAC{Name: "home"}, Step: step, Err: err})
 }
 
 // Recovery has hung a silent tunnel up, and its link goes only after another step. That is no operator's hang-up.

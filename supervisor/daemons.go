@@ -107,15 +107,15 @@ func (ds *daemons) instanceAttrs(in *instance) []slog.Attr {
 func (ds *daemons) of(l *lac) procfs.ID { return ds.processes[l.instance] }
 
 // xl2tpdEnded notes when the xl2tpds of instances have ended.
-func (c *ends) xl2tpdEnded(changes []processChange, now time.Time) {
-	maps.DeleteFunc(c.xl2tpdEndedAt, func(_ string, at time.Time) bool { return now.Sub(at) > reasonDelay })
+func (es *ends) xl2tpdEnded(changes []processChange, now time.Time) {
+	maps.DeleteFunc(es.xl2tpdEndedAt, func(_ string, at time.Time) bool { return now.Sub(at) > reasonDelay })
 	for _, one := range changes {
 		if one.was.Pid == 0 {
 			continue
 		}
-		c.xl2tpdEndedAt[one.instance] = now
-		for i := range c.reasons {
-			r := &c.reasons[i]
+		es.xl2tpdEndedAt[one.instance] = now
+		for i := range es.reasons {
+			r := &es.reasons[i]
 			its := r.Owner == unknownOwner || canBelongTo(r.Owner, one.was.Pid)
 			r.over = r.over || its && !r.spent.IsZero()
 		}
@@ -151,8 +151,8 @@ func (ls *lacTable) forgetInstance(id string) {
 }
 
 // localAddr returns the address that a LAC's xl2tpd sends from, as its file says. It is invalid if the file names none.
-func (a *topology) localAddr(l *lac) netip.Addr {
-	in := a.byID[l.instance]
+func (t *topology) localAddr(l *lac) netip.Addr {
+	in := t.byID[l.instance]
 	if in == nil || in.Conf == nil || in.Conf.ListenAddr.IsUnspecified() {
 		return netip.Addr{}
 	}

@@ -66,14 +66,14 @@ type heardEnding struct {
 //   - It has already explained the end of another link, or its xl2tpd has ended since.
 //   - The far end of this tunnel has answered since.
 //   - This tunnel comes from a call in another control connection.
-func (r *heardEnding) explains(t *tunnel, now time.Time) bool {
-	if now.Sub(r.at) > reasonTTL || !r.matches(t.identity) {
+func (h *heardEnding) explains(t *tunnel, now time.Time) bool {
+	if now.Sub(h.at) > reasonTTL || !h.matches(t.identity) {
 		return false
 	}
-	certain := carries(r.Connection, t.identity.session)
-	spent := r.over || !r.spent.IsZero() && now.Sub(r.spent) > reasonDelay
-	lives := t.evidence.Reply.Sub(r.at) > reasonDelay
-	return certain || !r.at.Before(t.up) && !spent && !lives && t.mayCarry(r.Connection)
+	certain := carries(h.Connection, t.identity.session)
+	spent := h.over || !h.spent.IsZero() && now.Sub(h.spent) > reasonDelay
+	lives := t.evidence.Reply.Sub(h.at) > reasonDelay
+	return certain || !h.at.Before(t.up) && !spent && !lives && t.mayCarry(h.Connection)
 }
 
 // heardCall says that an xl2tpd has asked for a call.
@@ -83,9 +83,9 @@ type heardCall struct {
 }
 
 // takeCall notes that an xl2tpd has asked for a call: a link may come of it.
-func (c *ends) takeCall(ev Calls, now time.Time) {
-	c.calls = slices.DeleteFunc(c.calls, func(one heardCall) bool { return now.Sub(one.at) > callTime })
-	c.calls = appendLatest(c.calls, heardCall{ev.OwnedConnection, now})
+func (es *ends) takeCall(ev Calls, now time.Time) {
+	es.calls = slices.DeleteFunc(es.calls, func(one heardCall) bool { return now.Sub(one.at) > callTime })
+	es.calls = appendLatest(es.calls, heardCall{ev.OwnedConnection, now})
 }
 
 // appendLatest appends one more to a list of at most maxReasons. If the list is full, its oldest goes.
@@ -97,8 +97,8 @@ func appendLatest[T any](all []T, one T) []T {
 }
 
 // callsFor returns the control connections in which the xl2tpd with that pid has just asked for calls.
-func (c *ends) callsFor(daemon int, now time.Time) (all []l2tp.Connection) {
-	for _, one := range c.calls {
+func (es *ends) callsFor(daemon int, now time.Time) (all []l2tp.Connection) {
+	for _, one := range es.calls {
 		if now.Sub(one.at) <= callTime && canBelongTo(one.Owner, daemon) {
 			all = append(all, one.Connection)
 		}
@@ -129,17 +129,17 @@ type end struct {
 }
 
 // status returns an end as status shows it.
-func (c *end) status() *status.Close {
-	return &status.Close{Time: c.Time, After: status.Seconds(c.after), Reason: c.Reason, Control: c.control()}
+func (e *end) status() *status.Close {
+	return &status.Close{Time: e.Time, After: status.Seconds(e.after), Reason: e.Reason, Control: e.control()}
 }
 
 // control returns the control connection of the tunnel that has ended, as its reason or the kernel has named it; nil:
 // neither has.
-func (c *end) control() *l2tp.Connection {
-	s := c.identity.session
+func (e *end) control() *l2tp.Connection {
+	s := e.identity.session
 	switch {
-	case c.Peer.IsValid():
-		return new(c.Connection)
+	case e.Peer.IsValid():
+		return new(e.Connection)
 	case s.LocalTunnel != 0 && s.Peer.IsValid():
 		return &l2tp.Connection{Local: s.Local, Peer: s.Peer, LocalID: s.LocalTunnel, PeerID: s.PeerTunnel}
 	}
@@ -148,8 +148,8 @@ func (c *end) control() *l2tp.Connection {
 
 // record takes the reason why a control connection is being closed. Its links may have gone already: record returns the
 // ends that the reason explains, in the order of their links.
-func (c *ends) record(e Ending, now time.Time) (explained []*end) {
-	for _, one := range c.last {
+func (es *ends) record(e Ending, now time.Time) (explained []*end) {
+	for _, one := range es.last {
 		switch {
 		case !e.matches(one.identity):
 		case one.Reason == xl2tpdEnded && !carries(e.Connection, one.identity.session): // what comes now is of the next xl2tpd
@@ -163,20 +163,20 @@ func (c *ends) record(e Ending, now time.Time) (explained []*end) {
 		}
 	}
 	slices.SortFunc(explained, func(x, y *end) int { return cmp.Compare(x.link.Index, y.link.Index) })
-	c.reasons = slices.DeleteFunc(c.reasons, func(old heardEnding) bool { return now.Sub(old.at) > reasonTTL })
+	es.reasons = slices.DeleteFunc(es.reasons, func(old heardEnding) bool { return now.Sub(old.at) > reasonTTL })
 	heard := heardEnding{Ending: e, at: now}
 	if len(explained) > 0 {
 		heard.spent = now
 	}
-	c.reasons = appendLatest(c.reasons, heard)
+	es.reasons = appendLatest(es.reasons, heard)
 	return explained
 }
 
 // reasonFor returns the latest reason that can be why a tunnel ends. A reason from before the tunnel came up may belong to
 // an earlier tunnel, unless the session proves that it does not.
-func (c *ends) reasonFor(t *tunnel, now time.Time) (Ending, bool) {
-	for i := len(c.reasons) - 1; i >= 0; i-- {
-		if e := &c.reasons[i]; e.explains(t, now) {
+func (es *ends) reasonFor(t *tunnel, now time.Time) (Ending, bool) {
+	for i := len(es.reasons) - 1; i >= 0; i-- {
+		if e := &es.reasons[i]; e.explains(t, now) {
 			if e.spent.IsZero() && now.Sub(e.at) <= reasonDelay {
 				e.spent = now
 			}
@@ -229,10 +229,10 @@ func (ts *tunnelTable) endedWithXl2tpd(t *tunnel, now time.Time) bool {
 
 // hangUpOf returns the hang-up by an operator that may be why a link with an unknown peer ends. The name of its LNS could
 // not be looked up, so the address of the hung-up tunnel does not show whether it was this one.
-func (c *ends) hangUpOf(p identity, now time.Time) (Ending, bool) {
-	for i := range c.reasons {
-		r := &c.reasons[i]
-		if !p.outer.IsValid() && r.Operator && r.spent.IsZero() && now.Sub(r.at) <= reasonDelay && canBelongTo(r.Owner, p.daemon) {
+func (es *ends) hangUpOf(id identity, now time.Time) (Ending, bool) {
+	for i := range es.reasons {
+		r := &es.reasons[i]
+		if !id.outer.IsValid() && r.Operator && r.spent.IsZero() && now.Sub(r.at) <= reasonDelay && canBelongTo(r.Owner, id.daemon) {
 			r.spent = now
 			return r.Ending, true
 		}
@@ -242,14 +242,14 @@ func (c *ends) hangUpOf(p identity, now time.Time) (Ending, bool) {
 
 // endOf returns how a link has ended; nil: it has not, or another one of the same origin has ended since.
 func (ts *tunnelTable) endOf(t *tunnel) *end {
-	if c := ts.ends.last[t.origin()]; c != nil && c.link == t.key {
-		return c
+	if e := ts.ends.last[t.origin()]; e != nil && e.link == t.key {
+		return e
 	}
 	return nil
 }
 
 // setReason notes the reason of an end.
-func (c *end) setReason(e Ending) { c.sure, c.Ending = !e.MayBeOperator, e }
+func (e *end) setReason(ending Ending) { e.sure, e.Ending = !ending.MayBeOperator, ending }
 
 // endList is a bounded list of ends that may be hang-ups, the latest last.
 type endList []*end
@@ -278,16 +278,16 @@ func endByOperator(c helloguard.OwnedConnection) *end {
 }
 
 // prune makes room for one more end: if there are maxEnds, it forgets the oldest.
-func (c *ends) prune() {
-	if len(c.last) < maxEnds {
+func (es *ends) prune() {
+	if len(es.last) < maxEnds {
 		return
 	}
 	var oldest origin
 	var at time.Time
-	for o, one := range c.last {
+	for o, one := range es.last {
 		if at.IsZero() || one.Time.Before(at) {
 			oldest, at = o, one.Time
 		}
 	}
-	delete(c.last, oldest)
+	delete(es.last, oldest)
 }

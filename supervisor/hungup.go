@@ -20,14 +20,14 @@ type hangUps struct{ *lacSet }
 
 // isFailure reports whether it is known that the operator has not hung up. If nobody has said why the tunnel ended, the
 // operator may have.
-func (c *end) isFailure() bool { return !c.Operator && (c.sure || c.failed) }
+func (e *end) isFailure() bool { return !e.Operator && (e.sure || e.failed) }
 
 // mayBeHangUp reports whether the operator may have hung up. It is false if there was no end (nil).
-func (c *end) mayBeHangUp() bool { return c != nil && !c.isFailure() }
+func (e *end) mayBeHangUp() bool { return e != nil && !e.isFailure() }
 
 // mayBeByItself reports whether the tunnel may have ended without anybody on this host hanging up. The reason of
 // a hang-up is never vague: xl2tpd names it.
-func (c *end) mayBeByItself() bool { return !c.sure || c.ByPeer || c.Unanswered || c.Vague }
+func (e *end) mayBeByItself() bool { return !e.sure || e.ByPeer || e.Unanswered || e.Vague }
 
 // peerIsDead notes that recovery has hung up a tunnel of a dead peer, and that xl2tpd does not wait for the peer's
 // answer.
@@ -143,9 +143,9 @@ func (h *hangUps) attributeToAny(lacs []*lac, c *end, now time.Time) {
 
 // awaitsStep reports whether the result of the step that recovery takes for a LAC shows whether the operator has hung up.
 // StepAsk does, and StepRenew: it asks the peer first.
-func (c *end) awaitsStep(l *lac) bool {
+func (e *end) awaitsStep(l *lac) bool {
 	busy := l.progress.busy
-	return busy == StepHangUp || c.inferred && (busy == StepAsk || busy == StepRenew)
+	return busy == StepHangUp || e.inferred && (busy == StepAsk || busy == StepRenew)
 }
 
 // cameInHangUp reports whether the link that has ended came up in the moment in which recovery made xl2tpd hang up.

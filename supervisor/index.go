@@ -173,11 +173,11 @@ func (core *Core) LinksOf(c helloguard.OwnedConnection) (all []Tunnel, certain b
 }
 
 // matches reports whether a link with that identity can belong to the control connection that ends.
-func (e *Ending) matches(p identity) bool {
-	if p.session != (xl2tpd.Session{}) {
-		return carries(e.Connection, p.session)
+func (e *Ending) matches(id identity) bool {
+	if id.session != (xl2tpd.Session{}) {
+		return carries(e.Connection, id.session)
 	}
-	return p.outer == e.Peer.Addr() && canBelongTo(e.Owner, p.daemon)
+	return id.outer == e.Peer.Addr() && canBelongTo(e.Owner, id.daemon)
 }
 
 // carries reports whether a control connection has that session.

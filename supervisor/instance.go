@@ -75,16 +75,16 @@ func (in *instance) name(s *xl2tpd.Section) name { return name{s.Kind, s.Name, i
 
 // ambiguousInstance reports whether another xl2tpd runs with the same file and pipe. Then nobody can tell which of them
 // gets a command, or owns a tunnel.
-func (a *topology) ambiguousInstance(in *instance) bool {
-	return slices.ContainsFunc(a.instances, func(o *instance) bool {
+func (t *topology) ambiguousInstance(in *instance) bool {
+	return slices.ContainsFunc(t.instances, func(o *instance) bool {
 		return o != in && o.Runs() && o.Path == in.Path && o.Pipe == in.Pipe
 	})
 }
 
 // displayName returns what operators call the xl2tpd of an identity; empty: it is the only one, or not known.
-func (a *topology) displayName(p identity) string {
-	if !p.known {
+func (t *topology) displayName(id identity) string {
+	if !id.known {
 		return ""
 	}
-	return a.displayNames[p.instance]
+	return t.displayNames[id.instance]
 }

@@ -26,11 +26,11 @@ const (
 )
 
 // several returns a host with a second xl2tpd, whose file is the same.
-func (n *fixture) several(text string) xl2tpd.Snapshot {
-	s := n.xl2tpd(text)
+func (f *fixture) several(text string) xl2tpd.Snapshot {
+	s := f.xl2tpd(text)
 	s.Instances[0].Key = xl2tpd.Key{Path: xl2tpd.DefaultConfPath, Pipe: "/run/xl2tpd/l2tp-control"}
 	s.Instances[0].Process.Start, s.Instances[0].Unit = 1, "xl2tpd.service"
-	second := n.xl2tpd(text).Instances[0]
+	second := f.xl2tpd(text).Instances[0]
 	second.Key = xl2tpd.Key{Path: branchPath, Pipe: branchPipe}
 	second.Process, second.Unit = procfs.ID{Pid: branchPid, Start: 3}, "branch.service"
 	s.Instances = append(s.Instances, second)

@@ -24,12 +24,12 @@ func ambiguousUp(t *testing.T, more, keepalive string) *fixture {
 }
 
 // oneHungUpAndTheOtherEnds hangs up one of the tunnels of ambiguousUp, and the peer closes the other one later.
-func (n *fixture) oneHungUpAndTheOtherEnds() {
-	n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "hung up on this host", Operator: true}})
-	n.links(inUserspace(link("ppp1", 6, true))...)
-	n.after(time.Minute)
-	n.step(Ending{OwnedConnection: closerOf("192.0.2.1", 8), CloseReason: why{Reason: "closed by the peer"}})
-	n.links()
+func (f *fixture) oneHungUpAndTheOtherEnds() {
+	f.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "hung up on this host", Operator: true}})
+	f.links(inUserspace(link("ppp1", 6, true))...)
+	f.after(time.Minute)
+	f.step(Ending{OwnedConnection: closerOf("192.0.2.1", 8), CloseReason: why{Reason: "closed by the peer"}})
+	f.links()
 }
 
 // One of two LACs that can't be told apart is hung up, and the other one ends later. Neither is dialled until both are up again.
@@ -44,15 +44,15 @@ func TestHungUpOfTwoAmbiguous(t *testing.T) {
 }
 
 // bothEndAndAreDialled ends the tunnels of two LACs that are up. Neither is taken for hung up.
-func (n *fixture) bothEndAndAreDialled() {
-	n.t.Helper()
-	n.after(time.Minute)
+func (f *fixture) bothEndAndAreDialled() {
+	f.t.Helper()
+	f.after(time.Minute)
 	for _, id := range []uint16{9, 10} {
-		n.step(Ending{OwnedConnection: closerOf("192.0.2.1", id), CloseReason: why{Reason: "closed by the peer"}})
+		f.step(Ending{OwnedConnection: closerOf("192.0.2.1", id), CloseReason: why{Reason: "closed by the peer"}})
 	}
-	n.links()
-	if got := n.steps(10*time.Minute, nil); !slices.Contains(got, StepDial) {
-		n.t.Errorf("got %v, want a dial after both were up", got)
+	f.links()
+	if got := f.steps(10*time.Minute, nil); !slices.Contains(got, StepDial) {
+		f.t.Errorf("got %v, want a dial after both were up", got)
 	}
 }
 

@@ -46,21 +46,21 @@ func (l *lac) missingSince(at time.Time) bool {
 // missingDue returns when it is certain that one of the LACs that can't be told apart is down, and that xl2tpd redials
 // none of them. By then the Hello guard has seen no request for a tunnel or call for longer than any redial takes. Zero:
 // all are up, or one may have been hung up, or nobody would see a redial.
-func (r *situations) missingDue(l *lac, s *xl2tpd.Section, c *candidates) time.Time {
-	if r.health.guardAt.IsZero() || l.groupLinks < 1 || len(c.exact) > 0 || len(c.ambiguous) != 1 || !l.progress.since.IsZero() {
+func (ss *situations) missingDue(l *lac, s *xl2tpd.Section, c *candidates) time.Time {
+	if ss.health.guardAt.IsZero() || l.groupLinks < 1 || len(c.exact) > 0 || len(c.ambiguous) != 1 || !l.progress.since.IsZero() {
 		return time.Time{}
 	}
 	group := *c.ambiguous[0]
-	if l.mayBeDialled(r.topology, s) || r.goal(l, s) == goalNone {
+	if l.mayBeDialled(ss.topology, s) || ss.goal(l, s) == goalNone {
 		return time.Time{}
 	}
 	wanted, pause := 0, maxPause
-	for _, other := range r.lacsNamed(group[0].identity.names) {
-		section := r.topology.section(other)
+	for _, other := range ss.lacsNamed(group[0].identity.names) {
+		section := ss.topology.section(other)
 		if other.mayBeHungUp() || section == nil {
 			return time.Time{}
 		}
-		if r.goal(other, section) != goalNone {
+		if ss.goal(other, section) != goalNone {
 			wanted++
 		}
 		pause = max(pause, section.RedialTimeout+2*attemptTime)
@@ -68,6 +68,6 @@ func (r *situations) missingDue(l *lac, s *xl2tpd.Section, c *candidates) time.T
 	if len(group) >= wanted {
 		return time.Time{}
 	}
-	since := slices.MaxFunc([]time.Time{r.health.guardAt, l.groupChangedAt, l.sccrqAt, l.calledAt, l.dialledAt}, time.Time.Compare)
+	since := slices.MaxFunc([]time.Time{ss.health.guardAt, l.groupChangedAt, l.sccrqAt, l.calledAt, l.dialledAt}, time.Time.Compare)
 	return since.Add(pause)
 }

@@ -118,26 +118,26 @@ func TestMissingOneIsRedialledAfterAll(t *testing.T) {
 }
 
 // beginsHangUp plays time in which no echo request is answered and no step succeeds, until recovery begins to hang up.
-func (n *fixture) beginsHangUp() {
+func (f *fixture) beginsHangUp() {
 	for range 1000 {
-		n.after(500 * time.Millisecond)
-		for len(n.actions) > 0 {
-			a := n.actions[0]
-			n.actions = n.actions[1:]
+		f.after(500 * time.Millisecond)
+		for len(f.actions) > 0 {
+			a := f.actions[0]
+			f.actions = f.actions[1:]
 			switch a := a.(type) {
 			case Recover:
 				if a.Step == StepHangUp {
 					return
 				}
-				n.step(StepDone{LAC: a.LAC, Step: a.Step, Err: lost})
+				f.step(StepDone{LAC: a.LAC, Step: a.Step, Err: lost})
 			case ReadCounter:
-				n.step(Counters{{Link: a.Link}})
+				f.step(Counters{{Link: a.Link}})
 			case SendEcho:
-				n.step(Results{{Link: a.Link, Index: a.Index, Err: lost}})
+				f.step(Results{{Link: a.Link, Index: a.Index, Err: lost}})
 			}
 		}
 	}
-	n.t.Fatal("nothing is hung up")
+	f.t.Fatal("nothing is hung up")
 }
 
 // The service is restarted while it hangs a dead tunnel up, and no Hello guard works. So nobody knows whether xl2tpd redials

@@ -45,13 +45,13 @@ func plainly(secured bool) func(Recover) error {
 }
 
 // dialledIn returns the dials in a time, by LAC: when the first one was, and how many.
-func (n *fixture) dialledIn(d time.Duration, come func(Recover) error) (first map[string]time.Duration, dials map[string]int) {
-	began := n.now
+func (f *fixture) dialledIn(d time.Duration, come func(Recover) error) (first map[string]time.Duration, dials map[string]int) {
+	began := f.now
 	first, dials = map[string]time.Duration{}, map[string]int{}
-	n.plays(d, probe.Result{Err: lost}, func(r Recover) error {
+	f.plays(d, probe.Result{Err: lost}, func(r Recover) error {
 		if r.Step == StepDial {
 			if dials[r.LAC.Name]++; dials[r.LAC.Name] == 1 {
-				first[r.LAC.Name] = n.now.Sub(began)
+				first[r.LAC.Name] = f.now.Sub(began)
 			}
 		}
 		return come(r)

@@ -78,26 +78,26 @@ func (t *tunnel) waitsForSession(watched bool, now time.Time) bool {
 
 // settings returns the settings of an identity. If sections that can't be told apart have different settings, it
 // returns those of [global], and sure is false.
-func (a *topology) settings(p identity) (s config.Settings, sure bool) {
-	if len(p.names) == 0 {
-		return a.config.Global, true
+func (t *topology) settings(id identity) (s config.Settings, sure bool) {
+	if len(id.names) == 0 {
+		return t.config.Global, true
 	}
-	s = a.configured(p.names[0])
-	for _, n := range p.names[1:] {
-		if a.configured(n) != s {
-			return a.config.Global, false
+	s = t.configured(id.names[0])
+	for _, n := range id.names[1:] {
+		if t.configured(n) != s {
+			return t.config.Global, false
 		}
 	}
 	return s, true
 }
 
 // configured returns the settings of a section in keepalive.conf.
-func (a *topology) configured(n name) config.Settings {
+func (t *topology) configured(n name) config.Settings {
 	path := ""
-	if in := a.byID[n.instance]; in != nil {
+	if in := t.byID[n.instance]; in != nil {
 		path = in.Path
 	}
-	return a.config.For(path, n.kind, n.name)
+	return t.config.For(path, n.kind, n.name)
 }
 
 // watch starts to watch a link that came up, or that has other addresses now.

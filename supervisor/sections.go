@@ -10,12 +10,12 @@ import (
 )
 
 // unknownSections returns texts about the sections of keepalive.conf that match no LAC and no LNS.
-func (a *topology) unknownSections() []message.Text {
+func (t *topology) unknownSections() []message.Text {
 	var s xl2tpd.Snapshot
-	for _, in := range a.instances {
+	for _, in := range t.instances {
 		s.Instances = append(s.Instances, in.Instance)
 	}
-	return a.config.Unknown(s.Headers)
+	return t.config.Unknown(s.Headers)
 }
 
 // takeUnknown reports sections of keepalive.conf that match no LAC and no LNS. Otherwise nobody would notice a wrong

@@ -33,15 +33,15 @@ func oneLNS(t *testing.T, more, keepalive string) (*fixture, []xl2tpd.Session) {
 }
 
 // attempts plays time in which xl2tpd regularly asks the LNS for a tunnel. It returns the steps that change something.
-func (n *fixture) attempts(d, every time.Duration, come func(Recover) error) (all []Recover) {
-	for end := n.now.Add(d); n.now.Before(end); {
-		n.step(Dials{Peer: closer.Peer.Addr()})
-		n.plays(every, probe.Result{RTT: time.Millisecond}, func(r Recover) error {
+func (f *fixture) attempts(d, every time.Duration, come func(Recover) error) (all []Recover) {
+	for end := f.now.Add(d); f.now.Before(end); {
+		f.step(Dials{Peer: closer.Peer.Addr()})
+		f.plays(every, probe.Result{RTT: time.Millisecond}, func(r Recover) error {
 			if r.Step.asks() {
 				return nil
 			}
 			if all = append(all, r); len(all) > 1000 {
-				n.t.Fatalf("no pause between steps: %+v", all[:10])
+				f.t.Fatalf("no pause between steps: %+v", all[:10])
 			}
 			return come(r)
 		})

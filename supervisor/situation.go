@@ -71,36 +71,36 @@ func (s situation) grace() time.Duration {
 type situations struct{ *lacSet }
 
 // of returns the situation of a LAC, and when it will change even if nothing happens; zero: it won't.
-func (r *situations) of(l *lac, s *xl2tpd.Section, now time.Time) (is situation, until time.Time) {
-	c := r.candidates(l)
+func (ss *situations) of(l *lac, s *xl2tpd.Section, now time.Time) (is situation, until time.Time) {
+	c := ss.candidates(l)
 	is = situation{
-		goal: r.goal(l, s), daemon: r.daemons.of(l).Pid != 0, closingUntil: l.closedAt(), endedSilent: !l.silentAt.IsZero(),
+		goal: ss.goal(l, s), daemon: ss.daemons.of(l).Pid != 0, closingUntil: l.closedAt(), endedSilent: !l.silentAt.IsZero(),
 		trying: !l.attemptAt.IsZero() && now.Sub(l.attemptAt) < attemptTime, tryingUntil: l.attemptAt.Add(attemptTime),
-		sccrqAt: l.sccrqAt, redialPlannedUntil: l.plannedUntil, redialDue: l.redialDue(r.topology, s, r.health.guardAt),
-		mayBeHungUp: l.mayBeHungUp() || l.mayBeDialled(r.topology, s), sharesLNS: r.topology.sharesLNS(l, s),
+		sccrqAt: l.sccrqAt, redialPlannedUntil: l.plannedUntil, redialDue: l.redialDue(ss.topology, s, ss.health.guardAt),
+		mayBeHungUp: l.mayBeHungUp() || l.mayBeDialled(ss.topology, s), sharesLNS: ss.topology.sharesLNS(l, s),
 		endedAt: l.mayHaveEndedAt(),
 	}
-	r.readSA(&is, l, c, s)
-	until = r.readNeighbours(&is, l, s, now)
+	ss.readSA(&is, l, c, s)
+	until = ss.readNeighbours(&is, l, s, now)
 	if own := l.progress.ownTrial(); now.Before(own) {
 		until = earlier(until, own)
 	}
-	is.hangUpCut = !l.cutHangUpAt.IsZero() && r.health.blind(r.topology.config)
+	is.hangUpCut = !l.cutHangUpAt.IsZero() && ss.health.blind(ss.topology.config)
 	is.redialsFor, is.redialPause = l.redials(s)
-	if is.redialPause == 0 && l.lastEnd.mayBeHangUp() && r.leftToXl2tpd(l, s) {
+	if is.redialPause == 0 && l.lastEnd.mayBeHangUp() && ss.leftToXl2tpd(l, s) {
 		is.redialPause = s.RedialTimeout // nobody would see an operator's dial
 	}
-	c = l.possibleLinks(c, r.health.guardAt)
-	r.readLinks(&is, c, s, now)
+	c = l.possibleLinks(c, ss.health.guardAt)
+	ss.readLinks(&is, c, s, now)
 	if is.up && len(c.exact) == 0 {
 		is.neighbourDialledUntil = l.sccrqAt.Add(attemptTime)
 	}
-	if r.health.failing[WatcherVICI] != nil {
-		is.hasSA = l.confirmedSA(is.trying, r.topology.listedAt, now)
+	if ss.health.failing[WatcherVICI] != nil {
+		is.hasSA = l.confirmedSA(is.trying, ss.topology.listedAt, now)
 	}
-	is.callingUntil = r.callingUntil(c, r.daemons.of(l).Pid, now)
+	is.callingUntil = ss.callingUntil(c, ss.daemons.of(l).Pid, now)
 	until = earlier(l.readEnd(&is, c, now), until)
-	if at := r.dialIgnoredAt(l, c, now); now.Before(at) {
+	if at := ss.dialIgnoredAt(l, c, now); now.Before(at) {
 		until = earlier(at, until)
 	} else if !at.IsZero() {
 		is.noCall, is.dialIgnored = true, true
@@ -109,11 +109,11 @@ func (r *situations) of(l *lac, s *xl2tpd.Section, now time.Time) (is situation,
 }
 
 // readSA notes what is known of the SA with a LAC's LNS.
-func (r *situations) readSA(is *situation, l *lac, c *candidates, s *xl2tpd.Section) {
-	sa, index := r.topology.lnsSA(c, s), r.tunnels.tunnelIndex()
-	is.hasSA, is.connecting = sa.Child, sa.State == "CONNECTING" && r.health.failing[WatcherVICI] == nil
+func (ss *situations) readSA(is *situation, l *lac, c *candidates, s *xl2tpd.Section) {
+	sa, index := ss.topology.lnsSA(c, s), ss.tunnels.tunnelIndex()
+	is.hasSA, is.connecting = sa.Child, sa.State == "CONNECTING" && ss.health.failing[WatcherVICI] == nil
 	is.saWorks = index.proves(sa, l)
-	is.saInUse = sa.Others || index.carriesOthers(sa, l) || r.health.blind(r.topology.config) && index.mayCarryOthers(l)
+	is.saInUse = sa.Others || index.carriesOthers(sa, l) || ss.health.blind(ss.topology.config) && index.mayCarryOthers(l)
 }
 
 // ignoredPause is how long after a hang-up for an ignored dial recovery makes no other such hang-up: it may not help.
@@ -122,10 +122,10 @@ const ignoredPause = 15 * time.Minute
 // dialIgnoredAt returns when it is certain that xl2tpd has ignored the latest dial; zero: it has not. xl2tpd makes no
 // second call for a LAC, and logs "already active". If both ends close a call at the same time, xl2tpd may keep that call
 // for ever.
-func (r *situations) dialIgnoredAt(l *lac, c *candidates, now time.Time) time.Time {
+func (ss *situations) dialIgnoredAt(l *lac, c *candidates, now time.Time) time.Time {
 	done := !l.dialBegan.IsZero() && !l.dialledAt.Before(l.dialBegan) && l.progress.busy != StepDial
 	since := func(at time.Time) bool { return !at.Before(l.dialBegan) }
-	sees := !r.health.guardAt.IsZero() && !r.health.guardAt.After(l.dialBegan) && !l.hidden && !since(l.hiddenAt)
+	sees := !ss.health.guardAt.IsZero() && !ss.health.guardAt.After(l.dialBegan) && !l.hidden && !since(l.hiddenAt)
 	if !done || !sees || c.any() || since(l.askedAt) || since(l.hangUpAt) || since(l.xl2tpdAt) || now.Sub(l.ignoredAt) < ignoredPause {
 		return time.Time{}
 	}
@@ -186,12 +186,12 @@ func (l *lac) redials(s *xl2tpd.Section) (redialsFor, pause time.Duration) {
 
 // readLinks notes what a LAC's links show: whether one is up, for how long all are silent, and whether one has lost its
 // SA.
-func (r *situations) readLinks(is *situation, c *candidates, s *xl2tpd.Section, now time.Time) {
-	if r.tunnels.everHadSA() && !is.hasSA {
+func (ss *situations) readLinks(is *situation, c *candidates, s *xl2tpd.Section, now time.Time) {
+	if ss.tunnels.everHadSA() && !is.hasSA {
 		for t := range c.links {
 			is.withoutSA = is.withoutSA || t.hadSA
 		}
-		is.moved = is.withoutSA && slices.ContainsFunc(s.LNSIPs, func(ip netip.Addr) bool { return r.topology.sas[ip].Child })
+		is.moved = is.withoutSA && slices.ContainsFunc(s.LNSIPs, func(ip netip.Addr) bool { return ss.topology.sas[ip].Child })
 	}
 	for t := range c.links {
 		is.up = true
@@ -228,10 +228,10 @@ func stuck(calls []*tunnel, now time.Time) (is bool, at time.Time) {
 }
 
 // callingUntil returns until when a call of that xl2tpd may still become a link; zero: it has no such call.
-func (r *situations) callingUntil(c *candidates, pid int, now time.Time) (until time.Time) {
+func (ss *situations) callingUntil(c *candidates, pid int, now time.Time) (until time.Time) {
 	for _, calls := range append([]*[]*tunnel{&c.exact}, c.ambiguous...) {
 		for _, t := range *calls {
-			if at := t.since.Add(callTime); !t.linked() && t.link.Xl2tpdPid == pid && at.After(until) && !r.callClosed(t, now) {
+			if at := t.since.Add(callTime); !t.linked() && t.link.Xl2tpdPid == pid && at.After(until) && !ss.callClosed(t, now) {
 				until = at
 			}
 		}
@@ -241,9 +241,9 @@ func (r *situations) callingUntil(c *candidates, pid int, now time.Time) (until 
 
 // callClosed reports whether xl2tpd has closed the call of a link that was up, and only its pppd is left. pppd waits up to
 // 6 s for an answer of the peer. xl2tpd can dial meanwhile.
-func (r *situations) callClosed(t *tunnel, now time.Time) bool {
-	c := r.tunnels.endOf(t)
-	return c != nil && (c.sure || slices.ContainsFunc(t.identity.names, func(n name) bool { return r.isHangingUp(n, now) }))
+func (ss *situations) callClosed(t *tunnel, now time.Time) bool {
+	c := ss.tunnels.endOf(t)
+	return c != nil && (c.sure || slices.ContainsFunc(t.identity.names, func(n name) bool { return ss.isHangingUp(n, now) }))
 }
 
 // redialTime returns for how long xl2tpd continues to redial an LNS that never answers.
@@ -258,10 +258,10 @@ func redialTime(s *xl2tpd.Section) time.Duration {
 }
 
 // goal returns what the configuration and the operator want for a LAC.
-func (r *situations) goal(l *lac, s *xl2tpd.Section) goal {
-	a := r.topology
+func (ss *situations) goal(l *lac, s *xl2tpd.Section) goal {
+	a := ss.topology
 	in := a.byID[l.instance]
-	if in == nil || in.NetworkManager() || a.ambiguousInstance(in) || l.lastEnd.mayBeHangUp() && !r.leftToXl2tpd(l, s) {
+	if in == nil || in.NetworkManager() || a.ambiguousInstance(in) || l.lastEnd.mayBeHangUp() && !ss.leftToXl2tpd(l, s) {
 		return goalNone
 	}
 	switch a.config.For(in.Path, s.Kind, s.Name).Recovery(s.Autodial || s.Redial && l.had >= mayHaveHad) {
@@ -275,8 +275,8 @@ func (r *situations) goal(l *lac, s *xl2tpd.Section) goal {
 
 // leftToXl2tpd reports whether xl2tpd may redial a LAC whose latest end nobody can explain, because no Hello guard works.
 // Recovery then keeps its SA in order, and nothing more.
-func (r *situations) leftToXl2tpd(l *lac, s *xl2tpd.Section) bool {
-	return s.Redial && !l.notRedialled && !l.lastEnd.sure && r.health.blind(r.topology.config)
+func (ss *situations) leftToXl2tpd(l *lac, s *xl2tpd.Section) bool {
+	return s.Redial && !l.notRedialled && !l.lastEnd.sure && ss.health.blind(ss.topology.config)
 }
 
 // mayBeDialled reports whether a LAC is wanted only if it was dialled, and nobody knows whether it was.
@@ -285,23 +285,23 @@ func (l *lac) mayBeDialled(a *topology, s *xl2tpd.Section) bool {
 }
 
 // ifDialled reports whether keepalive.conf wants a LAC recovered only if it was dialled (recover = auto).
-func (a *topology) ifDialled(l *lac) bool {
-	recovery := a.configured(name{"lac", l.name, l.instance}).Recovery
+func (t *topology) ifDialled(l *lac) bool {
+	recovery := t.configured(name{"lac", l.name, l.instance}).Recovery
 	return recovery(true) != recovery(false)
 }
 
 // readNeighbours notes what recovery does about the SA with a LAC's LNS for other LACs. A new SA, or the first dials of a
 // new xl2tpd, may have brought a tunnel back of which nobody has heard yet. readNeighbours returns until when that can be
 // so; zero: not known.
-func (r *situations) readNeighbours(is *situation, l *lac, s *xl2tpd.Section, now time.Time) (until time.Time) {
-	for _, other := range r.neighbours(l, s) {
+func (ss *situations) readNeighbours(is *situation, l *lac, s *xl2tpd.Section, now time.Time) (until time.Time) {
+	for _, other := range ss.neighbours(l, s) {
 		switch p := &other.progress; {
 		case p.busy == StepRenew:
 			is.renewing = true
 		case p.busy == StepSecure:
 			is.saOnTrial = true
-		case p.sa != saUnconfirmed && now.Sub(p.doneAt) < r.trialTime(other): // also if xl2tpd was made to dial over it since
-			is.saOnTrial, until = true, earlier(until, p.doneAt.Add(r.trialTime(other)))
+		case p.sa != saUnconfirmed && now.Sub(p.doneAt) < ss.trialTime(other): // also if xl2tpd was made to dial over it since
+			is.saOnTrial, until = true, earlier(until, p.doneAt.Add(ss.trialTime(other)))
 		}
 	}
 	if tried := l.xl2tpdAt.Add(attemptTime); is.mayBeHungUp && !l.xl2tpdAt.IsZero() && now.Before(tried) {
@@ -312,8 +312,8 @@ func (r *situations) readNeighbours(is *situation, l *lac, s *xl2tpd.Section, no
 
 // trialTime returns how much time a new SA for a LAC has to bring its tunnel back. If xl2tpd redials the LAC, and no Hello
 // guard sees that, the SA has as much time as that attempt.
-func (r *situations) trialTime(l *lac) time.Duration {
-	if s := r.topology.section(l); s != nil && r.health.blind(r.topology.config) {
+func (ss *situations) trialTime(l *lac) time.Duration {
+	if s := ss.topology.section(l); s != nil && ss.health.blind(ss.topology.config) {
 		if _, pause := l.redials(s); pause > 0 {
 			return max(helpTime, pause+attemptTime)
 		}

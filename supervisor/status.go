@@ -88,9 +88,9 @@ func (core *Core) details(now time.Time) []Detail {
 }
 
 // ofSections returns how the latest tunnel of each section ended, by name.key.
-func (c *ends) ofSections() map[string]*end {
+func (es *ends) ofSections() map[string]*end {
 	last := make(map[string]*end)
-	for _, one := range c.last {
+	for _, one := range es.last {
 		if len(one.identity.names) != 1 {
 			continue
 		}

@@ -17,18 +17,18 @@ import (
 )
 
 // up brings ppp0 of oneLAC up, with an answered echo.
-func (n *fixture) up() ppp.Link {
+func (f *fixture) up() ppp.Link {
 	l := link("ppp0", 5, true)
-	n.step(secured("1"))
-	n.links(l)
-	n.step(Counters{{Link: key("ppp0", 5)}})
-	n.step(Results{{Link: "ppp0", Index: 5, RTT: 12 * time.Millisecond}})
-	n.notes = nil
+	f.step(secured("1"))
+	f.links(l)
+	f.step(Counters{{Link: key("ppp0", 5)}})
+	f.step(Results{{Link: "ppp0", Index: 5, RTT: 12 * time.Millisecond}})
+	f.notes = nil
 	return l
 }
 
-func (n *fixture) status() []status.Tunnel {
-	details := n.core.Overview(n.now).Details
+func (f *fixture) status() []status.Tunnel {
+	details := f.core.Overview(f.now).Details
 	var all []status.Tunnel
 	for _, d := range details {
 		all = append(all, d.Status)

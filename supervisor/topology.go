@@ -59,16 +59,16 @@ func (s sa) there() bool { return s.established() || s.Child }
 func (s sa) established() bool { return s.State == "ESTABLISHED" }
 
 // lac returns the LAC of a link. ok is false if it is not known for sure, or the section is an LNS.
-func (p identity) lac() (n name, ok bool) {
-	if len(p.names) != 1 || p.names[0].kind != "lac" {
+func (i identity) lac() (n name, ok bool) {
+	if len(i.names) != 1 || i.names[0].kind != "lac" {
 		return name{}, false
 	}
-	return p.names[0], true
+	return i.names[0], true
 }
 
-func (p identity) equal(o identity) bool {
-	return p.instance == o.instance && p.known == o.known && p.daemon == o.daemon &&
-		p.outer == o.outer && p.sa == o.sa && p.session == o.session && (sameNames(p.names, o.names) || slices.Equal(p.names, o.names))
+func (i identity) equal(o identity) bool {
+	return i.instance == o.instance && i.known == o.known && i.daemon == o.daemon &&
+		i.outer == o.outer && i.sa == o.sa && i.session == o.session && (sameNames(i.names, o.names) || slices.Equal(i.names, o.names))
 }
 
 // sameNames reports whether two lists of names are one slice. All links of a large group share one, so comparing is
@@ -77,29 +77,29 @@ func sameNames(a, b []name) bool { return len(a) == len(b) && len(a) > 0 && &a[0
 
 // keepKnown returns the identity of a link, completed by what was known about the link before. When xl2tpd ends, its
 // sessions go before its pppds. So what nobody can see any more stays as it was.
-func (p identity) keepKnown(was identity) identity {
-	if len(was.names) == 1 && len(p.names) != 1 && (len(p.names) == 0 || slices.Contains(p.names, was.names[0])) {
-		p.names, p.instance, p.known = was.names, was.instance, was.known
-		if !p.outer.IsValid() {
-			p.outer, p.session, p.sa = was.outer, was.session, was.sa
+func (i identity) keepKnown(was identity) identity {
+	if len(was.names) == 1 && len(i.names) != 1 && (len(i.names) == 0 || slices.Contains(i.names, was.names[0])) {
+		i.names, i.instance, i.known = was.names, was.instance, was.known
+		if !i.outer.IsValid() {
+			i.outer, i.session, i.sa = was.outer, was.session, was.sa
 		}
 	}
 	// A link outlives its session for a moment. By its peer alone, it could be mistaken for another link of that peer.
-	if p.session == (xl2tpd.Session{}) && (p.outer == was.outer || !p.outer.IsValid()) && slices.Equal(p.names, was.names) {
-		p.session = was.session
-		if !p.outer.IsValid() {
-			p.outer, p.sa = was.outer, was.sa
+	if i.session == (xl2tpd.Session{}) && (i.outer == was.outer || !i.outer.IsValid()) && slices.Equal(i.names, was.names) {
+		i.session = was.session
+		if !i.outer.IsValid() {
+			i.outer, i.sa = was.outer, was.sa
 		}
 	}
-	return p
+	return i
 }
 
 // section returns the name of the section; empty if it is not known for sure.
-func (p identity) section() string {
-	if len(p.names) != 1 {
+func (i identity) section() string {
+	if len(i.names) != 1 {
 		return ""
 	}
-	return p.names[0].String()
+	return i.names[0].String()
 }
 
 // topology finds the identity and the settings of a link, and the section of a LAC. Its indexes are built from each
@@ -129,20 +129,20 @@ type group struct {
 }
 
 // updateInstances takes a snapshot of every xl2tpd.
-func (a *topology) updateInstances(s xl2tpd.Snapshot) {
-	a.sessions = make(map[int]xl2tpd.Session, len(s.Sessions))
+func (t *topology) updateInstances(s xl2tpd.Snapshot) {
+	t.sessions = make(map[int]xl2tpd.Session, len(s.Sessions))
 	for _, session := range s.Sessions {
-		a.sessions[session.Ifindex] = session
+		t.sessions[session.Ifindex] = session
 	}
-	a.instances, a.byID, a.byPid = nil, make(map[string]*instance), make(map[int]*instance)
-	a.displayNames = make(map[string]string)
+	t.instances, t.byID, t.byPid = nil, make(map[string]*instance), make(map[int]*instance)
+	t.displayNames = make(map[string]string)
 	for i, called := range s.Names() {
 		in := newInstance(instanceID(i, s.Instances[i].Key), s.Instances[i])
-		a.displayNames[in.id] = called
-		a.instances = append(a.instances, in)
-		a.byID[in.id] = in
+		t.displayNames[in.id] = called
+		t.instances = append(t.instances, in)
+		t.byID[in.id] = in
 		if in.Runs() {
-			a.byPid[in.Process.Pid] = in
+			t.byPid[in.Process.Pid] = in
 		}
 	}
 }
@@ -158,10 +158,10 @@ func literal(s *xl2tpd.Section) bool {
 // works. Of several SAs with one peer the established one counts, and of several established ones the last. An SA whose
 // children all carry something else does not count. An SA without children may be for something else too: if another
 // connection has an SA for L2TP, that one counts.
-func (a *topology) updateSAs(s vici.Snapshot, now time.Time) (changed, made bool) {
-	known := a.sas
-	a.listedAt = now
-	a.sas = make(map[netip.Addr]sa, len(s.SAs))
+func (t *topology) updateSAs(s vici.Snapshot, now time.Time) (changed, made bool) {
+	known := t.sas
+	t.listedAt = now
+	t.sas = make(map[netip.Addr]sa, len(s.SAs))
 	for _, in := range s.SAs {
 		peer := in.RemoteHost.Addr().Unmap()
 		is, counts := newSA(in, peer, now)
@@ -172,15 +172,15 @@ func (a *topology) updateSAs(s vici.Snapshot, now time.Time) (changed, made bool
 		if was := known[peer]; was.UniqueID == is.UniqueID && was.established() == is.established() {
 			is.Since = was.Since
 		}
-		if other, ok := a.sas[peer]; ok {
+		if other, ok := t.sas[peer]; ok {
 			is = is.join(other)
 		}
-		a.sas[peer] = is
+		t.sas[peer] = is
 	}
-	for peer, is := range a.sas {
+	for peer, is := range t.sas {
 		made = made || is.replaces(known[peer])
 	}
-	return !maps.Equal(known, a.sas), made
+	return !maps.Equal(known, t.sas), made
 }
 
 // newSA returns an SA with a peer. counts is false if all its children carry something else than L2TP.
@@ -218,48 +218,48 @@ func (s sa) join(other sa) sa {
 }
 
 // identify returns the identity of a link. Its sections are from the file of the xl2tpd that is the parent of its pppd.
-func (a *topology) identify(l ppp.Link) identity {
-	session, kernel := a.sessions[l.Index]
+func (t *topology) identify(l ppp.Link) identity {
+	session, kernel := t.sessions[l.Index]
 	p := identity{daemon: l.Xl2tpdPid, outer: l.OuterPeer, session: session}
 	if kernel && session.Peer.IsValid() {
 		p.outer = session.Peer.Addr()
 	}
 	p.outer = p.outer.Unmap()
-	if in := a.byPid[l.Xl2tpdPid]; in != nil {
+	if in := t.byPid[l.Xl2tpdPid]; in != nil {
 		p.instance, p.known = in.id, true
 		in.identify(&p, l, kernel)
 	}
-	p.sa = a.sas[p.outer]
+	p.sa = t.sas[p.outer]
 	return p
 }
 
 // identify finds the sections that a link may come from.
-func (in *instance) identify(p *identity, l ppp.Link, kernel bool) {
+func (in *instance) identify(id *identity, l ppp.Link, kernel bool) {
 	var found []*xl2tpd.Section
 	switch {
 	case in.Conf == nil:
-	case kernel && p.session.LNS && p.outer.IsValid():
-		if s := in.Conf.LNSFor(p.outer); s != nil {
+	case kernel && id.session.LNS && id.outer.IsValid():
+		if s := in.Conf.LNSFor(id.outer); s != nil {
 			found = append(found, s)
 		}
-	case kernel && !p.session.LNS:
-		found, p.names = in.dialled(l, p.outer)
+	case kernel && !id.session.LNS:
+		found, id.names = in.dialled(l, id.outer)
 	default:
 		// Nobody knows which side has dialled. If a LAC's LNS fits, a call that xl2tpd has dialled is the better guess.
-		found, p.names = in.dialled(l, p.outer)
-		if len(found) == 0 || !p.outer.IsValid() {
-			if more := in.answered(l, p.outer); len(more) > 0 {
-				found, p.names = slices.Concat(found, more), nil
+		found, id.names = in.dialled(l, id.outer)
+		if len(found) == 0 || !id.outer.IsValid() {
+			if more := in.answered(l, id.outer); len(more) > 0 {
+				found, id.names = slices.Concat(found, more), nil
 			}
 		}
 	}
-	if p.names == nil {
+	if id.names == nil {
 		for _, s := range found {
-			p.names = append(p.names, in.name(s))
+			id.names = append(id.names, in.name(s))
 		}
 	}
-	if !p.outer.IsValid() {
-		p.outer = oneLNSOf(found)
+	if !id.outer.IsValid() {
+		id.outer = oneLNSOf(found)
 	}
 }
 
@@ -326,14 +326,14 @@ func gives(s *xl2tpd.Section, peer netip.Addr) bool {
 // lnsSA returns the SA with the LNS of a LAC with that section and these links. If the LAC has a link, it is the SA with
 // the far end of that link. Otherwise it is the SA with any address of the LNS, preferably one with an installed CHILD
 // SA.
-func (a *topology) lnsSA(c *candidates, s *xl2tpd.Section) (any sa) {
-	for _, t := range c.exact {
-		if t.linked() && t.identity.outer.IsValid() {
-			return a.sas[t.identity.outer]
+func (t *topology) lnsSA(c *candidates, s *xl2tpd.Section) (any sa) {
+	for _, one := range c.exact {
+		if one.linked() && one.identity.outer.IsValid() {
+			return t.sas[one.identity.outer]
 		}
 	}
 	for _, ip := range s.LNSIPs {
-		if sa := a.sas[ip]; sa.Child || any.UniqueID == "" {
+		if sa := t.sas[ip]; sa.Child || any.UniqueID == "" {
 			any = sa
 		}
 		if any.Child {
@@ -345,8 +345,8 @@ func (a *topology) lnsSA(c *candidates, s *xl2tpd.Section) (any sa) {
 
 // sharesLNS reports whether another LAC of the same xl2tpd dials the same LNS. While the LNS's name can't be looked up,
 // only LACs with the same name for it count.
-func (a *topology) sharesLNS(l *lac, s *xl2tpd.Section) bool {
-	in := a.byID[l.instance]
+func (t *topology) sharesLNS(l *lac, s *xl2tpd.Section) bool {
+	in := t.byID[l.instance]
 	if in == nil {
 		return false
 	}
@@ -363,16 +363,16 @@ func (a *topology) sharesLNS(l *lac, s *xl2tpd.Section) bool {
 }
 
 // lns returns the address of a LAC's first LNS, or an invalid one.
-func (a *topology) lns(l *lac) (lns netip.Addr) {
-	if s := a.section(l); s != nil && len(s.LNSIPs) > 0 {
+func (t *topology) lns(l *lac) (lns netip.Addr) {
+	if s := t.section(l); s != nil && len(s.LNSIPs) > 0 {
 		lns = s.LNSIPs[0]
 	}
 	return lns
 }
 
 // section returns the section of a LAC in xl2tpd.conf, or nil.
-func (a *topology) section(l *lac) *xl2tpd.Section {
-	in := a.byID[l.instance]
+func (t *topology) section(l *lac) *xl2tpd.Section {
+	in := t.byID[l.instance]
 	if in == nil {
 		return nil
 	}

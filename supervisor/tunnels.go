@@ -56,7 +56,7 @@ type news struct {
 }
 
 // changed notes that something about a tunnel with that identity has changed.
-func (ts *tunnelTable) changed(p identity) { ts.news = append(ts.news, news{names: p.names}) }
+func (ts *tunnelTable) changed(id identity) { ts.news = append(ts.news, news{names: id.names}) }
 
 // takeNews returns the news since the last call.
 func (ts *tunnelTable) takeNews() []news {

@@ -82,100 +82,100 @@ type settings struct {
 }
 
 // next takes one statement.
-func (w *settings) next() bool {
-	w.rest = strings.TrimLeft(w.rest, " \t\r\n")
-	if w.rest == "" {
+func (s *settings) next() bool {
+	s.rest = strings.TrimLeft(s.rest, " \t\r\n")
+	if s.rest == "" {
 		return false
 	}
-	switch w.rest[0] {
+	switch s.rest[0] {
 	case '#':
-		line, rest, _ := strings.Cut(w.rest, "\n")
-		w.rest = rest
+		line, rest, _ := strings.Cut(s.rest, "\n")
+		s.rest = rest
 		if strings.Trim(line, "# \t\r") != "" {
-			w.line("# " + removed)
+			s.line("# " + removed)
 		}
 		return true
 	case '}':
-		w.rest = w.rest[1:]
-		w.depth = max(0, w.depth-1)
-		if w.depth < w.secret {
-			w.secret = 0
-			w.line("  " + removed)
+		s.rest = s.rest[1:]
+		s.depth = max(0, s.depth-1)
+		if s.depth < s.secret {
+			s.secret = 0
+			s.line("  " + removed)
 		}
-		w.line("}")
+		s.line("}")
 		return true
 	}
-	word := w.until("{}=#\n")
+	word := s.until("{}=#\n")
 	switch {
-	case strings.HasPrefix(w.rest, "{"):
-		w.rest = w.rest[1:]
-		w.open(word)
-	case strings.HasPrefix(w.rest, "="):
-		w.rest = w.rest[1:]
-		w.key(word, w.value())
+	case strings.HasPrefix(s.rest, "{"):
+		s.rest = s.rest[1:]
+		s.open(word)
+	case strings.HasPrefix(s.rest, "="):
+		s.rest = s.rest[1:]
+		s.key(word, s.value())
 	case strings.HasPrefix(word, "include "):
-		w.line(word)
+		s.line(word)
 	default:
-		w.line(removed)
+		s.line(removed)
 	}
 	return true
 }
 
 // line writes a line, unless it is in a section that is secret.
-func (w *settings) line(text string) {
-	if w.secret == 0 {
-		w.out.WriteString(strings.Repeat("  ", w.depth) + text + "\n")
+func (s *settings) line(text string) {
+	if s.secret == 0 {
+		s.out.WriteString(strings.Repeat("  ", s.depth) + text + "\n")
 	}
 }
 
 // open begins a section. A reference to another section may follow its name.
-func (w *settings) open(name string) {
+func (s *settings) open(name string) {
 	name, _, _ = strings.Cut(name, ":")
 	name = strings.TrimSpace(name)
 	if !bareWord.MatchString(name) {
 		name = removed
 	}
-	w.line(name + " {")
-	w.depth++
-	if w.secret == 0 && strings.HasPrefix(strings.ToLower(name), "secret") {
-		w.secret = w.depth
+	s.line(name + " {")
+	s.depth++
+	if s.secret == 0 && strings.HasPrefix(strings.ToLower(name), "secret") {
+		s.secret = s.depth
 	}
 }
 
-func (w *settings) key(key, value string) {
+func (s *settings) key(key, value string) {
 	known := swanctlKeys
 	if plain[value] || amount.MatchString(value) { // strongswan.conf has hundreds of keys for such values
 		known = map[string]bool{key: bareWord.MatchString(key) && len(key) < 30}
 	}
-	w.line(keyValue(key, " = ", value, known))
+	s.line(keyValue(key, " = ", value, known))
 }
 
 // value takes a value: up to the end of the line, a comment or a brace, or what is in quotes.
-func (w *settings) value() string {
-	w.rest = strings.TrimLeft(w.rest, " \t")
-	if strings.HasPrefix(w.rest, `"`) {
+func (s *settings) value() string {
+	s.rest = strings.TrimLeft(s.rest, " \t")
+	if strings.HasPrefix(s.rest, `"`) {
 		end := 1
-		for end < len(w.rest) && w.rest[end] != '"' {
-			if w.rest[end] == '\\' {
+		for end < len(s.rest) && s.rest[end] != '"' {
+			if s.rest[end] == '\\' {
 				end++
 			}
 			end++
 		}
-		end = min(end+1, len(w.rest))
-		value := w.rest[:end]
-		w.rest = w.rest[end:]
+		end = min(end+1, len(s.rest))
+		value := s.rest[:end]
+		s.rest = s.rest[end:]
 		return value
 	}
-	return w.until("#}\n")
+	return s.until("#}\n")
 }
 
 // until takes what is before the next one of these characters, without the blanks around it.
-func (w *settings) until(any string) string {
-	at := strings.IndexAny(w.rest, any)
+func (s *settings) until(any string) string {
+	at := strings.IndexAny(s.rest, any)
 	if at < 0 {
-		at = len(w.rest)
+		at = len(s.rest)
 	}
-	text := strings.TrimSpace(w.rest[:at])
-	w.rest = w.rest[at:]
+	text := strings.TrimSpace(s.rest[:at])
+	s.rest = s.rest[at:]
 	return text
 }

@@ -36,8 +36,8 @@ type Outcome struct {
 }
 
 // Valid reports whether nothing is wrong.
-func (r *Outcome) Valid() bool {
-	return !slices.ContainsFunc(r.Remarks, func(f Remark) bool { return !f.Warning })
+func (o *Outcome) Valid() bool {
+	return !slices.ContainsFunc(o.Remarks, func(f Remark) bool { return !f.Warning })
 }
 
 // round is a check in progress.
@@ -66,54 +66,54 @@ func Check(files Files) (Outcome, error) {
 	return c.Outcome, nil
 }
 
-func (c *round) problem(text message.Text) { c.Remarks = append(c.Remarks, Remark{Text: text}) }
+func (r *round) problem(text message.Text) { r.Remarks = append(r.Remarks, Remark{Text: text}) }
 
-func (c *round) warn(text message.Text) {
-	c.Remarks = append(c.Remarks, Remark{Text: text, Warning: true})
+func (r *round) warn(text message.Text) {
+	r.Remarks = append(r.Remarks, Remark{Text: text, Warning: true})
 }
 
 // readConfig reads keepalive.conf. Its mistakes are remarks.
-func (c *round) readConfig() error {
-	c.config = config.Default(c.Path)
-	data, err := xl2tpdconf.Read(c.Path)
-	if c.files.Config == "" && errors.Is(err, fs.ErrNotExist) {
-		c.Missing = true
+func (r *round) readConfig() error {
+	r.config = config.Default(r.Path)
+	data, err := xl2tpdconf.Read(r.Path)
+	if r.files.Config == "" && errors.Is(err, fs.ErrNotExist) {
+		r.Missing = true
 		return nil
 	}
 	if err != nil {
-		return c.unread(c.Path, err)
+		return r.unread(r.Path, err)
 	}
-	if c.config, err = config.Parse(c.Path, data); err != nil {
-		for _, mistake := range config.Mistakes(c.Path, data) {
-			c.problem(message.TextOf(mistake))
+	if r.config, err = config.Parse(r.Path, data); err != nil {
+		for _, mistake := range config.Mistakes(r.Path, data) {
+			r.problem(message.TextOf(mistake))
 		}
 	}
 	return nil
 }
 
 // readXl2tpd reads xl2tpd.conf. Without the host's own, the sections can't be compared.
-func (c *round) readXl2tpd() error {
-	path := cmp.Or(c.files.Xl2tpd, xl2tpd.DefaultConfPath)
+func (r *round) readXl2tpd() error {
+	path := cmp.Or(r.files.Xl2tpd, xl2tpd.DefaultConfPath)
 	x, err := xl2tpd.ReadConf(path)
 	switch {
-	case c.files.Xl2tpd == "" && errors.Is(err, fs.ErrNotExist):
-		c.warn(message.Sprintf("no %s, so section names can't be compared; name it with --xl2tpd-config", xl2tpd.DefaultConfPath))
-	case c.files.Xl2tpd == "" && errors.Is(err, fs.ErrPermission):
-		c.warn(message.Sprintf("%s can't be read, so section names can't be compared: permission denied", path))
+	case r.files.Xl2tpd == "" && errors.Is(err, fs.ErrNotExist):
+		r.warn(message.Sprintf("no %s, so section names can't be compared; name it with --xl2tpd-config", xl2tpd.DefaultConfPath))
+	case r.files.Xl2tpd == "" && errors.Is(err, fs.ErrPermission):
+		r.warn(message.Sprintf("%s can't be read, so section names can't be compared: permission denied", path))
 	case err != nil:
-		return c.unread(path, err)
+		return r.unread(path, err)
 	}
-	c.xl2tpd = x
+	r.xl2tpd = x
 	return nil
 }
 
 // unread returns why a file can't be read. A mistake in it is not an error here, but a remark. The remedy that
 // xl2tpdconf.Read names is for the service; another user needs another one.
-func (c *round) unread(path string, err error) error {
+func (r *round) unread(path string, err error) error {
 	var wrong *xl2tpdconf.Error
 	switch {
 	case errors.As(err, &wrong):
-		c.problem(message.TextOf(err))
+		r.problem(message.TextOf(err))
 		return nil
 	case errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0 && os.Geteuid() != serviceuser.User():
 		return message.Errorf("%s can't be read: permission denied; run this with sudo", path)
@@ -122,41 +122,41 @@ func (c *round) unread(path string, err error) error {
 }
 
 // keys checks the keys of xl2tpd.conf.
-func (c *round) keys() {
+func (r *round) keys() {
 	executable, _ := os.ReadFile(xl2tpd.Executable) // without one, nobody knows its keys
-	for _, k := range c.xl2tpd.UnknownKeys(executable) {
-		c.Remarks = append(c.Remarks, Remark{Text: k.Text, Warning: !k.Certain})
+	for _, k := range r.xl2tpd.UnknownKeys(executable) {
+		r.Remarks = append(r.Remarks, Remark{Text: k.Text, Warning: !k.Certain})
 	}
 }
 
 // permissions checks whether the service can read the host's own files.
-func (c *round) permissions() {
+func (r *round) permissions() {
 	readable := func(path string) {
 		if !serviceuser.Can("r", path) {
-			c.warn(message.Sprintf("%s can't be read by the service; %s", path, xl2tpdconf.Grant(path)))
+			r.warn(message.Sprintf("%s can't be read by the service; %s", path, xl2tpdconf.Grant(path)))
 		}
 	}
-	if c.files.Config == "" && !c.Missing {
-		readable(c.Path)
+	if r.files.Config == "" && !r.Missing {
+		readable(r.Path)
 	}
-	if c.files.Xl2tpd == "" && c.xl2tpd != nil {
-		readable(c.xl2tpd.Path)
+	if r.files.Xl2tpd == "" && r.xl2tpd != nil {
+		readable(r.xl2tpd.Path)
 	}
 }
 
 // settings checks values that are valid, but have no effect or a bad one.
-func (c *round) settings() {
-	if c.files.Xl2tpd == "" { // it is about this host
-		for _, line := range tooRare(c.config) {
-			c.warn(line)
+func (r *round) settings() {
+	if r.files.Xl2tpd == "" { // it is about this host
+		for _, line := range tooRare(r.config) {
+			r.warn(line)
 		}
 	}
-	if fault := c.config.MetricsFault(); fault != "" {
-		c.warn(fault)
+	if fault := r.config.MetricsFault(); fault != "" {
+		r.warn(fault)
 	}
-	for _, path := range c.config.Hooks() {
+	for _, path := range r.config.Hooks() {
 		if err := hook.CheckForService(path); err != nil {
-			c.warn(c.config.HookFault(path, err))
+			r.warn(r.config.HookFault(path, err))
 		}
 	}
 }

@@ -15,28 +15,28 @@ import (
 )
 
 // sections compares the sections of the two files, and checks whether each LAC can be dialled.
-func (c *round) sections() {
-	for _, line := range c.config.Unknown(c.headers()) {
-		c.problem(line)
+func (r *round) sections() {
+	for _, line := range r.config.Unknown(r.headers()) {
+		r.problem(line)
 	}
-	for _, s := range c.xl2tpd.Sections {
+	for _, s := range r.xl2tpd.Sections {
 		if fault := s.LNSFault(); fault != "" {
-			c.problem(message.Sprintf("%s:%d: [lac %s] can't be dialled: %s", c.xl2tpd.Path, s.LNSLine, s.Name, fault))
+			r.problem(message.Sprintf("%s:%d: [lac %s] can't be dialled: %s", r.xl2tpd.Path, s.LNSLine, s.Name, fault))
 		}
-		if s.Kind != "lac" || s.Name == "default" || c.config.For(c.xl2tpd.Path, "lac", s.Name).Recover == config.RecoverOff {
+		if s.Kind != "lac" || s.Name == "default" || r.config.For(r.xl2tpd.Path, "lac", s.Name).Recover == config.RecoverOff {
 			continue
 		}
 		if err := xl2tpd.CheckLAC(s.Name); err != nil {
-			c.warn(message.Sprintf("%s:%d: recover can't help: %v", c.xl2tpd.Path, s.Line, err))
+			r.warn(message.Sprintf("%s:%d: recover can't help: %v", r.xl2tpd.Path, s.Line, err))
 		}
 	}
 }
 
 // headers returns a function that returns the sections of xl2tpd's files: those of the file that was
 // read. If that is the host's own, also those of the running xl2tpds.
-func (c *round) headers() func(path string) ([]xl2tpdconf.Header, bool) {
-	host := xl2tpd.Snapshot{Instances: []xl2tpd.Instance{{Conf: c.xl2tpd}}}
-	if c.files.Xl2tpd == "" {
+func (r *round) headers() func(path string) ([]xl2tpdconf.Header, bool) {
+	host := xl2tpd.Snapshot{Instances: []xl2tpd.Instance{{Conf: r.xl2tpd}}}
+	if r.files.Xl2tpd == "" {
 		for _, d := range xl2tpd.Daemons() {
 			host.Instances = append(host.Instances, xl2tpd.Instance{Process: d.ID, Conf: d.Conf})
 		}
@@ -45,13 +45,13 @@ func (c *round) headers() func(path string) ([]xl2tpdconf.Header, bool) {
 		if path == "" {
 			all, known := host.Headers("")
 			if !known {
-				c.warn("section names can't be compared: the file of an xl2tpd that runs can't be read")
+				r.warn("section names can't be compared: the file of an xl2tpd that runs can't be read")
 			}
 			return all, known
 		}
 		other, err := xl2tpd.ReadConf(path)
 		if err != nil {
-			c.warn(message.TextOf(err))
+			r.warn(message.TextOf(err))
 			return nil, errors.Is(err, fs.ErrNotExist) // then no section for that file has an effect
 		}
 		return other.Headers(), true

@@ -34,10 +34,10 @@ type fixture struct {
 	why error // last argument of Fault
 }
 
-func (b *fixture) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.log.Write(p)
+func (f *fixture) Write(p []byte) (int, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.log.Write(p)
 }
 
 func newFixture(t *testing.T) *fixture {
@@ -62,54 +62,54 @@ func newFixture(t *testing.T) *fixture {
 	return b
 }
 
-func (b *fixture) run() {
+func (f *fixture) run() {
 	ctx, cancel := context.WithCancel(context.Background())
-	b.cancel = cancel
-	go func() { b.ended <- b.w.Run(ctx) }()
+	f.cancel = cancel
+	go func() { f.ended <- f.w.Run(ctx) }()
 }
 
-func (b *fixture) stop() {
-	b.t.Helper()
-	b.cancel()
-	if err := <-b.ended; !errors.Is(err, context.Canceled) {
-		b.t.Errorf("Run: %v", err)
+func (f *fixture) stop() {
+	f.t.Helper()
+	f.cancel()
+	if err := <-f.ended; !errors.Is(err, context.Canceled) {
+		f.t.Errorf("Run: %v", err)
 	}
 }
 
-func (b *fixture) put(text string) {
-	b.t.Helper()
-	if err := os.WriteFile(b.w.Path, []byte(text), 0o600); err != nil {
-		b.t.Fatal(err)
+func (f *fixture) put(text string) {
+	f.t.Helper()
+	if err := os.WriteFile(f.w.Path, []byte(text), 0o600); err != nil {
+		f.t.Fatal(err)
 	}
 }
 
 // expect wants so many deliveries since the last call, the last with this
 // interval in seconds, and so many log lines that contain the text.
-func (b *fixture) expect(deliveries, interval int, lines int, text string) {
-	b.t.Helper()
+func (f *fixture) expect(deliveries, interval int, lines int, text string) {
+	f.t.Helper()
 	synctest.Wait()
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if len(b.got) != deliveries {
-		b.t.Fatalf("%d deliveries, want %d; log:\n%s", len(b.got), deliveries, b.log.String())
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.got) != deliveries {
+		f.t.Fatalf("%d deliveries, want %d; log:\n%s", len(f.got), deliveries, f.log.String())
 	}
-	if deliveries > 0 && b.got[deliveries-1].Global.Interval != time.Duration(interval)*time.Second {
-		b.t.Errorf("the latest delivery is %+v, want the interval %d s", b.got[deliveries-1], interval)
+	if deliveries > 0 && f.got[deliveries-1].Global.Interval != time.Duration(interval)*time.Second {
+		f.t.Errorf("the latest delivery is %+v, want the interval %d s", f.got[deliveries-1], interval)
 	}
-	if n := strings.Count(b.log.String(), "\n"); n != lines || lines > 0 && !strings.Contains(b.log.String(), text) {
-		b.t.Errorf("want %d lines with %q, log:\n%s", lines, text, b.log.String())
+	if n := strings.Count(f.log.String(), "\n"); n != lines || lines > 0 && !strings.Contains(f.log.String(), text) {
+		f.t.Errorf("want %d lines with %q, log:\n%s", lines, text, f.log.String())
 	}
-	b.got = nil
-	b.log.Reset()
+	f.got = nil
+	f.log.Reset()
 }
 
 // wrong wants the file to be reported wrong for that reason; empty: not to be.
-func (b *fixture) wrong(text string) {
-	b.t.Helper()
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if text == "" && b.why != nil || text != "" && (b.why == nil || !strings.Contains(b.why.Error(), text)) {
-		b.t.Errorf("reported %v, want %q", b.why, text)
+func (f *fixture) wrong(text string) {
+	f.t.Helper()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if text == "" && f.why != nil || text != "" && (f.why == nil || !strings.Contains(f.why.Error(), text)) {
+		f.t.Errorf("reported %v, want %q", f.why, text)
 	}
 }
 

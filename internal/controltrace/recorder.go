@@ -26,75 +26,75 @@ type Recorder struct {
 }
 
 // Len returns how many messages there are.
-func (k *Recorder) Len() int { return k.count }
+func (r *Recorder) Len() int { return r.count }
 
 // Add keeps a message. It allocates only while the ring grows, which it does five times at most.
-func (k *Recorder) Add(r *Record) {
-	size := headLen + len(r.Payload)
-	for k.count == MaxMessages || k.used+size > Budget {
-		k.forget()
+func (r *Recorder) Add(record *Record) {
+	size := headLen + len(record.Payload)
+	for r.count == MaxMessages || r.used+size > Budget {
+		r.forget()
 	}
-	if k.used+size > len(k.buf) {
-		k.grow(k.used + size)
+	if r.used+size > len(r.buf) {
+		r.grow(r.used + size)
 	}
-	head := r.head()
-	k.write(head[:])
-	if r.mayHoldSecrets() {
+	head := record.head()
+	r.write(head[:])
+	if record.mayHoldSecrets() {
 		var plain [maxPayload]byte
-		n := copy(plain[:], r.Payload)
+		n := copy(plain[:], record.Payload)
 		l2tp.Blank(plain[:n])
-		k.write(plain[:n])
+		r.write(plain[:n])
 	} else {
-		k.write(r.Payload)
+		r.write(record.Payload)
 	}
-	k.count++
+	r.count++
 }
 
 // forget takes the oldest message out.
-func (k *Recorder) forget() {
-	size := [2]byte{k.at(payloadAt), k.at(payloadAt + 1)}
+func (r *Recorder) forget() {
+	size := [2]byte{r.at(payloadAt), r.at(payloadAt + 1)}
 	n := headLen + int(binary.BigEndian.Uint16(size[:]))
-	k.start, k.used = (k.start+n)%len(k.buf), k.used-n
-	k.count--
+	r.start, r.used = (r.start+n)%len(r.buf), r.used-n
+	r.count--
 }
 
 // at returns a byte of the oldest message.
-func (k *Recorder) at(i int) byte { return k.buf[(k.start+i)%len(k.buf)] }
+func (r *Recorder) at(i int) byte { return r.buf[(r.start+i)%len(r.buf)] }
 
-func (k *Recorder) write(b []byte) {
-	at := (k.start + k.used) % len(k.buf)
-	n := copy(k.buf[at:], b)
-	copy(k.buf, b[n:])
-	k.used += len(b)
+func (r *Recorder) write(b []byte) {
+	at := (r.start + r.used) % len(r.buf)
+	n := copy(r.buf[at:], b)
+	copy(r.buf, b[n:])
+	r.used += len(b)
 }
 
-func (k *Recorder) grow(need int) {
-	size := max(len(k.buf), leastBuffer)
+func (r *Recorder) grow(need int) {
+	size := max(len(r.buf), leastBuffer)
 	for size < need {
 		size *= 2
 	}
 	grown := make([]byte, size)
-	k.copyTo(grown)
-	k.buf, k.start = grown, 0
+	r.copyTo(grown)
+	r.buf, r.start = grown, 0
 }
 
-func (k *Recorder) copyTo(b []byte) {
-	first := k.buf[k.start:min(k.start+k.used, len(k.buf))]
+func (r *Recorder) copyTo(b []byte) {
+	first := r.buf[r.start:min(r.start+r.used, len(r.buf))]
 	copy(b, first)
-	copy(b[len(first):], k.buf[:k.used-len(first)])
+	copy(b[len(first):], r.buf[:r.used-len(first)])
 }
 
 // Records returns the messages, the oldest first.
-func (k *Recorder) Records() []Record {
-	b := make([]byte, k.used)
-	k.copyTo(b)
-	all := make([]Record, 0, k.count)
+func (r *Recorder) Records() []Record {
+	b := make([]byte, r.used)
+	r.copyTo(b)
+	all := make([]Record, 0, r.count)
 	for len(b) > 0 {
-		r, rest, err := decode(b)
+		record, rest, err := decode(b)
 		if err != nil {
 			break // Add writes whole records only
 		}
-		all, b = append(all, r), rest
+		all, b = append(all, record), rest
 	}
 	return all
 }

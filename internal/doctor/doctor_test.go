@@ -118,66 +118,66 @@ func saOf(peer, state string) vici.SA {
 		Children: []vici.Child{{State: state, RemoteTS: []string{peer + "/32[udp/l2f]"}}}}
 }
 
-func (p *testHost) must(err error) {
-	p.t.Helper()
+func (h *testHost) must(err error) {
+	h.t.Helper()
 	if err != nil {
-		p.t.Fatal(err)
+		h.t.Fatal(err)
 	}
 }
 
-func (p *testHost) xl2tpd(text string) {
+func (h *testHost) xl2tpd(text string) {
 	c, err := xl2tpd.ParseConf("/etc/xl2tpd/xl2tpd.conf", []byte(text))
-	p.must(err)
-	p.home = xl2tpd.Instance{
+	h.must(err)
+	h.home = xl2tpd.Instance{
 		Key:     xl2tpd.Key{Path: "/etc/xl2tpd/xl2tpd.conf", Pipe: "/run/xl2tpd/l2tp-control"},
 		Process: procfs.ID{Pid: 100}, Unit: "xl2tpd.service", Conf: c,
 	}
 }
 
 // queueTaken gives the guard's queue to a netlink socket with that port id, of a process.
-func (p *testHost) queueTaken(port uint32, pid int) {
-	p.write("/proc/net/netfilter/nfnetlink_queue", fmt.Sprintf(" 1701 %6d     0 2 65531     0     0        7  1\n", port))
-	p.write("/proc/net/netlink", "sk               Eth Pid        Groups   Rmem     Wmem     Dump  Locks    Drops    Inode\n"+
+func (h *testHost) queueTaken(port uint32, pid int) {
+	h.write("/proc/net/netfilter/nfnetlink_queue", fmt.Sprintf(" 1701 %6d     0 2 65531     0     0        7  1\n", port))
+	h.write("/proc/net/netlink", "sk               Eth Pid        Groups   Rmem     Wmem     Dump  Locks    Drops    Inode\n"+
 		fmt.Sprintf("0000000000000000 0   %-10d 00000000 0        0        0     2        0        1111\n", port)+
 		fmt.Sprintf("0000000000000000 12  %-10d 00000000 0        0        0     2        0        2222\n", port))
-	p.write(fmt.Sprintf("/proc/%d/comm", pid), "suricata\n")
-	p.must(os.Mkdir(p.path(fmt.Sprintf("/proc/%d/fd", pid)), 0o755))
-	p.must(os.Symlink("socket:[2222]", p.path(fmt.Sprintf("/proc/%d/fd/3", pid))))
+	h.write(fmt.Sprintf("/proc/%d/comm", pid), "suricata\n")
+	h.must(os.Mkdir(h.path(fmt.Sprintf("/proc/%d/fd", pid)), 0o755))
+	h.must(os.Symlink("socket:[2222]", h.path(fmt.Sprintf("/proc/%d/fd/3", pid))))
 }
 
 // office is a second xl2tpd, with a unit and a pipe of its own.
-func (p *testHost) office() *xl2tpd.Instance {
+func (h *testHost) office() *xl2tpd.Instance {
 	c, err := xl2tpd.ParseConf("/etc/office.conf", []byte("[lac office]\nlns = 192.0.2.1\nredial = yes\n"))
-	p.must(err)
-	p.must(os.MkdirAll(p.path("/run/office"), 0o755))
-	p.must(unix.Mkfifo(p.path("/run/office/ctl"), 0o600))
-	p.others = append(p.others, xl2tpd.Instance{
+	h.must(err)
+	h.must(os.MkdirAll(h.path("/run/office"), 0o755))
+	h.must(unix.Mkfifo(h.path("/run/office/ctl"), 0o600))
+	h.others = append(h.others, xl2tpd.Instance{
 		Key: xl2tpd.Key{Path: "/etc/office.conf", Pipe: "/run/office/ctl"}, Process: procfs.ID{Pid: 200}, Unit: "office-l2tp.service", Conf: c,
 	})
-	return &p.others[len(p.others)-1]
+	return &h.others[len(h.others)-1]
 }
 
 // networkManager adds an xl2tpd of NetworkManager. The xl2tpd of the distribution has no tunnels.
-func (p *testHost) networkManager() *xl2tpd.Instance {
-	p.xl2tpd("")
-	p.home.Process, p.home.Unit, p.unit = procfs.ID{}, "", "inactive (dead)"
-	i := p.office()
+func (h *testHost) networkManager() *xl2tpd.Instance {
+	h.xl2tpd("")
+	h.home.Process, h.home.Unit, h.unit = procfs.ID{}, "", "inactive (dead)"
+	i := h.office()
 	i.Path, i.Unit, i.Connection = "/run/nm-l2tp-d4a4/xl2tpd.conf", "NetworkManager.service", "d4a4"
 	return i
 }
 
-func (p *testHost) write(name, text string) {
-	p.t.Helper()
-	path := p.path(name)
-	p.must(os.MkdirAll(filepath.Dir(path), 0o755))
-	p.must(os.WriteFile(path, []byte(text), 0o644))
+func (h *testHost) write(name, text string) {
+	h.t.Helper()
+	path := h.path(name)
+	h.must(os.MkdirAll(filepath.Dir(path), 0o755))
+	h.must(os.WriteFile(path, []byte(text), 0o644))
 }
 
 // script writes one that is executable.
-func (p *testHost) script(name, text string) {
-	p.t.Helper()
-	p.write(name, text)
-	p.must(os.Chmod(p.path(name), 0o755))
+func (h *testHost) script(name, text string) {
+	h.t.Helper()
+	h.write(name, text)
+	h.must(os.Chmod(h.path(name), 0o755))
 }
 
 // A script that nobody is seen to start is no culprit, but is named.

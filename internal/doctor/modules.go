@@ -19,27 +19,27 @@ var modules = []struct {
 	{"nfnetlink_queue", "the Hello guard"},
 }
 
-func (e *checker) modules() []Finding {
+func (c *checker) modules() []Finding {
 	const check = "kernel modules"
-	missing, uses := e.missingModules()
-	if missing != nil && e.modulesUnknown() {
+	missing, uses := c.missingModules()
+	if missing != nil && c.modulesUnknown() {
 		return []Finding{unknown(check, "", message.Sprintf("not loaded: %s; only the host of this container knows whether it has them", strings.Join(missing, ", ")),
 			message.Sprintf("on the host: modprobe -a %s", strings.Join(missing, " ")))}
 	}
 	if missing != nil {
-		return []Finding{bad(check, "", message.Sprintf("there is no %s", message.Join(uses, "%s, no %s")), e.getModules(missing)...)}
+		return []Finding{bad(check, "", message.Sprintf("there is no %s", message.Join(uses, "%s, no %s")), c.getModules(missing)...)}
 	}
 	return []Finding{good(check, "", "PPP, L2TP, ESP and nft_queue are there")}
 }
 
 // missingModules returns the modules that this kernel has not loaded and can't load, and each with its use.
-func (e *checker) missingModules() (missing []string, uses []message.Text) {
-	dir := "/lib/modules/" + e.Kernel()
-	loaded := e.read("/proc/modules")
-	available := e.read(dir+"/modules.builtin") + e.read(dir+"/modules.dep")
+func (c *checker) missingModules() (missing []string, uses []message.Text) {
+	dir := "/lib/modules/" + c.Kernel()
+	loaded := c.read("/proc/modules")
+	available := c.read(dir+"/modules.builtin") + c.read(dir+"/modules.dep")
 	for _, m := range modules {
 		switch {
-		case e.exists("/sys/module/" + m.name), strings.Contains("\n"+loaded, "\n"+m.name+" "):
+		case c.exists("/sys/module/" + m.name), strings.Contains("\n"+loaded, "\n"+m.name+" "):
 		case strings.Contains(available, "/"+m.name+".ko"):
 		default:
 			missing = append(missing, m.name)
@@ -50,10 +50,10 @@ func (e *checker) missingModules() (missing []string, uses []message.Text) {
 }
 
 // modulesUnknown reports whether this is a container: its host may load modules when they are asked for.
-func (e *checker) modulesUnknown() bool { return !e.booted() && !e.exists("/lib/modules/"+e.Kernel()) }
+func (c *checker) modulesUnknown() bool { return !c.booted() && !c.exists("/lib/modules/"+c.Kernel()) }
 
 // misses reports whether one of these modules is neither loaded nor there to be loaded, as far as that is known.
-func (e *checker) misses(names ...string) bool {
-	missing, _ := e.missingModules()
-	return !e.modulesUnknown() && slices.ContainsFunc(missing, func(m string) bool { return slices.Contains(names, m) })
+func (c *checker) misses(names ...string) bool {
+	missing, _ := c.missingModules()
+	return !c.modulesUnknown() && slices.ContainsFunc(missing, func(m string) bool { return slices.Contains(names, m) })
 }

@@ -47,10 +47,10 @@ type MTU struct {
 // all looks at each tunnel where a far end answers echo requests. A healthy tunnel costs two of them: one of the
 // smallest size, and one as long as the link claims to take. Only if the second stays unanswered a search follows, and
 // only that takes seconds. So each round of doctor can afford it.
-func (e mtuChecks) all() []Finding {
+func (c mtuChecks) all() []Finding {
 	var due []*status.Tunnel
-	for i := range e.status.Tunnels {
-		if t := &e.status.Tunnels[i]; t.State == "alive" && t.Link != nil && !t.Link.Evidence.Reply.IsZero() {
+	for i := range c.status.Tunnels {
+		if t := &c.status.Tunnels[i]; t.State == "alive" && t.Link != nil && !t.Link.Evidence.Reply.IsZero() {
 			due = append(due, t)
 		}
 	}
@@ -59,8 +59,8 @@ func (e mtuChecks) all() []Finding {
 	work.SetLimit(mtuSearches)
 	for i, t := range due {
 		work.Go(func() error {
-			m := e.mtu(e.ctx, t, false)
-			all[i] = e.mtuFinding(t, &m)
+			m := c.mtu(c.ctx, t, false)
+			all[i] = c.mtuFinding(t, &m)
 			return nil
 		})
 	}
@@ -79,7 +79,7 @@ func MeasureMTU(ctx context.Context, h *Host, t *status.Tunnel) (MTU, Finding) {
 
 // mtu measures one tunnel's path. The way outside the tunnel is measured first if a person has asked, and else only if
 // the link claims too much: the search inside is then shorter.
-func (e mtuChecks) mtu(ctx context.Context, t *status.Tunnel, asked bool) MTU {
+func (c mtuChecks) mtu(ctx context.Context, t *status.Tunnel, asked bool) MTU {
 	m := MTU{link: t.Link.Name, asked: asked, limit: mtuTime}
 	if asked {
 		m.limit = mtuTimeAsked
@@ -87,33 +87,33 @@ func (e mtuChecks) mtu(ctx context.Context, t *status.Tunnel, asked bool) MTU {
 	ctx, cancel := context.WithTimeout(ctx, m.limit)
 	defer cancel()
 	if asked {
-		e.outside(ctx, t, &m)
+		c.outside(ctx, t, &m)
 	}
-	m.Inner, m.Err = e.PathMTU(ctx, probe.Path{
+	m.Inner, m.Err = c.PathMTU(ctx, probe.Path{
 		Link: t.Link.Name, Source: t.Link.Local, Target: t.Link.EchoTarget(),
 		Likely: func(ctx context.Context) []int {
 			if !asked {
-				e.outside(ctx, t, &m)
+				c.outside(ctx, t, &m)
 			}
 			return m.likely()
 		},
 	})
-	m.Forwards = e.forwards(t.Link.Name)
+	m.Forwards = c.forwards(t.Link.Name)
 	if m.Forwards {
-		m.Clamps, m.ClampErr = e.Clamps(ctx, t.Link.Name)
+		m.Clamps, m.ClampErr = c.Clamps(ctx, t.Link.Name)
 	}
 	return m
 }
 
 // outside measures the path to the LNS outside the tunnel, and looks for the CHILD SA. What fails stays unknown.
-func (e mtuChecks) outside(ctx context.Context, t *status.Tunnel, m *MTU) {
-	if all, err := e.SAs(ctx); err == nil {
+func (c mtuChecks) outside(ctx context.Context, t *status.Tunnel, m *MTU) {
+	if all, err := c.SAs(ctx); err == nil {
 		m.child = childOf(all, t)
 	}
 	if !t.Peer.IsValid() {
 		return
 	}
-	outer, err := e.PathMTU(ctx, probe.Path{
+	outer, err := c.PathMTU(ctx, probe.Path{
 		Source: t.Local, Target: t.Peer, Likely: func(context.Context) []int { return probe.LineMTUs },
 	})
 	if err == nil && outer.Passes > 0 {
@@ -178,13 +178,13 @@ func (m *MTU) unclamped() bool {
 }
 
 // forwards reports whether the kernel forwards packets into a link.
-func (e mtuChecks) forwards(link string) bool {
-	return e.read("/proc/sys/net/ipv4/conf/"+link+"/forwarding") == "1\n"
+func (c mtuChecks) forwards(link string) bool {
+	return c.read("/proc/sys/net/ipv4/conf/"+link+"/forwarding") == "1\n"
 }
 
 const mtuCheck = "path MTU"
 
-func (e mtuChecks) mtuFinding(t *status.Tunnel, m *MTU) Finding {
+func (c mtuChecks) mtuFinding(t *status.Tunnel, m *MTU) Finding {
 	name := title(t)
 	switch {
 	case errors.Is(m.Err, probe.ErrPermission):
@@ -202,13 +202,13 @@ func (e mtuChecks) mtuFinding(t *status.Tunnel, m *MTU) Finding {
 			"the tunnel loses too many echo requests; at least %d of the %d bytes that %s claims pass",
 			m.Inner.Passes, m.Inner.Claimed, m.link))
 	case m.Inner.Limited():
-		return e.tooLong(name, t, m)
+		return c.tooLong(name, t, m)
 	}
-	return e.allPasses(name, t, m)
+	return c.allPasses(name, t, m)
 }
 
 // tooLong is the finding for a link that claims more than what passes.
-func (e mtuChecks) tooLong(name string, t *status.Tunnel, m *MTU) Finding {
+func (c mtuChecks) tooLong(name string, t *status.Tunnel, m *MTU) Finding {
 	text := message.Sprintf(
 		"%s claims %d bytes, but only %d pass: larger packets are lost without a word, so pages and downloads hang",
 		m.link, m.Inner.Claimed, m.Inner.Passes)
@@ -220,7 +220,7 @@ func (e mtuChecks) tooLong(name string, t *status.Tunnel, m *MTU) Finding {
 		text = message.Sprintf("%s; the path to the LNS takes %d, of which IPsec and L2TP need %d", text,
 			m.Outer.Passes, add)
 	}
-	f := bad(mtuCheck, name, text, e.pppMTU(t, m.Inner.Passes)...)
+	f := bad(mtuCheck, name, text, c.pppMTU(t, m.Inner.Passes)...)
 	if m.unclamped() {
 		f.Remedy = append(f.Remedy, clampLine(m))
 	}
@@ -232,14 +232,14 @@ func (e mtuChecks) tooLong(name string, t *status.Tunnel, m *MTU) Finding {
 
 // allPasses is the finding for a link that takes what it claims. Something may still be worth knowing for a person who
 // asks. doctor does not say it: many hosts forward packets, and few of them into a tunnel.
-func (e mtuChecks) allPasses(name string, t *status.Tunnel, m *MTU) Finding {
+func (c mtuChecks) allPasses(name string, t *status.Tunnel, m *MTU) Finding {
 	text := message.Sprintf("%d bytes pass, as %s claims", m.Inner.Passes, m.link)
 	var remedy []message.Text
 	if size := m.unbroken(); size > 0 {
 		text = message.Sprintf("%s; those over %d go in fragments, because the path to the LNS takes %d", text,
 			size, m.Outer.Passes)
 		remedy = append(remedy, "to spare the fragments, which some lines lose:")
-		remedy = append(remedy, e.pppMTU(t, size)...)
+		remedy = append(remedy, c.pppMTU(t, size)...)
 	}
 	if m.asked && m.unclamped() {
 		text = message.Sprintf("%s; TCP that this host forwards is not clamped to that", text)

@@ -13,16 +13,16 @@ import (
 
 // pppMTU returns what to enter, and where, so that both ends of a link send packets of that size at most: `mtu` limits
 // this end, and `mru` is what the other end is told.
-func (e mtuChecks) pppMTU(t *status.Tunnel, size int) []message.Text {
-	i := e.instance(t.Instance)
+func (c mtuChecks) pppMTU(t *status.Tunnel, size int) []message.Text {
+	i := c.instance(t.Instance)
 	kind, section, _ := strings.Cut(t.Name, " ")
 	if i != nil && i.NetworkManager() {
 		return []message.Text{
 			command(fmt.Sprintf("nmcli connection modify %s +vpn.data mtu=%d,mru=%d", quoted(i.Connection), size, size)),
-			e.restart(*i),
+			c.restart(*i),
 		}
 	}
-	lines := []message.Text{e.pppLine(i, kind, section, size)}
+	lines := []message.Text{c.pppLine(i, kind, section, size)}
 	if i != nil && kind == "lac" && !strings.Contains(section, ", ") {
 		return append(lines, pipeCommand(i.Pipe, "d", section, "%s, then the same with c"))
 	}
@@ -31,7 +31,7 @@ func (e mtuChecks) pppMTU(t *status.Tunnel, size int) []message.Text {
 
 // pppLine returns the options to enter. It names the pppoptfile of the section, and the options there that are to be
 // replaced.
-func (e mtuChecks) pppLine(i *xl2tpd.Instance, kind, section string, size int) message.Text {
+func (c mtuChecks) pppLine(i *xl2tpd.Instance, kind, section string, size int) message.Text {
 	text := message.Sprintf("`mtu %d` and `mru %d` in the pppoptfile", size, size)
 	if i == nil || i.Conf == nil {
 		return text
@@ -44,7 +44,7 @@ func (e mtuChecks) pppLine(i *xl2tpd.Instance, kind, section string, size int) m
 			text = message.Sprintf("`mtu %d` and `mru %d` in the pppoptfile %s", size, size, s.PPPOptFile)
 		}
 		for _, name := range []string{"mtu", "mru"} {
-			if o, ok := options.Last(e.pppOptions(s), name); ok {
+			if o, ok := options.Last(c.pppOptions(s), name); ok {
 				text = message.Sprintf("%s, instead of `%s %s` in %s:%d", text, o.Name, o.Value, o.Path, o.Line)
 			}
 		}

@@ -18,15 +18,15 @@ const controlSocket = "xl2tpd-keepalive-control.socket"
 
 // recovery checks whether the service can reach the helper that writes to xl2tpd's
 // control pipes. A service that runs as root writes to them itself.
-func (e *checker) recovery() []Finding {
+func (c *checker) recovery() []Finding {
 	const check = "recovery"
-	if e.confErr != nil && !errors.Is(e.confErr, fs.ErrNotExist) {
+	if c.confErr != nil && !errors.Is(c.confErr, fs.ErrNotExist) {
 		return nil
 	}
 	var lacs []string
 	var all []Finding
-	for i, s := range e.lacs {
-		if !e.recovers(i, s) {
+	for i, s := range c.lacs {
+		if !c.recovers(i, s) {
 			continue
 		}
 		if err := xl2tpd.CheckLAC(s.Name); err != nil && s.Name != "default" {
@@ -38,8 +38,8 @@ func (e *checker) recovery() []Finding {
 	if lacs == nil {
 		return all
 	}
-	state, err := e.Unit(e.ctx, controlSocket)
-	uid, _ := procfs.User([]byte(e.process())) // 0 too if it does not run
+	state, err := c.Unit(c.ctx, controlSocket)
+	uid, _ := procfs.User([]byte(c.process())) // 0 too if it does not run
 	switch {
 	case err != nil:
 		return append(all, unknown(check, "", message.TextOf(err)))
@@ -55,8 +55,8 @@ func (e *checker) recovery() []Finding {
 }
 
 // lacs yields the LACs of every xl2tpd but those of NetworkManager, which dials by itself.
-func (e *checker) lacs(yield func(xl2tpd.Instance, xl2tpd.Section) bool) {
-	for _, i := range e.seen.Instances {
+func (c *checker) lacs(yield func(xl2tpd.Instance, xl2tpd.Section) bool) {
+	for _, i := range c.seen.Instances {
 		if i.Conf == nil || i.NetworkManager() {
 			continue
 		}
@@ -69,26 +69,26 @@ func (e *checker) lacs(yield func(xl2tpd.Instance, xl2tpd.Section) bool) {
 }
 
 // recovers reports whether the service brings a LAC back.
-func (e *checker) recovers(i xl2tpd.Instance, s xl2tpd.Section) bool {
-	return e.conf != nil && e.conf.For(i.Path, s.Kind, s.Name).Recovery(s.Autodial || s.Redial) != config.RecoverOff
+func (c *checker) recovers(i xl2tpd.Instance, s xl2tpd.Section) bool {
+	return c.conf != nil && c.conf.For(i.Path, s.Kind, s.Name).Recovery(s.Autodial || s.Redial) != config.RecoverOff
 }
 
 // redialOwners looks for all programs that dial. Two of them hang up each other's
 // tunnels.
-func (e *checker) redialOwners() []Finding {
+func (c *checker) redialOwners() []Finding {
 	const check = "redialling"
-	owners, remedy := e.configuredToDial()
-	sure, perhaps := e.dialers()
+	owners, remedy := c.configuredToDial()
+	sure, perhaps := c.dialers()
 	owners = append(owners, sure...)
 	slices.SortFunc(owners, func(a, b message.Text) int { return strings.Compare(a.String(), b.String()) })
 	owners = slices.Compact(owners)
 	others := may(perhaps)
 	switch {
-	case len(owners) == 0 && slices.ContainsFunc(e.seen.Instances, elsewhere):
+	case len(owners) == 0 && slices.ContainsFunc(c.seen.Instances, elsewhere):
 		return []Finding{unknown(check, "", message.Sprintf("nobody here; who dials in the container can't be seen from here%s", others))}
-	case len(owners) == 0 && slices.ContainsFunc(e.seen.Instances, xl2tpd.Instance.NetworkManager):
+	case len(owners) == 0 && slices.ContainsFunc(c.seen.Instances, xl2tpd.Instance.NetworkManager):
 		return []Finding{good(check, "", "nobody but NetworkManager%s", others)}
-	case len(owners) == 0 && !slices.ContainsFunc(e.seen.Instances, func(i xl2tpd.Instance) bool { return i.Conf != nil }):
+	case len(owners) == 0 && !slices.ContainsFunc(c.seen.Instances, func(i xl2tpd.Instance) bool { return i.Conf != nil }):
 		return []Finding{unknown(check, "", message.Sprintf("no xl2tpd.conf can be read%s", others))}
 	case len(owners) == 0:
 		return []Finding{good(check, "", "nobody: tunnels are dialled by hand%s", others)}
@@ -101,20 +101,20 @@ func (e *checker) redialOwners() []Finding {
 
 // configuredToDial returns which of xl2tpd, its pppds and the service dial by their configuration, and what to do if
 // there are several.
-func (e *checker) configuredToDial() (owners, remedy []message.Text) {
+func (c *checker) configuredToDial() (owners, remedy []message.Text) {
 	var dials message.Text
 	remedy = []message.Text{"keep one of them; `redial = yes` in xl2tpd.conf is enough"}
-	for i, s := range e.lacs {
+	for i, s := range c.lacs {
 		switch { // the service does not dial a LAC that xl2tpd redials
 		case s.Redial:
 			dials = message.Data("xl2tpd (redial = yes)")
-		case dials == "" && e.recovers(i, s):
+		case dials == "" && c.recovers(i, s):
 			dials = message.Data("xl2tpd-keepalive (recover)")
 		}
-		if o, ok := e.persist(s); ok {
+		if o, ok := c.persist(s); ok {
 			owners = append(owners, message.Sprintf("pppd (%s in %s:%d)", o.Name, o.Path, o.Line))
 			if i.Runs() {
-				remedy = append(remedy, whenIdle(e.restart(i)))
+				remedy = append(remedy, whenIdle(c.restart(i)))
 			}
 		}
 	}
@@ -133,12 +133,12 @@ func may(scripts []message.Text) message.Text {
 }
 
 // persist returns the option that makes a section's pppd dial by itself; ok is false if there is none.
-func (e *checker) persist(s xl2tpd.Section) (by options.Option, ok bool) {
-	return options.Persist(e.pppOptions(s))
+func (c *checker) persist(s xl2tpd.Section) (by options.Option, ok bool) {
+	return options.Persist(c.pppOptions(s))
 }
 
 // pppOptions returns the options of a section's pppd; if one is wrong, those before it.
-func (e *checker) pppOptions(s xl2tpd.Section) []options.Option {
-	all, _ := options.Of(func(path string) ([]byte, error) { return xl2tpdconf.Read(e.path(path)) }, s.PPPOptFile)
+func (c *checker) pppOptions(s xl2tpd.Section) []options.Option {
+	all, _ := options.Of(func(path string) ([]byte, error) { return xl2tpdconf.Read(c.path(path)) }, s.PPPOptFile)
 	return all
 }

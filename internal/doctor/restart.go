@@ -16,14 +16,14 @@ import (
 // In userspace mode SIGTERM makes xl2tpd end without a message to its peers; SIGINT makes it close its tunnels first
 // (xl2tpd.c, death_handler). Without a message a peer keeps the tunnel until a Hello stays unanswered. If the peer is an
 // xl2tpd in kernel mode, no data of the next tunnel reaches it until then, and PPP gives up.
-func (e *checker) restart(i xl2tpd.Instance) message.Text {
+func (c *checker) restart(i xl2tpd.Instance) message.Text {
 	unit := strings.TrimSuffix(i.Unit, ".service")
-	switch userspace := e.userspace(i); {
+	switch userspace := c.userspace(i); {
 	case i.NetworkManager():
 		id := quoted(i.Connection) // up refuses a connection that is active already
 		return command("nmcli connection down " + id + "; nmcli connection up " + id)
 	case unit != "" && userspace:
-		return command(fmt.Sprintf("systemctl kill --signal=INT %[1]s; sleep 1; %[2]ssystemctl restart %[1]s", unit, e.endPersistent(i, unit)))
+		return command(fmt.Sprintf("systemctl kill --signal=INT %[1]s; sleep 1; %[2]ssystemctl restart %[1]s", unit, c.endPersistent(i, unit)))
 	case unit != "":
 		return command("systemctl restart " + unit)
 	case userspace:
@@ -36,8 +36,8 @@ func (e *checker) restart(i xl2tpd.Instance) message.Text {
 // it has none. Such a pppd tries to open its terminal again, without a pause and without regard to signals (pppd 2.4.9,
 // main.c). So it takes the terminal of the next tunnel. With each try it makes its lock file anew. If it is killed in
 // between, it leaves an empty file (utils.c, lock), and no pppd takes that terminal any more.
-func (e *checker) endPersistent(i xl2tpd.Instance, unit string) string {
-	persists := func(s xl2tpd.Section) bool { _, ok := e.persist(s); return ok }
+func (c *checker) endPersistent(i xl2tpd.Instance, unit string) string {
+	persists := func(s xl2tpd.Section) bool { _, ok := c.persist(s); return ok }
 	if i.Conf == nil || !slices.ContainsFunc(i.Conf.Sections, persists) {
 		return ""
 	}
@@ -46,11 +46,11 @@ func (e *checker) endPersistent(i xl2tpd.Instance, unit string) string {
 
 // userspace reports whether an xl2tpd uses userspace mode: its file says so, the kernel has no L2TP, or it has a terminal
 // for a call.
-func (e *checker) userspace(i xl2tpd.Instance) bool {
-	if c := i.Conf; c != nil && (c.ForceUserspace || c.SarefForces(e.version(i))) || e.misses("l2tp_ppp") {
+func (c *checker) userspace(i xl2tpd.Instance) bool {
+	if conf := i.Conf; conf != nil && (conf.ForceUserspace || conf.SarefForces(c.version(i))) || c.misses("l2tp_ppp") {
 		return true
 	}
-	fds, _ := filepath.Glob(e.path(fmt.Sprintf("/proc/%d/fd/*", i.Process.Pid))) // the pattern is good
+	fds, _ := filepath.Glob(c.path(fmt.Sprintf("/proc/%d/fd/*", i.Process.Pid))) // the pattern is good
 	for _, fd := range fds {
 		if file, err := os.Readlink(fd); err == nil && strings.HasSuffix(file, "/ptmx") {
 			return true

@@ -39,15 +39,15 @@ var (
 )
 
 // dials reports whether a command of a line dials, or restarts a daemon that carries the tunnels.
-func (e *checker) dials(line string) bool {
+func (c *checker) dials(line string) bool {
 	return slices.ContainsFunc(between.Split(line, -1), func(command string) bool {
-		return writesPipe.MatchString(command) && !handlesIt.MatchString(command) || restarts.MatchString(command) || e.restartsUnit(command)
+		return writesPipe.MatchString(command) && !handlesIt.MatchString(command) || restarts.MatchString(command) || c.restartsUnit(command)
 	})
 }
 
 // restartsUnit reports whether a line restarts the unit of an xl2tpd with another name.
-func (e *checker) restartsUnit(line string) bool {
-	for _, i := range e.seen.Instances {
+func (c *checker) restartsUnit(line string) bool {
+	for _, i := range c.seen.Instances {
 		name := strings.TrimSuffix(i.Unit, ".service")
 		if name != "" && !i.NetworkManager() && strings.Contains(line, name) &&
 			regexp.MustCompile(`\bsystemctl\b.*\b(?:restart|try-restart|stop)\b.*`+regexp.QuoteMeta(name)+`(?:\.service)?`+nameEnds).MatchString(line) {
@@ -75,20 +75,20 @@ func commands(path, text string) (lines []string) {
 }
 
 // text returns the content of a file that may be a script; empty: it is not one.
-func (e *checker) text(path string) string {
-	info, err := os.Stat(e.path(path))
+func (c *checker) text(path string) string {
+	info, err := os.Stat(c.path(path))
 	if err != nil || !info.Mode().IsRegular() || info.Size() > maxScript {
 		return ""
 	}
-	return e.read(path)
+	return c.read(path)
 }
 
 // runs returns the file that dials: path, or a script that it starts directly or indirectly; empty:
 // none. started caches the result for each script.
-func (e *checker) runs(path string, started map[string]string, depth int) (by string) {
-	lines := commands(path, e.text(path))
+func (c *checker) runs(path string, started map[string]string, depth int) (by string) {
+	lines := commands(path, c.text(path))
 	for _, line := range lines {
-		if e.dials(line) {
+		if c.dials(line) {
 			by = path
 		}
 	}
@@ -96,14 +96,14 @@ func (e *checker) runs(path string, started map[string]string, depth int) (by st
 		return by
 	}
 	for _, line := range lines {
-		for _, script := range e.scriptsIn(line) {
+		for _, script := range c.scriptsIn(line) {
 			if script == path {
 				continue
 			}
 			found, looked := started[script]
 			if !looked {
 				started[script] = "" // ends the recursion if the script runs itself
-				found = e.runs(script, started, depth+1)
+				found = c.runs(script, started, depth+1)
 				started[script] = found
 			}
 			by = cmp.Or(by, found)
@@ -114,17 +114,17 @@ func (e *checker) runs(path string, started map[string]string, depth int) (by st
 
 // scriptsIn returns the administrator's own scripts that a line names: by path, or in /usr/local by
 // name. A file that the line writes to does not count.
-func (e *checker) scriptsIn(line string) (all []string) {
+func (c *checker) scriptsIn(line string) (all []string) {
 	line = redirected.ReplaceAllString(line, "")
 	for _, path := range pathInText.FindAllString(line, -1) {
 		path = filepath.Clean(path)
-		if !packaged(path) && e.text(path) != "" {
+		if !packaged(path) && c.text(path) != "" {
 			all = append(all, path)
 		}
 	}
 	for _, word := range wordInText.FindAllString(line, -1) {
 		for _, dir := range []string{"/usr/local/sbin/", "/usr/local/bin/"} {
-			if path := dir + word; word != "." && word != ".." && e.text(path) != "" {
+			if path := dir + word; word != "." && word != ".." && c.text(path) != "" {
 				all = append(all, path)
 			}
 		}

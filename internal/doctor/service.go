@@ -14,44 +14,44 @@ import (
 )
 
 // service checks whether the service runs, and has the rights that it needs.
-func (e *checker) service() []Finding {
+func (c *checker) service() []Finding {
 	const check = "xl2tpd-keepalive"
 	switch {
-	case errors.Is(e.statusErr, status.ErrNotRunning) && e.allElsewhere():
+	case errors.Is(c.statusErr, status.ErrNotRunning) && c.allElsewhere():
 		return []Finding{note(check, "", "not running; the xl2tpd of this host runs in a container", inContainer)}
-	case errors.Is(e.statusErr, status.ErrNotRunning) && !e.booted(): // the error's text names systemctl
-		return []Finding{bad(check, "", "not running", e.startService()...)}
-	case e.statusErr != nil:
-		return []Finding{bad(check, "", message.TextOf(e.statusErr), e.startService()...)}
+	case errors.Is(c.statusErr, status.ErrNotRunning) && !c.booted(): // the error's text names systemctl
+		return []Finding{bad(check, "", "not running", c.startService()...)}
+	case c.statusErr != nil:
+		return []Finding{bad(check, "", message.TextOf(c.statusErr), c.startService()...)}
 	}
 	var all []Finding
-	for _, p := range e.status.Problems {
+	for _, p := range c.status.Problems {
 		switch {
 		case p.Code == status.CodeContainer:
-			all = append(all, bad(check, "", p.Text, e.moveToContainer()...))
-		case !e.checkedElsewhere(p):
-			all = append(all, bad(check, "", p.Text, e.serviceLog()))
+			all = append(all, bad(check, "", p.Text, c.moveToContainer()...))
+		case !c.checkedElsewhere(p):
+			all = append(all, bad(check, "", p.Text, c.serviceLog()))
 		}
 	}
-	if !able(e.process()) {
+	if !able(c.process()) {
 		all = append(all, bad(check, "", "lacks CAP_NET_ADMIN or CAP_NET_RAW: no Hello guard and no echo request without, whatever net.ipv4.ping_group_range says",
 			"take what forbids them out of `systemctl cat xl2tpd-keepalive`, or give them to the container"))
 	}
 	if all == nil {
-		all = append(all, good(check, "", "running, version %s, with the rights it needs", e.status.Version))
+		all = append(all, good(check, "", "running, version %s, with the rights it needs", c.status.Version))
 	}
 	return all
 }
 
 // booted reports whether systemd has started this host, as sd_booted(3). In most containers it has not.
-func (e *checker) booted() bool { return e.exists("/run/systemd/system") }
+func (c *checker) booted() bool { return c.exists("/run/systemd/system") }
 
 const inContainer message.Text = "run xl2tpd-keepalive in the container that has this xl2tpd"
 
 // moveToContainer returns how to look after an xl2tpd in a container with the network of this host. Two services in one
 // network would get in each other's way.
-func (e *checker) moveToContainer() []message.Text {
-	if !e.allElsewhere() || !e.booted() {
+func (c *checker) moveToContainer() []message.Text {
+	if !c.allElsewhere() || !c.booted() {
 		return []message.Text{inContainer}
 	}
 	return []message.Text{command("systemctl disable --now xl2tpd-keepalive"), inContainer}
@@ -61,46 +61,46 @@ func (e *checker) moveToContainer() []message.Text {
 func elsewhere(i xl2tpd.Instance) bool { return i.Runs() && errors.Is(i.ConfErr, xl2tpd.ErrElsewhere) }
 
 // allElsewhere reports whether there are such xl2tpds, and no others that run or should.
-func (e *checker) allElsewhere() bool {
-	return slices.ContainsFunc(e.seen.Instances, elsewhere) && !slices.ContainsFunc(e.seen.Instances, func(i xl2tpd.Instance) bool {
+func (c *checker) allElsewhere() bool {
+	return slices.ContainsFunc(c.seen.Instances, elsewhere) && !slices.ContainsFunc(c.seen.Instances, func(i xl2tpd.Instance) bool {
 		return !elsewhere(i) && (i.Runs() || i.Conf != nil && i.Needed())
 	})
 }
 
 // serviceLog returns where the service says more.
-func (e *checker) serviceLog() message.Text {
-	if e.booted() {
+func (c *checker) serviceLog() message.Text {
+	if c.booted() {
 		return command("journalctl -u xl2tpd-keepalive")
 	}
 	return "what `xl2tpd-keepalive run` prints says more"
 }
 
 // startService returns how to start the service.
-func (e *checker) startService() []message.Text {
-	if e.booted() {
+func (c *checker) startService() []message.Text {
+	if c.booted() {
 		return []message.Text{command("systemctl enable --now xl2tpd-keepalive"), command("journalctl -u xl2tpd-keepalive")}
 	}
 	return []message.Text{"xl2tpd-keepalive run  # as root, by what starts xl2tpd here: there is no systemd"}
 }
 
 // process returns /proc/PID/status of the service's process; empty: it does not run.
-func (e *checker) process() string { return e.read(fmt.Sprintf("/proc/%d/status", e.status.Pid)) }
+func (c *checker) process() string { return c.read(fmt.Sprintf("/proc/%d/status", c.status.Pid)) }
 
 // checkedElsewhere reports whether a separate check also finds this problem of the service, and knows more about it.
 // Where there may be several such problems, their texts have to be the same.
-func (e *checker) checkedElsewhere(p status.Problem) bool {
+func (c *checker) checkedElsewhere(p status.Problem) bool {
 	same := func(t message.Text) bool { return t.String() == p.Text.String() }
 	switch p.Code {
 	case status.CodeVICI:
-		return e.viciErr != nil
+		return c.viciErr != nil
 	case status.CodeConfig:
-		return e.confErr != nil && !errors.Is(e.confErr, fs.ErrPermission)
+		return c.confErr != nil && !errors.Is(c.confErr, fs.ErrPermission)
 	case status.CodeSection:
-		return slices.ContainsFunc(e.unknownSections(), same)
+		return slices.ContainsFunc(c.unknownSections(), same)
 	case status.CodeXl2tpd:
-		return slices.ContainsFunc(e.seen.Instances, func(i xl2tpd.Instance) bool { return !i.Runs() })
+		return slices.ContainsFunc(c.seen.Instances, func(i xl2tpd.Instance) bool { return !i.Runs() })
 	case status.CodeXl2tpdConf:
-		return slices.ContainsFunc(e.seen.Instances, func(i xl2tpd.Instance) bool {
+		return slices.ContainsFunc(c.seen.Instances, func(i xl2tpd.Instance) bool {
 			return i.ConfErr != nil && same(message.TextOf(i.ConfErr))
 		})
 	}

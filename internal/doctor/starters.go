@@ -21,8 +21,8 @@ var runParts = regexp.MustCompile(`^[a-zA-Z0-9_-]+$`)
 
 func always(*checker, string) bool { return true }
 
-func (e *checker) executable(path string) bool {
-	info, err := os.Stat(e.path(path))
+func (c *checker) executable(path string) bool {
+	info, err := os.Stat(c.path(path))
 	return err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0
 }
 
@@ -45,10 +45,10 @@ func wanted(e *checker, path string) bool {
 }
 
 // otherUnit reports whether another unit, such as a timer of another name, starts a service.
-func (e *checker) otherUnit(name string) bool {
-	paths, _ := filepath.Glob(e.path("/etc/systemd/system/*"))
+func (c *checker) otherUnit(name string) bool {
+	paths, _ := filepath.Glob(c.path("/etc/systemd/system/*"))
 	for _, p := range paths {
-		for line := range strings.Lines(e.text(e.name(p))) {
+		for line := range strings.Lines(c.text(c.name(p))) {
 			key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
 			if slices.Contains([]string{"Unit", "OnFailure", "OnSuccess", "Wants", "Requires"}, key) && slices.Contains(strings.Fields(value), name) {
 				return true
@@ -83,15 +83,15 @@ var scriptFolders = []string{
 
 // dialers returns the files that dial, or restart a daemon that carries the tunnels: those that a
 // daemon surely starts, and those without a known starter.
-func (e *checker) dialers() (sure, perhaps []message.Text) {
+func (c *checker) dialers() (sure, perhaps []message.Text) {
 	started := map[string]string{}
 	for _, s := range starters {
-		for _, path := range e.glob(s.pattern) {
-			if !s.starts(e, path) {
+		for _, path := range c.glob(s.pattern) {
+			if !s.starts(c, path) {
 				continue
 			}
 			started[path] = ""
-			by := e.runs(path, started, 0)
+			by := c.runs(path, started, 0)
 			started[path] = by
 			switch by {
 			case "":
@@ -107,8 +107,8 @@ func (e *checker) dialers() (sure, perhaps []message.Text) {
 		patterns = append(patterns[:len(patterns):len(patterns)], s.pattern)
 	}
 	for _, pattern := range patterns {
-		for _, path := range e.glob(pattern) {
-			if _, known := started[path]; !known && slices.ContainsFunc(commands(path, e.text(path)), e.dials) {
+		for _, path := range c.glob(pattern) {
+			if _, known := started[path]; !known && slices.ContainsFunc(commands(path, c.text(path)), c.dials) {
 				perhaps = append(perhaps, message.Data(path))
 			}
 		}
@@ -116,10 +116,10 @@ func (e *checker) dialers() (sure, perhaps []message.Text) {
 	return sure, perhaps
 }
 
-func (e *checker) glob(pattern string) (all []string) {
-	paths, _ := filepath.Glob(e.path(pattern)) // the patterns are good
+func (c *checker) glob(pattern string) (all []string) {
+	paths, _ := filepath.Glob(c.path(pattern)) // the patterns are good
 	for _, p := range paths {
-		all = append(all, e.name(p))
+		all = append(all, c.name(p))
 	}
 	return all
 }

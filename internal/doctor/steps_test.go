@@ -300,14 +300,14 @@ func TestContainersService(t *testing.T) {
 }
 
 // terminal opens one for a call of xl2tpd.
-func (p *testHost) terminal(path string) {
-	p.write("/proc/100/fd/7", "")
-	p.must(os.Remove(p.path("/proc/100/fd/7")))
-	p.must(os.Symlink(path, p.path("/proc/100/fd/7")))
+func (h *testHost) terminal(path string) {
+	h.write("/proc/100/fd/7", "")
+	h.must(os.Remove(h.path("/proc/100/fd/7")))
+	h.must(os.Symlink(path, h.path("/proc/100/fd/7")))
 }
 
 // container takes systemd away.
-func (p *testHost) container() { p.must(os.RemoveAll(p.path("/run/systemd"))) }
+func (h *testHost) container() { h.must(os.RemoveAll(h.path("/run/systemd"))) }
 
 // NetworkManager's tunnels are not all dialled by hand.
 func TestNetworkManagerDials(t *testing.T) {

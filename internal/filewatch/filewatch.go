@@ -49,7 +49,7 @@ type watch struct {
 	dirs    map[string]os.FileInfo
 }
 
-func (n *watch) check(paths ...string) {
+func (w *watch) check(paths ...string) {
 	names := map[string]bool{}
 	dirs := map[string]os.FileInfo{}
 	for _, p := range paths {
@@ -62,20 +62,20 @@ func (n *watch) check(paths ...string) {
 		names[dir], names[filepath.Join(dir, name)] = true, true
 	}
 	// Names first: an event between Add and the new names would be dropped.
-	n.set <- names
-	alive := n.w.WatchList() // the kernel drops the watch of a removed directory
-	for dir, old := range n.dirs {
+	w.set <- names
+	alive := w.w.WatchList() // the kernel drops the watch of a removed directory
+	for dir, old := range w.dirs {
 		switch fi, ok := dirs[dir]; {
 		case !slices.Contains(alive, dir):
-			delete(n.dirs, dir)
+			delete(w.dirs, dir)
 		case !ok || !os.SameFile(fi, old): // moved away, and the watch with it
-			_ = n.w.Remove(dir) // fails when the kernel was quicker
-			delete(n.dirs, dir)
+			_ = w.w.Remove(dir) // fails when the kernel was quicker
+			delete(w.dirs, dir)
 		}
 	}
 	for dir, fi := range dirs {
-		if _, ok := n.dirs[dir]; !ok && n.w.Add(dir) == nil {
-			n.dirs[dir] = fi
+		if _, ok := w.dirs[dir]; !ok && w.w.Add(dir) == nil {
+			w.dirs[dir] = fi
 		}
 	}
 }
@@ -92,29 +92,29 @@ func nearest(path string) (dir, name string) {
 	}
 }
 
-func (n *watch) close() {
-	n.w.Close()
-	<-n.gone
+func (w *watch) close() {
+	w.w.Close()
+	<-w.gone
 }
 
-func (n *watch) run() {
-	defer close(n.gone)
+func (w *watch) run() {
+	defer close(w.gone)
 	var names map[string]bool
 	for {
 		select {
-		case names = <-n.set:
-		case ev, ok := <-n.w.Events:
+		case names = <-w.set:
+		case ev, ok := <-w.w.Events:
 			if !ok {
 				return
 			}
 			if names[filepath.Clean(ev.Name)] {
-				n.changed.Send()
+				w.changed.Send()
 			}
-		case _, ok := <-n.w.Errors:
+		case _, ok := <-w.w.Errors:
 			if !ok {
 				return
 			}
-			n.changed.Send() // events were lost, so anything may have changed
+			w.changed.Send() // events were lost, so anything may have changed
 		}
 	}
 }

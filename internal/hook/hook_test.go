@@ -74,26 +74,26 @@ func newFixture(t *testing.T, limit time.Duration) *fixture {
 }
 
 // script writes a hook that begins in the fixture's directory.
-func (b *fixture) script(name, text string) string {
-	b.t.Helper()
-	path := filepath.Join(b.dir, name)
-	if err := os.WriteFile(path, []byte("#!/bin/sh\ncd "+b.dir+"\n"+text), 0o755); err != nil {
-		b.t.Fatal(err)
+func (f *fixture) script(name, text string) string {
+	f.t.Helper()
+	path := filepath.Join(f.dir, name)
+	if err := os.WriteFile(path, []byte("#!/bin/sh\ncd "+f.dir+"\n"+text), 0o755); err != nil {
+		f.t.Fatal(err)
 	}
 	return path
 }
 
 // lines waits until a file that hooks write has that many lines.
-func (b *fixture) lines(name string, n int) []string {
-	b.t.Helper()
+func (f *fixture) lines(name string, n int) []string {
+	f.t.Helper()
 	deadline := time.Now().Add(20 * time.Second)
 	for {
-		text, _ := os.ReadFile(filepath.Join(b.dir, name))
+		text, _ := os.ReadFile(filepath.Join(f.dir, name))
 		if all := strings.Fields(string(text)); len(all) >= n {
 			return all
 		}
 		if time.Now().After(deadline) {
-			b.t.Fatalf("%s: %q, want %d lines; said: %s", name, text, n, b.said)
+			f.t.Fatalf("%s: %q, want %d lines; said: %s", name, text, n, f.said)
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
@@ -152,16 +152,16 @@ func TestLimit(t *testing.T) {
 }
 
 // dead waits until none of the processes runs: a killed one may wait for init.
-func (b *fixture) dead(pids []string) {
-	b.t.Helper()
+func (f *fixture) dead(pids []string) {
+	f.t.Helper()
 	for _, text := range pids {
 		pid, err := strconv.Atoi(text)
 		if err != nil {
-			b.t.Fatal(err)
+			f.t.Fatal(err)
 		}
 		for deadline := time.Now().Add(5 * time.Second); running(pid); time.Sleep(5 * time.Millisecond) {
 			if time.Now().After(deadline) {
-				b.t.Fatalf("%d still runs", pid)
+				f.t.Fatalf("%d still runs", pid)
 			}
 		}
 	}

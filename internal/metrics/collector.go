@@ -81,34 +81,34 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 // metrics is where the values go.
 type metrics chan<- prometheus.Metric
 
-func (to metrics) gauge(d *prometheus.Desc, v float64, labels ...string) {
-	to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+func (m metrics) gauge(d *prometheus.Desc, v float64, labels ...string) {
+	m <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 }
 
-func (to metrics) counter(d *prometheus.Desc, v uint64, labels ...string) {
-	to <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+func (m metrics) counter(d *prometheus.Desc, v uint64, labels ...string) {
+	m <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
 }
 
 // link passes on the values of a tunnel with a link.
-func (to metrics) link(t *status.Tunnel, labels []string) {
-	to.gauge(up, truth(t.State == "up" || t.State == "alive"), labels...)
+func (m metrics) link(t *status.Tunnel, labels []string) {
+	m.gauge(up, truth(t.State == "up" || t.State == "alive"), labels...)
 	if !t.Link.Up.IsZero() {
-		to.gauge(since, seconds(t.Link.Up), labels...)
+		m.gauge(since, seconds(t.Link.Up), labels...)
 	}
 	if at, _ := t.Link.Evidence.Last(); !at.IsZero() {
-		to.gauge(life, seconds(at), labels...)
+		m.gauge(life, seconds(at), labels...)
 	}
 	e := &t.Link.Echoes
-	to.counter(sent, e.Sent, labels...)
-	to.counter(lost, e.Lost, labels...)
+	m.counter(sent, e.Sent, labels...)
+	m.counter(lost, e.Lost, labels...)
 	if n := len(e.Recent); n > 0 && e.Recent[n-1] != nil {
-		to.gauge(trip, time.Duration(*e.Recent[n-1]).Seconds(), labels...)
+		m.gauge(trip, time.Duration(*e.Recent[n-1]).Seconds(), labels...)
 	}
 	if g := t.Guard; g != nil {
-		to.counter(hellos, g.Held, append(labels, "held")...)
-		to.counter(hellos, g.Passed, append(labels, "passed")...)
-		to.counter(hellos, g.Answered, append(labels, "answered")...)
-		to.gauge(holding, truth(g.Holding), labels...)
+		m.counter(hellos, g.Held, append(labels, "held")...)
+		m.counter(hellos, g.Passed, append(labels, "passed")...)
+		m.counter(hellos, g.Answered, append(labels, "answered")...)
+		m.gauge(holding, truth(g.Holding), labels...)
 	}
 }
 

@@ -16,25 +16,25 @@ type exitWatcher struct {
 }
 
 // follow waits for the ends of the xl2tpds of these links, and of no others.
-func (p *exitWatcher) follow(links []Link) {
-	old := p.stops
-	p.stops = make(map[int]func())
+func (w *exitWatcher) follow(links []Link) {
+	old := w.stops
+	w.stops = make(map[int]func())
 	for _, l := range links {
 		pid := l.Xl2tpdPid
-		if p.stops[pid] != nil {
+		if w.stops[pid] != nil {
 			continue
 		}
 		if stop := old[pid]; stop != nil {
-			p.stops[pid] = stop
+			w.stops[pid] = stop
 			delete(old, pid)
 			continue
 		}
-		stop, err := procfs.OnExit(pid, p.hint)
+		stop, err := procfs.OnExit(pid, w.hint)
 		if errors.Is(err, unix.ESRCH) {
-			p.hint()
+			w.hint()
 		}
 		if err == nil { // else the next slow look finds out
-			p.stops[pid] = stop
+			w.stops[pid] = stop
 		}
 	}
 	for _, stop := range old {
@@ -43,4 +43,4 @@ func (p *exitWatcher) follow(links []Link) {
 }
 
 // close stops following.
-func (p *exitWatcher) close() { p.follow(nil) }
+func (w *exitWatcher) close() { w.follow(nil) }

@@ -54,42 +54,42 @@ func newFixture(ctx context.Context) *fixture {
 }
 
 // set says what looks find from now on.
-func (b *fixture) set(v state, err error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.now, b.err = v, err
+func (f *fixture) set(v state, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.now, f.err = v, err
 }
 
-func (b *fixture) looked() []time.Duration {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return slices.Clone(b.looks)
+func (f *fixture) looked() []time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.looks)
 }
 
-func (b *fixture) delivered() []Snapshot {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return slices.Clone(b.sent)
+func (f *fixture) delivered() []Snapshot {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.sent)
 }
 
 // pass lets time pass and returns the looks made in it, since the start.
-func (b *fixture) pass(d time.Duration) []time.Duration {
+func (f *fixture) pass(d time.Duration) []time.Duration {
 	synctest.Wait()
-	n := len(b.looked())
+	n := len(f.looked())
 	time.Sleep(d)
 	synctest.Wait()
-	return b.looked()[n:]
+	return f.looked()[n:]
 }
 
-func (b *fixture) latest() Snapshot {
-	all := b.delivered()
+func (f *fixture) latest() Snapshot {
+	all := f.delivered()
 	return all[len(all)-1]
 }
 
-func (b *fixture) end(t *testing.T, cancel func()) {
+func (f *fixture) end(t *testing.T, cancel func()) {
 	t.Helper()
 	cancel()
-	if err := <-b.done; !errors.Is(err, context.Canceled) {
+	if err := <-f.done; !errors.Is(err, context.Canceled) {
 		t.Errorf("run returned %v, want context canceled", err)
 	}
 }
@@ -109,9 +109,9 @@ var (
 	bareLink = Link{Name: "ppp0", Index: 5, Pid: 7, Xl2tpdPid: 6}
 )
 
-func (b *fixture) bothUp() {
-	b.changes <- change{source: sourceDBus}
-	b.changes <- change{source: sourceRtnetlink}
+func (f *fixture) bothUp() {
+	f.changes <- change{source: sourceDBus}
+	f.changes <- change{source: sourceRtnetlink}
 }
 
 func TestFirstSnapshot(t *testing.T) {

@@ -9,23 +9,23 @@ import (
 
 // lost returns the pids of xl2tpd's pppds in this network namespace whose device is not known: the
 // service cannot see their pid files.
-func (o *pppdFinder) lost(now time.Time) []int {
-	entries, err := fs.ReadDir(o.root, "proc")
+func (f *pppdFinder) lost(now time.Time) []int {
+	entries, err := fs.ReadDir(f.root, "proc")
 	if err != nil {
 		return nil
 	}
 	placed := map[int]bool{}
-	for _, p := range o.known {
+	for _, p := range f.known {
 		placed[p.Pid] = true
 	}
-	o.boot = time.Time{}
+	f.boot = time.Time{}
 	var all []int
 	for _, entry := range entries {
 		pid, err := strconv.Atoi(entry.Name())
 		if err != nil || placed[pid] {
 			continue
 		}
-		if p, ok := o.process(pid, pppd{}); ok && p.ofXl2tpd() && now.Sub(p.started) >= unownedTime {
+		if p, ok := f.process(pid, pppd{}); ok && p.ofXl2tpd() && now.Sub(p.started) >= unownedTime {
 			all = append(all, pid)
 		}
 	}

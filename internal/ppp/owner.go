@@ -42,31 +42,31 @@ type arguments struct {
 
 // find returns the pppds that run the devices, by index. One may be missing because
 // its pid file is not written yet.
-func (o *pppdFinder) find(devices []device) map[int]pppd {
+func (f *pppdFinder) find(devices []device) map[int]pppd {
 	found := make(map[int]pppd, len(devices))
-	o.boot = time.Time{}
+	f.boot = time.Time{}
 	for _, d := range devices {
-		old, ok := o.known[d.index]
+		old, ok := f.known[d.index]
 		var p pppd
 		if ok { // while that pppd lives it owns the device, and its pid file need not be read again
-			p, ok = o.process(old.Pid, old)
+			p, ok = f.process(old.Pid, old)
 			ok = ok && p.ID == old.ID
 		}
 		if !ok {
-			p, ok = o.readPidFile(d.name)
+			p, ok = f.readPidFile(d.name)
 		}
 		if ok {
 			found[d.index] = p
 		}
 	}
-	o.known = found
+	f.known = found
 	return found
 }
 
 // readPidFile returns the pppd that the device's pid file names.
-func (o *pppdFinder) readPidFile(device string) (pppd, bool) {
+func (f *pppdFinder) readPidFile(device string) (pppd, bool) {
 	for _, dir := range []string{"run", "var/run", "run/pppd", "var/run/pppd"} { // pppd 2.5 may be built for these
-		b, err := fs.ReadFile(o.root, path.Join(dir, device+".pid"))
+		b, err := fs.ReadFile(f.root, path.Join(dir, device+".pid"))
 		if err != nil {
 			continue
 		}
@@ -74,7 +74,7 @@ func (o *pppdFinder) readPidFile(device string) (pppd, bool) {
 		if err != nil {
 			continue
 		}
-		if p, ok := o.process(pid, pppd{}); ok {
+		if p, ok := f.process(pid, pppd{}); ok {
 			return p, true
 		}
 	}
@@ -84,9 +84,9 @@ func (o *pppdFinder) readPidFile(device string) (pppd, bool) {
 // process reads a live pppd from /proc. A pid file outlives a killed pppd, so a
 // zombie and another program with that pid do not count. old is the process as it
 // was read before; only its parent can have changed.
-func (o *pppdFinder) process(pid int, old pppd) (pppd, bool) {
+func (f *pppdFinder) process(pid int, old pppd) (pppd, bool) {
 	dir := path.Join("proc", strconv.Itoa(pid))
-	b, err := fs.ReadFile(o.root, path.Join(dir, "stat"))
+	b, err := fs.ReadFile(f.root, path.Join(dir, "stat"))
 	if err != nil {
 		return pppd{}, false
 	}
@@ -99,19 +99,19 @@ func (o *pppdFinder) process(pid int, old pppd) (pppd, bool) {
 	if same && old.parent == s.Parent {
 		return old, true
 	}
-	if !same && !o.sameNetwork(pid) {
+	if !same && !f.sameNetwork(pid) {
 		return pppd{}, false
 	}
 	p := pppd{ID: id, parent: s.Parent}
-	if b, err = fs.ReadFile(o.root, path.Join("proc", strconv.Itoa(s.Parent), "comm")); err == nil {
+	if b, err = fs.ReadFile(f.root, path.Join("proc", strconv.Itoa(s.Parent), "comm")); err == nil {
 		p.parentName = strings.TrimSpace(string(b))
 	}
-	if b, err = fs.ReadFile(o.root, path.Join(dir, "cmdline")); err != nil {
+	if b, err = fs.ReadFile(f.root, path.Join(dir, "cmdline")); err != nil {
 		return pppd{}, false
 	}
 	p.args = parseArguments(b)
 	if p.started = old.started; !same { // the time of boot moves when the clock is set
-		p.started = o.startTime(s.Ticks)
+		p.started = f.startTime(s.Ticks)
 	}
 	return p, true
 }
@@ -119,16 +119,16 @@ func (o *pppdFinder) process(pid int, old pppd) (pppd, bool) {
 // sameNetwork reports whether a process is in this network namespace. Another namespace may have a device
 // of the same name and share /run with this host. Each namespace has its own /proc/PID/net/dev;
 // reading /proc/PID/ns/net would take CAP_SYS_PTRACE.
-func (o *pppdFinder) sameNetwork(pid int) bool {
-	ours, known := o.inode("proc/self/net/dev")
-	theirs, ok := o.inode(path.Join("proc", strconv.Itoa(pid), "net/dev"))
+func (f *pppdFinder) sameNetwork(pid int) bool {
+	ours, known := f.inode("proc/self/net/dev")
+	theirs, ok := f.inode(path.Join("proc", strconv.Itoa(pid), "net/dev"))
 	return !known || ok && ours == theirs
 }
 
 type inode struct{ device, number uint64 }
 
-func (o *pppdFinder) inode(name string) (inode, bool) {
-	info, err := fs.Stat(o.root, name)
+func (f *pppdFinder) inode(name string) (inode, bool) {
+	info, err := fs.Stat(f.root, name)
 	if err != nil {
 		return inode{}, false
 	}
@@ -140,18 +140,18 @@ func (o *pppdFinder) inode(name string) (inode, bool) {
 }
 
 // startTime returns the time that is that many ticks after boot; zero: the time of boot is unknown.
-func (o *pppdFinder) startTime(ticks uint64) time.Time {
-	if o.boot.IsZero() {
-		b, err := fs.ReadFile(o.root, "proc/stat")
+func (f *pppdFinder) startTime(ticks uint64) time.Time {
+	if f.boot.IsZero() {
+		b, err := fs.ReadFile(f.root, "proc/stat")
 		if err != nil {
 			return time.Time{}
 		}
 		var ok bool
-		if o.boot, ok = procfs.BootTime(b); !ok {
+		if f.boot, ok = procfs.BootTime(b); !ok {
 			return time.Time{}
 		}
 	}
-	return o.boot.Add(time.Duration(ticks) * procfs.Tick)
+	return f.boot.Add(time.Duration(ticks) * procfs.Tick)
 }
 
 // parseArguments reads /proc/PID/cmdline of a pppd that xl2tpd has started.

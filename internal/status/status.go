@@ -107,13 +107,13 @@ type Evidence struct {
 }
 
 // Last returns the latest sign and its kind, or the zero time.
-func (s Evidence) Last() (at time.Time, kind message.Text) {
-	at, kind = s.Reply, "echo reply"
-	if s.Data.After(at) {
-		at, kind = s.Data, "data"
+func (e Evidence) Last() (at time.Time, kind message.Text) {
+	at, kind = e.Reply, "echo reply"
+	if e.Data.After(at) {
+		at, kind = e.Data, "data"
 	}
-	if s.Control.After(at) {
-		at, kind = s.Control, "control message"
+	if e.Control.After(at) {
+		at, kind = e.Control, "control message"
 	}
 	return at, kind
 }
@@ -150,13 +150,13 @@ type Close struct {
 }
 
 // texts returns where the status has texts of the service.
-func (r *Status) texts() []*message.Text {
+func (s *Status) texts() []*message.Text {
 	var all []*message.Text
-	for i := range r.Problems {
-		all = append(all, &r.Problems[i].Text)
+	for i := range s.Problems {
+		all = append(all, &s.Problems[i].Text)
 	}
-	for i := range r.Tunnels {
-		t := &r.Tunnels[i]
+	for i := range s.Tunnels {
+		t := &s.Tunnels[i]
 		all = append(all, &t.Doing)
 		if t.Last != nil {
 			all = append(all, &t.Last.Reason)

@@ -49,56 +49,56 @@ func startSpecimen(t *testing.T, text string) *specimen {
 	return d
 }
 
-func (d *specimen) path(name string) string { return filepath.Join(d.dir, name) }
+func (s *specimen) path(name string) string { return filepath.Join(s.dir, name) }
 
-func (d *specimen) logged() string {
-	d.t.Helper()
-	b, err := os.ReadFile(d.log)
+func (s *specimen) logged() string {
+	s.t.Helper()
+	b, err := os.ReadFile(s.log)
 	if err != nil {
-		d.t.Fatal(err)
+		s.t.Fatal(err)
 	}
 	return string(b)
 }
 
 // said waits until the log has what is wanted from an index on, or xl2tpd has ended, and returns the
 // log from there.
-func (d *specimen) said(from int, wanted *regexp.Regexp) string {
-	d.t.Helper()
+func (s *specimen) said(from int, wanted *regexp.Regexp) string {
+	s.t.Helper()
 	for range 500 {
 		ended := false
 		select {
-		case <-d.ended:
+		case <-s.ended:
 			ended = true
 		case <-time.After(20 * time.Millisecond):
 		}
-		if log := d.logged()[from:]; ended || wanted.MatchString(log) {
+		if log := s.logged()[from:]; ended || wanted.MatchString(log) {
 			return log
 		}
 	}
-	d.t.Fatalf("no %v in\n%s", wanted, d.logged())
+	s.t.Fatalf("no %v in\n%s", wanted, s.logged())
 	return ""
 }
 
 // dump is what xl2tpd says of itself on a signal.
-func (d *specimen) dump() string {
-	d.t.Helper()
-	from := len(d.logged())
-	if err := d.process.Signal(syscall.SIGUSR1); err != nil {
-		d.t.Fatal(err)
+func (s *specimen) dump() string {
+	s.t.Helper()
+	from := len(s.logged())
+	if err := s.process.Signal(syscall.SIGUSR1); err != nil {
+		s.t.Fatal(err)
 	}
-	return d.said(from, regexp.MustCompile("(?s)Config File.*={30}"))
+	return s.said(from, regexp.MustCompile("(?s)Config File.*={30}"))
 }
 
 // awaitDials waits until each attempt to dial has come to its end.
-func (d *specimen) awaitDials() {
-	d.t.Helper()
+func (s *specimen) awaitDials() {
+	s.t.Helper()
 	for range 100 {
-		if strings.Contains(d.dump(), "tunnels open: 0") {
+		if strings.Contains(s.dump(), "tunnels open: 0") {
 			return
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
-	d.t.Fatalf("tunnels stay open:\n%s", d.logged())
+	s.t.Fatalf("tunnels stay open:\n%s", s.logged())
 }
 
 var (
@@ -110,9 +110,9 @@ var (
 )
 
 // outline is what xl2tpd has made of its file, in the words of outline in corpus_test.go, in no order.
-func (d *specimen) outline() (lines []string, refusal string) {
-	d.t.Helper()
-	log := d.said(0, listening)
+func (s *specimen) outline() (lines []string, refusal string) {
+	s.t.Helper()
+	log := s.said(0, listening)
 	if m := listening.FindStringSubmatch(log); m == nil {
 		return nil, log
 	} else {
@@ -121,21 +121,21 @@ func (d *specimen) outline() (lines []string, refusal string) {
 	if strings.Contains(log, "Not looking for kernel support") {
 		lines = append(lines, "userspace mode\n")
 	}
-	lines = append(lines, lnsNames(ask(d.t, d.path("control"), d.path("reply"), "x", "lac.count="))...)
-	lacs := lacsIn(d.dump())
-	d.awaitDials()
-	auto := prefix.ReplaceAllString(d.logged(), "")
+	lines = append(lines, lnsNames(ask(s.t, s.path("control"), s.path("reply"), "x", "lac.count="))...)
+	lacs := lacsIn(s.dump())
+	s.awaitDials()
+	auto := prefix.ReplaceAllString(s.logged(), "")
 	for _, hosts := range lacs {
 		lines = append(lines, "lac "+hosts[0]+"\n")
 		if len(hosts) > 2 {
 			lines = append(lines, "several lns: "+strings.Join(hosts[1:], " ")+"\n")
 		}
 		if CheckLAC(hosts[0]) == nil {
-			ask(d.t, d.path("control"), d.path("reply"), "c "+hosts[0], "\n")
-			d.awaitDials()
+			ask(s.t, s.path("control"), s.path("reply"), "c "+hosts[0], "\n")
+			s.awaitDials()
 		}
 	}
-	all := dials(prefix.ReplaceAllString(d.logged(), ""))
+	all := dials(prefix.ReplaceAllString(s.logged(), ""))
 	for to, redial := range all {
 		verb := "dials "
 		if _, ok := dials(auto)[to]; ok {

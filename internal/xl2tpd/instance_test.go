@@ -28,16 +28,16 @@ func (s Snapshot) of(pid int) *Instance {
 }
 
 // xl2tpd starts one with exactly these arguments.
-func (b *fixture) xl2tpd(pid int, start int64, args ...string) {
-	b.t.Helper()
-	b.proc.add(pid, 1, "xl2tpd", "S", start, "self", append([]string{"xl2tpd"}, args...)...)
+func (f *fixture) xl2tpd(pid int, start int64, args ...string) {
+	f.t.Helper()
+	f.proc.add(pid, 1, "xl2tpd", "S", start, "self", append([]string{"xl2tpd"}, args...)...)
 }
 
 // file writes a configuration file with one LAC, which has the file's name.
-func (b *fixture) file(name string) string {
-	b.t.Helper()
-	path := filepath.Join(filepath.Dir(b.conf), name)
-	b.put(path, "[lac "+strings.TrimSuffix(name, ".conf")+"]\n")
+func (f *fixture) file(name string) string {
+	f.t.Helper()
+	path := filepath.Join(filepath.Dir(f.conf), name)
+	f.put(path, "[lac "+strings.TrimSuffix(name, ".conf")+"]\n")
 	return path
 }
 

@@ -15,16 +15,16 @@ type throttle struct {
 }
 
 // ready reports whether the task is to run now. If it has to wait, rested fires when to ask again.
-func (p *throttle) ready(now time.Time) bool {
-	age, rest := now.Sub(p.last), cooldownFactor*p.took
-	if p.stale && age < rest && p.rested == nil {
-		p.rested = time.After(rest - age)
+func (t *throttle) ready(now time.Time) bool {
+	age, rest := now.Sub(t.last), cooldownFactor*t.took
+	if t.stale && age < rest && t.rested == nil {
+		t.rested = time.After(rest - age)
 	}
-	return p.stale && age >= rest
+	return t.stale && age >= rest
 }
 
 // done records a run that began at begin and ends now.
-func (p *throttle) done(begin time.Time) {
-	p.stale, p.last = false, time.Now()
-	p.took = p.last.Sub(begin)
+func (t *throttle) done(begin time.Time) {
+	t.stale, t.last = false, time.Now()
+	t.took = t.last.Sub(begin)
 }

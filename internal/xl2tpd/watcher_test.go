@@ -104,74 +104,74 @@ func newFixture(t *testing.T) *fixture {
 }
 
 // start starts an xl2tpd: with the first file, unless the arguments say another.
-func (b *fixture) start(pid int, start int64, args ...string) {
-	b.t.Helper()
-	b.proc.add(pid, 1, "xl2tpd", "S", start, "self", append([]string{"xl2tpd", "-c", b.conf}, args...)...)
+func (f *fixture) start(pid int, start int64, args ...string) {
+	f.t.Helper()
+	f.proc.add(pid, 1, "xl2tpd", "S", start, "self", append([]string{"xl2tpd", "-c", f.conf}, args...)...)
 }
 
 // end ends an xl2tpd that is not reaped yet: the pidfd reports it, and its entry in /proc is still there.
-func (b *fixture) end(pid int) {
-	b.t.Helper()
-	go b.exits[pid]()
+func (f *fixture) end(pid int) {
+	f.t.Helper()
+	go f.exits[pid]()
 }
 
 // look hints, and returns the snapshot that comes of it.
-func (b *fixture) look() Snapshot {
-	b.t.Helper()
-	b.w.Look()
-	return b.take()
+func (f *fixture) look() Snapshot {
+	f.t.Helper()
+	f.w.Look()
+	return f.take()
 }
 
-func (b *fixture) put(path, text string) {
-	b.t.Helper()
+func (f *fixture) put(path, text string) {
+	f.t.Helper()
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		b.t.Fatal(err)
+		f.t.Fatal(err)
 	}
 }
 
-func (b *fixture) run() {
+func (f *fixture) run() {
 	ctx, cancel := context.WithCancel(context.Background())
-	b.cancel = cancel
-	go func() { b.ended <- b.w.Run(ctx) }()
+	f.cancel = cancel
+	go func() { f.ended <- f.w.Run(ctx) }()
 	synctest.Wait()
 }
 
-func (b *fixture) stop() {
-	b.t.Helper()
-	b.cancel()
-	if err := <-b.ended; !errors.Is(err, context.Canceled) {
-		b.t.Errorf("Run: %v", err)
+func (f *fixture) stop() {
+	f.t.Helper()
+	f.cancel()
+	if err := <-f.ended; !errors.Is(err, context.Canceled) {
+		f.t.Errorf("Run: %v", err)
 	}
 }
 
 // take returns the one snapshot delivered since the last take.
-func (b *fixture) take() Snapshot {
-	b.t.Helper()
+func (f *fixture) take() Snapshot {
+	f.t.Helper()
 	synctest.Wait()
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if len(b.got) != 1 {
-		b.t.Fatalf("%d snapshots, want 1: %+v", len(b.got), b.got)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.got) != 1 {
+		f.t.Fatalf("%d snapshots, want 1: %+v", len(f.got), f.got)
 	}
-	s := b.got[0]
-	b.got = nil
+	s := f.got[0]
+	f.got = nil
 	return s
 }
 
-func (b *fixture) none() {
-	b.t.Helper()
+func (f *fixture) none() {
+	f.t.Helper()
 	synctest.Wait()
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if len(b.got) != 0 {
-		b.t.Fatalf("snapshots where none should be: %+v", b.got)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.got) != 0 {
+		f.t.Fatalf("snapshots where none should be: %+v", f.got)
 	}
 }
 
-func (b *fixture) answers(f func(string) ([]netip.Addr, error)) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.answer = f
+func (f *fixture) answers(answer func(string) ([]netip.Addr, error)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.answer = answer
 }
 
 func TestConfIsFollowed(t *testing.T) {

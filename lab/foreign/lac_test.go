@@ -59,30 +59,30 @@ type lns struct {
 	count map[string]int // of events
 }
 
-func (s *lns) read() (l2tp.Packet, *net.UDPAddr) {
-	s.t.Helper()
+func (l *lns) read() (l2tp.Packet, *net.UDPAddr) {
+	l.t.Helper()
 	b := make([]byte, 2048)
-	s.conn.SetReadDeadline(time.Now().Add(10 * time.Second))
-	n, from, err := s.conn.ReadFromUDP(b)
+	l.conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	n, from, err := l.conn.ReadFromUDP(b)
 	if err != nil {
-		s.t.Fatal(err)
+		l.t.Fatal(err)
 	}
 	p, err := l2tp.Parse(b[:n])
 	if err != nil {
-		s.t.Fatal(err)
+		l.t.Fatal(err)
 	}
 	return p, from
 }
 
-func (s *lns) do(out []l2tp.Output) {
+func (l *lns) do(out []l2tp.Output) {
 	for _, o := range out {
 		switch o := o.(type) {
 		case l2tp.Send:
-			if _, err := s.conn.WriteToUDP(o.Packet, s.to); err != nil {
-				s.t.Fatal(err)
+			if _, err := l.conn.WriteToUDP(o.Packet, l.to); err != nil {
+				l.t.Fatal(err)
 			}
 		case l2tp.Event:
-			s.count[o.Name]++
+			l.count[o.Name]++
 		}
 	}
 }

@@ -55,11 +55,11 @@ func (t *answeringTunnel) session(local, peer uint16, assigned netip.Addr, news 
 func (t *answeringTunnel) packets() (uint64, error) { return t.data.Load(), nil }
 func (t *answeringTunnel) close()                   {}
 
-func (s *answering) stop() {
-	s.of.plane.mu.Lock()
-	delete(s.of.plane.sessions, [2]uint16{s.of.local, s.local})
-	s.of.plane.mu.Unlock()
-	go s.news(pppNews{ended: true, detail: "stopped"})
+func (a *answering) stop() {
+	a.of.plane.mu.Lock()
+	delete(a.of.plane.sessions, [2]uint16{a.of.local, a.local})
+	a.of.plane.mu.Unlock()
+	go a.news(pppNews{ended: true, detail: "stopped"})
 }
 
 // L2TP data header, RFC 2661 §3.1.
@@ -116,7 +116,7 @@ const (
 )
 
 // frame takes a PPP frame, with or without address and control, and with a protocol of one or two bytes.
-func (s *answering) frame(b []byte) {
+func (a *answering) frame(b []byte) {
 	if len(b) > 2 && b[0] == 0xff && b[1] == 0x03 {
 		b = b[2:]
 	}
@@ -129,50 +129,50 @@ func (s *answering) frame(b []byte) {
 	}
 	switch {
 	case proto == protoIP:
-		s.ip(body)
+		a.ip(body)
 	case len(body) < 4 || int(binary.BigEndian.Uint16(body[2:])) > len(body) || binary.BigEndian.Uint16(body[2:]) < 4:
 	case proto == protoLCP || proto == protoIPCP:
-		s.negotiate(proto, body[0], body[1], body[4:binary.BigEndian.Uint16(body[2:])])
+		a.negotiate(proto, body[0], body[1], body[4:binary.BigEndian.Uint16(body[2:])])
 	default:
-		s.say(protoLCP, protoRej, 1, b)
+		a.say(protoLCP, protoRej, 1, b)
 	}
 }
 
-func (s *answering) negotiate(proto uint16, code, id byte, data []byte) {
+func (a *answering) negotiate(proto uint16, code, id byte, data []byte) {
 	switch code {
 	case confReq:
-		verdict, options := s.answerTo(proto, data)
-		s.say(proto, verdict, id, options)
-		s.theirs[proto] = verdict == confAck
+		verdict, options := a.answerTo(proto, data)
+		a.say(proto, verdict, id, options)
+		a.theirs[proto] = verdict == confAck
 		// One more request than needed would make pppd begin anew; it repeats its own when one was lost.
-		if last, asked := s.asked[proto]; !asked || id == last && !s.ours[proto] {
-			s.asked[proto] = id
+		if last, asked := a.asked[proto]; !asked || id == last && !a.ours[proto] {
+			a.asked[proto] = id
 			var own []byte
 			if proto == protoIPCP {
-				own = addressOption(s.of.plane.local)
+				own = addressOption(a.of.plane.local)
 			}
-			s.say(proto, confReq, 1, own)
+			a.say(proto, confReq, 1, own)
 		}
 	case confAck:
-		s.ours[proto] = true
+		a.ours[proto] = true
 	case termReq:
-		s.say(proto, termAck, id, nil)
+		a.say(proto, termAck, id, nil)
 	case echoReq:
-		s.say(proto, echoRep, id, make([]byte, 4)) // the LNS has no magic number
+		a.say(proto, echoRep, id, make([]byte, 4)) // the LNS has no magic number
 	}
-	if !s.up && s.ours[protoIPCP] && s.theirs[protoIPCP] {
-		s.up = true
-		go s.news(pppNews{iface: "none", local: s.of.plane.local.String(), assigned: s.assigned.String()})
+	if !a.up && a.ours[protoIPCP] && a.theirs[protoIPCP] {
+		a.up = true
+		go a.news(pppNews{iface: "none", local: a.of.plane.local.String(), assigned: a.assigned.String()})
 	}
 }
 
 // answerTo answers a request: LCP may have any options, IPCP only the address that the client has been assigned.
-func (s *answering) answerTo(proto uint16, options []byte) (code byte, answer []byte) {
+func (a *answering) answerTo(proto uint16, options []byte) (code byte, answer []byte) {
 	if proto == protoLCP {
 		return confAck, options
 	}
 	var rejected []byte
-	want := addressOption(s.assigned)
+	want := addressOption(a.assigned)
 	asked := false
 	for b := options; len(b) >= 2 && int(b[1]) >= 2 && int(b[1]) <= len(b); b = b[b[1]:] {
 		if b[0] != optionAddress {
@@ -193,12 +193,12 @@ func (s *answering) answerTo(proto uint16, options []byte) (code byte, answer []
 func addressOption(a netip.Addr) []byte { return append([]byte{optionAddress, 6}, a.AsSlice()...) }
 
 // ip answers an echo request to the LNS, with the request's data (RFC 792).
-func (s *answering) ip(b []byte) {
+func (a *answering) ip(b []byte) {
 	if len(b) < 20 {
 		return
 	}
 	header := int(b[0]&0xf) * 4
-	if header < 20 || len(b) < header+8 || b[9] != 1 || b[header] != 8 || [4]byte(b[16:20]) != s.of.plane.local.As4() {
+	if header < 20 || len(b) < header+8 || b[9] != 1 || b[header] != 8 || [4]byte(b[16:20]) != a.of.plane.local.As4() {
 		return
 	}
 	reply := append([]byte(nil), b...)
@@ -208,19 +208,19 @@ func (s *answering) ip(b []byte) {
 	// The type has gone from 8 to 0, so the checksum's complement does too (RFC 1624).
 	sum := uint32(binary.BigEndian.Uint16(b[header+2:])) + 0x0800
 	binary.BigEndian.PutUint16(reply[header+2:], uint16(sum+sum>>16))
-	s.transmit(protoIP, reply)
+	a.transmit(protoIP, reply)
 }
 
-func (s *answering) say(proto uint16, code, id byte, data []byte) {
+func (a *answering) say(proto uint16, code, id byte, data []byte) {
 	b := append([]byte{code, id}, binary.BigEndian.AppendUint16(nil, uint16(4+len(data)))...)
-	s.transmit(proto, append(b, data...))
+	a.transmit(proto, append(b, data...))
 }
 
-func (s *answering) transmit(proto uint16, body []byte) {
+func (a *answering) transmit(proto uint16, body []byte) {
 	var b []byte
-	for _, w := range []uint16{2, s.of.peer, s.peer, 0xff03, proto} {
+	for _, w := range []uint16{2, a.of.peer, a.peer, 0xff03, proto} {
 		b = binary.BigEndian.AppendUint16(b, w)
 	}
-	s.of.data.Add(1)
-	s.of.plane.send(s.of.remote, append(b, body...))
+	a.of.data.Add(1)
+	a.of.plane.send(a.of.remote, append(b, body...))
 }

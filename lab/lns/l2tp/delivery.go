@@ -16,7 +16,7 @@ type outgoing struct {
 	urgent bool // does not wait for the window
 }
 
-func (m *outgoing) is(typ MessageType) bool { return m.packet.Type() == typ }
+func (o *outgoing) is(typ MessageType) bool { return o.packet.Type() == typ }
 
 // send queues a message; it leaves as soon as the peer's window allows.
 func (t *Tunnel) send(now time.Time, session uint16, avps ...AVP) {

@@ -390,18 +390,18 @@ func (e *estimates) measureTries(all []*exchange, r reading) estimate {
 }
 
 // measureRetransmission measures the pauses between sends of a message.
-func (e *pace) measureRetransmission(all []*exchange, r reading) {
+func (p *pace) measureRetransmission(all []*exchange, r reading) {
 	defaults := l2tp.Defaults()
 	none := "no message of the router went unanswered"
-	e.first = estimate{int64(defaults.RetransmitFirst), false, none}
-	e.cap = estimate{int64(defaults.RetransmitCap), false, none}
-	e.sends = estimate{int64(defaults.RetransmitTries), false, none}
+	p.first = estimate{int64(defaults.RetransmitFirst), false, none}
+	p.cap = estimate{int64(defaults.RetransmitCap), false, none}
+	p.sends = estimate{int64(defaults.RetransmitTries), false, none}
 	var pauses [][]time.Duration // the first ones, the second ones, …
 	most := int64(0)
 	for _, x := range all {
 		lost := x.gaveUp()
 		for _, s := range x.sent {
-			if s.kind == l2tp.Hello && e.tries.value > 0 { // at the pace of the keepalive
+			if s.kind == l2tp.Hello && p.tries.value > 0 { // at the pace of the keepalive
 				continue
 			}
 			times := x.byTimer(s, r)
@@ -416,17 +416,17 @@ func (e *pace) measureRetransmission(all []*exchange, r reading) {
 			}
 			n := int64(len(times))
 			switch {
-			case e.sends.known:
+			case p.sends.known:
 			case s == lost, n > 1 && x.silentAfter(s):
-				e.sends = saw(n, true, "packet %d (%v) was sent %s, then no more", s.first().number, s.kind, often(n))
+				p.sends = saw(n, true, "packet %d (%v) was sent %s, then no more", s.first().number, s.kind, often(n))
 			case n > 1 && n > most:
 				most = n
-				e.sends = saw(max(n, e.sends.value), false, "packet %d (%v) was sent %s, then the capture or the wait ended",
+				p.sends = saw(max(n, p.sends.value), false, "packet %d (%v) was sent %s, then the capture or the wait ended",
 					s.first().number, s.kind, often(n))
 			}
 		}
 	}
-	e.fitPauses(pauses)
+	p.fitPauses(pauses)
 }
 
 // byTimer are the sends of a message that a timer made, by a reading. An answer follows a packet of the client, and is not
@@ -462,22 +462,22 @@ func (x *exchange) silentAfter(s *sent) bool {
 	})
 }
 
-func (e *pace) fitPauses(pauses [][]time.Duration) {
+func (p *pace) fitPauses(pauses [][]time.Duration) {
 	if len(pauses) == 0 {
 		return
 	}
 	first := nice(pauses[0])
-	e.first = saw(first, true, "what was sent again came %s after the first time", span(pauses[0]))
+	p.first = saw(first, true, "what was sent again came %s after the first time", span(pauses[0]))
 	biggest := first
-	for i, p := range pauses[1:] {
-		pause := nice(p)
+	for i, times := range pauses[1:] {
+		pause := nice(times)
 		if pause < biggest*8/5 {
-			e.cap = saw(max(pause, first), true, "pause %d between sends was %s and not twice as long as the one before", i+2, span(p))
+			p.cap = saw(max(pause, first), true, "pause %d between sends was %s and not twice as long as the one before", i+2, span(times))
 			return
 		}
 		biggest = pause
 	}
-	e.cap = saw(max(e.cap.value, int64(biggest)), false, "the pauses doubled up to %v, and may go on to do so", biggest)
+	p.cap = saw(max(p.cap.value, int64(biggest)), false, "the pauses doubled up to %v, and may go on to do so", biggest)
 }
 
 // shortestIdle is from when on a close without another cause is taken for the idle timer's.

@@ -35,7 +35,7 @@ type perReading [readings]int64
 
 func inEach[T ~int | ~int64](v T) perReading { return perReading{int64(v), int64(v)} }
 
-func (v perReading) in(b *l2tp.Behaviour) int64 { return v[readingOf(*b)] }
+func (p perReading) in(b *l2tp.Behaviour) int64 { return p[readingOf(*b)] }
 
 func (e *estimates) of(number func(pace) int64) (v perReading) {
 	for r, p := range e.paces {
