@@ -64,7 +64,7 @@ func TestSCCRQSentAgainBehindTheSCCRP(t *testing.T) {
 }
 
 // The kernel knows a tunnel by both its ids from before xl2tpd's first message in it, and forgets it with the tunnel. So that
-// message is read, however many answers to strangers are not.
+// message is read, however many answers to callers are not.
 func TestMessagesOfAKnownTunnelAreRead(t *testing.T) {
 	b := newFixture(t, t.TempDir())
 	known := func(peerID uint16) bool {
@@ -87,8 +87,8 @@ func TestMessagesOfAKnownTunnelAreRead(t *testing.T) {
 	}
 }
 
-// An answer of xl2tpd to a stranger does not make the guard listen to the stranger, who may send a flood.
-func TestStrangersAreNotListenedTo(t *testing.T) {
+// An answer of xl2tpd to a caller does not make the guard listen to the caller, who may send a flood.
+func TestCallersAreNotListenedTo(t *testing.T) {
 	b := newFixture(t, t.TempDir())
 	b.links.Certain, b.unpaired.watched = false, epoch.Add(-time.Hour)
 	for _, m := range []l2tp.Message{
@@ -101,7 +101,7 @@ func TestStrangersAreNotListenedTo(t *testing.T) {
 		t.Errorf("the guard listens to %v", b.listened)
 	}
 	if !b.unpaired.watched.Before(b.now) {
-		t.Error("an answer to a stranger keeps the guard from asking others")
+		t.Error("an answer to a caller keeps the guard from asking others")
 	}
 	b.handle(packet(false, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 9, Ns: 1, Nr: 3}), outbound, b.now)
 	if len(b.listened) != 1 {

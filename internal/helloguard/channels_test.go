@@ -63,7 +63,7 @@ type step struct {
 
 func zlb(in bool, to uint16) []byte { return packet(in, l2tp.Message{Tunnel: to}) }
 
-// asks makes the message with Ns 5, answers the ZLB with Nr nr. The Ns of xl2tpd's ZLB is one that a stranger never gets.
+// asks makes the message with Ns 5, answers the ZLB with Nr nr. The Ns of xl2tpd's ZLB is none of a caller's first answers.
 func asks(in bool, to uint16) []byte {
 	return packet(in, l2tp.Message{Type: l2tp.TypeHello, Tunnel: to, Ns: 5})
 }

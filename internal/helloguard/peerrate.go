@@ -42,7 +42,7 @@ func (r *rules) paced() []expr.Any {
 	return limited(r.rates, 12, peerRate, false)
 }
 
-// unread are rules for xl2tpd's answers to strangers: @th,192,32 != 1, or udp length 20, and @th,128,16 < 2 FLOW !=
+// unread are rules for xl2tpd's first answers to callers: @th,192,32 != 1, or udp length 20, and @th,128,16 < 2 FLOW !=
 // @connections update @answers { ip daddr limit rate over 20/second burst 100 packets } return. What is over the rate goes
 // out unread. The guard meets the tunnel of such a caller later, by the kernel's list of sessions or by pairing. It reads
 // all that xl2tpd sends in a known tunnel or in one that is older than the guard, and its own requests.

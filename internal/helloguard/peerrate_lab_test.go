@@ -62,9 +62,9 @@ func TestUnpairedPeerIsPaced(t *testing.T) {
 	}
 }
 
-// A flood makes xl2tpd answer a stranger: the queue gets what the rate allows. It gets all that xl2tpd sends in a known
+// A flood makes xl2tpd answer one address: the queue gets what the rate allows. It gets all that xl2tpd sends in a known
 // tunnel or in one that is older than the guard, its own requests, and its answers to another peer. All go out.
-func TestAnswersToStrangersArePaced(t *testing.T) {
+func TestAnswersToCallersArePaced(t *testing.T) {
 	newLine(t)
 	here := netip.AddrPortFrom(lineHere.Addr(), 41701) // an xl2tpd of this host has 1701
 	near, far := listenNear(t, here), listenFar(t, lineThere)
@@ -107,7 +107,7 @@ func TestAnswersToStrangersArePaced(t *testing.T) {
 		got, took := say(m)
 		answered += took
 		if most := peerRate + int32(answered.Seconds()*answerRate) + 1; got > most {
-			t.Errorf("%d of %d %s to a stranger came to the queue in %v, want %d at most", got, n, what, took, most)
+			t.Errorf("%d of %d %s to a caller came to the queue in %v, want %d at most", got, n, what, took, most)
 		}
 	}
 	for what, m := range map[string]l2tp.Message{

@@ -20,7 +20,7 @@ type unpairedTable struct {
 
 // sends takes in a message of this host in a tunnel that is not known. ok says that it pairs the peer's id with own.
 func (x *unpairedTable) sends(p *l2tp.Packet, at path, now time.Time) (u *unpaired, own uint16, ok bool) {
-	if answersStranger(p.Msg) {
+	if isFirstAnswer(p.Msg) {
 		return nil, 0, false
 	}
 	if u = x.ensure(at, now); u == nil {
@@ -39,9 +39,9 @@ func (x *unpairedTable) sends(p *l2tp.Packet, at path, now time.Time) (u *unpair
 	return u, 0, false
 }
 
-// answersStranger reports whether a message of xl2tpd may answer somebody who has no tunnel. A tunnel that is older than the
+// isFirstAnswer reports whether a message of xl2tpd may answer a caller who has no tunnel yet. A tunnel that is older than the
 // guard is past such messages.
-func answersStranger(m l2tp.Message) bool { return m.Ns < answerMessages && m.Type != l2tp.TypeHello }
+func isFirstAnswer(m l2tp.Message) bool { return m.Ns < answerMessages && m.Type != l2tp.TypeHello }
 
 // receives takes in a peer's message in a tunnel that is not known. ok says that it pairs xl2tpd's id with peerID.
 func (x *unpairedTable) receives(p *l2tp.Packet, at path, secured bool, now time.Time) (u *unpaired, peerID uint16, ok bool) {
