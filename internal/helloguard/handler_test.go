@@ -86,6 +86,7 @@ type fixture struct {
 	unlistedCalls int
 	dialledBy     []procfs.ID
 	listened      map[l2tp.Connection]bool
+	known         map[l2tp.Connection]bool
 	sent          []translator.Injection
 	endOf         []OwnedConnection
 	ends          []CloseReason
@@ -96,7 +97,7 @@ type fixture struct {
 }
 
 func newFixture(t testing.TB, dir string) *fixture {
-	b := &fixture{t: t, now: epoch, world: newFakeHost(), listened: map[l2tp.Connection]bool{},
+	b := &fixture{t: t, now: epoch, world: newFakeHost(), listened: map[l2tp.Connection]bool{}, known: map[l2tp.Connection]bool{},
 		noted: map[path]bool{}, came: map[address]arrival{},
 		links: Links{Certain: true, Linked: true, Wanted: true, Alive: true, Window: 39 * time.Second}}
 	b.handler = newHandler(t.Context(), &Guard{
@@ -133,8 +134,11 @@ func (b *fixture) send(i translator.Injection) error {
 	return nil
 }
 
-// listen keeps what differs: the ids of peers do not matter.
+// listen keeps whose messages are queued, for which the ids of peers do not matter, and the tunnels with both ids.
 func (b *fixture) listen(t l2tp.Connection, on bool) error {
+	if delete(b.known, t); on && t.LocalID != 0 && t.PeerID != 0 {
+		b.known[t] = true
+	}
 	t.PeerID = 0
 	if on {
 		b.listened[t] = true

@@ -184,7 +184,9 @@ func (op *opener) accepted(p *l2tp.Packet, at path, secured bool, now time.Time)
 		peerSide: peerSide{secured: secured, vendor: clip(l2tp.ParseAttributes(p.Payload()).Vendor)}, listening: true, recorder: a.recorder}, now)
 	if c == nil {
 		op.exec.stopListening(t)
+		return nil
 	}
+	op.exec.listen(t, true, now) // with the peer's id
 	return c
 }
 
@@ -201,9 +203,10 @@ func (op *opener) distrust(p *l2tp.Packet, now time.Time) {
 	if c == nil || c.secured || c.phase.agreed() {
 		return
 	}
-	op.table.awaited.put(at.connection(p.Msg.Tunnel, 0), awaited{owner: c.owner, at: now, dialed: true, hangingUp: c.hangingUp, recorder: c.recorder})
-	c.listening = false // so that drop does not stop listening: the SCCRQ in awaited still needs that
+	t := at.connection(p.Msg.Tunnel, 0)
+	op.table.awaited.put(t, awaited{owner: c.owner, at: now, dialed: true, hangingUp: c.hangingUp, recorder: c.recorder})
 	op.exec.drop(c)
+	op.exec.listen(t, true, now)
 }
 
 // openSession opens the channel of a session of the kernel.
