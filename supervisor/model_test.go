@@ -612,10 +612,12 @@ func (h *simHost) redial(d *dialler, r Recover) func() error {
 	}
 	if dials(d) && h.passes() && h.race.IntN(4) == 0 { // the LNS answers in that moment
 		h.answered(d)
-		if h.race.IntN(2) == 0 { // and xl2tpd has not read the command yet
+		switch read, refused := h.race.IntN(2) == 0, d.index == 0; {
+		case !read && refused:
 			return fails(ErrRedialsLater)
-		}
-		if d.index == 0 { // the LNS refuses
+		case !read:
+			return fails(ErrAnswered)
+		case refused:
 			d.active = false
 			return fails(errors.Join(ErrHungUp, ErrGaveUp))
 		}

@@ -180,7 +180,10 @@ func (op *opener) accepted(p *l2tp.Packet, at path, secured bool, now time.Time)
 	}
 	op.table.awaited.delete(t)
 	t.PeerID = other
-	c := op.open(&channel{translator: translator.New(t, now), owner: a.owner, ending: ending{hangingUp: a.hangingUp},
+	if a.owner.ownership == ownerKnown {
+		op.table.accepted.put(attempt{a.owner.process, t.Peer.Addr()}, now)
+	}
+	c := op.open(&channel{translator: translator.New(t, now), owner: a.owner, dialled: true,
 		peerSide: peerSide{secured: secured, vendor: clip(l2tp.ParseAttributes(p.Payload()).Vendor)}, listening: true, recorder: a.recorder}, now)
 	if c == nil {
 		op.exec.stopListening(t)
@@ -204,7 +207,7 @@ func (op *opener) distrust(p *l2tp.Packet, now time.Time) {
 		return
 	}
 	t := at.connection(p.Msg.Tunnel, 0)
-	op.table.awaited.put(t, awaited{owner: c.owner, at: now, dialed: true, hangingUp: c.hangingUp, recorder: c.recorder})
+	op.table.awaited.put(t, awaited{owner: c.owner, at: now, dialed: true, recorder: c.recorder})
 	op.exec.drop(c)
 	op.exec.listen(t, true, now)
 }
