@@ -49,8 +49,8 @@ var (
 	ErrSAInUse = errors.New("the LNS still speaks to another tunnel")
 	// ErrHungUp says that xl2tpd has hung up before the step failed.
 	ErrHungUp = errors.New("xl2tpd has hung up")
-	// ErrGaveUp says that an attempt had ended before xl2tpd hung up: it has planned a redial, which a dial would
-	// allow again.
+	// ErrGaveUp says that an attempt had ended before xl2tpd was made to hang up. xl2tpd has planned a redial, which a dial
+	// would allow again.
 	ErrGaveUp = errors.New("the attempt had ended before")
 	// ErrAlive says that the peer still sends control messages: nothing was done to the tunnel.
 	ErrAlive = errors.New("the peer's control messages still come in")

@@ -89,12 +89,12 @@ func (op *opener) request(p *l2tp.Packet, at path, now time.Time) {
 	a, again := op.table.awaited.get(t)
 	opens := !again || op.owners.hasEnded(a.owner)
 	if opens {
-		if a.owner = op.owners.of(at, true, now); !op.owners.mayServe(a.owner, at, now) {
+		a = awaited{owner: op.owners.of(at, true, now), recorder: new(controltrace.Recorder)}
+		if !op.owners.mayServe(a.owner, at, now) {
 			return
 		}
 		op.dropEnded(at, own)
 		op.closer.forgetReasons(at.peer.Addr())
-		a.recorder = new(controltrace.Recorder)
 	}
 	op.flight.opens = a.recorder
 	reported := !opens && (a.dialed || a.owner.ownership == ownerUnclear)
