@@ -186,10 +186,10 @@ func TestConfIsFollowed(t *testing.T) {
 		// Three notices in a row: one look, 100 ms after the last.
 		b.put(b.conf, "[lac a]\nredial = ye")
 		b.changed <- struct{}{}
-		time.Sleep(writeDelay - 1)
+		time.Sleep(filewatch.WriteDelay - 1)
 		b.put(b.conf, "[lac a]\nredial = yes\n")
 		b.changed <- struct{}{}
-		time.Sleep(writeDelay - 1)
+		time.Sleep(filewatch.WriteDelay - 1)
 		b.none()
 		time.Sleep(1)
 		if s := b.take().Home(); s.ConfErr != nil || !s.Conf.Sections[0].Redial {
@@ -209,7 +209,7 @@ func TestConfIsFollowed(t *testing.T) {
 		}
 		// Fixed without a notice from inotify: the slow look sees it.
 		b.put(b.conf, "[lac b]\n")
-		time.Sleep(slowLook)
+		time.Sleep(filewatch.SlowLook)
 		if s := b.take().Home(); s.ConfErr != nil || s.Conf.Sections[0].Name != "b" {
 			t.Errorf("got %+v, want the replaced file", s)
 		}
@@ -241,19 +241,19 @@ func TestProcessIsFollowed(t *testing.T) {
 		if s := b.take().Home(); s.Runs() || time.Since(start) != 0 {
 			t.Errorf("%+v after %v", s, time.Since(start))
 		}
-		time.Sleep(2 * slowLook)
+		time.Sleep(2 * filewatch.SlowLook)
 		b.none()
 		// A new one under another pid, told by the pid file.
 		b.start(78, 9)
 		b.changed <- struct{}{}
-		time.Sleep(writeDelay)
+		time.Sleep(filewatch.WriteDelay)
 		if s := b.take().Home(); s.Process.Pid != 78 {
 			t.Errorf("got %+v, want the new process", s)
 		}
 		// Gone without a notice from the pidfd, as on an old kernel.
 		b.proc.remove(78)
 		b.proc.remove(77)
-		time.Sleep(slowLook)
+		time.Sleep(filewatch.SlowLook)
 		if s := b.take().Home(); s.Runs() {
 			t.Errorf("got %+v, want no process", s)
 		}
@@ -299,7 +299,7 @@ func TestRestartIsSeenSoon(t *testing.T) {
 		b.end(77)
 		b.take()
 		b.start(78, 6)
-		time.Sleep(writeDelay)
+		time.Sleep(filewatch.WriteDelay)
 		if s := b.take().Home(); s.Process.Pid != 78 {
 			t.Errorf("got %+v, want the new process", s)
 		}
@@ -319,7 +319,7 @@ func TestSystemWithoutPidfdAndInotify(t *testing.T) {
 		}
 		b.put(b.conf, "")
 		b.proc.remove(77)
-		time.Sleep(blindLook)
+		time.Sleep(filewatch.BlindLook)
 		if s := b.take().Home(); s.Runs() || s.Conf == nil {
 			t.Errorf("got %+v, want no process, and the file", s)
 		}
@@ -440,7 +440,7 @@ func TestNames(t *testing.T) {
 		b.answers(func(string) ([]netip.Addr, error) {
 			return []netip.Addr{netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("::ffff:192.0.2.1")}, nil
 		})
-		time.Sleep(3*time.Second + slowLook)
+		time.Sleep(3*time.Second + filewatch.SlowLook)
 		if got := ips(b.take()); got != "a=192.0.2.1 a=192.0.2.2 b=192.0.2.7 c=192.0.2.1 c=192.0.2.2" {
 			t.Errorf("got %q", got)
 		}
@@ -449,7 +449,7 @@ func TestNames(t *testing.T) {
 		}
 		// It moves; a tunnel may still be up to the old address.
 		b.answers(func(string) ([]netip.Addr, error) { return []netip.Addr{netip.MustParseAddr("192.0.2.9")}, nil })
-		time.Sleep(lookupAgain + slowLook)
+		time.Sleep(lookupAgain + filewatch.SlowLook)
 		if got := ips(b.take()); got != "a=192.0.2.9 a=192.0.2.1 a=192.0.2.2 b=192.0.2.7 c=192.0.2.9 c=192.0.2.1 c=192.0.2.2" {
 			t.Errorf("got %q", got)
 		}
