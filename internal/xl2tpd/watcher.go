@@ -211,7 +211,7 @@ func (l *loop) wait(ctx context.Context, changed <-chan struct{}, slow <-chan ti
 func (l *loop) lookEvery() time.Duration {
 	for _, d := range l.running {
 		if d.stop == nil {
-			return blindLook
+			return filewatch.BlindLook
 		}
 	}
 	if l.blind {

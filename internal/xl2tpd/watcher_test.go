@@ -348,7 +348,7 @@ func TestFollowsLater(t *testing.T) {
 		b.run()
 		b.take()
 		fails = false
-		time.Sleep(blindLook)
+		time.Sleep(filewatch.BlindLook)
 		b.none()
 		b.end(77)
 		if s := b.take().Home(); s.Runs() {
