@@ -113,7 +113,7 @@ type Recover struct {
 	To   xl2tpd.Target // the xl2tpd that dials and hangs up
 	Step Step
 	Up   bool       // the LAC has a link, but the link is silent, or has lost its SA
-	Dead bool       // with Up: its peer was asked and has not answered
+	Dead bool       // with Up: its peer has just been asked, and has not answered
 	From netip.Addr // the address that xl2tpd sends from; invalid: as the routes say
 	LNS  netip.Addr // the address that xl2tpd would dial now; invalid: the name could not be resolved
 	Peer netip.Addr // the far end of the LAC's link, or else of xl2tpd's latest attempt, or else the LNS

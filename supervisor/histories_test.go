@@ -204,10 +204,16 @@ func (h *simHost) callerComes(*dialler) {
 	}
 }
 
+// callerGoes ends the caller's tunnel. An operator may have hung it up.
 func (h *simHost) callerGoes(*dialler) {
-	if h.caller.index > 0 {
-		h.down(h.caller, &Ending{CloseReason: why{Reason: "closed by the peer"}})
+	if h.caller.index == 0 {
+		return
 	}
+	e := &Ending{CloseReason: why{Reason: "closed by the peer"}}
+	if h.hand.IntN(2) == 0 {
+		e.CloseReason = why{Reason: "hung up", Operator: true}
+	}
+	h.down(h.caller, e)
 }
 
 // begin begins with both tunnels up, or with an xl2tpd that has just begun.

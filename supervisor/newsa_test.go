@@ -222,7 +222,7 @@ func TestLinkOfTheOtherOneIsAskedBeforeARenewal(t *testing.T) {
 		for _, t := range n.core.tunnels.byKey {
 			t.state, t.target = Silent, addr("172.16.0.1")
 		}
-		r := n.core.lacs.request(l, s, n.core.lacs.candidates(l), situation{}, StepRenew)
+		r := n.core.lacs.request(l, s, n.core.lacs.candidates(l), situation{}, StepRenew, n.now)
 		if got := len(r.Beside) == 1 && len(r.Inside) == 0; got != down {
 			t.Errorf("%s: inside %v, beside %v", name, r.Inside, r.Beside)
 		}

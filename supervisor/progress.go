@@ -96,6 +96,9 @@ const (
 	aliveLook = 10 * time.Second
 	// aliveTime is how long such an answer counts. It leaves the next question time to be answered.
 	aliveTime = aliveLook + 5*time.Second
+	// deadTime is how long it counts that the peer of a silent link has left a question unanswered. The peer may answer
+	// again by then, although the target of the echo requests does not.
+	deadTime = 15 * time.Second
 
 	// The backoff between steps.
 	minPause    = 5 * time.Second // after the first step that failed or did not help
@@ -119,6 +122,7 @@ type progress struct {
 	waitsForSlot bool      // a step is due, and all slots are taken
 	askAt        time.Time // when to ask the peer of the silent link again
 	peer         peerAnswer
+	peerAt       time.Time // when that became known
 	aliveAt      time.Time // when recovery last learned that the peer of the silent link lives
 	err          error     // why the latest step failed
 	hungUpAt     time.Time // when recovery has hung up, if the tunnel was neither up nor dialled since; zero: it was, or recovery has not
@@ -181,7 +185,8 @@ func dialling(now time.Time) progress {
 // takes only steps that ask. jitter is in [0, 1).
 //
 // In every pause the peer of a silent link is asked, until it leaves a question unanswered. So when the link ends, the
-// latest answer says whether the peer was dead. A LAC that is just asking may miss a free slot. Then it gets the next one.
+// latest answer says whether the peer was dead. It is asked once more before a step, if that answer is old by then. A LAC that
+// is just asking may miss a free slot. Then it gets the next one.
 func (p *progress) advance(s situation, slotFree bool, jitter float64, now time.Time) (Step, time.Time) {
 	step, at := p.nextStep(s, slotFree, jitter, now)
 	if step == StepNone && p.busy == StepNone && s.silent() && p.peer != peerSilent && s.goal != goalNone && s.daemon {
@@ -215,6 +220,10 @@ func (p *progress) nextStep(s situation, slotFree bool, jitter float64, now time
 	}
 	if !slotFree {
 		return p.waitForSlot(now)
+	}
+	if s.silent() && p.peer == peerSilent && !p.peerIsDead(now) {
+		p.busy = StepAsk // until the peer answers, its silence still explains an end of the link
+		return StepAsk, time.Time{}
 	}
 	switch step, at := p.decide(s, jitter, now); {
 	case step != StepNone:
@@ -304,6 +313,11 @@ func (p *progress) askPeer(until, now time.Time) (Step, time.Time) {
 	return StepAsk, time.Time{}
 }
 
+// peerIsDead reports whether the peer of the silent link has just left a question unanswered. A step needs to ask it no more.
+func (p *progress) peerIsDead(now time.Time) bool {
+	return p.peer == peerSilent && now.Sub(p.peerAt) <= deadTime
+}
+
 // renewedByOthers notes that the silent link has a new SA that recovery has not made for this LAC. The peer's earlier
 // answer, over the old SA, says nothing about the new one.
 func (p *progress) renewedByOthers(now time.Time) {
@@ -380,7 +394,7 @@ func (p *progress) asked(err error, jitter float64, now time.Time) {
 	p.busy, p.peer, p.askAt = StepNone, peerUnknown, now.Add(spread(lnsLook, jitter))
 	switch {
 	case silent:
-		p.peer = peerSilent
+		p.peer, p.peerAt = peerSilent, now
 	case errors.Is(err, ErrAlive):
 		p.peerAlive(jitter, now)
 	}

@@ -304,9 +304,9 @@ func TestProgressHistories(t *testing.T) {
 				t.Fatalf("%v in %+v", step, s)
 			case step == StepRedial && (s.up || !s.hasSA || !now.Before(l.since.Add(s.redialsFor))):
 				t.Fatalf("%v in %+v", step, s)
-			case step == StepHangUp && s.quiet < stuckAfter && !s.stuck && !(l.peer == peerSilent && s.silent()):
+			case step == StepHangUp && s.quiet < stuckAfter && !s.stuck && !(l.peerIsDead(now) && s.silent()):
 				t.Fatalf("%v in %+v", step, s)
-			case step == StepRenew && s.silent() && s.quiet < deadAfter && l.peer != peerSilent:
+			case step == StepRenew && s.silent() && s.quiet < deadAfter && !l.peerIsDead(now):
 				t.Fatalf("%v though nothing proves that the peer of %+v is dead", step, s)
 			case s.goal == goalRedial && (step == StepSecure || step == StepRenew):
 				t.Fatalf("%v though only redialling is wanted", step)

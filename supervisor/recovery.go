@@ -88,7 +88,7 @@ func (ls *lacTable) advance(l *lac, s *xl2tpd.Section, now time.Time) {
 	case StepHangUp:
 		l.beginHangUp(s, c, is, now)
 	}
-	ls.out.emit(ls.request(l, s, c, is, step))
+	ls.out.emit(ls.request(l, s, c, is, step, now))
 }
 
 // beginHangUp notes that recovery hangs a LAC up.
@@ -105,9 +105,9 @@ func (l *lac) beginHangUp(s *xl2tpd.Section, c *candidates, is situation, now ti
 }
 
 // request returns what the executor needs to know for a step.
-func (ls *lacTable) request(l *lac, s *xl2tpd.Section, c *candidates, is situation, step Step) Recover {
+func (ls *lacTable) request(l *lac, s *xl2tpd.Section, c *candidates, is situation, step Step, now time.Time) Recover {
 	r := Recover{
-		LAC: LAC{l.instance, s.Name}, To: ls.target(l), Step: step, Up: is.up, Dead: l.progress.peer == peerSilent,
+		LAC: LAC{l.instance, s.Name}, To: ls.target(l), Step: step, Up: is.up, Dead: l.progress.peerIsDead(now),
 		SA: ls.health.uniqueID(ls.topology.lnsSA(c, s)), LNS: ls.topology.lns(l), From: ls.topology.localAddr(l), Host: lnsHost(s), LastAttempt: l.lastAttempt(),
 	}
 	r.Inside, r.Beside = ls.farEndRequests(l.possibleLinks(c, ls.health.guardAt), r.SA)

@@ -168,7 +168,7 @@ func TestRulesAreLogged(t *testing.T) {
 func TestNewSAIsNotRenewedForAnotherLAC(t *testing.T) {
 	silent := situation{goal: goalFull, daemon: true, up: true, hasSA: true, quiet: deadAfter}
 	for onTrial, want := range map[bool]Step{false: StepRenew, true: StepNone} {
-		p, s := progress{since: origin0, peer: peerSilent}, silent
+		p, s := progress{since: origin0, peer: peerSilent, peerAt: origin0.Add(time.Hour)}, silent
 		s.saOnTrial = onTrial
 		if got, _ := p.advance(s, true, 0.5, origin0.Add(time.Hour)); got != want {
 			t.Errorf("on trial for another LAC %v: got %v, want %v", onTrial, got, want)
