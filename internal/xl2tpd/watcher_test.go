@@ -339,6 +339,7 @@ func TestFollowsLater(t *testing.T) {
 		waitExit, fails := b.w.sys.waitExit, true
 		b.w.sys.waitExit = func(pid int, ended func()) (func(), error) {
 			if fails {
+				fails = false
 				return nil, errors.New("too many open files")
 			}
 			return waitExit(pid, ended)
@@ -347,7 +348,6 @@ func TestFollowsLater(t *testing.T) {
 		b.start(77, 5)
 		b.run()
 		b.take()
-		fails = false
 		time.Sleep(filewatch.BlindLook)
 		b.none()
 		b.end(77)
