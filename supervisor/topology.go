@@ -37,6 +37,7 @@ type identity struct {
 // sa is the IKE SA that carries a tunnel.
 type sa struct {
 	Name, UniqueID string
+	Peer           netip.Addr // its far end
 	State          string
 	Since          time.Time
 	NAT            bool
@@ -190,7 +191,7 @@ func (t *topology) updateSAs(s vici.Snapshot, now time.Time) (changed, made bool
 
 // newSA returns an SA with a peer. counts is false if all its children carry something else than L2TP.
 func newSA(in vici.SA, peer netip.Addr, now time.Time) (is sa, counts bool) {
-	is = sa{Name: in.Name, UniqueID: in.UniqueID, State: in.State, NAT: in.NATLocal || in.NATRemote}
+	is = sa{Name: in.Name, UniqueID: in.UniqueID, Peer: peer, State: in.State, NAT: in.NATLocal || in.NATRemote}
 	for _, c := range in.Children {
 		if !c.CarriesL2TP(peer) {
 			is.Others = is.Others || c.Works()

@@ -358,6 +358,87 @@ func TestFollowsLater(t *testing.T) {
 	})
 }
 
+// The same may happen before that later wait begins.
+func TestEndedBeforeALaterWait(t *testing.T) {
+	for name, next := range map[string]string{"another xl2tpd has the pid": "xl2tpd", "another program has it": "sshd", "nobody has it": ""} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newFixture(t)
+			waitExit, waits := b.w.sys.waitExit, 0
+			b.w.sys.waitExit = func(pid int, ended func()) (func(), error) {
+				switch waits++; waits {
+				case 1:
+					return nil, errors.New("too many open files")
+				case 2:
+					b.proc.remove(pid)
+					if next != "" {
+						b.proc.add(pid, 1, next, "S", 6, "self", next, "-c", b.conf)
+					}
+				}
+				return waitExit(pid, ended)
+			}
+			b.put(b.conf, "")
+			b.start(77, 5)
+			b.run()
+			b.take()
+			time.Sleep(filewatch.BlindLook)
+			want := procfs.ID{}
+			if next == "xl2tpd" {
+				want = procfs.ID{Pid: 77, Start: 6}
+			}
+			if s := b.take().Home(); s.Process != want || b.stopped != 1 {
+				t.Errorf("%s: got %+v and %d waits ended, want %+v and 1", name, s.Process, b.stopped, want)
+			}
+			b.stop()
+		})
+	}
+}
+
+// The log says once that the end of a process can't be waited for, whatever becomes of other processes.
+func TestComplainsOfAWaitOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newFixture(t)
+		waitExit, fail := b.w.sys.waitExit, map[int]error{77: errors.New("too many open files"), 80: errors.New("no memory")}
+		b.w.sys.waitExit = func(pid int, ended func()) (func(), error) {
+			if err := fail[pid]; err != nil {
+				return nil, err
+			}
+			return waitExit(pid, ended)
+		}
+		logged := func(want ...int) {
+			t.Helper()
+			synctest.Wait()
+			got := []int{strings.Count(b.log.String(), "too many open files"), strings.Count(b.log.String(), "no memory")}
+			if !slices.Equal(got, want) {
+				t.Errorf("logged %v times, want %v", got, want)
+			}
+		}
+		b.put(b.conf, "")
+		b.start(76, 4)
+		b.start(77, 5)
+		b.start(78, 6)
+		b.run()
+		logged(1, 0)
+		b.end(76)
+		time.Sleep(2 * filewatch.BlindLook)
+		b.start(79, 7)
+		time.Sleep(slowLook)
+		logged(1, 0)
+		b.start(80, 8) // for another reason
+		time.Sleep(2 * slowLook)
+		logged(1, 0)
+		fail[77] = nil
+		time.Sleep(2 * slowLook)
+		logged(1, 1)
+		fail[80] = nil
+		time.Sleep(slowLook)
+		fail[81] = errors.New("too many open files") // it fails again after all
+		b.start(81, 9)
+		time.Sleep(2 * slowLook)
+		logged(2, 1)
+		b.stop()
+	})
+}
+
 func TestSessionsAndTheirPeers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newFixture(t)

@@ -43,7 +43,7 @@ const (
 type Charon interface {
 	Connections(ctx context.Context) ([]vici.Connection, error)
 	Initiate(ctx context.Context, child, ike string) error
-	TerminateIKE(ctx context.Context, uniqueID string) error
+	TerminateIKE(ctx context.Context, uniqueID, name string, remote netip.Addr) error
 }
 
 // Control makes an xl2tpd dial and hang up.
@@ -148,7 +148,7 @@ func (e *Executor) renew(ctx context.Context, r supervisor.Recover) error {
 		return err
 	}
 	if r.SA != "" {
-		if err := e.terminate(ctx, r.SA); err != nil {
+		if err := e.terminate(ctx, r); err != nil {
 			return err
 		}
 	}
@@ -169,12 +169,12 @@ func (e *Executor) connection(ctx context.Context, r supervisor.Recover) (ike, c
 	return ike, child, nil
 }
 
-// terminate ends an IKE SA. In IKEv2 charon waits for the answer of a peer that may be gone, and
+// terminate ends the IKE SA with the LNS. In IKEv2 charon waits for the answer of a peer that may be gone, and
 // the new SA needs time too.
-func (e *Executor) terminate(ctx context.Context, id string) error {
+func (e *Executor) terminate(ctx context.Context, r supervisor.Recover) error {
 	ctx, cancel := context.WithTimeout(ctx, endTime)
 	defer cancel()
-	return e.charon.TerminateIKE(ctx, id)
+	return e.charon.TerminateIKE(ctx, r.SA, r.SAName, r.SAPeer)
 }
 
 // redial makes xl2tpd drop its attempt, if it makes one, and dial. Only the Hello guard knows

@@ -382,8 +382,9 @@ func TestSecure(t *testing.T) {
 		want []string
 		err  error
 	}{
-		"initiate":            {supervisor.Recover{Step: supervisor.StepSecure, SA: "7"}, tokyo, nil, []string{"initiate tokyo/l2tp"}, nil},
-		"renew":               {supervisor.Recover{Step: supervisor.StepRenew, SA: "7"}, tokyo, nil, []string{"terminate 7", "initiate tokyo/l2tp"}, nil},
+		"initiate": {supervisor.Recover{Step: supervisor.StepSecure, SA: "7"}, tokyo, nil, []string{"initiate tokyo/l2tp"}, nil},
+		"renew": {supervisor.Recover{Step: supervisor.StepRenew, SA: "7", SAName: "osaka", SAPeer: peer}, tokyo, nil,
+			[]string{"terminate 7 of osaka with 192.0.2.1", "initiate tokyo/l2tp"}, nil},
 		"renew what is gone":  {supervisor.Recover{Step: supervisor.StepRenew}, tokyo, nil, []string{"initiate tokyo/l2tp"}, nil},
 		"can't be ended":      {supervisor.Recover{Step: supervisor.StepRenew, SA: "?"}, tokyo, nil, nil, other},
 		"speaks":              {supervisor.Recover{Step: supervisor.StepRenew, SA: "7", Up: true}, tokyo, nil, nil, supervisor.ErrAlive},

@@ -32,11 +32,15 @@ func (c *fakeCharon) Initiate(_ context.Context, child, ike string) error {
 	return nil
 }
 
-func (c *fakeCharon) TerminateIKE(_ context.Context, uniqueID string) error {
+func (c *fakeCharon) TerminateIKE(_ context.Context, uniqueID, name string, remote netip.Addr) error {
 	if uniqueID == "?" {
 		return errors.New("no id of an IKE SA")
 	}
-	c.commands = append(c.commands, "terminate "+uniqueID)
+	what := "terminate " + uniqueID
+	if name != "" {
+		what += " of " + name + " with " + remote.String()
+	}
+	c.commands = append(c.commands, what)
 	return nil
 }
 
