@@ -42,7 +42,7 @@ func main() { os.Exit(run(os.Args[1:])) }
 func run(args []string) int {
 	flags := flag.NewFlagSet("lab", flag.ContinueOnError)
 	flags.Usage = func() { fmt.Fprint(os.Stderr, usage) }
-	l := lab{set: map[string]string{"FLOOD": "3s"}, recorder: &recorder{}}
+	l := lab{set: map[string]string{"FLOOD": "3s", "PEERS": "2"}, recorder: &recorder{}}
 	flags.StringVar(&l.image, "image", ".cache/lab/bookworm", "")
 	flags.StringVar(&l.disk, "disk", ".cache/lab/disk", "")
 	flags.StringVar(&l.out, "out", ".cache/lab/out", "")

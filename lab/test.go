@@ -40,6 +40,7 @@ const (
 	deadRedialScenario = "dead-redial.txtar"   // needs an older xl2tpd than Debian 12's
 	redialsScenario    = "failed-lookup.txtar" // needs one as new as that
 	floodScenario      = "trace-flood.txtar"   // xl2tpd logs each made-up message, which takes long
+	delaysScenario     = "flood-delays.txtar"  // the same
 	throughputScenario = "throughput.txtar"
 	instancesScenario  = "instances.txtar" // takes longer than all others
 )
@@ -47,7 +48,7 @@ const (
 var scaleScenarios = []string{"scale.txtar", "charon-restarts.txtar", "cut-line.txtar", "many-sas.txtar"}
 
 // asked are the scenarios that have a command of their own.
-var asked = append([]string{demoScenario, soakScenario, linesScenario, matrixScenario, chaosScenario, neighboursScenario, throughputScenario, instancesScenario, picturesScenario, copyScenario, mtuScenario, floodScenario, deadRedialScenario}, append(packageScenarios, scaleScenarios...)...)
+var asked = append([]string{demoScenario, soakScenario, linesScenario, matrixScenario, chaosScenario, neighboursScenario, throughputScenario, instancesScenario, picturesScenario, copyScenario, mtuScenario, floodScenario, delaysScenario, deadRedialScenario}, append(packageScenarios, scaleScenarios...)...)
 
 // tally counts what held and what did not, and prints each as it comes.
 type tally struct {

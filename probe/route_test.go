@@ -4,6 +4,8 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"runtime"
+	"syscall"
 	"testing"
 )
 
@@ -65,9 +67,46 @@ func TestRouted(t *testing.T) {
 			t.Errorf("%s, by mark: %v, want %v; an xl2tpd gets %v", addr, err, want, dialled)
 		}
 	}
+	// Rules by what only xl2tpd's packets have, or only others have: ports, protocol and user.
+	run(t, "ip", `rule add ipproto udp dport 1701 lookup 103
+		route add 100.64.0.5/32 dev wan1 table 103
+		route add unreachable 100.64.0.6/32 table 103
+		route add 100.64.0.6/32 dev wan1
+		rule add ipproto udp sport 1701 lookup 104
+		route add 100.64.0.7/32 dev wan1 table 104
+		rule add ipproto tcp dport 1701 lookup 105
+		route add 100.64.0.8/32 dev wan1 table 105
+		rule add ipproto udp dport 9 lookup 106
+		route add 100.64.0.9/32 dev wan1 table 106
+		rule add uidrange 0-0 lookup 107
+		route add 100.64.0.10/32 dev wan1 table 107`)
+	asNobody(t, func() {
+		for addr, want := range map[string]error{
+			"100.64.0.5": nil, "100.64.0.6": ErrNoRoute, "100.64.0.7": nil, "100.64.0.8": ErrNoRoute, "100.64.0.9": ErrNoRoute, "100.64.0.10": nil,
+		} {
+			if err := Route(to(addr), netip.Addr{}); !errors.Is(err, want) {
+				t.Errorf("%s, by what xl2tpd sends: %v, want %v", addr, err, want)
+			}
+		}
+	})
 	// Through the tunnel into which it should not go.
 	run(t, "ip", "link add ppp0 type veth peer name ppp1\n link set ppp0 up\n route add default dev ppp0")
 	if dev, err := Routed(to("8.8.8.8")); dev != "ppp0" || err != nil {
 		t.Errorf("by default: %q %v", dev, err)
 	}
+}
+
+// asNobody calls a func in a thread of its own, which is not root's.
+func asNobody(t *testing.T, call func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // it ends with the goroutine
+		const nobody = 65534
+		if _, _, err := syscall.RawSyscall(syscall.SYS_SETRESUID, nobody, nobody, nobody); err != 0 {
+			t.Error(err)
+		}
+		call()
+	}()
+	<-done
 }

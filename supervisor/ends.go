@@ -260,8 +260,9 @@ const maxEndList = 8
 // add adds an end, unless it is there. Ends that turned out to be failures make room for it.
 func (all *endList) add(c *end) {
 	all.remove(func(one *end) bool { return one == c || !one.mayBeHangUp() })
-	if *all = append(*all, c); len(*all) > maxEndList {
-		*all = slices.Delete(*all, 0, 1)
+	if *all = append(*all, c); len(*all) > maxEndList { // the oldest goes, but rather one that may also be no hang-up
+		i := max(0, slices.IndexFunc(*all, func(one *end) bool { return !one.Operator }))
+		*all = slices.Delete(*all, i, i+1)
 	}
 }
 

@@ -121,6 +121,9 @@ type Recover struct {
 	TunnelID uint16
 	Host     string // the LNS as xl2tpd.conf calls it
 	SA       string // unique id of the IKE SA with the LNS; empty: there is none
+	// SAName is the connection of that SA, and SAPeer its far end. A new charon may give its id to another SA.
+	SAName string
+	SAPeer netip.Addr
 	// LastAttempt is when xl2tpd last asked for the tunnel, as far as is known; zero: not since the latest one was up.
 	LastAttempt time.Time
 	IKE         string // strongSwan's connection for the LNS when there was an SA last; empty: none is known

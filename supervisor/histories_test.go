@@ -145,8 +145,9 @@ func (h *simHost) operatorHangsUp(d *dialler) {
 			o.quiet = o.quiet || o != d && o.index == 0
 		}
 	}
-	for _, o := range h.lacs { // in userspace mode, nobody can tell two tunnels apart that end in the same moment
-		o.quiet = o.quiet || o != d && !h.kind.kernel && d.index > 0 && !o.ended.IsZero() && h.now.Sub(o.ended) <= reasonDelay
+	for _, o := range h.lacs { // in userspace mode, nobody can tell two tunnels apart whose ends are heard in the same moment
+		heardNow := !o.ended.IsZero() && (h.now.Sub(o.ended) <= reasonDelay || len(h.unheard) > 0)
+		o.quiet = o.quiet || o != d && !h.kind.kernel && d.index > 0 && heardNow
 	}
 	h.hangUp(d, true)
 	d.hungUp, d.off = d.hungUp || seen, true
@@ -203,10 +204,16 @@ func (h *simHost) callerComes(*dialler) {
 	}
 }
 
+// callerGoes ends the caller's tunnel. An operator may have hung it up.
 func (h *simHost) callerGoes(*dialler) {
-	if h.caller.index > 0 {
-		h.down(h.caller, &Ending{CloseReason: why{Reason: "closed by the peer"}})
+	if h.caller.index == 0 {
+		return
 	}
+	e := &Ending{CloseReason: why{Reason: "closed by the peer"}}
+	if h.hand.IntN(2) == 0 {
+		e.CloseReason = why{Reason: "hung up", Operator: true}
+	}
+	h.down(h.caller, e)
 }
 
 // begin begins with both tunnels up, or with an xl2tpd that has just begun.

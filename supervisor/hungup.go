@@ -95,10 +95,13 @@ func (h *hangUps) answered(one news, now time.Time) (at time.Time) {
 // Hello guard, so the guard names the operator only where it was the operator. If several LACs can't be told apart, the
 // operator may have hung up any of them. Then recovery leaves all of them to xl2tpd.
 func (h *hangUps) attributeEnd(c *end, now time.Time) {
-	if n, ok := c.identity.lac(); ok {
+	switch n, ok := c.identity.lac(); {
+	case ok:
 		h.attributeTo(h.ensureLAC(n), c, now)
-	} else {
+	case !c.identity.answers():
 		h.attributeToAny(h.lacsNamed(c.identity.names), c, now)
+	case c.Operator && !c.withXl2tpd:
+		h.clearPossibleEnds(nil, c)
 	}
 }
 
@@ -197,7 +200,8 @@ func (h *hangUps) resolveEnd(c *end, hungUp, alive bool) {
 	}
 }
 
-// clearPossibleEnds notes that the hung-up tunnel was this LAC's. So it was not the tunnel of any other LAC.
+// clearPossibleEnds notes that the hung-up tunnel was this LAC's, or a caller's (nil). So it was not the tunnel of any
+// other LAC.
 func (h *hangUps) clearPossibleEnds(l *lac, c *end) {
 	for _, other := range h.byKey {
 		if other != l && other.possibleEnds.remove(func(one *end) bool { return one.OwnedConnection == c.OwnedConnection }) {
@@ -231,7 +235,7 @@ func (h *hangUps) operatorHungUp(c helloguard.OwnedConnection) {
 	lacs := slices.DeleteFunc(slices.Clone(all), func(l *lac) bool {
 		return slices.ContainsFunc(h.candidates(l).exact, (*tunnel).linked)
 	})
-	if len(lacs) > 0 && (len(all) > 1 || !known) {
+	if len(lacs) > 0 && (len(all) > 1 || !known || h.mayBeCaller(c)) {
 		h.operatorMayHaveHungUp(lacs, c)
 		return
 	}
@@ -250,8 +254,17 @@ func (h *hangUps) operatorHungUp(c helloguard.OwnedConnection) {
 	h.logLAC(l, slog.LevelInfo, "tunnel left down", slog.String("reason", "hung up on this host"))
 }
 
+// mayBeCaller reports whether a control connection may be that of a caller whose link is up.
+func (h *hangUps) mayBeCaller(c helloguard.OwnedConnection) bool {
+	index := h.tunnels.tunnelIndex()
+	links, _ := index.links.Of(c)
+	return slices.ContainsFunc(slices.Concat(links, index.far), func(t *tunnel) bool {
+		return t.linked() && t.identity.answers() && canBelongTo(c.Owner, t.identity.daemon)
+	})
+}
+
 // operatorMayHaveHungUp notes that the operator has hung up an attempt of one of these LACs. If it was the tunnel of
-// another LAC with a link, clearPossibleEnds corrects that once the link has gone.
+// another LAC, or of a caller, with a link, clearPossibleEnds corrects that once the link has gone.
 func (h *hangUps) operatorMayHaveHungUp(lacs []*lac, c helloguard.OwnedConnection) {
 	for _, l := range lacs {
 		known := l.mayBeHungUp()

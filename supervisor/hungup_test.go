@@ -331,3 +331,14 @@ func TestTwoEndsWhileOneIsHungUp(t *testing.T) {
 		}
 	}
 }
+
+// Of many ends that may have been a LAC's, the one that was certainly an operator's is remembered.
+func TestEndsAreBounded(t *testing.T) {
+	all := endList{endByOperator(closer)}
+	for range 2 * maxEndList {
+		all.add(&end{})
+	}
+	if len(all) != maxEndList || !all[0].Operator {
+		t.Errorf("got %d ends, the first an operator's: %v; want %d, and that one among them", len(all), all[0].Operator, maxEndList)
+	}
+}

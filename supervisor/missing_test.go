@@ -157,7 +157,6 @@ func TestRestartedDuringAHangUp(t *testing.T) {
 		n := established(t, redials, "")
 		n.withoutGuard()
 		n.beginsHangUp()
-		l := n.lac("office")
 		if !tc.during {
 			n.step(StepDone{LAC: LAC{Name: "office"}, Step: StepHangUp, Err: lost})
 		}
@@ -171,7 +170,7 @@ func TestRestartedDuringAHangUp(t *testing.T) {
 		}
 		n.after(time.Second)
 		n.links()
-		l = n.lac("office")
+		l := n.lac("office")
 		var got []Step
 		var hungUp time.Time
 		n.plays(10*time.Minute, alive, func(r Recover) error {

@@ -19,7 +19,7 @@ import (
 	"xl2tpd-keepalive/vici"
 )
 
-// simHost is a model of a host and its neighbours. There are one xl2tpd with two LACs of one LNS and a caller, charon with several connections to that router, name servers, and operators. The checks that the executor makes before it acts are part of the model.
+// simHost is a model of a host and its neighbours. There are one xl2tpd with one or two LACs of one LNS and a caller, charon with several connections to that router, name servers, and operators. The checks that the executor makes before it acts are part of the model.
 //
 // What must hold, whatever happens:
 //   - no IKE SA is ended that carries a living tunnel, or anything else that lives;
@@ -32,6 +32,7 @@ type simHost struct {
 	*fixture
 	rng  *rand.Rand
 	race *rand.Rand // of what comes just before a step
+	hand *rand.Rand // of who hangs up a caller
 	seed uint64
 	kind hostKind
 
@@ -93,6 +94,7 @@ type hostKind struct {
 	half    bool // the LNS acknowledges the end of a call without its id
 	mute    bool // the LNS answers no question on the control channel of a LAC's tunnel
 	shy     bool // and no echo request to its own end of a tunnel
+	passes  bool // xl2tpd gives pppd the peer's address, in userspace mode
 	recover string
 }
 
@@ -193,6 +195,11 @@ func newHost(t *testing.T, seed uint64) *simHost {
 	if h.kind.router {
 		h.caller.peer = closer.Peer
 	}
+	more := rand.New(rand.NewPCG(seed, 7))
+	h.hand, h.kind.passes = more, !h.kind.kernel && more.IntN(2) == 0
+	if more.IntN(4) == 0 { // there is one LAC
+		h.lacs, h.kind.optFile = h.lacs[:1], false
+	}
 	return h
 }
 
@@ -244,6 +251,9 @@ func (d *dialler) device(h *simHost) ppp.Link {
 	}
 	if h.kind.kernel {
 		l.TTY = ""
+	}
+	if h.kind.passes {
+		l.OuterPeer = d.peer.Addr()
 	}
 	return l
 }
@@ -445,7 +455,7 @@ func (h *simHost) failed(d *dialler, format string, args ...any) {
 	h.t.Helper()
 	l := h.lac(d.name)
 	h.t.Fatalf("seed %d, %s at %v: %s\nafter %q\n%+v\n%s\n%s\nladder %+v\nerr %v, next %v, last %v\nlast %+v\nperhaps %+v\nrules %q", h.seed, d.name, h.now.Sub(epoch), fmt.Sprintf(format, args...),
-		h.events, h.kind, h.lacs[0], h.lacs[1], l.progress, l.progress.err, l.progress.next.Sub(epoch), l.progress.last, l.lastEnd, l.possibleEnds, h.rules[max(0, len(h.rules)-12):])
+		h.events, h.kind, h.lacs, h.caller, l.progress, l.progress.err, l.progress.next.Sub(epoch), l.progress.last, l.lastEnd, l.possibleEnds, h.rules[max(0, len(h.rules)-12):])
 }
 
 // takeStep begins a step of recovery, as the executor does.
@@ -622,10 +632,12 @@ func (h *simHost) redial(d *dialler, r Recover) func() error {
 	}
 	if dials(d) && h.passes() && h.race.IntN(4) == 0 { // the LNS answers in that moment
 		h.answered(d)
-		if h.race.IntN(2) == 0 { // and xl2tpd has not read the command yet
+		switch read, refused := h.race.IntN(2) == 0, d.index == 0; {
+		case !read && refused:
 			return fails(ErrRedialsLater)
-		}
-		if d.index == 0 { // the LNS refuses
+		case !read:
+			return fails(ErrAnswered)
+		case refused:
 			d.active = false
 			return fails(errors.Join(ErrHungUp, ErrGaveUp))
 		}

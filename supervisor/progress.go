@@ -38,6 +38,8 @@ var (
 	ErrNoConnection = errors.New("strongSwan has no connection for the LNS")
 	// ErrRedialsLater says that xl2tpd is not dialling now: it will, after its redial timeout.
 	ErrRedialsLater = errors.New("xl2tpd waits before it redials")
+	// ErrAnswered says that the LNS has answered xl2tpd's attempt: its link may come up.
+	ErrAnswered = errors.New("the LNS has answered xl2tpd's attempt")
 	// ErrPeerDead says that xl2tpd has hung up, and that the peer does not answer. A peer that has restarted has lost
 	// the tunnel and the SA.
 	ErrPeerDead = errors.New("the peer does not listen")
@@ -47,8 +49,8 @@ var (
 	ErrSAInUse = errors.New("the LNS still speaks to another tunnel")
 	// ErrHungUp says that xl2tpd has hung up before the step failed.
 	ErrHungUp = errors.New("xl2tpd has hung up")
-	// ErrGaveUp says that an attempt had ended before xl2tpd hung up: it has planned a redial, which a dial would
-	// allow again.
+	// ErrGaveUp says that an attempt had ended before xl2tpd was made to hang up. xl2tpd has planned a redial, which a dial
+	// would allow again.
 	ErrGaveUp = errors.New("the attempt had ended before")
 	// ErrAlive says that the peer still sends control messages: nothing was done to the tunnel.
 	ErrAlive = errors.New("the peer's control messages still come in")
@@ -413,6 +415,10 @@ func (p *progress) acted(err error, s situation, jitter float64, now time.Time) 
 	p.last, p.err = step, err
 	p.noteHangUp(step, err, now)
 	p.noteSA(step, err, now)
+	if errors.Is(err, ErrAnswered) {
+		p.err, p.next = nil, now.Add(attemptTime)
+		return
+	}
 	if errors.Is(err, ErrRedialsLater) {
 		p.err, p.next = nil, now.Add(max(s.redialPause+attemptTime, pause(p.failed+1, jitter)))
 		if s.redialsFor == 0 { // xl2tpd does not redial

@@ -107,9 +107,10 @@ func (l *lac) beginHangUp(s *xl2tpd.Section, c *candidates, is situation, now ti
 
 // request returns what the executor needs to know for a step.
 func (ls *lacTable) request(l *lac, s *xl2tpd.Section, c *candidates, is situation, step Step, now time.Time) Recover {
+	sa := ls.topology.lnsSA(c, s)
 	r := Recover{
 		LAC: LAC{l.instance, s.Name}, To: ls.target(l), Step: step, Up: is.up, Dead: l.progress.peerIsDead(now),
-		SA: ls.health.uniqueID(ls.topology.lnsSA(c, s)), LNS: ls.topology.lns(l), From: ls.topology.localAddr(l), Host: lnsHost(s), LastAttempt: l.lastAttempt(),
+		SA: ls.health.uniqueID(sa), SAName: sa.Name, SAPeer: sa.Peer, LNS: ls.topology.lns(l), From: ls.topology.localAddr(l), Host: lnsHost(s), LastAttempt: l.lastAttempt(),
 	}
 	r.Inside, r.Beside = ls.farEndRequests(l.possibleLinks(c, ls.health.guardAt), r.SA)
 	if step == StepHangUp && is.moved && l.progress.saRenewed {

@@ -335,8 +335,8 @@ func TestRecoveryRenewsTheSAOfTheTunnel(t *testing.T) {
 	n = named(t, []string{"192.0.2.1", "192.0.2.2"}, worksWith("192.0.2.1"), worksWith("192.0.2.2"))
 	renewed := false
 	n.plays(3*time.Minute, probe.Result{Err: lost}, func(r Recover) error {
-		if r.Step == StepRenew && (r.SA != "192.0.2.2" || r.Peer != addr("192.0.2.2")) {
-			t.Errorf("renews %s for %v", r.SA, r.Peer)
+		if r.Step == StepRenew && (r.SA != "192.0.2.2" || r.SAName != "tokyo" || r.SAPeer != addr("192.0.2.2") || r.Peer != addr("192.0.2.2")) {
+			t.Errorf("renews %s of %s with %v for %v", r.SA, r.SAName, r.SAPeer, r.Peer)
 		}
 		renewed = renewed || r.Step == StepRenew
 		return nil

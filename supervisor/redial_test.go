@@ -363,6 +363,27 @@ func TestRedialThatHasDiedOfAFailedLookup(t *testing.T) {
 	}
 }
 
+// The LNS has answered the attempt that recovery would have dropped. A dial now would be a second call, so the attempt has its
+// time.
+func TestAnsweredAttemptHasItsTime(t *testing.T) {
+	for name, conf := range map[string]string{"tokyo": oneLAC, "office": redials} {
+		n := established(t, conf, "[lac default]\nrecover = full\n")
+		n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "closed by the peer"}})
+		n.links()
+		n.after(time.Second) // the trouble begins
+		l := n.lac(name)
+		l.progress.busy = StepRedial
+		n.core.lacs.agenda.slotsTaken++
+		n.step(StepDone{LAC: LAC{Name: name}, Step: StepRedial, Err: ErrAnswered})
+		if got := n.steps(attemptTime-time.Second, nil); len(got) > 0 {
+			t.Errorf("%s: got %v while the attempt has its time, want nothing", name, got)
+		}
+		if got := n.steps(2*maxPause, nil); !slices.Contains(got, StepDial) && !slices.Contains(got, StepRedial) {
+			t.Errorf("%s: got %v after that, want a dial", name, got)
+		}
+	}
+}
+
 // xl2tpd had given the attempt up before it hung up, so it has planned a redial, which a dial would allow again. There is no
 // dial before that.
 func TestNoDialBeforeAPlannedRedial(t *testing.T) {

@@ -33,7 +33,7 @@ func (ls *lacTable) takeOutcome(ev StepDone, now time.Time) {
 		l.peerIsDead(now)
 	}
 	ls.stepDone(l, ev.Step, err, now)
-	if ev.Step.asks() || isAny(err, ErrNoConnection, ErrAlive, ErrRedialsLater, ErrSAInUse) {
+	if ev.Step.asks() || isAny(err, ErrNoConnection, ErrAlive, ErrRedialsLater, ErrAnswered, ErrSAInUse) {
 		return // nothing was done
 	}
 	ls.callRecoverHook(l, ev.Step, err)
@@ -83,7 +83,7 @@ func (l *lac) afterDial(err error, now time.Time) {
 // afterRedial takes the result of StepRedial.
 func (l *lac) afterRedial(err error, s *xl2tpd.Section, now time.Time) {
 	switch {
-	case err == nil:
+	case err == nil, errors.Is(err, ErrAnswered):
 		l.attemptAt, l.notDiallingSince = now, time.Time{}
 	case errors.Is(err, ErrRedialsLater):
 		l.attemptAt = time.Time{}

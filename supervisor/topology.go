@@ -37,6 +37,7 @@ type identity struct {
 // sa is the IKE SA that carries a tunnel.
 type sa struct {
 	Name, UniqueID string
+	Peer           netip.Addr // its far end
 	State          string
 	Since          time.Time
 	NAT            bool
@@ -64,6 +65,11 @@ func (i identity) lac() (n name, ok bool) {
 		return name{}, false
 	}
 	return i.names[0], true
+}
+
+// answers reports whether xl2tpd has answered the call of a link, whichever LNS section that was for.
+func (i identity) answers() bool {
+	return len(i.names) > 0 && !slices.ContainsFunc(i.names, func(n name) bool { return n.kind == "lac" })
 }
 
 func (i identity) equal(o identity) bool {
@@ -185,7 +191,7 @@ func (t *topology) updateSAs(s vici.Snapshot, now time.Time) (changed, made bool
 
 // newSA returns an SA with a peer. counts is false if all its children carry something else than L2TP.
 func newSA(in vici.SA, peer netip.Addr, now time.Time) (is sa, counts bool) {
-	is = sa{Name: in.Name, UniqueID: in.UniqueID, State: in.State, NAT: in.NATLocal || in.NATRemote}
+	is = sa{Name: in.Name, UniqueID: in.UniqueID, Peer: peer, State: in.State, NAT: in.NATLocal || in.NATRemote}
 	for _, c := range in.Children {
 		if !c.CarriesL2TP(peer) {
 			is.Others = is.Others || c.Works()
@@ -245,12 +251,19 @@ func (in *instance) identify(id *identity, l ppp.Link, kernel bool) {
 	case kernel && !id.session.LNS:
 		found, id.names = in.dialled(l, id.outer)
 	default:
-		// Nobody knows which side has dialled. If a LAC's LNS fits, a call that xl2tpd has dialled is the better guess.
+		// Nobody knows which side has dialled. If a LAC's LNS fits, a call that xl2tpd has dialled is the better guess,
+		// unless only the section of a caller has the pppoptfile.
 		found, id.names = in.dialled(l, id.outer)
-		if len(found) == 0 || !id.outer.IsValid() {
-			if more := in.answered(l, id.outer); len(more) > 0 {
-				found, id.names = slices.Concat(found, more), nil
-			}
+		fits := haveOptFile(found, l.OptFile)
+		if fits && id.outer.IsValid() {
+			break
+		}
+		switch more := in.answered(l, id.outer); {
+		case len(more) == 0:
+		case fits:
+			found, id.names = slices.Concat(found, more), nil
+		default:
+			found, id.names = more, nil
 		}
 	}
 	if id.names == nil {
@@ -261,6 +274,11 @@ func (in *instance) identify(id *identity, l ppp.Link, kernel bool) {
 	if !id.outer.IsValid() {
 		id.outer = oneLNSOf(found)
 	}
+}
+
+// haveOptFile reports whether one of these sections has that pppoptfile.
+func haveOptFile(sections []*xl2tpd.Section, file string) bool {
+	return slices.ContainsFunc(sections, func(s *xl2tpd.Section) bool { return s.PPPOptFile == file })
 }
 
 // oneLNSOf returns the one address that is the LNS of all these sections. It is invalid if there is no such address.

@@ -27,6 +27,9 @@ pppoptfile = /etc/ppp/kobe-a
 [lac kobe-b]
 lns = 192.0.2.9
 pppoptfile = /etc/ppp/kobe-b
+[lac kyoto]
+lns = 192.0.2.3
+pppoptfile = /etc/ppp/shared
 [lns default]
 ip range = 10.1.0.10-10.1.0.99
 pppoptfile = /etc/ppp/server
@@ -37,6 +40,9 @@ no ip range = 10.2.0.50-10.2.0.59
 pppoptfile = /etc/ppp/server
 [lns annex]
 pppoptfile = /etc/ppp/annex
+[lns partner]
+lac = 192.0.2.3
+pppoptfile = /etc/ppp/shared
 `
 
 func TestJoin(t *testing.T) {
@@ -60,6 +66,13 @@ func TestJoin(t *testing.T) {
 		"kernel, peer not told":        {[]xl2tpd.Session{{Ifname: "ppp0", Ifindex: 5}}, ppp.Link{OptFile: "/etc/ppp/nagoya"}, []string{"lac nagoya"}, ""},
 		"userspace, pass peer":         {nil, ppp.Link{OptFile: "/etc/ppp/client", OuterPeer: addr("192.0.2.1")}, []string{"lac tokyo"}, "192.0.2.1"},
 		"userspace, caller, pass peer": {nil, ppp.Link{OptFile: "/etc/ppp/server", OuterPeer: addr("198.51.100.7"), Peer: addr("10.2.0.10")}, []string{"lns branches"}, "198.51.100.7"},
+		"userspace, call of the LNS":   {nil, ppp.Link{OptFile: "/etc/ppp/server", OuterPeer: addr("192.0.2.1"), Peer: addr("10.1.0.10")}, []string{"lns default"}, "192.0.2.1"},
+		"userspace, call without end":  {nil, ppp.Link{OptFile: "/etc/ppp/server", OuterPeer: addr("192.0.2.1")}, []string{"lns default"}, "192.0.2.1"},
+		"userspace, call of two LNSs'": {nil, ppp.Link{OptFile: "/etc/ppp/server", OuterPeer: addr("192.0.2.9"), Peer: addr("10.1.0.10")}, []string{"lns default"}, "192.0.2.9"},
+		"userspace, address of no one": {nil, ppp.Link{OptFile: "/etc/ppp/server", OuterPeer: addr("192.0.2.1"), Peer: addr("10.3.0.1")}, []string{"lac tokyo"}, "192.0.2.1"},
+		"userspace, one for both":      {nil, ppp.Link{OptFile: "/etc/ppp/shared", OuterPeer: addr("192.0.2.3"), Peer: addr("10.3.0.1")}, []string{"lac kyoto"}, "192.0.2.3"},
+		"userspace, edited pppoptfile": {nil, ppp.Link{OptFile: "/etc/ppp/old", OuterPeer: addr("192.0.2.1")}, []string{"lac tokyo"}, "192.0.2.1"},
+		"kernel, the LAC's own":        {session("192.0.2.1", false), ppp.Link{OptFile: "/etc/ppp/server", Peer: addr("10.1.0.10")}, []string{"lac tokyo"}, "192.0.2.1"},
 		"userspace, own pppoptfile":    {nil, ppp.Link{OptFile: "/etc/ppp/kobe-a"}, []string{"lac kobe-a"}, "192.0.2.9"},
 		"userspace, shared pppoptfile": {nil, ppp.Link{OptFile: "/etc/ppp/client"}, []string{"lac tokyo", "lac osaka"}, ""},
 		"userspace, caller by range":   {nil, ppp.Link{OptFile: "/etc/ppp/server", Peer: addr("10.2.0.10")}, []string{"lns branches"}, ""},
@@ -88,6 +101,60 @@ func TestJoin(t *testing.T) {
 				t.Errorf("got %q by %q, want %q by %q", names, outer, c.names, c.outer)
 			}
 		})
+	}
+}
+
+// In userspace mode, a router that is the LNS of a LAC calls this host too. While its call is up, the LAC is still dialled.
+// Who hangs up that call has not hung up the LAC, unless it was the LAC's attempt that he hung up.
+func TestLNSThatCalls(t *testing.T) {
+	const (
+		sections = "[lac office]\nlns = 192.0.2.1\npppoptfile = /etc/ppp/lac\n[lns default]\nip range = 10.0.0.1-10.0.0.9\npppoptfile = /etc/ppp/callers\n"
+		settings = "[global]\nrecover = auto\n[lac office]\nrecover = full\n"
+	)
+	for name, tc := range map[string]struct {
+		then    func(*fixture)
+		dialled bool
+	}{
+		"its call stays":          {func(*fixture) {}, true},
+		"its call ends by itself": {func(n *fixture) { n.ends(8, why{Reason: "closed by the peer"}); n.links() }, true},
+		"its call is hung up":     {func(n *fixture) { n.ends(8, operatorEnds); n.links() }, true},
+		"the attempt is hung up":  {func(n *fixture) { n.ends(9, operatorEnds) }, false},
+		"both are hung up": {func(n *fixture) {
+			n.ends(9, operatorEnds)
+			n.ends(8, operatorEnds)
+			n.links()
+		}, false},
+	} {
+		for peer, outer := range map[string]netip.Addr{"pass peer": addr("192.0.2.1"), "no pass peer": {}} {
+			t.Run(name+", "+peer, func(t *testing.T) {
+				n := newFixture(t, sections, settings)
+				n.step(vici.Snapshot{})
+				n.step(TaskWorks{Task: TaskGuard})
+				office, call := link("ppp0", 5, true), link("ppp1", 6, true)
+				office.OptFile, office.OuterPeer = "/etc/ppp/lac", outer
+				call.OptFile, call.OuterPeer = "/etc/ppp/callers", outer
+				n.links(office, call)
+				dials := 0
+				outcome := func(r Recover) error {
+					switch r.Step {
+					case StepDial:
+						dials++
+					case StepSecure, StepRenew:
+						return ErrNoConnection
+					}
+					return nil
+				}
+				n.plays(time.Minute, alive, outcome)
+				n.ends(7, why{Reason: "closed by the peer"})
+				n.links(call)
+				n.plays(10*time.Second, alive, outcome)
+				tc.then(n)
+				dials = 0
+				if n.plays(30*time.Minute, alive, outcome); dials > 0 != tc.dialled {
+					t.Errorf("%d dials", dials)
+				}
+			})
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -68,7 +69,7 @@ func (c *Commander) endHalfOpen(ctx context.Context, ike string) error {
 	}
 	for _, sa := range sas {
 		if sa.State == "CONNECTING" && sa.Initiator && !slices.ContainsFunc(sa.Children, Child.Works) {
-			if err := c.TerminateIKE(ctx, sa.UniqueID); err != nil {
+			if err := c.TerminateIKE(ctx, sa.UniqueID, sa.Name, sa.RemoteHost.Addr()); err != nil {
 				return err
 			}
 		}
@@ -80,24 +81,53 @@ func (c *Commander) endHalfOpen(ctx context.Context, ike string) error {
 // it is gone. An unknown id is no error. charon notifies the peer. In IKEv1 the
 // peer sends no answer. In IKEv2 charon waits for the answer, and ends the SA
 // without one after the timeout.
-func (c *Commander) TerminateIKE(ctx context.Context, uniqueID string) error {
+//
+// A charon that was restarted counts from 1 again. So an SA that is not of that
+// connection, or not with that remote address, is another one, and stays. The session
+// ends with its charon: no other charon gets the command.
+func (c *Commander) TerminateIKE(ctx context.Context, uniqueID, name string, remote netip.Addr) error {
 	// charon reads anything but a number as 0, which selects every SA.
 	if n, err := strconv.ParseUint(uniqueID, 10, 32); err != nil || n == 0 {
 		return fmt.Errorf("vici: terminate: %q is no id of an IKE SA", uniqueID)
 	}
-	limited, cancel := limit(ctx)
+	ctx, cancel := limit(ctx)
 	defer cancel()
+	s, err := open(ctx, c.sockets, c.dial, true)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	left := func() (SA, bool, error) { return s.find(ctx, uniqueID, name, remote) }
+	if _, there, err := left(); err != nil || !there {
+		return err
+	}
 	what := "terminate IKE SA " + uniqueID
-	errmsg, err := c.call(limited, what, "terminate", "ike-id", uniqueID, "force", "yes")
+	errmsg, err := s.command(ctx, what, "terminate", "ike-id", uniqueID, "force", "yes")
 	if err == nil && errmsg != "" {
-		// charon also reports a failure if there was no such SA, or if it has ended
-		// the SA without an answer.
-		var left []SA
-		if left, err = c.list(limited, "ike-id", uniqueID); err == nil && len(left) > 0 {
-			err = fmt.Errorf("vici: %s: %s, it is %s", what, errmsg, left[0].State)
+		// charon also reports a failure if the SA has just gone, or if it has ended the
+		// SA without an answer.
+		var sa SA
+		var stays bool
+		if sa, stays, err = left(); err == nil && stays {
+			err = fmt.Errorf("vici: %s: %s, it is %s", what, errmsg, sa.State)
 		}
 	}
 	return err
+}
+
+// find returns the IKE SA with an id, if it is of that connection and with that remote address. `terminate` can't do
+// that: it ends the SAs with the id and those with the name (vici_control.c).
+func (s *session) find(ctx context.Context, uniqueID, name string, remote netip.Addr) (sa SA, ok bool, err error) {
+	in, err := arguments("ike-id", uniqueID)
+	if err != nil {
+		return SA{}, false, err
+	}
+	sas, err := s.list(ctx, in)
+	i := slices.IndexFunc(sas, func(sa SA) bool { return sa.Name == name && sa.RemoteHost.Addr() == remote })
+	if err != nil || i < 0 {
+		return SA{}, false, err
+	}
+	return sas[i], true, nil
 }
 
 // limit gives a command its deadline. Without one, govici would end the session after
@@ -109,14 +139,19 @@ func limit(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, commandTimeout)
 }
 
-// call sends one command with alternating keys and values. If charon refuses or
-// fails, the error has charon's message and names the action.
+// call sends one command in a session of its own.
 func (c *Commander) call(ctx context.Context, what, command string, kv ...string) (errmsg string, err error) {
 	s, err := open(ctx, c.sockets, c.dial, false)
 	if err != nil {
 		return "", err
 	}
 	defer s.Close()
+	return s.command(ctx, what, command, kv...)
+}
+
+// command sends one command with alternating keys and values. errmsg is charon's message if it refuses or fails, and the
+// error names the action.
+func (s *session) command(ctx context.Context, what, command string, kv ...string) (errmsg string, err error) {
 	in, err := arguments(append(kv, "timeout", charonTimeout(ctx), "loglevel", "0")...)
 	if err != nil {
 		return "", err

@@ -105,7 +105,9 @@ func TestRealCommands(t *testing.T) {
 				if sa.State != "ESTABLISHED" || len(sa.Children) != 1 || sa.Children[0].State != "INSTALLED" {
 					t.Errorf("got %+v, want it established, with one installed child", sa)
 				}
-				end := func(ctx context.Context) error { return new(Commander).TerminateIKE(ctx, sa.UniqueID) }
+				end := func(ctx context.Context) error {
+					return new(Commander).TerminateIKE(ctx, sa.UniqueID, sa.Name, sa.RemoteHost.Addr())
+				}
 				if err, _ := within(t, 10*time.Second, "terminate", end); err != nil {
 					t.Error(err)
 				}
@@ -137,7 +139,9 @@ func TestRealCommands(t *testing.T) {
 				t.Error("initiate succeeded, although the peer is dead")
 			}
 			sa := only(t)
-			end := func(ctx context.Context) error { return new(Commander).TerminateIKE(ctx, sa.UniqueID) }
+			end := func(ctx context.Context) error {
+				return new(Commander).TerminateIKE(ctx, sa.UniqueID, sa.Name, sa.RemoteHost.Addr())
+			}
 			if err, _ := within(t, 4*time.Second, "terminate that of a dead peer", end); err != nil {
 				t.Error(err)
 			}

@@ -35,7 +35,9 @@ func execute(t *testing.T, c *charon, limit time.Duration, command func(context.
 
 func initiate(ctx context.Context, c *Commander) error { return c.Initiate(ctx, "l2tp", "tokyo") }
 
-func terminate(ctx context.Context, c *Commander) error { return c.TerminateIKE(ctx, "7") }
+func terminate(ctx context.Context, c *Commander) error {
+	return c.TerminateIKE(ctx, "7", "tokyo", netip.MustParseAddr("192.0.2.1"))
+}
 
 func TestInitiate(t *testing.T) {
 	c := &charon{answer: func(string) ([]*govici.Message, *govici.Message) {
@@ -71,7 +73,7 @@ func TestInitiateFails(t *testing.T) {
 		}
 	}
 	got, err, took := execute(t, c, 10*time.Second, initiate)
-	want := []string{"initiate child=l2tp ike=tokyo timeout=9000 loglevel=0", "list-sas ike=tokyo", "terminate ike-id=3 force=yes timeout=500 loglevel=0"}
+	want := []string{"initiate child=l2tp ike=tokyo timeout=9000 loglevel=0", "list-sas ike=tokyo", "list-sas ike-id=3", "terminate ike-id=3 force=yes timeout=500 loglevel=0"}
 	if !slices.Equal(got, want) || took != 9*time.Second {
 		t.Errorf("%q after %v", got, took)
 	}
@@ -84,8 +86,8 @@ func TestInitiateFails(t *testing.T) {
 func TestCommandUnanswered(t *testing.T) {
 	for what, command := range map[string]func(context.Context, *Commander) error{"initiate": initiate, "terminate": terminate} {
 		c := &charon{silent: map[string]bool{"initiate": true, "terminate": true, "list-sa": true}}
-		_, err, took := execute(t, c, 10*time.Second, command)
-		if !errors.Is(err, context.DeadlineExceeded) || strings.Contains(err.Error(), "\n") || took != 10*time.Second {
+		_, err, took := execute(t, c, 9*time.Second, command)
+		if !errors.Is(err, context.DeadlineExceeded) || strings.Contains(err.Error(), "\n") || took != 9*time.Second {
 			t.Errorf("%s: after %v: %v", what, took, err)
 		}
 	}
@@ -98,29 +100,49 @@ func TestCommandUnanswered(t *testing.T) {
 	}
 }
 
+// TerminateIKE ends the SA with that id only if it is of that connection and with that remote address.
 func TestTerminateIKE(t *testing.T) {
+	is := func(name, host, state string) []*govici.Message {
+		return []*govici.Message{fields(t, name, fields(t, "uniqueid", "7", "state", state, "remote-host", host, "remote-port", "4500"))}
+	}
+	tokyo := is("tokyo", "192.0.2.1", "ESTABLISHED")
 	for _, test := range []struct {
-		what    string
-		success string
-		left    bool
-		want    string
+		what          string
+		before, after []*govici.Message // what charon lists
+		success       string            // of the command; empty: it must not come
+		want          string
 	}{
-		{"gone", "yes", false, ""},
-		{"was not there, or ended without an answer", "no", false, ""},
-		{"stays", "no", true, "vici: terminate IKE SA 7: terminating SA failed, it is DELETING"},
+		{"gone", tokyo, nil, "yes", ""},
+		{"ended without an answer", tokyo, nil, "no", ""},
+		{"stays", tokyo, is("tokyo", "192.0.2.1", "DELETING"), "no", "vici: terminate IKE SA 7: terminating SA failed, it is DELETING"},
+		{"gone, and its id is another's", tokyo, is("osaka", "192.0.2.2", "CONNECTING"), "no", ""},
+		{"of the peer in its IPv6 form", is("tokyo", "::ffff:192.0.2.1", "ESTABLISHED"), nil, "yes", ""},
+		{"was not there", nil, nil, "", ""},
+		{"another connection's", is("osaka", "192.0.2.1", "ESTABLISHED"), nil, "", ""},
+		{"of another peer of the connection", is("tokyo", "192.0.2.2", "ESTABLISHED"), nil, "", ""},
+		{"of an IPv6 peer of the connection", is("tokyo", "2001:db8::1", "ESTABLISHED"), nil, "", ""},
+		{"of a peer not yet known", is("tokyo", "%any", "CONNECTING"), nil, "", ""},
 	} {
+		var lists int
 		c := &charon{answer: func(command string) ([]*govici.Message, *govici.Message) {
 			if strings.HasPrefix(command, "terminate") {
 				return nil, fields(t, "success", test.success, "errmsg", "terminating SA failed")
 			}
-			if test.left && command == "list-sas ike-id=7" {
-				return []*govici.Message{fields(t, "tokyo", fields(t, "uniqueid", "7", "state", "DELETING"))}, nil
+			if lists++; lists == 1 {
+				return test.before, nil
 			}
-			return nil, nil
+			return test.after, nil
 		}}
 		got, err, _ := execute(t, c, 5*time.Second, terminate)
-		if got[0] != "terminate ike-id=7 force=yes timeout=4000 loglevel=0" {
-			t.Errorf("%s: the commands are %q", test.what, got)
+		want := []string{"list-sas ike-id=7", "terminate ike-id=7 force=yes timeout=4000 loglevel=0", "list-sas ike-id=7"}
+		switch test.success {
+		case "":
+			want = want[:1]
+		case "yes":
+			want = want[:2]
+		}
+		if !slices.Equal(got, want) || len(c.dialled) != 1 {
+			t.Errorf("%s: the commands are %q, in %d sessions", test.what, got, len(c.dialled))
 		}
 		if (err == nil) != (test.want == "") || err != nil && err.Error() != test.want {
 			t.Errorf("%s: error: %v, want %q", test.what, err, test.want)
@@ -129,10 +151,25 @@ func TestTerminateIKE(t *testing.T) {
 	// charon would take these for every SA.
 	for _, id := range []string{"", "0", "all", "-1", "7 8"} {
 		c := &charon{}
-		got, err, _ := execute(t, c, 0, func(ctx context.Context, c *Commander) error { return c.TerminateIKE(ctx, id) })
+		got, err, _ := execute(t, c, 0, func(ctx context.Context, c *Commander) error {
+			return c.TerminateIKE(ctx, id, "tokyo", netip.MustParseAddr("192.0.2.1"))
+		})
 		if err == nil || len(got) > 0 {
 			t.Errorf("%q: got %v %v, want an error, and no command", id, got, err)
 		}
+	}
+}
+
+// charon ends, and a new one answers, once the SA has been found. The new one does not get the command: it may have given
+// the id to another SA.
+func TestTerminateIKEOfEarlierCharon(t *testing.T) {
+	c := &charon{}
+	c.answer = func(command string) ([]*govici.Message, *govici.Message) {
+		c.die()
+		return []*govici.Message{fields(t, "tokyo", fields(t, "uniqueid", "7", "remote-host", "192.0.2.1", "remote-port", "4500"))}, nil
+	}
+	if got, err, _ := execute(t, c, 5*time.Second, terminate); err == nil || !slices.Equal(got, []string{"list-sas ike-id=7"}) {
+		t.Errorf("%q: %v", got, err)
 	}
 }
 

@@ -131,7 +131,7 @@ func (c *collector) configuration() {
 			c.add("config"+name, redact(text))
 		}
 	}
-	take(xl2tpdConf, config.DefaultPath, xl2tpd.DefaultConfPath, "/etc/l2tp/l2tpd.conf")
+	take(xl2tpdConf, config.DefaultPath, xl2tpd.DefaultConfPath, xl2tpd.OldConfPath)
 	take(pppOptions, append([]string{"/etc/ppp/options"}, c.glob("/etc/ppp/options.*")...)...)
 	for _, i := range c.Instances {
 		take(xl2tpdConf, i.Path)

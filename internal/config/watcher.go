@@ -14,12 +14,6 @@ import (
 	"xl2tpd-keepalive/internal/xl2tpdconf"
 )
 
-const (
-	writeDelay = 100 * time.Millisecond // editors write in several steps
-	slowLook   = time.Minute            // in case a notice from inotify was lost
-	blindLook  = 10 * time.Second       // without inotify
-)
-
 // Watcher delivers the configuration at its start and after each change of the file.
 // It logs a file that is wrong or can't be read once, and keeps the last good one.
 // Without a file the defaults hold.
@@ -54,10 +48,10 @@ func (w *Watcher) Run(ctx context.Context) error {
 	if start == nil {
 		start = filewatch.New
 	}
-	every := slowLook
+	every := filewatch.SlowLook
 	watch, err := start()
 	if err != nil {
-		every = blindLook
+		every = filewatch.BlindLook
 		log.Warn("changes of "+path+" will be seen up to 10 s late, inotify is unavailable", "err", err)
 		watch = filewatch.Watch{Check: func(...string) {}, Close: func() {}}
 	}
@@ -79,7 +73,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 			case <-ctx.Done():
 				return ctx.Err()
 			case <-watch.C:
-				changed = time.After(writeDelay)
+				changed = time.After(filewatch.WriteDelay)
 				waiting = true
 			case <-changed:
 				changed = nil

@@ -122,10 +122,10 @@ func TestReload(t *testing.T) {
 		// Two writes, one look 100 ms after the last.
 		b.put("[global]\ninterval = 2")
 		b.changed <- struct{}{}
-		time.Sleep(writeDelay - 1)
+		time.Sleep(filewatch.WriteDelay - 1)
 		b.put("[global]\ninterval = 20\n")
 		b.changed <- struct{}{}
-		time.Sleep(writeDelay - 1)
+		time.Sleep(filewatch.WriteDelay - 1)
 		b.expect(0, 0, 0, "")
 		time.Sleep(1)
 		b.expect(1, 20, 1, "configuration read")
@@ -133,7 +133,7 @@ func TestReload(t *testing.T) {
 		// Wrong: nothing delivered, said once, said again when asked.
 		b.put("[global]\ninterval = 0\n")
 		b.changed <- struct{}{}
-		time.Sleep(writeDelay)
+		time.Sleep(filewatch.WriteDelay)
 		b.expect(0, 0, 1, "keepalive.conf:2: 'interval' is")
 		b.wrong("keepalive.conf:2: 'interval' is")
 		b.changed <- struct{}{}
@@ -142,12 +142,12 @@ func TestReload(t *testing.T) {
 		b.w.Reload()
 		b.expect(0, 0, 1, "; keeping the previous configuration")
 		b.put("[global]\ninterval = ten\n")
-		time.Sleep(slowLook)
+		time.Sleep(filewatch.SlowLook)
 		b.expect(0, 0, 1, "ten")
 
 		// Fixed, without a notice from the system.
 		b.put("[global]\ninterval = 20\n")
-		time.Sleep(slowLook)
+		time.Sleep(filewatch.SlowLook)
 		b.expect(1, 20, 1, "configuration read")
 		b.wrong("")
 		b.w.Reload()
@@ -166,7 +166,7 @@ func TestReload(t *testing.T) {
 		if err := os.Remove(b.w.Path); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(slowLook)
+		time.Sleep(filewatch.SlowLook)
 		b.expect(1, 10, 1, "the defaults hold")
 		b.wrong("")
 		b.stop()
@@ -199,7 +199,7 @@ func TestWithoutInotify(t *testing.T) {
 		b.run()
 		b.expect(1, 10, 2, "too many open files")
 		b.put("[global]\ninterval = 7\n")
-		time.Sleep(blindLook)
+		time.Sleep(filewatch.BlindLook)
 		b.expect(1, 7, 1, "configuration read")
 		b.stop()
 	})

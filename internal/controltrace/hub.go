@@ -17,8 +17,8 @@ const (
 	maxQueued   = 1 << 20 // bytes
 )
 
-// ErrBusy says that too many people watch.
-var ErrBusy = errors.New("too many traces at one time")
+// errBusy says that too many people watch.
+var errBusy = errors.New("too many traces at one time")
 
 // Hub passes messages on to who watches. It never waits for them: what a watcher is too slow for is counted. The zero
 // value is ready.
@@ -46,7 +46,7 @@ func (h *Hub) Watch(secrets bool) (*Watcher, error) {
 	w := &Watcher{hub: h, secrets: secrets}
 	return w, h.change(func(all []*Watcher) ([]*Watcher, error) {
 		if len(all) == maxWatchers {
-			return nil, ErrBusy
+			return nil, errBusy
 		}
 		return append(all, w), nil
 	})

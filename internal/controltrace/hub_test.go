@@ -106,8 +106,8 @@ func TestFewWatchers(t *testing.T) {
 		}
 		defer w.Close()
 	}
-	if _, err := h.Watch(false); !errors.Is(err, ErrBusy) {
-		t.Errorf("got %v, want ErrBusy", err)
+	if _, err := h.Watch(false); !errors.Is(err, errBusy) {
+		t.Errorf("got %v, want errBusy", err)
 	}
 }
 

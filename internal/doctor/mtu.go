@@ -195,8 +195,7 @@ func (c mtuChecks) mtuFinding(t *status.Tunnel, m *MTU) Finding {
 	case m.Err != nil:
 		return unknown(mtuCheck, name, message.TextOf(m.Err))
 	case m.Inner.Passes == 0:
-		return unknown(mtuCheck, name, "the far end answers not even the smallest echo request",
-			"if it never answers: `target = ADDRESS` behind the tunnel in its section of /etc/xl2tpd/keepalive.conf")
+		return unknown(mtuCheck, name, "the far end answers not even the smallest echo request", otherTarget)
 	case !m.Inner.Certain:
 		return unknown(mtuCheck, name, message.Sprintf(
 			"the tunnel loses too many echo requests; at least %d of the %d bytes that %s claims pass",

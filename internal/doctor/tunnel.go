@@ -119,10 +119,12 @@ func (c tunnelChecks) down(name string, t *status.Tunnel) Finding {
 	return f
 }
 
+const otherTarget message.Text = "if it never answers: `target = ADDRESS` behind the tunnel in its section of /etc/xl2tpd/keepalive.conf"
+
 func (c tunnelChecks) silent(name string, t *status.Tunnel) Finding {
 	lac, isLAC := strings.CutPrefix(t.Name, "lac ")
 	f := bad(stateCheck, name, "the far end answers no echo request any more",
-		"if it never answers: `target = ADDRESS` behind the tunnel in its section of /etc/xl2tpd/keepalive.conf",
+		otherTarget,
 		"if it did: xl2tpd closes the tunnel once a Hello is unanswered, within some two minutes")
 	if i := c.instance(t.Instance); isLAC && i != nil && !i.NetworkManager() {
 		f.Remedy = append(f.Remedy, pipeCommand(i.Pipe, "d", lac, "%s  # if that is too long, then the same with c"))

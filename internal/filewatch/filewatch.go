@@ -5,10 +5,18 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/fsnotify/fsnotify"
 
 	"xl2tpd-keepalive/internal/wake"
+)
+
+// When those who watch look at the files.
+const (
+	WriteDelay = 100 * time.Millisecond // after a notice: editors and daemons write in several steps
+	SlowLook   = time.Minute            // for changes that cause no notice
+	BlindLook  = 10 * time.Second       // where the kernel gives none
 )
 
 // Watch reports when one of a few files may have changed: written in place,

@@ -63,6 +63,52 @@ func TestSCCRQSentAgainBehindTheSCCRP(t *testing.T) {
 	}
 }
 
+// The kernel knows a tunnel by both its ids from before xl2tpd's first message in it, and forgets it with the tunnel. So that
+// message is read, however many answers to callers are not.
+func TestMessagesOfAKnownTunnelAreRead(t *testing.T) {
+	b := newFixture(t, t.TempDir())
+	known := func(peerID uint16) bool {
+		return b.known[l2tp.Connection{Local: here, Peer: there, LocalID: 7, PeerID: peerID}]
+	}
+	b.handlesRaw(false, assigning(false, l2tp.TypeSCCRQ, 0, 7, 0, 0), translator.Pass)
+	b.handlesRaw(true, assigning(true, l2tp.TypeSCCRP, 7, 8, 0, 1), translator.Pass)
+	if !known(8) {
+		t.Error("after the SCCRP: not known")
+	}
+	b.handle(assigning(true, l2tp.TypeSCCRP, 7, 9, 0, 1), inboundSecured, b.now)
+	if known(8) || !known(9) {
+		t.Errorf("after an SCCRP through IPsec: the kernel knows %v", b.known)
+	}
+	for len(b.table.list) > 0 {
+		b.exec.drop(b.table.list[0])
+	}
+	if len(b.known) != 0 {
+		t.Errorf("without a tunnel: the kernel knows %v", b.known)
+	}
+}
+
+// An answer of xl2tpd to a caller does not make the guard listen to the caller, who may send a flood.
+func TestCallersAreNotListenedTo(t *testing.T) {
+	b := newFixture(t, t.TempDir())
+	b.links.Certain, b.unpaired.watched = false, epoch.Add(-time.Hour)
+	for _, m := range []l2tp.Message{
+		{Type: l2tp.TypeSCCRP, Tunnel: 9, Nr: 1}, {Tunnel: 9, Ns: 1, Nr: 2}, {Type: 11, Tunnel: 9, Ns: 1, Nr: 3}, // ICRP
+		{Type: l2tp.TypeStopCCN, Tunnel: 9, Ns: 1, Nr: 2}, {Type: l2tp.TypeStopCCN, Tunnel: 10, Nr: 1}, {Tunnel: 10, Ns: 1, Nr: 1},
+	} {
+		b.handle(packet(false, m), outbound, b.now)
+	}
+	if len(b.listened) != 0 {
+		t.Errorf("the guard listens to %v", b.listened)
+	}
+	if !b.unpaired.watched.Before(b.now) {
+		t.Error("an answer to a caller keeps the guard from asking others")
+	}
+	b.handle(packet(false, l2tp.Message{Type: l2tp.TypeHello, Tunnel: 9, Ns: 1, Nr: 3}), outbound, b.now)
+	if len(b.listened) != 1 {
+		t.Errorf("a Hello of a tunnel that is older than the guard: it listens to %v", b.listened)
+	}
+}
+
 // A tunnel with a Hello acknowledged for the peer is stopped: that Hello was answered.
 func TestReasonBehindAHelloAckedForThePeer(t *testing.T) {
 	b := newFixture(t, t.TempDir())

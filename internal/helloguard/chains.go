@@ -14,7 +14,8 @@ import (
 // outgoing are the rules for control messages that a program of root sends: an xl2tpd on its
 // port, or any on port 1701.
 func (r *rules) outgoing(ports []uint16) [][]expr.Any {
-	all := append(r.noteSender(), request(), loopback(expr.MetaKeyOIF), r.queued(r.failClosed, nil, securedQueue, 0))
+	all := slices.Concat(r.unread(), r.noteSender(),
+		[][]expr.Any{request(), loopback(expr.MetaKeyOIF), r.queued(r.failClosed, nil, securedQueue, 0)})
 	return append(all, ofPorts(ports, &expr.Queue{Num: securedQueue, Flag: expr.QueueFlagBypass})...)
 }
 
@@ -63,7 +64,7 @@ func (r *rules) checked() []expr.Any {
 // device is lo (net/ipv4/route.c, ipv4_blackhole_route).
 func request() []expr.Any {
 	return append(onLoopback(expr.MetaKeyOIF),
-		payload(header, 24, 4, 1), // the first AVP's type and value (RFC 2661 §4.4.1)
+		payload(header, messageType, 4, 1),
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{0, 0, 0, byte(l2tp.TypeSCCRQ)}},
 		&expr.Queue{Num: securedQueue, Flag: expr.QueueFlagBypass},
 	)

@@ -112,6 +112,7 @@ type channel struct {
 	index      int        // in table.list
 	inKernel   bool       // the kernel has had a session of it
 	metBy      metBy
+	dialled    bool // xl2tpd has asked for the tunnel, and the guard has seen that
 	peerSide
 	ending
 
@@ -140,9 +141,9 @@ type peerSide struct {
 
 // ending is how a tunnel comes to its end, and what was reported of that.
 type ending struct {
-	peerDead     bool      // the peer is known to be dead
-	ackStop      bool      // xl2tpd's StopCCN to it waits for its acknowledgement
-	hangingUp    time.Time // when the service has asked xl2tpd to hang up
+	peerDead     bool // the peer is known to be dead
+	ackStop      bool // xl2tpd's StopCCN to it waits for its acknowledgement
+	byService    bool // the service has made xl2tpd hang up
 	reported     reported
 	reason       *CloseReason // what was reported; nil: nothing, or it is no longer of interest
 	helloSince   time.Time    // since when a Hello of xl2tpd is unanswered; zero: none is
@@ -163,11 +164,10 @@ func (c *channel) stands() bool { return c.up() && c.rounds <= silentRounds }
 
 // awaited is an SCCRQ of xl2tpd that has no answer yet.
 type awaited struct {
-	owner  owner
-	at     time.Time // of its latest copy
-	dialed bool      // Guard.Dials was called
-	// hangingUp is ending.hangingUp of the tunnel that comes of it.
-	hangingUp time.Time
+	owner   owner
+	at      time.Time // of its latest copy
+	dialed  bool      // Guard.Dials was called
+	refused bool      // the peer has answered with a StopCCN
 
 	recorder *controltrace.Recorder
 }
@@ -209,7 +209,8 @@ type channelTable struct {
 	channels map[address][]*channel         // each by two addresses; the oldest first
 	list     []*channel                     // each once
 	awaited  *lru[l2tp.Connection, awaited] // with PeerID 0
-	lapsed   *lru[attempt, time.Time]       // when an attempt or tunnel ended for which nobody has hung up
+	accepted *lru[attempt, time.Time]       // when the peer last accepted one
+	lapsed   *lru[attempt, time.Time]       // when one, or its tunnel, ended for which nobody has hung up
 	callers  *lru[callerKey, caller]
 	sessions map[address][]KernelSession // of the kernel, by local address and each id
 }
@@ -218,6 +219,7 @@ func newChannelTable(lost func(l2tp.Connection)) *channelTable {
 	return &channelTable{
 		channels: map[address][]*channel{},
 		awaited:  newLRU(maxAwaited, 0, nil, func(t l2tp.Connection, _ awaited) { lost(t) }),
+		accepted: newLRU[attempt, time.Time](maxAwaited, 0, nil, nil),
 		lapsed:   newLRU[attempt, time.Time](maxAwaited, 0, nil, nil),
 		callers: newLRU[callerKey, caller](maxHalfOpen, maxHalfOpenOfPeer,
 			func(k callerKey) netip.Addr { return k.peer.Addr() }, nil),
@@ -322,22 +324,9 @@ func (x *channelTable) has(t l2tp.Connection) bool {
 func (x *channelTable) expire(now time.Time) {
 	old := func(at time.Time) bool { return now.Sub(at) > openTTL }
 	x.awaited.expire(func(a awaited) bool { return old(a.at) })
+	x.accepted.expire(old)
 	x.lapsed.expire(old)
 	x.callers.expire(func(c caller) bool { return old(c.at) })
-}
-
-// noteDrop notes that the service, and no operator, asks xl2tpd to drop attempts, or takes that back.
-func (x *channelTable) noteDrop(of attempt, requested bool, now time.Time) {
-	if !requested {
-		now = time.Time{}
-	}
-	x.awaited.all(func(t l2tp.Connection, a awaited) bool {
-		if t.Peer.Addr() == of.peer && a.owner.is(of.owner) {
-			a.hangingUp = now
-			x.awaited.update(t, a)
-		}
-		return true
-	})
 }
 
 // dials reports whether an xl2tpd has asked a peer for a tunnel since a time. known is false if that xl2tpd is not seen to,

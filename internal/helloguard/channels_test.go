@@ -63,11 +63,16 @@ type step struct {
 
 func zlb(in bool, to uint16) []byte { return packet(in, l2tp.Message{Tunnel: to}) }
 
-// asks makes the message with Ns 5, answers the ZLB with Nr nr.
+// asks makes the message with Ns 5, answers the ZLB with Nr nr. The Ns of xl2tpd's ZLB is none of a caller's first answers.
 func asks(in bool, to uint16) []byte {
 	return packet(in, l2tp.Message{Type: l2tp.TypeHello, Tunnel: to, Ns: 5})
 }
-func answers(in bool, to, nr uint16) []byte { return packet(in, l2tp.Message{Tunnel: to, Nr: nr}) }
+func answers(in bool, to, nr uint16) []byte {
+	if in {
+		return packet(in, l2tp.Message{Tunnel: to, Nr: nr})
+	}
+	return packet(in, l2tp.Message{Tunnel: to, Ns: answerMessages, Nr: nr})
+}
 
 func TestFind(t *testing.T) {
 	for name, c := range map[string]struct {

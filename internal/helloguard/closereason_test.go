@@ -173,18 +173,3 @@ func TestEndIsPast(t *testing.T) {
 		t.Errorf("%d tunnels, reported %+v", len(next.table.list), next.ends)
 	}
 }
-
-// What the service itself has hung up was no operator, for as long as that may take.
-func TestEndsByUs(t *testing.T) {
-	for ago, operator := range map[time.Duration]bool{hangUpTime - 1: false, hangUpTime: true} {
-		b := newFixture(t, t.TempDir())
-		b.connect()
-		for _, c := range b.table.list {
-			c.hangingUp = b.now.Add(-ago)
-		}
-		b.handlesRaw(false, closing(false, l2tp.TypeStopCCN, 2, 1, 1, "Goodbye!"), translator.Pass)
-		if len(b.ends) != 1 || b.ends[0].Operator != operator {
-			t.Errorf("%v ago: %+v", ago, b.ends)
-		}
-	}
-}

@@ -7,18 +7,16 @@ import (
 	"xl2tpd-keepalive/internal/l2tp"
 )
 
-// hangUpTime is how long xl2tpd may take to hang up, if the service has asked for it.
-const hangUpTime = 15 * time.Second
-
 // closer takes in why tunnels close, and closes those whose xl2tpd has ended.
 type closer struct {
-	table    *channelTable
-	owners   *owners
-	evidence *evidence
-	flight   *flightRecorder
-	exec     *executor
-	ended    func(c OwnedConnection, r CloseReason)
-	calls    func(c OwnedConnection)
+	table     *channelTable
+	owners    *owners
+	evidence  *evidence
+	flight    *flightRecorder
+	exec      *executor
+	requested requestedHangUps
+	ended     func(c OwnedConnection, r CloseReason)
+	calls     func(c OwnedConnection)
 }
 
 // learn takes in what a message says of the tunnel.
@@ -47,29 +45,31 @@ func (cl *closer) explain(c *channel, p *l2tp.Packet, byPeer bool, now time.Time
 	}
 	c.peerDead = c.peerDead || r.Unanswered
 	c.ackStop = c.peerDead && !byPeer && p.Msg.Type == l2tp.TypeStopCCN
+	if end <= c.reported {
+		return
+	}
 	switch {
 	case c.owner.ownership != ownerKnown: // the service can't say that it hangs up such a tunnel
 		r.Operator, r.MayBeOperator = false, r.Operator
-	case !r.Operator:
+	case r.Operator:
+		c.byService = c.byService || cl.requested.take(c.connection(), now)
+		r.Operator = !c.byService
+	case c.dialled:
 		cl.lapse(c.connection(), now)
-	case now.Sub(c.hangingUp) < hangUpTime:
-		r.Operator = false // it was the service
 	}
-	if end > c.reported {
-		r.StopAcked = c.peerDead
-		c.reported, c.reason = end, &r
-		cl.exec.save(c)
-		if !r.Operator {
-			cl.flight.keep(c, now)
-		}
-		cl.ended(c.connection(), r)
+	r.StopAcked = c.peerDead
+	c.reported, c.reason = end, &r
+	cl.exec.save(c)
+	if !r.Operator {
+		cl.flight.keep(c, now)
 	}
+	cl.ended(c.connection(), r)
 }
 
 // newCall notes that another call begins. What was recorded up to the end of the last one stays as it is.
 func (c *channel) newCall() {
 	if c.reported != noEnd {
-		c.reported, c.recorder = noEnd, nil
+		c.reported, c.byService, c.recorder = noEnd, false, nil
 	}
 }
 

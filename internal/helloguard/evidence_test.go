@@ -112,8 +112,8 @@ func TestServiceConcernsOneOwner(t *testing.T) {
 		if all := c.recorder.Records(); (all[len(all)-1].Verdict == controltrace.Asked) != tc.want {
 			t.Errorf("%s: recorded %+v", name, all[len(all)-1])
 		}
-		if g.NoteHangUp(which, true); c.hangingUp.IsZero() == tc.want {
-			t.Errorf("%s: hanging up at %v", name, c.hangingUp)
+		if got := g.NoteHangUp(which) != 0; got != tc.want {
+			t.Errorf("%s: a hang-up noted %v", name, got)
 		}
 		if g.AckStops(which); c.peerDead != tc.want {
 			t.Errorf("%s: dead %v", name, c.peerDead)

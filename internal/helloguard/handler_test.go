@@ -86,6 +86,7 @@ type fixture struct {
 	unlistedCalls int
 	dialledBy     []procfs.ID
 	listened      map[l2tp.Connection]bool
+	known         map[l2tp.Connection]bool
 	sent          []translator.Injection
 	endOf         []OwnedConnection
 	ends          []CloseReason
@@ -96,7 +97,7 @@ type fixture struct {
 }
 
 func newFixture(t testing.TB, dir string) *fixture {
-	b := &fixture{t: t, now: epoch, world: newFakeHost(), listened: map[l2tp.Connection]bool{},
+	b := &fixture{t: t, now: epoch, world: newFakeHost(), listened: map[l2tp.Connection]bool{}, known: map[l2tp.Connection]bool{},
 		noted: map[path]bool{}, came: map[address]arrival{},
 		links: Links{Certain: true, Linked: true, Wanted: true, Alive: true, Window: 39 * time.Second}}
 	b.handler = newHandler(t.Context(), &Guard{
@@ -133,8 +134,11 @@ func (b *fixture) send(i translator.Injection) error {
 	return nil
 }
 
-// listen keeps what differs: the ids of peers do not matter.
+// listen keeps whose messages are queued, for which the ids of peers do not matter, and the tunnels with both ids.
 func (b *fixture) listen(t l2tp.Connection, on bool) error {
+	if delete(b.known, t); on && t.LocalID != 0 && t.PeerID != 0 {
+		b.known[t] = true
+	}
 	t.PeerID = 0
 	if on {
 		b.listened[t] = true
@@ -554,54 +558,6 @@ func TestAttemptHungUp(t *testing.T) {
 	}
 }
 
-// The service drops an attempt. It is no operator's hang-up then, even if the peer answers before xl2tpd drops it. If the
-// service takes that back, or if the drop is of another attempt, an operator has hung up.
-func TestAttemptDropped(t *testing.T) {
-	drop := func(g *Guard, requested bool) { g.NoteDrop(watched, there.Addr(), requested) }
-	for name, tc := range map[string]struct {
-		answered bool // before xl2tpd drops it
-		note     func(*Guard)
-		later    func(*Guard) // once the peer has answered
-		operator bool
-	}{
-		"no drop":                           {operator: true},
-		"dropped":                           {note: func(g *Guard) { drop(g, true) }},
-		"of another xl2tpd":                 {note: func(g *Guard) { g.NoteDrop(office, there.Addr(), true) }, operator: true},
-		"with another peer":                 {note: func(g *Guard) { g.NoteDrop(watched, here.Addr(), true) }, operator: true},
-		"taken back":                        {note: func(g *Guard) { drop(g, true); drop(g, false) }, operator: true},
-		"answered":                          {answered: true, note: func(g *Guard) { drop(g, true) }},
-		"answered, then taken back":         {answered: true, note: func(g *Guard) { drop(g, true) }, later: func(g *Guard) { drop(g, false) }, operator: true},
-		"answered, then another is dropped": {answered: true, later: func(g *Guard) { drop(g, true) }, operator: true},
-	} {
-		b := newFixture(t, t.TempDir())
-		b.now = time.Now()
-		g := &Guard{}
-		g.setSession(&session{Guard: g, h: b.handler})
-		b.handlesRaw(false, assigning(false, l2tp.TypeSCCRQ, 0, 7, 0, 0), translator.Pass)
-		if tc.note != nil {
-			tc.note(g)
-		}
-		b.handlesRaw(false, assigning(false, l2tp.TypeSCCRQ, 0, 7, 0, 0), translator.Pass) // a copy
-		to := uint16(0)
-		if tc.answered {
-			b.handlesRaw(true, assigning(true, l2tp.TypeSCCRP, 7, 9, 0, 1), translator.Pass)
-			b.handles(false, l2tp.Message{Type: l2tp.TypeSCCCN, Tunnel: 9, Ns: 1, Nr: 1}, translator.Pass)
-			to = 9
-		}
-		if tc.later != nil {
-			tc.later(g)
-		}
-		b.handle(explained(assigning(false, l2tp.TypeStopCCN, to, 7, 2, 1), 1, "Goodbye!"), outbound, b.now)
-		operator := slices.ContainsFunc(b.ends, func(r CloseReason) bool { return r.Operator })
-		if operator != tc.operator || tc.answered && len(b.ends) != 1 {
-			t.Errorf("%s: got %+v, want one by an operator: %v", name, b.ends, tc.operator)
-		}
-		if g.Lapsed(watched, there.Addr(), time.Time{}) {
-			t.Errorf("%s: it lapsed, although somebody has hung up", name)
-		}
-	}
-}
-
 // An attempt or tunnel that ends by itself may leave xl2tpd with a planned redial, whoever ends it.
 func TestLapsed(t *testing.T) {
 	refuses := explained(packet(true, l2tp.Message{Type: l2tp.TypeStopCCN, Tunnel: 7, Ns: 0, Nr: 1}), 2, "no")
@@ -619,6 +575,7 @@ func TestLapsed(t *testing.T) {
 		"the peer ends the call": {owner{ownerKnown, watched}, true, explained(packet(true, l2tp.Message{Type: l2tp.TypeCDN, Tunnel: 7, Ns: 1, Nr: 2}), 1, ""), inbound, true},
 		"xl2tpd gives up":        {owner{ownerKnown, watched}, true, explained(packet(false, l2tp.Message{Type: l2tp.TypeStopCCN, Tunnel: 9, Ns: 2, Nr: 1}), 1, "Timeout"), outbound, true},
 		"somebody hangs up":      {owner{ownerKnown, watched}, true, explained(packet(false, l2tp.Message{Type: l2tp.TypeStopCCN, Tunnel: 9, Ns: 2, Nr: 1}), 1, "Goodbye!"), outbound, false},
+		"another one does":       {owner{ownerKnown, office}, true, explained(packet(true, l2tp.Message{Type: l2tp.TypeStopCCN, Tunnel: 7, Ns: 1, Nr: 2}), 1, ""), inbound, false},
 	} {
 		b := newFixture(t, t.TempDir())
 		g := &Guard{}
@@ -633,14 +590,21 @@ func TestLapsed(t *testing.T) {
 			b.table.awaited.update(c, a)
 			return true
 		})
+		for _, c := range b.table.list {
+			c.owner = tc.owner
+		}
 		if tc.raw != nil {
 			b.handle(tc.raw, tc.from, b.now)
+			b.handle(tc.raw, tc.from, b.now.Add(time.Second)) // a copy says nothing new
 		}
 		if got := g.Lapsed(watched, there.Addr(), b.now); got != tc.want {
 			t.Errorf("%s: got %v, want %v", name, got, tc.want)
 		}
-		if g.Lapsed(watched, there.Addr(), b.now.Add(time.Second)) || g.Lapsed(office, there.Addr(), b.now) {
-			t.Errorf("%s: it also lapsed later, or for another xl2tpd", name)
+		if g.Lapsed(watched, there.Addr(), b.now.Add(time.Second)) {
+			t.Errorf("%s: it lapsed once more", name)
+		}
+		if tc.owner.process != office && g.Lapsed(office, there.Addr(), b.now) {
+			t.Errorf("%s: it lapsed for another xl2tpd", name)
 		}
 	}
 }

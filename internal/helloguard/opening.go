@@ -89,12 +89,12 @@ func (op *opener) request(p *l2tp.Packet, at path, now time.Time) {
 	a, again := op.table.awaited.get(t)
 	opens := !again || op.owners.hasEnded(a.owner)
 	if opens {
-		if a.owner = op.owners.of(at, true, now); !op.owners.mayServe(a.owner, at, now) {
+		a = awaited{owner: op.owners.of(at, true, now), recorder: new(controltrace.Recorder)}
+		if !op.owners.mayServe(a.owner, at, now) {
 			return
 		}
 		op.dropEnded(at, own)
 		op.closer.forgetReasons(at.peer.Addr())
-		a.recorder = new(controltrace.Recorder)
 	}
 	op.flight.opens = a.recorder
 	reported := !opens && (a.dialed || a.owner.ownership == ownerUnclear)
@@ -180,11 +180,16 @@ func (op *opener) accepted(p *l2tp.Packet, at path, secured bool, now time.Time)
 	}
 	op.table.awaited.delete(t)
 	t.PeerID = other
-	c := op.open(&channel{translator: translator.New(t, now), owner: a.owner, ending: ending{hangingUp: a.hangingUp},
+	if a.owner.ownership == ownerKnown {
+		op.table.accepted.put(attempt{a.owner.process, t.Peer.Addr()}, now)
+	}
+	c := op.open(&channel{translator: translator.New(t, now), owner: a.owner, dialled: true,
 		peerSide: peerSide{secured: secured, vendor: clip(l2tp.ParseAttributes(p.Payload()).Vendor)}, listening: true, recorder: a.recorder}, now)
 	if c == nil {
 		op.exec.stopListening(t)
+		return nil
 	}
+	op.exec.listen(t, true, now) // with the peer's id
 	return c
 }
 
@@ -201,9 +206,10 @@ func (op *opener) distrust(p *l2tp.Packet, now time.Time) {
 	if c == nil || c.secured || c.phase.agreed() {
 		return
 	}
-	op.table.awaited.put(at.connection(p.Msg.Tunnel, 0), awaited{owner: c.owner, at: now, dialed: true, hangingUp: c.hangingUp, recorder: c.recorder})
-	c.listening = false // so that drop does not stop listening: the SCCRQ in awaited still needs that
+	t := at.connection(p.Msg.Tunnel, 0)
+	op.table.awaited.put(t, awaited{owner: c.owner, at: now, dialed: true, recorder: c.recorder})
 	op.exec.drop(c)
+	op.exec.listen(t, true, now)
 }
 
 // openSession opens the channel of a session of the kernel.

@@ -75,9 +75,13 @@ func (cl *closer) sendStop(c *channel, now time.Time) {
 
 // refused notes that a peer refuses a tunnel. The message may be forged, so nothing else follows from it.
 func (cl *closer) refused(t l2tp.Connection, now time.Time) {
-	if a, asked := cl.table.awaited.get(t); asked && a.owner.ownership == ownerKnown {
-		cl.lapse(OwnedConnection{t, a.owner.process}, now)
+	a, asked := cl.table.awaited.get(t)
+	if !asked || a.refused || a.owner.ownership != ownerKnown {
+		return
 	}
+	a.refused = true
+	cl.table.awaited.update(t, a)
+	cl.lapse(OwnedConnection{t, a.owner.process}, now)
 }
 
 // lapse notes that an attempt or tunnel has ended for which nobody on this host has hung up.
@@ -104,7 +108,7 @@ func (cl *closer) givenUp(p *l2tp.Packet, now time.Time) {
 	switch r := closeReason(p.Msg, p.Payload(), false, 0, 0); {
 	case !r.Operator:
 		cl.lapse(of, now)
-	case now.Sub(a.hangingUp) >= hangUpTime: // else it was the service
+	case !cl.requested.take(of, now):
 		cl.ended(of, r)
 	}
 	if !cl.evidence.linksOf(of).Wanted {

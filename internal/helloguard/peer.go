@@ -49,25 +49,6 @@ func (g *Guard) AckStops(which Selector) (any bool) {
 	return any
 }
 
-// NoteHangUp notes that the service, and no operator, asks xl2tpd to hang up a tunnel. If requested is false, it takes an
-// earlier note back: that request has failed.
-func (g *Guard) NoteHangUp(which Selector, requested bool) {
-	g.each(which, func(_ *handler, c *channel) {
-		if c.hangingUp = time.Now(); !requested {
-			c.hangingUp = time.Time{}
-		}
-	})
-}
-
-// NoteDrop is NoteHangUp for an attempt of this xl2tpd to get a tunnel to a peer. The peer may answer before xl2tpd reads the
-// request, which then closes the new tunnel.
-func (g *Guard) NoteDrop(owner procfs.ID, peer netip.Addr, requested bool) {
-	if !requested {
-		g.NoteHangUp(Selector{Owner: owner, Peer: peer}, false)
-	}
-	g.with(func(h *handler) { h.table.noteDrop(attempt{owner, peer}, requested, time.Now()) })
-}
-
 // Dialling reports whether this xl2tpd is dialling a peer that has not answered yet, and
 // will go on for some seconds. known is false while the guard is off, or while nobody knows
 // which xl2tpd dials that peer.
@@ -78,14 +59,22 @@ func (g *Guard) Dialling(owner procfs.ID, peer netip.Addr) (is, known bool) {
 	return is, known
 }
 
+// Answered reports whether a peer has accepted an attempt of this xl2tpd since a time.
+func (g *Guard) Answered(owner procfs.ID, peer netip.Addr, since time.Time) (is bool) {
+	g.with(func(h *handler) { is = happened(h.table.accepted, attempt{owner, peer}, since) })
+	return is
+}
+
 // Lapsed reports whether an attempt of this xl2tpd to get a tunnel to a peer, or such a tunnel, has ended since a time, and
 // nobody on this host has hung up: xl2tpd may have planned a redial (xl2tpd.c, destroy_tunnel and call.c, destroy_call).
 func (g *Guard) Lapsed(owner procfs.ID, peer netip.Addr, since time.Time) (is bool) {
-	g.with(func(h *handler) {
-		at, has := h.table.lapsed.get(attempt{owner, peer})
-		is = has && !at.Before(since)
-	})
+	g.with(func(h *handler) { is = happened(h.table.lapsed, attempt{owner, peer}, since) })
 	return is
+}
+
+func happened(at *lru[attempt, time.Time], to attempt, since time.Time) bool {
+	last, has := at.get(to)
+	return has && !last.Before(since)
 }
 
 // each calls do for every selected channel that is certainly this xl2tpd's.

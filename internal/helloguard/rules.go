@@ -42,6 +42,9 @@ const (
 	received = "received"
 
 	header = expr.PayloadBaseTransportHeader
+
+	// messageType is where a control message has its first AVP's type and value (RFC 2661 §4.4.1).
+	messageType = 24
 )
 
 // flow is one direction of a tunnel's control channel, as its packets show it.
@@ -83,14 +86,18 @@ func bothFlows(tunnels []l2tp.Connection, timeout time.Duration) []nftables.SetE
 	return all
 }
 
-// inwards are the elements of tunnels whose peers' packets are queued: with their ids, or
-// those of a peer's address if the id is not known.
-func inwards(tunnels []l2tp.Connection) (connections, peers []nftables.SetElement) {
+// listened are the elements of tunnels whose peers' packets are queued: with their ids, or
+// those of a peer's address if the id is not known. The peer's id, if it is known, makes xl2tpd's packets known too.
+func listened(tunnels []l2tp.Connection) (connections, peers []nftables.SetElement) {
 	for _, t := range tunnels {
-		if f := flows(t)[1]; f.id != 0 {
-			connections = append(connections, nftables.SetElement{Key: f.key()})
-		} else {
-			peers = append(peers, nftables.SetElement{Key: f.address()})
+		out, in := flows(t)[0], flows(t)[1]
+		if in.id == 0 {
+			peers = append(peers, nftables.SetElement{Key: in.address()})
+			continue
+		}
+		connections = append(connections, nftables.SetElement{Key: in.key()})
+		if out.id != 0 {
+			connections = append(connections, nftables.SetElement{Key: out.key()})
 		}
 	}
 	return connections, peers
@@ -108,7 +115,7 @@ type rules struct {
 	kernel      nftConn
 	table       *nftables.Table
 	failClosed  *nftables.Set // flows that must not pass without the guard
-	connections *nftables.Set // flows from a peer that the guard reads
+	connections *nftables.Set // flows from a peer that the guard reads, and those to it
 	peers       *nftables.Set // the same, without an id
 	dataPeers   *nftables.Set // paths of which incoming data are noted
 	// When data came in last for which tunnel: in the clear, and through IPsec.
@@ -116,6 +123,7 @@ type rules struct {
 	noted          map[path]bool // what dataPeers holds
 
 	rates   *nftables.Set // how fast unpaired peers send, by address
+	answers *nftables.Set // how fast xl2tpd answers peers that ask for a tunnel, by address
 	senders *nftables.Set // from which cgroup control messages are sent
 	// What this kernel can do besides: note who sends, and count a rate for each address.
 	notesSenders, paces bool
@@ -149,10 +157,10 @@ func newRules() *rules {
 	r.clear.Size = maxClear
 	r.failClosed.HasTimeout = true // for the tunnels that the guard leaves behind
 	r.peers.HasTimeout, r.peers.Timeout, r.peers.Size = true, openTTL, maxUnpaired
-	r.rates = &nftables.Set{Table: t, Name: "rates", KeyType: nftables.TypeIPAddr}
 	// A rate stays for openTTL after the peer's last message. So the set also holds peers that are not unpaired any more.
 	// While the set is full, the guard does not read the messages of a new peer.
-	r.rates.Dynamic, r.rates.HasTimeout, r.rates.Timeout, r.rates.Size = true, true, openTTL, 2*maxUnpaired
+	r.rates = rateSet(t, "rates", openTTL, 2*maxUnpaired)
+	r.answers = rateSet(t, "answers", answersTTL, maxAnswered)
 	return r
 }
 
@@ -176,7 +184,7 @@ func (r *rules) put(in contents, timeout time.Duration, outgoing, incoming [][]e
 // addTable adds the whole table, in place of an earlier one.
 func (r *rules) addTable(c *nftables.Conn, in contents, timeout time.Duration, outgoing, incoming [][]expr.Any) error {
 	r.emptyTable(c)
-	connections, peers := inwards(in.listen)
+	connections, peers := listened(in.listen)
 	type filled struct {
 		set      *nftables.Set
 		elements []nftables.SetElement
@@ -189,7 +197,7 @@ func (r *rules) addTable(c *nftables.Conn, in contents, timeout time.Duration, o
 	}
 	// The nft(8) of a system with an older kernel may not know their types, and then lists no table at all.
 	if r.paces {
-		sets = append(sets, filled{r.rates, nil})
+		sets = append(sets, filled{r.rates, nil}, filled{r.answers, nil})
 	}
 	if r.notesSenders {
 		sets = append(sets, filled{r.senders, nil})
@@ -305,10 +313,10 @@ func (r *rules) setFailClosed(t l2tp.Connection, on bool) error {
 	return r.change(r.failClosed, bothFlows([]l2tp.Connection{t}, 0), on)
 }
 
-// setListen says whether the peer's packets of a tunnel are queued. Without the tunnel's id
+// setListen says whether the peer's packets of a tunnel are queued, and xl2tpd's read at any rate. Without the tunnel's id
 // all packets of the peer's address and port are, for openTTL from now on.
 func (r *rules) setListen(t l2tp.Connection, on bool) error {
-	connections, peers := inwards([]l2tp.Connection{t})
+	connections, peers := listened([]l2tp.Connection{t})
 	if peers != nil {
 		return r.change(r.peers, peers, on)
 	}

@@ -78,7 +78,7 @@ func TestThousandsOfTunnels(t *testing.T) {
 	if err := r.setListen(known, true); err != nil {
 		t.Errorf("a peer that is in the set, once more: %v", err)
 	}
-	for set, want := range map[*nftables.Set]int{r.failClosed: 2 * (n + 1), r.connections: n + 1, r.peers: maxUnpaired} {
+	for set, want := range map[*nftables.Set]int{r.failClosed: 2 * (n + 1), r.connections: 2 * (n + 1), r.peers: maxUnpaired} {
 		if got := size(t, set); got != want {
 			t.Errorf("%s: %d flows, want %d", set.Name, got, want)
 		}
@@ -99,7 +99,7 @@ func TestSetsAreChangedTwice(t *testing.T) {
 		if err := r.setFailClosed(tunnel, on); err != nil || size(t, r.failClosed) != 2*want {
 			t.Errorf("fail-closed %v: %v", on, err)
 		}
-		if err := r.setListen(tunnel, on); err != nil || size(t, r.connections) != want {
+		if err := r.setListen(tunnel, on); err != nil || size(t, r.connections) != 2*want {
 			t.Errorf("connection %v: %v", on, err)
 		}
 		if err := r.setListen(peer, on); err != nil || size(t, r.peers) != want {

@@ -129,7 +129,7 @@ func holding(c contents) *kernel {
 		}
 	}
 	put("failclosed", bothFlows(c.failClosed, 0))
-	connections, peers := inwards(c.listen)
+	connections, peers := listened(c.listen)
 	put("connections", connections)
 	put("peers", peers)
 	put("datapeers", inwardPaths(c.data))

@@ -20,6 +20,9 @@ type unpairedTable struct {
 
 // sends takes in a message of this host in a tunnel that is not known. ok says that it pairs the peer's id with own.
 func (x *unpairedTable) sends(p *l2tp.Packet, at path, now time.Time) (u *unpaired, own uint16, ok bool) {
+	if isFirstAnswer(p.Msg) {
+		return nil, 0, false
+	}
 	if u = x.ensure(at, now); u == nil {
 		if !p.Msg.ZLB() && p.Msg.Type != l2tp.TypeHello {
 			x.watched = now // a later Hello must not count as all that xl2tpd has sent
@@ -35,6 +38,10 @@ func (x *unpairedTable) sends(p *l2tp.Packet, at path, now time.Time) (u *unpair
 	}
 	return u, 0, false
 }
+
+// isFirstAnswer reports whether a message of xl2tpd may answer a caller who has no tunnel yet. A tunnel that is older than the
+// guard is past such messages.
+func isFirstAnswer(m l2tp.Message) bool { return m.Ns < answerMessages && m.Type != l2tp.TypeHello }
 
 // receives takes in a peer's message in a tunnel that is not known. ok says that it pairs xl2tpd's id with peerID.
 func (x *unpairedTable) receives(p *l2tp.Packet, at path, secured bool, now time.Time) (u *unpaired, peerID uint16, ok bool) {

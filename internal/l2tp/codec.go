@@ -55,10 +55,10 @@ const (
 
 // Why a UDP payload is not a control message, for xl2tpd.
 var (
-	ErrShort  = errors.New("shorter than a control header")
-	ErrData   = errors.New("a data message")
-	ErrFlags  = errors.New("control header without L and S")
-	ErrLength = errors.New("the header's length is not the datagram's")
+	errShort  = errors.New("shorter than a control header")
+	errData   = errors.New("a data message")
+	errFlags  = errors.New("control header without L and S")
+	errLength = errors.New("the header's length is not the datagram's")
 )
 
 // Message is one control message: its header's fields and its type.
@@ -83,16 +83,16 @@ func (m Message) ZLB() bool { return m.Length == HeaderLen }
 // extract). It drops a message if the Length field is not the datagram's length.
 func ParseMessage(b []byte) (Message, error) {
 	if len(b) < 2 {
-		return Message{}, ErrShort
+		return Message{}, errShort
 	}
 	flags := binary.BigEndian.Uint16(b)
 	switch {
 	case flags&bitType == 0:
-		return Message{}, ErrData
+		return Message{}, errData
 	case len(b) < HeaderLen:
-		return Message{}, ErrShort
+		return Message{}, errShort
 	case flags&(bitLength|bitSequence) != bitLength|bitSequence:
-		return Message{}, ErrFlags
+		return Message{}, errFlags
 	}
 	m := Message{
 		Length:  binary.BigEndian.Uint16(b[2:]),
@@ -102,7 +102,7 @@ func ParseMessage(b []byte) (Message, error) {
 		Nr:      binary.BigEndian.Uint16(b[10:]),
 	}
 	if int(m.Length) != len(b) {
-		return Message{}, ErrLength
+		return Message{}, errLength
 	}
 	if flags&bitOffset != 0 {
 		return m, nil // xl2tpd misreads the first AVP then

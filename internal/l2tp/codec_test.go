@@ -38,14 +38,14 @@ func TestParseMessageErrors(t *testing.T) {
 		b    []byte
 		want error
 	}{
-		{"empty", nil, ErrShort},
-		{"one byte", good[:1], ErrShort},
-		{"half a header", good[:11], ErrShort},
-		{"data", edit(0, 0x48), ErrData},
-		{"no length", edit(0, 0x88), ErrFlags},
-		{"no sequence", edit(0, 0xC0), ErrFlags},
-		{"longer than said", append(bytes.Clone(good), 0), ErrLength},
-		{"cut", good[:len(good)-1], ErrLength},
+		{"empty", nil, errShort},
+		{"one byte", good[:1], errShort},
+		{"half a header", good[:11], errShort},
+		{"data", edit(0, 0x48), errData},
+		{"no length", edit(0, 0x88), errFlags},
+		{"no sequence", edit(0, 0xC0), errFlags},
+		{"longer than said", append(bytes.Clone(good), 0), errLength},
+		{"cut", good[:len(good)-1], errLength},
 	} {
 		if _, err := ParseMessage(tc.b); !errors.Is(err, tc.want) {
 			t.Errorf("%s: %v, want %v", tc.name, err, tc.want)
@@ -141,16 +141,16 @@ func TestParsePacketErrors(t *testing.T) {
 		b    []byte
 		want error
 	}{
-		{"short", good[:19], ErrIPv4},
-		{"IPv6", edit(0, 0x65), ErrIPv4},
-		{"header length", edit(0, 0x44), ErrIPv4},
-		{"cut", good[:len(good)-1], ErrIPv4},
-		{"first fragment", edit(6, 0x20), ErrFragment},
-		{"later fragment", edit(7, 1), ErrFragment},
-		{"TCP", edit(9, 6), ErrUDP},
-		{"UDP length", edit(25, 200), ErrUDP},
-		{"checksum", edit(36, 1), ErrChecksum},
-		{"payload", edit(24, 0)[:], ErrLength},
+		{"short", good[:19], errIPv4},
+		{"IPv6", edit(0, 0x65), errIPv4},
+		{"header length", edit(0, 0x44), errIPv4},
+		{"cut", good[:len(good)-1], errIPv4},
+		{"first fragment", edit(6, 0x20), errFragment},
+		{"later fragment", edit(7, 1), errFragment},
+		{"TCP", edit(9, 6), errUDP},
+		{"UDP length", edit(25, 200), errUDP},
+		{"checksum", edit(36, 1), errChecksum},
+		{"payload", edit(24, 0)[:], errLength},
 	} {
 		if tc.name == "payload" {
 			tc.b[25]-- // the datagram one byte shorter than its message
@@ -215,8 +215,8 @@ func TestTrustChecksum(t *testing.T) {
 	good := AppendPacket(nil, src, dst, Message{Type: TypeHello, Tunnel: 1})
 	wrong := bytes.Clone(good)
 	wrong[13]++ // as behind a NAT
-	if _, err := ParsePacket(wrong); err != ErrChecksum {
-		t.Errorf("got %v, want %v", err, ErrChecksum)
+	if _, err := ParsePacket(wrong); err != errChecksum {
+		t.Errorf("got %v, want %v", err, errChecksum)
 	}
 	TrustChecksum(wrong)
 	if _, err := ParsePacket(wrong); err != nil {

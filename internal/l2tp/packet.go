@@ -18,10 +18,10 @@ const (
 // Reasons why this package does not read an IPv4 packet. The caller passes all such
 // packets untouched.
 var (
-	ErrIPv4     = errors.New("not a whole IPv4 packet")
-	ErrFragment = errors.New("a fragment")
-	ErrUDP      = errors.New("not a whole UDP datagram")
-	ErrChecksum = errors.New("wrong UDP checksum")
+	errIPv4     = errors.New("not a whole IPv4 packet")
+	errFragment = errors.New("a fragment")
+	errUDP      = errors.New("not a whole UDP datagram")
+	errChecksum = errors.New("wrong UDP checksum")
 )
 
 // Packet is a control message in its IPv4 packet.
@@ -38,24 +38,24 @@ type Packet struct {
 // any state, and the host's own check comes later.
 func ParsePacket(b []byte) (Packet, error) {
 	if len(b) < ipHeaderLen || b[0]>>4 != 4 {
-		return Packet{}, ErrIPv4
+		return Packet{}, errIPv4
 	}
 	ihl := int(b[0]&0x0F) * 4
 	total := int(binary.BigEndian.Uint16(b[2:]))
 	if ihl < ipHeaderLen || total < ihl || total > len(b) {
-		return Packet{}, ErrIPv4
+		return Packet{}, errIPv4
 	}
 	const moreOrOffset = 0x3FFF // MF bit and fragment offset (RFC 791 §3.1)
 	if binary.BigEndian.Uint16(b[6:])&moreOrOffset != 0 {
-		return Packet{}, ErrFragment
+		return Packet{}, errFragment
 	}
 	if b[9] != protoUDP || total < ihl+udpHeaderLen {
-		return Packet{}, ErrUDP
+		return Packet{}, errUDP
 	}
 	udp := b[ihl:total]
 	n := int(binary.BigEndian.Uint16(udp[4:]))
 	if n < udpHeaderLen || n > len(udp) {
-		return Packet{}, ErrUDP
+		return Packet{}, errUDP
 	}
 	udp = udp[:n]
 	m, err := ParseMessage(udp[udpHeaderLen:])
@@ -63,7 +63,7 @@ func ParsePacket(b []byte) (Packet, error) {
 		return Packet{}, err
 	}
 	if binary.BigEndian.Uint16(udp[6:]) != 0 && udpSum(b, udp) != 0xFFFF {
-		return Packet{}, ErrChecksum
+		return Packet{}, errChecksum
 	}
 	return Packet{
 		Src: netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[12:16])), binary.BigEndian.Uint16(udp)),

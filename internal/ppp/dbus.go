@@ -20,9 +20,7 @@ const (
 	// A bus that is stuck closes no connection: ping systemd this often.
 	busCheck = 30 * time.Second
 
-	systemd     = "org.freedesktop.systemd1"
-	systemdPath = "/org/freedesktop/systemd1"
-	busName     = "org.freedesktop.DBus"
+	busName = "org.freedesktop.DBus"
 )
 
 // errSystemdLeft is returned when systemd leaves the bus, as it does when it
@@ -65,12 +63,12 @@ func streamDBus(ctx context.Context, ready, hint func()) error {
 
 	// After a restart of the bus this connection may be up before systemd's: don't
 	// let the bus try to start systemd.
-	manager := conn.Object(systemd, systemdPath)
-	if err := manager.CallWithContext(ctx, systemd+".Manager.Subscribe", dbus.FlagNoAutoStart).Err; err != nil {
+	manager := conn.Object(systembus.Systemd, systembus.SystemdPath)
+	if err := manager.CallWithContext(ctx, systembus.Systemd+".Manager.Subscribe", dbus.FlagNoAutoStart).Err; err != nil {
 		return reason(ctx, fmt.Errorf("D-Bus: subscribe to systemd: %w", err))
 	}
 	var is string
-	if err := conn.BusObject().CallWithContext(ctx, busName+".GetNameOwner", 0, systemd).Store(&is); err != nil {
+	if err := conn.BusObject().CallWithContext(ctx, busName+".GetNameOwner", 0, systembus.Systemd).Store(&is); err != nil {
 		return reason(ctx, fmt.Errorf("D-Bus: systemd's name: %w", err))
 	}
 	owner.Store(&is)
@@ -86,10 +84,10 @@ func streamDBus(ctx context.Context, ready, hint func()) error {
 
 // matchRules select the signals that say that a link may have come or gone, or that systemd has left the bus.
 var matchRules = []string{
-	"type='signal',sender='" + busName + "',member='NameOwnerChanged',arg0='" + systemd + "'",
-	"type='signal',sender='" + systemd + "',interface='" + systemd + ".Manager',member='UnitNew'",
-	"type='signal',sender='" + systemd + "',interface='" + systemd + ".Manager',member='UnitRemoved'",
-	"type='signal',sender='" + systemd + "',interface='" + busName + ".Properties',member='PropertiesChanged',arg0='" + systemd + ".Device'",
+	"type='signal',sender='" + busName + "',member='NameOwnerChanged',arg0='" + systembus.Systemd + "'",
+	"type='signal',sender='" + systembus.Systemd + "',interface='" + systembus.Systemd + ".Manager',member='UnitNew'",
+	"type='signal',sender='" + systembus.Systemd + "',interface='" + systembus.Systemd + ".Manager',member='UnitRemoved'",
+	"type='signal',sender='" + systembus.Systemd + "',interface='" + busName + ".Properties',member='PropertiesChanged',arg0='" + systembus.Systemd + ".Device'",
 }
 
 // checkSystemd returns once the connection is lost, or systemd does not answer.
@@ -148,7 +146,7 @@ func isSystemds(s *dbus.Signal, owner *string) bool { return owner != nil && s.S
 // NAME.
 func isNetDevice(s *dbus.Signal) bool {
 	const unit = "sys-subsystem-net-devices-"
-	const object = systemdPath + "/unit/sys_2dsubsystem_2dnet_2ddevices_2d"
+	const object = systembus.SystemdPath + "/unit/sys_2dsubsystem_2dnet_2ddevices_2d"
 	if strings.HasPrefix(string(s.Path), object) {
 		return true
 	}

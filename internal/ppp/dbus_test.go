@@ -9,22 +9,23 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+	"xl2tpd-keepalive/internal/systembus"
 
 	"github.com/godbus/dbus/v5"
 )
 
 func TestIsNetDevice(t *testing.T) {
-	const manager = dbus.ObjectPath(systemdPath)
+	const manager = dbus.ObjectPath(systembus.SystemdPath)
 	for _, tc := range []struct {
 		name string
 		s    dbus.Signal
 		want bool
 	}{
 		{"new", dbus.Signal{Path: manager, Body: []any{"sys-subsystem-net-devices-ppp0.device", dbus.ObjectPath("/x")}}, true},
-		{"changed", dbus.Signal{Path: systemdPath + "/unit/sys_2dsubsystem_2dnet_2ddevices_2dppp0_2edevice",
-			Body: []any{systemd + ".Device"}}, true},
+		{"changed", dbus.Signal{Path: systembus.SystemdPath + "/unit/sys_2dsubsystem_2dnet_2ddevices_2dppp0_2edevice",
+			Body: []any{systembus.Systemd + ".Device"}}, true},
 		{"another unit", dbus.Signal{Path: manager, Body: []any{"cron.service", dbus.ObjectPath("/x")}}, false},
-		{"another device", dbus.Signal{Path: systemdPath + "/unit/dev_2dvda_2edevice", Body: []any{systemd + ".Device"}}, false},
+		{"another device", dbus.Signal{Path: systembus.SystemdPath + "/unit/dev_2dvda_2edevice", Body: []any{systembus.Systemd + ".Device"}}, false},
 		{"no body", dbus.Signal{Path: manager}, false},
 		{"odd body", dbus.Signal{Path: manager, Body: []any{7}}, false},
 	} {
@@ -51,7 +52,7 @@ func TestForgedSignals(t *testing.T) {
 		{"a new device, some user says", "UnitNew", ":1.77", &systemds, false, false},
 		{"a new device, before systemd is known", "UnitNew", systemds, nil, false, false},
 	} {
-		s := &dbus.Signal{Sender: tc.sender, Path: systemdPath, Body: device}
+		s := &dbus.Signal{Sender: tc.sender, Path: systembus.SystemdPath, Body: device}
 		if got := systemdLeft(tc.member, s); got != tc.left {
 			t.Errorf("%s: systemd has left: %v", tc.name, got)
 		}

@@ -6,7 +6,6 @@ import (
 	"path"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"xl2tpd-keepalive/internal/procfs"
@@ -116,27 +115,12 @@ func (f *pppdFinder) process(pid int, old pppd) (pppd, bool) {
 	return p, true
 }
 
-// sameNetwork reports whether a process is in this network namespace. Another namespace may have a device
-// of the same name and share /run with this host. Each namespace has its own /proc/PID/net/dev;
-// reading /proc/PID/ns/net would take CAP_SYS_PTRACE.
+// sameNetwork reports whether a process is in this network namespace, as far as is known. Another namespace may have a
+// device of the same name and share /run with this host.
 func (f *pppdFinder) sameNetwork(pid int) bool {
-	ours, known := f.inode("proc/self/net/dev")
-	theirs, ok := f.inode(path.Join("proc", strconv.Itoa(pid), "net/dev"))
-	return !known || ok && ours == theirs
-}
-
-type inode struct{ device, number uint64 }
-
-func (f *pppdFinder) inode(name string) (inode, bool) {
-	info, err := fs.Stat(f.root, name)
-	if err != nil {
-		return inode{}, false
-	}
-	s, ok := info.Sys().(*syscall.Stat_t)
-	if !ok {
-		return inode{}, false
-	}
-	return inode{uint64(s.Dev), s.Ino}, true // Dev has 32 bits on some machines
+	stat := func(name string) (fs.FileInfo, error) { return fs.Stat(f.root, name) }
+	same, known := procfs.SameNetwork(stat, "proc", pid)
+	return same || !known
 }
 
 // startTime returns the time that is that many ticks after boot; zero: the time of boot is unknown.

@@ -109,10 +109,7 @@ func title(t *Tunnel) string {
 	if name == "" && t.Link != nil {
 		name = t.Link.Name
 	}
-	if t.Instance != "" {
-		name += " (" + t.Instance + ")"
-	}
-	return name
+	return t.qualified(name)
 }
 
 func (c *check) verdict(problems []Problem) (Level, message.Text) {

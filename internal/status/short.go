@@ -102,10 +102,7 @@ func Short(w io.Writer, r Status, colours bool, lang *message.Language) error {
 
 // columns returns the cells of a tunnel's line; "-" means not known.
 func (p *page) columns(t *Tunnel) []string {
-	cells := []string{p.name(t), Printable(p.lang.Text(t.StateText())), "-", "-", "-", "-"}
-	if t.Instance != "" {
-		cells[0] += " (" + Printable(t.Instance) + ")"
-	}
+	cells := []string{Printable(t.qualified(p.name(t))), Printable(p.lang.Text(t.StateText())), "-", "-", "-", "-"}
 	if !t.Since.IsZero() {
 		cells[2] = p.span(p.now.Sub(t.Since))
 	}

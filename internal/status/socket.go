@@ -157,7 +157,7 @@ func Listen(path string) (net.Listener, error) {
 // Reasons why there is no status. Without permission the error is fs.ErrPermission.
 var (
 	ErrNotRunning = errors.New("the service is not running")
-	ErrNoAnswer   = errors.New("the service does not answer")
+	errNoAnswer   = errors.New("the service does not answer")
 )
 
 // Dial connects to a socket of the service. Its errors say what to do.
@@ -205,5 +205,5 @@ func noAnswer(path string, err error) error {
 	case errors.As(err, &syntax), errors.As(err, &form):
 		text = "the answer is no status: another program, or another version, listens there"
 	}
-	return message.Reword(errors.Join(ErrNoAnswer, err), "%s: %s (systemctl status xl2tpd-keepalive)", path, text)
+	return message.Reword(errors.Join(errNoAnswer, err), "%s: %s (systemctl status xl2tpd-keepalive)", path, text)
 }

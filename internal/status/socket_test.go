@@ -145,7 +145,7 @@ func TestReadErrors(t *testing.T) {
 				c.Close()
 			}
 		}()
-		if _, err := Read(t.Context(), path); !errors.Is(err, ErrNoAnswer) || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "invalid character") {
+		if _, err := Read(t.Context(), path); !errors.Is(err, errNoAnswer) || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "invalid character") {
 			t.Errorf("%q: %v, want %s", answer, err, want)
 		}
 		l.Close()

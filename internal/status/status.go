@@ -1,6 +1,7 @@
 package status
 
 import (
+	"cmp"
 	"net/netip"
 	"strings"
 	"time"
@@ -61,14 +62,15 @@ func (t *Tunnel) Yamaha() bool { return strings.Contains(strings.ToLower(t.Vendo
 
 // Title returns the tunnel's name, with its xl2tpd if there are several.
 func (t *Tunnel) Title() string {
-	name := t.Name
-	if name == "" {
-		name = "(unknown section)"
+	return Printable(t.qualified(cmp.Or(t.Name, "(unknown section)")))
+}
+
+// qualified adds the tunnel's xl2tpd to its name if there are several.
+func (t *Tunnel) qualified(name string) string {
+	if t.Instance == "" {
+		return name
 	}
-	if t.Instance != "" {
-		name += " (" + t.Instance + ")"
-	}
-	return Printable(name)
+	return name + " (" + t.Instance + ")"
 }
 
 // Link is the tunnel's pppN.

@@ -10,6 +10,12 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
+// systemd on the bus.
+const (
+	Systemd     = "org.freedesktop.systemd1"
+	SystemdPath = "/org/freedesktop/systemd1"
+)
+
 // Connect logs in as the user of this process. The end of ctx closes the connection.
 func Connect(ctx context.Context, more ...dbus.ConnOption) (*dbus.Conn, error) {
 	options := append([]dbus.ConnOption{

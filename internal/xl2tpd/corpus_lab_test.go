@@ -104,7 +104,6 @@ func (s *specimen) awaitDials() {
 var (
 	prefix     = regexp.MustCompile(`xl2tpd\[\d+\]: `)
 	listening  = regexp.MustCompile(`Listening on IP address (\S+), port (-?\d+)\n`)
-	connecting = regexp.MustCompile(`Connecting to host .*, port \d+\n`)
 	closed     = regexp.MustCompile(`(?:Will redial in (\d+) seconds\n[^\n]*\n)?Connection 0 closed to (\S+), port (\d+)`)
 	noSuchHost = regexp.MustCompile(`Host name lookup failed for (.*)\.\n(?:Will redial in (\d+) seconds)?`)
 )

@@ -20,6 +20,7 @@ type daemon struct {
 	confErr error  // why its file is not known; then only its pid identifies it
 	ownPipe bool   // the path of its pipe names the same file for this process
 	stop    func() // ends the wait for its exit; nil: nothing waits for that
+	waitErr error  // why nothing does
 }
 
 // findDaemons keeps running up to date.
@@ -35,6 +36,7 @@ func (l *loop) findDaemons(ctx context.Context) {
 		l.searching.done(now)
 		l.update(ctx, found)
 	}
+	l.complainOfExits()
 	l.assignKeys()
 	l.learn()
 }
@@ -53,31 +55,36 @@ func (l *loop) update(ctx context.Context, found []process) {
 
 func (l *loop) add(ctx context.Context, x process) {
 	stop, err := l.follow(x.ID)
-	// Another process may have got the pid before the wait began.
-	if !l.procs.alive(x.ID) {
+	if !l.procs.alive(x.ID) { // another process may have got the pid before the wait began
 		if stop != nil {
 			stop()
 		}
 		return
 	}
-	l.complainOfExit(err)
 	d := l.inspect(ctx, x)
-	d.stop = stop
+	d.stop, d.waitErr = stop, err
 	l.running[x.ID], l.reading.stale = d, true
 }
 
 // followAll waits for the ends of those processes for which that has failed before.
 func (l *loop) followAll() {
 	for id, d := range l.running {
-		if d.stop == nil {
-			var err error
-			d.stop, err = l.follow(id)
-			l.complainOfExit(err)
+		if d.stop != nil {
+			continue
+		}
+		d.stop, d.waitErr = l.follow(id)
+		if !l.procs.alive(id) {
+			l.forget(id)
 		}
 	}
 }
 
-func (l *loop) complainOfExit(err error) {
+// complainOfExits complains while there is a process for whose end nothing waits.
+func (l *loop) complainOfExits() {
+	var err error
+	for _, d := range slices.SortedFunc(maps.Values(l.running), comparePipeClaim) {
+		err = cmp.Or(err, d.waitErr)
+	}
 	l.complain("exit", "xl2tpd: the end of the process will be seen up to 10 s late", err)
 }
 

@@ -23,7 +23,7 @@ type file struct {
 // init_config).
 type confPaths struct{ usual, old string }
 
-func theConfPaths() confPaths { return confPaths{DefaultConfPath, "/etc/l2tp/l2tpd.conf"} }
+func theConfPaths() confPaths { return confPaths{DefaultConfPath, OldConfPath} }
 
 // read reads a configuration file, and returns at which path it was.
 func (c confPaths) read(path string) (at string, data []byte, err error) {

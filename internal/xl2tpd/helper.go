@@ -25,6 +25,9 @@ const (
 	maxRequest = 1 + 1 + maxID + 1 + maxPipe + 1 + maxLACName + 1
 )
 
+// ErrNoAnswer says that nobody knows whether xl2tpd has taken the command: the helper has not said.
+var ErrNoAnswer = errors.New("no answer")
+
 // takeBackTime is how long the helper may take to take a command back. A helper that has not begun by then finds the request
 // given up, and does nothing.
 const takeBackTime = 500 * time.Millisecond
@@ -35,7 +38,7 @@ const done = "done"
 // Helper asks a process of root to write into an xl2tpd's control pipe, which only
 // root may write to. Its methods are those of Control, and are safe for concurrent
 // use. If a context ends, they wait up to 500 ms for the helper, to say whether xl2tpd
-// has taken the command.
+// has taken the command. ErrNoAnswer leaves that open.
 type Helper struct {
 	Socket string // empty: defaultHelper
 }
@@ -74,7 +77,7 @@ func (h Helper) ask(ctx context.Context, verb byte, t Target, lac string) error 
 	answer, err := bufio.NewReader(io.LimitReader(c, 1<<10)).ReadString('\n')
 	switch answer = strings.TrimSpace(answer); {
 	case err != nil:
-		return fmt.Errorf("%s: no answer: %w", path, errors.Join(ctx.Err(), err))
+		return fmt.Errorf("%s: %w: %w", path, ErrNoAnswer, errors.Join(ctx.Err(), err))
 	case answer != done:
 		return errors.New(answer)
 	}

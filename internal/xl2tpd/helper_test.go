@@ -95,8 +95,8 @@ func TestHelperIsSilent(t *testing.T) {
 	defer l.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if err := (Helper{Socket: path}).Connect(ctx, Target{Pipe: DefaultPipe}, "office"); !errors.Is(err, context.DeadlineExceeded) {
-		t.Error(err)
+	if err := (Helper{Socket: path}).Connect(ctx, Target{Pipe: DefaultPipe}, "office"); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, ErrNoAnswer) {
+		t.Errorf("got %v, want that nobody knows", err)
 	}
 }
 
@@ -118,6 +118,33 @@ func TestHelperTakesBack(t *testing.T) {
 		if left := take(t, fd); left != "" || (err == nil) != reads {
 			t.Errorf("%s: error %v, and %q is left", name, err, left)
 		}
+	}
+}
+
+// A request that was given up before its helper began does not reach xl2tpd either.
+func TestHelperBeginsLate(t *testing.T) {
+	pipe := fifo(t)
+	fd := hold(t, pipe)
+	c, to := control(t, pipe)
+	socket := filepath.Join(t.TempDir(), "helper")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := (Helper{Socket: socket}).Disconnect(ctx, to, "office"); !errors.Is(err, ErrNoAnswer) {
+		t.Errorf("got %v, want no answer", err)
+	}
+	conn, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	serveOne(conn.(*net.UnixConn), c)
+	if got := take(t, fd); got != "" {
+		t.Errorf("xl2tpd was told %q", got)
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"xl2tpd-keepalive/internal/filewatch"
 	"xl2tpd-keepalive/internal/procfs"
 )
 
@@ -115,7 +116,7 @@ func TestInstance(t *testing.T) {
 				if h := s.Home(); h.Runs() || lacsOf(h) != "home" || len(s.Instances) != 2 {
 					t.Errorf("first is %+v", h)
 				}
-				time.Sleep(3 * slowLook)
+				time.Sleep(3 * filewatch.SlowLook)
 				if len(b.units) > 1 {
 					t.Errorf("systemd was asked %d times", len(b.units))
 				}
@@ -276,7 +277,7 @@ func TestUnitWithAnotherFile(t *testing.T) {
 			t.Errorf("got %+v, want three instances", s)
 		}
 		start(92, "office-l2tp.service", c)
-		time.Sleep(writeDelay)
+		time.Sleep(filewatch.WriteDelay)
 		s := b.take()
 		if len(s.Instances) != 3 || lacsOf(s.of(92)) != "c" || lacsOf(&s.Instances[1]) != "b" {
 			t.Errorf("got %+v, want the new instance in the place of the ended one of its unit", s)
@@ -468,10 +469,10 @@ func TestSearchesAreFew(t *testing.T) {
 		b.xl2tpd(90, 9, "-c", b.file("site.conf"))
 		for range 9 {
 			b.w.Resolve("vpn.example.net") // makes it look, not search
-			time.Sleep(slowLook / 10)
+			time.Sleep(filewatch.SlowLook / 10)
 		}
 		b.none()
-		time.Sleep(slowLook / 10)
+		time.Sleep(filewatch.SlowLook / 10)
 		if s := b.take(); s.of(90) == nil {
 			t.Errorf("got %+v, want the xl2tpd with pid 90", s)
 		}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"xl2tpd-keepalive/internal/systembus"
 
 	"github.com/godbus/dbus/v5"
 )
@@ -124,7 +125,7 @@ func TestUnitWorkingDir(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			bus(t, map[string]any{
-				"GetUnit(a.service)":                    dbus.ObjectPath(systemdPath + "/unit/a"),
+				"GetUnit(a.service)":                    dbus.ObjectPath(systembus.SystemdPath + "/unit/a"),
 				"Get(org.freedesktop.systemd1.Service)": dbus.MakeVariant(tt.says),
 			})
 			dir, err := unitWorkingDir(t.Context(), tt.unit)

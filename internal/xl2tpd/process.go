@@ -20,6 +20,9 @@ const (
 	// DefaultConfPath is the file xl2tpd reads unless started with -c.
 	DefaultConfPath = "/etc/xl2tpd/xl2tpd.conf"
 
+	// OldConfPath is the file it reads instead if there is no other (file.c, init_config).
+	OldConfPath = "/etc/l2tp/l2tpd.conf"
+
 	// DefaultPipe is the control pipe xl2tpd makes unless started with -C.
 	DefaultPipe = "/run/xl2tpd/l2tp-control"
 
@@ -86,19 +89,16 @@ func (p procs) all() []process {
 
 // local returns every xl2tpd of this network namespace.
 func (p procs) local() []process {
-	return slices.DeleteFunc(p.all(), func(x process) bool { return !p.sameNet(x.Pid) })
+	return slices.DeleteFunc(p.all(), func(x process) bool { return !p.sameNetwork(x.Pid) })
 }
 
 func byStart(a, b process) int {
 	return cmp.Or(cmp.Compare(a.Start, b.Start), cmp.Compare(a.Pid, b.Pid))
 }
 
-// sameNet reports whether a process is in this network namespace. It compares
-// /proc/PID/net/dev: reading /proc/PID/ns/net would take CAP_SYS_PTRACE.
-func (p procs) sameNet(pid int) bool {
-	a, err1 := os.Stat(filepath.Join(p.root, "self/net/dev"))
-	b, err2 := os.Stat(p.file(pid, "net/dev"))
-	return err1 == nil && err2 == nil && os.SameFile(a, b)
+func (p procs) sameNetwork(pid int) bool {
+	same, _ := procfs.SameNetwork(os.Stat, p.root, pid)
+	return same
 }
 
 // alive reports whether the process still runs as xl2tpd.

@@ -210,7 +210,7 @@ func TestLocate(t *testing.T) {
 
 func TestSelf(t *testing.T) {
 	p := theProcs()
-	if !p.sameNet(os.Getpid()) {
+	if !p.sameNetwork(os.Getpid()) {
 		t.Error("this process is not in its own network namespace")
 	}
 	if _, ok := p.read(os.Getpid()); ok {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+	"xl2tpd-keepalive/internal/filewatch"
 
 	"golang.org/x/sys/unix"
 )
@@ -15,7 +16,7 @@ import (
 // therefore reads the table when there is a hint. Without a hint it reads it each tableEvery,
 // and not before idleness times the length of the last reading has passed.
 const (
-	tableEvery = slowLook - 5*time.Second // the look after a minute comes a moment before or after it
+	tableEvery = filewatch.SlowLook - 5*time.Second // the look after a minute comes a moment before or after it
 	idleness   = 200
 )
 

@@ -16,11 +16,6 @@ import (
 // busTimeout is how long systemd may take to answer. A look waits for the answer.
 const busTimeout = 2 * time.Second
 
-const (
-	systemd     = "org.freedesktop.systemd1"
-	systemdPath = "/org/freedesktop/systemd1"
-)
-
 // unit returns the systemd service that runs a process; empty: none.
 func (p procs) unit(pid int) string {
 	b, err := procfs.ReadFile(p.file(pid, "cgroup"))
@@ -77,11 +72,11 @@ func unitWorkingDir(ctx context.Context, unit string) (string, error) {
 	}
 	defer conn.Close()
 	var path dbus.ObjectPath
-	if err := call(ctx, conn, systemd, systemdPath, systemd+".Manager.GetUnit", unit).Store(&path); err != nil {
+	if err := call(ctx, conn, systembus.Systemd, systembus.SystemdPath, systembus.Systemd+".Manager.GetUnit", unit).Store(&path); err != nil {
 		return "", err
 	}
 	var dir string
-	property := call(ctx, conn, systemd, path, "org.freedesktop.DBus.Properties.Get", systemd+".Service", "WorkingDirectory")
+	property := call(ctx, conn, systembus.Systemd, path, "org.freedesktop.DBus.Properties.Get", systembus.Systemd+".Service", "WorkingDirectory")
 	if err := property.Store(&dir); err != nil {
 		return "", err
 	}

@@ -17,12 +17,6 @@ import (
 	"xl2tpd-keepalive/internal/wake"
 )
 
-const (
-	writeDelay = 100 * time.Millisecond // editors and daemons write in several steps
-	slowLook   = time.Minute            // for changes that cause no notice
-	blindLook  = 10 * time.Second       // where the kernel gives none
-)
-
 // Watcher watches every xl2tpd. The zero value of each field but Deliver works.
 type Watcher struct {
 	ConfPath string         // file of the first instance; "": DefaultConfPath
@@ -183,7 +177,7 @@ func (l *loop) wait(ctx context.Context, changed <-chan struct{}, slow <-chan ti
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-changed:
-			l.searchAt = time.After(writeDelay)
+			l.searchAt = time.After(filewatch.WriteDelay)
 			continue
 		case <-l.searchAt:
 			l.searchAt = nil
@@ -198,7 +192,7 @@ func (l *loop) wait(ctx context.Context, changed <-chan struct{}, slow <-chan ti
 			// The loop delivers the end first, and then searches for a successor.
 			l.ended[id] = true
 			l.forget(id)
-			l.searchAt = time.After(writeDelay)
+			l.searchAt = time.After(filewatch.WriteDelay)
 		case host := <-l.hosts():
 			l.resolver.lookUpSoon(host)
 		case a := <-l.resolver.done:
@@ -217,13 +211,13 @@ func (l *loop) wait(ctx context.Context, changed <-chan struct{}, slow <-chan ti
 func (l *loop) lookEvery() time.Duration {
 	for _, d := range l.running {
 		if d.stop == nil {
-			return blindLook
+			return filewatch.BlindLook
 		}
 	}
 	if l.blind {
-		return blindLook
+		return filewatch.BlindLook
 	}
-	return slowLook
+	return filewatch.SlowLook
 }
 
 func (l *loop) look(ctx context.Context, check func(paths ...string)) Snapshot {

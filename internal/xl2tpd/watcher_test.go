@@ -186,10 +186,10 @@ func TestConfIsFollowed(t *testing.T) {
 		// Three notices in a row: one look, 100 ms after the last.
 		b.put(b.conf, "[lac a]\nredial = ye")
 		b.changed <- struct{}{}
-		time.Sleep(writeDelay - 1)
+		time.Sleep(filewatch.WriteDelay - 1)
 		b.put(b.conf, "[lac a]\nredial = yes\n")
 		b.changed <- struct{}{}
-		time.Sleep(writeDelay - 1)
+		time.Sleep(filewatch.WriteDelay - 1)
 		b.none()
 		time.Sleep(1)
 		if s := b.take().Home(); s.ConfErr != nil || !s.Conf.Sections[0].Redial {
@@ -209,7 +209,7 @@ func TestConfIsFollowed(t *testing.T) {
 		}
 		// Fixed without a notice from inotify: the slow look sees it.
 		b.put(b.conf, "[lac b]\n")
-		time.Sleep(slowLook)
+		time.Sleep(filewatch.SlowLook)
 		if s := b.take().Home(); s.ConfErr != nil || s.Conf.Sections[0].Name != "b" {
 			t.Errorf("got %+v, want the replaced file", s)
 		}
@@ -241,19 +241,19 @@ func TestProcessIsFollowed(t *testing.T) {
 		if s := b.take().Home(); s.Runs() || time.Since(start) != 0 {
 			t.Errorf("%+v after %v", s, time.Since(start))
 		}
-		time.Sleep(2 * slowLook)
+		time.Sleep(2 * filewatch.SlowLook)
 		b.none()
 		// A new one under another pid, told by the pid file.
 		b.start(78, 9)
 		b.changed <- struct{}{}
-		time.Sleep(writeDelay)
+		time.Sleep(filewatch.WriteDelay)
 		if s := b.take().Home(); s.Process.Pid != 78 {
 			t.Errorf("got %+v, want the new process", s)
 		}
 		// Gone without a notice from the pidfd, as on an old kernel.
 		b.proc.remove(78)
 		b.proc.remove(77)
-		time.Sleep(slowLook)
+		time.Sleep(filewatch.SlowLook)
 		if s := b.take().Home(); s.Runs() {
 			t.Errorf("got %+v, want no process", s)
 		}
@@ -299,7 +299,7 @@ func TestRestartIsSeenSoon(t *testing.T) {
 		b.end(77)
 		b.take()
 		b.start(78, 6)
-		time.Sleep(writeDelay)
+		time.Sleep(filewatch.WriteDelay)
 		if s := b.take().Home(); s.Process.Pid != 78 {
 			t.Errorf("got %+v, want the new process", s)
 		}
@@ -319,7 +319,7 @@ func TestSystemWithoutPidfdAndInotify(t *testing.T) {
 		}
 		b.put(b.conf, "")
 		b.proc.remove(77)
-		time.Sleep(blindLook)
+		time.Sleep(filewatch.BlindLook)
 		if s := b.take().Home(); s.Runs() || s.Conf == nil {
 			t.Errorf("got %+v, want no process, and the file", s)
 		}
@@ -339,6 +339,7 @@ func TestFollowsLater(t *testing.T) {
 		waitExit, fails := b.w.sys.waitExit, true
 		b.w.sys.waitExit = func(pid int, ended func()) (func(), error) {
 			if fails {
+				fails = false
 				return nil, errors.New("too many open files")
 			}
 			return waitExit(pid, ended)
@@ -347,13 +348,93 @@ func TestFollowsLater(t *testing.T) {
 		b.start(77, 5)
 		b.run()
 		b.take()
-		fails = false
-		time.Sleep(blindLook)
+		time.Sleep(filewatch.BlindLook)
 		b.none()
 		b.end(77)
 		if s := b.take().Home(); s.Runs() {
 			t.Errorf("got %+v, want no process", s)
 		}
+		b.stop()
+	})
+}
+
+// The same may happen before that later wait begins.
+func TestEndedBeforeALaterWait(t *testing.T) {
+	for name, next := range map[string]string{"another xl2tpd has the pid": "xl2tpd", "another program has it": "sshd", "nobody has it": ""} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newFixture(t)
+			waitExit, waits := b.w.sys.waitExit, 0
+			b.w.sys.waitExit = func(pid int, ended func()) (func(), error) {
+				switch waits++; waits {
+				case 1:
+					return nil, errors.New("too many open files")
+				case 2:
+					b.proc.remove(pid)
+					if next != "" {
+						b.proc.add(pid, 1, next, "S", 6, "self", next, "-c", b.conf)
+					}
+				}
+				return waitExit(pid, ended)
+			}
+			b.put(b.conf, "")
+			b.start(77, 5)
+			b.run()
+			b.take()
+			time.Sleep(filewatch.BlindLook)
+			want := procfs.ID{}
+			if next == "xl2tpd" {
+				want = procfs.ID{Pid: 77, Start: 6}
+			}
+			if s := b.take().Home(); s.Process != want || b.stopped != 1 {
+				t.Errorf("%s: got %+v and %d waits ended, want %+v and 1", name, s.Process, b.stopped, want)
+			}
+			b.stop()
+		})
+	}
+}
+
+// The log says once that the end of a process can't be waited for, whatever becomes of other processes.
+func TestComplainsOfAWaitOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newFixture(t)
+		waitExit, fail := b.w.sys.waitExit, map[int]error{77: errors.New("too many open files"), 80: errors.New("no memory")}
+		b.w.sys.waitExit = func(pid int, ended func()) (func(), error) {
+			if err := fail[pid]; err != nil {
+				return nil, err
+			}
+			return waitExit(pid, ended)
+		}
+		logged := func(want ...int) {
+			t.Helper()
+			synctest.Wait()
+			got := []int{strings.Count(b.log.String(), "too many open files"), strings.Count(b.log.String(), "no memory")}
+			if !slices.Equal(got, want) {
+				t.Errorf("logged %v times, want %v", got, want)
+			}
+		}
+		b.put(b.conf, "")
+		b.start(76, 4)
+		b.start(77, 5)
+		b.start(78, 6)
+		b.run()
+		logged(1, 0)
+		b.end(76)
+		time.Sleep(2 * filewatch.BlindLook)
+		b.start(79, 7)
+		time.Sleep(slowLook)
+		logged(1, 0)
+		b.start(80, 8) // for another reason
+		time.Sleep(2 * slowLook)
+		logged(1, 0)
+		fail[77] = nil
+		time.Sleep(2 * slowLook)
+		logged(1, 1)
+		fail[80] = nil
+		time.Sleep(slowLook)
+		fail[81] = errors.New("too many open files") // it fails again after all
+		b.start(81, 9)
+		time.Sleep(2 * slowLook)
+		logged(2, 1)
 		b.stop()
 	})
 }
@@ -440,7 +521,7 @@ func TestNames(t *testing.T) {
 		b.answers(func(string) ([]netip.Addr, error) {
 			return []netip.Addr{netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("::ffff:192.0.2.1")}, nil
 		})
-		time.Sleep(3*time.Second + slowLook)
+		time.Sleep(3*time.Second + filewatch.SlowLook)
 		if got := ips(b.take()); got != "a=192.0.2.1 a=192.0.2.2 b=192.0.2.7 c=192.0.2.1 c=192.0.2.2" {
 			t.Errorf("got %q", got)
 		}
@@ -449,7 +530,7 @@ func TestNames(t *testing.T) {
 		}
 		// It moves; a tunnel may still be up to the old address.
 		b.answers(func(string) ([]netip.Addr, error) { return []netip.Addr{netip.MustParseAddr("192.0.2.9")}, nil })
-		time.Sleep(lookupAgain + slowLook)
+		time.Sleep(lookupAgain + filewatch.SlowLook)
 		if got := ips(b.take()); got != "a=192.0.2.9 a=192.0.2.1 a=192.0.2.2 b=192.0.2.7 c=192.0.2.9 c=192.0.2.1 c=192.0.2.2" {
 			t.Errorf("got %q", got)
 		}

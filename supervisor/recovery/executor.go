@@ -29,6 +29,9 @@ const (
 	// dropTime is how long xl2tpd may take to hang up or to drop an attempt, once it has the command.
 	dropTime = time.Second
 
+	// answeredTime is for how long an answer of the LNS says that the attempt goes on, and has no link yet.
+	answeredTime = 35 * time.Second
+
 	// dropPoll is how often the Hello guard is asked meanwhile whether the attempt goes on.
 	dropPoll = 50 * time.Millisecond
 
@@ -40,7 +43,7 @@ const (
 type Charon interface {
 	Connections(ctx context.Context) ([]vici.Connection, error)
 	Initiate(ctx context.Context, child, ike string) error
-	TerminateIKE(ctx context.Context, uniqueID string) error
+	TerminateIKE(ctx context.Context, uniqueID, name string, remote netip.Addr) error
 }
 
 // Control makes an xl2tpd dial and hang up.
@@ -54,9 +57,11 @@ type Guard interface {
 	Channels() []helloguard.Channel
 	Ask(which helloguard.Selector) (asked bool)
 	AckStops(which helloguard.Selector) (any bool)
-	NoteHangUp(which helloguard.Selector, requested bool)
-	NoteDrop(daemon procfs.ID, peer netip.Addr, requested bool)
+	NoteHangUp(which helloguard.Selector) helloguard.HangUp
+	NoteDrop(which helloguard.Selector) helloguard.HangUp
+	EndHangUp(id helloguard.HangUp, taken bool)
 	Dialling(daemon procfs.ID, peer netip.Addr) (is, known bool)
+	Answered(daemon procfs.ID, peer netip.Addr, since time.Time) bool
 	Lapsed(daemon procfs.ID, peer netip.Addr, since time.Time) bool
 }
 
@@ -143,7 +148,7 @@ func (e *Executor) renew(ctx context.Context, r supervisor.Recover) error {
 		return err
 	}
 	if r.SA != "" {
-		if err := e.terminate(ctx, r.SA); err != nil {
+		if err := e.terminate(ctx, r); err != nil {
 			return err
 		}
 	}
@@ -164,12 +169,12 @@ func (e *Executor) connection(ctx context.Context, r supervisor.Recover) (ike, c
 	return ike, child, nil
 }
 
-// terminate ends an IKE SA. In IKEv2 charon waits for the answer of a peer that may be gone, and
+// terminate ends the IKE SA with the LNS. In IKEv2 charon waits for the answer of a peer that may be gone, and
 // the new SA needs time too.
-func (e *Executor) terminate(ctx context.Context, id string) error {
+func (e *Executor) terminate(ctx context.Context, r supervisor.Recover) error {
 	ctx, cancel := context.WithTimeout(ctx, endTime)
 	defer cancel()
-	return e.charon.TerminateIKE(ctx, id)
+	return e.charon.TerminateIKE(ctx, r.SA, r.SAName, r.SAPeer)
 }
 
 // redial makes xl2tpd drop its attempt, if it makes one, and dial. Only the Hello guard knows
@@ -181,19 +186,21 @@ func (e *Executor) terminate(ctx context.Context, id string) error {
 // magic_lac_dial).
 func (e *Executor) redial(ctx context.Context, r supervisor.Recover) error {
 	began := time.Now()
-	if err := e.dialling(r); err != nil {
+	r.TunnelID = 0 // whatever comes of the attempt
+	if err := e.dialling(r, began); err != nil {
 		return err
 	}
-	if err := e.drop(ctx, r); err != nil {
+	if err := e.drop(ctx, r, began); err != nil {
 		return err
 	}
 	closed, err := e.awaitClosed(ctx, r)
+	if err == nil && !closed && e.guard.AckStops(selector(r)) { // of an LNS that has answered: the call would go into that tunnel
+		err = wake.After(ctx, dropTime)
+	}
 	switch {
 	case err != nil:
 	case e.guard.Lapsed(r.To.Process, r.Peer, began):
 		err = supervisor.ErrGaveUp
-	case !closed: // of an LNS that has answered: the call would go into that tunnel
-		err = errors.New("the LNS does not acknowledge that the tunnel closes")
 	default:
 		err = e.control.Connect(ctx, r.To, r.LAC.Name)
 	}
@@ -201,6 +208,57 @@ func (e *Executor) redial(ctx context.Context, r supervisor.Recover) error {
 		return dropped(err)
 	}
 	return nil
+}
+
+// dialling returns an error unless xl2tpd makes an attempt that the LNS has not answered yet.
+func (e *Executor) dialling(r supervisor.Recover, began time.Time) error {
+	switch is, known := e.guard.Dialling(r.To.Process, r.Peer); {
+	case is:
+		return nil
+	case !known:
+		return errors.New("xl2tpd may be dialling, and the Hello guard can't tell")
+	case e.guard.Answered(r.To.Process, r.Peer, began.Add(-answeredTime)) && !e.guard.Lapsed(r.To.Process, r.Peer, began.Add(-answeredTime)):
+		return supervisor.ErrAnswered
+	}
+	return supervisor.ErrRedialsLater
+}
+
+// drop makes xl2tpd drop its attempt. It takes the command back if the attempt ends, or is answered, before xl2tpd has read
+// it, which may take seconds.
+func (e *Executor) drop(ctx context.Context, r supervisor.Recover, began time.Time) error {
+	note := e.guard.NoteDrop(selector(r))
+	if note == 0 { // the attempt has just ended, or has just been answered
+		return cmp.Or(e.dialling(r, began), supervisor.ErrRedialsLater)
+	}
+	ctx, stop := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() {
+		defer stop()
+		for wake.After(ctx, dropPoll) == nil {
+			if err := e.dialling(r, began); err != nil {
+				ended <- err
+				return
+			}
+		}
+		ended <- nil
+	}()
+	err := e.told(e.control.Disconnect(ctx, r.To, r.LAC.Name), note)
+	stop()
+	why := <-ended
+	if err == nil || errors.Is(err, supervisor.ErrHungUp) {
+		return err
+	}
+	return cmp.Or(why, err)
+}
+
+// told notes what came of a command to hang up.
+func (e *Executor) told(err error, note helloguard.HangUp) error {
+	unknown := errors.Is(err, xl2tpd.ErrNoAnswer)
+	e.guard.EndHangUp(note, err == nil || unknown)
+	if unknown {
+		return dropped(err)
+	}
+	return err
 }
 
 // awaitClosed gives xl2tpd dropTime to hang up, and the peer asks times as long to acknowledge that. It reports whether no
@@ -215,43 +273,6 @@ func (e *Executor) awaitClosed(ctx context.Context, r supervisor.Recover) (close
 		}
 	}
 	return false, nil
-}
-
-// dialling returns an error unless xl2tpd makes an attempt that the LNS has not answered yet.
-func (e *Executor) dialling(r supervisor.Recover) error {
-	switch is, known := e.guard.Dialling(r.To.Process, r.Peer); {
-	case !known:
-		return errors.New("xl2tpd may be dialling, and the Hello guard can't tell")
-	case !is:
-		return supervisor.ErrRedialsLater
-	}
-	return nil
-}
-
-// drop makes xl2tpd drop its attempt. It takes the command back if the attempt ends, or is answered, before xl2tpd has read
-// it, which may take seconds.
-func (e *Executor) drop(ctx context.Context, r supervisor.Recover) error {
-	e.guard.NoteDrop(r.To.Process, r.Peer, true)
-	ctx, stop := context.WithCancel(ctx)
-	ended := make(chan error, 1)
-	go func() {
-		defer stop()
-		for wake.After(ctx, dropPoll) == nil {
-			if err := e.dialling(r); err != nil {
-				ended <- err
-				return
-			}
-		}
-		ended <- nil
-	}()
-	err := e.control.Disconnect(ctx, r.To, r.LAC.Name)
-	stop()
-	why := <-ended
-	if err == nil {
-		return nil
-	}
-	e.guard.NoteDrop(r.To.Process, r.Peer, false)
-	return cmp.Or(why, err)
 }
 
 // hangUp makes xl2tpd close a tunnel. If the peer is dead, xl2tpd keeps the closing tunnel for 31 s
@@ -282,12 +303,8 @@ func (e *Executor) hangUp(ctx context.Context, r supervisor.Recover) error {
 // disconnect makes xl2tpd hang up. It announces that to the Hello guard first: the StopCCN that follows is not an
 // operator's.
 func (e *Executor) disconnect(ctx context.Context, r supervisor.Recover) error {
-	e.guard.NoteHangUp(selector(r), true)
-	err := e.control.Disconnect(ctx, r.To, r.LAC.Name)
-	if err != nil {
-		e.guard.NoteHangUp(selector(r), false)
-	}
-	return err
+	note := e.guard.NoteHangUp(selector(r))
+	return e.told(e.control.Disconnect(ctx, r.To, r.LAC.Name), note)
 }
 
 // dropped is the error of a step that fails after xl2tpd has hung up.

@@ -157,37 +157,43 @@ func TestRedial(t *testing.T) {
 	}
 	const never = time.Hour
 	for name, tc := range map[string]struct {
-		goesOn, closes time.Duration // how long the attempt goes on, and until when its tunnel is closing
-		unknown        bool          // nobody knows whether xl2tpd dials
-		lapsed         bool
-		read           func(context.Context) error
-		want           []string
-		err            error // or one that it wraps; nil: none
+		goesOn, closes   time.Duration // how long the attempt goes on, and until when its tunnel is closing
+		unknown, nothing bool          // nobody knows whether xl2tpd dials; there is nothing to drop any more
+		answered, lapsed bool          // the attempt, in the end
+		read             func(context.Context) error
+		want             []string
+		err              error // or one that it wraps; nil: none
 	}{
-		"dials": {goesOn: never, want: []string{"noted", "d after 0s", "c after 1s"}},
+		"dials": {goesOn: never, want: []string{"noted", "d after 0s", "taken", "c after 1s"}},
 		"is slow to read": {goesOn: never, read: readIn(3 * time.Second),
-			want: []string{"noted", "d after 3s", "c after 4s"}},
+			want: []string{"noted", "d after 3s", "taken", "c after 4s"}},
 		"had given up": {goesOn: never, lapsed: true,
-			want: []string{"noted", "d after 0s"}, err: supervisor.ErrGaveUp},
-		"does not":  {err: supervisor.ErrRedialsLater},
-		"who knows": {unknown: true, err: errAny},
-		"is answered before": {goesOn: time.Second, read: takenBack,
+			want: []string{"noted", "d after 0s", "taken"}, err: supervisor.ErrGaveUp},
+		"does not":                       {err: supervisor.ErrRedialsLater},
+		"was answered":                   {answered: true, err: supervisor.ErrAnswered},
+		"was answered, and then refused": {answered: true, lapsed: true, err: supervisor.ErrRedialsLater},
+		"who knows":                      {unknown: true, err: errAny},
+		"is answered before the note":    {goesOn: never, nothing: true, err: supervisor.ErrRedialsLater},
+		"is answered before": {goesOn: time.Second, answered: true, read: takenBack,
+			want: []string{"noted", "taken back"}, err: supervisor.ErrAnswered},
+		"gives up before": {goesOn: time.Second, read: takenBack,
 			want: []string{"noted", "taken back"}, err: supervisor.ErrRedialsLater},
-		"is answered as it reads": {goesOn: time.Second, read: readIn(time.Second), closes: 2500 * time.Millisecond,
-			want: []string{"noted", "d after 1s", "c after 3s"}},
-		"is answered, and nobody acknowledges its end": {goesOn: time.Second, read: readIn(time.Second), closes: never,
-			want: []string{"noted", "d after 1s"}, err: supervisor.ErrHungUp},
+		"is answered as it reads": {goesOn: time.Second, answered: true, read: readIn(time.Second), closes: 2500 * time.Millisecond,
+			want: []string{"noted", "d after 1s", "taken", "c after 3s"}},
+		"is answered, and nobody acknowledges its end": {goesOn: time.Second, answered: true, read: readIn(time.Second), closes: never,
+			want: []string{"noted", "d after 1s", "taken", "ackStops after 4s", "c after 5s"}},
 		"can't be told": {goesOn: never, read: func(context.Context) error { return noPipe },
 			want: []string{"noted", "taken back"}, err: noPipe},
+		"was told, perhaps": {goesOn: never, read: func(context.Context) error { return xl2tpd.ErrNoAnswer },
+			want: []string{"noted", "taken"}, err: supervisor.ErrHungUp},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			x := &told{began: time.Now(), disconnect: tc.read}
 			guard := fakeGuard{
 				dialling: func() (is, known bool) { return time.Since(x.began) < tc.goesOn, !tc.unknown },
-				lapsed:   tc.lapsed,
-				drop: func(requested bool) {
-					x.all = append(x.all, map[bool]string{true: "noted", false: "taken back"}[requested])
-				},
+				lapsed:   tc.lapsed, answered: tc.answered, nothing: tc.nothing,
+				drops:    func(what string) { x.all = append(x.all, what) },
+				ackStops: func(netip.Addr) bool { x.note("ackStops"); return true },
 				channels: func() []helloguard.Channel {
 					return []helloguard.Channel{{OwnedConnection: ownedBy(officeIsOf.Process, peer), Closing: time.Since(x.began) < tc.closes}}
 				},
@@ -200,7 +206,7 @@ func TestRedial(t *testing.T) {
 			if !slices.Equal(x.all, tc.want) || !errors.Is(err, tc.err) && (tc.err != errAny || err == nil) {
 				t.Errorf("%s: got %q, error %v; want %q, %v", name, x.all, err, tc.want, tc.err)
 			}
-			if hungUp := slices.ContainsFunc(x.all, func(s string) bool { return s[0] == 'd' }); errors.Is(err, supervisor.ErrHungUp) != (hungUp && err != nil) {
+			if hungUp := slices.Contains(x.all, "taken"); errors.Is(err, supervisor.ErrHungUp) != (hungUp && err != nil) {
 				t.Errorf("%s: error %v, and xl2tpd has hung up: %v", name, err, hungUp)
 			}
 		})
@@ -376,8 +382,9 @@ func TestSecure(t *testing.T) {
 		want []string
 		err  error
 	}{
-		"initiate":            {supervisor.Recover{Step: supervisor.StepSecure, SA: "7"}, tokyo, nil, []string{"initiate tokyo/l2tp"}, nil},
-		"renew":               {supervisor.Recover{Step: supervisor.StepRenew, SA: "7"}, tokyo, nil, []string{"terminate 7", "initiate tokyo/l2tp"}, nil},
+		"initiate": {supervisor.Recover{Step: supervisor.StepSecure, SA: "7"}, tokyo, nil, []string{"initiate tokyo/l2tp"}, nil},
+		"renew": {supervisor.Recover{Step: supervisor.StepRenew, SA: "7", SAName: "osaka", SAPeer: peer}, tokyo, nil,
+			[]string{"terminate 7 of osaka with 192.0.2.1", "initiate tokyo/l2tp"}, nil},
 		"renew what is gone":  {supervisor.Recover{Step: supervisor.StepRenew}, tokyo, nil, []string{"initiate tokyo/l2tp"}, nil},
 		"can't be ended":      {supervisor.Recover{Step: supervisor.StepRenew, SA: "?"}, tokyo, nil, nil, other},
 		"speaks":              {supervisor.Recover{Step: supervisor.StepRenew, SA: "7", Up: true}, tokyo, nil, nil, supervisor.ErrAlive},

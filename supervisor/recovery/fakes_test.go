@@ -32,11 +32,15 @@ func (c *fakeCharon) Initiate(_ context.Context, child, ike string) error {
 	return nil
 }
 
-func (c *fakeCharon) TerminateIKE(_ context.Context, uniqueID string) error {
+func (c *fakeCharon) TerminateIKE(_ context.Context, uniqueID, name string, remote netip.Addr) error {
 	if uniqueID == "?" {
 		return errors.New("no id of an IKE SA")
 	}
-	c.commands = append(c.commands, "terminate "+uniqueID)
+	what := "terminate " + uniqueID
+	if name != "" {
+		what += " of " + name + " with " + remote.String()
+	}
+	c.commands = append(c.commands, what)
 	return nil
 }
 
@@ -46,14 +50,34 @@ type fakeGuard struct {
 	ask, ackStops func(peer netip.Addr) bool
 	dialling      func() (is, known bool)
 	lapsed        bool
-	drop          func(requested bool) // nil: nobody looks
+	answered      bool
+	drops         func(what string) // "noted", "taken" or "taken back"
+	nothing       bool              // to drop
 }
 
-func (g fakeGuard) Channels() []helloguard.Channel                  { return g.channels() }
-func (g fakeGuard) Ask(w helloguard.Selector) bool                  { return g.ask(w.Peer) }
-func (g fakeGuard) AckStops(w helloguard.Selector) bool             { return g.ackStops(w.Peer) }
-func (fakeGuard) NoteHangUp(helloguard.Selector, bool)              {}
-func (g fakeGuard) NoteDrop(_ procfs.ID, _ netip.Addr, is bool)     { g.drop(is) }
+func (g fakeGuard) Channels() []helloguard.Channel                 { return g.channels() }
+func (g fakeGuard) Ask(w helloguard.Selector) bool                 { return g.ask(w.Peer) }
+func (g fakeGuard) AckStops(w helloguard.Selector) bool            { return g.ackStops(w.Peer) }
+func (fakeGuard) NoteHangUp(helloguard.Selector) helloguard.HangUp { return 1 }
+func (g fakeGuard) Answered(procfs.ID, netip.Addr, time.Time) bool { return g.answered }
+
+func (g fakeGuard) NoteDrop(helloguard.Selector) helloguard.HangUp {
+	if g.nothing {
+		return 0
+	}
+	g.drops("noted")
+	return 2
+}
+
+func (g fakeGuard) EndHangUp(id helloguard.HangUp, taken bool) {
+	switch {
+	case id != 2:
+	case taken:
+		g.drops("taken")
+	default:
+		g.drops("taken back")
+	}
+}
 func (g fakeGuard) Dialling(procfs.ID, netip.Addr) (is, known bool) { return g.dialling() }
 func (g fakeGuard) Lapsed(procfs.ID, netip.Addr, time.Time) bool    { return g.lapsed }
 

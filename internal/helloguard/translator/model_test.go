@@ -801,6 +801,11 @@ func TestFoundHistories(t *testing.T) {
 		"a copy behind a question": {
 			seed: 168_550, name: "SoftEther", peer: deafAtFirst, helloEvery: 60_000, xStart: 3, length: 100_000, fresh: 1, kills: 5, traits: true, firstUp: 61_000, hang: 54_377, forge: true,
 		},
+		// A Hello and a message behind it had gone past for 16 s. The guard took their next copies for the first ones, held the message
+		// back, and gave it the Hello's number. The peer had kept an earlier copy.
+		"a message held back that had gone past": {
+			seed: 99_865, name: "Apple", peer: implementations["Apple"], helloEvery: 60_000, maxRetries: 100, xStart: 3, length: 264_127, kills: 5, gone: 40_000, traits: true, messages: 3, forge: true,
+		},
 		// It turned deaf. Its new messages hid that it repeated the old ones.
 		"ZLBs to a peer with several messages under way": {
 			peer: turning, helloEvery: 60_000, xStart: 3, length: 100_000, passFirst: true,

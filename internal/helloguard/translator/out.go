@@ -278,9 +278,10 @@ func (t *Translator) outMessage(p *l2tp.Packet, now time.Time) *Verdict {
 		// again, and one may be a Hello: its number would have to be known by now.
 		return t.reply.drop(MessageEarly)
 	}
+	mayBeCopy := t.out.isNew(ns) && !t.out.certain(now) // earlier ones may have gone past
 	w := t.take(ns, now)
 	if t.out.hello.isBefore(w) {
-		if t.out.mustWait(now) {
+		if !mayBeCopy && t.out.mustWait(now) {
 			return t.reply.drop(MessageWaits)
 		}
 		t.out.hello.overtaken, t.reply.Save = true, true

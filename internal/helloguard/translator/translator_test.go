@@ -562,6 +562,23 @@ func TestMessageBehindAnUndecidedHello(t *testing.T) {
 	}
 }
 
+// What a guard sees first that has just started may be a copy. It may be the last one, and the peer may keep an earlier one.
+// So it is not held back, and the Hello's number is not free.
+func TestMessageThatMayBeACopy(t *testing.T) {
+	for name, live := range map[string]Liveness{"gives up": passFirst, "many retries": {Peer: true, Xl2tpd: true, PassFirst: true}} {
+		tr := restarted(t, inStep(t).Traits(), at(10))
+		fromXl2tpd(tr, l2tp.TypeHello, 3, 2, at(15), live)
+		wantReason(t, name, fromXl2tpd(tr, typeOther, 4, 2, at(15.1), live), Pass, Nothing)
+		fromPeer(tr, l2tp.TypeHello, 2, 3, at(20))
+		fromXl2tpd(tr, l2tp.TypeNone, 5, 3, at(20), live)
+		tr.HandleTimers(at(50), live)
+		fromPeer(tr, l2tp.TypeNone, 3, 3, at(51))
+		if tr.Offset() != 0 {
+			t.Errorf("%s: offset %d, want 0", name, tr.Offset())
+		}
+	}
+}
+
 // A StopCCN reaches a peer that has not said whether it has counted a Hello under the number it
 // expects, whichever that is.
 func TestStopBehindAnUndecidedHello(t *testing.T) {
