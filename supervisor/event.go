@@ -126,7 +126,7 @@ type Recover struct {
 	SAPeer netip.Addr
 	// LastAttempt is when xl2tpd last asked for the tunnel, as far as is known; zero: not since the latest one was up.
 	LastAttempt time.Time
-	IKE         string // the connection that the LAC's latest tunnel came through; empty: none
+	IKE         string // strongSwan's connection for the LNS when there was an SA last; empty: none is known
 	// Since is when an SA with another address of the LNS replaced the SA of the link; zero: none has. Earlier messages
 	// of the peer say nothing about the link.
 	Since time.Time

@@ -18,9 +18,10 @@ type lac struct {
 	marked       bool // to be evaluated in the step under way
 	stale        bool // the recovery step under way began before the present xl2tpd did
 	had          history
-	notRedialled bool   // xl2tpd has no plan to dial it
-	ike          string // strongSwan's connection for its latest tunnel; empty: none
-	ikeTo        string // and the LNS of that tunnel, as xl2tpd.conf calls it
+	notRedialled bool      // xl2tpd has no plan to dial it
+	ike          string    // strongSwan's connection for its LNS; empty: none is known
+	ikeTo        string    // and that LNS, as xl2tpd.conf calls it
+	inClearSince time.Time // since when its tunnel lives while charon lists no SA for it; zero: that is not so
 	lacDials
 	lacEnds
 	lacHangUp

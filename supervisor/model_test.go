@@ -62,6 +62,7 @@ type simHost struct {
 	silent      bool      // VICI is
 	slow        bool      // VICI lists nothing, and initiates
 	plainAt     time.Time // when charon was found without a connection
+	listed      time.Time // when charon first listed an SA for L2TP, with an LNS whose address was known
 
 	flights []flying
 
@@ -354,6 +355,9 @@ func (h *simHost) sas() vici.Snapshot {
 	}
 	add("vxlan", h.vxlan, udp("vxlan", "4789"))
 	h.rng.Shuffle(len(all.SAs), func(i, j int) { all.SAs[i], all.SAs[j] = all.SAs[j], all.SAs[i] })
+	if h.listed.IsZero() && h.here > 0 && !h.unlisted && h.resolved {
+		h.listed = h.now
+	}
 	return all
 }
 
@@ -525,9 +529,15 @@ func (h *simHost) counts(d *dialler, s Step) {
 	d.steps[s] = append(d.steps[s], h.now)
 }
 
+// hadConnection reports whether the service has to know that strongSwan has a connection for the LNS. A step of this moment
+// may have been decided before.
+func (h *simHost) hadConnection() bool { return !h.listed.IsZero() && h.listed.Before(h.now) }
+
 // secure initiates L2TP's SA; to renew it, the one of the step is ended first.
 func (h *simHost) secure(d *dialler, r Recover) func() error {
 	switch {
+	case h.hadConnection() && r.IKE == "":
+		h.failed(d, "strongSwan's connection is forgotten")
 	case h.silent:
 		return fails(lost)
 	case h.now.Before(h.loaded) && r.IKE == "", h.kind.plain && (r.LNS.IsValid() || h.loaded.After(h.now)):
@@ -605,7 +615,7 @@ func (h *simHost) dialForRecovery(d *dialler, r Recover) {
 		h.failed(d, "%v of what an operator has hung up", r.Step)
 	case d.index > 0 && !h.isNew(d) && !(h.kind.optFile && h.kind.guarded && d.again.IsZero()) || d.byRecovery && !d.dialled.IsZero(): // xl2tpd ignores it while an attempt that it did not make lasts
 		h.failed(d, "xl2tpd is made to call a second time")
-	case inClear && h.now.Sub(h.plainAt) > time.Minute:
+	case inClear && (h.hadConnection() || h.now.Sub(h.plainAt) > time.Minute):
 		h.failed(d, "%v in the clear", r.Step)
 	}
 	h.dial(d, true)

@@ -66,10 +66,11 @@ func (ls *lacTable) advance(l *lac, s *xl2tpd.Section, now time.Time) {
 	l.noteGroup(c, s, now)
 	missingDue := ls.noteMissing(l, s, c, now)
 	is, at := ls.situations.of(l, s, now)
-	if is.isWell() && c.hasExact(ls.daemons.of(l).Pid) {
+	well := is.isWell() && c.hasExact(ls.daemons.of(l).Pid)
+	ls.noteConnection(l, s, c, well, now)
+	if well {
 		l.had, l.notRedialled, l.lastEnd, l.lastLogged = hadOne, false, nil, ""
 		l.silentAt, l.attemptAt, l.notDiallingSince = time.Time{}, time.Time{}, time.Time{}
-		l.ike, l.ikeTo = ls.topology.lnsSA(c, s).Name, lnsHost(s)
 	}
 	step, again := l.progress.advance(is, ls.agenda.slotFree(), ls.jitter(), now)
 	ls.agenda.set(l, earlier(earlier(at, again), earlier(redialDue, missingDue)), l.progress.waitsForSlot)

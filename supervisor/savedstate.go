@@ -18,6 +18,9 @@ type SavedState struct {
 	Xl2tpd procfs.ID            // of the first instance
 	Others map[string]procfs.ID `json:",omitempty"` // of the other ones, by id
 	LACs   []SavedLAC           // by instance and name
+	// Connections are LACs that had no tunnel, of which only strongSwan's connection is known. An earlier version would
+	// take them for LACs that are being recovered, so they are not among LACs.
+	Connections []SavedLAC `json:",omitempty"`
 }
 
 // SavedLAC is a LAC in a SavedState.
@@ -42,13 +45,14 @@ type LACState struct {
 	Planned    time.Time `json:",omitzero"`        // until then xl2tpd may redial it, although it was hung up
 	HangUp     time.Time `json:",omitzero"`        // when recovery began the hang-up that it has not ended yet
 	CallClosed time.Time `json:"Half,omitzero"`    // when xl2tpd closed its last call, and not the tunnel
-	IKE, IKETo string    `json:",omitempty"`       // strongSwan's connection for its last tunnel, and the LNS of that
+	IKE, IKETo string    `json:",omitempty"`       // strongSwan's connection for its LNS, and that LNS
+	None       bool      `json:"-"`                // it had no tunnel
 }
 
 // Restore takes what the last process has saved. It must be called before Step.
 func (core *Core) Restore(m SavedState, now time.Time) {
 	core.daemons.restore(m)
-	core.lacs.restore(m.LACs, now)
+	core.lacs.restore(m, now)
 }
 
 // SavedState returns the state to save. news is false if it has not changed since the last call.
@@ -75,11 +79,17 @@ func (ds *daemons) saveTo(m *SavedState) {
 	}
 }
 
-func (ls *lacTable) restore(all []SavedLAC, now time.Time) {
-	for _, k := range all {
-		ls.ensureLAC(name{"lac", string(k.LAC), k.Instance}).restore(k.LACState, now)
+func (ls *lacTable) restore(m SavedState, now time.Time) {
+	for _, k := range m.LACs {
+		ls.ensureLAC(k.name()).restore(k.LACState, now)
+	}
+	for _, k := range m.Connections {
+		k.None = true
+		ls.ensureLAC(k.name()).restore(k.LACState, now)
 	}
 }
+
+func (k *SavedLAC) name() name { return name{"lac", string(k.LAC), k.Instance} }
 
 func (l *lac) restore(k LACState, now time.Time) {
 	saved := k
@@ -89,7 +99,9 @@ func (l *lac) restore(k LACState, now time.Time) {
 			*at = now
 		}
 	}
+	l.ike, l.ikeTo = k.IKE, k.IKETo
 	switch {
+	case k.None:
 	case k.HungUp && k.Unsure && k.Perhaps:
 		l.possibleEnds, l.had = endList{{}}, mayHaveHad
 	case k.HungUp && k.Unsure:
@@ -104,7 +116,7 @@ func (l *lac) restore(k LACState, now time.Time) {
 		l.had, l.attemptAt = hadBefore, k.Attempt
 	default: // it was being recovered
 		l.had, l.notRedialled, l.attemptAt, l.silentAt, l.plannedUntil = hadOne, k.Idle, k.Attempt, k.Silent, k.Planned
-		l.ike, l.ikeTo, l.cutHangUpAt = k.IKE, k.IKETo, k.HangUp
+		l.cutHangUpAt = k.HangUp
 		if !k.Silent.IsZero() || !k.CallClosed.IsZero() {
 			why := helloguard.CloseReason{StopAcked: k.StopAcked, CallOnly: !k.CallClosed.IsZero()}
 			l.lastEnd = &end{Ending: Ending{CloseReason: why}, Time: k.CallClosed, sure: true, failed: true}
@@ -115,13 +127,22 @@ func (l *lac) restore(k LACState, now time.Time) {
 func (ls *lacTable) saveTo(m *SavedState) {
 	ls.dirty = false
 	for _, l := range ls.byKey {
-		if _, is := ls.daemons.processes[l.instance]; l.savedAs != nil && is {
-			m.LACs = append(m.LACs, SavedLAC{l.instance, []byte(l.name), *l.savedAs})
+		_, is := ls.daemons.processes[l.instance]
+		if l.savedAs == nil || !is {
+			continue
 		}
+		list := &m.LACs
+		if l.savedAs.None {
+			list = &m.Connections
+		}
+		*list = append(*list, SavedLAC{l.instance, []byte(l.name), *l.savedAs})
 	}
-	slices.SortFunc(m.LACs, func(x, y SavedLAC) int {
-		return cmp.Or(strings.Compare(x.Instance, y.Instance), bytes.Compare(x.LAC, y.LAC))
-	})
+	slices.SortFunc(m.LACs, bySavedName)
+	slices.SortFunc(m.Connections, bySavedName)
+}
+
+func bySavedName(x, y SavedLAC) int {
+	return cmp.Or(strings.Compare(x.Instance, y.Instance), bytes.Compare(x.LAC, y.LAC))
 }
 
 // save updates a LAC's part of the saved state.
@@ -138,7 +159,7 @@ func (ls *lacTable) save(l *lac) {
 		}
 	case l.had == hadOne && !l.progress.since.IsZero():
 		idle := l.notRedialled && l.missingAt.IsZero() // one that was only taken for down may be up
-		state = LACState{Idle: idle, Attempt: l.attemptAt, Silent: l.silentAt, Planned: l.plannedUntil, IKE: l.ike, IKETo: l.ikeTo}
+		state = LACState{Idle: idle, Attempt: l.attemptAt, Silent: l.silentAt, Planned: l.plannedUntil}
 		if state.HangUp = l.cutHangUpAt; l.progress.busy == StepHangUp {
 			state.HangUp = l.hangUpAt
 		}
@@ -150,10 +171,12 @@ func (ls *lacTable) save(l *lac) {
 		}
 	case l.had == hadOne:
 		state.Up, state.Attempt = true, l.attemptAt // of several LACs, it may be another one that is up
+	case l.had == mayHaveHad:
+		state.Perhaps = true
 	default:
-		state.Perhaps = l.had == mayHaveHad
-		known = state.Perhaps
+		state.None, known = true, l.ike != ""
 	}
+	state.IKE, state.IKETo = l.ike, l.ikeTo
 	switch {
 	case !known && l.savedAs != nil:
 		l.savedAs, ls.dirty = nil, true

@@ -25,7 +25,7 @@ func TestFile(t *testing.T) {
 		{Xl2tpd: procfs.ID{Pid: 100, Start: 1 << 63}, LACs: []supervisor.SavedLAC{
 			{LAC: []byte("\x93\x8c\x8b\x9e"), LACState: supervisor.LACState{HungUp: true}}, // in Shift_JIS
 			{LAC: []byte("two words"), LACState: supervisor.LACState{Idle: true, Silent: at, StopAcked: true, IKE: "office", IKETo: "vpn.example.net"}},
-		}},
+		}, Connections: []supervisor.SavedLAC{{LAC: []byte("home"), LACState: supervisor.LACState{IKE: "office", IKETo: "vpn.example.net"}}}},
 		{},
 	} {
 		f.save(m)
