@@ -21,7 +21,7 @@ var took = map[string]int{
 	"guard-kills.txtar": 195, "guard-late.txtar": 100, "guard-life-returns.txtar": 90,
 	"guard-lns-userspace.txtar": 70, "guard-lns.txtar": 90, "guard-lo-rule.txtar": 65, "guard-load.txtar": 65,
 	"guard-no-clear.txtar": 35, "guard-peers.txtar": 125, "guard-port.txtar": 70, "guard-restart.txtar": 80,
-	"guard-sccrq.txtar": 30, "guard-slow-userspace.txtar": 60, "guard-slow.txtar": 95,
+	"guard-saved.txtar": 15, "guard-sccrq.txtar": 30, "guard-slow-userspace.txtar": 60, "guard-slow.txtar": 95,
 	"guard-unavailable.txtar": 75, "guard-userspace.txtar": 75, "half-closed.txtar": 40, "helloguard.test": 60,
 	"hook.txtar": 30, "hostile.txtar": 125, "killed-daemons.txtar": 65, "l2tp.test": 5, "late-userspace.txtar": 110,
 	"lns.test": 10, "mtu.txtar": 60, "mtu-remedy.txtar": 30, "nat.txtar": 70, "network-manager-ipsec.txtar": 35,

@@ -214,6 +214,15 @@ func TestFindings(t *testing.T) {
 		{"no guard", func(p *testHost) {
 			p.status.Problems = []status.Problem{unavailable(status.CodeGuard, "no such module")}
 		}, "Hello guard", "no such module"},
+		{"the guard's table saved", func(p *testHost) {
+			p.write("/etc/nftables.conf", "flush ruleset\ntable ip xl2tpd_keepalive {\n\tset peers {\n\t}\n}\n")
+		}, "saved nftables rules", "/etc/nftables.conf has the Hello guard's table"},
+		{"the guard's table saved in a file of its own", func(p *testHost) {
+			p.write("/etc/nftables.d/10-all.nft", "table ip xl2tpd_keepalive {\n}\n")
+		}, "saved nftables rules", "/etc/nftables.d/10-all.nft has the Hello guard's table"},
+		{"rules of one's own saved", func(p *testHost) {
+			p.write("/etc/nftables.conf", "flush ruleset\n# without table ip xl2tpd_keepalive\ntable inet filter {\n}\n")
+		}, "", ""},
 		{"no strongSwan", func(p *testHost) { p.viciErr = errors.New("vici: no such socket") }, "VICI", "no such socket"},
 		{"no strongSwan, as the service says too", func(p *testHost) {
 			p.viciErr, p.status.Problems = errors.New("vici: no such socket"), []status.Problem{{Code: status.CodeVICI, Text: status.NoVICI}}

@@ -32,7 +32,7 @@ func Examine(ctx context.Context, h *Host) []Finding {
 	e.givenUp, e.journalErr = h.GivenUp(ctx)
 	e.conf, e.confErr = config.Load(h.path(config.DefaultPath))
 	return slices.Concat(
-		e.service(), e.keepaliveConf(), guardChecks{e}.all(), strongSwanChecks{e}.all(), e.xl2tpds(), e.recovery(), e.modules(),
+		e.service(), e.keepaliveConf(), guardChecks{e}.all(), e.savedRules(), strongSwanChecks{e}.all(), e.xl2tpds(), e.recovery(), e.modules(),
 		e.redialOwners(), e.hellos(), tunnelChecks{e}.all(), mtuChecks{e}.all(),
 	)
 }

@@ -24,7 +24,7 @@ func dataTo(flags byte, id uint16) []byte {
 }
 
 func hasDataHook() bool {
-	return exec.Command("nft", "list", "chain", "ip", tableName, dataHook).Run() == nil
+	return exec.Command("nft", "list", "chain", "ip", TableName, dataHook).Run() == nil
 }
 
 // secureLine has what the far host sends to port 1701 of this one come through IPsec.
@@ -107,7 +107,7 @@ func TestDataHookWhenNeeded(t *testing.T) {
 	if hasDataHook() {
 		t.Error("there before any path needs it")
 	}
-	if exec.Command("nft", "list", "set", "ip", tableName, "cleardata").Run() == nil {
+	if exec.Command("nft", "list", "set", "ip", TableName, "cleardata").Run() == nil {
 		t.Error("the kernel walks through a large set once a second, before any path needs it")
 	}
 	one, two := path{lineHere, lineThere}, path{lineHere, netip.AddrPortFrom(lineThere.Addr(), 1702)}
@@ -122,7 +122,7 @@ func TestDataHookWhenNeeded(t *testing.T) {
 			t.Errorf("%+v: not intact: %v", step, err)
 		}
 	}
-	shell(t, "nft delete chain ip "+tableName+" "+dataHook)
+	shell(t, "nft delete chain ip "+TableName+" "+dataHook)
 	if ok, _ := r.intact(); ok {
 		t.Error("intact without its chain")
 	}

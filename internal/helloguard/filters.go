@@ -44,7 +44,7 @@ func (w Way) Filters() ([]Filter, error) {
 	for _, chain := range chains {
 		family, ok := families[chain.Table.Family]
 		switch {
-		case !ok, strings.HasPrefix(chain.Table.Name, tableName), chain.Type == nftables.ChainTypeNAT:
+		case !ok, strings.HasPrefix(chain.Table.Name, TableName), chain.Type == nftables.ChainTypeNAT:
 		case chain.Hooknum == nil || !slices.Contains(w.hooks, *chain.Hooknum):
 		default:
 			drops, err := mayDrop(c, chain, map[string]bool{})

@@ -20,7 +20,7 @@ import (
 )
 
 const (
-	logTable = tableName + "_trace"
+	logTable = TableName + "_trace"
 	logGroup = 1701
 
 	// What xl2tpd sends is logged before a guard could change it, and what it receives after that.

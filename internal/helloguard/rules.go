@@ -1,6 +1,8 @@
 package helloguard
 
 import (
+	"bytes"
+	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -10,14 +12,17 @@ import (
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
+	"github.com/google/nftables/userdata"
 	"golang.org/x/sys/unix"
 
 	"xl2tpd-keepalive/internal/l2tp"
 )
 
+// TableName is the table's name, in the family ip. Those of other tables of the program begin with it.
+const TableName = "xl2tpd_keepalive"
+
 const (
-	tableName = "xl2tpd_keepalive"
-	l2tpPort  = l2tp.Port
+	l2tpPort = l2tp.Port
 
 	// The queue of packets that came through IPsec, or from xl2tpd, and the one of all
 	// others: the IPsec policy, which drops what is forged, comes only after the queue.
@@ -129,13 +134,14 @@ type rules struct {
 	notesSenders, paces bool
 	// check is what a loopback check's packets have after the flags of their L2TP header.
 	check [checkLen]byte
-	// want is how many rules each chain has.
-	want map[string]int
-	puts int // how often the table was put into the kernel
+	// cookie is in each rule's user data. A copy that nft(8) has saved and loaded does not have it.
+	cookie []byte
+	want   map[string]int // how many rules each chain has
+	puts   int            // how often the table was put into the kernel
 }
 
 func newRules() *rules {
-	t := &nftables.Table{Family: nftables.TableFamilyIPv4, Name: tableName}
+	t := &nftables.Table{Family: nftables.TableFamilyIPv4, Name: TableName}
 	// nft(8) has no type for a tunnel id; a service is a 16-bit number too.
 	parts := []nftables.SetDatatype{nftables.TypeIPAddr, nftables.TypeIPAddr,
 		nftables.TypeInetService, nftables.TypeInetService, nftables.TypeInetService}
@@ -143,7 +149,7 @@ func newRules() *rules {
 		return &nftables.Set{Table: t, Name: name, Concatenation: true, KeyType: nftables.MustConcatSetType(parts...)}
 	}
 	r := &rules{
-		table: t, check: newCheck(),
+		table: t, check: newCheck(), cookie: newCookie(),
 		failClosed: set("failclosed", parts), connections: set("connections", parts), peers: set("peers", parts[:4]),
 		dataPeers: set("datapeers", parts[:4]), clear: set("cleardata", parts), secured: set("secureddata", parts),
 	}
@@ -239,7 +245,7 @@ func (r *rules) addChain(c *nftables.Conn, ch nftables.Chain, bodies ...[]expr.A
 	ch.Table = r.table
 	c.AddChain(&ch)
 	for _, b := range bodies {
-		c.AddRule(&nftables.Rule{Table: r.table, Chain: &ch, Exprs: b})
+		c.AddRule(&nftables.Rule{Table: r.table, Chain: &ch, Exprs: b, UserData: r.cookie})
 	}
 	r.want[ch.Name] = len(bodies)
 }
@@ -292,7 +298,7 @@ func (r *rules) remove() error {
 	})
 }
 
-// intact reports whether the kernel still has all of it.
+// intact reports whether the kernel still has all of it. Sets and chains can't be replaced without their rules.
 func (r *rules) intact() (all bool, err error) {
 	all = true
 	err = r.kernel.do(func(c *nftables.Conn) error {
@@ -301,11 +307,20 @@ func (r *rules) intact() (all bool, err error) {
 			if err != nil {
 				return err
 			}
-			all = all && len(got) == want
+			all = all && len(got) == want && !slices.ContainsFunc(got, r.foreign)
 		}
 		return nil
 	})
 	return all && err == nil, err
+}
+
+// foreign reports whether somebody else has made a rule, such as one of a saved ruleset that was loaded again.
+func (r *rules) foreign(rule *nftables.Rule) bool { return !bytes.Equal(rule.UserData, r.cookie) }
+
+// newCookie returns random user data, which nft(8) neither shows nor saves: it only knows comments.
+func newCookie() []byte {
+	const notComment = 0xff
+	return userdata.Append(nil, notComment, []byte(rand.Text()))
 }
 
 // setFailClosed says whether a tunnel's packets must not pass without the guard.

@@ -183,6 +183,24 @@ func TestWatchesChainsAlone(t *testing.T) {
 	<-ended
 }
 
+// A copy of the table in its place is not intact, even if all its rules are the same. nft(8) can make such a copy: it has
+// no cookie.
+func TestCopyIsNotIntact(t *testing.T) {
+	r := putRules(t, contents{}, 0)
+	if ok, err := r.intact(); !ok || err != nil {
+		t.Fatalf("got intact %v, %v before there is a copy", ok, err)
+	}
+	saved := newRules()
+	saved.check, saved.cookie = r.check, nil
+	t.Cleanup(saved.kernel.close)
+	if err := saved.install([]uint16{l2tpPort}, contents{}, 0); err != nil {
+		t.Fatal(err)
+	}
+	if ok, err := r.intact(); ok || err != nil {
+		t.Errorf("got intact %v, %v for a copy", ok, err)
+	}
+}
+
 // A change of a set does not wait until the kernel has freed what was taken out, as closing the connection does.
 func TestChangesDoNotWait(t *testing.T) {
 	r := putRules(t, contents{}, 0)

@@ -90,7 +90,7 @@ func runGuard(t *testing.T, sessions ...l2tp.Connection) *running {
 }
 
 func hasTable() bool {
-	out, _ := exec.Command("nft", "list", "table", "ip", tableName).Output()
+	out, _ := exec.Command("nft", "list", "table", "ip", TableName).Output()
 	return strings.Contains(string(out), "queue to 1701") || strings.Contains(string(out), "queue num 1701") // in Debian 11
 }
 
@@ -238,6 +238,29 @@ func TestHelloPassesBehindAFilter(t *testing.T) {
 	time.Sleep(time.Minute)
 	if hello() {
 		t.Error("a Hello that can be acknowledged passes")
+	}
+}
+
+// Where somebody puts a copy of the table in its place, the guard's own comes back, once, with its elements.
+func TestCopyIsReplaced(t *testing.T) {
+	tunnel := l2tp.Connection{Local: lineHere, Peer: lineThere, LocalID: 7, PeerID: 9}
+	newLine(t)
+	r := runGuard(t, tunnel)
+	awaitTable(t)
+	time.Sleep(5 * time.Second) // its own changes are over
+	copied := newRules()
+	copied.tryKernel()
+	copied.cookie = nil
+	t.Cleanup(copied.kernel.close)
+	if err := copied.install([]uint16{l2tpPort}, contents{}, 0); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(calmAfter)
+	if n := r.said("taken away"); n != 1 {
+		t.Errorf("the table was put back %d times, want once", n)
+	}
+	if n := size(t, copied.connections); n != 2 {
+		t.Errorf("got %d flows of the tunnel, want 2", n)
 	}
 }
 

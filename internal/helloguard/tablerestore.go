@@ -36,10 +36,10 @@ func (r *restorations) add(log *slog.Logger, now time.Time) {
 	r.last = now
 	switch {
 	case r.n < manyRestorations:
-		log.Warn("hello guard: its nftables table was taken away, putting it back", "table", "ip "+tableName)
+		log.Warn("hello guard: its nftables table was taken away, putting it back", "table", "ip "+TableName)
 	case r.n == manyRestorations:
 		log.Warn("hello guard: its nftables table is taken away again and again, putting it back every time, at most five times a second",
-			"table", "ip "+tableName)
+			"table", "ip "+TableName)
 	}
 }
 
@@ -49,7 +49,7 @@ func (r *restorations) calm(log *slog.Logger, now time.Time) bool {
 		return false
 	}
 	if r.n >= manyRestorations {
-		log.Info("hello guard: its nftables table is left alone again", "table", "ip "+tableName, "restored", r.n)
+		log.Info("hello guard: its nftables table is left alone again", "table", "ip "+TableName, "restored", r.n)
 	}
 	r.n = 0
 	return true
