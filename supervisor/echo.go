@@ -36,7 +36,7 @@ func (ts *tunnelTable) echo(t *tunnel, now time.Time) {
 		return
 	}
 	t.inFlight = echoing
-	t.sent = t.inTime(now)
+	t.sent, t.again = t.inTime(now), false
 	if t.lostInARow == 0 {
 		t.firstLostAt = now
 	}
@@ -95,6 +95,10 @@ func (ts *tunnelTable) takeResult(ev probe.Result, now time.Time) {
 	}
 	if t.lostInARow <= len(retries) && retries[t.lostInARow-1] < t.settings.Interval {
 		ts.retry(t, now, retries[t.lostInARow-1])
+		return
+	}
+	if t.again {
+		ts.retry(t, now, t.untilSoon(now))
 		return
 	}
 	ts.armInterval(t, now, now, stretch)

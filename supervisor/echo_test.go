@@ -1,12 +1,14 @@
 package supervisor
 
 import (
+	"fmt"
 	"net/netip"
 	"testing"
 	"time"
 
 	"xl2tpd-keepalive/internal/config"
 	"xl2tpd-keepalive/internal/ppp"
+	"xl2tpd-keepalive/probe"
 	"xl2tpd-keepalive/vici"
 )
 
@@ -305,4 +307,92 @@ func TestNewSAOfAnUnknownPeer(t *testing.T) {
 	n.want() // that one is known
 	n.step(secured("7"))
 	n.want(read(l))
+	n.counter(l, 71)
+	n.want(echo(l))
+	n.step(secured("8"))
+	n.want() // its reply counts, whichever SA it comes through
+	n.now = n.now.Add(3 * time.Second)
+	n.result(l, lost)
+	n.want(read(l))
+	n.counter(l, 71)
+	n.want(echo(l))
+	n.now = n.now.Add(3 * time.Second)
+	n.result(l, lost)
+	n.want()
+}
+
+// silentCaller returns a fixture with the silent tunnel of a caller. Nobody knows with whom it is.
+func silentCaller(t *testing.T, settings string) (*fixture, ppp.Link) {
+	n := newFixture(t, "[lns default]\nip range = 10.0.0.1-10.0.255.254\npppoptfile = /etc/ppp/options.l2tpd\n", settings)
+	l := inUserspace(link("ppp0", 5, true))[0]
+	n.links(l)
+	n.plays(time.Minute, alive, succeeds)
+	n.plays(5*time.Minute, probe.Result{Err: lost}, succeeds)
+	if s := n.tunnel(l).state; s != Silent {
+		t.Fatalf("the tunnel is %v, want %v", s, Silent)
+	}
+	return n, l
+}
+
+// While callers come back, there are new SAs all the time. A silent tunnel is asked more often then, but not for each SA.
+// Its reply is heard however many there are.
+func TestManyNewSAsOfUnknownPeers(t *testing.T) {
+	const lasts = time.Minute
+	for name, tc := range map[string]struct {
+		settings    string
+		every       time.Duration // between two SAs
+		takes       time.Duration // the answer to an echo request; 0: it is lost
+		least, most int           // echo requests in a minute
+		soonest     time.Duration // between two of them
+		want        State
+	}{
+		"one":                        {"", time.Hour, 0, 4, 8, 2500 * time.Millisecond, Silent},
+		"one a second":               {"", time.Second, 0, 14, 24, 2500 * time.Millisecond, Silent},
+		"ten a second":               {"", 100 * time.Millisecond, 0, 14, 24, 2500 * time.Millisecond, Silent},
+		"a short timeout":            {"[global]\ntimeout = 1\n", time.Second, 0, 14, 24, 2500 * time.Millisecond, Silent},
+		"a long interval":            {"[global]\ninterval = 60\n", time.Second, 0, 3, 5, 15 * time.Second, Silent},
+		"ten a second, and it lives": {"", 100 * time.Millisecond, 500 * time.Millisecond, 1, 8, 2500 * time.Millisecond, Alive},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n, l := silentCaller(t, tc.settings)
+			timeout := n.tunnel(l).settings.Timeout
+			var last, answered time.Time
+			began, id, sent := n.now, 0, 0
+			for ; n.now.Sub(began) < lasts; n.after(100 * time.Millisecond) {
+				if n.now.Sub(began)%tc.every == 0 {
+					id++
+					n.step(secured(fmt.Sprint(id)))
+				}
+				if !answered.IsZero() && !n.now.Before(answered) {
+					answered = time.Time{}
+					if tc.takes > 0 {
+						n.result(l, nil)
+					} else {
+						n.result(l, lost)
+					}
+				}
+				for len(n.actions) > 0 {
+					a := n.actions[0]
+					n.actions = n.actions[1:]
+					switch a.(type) {
+					case ReadCounter:
+						n.counter(l, 0)
+					case CancelEcho:
+						t.Fatal("an echo request is cancelled")
+					case SendEcho:
+						if d := n.now.Sub(last); d < tc.soonest {
+							t.Errorf("%v after the one before", d)
+						}
+						sent, last, answered = sent+1, n.now, n.now.Add(timeout)
+						if tc.takes > 0 {
+							answered = n.now.Add(tc.takes)
+						}
+					}
+				}
+			}
+			if s := n.tunnel(l).state; sent < tc.least || sent > tc.most || s != tc.want {
+				t.Errorf("%d echo requests, and the tunnel is %v; want %d to %d, and %v", sent, s, tc.least, tc.most, tc.want)
+			}
+		})
+	}
 }

@@ -33,7 +33,8 @@ type echoSchedule struct {
 	closely bool      // read the counter a few times until then
 	looked  time.Time // when the counter was last read
 	planned time.Time // when the latest reading or echo request was due
-	sent    time.Time // when the echo request in flight was due
+	sent    time.Time // when the echo request in flight, or else the latest, was due
+	again   bool      // if that is lost, send another one soon
 }
 
 // next returns when to do something about the tunnel next. The counters of all tunnels with one interval are read at the
@@ -66,6 +67,11 @@ func (s *echoSchedule) inTime(now time.Time) time.Time {
 		return now
 	}
 	return s.planned
+}
+
+// untilSoon returns how long to wait before the next echo if it is to come soon.
+func (t *tunnel) untilSoon(now time.Time) time.Duration {
+	return max(0, t.settings.Interval/looks-now.Sub(t.sent))
 }
 
 // hurry makes a tunnel's echo due now.

@@ -74,6 +74,8 @@ var rules = []rule{
 	{name: "xl2tpd redials one of several", holds: (*ruleInput).readyForOneOfSeveral, step: StepNone,
 		until: (*ruleInput).afterXl2tpdsAttempt, notes: (*progress).countAsDial,
 		why: "LACs with one LNS can't be told apart while xl2tpd dials, so its own attempt has its time."},
+	{name: "xl2tpd dials, and may redial besides", holds: (*ruleInput).readyBesideARedial, step: StepNone, until: (*ruleInput).untilPlanned,
+		why: "Somebody else has dialled. Made to dial anew, xl2tpd would keep to its next redial all the same, and call twice."},
 	{name: "xl2tpd dials from before the SA", holds: (*ruleInput).readyForXl2tpd, step: StepRedial,
 		why: "An attempt that began without the SA can't succeed any more."},
 	{name: "xl2tpd has redialled without success", holds: (*ruleInput).xl2tpdRedialsAndRenewable, step: StepRenew,
@@ -310,6 +312,8 @@ func (in *ruleInput) xl2tpdRedials() bool { return in.now.Before(in.p.since.Add(
 func (in *ruleInput) readyToDial() bool { return in.p.readyToDial(in.s) }
 
 func (in *ruleInput) readyForXl2tpd() bool { return in.xl2tpdRedials() && in.readyToDial() }
+
+func (in *ruleInput) readyBesideARedial() bool { return in.readyForXl2tpd() && in.redialPlanned() }
 
 func (in *ruleInput) readyForOneOfSeveral() bool { return in.readyForXl2tpd() && in.s.sharesLNS }
 

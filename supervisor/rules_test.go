@@ -48,6 +48,9 @@ func TestEachRule(t *testing.T) {
 		{"dialled without answer", func(l *progress, s *situation) { l.last, l.dials = StepDial, 4 }},
 		{"dialled without answer, and the SA has to stay", func(l *progress, s *situation) { l.last, l.dials, s.saInUse = StepDial, 4, true }},
 		{"xl2tpd redials one of several", func(l *progress, s *situation) { l.last, s.redialsFor, s.sharesLNS = StepSecure, hour, true }},
+		{"xl2tpd dials, and may redial besides", func(l *progress, s *situation) {
+			l.last, s.redialsFor, s.redialPlannedUntil = StepSecure, hour, origin0.Add(time.Second)
+		}},
 		{"xl2tpd dials from before the SA", func(l *progress, s *situation) { l.last, s.redialsFor = StepSecure, hour }},
 		{"xl2tpd has redialled without success", func(l *progress, s *situation) { s.redialsFor = hour }},
 		{"xl2tpd has redialled, and the SA has to stay", func(l *progress, s *situation) { s.redialsFor, s.saInUse = hour, true }},

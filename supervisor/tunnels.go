@@ -181,13 +181,24 @@ func (ts *tunnelTable) reidentify(dialled dialledFunc, now time.Time) {
 	}
 }
 
-// askOfUnknownPeers asks every silent tunnel anew of which nobody knows with whom it is: a new SA may have repaired it.
+// askOfUnknownPeers asks every silent tunnel soon of which nobody knows with whom it is: a new SA may have repaired it.
 func (ts *tunnelTable) askOfUnknownPeers(now time.Time) {
 	for _, t := range ts.inOrder() {
 		if t.presence != gone && t.state == Silent && !t.identity.outer.IsValid() {
-			ts.askAnew(t, now)
+			ts.askSoon(t, now)
 		}
 	}
+}
+
+// askSoon makes a tunnel's echo due earlier, but not more often than the counter is read: while many callers come back,
+// there is a new SA every second. An echo in flight may have been sent through the new SA. So only if it is lost, there is
+// another one.
+func (ts *tunnelTable) askSoon(t *tunnel, now time.Time) {
+	if t.inFlight == echoing {
+		t.again = true
+		return
+	}
+	ts.retry(t, now, t.untilSoon(now))
 }
 
 // askAnew makes a tunnel's echo due now, even if one is in flight.

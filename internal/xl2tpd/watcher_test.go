@@ -421,19 +421,19 @@ func TestComplainsOfAWaitOnce(t *testing.T) {
 		b.end(76)
 		time.Sleep(2 * filewatch.BlindLook)
 		b.start(79, 7)
-		time.Sleep(slowLook)
+		time.Sleep(filewatch.SlowLook)
 		logged(1, 0)
 		b.start(80, 8) // for another reason
-		time.Sleep(2 * slowLook)
+		time.Sleep(2 * filewatch.SlowLook)
 		logged(1, 0)
 		fail[77] = nil
-		time.Sleep(2 * slowLook)
+		time.Sleep(2 * filewatch.SlowLook)
 		logged(1, 1)
 		fail[80] = nil
-		time.Sleep(slowLook)
+		time.Sleep(filewatch.SlowLook)
 		fail[81] = errors.New("too many open files") // it fails again after all
 		b.start(81, 9)
-		time.Sleep(2 * slowLook)
+		time.Sleep(2 * filewatch.SlowLook)
 		logged(2, 1)
 		b.stop()
 	})
