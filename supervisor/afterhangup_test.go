@@ -322,6 +322,7 @@ func TestEndOfASilenceOfTheTargetAlone(t *testing.T) {
 		"another target, and nobody could ask": {lost, "target = 192.168.7.1\n", true},
 	} {
 		n, _ := oneLNS(t, "", full+tc.target)
+		n.step(TaskWorks{Task: TaskGuard}) // which asks the peer
 		n.plays(20*time.Second, alive, succeeds)
 		n.plays(30*time.Second, probe.Result{Err: lost}, func(r Recover) error {
 			if r.Step == StepAsk {

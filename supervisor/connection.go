@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"slices"
 	"time"
 
 	"xl2tpd-keepalive/internal/xl2tpd"
@@ -14,8 +15,10 @@ const inClearTime = 24 * time.Hour
 // not loaded that connection. An SA that is not listed is no reason to forget it: a restarted charon knows nothing of an SA
 // that the kernel still has. well says that the LAC has a link of its own, and that the link is alive.
 func (ls *lacTable) noteConnection(l *lac, s *xl2tpd.Section, c *candidates, well bool, now time.Time) {
-	if sa := ls.topology.lnsSA(c, s); sa.L2TP {
-		l.ike, l.ikeTo, l.inClearSince = sa.Name, lnsHost(s), time.Time{}
+	sa, host := ls.topology.lnsSA(c, s), lnsHost(s)
+	ofLast := l.ikeTo != "" && l.ikeTo != host && !slices.Contains(s.LNSIPs, sa.Peer) // xl2tpd.conf has another LNS since
+	if sa.L2TP && !ofLast {
+		l.ike, l.ikeTo, l.inClearSince = sa.Name, host, time.Time{}
 		return
 	}
 	if !l.inClearSince.IsZero() && now.Sub(l.inClearSince) >= inClearTime {

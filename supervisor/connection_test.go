@@ -194,3 +194,12 @@ func TestConnectionIsReplaced(t *testing.T) {
 		}
 	}
 }
+
+// The name of the LNS has another address by now than the tunnel that is up.
+func TestConnectionOfALNSThatHasMoved(t *testing.T) {
+	for _, known := range [][]string{{"192.0.2.2"}, {"192.0.2.1", "192.0.2.2"}, {"192.0.2.1"}, nil} {
+		if got := named(t, known, worksWith("192.0.2.2")).lac("office").ike; got != "tokyo" {
+			t.Errorf("the name has %q: the connection is %q", known, got)
+		}
+	}
+}

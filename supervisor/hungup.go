@@ -43,7 +43,7 @@ func (l *lac) peerIsDead(now time.Time) {
 // proves nothing until recovery has asked the peer.
 func (h *hangUps) recordEnd(one news, now time.Time) {
 	c, silent := one.end, !one.silentSince.IsZero()
-	asked := slices.ContainsFunc(h.lacsNamed(one.names), func(l *lac) bool { return l.progress.peer == peerSilent })
+	asked := slices.ContainsFunc(h.lacsNamed(one.names), func(l *lac) bool { return h.peerWasDead(l, now) })
 	proves := silent && one.lived && (asked || !one.otherTarget)
 	if made := h.saMadeAt(one.names); !one.saLost.IsZero() && made.After(one.saLost) { // so the tunnel may have lived again
 		c.failed, proves = false, proves && now.Sub(made) > helpTime
@@ -64,6 +64,13 @@ func (h *hangUps) recordEnd(one news, now time.Time) {
 		}
 	}
 	h.attributeEnd(c, now)
+}
+
+// peerWasDead reports whether the peer of a LAC's silent link has left a question unanswered. While the Hello guard works, that
+// counts for longer: the guard would have seen it if the operator had hung up since.
+func (h *hangUps) peerWasDead(l *lac, now time.Time) bool {
+	p, guardAt := &l.progress, h.health.guardAt
+	return p.peerIsDead(now) || p.peer == peerSilent && !guardAt.IsZero() && !p.peerAt.Before(guardAt)
 }
 
 // saMadeAt returns when charon has last confirmed a new SA for one of these sections; zero: never. charon may not have

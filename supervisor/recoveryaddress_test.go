@@ -14,9 +14,23 @@ import (
 
 // The connection of the last tunnel is only used for the LNS of that tunnel.
 func TestRecoveryKnowsTheConnection(t *testing.T) {
-	for conf, want := range map[string]string{redials: "tokyo", strings.ReplaceAll(redials, "192.0.2.1", "192.0.2.9"): ""} {
+	for _, tc := range []struct {
+		conf, want string
+		kernel     bool // the link shows the address of its LNS
+	}{
+		{redials, "tokyo", false},
+		{redials, "tokyo", true},
+		{strings.ReplaceAll(redials, "192.0.2.1", "192.0.2.9"), "", false},
+		{strings.ReplaceAll(redials, "192.0.2.1", "192.0.2.9"), "", true},
+	} {
 		n := established(t, redials, "")
-		n.step(n.xl2tpd(conf))
+		for _, conf := range []string{redials, tc.conf} {
+			s := n.xl2tpd(conf)
+			if tc.kernel {
+				s.Sessions = []xl2tpd.Session{{Ifname: "ppp0", Ifindex: 5, Local: closer.Local, Peer: closer.Peer, LocalTunnel: closer.LocalID}}
+			}
+			n.step(s)
+		}
 		n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "closed by the peer"}})
 		n.links()
 		n.step(vici.Snapshot{})
@@ -29,8 +43,8 @@ func TestRecoveryKnowsTheConnection(t *testing.T) {
 				}
 			}
 		}
-		if got != want {
-			t.Errorf("%s%q, want %q", conf, got, want)
+		if got != tc.want {
+			t.Errorf("in the kernel %v, %s%q, want %q", tc.kernel, tc.conf, got, tc.want)
 		}
 	}
 }

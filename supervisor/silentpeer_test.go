@@ -135,3 +135,45 @@ func TestLinkEndsWhileThePeerIsAskedAnew(t *testing.T) {
 		}
 	}
 }
+
+// A link ends, and nobody says why. Its peer has left a question unanswered. If the Hello guard has failed since, that may be
+// long ago, and the operator may have hung up.
+func TestOldSilenceIsNoProofOfAFailure(t *testing.T) {
+	for name, tc := range map[string]struct {
+		guard  func(*fixture)
+		after  time.Duration
+		hungUp bool
+	}{
+		"the guard works":             {func(*fixture) {}, 2 * deadTime, false},
+		"it has failed just now":      {(*fixture).withoutGuard, time.Second, false},
+		"it has failed some time ago": {(*fixture).withoutGuard, 2 * deadTime, true},
+		"it is back": {func(n *fixture) {
+			n.withoutGuard()
+			n.after(time.Second)
+			n.step(Fault{What: TaskGuard})
+		}, 2 * deadTime, true},
+	} {
+		n := otherTarget(t)
+		questions := 0
+		for end := n.now.Add(time.Minute); n.lac("office").progress.peer != peerSilent || questions < 2; {
+			n.plays(500*time.Millisecond, probe.Result{Err: lost}, func(r Recover) error {
+				if r.Step == StepAsk {
+					questions++
+					return nil
+				}
+				return lost
+			})
+			if n.now.After(end) {
+				t.Fatalf("%s: %d questions", name, questions)
+			}
+		}
+		n.lac("office").progress.next = n.now.Add(time.Hour)
+		tc.guard(n)
+		n.plays(tc.after, probe.Result{Err: lost}, func(Recover) error { return lost })
+		n.links()
+		n.after(2 * reasonDelay)
+		if got := n.lac("office").mayBeHungUp(); got != tc.hungUp {
+			t.Errorf("%s: may have been hung up: %v, want %v", name, got, tc.hungUp)
+		}
+	}
+}
