@@ -618,7 +618,7 @@ func (h *simHost) dialForRecovery(d *dialler, r Recover) {
 	case inClear && (h.hadConnection() || h.now.Sub(h.plainAt) > time.Minute):
 		h.failed(d, "%v in the clear", r.Step)
 	}
-	h.dial(d, true)
+	h.dial(d, !d.ended.Equal(h.now)) // a step of this moment was decided before xl2tpd planned a redial
 }
 
 // redial makes xl2tpd drop an attempt and dial.
