@@ -162,7 +162,7 @@ func (e *Executor) connection(ctx context.Context, r supervisor.Recover) (ike, c
 	case err != nil:
 		return "", "", err
 	case !ok && r.IKE != "": // the tunnel must not go on in the clear
-		return "", "", fmt.Errorf("strongSwan has no connection for the LNS any more; the last tunnel came through %s", r.IKE)
+		return "", "", fmt.Errorf("strongSwan has no connection for the LNS any more, and there was %s: load it, or set recover = redial to go on without IPsec", r.IKE)
 	case !ok:
 		return "", "", supervisor.ErrNoConnection
 	}
