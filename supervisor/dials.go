@@ -26,7 +26,8 @@ func (d *dials) takeDial(ev Dials, now time.Time) {
 	for _, l := range lacs {
 		l.sccrqAt = now
 	}
-	if !ev.Again && !takeOwnDial(lacs, now) {
+	foreign := !ev.Again && !takeOwnDial(lacs, now)
+	if foreign {
 		d.clearDownAt(lacs)
 		d.mayRedialAgain(lacs, now)
 	}
@@ -42,6 +43,9 @@ func (d *dials) takeDial(ev Dials, now time.Time) {
 		l.had = hadOne
 	}
 	d.agenda.mark(l)
+	if foreign {
+		d.noteEarlyDial(l, lns, now)
+	}
 	l.noteAttempt(lns, now)
 	if l.mayBeHungUp() && !l.progress.commands() {
 		d.dialledAgain(l, now)
@@ -80,6 +84,23 @@ func (d *dials) perhapsDialled(l *lac, lacs []*lac, lns netip.Addr, now time.Tim
 	if l.had < mayHaveHad && !l.lastEnd.mayBeHangUp() && (l.mayBeHungUp() || d.topology.ifDialled(l)) {
 		l.had = mayHaveHad
 		d.agenda.mark(l)
+	}
+}
+
+// attemptLasts is after how long xl2tpd gives up an attempt that nobody answers.
+const attemptLasts = 31 * time.Second
+
+// noteEarlyDial notes that somebody else dials a LAC, if xl2tpd would not have redialled it yet: its last attempt had no
+// answer. xl2tpd keeps to that redial all the same.
+func (d *dials) noteEarlyDial(l *lac, lns netip.Addr, now time.Time) {
+	s := d.topology.section(l)
+	if s == nil || !s.Redial || l.attemptAt.IsZero() || d.tunnels.endedSince(lns, l.attemptAt) {
+		return
+	}
+	over := l.attemptAt.Add(attemptLasts)
+	planned := over.Add(s.RedialTimeout)
+	if now.After(over) && now.Before(planned.Add(-timerDelay)) && planned.After(l.plannedUntil) {
+		l.plannedUntil = planned.Add(timerDelay)
 	}
 }
 

@@ -77,6 +77,52 @@ func TestFirstDialOfOneOfTwo(t *testing.T) {
 	}
 }
 
+// Somebody dials before xl2tpd would redial, because nobody has answered its last attempt. xl2tpd redials in its time all the
+// same. Made to dial anew before, it would call twice.
+func TestDialBeforeARedial(t *testing.T) {
+	const planned = 61 * time.Second // after the last attempt
+	for name, tc := range map[string]struct {
+		conf  string
+		after time.Duration // the last attempt
+		again bool
+		ends  bool // that attempt, when the LNS refuses it
+		early bool
+	}{
+		"before":                     {redials, 45 * time.Second, false, false, true},
+		"just before":                {redials, planned - 2*time.Second, false, false, true},
+		"xl2tpd itself":              {redials, planned, false, false, false},
+		"later":                      {redials, planned + time.Second, false, false, false},
+		"while the attempt lasts":    {redials, 10 * time.Second, false, false, false},
+		"the LNS had refused":        {redials, 45 * time.Second, false, true, false},
+		"the same request is copied": {redials, 45 * time.Second, true, false, false},
+		"no redial":                  {oneLAC, 45 * time.Second, false, false, false},
+	} {
+		n := newFixture(t, tc.conf, "[lac default]\nrecover = full\n")
+		n.step(TaskWorks{Task: TaskGuard})
+		n.step(secured("1"))
+		n.links()
+		n.step(Dials{Peer: closer.Peer.Addr()})
+		began := n.now
+		n.now = began.Add(time.Second)
+		if tc.ends {
+			n.ends(8, peerCloses)
+		}
+		n.now = began.Add(tc.after)
+		n.step(Dials{Peer: closer.Peer.Addr(), Again: tc.again})
+		got := time.Time{}
+		for _, l := range n.core.lacs.byKey {
+			got = l.plannedUntil
+		}
+		want := time.Time{}
+		if tc.early {
+			want = began.Add(planned + timerDelay)
+		}
+		if !got.Equal(want) {
+			t.Errorf("%s: planned until %v, want %v", name, got.Sub(began), want.Sub(began))
+		}
+	}
+}
+
 // An operator dials while recovery hangs up. xl2tpd goes on to redial after the hang-up, and gets no second call.
 func TestRedialsOnAfterAHangUp(t *testing.T) {
 	const more = "redial = yes\nredial timeout = 30\n"

@@ -399,14 +399,24 @@ func TestComplainsOfAWaitOnce(t *testing.T) {
 		b := newFixture(t)
 		waitExit, fail := b.w.sys.waitExit, map[int]error{77: errors.New("too many open files"), 80: errors.New("no memory")}
 		b.w.sys.waitExit = func(pid int, ended func()) (func(), error) {
-			if err := fail[pid]; err != nil {
+			b.mu.Lock()
+			err := fail[pid]
+			b.mu.Unlock()
+			if err != nil {
 				return nil, err
 			}
 			return waitExit(pid, ended)
 		}
+		set := func(pid int, err error) {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			fail[pid] = err
+		}
 		logged := func(want ...int) {
 			t.Helper()
 			synctest.Wait()
+			b.mu.Lock()
+			defer b.mu.Unlock()
 			got := []int{strings.Count(b.log.String(), "too many open files"), strings.Count(b.log.String(), "no memory")}
 			if !slices.Equal(got, want) {
 				t.Errorf("logged %v times, want %v", got, want)
@@ -426,12 +436,12 @@ func TestComplainsOfAWaitOnce(t *testing.T) {
 		b.start(80, 8) // for another reason
 		time.Sleep(2 * filewatch.SlowLook)
 		logged(1, 0)
-		fail[77] = nil
+		set(77, nil)
 		time.Sleep(2 * filewatch.SlowLook)
 		logged(1, 1)
-		fail[80] = nil
+		set(80, nil)
 		time.Sleep(filewatch.SlowLook)
-		fail[81] = errors.New("too many open files") // it fails again after all
+		set(81, errors.New("too many open files")) // it fails again after all
 		b.start(81, 9)
 		time.Sleep(2 * filewatch.SlowLook)
 		logged(2, 1)
