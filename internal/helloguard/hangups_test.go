@@ -41,7 +41,7 @@ func (b *fixture) operators() (all []bool) {
 // What the service hangs up was no operator. Its request explains one end: another tunnel with that peer that ends too was
 // hung up by an operator.
 func TestHangUpsByTheService(t *testing.T) {
-	any := Selector{Owner: watched, Peer: there.Addr()}
+	either := Selector{Owner: watched, Peer: there.Addr()}
 	one := Selector{Owner: watched, Peer: there.Addr(), LocalID: 7}
 	goodbye := func(id uint16) func(*fixture, *Guard) {
 		return func(b *fixture, _ *Guard) { b.goodbye(id+10, id, 2) }
@@ -59,20 +59,20 @@ func TestHangUpsByTheService(t *testing.T) {
 		want    []bool
 	}{
 		"an operator":                         {[]func(*fixture, *Guard){goodbye(7)}, []bool{true}},
-		"the service":                         {[]func(*fixture, *Guard){note(any), read, goodbye(7)}, []bool{false}},
-		"the service, and copies":             {[]func(*fixture, *Guard){note(any), read, goodbye(7), goodbye(7)}, []bool{false}},
+		"the service":                         {[]func(*fixture, *Guard){note(either), read, goodbye(7)}, []bool{false}},
+		"the service, and copies":             {[]func(*fixture, *Guard){note(either), read, goodbye(7), goodbye(7)}, []bool{false}},
 		"the service, that one":               {[]func(*fixture, *Guard){note(one), read, goodbye(7)}, []bool{false}},
 		"an operator, the other one":          {[]func(*fixture, *Guard){note(one), read, goodbye(8), goodbye(7)}, []bool{true, false}},
-		"the service, then an operator":       {[]func(*fixture, *Guard){note(any), read, goodbye(7), goodbye(8)}, []bool{false, true}},
-		"the service twice":                   {[]func(*fixture, *Guard){note(any), note(any), goodbye(7), goodbye(8)}, []bool{false, false}},
-		"the command is read late":            {[]func(*fixture, *Guard){note(any), wait(commandTime - 1), goodbye(7)}, []bool{false}},
-		"the command was never read":          {[]func(*fixture, *Guard){note(any), wait(commandTime), goodbye(7)}, []bool{true}},
-		"seen late":                           {[]func(*fixture, *Guard){note(any), read, wait(hangUpTime - 1), goodbye(7)}, []bool{false}},
-		"it had nothing to hang up":           {[]func(*fixture, *Guard){note(any), read, wait(hangUpTime), goodbye(7)}, []bool{true}},
-		"the command failed":                  {[]func(*fixture, *Guard){note(any), fails, goodbye(7)}, []bool{true}},
+		"the service, then an operator":       {[]func(*fixture, *Guard){note(either), read, goodbye(7), goodbye(8)}, []bool{false, true}},
+		"the service twice":                   {[]func(*fixture, *Guard){note(either), note(either), goodbye(7), goodbye(8)}, []bool{false, false}},
+		"the command is read late":            {[]func(*fixture, *Guard){note(either), wait(commandTime - 1), goodbye(7)}, []bool{false}},
+		"the command was never read":          {[]func(*fixture, *Guard){note(either), wait(commandTime), goodbye(7)}, []bool{true}},
+		"seen late":                           {[]func(*fixture, *Guard){note(either), read, wait(hangUpTime - 1), goodbye(7)}, []bool{false}},
+		"it had nothing to hang up":           {[]func(*fixture, *Guard){note(either), read, wait(hangUpTime), goodbye(7)}, []bool{true}},
+		"the command failed":                  {[]func(*fixture, *Guard){note(either), fails, goodbye(7)}, []bool{true}},
 		"with another peer":                   {[]func(*fixture, *Guard){note(Selector{Owner: watched, Peer: here.Addr()}), goodbye(7)}, []bool{true}},
 		"of another xl2tpd":                   {[]func(*fixture, *Guard){note(Selector{Owner: office, Peer: there.Addr()}), goodbye(7)}, []bool{true}},
-		"an attempt is dropped, not a tunnel": {[]func(*fixture, *Guard){func(_ *fixture, g *Guard) { g.NoteDrop(any) }, goodbye(7)}, []bool{true}},
+		"an attempt is dropped, not a tunnel": {[]func(*fixture, *Guard){func(_ *fixture, g *Guard) { g.NoteDrop(either) }, goodbye(7)}, []bool{true}},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			b, g := twoTunnels(t)
