@@ -87,9 +87,6 @@ func (d *dials) perhapsDialled(l *lac, lacs []*lac, lns netip.Addr, now time.Tim
 	}
 }
 
-// attemptLasts is after how long xl2tpd gives up an attempt that nobody answers.
-const attemptLasts = 31 * time.Second
-
 // noteEarlyDial notes that somebody else dials a LAC, if xl2tpd would not have redialled it yet: its last attempt had no
 // answer. xl2tpd keeps to that redial all the same.
 func (d *dials) noteEarlyDial(l *lac, lns netip.Addr, now time.Time) {

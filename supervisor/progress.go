@@ -63,9 +63,11 @@ const (
 	// connectTime is grace while charon is negotiating. Initiating the same CHILD SA then would make a second pair of
 	// SAs.
 	connectTime = 10 * time.Second
-	// attemptTime is how long an attempt of xl2tpd takes if the LNS does not answer: SCCRQ and its retransmissions take
-	// 31 s (network.c, control_xmit). A second request in that time does nothing.
-	attemptTime = 35 * time.Second
+	// attemptLasts is after how long xl2tpd gives up an attempt that nobody answers: SCCRQ and its retransmissions
+	// (network.c, control_xmit).
+	attemptLasts = 31 * time.Second
+	// attemptTime is how long such an attempt takes at most. A second request in that time does nothing.
+	attemptTime = attemptLasts + 4*time.Second
 	// deadAfter is the silence after which a tunnel counts as dead without proof. It is longer than the time between
 	// two Hellos, which a living peer answers.
 	deadAfter = 65 * time.Second

@@ -183,10 +183,13 @@ func (t *topology) updateSAs(s vici.Snapshot, now time.Time) (changed, made bool
 		}
 		t.sas[peer] = is
 	}
+	if maps.Equal(known, t.sas) {
+		return false, false
+	}
 	for peer, is := range t.sas {
 		made = made || is.replaces(known[peer])
 	}
-	return !maps.Equal(known, t.sas), made
+	return true, made
 }
 
 // newSA returns an SA with a peer. counts is false if all its children carry something else than L2TP.

@@ -72,7 +72,7 @@ func (g *Guard) NoteHangUp(which Selector) (id HangUp) {
 	g.with(func(h *handler) {
 		var tunnels []l2tp.Connection
 		for _, c := range h.table.list {
-			if t := c.translator.Connection(); which.Selects(t) && c.owner.is(which.Owner) {
+			if t := c.translator.Connection(); which.certain(t, c.owner) {
 				tunnels = append(tunnels, t)
 			}
 		}
@@ -87,7 +87,7 @@ func (g *Guard) NoteDrop(which Selector) (id HangUp) {
 	g.with(func(h *handler) {
 		var tunnels []l2tp.Connection
 		h.table.awaited.all(func(t l2tp.Connection, a awaited) bool {
-			if which.Selects(t) && a.owner.is(which.Owner) {
+			if which.certain(t, a.owner) {
 				tunnels = append(tunnels, t)
 			}
 			return true

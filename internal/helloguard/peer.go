@@ -24,6 +24,9 @@ func (s Selector) Selects(t l2tp.Connection) bool {
 	return t.Peer.Addr() == s.Peer && (s.LocalID == 0 || s.LocalID == t.LocalID)
 }
 
+// certain reports whether a selector selects a tunnel or attempt that is certainly its xl2tpd's.
+func (s Selector) certain(t l2tp.Connection, o owner) bool { return s.Selects(t) && o.is(s.Owner) }
+
 // Ask asks a peer for a sign of life, on every control connection that is selected. It
 // reports whether there is one that can be asked. An answer changes Channel.Heard.
 func (g *Guard) Ask(which Selector) (asked bool) {
@@ -65,8 +68,9 @@ func (g *Guard) Answered(owner procfs.ID, peer netip.Addr, since time.Time) (is 
 	return is
 }
 
-// Lapsed reports whether an attempt of this xl2tpd to get a tunnel to a peer, or such a tunnel, has ended since a time, and
-// nobody on this host has hung up: xl2tpd may have planned a redial (xl2tpd.c, destroy_tunnel and call.c, destroy_call).
+// Lapsed reports whether an attempt of this xl2tpd to get a tunnel to a peer has ended since a time, or the tunnel that came
+// of one, and nobody on this host has hung up. xl2tpd may have planned a redial then (xl2tpd.c, destroy_tunnel, and call.c,
+// destroy_call).
 func (g *Guard) Lapsed(owner procfs.ID, peer netip.Addr, since time.Time) (is bool) {
 	g.with(func(h *handler) { is = happened(h.table.lapsed, attempt{owner, peer}, since) })
 	return is
@@ -81,7 +85,7 @@ func happened(at *lru[attempt, time.Time], to attempt, since time.Time) bool {
 func (g *Guard) each(which Selector, do func(*handler, *channel)) {
 	g.with(func(h *handler) {
 		for _, c := range h.table.all() {
-			if which.Selects(c.translator.Connection()) && c.owner.is(which.Owner) {
+			if which.certain(c.translator.Connection(), c.owner) {
 				do(h, c)
 			}
 		}

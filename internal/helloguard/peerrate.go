@@ -26,8 +26,6 @@ const (
 	// remembers one after the last answer. While that many are known, the guard reads every answer to a new one.
 	maxAnswered = 8192
 	answersTTL  = 10 * time.Second
-
-	zlbLen = 12 // of a message without AVPs (RFC 2661 §3.1)
 )
 
 func rateSet(t *nftables.Table, name string, remembered time.Duration, size uint32) *nftables.Set {
@@ -52,7 +50,7 @@ func (r *rules) unread() (all [][]expr.Any) {
 	}
 	for _, kind := range [][]expr.Any{
 		{payload(header, messageType, 4, 1), &expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: []byte{0, 0, 0, byte(l2tp.TypeSCCRQ)}}},
-		{payload(header, 4, 2, 1), &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{0, udpHeaderLen + zlbLen}}},
+		{payload(header, 4, 2, 1), &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{0, udpHeaderLen + l2tp.HeaderLen}}},
 	} {
 		known := r.lookup(r.connections)
 		known[len(known)-1].(*expr.Lookup).Invert = true

@@ -209,12 +209,11 @@ func (l *loop) wait(ctx context.Context, changed <-chan struct{}, slow <-chan ti
 // lookEvery returns how often to look without a notice. Mostly one comes: of an xl2tpd's file or pid file, of its end, or
 // of a link.
 func (l *loop) lookEvery() time.Duration {
+	blind := l.blind
 	for _, d := range l.running {
-		if d.stop == nil {
-			return filewatch.BlindLook
-		}
+		blind = blind || d.stop == nil
 	}
-	if l.blind {
+	if blind {
 		return filewatch.BlindLook
 	}
 	return filewatch.SlowLook

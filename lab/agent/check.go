@@ -201,8 +201,8 @@ func before(log, text string) string {
 	return ""
 }
 
-// ackedCommand holds when every Hello that these peers have sent since they were last dialled, or in the last DURATION, was
-// acknowledged, and 99.9 % of them within that time. With as=NAME all peers together have one set of figures.
+// ackedCommand holds when every Hello of these peers was acknowledged, and 99.9 % of them within that time. Hellos count since
+// the peer was last dialled, or those of the last DURATION. With as=NAME all peers together have one set of figures.
 func ackedCommand(ts *testscript.TestScript, neg bool, args []string) {
 	names, opts := options(ts, args, "within", "last", "as")
 	usage(ts, neg, len(names) > 0, "acked all|NAME... [last=DURATION] [as=NAME] [within=DURATION]")

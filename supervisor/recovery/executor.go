@@ -212,12 +212,13 @@ func (e *Executor) redial(ctx context.Context, r supervisor.Recover) error {
 
 // dialling returns an error unless xl2tpd makes an attempt that the LNS has not answered yet.
 func (e *Executor) dialling(r supervisor.Recover, began time.Time) error {
+	lately := began.Add(-answeredTime)
 	switch is, known := e.guard.Dialling(r.To.Process, r.Peer); {
 	case is:
 		return nil
 	case !known:
 		return errors.New("xl2tpd may be dialling, and the Hello guard can't tell")
-	case e.guard.Answered(r.To.Process, r.Peer, began.Add(-answeredTime)) && !e.guard.Lapsed(r.To.Process, r.Peer, began.Add(-answeredTime)):
+	case e.guard.Answered(r.To.Process, r.Peer, lately) && !e.guard.Lapsed(r.To.Process, r.Peer, lately):
 		return supervisor.ErrAnswered
 	}
 	return supervisor.ErrRedialsLater
