@@ -19,7 +19,9 @@ import (
 	"xl2tpd-keepalive/vici"
 )
 
-// simHost is a model of a host and its neighbours. There are one xl2tpd with one or two LACs of one LNS and a caller, charon with several connections to that router, name servers, and operators. The checks that the executor makes before it acts are part of the model.
+// simHost is a model of a host and its neighbours. One xl2tpd has one or two LACs of one LNS, and a caller. charon has several
+// connections to that router. There are name servers and operators. The checks that the executor makes before it acts are part
+// of the model.
 //
 // What must hold, whatever happens:
 //   - no IKE SA is ended that carries a living tunnel, or anything else that lives;

@@ -46,8 +46,8 @@ func TestEndOfATunnelThatWasHungUpBefore(t *testing.T) {
 	}
 }
 
-// An operator hangs up a tunnel to an address that no LAC is known to have, since the LNS of one could not be looked up. It
-// may be that LAC's.
+// An operator hangs up a tunnel to an address that no LAC is known to have. The LNS of one LAC could not be looked up, so it may
+// be that LAC's.
 func TestHungUpWhileTheNameIsUnknown(t *testing.T) {
 	conf := "[lac office]\nlns = vpn.example.net\npppoptfile = /etc/ppp/options.l2tpd\n"
 	for name, tc := range map[string]struct {

@@ -63,7 +63,8 @@ func TestUnpairedPeerIsPaced(t *testing.T) {
 }
 
 // A flood makes xl2tpd answer one address: the queue gets what the rate allows. It gets all that xl2tpd sends in a known
-// tunnel or in one that is older than the guard, its own requests, and its answers to another peer. All go out.
+// tunnel, and in one that is older than the guard. It also gets xl2tpd's own requests, and its answers to another peer. All go
+// out.
 func TestAnswersToCallersArePaced(t *testing.T) {
 	newLine(t)
 	here := netip.AddrPortFrom(lineHere.Addr(), 41701) // an xl2tpd of this host has 1701
