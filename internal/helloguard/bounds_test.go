@@ -126,7 +126,7 @@ func TestFloods(t *testing.T) {
 				b.handle(between(peer, here, m, own), inbound, b.now)
 				if typ == l2tp.TypeSCCRQ { // and xl2tpd answers
 					m.Type, m.Tunnel, m.Ns, m.Nr = l2tp.TypeSCCRP, own, 0, 1
-					b.handle(between(here, peer, m, uint16(random.Uint32())), outbound, b.now)
+					b.handle(between(here, peer, m, uint16(1+real+random.IntN(50_000))), outbound, b.now) // no real tunnel's id
 				}
 				b.now = b.now.Add(10 * time.Microsecond)
 			}
@@ -232,7 +232,7 @@ func TestCallsInAFlood(t *testing.T) {
 			b.handle(between(here, attacker(i), l2tp.Message{Type: l2tp.TypeSCCRP, Tunnel: uint16(1 + i), Nr: 1}, uint16(1+i)), outbound, b.now)
 			if i%100 == 0 { // 50 ms later the peer has answered
 				caller := peerNumber(i)
-				b.handle(between(here, caller, l2tp.Message{Type: l2tp.TypeSCCRP, Tunnel: 9, Nr: 1}, 7), outbound, b.now)
+				b.handle(between(here, caller, l2tp.Message{Type: l2tp.TypeSCCRP, Tunnel: 9, Nr: 1}, uint16(20000+i)), outbound, b.now)
 			}
 			if i%100 == 50 {
 				b.handle(between(here, peerNumber(i-50), l2tp.Message{Tunnel: 9, Ns: 1, Nr: 2}, 0), outbound, b.now)

@@ -14,7 +14,7 @@ import (
 // outgoing are the rules for control messages that a program of root sends: an xl2tpd on its
 // port, or any on port 1701.
 func (r *rules) outgoing(ports []uint16) [][]expr.Any {
-	all := slices.Concat(r.unread(), r.noteSender(),
+	all := slices.Concat(r.noteSender(),
 		[][]expr.Any{request(), loopback(expr.MetaKeyOIF), r.queued(r.failClosed, nil, securedQueue, 0)})
 	return append(all, ofPorts(ports, &expr.Queue{Num: securedQueue, Flag: expr.QueueFlagBypass})...)
 }
@@ -34,8 +34,8 @@ func ofPorts(ports []uint16, then ...expr.Any) (all [][]expr.Any) {
 
 // incoming are the rules for control messages of the peers that the guard listens to. Others,
 // such as those of a scanner, never come to it. What is forged in a peer's name fills the queue
-// of those that come in the clear, and no other.
-func (r *rules) incoming() [][]expr.Any {
+// of those that come in the clear, and no other. At the ports of xl2tpds alone a flood does not get through.
+func (r *rules) incoming(ofXl2tpds []uint16) [][]expr.Any {
 	all := [][]expr.Any{r.checked(), loopback(expr.MetaKeyIIF)}
 	for _, q := range []struct {
 		num   uint16
@@ -46,7 +46,7 @@ func (r *rules) incoming() [][]expr.Any {
 			r.queued(r.connections, q.which, q.num, expr.QueueFlagBypass),
 			r.queued(r.peers, q.which, q.num, expr.QueueFlagBypass, r.paced()...))
 	}
-	return all
+	return append(all, r.strangers(ofXl2tpds)...)
 }
 
 // checked: meta iif lo @th,80,80 CHECK queue num securedQueue. Without bypass: if nobody

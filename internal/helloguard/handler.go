@@ -120,6 +120,13 @@ type outcome struct {
 // translates, and follows the verdict.
 func (h *handler) handle(p *l2tp.Packet, from direction, now time.Time) outcome {
 	h.flight.opens = nil
+	if from == outbound {
+		h.owners.sending = address{path{p.Src, p.Dst}, p.Msg.Tunnel, true}
+		defer func() { h.owners.sending = address{} }()
+		if h.opener.doubled(p, now) {
+			return outcome{action: translator.Drop}
+		}
+	}
 	c := h.channelOf(p, from, now)
 	if c == nil {
 		h.flight.passed(p, from, now)
@@ -147,8 +154,6 @@ func (h *handler) channelOf(p *l2tp.Packet, from direction, now time.Time) *chan
 	if from != outbound {
 		return h.opener.receiver(p, from == inboundSecured, now)
 	}
-	h.owners.sending = address{path{p.Src, p.Dst}, p.Msg.Tunnel, true}
-	defer func() { h.owners.sending = address{} }()
 	return h.opener.sender(p, now)
 }
 

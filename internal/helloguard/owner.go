@@ -134,6 +134,14 @@ func (f facts) holders(sockets []socket, local netip.AddrPort) (possible []Daemo
 	return possible, others
 }
 
+// onlyXl2tpds reports whether every socket can be an xl2tpd's: no other program gets messages at the port in question.
+func (f facts) onlyXl2tpds() bool {
+	return len(f.daemons) > 0 && !f.unread && !slices.ContainsFunc(f.sockets, func(s socket) bool {
+		_, others := f.holders([]socket{s}, s.local)
+		return s.uid != 0 || others
+	})
+}
+
 // certain reports whether the cgroups say who has the sockets.
 func (f facts) certain(sockets []socket) bool {
 	return len(sockets) == 0 || !slices.ContainsFunc(sockets, func(s socket) bool { return !cgroupKnown(s.cgroup) }) &&

@@ -156,3 +156,27 @@ func TestSendsThroughLo(t *testing.T) {
 		}
 	}
 }
+
+// A flood is kept from a port only if no other program can have it.
+func TestOnlyXl2tpds(t *testing.T) {
+	one := Daemon{ID: watched, Cgroup: 7, Listens: everywhere}
+	mine, other := socket{local: everywhere, cgroup: 7}, socket{local: everywhere, cgroup: 9}
+	for name, tc := range map[string]struct {
+		facts facts
+		want  bool
+	}{
+		"one xl2tpd":                      {facts{daemons: []Daemon{one}, sockets: []socket{mine}}, true},
+		"a socket for each tunnel":        {facts{daemons: []Daemon{one}, sockets: []socket{mine, {local: here, peer: there, cgroup: 7}}}, true},
+		"no cgroups":                      {facts{daemons: []Daemon{one}, sockets: []socket{{local: everywhere}}}, true},
+		"another program beside it":       {facts{daemons: []Daemon{one}, sockets: []socket{mine, other}}, false},
+		"another program's tunnel":        {facts{daemons: []Daemon{one}, sockets: []socket{mine, {local: here, peer: there, cgroup: 9}}}, false},
+		"another user's socket":           {facts{daemons: []Daemon{one}, sockets: []socket{mine, {local: everywhere, cgroup: 7, uid: 1000}}}, false},
+		"another program, and no xl2tpd":  {facts{sockets: []socket{other}}, false},
+		"nobody":                          {facts{}, false},
+		"the kernel did not list sockets": {facts{daemons: []Daemon{one}, unread: true}, false},
+	} {
+		if got := tc.facts.onlyXl2tpds(); got != tc.want {
+			t.Errorf("%s: got %v, want %v", name, got, tc.want)
+		}
+	}
+}

@@ -5,9 +5,8 @@ import (
 	"time"
 
 	"github.com/google/nftables"
+	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
-
-	"xl2tpd-keepalive/internal/l2tp"
 )
 
 // peerRate is how many messages a second of an unpaired peer's address come to the guard, and how many at once. A flood
@@ -16,16 +15,14 @@ import (
 const peerRate = 100
 
 const (
-	// answerRate is the same for what xl2tpd answers to the callers of one address; at once there may be peerRate.
-	answerRate = 20
-	// answerMessages is how many messages xl2tpd may send to somebody who has no tunnel: it accepts one and then gives up on
-	// it, or refuses it. Their Ns are 0 and 1. A ZLB has the Ns of the message that comes next.
-	answerMessages = 2
+	// strangerRate is how many control messages a second may come to an xl2tpd from one address in no tunnel that the guard
+	// knows, and how many at once. A caller has four until the guard knows its tunnel. xl2tpd's socket has room for some 270.
+	strangerRate = 200
 
-	// maxAnswered is for how many addresses the kernel knows the rate of xl2tpd's answers, answersTTL the time that it
-	// remembers one after the last answer. While that many are known, the guard reads every answer to a new one.
-	maxAnswered = 8192
-	answersTTL  = 10 * time.Second
+	// maxStrangers is of how many addresses the kernel knows the rate, strangerTTL the time that it remembers one after its
+	// last message. While that many are known, all messages of a new one pass.
+	maxStrangers = 65535
+	strangerTTL  = 10 * time.Second
 )
 
 func rateSet(t *nftables.Table, name string, remembered time.Duration, size uint32) *nftables.Set {
@@ -37,37 +34,43 @@ func (r *rules) paced() []expr.Any {
 	if !r.paces {
 		return nil
 	}
-	return limited(r.rates, 12, peerRate, false)
+	return limited(r.rates, peerRate, false)
 }
 
-// unread are rules for xl2tpd's first answers to callers: @th,192,32 != 1, or udp length 20, and @th,128,16 < 2 FLOW !=
-// @connections update @answers { ip daddr limit rate over 20/second burst 100 packets } return. What is over the rate goes
-// out unread. The guard meets the tunnel of such a caller later, by the kernel's list of sessions or by pairing. It reads
-// all that xl2tpd sends in a known tunnel or in one that is older than the guard, and its own requests.
-func (r *rules) unread() (all [][]expr.Any) {
+// strangers are rules for what no rule above it has taken: th dport PORT update @strangers { ip saddr limit rate over
+// 200/second burst 200 packets } counter drop. A flood would fill xl2tpd's socket, and have xl2tpd open a tunnel for each
+// request, see doubled.
+func (r *rules) strangers(ports []uint16) (all [][]expr.Any) {
 	if !r.paces {
 		return nil
 	}
-	for _, kind := range [][]expr.Any{
-		{payload(header, messageType, 4, 1), &expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: []byte{0, 0, 0, byte(l2tp.TypeSCCRQ)}}},
-		{payload(header, 4, 2, 1), &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{0, udpHeaderLen + l2tp.HeaderLen}}},
-	} {
-		known := r.lookup(r.connections)
-		known[len(known)-1].(*expr.Lookup).Invert = true
-		all = append(all, slices.Concat(kind, []expr.Any{
-			payload(header, udpHeaderLen+8, 2, 1),
-			&expr.Cmp{Op: expr.CmpOpLt, Register: 1, Data: []byte{0, answerMessages}},
-		}, known, limited(r.answers, 16, answerRate, true), []expr.Any{&expr.Verdict{Kind: expr.VerdictReturn}}))
+	for _, p := range ports {
+		all = append(all, slices.Concat([]expr.Any{
+			payload(header, 2, 2, 1),
+			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.BigEndian.PutUint16(p)},
+		}, limited(r.strange, strangerRate, true), []expr.Any{&expr.Counter{}, &expr.Verdict{Kind: expr.VerdictDrop}}))
 	}
 	return all
 }
 
-// limited matches packets within the rate of their address, or those over it. The address is at an offset of the IPv4 header.
-func limited(rates *nftables.Set, address uint32, rate uint64, over bool) []expr.Any {
+// counted is how many packets the counters of rules have counted.
+func counted(all []*nftables.Rule) (packets uint64) {
+	for _, rule := range all {
+		for _, e := range rule.Exprs {
+			if c, ok := e.(*expr.Counter); ok {
+				packets += c.Packets
+			}
+		}
+	}
+	return packets
+}
+
+// limited matches packets within the rate of the address that they come from, or those over it.
+func limited(rates *nftables.Set, rate uint64, over bool) []expr.Any {
 	return []expr.Any{
-		payload(expr.PayloadBaseNetworkHeader, address, 4, 1),
+		payload(expr.PayloadBaseNetworkHeader, 12, 4, 1),
 		&expr.Dynset{SrcRegKey: 1, SetName: rates.Name, SetID: rates.ID, Operation: opUpdate, Exprs: []expr.Any{
-			&expr.Limit{Type: expr.LimitTypePkts, Rate: rate, Unit: expr.LimitTimeSecond, Burst: peerRate, Over: over},
+			&expr.Limit{Type: expr.LimitTypePkts, Rate: rate, Unit: expr.LimitTimeSecond, Burst: uint32(rate), Over: over},
 		}},
 	}
 }

@@ -108,11 +108,12 @@ func listened(tunnels []l2tp.Connection) (connections, peers []nftables.SetEleme
 	return connections, peers
 }
 
-// contents are the tunnels that the sets hold.
+// contents are the tunnels that the sets hold, and what else the rules depend on.
 type contents struct {
 	failClosed []l2tp.Connection // must not pass without the guard
 	listen     []l2tp.Connection // the peer's messages are queued; LocalID 0: all of that address and port
 	data       []path            // data are noted that come in there
+	ofXl2tpds  []uint16          // ports at which only xl2tpds listen
 }
 
 // rules are what is in the kernel.
@@ -128,16 +129,17 @@ type rules struct {
 	noted          map[path]bool // what dataPeers holds
 
 	rates   *nftables.Set // how fast unpaired peers send, by address
-	answers *nftables.Set // how fast xl2tpd answers peers that ask for a tunnel, by address
+	strange *nftables.Set // how fast messages of unknown tunnels come, by address
 	senders *nftables.Set // from which cgroup control messages are sent
 	// What this kernel can do besides: note who sends, and count a rate for each address.
 	notesSenders, paces bool
 	// check is what a loopback check's packets have after the flags of their L2TP header.
 	check [checkLen]byte
 	// cookie is in each rule's user data. A copy that nft(8) has saved and loaded does not have it.
-	cookie []byte
-	want   map[string]int // how many rules each chain has
-	puts   int            // how often the table was put into the kernel
+	cookie  []byte
+	want    map[string]int // how many rules each chain has
+	dropped uint64         // how many messages of strangers this table had dropped when it was last looked at
+	puts    int            // how often the table was put into the kernel
 }
 
 func newRules() *rules {
@@ -166,14 +168,14 @@ func newRules() *rules {
 	// A rate stays for openTTL after the peer's last message. So the set also holds peers that are not unpaired any more.
 	// While the set is full, the guard does not read the messages of a new peer.
 	r.rates = rateSet(t, "rates", openTTL, 2*maxUnpaired)
-	r.answers = rateSet(t, "answers", answersTTL, maxAnswered)
+	r.strange = rateSet(t, "strangers", strangerTTL, maxStrangers)
 	return r
 }
 
 // install puts the table into the kernel, in place of an earlier one, in one transaction. A
 // tunnel stays fail-closed for timeout; 0: until it is taken out.
 func (r *rules) install(ports []uint16, c contents, timeout time.Duration) error {
-	return r.put(c, timeout, r.outgoing(ports), r.incoming())
+	return r.put(c, timeout, r.outgoing(ports), r.incoming(c.ofXl2tpds))
 }
 
 // installForCheck puts a table into the kernel that queues a loopback check's packets only:
@@ -203,7 +205,7 @@ func (r *rules) addTable(c *nftables.Conn, in contents, timeout time.Duration, o
 	}
 	// The nft(8) of a system with an older kernel may not know their types, and then lists no table at all.
 	if r.paces {
-		sets = append(sets, filled{r.rates, nil}, filled{r.answers, nil})
+		sets = append(sets, filled{r.rates, nil}, filled{r.strange, nil})
 	}
 	if r.notesSenders {
 		sets = append(sets, filled{r.senders, nil})
@@ -298,9 +300,11 @@ func (r *rules) remove() error {
 	})
 }
 
-// intact reports whether the kernel still has all of it. Sets and chains can't be replaced without their rules.
+// intact reports whether the kernel still has all of it. Sets and chains can't be replaced without their rules. It also
+// counts what the rules have dropped.
 func (r *rules) intact() (all bool, err error) {
 	all = true
+	var dropped uint64
 	err = r.kernel.do(func(c *nftables.Conn) error {
 		for chain, want := range r.want {
 			got, err := c.GetRules(r.table, &nftables.Chain{Name: chain})
@@ -308,9 +312,11 @@ func (r *rules) intact() (all bool, err error) {
 				return err
 			}
 			all = all && len(got) == want && !slices.ContainsFunc(got, r.foreign)
+			dropped += counted(got)
 		}
 		return nil
 	})
+	r.dropped = dropped
 	return all && err == nil, err
 }
 

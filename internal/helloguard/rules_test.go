@@ -236,7 +236,7 @@ func TestIncoming(t *testing.T) {
 				queue = securedQueue
 			}
 			k.device, k.ip, k.ipsec = c.device, c.ip, ipsec
-			k.follow(t, received, r.incoming())
+			k.follow(t, received, r.incoming([]uint16{l2tpPort}))
 			if got := k.outcome(); got != c.want || k.queue != nil && k.queue.Num != queue {
 				t.Errorf("%s, IPsec %v: %s, want %s", name, ipsec, got, c.want)
 			}
@@ -297,7 +297,7 @@ func TestSetsOfOldKernels(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := r.addTable(c, contents{}, 0, r.outgoing(nil), r.incoming()); err != nil {
+		if err := r.addTable(c, contents{}, 0, r.outgoing(nil), r.incoming(nil)); err != nil {
 			t.Fatal(err)
 		}
 		c.Flush()

@@ -95,6 +95,16 @@ func (ow *owners) factsOf(port uint16, now time.Time) facts {
 	return f
 }
 
+// portsOfXl2tpds returns the ports at which xl2tpds listen, and surely nobody else.
+func (ow *owners) portsOfXl2tpds(now time.Time) (ports []uint16) {
+	for _, p := range ow.host.Ports {
+		if ow.factsOf(p, now).onlyXl2tpds() {
+			ports = append(ports, p)
+		}
+	}
+	return ports
+}
+
 // mayServe reports whether the guard may touch an owner's connections on a path. It says so
 // in the log, once for each process, if it may not because of `ipsec saref`.
 func (ow *owners) mayServe(o owner, at path, now time.Time) bool {

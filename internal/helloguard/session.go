@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
 	"time"
@@ -47,6 +48,8 @@ type session struct {
 	starting      bool      // the sets are about to be written as a whole
 	armed         time.Time // when serve wakes up to see what is due; zero: it does not
 	mayHaveMissed bool      // packets may have gone past the guard since the table was last found intact
+	ofXl2tpds     []uint16  // ports at which only xl2tpds listen
+	saidDropped   uint64    // of rules.dropped, what the log has
 	checks        loopbackChecks
 
 	restorations restorations
@@ -114,6 +117,7 @@ func (s *session) begin(host Host) error {
 	s.starting = true
 	s.h.opener.takeSessions(host.Sessions, time.Now())
 	s.starting = false
+	s.ofXl2tpds = s.h.owners.portsOfXl2tpds(time.Now())
 	if err := s.rules.install(host.Ports, s.contents(), 0); err != nil {
 		return err
 	}
@@ -215,17 +219,18 @@ func (s *session) locked(do func()) {
 // off and no tunnel needs it.
 func (s *session) applySettings() (done bool, err error) {
 	on, _, host := s.settings()
-	var ports []uint16
+	var ports, ofXl2tpds []uint16
 	var diverged int
 	s.locked(func() {
-		ports = s.h.owners.host.Ports
+		ports, ofXl2tpds = s.h.owners.host.Ports, s.ofXl2tpds
 		s.h.update(host, time.Now())
 		diverged = len(s.h.diverged())
+		s.ofXl2tpds = s.h.owners.portsOfXl2tpds(time.Now())
 	})
 	if !on && diverged == 0 {
 		return true, s.leave()
 	}
-	if !slices.Equal(ports, host.Ports) {
+	if !slices.Equal(ports, host.Ports) || !slices.Equal(ofXl2tpds, s.ofXl2tpds) {
 		s.locked(func() { err = s.rules.install(host.Ports, s.contents(), 0) })
 	}
 	return false, err
@@ -233,7 +238,7 @@ func (s *session) applySettings() (done bool, err error) {
 
 // contents are what the sets have to hold.
 func (s *session) contents() contents {
-	return contents{failClosed: s.h.failClosedSet(), listen: s.h.listening(), data: s.h.evidence.data.paths()}
+	return contents{failClosed: s.h.failClosedSet(), listen: s.h.listening(), data: s.h.evidence.data.paths(), ofXl2tpds: s.ofXl2tpds}
 }
 
 // repair puts the table back if somebody has taken it, or a part of it, away. If that happens
@@ -243,6 +248,7 @@ func (s *session) repair(again *time.Timer) error {
 	defer s.busy.Unlock()
 	now := time.Now()
 	intact, err := s.rules.intact()
+	s.sayDropped(now)
 	if !intact {
 		if err == nil {
 			s.restorations.add(s.Log, now)
@@ -260,6 +266,15 @@ func (s *session) repair(again *time.Timer) error {
 		again.Reset(calmAfter)
 	}
 	return nil
+}
+
+// sayDropped says how many messages of strangers the rules have dropped since it last did.
+func (s *session) sayDropped(now time.Time) {
+	if n := s.rules.dropped; n > s.saidDropped {
+		s.h.log.seldom(now, slog.LevelWarn, "hello guard: a flood came to xl2tpd, what exceeds the rate of one address is dropped",
+			func() []any { return []any{"messages", n - s.saidDropped, "rate", fmt.Sprintf("%d/s", strangerRate)} })
+	}
+	s.saidDropped = s.rules.dropped // less after a new table
 }
 
 // The effects are called with busy held.

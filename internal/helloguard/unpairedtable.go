@@ -39,6 +39,10 @@ func (x *unpairedTable) sends(p *l2tp.Packet, at path, now time.Time) (u *unpair
 	return u, 0, false
 }
 
+// answerMessages is how many messages xl2tpd may send to somebody who has no tunnel: it accepts one and then gives up on it,
+// or refuses it. Their Ns are 0 and 1. A ZLB has the Ns of the message that comes next.
+const answerMessages = 2
+
 // isFirstAnswer reports whether a message of xl2tpd may answer a caller who has no tunnel yet. A tunnel that is older than the
 // guard is past such messages.
 func isFirstAnswer(m l2tp.Message) bool { return m.Ns < answerMessages && m.Type != l2tp.TypeHello }
