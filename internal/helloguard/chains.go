@@ -46,7 +46,7 @@ func (r *rules) incoming(ofXl2tpds []uint16) [][]expr.Any {
 			r.queued(r.connections, q.which, q.num, expr.QueueFlagBypass),
 			r.queued(r.peers, q.which, q.num, expr.QueueFlagBypass, r.paced()...))
 	}
-	return append(all, r.strangers(ofXl2tpds)...)
+	return append(all, r.unknown(ofXl2tpds)...)
 }
 
 // checked: meta iif lo @th,80,80 CHECK queue num securedQueue. Without bypass: if nobody

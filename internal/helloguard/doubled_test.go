@@ -12,7 +12,7 @@ import (
 
 // xl2tpd gives the id of a living tunnel, 7, to another tunnel: the guard has xl2tpd close that one, as its peer would.
 func TestDoubledID(t *testing.T) {
-	stranger := netip.MustParseAddrPort("203.0.113.9:1701")
+	caller := netip.MustParseAddrPort("203.0.113.9:1701")
 	stop := func(ns, nr, assigned uint16) *l2tp.Message {
 		return &l2tp.Message{Type: l2tp.TypeStopCCN, Length: l2tp.StopLen, Tunnel: 7, Ns: ns, Nr: nr, Assigned: assigned}
 	}
@@ -26,19 +26,19 @@ func TestDoubledID(t *testing.T) {
 		alter func(b *fixture)
 		want  *l2tp.Message // to xl2tpd; nil: the message passes, and nothing is sent
 	}{
-		"a caller is refused":                     {stranger, l2tp.Message{Type: l2tp.TypeStopCCN, Tunnel: 5, Nr: 1}, 7, nil, ack(1, 1)},
-		"an accepted caller is given up":          {stranger, l2tp.Message{Type: l2tp.TypeStopCCN, Tunnel: 5, Ns: 1, Nr: 1}, 7, nil, ack(1, 2)},
-		"a caller is accepted":                    {stranger, l2tp.Message{Type: l2tp.TypeSCCRP, Tunnel: 5, Nr: 1}, 7, nil, stop(1, 1, 5)},
-		"another LNS is dialled":                  {stranger, l2tp.Message{Type: l2tp.TypeSCCRQ}, 7, nil, stop(0, 1, 7)},
+		"a caller is refused":                     {caller, l2tp.Message{Type: l2tp.TypeStopCCN, Tunnel: 5, Nr: 1}, 7, nil, ack(1, 1)},
+		"an accepted caller is given up":          {caller, l2tp.Message{Type: l2tp.TypeStopCCN, Tunnel: 5, Ns: 1, Nr: 1}, 7, nil, ack(1, 2)},
+		"a caller is accepted":                    {caller, l2tp.Message{Type: l2tp.TypeSCCRP, Tunnel: 5, Nr: 1}, 7, nil, stop(1, 1, 5)},
+		"another LNS is dialled":                  {caller, l2tp.Message{Type: l2tp.TypeSCCRQ}, 7, nil, stop(0, 1, 7)},
 		"the same LNS is dialled":                 {there, l2tp.Message{Type: l2tp.TypeSCCRQ}, 7, nil, stop(0, 1, 7)},
 		"the tunnel's own peer calls":             {there, l2tp.Message{Type: l2tp.TypeSCCRP, Tunnel: 5, Nr: 1}, 7, nil, stop(1, 1, 5)},
-		"another id":                              {stranger, l2tp.Message{Type: l2tp.TypeStopCCN, Tunnel: 5, Nr: 1}, 8, nil, nil},
-		"no id":                                   {stranger, l2tp.Message{Type: l2tp.TypeStopCCN, Tunnel: 5, Nr: 1}, 0, nil, nil},
+		"another id":                              {caller, l2tp.Message{Type: l2tp.TypeStopCCN, Tunnel: 5, Nr: 1}, 8, nil, nil},
+		"no id":                                   {caller, l2tp.Message{Type: l2tp.TypeStopCCN, Tunnel: 5, Nr: 1}, 0, nil, nil},
 		"the tunnel itself is closed":             {there, l2tp.Message{Type: l2tp.TypeStopCCN, Tunnel: 9, Ns: 2, Nr: 1}, 7, nil, nil},
-		"the tunnel is being closed":              {stranger, l2tp.Message{Type: l2tp.TypeSCCRQ}, 7, (*fixture).closes, nil},
-		"the tunnel was another xl2tpd's":         {stranger, l2tp.Message{Type: l2tp.TypeSCCRQ}, 7, (*fixture).ofAnother, nil},
-		"two xl2tpds have the port":               {stranger, l2tp.Message{Type: l2tp.TypeSCCRQ}, 7, (*fixture).joined, nil},
-		"xl2tpd has been silent for some minutes": {stranger, l2tp.Message{Type: l2tp.TypeSCCRQ}, 7, func(b *fixture) { b.table.list[0].rounds = silentRounds + 1 }, nil},
+		"the tunnel is being closed":              {caller, l2tp.Message{Type: l2tp.TypeSCCRQ}, 7, (*fixture).closes, nil},
+		"the tunnel was another xl2tpd's":         {caller, l2tp.Message{Type: l2tp.TypeSCCRQ}, 7, (*fixture).ofAnother, nil},
+		"two xl2tpds have the port":               {caller, l2tp.Message{Type: l2tp.TypeSCCRQ}, 7, (*fixture).joined, nil},
+		"xl2tpd has been silent for some minutes": {caller, l2tp.Message{Type: l2tp.TypeSCCRQ}, 7, func(b *fixture) { b.table.list[0].rounds = silentRounds + 1 }, nil},
 	} {
 		b := newFixture(t, t.TempDir())
 		b.connect()

@@ -15,14 +15,14 @@ import (
 const peerRate = 100
 
 const (
-	// strangerRate is how many control messages a second may come to an xl2tpd from one address in no tunnel that the guard
+	// unknownRate is how many control messages a second may come to an xl2tpd from one address in no tunnel that the guard
 	// knows, and how many at once. A caller has four until the guard knows its tunnel. xl2tpd's socket has room for some 270.
-	strangerRate = 200
+	unknownRate = 200
 
-	// maxStrangers is of how many addresses the kernel knows the rate, strangerTTL the time that it remembers one after its
+	// maxUnknown is of how many addresses the kernel knows the rate, unknownTTL the time that it remembers one after its
 	// last message. While that many are known, all messages of a new one pass.
-	maxStrangers = 65535
-	strangerTTL  = 10 * time.Second
+	maxUnknown = 65535
+	unknownTTL = 10 * time.Second
 )
 
 func rateSet(t *nftables.Table, name string, remembered time.Duration, size uint32) *nftables.Set {
@@ -37,10 +37,10 @@ func (r *rules) paced() []expr.Any {
 	return limited(r.rates, peerRate, false)
 }
 
-// strangers are rules for what no rule above it has taken: th dport PORT update @strangers { ip saddr limit rate over
+// unknown are rules for what no rule above it has taken: th dport PORT update @unknown { ip saddr limit rate over
 // 200/second burst 200 packets } counter drop. A flood would fill xl2tpd's socket, and have xl2tpd open a tunnel for each
 // request, see doubled.
-func (r *rules) strangers(ports []uint16) (all [][]expr.Any) {
+func (r *rules) unknown(ports []uint16) (all [][]expr.Any) {
 	if !r.paces {
 		return nil
 	}
@@ -48,7 +48,7 @@ func (r *rules) strangers(ports []uint16) (all [][]expr.Any) {
 		all = append(all, slices.Concat([]expr.Any{
 			payload(header, 2, 2, 1),
 			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.BigEndian.PutUint16(p)},
-		}, limited(r.strange, strangerRate, true), []expr.Any{&expr.Counter{}, &expr.Verdict{Kind: expr.VerdictDrop}}))
+		}, limited(r.unknowns, unknownRate, true), []expr.Any{&expr.Counter{}, &expr.Verdict{Kind: expr.VerdictDrop}}))
 	}
 	return all
 }

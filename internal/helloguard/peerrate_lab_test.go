@@ -64,7 +64,7 @@ func TestUnpairedPeerIsPaced(t *testing.T) {
 
 // Of what comes in unknown tunnels, xl2tpd gets what the rate allows. It gets all messages of known
 // tunnels. A port that is not an xl2tpd's alone gets all.
-func TestStrangersArePaced(t *testing.T) {
+func TestUnknownTunnelsArePaced(t *testing.T) {
 	newLine(t)
 	here, shared := netip.AddrPortFrom(lineHere.Addr(), 41701), netip.AddrPortFrom(lineHere.Addr(), 41702)
 	far := listenFar(t, lineThere)
@@ -111,9 +111,9 @@ func TestStrangersArePaced(t *testing.T) {
 				got++
 			}
 		}
-		most := strangerRate + int(time.Since(began).Seconds()*strangerRate) + 1
-		if tc.limit && (got < strangerRate || got > most) || !tc.limit && got != n {
-			t.Errorf("%d of %d %s came in, want %d to %d if limited", got, n, tc.what, strangerRate, most)
+		most := unknownRate + int(time.Since(began).Seconds()*unknownRate) + 1
+		if tc.limit && (got < unknownRate || got > most) || !tc.limit && got != n {
+			t.Errorf("%d of %d %s came in, want %d to %d if limited", got, n, tc.what, unknownRate, most)
 		}
 		if tc.limit {
 			dropped = uint64(n - got)

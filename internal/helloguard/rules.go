@@ -128,9 +128,9 @@ type rules struct {
 	clear, secured *nftables.Set
 	noted          map[path]bool // what dataPeers holds
 
-	rates   *nftables.Set // how fast unpaired peers send, by address
-	strange *nftables.Set // how fast messages of unknown tunnels come, by address
-	senders *nftables.Set // from which cgroup control messages are sent
+	rates    *nftables.Set // how fast unpaired peers send, by address
+	unknowns *nftables.Set // how fast messages of unknown tunnels come, by address
+	senders  *nftables.Set // from which cgroup control messages are sent
 	// What this kernel can do besides: note who sends, and count a rate for each address.
 	notesSenders, paces bool
 	// check is what a loopback check's packets have after the flags of their L2TP header.
@@ -138,7 +138,7 @@ type rules struct {
 	// cookie is in each rule's user data. A copy that nft(8) has saved and loaded does not have it.
 	cookie  []byte
 	want    map[string]int // how many rules each chain has
-	dropped uint64         // how many messages of strangers this table had dropped when it was last looked at
+	dropped uint64         // how many messages of unknown tunnels this table had dropped when it was last looked at
 	puts    int            // how often the table was put into the kernel
 }
 
@@ -168,7 +168,7 @@ func newRules() *rules {
 	// A rate stays for openTTL after the peer's last message. So the set also holds peers that are not unpaired any more.
 	// While the set is full, the guard does not read the messages of a new peer.
 	r.rates = rateSet(t, "rates", openTTL, 2*maxUnpaired)
-	r.strange = rateSet(t, "strangers", strangerTTL, maxStrangers)
+	r.unknowns = rateSet(t, "unknown", unknownTTL, maxUnknown)
 	return r
 }
 
@@ -205,7 +205,7 @@ func (r *rules) addTable(c *nftables.Conn, in contents, timeout time.Duration, o
 	}
 	// The nft(8) of a system with an older kernel may not know their types, and then lists no table at all.
 	if r.paces {
-		sets = append(sets, filled{r.rates, nil}, filled{r.strange, nil})
+		sets = append(sets, filled{r.rates, nil}, filled{r.unknowns, nil})
 	}
 	if r.notesSenders {
 		sets = append(sets, filled{r.senders, nil})

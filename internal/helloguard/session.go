@@ -268,11 +268,11 @@ func (s *session) repair(again *time.Timer) error {
 	return nil
 }
 
-// sayDropped says how many messages of strangers the rules have dropped since it last did.
+// sayDropped says how many messages of unknown tunnels the rules have dropped since it last did.
 func (s *session) sayDropped(now time.Time) {
 	if n := s.rules.dropped; n > s.saidDropped {
 		s.h.log.seldom(now, slog.LevelWarn, "hello guard: a flood came to xl2tpd, what exceeds the rate of one address is dropped",
-			func() []any { return []any{"messages", n - s.saidDropped, "rate", fmt.Sprintf("%d/s", strangerRate)} })
+			func() []any { return []any{"messages", n - s.saidDropped, "rate", fmt.Sprintf("%d/s", unknownRate)} })
 	}
 	s.saidDropped = s.rules.dropped // less after a new table
 }
