@@ -83,8 +83,7 @@ func (h *handler) watch(now time.Time) {
 func (h *handler) resync(now time.Time) {
 	h.unpaired.watched = now
 	for _, c := range h.table.list {
-		c.translator.Resync(now)
-		h.exec.plan(c)
+		h.exec.act(c, c.translator.Resync(now), now)
 	}
 }
 

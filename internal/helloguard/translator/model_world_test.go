@@ -433,7 +433,7 @@ func (w *world) guardUp() {
 	switch {
 	case w.aside != nil:
 		w.guard, w.aside = w.aside, nil
-		w.guard.Resync(w.time())
+		w.obey(w.guard.Resync(w.time()), nil, ToPeer)
 	case w.snapshot == nil:
 		w.guard = New(control, w.time())
 	default:

@@ -60,6 +60,27 @@ func TestResyncKeepsTheDeadline(t *testing.T) {
 	}
 }
 
+// The table is flushed after xl2tpd's last copy of a Hello was acknowledged for the peer. A message of the peer that goes past
+// meanwhile has an older Nr, which xl2tpd believes. So the Hello is acknowledged again, until xl2tpd closes the tunnel.
+func TestFlushBehindTheLastCopy(t *testing.T) {
+	for _, c := range []struct {
+		flushed float64 // after the first copy
+		again   bool
+	}{{24, false}, {25.5, true}, {30.5, true}, {32, false}} {
+		tr := inStep(t)
+		var got []sent
+		deafTo(t, &tr, 3, 4, 0, 40, func(s float64) {
+			if s == c.flushed {
+				got = injected(t, tr.Resync(at(s)))
+			}
+		})
+		again := slices.ContainsFunc(got, func(x sent) bool { return x.to == ToXl2tpd && x.nr == 4 })
+		if again != c.again {
+			t.Errorf("flushed at %v s: sent %v, want that xl2tpd is told again: %v", c.flushed, got, c.again)
+		}
+	}
+}
+
 // The table is flushed between two Hellos to a peer that answers nothing at all.
 func TestFlushBetweenHellos(t *testing.T) {
 	for _, flush := range []float64{20, 46, 55} {

@@ -111,7 +111,12 @@ func (t *Translator) Watch(now time.Time) { t.out.watched = now }
 
 // Resync says that packets may have gone past the translator: nobody was on the
 // queue, or the rules were away.
-func (t *Translator) Resync(now time.Time) {
+//
+// A message of the peer that has gone past has an older Nr than the one with which a Hello was acknowledged for the peer.
+// xl2tpd believes the latest Nr (control.c, check_control). If it has no copy of the Hello left to send, it would get no
+// other acknowledgement, so it gets one now.
+func (t *Translator) Resync(now time.Time) *Verdict {
+	t.reply.begin(Drop)
 	t.out.exact, t.out.gapless = false, false
 	t.out.oldest = seq{}
 	t.Watch(now)
@@ -119,7 +124,11 @@ func (t *Translator) Resync(now time.Time) {
 		h.last, h.before, h.restored = now, now, true
 		h.closed = time.Time{}
 		h.plan()
+		if h.ackedForPeer() && !t.closing && now.Sub(h.latest) < lastGap {
+			t.acknowledge()
+		}
 	}
+	return &t.reply.Verdict
 }
 
 // beginClosing notes that a StopCCN closes the tunnel.
