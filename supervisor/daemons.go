@@ -168,7 +168,8 @@ func (ls *lacTable) daemonReplaced(instance string, runs bool, now time.Time) {
 		}
 		hungUp := l.forgetTunnel(now)
 		l.progress.forgetDial()
-		l.silentAt, l.attemptAt, l.notDiallingSince, l.plannedUntil, l.progress.next = time.Time{}, time.Time{}, time.Time{}, time.Time{}, time.Time{}
+		l.silentAt, l.attemptAt, l.notDiallingSince, l.progress.next = time.Time{}, time.Time{}, time.Time{}, time.Time{}
+		l.plannedUntil, l.overAt = time.Time{}, time.Time{}
 		l.notRedialled, l.startedAt, l.downAt, l.xl2tpdAt, l.cutHangUpAt = l.had == hadOne, time.Time{}, time.Time{}, time.Time{}, time.Time{}
 		if runs {
 			l.xl2tpdAt = now

@@ -44,7 +44,7 @@ func (d *dials) takeDial(ev Dials, now time.Time) {
 	}
 	d.agenda.mark(l)
 	if foreign {
-		d.noteEarlyDial(l, lns, now)
+		d.noteEarlyDial(l, now)
 	}
 	l.noteAttempt(lns, now)
 	if l.mayBeHungUp() && !l.progress.commands() {
@@ -87,17 +87,38 @@ func (d *dials) perhapsDialled(l *lac, lacs []*lac, lns netip.Addr, now time.Tim
 	}
 }
 
-// noteEarlyDial notes that somebody else dials a LAC, if xl2tpd would not have redialled it yet: its last attempt had no
-// answer. xl2tpd keeps to that redial all the same.
-func (d *dials) noteEarlyDial(l *lac, lns netip.Addr, now time.Time) {
+// noteEarlyDial notes that somebody else dials a LAC, if xl2tpd would not have redialled it yet. xl2tpd keeps to that redial
+// all the same: a command to dial does not stop its timer (xl2tpd.c, control_handle_lac_connect and magic_lac_dial).
+func (d *dials) noteEarlyDial(l *lac, now time.Time) {
 	s := d.topology.section(l)
-	if s == nil || !s.Redial || l.attemptAt.IsZero() || d.tunnels.endedSince(lns, l.attemptAt) {
+	if s == nil || !s.Redial {
 		return
 	}
-	over := l.attemptAt.Add(attemptLasts)
+	over := l.overAt
+	if l.attemptAt.After(over) { // nobody has answered that attempt
+		if over = l.attemptAt.Add(attemptLasts); !now.After(over) {
+			return
+		}
+	}
 	planned := over.Add(s.RedialTimeout)
-	if now.After(over) && now.Before(planned.Add(-timerDelay)) && planned.After(l.plannedUntil) {
+	if now.Before(planned.Add(-timerDelay)) && planned.After(l.plannedUntil) {
 		l.plannedUntil = planned.Add(timerDelay)
+	}
+}
+
+// takeEnding notes that a tunnel or attempt with the LNS of these LACs ends: xl2tpd plans its next redial as soon as it has
+// finished with that one (xl2tpd.c, destroy_tunnel). After a hang-up it plans none.
+func (d *dials) takeEnding(e Ending, now time.Time) {
+	switch {
+	case !e.mayBeByItself():
+		return
+	case e.Unanswered && e.StopAcked:
+		now = now.Add(ackedClosingTime)
+	case e.Unanswered:
+		now = now.Add(closingTime)
+	}
+	for _, l := range d.lacsOf(e.Owner, e.Peer.Addr()) {
+		l.overAt = now
 	}
 }
 

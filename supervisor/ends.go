@@ -186,11 +186,6 @@ func (es *ends) reasonFor(t *tunnel, now time.Time) (Ending, bool) {
 	return Ending{}, false
 }
 
-// endedSince reports whether a control connection with that peer has ended since then, as far as is known.
-func (ts *tunnelTable) endedSince(peer netip.Addr, then time.Time) bool {
-	return slices.ContainsFunc(ts.ends.reasons, func(h heardEnding) bool { return h.Peer.Addr() == peer && h.at.After(then) })
-}
-
 // recordClose notes that a tunnel has ended, and returns the reason, as far as it is known.
 func (ts *tunnelTable) recordClose(t *tunnel, reason message.Text, was State, now time.Time) message.Text {
 	why, sure := ts.ends.reasonFor(t, now)

@@ -348,9 +348,9 @@ func (f *fixture) lives(d time.Duration) {
 const full = "[lac default]\nrecover = full\n"
 
 var (
-	peerCloses   = why{Reason: "closed by the peer"}
+	peerCloses   = why{Reason: "closed by the peer", ByPeer: true, Vague: true}
 	operatorEnds = why{Reason: "hung up on this host", Operator: true}
-	callCloses   = why{Reason: "closed by xl2tpd", CallOnly: true}
+	callCloses   = why{Reason: "closed by xl2tpd", Vague: true, CallOnly: true}
 	alive        = probe.Result{RTT: time.Millisecond} // of each echo request while all is well
 )
 

@@ -72,12 +72,12 @@ func (h *simHost) killPPPD(d *dialler) {
 		return
 	}
 	d.half = h.kind.half
-	h.down(d, &Ending{CloseReason: why{Reason: "closed by xl2tpd", CallOnly: true}})
+	h.down(d, &Ending{CloseReason: callCloses})
 }
 
 func (h *simHost) closeTunnel(d *dialler) {
 	if h.living(d) {
-		h.down(d, &Ending{CloseReason: why{Reason: "closed by the peer"}})
+		h.down(d, &Ending{CloseReason: peerCloses})
 	}
 }
 
@@ -209,7 +209,7 @@ func (h *simHost) callerGoes(*dialler) {
 	if h.caller.index == 0 {
 		return
 	}
-	e := &Ending{CloseReason: why{Reason: "closed by the peer"}}
+	e := &Ending{CloseReason: peerCloses}
 	if h.hand.IntN(2) == 0 {
 		e.CloseReason = why{Reason: "hung up", Operator: true}
 	}

@@ -25,9 +25,11 @@ func (e *end) isFailure() bool { return !e.Operator && (e.sure || e.failed) }
 // mayBeHangUp reports whether the operator may have hung up. It is false if there was no end (nil).
 func (e *end) mayBeHangUp() bool { return e != nil && !e.isFailure() }
 
-// mayBeByItself reports whether the tunnel may have ended without anybody on this host hanging up. The reason of
-// a hang-up is never vague: xl2tpd names it.
-func (e *end) mayBeByItself() bool { return !e.sure || e.ByPeer || e.Unanswered || e.Vague }
+// mayBeByItself reports whether the tunnel may have ended without anybody on this host hanging up.
+func (e *end) mayBeByItself() bool { return !e.sure || e.Ending.mayBeByItself() }
+
+// mayBeByItself is the same of the reason alone. That of a hang-up is never vague: xl2tpd names it.
+func (e *Ending) mayBeByItself() bool { return e.MayBeOperator || e.ByPeer || e.Unanswered || e.Vague }
 
 // peerIsDead notes that recovery has hung up a tunnel of a dead peer, and that xl2tpd does not wait for the peer's
 // answer.

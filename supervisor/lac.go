@@ -43,6 +43,7 @@ type lacDials struct {
 	askedAt          time.Time  // when its xl2tpd was last seen to ask anybody for a tunnel or a call
 	ignoredAt        time.Time  // when recovery last hung it up because xl2tpd had ignored a dial
 	attemptAt        time.Time  // since when xl2tpd dials, as far as is known; zero: it does not
+	overAt           time.Time  // when xl2tpd has finished with a tunnel or attempt that may have been its, and was not hung up
 	sccrqAt          time.Time  // when xl2tpd last asked the LNS for a tunnel, for this LAC or another one
 	calledAt         time.Time  // when xl2tpd last asked for a call in a tunnel that may be its
 	hidden           bool       // xl2tpd may be dialling it, and nobody would see that
@@ -69,7 +70,7 @@ type lacHangUp struct {
 	redialsMeanwhile bool      // the same, and xl2tpd may redial it from then on, see mayRedialAgain
 	hangUpDoneAt     time.Time // when it has last succeeded with that
 	cutHangUpAt      time.Time // when the last process of this service began a hang-up of which it has not seen the end; zero: none
-	plannedUntil     time.Time // until then xl2tpd may redial it, although it was hung up; zero: it won't
+	plannedUntil     time.Time // until then xl2tpd may redial it, although it was hung up or dialled; zero: it won't
 }
 
 // history is what is known of a LAC's tunnels since somebody has last hung up.

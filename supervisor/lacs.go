@@ -57,6 +57,7 @@ func (ls *lacTable) tunnelCame(one news) {
 
 // takeEnding takes the reason why a control tunnel is being closed, and the ends of links that it explains.
 func (ls *lacTable) takeEnding(e Ending, explained []*end, now time.Time) {
+	ls.dials.takeEnding(e, now)
 	if e.CallOnly && !e.Operator && len(explained) == 0 {
 		ls.hangUps.callWithoutLinkClosed(e, now)
 	}

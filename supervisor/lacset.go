@@ -16,7 +16,6 @@ type tunnelView interface {
 	tunnelIndex() *tunnelIndex
 	everHadSA() bool      // a tunnel has had an SA
 	endOf(t *tunnel) *end // how a link has ended, whose pppd may still be there; nil: not known
-	endedSince(peer netip.Addr, then time.Time) bool
 }
 
 // lacSet holds the LACs, and finds those that a name or an address may mean. All parts of a lacTable share one.

@@ -767,7 +767,7 @@ func (h *simHost) goOn(d *dialler) {
 			h.dial(d, false)
 		}
 	case d.call && h.now.Sub(d.lives) > 3*time.Second: // PPP has failed
-		h.down(d, &Ending{CloseReason: why{Reason: "closed by the peer"}})
+		h.down(d, &Ending{CloseReason: peerCloses})
 	case d.call:
 	case h.living(d):
 		d.lives = h.now
@@ -786,7 +786,7 @@ func (h *simHost) answered(d *dialler) {
 	h.heard = h.now
 	h.tells(Calls{h.control(d)})
 	if d.refused && !h.kind.calls {
-		h.down(d, &Ending{CloseReason: why{Reason: "closed by the peer"}})
+		h.down(d, &Ending{CloseReason: peerCloses})
 		return
 	}
 	h.up(d)

@@ -40,6 +40,7 @@ type LACState struct {
 
 	Idle       bool      `json:",omitempty"`       // xl2tpd does not redial it
 	Attempt    time.Time `json:",omitzero"`        // since when xl2tpd dials
+	Over       time.Time `json:",omitzero"`        // when xl2tpd has finished with its last tunnel or attempt
 	Silent     time.Time `json:",omitzero"`        // when its last tunnel ended, if the peer was silent
 	StopAcked  bool      `json:"Buried,omitempty"` // and xl2tpd does not wait for the peer's answer
 	Planned    time.Time `json:",omitzero"`        // until then xl2tpd may redial it, although it was hung up
@@ -99,6 +100,9 @@ func (l *lac) restore(k LACState, now time.Time) {
 			*at = now
 		}
 	}
+	if latest := now.Add(closingTime); k.Over.After(latest) {
+		k.Over = latest
+	}
 	l.ike, l.ikeTo = k.IKE, k.IKETo
 	switch {
 	case k.None:
@@ -116,7 +120,7 @@ func (l *lac) restore(k LACState, now time.Time) {
 		l.had, l.attemptAt = hadBefore, k.Attempt
 	default: // it was being recovered
 		l.had, l.notRedialled, l.attemptAt, l.silentAt, l.plannedUntil = hadOne, k.Idle, k.Attempt, k.Silent, k.Planned
-		l.cutHangUpAt = k.HangUp
+		l.overAt, l.cutHangUpAt = k.Over, k.HangUp
 		if !k.Silent.IsZero() || !k.CallClosed.IsZero() {
 			why := helloguard.CloseReason{StopAcked: k.StopAcked, CallOnly: !k.CallClosed.IsZero()}
 			l.lastEnd = &end{Ending: Ending{CloseReason: why}, Time: k.CallClosed, sure: true, failed: true}
@@ -159,7 +163,7 @@ func (ls *lacTable) save(l *lac) {
 		}
 	case l.had == hadOne && !l.progress.since.IsZero():
 		idle := l.notRedialled && l.missingAt.IsZero() // one that was only taken for down may be up
-		state = LACState{Idle: idle, Attempt: l.attemptAt, Silent: l.silentAt, Planned: l.plannedUntil}
+		state = LACState{Idle: idle, Attempt: l.attemptAt, Over: l.overAt, Silent: l.silentAt, Planned: l.plannedUntil}
 		if state.HangUp = l.cutHangUpAt; l.progress.busy == StepHangUp {
 			state.HangUp = l.hangUpAt
 		}

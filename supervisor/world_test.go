@@ -337,7 +337,7 @@ func (h *site) happens(what int, rng *rand.Rand) {
 		h.charon()
 	case what == 5 && h.link: // pppd dies
 		h.half = h.router
-		h.down(&Ending{CloseReason: why{Reason: "closed by xl2tpd", CallOnly: true}})
+		h.down(&Ending{CloseReason: callCloses})
 	case what == 6: // xl2tpd is restarted
 		h.active, h.half, h.again = false, false, time.Time{}
 		if away := time.Duration(rng.IntN(3)*rng.IntN(60)) * time.Second; away > 0 {
@@ -354,7 +354,7 @@ func (h *site) happens(what int, rng *rand.Rand) {
 			h.active = h.redial > 0
 		}
 	case what == 7 && h.link && h.passes():
-		h.down(&Ending{CloseReason: why{Reason: "closed by the peer"}})
+		h.down(&Ending{CloseReason: peerCloses})
 	case what == 8: // charon is killed and comes back
 		h.killed, h.loaded = true, h.now.Add(time.Duration(rng.IntN(10))*time.Second)
 		h.charon()
