@@ -83,7 +83,7 @@ func (n *nftConn) send(batch []netlink.Message) (first error) {
 			continue
 		}
 		if _, err := n.socket.Receive(); err != nil && first == nil {
-			if first = fmt.Errorf("nf_tables: %w", err); !answered(first) {
+			if first = refusal(err); !answered(first) {
 				break
 			}
 		}

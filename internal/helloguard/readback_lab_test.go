@@ -3,6 +3,7 @@
 package helloguard
 
 import (
+	"net"
 	"net/netip"
 	"os/exec"
 	"strings"
@@ -33,7 +34,9 @@ func TestNftLoadsWhatItLists(t *testing.T) {
 	newLine(t)
 	here := netip.AddrPortFrom(lineHere.Addr(), 41701) // an xl2tpd of this host has 1701
 	at, otherAt := path{here, lineThere}, path{here, netip.AddrPortFrom(lineThere.Addr(), 1702)}
-	near, far, other := listenNear(t, here), listenFar(t, at.peer), listenFar(t, otherAt.peer)
+	far, other := listenFar(t, at.peer), listenFar(t, otherAt.peer)
+	var near *net.UDPConn
+	inCgroup(t, "guard-listed", func() { near = listenNear(t, here) })
 	all := contents{
 		failClosed: []l2tp.Connection{at.connection(7, 0xfffe), tunnelTo(1)},
 		listen:     []l2tp.Connection{at.connection(7, 0xfffe), otherAt.connection(0, 0)},
@@ -44,7 +47,7 @@ func TestNftLoadsWhatItLists(t *testing.T) {
 	kernel.tryKernel()
 
 	// sendAll puts something into each set that the kernel fills.
-	sendAll := func() {
+	sendAll := func(t *testing.T) {
 		near.WriteToUDPAddrPort(l2tp.AppendMessage(nil, l2tp.Message{Type: l2tp.TypeStopCCN, Tunnel: 8, Nr: 1}), at.peer)
 		other.WriteToUDPAddrPort(l2tp.AppendMessage(nil, l2tp.Message{Tunnel: 7}), here)
 		far.WriteToUDPAddrPort(dataTo(0, 7), here)
@@ -83,7 +86,7 @@ func TestNftLoadsWhatItLists(t *testing.T) {
 			}
 			sets := []*nftables.Set{r.failClosed, r.connections, r.peers, r.dataPeers}
 			if r.paces && c.in.data != nil {
-				sendAll()
+				sendAll(t)
 				sets = append(sets, r.clear, r.secured, r.rates, r.answers)
 				if r.notesSenders {
 					sets = append(sets, r.senders)

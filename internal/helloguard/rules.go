@@ -269,15 +269,19 @@ func addSet(c *nftables.Conn, s *nftables.Set, elements []nftables.SetElement) e
 // flush sends a batch. The kernel refuses each part of one on its own; the first
 // word is enough.
 func flush(c *nftables.Conn) error {
-	err := c.Flush()
-	var first unix.Errno
-	if errors.As(err, &first) {
-		err = first
+	if err := c.Flush(); err != nil {
+		return refusal(err)
 	}
-	if err != nil {
-		err = fmt.Errorf("nf_tables: %w", err)
+	return nil
+}
+
+// refusal is an error of nf_tables as the kernel has said it.
+func refusal(err error) error {
+	var said unix.Errno
+	if errors.As(err, &said) {
+		err = said
 	}
-	return err
+	return fmt.Errorf("nf_tables: %w", err)
 }
 
 // RemoveTable takes away what a guard that has ended may have left in the kernel.
